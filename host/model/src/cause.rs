@@ -1,0 +1,100 @@
+//! Why a call got a safe answer instead of a decision.
+//!
+//! Invariant: every cause has one code, the same in metrics, logs and records, and names the guilty party.
+
+/// Why there is no decision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Cause {
+    /// Caller: the secret is missing or wrong.
+    CallerUnproven,
+    /// Caller: the body is larger than the hook's limit, or did not arrive in time.
+    BodyTooLarge,
+    /// Caller: the body did not arrive whole, or not in time.
+    BodyIncomplete,
+    /// Caller: not UTF-8.
+    NotUtf8,
+    /// Caller: not JSON (RFC 8259).
+    NotJson,
+    /// Caller: an object has the same member twice.
+    DuplicateMember,
+    /// Caller: nested too deep.
+    TooDeep,
+    /// Caller: a member that the contract needs is missing or has the wrong type.
+    WrongShape,
+    /// Caller: an event type that this hook kind is not for.
+    UnknownEvent,
+    /// Caller: the same event id came with another body.
+    EventReused,
+    /// Host: too many calls at once.
+    Overload,
+    /// Host: no release set is active.
+    NoActiveRelease,
+    /// Host: the time ran out.
+    BudgetExhausted,
+    /// Host: the record could not be made durable.
+    NotDurable,
+    /// Host: a defect of ours.
+    HostFault,
+    /// Plugin: it trapped, ran out of its memory, time or stack, or returned an error.
+    PluginFault,
+    /// Plugin: it said what its manifest does not declare, or what is not well-formed.
+    PluginOverreach,
+    /// Plugin: something that its manifest requires was not in the call.
+    MissingRead,
+    /// Plugins: two of them want different values in one place.
+    Conflict,
+    /// Plugin: what it wants would make the platform refuse the whole answer.
+    Unsayable,
+}
+
+impl Cause {
+    /// Every cause, for tables and counters.
+    pub const ALL: [Self; 20] = [
+        Self::CallerUnproven,
+        Self::BodyTooLarge,
+        Self::BodyIncomplete,
+        Self::NotUtf8,
+        Self::NotJson,
+        Self::DuplicateMember,
+        Self::TooDeep,
+        Self::WrongShape,
+        Self::UnknownEvent,
+        Self::EventReused,
+        Self::Overload,
+        Self::NoActiveRelease,
+        Self::BudgetExhausted,
+        Self::NotDurable,
+        Self::HostFault,
+        Self::PluginFault,
+        Self::PluginOverreach,
+        Self::MissingRead,
+        Self::Conflict,
+        Self::Unsayable,
+    ];
+
+    /// The code in metrics, logs and records.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::CallerUnproven => "caller-unproven",
+            Self::BodyTooLarge => "body-too-large",
+            Self::BodyIncomplete => "body-incomplete",
+            Self::NotUtf8 => "not-utf8",
+            Self::NotJson => "not-json",
+            Self::DuplicateMember => "duplicate-member",
+            Self::TooDeep => "too-deep",
+            Self::WrongShape => "wrong-shape",
+            Self::UnknownEvent => "unknown-event",
+            Self::EventReused => "event-reused",
+            Self::Overload => "overload",
+            Self::NoActiveRelease => "no-active-release",
+            Self::BudgetExhausted => "budget-exhausted",
+            Self::NotDurable => "not-durable",
+            Self::HostFault => "host-fault",
+            Self::PluginFault => "plugin-fault",
+            Self::PluginOverreach => "plugin-overreach",
+            Self::MissingRead => "missing-read",
+            Self::Conflict => "conflict",
+            Self::Unsayable => "unsayable",
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! The words that every other room uses: calls, decisions, and what a plugin may see and say.
+//!
+//! Invariant: pure data and pure functions. Nothing here does I/O, knows a platform or knows WebAssembly, and nothing here
+//! panics on input. The wire formats of platforms live in `hooks`, the sandbox in `engine`.
+
+mod call;
+mod cause;
+mod change;
+mod decision;
+mod digest;
+mod emits;
+pub mod json;
+mod limits;
+mod messages;
+mod reads;
+mod redacted;
+
+pub use call::{Attribute, Call, Entity, Grant, GrantKind, Lifetime, Millis, Origin, Principal, PrincipalKind, Target};
+pub use cause::Cause;
+pub use change::{Change, ChangeKind, Credential, Statement};
+pub use decision::{Decision, Effect, Finding, Mode, Severity};
+pub use digest::Digest;
+pub use emits::{Emits, EmitsError, Overreach};
+pub use json::Document;
+pub use limits::Limits;
+pub use messages::{Messages, MessagesError};
+pub use reads::{EntityView, MissingRead, OriginView, PrincipalView, Reads, ReadsError, View};
+pub use redacted::Redacted;
