@@ -143,6 +143,20 @@ impl Change {
     }
 }
 
+impl Credential {
+    /// The word in records and `wit/policy.wit`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Verified => "verified",
+            Self::Unverified => "unverified",
+            Self::Migrate => "migrate",
+            Self::Update => "update",
+            Self::Retry => "retry",
+            Self::Block => "block",
+        }
+    }
+}
+
 impl ChangeKind {
     /// The verb without its target.
     pub fn verb(self) -> &'static str {
@@ -172,9 +186,13 @@ impl ChangeKind {
 
     /// Every kind there is, for tables and tests.
     pub fn all() -> impl Iterator<Item = Self> {
-        let targeted = TARGETS
-            .into_iter()
-            .flat_map(|target| [Self::Set(target), Self::Remove(target), Self::CapLifetime(target)]);
+        let targeted = TARGETS.into_iter().flat_map(|target| {
+            [
+                Self::Set(target),
+                Self::Remove(target),
+                Self::CapLifetime(target),
+            ]
+        });
         targeted.chain([
             Self::AddGrant,
             Self::DropGrant,
@@ -204,7 +222,9 @@ impl FromStr for ChangeKind {
     type Err = UnknownChange;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Self::all().find(|kind| kind.to_string() == text).ok_or(UnknownChange)
+        Self::all()
+            .find(|kind| kind.to_string() == text)
+            .ok_or(UnknownChange)
     }
 }
 

@@ -15,7 +15,10 @@ mod messages;
 mod reads;
 mod redacted;
 
-pub use call::{Attribute, Call, Entity, Grant, GrantKind, Lifetime, Millis, Origin, Principal, PrincipalKind, Target};
+pub use call::{
+    Attribute, Call, Entity, Grant, GrantKind, Lifetime, Millis, Origin, Principal, PrincipalKind,
+    Target,
+};
 pub use cause::Cause;
 pub use change::{Change, ChangeKind, Credential, Statement};
 pub use decision::{Decision, Effect, Finding, Mode, Severity};
@@ -23,6 +26,6 @@ pub use digest::Digest;
 pub use emits::{Emits, EmitsError, Overreach};
 pub use json::Document;
 pub use limits::Limits;
-pub use messages::{Messages, MessagesError};
+pub use messages::{MessageProblem, Messages, MessagesError};
 pub use reads::{EntityView, MissingRead, OriginView, PrincipalView, Reads, ReadsError, View};
 pub use redacted::Redacted;

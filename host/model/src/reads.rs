@@ -1,94 +1,481 @@
 //! Minimum necessary: what a manifest's `reads` lets a plugin see of a call.
 //!
 //! Invariant: a [`View`] holds only what the compiled [`Reads`] name; everything else is absent, whatever the call holds.
-//! Compiled once, at activation, so that a call pays only for what is read. Does not know which plugin asks.
+//! Compiled once, at activation, so that a call pays only for what is read. Does not know which plugin asks, and not which
+//! hook kinds there are.
 
-use std::borrow::Cow;
+mod payload;
+mod view;
 
-use crate::call::{Attribute, Call, Grant, Lifetime, Millis, PrincipalKind};
-use crate::change::Change;
+use std::collections::BTreeMap;
+
+use crate::call::{Attribute, Call, Entity, Origin, Principal};
+use crate::json::split_pointer;
+
+pub use view::{EntityView, OriginView, PrincipalView, View};
 
 /// A manifest's `reads` and `requires`, compiled.
-pub struct Reads {}
-
-/// A call cut down to what one plugin reads. Borrowed from the [`Call`].
-///
-/// `id`, `tenant`, `hook`, `phase`, `received`, `seed`, `lifetimes` and `proposed` are about the call itself, or about changes
-/// that the plugin must judge, and are always there.
-pub struct View<'a> {
-    /// See [`Call::id`].
-    pub id: &'a str,
-    /// See [`Call::correlation`]; path `correlation`.
-    pub correlation: Option<&'a str>,
-    /// See [`Call::tenant`].
-    pub tenant: &'a str,
-    /// See [`Call::hook`].
-    pub hook: &'a str,
-    /// See [`Call::phase`].
-    pub phase: Option<&'a str>,
-    /// See [`Call::received`].
-    pub received: Millis,
-    /// See [`Call::seed`].
-    pub seed: u64,
-    /// See [`Call::subject`]; absent unless a path below `subject` is read.
-    pub subject: Option<PrincipalView<'a>>,
-    /// See [`Call::actors`]; empty unless a path below `actors` is read.
-    pub actors: Vec<PrincipalView<'a>>,
-    /// See [`Call::action`].
-    pub action: Option<EntityView<'a>>,
-    /// See [`Call::resource`].
-    pub resource: Option<EntityView<'a>>,
-    /// See [`Call::requested`]; path `requested`.
-    pub requested: &'a [Grant],
-    /// See [`Call::lifetimes`].
-    pub lifetimes: &'a [Lifetime],
-    /// See [`Call::origin`]; absent unless a path below `origin` is read.
-    pub origin: Option<OriginView<'a>>,
-    /// See [`Call::purpose`]; path `purpose`.
-    pub purpose: Option<&'a str>,
-    /// See [`Call::proposed`].
-    pub proposed: &'a [Change],
-    /// JSON text: the body cut down to the pointers that are read, nested as in the body; `null` where none is.
-    pub payload: Cow<'a, str>,
-}
-
-/// A principal cut down.
-pub struct PrincipalView<'a> {
-    /// What sort.
-    pub kind: PrincipalKind,
-    /// The platform's word.
-    pub type_name: &'a str,
-    /// Path `subject.id`.
-    pub id: Option<&'a str>,
-    /// Paths `subject.attributes.NAME`, `subject.attributes.*`.
-    pub attributes: Vec<&'a Attribute>,
-    /// Path `subject.entitlements`.
-    pub entitlements: &'a [String],
-}
-
-/// An entity cut down.
-pub struct EntityView<'a> {
-    /// The platform's word.
-    pub type_name: &'a str,
-    /// Path `resource.id`, `action.id`.
-    pub id: Option<&'a str>,
-    /// Paths `resource.attributes.NAME`, …
-    pub attributes: Vec<&'a Attribute>,
-}
-
-/// An origin cut down: paths `origin.ip`, `origin.country`, `origin.asn`, `origin.user-agent`, `origin.device`, `origin.session`.
 #[derive(Default)]
-pub struct OriginView<'a> {
-    /// The client's address.
-    pub ip: Option<&'a str>,
-    /// ISO 3166-1 alpha-2.
-    pub country: Option<&'a str>,
-    /// Autonomous system number.
-    pub asn: Option<u32>,
-    /// The client's user agent.
-    pub user_agent: Option<&'a str>,
-    /// The platform's device id.
-    pub device: Option<&'a str>,
-    /// The platform's session id.
-    pub session: Option<&'a str>,
+pub struct Reads {
+    paths: Vec<String>,
+    subject: Members,
+    actors: Members,
+    action: Members,
+    resource: Members,
+    origin: Vec<OriginMember>,
+    requested: bool,
+    purpose: bool,
+    correlation: bool,
+    /// By hook kind.
+    payload: BTreeMap<String, payload::Wanted>,
+    required: Vec<(String, Path)>,
 }
+
+/// Manifest: its `reads` or `requires` cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReadsError {
+    /// Not a path of the model.
+    #[error("`{0}` in `reads` is not something a call has")]
+    Unknown(String),
+    /// A payload pointer that is not `KIND:POINTER`.
+    #[error("`{0}` in `reads` is not a hook kind, a colon and a json pointer")]
+    Pointer(String),
+    /// A table column.
+    #[error(
+        "`{0}` in `reads` looks like a column of a reference table, and tables come with a later version"
+    )]
+    Table(String),
+    /// Required, but not read.
+    #[error("`{0}` is in `requires` and not in `reads`")]
+    NotRead(String),
+    /// Required, but a wildcard.
+    #[error("`{0}` in `requires` is a wildcard, which nothing can fail to have")]
+    Wildcard(String),
+}
+
+/// Caller, or the platform's set-up: the call lacks what the manifest requires.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the plugin requires `{path}`, which this call does not have")]
+pub struct MissingRead {
+    /// As the manifest spells it.
+    pub path: String,
+}
+
+impl Reads {
+    /// Compiles what a manifest reads, and which of it must be there.
+    ///
+    /// The paths are those in the documentation of [`View`] and its parts. `NAME` is an attribute's whole name, dots included.
+    /// A payload pointer applies to calls of its own hook kind. In it, `*` stands for every element of an array; elements that
+    /// are not read are `null` where a later one is, so that positions stay what they were.
+    ///
+    /// Every one of `requires` must lie within `reads` and be no wildcard.
+    pub fn compile(reads: &[String], requires: &[String]) -> Result<Self, ReadsError> {
+        let mut compiled = Self {
+            paths: reads.to_vec(),
+            ..Self::default()
+        };
+        compiled.paths.sort_unstable();
+        compiled.paths.dedup();
+        for text in reads {
+            compiled.admit(&Path::parse(text)?);
+        }
+        for text in requires {
+            let path = Path::parse(text)?;
+            if path.is_wildcard() {
+                return Err(ReadsError::Wildcard(text.clone()));
+            }
+            if !compiled.covers(&path) {
+                return Err(ReadsError::NotRead(text.clone()));
+            }
+            compiled.required.push((text.clone(), path));
+        }
+        Ok(compiled)
+    }
+
+    /// What is read, as the manifest spells it, sorted, each once.
+    pub fn paths(&self) -> &[String] {
+        &self.paths
+    }
+
+    /// The call, cut down.
+    ///
+    /// A required path is missing where it is absent or `null`; a required list (`requested`, `subject.entitlements`) also where it
+    /// is empty, as a list that was not sent looks the same; one below `actors` where the nearest actor lacks it. A
+    /// required payload pointer is missing only in calls of its own hook kind.
+    pub fn view<'a>(&self, call: &'a Call) -> Result<View<'a>, MissingRead> {
+        if let Some((path, _)) = self.required.iter().find(|(_, path)| !path.is_in(call)) {
+            return Err(MissingRead { path: path.clone() });
+        }
+        Ok(View {
+            id: &call.id,
+            correlation: call.correlation.as_deref().filter(|_| self.correlation),
+            tenant: &call.tenant,
+            hook: call.hook,
+            phase: call.phase.as_deref(),
+            received: call.received,
+            seed: call.seed,
+            subject: call
+                .subject
+                .as_ref()
+                .and_then(|subject| self.subject.principal(subject)),
+            actors: call
+                .actors
+                .iter()
+                .filter_map(|actor| self.actors.principal(actor))
+                .collect(),
+            action: call
+                .action
+                .as_ref()
+                .and_then(|action| self.action.entity(action)),
+            resource: call
+                .resource
+                .as_ref()
+                .and_then(|resource| self.resource.entity(resource)),
+            requested: if self.requested { &call.requested } else { &[] },
+            lifetimes: &call.lifetimes,
+            origin: call.origin.as_ref().and_then(|origin| self.origin(origin)),
+            purpose: call.purpose.as_deref().filter(|_| self.purpose),
+            proposed: &call.proposed,
+            payload: self
+                .payload
+                .get(call.hook)
+                .map_or("null".into(), |wanted| wanted.project(call.payload.root())),
+        })
+    }
+
+    fn origin<'a>(&self, origin: &'a Origin) -> Option<OriginView<'a>> {
+        let mut view = OriginView::default();
+        for member in &self.origin {
+            match member {
+                OriginMember::Ip => view.ip = origin.ip.as_deref(),
+                OriginMember::Country => view.country = origin.country.as_deref(),
+                OriginMember::Asn => view.asn = origin.asn,
+                OriginMember::UserAgent => view.user_agent = origin.user_agent.as_deref(),
+                OriginMember::Device => view.device = origin.device.as_deref(),
+                OriginMember::Session => view.session = origin.session.as_deref(),
+            }
+        }
+        (!self.origin.is_empty()).then_some(view)
+    }
+
+    fn admit(&mut self, path: &Path) {
+        match path {
+            Path::Below(place, member) => self.members_mut(*place).admit(member),
+            Path::Origin(member) => self.origin.push(*member),
+            Path::Requested => self.requested = true,
+            Path::Purpose => self.purpose = true,
+            Path::Correlation => self.correlation = true,
+            Path::Payload { kind, pointer } => {
+                self.payload.entry(kind.clone()).or_default().admit(pointer)
+            }
+        }
+    }
+
+    fn covers(&self, path: &Path) -> bool {
+        match path {
+            Path::Below(place, member) => self.members(*place).covers(member),
+            Path::Origin(member) => self.origin.contains(member),
+            Path::Requested => self.requested,
+            Path::Purpose => self.purpose,
+            Path::Correlation => self.correlation,
+            Path::Payload { kind, pointer } => self
+                .payload
+                .get(kind)
+                .is_some_and(|wanted| wanted.covers(pointer)),
+        }
+    }
+
+    fn members(&self, place: Place) -> &Members {
+        match place {
+            Place::Subject => &self.subject,
+            Place::Actors => &self.actors,
+            Place::Action => &self.action,
+            Place::Resource => &self.resource,
+        }
+    }
+
+    fn members_mut(&mut self, place: Place) -> &mut Members {
+        match place {
+            Place::Subject => &mut self.subject,
+            Place::Actors => &mut self.actors,
+            Place::Action => &mut self.action,
+            Place::Resource => &mut self.resource,
+        }
+    }
+}
+
+impl ReadsError {
+    /// The code in records and on the command line.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Unknown(_) => "reads-unknown",
+            Self::Pointer(_) => "reads-pointer",
+            Self::Table(_) => "reads-table",
+            Self::NotRead(_) => "requires-not-read",
+            Self::Wildcard(_) => "requires-wildcard",
+        }
+    }
+
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::Unknown(_) => {
+                "use a path such as `subject.id`, `subject.attributes.department` or `origin.ip`"
+                    .into()
+            }
+            Self::Pointer(_) => "write it like `okta.token:/data/context/user`".into(),
+            Self::Table(_) => "remove it, or read the value from an attribute or a claim".into(),
+            Self::NotRead(path) => format!("add `{path}` to `reads`"),
+            Self::Wildcard(_) => "name the attributes or elements that are required".into(),
+        })
+    }
+}
+
+/// One path of `reads`.
+enum Path {
+    Below(Place, Member),
+    Origin(OriginMember),
+    Requested,
+    Purpose,
+    Correlation,
+    Payload { kind: String, pointer: String },
+}
+
+#[derive(Clone, Copy)]
+enum Place {
+    Subject,
+    Actors,
+    Action,
+    Resource,
+}
+
+enum Member {
+    Id,
+    Entitlements,
+    Attribute(String),
+    AllAttributes,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum OriginMember {
+    Ip,
+    Country,
+    Asn,
+    UserAgent,
+    Device,
+    Session,
+}
+
+impl Path {
+    fn parse(text: &str) -> Result<Self, ReadsError> {
+        let unknown = || ReadsError::Unknown(text.to_owned());
+        let (head, rest) = text.split_once('.').unwrap_or((text, ""));
+        let place = match (head, rest) {
+            ("requested", "") if head == text => return Ok(Self::Requested),
+            ("purpose", "") if head == text => return Ok(Self::Purpose),
+            ("correlation", "") if head == text => return Ok(Self::Correlation),
+            ("origin", member) => {
+                return OriginMember::parse(member)
+                    .map(Self::Origin)
+                    .ok_or_else(unknown);
+            }
+            ("subject", _) => Place::Subject,
+            ("actors", _) => Place::Actors,
+            ("action", _) => Place::Action,
+            ("resource", _) => Place::Resource,
+            _ => return Self::parse_elsewhere(text),
+        };
+        let is_principal = matches!(place, Place::Subject | Place::Actors);
+        let member = match rest {
+            "id" => Member::Id,
+            "entitlements" if is_principal => Member::Entitlements,
+            "attributes.*" => Member::AllAttributes,
+            _ => match rest.strip_prefix("attributes.") {
+                Some(name) if !name.is_empty() => Member::Attribute(name.to_owned()),
+                _ => return Err(unknown()),
+            },
+        };
+        Ok(Self::Below(place, member))
+    }
+
+    /// Payload pointers, and what is no path of the model.
+    fn parse_elsewhere(text: &str) -> Result<Self, ReadsError> {
+        if let Some((kind, pointer)) = text.split_once(':') {
+            let named = !kind.is_empty()
+                && kind
+                    .bytes()
+                    .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-'));
+            if !named || split_pointer(pointer).is_none() {
+                return Err(ReadsError::Pointer(text.to_owned()));
+            }
+            return Ok(Self::Payload {
+                kind: kind.to_owned(),
+                pointer: pointer.to_owned(),
+            });
+        }
+        let single = ["requested.", "purpose.", "correlation."]
+            .iter()
+            .any(|word| text.starts_with(word));
+        Err(if text.contains('.') && !single {
+            ReadsError::Table(text.to_owned())
+        } else {
+            ReadsError::Unknown(text.to_owned())
+        })
+    }
+
+    fn is_wildcard(&self) -> bool {
+        match self {
+            Self::Below(_, member) => matches!(member, Member::AllAttributes),
+            Self::Payload { pointer, .. } => pointer.split('/').any(|token| token == "*"),
+            _ => false,
+        }
+    }
+
+    fn is_in(&self, call: &Call) -> bool {
+        match self {
+            Self::Below(Place::Subject, member) => call
+                .subject
+                .as_ref()
+                .is_some_and(|it| member.is_in_principal(it)),
+            Self::Below(Place::Actors, member) => call
+                .actors
+                .first()
+                .is_some_and(|it| member.is_in_principal(it)),
+            Self::Below(Place::Action, member) => call
+                .action
+                .as_ref()
+                .is_some_and(|it| member.is_in_entity(it)),
+            Self::Below(Place::Resource, member) => call
+                .resource
+                .as_ref()
+                .is_some_and(|it| member.is_in_entity(it)),
+            Self::Origin(member) => call.origin.as_ref().is_some_and(|it| member.is_in(it)),
+            Self::Requested => !call.requested.is_empty(),
+            Self::Purpose => call.purpose.is_some(),
+            Self::Correlation => call.correlation.is_some(),
+            Self::Payload { kind, pointer } => {
+                call.hook != kind
+                    || call
+                        .payload
+                        .pointer(pointer)
+                        .is_some_and(|value| !value.is_null())
+            }
+        }
+    }
+}
+
+impl Member {
+    fn is_in_principal(&self, principal: &Principal) -> bool {
+        match self {
+            Self::Id => principal.id.is_some(),
+            Self::Entitlements => !principal.entitlements.is_empty(),
+            Self::Attribute(name) => has(&principal.attributes, name),
+            Self::AllAttributes => true,
+        }
+    }
+
+    fn is_in_entity(&self, entity: &Entity) -> bool {
+        match self {
+            Self::Id => entity.id.is_some(),
+            Self::Attribute(name) => has(&entity.attributes, name),
+            Self::Entitlements | Self::AllAttributes => true,
+        }
+    }
+}
+
+impl OriginMember {
+    fn parse(name: &str) -> Option<Self> {
+        Some(match name {
+            "ip" => Self::Ip,
+            "country" => Self::Country,
+            "asn" => Self::Asn,
+            "user-agent" => Self::UserAgent,
+            "device" => Self::Device,
+            "session" => Self::Session,
+            _ => return None,
+        })
+    }
+
+    fn is_in(self, origin: &Origin) -> bool {
+        match self {
+            Self::Ip => origin.ip.is_some(),
+            Self::Country => origin.country.is_some(),
+            Self::Asn => origin.asn.is_some(),
+            Self::UserAgent => origin.user_agent.is_some(),
+            Self::Device => origin.device.is_some(),
+            Self::Session => origin.session.is_some(),
+        }
+    }
+}
+
+/// What is read of a principal or an entity.
+#[derive(Default)]
+struct Members {
+    any: bool,
+    id: bool,
+    entitlements: bool,
+    all_attributes: bool,
+    attributes: Vec<String>,
+}
+
+impl Members {
+    fn admit(&mut self, member: &Member) {
+        self.any = true;
+        match member {
+            Member::Id => self.id = true,
+            Member::Entitlements => self.entitlements = true,
+            Member::AllAttributes => self.all_attributes = true,
+            Member::Attribute(name) => self.attributes.push(name.clone()),
+        }
+    }
+
+    fn covers(&self, member: &Member) -> bool {
+        match member {
+            Member::Id => self.id,
+            Member::Entitlements => self.entitlements,
+            Member::AllAttributes => self.all_attributes,
+            Member::Attribute(name) => self.all_attributes || self.attributes.contains(name),
+        }
+    }
+
+    fn principal<'a>(&self, principal: &'a Principal) -> Option<PrincipalView<'a>> {
+        self.any.then(|| PrincipalView {
+            kind: principal.kind,
+            type_name: &principal.type_name,
+            id: principal.id.as_deref().filter(|_| self.id),
+            attributes: self.attributes(&principal.attributes),
+            entitlements: if self.entitlements {
+                &principal.entitlements
+            } else {
+                &[]
+            },
+        })
+    }
+
+    fn entity<'a>(&self, entity: &'a Entity) -> Option<EntityView<'a>> {
+        self.any.then(|| EntityView {
+            type_name: &entity.type_name,
+            id: entity.id.as_deref().filter(|_| self.id),
+            attributes: self.attributes(&entity.attributes),
+        })
+    }
+
+    fn attributes<'a>(&self, attributes: &'a [Attribute]) -> Vec<&'a Attribute> {
+        if !self.all_attributes && self.attributes.is_empty() {
+            return Vec::new();
+        }
+        let wanted = |attribute: &&Attribute| {
+            self.all_attributes || self.attributes.contains(&attribute.name)
+        };
+        attributes.iter().filter(wanted).collect()
+    }
+}
+
+fn has(attributes: &[Attribute], name: &str) -> bool {
+    attributes
+        .iter()
+        .any(|attribute| attribute.name == name && attribute.value != "null")
+}
+
+#[cfg(test)]
+mod tests;

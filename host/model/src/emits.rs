@@ -1,0 +1,307 @@
+//! What a manifest's `emits` lets a plugin say.
+//!
+//! Invariant: a decision that passed [`Emits::check`] holds declared effects, codes of the catalogue, declared changes and
+//! well-formed values, nothing else. Whether a platform can say it is for `hooks`.
+
+use crate::call::{Attribute, GrantKind};
+use crate::change::{Change, ChangeKind};
+use crate::decision::{Decision, Effect};
+use crate::json::{Document, split_pointer};
+use crate::messages::Messages;
+
+/// A manifest's `emits`, compiled.
+pub struct Emits {
+    effects: Vec<Effect>,
+    changes: Vec<Pattern>,
+}
+
+/// Manifest: its `emits` cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EmitsError {
+    /// No change is called that, or none with that target.
+    #[error("`{0}` in `emits` is no change")]
+    UnknownChange(String),
+    /// A change to a place, without the place or with a malformed one.
+    #[error("`{0}` in `emits` does not say at which place")]
+    Path(String),
+    /// A grant of an unknown kind.
+    #[error("`{0}` in `emits` names no kind of grant")]
+    GrantKind(String),
+}
+
+/// Plugin: it said what its manifest does not declare, or what is not well-formed. Counts from 1 and repeats nothing that the
+/// plugin wrote.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Overreach {
+    /// An effect that is not in `emits`.
+    #[error("finding {at} says `{}`, which the manifest does not declare", effect.name())]
+    Effect {
+        /// Which finding.
+        at: usize,
+        /// What it says.
+        effect: Effect,
+    },
+    /// A code that is not in the message catalogue.
+    #[error("finding {at} has a code that the manifest's messages do not have")]
+    Code {
+        /// Which finding.
+        at: usize,
+    },
+    /// A change that is not in `emits`.
+    #[error("change {at} is a `{kind}` that the manifest does not declare")]
+    Change {
+        /// Which change.
+        at: usize,
+        /// Of which kind.
+        kind: ChangeKind,
+    },
+    /// A part of a finding that is not well-formed.
+    #[error("finding {at} is malformed: {what}")]
+    MalformedFinding {
+        /// Which finding.
+        at: usize,
+        /// What is wrong.
+        what: &'static str,
+    },
+    /// A part of a change that is not well-formed.
+    #[error("change {at} is malformed: {what}")]
+    MalformedChange {
+        /// Which change.
+        at: usize,
+        /// What is wrong.
+        what: &'static str,
+    },
+    /// A risk above 100.
+    #[error("the risk is above 100")]
+    Risk,
+}
+
+impl Emits {
+    /// Compiles what a manifest declares.
+    ///
+    /// A change is spelled `set:TARGET:PATH`, `remove:TARGET:PATH`, `cap-lifetime:TARGET`, `add-grant`, `drop-grant`, or one of
+    /// the other [`ChangeKind`]s. `PATH` is a JSON Pointer, or one that ends in `/*` for anything below. A grant may be
+    /// narrowed to a kind: `drop-grant:scope`.
+    pub fn compile(effects: &[Effect], changes: &[String]) -> Result<Self, EmitsError> {
+        let mut effects = effects.to_vec();
+        effects.sort_unstable();
+        effects.dedup();
+        Ok(Self {
+            effects,
+            changes: changes
+                .iter()
+                .map(|text| Pattern::parse(text))
+                .collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// Whether a decision stays within what is declared, and is well-formed.
+    ///
+    /// # Errors
+    /// The first thing that does not.
+    pub fn check(&self, decision: &Decision, messages: &Messages) -> Result<(), Overreach> {
+        for (at, finding) in (1..).zip(&decision.findings) {
+            if !self.effects.contains(&finding.effect) {
+                return Err(Overreach::Effect {
+                    at,
+                    effect: finding.effect,
+                });
+            }
+            if !messages.has(&finding.code) {
+                return Err(Overreach::Code { at });
+            }
+            if finding
+                .arguments
+                .iter()
+                .any(|Attribute { value, .. }| !is_json(value))
+            {
+                return Err(Overreach::MalformedFinding {
+                    at,
+                    what: "the value of an argument is not json",
+                });
+            }
+        }
+        for (at, change) in (1..).zip(&decision.changes) {
+            if let Err(what) = well_formed(change) {
+                return Err(Overreach::MalformedChange { at, what });
+            }
+            if !self.changes.iter().any(|pattern| pattern.matches(change)) {
+                return Err(Overreach::Change {
+                    at,
+                    kind: change.kind(),
+                });
+            }
+        }
+        if decision.risk.is_some_and(|risk| risk > 100) {
+            Err(Overreach::Risk)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// The declared effects, mildest first, each once.
+    pub fn effects(&self) -> &[Effect] {
+        &self.effects
+    }
+
+    /// The kinds of the declared changes, each once, for asking whether a hook kind can say them.
+    pub fn change_kinds(&self) -> Vec<ChangeKind> {
+        let mut kinds: Vec<_> = self.changes.iter().map(|pattern| pattern.kind).collect();
+        kinds.sort_unstable();
+        kinds.dedup();
+        kinds
+    }
+
+    /// Whether the plugin may want something changed that does more than restrict. Then it is asked before the guards, which
+    /// judge what it proposes. All others guard, and [`Emits::check`] holds them to restricting, since that is all they declare.
+    pub fn proposes(&self) -> bool {
+        // A credential can be a good one, so declaring the kind is declaring that.
+        let restricts = |kind| {
+            matches!(
+                kind,
+                ChangeKind::CapLifetime(_) | ChangeKind::DropGrant | ChangeKind::RequireApprovers
+            )
+        };
+        self.changes.iter().any(|pattern| !restricts(pattern.kind))
+    }
+}
+
+impl EmitsError {
+    /// The code in records and on the command line.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::UnknownChange(_) => "emits-unknown",
+            Self::Path(_) => "emits-path",
+            Self::GrantKind(_) => "emits-grant",
+        }
+    }
+
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::UnknownChange(_) => "write it like `set:access-token:/claims/until`, `cap-lifetime:id-token` or `create-user`".into(),
+            Self::Path(_) => "end it with a json pointer, or with one and `/*`, like `set:access-token:/claims/*`".into(),
+            Self::GrantKind(_) => format!("use one of {}", GRANT_KINDS.map(|kind| format!("`{}`", kind.name())).join(", ")),
+        })
+    }
+}
+
+impl Overreach {
+    /// The code in records: the same as of [`Cause::PluginOverreach`](crate::Cause::PluginOverreach).
+    pub fn code(&self) -> &'static str {
+        crate::Cause::PluginOverreach.code()
+    }
+
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::Effect { effect, .. } => format!(
+                "add `{}` to the effects of `emits`, or correct the plugin",
+                effect.name()
+            ),
+            Self::Code { .. } => "add the code to the messages, or correct the plugin".into(),
+            Self::Change { kind, .. } => {
+                format!("add the `{kind}` to the changes of `emits`, or correct the plugin")
+            }
+            Self::MalformedFinding { .. } | Self::MalformedChange { .. } | Self::Risk => {
+                "correct the plugin".into()
+            }
+        })
+    }
+}
+
+/// One declared change.
+struct Pattern {
+    kind: ChangeKind,
+    narrowed: Narrowed,
+}
+
+/// What narrows a declared change further than its kind.
+enum Narrowed {
+    No,
+    /// At exactly that place.
+    At(String),
+    /// Below that place. Ends in `/`.
+    Below(String),
+    Grant(GrantKind),
+}
+
+impl Pattern {
+    fn parse(text: &str) -> Result<Self, EmitsError> {
+        let is_kind = |kind: &ChangeKind| match text.strip_prefix(&kind.to_string()) {
+            Some(rest) => rest.is_empty() || rest.starts_with(':'),
+            None => false,
+        };
+        let kind = ChangeKind::all()
+            .find(is_kind)
+            .ok_or_else(|| EmitsError::UnknownChange(text.to_owned()))?;
+        let rest = text
+            .strip_prefix(&kind.to_string())
+            .unwrap_or_default()
+            .strip_prefix(':');
+        let narrowed = match (kind, rest) {
+            (ChangeKind::Set(_) | ChangeKind::Remove(_), path) => {
+                let path =
+                    path.filter(|path| path.starts_with('/') && split_pointer(path).is_some());
+                let path = path.ok_or_else(|| EmitsError::Path(text.to_owned()))?;
+                match path.strip_suffix('*') {
+                    Some(parent) if parent.ends_with('/') => Narrowed::Below(parent.to_owned()),
+                    _ => Narrowed::At(path.to_owned()),
+                }
+            }
+            (_, None) => Narrowed::No,
+            (ChangeKind::AddGrant | ChangeKind::DropGrant, Some(name)) => {
+                let kind = GRANT_KINDS.into_iter().find(|kind| kind.name() == name);
+                Narrowed::Grant(kind.ok_or_else(|| EmitsError::GrantKind(text.to_owned()))?)
+            }
+            (_, Some(_)) => return Err(EmitsError::UnknownChange(text.to_owned())),
+        };
+        Ok(Self { kind, narrowed })
+    }
+
+    fn matches(&self, change: &Change) -> bool {
+        let narrowed = match (&self.narrowed, change) {
+            (Narrowed::No, _) => true,
+            (Narrowed::At(place), Change::Set { path, .. } | Change::Remove { path, .. }) => {
+                path == place
+            }
+            (Narrowed::Below(place), Change::Set { path, .. } | Change::Remove { path, .. }) => {
+                path.starts_with(place)
+            }
+            (Narrowed::Grant(kind), Change::AddGrant(grant) | Change::DropGrant(grant)) => {
+                grant.kind == *kind
+            }
+            _ => false,
+        };
+        change.kind() == self.kind && narrowed
+    }
+}
+
+fn well_formed(change: &Change) -> Result<(), &'static str> {
+    match change {
+        Change::Set { path, .. } | Change::Remove { path, .. } if split_pointer(path).is_none() => {
+            Err("its path is not a json pointer")
+        }
+        Change::Set { value, .. } if !is_json(value) => Err("its value is not json"),
+        Change::Statement(statement) if !is_json(&statement.payload) => {
+            Err("its payload is not json")
+        }
+        _ => Ok(()),
+    }
+}
+
+fn is_json(text: &str) -> bool {
+    Document::parse(text.as_bytes()).is_ok()
+}
+
+const GRANT_KINDS: [GrantKind; 6] = [
+    GrantKind::Entitlement,
+    GrantKind::Group,
+    GrantKind::Role,
+    GrantKind::Scope,
+    GrantKind::App,
+    GrantKind::Claim,
+];
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,269 @@
+//! JSON as it was sent: strict RFC 8259, parsed once into a compact tape that points back into the text.
+//!
+//! Invariant: a [`Document`] is valid UTF-8, valid JSON, at most [`DEEPEST`] levels deep and without duplicate members, so
+//! that no two readers of it can understand it differently; every [`Value`] can show the exact text it came from.
+//! Ours, because it is the call path: one allocation for the text and one for the tape, whatever the number of values.
+//! Does not convert numbers (a value keeps its spelling) and does not serialise; [`quote`] is for those who render.
+
+mod parse;
+mod pointer;
+mod text;
+
+use std::borrow::Cow;
+
+use crate::cause::Cause;
+
+pub use pointer::{array_index, escape_token, split_pointer};
+pub use text::quote;
+
+/// A parsed text. Deliberately without `Debug`: it holds what a platform says about people.
+pub struct Document {
+    text: Box<str>,
+    tape: Vec<Node>,
+}
+
+/// One value of a [`Document`].
+#[derive(Clone, Copy)]
+pub struct Value<'a> {
+    document: &'a Document,
+    node: &'a Node,
+    /// Where `node` stands on the tape.
+    at: usize,
+}
+
+/// What sort of value it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// `null`
+    Null,
+    /// `true` or `false`
+    Bool,
+    /// A number, kept as it is spelled.
+    Number,
+    /// A string.
+    String,
+    /// An array.
+    Array,
+    /// An object.
+    Object,
+}
+
+/// Why a text was refused. Says where, never what stands there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the text is refused at byte {at}: {}", cause.code())]
+pub struct ParseError {
+    /// [`Cause::NotUtf8`], [`Cause::NotJson`], [`Cause::DuplicateMember`], [`Cause::TooDeep`] or [`Cause::BodyTooLarge`].
+    pub cause: Cause,
+    /// Byte offset of the first thing that is wrong; of the repeated name for a duplicate member.
+    pub at: usize,
+}
+
+impl Document {
+    /// Parses a whole text; nothing but white space may follow the value.
+    pub fn parse(bytes: &[u8]) -> Result<Self, ParseError> {
+        if bytes.len() > LONGEST {
+            return Err(ParseError {
+                cause: Cause::BodyTooLarge,
+                at: LONGEST,
+            });
+        }
+        let text = std::str::from_utf8(bytes).map_err(|error| ParseError {
+            cause: Cause::NotUtf8,
+            at: error.valid_up_to(),
+        })?;
+        Ok(Self {
+            tape: parse::parse(text)?,
+            text: text.into(),
+        })
+    }
+
+    /// The outermost value.
+    pub fn root(&self) -> Value<'_> {
+        Value {
+            document: self,
+            node: self.tape.first().unwrap_or(&NULL),
+            at: 0,
+        }
+    }
+
+    /// The whole text, byte for byte as it was parsed.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// [`Value::pointer`] from the root.
+    pub fn pointer(&self, pointer: &str) -> Option<Value<'_>> {
+        self.root().pointer(pointer)
+    }
+
+    fn value(&self, at: usize) -> Option<Value<'_>> {
+        Some(Value {
+            document: self,
+            node: self.tape.get(at)?,
+            at,
+        })
+    }
+}
+
+impl<'a> Value<'a> {
+    /// The text of this value as it was sent.
+    pub fn raw(self) -> &'a str {
+        self.document
+            .text
+            .get(self.node.start as usize..self.node.end as usize)
+            .unwrap_or_default()
+    }
+
+    /// What sort of value it is.
+    pub fn kind(self) -> Kind {
+        self.node.kind
+    }
+
+    /// Whether it is `null`.
+    pub fn is_null(self) -> bool {
+        self.node.kind == Kind::Null
+    }
+
+    /// Whether it is an object.
+    pub fn is_object(self) -> bool {
+        self.node.kind == Kind::Object
+    }
+
+    /// Whether it is an array.
+    pub fn is_array(self) -> bool {
+        self.node.kind == Kind::Array
+    }
+
+    /// The string, unescaped; nothing where it is no string.
+    pub fn as_str(self) -> Option<Cow<'a, str>> {
+        let inner = self.quoted()?;
+        Some(if self.node.escaped {
+            Cow::Owned(text::unescape(inner).collect())
+        } else {
+            Cow::Borrowed(inner)
+        })
+    }
+
+    /// The number, where it is spelled as a whole number from 0 to 2^64 - 1 without fraction or exponent.
+    pub fn as_u64(self) -> Option<u64> {
+        (self.node.kind == Kind::Number).then(|| self.raw().parse().ok())?
+    }
+
+    /// The truth value.
+    pub fn as_bool(self) -> Option<bool> {
+        (self.node.kind == Kind::Bool).then(|| self.raw() == "true")
+    }
+
+    /// The member of that name; nothing where there is none or this is no object.
+    pub fn get(self, name: &str) -> Option<Self> {
+        self.walk(Kind::Object, 2)
+            .find(|key| key.spells(name))?
+            .following()
+    }
+
+    /// The element at that index, from 0; nothing where there is none or this is no array.
+    pub fn index(self, index: usize) -> Option<Self> {
+        self.walk(Kind::Array, 1).nth(index)
+    }
+
+    /// What a JSON Pointer (RFC 6901) points at; nothing where the pointer is malformed or points nowhere.
+    pub fn pointer(self, pointer: &str) -> Option<Self> {
+        let Some(tokens) = pointer.strip_prefix('/') else {
+            return pointer.is_empty().then_some(self);
+        };
+        tokens.split('/').try_fold(self, |value, token| {
+            let token = pointer::unescape_token(token)?;
+            match value.kind() {
+                Kind::Array => value.index(array_index(&token)?),
+                _ => value.get(&token),
+            }
+        })
+    }
+
+    /// Names and values of an object, in the order sent; none where it is no object.
+    pub fn members(self) -> impl Iterator<Item = (Cow<'a, str>, Self)> {
+        self.walk(Kind::Object, 2)
+            .filter_map(|key| Some((key.as_str()?, key.following()?)))
+    }
+
+    /// Elements of an array, in order; none where it is no array.
+    pub fn elements(self) -> impl Iterator<Item = Self> {
+        self.walk(Kind::Array, 1)
+    }
+
+    /// Every `stride`-th value directly below, where this is of that kind. Two for objects: their names stand on the tape too.
+    fn walk(self, kind: Kind, stride: usize) -> impl Iterator<Item = Self> {
+        let end = if self.node.kind == kind {
+            self.node.next as usize
+        } else {
+            0
+        };
+        let document = self.document;
+        let mut at = self.at + 1;
+        std::iter::from_fn(move || {
+            let value = document.value(at).filter(|_| at < end)?;
+            at = value.node.next as usize;
+            if stride == 2 {
+                at = document.value(at)?.node.next as usize;
+            }
+            Some(value)
+        })
+    }
+
+    /// The value after this one, on any level: the member's value where this is its name.
+    fn following(self) -> Option<Self> {
+        self.document.value(self.node.next as usize)
+    }
+
+    /// Whether this string is that text.
+    fn spells(self, name: &str) -> bool {
+        self.quoted().is_some_and(|inner| {
+            if self.node.escaped {
+                text::unescape(inner).eq(name.chars())
+            } else {
+                inner == name
+            }
+        })
+    }
+
+    /// The string between its quotation marks, still escaped.
+    fn quoted(self) -> Option<&'a str> {
+        if self.node.kind != Kind::String {
+            return None;
+        }
+        self.raw().strip_prefix('"')?.strip_suffix('"')
+    }
+}
+
+/// One value on the tape; a member's name is a string before its value. 16 bytes, so the tape of the worst text
+/// (`[1,1,1…`) is eight times as long as the text.
+#[derive(Clone, Copy)]
+struct Node {
+    /// Byte offset where the value starts, quotation mark or bracket included.
+    start: u32,
+    /// Byte offset behind it.
+    end: u32,
+    /// The tape's position behind everything that belongs to it.
+    next: u32,
+    kind: Kind,
+    /// Whether a string has escapes.
+    escaped: bool,
+}
+
+/// Levels of nesting. RFC 8259 section 9 leaves the limit to us; no hook sends more than about ten.
+pub const DEEPEST: usize = 64;
+
+/// The longest text, bytes: 16 MiB. Far above any hook's body, whose own limit is the listener's.
+pub const LONGEST: usize = 16 << 20;
+
+/// Stands in for a root that cannot be missing.
+static NULL: Node = Node {
+    start: 0,
+    end: 0,
+    next: 1,
+    kind: Kind::Null,
+    escaped: false,
+};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,69 @@
+//! Strings: writing one as JSON, and reading the inside of one that the parser has accepted.
+//!
+//! Invariant: `unescape` undoes `quote`. Validity of escapes is the parser's business, not this file's.
+
+/// Appends `text` as a JSON string, quotation marks included. Escapes only what RFC 8259 section 7 demands.
+pub fn quote(out: &mut String, text: &str) {
+    out.push('"');
+    let mut rest = text;
+    while let Some((before, special, after)) = split_special(rest) {
+        out.push_str(before);
+        match special {
+            b'"' => out.push_str("\\\""),
+            b'\\' => out.push_str("\\\\"),
+            b'\n' => out.push_str("\\n"),
+            b'\r' => out.push_str("\\r"),
+            b'\t' => out.push_str("\\t"),
+            control => {
+                out.push_str("\\u00");
+                out.extend(
+                    [control >> 4, control & 15]
+                        .iter()
+                        .filter_map(|&digit| char::from_digit(digit.into(), 16)),
+                );
+            }
+        }
+        rest = after;
+    }
+    out.push_str(rest);
+    out.push('"');
+}
+
+/// The characters between the quotation marks of a valid JSON string.
+pub(super) fn unescape(inner: &str) -> impl Iterator<Item = char> {
+    let mut chars = inner.chars();
+    std::iter::from_fn(move || match chars.next()? {
+        '\\' => Some(match chars.next()? {
+            'b' => '\u{8}',
+            'f' => '\u{c}',
+            'n' => '\n',
+            'r' => '\r',
+            't' => '\t',
+            'u' => {
+                let mut unit = hexadecimal(&mut chars);
+                if (0xD800..0xDC00).contains(&unit) {
+                    let low = hexadecimal(&mut chars.by_ref().skip(2));
+                    unit = 0x10000 + ((unit & 0x3FF) << 10) + (low & 0x3FF);
+                }
+                char::from_u32(unit).unwrap_or(char::REPLACEMENT_CHARACTER)
+            }
+            itself => itself,
+        }),
+        plain => Some(plain),
+    })
+}
+
+fn hexadecimal(chars: &mut impl Iterator<Item = char>) -> u32 {
+    chars
+        .take(4)
+        .fold(0, |unit, digit| unit << 4 | digit.to_digit(16).unwrap_or(0))
+}
+
+/// What stands before the first byte that needs an escape, that byte, and what follows. Such a byte is always ASCII.
+fn split_special(text: &str) -> Option<(&str, u8, &str)> {
+    let at = text
+        .bytes()
+        .position(|byte| matches!(byte, 0..0x20 | b'"' | b'\\'))?;
+    let special = text.as_bytes().get(at)?;
+    Some((text.get(..at)?, *special, text.get(at + 1..)?))
+}
