@@ -1,0 +1,87 @@
+//! What can be wrong with a key or its file, in the operator's words.
+//!
+//! Invariant: no message holds any part of a secret; a key is named by its name or its file.
+
+/// Why a key was not taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KeyError {
+    /// The name breaks the rules of C2SP signed-note.
+    #[error("the key name `{0}` is not usable")]
+    Name(String),
+    /// Not the form of a public key.
+    #[error("not a public key: {0}")]
+    Public(&'static str),
+    /// Not the form of a secret key.
+    #[error("not a secret key: {0}")]
+    Secret(&'static str),
+    /// Not the form of a symmetric key.
+    #[error("not a symmetric key: {0}")]
+    Symmetric(&'static str),
+    /// The file could not be read or written.
+    #[error("the key file `{path}` could not be {what}: {cause}")]
+    File {
+        /// The file, as the operator gave it.
+        path: String,
+        /// `read` or `written`.
+        what: &'static str,
+        /// The operating system's word.
+        cause: String,
+    },
+    /// Others may read the file.
+    #[error("the key file `{path}` is open to others (mode {mode:04o})")]
+    Exposed {
+        /// The file, as the operator gave it.
+        path: String,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// The file is larger than any key.
+    #[error("the key file `{path}` is larger than any key")]
+    TooLarge {
+        /// The file, as the operator gave it.
+        path: String,
+    },
+    /// The operating system gave no random bytes.
+    #[error("the operating system gave no random bytes")]
+    Randomness,
+}
+
+impl KeyError {
+    /// The stable name of this error.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Name(_) => "key-name",
+            Self::Public(_) => "key-public-malformed",
+            Self::Secret(_) => "key-secret-malformed",
+            Self::Symmetric(_) => "key-symmetric-malformed",
+            Self::File { .. } => "key-file",
+            Self::Exposed { .. } => "key-file-exposed",
+            Self::TooLarge { .. } => "key-file-too-large",
+            Self::Randomness => "key-randomness",
+        }
+    }
+
+    /// What to do about it, where there is something to do.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Name(_) => Some(
+                "use a host and path, such as `audit.hospital.example/2026`: no spaces, no `+`"
+                    .into(),
+            ),
+            Self::Public(_) => Some("a public key reads `name+8 hexadecimal digits+base64`".into()),
+            Self::Secret(_) => {
+                Some("a secret key reads `PRIVATE+KEY+name+8 hexadecimal digits+base64`".into())
+            }
+            Self::Symmetric(_) => Some(
+                "the file holds 64 hexadecimal digits: `openssl rand -hex 32` makes them".into(),
+            ),
+            Self::Exposed { path, .. } => Some(format!(
+                "run `chmod 600 {path}`, and replace the key if others had access"
+            )),
+            Self::TooLarge { .. } => {
+                Some("check that the setting names the key file and not another".into())
+            }
+            Self::File { .. } | Self::Randomness => None,
+        }
+    }
+}
