@@ -43,13 +43,15 @@ pub enum Cause {
     MissingRead,
     /// Plugins: two of them want different values in one place.
     Conflict,
+    /// Host: a binding that does not bind was not asked, or not recorded: the slow lane or the log was full.
+    ObserverSkipped,
     /// Plugin: what it wants would make the platform refuse the whole answer.
     Unsayable,
 }
 
 impl Cause {
     /// Every cause, for tables and counters.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::CallerUnproven,
         Self::BodyTooLarge,
         Self::BodyIncomplete,
@@ -69,6 +71,7 @@ impl Cause {
         Self::PluginOverreach,
         Self::MissingRead,
         Self::Conflict,
+        Self::ObserverSkipped,
         Self::Unsayable,
     ];
 
@@ -94,6 +97,7 @@ impl Cause {
             Self::PluginOverreach => "plugin-overreach",
             Self::MissingRead => "missing-read",
             Self::Conflict => "conflict",
+            Self::ObserverSkipped => "observer-skipped",
             Self::Unsayable => "unsayable",
         }
     }

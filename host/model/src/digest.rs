@@ -75,8 +75,8 @@ mod tests {
         let text = format!("sha256:{}", "0f".repeat(32));
         assert_eq!(text.parse::<Digest>().unwrap().to_string(), text);
         for wrong in [
-            &text[7..],
-            &text[..70],
+            text.get(7..).unwrap(),
+            text.get(..70).unwrap(),
             &text.to_uppercase(),
             &format!("{text}0"),
             "sha256:",
