@@ -1,0 +1,112 @@
+//! What can go wrong while a plugin runs, in words an operator can act on.
+//!
+//! Invariant: a fault never carries what the plugin saw or said, except the text of an error it returned, which is redacted
+//! and only for the sealed part of a record.
+
+use portcullis_model::Redacted;
+use wasmtime::{PoolConcurrencyLimitError, Trap};
+
+/// Why an instance came to no decision.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// It did what WebAssembly forbids, or gave up (a panic in Rust).
+    #[error("the plugin trapped: {0}")]
+    Trap(&'static str),
+    /// It was not done when its time was over.
+    #[error("the plugin was not done in its time")]
+    Deadline,
+    /// It asked for more memory than its limit.
+    #[error("the plugin asked for more memory than its limit")]
+    Memory,
+    /// It recursed too deep.
+    #[error("the plugin recursed too deep")]
+    Stack,
+    /// It said more than its output limit: in its decision, or in notes.
+    #[error("the plugin said more than its output limit")]
+    Output,
+    /// What it returned is not well-formed: not UTF-8, outside its memory, an unknown case.
+    #[error("the plugin returned something that is not well-formed")]
+    Malformed,
+    /// It returned an error. Its text goes to the sealed part of the record only.
+    #[error("the plugin returned an error")]
+    Error(Redacted<String>),
+    /// The host has no slot left: more instances at once than it was set up for.
+    #[error("the host has no sandbox left for another call")]
+    NoSlot,
+}
+
+impl Fault {
+    /// The stable code in metrics, logs and records.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Trap(_) => "plugin-trap",
+            Self::Deadline => "plugin-deadline",
+            Self::Memory => "plugin-memory",
+            Self::Stack => "plugin-stack",
+            Self::Output => "plugin-output",
+            Self::Malformed => "plugin-malformed",
+            Self::Error(_) => "plugin-error",
+            Self::NoSlot => "host-no-slot",
+        }
+    }
+
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::Trap(_) | Self::Stack | Self::Malformed => {
+                "report it to the plugin's publisher with the record's number"
+            }
+            Self::Deadline => "raise `time_ms` in the manifest, or give the hook a larger budget",
+            Self::Memory => "raise `memory_bytes` in the manifest",
+            Self::Output => "raise `output_bytes` in the manifest",
+            Self::Error(_) => "its text is in the sealed part of the record",
+            Self::NoSlot => "raise the number of workers",
+        };
+        Some(hint.to_owned())
+    }
+
+    /// What an error from inside the sandbox means.
+    pub(crate) fn from_wasmtime(error: &wasmtime::Error) -> Self {
+        if let Some(fault) = error.downcast_ref::<Self>() {
+            return fault.clone();
+        }
+        if let Some(trap) = error.downcast_ref::<Trap>() {
+            return Self::from_trap(*trap);
+        }
+        if error.is::<PoolConcurrencyLimitError>() {
+            return Self::NoSlot;
+        }
+        // wasmtime has no public type for this one; a test fails should the words ever change.
+        if error
+            .root_cause()
+            .to_string()
+            .contains("fuel allocated for hostcalls")
+        {
+            return Self::Output;
+        }
+        Self::Malformed
+    }
+
+    fn from_trap(trap: Trap) -> Self {
+        Self::Trap(match trap {
+            Trap::Interrupt => return Self::Deadline,
+            Trap::StackOverflow => return Self::Stack,
+            Trap::StringOutOfBounds
+            | Trap::ListOutOfBounds
+            | Trap::InvalidDiscriminant
+            | Trap::InvalidChar => {
+                return Self::Malformed;
+            }
+            Trap::UnreachableCodeReached => "it gave up",
+            Trap::MemoryOutOfBounds => "memory access out of bounds",
+            Trap::TableOutOfBounds | Trap::IndirectCallToNull | Trap::BadSignature => {
+                "call of a function that is not there"
+            }
+            Trap::IntegerOverflow | Trap::IntegerDivisionByZero | Trap::BadConversionToInteger => {
+                "arithmetic"
+            }
+            Trap::CannotEnterComponent | Trap::CannotLeaveComponent => "a call at a forbidden time",
+            _ => "another reason",
+        })
+    }
+}

@@ -1,0 +1,211 @@
+//! What a component is, before anything of it is compiled or run.
+//!
+//! Invariant: nothing that passes imports anything outside the contract, uses what the sandbox has switched off, or is larger
+//! than this room compiles. The sizes are checked first, so that hostile bytes cost little.
+
+use portcullis_model::Digest;
+use sha2::{Digest as _, Sha256};
+use wasmparser::{ComponentExternalKind, Parser, Payload, Validator};
+use wit_parser::Resolve;
+
+use crate::guarded::guarded;
+use crate::refused::{Refused, line};
+use crate::sandbox::FEATURES;
+
+/// A component's outside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inspection {
+    /// SHA-256 of its bytes.
+    pub digest: Digest,
+    /// How many bytes.
+    pub bytes: usize,
+    /// What it imports, in its order: interfaces of the contract.
+    pub imports: Vec<String>,
+    /// What it exports, in its order.
+    pub exports: Vec<String>,
+    /// The memory it begins with, bytes; `configure` may take more.
+    pub memory_bytes: u64,
+}
+
+/// Most bytes a component may have: a Python plugin has 18 MB.
+pub(crate) const MOST_BYTES: usize = 32 << 20;
+
+/// Looks at a component without compiling it.
+///
+/// # Errors
+///
+/// [`Refused`]: too large, not a component, over-complex, using what the sandbox has switched off, importing what is not in
+/// the contract (`wasi:*` included) or what has no store yet, or not of the world `portcullis:policy/plugin@0.1.0`.
+pub fn inspect(component: &[u8]) -> Result<Inspection, Refused> {
+    if component.len() > MOST_BYTES {
+        return Err(Refused::TooLarge {
+            bytes: component.len(),
+            most: MOST_BYTES,
+        });
+    }
+    if Parser::is_core_wasm(component) {
+        return Err(Refused::CoreModule);
+    }
+    let seen = survey(component).map_err(|error| match error {
+        Surveyed::Refused(refused) => refused,
+        Surveyed::Broken(error) => Refused::Invalid {
+            why: line(&error.to_string()),
+        },
+    })?;
+    for import in &seen.imports {
+        check_import(import)?;
+    }
+    Validator::new_with_features(FEATURES)
+        .validate_all(component)
+        .map_err(|error| Refused::Invalid {
+            why: line(&error.to_string()),
+        })?;
+    check_world(component)?;
+    Ok(Inspection {
+        digest: Digest(Sha256::digest(component).into()),
+        bytes: component.len(),
+        imports: seen.imports,
+        exports: seen.exports,
+        memory_bytes: seen.memory_bytes,
+    })
+}
+
+/// Whether the contract has this import and this version its store.
+fn check_import(import: &str) -> Result<(), Refused> {
+    if let Some(later) = LATER.into_iter().find(|later| *later == import) {
+        return Err(Refused::LaterImport { import: later });
+    }
+    if ALLOWED.contains(&import) {
+        Ok(())
+    } else {
+        Err(Refused::ForbiddenImport {
+            import: line(import),
+        })
+    }
+}
+
+/// Whether imports and exports have the types of our world.
+fn check_world(component: &[u8]) -> Result<(), Refused> {
+    let fits = || {
+        let mut resolve = Resolve::default();
+        let package = resolve.push_str("policy.wit", CONTRACT)?;
+        let world = resolve.select_world(&[package], Some("plugin"))?;
+        wit_component::targets(&resolve, world, component)
+    };
+    match guarded(fits) {
+        Some(Ok(())) => Ok(()),
+        Some(Err(error)) => Err(Refused::WrongWorld {
+            why: line(&error.root_cause().to_string()),
+        }),
+        None => Err(Refused::WrongWorld {
+            why: "its types cannot be compared".into(),
+        }),
+    }
+}
+
+/// Names and sizes, from one pass over the sections.
+#[derive(Default)]
+struct Survey {
+    imports: Vec<String>,
+    exports: Vec<String>,
+    memory_bytes: u64,
+    functions: u64,
+    modules: u64,
+}
+
+enum Surveyed {
+    Refused(Refused),
+    Broken(wasmparser::BinaryReaderError),
+}
+
+fn survey(component: &[u8]) -> Result<Survey, Surveyed> {
+    let mut seen = Survey::default();
+    // How many modules and components we are inside of: only the outermost component's imports and exports are its own.
+    let mut depth: usize = 0;
+    for payload in Parser::new(0).parse_all(component) {
+        match payload? {
+            Payload::ModuleSection { .. } => {
+                seen.modules += 1;
+                at_most("core modules", seen.modules, MOST_MODULES)?;
+                depth += 1;
+            }
+            Payload::ComponentSection { .. } => depth += 1,
+            Payload::End(_) => depth = depth.saturating_sub(1),
+            Payload::ComponentImportSection(section) if depth == 0 => {
+                for import in section {
+                    let import = import?;
+                    if import.ty.kind() != ComponentExternalKind::Type {
+                        seen.imports.push(import.name.name.to_owned());
+                    }
+                }
+            }
+            Payload::ComponentExportSection(section) if depth == 0 => {
+                for export in section {
+                    seen.exports.push(export?.name.name.to_owned());
+                }
+            }
+            Payload::MemorySection(section) => {
+                for memory in section {
+                    seen.memory_bytes = seen
+                        .memory_bytes
+                        .saturating_add(memory?.initial.saturating_mul(PAGE));
+                }
+            }
+            Payload::CodeSectionStart { count, .. } => {
+                seen.functions += u64::from(count);
+                at_most("functions", seen.functions, MOST_FUNCTIONS)?;
+            }
+            Payload::CodeSectionEntry(body) => {
+                let bytes = body.range().len();
+                at_most(
+                    "bytes in one function",
+                    u64::try_from(bytes).unwrap_or(u64::MAX),
+                    MOST_FUNCTION_BYTES,
+                )?;
+            }
+            _ => {}
+        }
+    }
+    Ok(seen)
+}
+
+fn at_most(what: &'static str, count: u64, most: u64) -> Result<(), Surveyed> {
+    if count > most {
+        Err(Surveyed::Refused(Refused::TooMany { what, count, most }))
+    } else {
+        Ok(())
+    }
+}
+
+impl From<wasmparser::BinaryReaderError> for Surveyed {
+    fn from(error: wasmparser::BinaryReaderError) -> Self {
+        Self::Broken(error)
+    }
+}
+
+/// The contract's text, the one that the bindings are made of.
+pub(crate) const CONTRACT: &str = include_str!("../../../wit/policy.wit");
+
+/// What a component may import. `types` has no functions.
+const ALLOWED: [&str; 2] = [
+    "portcullis:policy/types@0.1.0",
+    "portcullis:policy/journal@0.1.0",
+];
+
+/// What the contract has and this version does not.
+const LATER: [&str; 2] = [
+    "portcullis:policy/reference@0.1.0",
+    "portcullis:policy/memory@0.1.0",
+];
+
+/// Most core modules in a component; each is instantiated at most once.
+const MOST_MODULES: u64 = 32;
+
+/// Most functions in a component: a JavaScript engine has about 32,000.
+const MOST_FUNCTIONS: u64 = 100_000;
+
+/// Largest body of one function, bytes: compiling takes more than linear time in it. An interpreter's main loop has about 200,000.
+const MOST_FUNCTION_BYTES: u64 = 1 << 20;
+
+/// A WebAssembly page, bytes.
+const PAGE: u64 = 65_536;

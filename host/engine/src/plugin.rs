@@ -1,0 +1,179 @@
+//! A plugin ready to be called: a compiled snapshot, and one fresh instance of it for every call.
+//!
+//! Invariant: no instance is ever used twice. Every call begins with the memory that `configure` left, in a store of its own
+//! that is thrown away afterwards, whatever came of it.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use portcullis_model::{Decision, Digest, Limits, Millis, Redacted, View};
+use wasmtime::{Engine, Store};
+
+use crate::bindings::PluginPre;
+use crate::fault::Fault;
+use crate::room::Room;
+use crate::{lift, lower, sandbox};
+
+/// A configured plugin. Clones share the code.
+#[derive(Clone)]
+pub struct Plugin {
+    code: Arc<Code>,
+    limits: Limits,
+}
+
+/// What came of one call.
+pub struct Evaluation {
+    /// The decision, as the plugin gave it: unchecked against its manifest.
+    pub outcome: Result<Decision, Fault>,
+    /// The notes it took, also where it failed. For the sealed part of the record only.
+    pub notes: Vec<String>,
+    /// How long it took, from before the instance was made until the decision was read. Not the cleaning up.
+    pub spent: Duration,
+    /// What is left of the instance.
+    pub remains: Remains,
+}
+
+/// A used instance. Dropping it wipes and frees its slot, which takes a few µs: drop it after the reply has left.
+#[must_use = "dropping it cleans up: do that after the reply has left"]
+pub struct Remains {
+    _store: Store<Room>,
+}
+
+/// A compiled snapshot, shared by all bindings with the same component and settings.
+pub(crate) struct Code {
+    pub(crate) engine: Engine,
+    pub(crate) pre: PluginPre<Room>,
+    pub(crate) component: Digest,
+    pub(crate) snapshot: Digest,
+    pub(crate) snapshot_bytes: usize,
+    pub(crate) notes: Vec<String>,
+}
+
+impl Plugin {
+    pub(crate) fn new(code: Arc<Code>, limits: Limits) -> Self {
+        Self { code, limits }
+    }
+
+    /// Asks the plugin about one call, on this thread, in at most `allowance` and at most its own time limit.
+    ///
+    /// A [`Fault::Deadline`] after less than the time limit says only that `allowance` was short: the plugin is pure, so the
+    /// same call can be made again elsewhere with what time is left.
+    pub fn evaluate(&self, view: &View<'_>, allowance: Duration) -> Evaluation {
+        let begun = Instant::now();
+        let allowance = allowance.min(self.time());
+        let mut store = self.store(allowance);
+        let outcome = if allowance.is_zero() {
+            Err(Fault::Deadline)
+        } else {
+            self.ask(&mut store, view)
+        };
+        let notes = store.data_mut().take_notes();
+        Evaluation {
+            outcome,
+            notes,
+            spent: begun.elapsed(),
+            remains: Remains { _store: store },
+        }
+    }
+
+    /// SHA-256 of the component it was made of.
+    pub fn component_digest(&self) -> Digest {
+        self.code.component
+    }
+
+    /// SHA-256 of the configured component: what a replay starts from.
+    pub fn snapshot_digest(&self) -> Digest {
+        self.code.snapshot
+    }
+
+    /// How many bytes the configured component has.
+    pub fn snapshot_bytes(&self) -> usize {
+        self.code.snapshot_bytes
+    }
+
+    /// The notes that `configure` took.
+    pub fn notes(&self) -> &[String] {
+        &self.code.notes
+    }
+
+    /// Its limits.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// The most time one call may take.
+    pub fn time(&self) -> Duration {
+        Duration::from_millis(self.limits.time_ms.into())
+    }
+
+    /// Makes sure that an instance starts, then makes `slots` slots ready: maps the snapshot into each and touches the pages
+    /// that a call touches, so that the first real calls cost what all others do. The plugin is asked about an empty call;
+    /// what it says to that does not matter.
+    pub(crate) fn warm_up(&self, slots: usize) -> Result<(), Fault> {
+        let mut store = self.store(self.time());
+        self.code
+            .pre
+            .instantiate(&mut store)
+            .map_err(|error| Fault::from_wasmtime(&error))?;
+        drop(store);
+        // Held together, so that each has a slot of its own.
+        let mut held = Vec::new();
+        for _ in 0..slots {
+            let evaluation = self.evaluate(&empty_view(), self.time());
+            if matches!(evaluation.outcome, Err(Fault::Deadline | Fault::NoSlot)) {
+                break;
+            }
+            held.push(evaluation.remains);
+        }
+        Ok(())
+    }
+
+    /// The code, for sharing.
+    pub(crate) fn code(&self) -> &Arc<Code> {
+        &self.code
+    }
+
+    fn store(&self, allowance: Duration) -> Store<Room> {
+        sandbox::store(
+            &self.code.engine,
+            self.limits.memory_bytes,
+            self.limits.output_bytes,
+            allowance,
+        )
+    }
+
+    fn ask(&self, store: &mut Store<Room>, view: &View<'_>) -> Result<Decision, Fault> {
+        let asked = self.code.pre.instantiate(&mut *store).and_then(|instance| {
+            lower::with_call(view, |call| instance.call_evaluate(&mut *store, call))
+        });
+        match asked {
+            Ok(Ok(decision)) => Ok(lift::decision(decision)),
+            Ok(Err(text)) => Err(Fault::Error(Redacted::new(text))),
+            Err(error) => Err(Fault::from_wasmtime(&error)),
+        }
+    }
+}
+
+/// A call about nothing.
+fn empty_view() -> View<'static> {
+    View {
+        id: "",
+        correlation: None,
+        tenant: "",
+        hook: "",
+        phase: None,
+        received: Millis::default(),
+        seed: 0,
+        subject: None,
+        actors: Vec::new(),
+        action: None,
+        resource: None,
+        requested: &[],
+        lifetimes: &[],
+        origin: None,
+        purpose: None,
+        proposed: &[],
+        payload: Cow::Borrowed("null"),
+    }
+}

@@ -1,0 +1,162 @@
+//! Why a component does not become a plugin, in words an operator can act on.
+//!
+//! Invariant: names the guilty party and what to do; holds no settings and no text that a plugin made, except the complaints
+//! about its settings, which only [`Refused::complaints`] gives out, because settings name people.
+
+use portcullis_model::Redacted;
+
+use crate::fault::Fault;
+
+/// Why a component was refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// More bytes than this room takes.
+    #[error("the component has {bytes} bytes, more than the {most} that are allowed")]
+    TooLarge {
+        /// What it has.
+        bytes: usize,
+        /// What is allowed.
+        most: usize,
+    },
+    /// More of something than this room compiles.
+    #[error("the component has {count} {what}, more than the {most} that are allowed")]
+    TooMany {
+        /// Of what.
+        what: &'static str,
+        /// What it has.
+        count: u64,
+        /// What is allowed.
+        most: u64,
+    },
+    /// A core module, not a component.
+    #[error("this is a core module, not a component")]
+    CoreModule,
+    /// Not WebAssembly, cut off, or using what the sandbox has switched off.
+    #[error("not a component that can run here: {why}")]
+    Invalid {
+        /// What the validator found, with its offset.
+        why: String,
+    },
+    /// It imports what is not in the contract.
+    #[error("the component imports `{import}`, which is not in the contract")]
+    ForbiddenImport {
+        /// The import's name, cut to a readable length.
+        import: String,
+    },
+    /// It imports a part of the contract whose store does not exist in this version.
+    #[error(
+        "the component imports `{import}`: reference tables and memory come with a later version"
+    )]
+    LaterImport {
+        /// The import's name.
+        import: &'static str,
+    },
+    /// It is not a component of the world `portcullis:policy/plugin@0.1.0`.
+    #[error("the component does not fit the world `portcullis:policy/plugin@0.1.0`: {why}")]
+    WrongWorld {
+        /// The first thing that does not fit.
+        why: String,
+    },
+    /// Its state after `configure` cannot be kept as a snapshot.
+    #[error("the plugin cannot be kept as a snapshot: {why}")]
+    NoSnapshot {
+        /// What stands in the way.
+        why: String,
+    },
+    /// It cannot be compiled.
+    #[error("the component cannot be compiled: {why}")]
+    NotCompiled {
+        /// What the compiler said.
+        why: String,
+    },
+    /// Its `configure` came to no end.
+    #[error("configuring the plugin failed: {0}")]
+    Configure(Fault),
+    /// Its `configure` refused the settings. What it said is in [`Refused::complaints`].
+    #[error("the plugin refuses its settings ({} complaints)", .0.expose().len())]
+    Settings(Redacted<Vec<String>>),
+    /// An instance of its snapshot could not be made.
+    #[error("the configured plugin does not start: {0}")]
+    NoStart(Fault),
+    /// A limit in its manifest is nothing, or above what this version allows.
+    #[error("a limit of the plugin is zero or above the ceiling")]
+    Limits,
+}
+
+impl Refused {
+    /// The stable code in metrics, logs and records.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::TooLarge { .. } => "component-too-large",
+            Self::TooMany { .. } => "component-too-complex",
+            Self::CoreModule => "component-is-module",
+            Self::Invalid { .. } => "component-invalid",
+            Self::ForbiddenImport { .. } => "component-import-forbidden",
+            Self::LaterImport { .. } => "component-import-later",
+            Self::WrongWorld { .. } => "component-wrong-world",
+            Self::NoSnapshot { .. } => "plugin-no-snapshot",
+            Self::NotCompiled { .. } => "component-not-compiled",
+            Self::Configure(_) => "plugin-configure-failed",
+            Self::Settings(_) => "plugin-settings-refused",
+            Self::NoStart(_) => "plugin-no-start",
+            Self::Limits => "plugin-limits",
+        }
+    }
+
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::TooLarge { .. } | Self::TooMany { .. } => {
+                "build it for size: release profile, stripped, no unused libraries"
+            }
+            Self::CoreModule => {
+                "make a component of it first, as `cargo xtask` and the guest SDK's template do"
+            }
+            Self::Invalid { .. } => {
+                "build it again for `wasm32-unknown-unknown` without threads, SIMD or exceptions"
+            }
+            Self::ForbiddenImport { import } if import.starts_with("wasi:") => {
+                "a plugin has no system interface: build it without WASI"
+            }
+            Self::ForbiddenImport { .. } | Self::WrongWorld { .. } => {
+                "build it against this version's `wit/policy.wit`"
+            }
+            Self::LaterImport { .. } => {
+                "use a build of the plugin that does without, or wait for that version"
+            }
+            Self::NoSnapshot { .. } | Self::NotCompiled { .. } => {
+                "report it to the plugin's publisher"
+            }
+            Self::Configure(Fault::Deadline) => {
+                "make the settings smaller, or report it to the plugin's publisher"
+            }
+            Self::Configure(fault) | Self::NoStart(fault) => return fault.hint(),
+            Self::Settings(_) => {
+                "correct the binding's settings; `portcullis check` shows what the plugin says about them"
+            }
+            Self::Limits => "give limits between 1 and the ceiling: 64 MiB, 1 s, 256 KiB",
+        };
+        Some(hint.to_owned())
+    }
+
+    /// What the plugin says is wrong with its settings. For the operator's eyes only, not for logs: settings name people.
+    pub fn complaints(&self) -> &[String] {
+        match self {
+            Self::Settings(complaints) => complaints.expose(),
+            _ => &[],
+        }
+    }
+}
+
+/// Text from outside made fit for one line of an operator's screen: no control characters, at most [`LINE`] characters.
+pub(crate) fn line(text: &str) -> String {
+    let mut chars = text.chars().filter(|c| !c.is_control());
+    let mut line: String = chars.by_ref().take(LINE).collect();
+    if chars.next().is_some() {
+        line.push('…');
+    }
+    line
+}
+
+/// Longest piece of foreign text in an error, characters.
+const LINE: usize = 300;

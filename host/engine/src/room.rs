@@ -1,0 +1,88 @@
+//! What one instance has while it lives: how much memory it may still take, and the notes it took.
+//!
+//! Invariant: both are bounded, and running into a bound ends the instance with a fault that names it.
+
+use wasmtime::{ResourceLimiter, Result};
+
+use crate::bindings::portcullis::policy::{journal, types};
+use crate::fault::Fault;
+use crate::sandbox::{CORE_INSTANCES, MEMORIES, TABLES};
+
+/// The data of a store.
+pub(crate) struct Room {
+    memory_left: u64,
+    note_bytes_left: usize,
+    notes: Vec<String>,
+}
+
+impl Room {
+    /// An empty room.
+    pub(crate) fn new(memory_bytes: u64, note_bytes: usize) -> Self {
+        Self {
+            memory_left: memory_bytes,
+            note_bytes_left: note_bytes,
+            notes: Vec::new(),
+        }
+    }
+
+    /// The notes taken so far, in their order.
+    pub(crate) fn take_notes(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.notes)
+    }
+}
+
+impl journal::Host for Room {
+    fn note(&mut self, message: String) -> Result<()> {
+        let left = self
+            .note_bytes_left
+            .checked_sub(message.len())
+            .filter(|_| self.notes.len() < MOST_NOTES);
+        self.note_bytes_left = left.ok_or(Fault::Output)?;
+        self.notes.push(message);
+        Ok(())
+    }
+}
+
+impl types::Host for Room {}
+
+impl ResourceLimiter for Room {
+    fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> Result<bool> {
+        // All memories of an instance share one allowance.
+        let more = u64::try_from(desired.saturating_sub(current))?;
+        self.memory_left = self.memory_left.checked_sub(more).ok_or(Fault::Memory)?;
+        Ok(true)
+    }
+
+    fn memory_grow_failed(&mut self, _error: wasmtime::Error) -> Result<()> {
+        Err(Fault::Memory.into())
+    }
+
+    fn table_growing(
+        &mut self,
+        _current: usize,
+        desired: usize,
+        maximum: Option<usize>,
+    ) -> Result<bool> {
+        Ok(maximum.is_none_or(|most| desired <= most))
+    }
+
+    fn instances(&self) -> usize {
+        usize::try_from(CORE_INSTANCES).unwrap_or(usize::MAX)
+    }
+
+    fn tables(&self) -> usize {
+        usize::try_from(TABLES).unwrap_or(usize::MAX)
+    }
+
+    fn memories(&self) -> usize {
+        usize::try_from(MEMORIES).unwrap_or(usize::MAX)
+    }
+}
+
+/// Most notes one instance may take; the bytes of all of them together are bounded by its output limit.
+const MOST_NOTES: usize = 64;

@@ -1,0 +1,8 @@
+//! The walls, tried from inside: every guest here is hostile in one way. See also `host/engine/tests/plugins.rs` for
+//! guests that are not.
+
+mod determinism;
+mod guests;
+mod isolation;
+mod prepare;
+mod runaway;

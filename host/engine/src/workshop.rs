@@ -1,0 +1,234 @@
+//! Configuring: runs a plugin's `configure` once and keeps the memory that it leaves, as a component of its own.
+//!
+//! Invariant: a snapshot is a function of the component and the settings alone: no clock, no randomness, and no import but
+//! the journal can be reached. What runs here has its own time and output limits, and never shares a slot with a call.
+
+use std::future::Future;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use portcullis_model::{Limits, Redacted};
+use wasmtime::component::{
+    Component, ComponentNamedList, HasSelf, Instance, Lift, Linker, Lower, WasmList,
+};
+use wasmtime::{Engine, Store};
+use wasmtime_wizer::{ComponentInstanceState, Wizer};
+
+use crate::bindings::Plugin;
+use crate::bindings::portcullis::policy::{journal, types};
+use crate::fault::Fault;
+use crate::guarded::guarded;
+use crate::refused::{Refused, line};
+use crate::room::Room;
+use crate::sandbox;
+
+/// Makes snapshots.
+pub(crate) struct Workshop {
+    engine: Engine,
+    linker: Linker<Room>,
+    time: Duration,
+}
+
+/// A configured plugin.
+pub(crate) struct Snapshot {
+    /// A component like the one it was made of, but with the memory and the globals that `configure` left.
+    pub(crate) component: Vec<u8>,
+    /// The notes it took meanwhile.
+    pub(crate) notes: Vec<String>,
+}
+
+impl Workshop {
+    /// A workshop in which `configure` may take `time`.
+    pub(crate) fn new(time: Duration) -> wasmtime::Result<Self> {
+        let engine = Engine::new(&sandbox::workshop())?;
+        let linker = linker(&engine)?;
+        Ok(Self {
+            engine,
+            linker,
+            time,
+        })
+    }
+
+    /// The engine, for the ticker.
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Runs `configure(settings)` in at most the memory of `limits`.
+    pub(crate) fn snapshot(
+        &self,
+        component: &[u8],
+        settings: &str,
+        limits: &Limits,
+    ) -> Result<Snapshot, Refused> {
+        let mut wizer = Wizer::new();
+        // The function that wizer would call, and by default drop: we call it ourselves, and the world needs it.
+        wizer.init_func("configure").keep_init_func(true);
+        let (context, instrumented) = guarded(|| wizer.instrument_component(component))
+            .ok_or_else(|| no_snapshot("the instrumentation does not support it"))?
+            .map_err(|error| no_snapshot(&format!("{error:#}")))?;
+        let instrumented = compile(&self.engine, &instrumented)?;
+
+        let mut store = sandbox::store(
+            &self.engine,
+            limits.memory_bytes,
+            COMPLAINT_BYTES,
+            self.time,
+        );
+        let faulty = |error: wasmtime::Error| Refused::Configure(Fault::from_wasmtime(&error));
+        let instance = self
+            .linker
+            .instantiate(&mut store, &instrumented)
+            .map_err(faulty)?;
+        let plugin = Plugin::new(&mut store, &instance)
+            .map_err(|error| no_snapshot(&format!("{error:#}")))?;
+        let configured = plugin
+            .call_configure(&mut store, settings)
+            .map_err(faulty)?;
+        if let Err(complaints) = configured {
+            let complaints = complaints
+                .iter()
+                .take(MOST_COMPLAINTS)
+                .map(|text| line(text))
+                .collect();
+            return Err(Refused::Settings(Redacted::new(complaints)));
+        }
+        let notes = store.data_mut().take_notes();
+
+        // Reading out the state runs functions of the instrumentation, not of the plugin; whole memories pass through them.
+        store.set_hostcall_fuel(usize::MAX);
+        store.set_epoch_deadline(crate::ticker::ticks(self.time));
+        let mut state = State {
+            store,
+            instance,
+            error: None,
+        };
+        let component = guarded(|| now(wizer.snapshot_component(&context, &mut state)))
+            .flatten()
+            .ok_or_else(|| no_snapshot("its state cannot be read out"))?
+            .map_err(|error| no_snapshot(&format!("{error:#}")))?;
+        match state.error {
+            Some(error) => Err(no_snapshot(&format!("{error:#}"))),
+            None => Ok(Snapshot { component, notes }),
+        }
+    }
+}
+
+/// Links what the contract gives: the journal, and nothing else.
+pub(crate) fn linker(engine: &Engine) -> wasmtime::Result<Linker<Room>> {
+    let mut linker = Linker::new(engine);
+    types::add_to_linker::<_, HasSelf<Room>>(&mut linker, |room| room)?;
+    journal::add_to_linker::<_, HasSelf<Room>>(&mut linker, |room| room)?;
+    Ok(linker)
+}
+
+/// Compiles a component that has been inspected, or made of one that has.
+pub(crate) fn compile(engine: &Engine, component: &[u8]) -> Result<Component, Refused> {
+    Component::new(engine, component).map_err(|error| Refused::NotCompiled {
+        why: line(&format!("{error:#}")),
+    })
+}
+
+/// Reads the globals and memories of an instrumented instance.
+///
+/// wizer's trait knows no failure, so the first one is kept here and the snapshot is thrown away.
+struct State {
+    store: Store<Room>,
+    instance: Instance,
+    error: Option<wasmtime::Error>,
+}
+
+impl State {
+    fn call<R: Default>(&mut self, instance: &str, function: &str) -> R
+    where
+        (R,): ComponentNamedList + Lift,
+        R: 'static,
+    {
+        self.read(instance, function, |_, value: R| value)
+            .unwrap_or_default()
+    }
+
+    fn read<R, U>(
+        &mut self,
+        instance: &str,
+        function: &str,
+        take: impl FnOnce(&Store<Room>, R) -> U,
+    ) -> Option<U>
+    where
+        (R,): ComponentNamedList + Lift,
+        R: 'static,
+        (): ComponentNamedList + Lower,
+    {
+        let mut read = || -> wasmtime::Result<R> {
+            let missing = || wasmtime::Error::msg("an accessor is missing");
+            let interface = self
+                .instance
+                .get_export_index(&mut self.store, None, instance)
+                .ok_or_else(missing)?;
+            let function = self
+                .instance
+                .get_export_index(&mut self.store, Some(&interface), function)
+                .ok_or_else(missing)?;
+            let function = self
+                .instance
+                .get_typed_func::<(), (R,)>(&mut self.store, function)?;
+            let (value,) = function.call(&mut self.store, ())?;
+            Ok(value)
+        };
+        match read() {
+            Ok(value) => Some(take(&self.store, value)),
+            Err(error) => {
+                self.error.get_or_insert(error);
+                None
+            }
+        }
+    }
+}
+
+impl ComponentInstanceState for State {
+    async fn call_func_ret_list_u8(
+        &mut self,
+        instance: &str,
+        func: &str,
+        contents: impl FnOnce(&[u8]) + Send,
+    ) {
+        self.read(instance, func, |store, memory: WasmList<u8>| {
+            contents(memory.as_le_slice(store))
+        });
+    }
+
+    async fn call_func_ret_s32(&mut self, instance: &str, func: &str) -> i32 {
+        self.call(instance, func)
+    }
+
+    async fn call_func_ret_s64(&mut self, instance: &str, func: &str) -> i64 {
+        self.call(instance, func)
+    }
+
+    async fn call_func_ret_f32(&mut self, instance: &str, func: &str) -> u32 {
+        self.call::<f32>(instance, func).to_bits()
+    }
+
+    async fn call_func_ret_f64(&mut self, instance: &str, func: &str) -> u64 {
+        self.call::<f64>(instance, func).to_bits()
+    }
+}
+
+/// The result of a future that never waits; `None` where it would.
+fn now<F: Future>(future: F) -> Option<F::Output> {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(output) => Some(output),
+        Poll::Pending => None,
+    }
+}
+
+fn no_snapshot(why: &str) -> Refused {
+    Refused::NoSnapshot { why: line(why) }
+}
+
+/// Most complaints about settings that are kept.
+const MOST_COMPLAINTS: usize = 32;
+
+/// Most bytes that `configure` may complain and note.
+const COMPLAINT_BYTES: u32 = 64 << 10;
