@@ -54,7 +54,7 @@ pub use bindings::portcullis::policy::types::{
     Attribute, Call, Cap, Change, Credential, Decision, Edit, Effect, Entity, Finding, Grant,
     GrantKind, Lifetime, Origin, Place, Principal, PrincipalKind, Severity, Statement, Target,
 };
-pub use settings::Problems;
+pub use settings::{Problems, unique};
 pub use words::{strings, text};
 
 /// A policy: settings in, decisions out.

@@ -3,7 +3,11 @@
 //! Invariant: every sentence leads with the path of the member it is about, as an author would write it in code:
 //! `rules[3].at_least`.
 
-use std::fmt::Display;
+use std::collections::BTreeMap;
+use std::fmt::{self, Display};
+use std::marker::PhantomData;
+
+use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 
 use crate::Plugin;
 
@@ -43,6 +47,36 @@ impl Problems {
         }
         Err(self.sentences)
     }
+}
+
+/// For `#[serde(deserialize_with = "portcullis_guest::unique")]`: an object in which a name may stand only once. Without it
+/// the last of two wins and the first is lost without a word.
+///
+/// # Errors
+/// Names the repeated member.
+pub fn unique<'de, D: Deserializer<'de>, T: Deserialize<'de>>(reader: D) -> Result<BTreeMap<String, T>, D::Error> {
+    struct Unique<T>(PhantomData<T>);
+
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for Unique<T> {
+        type Value = BTreeMap<String, T>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
+            let mut unique = BTreeMap::new();
+            while let Some((name, value)) = members.next_entry::<String, T>()? {
+                if unique.contains_key(&name) {
+                    return Err(A::Error::custom(format_args!("`{name}` stands there twice")));
+                }
+                unique.insert(name, value);
+            }
+            Ok(unique)
+        }
+    }
+
+    reader.deserialize_map(Unique(PhantomData))
 }
 
 /// Parses and configures.
@@ -113,6 +147,14 @@ mod tests {
         );
         assert!(sentences("[]x")[0].contains("trailing characters"));
         assert!(sentences("{").concat().starts_with("settings: "));
+    }
+
+    #[test]
+    fn a_name_stands_only_once() {
+        let read = |json: &str| unique::<_, u8>(&mut serde_json::Deserializer::from_str(json));
+        assert_eq!(read(r#"{"a": 1, "b": 2}"#).map(|map| map.len()).ok(), Some(2));
+        assert!(read(r#"{"a": 1, "\u0061": 2}"#).unwrap_err().to_string().starts_with("`a` stands there twice"));
+        assert!(read("[]").is_err());
     }
 
     #[test]

@@ -1,0 +1,238 @@
+//! Which rules a set of functions breaks, without looking at the others.
+//!
+//! Every rule is "no `at_least` functions of `set` together"; a pair is two of two. To break it, somebody must hold at
+//! least two of any `set.len() - at_least + 2` of its functions (all but `at_least - 2`). So each rule watches the pairs of
+//! that many of its rarest functions, and only rules whose watched pair is held are looked at. Rules with so many pairs that the table would
+//! burst watch single functions instead: `set.len() - at_least + 1` of them.
+//!
+//! Invariant: [`Rules::broken`] gives exactly the rules that a walk over all of them would.
+
+use std::cmp::Reverse;
+
+use crate::lists::{Bits, Lists, ones};
+
+/// A rule: no `at_least` of these functions together. `set` is sorted, without repetition; `2 ≤ at_least ≤ set.len()`.
+pub(crate) struct Forbidden {
+    pub set: Vec<u32>,
+    pub at_least: u32,
+}
+
+/// Rules, numbered as they were given.
+pub(crate) struct Rules {
+    at_least: Vec<u32>,
+    sets: Lists<u32>,
+    /// For each function: the 64-number words in which it has watched pairs with higher-numbered functions.
+    rows: Lists<Word>,
+    /// For each watched pair: its rules.
+    pairs: Lists<u32>,
+    /// For each function: the rules that watch it alone.
+    singles: Lists<u32>,
+}
+
+/// 64 neighbours of a function: those it has a watched pair with.
+struct Word {
+    at: u32,
+    mask: u64,
+    /// The number of the first pair; the others follow in order.
+    first: u32,
+}
+
+impl Rules {
+    /// Compiles rules over functions numbered below `functions`.
+    pub fn new(rules: &[Forbidden], functions: usize) -> Self {
+        let mut popularity = vec![0_u32; functions];
+        for function in rules.iter().flat_map(|rule| &rule.set) {
+            if let Some(count) = popularity.get_mut(*function as usize) {
+                *count += 1;
+            }
+        }
+        let (mut pairs, mut singles) = (Vec::new(), Vec::new());
+        for (number, rule) in (0..).zip(rules) {
+            let spare = rule.set.len().saturating_sub(rule.at_least as usize);
+            let mut watched = rule.set.clone();
+            watched
+                .sort_by_key(|function| (popularity.get(*function as usize), Reverse(*function)));
+            if spare + 2 <= MOST_PAIRED {
+                watched.truncate(spare + 2);
+                watched.sort_unstable();
+                let above = |low: &u32| {
+                    watched
+                        .iter()
+                        .filter(move |high| low < *high)
+                        .map(|high| (*low, *high))
+                        .collect::<Vec<_>>()
+                };
+                pairs.extend(
+                    watched
+                        .iter()
+                        .flat_map(above)
+                        .map(|(low, high)| (low, high, number)),
+                );
+            } else {
+                watched.truncate(spare + 1);
+                singles.extend(watched.iter().map(|function| (*function, number)));
+            }
+        }
+        pairs.sort_unstable();
+        singles.sort_unstable();
+        let (rows, pairs) = rows(&pairs);
+        let mut sets = Lists::default();
+        for rule in rules {
+            sets.push(rule.set.iter().copied());
+        }
+        let at_least = rules.iter().map(|rule| rule.at_least).collect();
+        Self {
+            at_least,
+            sets,
+            rows,
+            pairs,
+            singles: Lists::from_sorted(singles),
+        }
+    }
+
+    /// The numbers of the rules that whoever holds these functions breaks, smallest first.
+    pub fn broken(&self, held: &Bits) -> Vec<u32> {
+        let mut broken = Vec::new();
+        for function in held.iter() {
+            for word in self.rows.get(function) {
+                for bit in ones(word.mask & held.word(word.at)) {
+                    let before = (word.mask & !(u64::MAX << bit)).count_ones();
+                    broken.extend(
+                        self.pairs
+                            .get(word.first + before)
+                            .iter()
+                            .filter(|rule| self.breaks(**rule, held)),
+                    );
+                }
+            }
+            broken.extend(
+                self.singles
+                    .get(function)
+                    .iter()
+                    .filter(|rule| self.breaks(**rule, held)),
+            );
+        }
+        broken.sort_unstable();
+        broken.dedup();
+        broken
+    }
+
+    /// Whether whoever holds these functions breaks this rule.
+    pub fn breaks(&self, rule: u32, held: &Bits) -> bool {
+        let held = self
+            .sets
+            .get(rule)
+            .iter()
+            .filter(|function| held.has(**function))
+            .count();
+        self.at_least
+            .get(rule as usize)
+            .is_some_and(|at_least| held >= *at_least as usize)
+    }
+
+    /// The functions that a rule is about, sorted.
+    pub fn set(&self, rule: u32) -> &[u32] {
+        self.sets.get(rule)
+    }
+
+    /// How many of them are too many.
+    pub fn at_least(&self, rule: u32) -> u32 {
+        self.at_least
+            .get(rule as usize)
+            .copied()
+            .unwrap_or(u32::MAX)
+    }
+}
+
+/// From (low function, high function, rule), sorted: each function's words, and each pair's rules.
+fn rows(watched: &[(u32, u32, u32)]) -> (Lists<Word>, Lists<u32>) {
+    let (mut words, mut pairs) = (Vec::<(u32, Word)>::new(), Lists::default());
+    for same in watched.chunk_by(|one, next| (one.0, one.1) == (next.0, next.1)) {
+        let Some((low, high, _)) = same.first().copied() else {
+            continue;
+        };
+        let number = pairs.push(same.iter().map(|(_, _, rule)| *rule));
+        let (at, bit) = (high / 64, 1 << (high % 64));
+        match words.last_mut() {
+            Some((function, word)) if *function == low && word.at == at => word.mask |= bit,
+            _ => words.push((
+                low,
+                Word {
+                    at,
+                    mask: bit,
+                    first: number,
+                },
+            )),
+        }
+    }
+    (Lists::from_sorted(words), pairs)
+}
+
+/// Of how many functions a rule may watch the pairs: 8, which is 28 pairs.
+const MOST_PAIRED: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lists::small;
+    use proptest::prelude::*;
+
+    const FUNCTIONS: u32 = 150;
+
+    fn forbidden() -> impl Strategy<Value = Forbidden> {
+        let set = prop_oneof![
+            3 => prop::collection::btree_set(0..12_u32, 2..6),
+            2 => prop::collection::btree_set(0..FUNCTIONS, 2..6),
+            1 => prop::collection::btree_set(0..FUNCTIONS, 6..40),
+        ];
+        (set, any::<prop::sample::Index>()).prop_map(|(set, at_least)| Forbidden {
+            at_least: 2 + small(at_least.index(set.len() - 1)),
+            set: set.into_iter().collect(),
+        })
+    }
+
+    impl std::fmt::Debug for Forbidden {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            write!(f, "{} of {:?}", self.at_least, self.set)
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn gives_what_a_walk_over_all_rules_gives(
+            rules in prop::collection::vec(forbidden(), 0..60),
+            held in prop_oneof![
+                prop::collection::btree_set(0..12_u32, 0..12),
+                prop::collection::btree_set(0..FUNCTIONS, 0..60),
+            ],
+        ) {
+            let compiled = Rules::new(&rules, FUNCTIONS as usize);
+            let mut bits = Bits::new(FUNCTIONS as usize);
+            held.iter().for_each(|function| bits.insert(*function));
+            let walked: Vec<u32> = (0..)
+                .zip(&rules)
+                .filter(|(_, rule)| rule.set.iter().filter(|function| held.contains(function)).count() >= rule.at_least as usize)
+                .map(|(number, _)| number)
+                .collect();
+            prop_assert_eq!(compiled.broken(&bits), walked);
+        }
+    }
+
+    #[test]
+    fn rules_that_nobody_nearly_breaks_are_not_looked_at() {
+        // 1,000 rules about one popular function: each watches it together with a rare one.
+        let rules: Vec<Forbidden> = (1..=1000)
+            .map(|other| Forbidden {
+                set: vec![0, other],
+                at_least: 2,
+            })
+            .collect();
+        let compiled = Rules::new(&rules, 1001);
+        assert_eq!(compiled.rows.get(0).len(), 1001_usize.div_ceil(64));
+        let mut bits = Bits::new(1001);
+        bits.insert(0);
+        assert!(compiled.broken(&bits).is_empty());
+        bits.insert(1000);
+        assert_eq!(compiled.broken(&bits), [999]);
+    }
+}

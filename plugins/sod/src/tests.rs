@@ -1,0 +1,3 @@
+//! The whole plugin from settings to findings.
+
+use super::*;
