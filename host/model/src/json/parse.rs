@@ -244,10 +244,7 @@ impl Parser<'_> {
                 let Some((key, after)) = rest.split_first() else {
                     break None;
                 };
-                if let Some(again) = after
-                    .iter()
-                    .find(|other| compare(self.text, key, other).is_eq())
-                {
+                if let Some(again) = after.iter().find(|other| same(self.text, key, other)) {
                     break Some(again.start);
                 }
                 rest = after;
@@ -301,16 +298,29 @@ impl Parser<'_> {
     }
 }
 
+/// Whether two names mean the same. Most differ in length already, which needs no look at the text.
+fn same(text: &str, a: &Node, b: &Node) -> bool {
+    let as_spelled = !a.escaped && !b.escaped;
+    if as_spelled && a.end - a.start != b.end - b.start {
+        return false;
+    }
+    compare(text, a, b).is_eq()
+}
+
 /// Compares two names as they are meant, not as they are spelled. Bytes and characters of UTF-8 sort alike.
 fn compare(text: &str, a: &Node, b: &Node) -> Ordering {
-    let inner = |node: &Node| {
-        let (start, end) = (node.start as usize + 1, node.end as usize - 1);
-        text.get(start..end).unwrap_or_default()
-    };
+    let (left, right) = (inner(text, a), inner(text, b));
     if a.escaped || b.escaped {
-        return text::unescape(inner(a)).cmp(text::unescape(inner(b)));
+        text::unescape(left).cmp(text::unescape(right))
+    } else {
+        left.cmp(right)
     }
-    inner(a).cmp(inner(b))
+}
+
+/// What stands between a string's quotation marks.
+fn inner<'t>(text: &'t str, string: &Node) -> &'t str {
+    text.get(string.start as usize + 1..string.end as usize - 1)
+        .unwrap_or_default()
 }
 
 /// How many bytes at the start of `rest` stand for themselves in a string. Eight at a time: most of a body is strings.

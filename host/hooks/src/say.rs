@@ -1,0 +1,352 @@
+//! The table of meaning: what each hook kind can say of what plugins can want.
+//!
+//! Invariant: every effect and every change has exactly one saying for every hook kind. `native` is said in the platform's own
+//! words; `mapped` only becomes something else where the binding names it; `unsayable` is refused before a binding is active.
+//! `docs/hook-kinds.md` is this table; rendering it is `okta`.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use portcullis_model::{ChangeKind, Effect, Emits, Target};
+
+use crate::kind::HookKind;
+
+/// What a hook kind makes of an effect or a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Saying {
+    /// The platform has words for it: how.
+    Native(&'static str),
+    /// It has none, and the binding must name which of these it becomes: why.
+    Mapped(&'static [To], &'static str),
+    /// It has none, and nothing comes near: why.
+    Unsayable(&'static str),
+}
+
+/// What something can be mapped to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum To {
+    /// The answer that stops.
+    Deny,
+    /// An `error` that the platform logs; it goes on nevertheless.
+    Report,
+}
+
+/// A binding's mapping: effect or change, as manifests spell them without place (`step-up`, `drop-grant`, `set:user`), to the name of
+/// a [`To`].
+pub type Mapping = BTreeMap<String, String>;
+
+/// Operator: a binding that cannot say what its plugin may emit.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Complaint {
+    /// No words, no mapping.
+    #[error("`{hook}` cannot say `{what}`: {why}", hook = kind.name())]
+    Unsayable {
+        /// On which hook kind.
+        kind: HookKind,
+        /// The effect or change.
+        what: String,
+        /// Why.
+        why: &'static str,
+    },
+    /// Has to be mapped, and is not.
+    #[error("`{hook}` says `{what}` only as it is mapped, and the binding does not map it: {why}", hook = kind.name())]
+    Unmapped {
+        /// On which hook kind.
+        kind: HookKind,
+        /// The effect or change.
+        what: String,
+        /// What it can be mapped to.
+        to: &'static [To],
+        /// Why it has to be.
+        why: &'static str,
+    },
+    /// Mapped to something else than can be.
+    #[error("`{what}` cannot be mapped to `{mapped}` on `{hook}`", hook = kind.name())]
+    MappedWrongly {
+        /// On which hook kind.
+        kind: HookKind,
+        /// The effect or change.
+        what: String,
+        /// What the binding maps it to.
+        mapped: String,
+        /// What it can be mapped to.
+        to: &'static [To],
+    },
+    /// A mapping of something that needs none or is nothing.
+    #[error("the mapping of `{what}` does nothing on `{hook}`", hook = kind.name())]
+    Pointless {
+        /// On which hook kind.
+        kind: HookKind,
+        /// What the binding maps.
+        what: String,
+    },
+}
+
+/// What a hook kind makes of an effect.
+pub fn effect(kind: HookKind, effect: Effect) -> Saying {
+    use Saying::{Mapped, Native};
+    match (kind, effect) {
+        (_, Effect::Abstain | Effect::Allow) => Native("200, and the changes as commands"),
+        (HookKind::OktaToken, Effect::Deny) => {
+            Native("200 with `error`: no token is issued and the person sees the text")
+        }
+        (HookKind::OktaToken, Effect::StepUp) => Mapped(
+            &[To::Deny],
+            "`acr` is reserved, and a hook cannot ask for a factor",
+        ),
+        (HookKind::OktaToken, Effect::Review) => {
+            Mapped(&[To::Deny], "a token cannot wait for a person")
+        }
+        (HookKind::OktaUserImport, Effect::StepUp | Effect::Review | Effect::Deny) => Mapped(
+            &[To::Report],
+            "an import cannot be stopped: with `error`, Okta logs a failure and imports the user",
+        ),
+    }
+}
+
+/// What a hook kind makes of a change.
+pub fn change(kind: HookKind, change: ChangeKind) -> Saying {
+    match kind {
+        HookKind::OktaToken => okta_token(change),
+        HookKind::OktaUserImport => okta_user_import(change),
+    }
+}
+
+/// Whether a binding can say everything that its plugin may emit.
+///
+/// # Errors
+/// All complaints, effects first.
+pub fn check(kind: HookKind, emits: &Emits, mapping: &Mapping) -> Result<(), Vec<Complaint>> {
+    let effects = emits
+        .effects()
+        .iter()
+        .map(|&it| (it.name().to_owned(), effect(kind, it)));
+    let changes = emits
+        .change_kinds()
+        .into_iter()
+        .map(|it| (it.to_string(), change(kind, it)));
+    let mut complaints: Vec<_> = effects
+        .chain(changes)
+        .filter_map(|(what, saying)| complaint(kind, what, saying, mapping))
+        .collect();
+    let needs_mapping = |what: &str| {
+        sayings(kind).any(|(name, saying)| name == what && matches!(saying, Saying::Mapped(..)))
+    };
+    let pointless = mapping.keys().filter(|what| !needs_mapping(what));
+    complaints.extend(pointless.map(|what| Complaint::Pointless {
+        kind,
+        what: what.clone(),
+    }));
+    if complaints.is_empty() {
+        Ok(())
+    } else {
+        Err(complaints)
+    }
+}
+
+/// The whole table as Markdown: `docs/hook-kinds.md`.
+pub fn table() -> String {
+    let mut text = String::from(HEAD);
+    for kind in HookKind::ALL {
+        let name = kind.name();
+        let _ = write!(text, "\n## `{name}`\n\n");
+        let (limit, budget) = (
+            kind.platform_limit().as_secs(),
+            kind.default_budget().as_secs(),
+        );
+        let _ = writeln!(
+            text,
+            "The platform waits {limit} s; the default budget is {budget} s. {}",
+            about(kind)
+        );
+        text.push_str("\n| what | saying | how, or why not |\n|---|---|---|\n");
+        for (what, saying) in sayings(kind) {
+            let (word, note) = match saying {
+                Saying::Native(how) => ("native".to_owned(), how),
+                Saying::Mapped(to, why) => (format!("mapped: {}", names(to)), why),
+                Saying::Unsayable(why) => ("unsayable".to_owned(), why),
+            };
+            let _ = writeln!(text, "| `{what}` | {word} | {note} |");
+        }
+    }
+    text
+}
+
+impl To {
+    /// The word in a binding's mapping.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Deny => "deny",
+            Self::Report => "report",
+        }
+    }
+
+    /// The verdict that stands for it in an [`Outcome`](crate::Outcome): on every hook kind, the strictest thing it can say.
+    pub fn verdict(self) -> Effect {
+        match self {
+            Self::Deny | Self::Report => Effect::Deny,
+        }
+    }
+}
+
+impl Complaint {
+    /// The code on the command line and in records.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Unsayable { .. } => "unsayable",
+            Self::Unmapped { .. } => "unmapped",
+            Self::MappedWrongly { .. } => "mapped-wrongly",
+            Self::Pointless { .. } => "mapped-pointlessly",
+        }
+    }
+
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::Unsayable { .. } => {
+                "bind the plugin to a hook that can, or take it out of the manifest's `emits`"
+                    .into()
+            }
+            Self::Unmapped { what, to, .. } | Self::MappedWrongly { what, to, .. } => {
+                format!("map `{what}` to {} in the binding", names(to))
+            }
+            Self::Pointless { what, .. } => format!("remove `{what}` from the binding's mapping"),
+        })
+    }
+}
+
+fn okta_token(change: ChangeKind) -> Saying {
+    use Saying::{Mapped, Native, Unsayable};
+    match change {
+        ChangeKind::Set(Target::IdToken | Target::AccessToken) => Native(
+            "`add` or `replace` below `/claims/`; not on reserved claims; `sub` and `aud` in access tokens only",
+        ),
+        ChangeKind::Remove(Target::IdToken | Target::AccessToken) => {
+            Native("`remove` below `/claims/`, of what is in the request; not on reserved claims")
+        }
+        ChangeKind::CapLifetime(Target::IdToken | Target::AccessToken) => {
+            Native("`replace` of the expiration, 300 to 86,400 s; a cap under 300 s is a denial")
+        }
+        ChangeKind::Set(_) | ChangeKind::Remove(_) | ChangeKind::CapLifetime(_) => {
+            Unsayable("the hook changes ID tokens and access tokens only")
+        }
+        ChangeKind::AddGrant => {
+            Unsayable("`scp`, `scope` and `groups` are reserved, so nothing can be added to them")
+        }
+        ChangeKind::DropGrant => Mapped(
+            &[To::Deny],
+            "`scp`, `scope` and `groups` are reserved, so nothing can be taken out of them",
+        ),
+        ChangeKind::LinkUser | ChangeKind::CreateUser => {
+            Unsayable("the user is known when a token is issued")
+        }
+        ChangeKind::Credential => Unsayable("no password is checked when a token is issued"),
+        ChangeKind::AutoApprove => Unsayable("nobody is asked to approve a token"),
+        ChangeKind::RequireApprovers => Mapped(&[To::Deny], "a token cannot wait for approvers"),
+        ChangeKind::Statement => Mapped(&[To::Deny], "Okta carries out no obligations"),
+        ChangeKind::Waive => {
+            Unsayable("lifting findings is for break-glass, which comes with a later version")
+        }
+    }
+}
+
+fn okta_user_import(change: ChangeKind) -> Saying {
+    use Saying::{Mapped, Native, Unsayable};
+    match change {
+        ChangeKind::Set(Target::User) => {
+            Native("`com.okta.user.profile.update`; the place is one profile member")
+        }
+        ChangeKind::Set(Target::AppUser) => {
+            Native("`com.okta.appUser.profile.update`; the place is one profile member")
+        }
+        ChangeKind::Remove(Target::User | Target::AppUser) => Mapped(
+            &[To::Report],
+            "an answer sets profile members and takes none away",
+        ),
+        ChangeKind::Set(_) | ChangeKind::Remove(_) => {
+            Unsayable("the hook changes the user and the application's user only")
+        }
+        ChangeKind::CapLifetime(_) => Unsayable("an imported user has no lifetime"),
+        ChangeKind::AddGrant => Unsayable(
+            "an import grants nothing by itself; set a profile member that a group rule reads",
+        ),
+        ChangeKind::DropGrant => Mapped(
+            &[To::Report],
+            "an answer sets profile members and takes no group away",
+        ),
+        ChangeKind::LinkUser => {
+            Native("`com.okta.action.update` with `LINK_USER`, and `com.okta.user.update`")
+        }
+        ChangeKind::CreateUser => Native("`com.okta.action.update` with `CREATE_USER`"),
+        ChangeKind::Credential => Unsayable("no password is checked during an import"),
+        ChangeKind::AutoApprove => Unsayable("nobody is asked to approve an import"),
+        ChangeKind::RequireApprovers => {
+            Mapped(&[To::Report], "an import cannot wait for approvers")
+        }
+        ChangeKind::Statement => Mapped(&[To::Report], "Okta carries out no obligations"),
+        ChangeKind::Waive => {
+            Unsayable("lifting findings is for break-glass, which comes with a later version")
+        }
+    }
+}
+
+/// What a safe answer is here, for people.
+fn about(kind: HookKind) -> &'static str {
+    match kind {
+        HookKind::OktaToken => {
+            "Okta issues the token unmodified when the hook is late or answers anything but 200, so a closed hook \
+             refuses with `200` and `error`, whatever the cause. Restricted: the shortest lifetime and a claim `degraded`, for \
+             named applications; all others are refused. Open: `200` and `{}`, but 401 to a caller who is not proven."
+        }
+        HookKind::OktaUserImport => {
+            "Okta imports the user whatever the answer: no answer stops an import. The strictest is `200` with `error`, which \
+             Okta logs as a failure; so are a mapped effect and a closed hook's safe answer, and no command goes with them. \
+             Restricted is not offered. Open: `200` and `{}`, but 401 to a caller who is not proven."
+        }
+    }
+}
+
+/// Every effect and change there is, with its saying.
+fn sayings(kind: HookKind) -> impl Iterator<Item = (String, Saying)> {
+    let effects = Effect::ALL
+        .into_iter()
+        .map(move |it| (it.name().to_owned(), effect(kind, it)));
+    effects.chain(ChangeKind::all().map(move |it| (it.to_string(), change(kind, it))))
+}
+
+fn complaint(kind: HookKind, what: String, saying: Saying, mapping: &Mapping) -> Option<Complaint> {
+    match (saying, mapping.get(&what)) {
+        (Saying::Native(_), _) => None,
+        (Saying::Unsayable(why), _) => Some(Complaint::Unsayable { kind, what, why }),
+        (Saying::Mapped(to, why), None) => Some(Complaint::Unmapped {
+            kind,
+            what,
+            to,
+            why,
+        }),
+        (Saying::Mapped(to, _), Some(mapped)) if to.iter().any(|to| to.name() == mapped) => None,
+        (Saying::Mapped(to, _), Some(mapped)) => Some(Complaint::MappedWrongly {
+            kind,
+            what,
+            mapped: mapped.clone(),
+            to,
+        }),
+    }
+}
+
+fn names(to: &[To]) -> String {
+    let names: Vec<_> = to.iter().map(|to| format!("`{}`", to.name())).collect();
+    names.join(" or ")
+}
+
+const HEAD: &str = "\
+# Hook kinds: what each can say
+
+Generated from the code (`host/hooks/src/say.rs`); a test keeps it so.
+
+*native*: the platform has words for it. *mapped*: it has none, and the binding must name what it becomes (`step-up = \"deny\"`).
+*unsayable*: `portcullis check` refuses a binding whose plugin may emit it.
+";
+
+#[cfg(test)]
+mod tests;
