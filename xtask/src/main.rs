@@ -1,1 +1,50 @@
-fn main(){}
+//! `cargo xtask demo|test|bench|lint`: everything a checkout can do, with what a fresh Debian machine with Rust has.
+//!
+//! Invariant: no crates but the standard library, so that this builds at once; it runs the real commands and shows them, ends
+//! every process that it started, and installs only what it says it installs.
+
+mod bench;
+mod build;
+mod demo;
+mod provision;
+mod run;
+mod test;
+
+use std::env;
+use std::process::ExitCode;
+
+use run::Fail;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let done = match words.as_slice() {
+        ["demo"] => demo::run(None),
+        ["demo", "--keep", directory] => demo::run(Some(directory)),
+        ["test", filters @ ..] => test::run(filters),
+        ["lint"] => test::lint(),
+        ["build"] => build::all(false).map(drop),
+        ["bench", "rules"] => bench::rules(),
+        ["bench", "call"] => bench::call(),
+        ["bench", "counts"] => bench::counts(),
+        _ => Err(Fail(USAGE.to_owned())),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Fail(why)) => {
+            eprintln!("{why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+const USAGE: &str = "\
+usage: cargo xtask COMMAND
+
+  demo [--keep DIR]   build everything, sign, serve on loopback, send real hook payloads, verify the record
+  test [FILTER…]      every test; the last line counts them
+  lint                rustfmt and clippy, as the tests run them
+  build               host and plugins only
+  bench rules         call time of `sod` with 10,000 rules against one rule
+  bench call          requests a second against a bare HTTP server, in one run
+  bench counts        system calls and page faults of one sandboxed call";

@@ -1,1 +1,69 @@
-fn main(){}
+//! `portcullis`: serve hooks, and everything around that: keys, plugins, releases, the record.
+//!
+//! Exit codes: 0 done; 1 looked and found wrong (a refusal, damage, a wrong answer); 2 wrong usage; 64 bad configuration; 70 the
+//! host failed. One file a subcommand; each prints results to standard output and everything else to standard error.
+
+mod audit;
+mod check;
+mod files;
+mod hook;
+mod keys;
+mod outcome;
+mod plugin;
+mod release;
+mod root;
+mod serve;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::outcome::report;
+
+/// Answers the inline hooks of identity platforms with signed, sandboxed plugins, and keeps a record that anyone can verify.
+#[derive(Parser)]
+#[command(name = "portcullis", version, max_term_width = 110)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Answer hooks until stopped (SIGTERM or SIGINT); SIGHUP looks at the release now.
+    Serve(serve::Serve),
+    /// Do everything that `serve` would do, short of listening.
+    Check(check::Check),
+    /// Make and list keys.
+    #[command(subcommand)]
+    Keys(keys::Keys),
+    /// Sign the trust root: who may sign what.
+    #[command(subcommand)]
+    Root(root::Root),
+    /// Make, sign, verify and inspect plugins.
+    #[command(subcommand)]
+    Plugin(plugin::Plugin),
+    /// Sign release sets: which plugins are live, with which settings, on which hook.
+    #[command(subcommand)]
+    Release(release::Release),
+    /// Call a hook as a platform would.
+    #[command(subcommand)]
+    Hook(hook::Hook),
+    /// Read, verify and prove the record; works without the host.
+    #[command(subcommand)]
+    Audit(audit::Audit),
+}
+
+fn main() -> ExitCode {
+    let done = match Arguments::parse().command {
+        Command::Serve(serve) => serve.run(),
+        Command::Check(check) => check.run(),
+        Command::Keys(keys) => keys.run(),
+        Command::Root(root) => root.run(),
+        Command::Plugin(plugin) => plugin.run(),
+        Command::Release(release) => release.run(),
+        Command::Hook(hook) => hook.run(),
+        Command::Audit(audit) => audit.run(),
+    };
+    report(done)
+}

@@ -1,9 +1,10 @@
 //! Makes many calls of one plugin, for counting what a call costs: time, page faults, system calls.
 //!
-//! `calls PLUGIN SETTINGS N [THREADS]`: prepares the component (or core module) with the settings, warms up, and makes N calls
-//! on each thread. Prints the median and the 99th percentile of a call and of its cleaning up, and the page faults. For system calls:
-//! `strace -f -e trace='!sched_yield' -o trace.txt calls …`; everything between the two `write`s that begin with
-//! `calls begin` and `calls end` is theirs (the thread named `epoch` only sleeps).
+//! `calls PLUGIN SETTINGS N [THREADS]`: prepares the component (or core module) with the settings, warms up,
+//! and makes N calls on each thread. Prints the median and the 99th percentile of a call and of its cleaning
+//! up, and the page faults. For system calls: `strace -f -e trace='!sched_yield' -o trace.txt calls …`;
+//! everything between the two `write`s that begin with `calls begin` and `calls end` is theirs (the thread
+//! named `epoch` only sleeps).
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -32,7 +33,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         ..Options::default()
     })?;
     let begun = Instant::now();
-    let plugin = engine.prepare(&component, &settings, Limits::CEILING)?;
+    let plugin = engine
+        .prepare(&component, &settings, Limits::CEILING)
+        .inspect_err(|refused| println!("{}", refused.complaints().join("\n")))?;
     println!("reset {}", engine.reset());
     println!(
         "prepare {:?}, component {} bytes, snapshot {} bytes",
@@ -59,15 +62,15 @@ fn main() -> Result<(), Box<dyn Error>> {
 fn run(plugin: &Plugin, count: usize) -> String {
     let person = Person::example();
     let view = person.view();
-    let mut calls = Vec::with_capacity(count);
-    let mut drops = Vec::with_capacity(count);
+    // Written before, so that the page faults counted are those of the calls.
+    let mut times = vec![(Duration::MAX, Duration::MAX); count];
     let mut outcomes = [0_usize; 2];
     for _ in 0..count {
         drop(plugin.evaluate(&view, ALLOWANCE));
     }
     println!("calls begin");
     let faults = minor_faults();
-    for _ in 0..count {
+    for (call, cleaning) in &mut times {
         let evaluation = plugin.evaluate(&view, ALLOWANCE);
         let [good, bad] = &mut outcomes;
         *(if evaluation.outcome.is_ok() {
@@ -75,10 +78,10 @@ fn run(plugin: &Plugin, count: usize) -> String {
         } else {
             bad
         }) += 1;
-        calls.push(evaluation.spent);
+        *call = evaluation.spent;
         let begun = Instant::now();
         drop(evaluation.remains);
-        drops.push(begun.elapsed());
+        *cleaning = begun.elapsed();
     }
     let faults = minor_faults()
         .zip(faults)
@@ -88,7 +91,8 @@ fn run(plugin: &Plugin, count: usize) -> String {
     let mut texts = vec![format!(
         "decisions {good}, faults {bad}, page faults {faults:?}"
     )];
-    for (name, mut times) in [("call", calls), ("cleaning up", drops)] {
+    let (calls, cleanings): (Vec<_>, Vec<_>) = times.into_iter().unzip();
+    for (name, mut times) in [("call", calls), ("cleaning up", cleanings)] {
         times.sort_unstable();
         let at = |per_mille: usize| {
             times

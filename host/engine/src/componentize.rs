@@ -1,6 +1,7 @@
 //! Core module to component, for languages whose compilers stop at a core module (Rust, C).
 //!
-//! Invariant: adds nothing: no adapter, no import. What comes out is still to be inspected like any other component.
+//! Invariant: adds nothing: no adapter, no import. What comes out is still to be inspected like any other
+//! component.
 
 use wit_component::ComponentEncoder;
 
@@ -12,8 +13,8 @@ use crate::refused::{Refused, line};
 ///
 /// # Errors
 ///
-/// [`Refused::TooLarge`]; [`Refused::Invalid`] where it is no core module or its imports and exports are not those of the
-/// world it carries.
+/// [`Refused::TooLarge`]; [`Refused::Invalid`] where it is no core module or its imports and exports are not
+/// those of the world it carries.
 pub fn componentize(module: &[u8]) -> Result<Vec<u8>, Refused> {
     if module.len() > MOST_BYTES {
         return Err(Refused::TooLarge {

@@ -1,7 +1,8 @@
 //! The engine: one per process, holding the sandboxes, the workshop and the code of the plugins in use.
 //!
-//! Invariant: one compiled snapshot for each pair of component and settings, as long as some plugin uses it; and one
-//! preparation at a time, so that activating many plugins takes no more memory than activating the largest.
+//! Invariant: one compiled snapshot for each pair of component and settings, as long as some plugin uses it;
+//! and one preparation at a time, so that activating many plugins takes no more memory than activating the
+//! largest.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -31,12 +32,15 @@ pub struct Engine {
 /// How an engine is set up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// How many calls run at once, inline and in the slow lane together. Default: twice the number of processors. More calls
-    /// than the slots made of it get [`Fault::NoSlot`]; more workers take more address space.
+    /// How many calls run at once, inline and in the slow lane together. Default: twice the number of
+    /// processors. More calls than the slots made of it get [`Fault::NoSlot`]; more workers take more address
+    /// space.
     pub workers: usize,
-    /// How many plugins there are at once. Default: 16. With more of them slots change hands, which costs a few µs a call.
+    /// How many plugins there are at once. Default: 16. With more of them slots change hands, which costs a
+    /// few µs a call.
     pub plugins: usize,
-    /// How long one `configure` may take. Default: 10 s, enough for ten thousand rules in an interpreted language.
+    /// How long one `configure` may take. Default: 10 s, enough for ten thousand rules in an interpreted
+    /// language.
     pub configure_time: Duration,
 }
 
@@ -86,15 +90,16 @@ impl Engine {
         self.inner.reset
     }
 
-    /// Whether [`Engine::reset`] is still safe: false when swap was configured after the start. The operator must then turn
-    /// swap off or restart. Reads two small files: for activations and health checks, not for calls.
+    /// Whether [`Engine::reset`] is still safe: false when swap was configured after the start. The operator
+    /// must then turn swap off or restart. Reads two small files: for activations and health checks, not for
+    /// calls.
     pub fn reset_still_holds(&self) -> bool {
         self.inner.reset.still_holds()
     }
 
-    /// Makes a plugin of a component and its settings: inspects it, runs `configure`, keeps the state, compiles, warms up.
-    /// Takes from tens of milliseconds (Rust) to many seconds (JavaScript, Python) of processor time: not for a thread that
-    /// answers calls.
+    /// Makes a plugin of a component and its settings: inspects it, runs `configure`, keeps the state,
+    /// compiles, warms up. Takes from tens of milliseconds (Rust) to many seconds (JavaScript, Python) of
+    /// processor time: not for a thread that answers calls.
     ///
     /// # Errors
     ///

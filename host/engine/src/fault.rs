@@ -1,7 +1,7 @@
 //! What can go wrong while a plugin runs, in words an operator can act on.
 //!
-//! Invariant: a fault never carries what the plugin saw or said, except the text of an error it returned, which is redacted
-//! and only for the sealed part of a record.
+//! Invariant: a fault never carries what the plugin saw or said, except the text of an error it returned,
+//! which is redacted and only for the sealed part of a record.
 
 use portcullis_model::Redacted;
 use wasmtime::{PoolConcurrencyLimitError, Trap};

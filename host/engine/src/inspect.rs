@@ -1,7 +1,7 @@
 //! What a component is, before anything of it is compiled or run.
 //!
-//! Invariant: nothing that passes imports anything outside the contract, uses what the sandbox has switched off, or is larger
-//! than this room compiles. The sizes are checked first, so that hostile bytes cost little.
+//! Invariant: nothing that passes imports anything outside the contract, uses what the sandbox has switched
+//! off, or is larger than this room compiles. The sizes are checked first, so that hostile bytes cost little.
 
 use portcullis_model::Digest;
 use sha2::{Digest as _, Sha256};
@@ -34,8 +34,9 @@ pub(crate) const MOST_BYTES: usize = 32 << 20;
 ///
 /// # Errors
 ///
-/// [`Refused`]: too large, not a component, over-complex, using what the sandbox has switched off, importing what is not in
-/// the contract (`wasi:*` included) or what has no store yet, or not of the world `portcullis:policy/plugin@0.1.0`.
+/// [`Refused`]: too large, not a component, over-complex, using what the sandbox has switched off, importing
+/// what is not in the contract (`wasi:*` included) or what has no store yet, or not of the world
+/// `portcullis:policy/plugin@0.1.0`.
 pub fn inspect(component: &[u8]) -> Result<Inspection, Refused> {
     if component.len() > MOST_BYTES {
         return Err(Refused::TooLarge {
@@ -120,7 +121,8 @@ enum Surveyed {
 
 fn survey(component: &[u8]) -> Result<Survey, Surveyed> {
     let mut seen = Survey::default();
-    // How many modules and components we are inside of: only the outermost component's imports and exports are its own.
+    // How many modules and components we are inside of: only the outermost component's imports and exports
+    // are its own.
     let mut depth: usize = 0;
     for payload in Parser::new(0).parse_all(component) {
         match payload? {
@@ -204,7 +206,8 @@ const MOST_MODULES: u64 = 32;
 /// Most functions in a component: a JavaScript engine has about 32,000.
 const MOST_FUNCTIONS: u64 = 100_000;
 
-/// Largest body of one function, bytes: compiling takes more than linear time in it. An interpreter's main loop has about 200,000.
+/// Largest body of one function, bytes: compiling takes more than linear time in it. An interpreter's main
+/// loop has about 200,000.
 const MOST_FUNCTION_BYTES: u64 = 1 << 20;
 
 /// A WebAssembly page, bytes.

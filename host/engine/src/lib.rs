@@ -1,13 +1,15 @@
 //! The engine room: runs plugins in WebAssembly sandboxes, one fresh instance a call.
 //!
-//! Invariant: the same snapshot and the same call give the same bytes, whatever ran before, beside, or in another process;
-//! and nothing that a plugin does reaches another call, another plugin or the host, beyond the time, memory and output that
-//! its limits allow. A plugin's only way out is what it returns and the notes it takes.
+//! Invariant: the same snapshot and the same call give the same bytes, whatever ran before, beside, or in
+//! another process; and nothing that a plugin does reaches another call, another plugin or the host, beyond
+//! the time, memory and output that its limits allow. A plugin's only way out is what it returns and the
+//! notes it takes.
 //!
-//! The way of a plugin: [`inspect`] says whether the bytes are a component of our world; [`Engine::prepare`] runs its
-//! `configure` once, keeps the memory that leaves as a *snapshot*, and compiles that; [`Plugin::evaluate`] starts from the
-//! snapshot at every call. What this room does not do: decide who may run (`trust`), cut the call down to what the plugin
-//! reads or check what it said (`model`), or retry and refuse (`server`).
+//! The way of a plugin: [`inspect`] says whether the bytes are a component of our world; [`Engine::prepare`]
+//! runs its `configure` once, keeps the memory that leaves as a *snapshot*, and compiles that;
+//! [`Plugin::evaluate`] starts from the snapshot at every call. What this room does not do: decide who may
+//! run (`trust`), cut the call down to what the plugin reads or check what it said (`model`), or retry and
+//! refuse (`server`).
 
 mod bindings;
 mod componentize;

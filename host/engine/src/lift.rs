@@ -1,6 +1,7 @@
 //! A plugin's decision in the model's words.
 //!
-//! Invariant: takes over what the plugin said, unchanged and unchecked; whether it may say so is for `model::Emits`.
+//! Invariant: takes over what the plugin said, unchanged and unchecked; whether it may say so is for
+//! `model::Emits`.
 
 use portcullis_model as model;
 

@@ -1,4 +1,5 @@
-//! A view of a call in the contract's words, borrowed: nothing that a plugin reads is copied on the host's side.
+//! A view of a call in the contract's words, borrowed: nothing that a plugin reads is copied on the host's
+//! side.
 //!
 //! Invariant: says exactly what the view says. Its lists live on this function's stack while the call runs.
 

@@ -1,7 +1,7 @@
 //! A plugin ready to be called: a compiled snapshot, and one fresh instance of it for every call.
 //!
-//! Invariant: no instance is ever used twice. Every call begins with the memory that `configure` left, in a store of its own
-//! that is thrown away afterwards, whatever came of it.
+//! Invariant: no instance is ever used twice. Every call begins with the memory that `configure` left, in a
+//! store of its own that is thrown away afterwards, whatever came of it.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -34,7 +34,8 @@ pub struct Evaluation {
     pub remains: Remains,
 }
 
-/// A used instance. Dropping it wipes and frees its slot, which takes a few µs: drop it after the reply has left.
+/// A used instance. Dropping it wipes and frees its slot, which takes a few µs: drop it after the reply has
+/// left.
 #[must_use = "dropping it cleans up: do that after the reply has left"]
 pub struct Remains {
     _store: Store<Room>,
@@ -57,8 +58,8 @@ impl Plugin {
 
     /// Asks the plugin about one call, on this thread, in at most `allowance` and at most its own time limit.
     ///
-    /// A [`Fault::Deadline`] after less than the time limit says only that `allowance` was short: the plugin is pure, so the
-    /// same call can be made again elsewhere with what time is left.
+    /// A [`Fault::Deadline`] after less than the time limit says only that `allowance` was short: the plugin
+    /// is pure, so the same call can be made again elsewhere with what time is left.
     pub fn evaluate(&self, view: &View<'_>, allowance: Duration) -> Evaluation {
         let begun = Instant::now();
         let allowance = allowance.min(self.time());
@@ -107,9 +108,9 @@ impl Plugin {
         Duration::from_millis(self.limits.time_ms.into())
     }
 
-    /// Makes sure that an instance starts, then makes `slots` slots ready: maps the snapshot into each and touches the pages
-    /// that a call touches, so that the first real calls cost what all others do. The plugin is asked about an empty call;
-    /// what it says to that does not matter.
+    /// Makes sure that an instance starts, then makes `slots` slots ready: maps the snapshot into each and
+    /// touches the pages that a call touches, so that the first real calls cost what all others do. The
+    /// plugin is asked about an empty call; what it says to that does not matter.
     pub(crate) fn warm_up(&self, slots: usize) -> Result<(), Fault> {
         let mut store = self.store(self.time());
         self.code

@@ -1,7 +1,8 @@
 //! Why a component does not become a plugin, in words an operator can act on.
 //!
-//! Invariant: names the guilty party and what to do; holds no settings and no text that a plugin made, except the complaints
-//! about its settings, which only [`Refused::complaints`] gives out, because settings name people.
+//! Invariant: names the guilty party and what to do; holds no settings and no text that a plugin made, except
+//! the complaints about its settings, which only [`Refused::complaints`] gives out, because settings name
+//! people.
 
 use portcullis_model::Redacted;
 
@@ -139,7 +140,8 @@ impl Refused {
         Some(hint.to_owned())
     }
 
-    /// What the plugin says is wrong with its settings. For the operator's eyes only, not for logs: settings name people.
+    /// What the plugin says is wrong with its settings. For the operator's eyes only, not for logs: settings
+    /// name people.
     pub fn complaints(&self) -> &[String] {
         match self {
             Self::Settings(complaints) => complaints.expose(),
@@ -148,7 +150,8 @@ impl Refused {
     }
 }
 
-/// Text from outside made fit for one line of an operator's screen: no control characters, at most [`LINE`] characters.
+/// Text from outside made fit for one line of an operator's screen: no control characters, at most [`LINE`]
+/// characters.
 pub(crate) fn line(text: &str) -> String {
     let mut chars = text.chars().filter(|c| !c.is_control());
     let mut line: String = chars.by_ref().take(LINE).collect();

@@ -1,7 +1,8 @@
 //! How a memory slot is wiped between two calls: chosen once, at start, and told to the operator.
 //!
-//! Invariant: the scan for written pages is used only where no page can be swapped out. wasmtime 48 does not see a written
-//! page that was swapped out, so what one call left there would be in the next call's memory (fixed in wasmtime 50).
+//! Invariant: the scan for written pages is used only where no page can be swapped out. wasmtime 48 does not
+//! see a written page that was swapped out, so what one call left there would be in the next call's memory
+//! (fixed in wasmtime 50).
 
 use std::fmt;
 use std::fs;
@@ -12,8 +13,8 @@ use wasmtime::PoolingAllocationConfig;
 /// How slots are wiped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reset {
-    /// The kernel names the written pages (`PAGEMAP_SCAN`, Linux 6.7), and only those are wiped: one system call and no page
-    /// fault a call.
+    /// The kernel names the written pages (`PAGEMAP_SCAN`, Linux 6.7), and only those are wiped: one system
+    /// call and no page fault a call.
     PagemapScan,
     /// The kernel drops all pages: safe everywhere, about three times slower a call.
     Fallback {
@@ -38,7 +39,8 @@ impl Reset {
         Self::PagemapScan
     }
 
-    /// Whether the choice made at start is still right: false when swap was configured since. An operator must then restart.
+    /// Whether the choice made at start is still right: false when swap was configured since. An operator
+    /// must then restart.
     pub(crate) fn still_holds(self) -> bool {
         self != Self::PagemapScan || !swap_is_possible(&|path| fs::read_to_string(path).ok())
     }

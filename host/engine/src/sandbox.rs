@@ -1,7 +1,7 @@
 //! The sandbox's walls: which WebAssembly is allowed, how it is compiled, and how many sandboxes there are.
 //!
-//! Invariant: what a policy does not need is off. Both engines (the one that answers calls, and the one that configures) give
-//! the same results: canonical NaN, no relaxed SIMD, no threads, no clock, no randomness.
+//! Invariant: what a policy does not need is off. Both engines (the one that answers calls, and the one that
+//! configures) give the same results: canonical NaN, no relaxed SIMD, no threads, no clock, no randomness.
 
 use std::time::Duration;
 
@@ -17,8 +17,9 @@ use crate::reset::Reset;
 use crate::room::Room;
 use crate::ticker;
 
-/// The WebAssembly proposals a plugin may use: what Rust, C, JavaScript and Python toolchains emit by default, and no more.
-/// No SIMD, threads, garbage collection, exceptions, tail calls, several memories or 64-bit memories.
+/// The WebAssembly proposals a plugin may use: what Rust, C, JavaScript and Python toolchains emit by
+/// default, and no more. No SIMD, threads, garbage collection, exceptions, tail calls, several memories or
+/// 64-bit memories.
 pub(crate) const FEATURES: WasmFeatures = WasmFeatures::empty()
     .union(WasmFeatures::MUTABLE_GLOBAL)
     .union(WasmFeatures::SATURATING_FLOAT_TO_INT)
@@ -41,8 +42,8 @@ pub(crate) const TABLES: u32 = 4;
 
 /// The engine that answers calls: a pool of slots, the best code.
 pub(crate) fn pool(options: &Options, reset: Reset) -> Config {
-    // A slot prefers the plugin it served last; twice what runs at once, because a store is dropped only after the reply
-    // left, and because two generations overlap in a swap.
+    // A slot prefers the plugin it served last; twice what runs at once, because a store is dropped only
+    // after the reply left, and because two generations overlap in a swap.
     let slots = options
         .workers
         .max(1)
@@ -120,14 +121,15 @@ fn common() -> Config {
     config
 }
 
-/// Most sandboxes at once, whatever the options say: each reserves 4 GiB of address space, of which there are 128 TiB.
+/// Most sandboxes at once, whatever the options say: each reserves 4 GiB of address space, of which there are
+/// 128 TiB.
 const MOST_SLOTS: u32 = 4_096;
 
 /// Most elements in a table: a JavaScript engine has about 32,000 functions.
 const TABLE_ELEMENTS: usize = 65_536;
 
-/// Memory that a slot keeps between calls, bytes: a little above what a JavaScript plugin writes in a call (1.2 MB).
-/// Written pages beyond it are given back and cost page faults in the next call.
+/// Memory that a slot keeps between calls, bytes: a little above what a JavaScript plugin writes in a call
+/// (1.2 MB). Written pages beyond it are given back and cost page faults in the next call.
 const KEEP_RESIDENT: usize = 2 << 20;
 
 /// Native stack of a plugin, bytes. A worker thread's is 2 MiB.

@@ -1,5 +1,5 @@
-//! The walls, tried from inside: every guest here is hostile in one way. See also `host/engine/tests/plugins.rs` for
-//! guests that are not.
+//! The walls, tried from inside: every guest here is hostile in one way. See also
+//! `host/engine/tests/plugins.rs` for guests that are not.
 
 mod determinism;
 mod guests;

@@ -1,7 +1,8 @@
 //! The clock that ends runaway plugins: one thread a process that advances the engines' epoch.
 //!
-//! Invariant: the epoch advances by one at a time and never faster than once a [`TICK`], so that no call ever gets less time
-//! than it was allowed because the thread had to catch up. A late tick only means that a runaway is stopped late.
+//! Invariant: the epoch advances by one at a time and never faster than once a [`TICK`], so that no call ever
+//! gets less time than it was allowed because the thread had to catch up. A late tick only means that a
+//! runaway is stopped late.
 
 use std::io;
 use std::thread;
@@ -35,7 +36,8 @@ pub(crate) fn start(engines: Vec<EngineWeak>) -> io::Result<()> {
         .map(drop)
 }
 
-/// How many ticks a call may live so that it has at least `allowance`, rounded up: the tick it starts in is partly over.
+/// How many ticks a call may live so that it has at least `allowance`, rounded up: the tick it starts in is
+/// partly over.
 pub(crate) fn ticks(allowance: Duration) -> u64 {
     let whole = allowance.as_nanos().div_ceil(TICK.as_nanos());
     u64::try_from(whole)

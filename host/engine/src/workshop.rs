@@ -1,7 +1,9 @@
-//! Configuring: runs a plugin's `configure` once and keeps the memory that it leaves, as a component of its own.
+//! Configuring: runs a plugin's `configure` once and keeps the memory that it leaves, as a component of its
+//! own.
 //!
-//! Invariant: a snapshot is a function of the component and the settings alone: no clock, no randomness, and no import but
-//! the journal can be reached. What runs here has its own time and output limits, and never shares a slot with a call.
+//! Invariant: a snapshot is a function of the component and the settings alone: no clock, no randomness, and
+//! no import but the journal can be reached. What runs here has its own time and output limits, and never
+//! shares a slot with a call.
 
 use std::future::Future;
 use std::pin::pin;
@@ -10,7 +12,7 @@ use std::time::Duration;
 
 use portcullis_model::{Limits, Redacted};
 use wasmtime::component::{
-    Component, ComponentNamedList, HasSelf, Instance, Lift, Linker, Lower, WasmList,
+    Component, ComponentNamedList, HasSelf, Instance, Lift, Linker, WasmList,
 };
 use wasmtime::{Engine, Store};
 use wasmtime_wizer::{ComponentInstanceState, Wizer};
@@ -63,7 +65,8 @@ impl Workshop {
         limits: &Limits,
     ) -> Result<Snapshot, Refused> {
         let mut wizer = Wizer::new();
-        // The function that wizer would call, and by default drop: we call it ourselves, and the world needs it.
+        // The function that wizer would call, and by default drop: we call it ourselves, and the world needs
+        // it.
         wizer.init_func("configure").keep_init_func(true);
         let (context, instrumented) = guarded(|| wizer.instrument_component(component))
             .ok_or_else(|| no_snapshot("the instrumentation does not support it"))?
@@ -96,7 +99,8 @@ impl Workshop {
         }
         let notes = store.data_mut().take_notes();
 
-        // Reading out the state runs functions of the instrumentation, not of the plugin; whole memories pass through them.
+        // Reading out the state runs functions of the instrumentation, not of the plugin; whole memories pass
+        // through them.
         store.set_hostcall_fuel(usize::MAX);
         store.set_epoch_deadline(crate::ticker::ticks(self.time));
         let mut state = State {
@@ -140,10 +144,10 @@ struct State {
 }
 
 impl State {
-    fn call<R: Default>(&mut self, instance: &str, function: &str) -> R
+    fn call<R>(&mut self, instance: &str, function: &str) -> R
     where
+        R: Default + 'static,
         (R,): ComponentNamedList + Lift,
-        R: 'static,
     {
         self.read(instance, function, |_, value: R| value)
             .unwrap_or_default()
@@ -156,9 +160,8 @@ impl State {
         take: impl FnOnce(&Store<Room>, R) -> U,
     ) -> Option<U>
     where
-        (R,): ComponentNamedList + Lift,
         R: 'static,
-        (): ComponentNamedList + Lower,
+        (R,): ComponentNamedList + Lift,
     {
         let mut read = || -> wasmtime::Result<R> {
             let missing = || wasmtime::Error::msg("an accessor is missing");

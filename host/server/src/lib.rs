@@ -1,1 +1,38 @@
-//! (being built)
+//! The server: sockets to pipeline, pipeline to record.
+//!
+//! Read `pipeline.rs` first: it is the life of a hook call, top to bottom. `listener` brings calls to it, `host` holds what they
+//! share, `release` makes generations, `housekeeping` does what nobody waits for. This crate knows all other rooms; none knows it.
+
+mod admission;
+mod afterwards;
+mod ask;
+mod budget;
+mod caller;
+mod clock;
+mod combine;
+mod config;
+mod connection;
+mod delivery;
+mod digest;
+mod error;
+mod evidence;
+mod generation;
+mod host;
+mod housekeeping;
+mod listener;
+mod owed;
+mod pipeline;
+mod refusals;
+mod release;
+mod retry;
+mod slow_lane;
+
+pub use clock::Clock;
+pub use combine::{Combined, Discord, Voice, combine, merge};
+pub use config::{Audit, CallerConfig, Commit, Config, HookConfig, Listen, ReleasePaths};
+pub use error::{ConfigError, StartError};
+pub use generation::{Binding, Generation};
+pub use host::{Host, Prepared};
+pub use housekeeping::{Housekeeping, Reload};
+pub use listener::Listener;
+pub use release::{Found, ReleaseError, Stray};

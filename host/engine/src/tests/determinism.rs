@@ -8,8 +8,8 @@ use super::guests::{
     NOTHING, PLENTY, attribute, component, engine, evaluating, limits, prepared, view,
 };
 
-/// `evaluate` that returns as its error a hash over the first 64 KiB of its memory: the call as it was lowered, the settings
-/// as `configure` kept them, and everything that anybody else might have left there.
+/// `evaluate` that returns as its error a hash over the first 64 KiB of its memory: the call as it was
+/// lowered, the settings as `configure` kept them, and everything that anybody else might have left there.
 const HASH_OF_MEMORY: &str = "(local $hash i64)
     (local.set $hash (i64.const -3750763034362895579))
     (loop $more
@@ -82,7 +82,8 @@ fn the_snapshot_depends_on_component_and_settings_alone() {
 
 #[test]
 fn configure_is_remembered_and_not_run_again() {
-    // Counts the runs of `configure` and of the start function in a global; `evaluate` tells both as its risk.
+    // Counts the runs of `configure` and of the start function in a global; `evaluate` tells both as its
+    // risk.
     let counting =
         format!("(global.set $runs (i32.add (global.get $runs) (i32.const 1))) {NOTHING}");
     let telling = "(i32.store8 (i32.const 1044) (i32.const 1)) (i32.store8 (i32.const 1045) (global.get $runs)) i32.const 1024";

@@ -1,7 +1,8 @@
 //! Plugins written by hand as core modules, so that each does exactly one bad thing.
 //!
-//! The offsets are those of the canonical ABI: a result's case is at 0 and its payload at 4; a decision is its findings
-//! (pointer, length), its changes (pointer, length) and its risk (case, value); a finding takes 32 bytes.
+//! The offsets are those of the canonical ABI: a result's case is at 0 and its payload at 4; a decision is
+//! its findings (pointer, length), its changes (pointer, length) and its risk (case, value); a finding takes
+//! 32 bytes.
 
 use std::time::Duration;
 
@@ -21,7 +22,8 @@ pub(crate) const FOREVER: &str = "(loop $again (br $again)) unreachable";
 /// Enough for every good guest here.
 pub(crate) const PLENTY: Duration = Duration::from_secs(5);
 
-/// A core module with 2 pages of memory whose functions do what is given. Addresses below 4096 are free for it to use.
+/// A core module with 2 pages of memory whose functions do what is given. Addresses below 4096 are free for
+/// it to use.
 pub(crate) fn module(configure: &str, evaluate: &str, extra: &str) -> Vec<u8> {
     module_for(CONTRACT, configure, evaluate, extra)
 }

@@ -1,4 +1,5 @@
-//! One call cannot see another: a canary writes all over its instance and looks for what it, or anybody, left there.
+//! One call cannot see another: a canary writes all over its instance and looks for what it, or anybody, left
+//! there.
 
 use std::thread;
 
@@ -6,8 +7,9 @@ use super::guests;
 use super::guests::{PLENTY, attribute, engine, limits, prepared, view};
 use crate::{Engine, Evaluation, Fault, Reset};
 
-/// `evaluate` that traps when its second page, or its global, or memory that it grows, is not as the snapshot left it; and
-/// then fills them all. Every fourth call it traps after filling, so that slots are also freed by traps.
+/// `evaluate` that traps when its second page, or its global, or memory that it grows, is not as the snapshot
+/// left it; and then fills them all. Every fourth call it traps after filling, so that slots are also freed
+/// by traps.
 const CANARY: &str = "(local $end i32)
     (if (i32.ne (global.get $mark) (i32.const 41)) (then unreachable))
     (if (i32.ne (i32.load (i32.const 65536)) (i32.const 41)) (then unreachable))

@@ -1,0 +1,62 @@
+//! Pseudonyms: what stands in a leaf where a person's or device's name would.
+//!
+//! Invariant: the same value of the same tenant and namespace has the same pseudonym while the key lasts, and nobody without the key can
+//! go from one to the other or try out names.
+
+use aws_lc_rs::hmac::{Context, HMAC_SHA256, Key};
+use portcullis_keys::SymmetricKey;
+
+/// Makes pseudonyms under one key.
+pub struct Pseudonyms {
+    key: Key,
+    version: u32,
+}
+
+impl Pseudonyms {
+    /// Takes the key of a file that serves nothing else, and the key's version, which pseudonyms carry.
+    pub fn new(key: &SymmetricKey, version: u32) -> Self {
+        Self { key: Key::new(HMAC_SHA256, key.expose()), version }
+    }
+
+    /// `p`, the key's version, `_` and 26 letters: the first 128 bits of HMAC-SHA256, in lower-case base32 (RFC 4648).
+    pub fn of(&self, tenant: &str, namespace: &str, value: &str) -> String {
+        let mut mac = Context::with_key(&self.key);
+        for part in [tenant, namespace, value] {
+            mac.update(&(part.len() as u64).to_be_bytes());
+            mac.update(part.as_bytes());
+        }
+        let tag = mac.sign();
+        let bits = tag.as_ref().first_chunk().copied().map_or(0, u128::from_be_bytes);
+        let letters = (0..26u32).map(|place| {
+            // 26 letters hold 130 bits: the last one is filled up with two zeros.
+            let five = if place < 25 { bits >> (123 - place * 5) } else { bits << 2 } & 31;
+            char::from(usize::try_from(five).ok().and_then(|five| ALPHABET.get(five)).copied().unwrap_or(b'a'))
+        });
+        format!("p{}_", self.version).chars().chain(letters).collect()
+    }
+}
+
+const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_another_implementation_says() {
+        let key = SymmetricKey::from_bytes([7; 32]);
+        let pseudonyms = Pseudonyms::new(&key, 1);
+        assert_eq!(pseudonyms.of("default", "user", "00u1"), EXPECTED);
+        assert_eq!(Pseudonyms::new(&key, 2).of("default", "user", "00u1"), EXPECTED.replacen("p1", "p2", 1));
+    }
+
+    #[test]
+    fn parts_do_not_run_together() {
+        let pseudonyms = Pseudonyms::new(&SymmetricKey::from_bytes([7; 32]), 1);
+        assert_ne!(pseudonyms.of("a", "bc", "d"), pseudonyms.of("ab", "c", "d"));
+        assert_ne!(pseudonyms.of("a", "b", "cd"), pseudonyms.of("a", "bc", "d"));
+    }
+
+    /// Python: `base64.b32encode(hmac.new(b"\x07" * 32, parts, "sha256").digest()[:16])`, lower case, without padding.
+    const EXPECTED: &str = "p1_d3cmds6yg2mgqkp7r2ldvdp6pq";
+}

@@ -1,0 +1,234 @@
+//! Records: what a caller hands in, and the leaf that it becomes: one line of compact JSON, whose exact bytes are hashed.
+//!
+//! Invariant: every leaf begins `{"v":1,"seq":N,"t":"…","tenant":"…","at":N` and is valid JSON in which those names, `sealed` and
+//! `seal_key` stand once; no caller can make another. What else is in a record is the caller's matter.
+
+use std::fmt;
+use std::fmt::Write as _;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
+use sha2::{Digest as _, Sha256};
+
+use crate::error::Refused;
+use crate::seal::{KeyId, Sealed};
+
+/// What is to be recorded.
+pub struct Entry {
+    /// The record's type, such as `hook.decision`: lower-case letters, digits, `.`, `-`, `_`.
+    pub kind: &'static str,
+    /// Members of a JSON object, without its braces; may be empty. Nothing personal belongs here but pseudonyms: it is never erased.
+    pub fields: String,
+    /// What is to be encrypted beside the leaf: personal data, and what a replay needs. Wiped once sealed.
+    pub sealed: Option<Vec<u8>>,
+}
+
+/// The members that this crate writes into every leaf, read back.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Record {
+    /// Version of the leaf's schema: 1.
+    pub v: u64,
+    /// Its place in the log.
+    pub seq: u64,
+    /// Its type.
+    #[serde(rename = "t")]
+    pub kind: String,
+    /// Whose it is.
+    pub tenant: String,
+    /// When it was given its place, in milliseconds since 1970 UTC; never less than in the record before.
+    pub at: u64,
+    /// `sha256:` and the digest of the sealed part's bytes, where there is one.
+    #[serde(default)]
+    pub sealed: Option<String>,
+    /// The key that opens it.
+    #[serde(default)]
+    pub seal_key: Option<String>,
+}
+
+impl Record {
+    /// Reads a leaf; the error says what is wrong with it.
+    pub fn parse(leaf: &[u8]) -> Result<Self, String> {
+        let record: Self = serde_json::from_slice(leaf).map_err(|error| error.to_string())?;
+        if record.v == 1 { Ok(record) } else { Err(format!("its version is {}, not 1", record.v)) }
+    }
+
+    /// Whether `blob` is the sealed part that this leaf commits to.
+    pub fn commits_to(&self, blob: &[u8]) -> bool {
+        self.sealed.as_deref() == Some(&digest(blob))
+    }
+}
+
+/// The part of a leaf that needs no sequence number: `,"name":…` and so on to the closing brace.
+pub(crate) struct Body(String);
+
+impl Body {
+    /// Checks the members and adds the commitment to the sealed part.
+    pub(crate) fn new(entry_fields: &str, sealed: Option<&Sealed>) -> Result<Self, Refused> {
+        let mut text = String::with_capacity(entry_fields.len() + 160);
+        text.push('{');
+        text.push_str(entry_fields);
+        text.push('}');
+        check_members(&text)?;
+        text.pop();
+        if let Some(sealed) = sealed {
+            if !entry_fields.is_empty() {
+                text.push(',');
+            }
+            // Writing to a string does not fail.
+            let _ = write!(text, r#""sealed":"{}","seal_key":"{}""#, digest(&sealed.blob), sealed.key);
+        }
+        text.push('}');
+        // The brace that opened the object for the check becomes the comma after `at`.
+        text.replace_range(..1, if text.len() > 2 { "," } else { "" });
+        Ok(Self(text))
+    }
+
+    /// Bytes of the leaf at most, whatever its sequence number and time.
+    pub(crate) fn leaf_bytes(&self, kind: &str, tenant: &Tenant) -> usize {
+        self.0.len() + kind.len() + tenant.0.len() + FRAME_BYTES
+    }
+
+    /// The leaf.
+    pub(crate) fn leaf(&self, seq: u64, kind: &str, tenant: &Tenant, at: u64) -> Vec<u8> {
+        let mut leaf = String::with_capacity(self.leaf_bytes(kind, tenant));
+        let _ = write!(leaf, r#"{{"v":1,"seq":{seq},"t":"{kind}","tenant":{},"at":{at}{}"#, tenant.0, self.0);
+        leaf.into_bytes()
+    }
+}
+
+/// A tenant's name as JSON text.
+pub(crate) struct Tenant(String);
+
+impl Tenant {
+    pub(crate) fn new(name: &str) -> Self {
+        Self(serde_json::Value::from(name).to_string())
+    }
+}
+
+/// Refuses a record type that would have to be escaped.
+pub(crate) fn check_kind(kind: &str) -> Result<(), Refused> {
+    let plain = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-' | b'_');
+    if (1..=64).contains(&kind.len()) && kind.bytes().all(plain) { Ok(()) } else { Err(Refused::Kind) }
+}
+
+fn check_members(object: &str) -> Result<(), Refused> {
+    if object.bytes().any(|byte| byte < 0x20) {
+        return Err(Refused::Fields("they hold a control character"));
+    }
+    match serde_json::from_str::<Members>(object) {
+        Ok(Members { reserved: false }) => Ok(()),
+        Ok(Members { reserved: true }) => Err(Refused::Fields("one has a name that the log gives itself")),
+        Err(_) => Err(Refused::Fields("they are not members of a JSON object")),
+    }
+}
+
+fn digest(blob: &[u8]) -> String {
+    format!("sha256:{:x}", Sha256::digest(blob))
+}
+
+/// Reads an object without keeping it, and whether a member has a reserved name.
+struct Members {
+    reserved: bool,
+}
+
+impl<'de> Deserialize<'de> for Members {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Object;
+        impl<'de> Visitor<'de> for Object {
+            type Value = Members;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
+                let mut reserved = false;
+                while let Some(Name(is_reserved)) = map.next_key()? {
+                    reserved |= is_reserved;
+                    map.next_value::<IgnoredAny>()?;
+                }
+                Ok(Members { reserved })
+            }
+        }
+        deserializer.deserialize_map(Object)
+    }
+}
+
+/// Whether a member's name is reserved: told without keeping the name.
+struct Name(bool);
+
+impl<'de> Deserialize<'de> for Name {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text;
+        impl Visitor<'_> for Text {
+            type Value = Name;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a name")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<Name, E> {
+                if name.is_empty() { Err(E::custom("an empty name")) } else { Ok(Name(RESERVED.contains(&name))) }
+            }
+        }
+        deserializer.deserialize_str(Text).map_err(D::Error::custom)
+    }
+}
+
+const RESERVED: [&str; 7] = ["v", "seq", "t", "tenant", "at", "sealed", "seal_key"];
+
+/// `{"v":1,"seq":,"t":"","tenant":,"at":` and two numbers of at most 20 digits.
+const FRAME_BYTES: usize = 38 + 40;
+
+impl fmt::Display for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn leaf(fields: &str, sealed: Option<&Sealed>) -> Result<String, Refused> {
+        let tenant = Tenant::new("north \"clinic\"");
+        let body = Body::new(fields, sealed)?;
+        let leaf = body.leaf(u64::MAX, "hook.decision", &tenant, u64::MAX);
+        assert!(leaf.len() <= body.leaf_bytes("hook.decision", &tenant));
+        Ok(String::from_utf8(leaf).unwrap())
+    }
+
+    #[test]
+    fn leaves_are_exactly_this() {
+        let head = r#"{"v":1,"seq":18446744073709551615,"t":"hook.decision","tenant":"north \"clinic\"","at":18446744073709551615"#;
+        assert_eq!(leaf("", None).unwrap(), format!("{head}}}"));
+        assert_eq!(leaf(r#""a":{"seq":1},"b":[]"#, None).unwrap(), format!(r#"{head},"a":{{"seq":1}},"b":[]}}"#));
+        let sealed = Sealed { blob: b"abc".to_vec(), key: KeyId([0xab; 16]) };
+        let committed = r#""sealed":"sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad""#;
+        let key = r#""seal_key":"abababababababababababababababab""#;
+        assert_eq!(leaf("", Some(&sealed)).unwrap(), format!("{head},{committed},{key}}}"));
+        let both = leaf(r#""a":1"#, Some(&sealed)).unwrap();
+        assert_eq!(both, format!(r#"{head},"a":1,{committed},{key}}}"#));
+        let record = Record::parse(both.as_bytes()).unwrap();
+        assert_eq!((record.seq, record.kind.as_str(), record.tenant.as_str()), (u64::MAX, "hook.decision", "north \"clinic\""));
+        assert!(record.commits_to(b"abc") && !record.commits_to(b"abd"));
+    }
+
+    #[test]
+    fn members_that_would_spoil_a_leaf_are_refused() {
+        let wrong = ["\"seq\":1", "\"s\\u0065q\":1", "\"sealed\":\"x\"", "1", "\"a\":", "\"a\":1}{", "\"a\":1,", "\"a\":1}", "\n", "\"\":1"];
+        for fields in wrong {
+            assert!(matches!(leaf(fields, None), Err(Refused::Fields(_))), "{fields}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_taken_is_a_leaf(fields in "[\"a:1,{}\\[\\]\\\\ ]{0,24}") {
+            if let Ok(leaf) = leaf(&fields, None) {
+                prop_assert!(Record::parse(leaf.as_bytes()).is_ok(), "{leaf}");
+            }
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! Reading the write-ahead log after a stop of any kind.
+//!
+//! Invariant: the records found follow the views without a gap. A tail that was never durable is dropped, and erased so that it never comes
+//! back between later records; a hole in what had been durable is damage, and the log is not opened.
+
+use std::cmp::Reverse;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::disk::Disk;
+use crate::error::AuditError;
+use crate::frame::{self, BLOCK, Head, Sequenced};
+use crate::wal::{Segment, segment_name, segment_number};
+
+/// What the write-ahead log holds beyond the views.
+#[derive(Debug)]
+pub(crate) struct Recovered {
+    /// All segment files, with their lengths.
+    pub(crate) segments: Vec<(Segment, u64)>,
+    /// An epoch that no frame has.
+    pub(crate) next_epoch: u64,
+    /// Bytes of frames that were begun, never durable, and are dropped.
+    pub(crate) truncated_bytes: u64,
+    /// Whether any frame was found at all.
+    pub(crate) any: bool,
+    run: Vec<Found>,
+    dir: String,
+}
+
+/// A whole frame and its place.
+#[derive(Clone, Debug)]
+struct Found {
+    segment: Segment,
+    offset: u64,
+    bytes: usize,
+    head: Head,
+}
+
+impl Recovered {
+    /// Reads all segments in `dir`, for views that hold all before `applied`.
+    pub(crate) fn read(disk: &dyn Disk, dir: &Path, applied: u64) -> Result<Self, AuditError> {
+        let mut segments = Vec::new();
+        let mut found = Vec::new();
+        let mut torn = Vec::new();
+        for name in disk.list(dir).map_err(AuditError::disk(dir, "listed"))? {
+            let Some(number) = segment_number(&name) else { continue };
+            let path = dir.join(&name);
+            let file = disk.open(&path).map_err(AuditError::disk(&path, "opened"))?;
+            let segment = Segment { file: file.into(), number };
+            let length = scan(disk, &path, &segment, &mut found, &mut torn).map_err(AuditError::disk(&path, "read"))?;
+            segments.push((segment, length));
+        }
+        let run = run(&found, applied);
+        let end = run.last().map_or(applied, |last| last.head.end());
+        let dropped: Vec<_> = found.iter().filter(|frame| frame.head.end() > end).collect();
+        // A dropped frame that was written when records beyond the end were durable says that those are lost.
+        if let Some(witness) = dropped.iter().find(|frame| frame.head.durable > end) {
+            let (name, first, durable) = (segment_name(witness.segment.number), witness.head.first, witness.head.durable);
+            let what = format!("records {end} to {} were durable and are missing (`{name}` goes on at {first})", durable - 1);
+            return Err(AuditError::WriteAhead { dir: dir.display().to_string(), what });
+        }
+        for frame in &dropped {
+            let failed = |error| AuditError::disk(&dir.join(segment_name(frame.segment.number)), "written")(error);
+            erase(frame).map_err(failed)?;
+        }
+        let next_epoch = found.iter().map(|frame| frame.head.epoch).max().unwrap_or(0).saturating_add(1);
+        let torn: u64 = torn.iter().filter(|(first, _)| *first >= end).map(|(_, bytes)| bytes).sum();
+        let truncated_bytes = dropped.iter().map(|frame| frame.bytes as u64).sum::<u64>().saturating_add(torn);
+        let any = !found.is_empty();
+        Ok(Self { segments, next_epoch, truncated_bytes, any, run, dir: dir.display().to_string() })
+    }
+
+    /// Number of frames that follow the views.
+    pub(crate) fn frames(&self) -> usize {
+        self.run.len()
+    }
+
+    /// The records of a frame, by its place among those that follow the views; the first may begin before them.
+    pub(crate) fn records(&self, frame: usize) -> Result<Vec<Sequenced>, AuditError> {
+        let damaged = |what: String| AuditError::WriteAhead { dir: self.dir.clone(), what };
+        let Some(found) = self.run.get(frame) else { return Ok(Vec::new()) };
+        let name = segment_name(found.segment.number);
+        let mut bytes = vec![0; found.bytes];
+        let read = found.segment.file.read_at(&mut bytes, found.offset);
+        read.map_err(|error| damaged(format!("`{name}` could not be read: {error}")))?;
+        let whole = frame::decode(&bytes).filter(|(head, _, _)| *head == found.head);
+        let (head, payload, _) = whole.ok_or_else(|| damaged(format!("`{name}` changed while it was read")))?;
+        let unknown = || damaged(format!("`{name}` at {} holds what this version does not know", found.offset));
+        frame::records(&head, payload).ok_or_else(unknown)
+    }
+}
+
+/// Finds all whole frames of a segment, and those begun and not finished. Returns the segment's length.
+fn scan(
+    disk: &dyn Disk,
+    path: &Path,
+    segment: &Segment,
+    found: &mut Vec<Found>,
+    torn: &mut Vec<(u64, u64)>,
+) -> io::Result<u64> {
+    let bytes = disk.read(path)?;
+    let mut offset = 0;
+    while let Some(rest) = usize::try_from(offset).ok().and_then(|start| bytes.get(start..)).filter(|rest| !rest.is_empty()) {
+        let mut step = BLOCK;
+        if let Some((head, _, length)) = frame::decode(rest).filter(|(head, _, _)| head.count > 0) {
+            found.push(Found { segment: segment.clone(), offset, bytes: length, head });
+            step = (length as u64).next_multiple_of(BLOCK);
+        } else if let Some((first, length)) = frame::begun(rest) {
+            torn.push((first, u64::from(length).min(rest.len() as u64)));
+        }
+        offset = offset.saturating_add(step);
+    }
+    Ok(bytes.len() as u64)
+}
+
+/// The frames that follow `applied` without a gap, in order.
+fn run(found: &[Found], applied: u64) -> Vec<Found> {
+    let mut ahead: Vec<_> = found.iter().filter(|frame| frame.head.end() > applied).collect();
+    ahead.sort_by_key(|frame| (frame.head.first, Reverse(frame.head.epoch)));
+    let mut run = Vec::new();
+    let (mut end, mut epoch) = (applied, 0);
+    for frame in ahead {
+        let follows = frame.head.first == end || (run.is_empty() && frame.head.first <= end);
+        if follows && frame.head.epoch >= epoch {
+            (end, epoch) = (frame.head.end(), frame.head.epoch);
+            run.push(frame.clone());
+        }
+    }
+    run
+}
+
+/// Makes a frame unreadable, durably.
+fn erase(frame: &Found) -> io::Result<()> {
+    frame.segment.file.write_at(&[0; BLOCK as usize], frame.offset)?;
+    frame.segment.file.sync()
+}
+
+/// Keeps the segments of the right length as they are and removes the others.
+pub(crate) fn keep_fitting(
+    disk: &Arc<dyn Disk>,
+    dir: &Path,
+    segments: Vec<(Segment, u64)>,
+    segment_bytes: u64,
+) -> io::Result<Vec<Segment>> {
+    let mut kept = Vec::new();
+    for (segment, length) in segments {
+        if length == segment_bytes {
+            kept.push(segment);
+        } else {
+            disk.remove(&dir.join(segment_name(segment.number)))?;
+        }
+    }
+    disk.sync_dir(dir)?;
+    Ok(kept)
+}

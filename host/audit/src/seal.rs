@@ -1,0 +1,226 @@
+//! The sealed part of a record: AES-256-GCM under a key of the host, so that it can be shown to an auditor or made unreadable for good.
+//!
+//! A blob is `version (1) | key id (16) | salt (16) | nonce (12) | ciphertext | tag (16)`; tenant and record type are authenticated
+//! with it. The subkey that encrypts is HKDF-SHA256(key, salt): a fresh random salt for each start and each 2^24 records, so that
+//! random 96-bit nonces stay far below their bound (2^32 records a key, NIST SP 800-38D, 8.3; here two nonces of one subkey
+//! coincide with probability below 2^-49), however often a host restarts or a machine image is copied.
+//!
+//! Invariant: a leaf names the digest of the blob and the key's id, a commitment to the key, since AES-GCM alone would let one blob open
+//! under two keys: each sealed part decrypts in one way only. No salted commitment to the plaintext is needed beside that: the
+//! digest is over ciphertext, which tells nothing about the plaintext once the key is destroyed. The id has 128 bits: making two keys
+//! with one id takes about 2^64 work. What is sealed is not decided here.
+
+use std::sync::Mutex;
+
+use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use aws_lc_rs::hkdf::{HKDF_SHA256, Salt};
+use portcullis_keys::SymmetricKey;
+use sha2::{Digest as _, Sha256};
+use zeroize::{Zeroize as _, Zeroizing};
+
+/// Names a sealing key: the first 16 bytes of SHA-256 over a label and the key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyId(pub [u8; 16]);
+
+/// A key that seals and opens.
+#[derive(Clone)]
+pub struct SealKey {
+    key: SymmetricKey,
+    id: KeyId,
+}
+
+impl SealKey {
+    /// Takes the key of a file that serves nothing else.
+    pub fn new(key: SymmetricKey) -> Self {
+        let digest: [u8; 32] = Sha256::new().chain_update(ID_LABEL).chain_update(key.expose()).finalize().into();
+        let id = digest.first_chunk().copied().unwrap_or_default();
+        Self { key, id: KeyId(id) }
+    }
+
+    /// The id.
+    pub fn id(&self) -> KeyId {
+        self.id
+    }
+
+    fn subkey(&self, salt: &[u8; SALT_LEN]) -> Result<LessSafeKey, SealError> {
+        let extracted = Salt::new(HKDF_SHA256, salt).extract(self.key.expose());
+        let expanded = extracted.expand(&[SUBKEY_LABEL], &AES_256_GCM).map_err(|_| SealError::Cryptography)?;
+        Ok(LessSafeKey::new(UnboundKey::from(expanded)))
+    }
+}
+
+/// A sealed part.
+pub struct Sealed {
+    /// The bytes that are kept, and whose digest the leaf holds.
+    pub blob: Vec<u8>,
+    /// The key that opens it.
+    pub key: KeyId,
+}
+
+/// Why something could not be sealed or opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SealError {
+    /// Not the form of a sealed part.
+    #[error("not a sealed part")]
+    Malformed,
+    /// Sealed under another key.
+    #[error("sealed under another key")]
+    OtherKey,
+    /// Changed, or moved to another tenant or record type.
+    #[error("the sealed part was changed, or belongs to another tenant or record type")]
+    Changed,
+    /// The cryptographic library refused.
+    #[error("the cryptographic library refused to work")]
+    Cryptography,
+}
+
+/// Seals for many threads at once.
+pub struct Sealer {
+    key: SealKey,
+    current: Mutex<Option<Subkey>>,
+}
+
+impl Sealer {
+    /// Seals under `key`.
+    pub fn new(key: SealKey) -> Self {
+        Self { key, current: Mutex::new(None) }
+    }
+
+    /// Encrypts and wipes `plaintext`.
+    pub fn seal(&self, tenant: &str, kind: &str, mut plaintext: Vec<u8>) -> Result<Sealed, SealError> {
+        let subkey = self.subkey()?;
+        let mut nonce = [0; NONCE_LEN];
+        fill(&mut nonce)?;
+        let mut blob = Vec::with_capacity(OVERHEAD + plaintext.len());
+        blob.push(VERSION);
+        blob.extend_from_slice(&self.key.id.0);
+        blob.extend_from_slice(&subkey.salt);
+        blob.extend_from_slice(&nonce);
+        let aad = associated(&blob, tenant, kind);
+        blob.extend_from_slice(&plaintext);
+        plaintext.zeroize();
+        let (_, body) = blob.split_at_mut_checked(HEADER_LEN).ok_or(SealError::Cryptography)?;
+        let tag = subkey.key.seal_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), Aad::from(aad), body);
+        blob.extend_from_slice(tag.map_err(|_| SealError::Cryptography)?.as_ref());
+        Ok(Sealed { blob, key: self.key.id })
+    }
+
+    fn subkey(&self) -> Result<Subkey, SealError> {
+        let mut current = self.current.lock().map_err(|_| SealError::Cryptography)?;
+        match current.as_mut().filter(|subkey| subkey.left > 0) {
+            Some(subkey) => {
+                subkey.left -= 1;
+                Ok(subkey.clone())
+            }
+            None => {
+                let mut salt = [0; SALT_LEN];
+                fill(&mut salt)?;
+                let key = std::sync::Arc::new(self.key.subkey(&salt)?);
+                Ok(current.insert(Subkey { salt, key, left: RECORDS_PER_SUBKEY - 1 }).clone())
+            }
+        }
+    }
+}
+
+/// Decrypts a blob; the plaintext is wiped when dropped.
+pub fn open_sealed(key: &SealKey, tenant: &str, kind: &str, blob: &[u8]) -> Result<Zeroizing<Vec<u8>>, SealError> {
+    let (header, body) = blob.split_at_checked(HEADER_LEN).ok_or(SealError::Malformed)?;
+    let ([version], rest) = header.split_first_chunk().ok_or(SealError::Malformed)?;
+    let (id, rest) = rest.split_first_chunk().ok_or(SealError::Malformed)?;
+    let (salt, nonce) = rest.split_first_chunk().ok_or(SealError::Malformed)?;
+    let nonce: [u8; NONCE_LEN] = nonce.try_into().map_err(|_| SealError::Malformed)?;
+    if *version != VERSION {
+        return Err(SealError::Malformed);
+    }
+    if KeyId(*id) != key.id {
+        return Err(SealError::OtherKey);
+    }
+    let mut body = Zeroizing::new(body.to_vec());
+    let aad = Aad::from(associated(header, tenant, kind));
+    let opened = key.subkey(salt)?.open_in_place(Nonce::assume_unique_for_key(nonce), aad, &mut body);
+    let length = opened.map_err(|_| SealError::Changed)?.len();
+    body.truncate(length);
+    Ok(body)
+}
+
+#[derive(Clone)]
+struct Subkey {
+    salt: [u8; SALT_LEN],
+    key: std::sync::Arc<LessSafeKey>,
+    left: u64,
+}
+
+/// Header, then the tenant with its length, then the record type: no two pairs give the same bytes.
+fn associated(header: &[u8], tenant: &str, kind: &str) -> Vec<u8> {
+    let mut aad = Vec::with_capacity(header.len() + 8 + tenant.len() + kind.len());
+    aad.extend_from_slice(header);
+    aad.extend_from_slice(&(tenant.len() as u64).to_be_bytes());
+    aad.extend_from_slice(tenant.as_bytes());
+    aad.extend_from_slice(kind.as_bytes());
+    aad
+}
+
+fn fill(bytes: &mut [u8]) -> Result<(), SealError> {
+    aws_lc_rs::rand::fill(bytes).map_err(|_| SealError::Cryptography)
+}
+
+const VERSION: u8 = 1;
+const SALT_LEN: usize = 16;
+const HEADER_LEN: usize = 1 + 16 + SALT_LEN + NONCE_LEN;
+
+/// Bytes that sealing adds.
+pub(crate) const OVERHEAD: usize = HEADER_LEN + 16;
+
+const RECORDS_PER_SUBKEY: u64 = 1 << 24;
+const ID_LABEL: &[u8] = b"portcullis seal key id v1\n";
+const SUBKEY_LABEL: &[u8] = b"portcullis seal subkey v1";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(byte: u8) -> SealKey {
+        SealKey::new(SymmetricKey::from_bytes([byte; 32]))
+    }
+
+    #[test]
+    fn opens_only_as_it_was_sealed() {
+        let sealer = Sealer::new(key(1));
+        let sealed = sealer.seal("north", "hook.decision", b"name of a patient".to_vec()).unwrap();
+        assert_eq!((sealed.blob.len(), sealed.key), (17 + OVERHEAD, key(1).id()));
+        let open = |key: &SealKey, tenant, kind, blob: &[u8]| open_sealed(key, tenant, kind, blob).map(|plain| plain.to_vec());
+        assert_eq!(open(&key(1), "north", "hook.decision", &sealed.blob).unwrap(), b"name of a patient");
+        assert_eq!(open(&key(2), "north", "hook.decision", &sealed.blob), Err(SealError::OtherKey));
+        assert_eq!(open(&key(1), "south", "hook.decision", &sealed.blob), Err(SealError::Changed));
+        assert_eq!(open(&key(1), "northh", "ook.decision", &sealed.blob), Err(SealError::Changed));
+        for at in 0..sealed.blob.len() {
+            let mut changed = sealed.blob.clone();
+            changed[at] ^= 1;
+            assert!(open(&key(1), "north", "hook.decision", &changed).is_err(), "{at}");
+        }
+        for length in 0..sealed.blob.len() {
+            assert!(open(&key(1), "north", "hook.decision", &sealed.blob[..length]).is_err(), "{length}");
+        }
+    }
+
+    #[test]
+    fn never_the_same_bytes_twice() {
+        let (one, two) = (Sealer::new(key(1)), Sealer::new(key(1)));
+        let blobs = [&one, &one, &two].map(|sealer| sealer.seal("t", "k", vec![0; 16]).unwrap().blob);
+        assert!(blobs[0] != blobs[1] && blobs[1] != blobs[2]);
+        assert_eq!(blobs[0][17..33], blobs[1][17..33], "one salt a start");
+        assert_ne!(blobs[1][17..33], blobs[2][17..33]);
+    }
+
+    #[test]
+    fn a_subkey_is_changed_before_it_has_sealed_too_much() {
+        let sealer = Sealer::new(key(1));
+        let before = sealer.seal("t", "k", vec![]).unwrap().blob;
+        sealer.current.lock().unwrap().as_mut().unwrap().left = 1;
+        let last = sealer.seal("t", "k", vec![]).unwrap().blob;
+        let after = sealer.seal("t", "k", vec![]).unwrap().blob;
+        assert_eq!(before[17..33], last[17..33]);
+        assert_ne!(last[17..33], after[17..33]);
+        assert!(open_sealed(&key(1), "t", "k", &after).is_ok());
+    }
+}

@@ -1,0 +1,129 @@
+//! The sealed parts on disk: `sealed/NNNNNN.blobs`, the blobs of 65,536 records after one another, and `sealed/NNNNNN.ends`, for each of those
+//! records the big-endian `u64` where its blob ends (where the one before ends, if it has none).
+//!
+//! Invariant: append-only below the published size; what lies beyond it after a crash is overwritten. Integrity is the leaf's digest, not this file's.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::disk::{Disk, DiskFile};
+
+/// Records whose sealed parts share a file.
+pub(crate) const SHARD_RECORDS: u64 = 65_536;
+
+/// The end that is written to.
+#[derive(Debug)]
+pub(crate) struct Shards {
+    dir: PathBuf,
+    next: u64,
+    open: Option<Shard>,
+}
+
+#[derive(Debug)]
+struct Shard {
+    blobs: Box<dyn DiskFile>,
+    ends: Box<dyn DiskFile>,
+    end: u64,
+    new_blobs: Vec<u8>,
+    new_ends: Vec<u8>,
+}
+
+impl Shards {
+    /// Goes on at record `next`.
+    pub(crate) fn open(disk: &dyn Disk, dir: &Path, next: u64) -> io::Result<Self> {
+        let mut shards = Self { dir: dir.to_owned(), next, open: None };
+        let within = next % SHARD_RECORDS;
+        if within > 0 {
+            let (blobs, ends) = paths(dir, next / SHARD_RECORDS);
+            let ends = disk.open(&ends)?;
+            let mut end = [0; 8];
+            ends.read_at(&mut end, (within - 1) * 8)?;
+            let end = u64::from_be_bytes(end);
+            shards.open = Some(Shard { blobs: disk.open(&blobs)?, ends, end, new_blobs: Vec::new(), new_ends: Vec::new() });
+        }
+        Ok(shards)
+    }
+
+    /// Adds the next record's sealed part, if it has one. Whether names in the directory changed is returned.
+    pub(crate) fn push(&mut self, disk: &dyn Disk, blob: Option<&[u8]>) -> io::Result<bool> {
+        let mut created = false;
+        if self.next.is_multiple_of(SHARD_RECORDS) {
+            self.sync()?;
+            let (blobs, ends) = paths(&self.dir, self.next / SHARD_RECORDS);
+            let (blobs, ends) = (disk.create(&blobs)?, disk.create(&ends)?);
+            self.open = Some(Shard { blobs, ends, end: 0, new_blobs: Vec::new(), new_ends: Vec::new() });
+            created = true;
+        }
+        if let Some(shard) = &mut self.open {
+            let blob = blob.unwrap_or_default();
+            let end = shard.end.saturating_add((shard.new_blobs.len() + blob.len()) as u64);
+            shard.new_blobs.extend_from_slice(blob);
+            shard.new_ends.extend_from_slice(&end.to_be_bytes());
+            if shard.new_blobs.len() >= BUFFER_BYTES {
+                shard.write(self.next.saturating_add(1))?;
+            }
+        }
+        self.next = self.next.saturating_add(1);
+        Ok(created)
+    }
+
+    /// Makes durable what has been added.
+    pub(crate) fn sync(&mut self) -> io::Result<()> {
+        if let Some(shard) = &mut self.open {
+            shard.write(self.next)?;
+            shard.blobs.sync()?;
+            shard.ends.sync()?;
+        }
+        Ok(())
+    }
+}
+
+impl Shard {
+    /// Writes what is buffered, for records before `next`.
+    fn write(&mut self, next: u64) -> io::Result<()> {
+        let records = (self.new_ends.len() / 8) as u64;
+        if records == 0 {
+            return Ok(());
+        }
+        let first = next.saturating_sub(records) % SHARD_RECORDS;
+        self.blobs.write_at(&self.new_blobs, self.end)?;
+        self.ends.write_at(&self.new_ends, first * 8)?;
+        self.end = self.end.saturating_add(self.new_blobs.len() as u64);
+        self.new_blobs.clear();
+        self.new_ends.clear();
+        Ok(())
+    }
+}
+
+/// Reads one record's sealed part below `dir`; `None` where it has none.
+pub(crate) fn read(disk: &dyn Disk, dir: &Path, index: u64) -> io::Result<Option<Vec<u8>>> {
+    let (blobs, ends) = paths(dir, index / SHARD_RECORDS);
+    let ends = disk.open_read(&ends)?;
+    let within = index % SHARD_RECORDS;
+    let end_of = |record: u64| -> io::Result<u64> {
+        let mut end = [0; 8];
+        ends.read_at(&mut end, record * 8)?;
+        Ok(u64::from_be_bytes(end))
+    };
+    let start = if within == 0 { 0 } else { end_of(within - 1)? };
+    let end = end_of(within)?;
+    if start == end {
+        return Ok(None);
+    }
+    let length = end.checked_sub(start).filter(|length| *length <= MAX_BLOB_BYTES);
+    let length = length.and_then(|length| usize::try_from(length).ok()).ok_or(io::ErrorKind::InvalidData)?;
+    let mut blob = vec![0; length];
+    disk.open_read(&blobs)?.read_at(&mut blob, start)?;
+    Ok(Some(blob))
+}
+
+/// Names of a shard's files below the directory of sealed parts: blobs, ends.
+pub(crate) fn paths(dir: &Path, shard: u64) -> (PathBuf, PathBuf) {
+    (dir.join(format!("{shard:06}.blobs")), dir.join(format!("{shard:06}.ends")))
+}
+
+/// Written at once at most.
+const BUFFER_BYTES: usize = 1 << 20;
+
+/// No sealed part is larger; a larger difference of two ends is damage.
+const MAX_BLOB_BYTES: u64 = 64 << 20;

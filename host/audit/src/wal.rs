@@ -1,0 +1,232 @@
+//! The write-ahead log: segments of fixed size, written in advance, used over and over.
+//!
+//! Invariant: a commit is one frame, one write and (where the commit is to the disk) one `fdatasync` of a file whose size does not change.
+//! A segment is used again only when the views hold all of it durably; its old frames then lie below the sequence and epoch that a reader
+//! expects. Reading it all back is `recover`'s matter.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use crate::disk::{Disk, DiskFile};
+use crate::frame::{self, BLOCK, Sequenced};
+
+/// A segment file.
+#[derive(Clone, Debug)]
+pub(crate) struct Segment {
+    pub(crate) file: Arc<dyn DiskFile>,
+    /// The number that is its name.
+    pub(crate) number: u32,
+}
+
+/// Segments that are free, and those that wait for the views.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+    segment_bytes: u64,
+    max_segments: u32,
+    state: Mutex<PoolState>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct PoolState {
+    free: Vec<Segment>,
+    /// With the sequence after the last record in each.
+    full: Vec<(u64, Segment)>,
+    numbers: Vec<u32>,
+    stopped: bool,
+}
+
+impl Pool {
+    /// A pool over segments that are all free.
+    pub(crate) fn new(disk: Arc<dyn Disk>, dir: &Path, segment_bytes: u64, max_segments: u32, free: Vec<Segment>) -> Self {
+        let numbers = free.iter().map(|segment| segment.number).collect();
+        let state = Mutex::new(PoolState { free, numbers, ..PoolState::default() });
+        Self { disk, dir: dir.to_owned(), segment_bytes, max_segments, state, changed: Condvar::new() }
+    }
+
+    /// A free segment. Waits for one where `wait` says so; `None` where there is none, or the log stops.
+    pub(crate) fn take(&self, wait: bool) -> Option<Segment> {
+        let mut state = self.state();
+        loop {
+            if let Some(segment) = state.free.pop() {
+                return Some(segment);
+            }
+            if state.stopped || !wait {
+                return None;
+            }
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Puts away a segment that is full, whose last record is before `end`.
+    pub(crate) fn retire(&self, segment: Segment, end: u64) {
+        self.state().full.push((end, segment));
+    }
+
+    /// Frees the segments whose records the views hold durably: all before `applied`.
+    pub(crate) fn release(&self, applied: u64) {
+        let mut state = self.state();
+        let (done, full) = std::mem::take(&mut state.full).into_iter().partition::<Vec<_>, _>(|(end, _)| *end <= applied);
+        state.full = full;
+        state.free.extend(done.into_iter().map(|(_, segment)| segment));
+        self.changed.notify_all();
+    }
+
+    /// Sees to it that a free segment lies ready, as long as there may be more.
+    pub(crate) fn top_up(&self) -> io::Result<()> {
+        let number = {
+            let mut state = self.state();
+            if !state.free.is_empty() || state.numbers.len() as u64 >= u64::from(self.max_segments) {
+                return Ok(());
+            }
+            let number = state.numbers.iter().max().map_or(0, |last| last.saturating_add(1));
+            state.numbers.push(number);
+            number
+        };
+        let segment = write_segment(self.disk.as_ref(), &self.dir, number, self.segment_bytes)?;
+        self.state().free.push(segment);
+        self.changed.notify_all();
+        Ok(())
+    }
+
+    /// Nobody waits for a segment any longer.
+    pub(crate) fn stop(&self) {
+        self.state().stopped = true;
+        self.changed.notify_all();
+    }
+
+    pub(crate) fn segment_bytes(&self) -> u64 {
+        self.segment_bytes
+    }
+
+    fn state(&self) -> MutexGuard<'_, PoolState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The end that is written to.
+pub(crate) struct Wal {
+    pool: Arc<Pool>,
+    segment: Segment,
+    epoch: u64,
+    offset: u64,
+    end: u64,
+    durable: Arc<Durable>,
+    frame: Vec<u8>,
+}
+
+impl Wal {
+    /// Goes on at sequence `end` in a free segment, as a new epoch.
+    pub(crate) fn new(pool: Arc<Pool>, segment: Segment, epoch: u64, end: u64) -> Self {
+        let durable = Arc::new(Durable { before: AtomicU64::new(end), unsynced: Mutex::default() });
+        Self { pool, segment, epoch, offset: 0, end, durable, frame: Vec::new() }
+    }
+
+    /// What a thread that syncs later needs.
+    pub(crate) fn durable(&self) -> Arc<Durable> {
+        Arc::clone(&self.durable)
+    }
+
+    /// Finds room for these records; `false` where no segment is free (and, with `wait`, the log stops).
+    pub(crate) fn make_room(&mut self, records: &[Sequenced], wait: bool) -> bool {
+        if self.offset.saturating_add(frame::frame_bytes(records)) <= self.pool.segment_bytes() {
+            return true;
+        }
+        let Some(next) = self.pool.take(wait) else { return false };
+        let full = std::mem::replace(&mut self.segment, next);
+        self.pool.retire(full, self.end);
+        self.epoch = self.epoch.saturating_add(1);
+        self.offset = 0;
+        true
+    }
+
+    /// Writes the records, for which there is room, as one frame.
+    pub(crate) fn write(&mut self, records: &[Sequenced]) -> io::Result<()> {
+        frame::encode(&mut self.frame, self.epoch, self.durable.before(), records);
+        self.segment.file.write_at(&self.frame, self.offset)?;
+        self.durable.wrote(&self.segment, records);
+        self.offset = self.offset.saturating_add(self.frame.len() as u64);
+        self.end = self.end.saturating_add(records.len() as u64);
+        self.frame.shrink_to(KEPT_FRAME_BYTES);
+        Ok(())
+    }
+}
+
+/// What has been written, and how much of it is known to be durable.
+#[derive(Debug)]
+pub(crate) struct Durable {
+    before: AtomicU64,
+    unsynced: Mutex<Unsynced>,
+}
+
+#[derive(Debug, Default)]
+struct Unsynced {
+    segments: Vec<Segment>,
+    end: u64,
+}
+
+impl Durable {
+    /// All records before this sequence are durable.
+    pub(crate) fn before(&self) -> u64 {
+        self.before.load(Ordering::Acquire)
+    }
+
+    /// Makes durable what has been written by now.
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        let Unsynced { segments, end } = std::mem::take(&mut *self.unsynced());
+        for segment in &segments {
+            segment.file.sync()?;
+        }
+        if !segments.is_empty() {
+            self.before.fetch_max(end, Ordering::Release);
+        }
+        Ok(())
+    }
+
+    fn wrote(&self, segment: &Segment, records: &[Sequenced]) {
+        let mut unsynced = self.unsynced();
+        if unsynced.segments.last().is_none_or(|last| last.number != segment.number) {
+            unsynced.segments.push(segment.clone());
+        }
+        unsynced.end = records.last().map_or(unsynced.end, |last| last.index.saturating_add(1));
+    }
+
+    fn unsynced(&self) -> MutexGuard<'_, Unsynced> {
+        self.unsynced.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Writes a segment full of zeros, so that later writes allocate nothing and `fdatasync` has no size to record.
+pub(crate) fn write_segment(disk: &dyn Disk, dir: &Path, number: u32, bytes: u64) -> io::Result<Segment> {
+    let file: Arc<dyn DiskFile> = disk.create(&dir.join(segment_name(number)))?.into();
+    let zeros = vec![0; usize::try_from(bytes.min(ZEROS_AT_ONCE)).unwrap_or(0)];
+    let mut position = 0;
+    while position < bytes {
+        let piece = usize::try_from((bytes - position).min(ZEROS_AT_ONCE)).unwrap_or(0);
+        file.write_at(zeros.get(..piece).unwrap_or(&zeros), position)?;
+        position += piece as u64;
+    }
+    file.sync()?;
+    disk.sync_dir(dir)?;
+    Ok(Segment { file, number })
+}
+
+/// Its file's name: `0000.segment`.
+pub(crate) fn segment_name(number: u32) -> String {
+    format!("{number:04}{SUFFIX}")
+}
+
+/// The number in a segment's name.
+pub(crate) fn segment_number(name: &str) -> Option<u32> {
+    name.strip_suffix(SUFFIX)?.parse().ok().filter(|number| segment_name(*number) == name)
+}
+
+const SUFFIX: &str = ".segment";
+const ZEROS_AT_ONCE: u64 = 256 * BLOCK;
+
+/// A frame's buffer is given back above this.
+const KEPT_FRAME_BYTES: usize = 2 << 20;

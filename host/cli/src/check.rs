@@ -1,0 +1,64 @@
+//! `portcullis check`: everything that `serve` would do, short of opening the record and listening.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::json;
+
+use crate::outcome::{Done, Failed, Format, print};
+use crate::serve::prepare;
+
+/// Do everything that `serve` would do, short of listening.
+#[derive(Args)]
+#[command(after_help = "Example:\n  portcullis check --config portcullis.toml\n\nExit 0: it would serve. Exit 1: the release was refused. Exit 64: the configuration is wrong.")]
+pub struct Check {
+    /// The configuration.
+    #[arg(long)]
+    config: PathBuf,
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+}
+
+impl Check {
+    /// Does it.
+    pub fn run(self) -> Done {
+        let prepared = prepare(&self.config)?;
+        let generation = match &prepared.release {
+            Ok(generation) => generation,
+            Err(error) => {
+                let mut failed = format!("{error} [{}]", error.code());
+                for complaint in error.complaints() {
+                    failed.push_str(&format!("\n  {complaint}"));
+                }
+                return Err(Failed::wrong(failed).hint(error.hint()));
+            }
+        };
+        let warnings = generation.warnings(&prepared.config().hooks);
+        let mut lines = Vec::new();
+        for (hook, bindings) in prepared.config().hooks.iter().zip(&generation.hooks) {
+            for binding in bindings {
+                let manifest = binding.manifest();
+                lines.push(json!({
+                    "hook": hook.name, "kind": hook.kind.name(), "plugin": manifest.id, "version": manifest.version,
+                    "mode": binding.mode.name(), "settings": binding.settings.to_string(), "proposes": binding.proposes(),
+                }));
+            }
+        }
+        if self.format == Format::Json {
+            print(json!({
+                "generation": generation.number, "set": generation.set.to_string(), "reset": prepared.reset().to_string(),
+                "bindings": lines, "warnings": warnings,
+            }));
+            return Ok(());
+        }
+        print(format!("release set {} is in order; instances are reset by {}", generation.number, prepared.reset()));
+        for line in lines {
+            let word = |member: &str| line.get(member).and_then(|value| value.as_str()).unwrap_or_default().to_owned();
+            print(format!("  {} ({}): {} {}, {}", word("hook"), word("kind"), word("plugin"), word("version"), word("mode")));
+        }
+        for warning in warnings {
+            print(format!("warning: {warning}"));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,90 @@
+//! How commands end: exit codes, errors with hints, and results as text or JSON.
+
+use std::fmt::Display;
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::ValueEnum;
+
+/// Why a command did not do what it was asked.
+pub struct Failed {
+    code: u8,
+    message: String,
+    hint: Option<String>,
+}
+
+/// What every command gives back.
+pub type Done<T = ()> = Result<T, Failed>;
+
+/// How results are printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs: one JSON value a line.
+    Json,
+}
+
+impl Failed {
+    /// Looked, and found wrong: exit 1.
+    pub fn wrong(message: impl Display) -> Self {
+        Self { code: 1, message: message.to_string(), hint: None }
+    }
+
+    /// The configuration, a key or another file that the operator gives is of no use: exit 64.
+    pub fn configuration(message: impl Display) -> Self {
+        Self { code: 64, message: message.to_string(), hint: None }
+    }
+
+    /// The host failed: exit 70.
+    pub fn host(message: impl Display) -> Self {
+        Self { code: 70, message: message.to_string(), hint: None }
+    }
+
+    /// Adds what to do.
+    pub fn hint(mut self, hint: Option<impl Into<String>>) -> Self {
+        self.hint = hint.map(Into::into);
+        self
+    }
+}
+
+impl From<portcullis_trust::Refusal> for Failed {
+    fn from(refusal: portcullis_trust::Refusal) -> Self {
+        Self::wrong(format!("{} [{}]", refusal, refusal.code())).hint(refusal.hint())
+    }
+}
+
+impl From<portcullis_keys::KeyError> for Failed {
+    fn from(error: portcullis_keys::KeyError) -> Self {
+        let hint = error.hint();
+        Self::configuration(error).hint(hint)
+    }
+}
+
+impl From<portcullis_engine::Refused> for Failed {
+    fn from(refused: portcullis_engine::Refused) -> Self {
+        let mut message = format!("{} [{}]", refused, refused.code());
+        for complaint in refused.complaints() {
+            message.push_str(&format!("\n  {complaint}"));
+        }
+        Self::wrong(message).hint(refused.hint())
+    }
+}
+
+/// Prints a result; a reader that went away is no error.
+pub fn print(text: impl Display) {
+    let mut out = std::io::stdout().lock();
+    drop(writeln!(out, "{text}").and_then(|()| out.flush()));
+}
+
+/// Ends the program.
+pub fn report(done: Done) -> ExitCode {
+    let Err(failed) = done else { return ExitCode::SUCCESS };
+    let mut err = std::io::stderr().lock();
+    drop(writeln!(err, "error: {}", failed.message));
+    if let Some(hint) = &failed.hint {
+        drop(writeln!(err, "hint: {hint}"));
+    }
+    ExitCode::from(failed.code)
+}

@@ -1,0 +1,90 @@
+//! After the reply: instances are dropped, delivery is noted, and bindings that do not bind are asked, on their own budget.
+//!
+//! Invariant: nothing here can change an answer that has left, and nothing here holds a connection's thread for long: what runs
+//! plugins goes to the slow lane, and is skipped and counted when that is full.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use portcullis_audit::Entry;
+use portcullis_engine::Remains;
+use portcullis_hooks::Incoming;
+use portcullis_model::{Cause, Mode};
+
+use crate::admission::Place;
+use crate::ask;
+use crate::budget::micros;
+use crate::delivery::Delivery;
+use crate::generation::{Binding, Generation};
+use crate::host::{Hook, Host};
+
+/// What is to be done when the last byte of a reply has left, or can no longer leave.
+pub struct Afterwards {
+    host: Arc<Host>,
+    /// The call's place; free again once the reply has left.
+    pub place: Option<Place>,
+    /// What is left of the instances.
+    pub remains: Vec<Remains>,
+    /// The call's record.
+    pub index: Option<u64>,
+    /// What waiting for the record took.
+    pub commit_us: u64,
+    /// When the answer was ready to leave.
+    pub ready: Option<Instant>,
+    watching: Vec<Arc<Binding>>,
+    watched: Option<(usize, Arc<Incoming>)>,
+}
+
+impl Afterwards {
+    /// Nothing yet.
+    pub fn new(host: &Arc<Host>) -> Self {
+        let host = Arc::clone(host);
+        Self { host, place: None, remains: Vec::new(), index: None, commit_us: 0, ready: None, watching: Vec::new(), watched: None }
+    }
+
+    /// Remembers the hook's bindings that advise or monitor.
+    pub fn observe(&mut self, generation: Option<&Arc<Generation>>, hook: &Hook, incoming: &Arc<Incoming>) {
+        let bindings = generation.and_then(|generation| generation.hooks.get(hook.number)).map(Vec::as_slice).unwrap_or_default();
+        self.watching.extend(bindings.iter().filter(|binding| binding.mode != Mode::Enforce).cloned());
+        if !self.watching.is_empty() {
+            self.watched = Some((hook.number, Arc::clone(incoming)));
+        }
+    }
+
+    /// Does it all. `delivered` says whether the bytes left.
+    pub fn run(mut self, delivered: bool) {
+        self.place = None;
+        self.remains.clear();
+        if let Some(index) = self.index {
+            let now = self.host.clock.instant();
+            let write_us = self.ready.map_or(0, |ready| micros(now.saturating_duration_since(ready)));
+            self.host.deliveries.note(Delivery { index, commit_us: self.commit_us, write_us: delivered.then_some(write_us) });
+        }
+        let Some((hook, incoming)) = self.watched.take() else { return };
+        for binding in self.watching.drain(..) {
+            let (host, incoming, index) = (Arc::clone(&self.host), Arc::clone(&incoming), self.index);
+            let watch = move || watch(&host, hook, &binding, &incoming, index);
+            if self.host.slow_lane.run(watch).is_err() {
+                self.host.refusals.count(self.host.clock.now(), hook, Cause::ObserverSkipped);
+            }
+        }
+    }
+}
+
+/// Asks one binding that does not bind and records what it would have said.
+fn watch(host: &Host, hook: usize, binding: &Arc<Binding>, incoming: &Incoming, of: Option<u64>) {
+    let limit = Duration::from_millis(binding.manifest().limits.time_ms.into());
+    let (asked, _) = ask::evaluate(binding, incoming, limit);
+    let mut fields = match of {
+        Some(index) => format!(r#""of":{index},"hook":"{}","chain":["#, host.hook_name(hook)),
+        None => format!(r#""of":null,"hook":"{}","chain":["#, host.hook_name(hook)),
+    };
+    asked.write_leaf(&mut fields);
+    fields.push(']');
+    let mut sealed = String::new();
+    asked.write_sealed(&mut sealed);
+    let entry = Entry { kind: "hook.observed", fields, sealed: Some(sealed.into_bytes()) };
+    if host.log.append(entry).is_err() {
+        host.refusals.count(host.clock.now(), hook, Cause::ObserverSkipped);
+    }
+}

@@ -1,0 +1,117 @@
+//! Asking one binding: its view of the call, the inline slice, the slow lane, and its answer held against its manifest.
+//!
+//! Invariant: a plugin sees only what its manifest reads and says only what its manifest emits; anything else is its failure. A
+//! plugin holds a connection's thread for at most [`SLICE`]; one that needs longer is discarded (it is pure) and run again in the
+//! slow lane with what is left.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use portcullis_engine::{Evaluation, Fault, Remains};
+use portcullis_hooks::Incoming;
+use portcullis_model::{Cause, Decision, Redacted};
+use tokio::time::timeout_at;
+
+use crate::budget::Budget;
+use crate::generation::Binding;
+use crate::host::Host;
+
+/// What one binding said, and what it cost.
+pub struct Asked {
+    /// Who.
+    pub binding: Arc<Binding>,
+    /// Its decision, or what went wrong.
+    pub outcome: Result<Decision, AskFault>,
+    /// Its journal.
+    pub notes: Vec<String>,
+    /// Time spent, all runs together.
+    pub spent: Duration,
+}
+
+/// What went wrong with one binding.
+pub struct AskFault {
+    /// Why there is no decision.
+    pub cause: Cause,
+    /// The precise code, for the leaf.
+    pub code: &'static str,
+    /// For the sealed part only.
+    pub detail: Redacted<String>,
+}
+
+/// Asks within the call's budget. What remains of the instances is handed back, to be dropped after the reply.
+pub async fn ask(host: &Host, binding: &Arc<Binding>, incoming: &Arc<Incoming>, budget: &Budget) -> (Asked, Option<Remains>) {
+    let start = host.clock.instant();
+    let limit = Duration::from_millis(binding.manifest().limits.time_ms.into());
+    let mut remains = None;
+    if !binding.is_slow() {
+        let slice = SLICE.min(limit).min(budget.left_for_plugins(start));
+        let (asked, rest) = evaluate(binding, incoming, slice);
+        match &asked.outcome {
+            Err(fault) if fault.code == Fault::Deadline.code() && slice < limit => {
+                binding.overran();
+                remains = rest;
+            }
+            _ => return (asked, rest),
+        }
+    }
+    let now = host.clock.instant();
+    let allowance = limit.min(budget.left_for_plugins(now));
+    let work = {
+        let (binding, incoming) = (Arc::clone(binding), Arc::clone(incoming));
+        // The instance is dropped there: nothing of the slow lane's comes back to a connection's thread.
+        move || evaluate(&binding, &incoming, allowance).0
+    };
+    let fault = match host.slow_lane.run(work) {
+        Ok(result) => match timeout_at(budget.plugins_until().into(), result).await {
+            Ok(Ok(mut asked)) => {
+                asked.spent = host.clock.instant().saturating_duration_since(start);
+                return (asked, remains);
+            }
+            Ok(Err(_)) => AskFault::new(Cause::HostFault, "host-fault", "the slow lane lost the call"),
+            Err(_) => AskFault::new(Cause::BudgetExhausted, "budget-exhausted", "the budget ended before the plugin did"),
+        },
+        Err(_) => AskFault::new(Cause::Overload, "overload", "the slow lane was full"),
+    };
+    let spent = host.clock.instant().saturating_duration_since(start);
+    (Asked { binding: Arc::clone(binding), outcome: Err(fault), notes: Vec::new(), spent }, remains)
+}
+
+/// One run, on this thread.
+pub fn evaluate(binding: &Arc<Binding>, incoming: &Incoming, allowance: Duration) -> (Asked, Option<Remains>) {
+    let manifest = binding.manifest();
+    let asked = |outcome, notes, spent| Asked { binding: Arc::clone(binding), outcome, notes, spent };
+    let view = match manifest.reads.view(&incoming.call) {
+        Ok(view) => view,
+        Err(missing) => {
+            let fault = AskFault::new(Cause::MissingRead, "missing-read", &missing.to_string());
+            return (asked(Err(fault), Vec::new(), Duration::ZERO), None);
+        }
+    };
+    let Evaluation { outcome, notes, spent, remains } = binding.plugin.evaluate(&view, allowance);
+    let outcome = match outcome {
+        Ok(decision) => match manifest.emits.check(&decision, &manifest.messages) {
+            Ok(()) => Ok(decision),
+            Err(overreach) => Err(AskFault::new(Cause::PluginOverreach, "plugin-overreach", &overreach.to_string())),
+        },
+        Err(fault) => Err(AskFault::from(fault)),
+    };
+    (asked(outcome, notes, spent), Some(remains))
+}
+
+impl From<Fault> for AskFault {
+    fn from(fault: Fault) -> Self {
+        let cause = if matches!(fault, Fault::NoSlot) { Cause::Overload } else { Cause::PluginFault };
+        let code = fault.code();
+        let detail = if let Fault::Error(text) = fault { text } else { Redacted::new(fault.to_string()) };
+        Self { cause, code, detail }
+    }
+}
+
+impl AskFault {
+    fn new(cause: Cause, code: &'static str, detail: &str) -> Self {
+        Self { cause, code, detail: Redacted::new(detail.to_owned()) }
+    }
+}
+
+/// How long a plugin may hold a connection's thread.
+pub const SLICE: Duration = Duration::from_millis(2);

@@ -1,0 +1,99 @@
+//! One budget a hook, and the ledger of what spent it.
+//!
+//! Invariant: the plugins' deadline leaves room for the record and for writing; every stage notes its time once, and the sum is the
+//! time since the request's head arrived.
+
+use std::fmt::Write as _;
+use std::time::{Duration, Instant};
+
+use crate::config::HookConfig;
+
+/// The deadlines of one call.
+#[derive(Clone, Copy, Debug)]
+pub struct Budget {
+    start: Instant,
+    plugins: Instant,
+    record: Instant,
+}
+
+impl Budget {
+    /// Starts with the request's head.
+    pub fn start(start: Instant, hook: &HookConfig) -> Self {
+        let whole = Duration::from_millis(hook.budget_ms);
+        let write = Duration::from_millis(hook.write_ms);
+        let commit = Duration::from_millis(hook.commit_ms);
+        Self { start, plugins: start + whole.saturating_sub(write + commit), record: start + whole.saturating_sub(write) }
+    }
+
+    /// What plugins have left at this moment.
+    pub fn left_for_plugins(&self, now: Instant) -> Duration {
+        self.plugins.saturating_duration_since(now)
+    }
+
+    /// When plugins, whatever they do, must be done.
+    pub fn plugins_until(&self) -> Instant {
+        self.plugins
+    }
+
+    /// When the record must be durable.
+    pub fn record_until(&self) -> Instant {
+        self.record
+    }
+
+    /// When the call began.
+    pub fn started(&self) -> Instant {
+        self.start
+    }
+}
+
+/// What spent the budget, in microseconds, in the order of the stages.
+pub struct Ledger {
+    last: Instant,
+    spent: Vec<(&'static str, u64)>,
+}
+
+impl Ledger {
+    /// Opens with the budget.
+    pub fn open(start: Instant) -> Self {
+        Self { last: start, spent: Vec::with_capacity(8) }
+    }
+
+    /// Everything since the last entry was this stage's.
+    pub fn note(&mut self, stage: &'static str, now: Instant) {
+        self.spent.push((stage, micros(now.saturating_duration_since(self.last))));
+        self.last = now;
+    }
+
+    /// As a JSON object.
+    pub fn write_json(&self, out: &mut String) {
+        out.push('{');
+        for (position, (stage, spent)) in self.spent.iter().enumerate() {
+            let comma = if position == 0 { "" } else { "," };
+            // Writing to a string cannot fail.
+            let _ = write!(out, "{comma}\"{stage}\":{spent}");
+        }
+        out.push('}');
+    }
+}
+
+/// Whole microseconds.
+pub fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ledger_adds_up_to_the_time_that_passed() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let mut ledger = Ledger::open(start);
+        ledger.note("caller", at(1));
+        ledger.note("parse", at(4));
+        let mut json = String::new();
+        ledger.write_json(&mut json);
+        assert_eq!(json, r#"{"caller":1000,"parse":3000}"#);
+    }
+}

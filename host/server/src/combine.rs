@@ -1,0 +1,170 @@
+//! Merge and combine: many decisions become one outcome.
+//!
+//! Invariants, property-tested: the order of bindings never changes the result; a guard can only make it stricter; what one place
+//! would get from two plugins is a conflict unless it is the same; what a hook kind cannot say becomes the next stricter thing that
+//! the binding names, never nothing. Pure: no I/O, no clock.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use portcullis_hooks::{HookKind, Saying, Utterance};
+use portcullis_model::{Change, Decision, Effect, Finding, Grant, Lifetime, Target};
+
+/// What one enforcing binding said, and how its binding maps what the hook kind cannot say.
+pub struct Voice<'a> {
+    /// The plugin's id.
+    pub plugin: &'a str,
+    /// Its decision.
+    pub decision: &'a Decision,
+    /// The binding's `say` map: utterance → what is said instead.
+    pub say: &'a BTreeMap<String, String>,
+}
+
+/// What the host made of all decisions.
+pub struct Combined<'a> {
+    /// The verdict, after mapping.
+    pub verdict: Effect,
+    /// The changes that leave, merged, in a fixed order.
+    pub changes: Vec<Change>,
+    /// The finding whose message a person sees, and its plugin.
+    pub spokesman: Option<(&'a str, &'a Finding)>,
+}
+
+/// Why there is no outcome.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Discord {
+    /// Two plugins want different things in one place.
+    Conflict {
+        /// The place, in manifest words.
+        place: String,
+    },
+    /// The hook kind cannot say this and the binding names nothing instead.
+    Unsayable {
+        /// Which plugin.
+        plugin: String,
+        /// What it wanted to say.
+        utterance: String,
+    },
+}
+
+/// Merges changes: `drop-grant` beats `add-grant`, the shortest lifetime wins, approvers add up, two different wishes for one place conflict.
+pub fn merge<'a>(changes: impl IntoIterator<Item = &'a Change>) -> Result<Vec<Change>, Discord> {
+    let all: BTreeSet<&Change> = changes.into_iter().collect();
+    let dropped: BTreeSet<&Grant> = all.iter().filter_map(|change| if let Change::DropGrant(grant) = change { Some(grant) } else { None }).collect();
+    let mut caps: BTreeMap<Target, u32> = BTreeMap::new();
+    let mut approvers: BTreeSet<&String> = BTreeSet::new();
+    let mut merged: Vec<Change> = Vec::with_capacity(all.len());
+    for change in &all {
+        match change {
+            Change::AddGrant(grant) if dropped.contains(grant) => {}
+            Change::CapLifetime { target, seconds } => {
+                caps.entry(*target).and_modify(|least| *least = (*least).min(*seconds)).or_insert(*seconds);
+            }
+            Change::RequireApprovers(names) => approvers.extend(names),
+            other => merged.push((*other).clone()),
+        }
+    }
+    if !approvers.is_empty() {
+        merged.retain(|change| *change != Change::AutoApprove);
+        merged.push(Change::RequireApprovers(approvers.into_iter().cloned().collect()));
+    }
+    merged.extend(caps.into_iter().map(|(target, seconds)| Change::CapLifetime { target, seconds }));
+    merged.sort();
+    match conflict(&merged) {
+        Some(place) => Err(Discord::Conflict { place }),
+        None => Ok(merged),
+    }
+}
+
+/// Combines the voices of all enforcing bindings into one outcome that this hook kind can say.
+pub fn combine<'a>(kind: HookKind, voices: &[Voice<'a>], lifetimes: &[Lifetime]) -> Result<Combined<'a>, Discord> {
+    let mut verdict = Effect::Abstain;
+    let mut spoken: Vec<(Effect, &'a str, &'a Finding)> = Vec::new();
+    let mut sayable: Vec<&Change> = Vec::new();
+    for voice in voices {
+        for finding in &voice.decision.findings {
+            let effect = match translate(kind, voice, Utterance::Effect(finding.effect))? {
+                Said::AsIs => finding.effect,
+                Said::Stopped => Effect::Deny,
+            };
+            verdict = verdict.max(effect);
+            spoken.push((effect, voice.plugin, finding));
+        }
+        for change in &voice.decision.changes {
+            match translate(kind, voice, Utterance::Change(change.kind()))? {
+                Said::AsIs => sayable.push(change),
+                Said::Stopped => verdict = Effect::Deny,
+            }
+        }
+    }
+    let changes = merge(sayable)?;
+    if changes.iter().any(|change| too_short(change, lifetimes)) {
+        verdict = Effect::Deny;
+    }
+    // Severity, then code and plugin, so that the order of bindings cannot choose the text.
+    let spokesman = spoken
+        .into_iter()
+        .filter(|(effect, ..)| *effect == verdict)
+        .max_by(|(_, plugin, finding), (_, other_plugin, other)| {
+            (finding.severity, &other.code, *other_plugin).cmp(&(other.severity, &finding.code, *plugin))
+        })
+        .map(|(_, plugin, finding)| (plugin, finding));
+    Ok(Combined { verdict, changes, spokesman })
+}
+
+enum Said {
+    AsIs,
+    Stopped,
+}
+
+fn translate(kind: HookKind, voice: &Voice<'_>, utterance: Utterance) -> Result<Said, Discord> {
+    match kind.says(utterance) {
+        Saying::Native => Ok(Said::AsIs),
+        Saying::Mapped(allowed) => {
+            let named = utterance.keys().into_iter().find_map(|key| voice.say.get(&key));
+            match named {
+                Some(word) if allowed.iter().any(|to| to.name() == word) => Ok(Said::Stopped),
+                _ => Err(Discord::Unsayable { plugin: voice.plugin.to_owned(), utterance: utterance.to_string() }),
+            }
+        }
+        Saying::Unsayable => Err(Discord::Unsayable { plugin: voice.plugin.to_owned(), utterance: utterance.to_string() }),
+    }
+}
+
+/// Less than the least that can be said is a denial, not a longer life.
+fn too_short(change: &Change, lifetimes: &[Lifetime]) -> bool {
+    let Change::CapLifetime { target, seconds } = change else { return false };
+    lifetimes.iter().any(|lifetime| lifetime.target == *target && *seconds < lifetime.least)
+}
+
+/// The first place that two of these merged changes fight over.
+fn conflict(merged: &[Change]) -> Option<String> {
+    let mut places: Vec<(Target, &str)> = Vec::new();
+    let mut identities = 0;
+    let mut credentials = 0;
+    for change in merged {
+        match change {
+            Change::Set { target, path, .. } | Change::Remove { target, path } => {
+                if places.iter().any(|(other, at)| other == target && overlaps(at, path)) {
+                    return Some(format!("{}:{path}", target.name()));
+                }
+                places.push((*target, path));
+            }
+            Change::LinkUser(_) | Change::CreateUser => identities += 1,
+            Change::Credential(_) => credentials += 1,
+            _ => {}
+        }
+    }
+    if identities > 1 {
+        return Some("link-user".to_owned());
+    }
+    (credentials > 1).then(|| "credential".to_owned())
+}
+
+/// Whether one JSON Pointer is the other or stands above it.
+fn overlaps(one: &str, other: &str) -> bool {
+    let below = |short: &str, long: &str| long.strip_prefix(short).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    below(one, other) || below(other, one)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,344 @@
+//! `portcullis.toml`: what an operator sets. Where to listen, whom to trust, where the record goes.
+//!
+//! Invariant: the file is parsed whole and every path resolved before anything is opened or bound; a member that is not known is
+//! an error, never ignored. What decides (plugins, settings, modes) is not here: that is the signed release set.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use portcullis_hooks::{HookKind, OnFailure};
+use serde::Deserialize;
+
+use crate::error::ConfigError;
+
+/// The whole configuration, checked.
+#[derive(Debug)]
+pub struct Config {
+    /// The tenant every record names.
+    pub tenant: String,
+    /// Where and how much to listen.
+    pub listen: Listen,
+    /// The trust root's file.
+    pub trust_root: PathBuf,
+    /// Where release set, plugins and settings lie.
+    pub release: ReleasePaths,
+    /// The record.
+    pub audit: Audit,
+    /// The hooks, by name.
+    pub hooks: Vec<HookConfig>,
+    /// SHA-256 of the file, for the start record.
+    pub digest: portcullis_model::Digest,
+}
+
+/// Where and how much to listen.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Listen {
+    /// Address and port; loopback only, since this speaks plain HTTP. Default `127.0.0.1:8600`; port 0 picks a free one.
+    pub address: SocketAddr,
+    /// Threads that serve connections. Default: one a core. Each runs plugins inline for at most one slice.
+    pub workers: usize,
+    /// Connections at once; a further one waits in the kernel's queue. Default 1,024.
+    pub connections: usize,
+    /// Calls in progress at once; a further one gets the safe answer. Default 256.
+    pub calls: usize,
+    /// Time a caller has to send a request's head, milliseconds; then the connection is closed. Default 5,000.
+    pub head_ms: u64,
+    /// Time a caller has to send the body after the head, milliseconds; then the safe answer leaves. Default 1,000.
+    pub body_ms: u64,
+    /// Time the host waits at a stop for calls in progress, milliseconds. Default 5,000.
+    pub drain_ms: u64,
+}
+
+/// Where release set, plugins and settings lie. Files are found by digest, their names are free.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReleasePaths {
+    /// The release set's envelope.
+    pub set: PathBuf,
+    /// Components (`*.wasm`) and manifest envelopes (`*.json`).
+    pub plugins: PathBuf,
+    /// Settings (`*.json`).
+    pub settings: PathBuf,
+    /// How often to look for changes, milliseconds; 0 looks only at SIGHUP. Default 1,000.
+    #[serde(default = "default_watch_ms")]
+    pub watch_ms: u64,
+}
+
+/// The record.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Audit {
+    /// The directory; made at the first start.
+    pub directory: PathBuf,
+    /// The log's origin: the name of its key and of its checkpoints, such as `hospital.example/hooks/2026`.
+    pub origin: String,
+    /// The key that signs checkpoints.
+    pub signing_key: PathBuf,
+    /// The key that seals what a record must not show.
+    pub sealing_key: PathBuf,
+    /// The key of the pseudonyms.
+    pub pseudonym_key: PathBuf,
+    /// What a record survives before its answer leaves. Default `disk`.
+    #[serde(default)]
+    pub commit: Commit,
+}
+
+/// What a record survives before its answer leaves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Commit {
+    /// A power loss: `fdatasync` before the answer.
+    #[default]
+    Disk,
+    /// A crash of this process, not of the machine: the kernel has it before the answer, the disk soon after.
+    Kernel,
+}
+
+/// One hook: an endpoint bound to a hook kind.
+#[derive(Debug)]
+pub struct HookConfig {
+    /// Its name, which bindings of the release set use.
+    pub name: String,
+    /// Its kind.
+    pub kind: HookKind,
+    /// Its path, such as `/okta/token`.
+    pub path: String,
+    /// How its caller proves itself.
+    pub caller: CallerConfig,
+    /// What leaves when there is no decision.
+    pub on_failure: OnFailure,
+    /// Time from the request's head to the answer's last byte, milliseconds. Default: the kind's.
+    pub budget_ms: u64,
+    /// Of the budget, what is kept back for the record, milliseconds. Default 300.
+    pub commit_ms: u64,
+    /// Of the budget, what is kept back for writing the answer, milliseconds. Default 100.
+    pub write_ms: u64,
+    /// Largest body, bytes. Default 256 KiB.
+    pub body_bytes: usize,
+    /// Body pointers that list what the subject holds; empty takes the kind's own.
+    pub entitlements: Vec<String>,
+}
+
+/// How a caller proves itself: a secret in a header.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CallerConfig {
+    /// The header's name. Default `authorization`.
+    #[serde(default = "default_header")]
+    pub header: String,
+    /// The file that holds the header's whole value; a final line break is not part of it.
+    pub secret_file: PathBuf,
+}
+
+impl Config {
+    /// Reads and checks a configuration file. Relative paths are relative to its folder.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|cause| ConfigError::Unreadable { path: path.to_owned(), cause })?;
+        let base = path.parent().unwrap_or(Path::new(""));
+        Self::parse(&text, base).map_err(|what| ConfigError::Wrong { path: path.to_owned(), what })
+    }
+
+    fn parse(text: &str, base: &Path) -> Result<Self, String> {
+        let file: File = toml::from_str(text).map_err(|error| error.to_string().trim_end().to_owned())?;
+        let mut config = Self {
+            tenant: file.tenant,
+            listen: file.listen,
+            trust_root: base.join(file.trust.root),
+            release: file.release,
+            audit: file.audit,
+            hooks: file.hook.into_iter().map(HookConfig::check).collect::<Result<_, _>>()?,
+            digest: crate::digest::sha256(text.as_bytes()),
+        };
+        for path in [&mut config.release.set, &mut config.release.plugins, &mut config.release.settings] {
+            *path = base.join(&*path);
+        }
+        let audit = &mut config.audit;
+        for path in [&mut audit.directory, &mut audit.signing_key, &mut audit.sealing_key, &mut audit.pseudonym_key] {
+            *path = base.join(&*path);
+        }
+        for hook in &mut config.hooks {
+            hook.caller.secret_file = base.join(&hook.caller.secret_file);
+        }
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        if !self.listen.address.ip().is_loopback() {
+            return Err(format!(
+                "listen.address `{}` is not a loopback address: plain HTTP must not leave this machine; \
+                 put a TLS-terminating proxy in front",
+                self.listen.address
+            ));
+        }
+        for (name, value) in [("workers", self.listen.workers), ("connections", self.listen.connections), ("calls", self.listen.calls)] {
+            if value == 0 {
+                return Err(format!("listen.{name} is 0: nothing could be served"));
+            }
+        }
+        if !is_name(&self.tenant) {
+            return Err(format!("tenant `{}` is not 1 to 64 letters, digits, `-`, `_` or `.`", self.tenant));
+        }
+        let mut names = BTreeSet::new();
+        let mut paths = BTreeSet::new();
+        for hook in &self.hooks {
+            if !names.insert(&hook.name) {
+                return Err(format!("hook `{}` is there twice", hook.name));
+            }
+            if !paths.insert(&hook.path) {
+                return Err(format!("path `{}` serves two hooks", hook.path));
+            }
+        }
+        if self.hooks.is_empty() {
+            return Err("there is no [[hook]]: nothing would be answered".to_owned());
+        }
+        Ok(())
+    }
+}
+
+impl Default for Listen {
+    fn default() -> Self {
+        Self {
+            address: SocketAddr::from(([127, 0, 0, 1], 8600)),
+            workers: std::thread::available_parallelism().map_or(1, Into::into),
+            connections: 1_024,
+            calls: 256,
+            head_ms: 5_000,
+            body_ms: 1_000,
+            drain_ms: 5_000,
+        }
+    }
+}
+
+impl HookConfig {
+    fn check(source: HookSource) -> Result<Self, String> {
+        let name = source.name;
+        if !is_name(&name) {
+            return Err(format!("hook name `{name}` is not 1 to 64 letters, digits, `-`, `_` or `.`"));
+        }
+        let kind = HookKind::from_name(&source.kind).ok_or_else(|| {
+            let known: Vec<_> = HookKind::ALL.iter().map(|kind| kind.name()).collect();
+            format!("hook `{name}`: kind `{}` is not spoken here; known are {}", source.kind, known.join(", "))
+        })?;
+        if !source.path.starts_with('/') {
+            return Err(format!("hook `{name}`: path `{}` does not start with `/`", source.path));
+        }
+        let on_failure = match (source.on_failure, source.restricted_applications) {
+            (OnFailureWord::Closed, None) => OnFailure::Closed,
+            (OnFailureWord::Open, None) => OnFailure::Open,
+            (OnFailureWord::Restricted, Some(applications)) if kind.offers_restricted() => OnFailure::Restricted { applications },
+            (OnFailureWord::Restricted, None) if kind.offers_restricted() => {
+                return Err(format!("hook `{name}`: on_failure = \"restricted\" needs restricted_applications"));
+            }
+            (OnFailureWord::Restricted, _) => return Err(format!("hook `{name}`: {} offers no restricted answer", kind.name())),
+            (_, Some(_)) => return Err(format!("hook `{name}`: restricted_applications without on_failure = \"restricted\"")),
+        };
+        let hook = Self {
+            kind,
+            path: source.path,
+            caller: source.caller,
+            on_failure,
+            budget_ms: source.budget_ms.unwrap_or_else(|| millis(kind.default_budget())),
+            commit_ms: source.commit_ms,
+            write_ms: source.write_ms,
+            body_bytes: source.body_bytes,
+            entitlements: source.entitlements,
+            name,
+        };
+        let limit = millis(kind.platform_limit());
+        if hook.budget_ms >= limit {
+            return Err(format!("hook `{}`: budget_ms {} is not below the platform's own limit of {limit}", hook.name, hook.budget_ms));
+        }
+        if hook.commit_ms + hook.write_ms >= hook.budget_ms {
+            return Err(format!("hook `{}`: commit_ms and write_ms leave nothing of budget_ms {}", hook.name, hook.budget_ms));
+        }
+        Ok(hook)
+    }
+}
+
+/// The file as it is written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    #[serde(default = "default_tenant")]
+    tenant: String,
+    #[serde(default)]
+    listen: Listen,
+    trust: Trust,
+    release: ReleasePaths,
+    audit: Audit,
+    #[serde(default)]
+    hook: Vec<HookSource>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Trust {
+    root: PathBuf,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HookSource {
+    name: String,
+    kind: String,
+    path: String,
+    caller: CallerConfig,
+    #[serde(default)]
+    on_failure: OnFailureWord,
+    restricted_applications: Option<Vec<String>>,
+    budget_ms: Option<u64>,
+    #[serde(default = "default_commit_ms")]
+    commit_ms: u64,
+    #[serde(default = "default_write_ms")]
+    write_ms: u64,
+    #[serde(default = "default_body_bytes")]
+    body_bytes: usize,
+    #[serde(default)]
+    entitlements: Vec<String>,
+}
+
+#[derive(Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum OnFailureWord {
+    #[default]
+    Closed,
+    Restricted,
+    Open,
+}
+
+/// A name that is safe in paths, records and metrics.
+fn is_name(text: &str) -> bool {
+    (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+}
+
+fn millis(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn default_tenant() -> String {
+    "default".to_owned()
+}
+
+fn default_header() -> String {
+    "authorization".to_owned()
+}
+
+fn default_watch_ms() -> u64 {
+    1_000
+}
+
+fn default_commit_ms() -> u64 {
+    300
+}
+
+fn default_write_ms() -> u64 {
+    100
+}
+
+fn default_body_bytes() -> usize {
+    256 << 10
+}

@@ -1,0 +1,83 @@
+//! Delivery: did the bytes leave, and what did the last stages take?
+//!
+//! Invariant: every recorded answer appears in exactly one `answer.delivery` record, soon after it left or could not; one record a
+//! second at most. The leaf has counts and failures; the line per answer is sealed beside it.
+
+use std::fmt::Write as _;
+use std::sync::{Mutex, PoisonError};
+
+use portcullis_audit::Entry;
+
+/// What became of one answer.
+#[derive(Clone, Copy)]
+pub struct Delivery {
+    /// Its record.
+    pub index: u64,
+    /// Microseconds until the record was durable, or given up.
+    pub commit_us: u64,
+    /// Microseconds from ready to left; `None` if it never left.
+    pub write_us: Option<u64>,
+}
+
+/// Deliveries not yet recorded.
+#[derive(Default)]
+pub struct Deliveries {
+    batch: Mutex<Vec<Delivery>>,
+}
+
+impl Deliveries {
+    /// Notes one.
+    pub fn note(&self, delivery: Delivery) {
+        self.batch.lock().unwrap_or_else(PoisonError::into_inner).push(delivery);
+    }
+
+    /// Takes the batch as a record, if there is anything to say.
+    pub fn take(&self) -> Option<Entry> {
+        let mut batch = std::mem::take(&mut *self.batch.lock().unwrap_or_else(PoisonError::into_inner));
+        batch.sort_by_key(|delivery| delivery.index);
+        let (first, last) = (batch.first()?.index, batch.last()?.index);
+        let failed: Vec<_> = batch.iter().filter(|delivery| delivery.write_us.is_none()).map(|delivery| delivery.index).collect();
+        let commit_max = batch.iter().map(|delivery| delivery.commit_us).max().unwrap_or_default();
+        let mut fields = String::new();
+        let mut sealed = String::with_capacity(batch.len() * 16);
+        // Writing to a string cannot fail.
+        let _ = write!(
+            fields,
+            r#""first":{first},"last":{last},"delivered":{},"undelivered":{},"undelivered_first":{:?},"commit_us_max":{commit_max}"#,
+            batch.len() - failed.len(),
+            failed.len(),
+            failed.get(..failed.len().min(MOST_NAMED)).unwrap_or_default()
+        );
+        sealed.push('[');
+        for (position, delivery) in batch.iter().enumerate() {
+            let comma = if position == 0 { "" } else { "," };
+            let _ = match delivery.write_us {
+                Some(write_us) => write!(sealed, "{comma}[{},{},{write_us}]", delivery.index, delivery.commit_us),
+                None => write!(sealed, "{comma}[{},{},null]", delivery.index, delivery.commit_us),
+            };
+        }
+        sealed.push(']');
+        Some(Entry { kind: "answer.delivery", fields, sealed: Some(sealed.into_bytes()) })
+    }
+}
+
+/// Undelivered answers that the leaf names; all are in the sealed part.
+const MOST_NAMED: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_is_one_record_that_names_what_did_not_leave() {
+        let deliveries = Deliveries::default();
+        assert!(deliveries.take().is_none());
+        deliveries.note(Delivery { index: 9, commit_us: 70, write_us: None });
+        deliveries.note(Delivery { index: 7, commit_us: 50, write_us: Some(3) });
+        let entry = deliveries.take().unwrap();
+        assert_eq!(entry.kind, "answer.delivery");
+        assert_eq!(entry.fields, r#""first":7,"last":9,"delivered":1,"undelivered":1,"undelivered_first":[9],"commit_us_max":70"#);
+        assert_eq!(entry.sealed.unwrap(), b"[[7,50,3],[9,70,null]]");
+        assert!(deliveries.take().is_none());
+    }
+}

@@ -1,0 +1,73 @@
+//! What can go wrong before the first call: configuration, keys, the record's directory, the port.
+//!
+//! Invariant: every error names the file or setting, what is wrong and, where there is one, a hint. Failures of calls are
+//! [`Cause`](portcullis_model::Cause)s and live in the pipeline.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+/// The configuration file is of no use.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    /// It cannot be read.
+    #[error("cannot read `{}`: {cause}", path.display())]
+    Unreadable {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        cause: io::Error,
+    },
+    /// It says something that cannot be.
+    #[error("`{}`: {what}", path.display())]
+    Wrong {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong, and where.
+        what: String,
+    },
+}
+
+/// The host cannot start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// A key or secret file is of no use.
+    #[error("{what} `{}`: {why}", path.display())]
+    File {
+        /// What the file is for.
+        what: &'static str,
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The record cannot be opened.
+    #[error("audit: {0}")]
+    Audit(#[from] portcullis_audit::AuditError),
+    /// The sandbox cannot be made.
+    #[error("engine: {0}")]
+    Engine(#[from] portcullis_engine::EngineError),
+    /// The release set was refused and there is none to go on with.
+    #[error("release: {0}")]
+    Release(#[from] crate::release::ReleaseError),
+    /// The port cannot be had.
+    #[error("cannot listen on {address}: {cause}")]
+    Bind {
+        /// Which address.
+        address: SocketAddr,
+        /// Why.
+        cause: io::Error,
+    },
+    /// A thread cannot be started.
+    #[error("cannot start a thread: {0}")]
+    Thread(io::Error),
+}
+
+impl StartError {
+    /// Whether the operator gave something wrong, rather than the machine refusing.
+    pub fn is_configuration(&self) -> bool {
+        matches!(self, Self::File { .. } | Self::Release(_))
+    }
+}

@@ -1,0 +1,273 @@
+//! Evidence: what the record of a call says, and what of it is sealed.
+//!
+//! Invariant: a leaf holds codes, digests, counts, times and keyed pseudonyms, never text from a body, a plugin or a person; all
+//! else goes to the sealed part, whole, so that the call can be run again. Knows nothing of how records become durable.
+
+use std::fmt::Write as _;
+
+use portcullis_hooks::{Answer, Incoming};
+use portcullis_model::json::quote;
+use portcullis_model::{Attribute, Change, Decision, Effect};
+
+use crate::budget::{Ledger, micros};
+use crate::host::{Host, Hook};
+use crate::pipeline::{Asked, Failure};
+
+/// All that is known of a call when its answer is rendered.
+pub struct Evidence<'a> {
+    /// The host.
+    pub host: &'a Host,
+    /// The hook.
+    pub hook: &'a Hook,
+    /// The call, if the body could be read as one.
+    pub incoming: &'a Incoming,
+    /// The body as it came.
+    pub body: &'a [u8],
+    /// A keyed digest of the body.
+    pub body_pseudonym: &'a str,
+    /// The generation that decided.
+    pub generation: u64,
+    /// Every enforcing binding that was asked.
+    pub asked: &'a [Asked],
+    /// The verdict, or why there is none.
+    pub verdict: Result<Effect, &'a Failure>,
+    /// The answer, without its reference.
+    pub answer: &'a Answer,
+    /// What spent the budget.
+    pub ledger: &'a Ledger,
+}
+
+impl Evidence<'_> {
+    /// The members of the leaf after those that every leaf has.
+    pub fn fields(&self) -> String {
+        let call = &self.incoming.call;
+        let mut leaf = String::with_capacity(LEAF_ROOM);
+        write_to(&mut leaf, format_args!(r#""recv":{},"hook":{{"name":"{}","kind":"{}","event":"#, call.received, self.hook.config.name, call.hook));
+        quote(&mut leaf, &self.event_reference(&call.id));
+        leaf.push_str(r#"},"sub":"#);
+        match call.subject.as_ref() {
+            Some(subject) => {
+                let pid = subject.id.as_deref().map(|id| self.host.pseudonyms.of("subject", id.as_bytes()));
+                leaf.push_str(r#"{"pid":"#);
+                write_option(&mut leaf, pid.as_deref());
+                leaf.push('}');
+            }
+            None => leaf.push_str("null"),
+        }
+        leaf.push_str(r#","app":"#);
+        let app = call.actors.first().and_then(|actor| actor.id.as_deref());
+        write_option(&mut leaf, app.map(|id| self.host.pseudonyms.of("application", id.as_bytes())).as_deref());
+        write_to(&mut leaf, format_args!(r#","seed":{},"gen":{},"chain":["#, call.seed, self.generation));
+        for (position, asked) in self.asked.iter().enumerate() {
+            if position > 0 {
+                leaf.push(',');
+            }
+            asked.write_leaf(&mut leaf);
+        }
+        leaf.push_str(r#"],"decision":"#);
+        match self.verdict {
+            Ok(verdict) => write_to(&mut leaf, format_args!(r#"{{"verdict":"{}"}}"#, verdict.name())),
+            Err(failure) => {
+                write_to(&mut leaf, format_args!(r#"{{"safe":"{}","cause":"{}","culprit":"#, self.hook.on_failure_name(), failure.cause.code()));
+                write_option(&mut leaf, failure.culprit.as_deref());
+                leaf.push('}');
+            }
+        }
+        write_to(
+            &mut leaf,
+            format_args!(
+                r#","in":"{}","out":"{}","status":{},"spent_us":"#,
+                self.body_pseudonym,
+                crate::digest::sha256(self.answer.body()),
+                self.answer.status
+            ),
+        );
+        self.ledger.write_json(&mut leaf);
+        leaf
+    }
+
+    /// The sealed part: the body, the answer, and all that plugins said.
+    pub fn sealed(&self) -> Vec<u8> {
+        let mut sealed = String::with_capacity(self.body.len() + self.answer.body().len() + SEALED_ROOM);
+        // The body was parsed, so it is JSON text and stands here as it came.
+        sealed.push_str(r#"{"request":"#);
+        sealed.push_str(self.incoming.call.payload.text());
+        sealed.push_str(r#","answer":"#);
+        match std::str::from_utf8(self.answer.body()) {
+            Ok("") | Err(_) => sealed.push_str("null"),
+            Ok(text) => sealed.push_str(text),
+        }
+        sealed.push_str(r#","plugins":["#);
+        for (position, asked) in self.asked.iter().enumerate() {
+            if position > 0 {
+                sealed.push(',');
+            }
+            asked.write_sealed(&mut sealed);
+        }
+        sealed.push_str("]}");
+        sealed.into_bytes()
+    }
+
+    /// The platform's event id where it is a plain token, else its pseudonym: an id is the caller's text.
+    fn event_reference(&self, id: &str) -> String {
+        let plain = id.len() <= LONGEST_EVENT_ID && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte));
+        if plain { id.to_owned() } else { self.host.pseudonyms.of("event", id.as_bytes()) }
+    }
+}
+
+impl Asked {
+    /// Who was asked, by digest, and what they found, by code.
+    pub fn write_leaf(&self, leaf: &mut String) {
+        let manifest = self.binding.manifest();
+        leaf.push_str(r#"{"plugin":"#);
+        quote(leaf, &manifest.id);
+        leaf.push_str(r#","version":"#);
+        quote(leaf, &manifest.version);
+        write_to(
+            leaf,
+            format_args!(
+                r#","serial":{},"manifest":"{}","component":"{}","settings":"{}","mode":"{}","us":{},"#,
+                manifest.serial,
+                self.binding.verified.digest,
+                self.binding.manifest().wasm,
+                self.binding.settings,
+                self.binding.mode.name(),
+                micros(self.spent)
+            ),
+        );
+        match &self.outcome {
+            Ok(decision) => {
+                write_to(leaf, format_args!(r#""verdict":"{}","codes":["#, decision.verdict().name()));
+                let mut codes: Vec<_> = decision.findings.iter().map(|finding| finding.code.as_str()).collect();
+                codes.sort_unstable();
+                codes.dedup();
+                write_list(leaf, codes.into_iter().take(MOST_CODES), |leaf, code| quote(leaf, code));
+                leaf.push_str(r#"],"changes":["#);
+                let mut kinds: Vec<_> = decision.changes.iter().map(|change| change.kind().to_string()).collect();
+                kinds.sort_unstable();
+                kinds.dedup();
+                write_list(leaf, kinds.iter(), |leaf, kind| quote(leaf, kind));
+                leaf.push_str(r#"],"risk":"#);
+                match decision.risk {
+                    Some(risk) => write_to(leaf, format_args!("{risk}")),
+                    None => leaf.push_str("null"),
+                }
+            }
+            Err(fault) => write_to(leaf, format_args!(r#""fault":"{}""#, fault.code)),
+        }
+        leaf.push('}');
+    }
+
+    /// Findings with their arguments, changes with their values, notes and errors.
+    pub fn write_sealed(&self, sealed: &mut String) {
+        sealed.push_str(r#"{"plugin":"#);
+        quote(sealed, &self.binding.manifest().id);
+        match &self.outcome {
+            Ok(decision) => {
+                sealed.push_str(r#","decision":"#);
+                write_decision(sealed, decision);
+            }
+            Err(fault) => {
+                sealed.push_str(r#","fault":"#);
+                quote(sealed, fault.detail.expose());
+            }
+        }
+        sealed.push_str(r#","notes":["#);
+        write_list(sealed, self.notes.iter(), |sealed, note| quote(sealed, note));
+        sealed.push_str("]}");
+    }
+}
+
+fn write_decision(out: &mut String, decision: &Decision) {
+    out.push_str(r#"{"findings":["#);
+    write_list(out, decision.findings.iter(), |out, finding| {
+        out.push_str(r#"{"code":"#);
+        quote(out, &finding.code);
+        write_to(out, format_args!(r#","effect":"{}","severity":"{}","arguments":{{"#, finding.effect.name(), finding.severity.name()));
+        write_list(out, finding.arguments.iter(), write_attribute);
+        out.push_str(r#"},"field":"#);
+        write_option(out, finding.field.as_deref());
+        out.push('}');
+    });
+    out.push_str(r#"],"changes":["#);
+    write_list(out, decision.changes.iter(), write_change);
+    out.push_str("]}");
+}
+
+fn write_attribute(out: &mut String, attribute: &Attribute) {
+    quote(out, &attribute.name);
+    out.push(':');
+    // Checked to be JSON when the decision was held against the manifest.
+    out.push_str(&attribute.value);
+}
+
+fn write_change(out: &mut String, change: &Change) {
+    out.push_str(r#"{"change":"#);
+    quote(out, &change.kind().to_string());
+    match change {
+        Change::Set { path, value, .. } => {
+            out.push_str(r#","path":"#);
+            quote(out, path);
+            out.push_str(r#","value":"#);
+            out.push_str(value);
+        }
+        Change::Remove { path, .. } => {
+            out.push_str(r#","path":"#);
+            quote(out, path);
+        }
+        Change::CapLifetime { seconds, .. } => write_to(out, format_args!(r#","seconds":{seconds}"#)),
+        Change::AddGrant(grant) | Change::DropGrant(grant) => {
+            write_to(out, format_args!(r#","kind":"{}","id":"#, grant.kind.name()));
+            quote(out, &grant.id);
+        }
+        Change::LinkUser(id) => {
+            out.push_str(r#","id":"#);
+            quote(out, id);
+        }
+        Change::RequireApprovers(names) | Change::Waive(names) => {
+            out.push_str(r#","names":["#);
+            write_list(out, names.iter(), |out, name| quote(out, name));
+            out.push(']');
+        }
+        Change::Statement(statement) => {
+            out.push_str(r#","name":"#);
+            quote(out, &statement.name);
+            out.push_str(r#","code":"#);
+            quote(out, &statement.code);
+            write_to(out, format_args!(r#","obligatory":{},"payload":{}"#, statement.obligatory, statement.payload));
+        }
+        Change::Credential(credential) => write_to(out, format_args!(r#","credential":"{}""#, credential.name())),
+        Change::CreateUser | Change::AutoApprove => {}
+    }
+    out.push('}');
+}
+
+fn write_list<T>(out: &mut String, items: impl Iterator<Item = T>, mut write: impl FnMut(&mut String, T)) {
+    for (position, item) in items.enumerate() {
+        if position > 0 {
+            out.push(',');
+        }
+        write(out, item);
+    }
+}
+
+fn write_option(out: &mut String, text: Option<&str>) {
+    match text {
+        Some(text) => quote(out, text),
+        None => out.push_str("null"),
+    }
+}
+
+fn write_to(out: &mut String, text: std::fmt::Arguments<'_>) {
+    // Writing to a string cannot fail.
+    let _ = out.write_fmt(text);
+}
+
+/// Codes of one plugin in a leaf; all of them are in the sealed part.
+const MOST_CODES: usize = 32;
+/// Room for a usual leaf, to allocate once.
+const LEAF_ROOM: usize = 1_536;
+/// Room for what a sealed part holds besides body and answer.
+const SEALED_ROOM: usize = 1_024;
+/// The longest event id that stands in a leaf as it is.
+const LONGEST_EVENT_ID: usize = 128;

@@ -1,0 +1,302 @@
+//! The host: everything that calls share, and the order in which it comes up and goes down.
+//!
+//! Invariant: configuration, keys, record, release, then the port: whatever fails, nothing was bound before. The generation is one
+//! pointer, exchanged whole. Locks here are held for a few instructions, never across a commit or a plugin.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arc_swap::ArcSwapOption;
+use portcullis_audit::{Entry, Log, Pseudonyms, Recovery, Sealer};
+use portcullis_engine::Engine;
+use portcullis_hooks::OnFailure;
+use portcullis_keys::{SecretKey, SymmetricKey};
+use portcullis_model::Digest;
+use portcullis_trust::TrustRoot;
+
+use crate::admission::Admission;
+use crate::caller::Caller;
+use crate::clock::Clock;
+use crate::config::{Commit, Config, HookConfig};
+use crate::delivery::Deliveries;
+use crate::error::StartError;
+use crate::generation::Generation;
+use crate::housekeeping::{activation_entry, refusal_entry};
+use crate::owed::Debts;
+use crate::refusals::Refusals;
+use crate::release::{Found, ReleaseError};
+use crate::retry::Retries;
+use crate::slow_lane::SlowLane;
+
+/// What all calls share.
+pub struct Host {
+    /// The configuration.
+    pub config: Config,
+    /// The trust root.
+    pub root: TrustRoot,
+    /// The hooks, in the order of the configuration.
+    pub hooks: Vec<Hook>,
+    /// The generation in force.
+    pub generation: ArcSwapOption<Generation>,
+    /// The record.
+    pub log: Log,
+    /// Keyed pseudonyms.
+    pub pseudonyms: Pseudonyms,
+    /// The clock.
+    pub clock: Clock,
+    /// The gate.
+    pub admission: Admission,
+    /// Retried events.
+    pub retries: Retries,
+    /// Counted refusals.
+    pub refusals: Refusals,
+    /// Deliveries to be recorded.
+    pub deliveries: Deliveries,
+    /// Threads for slow plugins.
+    pub slow_lane: SlowLane,
+    engine: Engine,
+    paths: HashMap<String, usize>,
+    seeds: AtomicU64,
+}
+
+/// One hook.
+pub struct Hook {
+    /// Its place in the configuration.
+    pub number: usize,
+    /// Its configuration.
+    pub config: HookConfig,
+    /// How its caller proves itself.
+    pub caller: Caller,
+    /// What it owes the log.
+    pub owed: Debts,
+}
+
+/// What is ready before the record is opened: all that `check` looks at and `serve` needs.
+pub struct Prepared {
+    config: Config,
+    root: TrustRoot,
+    callers: Vec<Caller>,
+    engine: Engine,
+    signer: SecretKey,
+    sealer: Sealer,
+    pseudonyms: Pseudonyms,
+    clock: Clock,
+    /// The release, or why there is none.
+    pub release: Result<Generation, ReleaseError>,
+}
+
+impl Prepared {
+    /// Reads keys and secrets, makes the sandbox and readies the release. Opens no record and binds no port.
+    pub fn new(config: Config, clock: Clock) -> Result<Self, StartError> {
+        let now = clock.now();
+        let root = read_root(&config, &clock)?;
+        let signer = SecretKey::read(&config.audit.signing_key).map_err(|error| file("signing key", &config.audit.signing_key, &error))?;
+        if signer.public().name() != config.audit.origin {
+            let why = format!("its name is `{}`, but audit.origin is `{}`", signer.public().name(), config.audit.origin);
+            return Err(StartError::File { what: "signing key", path: config.audit.signing_key.clone(), why });
+        }
+        if !root.log.contains(signer.public()) {
+            let why = "the trust root does not list it under roles.log".to_owned();
+            return Err(StartError::File { what: "signing key", path: config.audit.signing_key.clone(), why });
+        }
+        let symmetric = |what, path: &std::path::Path| SymmetricKey::read(path).map_err(|error| file(what, path, &error));
+        let sealer = Sealer::new(symmetric("sealing key", &config.audit.sealing_key)?);
+        let pseudonyms = Pseudonyms::new(symmetric("pseudonym key", &config.audit.pseudonym_key)?, &config.tenant);
+        let callers = config.hooks.iter().map(|hook| Caller::load(&hook.caller)).collect::<Result<_, _>>()?;
+        // Inline and in the slow lane together: what runs at once is bounded by threads, not by calls in progress.
+        let workers = config.listen.workers.saturating_mul(2);
+        let engine = Engine::new(portcullis_engine::Options { workers, ..portcullis_engine::Options::default() })?;
+        let release = Found::read(&config.release).and_then(|found| found.activate(&root, &config.hooks, &engine, now));
+        Ok(Self { config, root, callers, engine, signer, sealer, pseudonyms, clock, release })
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Whether and why the engine resets instances the quick way.
+    pub fn reset(&self) -> portcullis_engine::Reset {
+        self.engine.reset()
+    }
+
+    /// Opens the record, says what became of the last run, and puts the release in force. Without a usable release every call gets
+    /// its hook's safe answer until there is one.
+    pub fn open(self) -> Result<Arc<Host>, StartError> {
+        let audit = &self.config.audit;
+        let clock = self.clock.clone();
+        let options = portcullis_audit::Options {
+            commit: match audit.commit {
+                Commit::Disk => portcullis_audit::Commit::Disk,
+                Commit::Kernel => portcullis_audit::Commit::Kernel,
+            },
+            clock: Arc::new(move || clock.now().0),
+            ..portcullis_audit::Options::new(
+                audit.directory.clone(),
+                audit.origin.clone(),
+                self.config.tenant.clone(),
+                Arc::new(self.signer),
+                self.sealer,
+            )
+        };
+        let (log, recovery) = Log::open(options)?;
+        let slow_lane = SlowLane::start(self.config.listen.workers, SLOW_WAITING).map_err(StartError::Thread)?;
+        let paths = self.config.hooks.iter().enumerate().map(|(number, hook)| (hook.path.clone(), number)).collect();
+        let hooks = self.config.hooks.iter().cloned().zip(self.callers).enumerate();
+        let hooks = hooks.map(|(number, (config, caller))| Hook { number, config, caller, owed: Debts::default() }).collect();
+        let host = Arc::new(Host {
+            root: self.root,
+            hooks,
+            generation: ArcSwapOption::empty(),
+            log,
+            pseudonyms: self.pseudonyms,
+            clock: self.clock,
+            admission: Admission::new(self.config.listen.calls),
+            retries: Retries::default(),
+            refusals: Refusals::default(),
+            deliveries: Deliveries::default(),
+            slow_lane,
+            engine: self.engine,
+            paths,
+            seeds: AtomicU64::new(random_seed()?),
+            config: self.config,
+        });
+        host.say(host.start_entry(&recovery));
+        host.recover(&recovery);
+        match self.release {
+            Ok(generation) => host.activate(generation),
+            Err(error) => {
+                tracing::error!(code = error.code(), %error, hint = error.hint(), "no release is active; every call gets its safe answer");
+                host.say(refusal_entry(&error));
+            }
+        }
+        Ok(host)
+    }
+}
+
+impl Host {
+    /// The hook that a request path names.
+    pub fn route(&self, path: &str) -> Option<&Hook> {
+        self.hooks.get(*self.paths.get(path)?)
+    }
+
+    /// A hook's name, for records.
+    pub fn hook_name(&self, number: usize) -> &str {
+        self.hooks.get(number).map_or("", |hook| &hook.config.name)
+    }
+
+    /// The next call's seed: a counter from a random start, spread over all 64 bits (the finaliser of SplitMix64, Steele et al. 2014).
+    pub fn seed(&self) -> u64 {
+        let mut seed = self.seeds.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
+        seed = (seed ^ (seed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        seed = (seed ^ (seed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        seed ^ (seed >> 31)
+    }
+
+    /// Reads the release's folders and readies what they hold; `None` if it is what is in force already.
+    pub fn load_release(&self) -> Result<Option<Generation>, ReleaseError> {
+        let found = Found::read(&self.config.release)?;
+        let current = self.generation.load_full();
+        if current.as_ref().is_some_and(|current| current.set == found.set_digest()) {
+            return Ok(None);
+        }
+        let generation = found.activate(&self.root, &self.config.hooks, &self.engine, self.clock.now())?;
+        match current {
+            Some(current) if generation.number <= current.number => {
+                Err(ReleaseError::Older { offered: generation.number, active: current.number })
+            }
+            _ => Ok(Some(generation)),
+        }
+    }
+
+    /// Puts a generation in force: recorded, then swapped in one exchange. Calls in flight finish on theirs.
+    pub fn activate(&self, generation: Generation) {
+        self.say(activation_entry(&generation, self));
+        self.generation.store(Some(Arc::new(generation)));
+    }
+
+    /// Appends a record that nobody waits for. A log that takes nothing has said so itself.
+    pub fn say(&self, entry: Entry) {
+        let kind = entry.kind;
+        if let Err(refused) = self.log.append(entry) {
+            tracing::error!(kind, %refused, "a record could not be appended");
+        }
+    }
+
+    /// Clears the emergency ring once no hook owes the log anything.
+    pub fn settle_ring(&self) {
+        if self.hooks.iter().all(|hook| hook.owed.settle(self).is_ok()) {
+            self.log.clear_emergency();
+        }
+    }
+
+    /// The last record of a run, and an orderly end of the log.
+    pub fn close(&self) {
+        self.say(Entry { kind: "host.stop", fields: format!(r#""at":{}"#, self.clock.now()), sealed: None });
+        if let Err(error) = self.log.close() {
+            tracing::error!(%error, "the log did not close in order; it recovers at the next start");
+        }
+    }
+
+    fn start_entry(&self, recovery: &Recovery) -> Entry {
+        let reset = self.engine.reset();
+        let fields = format!(
+            r#""at":{},"build":"{}","engine":"wasmtime 48","config":"{}","reset":"{}","unclean":{},"recovered":{},"truncated_bytes":{}"#,
+            self.clock.now(),
+            env!("CARGO_PKG_VERSION"),
+            self.config.digest,
+            reset,
+            recovery.unclean,
+            recovery.replayed,
+            recovery.truncated_bytes
+        );
+        Entry { kind: "host.start", fields, sealed: None }
+    }
+
+    /// What the last run owed the log and could not say.
+    fn recover(&self, recovery: &Recovery) {
+        for owed in &recovery.owed {
+            self.say(owed.entry());
+        }
+        if !recovery.owed.is_empty() {
+            self.log.clear_emergency();
+        }
+    }
+}
+
+impl Hook {
+    /// The configured safe answer's word, for records.
+    pub fn on_failure_name(on_failure: &OnFailure) -> &'static str {
+        match on_failure {
+            OnFailure::Closed => "closed",
+            OnFailure::Restricted { .. } => "restricted",
+            OnFailure::Open => "open",
+        }
+    }
+}
+
+fn read_root(config: &Config, clock: &Clock) -> Result<TrustRoot, StartError> {
+    let wrong = |why: String| StartError::File { what: "trust root", path: config.trust_root.clone(), why };
+    let envelope = std::fs::read(&config.trust_root).map_err(|error| wrong(error.to_string()))?;
+    portcullis_trust::verify_root(&envelope, clock.now()).map_err(|refusal| wrong(refusal.to_string()))
+}
+
+fn file(what: &'static str, path: &std::path::Path, error: &dyn std::fmt::Display) -> StartError {
+    StartError::File { what, path: path.to_owned(), why: error.to_string() }
+}
+
+fn random_seed() -> Result<u64, StartError> {
+    let mut bytes = [0; 8];
+    let unavailable = |_| StartError::Thread(std::io::Error::other("the system gives no random numbers"));
+    aws_lc_rs::rand::fill(&mut bytes).map_err(unavailable)?;
+    Ok(u64::from_le_bytes(bytes))
+}
+
+/// What digests in records are, where a room gives bytes.
+pub fn digest(bytes: [u8; 32]) -> Digest {
+    Digest(bytes)
+}
+
+/// Jobs that may wait for the slow lane.
+const SLOW_WAITING: usize = 256;

@@ -1,0 +1,81 @@
+//! Refusals that nobody proved to be a caller's, or that were no call: counted per minute, hook and reason, not recorded one by one.
+//!
+//! Invariant: whatever outsiders send, the log grows by at most one record a minute, hook and reason, and nobody can buy an `fsync`.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::{Mutex, PoisonError};
+
+use portcullis_model::{Cause, Millis};
+
+/// Counts.
+#[derive(Default)]
+pub struct Refusals {
+    counts: Mutex<BTreeMap<Key, u64>>,
+}
+
+/// One line of a finished minute.
+pub struct Counted {
+    /// Start of the minute, milliseconds since the epoch.
+    pub minute: Millis,
+    /// The hook's name.
+    pub hook: String,
+    /// Why.
+    pub cause: Cause,
+    /// How often.
+    pub count: u64,
+}
+
+type Key = (u64, usize, Cause);
+
+impl Refusals {
+    /// Counts one.
+    pub fn count(&self, now: Millis, hook: usize, cause: Cause) {
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        *counts.entry((now.0 / MINUTE, hook, cause)).or_default() += 1;
+    }
+
+    /// Takes the minutes that are over; `everything` takes the present one too (at a stop).
+    pub fn take(&self, now: Millis, everything: bool, hook_name: impl Fn(usize) -> String) -> Vec<Counted> {
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let open = if everything { BTreeMap::new() } else { counts.split_off(&(now.0 / MINUTE, 0, Cause::CallerUnproven)) };
+        let over = std::mem::replace(&mut *counts, open);
+        over.into_iter()
+            .map(|((minute, hook, cause), count)| Counted { minute: Millis(minute * MINUTE), hook: hook_name(hook), cause, count })
+            .collect()
+    }
+}
+
+impl Counted {
+    /// The members of its record.
+    pub fn fields(&self) -> String {
+        let mut fields = String::new();
+        // Writing to a string cannot fail; the name was checked with the configuration.
+        let _ = write!(fields, r#""minute":{},"hook":"{}","cause":"{}","count":{}"#, self.minute, self.hook, self.cause.code(), self.count);
+        fields
+    }
+}
+
+const MINUTE: u64 = 60_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_is_one_line_a_minute_hook_and_reason() {
+        let refusals = Refusals::default();
+        for n in 0..1_000_000 {
+            refusals.count(Millis(n / 20), 0, Cause::CallerUnproven);
+        }
+        refusals.count(Millis(60_001), 0, Cause::NotJson);
+        refusals.count(Millis(125_000), 1, Cause::NotJson);
+        let lines: Vec<_> = refusals.take(Millis(125_000), false, |n| format!("h{n}")).iter().map(Counted::fields).collect();
+        assert_eq!(lines, [
+            r#""minute":0,"hook":"h0","cause":"caller-unproven","count":1000000"#,
+            r#""minute":60000,"hook":"h0","cause":"not-json","count":1"#,
+        ]);
+        assert_eq!(refusals.take(Millis(125_000), true, |n| format!("h{n}")).len(), 1);
+        assert!(refusals.take(Millis(999_000), true, |n| format!("h{n}")).is_empty());
+    }
+}

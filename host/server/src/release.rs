@@ -1,0 +1,329 @@
+//! From files to a generation: read, verify, configure, snapshot.
+//!
+//! Invariant: nothing runs that did not pass every check of `trust`; a release that fails anywhere changes nothing. Reads files and
+//! compiles, so it never runs on a thread that serves connections.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use portcullis_engine::Engine;
+use portcullis_hooks::say;
+use portcullis_model::{Digest, Millis, Mode};
+use portcullis_trust::{
+    Capability, Envelope, PluginEntry, Refusal, ReleaseSet, TrustRoot, VerifiedManifest, VerifiedPlugin, verify_manifest, verify_plugin,
+    verify_release,
+};
+use thiserror::Error;
+
+use crate::config::{HookConfig, ReleasePaths};
+use crate::digest::sha256;
+use crate::generation::{Binding, Generation};
+
+/// Why a release was refused.
+#[derive(Debug, Error)]
+pub enum ReleaseError {
+    /// A file cannot be read.
+    #[error("cannot read `{}`: {why}", path.display())]
+    Unreadable {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        why: String,
+    },
+    /// A signature, a manifest or the set itself is not in order.
+    #[error("{}{refusal}", about(plugin))]
+    Refused {
+        /// Which plugin, where it is about one.
+        plugin: Option<String>,
+        /// Why.
+        refusal: Refusal,
+    },
+    /// A plugin could not be made ready.
+    #[error("plugin `{plugin}`: {refused}")]
+    Engine {
+        /// Which.
+        plugin: String,
+        /// Why.
+        refused: portcullis_engine::Refused,
+    },
+    /// A file that the set names is not there.
+    #[error("plugin `{plugin}`: no file under `{}` has the digest {digest} that the release set names for its {what}", folder.display())]
+    Missing {
+        /// Which plugin.
+        plugin: String,
+        /// What is missing.
+        what: &'static str,
+        /// Its digest.
+        digest: Digest,
+        /// Where it was looked for.
+        folder: PathBuf,
+    },
+    /// It is not newer than what is in force.
+    #[error("the release set has version {offered}, and {active} is active")]
+    Older {
+        /// Its version.
+        offered: u64,
+        /// The version in force.
+        active: u64,
+    },
+    /// A binding cannot work.
+    #[error("binding of `{plugin}` on hook `{hook}`: {why}")]
+    Binding {
+        /// The hook.
+        hook: String,
+        /// The plugin.
+        plugin: String,
+        /// Why.
+        why: String,
+    },
+}
+
+/// Everything that lies in the release's folders.
+pub struct Found {
+    plugins: PathBuf,
+    settings_folder: PathBuf,
+    set: Vec<u8>,
+    components: HashMap<Digest, (PathBuf, Vec<u8>)>,
+    envelopes: Vec<(PathBuf, Vec<u8>)>,
+    settings: HashMap<Digest, String>,
+}
+
+/// A component in the plugins' folder that may not run, and why not.
+pub struct Stray {
+    /// Its file.
+    pub path: PathBuf,
+    /// Its digest.
+    pub component: Digest,
+    /// The stable code.
+    pub code: &'static str,
+    /// What is wrong with it.
+    pub sentence: String,
+    /// What to do.
+    pub hint: String,
+}
+
+impl ReleaseError {
+    /// The stable code in records and JSON output.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Unreadable { .. } => "unreadable",
+            Self::Refused { refusal, .. } => refusal.code(),
+            Self::Engine { refused, .. } => refused.code(),
+            Self::Missing { .. } => "file-missing",
+            Self::Binding { .. } => "binding-unworkable",
+            Self::Older { .. } => "release-older",
+        }
+    }
+
+    /// What to do, where that is known.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Refused { refusal, .. } => refusal.hint(),
+            Self::Engine { refused, .. } => refused.hint(),
+            Self::Missing { folder, .. } => Some(format!("copy the file into `{}`; its name is free", folder.display())),
+            Self::Older { .. } => Some("give the next release set a higher version".to_owned()),
+            Self::Unreadable { .. } | Self::Binding { .. } => None,
+        }
+    }
+
+    /// What the plugin says is wrong with its settings. For the operator's eyes, not for logs: settings name people.
+    pub fn complaints(&self) -> &[String] {
+        if let Self::Engine { refused, .. } = self { refused.complaints() } else { &[] }
+    }
+
+    /// The plugin it is about.
+    pub fn plugin(&self) -> Option<&str> {
+        match self {
+            Self::Unreadable { .. } | Self::Older { .. } => None,
+            Self::Refused { plugin, .. } => plugin.as_deref(),
+            Self::Engine { plugin, .. } | Self::Missing { plugin, .. } | Self::Binding { plugin, .. } => Some(plugin),
+        }
+    }
+}
+
+impl Found {
+    /// Reads the folders. Files above [`LARGEST_FILE`] are an error, not skipped.
+    pub fn read(paths: &ReleasePaths) -> Result<Self, ReleaseError> {
+        let set = read(&paths.set)?;
+        let mut components = HashMap::new();
+        let mut envelopes = Vec::new();
+        for path in files(&paths.plugins)? {
+            match path.extension().and_then(|extension| extension.to_str()) {
+                Some("wasm") => {
+                    let bytes = read(&path)?;
+                    components.insert(sha256(&bytes), (path, bytes));
+                }
+                Some("json") => envelopes.push((path.clone(), read(&path)?)),
+                _ => {}
+            }
+        }
+        let mut settings = HashMap::new();
+        for path in files(&paths.settings)? {
+            if path.extension().is_some_and(|extension| extension == "json") {
+                let bytes = read(&path)?;
+                let digest = sha256(&bytes);
+                let text = String::from_utf8(bytes).map_err(|_| ReleaseError::Unreadable { path, why: "not UTF-8".to_owned() })?;
+                settings.insert(digest, text);
+            }
+        }
+        let (plugins, settings_folder) = (paths.plugins.clone(), paths.settings.clone());
+        Ok(Self { plugins, settings_folder, set, components, envelopes, settings })
+    }
+
+    /// The digest of the release set's signed bytes; of the file where it is no envelope.
+    pub fn set_digest(&self) -> Digest {
+        Envelope::parse(&self.set).map_or_else(|_| sha256(&self.set), |envelope| sha256(envelope.unverified_payload()))
+    }
+
+    /// Verifies everything, configures and snapshots every binding. The longest step of a swap: seconds, not microseconds.
+    pub fn activate(&self, root: &TrustRoot, hooks: &[HookConfig], engine: &Engine, now: Millis) -> Result<Generation, ReleaseError> {
+        let release = verify_release(root, &self.set, now).map_err(|refusal| ReleaseError::Refused { plugin: None, refusal })?;
+        let mut plugins = BTreeMap::new();
+        for (id, entry) in &release.plugins {
+            plugins.insert(id.as_str(), self.plugin(root, id, entry, now)?);
+        }
+        let mut bound: Vec<Vec<Arc<Binding>>> = hooks.iter().map(|_| Vec::new()).collect();
+        for source in &release.bindings {
+            let unworkable = |why: String| ReleaseError::Binding { hook: source.hook.clone(), plugin: source.plugin.clone(), why };
+            let (place, hook) = bound
+                .iter_mut()
+                .zip(hooks)
+                .find(|(_, hook)| hook.name == source.hook)
+                .ok_or_else(|| unworkable("the configuration has no hook of this name".to_owned()))?;
+            let (verified, component) =
+                plugins.get(source.plugin.as_str()).ok_or_else(|| unworkable("the release set does not list this plugin".to_owned()))?;
+            let settings = self.settings(source)?;
+            let manifest = &verified.manifest;
+            portcullis_trust::verify_binding(source, manifest, hook.kind.name(), settings.as_bytes())
+                .map_err(|refusal| ReleaseError::Refused { plugin: Some(source.plugin.clone()), refusal })?;
+            // Only what binds must be sayable; the rest is recorded as it was said.
+            if source.mode == Mode::Enforce {
+                say::check(hook.kind, &manifest.emits, &source.say).map_err(|complaints| {
+                    let lines: Vec<_> = complaints.iter().map(ToString::to_string).collect();
+                    unworkable(lines.join("; "))
+                })?;
+            }
+            let engine_refused = |refused| ReleaseError::Engine { plugin: source.plugin.clone(), refused };
+            let imports = portcullis_engine::inspect(component).map_err(engine_refused)?.imports;
+            if imports.iter().any(|import| import == JOURNAL) && !manifest.capabilities.contains(&Capability::Journal) {
+                return Err(unworkable(format!("the component imports `{JOURNAL}`, which its manifest does not ask for")));
+            }
+            let plugin = engine.prepare(component, settings, manifest.limits).map_err(engine_refused)?;
+            place.push(Arc::new(Binding::new(Arc::clone(verified), source, plugin)));
+        }
+        for bindings in &mut bound {
+            bindings.sort_by(|one, other| one.manifest().id.cmp(&other.manifest().id));
+        }
+        Ok(Generation { number: release.version, set: self.set_digest(), expires: release.expires, hooks: bound })
+    }
+
+    /// Components that lie there but may not run, whether or not the set names them.
+    pub fn strays(&self, root: &TrustRoot, now: Millis) -> Vec<Stray> {
+        let verified: Vec<_> = self.envelopes.iter().map(|(path, envelope)| (path, verify_manifest(root, envelope, now))).collect();
+        let mut strays = Vec::new();
+        for (digest, (path, _)) in &self.components {
+            let in_order = |(_, verdict): &(_, Result<VerifiedManifest, Refusal>)| verdict.as_ref().is_ok_and(|found| found.manifest.wasm == *digest);
+            if verified.iter().any(in_order) {
+                continue;
+            }
+            let beside = verified.iter().find(|(envelope, _)| stem(envelope) == stem(path));
+            let (code, sentence, hint) = match beside {
+                Some((_, Err(refusal))) => (refusal.code(), refusal.to_string(), refusal.hint().unwrap_or_default()),
+                Some((envelope, Ok(_))) => (
+                    "digest-mismatch",
+                    format!("it is not the component that `{}` was signed for", envelope.display()),
+                    "replace it by the component that was signed, or have it signed again".to_owned(),
+                ),
+                None => (
+                    "unsigned",
+                    "no manifest in the folder was signed for it".to_owned(),
+                    "have its publisher sign it with `portcullis plugin sign`, or remove it".to_owned(),
+                ),
+            };
+            strays.push(Stray { path: path.clone(), component: *digest, code, sentence, hint });
+        }
+        strays.sort_by(|one, other| one.path.cmp(&other.path));
+        strays
+    }
+
+    /// One live plugin, verified, with its component.
+    fn plugin(&self, root: &TrustRoot, id: &str, entry: &PluginEntry, now: Millis) -> Result<(Arc<VerifiedPlugin>, &[u8]), ReleaseError> {
+        let refused = |refusal| ReleaseError::Refused { plugin: Some(id.to_owned()), refusal };
+        let missing = |what, digest| ReleaseError::Missing { plugin: id.to_owned(), what, digest, folder: self.plugins.clone() };
+        let listed = |envelope: &[u8]| Envelope::parse(envelope).is_ok_and(|parsed| sha256(parsed.unverified_payload()) == entry.manifest);
+        let (path, envelope) =
+            self.envelopes.iter().find(|(_, envelope)| listed(envelope)).ok_or_else(|| missing("manifest", entry.manifest))?;
+        let wanted = verify_manifest(root, envelope, now).map_err(refused)?.manifest.wasm;
+        // A component beside its manifest that is not the signed one was altered, which says more than that one is missing.
+        let beside = || self.components.values().find(|(component, _)| stem(component) == stem(path));
+        let (_, component) = self.components.get(&wanted).or_else(beside).ok_or_else(|| missing("component", wanted))?;
+        let verified = verify_plugin(root, entry, envelope, component, now).map_err(refused)?;
+        Ok((Arc::new(verified), component))
+    }
+
+    /// The settings of a binding, by digest.
+    fn settings(&self, source: &portcullis_trust::Binding) -> Result<&str, ReleaseError> {
+        let missing = || ReleaseError::Missing {
+            plugin: source.plugin.clone(),
+            what: "settings",
+            digest: source.settings,
+            folder: self.settings_folder.clone(),
+        };
+        if source.settings == sha256(ReleaseSet::NO_SETTINGS) {
+            return Ok("{}");
+        }
+        self.settings.get(&source.settings).map(String::as_str).ok_or_else(missing)
+    }
+}
+
+/// What changes when somebody touches the folders: names, sizes and times, not contents.
+pub fn fingerprint(paths: &ReleasePaths) -> Digest {
+    let mut text = String::new();
+    let mut all = vec![paths.set.clone()];
+    for folder in [&paths.plugins, &paths.settings] {
+        all.extend(files(folder).unwrap_or_default());
+    }
+    for path in all {
+        let facts = fs::metadata(&path).map(|facts| (facts.len(), facts.modified().ok()));
+        text.push_str(&format!("{}|{facts:?}\n", path.display()));
+    }
+    sha256(text.as_bytes())
+}
+
+fn files(folder: &Path) -> Result<Vec<PathBuf>, ReleaseError> {
+    let unreadable = |error: std::io::Error| ReleaseError::Unreadable { path: folder.to_owned(), why: error.to_string() };
+    let mut paths = Vec::new();
+    for entry in fs::read_dir(folder).map_err(unreadable)? {
+        let path = entry.map_err(unreadable)?.path();
+        if path.is_file() {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, ReleaseError> {
+    let unreadable = |why: String| ReleaseError::Unreadable { path: path.to_owned(), why };
+    let size = fs::metadata(path).map_err(|error| unreadable(error.to_string()))?.len();
+    if size > LARGEST_FILE {
+        return Err(unreadable(format!("{size} bytes; the largest accepted is {LARGEST_FILE}")));
+    }
+    fs::read(path).map_err(|error| unreadable(error.to_string()))
+}
+
+fn about(plugin: &Option<String>) -> String {
+    plugin.as_ref().map(|id| format!("plugin `{id}`: ")).unwrap_or_default()
+}
+
+/// The part of a file's name before its first dot.
+fn stem(path: &Path) -> Option<&str> {
+    path.file_name()?.to_str()?.split('.').next()
+}
+
+/// The import that the capability `journal` gives.
+const JOURNAL: &str = "portcullis:policy/journal@0.1.0";
+/// The largest file of a release: 64 MiB, above what any language's component needs.
+const LARGEST_FILE: u64 = 64 << 20;

@@ -1,0 +1,160 @@
+//! Retried events: the platform asks again, and hears the same.
+//!
+//! Invariant: within [`REMEMBERED_FOR`], a second call with the same tenant, hook, caller, event id and body joins the first one in
+//! flight or gets its answer; the same event id with another body is refused. What is remembered dies with its generation.
+//! Bounded: [`REMEMBERED`] events; the oldest go first. Holds answers and keyed digests, never bodies.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+
+/// What was answered, to say it again.
+#[derive(Clone)]
+pub struct Answered {
+    /// HTTP status.
+    pub status: u16,
+    /// The bytes that left, reference included.
+    pub body: bytes::Bytes,
+    /// The record of the first call.
+    pub index: Option<u64>,
+}
+
+/// Remembers events.
+#[derive(Default)]
+pub struct Retries {
+    events: Mutex<Events>,
+}
+
+/// What the table says of a call.
+pub enum Turn {
+    /// Never seen: decide, then [`settle`](First::settle).
+    First(First),
+    /// Seen, perhaps still in flight: wait for its answer. `None` when the first call was given up.
+    Again(watch::Receiver<Option<Answered>>),
+    /// The event id was used for another body.
+    Reused,
+}
+
+/// The duty to answer an event for all who ask.
+pub struct First {
+    answer: watch::Sender<Option<Answered>>,
+}
+
+/// An event: hook, caller and event id. The tenant is the host's.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Event {
+    hook: usize,
+    caller: &'static str,
+    id: Box<str>,
+}
+
+#[derive(Default)]
+struct Events {
+    known: HashMap<Event, Known>,
+    order: VecDeque<(Instant, Event)>,
+}
+
+struct Known {
+    since: Instant,
+    generation: u64,
+    body: [u8; 32],
+    answer: watch::Receiver<Option<Answered>>,
+}
+
+impl Retries {
+    /// Asks whose turn it is. `body` is a keyed digest of the body.
+    pub fn turn(&self, hook: usize, caller: &'static str, id: &str, body: [u8; 32], generation: u64, now: Instant) -> Turn {
+        let event = Event { hook, caller, id: id.into() };
+        let mut events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
+        events.forget(now);
+        if let Some(known) = events.known.get(&event) {
+            if known.body != body {
+                return Turn::Reused;
+            }
+            // A first call that was given up left no answer: the next one is the first again.
+            let given_up = known.answer.has_changed().is_err() && known.answer.borrow().is_none();
+            if known.generation == generation && !given_up {
+                return Turn::Again(known.answer.clone());
+            }
+        }
+        let (sender, answer) = watch::channel(None);
+        events.order.push_back((now, event.clone()));
+        events.known.insert(event, Known { since: now, generation, body, answer });
+        Turn::First(First { answer: sender })
+    }
+}
+
+impl First {
+    /// Tells everybody who asks what was answered.
+    pub fn settle(self, answered: Answered) {
+        self.answer.send_replace(Some(answered));
+    }
+}
+
+impl Events {
+    fn forget(&mut self, now: Instant) {
+        while let Some((since, _)) = self.order.front() {
+            if self.order.len() < REMEMBERED && now.saturating_duration_since(*since) < REMEMBERED_FOR {
+                return;
+            }
+            let Some((since, event)) = self.order.pop_front() else { return };
+            // A newer entry of the same event stays.
+            if self.known.get(&event).is_some_and(|known| known.since == since) {
+                self.known.remove(&event);
+            }
+        }
+    }
+}
+
+/// How many events are remembered.
+const REMEMBERED: usize = 65_536;
+/// How long an event is remembered; well over any platform's retry.
+const REMEMBERED_FOR: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(index: u64) -> Answered {
+        Answered { status: 200, body: bytes::Bytes::from_static(b"{}"), index: Some(index) }
+    }
+
+    fn again(turn: Turn) -> Option<Option<u64>> {
+        if let Turn::Again(answer) = turn { Some(answer.borrow().as_ref().and_then(|answered| answered.index)) } else { None }
+    }
+
+    #[test]
+    fn a_retry_hears_the_same_and_another_body_is_refused() {
+        let (table, now) = (Retries::default(), Instant::now());
+        let Turn::First(first) = table.turn(0, "c", "e1", [1; 32], 7, now) else { panic!("seen?") };
+        assert_eq!(again(table.turn(0, "c", "e1", [1; 32], 7, now)), Some(None), "still in flight");
+        first.settle(said(42));
+        assert_eq!(again(table.turn(0, "c", "e1", [1; 32], 7, now)), Some(Some(42)));
+        assert!(matches!(table.turn(0, "c", "e1", [2; 32], 7, now), Turn::Reused));
+        assert!(matches!(table.turn(1, "c", "e1", [2; 32], 7, now), Turn::First(_)), "another hook, another event");
+    }
+
+    #[test]
+    fn an_answer_dies_with_its_generation_its_time_and_its_giver() {
+        let (table, now) = (Retries::default(), Instant::now());
+        let Turn::First(first) = table.turn(0, "c", "e1", [1; 32], 7, now) else { panic!("seen?") };
+        first.settle(said(1));
+        assert!(matches!(table.turn(0, "c", "e1", [1; 32], 8, now), Turn::First(_)), "new generation; given up at once");
+        assert!(matches!(table.turn(0, "c", "e1", [1; 32], 8, now), Turn::First(_)), "the one before was given up");
+        let Turn::First(first) = table.turn(0, "c", "e2", [1; 32], 8, now) else { panic!("seen?") };
+        first.settle(said(2));
+        assert!(matches!(table.turn(0, "c", "e2", [1; 32], 8, now + REMEMBERED_FOR), Turn::First(_)));
+    }
+
+    #[test]
+    fn the_table_is_bounded() {
+        let (table, now) = (Retries::default(), Instant::now());
+        for id in 0..REMEMBERED + 10 {
+            let Turn::First(first) = table.turn(0, "c", &id.to_string(), [1; 32], 7, now) else { panic!("seen?") };
+            first.settle(said(1));
+        }
+        assert!(table.events.lock().unwrap().known.len() <= REMEMBERED);
+    }
+}

@@ -1,0 +1,79 @@
+//! The slow lane: threads of its own for plugins that outran the inline slice, and for bindings that do not bind.
+//!
+//! Invariant: no job here holds a connection's thread; the queue is bounded and a full one is said at once. A job bounds its own
+//! time (the engine's deadline), so a lane is never lost to a runaway plugin.
+
+use std::io;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use tokio::sync::oneshot;
+
+/// Threads for slow work.
+#[derive(Clone)]
+pub struct SlowLane {
+    jobs: SyncSender<Job>,
+}
+
+/// The lane is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Full;
+
+type Job = Box<dyn FnOnce() + Send>;
+
+impl SlowLane {
+    /// Starts this many threads with room for `waiting` jobs before them.
+    pub fn start(threads: usize, waiting: usize) -> io::Result<Self> {
+        let (jobs, queue) = sync_channel(waiting);
+        let queue = Arc::new(Mutex::new(queue));
+        for number in 0..threads {
+            let queue = Arc::clone(&queue);
+            thread::Builder::new().name(format!("slow-{number}")).spawn(move || work(&queue))?;
+        }
+        Ok(Self { jobs })
+    }
+
+    /// Runs a job and hands back its result. The receiver fails if the job was lost.
+    pub fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> Result<oneshot::Receiver<T>, Full> {
+        let (sender, receiver) = oneshot::channel();
+        // Nobody may be waiting any more: the call's budget went first.
+        let job = Box::new(move || drop(sender.send(job())));
+        match self.jobs.try_send(job) {
+            Ok(()) => Ok(receiver),
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => Err(Full),
+        }
+    }
+}
+
+fn work(queue: &Mutex<Receiver<Job>>) {
+    loop {
+        let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        match job {
+            // A job that panics must not take the lane with it; its waiter sees the sender dropped.
+            Ok(job) => drop(std::panic::catch_unwind(std::panic::AssertUnwindSafe(job))),
+            Err(_) => return,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_costs_one_job_and_a_full_lane_says_so() {
+        let lane = SlowLane::start(1, 1).unwrap();
+        let lost = lane.run(|| -> u8 { panic!("planted") }).unwrap();
+        assert!(lost.blocking_recv().is_err());
+        let (hold, held) = std::sync::mpsc::channel::<()>();
+        let (started, running) = std::sync::mpsc::channel();
+        let first = lane.run(move || { started.send(()).unwrap(); held.recv().ok() }).unwrap();
+        running.recv().unwrap();
+        let second = lane.run(|| 2).unwrap();
+        assert_eq!(lane.run(|| 3).err(), Some(Full));
+        drop(hold);
+        assert!(first.blocking_recv().is_ok());
+        assert_eq!(second.blocking_recv(), Ok(2));
+    }
+}

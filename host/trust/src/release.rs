@@ -1,0 +1,194 @@
+//! The release set: which plugins are live, and what is bound to which hook with which settings.
+//!
+//! Invariant: what decides is signed; the host's configuration only says where to listen. Bindings have no order: they
+//! are held sorted, so sets that mean the same are equal. Whether a binding's hook exists, and whether its hook kind can say what
+//! the plugin may emit, is for `server` and `hooks`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use portcullis_model::{Digest, Millis, Mode};
+use serde::{Deserialize, Serialize};
+
+use crate::manifest::Manifest;
+use crate::names::{Utterance, is_plugin_id, is_word, quoted};
+use crate::refusal::{Refusal, RefusalCode};
+use crate::{strict, time};
+
+/// A release set that says what its format needs. Whether it is signed is for [`verify_release`](crate::verify_release).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReleaseSet {
+    /// Its number: the generation.
+    pub version: u64,
+    /// When it was made.
+    #[serde(with = "time::text")]
+    pub issued: Millis,
+    /// When it ends.
+    #[serde(with = "time::text")]
+    pub expires: Millis,
+    /// The oldest trust root under which it may be used.
+    pub root_version: u64,
+    /// The live plugins, by id.
+    pub plugins: BTreeMap<String, PluginEntry>,
+    /// What is bound where, sorted.
+    pub bindings: Vec<Binding>,
+}
+
+/// One live plugin.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PluginEntry {
+    /// The manifest's version, for people.
+    pub version: String,
+    /// The manifest's serial.
+    pub serial: u64,
+    /// The digest of the manifest's statement (the envelope's payload): a further signature on the envelope does not change it.
+    pub manifest: Digest,
+}
+
+/// A plugin bound to a hook.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Binding {
+    /// The hook's name in the host's configuration.
+    pub hook: String,
+    /// The plugin's id.
+    pub plugin: String,
+    /// Whether its decisions bind.
+    pub mode: Mode,
+    /// The digest of its settings' bytes.
+    pub settings: Digest,
+    /// What is said instead of an utterance for which the hook kind has no words: `review` → `deny`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub say: BTreeMap<String, String>,
+}
+
+impl ReleaseSet {
+    /// The payload type of its envelope.
+    pub const PAYLOAD_TYPE: &str = "application/vnd.portcullis.release-set.v1+json";
+
+    /// The settings of a binding that has no settings file.
+    pub const NO_SETTINGS: &[u8] = b"{}";
+
+    /// Reads the payload of a release set.
+    pub(crate) fn parse(payload: &[u8]) -> Result<Self, Refusal> {
+        let mut set: Self = strict::json(payload).map_err(malformed)?;
+        set.bindings.sort();
+        set.check()?;
+        Ok(set)
+    }
+
+    /// The plugin of this id, or the refusal of one that is not listed.
+    pub fn entry(&self, id: &str) -> Result<&PluginEntry, Refusal> {
+        self.plugins.get(id).ok_or_else(|| {
+            let sentence = format!(
+                "the release set {} does not list {}",
+                self.version,
+                quoted(id)
+            );
+            Refusal::new(RefusalCode::ManifestNotInRelease, sentence)
+        })
+    }
+
+    fn check(&self) -> Result<(), Refusal> {
+        if self.version == 0 || self.root_version == 0 {
+            return Err(malformed(
+                "`version` or `root_version` is 0; the first is 1",
+            ));
+        }
+        if self.issued >= self.expires {
+            return Err(malformed("it ends before it begins"));
+        }
+        if let Some(id) = self.plugins.keys().find(|id| !is_plugin_id(id)) {
+            return Err(malformed(format!("{} is not a plugin id", quoted(id))));
+        }
+        self.bindings
+            .iter()
+            .try_for_each(|binding| binding.check(&self.plugins))?;
+        // Mode and `say` do not make it another binding.
+        let place = |binding: &Binding| {
+            (
+                binding.hook.clone(),
+                binding.plugin.clone(),
+                binding.settings,
+            )
+        };
+        let places: BTreeSet<_> = self.bindings.iter().map(place).collect();
+        if places.len() == self.bindings.len() {
+            return Ok(());
+        }
+        Err(malformed(
+            "a plugin is bound to a hook twice with the same settings",
+        ))
+    }
+}
+
+impl PluginEntry {
+    /// How a release set lists this manifest, whose statement has this digest.
+    pub(crate) fn of(manifest: &Manifest, statement: Digest) -> Self {
+        Self {
+            version: manifest.version.clone(),
+            serial: manifest.serial,
+            manifest: statement,
+        }
+    }
+
+    /// Refuses a manifest that is not the one listed here.
+    pub(crate) fn admit(&self, statement: Digest, manifest: &Manifest) -> Result<(), Refusal> {
+        let id = quoted(&manifest.id);
+        let not_listed = |what: String| Refusal::new(RefusalCode::ManifestNotInRelease, what);
+        if self.manifest != statement {
+            return Err(not_listed(format!(
+                "the release set lists {}, the manifest of {id} is {statement}",
+                self.manifest
+            )));
+        }
+        if *self == Self::of(manifest, statement) {
+            return Ok(());
+        }
+        let (listed, is) = (quoted(&self.version), quoted(&manifest.version));
+        let (serial, its_serial) = (self.serial, manifest.serial);
+        Err(not_listed(format!(
+            "the release set lists {id} {listed} serial {serial}, its manifest is {is} serial {its_serial}"
+        )))
+    }
+}
+
+impl Binding {
+    fn check(&self, plugins: &BTreeMap<String, PluginEntry>) -> Result<(), Refusal> {
+        let hook = quoted(&self.hook);
+        if !is_word(&self.hook) {
+            return Err(malformed(format!(
+                "{hook} is not the name of a hook: lower-case letters, digits and inner hyphens"
+            )));
+        }
+        if !plugins.contains_key(&self.plugin) {
+            return Err(malformed(format!(
+                "{hook} is bound to {}, which is not among `plugins`",
+                quoted(&self.plugin)
+            )));
+        }
+        for (utterance, to) in &self.say {
+            if Utterance::parse(utterance).is_none() {
+                let utterance = quoted(utterance);
+                return Err(malformed(format!(
+                    "`say` of a binding on {hook} names {utterance}, which is neither an effect nor a change"
+                )));
+            }
+            if !is_word(to) {
+                return Err(malformed(format!(
+                    "`say` of a binding on {hook} maps to {}, which is not one word",
+                    quoted(to)
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn malformed(what: impl AsRef<str>) -> Refusal {
+    Refusal::new(
+        RefusalCode::ReleaseMalformed,
+        format!("the release set is malformed: {}", what.as_ref()),
+    )
+}

@@ -1,0 +1,324 @@
+//! The trust root: which keys exist, and what each may sign.
+//!
+//! Invariant: every key serves exactly one role, every threshold can be reached and none is zero, so a stolen key does one kind of
+//! harm and no document needs a signature that cannot exist. The first root is verified by its own root role: it is believed
+//! because the operator pins it. Chaining roots by old and new thresholds is not done here.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use portcullis_keys::PublicKey;
+use portcullis_model::{Digest, Millis};
+use serde::{Deserialize, Serialize};
+
+use crate::manifest::Capability;
+use crate::names::{HookPattern, is_plugin_prefix, quoted};
+use crate::refusal::{Refusal, RefusalCode};
+use crate::{strict, time};
+
+/// A trust root that says what its format needs. Whether it is signed is for [`verify_root`](crate::verify_root).
+#[derive(Debug)]
+pub struct TrustRoot {
+    /// Its number; a later root has a higher one.
+    pub version: u64,
+    /// When it ends.
+    pub expires: Millis,
+    /// The digest of its payload: what an operator pins.
+    pub digest: Digest,
+    /// Who may sign a trust root.
+    pub root: Role,
+    /// Who may sign release sets.
+    pub release: Role,
+    /// The keys of the transparency logs.
+    pub log: Vec<PublicKey>,
+    /// Who may second a manifest. Read, and not asked for yet.
+    pub reviewer: Option<Role>,
+    /// Who may publish which plugins.
+    pub publishers: Vec<Publisher>,
+    keys: Vec<PublicKey>,
+}
+
+/// Some keys, and how many of them must sign.
+#[derive(Debug)]
+pub struct Role {
+    /// The keys.
+    pub keys: Vec<PublicKey>,
+    /// How many distinct ones must sign; at least 1, at most all.
+    pub threshold: usize,
+}
+
+/// Somebody who may publish plugins.
+#[derive(Debug)]
+pub struct Publisher {
+    /// Their name, for people.
+    pub name: String,
+    /// Their keys.
+    pub role: Role,
+    /// What their plugins' ids begin with; ends with a dot.
+    pub plugin_prefix: String,
+    /// For which hook kinds they may publish.
+    pub hooks: Vec<HookPattern>,
+    /// What their plugins may ask for.
+    pub capabilities: BTreeSet<Capability>,
+}
+
+impl TrustRoot {
+    /// The payload type of its envelope.
+    pub const PAYLOAD_TYPE: &str = "application/vnd.portcullis.trust-root.v1+json";
+
+    /// Reads the payload of a trust root.
+    pub(crate) fn parse(payload: &[u8]) -> Result<Self, Refusal> {
+        let text: RootText = strict::json(payload).map_err(malformed)?;
+        let mut unused = Keys::read(&text.keys)?;
+        let keys = unused.0.values().cloned().collect();
+        if text.version == 0 {
+            return Err(malformed("`version` is 0; the first is 1"));
+        }
+        let root = unused.role("root", &text.roles.root)?;
+        let release = unused.role("release", &text.roles.release)?;
+        let log = unused.take("log", &text.roles.log.keys)?;
+        let reviewer = text
+            .roles
+            .reviewer
+            .as_ref()
+            .map(|role| unused.role("reviewer", role))
+            .transpose()?;
+        let publishers = text
+            .roles
+            .publishers
+            .iter()
+            .map(|publisher| publisher.read(&mut unused))
+            .collect::<Result<_, _>>()?;
+        let names: BTreeSet<_> = text
+            .roles
+            .publishers
+            .iter()
+            .map(|publisher| &publisher.name)
+            .collect();
+        if names.len() != text.roles.publishers.len() {
+            return Err(malformed("two publishers have the same name"));
+        }
+        if let Some(keyid) = unused.0.keys().next() {
+            return Err(malformed(format!(
+                "the key {} serves no role",
+                quoted(keyid)
+            )));
+        }
+        let digest = strict::sha256(payload);
+        Ok(Self {
+            version: text.version,
+            expires: text.expires,
+            digest,
+            root,
+            release,
+            log,
+            reviewer,
+            publishers,
+            keys,
+        })
+    }
+
+    /// Every key that the root names.
+    pub fn keys(&self) -> &[PublicKey] {
+        &self.keys
+    }
+
+    /// Refuses once this root's time is over.
+    pub(crate) fn fresh(&self, now: Millis) -> Result<(), Refusal> {
+        if now < self.expires {
+            return Ok(());
+        }
+        let sentence = format!(
+            "the trust root {} expired at {}",
+            self.version,
+            time::format(self.expires)
+        );
+        Err(Refusal::new(RefusalCode::Expired, sentence))
+    }
+}
+
+impl Role {
+    /// How many distinct keys of this role are among the signers, each of which is a distinct key.
+    pub(crate) fn count(&self, signers: &[&PublicKey]) -> usize {
+        signers
+            .iter()
+            .filter(|signer| self.keys.iter().any(|key| key.bytes() == signer.bytes()))
+            .count()
+    }
+
+    /// Refuses a document that this role has not signed, or not often enough. `what` and `role` name them in the sentence.
+    pub(crate) fn demand(
+        &self,
+        signers: &[&PublicKey],
+        what: &str,
+        role: &str,
+    ) -> Result<(), Refusal> {
+        match self.count(signers) {
+            0 => Err(Refusal::new(
+                RefusalCode::UnknownSigner,
+                format!("no key of the role `{role}` has signed {what}"),
+            )),
+            few if few < self.threshold => Err(self.below_threshold(few, what, role)),
+            _ => Ok(()),
+        }
+    }
+
+    /// The refusal of a document that `few` keys have signed.
+    pub(crate) fn below_threshold(&self, few: usize, what: &str, role: &str) -> Refusal {
+        let sentence = format!(
+            "{few} of the {} keys that `{role}` needs have signed {what}",
+            self.threshold
+        );
+        Refusal::new(RefusalCode::BelowThreshold, sentence)
+    }
+}
+
+/// The wire form; also what [`RootSource`](crate::RootSource) writes.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RootText {
+    pub(crate) version: u64,
+    #[serde(with = "time::text")]
+    pub(crate) expires: Millis,
+    /// Vkeys.
+    pub(crate) keys: Vec<String>,
+    pub(crate) roles: RolesText,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RolesText {
+    pub(crate) root: RoleText,
+    pub(crate) release: RoleText,
+    pub(crate) log: LogText,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) reviewer: Option<RoleText>,
+    pub(crate) publishers: Vec<PublisherText>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RoleText {
+    /// Key ids.
+    pub(crate) keys: Vec<String>,
+    pub(crate) threshold: usize,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct LogText {
+    pub(crate) keys: Vec<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PublisherText {
+    pub(crate) name: String,
+    pub(crate) keys: Vec<String>,
+    pub(crate) threshold: usize,
+    pub(crate) plugin_prefix: String,
+    pub(crate) hooks: Vec<String>,
+    pub(crate) capabilities: BTreeSet<Capability>,
+}
+
+impl PublisherText {
+    fn read(&self, unused: &mut Keys) -> Result<Publisher, Refusal> {
+        let name = quoted(&self.name);
+        if self.name.is_empty() {
+            return Err(malformed("a publisher has no name"));
+        }
+        let role = unused.role_of(&name, &self.keys, self.threshold)?;
+        if !is_plugin_prefix(&self.plugin_prefix) {
+            let prefix = quoted(&self.plugin_prefix);
+            return Err(malformed(format!(
+                "the prefix {prefix} of {name} is not one that ends with a dot, such as `org.hospital.`"
+            )));
+        }
+        let mut hooks = Vec::with_capacity(self.hooks.len());
+        for pattern in &self.hooks {
+            hooks.push(HookPattern::parse(pattern).ok_or_else(|| {
+                malformed(format!(
+                    "the hook pattern {} of {name} is neither a kind nor a platform and `.*`",
+                    quoted(pattern)
+                ))
+            })?);
+        }
+        let (name, plugin_prefix) = (self.name.clone(), self.plugin_prefix.clone());
+        Ok(Publisher {
+            name,
+            role,
+            plugin_prefix,
+            hooks,
+            capabilities: self.capabilities.clone(),
+        })
+    }
+}
+
+/// The keys of a root that no role has taken yet, by key id: so that each serves one role, and one only.
+struct Keys(BTreeMap<String, PublicKey>);
+
+impl Keys {
+    fn read(vkeys: &[String]) -> Result<Self, Refusal> {
+        if vkeys.len() > MAX_KEYS {
+            return Err(malformed(format!("it names more than {MAX_KEYS} keys")));
+        }
+        let mut keys = BTreeMap::new();
+        let mut bytes = BTreeSet::new();
+        for vkey in vkeys {
+            let key = PublicKey::parse(vkey)
+                .map_err(|error| malformed(format!("{}: {error}", quoted(vkey))))?;
+            let keyid = key.keyid();
+            if !bytes.insert(*key.bytes()) || keys.insert(keyid.clone(), key).is_some() {
+                return Err(malformed(format!(
+                    "the key {} is named twice, if under two names",
+                    quoted(&keyid)
+                )));
+            }
+        }
+        Ok(Self(keys))
+    }
+
+    fn take(&mut self, role: &str, keyids: &[String]) -> Result<Vec<PublicKey>, Refusal> {
+        if keyids.is_empty() {
+            return Err(malformed(format!("{role} has no key")));
+        }
+        let take = |keyid: &String| {
+            self.0.remove(keyid).ok_or_else(|| {
+                malformed(format!(
+                    "the key {} of {role} is not among `keys`, or serves twice",
+                    quoted(keyid)
+                ))
+            })
+        };
+        keyids.iter().map(take).collect()
+    }
+
+    fn role(&mut self, name: &str, text: &RoleText) -> Result<Role, Refusal> {
+        self.role_of(name, &text.keys, text.threshold)
+    }
+
+    fn role_of(
+        &mut self,
+        name: &str,
+        keyids: &[String],
+        threshold: usize,
+    ) -> Result<Role, Refusal> {
+        let keys = self.take(name, keyids)?;
+        if !(1..=keys.len()).contains(&threshold) {
+            return Err(malformed(format!(
+                "{name} needs {threshold} of {} keys: at least 1, at most all",
+                keys.len()
+            )));
+        }
+        Ok(Role { keys, threshold })
+    }
+}
+
+fn malformed(what: impl AsRef<str>) -> Refusal {
+    Refusal::new(
+        RefusalCode::RootMalformed,
+        format!("the trust root is malformed: {}", what.as_ref()),
+    )
+}
+
+/// Bounds the work of one verification: at most this many checks a signature.
+const MAX_KEYS: usize = 64;

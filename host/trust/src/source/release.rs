@@ -1,0 +1,119 @@
+//! A release set as its owner writes it: `release.toml`, which names manifests and settings by their files.
+//!
+//! Invariant: a release set is made only of manifests that the trust root would let in, so that it cannot fail for them later.
+
+use std::collections::BTreeMap;
+
+use portcullis_model::{Millis, Mode};
+use serde::Deserialize;
+
+use super::{Validity, malformed, payload};
+use crate::names::quoted;
+use crate::refusal::Refusal;
+use crate::release::{Binding, PluginEntry, ReleaseSet};
+use crate::root::TrustRoot;
+use crate::strict;
+use crate::verify::verify_manifest;
+
+/// The source of a release set.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReleaseSource {
+    /// Its number: the generation.
+    pub version: u64,
+    validity: Validity,
+    /// The files of the live plugins' manifests, signed.
+    plugins: Vec<String>,
+    #[serde(default, rename = "binding")]
+    bindings: Vec<BindingSource>,
+}
+
+/// `[[binding]]`: a plugin on a hook.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BindingSource {
+    hook: String,
+    plugin: String,
+    mode: Mode,
+    /// The file of its settings. Without one they are [`ReleaseSet::NO_SETTINGS`].
+    settings: Option<String>,
+    #[serde(default)]
+    say: BTreeMap<String, String>,
+}
+
+impl ReleaseSource {
+    /// Reads a `release.toml`.
+    pub fn parse(text: &str) -> Result<Self, Refusal> {
+        strict::toml(text).map_err(malformed)
+    }
+
+    /// Every file that the source names, as its author wrote the paths; the caller reads them for [`to_payload`](Self::to_payload).
+    pub fn files(&self) -> impl Iterator<Item = &str> {
+        let settings = self
+            .bindings
+            .iter()
+            .filter_map(|binding| binding.settings.as_deref());
+        self.plugins.iter().map(String::as_str).chain(settings)
+    }
+
+    /// The payload to sign, as [`ReleaseSet::PAYLOAD_TYPE`]: what the source says, with the bytes of the files that it names.
+    pub fn to_payload(
+        &self,
+        root: &TrustRoot,
+        files: &BTreeMap<String, Vec<u8>>,
+        now: Millis,
+    ) -> Result<Vec<u8>, Refusal> {
+        if self.validity.not_before.is_some() {
+            return Err(malformed(
+                "a release set has no `not_before`: it begins when it is issued",
+            ));
+        }
+        let (issued, expires) = self.validity.window(now)?;
+        let file = |path: &String| {
+            files
+                .get(path)
+                .ok_or_else(|| malformed(format!("{} was not handed in", quoted(path))))
+        };
+        let mut plugins = BTreeMap::new();
+        for path in &self.plugins {
+            let verified = verify_manifest(root, file(path)?, now)?;
+            let id = verified.manifest.id.clone();
+            if plugins
+                .insert(id, PluginEntry::of(&verified.manifest, verified.digest))
+                .is_some()
+            {
+                return Err(malformed(format!(
+                    "{} is a second manifest of the same plugin",
+                    quoted(path)
+                )));
+            }
+        }
+        let mut bindings = Vec::with_capacity(self.bindings.len());
+        for source in &self.bindings {
+            let settings = source
+                .settings
+                .as_ref()
+                .map_or(Ok(ReleaseSet::NO_SETTINGS), |path| {
+                    file(path).map(Vec::as_slice)
+                })?;
+            bindings.push(Binding {
+                hook: source.hook.clone(),
+                plugin: source.plugin.clone(),
+                mode: source.mode,
+                settings: strict::sha256(settings),
+                say: source.say.clone(),
+            });
+        }
+        bindings.sort();
+        let bytes = payload(&ReleaseSet {
+            version: self.version,
+            issued,
+            expires,
+            root_version: root.version,
+            plugins,
+            bindings,
+        })?;
+        ReleaseSet::parse(&bytes)?;
+        Ok(bytes)
+    }
+}

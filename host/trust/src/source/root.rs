@@ -1,0 +1,124 @@
+//! The trust root as its owners write it.
+//!
+//! Invariant: keys stand once, where they are used; the payload's list of keys is made from that.
+
+use std::collections::BTreeSet;
+
+use portcullis_keys::PublicKey;
+use portcullis_model::Millis;
+use serde::Deserialize;
+
+use super::{Validity, malformed, payload};
+use crate::manifest::Capability;
+use crate::names::quoted;
+use crate::refusal::Refusal;
+use crate::root::{LogText, PublisherText, RoleText, RolesText, RootText, TrustRoot};
+use crate::strict;
+
+/// The source of a trust root.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RootSource {
+    /// Its number.
+    pub version: u64,
+    validity: Validity,
+    root: RoleSource,
+    release: RoleSource,
+    log: LogSource,
+    reviewer: Option<RoleSource>,
+    #[serde(default, rename = "publisher")]
+    publishers: Vec<PublisherSource>,
+}
+
+/// `[root]`, `[release]`, `[reviewer]`: vkeys, and how many must sign.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RoleSource {
+    keys: Vec<String>,
+    threshold: usize,
+}
+
+/// `[[publisher]]`: who may publish what.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PublisherSource {
+    name: String,
+    keys: Vec<String>,
+    threshold: usize,
+    plugin_prefix: String,
+    hooks: Vec<String>,
+    #[serde(default)]
+    capabilities: BTreeSet<Capability>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LogSource {
+    keys: Vec<String>,
+}
+
+impl RootSource {
+    /// Reads a `trust-root.toml`.
+    pub fn parse(text: &str) -> Result<Self, Refusal> {
+        strict::toml(text).map_err(malformed)
+    }
+
+    /// The payload to sign, as [`TrustRoot::PAYLOAD_TYPE`]. A root has no beginning: it holds once it is pinned.
+    pub fn to_payload(&self, now: Millis) -> Result<Vec<u8>, Refusal> {
+        if self.validity.not_before.is_some() {
+            return Err(malformed("a trust root has no `not_before`"));
+        }
+        let (_, expires) = self.validity.window(now)?;
+        let mut vkeys = Vec::new();
+        let mut named = |keys: &[String]| {
+            vkeys.extend_from_slice(keys);
+            keys.iter()
+                .map(|vkey| keyid(vkey))
+                .collect::<Result<Vec<_>, _>>()
+        };
+        let mut role = |source: &RoleSource| {
+            Ok(RoleText {
+                keys: named(&source.keys)?,
+                threshold: source.threshold,
+            })
+        };
+        let root = role(&self.root)?;
+        let release = role(&self.release)?;
+        let reviewer = self.reviewer.as_ref().map(role).transpose()?;
+        let log = LogText {
+            keys: named(&self.log.keys)?,
+        };
+        let publishers = self.publishers.iter().map(|publisher| {
+            Ok(PublisherText {
+                name: publisher.name.clone(),
+                keys: named(&publisher.keys)?,
+                threshold: publisher.threshold,
+                plugin_prefix: publisher.plugin_prefix.clone(),
+                hooks: publisher.hooks.clone(),
+                capabilities: publisher.capabilities.clone(),
+            })
+        });
+        let publishers = publishers.collect::<Result<_, _>>()?;
+        let roles = RolesText {
+            root,
+            release,
+            log,
+            reviewer,
+            publishers,
+        };
+        let bytes = payload(&RootText {
+            version: self.version,
+            expires,
+            keys: vkeys,
+            roles,
+        })?;
+        TrustRoot::parse(&bytes)?.fresh(now)?;
+        Ok(bytes)
+    }
+}
+
+fn keyid(vkey: &str) -> Result<String, Refusal> {
+    let key =
+        PublicKey::parse(vkey).map_err(|error| malformed(format!("{}: {error}", quoted(vkey))))?;
+    Ok(key.keyid())
+}

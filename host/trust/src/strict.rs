@@ -1,0 +1,113 @@
+//! Reading documents so that no two readers can see different things in them, and naming bytes by digest.
+//!
+//! Invariant: what is returned came from exactly one JSON text with no member twice, none unknown, and nothing after it. Errors
+//! name members and places in an operator's words.
+
+use portcullis_model::{Digest, Document};
+use serde::de::DeserializeOwned;
+use sha2::{Digest as _, Sha256};
+
+/// The SHA-256 of some bytes.
+pub fn sha256(bytes: &[u8]) -> Digest {
+    Digest(Sha256::digest(bytes).into())
+}
+
+/// Reads one JSON document into `T`, whose structs deny unknown members. The error says what was wrong and where.
+pub(crate) fn json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
+    // serde keeps the last of two equal keys of a map: the strict parser is what refuses them.
+    Document::parse(bytes).map_err(|error| {
+        format!(
+            "{} at byte {}",
+            error.cause.code().replace('-', " "),
+            error.at
+        )
+    })?;
+    serde_json::from_slice(bytes).map_err(|error| plain(&error.to_string()))
+}
+
+/// Reads one TOML document into `T`. The error says what was wrong and in which line.
+pub(crate) fn toml<T: DeserializeOwned>(text: &str) -> Result<T, String> {
+    toml::from_str(text).map_err(|error| {
+        let message = plain(error.message());
+        let before = error.span().and_then(|span| text.get(..span.start));
+        match before {
+            Some(before) => format!("line {}: {message}", before.matches('\n').count() + 1),
+            None => message,
+        }
+    })
+}
+
+/// A parser's message without the words and type names of Rust, on one line.
+fn plain(message: &str) -> String {
+    let mut words = Vec::new();
+    let mut rest = message.split_whitespace();
+    while let Some(word) = rest.next() {
+        let bare = word.trim_end_matches(',');
+        match bare {
+            "u64" | "u32" | "i64" => words.push(word.replace(bare, "a whole number")),
+            "struct" => {
+                let name = rest.next().unwrap_or_default();
+                words.push(format!(
+                    "an object{}",
+                    if name.ends_with(',') { "," } else { "" }
+                ));
+            }
+            "field" => words.push("member".to_owned()),
+            "variant" => words.push("value".to_owned()),
+            _ => words.push(word.to_owned()),
+        }
+    }
+    words.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    #[derive(Debug, serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Sample {
+        #[expect(dead_code, reason = "only its reading is tested")]
+        size: u64,
+        #[expect(dead_code, reason = "only its reading is tested")]
+        names: BTreeMap<String, u64>,
+    }
+
+    #[test]
+    fn only_one_reading() {
+        assert!(json::<Sample>(br#" {"size":1,"names":{"a":1}} "#).is_ok());
+        for wrong in [
+            r#"{"size":1,"size":1,"names":{}}"#,
+            r#"{"size":1,"names":{"a":1,"a":2}}"#,
+            r#"{"size":1,"names":{"a":1,"\u0061":2}}"#,
+            r#"{"size":1,"names":{}}{}"#,
+            r#"{"size":1,"names":{}}x"#,
+            r#"{"size":1,"names":{},"more":1}"#,
+            r#"{"size":1}"#,
+            "",
+        ] {
+            assert!(json::<Sample>(wrong.as_bytes()).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn errors_are_for_operators() {
+        let wrong_type = json::<Sample>(br#"{"size":"x","names":{}}"#).unwrap_err();
+        assert!(
+            wrong_type.contains("expected a whole number"),
+            "{wrong_type}"
+        );
+        let wrong_shape = json::<Vec<Sample>>(b"[1]").unwrap_err();
+        assert!(wrong_shape.contains("expected an object"), "{wrong_shape}");
+        let line = toml::<Sample>("size = 1\nnames = {}\nmore = 2\n").unwrap_err();
+        assert!(line.starts_with("line 3: unknown member `more`"), "{line}");
+    }
+
+    #[test]
+    fn the_digest_is_sha_256() {
+        // FIPS 180-4, the example "abc".
+        let abc = "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(sha256(b"abc").to_string(), abc);
+    }
+}

@@ -1,0 +1,72 @@
+//! No byte of a signed file can be changed: every single bit of an envelope, and any byte to anything.
+
+#[cfg(test)]
+#[expect(dead_code, reason = "the fixture serves several files")]
+mod common;
+
+use common::{Hospital, NOW};
+use portcullis_trust::{Manifest, sign, verify_manifest, verify_release, verify_root};
+use proptest::prelude::*;
+
+#[test]
+fn every_flipped_bit_is_refused() {
+    let hospital = Hospital::new();
+    let root = hospital.root();
+    // One signature more than the publisher needs: a broken one must not hide behind the others.
+    let mut keys = vec![&hospital.alice, &hospital.bob, &hospital.carol];
+    keys.rotate_left(1);
+    let envelope = sign(
+        Manifest::PAYLOAD_TYPE,
+        hospital.statement().as_bytes(),
+        &keys,
+    );
+    assert!(verify_manifest(&root, &envelope, NOW).is_ok());
+    for at in 0..envelope.len() {
+        for bit in 0..8 {
+            let mut flipped = envelope.clone();
+            flipped[at] ^= 1 << bit;
+            assert!(
+                verify_manifest(&root, &flipped, NOW).is_err(),
+                "bit {bit} of byte {at}"
+            );
+        }
+    }
+}
+
+proptest! {
+    // Cases are found again by their seed in the output, not by files beside the tests.
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_other_byte_is_refused(which in 0..3usize, at in any::<prop::sample::Index>(), to in any::<u8>()) {
+        let hospital = Hospital::new();
+        let mut envelope = match which {
+            0 => hospital.sign_root(&hospital.root_payload()),
+            1 => hospital.sign_release(&hospital.release_payload()),
+            _ => hospital.sign_manifest(&hospital.statement()),
+        };
+        let at = at.index(envelope.len());
+        prop_assume!(envelope[at] != to);
+        envelope[at] = to;
+        let root = hospital.root();
+        let taken = match which {
+            0 => verify_root(&envelope, NOW).is_ok(),
+            1 => verify_release(&root, &envelope, NOW).is_ok(),
+            _ => verify_manifest(&root, &envelope, NOW).is_ok(),
+        };
+        prop_assert!(!taken, "byte {}", at);
+    }
+
+    #[test]
+    fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..400), text in "[{}\\[\\]\":,a-z0-9\\\\]{0,200}") {
+        let hospital = Hospital::new();
+        let root = hospital.root();
+        for bytes in [bytes.as_slice(), text.as_bytes()] {
+            prop_assert!(verify_root(bytes, NOW).is_err());
+            prop_assert!(verify_manifest(&root, bytes, NOW).is_err());
+            // Signed by the right people, whatever it is.
+            prop_assert!(verify_manifest(&root, &sign(Manifest::PAYLOAD_TYPE, bytes, &[&hospital.alice, &hospital.bob]), NOW).is_err());
+            prop_assert!(verify_root(&hospital.sign_root(&String::from_utf8_lossy(bytes)), NOW).is_err());
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! Black-box tests: the binary, real sockets, real plugins. One program, so that it links once.
+
+mod conformance;
+mod faults;
+mod hostile;

@@ -1,0 +1,51 @@
+//! An answer, and what the platform makes of it.
+
+use serde_json::Value;
+
+/// What came back.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// HTTP status.
+    pub status: u16,
+    /// The body, if it is JSON.
+    pub json: Value,
+    /// The body as it came.
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    /// Whether Okta, told this by a token hook, mints no token: `200` with an `error` object, and nothing else
+    /// (hook-contracts 1.2: every other status, and every body without `error`, is a token).
+    pub fn stops_a_token(&self) -> bool {
+        self.status == 200 && self.json.get("error").is_some_and(Value::is_object)
+    }
+
+    /// The text that the person sees.
+    pub fn summary(&self) -> &str {
+        self.json.pointer("/error/errorSummary").and_then(Value::as_str).unwrap_or_default()
+    }
+
+    /// The record's index, from the reference in `debugContext`.
+    pub fn index(&self) -> Option<u64> {
+        let record = self.json.pointer("/debugContext/record")?.as_str()?;
+        record.rsplit_once('#')?.1.parse().ok()
+    }
+
+    /// The leaf's hash, base64, from the reference in `debugContext`.
+    pub fn leaf(&self) -> Option<&str> {
+        self.json.pointer("/debugContext/leaf")?.as_str()
+    }
+
+    /// Every operation of every patch, as `(token, op, path, value)`.
+    pub fn operations(&self) -> Vec<(String, String, String, Value)> {
+        let text = |value: Option<&Value>| value.and_then(Value::as_str).unwrap_or_default().to_owned();
+        let mut operations = Vec::new();
+        for command in self.json.get("commands").and_then(Value::as_array).into_iter().flatten() {
+            for operation in command.get("value").and_then(Value::as_array).into_iter().flatten() {
+                let value = operation.get("value").cloned().unwrap_or_default();
+                operations.push((text(command.get("type")), text(operation.get("op")), text(operation.get("path")), value));
+            }
+        }
+        operations
+    }
+}

@@ -1,0 +1,101 @@
+//! A caller: one connection, spoken by hand, so that a test can also say what no client would.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use crate::Answer;
+
+/// A caller of one host.
+pub struct Client {
+    address: String,
+    socket: Option<TcpStream>,
+}
+
+/// A request as a test wants it, right or wrong.
+#[derive(Clone)]
+pub struct Raw {
+    /// Request path.
+    pub path: String,
+    /// Headers; `content-length` is added unless `length` says otherwise.
+    pub headers: Vec<(String, String)>,
+    /// The body.
+    pub body: Vec<u8>,
+    /// What `content-length` claims, if not the truth.
+    pub length: Option<usize>,
+}
+
+impl Client {
+    /// A caller of the host at this address.
+    pub fn new(address: &str) -> Self {
+        Self { address: address.to_owned(), socket: None }
+    }
+
+    /// Sends a request, on the same connection as the last one where that still stands.
+    pub fn send(&mut self, request: &Raw) -> std::io::Result<Answer> {
+        let mut socket = match self.socket.take() {
+            Some(socket) => socket,
+            None => self.connect()?,
+        };
+        socket.write_all(&request.bytes(&self.address))?;
+        let (answer, keeps) = read(&mut socket)?;
+        if keeps {
+            self.socket = Some(socket);
+        }
+        Ok(answer)
+    }
+
+    /// A new connection, for tests that speak to it themselves.
+    pub fn connect(&self) -> std::io::Result<TcpStream> {
+        let socket = TcpStream::connect(&self.address)?;
+        socket.set_nodelay(true)?;
+        socket.set_read_timeout(Some(PATIENCE))?;
+        Ok(socket)
+    }
+}
+
+impl Raw {
+    /// A POST of a body, with a secret in `authorization`.
+    pub fn post(path: &str, secret: &str, body: &[u8]) -> Self {
+        let headers = vec![("authorization".to_owned(), secret.to_owned()), ("content-type".to_owned(), "application/json".to_owned())];
+        Self { path: path.to_owned(), headers, body: body.to_vec(), length: None }
+    }
+
+    fn bytes(&self, host: &str) -> Vec<u8> {
+        let mut bytes = format!("POST {} HTTP/1.1\r\nhost: {host}\r\n", self.path).into_bytes();
+        for (name, value) in &self.headers {
+            bytes.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
+        }
+        bytes.extend_from_slice(format!("content-length: {}\r\n\r\n", self.length.unwrap_or(self.body.len())).as_bytes());
+        bytes.extend_from_slice(&self.body);
+        bytes
+    }
+}
+
+/// Reads one answer; whether the connection stands is the second part.
+pub fn read(socket: &mut TcpStream) -> std::io::Result<(Answer, bool)> {
+    let mut bytes = Vec::new();
+    let mut chunk = [0; 8 << 10];
+    loop {
+        if let Some((answer, keeps)) = parse(&bytes) {
+            return Ok((answer, keeps));
+        }
+        let count = socket.read(&mut chunk)?;
+        if count == 0 {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+        bytes.extend_from_slice(chunk.get(..count).unwrap_or_default());
+    }
+}
+
+fn parse(bytes: &[u8]) -> Option<(Answer, bool)> {
+    let end = bytes.windows(4).position(|four| four == b"\r\n\r\n")?;
+    let head = String::from_utf8_lossy(bytes.get(..end)?).to_ascii_lowercase();
+    let status = head.split(' ').nth(1)?.parse().ok()?;
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).map_or(Some(0), |length| length.parse().ok())?;
+    let body = bytes.get(end + 4..)?.get(..length)?.to_vec();
+    let json = serde_json::from_slice(&body).unwrap_or_default();
+    Some((Answer { status, json, body }, !head.contains("connection: close")))
+}
+
+const PATIENCE: Duration = Duration::from_secs(10);

@@ -1,0 +1,137 @@
+//! A host that serves a house, as a process of its own.
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crate::house::SECRET;
+use crate::{Answer, Client, Import, Raw, SignIn, binary};
+
+/// A serving host; killed when dropped.
+pub struct Host {
+    child: Child,
+    address: String,
+    log: Arc<Mutex<String>>,
+    reader: Option<JoinHandle<()>>,
+}
+
+#[expect(clippy::unwrap_used, reason = "a host that cannot be started is a failed test")]
+impl Host {
+    /// Starts the host in a house's directory.
+    pub fn start(directory: &Path) -> Self {
+        Self::start_with(directory, Command::new(binary()))
+    }
+
+    /// Starts the host under another command, which gets `serve …` as its last arguments.
+    pub fn start_with(directory: &Path, mut command: Command) -> Self {
+        command.current_dir(directory).args(["serve", "--config", "portcullis.toml"]).env("PORTCULLIS_LOG", "debug");
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let log = Arc::new(Mutex::new(String::new()));
+        let reader = {
+            let (log, err) = (Arc::clone(&log), child.stderr.take().unwrap());
+            thread::spawn(move || {
+                for line in BufReader::new(err).lines().map_while(Result::ok) {
+                    let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
+                    log.push_str(&line);
+                    log.push('\n');
+                }
+            })
+        };
+        let mut line = String::new();
+        let mut out = BufReader::new(child.stdout.take().unwrap());
+        out.read_line(&mut line).unwrap();
+        let address = line.trim().rsplit(' ').next().unwrap_or_default().to_owned();
+        // Drained, so that the host never waits for us.
+        thread::spawn(move || drop(out.read_to_end(&mut Vec::new())));
+        let mut host = Self { child, address, log, reader: Some(reader) };
+        if line.is_empty() {
+            drop(host.child.wait());
+            host.reader.take().map(JoinHandle::join).transpose().unwrap();
+            panic_with(&host.log());
+        }
+        host
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// The process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// A caller with a connection of its own.
+    pub fn client(&self) -> Client {
+        Client::new(&self.address)
+    }
+
+    /// Posts bytes to a hook with the right secret.
+    pub fn post(&self, hook: &str, body: &[u8]) -> Answer {
+        self.client().send(&Raw::post(&format!("/okta/{hook}"), SECRET, body)).unwrap()
+    }
+
+    /// Somebody signs in.
+    pub fn sign_in(&self, sign_in: &SignIn) -> Answer {
+        self.post("token", &sign_in.bytes())
+    }
+
+    /// Somebody is imported.
+    pub fn import(&self, import: &Import) -> Answer {
+        self.post("import", &import.bytes())
+    }
+
+    /// What it logged so far.
+    pub fn log(&self) -> String {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Sends a signal by name.
+    pub fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+    }
+
+    /// Waits until its log says this.
+    pub fn until_log(&self, text: &str) {
+        let begin = Instant::now();
+        while !self.log().contains(text) {
+            assert!(begin.elapsed() < PATIENCE, "the host never logged `{text}`:\n{}", self.log());
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Stops it in order and gives its log.
+    pub fn stop(mut self) -> String {
+        self.signal("TERM");
+        let status = self.child.wait().unwrap();
+        self.reader.take().map(JoinHandle::join).transpose().unwrap();
+        assert!(status.success(), "the host ended with {status}:\n{}", self.log());
+        self.log()
+    }
+
+    /// Kills it: no handler runs, nothing is written any more.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        // It may have ended already.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+#[expect(clippy::panic, reason = "a host that cannot be started is a failed test")]
+fn panic_with(log: &str) {
+    panic!("the host did not start:\n{log}");
+}
+
+const PATIENCE: Duration = Duration::from_secs(20);

@@ -1,0 +1,283 @@
+//! A house: throw-away keys, signed plugins, a signed release and a configuration, in a directory of their own.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::{Host, binary, checkout, component};
+
+/// A house, complete enough to serve.
+pub struct House {
+    directory: TempDir,
+    generation: u64,
+}
+
+/// A binding of the release.
+#[derive(Clone)]
+pub struct Binding {
+    hook: String,
+    plugin: String,
+    mode: String,
+    settings: Value,
+    say: Vec<(String, String)>,
+}
+
+/// What a command said.
+#[derive(Debug)]
+pub struct Ran {
+    /// Exit code.
+    pub code: i32,
+    /// Standard output.
+    pub out: String,
+    /// Standard error.
+    pub err: String,
+}
+
+impl Binding {
+    /// Binds a plugin of the library (`sod`, `contractor`) or of the tests (`mischief`) to a hook, enforcing.
+    pub fn new(hook: &str, plugin: &str, settings: Value) -> Self {
+        let say = match hook {
+            "import" => vec![("deny", "report"), ("review", "report"), ("step-up", "report")],
+            _ => vec![("review", "deny"), ("step-up", "deny")],
+        };
+        let say = say.into_iter().map(|(what, to)| (what.to_owned(), to.to_owned())).collect();
+        Self { hook: hook.to_owned(), plugin: plugin.to_owned(), mode: "enforce".to_owned(), settings, say }
+    }
+
+    /// In this mode.
+    #[must_use]
+    pub fn mode(mut self, mode: &str) -> Self {
+        self.mode = mode.to_owned();
+        self
+    }
+
+    /// With this way to say what cannot be said, and no other.
+    #[must_use]
+    pub fn say(mut self, say: &[(&str, &str)]) -> Self {
+        self.say = say.iter().map(|(what, to)| ((*what).to_owned(), (*to).to_owned())).collect();
+        self
+    }
+}
+
+#[expect(clippy::unwrap_used, reason = "a house that cannot be built is a failed test")]
+impl House {
+    /// Builds a house whose release has these bindings.
+    pub fn build(bindings: &[Binding]) -> Self {
+        let mut house = Self { directory: TempDir::new().unwrap(), generation: 0 };
+        for folder in ["keys", "secrets", "release/plugins", "release/settings"] {
+            fs::create_dir_all(house.path(folder)).unwrap();
+        }
+        for role in ["root", "publisher", "reviewer", "release"] {
+            let output = format!("keys/{role}.key");
+            house.must(&["keys", "generate", "--name", &format!("test.example/{role}"), "--output", &output, "--public", &format!("keys/{role}.vkey")]);
+        }
+        house.must(&["keys", "generate", "--name", ORIGIN, "--output", "keys/log.key", "--public", "log.vkey"]);
+        for key in ["keys/sealing.key", "keys/pseudonym.key"] {
+            house.must(&["keys", "generate", "--kind", "symmetric", "--output", key]);
+        }
+        for hook in ["token", "import"] {
+            house.write_secret(&format!("secrets/{hook}"), SECRET);
+        }
+        house.sign_root(|source| source);
+        house.write("portcullis.toml", CONFIGURATION);
+        house.release(bindings);
+        house
+    }
+
+    /// A file of the house.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// Reads a text file of the house.
+    pub fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.path(name)).unwrap()
+    }
+
+    /// Writes a file of the house.
+    pub fn write(&self, name: &str, text: impl AsRef<[u8]>) {
+        fs::write(self.path(name), text).unwrap();
+    }
+
+    /// Writes a file that only its owner may read.
+    pub fn write_secret(&self, name: &str, text: &str) {
+        self.write(name, text);
+        fs::set_permissions(self.path(name), fs::Permissions::from_mode(0o600)).unwrap();
+    }
+
+    /// Changes the configuration.
+    pub fn configure(&self, from: &str, to: &str) {
+        let text = self.read("portcullis.toml");
+        assert!(text.contains(from), "the configuration has no `{from}`");
+        self.write("portcullis.toml", text.replace(from, to));
+    }
+
+    /// Signs the trust root again, its source changed.
+    pub fn sign_root(&self, change: impl FnOnce(String) -> String) {
+        let vkey = |role: &str| self.read(role).trim().to_owned();
+        let source = ROOT
+            .replace("{root}", &vkey("keys/root.vkey"))
+            .replace("{publisher}", &vkey("keys/publisher.vkey"))
+            .replace("{release}", &vkey("keys/release.vkey"))
+            .replace("{log}", &vkey("log.vkey"));
+        self.write("trust-root.toml", change(source));
+        self.must(&["root", "sign", "--source", "trust-root.toml", "--key", "keys/root.key", "--output", "trust-root.json"]);
+    }
+
+    /// Signs a plugin's manifest, its source changed, and puts both where the release finds them.
+    pub fn sign_plugin(&self, name: &str, change: impl FnOnce(String) -> String) {
+        let folder = manifest_folder(name);
+        let source = change(fs::read_to_string(folder.join("manifest.toml")).unwrap());
+        let schema = folder.join("settings.schema.json");
+        self.write("manifest.toml", source);
+        if schema.exists() {
+            fs::copy(schema, self.path("settings.schema.json")).unwrap();
+        }
+        let wasm = format!("release/plugins/{name}.wasm");
+        fs::copy(component(name), self.path(&wasm)).unwrap();
+        let output = format!("release/plugins/{name}.manifest.json");
+        self.must(&["plugin", "sign", "--source", "manifest.toml", "--component", &wasm, "--key", "keys/publisher.key", "--output", &output]);
+    }
+
+    /// Signs and publishes the next release with these bindings.
+    pub fn release(&mut self, bindings: &[Binding]) {
+        let mut plugins: Vec<_> = bindings.iter().map(|binding| binding.plugin.clone()).collect();
+        plugins.sort();
+        plugins.dedup();
+        for plugin in &plugins {
+            if !self.path(&format!("release/plugins/{plugin}.manifest.json")).exists() {
+                self.sign_plugin(plugin, |source| source);
+            }
+        }
+        self.publish(bindings, &plugins);
+    }
+
+    fn publish(&mut self, bindings: &[Binding], plugins: &[String]) {
+        self.generation += 1;
+        let files: Vec<_> = plugins.iter().map(|plugin| format!("\"release/plugins/{plugin}.manifest.json\"")).collect();
+        let mut source = format!("version = {}\nvalidity = {{ days = 1 }}\nplugins = [{}]\n", self.generation, files.join(", "));
+        for (number, binding) in bindings.iter().enumerate() {
+            let settings = format!("release/settings/{}-{number}.json", self.generation);
+            self.write(&settings, binding.settings.to_string());
+            let say: Vec<_> = binding.say.iter().map(|(what, to)| format!("\"{what}\" = \"{to}\"")).collect();
+            source.push_str(&format!(
+                "[[binding]]\nhook = \"{}\"\nplugin = \"{}\"\nsettings = \"{settings}\"\nmode = \"{}\"\nsay = {{ {} }}\n",
+                binding.hook,
+                plugin_id(&binding.plugin),
+                binding.mode,
+                say.join(", ")
+            ));
+        }
+        self.write("release.toml", source);
+        self.must(&["release", "sign", "--source", "release.toml", "--root", "trust-root.json", "--key", "keys/release.key", "--output", "release/release.json"]);
+    }
+
+    /// Runs `portcullis` in the house.
+    pub fn run(&self, arguments: &[&str]) -> Ran {
+        let output = Command::new(binary()).current_dir(self.directory.path()).args(arguments).output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        Ran { code: output.status.code().unwrap_or(-1), out: text(output.stdout), err: text(output.stderr) }
+    }
+
+    /// Runs `portcullis` and demands that it succeeds.
+    pub fn must(&self, arguments: &[&str]) -> String {
+        let ran = self.run(arguments);
+        assert_eq!(ran.code, 0, "portcullis {}\n{}{}", arguments.join(" "), ran.out, ran.err);
+        ran.out
+    }
+
+    /// Serves the house.
+    pub fn serve(&self) -> Host {
+        Host::start(self.directory.path())
+    }
+
+    /// What `audit verify` says of the log.
+    pub fn verify(&self) -> Ran {
+        self.run(&["audit", "verify", "--log", "audit/log", "--key", "log.vkey"])
+    }
+
+    /// Every record, as its leaf says.
+    pub fn records(&self) -> Vec<Value> {
+        let shown = self.must(&["audit", "show", "--log", "audit/log", "--format", "json"]);
+        shown.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// Every record of one type.
+    pub fn records_of(&self, kind: &str) -> Vec<Value> {
+        self.records().into_iter().filter(|record| record["t"] == kind).collect()
+    }
+}
+
+fn manifest_folder(name: &str) -> PathBuf {
+    let library = checkout().join("plugins").join(name);
+    if library.exists() { library } else { Path::new(env!("CARGO_MANIFEST_DIR")).join("plugins").join(name) }
+}
+
+fn plugin_id(name: &str) -> String {
+    format!("org.portcullis.{name}")
+}
+
+/// The secret of every hook of every house.
+pub const SECRET: &str = "a-secret-of-thirty-two-characters";
+/// The log's origin.
+pub const ORIGIN: &str = "test.example/hooks/2026";
+
+const ROOT: &str = r#"version = 1
+validity = { days = 30 }
+
+[root]
+keys = ["{root}"]
+threshold = 1
+
+[release]
+keys = ["{release}"]
+threshold = 1
+
+[log]
+keys = ["{log}"]
+
+[[publisher]]
+name = "security-team"
+keys = ["{publisher}"]
+threshold = 1
+plugin_prefix = "org.portcullis."
+hooks = ["okta.*"]
+capabilities = ["journal"]
+"#;
+
+const CONFIGURATION: &str = r#"
+[listen]
+address = "127.0.0.1:0"
+
+[trust]
+root = "trust-root.json"
+
+[release]
+set = "release/release.json"
+plugins = "release/plugins"
+settings = "release/settings"
+watch_ms = 500
+
+[audit]
+directory = "audit"
+origin = "test.example/hooks/2026"
+signing_key = "keys/log.key"
+sealing_key = "keys/sealing.key"
+pseudonym_key = "keys/pseudonym.key"
+
+[[hook]]
+name = "token"
+kind = "okta.token"
+path = "/okta/token"
+caller = { secret_file = "secrets/token" }
+
+[[hook]]
+name = "import"
+kind = "okta.user-import"
+path = "/okta/import"
+caller = { secret_file = "secrets/import" }
+"#;

@@ -1,0 +1,38 @@
+//! The vocabulary of the black-box tests: a house (keys, signed release, configuration), a host that serves it, calls and answers.
+//!
+//! Invariant: everything goes through the `portcullis` binary and real sockets on 127.0.0.1, as an operator and a platform would;
+//! nothing here knows a crate of the host. What a test does not say is the ordinary.
+
+mod answer;
+mod client;
+mod host;
+mod house;
+mod payload;
+
+pub use answer::Answer;
+pub use client::{Client, Raw};
+pub use host::Host;
+pub use house::{Binding, House, Ran};
+pub use payload::{Import, SignIn, event};
+
+use std::path::PathBuf;
+
+/// The binary under test.
+pub fn binary() -> PathBuf {
+    from_environment("PORTCULLIS_BIN")
+}
+
+/// A component of the policy library or of the tests' own plugins.
+pub fn component(name: &str) -> PathBuf {
+    from_environment("PORTCULLIS_PLUGINS").join(format!("{name}.wasm"))
+}
+
+/// The checkout.
+pub fn checkout() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).parent().map(PathBuf::from).unwrap_or_default()
+}
+
+#[expect(clippy::expect_used, reason = "a test that cannot start must say so")]
+fn from_environment(name: &str) -> PathBuf {
+    std::env::var_os(name).map(PathBuf::from).expect("run `cargo xtask test`: it builds what the tests need")
+}

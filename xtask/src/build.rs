@@ -1,0 +1,65 @@
+//! Builds the host and the plugins.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::provision::{WasmTarget, wasm_target};
+use crate::run::{Done, cargo, must, root, say, target};
+
+/// What was built.
+pub struct Built {
+    /// The `portcullis` binary.
+    pub portcullis: PathBuf,
+    /// The folder with one component a plugin.
+    pub plugins: PathBuf,
+}
+
+/// Host first: it turns the plugins' modules into components. `tests` builds them in the same go, so that nothing is built twice.
+pub fn all(tests: bool) -> Done<Built> {
+    say("building the host (the first time takes some minutes)");
+    let what = if tests { ["--workspace", "--all-targets"] } else { ["--package", "portcullis"] };
+    must(cargo().args(["build", "--release", "--locked"]).args(what))?;
+    let portcullis = target().join("release/portcullis");
+    Ok(Built { plugins: plugins(&portcullis)?, portcullis })
+}
+
+/// Builds every plugin and makes it a component.
+pub fn plugins(portcullis: &Path) -> Done<PathBuf> {
+    let wasm = wasm_target()?;
+    say("building the plugins");
+    let modules = target().join("wasm");
+    let mut cargo = match wasm {
+        WasmTarget::Toolchain => cargo(),
+        WasmTarget::Debian { linker } => {
+            let mut debian = Command::new("/usr/bin/cargo");
+            // Debian's compiler first on the path; its library is built from source, which stable compilers allow with this switch.
+            let path = env::var("PATH").unwrap_or_default();
+            debian.current_dir(root()).env("PATH", format!("/usr/bin:{path}")).env("RUSTC", "/usr/bin/rustc");
+            debian.env("RUSTC_BOOTSTRAP", "1").env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER", linker);
+            for inherited in ["RUSTUP_TOOLCHAIN", "CARGO", "RUSTDOC", "RUSTFLAGS"] {
+                debian.env_remove(inherited);
+            }
+            debian.arg("-Zbuild-std=std,panic_abort");
+            debian
+        }
+    };
+    cargo.env("CARGO_TARGET_DIR", &modules);
+    cargo.args(["build", "--locked", "--profile", "plugin", "--target", "wasm32-unknown-unknown"]);
+    for (package, _) in PLUGINS {
+        cargo.args(["--package", package]);
+    }
+    must(&mut cargo)?;
+    let components = target().join("plugins");
+    fs::create_dir_all(&components)?;
+    for (package, name) in PLUGINS {
+        let module = modules.join("wasm32-unknown-unknown/plugin").join(format!("{}.wasm", package.replace('-', "_")));
+        let component = components.join(format!("{name}.wasm"));
+        must(Command::new(portcullis).args(["plugin", "componentize"]).arg(module).arg("--output").arg(component))?;
+    }
+    Ok(components)
+}
+
+/// Package and name of every plugin of the library.
+const PLUGINS: [(&str, &str); 2] = [("portcullis-sod", "sod"), ("portcullis-contractor", "contractor")];

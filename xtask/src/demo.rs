@@ -1,0 +1,269 @@
+//! `cargo xtask demo`: the story of the product in one run, on loopback, with throw-away keys.
+//!
+//! Invariant: every line of it is a command that a user could type; each answer is held against what it should be, so that the
+//! demonstration fails where the product does. Leaves nothing running, and nothing on disk unless asked to.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use crate::build;
+use crate::run::{Done, Fail, Running, Scratch, must, output, root, say};
+
+/// Runs the story; in `keep` if a directory is given.
+pub fn run(keep: Option<&str>) -> Done {
+    let built = build::all(false)?;
+    let scratch = if keep.is_none() { Some(Scratch::new("demo")?) } else { None };
+    let home = match (&scratch, keep) {
+        (Some(scratch), _) => scratch.0.clone(),
+        (None, directory) => std::env::current_dir()?.join(directory.unwrap_or_default()),
+    };
+    if home.join("portcullis.toml").exists() {
+        return Err(Fail(format!("`{}` holds a demonstration already\nhint: give a new directory", home.display())));
+    }
+    fs::create_dir_all(&home)?;
+    let stage = Stage { home, portcullis: built.portcullis, plugins: built.plugins };
+    stage.set()?;
+    stage.play()?;
+    match keep {
+        Some(directory) => println!(
+            "\nAll of it is in `{directory}`. Go on with\n  portcullis serve --config {directory}/portcullis.toml\n  portcullis audit show --log {directory}/audit/log --sealing-key {directory}/keys/sealing.key"
+        ),
+        None => println!("\nNothing was left behind; `cargo xtask demo --keep DIR` leaves it all in DIR."),
+    }
+    Ok(())
+}
+
+struct Stage {
+    home: PathBuf,
+    portcullis: PathBuf,
+    plugins: PathBuf,
+}
+
+impl Stage {
+    /// Keys, trust root, signed plugins, signed release, configuration.
+    fn set(&self) -> Done {
+        say("throw-away keys: one a role");
+        for folder in ["keys", "secrets", "release/plugins", "release/settings"] {
+            fs::create_dir_all(self.home.join(folder))?;
+        }
+        for role in ["root", "publisher", "release"] {
+            let name = format!("demo.example/{role}");
+            self.keys(&["--name", &name, "--output", &format!("keys/{role}.key"), "--public", &format!("keys/{role}.vkey")])?;
+        }
+        self.keys(&["--name", ORIGIN, "--output", "keys/log.key", "--public", "log.vkey"])?;
+        for (kind, file) in [("symmetric", "keys/sealing.key"), ("symmetric", "keys/pseudonym.key"), ("secret", "secrets/token"), ("secret", "secrets/import")] {
+            self.keys(&["--kind", kind, "--output", file])?;
+        }
+
+        say("the trust root says who may sign what; the root key signs it");
+        let vkey = |file: &str| Ok::<_, Fail>(fs::read_to_string(self.home.join(file))?.trim().to_owned());
+        let source = ROOT
+            .replace("{root}", &vkey("keys/root.vkey")?)
+            .replace("{publisher}", &vkey("keys/publisher.vkey")?)
+            .replace("{release}", &vkey("keys/release.vkey")?)
+            .replace("{log}", &vkey("log.vkey")?);
+        fs::write(self.home.join("trust-root.toml"), source)?;
+        must(self.command(&["root", "sign", "--source", "trust-root.toml", "--key", "keys/root.key", "--output", "trust-root.json"]))?;
+
+        say("the publisher signs two plugins");
+        for name in ["sod", "contractor"] {
+            let component = format!("release/plugins/{name}.wasm");
+            fs::copy(self.plugins.join(format!("{name}.wasm")), self.home.join(&component))?;
+            let manifest = root().join("plugins").join(name).join("manifest.toml");
+            let mut sign = self.command(&["plugin", "sign", "--component", &component, "--key", "keys/publisher.key"]);
+            must(sign.arg("--source").arg(manifest).args(["--output", &format!("release/plugins/{name}.manifest.json")]))?;
+            fs::copy(root().join("xtask/demo").join(format!("{name}.settings.json")), self.home.join(format!("release/settings/{name}.json")))?;
+        }
+
+        say("the release key signs which of them are live, with which settings, on which hook");
+        fs::write(self.home.join("release.toml"), include_str!("../demo/release.toml"))?;
+        must(self.command(&["release", "sign", "--source", "release.toml", "--root", "trust-root.json", "--key", "keys/release.key", "--output", "release/release.json"]))?;
+
+        fs::write(self.home.join("portcullis.toml"), include_str!("../demo/portcullis.toml"))?;
+        say("check: everything that serving would do, short of listening");
+        must(self.command(&["check", "--config", "portcullis.toml"]))
+    }
+
+    /// Serves, calls, shows, verifies.
+    fn play(&self) -> Done {
+        say("serving on loopback");
+        let server = self.serve()?;
+        let at = server.address.clone();
+
+        say("a pharmacist signs in: nothing to object to");
+        self.send(&at, "token", "sign-in-clean.json", &[], r#""debugContext""#)?;
+        say("somebody who may both prescribe and dispense signs in: a conflict of duties");
+        self.send(&at, "token", "sign-in-conflict.json", &[], r#""error""#)?;
+        say("a contractor, three weeks before the end of the contract");
+        self.send(&at, "token", "sign-in-contractor.json", &[("end", now() + 21 * DAY)], r#""debugContext""#)?;
+        say("a contractor, twenty minutes before the end: the token ends with the contract");
+        self.send(&at, "token", "sign-in-contractor.json", &[("end", now() + 20 * 60)], "/token/lifetime/expiration")?;
+        say("a contractor, two minutes before the end: less than a token can say, so none");
+        self.send(&at, "token", "sign-in-contractor.json", &[("end", now() + 2 * 60)], r#""error""#)?;
+        say("a contractor, after the end");
+        self.send(&at, "token", "sign-in-contractor.json", &[("end", now() - DAY)], r#""error""#)?;
+        say("an import of a new contractor: the profile learns when access ends");
+        self.send(&at, "import", "import.json", &[("end", now() + 90 * DAY)], "accessEnd")?;
+
+        say("a wrong secret: Okta would go on after an HTTP error, so the closed hook says what stops it");
+        fs::write(self.home.join("secrets/wrong"), "not-the-secret-at-all\n")?;
+        must(Command::new("chmod").arg("600").arg(self.home.join("secrets/wrong")))?;
+        self.send_with(&at, "token", "secrets/wrong", "sign-in-clean.json", &[], r#""error""#)?;
+
+        say("an unsigned plugin is dropped in: refused, and the last good release goes on");
+        fs::write(self.home.join("release/plugins/dropped.wasm"), b"\0asm\x0d\0\x01\0")?;
+        self.until("plugin.refused")?;
+        self.send(&at, "token", "sign-in-clean.json", &[], r#""debugContext""#)?;
+
+        say("the server stops; calls in progress would end first");
+        server.stop()?;
+
+        say("the log verifies: every tile, every record, the signed checkpoint");
+        must(self.command(&["audit", "verify", "--log", "audit/log", "--key", "log.vkey"]))?;
+        say("one record, opened with the sealing key");
+        let conflict = self.first_denied()?;
+        must(self.command(&["audit", "show", "--log", "audit/log", "--sealing-key", "keys/sealing.key", "--index", &conflict]))?;
+        say("its proof, which stands without this host");
+        must(self.command(&["audit", "prove", "--log", "audit/log", "--key", "log.vkey", "--index", &conflict, "--output", "record.tlog-proof"]))?;
+        print!("{}", fs::read_to_string(self.home.join("record.tlog-proof"))?);
+        Ok(())
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        println!("$ portcullis {}", arguments.join(" "));
+        let mut command = Command::new(&self.portcullis);
+        command.current_dir(&self.home).args(arguments);
+        command
+    }
+
+    fn keys(&self, arguments: &[&str]) -> Done {
+        must(self.command(&["keys", "generate"]).args(arguments))
+    }
+
+    fn serve(&self) -> Done<Server> {
+        let mut command = self.command(&["serve", "--config", "portcullis.toml"]);
+        let mut server = Running(command.stdout(Stdio::piped()).spawn()?);
+        let printed = server.0.stdout.take().ok_or_else(|| Fail("the server has no output".to_owned()))?;
+        let mut lines = BufReader::new(printed).lines();
+        // The first line says where; serving logs to standard error.
+        let line = lines.next().ok_or_else(|| Fail("the server ended at once".to_owned()))??;
+        let address = line.rsplit(' ').next().unwrap_or_default().to_owned();
+        println!("{line}");
+        Ok(Server { process: server, address })
+    }
+
+    fn send(&self, address: &str, hook: &str, payload: &str, times: &[(&str, u64)], expected: &str) -> Done {
+        self.send_with(address, hook, &format!("secrets/{hook}"), payload, times, expected)
+    }
+
+    /// Posts a payload as the platform would, with a fresh event id, and holds the answer against what is expected.
+    fn send_with(&self, address: &str, hook: &str, secret: &str, payload: &str, times: &[(&str, u64)], expected: &str) -> Done {
+        let mut text = fs::read_to_string(root().join("xtask/demo").join(payload))?;
+        text = text.replace("{event}", &format!("demo-{}", nanos()));
+        for (name, at) in times.iter().chain(&[("training", now() + 200 * DAY)]) {
+            text = text.replace(&format!("{{{name}}}"), &rfc3339(*at)?);
+        }
+        let folder = self.home.join("sent");
+        fs::create_dir_all(&folder)?;
+        let sent = format!("sent/{payload}");
+        fs::write(self.home.join(&sent), text)?;
+        let url = format!("http://{address}/okta/{hook}");
+        let answer = output(&mut self.command(&["hook", "send", "--url", &url, "--secret-file", secret, "--payload", &sent]))?;
+        print!("{answer}");
+        if answer.contains(expected) {
+            return Ok(());
+        }
+        Err(Fail(format!("the answer was to contain {expected}")))
+    }
+
+    /// Waits until the log holds a record of this type.
+    fn until(&self, kind: &str) -> Done {
+        let start = Instant::now();
+        while start.elapsed() < PATIENCE {
+            let mut show = Command::new(&self.portcullis);
+            show.current_dir(&self.home).args(["audit", "show", "--log", "audit/log", "--type", kind]);
+            let shown = output(&mut show)?;
+            if shown.contains(kind) {
+                print!("{shown}");
+                return Ok(());
+            }
+            thread::sleep(Duration::from_millis(200));
+        }
+        Err(Fail(format!("no {kind} record within {} seconds", PATIENCE.as_secs())))
+    }
+
+    /// The index of the first decision that denied.
+    fn first_denied(&self) -> Done<String> {
+        let mut show = Command::new(&self.portcullis);
+        show.current_dir(&self.home).args(["audit", "show", "--log", "audit/log", "--type", "hook.decision", "--format", "json"]);
+        let shown = output(&mut show)?;
+        let denied = shown.lines().find(|line| line.contains(r#""verdict":"deny""#));
+        let index = denied.and_then(|line| line.split_once(r#""seq":"#)).map(|(_, rest)| rest.chars().take_while(char::is_ascii_digit).collect());
+        index.ok_or_else(|| Fail("the log holds no denial".to_owned()))
+    }
+}
+
+struct Server {
+    process: Running,
+    address: String,
+}
+
+impl Server {
+    /// Asks it to stop and sees that it does.
+    fn stop(mut self) -> Done {
+        must(Command::new("kill").args(["-TERM", &self.process.0.id().to_string()]))?;
+        let start = Instant::now();
+        while start.elapsed() < PATIENCE {
+            if let Some(status) = self.process.0.try_wait()? {
+                return if status.success() { Ok(()) } else { Err(Fail(format!("the server ended with {status}"))) };
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
+        Err(Fail("the server did not stop".to_owned()))
+    }
+}
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+fn nanos() -> u128 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos())
+}
+
+fn rfc3339(seconds: u64) -> Done<String> {
+    Ok(output(Command::new("date").args(["-u", "-d", &format!("@{seconds}"), "+%Y-%m-%dT%H:%M:%SZ"]))?.trim().to_owned())
+}
+
+/// The log's origin: the name of its key.
+const ORIGIN: &str = "demo.example/hooks/2026";
+/// How long anything here may take.
+const PATIENCE: Duration = Duration::from_secs(20);
+const DAY: u64 = 86_400;
+
+const ROOT: &str = r#"version = 1
+validity = { days = 365 }
+
+[root]
+keys = ["{root}"]
+threshold = 1
+
+[release]
+keys = ["{release}"]
+threshold = 1
+
+[log]
+keys = ["{log}"]
+
+[[publisher]]
+name = "security-team"
+keys = ["{publisher}"]
+threshold = 1
+plugin_prefix = "org.portcullis."
+hooks = ["okta.*"]
+capabilities = ["journal"]
+"#;

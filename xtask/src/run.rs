@@ -1,0 +1,122 @@
+//! Running other programs: shown, bounded, and ended.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use std::{env, fs, thread};
+
+/// Why a command of ours cannot go on; said once, at the end.
+pub struct Fail(pub String);
+
+/// What every step gives back.
+pub type Done<T = ()> = Result<T, Fail>;
+
+impl<E: std::error::Error> From<E> for Fail {
+    fn from(error: E) -> Self {
+        Self(error.to_string())
+    }
+}
+
+/// Says what happens next.
+pub fn say(text: &str) {
+    println!("\n== {text}");
+}
+
+/// Runs a command to its end; its failure is ours.
+pub fn must(command: &mut Command) -> Done {
+    match status(command)? {
+        Some(0) => Ok(()),
+        _ => Err(Fail(format!("failed: {}", spell(command)))),
+    }
+}
+
+/// Runs a command to its end and tells its exit code.
+pub fn status(command: &mut Command) -> Done<Option<i32>> {
+    let status = command.status().map_err(|error| Fail(format!("cannot run {}: {error}", spell(command))))?;
+    Ok(status.code())
+}
+
+/// Runs a command and takes what it prints; its failure is ours.
+pub fn output(command: &mut Command) -> Done<String> {
+    let output = command.stderr(Stdio::inherit()).output().map_err(|error| Fail(format!("cannot run {}: {error}", spell(command))))?;
+    if !output.status.success() {
+        return Err(Fail(format!("failed: {}", spell(command))));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Whether a quiet command succeeds.
+pub fn succeeds(command: &mut Command) -> bool {
+    let quiet = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    quiet.status().is_ok_and(|status| status.success())
+}
+
+/// Runs a command for at most this long; `false` if it failed or had to be ended.
+pub fn within(limit: Duration, command: &mut Command) -> bool {
+    let Ok(child) = command.stdin(Stdio::null()).spawn() else { return false };
+    let mut child = Running(child);
+    let start = Instant::now();
+    while start.elapsed() < limit {
+        match child.0.try_wait() {
+            Ok(Some(status)) => return status.success(),
+            Ok(None) => thread::sleep(Duration::from_millis(200)),
+            Err(_) => return false,
+        }
+    }
+    false
+}
+
+/// A process of ours: ended when dropped.
+pub struct Running(pub Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+/// A directory of ours: removed when dropped.
+pub struct Scratch(pub PathBuf);
+
+impl Scratch {
+    /// Makes one.
+    pub fn new(name: &str) -> Done<Self> {
+        let path = env::temp_dir().join(format!("portcullis-{name}-{}", std::process::id()));
+        fs::create_dir_all(&path)?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        drop(fs::remove_dir_all(&self.0));
+    }
+}
+
+/// The checkout.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new(".")).to_owned()
+}
+
+/// Where cargo puts what it builds.
+pub fn target() -> PathBuf {
+    match env::var_os("CARGO_TARGET_DIR") {
+        Some(directory) => root().join(directory),
+        None => root().join("target"),
+    }
+}
+
+/// The cargo that runs us, in the checkout.
+pub fn cargo() -> Command {
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| OsStr::new("cargo").to_owned()));
+    cargo.current_dir(root());
+    cargo
+}
+
+fn spell(command: &Command) -> String {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    words.map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
+}

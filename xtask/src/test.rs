@@ -1,0 +1,102 @@
+//! `cargo xtask test`: every test there is, and one last line that counts them.
+
+use std::env;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+
+use crate::build;
+use crate::provision;
+use crate::run::{Done, Fail, cargo, must, say, succeeds, target};
+
+/// Builds everything and runs the tests whose names hold one of the filters, or all.
+pub fn run(filters: &[&str]) -> Done {
+    // Where somebody relies on the result, a check that cannot be made is a failure.
+    let strict = env::var_os("CI").is_some();
+    let mut skipped = Vec::new();
+    let go = provision::go_verifier();
+    let python = provision::python_verifier();
+    let strace = provision::strace();
+    if go.is_none() {
+        skipped.push("the Go verifier: golang-go and golang-golang-x-mod-dev are missing");
+    }
+    if python.is_none() {
+        skipped.push("the Python envelope verifier: securesystemslib is missing");
+    }
+    if !strace {
+        skipped.push("the order of system calls: strace is missing");
+    }
+    if filters.is_empty() {
+        lint()?;
+    }
+    let built = build::all(true)?;
+    say("running the tests");
+    let mut cargo = cargo();
+    cargo.args(["test", "--release", "--locked", "--workspace", "--exclude", "xtask", "--no-fail-fast"]);
+    cargo.args(filters);
+    cargo.env("PORTCULLIS_BIN", &built.portcullis).env("PORTCULLIS_PLUGINS", &built.plugins);
+    cargo.env("CARGO_TARGET_DIR", target());
+    if let Some(python) = python {
+        cargo.env("PORTCULLIS_PYTHON", python);
+    }
+    if strict {
+        cargo.env("PORTCULLIS_REQUIRE_INTEROP", "1");
+    }
+    let counted = count(&mut cargo)?;
+    for reason in &skipped {
+        println!("skipped: {reason}");
+    }
+    let failed = counted.failed + if strict { skipped.len() } else { 0 };
+    println!("\n{} passed, {failed} failed, {} skipped", counted.passed, skipped.len() + counted.ignored);
+    let wrong = failed > 0 || !counted.ended_well || counted.passed == 0;
+    if wrong { Err(Fail("the tests did not pass".to_owned())) } else { Ok(()) }
+}
+
+/// Formatting and lints; where a component is missing it is said.
+pub fn lint() -> Done {
+    if succeeds(cargo().args(["fmt", "--version"])) {
+        say("formatting");
+        must(cargo().args(["fmt", "--all", "--check"]))?;
+    } else {
+        println!("skipped: rustfmt is missing");
+    }
+    if succeeds(cargo().args(["clippy", "--version"])) {
+        say("lints");
+        must(cargo().args(["clippy", "--release", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
+    } else {
+        println!("skipped: clippy is missing");
+    }
+    Ok(())
+}
+
+#[derive(Default)]
+struct Counted {
+    passed: usize,
+    failed: usize,
+    ignored: usize,
+    ended_well: bool,
+}
+
+/// Shows what the test runner prints and adds up its summaries.
+fn count(cargo: &mut Command) -> Done<Counted> {
+    let mut child = cargo.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
+    let mut counted = Counted::default();
+    if let Some(printed) = child.stdout.take() {
+        for line in BufReader::new(printed).lines() {
+            let line = line?;
+            println!("{line}");
+            let Some(summary) = line.strip_prefix("test result: ") else { continue };
+            let numbers = summary.split("; ").flat_map(|part| part.split(". ")).filter_map(|part| part.split_once(' '));
+            for (number, what) in numbers {
+                let Ok(number) = number.parse::<usize>() else { continue };
+                match what {
+                    "passed" => counted.passed += number,
+                    "failed" => counted.failed += number,
+                    "ignored" => counted.ignored += number,
+                    _ => {}
+                }
+            }
+        }
+    }
+    counted.ended_well = child.wait()?.success();
+    Ok(counted)
+}
