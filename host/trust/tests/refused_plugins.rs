@@ -1,7 +1,6 @@
 //! Every trick on plugins, manifests and sources that are otherwise right, and the code it is refused with.
 
 #[cfg(test)]
-#[expect(dead_code, reason = "the fixture serves several files")]
 mod common;
 
 use std::collections::BTreeSet;
@@ -10,8 +9,8 @@ use common::{DAY, Hospital, MANIFEST_TOML, NOW, WASM, refused, whole_second};
 use portcullis_keys::SecretKey;
 use portcullis_model::Millis;
 use portcullis_trust::{
-    CLOCK_TOLERANCE, Manifest, ManifestSource, Refusal, RefusalCode, ReleaseSet, ReleaseSource,
-    RootSource, TrustRoot, sign, verify_manifest, verify_release, verify_root,
+    CLOCK_TOLERANCE, Manifest, ManifestSource, RefusalCode, ReleaseSet, ReleaseSource, RootSource,
+    sign, verify_manifest,
 };
 
 #[test]
