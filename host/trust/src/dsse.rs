@@ -1,9 +1,10 @@
 //! DSSE 1.0.2: signing bytes together with their type, and counting who signed.
 //!
-//! Invariant: the payload is decoded once, and [`Verified`] hands out the very bytes that the signatures cover. What counts
-//! is distinct public keys that verify; a key id is a hint, and one that points at another key than the signature's is refused.
-//! Stricter than the specification in two places, so that a signed file has one spelling and changing any byte of it is found:
-//! base64 is the standard alphabet with padding only, and unknown members are refused. Who may sign is for the documents.
+//! Invariant: the payload is decoded once, and [`Verified`] hands out the very bytes that the signatures
+//! cover. What counts is distinct public keys that verify; a key id is a hint, and one that points at another
+//! key than the signature's is refused. Stricter than the specification in two places, so that a signed file
+//! has one spelling and changing any byte of it is found: base64 is the standard alphabet with padding only,
+//! and unknown members are refused. Who may sign is for the documents.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -34,7 +35,8 @@ pub struct Signature {
 pub struct Verified<'e, 'k> {
     /// The bytes that were signed.
     pub payload: &'e [u8],
-    /// The keys, of those given, that signed: each public key once, however often or under whatever name it signed.
+    /// The keys, of those given, that signed: each public key once, however often or under whatever name it
+    /// signed.
     pub signers: Vec<&'k PublicKey>,
     /// How many signatures are by none of the keys given.
     pub strangers: usize,
@@ -43,81 +45,43 @@ pub struct Verified<'e, 'k> {
 impl Envelope {
     /// Reads an envelope (DSSE `envelope.md`, *Standard JSON envelope*). No larger than [`Self::MAX_BYTES`].
     pub fn parse(bytes: &[u8]) -> Result<Self, Refusal> {
-        let malformed = |what: String| {
-            Refusal::new(
-                RefusalCode::EnvelopeMalformed,
-                format!("the envelope {what}"),
-            )
-        };
+        let malformed = |what: String| Refusal::new(RefusalCode::EnvelopeMalformed, format!("the envelope {what}"));
         if bytes.len() > Self::MAX_BYTES {
-            return Err(malformed(format!(
-                "is larger than {} bytes",
-                Self::MAX_BYTES
-            )));
+            return Err(malformed(format!("is larger than {} bytes", Self::MAX_BYTES)));
         }
-        let text: EnvelopeText =
-            strict::json(bytes).map_err(|what| malformed(format!("does not read: {what}")))?;
+        let text: EnvelopeText = strict::json(bytes).map_err(|what| malformed(format!("does not read: {what}")))?;
         if text.signatures.len() > Self::MAX_SIGNATURES {
-            return Err(malformed(format!(
-                "has more than {} signatures",
-                Self::MAX_SIGNATURES
-            )));
+            return Err(malformed(format!("has more than {} signatures", Self::MAX_SIGNATURES)));
         }
         let decode = |field: &str, base64: &str| {
-            STANDARD.decode(base64).map_err(|_| {
-                malformed(format!(
-                    "has a `{field}` that is not padded standard base64"
-                ))
-            })
+            STANDARD
+                .decode(base64)
+                .map_err(|_| malformed(format!("has a `{field}` that is not padded standard base64")))
         };
         let payload = decode("payload", &text.payload)?;
         let mut signatures = Vec::with_capacity(text.signatures.len());
         for signature in text.signatures {
             let bytes = decode("sig", &signature.sig)?;
-            let bytes = bytes
-                .try_into()
-                .map_err(|_| malformed("has a signature that is not 64 bytes".into()))?;
-            signatures.push(Signature {
-                keyid: signature.keyid,
-                bytes,
-            });
+            let bytes = bytes.try_into().map_err(|_| malformed("has a signature that is not 64 bytes".into()))?;
+            signatures.push(Signature { keyid: signature.keyid, bytes });
         }
-        Ok(Self {
-            payload_type: text.payload_type,
-            payload,
-            signatures,
-        })
+        Ok(Self { payload_type: text.payload_type, payload, signatures })
     }
 
     /// Counts who, among `known`, signed this payload as this type.
     ///
-    /// `known` are all keys that the caller has ever heard of, not only those that may sign this: so that a signature under a
-    /// known name that does not hold is found even where it would not have counted.
-    pub fn verify<'e, 'k>(
-        &'e self,
-        payload_type: &str,
-        known: &'k [PublicKey],
-    ) -> Result<Verified<'e, 'k>, Refusal> {
+    /// `known` are all keys that the caller has ever heard of, not only those that may sign this: so that a
+    /// signature under a known name that does not hold is found even where it would not have counted.
+    pub fn verify<'e, 'k>(&'e self, payload_type: &str, known: &'k [PublicKey]) -> Result<Verified<'e, 'k>, Refusal> {
         self.expect_type(payload_type)?;
         if self.signatures.is_empty() {
-            return Err(Refusal::new(
-                RefusalCode::Unsigned,
-                "the envelope carries no signature",
-            ));
+            return Err(Refusal::new(RefusalCode::Unsigned, "the envelope carries no signature"));
         }
         let message = pae(&self.payload_type, &self.payload);
-        let mut verified = Verified {
-            payload: &self.payload,
-            signers: Vec::new(),
-            strangers: 0,
-        };
+        let mut verified = Verified { payload: &self.payload, signers: Vec::new(), strangers: 0 };
         for signature in &self.signatures {
             match signature.maker(&message, known)? {
-                Some(key)
-                    if verified
-                        .signers
-                        .iter()
-                        .any(|counted| counted.bytes() == key.bytes()) => {}
+                Some(key) if verified.signers.iter().any(|counted| counted.bytes() == key.bytes()) => {}
                 Some(key) => verified.signers.push(key),
                 None => verified.strangers += 1,
             }
@@ -130,11 +94,7 @@ impl Envelope {
         if self.payload_type == payload_type {
             return Ok(());
         }
-        let sentence = format!(
-            "the envelope holds {}, not {}",
-            quoted(&self.payload_type),
-            quoted(payload_type)
-        );
+        let sentence = format!("the envelope holds {}, not {}", quoted(&self.payload_type), quoted(payload_type));
         Err(Refusal::new(RefusalCode::WrongPayloadType, sentence))
     }
 
@@ -153,23 +113,17 @@ impl Envelope {
         &self.signatures
     }
 
-    /// Adds a signature that was made elsewhere (a hardware token, another machine) over [`Self::message`]. One that does not
-    /// hold is refused; one that is there already is not added twice.
+    /// Adds a signature that was made elsewhere (a hardware token, another machine) over [`Self::message`].
+    /// One that does not hold is refused; one that is there already is not added twice.
     pub fn add(&mut self, key: &PublicKey, bytes: [u8; 64]) -> Result<(), Refusal> {
         let keyid = key.keyid();
         if !key.verify_strict(&self.message(), &bytes) {
             return Err(bad_signature(&keyid));
         }
-        let there = self
-            .signatures
-            .iter()
-            .any(|signature| signature.keyid == keyid && signature.bytes == bytes);
+        let there = self.signatures.iter().any(|signature| signature.keyid == keyid && signature.bytes == bytes);
         if !there {
             if self.signatures.len() >= Self::MAX_SIGNATURES {
-                let sentence = format!(
-                    "the envelope has {} signatures already",
-                    Self::MAX_SIGNATURES
-                );
+                let sentence = format!("the envelope has {} signatures already", Self::MAX_SIGNATURES);
                 return Err(Refusal::new(RefusalCode::EnvelopeMalformed, sentence));
             }
             self.signatures.push(Signature { keyid, bytes });
@@ -190,11 +144,7 @@ impl Envelope {
         json::quote(&mut text, &self.payload_type);
         text.push_str(r#","signatures":["#);
         for (index, signature) in self.signatures.iter().enumerate() {
-            text.push_str(if index == 0 {
-                r#"{"keyid":"#
-            } else {
-                r#",{"keyid":"#
-            });
+            text.push_str(if index == 0 { r#"{"keyid":"# } else { r#",{"keyid":"# });
             json::quote(&mut text, &signature.keyid);
             text.push_str(r#","sig":"#);
             json::quote(&mut text, &STANDARD.encode(signature.bytes));
@@ -204,7 +154,8 @@ impl Envelope {
         text.into_bytes()
     }
 
-    /// The largest envelope that is read: room for a settings schema and a message catalogue in many languages.
+    /// The largest envelope that is read: room for a settings schema and a message catalogue in many
+    /// languages.
     pub const MAX_BYTES: usize = 2 << 20;
 
     /// The most signatures on one envelope, so that checking them all stays cheap.
@@ -213,11 +164,7 @@ impl Envelope {
 
 impl Signature {
     /// The known key that made this signature over `message`; `None` if it is a stranger's.
-    fn maker<'k>(
-        &self,
-        message: &[u8],
-        known: &'k [PublicKey],
-    ) -> Result<Option<&'k PublicKey>, Refusal> {
+    fn maker<'k>(&self, message: &[u8], known: &'k [PublicKey]) -> Result<Option<&'k PublicKey>, Refusal> {
         let made_it = |key: &&PublicKey| key.verify_strict(message, &self.bytes);
         let named = known.iter().find(|key| key.keyid() == self.keyid);
         if let Some(key) = named.filter(made_it) {
@@ -242,17 +189,9 @@ impl Signature {
 /// Puts a payload of this type into an envelope signed by these keys.
 pub fn sign(payload_type: &str, payload: &[u8], keys: &[&SecretKey]) -> Vec<u8> {
     let message = pae(payload_type, payload);
-    let sign = |key: &&SecretKey| Signature {
-        keyid: key.public().keyid(),
-        bytes: key.sign(&message),
-    };
+    let sign = |key: &&SecretKey| Signature { keyid: key.public().keyid(), bytes: key.sign(&message) };
     let signatures = keys.iter().map(sign).collect();
-    Envelope {
-        payload_type: payload_type.to_owned(),
-        payload: payload.to_vec(),
-        signatures,
-    }
-    .to_bytes()
+    Envelope { payload_type: payload_type.to_owned(), payload: payload.to_vec(), signatures }.to_bytes()
 }
 
 /// Adds this key's signature to an envelope; the payload and the other signatures stay as they are.
@@ -265,24 +204,13 @@ pub fn add_signature(envelope: &[u8], key: &SecretKey) -> Result<Vec<u8>, Refusa
 
 /// The pre-authentication encoding: the bytes that DSSE signs (`protocol.md`, *Signature Definition*).
 pub fn pae(payload_type: &str, payload: &[u8]) -> Vec<u8> {
-    let mut message = format!(
-        "DSSEv1 {} {payload_type} {} ",
-        payload_type.len(),
-        payload.len()
-    )
-    .into_bytes();
+    let mut message = format!("DSSEv1 {} {payload_type} {} ", payload_type.len(), payload.len()).into_bytes();
     message.extend_from_slice(payload);
     message
 }
 
 fn bad_signature(keyid: &str) -> Refusal {
-    Refusal::new(
-        RefusalCode::BadSignature,
-        format!(
-            "the signature by {} does not hold for these bytes",
-            quoted(keyid)
-        ),
-    )
+    Refusal::new(RefusalCode::BadSignature, format!("the signature by {} does not hold for these bytes", quoted(keyid)))
 }
 
 #[derive(Deserialize)]

@@ -1,8 +1,9 @@
-//! Who may sign what, and what is signed: keys and thresholds, envelopes, the trust root, manifests and release sets.
+//! Who may sign what, and what is signed: keys and thresholds, envelopes, the trust root, manifests and
+//! release sets.
 //!
-//! Invariant: nothing is believed before its signatures are counted, and the bytes that were verified are the bytes that are
-//! parsed. Pure: bytes in, verdicts out; no I/O, and no clock of its own (`now` is passed in). Whether a component keeps to what
-//! its manifest says is for `engine` and `server`.
+//! Invariant: nothing is believed before its signatures are counted, and the bytes that were verified are the
+//! bytes that are parsed. Pure: bytes in, verdicts out; no I/O, and no clock of its own (`now` is passed in).
+//! Whether a component keeps to what its manifest says is for `engine` and `server`.
 
 mod dsse;
 mod manifest;
@@ -21,11 +22,9 @@ pub use names::{HookPattern, Utterance};
 pub use refusal::{Refusal, RefusalCode};
 pub use release::{Binding, PluginEntry, ReleaseSet};
 pub use root::{Publisher, Role, TrustRoot};
-pub use source::{
-    BindingSource, ManifestSource, PublisherSource, ReleaseSource, RoleSource, RootSource,
-};
+pub use source::{BindingSource, ManifestSource, PublisherSource, ReleaseSource, RoleSource, RootSource};
 pub use strict::sha256;
 pub use verify::{
-    CLOCK_TOLERANCE, VerifiedManifest, VerifiedPlugin, verify_binding, verify_manifest,
-    verify_plugin, verify_release, verify_root,
+    CLOCK_TOLERANCE, VerifiedManifest, VerifiedPlugin, verify_binding, verify_manifest, verify_plugin, verify_release,
+    verify_root,
 };

@@ -1,8 +1,9 @@
 //! A plugin's manifest: what it is, what it may see and say, what it may use, and from when until when.
 //!
-//! Invariant: a [`Manifest`] is compiled and within the host's own limits, so that nobody later has to ask whether it makes sense.
-//! It is a statement by somebody: whether they may make it is for [`verify_manifest`](crate::verify_manifest), whether the
-//! component keeps to it is for the engine, which enforces `reads`, `emits` and `limits` on each call.
+//! Invariant: a [`Manifest`] is compiled and within the host's own limits, so that nobody later has to ask
+//! whether it makes sense. It is a statement by somebody: whether they may make it is for
+//! [`verify_manifest`](crate::verify_manifest), whether the component keeps to it is for the engine, which
+//! enforces `reads`, `emits` and `limits` on each call.
 
 use std::collections::BTreeSet;
 
@@ -82,30 +83,20 @@ impl Manifest {
     /// Reads and compiles the payload of a manifest.
     pub(crate) fn parse(payload: &[u8]) -> Result<Self, Refusal> {
         let statement: Statement = strict::json(payload).map_err(malformed)?;
-        let types = [
-            (&statement.statement_type, Self::STATEMENT_TYPE),
-            (&statement.predicate_type, Self::PREDICATE_TYPE),
-        ];
+        let types =
+            [(&statement.statement_type, Self::STATEMENT_TYPE), (&statement.predicate_type, Self::PREDICATE_TYPE)];
         if let Some((said, known)) = types.into_iter().find(|(said, known)| said != known) {
-            return Err(malformed(format!(
-                "it is of the type {}, not `{known}`",
-                quoted(said)
-            )));
+            return Err(malformed(format!("it is of the type {}, not `{known}`", quoted(said))));
         }
         let [subject] = statement.subject.as_slice() else {
-            return Err(malformed(format!(
-                "it is about {} components, not one",
-                statement.subject.len()
-            )));
+            return Err(malformed(format!("it is about {} components, not one", statement.subject.len())));
         };
         if subject.name != statement.predicate.id {
             let (name, id) = (quoted(&subject.name), quoted(&statement.predicate.id));
             return Err(malformed(format!("its subject is {name} and its id {id}")));
         }
         let wasm = format!("sha256:{}", subject.digest.sha256).parse();
-        let wasm = wasm.map_err(|_| {
-            malformed("its subject's `sha256` is not 64 lower-case hexadecimal digits")
-        })?;
+        let wasm = wasm.map_err(|_| malformed("its subject's `sha256` is not 64 lower-case hexadecimal digits"))?;
         statement.predicate.compile(wasm)
     }
 
@@ -114,12 +105,24 @@ impl Manifest {
         if self.hooks.iter().any(|hook| hook == kind) {
             return Ok(());
         }
-        let sentence = format!(
-            "the manifest of {} does not name the hook kind {}",
-            quoted(&self.id),
-            quoted(kind)
-        );
+        let sentence = format!("the manifest of {} does not name the hook kind {}", quoted(&self.id), quoted(kind));
         Err(Refusal::new(RefusalCode::HookNotDeclared, sentence))
+    }
+
+    /// Refuses a component that has not the size, and then the digest, that the manifest was made for.
+    pub fn check_component(&self, wasm: &[u8]) -> Result<(), Refusal> {
+        let id = quoted(&self.id);
+        if u64::try_from(wasm.len()) != Ok(self.wasm_size) {
+            let sentence =
+                format!("the component of {id} has {} bytes, its manifest says {}", wasm.len(), self.wasm_size);
+            return Err(Refusal::new(RefusalCode::SizeMismatch, sentence));
+        }
+        let found = strict::sha256(wasm);
+        if found == self.wasm {
+            return Ok(());
+        }
+        let sentence = format!("the component of {id} is {found}, its manifest was signed for {}", self.wasm);
+        Err(Refusal::new(RefusalCode::DigestMismatch, sentence))
     }
 }
 
@@ -207,17 +210,12 @@ impl Predicate {
         self.check_names()?;
         self.check_bounds()?;
         let reads = Reads::compile(&self.reads, &self.requires).map_err(|error| match error {
-            ReadsError::Table(_) => Refusal::new(
-                RefusalCode::CapabilityUnavailable,
-                format!("the manifest: {error}"),
-            ),
+            ReadsError::Table(_) => Refusal::new(RefusalCode::CapabilityUnavailable, format!("the manifest: {error}")),
             _ => malformed(error.to_string()),
         })?;
-        let emits = Emits::compile(&self.emits.effects, &self.emits.changes)
-            .map_err(|error| malformed(error.to_string()))?;
-        self.messages
-            .validate()
-            .map_err(|error| malformed(error.to_string()))?;
+        let emits =
+            Emits::compile(&self.emits.effects, &self.emits.changes).map_err(|error| malformed(error.to_string()))?;
+        self.messages.validate().map_err(|error| malformed(error.to_string()))?;
         let settings_schema = self.settings_schema.map(SchemaText::check).transpose()?;
         Ok(Manifest {
             id: self.id,
@@ -245,10 +243,7 @@ impl Predicate {
             )));
         }
         if semver::Version::parse(&self.version).is_err() {
-            return Err(malformed(format!(
-                "the version {} is not one, such as `1.4.0`",
-                quoted(&self.version)
-            )));
+            return Err(malformed(format!("the version {} is not one, such as `1.4.0`", quoted(&self.version))));
         }
         if self.world != Manifest::WORLD {
             let sentence = format!(
@@ -263,10 +258,7 @@ impl Predicate {
             return Err(malformed("it names no hook kind"));
         }
         match self.hooks.iter().find(|hook| !is_hook_kind(hook)) {
-            Some(hook) => Err(malformed(format!(
-                "{} is not a hook kind, such as `okta.token`",
-                quoted(hook)
-            ))),
+            Some(hook) => Err(malformed(format!("{} is not a hook kind, such as `okta.token`", quoted(hook)))),
             None => Ok(()),
         }
     }
@@ -278,11 +270,7 @@ impl Predicate {
         if self.not_before >= self.expires {
             return Err(malformed("it ends before it begins"));
         }
-        if let Some(capability) = self
-            .capabilities
-            .iter()
-            .find(|capability| !capability.available())
-        {
+        if let Some(capability) = self.capabilities.iter().find(|capability| !capability.available()) {
             let sentence = format!(
                 "the plugin {} asks for `{}`, whose store comes with a later version of this host",
                 quoted(&self.id),
@@ -290,11 +278,7 @@ impl Predicate {
             );
             return Err(Refusal::new(RefusalCode::CapabilityUnavailable, sentence));
         }
-        let Limits {
-            memory_bytes,
-            time_ms,
-            output_bytes,
-        } = self.limits;
+        let Limits { memory_bytes, time_ms, output_bytes } = self.limits;
         if memory_bytes == 0 || time_ms == 0 || output_bytes == 0 {
             return Err(malformed("a limit is 0"));
         }
@@ -317,20 +301,12 @@ impl SchemaText {
     fn check(self) -> Result<SettingsSchema, Refusal> {
         let text = self.schema.get();
         if strict::sha256(text.as_bytes()) != self.digest {
-            return Err(malformed(
-                "its settings schema is not the one that its digest names",
-            ));
+            return Err(malformed("its settings schema is not the one that its digest names"));
         }
-        Ok(SettingsSchema {
-            digest: self.digest,
-            text: text.to_owned(),
-        })
+        Ok(SettingsSchema { digest: self.digest, text: text.to_owned() })
     }
 }
 
 fn malformed(what: impl AsRef<str>) -> Refusal {
-    Refusal::new(
-        RefusalCode::ManifestMalformed,
-        format!("the manifest is malformed: {}", what.as_ref()),
-    )
+    Refusal::new(RefusalCode::ManifestMalformed, format!("the manifest is malformed: {}", what.as_ref()))
 }

@@ -1,7 +1,9 @@
-//! The names that signed documents use: plugins, prefixes, hooks, hook kinds and patterns of them, utterances.
+//! The names that signed documents use: plugins, prefixes, hooks, hook kinds and patterns of them,
+//! utterances.
 //!
-//! Invariant: a name that passed is short, lower-case ASCII with one spelling, so that equal names are equal bytes and none can be
-//! mistaken for a path or another part of a sentence. Which hook kinds exist is for `hooks`.
+//! Invariant: a name that passed is short, lower-case ASCII with one spelling, so that equal names are equal
+//! bytes and none can be mistaken for a path or another part of a sentence. Which hook kinds exist is for
+//! `hooks`.
 
 use std::fmt;
 
@@ -12,7 +14,8 @@ use portcullis_model::{ChangeKind, Effect};
 pub struct HookPattern(String);
 
 impl HookPattern {
-    /// Reads a pattern. `None` if it is neither form; `*` alone is not one, because platforms are to be named.
+    /// Reads a pattern. `None` if it is neither form; `*` alone is not one, because platforms are to be
+    /// named.
     pub fn parse(text: &str) -> Option<Self> {
         let names_kinds = is_hook_kind(text) || text.strip_suffix(".*").is_some_and(is_dotted);
         names_kinds.then(|| Self(text.to_owned()))
@@ -21,9 +24,7 @@ impl HookPattern {
     /// Whether this hook kind is among those meant.
     pub fn covers(&self, kind: &str) -> bool {
         match self.0.strip_suffix('*') {
-            Some(prefix) => kind
-                .strip_prefix(prefix)
-                .is_some_and(|rest| !rest.is_empty()),
+            Some(prefix) => kind.strip_prefix(prefix).is_some_and(|rest| !rest.is_empty()),
             None => self.0 == kind,
         }
     }
@@ -47,10 +48,7 @@ pub enum Utterance {
 impl Utterance {
     /// Reads `review`, `drop-grant`, `set:access-token`, …
     pub fn parse(text: &str) -> Option<Self> {
-        let effect = Effect::ALL
-            .into_iter()
-            .find(|effect| effect.name() == text)
-            .map(Self::Effect);
+        let effect = Effect::ALL.into_iter().find(|effect| effect.name() == text).map(Self::Effect);
         effect.or_else(|| text.parse().ok().map(Self::Change))
     }
 }
@@ -70,33 +68,31 @@ pub(crate) fn is_hook_kind(text: &str) -> bool {
     text.contains('.') && is_dotted(text)
 }
 
-/// Whether this is one word: the name of a hook in the host's configuration, or an answer in a binding's `say`.
+/// Whether this is one word: the name of a hook in the host's configuration, or an answer in a binding's
+/// `say`.
 pub(crate) fn is_word(text: &str) -> bool {
     text.len() <= MAX_NAME_BYTES && is_label(text)
 }
 
-/// A name, or a piece of somebody else's text, as it may stand in a sentence: short, one line, nothing invisible, in backticks.
+/// A name, or a piece of somebody else's text, as it may stand in a sentence: short, one line, nothing
+/// invisible, in backticks.
 pub(crate) fn quoted(text: &str) -> String {
     format!("`{}`", printable(text, MAX_QUOTED_CHARS).replace('`', "'"))
 }
 
 /// `text` cut to `most` characters and without characters that could rewrite the line it stands in.
 pub(crate) fn printable(text: &str, most: usize) -> String {
-    let mut shown: String = text
-        .chars()
-        .map(|c| if is_plain(c) { c } else { '\u{fffd}' })
-        .take(most)
-        .collect();
+    let mut shown: String = text.chars().map(|c| if is_plain(c) { c } else { '\u{fffd}' }).take(most).collect();
     if text.chars().nth(most).is_some() {
         shown.push('…');
     }
     shown
 }
 
-/// No control character, and none of those that change the direction of the text around them (Unicode UAX #9).
+/// No control character, and none of those that change the direction of the text around them (Unicode UAX
+/// #9).
 fn is_plain(c: char) -> bool {
-    !c.is_control()
-        && !matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    !c.is_control() && !matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 fn is_dotted(text: &str) -> bool {
@@ -125,10 +121,9 @@ mod tests {
             assert!(is_plugin_id(good), "{good}");
         }
         let long = format!("org.{}", "a".repeat(125));
-        for wrong in [
-            "", "sod", ".sod", "org.", "org..sod", "Org.sod", "org.-a", "org.a-", "org/sod",
-            "org.é", "../x", &long,
-        ] {
+        for wrong in
+            ["", "sod", ".sod", "org.", "org..sod", "Org.sod", "org.-a", "org.a-", "org/sod", "org.é", "../x", &long]
+        {
             assert!(!is_plugin_id(wrong), "{wrong}");
         }
         assert!(is_plugin_prefix("org.hospital."));
@@ -141,11 +136,7 @@ mod tests {
     fn patterns_cover_kinds_at_dots() {
         let covers = |pattern, kind| HookPattern::parse(pattern).unwrap().covers(kind);
         assert!(covers("okta.*", "okta.token") && covers("okta.token", "okta.token"));
-        for (pattern, kind) in [
-            ("okta.*", "oktaplus.token"),
-            ("okta.*", "okta."),
-            ("okta.token", "okta.token-x"),
-        ] {
+        for (pattern, kind) in [("okta.*", "oktaplus.token"), ("okta.*", "okta."), ("okta.token", "okta.token-x")] {
             assert!(!covers(pattern, kind), "{pattern} {kind}");
         }
         for wrong in ["*", ".*", "okta*", "okta.t*", "okta", "okta.*.x", ""] {
@@ -155,23 +146,14 @@ mod tests {
 
     #[test]
     fn utterances_are_effects_and_changes() {
-        assert_eq!(
-            Utterance::parse("review"),
-            Some(Utterance::Effect(Effect::Review))
-        );
-        assert_eq!(
-            Utterance::parse("drop-grant"),
-            Some(Utterance::Change(ChangeKind::DropGrant))
-        );
+        assert_eq!(Utterance::parse("review"), Some(Utterance::Effect(Effect::Review)));
+        assert_eq!(Utterance::parse("drop-grant"), Some(Utterance::Change(ChangeKind::DropGrant)));
         assert_eq!(Utterance::parse("set"), None);
     }
 
     #[test]
     fn what_is_repeated_cannot_rewrite_the_line() {
-        assert_eq!(
-            quoted("a\u{1b}[2J\n\u{202e}b"),
-            "`a\u{fffd}[2J\u{fffd}\u{fffd}b`"
-        );
+        assert_eq!(quoted("a\u{1b}[2J\n\u{202e}b"), "`a\u{fffd}[2J\u{fffd}\u{fffd}b`");
         assert_eq!(printable(&"é".repeat(5), 3), "ééé…");
     }
 }

@@ -1,13 +1,14 @@
 //! Why a signed document or a component was not taken.
 //!
-//! Invariant: every way to fail has one stable code and one thing to do about it; the sentence names the document at fault and
-//! what is wrong with it, and repeats no more than short, printable pieces of it.
+//! Invariant: every way to fail has one stable code and one thing to do about it; the sentence names the
+//! document at fault and what is wrong with it, and repeats no more than short, printable pieces of it.
 
 use std::fmt::Write as _;
 
 use crate::names::printable;
 
-/// Why something was not taken: a code for programs, a sentence and a [`hint`](Refusal::hint) for the operator.
+/// Why something was not taken: a code for programs, a sentence and a [`hint`](Refusal::hint) for the
+/// operator.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{sentence}")]
 pub struct Refusal {
@@ -18,11 +19,9 @@ pub struct Refusal {
 impl Refusal {
     /// A refusal in the operator's words: lower case, no full stop.
     pub(crate) fn new(code: RefusalCode, sentence: impl Into<String>) -> Self {
-        // What came from outside may be long or rewrite the line it stands in, whoever put it into the sentence.
-        Self {
-            code,
-            sentence: printable(&sentence.into(), MAX_SENTENCE_CHARS),
-        }
+        // What came from outside may be long or rewrite the line it stands in, whoever put it into the
+        // sentence.
+        Self { code, sentence: printable(&sentence.into(), MAX_SENTENCE_CHARS) }
     }
 
     /// Which refusal it is.
@@ -157,9 +156,7 @@ impl RefusalCode {
     pub fn meaning(self) -> &'static str {
         match self {
             Self::SourceMalformed => "a source file (TOML) does not say what its format needs",
-            Self::EnvelopeMalformed => {
-                "the file is not a DSSE envelope in the one spelling that is taken"
-            }
+            Self::EnvelopeMalformed => "the file is not a DSSE envelope in the one spelling that is taken",
             Self::WrongPayloadType => "the envelope is for another type of document",
             Self::Unsigned => "the envelope carries no signature",
             Self::BadSignature => "a signature is not that of the key it names, over these bytes",
@@ -174,24 +171,14 @@ impl RefusalCode {
             Self::NotYetValid => "the document's time has not begun",
             Self::Expired => "the document's time is over",
             Self::ManifestNotInRelease => "the release set does not list this manifest",
-            Self::PublisherOverreach => {
-                "the publisher may not publish this plugin, hook kind or capability"
-            }
-            Self::CapabilityUnavailable => {
-                "the plugin asks for a capability that this host does not have"
-            }
+            Self::PublisherOverreach => "the publisher may not publish this plugin, hook kind or capability",
+            Self::CapabilityUnavailable => "the plugin asks for a capability that this host does not have",
             Self::WorldUnsupported => "the plugin is built for another contract",
-            Self::LimitsTooHigh => {
-                "the plugin asks for more memory, time or output than the host gives"
-            }
+            Self::LimitsTooHigh => "the plugin asks for more memory, time or output than the host gives",
             Self::SizeMismatch => "the component has another size than its manifest says",
             Self::DigestMismatch => "the component is not the one that its manifest was signed for",
-            Self::HookNotDeclared => {
-                "the plugin is bound to a hook kind that its manifest does not name"
-            }
-            Self::SettingsMismatch => {
-                "the settings are not the ones that the release set was signed for"
-            }
+            Self::HookNotDeclared => "the plugin is bound to a hook kind that its manifest does not name",
+            Self::SettingsMismatch => "the settings are not the ones that the release set was signed for",
         }
     }
 
@@ -199,58 +186,36 @@ impl RefusalCode {
     pub fn remedy(self) -> &'static str {
         match self {
             Self::SourceMalformed => "correct the source file and sign again",
-            Self::EnvelopeMalformed => {
-                "fetch the file again; if it stays so, have it signed again with `portcullis`"
-            }
+            Self::EnvelopeMalformed => "fetch the file again; if it stays so, have it signed again with `portcullis`",
             Self::WrongPayloadType => "check that the setting or argument names the file you mean",
             Self::Unsigned => "have it signed by its publisher, or remove the file",
             Self::BadSignature => {
                 "treat the file as altered: fetch it again from its publisher, and find out where it changed"
             }
-            Self::KeyidMismatch => {
-                "have the signature made again, under the name of the key that makes it"
-            }
+            Self::KeyidMismatch => "have the signature made again, under the name of the key that makes it",
             Self::UnknownSigner => {
                 "have it signed by a key that the trust root names for this, or pin the right trust root"
             }
-            Self::UnknownPublisher => {
-                "if you mean to trust its signer, name them as a publisher in a new trust root"
-            }
+            Self::UnknownPublisher => "if you mean to trust its signer, name them as a publisher in a new trust root",
             Self::BelowThreshold => {
                 "have more of the role's keys add their signatures with `portcullis plugin sign` or `release sign`"
             }
             Self::RootMalformed => "correct the trust root and have it signed again",
             Self::RootTooOld => "install the newest trust root first",
             Self::ReleaseMalformed => "correct the release source and sign a new release set",
-            Self::ManifestMalformed => {
-                "ask the publisher for a corrected and newly signed manifest"
-            }
-            Self::NotYetValid => {
-                "check this machine's clock; otherwise wait, or have it signed with an earlier start"
-            }
-            Self::Expired => {
-                "check this machine's clock; otherwise sign a new one with a later end"
-            }
+            Self::ManifestMalformed => "ask the publisher for a corrected and newly signed manifest",
+            Self::NotYetValid => "check this machine's clock; otherwise wait, or have it signed with an earlier start",
+            Self::Expired => "check this machine's clock; otherwise sign a new one with a later end",
             Self::ManifestNotInRelease => {
                 "add the plugin to the release source and sign a new release set, or remove the file"
             }
-            Self::PublisherOverreach => {
-                "refuse the plugin, or widen what the publisher may do in a new trust root"
-            }
-            Self::CapabilityUnavailable => {
-                "use a version of the plugin that does without it, or a host that has it"
-            }
-            Self::WorldUnsupported => {
-                "build the plugin against the contract in `wit/` of this host's version"
-            }
+            Self::PublisherOverreach => "refuse the plugin, or widen what the publisher may do in a new trust root",
+            Self::CapabilityUnavailable => "use a version of the plugin that does without it, or a host that has it",
+            Self::WorldUnsupported => "build the plugin against the contract in `wit/` of this host's version",
             Self::LimitsTooHigh => "ask the publisher for a manifest within the host's limits",
             Self::SizeMismatch => "fetch the component again: it is cut short or another file",
-            Self::DigestMismatch => {
-                "fetch the component that the manifest was signed for; do not use this one"
-            }
-            Self::HookNotDeclared => {
-                "bind the plugin to a hook of a kind it declares, in a new release set"
-            }
+            Self::DigestMismatch => "fetch the component that the manifest was signed for; do not use this one",
+            Self::HookNotDeclared => "bind the plugin to a hook of a kind it declares, in a new release set",
             Self::SettingsMismatch => {
                 "restore the settings file that was signed, or sign a new release set with this one"
             }
@@ -262,13 +227,7 @@ impl RefusalCode {
         let mut table = String::from("| code | what it means | what to do |\n|---|---|---|\n");
         for code in Self::ALL {
             // Writing to a string cannot fail.
-            let _ = writeln!(
-                table,
-                "| `{}` | {} | {} |",
-                code.name(),
-                code.meaning(),
-                code.remedy()
-            );
+            let _ = writeln!(table, "| `{}` | {} | {} |", code.name(), code.meaning(), code.remedy());
         }
         table
     }
@@ -286,14 +245,8 @@ mod tests {
     fn every_code_is_its_own_and_the_page_lists_them() {
         let names: BTreeSet<_> = RefusalCode::ALL.iter().map(|code| code.name()).collect();
         assert_eq!(names.len(), RefusalCode::ALL.len());
-        assert!(
-            RefusalCode::ALL.is_sorted_by(|a, b| a < b),
-            "a code is listed twice"
-        );
-        assert_eq!(
-            RefusalCode::ALL.last().map(|last| *last as usize + 1),
-            Some(RefusalCode::ALL.len())
-        );
+        assert!(RefusalCode::ALL.is_sorted_by(|a, b| a < b), "a code is listed twice");
+        assert_eq!(RefusalCode::ALL.last().map(|last| *last as usize + 1), Some(RefusalCode::ALL.len()));
         let page = include_str!("../../../docs/trust.md");
         assert!(
             page.contains(&RefusalCode::table()),

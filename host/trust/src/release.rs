@@ -1,8 +1,8 @@
 //! The release set: which plugins are live, and what is bound to which hook with which settings.
 //!
-//! Invariant: what decides is signed; the host's configuration only says where to listen. Bindings have no order: they
-//! are held sorted, so sets that mean the same are equal. Whether a binding's hook exists, and whether its hook kind can say what
-//! the plugin may emit, is for `server` and `hooks`.
+//! Invariant: what decides is signed; the host's configuration only says where to listen. Bindings have no
+//! order: they are held sorted, so sets that mean the same are equal. Whether a binding's hook exists, and
+//! whether its hook kind can say what the plugin may emit, is for `server` and `hooks`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,7 +14,8 @@ use crate::names::{Utterance, is_plugin_id, is_word, quoted};
 use crate::refusal::{Refusal, RefusalCode};
 use crate::{strict, time};
 
-/// A release set that says what its format needs. Whether it is signed is for [`verify_release`](crate::verify_release).
+/// A release set that says what its format needs. Whether it is signed is for
+/// [`verify_release`](crate::verify_release).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ReleaseSet {
@@ -42,7 +43,8 @@ pub struct PluginEntry {
     pub version: String,
     /// The manifest's serial.
     pub serial: u64,
-    /// The digest of the manifest's statement (the envelope's payload): a further signature on the envelope does not change it.
+    /// The digest of the manifest's statement (the envelope's payload): a further signature on the envelope
+    /// does not change it.
     pub manifest: Digest,
 }
 
@@ -81,20 +83,14 @@ impl ReleaseSet {
     /// The plugin of this id, or the refusal of one that is not listed.
     pub fn entry(&self, id: &str) -> Result<&PluginEntry, Refusal> {
         self.plugins.get(id).ok_or_else(|| {
-            let sentence = format!(
-                "the release set {} does not list {}",
-                self.version,
-                quoted(id)
-            );
+            let sentence = format!("the release set {} does not list {}", self.version, quoted(id));
             Refusal::new(RefusalCode::ManifestNotInRelease, sentence)
         })
     }
 
     fn check(&self) -> Result<(), Refusal> {
         if self.version == 0 || self.root_version == 0 {
-            return Err(malformed(
-                "`version` or `root_version` is 0; the first is 1",
-            ));
+            return Err(malformed("`version` or `root_version` is 0; the first is 1"));
         }
         if self.issued >= self.expires {
             return Err(malformed("it ends before it begins"));
@@ -102,35 +98,21 @@ impl ReleaseSet {
         if let Some(id) = self.plugins.keys().find(|id| !is_plugin_id(id)) {
             return Err(malformed(format!("{} is not a plugin id", quoted(id))));
         }
-        self.bindings
-            .iter()
-            .try_for_each(|binding| binding.check(&self.plugins))?;
+        self.bindings.iter().try_for_each(|binding| binding.check(&self.plugins))?;
         // Mode and `say` do not make it another binding.
-        let place = |binding: &Binding| {
-            (
-                binding.hook.clone(),
-                binding.plugin.clone(),
-                binding.settings,
-            )
-        };
+        let place = |binding: &Binding| (binding.hook.clone(), binding.plugin.clone(), binding.settings);
         let places: BTreeSet<_> = self.bindings.iter().map(place).collect();
         if places.len() == self.bindings.len() {
             return Ok(());
         }
-        Err(malformed(
-            "a plugin is bound to a hook twice with the same settings",
-        ))
+        Err(malformed("a plugin is bound to a hook twice with the same settings"))
     }
 }
 
 impl PluginEntry {
     /// How a release set lists this manifest, whose statement has this digest.
     pub(crate) fn of(manifest: &Manifest, statement: Digest) -> Self {
-        Self {
-            version: manifest.version.clone(),
-            serial: manifest.serial,
-            manifest: statement,
-        }
+        Self { version: manifest.version.clone(), serial: manifest.serial, manifest: statement }
     }
 
     /// Refuses a manifest that is not the one listed here.
@@ -187,8 +169,5 @@ impl Binding {
 }
 
 fn malformed(what: impl AsRef<str>) -> Refusal {
-    Refusal::new(
-        RefusalCode::ReleaseMalformed,
-        format!("the release set is malformed: {}", what.as_ref()),
-    )
+    Refusal::new(RefusalCode::ReleaseMalformed, format!("the release set is malformed: {}", what.as_ref()))
 }

@@ -1,8 +1,9 @@
 //! The trust root: which keys exist, and what each may sign.
 //!
-//! Invariant: every key serves exactly one role, every threshold can be reached and none is zero, so a stolen key does one kind of
-//! harm and no document needs a signature that cannot exist. The first root is verified by its own root role: it is believed
-//! because the operator pins it. Chaining roots by old and new thresholds is not done here.
+//! Invariant: every key serves exactly one role, every threshold can be reached and none is zero, so a stolen
+//! key does one kind of harm and no document needs a signature that cannot exist. The first root is verified
+//! by its own root role: it is believed because the operator pins it. Chaining roots by old and new
+//! thresholds is not done here.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,7 +16,8 @@ use crate::names::{HookPattern, is_plugin_prefix, quoted};
 use crate::refusal::{Refusal, RefusalCode};
 use crate::{strict, time};
 
-/// A trust root that says what its format needs. Whether it is signed is for [`verify_root`](crate::verify_root).
+/// A trust root that says what its format needs. Whether it is signed is for
+/// [`verify_root`](crate::verify_root).
 #[derive(Debug)]
 pub struct TrustRoot {
     /// Its number; a later root has a higher one.
@@ -76,32 +78,15 @@ impl TrustRoot {
         let root = unused.role("root", &text.roles.root)?;
         let release = unused.role("release", &text.roles.release)?;
         let log = unused.take("log", &text.roles.log.keys)?;
-        let reviewer = text
-            .roles
-            .reviewer
-            .as_ref()
-            .map(|role| unused.role("reviewer", role))
-            .transpose()?;
-        let publishers = text
-            .roles
-            .publishers
-            .iter()
-            .map(|publisher| publisher.read(&mut unused))
-            .collect::<Result<_, _>>()?;
-        let names: BTreeSet<_> = text
-            .roles
-            .publishers
-            .iter()
-            .map(|publisher| &publisher.name)
-            .collect();
+        let reviewer = text.roles.reviewer.as_ref().map(|role| unused.role("reviewer", role)).transpose()?;
+        let publishers =
+            text.roles.publishers.iter().map(|publisher| publisher.read(&mut unused)).collect::<Result<_, _>>()?;
+        let names: BTreeSet<_> = text.roles.publishers.iter().map(|publisher| &publisher.name).collect();
         if names.len() != text.roles.publishers.len() {
             return Err(malformed("two publishers have the same name"));
         }
         if let Some(keyid) = unused.0.keys().next() {
-            return Err(malformed(format!(
-                "the key {} serves no role",
-                quoted(keyid)
-            )));
+            return Err(malformed(format!("the key {} serves no role", quoted(keyid))));
         }
         let digest = strict::sha256(payload);
         Ok(Self {
@@ -127,11 +112,7 @@ impl TrustRoot {
         if now < self.expires {
             return Ok(());
         }
-        let sentence = format!(
-            "the trust root {} expired at {}",
-            self.version,
-            time::format(self.expires)
-        );
+        let sentence = format!("the trust root {} expired at {}", self.version, time::format(self.expires));
         Err(Refusal::new(RefusalCode::Expired, sentence))
     }
 }
@@ -139,24 +120,16 @@ impl TrustRoot {
 impl Role {
     /// How many distinct keys of this role are among the signers, each of which is a distinct key.
     pub(crate) fn count(&self, signers: &[&PublicKey]) -> usize {
-        signers
-            .iter()
-            .filter(|signer| self.keys.iter().any(|key| key.bytes() == signer.bytes()))
-            .count()
+        signers.iter().filter(|signer| self.keys.iter().any(|key| key.bytes() == signer.bytes())).count()
     }
 
-    /// Refuses a document that this role has not signed, or not often enough. `what` and `role` name them in the sentence.
-    pub(crate) fn demand(
-        &self,
-        signers: &[&PublicKey],
-        what: &str,
-        role: &str,
-    ) -> Result<(), Refusal> {
+    /// Refuses a document that this role has not signed, or not often enough. `what` and `role` name them in
+    /// the sentence.
+    pub(crate) fn demand(&self, signers: &[&PublicKey], what: &str, role: &str) -> Result<(), Refusal> {
         match self.count(signers) {
-            0 => Err(Refusal::new(
-                RefusalCode::UnknownSigner,
-                format!("no key of the role `{role}` has signed {what}"),
-            )),
+            0 => {
+                Err(Refusal::new(RefusalCode::UnknownSigner, format!("no key of the role `{role}` has signed {what}")))
+            }
             few if few < self.threshold => Err(self.below_threshold(few, what, role)),
             _ => Ok(()),
         }
@@ -164,10 +137,7 @@ impl Role {
 
     /// The refusal of a document that `few` keys have signed.
     pub(crate) fn below_threshold(&self, few: usize, what: &str, role: &str) -> Refusal {
-        let sentence = format!(
-            "{few} of the {} keys that `{role}` needs have signed {what}",
-            self.threshold
-        );
+        let sentence = format!("{few} of the {} keys that `{role}` needs have signed {what}", self.threshold);
         Refusal::new(RefusalCode::BelowThreshold, sentence)
     }
 }
@@ -243,13 +213,7 @@ impl PublisherText {
             })?);
         }
         let (name, plugin_prefix) = (self.name.clone(), self.plugin_prefix.clone());
-        Ok(Publisher {
-            name,
-            role,
-            plugin_prefix,
-            hooks,
-            capabilities: self.capabilities.clone(),
-        })
+        Ok(Publisher { name, role, plugin_prefix, hooks, capabilities: self.capabilities.clone() })
     }
 }
 
@@ -264,14 +228,10 @@ impl Keys {
         let mut keys = BTreeMap::new();
         let mut bytes = BTreeSet::new();
         for vkey in vkeys {
-            let key = PublicKey::parse(vkey)
-                .map_err(|error| malformed(format!("{}: {error}", quoted(vkey))))?;
+            let key = PublicKey::parse(vkey).map_err(|error| malformed(format!("{}: {error}", quoted(vkey))))?;
             let keyid = key.keyid();
             if !bytes.insert(*key.bytes()) || keys.insert(keyid.clone(), key).is_some() {
-                return Err(malformed(format!(
-                    "the key {} is named twice, if under two names",
-                    quoted(&keyid)
-                )));
+                return Err(malformed(format!("the key {} is named twice, if under two names", quoted(&keyid))));
             }
         }
         Ok(Self(keys))
@@ -283,10 +243,7 @@ impl Keys {
         }
         let take = |keyid: &String| {
             self.0.remove(keyid).ok_or_else(|| {
-                malformed(format!(
-                    "the key {} of {role} is not among `keys`, or serves twice",
-                    quoted(keyid)
-                ))
+                malformed(format!("the key {} of {role} is not among `keys`, or serves twice", quoted(keyid)))
             })
         };
         keyids.iter().map(take).collect()
@@ -296,28 +253,17 @@ impl Keys {
         self.role_of(name, &text.keys, text.threshold)
     }
 
-    fn role_of(
-        &mut self,
-        name: &str,
-        keyids: &[String],
-        threshold: usize,
-    ) -> Result<Role, Refusal> {
+    fn role_of(&mut self, name: &str, keyids: &[String], threshold: usize) -> Result<Role, Refusal> {
         let keys = self.take(name, keyids)?;
         if !(1..=keys.len()).contains(&threshold) {
-            return Err(malformed(format!(
-                "{name} needs {threshold} of {} keys: at least 1, at most all",
-                keys.len()
-            )));
+            return Err(malformed(format!("{name} needs {threshold} of {} keys: at least 1, at most all", keys.len())));
         }
         Ok(Role { keys, threshold })
     }
 }
 
 fn malformed(what: impl AsRef<str>) -> Refusal {
-    Refusal::new(
-        RefusalCode::RootMalformed,
-        format!("the trust root is malformed: {}", what.as_ref()),
-    )
+    Refusal::new(RefusalCode::RootMalformed, format!("the trust root is malformed: {}", what.as_ref()))
 }
 
 /// Bounds the work of one verification: at most this many checks a signature.

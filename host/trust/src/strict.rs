@@ -1,7 +1,7 @@
 //! Reading documents so that no two readers can see different things in them, and naming bytes by digest.
 //!
-//! Invariant: what is returned came from exactly one JSON text with no member twice, none unknown, and nothing after it. Errors
-//! name members and places in an operator's words.
+//! Invariant: what is returned came from exactly one JSON text with no member twice, none unknown, and
+//! nothing after it. Errors name members and places in an operator's words.
 
 use portcullis_model::{Digest, Document};
 use serde::de::DeserializeOwned;
@@ -12,16 +12,11 @@ pub fn sha256(bytes: &[u8]) -> Digest {
     Digest(Sha256::digest(bytes).into())
 }
 
-/// Reads one JSON document into `T`, whose structs deny unknown members. The error says what was wrong and where.
+/// Reads one JSON document into `T`, whose structs deny unknown members. The error says what was wrong and
+/// where.
 pub(crate) fn json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
     // serde keeps the last of two equal keys of a map: the strict parser is what refuses them.
-    Document::parse(bytes).map_err(|error| {
-        format!(
-            "{} at byte {}",
-            error.cause.code().replace('-', " "),
-            error.at
-        )
-    })?;
+    Document::parse(bytes).map_err(|error| format!("{} at byte {}", error.cause.code().replace('-', " "), error.at))?;
     serde_json::from_slice(bytes).map_err(|error| plain(&error.to_string()))
 }
 
@@ -47,10 +42,7 @@ fn plain(message: &str) -> String {
             "u64" | "u32" | "i64" => words.push(word.replace(bare, "a whole number")),
             "struct" => {
                 let name = rest.next().unwrap_or_default();
-                words.push(format!(
-                    "an object{}",
-                    if name.ends_with(',') { "," } else { "" }
-                ));
+                words.push(format!("an object{}", if name.ends_with(',') { "," } else { "" }));
             }
             "field" => words.push("member".to_owned()),
             "variant" => words.push("value".to_owned()),
@@ -94,10 +86,7 @@ mod tests {
     #[test]
     fn errors_are_for_operators() {
         let wrong_type = json::<Sample>(br#"{"size":"x","names":{}}"#).unwrap_err();
-        assert!(
-            wrong_type.contains("expected a whole number"),
-            "{wrong_type}"
-        );
+        assert!(wrong_type.contains("expected a whole number"), "{wrong_type}");
         let wrong_shape = json::<Vec<Sample>>(b"[1]").unwrap_err();
         assert!(wrong_shape.contains("expected an object"), "{wrong_shape}");
         let line = toml::<Sample>("size = 1\nnames = {}\nmore = 2\n").unwrap_err();

@@ -1,7 +1,8 @@
 //! Times in signed documents: RFC 3339, UTC, one spelling.
 //!
-//! Invariant: every time that is read is written back as the same text. Other spellings (offsets, lower case, leap seconds,
-//! more than milliseconds) are refused, so that two readers cannot disagree. Knows no current time.
+//! Invariant: every time that is read is written back as the same text. Other spellings (offsets, lower case,
+//! leap seconds, more than milliseconds) are refused, so that two readers cannot disagree. Knows no current
+//! time.
 
 use jiff::Timestamp;
 use portcullis_model::Millis;
@@ -17,9 +18,7 @@ pub fn parse(text: &str) -> Option<Millis> {
 pub fn format(time: Millis) -> String {
     let latest = Timestamp::MAX.as_millisecond();
     let millis = i64::try_from(time.0).unwrap_or(latest).min(latest);
-    Timestamp::from_millisecond(millis)
-        .unwrap_or(Timestamp::MAX)
-        .to_string()
+    Timestamp::from_millisecond(millis).unwrap_or(Timestamp::MAX).to_string()
 }
 
 /// The same time without its fraction of a second: what our own documents carry.
@@ -29,10 +28,7 @@ pub(crate) fn whole_second(time: Millis) -> Millis {
 
 /// `time` and `days` days.
 pub(crate) fn days_after(time: Millis, days: u32) -> Millis {
-    Millis(
-        time.0
-            .saturating_add(u64::from(days) * 24 * 60 * 60 * MILLIS_PER_SECOND),
-    )
+    Millis(time.0.saturating_add(u64::from(days) * 24 * 60 * 60 * MILLIS_PER_SECOND))
 }
 
 /// For `#[serde(with = "time::text")]`.
@@ -40,16 +36,11 @@ pub(crate) mod text {
     use portcullis_model::Millis;
     use serde::{Deserialize as _, Deserializer, Serializer};
 
-    pub(crate) fn serialize<S: Serializer>(
-        time: &Millis,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(time: &Millis, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(&super::format(*time))
     }
 
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Millis, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Millis, D::Error> {
         let text = String::deserialize(deserializer)?;
         super::parse(&text).ok_or_else(|| serde::de::Error::custom(super::EXPECTED))
     }
@@ -69,10 +60,7 @@ mod tests {
     fn one_spelling() {
         assert_eq!(parse("1970-01-01T00:00:01Z"), Some(Millis(1_000)));
         assert_eq!(parse("2027-11-01T00:00:00.250Z"), None, "a trailing zero");
-        assert_eq!(
-            parse("2026-02-28T23:59:59.25Z").map(format).as_deref(),
-            Some("2026-02-28T23:59:59.25Z")
-        );
+        assert_eq!(parse("2026-02-28T23:59:59.25Z").map(format).as_deref(), Some("2026-02-28T23:59:59.25Z"));
         for other in [
             "2027-11-01T01:00:00+01:00",
             "2027-11-01 00:00:00Z",

@@ -15,20 +15,13 @@ fn every_flipped_bit_is_refused() {
     // One signature more than the publisher needs: a broken one must not hide behind the others.
     let mut keys = vec![&hospital.alice, &hospital.bob, &hospital.carol];
     keys.rotate_left(1);
-    let envelope = sign(
-        Manifest::PAYLOAD_TYPE,
-        hospital.statement().as_bytes(),
-        &keys,
-    );
+    let envelope = sign(Manifest::PAYLOAD_TYPE, hospital.statement().as_bytes(), &keys);
     assert!(verify_manifest(&root, &envelope, NOW).is_ok());
     for at in 0..envelope.len() {
         for bit in 0..8 {
             let mut flipped = envelope.clone();
             flipped[at] ^= 1 << bit;
-            assert!(
-                verify_manifest(&root, &flipped, NOW).is_err(),
-                "bit {bit} of byte {at}"
-            );
+            assert!(verify_manifest(&root, &flipped, NOW).is_err(), "bit {bit} of byte {at}");
         }
     }
 }

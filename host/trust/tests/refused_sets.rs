@@ -16,94 +16,33 @@ fn the_tricks_on_release_sets() {
     let root = hospital.root();
     let verify = |payload: &str, now| verify_release(&root, &hospital.sign_release(payload), now);
     assert!(verify(&good, NOW).is_ok());
-    let by = |keys: &[&SecretKey]| {
-        verify_release(
-            &root,
-            &sign(ReleaseSet::PAYLOAD_TYPE, good.as_bytes(), keys),
-            NOW,
-        )
-    };
+    let by = |keys: &[&SecretKey]| verify_release(&root, &sign(ReleaseSet::PAYLOAD_TYPE, good.as_bytes(), keys), NOW);
     refused("unsigned", by(&[]));
     refused("unknown-signer", by(&[&hospital.mallory]));
-    refused(
-        "unknown-signer",
-        by(&[&hospital.root_key, &hospital.alice, &hospital.bob]),
-    );
-    refused(
-        "wrong-payload-type",
-        verify_release(&root, &hospital.sign_root(&hospital.root_payload()), NOW),
-    );
-    refused(
-        "expired",
-        verify(&good, Millis(whole_second(NOW).0 + 7 * DAY)),
-    );
+    refused("unknown-signer", by(&[&hospital.root_key, &hospital.alice, &hospital.bob]));
+    refused("wrong-payload-type", verify_release(&root, &hospital.sign_root(&hospital.root_payload()), NOW));
+    refused("expired", verify(&good, Millis(whole_second(NOW).0 + 7 * DAY)));
     refused("not-yet-valid", verify(&good, Millis(NOW.0 - DAY)));
     for (code, from, to) in [
         ("root-too-old", r#""root_version":3"#, r#""root_version":4"#),
         ("release-malformed", r#""version":412"#, r#""version":0"#),
-        (
-            "release-malformed",
-            r#""version":412"#,
-            r#""version":412,"grace":1"#,
-        ),
-        (
-            "release-malformed",
-            r#""plugin":"org.hospital.sod""#,
-            r#""plugin":"org.hospital.other""#,
-        ),
-        (
-            "release-malformed",
-            r#"{"org.hospital.sod":"#,
-            r#"{"org.hospital.sod":null,"org.hospital.sod":"#,
-        ),
-        (
-            "release-malformed",
-            r#"{"org.hospital.sod":"#,
-            r#"{"../sod":"#,
-        ),
-        (
-            "release-malformed",
-            r#""hook":"token""#,
-            r#""hook":"/token""#,
-        ),
-        (
-            "release-malformed",
-            r#"{"review":"deny"}"#,
-            r#"{"shrug":"deny"}"#,
-        ),
-        (
-            "release-malformed",
-            r#"{"review":"deny"}"#,
-            r#"{"review":""}"#,
-        ),
-        (
-            "release-malformed",
-            r#""mode":"enforce""#,
-            r#""mode":"shadow""#,
-        ),
-        (
-            "release-malformed",
-            r#""manifest":"sha256:"#,
-            r#""manifest":"sha512:"#,
-        ),
-        (
-            "release-malformed",
-            r#""issued":"2026"#,
-            r#""issued":"2027"#,
-        ),
+        ("release-malformed", r#""version":412"#, r#""version":412,"grace":1"#),
+        ("release-malformed", r#""plugin":"org.hospital.sod""#, r#""plugin":"org.hospital.other""#),
+        ("release-malformed", r#"{"org.hospital.sod":"#, r#"{"org.hospital.sod":null,"org.hospital.sod":"#),
+        ("release-malformed", r#"{"org.hospital.sod":"#, r#"{"../sod":"#),
+        ("release-malformed", r#""hook":"token""#, r#""hook":"/token""#),
+        ("release-malformed", r#"{"review":"deny"}"#, r#"{"shrug":"deny"}"#),
+        ("release-malformed", r#"{"review":"deny"}"#, r#"{"review":""}"#),
+        ("release-malformed", r#""mode":"enforce""#, r#""mode":"shadow""#),
+        ("release-malformed", r#""manifest":"sha256:"#, r#""manifest":"sha512:"#),
+        ("release-malformed", r#""issued":"2026"#, r#""issued":"2027"#),
     ] {
         assert!(good.contains(from), "{from}");
         refused(code, verify(&good.replacen(from, to, 1), NOW));
     }
     let (_, bindings) = good.split_once(r#""bindings":["#).unwrap();
-    let twice = good.replace(
-        bindings,
-        &format!("{},{bindings}", bindings.trim_end_matches("]}")),
-    );
-    refused(
-        "release-malformed",
-        verify(&twice.replacen("monitor", "advise", 1), NOW),
-    );
+    let twice = good.replace(bindings, &format!("{},{bindings}", bindings.trim_end_matches("]}")));
+    refused("release-malformed", verify(&twice.replacen("monitor", "advise", 1), NOW));
 }
 
 #[test]
@@ -112,31 +51,16 @@ fn the_tricks_on_trust_roots() {
     let good = hospital.root_payload();
     let verify = |payload: &str, now| verify_root(&hospital.sign_root(payload), now);
     assert!(verify(&good, NOW).is_ok());
-    let by = |keys: &[&SecretKey]| {
-        verify_root(&sign(TrustRoot::PAYLOAD_TYPE, good.as_bytes(), keys), NOW)
-    };
+    let by = |keys: &[&SecretKey]| verify_root(&sign(TrustRoot::PAYLOAD_TYPE, good.as_bytes(), keys), NOW);
     refused("unsigned", by(&[]));
     refused("unknown-signer", by(&[&hospital.mallory]));
     refused("unknown-signer", by(&[&hospital.release_key]));
     let ends = Millis(whole_second(NOW).0 + 365 * DAY);
     refused("expired", verify(&good, ends));
     let root = hospital.root();
-    refused(
-        "expired",
-        verify_release(
-            &root,
-            &hospital.sign_release(&hospital.release_payload()),
-            ends,
-        ),
-    );
-    refused(
-        "expired",
-        verify_manifest(&root, &hospital.sign_manifest(&hospital.statement()), ends),
-    );
-    refused(
-        "wrong-payload-type",
-        verify_root(&hospital.sign_release(&hospital.release_payload()), NOW),
-    );
+    refused("expired", verify_release(&root, &hospital.sign_release(&hospital.release_payload()), ends));
+    refused("expired", verify_manifest(&root, &hospital.sign_manifest(&hospital.statement()), ends));
+    refused("wrong-payload-type", verify_root(&hospital.sign_release(&hospital.release_payload()), NOW));
 
     let (alice, release) = (hospital.alice.public(), hospital.release_key.public());
     let alias = SecretKey::from_seed("alias.example", &[4; 32]).unwrap();
@@ -145,41 +69,17 @@ fn the_tricks_on_trust_roots() {
         (r#""threshold":1"#.to_owned(), r#""threshold":2"#.to_owned()),
         (r#""threshold":2"#.to_owned(), r#""threshold":3"#.to_owned()),
         // One key for two roles; one key under two names; a key for nothing; no key.
-        (
-            format!(r#"["{}"]"#, release.keyid()),
-            format!(r#"["{}"]"#, hospital.root_key.public().keyid()),
-        ),
-        (
-            format!(r#""{}""#, hospital.bob.public()),
-            format!(r#""{}""#, alias.public()),
-        ),
-        (
-            format!(r#""{alice}""#),
-            format!(r#""{alice}","{}""#, hospital.mallory.public()),
-        ),
-        (
-            format!(
-                r#""log":{{"keys":["{}"]}}"#,
-                hospital.log_key.public().keyid()
-            ),
-            r#""log":{"keys":[]}"#.to_owned(),
-        ),
+        (format!(r#"["{}"]"#, release.keyid()), format!(r#"["{}"]"#, hospital.root_key.public().keyid())),
+        (format!(r#""{}""#, hospital.bob.public()), format!(r#""{}""#, alias.public())),
+        (format!(r#""{alice}""#), format!(r#""{alice}","{}""#, hospital.mallory.public())),
+        (format!(r#""log":{{"keys":["{}"]}}"#, hospital.log_key.public().keyid()), r#""log":{"keys":[]}"#.to_owned()),
         (alice.to_string(), alice.keyid()),
-        (
-            r#""org.hospital.""#.to_owned(),
-            r#""org.hospital""#.to_owned(),
-        ),
+        (r#""org.hospital.""#.to_owned(), r#""org.hospital""#.to_owned()),
         (r#""org.hospital.""#.to_owned(), r#""""#.to_owned()),
         (r#"["okta.*"]"#.to_owned(), r#"["*"]"#.to_owned()),
         (r#"["journal"]"#.to_owned(), r#"["network"]"#.to_owned()),
-        (
-            r#""name":"pharmacy""#.to_owned(),
-            r#""name":"security-team""#.to_owned(),
-        ),
-        (
-            r#""name":"pharmacy""#.to_owned(),
-            r#""name":"pharmacy","needs_reviewer":true"#.to_owned(),
-        ),
+        (r#""name":"pharmacy""#.to_owned(), r#""name":"security-team""#.to_owned()),
+        (r#""name":"pharmacy""#.to_owned(), r#""name":"pharmacy","needs_reviewer":true"#.to_owned()),
         (r#""version":3"#.to_owned(), r#""version":0"#.to_owned()),
     ] {
         assert!(good.contains(&from), "{from}");

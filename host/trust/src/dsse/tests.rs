@@ -6,15 +6,8 @@ use super::*;
 fn pae_is_the_specification_s() {
     // DSSE `protocol.md`, *Test Vectors*.
     let expected = b"DSSEv1 29 http://example.com/HelloWorld 11 hello world";
-    assert_eq!(
-        pae("http://example.com/HelloWorld", b"hello world"),
-        expected
-    );
-    assert_eq!(
-        pae("é", b""),
-        "DSSEv1 2 é 0 ".as_bytes(),
-        "lengths are bytes"
-    );
+    assert_eq!(pae("http://example.com/HelloWorld", b"hello world"), expected);
+    assert_eq!(pae("é", b""), "DSSEv1 2 é 0 ".as_bytes(), "lengths are bytes");
 }
 
 #[test]
@@ -23,10 +16,7 @@ fn distinct_public_keys_are_counted() {
     let known = [one.public().clone(), two.public().clone()];
     let envelope = Envelope::parse(&sign("t", b"{}", &[&one, &two, &one])).unwrap();
     let verified = envelope.verify("t", &known).unwrap();
-    assert_eq!(
-        (verified.signers, verified.strangers),
-        (vec![one.public(), two.public()], 0)
-    );
+    assert_eq!((verified.signers, verified.strangers), (vec![one.public(), two.public()], 0));
     assert_eq!(verified.payload, b"{}");
 }
 
@@ -53,22 +43,14 @@ fn key_ids_are_hints_that_must_not_lie() {
     let known = [one.public().clone(), two.public().clone()];
     let text = String::from_utf8(sign("t", b"{}", &[&one])).unwrap();
     let keyid = one.public().keyid();
-    let verify = |text: &str| {
-        Envelope::parse(text.as_bytes())
-            .unwrap()
-            .verify("t", &known)
-            .map(|v| v.signers.len())
-    };
+    let verify = |text: &str| Envelope::parse(text.as_bytes()).unwrap().verify("t", &known).map(|v| v.signers.len());
 
     let named_two = text.replace(&keyid, &two.public().keyid());
     let named_nobody = text.replace(&keyid, "nobody+00000000");
     for lie in [&named_two, &named_nobody] {
         assert_eq!(verify(lie).unwrap_err().code(), "keyid-mismatch", "{lie}");
     }
-    for silence in [
-        text.replace(&keyid, ""),
-        text.replace(&format!(r#""keyid":"{keyid}","#), ""),
-    ] {
+    for silence in [text.replace(&keyid, ""), text.replace(&format!(r#""keyid":"{keyid}","#), "")] {
         assert_eq!(verify(&silence), Ok(1), "{silence}");
     }
 }
@@ -79,23 +61,11 @@ fn another_type_or_payload_is_another_message() {
     let known = [one.public().clone()];
     let text = String::from_utf8(sign("t", b"{}", &[&one])).unwrap();
     let code = |text: &str, payload_type| {
-        Envelope::parse(text.as_bytes())
-            .unwrap()
-            .verify(payload_type, &known)
-            .err()
-            .map(|refusal| refusal.code())
+        Envelope::parse(text.as_bytes()).unwrap().verify(payload_type, &known).err().map(|refusal| refusal.code())
     };
     assert_eq!(code(&text, "u"), Some("wrong-payload-type"));
-    assert_eq!(
-        code(&text.replace(r#""t""#, r#""u""#), "u"),
-        Some("bad-signature"),
-        "the type is signed"
-    );
-    assert_eq!(
-        code(&text.replace("e30=", "W10="), "t"),
-        Some("bad-signature"),
-        "the payload is signed"
-    );
+    assert_eq!(code(&text.replace(r#""t""#, r#""u""#), "u"), Some("bad-signature"), "the type is signed");
+    assert_eq!(code(&text.replace("e30=", "W10="), "t"), Some("bad-signature"), "the payload is signed");
     let none = String::from_utf8(sign("t", b"{}", &[])).unwrap();
     assert_eq!(code(&none, "t"), Some("unsigned"));
 }
@@ -117,10 +87,7 @@ fn only_one_spelling_is_read() {
         swap("+/8=", "+/9="),
         swap("+/8=", "+/8=\\n"),
         swap(r#""payloadType":"#, r#""payloadtype":"#),
-        swap(
-            r#""payloadType":"t""#,
-            r#""payloadType":"t","payloadType":"t""#,
-        ),
+        swap(r#""payloadType":"t""#, r#""payloadType":"t","payloadType":"t""#),
         swap(r#""payload":"#, r#""payload":"","p\u0061yload":"#),
         swap(r#""signatures":["#, r#""note":1,"signatures":["#),
         swap(r#"{"keyid":"#, r#"{"by":"me","keyid":"#),
@@ -133,15 +100,8 @@ fn only_one_spelling_is_read() {
         " ".repeat(Envelope::MAX_BYTES + 1),
     ];
     for text in wrong {
-        let code = Envelope::parse(text.as_bytes())
-            .err()
-            .map(|refusal| refusal.code());
-        assert_eq!(
-            code,
-            Some("envelope-malformed"),
-            "{}",
-            text.get(..200).unwrap_or(&text)
-        );
+        let code = Envelope::parse(text.as_bytes()).err().map(|refusal| refusal.code());
+        assert_eq!(code, Some("envelope-malformed"), "{}", text.get(..200).unwrap_or(&text));
     }
     assert!(Envelope::parse(format!(" {text}\n").as_bytes()).is_ok());
 }
@@ -156,16 +116,8 @@ fn signatures_are_added_later_and_elsewhere() {
     assert_eq!(add_signature(&both, &one).unwrap(), both, "once is enough");
 
     let mut envelope = Envelope::parse(&first).unwrap();
-    assert_eq!(
-        envelope
-            .add(two.public(), one.sign(&envelope.message()))
-            .unwrap_err()
-            .code(),
-        "bad-signature"
-    );
-    envelope
-        .add(two.public(), two.sign(&envelope.message()))
-        .unwrap();
+    assert_eq!(envelope.add(two.public(), one.sign(&envelope.message())).unwrap_err().code(), "bad-signature");
+    envelope.add(two.public(), two.sign(&envelope.message())).unwrap();
     assert_eq!(envelope.to_bytes(), both);
     assert_eq!(envelope.verify("t", &known).unwrap().signers.len(), 2);
 }

@@ -9,9 +9,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{Validity, malformed, payload};
-use crate::manifest::{
-    Capability, EmitsText, Manifest, Predicate, SchemaText, Statement, Subject, SubjectDigest,
-};
+use crate::manifest::{Capability, EmitsText, Manifest, Predicate, SchemaText, Statement, Subject, SubjectDigest};
 use crate::refusal::Refusal;
 use crate::strict;
 
@@ -58,26 +56,17 @@ impl ManifestSource {
         strict::toml(text).map_err(malformed)
     }
 
-    /// The payload to sign, as [`Manifest::PAYLOAD_TYPE`], for this component. `schema` is what stands in the file that
-    /// `settings_schema` names.
-    pub fn to_statement(
-        &self,
-        wasm: &[u8],
-        schema: Option<&str>,
-        now: Millis,
-    ) -> Result<Vec<u8>, Refusal> {
+    /// The payload to sign, as [`Manifest::PAYLOAD_TYPE`], for this component. `schema` is what stands in the
+    /// file that `settings_schema` names.
+    pub fn to_statement(&self, wasm: &[u8], schema: Option<&str>, now: Millis) -> Result<Vec<u8>, Refusal> {
         let settings_schema = match (&self.settings_schema, schema) {
             (Some(_), Some(schema)) => Some(schema_text(schema)?),
             (None, None) => None,
             (Some(_), None) => {
-                return Err(malformed(
-                    "`settings_schema` names a file that was not handed in",
-                ));
+                return Err(malformed("`settings_schema` names a file that was not handed in"));
             }
             (None, Some(_)) => {
-                return Err(malformed(
-                    "it names no `settings_schema`, and one was handed in",
-                ));
+                return Err(malformed("it names no `settings_schema`, and one was handed in"));
             }
         };
         let (not_before, expires) = self.validity.window(now)?;
@@ -86,8 +75,7 @@ impl ManifestSource {
             version: self.version.clone(),
             serial: self.serial,
             world: Manifest::WORLD.to_owned(),
-            wasm_size: u64::try_from(wasm.len())
-                .map_err(|_| malformed("the component is too large"))?,
+            wasm_size: u64::try_from(wasm.len()).map_err(|_| malformed("the component is too large"))?,
             hooks: self.hooks.clone(),
             reads: self.reads.clone(),
             requires: self.requires.clone(),
@@ -103,10 +91,7 @@ impl ManifestSource {
         let sha256 = digest.strip_prefix("sha256:").unwrap_or(&digest).to_owned();
         let statement = Statement {
             statement_type: Manifest::STATEMENT_TYPE.to_owned(),
-            subject: vec![Subject {
-                name: self.id.clone(),
-                digest: SubjectDigest { sha256 },
-            }],
+            subject: vec![Subject { name: self.id.clone(), digest: SubjectDigest { sha256 } }],
             predicate_type: Manifest::PREDICATE_TYPE.to_owned(),
             predicate,
         };
@@ -130,7 +115,6 @@ fn schema_text(schema: &str) -> Result<SchemaText, Refusal> {
     let schema = schema.trim_matches([' ', '\t', '\r', '\n']);
     let digest = strict::sha256(schema.as_bytes());
     let schema = RawValue::from_string(schema.to_owned());
-    let schema =
-        schema.map_err(|error| malformed(format!("its settings schema is not json: {error}")))?;
+    let schema = schema.map_err(|error| malformed(format!("its settings schema is not json: {error}")))?;
     Ok(SchemaText { digest, schema })
 }

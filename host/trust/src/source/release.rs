@@ -1,6 +1,7 @@
 //! A release set as its owner writes it: `release.toml`, which names manifests and settings by their files.
 //!
-//! Invariant: a release set is made only of manifests that the trust root would let in, so that it cannot fail for them later.
+//! Invariant: a release set is made only of manifests that the trust root would let in, so that it cannot
+//! fail for them later.
 
 use std::collections::BTreeMap;
 
@@ -47,16 +48,15 @@ impl ReleaseSource {
         strict::toml(text).map_err(malformed)
     }
 
-    /// Every file that the source names, as its author wrote the paths; the caller reads them for [`to_payload`](Self::to_payload).
+    /// Every file that the source names, as its author wrote the paths; the caller reads them for
+    /// [`to_payload`](Self::to_payload).
     pub fn files(&self) -> impl Iterator<Item = &str> {
-        let settings = self
-            .bindings
-            .iter()
-            .filter_map(|binding| binding.settings.as_deref());
+        let settings = self.bindings.iter().filter_map(|binding| binding.settings.as_deref());
         self.plugins.iter().map(String::as_str).chain(settings)
     }
 
-    /// The payload to sign, as [`ReleaseSet::PAYLOAD_TYPE`]: what the source says, with the bytes of the files that it names.
+    /// The payload to sign, as [`ReleaseSet::PAYLOAD_TYPE`]: what the source says, with the bytes of the
+    /// files that it names.
     pub fn to_payload(
         &self,
         root: &TrustRoot,
@@ -64,38 +64,23 @@ impl ReleaseSource {
         now: Millis,
     ) -> Result<Vec<u8>, Refusal> {
         if self.validity.not_before.is_some() {
-            return Err(malformed(
-                "a release set has no `not_before`: it begins when it is issued",
-            ));
+            return Err(malformed("a release set has no `not_before`: it begins when it is issued"));
         }
         let (issued, expires) = self.validity.window(now)?;
-        let file = |path: &String| {
-            files
-                .get(path)
-                .ok_or_else(|| malformed(format!("{} was not handed in", quoted(path))))
-        };
+        let file =
+            |path: &String| files.get(path).ok_or_else(|| malformed(format!("{} was not handed in", quoted(path))));
         let mut plugins = BTreeMap::new();
         for path in &self.plugins {
             let verified = verify_manifest(root, file(path)?, now)?;
             let id = verified.manifest.id.clone();
-            if plugins
-                .insert(id, PluginEntry::of(&verified.manifest, verified.digest))
-                .is_some()
-            {
-                return Err(malformed(format!(
-                    "{} is a second manifest of the same plugin",
-                    quoted(path)
-                )));
+            if plugins.insert(id, PluginEntry::of(&verified.manifest, verified.digest)).is_some() {
+                return Err(malformed(format!("{} is a second manifest of the same plugin", quoted(path))));
             }
         }
         let mut bindings = Vec::with_capacity(self.bindings.len());
         for source in &self.bindings {
-            let settings = source
-                .settings
-                .as_ref()
-                .map_or(Ok(ReleaseSet::NO_SETTINGS), |path| {
-                    file(path).map(Vec::as_slice)
-                })?;
+            let settings =
+                source.settings.as_ref().map_or(Ok(ReleaseSet::NO_SETTINGS), |path| file(path).map(Vec::as_slice))?;
             bindings.push(Binding {
                 hook: source.hook.clone(),
                 plugin: source.plugin.clone(),

@@ -63,7 +63,8 @@ impl RootSource {
         strict::toml(text).map_err(malformed)
     }
 
-    /// The payload to sign, as [`TrustRoot::PAYLOAD_TYPE`]. A root has no beginning: it holds once it is pinned.
+    /// The payload to sign, as [`TrustRoot::PAYLOAD_TYPE`]. A root has no beginning: it holds once it is
+    /// pinned.
     pub fn to_payload(&self, now: Millis) -> Result<Vec<u8>, Refusal> {
         if self.validity.not_before.is_some() {
             return Err(malformed("a trust root has no `not_before`"));
@@ -72,22 +73,13 @@ impl RootSource {
         let mut vkeys = Vec::new();
         let mut named = |keys: &[String]| {
             vkeys.extend_from_slice(keys);
-            keys.iter()
-                .map(|vkey| keyid(vkey))
-                .collect::<Result<Vec<_>, _>>()
+            keys.iter().map(|vkey| keyid(vkey)).collect::<Result<Vec<_>, _>>()
         };
-        let mut role = |source: &RoleSource| {
-            Ok(RoleText {
-                keys: named(&source.keys)?,
-                threshold: source.threshold,
-            })
-        };
+        let mut role = |source: &RoleSource| Ok(RoleText { keys: named(&source.keys)?, threshold: source.threshold });
         let root = role(&self.root)?;
         let release = role(&self.release)?;
         let reviewer = self.reviewer.as_ref().map(role).transpose()?;
-        let log = LogText {
-            keys: named(&self.log.keys)?,
-        };
+        let log = LogText { keys: named(&self.log.keys)? };
         let publishers = self.publishers.iter().map(|publisher| {
             Ok(PublisherText {
                 name: publisher.name.clone(),
@@ -99,26 +91,14 @@ impl RootSource {
             })
         });
         let publishers = publishers.collect::<Result<_, _>>()?;
-        let roles = RolesText {
-            root,
-            release,
-            log,
-            reviewer,
-            publishers,
-        };
-        let bytes = payload(&RootText {
-            version: self.version,
-            expires,
-            keys: vkeys,
-            roles,
-        })?;
+        let roles = RolesText { root, release, log, reviewer, publishers };
+        let bytes = payload(&RootText { version: self.version, expires, keys: vkeys, roles })?;
         TrustRoot::parse(&bytes)?.fresh(now)?;
         Ok(bytes)
     }
 }
 
 fn keyid(vkey: &str) -> Result<String, Refusal> {
-    let key =
-        PublicKey::parse(vkey).map_err(|error| malformed(format!("{}: {error}", quoted(vkey))))?;
+    let key = PublicKey::parse(vkey).map_err(|error| malformed(format!("{}: {error}", quoted(vkey))))?;
     Ok(key.keyid())
 }

@@ -1,12 +1,13 @@
-//! A small hospital: its keys, its trust root, one plugin and one release set. Everything is fixed, so bytes can be golden.
+//! A small hospital: its keys, its trust root, one plugin and one release set. Everything is fixed, so bytes
+//! can be golden.
 
 use std::collections::BTreeMap;
 
 use portcullis_keys::SecretKey;
 use portcullis_model::Millis;
 use portcullis_trust::{
-    Manifest, ManifestSource, Refusal, ReleaseSet, ReleaseSource, RootSource, TrustRoot,
-    VerifiedPlugin, sign, verify_plugin, verify_release, verify_root,
+    Manifest, ManifestSource, Refusal, ReleaseSet, ReleaseSource, RootSource, TrustRoot, VerifiedPlugin, sign,
+    verify_plugin, verify_release, verify_root,
 };
 
 /// 2026-11-01T12:00:00Z and a bit.
@@ -17,8 +18,7 @@ pub const WASM: &[u8] = b"\0asm\x0d\0\x01\0 and what a component holds";
 
 pub const SETTINGS: &[u8] = br#"{"rules":[]}"#;
 
-pub const SCHEMA: &str =
-    "\n{ \"type\": \"object\",\n  \"properties\": { \"rules\": { \"type\": \"array\" } } }\n";
+pub const SCHEMA: &str = "\n{ \"type\": \"object\",\n  \"properties\": { \"rules\": { \"type\": \"array\" } } }\n";
 
 pub const MANIFEST_TOML: &str = include_str!("manifest.toml");
 
@@ -55,37 +55,20 @@ impl Hospital {
 
     pub fn root_toml(&self) -> String {
         let mut text = include_str!("trust-root.toml").to_owned();
-        let keys = [
-            &self.root_key,
-            &self.release_key,
-            &self.log_key,
-            &self.alice,
-            &self.bob,
-            &self.carol,
-        ];
-        for (name, key) in ["ROOT", "RELEASE", "LOG", "ALICE", "BOB", "CAROL"]
-            .into_iter()
-            .zip(keys)
-        {
+        let keys = [&self.root_key, &self.release_key, &self.log_key, &self.alice, &self.bob, &self.carol];
+        for (name, key) in ["ROOT", "RELEASE", "LOG", "ALICE", "BOB", "CAROL"].into_iter().zip(keys) {
             text = text.replace(name, &key.public().to_string());
         }
         text
     }
 
     pub fn root_payload(&self) -> String {
-        let bytes = RootSource::parse(&self.root_toml())
-            .unwrap()
-            .to_payload(NOW)
-            .unwrap();
+        let bytes = RootSource::parse(&self.root_toml()).unwrap().to_payload(NOW).unwrap();
         String::from_utf8(bytes).unwrap()
     }
 
     pub fn sign_root(&self, payload: &str) -> Vec<u8> {
-        sign(
-            TrustRoot::PAYLOAD_TYPE,
-            payload.as_bytes(),
-            &[&self.root_key],
-        )
+        sign(TrustRoot::PAYLOAD_TYPE, payload.as_bytes(), &[&self.root_key])
     }
 
     pub fn root(&self) -> TrustRoot {
@@ -93,28 +76,18 @@ impl Hospital {
     }
 
     pub fn statement(&self) -> String {
-        let bytes = ManifestSource::parse(MANIFEST_TOML)
-            .unwrap()
-            .to_statement(WASM, Some(SCHEMA), NOW)
-            .unwrap();
+        let bytes = ManifestSource::parse(MANIFEST_TOML).unwrap().to_statement(WASM, Some(SCHEMA), NOW).unwrap();
         String::from_utf8(bytes).unwrap()
     }
 
     pub fn sign_manifest(&self, statement: &str) -> Vec<u8> {
-        sign(
-            Manifest::PAYLOAD_TYPE,
-            statement.as_bytes(),
-            &[&self.alice, &self.bob],
-        )
+        sign(Manifest::PAYLOAD_TYPE, statement.as_bytes(), &[&self.alice, &self.bob])
     }
 
     pub fn release_payload(&self) -> String {
         let source = ReleaseSource::parse(RELEASE_TOML).unwrap();
         let files = BTreeMap::from([
-            (
-                "sod.manifest.json".to_owned(),
-                self.sign_manifest(&self.statement()),
-            ),
+            ("sod.manifest.json".to_owned(), self.sign_manifest(&self.statement())),
             ("settings/sod.json".to_owned(), SETTINGS.to_vec()),
         ]);
         assert!(source.files().all(|path| files.contains_key(path)));
@@ -122,37 +95,17 @@ impl Hospital {
     }
 
     pub fn sign_release(&self, payload: &str) -> Vec<u8> {
-        sign(
-            ReleaseSet::PAYLOAD_TYPE,
-            payload.as_bytes(),
-            &[&self.release_key],
-        )
+        sign(ReleaseSet::PAYLOAD_TYPE, payload.as_bytes(), &[&self.release_key])
     }
 
     pub fn release(&self) -> ReleaseSet {
-        verify_release(
-            &self.root(),
-            &self.sign_release(&self.release_payload()),
-            NOW,
-        )
-        .unwrap()
+        verify_release(&self.root(), &self.sign_release(&self.release_payload()), NOW).unwrap()
     }
 
     /// What loading the release's plugin from these bytes comes to.
-    pub fn load(
-        &self,
-        envelope: &[u8],
-        wasm: &[u8],
-        now: Millis,
-    ) -> Result<VerifiedPlugin, Refusal> {
+    pub fn load(&self, envelope: &[u8], wasm: &[u8], now: Millis) -> Result<VerifiedPlugin, Refusal> {
         let release = self.release();
-        verify_plugin(
-            &self.root(),
-            release.entry("org.hospital.sod")?,
-            envelope,
-            wasm,
-            now,
-        )
+        verify_plugin(&self.root(), release.entry("org.hospital.sod")?, envelope, wasm, now)
     }
 }
 
@@ -164,10 +117,7 @@ pub fn refused<T>(code: &str, outcome: Result<T, Refusal>) {
         Err(refusal) => {
             assert_eq!(refusal.code(), code, "{refusal}");
             let sentence = refusal.to_string();
-            assert!(
-                !sentence.ends_with('.') && sentence.starts_with(|c: char| !c.is_uppercase()),
-                "{sentence}"
-            );
+            assert!(!sentence.ends_with('.') && sentence.starts_with(|c: char| !c.is_uppercase()), "{sentence}");
             assert!(refusal.hint().is_some());
             println!("{code}: {sentence}");
         }
