@@ -45,7 +45,9 @@ impl Checkpoint {
         let checkpoint = Self::read(text).ok_or(NoteError::Malformed("it has not an origin, a size and a root"))?;
         // Extension lines and second spellings of a number would be lost in what we keep; the format does not recommend them.
         if checkpoint.text() != text {
-            return Err(NoteError::Malformed("it is not spelled as origin, decimal size and base64 root, and nothing more"));
+            return Err(NoteError::Malformed(
+                "it is not spelled as origin, decimal size and base64 root, and nothing more",
+            ));
         }
         Ok(checkpoint)
     }

@@ -81,7 +81,9 @@ impl AuditError {
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::InUse(_) => "stop the other process, or give this one a directory of its own",
-            Self::Checkpoint { cause: NoteError::Unsigned(_), .. } => "use the key that began this log, or begin a new log",
+            Self::Checkpoint { cause: NoteError::Unsigned(_), .. } => {
+                "use the key that began this log, or begin a new log"
+            }
             Self::CheckpointMissing(_) | Self::Checkpoint { .. } | Self::Tiles { .. } | Self::WriteAhead { .. } => {
                 "keep the directory as evidence, run `portcullis audit verify` on it, and begin a new log; nothing is repaired by hand"
             }

@@ -1,1 +1,34 @@
-//! (being built)
+//! The record: a write-ahead log that makes an answer's record durable before the answer leaves, and the transparency log that is grown from it
+//! (C2SP tlog-tiles, tlog-checkpoint, signed-note), with proofs, verification and reading.
+//!
+//! Invariant: what a receipt was given for is in the log after any crash, and nobody can change, drop or reorder what a checkpoint covers
+//! without being found out by someone who has an earlier one. This crate knows nothing of hooks, plugins or servers, so that an
+//! auditor's tool can be built from it alone.
+
+pub mod checkpoint;
+pub mod disk;
+mod error;
+mod frame;
+mod log;
+pub mod note;
+mod pseudonym;
+mod queue;
+mod record;
+mod recover;
+mod ring;
+mod seal;
+mod shards;
+pub mod tiles;
+pub mod tree;
+mod views;
+mod wal;
+mod writer;
+
+pub use error::{AuditError, NotDurable, Refused};
+pub use log::{CheckpointEvery, Commit, Health, Log, MAX_LEAF_BYTES, MAX_SEALED_BYTES, Options, Recovery};
+pub use note::Signer;
+pub use pseudonym::Pseudonyms;
+pub use queue::{Pending, Receipt};
+pub use record::{Entry, Record};
+pub use ring::{Owed, Ring, Slot};
+pub use seal::{KeyId, SealError, SealKey, Sealed, Sealer, open_sealed};

@@ -101,9 +101,9 @@ mod tests {
     use proptest::prelude::*;
 
     /// The example in the documentation of Go's `x/mod/sumdb/note`.
-    const TEXT: &str = "If you think cryptography is the answer to your problem,\nthen you don't know what your problem is.\n";
-    const LINE: &str =
-        "\u{2014} PeterNeumann x08go/ZJkuBS9UG/SffcvIAQxVBtiFupLLr8pAcElZInNIuGUgYN1FFYC2pZSNXgKvqfqdngotpRZb6KE6RyyBwJnAM=\n";
+    const TEXT: &str =
+        "If you think cryptography is the answer to your problem,\nthen you don't know what your problem is.\n";
+    const LINE: &str = "\u{2014} PeterNeumann x08go/ZJkuBS9UG/SffcvIAQxVBtiFupLLr8pAcElZInNIuGUgYN1FFYC2pZSNXgKvqfqdngotpRZb6KE6RyyBwJnAM=\n";
     const SKEY: &str = "PRIVATE+KEY+PeterNeumann+c74f20a3+AYEKFALVFGyNhPJEMzD1QIDr+Y7hfZx09iUvxdXHKDFz";
 
     fn key() -> SecretKey {
@@ -125,9 +125,15 @@ mod tests {
         assert_eq!(verify(both.as_bytes(), key().public()), Ok(TEXT));
         assert_eq!(verify(both.as_bytes(), other.public()), Ok(TEXT));
         let only_theirs = format!("{TEXT}\n{theirs}");
-        assert_eq!(verify(only_theirs.as_bytes(), key().public()), Err(NoteError::Unsigned("PeterNeumann+c74f20a3".into())));
+        assert_eq!(
+            verify(only_theirs.as_bytes(), key().public()),
+            Err(NoteError::Unsigned("PeterNeumann+c74f20a3".into()))
+        );
         let twice = format!("{TEXT}\n{LINE}{LINE}");
-        assert_eq!(verify(twice.as_bytes(), key().public()).unwrap_err(), NoteError::BadSignature("PeterNeumann+c74f20a3".into()));
+        assert_eq!(
+            verify(twice.as_bytes(), key().public()).unwrap_err(),
+            NoteError::BadSignature("PeterNeumann+c74f20a3".into())
+        );
     }
 
     #[test]

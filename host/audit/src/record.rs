@@ -63,15 +63,16 @@ pub(crate) struct Body(String);
 
 impl Body {
     /// Checks the members and adds the commitment to the sealed part.
-    pub(crate) fn new(entry_fields: &str, sealed: Option<&Sealed>) -> Result<Self, Refused> {
-        let mut text = String::with_capacity(entry_fields.len() + 160);
+    pub(crate) fn new(fields: &str, sealed: Option<&Sealed>) -> Result<Self, Refused> {
+        let fields = fields.trim_ascii();
+        let mut text = String::with_capacity(fields.len() + 160);
         text.push('{');
-        text.push_str(entry_fields);
+        text.push_str(fields);
         text.push('}');
         check_members(&text)?;
         text.pop();
         if let Some(sealed) = sealed {
-            if !entry_fields.is_empty() {
+            if !fields.is_empty() {
                 text.push(',');
             }
             // Writing to a string does not fail.
@@ -123,7 +124,17 @@ fn check_members(object: &str) -> Result<(), Refused> {
 }
 
 fn digest(blob: &[u8]) -> String {
-    format!("sha256:{:x}", Sha256::digest(blob))
+    let mut text = String::with_capacity(71);
+    text.push_str("sha256:");
+    push_hex(&mut text, &Sha256::digest(blob));
+    text
+}
+
+/// Lower-case hexadecimal digits.
+fn push_hex(text: &mut String, bytes: &[u8]) {
+    for nibble in bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]) {
+        text.extend(char::from_digit(u32::from(nibble), 16));
+    }
 }
 
 /// Reads an object without keeping it, and whether a member has a reserved name.
@@ -182,7 +193,9 @@ const FRAME_BYTES: usize = 38 + 40;
 
 impl fmt::Display for KeyId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        let mut text = String::with_capacity(32);
+        push_hex(&mut text, &self.0);
+        f.write_str(&text)
     }
 }
 
@@ -211,13 +224,27 @@ mod tests {
         let both = leaf(r#""a":1"#, Some(&sealed)).unwrap();
         assert_eq!(both, format!(r#"{head},"a":1,{committed},{key}}}"#));
         let record = Record::parse(both.as_bytes()).unwrap();
-        assert_eq!((record.seq, record.kind.as_str(), record.tenant.as_str()), (u64::MAX, "hook.decision", "north \"clinic\""));
+        assert_eq!(
+            (record.seq, record.kind.as_str(), record.tenant.as_str()),
+            (u64::MAX, "hook.decision", "north \"clinic\"")
+        );
         assert!(record.commits_to(b"abc") && !record.commits_to(b"abd"));
     }
 
     #[test]
     fn members_that_would_spoil_a_leaf_are_refused() {
-        let wrong = ["\"seq\":1", "\"s\\u0065q\":1", "\"sealed\":\"x\"", "1", "\"a\":", "\"a\":1}{", "\"a\":1,", "\"a\":1}", "\n", "\"\":1"];
+        let wrong = [
+            "\"seq\":1",
+            "\"s\\u0065q\":1",
+            "\"sealed\":\"x\"",
+            "1",
+            "\"a\":",
+            "\"a\":1}{",
+            "\"a\":1,",
+            "\"a\":1}",
+            "\n",
+            "\"\":1",
+        ];
         for fields in wrong {
             assert!(matches!(leaf(fields, None), Err(Refused::Fields(_))), "{fields}");
         }

@@ -56,8 +56,10 @@ impl Recovered {
         let dropped: Vec<_> = found.iter().filter(|frame| frame.head.end() > end).collect();
         // A dropped frame that was written when records beyond the end were durable says that those are lost.
         if let Some(witness) = dropped.iter().find(|frame| frame.head.durable > end) {
-            let (name, first, durable) = (segment_name(witness.segment.number), witness.head.first, witness.head.durable);
-            let what = format!("records {end} to {} were durable and are missing (`{name}` goes on at {first})", durable - 1);
+            let (name, first, durable) =
+                (segment_name(witness.segment.number), witness.head.first, witness.head.durable);
+            let what =
+                format!("records {end} to {} were durable and are missing (`{name}` goes on at {first})", durable - 1);
             return Err(AuditError::WriteAhead { dir: dir.display().to_string(), what });
         }
         for frame in &dropped {
@@ -101,7 +103,9 @@ fn scan(
 ) -> io::Result<u64> {
     let bytes = disk.read(path)?;
     let mut offset = 0;
-    while let Some(rest) = usize::try_from(offset).ok().and_then(|start| bytes.get(start..)).filter(|rest| !rest.is_empty()) {
+    while let Some(rest) =
+        usize::try_from(offset).ok().and_then(|start| bytes.get(start..)).filter(|rest| !rest.is_empty())
+    {
         let mut step = BLOCK;
         if let Some((head, _, length)) = frame::decode(rest).filter(|(head, _, _)| head.count > 0) {
             found.push(Found { segment: segment.clone(), offset, bytes: length, head });

@@ -56,7 +56,8 @@ pub struct Ring {
 
 #[derive(Debug, Default)]
 struct State {
-    used: [bool; SLOTS],
+    /// A bit a slot.
+    used: u64,
     /// Count, first and last time of what found no slot; `open` while the log is in use.
     lost: (u64, u64, u64),
     open: bool,
@@ -83,10 +84,17 @@ impl Ring {
     }
 
     /// Keeps that an answer left. `None` where no slot is free: it is counted.
-    pub fn note(&self, hook: &str, index: Option<u64>, answer: &Hash, cause: &str, at: u64) -> io::Result<Option<Slot>> {
+    pub fn note(
+        &self,
+        hook: &str,
+        index: Option<u64>,
+        answer: &Hash,
+        cause: &str,
+        at: u64,
+    ) -> io::Result<Option<Slot>> {
         let mut state = self.state();
         state.dirty = true;
-        let Some(free) = (1..SLOTS).find(|slot| state.used.get(*slot) == Some(&false)) else {
+        let Some(free) = (1..SLOTS).find(|slot| state.used >> slot & 1 == 0) else {
             let (count, first, last) = state.lost;
             state.lost = (count.saturating_add(1), if count == 0 { at } else { first }, last.max(at));
             self.write_tally(&state)?;
@@ -99,9 +107,7 @@ impl Ring {
         push_text(&mut content, hook);
         push_text(&mut content, cause);
         self.write_slot(free, &content)?;
-        if let Some(used) = state.used.get_mut(free) {
-            *used = true;
-        }
+        state.used |= 1 << free;
         Ok(u8::try_from(free).ok().map(Slot))
     }
 
@@ -115,9 +121,7 @@ impl Ring {
             return self.write_tally(&state);
         }
         self.write_slot(place, &[STATE_FREE])?;
-        if let Some(used) = state.used.get_mut(place) {
-            *used = false;
-        }
+        state.used &= !(1 << place);
         Ok(())
     }
 
@@ -146,9 +150,7 @@ impl Ring {
             match read(content, slot) {
                 Some(Found::Answer(answer)) => {
                     owed.push(answer);
-                    if let Some(used) = state.used.get_mut(place) {
-                        *used = true;
-                    }
+                    state.used |= 1 << place;
                 }
                 Some(Found::Tally { open, count, first, last }) => {
                     (state.open, state.lost) = (open, (count, first, last));
@@ -271,8 +273,13 @@ mod tests {
         drop(ring);
 
         let (ring, owed, unclean) = Ring::open(&OsDisk, &path).unwrap();
-        let answer = |slot, hook: &str, index, byte, cause: &str, at| {
-            Owed::Answer { slot, hook: hook.into(), index, answer: [byte; 32], cause: cause.into(), at }
+        let answer = |slot, hook: &str, index, byte, cause: &str, at| Owed::Answer {
+            slot,
+            hook: hook.into(),
+            index,
+            answer: [byte; 32],
+            cause: cause.into(),
+            at,
         };
         let expected = [
             answer(first, "token", Some(7), 1, &"ü".repeat(32), 1000),

@@ -188,7 +188,8 @@ mod tests {
         let sealer = Sealer::new(key(1));
         let sealed = sealer.seal("north", "hook.decision", b"name of a patient".to_vec()).unwrap();
         assert_eq!((sealed.blob.len(), sealed.key), (17 + OVERHEAD, key(1).id()));
-        let open = |key: &SealKey, tenant, kind, blob: &[u8]| open_sealed(key, tenant, kind, blob).map(|plain| plain.to_vec());
+        let open =
+            |key: &SealKey, tenant, kind, blob: &[u8]| open_sealed(key, tenant, kind, blob).map(|plain| plain.to_vec());
         assert_eq!(open(&key(1), "north", "hook.decision", &sealed.blob).unwrap(), b"name of a patient");
         assert_eq!(open(&key(2), "north", "hook.decision", &sealed.blob), Err(SealError::OtherKey));
         assert_eq!(open(&key(1), "south", "hook.decision", &sealed.blob), Err(SealError::Changed));

@@ -39,7 +39,8 @@ impl Shards {
             let mut end = [0; 8];
             ends.read_at(&mut end, (within - 1) * 8)?;
             let end = u64::from_be_bytes(end);
-            shards.open = Some(Shard { blobs: disk.open(&blobs)?, ends, end, new_blobs: Vec::new(), new_ends: Vec::new() });
+            shards.open =
+                Some(Shard { blobs: disk.open(&blobs)?, ends, end, new_blobs: Vec::new(), new_ends: Vec::new() });
         }
         Ok(shards)
     }

@@ -43,7 +43,11 @@ pub(crate) struct Views {
 
 impl Views {
     /// The checkpoint in `log`, or `None` where there is none yet.
-    pub(crate) fn checkpoint(disk: &dyn Disk, log: &Path, signer: &dyn Signer) -> Result<Option<Checkpoint>, AuditError> {
+    pub(crate) fn checkpoint(
+        disk: &dyn Disk,
+        log: &Path,
+        signer: &dyn Signer,
+    ) -> Result<Option<Checkpoint>, AuditError> {
         let path = log.join(CHECKPOINT);
         match disk.read(&path) {
             Ok(note) => match Checkpoint::verify(&note, signer.public()) {
@@ -114,7 +118,10 @@ impl Views {
     /// Takes the next record.
     pub(crate) fn apply(&mut self, record: &Sequenced) -> io::Result<()> {
         if record.index != self.size || !push_entry(&mut self.bundle, &record.leaf) {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "a record out of order or too long reached the views"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "a record out of order or too long reached the views",
+            ));
         }
         if self.shards.push(self.disk.as_ref(), record.sealed.as_deref())? {
             self.dirs.insert(self.sealed_dir.clone());
@@ -237,9 +244,11 @@ impl Views {
         for row in rows {
             // A crash leaves at most what one round of publishing wrote: the neighbourhood of the edge.
             let edge = hashes_in(row, self.head.size) / TILE_WIDTH;
-            let thousands = [edge.saturating_sub(ROUND_TILES), edge.saturating_add(ROUND_TILES)].map(|index| index / 1000);
-            for index in (thousands[0]..=thousands[1]).flat_map(|thousand| self.with_partials(row, thousand * 1000)) {
-                self.sweep_tile(row, index)?;
+            let (low, high) = (edge.saturating_sub(ROUND_TILES), edge.saturating_add(ROUND_TILES));
+            for thousand in low / 1000..=high / 1000 {
+                for index in self.with_partials(row, thousand * 1000) {
+                    self.sweep_tile(row, index)?;
+                }
             }
         }
         Ok(())
@@ -270,7 +279,8 @@ fn edge(disk: &dyn Disk, log: &Path, head: &Checkpoint) -> Result<(Vec<Vec<Hash>
     let wrong = |what: String| AuditError::Tiles { dir: log.display().to_string(), what };
     let tiles = TileReader::new(disk, log, head.size);
     let unfinished = |row| Tile::at(row, hashes_in(row, head.size) / TILE_WIDTH, head.size);
-    let unreadable = |tile: Tile| move |error: io::Error| wrong(format!("`{}` could not be read: {error}", tile.path()));
+    let unreadable =
+        |tile: Tile| move |error: io::Error| wrong(format!("`{}` could not be read: {error}", tile.path()));
     let mut levels = Vec::new();
     for level in (0..=8u8).take_while(|level| hashes_in(Row::Hashes(*level), head.size) > 0) {
         levels.push(match unfinished(Row::Hashes(level)) {

@@ -42,7 +42,13 @@ struct PoolState {
 
 impl Pool {
     /// A pool over segments that are all free.
-    pub(crate) fn new(disk: Arc<dyn Disk>, dir: &Path, segment_bytes: u64, max_segments: u32, free: Vec<Segment>) -> Self {
+    pub(crate) fn new(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        segment_bytes: u64,
+        max_segments: u32,
+        free: Vec<Segment>,
+    ) -> Self {
         let numbers = free.iter().map(|segment| segment.number).collect();
         let state = Mutex::new(PoolState { free, numbers, ..PoolState::default() });
         Self { disk, dir: dir.to_owned(), segment_bytes, max_segments, state, changed: Condvar::new() }
@@ -70,7 +76,8 @@ impl Pool {
     /// Frees the segments whose records the views hold durably: all before `applied`.
     pub(crate) fn release(&self, applied: u64) {
         let mut state = self.state();
-        let (done, full) = std::mem::take(&mut state.full).into_iter().partition::<Vec<_>, _>(|(end, _)| *end <= applied);
+        let (done, full) =
+            std::mem::take(&mut state.full).into_iter().partition::<Vec<_>, _>(|(end, _)| *end <= applied);
         state.full = full;
         state.free.extend(done.into_iter().map(|(_, segment)| segment));
         self.changed.notify_all();

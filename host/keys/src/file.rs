@@ -18,21 +18,14 @@ pub fn read_secret_file(path: &Path) -> Result<Zeroizing<String>, KeyError> {
     let file = File::open(path).map_err(failed)?;
     let mode = file.metadata().map_err(failed)?.permissions().mode() & 0o7777;
     if mode & 0o077 != 0 {
-        return Err(KeyError::Exposed {
-            path: path.display().to_string(),
-            mode,
-        });
+        return Err(KeyError::Exposed { path: path.display().to_string(), mode });
     }
     // Allocated once at full size: a vector that grows would leave copies of the secret behind.
     let mut text = Zeroizing::new(String::with_capacity(MAX_FILE_BYTES + 1));
-    let limit = u64::try_from(MAX_FILE_BYTES)
-        .unwrap_or(u64::MAX)
-        .saturating_add(1);
+    let limit = u64::try_from(MAX_FILE_BYTES).unwrap_or(u64::MAX).saturating_add(1);
     file.take(limit).read_to_string(&mut text).map_err(failed)?;
     if text.len() > MAX_FILE_BYTES {
-        return Err(KeyError::TooLarge {
-            path: path.display().to_string(),
-        });
+        return Err(KeyError::TooLarge { path: path.display().to_string() });
     }
     Ok(text)
 }
@@ -40,24 +33,12 @@ pub fn read_secret_file(path: &Path) -> Result<Zeroizing<String>, KeyError> {
 /// Writes a secret and a line feed to a new file of mode 0600, durably.
 pub fn write_secret_file(path: &Path, text: &str) -> Result<(), KeyError> {
     let failed = |cause: std::io::Error| failure(path, "written", &cause);
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)
-        .map_err(failed)?;
-    file.write_all(text.as_bytes())
-        .and_then(|()| file.write_all(b"\n"))
-        .and_then(|()| file.sync_all())
-        .map_err(failed)
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
+    file.write_all(text.as_bytes()).and_then(|()| file.write_all(b"\n")).and_then(|()| file.sync_all()).map_err(failed)
 }
 
 fn failure(path: &Path, what: &'static str, cause: &std::io::Error) -> KeyError {
-    KeyError::File {
-        path: path.display().to_string(),
-        what,
-        cause: cause.to_string(),
-    }
+    KeyError::File { path: path.display().to_string(), what, cause: cause.to_string() }
 }
 
 /// Many times the longest key.
@@ -75,16 +56,10 @@ mod tests {
         let path = dir.path().join("k");
         write_secret_file(&path, &SecretKey::generate("k").unwrap().to_text()).unwrap();
         assert!(SecretKey::read(&path).is_ok());
-        assert_eq!(
-            write_secret_file(&path, "again").unwrap_err().code(),
-            "key-file",
-            "never replaces"
-        );
+        assert_eq!(write_secret_file(&path, "again").unwrap_err().code(), "key-file", "never replaces");
         for mode in [0o640, 0o604, 0o610, 0o666] {
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
-            let Err(error) = SecretKey::read(&path) else {
-                panic!("{mode:o}")
-            };
+            let Err(error) = SecretKey::read(&path) else { panic!("{mode:o}") };
             assert_eq!(error.code(), "key-file-exposed");
             assert!(error.hint().unwrap().contains("chmod 600"));
         }
@@ -98,10 +73,7 @@ mod tests {
         let path = dir.path().join("k");
         assert_eq!(read_secret_file(&path).unwrap_err().code(), "key-file");
         write_secret_file(&path, &"0".repeat(MAX_FILE_BYTES)).unwrap();
-        assert_eq!(
-            read_secret_file(&path).unwrap_err().code(),
-            "key-file-too-large"
-        );
+        assert_eq!(read_secret_file(&path).unwrap_err().code(), "key-file-too-large");
         assert!(SymmetricKey::read(&path).is_err());
     }
 }

@@ -8,12 +8,8 @@ use crate::KeyError;
 pub fn check_name(name: &str) -> Result<(), KeyError> {
     let usable = !name.is_empty()
         && name.len() <= MAX_NAME_BYTES
-        && !name
-            .chars()
-            .any(|c| c == '+' || c.is_whitespace() || c.is_control());
-    usable
-        .then_some(())
-        .ok_or_else(|| KeyError::Name(name.chars().filter(|c| !c.is_control()).take(80).collect()))
+        && !name.chars().any(|c| c == '+' || c.is_whitespace() || c.is_control());
+    usable.then_some(()).ok_or_else(|| KeyError::Name(name.chars().filter(|c| !c.is_control()).take(80).collect()))
 }
 
 /// No longer than a host name, so that a note stays small.
@@ -30,11 +26,7 @@ mod tests {
         }
         let long = "a".repeat(254);
         for wrong in ["", "a b", "a+b", "a\nb", "a\u{2003}b", "a\u{7}", &long] {
-            assert_eq!(
-                check_name(wrong).unwrap_err().code(),
-                "key-name",
-                "{wrong:?}"
-            );
+            assert_eq!(check_name(wrong).unwrap_err().code(), "key-name", "{wrong:?}");
         }
     }
 }

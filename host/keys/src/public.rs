@@ -26,9 +26,7 @@ impl PublicKey {
         let (name, id, material) = split(vkey).ok_or(KeyError::Public("it has not three parts"))?;
         let key = Self::from_bytes(name, &ed25519(material).map_err(KeyError::Public)?)?;
         if key.id != id {
-            return Err(KeyError::Public(
-                "its id does not belong to its name and bytes",
-            ));
+            return Err(KeyError::Public("its id does not belong to its name and bytes"));
         }
         Ok(key)
     }
@@ -36,16 +34,12 @@ impl PublicKey {
     /// Names 32 bytes of an Ed25519 public key.
     pub fn from_bytes(name: &str, bytes: &[u8; 32]) -> Result<Self, KeyError> {
         check_name(name)?;
-        let key = VerifyingKey::from_bytes(bytes)
-            .map_err(|_| KeyError::Public("its bytes are not a point of the curve"))?;
+        let key =
+            VerifyingKey::from_bytes(bytes).map_err(|_| KeyError::Public("its bytes are not a point of the curve"))?;
         if key.is_weak() {
             return Err(KeyError::Public("its point is of small order"));
         }
-        Ok(Self {
-            name: name.to_owned(),
-            id: key_id(name, TYPE_ED25519, bytes),
-            key,
-        })
+        Ok(Self { name: name.to_owned(), id: key_id(name, TYPE_ED25519, bytes), key })
     }
 
     /// The name.
@@ -71,8 +65,7 @@ impl PublicKey {
     /// Whether `signature` is this key's over `message`, by the strict rules (RFC 8032 and no small-order points), so that all
     /// verifiers agree.
     pub fn verify_strict(&self, message: &[u8], signature: &[u8]) -> bool {
-        Signature::from_slice(signature)
-            .is_ok_and(|signature| self.key.verify_strict(message, &signature).is_ok())
+        Signature::from_slice(signature).is_ok_and(|signature| self.key.verify_strict(message, &signature).is_ok())
     }
 }
 
@@ -82,13 +75,7 @@ impl fmt::Display for PublicKey {
         for (to, from) in material.iter_mut().skip(1).zip(self.bytes()) {
             *to = *from;
         }
-        write!(
-            f,
-            "{}+{:08x}+{}",
-            self.name,
-            self.id,
-            STANDARD.encode(material)
-        )
+        write!(f, "{}+{:08x}+{}", self.name, self.id, STANDARD.encode(material))
     }
 }
 
@@ -122,20 +109,12 @@ pub(crate) fn split(text: &str) -> Option<(&str, u32, &str)> {
     let (name, rest) = text.split_once('+')?;
     let (id, material) = rest.split_once('+')?;
     let spelled_once = id.len() == 8 && id.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-    Some((
-        name,
-        u32::from_str_radix(id, 16).ok().filter(|_| spelled_once)?,
-        material,
-    ))
+    Some((name, u32::from_str_radix(id, 16).ok().filter(|_| spelled_once)?, material))
 }
 
 /// Base64 of the type byte and 32 bytes, to the 32 bytes.
 pub(crate) fn ed25519(material: &str) -> Result<[u8; 32], &'static str> {
-    let bytes = zeroize::Zeroizing::new(
-        STANDARD
-            .decode(material)
-            .map_err(|_| "its last part is not base64")?,
-    );
+    let bytes = zeroize::Zeroizing::new(STANDARD.decode(material).map_err(|_| "its last part is not base64")?);
     match bytes.split_first() {
         Some((&TYPE_ED25519, key)) => key.try_into().map_err(|_| "its last part has not 33 bytes"),
         Some(_) => Err("its algorithm is not ed25519 (type byte 0x01)"),
@@ -158,11 +137,9 @@ mod tests {
     fn reads_and_writes_what_go_wrote() {
         let key = PublicKey::parse(NEUMANN).unwrap();
         assert_eq!((key.name(), key.id()), ("PeterNeumann", 0xc74f_20a3));
-        assert_eq!(
-            (key.to_string().as_str(), key.keyid().as_str()),
-            (NEUMANN, "PeterNeumann+c74f20a3")
-        );
-        let text = "If you think cryptography is the answer to your problem,\nthen you don't know what your problem is.\n";
+        assert_eq!((key.to_string().as_str(), key.keyid().as_str()), (NEUMANN, "PeterNeumann+c74f20a3"));
+        let text =
+            "If you think cryptography is the answer to your problem,\nthen you don't know what your problem is.\n";
         let line = "x08go/ZJkuBS9UG/SffcvIAQxVBtiFupLLr8pAcElZInNIuGUgYN1FFYC2pZSNXgKvqfqdngotpRZb6KE6RyyBwJnAM=";
         let signature = STANDARD.decode(line).unwrap();
         assert_eq!(signature[..4], key.id().to_be_bytes());
@@ -175,10 +152,7 @@ mod tests {
     fn refuses_small_order() {
         let mut identity = [0; 32];
         identity[0] = 1;
-        assert_eq!(
-            PublicKey::from_bytes("k", &identity),
-            Err(KeyError::Public("its point is of small order"))
-        );
+        assert_eq!(PublicKey::from_bytes("k", &identity), Err(KeyError::Public("its point is of small order")));
     }
 
     proptest! {
