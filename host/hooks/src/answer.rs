@@ -30,18 +30,12 @@ impl Answer {
 
     /// 200 with an object.
     pub(crate) fn ok(object: String) -> Self {
-        Self {
-            status: 200,
-            body: object,
-        }
+        Self { status: 200, body: object }
     }
 
     /// 401 with nothing.
     pub(crate) fn unauthorized() -> Self {
-        Self {
-            status: 401,
-            body: String::new(),
-        }
+        Self { status: 401, body: String::new() }
     }
 
     /// The body without reference: what is hashed.
@@ -57,11 +51,7 @@ impl Answer {
         };
         let mut out = String::with_capacity(self.body.len() + reference.log.len() + 128);
         out.push_str(members);
-        out.push_str(if members == "{" {
-            "\"debugContext\":{\"record\":"
-        } else {
-            ",\"debugContext\":{\"record\":"
-        });
+        out.push_str(if members == "{" { "\"debugContext\":{\"record\":" } else { ",\"debugContext\":{\"record\":" });
         quote(&mut out, &format!("{}#{}", reference.log, reference.index));
         out.push_str(",\"leaf\":");
         quote(&mut out, reference.leaf);
@@ -76,18 +66,11 @@ mod tests {
 
     #[test]
     fn the_reference_is_put_into_objects_only() {
-        let reference = Reference {
-            log: "log.example/\"a\"",
-            index: 7,
-            leaf: "bGVhZg==",
-        };
+        let reference = Reference { log: "log.example/\"a\"", index: 7, leaf: "bGVhZg==" };
         let text = |answer: Answer| String::from_utf8(answer.with_reference(&reference)).unwrap();
         let context = r##""debugContext":{"record":"log.example/\"a\"#7","leaf":"bGVhZg=="}"##;
         assert_eq!(text(Answer::ok("{}".into())), format!("{{{context}}}"));
-        assert_eq!(
-            text(Answer::ok(r#"{"a":{}}"#.into())),
-            format!(r#"{{"a":{{}},{context}}}"#)
-        );
+        assert_eq!(text(Answer::ok(r#"{"a":{}}"#.into())), format!(r#"{{"a":{{}},{context}}}"#));
         assert_eq!(text(Answer::unauthorized()), "");
     }
 }

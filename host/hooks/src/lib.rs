@@ -129,11 +129,7 @@ pub fn parse(kind: HookKind, body: &[u8], frame: &Frame) -> Result<Incoming, Mal
 /// # Errors
 /// [`Unsayable`] where the platform would not do all of what the outcome wants. The server then sends the [`safe_answer`] with
 /// [`Cause::Unsayable`], or denies where it is [`Why::TooShort`].
-pub fn render(
-    kind: HookKind,
-    incoming: &Incoming,
-    outcome: &Outcome<'_>,
-) -> Result<Answer, Unsayable> {
+pub fn render(kind: HookKind, incoming: &Incoming, outcome: &Outcome<'_>) -> Result<Answer, Unsayable> {
     match kind {
         HookKind::OktaToken => okta::token::render(&incoming.call, outcome),
         HookKind::OktaUserImport => okta::import::render(outcome),
@@ -141,28 +137,16 @@ pub fn render(
 }
 
 /// The answer where there is no decision. `incoming` is the request, where it could be read.
-pub fn safe_answer(
-    kind: HookKind,
-    on_failure: &OnFailure,
-    cause: Cause,
-    incoming: Option<&Incoming>,
-) -> Answer {
+pub fn safe_answer(kind: HookKind, on_failure: &OnFailure, cause: Cause, incoming: Option<&Incoming>) -> Answer {
     if *on_failure == OnFailure::Open {
         // Whoever cannot prove to be the platform learns nothing from the platform's default, and the platform itself, with a
         // wrong secret, treats a 401 as that default.
-        return if cause == Cause::CallerUnproven {
-            Answer::unauthorized()
-        } else {
-            okta::go_on()
-        };
+        return if cause == Cause::CallerUnproven { Answer::unauthorized() } else { okta::go_on() };
     }
     let call = incoming.map(|incoming| &incoming.call);
     match (kind, on_failure, call) {
-        (HookKind::OktaToken, OnFailure::Restricted { applications }, Some(call))
-            if !blames_caller(cause) =>
-        {
-            okta::token::restricted(call, applications)
-                .unwrap_or_else(|| okta::stop(okta::token::UNCHECKED))
+        (HookKind::OktaToken, OnFailure::Restricted { applications }, Some(call)) if !blames_caller(cause) => {
+            okta::token::restricted(call, applications).unwrap_or_else(|| okta::stop(okta::token::UNCHECKED))
         }
         (HookKind::OktaToken, ..) => okta::stop(okta::token::UNCHECKED),
         (HookKind::OktaUserImport, ..) => okta::stop(okta::import::UNCHECKED),
@@ -202,16 +186,11 @@ impl Unsayable {
     /// What to do about it.
     pub fn hint(&self) -> Option<String> {
         match self.why {
-            Why::Kind => {
-                Some("run `portcullis check`, which names what this hook kind can say".into())
+            Why::Kind => Some("run `portcullis check`, which names what this hook kind can say".into()),
+            Why::NoToken => Some("let the plugin look at `lifetimes`, which names the tokens being issued".into()),
+            Why::Place => {
+                Some("let it name one claim or profile member; lifetimes are capped by `cap-lifetime`".into())
             }
-            Why::NoToken => Some(
-                "let the plugin look at `lifetimes`, which names the tokens being issued".into(),
-            ),
-            Why::Place => Some(
-                "let it name one claim or profile member; lifetimes are capped by `cap-lifetime`"
-                    .into(),
-            ),
             Why::Reserved => Some("let the plugin use a claim with another name".into()),
             Why::NoTarget => Some("let the plugin read the place first".into()),
             Why::Value => Some("let the plugin remove it instead".into()),
@@ -220,3 +199,6 @@ impl Unsayable {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

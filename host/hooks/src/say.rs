@@ -90,17 +90,13 @@ pub fn effect(kind: HookKind, effect: Effect) -> Saying {
         (HookKind::OktaToken, Effect::Deny) => {
             Native("200 with `error`: no token is issued and the person sees the text")
         }
-        (HookKind::OktaToken, Effect::StepUp) => Mapped(
-            &[To::Deny],
-            "`acr` is reserved, and a hook cannot ask for a factor",
-        ),
-        (HookKind::OktaToken, Effect::Review) => {
-            Mapped(&[To::Deny], "a token cannot wait for a person")
+        (HookKind::OktaToken, Effect::StepUp) => {
+            Mapped(&[To::Deny], "`acr` is reserved, and a hook cannot ask for a factor")
         }
-        (HookKind::OktaUserImport, Effect::StepUp | Effect::Review | Effect::Deny) => Mapped(
-            &[To::Report],
-            "an import cannot be stopped: with `error`, Okta logs a failure and imports the user",
-        ),
+        (HookKind::OktaToken, Effect::Review) => Mapped(&[To::Deny], "a token cannot wait for a person"),
+        (HookKind::OktaUserImport, Effect::StepUp | Effect::Review | Effect::Deny) => {
+            Mapped(&[To::Report], "an import cannot be stopped: with `error`, Okta logs a failure and imports the user")
+        }
     }
 }
 
@@ -117,31 +113,15 @@ pub fn change(kind: HookKind, change: ChangeKind) -> Saying {
 /// # Errors
 /// All complaints, effects first.
 pub fn check(kind: HookKind, emits: &Emits, mapping: &Mapping) -> Result<(), Vec<Complaint>> {
-    let effects = emits
-        .effects()
-        .iter()
-        .map(|&it| (it.name().to_owned(), effect(kind, it)));
-    let changes = emits
-        .change_kinds()
-        .into_iter()
-        .map(|it| (it.to_string(), change(kind, it)));
-    let mut complaints: Vec<_> = effects
-        .chain(changes)
-        .filter_map(|(what, saying)| complaint(kind, what, saying, mapping))
-        .collect();
-    let needs_mapping = |what: &str| {
-        sayings(kind).any(|(name, saying)| name == what && matches!(saying, Saying::Mapped(..)))
-    };
+    let effects = emits.effects().iter().map(|&it| (it.name().to_owned(), effect(kind, it)));
+    let changes = emits.change_kinds(kind.name()).into_iter().map(|it| (it.to_string(), change(kind, it)));
+    let mut complaints: Vec<_> =
+        effects.chain(changes).filter_map(|(what, saying)| complaint(kind, what, saying, mapping)).collect();
+    let needs_mapping =
+        |what: &str| sayings(kind).any(|(name, saying)| name == what && matches!(saying, Saying::Mapped(..)));
     let pointless = mapping.keys().filter(|what| !needs_mapping(what));
-    complaints.extend(pointless.map(|what| Complaint::Pointless {
-        kind,
-        what: what.clone(),
-    }));
-    if complaints.is_empty() {
-        Ok(())
-    } else {
-        Err(complaints)
-    }
+    complaints.extend(pointless.map(|what| Complaint::Pointless { kind, what: what.clone() }));
+    if complaints.is_empty() { Ok(()) } else { Err(complaints) }
 }
 
 /// The whole table as Markdown: `docs/hook-kinds.md`.
@@ -150,15 +130,8 @@ pub fn table() -> String {
     for kind in HookKind::ALL {
         let name = kind.name();
         let _ = write!(text, "\n## `{name}`\n\n");
-        let (limit, budget) = (
-            kind.platform_limit().as_secs(),
-            kind.default_budget().as_secs(),
-        );
-        let _ = writeln!(
-            text,
-            "The platform waits {limit} s; the default budget is {budget} s. {}",
-            about(kind)
-        );
+        let (limit, budget) = (kind.platform_limit().as_secs(), kind.default_budget().as_secs());
+        let _ = writeln!(text, "The platform waits {limit} s; the default budget is {budget} s. {}", about(kind));
         text.push_str("\n| what | saying | how, or why not |\n|---|---|---|\n");
         for (what, saying) in sayings(kind) {
             let (word, note) = match saying {
@@ -204,8 +177,7 @@ impl Complaint {
     pub fn hint(&self) -> Option<String> {
         Some(match self {
             Self::Unsayable { .. } => {
-                "bind the plugin to a hook that can, or take it out of the manifest's `emits`"
-                    .into()
+                "bind the plugin to a hook that can, or take it out of the manifest's `emits`".into()
             }
             Self::Unmapped { what, to, .. } | Self::MappedWrongly { what, to, .. } => {
                 format!("map `{what}` to {} in the binding", names(to))
@@ -218,9 +190,9 @@ impl Complaint {
 fn okta_token(change: ChangeKind) -> Saying {
     use Saying::{Mapped, Native, Unsayable};
     match change {
-        ChangeKind::Set(Target::IdToken | Target::AccessToken) => Native(
-            "`add` or `replace` below `/claims/`; not on reserved claims; `sub` and `aud` in access tokens only",
-        ),
+        ChangeKind::Set(Target::IdToken | Target::AccessToken) => {
+            Native("`add` or `replace` below `/claims/`; not on reserved claims; `sub` and `aud` in access tokens only")
+        }
         ChangeKind::Remove(Target::IdToken | Target::AccessToken) => {
             Native("`remove` below `/claims/`, of what is in the request; not on reserved claims")
         }
@@ -230,63 +202,44 @@ fn okta_token(change: ChangeKind) -> Saying {
         ChangeKind::Set(_) | ChangeKind::Remove(_) | ChangeKind::CapLifetime(_) => {
             Unsayable("the hook changes ID tokens and access tokens only")
         }
-        ChangeKind::AddGrant => {
-            Unsayable("`scp`, `scope` and `groups` are reserved, so nothing can be added to them")
+        ChangeKind::AddGrant => Unsayable("`scp`, `scope` and `groups` are reserved, so nothing can be added to them"),
+        ChangeKind::DropGrant => {
+            Mapped(&[To::Deny], "`scp`, `scope` and `groups` are reserved, so nothing can be taken out of them")
         }
-        ChangeKind::DropGrant => Mapped(
-            &[To::Deny],
-            "`scp`, `scope` and `groups` are reserved, so nothing can be taken out of them",
-        ),
-        ChangeKind::LinkUser | ChangeKind::CreateUser => {
-            Unsayable("the user is known when a token is issued")
-        }
+        ChangeKind::LinkUser | ChangeKind::CreateUser => Unsayable("the user is known when a token is issued"),
         ChangeKind::Credential => Unsayable("no password is checked when a token is issued"),
         ChangeKind::AutoApprove => Unsayable("nobody is asked to approve a token"),
         ChangeKind::RequireApprovers => Mapped(&[To::Deny], "a token cannot wait for approvers"),
         ChangeKind::Statement => Mapped(&[To::Deny], "Okta carries out no obligations"),
-        ChangeKind::Waive => {
-            Unsayable("lifting findings is for break-glass, which comes with a later version")
-        }
+        ChangeKind::Waive => Unsayable("lifting findings is for break-glass, which comes with a later version"),
     }
 }
 
 fn okta_user_import(change: ChangeKind) -> Saying {
     use Saying::{Mapped, Native, Unsayable};
     match change {
-        ChangeKind::Set(Target::User) => {
-            Native("`com.okta.user.profile.update`; the place is one profile member")
-        }
+        ChangeKind::Set(Target::User) => Native("`com.okta.user.profile.update`; the place is one profile member"),
         ChangeKind::Set(Target::AppUser) => {
             Native("`com.okta.appUser.profile.update`; the place is one profile member")
         }
-        ChangeKind::Remove(Target::User | Target::AppUser) => Mapped(
-            &[To::Report],
-            "an answer sets profile members and takes none away",
-        ),
+        ChangeKind::Remove(Target::User | Target::AppUser) => {
+            Mapped(&[To::Report], "an answer sets profile members and takes none away")
+        }
         ChangeKind::Set(_) | ChangeKind::Remove(_) => {
             Unsayable("the hook changes the user and the application's user only")
         }
         ChangeKind::CapLifetime(_) => Unsayable("an imported user has no lifetime"),
-        ChangeKind::AddGrant => Unsayable(
-            "an import grants nothing by itself; set a profile member that a group rule reads",
-        ),
-        ChangeKind::DropGrant => Mapped(
-            &[To::Report],
-            "an answer sets profile members and takes no group away",
-        ),
-        ChangeKind::LinkUser => {
-            Native("`com.okta.action.update` with `LINK_USER`, and `com.okta.user.update`")
+        ChangeKind::AddGrant => {
+            Unsayable("an import grants nothing by itself; set a profile member that a group rule reads")
         }
+        ChangeKind::DropGrant => Mapped(&[To::Report], "an answer sets profile members and takes no group away"),
+        ChangeKind::LinkUser => Native("`com.okta.action.update` with `LINK_USER`, and `com.okta.user.update`"),
         ChangeKind::CreateUser => Native("`com.okta.action.update` with `CREATE_USER`"),
         ChangeKind::Credential => Unsayable("no password is checked during an import"),
         ChangeKind::AutoApprove => Unsayable("nobody is asked to approve an import"),
-        ChangeKind::RequireApprovers => {
-            Mapped(&[To::Report], "an import cannot wait for approvers")
-        }
+        ChangeKind::RequireApprovers => Mapped(&[To::Report], "an import cannot wait for approvers"),
         ChangeKind::Statement => Mapped(&[To::Report], "Okta carries out no obligations"),
-        ChangeKind::Waive => {
-            Unsayable("lifting findings is for break-glass, which comes with a later version")
-        }
+        ChangeKind::Waive => Unsayable("lifting findings is for break-glass, which comes with a later version"),
     }
 }
 
@@ -308,9 +261,7 @@ fn about(kind: HookKind) -> &'static str {
 
 /// Every effect and change there is, with its saying.
 fn sayings(kind: HookKind) -> impl Iterator<Item = (String, Saying)> {
-    let effects = Effect::ALL
-        .into_iter()
-        .map(move |it| (it.name().to_owned(), effect(kind, it)));
+    let effects = Effect::ALL.into_iter().map(move |it| (it.name().to_owned(), effect(kind, it)));
     effects.chain(ChangeKind::all().map(move |it| (it.to_string(), change(kind, it))))
 }
 
@@ -318,19 +269,11 @@ fn complaint(kind: HookKind, what: String, saying: Saying, mapping: &Mapping) ->
     match (saying, mapping.get(&what)) {
         (Saying::Native(_), _) => None,
         (Saying::Unsayable(why), _) => Some(Complaint::Unsayable { kind, what, why }),
-        (Saying::Mapped(to, why), None) => Some(Complaint::Unmapped {
-            kind,
-            what,
-            to,
-            why,
-        }),
+        (Saying::Mapped(to, why), None) => Some(Complaint::Unmapped { kind, what, to, why }),
         (Saying::Mapped(to, _), Some(mapped)) if to.iter().any(|to| to.name() == mapped) => None,
-        (Saying::Mapped(to, _), Some(mapped)) => Some(Complaint::MappedWrongly {
-            kind,
-            what,
-            mapped: mapped.clone(),
-            to,
-        }),
+        (Saying::Mapped(to, _), Some(mapped)) => {
+            Some(Complaint::MappedWrongly { kind, what, mapped: mapped.clone(), to })
+        }
     }
 }
 

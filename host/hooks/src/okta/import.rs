@@ -9,9 +9,7 @@
 use std::sync::Arc;
 
 use portcullis_model::json::{quote, split_pointer};
-use portcullis_model::{
-    Call, Change, Document, Effect, Entity, Grant, GrantKind, Principal, PrincipalKind, Target,
-};
+use portcullis_model::{Call, Change, Document, Effect, Entity, Grant, GrantKind, Principal, PrincipalKind, Target};
 
 use super::{Envelope, Strings, attributes, commands, members, stop};
 use crate::answer::Answer;
@@ -19,12 +17,10 @@ use crate::kind::HookKind;
 use crate::{Frame, Malformed, Outcome, Unsayable, Why};
 
 /// What administrators read in the platform's log where there is no decision.
-pub(crate) const UNCHECKED: &str =
-    "The import of this user could not be checked. The user was imported unchecked.";
+pub(crate) const UNCHECKED: &str = "The import of this user could not be checked. The user was imported unchecked.";
 
 /// What administrators read where a report has no text.
-const REPORTED: &str =
-    "The import of this user is against policy. The user was imported nevertheless.";
+const REPORTED: &str = "The import of this user is against policy. The user was imported nevertheless.";
 
 const EVENT_TYPE: &str = "com.okta.import.transform";
 
@@ -44,24 +40,10 @@ pub(crate) fn parse(body: &[u8], frame: &Frame) -> Result<Call, Malformed> {
     let user_id = envelope.string(user, "data.user.id")?;
     let application_id = envelope.string(application, "data.context.application.id")?;
     let job_id = envelope.string(job, "data.context.job.id")?;
-    let entitlements = envelope.entitlements(
-        &frame.entitlements,
-        HookKind::OktaUserImport.default_entitlements(),
-    )?;
+    let entitlements = envelope.entitlements(&frame.entitlements, HookKind::OktaUserImport.default_entitlements())?;
     let mut groups = Strings::default();
-    envelope.strings(
-        app_profile.and_then(|it| it.get("groups")),
-        "data.appUser.profile.groups",
-        &mut groups,
-    )?;
-    let requested = groups
-        .list
-        .into_iter()
-        .map(|id| Grant {
-            kind: GrantKind::Group,
-            id,
-        })
-        .collect();
+    envelope.strings(app_profile.and_then(|it| it.get("groups")), "data.appUser.profile.groups", &mut groups)?;
+    let requested = groups.list.into_iter().map(|id| Grant { kind: GrantKind::Group, id }).collect();
     let subject = user.or(app_user).map(|_| Principal {
         kind: PrincipalKind::Person,
         type_name: "user".into(),
@@ -86,11 +68,7 @@ pub(crate) fn parse(body: &[u8], frame: &Frame) -> Result<Call, Malformed> {
         seed: frame.seed,
         subject,
         actors: Vec::new(),
-        action: Some(Entity {
-            type_name: "import".into(),
-            id: job_id,
-            attributes: action_attributes,
-        }),
+        action: Some(Entity { type_name: "import".into(), id: job_id, attributes: action_attributes }),
         resource,
         requested,
         lifetimes: Vec::new(),
@@ -109,10 +87,7 @@ pub(crate) fn render(outcome: &Outcome<'_>) -> Result<Answer, Unsayable> {
     }
     let mut answer = Wanted::default();
     for (at, change) in (1..).zip(outcome.changes) {
-        answer.admit(change).map_err(|why| Unsayable {
-            change: Some((at, change.kind())),
-            why,
-        })?;
+        answer.admit(change).map_err(|why| Unsayable { change: Some((at, change.kind())), why })?;
     }
     commands(&answer.commands())
 }
@@ -138,16 +113,8 @@ struct Profile<'a>(Vec<(String, &'a str)>);
 impl<'a> Wanted<'a> {
     fn admit(&mut self, change: &'a Change) -> Result<(), Why> {
         match change {
-            Change::Set {
-                target: Target::User,
-                path,
-                value,
-            } => self.user.set(path, value),
-            Change::Set {
-                target: Target::AppUser,
-                path,
-                value,
-            } => self.app_user.set(path, value),
+            Change::Set { target: Target::User, path, value } => self.user.set(path, value),
+            Change::Set { target: Target::AppUser, path, value } => self.app_user.set(path, value),
             Change::CreateUser => self.decide(Action::Create),
             Change::LinkUser(id) if id.is_empty() => Err(Why::Value),
             Change::LinkUser(id) => self.decide(Action::Link(id)),
@@ -168,9 +135,7 @@ impl<'a> Wanted<'a> {
     fn commands(self) -> Vec<(&'static str, String)> {
         let mut commands = Vec::new();
         match self.action {
-            Some(Action::Create) => {
-                commands.push((ACTION, r#"{"result":"CREATE_USER"}"#.to_owned()))
-            }
+            Some(Action::Create) => commands.push((ACTION, r#"{"result":"CREATE_USER"}"#.to_owned())),
             Some(Action::Link(id)) => {
                 commands.push((ACTION, r#"{"result":"LINK_USER"}"#.to_owned()));
                 let mut value = String::from("{\"id\":");
@@ -180,13 +145,9 @@ impl<'a> Wanted<'a> {
             }
             None => {}
         }
-        let profiles = [
-            ("com.okta.appUser.profile.update", self.app_user),
-            ("com.okta.user.profile.update", self.user),
-        ];
-        let filled = profiles
-            .into_iter()
-            .filter(|(_, profile)| !profile.0.is_empty());
+        let profiles =
+            [("com.okta.appUser.profile.update", self.app_user), ("com.okta.user.profile.update", self.user)];
+        let filled = profiles.into_iter().filter(|(_, profile)| !profile.0.is_empty());
         commands.extend(filled.map(|(name, profile)| (name, profile.json())));
         commands
     }

@@ -31,17 +31,10 @@ pub(crate) struct Envelope {
 impl Envelope {
     /// Reads the envelope of an event of that type.
     pub(crate) fn parse(body: &[u8], event_type: &str) -> Result<Self, Malformed> {
-        let refuse = |cause, detail| Malformed {
-            cause,
-            detail,
-            event: None,
-        };
+        let refuse = |cause, detail| Malformed { cause, detail, event: None };
         let document = Document::parse(body).map_err(|error| refuse(error.cause, "the body"))?;
         let id = document.root().get("eventId").and_then(Value::as_str);
-        let Some(event_id) = id
-            .filter(|id| (1..=LONGEST_EVENT_ID).contains(&id.len()))
-            .map(Cow::into_owned)
-        else {
+        let Some(event_id) = id.filter(|id| (1..=LONGEST_EVENT_ID).contains(&id.len())).map(Cow::into_owned) else {
             return Err(refuse(Cause::WrongShape, "eventId"));
         };
         let found = document.root().get("eventType").and_then(Value::as_str);
@@ -59,11 +52,7 @@ impl Envelope {
 
     /// `data`, which every request has.
     pub(crate) fn data(&self) -> Result<Value<'_>, Malformed> {
-        let data = self
-            .document
-            .root()
-            .get("data")
-            .filter(|data| data.is_object());
+        let data = self.document.root().get("data").filter(|data| data.is_object());
         data.ok_or_else(|| self.refuse(Cause::WrongShape, "data"))
     }
 
@@ -80,17 +69,11 @@ impl Envelope {
     }
 
     /// An optional string: the member of `parent` that the path ends in.
-    pub(crate) fn string(
-        &self,
-        parent: Option<Value<'_>>,
-        path: &'static str,
-    ) -> Result<Option<String>, Malformed> {
+    pub(crate) fn string(&self, parent: Option<Value<'_>>, path: &'static str) -> Result<Option<String>, Malformed> {
         let Some(value) = member(parent, path) else {
             return Ok(None);
         };
-        let text = value
-            .as_str()
-            .ok_or_else(|| self.refuse(Cause::WrongShape, path))?;
+        let text = value.as_str().ok_or_else(|| self.refuse(Cause::WrongShape, path))?;
         Ok(Some(text.into_owned()))
     }
 
@@ -112,55 +95,30 @@ impl Envelope {
             return Err(self.refuse(Cause::WrongShape, path));
         }
         for element in value.elements() {
-            into.push(
-                element
-                    .as_str()
-                    .ok_or_else(|| self.refuse(Cause::WrongShape, path))?,
-            );
+            into.push(element.as_str().ok_or_else(|| self.refuse(Cause::WrongShape, path))?);
         }
         Ok(())
     }
 
     /// The entitlements that the hook's pointers, or those of its kind, lead to.
-    pub(crate) fn entitlements(
-        &self,
-        pointers: &[String],
-        default: &[&str],
-    ) -> Result<Vec<String>, Malformed> {
+    pub(crate) fn entitlements(&self, pointers: &[String], default: &[&str]) -> Result<Vec<String>, Malformed> {
         let mut found = Strings::default();
         if pointers.is_empty() {
             for pointer in default {
-                self.strings(
-                    self.document.pointer(pointer),
-                    "the entitlements",
-                    &mut found,
-                )?;
+                self.strings(self.document.pointer(pointer), "the entitlements", &mut found)?;
             }
         }
         for pointer in pointers {
-            self.strings(
-                self.document.pointer(pointer),
-                "the entitlements",
-                &mut found,
-            )?;
+            self.strings(self.document.pointer(pointer), "the entitlements", &mut found)?;
         }
         Ok(found.list)
     }
 
     /// Refuses the request, by its event id where that is nothing but one.
     pub(crate) fn refuse(&self, cause: Cause, detail: &'static str) -> Malformed {
-        let plain =
-            |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b':');
-        let event = self
-            .event_id
-            .bytes()
-            .all(plain)
-            .then(|| self.event_id.clone());
-        Malformed {
-            cause,
-            detail,
-            event,
-        }
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b':');
+        let event = self.event_id.bytes().all(plain).then(|| self.event_id.clone());
+        Malformed { cause, detail, event }
     }
 }
 
@@ -182,9 +140,7 @@ impl<'a> Strings<'a> {
 
 /// The member that the path ends in, where it is there and not `null`.
 fn member<'a>(parent: Option<Value<'a>>, path: &str) -> Option<Value<'a>> {
-    parent?
-        .get(path.rsplit('.').next()?)
-        .filter(|value| !value.is_null())
+    parent?.get(path.rsplit('.').next()?).filter(|value| !value.is_null())
 }
 
 /// The members of several objects as attributes; a name that an earlier object has is not taken from a later one.
@@ -193,10 +149,7 @@ pub(crate) fn attributes<const N: usize>(objects: [Option<Value<'_>>; N]) -> Vec
     let mut attributes = Vec::new();
     for (name, value) in objects.into_iter().flatten().flat_map(Value::members) {
         if !seen.contains(&name) {
-            attributes.push(Attribute {
-                name: name.clone().into_owned(),
-                value: value.raw().to_owned(),
-            });
+            attributes.push(Attribute { name: name.clone().into_owned(), value: value.raw().to_owned() });
             seen.insert(name);
         }
     }
@@ -207,10 +160,7 @@ pub(crate) fn attributes<const N: usize>(objects: [Option<Value<'_>>; N]) -> Vec
 pub(crate) fn members(object: Option<Value<'_>>, names: &[&str]) -> Vec<Attribute> {
     let member = |name: &&str| {
         let value = object?.get(name).filter(|value| !value.is_null())?;
-        Some(Attribute {
-            name: (*name).to_owned(),
-            value: value.raw().to_owned(),
-        })
+        Some(Attribute { name: (*name).to_owned(), value: value.raw().to_owned() })
     };
     names.iter().filter_map(member).collect()
 }
@@ -235,11 +185,7 @@ pub(crate) fn commands(commands: &[(&str, String)]) -> Result<Answer, Unsayable>
     }
     let mut body = String::from("{\"commands\":[");
     for (index, (name, value)) in commands.iter().enumerate() {
-        body.push_str(if index == 0 {
-            "{\"type\":\""
-        } else {
-            ",{\"type\":\""
-        });
+        body.push_str(if index == 0 { "{\"type\":\"" } else { ",{\"type\":\"" });
         body.push_str(name);
         body.push_str("\",\"value\":");
         body.push_str(value);
@@ -247,10 +193,7 @@ pub(crate) fn commands(commands: &[(&str, String)]) -> Result<Answer, Unsayable>
     }
     body.push_str("]}");
     if body.len() > LONGEST_ANSWER {
-        return Err(Unsayable {
-            change: None,
-            why: Why::TooLong,
-        });
+        return Err(Unsayable { change: None, why: Why::TooLong });
     }
     Ok(Answer::ok(body))
 }

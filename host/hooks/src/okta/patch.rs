@@ -36,13 +36,7 @@ enum Shape {
 impl<'a> Patch<'a> {
     /// No operations yet.
     pub(super) fn new(target: Target, token: Option<Value<'a>>) -> Self {
-        Self {
-            target,
-            token,
-            claims: BTreeMap::new(),
-            operations: String::new(),
-            cap: None,
-        }
+        Self { target, token, claims: BTreeMap::new(), operations: String::new(), cap: None }
     }
 
     /// Puts a value at a place.
@@ -66,11 +60,7 @@ impl<'a> Patch<'a> {
                 _ => "add",
             },
             Shape::Array(elements) => {
-                let index = if last == "-" {
-                    Some(elements.len())
-                } else {
-                    array_index(last)
-                };
+                let index = if last == "-" { Some(elements.len()) } else { array_index(last) };
                 let length = elements.len();
                 match index {
                     Some(index) if index == length => {
@@ -100,9 +90,9 @@ impl<'a> Patch<'a> {
             None => claim.take(),
             Some((last, parents)) => match below(claim, parents).ok_or(Why::NoTarget)? {
                 Shape::Object(members) => members.remove(last),
-                Shape::Array(elements) => array_index(last)
-                    .filter(|index| *index < elements.len())
-                    .map(|index| elements.remove(index)),
+                Shape::Array(elements) => {
+                    array_index(last).filter(|index| *index < elements.len()).map(|index| elements.remove(index))
+                }
                 Shape::Leaf => None,
             },
         };
@@ -117,9 +107,7 @@ impl<'a> Patch<'a> {
         let Some(token) = self.token else {
             return Ok(());
         };
-        let present = expiration(token)
-            .and_then(Value::as_u64)
-            .ok_or(Why::NoTarget)?;
+        let present = expiration(token).and_then(Value::as_u64).ok_or(Why::NoTarget)?;
         if u64::from(seconds) >= present {
             return Ok(());
         }
@@ -145,29 +133,18 @@ impl<'a> Patch<'a> {
 
     /// The claim that a path is about, as it is now; the tokens below it; and whether the request has it.
     fn claim(&mut self, path: &str) -> Result<(&mut Option<Shape>, Vec<String>, bool), Why> {
-        let mut tokens = split_pointer(path)
-            .ok_or(Why::Place)?
-            .into_iter()
-            .map(|token| token.into_owned());
-        let (Some("claims"), Some(name)) = (
-            tokens.next().as_deref(),
-            tokens.next().filter(|name| !name.is_empty()),
-        ) else {
+        let mut tokens = split_pointer(path).ok_or(Why::Place)?.into_iter().map(|token| token.into_owned());
+        let (Some("claims"), Some(name)) = (tokens.next().as_deref(), tokens.next().filter(|name| !name.is_empty()))
+        else {
             return Err(Why::Place);
         };
         if is_reserved(self.target, &name) {
             return Err(Why::Reserved);
         }
         let token = self.token.ok_or(Why::NoToken)?;
-        let claims = token
-            .get("claims")
-            .filter(|claims| claims.is_object())
-            .ok_or(Why::NoTarget)?;
+        let claims = token.get("claims").filter(|claims| claims.is_object()).ok_or(Why::NoTarget)?;
         let sent = claims.get(&name);
-        let claim = self
-            .claims
-            .entry(name)
-            .or_insert_with(|| sent.map(Shape::of));
+        let claim = self.claims.entry(name).or_insert_with(|| sent.map(Shape::of));
         Ok((claim, tokens.collect(), sent.is_some()))
     }
 
@@ -187,12 +164,9 @@ impl Shape {
     fn of(value: Value<'_>) -> Self {
         match value.kind() {
             Kind::Array => Self::Array(value.elements().map(Self::of).collect()),
-            Kind::Object => Self::Object(
-                value
-                    .members()
-                    .map(|(name, value)| (name.into_owned(), Self::of(value)))
-                    .collect(),
-            ),
+            Kind::Object => {
+                Self::Object(value.members().map(|(name, value)| (name.into_owned(), Self::of(value))).collect())
+            }
             _ => Self::Leaf,
         }
     }
@@ -204,21 +178,15 @@ pub(super) fn expiration(token: Value<'_>) -> Option<Value<'_>> {
 }
 
 fn below<'s>(claim: &'s mut Option<Shape>, tokens: &[String]) -> Option<&'s mut Shape> {
-    tokens
-        .iter()
-        .try_fold(claim.as_mut()?, |shape, token| match shape {
-            Shape::Object(members) => members.get_mut(token),
-            Shape::Array(elements) => elements.get_mut(array_index(token)?),
-            Shape::Leaf => None,
-        })
+    tokens.iter().try_fold(claim.as_mut()?, |shape, token| match shape {
+        Shape::Object(members) => members.get_mut(token),
+        Shape::Array(elements) => elements.get_mut(array_index(token)?),
+        Shape::Leaf => None,
+    })
 }
 
 fn is_reserved(target: Target, claim: &str) -> bool {
-    let own: &[&str] = if target == Target::IdToken {
-        &RESERVED_IN_ID_TOKENS
-    } else {
-        &RESERVED_IN_ACCESS_TOKENS
-    };
+    let own: &[&str] = if target == Target::IdToken { &RESERVED_IN_ID_TOKENS } else { &RESERVED_IN_ACCESS_TOKENS };
     RESERVED.contains(&claim) || own.contains(&claim)
 }
 
@@ -226,20 +194,8 @@ fn is_reserved(target: Target, claim: &str) -> bool {
 const EXPIRATION: &str = "/token/lifetime/expiration";
 
 /// Claims that Okta keeps for itself in both tokens. It reserves `cnf` with DPoP only, which a request does not tell.
-const RESERVED: [&str; 12] = [
-    "acr",
-    "auth_time",
-    "cid",
-    "cnf",
-    "exp",
-    "groups",
-    "iat",
-    "iss",
-    "jti",
-    "sid",
-    "token_type",
-    "ver",
-];
+const RESERVED: [&str; 12] =
+    ["acr", "auth_time", "cid", "cnf", "exp", "groups", "iat", "iss", "jti", "sid", "token_type", "ver"];
 
 const RESERVED_IN_ID_TOKENS: [&str; 43] = [
     "active",
@@ -287,12 +243,5 @@ const RESERVED_IN_ID_TOKENS: [&str; 43] = [
     "user_ip",
 ];
 
-const RESERVED_IN_ACCESS_TOKENS: [&str; 7] = [
-    "as_uri",
-    "authorization_details",
-    "rpt",
-    "rsi",
-    "scp",
-    "uid",
-    "username",
-];
+const RESERVED_IN_ACCESS_TOKENS: [&str; 7] =
+    ["as_uri", "authorization_details", "rpt", "rsi", "scp", "uid", "username"];

@@ -10,8 +10,7 @@ use std::sync::Arc;
 
 use portcullis_model::json::Value;
 use portcullis_model::{
-    Call, Cause, Change, Effect, Entity, Grant, GrantKind, Lifetime, Origin, Principal,
-    PrincipalKind, Target,
+    Call, Cause, Change, Effect, Entity, Grant, GrantKind, Lifetime, Origin, Principal, PrincipalKind, Target,
 };
 
 use super::patch::{LIFETIME, Patch, expiration};
@@ -21,8 +20,7 @@ use crate::kind::HookKind;
 use crate::{Frame, Malformed, Outcome, Unsayable, Why};
 
 /// What a person reads where there is no decision.
-pub(crate) const UNCHECKED: &str =
-    "Access could not be checked. Please try again or call the help desk.";
+pub(crate) const UNCHECKED: &str = "Access could not be checked. Please try again or call the help desk.";
 
 /// What a person reads where a denial has no text.
 const DENIED: &str = "Access is denied. Please call the help desk.";
@@ -52,10 +50,7 @@ pub(crate) fn parse(body: &[u8], frame: &Frame) -> Result<Call, Malformed> {
         Some(id) => Some(id),
         None => envelope.string(asked, "data.context.protocol.request.client_id")?,
     };
-    let entitlements = envelope.entitlements(
-        &frame.entitlements,
-        HookKind::OktaToken.default_entitlements(),
-    )?;
+    let entitlements = envelope.entitlements(&frame.entitlements, HookKind::OktaToken.default_entitlements())?;
     let actor = client_id.map(|id| Principal {
         kind: PrincipalKind::Service,
         type_name: "client".into(),
@@ -87,38 +82,18 @@ pub(crate) fn parse(body: &[u8], frame: &Frame) -> Result<Call, Malformed> {
     let correlation = envelope.string(request, "data.context.request.id")?;
     let mut lifetimes = Vec::new();
     for (target, token, path) in [
-        (
-            Target::IdToken,
-            identity,
-            "data.identity.token.lifetime.expiration",
-        ),
-        (
-            Target::AccessToken,
-            access,
-            "data.access.token.lifetime.expiration",
-        ),
+        (Target::IdToken, identity, "data.identity.token.lifetime.expiration"),
+        (Target::AccessToken, access, "data.access.token.lifetime.expiration"),
     ] {
         let Some(value) = token.and_then(expiration) else {
             continue;
         };
-        let seconds = value
-            .as_u64()
-            .and_then(|seconds| u32::try_from(seconds).ok());
+        let seconds = value.as_u64().and_then(|seconds| u32::try_from(seconds).ok());
         let seconds = seconds.ok_or_else(|| envelope.refuse(Cause::WrongShape, path))?;
-        lifetimes.push(Lifetime {
-            target,
-            seconds,
-            least: LIFETIME.0,
-            most: LIFETIME.1,
-        });
+        lifetimes.push(Lifetime { target, seconds, least: LIFETIME.0, most: LIFETIME.1 });
     }
     let requested = scopes.into_iter().flat_map(Value::members);
-    let requested = requested
-        .map(|(name, _)| Grant {
-            kind: GrantKind::Scope,
-            id: name.into_owned(),
-        })
-        .collect();
+    let requested = requested.map(|(name, _)| Grant { kind: GrantKind::Scope, id: name.into_owned() }).collect();
     let action_attributes = members(asked, &["grant_type", "response_type"]);
 
     Ok(Call {
@@ -130,11 +105,7 @@ pub(crate) fn parse(body: &[u8], frame: &Frame) -> Result<Call, Malformed> {
         seed: frame.seed,
         subject,
         actors: actor.into_iter().collect(),
-        action: Some(Entity {
-            type_name: "token".into(),
-            id: None,
-            attributes: action_attributes,
-        }),
+        action: Some(Entity { type_name: "token".into(), id: None, attributes: action_attributes }),
         resource: issuer.map(|uri| Entity {
             type_name: "authorization-server".into(),
             id: Some(uri),
@@ -170,15 +141,9 @@ pub(crate) fn render(call: &Call, outcome: &Outcome<'_>) -> Result<Answer, Unsay
                 Change::CapLifetime { seconds, .. } => patch.cap(*seconds),
                 _ => Err(Why::Kind),
             })
-            .map_err(|why| Unsayable {
-                change: Some((at, change.kind())),
-                why,
-            })?;
+            .map_err(|why| Unsayable { change: Some((at, change.kind())), why })?;
     }
-    let both: Vec<_> = [identity.finish(), access.finish()]
-        .into_iter()
-        .flatten()
-        .collect();
+    let both: Vec<_> = [identity.finish(), access.finish()].into_iter().flatten().collect();
     commands(&both)
 }
 
@@ -190,39 +155,18 @@ pub(crate) fn restricted(call: &Call, applications: &[String]) -> Option<Answer>
         return None;
     }
     let mut changes = Vec::new();
-    for (target, name) in [
-        (Target::IdToken, "identity"),
-        (Target::AccessToken, "access"),
-    ] {
+    for (target, name) in [(Target::IdToken, "identity"), (Target::AccessToken, "access")] {
         if token(call, name).is_some() {
-            changes.push(Change::CapLifetime {
-                target,
-                seconds: LIFETIME.0,
-            });
-            changes.push(Change::Set {
-                target,
-                path: "/claims/degraded".into(),
-                value: "true".into(),
-            });
+            changes.push(Change::CapLifetime { target, seconds: LIFETIME.0 });
+            changes.push(Change::Set { target, path: "/claims/degraded".into(), value: "true".into() });
         }
     }
-    render(
-        call,
-        &Outcome {
-            verdict: Effect::Allow,
-            changes: &changes,
-            text: None,
-        },
-    )
-    .ok()
-    .filter(|_| !changes.is_empty())
+    render(call, &Outcome { verdict: Effect::Allow, changes: &changes, text: None })
+        .ok()
+        .filter(|_| !changes.is_empty())
 }
 
 /// `data.identity` or `data.access`: there where that token is issued.
 fn token<'a>(call: &'a Call, name: &str) -> Option<Value<'a>> {
-    call.payload
-        .root()
-        .get("data")?
-        .get(name)
-        .filter(|token| token.is_object())
+    call.payload.root().get("data")?.get(name).filter(|token| token.is_object())
 }

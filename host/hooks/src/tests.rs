@@ -1,0 +1,32 @@
+//! Tests across parse and render: golden files for what third parties see, hostile bodies, and the patches against an
+//! interpreter of their own.
+
+mod answers;
+mod patches;
+mod requests;
+
+use portcullis_model::Millis;
+
+use crate::{Frame, HookKind, Incoming, parse};
+
+pub(crate) const TOKEN: &str = include_str!("../tests/payloads/token.json");
+pub(crate) const TOKEN_OF_A_CLIENT: &str = include_str!("../tests/payloads/token-client.json");
+pub(crate) const IMPORT: &str = include_str!("../tests/payloads/import.json");
+
+pub(crate) fn frame() -> Frame {
+    Frame { tenant: "default".into(), received: Millis(1_772_435_700_000), seed: 42, entitlements: Vec::new() }
+}
+
+pub(crate) fn incoming(kind: HookKind, body: &str) -> Incoming {
+    parse(kind, body.as_bytes(), &frame()).unwrap_or_else(|malformed| panic!("{malformed}"))
+}
+
+/// Compares with a golden file; with `BLESS` in the environment, writes it.
+pub(crate) fn golden(name: &str, text: &str) {
+    let path = format!("{}/tests/golden/{name}", env!("CARGO_MANIFEST_DIR"));
+    if std::env::var_os("BLESS").is_some() {
+        std::fs::write(&path, format!("{text}\n")).unwrap();
+    }
+    let expected = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+    assert_eq!(text, expected.trim_end_matches('\n'), "{name}");
+}

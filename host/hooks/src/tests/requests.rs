@@ -1,0 +1,169 @@
+//! Requests: what is read of good ones, and why bad ones are refused.
+
+use std::fmt::Write as _;
+
+use portcullis_model::{Attribute, Call, Cause, Entity, Principal};
+use proptest::prelude::*;
+
+use super::{IMPORT, TOKEN, TOKEN_OF_A_CLIENT, frame, golden, incoming};
+use crate::{Frame, HookKind, parse};
+
+#[test]
+fn reads_what_the_contract_says() {
+    let cases = [
+        (HookKind::OktaToken, TOKEN, "token.call.txt"),
+        (HookKind::OktaToken, TOKEN_OF_A_CLIENT, "token-client.call.txt"),
+        (HookKind::OktaUserImport, IMPORT, "import.call.txt"),
+    ];
+    for (kind, body, name) in cases {
+        golden(name, &tell(&incoming(kind, body).call));
+    }
+}
+
+#[test]
+fn every_optional_part_may_be_absent_or_null() {
+    for (kind, body) in [(HookKind::OktaToken, TOKEN), (HookKind::OktaUserImport, IMPORT)] {
+        let whole: serde_json::Value = serde_json::from_str(body).unwrap();
+        let mut pointers = Vec::new();
+        pointers_below(&whole["data"], "/data", &mut pointers);
+        for pointer in pointers {
+            let mut without = whole.clone();
+            *without.pointer_mut(&pointer).unwrap() = serde_json::Value::Null;
+            assert!(parse(kind, without.to_string().as_bytes(), &frame()).is_ok(), "{pointer} is null");
+            let (parent, name) = pointer.rsplit_once('/').unwrap();
+            if let Some(members) = without.pointer_mut(parent).unwrap().as_object_mut() {
+                members.remove(&name.replace("~1", "/"));
+                assert!(parse(kind, without.to_string().as_bytes(), &frame()).is_ok(), "{pointer} is absent");
+            }
+        }
+    }
+}
+
+#[test]
+fn refuses_by_cause_and_shows_nothing_of_the_body() {
+    let with = |pointer: &str, value: &str| {
+        let mut body: serde_json::Value = serde_json::from_str(TOKEN).unwrap();
+        *body.pointer_mut(pointer).unwrap() = serde_json::from_str(value).unwrap();
+        body.to_string().into_bytes()
+    };
+    let nested = format!("{{\"eventId\":\"e\",\"x\":{}{}}}", "[".repeat(9000), "]".repeat(9000));
+    let cases: Vec<(Vec<u8>, Cause, Option<&str>)> = vec![
+        (b"".to_vec(), Cause::NotJson, None),
+        (b"secret: yaml".to_vec(), Cause::NotJson, None),
+        (TOKEN.replace("\"eventId\"", "\"eventId\": 1, \"eventId\"").into_bytes(), Cause::DuplicateMember, None),
+        (TOKEN.replace("\"session\"", "\"user\":1, \"session\"").into_bytes(), Cause::DuplicateMember, None),
+        (nested.into_bytes(), Cause::TooDeep, None),
+        (b"{\"eventId\":\"\xFF\xFEsecret\"}".to_vec(), Cause::NotUtf8, None),
+        (b"[]".to_vec(), Cause::WrongShape, None),
+        (b"null".to_vec(), Cause::WrongShape, None),
+        (with("/eventId", "\"\""), Cause::WrongShape, None),
+        (with("/eventId", "7"), Cause::WrongShape, None),
+        (with("/eventId", &format!("\"{}\"", "e".repeat(257))), Cause::WrongShape, None),
+        (with("/eventType", "null"), Cause::WrongShape, Some("Zq3_ward-7.clean")),
+        (with("/eventType", "\"secret\""), Cause::UnknownEvent, Some("Zq3_ward-7.clean")),
+        (with("/eventType", "\"com.okta.import.transform\""), Cause::UnknownEvent, Some("Zq3_ward-7.clean")),
+        (with("/data", "\"secret\""), Cause::WrongShape, Some("Zq3_ward-7.clean")),
+        (with("/data/context/user/id", "7"), Cause::WrongShape, Some("Zq3_ward-7.clean")),
+        (with("/data/context/user/profile", "[]"), Cause::WrongShape, Some("Zq3_ward-7.clean")),
+        (with("/data/context/request/ipAddress", "{}"), Cause::WrongShape, Some("Zq3_ward-7.clean")),
+        (with("/data/access/claims/groups", "{}"), Cause::WrongShape, Some("Zq3_ward-7.clean")),
+        (with("/data/access/claims/groups", "[\"secret\",1]"), Cause::WrongShape, Some("Zq3_ward-7.clean")),
+        (with("/data/access/scopes", "[\"secret\"]"), Cause::WrongShape, Some("Zq3_ward-7.clean")),
+        (with("/data/access/token/lifetime/expiration", "\"3600\""), Cause::WrongShape, Some("Zq3_ward-7.clean")),
+        (with("/data/access/token/lifetime/expiration", "-1"), Cause::WrongShape, Some("Zq3_ward-7.clean")),
+        (with("/data/access/token/lifetime/expiration", "4294967296"), Cause::WrongShape, Some("Zq3_ward-7.clean")),
+        (with("/data/access/token/lifetime/expiration", "1e3"), Cause::WrongShape, Some("Zq3_ward-7.clean")),
+    ];
+    for (body, cause, event) in cases {
+        let text = String::from_utf8_lossy(&body);
+        let malformed = parse(HookKind::OktaToken, &body, &frame()).err().unwrap_or_else(|| panic!("{text}"));
+        assert_eq!((malformed.cause, malformed.event.as_deref()), (cause, event), "{text}");
+        assert!(!format!("{malformed} {malformed:?}").contains("secret"), "{malformed:?}");
+    }
+}
+
+#[test]
+fn an_event_id_that_is_no_plain_word_is_not_repeated() {
+    let body = r#"{"eventId":"Mary Smith","eventType":"x"}"#;
+    assert_eq!(parse(HookKind::OktaToken, body.as_bytes(), &frame()).err().unwrap().event, None);
+}
+
+#[test]
+fn a_hook_says_where_entitlements_stand() {
+    let frame = Frame { entitlements: vec!["/data/identity/claims/wards".into(), "/data/nowhere".into()], ..frame() };
+    let call = parse(HookKind::OktaToken, TOKEN.as_bytes(), &frame).ok().unwrap().call;
+    assert_eq!(call.subject.unwrap().entitlements, ["3a", "3b"]);
+}
+
+#[test]
+fn many_members_take_little_time() {
+    let members: Vec<String> = (0..40_000).map(|index| format!("\"m{index}\":0")).collect();
+    let members = members.join(",");
+    let body = format!(
+        r#"{{"eventId":"e","eventType":"com.okta.oauth2.tokens.transform","data":{{"context":{{"user":{{"profile":{{{members}}}}}}},"access":{{"claims":{{{members}}}}}}}}}"#
+    );
+    let call = incoming(HookKind::OktaToken, &body).call;
+    assert_eq!(call.subject.unwrap().attributes.len(), 40_000);
+}
+
+proptest! {
+    #[test]
+    fn damaged_bodies_never_panic(place in 0..TOKEN.len(), cut in 0..200usize, insert: Vec<u8>, import: bool) {
+        let (kind, body) = if import { (HookKind::OktaUserImport, IMPORT) } else { (HookKind::OktaToken, TOKEN) };
+        let mut body = body.as_bytes().to_vec();
+        let place = place.min(body.len());
+        let end = (place + cut).min(body.len());
+        body.splice(place..end, insert);
+        let theirs = serde_json::from_slice::<serde_json::Value>(&body).is_ok();
+        prop_assert!(theirs || parse(kind, &body, &frame()).is_err());
+    }
+}
+
+fn pointers_below(value: &serde_json::Value, at: &str, into: &mut Vec<String>) {
+    for (name, member) in value.as_object().into_iter().flatten() {
+        let pointer = format!("{at}/{}", name.replace('/', "~1"));
+        pointers_below(member, &pointer, into);
+        into.push(pointer);
+    }
+}
+
+/// A call in lines of text.
+fn tell(call: &Call) -> String {
+    let mut text = format!(
+        "id {}\ncorrelation {:?}\ntenant {}\nhook {}\nphase {:?}\nreceived {}\nseed {}\n",
+        call.id, call.correlation, call.tenant, call.hook, call.phase, call.received, call.seed
+    );
+    call.subject.iter().for_each(|subject| tell_principal(&mut text, "subject", subject));
+    call.actors.iter().for_each(|actor| tell_principal(&mut text, "actor", actor));
+    call.action.iter().for_each(|action| tell_entity(&mut text, "action", action));
+    call.resource.iter().for_each(|resource| tell_entity(&mut text, "resource", resource));
+    for grant in &call.requested {
+        let _ = writeln!(text, "requested {:?} {}", grant.kind, grant.id);
+    }
+    for lifetime in &call.lifetimes {
+        let _ = writeln!(text, "{lifetime:?}");
+    }
+    if let Some(origin) = &call.origin {
+        let _ =
+            writeln!(text, "origin ip {:?} session {:?} user-agent {:?}", origin.ip, origin.session, origin.user_agent);
+    }
+    let _ = write!(text, "purpose {:?}, proposed {}", call.purpose, call.proposed.len());
+    text
+}
+
+fn tell_principal(text: &mut String, what: &str, principal: &Principal) {
+    let _ = writeln!(text, "{what} {:?} {} {:?}", principal.kind, principal.type_name, principal.id);
+    tell_attributes(text, &principal.attributes);
+    let _ = writeln!(text, "  entitlements {:?}", principal.entitlements);
+}
+
+fn tell_entity(text: &mut String, what: &str, entity: &Entity) {
+    let _ = writeln!(text, "{what} {} {:?}", entity.type_name, entity.id);
+    tell_attributes(text, &entity.attributes);
+}
+
+fn tell_attributes(text: &mut String, attributes: &[Attribute]) {
+    for attribute in attributes {
+        let _ = writeln!(text, "  {} = {}", attribute.name, attribute.value);
+    }
+}
