@@ -12,10 +12,10 @@ use std::time::{Duration, Instant};
 use std::{env, fs, thread};
 
 use portcullis_engine::{Engine, Options, Plugin, componentize};
-use portcullis_model::{
-    Attribute, Grant, GrantKind, Lifetime, Limits, Millis, PrincipalKind, PrincipalView, Target,
-    View,
-};
+use portcullis_model::Limits;
+
+#[path = "../tests/support/mod.rs"]
+mod support;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = env::args().skip(1).collect();
@@ -28,14 +28,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     let component = componentize(&bytes).unwrap_or(bytes);
     let settings = fs::read_to_string(settings)?;
 
-    let engine = Engine::new(Options {
-        workers: threads,
-        ..Options::default()
-    })?;
+    let engine = Engine::new(Options { workers: threads, ..Options::default() })?;
     let begun = Instant::now();
     let plugin = engine
         .prepare(&component, &settings, Limits::CEILING)
-        .inspect_err(|refused| println!("{}", refused.complaints().join("\n")))?;
+        .inspect_err(|refused| refused.complaints().iter().for_each(|text| println!("{text}")))?;
     println!("reset {}", engine.reset());
     println!(
         "prepare {:?}, component {} bytes, snapshot {} bytes",
@@ -45,9 +42,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     );
 
     thread::scope(|scope| {
-        let runs: Vec<_> = (0..threads)
-            .map(|_| scope.spawn(|| run(&plugin, count)))
-            .collect();
+        let runs: Vec<_> = (0..threads).map(|_| scope.spawn(|| run(&plugin, count))).collect();
         for run in runs {
             match run.join() {
                 Ok(summary) => println!("{summary}"),
@@ -60,7 +55,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 /// Calls on this thread, after as many again for warming up.
 fn run(plugin: &Plugin, count: usize) -> String {
-    let person = Person::example();
+    let person = support::Person::new();
     let view = person.view();
     // Written before, so that the page faults counted are those of the calls.
     let mut times = vec![(Duration::MAX, Duration::MAX); count];
@@ -69,116 +64,28 @@ fn run(plugin: &Plugin, count: usize) -> String {
         drop(plugin.evaluate(&view, ALLOWANCE));
     }
     println!("calls begin");
-    let faults = minor_faults();
+    let faults = support::minor_faults();
     for (call, cleaning) in &mut times {
         let evaluation = plugin.evaluate(&view, ALLOWANCE);
         let [good, bad] = &mut outcomes;
-        *(if evaluation.outcome.is_ok() {
-            good
-        } else {
-            bad
-        }) += 1;
+        *(if evaluation.outcome.is_ok() { good } else { bad }) += 1;
         *call = evaluation.spent;
         let begun = Instant::now();
         drop(evaluation.remains);
         *cleaning = begun.elapsed();
     }
-    let faults = minor_faults()
-        .zip(faults)
-        .map(|(after, before)| after - before);
+    let faults = support::minor_faults().zip(faults).map(|(after, before)| after - before);
     println!("calls end");
     let [good, bad] = outcomes;
-    let mut texts = vec![format!(
-        "decisions {good}, faults {bad}, page faults {faults:?}"
-    )];
+    let mut texts = vec![format!("decisions {good}, faults {bad}, page faults {faults:?}")];
     let (calls, cleanings): (Vec<_>, Vec<_>) = times.into_iter().unzip();
     for (name, mut times) in [("call", calls), ("cleaning up", cleanings)] {
         times.sort_unstable();
-        let at = |per_mille: usize| {
-            times
-                .get(times.len().saturating_mul(per_mille) / 1_000)
-                .copied()
-                .unwrap_or_default()
-        };
-        texts.push(format!(
-            "{name}: p50 {:?}, p99 {:?}, least {:?}",
-            at(500),
-            at(990),
-            at(0)
-        ));
+        let at =
+            |per_mille: usize| times.get(times.len().saturating_mul(per_mille) / 1_000).copied().unwrap_or_default();
+        texts.push(format!("{name}: p50 {:?}, p99 {:?}, least {:?}", at(500), at(990), at(0)));
     }
     texts.join("\n")
-}
-
-/// Page faults of this thread that needed no disk (proc(5), `minflt`); `None` where the system does not tell.
-fn minor_faults() -> Option<u64> {
-    let stat = fs::read_to_string("/proc/thread-self/stat").ok()?;
-    // The second field is a name in parentheses, which may hold spaces; `minflt` is the eighth after it.
-    stat.rsplit_once(')')?
-        .1
-        .split_whitespace()
-        .nth(7)?
-        .parse()
-        .ok()
-}
-
-/// Somebody with 60 entitlements and 8 attributes, as in the design's figures.
-struct Person {
-    attributes: Vec<Attribute>,
-    entitlements: Vec<String>,
-    requested: Vec<Grant>,
-    lifetimes: Vec<Lifetime>,
-}
-
-impl Person {
-    fn example() -> Self {
-        let attribute = |n: usize| Attribute {
-            name: format!("attribute{n}"),
-            value: format!("\"value {n}\""),
-        };
-        Self {
-            attributes: (0..8).map(attribute).collect(),
-            entitlements: (0..60).map(|n| format!("entitlement-{n}")).collect(),
-            requested: vec![Grant {
-                kind: GrantKind::Scope,
-                id: "openid".into(),
-            }],
-            lifetimes: vec![Lifetime {
-                target: Target::AccessToken,
-                seconds: 3_600,
-                least: 300,
-                most: 86_400,
-            }],
-        }
-    }
-
-    fn view(&self) -> View<'_> {
-        View {
-            id: "event",
-            correlation: None,
-            tenant: "default",
-            hook: "okta.token",
-            phase: None,
-            received: Millis(1_700_000_000_000),
-            seed: 1,
-            subject: Some(PrincipalView {
-                kind: PrincipalKind::Person,
-                type_name: "user",
-                id: Some("00u1"),
-                attributes: self.attributes.iter().collect(),
-                entitlements: &self.entitlements,
-            }),
-            actors: Vec::new(),
-            action: None,
-            resource: None,
-            requested: &self.requested,
-            lifetimes: &self.lifetimes,
-            origin: None,
-            purpose: None,
-            proposed: &[],
-            payload: "null".into(),
-        }
-    }
 }
 
 /// More than any call here needs.

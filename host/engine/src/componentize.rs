@@ -17,24 +17,12 @@ use crate::refused::{Refused, line};
 /// those of the world it carries.
 pub fn componentize(module: &[u8]) -> Result<Vec<u8>, Refused> {
     if module.len() > MOST_BYTES {
-        return Err(Refused::TooLarge {
-            bytes: module.len(),
-            most: MOST_BYTES,
-        });
+        return Err(Refused::TooLarge { bytes: module.len(), most: MOST_BYTES });
     }
-    let encode = || {
-        ComponentEncoder::default()
-            .validate(true)
-            .module(module)?
-            .encode()
-    };
+    let encode = || ComponentEncoder::default().validate(true).module(module)?.encode();
     match guarded(encode) {
         Some(Ok(component)) => Ok(component),
-        Some(Err(error)) => Err(Refused::Invalid {
-            why: line(&format!("{error:#}")),
-        }),
-        None => Err(Refused::Invalid {
-            why: "the component encoder does not support it".into(),
-        }),
+        Some(Err(error)) => Err(Refused::Invalid { why: line(&format!("{error:#}")) }),
+        None => Err(Refused::Invalid { why: "the component encoder does not support it".into() }),
     }
 }

@@ -67,22 +67,12 @@ impl Engine {
 
     /// The same with a way of wiping that the caller knows to be possible here.
     pub(crate) fn with_reset(options: Options, reset: Reset) -> Result<Self, EngineError> {
-        let pool =
-            wasmtime::Engine::new(&sandbox::pool(&options, reset)).map_err(EngineError::Sandbox)?;
+        let pool = wasmtime::Engine::new(&sandbox::pool(&options, reset)).map_err(EngineError::Sandbox)?;
         let workshop = Workshop::new(options.configure_time).map_err(EngineError::Sandbox)?;
         let linker = linker(&pool).map_err(EngineError::Sandbox)?;
         ticker::start(vec![pool.weak(), workshop.engine().weak()]).map_err(EngineError::Ticker)?;
-        let inner = Inner {
-            pool,
-            linker,
-            workshop,
-            reset,
-            warm: options.workers.max(1),
-            in_use: Mutex::default(),
-        };
-        Ok(Self {
-            inner: Arc::new(inner),
-        })
+        let inner = Inner { pool, linker, workshop, reset, warm: options.workers.max(1), in_use: Mutex::default() };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// How slots are wiped between calls, for the start record and the operator's log.
@@ -104,12 +94,7 @@ impl Engine {
     /// # Errors
     ///
     /// [`Refused`], for everything that is wrong with the component, its settings or its limits.
-    pub fn prepare(
-        &self,
-        component: &[u8],
-        settings: &str,
-        limits: Limits,
-    ) -> Result<Plugin, Refused> {
+    pub fn prepare(&self, component: &[u8], settings: &str, limits: Limits) -> Result<Plugin, Refused> {
         if !limits.within_ceiling() {
             return Err(Refused::Limits);
         }
@@ -124,10 +109,7 @@ impl Engine {
         let mut in_use = inner.in_use.lock().unwrap_or_else(PoisonError::into_inner);
         let plugin = match in_use.get(&key).and_then(Weak::upgrade) {
             Some(code) => Plugin::new(code, limits),
-            None => Plugin::new(
-                Arc::new(inner.build(digest, component, settings, &limits)?),
-                limits,
-            ),
+            None => Plugin::new(Arc::new(inner.build(digest, component, settings, &limits)?), limits),
         };
         plugin.warm_up(inner.warm).map_err(Refused::NoStart)?;
         in_use.retain(|_, code| code.strong_count() > 0);
@@ -139,11 +121,7 @@ impl Engine {
 impl Default for Options {
     fn default() -> Self {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
-        Self {
-            workers: processors.saturating_mul(2),
-            plugins: 16,
-            configure_time: Duration::from_secs(10),
-        }
+        Self { workers: processors.saturating_mul(2), plugins: 16, configure_time: Duration::from_secs(10) }
     }
 }
 
@@ -158,26 +136,13 @@ struct Inner {
 }
 
 impl Inner {
-    fn build(
-        &self,
-        digest: Digest,
-        component: &[u8],
-        settings: &str,
-        limits: &Limits,
-    ) -> Result<Code, Refused> {
+    fn build(&self, digest: Digest, component: &[u8], settings: &str, limits: &Limits) -> Result<Code, Refused> {
         let snapshot = self.workshop.snapshot(component, settings, limits)?;
         let compiled = compile(&self.pool, &snapshot.component)?;
-        let not_compiled = |error: wasmtime::Error| Refused::NotCompiled {
-            why: crate::refused::line(&format!("{error:#}")),
-        };
-        compiled
-            .initialize_copy_on_write_image()
-            .map_err(not_compiled)?;
-        let pre = self
-            .linker
-            .instantiate_pre(&compiled)
-            .and_then(PluginPre::new)
-            .map_err(not_compiled)?;
+        let not_compiled =
+            |error: wasmtime::Error| Refused::NotCompiled { why: crate::refused::line(&format!("{error:#}")) };
+        compiled.initialize_copy_on_write_image().map_err(not_compiled)?;
+        let pre = self.linker.instantiate_pre(&compiled).and_then(PluginPre::new).map_err(not_compiled)?;
         Ok(Code {
             engine: self.pool.clone(),
             pre,

@@ -77,11 +77,7 @@ impl Fault {
             return Self::NoSlot;
         }
         // wasmtime has no public type for this one; a test fails should the words ever change.
-        if error
-            .root_cause()
-            .to_string()
-            .contains("fuel allocated for hostcalls")
-        {
+        if error.root_cause().to_string().contains("fuel allocated for hostcalls") {
             return Self::Output;
         }
         Self::Malformed
@@ -91,10 +87,7 @@ impl Fault {
         Self::Trap(match trap {
             Trap::Interrupt => return Self::Deadline,
             Trap::StackOverflow => return Self::Stack,
-            Trap::StringOutOfBounds
-            | Trap::ListOutOfBounds
-            | Trap::InvalidDiscriminant
-            | Trap::InvalidChar => {
+            Trap::StringOutOfBounds | Trap::ListOutOfBounds | Trap::InvalidDiscriminant | Trap::InvalidChar => {
                 return Self::Malformed;
             }
             Trap::UnreachableCodeReached => "it gave up",
@@ -102,9 +95,7 @@ impl Fault {
             Trap::TableOutOfBounds | Trap::IndirectCallToNull | Trap::BadSignature => {
                 "call of a function that is not there"
             }
-            Trap::IntegerOverflow | Trap::IntegerDivisionByZero | Trap::BadConversionToInteger => {
-                "arithmetic"
-            }
+            Trap::IntegerOverflow | Trap::IntegerDivisionByZero | Trap::BadConversionToInteger => "arithmetic",
             Trap::CannotEnterComponent | Trap::CannotLeaveComponent => "a call at a forbidden time",
             _ => "another reason",
         })

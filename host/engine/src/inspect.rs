@@ -39,28 +39,21 @@ pub(crate) const MOST_BYTES: usize = 32 << 20;
 /// `portcullis:policy/plugin@0.1.0`.
 pub fn inspect(component: &[u8]) -> Result<Inspection, Refused> {
     if component.len() > MOST_BYTES {
-        return Err(Refused::TooLarge {
-            bytes: component.len(),
-            most: MOST_BYTES,
-        });
+        return Err(Refused::TooLarge { bytes: component.len(), most: MOST_BYTES });
     }
     if Parser::is_core_wasm(component) {
         return Err(Refused::CoreModule);
     }
     let seen = survey(component).map_err(|error| match error {
         Surveyed::Refused(refused) => refused,
-        Surveyed::Broken(error) => Refused::Invalid {
-            why: line(&error.to_string()),
-        },
+        Surveyed::Broken(error) => Refused::Invalid { why: line(&error.to_string()) },
     })?;
     for import in &seen.imports {
         check_import(import)?;
     }
     Validator::new_with_features(FEATURES)
         .validate_all(component)
-        .map_err(|error| Refused::Invalid {
-            why: line(&error.to_string()),
-        })?;
+        .map_err(|error| Refused::Invalid { why: line(&error.to_string()) })?;
     check_world(component)?;
     Ok(Inspection {
         digest: Digest(Sha256::digest(component).into()),
@@ -76,13 +69,7 @@ fn check_import(import: &str) -> Result<(), Refused> {
     if let Some(later) = LATER.into_iter().find(|later| *later == import) {
         return Err(Refused::LaterImport { import: later });
     }
-    if ALLOWED.contains(&import) {
-        Ok(())
-    } else {
-        Err(Refused::ForbiddenImport {
-            import: line(import),
-        })
-    }
+    if ALLOWED.contains(&import) { Ok(()) } else { Err(Refused::ForbiddenImport { import: line(import) }) }
 }
 
 /// Whether imports and exports have the types of our world.
@@ -95,12 +82,8 @@ fn check_world(component: &[u8]) -> Result<(), Refused> {
     };
     match guarded(fits) {
         Some(Ok(())) => Ok(()),
-        Some(Err(error)) => Err(Refused::WrongWorld {
-            why: line(&error.root_cause().to_string()),
-        }),
-        None => Err(Refused::WrongWorld {
-            why: "its types cannot be compared".into(),
-        }),
+        Some(Err(error)) => Err(Refused::WrongWorld { why: line(&error.root_cause().to_string()) }),
+        None => Err(Refused::WrongWorld { why: "its types cannot be compared".into() }),
     }
 }
 
@@ -148,9 +131,7 @@ fn survey(component: &[u8]) -> Result<Survey, Surveyed> {
             }
             Payload::MemorySection(section) => {
                 for memory in section {
-                    seen.memory_bytes = seen
-                        .memory_bytes
-                        .saturating_add(memory?.initial.saturating_mul(PAGE));
+                    seen.memory_bytes = seen.memory_bytes.saturating_add(memory?.initial.saturating_mul(PAGE));
                 }
             }
             Payload::CodeSectionStart { count, .. } => {
@@ -159,11 +140,7 @@ fn survey(component: &[u8]) -> Result<Survey, Surveyed> {
             }
             Payload::CodeSectionEntry(body) => {
                 let bytes = body.range().len();
-                at_most(
-                    "bytes in one function",
-                    u64::try_from(bytes).unwrap_or(u64::MAX),
-                    MOST_FUNCTION_BYTES,
-                )?;
+                at_most("bytes in one function", u64::try_from(bytes).unwrap_or(u64::MAX), MOST_FUNCTION_BYTES)?;
             }
             _ => {}
         }
@@ -172,11 +149,7 @@ fn survey(component: &[u8]) -> Result<Survey, Surveyed> {
 }
 
 fn at_most(what: &'static str, count: u64, most: u64) -> Result<(), Surveyed> {
-    if count > most {
-        Err(Surveyed::Refused(Refused::TooMany { what, count, most }))
-    } else {
-        Ok(())
-    }
+    if count > most { Err(Surveyed::Refused(Refused::TooMany { what, count, most })) } else { Ok(()) }
 }
 
 impl From<wasmparser::BinaryReaderError> for Surveyed {
@@ -189,16 +162,10 @@ impl From<wasmparser::BinaryReaderError> for Surveyed {
 pub(crate) const CONTRACT: &str = include_str!("../../../wit/policy.wit");
 
 /// What a component may import. `types` has no functions.
-const ALLOWED: [&str; 2] = [
-    "portcullis:policy/types@0.1.0",
-    "portcullis:policy/journal@0.1.0",
-];
+const ALLOWED: [&str; 2] = ["portcullis:policy/types@0.1.0", "portcullis:policy/journal@0.1.0"];
 
 /// What the contract has and this version does not.
-const LATER: [&str; 2] = [
-    "portcullis:policy/reference@0.1.0",
-    "portcullis:policy/memory@0.1.0",
-];
+const LATER: [&str; 2] = ["portcullis:policy/reference@0.1.0", "portcullis:policy/memory@0.1.0"];
 
 /// Most core modules in a component; each is instantiated at most once.
 const MOST_MODULES: u64 = 32;

@@ -6,8 +6,7 @@
 use portcullis_model as model;
 
 use crate::bindings::portcullis::policy::types::{
-    AttributeResult, ChangeResult, Credential, Decision, Effect, Finding, GrantKind, GrantResult,
-    Severity, Target,
+    AttributeResult, ChangeResult, Credential, Decision, Effect, Finding, GrantKind, GrantResult, Severity, Target,
 };
 
 /// The decision, moved.
@@ -42,27 +41,18 @@ fn finding(finding: Finding) -> model::Finding {
 }
 
 fn attribute(attribute: AttributeResult) -> model::Attribute {
-    model::Attribute {
-        name: attribute.name,
-        value: attribute.value,
-    }
+    model::Attribute { name: attribute.name, value: attribute.value }
 }
 
 fn change(change: ChangeResult) -> model::Change {
     match change {
-        ChangeResult::Set(edit) => model::Change::Set {
-            target: target(edit.target),
-            path: edit.path,
-            value: edit.value,
-        },
-        ChangeResult::Remove(place) => model::Change::Remove {
-            target: target(place.target),
-            path: place.path,
-        },
-        ChangeResult::CapLifetime(cap) => model::Change::CapLifetime {
-            target: target(cap.target),
-            seconds: cap.seconds,
-        },
+        ChangeResult::Set(edit) => {
+            model::Change::Set { target: target(edit.target), path: edit.path, value: edit.value }
+        }
+        ChangeResult::Remove(place) => model::Change::Remove { target: target(place.target), path: place.path },
+        ChangeResult::CapLifetime(cap) => {
+            model::Change::CapLifetime { target: target(cap.target), seconds: cap.seconds }
+        }
         ChangeResult::AddGrant(added) => model::Change::AddGrant(grant(added)),
         ChangeResult::DropGrant(dropped) => model::Change::DropGrant(grant(dropped)),
         ChangeResult::LinkUser(id) => model::Change::LinkUser(id),

@@ -64,18 +64,9 @@ impl Plugin {
         let begun = Instant::now();
         let allowance = allowance.min(self.time());
         let mut store = self.store(allowance);
-        let outcome = if allowance.is_zero() {
-            Err(Fault::Deadline)
-        } else {
-            self.ask(&mut store, view)
-        };
+        let outcome = if allowance.is_zero() { Err(Fault::Deadline) } else { self.ask(&mut store, view) };
         let notes = store.data_mut().take_notes();
-        Evaluation {
-            outcome,
-            notes,
-            spent: begun.elapsed(),
-            remains: Remains { _store: store },
-        }
+        Evaluation { outcome, notes, spent: begun.elapsed(), remains: Remains { _store: store } }
     }
 
     /// SHA-256 of the component it was made of.
@@ -113,10 +104,7 @@ impl Plugin {
     /// plugin is asked about an empty call; what it says to that does not matter.
     pub(crate) fn warm_up(&self, slots: usize) -> Result<(), Fault> {
         let mut store = self.store(self.time());
-        self.code
-            .pre
-            .instantiate(&mut store)
-            .map_err(|error| Fault::from_wasmtime(&error))?;
+        self.code.pre.instantiate(&mut store).map_err(|error| Fault::from_wasmtime(&error))?;
         drop(store);
         // Held together, so that each has a slot of its own.
         let mut held = Vec::new();
@@ -136,18 +124,15 @@ impl Plugin {
     }
 
     fn store(&self, allowance: Duration) -> Store<Room> {
-        sandbox::store(
-            &self.code.engine,
-            self.limits.memory_bytes,
-            self.limits.output_bytes,
-            allowance,
-        )
+        sandbox::store(&self.code.engine, self.limits.memory_bytes, self.limits.output_bytes, allowance)
     }
 
     fn ask(&self, store: &mut Store<Room>, view: &View<'_>) -> Result<Decision, Fault> {
-        let asked = self.code.pre.instantiate(&mut *store).and_then(|instance| {
-            lower::with_call(view, |call| instance.call_evaluate(&mut *store, call))
-        });
+        let asked = self
+            .code
+            .pre
+            .instantiate(&mut *store)
+            .and_then(|instance| lower::with_call(view, |call| instance.call_evaluate(&mut *store, call)));
         match asked {
             Ok(Ok(decision)) => Ok(lift::decision(decision)),
             Ok(Err(text)) => Err(Fault::Error(Redacted::new(text))),

@@ -45,9 +45,7 @@ pub enum Refused {
         import: String,
     },
     /// It imports a part of the contract whose store does not exist in this version.
-    #[error(
-        "the component imports `{import}`: reference tables and memory come with a later version"
-    )]
+    #[error("the component imports `{import}`: reference tables and memory come with a later version")]
     LaterImport {
         /// The import's name.
         import: &'static str,
@@ -110,27 +108,17 @@ impl Refused {
             Self::TooLarge { .. } | Self::TooMany { .. } => {
                 "build it for size: release profile, stripped, no unused libraries"
             }
-            Self::CoreModule => {
-                "make a component of it first, as `cargo xtask` and the guest SDK's template do"
-            }
-            Self::Invalid { .. } => {
-                "build it again for `wasm32-unknown-unknown` without threads, SIMD or exceptions"
-            }
+            Self::CoreModule => "make a component of it first, as `cargo xtask` and the guest SDK's template do",
+            Self::Invalid { .. } => "build it again for `wasm32-unknown-unknown` without threads, SIMD or exceptions",
             Self::ForbiddenImport { import } if import.starts_with("wasi:") => {
                 "a plugin has no system interface: build it without WASI"
             }
             Self::ForbiddenImport { .. } | Self::WrongWorld { .. } => {
                 "build it against this version's `wit/policy.wit`"
             }
-            Self::LaterImport { .. } => {
-                "use a build of the plugin that does without, or wait for that version"
-            }
-            Self::NoSnapshot { .. } | Self::NotCompiled { .. } => {
-                "report it to the plugin's publisher"
-            }
-            Self::Configure(Fault::Deadline) => {
-                "make the settings smaller, or report it to the plugin's publisher"
-            }
+            Self::LaterImport { .. } => "use a build of the plugin that does without, or wait for that version",
+            Self::NoSnapshot { .. } | Self::NotCompiled { .. } => "report it to the plugin's publisher",
+            Self::Configure(Fault::Deadline) => "make the settings smaller, or report it to the plugin's publisher",
             Self::Configure(fault) | Self::NoStart(fault) => return fault.hint(),
             Self::Settings(_) => {
                 "correct the binding's settings; `portcullis check` shows what the plugin says about them"

@@ -18,11 +18,7 @@ pub(crate) struct Room {
 impl Room {
     /// An empty room.
     pub(crate) fn new(memory_bytes: u64, note_bytes: usize) -> Self {
-        Self {
-            memory_left: memory_bytes,
-            note_bytes_left: note_bytes,
-            notes: Vec::new(),
-        }
+        Self { memory_left: memory_bytes, note_bytes_left: note_bytes, notes: Vec::new() }
     }
 
     /// The notes taken so far, in their order.
@@ -33,10 +29,7 @@ impl Room {
 
 impl journal::Host for Room {
     fn note(&mut self, message: String) -> Result<()> {
-        let left = self
-            .note_bytes_left
-            .checked_sub(message.len())
-            .filter(|_| self.notes.len() < MOST_NOTES);
+        let left = self.note_bytes_left.checked_sub(message.len()).filter(|_| self.notes.len() < MOST_NOTES);
         self.note_bytes_left = left.ok_or(Fault::Output)?;
         self.notes.push(message);
         Ok(())
@@ -46,12 +39,7 @@ impl journal::Host for Room {
 impl types::Host for Room {}
 
 impl ResourceLimiter for Room {
-    fn memory_growing(
-        &mut self,
-        current: usize,
-        desired: usize,
-        _maximum: Option<usize>,
-    ) -> Result<bool> {
+    fn memory_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> Result<bool> {
         // All memories of an instance share one allowance.
         let more = u64::try_from(desired.saturating_sub(current))?;
         self.memory_left = self.memory_left.checked_sub(more).ok_or(Fault::Memory)?;
@@ -62,12 +50,7 @@ impl ResourceLimiter for Room {
         Err(Fault::Memory.into())
     }
 
-    fn table_growing(
-        &mut self,
-        _current: usize,
-        desired: usize,
-        maximum: Option<usize>,
-    ) -> Result<bool> {
+    fn table_growing(&mut self, _current: usize, desired: usize, maximum: Option<usize>) -> Result<bool> {
         Ok(maximum.is_none_or(|most| desired <= most))
     }
 

@@ -8,8 +8,7 @@ use std::time::Duration;
 use portcullis_model::Limits;
 use wasmparser::WasmFeatures;
 use wasmtime::{
-    Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig,
-    RegallocAlgorithm, Store,
+    Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, RegallocAlgorithm, Store,
 };
 
 use crate::engine::Options;
@@ -44,11 +43,7 @@ pub(crate) const TABLES: u32 = 4;
 pub(crate) fn pool(options: &Options, reset: Reset) -> Config {
     // A slot prefers the plugin it served last; twice what runs at once, because a store is dropped only
     // after the reply left, and because two generations overlap in a swap.
-    let slots = options
-        .workers
-        .max(1)
-        .saturating_mul(options.plugins.max(1))
-        .saturating_mul(2);
+    let slots = options.workers.max(1).saturating_mul(options.plugins.max(1)).saturating_mul(2);
     let slots = u32::try_from(slots).unwrap_or(u32::MAX).min(MOST_SLOTS);
     let mut pooling = PoolingAllocationConfig::new();
     pooling
@@ -91,12 +86,7 @@ pub(crate) fn workshop() -> Config {
 }
 
 /// An empty store with its deadline set: before instantiation, because that runs guest code too.
-pub(crate) fn store(
-    engine: &Engine,
-    memory_bytes: u64,
-    output_bytes: u32,
-    allowance: Duration,
-) -> Store<Room> {
+pub(crate) fn store(engine: &Engine, memory_bytes: u64, output_bytes: u32, allowance: Duration) -> Store<Room> {
     let output_bytes = usize::try_from(output_bytes).unwrap_or(usize::MAX);
     let mut store = Store::new(engine, Room::new(memory_bytes, output_bytes));
     store.limiter(|room| room);

@@ -6,3 +6,4 @@ mod guests;
 mod isolation;
 mod prepare;
 mod runaway;
+mod words;

@@ -30,19 +30,14 @@ pub(crate) fn start(engines: Vec<EngineWeak>) -> io::Result<()> {
             }
         }
     };
-    thread::Builder::new()
-        .name("epoch".into())
-        .spawn(tick)
-        .map(drop)
+    thread::Builder::new().name("epoch".into()).spawn(tick).map(drop)
 }
 
 /// How many ticks a call may live so that it has at least `allowance`, rounded up: the tick it starts in is
 /// partly over.
 pub(crate) fn ticks(allowance: Duration) -> u64 {
     let whole = allowance.as_nanos().div_ceil(TICK.as_nanos());
-    u64::try_from(whole)
-        .unwrap_or(u64::MAX - 1)
-        .saturating_add(1)
+    u64::try_from(whole).unwrap_or(u64::MAX - 1).saturating_add(1)
 }
 
 #[cfg(test)]
@@ -52,11 +47,7 @@ mod tests {
     #[test]
     fn a_deadline_is_never_shorter_than_the_allowance() {
         for (micros, expected) in [(0, 1), (1, 2), (1_000, 2), (1_001, 3), (50_000, 51)] {
-            assert_eq!(
-                ticks(Duration::from_micros(micros)),
-                expected,
-                "{micros} µs"
-            );
+            assert_eq!(ticks(Duration::from_micros(micros)), expected, "{micros} µs");
         }
         assert_eq!(ticks(Duration::MAX), u64::MAX);
     }

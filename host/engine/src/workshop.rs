@@ -11,9 +11,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use portcullis_model::{Limits, Redacted};
-use wasmtime::component::{
-    Component, ComponentNamedList, HasSelf, Instance, Lift, Linker, WasmList,
-};
+use wasmtime::component::{Component, ComponentNamedList, HasSelf, Instance, Lift, Linker, WasmList};
 use wasmtime::{Engine, Store};
 use wasmtime_wizer::{ComponentInstanceState, Wizer};
 
@@ -45,11 +43,7 @@ impl Workshop {
     pub(crate) fn new(time: Duration) -> wasmtime::Result<Self> {
         let engine = Engine::new(&sandbox::workshop())?;
         let linker = linker(&engine)?;
-        Ok(Self {
-            engine,
-            linker,
-            time,
-        })
+        Ok(Self { engine, linker, time })
     }
 
     /// The engine, for the ticker.
@@ -58,12 +52,7 @@ impl Workshop {
     }
 
     /// Runs `configure(settings)` in at most the memory of `limits`.
-    pub(crate) fn snapshot(
-        &self,
-        component: &[u8],
-        settings: &str,
-        limits: &Limits,
-    ) -> Result<Snapshot, Refused> {
+    pub(crate) fn snapshot(&self, component: &[u8], settings: &str, limits: &Limits) -> Result<Snapshot, Refused> {
         let mut wizer = Wizer::new();
         // The function that wizer would call, and by default drop: we call it ourselves, and the world needs
         // it.
@@ -73,28 +62,13 @@ impl Workshop {
             .map_err(|error| no_snapshot(&format!("{error:#}")))?;
         let instrumented = compile(&self.engine, &instrumented)?;
 
-        let mut store = sandbox::store(
-            &self.engine,
-            limits.memory_bytes,
-            COMPLAINT_BYTES,
-            self.time,
-        );
+        let mut store = sandbox::store(&self.engine, limits.memory_bytes, COMPLAINT_BYTES, self.time);
         let faulty = |error: wasmtime::Error| Refused::Configure(Fault::from_wasmtime(&error));
-        let instance = self
-            .linker
-            .instantiate(&mut store, &instrumented)
-            .map_err(faulty)?;
-        let plugin = Plugin::new(&mut store, &instance)
-            .map_err(|error| no_snapshot(&format!("{error:#}")))?;
-        let configured = plugin
-            .call_configure(&mut store, settings)
-            .map_err(faulty)?;
+        let instance = self.linker.instantiate(&mut store, &instrumented).map_err(faulty)?;
+        let plugin = Plugin::new(&mut store, &instance).map_err(|error| no_snapshot(&format!("{error:#}")))?;
+        let configured = plugin.call_configure(&mut store, settings).map_err(faulty)?;
         if let Err(complaints) = configured {
-            let complaints = complaints
-                .iter()
-                .take(MOST_COMPLAINTS)
-                .map(|text| line(text))
-                .collect();
+            let complaints = complaints.iter().take(MOST_COMPLAINTS).map(|text| line(text)).collect();
             return Err(Refused::Settings(Redacted::new(complaints)));
         }
         let notes = store.data_mut().take_notes();
@@ -103,11 +77,7 @@ impl Workshop {
         // through them.
         store.set_hostcall_fuel(usize::MAX);
         store.set_epoch_deadline(crate::ticker::ticks(self.time));
-        let mut state = State {
-            store,
-            instance,
-            error: None,
-        };
+        let mut state = State { store, instance, error: None };
         let component = guarded(|| now(wizer.snapshot_component(&context, &mut state)))
             .flatten()
             .ok_or_else(|| no_snapshot("its state cannot be read out"))?
@@ -129,9 +99,7 @@ pub(crate) fn linker(engine: &Engine) -> wasmtime::Result<Linker<Room>> {
 
 /// Compiles a component that has been inspected, or made of one that has.
 pub(crate) fn compile(engine: &Engine, component: &[u8]) -> Result<Component, Refused> {
-    Component::new(engine, component).map_err(|error| Refused::NotCompiled {
-        why: line(&format!("{error:#}")),
-    })
+    Component::new(engine, component).map_err(|error| Refused::NotCompiled { why: line(&format!("{error:#}")) })
 }
 
 /// Reads the globals and memories of an instrumented instance.
@@ -149,33 +117,20 @@ impl State {
         R: Default + 'static,
         (R,): ComponentNamedList + Lift,
     {
-        self.read(instance, function, |_, value: R| value)
-            .unwrap_or_default()
+        self.read(instance, function, |_, value: R| value).unwrap_or_default()
     }
 
-    fn read<R, U>(
-        &mut self,
-        instance: &str,
-        function: &str,
-        take: impl FnOnce(&Store<Room>, R) -> U,
-    ) -> Option<U>
+    fn read<R, U>(&mut self, instance: &str, function: &str, take: impl FnOnce(&Store<Room>, R) -> U) -> Option<U>
     where
         R: 'static,
         (R,): ComponentNamedList + Lift,
     {
         let mut read = || -> wasmtime::Result<R> {
             let missing = || wasmtime::Error::msg("an accessor is missing");
-            let interface = self
-                .instance
-                .get_export_index(&mut self.store, None, instance)
-                .ok_or_else(missing)?;
-            let function = self
-                .instance
-                .get_export_index(&mut self.store, Some(&interface), function)
-                .ok_or_else(missing)?;
-            let function = self
-                .instance
-                .get_typed_func::<(), (R,)>(&mut self.store, function)?;
+            let interface = self.instance.get_export_index(&mut self.store, None, instance).ok_or_else(missing)?;
+            let function =
+                self.instance.get_export_index(&mut self.store, Some(&interface), function).ok_or_else(missing)?;
+            let function = self.instance.get_typed_func::<(), (R,)>(&mut self.store, function)?;
             let (value,) = function.call(&mut self.store, ())?;
             Ok(value)
         };
@@ -190,15 +145,8 @@ impl State {
 }
 
 impl ComponentInstanceState for State {
-    async fn call_func_ret_list_u8(
-        &mut self,
-        instance: &str,
-        func: &str,
-        contents: impl FnOnce(&[u8]) + Send,
-    ) {
-        self.read(instance, func, |store, memory: WasmList<u8>| {
-            contents(memory.as_le_slice(store))
-        });
+    async fn call_func_ret_list_u8(&mut self, instance: &str, func: &str, contents: impl FnOnce(&[u8]) + Send) {
+        self.read(instance, func, |store, memory: WasmList<u8>| contents(memory.as_le_slice(store)));
     }
 
     async fn call_func_ret_s32(&mut self, instance: &str, func: &str) -> i32 {

@@ -52,8 +52,7 @@ pub(crate) fn module_for(contract: &str, configure: &str, evaluate: &str, extra:
     let mut resolve = Resolve::default();
     let package = resolve.push_str("policy.wit", contract).unwrap();
     let world = resolve.select_world(&[package], Some("plugin")).unwrap();
-    wit_component::embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8)
-        .unwrap();
+    wit_component::embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).unwrap();
     module
 }
 
@@ -68,11 +67,7 @@ pub(crate) fn evaluating(evaluate: &str, extra: &str) -> Vec<u8> {
 }
 
 /// A small engine, in which `configure` gets 200 ms.
-pub(crate) const OPTIONS: Options = Options {
-    workers: 4,
-    plugins: 4,
-    configure_time: Duration::from_millis(200),
-};
+pub(crate) const OPTIONS: Options = Options { workers: 4, plugins: 4, configure_time: Duration::from_millis(200) };
 
 /// An engine with [`OPTIONS`].
 pub(crate) fn engine() -> Engine {
@@ -86,10 +81,7 @@ pub(crate) fn prepared(engine: &Engine, component: &[u8]) -> Plugin {
 
 /// The default limits, with the most time.
 pub(crate) fn limits() -> Limits {
-    Limits {
-        time_ms: Limits::CEILING.time_ms,
-        ..Limits::DEFAULT
-    }
+    Limits { time_ms: Limits::CEILING.time_ms, ..Limits::DEFAULT }
 }
 
 /// A call by `id`, with one attribute.
@@ -123,8 +115,5 @@ pub(crate) fn view<'a>(id: &'a str, attribute: &'a Attribute) -> View<'a> {
 
 /// An attribute to give away.
 pub(crate) fn attribute() -> Attribute {
-    Attribute {
-        name: "department".into(),
-        value: "\"surgery\"".into(),
-    }
+    Attribute { name: "department".into(), value: "\"surgery\"".into() }
 }

@@ -6,19 +6,14 @@ use portcullis_model::Limits;
 use proptest::prelude::*;
 
 use super::guests::{
-    FOREVER, NOTHING, PLENTY, attribute, component, engine, evaluating, limits, module, module_for,
-    prepared, view,
+    FOREVER, NOTHING, PLENTY, attribute, component, engine, evaluating, limits, module, module_for, prepared, view,
 };
 use crate::inspect::{CONTRACT, MOST_BYTES};
 use crate::{Engine, Fault, Refused, componentize, inspect};
 
 fn refused(component: &[u8]) -> Refused {
     let refused = inspect(component).expect_err("must be refused");
-    assert_eq!(
-        engine().prepare(component, "{}", limits()).err(),
-        Some(refused.clone()),
-        "both say the same"
-    );
+    assert_eq!(engine().prepare(component, "{}", limits()).err(), Some(refused.clone()), "both say the same");
     assert!(refused.hint().is_some());
     refused
 }
@@ -29,20 +24,10 @@ fn text(component: &str) -> Vec<u8> {
 
 #[test]
 fn a_good_component_is_described() {
-    let good = component(
-        "(call $note (i32.const 0) (i32.const 0)) i32.const 1024",
-        NOTHING,
-        "",
-    );
+    let good = component("(call $note (i32.const 0) (i32.const 0)) i32.const 1024", NOTHING, "");
     let inspection = inspect(&good).unwrap();
     assert_eq!(inspection.bytes, good.len());
-    assert_eq!(
-        inspection.imports,
-        [
-            "portcullis:policy/types@0.1.0",
-            "portcullis:policy/journal@0.1.0"
-        ]
-    );
+    assert_eq!(inspection.imports, ["portcullis:policy/types@0.1.0", "portcullis:policy/journal@0.1.0"]);
     assert_eq!(inspection.exports, ["configure", "evaluate"]);
     assert_eq!(inspection.memory_bytes, 2 * 65_536);
     let plugin = prepared(&engine(), &good);
@@ -51,38 +36,20 @@ fn a_good_component_is_described() {
 
 #[test]
 fn imports_outside_the_contract_are_refused_by_name() {
-    for import in [
-        "wasi:cli/environment@0.2.0",
-        "portcullis:policy/journal@0.2.0",
-        "portcullis:policy/secrets@0.1.0",
-        "extra",
-    ] {
+    for import in
+        ["wasi:cli/environment@0.2.0", "portcullis:policy/journal@0.2.0", "portcullis:policy/secrets@0.1.0", "extra"]
+    {
         let component = text(&format!(r#"(component (import "{import}" (instance)))"#));
-        assert_eq!(
-            refused(&component),
-            Refused::ForbiddenImport {
-                import: import.into()
-            }
-        );
+        assert_eq!(refused(&component), Refused::ForbiddenImport { import: import.into() });
     }
     let function = text(r#"(component (import "abort" (func)))"#);
-    assert_eq!(
-        refused(&function),
-        Refused::ForbiddenImport {
-            import: "abort".into()
-        }
-    );
+    assert_eq!(refused(&function), Refused::ForbiddenImport { import: "abort".into() });
 }
 
 #[test]
 fn imports_without_a_store_yet_are_refused_with_that_reason() {
-    for import in [
-        "portcullis:policy/reference@0.1.0",
-        "portcullis:policy/memory@0.1.0",
-    ] {
-        let refused = refused(&text(&format!(
-            r#"(component (import "{import}" (instance)))"#
-        )));
+    for import in ["portcullis:policy/reference@0.1.0", "portcullis:policy/memory@0.1.0"] {
+        let refused = refused(&text(&format!(r#"(component (import "{import}" (instance)))"#)));
         assert_eq!(refused, Refused::LaterImport { import });
         assert!(refused.to_string().contains("later version"));
     }
@@ -90,24 +57,15 @@ fn imports_without_a_store_yet_are_refused_with_that_reason() {
 
 #[test]
 fn another_world_is_refused() {
-    assert!(matches!(
-        refused(&text("(component)")),
-        Refused::WrongWorld { .. }
-    ));
+    assert!(matches!(refused(&text("(component)")), Refused::WrongWorld { .. }));
     let wrong_type = r#"(component
         (core module $m (func (export "f")))
         (core instance $i (instantiate $m))
         (func $f (canon lift (core func $i "f")))
         (export "configure" (func $f)) (export "evaluate" (func $f)))"#;
-    assert!(matches!(
-        refused(&text(wrong_type)),
-        Refused::WrongWorld { .. }
-    ));
+    assert!(matches!(refused(&text(wrong_type)), Refused::WrongWorld { .. }));
     // The same names, and one type another: bytes instead of text.
-    let other = CONTRACT.replace(
-        "note: func(message: string)",
-        "note: func(message: list<u8>)",
-    );
+    let other = CONTRACT.replace("note: func(message: string)", "note: func(message: list<u8>)");
     assert_ne!(other, CONTRACT);
     let component = componentize(&module_for(&other, NOTHING, NOTHING, "")).unwrap();
     assert!(matches!(refused(&component), Refused::WrongWorld { .. }));
@@ -126,10 +84,7 @@ fn what_is_switched_off_is_refused() {
     for extra in switched_off {
         // The encoder may refuse it before we do; both are right.
         match componentize(&module(NOTHING, NOTHING, extra)) {
-            Ok(component) => assert!(
-                matches!(refused(&component), Refused::Invalid { .. }),
-                "{extra}"
-            ),
+            Ok(component) => assert!(matches!(refused(&component), Refused::Invalid { .. }), "{extra}"),
             Err(error) => assert!(matches!(error, Refused::Invalid { .. }), "{extra}"),
         }
     }
@@ -139,14 +94,8 @@ fn what_is_switched_off_is_refused() {
 fn what_is_not_a_component_is_refused() {
     assert_eq!(refused(&module(NOTHING, NOTHING, "")), Refused::CoreModule);
     assert!(matches!(refused(b""), Refused::Invalid { .. }));
-    assert!(matches!(
-        refused(b"#!/bin/sh\nexit 0\n"),
-        Refused::Invalid { .. }
-    ));
-    assert!(matches!(
-        componentize(b"nonsense").unwrap_err(),
-        Refused::Invalid { .. }
-    ));
+    assert!(matches!(refused(b"#!/bin/sh\nexit 0\n"), Refused::Invalid { .. }));
+    assert!(matches!(componentize(b"nonsense").unwrap_err(), Refused::Invalid { .. }));
     let of_no_world = componentize(&text("(module)")).unwrap();
     assert!(matches!(refused(&of_no_world), Refused::WrongWorld { .. }));
 }
@@ -165,112 +114,55 @@ fn a_truncated_file_is_refused_wherever_it_is_cut() {
 #[test]
 fn what_is_too_large_or_too_complex_is_refused_before_it_is_compiled() {
     let too_large = vec![0; MOST_BYTES + 1];
-    assert_eq!(
-        refused(&too_large),
-        Refused::TooLarge {
-            bytes: MOST_BYTES + 1,
-            most: MOST_BYTES
-        }
-    );
-    assert!(matches!(
-        componentize(&too_large).unwrap_err(),
-        Refused::TooLarge { .. }
-    ));
+    assert_eq!(refused(&too_large), Refused::TooLarge { bytes: MOST_BYTES + 1, most: MOST_BYTES });
+    assert!(matches!(componentize(&too_large).unwrap_err(), Refused::TooLarge { .. }));
     let many = "(func)".repeat(100_001);
     assert!(matches!(
         refused(&text(&format!("(component (core module {many}))"))),
-        Refused::TooMany {
-            what: "functions",
-            count: 100_001,
-            ..
-        }
+        Refused::TooMany { what: "functions", count: 100_001, .. }
     ));
     let long = "nop ".repeat(1 << 20);
     assert!(matches!(
         refused(&text(&format!("(component (core module (func {long})))"))),
-        Refused::TooMany {
-            what: "bytes in one function",
-            ..
-        }
+        Refused::TooMany { what: "bytes in one function", .. }
     ));
     let modules = "(core module)".repeat(33);
     assert!(matches!(
         refused(&text(&format!("(component {modules})"))),
-        Refused::TooMany {
-            what: "core modules",
-            count: 33,
-            ..
-        }
+        Refused::TooMany { what: "core modules", count: 33, .. }
     ));
 }
 
 #[test]
 fn configuring_is_bounded_in_time_memory_and_stack() {
     let engine = engine();
-    let configuring = |configure: &str, extra: &str| {
-        engine
-            .prepare(&component(configure, NOTHING, extra), "{}", limits())
-            .err()
-    };
-    assert_eq!(
-        configuring(FOREVER, ""),
-        Some(Refused::Configure(Fault::Deadline))
-    );
+    let configuring =
+        |configure: &str, extra: &str| engine.prepare(&component(configure, NOTHING, extra), "{}", limits()).err();
+    assert_eq!(configuring(FOREVER, ""), Some(Refused::Configure(Fault::Deadline)));
     let grow = format!("(drop (memory.grow (i32.const 255))) {NOTHING}");
-    assert_eq!(
-        configuring(&grow, ""),
-        Some(Refused::Configure(Fault::Memory))
-    );
-    assert_eq!(
-        configuring("unreachable", ""),
-        Some(Refused::Configure(Fault::Trap("it gave up")))
-    );
+    assert_eq!(configuring(&grow, ""), Some(Refused::Configure(Fault::Memory)));
+    assert_eq!(configuring("unreachable", ""), Some(Refused::Configure(Fault::Trap("it gave up"))));
     let dive = "(func $dive (result i64) (i64.add (call $dive) (i64.const 1)))";
-    assert_eq!(
-        configuring(&format!("(drop (call $dive)) {NOTHING}"), dive),
-        Some(Refused::Configure(Fault::Stack))
-    );
+    assert_eq!(configuring(&format!("(drop (call $dive)) {NOTHING}"), dive), Some(Refused::Configure(Fault::Stack)));
     let at_start = "(func $start (loop $again (br $again))) (start $start)";
-    assert_eq!(
-        configuring(NOTHING, at_start),
-        Some(Refused::Configure(Fault::Deadline))
-    );
+    assert_eq!(configuring(NOTHING, at_start), Some(Refused::Configure(Fault::Deadline)));
 }
 
 #[test]
 fn a_memory_that_begins_beyond_the_limit_is_refused() {
-    let small = Limits {
-        memory_bytes: 65_536,
-        ..limits()
-    };
+    let small = Limits { memory_bytes: 65_536, ..limits() };
     let component = evaluating(NOTHING, "");
-    assert_eq!(
-        engine().prepare(&component, "{}", small).err(),
-        Some(Refused::NoStart(Fault::Memory))
-    );
+    assert_eq!(engine().prepare(&component, "{}", small).err(), Some(Refused::NoStart(Fault::Memory)));
 }
 
 #[test]
 fn shared_code_does_not_lift_a_smaller_limit() {
-    let component = component(
-        &format!("(drop (memory.grow (i32.const 10))) {NOTHING}"),
-        NOTHING,
-        "",
-    );
-    let small = Limits {
-        memory_bytes: 11 * 65_536,
-        ..limits()
-    };
+    let component = component(&format!("(drop (memory.grow (i32.const 10))) {NOTHING}"), NOTHING, "");
+    let small = Limits { memory_bytes: 11 * 65_536, ..limits() };
     let engine = engine();
     let _large = prepared(&engine, &component);
-    assert_eq!(
-        engine.prepare(&component, "{}", small).err(),
-        Some(Refused::NoStart(Fault::Memory))
-    );
-    let enough = Limits {
-        memory_bytes: 12 * 65_536,
-        ..limits()
-    };
+    assert_eq!(engine.prepare(&component, "{}", small).err(), Some(Refused::NoStart(Fault::Memory)));
+    let enough = Limits { memory_bytes: 12 * 65_536, ..limits() };
     assert!(engine.prepare(&component, "{}", enough).is_ok());
 }
 
@@ -283,36 +175,21 @@ fn complaints_about_settings_are_the_plugins_words_and_in_no_log() {
         (i32.store (i32.const 2056) (local.get $settings)) (i32.store (i32.const 2060) (local.get $length))
         i32.const 1024";
     let component = component(configure, NOTHING, "");
-    let refused = engine()
-        .prepare(&component, "no such\trule", limits())
-        .err()
-        .unwrap();
+    let refused = engine().prepare(&component, "no such\trule", limits()).err().unwrap();
     assert_eq!(refused.complaints(), ["no suchrule", "no suchrule"]);
     assert_eq!(refused.code(), "plugin-settings-refused");
     assert!(!format!("{refused} {refused:?} {:?}", refused.hint()).contains("rule\""));
-    assert_eq!(
-        refused.to_string(),
-        "the plugin refuses its settings (2 complaints)"
-    );
+    assert_eq!(refused.to_string(), "the plugin refuses its settings (2 complaints)");
 }
 
 #[test]
 fn limits_beyond_the_ceiling_are_refused() {
     let component = evaluating(NOTHING, "");
     for limits in [
-        Limits {
-            memory_bytes: Limits::CEILING.memory_bytes + 1,
-            ..Limits::DEFAULT
-        },
-        Limits {
-            time_ms: 0,
-            ..Limits::DEFAULT
-        },
+        Limits { memory_bytes: Limits::CEILING.memory_bytes + 1, ..Limits::DEFAULT },
+        Limits { time_ms: 0, ..Limits::DEFAULT },
     ] {
-        assert_eq!(
-            engine().prepare(&component, "{}", limits).err(),
-            Some(Refused::Limits)
-        );
+        assert_eq!(engine().prepare(&component, "{}", limits).err(), Some(Refused::Limits));
     }
 }
 
@@ -327,12 +204,7 @@ fn code_is_shared_by_component_and_settings_and_freed_with_its_last_user() {
     let gone = Arc::downgrade(one.code());
     drop((one, same));
     assert!(gone.upgrade().is_none());
-    assert!(
-        prepare("1")
-            .evaluate(&view("1", &attribute()), PLENTY)
-            .outcome
-            .is_ok()
-    );
+    assert!(prepare("1").evaluate(&view("1", &attribute()), PLENTY).outcome.is_ok());
 }
 
 proptest! {

@@ -5,17 +5,13 @@ use std::time::Duration;
 
 use portcullis_model::{Decision, Limits, Redacted};
 
-use super::guests::{
-    FOREVER, NOTHING, PLENTY, attribute, component, engine, evaluating, limits, prepared, view,
-};
+use super::guests::{FOREVER, NOTHING, PLENTY, attribute, component, engine, evaluating, limits, prepared, view};
 use crate::{Engine, Fault, Options};
 
 /// What one call of a guest comes to.
 fn outcome(evaluate: &str, extra: &str) -> Result<Decision, Fault> {
     let engine = engine();
-    prepared(&engine, &evaluating(evaluate, extra))
-        .evaluate(&view("1", &attribute()), PLENTY)
-        .outcome
+    prepared(&engine, &evaluating(evaluate, extra)).evaluate(&view("1", &attribute()), PLENTY).outcome
 }
 
 fn fault(evaluate: &str, extra: &str) -> Fault {
@@ -31,14 +27,9 @@ fn a_runaway_is_stopped_and_hurts_no_neighbour() {
         for _ in 0..2 {
             scope.spawn(|| {
                 for _ in 0..20 {
-                    let evaluation =
-                        runaway.evaluate(&view("1", &attribute()), Duration::from_millis(2));
+                    let evaluation = runaway.evaluate(&view("1", &attribute()), Duration::from_millis(2));
                     assert_eq!(evaluation.outcome.err(), Some(Fault::Deadline));
-                    assert!(
-                        evaluation.spent >= Duration::from_millis(2),
-                        "{:?}",
-                        evaluation.spent
-                    );
+                    assert!(evaluation.spent >= Duration::from_millis(2), "{:?}", evaluation.spent);
                 }
             });
         }
@@ -54,13 +45,8 @@ fn a_runaway_is_stopped_and_hurts_no_neighbour() {
 #[test]
 fn the_shorter_of_allowance_and_limit_counts() {
     let engine = engine();
-    let limits = Limits {
-        time_ms: 3,
-        ..Limits::DEFAULT
-    };
-    let plugin = engine
-        .prepare(&evaluating(FOREVER, ""), "", limits)
-        .unwrap();
+    let limits = Limits { time_ms: 3, ..Limits::DEFAULT };
+    let plugin = engine.prepare(&evaluating(FOREVER, ""), "", limits).unwrap();
     let evaluation = plugin.evaluate(&view("1", &attribute()), Duration::from_secs(3_600));
     assert_eq!(evaluation.outcome.err(), Some(Fault::Deadline));
     assert!(evaluation.spent < Duration::from_secs(60));
@@ -75,8 +61,7 @@ fn memory_beyond_the_limit_is_a_fault_and_up_to_it_is_not() {
     assert_eq!(fault(&grow(255), ""), Fault::Memory);
     assert!(outcome(&grow(254), "").is_ok());
     assert_eq!(fault(&grow(65_535), ""), Fault::Memory);
-    let step_by_step =
-        format!("(loop $more (drop (memory.grow (i32.const 1))) (br $more)) {NOTHING}");
+    let step_by_step = format!("(loop $more (drop (memory.grow (i32.const 1))) (br $more)) {NOTHING}");
     assert_eq!(fault(&step_by_step, ""), Fault::Memory);
 }
 
@@ -84,23 +69,14 @@ fn memory_beyond_the_limit_is_a_fault_and_up_to_it_is_not() {
 fn deep_recursion_is_a_fault() {
     let dive = "(func $dive (param i64) (result i64)
         (i64.add (call $dive (i64.add (local.get 0) (i64.const 1))) (local.get 0)))";
-    assert_eq!(
-        fault(
-            &format!("(drop (call $dive (i64.const 0))) {NOTHING}"),
-            dive
-        ),
-        Fault::Stack
-    );
+    assert_eq!(fault(&format!("(drop (call $dive (i64.const 0))) {NOTHING}"), dive), Fault::Stack);
 }
 
 #[test]
 fn a_trap_is_a_fault() {
     assert_eq!(fault("unreachable", ""), Fault::Trap("it gave up"));
     let outside = format!("(drop (i32.load (i32.const -8))) {NOTHING}");
-    assert_eq!(
-        fault(&outside, ""),
-        Fault::Trap("memory access out of bounds")
-    );
+    assert_eq!(fault(&outside, ""), Fault::Trap("memory access out of bounds"));
     let division = format!("(drop (i32.div_u (i32.const 1) (local.get $i))) {NOTHING}");
     assert_eq!(fault(&division, ""), Fault::Trap("arithmetic"));
 }
@@ -115,10 +91,7 @@ fn findings(count: u32) -> String {
 
 #[test]
 fn output_beyond_the_limit_is_a_fault_and_up_to_it_is_not() {
-    assert_eq!(
-        outcome(&findings(100), "").ok().unwrap().findings.len(),
-        100
-    );
+    assert_eq!(outcome(&findings(100), "").ok().unwrap().findings.len(), 100);
     assert_eq!(fault(&findings(100_000), ""), Fault::Output);
     // One long text: an error of 64 KiB, and one byte more.
     let error = |bytes: u32| {
@@ -128,10 +101,7 @@ fn output_beyond_the_limit_is_a_fault_and_up_to_it_is_not() {
              (i32.store (i32.const 1028) (i32.const 65536)) (i32.store (i32.const 1032) (i32.const {bytes})) i32.const 1024"
         )
     };
-    assert_eq!(
-        fault(&error(65_536), ""),
-        Fault::Error(Redacted::new("\0".repeat(65_536)))
-    );
+    assert_eq!(fault(&error(65_536), ""), Fault::Error(Redacted::new("\0".repeat(65_536))));
     assert_eq!(fault(&error(65_537), ""), Fault::Output);
 }
 
@@ -177,45 +147,25 @@ fn notes_are_kept_and_bounded() {
     assert!(good.outcome.is_ok());
     assert_eq!(good.notes, vec!["\0".repeat(1_000); 64]);
     let too_often = noting(0, 65);
-    assert_eq!(
-        (too_often.outcome.err(), too_often.notes.len()),
-        (Some(Fault::Output), 64)
-    );
+    assert_eq!((too_often.outcome.err(), too_often.notes.len()), (Some(Fault::Output), 64));
     let too_much = noting(1_025, 64);
-    assert_eq!(
-        (too_much.outcome.err(), too_much.notes.len()),
-        (Some(Fault::Output), 63)
-    );
+    assert_eq!((too_much.outcome.err(), too_much.notes.len()), (Some(Fault::Output), 63));
     let at_once = noting(65_537 - 1_000, 2);
-    assert_eq!(
-        (at_once.outcome.err(), at_once.notes.len()),
-        (Some(Fault::Output), 1)
-    );
+    assert_eq!((at_once.outcome.err(), at_once.notes.len()), (Some(Fault::Output), 1));
 }
 
 #[test]
 fn notes_taken_while_configuring_are_the_plugins_not_the_calls() {
     let engine = engine();
     let configure = "(call $note (local.get $settings) (local.get $length)) i32.const 1024";
-    let plugin = engine
-        .prepare(&component(configure, NOTHING, ""), "settings", limits())
-        .unwrap();
+    let plugin = engine.prepare(&component(configure, NOTHING, ""), "settings", limits()).unwrap();
     assert_eq!(plugin.notes(), ["settings"]);
-    assert!(
-        plugin
-            .evaluate(&view("1", &attribute()), PLENTY)
-            .notes
-            .is_empty()
-    );
+    assert!(plugin.evaluate(&view("1", &attribute()), PLENTY).notes.is_empty());
 }
 
 #[test]
 fn more_calls_than_slots_are_told_so_and_freed_slots_serve_again() {
-    let options = Options {
-        workers: 1,
-        plugins: 1,
-        configure_time: Duration::from_secs(1),
-    };
+    let options = Options { workers: 1, plugins: 1, configure_time: Duration::from_secs(1) };
     let engine = Engine::new(options).unwrap();
     let plugin = prepared(&engine, &evaluating(NOTHING, ""));
     let first = plugin.evaluate(&view("1", &attribute()), PLENTY);
@@ -224,10 +174,5 @@ fn more_calls_than_slots_are_told_so_and_freed_slots_serve_again() {
     assert!(first.outcome.is_ok() && second.outcome.is_ok());
     assert_eq!(third.outcome.err(), Some(Fault::NoSlot));
     drop(first.remains);
-    assert!(
-        plugin
-            .evaluate(&view("4", &attribute()), PLENTY)
-            .outcome
-            .is_ok()
-    );
+    assert!(plugin.evaluate(&view("4", &attribute()), PLENTY).outcome.is_ok());
 }

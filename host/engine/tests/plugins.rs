@@ -1,0 +1,121 @@
+//! The engine with real plugins, built as their authors build them: what a call costs, counted, and that it
+//! never varies.
+//!
+//! Takes `sod.wasm` and `contractor.wasm` from the directory `PORTCULLIS_PLUGINS`, and each plugin's own
+//! example settings.
+
+#[cfg(test)]
+mod support;
+
+#[cfg(test)]
+mod tests {
+    use std::path::{Path, PathBuf};
+    use std::time::Duration;
+    use std::{env, fs, thread};
+
+    use portcullis_engine::{Engine, Evaluation, Options, Plugin, Reset, componentize, inspect};
+    use portcullis_model::{Decision, Limits};
+
+    use crate::support::{Person, minor_faults};
+
+    const PLUGINS: [&str; 2] = ["sod", "contractor"];
+
+    fn component(name: &str) -> Vec<u8> {
+        let folder = env::var_os("PORTCULLIS_PLUGINS").expect("run `cargo xtask test`, which builds the plugins");
+        let bytes = fs::read(PathBuf::from(folder).join(format!("{name}.wasm"))).expect("run `cargo xtask test`");
+        componentize(&bytes).unwrap_or(bytes)
+    }
+
+    fn settings(name: &str) -> String {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../plugins").join(name);
+        fs::read_to_string(folder.join("settings.example.json")).unwrap()
+    }
+
+    fn prepare(engine: &Engine, name: &str) -> Plugin {
+        engine.prepare(&component(name), &settings(name), Limits::CEILING).unwrap()
+    }
+
+    fn call(plugin: &Plugin, person: &Person) -> Evaluation {
+        plugin.evaluate(&person.view(), Duration::from_secs(1))
+    }
+
+    fn decision(evaluation: Evaluation) -> Decision {
+        evaluation.outcome.unwrap_or_else(|fault| panic!("{fault}"))
+    }
+
+    #[test]
+    fn the_plugins_import_nothing_but_the_contract() {
+        for name in PLUGINS {
+            let inspection = inspect(&component(name)).unwrap();
+            assert_eq!(inspection.exports, ["configure", "evaluate"], "{name}");
+            assert!(inspection.imports.iter().all(|import| import.starts_with("portcullis:policy/")), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_thousand_calls_in_two_engines_and_on_four_threads_agree() {
+        let options = Options { workers: 4, ..Options::default() };
+        let engines = [Engine::new(options).unwrap(), Engine::new(options).unwrap()];
+        for name in PLUGINS {
+            let plugins = engines.each_ref().map(|engine| prepare(engine, name));
+            assert_eq!(plugins[0].snapshot_digest(), plugins[1].snapshot_digest(), "{name}");
+            let person = Person::new();
+            let expected = decision(call(&plugins[0], &person));
+            thread::scope(|scope| {
+                for _ in 0..4 {
+                    scope.spawn(|| {
+                        for run in 0..250 {
+                            let decision = decision(call(&plugins[run % 2], &person));
+                            assert!(decision == expected, "{name} differs in run {run}");
+                        }
+                    });
+                }
+            });
+        }
+    }
+
+    #[test]
+    fn a_warm_call_takes_no_page_fault_and_never_grows_memory() {
+        let engine = Engine::new(Options { workers: 1, ..Options::default() }).unwrap();
+        for name in PLUGINS {
+            let plugin = prepare(&engine, name);
+            // The snapshot's own size as the limit: not one page more may be asked for.
+            let component = component(name);
+            let memory_bytes = smallest_memory(&engine, &component, &settings(name));
+            let limits = Limits { memory_bytes, ..Limits::CEILING };
+            let tight = engine.prepare(&component, &settings(name), limits).unwrap();
+            let person = Person::new();
+            for plugin in [&plugin, &tight] {
+                for _ in 0..100 {
+                    assert!(call(plugin, &person).outcome.is_ok());
+                }
+            }
+            let before = minor_faults().unwrap();
+            for _ in 0..1_000 {
+                drop(call(&plugin, &person));
+            }
+            let faults = minor_faults().unwrap() - before;
+            if engine.reset() == Reset::PagemapScan {
+                // A few may be the host's own: its allocator, the scheduler's bookkeeping.
+                assert!(faults < 10, "{name}: {faults} in 1,000 calls");
+            } else {
+                eprintln!("{name}: {faults} page faults in 1,000 calls without the scan");
+            }
+        }
+    }
+
+    /// The least memory limit with which the configured plugin starts.
+    fn smallest_memory(engine: &Engine, component: &[u8], settings: &str) -> u64 {
+        const PAGE: u64 = 65_536;
+        let (mut too_little, mut enough) = (0, Limits::CEILING.memory_bytes / PAGE);
+        while enough - too_little > 1 {
+            let pages = too_little.midpoint(enough);
+            let limits = Limits { memory_bytes: pages * PAGE, ..Limits::CEILING };
+            match engine.prepare(component, settings, limits) {
+                Ok(_) => enough = pages,
+                Err(_) => too_little = pages,
+            }
+        }
+        enough * PAGE
+    }
+}
