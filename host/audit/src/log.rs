@@ -410,4 +410,6 @@ pub const MAX_LEAF_BYTES: usize = 8 * 1024;
 pub const MAX_SEALED_BYTES: usize = 512 * 1024;
 
 #[cfg(test)]
-mod tests;
+mod crashes;
+#[cfg(test)]
+pub(crate) mod tests;

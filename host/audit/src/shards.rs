@@ -3,6 +3,7 @@
 //!
 //! Invariant: append-only below the published size; what lies beyond it after a crash is overwritten. Integrity is the leaf's digest, not this file's.
 
+use std::cell::RefCell;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -96,26 +97,54 @@ impl Shard {
     }
 }
 
-/// Reads one record's sealed part below `dir`; `None` where it has none.
-pub(crate) fn read(disk: &dyn Disk, dir: &Path, index: u64) -> io::Result<Option<Vec<u8>>> {
-    let (blobs, ends) = paths(dir, index / SHARD_RECORDS);
-    let ends = disk.open_read(&ends)?;
-    let within = index % SHARD_RECORDS;
-    let end_of = |record: u64| -> io::Result<u64> {
-        let mut end = [0; 8];
-        ends.read_at(&mut end, record * 8)?;
-        Ok(u64::from_be_bytes(end))
-    };
-    let start = if within == 0 { 0 } else { end_of(within - 1)? };
-    let end = end_of(within)?;
-    if start == end {
-        return Ok(None);
+/// Reads sealed parts; keeps the files of the last shard open.
+pub(crate) struct ShardReader<'a> {
+    disk: &'a dyn Disk,
+    dir: PathBuf,
+    open: RefCell<Option<OpenShard>>,
+}
+
+struct OpenShard {
+    shard: u64,
+    blobs: Box<dyn DiskFile>,
+    ends: Box<dyn DiskFile>,
+}
+
+impl<'a> ShardReader<'a> {
+    /// Reads below the directory of sealed parts.
+    pub(crate) fn new(disk: &'a dyn Disk, dir: &Path) -> Self {
+        Self { disk, dir: dir.to_owned(), open: RefCell::new(None) }
     }
-    let length = end.checked_sub(start).filter(|length| *length <= MAX_BLOB_BYTES);
-    let length = length.and_then(|length| usize::try_from(length).ok()).ok_or(io::ErrorKind::InvalidData)?;
-    let mut blob = vec![0; length];
-    disk.open_read(&blobs)?.read_at(&mut blob, start)?;
-    Ok(Some(blob))
+
+    /// One record's sealed part; `None` where it has none.
+    pub(crate) fn read(&self, index: u64) -> io::Result<Option<Vec<u8>>> {
+        let shard = index / SHARD_RECORDS;
+        let mut open = self.open.borrow_mut();
+        let files = match open.take().filter(|open| open.shard == shard) {
+            Some(files) => files,
+            None => {
+                let (blobs, ends) = paths(&self.dir, shard);
+                OpenShard { shard, blobs: self.disk.open_read(&blobs)?, ends: self.disk.open_read(&ends)? }
+            }
+        };
+        let files = open.insert(files);
+        let end_of = |record: u64| -> io::Result<u64> {
+            let mut end = [0; 8];
+            files.ends.read_at(&mut end, record * 8)?;
+            Ok(u64::from_be_bytes(end))
+        };
+        let within = index % SHARD_RECORDS;
+        let start = if within == 0 { 0 } else { end_of(within - 1)? };
+        let end = end_of(within)?;
+        if start == end {
+            return Ok(None);
+        }
+        let length = end.checked_sub(start).filter(|length| *length <= MAX_BLOB_BYTES);
+        let length = length.and_then(|length| usize::try_from(length).ok()).ok_or(io::ErrorKind::InvalidData)?;
+        let mut blob = vec![0; length];
+        files.blobs.read_at(&mut blob, start)?;
+        Ok(Some(blob))
+    }
 }
 
 /// Names of a shard's files below the directory of sealed parts: blobs, ends.

@@ -1,0 +1,299 @@
+//! Many histories, each cut off at a random operation or at every one: what was promised is there afterwards, the log verifies, and goes on.
+//!
+//! The histories drive the log's parts without its threads, so that a seed gives the same operations every time.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::tests::{entry, key, options};
+use super::*;
+use crate::checkpoint::Checkpoint;
+use crate::disk::double::{Double, Loss, Random};
+use crate::frame::Sequenced;
+use crate::seal::Sealed;
+use crate::tiles::TileReader;
+use crate::tree::{Hash, leaf_hash};
+use crate::verify::{VerifyOptions, verify};
+
+/// A host that appends, is cut off and comes back.
+struct Host {
+    disk: Double,
+    random: Random,
+    commit: Commit,
+    /// Leaf hashes of the records whose receipts were given, by place.
+    promised: Vec<Hash>,
+    /// Every checkpoint that was ever published.
+    heads: Vec<Vec<u8>>,
+    lives: u64,
+}
+
+/// Why a life ended.
+#[derive(Debug, PartialEq, Eq)]
+enum End {
+    Died,
+    Lived,
+}
+
+impl Host {
+    fn new(seed: u64, commit: Commit) -> Self {
+        let (promised, heads) = (Vec::new(), Vec::new());
+        Self { disk: Double::new(seed), random: Random(seed ^ 0xabcd), commit, promised, heads, lives: 0 }
+    }
+
+    fn options(&self) -> Options {
+        // Sixteen blocks a segment: every few commits roll.
+        Options { segment_bytes: 16 * 4096, commit: self.commit, ..options(Path::new("/log")) }
+    }
+
+    /// Opens the log, checks it against the promises, does `steps` things; any of it may be cut off.
+    fn live(&mut self, steps: u64) -> End {
+        self.lives += 1;
+        let core = match Core::open(Arc::new(self.disk.clone()), &self.options()) {
+            Ok(core) => core,
+            Err(error) => {
+                assert!(self.disk.is_dead(), "not opened: {error}");
+                return End::Died;
+            }
+        };
+        self.check(&core);
+        let Core { lock, mut wal, pool, mut views, ring, .. } = core;
+        let durable = wal.durable();
+        let mut waiting: Vec<Sequenced> = Vec::new();
+        let mut next = views.size();
+        let mut step = |host: &mut Self| -> io::Result<()> {
+            let publish = |views: &mut Views, waiting: &mut Vec<Sequenced>, take: usize| {
+                for record in waiting.drain(..take) {
+                    views.apply(&record)?;
+                }
+                let published = views.publish()?;
+                pool.release(published);
+                pool.top_up()
+            };
+            match host.random.below(8) {
+                0 => publish(&mut views, &mut waiting, waiting.len())?,
+                1 => {
+                    let some = host.random.below(waiting.len() as u64 + 1) as usize;
+                    publish(&mut views, &mut waiting, some)?;
+                }
+                2 => durable.sync()?,
+                _ => {
+                    let batch: Vec<_> = (0..1 + host.random.below(5)).map(|n| host.record(next + n)).collect();
+                    if !wal.make_room(&batch, false) {
+                        publish(&mut views, &mut waiting, waiting.len())?;
+                        assert!(wal.make_room(&batch, false), "no segment was freed");
+                    }
+                    wal.write(&batch)?;
+                    if host.commit == Commit::Disk {
+                        durable.sync()?;
+                    }
+                    next += batch.len() as u64;
+                    host.promised.extend(batch.iter().map(|record| record.hash));
+                    waiting.extend(batch);
+                }
+            }
+            Ok(())
+        };
+        let died = (0..steps).any(|_| step(self).is_err());
+        if !died && self.random.below(2) == 0 {
+            let closed = ring.close();
+            assert!(closed.is_ok() || self.disk.is_dead());
+        }
+        drop(lock);
+        self.keep_head();
+        if died { End::Died } else { End::Lived }
+    }
+
+    /// The power goes, or only the process.
+    fn crash(&mut self) {
+        let loss = [Loss::Nothing, Loss::All, Loss::Some, Loss::Some][self.random.below(4) as usize];
+        self.disk.restart(loss);
+        if self.commit == Commit::Kernel && loss != Loss::Nothing {
+            // Nothing was promised for a power loss but what a checkpoint covered.
+            self.disk.restart(Loss::Nothing);
+            let covered = self.head().map_or(0, |head| head.size);
+            self.promised.truncate(usize::try_from(covered).unwrap());
+        }
+    }
+
+    fn check(&mut self, core: &Core) {
+        let size = core.views.size();
+        assert!(size >= self.promised.len() as u64, "{} promised, {size} there", self.promised.len());
+        let tiles = TileReader::new(&self.disk, Path::new("/log/log"), size);
+        for (index, hash) in self.promised.iter().enumerate() {
+            assert_eq!(leaf_hash(&tiles.entry(index as u64).unwrap()), *hash, "record {index}");
+        }
+        // What was found beyond the promises is part of history from now on.
+        for index in self.promised.len() as u64..size {
+            self.promised.push(leaf_hash(&tiles.entry(index).unwrap()));
+        }
+        self.keep_head();
+    }
+
+    fn head(&self) -> Option<Checkpoint> {
+        let note = self.disk.read(Path::new("/log/log/checkpoint")).ok()?;
+        Some(Checkpoint::verify(&note, key().public()).unwrap())
+    }
+
+    fn keep_head(&mut self) {
+        if let Ok(note) = self.disk.read(Path::new("/log/log/checkpoint"))
+            && self.heads.last() != Some(&note)
+        {
+            self.heads.push(note);
+        }
+    }
+
+    fn record(&self, index: u64) -> Sequenced {
+        let made = entry(index);
+        let sealed = made.sealed.map(|plain| {
+            let blob = [&plain[..], &self.lives.to_be_bytes()].concat().repeat(40);
+            Sealed { blob, key: crate::seal::KeyId([0; 16]) }
+        });
+        let fields = format!("{},\"life\":{}", made.fields, self.lives);
+        let leaf = Body::new(&fields, sealed.as_ref()).unwrap().leaf(index, made.kind, &Tenant::new("default"), index);
+        Sequenced { index, hash: leaf_hash(&leaf), leaf, sealed: sealed.map(|sealed| sealed.blob) }
+    }
+
+    /// At the end everything is there, fits together, and continues every checkpoint that was ever seen.
+    fn finish(mut self) {
+        assert_eq!(self.live(6), End::Lived);
+        let core = Core::open(Arc::new(self.disk.clone()), &self.options()).unwrap();
+        self.check(&core);
+        for head in self.heads.iter().rev().take(12) {
+            let options = VerifyOptions { retained: Some(head), sealed: true, seal_key: None };
+            let verified = verify(&self.disk, Path::new("/log"), key().public(), &options);
+            let summary = verified.unwrap_or_else(|damage| panic!("{damage:#?}"));
+            assert_eq!(summary.head.size, core.views.size());
+        }
+    }
+}
+
+#[test]
+fn cut_off_at_random_again_and_again() {
+    for commit in [Commit::Disk, Commit::Kernel] {
+        for seed in 0..150 {
+            let mut host = Host::new(seed, commit);
+            for _ in 0..6 {
+                let until = host.random.below(160);
+                host.disk.die_after(until);
+                let steps = 4 + host.random.below(40);
+                host.live(steps);
+                host.crash();
+            }
+            host.finish();
+        }
+    }
+}
+
+#[test]
+fn cut_off_at_every_operation() {
+    for seed in 1000..1004 {
+        for commit in [Commit::Disk, Commit::Kernel] {
+            let whole = Host::new(seed, commit);
+            let disk = whole.disk.clone();
+            whole.lived(24);
+            let operations = disk.operations();
+            assert!(operations > 100);
+            for operation in 0..operations {
+                let mut host = Host::new(seed, commit);
+                host.disk.die_after(operation);
+                host.live(24);
+                host.crash();
+                host.finish();
+            }
+        }
+    }
+}
+
+impl Host {
+    fn lived(mut self, steps: u64) {
+        assert_eq!(self.live(steps), End::Lived);
+    }
+}
+
+#[test]
+fn with_its_threads_a_dying_disk_breaks_no_promise() {
+    for seed in 0..24u64 {
+        let disk = Double::new(seed);
+        let (log, _) = Log::open_on(Arc::new(disk.clone()), options(Path::new("/log"))).unwrap();
+        disk.die_after(seed * 7);
+        let mut given = Vec::new();
+        for n in 0..2000 {
+            let Ok(pending) = log.append(entry(n)) else { break };
+            let index = pending.index;
+            match pending.wait() {
+                Ok(receipt) => given.push(receipt),
+                Err(error) => {
+                    assert!(error.0.contains("the disk failed"), "{error}");
+                    assert!(index >= given.len() as u64);
+                    break;
+                }
+            }
+        }
+        let stopped = log.close().unwrap_err();
+        assert_eq!(stopped.code(), "log-stopped");
+        assert!(log.health().stopped.is_some());
+        assert_eq!(log.append(entry(0)).unwrap_err().code(), "log-stopped");
+        drop(log);
+        disk.restart(Loss::Some);
+        let (log, recovery) = Log::open_on(Arc::new(disk.clone()), options(Path::new("/log"))).unwrap();
+        assert!(recovery.unclean && recovery.size >= given.len() as u64);
+        let tiles = TileReader::new(&disk, Path::new("/log/log"), recovery.size);
+        given.iter().for_each(|receipt| assert_eq!(leaf_hash(&tiles.entry(receipt.index).unwrap()), receipt.leaf_hash));
+        assert_eq!(log.append(entry(0)).unwrap().wait().unwrap().index, recovery.size);
+        log.close().unwrap();
+        let options = VerifyOptions { sealed: true, ..VerifyOptions::default() };
+        assert!(verify(&disk, Path::new("/log"), key().public(), &options).is_ok());
+    }
+}
+
+#[test]
+fn one_failed_sync_ends_the_log_for_good() {
+    let disk = Double::new(1);
+    let (log, _) = Log::open_on(Arc::new(disk.clone()), options(Path::new("/log"))).unwrap();
+    let first = log.append(entry(0)).unwrap().wait().unwrap();
+    log.flush_checkpoint().unwrap();
+    // Write, then sync: the sync fails, and would succeed if it were tried again.
+    disk.fail_after(1);
+    let error = log.append(entry(1)).unwrap().wait().unwrap_err();
+    assert_eq!(error.code(), "record-not-durable");
+    assert_eq!(log.append(entry(2)).unwrap_err().code(), "log-stopped");
+    assert_eq!(log.flush_checkpoint().unwrap(), 1);
+    drop(log);
+    disk.restart(Loss::All);
+    let (log, recovery) = Log::open_on(Arc::new(disk), options(Path::new("/log"))).unwrap();
+    assert_eq!((first.index, recovery.size), (0, 1));
+    assert_eq!(log.append(entry(1)).unwrap().wait().unwrap().index, 1);
+}
+
+#[test]
+fn a_hole_in_what_was_durable_is_damage_and_not_a_torn_tail() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = || Options { segment_bytes: 64 * 4096, ..options(dir.path()) };
+    let commit = |core: &mut Core, index: u64| {
+        let host = Host::new(0, Commit::Disk);
+        let record = host.record(index);
+        assert!(core.wal.make_room(std::slice::from_ref(&record), false));
+        core.wal.write(&[record]).unwrap();
+        core.wal.durable().sync().unwrap();
+    };
+    let mut core = Core::open(Arc::new(OsDisk), &options()).unwrap();
+    (0..3).for_each(|index| commit(&mut core, index));
+    drop(core);
+    let segment = ["0000.segment", "0001.segment"].map(|name| dir.path().join("wal").join(name));
+    let segment = segment.iter().find(|path| std::fs::read(path).unwrap().iter().any(|byte| *byte != 0)).unwrap();
+    let good = std::fs::read(segment).unwrap();
+    let open_with = |at: usize| {
+        let mut bad = good.clone();
+        bad[at] ^= 1;
+        std::fs::write(segment, bad).unwrap();
+        Core::open(Arc::new(OsDisk), &options()).map(|core| core.recovery)
+    };
+    // The first two commits were durable when the third was written: a change in either is damage.
+    for at in [0, 20, 100, 4096, 4096 + 100] {
+        assert_eq!(open_with(at).unwrap_err().code(), "log-write-ahead", "{at}");
+    }
+    // The last commit cannot be told from one that was cut off.
+    let recovery = open_with(2 * 4096 + 100).unwrap();
+    assert_eq!((recovery.size, recovery.unclean), (2, true));
+    assert!(recovery.truncated_bytes > 0);
+}

@@ -1,0 +1,103 @@
+//! Showing records: by place, by time, by type; with the sealing key also the sealed part.
+//!
+//! Invariant: reads only, one record at a time. That the records are the ones that were logged is for `verify` to say.
+
+use portcullis_keys::PublicKey;
+use zeroize::Zeroizing;
+
+use std::path::Path;
+
+use crate::disk::Disk;
+use crate::reader::{ReadError, Reader};
+use crate::record::Record;
+use crate::seal::{SealKey, open_sealed};
+
+/// Which records; the default is all.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// First place.
+    pub from: u64,
+    /// The place after the last; `None` for the end of the log.
+    pub to: Option<u64>,
+    /// Not before, in milliseconds since 1970 UTC.
+    pub since: Option<u64>,
+    /// Before, in milliseconds since 1970 UTC.
+    pub until: Option<u64>,
+    /// The type, such as `hook.decision`; with a dot at its end all types that begin so.
+    pub kind: Option<String>,
+}
+
+/// A record to show.
+pub struct Shown {
+    /// What the log wrote into it.
+    pub record: Record,
+    /// The exact bytes.
+    pub leaf: Vec<u8>,
+    /// The sealed part, decrypted: only with a key that opens it; wiped when dropped.
+    pub sealed: Option<Result<Zeroizing<Vec<u8>>, String>>,
+}
+
+/// Hands the records that the filter lets through to `each`, in order, until it says `false`. Returns how many it was handed.
+pub fn show(
+    disk: &dyn Disk,
+    dir: &Path,
+    key: &PublicKey,
+    filter: &Filter,
+    seal_key: Option<&SealKey>,
+    mut each: impl FnMut(Shown) -> bool,
+) -> Result<u64, ReadError> {
+    let reader = Reader::open(disk, dir, key)?;
+    let mut index = filter.from.max(first_since(&reader, filter.since.unwrap_or(0))?);
+    let end = filter.to.unwrap_or(u64::MAX).min(reader.head().size);
+    let mut handed = 0;
+    while index < end {
+        let (record, leaf) = record(&reader, index)?;
+        if filter.until.is_some_and(|until| record.at >= until) {
+            break;
+        }
+        if filter
+            .kind
+            .as_ref()
+            .is_none_or(|kind| record.kind == *kind || (kind.ends_with('.') && record.kind.starts_with(kind.as_str())))
+        {
+            handed += 1;
+            let sealed = seal_key.filter(|_| record.sealed.is_some()).map(|seal_key| open(&reader, &record, seal_key));
+            if !each(Shown { record, leaf, sealed }) {
+                break;
+            }
+        }
+        index += 1;
+    }
+    Ok(handed)
+}
+
+fn open(reader: &Reader<'_>, record: &Record, key: &SealKey) -> Result<Zeroizing<Vec<u8>>, String> {
+    let blob = reader.sealed(record.seq).map_err(|error| error.to_string())?.ok_or("the sealed part is missing")?;
+    if !record.commits_to(&blob) {
+        return Err("the sealed part is not the one that the record commits to".into());
+    }
+    open_sealed(key, &record.tenant, &record.kind, &blob).map_err(|error| error.to_string())
+}
+
+/// The first record not before a time: times never run backwards, so it is found by halving.
+fn first_since(reader: &Reader<'_>, since: u64) -> Result<u64, ReadError> {
+    let (mut low, mut high) = (0, if since == 0 { 0 } else { reader.head().size });
+    while low < high {
+        let middle = low + (high - low) / 2;
+        if record(reader, middle)?.0.at < since {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    Ok(low)
+}
+
+fn record(reader: &Reader<'_>, index: u64) -> Result<(Record, Vec<u8>), ReadError> {
+    let leaf = reader.leaf(index)?;
+    let record = Record::parse(&leaf).map_err(|what| ReadError::Damaged(format!("record {index}: {what}")))?;
+    if record.seq != index {
+        return Err(ReadError::Damaged(format!("record {index} says that it is record {}", record.seq)));
+    }
+    Ok((record, leaf))
+}
