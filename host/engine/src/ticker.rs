@@ -1,4 +1,4 @@
-//! The clock that ends runaway plugins: one thread a process that advances the engines' epoch.
+//! The clock that ends runaway plugins: one thread an [`Engine`](crate::Engine) that advances its epoch.
 //!
 //! Invariant: the epoch advances by one at a time and never faster than once a [`TICK`], so that no call ever
 //! gets less time than it was allowed because the thread had to catch up. A late tick only means that a
@@ -6,7 +6,7 @@
 
 use std::io;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use wasmtime::EngineWeak;
 
@@ -16,10 +16,9 @@ pub(crate) const TICK: Duration = Duration::from_millis(1);
 /// Starts the thread. It ends by itself when the last of `engines` is gone.
 pub(crate) fn start(engines: Vec<EngineWeak>) -> io::Result<()> {
     let tick = move || {
-        let mut next = Instant::now() + TICK;
         loop {
-            thread::sleep(next.saturating_duration_since(Instant::now()));
-            next = (next + TICK).max(Instant::now());
+            // Not until a point in time: after a late tick the next one would come too early.
+            thread::sleep(TICK);
             let mut alive = false;
             for engine in engines.iter().filter_map(EngineWeak::upgrade) {
                 engine.increment_epoch();

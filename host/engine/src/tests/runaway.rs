@@ -122,6 +122,19 @@ fn what_is_not_well_formed_is_a_fault() {
 }
 
 #[test]
+fn an_allocator_that_lies_is_a_fault() {
+    let engine = engine();
+    // The host asks the plugin's own allocator for room for the call: outside its memory, and at the very end
+    // of it.
+    for free in [-65_536, 131_000] {
+        let configure = format!("(global.set $free (i32.const {free})) {NOTHING}");
+        let plugin = prepared(&engine, &component(&configure, NOTHING, ""));
+        let evaluation = plugin.evaluate(&view("1", &attribute()), PLENTY);
+        assert_eq!(evaluation.outcome.err(), Some(Fault::Malformed), "{free}");
+    }
+}
+
+#[test]
 fn an_error_keeps_its_text_to_itself() {
     let says_secret = r#"(i32.store8 (i32.const 1024) (i32.const 1)) (i32.store (i32.const 1028) (i32.const 2048))
         (i32.store (i32.const 1032) (i32.const 6)) i32.const 1024"#;
