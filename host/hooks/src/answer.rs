@@ -1,7 +1,7 @@
 //! An answer: status and body, and the record's reference, which is put in last.
 //!
-//! Invariant: a body is empty or one JSON object without `debugContext`, and what is hashed is that body; so the reference can
-//! name the record of the answer that it stands in.
+//! Invariant: a body is empty or one JSON object without `debugContext`, and what is hashed is that body; so
+//! the reference can name the record of the answer that it stands in.
 
 use portcullis_model::json::quote;
 
@@ -43,8 +43,9 @@ impl Answer {
         self.body.as_bytes()
     }
 
-    /// The body as it leaves: with the reference where the platform keeps one (Okta: `debugContext`, which it copies to its
-    /// System Log). Together under the platform's 256 KB as long as the log's origin is under 1,000 bytes.
+    /// The body as it leaves: with the reference where the platform keeps one (Okta: `debugContext`, which it
+    /// copies to its System Log). Together under the platform's 256 KB as long as the log's origin is under
+    /// 1,000 bytes.
     pub fn with_reference(&self, reference: &Reference<'_>) -> Vec<u8> {
         let Some(members) = self.body.strip_suffix('}') else {
             return self.body.clone().into_bytes();

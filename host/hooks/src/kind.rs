@@ -1,6 +1,7 @@
 //! Hook kinds: which platform's hook a request is for.
 //!
-//! Invariant: everything that differs by hook kind is asked of [`HookKind`] or of [`say`](crate::say), nowhere else.
+//! Invariant: everything that differs by hook kind is asked of [`HookKind`] or of [`say`](crate::say),
+//! nowhere else.
 
 use std::time::Duration;
 
@@ -30,21 +31,24 @@ impl HookKind {
         Self::ALL.into_iter().find(|kind| kind.name() == name)
     }
 
-    /// How long the platform waits before it goes on without us. Okta: 3 s (inline hook concepts, time-out behaviour).
+    /// How long the platform waits before it goes on without us. Okta: 3 s (inline hook concepts, time-out
+    /// behaviour).
     pub fn platform_limit(self) -> Duration {
         match self {
             Self::OktaToken | Self::OktaUserImport => Duration::from_secs(3),
         }
     }
 
-    /// The budget of a hook that sets none: well under the platform's limit, so that the network has its share.
+    /// The budget of a hook that sets none: well under the platform's limit, so that the network has its
+    /// share.
     pub fn default_budget(self) -> Duration {
         match self {
             Self::OktaToken | Self::OktaUserImport => Duration::from_secs(2),
         }
     }
 
-    /// Whether [`OnFailure::Restricted`](crate::OnFailure::Restricted) means something here; elsewhere it is as closed.
+    /// Whether [`OnFailure::Restricted`](crate::OnFailure::Restricted) means something here; elsewhere it is
+    /// as closed.
     pub fn offers_restricted(self) -> bool {
         self == Self::OktaToken
     }

@@ -1,8 +1,8 @@
 //! The wire contracts of identity platforms: bytes to model and back.
 //!
-//! Invariant: pure functions. Requests are read tolerantly, answers are written strictly: what a platform would refuse as a
-//! whole, and then go on as if nothing had been said, never leaves. No I/O, no clock, no plugin; who calls, and whether to
-//! believe it, is the server's business.
+//! Invariant: pure functions. Requests are read tolerantly, answers are written strictly: what a platform
+//! would refuse as a whole, and then go on as if nothing had been said, never leaves. No I/O, no clock, no
+//! plugin; who calls, and whether to believe it, is the server's business.
 
 mod answer;
 mod kind;
@@ -15,6 +15,7 @@ pub use answer::{Answer, Reference};
 pub use kind::HookKind;
 
 /// A request that could be read. Without `Debug`: it names people.
+#[derive(Clone)]
 pub struct Incoming {
     /// It, in words that no platform owns. `received`, `seed` and `tenant` are those of the [`Frame`].
     pub call: Call,
@@ -28,8 +29,8 @@ pub struct Frame {
     pub received: Millis,
     /// The plugins' only randomness.
     pub seed: u64,
-    /// JSON Pointers into the body to what the subject holds already: lists of strings, or a string. Where it is empty,
-    /// [`HookKind::default_entitlements`].
+    /// JSON Pointers into the body to what the subject holds already: lists of strings, or a string. Where it
+    /// is empty, [`HookKind::default_entitlements`].
     pub entitlements: Vec<String>,
 }
 
@@ -47,7 +48,8 @@ pub struct Malformed {
 
 /// What to answer, after combination and mapping.
 pub struct Outcome<'a> {
-    /// The strictest effect. One that this hook kind cannot say, and that the binding maps, is said as it is mapped.
+    /// The strictest effect. One that this hook kind cannot say, and that the binding maps, is said as it is
+    /// mapped.
     pub verdict: Effect,
     /// The merged changes, without those that the binding maps.
     pub changes: &'a [Change],
@@ -55,7 +57,8 @@ pub struct Outcome<'a> {
     pub text: Option<&'a str>,
 }
 
-/// Plugin: a change that the platform would refuse, or that cannot be said in this answer. Repeats nothing that the plugin wrote.
+/// Plugin: a change that the platform would refuse, or that cannot be said in this answer. Repeats nothing
+/// that the plugin wrote.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}{why}", change.map(|(at, kind)| format!("change {at}, a `{kind}`: ")).unwrap_or_default())]
 pub struct Unsayable {
@@ -86,7 +89,8 @@ pub enum Why {
     /// The value is not JSON, or is `null`, with which the platform's contract does not say what happens.
     #[error("its value is not json, or is null")]
     Value,
-    /// Less lifetime than the platform can say. The next stricter thing is a denial, and the pipeline makes it one.
+    /// Less lifetime than the platform can say. The next stricter thing is a denial, and the pipeline makes
+    /// it one.
     #[error("it leaves less lifetime than the platform can say")]
     TooShort,
     /// Two changes that exclude each other.
@@ -97,13 +101,14 @@ pub enum Why {
     TooLong,
 }
 
-/// What happens on a hook when there is no decision: budget exhausted, trap, bad output, conflict, record not durable, no
-/// active release.
+/// What happens on a hook when there is no decision: budget exhausted, trap, bad output, conflict, record not
+/// durable, no active release.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OnFailure {
     /// The answer that stops.
     Closed,
-    /// The least that lets care go on, for these applications; all others are stopped. See [`HookKind::offers_restricted`].
+    /// The least that lets care go on, for these applications; all others are stopped. See
+    /// [`HookKind::offers_restricted`].
     Restricted {
         /// The platform's client ids.
         applications: Vec<String>,
@@ -127,8 +132,8 @@ pub fn parse(kind: HookKind, body: &[u8], frame: &Frame) -> Result<Incoming, Mal
 /// Writes an answer, without the record's reference.
 ///
 /// # Errors
-/// [`Unsayable`] where the platform would not do all of what the outcome wants. The server then sends the [`safe_answer`] with
-/// [`Cause::Unsayable`], or denies where it is [`Why::TooShort`].
+/// [`Unsayable`] where the platform would not do all of what the outcome wants. The server then sends the
+/// [`safe_answer`] with [`Cause::Unsayable`], or denies where it is [`Why::TooShort`].
 pub fn render(kind: HookKind, incoming: &Incoming, outcome: &Outcome<'_>) -> Result<Answer, Unsayable> {
     match kind {
         HookKind::OktaToken => okta::token::render(&incoming.call, outcome),
@@ -139,8 +144,8 @@ pub fn render(kind: HookKind, incoming: &Incoming, outcome: &Outcome<'_>) -> Res
 /// The answer where there is no decision. `incoming` is the request, where it could be read.
 pub fn safe_answer(kind: HookKind, on_failure: &OnFailure, cause: Cause, incoming: Option<&Incoming>) -> Answer {
     if *on_failure == OnFailure::Open {
-        // Whoever cannot prove to be the platform learns nothing from the platform's default, and the platform itself, with a
-        // wrong secret, treats a 401 as that default.
+        // Whoever cannot prove to be the platform learns nothing from the platform's default, and the
+        // platform itself, with a wrong secret, treats a 401 as that default.
         return if cause == Cause::CallerUnproven { Answer::unauthorized() } else { okta::go_on() };
     }
     let call = incoming.map(|incoming| &incoming.call);

@@ -1,8 +1,8 @@
 //! The table of meaning: what each hook kind can say of what plugins can want.
 //!
-//! Invariant: every effect and every change has exactly one saying for every hook kind. `native` is said in the platform's own
-//! words; `mapped` only becomes something else where the binding names it; `unsayable` is refused before a binding is active.
-//! `docs/hook-kinds.md` is this table; rendering it is `okta`.
+//! Invariant: every effect and every change has exactly one saying for every hook kind. `native` is said in
+//! the platform's own words; `mapped` only becomes something else where the binding names it; `unsayable` is
+//! refused before a binding is active. `docs/hook-kinds.md` is this table; rendering it is `okta`.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -31,8 +31,8 @@ pub enum To {
     Report,
 }
 
-/// A binding's mapping: effect or change, as manifests spell them without place (`step-up`, `drop-grant`, `set:user`), to the name of
-/// a [`To`].
+/// A binding's mapping: effect or change, as manifests spell them without place (`step-up`, `drop-grant`,
+/// `set:user`), to the name of a [`To`].
 pub type Mapping = BTreeMap<String, String>;
 
 /// Operator: a binding that cannot say what its plugin may emit.
@@ -154,7 +154,8 @@ impl To {
         }
     }
 
-    /// The verdict that stands for it in an [`Outcome`](crate::Outcome): on every hook kind, the strictest thing it can say.
+    /// The verdict that stands for it in an [`Outcome`](crate::Outcome): on every hook kind, the strictest
+    /// thing it can say.
     pub fn verdict(self) -> Effect {
         match self {
             Self::Deny | Self::Report => Effect::Deny,

@@ -1,5 +1,5 @@
-//! Tests across parse and render: golden files for what third parties see, hostile bodies, and the patches against an
-//! interpreter of their own.
+//! Tests across parse and render: golden files for what third parties see, hostile bodies, and the patches
+//! against an interpreter of their own.
 
 mod answers;
 mod patches;

@@ -186,13 +186,8 @@ impl ChangeKind {
 
     /// Every kind there is, for tables and tests.
     pub fn all() -> impl Iterator<Item = Self> {
-        let targeted = TARGETS.into_iter().flat_map(|target| {
-            [
-                Self::Set(target),
-                Self::Remove(target),
-                Self::CapLifetime(target),
-            ]
-        });
+        let targeted =
+            TARGETS.into_iter().flat_map(|target| [Self::Set(target), Self::Remove(target), Self::CapLifetime(target)]);
         targeted.chain([
             Self::AddGrant,
             Self::DropGrant,
@@ -222,9 +217,7 @@ impl FromStr for ChangeKind {
     type Err = UnknownChange;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Self::all()
-            .find(|kind| kind.to_string() == text)
-            .ok_or(UnknownChange)
+        Self::all().find(|kind| kind.to_string() == text).ok_or(UnknownChange)
     }
 }
 

@@ -6,19 +6,7 @@ use crate::call::Attribute;
 use crate::change::Change;
 
 /// How strict a finding is; ordered, strictest last.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Hash,
-    serde::Serialize,
-    serde::Deserialize,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Effect {
     /// Nothing to say.
@@ -35,9 +23,7 @@ pub enum Effect {
 }
 
 /// How bad a finding is, for people.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Severity {
     /// Worth a line.
@@ -53,9 +39,7 @@ pub enum Severity {
 }
 
 /// Whether a binding's decisions bind.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Mode {
     /// Recorded.
@@ -95,23 +79,13 @@ pub struct Decision {
 impl Decision {
     /// The strictest effect among the findings.
     pub fn verdict(&self) -> Effect {
-        self.findings
-            .iter()
-            .map(|finding| finding.effect)
-            .max()
-            .unwrap_or_default()
+        self.findings.iter().map(|finding| finding.effect).max().unwrap_or_default()
     }
 }
 
 impl Effect {
     /// Every effect, mildest first.
-    pub const ALL: [Self; 5] = [
-        Self::Abstain,
-        Self::Allow,
-        Self::StepUp,
-        Self::Review,
-        Self::Deny,
-    ];
+    pub const ALL: [Self; 5] = [Self::Abstain, Self::Allow, Self::StepUp, Self::Review, Self::Deny];
 
     /// The word in manifests, records and `wit/policy.wit`.
     pub fn name(self) -> &'static str {

@@ -1,7 +1,7 @@
 //! What a manifest's `emits` lets a plugin say.
 //!
-//! Invariant: a decision that passed [`Emits::check`] holds declared effects, codes of the catalogue, declared changes and
-//! well-formed values, nothing else. Whether a platform can say it is for `hooks`.
+//! Invariant: a decision that passed [`Emits::check`] holds declared effects, codes of the catalogue,
+//! declared changes and well-formed values, nothing else. Whether a platform can say it is for `hooks`.
 
 use crate::call::{Attribute, GrantKind};
 use crate::change::{Change, ChangeKind};
@@ -29,8 +29,8 @@ pub enum EmitsError {
     GrantKind(String),
 }
 
-/// Plugin: it said what its manifest does not declare, or what is not well-formed. Counts from 1 and repeats nothing that the
-/// plugin wrote.
+/// Plugin: it said what its manifest does not declare, or what is not well-formed. Counts from 1 and repeats
+/// nothing that the plugin wrote.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Overreach {
     /// An effect that is not in `emits`.
@@ -79,64 +79,43 @@ pub enum Overreach {
 impl Emits {
     /// Compiles what a manifest declares.
     ///
-    /// A change is spelled `set:TARGET:PATH`, `remove:TARGET:PATH`, `cap-lifetime:TARGET`, `add-grant`, `drop-grant`, or one of
-    /// the other [`ChangeKind`]s. `PATH` is a JSON Pointer, or one that ends in `/*` for anything below. A grant may be
-    /// narrowed to a kind: `drop-grant:scope`.
+    /// A change is spelled `set:TARGET:PATH`, `remove:TARGET:PATH`, `cap-lifetime:TARGET`, `add-grant`,
+    /// `drop-grant`, or one of the other [`ChangeKind`]s. `PATH` is a JSON Pointer, or one that ends in `/*`
+    /// for anything below. A grant may be narrowed to a kind: `drop-grant:scope`. A change may be declared
+    /// for one hook kind only, by its name before it: `okta.token:cap-lifetime:access-token`; on every other
+    /// hook kind it is then not declared.
     pub fn compile(effects: &[Effect], changes: &[String]) -> Result<Self, EmitsError> {
         let mut effects = effects.to_vec();
         effects.sort_unstable();
         effects.dedup();
-        Ok(Self {
-            effects,
-            changes: changes
-                .iter()
-                .map(|text| Pattern::parse(text))
-                .collect::<Result<_, _>>()?,
-        })
+        Ok(Self { effects, changes: changes.iter().map(|text| Pattern::parse(text)).collect::<Result<_, _>>()? })
     }
 
-    /// Whether a decision stays within what is declared, and is well-formed.
+    /// Whether a decision on a hook of this kind stays within what is declared, and is well-formed.
     ///
     /// # Errors
     /// The first thing that does not.
-    pub fn check(&self, decision: &Decision, messages: &Messages) -> Result<(), Overreach> {
+    pub fn check(&self, hook: &str, decision: &Decision, messages: &Messages) -> Result<(), Overreach> {
         for (at, finding) in (1..).zip(&decision.findings) {
             if !self.effects.contains(&finding.effect) {
-                return Err(Overreach::Effect {
-                    at,
-                    effect: finding.effect,
-                });
+                return Err(Overreach::Effect { at, effect: finding.effect });
             }
             if !messages.has(&finding.code) {
                 return Err(Overreach::Code { at });
             }
-            if finding
-                .arguments
-                .iter()
-                .any(|Attribute { value, .. }| !is_json(value))
-            {
-                return Err(Overreach::MalformedFinding {
-                    at,
-                    what: "the value of an argument is not json",
-                });
+            if finding.arguments.iter().any(|Attribute { value, .. }| !is_json(value)) {
+                return Err(Overreach::MalformedFinding { at, what: "the value of an argument is not json" });
             }
         }
         for (at, change) in (1..).zip(&decision.changes) {
             if let Err(what) = well_formed(change) {
                 return Err(Overreach::MalformedChange { at, what });
             }
-            if !self.changes.iter().any(|pattern| pattern.matches(change)) {
-                return Err(Overreach::Change {
-                    at,
-                    kind: change.kind(),
-                });
+            if !self.on(hook).any(|pattern| pattern.matches(change)) {
+                return Err(Overreach::Change { at, kind: change.kind() });
             }
         }
-        if decision.risk.is_some_and(|risk| risk > 100) {
-            Err(Overreach::Risk)
-        } else {
-            Ok(())
-        }
+        if decision.risk.is_some_and(|risk| risk > 100) { Err(Overreach::Risk) } else { Ok(()) }
     }
 
     /// The declared effects, mildest first, each once.
@@ -144,25 +123,39 @@ impl Emits {
         &self.effects
     }
 
-    /// The kinds of the declared changes, each once, for asking whether a hook kind can say them.
-    pub fn change_kinds(&self) -> Vec<ChangeKind> {
-        let mut kinds: Vec<_> = self.changes.iter().map(|pattern| pattern.kind).collect();
+    /// The kinds of the changes declared for this hook kind, each once, for asking whether it can say them.
+    pub fn change_kinds(&self, hook: &str) -> Vec<ChangeKind> {
+        let mut kinds: Vec<_> = self.on(hook).map(|pattern| pattern.kind).collect();
         kinds.sort_unstable();
         kinds.dedup();
         kinds
     }
 
-    /// Whether the plugin may want something changed that does more than restrict. Then it is asked before the guards, which
-    /// judge what it proposes. All others guard, and [`Emits::check`] holds them to restricting, since that is all they declare.
-    pub fn proposes(&self) -> bool {
+    /// Whether the plugin may want something changed that does more than restrict. Then it is asked before
+    /// the guards, which judge what it proposes. All others guard, and [`Emits::check`] holds them to
+    /// restricting, since that is all they declare.
+    pub fn proposes(&self, hook: &str) -> bool {
         // A credential can be a good one, so declaring the kind is declaring that.
-        let restricts = |kind| {
-            matches!(
-                kind,
-                ChangeKind::CapLifetime(_) | ChangeKind::DropGrant | ChangeKind::RequireApprovers
-            )
-        };
-        self.changes.iter().any(|pattern| !restricts(pattern.kind))
+        let restricts =
+            |kind| matches!(kind, ChangeKind::CapLifetime(_) | ChangeKind::DropGrant | ChangeKind::RequireApprovers);
+        self.on(hook).any(|pattern| !restricts(pattern.kind))
+    }
+
+    /// The places that it may set or clear on this hook kind, as the manifest spells them, for finding
+    /// plugins that may conflict.
+    pub fn places(&self, hook: &str) -> impl Iterator<Item = String> {
+        self.on(hook).filter_map(|pattern| {
+            let target = pattern.kind.target()?.name();
+            match &pattern.narrowed {
+                Narrowed::At(path) => Some(format!("{target}:{path}")),
+                Narrowed::Below(path) => Some(format!("{target}:{path}*")),
+                Narrowed::No | Narrowed::Grant(_) => None,
+            }
+        })
+    }
+
+    fn on(&self, hook: &str) -> impl Iterator<Item = &Pattern> {
+        self.changes.iter().filter(move |pattern| pattern.hook.as_ref().is_none_or(|only| only == hook))
     }
 }
 
@@ -179,9 +172,15 @@ impl EmitsError {
     /// What to do about it.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
-            Self::UnknownChange(_) => "write it like `set:access-token:/claims/until`, `cap-lifetime:id-token` or `create-user`".into(),
-            Self::Path(_) => "end it with a json pointer, or with one and `/*`, like `set:access-token:/claims/*`".into(),
-            Self::GrantKind(_) => format!("use one of {}", GRANT_KINDS.map(|kind| format!("`{}`", kind.name())).join(", ")),
+            Self::UnknownChange(_) => {
+                "write it like `set:access-token:/claims/until`, `cap-lifetime:id-token` or `create-user`".into()
+            }
+            Self::Path(_) => {
+                "end it with a json pointer, or with one and `/*`, like `set:access-token:/claims/*`".into()
+            }
+            Self::GrantKind(_) => {
+                format!("use one of {}", GRANT_KINDS.map(|kind| format!("`{}`", kind.name())).join(", "))
+            }
         })
     }
 }
@@ -195,23 +194,22 @@ impl Overreach {
     /// What to do about it.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
-            Self::Effect { effect, .. } => format!(
-                "add `{}` to the effects of `emits`, or correct the plugin",
-                effect.name()
-            ),
+            Self::Effect { effect, .. } => {
+                format!("add `{}` to the effects of `emits`, or correct the plugin", effect.name())
+            }
             Self::Code { .. } => "add the code to the messages, or correct the plugin".into(),
             Self::Change { kind, .. } => {
                 format!("add the `{kind}` to the changes of `emits`, or correct the plugin")
             }
-            Self::MalformedFinding { .. } | Self::MalformedChange { .. } | Self::Risk => {
-                "correct the plugin".into()
-            }
+            Self::MalformedFinding { .. } | Self::MalformedChange { .. } | Self::Risk => "correct the plugin".into(),
         })
     }
 }
 
 /// One declared change.
 struct Pattern {
+    /// The only hook kind that it is for.
+    hook: Option<String>,
     kind: ChangeKind,
     narrowed: Narrowed,
 }
@@ -227,23 +225,22 @@ enum Narrowed {
 }
 
 impl Pattern {
-    fn parse(text: &str) -> Result<Self, EmitsError> {
+    fn parse(declared: &str) -> Result<Self, EmitsError> {
+        // No change has a dot before its first colon, every hook kind does.
+        let (hook, text) = match declared.split_once(':') {
+            Some((hook, rest)) if hook.contains('.') => (Some(hook.to_owned()), rest),
+            _ => (None, declared),
+        };
         let is_kind = |kind: &ChangeKind| match text.strip_prefix(&kind.to_string()) {
             Some(rest) => rest.is_empty() || rest.starts_with(':'),
             None => false,
         };
-        let kind = ChangeKind::all()
-            .find(is_kind)
-            .ok_or_else(|| EmitsError::UnknownChange(text.to_owned()))?;
-        let rest = text
-            .strip_prefix(&kind.to_string())
-            .unwrap_or_default()
-            .strip_prefix(':');
+        let kind = ChangeKind::all().find(is_kind).ok_or_else(|| EmitsError::UnknownChange(declared.to_owned()))?;
+        let rest = text.strip_prefix(&kind.to_string()).unwrap_or_default().strip_prefix(':');
         let narrowed = match (kind, rest) {
             (ChangeKind::Set(_) | ChangeKind::Remove(_), path) => {
-                let path =
-                    path.filter(|path| path.starts_with('/') && split_pointer(path).is_some());
-                let path = path.ok_or_else(|| EmitsError::Path(text.to_owned()))?;
+                let path = path.filter(|path| path.starts_with('/') && split_pointer(path).is_some());
+                let path = path.ok_or_else(|| EmitsError::Path(declared.to_owned()))?;
                 match path.strip_suffix('*') {
                     Some(parent) if parent.ends_with('/') => Narrowed::Below(parent.to_owned()),
                     _ => Narrowed::At(path.to_owned()),
@@ -252,25 +249,19 @@ impl Pattern {
             (_, None) => Narrowed::No,
             (ChangeKind::AddGrant | ChangeKind::DropGrant, Some(name)) => {
                 let kind = GRANT_KINDS.into_iter().find(|kind| kind.name() == name);
-                Narrowed::Grant(kind.ok_or_else(|| EmitsError::GrantKind(text.to_owned()))?)
+                Narrowed::Grant(kind.ok_or_else(|| EmitsError::GrantKind(declared.to_owned()))?)
             }
-            (_, Some(_)) => return Err(EmitsError::UnknownChange(text.to_owned())),
+            (_, Some(_)) => return Err(EmitsError::UnknownChange(declared.to_owned())),
         };
-        Ok(Self { kind, narrowed })
+        Ok(Self { hook, kind, narrowed })
     }
 
     fn matches(&self, change: &Change) -> bool {
         let narrowed = match (&self.narrowed, change) {
             (Narrowed::No, _) => true,
-            (Narrowed::At(place), Change::Set { path, .. } | Change::Remove { path, .. }) => {
-                path == place
-            }
-            (Narrowed::Below(place), Change::Set { path, .. } | Change::Remove { path, .. }) => {
-                path.starts_with(place)
-            }
-            (Narrowed::Grant(kind), Change::AddGrant(grant) | Change::DropGrant(grant)) => {
-                grant.kind == *kind
-            }
+            (Narrowed::At(place), Change::Set { path, .. } | Change::Remove { path, .. }) => path == place,
+            (Narrowed::Below(place), Change::Set { path, .. } | Change::Remove { path, .. }) => path.starts_with(place),
+            (Narrowed::Grant(kind), Change::AddGrant(grant) | Change::DropGrant(grant)) => grant.kind == *kind,
             _ => false,
         };
         change.kind() == self.kind && narrowed
@@ -283,9 +274,7 @@ fn well_formed(change: &Change) -> Result<(), &'static str> {
             Err("its path is not a json pointer")
         }
         Change::Set { value, .. } if !is_json(value) => Err("its value is not json"),
-        Change::Statement(statement) if !is_json(&statement.payload) => {
-            Err("its payload is not json")
-        }
+        Change::Statement(statement) if !is_json(&statement.payload) => Err("its payload is not json"),
         _ => Ok(()),
     }
 }
@@ -294,14 +283,8 @@ fn is_json(text: &str) -> bool {
     Document::parse(text.as_bytes()).is_ok()
 }
 
-const GRANT_KINDS: [GrantKind; 6] = [
-    GrantKind::Entitlement,
-    GrantKind::Group,
-    GrantKind::Role,
-    GrantKind::Scope,
-    GrantKind::App,
-    GrantKind::Claim,
-];
+const GRANT_KINDS: [GrantKind; 6] =
+    [GrantKind::Entitlement, GrantKind::Group, GrantKind::Role, GrantKind::Scope, GrantKind::App, GrantKind::Claim];
 
 #[cfg(test)]
 mod tests;

@@ -1,9 +1,10 @@
 //! JSON as it was sent: strict RFC 8259, parsed once into a compact tape that points back into the text.
 //!
-//! Invariant: a [`Document`] is valid UTF-8, valid JSON, at most [`DEEPEST`] levels deep and without duplicate members, so
-//! that no two readers of it can understand it differently; every [`Value`] can show the exact text it came from.
-//! Ours, because it is the call path: one allocation for the text and one for the tape, whatever the number of values.
-//! Does not convert numbers (a value keeps its spelling) and does not serialise; [`quote`] is for those who render.
+//! Invariant: a [`Document`] is valid UTF-8, valid JSON, at most [`DEEPEST`] levels deep and without
+//! duplicate members, so that no two readers of it can understand it differently; every [`Value`] can show
+//! the exact text it came from. Ours, because it is the call path: one allocation for the text and one for
+//! the tape, whatever the number of values. Does not convert numbers (a value keeps its spelling) and does
+//! not serialise; [`quote`] is for those who render.
 
 mod parse;
 mod pointer;
@@ -52,7 +53,8 @@ pub enum Kind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the text is refused at byte {at}: {}", cause.code())]
 pub struct ParseError {
-    /// [`Cause::NotUtf8`], [`Cause::NotJson`], [`Cause::DuplicateMember`], [`Cause::TooDeep`] or [`Cause::BodyTooLarge`].
+    /// [`Cause::NotUtf8`], [`Cause::NotJson`], [`Cause::DuplicateMember`], [`Cause::TooDeep`] or
+    /// [`Cause::BodyTooLarge`].
     pub cause: Cause,
     /// Byte offset of the first thing that is wrong; of the repeated name for a duplicate member.
     pub at: usize,
@@ -62,28 +64,16 @@ impl Document {
     /// Parses a whole text; nothing but white space may follow the value.
     pub fn parse(bytes: &[u8]) -> Result<Self, ParseError> {
         if bytes.len() > LONGEST {
-            return Err(ParseError {
-                cause: Cause::BodyTooLarge,
-                at: LONGEST,
-            });
+            return Err(ParseError { cause: Cause::BodyTooLarge, at: LONGEST });
         }
-        let text = std::str::from_utf8(bytes).map_err(|error| ParseError {
-            cause: Cause::NotUtf8,
-            at: error.valid_up_to(),
-        })?;
-        Ok(Self {
-            tape: parse::parse(text)?,
-            text: text.into(),
-        })
+        let text = std::str::from_utf8(bytes)
+            .map_err(|error| ParseError { cause: Cause::NotUtf8, at: error.valid_up_to() })?;
+        Ok(Self { tape: parse::parse(text)?, text: text.into() })
     }
 
     /// The outermost value.
     pub fn root(&self) -> Value<'_> {
-        Value {
-            document: self,
-            node: self.tape.first().unwrap_or(&NULL),
-            at: 0,
-        }
+        Value { document: self, node: self.tape.first().unwrap_or(&NULL), at: 0 }
     }
 
     /// The whole text, byte for byte as it was parsed.
@@ -97,21 +87,14 @@ impl Document {
     }
 
     fn value(&self, at: usize) -> Option<Value<'_>> {
-        Some(Value {
-            document: self,
-            node: self.tape.get(at)?,
-            at,
-        })
+        Some(Value { document: self, node: self.tape.get(at)?, at })
     }
 }
 
 impl<'a> Value<'a> {
     /// The text of this value as it was sent.
     pub fn raw(self) -> &'a str {
-        self.document
-            .text
-            .get(self.node.start as usize..self.node.end as usize)
-            .unwrap_or_default()
+        self.document.text.get(self.node.start as usize..self.node.end as usize).unwrap_or_default()
     }
 
     /// What sort of value it is.
@@ -137,11 +120,7 @@ impl<'a> Value<'a> {
     /// The string, unescaped; nothing where it is no string.
     pub fn as_str(self) -> Option<Cow<'a, str>> {
         let inner = self.quoted()?;
-        Some(if self.node.escaped {
-            Cow::Owned(text::unescape(inner).collect())
-        } else {
-            Cow::Borrowed(inner)
-        })
+        Some(if self.node.escaped { Cow::Owned(text::unescape(inner).collect()) } else { Cow::Borrowed(inner) })
     }
 
     /// The number, where it is spelled as a whole number from 0 to 2^64 - 1 without fraction or exponent.
@@ -156,9 +135,7 @@ impl<'a> Value<'a> {
 
     /// The member of that name; nothing where there is none or this is no object.
     pub fn get(self, name: &str) -> Option<Self> {
-        self.walk(Kind::Object, 2)
-            .find(|key| key.spells(name))?
-            .following()
+        self.walk(Kind::Object, 2).find(|key| key.spells(name))?.following()
     }
 
     /// The element at that index, from 0; nothing where there is none or this is no array.
@@ -182,8 +159,7 @@ impl<'a> Value<'a> {
 
     /// Names and values of an object, in the order sent; none where it is no object.
     pub fn members(self) -> impl Iterator<Item = (Cow<'a, str>, Self)> {
-        self.walk(Kind::Object, 2)
-            .filter_map(|key| Some((key.as_str()?, key.following()?)))
+        self.walk(Kind::Object, 2).filter_map(|key| Some((key.as_str()?, key.following()?)))
     }
 
     /// Elements of an array, in order; none where it is no array.
@@ -191,13 +167,10 @@ impl<'a> Value<'a> {
         self.walk(Kind::Array, 1)
     }
 
-    /// Every `stride`-th value directly below, where this is of that kind. Two for objects: their names stand on the tape too.
+    /// Every `stride`-th value directly below, where this is of that kind. Two for objects: their names stand
+    /// on the tape too.
     fn walk(self, kind: Kind, stride: usize) -> impl Iterator<Item = Self> {
-        let end = if self.node.kind == kind {
-            self.node.next as usize
-        } else {
-            0
-        };
+        let end = if self.node.kind == kind { self.node.next as usize } else { 0 };
         let document = self.document;
         let mut at = self.at + 1;
         std::iter::from_fn(move || {
@@ -217,13 +190,8 @@ impl<'a> Value<'a> {
 
     /// Whether this string is that text.
     fn spells(self, name: &str) -> bool {
-        self.quoted().is_some_and(|inner| {
-            if self.node.escaped {
-                text::unescape(inner).eq(name.chars())
-            } else {
-                inner == name
-            }
-        })
+        self.quoted()
+            .is_some_and(|inner| if self.node.escaped { text::unescape(inner).eq(name.chars()) } else { inner == name })
     }
 
     /// The string between its quotation marks, still escaped.
@@ -235,8 +203,8 @@ impl<'a> Value<'a> {
     }
 }
 
-/// One value on the tape; a member's name is a string before its value. 16 bytes, so the tape of the worst text
-/// (`[1,1,1…`) is eight times as long as the text.
+/// One value on the tape; a member's name is a string before its value. 16 bytes, so the tape of the worst
+/// text (`[1,1,1…`) is eight times as long as the text.
 #[derive(Clone, Copy)]
 struct Node {
     /// Byte offset where the value starts, quotation mark or bracket included.
@@ -257,13 +225,7 @@ pub const DEEPEST: usize = 64;
 pub const LONGEST: usize = 16 << 20;
 
 /// Stands in for a root that cannot be missing.
-static NULL: Node = Node {
-    start: 0,
-    end: 0,
-    next: 1,
-    kind: Kind::Null,
-    escaped: false,
-};
+static NULL: Node = Node { start: 0, end: 0, next: 1, kind: Kind::Null, escaped: false };
 
 #[cfg(test)]
 mod tests;

@@ -15,10 +15,7 @@ mod messages;
 mod reads;
 mod redacted;
 
-pub use call::{
-    Attribute, Call, Entity, Grant, GrantKind, Lifetime, Millis, Origin, Principal, PrincipalKind,
-    Target,
-};
+pub use call::{Attribute, Call, Entity, Grant, GrantKind, Lifetime, Millis, Origin, Principal, PrincipalKind, Target};
 pub use cause::Cause;
 pub use change::{Change, ChangeKind, Credential, Statement};
 pub use decision::{Decision, Effect, Finding, Mode, Severity};

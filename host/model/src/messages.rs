@@ -1,14 +1,16 @@
 //! The message catalogue: text for people, by finding code and language, from the signed manifest.
 //!
-//! Invariant: text that reaches a person is a template of the manifest, filled with typed arguments; a plugin has no free text
-//! there. What is filled in can neither be long, nor break a line, nor turn the direction of writing around.
+//! Invariant: text that reaches a person is a template of the manifest, filled with typed arguments; a plugin
+//! has no free text there. What is filled in can neither be long, nor break a line, nor turn the direction of
+//! writing around.
 
 use std::collections::BTreeMap;
 
 use crate::call::Attribute;
 use crate::json::{Document, Kind, Value};
 
-/// Finding code → language → template. In a template, `{name}` stands for the argument of that name, `{{` and `}}` for braces.
+/// Finding code → language → template. In a template, `{name}` stands for the argument of that name, `{{` and
+/// `}}` for braces.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(transparent)]
 pub struct Messages(BTreeMap<String, BTreeMap<String, String>>);
@@ -29,9 +31,7 @@ pub struct MessagesError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MessageProblem {
     /// Codes are `[A-Z][A-Z0-9_]{0,63}`.
-    #[error(
-        "has a code that is not 1 to 64 capital letters, digits and underscores, a letter first"
-    )]
+    #[error("has a code that is not 1 to 64 capital letters, digits and underscores, a letter first")]
     Code,
     /// English is what everybody gets who asks for a language that is not there.
     #[error("has no text in `en`")]
@@ -58,11 +58,7 @@ impl Messages {
     pub fn validate(&self) -> Result<(), MessagesError> {
         for (code, languages) in &self.0 {
             let wrong = |language: Option<&String>, problem| {
-                Err(MessagesError {
-                    code: code.clone(),
-                    language: language.cloned(),
-                    problem,
-                })
+                Err(MessagesError { code: code.clone(), language: language.cloned(), problem })
             };
             if !is_code(code) {
                 return wrong(None, MessageProblem::Code);
@@ -98,41 +94,30 @@ impl Messages {
         self.0.keys().map(String::as_str)
     }
 
-    /// The message for people: in that language (case does not matter), else in its primary language (`pt` for `pt-BR`), else in
-    /// English; nothing where the code is not in the catalogue.
+    /// The message for people: in that language (case does not matter), else in its primary language (`pt`
+    /// for `pt-BR`), else in English; nothing where the code is not in the catalogue.
     ///
-    /// Strings are filled in without quotation marks, arrays with ", " between their elements, an argument that is missing or
-    /// `null` as "…". At most [`LONGEST`] characters, without control characters and marks that turn the direction of writing.
+    /// Strings are filled in without quotation marks, arrays with ", " between their elements, an argument
+    /// that is missing or `null` as "…". At most [`LONGEST`] characters, without control characters and marks
+    /// that turn the direction of writing.
     pub fn fill(&self, code: &str, language: &str, arguments: &[Attribute]) -> Option<String> {
         let languages = self.0.get(code)?;
         let primary = language.split('-').next().unwrap_or_default();
-        let template = [language, primary, FALLBACK]
-            .into_iter()
-            .find_map(|wanted| {
-                languages
-                    .iter()
-                    .find(|(tag, _)| tag.eq_ignore_ascii_case(wanted))
-                    .map(|(_, template)| template)
-            })?;
+        let template = [language, primary, FALLBACK].into_iter().find_map(|wanted| {
+            languages.iter().find(|(tag, _)| tag.eq_ignore_ascii_case(wanted)).map(|(_, template)| template)
+        })?;
         let mut text = String::with_capacity(template.len() + 64);
         for piece in pieces(template) {
             match piece {
                 Piece::Text(plain) => text.push_str(plain),
-                Piece::Argument(name) => {
-                    match arguments.iter().find(|argument| argument.name == name) {
-                        Some(argument) => fill_in(&mut text, &argument.value),
-                        None => text.push(MISSING),
-                    }
-                }
+                Piece::Argument(name) => match arguments.iter().find(|argument| argument.name == name) {
+                    Some(argument) => fill_in(&mut text, &argument.value),
+                    None => text.push(MISSING),
+                },
                 Piece::Malformed => {}
             }
         }
-        Some(
-            text.chars()
-                .filter(|&character| !is_unprintable(character))
-                .take(LONGEST)
-                .collect(),
-        )
+        Some(text.chars().filter(|&character| !is_unprintable(character)).take(LONGEST).collect())
     }
 }
 
@@ -157,9 +142,7 @@ impl MessagesError {
             MessageProblem::Language => "use a tag such as `de` or `pt-BR`".into(),
             MessageProblem::Length => "shorten it, or remove it where it is empty".into(),
             MessageProblem::Control => "write it as one line of plain text".into(),
-            MessageProblem::Placeholder => {
-                "write `{name}` for an argument, and `{{` or `}}` for a brace".into()
-            }
+            MessageProblem::Placeholder => "write `{name}` for an argument, and `{{` or `}}` for a brace".into(),
         })
     }
 }
@@ -189,9 +172,7 @@ fn pieces(template: &str) -> impl Iterator<Item = Piece<'_>> {
                 return Some(Piece::Text(once));
             }
         }
-        let argument = rest
-            .strip_prefix('{')
-            .and_then(|inner| inner.split_once('}'));
+        let argument = rest.strip_prefix('{').and_then(|inner| inner.split_once('}'));
         let (piece, after) = match argument {
             Some((name, after)) if is_name(name) => (Piece::Argument(name), after),
             _ => (Piece::Malformed, ""),
@@ -227,31 +208,24 @@ fn fill_in_value(text: &mut String, value: Value<'_>) {
 fn is_code(code: &str) -> bool {
     code.starts_with(|first: char| first.is_ascii_uppercase())
         && code.len() <= 64
-        && code
-            .bytes()
-            .all(|byte| matches!(byte, b'A'..=b'Z' | b'0'..=b'9' | b'_'))
+        && code.bytes().all(|byte| matches!(byte, b'A'..=b'Z' | b'0'..=b'9' | b'_'))
 }
 
 fn is_name(name: &str) -> bool {
-    !name.is_empty()
-        && name
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.'))
+    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.'))
 }
 
 /// The common form of RFC 5646 tags: subtags of up to eight letters and digits, the first of letters.
 fn is_language(tag: &str) -> bool {
-    let subtag = |subtag: &str| {
-        (1..=8).contains(&subtag.len()) && subtag.bytes().all(|byte| byte.is_ascii_alphanumeric())
-    };
+    let subtag =
+        |subtag: &str| (1..=8).contains(&subtag.len()) && subtag.bytes().all(|byte| byte.is_ascii_alphanumeric());
     let primary = tag.split('-').next().unwrap_or_default();
-    primary.len() >= 2
-        && primary.bytes().all(|byte| byte.is_ascii_alphabetic())
-        && tag.split('-').all(subtag)
+    primary.len() >= 2 && primary.bytes().all(|byte| byte.is_ascii_alphabetic()) && tag.split('-').all(subtag)
 }
 
-/// Control characters, line and paragraph separators, and the marks that embed, override or isolate a direction of writing
-/// (Unicode Standard Annex #9), with which a value could make the text around it read differently.
+/// Control characters, line and paragraph separators, and the marks that embed, override or isolate a
+/// direction of writing (Unicode Standard Annex #9), with which a value could make the text around it read
+/// differently.
 fn is_unprintable(character: char) -> bool {
     character.is_control() || matches!(character, '\u{2028}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
 }

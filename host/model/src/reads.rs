@@ -1,16 +1,18 @@
 //! Minimum necessary: what a manifest's `reads` lets a plugin see of a call.
 //!
-//! Invariant: a [`View`] holds only what the compiled [`Reads`] name; everything else is absent, whatever the call holds.
-//! Compiled once, at activation, so that a call pays only for what is read. Does not know which plugin asks, and not which
-//! hook kinds there are.
+//! Invariant: a [`View`] holds only what the compiled [`Reads`] name; everything else is absent, whatever the
+//! call holds. Compiled once, at activation, so that a call pays only for what is read. Does not know which
+//! plugin asks, and not which hook kinds there are.
 
+mod path;
 mod payload;
 mod view;
 
 use std::collections::BTreeMap;
 
 use crate::call::{Attribute, Call, Entity, Origin, Principal};
-use crate::json::split_pointer;
+
+use path::{Member, OriginMember, Path, Place};
 
 pub use view::{EntityView, OriginView, PrincipalView, View};
 
@@ -41,9 +43,7 @@ pub enum ReadsError {
     #[error("`{0}` in `reads` is not a hook kind, a colon and a json pointer")]
     Pointer(String),
     /// A table column.
-    #[error(
-        "`{0}` in `reads` looks like a column of a reference table, and tables come with a later version"
-    )]
+    #[error("`{0}` in `reads` looks like a column of a reference table, and tables come with a later version")]
     Table(String),
     /// Required, but not read.
     #[error("`{0}` is in `requires` and not in `reads`")]
@@ -64,16 +64,14 @@ pub struct MissingRead {
 impl Reads {
     /// Compiles what a manifest reads, and which of it must be there.
     ///
-    /// The paths are those in the documentation of [`View`] and its parts. `NAME` is an attribute's whole name, dots included.
-    /// A payload pointer applies to calls of its own hook kind. In it, `*` stands for every element of an array; elements that
-    /// are not read are `null` where a later one is, so that positions stay what they were.
+    /// The paths are those in the documentation of [`View`] and its parts. `NAME` is an attribute's whole
+    /// name, dots included. A payload pointer applies to calls of its own hook kind. In it, `*` stands for
+    /// every element of an array; elements that are not read are `null` where a later one is, so that
+    /// positions stay what they were.
     ///
     /// Every one of `requires` must lie within `reads` and be no wildcard.
     pub fn compile(reads: &[String], requires: &[String]) -> Result<Self, ReadsError> {
-        let mut compiled = Self {
-            paths: reads.to_vec(),
-            ..Self::default()
-        };
+        let mut compiled = Self { paths: reads.to_vec(), ..Self::default() };
         compiled.paths.sort_unstable();
         compiled.paths.dedup();
         for text in reads {
@@ -99,9 +97,10 @@ impl Reads {
 
     /// The call, cut down.
     ///
-    /// A required path is missing where it is absent or `null`; a required list (`requested`, `subject.entitlements`) also where it
-    /// is empty, as a list that was not sent looks the same; one below `actors` where the nearest actor lacks it. A
-    /// required payload pointer is missing only in calls of its own hook kind.
+    /// A required path is missing where it is absent or `null`; a required list (`requested`,
+    /// `subject.entitlements`) also where it is empty, as a list that was not sent looks the same; one below
+    /// `actors` where the nearest actor lacks it. A required payload pointer is missing only in calls of its
+    /// own hook kind.
     pub fn view<'a>(&self, call: &'a Call) -> Result<View<'a>, MissingRead> {
         if let Some((path, _)) = self.required.iter().find(|(_, path)| !path.is_in(call)) {
             return Err(MissingRead { path: path.clone() });
@@ -114,32 +113,16 @@ impl Reads {
             phase: call.phase.as_deref(),
             received: call.received,
             seed: call.seed,
-            subject: call
-                .subject
-                .as_ref()
-                .and_then(|subject| self.subject.principal(subject)),
-            actors: call
-                .actors
-                .iter()
-                .filter_map(|actor| self.actors.principal(actor))
-                .collect(),
-            action: call
-                .action
-                .as_ref()
-                .and_then(|action| self.action.entity(action)),
-            resource: call
-                .resource
-                .as_ref()
-                .and_then(|resource| self.resource.entity(resource)),
+            subject: call.subject.as_ref().and_then(|subject| self.subject.principal(subject)),
+            actors: call.actors.iter().filter_map(|actor| self.actors.principal(actor)).collect(),
+            action: call.action.as_ref().and_then(|action| self.action.entity(action)),
+            resource: call.resource.as_ref().and_then(|resource| self.resource.entity(resource)),
             requested: if self.requested { &call.requested } else { &[] },
             lifetimes: &call.lifetimes,
             origin: call.origin.as_ref().and_then(|origin| self.origin(origin)),
             purpose: call.purpose.as_deref().filter(|_| self.purpose),
             proposed: &call.proposed,
-            payload: self
-                .payload
-                .get(call.hook)
-                .map_or("null".into(), |wanted| wanted.project(call.payload.root())),
+            payload: self.payload.get(call.hook).map_or("null".into(), |wanted| wanted.project(call.payload.root())),
         })
     }
 
@@ -165,9 +148,7 @@ impl Reads {
             Path::Requested => self.requested = true,
             Path::Purpose => self.purpose = true,
             Path::Correlation => self.correlation = true,
-            Path::Payload { kind, pointer } => {
-                self.payload.entry(kind.clone()).or_default().admit(pointer)
-            }
+            Path::Payload { kind, pointer } => self.payload.entry(kind.clone()).or_default().admit(pointer),
         }
     }
 
@@ -178,10 +159,7 @@ impl Reads {
             Path::Requested => self.requested,
             Path::Purpose => self.purpose,
             Path::Correlation => self.correlation,
-            Path::Payload { kind, pointer } => self
-                .payload
-                .get(kind)
-                .is_some_and(|wanted| wanted.covers(pointer)),
+            Path::Payload { kind, pointer } => self.payload.get(kind).is_some_and(|wanted| wanted.covers(pointer)),
         }
     }
 
@@ -220,191 +198,13 @@ impl ReadsError {
     pub fn hint(&self) -> Option<String> {
         Some(match self {
             Self::Unknown(_) => {
-                "use a path such as `subject.id`, `subject.attributes.department` or `origin.ip`"
-                    .into()
+                "use a path such as `subject.id`, `subject.attributes.department` or `origin.ip`".into()
             }
             Self::Pointer(_) => "write it like `okta.token:/data/context/user`".into(),
             Self::Table(_) => "remove it, or read the value from an attribute or a claim".into(),
             Self::NotRead(path) => format!("add `{path}` to `reads`"),
             Self::Wildcard(_) => "name the attributes or elements that are required".into(),
         })
-    }
-}
-
-/// One path of `reads`.
-enum Path {
-    Below(Place, Member),
-    Origin(OriginMember),
-    Requested,
-    Purpose,
-    Correlation,
-    Payload { kind: String, pointer: String },
-}
-
-#[derive(Clone, Copy)]
-enum Place {
-    Subject,
-    Actors,
-    Action,
-    Resource,
-}
-
-enum Member {
-    Id,
-    Entitlements,
-    Attribute(String),
-    AllAttributes,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum OriginMember {
-    Ip,
-    Country,
-    Asn,
-    UserAgent,
-    Device,
-    Session,
-}
-
-impl Path {
-    fn parse(text: &str) -> Result<Self, ReadsError> {
-        let unknown = || ReadsError::Unknown(text.to_owned());
-        let (head, rest) = text.split_once('.').unwrap_or((text, ""));
-        let place = match (head, rest) {
-            ("requested", "") if head == text => return Ok(Self::Requested),
-            ("purpose", "") if head == text => return Ok(Self::Purpose),
-            ("correlation", "") if head == text => return Ok(Self::Correlation),
-            ("origin", member) => {
-                return OriginMember::parse(member)
-                    .map(Self::Origin)
-                    .ok_or_else(unknown);
-            }
-            ("subject", _) => Place::Subject,
-            ("actors", _) => Place::Actors,
-            ("action", _) => Place::Action,
-            ("resource", _) => Place::Resource,
-            _ => return Self::parse_elsewhere(text),
-        };
-        let is_principal = matches!(place, Place::Subject | Place::Actors);
-        let member = match rest {
-            "id" => Member::Id,
-            "entitlements" if is_principal => Member::Entitlements,
-            "attributes.*" => Member::AllAttributes,
-            _ => match rest.strip_prefix("attributes.") {
-                Some(name) if !name.is_empty() => Member::Attribute(name.to_owned()),
-                _ => return Err(unknown()),
-            },
-        };
-        Ok(Self::Below(place, member))
-    }
-
-    /// Payload pointers, and what is no path of the model.
-    fn parse_elsewhere(text: &str) -> Result<Self, ReadsError> {
-        if let Some((kind, pointer)) = text.split_once(':') {
-            let named = !kind.is_empty()
-                && kind
-                    .bytes()
-                    .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-'));
-            if !named || split_pointer(pointer).is_none() {
-                return Err(ReadsError::Pointer(text.to_owned()));
-            }
-            return Ok(Self::Payload {
-                kind: kind.to_owned(),
-                pointer: pointer.to_owned(),
-            });
-        }
-        let single = ["requested.", "purpose.", "correlation."]
-            .iter()
-            .any(|word| text.starts_with(word));
-        Err(if text.contains('.') && !single {
-            ReadsError::Table(text.to_owned())
-        } else {
-            ReadsError::Unknown(text.to_owned())
-        })
-    }
-
-    fn is_wildcard(&self) -> bool {
-        match self {
-            Self::Below(_, member) => matches!(member, Member::AllAttributes),
-            Self::Payload { pointer, .. } => pointer.split('/').any(|token| token == "*"),
-            _ => false,
-        }
-    }
-
-    fn is_in(&self, call: &Call) -> bool {
-        match self {
-            Self::Below(Place::Subject, member) => call
-                .subject
-                .as_ref()
-                .is_some_and(|it| member.is_in_principal(it)),
-            Self::Below(Place::Actors, member) => call
-                .actors
-                .first()
-                .is_some_and(|it| member.is_in_principal(it)),
-            Self::Below(Place::Action, member) => call
-                .action
-                .as_ref()
-                .is_some_and(|it| member.is_in_entity(it)),
-            Self::Below(Place::Resource, member) => call
-                .resource
-                .as_ref()
-                .is_some_and(|it| member.is_in_entity(it)),
-            Self::Origin(member) => call.origin.as_ref().is_some_and(|it| member.is_in(it)),
-            Self::Requested => !call.requested.is_empty(),
-            Self::Purpose => call.purpose.is_some(),
-            Self::Correlation => call.correlation.is_some(),
-            Self::Payload { kind, pointer } => {
-                call.hook != kind
-                    || call
-                        .payload
-                        .pointer(pointer)
-                        .is_some_and(|value| !value.is_null())
-            }
-        }
-    }
-}
-
-impl Member {
-    fn is_in_principal(&self, principal: &Principal) -> bool {
-        match self {
-            Self::Id => principal.id.is_some(),
-            Self::Entitlements => !principal.entitlements.is_empty(),
-            Self::Attribute(name) => has(&principal.attributes, name),
-            Self::AllAttributes => true,
-        }
-    }
-
-    fn is_in_entity(&self, entity: &Entity) -> bool {
-        match self {
-            Self::Id => entity.id.is_some(),
-            Self::Attribute(name) => has(&entity.attributes, name),
-            Self::Entitlements | Self::AllAttributes => true,
-        }
-    }
-}
-
-impl OriginMember {
-    fn parse(name: &str) -> Option<Self> {
-        Some(match name {
-            "ip" => Self::Ip,
-            "country" => Self::Country,
-            "asn" => Self::Asn,
-            "user-agent" => Self::UserAgent,
-            "device" => Self::Device,
-            "session" => Self::Session,
-            _ => return None,
-        })
-    }
-
-    fn is_in(self, origin: &Origin) -> bool {
-        match self {
-            Self::Ip => origin.ip.is_some(),
-            Self::Country => origin.country.is_some(),
-            Self::Asn => origin.asn.is_some(),
-            Self::UserAgent => origin.user_agent.is_some(),
-            Self::Device => origin.device.is_some(),
-            Self::Session => origin.session.is_some(),
-        }
     }
 }
 
@@ -444,11 +244,7 @@ impl Members {
             type_name: &principal.type_name,
             id: principal.id.as_deref().filter(|_| self.id),
             attributes: self.attributes(&principal.attributes),
-            entitlements: if self.entitlements {
-                &principal.entitlements
-            } else {
-                &[]
-            },
+            entitlements: if self.entitlements { &principal.entitlements } else { &[] },
         })
     }
 
@@ -464,17 +260,9 @@ impl Members {
         if !self.all_attributes && self.attributes.is_empty() {
             return Vec::new();
         }
-        let wanted = |attribute: &&Attribute| {
-            self.all_attributes || self.attributes.contains(&attribute.name)
-        };
+        let wanted = |attribute: &&Attribute| self.all_attributes || self.attributes.contains(&attribute.name);
         attributes.iter().filter(wanted).collect()
     }
-}
-
-fn has(attributes: &[Attribute], name: &str) -> bool {
-    attributes
-        .iter()
-        .any(|attribute| attribute.name == name && attribute.value != "null")
 }
 
 #[cfg(test)]

@@ -1,10 +1,11 @@
 //! `okta.user-import`: Okta's user import inline hook, `com.okta.import.transform`.
 //!
-//! Invariant: what is sent is what Okta's contract has words for; it has none that stop an import. With `error` Okta logs a
-//! failure event and goes on, so an answer with `error` carries no command.
+//! Invariant: what is sent is what Okta's contract has words for; it has none that stop an import. With
+//! `error` Okta logs a failure event and goes on, so an answer with `error` carries no command.
 //!
-//! Reading. The subject is `data.user`, with an id only where Okta matched it; its attributes are the members of its profile, then
-//! those of the application's user that are not among them. What the application's user lists as `groups` is requested.
+//! Reading. The subject is `data.user`, with an id only where Okta matched it; its attributes are the members
+//! of its profile, then those of the application's user that are not among them. What the application's user
+//! lists as `groups` is requested.
 
 use std::sync::Arc;
 
@@ -15,14 +16,6 @@ use super::{Envelope, Strings, attributes, commands, members, stop};
 use crate::answer::Answer;
 use crate::kind::HookKind;
 use crate::{Frame, Malformed, Outcome, Unsayable, Why};
-
-/// What administrators read in the platform's log where there is no decision.
-pub(crate) const UNCHECKED: &str = "The import of this user could not be checked. The user was imported unchecked.";
-
-/// What administrators read where a report has no text.
-const REPORTED: &str = "The import of this user is against policy. The user was imported nevertheless.";
-
-const EVENT_TYPE: &str = "com.okta.import.transform";
 
 /// Reads a request.
 pub(crate) fn parse(body: &[u8], frame: &Frame) -> Result<Call, Malformed> {
@@ -187,5 +180,13 @@ impl<'a> Profile<'a> {
         object
     }
 }
+
+/// What administrators read in the platform's log where there is no decision.
+pub(crate) const UNCHECKED: &str = "The import of this user could not be checked. The user was imported unchecked.";
+
+/// What administrators read where a report has no text.
+const REPORTED: &str = "The import of this user is against policy. The user was imported nevertheless.";
+
+const EVENT_TYPE: &str = "com.okta.import.transform";
 
 const ACTION: &str = "com.okta.action.update";

@@ -1,7 +1,8 @@
 //! Okta's inline hooks: what all of them share, the envelope of requests and the shape of answers.
 //!
-//! Invariant: a request is read tolerantly: unknown members are ignored, and an optional part may be absent or `null`; but a
-//! member that is used and has the wrong type refuses the request, since guessing would decide on something else.
+//! Invariant: a request is read tolerantly: unknown members are ignored, and an optional part may be absent
+//! or `null`; but a member that is used and has the wrong type refuses the request, since guessing would
+//! decide on something else.
 
 pub(crate) mod import;
 mod patch;
@@ -15,12 +16,6 @@ use portcullis_model::{Attribute, Cause, Document};
 
 use crate::answer::Answer;
 use crate::{Malformed, Unsayable, Why};
-
-/// The longest answer: Okta's 256 KB, less room for the record's reference.
-const LONGEST_ANSWER: usize = 256_000 - 2_000;
-
-/// The longest event id that is taken, bytes. Okta's have 22.
-const LONGEST_EVENT_ID: usize = 256;
 
 /// A request whose envelope is in order.
 pub(crate) struct Envelope {
@@ -143,7 +138,8 @@ fn member<'a>(parent: Option<Value<'a>>, path: &str) -> Option<Value<'a>> {
     parent?.get(path.rsplit('.').next()?).filter(|value| !value.is_null())
 }
 
-/// The members of several objects as attributes; a name that an earlier object has is not taken from a later one.
+/// The members of several objects as attributes; a name that an earlier object has is not taken from a later
+/// one.
 pub(crate) fn attributes<const N: usize>(objects: [Option<Value<'_>>; N]) -> Vec<Attribute> {
     let mut seen = HashSet::new();
     let mut attributes = Vec::new();
@@ -197,3 +193,9 @@ pub(crate) fn commands(commands: &[(&str, String)]) -> Result<Answer, Unsayable>
     }
     Ok(Answer::ok(body))
 }
+
+/// The longest answer: Okta's 256 KB, less room for the record's reference.
+const LONGEST_ANSWER: usize = 256_000 - 2_000;
+
+/// The longest event id that is taken, bytes. Okta's have 22.
+const LONGEST_EVENT_ID: usize = 256;

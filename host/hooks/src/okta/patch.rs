@@ -1,7 +1,8 @@
-//! A claim patch for one token, in Okta's contract: one operation that fails fails all, and the token is issued unmodified.
+//! A claim patch for one token, in Okta's contract: one operation that fails fails all, and the token is
+//! issued unmodified.
 //!
-//! Invariant: an operation is only written when it succeeds on the request as the operations before it leave it. To know, the
-//! shapes of the claims that are touched are kept beside what is written; values are not.
+//! Invariant: an operation is only written when it succeeds on the request as the operations before it leave
+//! it. To know, the shapes of the claims that are touched are kept beside what is written; values are not.
 //! Source: token hook responses of Okta's OpenAPI, and its token hook reference.
 
 use std::collections::BTreeMap;
@@ -11,9 +12,6 @@ use portcullis_model::json::{Kind, Value, array_index, quote, split_pointer};
 use portcullis_model::{Document, Target};
 
 use crate::Why;
-
-/// The least and the most lifetime that Okta lets an answer say, seconds.
-pub(super) const LIFETIME: (u32, u32) = (300, 86_400);
 
 /// Operations on one token.
 pub(super) struct Patch<'a> {
@@ -56,7 +54,8 @@ impl<'a> Patch<'a> {
         let operation = match below(claim, parents).ok_or(Why::NoTarget)? {
             Shape::Object(members) => match members.insert(last.clone(), shape) {
                 Some(_) if in_request => "replace",
-                // On a member that is there, `add` replaces it too; Okta lets `replace` on claims of the request only.
+                // On a member that is there, `add` replaces it too; Okta lets `replace` on claims of the
+                // request only.
                 _ => "add",
             },
             Shape::Array(elements) => {
@@ -101,8 +100,8 @@ impl<'a> Patch<'a> {
         Ok(())
     }
 
-    /// Lets the token live no longer than that. A token that is not issued does not live longer, and one that lives no longer
-    /// needs no operation.
+    /// Lets the token live no longer than that. A token that is not issued does not live longer, and one that
+    /// lives no longer needs no operation.
     pub(super) fn cap(&mut self, seconds: u32) -> Result<(), Why> {
         let Some(token) = self.token else {
             return Ok(());
@@ -190,10 +189,14 @@ fn is_reserved(target: Target, claim: &str) -> bool {
     RESERVED.contains(&claim) || own.contains(&claim)
 }
 
+/// The least and the most lifetime that Okta lets an answer say, seconds.
+pub(super) const LIFETIME: (u32, u32) = (300, 86_400);
+
 /// Where a token's lifetime stands, in requests and in patches.
 const EXPIRATION: &str = "/token/lifetime/expiration";
 
-/// Claims that Okta keeps for itself in both tokens. It reserves `cnf` with DPoP only, which a request does not tell.
+/// Claims that Okta keeps for itself in both tokens. It reserves `cnf` with DPoP only, which a request does
+/// not tell.
 const RESERVED: [&str; 12] =
     ["acr", "auth_time", "cid", "cnf", "exp", "groups", "iat", "iss", "jti", "sid", "token_type", "ver"];
 

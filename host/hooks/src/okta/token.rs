@@ -2,9 +2,10 @@
 //!
 //! Invariant: no answer leaves here that Okta would skip; skipped means that the token is issued unmodified.
 //!
-//! Reading. The subject is `data.context.user`; its attributes are the profile's members, then the access token's claims, then the ID
-//! token's, a name from the first of them that has it, even where it is `null` there. Without a user (client credentials)
-//! the subject is the client, as a service. The client is the actor in both cases.
+//! Reading. The subject is `data.context.user`; its attributes are the profile's members, then the access
+//! token's claims, then the ID token's, a name from the first of them that has it, even where it is `null`
+//! there. Without a user (client credentials) the subject is the client, as a service, with the claims as its
+//! attributes. The client is the actor in both cases.
 
 use std::sync::Arc;
 
@@ -18,14 +19,6 @@ use super::{Envelope, attributes, commands, members, stop};
 use crate::answer::Answer;
 use crate::kind::HookKind;
 use crate::{Frame, Malformed, Outcome, Unsayable, Why};
-
-/// What a person reads where there is no decision.
-pub(crate) const UNCHECKED: &str = "Access could not be checked. Please try again or call the help desk.";
-
-/// What a person reads where a denial has no text.
-const DENIED: &str = "Access is denied. Please call the help desk.";
-
-const EVENT_TYPE: &str = "com.okta.oauth2.tokens.transform";
 
 /// Reads a request.
 pub(crate) fn parse(body: &[u8], frame: &Frame) -> Result<Call, Malformed> {
@@ -66,11 +59,9 @@ pub(crate) fn parse(body: &[u8], frame: &Frame) -> Result<Call, Malformed> {
             attributes: attributes([profile, access_claims, identity_claims]),
             entitlements,
         }),
-        (None, Some(actor)) => Some(Principal {
-            attributes: attributes([client, access_claims, identity_claims]),
-            entitlements,
-            ..actor.clone()
-        }),
+        (None, Some(actor)) => {
+            Some(Principal { attributes: attributes([access_claims, identity_claims]), entitlements, ..actor.clone() })
+        }
         (None, None) => None,
     };
     let origin = Origin {
@@ -147,8 +138,8 @@ pub(crate) fn render(call: &Call, outcome: &Outcome<'_>) -> Result<Answer, Unsay
     commands(&both)
 }
 
-/// The least that lets care go on: each token for the shortest time, and marked, where the client is one of `applications`.
-/// Nothing where that cannot be said; an answer that says less is no restriction.
+/// The least that lets care go on: each token for the shortest time, and marked, where the client is one of
+/// `applications`. Nothing where that cannot be said; an answer that says less is no restriction.
 pub(crate) fn restricted(call: &Call, applications: &[String]) -> Option<Answer> {
     let client = call.actors.first()?.id.as_ref()?;
     if !applications.contains(client) {
@@ -170,3 +161,11 @@ pub(crate) fn restricted(call: &Call, applications: &[String]) -> Option<Answer>
 fn token<'a>(call: &'a Call, name: &str) -> Option<Value<'a>> {
     call.payload.root().get("data")?.get(name).filter(|token| token.is_object())
 }
+
+/// What a person reads where there is no decision.
+pub(crate) const UNCHECKED: &str = "Access could not be checked. Please try again or call the help desk.";
+
+/// What a person reads where a denial has no text.
+const DENIED: &str = "Access is denied. Please call the help desk.";
+
+const EVENT_TYPE: &str = "com.okta.oauth2.tokens.transform";

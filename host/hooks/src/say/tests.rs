@@ -1,3 +1,5 @@
+//! The table as a page, and complaints about bindings.
+
 use super::*;
 
 fn emits(effects: &[Effect], changes: &[&str]) -> Emits {

@@ -1,5 +1,5 @@
-//! Our own patches against an interpreter as strict as Okta, written from its rules and not from our code, and against a plain
-//! reading of what the changes ask for.
+//! Our own patches against an interpreter as strict as Okta, written from its rules and not from our code,
+//! and against a plain reading of what the changes ask for.
 
 use portcullis_model::{Change, Effect, Target};
 use proptest::prelude::*;
@@ -9,7 +9,7 @@ use super::{TOKEN, incoming};
 use crate::{HookKind, Outcome, Why, render};
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #![proptest_config(ProptestConfig::with_cases(6000))]
 
     #[test]
     fn no_patch_fails_at_okta_and_all_do_what_was_asked(
@@ -202,13 +202,17 @@ fn request() -> impl Strategy<Value = Value> {
 }
 
 fn claims() -> impl Strategy<Value = Value> {
-    prop::collection::btree_map(claim_name(), value(), 0..5)
+    prop::collection::btree_map(claim_name(), value(), 0..4)
         .prop_map(|members| Value::Object(members.into_iter().filter(|(name, _)| name != "groups").collect()))
 }
 
+/// Mostly the same few, so that changes meet; some that are reserved in one token or both.
 fn claim_name() -> impl Strategy<Value = String> + Clone {
-    prop::sample::select(vec!["a", "b", "list", "https://x/~y", "sub", "aud", "scp", "groups", "role", "uid"])
-        .prop_map(String::from)
+    prop_oneof![
+        12 => prop::sample::select(vec!["a", "https://x/~y"]),
+        1 => prop::sample::select(vec!["sub", "aud", "scp", "groups", "role", "uid"]),
+    ]
+    .prop_map(String::from)
 }
 
 fn value() -> impl Strategy<Value = Value> {
@@ -220,7 +224,7 @@ fn value() -> impl Strategy<Value = Value> {
     leaf.prop_recursive(3, 12, 3, |inner| {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
-            prop::collection::btree_map("[xy0]", inner, 0..3)
+            prop::collection::btree_map("[x0]", inner, 0..3)
                 .prop_map(|members| Value::Object(members.into_iter().collect())),
         ]
     })
@@ -246,7 +250,7 @@ impl Asked {
 
 fn asked() -> impl Strategy<Value = Asked> {
     let target = prop::sample::select(vec![Target::IdToken, Target::AccessToken]);
-    let inner = prop::collection::vec(prop::sample::select(vec!["0", "1", "2", "-", "x", "y"]), 0..3);
+    let inner = prop::collection::vec(prop::sample::select(vec!["0", "1", "-", "x"]), 0..3);
     let path = (claim_name(), inner).prop_map(|(claim, inner)| {
         let claim = claim.replace('~', "~0").replace('/', "~1");
         inner.iter().fold(format!("/claims/{claim}"), |path, token| format!("{path}/{token}"))

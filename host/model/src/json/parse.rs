@@ -1,7 +1,8 @@
 //! From text to tape: one pass, recursive by at most [`DEEPEST`] levels.
 //!
-//! Invariant: a tape is only ever made of a text that is strict RFC 8259, has no duplicate member in any object (compared
-//! unescaped) and no escape that stands for half a surrogate pair. Time is at most n log n in the length of the text.
+//! Invariant: a tape is only ever made of a text that is strict RFC 8259, has no duplicate member in any
+//! object (compared unescaped) and no escape that stands for half a surrogate pair. Time is at most n log n
+//! in the length of the text.
 
 use std::cmp::Ordering;
 
@@ -12,13 +13,7 @@ use crate::cause::Cause;
 pub(super) fn parse(text: &str) -> Result<Vec<Node>, ParseError> {
     // Hook bodies have a value every twenty bytes or so; one that has more grows its tape.
     let tape = Vec::with_capacity(text.len() / 16 + 1);
-    let mut parser = Parser {
-        text,
-        bytes: text.as_bytes(),
-        at: 0,
-        tape,
-        keys: Vec::new(),
-    };
+    let mut parser = Parser { text, bytes: text.as_bytes(), at: 0, tape, keys: Vec::new() };
     parser.space();
     parser.value(0)?;
     parser.space();
@@ -95,10 +90,7 @@ impl Parser<'_> {
     /// Puts a container on the tape, to be finished by `close`.
     fn open(&mut self, kind: Kind, depth: usize) -> Result<usize, ParseError> {
         if depth == DEEPEST {
-            return Err(ParseError {
-                cause: Cause::TooDeep,
-                at: self.at,
-            });
+            return Err(ParseError { cause: Cause::TooDeep, at: self.at });
         }
         let opened = self.tape.len();
         self.push(kind, self.at, false);
@@ -159,10 +151,7 @@ impl Parser<'_> {
     fn unit(&mut self) -> Result<u32, ParseError> {
         self.at += 1;
         (0..4).try_fold(0, |unit, _| {
-            let digit = self
-                .peek()
-                .and_then(|byte| char::from(byte).to_digit(16))
-                .ok_or_else(|| self.not_json())?;
+            let digit = self.peek().and_then(|byte| char::from(byte).to_digit(16)).ok_or_else(|| self.not_json())?;
             self.at += 1;
             Ok(unit << 4 | digit)
         })
@@ -204,11 +193,7 @@ impl Parser<'_> {
     }
 
     fn literal(&mut self, word: &str, kind: Kind) -> Result<(), ParseError> {
-        if !self
-            .bytes
-            .get(self.at..)
-            .is_some_and(|rest| rest.starts_with(word.as_bytes()))
-        {
+        if !self.bytes.get(self.at..).is_some_and(|rest| rest.starts_with(word.as_bytes())) {
             return Err(self.not_json());
         }
         let start = self.at;
@@ -220,13 +205,7 @@ impl Parser<'_> {
     /// Puts a value that ends here on the tape.
     fn push(&mut self, kind: Kind, start: usize, escaped: bool) {
         let next = narrow(self.tape.len() + 1);
-        self.tape.push(Node {
-            start: narrow(start),
-            end: narrow(self.at),
-            next,
-            kind,
-            escaped,
-        });
+        self.tape.push(Node { start: narrow(start), end: narrow(self.at), next, kind, escaped });
     }
 
     /// Few names are compared each with each; many are sorted, so that no body buys quadratic time.
@@ -253,17 +232,9 @@ impl Parser<'_> {
             let text = self.text;
             self.keys.sort_unstable_by(|a, b| compare(text, a, b));
             let pairs = self.keys.iter().zip(self.keys.iter().skip(1));
-            pairs
-                .filter(|(a, b)| compare(text, a, b).is_eq())
-                .map(|(a, b)| a.start.max(b.start))
-                .min()
+            pairs.filter(|(a, b)| compare(text, a, b).is_eq()).map(|(a, b)| a.start.max(b.start)).min()
         };
-        duplicate.map_or(Ok(()), |at| {
-            Err(ParseError {
-                cause: Cause::DuplicateMember,
-                at: at as usize,
-            })
-        })
+        duplicate.map_or(Ok(()), |at| Err(ParseError { cause: Cause::DuplicateMember, at: at as usize }))
     }
 
     fn space(&mut self) {
@@ -279,11 +250,7 @@ impl Parser<'_> {
     }
 
     fn expect(&mut self, byte: u8) -> Result<(), ParseError> {
-        if self.closes(byte) {
-            Ok(())
-        } else {
-            Err(self.not_json())
-        }
+        if self.closes(byte) { Ok(()) } else { Err(self.not_json()) }
     }
 
     fn peek(&self) -> Option<u8> {
@@ -291,10 +258,7 @@ impl Parser<'_> {
     }
 
     fn not_json(&self) -> ParseError {
-        ParseError {
-            cause: Cause::NotJson,
-            at: self.at,
-        }
+        ParseError { cause: Cause::NotJson, at: self.at }
     }
 }
 
@@ -310,20 +274,16 @@ fn same(text: &str, a: &Node, b: &Node) -> bool {
 /// Compares two names as they are meant, not as they are spelled. Bytes and characters of UTF-8 sort alike.
 fn compare(text: &str, a: &Node, b: &Node) -> Ordering {
     let (left, right) = (inner(text, a), inner(text, b));
-    if a.escaped || b.escaped {
-        text::unescape(left).cmp(text::unescape(right))
-    } else {
-        left.cmp(right)
-    }
+    if a.escaped || b.escaped { text::unescape(left).cmp(text::unescape(right)) } else { left.cmp(right) }
 }
 
 /// What stands between a string's quotation marks.
 fn inner<'t>(text: &'t str, string: &Node) -> &'t str {
-    text.get(string.start as usize + 1..string.end as usize - 1)
-        .unwrap_or_default()
+    text.get(string.start as usize + 1..string.end as usize - 1).unwrap_or_default()
 }
 
-/// How many bytes at the start of `rest` stand for themselves in a string. Eight at a time: most of a body is strings.
+/// How many bytes at the start of `rest` stand for themselves in a string. Eight at a time: most of a body is
+/// strings.
 fn plain(rest: &[u8]) -> usize {
     const ONES: u64 = u64::from_ne_bytes([0x01; 8]);
     const HIGHS: u64 = u64::from_ne_bytes([0x80; 8]);
@@ -335,16 +295,11 @@ fn plain(rest: &[u8]) -> usize {
     let special = |chunk: &&[u8; 8]| {
         let word = u64::from_ne_bytes(**chunk);
         let control = word.wrapping_sub(ONES * 0x20) & !word & HIGHS;
-        control | zero(word ^ (ONES * u64::from(b'"'))) | zero(word ^ (ONES * u64::from(b'\\')))
-            != 0
+        control | zero(word ^ (ONES * u64::from(b'"'))) | zero(word ^ (ONES * u64::from(b'\\'))) != 0
     };
     let skipped = 8 * chunks.iter().take_while(|chunk| !special(chunk)).count();
     let tail = rest.get(skipped..).unwrap_or_default();
-    skipped
-        + tail
-            .iter()
-            .take_while(|byte| !matches!(byte, 0..0x20 | b'"' | b'\\'))
-            .count()
+    skipped + tail.iter().take_while(|byte| !matches!(byte, 0..0x20 | b'"' | b'\\')).count()
 }
 
 /// Offsets and positions: below [`super::LONGEST`], so they always fit.

@@ -1,6 +1,7 @@
 //! JSON Pointer (RFC 6901): splitting, unescaping and escaping reference tokens.
 //!
-//! Invariant: a pointer has one spelling, so equal places are equal text. Following one is [`Value::pointer`](super::Value).
+//! Invariant: a pointer has one spelling, so equal places are equal text. Following one is
+//! [`Value::pointer`](super::Value).
 
 use std::borrow::Cow;
 
@@ -14,11 +15,7 @@ pub fn split_pointer(pointer: &str) -> Option<Vec<Cow<'_, str>>> {
 
 /// A member's name as a reference token: `~` and `/` escaped.
 pub fn escape_token(name: &str) -> Cow<'_, str> {
-    if name.contains(['~', '/']) {
-        Cow::Owned(name.replace('~', "~0").replace('/', "~1"))
-    } else {
-        Cow::Borrowed(name)
-    }
+    if name.contains(['~', '/']) { Cow::Owned(name.replace('~', "~0").replace('/', "~1")) } else { Cow::Borrowed(name) }
 }
 
 /// A reference token as an array index (RFC 6901 section 4): digits, no leading zero. `-` is none.

@@ -6,9 +6,7 @@ use serde_json::Value as Theirs;
 use super::*;
 
 fn cause(text: impl AsRef<[u8]>) -> Option<Cause> {
-    Document::parse(text.as_ref())
-        .err()
-        .map(|error| error.cause)
+    Document::parse(text.as_ref()).err().map(|error| error.cause)
 }
 
 fn document(text: &str) -> Document {
@@ -53,12 +51,7 @@ fn refuses_with_the_right_cause_and_place() {
     ];
     for (text, cause, at) in cases {
         let error = Document::parse(text).err().unwrap();
-        assert_eq!(
-            (error.cause, error.at),
-            (*cause, *at),
-            "{}",
-            String::from_utf8_lossy(text)
-        );
+        assert_eq!((error.cause, error.at), (*cause, *at), "{}", String::from_utf8_lossy(text));
     }
     assert_eq!(cause(deep(64)), None);
     assert_eq!(cause(vec![b' '; LONGEST + 1]), Some(Cause::BodyTooLarge));
@@ -66,22 +59,16 @@ fn refuses_with_the_right_cause_and_place() {
 
 #[test]
 fn finds_duplicates_among_many_members_in_little_time() {
-    let names: Vec<String> = (0..50_000)
-        .map(|index| format!("\"{}-{index}\":0", "x".repeat(40)))
-        .collect();
+    let names: Vec<String> = (0..50_000).map(|index| format!("\"{}-{index}\":0", "x".repeat(40))).collect();
     assert_eq!(cause(format!("{{{}}}", names.join(","))), None);
     let again = names[49_000].replace("x-", "\\u0078-");
-    assert_eq!(
-        cause(format!("{{{},{again}}}", names.join(","))),
-        Some(Cause::DuplicateMember)
-    );
+    assert_eq!(cause(format!("{{{},{again}}}", names.join(","))), Some(Cause::DuplicateMember));
 }
 
 #[test]
 fn follows_pointers_as_rfc_6901_section_5_does() {
-    let document = document(
-        r#"{"foo":["bar","baz"],"":0,"a/b":1,"c%d":2,"e^f":3,"g|h":4,"i\\j":5,"k\"l":6," ":7,"m~n":8}"#,
-    );
+    let document =
+        document(r#"{"foo":["bar","baz"],"":0,"a/b":1,"c%d":2,"e^f":3,"g|h":4,"i\\j":5,"k\"l":6," ":7,"m~n":8}"#);
     let cases = [
         ("/foo", r#"["bar","baz"]"#),
         ("/foo/0", "\"bar\""),
@@ -99,39 +86,24 @@ fn follows_pointers_as_rfc_6901_section_5_does() {
         assert_eq!(document.pointer(pointer).unwrap().raw(), raw, "{pointer}");
     }
     assert_eq!(document.pointer("").unwrap().raw(), document.text());
-    for nowhere in [
-        "foo", "/foo/2", "/foo/-", "/foo/00", "/foo/+0", "/foo/ 0", "/m~n", "/m~2n", "/foo/0/x",
-        "/x",
-    ] {
+    for nowhere in ["foo", "/foo/2", "/foo/-", "/foo/00", "/foo/+0", "/foo/ 0", "/m~n", "/m~2n", "/foo/0/x", "/x"] {
         assert!(document.pointer(nowhere).is_none(), "{nowhere}");
     }
 }
 
 #[test]
 fn reads_values_by_their_kind_only() {
-    let document = document(
-        r#" {"n":null,"t":true,"s":"\ud83d\ude00\u00e9\b","i":18446744073709551615,"f":1.0,"m":-1,"o":{}} "#,
-    );
+    let document =
+        document(r#" {"n":null,"t":true,"s":"\ud83d\ude00\u00e9\b","i":18446744073709551615,"f":1.0,"m":-1,"o":{}} "#);
     let get = |name| document.root().get(name).unwrap();
     assert!(get("n").is_null() && get("o").is_object() && !get("o").is_array());
     assert_eq!(get("t").as_bool(), Some(true));
     assert_eq!(get("s").as_str().unwrap(), "😀é\u{8}");
     assert_eq!(get("i").as_u64(), Some(u64::MAX));
-    assert_eq!(
-        (
-            get("f").as_u64(),
-            get("m").as_u64(),
-            get("t").as_u64(),
-            get("s").as_u64()
-        ),
-        (None, None, None, None)
-    );
+    assert_eq!((get("f").as_u64(), get("m").as_u64(), get("t").as_u64(), get("s").as_u64()), (None, None, None, None));
     assert_eq!((get("i").as_str(), get("i").as_bool()), (None, None));
     assert!(get("s").get("x").is_none() && get("s").index(0).is_none());
-    assert_eq!(
-        get("f").members().count() + get("f").elements().count() + get("o").members().count(),
-        0
-    );
+    assert_eq!(get("f").members().count() + get("f").elements().count() + get("o").members().count(), 0);
 }
 
 proptest! {
@@ -184,20 +156,15 @@ proptest! {
     }
 }
 
-/// Both accept and read the same, or both refuse; we may refuse duplicates and depth, they refuse numbers that `f64` cannot hold.
+/// Both accept and read the same, or both refuse; we may refuse duplicates and depth, they refuse numbers
+/// that `f64` cannot hold.
 fn agrees(text: &[u8]) -> Result<(), TestCaseError> {
-    match (
-        Document::parse(text),
-        serde_json::from_slice::<Theirs>(text),
-    ) {
+    match (Document::parse(text), serde_json::from_slice::<Theirs>(text)) {
         (Ok(ours), Ok(theirs)) => same(ours.root(), &theirs),
         (Ok(_), Err(error)) => {
             prop_assert!(error.to_string().contains("number out of range"), "{error}")
         }
-        (Err(error), Ok(_)) => prop_assert!(
-            matches!(error.cause, Cause::DuplicateMember | Cause::TooDeep),
-            "{error}"
-        ),
+        (Err(error), Ok(_)) => prop_assert!(matches!(error.cause, Cause::DuplicateMember | Cause::TooDeep), "{error}"),
         (Err(_), Err(_)) => {}
     }
     Ok(())
@@ -216,9 +183,7 @@ fn same(ours: Value<'_>, theirs: &Theirs) {
         Theirs::String(text) => assert_eq!(ours.as_str().unwrap(), text.as_str()),
         Theirs::Array(elements) => {
             assert_eq!(ours.elements().count(), elements.len());
-            ours.elements()
-                .zip(elements)
-                .for_each(|(ours, theirs)| same(ours, theirs));
+            ours.elements().zip(elements).for_each(|(ours, theirs)| same(ours, theirs));
             assert!(ours.index(elements.len()).is_none());
         }
         Theirs::Object(members) => {
@@ -251,9 +216,6 @@ fn arbitrary() -> impl Strategy<Value = Theirs> {
 }
 
 fn damage() -> impl Strategy<Value = (usize, Vec<u8>)> {
-    let byte = prop_oneof![
-        prop::sample::select(b"{}[]\",:\\u0189aAdDfF+-.eE tfn\n\0".to_vec()),
-        any::<u8>(),
-    ];
+    let byte = prop_oneof![prop::sample::select(b"{}[]\",:\\u0189aAdDfF+-.eE tfn\n\0".to_vec()), any::<u8>(),];
     (0..3usize, prop::collection::vec(byte, 0..3))
 }

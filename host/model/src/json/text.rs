@@ -16,11 +16,7 @@ pub fn quote(out: &mut String, text: &str) {
             b'\t' => out.push_str("\\t"),
             control => {
                 out.push_str("\\u00");
-                out.extend(
-                    [control >> 4, control & 15]
-                        .iter()
-                        .filter_map(|&digit| char::from_digit(digit.into(), 16)),
-                );
+                out.extend([control >> 4, control & 15].iter().filter_map(|&digit| char::from_digit(digit.into(), 16)));
             }
         }
         rest = after;
@@ -54,16 +50,13 @@ pub(super) fn unescape(inner: &str) -> impl Iterator<Item = char> {
 }
 
 fn hexadecimal(chars: &mut impl Iterator<Item = char>) -> u32 {
-    chars
-        .take(4)
-        .fold(0, |unit, digit| unit << 4 | digit.to_digit(16).unwrap_or(0))
+    chars.take(4).fold(0, |unit, digit| unit << 4 | digit.to_digit(16).unwrap_or(0))
 }
 
-/// What stands before the first byte that needs an escape, that byte, and what follows. Such a byte is always ASCII.
+/// What stands before the first byte that needs an escape, that byte, and what follows. Such a byte is always
+/// ASCII.
 fn split_special(text: &str) -> Option<(&str, u8, &str)> {
-    let at = text
-        .bytes()
-        .position(|byte| matches!(byte, 0..0x20 | b'"' | b'\\'))?;
+    let at = text.bytes().position(|byte| matches!(byte, 0..0x20 | b'"' | b'\\'))?;
     let special = text.as_bytes().get(at)?;
     Some((text.get(..at)?, *special, text.get(at + 1..)?))
 }

@@ -1,3 +1,5 @@
+//! Catalogues, and what they make of arguments.
+
 use proptest::prelude::*;
 
 use super::*;
@@ -7,92 +9,46 @@ fn messages(json: &str) -> Messages {
 }
 
 fn argument(name: &str, value: &str) -> Attribute {
-    Attribute {
-        name: name.into(),
-        value: value.into(),
-    }
+    Attribute { name: name.into(), value: value.into() }
 }
 
 #[test]
 fn validates_each_rule() {
     let long = |length| format!(r#"{{"A":{{"en":"{}"}}}}"#, "é".repeat(length));
-    for right in [
-        r#"{"SOD_1":{"en":"a {b-c.d_1} {{x}}","de":"{x}","pt-BR":"y"}}"#,
-        "{}",
-        &long(500),
-    ] {
+    for right in [r#"{"SOD_1":{"en":"a {b-c.d_1} {{x}}","de":"{x}","pt-BR":"y"}}"#, "{}", &long(500)] {
         assert_eq!(messages(right).validate(), Ok(()), "{right}");
     }
     let wrong = [
         (r#"{"sod":{"en":"a"}}"#.to_owned(), MessageProblem::Code),
         (r#"{"1A":{"en":"a"}}"#.to_owned(), MessageProblem::Code),
         (r#"{"":{"en":"a"}}"#.to_owned(), MessageProblem::Code),
-        (
-            format!(r#"{{"{}":{{"en":"a"}}}}"#, "A".repeat(65)),
-            MessageProblem::Code,
-        ),
+        (format!(r#"{{"{}":{{"en":"a"}}}}"#, "A".repeat(65)), MessageProblem::Code),
         (r#"{"A":{"de":"a"}}"#.to_owned(), MessageProblem::NoEnglish),
-        (
-            r#"{"A":{"en":"a","e":"b"}}"#.to_owned(),
-            MessageProblem::Language,
-        ),
-        (
-            r#"{"A":{"en":"a","de-":"b"}}"#.to_owned(),
-            MessageProblem::Language,
-        ),
+        (r#"{"A":{"en":"a","e":"b"}}"#.to_owned(), MessageProblem::Language),
+        (r#"{"A":{"en":"a","de-":"b"}}"#.to_owned(), MessageProblem::Language),
         (r#"{"A":{"en":""}}"#.to_owned(), MessageProblem::Length),
         (long(501), MessageProblem::Length),
         (r#"{"A":{"en":"a\nb"}}"#.to_owned(), MessageProblem::Control),
-        (
-            r#"{"A":{"en":"a\u202eb"}}"#.to_owned(),
-            MessageProblem::Control,
-        ),
-        (
-            r#"{"A":{"en":"{a"}}"#.to_owned(),
-            MessageProblem::Placeholder,
-        ),
-        (
-            r#"{"A":{"en":"a}"}}"#.to_owned(),
-            MessageProblem::Placeholder,
-        ),
-        (
-            r#"{"A":{"en":"{}"}}"#.to_owned(),
-            MessageProblem::Placeholder,
-        ),
-        (
-            r#"{"A":{"en":"{a b}"}}"#.to_owned(),
-            MessageProblem::Placeholder,
-        ),
-        (
-            r#"{"A":{"en":"{{a}"}}"#.to_owned(),
-            MessageProblem::Placeholder,
-        ),
+        (r#"{"A":{"en":"a\u202eb"}}"#.to_owned(), MessageProblem::Control),
+        (r#"{"A":{"en":"{a"}}"#.to_owned(), MessageProblem::Placeholder),
+        (r#"{"A":{"en":"a}"}}"#.to_owned(), MessageProblem::Placeholder),
+        (r#"{"A":{"en":"{}"}}"#.to_owned(), MessageProblem::Placeholder),
+        (r#"{"A":{"en":"{a b}"}}"#.to_owned(), MessageProblem::Placeholder),
+        (r#"{"A":{"en":"{{a}"}}"#.to_owned(), MessageProblem::Placeholder),
     ];
     for (json, problem) in wrong {
-        assert_eq!(
-            messages(&json).validate().unwrap_err().problem,
-            problem,
-            "{json}"
-        );
+        assert_eq!(messages(&json).validate().unwrap_err().problem, problem, "{json}");
     }
     let error = messages(r#"{"A":{"en":"{"}}"#).validate().unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "the message `A` in `en` has a placeholder that is not a name in braces"
-    );
+    assert_eq!(error.to_string(), "the message `A` in `en` has a placeholder that is not a name in braces");
 }
 
 #[test]
 fn picks_the_language_then_its_primary_subtag_then_english() {
     let messages = messages(r#"{"A":{"en":"en","pt":"pt","pt-BR":"pt-BR"}}"#);
-    for (asked, got) in [
-        ("pt-BR", "pt-BR"),
-        ("pt-br", "pt-BR"),
-        ("pt-PT", "pt"),
-        ("fr", "en"),
-        ("", "en"),
-        ("en-GB", "en"),
-    ] {
+    for (asked, got) in
+        [("pt-BR", "pt-BR"), ("pt-br", "pt-BR"), ("pt-PT", "pt"), ("fr", "en"), ("", "en"), ("en-GB", "en")]
+    {
         assert_eq!(messages.fill("A", asked, &[]).unwrap(), got, "{asked}");
     }
     assert_eq!(messages.fill("B", "en", &[]), None);
@@ -116,11 +72,7 @@ fn fills_by_type_and_never_twice() {
 
 #[test]
 fn cuts_by_characters() {
-    let text = messages(r#"{"A":{"en":"{x}"}}"#).fill(
-        "A",
-        "en",
-        &[argument("x", &format!("\"{}\"", "é".repeat(600)))],
-    );
+    let text = messages(r#"{"A":{"en":"{x}"}}"#).fill("A", "en", &[argument("x", &format!("\"{}\"", "é".repeat(600)))]);
     assert_eq!(text.unwrap(), "é".repeat(500));
 }
 

@@ -1,7 +1,7 @@
 //! The body, cut down to the pointers that a manifest reads.
 //!
-//! Invariant: what is written is text that a pointer leads to, and the objects and arrays around it; never a member or an
-//! element beside it. Nothing is walked that no pointer leads to.
+//! Invariant: what is written is text that a pointer leads to, and the objects and arrays around it; never a
+//! member or an element beside it. Nothing is walked that no pointer leads to.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -20,9 +20,7 @@ impl Wanted {
     /// Adds a pointer, which must be well-formed.
     pub(super) fn admit(&mut self, pointer: &str) {
         let tokens = split_pointer(pointer).unwrap_or_default();
-        let end = tokens.iter().fold(self, |wanted, token| {
-            wanted.below.entry(token.to_string()).or_default()
-        });
+        let end = tokens.iter().fold(self, |wanted, token| wanted.below.entry(token.to_string()).or_default());
         end.whole = true;
     }
 
@@ -45,16 +43,12 @@ impl Wanted {
             return body.raw().into();
         }
         let mut out = String::new();
-        if write(body, &[self], &mut out) {
-            out.into()
-        } else {
-            "null".into()
-        }
+        if write(body, &[self], &mut out) { out.into() } else { "null".into() }
     }
 }
 
-/// Appends what the trees want of `value`; says whether there was anything. Several trees, because an element can be wanted by
-/// its index and by `*`.
+/// Appends what the trees want of `value`; says whether there was anything. Several trees, because an element
+/// can be wanted by its index and by `*`.
 fn write(value: Value<'_>, wanted: &[&Wanted], out: &mut String) -> bool {
     if wanted.iter().any(|wanted| wanted.whole) {
         out.push_str(value.raw());
@@ -73,11 +67,7 @@ fn write(value: Value<'_>, wanted: &[&Wanted], out: &mut String) -> bool {
 }
 
 fn write_object(object: Value<'_>, wanted: &[&Wanted], out: &mut String) -> bool {
-    let mut names: Vec<&str> = wanted
-        .iter()
-        .flat_map(|wanted| wanted.below.keys())
-        .map(String::as_str)
-        .collect();
+    let mut names: Vec<&str> = wanted.iter().flat_map(|wanted| wanted.below.keys()).map(String::as_str).collect();
     names.sort_unstable();
     names.dedup();
     out.push('{');
@@ -113,13 +103,10 @@ fn write_array(array: Value<'_>, wanted: &[&Wanted], out: &mut String) -> bool {
         }
     };
     out.push('[');
-    // Behind the last element that wrote something: what follows it is cut off, so that the length says nothing either.
+    // Behind the last element that wrote something: what follows it is cut off, so that the length says
+    // nothing either.
     let mut end = None;
-    for (index, element) in array
-        .elements()
-        .enumerate()
-        .take_while(|(index, _)| *index <= last)
-    {
+    for (index, element) in array.elements().enumerate().take_while(|(index, _)| *index <= last) {
         if index > 0 {
             out.push(',');
         }
@@ -140,9 +127,6 @@ fn write_array(array: Value<'_>, wanted: &[&Wanted], out: &mut String) -> bool {
 /// The trees one token further.
 fn below<'w>(wanted: &[&'w Wanted], token: &str, is_element: bool) -> Vec<&'w Wanted> {
     let named = wanted.iter().filter_map(|wanted| wanted.below.get(token));
-    let every = wanted
-        .iter()
-        .filter(|_| is_element && token != "*")
-        .filter_map(|wanted| wanted.below.get("*"));
+    let every = wanted.iter().filter(|_| is_element && token != "*").filter_map(|wanted| wanted.below.get("*"));
     named.chain(every).collect()
 }

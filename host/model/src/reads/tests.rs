@@ -1,3 +1,5 @@
+//! Paths, and views against a plain reading of what the paths name.
+
 use std::sync::Arc;
 
 use proptest::prelude::*;
@@ -12,19 +14,12 @@ fn reads(reads: &[&str], requires: &[&str]) -> Result<Reads, ReadsError> {
 }
 
 fn call(body: &str) -> Call {
-    let attribute = |name: &str, value: &str| Attribute {
-        name: name.into(),
-        value: value.into(),
-    };
+    let attribute = |name: &str, value: &str| Attribute { name: name.into(), value: value.into() };
     let principal = |id: &str| Principal {
         kind: PrincipalKind::Person,
         type_name: "user".into(),
         id: Some(id.into()),
-        attributes: vec![
-            attribute("dept", "\"D\""),
-            attribute("a.b", "1"),
-            attribute("none", "null"),
-        ],
+        attributes: vec![attribute("dept", "\"D\""), attribute("a.b", "1"), attribute("none", "null")],
         entitlements: vec!["E".into()],
     };
     Call {
@@ -37,26 +32,11 @@ fn call(body: &str) -> Call {
         seed: 2,
         subject: Some(principal("subject")),
         actors: vec![principal("actor")],
-        action: Some(Entity {
-            type_name: "token".into(),
-            id: None,
-            attributes: vec![attribute("grant", "\"g\"")],
-        }),
-        resource: Some(Entity {
-            type_name: "server".into(),
-            id: Some("R".into()),
-            attributes: vec![],
-        }),
-        requested: vec![Grant {
-            kind: GrantKind::Scope,
-            id: "openid".into(),
-        }],
+        action: Some(Entity { type_name: "token".into(), id: None, attributes: vec![attribute("grant", "\"g\"")] }),
+        resource: Some(Entity { type_name: "server".into(), id: Some("R".into()), attributes: vec![] }),
+        requested: vec![Grant { kind: GrantKind::Scope, id: "openid".into() }],
         lifetimes: vec![],
-        origin: Some(Origin {
-            ip: Some("192.0.2.1".into()),
-            session: Some("S".into()),
-            ..Origin::default()
-        }),
+        origin: Some(Origin { ip: Some("192.0.2.1".into()), session: Some("S".into()), ..Origin::default() }),
         purpose: None,
         proposed: vec![],
         payload: Arc::new(Document::parse(body.as_bytes()).unwrap()),
@@ -64,16 +44,9 @@ fn call(body: &str) -> Call {
 }
 
 fn payload(paths: &[&str], body: &str) -> String {
-    let paths: Vec<String> = paths
-        .iter()
-        .map(|path| format!("okta.token:{path}"))
-        .collect();
+    let paths: Vec<String> = paths.iter().map(|path| format!("okta.token:{path}")).collect();
     let reads = Reads::compile(&paths, &[]).unwrap();
-    reads
-        .view(&call(body))
-        .unwrap_or_else(|missing| panic!("{missing}"))
-        .payload
-        .into_owned()
+    reads.view(&call(body)).unwrap_or_else(|missing| panic!("{missing}")).payload.into_owned()
 }
 
 #[test]
@@ -98,9 +71,7 @@ fn refuses_paths_by_what_is_wrong_with_them() {
         ("Okta Token:/data", "reads-pointer"),
     ];
     for (path, code) in wrong {
-        let error = reads(&[path], &[])
-            .err()
-            .unwrap_or_else(|| panic!("{path}"));
+        let error = reads(&[path], &[]).err().unwrap_or_else(|| panic!("{path}"));
         assert_eq!(error.code(), code, "{path}");
         assert!(error.to_string().contains(&format!("`{path}`")) && error.hint().is_some());
     }
@@ -108,18 +79,8 @@ fn refuses_paths_by_what_is_wrong_with_them() {
 
 #[test]
 fn what_is_required_must_be_read_and_no_wildcard() {
-    let read = [
-        "subject.attributes.*",
-        "origin.ip",
-        "okta.token:/data/list/*",
-        "okta.token:/data/user",
-    ];
-    for within in [
-        "subject.attributes.x",
-        "origin.ip",
-        "okta.token:/data/list/3/y",
-        "okta.token:/data/user/id",
-    ] {
+    let read = ["subject.attributes.*", "origin.ip", "okta.token:/data/list/*", "okta.token:/data/user"];
+    for within in ["subject.attributes.x", "origin.ip", "okta.token:/data/list/3/y", "okta.token:/data/user/id"] {
         assert!(reads(&read, &[within]).is_ok(), "{within}");
     }
     for beyond in [
@@ -130,18 +91,10 @@ fn what_is_required_must_be_read_and_no_wildcard() {
         "okta.token:/data/list/x",
         "okta.saml:/data/user",
     ] {
-        assert_eq!(
-            reads(&read, &[beyond]).err().unwrap().code(),
-            "requires-not-read",
-            "{beyond}"
-        );
+        assert_eq!(reads(&read, &[beyond]).err().unwrap().code(), "requires-not-read", "{beyond}");
     }
     for wildcard in ["subject.attributes.*", "okta.token:/data/list/*"] {
-        assert_eq!(
-            reads(&read, &[wildcard]).err().unwrap().code(),
-            "requires-wildcard",
-            "{wildcard}"
-        );
+        assert_eq!(reads(&read, &[wildcard]).err().unwrap().code(), "requires-wildcard", "{wildcard}");
     }
 }
 
@@ -149,17 +102,9 @@ fn what_is_required_must_be_read_and_no_wildcard() {
 fn nothing_read_is_nothing_seen() {
     let call = call(r#"{"data":1}"#);
     let view = Reads::default().view(&call).ok().unwrap();
-    assert!(
-        view.subject.is_none()
-            && view.actors.is_empty()
-            && view.action.is_none()
-            && view.resource.is_none()
-    );
+    assert!(view.subject.is_none() && view.actors.is_empty() && view.action.is_none() && view.resource.is_none());
     assert!(view.requested.is_empty() && view.origin.is_none() && view.correlation.is_none());
-    assert_eq!(
-        (view.payload.as_ref(), view.id, view.seed),
-        ("null", "event", 2)
-    );
+    assert_eq!((view.payload.as_ref(), view.id, view.seed), ("null", "event", 2));
 }
 
 #[test]
@@ -177,22 +122,9 @@ fn each_path_shows_its_own_part() {
     let reads = reads(&paths, &[]).unwrap();
     let view = reads.view(&call).ok().unwrap();
     let subject = view.subject.unwrap();
-    assert_eq!(
-        (subject.id, subject.entitlements.len(), subject.type_name),
-        (None, 0, "user")
-    );
-    assert_eq!(
-        subject
-            .attributes
-            .iter()
-            .map(|it| it.name.as_str())
-            .collect::<Vec<_>>(),
-        ["a.b"]
-    );
-    assert_eq!(
-        (view.actors[0].id, view.actors[0].attributes.len()),
-        (Some("actor"), 0)
-    );
+    assert_eq!((subject.id, subject.entitlements.len(), subject.type_name), (None, 0, "user"));
+    assert_eq!(subject.attributes.iter().map(|it| it.name.as_str()).collect::<Vec<_>>(), ["a.b"]);
+    assert_eq!((view.actors[0].id, view.actors[0].attributes.len()), (Some("actor"), 0));
     assert_eq!(view.action.unwrap().attributes.len(), 1);
     assert_eq!(view.resource.unwrap().id, Some("R"));
     let origin = view.origin.unwrap();
@@ -203,13 +135,8 @@ fn each_path_shows_its_own_part() {
 
 #[test]
 fn what_is_required_and_missing_is_named() {
-    let missing = |path: &str, call: &Call| {
-        reads(&[path], &[path])
-            .unwrap()
-            .view(call)
-            .err()
-            .map(|missing| missing.path)
-    };
+    let missing =
+        |path: &str, call: &Call| reads(&[path], &[path]).unwrap().view(call).err().map(|missing| missing.path);
     let mut call = call(r#"{"data":{"a":null,"b":1}}"#);
     let there = [
         "subject.id",
@@ -248,17 +175,11 @@ fn a_payload_keeps_its_nesting_and_its_positions() {
     let body = r#"{"data":{"user":{"id": 7,"name":"n"},"list":[{"x":1,"y":2},{"x":3},4,{"y":5},6]},"a/b":{"0":{"x":1,"y":2}}}"#;
     let cases: &[(&[&str], &str)] = &[
         (&["/data/user/id"], r#"{"data":{"user":{"id":7}}}"#),
-        (
-            &["/data/user/id", "/data/user"],
-            r#"{"data":{"user":{"id": 7,"name":"n"}}}"#,
-        ),
+        (&["/data/user/id", "/data/user"], r#"{"data":{"user":{"id": 7,"name":"n"}}}"#),
         (&["/a~1b/0/y"], r#"{"a/b":{"0":{"y":2}}}"#),
         (&["/a~1b/*/x", "/a~1b/0/y"], r#"{"a/b":{"0":{"y":2}}}"#),
         (&["/data/list/1"], r#"{"data":{"list":[null,{"x":3}]}}"#),
-        (
-            &["/data/list/*/x"],
-            r#"{"data":{"list":[{"x":1},{"x":3}]}}"#,
-        ),
+        (&["/data/list/*/x"], r#"{"data":{"list":[{"x":1},{"x":3}]}}"#),
         (
             &["/data/list/*/x", "/data/list/0/y", "/data/list/3/y"],
             r#"{"data":{"list":[{"x":1,"y":2},{"x":3},null,{"y":5}]}}"#,
@@ -271,15 +192,7 @@ fn a_payload_keeps_its_nesting_and_its_positions() {
     }
     let mut other = call(body);
     other.hook = "okta.user-import";
-    assert_eq!(
-        reads(&["okta.token:/data"], &[])
-            .unwrap()
-            .view(&other)
-            .ok()
-            .unwrap()
-            .payload,
-        "null"
-    );
+    assert_eq!(reads(&["okta.token:/data"], &[]).unwrap().view(&other).ok().unwrap().payload, "null");
 }
 
 /// Paths over a small world, in which every leaf is a text of its own.
@@ -298,19 +211,14 @@ fn world() -> impl Strategy<Value = serde_json::Value> {
 fn is_read(pointers: &[String], place: &[(String, bool)]) -> bool {
     pointers.iter().any(|pointer| {
         let tokens: Vec<&str> = pointer.split('/').skip(1).collect();
-        let same = |(token, (name, is_element)): (&&str, &(String, bool))| {
-            *token == name || (*is_element && *token == "*")
-        };
+        let same =
+            |(token, (name, is_element)): (&&str, &(String, bool))| *token == name || (*is_element && *token == "*");
         tokens.len() <= place.len() && tokens.iter().zip(place).all(same)
     })
 }
 
 /// Only what is read, by a definition that has nothing in common with the code: leaf by leaf.
-fn cut(
-    value: &serde_json::Value,
-    pointers: &[String],
-    place: &mut Vec<(String, bool)>,
-) -> Option<serde_json::Value> {
+fn cut(value: &serde_json::Value, pointers: &[String], place: &mut Vec<(String, bool)>) -> Option<serde_json::Value> {
     if is_read(pointers, place) {
         return Some(value.clone());
     }
@@ -324,25 +232,15 @@ fn cut(
         serde_json::Value::Object(members) => {
             let kept: serde_json::Map<_, _> = members
                 .iter()
-                .filter_map(|(name, value)| {
-                    Some((name.clone(), below(name.clone(), false, value)?))
-                })
+                .filter_map(|(name, value)| Some((name.clone(), below(name.clone(), false, value)?)))
                 .collect();
             (!kept.is_empty()).then(|| kept.into())
         }
         serde_json::Value::Array(elements) => {
-            let mut kept: Vec<_> = elements
-                .iter()
-                .enumerate()
-                .map(|(at, value)| below(at.to_string(), true, value))
-                .collect();
+            let mut kept: Vec<_> =
+                elements.iter().enumerate().map(|(at, value)| below(at.to_string(), true, value)).collect();
             kept.truncate(kept.iter().rposition(Option::is_some)? + 1);
-            Some(
-                kept.into_iter()
-                    .map(Option::unwrap_or_default)
-                    .collect::<Vec<_>>()
-                    .into(),
-            )
+            Some(kept.into_iter().map(Option::unwrap_or_default).collect::<Vec<_>>().into())
         }
         _ => None,
     }
@@ -351,14 +249,10 @@ fn cut(
 fn add_everywhere(value: &mut serde_json::Value, name: &str) {
     match value {
         serde_json::Value::Object(members) => {
-            members
-                .values_mut()
-                .for_each(|member| add_everywhere(member, name));
+            members.values_mut().for_each(|member| add_everywhere(member, name));
             members.insert(name.into(), "undeclared".into());
         }
-        serde_json::Value::Array(elements) => elements
-            .iter_mut()
-            .for_each(|element| add_everywhere(element, name)),
+        serde_json::Value::Array(elements) => elements.iter_mut().for_each(|element| add_everywhere(element, name)),
         _ => {}
     }
 }

@@ -9,8 +9,8 @@ use crate::change::Change;
 
 /// A call cut down to what one plugin reads. Borrowed from the [`Call`].
 ///
-/// `id`, `tenant`, `hook`, `phase`, `received`, `seed`, `lifetimes` and `proposed` are about the call itself, or about changes
-/// that the plugin must judge, and are always there.
+/// `id`, `tenant`, `hook`, `phase`, `received`, `seed`, `lifetimes` and `proposed` are about the call itself,
+/// or about changes that the plugin must judge, and are always there.
 pub struct View<'a> {
     /// See [`Call::id`].
     pub id: &'a str,
@@ -44,8 +44,9 @@ pub struct View<'a> {
     pub purpose: Option<&'a str>,
     /// See [`Call::proposed`].
     pub proposed: &'a [Change],
-    /// JSON text: the body cut down to the pointers that are read for this hook kind (`okta.token:/data/context/user`), nested
-    /// as in the body; `null` where none is, or none of them is there. See [`Reads::compile`] for arrays.
+    /// JSON text: the body cut down to the pointers that are read for this hook kind
+    /// (`okta.token:/data/context/user`), nested as in the body; `null` where none is, or none of them is
+    /// there. See [`Reads::compile`] for arrays.
     pub payload: Cow<'a, str>,
 }
 
@@ -73,7 +74,8 @@ pub struct EntityView<'a> {
     pub attributes: Vec<&'a Attribute>,
 }
 
-/// An origin cut down: paths `origin.ip`, `origin.country`, `origin.asn`, `origin.user-agent`, `origin.device`, `origin.session`.
+/// An origin cut down: paths `origin.ip`, `origin.country`, `origin.asn`, `origin.user-agent`,
+/// `origin.device`, `origin.session`.
 #[derive(Default)]
 pub struct OriginView<'a> {
     /// The client's address.
