@@ -66,6 +66,11 @@ impl Recovered {
             let failed = |error| AuditError::disk(&dir.join(segment_name(frame.segment.number)), "written")(error);
             erase(frame).map_err(failed)?;
         }
+        // A process that was killed may have left frames in the kernel's memory alone. They are about to be signed for.
+        for (segment, _) in &segments {
+            let path = dir.join(segment_name(segment.number));
+            segment.file.sync().map_err(AuditError::disk(&path, "synced"))?;
+        }
         let next_epoch = found.iter().map(|frame| frame.head.epoch).max().unwrap_or(0).saturating_add(1);
         let torn: u64 = torn.iter().filter(|(first, _)| *first >= end).map(|(_, bytes)| bytes).sum();
         let truncated_bytes = dropped.iter().map(|frame| frame.bytes as u64).sum::<u64>().saturating_add(torn);

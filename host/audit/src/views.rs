@@ -136,7 +136,7 @@ impl Views {
         self.push_hash(0, record.hash)
     }
 
-    /// Makes all that was taken durable and signs a checkpoint over it. Returns its size.
+    /// Makes all that was taken durable and signs a checkpoint over it. Returns its size. The write-ahead log must be durable up to here.
     pub(crate) fn publish(&mut self) -> io::Result<u64> {
         if self.size == self.head.size {
             return Ok(self.size);

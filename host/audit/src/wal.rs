@@ -129,7 +129,8 @@ pub(crate) struct Wal {
 impl Wal {
     /// Goes on at sequence `end` in a free segment, as a new epoch.
     pub(crate) fn new(pool: Arc<Pool>, segment: Segment, epoch: u64, end: u64) -> Self {
-        let durable = Arc::new(Durable { before: AtomicU64::new(end), unsynced: Mutex::default() });
+        let durable =
+            Arc::new(Durable { before: AtomicU64::new(end), unsynced: Mutex::default(), syncing: Mutex::default() });
         Self { pool, segment, epoch, offset: 0, end, durable, frame: Vec::new() }
     }
 
@@ -168,6 +169,8 @@ impl Wal {
 pub(crate) struct Durable {
     before: AtomicU64,
     unsynced: Mutex<Unsynced>,
+    /// Held while syncing, so that whoever syncs next finds it done; says whether it ever failed.
+    syncing: Mutex<bool>,
 }
 
 #[derive(Debug, Default)]
@@ -182,15 +185,17 @@ impl Durable {
         self.before.load(Ordering::Acquire)
     }
 
-    /// Makes durable what has been written by now.
+    /// Makes durable what has been written by now. After a failure it fails for good.
     pub(crate) fn sync(&self) -> io::Result<()> {
+        let mut failed = self.syncing.lock().unwrap_or_else(PoisonError::into_inner);
+        if *failed {
+            return Err(io::Error::other("an earlier sync failed"));
+        }
         let Unsynced { segments, end } = std::mem::take(&mut *self.unsynced());
-        for segment in &segments {
-            segment.file.sync()?;
-        }
-        if !segments.is_empty() {
-            self.before.fetch_max(end, Ordering::Release);
-        }
+        *failed = true;
+        segments.iter().try_for_each(|segment| segment.file.sync())?;
+        *failed = false;
+        self.before.fetch_max(end, Ordering::Release);
         Ok(())
     }
 

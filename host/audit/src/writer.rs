@@ -223,6 +223,11 @@ fn round(shared: &Shared, views: &mut Views, records: &[Sequenced]) -> io::Resul
     for record in records {
         views.apply(record)?;
     }
+    // Once it is visible a checkpoint may be kept by others. If what it covers could still be lost with the power, other records could be
+    // signed in its place; so the write-ahead log is durable first.
+    if shared.durable.before() < views.size() {
+        shared.durable.sync()?;
+    }
     let published = views.publish()?;
     shared.ring.sync()?;
     shared.pool.release(published);

@@ -263,9 +263,8 @@ impl Disk for Double {
         if matches!(self.state().node(path), Ok(Node::Dir)) {
             return Ok(());
         }
-        self.change(path, Change::Set(name(path), Node::Dir))?;
         self.state().dirs.entry(path.to_owned()).or_default();
-        Ok(())
+        self.change(path, Change::Set(name(path), Node::Dir))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
