@@ -16,10 +16,7 @@ pub struct Configured<P> {
 impl<P: Plugin> Configured<P> {
     /// Nothing configured yet; `room` bytes for each call.
     pub const fn new(room: usize) -> Self {
-        Self {
-            plugin: OnceLock::new(),
-            room,
-        }
+        Self { plugin: OnceLock::new(), room }
     }
 
     /// The contract's `configure`.
@@ -28,9 +25,7 @@ impl<P: Plugin> Configured<P> {
     /// What is wrong with the settings, or that there is no memory left for a call.
     pub fn configure(&self, json: &str) -> Result<(), Vec<String>> {
         let plugin = settings::configure::<P>(json)?;
-        self.plugin
-            .set(plugin)
-            .map_err(|_| vec!["the plugin is configured already".to_owned()])?;
+        self.plugin.set(plugin).map_err(|_| vec!["the plugin is configured already".to_owned()])?;
         if reserve(self.room) {
             return Ok(());
         }
@@ -87,10 +82,7 @@ mod tests {
     fn configures_once_and_then_evaluates() {
         let exports = Configured::<Echo>::new(ROOM);
         let call = testing::call("okta.token").build();
-        assert_eq!(
-            exports.evaluate(call.clone()),
-            Err("the plugin was not configured".to_owned())
-        );
+        assert_eq!(exports.evaluate(call.clone()), Err("the plugin was not configured".to_owned()));
         assert_eq!(exports.configure("\"heard\""), Ok(()));
         assert_eq!(exports.evaluate(call), Err("heard okta.token".to_owned()));
         assert!(exports.configure("\"again\"").is_err());

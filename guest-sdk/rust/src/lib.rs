@@ -51,8 +51,8 @@ pub mod testing;
 mod words;
 
 pub use bindings::portcullis::policy::types::{
-    Attribute, Call, Cap, Change, Credential, Decision, Edit, Effect, Entity, Finding, Grant,
-    GrantKind, Lifetime, Origin, Place, Principal, PrincipalKind, Severity, Statement, Target,
+    Attribute, Call, Cap, Change, Credential, Decision, Edit, Effect, Entity, Finding, Grant, GrantKind, Lifetime,
+    Origin, Place, Principal, PrincipalKind, Severity, Statement, Target,
 };
 pub use settings::{Problems, unique};
 pub use words::{strings, text};
@@ -94,8 +94,7 @@ macro_rules! plugin {
     ($plugin:ty, room = $room:expr) => {
         #[doc(hidden)]
         const _: () = {
-            static CONFIGURED: $crate::export::Configured<$plugin> =
-                $crate::export::Configured::new($room);
+            static CONFIGURED: $crate::export::Configured<$plugin> = $crate::export::Configured::new($room);
 
             struct Exports;
 
@@ -110,7 +109,7 @@ macro_rules! plugin {
             }
 
             #[cfg(target_arch = "wasm32")]
-    $crate::bindings::export!(Exports with_types_in $crate::bindings);
-        };
+            $crate::bindings::export!(Exports with_types_in $crate::bindings);
+};
     };
 }

@@ -42,8 +42,7 @@ impl Problems {
             return Ok(value);
         }
         if self.further > 0 {
-            self.sentences
-                .push(format!("settings: and {} more problems", self.further));
+            self.sentences.push(format!("settings: and {} more problems", self.further));
         }
         Err(self.sentences)
     }
@@ -93,9 +92,7 @@ pub(crate) fn configure<P: Plugin>(json: &str) -> Result<P, Vec<String>> {
             }
         }
     })?;
-    reader
-        .end()
-        .map_err(|error| vec![format!("settings: {error}")])?;
+    reader.end().map_err(|error| vec![format!("settings: {error}")])?;
     P::configure(settings)
 }
 
@@ -137,13 +134,10 @@ mod tests {
     fn wrong_types_and_unknown_members_are_named_by_path() {
         assert_eq!(
             sentences(r#"[{"wide": 1}, {"wide": "two"}]"#),
-            [
-                "settings: `[1].wide` is wrong: invalid type: string \"two\", expected u8 at line 1 column 28"
-            ]
+            ["settings: `[1].wide` is wrong: invalid type: string \"two\", expected u8 at line 1 column 28"]
         );
         assert!(
-            sentences(r#"[{"wide": 1, "high": 2}]"#)[0]
-                .starts_with("settings: `[0].high` is wrong: unknown field")
+            sentences(r#"[{"wide": 1, "high": 2}]"#)[0].starts_with("settings: `[0].high` is wrong: unknown field")
         );
         assert!(sentences("[]x")[0].contains("trailing characters"));
         assert!(sentences("{").concat().starts_with("settings: "));
@@ -161,17 +155,11 @@ mod tests {
     fn a_plugins_own_problems_are_all_told_up_to_a_bound() {
         assert_eq!(
             sentences(r#"[{"wide": 0}, {"wide": 1}, {"wide": 0}]"#),
-            [
-                "settings: `[0].wide` is nothing",
-                "settings: `[2].wide` is nothing"
-            ]
+            ["settings: `[0].wide` is nothing", "settings: `[2].wide` is nothing"]
         );
         let many = format!("[{}]", vec![r#"{"wide": 0}"#; Problems::MOST + 3].join(","));
         let told = sentences(&many);
         assert_eq!(told.len(), Problems::MOST + 1);
-        assert_eq!(
-            told.last().map(String::as_str),
-            Some("settings: and 3 more problems")
-        );
+        assert_eq!(told.last().map(String::as_str), Some("settings: and 3 more problems"));
     }
 }

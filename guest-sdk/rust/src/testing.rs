@@ -21,8 +21,8 @@ use std::cell::RefCell;
 use serde::Serialize;
 
 use crate::{
-    Attribute, Call, Change, Decision, Entity, Finding, Grant, GrantKind, Lifetime, Plugin,
-    Principal, PrincipalKind, Target, settings,
+    Attribute, Call, Change, Decision, Entity, Finding, Grant, GrantKind, Lifetime, Plugin, Principal, PrincipalKind,
+    Target, settings,
 };
 
 /// Configures a plugin with settings as JSON text, as the host does.
@@ -35,15 +35,12 @@ pub fn configure<P: Plugin>(settings: &str) -> Result<P, Vec<String>> {
 
 /// A configured plugin; panics when the settings are refused.
 pub fn configured<P: Plugin>(settings: &str) -> P {
-    configure(settings)
-        .unwrap_or_else(|problems| panic!("the settings were refused: {}", problems.join("; ")))
+    configure(settings).unwrap_or_else(|problems| panic!("the settings were refused: {}", problems.join("; ")))
 }
 
 /// The plugin's decision; panics when it fails.
 pub fn decide<P: Plugin>(plugin: &P, call: &Call) -> Decision {
-    plugin
-        .evaluate(call)
-        .unwrap_or_else(|error| panic!("the plugin failed: {error}"))
+    plugin.evaluate(call).unwrap_or_else(|error| panic!("the plugin failed: {error}"))
 }
 
 /// The notes left on this thread since the last time somebody asked.
@@ -51,37 +48,28 @@ pub fn notes() -> Vec<String> {
     NOTES.with(RefCell::take)
 }
 
-/// Panics unless a manifest source (TOML text) declares everything that the decision says: effects, changes and finding
-/// codes with their messages' arguments. The host refuses what is not declared, so a plugin's tests should never see it.
-pub fn assert_declared(manifest: &str, decision: &Decision) {
-    let manifest: toml::Table = manifest
-        .parse()
-        .unwrap_or_else(|error| panic!("the manifest is not TOML: {error}"));
+/// Panics unless a manifest source (TOML text) declares everything that the decision on this hook kind says: effects,
+/// changes and finding codes with their messages' arguments. The host refuses what is not declared, so a plugin's tests
+/// should see it first.
+pub fn assert_declared(manifest: &str, hook: &str, decision: &Decision) {
+    let manifest: toml::Table = manifest.parse().unwrap_or_else(|error| panic!("the manifest is not TOML: {error}"));
     let listed = |name: &str| -> Vec<String> {
-        let emits = manifest
-            .get("emits")
-            .and_then(|emits| emits.get(name))
-            .and_then(toml::Value::as_array);
-        emits
-            .into_iter()
-            .flatten()
-            .filter_map(|word| Some(word.as_str()?.to_owned()))
-            .collect()
+        let emits = manifest.get("emits").and_then(|emits| emits.get(name)).and_then(toml::Value::as_array);
+        emits.into_iter().flatten().filter_map(|word| Some(word.as_str()?.to_owned())).collect()
     };
     let (effects, changes) = (listed("effects"), listed("changes"));
     for finding in &decision.findings {
         let effect = finding.effect.name();
-        assert!(
-            effects.iter().any(|word| word == effect),
-            "`{effect}` of {} is not in `emits.effects`",
-            finding.code
-        );
+        assert!(effects.iter().any(|word| word == effect), "`{effect}` of {} is not in `emits.effects`", finding.code);
         assert_message(&manifest, finding);
     }
     for change in &decision.changes {
         let said = spelled(change);
-        let declared = changes.iter().any(|pattern| covers(pattern, &said));
-        assert!(declared, "`{said}` is not in `emits.changes`");
+        // A pattern may be for one hook kind only: `okta.token:cap-lifetime:access-token`.
+        let here =
+            |pattern: &'_ str| pattern.strip_prefix(hook).and_then(|rest| rest.strip_prefix(':')).map(str::to_owned);
+        let declared = changes.iter().any(|pattern| covers(&here(pattern).unwrap_or(pattern.clone()), &said));
+        assert!(declared, "`{said}` is not in `emits.changes` for `{hook}`");
     }
 }
 
@@ -143,22 +131,14 @@ impl CallBuilder {
     }
 
     /// Things the subject holds already.
-    pub fn entitlements<T: Into<String>>(
-        mut self,
-        entitlements: impl IntoIterator<Item = T>,
-    ) -> Self {
-        self.person()
-            .entitlements
-            .extend(entitlements.into_iter().map(Into::into));
+    pub fn entitlements<T: Into<String>>(mut self, entitlements: impl IntoIterator<Item = T>) -> Self {
+        self.person().entitlements.extend(entitlements.into_iter().map(Into::into));
         self
     }
 
     /// Through whom: the next actor, nearest first.
     pub fn actor(mut self, kind: PrincipalKind, type_name: &str, id: &str) -> Self {
-        self.0.actors.push(Principal {
-            id: Some(id.to_owned()),
-            ..principal(kind, type_name)
-        });
+        self.0.actors.push(Principal { id: Some(id.to_owned()), ..principal(kind, type_name) });
         self
     }
 
@@ -176,20 +156,14 @@ impl CallBuilder {
 
     /// One attribute of the resource; one of type "resource" if none was given.
     pub fn resource_attribute(mut self, name: &str, value: impl Serialize) -> Self {
-        let resource = self.0.resource.get_or_insert_with(|| Entity {
-            id: None,
-            ..entity("resource", "")
-        });
+        let resource = self.0.resource.get_or_insert_with(|| Entity { id: None, ..entity("resource", "") });
         resource.attributes.push(attribute(name, value));
         self
     }
 
     /// One thing that would be granted.
     pub fn requested(mut self, kind: GrantKind, id: &str) -> Self {
-        self.0.requested.push(Grant {
-            kind,
-            id: id.to_owned(),
-        });
+        self.0.requested.push(Grant { kind, id: id.to_owned() });
         self
     }
 
@@ -200,12 +174,7 @@ impl CallBuilder {
 
     /// What can be shortened, within these bounds. Seconds.
     pub fn lifetime_within(mut self, target: Target, seconds: u32, least: u32, most: u32) -> Self {
-        self.0.lifetimes.push(Lifetime {
-            target,
-            seconds,
-            least,
-            most,
-        });
+        self.0.lifetimes.push(Lifetime { target, seconds, least, most });
         self
     }
 
@@ -222,9 +191,7 @@ impl CallBuilder {
     }
 
     fn person(&mut self) -> &mut Principal {
-        self.0
-            .subject
-            .get_or_insert_with(|| principal(PrincipalKind::Person, "user"))
+        self.0.subject.get_or_insert_with(|| principal(PrincipalKind::Person, "user"))
     }
 }
 
@@ -234,28 +201,12 @@ pub(crate) fn keep_note(message: &str) {
 
 fn assert_message(manifest: &toml::Table, finding: &Finding) {
     let code = &finding.code;
-    let message = manifest
-        .get("messages")
-        .and_then(|messages| messages.get(code))
-        .and_then(toml::Value::as_table);
-    let Some(message) = message else {
-        panic!("{code} has no message in the manifest")
-    };
+    let message = manifest.get("messages").and_then(|messages| messages.get(code)).and_then(toml::Value::as_table);
+    let Some(message) = message else { panic!("{code} has no message in the manifest") };
     for (language, template) in message {
-        let template = template
-            .as_str()
-            .unwrap_or_default()
-            .replace("{{", "")
-            .replace("}}", "");
-        for placeholder in template
-            .split('{')
-            .skip(1)
-            .filter_map(|rest| Some(rest.split_once('}')?.0))
-        {
-            let filled = finding
-                .arguments
-                .iter()
-                .any(|argument| argument.name == placeholder);
+        let template = template.as_str().unwrap_or_default().replace("{{", "").replace("}}", "");
+        for placeholder in template.split('{').skip(1).filter_map(|rest| Some(rest.split_once('}')?.0)) {
+            let filled = finding.arguments.iter().any(|argument| argument.name == placeholder);
             assert!(
                 filled,
                 "the message of {code} in `{language}` wants `{placeholder}`, which the finding does not give"
@@ -287,36 +238,21 @@ fn covers(pattern: &str, said: &str) -> bool {
     let below = pattern.strip_suffix('*').filter(|stem| stem.ends_with('/'));
     pattern == said
         || below.is_some_and(|stem| said.starts_with(stem))
-        || said
-            .strip_prefix(pattern)
-            .is_some_and(|rest| rest.starts_with(':') && pattern.ends_with("-grant"))
+        || said.strip_prefix(pattern).is_some_and(|rest| rest.starts_with(':') && pattern.ends_with("-grant"))
 }
 
 fn principal(kind: PrincipalKind, type_name: &str) -> Principal {
-    Principal {
-        kind,
-        type_name: type_name.to_owned(),
-        id: None,
-        attributes: Vec::new(),
-        entitlements: Vec::new(),
-    }
+    Principal { kind, type_name: type_name.to_owned(), id: None, attributes: Vec::new(), entitlements: Vec::new() }
 }
 
 fn entity(type_name: &str, id: &str) -> Entity {
-    Entity {
-        type_name: type_name.to_owned(),
-        id: Some(id.to_owned()),
-        attributes: Vec::new(),
-    }
+    Entity { type_name: type_name.to_owned(), id: Some(id.to_owned()), attributes: Vec::new() }
 }
 
 fn attribute(name: &str, value: impl Serialize) -> Attribute {
-    let value = serde_json::to_string(&value)
-        .unwrap_or_else(|error| panic!("the attribute `{name}` is not JSON: {error}"));
-    Attribute {
-        name: name.to_owned(),
-        value,
-    }
+    let value =
+        serde_json::to_string(&value).unwrap_or_else(|error| panic!("the attribute `{name}` is not JSON: {error}"));
+    Attribute { name: name.to_owned(), value }
 }
 
 thread_local! {
@@ -331,36 +267,28 @@ mod tests {
     const MANIFEST: &str = r#"
         [emits]
         effects = ["deny"]
-        changes = ["cap-lifetime:access-token", "set:access-token:/claims/*", "drop-grant", "add-grant:scope"]
+        changes = ["okta.token:cap-lifetime:access-token", "set:access-token:/claims/*", "drop-grant", "add-grant:scope"]
         [messages.STOP]
         en = "Stopped by {rule}, {{really}}."
     "#;
 
     fn refused(decision: &Decision) -> bool {
-        std::panic::catch_unwind(|| assert_declared(MANIFEST, decision)).is_err()
+        std::panic::catch_unwind(|| assert_declared(MANIFEST, "okta.token", decision)).is_err()
     }
 
     #[test]
     fn what_the_manifest_declares_passes() {
-        let grant = |kind| Grant {
-            kind,
-            id: "x".to_owned(),
-        };
-        let edit = Edit {
-            target: Target::AccessToken,
-            path: "/claims/a".to_owned(),
-            value: "1".to_owned(),
-        };
+        let grant = |kind| Grant { kind, id: "x".to_owned() };
+        let edit = Edit { target: Target::AccessToken, path: "/claims/a".to_owned(), value: "1".to_owned() };
         let decision = Decision::default()
             .finding(Finding::new("STOP", Effect::Deny).argument(Attribute::text("rule", "r1")))
-            .change(Change::CapLifetime(Cap {
-                target: Target::AccessToken,
-                seconds: 300,
-            }))
+            .change(Change::CapLifetime(Cap { target: Target::AccessToken, seconds: 300 }))
             .change(Change::Set(edit))
             .change(Change::DropGrant(grant(GrantKind::Group)))
             .change(Change::AddGrant(grant(GrantKind::Scope)));
-        assert_declared(MANIFEST, &decision);
+        assert_declared(MANIFEST, "okta.token", &decision);
+        let elsewhere = std::panic::catch_unwind(|| assert_declared(MANIFEST, "okta.user-import", &decision));
+        assert!(elsewhere.is_err(), "the cap is declared for tokens only");
     }
 
     #[test]
@@ -368,19 +296,10 @@ mod tests {
         let finding = |code, effect| Decision::default().finding(Finding::new(code, effect));
         assert!(refused(&finding("STOP", Effect::Allow)));
         assert!(refused(&finding("OTHER", Effect::Deny)));
-        assert!(
-            refused(&finding("STOP", Effect::Deny)),
-            "its message wants an argument"
-        );
+        assert!(refused(&finding("STOP", Effect::Deny)), "its message wants an argument");
         let change = |change| Decision::default().change(change);
-        assert!(refused(&change(Change::CapLifetime(Cap {
-            target: Target::IdToken,
-            seconds: 300
-        }))));
-        assert!(refused(&change(Change::AddGrant(Grant {
-            kind: GrantKind::Group,
-            id: "x".to_owned()
-        }))));
+        assert!(refused(&change(Change::CapLifetime(Cap { target: Target::IdToken, seconds: 300 }))));
+        assert!(refused(&change(Change::AddGrant(Grant { kind: GrantKind::Group, id: "x".to_owned() }))));
         assert!(refused(&change(Change::CreateUser)));
     }
 

@@ -5,10 +5,7 @@
 
 use std::borrow::Cow;
 
-use crate::{
-    Attribute, Change, Decision, Effect, Entity, Finding, Grant, GrantKind, Principal, Severity,
-    Target,
-};
+use crate::{Attribute, Change, Decision, Effect, Entity, Finding, Grant, GrantKind, Principal, Severity, Target};
 
 /// The string that JSON text holds; `None` when it is anything else. Borrowed unless it has escapes.
 pub fn text(json: &str) -> Option<Cow<'_, str>> {
@@ -35,10 +32,7 @@ impl Attribute {
     pub fn text(name: &str, value: &str) -> Self {
         let mut json = String::with_capacity(value.len() + 2);
         quote(&mut json, value);
-        Self {
-            name: name.to_owned(),
-            value: json,
-        }
+        Self { name: name.to_owned(), value: json }
     }
 
     /// A named array of strings.
@@ -51,18 +45,12 @@ impl Attribute {
             quote(&mut json, value);
         }
         json.push(']');
-        Self {
-            name: name.to_owned(),
-            value: json,
-        }
+        Self { name: name.to_owned(), value: json }
     }
 
     /// A named whole number.
     pub fn number(name: &str, value: impl Into<i64>) -> Self {
-        Self {
-            name: name.to_owned(),
-            value: value.into().to_string(),
-        }
+        Self { name: name.to_owned(), value: value.into().to_string() }
     }
 }
 
@@ -93,13 +81,7 @@ impl Entity {
 impl Finding {
     /// A finding without arguments, of severity `info`.
     pub fn new(code: &str, effect: Effect) -> Self {
-        Self {
-            code: code.to_owned(),
-            effect,
-            severity: Severity::Info,
-            arguments: Vec::new(),
-            field: None,
-        }
+        Self { code: code.to_owned(), effect, severity: Severity::Info, arguments: Vec::new(), field: None }
     }
 
     /// With this severity.
@@ -130,34 +112,20 @@ impl Decision {
 
     /// The strictest effect among the findings: the verdict that the host will derive.
     pub fn verdict(&self) -> Effect {
-        self.findings
-            .iter()
-            .map(|finding| finding.effect)
-            .max()
-            .unwrap_or(Effect::Abstain)
+        self.findings.iter().map(|finding| finding.effect).max().unwrap_or(Effect::Abstain)
     }
 
     /// The findings' codes, in their order.
     pub fn codes(&self) -> Vec<&str> {
-        self.findings
-            .iter()
-            .map(|finding| finding.code.as_str())
-            .collect()
+        self.findings.iter().map(|finding| finding.code.as_str()).collect()
     }
 }
 
 /// Nothing found, nothing changed: the plugin abstains.
-#[expect(
-    clippy::derivable_impls,
-    reason = "the type is generated; nothing can be derived on it here"
-)]
+#[expect(clippy::derivable_impls, reason = "the type is generated; nothing can be derived on it here")]
 impl Default for Decision {
     fn default() -> Self {
-        Self {
-            findings: Vec::new(),
-            changes: Vec::new(),
-            risk: None,
-        }
+        Self { findings: Vec::new(), changes: Vec::new(), risk: None }
     }
 }
 
@@ -176,16 +144,9 @@ impl GrantKind {
 
     /// The kind that a word names.
     pub fn from_name(name: &str) -> Option<Self> {
-        [
-            Self::Entitlement,
-            Self::Group,
-            Self::Role,
-            Self::Scope,
-            Self::App,
-            Self::Claim,
-        ]
-        .into_iter()
-        .find(|kind| kind.name() == name)
+        [Self::Entitlement, Self::Group, Self::Role, Self::Scope, Self::App, Self::Claim]
+            .into_iter()
+            .find(|kind| kind.name() == name)
     }
 }
 
@@ -225,11 +186,7 @@ impl Grant {
 }
 
 fn find<'a>(attributes: &'a [Attribute], name: &str) -> Option<&'a str> {
-    let value = attributes
-        .iter()
-        .find(|attribute| attribute.name == name)?
-        .value
-        .as_str();
+    let value = attributes.iter().find(|attribute| attribute.name == name)?.value.as_str();
     (value.trim_matches(WHITE) != "null").then_some(value)
 }
 
@@ -262,19 +219,7 @@ mod tests {
     fn text_is_only_a_string() {
         assert_eq!(text("\"a\"").as_deref(), Some("a"));
         assert_eq!(text(" \"\" ").as_deref(), Some(""));
-        for other in [
-            "",
-            "\"",
-            "a",
-            "1",
-            "null",
-            "true",
-            "[\"a\"]",
-            "{}",
-            "\"a\"b\"",
-            "\"a\\\"",
-            "\"a\" \"b\"",
-        ] {
+        for other in ["", "\"", "a", "1", "null", "true", "[\"a\"]", "{}", "\"a\"b\"", "\"a\\\"", "\"a\" \"b\""] {
             assert_eq!(text(other), None, "{other}");
         }
     }

@@ -49,22 +49,13 @@ pub(crate) struct Exempt {
 
 /// Compiles settings.
 pub(crate) fn compile(settings: Settings) -> Result<Compiled, Vec<String>> {
-    let Settings {
-        functions,
-        roles,
-        mut rules,
-        exceptions,
-        existing,
-    } = settings;
+    let Settings { functions, roles, mut rules, exceptions, existing } = settings;
     let mut problems = Problems::default();
     let names = name_table(&functions, &roles, &mut problems);
     let numbers: BTreeMap<&str, u32> = functions.keys().map(String::as_str).zip(0..).collect();
 
-    let forbidden: Vec<Forbidden> = rules
-        .iter()
-        .enumerate()
-        .map(|(at, rule)| forbid(rule, at, &numbers, &mut problems))
-        .collect();
+    let forbidden: Vec<Forbidden> =
+        rules.iter().enumerate().map(|(at, rule)| forbid(rule, at, &numbers, &mut problems)).collect();
     check_ids(&rules, &mut problems);
     let mut by_id: Vec<(Rule, Forbidden)> = rules.drain(..).zip(forbidden).collect();
     by_id.sort_by(|one, other| one.0.id.cmp(&other.0.id));
@@ -72,10 +63,7 @@ pub(crate) fn compile(settings: Settings) -> Result<Compiled, Vec<String>> {
 
     let exceptions = by_subject(exceptions, &rules, &mut problems);
     if functions.is_empty() {
-        problems.at(
-            "functions",
-            "is empty: name what people can do, and the entitlements that let them",
-        );
+        problems.at("functions", "is empty: name what people can do, and the entitlements that let them");
     }
     problems.or(())?;
     Ok(Compiled {
@@ -97,19 +85,14 @@ fn name_table(
     for (what, lists) in [("functions", functions), ("roles", roles)] {
         for (name, list) in lists {
             if name.is_empty() || list.is_empty() || list.iter().any(String::is_empty) {
-                problems.at(
-                    format_args!("{what}.{name}"),
-                    "needs a name and at least one entitlement, none of them empty",
-                );
+                problems
+                    .at(format_args!("{what}.{name}"), "needs a name and at least one entitlement, none of them empty");
             }
         }
     }
     let mut named: Vec<(Name<'_>, u32)> = (0..)
         .zip(functions.values())
-        .flat_map(|(function, list)| {
-            list.iter()
-                .map(move |entitlement| (Name::parse(entitlement), function))
-        })
+        .flat_map(|(function, list)| list.iter().map(move |entitlement| (Name::parse(entitlement), function)))
         .collect();
     let direct = NameTable::new(named.iter().copied());
     let role_numbers = NameTable::new(roles.keys().map(|role| Name::parse(role)).zip(0..));
@@ -120,15 +103,9 @@ fn name_table(
         while let Some(inner) = open.pop() {
             for member in members.get(inner as usize).into_iter().copied().flatten() {
                 let member = Name::parse(member);
-                named.extend(
-                    direct
-                        .numbers(member)
-                        .map(|function| (Name::parse(role), function)),
-                );
-                for contained in role_numbers
-                    .numbers(member)
-                    .filter(|contained| !seen.has(*contained))
-                    .collect::<Vec<_>>()
+                named.extend(direct.numbers(member).map(|function| (Name::parse(role), function)));
+                for contained in
+                    role_numbers.numbers(member).filter(|contained| !seen.has(*contained)).collect::<Vec<_>>()
                 {
                     seen.insert(contained);
                     open.push(contained);
@@ -140,35 +117,21 @@ fn name_table(
 }
 
 /// The rule's functions and how many are too many. What is wrong is told, and then the result does not matter.
-fn forbid(
-    rule: &Rule,
-    at: usize,
-    numbers: &BTreeMap<&str, u32>,
-    problems: &mut Problems,
-) -> Forbidden {
+fn forbid(rule: &Rule, at: usize, numbers: &BTreeMap<&str, u32>, problems: &mut Problems) -> Forbidden {
     let mut number = |path: &str, function: &str| {
         let number = numbers.get(function).copied();
         if number.is_none() {
-            problems.at(
-                format_args!("rules[{at}].{path}"),
-                format_args!("names no function: `{function}`"),
-            );
+            problems.at(format_args!("rules[{at}].{path}"), format_args!("names no function: `{function}`"));
         }
         number
     };
     let forbidden = match (rule.kind, &rule.a, &rule.b, &rule.set, rule.at_least) {
         (Kind::Pair, Some(a), Some(b), None, None) => {
-            let set: BTreeSet<u32> = [number("a", a), number("b", b)]
-                .into_iter()
-                .flatten()
-                .collect();
+            let set: BTreeSet<u32> = [number("a", a), number("b", b)].into_iter().flatten().collect();
             if a == b {
                 problems.at(format_args!("rules[{at}].b"), "is the same function as `a`");
             }
-            Forbidden {
-                set: set.into_iter().collect(),
-                at_least: 2,
-            }
+            Forbidden { set: set.into_iter().collect(), at_least: 2 }
         }
         (Kind::Cardinality, None, None, Some(list), Some(at_least)) => {
             let set: BTreeSet<u32> = list
@@ -176,58 +139,33 @@ fn forbid(
                 .enumerate()
                 .filter_map(|(index, function)| number(&format!("set[{index}]"), function))
                 .collect();
-            if !(2..=MOST_FUNCTIONS).contains(&list.len())
-                || list.iter().collect::<BTreeSet<_>>().len() < list.len()
-            {
+            if !(2..=MOST_FUNCTIONS).contains(&list.len()) || list.iter().collect::<BTreeSet<_>>().len() < list.len() {
                 let what = format_args!("needs 2 to {MOST_FUNCTIONS} different functions");
                 problems.at(format_args!("rules[{at}].set"), what);
             }
             if !(2..=list.len()).contains(&(at_least as usize)) {
-                problems.at(
-                    format_args!("rules[{at}].at_least"),
-                    "must be at least 2 and at most the size of `set`",
-                );
+                problems.at(format_args!("rules[{at}].at_least"), "must be at least 2 and at most the size of `set`");
             }
-            Forbidden {
-                set: set.into_iter().collect(),
-                at_least,
-            }
+            Forbidden { set: set.into_iter().collect(), at_least }
         }
         (Kind::Pair, ..) => {
-            problems.at(
-                format_args!("rules[{at}]"),
-                "is a pair: it needs `a` and `b`, and no `set` or `at_least`",
-            );
-            Forbidden {
-                set: Vec::new(),
-                at_least: 2,
-            }
+            problems.at(format_args!("rules[{at}]"), "is a pair: it needs `a` and `b`, and no `set` or `at_least`");
+            Forbidden { set: Vec::new(), at_least: 2 }
         }
         (Kind::Cardinality, ..) => {
             let what = "is about cardinality: it needs `set` and `at_least`, and no `a` or `b`";
             problems.at(format_args!("rules[{at}]"), what);
-            Forbidden {
-                set: Vec::new(),
-                at_least: 2,
-            }
+            Forbidden { set: Vec::new(), at_least: 2 }
         }
     };
     if rule.id.is_empty() {
         problems.at(format_args!("rules[{at}].id"), "is empty");
     }
     if rule.owner.as_deref().is_none_or(str::is_empty) {
-        problems.at(
-            format_args!("rules[{at}].owner"),
-            "is missing: say who answers for this rule",
-        );
+        problems.at(format_args!("rules[{at}].owner"), "is missing: say who answers for this rule");
     }
-    if rule
-        .scope
-        .as_ref()
-        .is_some_and(|scope| scope.attribute.is_empty() || scope.values.is_empty())
-    {
-        let what =
-            "needs an attribute and at least one value: without, the rule would apply nowhere";
+    if rule.scope.as_ref().is_some_and(|scope| scope.attribute.is_empty() || scope.values.is_empty()) {
+        let what = "needs an attribute and at least one value: without, the rule would apply nowhere";
         problems.at(format_args!("rules[{at}].scope"), what);
     }
     forbidden
@@ -237,31 +175,17 @@ fn check_ids(rules: &[Rule], problems: &mut Problems) {
     let mut seen = BTreeMap::new();
     for (at, rule) in rules.iter().enumerate() {
         if let Some(first) = seen.insert(rule.id.as_str(), at) {
-            problems.at(
-                format_args!("rules[{at}].id"),
-                format_args!("is also that of `rules[{first}]`"),
-            );
+            problems.at(format_args!("rules[{at}].id"), format_args!("is also that of `rules[{first}]`"));
         }
     }
 }
 
 /// Exceptions by the person they are for. `rules` are sorted by id.
-fn by_subject(
-    exceptions: Vec<Exception>,
-    rules: &[Rule],
-    problems: &mut Problems,
-) -> BTreeMap<String, Vec<Exempt>> {
+fn by_subject(exceptions: Vec<Exception>, rules: &[Rule], problems: &mut Problems) -> BTreeMap<String, Vec<Exempt>> {
     let mut by_subject: BTreeMap<String, Vec<Exempt>> = BTreeMap::new();
     for (at, exception) in exceptions.into_iter().enumerate() {
-        let Exception {
-            rule,
-            subject,
-            until,
-            approver,
-            control,
-        } = exception;
-        let mut wrong =
-            |member: &str, what: &str| problems.at(format_args!("exceptions[{at}].{member}"), what);
+        let Exception { rule, subject, until, approver, control } = exception;
+        let mut wrong = |member: &str, what: &str| problems.at(format_args!("exceptions[{at}].{member}"), what);
         let number = rules.binary_search_by(|known| known.id.cmp(&rule));
         if number.is_err() {
             wrong("rule", "names no rule");
@@ -272,51 +196,27 @@ fn by_subject(
         if until.is_none() {
             wrong("until", "is missing: an exception needs an end");
         }
-        let given =
-            |text: &Option<String>| text.as_deref().is_some_and(|text| !text.trim().is_empty());
+        let given = |text: &Option<String>| text.as_deref().is_some_and(|text| !text.trim().is_empty());
         if !given(&approver) {
-            wrong(
-                "approver",
-                "is missing: somebody must answer for an exception",
-            );
+            wrong("approver", "is missing: somebody must answer for an exception");
         }
-        if approver
-            .as_deref()
-            .is_some_and(|approver| approver.trim().eq_ignore_ascii_case(subject.trim()))
-        {
-            wrong(
-                "approver",
-                "is the subject: nobody approves an exception for themselves",
-            );
+        if approver.as_deref().is_some_and(|approver| approver.trim().eq_ignore_ascii_case(subject.trim())) {
+            wrong("approver", "is the subject: nobody approves an exception for themselves");
         }
         if !given(&control) {
-            wrong(
-                "control",
-                "is missing: say what is done instead, such as a monthly review",
-            );
+            wrong("control", "is missing: say what is done instead, such as a monthly review");
         }
-        let (Ok(rule), Some(until), Some(approver), Some(control)) =
-            (number, until, approver, control)
-        else {
+        let (Ok(rule), Some(until), Some(approver), Some(control)) = (number, until, approver, control) else {
             continue;
         };
-        let exempt = Exempt {
-            rule: small(rule),
-            until: millis(until),
-            until_text: until.to_string(),
-            approver,
-            control,
-        };
+        let exempt =
+            Exempt { rule: small(rule), until: millis(until), until_text: until.to_string(), approver, control };
         by_subject.entry(subject).or_default().push(exempt);
     }
     // The longest first, then whatever tells them apart: the order in the settings must not matter.
     for list in by_subject.values_mut() {
         list.sort_by(|one, other| {
-            (other.until, &one.approver, &one.control).cmp(&(
-                one.until,
-                &other.approver,
-                &other.control,
-            ))
+            (other.until, &one.approver, &one.control).cmp(&(one.until, &other.approver, &other.control))
         });
     }
     by_subject

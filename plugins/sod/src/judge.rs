@@ -32,15 +32,8 @@ pub(crate) fn judge(compiled: &Compiled, call: &Call) -> Decision {
     // Rules are numbered by id, so that of equals the one with the first id is told first.
     conflicts.sort_by_key(|conflict| std::cmp::Reverse((conflict.effect, conflict.severity)));
     let (told, untold) = conflicts.split_at(conflicts.len().min(MOST_FINDINGS));
-    let findings = told
-        .iter()
-        .map(|conflict| conflict.finding(compiled, &items))
-        .chain(more(untold))
-        .collect();
-    Decision {
-        findings,
-        ..Decision::default()
-    }
+    let findings = told.iter().map(|conflict| conflict.finding(compiled, &items)).chain(more(untold)).collect();
+    Decision { findings, ..Decision::default() }
 }
 
 /// Something the subject would hold after this call.
@@ -53,10 +46,7 @@ struct Item<'a> {
 /// What the subject would hold after this call and what rules care about: sorted, each once.
 fn holdings<'a>(compiled: &Compiled, call: &'a Call) -> Vec<Item<'a>> {
     let proposed = |wanted: fn(&'a Change) -> Option<&'a portcullis_guest::Grant>| {
-        call.proposed.iter().filter_map(wanted).map(|grant| Name {
-            kind: Some(grant.kind),
-            id: &grant.id,
-        })
+        call.proposed.iter().filter_map(wanted).map(|grant| Name { kind: Some(grant.kind), id: &grant.id })
     };
     let dropped: Vec<Name<'_>> = proposed(|change| match change {
         Change::DropGrant(grant) => Some(grant),
@@ -67,22 +57,11 @@ fn holdings<'a>(compiled: &Compiled, call: &'a Call) -> Vec<Item<'a>> {
         Change::AddGrant(grant) => Some(grant),
         _ => None,
     });
-    let requested = call.requested.iter().map(|grant| Name {
-        kind: Some(grant.kind),
-        id: &grant.id,
-    });
-    let current = call
-        .subject
-        .iter()
-        .flat_map(|subject| &subject.entitlements)
-        .map(|held| Name::parse(held));
+    let requested = call.requested.iter().map(|grant| Name { kind: Some(grant.kind), id: &grant.id });
+    let current = call.subject.iter().flat_map(|subject| &subject.entitlements).map(|held| Name::parse(held));
     let mut items: Vec<Item<'_>> = current
         .map(|name| Item { name, held: true })
-        .chain(
-            requested
-                .chain(added)
-                .map(|name| Item { name, held: false }),
-        )
+        .chain(requested.chain(added).map(|name| Item { name, held: false }))
         .filter(|item| compiled.names.numbers(item.name).next().is_some())
         .filter(|item| !dropped.iter().any(|dropped| dropped.matches(&item.name)))
         .collect();
@@ -103,32 +82,15 @@ struct Conflict<'a> {
 }
 
 /// What a broken rule comes to; `None` where it does not apply.
-fn conflict<'a>(
-    compiled: &'a Compiled,
-    call: &Call,
-    rule: u32,
-    existing: bool,
-) -> Option<Conflict<'a>> {
+fn conflict<'a>(compiled: &'a Compiled, call: &Call, rule: u32, existing: bool) -> Option<Conflict<'a>> {
     let facts = compiled.facts.get(rule as usize)?;
-    if facts
-        .scope
-        .as_ref()
-        .is_some_and(|scope| !in_scope(scope, call))
-    {
+    if facts.scope.as_ref().is_some_and(|scope| !in_scope(scope, call)) {
         return None;
     }
-    let subject = call
-        .subject
-        .as_ref()
-        .and_then(|subject| subject.id.as_deref());
+    let subject = call.subject.as_ref().and_then(|subject| subject.id.as_deref());
     let exemptions = subject.and_then(|subject| compiled.exceptions.get(subject));
-    let exempt = exemptions
-        .into_iter()
-        .flatten()
-        .find(|exempt| exempt.rule == rule && call.received < exempt.until);
-    let expired = facts
-        .expires
-        .is_some_and(|expires| call.received >= expires);
+    let exempt = exemptions.into_iter().flatten().find(|exempt| exempt.rule == rule && call.received < exempt.until);
+    let expired = facts.expires.is_some_and(|expires| call.received >= expires);
     let (code, effect, severity) = match (expired, exempt, existing) {
         (true, _, _) => ("SOD_RULE_EXPIRED", Effect::Allow, Severity::Low),
         (false, Some(_), _) => ("SOD_EXCEPTION", Effect::Allow, Severity::Info),
@@ -142,36 +104,19 @@ fn conflict<'a>(
             ("SOD_EXISTING", facts.effect.min(most), facts.severity)
         }
     };
-    Some(Conflict {
-        rule,
-        code,
-        effect,
-        severity,
-        existing,
-        facts,
-        exempt: exempt.filter(|_| !expired),
-    })
+    Some(Conflict { rule, code, effect, severity, existing, facts, exempt: exempt.filter(|_| !expired) })
 }
 
 /// Whether the rule applies. Where the attribute is absent or no text, nobody knows: then it applies.
 fn in_scope(scope: &Scope, call: &Call) -> bool {
     let attribute = match scope.of {
-        Of::Subject => call
-            .subject
-            .as_ref()
-            .and_then(|subject| subject.attribute(&scope.attribute)),
-        Of::Resource => call
-            .resource
-            .as_ref()
-            .and_then(|resource| resource.attribute(&scope.attribute)),
+        Of::Subject => call.subject.as_ref().and_then(|subject| subject.attribute(&scope.attribute)),
+        Of::Resource => call.resource.as_ref().and_then(|resource| resource.attribute(&scope.attribute)),
     };
     let Some(values) = attribute.and_then(strings) else {
         return true;
     };
-    values.is_empty()
-        || values
-            .iter()
-            .any(|value| scope.values.iter().any(|wanted| value == wanted))
+    values.is_empty() || values.iter().any(|value| scope.values.iter().any(|wanted| value == wanted))
 }
 
 impl Conflict<'_> {
@@ -179,35 +124,24 @@ impl Conflict<'_> {
     fn finding(&self, compiled: &Compiled, items: &[Item<'_>]) -> Finding {
         let set = compiled.rules.set(self.rule);
         let mask = |item: &Item<'_>| {
-            let functions = compiled
-                .names
-                .numbers(item.name)
-                .filter_map(|function| set.binary_search(&function).ok());
+            let functions = compiled.names.numbers(item.name).filter_map(|function| set.binary_search(&function).ok());
             functions.fold(0_u64, |mask, position| mask | 1 << (position % 64))
         };
         // A conflict that was there before is explained by what was there before.
-        let items: Vec<(&Item<'_>, u64)> = items
-            .iter()
-            .filter(|item| item.held || !self.existing)
-            .map(|item| (item, mask(item)))
-            .collect();
+        let items: Vec<(&Item<'_>, u64)> =
+            items.iter().filter(|item| item.held || !self.existing).map(|item| (item, mask(item))).collect();
         let masks: Vec<u64> = items.iter().map(|(_, mask)| *mask).collect();
         let chosen = smallest(&masks, compiled.rules.at_least(self.rule));
         let chosen = || chosen.iter().filter_map(|position| items.get(*position));
         let together = chosen().fold(0, |together, (_, mask)| together | mask);
-        let functions = crate::lists::ones(together).filter_map(|bit| {
-            set.get(bit as usize)
-                .and_then(|function| compiled.functions.get(*function as usize))
-        });
+        let functions = crate::lists::ones(together)
+            .filter_map(|bit| set.get(bit as usize).and_then(|function| compiled.functions.get(*function as usize)));
         let entitlements: Vec<String> = chosen().map(|(item, _)| item.name.to_string()).collect();
         let finding = Finding::new(self.code, self.effect)
             .severity(self.severity)
             .argument(Attribute::text("rule", &self.facts.id))
             .argument(Attribute::texts("functions", functions.map(String::as_str)))
-            .argument(Attribute::texts(
-                "entitlements",
-                entitlements.iter().map(String::as_str),
-            ))
+            .argument(Attribute::texts("entitlements", entitlements.iter().map(String::as_str)))
             .argument(Attribute::text("owner", &self.facts.owner));
         match self.exempt {
             Some(exempt) => finding
@@ -222,17 +156,9 @@ impl Conflict<'_> {
 /// What stands for the conflicts that are not told one by one: as strict and as severe as the worst of them.
 fn more(untold: &[Conflict<'_>]) -> Option<Finding> {
     let worst = untold.first()?;
-    let severity = untold
-        .iter()
-        .map(|conflict| conflict.severity)
-        .max()
-        .unwrap_or(worst.severity);
+    let severity = untold.iter().map(|conflict| conflict.severity).max().unwrap_or(worst.severity);
     let count = i64::try_from(untold.len()).unwrap_or(i64::MAX);
-    Some(
-        Finding::new("SOD_MORE", worst.effect)
-            .severity(severity)
-            .argument(Attribute::number("count", count)),
-    )
+    Some(Finding::new("SOD_MORE", worst.effect).severity(severity).argument(Attribute::number("count", count)))
 }
 
 /// How many conflicts are told one by one: 20 stay well within the output limit of the manifest.

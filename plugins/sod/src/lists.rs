@@ -14,11 +14,7 @@ impl<T> Lists<T> {
     pub fn get(&self, number: u32) -> &[T] {
         let number = number as usize;
         let end = self.ends.get(number).copied().unwrap_or(0) as usize;
-        let start = number
-            .checked_sub(1)
-            .and_then(|before| self.ends.get(before))
-            .copied()
-            .unwrap_or(0) as usize;
+        let start = number.checked_sub(1).and_then(|before| self.ends.get(before)).copied().unwrap_or(0) as usize;
         self.items.get(start..end).unwrap_or(&[])
     }
 
@@ -43,10 +39,7 @@ impl<T> Lists<T> {
 
 impl<T> Default for Lists<T> {
     fn default() -> Self {
-        Self {
-            items: Vec::new(),
-            ends: Vec::new(),
-        }
+        Self { items: Vec::new(), ends: Vec::new() }
     }
 }
 
@@ -76,9 +69,7 @@ impl Bits {
 
     /// Every number, smallest first.
     pub fn iter(&self) -> impl Iterator<Item = u32> {
-        (0..)
-            .zip(&self.0)
-            .flat_map(|(at, word)| ones(*word).map(move |bit| 64 * at + bit))
+        (0..).zip(&self.0).flat_map(|(at, word)| ones(*word).map(move |bit| 64 * at + bit))
     }
 }
 
@@ -103,28 +94,18 @@ mod tests {
     #[test]
     fn lists_are_where_they_were_put() {
         let lists = Lists::from_sorted([(0, 'a'), (2, 'b'), (2, 'c'), (5, 'd')]);
-        let all: Vec<String> = (0..7)
-            .map(|number| lists.get(number).iter().collect())
-            .collect();
+        let all: Vec<String> = (0..7).map(|number| lists.get(number).iter().collect()).collect();
         assert_eq!(all, ["a", "", "bc", "", "", "d", ""]);
         let mut lists = Lists::default();
-        assert_eq!(
-            (lists.push([1, 2]), lists.push([]), lists.push([3])),
-            (0, 1, 2)
-        );
-        assert_eq!(
-            (lists.get(0), lists.get(1), lists.get(2)),
-            (&[1, 2][..], &[][..], &[3][..])
-        );
+        assert_eq!((lists.push([1, 2]), lists.push([]), lists.push([3])), (0, 1, 2));
+        assert_eq!((lists.get(0), lists.get(1), lists.get(2)), (&[1, 2][..], &[][..], &[3][..]));
         assert!(Lists::<u8>::from_sorted([]).get(0).is_empty());
     }
 
     #[test]
     fn bits_are_a_set() {
         let mut bits = Bits::new(130);
-        [129, 0, 63, 64, 129, 1000]
-            .into_iter()
-            .for_each(|number| bits.insert(number));
+        [129, 0, 63, 64, 129, 1000].into_iter().for_each(|number| bits.insert(number));
         assert_eq!(bits.iter().collect::<Vec<_>>(), [0, 63, 64, 129]);
         assert!(bits.has(64) && !bits.has(65) && !bits.has(1000));
     }

@@ -13,18 +13,8 @@ pub(crate) fn smallest(masks: &[u64], at_least: u32) -> Vec<usize> {
         return Vec::new();
     }
     let useful = useful(masks);
-    let widest = useful
-        .iter()
-        .map(|(_, mask)| mask.count_ones())
-        .max()
-        .unwrap_or(0);
-    let mut search = Search {
-        useful: &useful,
-        at_least,
-        widest,
-        chosen: Vec::new(),
-        steps: 0,
-    };
+    let widest = useful.iter().map(|(_, mask)| mask.count_ones()).max().unwrap_or(0);
+    let mut search = Search { useful: &useful, at_least, widest, chosen: Vec::new(), steps: 0 };
     for size in 1..=at_least {
         if search.find(0, 0, size) {
             return search.chosen;
@@ -42,16 +32,9 @@ fn useful(masks: &[u64]) -> Vec<(usize, u64)> {
     for (position, mask) in masks.iter().enumerate().filter(|(_, mask)| **mask != 0) {
         first_with.entry(*mask).or_insert(position);
     }
-    let beaten = |mask: u64| {
-        first_with
-            .keys()
-            .any(|wider| mask & !wider == 0 && mask != *wider)
-    };
-    let mut useful: Vec<_> = first_with
-        .iter()
-        .filter(|(mask, _)| !beaten(**mask))
-        .map(|(mask, position)| (*position, *mask))
-        .collect();
+    let beaten = |mask: u64| first_with.keys().any(|wider| mask & !wider == 0 && mask != *wider);
+    let mut useful: Vec<_> =
+        first_with.iter().filter(|(mask, _)| !beaten(**mask)).map(|(mask, position)| (*position, *mask)).collect();
     useful.sort_unstable();
     useful
 }
@@ -92,23 +75,15 @@ fn irreducible(useful: &[(usize, u64)], at_least: u32) -> Vec<usize> {
     while covered.count_ones() < at_least {
         // Of equals the first.
         let adds = |mask: u64| (mask & !covered).count_ones();
-        let Some(best) = useful.iter().rev().max_by_key(|(_, mask)| adds(*mask)) else {
-            break;
-        };
+        let best = useful.iter().rev().max_by_key(|(_, mask)| adds(*mask));
+        let Some(best) = best.filter(|(_, mask)| adds(*mask) > 0) else { break };
         covered |= best.1;
         chosen.push(*best);
     }
     let mut index = 0;
     while index < chosen.len() {
-        let others = chosen
-            .iter()
-            .enumerate()
-            .filter(|(other, _)| *other != index);
-        if others
-            .fold(0, |together, (_, (_, mask))| together | mask)
-            .count_ones()
-            >= at_least
-        {
+        let others = chosen.iter().enumerate().filter(|(other, _)| *other != index);
+        if others.fold(0, |together, (_, (_, mask))| together | mask).count_ones() >= at_least {
             chosen.remove(index);
         } else {
             index += 1;
@@ -127,11 +102,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn enough(masks: &[u64], chosen: impl IntoIterator<Item = usize>, at_least: u32) -> bool {
-        chosen
-            .into_iter()
-            .fold(0, |together, position| together | masks[position])
-            .count_ones()
-            >= at_least
+        chosen.into_iter().fold(0, |together, position| together | masks[position]).count_ones() >= at_least
     }
 
     proptest! {

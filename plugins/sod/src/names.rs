@@ -21,18 +21,10 @@ pub(crate) struct Name<'a> {
 impl<'a> Name<'a> {
     /// What stands before the first colon is a kind only if it is one of the contract's words.
     pub fn parse(text: &'a str) -> Self {
-        let kinded = text
-            .split_once(':')
-            .and_then(|(kind, id)| Some((GrantKind::from_name(kind)?, id)));
+        let kinded = text.split_once(':').and_then(|(kind, id)| Some((GrantKind::from_name(kind)?, id)));
         match kinded {
-            Some((kind, id)) => Self {
-                kind: Some(kind),
-                id,
-            },
-            None => Self {
-                kind: None,
-                id: text,
-            },
+            Some((kind, id)) => Self { kind: Some(kind), id },
+            None => Self { kind: None, id: text },
         }
     }
 
@@ -60,23 +52,15 @@ pub(crate) struct NameTable {
 impl NameTable {
     /// From (name, number) in any order; a name may have several numbers.
     pub fn new<'a>(named: impl IntoIterator<Item = (Name<'a>, u32)>) -> Self {
-        let mut named: Vec<_> = named
-            .into_iter()
-            .map(|(name, number)| (name.id, name.kind, number))
-            .collect();
+        let mut named: Vec<_> = named.into_iter().map(|(name, number)| (name.id, name.kind, number)).collect();
         named.sort_unstable();
         named.dedup();
-        let mut table = Self {
-            by_id: FxHashMap::default(),
-            meanings: Lists::default(),
-        };
+        let mut table = Self { by_id: FxHashMap::default(), meanings: Lists::default() };
         for same_id in named.chunk_by(|one, next| one.0 == next.0) {
             let Some((id, ..)) = same_id.first() else {
                 continue;
             };
-            let list = table
-                .meanings
-                .push(same_id.iter().map(|(_, kind, number)| (*kind, *number)));
+            let list = table.meanings.push(same_id.iter().map(|(_, kind, number)| (*kind, *number)));
             table.by_id.insert((*id).into(), list);
         }
         table
@@ -84,14 +68,8 @@ impl NameTable {
 
     /// The numbers of every name that matches; one number may come twice.
     pub fn numbers(&self, name: Name<'_>) -> impl Iterator<Item = u32> {
-        let meanings = self
-            .by_id
-            .get(name.id)
-            .map_or(&[][..], |list| self.meanings.get(*list));
-        meanings
-            .iter()
-            .filter(move |(kind, _)| kinds_match(*kind, name.kind))
-            .map(|(_, number)| *number)
+        let meanings = self.by_id.get(name.id).map_or(&[][..], |list| self.meanings.get(*list));
+        meanings.iter().filter(move |(kind, _)| kinds_match(*kind, name.kind)).map(|(_, number)| *number)
     }
 }
 
@@ -108,18 +86,14 @@ mod tests {
         assert_eq!(Name::parse("group:a:b").kind, Some(GrantKind::Group));
         assert_eq!(Name::parse("group:a:b").id, "a:b");
         for plain in ["a", "epic:prescribe", "Group:a", ":a", ""] {
-            assert!(
-                Name::parse(plain).kind.is_none() && Name::parse(plain).id == plain,
-                "{plain}"
-            );
+            assert!(Name::parse(plain).kind.is_none() && Name::parse(plain).id == plain, "{plain}");
         }
     }
 
     #[test]
     fn a_bare_name_matches_every_kind_and_kinds_match_themselves() {
-        let table = NameTable::new(
-            [("x", 0), ("group:x", 1), ("role:x", 2), ("y", 3)].map(|(n, f)| (Name::parse(n), f)),
-        );
+        let table =
+            NameTable::new([("x", 0), ("group:x", 1), ("role:x", 2), ("y", 3)].map(|(n, f)| (Name::parse(n), f)));
         let numbers = |name| table.numbers(Name::parse(name)).collect::<Vec<_>>();
         assert_eq!(numbers("x"), [0, 1, 2]);
         assert_eq!(numbers("group:x"), [0, 1]);

@@ -50,24 +50,14 @@ impl Rules {
         for (number, rule) in (0..).zip(rules) {
             let spare = rule.set.len().saturating_sub(rule.at_least as usize);
             let mut watched = rule.set.clone();
-            watched
-                .sort_by_key(|function| (popularity.get(*function as usize), Reverse(*function)));
+            watched.sort_by_key(|function| (popularity.get(*function as usize), Reverse(*function)));
             if spare + 2 <= MOST_PAIRED {
                 watched.truncate(spare + 2);
                 watched.sort_unstable();
                 let above = |low: &u32| {
-                    watched
-                        .iter()
-                        .filter(move |high| low < *high)
-                        .map(|high| (*low, *high))
-                        .collect::<Vec<_>>()
+                    watched.iter().filter(move |high| low < *high).map(|high| (*low, *high)).collect::<Vec<_>>()
                 };
-                pairs.extend(
-                    watched
-                        .iter()
-                        .flat_map(above)
-                        .map(|(low, high)| (low, high, number)),
-                );
+                pairs.extend(watched.iter().flat_map(above).map(|(low, high)| (low, high, number)));
             } else {
                 watched.truncate(spare + 1);
                 singles.extend(watched.iter().map(|function| (*function, number)));
@@ -81,13 +71,7 @@ impl Rules {
             sets.push(rule.set.iter().copied());
         }
         let at_least = rules.iter().map(|rule| rule.at_least).collect();
-        Self {
-            at_least,
-            sets,
-            rows,
-            pairs,
-            singles: Lists::from_sorted(singles),
-        }
+        Self { at_least, sets, rows, pairs, singles: Lists::from_sorted(singles) }
     }
 
     /// The numbers of the rules that whoever holds these functions breaks, smallest first.
@@ -97,20 +81,10 @@ impl Rules {
             for word in self.rows.get(function) {
                 for bit in ones(word.mask & held.word(word.at)) {
                     let before = (word.mask & !(u64::MAX << bit)).count_ones();
-                    broken.extend(
-                        self.pairs
-                            .get(word.first + before)
-                            .iter()
-                            .filter(|rule| self.breaks(**rule, held)),
-                    );
+                    broken.extend(self.pairs.get(word.first + before).iter().filter(|rule| self.breaks(**rule, held)));
                 }
             }
-            broken.extend(
-                self.singles
-                    .get(function)
-                    .iter()
-                    .filter(|rule| self.breaks(**rule, held)),
-            );
+            broken.extend(self.singles.get(function).iter().filter(|rule| self.breaks(**rule, held)));
         }
         broken.sort_unstable();
         broken.dedup();
@@ -119,15 +93,8 @@ impl Rules {
 
     /// Whether whoever holds these functions breaks this rule.
     pub fn breaks(&self, rule: u32, held: &Bits) -> bool {
-        let held = self
-            .sets
-            .get(rule)
-            .iter()
-            .filter(|function| held.has(**function))
-            .count();
-        self.at_least
-            .get(rule as usize)
-            .is_some_and(|at_least| held >= *at_least as usize)
+        let held = self.sets.get(rule).iter().filter(|function| held.has(**function)).count();
+        self.at_least.get(rule as usize).is_some_and(|at_least| held >= *at_least as usize)
     }
 
     /// The functions that a rule is about, sorted.
@@ -137,10 +104,7 @@ impl Rules {
 
     /// How many of them are too many.
     pub fn at_least(&self, rule: u32) -> u32 {
-        self.at_least
-            .get(rule as usize)
-            .copied()
-            .unwrap_or(u32::MAX)
+        self.at_least.get(rule as usize).copied().unwrap_or(u32::MAX)
     }
 }
 
@@ -155,14 +119,7 @@ fn rows(watched: &[(u32, u32, u32)]) -> (Lists<Word>, Lists<u32>) {
         let (at, bit) = (high / 64, 1 << (high % 64));
         match words.last_mut() {
             Some((function, word)) if *function == low && word.at == at => word.mask |= bit,
-            _ => words.push((
-                low,
-                Word {
-                    at,
-                    mask: bit,
-                    first: number,
-                },
-            )),
+            _ => words.push((low, Word { at, mask: bit, first: number })),
         }
     }
     (Lists::from_sorted(words), pairs)
@@ -221,12 +178,7 @@ mod tests {
     #[test]
     fn rules_that_nobody_nearly_breaks_are_not_looked_at() {
         // 1,000 rules about one popular function: each watches it together with a rare one.
-        let rules: Vec<Forbidden> = (1..=1000)
-            .map(|other| Forbidden {
-                set: vec![0, other],
-                at_least: 2,
-            })
-            .collect();
+        let rules: Vec<Forbidden> = (1..=1000).map(|other| Forbidden { set: vec![0, other], at_least: 2 }).collect();
         let compiled = Rules::new(&rules, 1001);
         assert_eq!(compiled.rows.get(0).len(), 1001_usize.div_ceil(64));
         let mut bits = Bits::new(1001);

@@ -26,12 +26,7 @@ impl Memory for Pretend {
 }
 
 fn arena(gap: usize) -> Arena<Pretend> {
-    Arena::new(Pretend {
-        end: 64 << 10,
-        limit: 64 << 20,
-        gap,
-        grown: 0,
-    })
+    Arena::new(Pretend { end: 64 << 10, limit: 64 << 20, gap, grown: 0 })
 }
 
 #[test]
@@ -80,12 +75,7 @@ fn an_end_of_memory_is_told() {
     assert_eq!(arena.take(usize::MAX, 8), None);
     assert!(!arena.reserve(65 << 20));
     assert!(arena.take(1, 1).is_some());
-    let mut nothing = Arena::new(Pretend {
-        end: 0,
-        limit: 0,
-        gap: 0,
-        grown: 0,
-    });
+    let mut nothing = Arena::new(Pretend { end: 0, limit: 0, gap: 0, grown: 0 });
     assert_eq!(nothing.take(1, 1), None);
     assert!(!nothing.reserve(1));
 }
