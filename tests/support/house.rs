@@ -202,7 +202,7 @@ impl House {
 
     /// Every record, as its leaf says.
     pub fn records(&self) -> Vec<Value> {
-        let shown = self.must(&["audit", "show", "--log", "audit/log", "--format", "json"]);
+        let shown = self.must(&["audit", "show", "--log", "audit/log", "--key", "log.vkey", "--format", "json"]);
         shown.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 

@@ -30,7 +30,7 @@ pub fn run(keep: Option<&str>) -> Done {
     stage.play()?;
     match keep {
         Some(directory) => println!(
-            "\nAll of it is in `{directory}`. Go on with\n  portcullis serve --config {directory}/portcullis.toml\n  portcullis audit show --log {directory}/audit/log --sealing-key {directory}/keys/sealing.key"
+            "\nAll of it is in `{directory}`. Go on with\n  portcullis serve --config {directory}/portcullis.toml\n  portcullis audit show --log {directory}/audit/log --key {directory}/log.vkey --sealing-key {directory}/keys/sealing.key"
         ),
         None => println!("\nNothing was left behind; `cargo xtask demo --keep DIR` leaves it all in DIR."),
     }
@@ -126,7 +126,7 @@ impl Stage {
         must(self.command(&["audit", "verify", "--log", "audit/log", "--key", "log.vkey"]))?;
         say("one record, opened with the sealing key");
         let conflict = self.first_denied()?;
-        must(self.command(&["audit", "show", "--log", "audit/log", "--sealing-key", "keys/sealing.key", "--index", &conflict]))?;
+        must(self.command(&["audit", "show", "--log", "audit/log", "--key", "log.vkey", "--sealing-key", "keys/sealing.key", "--index", &conflict]))?;
         say("its proof, which stands without this host");
         must(self.command(&["audit", "prove", "--log", "audit/log", "--key", "log.vkey", "--index", &conflict, "--output", "record.tlog-proof"]))?;
         print!("{}", fs::read_to_string(self.home.join("record.tlog-proof"))?);
@@ -185,7 +185,7 @@ impl Stage {
         let start = Instant::now();
         while start.elapsed() < PATIENCE {
             let mut show = Command::new(&self.portcullis);
-            show.current_dir(&self.home).args(["audit", "show", "--log", "audit/log", "--type", kind]);
+            show.current_dir(&self.home).args(["audit", "show", "--log", "audit/log", "--key", "log.vkey", "--type", kind]);
             let shown = output(&mut show)?;
             if shown.contains(kind) {
                 print!("{shown}");
@@ -199,7 +199,7 @@ impl Stage {
     /// The index of the first decision that denied.
     fn first_denied(&self) -> Done<String> {
         let mut show = Command::new(&self.portcullis);
-        show.current_dir(&self.home).args(["audit", "show", "--log", "audit/log", "--type", "hook.decision", "--format", "json"]);
+        show.current_dir(&self.home).args(["audit", "show", "--log", "audit/log", "--key", "log.vkey", "--type", "hook.decision", "--format", "json"]);
         let shown = output(&mut show)?;
         let denied = shown.lines().find(|line| line.contains(r#""verdict":"deny""#));
         let index = denied.and_then(|line| line.split_once(r#""seq":"#)).map(|(_, rest)| rest.chars().take_while(char::is_ascii_digit).collect());

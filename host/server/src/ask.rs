@@ -89,7 +89,7 @@ pub fn evaluate(binding: &Arc<Binding>, incoming: &Incoming, allowance: Duration
     };
     let Evaluation { outcome, notes, spent, remains } = binding.plugin.evaluate(&view, allowance);
     let outcome = match outcome {
-        Ok(decision) => match manifest.emits.check(&decision, &manifest.messages) {
+        Ok(decision) => match manifest.emits.check(incoming.call.hook, &decision, &manifest.messages) {
             Ok(()) => Ok(decision),
             Err(overreach) => Err(AskFault::new(Cause::PluginOverreach, "plugin-overreach", &overreach.to_string())),
         },

@@ -11,7 +11,6 @@ use crate::config::HookConfig;
 /// The deadlines of one call.
 #[derive(Clone, Copy, Debug)]
 pub struct Budget {
-    start: Instant,
     plugins: Instant,
     record: Instant,
 }
@@ -22,7 +21,7 @@ impl Budget {
         let whole = Duration::from_millis(hook.budget_ms);
         let write = Duration::from_millis(hook.write_ms);
         let commit = Duration::from_millis(hook.commit_ms);
-        Self { start, plugins: start + whole.saturating_sub(write + commit), record: start + whole.saturating_sub(write) }
+        Self { plugins: start + whole.saturating_sub(write + commit), record: start + whole.saturating_sub(write) }
     }
 
     /// What plugins have left at this moment.
@@ -38,11 +37,6 @@ impl Budget {
     /// When the record must be durable.
     pub fn record_until(&self) -> Instant {
         self.record
-    }
-
-    /// When the call began.
-    pub fn started(&self) -> Instant {
-        self.start
     }
 }
 

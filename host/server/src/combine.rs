@@ -5,8 +5,10 @@
 //! the binding names, never nothing. Pure: no I/O, no clock.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
 
-use portcullis_hooks::{HookKind, Saying, Utterance};
+use portcullis_hooks::HookKind;
+use portcullis_hooks::say::{self, Saying};
 use portcullis_model::{Change, Decision, Effect, Finding, Grant, Lifetime, Target};
 
 /// What one enforcing binding said, and how its binding maps what the hook kind cannot say.
@@ -82,17 +84,17 @@ pub fn combine<'a>(kind: HookKind, voices: &[Voice<'a>], lifetimes: &[Lifetime])
     let mut sayable: Vec<&Change> = Vec::new();
     for voice in voices {
         for finding in &voice.decision.findings {
-            let effect = match translate(kind, voice, Utterance::Effect(finding.effect))? {
+            let effect = match translate(voice, &finding.effect.name(), say::effect(kind, finding.effect))? {
                 Said::AsIs => finding.effect,
-                Said::Stopped => Effect::Deny,
+                Said::Instead(verdict) => verdict,
             };
             verdict = verdict.max(effect);
             spoken.push((effect, voice.plugin, finding));
         }
         for change in &voice.decision.changes {
-            match translate(kind, voice, Utterance::Change(change.kind()))? {
+            match translate(voice, &change.kind(), say::change(kind, change.kind()))? {
                 Said::AsIs => sayable.push(change),
-                Said::Stopped => verdict = Effect::Deny,
+                Said::Instead(stricter) => verdict = verdict.max(stricter),
             }
         }
     }
@@ -113,20 +115,19 @@ pub fn combine<'a>(kind: HookKind, voices: &[Voice<'a>], lifetimes: &[Lifetime])
 
 enum Said {
     AsIs,
-    Stopped,
+    Instead(Effect),
 }
 
-fn translate(kind: HookKind, voice: &Voice<'_>, utterance: Utterance) -> Result<Said, Discord> {
-    match kind.says(utterance) {
-        Saying::Native => Ok(Said::AsIs),
-        Saying::Mapped(allowed) => {
-            let named = utterance.keys().into_iter().find_map(|key| voice.say.get(&key));
-            match named {
-                Some(word) if allowed.iter().any(|to| to.name() == word) => Ok(Said::Stopped),
-                _ => Err(Discord::Unsayable { plugin: voice.plugin.to_owned(), utterance: utterance.to_string() }),
-            }
+fn translate(voice: &Voice<'_>, what: &dyn Display, saying: Saying) -> Result<Said, Discord> {
+    let what = || what.to_string();
+    match saying {
+        Saying::Native(_) => Ok(Said::AsIs),
+        Saying::Mapped(allowed, _) => {
+            let named = voice.say.get(&what()).and_then(|word| allowed.iter().find(|to| to.name() == word));
+            let unnamed = || Discord::Unsayable { plugin: voice.plugin.to_owned(), utterance: what() };
+            named.map(|to| Said::Instead(to.verdict())).ok_or_else(unnamed)
         }
-        Saying::Unsayable => Err(Discord::Unsayable { plugin: voice.plugin.to_owned(), utterance: utterance.to_string() }),
+        Saying::Unsayable(_) => Err(Discord::Unsayable { plugin: voice.plugin.to_owned(), utterance: what() }),
     }
 }
 

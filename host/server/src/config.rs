@@ -97,7 +97,7 @@ pub enum Commit {
 }
 
 /// One hook: an endpoint bound to a hook kind.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct HookConfig {
     /// Its name, which bindings of the release set use.
     pub name: String,
@@ -122,7 +122,7 @@ pub struct HookConfig {
 }
 
 /// How a caller proves itself: a secret in a header.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CallerConfig {
     /// The header's name. Default `authorization`.

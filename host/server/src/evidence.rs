@@ -5,13 +5,14 @@
 
 use std::fmt::Write as _;
 
-use portcullis_hooks::{Answer, Incoming};
+use portcullis_hooks::{Answer, Incoming, OnFailure};
 use portcullis_model::json::quote;
 use portcullis_model::{Attribute, Change, Decision, Effect};
 
 use crate::budget::{Ledger, micros};
 use crate::host::{Host, Hook};
-use crate::pipeline::{Asked, Failure};
+use crate::ask::Asked;
+use crate::pipeline::Failure;
 
 /// All that is known of a call when its answer is rendered.
 pub struct Evidence<'a> {
@@ -21,9 +22,7 @@ pub struct Evidence<'a> {
     pub hook: &'a Hook,
     /// The call, if the body could be read as one.
     pub incoming: &'a Incoming,
-    /// The body as it came.
-    pub body: &'a [u8],
-    /// A keyed digest of the body.
+    /// The body's pseudonym.
     pub body_pseudonym: &'a str,
     /// The generation that decided.
     pub generation: u64,
@@ -31,6 +30,8 @@ pub struct Evidence<'a> {
     pub asked: &'a [Asked],
     /// The verdict, or why there is none.
     pub verdict: Result<Effect, &'a Failure>,
+    /// What leaves when there is no decision.
+    pub safe: &'a OnFailure,
     /// The answer, without its reference.
     pub answer: &'a Answer,
     /// What spent the budget.
@@ -47,7 +48,7 @@ impl Evidence<'_> {
         leaf.push_str(r#"},"sub":"#);
         match call.subject.as_ref() {
             Some(subject) => {
-                let pid = subject.id.as_deref().map(|id| self.host.pseudonyms.of("subject", id.as_bytes()));
+                let pid = subject.id.as_deref().map(|id| self.host.pseudonym("subject", id));
                 leaf.push_str(r#"{"pid":"#);
                 write_option(&mut leaf, pid.as_deref());
                 leaf.push('}');
@@ -56,7 +57,7 @@ impl Evidence<'_> {
         }
         leaf.push_str(r#","app":"#);
         let app = call.actors.first().and_then(|actor| actor.id.as_deref());
-        write_option(&mut leaf, app.map(|id| self.host.pseudonyms.of("application", id.as_bytes())).as_deref());
+        write_option(&mut leaf, app.map(|id| self.host.pseudonym("application", id)).as_deref());
         write_to(&mut leaf, format_args!(r#","seed":{},"gen":{},"chain":["#, call.seed, self.generation));
         for (position, asked) in self.asked.iter().enumerate() {
             if position > 0 {
@@ -68,7 +69,7 @@ impl Evidence<'_> {
         match self.verdict {
             Ok(verdict) => write_to(&mut leaf, format_args!(r#"{{"verdict":"{}"}}"#, verdict.name())),
             Err(failure) => {
-                write_to(&mut leaf, format_args!(r#"{{"safe":"{}","cause":"{}","culprit":"#, self.hook.on_failure_name(), failure.cause.code()));
+                write_to(&mut leaf, format_args!(r#"{{"safe":"{}","cause":"{}","culprit":"#, Hook::on_failure_name(self.safe), failure.cause.code()));
                 write_option(&mut leaf, failure.culprit.as_deref());
                 leaf.push('}');
             }
@@ -88,10 +89,11 @@ impl Evidence<'_> {
 
     /// The sealed part: the body, the answer, and all that plugins said.
     pub fn sealed(&self) -> Vec<u8> {
-        let mut sealed = String::with_capacity(self.body.len() + self.answer.body().len() + SEALED_ROOM);
+        let body = self.incoming.call.payload.text();
+        let mut sealed = String::with_capacity(body.len() + self.answer.body().len() + SEALED_ROOM);
         // The body was parsed, so it is JSON text and stands here as it came.
         sealed.push_str(r#"{"request":"#);
-        sealed.push_str(self.incoming.call.payload.text());
+        sealed.push_str(body);
         sealed.push_str(r#","answer":"#);
         match std::str::from_utf8(self.answer.body()) {
             Ok("") | Err(_) => sealed.push_str("null"),
@@ -111,7 +113,7 @@ impl Evidence<'_> {
     /// The platform's event id where it is a plain token, else its pseudonym: an id is the caller's text.
     fn event_reference(&self, id: &str) -> String {
         let plain = id.len() <= LONGEST_EVENT_ID && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte));
-        if plain { id.to_owned() } else { self.host.pseudonyms.of("event", id.as_bytes()) }
+        if plain { id.to_owned() } else { self.host.pseudonym("event", id) }
     }
 }
 

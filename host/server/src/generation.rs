@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use portcullis_engine::Plugin;
+use portcullis_hooks::HookKind;
 use portcullis_model::{Digest, Millis, Mode};
 use crate::config::HookConfig;
 use portcullis_trust::{Manifest, VerifiedPlugin};
@@ -35,6 +36,8 @@ pub struct Binding {
     pub say: BTreeMap<String, String>,
     /// The configured snapshot.
     pub plugin: Plugin,
+    /// Whether it may want more than restrictions on its hook.
+    proposes: bool,
     /// How often it outran the inline slice.
     overruns: AtomicU32,
 }
@@ -51,7 +54,7 @@ impl Generation {
             let mut wanted: BTreeMap<String, &str> = BTreeMap::new();
             for binding in enforcing {
                 let id = binding.manifest().id.as_str();
-                for place in binding.manifest().emits.places() {
+                for place in binding.manifest().emits.places(hook.kind.name()) {
                     match wanted.insert(place.clone(), id) {
                         Some(other) if other != id => warnings.push(format!(
                             "hook `{}`: `{other}` and `{id}` may both change `{place}`; different values there are a conflict and get the safe answer",
@@ -68,9 +71,10 @@ impl Generation {
 
 impl Binding {
     /// A binding that never outran anything yet.
-    pub fn new(verified: Arc<VerifiedPlugin>, source: &portcullis_trust::Binding, plugin: Plugin) -> Self {
+    pub fn new(verified: Arc<VerifiedPlugin>, kind: HookKind, source: &portcullis_trust::Binding, plugin: Plugin) -> Self {
         let (settings, mode, say) = (source.settings, source.mode, source.say.clone());
-        Self { verified, settings, mode, say, plugin, overruns: AtomicU32::new(0) }
+        let proposes = verified.manifest.emits.proposes(kind.name());
+        Self { verified, settings, mode, say, plugin, proposes, overruns: AtomicU32::new(0) }
     }
 
     /// The plugin's manifest.
@@ -80,7 +84,7 @@ impl Binding {
 
     /// Whether it is asked before the guards, because it may want more than restrictions.
     pub fn proposes(&self) -> bool {
-        self.manifest().emits.proposes()
+        self.proposes
     }
 
     /// Whether it starts in the slow lane, by record.

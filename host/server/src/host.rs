@@ -8,11 +8,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwapOption;
-use portcullis_audit::{Entry, Log, Pseudonyms, Recovery, Sealer};
+use portcullis_audit::{Entry, Log, Pseudonyms, Recovery, SealKey, Sealer};
 use portcullis_engine::Engine;
 use portcullis_hooks::OnFailure;
 use portcullis_keys::{SecretKey, SymmetricKey};
-use portcullis_model::Digest;
 use portcullis_trust::TrustRoot;
 
 use crate::admission::Admission;
@@ -23,7 +22,7 @@ use crate::delivery::Deliveries;
 use crate::error::StartError;
 use crate::generation::Generation;
 use crate::housekeeping::{activation_entry, refusal_entry};
-use crate::owed::Debts;
+use crate::owed::{self, Debts};
 use crate::refusals::Refusals;
 use crate::release::{Found, ReleaseError};
 use crate::retry::Retries;
@@ -101,8 +100,8 @@ impl Prepared {
             return Err(StartError::File { what: "signing key", path: config.audit.signing_key.clone(), why });
         }
         let symmetric = |what, path: &std::path::Path| SymmetricKey::read(path).map_err(|error| file(what, path, &error));
-        let sealer = Sealer::new(symmetric("sealing key", &config.audit.sealing_key)?);
-        let pseudonyms = Pseudonyms::new(symmetric("pseudonym key", &config.audit.pseudonym_key)?, &config.tenant);
+        let sealer = Sealer::new(SealKey::new(symmetric("sealing key", &config.audit.sealing_key)?));
+        let pseudonyms = Pseudonyms::new(&symmetric("pseudonym key", &config.audit.pseudonym_key)?, PSEUDONYM_KEY_VERSION);
         let callers = config.hooks.iter().map(|hook| Caller::load(&hook.caller)).collect::<Result<_, _>>()?;
         // Inline and in the slow lane together: what runs at once is bounded by threads, not by calls in progress.
         let workers = config.listen.workers.saturating_mul(2);
@@ -131,13 +130,12 @@ impl Prepared {
                 Commit::Disk => portcullis_audit::Commit::Disk,
                 Commit::Kernel => portcullis_audit::Commit::Kernel,
             },
-            clock: Arc::new(move || clock.now().0),
             ..portcullis_audit::Options::new(
                 audit.directory.clone(),
-                audit.origin.clone(),
                 self.config.tenant.clone(),
                 Arc::new(self.signer),
                 self.sealer,
+                Arc::new(move || clock.now().0),
             )
         };
         let (log, recovery) = Log::open(options)?;
@@ -163,7 +161,7 @@ impl Prepared {
             config: self.config,
         });
         host.say(host.start_entry(&recovery));
-        host.recover(&recovery);
+        owed::recover(&host, &recovery.owed);
         match self.release {
             Ok(generation) => host.activate(generation),
             Err(error) => {
@@ -201,6 +199,9 @@ impl Host {
         if current.as_ref().is_some_and(|current| current.set == found.set_digest()) {
             return Ok(None);
         }
+        if !self.engine.reset_still_holds() {
+            return Err(ReleaseError::Swap);
+        }
         let generation = found.activate(&self.root, &self.config.hooks, &self.engine, self.clock.now())?;
         match current {
             Some(current) if generation.number <= current.number => {
@@ -224,16 +225,23 @@ impl Host {
         }
     }
 
-    /// Clears the emergency ring once no hook owes the log anything.
-    pub fn settle_ring(&self) {
-        if self.hooks.iter().all(|hook| hook.owed.settle(self).is_ok()) {
-            self.log.clear_emergency();
+    /// A keyed pseudonym of the host's tenant.
+    pub fn pseudonym(&self, namespace: &str, value: &str) -> String {
+        self.pseudonyms.of(&self.config.tenant, namespace, value)
+    }
+
+    /// Says what hooks owe the log and frees what the emergency ring no longer needs to hold. Blocks on the log.
+    pub fn settle_debts(&self) {
+        for hook in &self.hooks {
+            // Refused: the log takes nothing now; the next round tries again.
+            drop(hook.owed.settle(self));
+            hook.owed.free_slots(self);
         }
     }
 
     /// The last record of a run, and an orderly end of the log.
     pub fn close(&self) {
-        self.say(Entry { kind: "host.stop", fields: format!(r#""at":{}"#, self.clock.now()), sealed: None });
+        self.say(Entry { kind: "host.stop", fields: String::new(), sealed: None });
         if let Err(error) = self.log.close() {
             tracing::error!(%error, "the log did not close in order; it recovers at the next start");
         }
@@ -242,8 +250,7 @@ impl Host {
     fn start_entry(&self, recovery: &Recovery) -> Entry {
         let reset = self.engine.reset();
         let fields = format!(
-            r#""at":{},"build":"{}","engine":"wasmtime 48","config":"{}","reset":"{}","unclean":{},"recovered":{},"truncated_bytes":{}"#,
-            self.clock.now(),
+            r#""build":"{}","engine":"wasmtime 48","config":"{}","reset":"{}","unclean":{},"recovered":{},"truncated_bytes":{}"#,
             env!("CARGO_PKG_VERSION"),
             self.config.digest,
             reset,
@@ -252,16 +259,6 @@ impl Host {
             recovery.truncated_bytes
         );
         Entry { kind: "host.start", fields, sealed: None }
-    }
-
-    /// What the last run owed the log and could not say.
-    fn recover(&self, recovery: &Recovery) {
-        for owed in &recovery.owed {
-            self.say(owed.entry());
-        }
-        if !recovery.owed.is_empty() {
-            self.log.clear_emergency();
-        }
     }
 }
 
@@ -293,10 +290,7 @@ fn random_seed() -> Result<u64, StartError> {
     Ok(u64::from_le_bytes(bytes))
 }
 
-/// What digests in records are, where a room gives bytes.
-pub fn digest(bytes: [u8; 32]) -> Digest {
-    Digest(bytes)
-}
-
+/// The version that pseudonyms carry; it grows when the key is changed.
+const PSEUDONYM_KEY_VERSION: u32 = 1;
 /// Jobs that may wait for the slow lane.
 const SLOW_WAITING: usize = 256;

@@ -101,7 +101,7 @@ fn report(host: &Host, everything: bool) {
     if let Some(entry) = host.deliveries.take() {
         host.say(entry);
     }
-    host.settle_ring();
+    host.settle_debts();
 }
 
 fn look(host: &Host, seen: &mut Seen, asked: bool) {

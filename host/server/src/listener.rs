@@ -115,8 +115,9 @@ fn accept(socket: std::net::TcpListener, workers: &[mpsc::Sender<Accepted>], con
     });
 }
 
-fn work(host: &Arc<Host>, mut sockets: mpsc::Receiver<Accepted>, mut stopping: watch::Receiver<bool>) {
+fn work(host: &Arc<Host>, mut sockets: mpsc::Receiver<Accepted>, stopping: watch::Receiver<bool>) {
     let Some(runtime) = runtime() else { return };
+    let mut stop = stopping.clone();
     let connections = LocalSet::new();
     let drain = Duration::from_millis(host.config.listen.drain_ms);
     runtime.block_on(async {
@@ -132,7 +133,7 @@ fn work(host: &Arc<Host>, mut sockets: mpsc::Receiver<Accepted>, mut stopping: w
                                 drop(permit);
                             });
                         }
-                        _ = stopping.wait_for(|stop| *stop) => break,
+                        _ = stop.wait_for(|stop| *stop) => break,
                     }
                 }
             })

@@ -7,13 +7,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::Request;
 use hyper::body::Incoming as Body;
 use portcullis_audit::Entry;
 use portcullis_hooks::{Answer, Frame, Incoming, OnFailure, Outcome, Reference};
-use portcullis_model::{Call as HookCall, Cause, Change, Decision, Effect, Mode, Redacted};
+use portcullis_model::{Call as HookCall, Cause, Change, Decision, Effect, Millis, Mode};
 use tokio::time::timeout_at;
 
 use crate::afterwards::Afterwards;
@@ -69,6 +71,8 @@ pub async fn answer(host: &Arc<Host>, hook: &Hook, request: Request<Body>) -> Re
     };
     call.note("body");
 
+    call.body_pseudonym = host.pseudonym("body", &String::from_utf8_lossy(&body));
+
     // Bytes become a call. From here on there is something to record.
     let mut incoming = match call.parse(&body) {
         Ok(incoming) => Arc::new(incoming),
@@ -77,17 +81,16 @@ pub async fn answer(host: &Arc<Host>, hook: &Hook, request: Request<Body>) -> Re
     call.note("parse");
 
     // A platform that asks again hears the same: before any plugin runs, so that a retry costs nothing and changes nothing.
-    let fingerprint = host.pseudonyms.digest("body", &body);
-    let first = match call.whose_turn(caller, &incoming, fingerprint) {
+    let first = match call.whose_turn(caller, &incoming) {
         Turn::First(first) => first,
         Turn::Again(answer) => match call.say_again(answer, &incoming).await {
             Some(reply) => return reply,
-            None => return call.refuse(Failure::of(Cause::HostFault), &incoming, &body, Vec::new(), None).await,
+            None => return call.refuse(Failure::of(Cause::HostFault), &incoming, Vec::new(), None).await,
         },
-        Turn::Reused => return call.refuse(Failure::of(Cause::EventReused), &incoming, &body, Vec::new(), None).await,
+        Turn::Reused => return call.refuse(Failure::of(Cause::EventReused), &incoming, Vec::new(), None).await,
     };
     let Some(generation) = call.generation.clone() else {
-        return call.refuse(Failure::of(Cause::NoActiveRelease), &incoming, &body, Vec::new(), Some(first)).await;
+        return call.refuse(Failure::of(Cause::NoActiveRelease), &incoming, Vec::new(), Some(first)).await;
     };
 
     // Proposers first: they alone may want more than restrictions, and guards must see all of it.
@@ -98,11 +101,11 @@ pub async fn answer(host: &Arc<Host>, hook: &Hook, request: Request<Body>) -> Re
         asked.push(call.ask(binding, &incoming).await);
     }
     if let Some(failure) = failure(&asked) {
-        return call.refuse(failure, &incoming, &body, asked, Some(first)).await;
+        return call.refuse(failure, &incoming, asked, Some(first)).await;
     }
     match merge(changes(&asked)) {
         Ok(proposed) => incoming = with_proposed(incoming, proposed),
-        Err(discord) => return call.refuse(discord.into(), &incoming, &body, asked, Some(first)).await,
+        Err(discord) => return call.refuse(discord.into(), &incoming, asked, Some(first)).await,
     }
     call.note("propose");
 
@@ -111,7 +114,7 @@ pub async fn answer(host: &Arc<Host>, hook: &Hook, request: Request<Body>) -> Re
         asked.push(call.ask(binding, &incoming).await);
     }
     if let Some(failure) = failure(&asked) {
-        return call.refuse(failure, &incoming, &body, asked, Some(first)).await;
+        return call.refuse(failure, &incoming, asked, Some(first)).await;
     }
     call.note("guard");
 
@@ -123,12 +126,12 @@ pub async fn answer(host: &Arc<Host>, hook: &Hook, request: Request<Body>) -> Re
     });
     let (verdict, answer) = match rendered {
         Ok(rendered) => rendered,
-        Err(failure) => return call.refuse(failure, &incoming, &body, asked, Some(first)).await,
+        Err(failure) => return call.refuse(failure, &incoming, asked, Some(first)).await,
     };
     call.note("render");
 
     // The record is durable before the first byte of a decision leaves.
-    call.record_and_leave(Ok(verdict), answer, &incoming, &body, asked, Some(first)).await
+    call.record_and_leave(Ok(verdict), answer, &incoming, asked, Some(first)).await
 }
 
 /// One call on its way.
@@ -138,7 +141,8 @@ struct Call<'a> {
     generation: Option<Arc<Generation>>,
     budget: Budget,
     ledger: Ledger,
-    received: portcullis_model::Millis,
+    received: Millis,
+    body_pseudonym: String,
     afterwards: Afterwards,
 }
 
@@ -152,6 +156,7 @@ impl<'a> Call<'a> {
             budget: Budget::start(start, &hook.config),
             ledger: Ledger::open(start),
             received: host.clock.now(),
+            body_pseudonym: String::new(),
             afterwards: Afterwards::new(host),
         }
     }
@@ -172,18 +177,18 @@ impl<'a> Call<'a> {
 
     fn parse(&self, body: &Bytes) -> Result<Incoming, Cause> {
         let frame = Frame {
-            tenant: &self.host.config.tenant,
+            tenant: self.host.config.tenant.clone(),
             received: self.received,
             seed: self.host.seed(),
-            entitlements: &self.hook.config.entitlements,
+            entitlements: self.hook.config.entitlements.clone(),
         };
         portcullis_hooks::parse(self.hook.config.kind, body, &frame).map_err(|malformed| malformed.cause)
     }
 
-    fn whose_turn(&self, caller: Proven, incoming: &Incoming, fingerprint: [u8; 32]) -> Turn {
+    fn whose_turn(&self, caller: Proven, incoming: &Incoming) -> Turn {
         let generation = self.generation.as_ref().map_or(0, |generation| generation.number);
         let now = self.host.clock.instant();
-        self.host.retries.turn(self.hook.number, caller.0, &incoming.call.id, fingerprint, generation, now)
+        self.host.retries.turn(self.hook.number, caller.0, &incoming.call.id, &self.body_pseudonym, generation, now)
     }
 
     /// Waits for the first call's answer and gives it again, as a record of its own. `None` when the first was given up.
@@ -215,9 +220,9 @@ impl<'a> Call<'a> {
     }
 
     /// The one place that turns a failure of a call into its answer and its record.
-    async fn refuse(self, failure: Failure, incoming: &Arc<Incoming>, body: &Bytes, asked: Vec<Asked>, first: Option<First>) -> Reply {
+    async fn refuse(self, failure: Failure, incoming: &Arc<Incoming>, asked: Vec<Asked>, first: Option<First>) -> Reply {
         let answer = portcullis_hooks::safe_answer(self.hook.config.kind, self.on_failure(), failure.cause, Some(incoming));
-        self.record_and_leave(Err(failure), answer, incoming, body, asked, first).await
+        self.record_and_leave(Err(failure), answer, incoming, asked, first).await
     }
 
     /// Seals, sequences and waits until the record is durable; then splices the reference in. A decision whose record is late is
@@ -227,7 +232,6 @@ impl<'a> Call<'a> {
         verdict: Result<Effect, Failure>,
         answer: Answer,
         incoming: &Arc<Incoming>,
-        body: &Bytes,
         asked: Vec<Asked>,
         first: Option<First>,
     ) -> Reply {
@@ -236,7 +240,7 @@ impl<'a> Call<'a> {
             host: self.host,
             hook: self.hook,
             incoming,
-            body,
+            body_pseudonym: &self.body_pseudonym,
             generation: self.generation.as_ref().map_or(0, |generation| generation.number),
             asked: &asked,
             verdict: verdict.as_ref().copied(),
@@ -248,7 +252,7 @@ impl<'a> Call<'a> {
         let before = self.host.clock.instant();
         // What an earlier call of this hook owes the log comes first.
         let appended = self.hook.owed.settle(self.host).and_then(|()| self.host.log.append(entry));
-        let index = appended.as_ref().ok().map(|pending| pending.index());
+        let index = appended.as_ref().ok().map(|pending| pending.index);
         let durable = match appended {
             Ok(pending) => timeout_at(self.budget.record_until().into(), pending).await.ok().and_then(Result::ok),
             Err(_) => None,
@@ -257,7 +261,7 @@ impl<'a> Call<'a> {
         self.afterwards.index = index;
         let (answer, wire) = match durable {
             Some(receipt) => {
-                let leaf = receipt.leaf_base64();
+                let leaf = BASE64.encode(receipt.leaf_hash);
                 let reference = Reference { log: self.host.log.origin(), index: receipt.index, leaf: &leaf };
                 let wire = answer.with_reference(&reference);
                 (answer, wire)
@@ -351,6 +355,3 @@ fn with_proposed(incoming: Arc<Incoming>, proposed: Vec<Change>) -> Arc<Incoming
     own.call.proposed = proposed;
     Arc::new(own)
 }
-
-/// Text that only the sealed part may show.
-pub type Detail = Redacted<String>;

@@ -68,6 +68,9 @@ pub enum ReleaseError {
         /// The version in force.
         active: u64,
     },
+    /// Memory can be swapped out by now, which makes the quick reset of instances unsafe.
+    #[error("swap was configured after the start: instances could no longer be wiped safely")]
+    Swap,
     /// A binding cannot work.
     #[error("binding of `{plugin}` on hook `{hook}`: {why}")]
     Binding {
@@ -114,6 +117,7 @@ impl ReleaseError {
             Self::Missing { .. } => "file-missing",
             Self::Binding { .. } => "binding-unworkable",
             Self::Older { .. } => "release-older",
+            Self::Swap => "swap-configured",
         }
     }
 
@@ -124,6 +128,7 @@ impl ReleaseError {
             Self::Engine { refused, .. } => refused.hint(),
             Self::Missing { folder, .. } => Some(format!("copy the file into `{}`; its name is free", folder.display())),
             Self::Older { .. } => Some("give the next release set a higher version".to_owned()),
+            Self::Swap => Some("turn swap off, or restart the host, which then resets instances the slow way".to_owned()),
             Self::Unreadable { .. } | Self::Binding { .. } => None,
         }
     }
@@ -136,7 +141,7 @@ impl ReleaseError {
     /// The plugin it is about.
     pub fn plugin(&self) -> Option<&str> {
         match self {
-            Self::Unreadable { .. } | Self::Older { .. } => None,
+            Self::Unreadable { .. } | Self::Older { .. } | Self::Swap => None,
             Self::Refused { plugin, .. } => plugin.as_deref(),
             Self::Engine { plugin, .. } | Self::Missing { plugin, .. } | Self::Binding { plugin, .. } => Some(plugin),
         }
@@ -211,7 +216,7 @@ impl Found {
                 return Err(unworkable(format!("the component imports `{JOURNAL}`, which its manifest does not ask for")));
             }
             let plugin = engine.prepare(component, settings, manifest.limits).map_err(engine_refused)?;
-            place.push(Arc::new(Binding::new(Arc::clone(verified), source, plugin)));
+            place.push(Arc::new(Binding::new(Arc::clone(verified), hook.kind, source, plugin)));
         }
         for bindings in &mut bound {
             bindings.sort_by(|one, other| one.manifest().id.cmp(&other.manifest().id));

@@ -2,10 +2,10 @@
 //!
 //! Invariant: within [`REMEMBERED_FOR`], a second call with the same tenant, hook, caller, event id and body joins the first one in
 //! flight or gets its answer; the same event id with another body is refused. What is remembered dies with its generation.
-//! Bounded: [`REMEMBERED`] events; the oldest go first. Holds answers and keyed digests, never bodies.
+//! Bounded: [`REMEMBERED`] events; the oldest go first. Holds answers and pseudonyms, never bodies.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
@@ -59,18 +59,18 @@ struct Events {
 struct Known {
     since: Instant,
     generation: u64,
-    body: [u8; 32],
+    body: Box<str>,
     answer: watch::Receiver<Option<Answered>>,
 }
 
 impl Retries {
-    /// Asks whose turn it is. `body` is a keyed digest of the body.
-    pub fn turn(&self, hook: usize, caller: &'static str, id: &str, body: [u8; 32], generation: u64, now: Instant) -> Turn {
+    /// Asks whose turn it is. `body` is the body's pseudonym.
+    pub fn turn(&self, hook: usize, caller: &'static str, id: &str, body: &str, generation: u64, now: Instant) -> Turn {
         let event = Event { hook, caller, id: id.into() };
         let mut events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
         events.forget(now);
         if let Some(known) = events.known.get(&event) {
-            if known.body != body {
+            if *known.body != *body {
                 return Turn::Reused;
             }
             // A first call that was given up left no answer: the next one is the first again.
@@ -81,7 +81,7 @@ impl Retries {
         }
         let (sender, answer) = watch::channel(None);
         events.order.push_back((now, event.clone()));
-        events.known.insert(event, Known { since: now, generation, body, answer });
+        events.known.insert(event, Known { since: now, generation, body: body.into(), answer });
         Turn::First(First { answer: sender })
     }
 }
@@ -128,31 +128,31 @@ mod tests {
     #[test]
     fn a_retry_hears_the_same_and_another_body_is_refused() {
         let (table, now) = (Retries::default(), Instant::now());
-        let Turn::First(first) = table.turn(0, "c", "e1", [1; 32], 7, now) else { panic!("seen?") };
-        assert_eq!(again(table.turn(0, "c", "e1", [1; 32], 7, now)), Some(None), "still in flight");
+        let Turn::First(first) = table.turn(0, "c", "e1", "b1", 7, now) else { panic!("seen?") };
+        assert_eq!(again(table.turn(0, "c", "e1", "b1", 7, now)), Some(None), "still in flight");
         first.settle(said(42));
-        assert_eq!(again(table.turn(0, "c", "e1", [1; 32], 7, now)), Some(Some(42)));
-        assert!(matches!(table.turn(0, "c", "e1", [2; 32], 7, now), Turn::Reused));
-        assert!(matches!(table.turn(1, "c", "e1", [2; 32], 7, now), Turn::First(_)), "another hook, another event");
+        assert_eq!(again(table.turn(0, "c", "e1", "b1", 7, now)), Some(Some(42)));
+        assert!(matches!(table.turn(0, "c", "e1", "b2", 7, now), Turn::Reused));
+        assert!(matches!(table.turn(1, "c", "e1", "b2", 7, now), Turn::First(_)), "another hook, another event");
     }
 
     #[test]
     fn an_answer_dies_with_its_generation_its_time_and_its_giver() {
         let (table, now) = (Retries::default(), Instant::now());
-        let Turn::First(first) = table.turn(0, "c", "e1", [1; 32], 7, now) else { panic!("seen?") };
+        let Turn::First(first) = table.turn(0, "c", "e1", "b1", 7, now) else { panic!("seen?") };
         first.settle(said(1));
-        assert!(matches!(table.turn(0, "c", "e1", [1; 32], 8, now), Turn::First(_)), "new generation; given up at once");
-        assert!(matches!(table.turn(0, "c", "e1", [1; 32], 8, now), Turn::First(_)), "the one before was given up");
-        let Turn::First(first) = table.turn(0, "c", "e2", [1; 32], 8, now) else { panic!("seen?") };
+        assert!(matches!(table.turn(0, "c", "e1", "b1", 8, now), Turn::First(_)), "new generation; given up at once");
+        assert!(matches!(table.turn(0, "c", "e1", "b1", 8, now), Turn::First(_)), "the one before was given up");
+        let Turn::First(first) = table.turn(0, "c", "e2", "b1", 8, now) else { panic!("seen?") };
         first.settle(said(2));
-        assert!(matches!(table.turn(0, "c", "e2", [1; 32], 8, now + REMEMBERED_FOR), Turn::First(_)));
+        assert!(matches!(table.turn(0, "c", "e2", "b1", 8, now + REMEMBERED_FOR), Turn::First(_)));
     }
 
     #[test]
     fn the_table_is_bounded() {
         let (table, now) = (Retries::default(), Instant::now());
         for id in 0..REMEMBERED + 10 {
-            let Turn::First(first) = table.turn(0, "c", &id.to_string(), [1; 32], 7, now) else { panic!("seen?") };
+            let Turn::First(first) = table.turn(0, "c", &id.to_string(), "b1", 7, now) else { panic!("seen?") };
             first.settle(said(1));
         }
         assert!(table.events.lock().unwrap().known.len() <= REMEMBERED);

@@ -1,0 +1,235 @@
+//! `portcullis audit`: read, verify and prove the record. Needs the log's files and its public key, not the host.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use portcullis_audit::disk::OsDisk;
+use portcullis_audit::show::{Filter, Shown};
+use portcullis_audit::verify::VerifyOptions;
+use portcullis_audit::{ReadError, SealKey, prove, show, verify};
+use portcullis_keys::{PublicKey, SymmetricKey};
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+
+use crate::files;
+use crate::outcome::{Done, Failed, Format, print};
+
+/// Read, verify and prove the record.
+#[derive(Subcommand)]
+pub enum Audit {
+    /// Verify the whole log: every record, every tile, the signed checkpoint. Exit 1 names each damaged place.
+    #[command(after_help = "Examples:\n  portcullis audit verify --log audit/log --key log.vkey\n  portcullis audit verify --log audit/log --key log.vkey --retained checkpoint-of-last-week")]
+    Verify(Verify),
+    /// Show records; with the sealing key also what is sealed beside them.
+    #[command(after_help = "Examples:\n  portcullis audit show --log audit/log --key log.vkey --type hook.decision\n  portcullis audit show --log audit/log --key log.vkey --index 17 --sealing-key keys/sealing.key")]
+    Show(Show),
+    /// Write the proof of one record (C2SP tlog-proof), and the record beside it; or check one.
+    #[command(after_help = "Examples:\n  portcullis audit prove --log audit/log --key log.vkey --index 17 --output record.tlog-proof\n  portcullis audit prove --check record.tlog-proof --record record.json --key log.vkey")]
+    Prove(Prove),
+}
+
+/// Verify the whole log.
+#[derive(Args)]
+pub struct Verify {
+    /// The log's directory: the one that holds `checkpoint`.
+    #[arg(long)]
+    log: PathBuf,
+    /// The log's public key (vkey file).
+    #[arg(long)]
+    key: PathBuf,
+    /// A checkpoint that you kept: finds a cut tail and a rewritten history.
+    #[arg(long)]
+    retained: Option<PathBuf>,
+    /// Also check the sealed parts against their records.
+    #[arg(long)]
+    sealed: bool,
+    /// Also open them, with this key.
+    #[arg(long)]
+    sealing_key: Option<PathBuf>,
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+}
+
+/// Show records.
+#[derive(Args)]
+pub struct Show {
+    /// The log's directory: the one that holds `checkpoint`.
+    #[arg(long)]
+    log: PathBuf,
+    /// The log's public key (vkey file).
+    #[arg(long)]
+    key: PathBuf,
+    /// Only this record.
+    #[arg(long)]
+    index: Option<u64>,
+    /// Only this type, such as `hook.decision`; `hook.` for all that begin so.
+    #[arg(long = "type")]
+    kind: Option<String>,
+    /// Not before: milliseconds since 1970, or a time such as `2026-11-30T00:00:00Z`.
+    #[arg(long)]
+    since: Option<String>,
+    /// Before, likewise.
+    #[arg(long)]
+    until: Option<String>,
+    /// The sealing key, to show what is sealed.
+    #[arg(long)]
+    sealing_key: Option<PathBuf>,
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+}
+
+/// Prove one record, or check a proof.
+#[derive(Args)]
+pub struct Prove {
+    /// The log's directory: the one that holds `checkpoint`.
+    #[arg(long, required_unless_present = "check")]
+    log: Option<PathBuf>,
+    /// The log's public key (vkey file).
+    #[arg(long)]
+    key: PathBuf,
+    /// Which record.
+    #[arg(long, required_unless_present = "check")]
+    index: Option<u64>,
+    /// Where the proof goes; the record goes beside it, as `.json`.
+    #[arg(long, required_unless_present = "check")]
+    output: Option<PathBuf>,
+    /// Check this proof instead.
+    #[arg(long, requires = "record", conflicts_with_all = ["log", "index", "output"])]
+    check: Option<PathBuf>,
+    /// The record that the proof is of: its exact bytes.
+    #[arg(long)]
+    record: Option<PathBuf>,
+}
+
+impl Audit {
+    /// Does it.
+    pub fn run(self) -> Done {
+        match self {
+            Self::Verify(verify) => verify.run(),
+            Self::Show(show) => show.run(),
+            Self::Prove(prove) => prove.run(),
+        }
+    }
+}
+
+impl Verify {
+    fn run(self) -> Done {
+        let key = public_key(&self.key)?;
+        let retained = self.retained.as_deref().map(files::read).transpose()?;
+        let seal_key = self.sealing_key.as_deref().map(seal_key).transpose()?;
+        let sealed = self.sealed || seal_key.is_some();
+        let options = VerifyOptions { retained: retained.as_deref(), sealed, seal_key: seal_key.as_ref() };
+        let verified = verify::verify(&OsDisk, &self.log, &key, &options);
+        let whole = match verified {
+            Ok(whole) => whole,
+            Err(damage) => {
+                for damage in &damage {
+                    match self.format {
+                        Format::Text => print(damage),
+                        Format::Json => print(json!({"place": damage.place, "index": damage.index, "what": damage.what})),
+                    }
+                }
+                return Err(Failed::wrong(format!("the log is not what was signed: {} damaged places", damage.len())));
+            }
+        };
+        match self.format {
+            Format::Text => {
+                print(format!("the log `{}` is whole: {} records in {} files", whole.head.origin, whole.head.size, whole.files));
+                if let Some(size) = whole.continues {
+                    print(format!("it continues the retained checkpoint of {size} records"));
+                }
+                if sealed {
+                    print(format!("{} sealed parts are the ones that were recorded", whole.sealed));
+                }
+            }
+            Format::Json => print(json!({
+                "origin": whole.head.origin, "size": whole.head.size, "files": whole.files,
+                "continues": whole.continues, "sealed": whole.sealed,
+            })),
+        }
+        Ok(())
+    }
+}
+
+impl Show {
+    fn run(self) -> Done {
+        let key = public_key(&self.key)?;
+        let seal_key = self.sealing_key.as_deref().map(seal_key).transpose()?;
+        let filter = Filter {
+            from: self.index.unwrap_or(0),
+            to: self.index.map(|index| index.saturating_add(1)),
+            since: self.since.as_deref().map(instant).transpose()?,
+            until: self.until.as_deref().map(instant).transpose()?,
+            kind: self.kind.clone(),
+        };
+        let show_one = |shown: Shown| {
+            self.print(&shown);
+            true
+        };
+        show::show(&OsDisk, &self.log, &key, &filter, seal_key.as_ref(), show_one).map_err(unreadable)?;
+        Ok(())
+    }
+
+    fn print(&self, shown: &Shown) {
+        let leaf = String::from_utf8_lossy(&shown.leaf);
+        if self.format == Format::Json {
+            return match &shown.sealed {
+                Some(Ok(sealed)) => print(json!({"record": raw(&leaf), "sealed": raw(&String::from_utf8_lossy(sealed))})),
+                Some(Err(why)) => print(json!({"record": raw(&leaf), "sealed_unreadable": why})),
+                None => print(leaf),
+            };
+        }
+        let time = portcullis_trust::time::format(portcullis_model::Millis(shown.record.at));
+        print(format!("{} {time} {}\n  {leaf}", shown.record.seq, shown.record.kind));
+        match &shown.sealed {
+            Some(Ok(sealed)) => print(format!("  sealed: {}", String::from_utf8_lossy(sealed))),
+            Some(Err(why)) => print(format!("  sealed, and not readable: {why}")),
+            None => {}
+        }
+    }
+}
+
+impl Prove {
+    fn run(self) -> Done {
+        let key = public_key(&self.key)?;
+        if let (Some(proof), Some(record)) = (&self.check, &self.record) {
+            let (index, head) = prove::check_proof(&files::read_text(proof)?, &files::read(record)?, &key)
+                .map_err(|error| Failed::wrong(format!("{error} [{}]", error.code())))?;
+            print(format!("the record is number {index} of the log `{}`, under its checkpoint of {} records", head.origin, head.size));
+            return Ok(());
+        }
+        let (Some(log), Some(index), Some(output)) = (self.log, self.index, self.output) else {
+            return Err(Failed::configuration("give `--log`, `--index` and `--output`, or `--check` and `--record`"));
+        };
+        let proven = prove::prove(&OsDisk, &log, &key, index).map_err(unreadable)?;
+        let record = output.with_extension("json");
+        files::write(&output, proven.proof.as_bytes())?;
+        files::write(&record, &proven.leaf)?;
+        print(format!("proof in {}, its record in {}", output.display(), record.display()));
+        Ok(())
+    }
+}
+
+fn public_key(path: &Path) -> Done<PublicKey> {
+    Ok(PublicKey::parse(files::read_text(path)?.trim())?)
+}
+
+fn seal_key(path: &Path) -> Done<SealKey> {
+    Ok(SealKey::new(SymmetricKey::read(path)?))
+}
+
+fn unreadable(error: ReadError) -> Failed {
+    let hint = error.hint();
+    Failed::wrong(format!("{error} [{}]", error.code())).hint(hint)
+}
+
+/// Milliseconds since 1970, or an RFC 3339 time in UTC.
+fn instant(text: &str) -> Done<u64> {
+    let time = text.parse().ok().or_else(|| portcullis_trust::time::parse(text).map(|time| time.0));
+    time.ok_or_else(|| Failed::configuration(format!("`{text}` is neither milliseconds nor a time such as `2026-11-30T00:00:00Z`")))
+}
+
+/// JSON as it stands; a sealed part that is not JSON (a sentence) becomes a string.
+fn raw(text: &str) -> Value {
+    RawValue::from_string(text.to_owned()).ok().and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_else(|| Value::from(text))
+}
