@@ -118,8 +118,10 @@ impl Queue {
         state.bytes = state.bytes.saturating_add(bytes);
         let at = state.last_at;
         state.waiting.push(Queued { index, at, kind, body, sealed, bytes, answer });
-        // A writer that is at work looks again before it sleeps.
-        if std::mem::take(&mut state.asleep) {
+        // A writer that is at work looks again before it sleeps. Woken after the lock is free, it does not have to wait for it.
+        let wake = std::mem::take(&mut state.asleep);
+        drop(state);
+        if wake {
             self.changed.notify_one();
         }
         Ok(Pending { index, answer: receiver })

@@ -19,7 +19,7 @@ pub struct Entry {
     pub kind: &'static str,
     /// Members of a JSON object, without its braces; may be empty. Nothing personal belongs here but pseudonyms: it is never erased.
     pub fields: String,
-    /// What is to be encrypted beside the leaf: personal data, and what a replay needs. Wiped once sealed.
+    /// What is to be encrypted beside the leaf: personal data, and what a replay needs. Overwritten when it is sealed.
     pub sealed: Option<Vec<u8>>,
 }
 
@@ -132,8 +132,10 @@ fn digest(blob: &[u8]) -> String {
 
 /// Lower-case hexadecimal digits.
 fn push_hex(text: &mut String, bytes: &[u8]) {
-    for nibble in bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]) {
-        text.extend(char::from_digit(u32::from(nibble), 16));
+    let digit = |nibble: u8| char::from(if nibble < 10 { b'0' + nibble } else { b'a' - 10 + nibble });
+    for byte in bytes {
+        text.push(digit(byte >> 4));
+        text.push(digit(byte & 15));
     }
 }
 

@@ -16,7 +16,7 @@ use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKe
 use aws_lc_rs::hkdf::{HKDF_SHA256, Salt};
 use portcullis_keys::SymmetricKey;
 use sha2::{Digest as _, Sha256};
-use zeroize::{Zeroize as _, Zeroizing};
+use zeroize::Zeroizing;
 
 /// Names a sealing key: the first 16 bytes of SHA-256 over a label and the key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,7 +86,7 @@ impl Sealer {
         Self { key, current: Mutex::new(None) }
     }
 
-    /// Encrypts and wipes `plaintext`.
+    /// Encrypts `plaintext`, which is overwritten.
     pub fn seal(&self, tenant: &str, kind: &str, mut plaintext: Vec<u8>) -> Result<Sealed, SealError> {
         let subkey = self.subkey()?;
         let mut nonce = [0; NONCE_LEN];
@@ -96,12 +96,12 @@ impl Sealer {
         blob.extend_from_slice(&self.key.id.0);
         blob.extend_from_slice(&subkey.salt);
         blob.extend_from_slice(&nonce);
-        let aad = associated(&blob, tenant, kind);
+        let aad = Aad::from(associated(&blob, tenant, kind));
+        // In place: the plaintext is gone once it is encrypted.
+        let tag = subkey.key.seal_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), aad, &mut plaintext);
+        let tag = tag.map_err(|_| SealError::Cryptography)?;
         blob.extend_from_slice(&plaintext);
-        plaintext.zeroize();
-        let (_, body) = blob.split_at_mut_checked(HEADER_LEN).ok_or(SealError::Cryptography)?;
-        let tag = subkey.key.seal_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), Aad::from(aad), body);
-        blob.extend_from_slice(tag.map_err(|_| SealError::Cryptography)?.as_ref());
+        blob.extend_from_slice(tag.as_ref());
         Ok(Sealed { blob, key: self.key.id })
     }
 
