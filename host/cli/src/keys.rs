@@ -87,7 +87,7 @@ impl Generate {
             }
             Kind::Secret => {
                 // As random as a key, in characters that any header takes.
-                write_secret_file(&self.output, &hexadecimal(SymmetricKey::generate()?.expose()))?;
+                write_secret_file(&self.output, &format!("hook-{}", hexadecimal(SymmetricKey::generate()?.expose())))?;
                 self.made("secret");
             }
         }

@@ -18,7 +18,8 @@ use crate::delivery::Delivery;
 use crate::generation::{Binding, Generation};
 use crate::host::{Hook, Host};
 
-/// What is to be done when the last byte of a reply has left, or can no longer leave.
+/// What is to be done when the last byte of a reply has left, or can no longer leave. It is done when this is dropped, so that
+/// no way out of a call forgets it.
 pub struct Afterwards {
     host: Arc<Host>,
     /// The call's place; free again once the reply has left.
@@ -31,6 +32,7 @@ pub struct Afterwards {
     pub commit_us: u64,
     /// When the answer was ready to leave.
     pub ready: Option<Instant>,
+    delivered: bool,
     watching: Vec<Arc<Binding>>,
     watched: Option<(usize, Arc<Incoming>)>,
 }
@@ -39,7 +41,17 @@ impl Afterwards {
     /// Nothing yet.
     pub fn new(host: &Arc<Host>) -> Self {
         let host = Arc::clone(host);
-        Self { host, place: None, remains: Vec::new(), index: None, commit_us: 0, ready: None, watching: Vec::new(), watched: None }
+        Self {
+            host,
+            place: None,
+            remains: Vec::new(),
+            index: None,
+            commit_us: 0,
+            ready: None,
+            delivered: false,
+            watching: Vec::new(),
+            watched: None,
+        }
     }
 
     /// Remembers the hook's bindings that advise or monitor.
@@ -51,15 +63,20 @@ impl Afterwards {
         }
     }
 
-    /// Does it all. `delivered` says whether the bytes left.
-    pub fn run(mut self, delivered: bool) {
-        self.place = None;
-        self.remains.clear();
-        if let Some(index) = self.index {
-            let now = self.host.clock.instant();
-            let write_us = self.ready.map_or(0, |ready| micros(now.saturating_duration_since(ready)));
-            self.host.deliveries.note(Delivery { index, commit_us: self.commit_us, write_us: delivered.then_some(write_us) });
-        }
+    /// The last byte has left. What is dropped without this word was not delivered.
+    pub fn delivered(mut self) {
+        self.delivered = true;
+    }
+
+    fn note_delivery(&self) {
+        let Some(index) = self.index else { return };
+        let now = self.host.clock.instant();
+        let write_us = self.ready.map_or(0, |ready| micros(now.saturating_duration_since(ready)));
+        let write_us = self.delivered.then_some(write_us);
+        self.host.deliveries.note(Delivery { index, commit_us: self.commit_us, write_us });
+    }
+
+    fn ask_watchers(&mut self) {
         let Some((hook, incoming)) = self.watched.take() else { return };
         for binding in self.watching.drain(..) {
             let (host, incoming, index) = (Arc::clone(&self.host), Arc::clone(&incoming), self.index);
@@ -68,6 +85,15 @@ impl Afterwards {
                 self.host.refusals.count(self.host.clock.now(), hook, Cause::ObserverSkipped);
             }
         }
+    }
+}
+
+impl Drop for Afterwards {
+    fn drop(&mut self) {
+        self.place = None;
+        self.remains.clear();
+        self.note_delivery();
+        self.ask_watchers();
     }
 }
 

@@ -1,7 +1,7 @@
 //! A connection that knows when a reply has left.
 //!
-//! Invariant: what is to be done after a reply runs when its last byte was given to the kernel (`delivered`), or when the connection
-//! ends first (not delivered), and exactly once.
+//! Invariant: what is to be done after a reply is done when its last byte was given to the kernel (delivered), or when the
+//! connection is dropped first (not delivered), and exactly once.
 
 use std::cell::RefCell;
 use std::io;
@@ -33,12 +33,10 @@ impl Outbox {
         self.waiting.borrow_mut().push(afterwards);
     }
 
-    fn empty(&self, delivered: bool) {
+    fn delivered(&self) {
         // Taken out first: what runs may not find the box borrowed.
         let waiting = std::mem::take(&mut *self.waiting.borrow_mut());
-        for afterwards in waiting {
-            afterwards.run(delivered);
-        }
+        waiting.into_iter().for_each(Afterwards::delivered);
     }
 }
 
@@ -72,18 +70,12 @@ impl Write for Connection {
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = Pin::new(&mut self.socket).poll_flush(context);
         if matches!(flushed, Poll::Ready(Ok(()))) {
-            self.outbox.empty(true);
+            self.outbox.delivered();
         }
         flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.socket).poll_shutdown(context)
-    }
-}
-
-impl Drop for Connection {
-    fn drop(&mut self) {
-        self.outbox.empty(false);
     }
 }

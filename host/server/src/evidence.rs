@@ -58,7 +58,7 @@ impl Evidence<'_> {
         leaf.push_str(r#","app":"#);
         let app = call.actors.first().and_then(|actor| actor.id.as_deref());
         write_option(&mut leaf, app.map(|id| self.host.pseudonym("application", id)).as_deref());
-        write_to(&mut leaf, format_args!(r#","seed":{},"gen":{},"chain":["#, call.seed, self.generation));
+        write_to(&mut leaf, format_args!(r#","seed":"{:016x}","gen":{},"chain":["#, call.seed, self.generation));
         for (position, asked) in self.asked.iter().enumerate() {
             if position > 0 {
                 leaf.push(',');

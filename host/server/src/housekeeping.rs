@@ -89,6 +89,7 @@ fn keep(host: &Host, inbox: &Receiver<Order>) {
             }
         }
         report(host, false);
+        alarm_expiry(host, &mut seen);
     }
 }
 
@@ -102,6 +103,17 @@ fn report(host: &Host, everything: bool) {
         host.say(entry);
     }
     host.settle_debts();
+}
+
+/// A release that ends while it is in force goes on, since a hospital's sign-ins must not all stop at a date, and says so once.
+fn alarm_expiry(host: &Host, seen: &mut Seen) {
+    let Some(generation) = host.generation.load_full() else { return };
+    let manifests = generation.hooks.iter().flatten().map(|binding| binding.manifest().expires);
+    let ends = manifests.min().unwrap_or(generation.expires).min(generation.expires);
+    if host.clock.now() >= ends && seen.said.insert((generation.set, "expired".to_owned())) {
+        tracing::error!(generation = generation.number, "the release in force has expired; sign a new one: after a restart this one is refused");
+        host.say(Entry { kind: "release.expired", fields: format!(r#""gen":{},"ended":{ends}"#, generation.number), sealed: None });
+    }
 }
 
 fn look(host: &Host, seen: &mut Seen, asked: bool) {

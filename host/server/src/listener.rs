@@ -5,13 +5,10 @@
 //! safe answer, nobody else notices.
 
 use std::convert::Infallible;
-use std::future::Future;
 use std::net::SocketAddr;
-use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -187,9 +184,18 @@ async fn respond(host: &Arc<Host>, outbox: &Outbox, request: Request<Incoming>) 
         response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
         return response;
     }
-    let reply = match catch(pipeline::answer(host, hook, request)).await {
-        Some(reply) => reply,
-        None => fault(host, hook),
+    // A task of its own: a caller that hangs up does not take a call with it whose record is already written, and a panic ends
+    // that task only.
+    let call = {
+        let (host, number) = (Arc::clone(host), hook.number);
+        tokio::task::spawn_local(async move {
+            let hook = host.hooks.get(number)?;
+            Some(pipeline::answer(&host, hook, request).await)
+        })
+    };
+    let reply = match call.await {
+        Ok(Some(reply)) => reply,
+        Ok(None) | Err(_) => fault(host, hook),
     };
     let mut response = Response::new(Full::new(reply.body));
     *response.status_mut() = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -204,20 +210,6 @@ fn fault(host: &Arc<Host>, hook: &Hook) -> Reply {
     host.refusals.count(host.clock.now(), hook.number, Cause::HostFault);
     let answer = portcullis_hooks::safe_answer(hook.config.kind, &hook.config.on_failure, Cause::HostFault, None);
     Reply { status: answer.status, body: Bytes::copy_from_slice(answer.body()), afterwards: Afterwards::new(host) }
-}
-
-/// Runs a future; `None` if it panicked.
-async fn catch<T>(future: impl Future<Output = T>) -> Option<T> {
-    let mut future = pin!(future);
-    std::future::poll_fn(|context| {
-        // The future is never polled again after a panic, so nobody sees what it left half-done.
-        match std::panic::catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context))) {
-            Ok(Poll::Ready(done)) => Poll::Ready(Some(done)),
-            Ok(Poll::Pending) => Poll::Pending,
-            Err(_) => Poll::Ready(None),
-        }
-    })
-    .await
 }
 
 fn plain(status: StatusCode) -> Response<Full<Bytes>> {
