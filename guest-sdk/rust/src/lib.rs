@@ -109,7 +109,7 @@ macro_rules! plugin {
             }
 
             #[cfg(target_arch = "wasm32")]
-            $crate::bindings::export!(Exports with_types_in $crate::bindings);
-};
+    $crate::bindings::export!(Exports with_types_in $crate::bindings);
+        };
     };
 }

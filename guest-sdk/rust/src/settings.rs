@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Display};
 use std::marker::PhantomData;
 
-use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, Error, IntoDeserializer, MapAccess, Visitor};
 
 use crate::Plugin;
 
@@ -52,12 +52,17 @@ impl Problems {
 /// the last of two wins and the first is lost without a word.
 ///
 /// # Errors
-/// Names the repeated member.
-pub fn unique<'de, D: Deserializer<'de>, T: Deserialize<'de>>(reader: D) -> Result<BTreeMap<String, T>, D::Error> {
-    struct Unique<T>(PhantomData<T>);
+/// That a member is repeated, or what serde says.
+pub fn unique<'de, D, K, V>(reader: D) -> Result<BTreeMap<K, V>, D::Error>
+where
+    D: Deserializer<'de>,
+    K: Deserialize<'de> + Ord,
+    V: Deserialize<'de>,
+{
+    struct Unique<K, V>(PhantomData<(K, V)>);
 
-    impl<'de, T: Deserialize<'de>> Visitor<'de> for Unique<T> {
-        type Value = BTreeMap<String, T>;
+    impl<'de, K: Deserialize<'de> + Ord, V: Deserialize<'de>> Visitor<'de> for Unique<K, V> {
+        type Value = BTreeMap<K, V>;
 
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             f.write_str("an object")
@@ -65,11 +70,12 @@ pub fn unique<'de, D: Deserializer<'de>, T: Deserialize<'de>>(reader: D) -> Resu
 
         fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
             let mut unique = BTreeMap::new();
-            while let Some((name, value)) = members.next_entry::<String, T>()? {
-                if unique.contains_key(&name) {
+            // By way of text, so that errors below have the name in their path, whatever type it becomes.
+            while let Some((name, value)) = members.next_entry::<String, V>()? {
+                let key = K::deserialize(name.as_str().into_deserializer())?;
+                if unique.insert(key, value).is_some() {
                     return Err(A::Error::custom(format_args!("`{name}` stands there twice")));
                 }
-                unique.insert(name, value);
             }
             Ok(unique)
         }
@@ -145,7 +151,7 @@ mod tests {
 
     #[test]
     fn a_name_stands_only_once() {
-        let read = |json: &str| unique::<_, u8>(&mut serde_json::Deserializer::from_str(json));
+        let read = |json: &str| unique::<_, String, u8>(&mut serde_json::Deserializer::from_str(json));
         assert_eq!(read(r#"{"a": 1, "b": 2}"#).map(|map| map.len()).ok(), Some(2));
         assert!(read(r#"{"a": 1, "\u0061": 2}"#).unwrap_err().to_string().starts_with("`a` stands there twice"));
         assert!(read("[]").is_err());

@@ -1,0 +1,137 @@
+//! The settings, as `settings.schema.json` describes them.
+//!
+//! Invariant: this file only says the shape and the defaults; what must hold is checked in `compiled.rs`.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+/// Settings of one binding.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    pub(crate) applies_to: AppliesTo,
+    #[serde(deserialize_with = "portcullis_guest::unique")]
+    pub(crate) items: BTreeMap<Kind, Item>,
+    /// IANA name: where a day ends, unless `zones` knows better.
+    pub(crate) zone: String,
+    pub(crate) zones: Option<Zones>,
+    pub(crate) sponsor: Option<Sponsor>,
+    #[serde(default = "default_skew")]
+    pub(crate) clock_skew_seconds: u32,
+    /// The longest that anything may live, however far the end is. Seconds.
+    pub(crate) longest_seconds: Option<u32>,
+    #[serde(default = "default_warnings")]
+    pub(crate) warn_days: Vec<u16>,
+    /// Where to put the end, target by target.
+    #[serde(default, deserialize_with = "portcullis_guest::unique")]
+    pub(crate) access_end: BTreeMap<Place, String>,
+}
+
+/// Whom the plugin is about.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AppliesTo {
+    pub attribute: String,
+    pub values: Vec<String>,
+    #[serde(default)]
+    pub when_missing: WhenMissing,
+}
+
+/// What a subject is whose attribute is absent.
+#[derive(Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum WhenMissing {
+    /// Nobody this plugin is about.
+    #[default]
+    Abstain,
+    /// A contractor.
+    Apply,
+}
+
+/// What access rests on.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Kind {
+    Contract,
+    Project,
+    Sponsor,
+    Training,
+    Licence,
+    Agreement,
+}
+
+/// Where its last day or last moment stands.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Item {
+    pub attribute: String,
+    #[serde(default)]
+    pub mandatory: bool,
+}
+
+/// Facilities in other time zones.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Zones {
+    pub attribute: String,
+    /// Value of the attribute → IANA name.
+    #[serde(deserialize_with = "portcullis_guest::unique")]
+    pub by_value: BTreeMap<String, String>,
+}
+
+/// Who answers for the contractor.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Sponsor {
+    pub attribute: String,
+    /// Attributes that name the subject, besides their id: none of them may be the sponsor.
+    #[serde(default)]
+    pub self_attributes: Vec<String>,
+    pub status_attribute: Option<String>,
+    #[serde(default)]
+    pub active: Vec<String>,
+    #[serde(default)]
+    pub gone: Gone,
+}
+
+/// What it means when the sponsor is gone.
+#[derive(Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Gone {
+    #[default]
+    Deny,
+    StepUp,
+}
+
+/// A part of the answer that can carry the end.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Place {
+    IdToken,
+    AccessToken,
+    User,
+    AppUser,
+}
+
+impl Kind {
+    /// The word in settings and findings.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Contract => "contract",
+            Self::Project => "project",
+            Self::Sponsor => "sponsor",
+            Self::Training => "training",
+            Self::Licence => "licence",
+            Self::Agreement => "agreement",
+        }
+    }
+}
+
+fn default_skew() -> u32 {
+    60
+}
+
+fn default_warnings() -> Vec<u16> {
+    vec![14, 7, 1]
+}
