@@ -303,6 +303,8 @@ impl Core {
         let (wal_dir, log_dir, sealed_dir) = (dir.join("wal"), dir.join(LOG_DIR), dir.join(SEALED_DIR));
         let lock = prepare(disk.as_ref(), dir, &[&wal_dir, &log_dir, &sealed_dir])?;
         let found = Views::checkpoint(disk.as_ref(), &log_dir, options.signer.as_ref())?;
+        // A process that was killed may have left the checkpoint's new name in the kernel's memory alone: segments are freed on the strength of it.
+        disk.sync_dir(&log_dir).map_err(AuditError::disk(&log_dir, "synced"))?;
         let applied = found.as_ref().map_or(0, |head| head.size);
         let recovered = Recovered::read(disk.as_ref(), &wal_dir, applied)?;
         let head = match found {
