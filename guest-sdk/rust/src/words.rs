@@ -122,7 +122,6 @@ impl Decision {
 }
 
 /// Nothing found, nothing changed: the plugin abstains.
-#[expect(clippy::derivable_impls, reason = "the type is generated; nothing can be derived on it here")]
 impl Default for Decision {
     fn default() -> Self {
         Self { findings: Vec::new(), changes: Vec::new(), risk: None }
