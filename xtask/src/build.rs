@@ -61,5 +61,5 @@ pub fn plugins(portcullis: &Path) -> Done<PathBuf> {
     Ok(components)
 }
 
-/// Package and name of every plugin of the library.
-const PLUGINS: [(&str, &str); 2] = [("portcullis-sod", "sod"), ("portcullis-contractor", "contractor")];
+/// Package and name of every plugin: the library, and the tests' own.
+const PLUGINS: [(&str, &str); 3] = [("portcullis-sod", "sod"), ("portcullis-contractor", "contractor"), ("portcullis-mischief", "mischief")];
