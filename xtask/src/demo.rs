@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -52,10 +52,22 @@ impl Stage {
         }
         for role in ["root", "publisher", "release"] {
             let name = format!("demo.example/{role}");
-            self.keys(&["--name", &name, "--output", &format!("keys/{role}.key"), "--public", &format!("keys/{role}.vkey")])?;
+            self.keys(&[
+                "--name",
+                &name,
+                "--output",
+                &format!("keys/{role}.key"),
+                "--public",
+                &format!("keys/{role}.vkey"),
+            ])?;
         }
         self.keys(&["--name", ORIGIN, "--output", "keys/log.key", "--public", "log.vkey"])?;
-        for (kind, file) in [("symmetric", "keys/sealing.key"), ("symmetric", "keys/pseudonym.key"), ("secret", "secrets/token"), ("secret", "secrets/import")] {
+        for (kind, file) in [
+            ("symmetric", "keys/sealing.key"),
+            ("symmetric", "keys/pseudonym.key"),
+            ("secret", "secrets/token"),
+            ("secret", "secrets/import"),
+        ] {
             self.keys(&["--kind", kind, "--output", file])?;
         }
 
@@ -67,7 +79,16 @@ impl Stage {
             .replace("{release}", &vkey("keys/release.vkey")?)
             .replace("{log}", &vkey("log.vkey")?);
         fs::write(self.home.join("trust-root.toml"), source)?;
-        must(self.command(&["root", "sign", "--source", "trust-root.toml", "--key", "keys/root.key", "--output", "trust-root.json"]))?;
+        self.run(&[
+            "root",
+            "sign",
+            "--source",
+            "trust-root.toml",
+            "--key",
+            "keys/root.key",
+            "--output",
+            "trust-root.json",
+        ])?;
 
         say("the publisher signs two plugins");
         for name in ["sod", "contractor"] {
@@ -75,17 +96,33 @@ impl Stage {
             fs::copy(self.plugins.join(format!("{name}.wasm")), self.home.join(&component))?;
             let manifest = root().join("plugins").join(name).join("manifest.toml");
             let mut sign = self.command(&["plugin", "sign", "--component", &component, "--key", "keys/publisher.key"]);
-            must(sign.arg("--source").arg(manifest).args(["--output", &format!("release/plugins/{name}.manifest.json")]))?;
-            fs::copy(root().join("xtask/demo").join(format!("{name}.settings.json")), self.home.join(format!("release/settings/{name}.json")))?;
+            must(
+                sign.arg("--source").arg(manifest).args(["--output", &format!("release/plugins/{name}.manifest.json")]),
+            )?;
+            fs::copy(
+                root().join("xtask/demo").join(format!("{name}.settings.json")),
+                self.home.join(format!("release/settings/{name}.json")),
+            )?;
         }
 
         say("the release key signs which of them are live, with which settings, on which hook");
         fs::write(self.home.join("release.toml"), include_str!("../demo/release.toml"))?;
-        must(self.command(&["release", "sign", "--source", "release.toml", "--root", "trust-root.json", "--key", "keys/release.key", "--output", "release/release.json"]))?;
+        self.run(&[
+            "release",
+            "sign",
+            "--source",
+            "release.toml",
+            "--root",
+            "trust-root.json",
+            "--key",
+            "keys/release.key",
+            "--output",
+            "release/release.json",
+        ])?;
 
         fs::write(self.home.join("portcullis.toml"), include_str!("../demo/portcullis.toml"))?;
         say("check: everything that serving would do, short of listening");
-        must(self.command(&["check", "--config", "portcullis.toml"]))
+        self.run(&["check", "--config", "portcullis.toml"])
     }
 
     /// Serves, calls, shows, verifies.
@@ -123,12 +160,34 @@ impl Stage {
         server.stop()?;
 
         say("the log verifies: every tile, every record, the signed checkpoint");
-        must(self.command(&["audit", "verify", "--log", "audit/log", "--key", "log.vkey"]))?;
+        self.run(&["audit", "verify", "--log", "audit/log", "--key", "log.vkey"])?;
         say("one record, opened with the sealing key");
         let conflict = self.first_denied()?;
-        must(self.command(&["audit", "show", "--log", "audit/log", "--key", "log.vkey", "--sealing-key", "keys/sealing.key", "--index", &conflict]))?;
+        self.run(&[
+            "audit",
+            "show",
+            "--log",
+            "audit/log",
+            "--key",
+            "log.vkey",
+            "--sealing-key",
+            "keys/sealing.key",
+            "--index",
+            &conflict,
+        ])?;
         say("its proof, which stands without this host");
-        must(self.command(&["audit", "prove", "--log", "audit/log", "--key", "log.vkey", "--index", &conflict, "--output", "record.tlog-proof"]))?;
+        self.run(&[
+            "audit",
+            "prove",
+            "--log",
+            "audit/log",
+            "--key",
+            "log.vkey",
+            "--index",
+            &conflict,
+            "--output",
+            "record.tlog-proof",
+        ])?;
         print!("{}", fs::read_to_string(self.home.join("record.tlog-proof"))?);
         Ok(())
     }
@@ -140,8 +199,12 @@ impl Stage {
         command
     }
 
+    fn run(&self, arguments: &[&str]) -> Done {
+        must(&mut self.command(arguments))
+    }
+
     fn keys(&self, arguments: &[&str]) -> Done {
-        must(self.command(&["keys", "generate"]).args(arguments))
+        self.run(&[&["keys", "generate"], arguments].concat())
     }
 
     fn serve(&self) -> Done<Server> {
@@ -161,7 +224,15 @@ impl Stage {
     }
 
     /// Posts a payload as the platform would, with a fresh event id, and holds the answer against what is expected.
-    fn send_with(&self, address: &str, hook: &str, secret: &str, payload: &str, times: &[(&str, u64)], expected: &str) -> Done {
+    fn send_with(
+        &self,
+        address: &str,
+        hook: &str,
+        secret: &str,
+        payload: &str,
+        times: &[(&str, u64)],
+        expected: &str,
+    ) -> Done {
         let mut text = fs::read_to_string(root().join("xtask/demo").join(payload))?;
         text = text.replace("{event}", &format!("demo-{}", nanos()));
         for (name, at) in times.iter().chain(&[("training", now() + 200 * DAY)]) {
@@ -172,7 +243,8 @@ impl Stage {
         let sent = format!("sent/{payload}");
         fs::write(self.home.join(&sent), text)?;
         let url = format!("http://{address}/okta/{hook}");
-        let answer = output(&mut self.command(&["hook", "send", "--url", &url, "--secret-file", secret, "--payload", &sent]))?;
+        let answer =
+            output(&mut self.command(&["hook", "send", "--url", &url, "--secret-file", secret, "--payload", &sent]))?;
         print!("{answer}");
         if answer.contains(expected) {
             return Ok(());
@@ -185,7 +257,16 @@ impl Stage {
         let start = Instant::now();
         while start.elapsed() < PATIENCE {
             let mut show = Command::new(&self.portcullis);
-            show.current_dir(&self.home).args(["audit", "show", "--log", "audit/log", "--key", "log.vkey", "--type", kind]);
+            show.current_dir(&self.home).args([
+                "audit",
+                "show",
+                "--log",
+                "audit/log",
+                "--key",
+                "log.vkey",
+                "--type",
+                kind,
+            ]);
             let shown = output(&mut show)?;
             if shown.contains(kind) {
                 print!("{shown}");
@@ -199,10 +280,23 @@ impl Stage {
     /// The index of the first decision that denied.
     fn first_denied(&self) -> Done<String> {
         let mut show = Command::new(&self.portcullis);
-        show.current_dir(&self.home).args(["audit", "show", "--log", "audit/log", "--key", "log.vkey", "--type", "hook.decision", "--format", "json"]);
+        show.current_dir(&self.home).args([
+            "audit",
+            "show",
+            "--log",
+            "audit/log",
+            "--key",
+            "log.vkey",
+            "--type",
+            "hook.decision",
+            "--format",
+            "json",
+        ]);
         let shown = output(&mut show)?;
         let denied = shown.lines().find(|line| line.contains(r#""verdict":"deny""#));
-        let index = denied.and_then(|line| line.split_once(r#""seq":"#)).map(|(_, rest)| rest.chars().take_while(char::is_ascii_digit).collect());
+        let index = denied
+            .and_then(|line| line.split_once(r#""seq":"#))
+            .map(|(_, rest)| rest.chars().take_while(char::is_ascii_digit).collect());
         index.ok_or_else(|| Fail("the log holds no denial".to_owned()))
     }
 }
@@ -236,7 +330,9 @@ fn nanos() -> u128 {
 }
 
 fn rfc3339(seconds: u64) -> Done<String> {
-    Ok(output(Command::new("date").args(["-u", "-d", &format!("@{seconds}"), "+%Y-%m-%dT%H:%M:%SZ"]))?.trim().to_owned())
+    Ok(output(Command::new("date").args(["-u", "-d", &format!("@{seconds}"), "+%Y-%m-%dT%H:%M:%SZ"]))?
+        .trim()
+        .to_owned())
 }
 
 /// The log's origin: the name of its key.

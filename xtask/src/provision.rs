@@ -33,7 +33,9 @@ pub fn wasm_target() -> Done<WasmTarget> {
     if within(RUSTUP_LIMIT, Command::new("rustup").args(["target", "add", WASM])) && toolchain_has_target() {
         return Ok(WasmTarget::Toolchain);
     }
-    say("rustup did not bring it: installing Debian's rustc-web, cargo-web and rust-web-src (and lld if the toolchain has none)");
+    say(
+        "rustup did not bring it: installing Debian's rustc-web, cargo-web and rust-web-src (and lld if the toolchain has none)",
+    );
     apt(&["rustc-web", "cargo-web", "rust-web-src"])?;
     if rust_lld().is_none() {
         apt(&["lld-19"])?;
@@ -43,7 +45,10 @@ pub fn wasm_target() -> Done<WasmTarget> {
 
 /// Go and its `x/mod`, whose log verifier reads our log. `None` where they are not to be had.
 pub fn go_verifier() -> Option<PathBuf> {
-    let found = || Path::new("/usr/share/gocode/src/golang.org/x/mod/sumdb/tlog").is_dir() && succeeds(Command::new("go").arg("version"));
+    let found = || {
+        Path::new("/usr/share/gocode/src/golang.org/x/mod/sumdb/tlog").is_dir()
+            && succeeds(Command::new("go").arg("version"))
+    };
     if !found() && apt(&["golang-go", "golang-golang-x-mod-dev"]).is_err() {
         return None;
     }
@@ -105,12 +110,17 @@ fn rust_lld() -> Option<PathBuf> {
 fn apt(packages: &[&str]) -> Done {
     let root = output(Command::new("id").arg("-u")).is_ok_and(|id| id.trim() == "0");
     if !root || !succeeds(Command::new("apt-get").arg("--version")) {
-        return Err(Fail(format!("not root on a Debian machine\nhint: as root, run `apt-get install {}`", packages.join(" "))));
+        return Err(Fail(format!(
+            "not root on a Debian machine\nhint: as root, run `apt-get install {}`",
+            packages.join(" ")
+        )));
     }
     say(&format!("installing Debian packages: {}", packages.join(" ")));
     let install = || {
         let mut apt = Command::new("apt-get");
-        apt.env("DEBIAN_FRONTEND", "noninteractive").args(["install", "-y", "-qq", "--no-install-recommends"]).args(packages);
+        apt.env("DEBIAN_FRONTEND", "noninteractive")
+            .args(["install", "-y", "-qq", "--no-install-recommends"])
+            .args(packages);
         within(APT_LIMIT, &mut apt)
     };
     // Older package lists are tried first: an update takes time and may not be needed.

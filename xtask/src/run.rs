@@ -39,7 +39,10 @@ pub fn status(command: &mut Command) -> Done<Option<i32>> {
 
 /// Runs a command and takes what it prints; its failure is ours.
 pub fn output(command: &mut Command) -> Done<String> {
-    let output = command.stderr(Stdio::inherit()).output().map_err(|error| Fail(format!("cannot run {}: {error}", spell(command))))?;
+    let output = command
+        .stderr(Stdio::inherit())
+        .output()
+        .map_err(|error| Fail(format!("cannot run {}: {error}", spell(command))))?;
     if !output.status.success() {
         return Err(Fail(format!("failed: {}", spell(command))));
     }

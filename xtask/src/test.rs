@@ -61,7 +61,16 @@ pub fn lint() -> Done {
     }
     if succeeds(cargo().args(["clippy", "--version"])) {
         say("lints");
-        must(cargo().args(["clippy", "--release", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
+        must(cargo().args([
+            "clippy",
+            "--release",
+            "--locked",
+            "--workspace",
+            "--all-targets",
+            "--",
+            "-D",
+            "warnings",
+        ]))?;
     } else {
         println!("skipped: clippy is missing");
     }

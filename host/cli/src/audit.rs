@@ -18,13 +18,19 @@ use crate::outcome::{Done, Failed, Format, print};
 #[derive(Subcommand)]
 pub enum Audit {
     /// Verify the whole log: every record, every tile, the signed checkpoint. Exit 1 names each damaged place.
-    #[command(after_help = "Examples:\n  portcullis audit verify --log audit/log --key log.vkey\n  portcullis audit verify --log audit/log --key log.vkey --retained checkpoint-of-last-week")]
+    #[command(
+        after_help = "Examples:\n  portcullis audit verify --log audit/log --key log.vkey\n  portcullis audit verify --log audit/log --key log.vkey --retained checkpoint-of-last-week"
+    )]
     Verify(Verify),
     /// Show records; with the sealing key also what is sealed beside them.
-    #[command(after_help = "Examples:\n  portcullis audit show --log audit/log --key log.vkey --type hook.decision\n  portcullis audit show --log audit/log --key log.vkey --index 17 --sealing-key keys/sealing.key")]
+    #[command(
+        after_help = "Examples:\n  portcullis audit show --log audit/log --key log.vkey --type hook.decision\n  portcullis audit show --log audit/log --key log.vkey --index 17 --sealing-key keys/sealing.key"
+    )]
     Show(Show),
     /// Write the proof of one record (C2SP tlog-proof), and the record beside it; or check one.
-    #[command(after_help = "Examples:\n  portcullis audit prove --log audit/log --key log.vkey --index 17 --output record.tlog-proof\n  portcullis audit prove --check record.tlog-proof --record record.json --key log.vkey")]
+    #[command(
+        after_help = "Examples:\n  portcullis audit prove --log audit/log --key log.vkey --index 17 --output record.tlog-proof\n  portcullis audit prove --check record.tlog-proof --record record.json --key log.vkey"
+    )]
     Prove(Prove),
 }
 
@@ -126,7 +132,9 @@ impl Verify {
                 for damage in &damage {
                     match self.format {
                         Format::Text => print(damage),
-                        Format::Json => print(json!({"place": damage.place, "index": damage.index, "what": damage.what})),
+                        Format::Json => {
+                            print(json!({"place": damage.place, "index": damage.index, "what": damage.what}))
+                        }
                     }
                 }
                 return Err(Failed::wrong(format!("the log is not what was signed: {} damaged places", damage.len())));
@@ -134,7 +142,10 @@ impl Verify {
         };
         match self.format {
             Format::Text => {
-                print(format!("the log `{}` is whole: {} records in {} files", whole.head.origin, whole.head.size, whole.files));
+                print(format!(
+                    "the log `{}` is whole: {} records in {} files",
+                    whole.head.origin, whole.head.size, whole.files
+                ));
                 if let Some(size) = whole.continues {
                     print(format!("it continues the retained checkpoint of {size} records"));
                 }
@@ -174,7 +185,9 @@ impl Show {
         let leaf = String::from_utf8_lossy(&shown.leaf);
         if self.format == Format::Json {
             return match &shown.sealed {
-                Some(Ok(sealed)) => print(json!({"record": raw(&leaf), "sealed": raw(&String::from_utf8_lossy(sealed))})),
+                Some(Ok(sealed)) => {
+                    print(json!({"record": raw(&leaf), "sealed": raw(&String::from_utf8_lossy(sealed))}))
+                }
                 Some(Err(why)) => print(json!({"record": raw(&leaf), "sealed_unreadable": why})),
                 None => print(leaf),
             };
@@ -195,7 +208,10 @@ impl Prove {
         if let (Some(proof), Some(record)) = (&self.check, &self.record) {
             let (index, head) = prove::check_proof(&files::read_text(proof)?, &files::read(record)?, &key)
                 .map_err(|error| Failed::wrong(format!("{error} [{}]", error.code())))?;
-            print(format!("the record is number {index} of the log `{}`, under its checkpoint of {} records", head.origin, head.size));
+            print(format!(
+                "the record is number {index} of the log `{}`, under its checkpoint of {} records",
+                head.origin, head.size
+            ));
             return Ok(());
         }
         let (Some(log), Some(index), Some(output)) = (self.log, self.index, self.output) else {
@@ -226,10 +242,15 @@ fn unreadable(error: ReadError) -> Failed {
 /// Milliseconds since 1970, or an RFC 3339 time in UTC.
 fn instant(text: &str) -> Done<u64> {
     let time = text.parse().ok().or_else(|| portcullis_trust::time::parse(text).map(|time| time.0));
-    time.ok_or_else(|| Failed::configuration(format!("`{text}` is neither milliseconds nor a time such as `2026-11-30T00:00:00Z`")))
+    time.ok_or_else(|| {
+        Failed::configuration(format!("`{text}` is neither milliseconds nor a time such as `2026-11-30T00:00:00Z`"))
+    })
 }
 
 /// JSON as it stands; a sealed part that is not JSON (a sentence) becomes a string.
 fn raw(text: &str) -> Value {
-    RawValue::from_string(text.to_owned()).ok().and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_else(|| Value::from(text))
+    RawValue::from_string(text.to_owned())
+        .ok()
+        .and_then(|raw| serde_json::from_str(raw.get()).ok())
+        .unwrap_or_else(|| Value::from(text))
 }

@@ -10,7 +10,9 @@ use crate::serve::prepare;
 
 /// Do everything that `serve` would do, short of listening.
 #[derive(Args)]
-#[command(after_help = "Example:\n  portcullis check --config portcullis.toml\n\nExit 0: it would serve. Exit 1: the release was refused. Exit 64: the configuration is wrong.")]
+#[command(
+    after_help = "Example:\n  portcullis check --config portcullis.toml\n\nExit 0: it would serve. Exit 1: the release was refused. Exit 64: the configuration is wrong."
+)]
 pub struct Check {
     /// The configuration.
     #[arg(long)]
@@ -54,7 +56,14 @@ impl Check {
         print(format!("release set {} is in order; instances are reset by {}", generation.number, prepared.reset()));
         for line in lines {
             let word = |member: &str| line.get(member).and_then(|value| value.as_str()).unwrap_or_default().to_owned();
-            print(format!("  {} ({}): {} {}, {}", word("hook"), word("kind"), word("plugin"), word("version"), word("mode")));
+            print(format!(
+                "  {} ({}): {} {}, {}",
+                word("hook"),
+                word("kind"),
+                word("plugin"),
+                word("version"),
+                word("mode")
+            ));
         }
         for warning in warnings {
             print(format!("warning: {warning}"));

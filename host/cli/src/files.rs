@@ -12,7 +12,8 @@ pub fn read(path: &Path) -> Done<Vec<u8>> {
 
 /// Reads a text file whole.
 pub fn read_text(path: &Path) -> Done<String> {
-    fs::read_to_string(path).map_err(|error| Failed::configuration(format!("cannot read `{}`: {error}", path.display())))
+    fs::read_to_string(path)
+        .map_err(|error| Failed::configuration(format!("cannot read `{}`: {error}", path.display())))
 }
 
 /// Writes a file whole or not at all: beside its place first, then moved there.

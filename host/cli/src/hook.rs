@@ -18,7 +18,9 @@ use crate::outcome::{Done, Failed, Format, print};
 #[derive(Subcommand)]
 pub enum Hook {
     /// Post a payload file to a hook and show the answer.
-    #[command(after_help = "Example:\n  portcullis hook send --url http://127.0.0.1:8600/okta/token --secret-file secrets/token --payload sign-in.json")]
+    #[command(
+        after_help = "Example:\n  portcullis hook send --url http://127.0.0.1:8600/okta/token --secret-file secrets/token --payload sign-in.json"
+    )]
     Send(Send),
 }
 
@@ -57,7 +59,9 @@ impl Hook {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failed::host)?;
         let answer = runtime.block_on(async {
             let limit = Duration::from_millis(send.timeout_ms);
-            tokio::time::timeout(limit, send.post()).await.map_err(|_| Failed::wrong(format!("no answer within {} ms", send.timeout_ms)))?
+            tokio::time::timeout(limit, send.post())
+                .await
+                .map_err(|_| Failed::wrong(format!("no answer within {} ms", send.timeout_ms)))?
         })?;
         send.show(&answer);
         Ok(())
@@ -67,7 +71,8 @@ impl Hook {
 impl Send {
     async fn post(&self) -> Done<Answer> {
         let payload = files::read(&self.payload)?;
-        let authority = self.url.authority().ok_or_else(|| Failed::configuration(format!("`{}` names no host", self.url)))?;
+        let authority =
+            self.url.authority().ok_or_else(|| Failed::configuration(format!("`{}` names no host", self.url)))?;
         if self.url.scheme_str() != Some("http") {
             return Err(Failed::configuration("only plain `http://` can be spoken here"));
         }
@@ -81,12 +86,16 @@ impl Send {
         let request = request.body(Full::new(Bytes::from(payload))).map_err(Failed::configuration)?;
         let begin = Instant::now();
         let address = (authority.host(), authority.port_u16().unwrap_or(80));
-        let socket = TcpStream::connect(address).await.map_err(|error| Failed::wrong(format!("cannot connect to {authority}: {error}")))?;
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(socket)).await.map_err(Failed::wrong)?;
+        let socket = TcpStream::connect(address)
+            .await
+            .map_err(|error| Failed::wrong(format!("cannot connect to {authority}: {error}")))?;
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(socket)).await.map_err(Failed::wrong)?;
         let driver = tokio::spawn(connection);
         let response = sender.send_request(request).await.map_err(Failed::wrong)?;
         let status = response.status().as_u16();
-        let body = Limited::new(response.into_body(), LARGEST_ANSWER).collect().await.map_err(Failed::wrong)?.to_bytes();
+        let body =
+            Limited::new(response.into_body(), LARGEST_ANSWER).collect().await.map_err(Failed::wrong)?.to_bytes();
         let took = begin.elapsed();
         driver.abort();
         Ok(Answer { status, body, took })

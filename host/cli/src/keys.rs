@@ -13,7 +13,9 @@ use crate::outcome::{Done, Failed, Format, print};
 #[derive(Subcommand)]
 pub enum Keys {
     /// Make a key and write it to a new file that only you can read.
-    #[command(after_help = "Example:\n  portcullis keys generate --name hospital.example/release --output release.key --public release.vkey")]
+    #[command(
+        after_help = "Example:\n  portcullis keys generate --name hospital.example/release --output release.key --public release.vkey"
+    )]
     Generate(Generate),
     /// List the keys in files: names and public keys, never secrets.
     #[command(after_help = "Example:\n  portcullis keys list keys/*")]
@@ -116,7 +118,11 @@ impl List {
                 (Format::Text, None) => print(format!("{}: {kind}", file.display())),
             }
         }
-        if unknown > 0 { Err(Failed::wrong(format!("{unknown} of the files hold no key that can be read"))) } else { Ok(()) }
+        if unknown > 0 {
+            Err(Failed::wrong(format!("{unknown} of the files hold no key that can be read")))
+        } else {
+            Ok(())
+        }
     }
 }
 

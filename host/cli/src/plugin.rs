@@ -6,7 +6,9 @@ use clap::{Args, Subcommand};
 use portcullis_keys::SecretKey;
 use portcullis_model::Digest;
 use portcullis_server::Clock;
-use portcullis_trust::{Manifest, ManifestSource, PluginEntry, add_signature, sign, verify_manifest, verify_plugin, verify_root};
+use portcullis_trust::{
+    Manifest, ManifestSource, PluginEntry, add_signature, sign, verify_manifest, verify_plugin, verify_root,
+};
 use serde_json::json;
 
 use crate::files;
@@ -16,13 +18,19 @@ use crate::outcome::{Done, Failed, Format, print};
 #[derive(Subcommand)]
 pub enum Plugin {
     /// Turn a core module (Rust, C) into a component with no imports but the contract's.
-    #[command(after_help = "Example:\n  portcullis plugin componentize target/wasm32-unknown-unknown/plugin/sod.wasm --output sod.wasm")]
+    #[command(
+        after_help = "Example:\n  portcullis plugin componentize target/wasm32-unknown-unknown/plugin/sod.wasm --output sod.wasm"
+    )]
     Componentize(Componentize),
     /// Sign a manifest for a component, or add a signature to one.
-    #[command(after_help = "Examples:\n  portcullis plugin sign --source manifest.toml --component sod.wasm --key publisher.key --output sod.manifest.json\n  portcullis plugin sign --add-to sod.manifest.json --key second.key --output sod.manifest.json")]
+    #[command(
+        after_help = "Examples:\n  portcullis plugin sign --source manifest.toml --component sod.wasm --key publisher.key --output sod.manifest.json\n  portcullis plugin sign --add-to sod.manifest.json --key second.key --output sod.manifest.json"
+    )]
     Sign(Sign),
     /// Verify a manifest and its component against a trust root.
-    #[command(after_help = "Example:\n  portcullis plugin verify --root trust-root.json --manifest sod.manifest.json --component sod.wasm")]
+    #[command(
+        after_help = "Example:\n  portcullis plugin verify --root trust-root.json --manifest sod.manifest.json --component sod.wasm"
+    )]
     Verify(Verify),
     /// Show what a component is and asks for.
     #[command(after_help = "Example:\n  portcullis plugin inspect sod.wasm --format json")]
@@ -155,7 +163,8 @@ impl Verify {
         let verified = verify_manifest(&root, &envelope, now)?;
         let manifest = &verified.manifest;
         if let Some(component) = &self.component {
-            let entry = PluginEntry { version: manifest.version.clone(), serial: manifest.serial, manifest: verified.digest };
+            let entry =
+                PluginEntry { version: manifest.version.clone(), serial: manifest.serial, manifest: verified.digest };
             let wasm = files::read(component)?;
             verify_plugin(&root, &entry, &envelope, &wasm, now)?;
             portcullis_engine::inspect(&wasm)?;

@@ -14,7 +14,9 @@ use crate::outcome::{Done, print};
 #[derive(Subcommand)]
 pub enum Release {
     /// Make and sign a release set from its source.
-    #[command(after_help = "Example:\n  portcullis release sign --source release.toml --root trust-root.json --key release.key --output release/release.json")]
+    #[command(
+        after_help = "Example:\n  portcullis release sign --source release.toml --root trust-root.json --key release.key --output release/release.json"
+    )]
     Sign(Sign),
 }
 

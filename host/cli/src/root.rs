@@ -13,7 +13,9 @@ use crate::outcome::{Done, print};
 #[derive(Subcommand)]
 pub enum Root {
     /// Make and sign a trust root from its source.
-    #[command(after_help = "Example:\n  portcullis root sign --source trust-root.toml --key root.key --output trust-root.json")]
+    #[command(
+        after_help = "Example:\n  portcullis root sign --source trust-root.toml --key root.key --output trust-root.json"
+    )]
     Sign(Sign),
 }
 
@@ -41,7 +43,12 @@ impl Root {
         let envelope = sign(TrustRoot::PAYLOAD_TYPE, &payload, &keys.iter().collect::<Vec<_>>());
         let root = verify_root(&envelope, now)?;
         files::write(&sign_root.output, &envelope)?;
-        print(format!("trust root {} in {}: {} publishers", root.version, sign_root.output.display(), root.publishers.len()));
+        print(format!(
+            "trust root {} in {}: {} publishers",
+            root.version,
+            sign_root.output.display(),
+            root.publishers.len()
+        ));
         Ok(())
     }
 }

@@ -11,8 +11,10 @@ use crate::outcome::{Done, Failed, print};
 
 /// Answer hooks until stopped.
 #[derive(Args)]
-#[command(after_help = "Example:\n  portcullis serve --config portcullis.toml\n\nThe first line on standard output ends with the address; logs go to standard error. \
-    PORTCULLIS_LOG sets what is logged (default `info`).")]
+#[command(
+    after_help = "Example:\n  portcullis serve --config portcullis.toml\n\nThe first line on standard output ends with the address; logs go to standard error. \
+    PORTCULLIS_LOG sets what is logged (default `info`)."
+)]
 pub struct Serve {
     /// The configuration.
     #[arg(long)]

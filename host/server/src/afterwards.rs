@@ -56,7 +56,8 @@ impl Afterwards {
 
     /// Remembers the hook's bindings that advise or monitor.
     pub fn observe(&mut self, generation: Option<&Arc<Generation>>, hook: &Hook, incoming: &Arc<Incoming>) {
-        let bindings = generation.and_then(|generation| generation.hooks.get(hook.number)).map(Vec::as_slice).unwrap_or_default();
+        let bindings =
+            generation.and_then(|generation| generation.hooks.get(hook.number)).map(Vec::as_slice).unwrap_or_default();
         self.watching.extend(bindings.iter().filter(|binding| binding.mode != Mode::Enforce).cloned());
         if !self.watching.is_empty() {
             self.watched = Some((hook.number, Arc::clone(incoming)));

@@ -39,7 +39,12 @@ pub struct AskFault {
 }
 
 /// Asks within the call's budget. What remains of the instances is handed back, to be dropped after the reply.
-pub async fn ask(host: &Host, binding: &Arc<Binding>, incoming: &Arc<Incoming>, budget: &Budget) -> (Asked, Option<Remains>) {
+pub async fn ask(
+    host: &Host,
+    binding: &Arc<Binding>,
+    incoming: &Arc<Incoming>,
+    budget: &Budget,
+) -> (Asked, Option<Remains>) {
     let start = host.clock.instant();
     let limit = Duration::from_millis(binding.manifest().limits.time_ms.into());
     let mut remains = None;
@@ -68,7 +73,9 @@ pub async fn ask(host: &Host, binding: &Arc<Binding>, incoming: &Arc<Incoming>, 
                 return (asked, remains);
             }
             Ok(Err(_)) => AskFault::new(Cause::HostFault, "host-fault", "the slow lane lost the call"),
-            Err(_) => AskFault::new(Cause::BudgetExhausted, "budget-exhausted", "the budget ended before the plugin did"),
+            Err(_) => {
+                AskFault::new(Cause::BudgetExhausted, "budget-exhausted", "the budget ended before the plugin did")
+            }
         },
         Err(_) => AskFault::new(Cause::Overload, "overload", "the slow lane was full"),
     };

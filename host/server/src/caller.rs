@@ -26,11 +26,17 @@ impl Caller {
     /// Reads the secret. The file must be private to its owner and hold at least [`SHORTEST_SECRET`] characters.
     pub fn load(config: &CallerConfig) -> Result<Self, StartError> {
         let wrong = |why: String| StartError::File { what: "caller secret", path: config.secret_file.clone(), why };
-        let header = config.header.to_ascii_lowercase().parse().map_err(|_| wrong(format!("`{}` is not a header name", config.header)))?;
+        let header = config
+            .header
+            .to_ascii_lowercase()
+            .parse()
+            .map_err(|_| wrong(format!("`{}` is not a header name", config.header)))?;
         let text = portcullis_keys::read_secret_file(&config.secret_file).map_err(|error| wrong(error.to_string()))?;
         let secret = text.strip_suffix('\n').map_or(text.as_str(), |line| line.strip_suffix('\r').unwrap_or(line));
         if secret.len() < SHORTEST_SECRET {
-            return Err(wrong(format!("shorter than {SHORTEST_SECRET} characters; take a random one, as `openssl rand -hex 32` makes")));
+            return Err(wrong(format!(
+                "shorter than {SHORTEST_SECRET} characters; take a random one, as `openssl rand -hex 32` makes"
+            )));
         }
         Ok(Self { header, secret: sha256(secret.as_bytes()) })
     }
@@ -66,7 +72,9 @@ mod tests {
             caller().check(&headers)
         };
         assert_eq!(proven(&["correct horse battery"]), Ok(Proven("header-secret")));
-        for wrong in [&[][..], &[""], &["correct horse batter"], &["correct horse battery "], &["correct horse battery", "x"]] {
+        for wrong in
+            [&[][..], &[""], &["correct horse batter"], &["correct horse battery "], &["correct horse battery", "x"]]
+        {
             assert_eq!(proven(wrong), Err(Cause::CallerUnproven), "{wrong:?}");
         }
     }

@@ -51,7 +51,10 @@ pub enum Discord {
 /// Merges changes: `drop-grant` beats `add-grant`, the shortest lifetime wins, approvers add up, two different wishes for one place conflict.
 pub fn merge<'a>(changes: impl IntoIterator<Item = &'a Change>) -> Result<Vec<Change>, Discord> {
     let all: BTreeSet<&Change> = changes.into_iter().collect();
-    let dropped: BTreeSet<&Grant> = all.iter().filter_map(|change| if let Change::DropGrant(grant) = change { Some(grant) } else { None }).collect();
+    let dropped: BTreeSet<&Grant> = all
+        .iter()
+        .filter_map(|change| if let Change::DropGrant(grant) = change { Some(grant) } else { None })
+        .collect();
     let mut caps: BTreeMap<Target, u32> = BTreeMap::new();
     let mut approvers: BTreeSet<&String> = BTreeSet::new();
     let mut merged: Vec<Change> = Vec::with_capacity(all.len());
@@ -163,7 +166,8 @@ fn conflict(merged: &[Change]) -> Option<String> {
 
 /// Whether one JSON Pointer is the other or stands above it.
 fn overlaps(one: &str, other: &str) -> bool {
-    let below = |short: &str, long: &str| long.strip_prefix(short).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    let below =
+        |short: &str, long: &str| long.strip_prefix(short).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
     below(one, other) || below(other, one)
 }
 

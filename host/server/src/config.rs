@@ -83,6 +83,10 @@ pub struct Audit {
     /// What a record survives before its answer leaves. Default `disk`.
     #[serde(default)]
     pub commit: Commit,
+    /// Size of a segment of the write-ahead log, bytes: a multiple of 4,096 from 2 MiB to 1 GiB. Two are written at the first start, and up to
+    /// sixteen while the views are behind. Larger ones roll less often and make the next start after a crash longer. Default 16 MiB.
+    #[serde(default = "default_segment_bytes")]
+    pub segment_bytes: u64,
 }
 
 /// What a record survives before its answer leaves.
@@ -135,8 +139,8 @@ pub struct CallerConfig {
 impl Config {
     /// Reads and checks a configuration file. Relative paths are relative to its folder.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|cause| ConfigError::Unreadable { path: path.to_owned(), cause })?;
+        let text =
+            std::fs::read_to_string(path).map_err(|cause| ConfigError::Unreadable { path: path.to_owned(), cause })?;
         let base = path.parent().unwrap_or(Path::new(""));
         Self::parse(&text, base).map_err(|what| ConfigError::Wrong { path: path.to_owned(), what })
     }
@@ -174,10 +178,16 @@ impl Config {
                 self.listen.address
             ));
         }
-        for (name, value) in [("workers", self.listen.workers), ("connections", self.listen.connections), ("calls", self.listen.calls)] {
+        for (name, value) in
+            [("workers", self.listen.workers), ("connections", self.listen.connections), ("calls", self.listen.calls)]
+        {
             if value == 0 {
                 return Err(format!("listen.{name} is 0: nothing could be served"));
             }
+        }
+        let segment = self.audit.segment_bytes;
+        if !segment.is_multiple_of(4_096) || !(2 << 20..=1 << 30).contains(&segment) {
+            return Err(format!("audit.segment_bytes {segment} is not a multiple of 4,096 from 2 MiB to 1 GiB"));
         }
         if !is_name(&self.tenant) {
             return Err(format!("tenant `{}` is not 1 to 64 letters, digits, `-`, `_` or `.`", self.tenant));
@@ -229,12 +239,18 @@ impl HookConfig {
         let on_failure = match (source.on_failure, source.restricted_applications) {
             (OnFailureWord::Closed, None) => OnFailure::Closed,
             (OnFailureWord::Open, None) => OnFailure::Open,
-            (OnFailureWord::Restricted, Some(applications)) if kind.offers_restricted() => OnFailure::Restricted { applications },
+            (OnFailureWord::Restricted, Some(applications)) if kind.offers_restricted() => {
+                OnFailure::Restricted { applications }
+            }
             (OnFailureWord::Restricted, None) if kind.offers_restricted() => {
                 return Err(format!("hook `{name}`: on_failure = \"restricted\" needs restricted_applications"));
             }
-            (OnFailureWord::Restricted, _) => return Err(format!("hook `{name}`: {} offers no restricted answer", kind.name())),
-            (_, Some(_)) => return Err(format!("hook `{name}`: restricted_applications without on_failure = \"restricted\"")),
+            (OnFailureWord::Restricted, _) => {
+                return Err(format!("hook `{name}`: {} offers no restricted answer", kind.name()));
+            }
+            (_, Some(_)) => {
+                return Err(format!("hook `{name}`: restricted_applications without on_failure = \"restricted\""));
+            }
         };
         let hook = Self {
             kind,
@@ -250,10 +266,16 @@ impl HookConfig {
         };
         let limit = millis(kind.platform_limit());
         if hook.budget_ms >= limit {
-            return Err(format!("hook `{}`: budget_ms {} is not below the platform's own limit of {limit}", hook.name, hook.budget_ms));
+            return Err(format!(
+                "hook `{}`: budget_ms {} is not below the platform's own limit of {limit}",
+                hook.name, hook.budget_ms
+            ));
         }
         if hook.commit_ms + hook.write_ms >= hook.budget_ms {
-            return Err(format!("hook `{}`: commit_ms and write_ms leave nothing of budget_ms {}", hook.name, hook.budget_ms));
+            return Err(format!(
+                "hook `{}`: commit_ms and write_ms leave nothing of budget_ms {}",
+                hook.name, hook.budget_ms
+            ));
         }
         Ok(hook)
     }
@@ -329,6 +351,10 @@ fn default_header() -> String {
 
 fn default_watch_ms() -> u64 {
     1_000
+}
+
+fn default_segment_bytes() -> u64 {
+    16 << 20
 }
 
 fn default_commit_ms() -> u64 {

@@ -36,7 +36,8 @@ impl Deliveries {
         let mut batch = std::mem::take(&mut *self.batch.lock().unwrap_or_else(PoisonError::into_inner));
         batch.sort_by_key(|delivery| delivery.index);
         let (first, last) = (batch.first()?.index, batch.last()?.index);
-        let failed: Vec<_> = batch.iter().filter(|delivery| delivery.write_us.is_none()).map(|delivery| delivery.index).collect();
+        let failed: Vec<_> =
+            batch.iter().filter(|delivery| delivery.write_us.is_none()).map(|delivery| delivery.index).collect();
         let commit_max = batch.iter().map(|delivery| delivery.commit_us).max().unwrap_or_default();
         let mut fields = String::new();
         let mut sealed = String::with_capacity(batch.len() * 16);
@@ -76,7 +77,10 @@ mod tests {
         deliveries.note(Delivery { index: 7, commit_us: 50, write_us: Some(3) });
         let entry = deliveries.take().unwrap();
         assert_eq!(entry.kind, "answer.delivery");
-        assert_eq!(entry.fields, r#""first":7,"last":9,"delivered":1,"undelivered":1,"undelivered_first":[9],"commit_us_max":70"#);
+        assert_eq!(
+            entry.fields,
+            r#""first":7,"last":9,"delivered":1,"undelivered":1,"undelivered_first":[9],"commit_us_max":70"#
+        );
         assert_eq!(entry.sealed.unwrap(), b"[[7,50,3],[9,70,null]]");
         assert!(deliveries.take().is_none());
     }

@@ -9,9 +9,9 @@ use portcullis_hooks::{Answer, Incoming, OnFailure};
 use portcullis_model::json::quote;
 use portcullis_model::{Attribute, Change, Decision, Effect};
 
-use crate::budget::{Ledger, micros};
-use crate::host::{Host, Hook};
 use crate::ask::Asked;
+use crate::budget::{Ledger, micros};
+use crate::host::{Hook, Host};
 use crate::pipeline::Failure;
 
 /// All that is known of a call when its answer is rendered.
@@ -43,7 +43,13 @@ impl Evidence<'_> {
     pub fn fields(&self) -> String {
         let call = &self.incoming.call;
         let mut leaf = String::with_capacity(LEAF_ROOM);
-        write_to(&mut leaf, format_args!(r#""recv":{},"hook":{{"name":"{}","kind":"{}","event":"#, call.received, self.hook.config.name, call.hook));
+        write_to(
+            &mut leaf,
+            format_args!(
+                r#""recv":{},"hook":{{"name":"{}","kind":"{}","event":"#,
+                call.received, self.hook.config.name, call.hook
+            ),
+        );
         quote(&mut leaf, &self.event_reference(&call.id));
         leaf.push_str(r#"},"sub":"#);
         match call.subject.as_ref() {
@@ -69,7 +75,14 @@ impl Evidence<'_> {
         match self.verdict {
             Ok(verdict) => write_to(&mut leaf, format_args!(r#"{{"verdict":"{}"}}"#, verdict.name())),
             Err(failure) => {
-                write_to(&mut leaf, format_args!(r#"{{"safe":"{}","cause":"{}","culprit":"#, Hook::on_failure_name(self.safe), failure.cause.code()));
+                write_to(
+                    &mut leaf,
+                    format_args!(
+                        r#"{{"safe":"{}","cause":"{}","culprit":"#,
+                        Hook::on_failure_name(self.safe),
+                        failure.cause.code()
+                    ),
+                );
                 write_option(&mut leaf, failure.culprit.as_deref());
                 leaf.push('}');
             }
@@ -112,7 +125,8 @@ impl Evidence<'_> {
 
     /// The platform's event id where it is a plain token, else its pseudonym: an id is the caller's text.
     fn event_reference(&self, id: &str) -> String {
-        let plain = id.len() <= LONGEST_EVENT_ID && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte));
+        let plain = id.len() <= LONGEST_EVENT_ID
+            && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte));
         if plain { id.to_owned() } else { self.host.pseudonym("event", id) }
     }
 }
@@ -185,7 +199,14 @@ fn write_decision(out: &mut String, decision: &Decision) {
     write_list(out, decision.findings.iter(), |out, finding| {
         out.push_str(r#"{"code":"#);
         quote(out, &finding.code);
-        write_to(out, format_args!(r#","effect":"{}","severity":"{}","arguments":{{"#, finding.effect.name(), finding.severity.name()));
+        write_to(
+            out,
+            format_args!(
+                r#","effect":"{}","severity":"{}","arguments":{{"#,
+                finding.effect.name(),
+                finding.severity.name()
+            ),
+        );
         write_list(out, finding.arguments.iter(), write_attribute);
         out.push_str(r#"},"field":"#);
         write_option(out, finding.field.as_deref());

@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use crate::config::HookConfig;
 use portcullis_engine::Plugin;
 use portcullis_hooks::HookKind;
 use portcullis_model::{Digest, Millis, Mode};
-use crate::config::HookConfig;
 use portcullis_trust::{Manifest, VerifiedPlugin};
 
 /// One release set in force.
@@ -20,7 +20,7 @@ pub struct Generation {
     pub set: Digest,
     /// When the set ends.
     pub expires: Millis,
-    /// Hook's place in the configuration → its bindings, in the order of plugin ids.
+    /// Hook's place in the configuration → its bindings, in the order of plugin ids and settings' digests.
     pub hooks: Vec<Vec<Arc<Binding>>>,
 }
 
@@ -49,7 +49,10 @@ impl Generation {
         for (hook, bindings) in hooks.iter().zip(&self.hooks) {
             let enforcing: Vec<_> = bindings.iter().filter(|binding| binding.mode == Mode::Enforce).collect();
             if enforcing.is_empty() {
-                warnings.push(format!("hook `{}`: nothing enforces, so its safe answer is the platform's default", hook.name));
+                warnings.push(format!(
+                    "hook `{}`: nothing enforces, so its safe answer is the platform's default",
+                    hook.name
+                ));
             }
             let mut wanted: BTreeMap<String, &str> = BTreeMap::new();
             for binding in enforcing {
@@ -71,7 +74,12 @@ impl Generation {
 
 impl Binding {
     /// A binding that never outran anything yet.
-    pub fn new(verified: Arc<VerifiedPlugin>, kind: HookKind, source: &portcullis_trust::Binding, plugin: Plugin) -> Self {
+    pub fn new(
+        verified: Arc<VerifiedPlugin>,
+        kind: HookKind,
+        source: &portcullis_trust::Binding,
+        plugin: Plugin,
+    ) -> Self {
         let (settings, mode, say) = (source.settings, source.mode, source.say.clone());
         let proposes = verified.manifest.emits.proposes(kind.name());
         Self { verified, settings, mode, say, plugin, proposes, overruns: AtomicU32::new(0) }

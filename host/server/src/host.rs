@@ -90,18 +90,22 @@ impl Prepared {
     pub fn new(config: Config, clock: Clock) -> Result<Self, StartError> {
         let now = clock.now();
         let root = read_root(&config, &clock)?;
-        let signer = SecretKey::read(&config.audit.signing_key).map_err(|error| file("signing key", &config.audit.signing_key, &error))?;
+        let signer = SecretKey::read(&config.audit.signing_key)
+            .map_err(|error| file("signing key", &config.audit.signing_key, &error))?;
         if signer.public().name() != config.audit.origin {
-            let why = format!("its name is `{}`, but audit.origin is `{}`", signer.public().name(), config.audit.origin);
+            let why =
+                format!("its name is `{}`, but audit.origin is `{}`", signer.public().name(), config.audit.origin);
             return Err(StartError::File { what: "signing key", path: config.audit.signing_key.clone(), why });
         }
         if !root.log.contains(signer.public()) {
             let why = "the trust root does not list it under roles.log".to_owned();
             return Err(StartError::File { what: "signing key", path: config.audit.signing_key.clone(), why });
         }
-        let symmetric = |what, path: &std::path::Path| SymmetricKey::read(path).map_err(|error| file(what, path, &error));
+        let symmetric =
+            |what, path: &std::path::Path| SymmetricKey::read(path).map_err(|error| file(what, path, &error));
         let sealer = Sealer::new(SealKey::new(symmetric("sealing key", &config.audit.sealing_key)?));
-        let pseudonyms = Pseudonyms::new(&symmetric("pseudonym key", &config.audit.pseudonym_key)?, PSEUDONYM_KEY_VERSION);
+        let pseudonyms =
+            Pseudonyms::new(&symmetric("pseudonym key", &config.audit.pseudonym_key)?, PSEUDONYM_KEY_VERSION);
         let callers = config.hooks.iter().map(|hook| Caller::load(&hook.caller)).collect::<Result<_, _>>()?;
         // Inline and in the slow lane together: what runs at once is bounded by threads, not by calls in progress.
         let workers = config.listen.workers.saturating_mul(2);
@@ -130,6 +134,7 @@ impl Prepared {
                 Commit::Disk => portcullis_audit::Commit::Disk,
                 Commit::Kernel => portcullis_audit::Commit::Kernel,
             },
+            segment_bytes: audit.segment_bytes,
             ..portcullis_audit::Options::new(
                 audit.directory.clone(),
                 self.config.tenant.clone(),
@@ -142,7 +147,8 @@ impl Prepared {
         let slow_lane = SlowLane::start(self.config.listen.workers, SLOW_WAITING).map_err(StartError::Thread)?;
         let paths = self.config.hooks.iter().enumerate().map(|(number, hook)| (hook.path.clone(), number)).collect();
         let hooks = self.config.hooks.iter().cloned().zip(self.callers).enumerate();
-        let hooks = hooks.map(|(number, (config, caller))| Hook { number, config, caller, owed: Debts::default() }).collect();
+        let hooks =
+            hooks.map(|(number, (config, caller))| Hook { number, config, caller, owed: Debts::default() }).collect();
         let host = Arc::new(Host {
             root: self.root,
             hooks,

@@ -111,8 +111,15 @@ fn alarm_expiry(host: &Host, seen: &mut Seen) {
     let manifests = generation.hooks.iter().flatten().map(|binding| binding.manifest().expires);
     let ends = manifests.min().unwrap_or(generation.expires).min(generation.expires);
     if host.clock.now() >= ends && seen.said.insert((generation.set, "expired".to_owned())) {
-        tracing::error!(generation = generation.number, "the release in force has expired; sign a new one: after a restart this one is refused");
-        host.say(Entry { kind: "release.expired", fields: format!(r#""gen":{},"ended":{ends}"#, generation.number), sealed: None });
+        tracing::error!(
+            generation = generation.number,
+            "the release in force has expired; sign a new one: after a restart this one is refused"
+        );
+        host.say(Entry {
+            kind: "release.expired",
+            fields: format!(r#""gen":{},"ended":{ends}"#, generation.number),
+            sealed: None,
+        });
     }
 }
 
@@ -157,7 +164,10 @@ fn report_strays(host: &Host, seen: &mut Seen) {
 
 /// The record of a release that came into force.
 pub fn activation_entry(generation: &Generation, host: &Host) -> Entry {
-    let mut fields = format!(r#""gen":{},"set":"{}","expires":{},"bindings":["#, generation.number, generation.set, generation.expires);
+    let mut fields = format!(
+        r#""gen":{},"set":"{}","expires":{},"bindings":["#,
+        generation.number, generation.set, generation.expires
+    );
     let mut comma = "";
     for (bindings, hook) in generation.hooks.iter().zip(&host.hooks) {
         for binding in bindings {

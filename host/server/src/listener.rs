@@ -85,7 +85,12 @@ type Accepted = (TcpStreamParts, tokio::sync::OwnedSemaphorePermit);
 /// A socket on its way to another runtime: it is registered with the one that serves it.
 type TcpStreamParts = std::net::TcpStream;
 
-fn accept(socket: std::net::TcpListener, workers: &[mpsc::Sender<Accepted>], connections: usize, mut stopping: watch::Receiver<bool>) {
+fn accept(
+    socket: std::net::TcpListener,
+    workers: &[mpsc::Sender<Accepted>],
+    connections: usize,
+    mut stopping: watch::Receiver<bool>,
+) {
     let Some(runtime) = runtime() else { return };
     runtime.block_on(async {
         let Ok(listener) = TcpListener::from_std(socket) else { return };

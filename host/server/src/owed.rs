@@ -41,7 +41,8 @@ struct Books {
 impl Debts {
     /// Notes a debt, in the emergency ring first.
     pub fn add(&self, host: &Host, hook: &Hook, owed: Owed) {
-        let noted = host.log.ring().note(&hook.config.name, owed.index, &owed.answer.0, Cause::NotDurable.code(), owed.at.0);
+        let noted =
+            host.log.ring().note(&hook.config.name, owed.index, &owed.answer.0, Cause::NotDurable.code(), owed.at.0);
         let slot = noted.unwrap_or_else(|error| {
             tracing::error!(%error, hook = hook.config.name, "the emergency ring takes nothing; an answer left that only memory knows of");
             None
@@ -98,7 +99,8 @@ pub fn recover(host: &Host, owed: &[portcullis_audit::Owed]) {
     for remembered in owed {
         let (slot, entry) = match remembered {
             Remembered::Answer { slot, index: Some(index), answer, cause, at, .. } => {
-                let cause = if Cause::ALL.iter().any(|known| known.code() == cause) { cause } else { Cause::HostFault.code() };
+                let cause =
+                    if Cause::ALL.iter().any(|known| known.code() == cause) { cause } else { Cause::HostFault.code() };
                 (slot, superseded(*index, &Digest(*answer), cause, Millis(*at)))
             }
             Remembered::Answer { slot, index: None, at, .. } => (slot, gap(1, Millis(*at), Millis(*at))),

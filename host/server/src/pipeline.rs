@@ -14,7 +14,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::Request;
 use hyper::body::Incoming as Body;
 use portcullis_audit::Entry;
-use portcullis_hooks::{Answer, Frame, Incoming, OnFailure, Outcome, Reference};
+use portcullis_hooks::{Answer, Frame, Incoming, OnFailure, Outcome, Reference, Unsayable};
 use portcullis_model::{Call as HookCall, Cause, Change, Decision, Effect, Millis, Mode};
 use tokio::time::timeout_at;
 
@@ -121,7 +121,8 @@ pub async fn answer(host: &Arc<Host>, hook: &Hook, request: Request<Body>) -> Re
     // Many decisions become one outcome, and the outcome the platform's words, still without the record's reference.
     let rendered = decide(hook, &asked, &incoming.call).and_then(|(combined, text)| {
         let outcome = Outcome { verdict: combined.verdict, changes: &combined.changes, text: text.as_deref() };
-        let answer = portcullis_hooks::render(hook.config.kind, &incoming, &outcome).map_err(|_| Failure::of(Cause::Unsayable))?;
+        let answer = portcullis_hooks::render(hook.config.kind, &incoming, &outcome)
+            .map_err(|unsayable| unsayable_failure(&unsayable, &asked, &combined.changes))?;
         Ok((combined.verdict, answer))
     });
     let (verdict, answer) = match rendered {
@@ -192,7 +193,11 @@ impl<'a> Call<'a> {
     }
 
     /// Waits for the first call's answer and gives it again, as a record of its own. `None` when the first was given up.
-    async fn say_again(&mut self, mut answer: tokio::sync::watch::Receiver<Option<Answered>>, incoming: &Incoming) -> Option<Reply> {
+    async fn say_again(
+        &mut self,
+        mut answer: tokio::sync::watch::Receiver<Option<Answered>>,
+        incoming: &Incoming,
+    ) -> Option<Reply> {
         let settled = timeout_at(self.budget.plugins_until().into(), answer.wait_for(Option::is_some)).await;
         let answered = settled.ok()?.ok()?.clone()?;
         let mut fields = format!(r#""recv":{},"hook":"{}","duplicate_of":"#, self.received, self.hook.config.name);
@@ -200,7 +205,11 @@ impl<'a> Call<'a> {
             Some(index) => fields.push_str(&index.to_string()),
             None => fields.push_str("null"),
         }
-        let pending = self.host.log.append(Entry { kind: "hook.duplicate", fields, sealed: Some(incoming.call.id.clone().into_bytes()) }).ok()?;
+        let pending = self
+            .host
+            .log
+            .append(Entry { kind: "hook.duplicate", fields, sealed: Some(incoming.call.id.clone().into_bytes()) })
+            .ok()?;
         timeout_at(self.budget.record_until().into(), pending).await.ok()?.ok()?;
         Some(self.leave(answered.status, answered.body))
     }
@@ -220,8 +229,15 @@ impl<'a> Call<'a> {
     }
 
     /// The one place that turns a failure of a call into its answer and its record.
-    async fn refuse(self, failure: Failure, incoming: &Arc<Incoming>, asked: Vec<Asked>, first: Option<First>) -> Reply {
-        let answer = portcullis_hooks::safe_answer(self.hook.config.kind, self.on_failure(), failure.cause, Some(incoming));
+    async fn refuse(
+        self,
+        failure: Failure,
+        incoming: &Arc<Incoming>,
+        asked: Vec<Asked>,
+        first: Option<First>,
+    ) -> Reply {
+        let answer =
+            portcullis_hooks::safe_answer(self.hook.config.kind, self.on_failure(), failure.cause, Some(incoming));
         self.record_and_leave(Err(failure), answer, incoming, asked, first).await
     }
 
@@ -267,7 +283,12 @@ impl<'a> Call<'a> {
                 (answer, wire)
             }
             None => {
-                let safe = portcullis_hooks::safe_answer(self.hook.config.kind, self.on_failure(), Cause::NotDurable, Some(incoming));
+                let safe = portcullis_hooks::safe_answer(
+                    self.hook.config.kind,
+                    self.on_failure(),
+                    Cause::NotDurable,
+                    Some(incoming),
+                );
                 let hash = crate::digest::sha256(safe.body());
                 self.hook.owed.add(self.host, self.hook, Owed { index, answer: hash, at: self.host.clock.now() });
                 let wire = safe.body().to_vec();
@@ -341,9 +362,22 @@ fn decide<'a>(hook: &Hook, asked: &'a [Asked], call: &HookCall) -> Result<(Combi
     Ok((combined, text))
 }
 
+/// Whose wish the platform would not take: of the first who has it, in the bindings' order.
+fn unsayable_failure(unsayable: &Unsayable, asked: &[Asked], merged: &[Change]) -> Failure {
+    let wish = unsayable.change.and_then(|(number, _)| merged.get(number.checked_sub(1)?));
+    let wants = |asked: &&Asked| {
+        asked.outcome.as_ref().is_ok_and(|decision| decision.changes.iter().any(|it| Some(it) == wish))
+    };
+    let culprit = asked.iter().find(wants).map(|asked| asked.binding.manifest().id.clone());
+    Failure { cause: Cause::Unsayable, culprit }
+}
+
 /// The language that the subject's profile asks for.
 fn language(call: &HookCall) -> String {
-    let locale = call.subject.as_ref().and_then(|subject| subject.attributes.iter().find(|attribute| attribute.name == "locale"));
+    let locale = call
+        .subject
+        .as_ref()
+        .and_then(|subject| subject.attributes.iter().find(|attribute| attribute.name == "locale"));
     locale.map_or_else(|| "en".to_owned(), |locale| locale.value.trim_matches('"').replace('_', "-"))
 }
 

@@ -38,10 +38,16 @@ impl Refusals {
     /// Takes the minutes that are over; `everything` takes the present one too (at a stop).
     pub fn take(&self, now: Millis, everything: bool, hook_name: impl Fn(usize) -> String) -> Vec<Counted> {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        let open = if everything { BTreeMap::new() } else { counts.split_off(&(now.0 / MINUTE, 0, Cause::CallerUnproven)) };
+        let open =
+            if everything { BTreeMap::new() } else { counts.split_off(&(now.0 / MINUTE, 0, Cause::CallerUnproven)) };
         let over = std::mem::replace(&mut *counts, open);
         over.into_iter()
-            .map(|((minute, hook, cause), count)| Counted { minute: Millis(minute * MINUTE), hook: hook_name(hook), cause, count })
+            .map(|((minute, hook, cause), count)| Counted {
+                minute: Millis(minute * MINUTE),
+                hook: hook_name(hook),
+                cause,
+                count,
+            })
             .collect()
     }
 }
@@ -51,7 +57,14 @@ impl Counted {
     pub fn fields(&self) -> String {
         let mut fields = String::new();
         // Writing to a string cannot fail; the name was checked with the configuration.
-        let _ = write!(fields, r#""minute":{},"hook":"{}","cause":"{}","count":{}"#, self.minute, self.hook, self.cause.code(), self.count);
+        let _ = write!(
+            fields,
+            r#""minute":{},"hook":"{}","cause":"{}","count":{}"#,
+            self.minute,
+            self.hook,
+            self.cause.code(),
+            self.count
+        );
         fields
     }
 }
@@ -70,11 +83,15 @@ mod tests {
         }
         refusals.count(Millis(60_001), 0, Cause::NotJson);
         refusals.count(Millis(125_000), 1, Cause::NotJson);
-        let lines: Vec<_> = refusals.take(Millis(125_000), false, |n| format!("h{n}")).iter().map(Counted::fields).collect();
-        assert_eq!(lines, [
-            r#""minute":0,"hook":"h0","cause":"caller-unproven","count":1000000"#,
-            r#""minute":60000,"hook":"h0","cause":"not-json","count":1"#,
-        ]);
+        let lines: Vec<_> =
+            refusals.take(Millis(125_000), false, |n| format!("h{n}")).iter().map(Counted::fields).collect();
+        assert_eq!(
+            lines,
+            [
+                r#""minute":0,"hook":"h0","cause":"caller-unproven","count":1000000"#,
+                r#""minute":60000,"hook":"h0","cause":"not-json","count":1"#,
+            ]
+        );
         assert_eq!(refusals.take(Millis(125_000), true, |n| format!("h{n}")).len(), 1);
         assert!(refusals.take(Millis(999_000), true, |n| format!("h{n}")).is_empty());
     }

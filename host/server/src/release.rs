@@ -12,8 +12,8 @@ use portcullis_engine::Engine;
 use portcullis_hooks::say;
 use portcullis_model::{Digest, Millis, Mode};
 use portcullis_trust::{
-    Capability, Envelope, PluginEntry, Refusal, ReleaseSet, TrustRoot, VerifiedManifest, VerifiedPlugin, verify_manifest, verify_plugin,
-    verify_release,
+    Capability, Envelope, PluginEntry, Refusal, ReleaseSet, TrustRoot, VerifiedManifest, VerifiedPlugin,
+    verify_manifest, verify_plugin, verify_release,
 };
 use thiserror::Error;
 
@@ -126,9 +126,13 @@ impl ReleaseError {
         match self {
             Self::Refused { refusal, .. } => refusal.hint(),
             Self::Engine { refused, .. } => refused.hint(),
-            Self::Missing { folder, .. } => Some(format!("copy the file into `{}`; its name is free", folder.display())),
+            Self::Missing { folder, .. } => {
+                Some(format!("copy the file into `{}`; its name is free", folder.display()))
+            }
             Self::Older { .. } => Some("give the next release set a higher version".to_owned()),
-            Self::Swap => Some("turn swap off, or restart the host, which then resets instances the slow way".to_owned()),
+            Self::Swap => {
+                Some("turn swap off, or restart the host, which then resets instances the slow way".to_owned())
+            }
             Self::Unreadable { .. } | Self::Binding { .. } => None,
         }
     }
@@ -169,7 +173,8 @@ impl Found {
             if path.extension().is_some_and(|extension| extension == "json") {
                 let bytes = read(&path)?;
                 let digest = sha256(&bytes);
-                let text = String::from_utf8(bytes).map_err(|_| ReleaseError::Unreadable { path, why: "not UTF-8".to_owned() })?;
+                let text = String::from_utf8(bytes)
+                    .map_err(|_| ReleaseError::Unreadable { path, why: "not UTF-8".to_owned() })?;
                 settings.insert(digest, text);
             }
         }
@@ -183,22 +188,31 @@ impl Found {
     }
 
     /// Verifies everything, configures and snapshots every binding. The longest step of a swap: seconds, not microseconds.
-    pub fn activate(&self, root: &TrustRoot, hooks: &[HookConfig], engine: &Engine, now: Millis) -> Result<Generation, ReleaseError> {
-        let release = verify_release(root, &self.set, now).map_err(|refusal| ReleaseError::Refused { plugin: None, refusal })?;
+    pub fn activate(
+        &self,
+        root: &TrustRoot,
+        hooks: &[HookConfig],
+        engine: &Engine,
+        now: Millis,
+    ) -> Result<Generation, ReleaseError> {
+        let release =
+            verify_release(root, &self.set, now).map_err(|refusal| ReleaseError::Refused { plugin: None, refusal })?;
         let mut plugins = BTreeMap::new();
         for (id, entry) in &release.plugins {
             plugins.insert(id.as_str(), self.plugin(root, id, entry, now)?);
         }
         let mut bound: Vec<Vec<Arc<Binding>>> = hooks.iter().map(|_| Vec::new()).collect();
         for source in &release.bindings {
-            let unworkable = |why: String| ReleaseError::Binding { hook: source.hook.clone(), plugin: source.plugin.clone(), why };
+            let unworkable =
+                |why: String| ReleaseError::Binding { hook: source.hook.clone(), plugin: source.plugin.clone(), why };
             let (place, hook) = bound
                 .iter_mut()
                 .zip(hooks)
                 .find(|(_, hook)| hook.name == source.hook)
                 .ok_or_else(|| unworkable("the configuration has no hook of this name".to_owned()))?;
-            let (verified, component) =
-                plugins.get(source.plugin.as_str()).ok_or_else(|| unworkable("the release set does not list this plugin".to_owned()))?;
+            let (verified, component) = plugins
+                .get(source.plugin.as_str())
+                .ok_or_else(|| unworkable("the release set does not list this plugin".to_owned()))?;
             let settings = self.settings(source)?;
             let manifest = &verified.manifest;
             portcullis_trust::verify_binding(source, manifest, hook.kind.name(), settings.as_bytes())
@@ -213,23 +227,30 @@ impl Found {
             let engine_refused = |refused| ReleaseError::Engine { plugin: source.plugin.clone(), refused };
             let imports = portcullis_engine::inspect(component).map_err(engine_refused)?.imports;
             if imports.iter().any(|import| import == JOURNAL) && !manifest.capabilities.contains(&Capability::Journal) {
-                return Err(unworkable(format!("the component imports `{JOURNAL}`, which its manifest does not ask for")));
+                return Err(unworkable(format!(
+                    "the component imports `{JOURNAL}`, which its manifest does not ask for"
+                )));
             }
             let plugin = engine.prepare(component, settings, manifest.limits).map_err(engine_refused)?;
             place.push(Arc::new(Binding::new(Arc::clone(verified), hook.kind, source, plugin)));
         }
         for bindings in &mut bound {
-            bindings.sort_by(|one, other| one.manifest().id.cmp(&other.manifest().id));
+            // By what is bound and never by the set's own order, which must change nothing, not even the text that a person sees.
+            bindings
+                .sort_by(|one, other| (&one.manifest().id, one.settings).cmp(&(&other.manifest().id, other.settings)));
         }
         Ok(Generation { number: release.version, set: self.set_digest(), expires: release.expires, hooks: bound })
     }
 
     /// Components that lie there but may not run, whether or not the set names them.
     pub fn strays(&self, root: &TrustRoot, now: Millis) -> Vec<Stray> {
-        let verified: Vec<_> = self.envelopes.iter().map(|(path, envelope)| (path, verify_manifest(root, envelope, now))).collect();
+        let verified: Vec<_> =
+            self.envelopes.iter().map(|(path, envelope)| (path, verify_manifest(root, envelope, now))).collect();
         let mut strays = Vec::new();
         for (digest, (path, _)) in &self.components {
-            let in_order = |(_, verdict): &(_, Result<VerifiedManifest, Refusal>)| verdict.as_ref().is_ok_and(|found| found.manifest.wasm == *digest);
+            let in_order = |(_, verdict): &(_, Result<VerifiedManifest, Refusal>)| {
+                verdict.as_ref().is_ok_and(|found| found.manifest.wasm == *digest)
+            };
             if verified.iter().any(in_order) {
                 continue;
             }
@@ -254,16 +275,29 @@ impl Found {
     }
 
     /// One live plugin, verified, with its component.
-    fn plugin(&self, root: &TrustRoot, id: &str, entry: &PluginEntry, now: Millis) -> Result<(Arc<VerifiedPlugin>, &[u8]), ReleaseError> {
+    fn plugin(
+        &self,
+        root: &TrustRoot,
+        id: &str,
+        entry: &PluginEntry,
+        now: Millis,
+    ) -> Result<(Arc<VerifiedPlugin>, &[u8]), ReleaseError> {
         let refused = |refusal| ReleaseError::Refused { plugin: Some(id.to_owned()), refusal };
-        let missing = |what, digest| ReleaseError::Missing { plugin: id.to_owned(), what, digest, folder: self.plugins.clone() };
-        let listed = |envelope: &[u8]| Envelope::parse(envelope).is_ok_and(|parsed| sha256(parsed.unverified_payload()) == entry.manifest);
-        let (path, envelope) =
-            self.envelopes.iter().find(|(_, envelope)| listed(envelope)).ok_or_else(|| missing("manifest", entry.manifest))?;
+        let missing =
+            |what, digest| ReleaseError::Missing { plugin: id.to_owned(), what, digest, folder: self.plugins.clone() };
+        let listed = |envelope: &[u8]| {
+            Envelope::parse(envelope).is_ok_and(|parsed| sha256(parsed.unverified_payload()) == entry.manifest)
+        };
+        let (path, envelope) = self
+            .envelopes
+            .iter()
+            .find(|(_, envelope)| listed(envelope))
+            .ok_or_else(|| missing("manifest", entry.manifest))?;
         let wanted = verify_manifest(root, envelope, now).map_err(refused)?.manifest.wasm;
         // A component beside its manifest that is not the signed one was altered, which says more than that one is missing.
         let beside = || self.components.values().find(|(component, _)| stem(component) == stem(path));
-        let (_, component) = self.components.get(&wanted).or_else(beside).ok_or_else(|| missing("component", wanted))?;
+        let (_, component) =
+            self.components.get(&wanted).or_else(beside).ok_or_else(|| missing("component", wanted))?;
         let verified = verify_plugin(root, entry, envelope, component, now).map_err(refused)?;
         Ok((Arc::new(verified), component))
     }
@@ -298,7 +332,8 @@ pub fn fingerprint(paths: &ReleasePaths) -> Digest {
 }
 
 fn files(folder: &Path) -> Result<Vec<PathBuf>, ReleaseError> {
-    let unreadable = |error: std::io::Error| ReleaseError::Unreadable { path: folder.to_owned(), why: error.to_string() };
+    let unreadable =
+        |error: std::io::Error| ReleaseError::Unreadable { path: folder.to_owned(), why: error.to_string() };
     let mut paths = Vec::new();
     for entry in fs::read_dir(folder).map_err(unreadable)? {
         let path = entry.map_err(unreadable)?.path();

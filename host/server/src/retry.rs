@@ -122,7 +122,11 @@ mod tests {
     }
 
     fn again(turn: Turn) -> Option<Option<u64>> {
-        if let Turn::Again(answer) = turn { Some(answer.borrow().as_ref().and_then(|answered| answered.index)) } else { None }
+        if let Turn::Again(answer) = turn {
+            Some(answer.borrow().as_ref().and_then(|answered| answered.index))
+        } else {
+            None
+        }
     }
 
     #[test]

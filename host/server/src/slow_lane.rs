@@ -35,7 +35,10 @@ impl SlowLane {
     }
 
     /// Runs a job and hands back its result. The receiver fails if the job was lost.
-    pub fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> Result<oneshot::Receiver<T>, Full> {
+    pub fn run<T: Send + 'static>(
+        &self,
+        job: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<oneshot::Receiver<T>, Full> {
         let (sender, receiver) = oneshot::channel();
         // Nobody may be waiting any more: the call's budget went first.
         let job = Box::new(move || drop(sender.send(job())));
@@ -68,7 +71,12 @@ mod tests {
         assert!(lost.blocking_recv().is_err());
         let (hold, held) = std::sync::mpsc::channel::<()>();
         let (started, running) = std::sync::mpsc::channel();
-        let first = lane.run(move || { started.send(()).unwrap(); held.recv().ok() }).unwrap();
+        let first = lane
+            .run(move || {
+                started.send(()).unwrap();
+                held.recv().ok()
+            })
+            .unwrap();
         running.recv().unwrap();
         let second = lane.run(|| 2).unwrap();
         assert_eq!(lane.run(|| 3).err(), Some(Full));
