@@ -1,1 +1,8 @@
-//! (being built)
+//! What platforms and operators get for what they send: the ordinary, the wrong, and what stands in the record afterwards.
+
+mod closed;
+mod import;
+mod modes;
+mod open;
+mod retry;
+mod token;

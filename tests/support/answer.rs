@@ -36,6 +36,15 @@ impl Answer {
         self.json.pointer("/debugContext/leaf")?.as_str()
     }
 
+    /// The body as the record has its hash: without the reference.
+    pub fn without_reference(&self) -> String {
+        let text = String::from_utf8_lossy(&self.body).into_owned();
+        match text.split_once(r#""debugContext":"#) {
+            Some((answer, _)) => format!("{}}}", answer.trim_end_matches(',')),
+            None => text,
+        }
+    }
+
     /// Every operation of every patch, as `(token, op, path, value)`.
     pub fn operations(&self) -> Vec<(String, String, String, Value)> {
         let text = |value: Option<&Value>| value.and_then(Value::as_str).unwrap_or_default().to_owned();
@@ -43,7 +52,12 @@ impl Answer {
         for command in self.json.get("commands").and_then(Value::as_array).into_iter().flatten() {
             for operation in command.get("value").and_then(Value::as_array).into_iter().flatten() {
                 let value = operation.get("value").cloned().unwrap_or_default();
-                operations.push((text(command.get("type")), text(operation.get("op")), text(operation.get("path")), value));
+                operations.push((
+                    text(command.get("type")),
+                    text(operation.get("op")),
+                    text(operation.get("path")),
+                    value,
+                ));
             }
         }
         operations

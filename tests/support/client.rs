@@ -45,6 +45,14 @@ impl Client {
         Ok(answer)
     }
 
+    /// Says bytes on a new connection, whatever they are, and reads one answer.
+    pub fn say(&self, bytes: &[u8]) -> std::io::Result<Answer> {
+        let mut socket = self.connect()?;
+        // A host that has heard enough answers and closes before all is said: what counts is the answer.
+        let said = socket.write_all(bytes);
+        read(&mut socket).map(|(answer, _)| answer).map_err(|error| said.err().unwrap_or(error))
+    }
+
     /// A new connection, for tests that speak to it themselves.
     pub fn connect(&self) -> std::io::Result<TcpStream> {
         let socket = TcpStream::connect(&self.address)?;
@@ -57,7 +65,10 @@ impl Client {
 impl Raw {
     /// A POST of a body, with a secret in `authorization`.
     pub fn post(path: &str, secret: &str, body: &[u8]) -> Self {
-        let headers = vec![("authorization".to_owned(), secret.to_owned()), ("content-type".to_owned(), "application/json".to_owned())];
+        let headers = vec![
+            ("authorization".to_owned(), secret.to_owned()),
+            ("content-type".to_owned(), "application/json".to_owned()),
+        ];
         Self { path: path.to_owned(), headers, body: body.to_vec(), length: None }
     }
 
@@ -66,7 +77,9 @@ impl Raw {
         for (name, value) in &self.headers {
             bytes.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
         }
-        bytes.extend_from_slice(format!("content-length: {}\r\n\r\n", self.length.unwrap_or(self.body.len())).as_bytes());
+        bytes.extend_from_slice(
+            format!("content-length: {}\r\n\r\n", self.length.unwrap_or(self.body.len())).as_bytes(),
+        );
         bytes.extend_from_slice(&self.body);
         bytes
     }
@@ -92,7 +105,10 @@ fn parse(bytes: &[u8]) -> Option<(Answer, bool)> {
     let end = bytes.windows(4).position(|four| four == b"\r\n\r\n")?;
     let head = String::from_utf8_lossy(bytes.get(..end)?).to_ascii_lowercase();
     let status = head.split(' ').nth(1)?.parse().ok()?;
-    let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).map_or(Some(0), |length| length.parse().ok())?;
+    let length = head
+        .lines()
+        .find_map(|line| line.strip_prefix("content-length: "))
+        .map_or(Some(0), |length| length.parse().ok())?;
     let body = bytes.get(end + 4..)?.get(..length)?.to_vec();
     let json = serde_json::from_slice(&body).unwrap_or_default();
     Some((Answer { status, json, body }, !head.contains("connection: close")))

@@ -70,9 +70,14 @@ impl Host {
         Client::new(&self.address)
     }
 
-    /// Posts bytes to a hook with the right secret.
+    /// A request to a hook, with the right secret.
+    pub fn request(&self, hook: &str, body: &[u8]) -> Raw {
+        Raw::post(&format!("/okta/{hook}"), SECRET, body)
+    }
+
+    /// Posts bytes to a hook with the right secret, on a connection of their own.
     pub fn post(&self, hook: &str, body: &[u8]) -> Answer {
-        self.client().send(&Raw::post(&format!("/okta/{hook}"), SECRET, body)).unwrap()
+        self.client().send(&self.request(hook, body)).unwrap()
     }
 
     /// Somebody signs in.

@@ -38,11 +38,12 @@ pub struct Ran {
 }
 
 impl Binding {
-    /// Binds a plugin of the library (`sod`, `contractor`) or of the tests (`mischief`) to a hook, enforcing.
+    /// Binds a plugin of the library (`sod`, `contractor`) or of the tests (`mischief`) to a hook, enforcing. A name such as
+    /// `mischief-guard` is a twin: the same component and manifest under an id of its own.
     pub fn new(hook: &str, plugin: &str, settings: Value) -> Self {
         let say = match hook {
-            "import" => vec![("deny", "report"), ("review", "report"), ("step-up", "report")],
-            _ => vec![("review", "deny"), ("step-up", "deny")],
+            "import" => vec![("deny", "report"), ("review", "report"), ("step-up", "report"), ("drop-grant", "report")],
+            _ => vec![("review", "deny"), ("step-up", "deny"), ("drop-grant", "deny")],
         };
         let say = say.into_iter().map(|(what, to)| (what.to_owned(), to.to_owned())).collect();
         Self { hook: hook.to_owned(), plugin: plugin.to_owned(), mode: "enforce".to_owned(), settings, say }
@@ -73,7 +74,16 @@ impl House {
         }
         for role in ["root", "publisher", "reviewer", "release"] {
             let output = format!("keys/{role}.key");
-            house.must(&["keys", "generate", "--name", &format!("test.example/{role}"), "--output", &output, "--public", &format!("keys/{role}.vkey")]);
+            house.must(&[
+                "keys",
+                "generate",
+                "--name",
+                &format!("test.example/{role}"),
+                "--output",
+                &output,
+                "--public",
+                &format!("keys/{role}.vkey"),
+            ]);
         }
         house.must(&["keys", "generate", "--name", ORIGIN, "--output", "keys/log.key", "--public", "log.vkey"]);
         for key in ["keys/sealing.key", "keys/pseudonym.key"] {
@@ -125,22 +135,43 @@ impl House {
             .replace("{release}", &vkey("keys/release.vkey"))
             .replace("{log}", &vkey("log.vkey"));
         self.write("trust-root.toml", change(source));
-        self.must(&["root", "sign", "--source", "trust-root.toml", "--key", "keys/root.key", "--output", "trust-root.json"]);
+        self.must(&[
+            "root",
+            "sign",
+            "--source",
+            "trust-root.toml",
+            "--key",
+            "keys/root.key",
+            "--output",
+            "trust-root.json",
+        ]);
     }
 
     /// Signs a plugin's manifest, its source changed, and puts both where the release finds them.
     pub fn sign_plugin(&self, name: &str, change: impl FnOnce(String) -> String) {
         let folder = manifest_folder(name);
-        let source = change(fs::read_to_string(folder.join("manifest.toml")).unwrap());
+        let source = fs::read_to_string(folder.join("manifest.toml")).unwrap();
+        let source = change(source.replacen(&plugin_id(family(name)), &plugin_id(name), 1));
         let schema = folder.join("settings.schema.json");
         self.write("manifest.toml", source);
         if schema.exists() {
             fs::copy(schema, self.path("settings.schema.json")).unwrap();
         }
         let wasm = format!("release/plugins/{name}.wasm");
-        fs::copy(component(name), self.path(&wasm)).unwrap();
+        fs::copy(component(family(name)), self.path(&wasm)).unwrap();
         let output = format!("release/plugins/{name}.manifest.json");
-        self.must(&["plugin", "sign", "--source", "manifest.toml", "--component", &wasm, "--key", "keys/publisher.key", "--output", &output]);
+        self.must(&[
+            "plugin",
+            "sign",
+            "--source",
+            "manifest.toml",
+            "--component",
+            &wasm,
+            "--key",
+            "keys/publisher.key",
+            "--output",
+            &output,
+        ]);
     }
 
     /// Signs and publishes the next release with these bindings.
@@ -158,8 +189,10 @@ impl House {
 
     fn publish(&mut self, bindings: &[Binding], plugins: &[String]) {
         self.generation += 1;
-        let files: Vec<_> = plugins.iter().map(|plugin| format!("\"release/plugins/{plugin}.manifest.json\"")).collect();
-        let mut source = format!("version = {}\nvalidity = {{ days = 1 }}\nplugins = [{}]\n", self.generation, files.join(", "));
+        let files: Vec<_> =
+            plugins.iter().map(|plugin| format!("\"release/plugins/{plugin}.manifest.json\"")).collect();
+        let mut source =
+            format!("version = {}\nvalidity = {{ days = 1 }}\nplugins = [{}]\n", self.generation, files.join(", "));
         for (number, binding) in bindings.iter().enumerate() {
             let settings = format!("release/settings/{}-{number}.json", self.generation);
             self.write(&settings, binding.settings.to_string());
@@ -173,7 +206,18 @@ impl House {
             ));
         }
         self.write("release.toml", source);
-        self.must(&["release", "sign", "--source", "release.toml", "--root", "trust-root.json", "--key", "keys/release.key", "--output", "release/release.json"]);
+        self.must(&[
+            "release",
+            "sign",
+            "--source",
+            "release.toml",
+            "--root",
+            "trust-root.json",
+            "--key",
+            "keys/release.key",
+            "--output",
+            "release/release.json",
+        ]);
     }
 
     /// Runs `portcullis` in the house.
@@ -213,8 +257,14 @@ impl House {
 }
 
 fn manifest_folder(name: &str) -> PathBuf {
+    let name = family(name);
     let library = checkout().join("plugins").join(name);
     if library.exists() { library } else { Path::new(env!("CARGO_MANIFEST_DIR")).join("plugins").join(name) }
+}
+
+/// The plugin that a twin is a twin of, or the plugin itself.
+fn family(name: &str) -> &str {
+    name.split('-').next().unwrap_or(name)
 }
 
 fn plugin_id(name: &str) -> String {

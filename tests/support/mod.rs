@@ -5,15 +5,21 @@
 
 mod answer;
 mod client;
+mod forge;
 mod host;
 mod house;
 mod payload;
+mod record;
+mod settings;
 
 pub use answer::Answer;
 pub use client::{Client, Raw};
+pub use forge::{MANIFEST, RELEASE_SET};
 pub use host::Host;
-pub use house::{Binding, House, Ran};
+pub use house::{Binding, House, Ran, SECRET};
 pub use payload::{Import, SignIn, event};
+pub use record::{digest, leaf_hash};
+pub use settings::{CONFLICT, contract, duties, now, rfc3339};
 
 use std::path::PathBuf;
 

@@ -62,6 +62,35 @@ impl SignIn {
         self
     }
 
+    /// Leaves out a claim of the access token.
+    #[must_use]
+    pub fn without_claim(mut self, name: &str) -> Self {
+        if let Some(claims) = self.body["data"]["access"]["claims"].as_object_mut() {
+            claims.remove(name);
+        }
+        self
+    }
+
+    /// From this client.
+    #[must_use]
+    pub fn client(mut self, id: &str) -> Self {
+        self.body["data"]["context"]["protocol"]["client"]["id"] = id.into();
+        self
+    }
+
+    /// The same as another event.
+    #[must_use]
+    pub fn renewed(&self) -> Self {
+        self.clone().event(&event())
+    }
+
+    /// Sets a member of the person's profile.
+    #[must_use]
+    pub fn profile(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.body["data"]["context"]["user"]["profile"][name] = value.into();
+        self
+    }
+
     /// Sets the platform's event id.
     #[must_use]
     pub fn event(mut self, id: &str) -> Self {

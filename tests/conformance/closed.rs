@@ -1,0 +1,279 @@
+//! A closed `okta.token` hook: no answer leaves that Okta treats as "go on", whatever comes in; nothing of it reaches a log; and what
+//! cannot be held to anybody is counted.
+
+use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
+use std::net::Shutdown;
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use portcullis_tests::{Binding, Host, House, Raw, SECRET, SignIn, duties};
+use serde_json::{Value, json};
+
+/// Stands in every body that is sent, right or wrong.
+const MARKER: &str = "Zebulon-Quartermain-of-Ward-Nine";
+
+#[test]
+fn whatever_comes_in_nothing_goes_on_leaks_or_is_lost_count_of() {
+    let mut house = House::build(&[]);
+    house.sign_plugin("sod", |source| {
+        source.replace("\n[emits]", "requires = [\"subject.attributes.facility\"]\n\n[emits]")
+    });
+    house.configure("[trust]", "body_ms = 400\n\n[trust]");
+    house.release(&[Binding::new("token", "sod", duties())]);
+    let host = house.serve();
+
+    let good = host.sign_in(&marked());
+    assert_eq!(good.without_reference(), "{}");
+    let mut expected = BTreeMap::new();
+    for (what, cause, request) in bad_requests(&host) {
+        let answer = host.client().say(&request).unwrap_or_else(|error| panic!("{what}: no answer: {error}"));
+        assert!(answer.stops_a_token(), "{what}: {answer:?}");
+        assert!(answer.index().is_none(), "{what}: counted, not recorded");
+        *expected.entry(cause.to_owned()).or_insert(0) += 1;
+    }
+    *expected.entry("body-incomplete".to_owned()).or_insert(0) += breaks_off(&host);
+    recorded_failures(&house, &host, good.index().unwrap());
+
+    assert!(host.sign_in(&marked()).index().is_some(), "alive");
+    let log = host.stop();
+    assert_eq!(counted(&house, "token"), expected);
+    leaks_nothing(&house, &log, good.index().unwrap());
+}
+
+/// What is wrong, its cause, and the bytes that go over the wire.
+fn bad_requests(host: &Host) -> Vec<(String, &'static str, Vec<u8>)> {
+    let ours = format!("authorization: {SECRET}\r\n");
+    let mut requests = Vec::new();
+    let body = marked().bytes();
+    for (what, headers) in [
+        ("a wrong secret", "authorization: a-secret-of-thirty-two-characterz\r\n".to_owned()),
+        ("a secret cut short", format!("authorization: {}\r\n", SECRET.split_at(20).0)),
+        ("a secret with more", format!("authorization: {SECRET} {MARKER}\r\n")),
+        ("no secret", String::new()),
+        ("an empty secret", "authorization:\r\n".to_owned()),
+        ("two secrets", format!("{ours}{ours}")),
+        ("the secret in another header", format!("x-authorization: {SECRET}\r\n")),
+    ] {
+        requests.push((what.to_owned(), "caller-unproven", request(host, &headers, &body)));
+    }
+    for (what, cause, body) in bad_bodies() {
+        requests.push((what, cause, request(host, &ours, &body)));
+    }
+    let large = serde_json::to_vec(&json!({"eventId": "e", "padding": MARKER.repeat(10_000)})).unwrap();
+    requests.push(("too large".to_owned(), "body-too-large", request(host, &ours, &large)));
+    let mut chunks =
+        format!("POST /okta/token HTTP/1.1\r\nhost: {}\r\n{ours}transfer-encoding: chunked\r\n\r\n", host.address());
+    for chunk in large.chunks(20_000) {
+        chunks.push_str(&format!("{:x}\r\n{}\r\n", chunk.len(), String::from_utf8_lossy(chunk)));
+    }
+    chunks.push_str("0\r\n\r\n");
+    requests.push(("too large, undeclared".to_owned(), "body-too-large", chunks.into_bytes()));
+    requests
+}
+
+/// Bodies that cannot be read as a call of this hook kind.
+fn bad_bodies() -> Vec<(String, &'static str, Vec<u8>)> {
+    let text = marked().body.to_string();
+    let mut bodies: Vec<(String, &'static str, Vec<u8>)> = Vec::new();
+    let mut add = |what: &str, cause, body: Vec<u8>| bodies.push((what.to_owned(), cause, body));
+    add("nothing", "not-json", Vec::new());
+    add("a word", "not-json", MARKER.as_bytes().to_vec());
+    add("two documents", "not-json", format!("{text}{text}").into_bytes());
+    add("a trailing comma", "not-json", format!("{},}}", text.trim_end_matches('}')).into_bytes());
+    add("a comment", "not-json", format!("/* {MARKER} */{text}").into_bytes());
+    add("cut short", "not-json", text.split_at(text.len() - 1).0.as_bytes().to_vec());
+    add("a form", "not-json", format!("user={MARKER}&eventId=1").into_bytes());
+    add("half a surrogate pair", "not-json", text.replacen(MARKER, "\\ud800", 1).into_bytes());
+    add("a mark of byte order", "not-json", format!("\u{feff}{text}").into_bytes());
+
+    let mut bytes = text.clone().into_bytes();
+    let at = text.find(MARKER).unwrap();
+    bytes[at + 3] = 0xff;
+    add("not UTF-8", "not-utf8", bytes);
+    add("compressed", "not-utf8", [&[0x1f, 0x8b, 0x08][..], MARKER.as_bytes(), &[0xe2, 0x28]].concat());
+
+    add(
+        "a member twice",
+        "duplicate-member",
+        text.replacen("\"eventId\"", "\"eventId\":\"1\",\"eventId\"", 1).into_bytes(),
+    );
+    let spelled = text.replacen("\"uid\"", &format!("\"\\u0075id\":\"{MARKER}\",\"uid\""), 1);
+    add("a claim twice, spelled differently", "duplicate-member", spelled.into_bytes());
+    for (open, close) in [("[", "]"), ("{\"a\":", "}")] {
+        let deep = format!("{}{}{}", open.repeat(20_000), json!(MARKER), close.repeat(20_000));
+        add("deep", "too-deep", text.replacen("\"data\":", &format!("\"deep\":{deep},\"data\":"), 1).into_bytes());
+    }
+
+    let whole = |body: Value| body.to_string().into_bytes();
+    add("an array", "wrong-shape", whole(json!([marked().body])));
+    add("a string", "wrong-shape", whole(json!(MARKER)));
+    for (place, wrong) in [
+        ("/eventId", json!(7)),
+        ("/eventId", json!("")),
+        ("/eventId", json!(MARKER.repeat(100))),
+        ("/eventId", Value::Null),
+        ("/eventType", json!(["com.okta.oauth2.tokens.transform"])),
+        ("/eventType", Value::Null),
+        ("/data", json!(MARKER)),
+        ("/data", Value::Null),
+        ("/data/context", json!([MARKER])),
+        ("/data/context/user", json!(MARKER)),
+        ("/data/context/user/id", json!({"id": MARKER})),
+        ("/data/access", json!(true)),
+        ("/data/access/claims", json!([MARKER])),
+        ("/data/access/claims/groups", json!({"0": MARKER})),
+        ("/data/access/claims/groups", json!([MARKER, 7])),
+        ("/data/access/token/lifetime/expiration", json!("3600")),
+        ("/data/access/token/lifetime/expiration", json!(-1)),
+        ("/data/access/token/lifetime/expiration", json!(1e30)),
+        ("/data/access/scopes", json!(MARKER)),
+    ] {
+        let mut body = marked().body;
+        *body.pointer_mut(place).unwrap() = wrong.clone();
+        let shown: String = wrong.to_string().chars().take(40).collect();
+        add(&format!("{place} is {shown}"), "wrong-shape", whole(body));
+    }
+    for place in ["eventId", "eventType", "data"] {
+        let mut body = marked().body;
+        body.as_object_mut().unwrap().remove(place);
+        add(&format!("no {place}"), "wrong-shape", whole(body));
+    }
+    for unknown in ["com.okta.import.transform", "com.okta.oauth2.tokens.transform2", MARKER, ""] {
+        let mut body = marked().body;
+        body["eventType"] = json!(unknown);
+        add(&format!("the event type `{unknown}`"), "unknown-event", whole(body));
+    }
+    bodies
+}
+
+/// A body that breaks off: then silence, or the end of what the caller has to say. How many of them were answered.
+fn breaks_off(host: &Host) -> u64 {
+    let body = marked().bytes();
+    let mut whole = Raw::post("/okta/token", SECRET, &body);
+    whole.length = Some(body.len() + 1);
+    let silent = host.client().send(&whole).unwrap();
+    assert!(silent.stops_a_token(), "a caller that says no more: {silent:?}");
+    whole.body.truncate(0);
+    assert!(host.client().send(&whole).unwrap().stops_a_token(), "a caller that says nothing after the head");
+
+    let mut socket = host.client().connect().unwrap();
+    let ours = format!("authorization: {SECRET}\r\n");
+    let mut cut = request(host, &ours, &body);
+    cut.truncate(cut.len() - 1);
+    socket.write_all(&cut).unwrap();
+    socket.shutdown(Shutdown::Write).unwrap();
+    let mut heard = Vec::new();
+    // Whoever closes may hear nothing; what is heard must stop.
+    drop(socket.read_to_end(&mut heard));
+    let heard = String::from_utf8_lossy(&heard);
+    assert!(heard.is_empty() || (heard.starts_with("HTTP/1.1 200 ") && heard.contains("\"error\"")), "{heard}");
+    3
+}
+
+/// Failures of calls that could be read: the safe answer too, and a record of their own.
+fn recorded_failures(house: &House, host: &Host, good: u64) {
+    let lacking = host.sign_in(&marked().without_claim("facility"));
+    let mut reused = marked().claim("nickname", "somebody else");
+    let taken = house.until_record("hook.decision", |record| record["seq"] == good);
+    reused = reused.event(taken["hook"]["event"].as_str().unwrap());
+    let reused = host.sign_in(&reused);
+    for (answer, cause) in [(lacking, "missing-read"), (reused, "event-reused")] {
+        assert!(answer.stops_a_token(), "{cause}: {answer:?}");
+        let record = house.until_record("hook.decision", |record| record["seq"].as_u64() == answer.index());
+        assert_eq!((&record["decision"]["safe"], &record["decision"]["cause"]), (&json!("closed"), &json!(cause)));
+    }
+}
+
+/// Neither what was sent nor the secret stands in the host's log or in any leaf, plainly or as base64.
+fn leaks_nothing(house: &House, log: &str, good: u64) {
+    let leaves = house.must(&["audit", "show", "--log", "audit/log", "--key", "log.vkey", "--format", "json"]);
+    let sealed = house.sealed(good).to_string();
+    assert!(traces(&sealed, MARKER) > 0, "the search finds what is there: the sealed part has the body");
+    assert!(traces(&BASE64.encode(format!("x{sealed}")), MARKER) > 0, "also as base64, wherever it begins");
+    assert!(log.contains("stopping") && leaves.contains("hook.refused"), "there is something to search:\n{log}");
+    for (place, text) in [("log", log), ("leaves", &leaves)] {
+        assert_eq!(traces(text, MARKER), 0, "the marker is in the {place}:\n{text}");
+        assert_eq!(traces(text, SECRET), 0, "the secret is in the {place}");
+    }
+    assert_eq!(traces(&sealed, SECRET), 0, "nor is the secret sealed");
+}
+
+/// How often a text holds a word: plainly, in any case, or as base64 at any of its three alignments.
+fn traces(text: &str, word: &str) -> usize {
+    let mut found = text.to_lowercase().matches(&word.to_lowercase()).count();
+    for before in 0..3 {
+        let encoded = BASE64.encode(format!("{}{word}", "x".repeat(before)));
+        // Characters that also depend on what stands before and after the word are left out.
+        let (from, to) = ([0, 2, 3][before], encoded.trim_end_matches('=').len() - 1);
+        found += text.matches(&encoded[from..to]).count();
+    }
+    found
+}
+
+#[test]
+fn too_much_at_once_and_no_release_stop_too() {
+    let house = House::build(&[]);
+    house.configure("[trust]", "calls = 1\nbody_ms = 20_000\n\n[trust]");
+    // One signature byte changed: there is nothing to go on with, so nothing goes on.
+    let release = house.read("release/release.json");
+    let at = release.find("\"sig\":\"").map(|at| at + 10).unwrap();
+    let other = if release.as_bytes()[at] == b'A' { "B" } else { "A" };
+    house.write("release/release.json", format!("{}{other}{}", &release[..at], &release[at + 1..]));
+    let host = house.serve();
+    assert!(host.log().contains("bad-signature"), "{}", host.log());
+
+    let without = host.sign_in(&marked());
+    assert!(without.stops_a_token());
+    // One call holds the only place.
+    let mut held = host.client().connect().unwrap();
+    let request = request(&host, &format!("authorization: {SECRET}\r\n"), &marked().bytes());
+    let (most, rest) = request.split_at(request.len() - 1);
+    held.write_all(most).unwrap();
+    let begin = Instant::now();
+    loop {
+        let answer = host.sign_in(&marked());
+        assert!(answer.stops_a_token(), "{answer:?}");
+        if answer.index().is_none() {
+            break;
+        }
+        assert!(begin.elapsed() < Duration::from_secs(20), "the held call never took its place");
+    }
+    held.write_all(rest).unwrap();
+    let mut heard = vec![0; 64 << 10];
+    let count = held.read(&mut heard).unwrap();
+    assert!(String::from_utf8_lossy(&heard[..count]).contains("\"error\""), "the held call gets its answer");
+
+    host.stop();
+    assert_eq!(counted(&house, "token"), BTreeMap::from([("overload".to_owned(), 1)]));
+    let record = house.record(without.index().unwrap());
+    assert_eq!(record["decision"], json!({"safe": "closed", "cause": "no-active-release", "culprit": null}));
+    assert_eq!(house.records_of("release.refused")[0]["code"], "bad-signature");
+}
+
+fn marked() -> SignIn {
+    SignIn::with_groups(&["ward-reader"]).claim("nickname", MARKER).profile("firstName", MARKER)
+}
+
+/// A whole request, with these headers besides the necessary ones.
+fn request(host: &Host, headers: &str, body: &[u8]) -> Vec<u8> {
+    let head = format!(
+        "POST /okta/token HTTP/1.1\r\nhost: {}\r\n{headers}content-length: {}\r\n\r\n",
+        host.address(),
+        body.len()
+    );
+    [head.as_bytes(), body].concat()
+}
+
+/// What the log counted for a hook, by cause.
+fn counted(house: &House, hook: &str) -> BTreeMap<String, u64> {
+    let mut counts = BTreeMap::new();
+    let mut minutes = std::collections::BTreeSet::new();
+    for record in house.records_of("hook.refused").into_iter().filter(|record| record["hook"] == hook) {
+        let cause = record["cause"].as_str().unwrap().to_owned();
+        assert!(minutes.insert((record["minute"].to_string(), cause.clone())), "one record a minute, hook and cause");
+        *counts.entry(cause).or_insert(0) += record["count"].as_u64().unwrap();
+    }
+    counts
+}

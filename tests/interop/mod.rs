@@ -1,0 +1,3 @@
+//! What others rely on besides the wire: pages whose commands work as written.
+
+mod docs;

@@ -1,0 +1,88 @@
+//! The record, as somebody reads it who has the log's files and its key.
+
+use std::time::{Duration, Instant};
+use std::{fs, thread};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+
+use crate::House;
+
+#[expect(clippy::unwrap_used, reason = "a log that does not read is a failed test")]
+impl House {
+    /// A record's exact bytes.
+    pub fn leaf(&self, index: u64) -> String {
+        let index = index.to_string();
+        let shown = self.must(&[
+            "audit",
+            "show",
+            "--log",
+            "audit/log",
+            "--key",
+            "log.vkey",
+            "--index",
+            &index,
+            "--format",
+            "json",
+        ]);
+        shown.trim_end_matches('\n').to_owned()
+    }
+
+    /// A record.
+    pub fn record(&self, index: u64) -> Value {
+        serde_json::from_str(&self.leaf(index)).unwrap()
+    }
+
+    /// What is sealed beside a record, opened.
+    pub fn sealed(&self, index: u64) -> Value {
+        let index = index.to_string();
+        let mut show = vec!["audit", "show", "--log", "audit/log", "--key", "log.vkey", "--format", "json"];
+        show.extend(["--index", &index, "--sealing-key", "keys/sealing.key"]);
+        let shown: Value = serde_json::from_str(&self.must(&show)).unwrap();
+        shown.get("sealed").cloned().unwrap_or_default()
+    }
+
+    /// The hash that the log's lowest tile has for a record (C2SP tlog-tiles, of a log of less than 256 records).
+    pub fn tile_hash(&self, index: u64) -> String {
+        let tile = fs::read_dir(self.path("audit/log/tile/0/000.p")).unwrap().map(|entry| entry.unwrap().path());
+        let widest =
+            tile.max_by_key(|path| path.file_name().unwrap().to_string_lossy().parse::<u64>().unwrap()).unwrap();
+        let at = usize::try_from(index).unwrap() * 32;
+        BASE64.encode(fs::read(widest).unwrap().get(at..at + 32).unwrap())
+    }
+
+    /// Waits until the log of the running host holds such a record, and gives it.
+    pub fn until_record(&self, kind: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        let begin = Instant::now();
+        loop {
+            let show = ["audit", "show", "--log", "audit/log", "--key", "log.vkey", "--type", kind, "--format", "json"];
+            let shown = self.run(&show);
+            let records = shown.out.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+            if let Some(record) = records.into_iter().find(|record| wanted(record)) {
+                return record;
+            }
+            assert!(
+                begin.elapsed() < PATIENCE,
+                "the log never held such a `{kind}` record:\n{}{}",
+                shown.out,
+                shown.err
+            );
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+/// RFC 6962 section 2.1: the hash of a leaf, base64.
+pub fn leaf_hash(leaf: &str) -> String {
+    BASE64.encode(Sha256::new().chain_update([0]).chain_update(leaf).finalize())
+}
+
+/// A digest as records write it.
+pub fn digest(bytes: &[u8]) -> String {
+    let hash = Sha256::digest(bytes);
+    hash.iter().fold(String::from("sha256:"), |text, byte| text + &format!("{byte:02x}"))
+}
+
+const PATIENCE: Duration = Duration::from_secs(20);
