@@ -16,11 +16,27 @@ pub struct Built {
     pub plugins: PathBuf,
 }
 
-/// Host first: it turns the plugins' modules into components. `tests` builds them in the same go, so that nothing is built twice.
-pub fn all(tests: bool) -> Done<Built> {
+/// What is built beside the plugins. Always in one go: cargo chooses the features of shared dependencies for all packages that it is
+/// given, and would build them anew for each one alone.
+#[derive(Clone, Copy)]
+pub enum What {
+    /// The host.
+    Host,
+    /// The host and the parts of the benchmarks.
+    Benchmarks,
+    /// Everything, with all tests.
+    Tests,
+}
+
+/// Host first: it turns the plugins' modules into components.
+pub fn all(what: What) -> Done<Built> {
     say("building the host (the first time takes some minutes)");
-    let what = if tests { ["--workspace", "--all-targets"] } else { ["--package", "portcullis"] };
-    must(cargo().args(["build", "--release", "--locked"]).args(what))?;
+    let packages: &[_] = match what {
+        What::Host => &["--package", "portcullis"],
+        What::Benchmarks => &["--package", "portcullis", "--package", "portcullis-bench"],
+        What::Tests => &["--workspace", "--all-targets"],
+    };
+    must(cargo().args(["build", "--release", "--locked"]).args(packages))?;
     let portcullis = target().join("release/portcullis");
     Ok(Built { plugins: plugins(&portcullis)?, portcullis })
 }
@@ -62,4 +78,5 @@ pub fn plugins(portcullis: &Path) -> Done<PathBuf> {
 }
 
 /// Package and name of every plugin: the library, and the tests' own.
-const PLUGINS: [(&str, &str); 3] = [("portcullis-sod", "sod"), ("portcullis-contractor", "contractor"), ("portcullis-mischief", "mischief")];
+const PLUGINS: [(&str, &str); 3] =
+    [("portcullis-sod", "sod"), ("portcullis-contractor", "contractor"), ("portcullis-mischief", "mischief")];

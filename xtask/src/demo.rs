@@ -4,18 +4,17 @@
 //! demonstration fails where the product does. Leaves nothing running, and nothing on disk unless asked to.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::build;
-use crate::run::{Done, Fail, Running, Scratch, must, output, root, say};
+use crate::run::{Done, Fail, Scratch, must, output, root, say};
+use crate::stage::Stage;
 
 /// Runs the story; in `keep` if a directory is given.
 pub fn run(keep: Option<&str>) -> Done {
-    let built = build::all(false)?;
+    let built = build::all(build::What::Host)?;
     let scratch = if keep.is_none() { Some(Scratch::new("demo")?) } else { None };
     let home = match (&scratch, keep) {
         (Some(scratch), _) => scratch.0.clone(),
@@ -25,8 +24,8 @@ pub fn run(keep: Option<&str>) -> Done {
         return Err(Fail(format!("`{}` holds a demonstration already\nhint: give a new directory", home.display())));
     }
     fs::create_dir_all(&home)?;
-    let stage = Stage { home, portcullis: built.portcullis, plugins: built.plugins };
-    stage.set()?;
+    let stage = Stage::new(home, &built);
+    stage.set(include_str!("../demo/release.toml"), include_str!("../demo/portcullis.toml"))?;
     stage.play()?;
     match keep {
         Some(directory) => println!(
@@ -37,98 +36,11 @@ pub fn run(keep: Option<&str>) -> Done {
     Ok(())
 }
 
-struct Stage {
-    home: PathBuf,
-    portcullis: PathBuf,
-    plugins: PathBuf,
-}
-
 impl Stage {
-    /// Keys, trust root, signed plugins, signed release, configuration.
-    fn set(&self) -> Done {
-        say("throw-away keys: one a role");
-        for folder in ["keys", "secrets", "release/plugins", "release/settings"] {
-            fs::create_dir_all(self.home.join(folder))?;
-        }
-        for role in ["root", "publisher", "release"] {
-            let name = format!("demo.example/{role}");
-            self.keys(&[
-                "--name",
-                &name,
-                "--output",
-                &format!("keys/{role}.key"),
-                "--public",
-                &format!("keys/{role}.vkey"),
-            ])?;
-        }
-        self.keys(&["--name", ORIGIN, "--output", "keys/log.key", "--public", "log.vkey"])?;
-        for (kind, file) in [
-            ("symmetric", "keys/sealing.key"),
-            ("symmetric", "keys/pseudonym.key"),
-            ("secret", "secrets/token"),
-            ("secret", "secrets/import"),
-        ] {
-            self.keys(&["--kind", kind, "--output", file])?;
-        }
-
-        say("the trust root says who may sign what; the root key signs it");
-        let vkey = |file: &str| Ok::<_, Fail>(fs::read_to_string(self.home.join(file))?.trim().to_owned());
-        let source = ROOT
-            .replace("{root}", &vkey("keys/root.vkey")?)
-            .replace("{publisher}", &vkey("keys/publisher.vkey")?)
-            .replace("{release}", &vkey("keys/release.vkey")?)
-            .replace("{log}", &vkey("log.vkey")?);
-        fs::write(self.home.join("trust-root.toml"), source)?;
-        self.run(&[
-            "root",
-            "sign",
-            "--source",
-            "trust-root.toml",
-            "--key",
-            "keys/root.key",
-            "--output",
-            "trust-root.json",
-        ])?;
-
-        say("the publisher signs two plugins");
-        for name in ["sod", "contractor"] {
-            let component = format!("release/plugins/{name}.wasm");
-            fs::copy(self.plugins.join(format!("{name}.wasm")), self.home.join(&component))?;
-            let manifest = root().join("plugins").join(name).join("manifest.toml");
-            let mut sign = self.command(&["plugin", "sign", "--component", &component, "--key", "keys/publisher.key"]);
-            must(
-                sign.arg("--source").arg(manifest).args(["--output", &format!("release/plugins/{name}.manifest.json")]),
-            )?;
-            fs::copy(
-                root().join("xtask/demo").join(format!("{name}.settings.json")),
-                self.home.join(format!("release/settings/{name}.json")),
-            )?;
-        }
-
-        say("the release key signs which of them are live, with which settings, on which hook");
-        fs::write(self.home.join("release.toml"), include_str!("../demo/release.toml"))?;
-        self.run(&[
-            "release",
-            "sign",
-            "--source",
-            "release.toml",
-            "--root",
-            "trust-root.json",
-            "--key",
-            "keys/release.key",
-            "--output",
-            "release/release.json",
-        ])?;
-
-        fs::write(self.home.join("portcullis.toml"), include_str!("../demo/portcullis.toml"))?;
-        say("check: everything that serving would do, short of listening");
-        self.run(&["check", "--config", "portcullis.toml"])
-    }
-
     /// Serves, calls, shows, verifies.
     fn play(&self) -> Done {
         say("serving on loopback");
-        let server = self.serve()?;
+        let server = self.serve(self.command(&["serve", "--config", "portcullis.toml"]))?;
         let at = server.address.clone();
 
         say("a pharmacist signs in: nothing to object to");
@@ -190,33 +102,6 @@ impl Stage {
         ])?;
         print!("{}", fs::read_to_string(self.home.join("record.tlog-proof"))?);
         Ok(())
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        println!("$ portcullis {}", arguments.join(" "));
-        let mut command = Command::new(&self.portcullis);
-        command.current_dir(&self.home).args(arguments);
-        command
-    }
-
-    fn run(&self, arguments: &[&str]) -> Done {
-        must(&mut self.command(arguments))
-    }
-
-    fn keys(&self, arguments: &[&str]) -> Done {
-        self.run(&[&["keys", "generate"], arguments].concat())
-    }
-
-    fn serve(&self) -> Done<Server> {
-        let mut command = self.command(&["serve", "--config", "portcullis.toml"]);
-        let mut server = Running(command.stdout(Stdio::piped()).spawn()?);
-        let printed = server.0.stdout.take().ok_or_else(|| Fail("the server has no output".to_owned()))?;
-        let mut lines = BufReader::new(printed).lines();
-        // The first line says where; serving logs to standard error.
-        let line = lines.next().ok_or_else(|| Fail("the server ended at once".to_owned()))??;
-        let address = line.rsplit(' ').next().unwrap_or_default().to_owned();
-        println!("{line}");
-        Ok(Server { process: server, address })
     }
 
     fn send(&self, address: &str, hook: &str, payload: &str, times: &[(&str, u64)], expected: &str) -> Done {
@@ -301,26 +186,6 @@ impl Stage {
     }
 }
 
-struct Server {
-    process: Running,
-    address: String,
-}
-
-impl Server {
-    /// Asks it to stop and sees that it does.
-    fn stop(mut self) -> Done {
-        must(Command::new("kill").args(["-TERM", &self.process.0.id().to_string()]))?;
-        let start = Instant::now();
-        while start.elapsed() < PATIENCE {
-            if let Some(status) = self.process.0.try_wait()? {
-                return if status.success() { Ok(()) } else { Err(Fail(format!("the server ended with {status}"))) };
-            }
-            thread::sleep(Duration::from_millis(50));
-        }
-        Err(Fail("the server did not stop".to_owned()))
-    }
-}
-
 fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
@@ -335,31 +200,6 @@ fn rfc3339(seconds: u64) -> Done<String> {
         .to_owned())
 }
 
-/// The log's origin: the name of its key.
-const ORIGIN: &str = "demo.example/hooks/2026";
 /// How long anything here may take.
 const PATIENCE: Duration = Duration::from_secs(20);
 const DAY: u64 = 86_400;
-
-const ROOT: &str = r#"version = 1
-validity = { days = 365 }
-
-[root]
-keys = ["{root}"]
-threshold = 1
-
-[release]
-keys = ["{release}"]
-threshold = 1
-
-[log]
-keys = ["{log}"]
-
-[[publisher]]
-name = "security-team"
-keys = ["{publisher}"]
-threshold = 1
-plugin_prefix = "org.portcullis."
-hooks = ["okta.*"]
-capabilities = ["journal"]
-"#;

@@ -8,6 +8,7 @@ mod build;
 mod demo;
 mod provision;
 mod run;
+mod stage;
 mod test;
 
 use std::env;
@@ -23,7 +24,7 @@ fn main() -> ExitCode {
         ["demo", "--keep", directory] => demo::run(Some(directory)),
         ["test", filters @ ..] => test::run(filters),
         ["lint"] => test::lint(),
-        ["build"] => build::all(false).map(drop),
+        ["build"] => build::all(build::What::Host).map(drop),
         ["bench", "rules"] => bench::rules(),
         ["bench", "call"] => bench::call(),
         ["bench", "counts"] => bench::counts(),

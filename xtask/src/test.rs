@@ -28,7 +28,7 @@ pub fn run(filters: &[&str]) -> Done {
     if filters.is_empty() {
         lint()?;
     }
-    let built = build::all(true)?;
+    let built = build::all(build::What::Tests)?;
     say("running the tests");
     let mut cargo = cargo();
     cargo.args(["test", "--release", "--locked", "--workspace", "--exclude", "xtask", "--no-fail-fast"]);

@@ -1,0 +1,190 @@
+//! A stage for the demonstration and the benchmarks: throw-away keys, signed plugins, a signed release, a configuration, a server.
+//!
+//! Invariant: every step is a command that a user could type, and is shown as it is run.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::build::Built;
+use crate::run::{Done, Fail, Running, must, root, say};
+
+/// A directory with all that serving needs.
+pub struct Stage {
+    /// The directory.
+    pub home: PathBuf,
+    /// The `portcullis` binary.
+    pub portcullis: PathBuf,
+    plugins: PathBuf,
+}
+
+impl Stage {
+    /// Nothing yet, in a directory that is there.
+    pub fn new(home: PathBuf, built: &Built) -> Self {
+        Self { home, portcullis: built.portcullis.clone(), plugins: built.plugins.clone() }
+    }
+
+    /// Keys, trust root, signed plugins, signed release, configuration.
+    pub fn set(&self, release: &str, configuration: &str) -> Done {
+        say("throw-away keys: one a role");
+        for folder in ["keys", "secrets", "release/plugins", "release/settings"] {
+            fs::create_dir_all(self.home.join(folder))?;
+        }
+        for role in ["root", "publisher", "release"] {
+            let name = format!("demo.example/{role}");
+            self.keys(&[
+                "--name",
+                &name,
+                "--output",
+                &format!("keys/{role}.key"),
+                "--public",
+                &format!("keys/{role}.vkey"),
+            ])?;
+        }
+        self.keys(&["--name", ORIGIN, "--output", "keys/log.key", "--public", "log.vkey"])?;
+        for (kind, file) in [
+            ("symmetric", "keys/sealing.key"),
+            ("symmetric", "keys/pseudonym.key"),
+            ("secret", "secrets/token"),
+            ("secret", "secrets/import"),
+        ] {
+            self.keys(&["--kind", kind, "--output", file])?;
+        }
+
+        say("the trust root says who may sign what; the root key signs it");
+        let vkey = |file: &str| Ok::<_, Fail>(fs::read_to_string(self.home.join(file))?.trim().to_owned());
+        let source = ROOT
+            .replace("{root}", &vkey("keys/root.vkey")?)
+            .replace("{publisher}", &vkey("keys/publisher.vkey")?)
+            .replace("{release}", &vkey("keys/release.vkey")?)
+            .replace("{log}", &vkey("log.vkey")?);
+        fs::write(self.home.join("trust-root.toml"), source)?;
+        self.run(&[
+            "root",
+            "sign",
+            "--source",
+            "trust-root.toml",
+            "--key",
+            "keys/root.key",
+            "--output",
+            "trust-root.json",
+        ])?;
+
+        say("the publisher signs two plugins");
+        for name in ["sod", "contractor"] {
+            let component = format!("release/plugins/{name}.wasm");
+            fs::copy(self.plugins.join(format!("{name}.wasm")), self.home.join(&component))?;
+            let manifest = root().join("plugins").join(name).join("manifest.toml");
+            let mut sign = self.command(&["plugin", "sign", "--component", &component, "--key", "keys/publisher.key"]);
+            must(
+                sign.arg("--source").arg(manifest).args(["--output", &format!("release/plugins/{name}.manifest.json")]),
+            )?;
+            fs::copy(
+                root().join("xtask/demo").join(format!("{name}.settings.json")),
+                self.home.join(format!("release/settings/{name}.json")),
+            )?;
+        }
+
+        say("the release key signs which of them are live, with which settings, on which hook");
+        fs::write(self.home.join("release.toml"), release)?;
+        self.run(&[
+            "release",
+            "sign",
+            "--source",
+            "release.toml",
+            "--root",
+            "trust-root.json",
+            "--key",
+            "keys/release.key",
+            "--output",
+            "release/release.json",
+        ])?;
+
+        fs::write(self.home.join("portcullis.toml"), configuration)?;
+        say("check: everything that serving would do, short of listening");
+        self.run(&["check", "--config", "portcullis.toml"])
+    }
+
+    /// `portcullis` with these arguments, shown.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        println!("$ portcullis {}", arguments.join(" "));
+        let mut command = Command::new(&self.portcullis);
+        command.current_dir(&self.home).args(arguments);
+        command
+    }
+
+    /// Runs `portcullis` to its end; its failure is ours.
+    pub fn run(&self, arguments: &[&str]) -> Done {
+        must(&mut self.command(arguments))
+    }
+
+    fn keys(&self, arguments: &[&str]) -> Done {
+        self.run(&[&["keys", "generate"], arguments].concat())
+    }
+
+    /// Starts a command that serves, and reads from its first line where.
+    pub fn serve(&self, mut command: Command) -> Done<Server> {
+        let mut server = Running(command.stdout(Stdio::piped()).spawn()?);
+        let printed = server.0.stdout.take().ok_or_else(|| Fail("the server has no output".to_owned()))?;
+        let mut lines = BufReader::new(printed).lines();
+        // The first line says where; serving logs to standard error.
+        let line = lines.next().ok_or_else(|| Fail("the server ended at once".to_owned()))??;
+        let address = line.rsplit(' ').next().unwrap_or_default().to_owned();
+        println!("{line}");
+        Ok(Server { process: server, address })
+    }
+}
+
+/// A server in operation: ended when dropped.
+pub struct Server {
+    /// The process.
+    pub process: Running,
+    /// Where it listens.
+    pub address: String,
+}
+
+impl Server {
+    /// Asks it to stop and sees that it does.
+    pub fn stop(mut self) -> Done {
+        must(Command::new("kill").args(["-TERM", &self.process.0.id().to_string()]))?;
+        let start = Instant::now();
+        while start.elapsed() < PATIENCE {
+            if let Some(status) = self.process.0.try_wait()? {
+                return if status.success() { Ok(()) } else { Err(Fail(format!("the server ended with {status}"))) };
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
+        Err(Fail("the server did not stop".to_owned()))
+    }
+}
+
+/// The log's origin: the name of its key.
+const ORIGIN: &str = "demo.example/hooks/2026";
+/// How long anything here may take.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+const ROOT: &str = r#"version = 1
+validity = { days = 365 }
+
+[root]
+keys = ["{root}"]
+threshold = 1
+
+[release]
+keys = ["{release}"]
+threshold = 1
+
+[log]
+keys = ["{log}"]
+
+[[publisher]]
+name = "security-team"
+keys = ["{publisher}"]
+threshold = 1
+plugin_prefix = "org.portcullis."
+hooks = ["okta.*"]
+capabilities = ["journal"]
+"#;
