@@ -291,6 +291,24 @@ fn written_segment(dir: &Path) -> std::path::PathBuf {
 }
 
 #[test]
+fn a_checkpoint_that_somebody_saw_is_never_contradicted() {
+    // The process is killed between a write and its sync; the next start publishes the record and is cut off by the power; after that the
+    // log goes on. Whoever kept the checkpoint of the second start must find it continued.
+    for operation in 0..60 {
+        let mut host = Host::new(operation, Commit::Disk);
+        let mut core = Core::open(Arc::new(host.disk.clone()), &host.options()).unwrap();
+        core.wal.write(&[host.record(0)]).unwrap();
+        drop(core);
+        host.disk.restart(Loss::Nothing);
+        host.disk.die_after(operation);
+        drop(Core::open(Arc::new(host.disk.clone()), &host.options()));
+        host.keep_head();
+        host.disk.restart(Loss::All);
+        host.finish();
+    }
+}
+
+#[test]
 fn what_a_power_loss_tore_out_never_comes_back_between_later_records() {
     let dir = tempfile::tempdir().unwrap();
     let options = || Options { segment_bytes: 64 * 4096, commit: Commit::Kernel, ..options(dir.path()) };
