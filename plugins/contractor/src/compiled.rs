@@ -44,7 +44,7 @@ pub(crate) fn compile(settings: Settings) -> Result<Compiled, Vec<String>> {
     }
     let mut access_end = Vec::new();
     for (place, path) in settings.access_end {
-        if !path.strip_prefix('/').is_some_and(|rest| !rest.is_empty()) {
+        if path.strip_prefix('/').is_none_or(str::is_empty) {
             problems.at(
                 format_args!("access_end.{}", place.target().name()),
                 "is no JSON Pointer to a member, such as `/claims/accessEnd`",

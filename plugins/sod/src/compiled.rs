@@ -51,21 +51,21 @@ pub(crate) struct Exempt {
 pub(crate) fn compile(settings: Settings) -> Result<Compiled, Vec<String>> {
     let Settings { functions, roles, mut rules, exceptions, existing } = settings;
     let mut problems = Problems::default();
-    let names = name_table(&functions, &roles, &mut problems);
-    let numbers: BTreeMap<&str, u32> = functions.keys().map(String::as_str).zip(0..).collect();
-
-    let forbidden: Vec<Forbidden> =
-        rules.iter().enumerate().map(|(at, rule)| forbid(rule, at, &numbers, &mut problems)).collect();
-    check_ids(&rules, &mut problems);
-    let mut by_id: Vec<(Rule, Forbidden)> = rules.drain(..).zip(forbidden).collect();
-    by_id.sort_by(|one, other| one.0.id.cmp(&other.0.id));
-    let (rules, forbidden): (Vec<Rule>, Vec<Forbidden>) = by_id.into_iter().unzip();
-
-    let exceptions = by_subject(exceptions, &rules, &mut problems);
     if functions.is_empty() {
         problems.at("functions", "is empty: name what people can do, and the entitlements that let them");
     }
+    let names = name_table(&functions, &roles, &mut problems);
+    let numbers: BTreeMap<&str, u32> = functions.keys().map(String::as_str).zip(0..).collect();
+    for (at, rule) in rules.iter().enumerate() {
+        check(rule, at, &numbers, &mut problems);
+    }
+    check_ids(&rules, &mut problems);
+    // In an order that does not depend on the settings' own.
+    rules.sort_unstable_by(|one, other| one.id.cmp(&other.id));
+    let exceptions = by_subject(exceptions, &rules, &mut problems);
     problems.or(())?;
+
+    let forbidden: Vec<Forbidden> = rules.iter().map(|rule| forbidden(rule, &numbers)).collect();
     Ok(Compiled {
         names,
         rules: Rules::new(&forbidden, functions.len()),
@@ -116,59 +116,51 @@ fn name_table(
     NameTable::new(named)
 }
 
-/// The rule's functions and how many are too many. What is wrong is told, and then the result does not matter.
-fn forbid(rule: &Rule, at: usize, numbers: &BTreeMap<&str, u32>, problems: &mut Problems) -> Forbidden {
-    let mut number = |path: &str, function: &str| {
-        let number = numbers.get(function).copied();
-        if number.is_none() {
-            problems.at(format_args!("rules[{at}].{path}"), format_args!("names no function: `{function}`"));
-        }
-        number
-    };
-    let forbidden = match (rule.kind, &rule.a, &rule.b, &rule.set, rule.at_least) {
+/// Tells what is wrong with a rule.
+fn check(rule: &Rule, at: usize, numbers: &BTreeMap<&str, u32>, problems: &mut Problems) {
+    let mut wrong = |member: &str, what: &str| problems.at(format_args!("rules[{at}]{member}"), what);
+    let known = |function: &String| numbers.contains_key(function.as_str());
+    match (rule.kind, &rule.a, &rule.b, &rule.set, rule.at_least) {
         (Kind::Pair, Some(a), Some(b), None, None) => {
-            let set: BTreeSet<u32> = [number("a", a), number("b", b)].into_iter().flatten().collect();
+            for (member, function) in [(".a", a), (".b", b)].into_iter().filter(|(_, function)| !known(function)) {
+                wrong(member, &format!("names no function: `{function}`"));
+            }
             if a == b {
-                problems.at(format_args!("rules[{at}].b"), "is the same function as `a`");
+                wrong(".b", "is the same function as `a`");
             }
-            Forbidden { set: set.into_iter().collect(), at_least: 2 }
         }
-        (Kind::Cardinality, None, None, Some(list), Some(at_least)) => {
-            let set: BTreeSet<u32> = list
-                .iter()
-                .enumerate()
-                .filter_map(|(index, function)| number(&format!("set[{index}]"), function))
-                .collect();
-            if !(2..=MOST_FUNCTIONS).contains(&list.len()) || list.iter().collect::<BTreeSet<_>>().len() < list.len() {
-                let what = format_args!("needs 2 to {MOST_FUNCTIONS} different functions");
-                problems.at(format_args!("rules[{at}].set"), what);
+        (Kind::Cardinality, None, None, Some(set), Some(at_least)) => {
+            for (index, function) in set.iter().enumerate().filter(|(_, function)| !known(function)) {
+                wrong(&format!(".set[{index}]"), &format!("names no function: `{function}`"));
             }
-            if !(2..=list.len()).contains(&(at_least as usize)) {
-                problems.at(format_args!("rules[{at}].at_least"), "must be at least 2 and at most the size of `set`");
+            let different = set.iter().collect::<BTreeSet<_>>().len();
+            if different < set.len() || !(2..=MOST_FUNCTIONS).contains(&different) {
+                wrong(".set", &format!("needs 2 to {MOST_FUNCTIONS} different functions"));
             }
-            Forbidden { set: set.into_iter().collect(), at_least }
+            if !(2..=set.len()).contains(&(at_least as usize)) {
+                wrong(".at_least", "must be at least 2 and at most the size of `set`");
+            }
         }
-        (Kind::Pair, ..) => {
-            problems.at(format_args!("rules[{at}]"), "is a pair: it needs `a` and `b`, and no `set` or `at_least`");
-            Forbidden { set: Vec::new(), at_least: 2 }
-        }
-        (Kind::Cardinality, ..) => {
-            let what = "is about cardinality: it needs `set` and `at_least`, and no `a` or `b`";
-            problems.at(format_args!("rules[{at}]"), what);
-            Forbidden { set: Vec::new(), at_least: 2 }
-        }
-    };
+        (Kind::Pair, ..) => wrong("", "is a pair: it needs `a` and `b`, and no `set` or `at_least`"),
+        (Kind::Cardinality, ..) => wrong("", "is about cardinality: it needs `set` and `at_least`, and no `a` or `b`"),
+    }
     if rule.id.is_empty() {
-        problems.at(format_args!("rules[{at}].id"), "is empty");
+        wrong(".id", "is empty");
     }
     if rule.owner.as_deref().is_none_or(str::is_empty) {
-        problems.at(format_args!("rules[{at}].owner"), "is missing: say who answers for this rule");
+        wrong(".owner", "is missing: say who answers for this rule");
     }
     if rule.scope.as_ref().is_some_and(|scope| scope.attribute.is_empty() || scope.values.is_empty()) {
-        let what = "needs an attribute and at least one value: without, the rule would apply nowhere";
-        problems.at(format_args!("rules[{at}].scope"), what);
+        wrong(".scope", "needs an attribute and at least one value: without, the rule would apply nowhere");
     }
-    forbidden
+}
+
+/// What a rule that was checked forbids.
+fn forbidden(rule: &Rule, numbers: &BTreeMap<&str, u32>) -> Forbidden {
+    let names = rule.a.iter().chain(&rule.b).chain(rule.set.iter().flatten());
+    let mut set: Vec<u32> = names.filter_map(|function| numbers.get(function.as_str())).copied().collect();
+    set.sort_unstable();
+    Forbidden { set, at_least: rule.at_least.unwrap_or(2) }
 }
 
 fn check_ids(rules: &[Rule], problems: &mut Problems) {

@@ -2,7 +2,9 @@
 //!
 //! Invariant: the answer depends on the sets of things held, requested and proposed, never on their order.
 
-use portcullis_guest::{Attribute, Call, Change, Decision, Effect, Finding, Severity, strings};
+use std::cmp::Reverse;
+
+use portcullis_guest::{Attribute, Call, Change, Decision, Effect, Finding, Grant, Severity, strings};
 
 use crate::compiled::{Compiled, Exempt, Facts};
 use crate::lists::Bits;
@@ -12,10 +14,9 @@ use crate::settings::{Existing, Of, Scope};
 
 /// Judges one call.
 pub(crate) fn judge(compiled: &Compiled, call: &Call) -> Decision {
-    let items = holdings(compiled, call);
     let mut after = Bits::new(compiled.functions.len());
     let mut before = Bits::new(compiled.functions.len());
-    for item in &items {
+    for item in holdings(call) {
         for function in compiled.names.numbers(item.name) {
             after.insert(function);
             if item.held {
@@ -23,14 +24,18 @@ pub(crate) fn judge(compiled: &Compiled, call: &Call) -> Decision {
             }
         }
     }
-    let mut conflicts: Vec<Conflict<'_>> = compiled
-        .rules
-        .broken(&after)
+    let broken = compiled.rules.broken(&after);
+    // Most calls break nothing: only the others pay for putting things in order.
+    if broken.is_empty() {
+        return Decision::default();
+    }
+    let mut conflicts: Vec<Conflict<'_>> = broken
         .into_iter()
         .filter_map(|rule| conflict(compiled, call, rule, compiled.rules.breaks(rule, &before)))
         .collect();
     // Rules are numbered by id, so that of equals the one with the first id is told first.
-    conflicts.sort_by_key(|conflict| std::cmp::Reverse((conflict.effect, conflict.severity)));
+    conflicts.sort_by_key(|conflict| Reverse((conflict.effect, conflict.severity)));
+    let items = in_order(compiled, holdings(call));
     let (told, untold) = conflicts.split_at(conflicts.len().min(MOST_FINDINGS));
     let findings = told.iter().map(|conflict| conflict.finding(compiled, &items)).chain(more(untold)).collect();
     Decision { findings, ..Decision::default() }
@@ -43,31 +48,35 @@ struct Item<'a> {
     held: bool,
 }
 
-/// What the subject would hold after this call and what rules care about: sorted, each once.
-fn holdings<'a>(compiled: &Compiled, call: &'a Call) -> Vec<Item<'a>> {
-    let proposed = |wanted: fn(&'a Change) -> Option<&'a portcullis_guest::Grant>| {
-        call.proposed.iter().filter_map(wanted).map(|grant| Name { kind: Some(grant.kind), id: &grant.id })
+/// Everything the subject would hold after this call, in any order and perhaps twice.
+fn holdings(call: &Call) -> impl Iterator<Item = Item<'_>> {
+    let dropped = || {
+        call.proposed.iter().filter_map(|change| match change {
+            Change::DropGrant(grant) => Some(named(grant)),
+            _ => None,
+        })
     };
-    let dropped: Vec<Name<'_>> = proposed(|change| match change {
-        Change::DropGrant(grant) => Some(grant),
-        _ => None,
-    })
-    .collect();
-    let added = proposed(|change| match change {
-        Change::AddGrant(grant) => Some(grant),
+    let added = call.proposed.iter().filter_map(|change| match change {
+        Change::AddGrant(grant) => Some(named(grant)),
         _ => None,
     });
-    let requested = call.requested.iter().map(|grant| Name { kind: Some(grant.kind), id: &grant.id });
     let current = call.subject.iter().flat_map(|subject| &subject.entitlements).map(|held| Name::parse(held));
-    let mut items: Vec<Item<'_>> = current
+    current
         .map(|name| Item { name, held: true })
-        .chain(requested.chain(added).map(|name| Item { name, held: false }))
-        .filter(|item| compiled.names.numbers(item.name).next().is_some())
-        .filter(|item| !dropped.iter().any(|dropped| dropped.matches(&item.name)))
-        .collect();
-    items.sort_by_key(|item| (item.name, !item.held));
+        .chain(call.requested.iter().map(named).chain(added).map(|name| Item { name, held: false }))
+        .filter(move |item| !dropped().any(|dropped| dropped.matches(&item.name)))
+}
+
+/// What rules care about: sorted, each once.
+fn in_order<'a>(compiled: &Compiled, items: impl Iterator<Item = Item<'a>>) -> Vec<Item<'a>> {
+    let mut items: Vec<_> = items.filter(|item| compiled.names.numbers(item.name).next().is_some()).collect();
+    items.sort_unstable_by_key(|item| (item.name, !item.held));
     items.dedup_by_key(|item| item.name);
     items
+}
+
+fn named(grant: &Grant) -> Name<'_> {
+    Name { kind: Some(grant.kind), id: &grant.id }
 }
 
 /// A broken rule and what it comes to.

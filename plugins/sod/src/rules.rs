@@ -46,21 +46,20 @@ impl Rules {
                 *count += 1;
             }
         }
-        let (mut pairs, mut singles) = (Vec::new(), Vec::new());
+        let (mut pairs, mut singles, mut watched) = (Vec::new(), Vec::new(), Vec::new());
         for (number, rule) in (0..).zip(rules) {
+            watched.clone_from(&rule.set);
+            watched.sort_unstable_by_key(|function| (popularity.get(*function as usize), Reverse(*function)));
             let spare = rule.set.len().saturating_sub(rule.at_least as usize);
-            let mut watched = rule.set.clone();
-            watched.sort_by_key(|function| (popularity.get(*function as usize), Reverse(*function)));
-            if spare + 2 <= MOST_PAIRED {
-                watched.truncate(spare + 2);
-                watched.sort_unstable();
-                let above = |low: &u32| {
-                    watched.iter().filter(move |high| low < *high).map(|high| (*low, *high)).collect::<Vec<_>>()
-                };
-                pairs.extend(watched.iter().flat_map(above).map(|(low, high)| (low, high, number)));
-            } else {
+            if spare + 2 > MOST_PAIRED {
                 watched.truncate(spare + 1);
                 singles.extend(watched.iter().map(|function| (*function, number)));
+                continue;
+            }
+            watched.truncate(spare + 2);
+            watched.sort_unstable();
+            for (at, low) in watched.iter().enumerate() {
+                pairs.extend(watched.iter().skip(at + 1).map(|high| (*low, *high, number)));
             }
         }
         pairs.sort_unstable();
