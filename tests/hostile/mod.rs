@@ -1,1 +1,25 @@
-//! (being built)
+//! Hostile plugins: whatever a plugin does, the answer is the hook's own, the record says what happened and whose fault it was, and
+//! nobody else notices.
+
+mod deeds;
+mod runaway;
+mod sight;
+mod together;
+
+use portcullis_tests::{Binding, SignIn};
+use serde_json::{Value, json};
+
+/// Mischief that does what it is told of the entitlement that somebody signs in with, and allows everybody else.
+fn told(hook: &str, deeds: &Value) -> Binding {
+    Binding::new(hook, "mischief", json!({"do": "by-entitlement", "deeds": deeds}))
+}
+
+/// Somebody signs in with one entitlement.
+fn with(entitlement: &str) -> SignIn {
+    SignIn::with_groups(&[entitlement])
+}
+
+/// Somebody of whom nothing was told.
+fn anybody() -> SignIn {
+    with("nurses")
+}

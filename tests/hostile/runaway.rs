@@ -1,0 +1,88 @@
+//! A plugin that never ends, on every core: a clean hook goes on answering. A plugin that is merely slow still decides.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use portcullis_tests::{Binding, House, Import};
+use serde_json::json;
+
+use super::{anybody, told, with};
+
+#[test]
+fn a_loop_on_every_core_leaves_the_clean_hook_its_answers() {
+    let house =
+        House::build(&[Binding::new("token", "mischief", json!({"do": "loop-forever"})), told("import", &json!({}))]);
+    let host = house.serve();
+    let done = AtomicBool::new(false);
+    let cores = thread::available_parallelism().map_or(2, usize::from);
+    let loops: usize = thread::scope(|scope| {
+        let looping: Vec<_> = (0..2 * cores)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut client = host.client();
+                    let mut stopped = 0;
+                    while !done.load(Ordering::Relaxed) {
+                        let answer = client.send(&host.request("token", &anybody().bytes())).unwrap();
+                        assert!(answer.stops_a_token(), "{answer:?}");
+                        stopped += 1;
+                    }
+                    stopped
+                })
+            })
+            .collect();
+        let mut client = host.client();
+        for _ in 0..50 {
+            let import = Import::with_groups(&["nurses"]).bytes();
+            let answer = client.send(&host.request("import", &import)).unwrap();
+            assert!(answer.status == 200 && answer.json.get("error").is_none(), "{answer:?}");
+        }
+        done.store(true, Ordering::Relaxed);
+        looping.into_iter().map(|thread| thread.join().unwrap()).sum()
+    });
+    assert!(loops > 0);
+    drop(host.stop());
+    assert_eq!(house.verify().code, 0);
+    let decisions = house.records_of("hook.decision");
+    let looped = decisions.iter().filter(|record| record["hook"]["name"] == "token");
+    // A call that found the slow lane full is the host's overload; every other is the plugin's own deadline.
+    let mut deadlines = 0;
+    for record in looped {
+        let cause = record["decision"]["cause"].as_str().unwrap();
+        let fault = record["chain"][0]["fault"].as_str().unwrap();
+        assert!(
+            [("plugin-fault", "plugin-deadline"), ("overload", "overload"), ("budget-exhausted", "budget-exhausted")]
+                .contains(&(cause, fault)),
+            "{record}"
+        );
+        deadlines += usize::from(fault == "plugin-deadline");
+    }
+    assert!(deadlines > 0);
+}
+
+#[test]
+fn a_slow_plugin_outruns_its_slice_and_still_decides() {
+    // Some milliseconds on the fastest machine: each step waits for the one before.
+    let deeds = json!({"slow": {"do": "loop-for", "iterations": 20_000_000_u64}});
+    let mut house = House::build(&[]);
+    house.sign_plugin("mischief", |manifest| manifest.replace("time_ms = 100", "time_ms = 1000"));
+    house.release(&[told("token", &deeds)]);
+    let host = house.serve();
+    // More often than it takes to be known as slow; the quick calls between them must not suffer from that.
+    let slow: Vec<_> = (0..6)
+        .map(|_| {
+            let slow = host.sign_in(&with("slow"));
+            assert!(!slow.stops_a_token(), "{slow:?}");
+            assert!(!host.sign_in(&anybody()).stops_a_token());
+            slow.index().unwrap()
+        })
+        .collect();
+    drop(host.stop());
+    for index in slow {
+        let record = house.record(index);
+        assert_eq!(record["decision"]["verdict"], json!("allow"));
+        assert!(record["chain"][0]["us"].as_u64().unwrap() > SLICE_US, "it did not outrun its slice: {record}");
+    }
+}
+
+/// What a plugin may hold of a connection's thread, microseconds.
+const SLICE_US: u64 = 2_000;

@@ -1,0 +1,147 @@
+//! Plugins side by side: a guard sees what a proposer wants, two proposers can conflict, and the order of bindings changes nothing.
+
+use std::collections::BTreeSet;
+
+use portcullis_tests::{Binding, House, RELEASE_SET, SignIn};
+use serde_json::{Value, json};
+
+use super::{anybody, told, with};
+
+#[test]
+fn a_guard_beside_a_proposer_sees_and_judges_what_it_proposes() {
+    let deeds = json!({"wants": {"do": "all", "deeds": [set("ward", "north"), {"do": "cap", "target": "access-token", "seconds": 900}]}});
+    let mut house = guarded();
+    house.release(&[
+        told("token", &deeds),
+        Binding::new("token", "mischief-guard", json!({"do": "deny-proposed"})),
+        Binding::new("import", "mischief-guard", json!({"do": "reveal"})),
+        Binding::new("import", "mischief", json!({"do": "set", "target": "user", "path": "/title", "value": "chief"})),
+    ]);
+    let host = house.serve();
+    let nothing_proposed = host.sign_in(&anybody());
+    let proposed = host.sign_in(&with("wants"));
+    let import = host.import(&portcullis_tests::Import::with_groups(&["nurses"]));
+    assert!(!nothing_proposed.stops_a_token());
+    assert!(proposed.stops_a_token() && proposed.summary().contains("something was proposed"), "{proposed:?}");
+    drop(host.stop());
+
+    let record = house.record(proposed.index().unwrap());
+    assert_eq!(record["decision"]["verdict"], json!("deny"));
+    // Proposers first, whatever their names.
+    let asked: Vec<_> =
+        record["chain"].as_array().unwrap().iter().map(|asked| asked["plugin"].as_str().unwrap()).collect();
+    assert_eq!(asked, ["org.portcullis.mischief", "org.portcullis.mischief-guard"]);
+    let sealed = house.sealed(import.index().unwrap());
+    let guard = &sealed["plugins"][1];
+    assert_eq!(guard["plugin"], json!("org.portcullis.mischief-guard"));
+    let seen: Value = serde_json::from_str(guard["notes"][0].as_str().unwrap()).unwrap();
+    assert_eq!(seen["proposed"], json!([["set", "user", "/title", "chief"]]));
+}
+
+#[test]
+fn a_guard_that_wants_more_than_to_restrict_is_held_to_its_manifest() {
+    let mut house = guarded();
+    house.release(&[Binding::new("token", "mischief-guard", set("ward", "north"))]);
+    let host = house.serve();
+    let answer = host.sign_in(&anybody());
+    assert!(answer.stops_a_token() && answer.operations().is_empty());
+    drop(host.stop());
+    let record = house.record(answer.index().unwrap());
+    assert_eq!(
+        record["decision"],
+        json!({"safe": "closed", "cause": "plugin-overreach", "culprit": "org.portcullis.mischief-guard"})
+    );
+}
+
+#[test]
+fn two_wishes_for_one_place_are_a_conflict_and_the_same_wish_twice_is_none() {
+    let one = json!({"same": set("ward", "north"), "differ": set("ward", "north"), "above": set("ward", "north")});
+    let other = json!({
+        "same": set("ward", "north"), "differ": set("ward", "south"),
+        "above": {"do": "set", "target": "access-token", "path": "/claims/ward/code", "value": 7},
+    });
+    let twin = Binding::new("token", "mischief-twin", json!({"do": "by-entitlement", "deeds": other}));
+    let house = House::build(&[told("token", &one), twin]);
+    // What can conflict is said before it does.
+    let checked = house.run(&["check", "--config", "portcullis.toml"]);
+    assert!(checked.code == 0 && format!("{}{}", checked.out, checked.err).contains("are a conflict"), "{checked:?}");
+    let host = house.serve();
+    let same = host.sign_in(&with("same"));
+    assert_eq!(same.operations().len(), 1, "{same:?}");
+    let conflicts: Vec<_> = ["differ", "above"].map(|name| host.sign_in(&with(name))).into();
+    for answer in &conflicts {
+        assert!(answer.stops_a_token(), "{answer:?}");
+    }
+    drop(host.stop());
+    for answer in conflicts {
+        let record = house.record(answer.index().unwrap());
+        assert_eq!(record["decision"], json!({"safe": "closed", "cause": "conflict", "culprit": null}));
+    }
+}
+
+#[test]
+fn the_order_of_bindings_changes_no_byte_of_an_answer() {
+    let deny = |why: &str| json!({"do": "deny", "why": why});
+    let cap = |seconds: u32| json!({"do": "cap", "target": "access-token", "seconds": seconds});
+    // The same plugin twice as well: then not even a name tells them apart.
+    let deeds = [
+        json!({"deny": deny("first"), "cap": cap(900), "set": set("a", "1"), "mix": cap(600), "step": {"do": "step-up"}}),
+        json!({"deny": deny("second"), "cap": cap(700), "set": set("b", "2"), "mix": deny("mixed"), "step": {"do": "review"}}),
+    ];
+    let told_too =
+        |name: &str, deeds: &Value| Binding::new("token", name, json!({"do": "by-entitlement", "deeds": deeds}));
+    let bindings = [
+        told_too("mischief", &deeds[0]),
+        told_too("mischief", &deeds[1]),
+        told_too("mischief-twin", &deeds[1]),
+        Binding::new("token", "mischief-twin", json!({"do": "allow"})),
+    ];
+    let sign_ins: Vec<SignIn> = ["deny", "cap", "set", "mix", "step", "nurses"].map(with).into();
+    let house = House::build(&bindings);
+    // `release sign` sorts, so another hand signs them as they come.
+    let mut set = house.opened("release/release.json");
+    let sorted = set["bindings"].clone();
+    let mut outcomes = BTreeSet::new();
+    for order in [[0, 1, 2, 3], [3, 2, 1, 0], [1, 3, 0, 2]] {
+        set["bindings"] = order.map(|at: usize| sorted[at].clone()).to_vec().into();
+        house.write("release/release.json", house.forge("release", RELEASE_SET, &set.to_string()));
+        let host = house.serve();
+        let answers: Vec<_> = sign_ins.iter().map(|sign_in| host.sign_in(sign_in).without_reference()).collect();
+        drop(host.stop());
+        outcomes.insert(answers);
+    }
+    assert_eq!(outcomes.len(), 1, "{outcomes:#?}");
+    let answers = outcomes.pop_first().unwrap();
+    assert!(answers[0].contains("error") && answers[1].contains("700") && answers[3].contains("mixed"), "{answers:?}");
+}
+
+#[test]
+fn a_binding_that_could_say_the_unsayable_is_never_in_force() {
+    let mut house = House::build(&[told("token", &json!({}))]);
+    let host = house.serve();
+    house.sign_plugin("mischief-adder", |manifest| manifest.replace("\"drop-grant\",", "\"add-grant\","));
+    house.release(&[Binding::new("token", "mischief-adder", json!({"do": "add-grant", "id": "prescribe"}))
+        .say(&[("review", "deny"), ("step-up", "deny")])]);
+    let refused = house.until_record("release.refused", |_| true);
+    assert_eq!(refused["plugin"], json!("org.portcullis.mischief-adder"));
+    host.until_log("cannot say `add-grant`");
+    assert!(!host.sign_in(&anybody()).stops_a_token(), "the last good release does not go on");
+    drop(host.stop());
+}
+
+fn set(claim: &str, value: &str) -> Value {
+    json!({"do": "set", "target": "access-token", "path": format!("/claims/{claim}"), "value": value})
+}
+
+/// A house that has a guard: mischief that may only restrict.
+fn guarded() -> House {
+    let house = House::build(&[]);
+    house.sign_plugin("mischief-guard", |manifest| {
+        let kept = ["cap-lifetime", "drop-grant"];
+        let changes = |line: &&str| !line.contains(":set:") && !line.contains(":remove:");
+        let manifest: String = manifest.lines().filter(changes).flat_map(|line| [line, "\n"]).collect();
+        assert!(kept.iter().all(|kept| manifest.contains(kept)));
+        manifest
+    });
+    house
+}
