@@ -4,5 +4,6 @@ mod closed;
 mod import;
 mod modes;
 mod open;
+mod release;
 mod retry;
 mod token;

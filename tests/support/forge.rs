@@ -14,18 +14,22 @@ pub const MANIFEST: &str = "application/vnd.in-toto+json";
 
 #[expect(clippy::unwrap_used, reason = "a house whose own files do not read is a failed test")]
 impl House {
+    /// The payload of the envelope in a file, to the byte.
+    pub fn opened_text(&self, file: &str) -> String {
+        let envelope: Value = serde_json::from_str(&self.read(file)).unwrap();
+        String::from_utf8(BASE64.decode(envelope["payload"].as_str().unwrap()).unwrap()).unwrap()
+    }
+
     /// What the envelope in a file says.
     pub fn opened(&self, file: &str) -> Value {
-        let envelope: Value = serde_json::from_str(&self.read(file)).unwrap();
-        serde_json::from_slice(&BASE64.decode(envelope["payload"].as_str().unwrap()).unwrap()).unwrap()
+        serde_json::from_str(&self.opened_text(file)).unwrap()
     }
 
     /// An envelope for any payload, signed with a key of the house (`release`, `publisher`, …).
     pub fn forge(&self, key: &str, payload_type: &str, payload: &str) -> String {
         let text = self.read(&format!("keys/{key}.key"));
-        let mut parts = text.trim().rsplitn(3, '+');
-        let (secret, id, name) = (parts.next().unwrap(), parts.next().unwrap(), parts.next().unwrap());
-        let name = name.strip_prefix("PRIVATE+KEY+").unwrap();
+        let mut parts = text.trim().strip_prefix("PRIVATE+KEY+").unwrap().splitn(3, '+');
+        let (name, id, secret) = (parts.next().unwrap(), parts.next().unwrap(), parts.next().unwrap());
         // An algorithm byte, then the seed, as in Go's `note` package.
         let seed: [u8; 32] = BASE64.decode(secret).unwrap().get(1..).unwrap().try_into().unwrap();
         let message = format!("DSSEv1 {} {payload_type} {} {payload}", payload_type.len(), payload.len());

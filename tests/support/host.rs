@@ -1,6 +1,7 @@
 //! A host that serves a house, as a process of its own.
 
 use std::io::{BufRead, BufReader, Read};
+use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -60,9 +61,11 @@ impl Host {
         &self.address
     }
 
-    /// The process.
+    /// The host's process, also where it runs under another command.
     pub fn id(&self) -> u32 {
-        self.child.id()
+        let started = self.child.id();
+        let children = fs::read_to_string(format!("/proc/{started}/task/{started}/children")).unwrap_or_default();
+        children.split(' ').find_map(|child| child.parse().ok()).unwrap_or(started)
     }
 
     /// A caller with a connection of its own.
@@ -97,7 +100,7 @@ impl Host {
 
     /// Sends a signal by name.
     pub fn signal(&self, name: &str) {
-        let sent = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status().unwrap();
+        let sent = Command::new("kill").args([&format!("-{name}"), &self.id().to_string()]).status().unwrap();
         assert!(sent.success());
     }
 
@@ -106,6 +109,20 @@ impl Host {
         let begin = Instant::now();
         while !self.log().contains(text) {
             assert!(begin.elapsed() < PATIENCE, "the host never logged `{text}`:\n{}", self.log());
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Has it look at the release now, and gives what it logs until it says one of these.
+    pub fn look(&self, until: &[&str]) -> String {
+        let (before, begin) = (self.log().len(), Instant::now());
+        self.signal("HUP");
+        loop {
+            let said = self.log().split_off(before);
+            if until.iter().any(|text| said.contains(text)) {
+                return said;
+            }
+            assert!(begin.elapsed() < PATIENCE, "the host never logged one of {until:?}:\n{said}");
             thread::sleep(Duration::from_millis(20));
         }
     }
@@ -121,15 +138,16 @@ impl Host {
 
     /// Kills it: no handler runs, nothing is written any more.
     pub fn kill(mut self) {
-        self.child.kill().unwrap();
+        self.signal("KILL");
         self.child.wait().unwrap();
     }
 }
 
 impl Drop for Host {
     fn drop(&mut self) {
-        // It may have ended already.
-        drop(self.child.kill());
+        // It may have ended already; so may a command that it runs under.
+        let kill = Command::new("kill").args(["-KILL", &self.id().to_string()]).stderr(Stdio::null()).status();
+        drop((kill, self.child.kill()));
         drop(self.child.wait());
     }
 }

@@ -19,17 +19,17 @@ use crate::outcome::{Done, Failed, Format, print};
 pub enum Audit {
     /// Verify the whole log: every record, every tile, the signed checkpoint. Exit 1 names each damaged place.
     #[command(
-        after_help = "Examples:\n  portcullis audit verify --log audit/log --key log.vkey\n  portcullis audit verify --log audit/log --key log.vkey --retained checkpoint-of-last-week"
+        after_help = "Examples:\n  portcullis audit verify --log audit/log --key log.vkey\n  portcullis audit verify --log audit/log --key log.vkey \\\n    --retained checkpoint-of-last-week"
     )]
     Verify(Verify),
     /// Show records; with the sealing key also what is sealed beside them.
     #[command(
-        after_help = "Examples:\n  portcullis audit show --log audit/log --key log.vkey --type hook.decision\n  portcullis audit show --log audit/log --key log.vkey --index 17 --sealing-key keys/sealing.key"
+        after_help = "Examples:\n  portcullis audit show --log audit/log --key log.vkey --type hook.decision\n  portcullis audit show --log audit/log --key log.vkey --index 17 \\\n    --sealing-key keys/sealing.key"
     )]
     Show(Show),
     /// Write the proof of one record (C2SP tlog-proof), and the record beside it; or check one.
     #[command(
-        after_help = "Examples:\n  portcullis audit prove --log audit/log --key log.vkey --index 17 --output record.tlog-proof\n  portcullis audit prove --check record.tlog-proof --record record.json --key log.vkey"
+        after_help = "Examples:\n  portcullis audit prove --log audit/log --key log.vkey --index 17 \\\n    --output record.tlog-proof\n  portcullis audit prove --check record.tlog-proof --record record.json \\\n    --key log.vkey"
     )]
     Prove(Prove),
 }

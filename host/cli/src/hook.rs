@@ -19,7 +19,7 @@ use crate::outcome::{Done, Failed, Format, print};
 pub enum Hook {
     /// Post a payload file to a hook and show the answer.
     #[command(
-        after_help = "Example:\n  portcullis hook send --url http://127.0.0.1:8600/okta/token --secret-file secrets/token --payload sign-in.json"
+        after_help = "Example:\n  portcullis hook send --url http://127.0.0.1:8600/okta/token \\\n    --secret-file secrets/token --payload sign-in.json"
     )]
     Send(Send),
 }

@@ -14,7 +14,7 @@ use crate::outcome::{Done, Failed, Format, print};
 pub enum Keys {
     /// Make a key and write it to a new file that only you can read.
     #[command(
-        after_help = "Example:\n  portcullis keys generate --name hospital.example/release --output release.key --public release.vkey"
+        after_help = "Example:\n  portcullis keys generate --name hospital.example/release \\\n    --output release.key --public release.vkey"
     )]
     Generate(Generate),
     /// List the keys in files: names and public keys, never secrets.

@@ -19,17 +19,17 @@ use crate::outcome::{Done, Failed, Format, print};
 pub enum Plugin {
     /// Turn a core module (Rust, C) into a component with no imports but the contract's.
     #[command(
-        after_help = "Example:\n  portcullis plugin componentize target/wasm32-unknown-unknown/plugin/sod.wasm --output sod.wasm"
+        after_help = "Example:\n  portcullis plugin componentize target/wasm32-unknown-unknown/plugin/sod.wasm \\\n    --output sod.wasm"
     )]
     Componentize(Componentize),
     /// Sign a manifest for a component, or add a signature to one.
     #[command(
-        after_help = "Examples:\n  portcullis plugin sign --source manifest.toml --component sod.wasm --key publisher.key --output sod.manifest.json\n  portcullis plugin sign --add-to sod.manifest.json --key second.key --output sod.manifest.json"
+        after_help = "Examples:\n  portcullis plugin sign --source manifest.toml --component sod.wasm \\\n    --key publisher.key --output sod.manifest.json\n  portcullis plugin sign --add-to sod.manifest.json --key second.key \\\n    --output sod.manifest.json"
     )]
     Sign(Sign),
     /// Verify a manifest and its component against a trust root.
     #[command(
-        after_help = "Example:\n  portcullis plugin verify --root trust-root.json --manifest sod.manifest.json --component sod.wasm"
+        after_help = "Example:\n  portcullis plugin verify --root trust-root.json \\\n    --manifest sod.manifest.json --component sod.wasm"
     )]
     Verify(Verify),
     /// Show what a component is and asks for.

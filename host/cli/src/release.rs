@@ -15,7 +15,7 @@ use crate::outcome::{Done, print};
 pub enum Release {
     /// Make and sign a release set from its source.
     #[command(
-        after_help = "Example:\n  portcullis release sign --source release.toml --root trust-root.json --key release.key --output release/release.json"
+        after_help = "Example:\n  portcullis release sign --source release.toml --root trust-root.json \\\n    --key release.key --output release/release.json"
     )]
     Sign(Sign),
 }

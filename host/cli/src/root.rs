@@ -14,7 +14,7 @@ use crate::outcome::{Done, print};
 pub enum Root {
     /// Make and sign a trust root from its source.
     #[command(
-        after_help = "Example:\n  portcullis root sign --source trust-root.toml --key root.key --output trust-root.json"
+        after_help = "Example:\n  portcullis root sign --source trust-root.toml --key root.key \\\n    --output trust-root.json"
     )]
     Sign(Sign),
 }

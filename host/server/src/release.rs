@@ -133,7 +133,10 @@ impl ReleaseError {
             Self::Swap => {
                 Some("turn swap off, or restart the host, which then resets instances the slow way".to_owned())
             }
-            Self::Unreadable { .. } | Self::Binding { .. } => None,
+            Self::Unreadable { .. } => Some("see that the file is there and that the host may read it".to_owned()),
+            Self::Binding { .. } => {
+                Some("correct the binding in the release source (`hook`, `say`) and sign a new release set".to_owned())
+            }
         }
     }
 
