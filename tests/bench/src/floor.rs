@@ -23,7 +23,8 @@ pub fn serve() -> Done {
             let (socket, _) = listener.accept().await?;
             socket.set_nodelay(true)?;
             tokio::task::spawn_local(async move {
-                let connection = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(socket), service_fn(answer));
+                let connection = hyper::server::conn::http1::Builder::new()
+                    .serve_connection(TokioIo::new(socket), service_fn(answer));
                 drop(connection.await);
             });
         }
