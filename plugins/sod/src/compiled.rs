@@ -13,6 +13,7 @@ use crate::rules::{Forbidden, Rules};
 use crate::settings::{Exception, Existing, Kind, Rule, Scope, Settings};
 
 /// The settings, made ready for calls.
+#[derive(Clone)]
 pub(crate) struct Compiled {
     /// Entitlements and roles → functions.
     pub names: NameTable,
@@ -27,6 +28,7 @@ pub(crate) struct Compiled {
 }
 
 /// What is said of a rule, once it is broken.
+#[derive(Clone)]
 pub(crate) struct Facts {
     pub id: String,
     pub owner: String,
@@ -38,6 +40,7 @@ pub(crate) struct Facts {
 }
 
 /// One rule that one person may break for a while.
+#[derive(Clone)]
 pub(crate) struct Exempt {
     pub rule: u32,
     /// Milliseconds since the Unix epoch; from then on the exception is over.
@@ -95,6 +98,9 @@ fn name_table(
         .flat_map(|(function, list)| list.iter().map(move |entitlement| (Name::parse(entitlement), function)))
         .collect();
     let direct = NameTable::new(named.iter().copied());
+    if roles.is_empty() {
+        return direct;
+    }
     let role_numbers = NameTable::new(roles.keys().map(|role| Name::parse(role)).zip(0..));
     let members: Vec<&Vec<String>> = roles.values().collect();
     for (role, start) in roles.keys().zip(0..) {

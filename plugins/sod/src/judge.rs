@@ -25,7 +25,6 @@ pub(crate) fn judge(compiled: &Compiled, call: &Call) -> Decision {
         }
     }
     let broken = compiled.rules.broken(&after);
-    // Most calls break nothing: only the others pay for putting things in order.
     if broken.is_empty() {
         return Decision::default();
     }
@@ -35,9 +34,8 @@ pub(crate) fn judge(compiled: &Compiled, call: &Call) -> Decision {
         .collect();
     // Rules are numbered by id, so that of equals the one with the first id is told first.
     conflicts.sort_by_key(|conflict| Reverse((conflict.effect, conflict.severity)));
-    let items = in_order(compiled, holdings(call));
     let (told, untold) = conflicts.split_at(conflicts.len().min(MOST_FINDINGS));
-    let findings = told.iter().map(|conflict| conflict.finding(compiled, &items)).chain(more(untold)).collect();
+    let findings = told.iter().map(|conflict| conflict.finding(compiled, call)).chain(more(untold)).collect();
     Decision { findings, ..Decision::default() }
 }
 
@@ -65,14 +63,6 @@ fn holdings(call: &Call) -> impl Iterator<Item = Item<'_>> {
         .map(|name| Item { name, held: true })
         .chain(call.requested.iter().map(named).chain(added).map(|name| Item { name, held: false }))
         .filter(move |item| !dropped().any(|dropped| dropped.matches(&item.name)))
-}
-
-/// What rules care about: sorted, each once.
-fn in_order<'a>(compiled: &Compiled, items: impl Iterator<Item = Item<'a>>) -> Vec<Item<'a>> {
-    let mut items: Vec<_> = items.filter(|item| compiled.names.numbers(item.name).next().is_some()).collect();
-    items.sort_unstable_by_key(|item| (item.name, !item.held));
-    items.dedup_by_key(|item| item.name);
-    items
 }
 
 fn named(grant: &Grant) -> Name<'_> {
@@ -130,22 +120,27 @@ fn in_scope(scope: &Scope, call: &Call) -> bool {
 
 impl Conflict<'_> {
     /// The finding, with the fewest entitlements that still break the rule.
-    fn finding(&self, compiled: &Compiled, items: &[Item<'_>]) -> Finding {
+    fn finding(&self, compiled: &Compiled, call: &Call) -> Finding {
         let set = compiled.rules.set(self.rule);
         let mask = |item: &Item<'_>| {
             let functions = compiled.names.numbers(item.name).filter_map(|function| set.binary_search(&function).ok());
             functions.fold(0_u64, |mask, position| mask | 1 << (position % 64))
         };
         // A conflict that was there before is explained by what was there before.
-        let items: Vec<(&Item<'_>, u64)> =
-            items.iter().filter(|item| item.held || !self.existing).map(|item| (item, mask(item))).collect();
+        let mut items: Vec<(Name<'_>, u64)> = holdings(call)
+            .filter(|item| item.held || !self.existing)
+            .map(|item| (item.name, mask(&item)))
+            .filter(|(_, mask)| *mask != 0)
+            .collect();
+        items.sort_unstable();
+        items.dedup();
         let masks: Vec<u64> = items.iter().map(|(_, mask)| *mask).collect();
         let chosen = smallest(&masks, compiled.rules.at_least(self.rule));
         let chosen = || chosen.iter().filter_map(|position| items.get(*position));
         let together = chosen().fold(0, |together, (_, mask)| together | mask);
         let functions = crate::lists::ones(together)
             .filter_map(|bit| set.get(bit as usize).and_then(|function| compiled.functions.get(*function as usize)));
-        let entitlements: Vec<String> = chosen().map(|(item, _)| item.name.to_string()).collect();
+        let entitlements: Vec<String> = chosen().map(|(name, _)| name.to_string()).collect();
         let finding = Finding::new(self.code, self.effect)
             .severity(self.severity)
             .argument(Attribute::text("rule", &self.facts.id))

@@ -32,7 +32,8 @@ impl Plugin for Sod {
     type Settings = Settings;
 
     fn configure(settings: Settings) -> Result<Self, Vec<String>> {
-        compiled::compile(settings).map(Self)
+        // Copied, so that what calls touch lies together instead of between what compiling left behind.
+        compiled::compile(settings).map(|compiled| Self(compiled.clone()))
     }
 
     fn evaluate(&self, call: &Call) -> Result<Decision, String> {

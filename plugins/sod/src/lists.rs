@@ -3,6 +3,7 @@
 //! Invariant: what is not there is empty, never a panic.
 
 /// Lists numbered from 0, one behind the other in memory.
+#[derive(Clone)]
 pub(crate) struct Lists<T> {
     items: Vec<T>,
     /// Where each list ends; it starts where the one before ends.
@@ -27,7 +28,8 @@ impl<T> Lists<T> {
 
     /// From (list number, item), sorted by number; numbers without items are empty lists.
     pub fn from_sorted(numbered: impl IntoIterator<Item = (u32, T)>) -> Self {
-        let mut lists = Self::default();
+        let numbered = numbered.into_iter();
+        let mut lists = Self { items: Vec::with_capacity(numbered.size_hint().0), ends: Vec::new() };
         for (number, item) in numbered {
             lists.ends.resize(number as usize, small(lists.items.len()));
             lists.items.push(item);

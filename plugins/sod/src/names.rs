@@ -43,6 +43,7 @@ impl fmt::Display for Name<'_> {
 }
 
 /// From names to numbers.
+#[derive(Clone)]
 pub(crate) struct NameTable {
     by_id: FxHashMap<Box<str>, u32>,
     /// For each id: the kinds it was given with, and their numbers.

@@ -18,6 +18,7 @@ pub(crate) struct Forbidden {
 }
 
 /// Rules, numbered as they were given.
+#[derive(Clone)]
 pub(crate) struct Rules {
     at_least: Vec<u32>,
     sets: Lists<u32>,
@@ -30,6 +31,7 @@ pub(crate) struct Rules {
 }
 
 /// 64 neighbours of a function: those it has a watched pair with.
+#[derive(Clone)]
 struct Word {
     at: u32,
     mask: u64,
@@ -109,7 +111,7 @@ impl Rules {
 
 /// From (low function, high function, rule), sorted: each function's words, and each pair's rules.
 fn rows(watched: &[(u32, u32, u32)]) -> (Lists<Word>, Lists<u32>) {
-    let (mut words, mut pairs) = (Vec::<(u32, Word)>::new(), Lists::default());
+    let (mut words, mut pairs) = (Vec::<(u32, Word)>::with_capacity(watched.len()), Lists::default());
     for same in watched.chunk_by(|one, next| (one.0, one.1) == (next.0, next.1)) {
         let Some((low, high, _)) = same.first().copied() else {
             continue;

@@ -67,7 +67,7 @@ pub(crate) enum Kind {
 }
 
 /// Where a rule applies.
-#[derive(Deserialize)]
+#[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Scope {
     #[serde(default)]
