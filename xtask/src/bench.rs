@@ -15,14 +15,14 @@ use crate::stage::{Server, Stage};
 
 /// Call time of `sod` with 10,000 rules against one.
 pub fn rules() -> Done {
-    let built = build::all(What::Benchmarks)?;
+    let built = build::all()?;
     say("call time of `sod` with one rule and with 10,000, in turns");
     must(pinned(SERVERS_CORE, &part()).arg("rules").arg(component(&built, "sod")).arg(RULES_ROUNDS))
 }
 
 /// System calls and page faults of sandboxed calls.
 pub fn counts() -> Done {
-    let built = build::all(What::Benchmarks)?;
+    let built = build::all()?;
     let scratch = Scratch::new("bench")?;
     let mut wrong = Vec::new();
     for plugin in PLUGINS {
@@ -64,7 +64,7 @@ pub fn counts() -> Done {
 
 /// Requests a second against a bare HTTP server.
 pub fn call() -> Done {
-    let built = build::all(What::Benchmarks)?;
+    let built = build::all()?;
     let scratch = Scratch::new("bench")?;
     let stage = Stage::new(scratch.0.clone(), &built);
     stage.set(RELEASE, &configuration("kernel"))?;

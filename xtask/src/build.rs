@@ -16,27 +16,11 @@ pub struct Built {
     pub plugins: PathBuf,
 }
 
-/// What is built beside the plugins. Always in one go: cargo chooses the features of shared dependencies for all packages that it is
-/// given, and would build them anew for each one alone.
-#[derive(Clone, Copy)]
-pub enum What {
-    /// The host.
-    Host,
-    /// The host and the parts of the benchmarks.
-    Benchmarks,
-    /// Everything, with all tests.
-    Tests,
-}
-
-/// Host first: it turns the plugins' modules into components.
-pub fn all(what: What) -> Done<Built> {
+/// Host first: it turns the plugins' modules into components. Whoever asks, the same is built, tests included: another choice
+/// of packages is another choice of their dependencies' features, and would build half of them a second time.
+pub fn all() -> Done<Built> {
     say("building the host (the first time takes some minutes)");
-    let packages: &[_] = match what {
-        What::Host => &["--package", "portcullis"],
-        What::Benchmarks => &["--package", "portcullis", "--package", "portcullis-bench"],
-        What::Tests => &["--workspace", "--all-targets"],
-    };
-    must(cargo().args(["build", "--release", "--locked"]).args(packages))?;
+    must(cargo().args(["build", "--release", "--locked", "--workspace", "--all-targets"]))?;
     let portcullis = target().join("release/portcullis");
     Ok(Built { plugins: plugins(&portcullis)?, portcullis })
 }

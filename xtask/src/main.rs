@@ -24,7 +24,7 @@ fn main() -> ExitCode {
         ["demo", "--keep", directory] => demo::run(Some(directory)),
         ["test", filters @ ..] => test::run(filters),
         ["lint"] => test::lint(),
-        ["build"] => build::all(build::What::Host).map(drop),
+        ["build"] => build::all().map(drop),
         ["bench", "rules"] => bench::rules(),
         ["bench", "call"] => bench::call(),
         ["bench", "counts"] => bench::counts(),

@@ -28,7 +28,7 @@ pub fn run(filters: &[&str]) -> Done {
     if filters.is_empty() {
         lint()?;
     }
-    let built = build::all(build::What::Tests)?;
+    let built = build::all()?;
     say("running the tests");
     let mut cargo = cargo();
     cargo.args(["test", "--release", "--locked", "--workspace", "--exclude", "xtask", "--no-fail-fast"]);

@@ -195,7 +195,7 @@ impl Show {
         let time = portcullis_trust::time::format(portcullis_model::Millis(shown.record.at));
         print(format!("{} {time} {}\n  {leaf}", shown.record.seq, shown.record.kind));
         match &shown.sealed {
-            Some(Ok(sealed)) => print(format!("  sealed: {}", String::from_utf8_lossy(sealed))),
+            Some(Ok(sealed)) => print(format!("  sealed: {}", raw(&String::from_utf8_lossy(sealed)))),
             Some(Err(why)) => print(format!("  sealed, and not readable: {why}")),
             None => {}
         }

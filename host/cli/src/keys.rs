@@ -29,7 +29,7 @@ pub struct Generate {
     #[arg(long, value_enum, default_value = "signing")]
     kind: Kind,
     /// The key's name, for signing keys: a host and a path, such as `hospital.example/release`.
-    #[arg(long, required_if_eq("kind", "signing"))]
+    #[arg(long, required_if_eq("kind", "signing"), required_unless_present = "kind")]
     name: Option<String>,
     /// The new file.
     #[arg(long)]
