@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::build::{self, Built, What};
+use crate::build::{self, Built};
 use crate::provision;
 use crate::run::{Done, Fail, Scratch, must, output, root, say, target};
 use crate::stage::{Server, Stage};

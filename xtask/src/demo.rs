@@ -40,7 +40,7 @@ impl Stage {
     /// Serves, calls, shows, verifies.
     fn play(&self) -> Done {
         say("serving on loopback");
-        let server = self.serve(self.command(&["serve", "--config", "portcullis.toml"]))?;
+        let server = self.serve(self.command("serve --config portcullis.toml"))?;
         let at = server.address.clone();
 
         say("a pharmacist signs in: nothing to object to");
@@ -72,34 +72,14 @@ impl Stage {
         server.stop()?;
 
         say("the log verifies: every tile, every record, the signed checkpoint");
-        self.run(&["audit", "verify", "--log", "audit/log", "--key", "log.vkey"])?;
+        self.run("audit verify --log audit/log --key log.vkey")?;
         say("one record, opened with the sealing key");
         let conflict = self.first_denied()?;
-        self.run(&[
-            "audit",
-            "show",
-            "--log",
-            "audit/log",
-            "--key",
-            "log.vkey",
-            "--sealing-key",
-            "keys/sealing.key",
-            "--index",
-            &conflict,
-        ])?;
+        self.run(&format!(
+            "audit show --log audit/log --key log.vkey --sealing-key keys/sealing.key --index {conflict}"
+        ))?;
         say("its proof, which stands without this host");
-        self.run(&[
-            "audit",
-            "prove",
-            "--log",
-            "audit/log",
-            "--key",
-            "log.vkey",
-            "--index",
-            &conflict,
-            "--output",
-            "record.tlog-proof",
-        ])?;
+        self.run(&format!("audit prove --log audit/log --key log.vkey --index {conflict} --output record.tlog-proof"))?;
         print!("{}", fs::read_to_string(self.home.join("record.tlog-proof"))?);
         Ok(())
     }
@@ -129,7 +109,7 @@ impl Stage {
         fs::write(self.home.join(&sent), text)?;
         let url = format!("http://{address}/okta/{hook}");
         let answer =
-            output(&mut self.command(&["hook", "send", "--url", &url, "--secret-file", secret, "--payload", &sent]))?;
+            output(&mut self.command(&format!("hook send --url {url} --secret-file {secret} --payload {sent}")))?;
         print!("{answer}");
         if answer.contains(expected) {
             return Ok(());

@@ -34,24 +34,16 @@ impl Stage {
             fs::create_dir_all(self.home.join(folder))?;
         }
         for role in ["root", "publisher", "release"] {
-            let name = format!("demo.example/{role}");
-            self.keys(&[
-                "--name",
-                &name,
-                "--output",
-                &format!("keys/{role}.key"),
-                "--public",
-                &format!("keys/{role}.vkey"),
-            ])?;
+            self.run(&format!(
+                "keys generate --name demo.example/{role} --output keys/{role}.key --public keys/{role}.vkey"
+            ))?;
         }
-        self.keys(&["--name", ORIGIN, "--output", "keys/log.key", "--public", "log.vkey"])?;
-        for (kind, file) in [
-            ("symmetric", "keys/sealing.key"),
-            ("symmetric", "keys/pseudonym.key"),
-            ("secret", "secrets/token"),
-            ("secret", "secrets/import"),
-        ] {
-            self.keys(&["--kind", kind, "--output", file])?;
+        self.run(&format!("keys generate --name {ORIGIN} --output keys/log.key --public log.vkey"))?;
+        for key in ["keys/sealing.key", "keys/pseudonym.key"] {
+            self.run(&format!("keys generate --kind symmetric --output {key}"))?;
+        }
+        for secret in ["secrets/token", "secrets/import"] {
+            self.run(&format!("keys generate --kind secret --output {secret}"))?;
         }
 
         say("the trust root says who may sign what; the root key signs it");
@@ -62,67 +54,47 @@ impl Stage {
             .replace("{release}", &vkey("keys/release.vkey")?)
             .replace("{log}", &vkey("log.vkey")?);
         fs::write(self.home.join("trust-root.toml"), source)?;
-        self.run(&[
-            "root",
-            "sign",
-            "--source",
-            "trust-root.toml",
-            "--key",
-            "keys/root.key",
-            "--output",
-            "trust-root.json",
-        ])?;
+        self.run("root sign --source trust-root.toml --key keys/root.key --output trust-root.json")?;
 
         say("the publisher signs two plugins");
         for name in ["sod", "contractor"] {
-            let component = format!("release/plugins/{name}.wasm");
-            fs::copy(self.plugins.join(format!("{name}.wasm")), self.home.join(&component))?;
-            let manifest = root().join("plugins").join(name).join("manifest.toml");
-            let mut sign = self.command(&["plugin", "sign", "--component", &component, "--key", "keys/publisher.key"]);
-            must(
-                sign.arg("--source").arg(manifest).args(["--output", &format!("release/plugins/{name}.manifest.json")]),
-            )?;
-            fs::copy(
-                root().join("xtask/demo").join(format!("{name}.settings.json")),
-                self.home.join(format!("release/settings/{name}.json")),
-            )?;
+            let plugin = format!("release/plugins/{name}");
+            let (library, settings) = (root().join("plugins").join(name), format!("{name}.settings.json"));
+            fs::copy(self.plugins.join(format!("{name}.wasm")), self.home.join(format!("{plugin}.wasm")))?;
+            // The schema of its settings lies beside a manifest's source.
+            fs::create_dir_all(self.home.join(name))?;
+            for file in ["manifest.toml", "settings.schema.json"] {
+                fs::copy(library.join(file), self.home.join(name).join(file))?;
+            }
+            self.run(&format!(
+                "plugin sign --source {name}/manifest.toml --component {plugin}.wasm --key keys/publisher.key --output {plugin}.manifest.json"
+            ))?;
+            let live = self.home.join(format!("release/settings/{name}.json"));
+            fs::copy(root().join("xtask/demo").join(settings), live)?;
         }
 
         say("the release key signs which of them are live, with which settings, on which hook");
         fs::write(self.home.join("release.toml"), release)?;
-        self.run(&[
-            "release",
-            "sign",
-            "--source",
-            "release.toml",
-            "--root",
-            "trust-root.json",
-            "--key",
-            "keys/release.key",
-            "--output",
-            "release/release.json",
-        ])?;
+        self.run(
+            "release sign --source release.toml --root trust-root.json --key keys/release.key --output release/release.json",
+        )?;
 
         fs::write(self.home.join("portcullis.toml"), configuration)?;
         say("check: everything that serving would do, short of listening");
-        self.run(&["check", "--config", "portcullis.toml"])
+        self.run("check --config portcullis.toml")
     }
 
-    /// `portcullis` with these arguments, shown.
-    pub fn command(&self, arguments: &[&str]) -> Command {
-        println!("$ portcullis {}", arguments.join(" "));
+    /// `portcullis` with what a user would type after it, shown.
+    pub fn command(&self, line: &str) -> Command {
+        println!("$ portcullis {line}");
         let mut command = Command::new(&self.portcullis);
-        command.current_dir(&self.home).args(arguments);
+        command.current_dir(&self.home).args(line.split_whitespace());
         command
     }
 
     /// Runs `portcullis` to its end; its failure is ours.
-    pub fn run(&self, arguments: &[&str]) -> Done {
-        must(&mut self.command(arguments))
-    }
-
-    fn keys(&self, arguments: &[&str]) -> Done {
-        self.run(&[&["keys", "generate"], arguments].concat())
+    pub fn run(&self, line: &str) -> Done {
+        must(&mut self.command(line))
     }
 
     /// Starts a command that serves, and reads from its first line where.
