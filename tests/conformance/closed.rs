@@ -1,5 +1,5 @@
-//! A closed `okta.token` hook: no answer leaves that Okta treats as "go on", whatever comes in; nothing of it reaches a log; and what
-//! cannot be held to anybody is counted.
+//! A closed `okta.token` hook: no answer leaves that Okta treats as "go on", whatever comes in; nothing of it
+//! reaches a log; and what cannot be held to anybody is counted.
 
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
@@ -148,7 +148,8 @@ fn bad_bodies() -> Vec<(String, &'static str, Vec<u8>)> {
     bodies
 }
 
-/// A body that breaks off: then silence, or the end of what the caller has to say. How many of them were answered.
+/// A body that breaks off: then silence, or the end of what the caller has to say. How many of them were
+/// answered.
 fn breaks_off(host: &Host) -> u64 {
     let body = marked().bytes();
     let mut whole = Raw::post("/okta/token", SECRET, &body);

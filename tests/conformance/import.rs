@@ -29,7 +29,8 @@ fn what_okta_gets_for_an_import() {
         "an import has no lifetime that could be too short"
     );
 
-    // No answer stops an import. The strictest is an error, which Okta logs, and then no command goes with it.
+    // No answer stops an import. The strictest is an error, which Okta logs, and then no command goes with
+    // it.
     let ended = ask(contractor(json!(rfc3339(now() - 60))));
     let conflict =
         ask(Import::with_groups(&CONFLICT).attribute("userType", "contractor").attribute("contractEnd", end));

@@ -1,5 +1,9 @@
-//! What platforms and operators get for what they send: the ordinary, the wrong, and what stands in the record afterwards.
+//! What platforms and operators get for what they send: the ordinary, the wrong, and what stands in the
+//! record afterwards.
 
+mod audit;
+mod check;
+mod cli;
 mod closed;
 mod import;
 mod modes;

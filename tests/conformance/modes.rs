@@ -25,7 +25,8 @@ fn advice_and_monitoring_are_recorded_and_never_said() {
     let imported = host.import(&Import::with_groups(&CONFLICT));
     assert_eq!(imported.without_reference(), "{}", "nor does monitoring");
 
-    // Watching must never stop anybody: a hook that nobody enforces has the platform's default where there is no decision.
+    // Watching must never stop anybody: a hook that nobody enforces has the platform's default where there is
+    // no decision.
     let unread = host.post("import", b"{");
     assert_eq!((unread.status, unread.without_reference().as_str()), (200, "{}"));
     let stranger = host.client().send(&Raw::post("/okta/import", "not the secret at all", b"{}")).unwrap();

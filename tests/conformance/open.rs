@@ -1,4 +1,5 @@
-//! `on_failure`: what leaves instead of a decision where a hospital chose something else than to stop, and what is recorded of it.
+//! `on_failure`: what leaves instead of a decision where a hospital chose something else than to stop, and
+//! what is recorded of it.
 
 use portcullis_tests::{Answer, Binding, House, Raw, SignIn, duties};
 use serde_json::{Value, json};

@@ -1,4 +1,5 @@
-//! A new release comes into force without a restart; a refused one changes nothing and says with its own code what is wrong.
+//! A new release comes into force without a restart; a refused one changes nothing and says with its own code
+//! what is wrong.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -28,7 +29,10 @@ fn a_new_release_comes_into_force_without_a_restart() {
     }
     let active = house.records_of("release.active");
     assert_eq!(active.iter().map(|record| &record["gen"]).collect::<Vec<_>>(), [1, 2]);
-    assert_ne!(active[0]["bindings"][0]["snapshot"], active[1]["bindings"][0]["snapshot"], "other settings, another snapshot");
+    assert_ne!(
+        active[0]["bindings"][0]["snapshot"], active[1]["bindings"][0]["snapshot"],
+        "other settings, another snapshot"
+    );
     assert_eq!(active[1]["set"], digest(house.opened_text("release/release.json").as_bytes()));
     assert!(active[1]["seq"].as_u64() < after.index(), "recorded before it decides");
     assert_eq!(house.records_of("host.start").len(), 1);
@@ -41,7 +45,7 @@ fn a_refused_release_changes_nothing_and_says_why() {
     house.configure("watch_ms = 500", "watch_ms = 0");
     let host = house.serve();
     let mut trial = Trial { host: &host, codes: Vec::new() };
-    let good = Kept::of(&house, &["release/release.json", MANIFEST_FILE, COMPONENT]);
+    let good = Kept::of(&house, &["release/release.json", MANIFEST_FILE, COMPONENT, "release/settings/1-0.json"]);
 
     wrong_sets(&house, &mut trial);
     good.restore(&house);
@@ -52,14 +56,18 @@ fn a_refused_release_changes_nothing_and_says_why() {
     for (bindings, code) in [
         (vec![Binding::new("token", "sod", duties()).say(&[])], "binding-unworkable"),
         (vec![Binding::new("night-token", "sod", duties())], "binding-unworkable"),
-        (vec![Binding::new("token", "sod", json!({"functions": {"PATIENT-DOE": []}, "rules": 7}))], "plugin-settings-refused"),
+        (
+            vec![Binding::new("token", "sod", json!({"functions": {"PATIENT-DOE": []}, "rules": 7}))],
+            "plugin-settings-refused",
+        ),
     ] {
         house.release(&bindings);
         trial.refused(code);
     }
     assert!(!host.log().contains("PATIENT-DOE"), "what a plugin says about settings is for `check`, not for logs");
     house.release(&[Binding::new("token", "sod", lenient())]);
-    let settings: Vec<_> = fs::read_dir(house.path("release/settings")).unwrap().map(|file| file.unwrap().path()).collect();
+    let settings: Vec<_> =
+        fs::read_dir(house.path("release/settings")).unwrap().map(|file| file.unwrap().path()).collect();
     settings.iter().for_each(|file| fs::remove_file(file).unwrap());
     trial.refused("file-missing");
 
@@ -108,7 +116,8 @@ fn wrong_sets(house: &House, trial: &mut Trial<'_>) {
     wrong("unsigned", altered.to_string());
     // From here on the signatures hold; what is signed, or who signed it, is wrong.
     wrong("unknown-signer", house.forge("publisher", RELEASE_SET, &next(&|_| {})));
-    let mut signed = |code, change: &dyn Fn(&mut Value)| wrong(code, house.forge("release", RELEASE_SET, &next(change)));
+    let mut signed =
+        |code, change: &dyn Fn(&mut Value)| wrong(code, house.forge("release", RELEASE_SET, &next(change)));
     signed("release-malformed", &|set| set["priority"] = json!(1));
     signed("release-malformed", &|set| set["bindings"][0]["mode"] = json!("suggest"));
     signed("root-too-old", &|set| set["root_version"] = json!(2));
@@ -151,7 +160,8 @@ fn wrong_plugins(house: &House, good: &Kept, trial: &mut Trial<'_>) {
     let component = fs::read(house.path(COMPONENT)).unwrap();
     let mut altered = component.clone();
     *altered.last_mut().unwrap() ^= 1;
-    for (code, bytes) in [("digest-mismatch", altered.as_slice()), ("size-mismatch", &component[..component.len() - 1])] {
+    for (code, bytes) in [("digest-mismatch", altered.as_slice()), ("size-mismatch", &component[..component.len() - 1])]
+    {
         house.write(COMPONENT, bytes);
         listed(house, good, &statement["predicate"], &digest(house.opened_text(MANIFEST_FILE).as_bytes()));
         trial.refused(code);
@@ -172,7 +182,10 @@ fn what_nobody_signed_is_reported_once_and_never_runs() {
     house.write("release/plugins/dropped-too.wasm", b"\0asm\x0d\0\x01\0\0");
     host.look(&["dropped-too"]);
     let log = host.stop();
-    assert!(log.contains("code=\"unsigned\"") && log.contains("portcullis plugin sign"), "what it is and what to do: {log}");
+    assert!(
+        log.contains("code=\"unsigned\"") && log.contains("portcullis plugin sign"),
+        "what it is and what to do: {log}"
+    );
     assert_eq!(house.records_of("plugin.refused").len(), 2);
     let sealed = house.sealed(dropped["seq"].as_u64().unwrap());
     assert!(sealed.as_str().unwrap().contains("dropped.wasm"), "{sealed}");
@@ -185,10 +198,12 @@ struct Trial<'a> {
 }
 
 impl Trial<'_> {
-    /// What lies there now is refused for this reason, says so with what to do about it, and the release in force goes on.
+    /// What lies there now is refused for this reason, says so with what to do about it, and the release in
+    /// force goes on.
     fn refused(&mut self, code: &'static str) {
         let said = self.host.look(&["release refused", "release active"]);
-        let line = said.lines().find(|line| line.contains("release refused")).unwrap_or_else(|| panic!("{code}: {said}"));
+        let line =
+            said.lines().find(|line| line.contains("release refused")).unwrap_or_else(|| panic!("{code}: {said}"));
         assert!(line.contains(&format!("code=\"{code}\"")), "{code}: {line}");
         assert!(line.contains("error=") && line.contains("hint="), "what is wrong and what to do: {line}");
         assert!(self.host.sign_in(&SignIn::with_groups(&CONFLICT)).stops_a_token(), "{code}: generation 1 decides");

@@ -1,1 +1,258 @@
-//! (being written)
+//! The pages: what they tell an operator to type works as written, what they list is all there is, and their
+//! links lead somewhere.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use portcullis_tests::{Host, House, binary, checkout, component};
+use tempfile::TempDir;
+
+#[test]
+fn the_operating_page_leads_from_an_empty_directory_to_an_answered_hook() {
+    let home = TempDir::new().unwrap();
+    let sod = home.path().join("sod");
+    fs::create_dir(&sod).unwrap();
+    fs::copy(component("sod"), sod.join("sod.wasm")).unwrap();
+    for file in ["manifest.toml", "settings.schema.json"] {
+        fs::copy(checkout().join("plugins/sod").join(file), sod.join(file)).unwrap();
+    }
+    let path = TempDir::new().unwrap();
+    std::os::unix::fs::symlink(binary(), path.path().join("portcullis")).unwrap();
+    // The page's port may be taken here: another one, everywhere in it.
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let page = fs::read_to_string(checkout().join("docs/operating.md")).unwrap().replace(":8600", &format!(":{port}"));
+
+    let mut host = None;
+    let mut said = String::new();
+    for block in blocks(&page).into_iter().filter(|block| block.language == "sh") {
+        if block.text.starts_with("portcullis serve") {
+            assert_eq!(
+                block.text.trim(),
+                "portcullis serve --config portcullis.toml",
+                "what the host here is started with"
+            );
+            let started = Host::start(home.path());
+            assert_eq!(started.address(), format!("127.0.0.1:{port}"));
+            host = Some(started);
+            continue;
+        }
+        if block.text.contains("audit verify") {
+            host.as_ref().unwrap().until_log("release active generation=2");
+            until_shown(home.path(), "\"gen\":2");
+        }
+        let search = format!("{}:{}", path.path().display(), std::env::var("PATH").unwrap());
+        let mut shell = Command::new("bash");
+        shell.args(["-euo", "pipefail", "-c", &block.text]).current_dir(home.path()).env("PATH", search);
+        let output = shell.output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{}\n{text}", block.text);
+        said.push_str(&text);
+    }
+    for expected in [
+        "release set 1 is in order",
+        "PRESCRIBE-DISPENSE keeps apart. Ask the chief pharmacist.",
+        "\"debugContext\"",
+        "release set 2 in",
+        "the log `hospital.example/hooks/2026` is whole",
+        "it continues the retained checkpoint",
+    ] {
+        assert!(said.contains(expected), "the page's commands never said `{expected}`:\n{said}");
+    }
+    host.unwrap().stop();
+}
+
+/// Waits until the log holds a record with this in it.
+fn until_shown(home: &Path, text: &str) {
+    let begin = Instant::now();
+    let mut show = Command::new(binary());
+    show.args(["audit", "show", "--log", "audit/log", "--key", "log.vkey", "--type", "release.active"])
+        .current_dir(home);
+    while !String::from_utf8_lossy(&show.output().unwrap().stdout).contains(text) {
+        assert!(begin.elapsed() < Duration::from_secs(20), "the log never held {text}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn every_command_of_every_page_parses() {
+    let house = House::build(&[]);
+    let usage = fs::read_to_string(checkout().join("xtask/src/main.rs")).unwrap();
+    let mut tried = 0;
+    for page in pages() {
+        let text = fs::read_to_string(&page).unwrap();
+        for block in blocks(&text) {
+            let whole = block.text.replace("\\\n", " ");
+            for line in whole.lines().map(|line| line.split(" #").next().unwrap_or_default().trim()) {
+                if let Some(rest) = line.strip_prefix("portcullis ") {
+                    let words: Vec<_> = rest.trim_end_matches('&').split_whitespace().chain(["--help"]).collect();
+                    let ran = house.run(&words);
+                    assert_eq!(ran.code, 0, "{}: `{line}` does not parse: {}", page.display(), ran.err);
+                    tried += 1;
+                } else if let Some(rest) = line.strip_prefix("cargo xtask ") {
+                    let command = rest.split_whitespace().next().unwrap_or_default();
+                    assert!(usage.contains(&format!("[\"{command}\"")), "{}: there is no `{line}`", page.display());
+                    tried += 1;
+                }
+            }
+        }
+    }
+    assert!(tried > 25, "{tried} commands: the pages were not read");
+}
+
+#[test]
+fn the_operating_page_lists_every_setting_record_cause_and_refusal() {
+    let page = fs::read_to_string(checkout().join("docs/operating.md")).unwrap();
+    let trust = fs::read_to_string(checkout().join("docs/trust.md")).unwrap();
+    let source = |file: &str| fs::read_to_string(checkout().join("host").join(file)).unwrap();
+    let config = source("server/src/config.rs");
+    let mut settings = BTreeSet::new();
+    for (structure, section) in [
+        ("Listen", "listen."),
+        ("Trust", "trust."),
+        ("ReleasePaths", "release."),
+        ("Audit", "audit."),
+        ("HookSource", "hook."),
+        ("CallerConfig", "hook.caller."),
+    ] {
+        let (_, body) =
+            config.split_once(&format!("struct {structure} {{\n")).unwrap_or_else(|| panic!("no {structure}"));
+        let (body, _) = body.split_once("\n}\n").unwrap();
+        let fields = body.lines().map(str::trim).filter(|line| !line.starts_with(['/', '#']));
+        let names = fields.filter_map(|line| line.trim_start_matches("pub ").split_once(": ")).map(|(name, _)| name);
+        settings.extend(names.filter(|name| *name != "caller").map(|name| format!("{section}{name}")));
+    }
+    settings.insert("tenant".to_owned());
+    let listed: BTreeSet<_> = rows(&page, "## Settings").into_iter().flatten().collect();
+    assert_eq!(listed, settings, "the settings of the page, and those of config.rs");
+
+    let mut types = BTreeSet::new();
+    for file in fs::read_dir(checkout().join("host/server/src")).unwrap() {
+        let text = fs::read_to_string(file.unwrap().path()).unwrap_or_default();
+        types.extend(text.split("kind: \"").skip(1).filter_map(|rest| rest.split('"').next()).map(str::to_owned));
+    }
+    let listed: BTreeSet<_> = rows(&page, "## Records").into_iter().flatten().collect();
+    assert_eq!(listed, types, "the records of the page, and those of the host");
+
+    let causes: BTreeSet<_> = codes(&source("model/src/cause.rs")).into_iter().collect();
+    let listed: BTreeSet<_> = rows(&page, "## Causes").into_iter().flatten().collect();
+    assert_eq!(listed, causes, "the causes of the page, and those of the model");
+
+    for file in ["server/src/release.rs", "engine/src/refused.rs", "engine/src/fault.rs"] {
+        for code in codes(&source(file)) {
+            assert!(page.contains(&format!("`{code}`")), "the page does not know `{code}` of {file}");
+        }
+    }
+    for code in codes(&source("trust/src/refusal.rs")) {
+        assert!(trust.contains(&format!("`{code}`")), "trust.md does not know `{code}`");
+    }
+}
+
+/// The names in the first column of the table below a heading.
+fn rows(page: &str, heading: &str) -> Vec<Vec<String>> {
+    let (_, below) = page.split_once(&format!("\n{heading}\n")).unwrap_or_else(|| panic!("no {heading}"));
+    let section = below.split("\n## ").next().unwrap_or_default();
+    let cells = section.lines().filter(|line| line.starts_with("| `")).filter_map(|line| line.split('|').nth(1));
+    cells.map(|cell| cell.split('`').skip(1).step_by(2).map(str::to_owned).collect()).collect()
+}
+
+/// The codes in a source file: kebab-case words that a match gives.
+fn codes(source: &str) -> Vec<String> {
+    let words = source.split("=> \"").skip(1).filter_map(|rest| rest.split('"').next());
+    let code =
+        |word: &&str| word.contains('-') && word.bytes().all(|byte| byte.is_ascii_lowercase() || b"-8".contains(&byte));
+    let single =
+        |word: &&str| ["overload", "conflict", "unsayable", "unreadable", "unsigned", "expired"].contains(word);
+    words.filter(|word| code(word) || single(word)).map(str::to_owned).collect()
+}
+
+#[test]
+fn every_link_leads_somewhere() {
+    let mut followed = 0;
+    for page in pages() {
+        let text = fs::read_to_string(&page).unwrap();
+        for link in links(&text) {
+            if link.contains("://") || link.starts_with("mailto:") {
+                continue;
+            }
+            let (file, anchor) =
+                link.split_once('#').map_or((link.as_str(), None), |(file, anchor)| (file, Some(anchor)));
+            let target = if file.is_empty() { page.clone() } else { page.parent().unwrap().join(file) };
+            assert!(target.exists(), "{}: `{link}` leads nowhere", page.display());
+            if let Some(anchor) = anchor {
+                let headings = fs::read_to_string(&target).unwrap();
+                let found = headings.lines().any(|line| line.starts_with('#') && slug(line) == anchor);
+                assert!(found, "{}: `{link}` names no heading", page.display());
+            }
+            followed += 1;
+        }
+    }
+    assert!(followed > 40, "{followed} links: the pages were not read");
+}
+
+/// The targets of inline links outside code.
+fn links(text: &str) -> Vec<String> {
+    let mut links = Vec::new();
+    for (at, part) in text.split("```").enumerate() {
+        // Every second part stands between fences.
+        if at % 2 == 0 {
+            let targets = part.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+            links.extend(targets.filter(|target| !target.contains(char::is_whitespace)).map(str::to_owned));
+        }
+    }
+    links
+}
+
+/// How a heading is linked to: as GitHub and its like do it.
+fn slug(heading: &str) -> String {
+    let text = heading.trim_start_matches('#').trim().to_lowercase();
+    let kept = text.chars().filter(|letter| letter.is_alphanumeric() || "-_ ".contains(*letter));
+    kept.map(|letter| if letter == ' ' { '-' } else { letter }).collect()
+}
+
+/// A fenced block.
+struct Block {
+    language: String,
+    text: String,
+}
+
+fn blocks(page: &str) -> Vec<Block> {
+    let mut blocks = Vec::new();
+    let mut open: Option<Block> = None;
+    for line in page.lines() {
+        match (line.trim_start().strip_prefix("```"), &mut open) {
+            (Some(language), None) => open = Some(Block { language: language.trim().to_owned(), text: String::new() }),
+            (Some(_), Some(_)) => blocks.extend(open.take()),
+            (None, Some(block)) => {
+                block.text.push_str(line);
+                block.text.push('\n');
+            }
+            (None, None) => {}
+        }
+    }
+    blocks
+}
+
+/// Every Markdown page of the checkout.
+fn pages() -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![checkout()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            if path.is_dir() {
+                if !name.starts_with('.') && name != "target" {
+                    folders.push(path);
+                }
+            } else if name.ends_with(".md") {
+                found.push(path);
+            }
+        }
+    }
+    assert!(found.len() >= 6, "the checkout has no pages");
+    found
+}

@@ -1,4 +1,5 @@
-//! Documents that `portcullis` refuses to make: signed with the house's own keys, by another hand (DSSE 1.0.2, Ed25519).
+//! Documents that `portcullis` refuses to make: signed with the house's own keys, by another hand (DSSE
+//! 1.0.2, Ed25519).
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;

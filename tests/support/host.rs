@@ -1,7 +1,7 @@
 //! A host that serves a house, as a process of its own.
 
-use std::io::{BufRead, BufReader, Read};
 use std::fs;
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -122,7 +122,7 @@ impl Host {
             if until.iter().any(|text| said.contains(text)) {
                 return said;
             }
-            assert!(begin.elapsed() < PATIENCE, "the host never logged one of {until:?}:\n{said}");
+            assert!(begin.elapsed() < PATIENCE, "the host never logged one of {until:?}:\n{}", self.log());
             thread::sleep(Duration::from_millis(20));
         }
     }
@@ -138,16 +138,23 @@ impl Host {
 
     /// Kills it: no handler runs, nothing is written any more.
     pub fn kill(mut self) {
-        self.signal("KILL");
+        // At once where it is our own child; by its number where it runs under another command.
+        if self.id() == self.child.id() {
+            self.child.kill().unwrap()
+        } else {
+            self.signal("KILL")
+        }
         self.child.wait().unwrap();
     }
 }
 
 impl Drop for Host {
     fn drop(&mut self) {
-        // It may have ended already; so may a command that it runs under.
-        let kill = Command::new("kill").args(["-KILL", &self.id().to_string()]).stderr(Stdio::null()).status();
-        drop((kill, self.child.kill()));
+        // Only while it runs is its number surely its own. Under another command it would outlive that.
+        if let Ok(None) = self.child.try_wait() {
+            drop(Command::new("kill").args(["-KILL", &self.id().to_string()]).stderr(Stdio::null()).status());
+        }
+        drop(self.child.kill());
         drop(self.child.wait());
     }
 }

@@ -6,6 +6,7 @@
 mod answer;
 mod client;
 mod forge;
+mod golden;
 mod host;
 mod house;
 mod payload;
@@ -15,6 +16,7 @@ mod settings;
 pub use answer::Answer;
 pub use client::{Client, Raw};
 pub use forge::{MANIFEST, RELEASE_SET};
+pub use golden::{golden, normal};
 pub use host::Host;
 pub use house::{Binding, House, Ran, SECRET};
 pub use payload::{Import, SignIn, event};

@@ -30,6 +30,12 @@ impl House {
         shown.trim_end_matches('\n').to_owned()
     }
 
+    /// Every record's exact bytes, in their order.
+    pub fn leaves(&self) -> Vec<String> {
+        let shown = self.must(&["audit", "show", "--log", "audit/log", "--key", "log.vkey", "--format", "json"]);
+        shown.lines().map(str::to_owned).collect()
+    }
+
     /// A record.
     pub fn record(&self, index: u64) -> Value {
         serde_json::from_str(&self.leaf(index)).unwrap()
@@ -44,7 +50,8 @@ impl House {
         shown.get("sealed").cloned().unwrap_or_default()
     }
 
-    /// The hash that the log's lowest tile has for a record (C2SP tlog-tiles, of a log of less than 256 records).
+    /// The hash that the log's lowest tile has for a record (C2SP tlog-tiles, of a log of less than 256
+    /// records).
     pub fn tile_hash(&self, index: u64) -> String {
         let tile = fs::read_dir(self.path("audit/log/tile/0/000.p")).unwrap().map(|entry| entry.unwrap().path());
         let widest =

@@ -23,7 +23,8 @@ pub fn duties() -> Value {
 /// Groups that break the rule `PRESCRIBE-DISPENSE` of [`duties`].
 pub const CONFLICT: [&str; 2] = ["medication-order-write", "pharmacy-dispense"];
 
-/// `contractor`: access ends with the contract; nobody's clock is doubted; the end goes where each platform keeps it.
+/// `contractor`: access ends with the contract; nobody's clock is doubted; the end goes where each platform
+/// keeps it.
 pub fn contract() -> Value {
     json!({
         "applies_to": {"attribute": "userType", "values": ["contractor"]},

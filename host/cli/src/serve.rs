@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use portcullis_server::{Clock, Config, Housekeeping, Listener, Prepared, Reload};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 use crate::outcome::{Done, Failed, print};
@@ -39,13 +39,16 @@ impl Serve {
         let host = prepared.open().map_err(start_failed)?;
         let listener = Listener::start(&host).map_err(start_failed)?;
         let housekeeping = Housekeeping::start(&host).map_err(start_failed)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failed::host)?;
+        // Listened for before anybody is told where we are: who knows may send them at once.
+        let signals = runtime.block_on(async { Signals::catch() })?;
         print(format!("listening on {}", listener.address()));
-        let stopped = wait(&housekeeping.reload());
+        runtime.block_on(signals.until_stop(&housekeeping.reload()));
         tracing::info!("stopping: calls in progress end first");
         listener.stop();
         housekeeping.stop();
         host.close();
-        stopped
+        Ok(())
     }
 
     fn log(&self) {
@@ -69,19 +72,32 @@ pub fn start_failed(error: portcullis_server::StartError) -> Failed {
     if error.is_configuration() { Failed::configuration(error) } else { Failed::host(error) }
 }
 
-/// Waits for the signal to stop; SIGHUP looks at the release.
-fn wait(reload: &Reload) -> Done {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failed::host)?;
-    runtime.block_on(async {
-        let mut terminate = signal(SignalKind::terminate()).map_err(Failed::host)?;
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(Failed::host)?;
-        let mut hang_up = signal(SignalKind::hangup()).map_err(Failed::host)?;
+/// The signals that an operator sends.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    /// From here on they are ours, and end nothing by themselves.
+    fn catch() -> Done<Self> {
+        let catch = |kind| signal(kind).map_err(Failed::host);
+        Ok(Self {
+            terminate: catch(SignalKind::terminate())?,
+            interrupt: catch(SignalKind::interrupt())?,
+            hang_up: catch(SignalKind::hangup())?,
+        })
+    }
+
+    /// Waits for SIGTERM or SIGINT; at a SIGHUP the host looks at the release.
+    async fn until_stop(mut self, reload: &Reload) {
         loop {
             tokio::select! {
-                _ = terminate.recv() => return Ok(()),
-                _ = interrupt.recv() => return Ok(()),
-                _ = hang_up.recv() => reload.now(),
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                _ = self.hang_up.recv() => reload.now(),
             }
         }
-    })
+    }
 }

@@ -131,8 +131,9 @@ fn look(host: &Host, seen: &mut Seen, asked: bool) {
     seen.folders = folders;
     match host.load_release() {
         Ok(Some(generation)) => {
-            tracing::info!(generation = generation.number, "release active");
+            let number = generation.number;
             host.activate(generation);
+            tracing::info!(generation = number, "release active");
         }
         Ok(None) => {}
         Err(error) => refuse(host, seen, &error),

@@ -1,0 +1,116 @@
+//! `portcullis check`, and `serve` before it listens: what an operator got wrong is named, and nothing was
+//! bound or written.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::Command;
+
+use portcullis_tests::{Binding, House, Ran, binary, duties, golden, normal};
+use serde_json::{Value, json};
+
+#[test]
+fn a_wrong_configuration_is_named_and_nothing_is_bound() {
+    let house = House::build(&[]);
+    assert_eq!(house.run(&["check", "--config", "portcullis.toml"]).code, 0, "in order as it is");
+    let right = house.read("portcullis.toml");
+    for (from, to, says) in [
+        ("[listen]", "colour = \"blue\"\n[listen]", "unknown field `colour`"),
+        ("watch_ms = 500", "watch_ms = 500\nwatch = true", "unknown field `watch`"),
+        ("[listen]", "[listen", "expected"),
+        ("watch_ms = 500", "watch_ms = \"often\"", "watch_ms"),
+        ("/okta/import", "/okta/token", "path `/okta/token` serves two hooks"),
+        ("name = \"import\"", "name = \"token\"", "hook `token` is there twice"),
+        ("name = \"import\"", "name = \"im port\"", "hook name `im port`"),
+        ("path = \"/okta/import\"", "path = \"okta/import\"", "does not start with `/`"),
+        ("okta.user-import", "okta.user-export", "known are okta.token, okta.user-import"),
+        ("127.0.0.1:0", "0.0.0.0:0", "`0.0.0.0:0` is not a loopback address"),
+        ("127.0.0.1:0", "127.0.0.1:0\"\ncalls = 0 #", "listen.calls is 0"),
+        ("[[hook]]\nname = \"token\"", "[[hook]]\nbudget_ms = 3000\nname = \"token\"", "platform's own limit of 3000"),
+        ("[[hook]]\nname = \"token\"", "[[hook]]\nbudget_ms = 400\nname = \"token\"", "leave nothing of budget_ms 400"),
+        (
+            "[[hook]]\nname = \"token\"",
+            "[[hook]]\non_failure = \"restricted\"\nname = \"token\"",
+            "needs restricted_applications",
+        ),
+        (
+            "[[hook]]\nname = \"token\"",
+            "[[hook]]\nrestricted_applications = []\nname = \"token\"",
+            "without on_failure",
+        ),
+        (
+            "[[hook]]\nname = \"import\"",
+            "[[hook]]\non_failure = \"restricted\"\nrestricted_applications = []\nname = \"import\"",
+            "okta.user-import offers no restricted answer",
+        ),
+        ("secrets/import", "secrets/none", "caller secret"),
+        ("keys/sealing.key", "keys/log.key", "sealing key"),
+        ("keys/log.key", "keys/release.key", "its name is `test.example/release`, but audit.origin is"),
+        ("trust-root.json", "trust-root.toml", "trust root"),
+        ("trust-root.json", "release/release.json", "trust root"),
+    ] {
+        house.configure(from, to);
+        wrong(&house, says);
+        house.write("portcullis.toml", &right);
+    }
+    for file in ["keys/log.key", "keys/sealing.key", "keys/pseudonym.key", "secrets/token"] {
+        fs::set_permissions(house.path(file), Permissions::from_mode(0o644)).unwrap();
+        wrong(&house, "is open to others (mode 0644)");
+        fs::set_permissions(house.path(file), Permissions::from_mode(0o600)).unwrap();
+    }
+    let secret = house.read("secrets/token");
+    house.write_secret("secrets/token", "short");
+    wrong(&house, "shorter than 16 characters");
+    house.write_secret("secrets/token", &secret);
+    fs::remove_file(house.path("portcullis.toml")).unwrap();
+    wrong(&house, "cannot read `portcullis.toml`");
+}
+
+/// Both commands end with 64, say so, print nothing else and leave nothing.
+fn wrong(house: &House, says: &str) {
+    for command in ["check", "serve"] {
+        let ran = bounded(house, &[command, "--config", "portcullis.toml"]);
+        assert_eq!((ran.code, ran.out.as_str()), (64, ""), "{command}, {says}: {}", ran.err);
+        assert!(ran.err.contains("error: ") && ran.err.contains(says), "{command} was to say `{says}`: {}", ran.err);
+        assert!(!house.path("audit").exists(), "{command}, {says}: a record was begun");
+    }
+}
+
+/// Runs `portcullis`; a host that serves although it should not is ended.
+fn bounded(house: &House, arguments: &[&str]) -> Ran {
+    let mut timeout = Command::new("timeout");
+    let output = timeout.arg("30").arg(binary()).args(arguments).current_dir(house.path("")).output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    Ran { code: output.status.code().unwrap_or(-1), out: text(&output.stdout), err: text(&output.stderr) }
+}
+
+#[test]
+fn check_says_what_serve_would_do() {
+    let mut house = House::build(&[
+        Binding::new("token", "sod", duties()),
+        Binding::new("import", "sod", duties()).mode("monitor").say(&[]),
+    ]);
+    golden("check.txt", &normal(&house.must(&["check", "--config", "portcullis.toml"])));
+    let told: Value =
+        serde_json::from_str(&house.must(&["check", "--config", "portcullis.toml", "--format", "json"])).unwrap();
+    assert_eq!((&told["generation"], told["bindings"].as_array().map(Vec::len)), (&json!(1), Some(2)));
+    assert_eq!(told["warnings"].as_array().map(Vec::len), Some(1), "nothing enforces on the import hook: {told}");
+    assert!(!house.path("audit").exists(), "check writes nothing");
+
+    house.release(&[Binding::new("token", "sod", duties()).say(&[("review", "deny")])]);
+    let unsayable = house.run(&["check", "--config", "portcullis.toml"]);
+    assert_eq!(unsayable.code, 1);
+    golden("check-unsayable.txt", &normal(&unsayable.err));
+
+    let mut settings = duties();
+    settings["rules"][0]["b"] = json!("dispence");
+    settings["rules"][1]["kind"] = json!("couple");
+    house.release(&[Binding::new("token", "sod", settings)]);
+    let refused = house.run(&["check", "--config", "portcullis.toml"]);
+    assert_eq!(refused.code, 1);
+    golden("check-settings.txt", &normal(&refused.err));
+
+    house.write("release/release.json", "");
+    let none = house.run(&["check", "--config", "portcullis.toml", "--format", "json"]);
+    assert_eq!((none.code, none.out.as_str()), (1, ""), "{}", none.err);
+    assert!(none.err.contains("[envelope-malformed]") && none.err.contains("hint: "), "{}", none.err);
+}

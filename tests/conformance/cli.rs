@@ -1,0 +1,231 @@
+//! The command line: help with examples that work, exit codes, keys that are never overwritten, and nothing
+//! signed that a host would refuse.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+
+use portcullis_tests::{House, Ran, SignIn, component, duties, golden, normal};
+use serde_json::{Value, json};
+
+#[test]
+fn every_subcommand_has_help_with_an_example_that_parses() {
+    let house = House::build(&[]);
+    let mut text = String::new();
+    let leaves = walk(&house, &[], &mut text);
+    assert_eq!(leaves, 14, "as many subcommands as the golden file has");
+    golden("help.txt", &text);
+}
+
+/// Adds the help of a command and of all below it to the text; gives how many of them do something
+/// themselves.
+fn walk(house: &House, command: &[&str], text: &mut String) -> usize {
+    let help = house.must(&[command, &["--help"]].concat());
+    text.push_str(&format!("$ portcullis {}\n{help}\n", [command, &["--help"]].concat().join(" ")));
+    let Some((_, commands)) = help.split_once("\nCommands:\n") else {
+        let (_, examples) = help.split_once("\nExample").unwrap_or_else(|| panic!("no example: {help}"));
+        let mut tried = 0;
+        let whole = examples.replace("\\\n", "");
+        for example in whole.lines().filter_map(|line| line.trim().strip_prefix("portcullis ")) {
+            let words: Vec<_> = example.split_whitespace().chain(["--help"]).collect();
+            assert!(words.starts_with(command), "an example of another command: {example}");
+            assert_eq!(house.run(&words).code, 0, "the example `{example}` does not parse");
+            tried += 1;
+        }
+        assert!(tried > 0, "no example: {help}");
+        return 1;
+    };
+    let below = commands.lines().take_while(|line| line.starts_with("  "));
+    // A name stands at two spaces; what goes on from the line before stands further in.
+    let names = below.filter(|line| !line.starts_with("   ")).filter_map(|line| line.split_whitespace().next());
+    names.filter(|name| *name != "help").map(|name| walk(house, &[command, &[name]].concat(), text)).sum()
+}
+
+#[test]
+fn wrong_usage_is_2_and_what_cannot_be_read_is_64() {
+    let house = House::build(&[]);
+    for wrong in [
+        &[][..],
+        &["open"],
+        &["serve"],
+        &["serve", "--config", "portcullis.toml", "--fast"],
+        &["keys", "generate", "--output", "x.key"],
+        &["keys", "generate", "--kind", "rsa", "--name", "a", "--output", "x.key"],
+        &["plugin", "sign", "--key", "keys/publisher.key", "--output", "x.json"],
+        &["audit", "prove", "--key", "log.vkey"],
+        &["audit", "show", "--log", "audit/log", "--key", "log.vkey", "--format", "xml"],
+    ] {
+        let ran = house.run(wrong);
+        assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{wrong:?}: {}", ran.err);
+        assert!(ran.err.contains("Usage:") || ran.err.contains("try '--help'"), "{wrong:?}: {}", ran.err);
+    }
+    for unreadable in [
+        &["audit", "verify", "--log", "audit/log", "--key", "none.vkey"][..],
+        &["audit", "verify", "--log", "audit/log", "--key", "portcullis.toml"],
+        &["plugin", "inspect", "none.wasm"],
+        &[
+            "plugin",
+            "sign",
+            "--source",
+            "none.toml",
+            "--component",
+            "none.wasm",
+            "--key",
+            "keys/publisher.key",
+            "--output",
+            "x",
+        ],
+        &["root", "sign", "--source", "trust-root.toml", "--key", "keys/root.vkey", "--output", "x"],
+    ] {
+        let ran = house.run(unreadable);
+        assert_eq!((ran.code, ran.out.as_str()), (64, ""), "{unreadable:?}: {}", ran.err);
+        assert!(ran.err.starts_with("error: "), "{unreadable:?}: {}", ran.err);
+    }
+    assert!(!house.path("x").exists() && !house.path("x.key").exists(), "nothing was written");
+}
+
+#[test]
+fn keys_are_private_distinct_and_never_overwritten() {
+    let house = House::build(&[]);
+    let mut seen = Vec::new();
+    for (kind, name) in [("signing", "a.key"), ("signing", "b.key"), ("symmetric", "c.key"), ("secret", "d.key")] {
+        let named = ["keys", "generate", "--kind", kind, "--name", "test.example/k", "--output", name];
+        let generate =
+            if kind == "signing" { &named[..] } else { &["keys", "generate", "--kind", kind, "--output", name][..] };
+        house.must(generate);
+        let text = house.read(name);
+        assert_eq!(fs::metadata(house.path(name)).unwrap().permissions().mode() & 0o777, 0o600);
+        let again = house.run(generate);
+        assert_eq!(again.code, 64, "{}", again.err);
+        assert!(again.err.contains(name) && house.read(name) == text, "a key that is there stays: {}", again.err);
+        seen.push(text);
+    }
+    seen.dedup();
+    assert_eq!(seen.len(), 4);
+    let listed = house.run(&["keys", "list", "a.key", "b.key", "c.key", "d.key", "log.vkey"]);
+    assert_eq!(listed.code, 0, "{}", listed.err);
+    let kinds: Vec<_> = listed.out.lines().filter_map(|line| line.split_whitespace().nth(1)).collect();
+    assert_eq!(kinds, ["signing", "signing", "symmetric", "secret", "public"]);
+    for secret in &seen {
+        let secret = secret.trim().rsplit('+').next().unwrap();
+        assert!(!listed.out.contains(secret), "a secret is listed");
+    }
+    let unknown = house.run(&["keys", "list", "log.vkey", "none.key", "--format", "json"]);
+    assert_eq!(unknown.code, 1);
+    assert_eq!(
+        unknown.out.lines().map(|line| json_of(line)["kind"].clone()).collect::<Vec<_>>(),
+        ["public", "unknown"]
+    );
+    for name in ["", "two words", "plus+sign"] {
+        assert_eq!(house.run(&["keys", "generate", "--name", name, "--output", "e.key"]).code, 64, "{name}");
+    }
+}
+
+#[test]
+fn plugins_are_inspected_signed_and_verified() {
+    let house = House::build(&[]);
+    house.sign_plugin("sod", |source| source);
+    let (wasm, manifest) = ("release/plugins/sod.wasm", "release/plugins/sod.manifest.json");
+    golden("plugin-inspect.txt", &normal(&house.must(&["plugin", "inspect", wasm])));
+    let inspected = json_of(&house.must(&["plugin", "inspect", wasm, "--format", "json"]));
+    assert_eq!(inspected["exports"], json!(["configure", "evaluate"]));
+    let verify = ["plugin", "verify", "--root", "trust-root.json", "--manifest", manifest, "--component", wasm];
+    golden("plugin-verify.txt", &normal(&house.must(&verify)));
+    let verified = json_of(&house.must(&[&verify[..], &["--format", "json"]].concat()));
+    assert_eq!((&verified["component"], &verified["publisher"]), (&inspected["digest"], &json!("security-team")));
+
+    // Two of three must sign: one is too few, a second one is added by somebody else, and the statement stays
+    // the same.
+    let (first, second) = (house.read("keys/publisher.vkey"), house.read("keys/reviewer.vkey"));
+    house.sign_root(|source| {
+        let both = format!("[\"{}\", \"{}\"]\nthreshold = 2", first.trim(), second.trim());
+        source.replace(&format!("[\"{}\"]\nthreshold = 1", first.trim()), &both)
+    });
+    refused(&house.run(&verify), "below-threshold");
+    house.must(&["plugin", "sign", "--add-to", manifest, "--key", "keys/reviewer.key", "--output", "both.json"]);
+    let both = [&verify[..4], &["--manifest", "both.json", "--component", wasm]].concat();
+    assert!(house.must(&both).contains("test.example/publisher+"), "both are named");
+    assert_eq!(house.opened_text("both.json"), house.opened_text(manifest));
+
+    let mut bytes = fs::read(component("sod")).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    house.write(wasm, &bytes);
+    refused(&house.run(&both), "digest-mismatch");
+    house.write("text.wasm", "not wasm at all");
+    refused(&house.run(&["plugin", "inspect", "text.wasm"]), "component-invalid");
+    house.write("module.wasm", b"\0asm\x01\0\0\0");
+    refused(&house.run(&["plugin", "inspect", "module.wasm"]), "component-is-module");
+    let sign =
+        ["plugin", "sign", "--source", "manifest.toml", "--component", "module.wasm", "--key", "keys/publisher.key"];
+    refused(&house.run(&[&sign[..], &["--output", "module.json"]].concat()), "component-is-module");
+    house.write("manifest.toml", house.read("manifest.toml").replace("serial = 1", "serial = 0"));
+    let sign = [&sign[..4], &["--component", wasm, "--key", "keys/publisher.key", "--output", "module.json"]].concat();
+    assert_eq!(house.run(&sign).code, 1);
+    assert!(!house.path("module.json").exists(), "nothing was written");
+}
+
+#[test]
+fn nothing_is_signed_that_a_host_would_refuse() {
+    let house = House::build(&[]);
+    house.sign_plugin("sod", |source| source);
+    house.write("settings.json", duties().to_string());
+    let source = "version = 9\nvalidity = { days = 1 }\nplugins = [\"release/plugins/sod.manifest.json\"]\n\
+        [[binding]]\nhook = \"token\"\nplugin = \"org.portcullis.sod\"\nmode = \"enforce\"\nsettings = \"settings.json\"\n";
+    let sign = |text: &str, key: &str| {
+        house.write("nine.toml", text);
+        let key = format!("keys/{key}.key");
+        house.run(&[
+            "release",
+            "sign",
+            "--source",
+            "nine.toml",
+            "--root",
+            "trust-root.json",
+            "--key",
+            &key,
+            "--output",
+            "nine.json",
+        ])
+    };
+    refused(&sign(source, "publisher"), "unknown-signer");
+    refused(&sign(&source.replace("version = 9", "version = 0"), "release"), "release-malformed");
+    refused(&sign(&source.replace("days = 1", "expires = \"2020-01-01T00:00:00Z\""), "release"), "release-malformed");
+    refused(&sign(&source.replace("org.portcullis.sod", "org.portcullis.other"), "release"), "release-malformed");
+    refused(&sign(&source.replace("mode = \"enforce\"", "mode = \"force\""), "release"), "source-malformed");
+    assert_eq!(sign(&source.replace("settings.json", "none.json"), "release").code, 64);
+    house.sign_root(|root| root.replace("plugin_prefix = \"org.portcullis.\"", "plugin_prefix = \"org.elsewhere.\""));
+    refused(&sign(source, "release"), "publisher-overreach");
+    assert!(!house.path("nine.json").exists(), "nothing was written");
+    house.sign_root(|root| root);
+    assert_eq!(sign(source, "release").code, 0);
+    assert_eq!(house.opened("nine.json")["version"], 9);
+}
+
+#[test]
+fn a_hook_is_called_as_its_platform_would() {
+    let house = House::build(&[]);
+    let host = house.serve();
+    house.write("sign-in.json", SignIn::with_groups(&["ward-reader"]).bytes());
+    let url = format!("http://{}/okta/token", host.address());
+    let send = ["hook", "send", "--url", &url, "--secret-file", "secrets/token", "--payload", "sign-in.json"];
+    let text = house.must(&send);
+    assert!(text.starts_with("200 in ") && text.contains("debugContext"), "{text}");
+    let told = json_of(&house.must(&[&send[..], &["--format", "json"]].concat()));
+    assert_eq!(told["status"], 200);
+    let without = house.must(&[&send[..4], &["--payload", "sign-in.json"]].concat());
+    assert!(without.starts_with("401 in "), "{without}");
+    host.stop();
+    let nobody = house.run(&send);
+    assert_eq!(nobody.code, 1);
+    assert!(nobody.err.contains("cannot connect"), "{}", nobody.err);
+    assert_eq!(house.run(&["hook", "send", "--url", "https://127.0.0.1:1/", "--payload", "sign-in.json"]).code, 64);
+}
+
+/// Exit 1, the code, and what to do.
+fn refused(ran: &Ran, code: &str) {
+    assert_eq!((ran.code, ran.out.as_str()), (1, ""), "{code}: {}", ran.err);
+    assert!(ran.err.contains(&format!("[{code}]")) && ran.err.contains("\nhint: "), "{code}: {}", ran.err);
+}
+
+fn json_of(line: &str) -> Value {
+    serde_json::from_str(line).unwrap()
+}
