@@ -121,7 +121,7 @@ fn in_scope(scope: &Scope, call: &Call) -> bool {
 impl Conflict<'_> {
     /// The finding, with the fewest entitlements that still break the rule.
     fn finding(&self, compiled: &Compiled, call: &Call) -> Finding {
-        let set = compiled.rules.set(self.rule);
+        let (set, at_least) = compiled.rules.forbidden(self.rule);
         let mask = |item: &Item<'_>| {
             let functions = compiled.names.numbers(item.name).filter_map(|function| set.binary_search(&function).ok());
             functions.fold(0_u64, |mask, position| mask | 1 << (position % 64))
@@ -135,7 +135,7 @@ impl Conflict<'_> {
         items.sort_unstable();
         items.dedup();
         let masks: Vec<u64> = items.iter().map(|(_, mask)| *mask).collect();
-        let chosen = smallest(&masks, compiled.rules.at_least(self.rule));
+        let chosen = smallest(&masks, at_least);
         let chosen = || chosen.iter().filter_map(|position| items.get(*position));
         let together = chosen().fold(0, |together, (_, mask)| together | mask);
         let functions = crate::lists::ones(together)

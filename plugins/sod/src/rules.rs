@@ -9,7 +9,7 @@
 
 use std::cmp::Reverse;
 
-use crate::lists::{Bits, Lists, ones};
+use crate::lists::{Bits, Lists, ones, small};
 
 /// A rule: no `at_least` of these functions together. `set` is sorted, without repetition; `2 ≤ at_least ≤ set.len()`.
 pub(crate) struct Forbidden {
@@ -18,15 +18,20 @@ pub(crate) struct Forbidden {
 }
 
 /// Rules, numbered as they were given.
+///
+/// A call touches little of this and the host clears what it touched, so what is looked at together lies together.
 #[derive(Clone)]
 pub(crate) struct Rules {
-    at_least: Vec<u32>,
-    sets: Lists<u32>,
+    /// Each rule: its number, its `at_least`, then its functions. Those that can be nearly broken come last.
+    book: Lists<u32>,
+    /// For each rule number: its place in the book.
+    places: Vec<u32>,
     /// For each function: the 64-number words in which it has watched pairs with higher-numbered functions.
     rows: Lists<Word>,
-    /// For each watched pair: its rules.
-    pairs: Lists<u32>,
-    /// For each function: the rules that watch it alone.
+    /// For each watched pair: the place of its rule, or [`SEVERAL`] and a list of `shared`.
+    pairs: Vec<u32>,
+    shared: Lists<u32>,
+    /// For each function: the places of the rules that watch it alone.
     singles: Lists<u32>,
 }
 
@@ -48,44 +53,53 @@ impl Rules {
                 *count += 1;
             }
         }
+        let mut order: Vec<(u32, &Forbidden)> = (0..).zip(rules).collect();
+        order.sort_by_key(|(_, rule)| rule.at_least);
+        let (mut book, mut places) = (Lists::default(), vec![0; rules.len()]);
         let (mut pairs, mut singles, mut watched) = (Vec::new(), Vec::new(), Vec::new());
-        for (number, rule) in (0..).zip(rules) {
+        for (number, rule) in order {
+            let place = book.push([number, rule.at_least].into_iter().chain(rule.set.iter().copied()));
+            if let Some(entry) = places.get_mut(number as usize) {
+                *entry = place;
+            }
             watched.clone_from(&rule.set);
             watched.sort_unstable_by_key(|function| (popularity.get(*function as usize), Reverse(*function)));
             let spare = rule.set.len().saturating_sub(rule.at_least as usize);
             if spare + 2 > MOST_PAIRED {
                 watched.truncate(spare + 1);
-                singles.extend(watched.iter().map(|function| (*function, number)));
+                singles.extend(watched.iter().map(|function| (*function, place)));
                 continue;
             }
             watched.truncate(spare + 2);
             watched.sort_unstable();
             for (at, low) in watched.iter().enumerate() {
-                pairs.extend(watched.iter().skip(at + 1).map(|high| (*low, *high, number)));
+                pairs.extend(watched.iter().skip(at + 1).map(|high| (*low, *high, place)));
             }
         }
         pairs.sort_unstable();
         singles.sort_unstable();
-        let (rows, pairs) = rows(&pairs);
-        let mut sets = Lists::default();
-        for rule in rules {
-            sets.push(rule.set.iter().copied());
-        }
-        let at_least = rules.iter().map(|rule| rule.at_least).collect();
-        Self { at_least, sets, rows, pairs, singles: Lists::from_sorted(singles) }
+        let (rows, pairs, shared) = rows(&pairs);
+        Self { book, places, rows, pairs, shared, singles: Lists::from_sorted(singles) }
     }
 
     /// The numbers of the rules that whoever holds these functions breaks, smallest first.
     pub fn broken(&self, held: &Bits) -> Vec<u32> {
         let mut broken = Vec::new();
+        let mut look = |place: u32| broken.extend(self.broken_at(place, held));
         for function in held.iter() {
             for word in self.rows.get(function) {
                 for bit in ones(word.mask & held.word(word.at)) {
                     let before = (word.mask & !(u64::MAX << bit)).count_ones();
-                    broken.extend(self.pairs.get(word.first + before).iter().filter(|rule| self.breaks(**rule, held)));
+                    match self.pairs.get((word.first + before) as usize) {
+                        Some(several) if several & SEVERAL != 0 => {
+                            self.shared.get(several & !SEVERAL).iter().for_each(|place| look(*place));
+                        }
+                        Some(place) => look(*place),
+                        None => {}
+                    }
                 }
             }
-            broken.extend(self.singles.get(function).iter().filter(|rule| self.breaks(**rule, held)));
+            self.singles.get(function).iter().for_each(|place| look(*place));
         }
         broken.sort_unstable();
         broken.dedup();
@@ -94,37 +108,47 @@ impl Rules {
 
     /// Whether whoever holds these functions breaks this rule.
     pub fn breaks(&self, rule: u32, held: &Bits) -> bool {
-        let held = self.sets.get(rule).iter().filter(|function| held.has(**function)).count();
-        self.at_least.get(rule as usize).is_some_and(|at_least| held >= *at_least as usize)
+        self.places.get(rule as usize).is_some_and(|place| self.broken_at(*place, held).is_some())
     }
 
-    /// The functions that a rule is about, sorted.
-    pub fn set(&self, rule: u32) -> &[u32] {
-        self.sets.get(rule)
+    /// The functions that a rule is about, sorted, and how many of them are too many.
+    pub fn forbidden(&self, rule: u32) -> (&[u32], u32) {
+        match self.places.get(rule as usize).map(|place| self.book.get(*place)) {
+            Some([_, at_least, set @ ..]) => (set, *at_least),
+            _ => (&[], u32::MAX),
+        }
     }
 
-    /// How many of them are too many.
-    pub fn at_least(&self, rule: u32) -> u32 {
-        self.at_least.get(rule as usize).copied().unwrap_or(u32::MAX)
+    /// The number of the rule at this place, if whoever holds these functions breaks it.
+    fn broken_at(&self, place: u32, held: &Bits) -> Option<u32> {
+        let [number, at_least, set @ ..] = self.book.get(place) else { return None };
+        let count = set.iter().filter(|function| held.has(**function)).count();
+        (count >= *at_least as usize).then_some(*number)
     }
 }
 
-/// From (low function, high function, rule), sorted: each function's words, and each pair's rules.
-fn rows(watched: &[(u32, u32, u32)]) -> (Lists<Word>, Lists<u32>) {
-    let (mut words, mut pairs) = (Vec::<(u32, Word)>::with_capacity(watched.len()), Lists::default());
+/// From (low function, high function, place), sorted: each function's words, each pair's place, and lists of places for
+/// pairs that several rules watch.
+fn rows(watched: &[(u32, u32, u32)]) -> (Lists<Word>, Vec<u32>, Lists<u32>) {
+    let (mut words, mut pairs) = (Vec::<(u32, Word)>::new(), Vec::with_capacity(watched.len()));
+    let mut shared = Lists::default();
     for same in watched.chunk_by(|one, next| (one.0, one.1) == (next.0, next.1)) {
-        let Some((low, high, _)) = same.first().copied() else {
-            continue;
-        };
-        let number = pairs.push(same.iter().map(|(_, _, rule)| *rule));
+        let Some((low, high, place)) = same.first().copied() else { continue };
         let (at, bit) = (high / 64, 1 << (high % 64));
         match words.last_mut() {
             Some((function, word)) if *function == low && word.at == at => word.mask |= bit,
-            _ => words.push((low, Word { at, mask: bit, first: number })),
+            _ => words.push((low, Word { at, mask: bit, first: small(pairs.len()) })),
         }
+        pairs.push(match same {
+            [_] => place,
+            several => SEVERAL | shared.push(several.iter().map(|(_, _, place)| *place)),
+        });
     }
-    (Lists::from_sorted(words), pairs)
+    (Lists::from_sorted(words), pairs, shared)
 }
+
+/// The highest bit: no memory holds so many rules that a place could have it.
+const SEVERAL: u32 = 1 << 31;
 
 /// Of how many functions a rule may watch the pairs: 8, which is 28 pairs.
 const MOST_PAIRED: usize = 8;
@@ -132,7 +156,6 @@ const MOST_PAIRED: usize = 8;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lists::small;
     use proptest::prelude::*;
 
     const FUNCTIONS: u32 = 150;
