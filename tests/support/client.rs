@@ -53,12 +53,42 @@ impl Client {
         read(&mut socket).map(|(answer, _)| answer).map_err(|error| said.err().unwrap_or(error))
     }
 
+    /// Begins a call: its head is sent, and the host has taken the call up and asks for the body (RFC 9110, 10.1.1).
+    pub fn begin(&self, request: &Raw) -> std::io::Result<Begun> {
+        let mut socket = self.connect()?;
+        let mut request = request.clone();
+        request.headers.push(("expect".to_owned(), "100-continue".to_owned()));
+        let bytes = request.bytes(&self.address);
+        let (head, body) = bytes.split_at(bytes.len() - request.body.len());
+        socket.write_all(head)?;
+        let mut said = [0; CONTINUE.len()];
+        socket.read_exact(&mut said)?;
+        if said != *CONTINUE {
+            return Err(std::io::Error::other(format!("not asked for the body: {}", String::from_utf8_lossy(&said))));
+        }
+        Ok(Begun { socket, body: body.to_vec() })
+    }
+
     /// A new connection, for tests that speak to it themselves.
     pub fn connect(&self) -> std::io::Result<TcpStream> {
         let socket = TcpStream::connect(&self.address)?;
         socket.set_nodelay(true)?;
         socket.set_read_timeout(Some(PATIENCE))?;
         Ok(socket)
+    }
+}
+
+/// A call in progress, whose body has not been sent.
+pub struct Begun {
+    socket: TcpStream,
+    body: Vec<u8>,
+}
+
+impl Begun {
+    /// Sends the body and reads the answer; whether the connection stands is the second part.
+    pub fn finish(mut self) -> std::io::Result<(Answer, bool)> {
+        self.socket.write_all(&self.body)?;
+        read(&mut self.socket)
     }
 }
 
@@ -115,3 +145,4 @@ fn parse(bytes: &[u8]) -> Option<(Answer, bool)> {
 }
 
 const PATIENCE: Duration = Duration::from_secs(10);
+const CONTINUE: &[u8; 25] = b"HTTP/1.1 100 Continue\r\n\r\n";

@@ -42,3 +42,13 @@ impl House {
         .to_string()
     }
 }
+
+/// The envelope with its first signature changed by one letter.
+#[expect(clippy::unwrap_used, reason = "an envelope that does not read is a failed test")]
+pub fn wrongly_signed(envelope: &str) -> String {
+    let mut envelope: Value = serde_json::from_str(envelope).unwrap();
+    let signature = envelope["signatures"][0]["sig"].as_str().unwrap();
+    let (first, rest) = signature.split_at(1);
+    envelope["signatures"][0]["sig"] = json!(format!("{}{rest}", if first == "A" { "B" } else { "A" }));
+    envelope.to_string()
+}

@@ -3,6 +3,8 @@
 //! Invariant: everything goes through the `portcullis` binary and real sockets on 127.0.0.1, as an operator and a platform would;
 //! nothing here knows a crate of the host. What a test does not say is the ordinary.
 
+#![expect(clippy::indexing_slicing, reason = "a test indexes what it made itself; a miss is a failed test")]
+
 mod answer;
 mod client;
 mod forge;
@@ -14,8 +16,8 @@ mod record;
 mod settings;
 
 pub use answer::Answer;
-pub use client::{Client, Raw};
-pub use forge::{MANIFEST, RELEASE_SET};
+pub use client::{Begun, Client, Raw};
+pub use forge::{MANIFEST, RELEASE_SET, wrongly_signed};
 pub use golden::{golden, normal};
 pub use host::Host;
 pub use house::{Binding, House, Ran, SECRET};

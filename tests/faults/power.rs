@@ -1,0 +1,243 @@
+//! Lost power: of everything that the host wrote, only what a finished sync covers is still there.
+//!
+//! A trace of the system calls is played into a disk that promises as little as POSIX does: bytes and length of a file are durable when an
+//! `fdatasync` that began after they were written has finished; a name is durable when an `fsync` of its directory has. Then the process is
+//! killed, its directory is replaced by what is durable, and the next one has to go on from there.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Component, Path};
+
+use portcullis_tests::Host;
+
+use super::ledger::Ledger;
+use super::moment::Moment;
+use super::trace::{self, Call};
+use super::{Chance, house};
+
+#[test]
+fn what_was_answered_survives_the_loss_of_every_byte_that_was_not_synced() {
+    let house = house();
+    let mut chance = Chance::new();
+    let ledger = Ledger::default();
+    // The first start is given to the disk whole, so that lives begin from a known one.
+    drop(house.serve().stop());
+    let audit = fs::canonicalize(house.path("audit")).unwrap();
+    let output = house.path("trace");
+    let mut lost = 0;
+    for life in 0..LIVES {
+        let Some(command) = trace::traced(&output) else { return };
+        let mut disk = Disk::holding(&audit);
+        let host = Host::start_with(&house.path(""), command);
+        if life > 0 {
+            let verified = house.verify_against("retained");
+            assert_eq!(verified.code, 0, "life {life}: {}{}", verified.out, verified.err);
+        }
+        let enough = ledger.len() + 20 + usize::try_from(chance.below(20)).unwrap();
+        let moment = Moment::of_life(life, &mut chance);
+        ledger.under_load(host, |host| {
+            ledger.until(enough);
+            moment.wait(&house, &ledger);
+            host.kill();
+        });
+        // An auditor may have kept a checkpoint whose name was not durable yet.
+        house.write("retained", house.read("audit/log/checkpoint"));
+        disk.play(&audit, &trace::read(&output));
+        fs::rename(&audit, house.path(&format!("audit-{life}"))).unwrap();
+        lost += disk.leave(&audit);
+    }
+    drop(house.serve().stop());
+    assert_eq!(house.verify_against("retained").code, 0);
+    ledger.hold_against(&house);
+    // Otherwise this showed nothing.
+    assert!(lost > 0, "the power took nothing");
+    println!("{} answers, {lost} files and directories not as the kernel had them", ledger.len());
+}
+
+/// A disk that keeps what it was told to, and what it must.
+struct Disk {
+    nodes: Vec<Node>,
+}
+
+/// A file or a directory: as the kernel shows it, and as it is after the power is gone.
+#[derive(Clone)]
+enum Node {
+    File { now: Vec<u8>, durable: Vec<u8> },
+    Folder { now: Names, durable: Names },
+}
+
+type Names = BTreeMap<String, usize>;
+
+impl Disk {
+    /// One that holds this directory durably.
+    fn holding(directory: &Path) -> Self {
+        let mut disk = Self { nodes: Vec::new() };
+        disk.take_in(directory);
+        disk
+    }
+
+    fn take_in(&mut self, path: &Path) -> usize {
+        let at = self.nodes.len();
+        if path.is_file() {
+            let bytes = fs::read(path).unwrap();
+            self.nodes.push(Node::File { now: bytes.clone(), durable: bytes });
+            return at;
+        }
+        self.nodes.push(Node::Folder { now: Names::new(), durable: Names::new() });
+        let mut names = Names::new();
+        for entry in fs::read_dir(path).unwrap().map(Result::unwrap) {
+            names.insert(entry.file_name().into_string().unwrap(), self.take_in(&entry.path()));
+        }
+        self.nodes[at] = Node::Folder { now: names.clone(), durable: names };
+        at
+    }
+
+    /// Plays what a host did below `root`.
+    fn play(&mut self, root: &Path, calls: &[Call]) {
+        // A sync covers what had been written when it began, and counts once it has finished.
+        let mut moments: Vec<(usize, &Call, bool)> = Vec::new();
+        for call in calls.iter().filter(|call| call.result >= 0) {
+            let Some(ended) = call.ended else { continue };
+            if is_sync(call) {
+                moments.push((call.began, call, true));
+            }
+            moments.push((ended, call, false));
+        }
+        moments.sort_by_key(|(line, _, begins)| (*line, !begins));
+        let mut covered: BTreeMap<usize, (usize, Node)> = BTreeMap::new();
+        for (_, call, begins) in moments {
+            if begins {
+                if let Some(at) = self.find_descriptor(root, call) {
+                    covered.insert(call.began, (at, self.nodes[at].clone()));
+                }
+            } else if is_sync(call) {
+                if let Some((at, before)) = covered.remove(&call.began) {
+                    self.make_durable(at, before);
+                }
+            } else {
+                self.change(root, call);
+            }
+        }
+    }
+
+    fn change(&mut self, root: &Path, call: &Call) {
+        match call.name.as_str() {
+            "openat" if call.says("O_CREAT") => {
+                let paths = call.paths(root.parent().unwrap());
+                if let Some(at) = self.create(root, &paths[0], Node::File { now: Vec::new(), durable: Vec::new() })
+                    && call.says("O_TRUNC")
+                    && let Node::File { now, .. } = &mut self.nodes[at]
+                {
+                    now.clear();
+                }
+            }
+            "mkdir" => {
+                self.create(
+                    root,
+                    &call.paths(root.parent().unwrap())[0],
+                    Node::Folder { now: Names::new(), durable: Names::new() },
+                );
+            }
+            "pwrite64" => {
+                let Some(at) = self.find_descriptor(root, call) else { return };
+                let Node::File { now, .. } = &mut self.nodes[at] else { panic!("a directory was written to") };
+                let position = usize::try_from(call.last_number().unwrap()).unwrap();
+                let bytes = &call.texts()[0][..usize::try_from(call.result).unwrap()];
+                now.resize(now.len().max(position + bytes.len()), 0);
+                now[position..position + bytes.len()].copy_from_slice(bytes);
+            }
+            "rename" => {
+                let paths = call.paths(root.parent().unwrap());
+                if let Some(at) = self.take_name(root, &paths[0]) {
+                    self.name(root, &paths[1], at);
+                }
+            }
+            "unlink" | "rmdir" => drop(self.take_name(root, &call.paths(root.parent().unwrap())[0])),
+            "openat" => {}
+            "write" | "writev" | "sendto" | "sendmsg" if !Path::new(&call.descriptor()).starts_with(root) => {}
+            other => panic!("the disk does not know `{other}`"),
+        }
+    }
+
+    fn make_durable(&mut self, at: usize, before: Node) {
+        match (&mut self.nodes[at], before) {
+            (Node::File { durable, .. }, Node::File { now, .. }) => *durable = now,
+            (Node::Folder { durable, .. }, Node::Folder { now, .. }) => *durable = now,
+            _ => panic!("a file became a directory"),
+        }
+    }
+
+    /// Writes what is durable to this directory; gives the number of files that are not what they were.
+    fn leave(&self, directory: &Path) -> usize {
+        self.leave_at(0, directory)
+    }
+
+    fn leave_at(&self, at: usize, path: &Path) -> usize {
+        match &self.nodes[at] {
+            Node::File { now, durable } => {
+                fs::write(path, durable).unwrap();
+                usize::from(now != durable)
+            }
+            Node::Folder { now, durable } => {
+                fs::create_dir(path).unwrap();
+                let below: usize = durable.iter().map(|(name, at)| self.leave_at(*at, &path.join(name))).sum();
+                below + usize::from(now != durable)
+            }
+        }
+    }
+
+    /// The node at a path below `root`, by the names that the kernel shows.
+    fn find(&self, root: &Path, path: &Path) -> Option<usize> {
+        let below = path.strip_prefix(root).ok()?;
+        below.components().try_fold(0, |at, component| match (&self.nodes[at], component) {
+            (Node::Folder { now, .. }, Component::Normal(name)) => now.get(name.to_str()?).copied(),
+            _ => None,
+        })
+    }
+
+    fn find_descriptor(&self, root: &Path, call: &Call) -> Option<usize> {
+        let path = call.descriptor();
+        let found = self.find(root, Path::new(&path));
+        assert!(found.is_some() || !Path::new(&path).starts_with(root), "`{path}` came from nowhere");
+        found
+    }
+
+    /// The node at that path, made if there is none.
+    fn create(&mut self, root: &Path, path: &Path, node: Node) -> Option<usize> {
+        if let Some(at) = self.find(root, path) {
+            return Some(at);
+        }
+        path.strip_prefix(root).ok()?;
+        self.nodes.push(node);
+        let at = self.nodes.len() - 1;
+        self.name(root, path, at);
+        Some(at)
+    }
+
+    fn name(&mut self, root: &Path, path: &Path, at: usize) {
+        if let Some((names, name)) = self.names(root, path) {
+            names.insert(name, at);
+        }
+    }
+
+    fn take_name(&mut self, root: &Path, path: &Path) -> Option<usize> {
+        let (names, name) = self.names(root, path)?;
+        names.remove(&name)
+    }
+
+    /// The names of the directory that holds this path, and the last of it.
+    fn names(&mut self, root: &Path, path: &Path) -> Option<(&mut Names, String)> {
+        let folder = self.find(root, path.parent()?)?;
+        let name = path.file_name()?.to_str()?.to_owned();
+        match &mut self.nodes[folder] {
+            Node::Folder { now, .. } => Some((now, name)),
+            Node::File { .. } => None,
+        }
+    }
+}
+
+fn is_sync(call: &Call) -> bool {
+    ["fdatasync", "fsync"].contains(&call.name.as_str())
+}
+
+const LIVES: usize = 8;

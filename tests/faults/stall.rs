@@ -1,0 +1,151 @@
+//! Records that cannot be made durable, or not in time: the safe answer leaves in time, the hook decides nothing until the log has been
+//! told, and afterwards the log accounts for every one of those answers.
+
+use std::collections::BTreeSet;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use portcullis_tests::{Answer, Client, Host, House, binary, digest};
+
+use super::ledger::sign_in;
+use super::{house, trace};
+
+#[test]
+fn on_a_full_disk_the_hook_stops_in_time_and_the_next_start_accounts_for_it() {
+    let house = house();
+    // A write beyond the limit gives an error, as on a full disk, instead of ending the process.
+    let mut command = Command::new("sh");
+    command.args(["-c", "trap '' XFSZ; exec \"$@\"", "sh"]).arg(binary());
+    let host = Host::start_with(&house.path(""), command);
+    let mut caller = Caller::of(&host);
+    for _ in 0..3 {
+        assert!(caller.signs_in().index().is_some());
+    }
+    // Room for checkpoints and the emergency ring, none for further frames.
+    let limit = Command::new("prlimit").args([&format!("--pid={}", host.id()), "--fsize=16384:unlimited"]).status();
+    assert!(limit.unwrap().success());
+    let answers: Vec<_> = (0..80).map(|_| caller.signs_in()).collect();
+    for answer in &answers {
+        assert!(answer.stops_a_token() && answer.index().is_none(), "{answer:?}");
+    }
+    host.until_log("the write-ahead log could not be written");
+    // More than the emergency ring has slots: the rest is counted.
+    drop(host.stop());
+    settle_up(&house, answers);
+}
+
+#[test]
+fn on_a_slow_disk_late_records_are_superseded_before_the_hook_decides_again() {
+    let house = house();
+    // The log-writer's tenth sync takes longer than a platform waits.
+    let Some(command) = trace::strace(&quietly("inject=fdatasync:delay_enter=3500000:when=10")) else { return };
+    let host = Host::start_with(&house.path(""), command);
+    let mut caller = Caller::of(&host);
+    let (late, next) = until_it_decides_again(&mut caller);
+    drop(host.stop());
+    account(&house, &late);
+    // Everything that the hook owed stands before the next thing that it decided.
+    let next = house.record(next.index().unwrap());
+    let owed = house.records().into_iter().filter(|record| OWED.contains(&record["t"].as_str().unwrap()));
+    assert!(owed.into_iter().all(|record| record["seq"].as_u64() < next["seq"].as_u64()));
+    assert_eq!(house.records_of("host.start").len(), 1);
+}
+
+#[test]
+fn after_a_sync_that_failed_nothing_is_decided_although_later_ones_would_work() {
+    let house = house();
+    let Some(command) = trace::strace(&quietly("inject=fdatasync:error=EIO:when=10")) else { return };
+    let host = Host::start_with(&house.path(""), command);
+    let mut caller = Caller::of(&host);
+    let mut answers = Vec::new();
+    while answers.len() < 20 {
+        let answer = caller.signs_in();
+        match answer.index() {
+            Some(_) => assert!(answers.is_empty(), "the hook decides after a sync that failed: {answer:?}"),
+            None => answers.push(answer),
+        }
+    }
+    host.until_log("Input/output error");
+    drop(host.stop());
+    settle_up(&house, answers);
+}
+
+/// A caller with one connection, for whom every answer has to come in time.
+struct Caller {
+    client: Client,
+    request: portcullis_tests::Raw,
+}
+
+impl Caller {
+    fn of(host: &Host) -> Self {
+        Self { client: host.client(), request: host.request("token", &[]) }
+    }
+
+    fn signs_in(&mut self) -> Answer {
+        self.request.body = sign_in().event(&portcullis_tests::event()).bytes();
+        let begin = Instant::now();
+        let answer = self.client.send(&self.request).unwrap();
+        assert!(begin.elapsed() < PLATFORM_WAITS, "an answer came after {:?}", begin.elapsed());
+        assert!(answer.index().is_some() != answer.stops_a_token(), "{answer:?}");
+        answer
+    }
+}
+
+/// Signs in until answers have been without a record and then are with one again: those without, and the first with one.
+fn until_it_decides_again(caller: &mut Caller) -> (Vec<Answer>, Answer) {
+    let (mut late, begin) = (Vec::new(), Instant::now());
+    loop {
+        assert!(begin.elapsed() < PATIENCE, "{} late answers", late.len());
+        let answer = caller.signs_in();
+        match answer.index() {
+            None => late.push(answer),
+            Some(_) if !late.is_empty() => return (late, answer),
+            Some(_) => {}
+        }
+    }
+}
+
+/// Starts the host on a disk that works, stops it, and holds the log against the answers that had left without a record.
+fn settle_up(house: &House, answers: Vec<Answer>) {
+    let host = house.serve();
+    let next = Caller::of(&host).signs_in();
+    assert!(!next.stops_a_token());
+    drop(host.stop());
+    account(house, &answers);
+    // Once is enough.
+    drop(house.serve().stop());
+    account(house, &answers);
+}
+
+/// The log verifies, and each of these answers is superseding a decision or counted in a gap.
+fn account(house: &House, answers: &[Answer]) {
+    let verified = house.verify();
+    assert_eq!(verified.code, 0, "{}{}", verified.out, verified.err);
+    let records = house.records();
+    let left: BTreeSet<_> = answers.iter().map(|answer| digest(&answer.body)).collect();
+    let mut accounted = 0;
+    for record in &records {
+        match record["t"].as_str().unwrap() {
+            "answer.superseded" => {
+                let of = &records[usize::try_from(record["of"].as_u64().unwrap()).unwrap()];
+                assert_eq!(of["t"], "hook.decision", "{record} supersedes {of}");
+                assert!(of["seq"].as_u64() < record["seq"].as_u64());
+                assert!(left.contains(record["out"].as_str().unwrap()), "{record} is of no answer that left");
+                accounted += 1;
+            }
+            "answer.gap" => accounted += record["count"].as_u64().unwrap(),
+            _ => {}
+        }
+    }
+    assert_eq!(accounted, answers.len() as u64);
+}
+
+/// strace for what it does to the host, without its trace.
+fn quietly(inject: &str) -> [&str; 7] {
+    ["-q", "-o", "/dev/null", "-e", "trace=fdatasync", "-e", inject]
+}
+
+const OWED: [&str; 2] = ["answer.superseded", "answer.gap"];
+/// Okta's limit for a hook.
+const PLATFORM_WAITS: Duration = Duration::from_secs(3);
+const PATIENCE: Duration = Duration::from_secs(60);

@@ -1,0 +1,65 @@
+//! A stop in order, under load; and a second process on the same directory.
+
+use std::process::Command;
+
+use portcullis_tests::binary;
+use serde_json::json;
+
+use super::house;
+use super::ledger::{Ledger, sign_in};
+
+#[test]
+fn a_stop_lets_calls_in_progress_end_and_loses_nothing() {
+    let house = house();
+    let ledger = Ledger::default();
+    for life in 0..2 {
+        let host = house.serve();
+        let address = host.address().to_owned();
+        let before = ledger.len();
+        ledger.under_load(host, |host| {
+            ledger.until(before + 50);
+            let in_progress: Vec<_> = (0..8)
+                .map(|_| {
+                    let body = sign_in().event(&portcullis_tests::event()).bytes();
+                    host.client().begin(&host.request("token", &body)).unwrap()
+                })
+                .collect();
+            host.signal("TERM");
+            host.until_log("stopping");
+            for call in in_progress {
+                let (answer, keeps) = call.finish().expect("a call in progress was cut off");
+                assert!(!keeps, "a host that stops keeps a connection");
+                ledger.note(&answer);
+            }
+            drop(host.stop());
+        });
+        assert!(std::net::TcpStream::connect(address).is_err());
+        assert_eq!(house.verify().code, 0);
+        ledger.hold_against(&house);
+        let records = house.records();
+        assert_eq!(records.last().unwrap()["t"], json!("host.stop"));
+        let starts: Vec<_> = records.iter().filter(|record| record["t"] == "host.start").collect();
+        assert_eq!(starts.len(), life + 1);
+        assert!(starts.iter().all(|start| start["unclean"] == false && start["recovered"] == 0), "{starts:?}");
+    }
+}
+
+#[test]
+fn a_second_process_on_the_same_record_is_refused_and_the_first_goes_on() {
+    let house = house();
+    let host = house.serve();
+    let first = host.sign_in(&sign_in());
+    // Bounded, for the case that it is not refused.
+    let mut second = Command::new("timeout");
+    second.arg("20").arg(binary()).args(["serve", "--config", "portcullis.toml"]).current_dir(house.path(""));
+    let second = second.output().unwrap();
+    let said = String::from_utf8_lossy(&second.stderr);
+    assert_eq!(second.status.code(), Some(70), "{said}");
+    assert!(said.contains("`audit`") && said.contains("another process"), "{said}");
+    assert!(!String::from_utf8_lossy(&second.stdout).contains("listening"));
+    let next = host.sign_in(&sign_in());
+    assert!(first.index() < next.index() && !next.stops_a_token());
+    drop(host.stop());
+    assert_eq!(house.verify().code, 0);
+    assert_eq!(house.records_of("host.start").len(), 1);
+}

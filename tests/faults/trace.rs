@@ -1,0 +1,118 @@
+//! A trace of the host's system calls, by strace: what it asked of the disk and of its sockets, in which order, and what had finished when.
+//!
+//! Only calls that name what they act on are traced, and all text is hexadecimal, so that a line is taken apart without guessing.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use portcullis_tests::binary;
+
+/// One system call.
+pub struct Call {
+    /// Its name.
+    pub name: String,
+    /// The line on which it began.
+    pub began: usize,
+    /// The line on which it ended; `None` where the process ended first.
+    pub ended: Option<usize>,
+    /// What it gave back.
+    pub result: i64,
+    arguments: String,
+}
+
+impl Call {
+    /// What its descriptor is of: a path, or `socket:[…]`.
+    pub fn descriptor(&self) -> String {
+        let inside = self.arguments.split_once('<').and_then(|(_, rest)| rest.split_once('>'));
+        inside.map_or_else(String::new, |(text, _)| String::from_utf8_lossy(&plain(text)).into_owned())
+    }
+
+    /// All its texts, one after the other.
+    pub fn texts(&self) -> Vec<Vec<u8>> {
+        self.arguments.split('"').skip(1).step_by(2).map(plain).collect()
+    }
+
+    /// The paths that it names, from the directory that the host was started in.
+    pub fn paths(&self, directory: &Path) -> Vec<PathBuf> {
+        self.texts().into_iter().map(|text| directory.join(String::from_utf8_lossy(&text).into_owned())).collect()
+    }
+
+    /// Its last argument as a number.
+    pub fn last_number(&self) -> Option<u64> {
+        self.arguments.rsplit(", ").next()?.trim().parse().ok()
+    }
+
+    /// Whether its arguments say this in so many words, such as a flag.
+    pub fn says(&self, word: &str) -> bool {
+        self.arguments.contains(word)
+    }
+}
+
+/// strace with these arguments, to run a host under; `None`, and a word, where it is missing and not demanded.
+pub fn strace(arguments: &[&str]) -> Option<Command> {
+    let found = Command::new("strace").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    if !found.is_ok_and(|status| status.success()) {
+        assert!(std::env::var_os("PORTCULLIS_REQUIRE_INTEROP").is_none(), "strace is missing");
+        println!("skipped: strace is missing");
+        return None;
+    }
+    let mut command = Command::new("strace");
+    command.args(["-f", "--seccomp-bpf"]).args(arguments).arg("--").arg(binary());
+    Some(command)
+}
+
+/// A host under strace that writes a trace of everything that [`read`] needs to this file.
+pub fn traced(output: &Path) -> Option<Command> {
+    strace(&["-y", "-xx", "-s", "8388608", "-e", CALLS, "-o", output.to_str()?])
+}
+
+/// Reads a trace.
+pub fn read(output: &Path) -> Vec<Call> {
+    let text = fs::read_to_string(output).unwrap();
+    let mut calls: Vec<Call> = Vec::new();
+    let mut unfinished: HashMap<&str, usize> = HashMap::new();
+    for (line, content) in text.lines().enumerate() {
+        let Some((thread, rest)) = content.split_once(' ') else { continue };
+        let rest = rest.trim_start();
+        if let Some((_, rest)) = rest.split_once(" resumed>") {
+            let Some(call) = unfinished.remove(thread).and_then(|at| calls.get_mut(at)) else { continue };
+            let Some((more, result)) = rest.rsplit_once(") ") else { continue };
+            call.arguments.push_str(more);
+            call.result = number(result);
+            call.ended = Some(line);
+        } else if let Some((name, rest)) = rest.split_once('(') {
+            let mut call =
+                Call { name: name.to_owned(), began: line, ended: None, result: -1, arguments: String::new() };
+            if let Some(begun) = rest.strip_suffix(" <unfinished ...>") {
+                call.arguments = begun.to_owned();
+                unfinished.insert(thread, calls.len());
+            } else if let Some((arguments, result)) = rest.rsplit_once(") ") {
+                call.arguments = arguments.to_owned();
+                call.result = number(result);
+                call.ended = Some(line);
+            }
+            calls.push(call);
+        }
+    }
+    assert!(!calls.is_empty(), "an empty trace");
+    calls
+}
+
+/// The number behind the `=`, as in `= 14` or `= 3<…>`.
+fn number(result: &str) -> i64 {
+    let behind = result.trim_start_matches(['=', ' ']);
+    let number = behind.split(|character: char| !character.is_ascii_digit() && character != '-').next();
+    number.and_then(|number| number.parse().ok()).unwrap_or(-1)
+}
+
+/// `\x2f\x74…` as bytes; what is not written so stays as it is.
+fn plain(text: &str) -> Vec<u8> {
+    let Some(rest) = text.strip_prefix("\\x") else { return text.as_bytes().to_vec() };
+    rest.split("\\x").map(|pair| u8::from_str_radix(pair, 16).unwrap()).collect()
+}
+
+/// Whatever changes a file or a directory, and whatever sends.
+const CALLS: &str = "trace=openat,pwrite64,write,writev,sendto,sendmsg,ftruncate,fallocate,rename,renameat,renameat2,unlink,unlinkat,rmdir,\
+    mkdir,mkdirat,fdatasync,fsync";
