@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use portcullis_tests::{Binding, Host, House, Raw, SECRET, SignIn, duties};
+use portcullis_tests::{Binding, Host, House, Raw, SECRET, SignIn, duties, wrongly_signed};
 use serde_json::{Value, json};
 
 /// Stands in every body that is sent, right or wrong.
@@ -208,7 +208,7 @@ fn traces(text: &str, word: &str) -> usize {
         let encoded = BASE64.encode(format!("{}{word}", "x".repeat(before)));
         // Characters that also depend on what stands before and after the word are left out.
         let (from, to) = ([0, 2, 3][before], encoded.trim_end_matches('=').len() - 1);
-        found += text.matches(&encoded[from..to]).count();
+        found += text.matches(encoded.get(from..to).unwrap()).count();
     }
     found
 }
@@ -218,12 +218,9 @@ fn too_much_at_once_and_no_release_stop_too() {
     let house = House::build(&[]);
     house.configure("[trust]", "calls = 1\nbody_ms = 20_000\n\n[trust]");
     // One signature byte changed: there is nothing to go on with, so nothing goes on.
-    let release = house.read("release/release.json");
-    let at = release.find("\"sig\":\"").map(|at| at + 10).unwrap();
-    let other = if release.as_bytes()[at] == b'A' { "B" } else { "A" };
-    house.write("release/release.json", format!("{}{other}{}", &release[..at], &release[at + 1..]));
+    house.write("release/release.json", wrongly_signed(&house.read("release/release.json")));
     let host = house.serve();
-    assert!(host.log().contains("bad-signature"), "{}", host.log());
+    host.until_log("bad-signature");
 
     let without = host.sign_in(&marked());
     assert!(without.stops_a_token());
@@ -244,10 +241,13 @@ fn too_much_at_once_and_no_release_stop_too() {
     held.write_all(rest).unwrap();
     let mut heard = vec![0; 64 << 10];
     let count = held.read(&mut heard).unwrap();
-    assert!(String::from_utf8_lossy(&heard[..count]).contains("\"error\""), "the held call gets its answer");
+    let heard = String::from_utf8_lossy(&heard[..count]).into_owned();
+    assert!(heard.contains("\"error\""), "the held call gets its answer: {heard}");
 
     host.stop();
-    assert_eq!(counted(&house, "token"), BTreeMap::from([("overload".to_owned(), 1)]));
+    // The place of a call may be free a moment after its answer is heard, so the held one can be the one turned away.
+    let turned_away = if heard.contains("debugContext") { 1 } else { 2 };
+    assert_eq!(counted(&house, "token"), BTreeMap::from([("overload".to_owned(), turned_away)]));
     let record = house.record(without.index().unwrap());
     assert_eq!(record["decision"], json!({"safe": "closed", "cause": "no-active-release", "culprit": null}));
     assert_eq!(house.records_of("release.refused")[0]["code"], "bad-signature");
