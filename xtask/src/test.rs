@@ -32,7 +32,8 @@ pub fn run(filters: &[&str]) -> Done {
     say("running the tests");
     let mut cargo = cargo();
     cargo.args(["test", "--release", "--locked", "--workspace", "--exclude", "xtask", "--no-fail-fast"]);
-    cargo.args(filters);
+    // Several filters go to each test program: cargo itself takes one.
+    cargo.arg("--").args(filters);
     cargo.env("PORTCULLIS_BIN", &built.portcullis).env("PORTCULLIS_PLUGINS", &built.plugins);
     cargo.env("CARGO_TARGET_DIR", target());
     if let Some(python) = python {

@@ -47,6 +47,11 @@ pub enum Owed {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slot(u8);
 
+impl Slot {
+    /// The tally of what found no slot.
+    pub const TALLY: Self = Self(0);
+}
+
 /// The ring of one log.
 #[derive(Debug)]
 pub struct Ring {

@@ -25,6 +25,10 @@ impl Check {
     /// Does it.
     pub fn run(self) -> Done {
         let prepared = prepare(&self.config)?;
+        prepared.check_record().map_err(|error| {
+            let hint = error.hint();
+            Failed::configuration(format!("the record on disk is not this configuration's: {error}")).hint(hint)
+        })?;
         let generation = match &prepared.release {
             Ok(generation) => generation,
             Err(error) => {
@@ -32,13 +36,22 @@ impl Check {
                 for complaint in error.complaints() {
                     failed.push_str(&format!("\n  {complaint}"));
                 }
+                if self.format == Format::Json {
+                    print(json!({"refused": error.code(), "sentence": error.to_string(), "hint": error.hint()}));
+                }
                 return Err(Failed::wrong(failed).hint(error.hint()));
             }
         };
-        let warnings = generation.warnings(&prepared.config().hooks);
+        let mut warnings = generation.warnings(&prepared.config().hooks);
+        let strays = prepared.strays();
+        warnings.extend(
+            strays
+                .iter()
+                .map(|stray| format!("`{}` may not run: {} [{}]", stray.path.display(), stray.sentence, stray.code)),
+        );
         let mut lines = Vec::new();
         for (hook, bindings) in prepared.config().hooks.iter().zip(&generation.hooks) {
-            for binding in bindings {
+            for binding in bindings.iter() {
                 let manifest = binding.manifest();
                 lines.push(json!({
                     "hook": hook.name, "kind": hook.kind.name(), "plugin": manifest.id, "version": manifest.version,

@@ -63,8 +63,7 @@ impl Hook {
                 .await
                 .map_err(|_| Failed::wrong(format!("no answer within {} ms", send.timeout_ms)))?
         })?;
-        send.show(&answer);
-        Ok(())
+        send.show(&answer)
     }
 }
 
@@ -83,33 +82,40 @@ impl Send {
         if let Some(file) = &self.secret_file {
             request = request.header(self.header.as_str(), portcullis_keys::read_secret_file(file)?.trim_end());
         }
-        let request = request.body(Full::new(Bytes::from(payload))).map_err(Failed::configuration)?;
+        let request = request
+            .body(Full::new(Bytes::from(payload)))
+            .map_err(|_| Failed::configuration(format!("`{}` is not a header that can be sent", self.header)))?;
         let begin = Instant::now();
         let address = (authority.host(), authority.port_u16().unwrap_or(80));
         let socket = TcpStream::connect(address)
             .await
             .map_err(|error| Failed::wrong(format!("cannot connect to {authority}: {error}")))?;
         let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(socket)).await.map_err(Failed::wrong)?;
+            hyper::client::conn::http1::handshake(TokioIo::new(socket)).await.map_err(|_| broken())?;
         let driver = tokio::spawn(connection);
-        let response = sender.send_request(request).await.map_err(Failed::wrong)?;
+        let response = sender.send_request(request).await.map_err(|_| broken())?;
         let status = response.status().as_u16();
-        let body =
-            Limited::new(response.into_body(), LARGEST_ANSWER).collect().await.map_err(Failed::wrong)?.to_bytes();
+        let body = Limited::new(response.into_body(), LARGEST_ANSWER).collect().await.map_err(|_| broken())?.to_bytes();
         let took = begin.elapsed();
         driver.abort();
         Ok(Answer { status, body, took })
     }
 
-    fn show(&self, answer: &Answer) {
+    fn show(&self, answer: &Answer) -> Done {
         let body: Option<serde_json::Value> = serde_json::from_slice(&answer.body).ok();
         let took = u64::try_from(answer.took.as_micros()).unwrap_or(u64::MAX);
+        let fine = answer.status == 200 && body.is_some();
         match (self.format, body) {
             (Format::Json, body) => print(json!({"status": answer.status, "body": body, "took_us": took})),
             (Format::Text, Some(body)) => print(format!("{} in {took} µs\n{body:#}", answer.status)),
             (Format::Text, None) => print(format!("{} in {took} µs, no JSON", answer.status)),
         }
+        if fine { Ok(()) } else { Err(Failed::wrong("the hook did not answer with 200 and JSON")) }
     }
+}
+
+fn broken() -> Failed {
+    Failed::wrong("the connection broke before the answer was whole").hint(Some("look at the host's log"))
 }
 
 /// The most that a platform reads; Okta takes less than 256 KB.

@@ -89,7 +89,10 @@ impl Generate {
             }
             Kind::Secret => {
                 // As random as a key, in characters that any header takes.
-                write_secret_file(&self.output, &format!("hook-{}", hexadecimal(SymmetricKey::generate()?.expose())))?;
+                write_secret_file(
+                    &self.output,
+                    &format!("{SECRET}{}", hexadecimal(SymmetricKey::generate()?.expose())),
+                )?;
                 self.made("secret");
             }
         }
@@ -138,8 +141,12 @@ fn describe(file: &PathBuf) -> (&'static str, Option<String>) {
     if SymmetricKey::read(file).is_ok() {
         return ("symmetric", None);
     }
-    if read_secret_file(file).is_ok() { ("secret", None) } else { ("unknown", None) }
+    let secret = read_secret_file(file).is_ok_and(|text| text.starts_with(SECRET));
+    if secret { ("secret", None) } else { ("unknown", None) }
 }
+
+/// What secrets made here begin with, to be told from other text.
+const SECRET: &str = "hook-";
 
 fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()

@@ -1,6 +1,7 @@
 //! `portcullis serve`: answer hooks until stopped.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use portcullis_server::{Clock, Config, Housekeeping, Listener, Prepared, Reload};
@@ -45,6 +46,7 @@ impl Serve {
         print(format!("listening on {}", listener.address()));
         runtime.block_on(signals.until_stop(&housekeeping.reload()));
         tracing::info!("stopping: calls in progress end first");
+        end_within(Duration::from_millis(host.config.listen.drain_ms) + CLOSING);
         listener.stop();
         housekeeping.stop();
         host.close();
@@ -61,6 +63,18 @@ impl Serve {
     }
 }
 
+/// Ends the process if stopping takes longer, because a disk hangs say: the next start recovers what is on it.
+fn end_within(limit: Duration) {
+    std::thread::spawn(move || {
+        std::thread::sleep(limit);
+        tracing::error!("stopping took too long; the record recovers at the next start");
+        std::process::exit(70);
+    });
+}
+
+/// How long closing the record may take after the calls have ended.
+const CLOSING: Duration = Duration::from_secs(10);
+
 /// Reads and readies everything, for `serve` and `check` alike.
 pub fn prepare(path: &std::path::Path) -> Done<Prepared> {
     let config = Config::load(path).map_err(Failed::configuration)?;
@@ -69,7 +83,8 @@ pub fn prepare(path: &std::path::Path) -> Done<Prepared> {
 
 /// What the operator gave is of no use (64), or the machine does not let us (70).
 pub fn start_failed(error: portcullis_server::StartError) -> Failed {
-    if error.is_configuration() { Failed::configuration(error) } else { Failed::host(error) }
+    let hint = error.hint();
+    if error.is_configuration() { Failed::configuration(error).hint(hint) } else { Failed::host(error).hint(hint) }
 }
 
 /// The signals that an operator sends.

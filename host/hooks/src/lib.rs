@@ -9,7 +9,7 @@ mod kind;
 mod okta;
 pub mod say;
 
-use portcullis_model::{Call, Cause, Change, ChangeKind, Effect, Millis};
+use portcullis_model::{Call, Cause, Change, ChangeKind, Effect, Millis, Party};
 
 pub use answer::{Answer, Reference};
 pub use kind::HookKind;
@@ -150,29 +150,13 @@ pub fn safe_answer(kind: HookKind, on_failure: &OnFailure, cause: Cause, incomin
     }
     let call = incoming.map(|incoming| &incoming.call);
     match (kind, on_failure, call) {
-        (HookKind::OktaToken, OnFailure::Restricted { applications }, Some(call)) if !blames_caller(cause) => {
+        (HookKind::OktaToken, OnFailure::Restricted { applications }, Some(call)) // Where the request itself is wrong, nobody is owed a way around.
+            if cause.party() != Party::Caller => {
             okta::token::restricted(call, applications).unwrap_or_else(|| okta::stop(okta::token::UNCHECKED))
         }
         (HookKind::OktaToken, ..) => okta::stop(okta::token::UNCHECKED),
         (HookKind::OktaUserImport, ..) => okta::stop(okta::import::UNCHECKED),
     }
-}
-
-/// Whether the request itself is what is wrong: then nobody is owed a way around.
-fn blames_caller(cause: Cause) -> bool {
-    matches!(
-        cause,
-        Cause::CallerUnproven
-            | Cause::BodyTooLarge
-            | Cause::BodyIncomplete
-            | Cause::NotUtf8
-            | Cause::NotJson
-            | Cause::DuplicateMember
-            | Cause::TooDeep
-            | Cause::WrongShape
-            | Cause::UnknownEvent
-            | Cause::EventReused
-    )
 }
 
 impl Malformed {

@@ -7,7 +7,7 @@
 pub enum Cause {
     /// Caller: the secret is missing or wrong.
     CallerUnproven,
-    /// Caller: the body is larger than the hook's limit, or did not arrive in time.
+    /// Caller: the body is larger than the hook's limit.
     BodyTooLarge,
     /// Caller: the body did not arrive whole, or not in time.
     BodyIncomplete,
@@ -49,7 +49,41 @@ pub enum Cause {
     Unsayable,
 }
 
+/// Who is to blame for a cause.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Party {
+    /// Whoever sent the request.
+    Caller,
+    /// This host.
+    Host,
+    /// A plugin.
+    Plugin,
+}
+
 impl Cause {
+    /// Who is to blame.
+    pub fn party(self) -> Party {
+        match self {
+            Self::CallerUnproven
+            | Self::BodyTooLarge
+            | Self::BodyIncomplete
+            | Self::NotUtf8
+            | Self::NotJson
+            | Self::DuplicateMember
+            | Self::TooDeep
+            | Self::WrongShape
+            | Self::UnknownEvent
+            | Self::EventReused => Party::Caller,
+            Self::Overload
+            | Self::NoActiveRelease
+            | Self::BudgetExhausted
+            | Self::NotDurable
+            | Self::HostFault
+            | Self::ObserverSkipped => Party::Host,
+            Self::PluginFault | Self::PluginOverreach | Self::MissingRead | Self::Conflict | Self::Unsayable => Party::Plugin,
+        }
+    }
+
     /// Every cause, for tables and counters.
     pub const ALL: [Self; 21] = [
         Self::CallerUnproven,

@@ -16,7 +16,7 @@ mod reads;
 mod redacted;
 
 pub use call::{Attribute, Call, Entity, Grant, GrantKind, Lifetime, Millis, Origin, Principal, PrincipalKind, Target};
-pub use cause::Cause;
+pub use cause::{Cause, Party};
 pub use change::{Change, ChangeKind, Credential, Statement};
 pub use decision::{Decision, Effect, Finding, Mode, Severity};
 pub use digest::Digest;

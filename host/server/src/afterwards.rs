@@ -1,7 +1,7 @@
 //! After the reply: instances are dropped, delivery is noted, and bindings that do not bind are asked, on their own budget.
 //!
 //! Invariant: nothing here can change an answer that has left, and nothing here holds a connection's thread for long: what runs
-//! plugins goes to the slow lane, and is skipped and counted when that is full.
+//! plugins goes to a lane of its own, where it can delay no call, and is skipped and counted when that is full.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use portcullis_audit::Entry;
 use portcullis_engine::Remains;
 use portcullis_hooks::Incoming;
-use portcullis_model::{Cause, Mode};
+use portcullis_model::Cause;
 
 use crate::admission::Place;
 use crate::ask;
@@ -33,8 +33,7 @@ pub struct Afterwards {
     /// When the answer was ready to leave.
     pub ready: Option<Instant>,
     delivered: bool,
-    watching: Vec<Arc<Binding>>,
-    watched: Option<(usize, Arc<Incoming>)>,
+    observed: Option<(Arc<Generation>, usize, Arc<Incoming>)>,
 }
 
 impl Afterwards {
@@ -49,18 +48,15 @@ impl Afterwards {
             commit_us: 0,
             ready: None,
             delivered: false,
-            watching: Vec::new(),
-            watched: None,
+            observed: None,
         }
     }
 
-    /// Remembers the hook's bindings that advise or monitor.
+    /// Remembers the call for the hook's bindings that advise or monitor.
     pub fn observe(&mut self, generation: Option<&Arc<Generation>>, hook: &Hook, incoming: &Arc<Incoming>) {
-        let bindings =
-            generation.and_then(|generation| generation.hooks.get(hook.number)).map(Vec::as_slice).unwrap_or_default();
-        self.watching.extend(bindings.iter().filter(|binding| binding.mode != Mode::Enforce).cloned());
-        if !self.watching.is_empty() {
-            self.watched = Some((hook.number, Arc::clone(incoming)));
+        let Some(generation) = generation else { return };
+        if generation.hooks.get(hook.number).is_some_and(|bindings| !bindings.observers.is_empty()) {
+            self.observed = Some((Arc::clone(generation), hook.number, Arc::clone(incoming)));
         }
     }
 
@@ -77,12 +73,14 @@ impl Afterwards {
         self.host.deliveries.note(Delivery { index, commit_us: self.commit_us, write_us });
     }
 
-    fn ask_watchers(&mut self) {
-        let Some((hook, incoming)) = self.watched.take() else { return };
-        for binding in self.watching.drain(..) {
-            let (host, incoming, index) = (Arc::clone(&self.host), Arc::clone(&incoming), self.index);
-            let watch = move || watch(&host, hook, &binding, &incoming, index);
-            if self.host.slow_lane.run(watch).is_err() {
+    fn ask_observers(&mut self) {
+        let Some((generation, hook, incoming)) = self.observed.take() else { return };
+        let observers = generation.hooks.get(hook).map(|bindings| bindings.observers.as_slice()).unwrap_or_default();
+        for binding in observers {
+            let (host, binding, incoming, index) =
+                (Arc::clone(&self.host), Arc::clone(binding), Arc::clone(&incoming), self.index);
+            let job = move || observe(&host, hook, &binding, &incoming, index);
+            if self.host.observers.start_job(job).is_err() {
                 self.host.refusals.count(self.host.clock.now(), hook, Cause::ObserverSkipped);
             }
         }
@@ -94,12 +92,12 @@ impl Drop for Afterwards {
         self.place = None;
         self.remains.clear();
         self.note_delivery();
-        self.ask_watchers();
+        self.ask_observers();
     }
 }
 
 /// Asks one binding that does not bind and records what it would have said.
-fn watch(host: &Host, hook: usize, binding: &Arc<Binding>, incoming: &Incoming, of: Option<u64>) {
+fn observe(host: &Host, hook: usize, binding: &Arc<Binding>, incoming: &Incoming, of: Option<u64>) {
     let limit = Duration::from_millis(binding.manifest().limits.time_ms.into());
     let (asked, _) = ask::evaluate(binding, incoming, limit);
     let mut fields = match of {

@@ -59,16 +59,19 @@ pub async fn ask(
             _ => return (asked, rest),
         }
     }
-    let now = host.clock.instant();
-    let allowance = limit.min(budget.left_for_plugins(now));
     let work = {
-        let (binding, incoming) = (Arc::clone(binding), Arc::clone(incoming));
-        // The instance is dropped there: nothing of the slow lane's comes back to a connection's thread.
-        move || evaluate(&binding, &incoming, allowance).0
+        let (binding, incoming, budget, clock) =
+            (Arc::clone(binding), Arc::clone(incoming), *budget, host.clock.clone());
+        // What is left is asked when the job begins: it may have waited. The instance is dropped there, so that nothing of the
+        // slow lane's comes back to a connection's thread.
+        move || evaluate(&binding, &incoming, limit.min(budget.left_for_plugins(clock.instant()))).0
     };
     let fault = match host.slow_lane.run(work) {
         Ok(result) => match timeout_at(budget.plugins_until().into(), result).await {
             Ok(Ok(mut asked)) => {
+                if asked.spent < SLICE {
+                    binding.was_quick();
+                }
                 asked.spent = host.clock.instant().saturating_duration_since(start);
                 return (asked, remains);
             }

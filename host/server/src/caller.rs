@@ -25,18 +25,23 @@ pub struct Proven(pub &'static str);
 impl Caller {
     /// Reads the secret. The file must be private to its owner and hold at least [`SHORTEST_SECRET`] characters.
     pub fn load(config: &CallerConfig) -> Result<Self, StartError> {
-        let wrong = |why: String| StartError::File { what: "caller secret", path: config.secret_file.clone(), why };
+        let wrong = |why: String, hint: Option<String>| StartError::File {
+            what: "caller secret",
+            path: config.secret_file.clone(),
+            why,
+            hint,
+        };
         let header = config
             .header
             .to_ascii_lowercase()
             .parse()
-            .map_err(|_| wrong(format!("`{}` is not a header name", config.header)))?;
-        let text = portcullis_keys::read_secret_file(&config.secret_file).map_err(|error| wrong(error.to_string()))?;
+            .map_err(|_| wrong(format!("`{}` is not a header name", config.header), None))?;
+        let text = portcullis_keys::read_secret_file(&config.secret_file)
+            .map_err(|error| wrong(error.to_string(), error.hint()))?;
         let secret = text.strip_suffix('\n').map_or(text.as_str(), |line| line.strip_suffix('\r').unwrap_or(line));
         if secret.len() < SHORTEST_SECRET {
-            return Err(wrong(format!(
-                "shorter than {SHORTEST_SECRET} characters; take a random one, as `openssl rand -hex 32` makes"
-            )));
+            let hint = "take a random one, as `portcullis keys generate --kind secret` makes".to_owned();
+            return Err(wrong(format!("shorter than {SHORTEST_SECRET} characters"), Some(hint)));
         }
         Ok(Self { header, secret: sha256(secret.as_bytes()) })
     }

@@ -43,7 +43,8 @@ pub struct Listen {
     pub connections: usize,
     /// Calls in progress at once; a further one gets the safe answer. Default 256.
     pub calls: usize,
-    /// Time a caller has to send a request's head, milliseconds; then the connection is closed. Default 5,000.
+    /// Time a caller has to send a request's head, and a connection may be idle, milliseconds; then it is closed. Default 75,000:
+    /// longer than proxies keep an idle connection, so that none sends a call into one that we just closed.
     pub head_ms: u64,
     /// Time a caller has to send the body after the head, milliseconds; then the safe answer leaves. Default 1,000.
     pub body_ms: u64,
@@ -146,7 +147,11 @@ impl Config {
     }
 
     fn parse(text: &str, base: &Path) -> Result<Self, String> {
-        let file: File = toml::from_str(text).map_err(|error| error.to_string().trim_end().to_owned())?;
+        let file: File = toml::from_str(text).map_err(|error| {
+            // Never the line itself: whoever mistakes a key's file for this one must not find the key in a log.
+            let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+            format!("line {}: {}", before.lines().count().max(1), error.message())
+        })?;
         let mut config = Self {
             tenant: file.tenant,
             listen: file.listen,
@@ -178,13 +183,13 @@ impl Config {
                 self.listen.address
             ));
         }
-        for (name, value) in
-            [("workers", self.listen.workers), ("connections", self.listen.connections), ("calls", self.listen.calls)]
-        {
-            if value == 0 {
-                return Err(format!("listen.{name} is 0: nothing could be served"));
-            }
-        }
+        let listen = &self.listen;
+        within("listen.workers", listen.workers, 1, 256)?;
+        within("listen.connections", listen.connections, 1, 100_000)?;
+        within("listen.calls", listen.calls, 1, 100_000)?;
+        within("listen.head_ms", listen.head_ms, 100, 600_000)?;
+        within("listen.body_ms", listen.body_ms, 10, 60_000)?;
+        within("listen.drain_ms", listen.drain_ms, 0, 600_000)?;
         let segment = self.audit.segment_bytes;
         if !segment.is_multiple_of(4_096) || !(2 << 20..=1 << 30).contains(&segment) {
             return Err(format!("audit.segment_bytes {segment} is not a multiple of 4,096 from 2 MiB to 1 GiB"));
@@ -216,7 +221,7 @@ impl Default for Listen {
             workers: std::thread::available_parallelism().map_or(1, Into::into),
             connections: 1_024,
             calls: 256,
-            head_ms: 5_000,
+            head_ms: 75_000,
             body_ms: 1_000,
             drain_ms: 5_000,
         }
@@ -264,6 +269,7 @@ impl HookConfig {
             entitlements: source.entitlements,
             name,
         };
+        within(&format!("hook `{}`: body_bytes", hook.name), hook.body_bytes, 1, LARGEST_BODY)?;
         let limit = millis(kind.platform_limit());
         if hook.budget_ms >= limit {
             return Err(format!(
@@ -331,6 +337,17 @@ enum OnFailureWord {
     Restricted,
     Open,
 }
+
+/// Refuses a number that is out of bounds.
+fn within<N: PartialOrd + std::fmt::Display>(name: &str, value: N, least: N, most: N) -> Result<(), String> {
+    if value < least || value > most {
+        return Err(format!("{name} is {value}, not {least} to {most}"));
+    }
+    Ok(())
+}
+
+/// The largest body there may be: together with its answer it must fit the sealed part of a record.
+const LARGEST_BODY: usize = 256 << 10;
 
 /// A name that is safe in paths, records and metrics.
 fn is_name(text: &str) -> bool {

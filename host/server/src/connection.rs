@@ -1,17 +1,20 @@
-//! A connection that knows when a reply has left.
+//! A connection that knows when a reply has left, and that does not wait for ever to write one.
 //!
 //! Invariant: what is to be done after a reply is done when its last byte was given to the kernel (delivered), or when the
-//! connection is dropped first (not delivered), and exactly once.
+//! connection is dropped first (not delivered), and exactly once. A peer that reads nothing for [`STALL`] is given up.
 
 use std::cell::RefCell;
+use std::future::Future as _;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
+use tokio::time::{Sleep, sleep};
 
 use crate::afterwards::Afterwards;
 
@@ -25,6 +28,8 @@ pub struct Outbox {
 pub struct Connection {
     socket: TokioIo<TcpStream>,
     outbox: Outbox,
+    /// Runs while the peer does not read.
+    stall: Option<Pin<Box<Sleep>>>,
 }
 
 impl Outbox {
@@ -43,7 +48,17 @@ impl Outbox {
 impl Connection {
     /// Watches a socket.
     pub fn new(socket: TcpStream, outbox: Outbox) -> Self {
-        Self { socket: TokioIo::new(socket), outbox }
+        Self { socket: TokioIo::new(socket), outbox, stall: None }
+    }
+
+    /// Lets a write that is not done wait, but not for longer than [`STALL`].
+    fn bounded<T>(&mut self, written: Poll<io::Result<T>>, context: &mut Context<'_>) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.stall = None;
+            return written;
+        }
+        let stall = self.stall.get_or_insert_with(|| Box::pin(sleep(STALL)));
+        stall.as_mut().poll(context).map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
@@ -59,7 +74,8 @@ impl Read for Connection {
 
 impl Write for Connection {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write(context, bytes)
+        let written = Pin::new(&mut self.socket).poll_write(context, bytes);
+        self.bounded(written, context)
     }
 
     fn poll_write_vectored(
@@ -67,7 +83,8 @@ impl Write for Connection {
         context: &mut Context<'_>,
         buffers: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write_vectored(context, buffers)
+        let written = Pin::new(&mut self.socket).poll_write_vectored(context, buffers);
+        self.bounded(written, context)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -80,10 +97,13 @@ impl Write for Connection {
         if matches!(flushed, Poll::Ready(Ok(()))) {
             self.outbox.delivered();
         }
-        flushed
+        self.bounded(flushed, context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.socket).poll_shutdown(context)
     }
 }
+
+/// How long a peer may read nothing while there is something to read.
+const STALL: Duration = Duration::from_secs(5);

@@ -1,7 +1,6 @@
 //! Delivery: did the bytes leave, and what did the last stages take?
 //!
-//! Invariant: every recorded answer appears in exactly one `answer.delivery` record, soon after it left or could not; one record a
-//! second at most. The leaf has counts and failures; the line per answer is sealed beside it.
+//! Invariant: every recorded answer appears in exactly one `answer.delivery` record, soon after it left or could not. The leaf has counts and failures; the line per answer is sealed beside it.
 
 use std::fmt::Write as _;
 use std::sync::{Mutex, PoisonError};
@@ -31,37 +30,60 @@ impl Deliveries {
         self.batch.lock().unwrap_or_else(PoisonError::into_inner).push(delivery);
     }
 
-    /// Takes the batch as a record, if there is anything to say.
-    pub fn take(&self) -> Option<Entry> {
-        let mut batch = std::mem::take(&mut *self.batch.lock().unwrap_or_else(PoisonError::into_inner));
-        batch.sort_by_key(|delivery| delivery.index);
-        let (first, last) = (batch.first()?.index, batch.last()?.index);
-        let failed: Vec<_> =
-            batch.iter().filter(|delivery| delivery.write_us.is_none()).map(|delivery| delivery.index).collect();
-        let commit_max = batch.iter().map(|delivery| delivery.commit_us).max().unwrap_or_default();
-        let mut fields = String::new();
-        let mut sealed = String::with_capacity(batch.len() * 16);
-        // Writing to a string cannot fail.
-        let _ = write!(
-            fields,
-            r#""first":{first},"last":{last},"delivered":{},"undelivered":{},"undelivered_first":{:?},"commit_us_max":{commit_max}"#,
-            batch.len() - failed.len(),
-            failed.len(),
-            failed.get(..failed.len().min(MOST_NAMED)).unwrap_or_default()
-        );
-        sealed.push('[');
-        for (position, delivery) in batch.iter().enumerate() {
-            let comma = if position == 0 { "" } else { "," };
-            let _ = match delivery.write_us {
-                Some(write_us) => write!(sealed, "{comma}[{},{},{write_us}]", delivery.index, delivery.commit_us),
-                None => write!(sealed, "{comma}[{},{},null]", delivery.index, delivery.commit_us),
-            };
+    /// Gives the log all of them, in records of up to [`MOST_AT_ONCE`]. What it does not take is kept for the next round.
+    pub fn report(&self, say: impl Fn(Entry) -> bool) {
+        loop {
+            let batch = self.take();
+            let Some(entry) = entry(&batch) else { return };
+            if !say(entry) {
+                self.batch.lock().unwrap_or_else(PoisonError::into_inner).extend(batch);
+                return;
+            }
         }
-        sealed.push(']');
-        Some(Entry { kind: "answer.delivery", fields, sealed: Some(sealed.into_bytes()) })
+    }
+
+    fn take(&self) -> Vec<Delivery> {
+        let mut batch = {
+            let mut waiting = self.batch.lock().unwrap_or_else(PoisonError::into_inner);
+            let most = waiting.len().min(MOST_AT_ONCE);
+            let rest = waiting.split_off(most);
+            std::mem::replace(&mut *waiting, rest)
+        };
+        batch.sort_by_key(|delivery| delivery.index);
+        batch
     }
 }
 
+/// The record of a batch in order, if there is anything to say.
+fn entry(batch: &[Delivery]) -> Option<Entry> {
+    let (first, last) = (batch.first()?.index, batch.last()?.index);
+    let failed: Vec<_> =
+        batch.iter().filter(|delivery| delivery.write_us.is_none()).map(|delivery| delivery.index).collect();
+    let commit_max = batch.iter().map(|delivery| delivery.commit_us).max().unwrap_or_default();
+    let mut fields = String::new();
+    let mut sealed = String::with_capacity(batch.len() * 16);
+    // Writing to a string cannot fail.
+    let _ = write!(
+        fields,
+        r#""first":{first},"last":{last},"delivered":{},"undelivered":{},"undelivered_first":{:?},"commit_us_max":{commit_max}"#,
+        batch.len() - failed.len(),
+        failed.len(),
+        failed.get(..failed.len().min(MOST_NAMED)).unwrap_or_default()
+    );
+    sealed.push('[');
+    for (position, delivery) in batch.iter().enumerate() {
+        let comma = if position == 0 { "" } else { "," };
+        let _ = match delivery.write_us {
+            Some(write_us) => write!(sealed, "{comma}[{},{},{write_us}]", delivery.index, delivery.commit_us),
+            None => write!(sealed, "{comma}[{},{},null]", delivery.index, delivery.commit_us),
+        };
+    }
+    sealed.push(']');
+    Some(Entry { kind: "answer.delivery", fields, sealed: Some(sealed.into_bytes()) })
+}
+
+/// Answers of one record: what its sealed part has room for.
+const MOST_AT_ONCE: usize = 8_192;
 /// Undelivered answers that the leaf names; all are in the sealed part.
 const MOST_NAMED: usize = 64;
 
@@ -72,16 +94,22 @@ mod tests {
     #[test]
     fn a_batch_is_one_record_that_names_what_did_not_leave() {
         let deliveries = Deliveries::default();
-        assert!(deliveries.take().is_none());
+        assert!(entry(&deliveries.take()).is_none());
         deliveries.note(Delivery { index: 9, commit_us: 70, write_us: None });
         deliveries.note(Delivery { index: 7, commit_us: 50, write_us: Some(3) });
-        let entry = deliveries.take().unwrap();
+        deliveries.report(|_| false);
+        let said = std::cell::RefCell::new(Vec::new());
+        deliveries.report(|entry| {
+            said.borrow_mut().push(entry);
+            true
+        });
+        let entry = said.into_inner().pop().unwrap();
         assert_eq!(entry.kind, "answer.delivery");
         assert_eq!(
             entry.fields,
             r#""first":7,"last":9,"delivered":1,"undelivered":1,"undelivered_first":[9],"commit_us_max":70"#
         );
         assert_eq!(entry.sealed.unwrap(), b"[[7,50,3],[9,70,null]]");
-        assert!(deliveries.take().is_none());
+        assert!(deliveries.take().is_empty());
     }
 }

@@ -42,6 +42,8 @@ pub enum StartError {
         path: PathBuf,
         /// What is wrong with it.
         why: String,
+        /// What to do, where that is known.
+        hint: Option<String>,
     },
     /// The record cannot be opened.
     #[error("audit: {0}")]
@@ -49,9 +51,6 @@ pub enum StartError {
     /// The sandbox cannot be made.
     #[error("engine: {0}")]
     Engine(#[from] portcullis_engine::EngineError),
-    /// The release set was refused and there is none to go on with.
-    #[error("release: {0}")]
-    Release(#[from] crate::release::ReleaseError),
     /// The port cannot be had.
     #[error("cannot listen on {address}: {cause}")]
     Bind {
@@ -63,11 +62,24 @@ pub enum StartError {
     /// A thread cannot be started.
     #[error("cannot start a thread: {0}")]
     Thread(io::Error),
+    /// The system gives no random numbers.
+    #[error("the system gives no random numbers")]
+    Random,
 }
 
 impl StartError {
     /// Whether the operator gave something wrong, rather than the machine refusing.
     pub fn is_configuration(&self) -> bool {
-        matches!(self, Self::File { .. } | Self::Release(_))
+        matches!(self, Self::File { .. })
+    }
+
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::File { hint, .. } => hint.clone(),
+            Self::Audit(error) => error.hint(),
+            Self::Bind { .. } => Some("choose another `listen.address`, or end what listens there".to_owned()),
+            Self::Engine(_) | Self::Thread(_) | Self::Random => None,
+        }
     }
 }

@@ -34,6 +34,8 @@ pub struct Evidence<'a> {
     pub safe: &'a OnFailure,
     /// The answer, without its reference.
     pub answer: &'a Answer,
+    /// Hashed before the answer and sealed with it: an answer can be short and personal, and its bare hash could be guessed.
+    pub salt: [u8; 16],
     /// What spent the budget.
     pub ledger: &'a Ledger,
 }
@@ -50,7 +52,7 @@ impl Evidence<'_> {
                 call.received, self.hook.config.name, call.hook
             ),
         );
-        quote(&mut leaf, &self.event_reference(&call.id));
+        quote(&mut leaf, &self.host.pseudonym("event", &call.id));
         leaf.push_str(r#"},"sub":"#);
         match call.subject.as_ref() {
             Some(subject) => {
@@ -92,7 +94,7 @@ impl Evidence<'_> {
             format_args!(
                 r#","in":"{}","out":"{}","status":{},"spent_us":"#,
                 self.body_pseudonym,
-                crate::digest::sha256(self.answer.body()),
+                crate::digest::sha256_of(&[&self.salt, self.answer.body()]),
                 self.answer.status
             ),
         );
@@ -112,7 +114,7 @@ impl Evidence<'_> {
             Ok("") | Err(_) => sealed.push_str("null"),
             Ok(text) => sealed.push_str(text),
         }
-        sealed.push_str(r#","plugins":["#);
+        write_to(&mut sealed, format_args!(r#","salt":"{:032x}","plugins":["#, u128::from_be_bytes(self.salt)));
         for (position, asked) in self.asked.iter().enumerate() {
             if position > 0 {
                 sealed.push(',');
@@ -122,35 +124,12 @@ impl Evidence<'_> {
         sealed.push_str("]}");
         sealed.into_bytes()
     }
-
-    /// The platform's event id where it is a plain token, else its pseudonym: an id is the caller's text.
-    fn event_reference(&self, id: &str) -> String {
-        let plain = id.len() <= LONGEST_EVENT_ID
-            && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte));
-        if plain { id.to_owned() } else { self.host.pseudonym("event", id) }
-    }
 }
 
 impl Asked {
     /// Who was asked, by digest, and what they found, by code.
     pub fn write_leaf(&self, leaf: &mut String) {
-        let manifest = self.binding.manifest();
-        leaf.push_str(r#"{"plugin":"#);
-        quote(leaf, &manifest.id);
-        leaf.push_str(r#","version":"#);
-        quote(leaf, &manifest.version);
-        write_to(
-            leaf,
-            format_args!(
-                r#","serial":{},"manifest":"{}","component":"{}","settings":"{}","mode":"{}","us":{},"#,
-                manifest.serial,
-                self.binding.verified.digest,
-                self.binding.manifest().wasm,
-                self.binding.settings,
-                self.binding.mode.name(),
-                micros(self.spent)
-            ),
-        );
+        write_to(leaf, format_args!(r#"{{{},"us":{},"#, self.binding.leaf_head(), micros(self.spent)));
         match &self.outcome {
             Ok(decision) => {
                 write_to(leaf, format_args!(r#""verdict":"{}","codes":["#, decision.verdict().name()));
@@ -287,10 +266,8 @@ fn write_to(out: &mut String, text: std::fmt::Arguments<'_>) {
 }
 
 /// Codes of one plugin in a leaf; all of them are in the sealed part.
-const MOST_CODES: usize = 32;
+const MOST_CODES: usize = 8;
 /// Room for a usual leaf, to allocate once.
 const LEAF_ROOM: usize = 1_536;
 /// Room for what a sealed part holds besides body and answer.
 const SEALED_ROOM: usize = 1_024;
-/// The longest event id that stands in a leaf as it is.
-const LONGEST_EVENT_ID: usize = 128;

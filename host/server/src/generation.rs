@@ -6,11 +6,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::config::HookConfig;
 use portcullis_engine::Plugin;
 use portcullis_hooks::HookKind;
+use portcullis_model::json::quote;
 use portcullis_model::{Digest, Millis, Mode};
 use portcullis_trust::{Manifest, VerifiedPlugin};
+
+use crate::config::HookConfig;
 
 /// One release set in force.
 pub struct Generation {
@@ -20,8 +22,20 @@ pub struct Generation {
     pub set: Digest,
     /// When the set ends.
     pub expires: Millis,
-    /// Hook's place in the configuration → its bindings, in the order of plugin ids and settings' digests.
-    pub hooks: Vec<Vec<Arc<Binding>>>,
+    /// Hook's place in the configuration → its bindings.
+    pub hooks: Vec<Bindings>,
+}
+
+/// The bindings of one hook, sorted out by what they do; each list in the order of plugin ids and settings' digests, never in the
+/// set's own order, which must change nothing, not even the text that a person sees.
+#[derive(Default)]
+pub struct Bindings {
+    /// Enforcing, and may want more than restrictions: asked first.
+    pub proposers: Vec<Arc<Binding>>,
+    /// Enforcing, and only restrict: asked about everything proposed.
+    pub guards: Vec<Arc<Binding>>,
+    /// Advising and monitoring: asked after the reply.
+    pub observers: Vec<Arc<Binding>>,
 }
 
 /// A plugin with its settings and mode, on a hook.
@@ -38,6 +52,7 @@ pub struct Binding {
     pub plugin: Plugin,
     /// Whether it may want more than restrictions on its hook.
     proposes: bool,
+    leaf_head: String,
     /// How often it outran the inline slice.
     overruns: AtomicU32,
 }
@@ -47,15 +62,14 @@ impl Generation {
     pub fn warnings(&self, hooks: &[HookConfig]) -> Vec<String> {
         let mut warnings = Vec::new();
         for (hook, bindings) in hooks.iter().zip(&self.hooks) {
-            let enforcing: Vec<_> = bindings.iter().filter(|binding| binding.mode == Mode::Enforce).collect();
-            if enforcing.is_empty() {
+            if !bindings.enforced() {
                 warnings.push(format!(
                     "hook `{}`: nothing enforces, so its safe answer is the platform's default",
                     hook.name
                 ));
             }
             let mut wanted: BTreeMap<String, &str> = BTreeMap::new();
-            for binding in enforcing {
+            for binding in bindings.proposers.iter().chain(&bindings.guards) {
                 let id = binding.manifest().id.as_str();
                 for place in binding.manifest().emits.places(hook.kind.name()) {
                     match wanted.insert(place.clone(), id) {
@@ -72,6 +86,29 @@ impl Generation {
     }
 }
 
+impl Bindings {
+    /// Puts a binding where it belongs.
+    pub fn add(&mut self, binding: Arc<Binding>) {
+        let list = match binding.mode {
+            Mode::Enforce if binding.proposes() => &mut self.proposers,
+            Mode::Enforce => &mut self.guards,
+            Mode::Advise | Mode::Monitor => &mut self.observers,
+        };
+        list.push(binding);
+        list.sort_by(|one, other| (&one.manifest().id, one.settings).cmp(&(&other.manifest().id, other.settings)));
+    }
+
+    /// Whether anything binds.
+    pub fn enforced(&self) -> bool {
+        !self.proposers.is_empty() || !self.guards.is_empty()
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Binding>> {
+        self.proposers.iter().chain(&self.guards).chain(&self.observers)
+    }
+}
+
 impl Binding {
     /// A binding that never outran anything yet.
     pub fn new(
@@ -82,7 +119,8 @@ impl Binding {
     ) -> Self {
         let (settings, mode, say) = (source.settings, source.mode, source.say.clone());
         let proposes = verified.manifest.emits.proposes(kind.name());
-        Self { verified, settings, mode, say, plugin, proposes, overruns: AtomicU32::new(0) }
+        let leaf_head = leaf_head(&verified, settings, mode);
+        Self { verified, settings, mode, say, plugin, proposes, leaf_head, overruns: AtomicU32::new(0) }
     }
 
     /// The plugin's manifest.
@@ -102,9 +140,35 @@ impl Binding {
 
     /// Notes that it outran the inline slice.
     pub fn overran(&self) {
-        // Saturating: a plugin that keeps overrunning must not become quick again.
+        // The former count is of no interest.
         let _ = self.overruns.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| Some(count.saturating_add(1)));
     }
+
+    /// Notes that it was quick in the slow lane: a busy moment of the machine must not send it there for good.
+    pub fn was_quick(&self) {
+        let _ = self.overruns.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| count.checked_sub(1));
+    }
+
+    /// Who this is, as every leaf says it: written once.
+    pub fn leaf_head(&self) -> &str {
+        &self.leaf_head
+    }
+}
+
+fn leaf_head(verified: &VerifiedPlugin, settings: Digest, mode: Mode) -> String {
+    let manifest = &verified.manifest;
+    let mut head = r#""plugin":"#.to_owned();
+    quote(&mut head, &manifest.id);
+    head.push_str(r#","version":"#);
+    quote(&mut head, &manifest.version);
+    head.push_str(&format!(
+        r#","serial":{},"manifest":"{}","component":"{}","settings":"{settings}","mode":"{}""#,
+        manifest.serial,
+        verified.digest,
+        manifest.wasm,
+        mode.name()
+    ));
+    head
 }
 
 /// After this many overruns a binding starts in the slow lane.

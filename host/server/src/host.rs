@@ -5,13 +5,14 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use arc_swap::ArcSwapOption;
-use portcullis_audit::{Entry, Log, Pseudonyms, Recovery, SealKey, Sealer};
+use portcullis_audit::{Entry, Log, Pending, Pseudonyms, Recovery, SealKey, Sealer};
 use portcullis_engine::Engine;
-use portcullis_hooks::OnFailure;
+use portcullis_hooks::{Answer, Incoming, OnFailure};
 use portcullis_keys::{SecretKey, SymmetricKey};
+use portcullis_model::Cause;
 use portcullis_trust::TrustRoot;
 
 use crate::admission::Admission;
@@ -20,11 +21,11 @@ use crate::clock::Clock;
 use crate::config::{Commit, Config, HookConfig};
 use crate::delivery::Deliveries;
 use crate::error::StartError;
-use crate::generation::Generation;
+use crate::generation::{Bindings, Generation};
 use crate::housekeeping::{activation_entry, refusal_entry};
 use crate::owed::{self, Debts};
 use crate::refusals::Refusals;
-use crate::release::{Found, ReleaseError};
+use crate::release::{Found, ReleaseError, Stray};
 use crate::retry::Retries;
 use crate::slow_lane::SlowLane;
 
@@ -52,8 +53,14 @@ pub struct Host {
     pub refusals: Refusals,
     /// Deliveries to be recorded.
     pub deliveries: Deliveries,
-    /// Threads for slow plugins.
+    /// Threads for slow plugins that bind.
     pub slow_lane: SlowLane,
+    /// A thread for plugins that do not bind.
+    pub observers: SlowLane,
+    /// The thread that writes the emergency ring.
+    pub ring_lane: SlowLane,
+    /// Whether the emergency ring had to count what found no slot.
+    pub owes_tally: AtomicBool,
     engine: Engine,
     paths: HashMap<String, usize>,
     seeds: AtomicU64,
@@ -95,23 +102,60 @@ impl Prepared {
         if signer.public().name() != config.audit.origin {
             let why =
                 format!("its name is `{}`, but audit.origin is `{}`", signer.public().name(), config.audit.origin);
-            return Err(StartError::File { what: "signing key", path: config.audit.signing_key.clone(), why });
+            return Err(StartError::File {
+                what: "signing key",
+                path: config.audit.signing_key.clone(),
+                why,
+                hint: Some("use the key that began this log, or begin a new one with a key and an origin of one name, listed under `[log]` of the trust root".to_owned()),
+            });
         }
         if !root.log.contains(signer.public()) {
             let why = "the trust root does not list it under roles.log".to_owned();
-            return Err(StartError::File { what: "signing key", path: config.audit.signing_key.clone(), why });
+            return Err(StartError::File {
+                what: "signing key",
+                path: config.audit.signing_key.clone(),
+                why,
+                hint: Some("use the key that began this log, or begin a new one with a key and an origin of one name, listed under `[log]` of the trust root".to_owned()),
+            });
         }
         let symmetric =
             |what, path: &std::path::Path| SymmetricKey::read(path).map_err(|error| file(what, path, &error));
-        let sealer = Sealer::new(SealKey::new(symmetric("sealing key", &config.audit.sealing_key)?));
-        let pseudonyms =
-            Pseudonyms::new(&symmetric("pseudonym key", &config.audit.pseudonym_key)?, PSEUDONYM_KEY_VERSION);
+        let sealing = symmetric("sealing key", &config.audit.sealing_key)?;
+        let naming = symmetric("pseudonym key", &config.audit.pseudonym_key)?;
+        if sealing.expose() == naming.expose() {
+            let (why, hint) =
+                ("it is the sealing key too".to_owned(), Some("generate another: each key serves one end".to_owned()));
+            return Err(StartError::File {
+                what: "pseudonym key",
+                path: config.audit.pseudonym_key.clone(),
+                why,
+                hint,
+            });
+        }
+        let (sealer, pseudonyms) =
+            (Sealer::new(SealKey::new(sealing)), Pseudonyms::new(&naming, PSEUDONYM_KEY_VERSION));
         let callers = config.hooks.iter().map(|hook| Caller::load(&hook.caller)).collect::<Result<_, _>>()?;
-        // Inline and in the slow lane together: what runs at once is bounded by threads, not by calls in progress.
-        let workers = config.listen.workers.saturating_mul(2);
+        // Serving threads, slow lane and observers: an instance is given back before its call waits for the log, so what runs at
+        // once is bounded by threads, not by calls in progress.
+        let workers = config.listen.workers.saturating_mul(2).saturating_add(1);
         let engine = Engine::new(portcullis_engine::Options { workers, ..portcullis_engine::Options::default() })?;
         let release = Found::read(&config.release).and_then(|found| found.activate(&root, &config.hooks, &engine, now));
         Ok(Self { config, root, callers, engine, signer, sealer, pseudonyms, clock, release })
+    }
+
+    /// Whether the record on disk, if there is one, is this configuration's: its checkpoint is signed by its key.
+    pub fn check_record(&self) -> Result<(), portcullis_audit::ReadError> {
+        let log = self.config.audit.directory.join("log");
+        if !log.join("checkpoint").exists() {
+            return Ok(());
+        }
+        portcullis_audit::Reader::open(&portcullis_audit::disk::OsDisk, &log, self.signer.public()).map(drop)
+    }
+
+    /// Components in the plugins' folder that may not run.
+    pub fn strays(&self) -> Vec<Stray> {
+        let found = Found::read(&self.config.release);
+        found.map(|found| found.strays(&self.root, self.clock.now())).unwrap_or_default()
     }
 
     /// The configuration.
@@ -144,7 +188,10 @@ impl Prepared {
             )
         };
         let (log, recovery) = Log::open(options)?;
-        let slow_lane = SlowLane::start(self.config.listen.workers, SLOW_WAITING).map_err(StartError::Thread)?;
+        let slow_lane =
+            SlowLane::start("slow", self.config.listen.workers, SLOW_WAITING).map_err(StartError::Thread)?;
+        let observers = SlowLane::start("observe", 1, OBSERVERS_WAITING).map_err(StartError::Thread)?;
+        let ring_lane = SlowLane::start("ring", 1, RING_WAITING).map_err(StartError::Thread)?;
         let paths = self.config.hooks.iter().enumerate().map(|(number, hook)| (hook.path.clone(), number)).collect();
         let hooks = self.config.hooks.iter().cloned().zip(self.callers).enumerate();
         let hooks =
@@ -161,13 +208,16 @@ impl Prepared {
             refusals: Refusals::default(),
             deliveries: Deliveries::default(),
             slow_lane,
+            observers,
+            ring_lane,
+            owes_tally: AtomicBool::new(false),
             engine: self.engine,
             paths,
             seeds: AtomicU64::new(random_seed()?),
             config: self.config,
         });
         host.say(host.start_entry(&recovery));
-        owed::recover(&host, &recovery.owed);
+        owed::recover(&host, &recovery.owed, recovery.size);
         match self.release {
             Ok(generation) => host.activate(generation),
             Err(error) => {
@@ -198,6 +248,15 @@ impl Host {
         seed ^ (seed >> 31)
     }
 
+    /// 128 random bits.
+    pub fn salt(&self) -> [u8; 16] {
+        let mut salt = [0; 16];
+        // The operating system's generator does not fail once it is up, and it was at the start; a constant salt hides less, and
+        // is no reason to keep an answer back.
+        let _ = aws_lc_rs::rand::fill(&mut salt);
+        salt
+    }
+
     /// Reads the release's folders and readies what they hold; `None` if it is what is in force already.
     pub fn load_release(&self) -> Result<Option<Generation>, ReleaseError> {
         let found = Found::read(&self.config.release)?;
@@ -205,7 +264,7 @@ impl Host {
         if current.as_ref().is_some_and(|current| current.set == found.set_digest()) {
             return Ok(None);
         }
-        if !self.engine.reset_still_holds() {
+        if !self.reset_still_holds() {
             return Err(ReleaseError::Swap);
         }
         let generation = found.activate(&self.root, &self.config.hooks, &self.engine, self.clock.now())?;
@@ -217,18 +276,41 @@ impl Host {
         }
     }
 
-    /// Puts a generation in force: recorded, then swapped in one exchange. Calls in flight finish on theirs.
+    /// Puts a generation in force: recorded, durable, then swapped in one exchange. Calls in flight finish on theirs. Without the
+    /// record it does not come into force. Blocks on the log.
     pub fn activate(&self, generation: Generation) {
-        self.say(activation_entry(&generation, self));
-        self.generation.store(Some(Arc::new(generation)));
+        let number = generation.number;
+        let recorded = self.log.append(activation_entry(&generation, self)).map(Pending::wait);
+        match recorded {
+            Ok(Ok(_)) => {
+                for warning in generation.warnings(&self.config.hooks) {
+                    tracing::warn!(generation = number, "{warning}");
+                }
+                self.generation.store(Some(Arc::new(generation)));
+                tracing::info!(generation = number, "release active");
+            }
+            Ok(Err(error)) => {
+                tracing::error!(generation = number, %error, "the release is not in force: its record is not durable")
+            }
+            Err(refused) => {
+                tracing::error!(generation = number, %refused, "the release is not in force: its record was not taken")
+            }
+        }
     }
 
-    /// Appends a record that nobody waits for. A log that takes nothing has said so itself.
-    pub fn say(&self, entry: Entry) {
+    /// Whether instances are still reset safely.
+    pub fn reset_still_holds(&self) -> bool {
+        self.engine.reset_still_holds()
+    }
+
+    /// Appends a record that nobody waits for; says whether the log took it.
+    pub fn say(&self, entry: Entry) -> bool {
         let kind = entry.kind;
-        if let Err(refused) = self.log.append(entry) {
+        let refused = self.log.append(entry).err();
+        if let Some(refused) = &refused {
             tracing::error!(kind, %refused, "a record could not be appended");
         }
+        refused.is_none()
     }
 
     /// A keyed pseudonym of the host's tenant.
@@ -238,10 +320,14 @@ impl Host {
 
     /// Says what hooks owe the log and frees what the emergency ring no longer needs to hold. Blocks on the log.
     pub fn settle_debts(&self) {
+        let mut clear = true;
         for hook in &self.hooks {
             // Refused: the log takes nothing now; the next round tries again.
             drop(hook.owed.settle(self));
-            hook.owed.free_slots(self);
+            clear &= hook.owed.free_slots(self);
+        }
+        if clear && self.owes_tally.swap(false, Ordering::AcqRel) {
+            owed::free_tally(self);
         }
     }
 
@@ -269,6 +355,19 @@ impl Host {
 }
 
 impl Hook {
+    /// What leaves when there is no decision. A hook that nothing enforces has the platform's default: observing must never stop
+    /// anybody.
+    pub fn on_failure(&self, generation: Option<&Generation>) -> &OnFailure {
+        let bindings = generation.map(|generation| generation.hooks.get(self.number));
+        let enforced = bindings.is_none_or(|bindings| bindings.is_some_and(Bindings::enforced));
+        if enforced { &self.config.on_failure } else { &OnFailure::Open }
+    }
+
+    /// The answer where there is no decision.
+    pub fn safe_answer(&self, generation: Option<&Generation>, cause: Cause, incoming: Option<&Incoming>) -> Answer {
+        portcullis_hooks::safe_answer(self.config.kind, self.on_failure(generation), cause, incoming)
+    }
+
     /// The configured safe answer's word, for records.
     pub fn on_failure_name(on_failure: &OnFailure) -> &'static str {
         match on_failure {
@@ -280,23 +379,28 @@ impl Hook {
 }
 
 fn read_root(config: &Config, clock: &Clock) -> Result<TrustRoot, StartError> {
-    let wrong = |why: String| StartError::File { what: "trust root", path: config.trust_root.clone(), why };
-    let envelope = std::fs::read(&config.trust_root).map_err(|error| wrong(error.to_string()))?;
-    portcullis_trust::verify_root(&envelope, clock.now()).map_err(|refusal| wrong(refusal.to_string()))
+    let path = &config.trust_root;
+    let wrong = |why: String, hint| StartError::File { what: "trust root", path: path.clone(), why, hint };
+    let envelope = std::fs::read(path).map_err(|error| wrong(error.to_string(), None))?;
+    portcullis_trust::verify_root(&envelope, clock.now())
+        .map_err(|refusal| wrong(format!("{refusal} [{}]", refusal.code()), refusal.hint()))
 }
 
-fn file(what: &'static str, path: &std::path::Path, error: &dyn std::fmt::Display) -> StartError {
-    StartError::File { what, path: path.to_owned(), why: error.to_string() }
+fn file(what: &'static str, path: &std::path::Path, error: &portcullis_keys::KeyError) -> StartError {
+    StartError::File { what, path: path.to_owned(), why: error.to_string(), hint: error.hint() }
 }
 
 fn random_seed() -> Result<u64, StartError> {
     let mut bytes = [0; 8];
-    let unavailable = |_| StartError::Thread(std::io::Error::other("the system gives no random numbers"));
-    aws_lc_rs::rand::fill(&mut bytes).map_err(unavailable)?;
+    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| StartError::Random)?;
     Ok(u64::from_le_bytes(bytes))
 }
 
 /// The version that pseudonyms carry; it grows when the key is changed.
 const PSEUDONYM_KEY_VERSION: u32 = 1;
+/// Notes that may wait for the emergency ring; memory knows of the rest.
+const RING_WAITING: usize = 4_096;
+/// Calls that may wait for a binding that does not bind; further ones are not observed, and counted.
+const OBSERVERS_WAITING: usize = 4_096;
 /// Jobs that may wait for the slow lane.
 const SLOW_WAITING: usize = 256;

@@ -1,4 +1,4 @@
-//! Housekeeping: once a second, counts and deliveries go to the log and the release's folders are looked at.
+//! Housekeeping: twice a second, counts and deliveries go to the log and the release's folders are looked at.
 //!
 //! Invariant: runs on a thread of its own and holds nothing that a call waits for. A release that is refused changes nothing; each
 //! refusal is recorded once, not every second.
@@ -14,7 +14,7 @@ use portcullis_model::Digest;
 use portcullis_model::json::quote;
 
 use crate::error::StartError;
-use crate::generation::Generation;
+use crate::generation::{Bindings, Generation};
 use crate::host::Host;
 use crate::release::{Found, ReleaseError, Stray, fingerprint};
 
@@ -39,6 +39,7 @@ enum Order {
 struct Seen {
     folders: Digest,
     said: BTreeSet<(Digest, String)>,
+    log_stopped: bool,
 }
 
 impl Housekeeping {
@@ -72,7 +73,7 @@ impl Reload {
 }
 
 fn keep(host: &Host, inbox: &Receiver<Order>) {
-    let mut seen = Seen { folders: fingerprint(&host.config.release), said: BTreeSet::new() };
+    let mut seen = Seen { folders: fingerprint(&host.config.release), said: BTreeSet::new(), log_stopped: false };
     let watch = host.config.release.watch_ms;
     let mut since_look = Duration::ZERO;
     report_strays(host, &mut seen);
@@ -89,6 +90,7 @@ fn keep(host: &Host, inbox: &Receiver<Order>) {
             }
         }
         report(host, false);
+        alarm(host, &mut seen);
         alarm_expiry(host, &mut seen);
     }
 }
@@ -97,18 +99,36 @@ fn keep(host: &Host, inbox: &Receiver<Order>) {
 fn report(host: &Host, everything: bool) {
     let counted = host.refusals.take(host.clock.now(), everything, |hook| host.hook_name(hook).to_owned());
     for counted in counted {
-        host.say(Entry { kind: "hook.refused", fields: counted.fields(), sealed: None });
+        if !host.say(Entry { kind: "hook.refused", fields: counted.fields(), sealed: None }) {
+            host.refusals.put_back(&counted);
+        }
     }
-    if let Some(entry) = host.deliveries.take() {
-        host.say(entry);
-    }
+    host.deliveries.report(|entry| host.say(entry));
     host.settle_debts();
+}
+
+/// What must not stay unsaid while the host goes on: a record that stopped, and instances that can no longer be wiped safely.
+fn alarm(host: &Host, seen: &mut Seen) {
+    if let Some(why) = host.log.health().stopped
+        && !std::mem::replace(&mut seen.log_stopped, true)
+    {
+        tracing::error!(
+            why = &*why,
+            "the record has stopped; every call gets its safe answer: see to the disk, then restart"
+        );
+    }
+    if !host.reset_still_holds() && host.generation.swap(None).is_some() {
+        tracing::error!(
+            "swap was turned on: what one call leaves in memory could reach the next; every call gets its safe answer until swap is off and the host restarted"
+        );
+        host.say(Entry { kind: "release.withdrawn", fields: r#""code":"swap-configured""#.to_owned(), sealed: None });
+    }
 }
 
 /// A release that ends while it is in force goes on, since a hospital's sign-ins must not all stop at a date, and says so once.
 fn alarm_expiry(host: &Host, seen: &mut Seen) {
     let Some(generation) = host.generation.load_full() else { return };
-    let manifests = generation.hooks.iter().flatten().map(|binding| binding.manifest().expires);
+    let manifests = generation.hooks.iter().flat_map(Bindings::iter).map(|binding| binding.manifest().expires);
     let ends = manifests.min().unwrap_or(generation.expires).min(generation.expires);
     if host.clock.now() >= ends && seen.said.insert((generation.set, "expired".to_owned())) {
         tracing::error!(
@@ -131,9 +151,7 @@ fn look(host: &Host, seen: &mut Seen, asked: bool) {
     seen.folders = folders;
     match host.load_release() {
         Ok(Some(generation)) => {
-            let number = generation.number;
             host.activate(generation);
-            tracing::info!(generation = number, "release active");
         }
         Ok(None) => {}
         Err(error) => refuse(host, seen, &error),
@@ -157,7 +175,7 @@ fn report_strays(host: &Host, seen: &mut Seen) {
             host.say(stray_entry(&stray));
         }
     }
-    // Bounded: what was said long ago may be said again.
+    // Bounded: past that, some of it may be said again.
     while seen.said.len() > MOST_SAID {
         seen.said.pop_first();
     }
@@ -171,7 +189,7 @@ pub fn activation_entry(generation: &Generation, host: &Host) -> Entry {
     );
     let mut comma = "";
     for (bindings, hook) in generation.hooks.iter().zip(&host.hooks) {
-        for binding in bindings {
+        for binding in bindings.iter() {
             fields.push_str(&format!(r#"{comma}{{"hook":"{}","plugin":"#, hook.config.name));
             quote(&mut fields, &binding.manifest().id);
             fields.push_str(&format!(
@@ -187,7 +205,22 @@ pub fn activation_entry(generation: &Generation, host: &Host) -> Entry {
         }
     }
     fields.push(']');
-    Entry { kind: "release.active", fields, sealed: None }
+    Entry { kind: "release.active", fields, sealed: Some(configure_notes(generation).into_bytes()) }
+}
+
+/// What plugins noted while they were configured: a list a binding.
+fn configure_notes(generation: &Generation) -> String {
+    let mut notes = String::from("[");
+    for (position, binding) in generation.hooks.iter().flat_map(Bindings::iter).enumerate() {
+        notes.push_str(if position == 0 { "[" } else { ",[" });
+        for (position, note) in binding.plugin.notes().iter().enumerate() {
+            notes.push_str(if position == 0 { "" } else { "," });
+            quote(&mut notes, note);
+        }
+        notes.push(']');
+    }
+    notes.push(']');
+    notes
 }
 
 /// The record of a release that was refused.

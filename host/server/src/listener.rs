@@ -1,7 +1,7 @@
 //! The listener: sockets in, one acceptor, one runtime a core.
 //!
 //! Invariants: connections, head size, head time, body size and body time are bounded; a connection stays on one thread, so that a
-//! call meets no lock and no hand-over; a stop lets calls in progress end. A panic in a call is a fault of ours: its caller gets the
+//! call is never handed over; a stop lets calls in progress end. A panic in a call is a fault of ours: its caller gets the
 //! safe answer, nobody else notices.
 
 use std::convert::Infallible;
@@ -22,7 +22,8 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioTimer;
 use portcullis_model::Cause;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::runtime::Runtime;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::LocalSet;
 
 use crate::afterwards::Afterwards;
@@ -53,12 +54,14 @@ impl Listener {
             // Room for every connection there can be, so that handing one over never waits.
             let (sender, sockets) = mpsc::channel(host.config.listen.connections);
             let (host, stopping) = (Arc::clone(host), stopping.clone());
-            let name = format!("serve-{number}");
-            threads.push(spawn(name, move || work(&host, sockets, stopping))?);
+            let (name, runtime) = (format!("serve-{number}"), runtime()?);
+            threads.push(spawn(name, move || work(&host, &runtime, sockets, stopping))?);
             workers.push(sender);
         }
         let connections = host.config.listen.connections;
-        threads.push(spawn("accept".to_owned(), move || accept(socket, &workers, connections, stopping))?);
+        let runtime = runtime()?;
+        let acceptor = move || accept(&runtime, socket, &workers, connections, stopping);
+        threads.push(spawn("accept".to_owned(), acceptor)?);
         Ok(Self { address, stop, threads })
     }
 
@@ -81,17 +84,16 @@ fn spawn(name: String, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle
     thread::Builder::new().name(name).spawn(run).map_err(StartError::Thread)
 }
 
-type Accepted = (TcpStreamParts, tokio::sync::OwnedSemaphorePermit);
-/// A socket on its way to another runtime: it is registered with the one that serves it.
-type TcpStreamParts = std::net::TcpStream;
+/// A socket on its way to the runtime that serves it, and its place among the connections.
+type Accepted = (std::net::TcpStream, OwnedSemaphorePermit);
 
 fn accept(
+    runtime: &Runtime,
     socket: std::net::TcpListener,
     workers: &[mpsc::Sender<Accepted>],
     connections: usize,
     mut stopping: watch::Receiver<bool>,
 ) {
-    let Some(runtime) = runtime() else { return };
     runtime.block_on(async {
         let Ok(listener) = TcpListener::from_std(socket) else { return };
         let room = Arc::new(Semaphore::new(connections));
@@ -117,8 +119,7 @@ fn accept(
     });
 }
 
-fn work(host: &Arc<Host>, mut sockets: mpsc::Receiver<Accepted>, stopping: watch::Receiver<bool>) {
-    let Some(runtime) = runtime() else { return };
+fn work(host: &Arc<Host>, runtime: &Runtime, mut sockets: mpsc::Receiver<Accepted>, stopping: watch::Receiver<bool>) {
     let mut stop = stopping.clone();
     let connections = LocalSet::new();
     let drain = Duration::from_millis(host.config.listen.drain_ms);
@@ -145,12 +146,11 @@ fn work(host: &Arc<Host>, mut sockets: mpsc::Receiver<Accepted>, stopping: watch
     });
 }
 
-fn runtime() -> Option<tokio::runtime::Runtime> {
-    let built = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    built.inspect_err(|error| tracing::error!(%error, "cannot make a runtime")).ok()
+fn runtime() -> Result<Runtime, StartError> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)
 }
 
-async fn serve(host: Arc<Host>, stream: TcpStreamParts, mut stopping: watch::Receiver<bool>) {
+async fn serve(host: Arc<Host>, stream: std::net::TcpStream, mut stopping: watch::Receiver<bool>) {
     // Without it a small answer waits for the caller's delayed acknowledgement.
     let prepared = stream.set_nodelay(true).and_then(|()| TcpStream::from_std(stream));
     let Ok(stream) = prepared else { return };
@@ -213,7 +213,7 @@ async fn respond(host: &Arc<Host>, outbox: &Outbox, request: Request<Incoming>) 
 fn fault(host: &Arc<Host>, hook: &Hook) -> Reply {
     tracing::error!(hook = hook.config.name, "a call panicked; its caller got the safe answer");
     host.refusals.count(host.clock.now(), hook.number, Cause::HostFault);
-    let answer = portcullis_hooks::safe_answer(hook.config.kind, &hook.config.on_failure, Cause::HostFault, None);
+    let answer = hook.safe_answer(host.generation.load().as_deref(), Cause::HostFault, None);
     Reply { status: answer.status, body: Bytes::copy_from_slice(answer.body()), afterwards: Afterwards::new(host) }
 }
 
@@ -224,7 +224,7 @@ fn plain(status: StatusCode) -> Response<Full<Bytes>> {
 }
 
 /// Headers of one request; more is `431`.
-const MOST_HEADERS: usize = 64;
+const MOST_HEADERS: usize = 256;
 /// Bytes hyper may hold of one connection: the largest head, and the step in which bodies are read.
 const READ_BUFFER: usize = 64 << 10;
 /// Pause after a failed accept.

@@ -2,11 +2,16 @@
 //!
 //! Invariant: before a hook decides again, the log has been given `answer.superseded` for every record that was sequenced but whose
 //! decision did not leave, or `answer.gap` for what was never sequenced; the log keeps its order, so they stand before the next
-//! decision. The emergency ring holds the same facts until those records are durable, for the case that this process ends first.
+//! decision. The emergency ring holds the same facts until those records are durable, for the case that this process ends first;
+//! it is written by a thread of its own, because a disk that hangs must not keep a safe answer from leaving.
 
 use std::fmt::Write as _;
+use std::future::Future as _;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use portcullis_audit::{Entry, Pending, Refused, Slot};
 use portcullis_model::{Cause, Digest, Millis};
@@ -33,25 +38,37 @@ pub struct Debts {
 
 #[derive(Default)]
 struct Books {
-    owed: Vec<(Owed, Option<Slot>)>,
-    /// Said, but perhaps not durable yet.
-    said: Vec<(Pending, Option<Slot>)>,
+    debts: Vec<Debt>,
+    serial: u64,
+    /// What found the list full: how many, when first, when last.
+    more: Option<(u64, Millis, Millis)>,
+}
+
+struct Debt {
+    serial: u64,
+    owed: Owed,
+    /// Its slot of the emergency ring, once that is written.
+    slot: Option<Slot>,
+    /// Its record, once the log was given it.
+    said: Option<Pending>,
 }
 
 impl Debts {
-    /// Notes a debt, in the emergency ring first.
-    pub fn add(&self, host: &Host, hook: &Hook, owed: Owed) {
-        let noted =
-            host.log.ring().note(&hook.config.name, owed.index, &owed.answer.0, Cause::NotDurable.code(), owed.at.0);
-        let slot = noted.unwrap_or_else(|error| {
-            tracing::error!(%error, hook = hook.config.name, "the emergency ring takes nothing; an answer left that only memory knows of");
-            None
-        });
-        let mut books = self.books();
-        if books.owed.len() < MOST_DEBTS {
-            books.owed.push((owed, slot));
-        }
+    /// Notes a debt, and waits a moment for the emergency ring to hold it.
+    pub async fn add(&self, host: &Arc<Host>, hook: &Hook, owed: Owed) {
+        let Some(serial) = self.books().enter(owed) else {
+            self.any.store(true, Ordering::Release);
+            return;
+        };
         self.any.store(true, Ordering::Release);
+        let note = {
+            let (host, hook) = (Arc::clone(host), hook.number);
+            move || note(&host, hook, serial, owed)
+        };
+        if let Ok(noted) = host.ring_lane.run(note) {
+            // Late or never: the answer leaves, and memory knows of it.
+            drop(tokio::time::timeout(RING_WAIT, noted).await);
+        }
     }
 
     /// Gives the log everything that is owed. Refused as long as the log takes nothing: then the hook must not decide.
@@ -60,27 +77,53 @@ impl Debts {
             return Ok(());
         }
         let mut books = self.books();
-        while let Some((owed, slot)) = books.owed.last().copied() {
-            let pending = host.log.append(owed.entry())?;
-            books.owed.pop();
-            books.said.push((pending, slot));
+        for debt in books.debts.iter_mut().filter(|debt| debt.said.is_none()) {
+            debt.said = Some(host.log.append(debt.owed.entry())?);
+        }
+        if let Some((count, first, last)) = books.more {
+            host.log.append(gap(count, first, last))?;
+            books.more = None;
         }
         self.any.store(false, Ordering::Release);
         Ok(())
     }
 
-    /// Frees the ring's slots of what the log has by now. Blocks on the log: not for a thread that answers calls.
-    pub fn free_slots(&self, host: &Host) {
-        let said = std::mem::take(&mut self.books().said);
-        for (pending, slot) in said {
-            if let (Ok(_), Some(slot)) = (pending.wait(), slot) {
-                free(host, slot);
+    /// Frees the ring's slots of what the log has by now; says whether nothing is owed any more. Waits for nothing.
+    pub fn free_slots(&self, host: &Host) -> bool {
+        let mut books = self.books();
+        books.debts.retain_mut(|debt| {
+            let Some(said) = &mut debt.said else { return true };
+            match Pin::new(said).poll(&mut Context::from_waker(Waker::noop())) {
+                Poll::Pending => true,
+                // The log has stopped for good: the ring keeps what it holds for the next start.
+                Poll::Ready(Err(_)) => false,
+                Poll::Ready(Ok(_)) => {
+                    if let Some(slot) = debt.slot {
+                        free(host, slot);
+                    }
+                    false
+                }
             }
-        }
+        });
+        books.debts.is_empty() && books.more.is_none()
     }
 
     fn books(&self) -> MutexGuard<'_, Books> {
         self.books.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Books {
+    /// The debt's number, or nothing where it is only counted.
+    fn enter(&mut self, owed: Owed) -> Option<u64> {
+        if self.debts.len() >= MOST_DEBTS {
+            let (count, first, _) = self.more.unwrap_or((0, owed.at, owed.at));
+            self.more = Some((count + 1, first, owed.at));
+            return None;
+        }
+        self.serial += 1;
+        self.debts.push(Debt { serial: self.serial, owed, slot: None, said: None });
+        Some(self.serial)
     }
 }
 
@@ -93,17 +136,23 @@ impl Owed {
     }
 }
 
-/// Says what the last run owed, as the emergency ring remembers it.
-pub fn recover(host: &Host, owed: &[portcullis_audit::Owed]) {
+/// Frees the ring's tally of what found no slot: for when no hook owes anything.
+pub fn free_tally(host: &Host) {
+    free(host, Slot::TALLY);
+}
+
+/// Says what the last run owed, as the emergency ring remembers it. `size` is how many records survived: an index beyond was given
+/// and never durable, and is another record's by now.
+pub fn recover(host: &Host, owed: &[portcullis_audit::Owed], size: u64) {
     use portcullis_audit::Owed as Remembered;
     for remembered in owed {
         let (slot, entry) = match remembered {
-            Remembered::Answer { slot, index: Some(index), answer, cause, at, .. } => {
-                let cause =
-                    if Cause::ALL.iter().any(|known| known.code() == cause) { cause } else { Cause::HostFault.code() };
+            Remembered::Answer { slot, index: Some(index), answer, cause, at, .. } if *index < size => {
+                let known = Cause::ALL.iter().any(|known| known.code() == cause);
+                let cause = if known { cause } else { Cause::HostFault.code() };
                 (slot, superseded(*index, &Digest(*answer), cause, Millis(*at)))
             }
-            Remembered::Answer { slot, index: None, at, .. } => (slot, gap(1, Millis(*at), Millis(*at))),
+            Remembered::Answer { slot, at, .. } => (slot, gap(1, Millis(*at), Millis(*at))),
             Remembered::Gap { slot, count, first, last } => (slot, gap(*count, Millis(*first), Millis(*last))),
         };
         match host.log.append(entry).map(Pending::wait) {
@@ -111,6 +160,22 @@ pub fn recover(host: &Host, owed: &[portcullis_audit::Owed]) {
             // It stays in the ring, and the next start tries again.
             Ok(Err(error)) => tracing::error!(%error, "what the last run owed the log is not durable yet"),
             Err(refused) => tracing::error!(%refused, "what the last run owed the log could not be said"),
+        }
+    }
+}
+
+/// Writes a debt to the ring and tells the books where. If it was paid meanwhile, the slot is free again at once.
+fn note(host: &Host, hook: usize, serial: u64, owed: Owed) {
+    let Some(hook) = host.hooks.get(hook) else { return };
+    let cause = Cause::NotDurable.code();
+    match host.log.ring().note(&hook.config.name, owed.index, &owed.answer.0, cause, owed.at.0) {
+        Ok(Some(slot)) => match hook.owed.books().debts.iter_mut().find(|debt| debt.serial == serial) {
+            Some(debt) => debt.slot = Some(slot),
+            None => free(host, slot),
+        },
+        Ok(None) => host.owes_tally.store(true, Ordering::Release),
+        Err(error) => {
+            tracing::error!(%error, hook = hook.config.name, "the emergency ring takes nothing; only memory knows of an answer")
         }
     }
 }
@@ -132,5 +197,7 @@ fn free(host: &Host, slot: Slot) {
     }
 }
 
-/// Debts of one hook that are kept one by one; the ring counts the rest.
+/// Debts of one hook that are kept one by one; the rest are counted.
 const MOST_DEBTS: usize = 1_024;
+/// How long a safe answer waits for the ring, out of the time kept back for writing.
+const RING_WAIT: Duration = Duration::from_millis(20);

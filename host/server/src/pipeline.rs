@@ -5,17 +5,18 @@
 //! record. What runs after the reply is in `afterwards`.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::BodyExt;
 use hyper::Request;
 use hyper::body::Incoming as Body;
-use portcullis_audit::Entry;
-use portcullis_hooks::{Answer, Frame, Incoming, OnFailure, Outcome, Reference, Unsayable};
-use portcullis_model::{Call as HookCall, Cause, Change, Decision, Effect, Millis, Mode};
+use portcullis_audit::{Entry, Receipt};
+use portcullis_hooks::{Answer, Frame, Incoming, Outcome, Reference, Unsayable};
+use portcullis_model::{Call as HookCall, Cause, Change, Decision, Effect, Millis, Party};
+use tokio::sync::watch;
 use tokio::time::timeout_at;
 
 use crate::afterwards::Afterwards;
@@ -51,42 +52,39 @@ pub struct Failure {
 /// Answers one call of one hook.
 pub async fn answer(host: &Arc<Host>, hook: &Hook, request: Request<Body>) -> Reply {
     let mut call = Call::begin(host, hook);
+    let (head, mut body) = request.into_parts();
 
     // Admission comes before everything that costs: a caller that sends too much is told so at once.
     let place = match host.admission.enter() {
         Ok(place) => place,
-        Err(cause) => return call.turn_away(cause),
+        Err(cause) => return call.turn_away(cause, Some(&mut body)).await,
     };
     call.afterwards.place = Some(place);
 
     // The caller proves itself before its body is read, so that strangers cost neither memory nor parsing.
-    let caller = match hook.caller.check(request.headers()) {
+    let caller = match hook.caller.check(&head.headers) {
         Ok(caller) => caller,
-        Err(cause) => return call.turn_away(cause),
+        Err(cause) => return call.turn_away(cause, Some(&mut body)).await,
     };
     call.note("caller");
-    let body = match call.read(request.into_body()).await {
-        Ok(body) => body,
-        Err(cause) => return call.turn_away(cause),
+    let bytes = match call.read(&mut body).await {
+        Ok(bytes) => bytes,
+        Err(cause) => return call.turn_away(cause, Some(&mut body)).await,
     };
     call.note("body");
 
-    call.body_pseudonym = host.pseudonym("body", &String::from_utf8_lossy(&body));
-
     // Bytes become a call. From here on there is something to record.
-    let mut incoming = match call.parse(&body) {
+    let mut incoming = match call.parse(&bytes) {
         Ok(incoming) => Arc::new(incoming),
-        Err(cause) => return call.turn_away(cause),
+        Err(cause) => return call.turn_away(cause, None).await,
     };
+    call.body_pseudonym = host.pseudonym("body", incoming.call.payload.text());
     call.note("parse");
 
     // A platform that asks again hears the same: before any plugin runs, so that a retry costs nothing and changes nothing.
     let first = match call.whose_turn(caller, &incoming) {
         Turn::First(first) => first,
-        Turn::Again(answer) => match call.say_again(answer, &incoming).await {
-            Some(reply) => return reply,
-            None => return call.refuse(Failure::of(Cause::HostFault), &incoming, Vec::new(), None).await,
-        },
+        Turn::Again(answer) => return call.say_again(answer, &incoming).await,
         Turn::Reused => return call.refuse(Failure::of(Cause::EventReused), &incoming, Vec::new(), None).await,
     };
     let Some(generation) = call.generation.clone() else {
@@ -94,10 +92,9 @@ pub async fn answer(host: &Arc<Host>, hook: &Hook, request: Request<Body>) -> Re
     };
 
     // Proposers first: they alone may want more than restrictions, and guards must see all of it.
-    let enforcing = |binding: &&Arc<Binding>| binding.mode == Mode::Enforce;
-    let bindings = generation.hooks.get(hook.number).map(Vec::as_slice).unwrap_or_default();
-    let mut asked = Vec::with_capacity(bindings.len());
-    for binding in bindings.iter().filter(enforcing).filter(|binding| binding.proposes()) {
+    let bindings = generation.hooks.get(hook.number);
+    let mut asked = Vec::new();
+    for binding in bindings.iter().flat_map(|bindings| &bindings.proposers) {
         asked.push(call.ask(binding, &incoming).await);
     }
     if let Some(failure) = failure(&asked) {
@@ -110,7 +107,7 @@ pub async fn answer(host: &Arc<Host>, hook: &Hook, request: Request<Body>) -> Re
     call.note("propose");
 
     // Guards see the call with everything proposed, so no earlier grant escapes them; they do not see each other, so order is nothing.
-    for binding in bindings.iter().filter(enforcing).filter(|binding| !binding.proposes()) {
+    for binding in bindings.iter().flat_map(|bindings| &bindings.guards) {
         asked.push(call.ask(binding, &incoming).await);
     }
     if let Some(failure) = failure(&asked) {
@@ -166,14 +163,37 @@ impl<'a> Call<'a> {
         self.ledger.note(stage, self.host.clock.instant());
     }
 
-    async fn read(&self, body: Body) -> Result<Bytes, Cause> {
-        let within = Duration::from_millis(self.host.config.listen.body_ms);
-        let whole = Limited::new(body, self.hook.config.body_bytes).collect();
-        match tokio::time::timeout(within, whole).await {
-            Ok(Ok(body)) => Ok(body.to_bytes()),
-            Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Cause::BodyTooLarge),
-            Ok(Err(_)) | Err(_) => Err(Cause::BodyIncomplete),
+    /// Reads the body whole. What is too large, or the body of somebody who is turned away, is read to its end and thrown away,
+    /// within bounds: a caller that is still sending would not see its answer otherwise.
+    async fn read(&self, body: &mut Body) -> Result<Bytes, Cause> {
+        let until = self.body_until();
+        let mut whole = Bytes::new();
+        while let Some(frame) = timeout_at(until.into(), body.frame()).await.map_err(|_| Cause::BodyIncomplete)? {
+            let Ok(part) = frame.map_err(|_| Cause::BodyIncomplete)?.into_data() else { continue };
+            if whole.len() + part.len() > self.hook.config.body_bytes {
+                return Err(Cause::BodyTooLarge);
+            }
+            // Most bodies come in one part and are not copied.
+            whole = if whole.is_empty() { part } else { [whole, part].concat().into() };
         }
+        Ok(whole)
+    }
+
+    async fn discard(&self, body: &mut Body) {
+        let until = self.body_until();
+        let mut seen = 0;
+        while let Ok(Some(Ok(frame))) = timeout_at(until.into(), body.frame()).await {
+            seen += frame.data_ref().map_or(0, Bytes::len);
+            if seen > MOST_DISCARDED {
+                return;
+            }
+        }
+    }
+
+    /// When a body must be there: after its own limit, or when nothing would be left for plugins.
+    fn body_until(&self) -> Instant {
+        let limit = Duration::from_millis(self.host.config.listen.body_ms);
+        (self.host.clock.instant() + limit).min(self.budget.plugins_until())
     }
 
     fn parse(&self, body: &Bytes) -> Result<Incoming, Cause> {
@@ -192,26 +212,32 @@ impl<'a> Call<'a> {
         self.host.retries.turn(self.hook.number, caller.0, &incoming.call.id, &self.body_pseudonym, generation, now)
     }
 
-    /// Waits for the first call's answer and gives it again, as a record of its own. `None` when the first was given up.
-    async fn say_again(
-        &mut self,
-        mut answer: tokio::sync::watch::Receiver<Option<Answered>>,
-        incoming: &Incoming,
-    ) -> Option<Reply> {
+    /// Waits for the first call's answer and gives it again, as a record of its own.
+    async fn say_again(mut self, mut answer: watch::Receiver<Option<Answered>>, incoming: &Arc<Incoming>) -> Reply {
         let settled = timeout_at(self.budget.plugins_until().into(), answer.wait_for(Option::is_some)).await;
-        let answered = settled.ok()?.ok()?.clone()?;
+        let answered = settled.ok().and_then(Result::ok).and_then(|answered| answered.clone());
+        let Some(answered) = answered else {
+            // The first call was given up: there is nothing to say again.
+            return self.refuse(Failure::of(Cause::HostFault), incoming, Vec::new(), None).await;
+        };
         let mut fields = format!(r#""recv":{},"hook":"{}","duplicate_of":"#, self.received, self.hook.config.name);
         match answered.index {
             Some(index) => fields.push_str(&index.to_string()),
             None => fields.push_str("null"),
         }
-        let pending = self
-            .host
-            .log
-            .append(Entry { kind: "hook.duplicate", fields, sealed: Some(incoming.call.id.clone().into_bytes()) })
-            .ok()?;
-        timeout_at(self.budget.record_until().into(), pending).await.ok()?.ok()?;
-        Some(self.leave(answered.status, answered.body))
+        fields.push_str(&format!(
+            r#","left":"{}","status":{}"#,
+            crate::digest::sha256(&answered.body),
+            answered.status
+        ));
+        let sealed = Some(incoming.call.id.clone().into_bytes());
+        match self.commit(Entry { kind: "hook.duplicate", fields, sealed }).await {
+            Some(_) => self.leave(answered.status, answered.body),
+            None => {
+                let safe = self.unrecorded(incoming).await;
+                self.leave(safe.status, Bytes::copy_from_slice(safe.body()))
+            }
+        }
     }
 
     /// Asks one enforcing binding; what is left of its instance is dropped after the reply.
@@ -221,10 +247,15 @@ impl<'a> Call<'a> {
         asked
     }
 
-    /// A refusal that nobody can be held to: counted, not recorded, and in the hook kind's own words.
-    fn turn_away(mut self, cause: Cause) -> Reply {
+    /// A refusal that nobody can be held to: counted, not recorded, and in the hook kind's own words. Its place is free before
+    /// its bytes leave, so that nobody holds places by not reading.
+    async fn turn_away(mut self, cause: Cause, unread: Option<&mut Body>) -> Reply {
         self.host.refusals.count(self.received, self.hook.number, cause);
-        let answer = portcullis_hooks::safe_answer(self.hook.config.kind, self.on_failure(), cause, None);
+        self.afterwards.place = None;
+        if let Some(body) = unread {
+            self.discard(body).await;
+        }
+        let answer = self.hook.safe_answer(self.generation.as_deref(), cause, None);
         self.leave(answer.status, Bytes::copy_from_slice(answer.body()))
     }
 
@@ -236,8 +267,7 @@ impl<'a> Call<'a> {
         asked: Vec<Asked>,
         first: Option<First>,
     ) -> Reply {
-        let answer =
-            portcullis_hooks::safe_answer(self.hook.config.kind, self.on_failure(), failure.cause, Some(incoming));
+        let answer = self.hook.safe_answer(self.generation.as_deref(), failure.cause, Some(incoming));
         self.record_and_leave(Err(failure), answer, incoming, asked, first).await
     }
 
@@ -260,22 +290,13 @@ impl<'a> Call<'a> {
             generation: self.generation.as_ref().map_or(0, |generation| generation.number),
             asked: &asked,
             verdict: verdict.as_ref().copied(),
-            safe: self.on_failure(),
+            safe: self.hook.on_failure(self.generation.as_deref()),
             answer: &answer,
+            salt: self.host.salt(),
             ledger: &self.ledger,
         };
         let entry = Entry { kind: "hook.decision", fields: evidence.fields(), sealed: Some(evidence.sealed()) };
-        let before = self.host.clock.instant();
-        // What an earlier call of this hook owes the log comes first.
-        let appended = self.hook.owed.settle(self.host).and_then(|()| self.host.log.append(entry));
-        let index = appended.as_ref().ok().map(|pending| pending.index);
-        let durable = match appended {
-            Ok(pending) => timeout_at(self.budget.record_until().into(), pending).await.ok().and_then(Result::ok),
-            Err(_) => None,
-        };
-        self.afterwards.commit_us = micros(self.host.clock.instant().saturating_duration_since(before));
-        self.afterwards.index = index;
-        let (answer, wire) = match durable {
+        let (answer, wire) = match self.commit(entry).await {
             Some(receipt) => {
                 let leaf = BASE64.encode(receipt.leaf_hash);
                 let reference = Reference { log: self.host.log.origin(), index: receipt.index, leaf: &leaf };
@@ -283,32 +304,46 @@ impl<'a> Call<'a> {
                 (answer, wire)
             }
             None => {
-                let safe = portcullis_hooks::safe_answer(
-                    self.hook.config.kind,
-                    self.on_failure(),
-                    Cause::NotDurable,
-                    Some(incoming),
-                );
-                let hash = crate::digest::sha256(safe.body());
-                self.hook.owed.add(self.host, self.hook, Owed { index, answer: hash, at: self.host.clock.now() });
+                let safe = self.unrecorded(incoming).await;
                 let wire = safe.body().to_vec();
                 (safe, wire)
             }
         };
         let wire = Bytes::from(wire);
         if let Some(first) = first {
-            first.settle(Answered { status: answer.status, body: wire.clone(), index });
+            first.settle(Answered { status: answer.status, body: wire.clone(), index: self.afterwards.index });
         }
         self.afterwards.observe(self.generation.as_ref(), self.hook, incoming);
         self.leave(answer.status, wire)
     }
 
-    /// A hook that nothing enforces has the platform's default as its safe answer: watching must never stop anybody.
-    fn on_failure(&self) -> &'a OnFailure {
-        let Some(generation) = &self.generation else { return &self.hook.config.on_failure };
-        let bindings = generation.hooks.get(self.hook.number).map(Vec::as_slice).unwrap_or_default();
-        let enforced = bindings.iter().any(|binding| binding.mode == Mode::Enforce);
-        if enforced { &self.hook.config.on_failure } else { &OnFailure::Open }
+    /// Appends a record and waits until it is durable, for as long as the budget lets it. `None` if it is not by then.
+    async fn commit(&mut self, entry: Entry) -> Option<Receipt> {
+        let before = self.host.clock.instant();
+        // What an earlier call of this hook owes the log comes first.
+        let appended = self.hook.owed.settle(self.host).and_then(|()| self.host.log.append(entry));
+        // Given back before the wait: sandboxes must not be held by a slow disk.
+        self.afterwards.remains.clear();
+        let receipt = match appended {
+            Ok(pending) => {
+                self.afterwards.index = Some(pending.index);
+                timeout_at(self.budget.record_until().into(), pending).await.ok().and_then(Result::ok)
+            }
+            Err(refused) => {
+                tracing::error!(hook = self.hook.config.name, %refused, "a record was not taken; the safe answer leaves");
+                None
+            }
+        };
+        self.afterwards.commit_us = micros(self.host.clock.instant().saturating_duration_since(before));
+        receipt
+    }
+
+    /// The safe answer in place of what could not be recorded in time; the hook owes the log that fact.
+    async fn unrecorded(&self, incoming: &Incoming) -> Answer {
+        let safe = self.hook.safe_answer(self.generation.as_deref(), Cause::NotDurable, Some(incoming));
+        let (index, answer) = (self.afterwards.index, crate::digest::sha256(safe.body()));
+        self.hook.owed.add(self.host, self.hook, Owed { index, answer, at: self.host.clock.now() }).await;
+        safe
     }
 
     fn leave(&mut self, status: u16, body: Bytes) -> Reply {
@@ -337,8 +372,10 @@ impl From<Discord> for Failure {
 /// The first enforcing binding that failed; only those were asked.
 fn failure(asked: &[Asked]) -> Option<Failure> {
     asked.iter().find_map(|asked| {
-        let fault = asked.outcome.as_ref().err()?;
-        Some(Failure { cause: fault.cause, culprit: Some(asked.binding.manifest().id.clone()) })
+        let cause = asked.outcome.as_ref().err()?.cause;
+        // Only what is a plugin's fault is put down to one: the record cannot be taken back.
+        let culprit = (cause.party() == Party::Plugin).then(|| asked.binding.manifest().id.clone());
+        Some(Failure { cause, culprit })
     })
 }
 
@@ -389,3 +426,6 @@ fn with_proposed(incoming: Arc<Incoming>, proposed: Vec<Change>) -> Arc<Incoming
     own.call.proposed = proposed;
     Arc::new(own)
 }
+
+/// The most that is read of a body only to throw it away: 4 MiB.
+const MOST_DISCARDED: usize = 4 << 20;

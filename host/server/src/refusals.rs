@@ -18,6 +18,8 @@ pub struct Refusals {
 pub struct Counted {
     /// Start of the minute, milliseconds since the epoch.
     pub minute: Millis,
+    /// The hook's place.
+    number: usize,
     /// The hook's name.
     pub hook: String,
     /// Why.
@@ -44,11 +46,18 @@ impl Refusals {
         over.into_iter()
             .map(|((minute, hook, cause), count)| Counted {
                 minute: Millis(minute * MINUTE),
+                number: hook,
                 hook: hook_name(hook),
                 cause,
                 count,
             })
             .collect()
+    }
+
+    /// Takes back what the log did not take.
+    pub fn put_back(&self, counted: &Counted) {
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        *counts.entry((counted.minute.0 / MINUTE, counted.number, counted.cause)).or_default() += counted.count;
     }
 }
 

@@ -19,7 +19,7 @@ use thiserror::Error;
 
 use crate::config::{HookConfig, ReleasePaths};
 use crate::digest::sha256;
-use crate::generation::{Binding, Generation};
+use crate::generation::{Binding, Bindings, Generation};
 
 /// Why a release was refused.
 #[derive(Debug, Error)]
@@ -200,11 +200,20 @@ impl Found {
     ) -> Result<Generation, ReleaseError> {
         let release =
             verify_release(root, &self.set, now).map_err(|refusal| ReleaseError::Refused { plugin: None, refusal })?;
+        if release.bindings.len() > MOST_BINDINGS_ALL {
+            let (count, source) = (release.bindings.len(), release.bindings.first());
+            let name = |of: fn(&portcullis_trust::Binding) -> &String| source.map(of).cloned().unwrap_or_default();
+            return Err(ReleaseError::Binding {
+                hook: name(|source| &source.hook),
+                plugin: name(|source| &source.plugin),
+                why: format!("the release set has {count} bindings; at most {MOST_BINDINGS_ALL} fit its record"),
+            });
+        }
         let mut plugins = BTreeMap::new();
         for (id, entry) in &release.plugins {
             plugins.insert(id.as_str(), self.plugin(root, id, entry, now)?);
         }
-        let mut bound: Vec<Vec<Arc<Binding>>> = hooks.iter().map(|_| Vec::new()).collect();
+        let mut bound: Vec<Bindings> = hooks.iter().map(|_| Bindings::default()).collect();
         for source in &release.bindings {
             let unworkable =
                 |why: String| ReleaseError::Binding { hook: source.hook.clone(), plugin: source.plugin.clone(), why };
@@ -216,6 +225,11 @@ impl Found {
             let (verified, component) = plugins
                 .get(source.plugin.as_str())
                 .ok_or_else(|| unworkable("the release set does not list this plugin".to_owned()))?;
+            if place.iter().count() == MOST_BINDINGS {
+                return Err(unworkable(format!(
+                    "a hook has at most {MOST_BINDINGS} bindings, so that its record stays small"
+                )));
+            }
             let settings = self.settings(source)?;
             let manifest = &verified.manifest;
             portcullis_trust::verify_binding(source, manifest, hook.kind.name(), settings.as_bytes())
@@ -235,12 +249,7 @@ impl Found {
                 )));
             }
             let plugin = engine.prepare(component, settings, manifest.limits).map_err(engine_refused)?;
-            place.push(Arc::new(Binding::new(Arc::clone(verified), hook.kind, source, plugin)));
-        }
-        for bindings in &mut bound {
-            // By what is bound and never by the set's own order, which must change nothing, not even the text that a person sees.
-            bindings
-                .sort_by(|one, other| (&one.manifest().id, one.settings).cmp(&(&other.manifest().id, other.settings)));
+            place.add(Arc::new(Binding::new(Arc::clone(verified), hook.kind, source, plugin)));
         }
         Ok(Generation { number: release.version, set: self.set_digest(), expires: release.expires, hooks: bound })
     }
@@ -368,5 +377,9 @@ fn stem(path: &Path) -> Option<&str> {
 
 /// The import that the capability `journal` gives.
 const JOURNAL: &str = "portcullis:policy/journal@0.1.0";
+/// The most bindings of one release set: what the leaf of its activation has room for.
+const MOST_BINDINGS_ALL: usize = 16;
+/// The most bindings of one hook: what a leaf has room for.
+const MOST_BINDINGS: usize = 8;
 /// The largest file of a release: 64 MiB, above what any language's component needs.
 const LARGEST_FILE: u64 = 64 << 20;

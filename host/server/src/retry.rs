@@ -2,10 +2,11 @@
 //!
 //! Invariant: within [`REMEMBERED_FOR`], a second call with the same tenant, hook, caller, event id and body joins the first one in
 //! flight or gets its answer; the same event id with another body is refused. What is remembered dies with its generation.
-//! Bounded: [`REMEMBERED`] events; the oldest go first. Holds answers and pseudonyms, never bodies.
+//! Bounded: [`REMEMBERED`] events and [`REMEMBERED_BYTES`]; the oldest go first. Holds answers and pseudonyms, never bodies.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
@@ -40,6 +41,7 @@ pub enum Turn {
 /// The duty to answer an event for all who ask.
 pub struct First {
     answer: watch::Sender<Option<Answered>>,
+    bytes: Arc<AtomicUsize>,
 }
 
 /// An event: hook, caller and event id. The tenant is the host's.
@@ -53,6 +55,8 @@ struct Event {
 #[derive(Default)]
 struct Events {
     known: HashMap<Event, Known>,
+    /// Bytes of all remembered answers.
+    bytes: Arc<AtomicUsize>,
     order: VecDeque<(Instant, Event)>,
 }
 
@@ -61,6 +65,14 @@ struct Known {
     generation: u64,
     body: Box<str>,
     answer: watch::Receiver<Option<Answered>>,
+    bytes: Arc<AtomicUsize>,
+}
+
+impl Drop for Known {
+    fn drop(&mut self) {
+        let held = self.answer.borrow().as_ref().map_or(0, |answered| answered.body.len());
+        self.bytes.fetch_sub(held, Ordering::Relaxed);
+    }
 }
 
 impl Retries {
@@ -80,23 +92,33 @@ impl Retries {
             }
         }
         let (sender, answer) = watch::channel(None);
+        let bytes = Arc::clone(&events.bytes);
         events.order.push_back((now, event.clone()));
-        events.known.insert(event, Known { since: now, generation, body: body.into(), answer });
-        Turn::First(First { answer: sender })
+        events
+            .known
+            .insert(event, Known { since: now, generation, body: body.into(), answer, bytes: Arc::clone(&bytes) });
+        Turn::First(First { answer: sender, bytes })
     }
 }
 
 impl First {
     /// Tells everybody who asks what was answered.
     pub fn settle(self, answered: Answered) {
-        self.answer.send_replace(Some(answered));
+        // Counted first: the entry takes it off again when it is forgotten.
+        let held = answered.body.len();
+        self.bytes.fetch_add(held, Ordering::Relaxed);
+        if self.answer.send(Some(answered)).is_err() {
+            // Forgotten meanwhile, and nobody waits.
+            self.bytes.fetch_sub(held, Ordering::Relaxed);
+        }
     }
 }
 
 impl Events {
     fn forget(&mut self, now: Instant) {
         while let Some((since, _)) = self.order.front() {
-            if self.order.len() < REMEMBERED && now.saturating_duration_since(*since) < REMEMBERED_FOR {
+            let room = self.order.len() < REMEMBERED && self.bytes.load(Ordering::Relaxed) < REMEMBERED_BYTES;
+            if room && now.saturating_duration_since(*since) < REMEMBERED_FOR {
                 return;
             }
             let Some((since, event)) = self.order.pop_front() else { return };
@@ -110,6 +132,8 @@ impl Events {
 
 /// How many events are remembered.
 const REMEMBERED: usize = 65_536;
+/// How many bytes of answers are remembered: 64 MiB.
+const REMEMBERED_BYTES: usize = 64 << 20;
 /// How long an event is remembered; well over any platform's retry.
 const REMEMBERED_FOR: Duration = Duration::from_secs(30);
 

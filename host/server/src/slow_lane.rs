@@ -4,7 +4,7 @@
 //! time (the engine's deadline), so a lane is never lost to a runaway plugin.
 
 use std::io;
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
@@ -24,12 +24,12 @@ type Job = Box<dyn FnOnce() + Send>;
 
 impl SlowLane {
     /// Starts this many threads with room for `waiting` jobs before them.
-    pub fn start(threads: usize, waiting: usize) -> io::Result<Self> {
+    pub fn start(name: &str, threads: usize, waiting: usize) -> io::Result<Self> {
         let (jobs, queue) = sync_channel(waiting);
         let queue = Arc::new(Mutex::new(queue));
         for number in 0..threads {
             let queue = Arc::clone(&queue);
-            thread::Builder::new().name(format!("slow-{number}")).spawn(move || work(&queue))?;
+            thread::Builder::new().name(format!("{name}-{number}")).spawn(move || work(&queue))?;
         }
         Ok(Self { jobs })
     }
@@ -40,12 +40,20 @@ impl SlowLane {
         job: impl FnOnce() -> T + Send + 'static,
     ) -> Result<oneshot::Receiver<T>, Full> {
         let (sender, receiver) = oneshot::channel();
-        // Nobody may be waiting any more: the call's budget went first.
-        let job = Box::new(move || drop(sender.send(job())));
-        match self.jobs.try_send(job) {
-            Ok(()) => Ok(receiver),
-            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => Err(Full),
-        }
+        let job = move || {
+            // Nobody may be waiting any more: the call's budget went first, and what nobody hears is not worth a thread.
+            if !sender.is_closed() {
+                drop(sender.send(job()));
+            }
+        };
+        self.start_job(job)?;
+        Ok(receiver)
+    }
+
+    /// Runs a job that nobody waits for.
+    pub fn start_job(&self, job: impl FnOnce() + Send + 'static) -> Result<(), Full> {
+        // Full or, at the end of the process, without threads: either way it does not run.
+        self.jobs.try_send(Box::new(job)).map_err(|_| Full)
     }
 }
 
@@ -66,7 +74,7 @@ mod tests {
 
     #[test]
     fn a_panic_costs_one_job_and_a_full_lane_says_so() {
-        let lane = SlowLane::start(1, 1).unwrap();
+        let lane = SlowLane::start("slow", 1, 1).unwrap();
         let lost = lane.run(|| -> u8 { panic!("planted") }).unwrap();
         assert!(lost.blocking_recv().is_err());
         let (hold, held) = std::sync::mpsc::channel::<()>();
