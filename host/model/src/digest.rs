@@ -11,8 +11,14 @@ pub struct Digest(pub [u8; 32]);
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("sha256:")?;
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        // Every leaf has a handful of digests: one piece of text, not 33.
+        let mut text = [0; 71];
+        let (head, digits) = text.split_at_mut(7);
+        head.copy_from_slice(b"sha256:");
+        for (pair, byte) in digits.as_chunks_mut().0.iter_mut().zip(self.0) {
+            *pair = [digit(byte >> 4), digit(byte & 15)];
+        }
+        f.write_str(str::from_utf8(&text).unwrap_or_default())
     }
 }
 
@@ -56,6 +62,10 @@ impl<'de> serde::Deserialize<'de> for Digest {
 /// The text is not a digest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotADigest;
+
+fn digit(nibble: u8) -> u8 {
+    if nibble < 10 { b'0' + nibble } else { b'a' - 10 + nibble }
+}
 
 fn nibble(digit: u8) -> Result<u8, NotADigest> {
     match digit {

@@ -199,7 +199,7 @@ impl<'a> Value<'a> {
         if self.node.kind != Kind::String {
             return None;
         }
-        self.raw().strip_prefix('"')?.strip_suffix('"')
+        self.document.text.get(self.node.start as usize + 1..self.node.end as usize - 1)
     }
 }
 

@@ -36,7 +36,7 @@ pub(crate) fn parse(body: &[u8], frame: &Frame) -> Result<Call, Malformed> {
     let entitlements = envelope.entitlements(&frame.entitlements, HookKind::OktaUserImport.default_entitlements())?;
     let mut groups = Strings::default();
     envelope.strings(app_profile.and_then(|it| it.get("groups")), "data.appUser.profile.groups", &mut groups)?;
-    let requested = groups.list.into_iter().map(|id| Grant { kind: GrantKind::Group, id }).collect();
+    let requested = groups.list().into_iter().map(|id| Grant { kind: GrantKind::Group, id }).collect();
     let subject = user.or(app_user).map(|_| Principal {
         kind: PrincipalKind::Person,
         type_name: "user".into(),

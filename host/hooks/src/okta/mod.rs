@@ -9,7 +9,6 @@ mod patch;
 pub(crate) mod token;
 
 use std::borrow::Cow;
-use std::collections::HashSet;
 
 use portcullis_model::json::{Value, quote};
 use portcullis_model::{Attribute, Cause, Document};
@@ -106,7 +105,7 @@ impl Envelope {
         for pointer in pointers {
             self.strings(self.document.pointer(pointer), "the entitlements", &mut found)?;
         }
-        Ok(found.list)
+        Ok(found.list())
     }
 
     /// Refuses the request, by its event id where that is nothing but one.
@@ -119,18 +118,28 @@ impl Envelope {
 
 /// Strings in order, each once.
 #[derive(Default)]
-pub(crate) struct Strings<'a> {
-    pub(crate) list: Vec<String>,
-    seen: HashSet<Cow<'a, str>>,
-}
+pub(crate) struct Strings<'a>(Vec<Cow<'a, str>>);
 
 impl<'a> Strings<'a> {
     fn push(&mut self, text: Cow<'a, str>) {
-        if !self.seen.contains(&text) {
-            self.list.push(text.clone().into_owned());
-            self.seen.insert(text);
-        }
+        self.0.push(text);
     }
+
+    /// Those, without the repetitions.
+    pub(crate) fn list(self) -> Vec<String> {
+        let named = self.0.into_iter().map(|text| (text, ())).collect();
+        first_of_each(named).into_iter().map(|(text, ())| text.into_owned()).collect()
+    }
+}
+
+/// The first of each name, in order. By sorting: quicker than a table for the dozens that a body has, and no caller
+/// can choose names that make it slow.
+fn first_of_each<'a, T>(named: Vec<(Cow<'a, str>, T)>) -> Vec<(Cow<'a, str>, T)> {
+    let mut numbered: Vec<_> = named.into_iter().enumerate().collect();
+    numbered.sort_unstable_by(|(at, (name, _)), (other_at, (other, _))| (name, at).cmp(&(other, other_at)));
+    numbered.dedup_by(|(_, (name, _)), (_, (first, _))| name == first);
+    numbered.sort_unstable_by_key(|(at, _)| *at);
+    numbered.into_iter().map(|(_, named)| named).collect()
 }
 
 /// The member that the path ends in, where it is there and not `null`.
@@ -141,15 +150,10 @@ fn member<'a>(parent: Option<Value<'a>>, path: &str) -> Option<Value<'a>> {
 /// The members of several objects as attributes; a name that an earlier object has is not taken from a later
 /// one.
 pub(crate) fn attributes<const N: usize>(objects: [Option<Value<'_>>; N]) -> Vec<Attribute> {
-    let mut seen = HashSet::new();
-    let mut attributes = Vec::new();
-    for (name, value) in objects.into_iter().flatten().flat_map(Value::members) {
-        if !seen.contains(&name) {
-            attributes.push(Attribute { name: name.clone().into_owned(), value: value.raw().to_owned() });
-            seen.insert(name);
-        }
-    }
-    attributes
+    let named = objects.into_iter().flatten().flat_map(Value::members).collect();
+    let attribute =
+        |(name, value): (Cow<'_, str>, Value<'_>)| Attribute { name: name.into_owned(), value: value.raw().to_owned() };
+    first_of_each(named).into_iter().map(attribute).collect()
 }
 
 /// Those members of an object, where they are there and not `null`, as attributes.

@@ -11,8 +11,8 @@ use crate::cause::Cause;
 
 /// Parses a text that is not longer than [`super::LONGEST`].
 pub(super) fn parse(text: &str) -> Result<Vec<Node>, ParseError> {
-    // Hook bodies have a value every twenty bytes or so; one that has more grows its tape.
-    let tape = Vec::with_capacity(text.len() / 16 + 1);
+    // Hook bodies have a name or value every twelve bytes or so; one that has more grows its tape.
+    let tape = Vec::with_capacity(text.len() / 10 + 1);
     let mut parser = Parser { text, bytes: text.as_bytes(), at: 0, tape, keys: Vec::new() };
     parser.space();
     parser.value(0)?;
@@ -287,18 +287,23 @@ fn inner<'t>(text: &'t str, string: &Node) -> &'t str {
 fn plain(rest: &[u8]) -> usize {
     const ONES: u64 = u64::from_ne_bytes([0x01; 8]);
     const HIGHS: u64 = u64::from_ne_bytes([0x80; 8]);
-    /// Not zero where some byte of `word` is zero.
-    const fn zero(word: u64) -> u64 {
-        word.wrapping_sub(ONES) & !word & HIGHS
+    /// Marks the bytes of `word` below `bound`, at most 0x80, by their highest bits. A mark may be wrong only above
+    /// a right one, since that is where a borrow comes from.
+    const fn below(word: u64, bound: u8) -> u64 {
+        word.wrapping_sub(ONES * bound as u64) & !word & HIGHS
     }
-    let (chunks, _) = rest.as_chunks::<8>();
-    let special = |chunk: &&[u8; 8]| {
-        let word = u64::from_ne_bytes(**chunk);
-        let control = word.wrapping_sub(ONES * 0x20) & !word & HIGHS;
-        control | zero(word ^ (ONES * u64::from(b'"'))) | zero(word ^ (ONES * u64::from(b'\\'))) != 0
-    };
-    let skipped = 8 * chunks.iter().take_while(|chunk| !special(chunk)).count();
-    let tail = rest.get(skipped..).unwrap_or_default();
+    let (chunks, tail) = rest.as_chunks::<8>();
+    let mut skipped = 0;
+    for chunk in chunks {
+        // The first byte lowest, so that the first mark is the lowest and right.
+        let word = u64::from_le_bytes(*chunk);
+        let quote = below(word ^ (ONES * b'"' as u64), 1);
+        let special = below(word, 0x20) | quote | below(word ^ (ONES * b'\\' as u64), 1);
+        if special != 0 {
+            return skipped + special.trailing_zeros() as usize / 8;
+        }
+        skipped += 8;
+    }
     skipped + tail.iter().take_while(|byte| !matches!(byte, 0..0x20 | b'"' | b'\\')).count()
 }
 
