@@ -17,14 +17,14 @@ fn a_wrong_configuration_is_named_and_nothing_is_bound() {
         ("[listen]", "colour = \"blue\"\n[listen]", "unknown field `colour`"),
         ("watch_ms = 500", "watch_ms = 500\nwatch = true", "unknown field `watch`"),
         ("[listen]", "[listen", "expected"),
-        ("watch_ms = 500", "watch_ms = \"often\"", "watch_ms"),
+        ("watch_ms = 500", "watch_ms = \"often\"", "line 12: invalid type"),
         ("/okta/import", "/okta/token", "path `/okta/token` serves two hooks"),
         ("name = \"import\"", "name = \"token\"", "hook `token` is there twice"),
         ("name = \"import\"", "name = \"im port\"", "hook name `im port`"),
         ("path = \"/okta/import\"", "path = \"okta/import\"", "does not start with `/`"),
         ("okta.user-import", "okta.user-export", "known are okta.token, okta.user-import"),
         ("127.0.0.1:0", "0.0.0.0:0", "`0.0.0.0:0` is not a loopback address"),
-        ("127.0.0.1:0", "127.0.0.1:0\"\ncalls = 0 #", "listen.calls is 0"),
+        ("127.0.0.1:0", "127.0.0.1:0\"\ncalls = 0 #", "listen.calls is 0, not 1 to"),
         ("[[hook]]\nname = \"token\"", "[[hook]]\nbudget_ms = 3000\nname = \"token\"", "platform's own limit of 3000"),
         ("[[hook]]\nname = \"token\"", "[[hook]]\nbudget_ms = 400\nname = \"token\"", "leave nothing of budget_ms 400"),
         (
@@ -44,6 +44,7 @@ fn a_wrong_configuration_is_named_and_nothing_is_bound() {
         ),
         ("secrets/import", "secrets/none", "caller secret"),
         ("keys/sealing.key", "keys/log.key", "sealing key"),
+        ("keys/sealing.key", "keys/pseudonym.key", "it is the sealing key too"),
         ("keys/log.key", "keys/release.key", "its name is `test.example/release`, but audit.origin is"),
         ("trust-root.json", "trust-root.toml", "trust root"),
         ("trust-root.json", "release/release.json", "trust root"),
@@ -54,13 +55,17 @@ fn a_wrong_configuration_is_named_and_nothing_is_bound() {
     }
     for file in ["keys/log.key", "keys/sealing.key", "keys/pseudonym.key", "secrets/token"] {
         fs::set_permissions(house.path(file), Permissions::from_mode(0o644)).unwrap();
-        wrong(&house, "is open to others (mode 0644)");
+        wrong(&house, "is open to others (mode 0644)\nhint: run `chmod 600 ");
         fs::set_permissions(house.path(file), Permissions::from_mode(0o600)).unwrap();
     }
     let secret = house.read("secrets/token");
     house.write_secret("secrets/token", "short");
     wrong(&house, "shorter than 16 characters");
     house.write_secret("secrets/token", &secret);
+    // Who names a key's file instead of the configuration must not find the key in a log.
+    let ran = house.run(&["check", "--config", "keys/log.key"]);
+    assert_eq!(ran.code, 64);
+    assert!(!ran.err.contains("PRIVATE") && !ran.err.contains(house.read("keys/log.key").trim()), "{}", ran.err);
     fs::remove_file(house.path("portcullis.toml")).unwrap();
     wrong(&house, "cannot read `portcullis.toml`");
 }
@@ -111,6 +116,8 @@ fn check_says_what_serve_would_do() {
 
     house.write("release/release.json", "");
     let none = house.run(&["check", "--config", "portcullis.toml", "--format", "json"]);
-    assert_eq!((none.code, none.out.as_str()), (1, ""), "{}", none.err);
+    assert_eq!(none.code, 1, "{}", none.err);
+    let told: Value = serde_json::from_str(&none.out).unwrap();
+    assert_eq!(told["refused"], "envelope-malformed");
     assert!(none.err.contains("[envelope-malformed]") && none.err.contains("hint: "), "{}", none.err);
 }

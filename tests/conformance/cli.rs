@@ -211,8 +211,9 @@ fn a_hook_is_called_as_its_platform_would() {
     assert!(text.starts_with("200 in ") && text.contains("debugContext"), "{text}");
     let told = json_of(&house.must(&[&send[..], &["--format", "json"]].concat()));
     assert_eq!(told["status"], 200);
-    let without = house.must(&[&send[..4], &["--payload", "sign-in.json"]].concat());
-    assert!(without.starts_with("401 in "), "{without}");
+    let without = house.run(&[&send[..4], &["--payload", "sign-in.json"]].concat());
+    assert_eq!(without.code, 1, "what a platform would take for a failure");
+    assert!(without.out.starts_with("401 in "), "{}", without.out);
     host.stop();
     let nobody = house.run(&send);
     assert_eq!(nobody.code, 1);

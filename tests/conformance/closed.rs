@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use portcullis_tests::{Binding, Host, House, Raw, SECRET, SignIn, duties, wrongly_signed};
+use portcullis_tests::{Binding, Host, House, Raw, SECRET, SignIn, duties, event, wrongly_signed};
 use serde_json::{Value, json};
 
 /// Stands in every body that is sent, right or wrong.
@@ -24,7 +24,8 @@ fn whatever_comes_in_nothing_goes_on_leaks_or_is_lost_count_of() {
     house.release(&[Binding::new("token", "sod", duties())]);
     let host = house.serve();
 
-    let good = host.sign_in(&marked());
+    let first = marked();
+    let good = host.sign_in(&first);
     assert_eq!(good.without_reference(), "{}");
     let mut expected = BTreeMap::new();
     for (what, cause, request) in bad_requests(&host) {
@@ -34,7 +35,7 @@ fn whatever_comes_in_nothing_goes_on_leaks_or_is_lost_count_of() {
         *expected.entry(cause.to_owned()).or_insert(0) += 1;
     }
     *expected.entry("body-incomplete".to_owned()).or_insert(0) += breaks_off(&host);
-    recorded_failures(&house, &host, good.index().unwrap());
+    recorded_failures(&house, &host, first.body["eventId"].as_str().unwrap());
 
     assert!(host.sign_in(&marked()).index().is_some(), "alive");
     let log = host.stop();
@@ -174,12 +175,9 @@ fn breaks_off(host: &Host) -> u64 {
 }
 
 /// Failures of calls that could be read: the safe answer too, and a record of their own.
-fn recorded_failures(house: &House, host: &Host, good: u64) {
+fn recorded_failures(house: &House, host: &Host, taken: &str) {
     let lacking = host.sign_in(&marked().without_claim("facility"));
-    let mut reused = marked().claim("nickname", "somebody else");
-    let taken = house.until_record("hook.decision", |record| record["seq"] == good);
-    reused = reused.event(taken["hook"]["event"].as_str().unwrap());
-    let reused = host.sign_in(&reused);
+    let reused = host.sign_in(&marked().event(taken).claim("nickname", "somebody else"));
     for (answer, cause) in [(lacking, "missing-read"), (reused, "event-reused")] {
         assert!(answer.stops_a_token(), "{cause}: {answer:?}");
         let record = house.until_record("hook.decision", |record| record["seq"].as_u64() == answer.index());
@@ -254,7 +252,8 @@ fn too_much_at_once_and_no_release_stop_too() {
 }
 
 fn marked() -> SignIn {
-    SignIn::with_groups(&["ward-reader"]).claim("nickname", MARKER).profile("firstName", MARKER)
+    let named = SignIn::with_groups(&["ward-reader"]).claim("nickname", MARKER).profile("firstName", MARKER);
+    named.event(&format!("{}-{MARKER}", event()))
 }
 
 /// A whole request, with these headers besides the necessary ones.
