@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::House;
 
-#[expect(clippy::unwrap_used, reason = "a log that does not read is a failed test")]
+#[expect(clippy::unwrap_used, clippy::string_slice, reason = "a log that does not read is a failed test")]
 impl House {
     /// A record's exact bytes.
     pub fn leaf(&self, index: u64) -> String {
@@ -48,6 +48,13 @@ impl House {
         show.extend(["--index", &index, "--sealing-key", "keys/sealing.key"]);
         let shown: Value = serde_json::from_str(&self.must(&show)).unwrap();
         shown.get("sealed").cloned().unwrap_or_default()
+    }
+
+    /// What is hashed before an answer.
+    pub fn salt(&self, index: u64) -> Vec<u8> {
+        let sealed = self.sealed(index);
+        let digits = sealed["salt"].as_str().unwrap();
+        (0..16).map(|at| u8::from_str_radix(&digits[at * 2..at * 2 + 2], 16).unwrap()).collect()
     }
 
     /// The hash that the log's lowest tile has for a record (C2SP tlog-tiles, of a log of less than 256

@@ -105,6 +105,8 @@ pub struct Prove {
     /// The record that the proof is of: its exact bytes.
     #[arg(long)]
     record: Option<PathBuf>,
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
 }
 
 impl Audit {
@@ -208,10 +210,13 @@ impl Prove {
         if let (Some(proof), Some(record)) = (&self.check, &self.record) {
             let (index, head) = prove::check_proof(&files::read_text(proof)?, &files::read(record)?, &key)
                 .map_err(|error| Failed::wrong(format!("{error} [{}]", error.code())))?;
-            print(format!(
-                "the record is number {index} of the log `{}`, under its checkpoint of {} records",
-                head.origin, head.size
-            ));
+            self.format.print(
+                format!(
+                    "the record is number {index} of the log `{}`, under its checkpoint of {} records",
+                    head.origin, head.size
+                ),
+                json!({"index": index, "origin": head.origin, "size": head.size}),
+            );
             return Ok(());
         }
         let (Some(log), Some(index), Some(output)) = (self.log, self.index, self.output) else {
@@ -221,7 +226,10 @@ impl Prove {
         let record = output.with_extension("json");
         files::write(&output, proven.proof.as_bytes())?;
         files::write(&record, &proven.leaf)?;
-        print(format!("proof in {}, its record in {}", output.display(), record.display()));
+        self.format.print(
+            format!("proof in {}, its record in {}", output.display(), record.display()),
+            json!({"index": index, "proof": output, "record": record}),
+        );
         Ok(())
     }
 }

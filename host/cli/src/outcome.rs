@@ -78,6 +78,16 @@ pub fn print(text: impl Display) {
     drop(writeln!(out, "{text}").and_then(|()| out.flush()));
 }
 
+impl Format {
+    /// Prints a result as a sentence or as JSON.
+    pub fn print(self, text: impl Display, json: serde_json::Value) {
+        match self {
+            Self::Text => print(text),
+            Self::Json => print(json),
+        }
+    }
+}
+
 /// Ends the program.
 pub fn report(done: Done) -> ExitCode {
     let Err(failed) = done else { return ExitCode::SUCCESS };

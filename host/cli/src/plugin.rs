@@ -45,6 +45,8 @@ pub struct Componentize {
     /// Where the component goes.
     #[arg(long)]
     output: PathBuf,
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
 }
 
 /// Sign a manifest.
@@ -65,6 +67,8 @@ pub struct Sign {
     /// Where the envelope goes.
     #[arg(long)]
     output: PathBuf,
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
 }
 
 /// Verify a plugin.
@@ -114,7 +118,10 @@ impl Componentize {
         let component = portcullis_engine::componentize(&files::read(&self.module)?)?;
         let inspection = portcullis_engine::inspect(&component)?;
         files::write(&self.output, &component)?;
-        print(format!("{}: {} bytes, {}", self.output.display(), inspection.bytes, inspection.digest));
+        self.format.print(
+            format!("{}: {} bytes, {}", self.output.display(), inspection.bytes, inspection.digest),
+            json!({"file": self.output, "bytes": inspection.bytes, "digest": text(inspection.digest)}),
+        );
         Ok(())
     }
 }
@@ -137,7 +144,11 @@ impl Sign {
             _ => return Err(Failed::configuration("give `--source` and `--component`, or `--add-to`")),
         };
         files::write(&self.output, &envelope)?;
-        print(format!("{}: signed by {}", self.output.display(), names(&keys)));
+        let signers: Vec<_> = keys.iter().map(|key| key.public().keyid()).collect();
+        self.format.print(
+            format!("{}: signed by {}", self.output.display(), signers.join(", ")),
+            json!({"file": self.output, "signers": signers}),
+        );
         Ok(())
     }
 }
@@ -208,10 +219,6 @@ impl Inspect {
         }
         Ok(())
     }
-}
-
-fn names(keys: &[SecretKey]) -> String {
-    keys.iter().map(|key| key.public().keyid()).collect::<Vec<_>>().join(", ")
 }
 
 fn text(digest: Digest) -> String {

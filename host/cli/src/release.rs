@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 use portcullis_server::Clock;
 use portcullis_trust::{ReleaseSet, ReleaseSource, sign, verify_release, verify_root};
+use serde_json::json;
 
 use crate::files;
-use crate::outcome::{Done, print};
+use crate::outcome::{Done, Format};
 
 /// Sign release sets.
 #[derive(Subcommand)]
@@ -35,6 +36,8 @@ pub struct Sign {
     /// Where the envelope goes.
     #[arg(long)]
     output: PathBuf,
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
 }
 
 impl Release {
@@ -54,13 +57,15 @@ impl Release {
         let envelope = sign(ReleaseSet::PAYLOAD_TYPE, &payload, &keys.iter().collect::<Vec<_>>());
         let set = verify_release(&root, &envelope, now)?;
         files::write(&sign_set.output, &envelope)?;
-        print(format!(
-            "release set {} in {}: {} plugins, {} bindings",
-            set.version,
-            sign_set.output.display(),
-            set.plugins.len(),
-            set.bindings.len()
-        ));
+        let (plugins, bindings) = (set.plugins.len(), set.bindings.len());
+        sign_set.format.print(
+            format!(
+                "release set {} in {}: {plugins} plugins, {bindings} bindings",
+                set.version,
+                sign_set.output.display()
+            ),
+            json!({"version": set.version, "file": sign_set.output, "plugins": plugins, "bindings": bindings}),
+        );
         Ok(())
     }
 }

@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use portcullis_server::Clock;
 use portcullis_trust::{RootSource, TrustRoot, sign, verify_root};
+use serde_json::json;
 
 use crate::files;
-use crate::outcome::{Done, print};
+use crate::outcome::{Done, Format};
 
 /// Sign the trust root.
 #[derive(Subcommand)]
@@ -31,6 +32,8 @@ pub struct Sign {
     /// Where the envelope goes.
     #[arg(long)]
     output: PathBuf,
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
 }
 
 impl Root {
@@ -43,12 +46,15 @@ impl Root {
         let envelope = sign(TrustRoot::PAYLOAD_TYPE, &payload, &keys.iter().collect::<Vec<_>>());
         let root = verify_root(&envelope, now)?;
         files::write(&sign_root.output, &envelope)?;
-        print(format!(
-            "trust root {} in {}: {} publishers",
-            root.version,
-            sign_root.output.display(),
-            root.publishers.len()
-        ));
+        sign_root.format.print(
+            format!(
+                "trust root {} in {}: {} publishers",
+                root.version,
+                sign_root.output.display(),
+                root.publishers.len()
+            ),
+            json!({"version": root.version, "file": sign_root.output, "publishers": root.publishers.len()}),
+        );
         Ok(())
     }
 }

@@ -147,11 +147,7 @@ impl Config {
     }
 
     fn parse(text: &str, base: &Path) -> Result<Self, String> {
-        let file: File = toml::from_str(text).map_err(|error| {
-            // Never the line itself: whoever mistakes a key's file for this one must not find the key in a log.
-            let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
-            format!("line {}: {}", before.lines().count().max(1), error.message())
-        })?;
+        let file: File = toml::from_str(text).map_err(|error| misread(text, &error))?;
         let mut config = Self {
             tenant: file.tenant,
             listen: file.listen,
@@ -336,6 +332,17 @@ enum OnFailureWord {
     Closed,
     Restricted,
     Open,
+}
+
+/// What is wrong, at which line and setting. Never the line itself: whoever mistakes a key's file for this one must not find the
+/// key in a log.
+fn misread(text: &str, error: &toml::de::Error) -> String {
+    let at = error.span().map_or(0, |span| span.start);
+    let before = text.get(..at).unwrap_or_default();
+    let line = before.matches('\n').count();
+    let setting = text.lines().nth(line).and_then(|line| line.split_once('=')).map_or("", |(name, _)| name.trim());
+    let place = if is_name(setting) { format!("line {}, `{setting}`", line + 1) } else { format!("line {}", line + 1) };
+    format!("{place}: {}", error.message())
 }
 
 /// Refuses a number that is out of bounds.

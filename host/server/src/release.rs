@@ -91,13 +91,15 @@ pub struct Found {
     components: HashMap<Digest, (PathBuf, Vec<u8>)>,
     envelopes: Vec<(PathBuf, Vec<u8>)>,
     settings: HashMap<Digest, String>,
+    /// Files that could not be read, and why.
+    unreadable: Vec<(PathBuf, String)>,
 }
 
 /// A component in the plugins' folder that may not run, and why not.
 pub struct Stray {
     /// Its file.
     pub path: PathBuf,
-    /// Its digest.
+    /// Its digest; of its path where it cannot be read.
     pub component: Digest,
     /// The stable code.
     pub code: &'static str,
@@ -156,33 +158,40 @@ impl ReleaseError {
 }
 
 impl Found {
-    /// Reads the folders. Files above [`LARGEST_FILE`] are an error, not skipped.
+    /// Reads the folders. Files above [`LARGEST_FILE`] count as unreadable.
     pub fn read(paths: &ReleasePaths) -> Result<Self, ReleaseError> {
         let set = read(&paths.set)?;
         let mut components = HashMap::new();
         let mut envelopes = Vec::new();
+        let mut settings = HashMap::new();
+        // A file that cannot be read stops the release only if the set needs what is in it.
+        let mut unreadable = Vec::new();
         for path in files(&paths.plugins)? {
-            match path.extension().and_then(|extension| extension.to_str()) {
-                Some("wasm") => {
-                    let bytes = read(&path)?;
-                    components.insert(sha256(&bytes), (path, bytes));
+            let extension = path.extension().and_then(|extension| extension.to_str()).map(str::to_owned);
+            if !matches!(extension.as_deref(), Some("wasm" | "json")) {
+                continue;
+            }
+            match read(&path) {
+                Ok(bytes) if extension.as_deref() == Some("wasm") => {
+                    drop(components.insert(sha256(&bytes), (path, bytes)))
                 }
-                Some("json") => envelopes.push((path.clone(), read(&path)?)),
-                _ => {}
+                Ok(bytes) => envelopes.push((path, bytes)),
+                Err(error) => unreadable.push((path, error.to_string())),
             }
         }
-        let mut settings = HashMap::new();
         for path in files(&paths.settings)? {
             if path.extension().is_some_and(|extension| extension == "json") {
-                let bytes = read(&path)?;
-                let digest = sha256(&bytes);
-                let text = String::from_utf8(bytes)
-                    .map_err(|_| ReleaseError::Unreadable { path, why: "not UTF-8".to_owned() })?;
-                settings.insert(digest, text);
+                let text = read(&path).map_err(|error| error.to_string()).and_then(|bytes| {
+                    String::from_utf8(bytes).map_err(|_| format!("`{}` is not UTF-8", path.display()))
+                });
+                match text {
+                    Ok(text) => drop(settings.insert(sha256(text.as_bytes()), text)),
+                    Err(why) => unreadable.push((path, why)),
+                }
             }
         }
         let (plugins, settings_folder) = (paths.plugins.clone(), paths.settings.clone());
-        Ok(Self { plugins, settings_folder, set, components, envelopes, settings })
+        Ok(Self { plugins, settings_folder, set, components, envelopes, settings, unreadable })
     }
 
     /// The digest of the release set's signed bytes; of the file where it is no envelope.
@@ -282,6 +291,13 @@ impl Found {
             };
             strays.push(Stray { path: path.clone(), component: *digest, code, sentence, hint });
         }
+        strays.extend(self.unreadable.iter().map(|(path, why)| Stray {
+            path: path.clone(),
+            component: sha256(path.as_os_str().as_encoded_bytes()),
+            code: "unreadable",
+            sentence: why.clone(),
+            hint: "remove the file, or let the host read it".to_owned(),
+        }));
         strays.sort_by(|one, other| one.path.cmp(&other.path));
         strays
     }
