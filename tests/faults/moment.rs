@@ -25,9 +25,9 @@ pub enum Moment {
 impl Moment {
     /// Each kind in its turn, by chance within it.
     pub fn of_life(life: usize, chance: &mut Chance) -> Self {
-        match life % 4 {
-            0 => Self::After(Duration::from_micros(chance.below(20_000))),
-            1 => Self::Roll,
+        match life % 6 {
+            0 | 3 => Self::After(Duration::from_micros(chance.below(20_000))),
+            1 | 4 => Self::Roll,
             2 => Self::Checkpoint,
             _ => Self::SinceCheckpoint(usize::try_from(chance.below(30)).unwrap()),
         }

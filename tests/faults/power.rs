@@ -240,4 +240,4 @@ fn is_sync(call: &Call) -> bool {
     ["fdatasync", "fsync"].contains(&call.name.as_str())
 }
 
-const LIVES: usize = 8;
+const LIVES: usize = 6;

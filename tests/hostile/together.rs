@@ -90,19 +90,15 @@ fn the_order_of_bindings_changes_no_byte_of_an_answer() {
     ];
     let told_too =
         |name: &str, deeds: &Value| Binding::new("token", name, json!({"do": "by-entitlement", "deeds": deeds}));
-    let bindings = [
-        told_too("mischief", &deeds[0]),
-        told_too("mischief", &deeds[1]),
-        told_too("mischief-twin", &deeds[1]),
-        Binding::new("token", "mischief-twin", json!({"do": "allow"})),
-    ];
+    let bindings =
+        [told_too("mischief", &deeds[0]), told_too("mischief", &deeds[1]), told_too("mischief-twin", &deeds[1])];
     let sign_ins: Vec<SignIn> = ["deny", "cap", "set", "mix", "step", "nurses"].map(with).into();
     let house = House::build(&bindings);
     // `release sign` sorts, so another hand signs them as they come.
     let mut set = house.opened("release/release.json");
     let sorted = set["bindings"].clone();
     let mut outcomes = BTreeSet::new();
-    for order in [[0, 1, 2, 3], [3, 2, 1, 0], [1, 3, 0, 2]] {
+    for order in [[0, 1, 2], [2, 1, 0]] {
         set["bindings"] = order.map(|at: usize| sorted[at].clone()).to_vec().into();
         house.write("release/release.json", house.forge("release", RELEASE_SET, &set.to_string()));
         let host = house.serve();

@@ -80,7 +80,9 @@ impl Cause {
             | Self::NotDurable
             | Self::HostFault
             | Self::ObserverSkipped => Party::Host,
-            Self::PluginFault | Self::PluginOverreach | Self::MissingRead | Self::Conflict | Self::Unsayable => Party::Plugin,
+            Self::PluginFault | Self::PluginOverreach | Self::MissingRead | Self::Conflict | Self::Unsayable => {
+                Party::Plugin
+            }
         }
     }
 
