@@ -218,6 +218,13 @@ struct Node {
     escaped: bool,
 }
 
+impl Node {
+    /// How long its spelling is.
+    fn bytes(&self) -> u32 {
+        self.end - self.start
+    }
+}
+
 /// Levels of nesting. RFC 8259 section 9 leaves the limit to us; no hook sends more than about ten.
 pub const DEEPEST: usize = 64;
 

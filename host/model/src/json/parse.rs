@@ -230,9 +230,13 @@ impl Parser<'_> {
             }
         } else {
             let text = self.text;
-            self.keys.sort_unstable_by(|a, b| compare(text, a, b));
+            // By length first, which needs no look at the text, unless some name is spelled longer than it is.
+            let escaped = self.keys.iter().any(|key| key.escaped);
+            let lengths = |a: &Node, b: &Node| if escaped { Ordering::Equal } else { a.bytes().cmp(&b.bytes()) };
+            let order = |a: &Node, b: &Node| lengths(a, b).then_with(|| compare(text, a, b));
+            self.keys.sort_unstable_by(order);
             let pairs = self.keys.iter().zip(self.keys.iter().skip(1));
-            pairs.filter(|(a, b)| compare(text, a, b).is_eq()).map(|(a, b)| a.start.max(b.start)).min()
+            pairs.filter(|(a, b)| order(a, b).is_eq()).map(|(a, b)| a.start.max(b.start)).min()
         };
         duplicate.map_or(Ok(()), |at| Err(ParseError { cause: Cause::DuplicateMember, at: at as usize }))
     }
@@ -265,7 +269,7 @@ impl Parser<'_> {
 /// Whether two names mean the same. Most differ in length already, which needs no look at the text.
 fn same(text: &str, a: &Node, b: &Node) -> bool {
     let as_spelled = !a.escaped && !b.escaped;
-    if as_spelled && a.end - a.start != b.end - b.start {
+    if as_spelled && a.bytes() != b.bytes() {
         return false;
     }
     compare(text, a, b).is_eq()
