@@ -136,7 +136,7 @@ impl Asked {
                 let mut codes: Vec<_> = decision.findings.iter().map(|finding| finding.code.as_str()).collect();
                 codes.sort_unstable();
                 codes.dedup();
-                write_list(leaf, codes.into_iter().take(MOST_CODES), |leaf, code| quote(leaf, code));
+                write_list(leaf, codes.into_iter().take(MOST_CODES), quote);
                 leaf.push_str(r#"],"changes":["#);
                 let mut kinds: Vec<_> = decision.changes.iter().map(|change| change.kind().to_string()).collect();
                 kinds.sort_unstable();
