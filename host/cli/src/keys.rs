@@ -1,6 +1,6 @@
 //! `portcullis keys`: make and list keys.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
 use portcullis_keys::{SecretKey, SymmetricKey, read_secret_file, write_secret_file};
@@ -129,7 +129,7 @@ impl List {
     }
 }
 
-fn describe(file: &PathBuf) -> (&'static str, Option<String>) {
+fn describe(file: &Path) -> (&'static str, Option<String>) {
     if let Ok(text) = files::read_text(file)
         && let Ok(public) = portcullis_keys::PublicKey::parse(text.trim())
     {

@@ -11,8 +11,11 @@ use portcullis_trust::{
     Envelope, ManifestSource, ReleaseSource, RootSource, verify_manifest, verify_release, verify_root,
 };
 
-/// A surface and its name: the name of its fuzz target and of its corpus.
-pub const SURFACES: [(&str, fn(&[u8])); 8] = [
+/// What is done with untrusted bytes.
+pub type Surface = fn(&[u8]);
+
+/// Every surface and its name: the name of its fuzz target and of its corpus.
+pub const SURFACES: [(&str, Surface); 8] = [
     ("json", json),
     ("token", token),
     ("import", import),

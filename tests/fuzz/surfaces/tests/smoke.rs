@@ -1,5 +1,7 @@
 //! The fuzz targets' functions over their corpus and some thousand deterministic changes of it: a part of every test run.
 
+#![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test whose own arithmetic is wrong must say so")]
+
 use std::fs;
 use std::path::Path;
 
