@@ -24,8 +24,11 @@ pub fn run(component: &str, rounds: &str) -> Done {
     let engine = Engine::new(Options { workers: 1, ..Options::default() })?;
     println!("reset between calls: {}", engine.reset());
     let world = World::new();
-    let plugins = [(1, &world.rules[world.rules.len() - 1..]), (world.rules.len(), world.rules.as_slice())]
-        .map(|(count, rules)| prepare(&engine, &component, count, &world.settings(rules)));
+    let plugins = [
+        (1, world.rules.last_chunk::<1>().map(<[_; 1]>::as_slice).unwrap_or_default()),
+        (world.rules.len(), world.rules.as_slice()),
+    ]
+    .map(|(count, rules)| prepare(&engine, &component, count, &world.settings(rules)));
     let [few, many] = plugins;
     let (few, many) = (few?, many?);
 
