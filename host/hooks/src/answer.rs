@@ -1,7 +1,7 @@
 //! An answer: status and body, and the record's reference, which is put in last.
 //!
-//! Invariant: a body is empty or one JSON object without `debugContext`, and what is hashed is that body; so
-//! the reference can name the record of the answer that it stands in.
+//! Invariant: what is hashed is the body without the reference, so that the reference can name the record of the answer that it
+//! stands in. A body that has a slot is one JSON object without that member.
 
 use portcullis_model::json::quote;
 
@@ -10,7 +10,21 @@ use portcullis_model::json::quote;
 pub struct Answer {
     /// The HTTP status.
     pub status: u16,
+    /// Headers that belong to it, besides the content's type: lower-case names.
+    pub headers: Vec<(&'static str, String)>,
     body: String,
+    slot: Slot,
+}
+
+/// Where an answer has room for the record's reference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Slot {
+    /// Nowhere.
+    Nowhere,
+    /// A member `debugContext`, which Okta copies to its System Log: `{"record", "leaf"}`.
+    DebugContext,
+    /// A member of that name: `"ORIGIN#INDEX"`.
+    Member(&'static str),
 }
 
 /// Where the record of an answer stands.
@@ -29,13 +43,25 @@ impl Answer {
     pub const CONTENT_TYPE: &'static str = "application/json";
 
     /// 200 with an object.
-    pub(crate) fn ok(object: String) -> Self {
-        Self { status: 200, body: object }
+    pub(crate) fn ok(object: String, slot: Slot) -> Self {
+        Self { status: 200, headers: Vec::new(), body: object, slot }
     }
 
-    /// 401 with nothing.
-    pub(crate) fn unauthorized() -> Self {
-        Self { status: 401, body: String::new() }
+    /// That status with nothing.
+    pub(crate) fn status(status: u16) -> Self {
+        Self { status, headers: Vec::new(), body: String::new(), slot: Slot::Nowhere }
+    }
+
+    /// That status with JSON text.
+    pub(crate) fn json(status: u16, text: String) -> Self {
+        Self { status, headers: Vec::new(), body: text, slot: Slot::Nowhere }
+    }
+
+    /// With a header.
+    #[must_use]
+    pub(crate) fn header(mut self, name: &'static str, value: String) -> Self {
+        self.headers.push((name, value));
+        self
     }
 
     /// The body without reference: what is hashed.
@@ -43,20 +69,32 @@ impl Answer {
         self.body.as_bytes()
     }
 
-    /// The body as it leaves: with the reference where the platform keeps one (Okta: `debugContext`, which it
-    /// copies to its System Log). Together under the platform's 256 KB as long as the log's origin is under
-    /// 1,000 bytes.
+    /// The body as it leaves: with the reference where the platform keeps one. Together under Okta's 256 KB as long as the log's
+    /// origin is under 1,000 bytes.
     pub fn with_reference(&self, reference: &Reference<'_>) -> Vec<u8> {
-        let Some(members) = self.body.strip_suffix('}') else {
+        let (Some(members), true) = (self.body.strip_suffix('}'), self.slot != Slot::Nowhere) else {
             return self.body.clone().into_bytes();
         };
         let mut out = String::with_capacity(self.body.len() + reference.log.len() + 128);
         out.push_str(members);
-        out.push_str(if members == "{" { "\"debugContext\":{\"record\":" } else { ",\"debugContext\":{\"record\":" });
-        quote(&mut out, &format!("{}#{}", reference.log, reference.index));
-        out.push_str(",\"leaf\":");
-        quote(&mut out, reference.leaf);
-        out.push_str("}}");
+        out.push_str(if members == "{" { "\"" } else { ",\"" });
+        let record = format!("{}#{}", reference.log, reference.index);
+        match self.slot {
+            Slot::Nowhere => {}
+            Slot::DebugContext => {
+                out.push_str("debugContext\":{\"record\":");
+                quote(&mut out, &record);
+                out.push_str(",\"leaf\":");
+                quote(&mut out, reference.leaf);
+                out.push('}');
+            }
+            Slot::Member(name) => {
+                out.push_str(name);
+                out.push_str("\":");
+                quote(&mut out, &record);
+            }
+        }
+        out.push('}');
         out.into_bytes()
     }
 }
@@ -70,8 +108,12 @@ mod tests {
         let reference = Reference { log: "log.example/\"a\"", index: 7, leaf: "bGVhZg==" };
         let text = |answer: Answer| String::from_utf8(answer.with_reference(&reference)).unwrap();
         let context = r##""debugContext":{"record":"log.example/\"a\"#7","leaf":"bGVhZg=="}"##;
-        assert_eq!(text(Answer::ok("{}".into())), format!("{{{context}}}"));
-        assert_eq!(text(Answer::ok(r#"{"a":{}}"#.into())), format!(r#"{{"a":{{}},{context}}}"#));
-        assert_eq!(text(Answer::unauthorized()), "");
+        let okta = |body: &str| text(Answer::ok(body.into(), Slot::DebugContext));
+        assert_eq!(okta("{}"), format!("{{{context}}}"));
+        assert_eq!(okta(r#"{"a":{}}"#), format!(r#"{{"a":{{}},{context}}}"#));
+        let member = Answer::ok("{}".into(), Slot::Member("evaluationId"));
+        assert_eq!(text(member), r##"{"evaluationId":"log.example/\"a\"#7"}"##);
+        assert_eq!(text(Answer::ok(r#"{"a":{}}"#.into(), Slot::Nowhere)), r#"{"a":{}}"#);
+        assert_eq!(text(Answer::status(401)), "");
     }
 }

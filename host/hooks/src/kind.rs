@@ -1,9 +1,11 @@
 //! Hook kinds: which platform's hook a request is for.
 //!
-//! Invariant: everything that differs by hook kind is asked of [`HookKind`] or of [`say`](crate::say),
-//! nowhere else.
+//! Invariant: one name, one adapter each; everything else that differs by kind is asked of the adapter.
 
 use std::time::Duration;
+
+use crate::adapter::{Adapter, Reactions, Repeats};
+use crate::okta;
 
 /// A hook kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -26,46 +28,57 @@ impl HookKind {
         }
     }
 
+    /// Its adapter.
+    pub(crate) fn adapter(self) -> &'static dyn Adapter {
+        match self {
+            Self::OktaToken => &okta::token::Token,
+            Self::OktaUserImport => &okta::import::Import,
+        }
+    }
+
     /// The hook kind of that name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.name() == name)
     }
 
-    /// How long the platform waits before it goes on without us. Okta: 3 s (inline hook concepts, time-out
-    /// behaviour).
+    /// How long the platform waits before it goes on without us.
     pub fn platform_limit(self) -> Duration {
-        match self {
-            Self::OktaToken | Self::OktaUserImport => Duration::from_secs(3),
-        }
+        self.adapter().platform_limit()
     }
 
-    /// The budget of a hook that sets none: well under the platform's limit, so that the network has its
-    /// share.
+    /// The budget of a hook that sets none.
     pub fn default_budget(self) -> Duration {
-        match self {
-            Self::OktaToken | Self::OktaUserImport => Duration::from_secs(2),
-        }
+        self.adapter().default_budget()
     }
 
-    /// Whether [`OnFailure::Restricted`](crate::OnFailure::Restricted) means something here; elsewhere it is
-    /// as closed.
+    /// Whether [`OnFailure::Restricted`](crate::OnFailure::Restricted) means something here; elsewhere it is as closed.
     pub fn offers_restricted(self) -> bool {
-        self == Self::OktaToken
+        self.adapter().offers_restricted()
     }
 
     /// Where the body lists what the subject holds, unless the hook says otherwise: JSON Pointers.
     pub fn default_entitlements(self) -> &'static [&'static str] {
-        match self {
-            Self::OktaToken => &[
-                "/data/access/claims/groups",
-                "/data/access/claims/roles",
-                "/data/access/claims/entitlements",
-                "/data/identity/claims/groups",
-                "/data/identity/claims/roles",
-                "/data/identity/claims/entitlements",
-            ],
-            Self::OktaUserImport => &[],
-        }
+        self.adapter().default_entitlements()
+    }
+
+    /// How a call is known again when the platform repeats it.
+    pub fn repeats(self) -> Repeats {
+        self.adapter().repeats()
+    }
+
+    /// What the platform does when it does not get an answer that it understands.
+    pub fn reactions(self) -> Reactions {
+        self.adapter().reactions()
+    }
+
+    /// The request's header that every answer repeats, where the contract wants one.
+    pub fn echoed_header(self) -> Option<&'static str> {
+        self.adapter().echoed_header()
+    }
+
+    /// Where the hook is reached, given its path: whole paths, and the route that each of them is.
+    pub fn routes(self, path: &str) -> Vec<(String, &'static str)> {
+        self.adapter().routes(path)
     }
 }
 
@@ -79,6 +92,6 @@ mod tests {
             assert_eq!(HookKind::from_name(kind.name()), Some(kind));
             assert!(kind.default_budget() < kind.platform_limit());
         }
-        assert_eq!(HookKind::from_name("okta.saml"), None);
+        assert_eq!(HookKind::from_name("okta.nothing"), None);
     }
 }

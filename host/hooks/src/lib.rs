@@ -4,47 +4,22 @@
 //! would refuse as a whole, and then go on as if nothing had been said, never leaves. No I/O, no clock, no
 //! plugin; who calls, and whether to believe it, is the server's business.
 
+mod adapter;
 mod answer;
+mod body;
+mod errand;
+mod heard;
 mod kind;
 mod okta;
 pub mod say;
 
-use portcullis_model::{Call, Cause, Change, ChangeKind, Effect, Millis, Party};
+use portcullis_model::{Cause, Change, ChangeKind, Effect, Entity};
 
+pub use adapter::{Reaction, Reactions, Repeats};
 pub use answer::{Answer, Reference};
+pub use errand::{Errand, Message, Resume};
+pub use heard::{Batch, Frame, Heard, Incoming, Malformed, Page, Request, Settings, Until};
 pub use kind::HookKind;
-
-/// A request that could be read. Without `Debug`: it names people.
-#[derive(Clone)]
-pub struct Incoming {
-    /// It, in words that no platform owns. `received`, `seed` and `tenant` are those of the [`Frame`].
-    pub call: Call,
-}
-
-/// What the server knows about a call before the body is read.
-pub struct Frame {
-    /// The tenant.
-    pub tenant: String,
-    /// When it was received.
-    pub received: Millis,
-    /// The plugins' only randomness.
-    pub seed: u64,
-    /// JSON Pointers into the body to what the subject holds already: lists of strings, or a string. Where it
-    /// is empty, [`HookKind::default_entitlements`].
-    pub entitlements: Vec<String>,
-}
-
-/// Caller: a request that cannot be read. Holds nothing of the body but the event id.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the request is refused: {}: {detail}", cause.code())]
-pub struct Malformed {
-    /// One of the causes that name the caller.
-    pub cause: Cause,
-    /// What was wrong, in words of this file, such as the member with the wrong type.
-    pub detail: &'static str,
-    /// The platform's event id, where it could be read and looks like one.
-    pub event: Option<String>,
-}
 
 /// What to answer, after combination and mapping.
 pub struct Outcome<'a> {
@@ -117,16 +92,25 @@ pub enum OnFailure {
     Open,
 }
 
+/// What a search found.
+pub struct Found {
+    /// In order.
+    pub results: Vec<Entity>,
+    /// Where the rest begins; nothing at the end.
+    pub next: Option<String>,
+}
+
+/// Answers what needs neither a proof of the caller nor a decision.
+pub fn greet(kind: HookKind, request: &Request<'_>, settings: &Settings) -> Option<Answer> {
+    kind.adapter().greet(request, settings)
+}
+
 /// Reads a request.
 ///
 /// # Errors
 /// [`Malformed`], with the cause to count and answer it by.
-pub fn parse(kind: HookKind, body: &[u8], frame: &Frame) -> Result<Incoming, Malformed> {
-    let call = match kind {
-        HookKind::OktaToken => okta::token::parse(body, frame),
-        HookKind::OktaUserImport => okta::import::parse(body, frame),
-    }?;
-    Ok(Incoming { call })
+pub fn read(kind: HookKind, request: &Request<'_>, frame: &Frame<'_>) -> Result<Heard, Malformed> {
+    kind.adapter().read(request, frame)
 }
 
 /// Writes an answer, without the record's reference.
@@ -134,36 +118,33 @@ pub fn parse(kind: HookKind, body: &[u8], frame: &Frame) -> Result<Incoming, Mal
 /// # Errors
 /// [`Unsayable`] where the platform would not do all of what the outcome wants. The server then sends the
 /// [`safe_answer`] with [`Cause::Unsayable`], or denies where it is [`Why::TooShort`].
-pub fn render(kind: HookKind, incoming: &Incoming, outcome: &Outcome<'_>) -> Result<Answer, Unsayable> {
-    match kind {
-        HookKind::OktaToken => okta::token::render(&incoming.call, outcome),
-        HookKind::OktaUserImport => okta::import::render(outcome),
-    }
+pub fn write(kind: HookKind, incoming: &Incoming, outcome: &Outcome<'_>) -> Result<Answer, Unsayable> {
+    kind.adapter().write(incoming, outcome)
+}
+
+/// What the host has to do for the platform besides answering it.
+pub fn errand(kind: HookKind, incoming: &Incoming, outcome: &Outcome<'_>) -> Option<Errand> {
+    kind.adapter().errand(incoming, outcome)
+}
+
+/// One answer out of many, each as it was [written](write) and has its reference.
+pub fn gather(kind: HookKind, answers: &[Vec<u8>], until: Until) -> Answer {
+    kind.adapter().gather(answers, until)
+}
+
+/// The answer to a search.
+pub fn list(kind: HookKind, incoming: &Incoming, found: &Found) -> Answer {
+    kind.adapter().list(incoming, found)
 }
 
 /// The answer where there is no decision. `incoming` is the request, where it could be read.
 pub fn safe_answer(kind: HookKind, on_failure: &OnFailure, cause: Cause, incoming: Option<&Incoming>) -> Answer {
-    if *on_failure == OnFailure::Open {
-        // Whoever cannot prove to be the platform learns nothing from the platform's default, and the
-        // platform itself, with a wrong secret, treats a 401 as that default.
-        return if cause == Cause::CallerUnproven { Answer::unauthorized() } else { okta::go_on() };
+    if *on_failure != OnFailure::Open {
+        return kind.adapter().safe(on_failure, cause, incoming);
     }
-    let call = incoming.map(|incoming| &incoming.call);
-    match (kind, on_failure, call) {
-        (HookKind::OktaToken, OnFailure::Restricted { applications }, Some(call)) // Where the request itself is wrong, nobody is owed a way around.
-            if cause.party() != Party::Caller => {
-            okta::token::restricted(call, applications).unwrap_or_else(|| okta::stop(okta::token::UNCHECKED))
-        }
-        (HookKind::OktaToken, ..) => okta::stop(okta::token::UNCHECKED),
-        (HookKind::OktaUserImport, ..) => okta::stop(okta::import::UNCHECKED),
-    }
-}
-
-impl Malformed {
-    /// The code in metrics and logs.
-    pub fn code(&self) -> &'static str {
-        self.cause.code()
-    }
+    // Whoever cannot prove to be the platform learns nothing from the platform's default, and the platform itself, with a wrong
+    // secret, treats a 401 as that default.
+    if cause == Cause::CallerUnproven { Answer::status(401) } else { kind.adapter().go_on(incoming) }
 }
 
 impl Unsayable {

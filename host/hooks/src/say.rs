@@ -2,13 +2,15 @@
 //!
 //! Invariant: every effect and every change has exactly one saying for every hook kind. `native` is said in
 //! the platform's own words; `mapped` only becomes something else where the binding names it; `unsayable` is
-//! refused before a binding is active. `docs/hook-kinds.md` is this table; rendering it is `okta`.
+//! refused before a binding is active. `docs/hook-kinds.md` is this table; what it says is each kind's adapter.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::time::Duration;
 
-use portcullis_model::{ChangeKind, Effect, Emits, Target};
+use portcullis_model::{ChangeKind, Effect, Emits};
 
+use crate::adapter::Reactions;
 use crate::kind::HookKind;
 
 /// What a hook kind makes of an effect or a change.
@@ -84,28 +86,12 @@ pub enum Complaint {
 
 /// What a hook kind makes of an effect.
 pub fn effect(kind: HookKind, effect: Effect) -> Saying {
-    use Saying::{Mapped, Native};
-    match (kind, effect) {
-        (_, Effect::Abstain | Effect::Allow) => Native("200, and the changes as commands"),
-        (HookKind::OktaToken, Effect::Deny) => {
-            Native("200 with `error`: no token is issued and the person sees the text")
-        }
-        (HookKind::OktaToken, Effect::StepUp) => {
-            Mapped(&[To::Deny], "`acr` is reserved, and a hook cannot ask for a factor")
-        }
-        (HookKind::OktaToken, Effect::Review) => Mapped(&[To::Deny], "a token cannot wait for a person"),
-        (HookKind::OktaUserImport, Effect::StepUp | Effect::Review | Effect::Deny) => {
-            Mapped(&[To::Report], "an import cannot be stopped: with `error`, Okta logs a failure and imports the user")
-        }
-    }
+    kind.adapter().effect(effect)
 }
 
 /// What a hook kind makes of a change.
 pub fn change(kind: HookKind, change: ChangeKind) -> Saying {
-    match kind {
-        HookKind::OktaToken => okta_token(change),
-        HookKind::OktaUserImport => okta_user_import(change),
-    }
+    kind.adapter().change(change)
 }
 
 /// Whether a binding can say everything that its plugin may emit.
@@ -130,8 +116,17 @@ pub fn table() -> String {
     for kind in HookKind::ALL {
         let name = kind.name();
         let _ = write!(text, "\n## `{name}`\n\n");
-        let (limit, budget) = (kind.platform_limit().as_secs(), kind.default_budget().as_secs());
-        let _ = writeln!(text, "The platform waits {limit} s; the default budget is {budget} s. {}", about(kind));
+        let seconds = |time: Duration| time.as_secs_f64();
+        let (limit, budget) = (seconds(kind.platform_limit()), seconds(kind.default_budget()));
+        let about = kind.adapter().about();
+        let _ = writeln!(text, "The platform waits {limit} s; the default budget is {budget} s. {about}");
+        text.push_str("\n| answered with | the platform |\n|---|---|\n");
+        let Reactions { empty, client_error, server_error, silence } = kind.reactions();
+        for (answer, reaction) in
+            [("204, or nothing", empty), ("4xx", client_error), ("5xx", server_error), ("silence", silence)]
+        {
+            let _ = writeln!(text, "| {answer} | {reaction} |");
+        }
         text.push_str("\n| what | saying | how, or why not |\n|---|---|---|\n");
         for (what, saying) in sayings(kind) {
             let (word, note) = match saying {
@@ -188,78 +183,6 @@ impl Complaint {
     }
 }
 
-fn okta_token(change: ChangeKind) -> Saying {
-    use Saying::{Mapped, Native, Unsayable};
-    match change {
-        ChangeKind::Set(Target::IdToken | Target::AccessToken) => {
-            Native("`add` or `replace` below `/claims/`; not on reserved claims; `sub` and `aud` in access tokens only")
-        }
-        ChangeKind::Remove(Target::IdToken | Target::AccessToken) => {
-            Native("`remove` below `/claims/`, of what is in the request; not on reserved claims")
-        }
-        ChangeKind::CapLifetime(Target::IdToken | Target::AccessToken) => {
-            Native("`replace` of the expiration, 300 to 86,400 s; a cap under 300 s is a denial")
-        }
-        ChangeKind::Set(_) | ChangeKind::Remove(_) | ChangeKind::CapLifetime(_) => {
-            Unsayable("the hook changes ID tokens and access tokens only")
-        }
-        ChangeKind::AddGrant => Unsayable("`scp`, `scope` and `groups` are reserved, so nothing can be added to them"),
-        ChangeKind::DropGrant => {
-            Mapped(&[To::Deny], "`scp`, `scope` and `groups` are reserved, so nothing can be taken out of them")
-        }
-        ChangeKind::LinkUser | ChangeKind::CreateUser => Unsayable("the user is known when a token is issued"),
-        ChangeKind::Credential => Unsayable("no password is checked when a token is issued"),
-        ChangeKind::AutoApprove => Unsayable("nobody is asked to approve a token"),
-        ChangeKind::RequireApprovers => Mapped(&[To::Deny], "a token cannot wait for approvers"),
-        ChangeKind::Statement => Mapped(&[To::Deny], "Okta carries out no obligations"),
-        ChangeKind::Waive => Unsayable("lifting findings is for break-glass, which comes with a later version"),
-    }
-}
-
-fn okta_user_import(change: ChangeKind) -> Saying {
-    use Saying::{Mapped, Native, Unsayable};
-    match change {
-        ChangeKind::Set(Target::User) => Native("`com.okta.user.profile.update`; the place is one profile member"),
-        ChangeKind::Set(Target::AppUser) => {
-            Native("`com.okta.appUser.profile.update`; the place is one profile member")
-        }
-        ChangeKind::Remove(Target::User | Target::AppUser) => {
-            Mapped(&[To::Report], "an answer sets profile members and takes none away")
-        }
-        ChangeKind::Set(_) | ChangeKind::Remove(_) => {
-            Unsayable("the hook changes the user and the application's user only")
-        }
-        ChangeKind::CapLifetime(_) => Unsayable("an imported user has no lifetime"),
-        ChangeKind::AddGrant => {
-            Unsayable("an import grants nothing by itself; set a profile member that a group rule reads")
-        }
-        ChangeKind::DropGrant => Mapped(&[To::Report], "an answer sets profile members and takes no group away"),
-        ChangeKind::LinkUser => Native("`com.okta.action.update` with `LINK_USER`, and `com.okta.user.update`"),
-        ChangeKind::CreateUser => Native("`com.okta.action.update` with `CREATE_USER`"),
-        ChangeKind::Credential => Unsayable("no password is checked during an import"),
-        ChangeKind::AutoApprove => Unsayable("nobody is asked to approve an import"),
-        ChangeKind::RequireApprovers => Mapped(&[To::Report], "an import cannot wait for approvers"),
-        ChangeKind::Statement => Mapped(&[To::Report], "Okta carries out no obligations"),
-        ChangeKind::Waive => Unsayable("lifting findings is for break-glass, which comes with a later version"),
-    }
-}
-
-/// What a safe answer is here, for people.
-fn about(kind: HookKind) -> &'static str {
-    match kind {
-        HookKind::OktaToken => {
-            "Okta issues the token unmodified when the hook is late or answers anything but 200, so a closed hook \
-             refuses with `200` and `error`, whatever the cause. Restricted: the shortest lifetime and a claim `degraded`, for \
-             named applications; all others are refused. Open: `200` and `{}`, but 401 to a caller who is not proven."
-        }
-        HookKind::OktaUserImport => {
-            "Okta imports the user whatever the answer: no answer stops an import. The strictest is `200` with `error`, which \
-             Okta logs as a failure; so are a mapped effect and a closed hook's safe answer, and no command goes with them. \
-             Restricted is not offered. Open: `200` and `{}`, but 401 to a caller who is not proven."
-        }
-    }
-}
-
 /// Every effect and change there is, with its saying.
 fn sayings(kind: HookKind) -> impl Iterator<Item = (String, Saying)> {
     let effects = Effect::ALL.into_iter().map(move |it| (it.name().to_owned(), effect(kind, it)));
@@ -286,7 +209,7 @@ fn names(to: &[To]) -> String {
 const HEAD: &str = "\
 # Hook kinds: what each can say
 
-Generated from the code (`host/hooks/src/say.rs`); a test keeps it so.
+Generated from the code (`host/hooks/src/say.rs` and each kind's adapter); a test keeps it so.
 
 *native*: the platform has words for it. *mapped*: it has none, and the binding must name what it becomes (`step-up = \"deny\"`).
 *unsayable*: `portcullis check` refuses a binding whose plugin may emit it.

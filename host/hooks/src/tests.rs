@@ -7,14 +7,25 @@ mod requests;
 
 use portcullis_model::Millis;
 
-use crate::{Frame, HookKind, Incoming, parse};
+use crate::{Frame, Heard, HookKind, Incoming, Malformed, Request, Settings, read};
 
 pub(crate) const TOKEN: &str = include_str!("../tests/payloads/token.json");
 pub(crate) const TOKEN_OF_A_CLIENT: &str = include_str!("../tests/payloads/token-client.json");
 pub(crate) const IMPORT: &str = include_str!("../tests/payloads/import.json");
 
-pub(crate) fn frame() -> Frame {
-    Frame { tenant: "default".into(), received: Millis(1_772_435_700_000), seed: 42, entitlements: Vec::new() }
+static SETTINGS: Settings = Settings { path: String::new(), entitlements: Vec::new() };
+
+pub(crate) fn frame() -> Frame<'static> {
+    Frame { tenant: "default", received: Millis(1_772_435_700_000), seed: 42, settings: &SETTINGS }
+}
+
+/// Reads a body that is posted to the kind's only route and holds one question.
+pub(crate) fn parse(kind: HookKind, body: &[u8], frame: &Frame<'_>) -> Result<Incoming, Malformed> {
+    let request = Request { get: false, route: "", header: &|_| None, searches: false, body };
+    match read(kind, &request, frame)? {
+        Heard::One(incoming) => Ok(incoming),
+        _ => panic!("not one question"),
+    }
 }
 
 pub(crate) fn incoming(kind: HookKind, body: &str) -> Incoming {

@@ -48,6 +48,9 @@ pub struct Call {
     pub proposed: Vec<Change>,
     /// The whole body, parsed. Plugins see the pointers their manifest reads.
     pub payload: Arc<Document>,
+    /// JSON Pointers to what in the payload is handed only to plugins whose manifest names it itself, and is kept by nobody: not in
+    /// the record, not sealed, not in memory.
+    pub secrets: &'static [&'static str],
 }
 
 /// Milliseconds since the Unix epoch, UTC.

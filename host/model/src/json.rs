@@ -97,6 +97,32 @@ impl<'a> Value<'a> {
         self.document.text.get(self.node.start as usize..self.node.end as usize).unwrap_or_default()
     }
 
+    /// The text of this value, but with `instead` (JSON text) wherever one of the pointers, which start at the document's root, leads
+    /// to a value strictly inside it.
+    pub fn without(self, pointers: &[&str], instead: &str) -> Cow<'a, str> {
+        let inside = |value: &Value<'_>| value.node.start > self.node.start && value.node.end <= self.node.end;
+        let mut spans: Vec<_> = pointers
+            .iter()
+            .filter_map(|pointer| self.document.pointer(pointer).filter(inside))
+            .map(|value| (value.node.start as usize, value.node.end as usize))
+            .collect();
+        if spans.is_empty() {
+            return Cow::Borrowed(self.raw());
+        }
+        spans.sort_unstable();
+        let (mut out, mut at) = (String::with_capacity(self.raw().len()), self.node.start as usize);
+        for (start, end) in spans {
+            // One inside another is gone already.
+            if start >= at {
+                out.push_str(self.document.text.get(at..start).unwrap_or_default());
+                out.push_str(instead);
+                at = end;
+            }
+        }
+        out.push_str(self.document.text.get(at..self.node.end as usize).unwrap_or_default());
+        Cow::Owned(out)
+    }
+
     /// What sort of value it is.
     pub fn kind(self) -> Kind {
         self.node.kind

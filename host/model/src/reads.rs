@@ -122,7 +122,10 @@ impl Reads {
             origin: call.origin.as_ref().and_then(|origin| self.origin(origin)),
             purpose: call.purpose.as_deref().filter(|_| self.purpose),
             proposed: &call.proposed,
-            payload: self.payload.get(call.hook).map_or("null".into(), |wanted| wanted.project(call.payload.root())),
+            payload: self
+                .payload
+                .get(call.hook)
+                .map_or("null".into(), |wanted| wanted.project(call.payload.root(), call.secrets)),
         })
     }
 

@@ -28,12 +28,14 @@ pub struct Afterwards {
     pub remains: Vec<Remains>,
     /// The call's record.
     pub index: Option<u64>,
+    /// The records of a call that asks many questions.
+    pub further: Vec<u64>,
     /// What waiting for the record took.
     pub commit_us: u64,
     /// When the answer was ready to leave.
     pub ready: Option<Instant>,
     delivered: bool,
-    observed: Option<(Arc<Generation>, usize, Arc<Incoming>)>,
+    observed: Vec<Observed>,
 }
 
 impl Afterwards {
@@ -45,18 +47,26 @@ impl Afterwards {
             place: None,
             remains: Vec::new(),
             index: None,
+            further: Vec::new(),
             commit_us: 0,
             ready: None,
             delivered: false,
-            observed: None,
+            observed: Vec::new(),
         }
     }
 
-    /// Remembers the call for the hook's bindings that advise or monitor.
-    pub fn observe(&mut self, generation: Option<&Arc<Generation>>, hook: &Hook, incoming: &Arc<Incoming>) {
+    /// Remembers a question and its record for the hook's bindings that advise or monitor.
+    pub fn observe(
+        &mut self,
+        generation: Option<&Arc<Generation>>,
+        hook: &Hook,
+        incoming: &Arc<Incoming>,
+        index: Option<u64>,
+    ) {
         let Some(generation) = generation else { return };
         if generation.hooks.get(hook.number).is_some_and(|bindings| !bindings.observers.is_empty()) {
-            self.observed = Some((Arc::clone(generation), hook.number, Arc::clone(incoming)));
+            let (generation, incoming) = (Arc::clone(generation), Arc::clone(incoming));
+            self.observed.push(Observed { generation, hook: hook.number, incoming, index });
         }
     }
 
@@ -66,25 +76,35 @@ impl Afterwards {
     }
 
     fn note_delivery(&self) {
-        let Some(index) = self.index else { return };
         let now = self.host.clock.instant();
         let write_us = self.ready.map_or(0, |ready| micros(now.saturating_duration_since(ready)));
         let write_us = self.delivered.then_some(write_us);
-        self.host.deliveries.note(Delivery { index, commit_us: self.commit_us, write_us });
+        for index in self.index.into_iter().chain(self.further.iter().copied()) {
+            self.host.deliveries.note(Delivery { index, commit_us: self.commit_us, write_us });
+        }
     }
 
     fn ask_observers(&mut self) {
-        let Some((generation, hook, incoming)) = self.observed.take() else { return };
-        let observers = generation.hooks.get(hook).map(|bindings| bindings.observers.as_slice()).unwrap_or_default();
-        for binding in observers {
-            let (host, binding, incoming, index) =
-                (Arc::clone(&self.host), Arc::clone(binding), Arc::clone(&incoming), self.index);
-            let job = move || observe(&host, hook, &binding, &incoming, index);
-            if self.host.observers.start_job(job).is_err() {
-                self.host.refusals.count(self.host.clock.now(), hook, Cause::ObserverSkipped);
+        for Observed { generation, hook, incoming, index } in self.observed.drain(..) {
+            let observers =
+                generation.hooks.get(hook).map(|bindings| bindings.observers.as_slice()).unwrap_or_default();
+            for binding in observers {
+                let (host, binding, incoming) = (Arc::clone(&self.host), Arc::clone(binding), Arc::clone(&incoming));
+                let job = move || observe(&host, hook, &binding, &incoming, index);
+                if self.host.observers.start_job(job).is_err() {
+                    self.host.refusals.count(self.host.clock.now(), hook, Cause::ObserverSkipped);
+                }
             }
         }
     }
+}
+
+/// A question that bindings shall look at that do not bind.
+struct Observed {
+    generation: Arc<Generation>,
+    hook: usize,
+    incoming: Arc<Incoming>,
+    index: Option<u64>,
 }
 
 impl Drop for Afterwards {
@@ -106,8 +126,7 @@ fn observe(host: &Host, hook: usize, binding: &Arc<Binding>, incoming: &Incoming
     };
     asked.write_leaf(&mut fields);
     fields.push(']');
-    let mut sealed = String::new();
-    asked.write_sealed(&mut sealed);
+    let sealed = crate::evidence::seal_plugins(std::slice::from_ref(&asked), incoming);
     let entry = Entry { kind: "hook.observed", fields, sealed: Some(sealed.into_bytes()) };
     if host.log.append(entry).is_err() {
         host.refusals.count(host.clock.now(), hook, Cause::ObserverSkipped);

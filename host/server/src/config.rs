@@ -108,8 +108,6 @@ pub struct HookConfig {
     pub name: String,
     /// Its kind.
     pub kind: HookKind,
-    /// Its path, such as `/okta/token`.
-    pub path: String,
     /// How its caller proves itself.
     pub caller: CallerConfig,
     /// What leaves when there is no decision.
@@ -122,8 +120,8 @@ pub struct HookConfig {
     pub write_ms: u64,
     /// Largest body, bytes. Default 256 KiB.
     pub body_bytes: usize,
-    /// Body pointers that list what the subject holds; empty takes the kind's own.
-    pub entitlements: Vec<String>,
+    /// What concerns its wire contract.
+    pub settings: portcullis_hooks::Settings,
 }
 
 /// How a caller proves itself: a secret in a header.
@@ -199,8 +197,11 @@ impl Config {
             if !names.insert(&hook.name) {
                 return Err(format!("hook `{}` is there twice", hook.name));
             }
-            if !paths.insert(&hook.path) {
-                return Err(format!("path `{}` serves two hooks", hook.path));
+            for (path, _) in hook.kind.routes(&hook.settings.path) {
+                if paths.contains(&path) {
+                    return Err(format!("path `{path}` serves two hooks"));
+                }
+                paths.insert(path);
             }
         }
         if self.hooks.is_empty() {
@@ -255,14 +256,13 @@ impl HookConfig {
         };
         let hook = Self {
             kind,
-            path: source.path,
             caller: source.caller,
             on_failure,
             budget_ms: source.budget_ms.unwrap_or_else(|| millis(kind.default_budget())),
             commit_ms: source.commit_ms,
             write_ms: source.write_ms,
             body_bytes: source.body_bytes,
-            entitlements: source.entitlements,
+            settings: portcullis_hooks::Settings { path: source.path, entitlements: source.entitlements },
             name,
         };
         within(&format!("hook `{}`: body_bytes", hook.name), hook.body_bytes, 1, LARGEST_BODY)?;

@@ -3,11 +3,12 @@
 //! Invariant: a leaf holds codes, digests, counts, times and keyed pseudonyms, never text from a body, a plugin or a person; all
 //! else goes to the sealed part, whole, so that the call can be run again. Knows nothing of how records become durable.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use portcullis_hooks::{Answer, Incoming, OnFailure};
-use portcullis_model::json::quote;
-use portcullis_model::{Attribute, Change, Decision, Effect};
+use portcullis_model::json::{Kind, Value, quote};
+use portcullis_model::{Attribute, Change, Decision, Document, Effect};
 
 use crate::ask::Asked;
 use crate::budget::{Ledger, micros};
@@ -22,6 +23,8 @@ pub struct Evidence<'a> {
     pub hook: &'a Hook,
     /// The call, if the body could be read as one.
     pub incoming: &'a Incoming,
+    /// Its place in a request that asks many questions.
+    pub part: Option<usize>,
     /// The body's pseudonym.
     pub body_pseudonym: &'a str,
     /// The generation that decided.
@@ -66,6 +69,12 @@ impl Evidence<'_> {
         leaf.push_str(r#","app":"#);
         let app = call.actors.first().and_then(|actor| actor.id.as_deref());
         write_option(&mut leaf, app.map(|id| self.host.pseudonym("application", id)).as_deref());
+        if let Some(part) = self.part {
+            write_to(&mut leaf, format_args!(r#","part":{part}"#));
+        }
+        if !call.secrets.is_empty() {
+            leaf.push_str(r#","not_replayable":"secret""#);
+        }
         write_to(&mut leaf, format_args!(r#","seed":"{:016x}","gen":{},"chain":["#, call.seed, self.generation));
         for (position, asked) in self.asked.iter().enumerate() {
             if position > 0 {
@@ -104,25 +113,62 @@ impl Evidence<'_> {
 
     /// The sealed part: the body, the answer, and all that plugins said.
     pub fn sealed(&self) -> Vec<u8> {
-        let body = self.incoming.call.payload.text();
+        let body = kept(self.incoming);
         let mut sealed = String::with_capacity(body.len() + self.answer.body().len() + SEALED_ROOM);
         // The body was parsed, so it is JSON text and stands here as it came.
         sealed.push_str(r#"{"request":"#);
-        sealed.push_str(body);
+        sealed.push_str(&body);
         sealed.push_str(r#","answer":"#);
         match std::str::from_utf8(self.answer.body()) {
             Ok("") | Err(_) => sealed.push_str("null"),
             Ok(text) => sealed.push_str(text),
         }
-        write_to(&mut sealed, format_args!(r#","salt":"{:032x}","plugins":["#, u128::from_be_bytes(self.salt)));
-        for (position, asked) in self.asked.iter().enumerate() {
-            if position > 0 {
-                sealed.push(',');
-            }
-            asked.write_sealed(&mut sealed);
-        }
-        sealed.push_str("]}");
+        write_to(&mut sealed, format_args!(r#","salt":"{:032x}","plugins":"#, u128::from_be_bytes(self.salt)));
+        sealed.push_str(&seal_plugins(self.asked, self.incoming));
+        sealed.push('}');
         sealed.into_bytes()
+    }
+}
+
+/// What of a body is kept: all of it but its secrets.
+pub fn kept(incoming: &Incoming) -> Cow<'_, str> {
+    let call = &incoming.call;
+    if call.secrets.is_empty() {
+        return Cow::Borrowed(call.payload.text());
+    }
+    call.payload.root().without(call.secrets, SECRET)
+}
+
+/// A list of what plugins said. A plugin that reads a secret could repeat it: then it stands there no more.
+pub fn seal_plugins(asked: &[Asked], incoming: &Incoming) -> String {
+    let mut said = String::from("[");
+    write_list(&mut said, asked.iter(), |said, asked| asked.write_sealed(said));
+    said.push(']');
+    let call = &incoming.call;
+    let secrets = call.secrets.iter().filter_map(|pointer| call.payload.pointer(pointer));
+    let mut found = false;
+    for secret in secrets.flat_map(strings_in).filter(|secret| !secret.is_empty()) {
+        let mut quoted = String::new();
+        quote(&mut quoted, &secret);
+        for spelled in [secret.as_str(), quoted.trim_matches('"')] {
+            if said.contains(spelled) {
+                said = said.replace(spelled, "[secret]");
+                found = true;
+            }
+        }
+    }
+    // A short secret may have stood for a number.
+    if found && Document::parse(said.as_bytes()).is_err() { SECRET.to_owned() } else { said }
+}
+
+/// Every string and number in a value.
+fn strings_in(value: Value<'_>) -> Vec<String> {
+    match value.kind() {
+        Kind::String => value.as_str().map(Cow::into_owned).into_iter().collect(),
+        Kind::Number => vec![value.raw().to_owned()],
+        Kind::Array => value.elements().flat_map(strings_in).collect(),
+        Kind::Object => value.members().flat_map(|(_, member)| strings_in(member)).collect(),
+        Kind::Null | Kind::Bool => Vec::new(),
     }
 }
 
@@ -154,7 +200,7 @@ impl Asked {
     }
 
     /// Findings with their arguments, changes with their values, notes and errors.
-    pub fn write_sealed(&self, sealed: &mut String) {
+    fn write_sealed(&self, sealed: &mut String) {
         sealed.push_str(r#"{"plugin":"#);
         quote(sealed, &self.binding.manifest().id);
         match &self.outcome {
@@ -271,3 +317,5 @@ const MOST_CODES: usize = 8;
 const LEAF_ROOM: usize = 1_536;
 /// Room for what a sealed part holds besides body and answer.
 const SEALED_ROOM: usize = 1_024;
+/// What stands where a secret stood.
+const SECRET: &str = r#""[secret]""#;

@@ -62,7 +62,8 @@ pub struct Host {
     /// Whether the emergency ring had to count what found no slot.
     pub owes_tally: AtomicBool,
     engine: Engine,
-    paths: HashMap<String, usize>,
+    /// Path → hook, and which of its kind's routes the path is.
+    routes: HashMap<String, (usize, &'static str)>,
     seeds: AtomicU64,
 }
 
@@ -192,7 +193,11 @@ impl Prepared {
             SlowLane::start("slow", self.config.listen.workers, SLOW_WAITING).map_err(StartError::Thread)?;
         let observers = SlowLane::start("observe", 1, OBSERVERS_WAITING).map_err(StartError::Thread)?;
         let ring_lane = SlowLane::start("ring", 1, RING_WAITING).map_err(StartError::Thread)?;
-        let paths = self.config.hooks.iter().enumerate().map(|(number, hook)| (hook.path.clone(), number)).collect();
+        let routes = self.config.hooks.iter().enumerate().flat_map(|(number, hook)| {
+            let routes = hook.kind.routes(&hook.settings.path).into_iter();
+            routes.map(move |(path, route)| (path, (number, route)))
+        });
+        let routes = routes.collect();
         let hooks = self.config.hooks.iter().cloned().zip(self.callers).enumerate();
         let hooks =
             hooks.map(|(number, (config, caller))| Hook { number, config, caller, owed: Debts::default() }).collect();
@@ -212,7 +217,7 @@ impl Prepared {
             ring_lane,
             owes_tally: AtomicBool::new(false),
             engine: self.engine,
-            paths,
+            routes,
             seeds: AtomicU64::new(random_seed()?),
             config: self.config,
         });
@@ -230,9 +235,10 @@ impl Prepared {
 }
 
 impl Host {
-    /// The hook that a request path names.
-    pub fn route(&self, path: &str) -> Option<&Hook> {
-        self.hooks.get(*self.paths.get(path)?)
+    /// The hook that a request path names, and which of its kind's routes the path is.
+    pub fn route(&self, path: &str) -> Option<(&Hook, &'static str)> {
+        let (number, route) = *self.routes.get(path)?;
+        Some((self.hooks.get(number)?, route))
     }
 
     /// A hook's name, for records.

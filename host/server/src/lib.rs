@@ -7,6 +7,7 @@ mod admission;
 mod afterwards;
 mod ask;
 mod budget;
+mod call;
 mod caller;
 mod clock;
 mod combine;

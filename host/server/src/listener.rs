@@ -20,6 +20,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioTimer;
+use portcullis_hooks::Answer;
 use portcullis_model::Cause;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
@@ -27,10 +28,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::LocalSet;
 
 use crate::afterwards::Afterwards;
+use crate::call::Reply;
 use crate::connection::{Connection, Outbox};
 use crate::error::StartError;
 use crate::host::{Hook, Host};
-use crate::pipeline::{self, Reply};
+use crate::pipeline;
 
 /// A listener in operation.
 pub struct Listener {
@@ -181,13 +183,12 @@ async fn serve(host: Arc<Host>, stream: std::net::TcpStream, mut stopping: watch
 }
 
 async fn respond(host: &Arc<Host>, outbox: &Outbox, request: Request<Incoming>) -> Response<Full<Bytes>> {
-    let Some(hook) = host.route(request.uri().path()) else {
+    let Some((hook, route)) = host.route(request.uri().path()) else {
         return plain(StatusCode::NOT_FOUND);
     };
-    if request.method() != Method::POST {
-        let mut response = plain(StatusCode::METHOD_NOT_ALLOWED);
-        response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
-        return response;
+    let get = request.method() == Method::GET;
+    if !get && request.method() != Method::POST {
+        return not_allowed();
     }
     // A task of its own: a caller that hangs up does not take a call with it whose record is already written, and a panic ends
     // that task only.
@@ -195,16 +196,23 @@ async fn respond(host: &Arc<Host>, outbox: &Outbox, request: Request<Incoming>) 
         let (host, number) = (Arc::clone(host), hook.number);
         tokio::task::spawn_local(async move {
             let hook = host.hooks.get(number)?;
-            Some(pipeline::answer(&host, hook, request).await)
+            pipeline::answer(&host, hook, route, request).await
         })
     };
     let reply = match call.await {
         Ok(Some(reply)) => reply,
+        Ok(None) if get => return not_allowed(),
         Ok(None) | Err(_) => fault(host, hook),
     };
     let mut response = Response::new(Full::new(reply.body));
     *response.status_mut() = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(Answer::CONTENT_TYPE));
+    for (name, value) in reply.headers {
+        // What cannot stand in a header is left out: the answer does not depend on it.
+        if let Ok(value) = HeaderValue::try_from(value) {
+            response.headers_mut().insert(name, value);
+        }
+    }
     outbox.put(reply.afterwards);
     response
 }
@@ -214,7 +222,14 @@ fn fault(host: &Arc<Host>, hook: &Hook) -> Reply {
     tracing::error!(hook = hook.config.name, "a call panicked; its caller got the safe answer");
     host.refusals.count(host.clock.now(), hook.number, Cause::HostFault);
     let answer = hook.safe_answer(host.generation.load().as_deref(), Cause::HostFault, None);
-    Reply { status: answer.status, body: Bytes::copy_from_slice(answer.body()), afterwards: Afterwards::new(host) }
+    let body = Bytes::copy_from_slice(answer.body());
+    Reply { status: answer.status, headers: answer.headers, body, afterwards: Afterwards::new(host) }
+}
+
+fn not_allowed() -> Response<Full<Bytes>> {
+    let mut response = plain(StatusCode::METHOD_NOT_ALLOWED);
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
+    response
 }
 
 fn plain(status: StatusCode) -> Response<Full<Bytes>> {

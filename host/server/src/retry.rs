@@ -16,6 +16,8 @@ use tokio::sync::watch;
 pub struct Answered {
     /// HTTP status.
     pub status: u16,
+    /// Headers besides the content's type.
+    pub headers: Vec<(&'static str, String)>,
     /// The bytes that left, reference included.
     pub body: bytes::Bytes,
     /// The record of the first call.
@@ -36,6 +38,8 @@ pub enum Turn {
     Again(watch::Receiver<Option<Answered>>),
     /// The event id was used for another body.
     Reused,
+    /// The hook kind's calls are never repeated: decide.
+    Alone,
 }
 
 /// The duty to answer an event for all who ask.
@@ -142,7 +146,7 @@ mod tests {
     use super::*;
 
     fn said(index: u64) -> Answered {
-        Answered { status: 200, body: bytes::Bytes::from_static(b"{}"), index: Some(index) }
+        Answered { status: 200, headers: Vec::new(), body: bytes::Bytes::from_static(b"{}"), index: Some(index) }
     }
 
     fn again(turn: Turn) -> Option<Option<u64>> {

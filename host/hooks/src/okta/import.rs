@@ -8,34 +8,117 @@
 //! lists as `groups` is requested.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use portcullis_model::json::{quote, split_pointer};
-use portcullis_model::{Call, Change, Document, Effect, Entity, Grant, GrantKind, Principal, PrincipalKind, Target};
+use portcullis_model::{
+    Call, Cause, Change, ChangeKind, Document, Effect, Entity, Grant, GrantKind, Principal, PrincipalKind, Target,
+};
 
-use super::{Envelope, Strings, attributes, commands, members, stop};
+use super::{INLINE_LIMIT, commands, envelope, go_on, stop};
+use crate::adapter::{Adapter, Reaction, Reactions};
 use crate::answer::Answer;
-use crate::kind::HookKind;
-use crate::{Frame, Malformed, Outcome, Unsayable, Why};
+use crate::body::{Strings, attributes, members};
+use crate::say::{Saying, To};
+use crate::{Frame, Heard, Incoming, Malformed, OnFailure, Outcome, Request, Unsayable, Why};
+
+/// The hook kind.
+pub(crate) struct Import;
+
+impl Adapter for Import {
+    fn platform_limit(&self) -> Duration {
+        INLINE_LIMIT
+    }
+
+    fn default_budget(&self) -> Duration {
+        Duration::from_secs(2)
+    }
+
+    fn reactions(&self) -> Reactions {
+        let imported = Reaction::GoesOn("the user is imported");
+        Reactions { empty: imported, client_error: imported, server_error: imported, silence: imported }
+    }
+
+    fn about(&self) -> &'static str {
+        "Okta imports the user whatever the answer: no answer stops an import. The strictest is `200` with `error`, which \
+         Okta logs as a failure; so are a mapped effect and a closed hook's safe answer, and no command goes with them. \
+         Restricted is not offered. Open: `200` and `{}`, but 401 to a caller who is not proven."
+    }
+
+    fn read(&self, request: &Request<'_>, frame: &Frame<'_>) -> Result<Heard, Malformed> {
+        Ok(Heard::One(parse(request.body, frame)?.into()))
+    }
+
+    fn write(&self, _incoming: &Incoming, outcome: &Outcome<'_>) -> Result<Answer, Unsayable> {
+        render(outcome)
+    }
+
+    fn safe(&self, _on_failure: &OnFailure, _cause: Cause, _incoming: Option<&Incoming>) -> Answer {
+        stop(UNCHECKED)
+    }
+
+    fn go_on(&self, _incoming: Option<&Incoming>) -> Answer {
+        go_on()
+    }
+
+    fn effect(&self, effect: Effect) -> Saying {
+        match effect {
+            Effect::Abstain | Effect::Allow => Saying::Native("200, and the changes as commands"),
+            Effect::StepUp | Effect::Review | Effect::Deny => Saying::Mapped(
+                &[To::Report],
+                "an import cannot be stopped: with `error`, Okta logs a failure and imports the user",
+            ),
+        }
+    }
+
+    fn change(&self, change: ChangeKind) -> Saying {
+        use Saying::{Mapped, Native, Unsayable};
+        match change {
+            ChangeKind::Set(Target::User) => Native("`com.okta.user.profile.update`; the place is one profile member"),
+            ChangeKind::Set(Target::AppUser) => {
+                Native("`com.okta.appUser.profile.update`; the place is one profile member")
+            }
+            ChangeKind::Remove(Target::User | Target::AppUser) => {
+                Mapped(&[To::Report], "an answer sets profile members and takes none away")
+            }
+            ChangeKind::Set(_) | ChangeKind::Remove(_) => {
+                Unsayable("the hook changes the user and the application's user only")
+            }
+            ChangeKind::CapLifetime(_) => Unsayable("an imported user has no lifetime"),
+            ChangeKind::AddGrant => {
+                Unsayable("an import grants nothing by itself; set a profile member that a group rule reads")
+            }
+            ChangeKind::DropGrant => Mapped(&[To::Report], "an answer sets profile members and takes no group away"),
+            ChangeKind::LinkUser => Native("`com.okta.action.update` with `LINK_USER`, and `com.okta.user.update`"),
+            ChangeKind::CreateUser => Native("`com.okta.action.update` with `CREATE_USER`"),
+            ChangeKind::Credential => Unsayable("no password is checked during an import"),
+            ChangeKind::AutoApprove => Unsayable("nobody is asked to approve an import"),
+            ChangeKind::RequireApprovers => Mapped(&[To::Report], "an import cannot wait for approvers"),
+            ChangeKind::Statement => Mapped(&[To::Report], "Okta carries out no obligations"),
+            ChangeKind::Waive => Unsayable("lifting findings is for break-glass, which comes with a later version"),
+        }
+    }
+}
 
 /// Reads a request.
-pub(crate) fn parse(body: &[u8], frame: &Frame) -> Result<Call, Malformed> {
-    let envelope = Envelope::parse(body, EVENT_TYPE)?;
-    let data = envelope.data()?;
-    let context = envelope.object(Some(data), "data.context")?;
-    let application = envelope.object(context, "data.context.application")?;
-    let job = envelope.object(context, "data.context.job")?;
-    let action = envelope.object(Some(data), "data.action")?;
-    let user = envelope.object(Some(data), "data.user")?;
-    let profile = envelope.object(user, "data.user.profile")?;
-    let app_user = envelope.object(Some(data), "data.appUser")?;
-    let app_profile = envelope.object(app_user, "data.appUser.profile")?;
+fn parse(body: &[u8], frame: &Frame<'_>) -> Result<Call, Malformed> {
+    let read = envelope(body, EVENT_TYPE)?;
+    let data = read.data()?;
+    let context = read.object(Some(data), "data.context")?;
+    let application = read.object(context, "data.context.application")?;
+    let job = read.object(context, "data.context.job")?;
+    let action = read.object(Some(data), "data.action")?;
+    let user = read.object(Some(data), "data.user")?;
+    let profile = read.object(user, "data.user.profile")?;
+    let app_user = read.object(Some(data), "data.appUser")?;
+    let app_profile = read.object(app_user, "data.appUser.profile")?;
 
-    let user_id = envelope.string(user, "data.user.id")?;
-    let application_id = envelope.string(application, "data.context.application.id")?;
-    let job_id = envelope.string(job, "data.context.job.id")?;
-    let entitlements = envelope.entitlements(&frame.entitlements, HookKind::OktaUserImport.default_entitlements())?;
+    let user_id = read.string(user, "data.user.id")?;
+    let application_id = read.string(application, "data.context.application.id")?;
+    let job_id = read.string(job, "data.context.job.id")?;
+    let entitlements = read.entitlements(&frame.settings.entitlements, Import.default_entitlements())?;
     let mut groups = Strings::default();
-    envelope.strings(app_profile.and_then(|it| it.get("groups")), "data.appUser.profile.groups", &mut groups)?;
+    read.strings(app_profile.and_then(|it| it.get("groups")), "data.appUser.profile.groups", &mut groups)?;
     let requested = groups.list().into_iter().map(|id| Grant { kind: GrantKind::Group, id }).collect();
     let subject = user.or(app_user).map(|_| Principal {
         kind: PrincipalKind::Person,
@@ -54,8 +137,8 @@ pub(crate) fn parse(body: &[u8], frame: &Frame) -> Result<Call, Malformed> {
 
     Ok(Call {
         correlation: None,
-        tenant: frame.tenant.clone(),
-        hook: HookKind::OktaUserImport.name(),
+        tenant: frame.tenant.to_owned(),
+        hook: "okta.user-import",
         phase: None,
         received: frame.received,
         seed: frame.seed,
@@ -68,13 +151,14 @@ pub(crate) fn parse(body: &[u8], frame: &Frame) -> Result<Call, Malformed> {
         origin: None,
         purpose: None,
         proposed: Vec::new(),
-        id: envelope.event_id,
-        payload: Arc::new(envelope.document),
+        id: read.event_id,
+        payload: Arc::new(read.document),
+        secrets: &[],
     })
 }
 
 /// Writes an answer.
-pub(crate) fn render(outcome: &Outcome<'_>) -> Result<Answer, Unsayable> {
+fn render(outcome: &Outcome<'_>) -> Result<Answer, Unsayable> {
     if outcome.verdict > Effect::Allow {
         return Ok(stop(outcome.text.unwrap_or(REPORTED)));
     }
@@ -182,7 +266,7 @@ impl<'a> Profile<'a> {
 }
 
 /// What administrators read in the platform's log where there is no decision.
-pub(crate) const UNCHECKED: &str = "The import of this user could not be checked. The user was imported unchecked.";
+const UNCHECKED: &str = "The import of this user could not be checked. The user was imported unchecked.";
 
 /// What administrators read where a report has no text.
 const REPORTED: &str = "The import of this user is against policy. The user was imported nevertheless.";

@@ -8,42 +8,147 @@
 //! attributes. The client is the actor in both cases.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use portcullis_model::json::Value;
 use portcullis_model::{
-    Call, Cause, Change, Effect, Entity, Grant, GrantKind, Lifetime, Origin, Principal, PrincipalKind, Target,
+    Call, Cause, Change, ChangeKind, Effect, Entity, Grant, GrantKind, Lifetime, Origin, Party, Principal,
+    PrincipalKind, Target,
 };
 
 use super::patch::{LIFETIME, Patch, expiration};
-use super::{Envelope, attributes, commands, members, stop};
+use super::{INLINE_LIMIT, commands, envelope, go_on, stop};
+use crate::adapter::{Adapter, Reaction, Reactions};
 use crate::answer::Answer;
-use crate::kind::HookKind;
-use crate::{Frame, Malformed, Outcome, Unsayable, Why};
+use crate::body::{attributes, members};
+use crate::say::{Saying, To};
+use crate::{Frame, Heard, Incoming, Malformed, OnFailure, Outcome, Request, Unsayable, Why};
+
+/// The hook kind.
+pub(crate) struct Token;
+
+impl Adapter for Token {
+    fn platform_limit(&self) -> Duration {
+        INLINE_LIMIT
+    }
+
+    fn default_budget(&self) -> Duration {
+        Duration::from_secs(2)
+    }
+
+    fn reactions(&self) -> Reactions {
+        let unmodified = Reaction::GoesOn("the token is issued unmodified");
+        Reactions { empty: unmodified, client_error: unmodified, server_error: unmodified, silence: unmodified }
+    }
+
+    fn about(&self) -> &'static str {
+        "Okta issues the token unmodified when the hook is late or answers anything but 200, so a closed hook \
+         refuses with `200` and `error`, whatever the cause. Restricted: the shortest lifetime and a claim `degraded`, for \
+         named applications; all others are refused. Open: `200` and `{}`, but 401 to a caller who is not proven."
+    }
+
+    fn offers_restricted(&self) -> bool {
+        true
+    }
+
+    fn default_entitlements(&self) -> &'static [&'static str] {
+        &[
+            "/data/access/claims/groups",
+            "/data/access/claims/roles",
+            "/data/access/claims/entitlements",
+            "/data/identity/claims/groups",
+            "/data/identity/claims/roles",
+            "/data/identity/claims/entitlements",
+        ]
+    }
+
+    fn read(&self, request: &Request<'_>, frame: &Frame<'_>) -> Result<Heard, Malformed> {
+        Ok(Heard::One(parse(request.body, frame)?.into()))
+    }
+
+    fn write(&self, incoming: &Incoming, outcome: &Outcome<'_>) -> Result<Answer, Unsayable> {
+        render(&incoming.call, outcome)
+    }
+
+    fn safe(&self, on_failure: &OnFailure, cause: Cause, incoming: Option<&Incoming>) -> Answer {
+        let restricted = match (on_failure, incoming) {
+            // Where the request itself is wrong, nobody is owed a way around.
+            (OnFailure::Restricted { applications }, Some(incoming)) if cause.party() != Party::Caller => {
+                restricted(&incoming.call, applications)
+            }
+            _ => None,
+        };
+        restricted.unwrap_or_else(|| stop(UNCHECKED))
+    }
+
+    fn go_on(&self, _incoming: Option<&Incoming>) -> Answer {
+        go_on()
+    }
+
+    fn effect(&self, effect: Effect) -> Saying {
+        match effect {
+            Effect::Abstain | Effect::Allow => Saying::Native("200, and the changes as commands"),
+            Effect::Deny => Saying::Native("200 with `error`: no token is issued and the person sees the text"),
+            Effect::StepUp => Saying::Mapped(&[To::Deny], "`acr` is reserved, and a hook cannot ask for a factor"),
+            Effect::Review => Saying::Mapped(&[To::Deny], "a token cannot wait for a person"),
+        }
+    }
+
+    fn change(&self, change: ChangeKind) -> Saying {
+        use Saying::{Mapped, Native, Unsayable};
+        match change {
+            ChangeKind::Set(Target::IdToken | Target::AccessToken) => Native(
+                "`add` or `replace` below `/claims/`; not on reserved claims; `sub` and `aud` in access tokens only",
+            ),
+            ChangeKind::Remove(Target::IdToken | Target::AccessToken) => {
+                Native("`remove` below `/claims/`, of what is in the request; not on reserved claims")
+            }
+            ChangeKind::CapLifetime(Target::IdToken | Target::AccessToken) => {
+                Native("`replace` of the expiration, 300 to 86,400 s; a cap under 300 s is a denial")
+            }
+            ChangeKind::Set(_) | ChangeKind::Remove(_) | ChangeKind::CapLifetime(_) => {
+                Unsayable("the hook changes ID tokens and access tokens only")
+            }
+            ChangeKind::AddGrant => {
+                Unsayable("`scp`, `scope` and `groups` are reserved, so nothing can be added to them")
+            }
+            ChangeKind::DropGrant => {
+                Mapped(&[To::Deny], "`scp`, `scope` and `groups` are reserved, so nothing can be taken out of them")
+            }
+            ChangeKind::LinkUser | ChangeKind::CreateUser => Unsayable("the user is known when a token is issued"),
+            ChangeKind::Credential => Unsayable("no password is checked when a token is issued"),
+            ChangeKind::AutoApprove => Unsayable("nobody is asked to approve a token"),
+            ChangeKind::RequireApprovers => Mapped(&[To::Deny], "a token cannot wait for approvers"),
+            ChangeKind::Statement => Mapped(&[To::Deny], "Okta carries out no obligations"),
+            ChangeKind::Waive => Unsayable("lifting findings is for break-glass, which comes with a later version"),
+        }
+    }
+}
 
 /// Reads a request.
-pub(crate) fn parse(body: &[u8], frame: &Frame) -> Result<Call, Malformed> {
-    let envelope = Envelope::parse(body, EVENT_TYPE)?;
-    let data = envelope.data()?;
-    let context = envelope.object(Some(data), "data.context")?;
-    let request = envelope.object(context, "data.context.request")?;
-    let session = envelope.object(context, "data.context.session")?;
-    let user = envelope.object(context, "data.context.user")?;
-    let profile = envelope.object(user, "data.context.user.profile")?;
-    let protocol = envelope.object(context, "data.context.protocol")?;
-    let asked = envelope.object(protocol, "data.context.protocol.request")?;
-    let issuer = envelope.object(protocol, "data.context.protocol.issuer")?;
-    let client = envelope.object(protocol, "data.context.protocol.client")?;
-    let identity = envelope.object(Some(data), "data.identity")?;
-    let access = envelope.object(Some(data), "data.access")?;
-    let identity_claims = envelope.object(identity, "data.identity.claims")?;
-    let access_claims = envelope.object(access, "data.access.claims")?;
-    let scopes = envelope.object(access, "data.access.scopes")?;
+fn parse(body: &[u8], frame: &Frame<'_>) -> Result<Call, Malformed> {
+    let read = envelope(body, EVENT_TYPE)?;
+    let data = read.data()?;
+    let context = read.object(Some(data), "data.context")?;
+    let request = read.object(context, "data.context.request")?;
+    let session = read.object(context, "data.context.session")?;
+    let user = read.object(context, "data.context.user")?;
+    let profile = read.object(user, "data.context.user.profile")?;
+    let protocol = read.object(context, "data.context.protocol")?;
+    let asked = read.object(protocol, "data.context.protocol.request")?;
+    let issuer = read.object(protocol, "data.context.protocol.issuer")?;
+    let client = read.object(protocol, "data.context.protocol.client")?;
+    let identity = read.object(Some(data), "data.identity")?;
+    let access = read.object(Some(data), "data.access")?;
+    let identity_claims = read.object(identity, "data.identity.claims")?;
+    let access_claims = read.object(access, "data.access.claims")?;
+    let scopes = read.object(access, "data.access.scopes")?;
 
-    let client_id = match envelope.string(client, "data.context.protocol.client.id")? {
+    let client_id = match read.string(client, "data.context.protocol.client.id")? {
         Some(id) => Some(id),
-        None => envelope.string(asked, "data.context.protocol.request.client_id")?,
+        None => read.string(asked, "data.context.protocol.request.client_id")?,
     };
-    let entitlements = envelope.entitlements(&frame.entitlements, HookKind::OktaToken.default_entitlements())?;
+    let entitlements = read.entitlements(&frame.settings.entitlements, Token.default_entitlements())?;
     let actor = client_id.map(|id| Principal {
         kind: PrincipalKind::Service,
         type_name: "client".into(),
@@ -55,7 +160,7 @@ pub(crate) fn parse(body: &[u8], frame: &Frame) -> Result<Call, Malformed> {
         (Some(_), _) => Some(Principal {
             kind: PrincipalKind::Person,
             type_name: "user".into(),
-            id: envelope.string(user, "data.context.user.id")?,
+            id: read.string(user, "data.context.user.id")?,
             attributes: attributes([profile, access_claims, identity_claims]),
             entitlements,
         }),
@@ -65,12 +170,12 @@ pub(crate) fn parse(body: &[u8], frame: &Frame) -> Result<Call, Malformed> {
         (None, None) => None,
     };
     let origin = Origin {
-        ip: envelope.string(request, "data.context.request.ipAddress")?,
-        session: envelope.string(session, "data.context.session.id")?,
+        ip: read.string(request, "data.context.request.ipAddress")?,
+        session: read.string(session, "data.context.session.id")?,
         ..Origin::default()
     };
-    let issuer = envelope.string(issuer, "data.context.protocol.issuer.uri")?;
-    let correlation = envelope.string(request, "data.context.request.id")?;
+    let issuer = read.string(issuer, "data.context.protocol.issuer.uri")?;
+    let correlation = read.string(request, "data.context.request.id")?;
     let mut lifetimes = Vec::new();
     for (target, token, path) in [
         (Target::IdToken, identity, "data.identity.token.lifetime.expiration"),
@@ -80,7 +185,7 @@ pub(crate) fn parse(body: &[u8], frame: &Frame) -> Result<Call, Malformed> {
             continue;
         };
         let seconds = value.as_u64().and_then(|seconds| u32::try_from(seconds).ok());
-        let seconds = seconds.ok_or_else(|| envelope.refuse(Cause::WrongShape, path))?;
+        let seconds = seconds.ok_or_else(|| read.refuse(Cause::WrongShape, path))?;
         lifetimes.push(Lifetime { target, seconds, least: LIFETIME.0, most: LIFETIME.1 });
     }
     let requested = scopes.into_iter().flat_map(Value::members);
@@ -89,8 +194,8 @@ pub(crate) fn parse(body: &[u8], frame: &Frame) -> Result<Call, Malformed> {
 
     Ok(Call {
         correlation,
-        tenant: frame.tenant.clone(),
-        hook: HookKind::OktaToken.name(),
+        tenant: frame.tenant.to_owned(),
+        hook: "okta.token",
         phase: None,
         received: frame.received,
         seed: frame.seed,
@@ -107,13 +212,14 @@ pub(crate) fn parse(body: &[u8], frame: &Frame) -> Result<Call, Malformed> {
         origin: (origin.ip.is_some() || origin.session.is_some()).then_some(origin),
         purpose: None,
         proposed: Vec::new(),
-        id: envelope.event_id,
-        payload: Arc::new(envelope.document),
+        id: read.event_id,
+        payload: Arc::new(read.document),
+        secrets: &[],
     })
 }
 
 /// Writes an answer.
-pub(crate) fn render(call: &Call, outcome: &Outcome<'_>) -> Result<Answer, Unsayable> {
+fn render(call: &Call, outcome: &Outcome<'_>) -> Result<Answer, Unsayable> {
     if outcome.verdict > Effect::Allow {
         return Ok(stop(outcome.text.unwrap_or(DENIED)));
     }
@@ -140,7 +246,7 @@ pub(crate) fn render(call: &Call, outcome: &Outcome<'_>) -> Result<Answer, Unsay
 
 /// The least that lets care go on: each token for the shortest time, and marked, where the client is one of
 /// `applications`. Nothing where that cannot be said; an answer that says less is no restriction.
-pub(crate) fn restricted(call: &Call, applications: &[String]) -> Option<Answer> {
+fn restricted(call: &Call, applications: &[String]) -> Option<Answer> {
     let client = call.actors.first()?.id.as_ref()?;
     if !applications.contains(client) {
         return None;
@@ -163,7 +269,7 @@ fn token<'a>(call: &'a Call, name: &str) -> Option<Value<'a>> {
 }
 
 /// What a person reads where there is no decision.
-pub(crate) const UNCHECKED: &str = "Access could not be checked. Please try again or call the help desk.";
+const UNCHECKED: &str = "Access could not be checked. Please try again or call the help desk.";
 
 /// What a person reads where a denial has no text.
 const DENIED: &str = "Access is denied. Please call the help desk.";

@@ -4,7 +4,7 @@ use portcullis_model::{Cause, Change, ChangeKind, Credential, Effect, Grant, Gra
 
 use super::{IMPORT, TOKEN, TOKEN_OF_A_CLIENT, golden, incoming};
 use crate::say::{self, Saying};
-use crate::{Answer, HookKind, Incoming, OnFailure, Outcome, Reference, Unsayable, Why, render, safe_answer};
+use crate::{Answer, HookKind, Incoming, OnFailure, Outcome, Reference, Unsayable, Why, safe_answer, write};
 
 use HookKind::{OktaToken, OktaUserImport};
 
@@ -13,7 +13,7 @@ fn set(target: Target, path: &str, value: &str) -> Change {
 }
 
 fn answer(kind: HookKind, body: &str, verdict: Effect, changes: &[Change]) -> Result<Answer, Unsayable> {
-    render(kind, &incoming(kind, body), &Outcome { verdict, changes, text: None })
+    write(kind, &incoming(kind, body), &Outcome { verdict, changes, text: None })
 }
 
 fn why(kind: HookKind, body: &str, changes: &[Change]) -> Why {
@@ -49,7 +49,7 @@ fn token_answers_are_as_ever() {
     is_golden("token-deny.json", &answer(OktaToken, TOKEN, Effect::Deny, &changes).unwrap());
     let token = incoming(OktaToken, TOKEN);
     let outcome = Outcome { verdict: Effect::Deny, changes: &[], text: Some("Rôle \"A\" und B schließen sich aus.") };
-    let told = render(OktaToken, &token, &outcome).unwrap();
+    let told = write(OktaToken, &token, &outcome).unwrap();
     is_golden("token-deny-text.json", &told);
     let reference = Reference { log: "hospital.example/portcullis", index: 12, leaf: "3q2+7w==" };
     golden("token-deny-text.reference.json", &String::from_utf8(told.with_reference(&reference)).unwrap());
@@ -219,7 +219,7 @@ fn native_is_what_renders() {
         }
         let request: Incoming = incoming(kind, body);
         for verdict in Effect::ALL {
-            let answer = render(kind, &request, &Outcome { verdict, changes: &[], text: None }).unwrap();
+            let answer = write(kind, &request, &Outcome { verdict, changes: &[], text: None }).unwrap();
             assert_eq!(answer.body().starts_with(b"{\"error\":"), verdict > Effect::Allow);
         }
     }

@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use portcullis_model::{Attribute, Call, Cause, Entity, Principal};
 use proptest::prelude::*;
 
-use super::{IMPORT, TOKEN, TOKEN_OF_A_CLIENT, frame, golden, incoming};
-use crate::{Frame, HookKind, parse};
+use super::{IMPORT, TOKEN, TOKEN_OF_A_CLIENT, frame, golden, incoming, parse};
+use crate::{Frame, HookKind, Settings};
 
 #[test]
 fn reads_what_the_contract_says() {
@@ -90,7 +90,11 @@ fn an_event_id_that_is_no_plain_word_is_not_repeated() {
 
 #[test]
 fn a_hook_says_where_entitlements_stand() {
-    let frame = Frame { entitlements: vec!["/data/identity/claims/wards".into(), "/data/nowhere".into()], ..frame() };
+    let settings = Settings {
+        entitlements: vec!["/data/identity/claims/wards".into(), "/data/nowhere".into()],
+        ..Settings::default()
+    };
+    let frame = Frame { settings: &settings, ..frame() };
     let call = parse(HookKind::OktaToken, TOKEN.as_bytes(), &frame).ok().unwrap().call;
     assert_eq!(call.subject.unwrap().entitlements, ["3a", "3b"]);
 }

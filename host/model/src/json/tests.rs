@@ -219,3 +219,14 @@ fn damage() -> impl Strategy<Value = (usize, Vec<u8>)> {
     let byte = prop_oneof![prop::sample::select(b"{}[]\",:\\u0189aAdDfF+-.eE tfn\n\0".to_vec()), any::<u8>(),];
     (0..3usize, prop::collection::vec(byte, 0..3))
 }
+
+#[test]
+fn what_is_left_out_is_left_out_wherever_it_stands_inside() {
+    let text = r#" {"a":{"p":"x","q":[1,{"p":"y"}]},"p":"z"} "#;
+    let document = Document::parse(text.as_bytes()).unwrap();
+    let without = |at: &str, pointers: &[&str]| document.pointer(at).unwrap().without(pointers, "null").into_owned();
+    assert_eq!(without("", &["/p", "/a/q/1/p"]), r#"{"a":{"p":"x","q":[1,{"p":null}]},"p":null}"#);
+    assert_eq!(without("/a", &["/p", "/a/q/1/p", "/a/q"]), r#"{"p":"x","q":null}"#);
+    assert_eq!(without("/p", &["/p"]), r#""z""#, "itself is not inside itself");
+    assert_eq!(without("/a", &["/nothing", "/p"]), r#"{"p":"x","q":[1,{"p":"y"}]}"#);
+}

@@ -1,7 +1,8 @@
 //! The body, cut down to the pointers that a manifest reads.
 //!
 //! Invariant: what is written is text that a pointer leads to, and the objects and arrays around it; never a
-//! member or an element beside it. Nothing is walked that no pointer leads to.
+//! member or an element beside it, and never a secret inside it, which has to be named itself. Nothing is walked
+//! that no pointer leads to.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -37,27 +38,38 @@ impl Wanted {
         reached.iter().any(|wanted| wanted.whole)
     }
 
-    /// JSON text of what is wanted; `null` where nothing of it is there.
-    pub(super) fn project<'a>(&self, body: Value<'a>) -> Cow<'a, str> {
+    /// JSON text of what is wanted; `null` where nothing of it is there, and in place of secrets that are wanted only with what is
+    /// around them. `secrets` are pointers.
+    pub(super) fn project<'a>(&self, body: Value<'a>, secrets: &[&str]) -> Cow<'a, str> {
         if self.whole {
-            return body.raw().into();
+            return body.without(&self.unnamed(secrets), "null");
         }
         let mut out = String::new();
-        if write(body, &[self], &mut out) { out.into() } else { "null".into() }
+        let unnamed = self.unnamed(secrets);
+        if write(body, &[self], &unnamed, &mut out) { out.into() } else { "null".into() }
+    }
+
+    /// Those of the secrets that no pointer names itself, or something inside.
+    fn unnamed<'s>(&self, secrets: &[&'s str]) -> Vec<&'s str> {
+        let named = |secret: &&str| {
+            let tokens = split_pointer(secret).unwrap_or_default();
+            tokens.iter().try_fold(self, |wanted, token| wanted.below.get(&**token)).is_some()
+        };
+        secrets.iter().copied().filter(|secret| !named(secret)).collect()
     }
 }
 
 /// Appends what the trees want of `value`; says whether there was anything. Several trees, because an element
 /// can be wanted by its index and by `*`.
-fn write(value: Value<'_>, wanted: &[&Wanted], out: &mut String) -> bool {
+fn write(value: Value<'_>, wanted: &[&Wanted], secrets: &[&str], out: &mut String) -> bool {
     if wanted.iter().any(|wanted| wanted.whole) {
-        out.push_str(value.raw());
+        out.push_str(&value.without(secrets, "null"));
         return true;
     }
     let start = out.len();
     let written = match value.kind() {
-        Kind::Object => write_object(value, wanted, out),
-        Kind::Array => write_array(value, wanted, out),
+        Kind::Object => write_object(value, wanted, secrets, out),
+        Kind::Array => write_array(value, wanted, secrets, out),
         _ => false,
     };
     if !written {
@@ -66,7 +78,7 @@ fn write(value: Value<'_>, wanted: &[&Wanted], out: &mut String) -> bool {
     written
 }
 
-fn write_object(object: Value<'_>, wanted: &[&Wanted], out: &mut String) -> bool {
+fn write_object(object: Value<'_>, wanted: &[&Wanted], secrets: &[&str], out: &mut String) -> bool {
     let mut names: Vec<&str> = wanted.iter().flat_map(|wanted| wanted.below.keys()).map(String::as_str).collect();
     names.sort_unstable();
     names.dedup();
@@ -82,7 +94,7 @@ fn write_object(object: Value<'_>, wanted: &[&Wanted], out: &mut String) -> bool
         }
         quote(out, name);
         out.push(':');
-        if write(member, &below(wanted, name, false), out) {
+        if write(member, &below(wanted, name, false), secrets, out) {
             any = true;
         } else {
             out.truncate(before);
@@ -92,7 +104,7 @@ fn write_object(object: Value<'_>, wanted: &[&Wanted], out: &mut String) -> bool
     any
 }
 
-fn write_array(array: Value<'_>, wanted: &[&Wanted], out: &mut String) -> bool {
+fn write_array(array: Value<'_>, wanted: &[&Wanted], secrets: &[&str], out: &mut String) -> bool {
     let tokens = || wanted.iter().flat_map(|wanted| wanted.below.keys());
     let last = if tokens().any(|token| token == "*") {
         usize::MAX
@@ -111,7 +123,7 @@ fn write_array(array: Value<'_>, wanted: &[&Wanted], out: &mut String) -> bool {
             out.push(',');
         }
         let inner = below(wanted, &index.to_string(), true);
-        if !inner.is_empty() && write(element, &inner, out) {
+        if !inner.is_empty() && write(element, &inner, secrets, out) {
             end = Some(out.len());
         } else {
             out.push_str("null");

@@ -40,6 +40,7 @@ fn call(body: &str) -> Call {
         purpose: None,
         proposed: vec![],
         payload: Arc::new(Document::parse(body.as_bytes()).unwrap()),
+        secrets: &[],
     }
 }
 
@@ -276,4 +277,19 @@ proptest! {
         add_everywhere(&mut more, "z");
         prop_assert_eq!(payload(&paths, &declared.to_string()), payload(&paths, &more.to_string()));
     }
+}
+
+#[test]
+fn a_secret_is_seen_only_by_who_names_it() {
+    let body = r#"{"data":{"context":{"credential":{"username":"noor","password":"hunter2"}}}}"#;
+    let mut call = call(body);
+    call.secrets = &["/data/context/credential/password"];
+    let seen = |paths: &[&str]| reads(paths, &[]).unwrap().view(&call).unwrap().payload.into_owned();
+    let hidden = r#"{"data":{"context":{"credential":{"username":"noor","password":null}}}}"#;
+    for around in ["okta.token:", "okta.token:/data", "okta.token:/data/context/credential"] {
+        assert_eq!(seen(&[around]), hidden, "{around}");
+    }
+    let named = "okta.token:/data/context/credential/password";
+    assert_eq!(seen(&[named]), r#"{"data":{"context":{"credential":{"password":"hunter2"}}}}"#);
+    assert_eq!(seen(&["okta.token:/data", named]), body);
 }

@@ -4,7 +4,7 @@
 //! neither can rot. What is checked beside "no panic" stands in each function.
 
 use portcullis_audit::prove::check_proof;
-use portcullis_hooks::{Frame, HookKind, OnFailure, Outcome, parse, render, safe_answer};
+use portcullis_hooks::{Frame, Heard, HookKind, OnFailure, Outcome, Request, Settings, read, safe_answer, write};
 use portcullis_keys::PublicKey;
 use portcullis_model::{Cause, Change, Document, Effect, Millis, Target};
 use portcullis_trust::{
@@ -98,9 +98,14 @@ pub fn component(bytes: &[u8]) {
 }
 
 fn body(kind: HookKind, bytes: &[u8]) {
-    let frame = Frame { tenant: "t".to_owned(), received: Millis(1), seed: 2, entitlements: Vec::new() };
-    let parsed = parse(kind, bytes, &frame);
-    let incoming = parsed.as_ref().ok();
+    let settings = Settings::default();
+    let frame = Frame { tenant: "t", received: Millis(1), seed: 2, settings: &settings };
+    let request = Request { get: false, route: "", header: &|_| None, searches: false, body: bytes };
+    let heard = read(kind, &request, &frame);
+    let incoming = match &heard {
+        Ok(Heard::One(incoming)) => Some(incoming),
+        _ => None,
+    };
     for on_failure in
         [OnFailure::Closed, OnFailure::Open, OnFailure::Restricted { applications: vec!["0oaportal".into()] }]
     {
@@ -121,7 +126,7 @@ fn body(kind: HookKind, bytes: &[u8]) {
     ];
     for changes in changes.chunks(1).chain([&[][..]]) {
         for verdict in Effect::ALL {
-            if let Ok(answer) = render(kind, incoming, &Outcome { verdict, changes, text: Some("no \"way\"\n") }) {
+            if let Ok(answer) = write(kind, incoming, &Outcome { verdict, changes, text: Some("no \"way\"\n") }) {
                 assert!(Document::parse(answer.body()).is_ok());
             }
         }

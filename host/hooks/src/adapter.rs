@@ -1,0 +1,138 @@
+//! What a hook kind is: one adapter each, a file of its own below its platform.
+//!
+//! Invariant: everything that differs by hook kind is behind [`Adapter`], so that neither the pipeline nor the table of meaning knows
+//! a platform. Adapters are pure: no I/O, no clock, no state.
+
+use std::fmt;
+use std::time::Duration;
+
+use portcullis_model::{Cause, ChangeKind, Effect};
+
+use crate::answer::Answer;
+use crate::errand::Errand;
+use crate::heard::{Frame, Heard, Incoming, Malformed, Request, Settings, Until};
+use crate::say::Saying;
+use crate::{Found, OnFailure, Outcome, Unsayable};
+
+/// One hook kind.
+pub(crate) trait Adapter: Sync {
+    /// How long the platform waits before it goes on without us, at most.
+    fn platform_limit(&self) -> Duration;
+
+    /// The budget of a hook that sets none: well under the platform's limit, so that the network has its share.
+    fn default_budget(&self) -> Duration;
+
+    /// What the platform does when it does not get an answer that it understands.
+    fn reactions(&self) -> Reactions;
+
+    /// What the safe answers are, for people.
+    fn about(&self) -> &'static str;
+
+    /// Where the hook is reached, given its path: whole paths, and the route that each of them is.
+    fn routes(&self, path: &str) -> Vec<(String, &'static str)> {
+        vec![(path.to_owned(), "")]
+    }
+
+    /// How a call is known again when the platform repeats it.
+    fn repeats(&self) -> Repeats {
+        Repeats::ById
+    }
+
+    /// Whether [`OnFailure::Restricted`] means something here; elsewhere it is as closed.
+    fn offers_restricted(&self) -> bool {
+        false
+    }
+
+    /// Where the body lists what the subject holds, unless the hook says otherwise: JSON Pointers.
+    fn default_entitlements(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// The request's header that every answer repeats, where the contract wants one.
+    fn echoed_header(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// Answers what needs neither a proof of the caller nor a decision, such as a platform's first look at an endpoint.
+    fn greet(&self, _request: &Request<'_>, _settings: &Settings) -> Option<Answer> {
+        None
+    }
+
+    /// Reads a request.
+    fn read(&self, request: &Request<'_>, frame: &Frame<'_>) -> Result<Heard, Malformed>;
+
+    /// Writes an answer, without the record's reference.
+    fn write(&self, incoming: &Incoming, outcome: &Outcome<'_>) -> Result<Answer, Unsayable>;
+
+    /// The answer where there is no decision. `incoming` is the request, where it could be read. Open is decided before.
+    fn safe(&self, on_failure: &OnFailure, cause: Cause, incoming: Option<&Incoming>) -> Answer;
+
+    /// The platform's default, where the hook is open: what lets it go on as if there were no hook.
+    fn go_on(&self, incoming: Option<&Incoming>) -> Answer;
+
+    /// What the host has to do for the platform besides answering it.
+    fn errand(&self, _incoming: &Incoming, _outcome: &Outcome<'_>) -> Option<Errand> {
+        None
+    }
+
+    /// One answer out of many, each with its reference.
+    fn gather(&self, _answers: &[Vec<u8>], _until: Until) -> Answer {
+        Answer::status(500)
+    }
+
+    /// The answer to a search.
+    fn list(&self, _incoming: &Incoming, _found: &Found) -> Answer {
+        Answer::status(500)
+    }
+
+    /// What becomes of an effect.
+    fn effect(&self, effect: Effect) -> Saying;
+
+    /// What becomes of a change.
+    fn change(&self, change: ChangeKind) -> Saying;
+}
+
+/// How a call is known again when the platform repeats it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Repeats {
+    /// By the platform's event id: it means one body, and the same id with another body is refused.
+    ById,
+    /// By id and body: the id alone is shared by several calls.
+    ByIdAndBody,
+    /// Not at all: every request is a question of its own.
+    Never,
+}
+
+/// What the platform does when it does not get an answer that it understands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reactions {
+    /// To 204 or an empty body.
+    pub empty: Reaction,
+    /// To 4xx.
+    pub client_error: Reaction,
+    /// To 5xx.
+    pub server_error: Reaction,
+    /// To silence, or an answer that comes too late.
+    pub silence: Reaction,
+}
+
+/// What a platform does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reaction {
+    /// Goes on as if there were no hook: how.
+    GoesOn(&'static str),
+    /// Stops: how.
+    Stops(&'static str),
+    /// Its documents do not say; taken as going on: what is known.
+    Unknown(&'static str),
+}
+
+impl fmt::Display for Reaction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::GoesOn(how) => write!(f, "goes on: {how}"),
+            Self::Stops(how) => write!(f, "stops: {how}"),
+            Self::Unknown(known) => write!(f, "may go on: {known}"),
+        }
+    }
+}

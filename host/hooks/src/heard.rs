@@ -1,0 +1,116 @@
+//! What is heard: a request on its way to a call, or to several.
+//!
+//! Invariant: what cannot be read is [`Malformed`] and repeats nothing of the body; what was read owns its text.
+
+use portcullis_model::{Call, Cause, Millis};
+
+use crate::answer::Answer;
+
+/// A request as it came over HTTP.
+pub struct Request<'a> {
+    /// Whether it is a `GET`; everything else that comes here is a `POST`.
+    pub get: bool,
+    /// Which of the kind's routes it came by.
+    pub route: &'static str,
+    /// Its headers, by lower-case name: the value where it is there once and is text.
+    pub header: &'a dyn Fn(&str) -> Option<&'a str>,
+    /// Whether a binding in force can answer searches.
+    pub searches: bool,
+    /// Its body; empty for a greeting.
+    pub body: &'a [u8],
+}
+
+/// What the server knows about a call before its body is read.
+pub struct Frame<'a> {
+    /// The tenant.
+    pub tenant: &'a str,
+    /// When it was received.
+    pub received: Millis,
+    /// The plugins' only randomness.
+    pub seed: u64,
+    /// What the operator set for the hook.
+    pub settings: &'a Settings,
+}
+
+/// What an operator sets for a hook that concerns its wire contract.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// The hook's path.
+    pub path: String,
+    /// JSON Pointers into the body to what the subject holds already: lists of strings, or a string. Where it is empty, the kind's own.
+    pub entitlements: Vec<String>,
+}
+
+/// What a request turned out to be.
+pub enum Heard {
+    /// One question.
+    One(Incoming),
+    /// Several, answered together.
+    Many(Batch),
+    /// "Which ones?": answered by a list.
+    Which(Incoming, Page),
+    /// Nothing to decide: answered as it stands.
+    Nothing(Answer),
+}
+
+/// Several questions in one request.
+pub struct Batch {
+    /// Each question, or its answer where it could not be read as one.
+    pub items: Vec<Result<Incoming, Answer>>,
+    /// How far to go.
+    pub until: Until,
+}
+
+/// How far to go in a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Until {
+    /// To the end.
+    End,
+    /// To the first that is not allowed, itself included.
+    FirstDeny,
+    /// To the first that is allowed, itself included.
+    FirstPermit,
+}
+
+/// How much of a list is wanted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// At most so many; nothing where the caller does not say.
+    pub limit: Option<u32>,
+    /// From here on: what an earlier answer said.
+    pub token: Option<String>,
+}
+
+/// A request that could be read. Without `Debug`: it names people.
+#[derive(Clone)]
+pub struct Incoming {
+    /// It, in words that no platform owns. `received`, `seed` and `tenant` are those of the [`Frame`].
+    pub call: Call,
+    /// The platform's own tenant that the body says it is from; where the caller's token names one too, they must be the same.
+    pub platform_tenant: Option<String>,
+}
+
+/// Caller: a request that cannot be read. Holds nothing of the body but the event id.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the request is refused: {}: {detail}", cause.code())]
+pub struct Malformed {
+    /// One of the causes that name the caller.
+    pub cause: Cause,
+    /// What was wrong, in words of this crate, such as the member with the wrong type.
+    pub detail: &'static str,
+    /// The platform's event id, where it could be read and looks like one.
+    pub event: Option<String>,
+}
+
+impl Malformed {
+    /// The code in metrics and logs.
+    pub fn code(&self) -> &'static str {
+        self.cause.code()
+    }
+}
+
+impl From<Call> for Incoming {
+    fn from(call: Call) -> Self {
+        Self { call, platform_tenant: None }
+    }
+}

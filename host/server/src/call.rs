@@ -1,0 +1,406 @@
+//! One request on its way: its deadlines, what it may cost, and the ways in which it can end.
+//!
+//! Invariant: every way out goes through `leave`, and none of a decision's before its record is durable. What the record says is
+//! `evidence`; in which order all this happens is `pipeline`.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use hyper::Method;
+use hyper::body::Incoming as Body;
+use hyper::http::request::Parts;
+use portcullis_audit::{Entry, Pending, Receipt, Refused};
+use portcullis_hooks::{Answer, Frame, Heard, Incoming, OnFailure, Reference, Repeats, Request, Until};
+use portcullis_model::{Cause, Effect, Millis};
+use tokio::sync::watch;
+use tokio::time::timeout_at;
+
+use crate::afterwards::Afterwards;
+use crate::ask::{self, Asked};
+use crate::budget::{Budget, Ledger, micros};
+use crate::caller::Proven;
+use crate::evidence::Evidence;
+use crate::generation::{Binding, Generation};
+use crate::host::{Hook, Host};
+use crate::owed::Owed;
+use crate::pipeline::{Decided, Failure};
+use crate::retry::{Answered, First, Turn};
+
+/// What goes back, and what is to be done once it has.
+pub struct Reply {
+    /// HTTP status.
+    pub status: u16,
+    /// Headers besides the content's type: lower-case names.
+    pub headers: Vec<(&'static str, String)>,
+    /// The body, reference included.
+    pub body: Bytes,
+    /// For when the last byte has left.
+    pub afterwards: Afterwards,
+}
+
+/// One part of an answer to many questions.
+pub struct Part {
+    answer: Answer,
+    /// Its record on the way to the disk; nothing where there is nothing to record.
+    record: Option<(Arc<Incoming>, Result<Pending, Refused>)>,
+}
+
+/// One call on its way.
+pub struct Call<'a> {
+    /// The host.
+    pub host: &'a Arc<Host>,
+    /// The hook.
+    pub hook: &'a Hook,
+    /// The request's head.
+    pub head: Parts,
+    /// The generation in force when it began: it decides to the end.
+    pub generation: Option<Arc<Generation>>,
+    /// Its deadlines.
+    pub budget: Budget,
+    /// What is to be done after the reply.
+    pub afterwards: Afterwards,
+    route: &'static str,
+    ledger: Ledger,
+    received: Millis,
+    /// The body's, where it has been made already.
+    body_pseudonym: Option<String>,
+}
+
+impl<'a> Call<'a> {
+    /// Its time starts now.
+    pub fn begin(host: &'a Arc<Host>, hook: &'a Hook, route: &'static str, head: Parts) -> Self {
+        let start = host.clock.instant();
+        Self {
+            host,
+            hook,
+            head,
+            route,
+            generation: host.generation.load_full(),
+            budget: Budget::start(start, &hook.config),
+            ledger: Ledger::open(start),
+            received: host.clock.now(),
+            body_pseudonym: None,
+            afterwards: Afterwards::new(host),
+        }
+    }
+
+    /// Everything since the last note was this stage's.
+    pub fn note(&mut self, stage: &'static str) {
+        self.ledger.note(stage, self.host.clock.instant());
+    }
+
+    /// Reads the body whole. What is too large, or the body of somebody who is turned away, is read to its end and thrown away,
+    /// within bounds: a caller that is still sending would not see its answer otherwise.
+    pub async fn read(&self, body: &mut Body) -> Result<Bytes, Cause> {
+        let until = self.body_until();
+        let mut whole = Bytes::new();
+        while let Some(frame) = timeout_at(until.into(), body.frame()).await.map_err(|_| Cause::BodyIncomplete)? {
+            let Ok(part) = frame.map_err(|_| Cause::BodyIncomplete)?.into_data() else { continue };
+            if whole.len() + part.len() > self.hook.config.body_bytes {
+                return Err(Cause::BodyTooLarge);
+            }
+            // Most bodies come in one part and are not copied.
+            whole = if whole.is_empty() { part } else { [whole, part].concat().into() };
+        }
+        Ok(whole)
+    }
+
+    async fn discard(&self, body: &mut Body) {
+        let until = self.body_until();
+        let mut seen = 0;
+        while let Ok(Some(Ok(frame))) = timeout_at(until.into(), body.frame()).await {
+            seen += frame.data_ref().map_or(0, Bytes::len);
+            if seen > MOST_DISCARDED {
+                return;
+            }
+        }
+    }
+
+    /// When a body must be there: after its own limit, or when nothing would be left for plugins.
+    fn body_until(&self) -> Instant {
+        let limit = Duration::from_millis(self.host.config.listen.body_ms);
+        (self.host.clock.instant() + limit).min(self.budget.plugins_until())
+    }
+
+    /// The answer to what needs neither proof nor decision.
+    pub fn greet(&self) -> Option<Answer> {
+        let (kind, settings) = (self.hook.config.kind, &self.hook.config.settings);
+        self.with_request(&[], |request| portcullis_hooks::greet(kind, request, settings))
+    }
+
+    /// Makes questions of the body.
+    pub fn hear(&self, body: &[u8]) -> Result<Heard, Cause> {
+        let frame = Frame {
+            tenant: &self.host.config.tenant,
+            received: self.received,
+            seed: self.host.seed(),
+            settings: &self.hook.config.settings,
+        };
+        let heard = self.with_request(body, |request| portcullis_hooks::read(self.hook.config.kind, request, &frame));
+        heard.map_err(|malformed| malformed.cause)
+    }
+
+    fn with_request<T>(&self, body: &[u8], what: impl FnOnce(&Request<'_>) -> T) -> T {
+        let header = |name: &str| {
+            let mut values = self.head.headers.get_all(name).iter();
+            let (Some(value), None) = (values.next(), values.next()) else { return None };
+            value.to_str().ok()
+        };
+        let get = self.head.method == Method::GET;
+        what(&Request { get, route: self.route, header: &header, searches: false, body })
+    }
+
+    /// Whether this question was asked before.
+    pub fn whose_turn(&mut self, caller: Proven, incoming: &Incoming) -> Turn {
+        let generation = self.generation.as_ref().map_or(0, |generation| generation.number);
+        let now = self.host.clock.instant();
+        // Of the whole body, secrets included: it is kept in memory only.
+        let body = self.host.pseudonym("body", incoming.call.payload.text());
+        let id = &incoming.call.id;
+        let turn = match self.hook.config.kind.repeats() {
+            Repeats::Never => Turn::Alone,
+            Repeats::ById => self.host.retries.turn(self.hook.number, caller.0, id, &body, generation, now),
+            Repeats::ByIdAndBody => {
+                let id = format!("{id} {body}");
+                self.host.retries.turn(self.hook.number, caller.0, &id, &body, generation, now)
+            }
+        };
+        if incoming.call.secrets.is_empty() {
+            self.body_pseudonym = Some(body);
+        }
+        turn
+    }
+
+    /// Waits for the first call's answer and gives it again, as a record of its own.
+    pub async fn say_again(mut self, mut answer: watch::Receiver<Option<Answered>>, incoming: &Arc<Incoming>) -> Reply {
+        let settled = timeout_at(self.budget.plugins_until().into(), answer.wait_for(Option::is_some)).await;
+        let answered = settled.ok().and_then(Result::ok).and_then(|answered| answered.clone());
+        let Some(answered) = answered else {
+            // The first call was given up: there is nothing to say again.
+            return self.refuse(Failure::of(Cause::HostFault), incoming, Vec::new(), None).await;
+        };
+        let mut fields = format!(r#""recv":{},"hook":"{}","duplicate_of":"#, self.received, self.hook.config.name);
+        match answered.index {
+            Some(index) => fields.push_str(&index.to_string()),
+            None => fields.push_str("null"),
+        }
+        fields.push_str(&format!(
+            r#","left":"{}","status":{}"#,
+            crate::digest::sha256(&answered.body),
+            answered.status
+        ));
+        let sealed = Some(incoming.call.id.clone().into_bytes());
+        match self.commit(Entry { kind: "hook.duplicate", fields, sealed }).await {
+            Some(_) => self.leave_with(answered.status, answered.headers, answered.body),
+            None => {
+                let safe = self.unrecorded(incoming, self.afterwards.index).await;
+                self.leave(&safe)
+            }
+        }
+    }
+
+    /// Asks one enforcing binding; what is left of its instance is dropped after the reply.
+    pub async fn ask(&mut self, binding: &Arc<Binding>, incoming: &Arc<Incoming>) -> Asked {
+        let (asked, remains) = ask::ask(self.host, binding, incoming, &self.budget).await;
+        self.afterwards.remains.extend(remains);
+        asked
+    }
+
+    /// A refusal that nobody can be held to: counted, not recorded, and in the hook kind's own words. Its place is free before
+    /// its bytes leave, so that nobody holds places by not reading.
+    pub async fn turn_away(mut self, cause: Cause, unread: Option<&mut Body>) -> Reply {
+        self.host.refusals.count(self.received, self.hook.number, cause);
+        self.afterwards.place = None;
+        if let Some(body) = unread {
+            self.discard(body).await;
+        }
+        let answer = self.hook.safe_answer(self.generation.as_deref(), cause, None);
+        self.leave(&answer)
+    }
+
+    /// The one place that turns a failure of a call into its answer and its record.
+    pub async fn refuse(
+        self,
+        failure: Failure,
+        incoming: &Arc<Incoming>,
+        asked: Vec<Asked>,
+        first: Option<First>,
+    ) -> Reply {
+        let answer = self.hook.safe_answer(self.generation.as_deref(), failure.cause, Some(incoming));
+        self.record_and_leave(Err(failure), answer, incoming, asked, first).await
+    }
+
+    /// Seals, sequences and waits until the record is durable; then splices the reference in. A decision whose record is late is
+    /// not given: the safe answer leaves, and the hook owes the log that fact before it decides again.
+    pub async fn record_and_leave(
+        mut self,
+        verdict: Result<Effect, Failure>,
+        answer: Answer,
+        incoming: &Arc<Incoming>,
+        asked: Vec<Asked>,
+        first: Option<First>,
+    ) -> Reply {
+        self.note("decide");
+        let entry = self.entry(None, verdict.as_ref().copied(), &answer, incoming, &asked);
+        let (answer, wire) = match self.commit(entry).await {
+            Some(receipt) => {
+                let wire = self.with_reference(&answer, receipt);
+                (answer, wire)
+            }
+            None => {
+                let safe = self.unrecorded(incoming, self.afterwards.index).await;
+                let wire = safe.body().to_vec();
+                (safe, wire)
+            }
+        };
+        let (status, headers, wire) = (answer.status, answer.headers, Bytes::from(wire));
+        if let Some(first) = first {
+            let index = self.afterwards.index;
+            first.settle(Answered { status, headers: headers.clone(), body: wire.clone(), index });
+        }
+        self.afterwards.observe(self.generation.as_ref(), self.hook, incoming, self.afterwards.index);
+        self.leave_with(status, headers, wire)
+    }
+
+    /// Appends the record of one of many questions, and does not wait for it. Says whether the question was permitted.
+    pub fn record_part(&mut self, number: usize, decided: Decided) -> (bool, Part) {
+        let Decided { incoming, asked, outcome } = decided;
+        let on_failure = self.hook.on_failure(self.generation.as_deref());
+        let (verdict, permitted, answer) = match outcome {
+            Ok((verdict, answer)) => (Ok(verdict), verdict <= Effect::Allow, answer),
+            Err(failure) => {
+                let answer = self.hook.safe_answer(self.generation.as_deref(), failure.cause, Some(&incoming));
+                (Err(failure), *on_failure == OnFailure::Open, answer)
+            }
+        };
+        let entry = self.entry(Some(number), verdict.as_ref().copied(), &answer, &incoming, &asked);
+        let appended = self.append(entry);
+        self.afterwards.observe(
+            self.generation.as_ref(),
+            self.hook,
+            &incoming,
+            appended.as_ref().ok().map(|it| it.index),
+        );
+        (permitted, Part { answer, record: Some((incoming, appended)) })
+    }
+
+    /// A part that could not be read as a question: counted, and answered as it stands.
+    pub fn unread_part(&self, answer: Answer) -> Part {
+        self.host.refusals.count(self.received, self.hook.number, Cause::WrongShape);
+        Part { answer, record: None }
+    }
+
+    /// Waits until every part is durable, and makes one answer of them.
+    pub async fn gather_and_leave(mut self, parts: Vec<Part>, until: Until) -> Reply {
+        let before = self.host.clock.instant();
+        let mut answers = Vec::with_capacity(parts.len());
+        for Part { answer, record } in parts {
+            let Some((incoming, appended)) = record else {
+                answers.push(answer.body().to_vec());
+                continue;
+            };
+            let index = appended.as_ref().ok().map(|pending| pending.index);
+            self.afterwards.further.extend(index);
+            answers.push(match self.durable(appended).await {
+                Some(receipt) => self.with_reference(&answer, receipt),
+                None => self.unrecorded(&incoming, index).await.body().to_vec(),
+            });
+        }
+        self.afterwards.commit_us = micros(self.host.clock.instant().saturating_duration_since(before));
+        self.leave(&portcullis_hooks::gather(self.hook.config.kind, &answers, until))
+    }
+
+    /// The record of one question.
+    fn entry(
+        &mut self,
+        part: Option<usize>,
+        verdict: Result<Effect, &Failure>,
+        answer: &Answer,
+        incoming: &Incoming,
+        asked: &[Asked],
+    ) -> Entry {
+        let body_pseudonym = match self.body_pseudonym.take() {
+            Some(made) => made,
+            None => self.host.pseudonym("body", &crate::evidence::kept(incoming)),
+        };
+        let evidence = Evidence {
+            host: self.host,
+            hook: self.hook,
+            incoming,
+            part,
+            body_pseudonym: &body_pseudonym,
+            generation: self.generation.as_ref().map_or(0, |generation| generation.number),
+            asked,
+            verdict,
+            safe: self.hook.on_failure(self.generation.as_deref()),
+            answer,
+            salt: self.host.salt(),
+            ledger: &self.ledger,
+        };
+        Entry { kind: "hook.decision", fields: evidence.fields(), sealed: Some(evidence.sealed()) }
+    }
+
+    fn with_reference(&self, answer: &Answer, receipt: Receipt) -> Vec<u8> {
+        let leaf = BASE64.encode(receipt.leaf_hash);
+        answer.with_reference(&Reference { log: self.host.log.origin(), index: receipt.index, leaf: &leaf })
+    }
+
+    /// Appends a record and waits until it is durable, for as long as the budget lets it. `None` if it is not by then.
+    async fn commit(&mut self, entry: Entry) -> Option<Receipt> {
+        let before = self.host.clock.instant();
+        let appended = self.append(entry);
+        self.afterwards.index = appended.as_ref().ok().map(|pending| pending.index);
+        let receipt = self.durable(appended).await;
+        self.afterwards.commit_us = micros(self.host.clock.instant().saturating_duration_since(before));
+        receipt
+    }
+
+    fn append(&mut self, entry: Entry) -> Result<Pending, Refused> {
+        // What an earlier call of this hook owes the log comes first.
+        let appended = self.hook.owed.settle(self.host).and_then(|()| self.host.log.append(entry));
+        // Given back before the wait: sandboxes must not be held by a slow disk.
+        self.afterwards.remains.clear();
+        appended
+    }
+
+    async fn durable(&self, appended: Result<Pending, Refused>) -> Option<Receipt> {
+        match appended {
+            Ok(pending) => timeout_at(self.budget.record_until().into(), pending).await.ok().and_then(Result::ok),
+            Err(refused) => {
+                tracing::error!(hook = self.hook.config.name, %refused, "a record was not taken; the safe answer leaves");
+                None
+            }
+        }
+    }
+
+    /// The safe answer in place of what could not be recorded in time; the hook owes the log that fact.
+    async fn unrecorded(&self, incoming: &Incoming, index: Option<u64>) -> Answer {
+        let safe = self.hook.safe_answer(self.generation.as_deref(), Cause::NotDurable, Some(incoming));
+        let answer = crate::digest::sha256(safe.body());
+        self.hook.owed.add(self.host, self.hook, Owed { index, answer, at: self.host.clock.now() }).await;
+        safe
+    }
+
+    /// The end of every way: what is to be done afterwards goes with the answer.
+    pub fn leave(&mut self, answer: &Answer) -> Reply {
+        self.leave_with(answer.status, answer.headers.clone(), Bytes::copy_from_slice(answer.body()))
+    }
+
+    fn leave_with(&mut self, status: u16, mut headers: Vec<(&'static str, String)>, body: Bytes) -> Reply {
+        let mut afterwards = std::mem::replace(&mut self.afterwards, Afterwards::new(self.host));
+        afterwards.ready = Some(self.host.clock.instant());
+        if let Some(name) = self.hook.config.kind.echoed_header()
+            && let Some(value) = self.head.headers.get(name).and_then(|value| value.to_str().ok())
+        {
+            headers.push((name, value.to_owned()));
+        }
+        Reply { status, headers, body, afterwards }
+    }
+}
+
+/// The most that is read of a body only to throw it away: 4 MiB.
+const MOST_DISCARDED: usize = 4 << 20;
