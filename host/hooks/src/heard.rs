@@ -2,9 +2,12 @@
 //!
 //! Invariant: what cannot be read is [`Malformed`] and repeats nothing of the body; what was read owns its text.
 
+use std::sync::Arc;
+
 use portcullis_model::{Call, Cause, Millis};
 
 use crate::answer::Answer;
+use crate::entra::jwe::Decryptor;
 
 /// A request as it came over HTTP.
 pub struct Request<'a> {
@@ -39,6 +42,10 @@ pub struct Settings {
     pub path: String,
     /// JSON Pointers into the body to what the subject holds already: lists of strings, or a string. Where it is empty, the kind's own.
     pub entitlements: Vec<String>,
+    /// `entra.password-submit`: what decrypts the password.
+    pub decryptor: Option<Arc<Decryptor>>,
+    /// `entra.password-submit`: the application that the password is encrypted for; where nothing, any that is consistent.
+    pub audience: Option<String>,
 }
 
 /// What a request turned out to be.

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use crate::adapter::{Adapter, Reactions, Repeats};
-use crate::okta;
+use crate::{entra, okta};
 
 /// A hook kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -14,17 +14,56 @@ pub enum HookKind {
     OktaToken,
     /// Okta's user import inline hook: an application's user is about to be imported.
     OktaUserImport,
+    /// Entra's custom claims provider: a token or an assertion is about to be issued.
+    EntraTokenIssuanceStart,
+    /// Entra, somebody signs up: before the form.
+    EntraAttributeCollectionStart,
+    /// Entra, somebody signs up: after the form.
+    EntraAttributeCollectionSubmit,
+    /// Entra has made a one-time code that is to be sent by mail.
+    EntraOtpSend,
+    /// Entra asks whether a password of the old directory is right.
+    EntraPasswordSubmit,
+    /// Entra asks whether a Verified ID's claims are right, to recover an account.
+    EntraVerifiedId,
+    /// Entra's Privileged Identity Management is about to activate a role or a membership.
+    EntraPim,
+    /// Entra's entitlement management has a request for an access package.
+    EntraEntitlement,
+    /// Entra's lifecycle workflows run a custom task.
+    EntraLifecycle,
 }
 
 impl HookKind {
     /// Every hook kind.
-    pub const ALL: [Self; 2] = [Self::OktaToken, Self::OktaUserImport];
+    pub const ALL: [Self; 11] = [
+        Self::OktaToken,
+        Self::OktaUserImport,
+        Self::EntraTokenIssuanceStart,
+        Self::EntraAttributeCollectionStart,
+        Self::EntraAttributeCollectionSubmit,
+        Self::EntraOtpSend,
+        Self::EntraPasswordSubmit,
+        Self::EntraVerifiedId,
+        Self::EntraPim,
+        Self::EntraEntitlement,
+        Self::EntraLifecycle,
+    ];
 
     /// The name in manifests, release sets, settings and records.
     pub fn name(self) -> &'static str {
         match self {
             Self::OktaToken => "okta.token",
             Self::OktaUserImport => "okta.user-import",
+            Self::EntraTokenIssuanceStart => "entra.token-issuance-start",
+            Self::EntraAttributeCollectionStart => "entra.attribute-collection-start",
+            Self::EntraAttributeCollectionSubmit => "entra.attribute-collection-submit",
+            Self::EntraOtpSend => "entra.otp-send",
+            Self::EntraPasswordSubmit => "entra.password-submit",
+            Self::EntraVerifiedId => "entra.verified-id",
+            Self::EntraPim => "entra.pim",
+            Self::EntraEntitlement => "entra.entitlement",
+            Self::EntraLifecycle => "entra.lifecycle",
         }
     }
 
@@ -33,6 +72,15 @@ impl HookKind {
         match self {
             Self::OktaToken => &okta::token::Token,
             Self::OktaUserImport => &okta::import::Import,
+            Self::EntraTokenIssuanceStart => &entra::token_issuance::TokenIssuance,
+            Self::EntraAttributeCollectionStart => &entra::attribute_collection::START,
+            Self::EntraAttributeCollectionSubmit => &entra::attribute_collection::SUBMIT,
+            Self::EntraOtpSend => &entra::otp_send::OtpSend,
+            Self::EntraPasswordSubmit => &entra::password_submit::PasswordSubmit,
+            Self::EntraVerifiedId => &entra::verified_id::VerifiedId,
+            Self::EntraPim => &entra::pim::Pim,
+            Self::EntraEntitlement => &entra::entitlement::Entitlement,
+            Self::EntraLifecycle => &entra::lifecycle::Lifecycle,
         }
     }
 

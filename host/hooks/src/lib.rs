@@ -7,6 +7,7 @@
 mod adapter;
 mod answer;
 mod body;
+mod entra;
 mod errand;
 mod heard;
 mod kind;
@@ -17,6 +18,7 @@ use portcullis_model::{Cause, Change, ChangeKind, Effect, Entity};
 
 pub use adapter::{Reaction, Reactions, Repeats};
 pub use answer::{Answer, Reference};
+pub use entra::jwe::{Decryptor, DecryptorError, Undecryptable};
 pub use errand::{Errand, Message, Resume};
 pub use heard::{Batch, Frame, Heard, Incoming, Malformed, Page, Request, Settings, Until};
 pub use kind::HookKind;

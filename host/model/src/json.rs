@@ -12,6 +12,8 @@ mod text;
 
 use std::borrow::Cow;
 
+use zeroize::Zeroize as _;
+
 use crate::cause::Cause;
 
 pub use pointer::{array_index, escape_token, split_pointer};
@@ -21,6 +23,7 @@ pub use text::quote;
 pub struct Document {
     text: Box<str>,
     tape: Vec<Node>,
+    secret: bool,
 }
 
 /// One value of a [`Document`].
@@ -68,7 +71,14 @@ impl Document {
         }
         let text = std::str::from_utf8(bytes)
             .map_err(|error| ParseError { cause: Cause::NotUtf8, at: error.valid_up_to() })?;
-        Ok(Self { tape: parse::parse(text)?, text: text.into() })
+        Ok(Self { tape: parse::parse(text)?, text: text.into(), secret: false })
+    }
+
+    /// Likewise, wiped when it is dropped: it holds a secret.
+    #[must_use]
+    pub fn secret(mut self) -> Self {
+        self.secret = true;
+        self
     }
 
     /// The outermost value.
@@ -226,6 +236,14 @@ impl<'a> Value<'a> {
             return None;
         }
         self.document.text.get(self.node.start as usize + 1..self.node.end as usize - 1)
+    }
+}
+
+impl Drop for Document {
+    fn drop(&mut self) {
+        if self.secret {
+            self.text.zeroize();
+        }
     }
 }
 

@@ -1,0 +1,306 @@
+//! `entra.attribute-collection-start` and `entra.attribute-collection-submit`: somebody signs up, before and after the form.
+//!
+//! Invariant: a value leaves only in the JSON type that the attribute has in the request, and an error only for an attribute that is
+//! on the form, since Entra passes over both otherwise. Microsoft's pages on retrieving and returning data at these two events.
+//!
+//! Reading. The subject is who signs up: without an id, with the form's attributes, each by its value alone, and `identities`. The
+//! platform sends no password.
+//!
+//! Saying. A denial that is only about fields of the form sends the person back to it with a text for each field; any other shows
+//! the block page. Before the form there is only the block page.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use portcullis_model::json::{Kind, Value, quote, split_pointer};
+use portcullis_model::{
+    Attribute, Cause, Change, ChangeKind, Document, Effect, Party, Principal, PrincipalKind, Target,
+};
+
+use super::{BUDGET, DENIED, Event, LIMIT, Particulars, UNCHECKED, act, named, reactions, refused, text_member};
+use crate::adapter::{Adapter, Reactions, Repeats};
+use crate::answer::Answer;
+use crate::body::members;
+use crate::say::{Saying, To};
+use crate::{Frame, Heard, Incoming, Malformed, OnFailure, Outcome, Request, Unsayable, Why};
+
+/// Both hook kinds.
+pub(crate) struct AttributeCollection {
+    event: Event,
+    response: &'static str,
+    /// What its actions begin with.
+    actions: &'static str,
+    /// Puts values in: the action and its member.
+    puts: (&'static str, &'static str),
+    /// Whether the form has been filled in.
+    filled: bool,
+}
+
+/// Before the form.
+pub(crate) static START: AttributeCollection = AttributeCollection {
+    event: Event {
+        hook: "entra.attribute-collection-start",
+        name: "attributeCollectionStart",
+        data: "onAttributeCollectionStartCalloutData",
+        action: "sign-up",
+    },
+    response: "onAttributeCollectionStartResponseData",
+    actions: "attributeCollectionStart",
+    puts: ("setPrefillValues", "inputs"),
+    filled: false,
+};
+
+/// After the form.
+pub(crate) static SUBMIT: AttributeCollection = AttributeCollection {
+    event: Event {
+        hook: "entra.attribute-collection-submit",
+        name: "attributeCollectionSubmit",
+        data: "onAttributeCollectionSubmitCalloutData",
+        action: "sign-up",
+    },
+    response: "onAttributeCollectionSubmitResponseData",
+    actions: "attributeCollectionSubmit",
+    puts: ("modifyAttributeValues", "attributes"),
+    filled: true,
+};
+
+impl Adapter for AttributeCollection {
+    fn platform_limit(&self) -> Duration {
+        LIMIT
+    }
+
+    fn default_budget(&self) -> Duration {
+        BUDGET
+    }
+
+    fn reactions(&self) -> Reactions {
+        reactions("nobody signs up, and the person sees an error")
+    }
+
+    fn about(&self) -> &'static str {
+        if self.filled {
+            "A denial that is about fields of the form sends the person back to it; every other shows the block page, and so does a \
+             closed hook whose fault it is, while 401 and 400, which stop too, are for who is not proven and what cannot be read. \
+             Restricted is not offered. Open: `200` with `continueWithDefaultBehavior`, but 401 to a caller who is not proven."
+        } else {
+            "A denial shows the block page, and so does a closed hook whose fault it is, while 401 and 400, which stop too, are for \
+             who is not proven and what cannot be read. Restricted is not offered. Open: `200` with \
+             `continueWithDefaultBehavior`, but 401 to a caller who is not proven."
+        }
+    }
+
+    fn repeats(&self) -> Repeats {
+        Repeats::ByIdAndBody
+    }
+
+    fn read(&self, request: &Request<'_>, frame: &Frame<'_>) -> Result<Heard, Malformed> {
+        let heading = self.event.heading(request.body, frame)?;
+        let body = heading.body();
+        let info = body.object(heading.data(), "data.userSignUpInfo")?;
+        let form = body.object(info, "data.userSignUpInfo.attributes")?;
+        let mut attributes = members(info, &["identities"]);
+        for (name, described) in form.into_iter().flat_map(Value::members) {
+            if !described.is_object() {
+                return Err(body.refuse(Cause::WrongShape, "data.userSignUpInfo.attributes"));
+            }
+            let value = described.get("value").map_or("null", Value::raw).to_owned();
+            attributes.retain(|attribute| attribute.name != name);
+            attributes.push(Attribute { name: name.into_owned(), value });
+        }
+        let entitlements = body.entitlements(&frame.settings.entitlements, &[])?;
+        let subject = Principal {
+            kind: PrincipalKind::Person,
+            type_name: "user".into(),
+            id: None,
+            attributes,
+            entitlements,
+        };
+        let particulars = Particulars { subject: Some(subject), ..Particulars::default() };
+        Ok(Heard::One(heading.incoming(&self.event, frame, particulars)))
+    }
+
+    fn write(&self, incoming: &Incoming, outcome: &Outcome<'_>) -> Result<Answer, Unsayable> {
+        if outcome.verdict > Effect::Allow {
+            return Ok(self.refuse(incoming, outcome));
+        }
+        let mut values = BTreeMap::new();
+        for (at, change) in (1..).zip(outcome.changes) {
+            self.admit(&mut values, incoming, change)
+                .map_err(|why| Unsayable { change: Some((at, change.kind())), why })?;
+        }
+        if values.is_empty() {
+            return Ok(self.go_on(Some(incoming)));
+        }
+        let (action, member) = self.puts;
+        let mut members = format!(",\"{member}\":{{");
+        for (position, (name, value)) in values.iter().enumerate() {
+            if position > 0 {
+                members.push(',');
+            }
+            quote(&mut members, name);
+            members.push(':');
+            members.push_str(value);
+        }
+        members.push('}');
+        if members.len() > LONGEST_ANSWER {
+            return Err(Unsayable { change: None, why: Why::TooLong });
+        }
+        Ok(self.act(action, &members))
+    }
+
+    fn safe(&self, _on_failure: &OnFailure, cause: Cause, _incoming: Option<&Incoming>) -> Answer {
+        if cause.party() == Party::Caller { refused(cause) } else { self.block(UNCHECKED) }
+    }
+
+    fn go_on(&self, _incoming: Option<&Incoming>) -> Answer {
+        self.act("continueWithDefaultBehavior", "")
+    }
+
+    fn effect(&self, effect: Effect) -> Saying {
+        match effect {
+            Effect::Abstain | Effect::Allow => {
+                Saying::Native("`continueWithDefaultBehavior`, or the action that carries the changes")
+            }
+            Effect::Deny if self.filled => Saying::Native(
+                "`showValidationError` where every finding that denies names a field of the form, else `showBlockPage`",
+            ),
+            Effect::Deny => Saying::Native("`showBlockPage`"),
+            Effect::StepUp => Saying::Mapped(&[To::Deny], "a form cannot ask for a factor"),
+            Effect::Review => Saying::Mapped(&[To::Deny], "a sign-up cannot wait for a person"),
+        }
+    }
+
+    fn change(&self, change: ChangeKind) -> Saying {
+        use Saying::{Mapped, Native, Unsayable};
+        match change {
+            ChangeKind::Set(Target::User) if self.filled => Native(
+                "`modifyAttributeValues`; the place is one attribute of the form, the value of the type that it has there; a list of \
+                 texts becomes one text with commas",
+            ),
+            ChangeKind::Set(Target::User) => Native(
+                "`setPrefillValues`; the place is one attribute, the value a text, a whole number or a truth value, of the type that \
+                 it has in the request; a list of texts becomes one text with commas",
+            ),
+            ChangeKind::Remove(Target::User) => {
+                Mapped(&[To::Deny], "an answer sets attributes and takes none away")
+            }
+            ChangeKind::Set(_) | ChangeKind::Remove(_) => Unsayable("the hook sets the new user's attributes only"),
+            ChangeKind::CapLifetime(_) => Unsayable("a sign-up has no lifetime"),
+            ChangeKind::AddGrant => Unsayable("a sign-up grants nothing; set an attribute that a group rule reads"),
+            ChangeKind::DropGrant => Mapped(&[To::Deny], "a sign-up grants nothing that could be taken away"),
+            ChangeKind::LinkUser | ChangeKind::CreateUser => Unsayable("whether there is such a user, Entra finds itself"),
+            ChangeKind::Credential => Unsayable("no password is checked during a sign-up"),
+            ChangeKind::AutoApprove => Unsayable("nobody is asked to approve a sign-up"),
+            ChangeKind::RequireApprovers => Mapped(&[To::Deny], "a sign-up cannot wait for approvers"),
+            ChangeKind::Statement => Mapped(&[To::Deny], "Entra carries out no obligations"),
+            ChangeKind::Waive => Unsayable("lifting findings is for break-glass, which comes with a later version"),
+        }
+    }
+}
+
+impl AttributeCollection {
+    fn act(&self, action: &str, members: &str) -> Answer {
+        act(self.response, &format!("{}.{action}", self.actions), members)
+    }
+
+    fn block(&self, text: &str) -> Answer {
+        self.act("showBlockPage", &(text_member("title", TITLE) + &text_member("message", text)))
+    }
+
+    fn refuse(&self, incoming: &Incoming, outcome: &Outcome<'_>) -> Answer {
+        let mut errors: BTreeMap<&str, String> = BTreeMap::new();
+        for ground in outcome.grounds {
+            let field = ground.field.filter(|field| self.filled && attribute(incoming, field).is_some());
+            let Some(field) = field else {
+                return self.block(outcome.text.unwrap_or(DENIED));
+            };
+            let text = errors.entry(field).or_default();
+            if !text.is_empty() {
+                text.push(' ');
+            }
+            text.push_str(&ground.text);
+        }
+        if errors.is_empty() {
+            return self.block(outcome.text.unwrap_or(DENIED));
+        }
+        let mut members = text_member("message", FIX) + ",\"attributeErrors\":{";
+        for (position, (field, text)) in errors.iter().enumerate() {
+            if position > 0 {
+                members.push(',');
+            }
+            quote(&mut members, field);
+            members.push(':');
+            quote(&mut members, text);
+        }
+        members.push('}');
+        self.act("showValidationError", &members)
+    }
+
+    fn admit(&self, values: &mut BTreeMap<String, String>, incoming: &Incoming, change: &Change) -> Result<(), Why> {
+        let Change::Set { target: Target::User, path, value } = change else { return Err(Why::Kind) };
+        let tokens = split_pointer(path).ok_or(Why::Place)?;
+        let [name] = tokens.as_slice() else { return Err(Why::Place) };
+        if name.is_empty() {
+            return Err(Why::Place);
+        }
+        let wanted = match attribute(incoming, name) {
+            Some(described) => kind_of(described),
+            // Before the form, the request has only what is known by then.
+            None if !self.filled => None,
+            None => return Err(Why::NoTarget),
+        };
+        let document = Document::parse(value.as_bytes()).map_err(|_| Why::Value)?;
+        let spelled = spell(document.root(), wanted).ok_or(Why::Value)?;
+        match values.get(&**name) {
+            Some(earlier) if *earlier != spelled => Err(Why::Conflict),
+            Some(_) => Ok(()),
+            None => {
+                values.insert(name.to_string(), spelled);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// An attribute of the form, as the request describes it.
+fn attribute<'a>(incoming: &'a Incoming, name: &str) -> Option<Value<'a>> {
+    incoming.call.payload.pointer("/data/userSignUpInfo/attributes")?.get(name).filter(|described| described.is_object())
+}
+
+/// The JSON type that an attribute's value has: by its own type where it says one, else by its value.
+fn kind_of(described: Value<'_>) -> Option<Kind> {
+    let stated = named(described, "@odata.type").ok().flatten().and_then(Value::as_str);
+    let stated = stated.map(|stated| stated.to_ascii_lowercase());
+    match stated.as_deref().map(|stated| stated.trim_start_matches('#')) {
+        Some("microsoft.graph.stringdirectoryattributevalue") => Some(Kind::String),
+        Some("microsoft.graph.int64directoryattributevalue") => Some(Kind::Number),
+        Some("microsoft.graph.booleandirectoryattributevalue") => Some(Kind::Bool),
+        _ => described.get("value").map(Value::kind).filter(|kind| *kind != Kind::Null),
+    }
+}
+
+/// A value as Entra takes it, where it does and where it is of the wanted kind.
+fn spell(value: Value<'_>, wanted: Option<Kind>) -> Option<String> {
+    let (kind, spelled) = match value.kind() {
+        Kind::String | Kind::Bool => (value.kind(), value.raw().to_owned()),
+        Kind::Number => (Kind::Number, value.raw().parse::<i64>().ok()?.to_string()),
+        Kind::Array => {
+            let texts: Option<Vec<_>> = value.elements().map(Value::as_str).collect();
+            let texts = texts.filter(|texts| texts.iter().all(|text| !text.contains(',')))?;
+            let mut spelled = String::new();
+            quote(&mut spelled, &texts.join(","));
+            (Kind::String, spelled)
+        }
+        Kind::Null | Kind::Object => return None,
+    };
+    wanted.is_none_or(|wanted| wanted == kind).then_some(spelled)
+}
+
+/// What stands over a block page.
+const TITLE: &str = "Sign-up is not possible";
+
+/// What stands over a form with errors.
+const FIX: &str = "Please correct the fields below.";
+
+/// The longest changes, bytes. Entra refuses answers that are too large (error 1003024) and does not say which; a form is far smaller.
+const LONGEST_ANSWER: usize = 32_000;

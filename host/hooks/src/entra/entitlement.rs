@@ -1,0 +1,365 @@
+//! `entra.entitlement`: entitlement management calls out at a stage of an access package's request or assignment, and waits for a call
+//! of ours.
+//!
+//! Invariants: the answer only says that the call was heard; what was decided goes by the resume call. A request is denied only where
+//! the platform can deny it, and where it cannot, nothing resumes it. No text of a body becomes part of an address unless it is a
+//! plain id. Sources: Microsoft's Logic App templates for the form on the wire, the Graph pages on resuming a request and on
+//! callback data, and the page on dynamic approval.
+//!
+//! Reading. Members are taken in Pascal case, which the platform sends, and in camel case, which its pages show; attributes are in camel
+//! case always. The subject is the assignment's target, by its object id, or the requestor where there is none; a requestor who is
+//! somebody else is an actor. The access package is requested and the resource. The phase is the stage. A body of the retired
+//! form (`Event`) is decided and recorded too, but nothing waits for it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use portcullis_model::json::{Value, quote};
+use portcullis_model::{
+    Attribute, Call, Cause, Change, ChangeKind, Effect, Entity, Grant, GrantKind, Party, Principal, PrincipalKind,
+};
+
+use super::{BUDGET, LIMIT, LONGEST_ID, accepted, cased, cased_members, cased_text, document, is_plain_id, refused, resume_reactions};
+use crate::adapter::{Adapter, Reactions, Repeats};
+use crate::answer::{Answer, Slot};
+use crate::body::{Body, Strings};
+use crate::errand::{Errand, Resume};
+use crate::say::{Saying, To};
+use crate::{Frame, Heard, Incoming, Malformed, OnFailure, Outcome, Request, Unsayable, Why};
+
+/// The hook kind.
+pub(crate) struct Entitlement;
+
+impl Adapter for Entitlement {
+    fn platform_limit(&self) -> Duration {
+        LIMIT
+    }
+
+    fn default_budget(&self) -> Duration {
+        BUDGET
+    }
+
+    fn reactions(&self) -> Reactions {
+        resume_reactions()
+    }
+
+    fn about(&self) -> &'static str {
+        "The answer is 202 at once, and what was decided follows by a resume call (`[resume]` in the settings): without `state` to go \
+         on, with `state` `Denied` to stop, which the platform knows at the stage assignmentRequestCreated only. A denial at another \
+         stage is not resumed: the request waits until the platform's own time is over. A closed hook whose fault it is denies likewise; \
+         401 and 400 are for who is not proven and what cannot be read. Restricted is not offered. Open: 202, and the resume call goes \
+         on; 401 to a caller who is not proven. Connection tests are answered 200 without a decision."
+    }
+
+    fn repeats(&self) -> Repeats {
+        Repeats::ByIdAndBody
+    }
+
+    fn read(&self, request: &Request<'_>, frame: &Frame<'_>) -> Result<Heard, Malformed> {
+        let document = document(request.body)?;
+        let read = Body { document, event_id: String::new() };
+        let root = read.document.root();
+        let stage = cased_text(&read, Some(root), "Stage")?;
+        let event = cased_text(&read, Some(root), "Event")?;
+        let is = |word: &Option<String>, test: &str| word.as_ref().is_some_and(|word| word.eq_ignore_ascii_case(test));
+        if is(&stage, "CustomExtensionConnectionTest") || is(&event, "CustomActionConnectionTest") {
+            return Ok(Heard::Nothing(Answer::ok("{}".into(), Slot::Nowhere)));
+        }
+        match (stage, event) {
+            (Some(stage), _) => Ok(Heard::One(parse(read, stage, frame)?.into())),
+            (None, Some(event)) => Ok(Heard::One(parse_retired(read, event, frame)?.into())),
+            (None, None) => Err(read.refuse(Cause::WrongShape, "Stage")),
+        }
+    }
+
+    fn write(&self, incoming: &Incoming, outcome: &Outcome<'_>) -> Result<Answer, Unsayable> {
+        if outcome.verdict <= Effect::Allow {
+            for (at, change) in (1..).zip(outcome.changes) {
+                admit(incoming, change).map_err(|why| Unsayable { change: Some((at, change.kind())), why })?;
+            }
+        }
+        Ok(accepted())
+    }
+
+    fn safe(&self, _on_failure: &OnFailure, cause: Cause, incoming: Option<&Incoming>) -> Answer {
+        if incoming.is_some() && cause.party() != Party::Caller { accepted() } else { refused(cause) }
+    }
+
+    fn go_on(&self, _incoming: Option<&Incoming>) -> Answer {
+        accepted()
+    }
+
+    fn errand(&self, incoming: &Incoming, outcome: &Outcome<'_>) -> Option<Errand> {
+        let call = &incoming.call;
+        let id = call.action.as_ref()?.id.as_ref()?;
+        let stage = call.phase.as_deref()?;
+        let approvers: Vec<_> = outcome.changes.iter().filter_map(approvers_of).flatten().collect();
+        let determining = stage.eq_ignore_ascii_case(DETERMINING);
+        if outcome.verdict > Effect::Allow {
+            let denies = stage.eq_ignore_ascii_case(CREATED);
+            return denies.then(|| resume(call, id, stage, ",\"state\":\"Denied\"", outcome.text.unwrap_or("Denied.")));
+        }
+        if !determining {
+            return Some(resume(call, id, stage, "", outcome.text.unwrap_or("Checked.")));
+        }
+        if !approvers.is_empty() {
+            return Some(resume_with_stage(call, id, &approvers, outcome.text.unwrap_or("Checked: these have to approve.")));
+        }
+        // Who approves has to be said: a request that nobody said it of is not let through without approval.
+        let nobody = outcome.changes.contains(&Change::AutoApprove);
+        nobody.then(|| resume(call, id, stage, "", outcome.text.unwrap_or("Checked: nobody needs to approve.")))
+    }
+
+    fn effect(&self, effect: Effect) -> Saying {
+        match effect {
+            Effect::Abstain | Effect::Allow => Saying::Native("a resume call that goes on"),
+            Effect::Deny => Saying::Native(
+                "a resume call with `state` `Denied` at assignmentRequestCreated; none at any other stage, so that the request waits",
+            ),
+            Effect::StepUp => Saying::Mapped(&[To::Deny], "a request cannot ask for a factor"),
+            Effect::Review => Saying::Mapped(&[To::Deny], "the resume call names approvers, not reviewers: see `require-approvers`"),
+        }
+    }
+
+    fn change(&self, change: ChangeKind) -> Saying {
+        use Saying::{Mapped, Native, Unsayable};
+        match change {
+            ChangeKind::RequireApprovers => Native(
+                "an approval stage with these users, by their object ids, at assignmentRequestDeterminingApprovalRequirements only",
+            ),
+            ChangeKind::AutoApprove => {
+                Native("a resume call without an approval stage, at assignmentRequestDeterminingApprovalRequirements only")
+            }
+            ChangeKind::DropGrant => Mapped(&[To::Deny], "a request is for one access package: without it nothing is left"),
+            ChangeKind::CapLifetime(_) => Mapped(&[To::Deny], "an assignment's time is set by its policy"),
+            ChangeKind::Statement => Mapped(&[To::Deny], "Entra carries out no obligations"),
+            ChangeKind::Set(_) | ChangeKind::Remove(_) => Unsayable("a request goes on or is denied as it is"),
+            ChangeKind::AddGrant => Unsayable("a request is for one access package"),
+            ChangeKind::LinkUser | ChangeKind::CreateUser => Unsayable("the user is known"),
+            ChangeKind::Credential => Unsayable("no password is checked"),
+            ChangeKind::Waive => Unsayable("lifting findings is for break-glass, which comes with a later version"),
+        }
+    }
+}
+
+fn parse(mut read: Body, stage: String, frame: &Frame<'_>) -> Result<Call, Malformed> {
+    let id = cased_text(&read, Some(read.document.root()), "AccessPackageAssignmentRequestId")?;
+    let id = id.filter(|id| is_plain_id(id));
+    let id = id.ok_or_else(|| read.refuse(Cause::WrongShape, "AccessPackageAssignmentRequestId"))?;
+    read.event_id.clone_from(&id);
+    let root = Some(read.document.root());
+    if !(1..=64).contains(&stage.len()) || !stage.bytes().all(|byte| byte.is_ascii_alphabetic()) {
+        return Err(read.refuse(Cause::WrongShape, "Stage"));
+    }
+    let instance = cased_text(&read, root, "CustomExtensionStageInstanceId")?;
+    if !instance.is_some_and(|instance| (1..=LONGEST_ID).contains(&instance.len())) {
+        return Err(read.refuse(Cause::WrongShape, "CustomExtensionStageInstanceId"));
+    }
+    let package = object(&read, root, "AccessPackage")?;
+    let catalog = object(&read, root, "AccessPackageCatalog")?;
+    let assignment = object(&read, root, "Assignment")?;
+    let target = object(&read, assignment, "Assignment.Target")?;
+    let target = person(&read, target, ("Assignment.Target.ObjectId", "Assignment.Target.Id"))?;
+    let requestor = object(&read, root, "Requestor")?;
+    let requestor = person(&read, requestor, ("Requestor.ObjectId", "Requestor.Id"))?;
+    let package_id = cased_text(&read, package, "AccessPackage.Id")?;
+    let (subject, actor) = match (target, requestor) {
+        (Some(target), Some(requestor)) if target.id == requestor.id => (Some(target), None),
+        (Some(target), requestor) => (Some(target), requestor),
+        (None, requestor) => (requestor, None),
+    };
+    let entitlements = read.entitlements(&frame.settings.entitlements, &[])?;
+    let mut package_attributes = cased_members(package, &["displayName", "description"]);
+    let catalogs = cased_members(catalog, &["id", "displayName"]).into_iter();
+    package_attributes.extend(catalogs.map(|it| Attribute { name: format!("catalog.{}", it.name), value: it.value }));
+    let mut asked = cased_members(root, &["stage", "requestType", "state", "status", "answers"]);
+    let policy = object(&read, assignment, "Assignment.AssignmentPolicy")?;
+    let policies = cased_members(policy, &["id", "displayName"]).into_iter();
+    asked.extend(policies.map(|it| Attribute { name: format!("policy.{}", it.name), value: it.value }));
+    let mut phase = stage;
+    lower_first(&mut phase);
+    Ok(Call {
+        phase: Some(phase),
+        subject: subject.map(|subject| Principal { entitlements, ..subject }),
+        actors: actor.into_iter().collect(),
+        action: Some(Entity { type_name: "assignment-request".into(), id: Some(id.clone()), attributes: asked }),
+        requested: package_id.iter().map(|id| Grant { kind: GrantKind::Entitlement, id: id.clone() }).collect(),
+        resource: package.map(|_| Entity {
+            type_name: "access-package".into(),
+            id: package_id,
+            attributes: package_attributes,
+        }),
+        ..bare(id, read, frame)
+    })
+}
+
+/// The retired form, of extensions that are told and never answered.
+fn parse_retired(mut read: Body, event: String, frame: &Frame<'_>) -> Result<Call, Malformed> {
+    let root = Some(read.document.root());
+    let package_id = cased_text(&read, root, "AccessPackageId")?;
+    let user = cased_text(&read, root, "UserId")?;
+    let mut roles = Strings::default();
+    let listed = cased(&read, root, "Roles")?;
+    if listed.is_some_and(|listed| !listed.is_array()) {
+        return Err(read.refuse(Cause::WrongShape, "Roles"));
+    }
+    for role in listed.into_iter().flat_map(Value::elements) {
+        let id = cased(&read, Some(role), "Roles.Id")?;
+        read.strings(id, "Roles.Id", &mut roles)?;
+    }
+    let requested = package_id.iter().map(|id| Grant { kind: GrantKind::Entitlement, id: id.clone() });
+    let roles = roles.list().into_iter().map(|id| Grant { kind: GrantKind::Role, id });
+    let requested = requested.chain(roles).collect();
+    let attributes = cased_members(root, &["userName", "userEmail"]);
+    let entitlements = read.entitlements(&frame.settings.entitlements, &[])?;
+    let of_package = cased_members(root, &["accessPackageName", "accessPackagePolicyName", "catalogId", "catalogName"]);
+    let asked = cased_members(root, &["event", "grantRequestCreatedDateTime", "connectedOrganizationName"]);
+    // It has no id: what happened, to whom and when is the nearest.
+    let when = cased_text(&read, root, "GrantRequestCreatedDateTime")?.unwrap_or_default();
+    let mut id = format!("{event}:{}:{}:{when}", package_id.as_deref().unwrap_or(""), user.as_deref().unwrap_or(""));
+    if id.len() > LONGEST_ID {
+        id.clear();
+    }
+    read.event_id.clone_from(&id);
+    let mut phase = event;
+    lower_first(&mut phase);
+    Ok(Call {
+        phase: Some(phase),
+        subject: Some(Principal {
+            kind: PrincipalKind::Person,
+            type_name: "user".into(),
+            id: user,
+            attributes,
+            entitlements,
+        }),
+        action: Some(Entity { type_name: "assignment-request".into(), id: None, attributes: asked }),
+        requested,
+        resource: Some(Entity { type_name: "access-package".into(), id: package_id, attributes: of_package }),
+        ..bare(id, read, frame)
+    })
+}
+
+fn bare(id: String, read: Body, frame: &Frame<'_>) -> Call {
+    Call {
+        id,
+        correlation: None,
+        tenant: frame.tenant.to_owned(),
+        hook: "entra.entitlement",
+        phase: None,
+        received: frame.received,
+        seed: frame.seed,
+        subject: None,
+        actors: Vec::new(),
+        action: None,
+        resource: None,
+        requested: Vec::new(),
+        lifetimes: Vec::new(),
+        origin: None,
+        purpose: None,
+        proposed: Vec::new(),
+        payload: Arc::new(read.document),
+        secrets: &[],
+    }
+}
+
+fn object<'a>(read: &Body, parent: Option<Value<'a>>, path: &'static str) -> Result<Option<Value<'a>>, Malformed> {
+    match cased(read, parent, path)? {
+        Some(value) if !value.is_object() => Err(read.refuse(Cause::WrongShape, path)),
+        optional => Ok(optional),
+    }
+}
+
+fn person(
+    read: &Body,
+    of: Option<Value<'_>>,
+    (object_id, id): (&'static str, &'static str),
+) -> Result<Option<Principal>, Malformed> {
+    if of.is_none() {
+        return Ok(None);
+    }
+    let id = match cased_text(read, of, object_id)? {
+        Some(id) => Some(id),
+        None => cased_text(read, of, id)?,
+    };
+    let attributes = cased_members(of, &["displayName", "connectedOrganization"]);
+    let (kind, type_name) = (PrincipalKind::Person, "user".to_owned());
+    Ok(Some(Principal { kind, type_name, id, attributes, entitlements: Vec::new() }))
+}
+
+/// Whether a change can be said at the request's stage.
+fn admit(incoming: &Incoming, change: &Change) -> Result<(), Why> {
+    let determining = incoming.call.phase.as_deref().is_some_and(|stage| stage.eq_ignore_ascii_case(DETERMINING));
+    match change {
+        Change::RequireApprovers(_) | Change::AutoApprove if !determining => Err(Why::Place),
+        Change::RequireApprovers(ids) if (1..=MOST_APPROVERS).contains(&ids.len()) && ids.iter().all(|id| is_plain_id(id)) => Ok(()),
+        Change::RequireApprovers(_) => Err(Why::Value),
+        Change::AutoApprove => Ok(()),
+        _ => Err(Why::Kind),
+    }
+}
+
+fn approvers_of(change: &Change) -> Option<&Vec<String>> {
+    if let Change::RequireApprovers(ids) = change { Some(ids) } else { None }
+}
+
+/// The resume call, with further members of `data`.
+fn resume(call: &Call, id: &str, stage: &str, members: &str, detail: &str) -> Errand {
+    // The page on callbacks knows four types; the stages that it does not name go by their own.
+    let kind = if stage.eq_ignore_ascii_case(DETERMINING) { CREATED } else { stage };
+    let body = format!(
+        r#"{{"source":"Portcullis","type":"microsoft.graph.accessPackageCustomExtensionStage.{kind}","data":{{"@odata.type":"microsoft.graph.accessPackageAssignmentRequestCallbackData","stage":"{stage}"{}{members}}}}}"#,
+        particulars(call, detail)
+    );
+    Errand::Resume(Resume { path: format!("/v1.0{BELOW}/assignmentRequests/{id}/resume"), body })
+}
+
+/// The resume call that names who approves: in the beta of the interface only.
+fn resume_with_stage(call: &Call, id: &str, approvers: &[&String], detail: &str) -> Errand {
+    let mut people = String::new();
+    for (position, approver) in approvers.iter().enumerate() {
+        people.push_str(if position > 0 { "," } else { "" });
+        people.push_str(r##"{"@odata.type":"#microsoft.graph.singleUser","isBackup":false,"id":"##);
+        quote(&mut people, approver);
+        people.push('}');
+    }
+    let body = format!(
+        r#"{{"source":"Portcullis","type":"microsoft.graph.accessPackageCustomExtensionStage.{CREATED}","data":{{"@odata.type":"microsoft.graph.assignmentRequestApprovalStageCallbackData","stage":"{DETERMINING}"{},"approvalStage":{{"durationBeforeAutomaticDenial":"{APPROVAL_TIME}","isApproverJustificationRequired":false,"isEscalationEnabled":false,"primaryApprovers":[{people}],"fallbackPrimaryApprovers":[],"escalationApprovers":[],"fallbackEscalationApprovers":[]}}}}}}"#,
+        particulars(call, detail)
+    );
+    let own = |segment: &str| format!("{BELOW}/{segment}/{id}/resume");
+    // The page has us take the path of the body; it is taken where it is one of the two that there are.
+    let named = ["CallbackUriPath", "callbackUriPath"].iter().find_map(|name| call.payload.root().get(name)?.as_str());
+    let [old, new] = ["accessPackageAssignmentRequests", "assignmentRequests"].map(own);
+    let path = if named.as_deref() == Some(new.as_str()) { new } else { old };
+    Errand::Resume(Resume { path: format!("/beta{path}"), body })
+}
+
+fn particulars(call: &Call, detail: &str) -> String {
+    let names = ["CustomExtensionStageInstanceId", "customExtensionStageInstanceId"];
+    let instance = names.iter().find_map(|name| call.payload.root().get(name)?.as_str()).unwrap_or_default();
+    let mut members = String::from(",\"customExtensionStageInstanceId\":");
+    quote(&mut members, &instance);
+    members.push_str(",\"customExtensionStageInstanceDetail\":");
+    quote(&mut members, detail);
+    members
+}
+
+fn lower_first(text: &mut str) {
+    if let Some(first) = text.get_mut(..1) {
+        first.make_ascii_lowercase();
+    }
+}
+
+/// The one stage at which a request can be denied.
+const CREATED: &str = "assignmentRequestCreated";
+
+/// The stage at which the extension says who approves.
+const DETERMINING: &str = "assignmentRequestDeterminingApprovalRequirements";
+
+const BELOW: &str = "/identityGovernance/entitlementManagement";
+
+/// How long named approvers have, as in Microsoft's example; then the request is denied.
+const APPROVAL_TIME: &str = "P2D";
+
+/// Approvers of one request.
+const MOST_APPROVERS: usize = 20;

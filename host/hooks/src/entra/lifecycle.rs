@@ -1,0 +1,164 @@
+//! `entra.lifecycle`: a lifecycle workflow runs a custom task for a joiner, mover or leaver, and waits for a call of ours.
+//!
+//! Invariants: the answer only says that the call was heard; whether the task is done goes by the resume call. The address of that call
+//! is made of the body's ids, which are plain ids, and never of the path that the body names. Sources: Microsoft's page on Logic
+//! Apps for lifecycle workflows, and the Graph page on resuming a task.
+//!
+//! Reading. The subject is `data.subject`, the action the task, the resource the workflow.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use portcullis_model::{Call, Cause, ChangeKind, Effect, Entity, Party, Principal, PrincipalKind};
+
+use super::{BUDGET, LIMIT, accepted, cased, cased_members, cased_text, document, is_plain_id, refused, resume_reactions};
+use crate::adapter::{Adapter, Reactions, Repeats};
+use crate::answer::Answer;
+use crate::body::{Body, attributes};
+use crate::errand::{Errand, Resume};
+use crate::say::{Saying, To};
+use crate::{Frame, Heard, Incoming, Malformed, OnFailure, Outcome, Request, Unsayable, Why};
+
+/// The hook kind.
+pub(crate) struct Lifecycle;
+
+impl Adapter for Lifecycle {
+    fn platform_limit(&self) -> Duration {
+        LIMIT
+    }
+
+    fn default_budget(&self) -> Duration {
+        BUDGET
+    }
+
+    fn reactions(&self) -> Reactions {
+        resume_reactions()
+    }
+
+    fn about(&self) -> &'static str {
+        "The answer is 202 at once, and what was decided follows by a resume call (`[resume]` in the settings): `Completed`, or `Failed`, \
+         with which the task fails and, unless it is set to continue on error, the workflow ends. A closed hook whose fault it is lets the \
+         task fail; 401 and 400 are for who is not proven and what cannot be read. Restricted is not offered. Open: 202, and \
+         `Completed`; 401 to a caller who is not proven."
+    }
+
+    fn repeats(&self) -> Repeats {
+        Repeats::ByIdAndBody
+    }
+
+    fn read(&self, request: &Request<'_>, frame: &Frame<'_>) -> Result<Heard, Malformed> {
+        Ok(Heard::One(parse(request.body, frame)?.into()))
+    }
+
+    fn write(&self, _incoming: &Incoming, outcome: &Outcome<'_>) -> Result<Answer, Unsayable> {
+        match outcome.changes.first().filter(|_| outcome.verdict <= Effect::Allow) {
+            Some(change) => Err(Unsayable { change: Some((1, change.kind())), why: Why::Kind }),
+            None => Ok(accepted()),
+        }
+    }
+
+    fn safe(&self, _on_failure: &OnFailure, cause: Cause, incoming: Option<&Incoming>) -> Answer {
+        if incoming.is_some() && cause.party() != Party::Caller { accepted() } else { refused(cause) }
+    }
+
+    fn go_on(&self, _incoming: Option<&Incoming>) -> Answer {
+        accepted()
+    }
+
+    fn errand(&self, incoming: &Incoming, outcome: &Outcome<'_>) -> Option<Errand> {
+        let call = &incoming.call;
+        let (workflow, task) = (call.resource.as_ref()?.id.as_ref()?, call.action.as_ref()?.id.as_ref()?);
+        let status = if outcome.verdict > Effect::Allow { "Failed" } else { "Completed" };
+        Some(Errand::Resume(Resume {
+            path: format!(
+                "/v1.0/identityGovernance/lifecycleWorkflows/workflows/{workflow}/tasks/{task}/taskProcessingResults/{}/resume",
+                call.id
+            ),
+            body: format!(r#"{{"source":"Portcullis","type":"lifecycleEvent","data":{{"operationStatus":"{status}"}}}}"#),
+        }))
+    }
+
+    fn effect(&self, effect: Effect) -> Saying {
+        match effect {
+            Effect::Abstain | Effect::Allow => Saying::Native("a resume call with `Completed`"),
+            Effect::Deny => Saying::Native("a resume call with `Failed`"),
+            Effect::StepUp => Saying::Mapped(&[To::Deny], "a workflow cannot ask for a factor"),
+            Effect::Review => Saying::Mapped(&[To::Deny], "the resume call cannot wait for a person"),
+        }
+    }
+
+    fn change(&self, change: ChangeKind) -> Saying {
+        use Saying::{Mapped, Unsayable};
+        match change {
+            ChangeKind::DropGrant | ChangeKind::CapLifetime(_) => Mapped(&[To::Deny], "a task is completed or fails as a whole"),
+            ChangeKind::RequireApprovers => Mapped(&[To::Deny], "the resume call cannot wait for approvers"),
+            ChangeKind::Statement => Mapped(&[To::Deny], "Entra carries out no obligations"),
+            ChangeKind::Set(_) | ChangeKind::Remove(_) => Unsayable("the resume call changes nothing"),
+            ChangeKind::AddGrant => Unsayable("a task grants nothing by itself"),
+            ChangeKind::LinkUser | ChangeKind::CreateUser => Unsayable("the user is known"),
+            ChangeKind::Credential => Unsayable("no password is checked"),
+            ChangeKind::AutoApprove => Unsayable("nobody is asked to approve a task"),
+            ChangeKind::Waive => Unsayable("lifting findings is for break-glass, which comes with a later version"),
+        }
+    }
+}
+
+fn parse(body: &[u8], frame: &Frame<'_>) -> Result<Call, Malformed> {
+    let mut read = Body { document: document(body)?, event_id: String::new() };
+    let result = cased(&read, cased(&read, Some(read.document.root()), "data")?, "data.taskProcessingResult")?;
+    let id = cased_text(&read, result, "data.taskProcessingResult.id")?.filter(|id| is_plain_id(id));
+    let id = id.ok_or_else(|| read.refuse(Cause::WrongShape, "data.taskProcessingResult.id"))?;
+    read.event_id.clone_from(&id);
+
+    let data = cased(&read, Some(read.document.root()), "data")?;
+    let id_of = |path: &'static str, id_path: &'static str| {
+        let object = cased(&read, data, path)?;
+        let id = cased_text(&read, object, id_path)?.filter(|id| is_plain_id(id));
+        let id = id.ok_or_else(|| read.refuse(Cause::WrongShape, id_path))?;
+        Ok((object, id))
+    };
+    let (task, task_id) = id_of("data.task", "data.task.id")?;
+    let (workflow, workflow_id) = id_of("data.workflow", "data.workflow.id")?;
+    let subject = cased(&read, data, "data.subject")?;
+    if subject.is_some_and(|subject| !subject.is_object()) {
+        return Err(read.refuse(Cause::WrongShape, "data.subject"));
+    }
+    let subject = match subject {
+        None => None,
+        Some(_) => Some(Principal {
+            kind: PrincipalKind::Person,
+            type_name: "user".into(),
+            id: cased_text(&read, subject, "data.subject.id")?,
+            attributes: attributes([subject]),
+            entitlements: read.entitlements(&frame.settings.entitlements, &[])?,
+        }),
+    };
+    Ok(Call {
+        correlation: None,
+        tenant: frame.tenant.to_owned(),
+        hook: "entra.lifecycle",
+        phase: None,
+        received: frame.received,
+        seed: frame.seed,
+        subject,
+        actors: Vec::new(),
+        action: Some(Entity {
+            type_name: "workflow-task".into(),
+            id: Some(task_id),
+            attributes: cased_members(task, &["displayName"]),
+        }),
+        resource: Some(Entity {
+            type_name: "workflow".into(),
+            id: Some(workflow_id),
+            attributes: cased_members(workflow, &["displayName", "workflowVersion"]),
+        }),
+        requested: Vec::new(),
+        lifetimes: Vec::new(),
+        origin: None,
+        purpose: None,
+        proposed: Vec::new(),
+        id,
+        payload: Arc::new(read.document),
+        secrets: &[],
+    })
+}

@@ -1,0 +1,328 @@
+//! Microsoft Entra: what its custom authentication extensions share, the envelope of requests and the shape of answers; and beside
+//! them the callouts of its governance products, which have envelopes of their own.
+//!
+//! Invariant: an answer to an authentication event has exactly one action. Whatever is not 200 is a failure for Entra, which ends the
+//! sign-in or sign-up; what each kind does with it stands there. Sources: Microsoft's custom claims provider reference, and the other
+//! pages of its custom authentication extensions; the statuses of errors and their body are those of its own server library.
+//!
+//! Reading. The subject is `authenticationContext.user`, by its `id`; its attributes are that object's members, and the client's
+//! `locale`. The client application is the nearest actor, the resource application the resource, each by its `appId`.
+
+pub(crate) mod attribute_collection;
+pub(crate) mod entitlement;
+pub mod jwe;
+pub(crate) mod lifecycle;
+pub(crate) mod otp_send;
+pub(crate) mod password_submit;
+pub(crate) mod pim;
+pub(crate) mod token_issuance;
+pub(crate) mod verified_id;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use portcullis_model::json::{Value, quote};
+use portcullis_model::{Attribute, Call, Cause, Document, Entity, Grant, Origin, Party, Principal, PrincipalKind};
+
+use crate::adapter::{Reaction, Reactions};
+use crate::answer::{Answer, Slot};
+use crate::body::{Body, attributes, members};
+use crate::{Frame, Incoming, Malformed};
+
+/// An authentication event.
+pub(crate) struct Event {
+    /// The hook kind's name.
+    pub(crate) hook: &'static str,
+    /// `type`.
+    pub(crate) name: &'static str,
+    /// `data.@odata.type`.
+    pub(crate) data: &'static str,
+    /// What is being done, as the call's action.
+    pub(crate) action: &'static str,
+}
+
+/// What all authentication events say, read.
+pub(crate) struct Heading {
+    body: Body,
+    platform_tenant: Option<String>,
+    user: Option<Principal>,
+    client: Option<Principal>,
+    resource: Option<Entity>,
+    origin: Option<Origin>,
+    locale: Option<Attribute>,
+    context: Vec<Attribute>,
+}
+
+/// What a kind adds to the heading.
+#[derive(Default)]
+pub(crate) struct Particulars {
+    /// Who, where it is not `authenticationContext.user`.
+    pub(crate) subject: Option<Principal>,
+    /// What would be granted.
+    pub(crate) requested: Vec<Grant>,
+    /// JSON Pointers to secrets in the payload.
+    pub(crate) secrets: &'static [&'static str],
+}
+
+impl Event {
+    /// Reads what all authentication events say.
+    pub(crate) fn heading(&self, body: &[u8], frame: &Frame<'_>) -> Result<Heading, Malformed> {
+        self.heading_of(document(body)?, frame)
+    }
+
+    /// Likewise, of a body that is parsed already.
+    pub(crate) fn heading_of(&self, document: Document, frame: &Frame<'_>) -> Result<Heading, Malformed> {
+        let root = document.root();
+        let data = root.get("data").filter(|data| data.is_object());
+        let context = data.and_then(|data| data.get("authenticationContext"));
+        let id = context.and_then(|context| context.get("correlationId")).filter(|id| !id.is_null());
+        let event_id = match id.map(|id| id.as_str().filter(|id| id.len() <= LONGEST_ID)) {
+            Some(Some(id)) => id.into_owned(),
+            // Entra always sends one; it only tells calls apart, so that its absence stops nobody.
+            None => String::new(),
+            Some(None) => {
+                let detail = "data.authenticationContext.correlationId";
+                return Err(Malformed { cause: Cause::WrongShape, detail, event: None });
+            }
+        };
+        let body = Body { document, event_id };
+        let root = body.document.root();
+        let data = body.data()?;
+
+        let of_type = |object: Value<'_>, name: &'static str, detail, wanted: &str| {
+            let found = named(object, name).map_err(|()| body.refuse(Cause::WrongShape, detail))?;
+            let found = found.and_then(Value::as_str).ok_or_else(|| body.refuse(Cause::WrongShape, detail))?;
+            let found = found.strip_prefix('#').unwrap_or(&found);
+            if found.eq_ignore_ascii_case(wanted) { Ok(()) } else { Err(body.refuse(Cause::UnknownEvent, detail)) }
+        };
+        of_type(root, "type", "type", &format!("microsoft.graph.authenticationEvent.{}", self.name))?;
+        of_type(data, "@odata.type", "data.@odata.type", &format!("microsoft.graph.{}", self.data))?;
+        let platform_tenant = tenant(&body, data)?;
+
+        let context = body.object(Some(data), "data.authenticationContext")?;
+        let client = body.object(context, "data.authenticationContext.client")?;
+        let user = body.object(context, "data.authenticationContext.user")?;
+        let application = body.object(context, "data.authenticationContext.clientServicePrincipal")?;
+        let resource = body.object(context, "data.authenticationContext.resourceServicePrincipal")?;
+
+        // The only example of claim validation calls it `clientIp`.
+        let ip = match body.string(client, "data.authenticationContext.client.ip")? {
+            Some(ip) => Some(ip),
+            None => body.string(client, "data.authenticationContext.client.clientIp")?,
+        };
+        let locale = members(client, &["locale"]).pop();
+        let user = match user {
+            None => None,
+            Some(_) => Some(Principal {
+                kind: PrincipalKind::Person,
+                type_name: "user".into(),
+                id: body.string(user, "data.authenticationContext.user.id")?,
+                attributes: attributes([user]),
+                entitlements: Vec::new(),
+            }),
+        };
+        let about = ["displayName", "appDisplayName", "id"];
+        let client_id = body.string(application, "data.authenticationContext.clientServicePrincipal.appId")?;
+        let resource_id = body.string(resource, "data.authenticationContext.resourceServicePrincipal.appId")?;
+        let client = application.map(|_| Principal {
+            kind: PrincipalKind::Service,
+            type_name: "application".into(),
+            id: client_id,
+            attributes: members(application, &about),
+            entitlements: Vec::new(),
+        });
+        let resource = resource.map(|_| Entity {
+            type_name: "application".into(),
+            id: resource_id,
+            attributes: members(resource, &about),
+        });
+        let context = members(context, &["protocol", "requestType"]);
+        let entitlements = body.entitlements(&frame.settings.entitlements, &[])?;
+        let user = user.map(|user| Principal { entitlements, ..user });
+        let origin = ip.map(|ip| Origin { ip: Some(ip), ..Origin::default() });
+        Ok(Heading { platform_tenant, user, client, resource, origin, locale, context, body })
+    }
+}
+
+impl Heading {
+    /// The body.
+    pub(crate) fn body(&self) -> &Body {
+        &self.body
+    }
+
+    /// `data`, which was there when the heading was read.
+    pub(crate) fn data(&self) -> Option<Value<'_>> {
+        self.body.document.root().get("data")
+    }
+
+    /// The question.
+    pub(crate) fn incoming(self, event: &Event, frame: &Frame<'_>, particulars: Particulars) -> Incoming {
+        let Particulars { subject, requested, secrets } = particulars;
+        let mut subject = subject.or(self.user);
+        if let (Some(subject), Some(locale)) = (&mut subject, self.locale)
+            && subject.attributes.iter().all(|attribute| attribute.name != locale.name)
+        {
+            subject.attributes.push(locale);
+        }
+        let id = self.body.event_id;
+        let call = Call {
+            correlation: (!id.is_empty()).then(|| id.clone()),
+            id,
+            tenant: frame.tenant.to_owned(),
+            hook: event.hook,
+            phase: None,
+            received: frame.received,
+            seed: frame.seed,
+            subject,
+            actors: self.client.into_iter().collect(),
+            action: Some(Entity { type_name: event.action.into(), id: None, attributes: self.context }),
+            resource: self.resource,
+            requested,
+            lifetimes: Vec::new(),
+            origin: self.origin,
+            purpose: None,
+            proposed: Vec::new(),
+            payload: Arc::new(self.body.document),
+            secrets,
+        };
+        Incoming { call, platform_tenant: self.platform_tenant }
+    }
+}
+
+/// Parses a body that is an object.
+pub(crate) fn document(body: &[u8]) -> Result<Document, Malformed> {
+    let refuse = |cause| Malformed { cause, detail: "the body", event: None };
+    let document = Document::parse(body).map_err(|error| refuse(error.cause))?;
+    if document.root().is_object() { Ok(document) } else { Err(refuse(Cause::WrongShape)) }
+}
+
+/// The member of that name, in whatever case, since Microsoft's own pages spell `@odata.type` in two ways. One that is there in
+/// several is an error: which of them counts would be a guess.
+pub(crate) fn named<'a>(object: Value<'a>, name: &str) -> Result<Option<Value<'a>>, ()> {
+    let mut found = object.members().filter(|(spelled, _)| spelled.eq_ignore_ascii_case(name)).map(|(_, value)| value);
+    match (found.next(), found.next()) {
+        (found, None) => Ok(found.filter(|value| !value.is_null())),
+        _ => Err(()),
+    }
+}
+
+/// An optional member of `parent`, the one that the path ends in, in whatever case.
+pub(crate) fn cased<'a>(
+    body: &Body,
+    parent: Option<Value<'a>>,
+    path: &'static str,
+) -> Result<Option<Value<'a>>, Malformed> {
+    let (Some(parent), Some(name)) = (parent, path.rsplit('.').next()) else { return Ok(None) };
+    named(parent, name).map_err(|()| body.refuse(Cause::WrongShape, path))
+}
+
+/// Likewise, a string.
+pub(crate) fn cased_text(
+    body: &Body,
+    parent: Option<Value<'_>>,
+    path: &'static str,
+) -> Result<Option<String>, Malformed> {
+    let Some(value) = cased(body, parent, path)? else { return Ok(None) };
+    let text = value.as_str().ok_or_else(|| body.refuse(Cause::WrongShape, path))?;
+    Ok(Some(text.into_owned()))
+}
+
+/// Those members of an object, in whatever case, as attributes by these names.
+pub(crate) fn cased_members(object: Option<Value<'_>>, names: &[&str]) -> Vec<Attribute> {
+    let member = |name: &&str| {
+        let value = named(object?, name).ok()??;
+        Some(Attribute { name: (*name).to_owned(), value: value.raw().to_owned() })
+    };
+    names.iter().filter_map(member).collect()
+}
+
+/// Whether an id can stand in an address as it is and lead nowhere else. Microsoft's are GUIDs.
+pub(crate) fn is_plain_id(id: &str) -> bool {
+    (1..=128).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+}
+
+/// The platform's tenant: `data.tenantId`, or what `source` names. A body that names two is refused.
+fn tenant(body: &Body, data: Value<'_>) -> Result<Option<String>, Malformed> {
+    let source = body.string(Some(body.document.root()), "source")?.filter(|source| !source.is_empty());
+    let source = source.ok_or_else(|| body.refuse(Cause::WrongShape, "source"))?;
+    let of_source = source.strip_prefix("/tenants/").and_then(|rest| rest.split('/').next()).map(str::to_owned);
+    match (body.string(Some(data), "data.tenantId")?, of_source) {
+        (Some(own), Some(other)) if !own.eq_ignore_ascii_case(&other) => {
+            Err(body.refuse(Cause::WrongShape, "data.tenantId, which is not the tenant of source"))
+        }
+        (own, other) => Ok(own.or(other)),
+    }
+}
+
+/// The answer to an authentication event: one action, and its further members as they are written.
+pub(crate) fn act(response: &str, action: &str, members: &str) -> Answer {
+    act_beside(response, action, members, "")
+}
+
+/// Likewise, with further members of `data`.
+pub(crate) fn act_beside(response: &str, action: &str, members: &str, beside: &str) -> Answer {
+    let body = format!(
+        r#"{{"data":{{"@odata.type":"microsoft.graph.{response}","actions":[{{"@odata.type":"microsoft.graph.{action}"{members}}}]{beside}}}}}"#
+    );
+    Answer::ok(body, Slot::Nowhere)
+}
+
+/// A member `,"name":"text"`.
+pub(crate) fn text_member(name: &str, text: &str) -> String {
+    let mut member = format!(",\"{name}\":");
+    quote(&mut member, text);
+    member
+}
+
+/// The answer to a callout whose decision goes by a call of ours: heard, and no more.
+pub(crate) fn accepted() -> Answer {
+    Answer::json(202, "{}".into())
+}
+
+/// What the governance products do with what is no answer to a callout.
+pub(crate) fn resume_reactions() -> Reactions {
+    let unknown = Reaction::Unknown(
+        "what becomes of a request whose callout fails is not documented; one that waits for a resume call does not go on \
+         before its own time is over",
+    );
+    Reactions { empty: unknown, client_error: unknown, server_error: unknown, silence: unknown }
+}
+
+/// The refusal by status: 401 for who is not proven, 400 for what cannot be read, 500 for what is not the caller's fault.
+pub(crate) fn refused(cause: Cause) -> Answer {
+    let status = match (cause, cause.party()) {
+        (Cause::CallerUnproven, _) => 401,
+        (_, Party::Caller) => 400,
+        (_, Party::Host | Party::Plugin) => 500,
+    };
+    error(status, &format!("there is no decision: {}", cause.code()))
+}
+
+/// A failing status, in the form of Microsoft's server library.
+pub(crate) fn error(status: u16, text: &str) -> Answer {
+    let mut body = String::from("{\"errors\":[");
+    quote(&mut body, text);
+    body.push_str("]}");
+    Answer::json(status, body)
+}
+
+/// What Entra does in an authentication event with what is no answer: error codes 1003002 to 1003009 of its sign-in log.
+pub(crate) fn reactions(stopped: &'static str) -> Reactions {
+    let stops = Reaction::Stops(stopped);
+    Reactions { empty: stops, client_error: stops, server_error: stops, silence: stops }
+}
+
+/// The longest that Entra waits: `timeoutInMilliseconds` of an extension is 200 to 2,000, and 1,000 where nobody sets it.
+pub(crate) const LIMIT: Duration = Duration::from_secs(2);
+
+/// The budget where a hook sets none: under the time-out that Entra has where nobody sets one, with a share for the network.
+pub(crate) const BUDGET: Duration = Duration::from_millis(700);
+
+/// The longest id that is taken, bytes. Entra's are GUIDs.
+pub(crate) const LONGEST_ID: usize = 256;
+
+/// What a person reads where there is no decision.
+pub(crate) const UNCHECKED: &str = "Access could not be checked. Please try again or call the help desk.";
+
+/// What a person reads where a denial has no text.
+pub(crate) const DENIED: &str = "Access is denied. Please call the help desk.";

@@ -1,0 +1,144 @@
+//! `entra.otp-send`: Entra has made a one-time code, and somebody has to send it by mail.
+//!
+//! Invariant: `continueWithDefaultBehavior` says that the code is on its way, so it is only said where the host is to deliver it; the
+//! code is a secret of the call and stands nowhere else. Entra makes the code and checks it.
+//!
+//! Reading. The subject is who gets the code, by the address (`otpContext.identifier`). The action's attribute `requestType` says
+//! what for (`signUp`, …).
+
+use std::time::Duration;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use portcullis_model::{Cause, ChangeKind, Effect, Principal, PrincipalKind};
+
+use super::{BUDGET, DENIED, Event, LIMIT, Particulars, act, error, refused};
+use crate::adapter::{Adapter, Reaction, Reactions, Repeats};
+use crate::answer::Answer;
+use crate::errand::{Errand, Message};
+use crate::say::{Saying, To};
+use crate::{Frame, Heard, Incoming, Malformed, OnFailure, Outcome, Request, Unsayable, Why};
+
+/// The hook kind.
+pub(crate) struct OtpSend;
+
+impl Adapter for OtpSend {
+    fn platform_limit(&self) -> Duration {
+        LIMIT
+    }
+
+    fn default_budget(&self) -> Duration {
+        BUDGET
+    }
+
+    fn reactions(&self) -> Reactions {
+        let stops = Reaction::Stops(
+            "no code is sent; where the listener is set to `fallbackToMicrosoftProviderOnError`, Microsoft sends it",
+        );
+        Reactions { empty: stops, client_error: stops, server_error: stops, silence: stops }
+    }
+
+    fn about(&self) -> &'static str {
+        "The answer says that the code is on its way, so the host delivers it first; a code that could not be delivered is 500. A \
+         denial is 403, and a closed hook refuses with 401, 400 or 500: nobody gets the code, unless the listener is set to \
+         `fallbackToMicrosoftProviderOnError`, with which Microsoft sends it; leave that out where a denial must hold. Restricted is not \
+         offered. Open: 500 too, since nobody has sent anything: Microsoft's own provider is the platform's default, where it is set."
+    }
+
+    fn repeats(&self) -> Repeats {
+        Repeats::ByIdAndBody
+    }
+
+    fn read(&self, request: &Request<'_>, frame: &Frame<'_>) -> Result<Heard, Malformed> {
+        let heading = EVENT.heading(request.body, frame)?;
+        let body = heading.body();
+        let context = body.object(heading.data(), "data.otpContext")?;
+        let needed = |path: &'static str| {
+            let text = body.string(context, path)?.filter(|text| !text.is_empty());
+            text.ok_or_else(|| body.refuse(Cause::WrongShape, path))
+        };
+        let address = needed("data.otpContext.identifier")?;
+        needed("data.otpContext.oneTimeCode")?;
+        let subject = Principal {
+            kind: PrincipalKind::Person,
+            type_name: "user".into(),
+            id: Some(address),
+            attributes: Vec::new(),
+            entitlements: body.entitlements(&frame.settings.entitlements, &[])?,
+        };
+        let particulars = Particulars { subject: Some(subject), secrets: &[CODE], ..Particulars::default() };
+        Ok(Heard::One(heading.incoming(&EVENT, frame, particulars)))
+    }
+
+    fn write(&self, _incoming: &Incoming, outcome: &Outcome<'_>) -> Result<Answer, Unsayable> {
+        if outcome.verdict > Effect::Allow {
+            return Ok(error(403, outcome.text.unwrap_or(DENIED)));
+        }
+        match outcome.changes.first() {
+            Some(change) => Err(Unsayable { change: Some((1, change.kind())), why: Why::Kind }),
+            None => Ok(act("OnOtpSendResponseData", "OtpSend.continueWithDefaultBehavior", "")),
+        }
+    }
+
+    fn safe(&self, _on_failure: &OnFailure, cause: Cause, _incoming: Option<&Incoming>) -> Answer {
+        refused(cause)
+    }
+
+    fn go_on(&self, _incoming: Option<&Incoming>) -> Answer {
+        error(500, "the code was not sent")
+    }
+
+    fn errand(&self, incoming: &Incoming, outcome: &Outcome<'_>) -> Option<Errand> {
+        if outcome.verdict > Effect::Allow {
+            return None;
+        }
+        let call = &incoming.call;
+        let to = call.subject.as_ref()?.id.clone()?;
+        let code = call.payload.pointer(CODE)?.as_str()?.into_owned();
+        let locale = call.payload.pointer("/data/authenticationContext/client/locale");
+        let key = digest(&SHA256, format!("{}\n{to}\n{code}", call.id).as_bytes());
+        Some(Errand::Deliver(Message {
+            channel: "email",
+            to,
+            code,
+            text: None,
+            locale: locale.and_then(portcullis_model::json::Value::as_str).map(|locale| locale.into_owned()),
+            expires: None,
+            // A second code for the same sign-in is another message.
+            key: key.as_ref().iter().take(16).map(|byte| format!("{byte:02x}")).collect(),
+        }))
+    }
+
+    fn effect(&self, effect: Effect) -> Saying {
+        match effect {
+            Effect::Abstain | Effect::Allow => Saying::Native("the host delivers the code, then `continueWithDefaultBehavior`"),
+            Effect::Deny => Saying::Native("403: no code is sent, unless the listener is set to fall back to Microsoft's provider"),
+            Effect::StepUp => Saying::Mapped(&[To::Deny], "the code is the factor"),
+            Effect::Review => Saying::Mapped(&[To::Deny], "a code cannot wait for a person"),
+        }
+    }
+
+    fn change(&self, change: ChangeKind) -> Saying {
+        use Saying::{Mapped, Unsayable};
+        match change {
+            ChangeKind::DropGrant | ChangeKind::CapLifetime(_) => Mapped(&[To::Deny], "a code is sent or not"),
+            ChangeKind::RequireApprovers => Mapped(&[To::Deny], "a code cannot wait for approvers"),
+            ChangeKind::Statement => Mapped(&[To::Deny], "Entra carries out no obligations"),
+            ChangeKind::Set(_) | ChangeKind::Remove(_) => Unsayable("the answer changes nothing"),
+            ChangeKind::AddGrant => Unsayable("a code grants nothing"),
+            ChangeKind::LinkUser | ChangeKind::CreateUser => Unsayable("the answer names no user"),
+            ChangeKind::Credential => Unsayable("Entra checks the code"),
+            ChangeKind::AutoApprove => Unsayable("nobody is asked to approve a code"),
+            ChangeKind::Waive => Unsayable("lifting findings is for break-glass, which comes with a later version"),
+        }
+    }
+}
+
+/// The one-time code.
+const CODE: &str = "/data/otpContext/oneTimeCode";
+
+const EVENT: Event = Event {
+    hook: "entra.otp-send",
+    name: "emailOtpSend",
+    data: "onOtpSendCalloutData",
+    action: "one-time-code",
+};

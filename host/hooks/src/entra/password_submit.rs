@@ -1,0 +1,248 @@
+//! `entra.password-submit`: somebody signs in whose password is still with the old directory, and the hook is to say whether it is
+//! right (Microsoft's preview of just-in-time password migration).
+//!
+//! Invariants: `MigratePassword`, with which Entra takes the password over for good, is said for an explicit `credential(migrate)` and
+//! nothing else; every answer of 200 repeats the request's nonce; the password is a secret of the call and is decrypted only here,
+//! after the caller is proven.
+//!
+//! Reading. The payload is the body, with the claims of the decrypted token in the place of the encrypted one:
+//! `/data/encryptedPasswordContext/user-password` (a secret: only for plugins that name it), `…/username`, `…/nonce`. The subject is
+//! `authenticationContext.user`, and its attribute `username` what the person typed. The token inside is not signed: only its
+//! encryption and the caller's proof protect it, so its times and audience are checked besides.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
+use portcullis_model::json::{Value, quote};
+use portcullis_model::{
+    Attribute, Cause, Change, ChangeKind, Credential, Document, Effect, Millis, Party, Principal, PrincipalKind,
+};
+use zeroize::Zeroizing;
+
+use super::{BUDGET, DENIED, Event, LIMIT, Particulars, UNCHECKED, act_beside, document, reactions, refused, text_member};
+use crate::adapter::{Adapter, Reactions, Repeats};
+use crate::answer::{Answer, Slot};
+use crate::say::{Saying, To};
+use crate::{Frame, Heard, Incoming, Malformed, OnFailure, Outcome, Request, Settings, Unsayable, Why};
+
+/// The hook kind.
+pub(crate) struct PasswordSubmit;
+
+impl Adapter for PasswordSubmit {
+    fn platform_limit(&self) -> Duration {
+        LIMIT
+    }
+
+    fn default_budget(&self) -> Duration {
+        BUDGET
+    }
+
+    fn reactions(&self) -> Reactions {
+        reactions("the password is not taken over, and the person is not signed in")
+    }
+
+    fn about(&self) -> &'static str {
+        "Without a `credential` change the answer is `Retry`: nobody said that the password is right. A denial is `Block`, and so is a \
+         closed hook's answer whose fault it is, while 401 and 400, which stop too, are for who is not proven and what cannot be read \
+         or decrypted. Restricted is not offered. Open: `Retry`, since no answer takes over a password that nobody has checked; 401 to \
+         a caller who is not proven. `GET` is answered 200."
+    }
+
+    fn repeats(&self) -> Repeats {
+        Repeats::ByIdAndBody
+    }
+
+    fn greet(&self, request: &Request<'_>, _settings: &Settings) -> Option<Answer> {
+        // Looked at by whoever sets the extension up, and by its health check.
+        request.get.then(|| Answer::ok("{}".into(), Slot::Nowhere))
+    }
+
+    fn read(&self, request: &Request<'_>, frame: &Frame<'_>) -> Result<Heard, Malformed> {
+        let refuse = |cause, detail| Malformed { cause, detail, event: None };
+        let sent = document(request.body)?;
+        let context = sent.pointer(CONTEXT).and_then(Value::as_str);
+        let context = context.ok_or_else(|| refuse(Cause::WrongShape, "data.encryptedPasswordContext"))?;
+        let decryptor = frame.settings.decryptor.as_deref();
+        let decryptor = decryptor.ok_or_else(|| refuse(Cause::HostFault, "the hook has no key to decrypt with"))?;
+        // What is in clear is looked at first: it costs less than decrypting.
+        drop(EVENT.heading(request.body, frame)?);
+        let token = decryptor.decrypt(&context);
+        let token = token.map_err(|_| refuse(Cause::WrongShape, "data.encryptedPasswordContext, which cannot be decrypted"))?;
+        let claims = claims(&token).ok_or_else(|| refuse(Cause::WrongShape, "the token in the password context"))?;
+        let username = check(claims.root(), frame).map_err(|detail| refuse(Cause::WrongShape, detail))?;
+
+        let opened = sent.root().without(&[CONTEXT], claims.root().raw());
+        let opened = Zeroizing::new(opened.into_owned());
+        let heading = EVENT.heading_of(document(opened.as_bytes())?.secret(), frame)?;
+        let body = heading.body();
+        let user = body.object(heading.data(), "data.authenticationContext")?;
+        let user = body.object(user, "data.authenticationContext.user")?;
+        let mut attributes = crate::body::attributes([user]);
+        if let Some(username) = username {
+            attributes.retain(|attribute| attribute.name != "username");
+            attributes.push(Attribute { name: "username".into(), value: username });
+        }
+        let subject = Principal {
+            kind: PrincipalKind::Person,
+            type_name: "user".into(),
+            id: body.string(user, "data.authenticationContext.user.id")?,
+            attributes,
+            entitlements: body.entitlements(&frame.settings.entitlements, &[])?,
+        };
+        let particulars = Particulars { subject: Some(subject), secrets: &[PASSWORD], ..Particulars::default() };
+        Ok(Heard::One(heading.incoming(&EVENT, frame, particulars)))
+    }
+
+    fn write(&self, incoming: &Incoming, outcome: &Outcome<'_>) -> Result<Answer, Unsayable> {
+        if outcome.verdict > Effect::Allow {
+            return Ok(told(incoming, "Block", outcome.text.unwrap_or(DENIED)));
+        }
+        let mut found = None;
+        for (at, change) in (1..).zip(outcome.changes) {
+            let unsayable = |why| Unsayable { change: Some((at, change.kind())), why };
+            match change {
+                // Right, and not to be taken over, is what this contract has no words for.
+                Change::Credential(Credential::Verified) => return Err(unsayable(Why::Value)),
+                Change::Credential(credential) if found.is_none_or(|earlier| earlier == *credential) => {
+                    found = Some(*credential);
+                }
+                Change::Credential(_) => return Err(unsayable(Why::Conflict)),
+                _ => return Err(unsayable(Why::Kind)),
+            }
+        }
+        Ok(match found {
+            Some(Credential::Migrate) => said(incoming, "MigratePassword", ""),
+            Some(Credential::Update) => said(incoming, "UpdatePassword", ""),
+            Some(Credential::Block) => told(incoming, "Block", outcome.text.unwrap_or(DENIED)),
+            Some(Credential::Retry | Credential::Unverified | Credential::Verified) | None => match outcome.text {
+                Some(text) => told(incoming, "Retry", text),
+                None => said(incoming, "Retry", ""),
+            },
+        })
+    }
+
+    fn safe(&self, _on_failure: &OnFailure, cause: Cause, incoming: Option<&Incoming>) -> Answer {
+        match incoming {
+            Some(incoming) if cause.party() != Party::Caller => told(incoming, "Block", UNCHECKED),
+            _ => refused(cause),
+        }
+    }
+
+    fn go_on(&self, incoming: Option<&Incoming>) -> Answer {
+        match incoming {
+            Some(incoming) => said(incoming, "Retry", ""),
+            // Without the request there is no nonce, and without that no answer.
+            None => refused(Cause::HostFault),
+        }
+    }
+
+    fn effect(&self, effect: Effect) -> Saying {
+        match effect {
+            Effect::Abstain | Effect::Allow => Saying::Native("what the `credential` change says; `Retry` without one"),
+            Effect::Deny => Saying::Native("`Block`"),
+            Effect::StepUp => Saying::Mapped(&[To::Deny], "the answer cannot ask for a factor"),
+            Effect::Review => Saying::Mapped(&[To::Deny], "a sign-in cannot wait for a person"),
+        }
+    }
+
+    fn change(&self, change: ChangeKind) -> Saying {
+        use Saying::{Mapped, Native, Unsayable};
+        match change {
+            ChangeKind::Credential => Native(
+                "`migrate`: `MigratePassword`; `update`: `UpdatePassword`; `retry` and `unverified`: `Retry`; `block`: `Block`. \
+                 `verified` is not said: whether the password is to be taken over must be",
+            ),
+            ChangeKind::DropGrant | ChangeKind::CapLifetime(_) => Mapped(&[To::Deny], "a password check grants nothing"),
+            ChangeKind::RequireApprovers => Mapped(&[To::Deny], "a sign-in cannot wait for approvers"),
+            ChangeKind::Statement => Mapped(&[To::Deny], "Entra carries out no obligations"),
+            ChangeKind::Set(_) | ChangeKind::Remove(_) => Unsayable("the answer changes nothing but the password"),
+            ChangeKind::AddGrant => Unsayable("a password check grants nothing"),
+            ChangeKind::LinkUser | ChangeKind::CreateUser => Unsayable("the user is known"),
+            ChangeKind::AutoApprove => Unsayable("nobody is asked to approve a sign-in"),
+            ChangeKind::Waive => Unsayable("lifting findings is for break-glass, which comes with a later version"),
+        }
+    }
+}
+
+/// The claims of a token that is not signed (`alg: none`, RFC 7519, 6).
+fn claims(token: &[u8]) -> Option<Document> {
+    let mut parts = std::str::from_utf8(token).ok()?.trim().split('.');
+    let (header, payload) = (parts.next()?, parts.next()?);
+    if parts.next().is_some_and(|signature| !signature.is_empty()) || parts.next().is_some() {
+        return None;
+    }
+    let decode = |part: &str| BASE64URL.decode(part.trim_end_matches('=')).map(Zeroizing::new).ok();
+    let header = Document::parse(&decode(header)?).ok()?;
+    let unsigned = header.root().get("alg").and_then(Value::as_str).is_some_and(|alg| alg.eq_ignore_ascii_case("none"));
+    let claims = Document::parse(&decode(payload)?).ok()?.secret();
+    (unsigned && claims.root().is_object()).then_some(claims)
+}
+
+/// Whether the token is for us and of now, and has what an answer needs; gives the user name, as JSON.
+fn check(claims: Value<'_>, frame: &Frame<'_>) -> Result<Option<String>, &'static str> {
+    let text = |name: &str| claims.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
+    let audience = text("aud").ok_or("aud of the password context")?;
+    if frame.settings.audience.as_ref().is_some_and(|ours| !ours.eq_ignore_ascii_case(&audience)) {
+        return Err("aud of the password context, which is not this hook's");
+    }
+    // The application's identifier URI, `api://HOST/APP`: whose last part is the application.
+    let issuer = text("iss").ok_or("iss of the password context")?;
+    let of = issuer.strip_prefix("api://").and_then(|rest| rest.rsplit_once('/')).map(|(_, application)| application);
+    if !of.is_some_and(|application| application.eq_ignore_ascii_case(&audience)) {
+        return Err("iss of the password context, which is not of its aud");
+    }
+    let now = frame.received;
+    let seconds = |name: &str| claims.get(name).and_then(Value::as_u64).map(|seconds| Millis(seconds.saturating_mul(1_000)));
+    let expires = seconds("exp").ok_or("exp of the password context")?;
+    if now.0 >= expires.0.saturating_add(LEEWAY_MS) {
+        return Err("the password context, which has expired");
+    }
+    if claims.get("nbf").is_some() {
+        let begins = seconds("nbf").ok_or("nbf of the password context")?;
+        if now.0.saturating_add(LEEWAY_MS) < begins.0 {
+            return Err("the password context, which is not valid yet");
+        }
+    }
+    if text("user-password").is_none() || text("nonce").is_none() {
+        return Err("user-password or nonce of the password context");
+    }
+    match claims.get("username").filter(|name| !name.is_null()) {
+        None => Ok(None),
+        Some(name) if name.as_str().is_some() => Ok(Some(name.raw().to_owned())),
+        Some(_) => Err("username of the password context"),
+    }
+}
+
+/// An action with a title and a text for the person.
+fn told(incoming: &Incoming, action: &str, text: &str) -> Answer {
+    said(incoming, action, &(text_member("title", TITLE) + &text_member("message", text)))
+}
+
+fn said(incoming: &Incoming, action: &str, members: &str) -> Answer {
+    let nonce = incoming.call.payload.pointer(NONCE).and_then(Value::as_str).unwrap_or(Cow::Borrowed(""));
+    let mut beside = String::from(",\"nonce\":");
+    quote(&mut beside, &nonce);
+    act_beside("onPasswordSubmitResponseData", &format!("passwordSubmit.{action}"), members, &beside)
+}
+
+const EVENT: Event = Event {
+    hook: "entra.password-submit",
+    name: "passwordSubmit",
+    data: "onPasswordSubmitCalloutData",
+    action: "password-check",
+};
+
+/// The encrypted context, and in the payload its claims.
+const CONTEXT: &str = "/data/encryptedPasswordContext";
+
+const PASSWORD: &str = "/data/encryptedPasswordContext/user-password";
+
+const NONCE: &str = "/data/encryptedPasswordContext/nonce";
+
+/// What stands over a text for the person.
+const TITLE: &str = "Sign-in";
+
+/// How far two clocks may be apart.
+const LEEWAY_MS: u64 = 60_000;

@@ -1,0 +1,237 @@
+//! `entra.pim`: Privileged Identity Management is about to activate a role or a membership (Microsoft's preview of custom
+//! extensions for it).
+//!
+//! Invariant: what PIM does with anything but an answer is not documented, and taken as going on; so every refusal, whoever is to
+//! blame, is `200` with `Denied`.
+//!
+//! Reading. The body is the schedule request alone, in one of three forms: of a group, of an Entra role, of an Azure role (below
+//! `properties`). The subject is the principal; the role or group is requested, and the resource is where: the group, the directory
+//! scope or the Azure scope. The action is what is asked for (`selfActivate`), and its attributes are `status`, `accessId`,
+//! `scheduleInfo` (when and how long) and `ticketInfo`. The purpose is the justification.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use portcullis_model::json::{Value, quote};
+use portcullis_model::{
+    Call, Cause, Change, ChangeKind, Effect, Entity, Grant, GrantKind, Principal, PrincipalKind,
+};
+
+use super::{DENIED, LONGEST_ID, UNCHECKED, document, named};
+use crate::adapter::{Adapter, Reaction, Reactions, Repeats};
+use crate::answer::{Answer, Slot};
+use crate::body::{Body, members};
+use crate::say::{Saying, To};
+use crate::{Frame, Heard, Incoming, Malformed, OnFailure, Outcome, Request, Unsayable, Why};
+
+/// The hook kind.
+pub(crate) struct Pim;
+
+impl Adapter for Pim {
+    fn platform_limit(&self) -> Duration {
+        LIMIT
+    }
+
+    fn default_budget(&self) -> Duration {
+        BUDGET
+    }
+
+    fn reactions(&self) -> Reactions {
+        let unknown = Reaction::Unknown("what becomes of an activation whose extension fails is not documented");
+        Reactions { empty: unknown, client_error: unknown, server_error: unknown, silence: unknown }
+    }
+
+    fn about(&self) -> &'static str {
+        "An extension waits 1 to 60 s, as it is set; the budget is for the least. What PIM does when an extension fails is not \
+         documented, so a closed hook refuses with `200` and `Denied`, whatever the cause: also a caller who is not proven, which \
+         could be PIM itself after a mistake in the set-up. Restricted is not offered. Open: `200` with `Approved`, but 401 to a \
+         caller who is not proven. `evaluationId`, which PIM logs, is the record's reference."
+    }
+
+    fn repeats(&self) -> Repeats {
+        Repeats::ByIdAndBody
+    }
+
+    fn read(&self, request: &Request<'_>, frame: &Frame<'_>) -> Result<Heard, Malformed> {
+        Ok(Heard::One(parse(request.body, frame)?.into()))
+    }
+
+    fn write(&self, _incoming: &Incoming, outcome: &Outcome<'_>) -> Result<Answer, Unsayable> {
+        let mut automatic = false;
+        if matches!(outcome.verdict, Effect::Abstain | Effect::Allow | Effect::Review) {
+            for (at, change) in (1..).zip(outcome.changes) {
+                match change {
+                    Change::AutoApprove => automatic = true,
+                    _ => return Err(Unsayable { change: Some((at, change.kind())), why: Why::Kind }),
+                }
+            }
+        }
+        let (word, otherwise) = match outcome.verdict {
+            Effect::StepUp | Effect::Deny => ("Denied", DENIED),
+            // Who wants a person to look first is not overruled by who wants none asked.
+            Effect::Abstain | Effect::Allow if automatic => ("AutoApproved", "Checked: nobody needs to approve."),
+            Effect::Abstain | Effect::Allow => ("Approved", "Checked."),
+            Effect::Review => ("Approved", "Checked: somebody has to approve."),
+        };
+        let mut reasons: Vec<_> = outcome.grounds.iter().map(|ground| ground.text.as_str()).take(MOST_REASONS).collect();
+        reasons.dedup();
+        if reasons.is_empty() {
+            reasons.push(outcome.text.unwrap_or(otherwise));
+        }
+        Ok(evaluation(word, &reasons))
+    }
+
+    fn safe(&self, _on_failure: &OnFailure, cause: Cause, _incoming: Option<&Incoming>) -> Answer {
+        if cause == Cause::NotDurable {
+            // There is no record whose reference could be put in.
+            let body = evaluation_body("Denied", &[UNCHECKED]).replacen('{', r#"{"evaluationId":"unrecorded","#, 1);
+            return Answer::ok(body, Slot::Nowhere);
+        }
+        evaluation("Denied", &[UNCHECKED])
+    }
+
+    fn go_on(&self, _incoming: Option<&Incoming>) -> Answer {
+        evaluation("Approved", &["Not checked."])
+    }
+
+    fn effect(&self, effect: Effect) -> Saying {
+        match effect {
+            Effect::Abstain | Effect::Allow => {
+                Saying::Native("`Approved`: the activation goes its normal way, approval included")
+            }
+            Effect::Review => Saying::Native("`Approved`, even where another plugin wants nobody asked: whoever is set to approve has to"),
+            Effect::StepUp => Saying::Native("`Denied`: the answer cannot ask for a factor"),
+            Effect::Deny => Saying::Native("`Denied`, with the texts as reasons"),
+        }
+    }
+
+    fn change(&self, change: ChangeKind) -> Saying {
+        use Saying::{Mapped, Native, Unsayable};
+        match change {
+            ChangeKind::AutoApprove => Native("`AutoApproved`: whoever is set to approve is not asked"),
+            ChangeKind::CapLifetime(_) => Mapped(&[To::Deny], "an activation's time cannot be shortened, only refused"),
+            ChangeKind::DropGrant => Mapped(&[To::Deny], "an activation is for one role or group: without it nothing is left"),
+            ChangeKind::RequireApprovers => Mapped(&[To::Deny], "the answer cannot name who approves; PIM's own settings do"),
+            ChangeKind::Statement => Mapped(&[To::Deny], "PIM carries out no obligations"),
+            ChangeKind::Set(_) | ChangeKind::Remove(_) => Unsayable("an activation is approved or denied as it is"),
+            ChangeKind::AddGrant => Unsayable("an activation is for one role or group"),
+            ChangeKind::LinkUser | ChangeKind::CreateUser => Unsayable("the principal is known"),
+            ChangeKind::Credential => Unsayable("no password is checked"),
+            ChangeKind::Waive => Unsayable("lifting findings is for break-glass, which comes with a later version"),
+        }
+    }
+}
+
+/// The form of a request.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Group,
+    EntraRole,
+    AzureRole,
+}
+
+fn parse(body: &[u8], frame: &Frame<'_>) -> Result<Call, Malformed> {
+    let document = document(body)?;
+    let id = document.root().get("id").and_then(Value::as_str).filter(|id| id.len() <= LONGEST_ID);
+    let event_id = id.map(|id| id.into_owned()).unwrap_or_default();
+    let read = Body { document, event_id };
+    let root = read.document.root();
+    let form = form(root).map_err(|(cause, detail)| read.refuse(cause, detail))?;
+    let request = if form == Form::AzureRole { read.object(Some(root), "properties")? } else { Some(root) };
+
+    let needed = |path: &'static str| {
+        let text = read.string(request, path)?.filter(|text| !text.is_empty());
+        text.ok_or_else(|| read.refuse(Cause::WrongShape, path))
+    };
+    let principal = needed("principalId")?;
+    let (kind, what, resource) = match form {
+        Form::Group => (GrantKind::Group, needed("groupId")?, ("group", Some(needed("groupId")?))),
+        Form::EntraRole => {
+            (GrantKind::Role, needed("roleDefinitionId")?, ("directory-scope", read.string(request, "directoryScopeId")?))
+        }
+        Form::AzureRole => (GrantKind::Role, needed("roleDefinitionId")?, ("azure-scope", read.string(request, "scope")?)),
+    };
+    let principal_kind = match read.string(request, "principalType")?.as_deref() {
+        None | Some("User") => PrincipalKind::Person,
+        Some("ServicePrincipal") => PrincipalKind::Service,
+        Some("Device") => PrincipalKind::Device,
+        Some(_) => PrincipalKind::Other,
+    };
+    let action = match read.string(request, "action")? {
+        Some(action) => Some(action),
+        None => read.string(request, "requestType")?,
+    };
+    let purpose = read.string(request, "justification")?;
+    let entitlements = read.entitlements(&frame.settings.entitlements, &[])?;
+    Ok(Call {
+        correlation: None,
+        tenant: frame.tenant.to_owned(),
+        hook: "entra.pim",
+        phase: None,
+        received: frame.received,
+        seed: frame.seed,
+        subject: Some(Principal {
+            kind: principal_kind,
+            type_name: "principal".into(),
+            id: Some(principal),
+            attributes: Vec::new(),
+            entitlements,
+        }),
+        actors: Vec::new(),
+        action: Some(Entity {
+            type_name: action.unwrap_or_else(|| "activation".into()),
+            id: (!read.event_id.is_empty()).then(|| read.event_id.clone()),
+            attributes: members(request, &["status", "accessId", "scheduleInfo", "ticketInfo"]),
+        }),
+        resource: Some(Entity { type_name: resource.0.into(), id: resource.1, attributes: Vec::new() }),
+        requested: vec![Grant { kind, id: what }],
+        lifetimes: Vec::new(),
+        origin: None,
+        purpose,
+        proposed: Vec::new(),
+        id: read.event_id,
+        payload: Arc::new(read.document),
+        secrets: &[],
+    })
+}
+
+fn form(root: Value<'_>) -> Result<Form, (Cause, &'static str)> {
+    let stated = named(root, "@odata.type").map_err(|()| (Cause::WrongShape, "@odata.type"))?;
+    let stated = stated.map(|stated| stated.as_str().ok_or((Cause::WrongShape, "@odata.type"))).transpose()?;
+    let stated = stated.map(|stated| stated.trim_start_matches('#').to_ascii_lowercase());
+    let has = |name: &str| root.get(name).is_some_and(|value| !value.is_null());
+    match stated.as_deref() {
+        Some("microsoft.graph.privilegedaccessgroupassignmentschedulerequest") => Ok(Form::Group),
+        Some("microsoft.graph.unifiedroleassignmentschedulerequest") => Ok(Form::EntraRole),
+        Some(_) => Err((Cause::UnknownEvent, "@odata.type")),
+        None if has("properties") => Ok(Form::AzureRole),
+        None if has("groupId") => Ok(Form::Group),
+        None if has("roleDefinitionId") => Ok(Form::EntraRole),
+        None => Err((Cause::WrongShape, "@odata.type, properties, groupId or roleDefinitionId")),
+    }
+}
+
+fn evaluation(word: &str, reasons: &[&str]) -> Answer {
+    Answer::ok(evaluation_body(word, reasons), Slot::Member("evaluationId"))
+}
+
+fn evaluation_body(word: &str, reasons: &[&str]) -> String {
+    let mut body = format!("{{\"evaluationOutcome\":\"{word}\",\"reason\":[");
+    for (position, reason) in reasons.iter().enumerate() {
+        if position > 0 {
+            body.push(',');
+        }
+        quote(&mut body, reason);
+    }
+    body.push_str("]}");
+    body
+}
+
+/// The longest that an extension can be set to wait.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// Under the least that an extension can be set to wait, 1 s.
+const BUDGET: Duration = Duration::from_millis(800);
+
+/// Reasons in one answer.
+const MOST_REASONS: usize = 8;

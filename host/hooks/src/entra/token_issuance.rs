@@ -1,0 +1,184 @@
+//! `entra.token-issuance-start`: Entra's custom claims provider, `microsoft.graph.authenticationEvent.tokenIssuanceStart`.
+//!
+//! Invariant: no answer leaves here that Entra would take for a failure although it was meant to let the token go: claims have
+//! names, are texts or lists of texts, and are together no longer than Entra takes.
+//!
+//! Saying. An answer lists claims, and the application's claims mapping policy puts them into the tokens or the assertion; so a claim
+//! for any of the three is said in the same words, and appears where that policy has it. Nothing says no: a failing status stops.
+
+use std::collections::BTreeMap;
+
+use portcullis_model::json::{Kind, quote, split_pointer};
+use portcullis_model::{Cause, Change, ChangeKind, Document, Effect, Party, Target};
+
+use super::{BUDGET, DENIED, Event, LIMIT, Particulars, act, error, reactions, refused};
+use crate::adapter::{Adapter, Reactions, Repeats};
+use crate::answer::Answer;
+use crate::say::{Saying, To};
+use crate::{Frame, Heard, Incoming, Malformed, OnFailure, Outcome, Request, Unsayable, Why};
+use std::time::Duration;
+
+/// The hook kind.
+pub(crate) struct TokenIssuance;
+
+impl Adapter for TokenIssuance {
+    fn platform_limit(&self) -> Duration {
+        LIMIT
+    }
+
+    fn default_budget(&self) -> Duration {
+        BUDGET
+    }
+
+    fn reactions(&self) -> Reactions {
+        reactions("no token is issued, and the person sees an error")
+    }
+
+    fn about(&self) -> &'static str {
+        "An answer adds claims, which the application's claims mapping policy puts into tokens and assertions; no answer says no. \
+         So a denial is 403, and a closed hook refuses with 401, 400 or 500, which all stop. Restricted: a claim `degraded`, for \
+         named applications; all others are refused. Open: `200` without claims, but 401 to a caller who is not proven."
+    }
+
+    fn repeats(&self) -> Repeats {
+        Repeats::ByIdAndBody
+    }
+
+    fn offers_restricted(&self) -> bool {
+        true
+    }
+
+    fn read(&self, request: &Request<'_>, frame: &Frame<'_>) -> Result<Heard, Malformed> {
+        let heading = EVENT.heading(request.body, frame)?;
+        Ok(Heard::One(heading.incoming(&EVENT, frame, Particulars::default())))
+    }
+
+    fn write(&self, _incoming: &Incoming, outcome: &Outcome<'_>) -> Result<Answer, Unsayable> {
+        if outcome.verdict > Effect::Allow {
+            return Ok(error(403, outcome.text.unwrap_or(DENIED)));
+        }
+        let mut claims = Claims::default();
+        for (at, change) in (1..).zip(outcome.changes) {
+            claims.admit(change).map_err(|why| Unsayable { change: Some((at, change.kind())), why })?;
+        }
+        claims.answer()
+    }
+
+    fn safe(&self, on_failure: &OnFailure, cause: Cause, incoming: Option<&Incoming>) -> Answer {
+        if let (OnFailure::Restricted { applications }, Some(incoming)) = (on_failure, incoming)
+            // Where the request itself is wrong, nobody is owed a way around.
+            && cause.party() != Party::Caller
+            && let Some(client) = incoming.call.actors.first().and_then(|client| client.id.as_ref())
+            && applications.contains(client)
+        {
+            return act(RESPONSE, PROVIDE, ",\"claims\":{\"degraded\":\"true\"}");
+        }
+        refused(cause)
+    }
+
+    fn go_on(&self, _incoming: Option<&Incoming>) -> Answer {
+        act(RESPONSE, PROVIDE, ",\"claims\":{}")
+    }
+
+    fn effect(&self, effect: Effect) -> Saying {
+        match effect {
+            Effect::Abstain | Effect::Allow => Saying::Native("200 with `provideClaimsForToken`"),
+            Effect::Deny => Saying::Native("403: no token is issued; Entra shows an error of its own, not the text"),
+            Effect::StepUp => Saying::Mapped(&[To::Deny], "the answer cannot ask for a factor"),
+            Effect::Review => Saying::Mapped(&[To::Deny], "a token cannot wait for a person"),
+        }
+    }
+
+    fn change(&self, change: ChangeKind) -> Saying {
+        use Saying::{Mapped, Native, Unsayable};
+        match change {
+            ChangeKind::Set(Target::IdToken | Target::AccessToken | Target::Assertion) => Native(
+                "a claim, at `/claims/NAME`: a text or a list of texts, all of them together at most 3,000 bytes. It appears \
+                 where the claims mapping policy has it, whichever of the three is named",
+            ),
+            ChangeKind::Remove(Target::IdToken | Target::AccessToken | Target::Assertion) => {
+                Mapped(&[To::Deny], "an answer adds claims and takes none away")
+            }
+            ChangeKind::CapLifetime(Target::IdToken | Target::AccessToken | Target::Assertion) => {
+                Mapped(&[To::Deny], "lifetimes are set by policy, not by an answer")
+            }
+            ChangeKind::Set(_) | ChangeKind::Remove(_) | ChangeKind::CapLifetime(_) => {
+                Unsayable("the hook adds claims to tokens and assertions only")
+            }
+            ChangeKind::AddGrant => Unsayable("an answer grants nothing; set a claim that the application reads"),
+            ChangeKind::DropGrant => Mapped(&[To::Deny], "an answer takes no scope, role or group away"),
+            ChangeKind::LinkUser | ChangeKind::CreateUser => Unsayable("the user is known when a token is issued"),
+            ChangeKind::Credential => Unsayable("no password is checked when a token is issued"),
+            ChangeKind::AutoApprove => Unsayable("nobody is asked to approve a token"),
+            ChangeKind::RequireApprovers => Mapped(&[To::Deny], "a token cannot wait for approvers"),
+            ChangeKind::Statement => Mapped(&[To::Deny], "Entra carries out no obligations"),
+            ChangeKind::Waive => Unsayable("lifting findings is for break-glass, which comes with a later version"),
+        }
+    }
+}
+
+/// Claims and their values, which are JSON.
+#[derive(Default)]
+struct Claims(BTreeMap<String, String>);
+
+impl Claims {
+    fn admit(&mut self, change: &Change) -> Result<(), Why> {
+        let Change::Set { target: Target::IdToken | Target::AccessToken | Target::Assertion, path, value } = change else {
+            return Err(Why::Kind);
+        };
+        let tokens = split_pointer(path).ok_or(Why::Place)?;
+        let ["claims", name] = tokens.iter().map(|token| &**token).collect::<Vec<_>>()[..] else {
+            return Err(Why::Place);
+        };
+        if name.is_empty() {
+            return Err(Why::Place);
+        }
+        let document = Document::parse(value.as_bytes()).map_err(|_| Why::Value)?;
+        let root = document.root();
+        let texts = root.is_array() && root.elements().all(|element| element.kind() == Kind::String);
+        if root.kind() != Kind::String && !texts {
+            return Err(Why::Value);
+        }
+        match self.0.get(name) {
+            Some(earlier) if earlier != root.raw() => Err(Why::Conflict),
+            Some(_) => Ok(()),
+            None => {
+                self.0.insert(name.to_owned(), root.raw().to_owned());
+                Ok(())
+            }
+        }
+    }
+
+    fn answer(&self) -> Result<Answer, Unsayable> {
+        // As they are spelled: never less than what Entra counts.
+        let bytes: usize = self.0.iter().map(|(name, value)| name.len() + value.len()).sum();
+        if bytes > MOST_CLAIMS {
+            return Err(Unsayable { change: None, why: Why::TooLong });
+        }
+        let mut members = String::from(",\"claims\":{");
+        for (position, (name, value)) in self.0.iter().enumerate() {
+            if position > 0 {
+                members.push(',');
+            }
+            quote(&mut members, name);
+            members.push(':');
+            members.push_str(value);
+        }
+        members.push('}');
+        Ok(act(RESPONSE, PROVIDE, &members))
+    }
+}
+
+const EVENT: Event = Event {
+    hook: "entra.token-issuance-start",
+    name: "tokenIssuanceStart",
+    data: "onTokenIssuanceStartCalloutData",
+    action: "token",
+};
+
+const RESPONSE: &str = "onTokenIssuanceStartResponseData";
+
+const PROVIDE: &str = "tokenIssuanceStart.provideClaimsForToken";
+
+/// The names and values of all claims, bytes: Entra's 3 KB, whichever of the two it means (error 1003025).
+const MOST_CLAIMS: usize = 3_000;

@@ -1,0 +1,141 @@
+//! `entra.verified-id`: somebody recovers an account with a Verified ID, and its claims are held against what the house knows
+//! (preview; the only description is Microsoft's sample 7-AccountRecovery-ClaimsMatching).
+//!
+//! Invariant: `pass` is said only for a decision that lets go on; everything else is `failed`, or a status that stops.
+//!
+//! Reading. The subject is `authenticationContext.user`; its attributes are that object's members, then `additionalInfo`'s, then the
+//! credential's claims, a name from the first that has it. A claim is what somebody showed, not what is known: plugins that
+//! compare the two read claims from the payload.
+
+use std::time::Duration;
+
+use portcullis_model::json::{Value, quote};
+use portcullis_model::{Cause, ChangeKind, Effect, Party, Principal, PrincipalKind};
+
+use super::{BUDGET, Event, LIMIT, Particulars, act, reactions, refused};
+use crate::adapter::{Adapter, Reactions, Repeats};
+use crate::answer::Answer;
+use crate::body::attributes;
+use crate::say::{Saying, To};
+use crate::{Frame, Heard, Incoming, Malformed, OnFailure, Outcome, Request, Unsayable, Why};
+
+/// The hook kind.
+pub(crate) struct VerifiedId;
+
+impl Adapter for VerifiedId {
+    fn platform_limit(&self) -> Duration {
+        LIMIT
+    }
+
+    fn default_budget(&self) -> Duration {
+        BUDGET
+    }
+
+    fn reactions(&self) -> Reactions {
+        reactions("the account is not recovered")
+    }
+
+    fn about(&self) -> &'static str {
+        "A denial is `failed`, with the claims that the findings name as fields, or with all claims where they name none. A closed \
+         hook whose fault it is answers so too, while 401 and 400, which stop too, are for who is not proven and what cannot be read. \
+         Restricted is not offered. Open: `200` with `pass`, but 401 to a caller who is not proven: think twice before a hook that \
+         guards account recovery is open."
+    }
+
+    fn repeats(&self) -> Repeats {
+        Repeats::ByIdAndBody
+    }
+
+    fn read(&self, request: &Request<'_>, frame: &Frame<'_>) -> Result<Heard, Malformed> {
+        let heading = EVENT.heading(request.body, frame)?;
+        let body = heading.body();
+        let shown = body.object(heading.data(), "data.verifiedIdClaimsContext")?;
+        let claims = body.object(shown, "data.verifiedIdClaimsContext.claims")?;
+        let known = body.object(shown, "data.verifiedIdClaimsContext.additionalInfo")?;
+        let context = body.object(heading.data(), "data.authenticationContext")?;
+        let user = body.object(context, "data.authenticationContext.user")?;
+        let subject = Principal {
+            kind: PrincipalKind::Person,
+            type_name: "user".into(),
+            id: body.string(user, "data.authenticationContext.user.id")?,
+            attributes: attributes([user, known, claims]),
+            entitlements: body.entitlements(&frame.settings.entitlements, &[])?,
+        };
+        let particulars = Particulars { subject: Some(subject), ..Particulars::default() };
+        Ok(Heard::One(heading.incoming(&EVENT, frame, particulars)))
+    }
+
+    fn write(&self, incoming: &Incoming, outcome: &Outcome<'_>) -> Result<Answer, Unsayable> {
+        if outcome.verdict > Effect::Allow {
+            let fields = outcome.grounds.iter().filter_map(|ground| ground.field);
+            return Ok(failed(incoming, fields));
+        }
+        match outcome.changes.first() {
+            Some(change) => Err(Unsayable { change: Some((1, change.kind())), why: Why::Kind }),
+            None => Ok(self.go_on(Some(incoming))),
+        }
+    }
+
+    fn safe(&self, _on_failure: &OnFailure, cause: Cause, incoming: Option<&Incoming>) -> Answer {
+        match incoming {
+            Some(incoming) if cause.party() != Party::Caller => failed(incoming, std::iter::empty()),
+            _ => refused(cause),
+        }
+    }
+
+    fn go_on(&self, _incoming: Option<&Incoming>) -> Answer {
+        act(RESPONSE, "verifiedIdClaimValidation.pass", "")
+    }
+
+    fn effect(&self, effect: Effect) -> Saying {
+        match effect {
+            Effect::Abstain | Effect::Allow => Saying::Native("`pass`"),
+            Effect::Deny => Saying::Native("`failed`, with the claims that the findings name as fields"),
+            Effect::StepUp => Saying::Mapped(&[To::Deny], "the answer cannot ask for a factor"),
+            Effect::Review => Saying::Mapped(&[To::Deny], "a recovery cannot wait for a person"),
+        }
+    }
+
+    fn change(&self, change: ChangeKind) -> Saying {
+        use Saying::{Mapped, Unsayable};
+        match change {
+            ChangeKind::DropGrant | ChangeKind::CapLifetime(_) => Mapped(&[To::Deny], "a recovery passes or fails as a whole"),
+            ChangeKind::RequireApprovers => Mapped(&[To::Deny], "a recovery cannot wait for approvers"),
+            ChangeKind::Statement => Mapped(&[To::Deny], "Entra carries out no obligations"),
+            ChangeKind::Set(_) | ChangeKind::Remove(_) => Unsayable("the answer changes nothing"),
+            ChangeKind::AddGrant => Unsayable("a recovery grants nothing"),
+            ChangeKind::LinkUser | ChangeKind::CreateUser => Unsayable("the user is known"),
+            ChangeKind::Credential => Unsayable("no password is checked"),
+            ChangeKind::AutoApprove => Unsayable("nobody is asked to approve a recovery"),
+            ChangeKind::Waive => Unsayable("lifting findings is for break-glass, which comes with a later version"),
+        }
+    }
+}
+
+/// `failed`, with those of the fields that are claims of the request; with all claims where none is.
+fn failed<'a>(incoming: &Incoming, fields: impl Iterator<Item = &'a str>) -> Answer {
+    let claims = incoming.call.payload.pointer("/data/verifiedIdClaimsContext/claims");
+    let mut names: Vec<_> = claims.into_iter().flat_map(Value::members).map(|(name, _)| name).collect();
+    let fields: Vec<_> = fields.collect();
+    if names.iter().any(|name| fields.contains(&&**name)) {
+        names.retain(|name| fields.contains(&&**name));
+    }
+    let mut members = String::from(",\"failedClaims\":[");
+    for (position, name) in names.iter().enumerate() {
+        if position > 0 {
+            members.push(',');
+        }
+        quote(&mut members, name);
+    }
+    members.push(']');
+    act(RESPONSE, "verifiedIdClaimValidation.failed", &members)
+}
+
+const EVENT: Event = Event {
+    hook: "entra.verified-id",
+    name: "verifiedIdClaimValidation",
+    data: "onVerifiedIdClaimValidationCalloutData",
+    action: "account-recovery",
+};
+
+const RESPONSE: &str = "onVerifiedIdClaimValidationResponseData";
