@@ -2,6 +2,7 @@
 //! against an interpreter of their own.
 
 mod answers;
+mod entra;
 mod patches;
 mod requests;
 
@@ -13,8 +14,7 @@ pub(crate) const TOKEN: &str = include_str!("../tests/payloads/token.json");
 pub(crate) const TOKEN_OF_A_CLIENT: &str = include_str!("../tests/payloads/token-client.json");
 pub(crate) const IMPORT: &str = include_str!("../tests/payloads/import.json");
 
-static SETTINGS: Settings =
-    Settings { path: String::new(), entitlements: Vec::new(), decryptor: None, audience: None };
+static SETTINGS: Settings = Settings { path: String::new(), entitlements: Vec::new(), decryptor: None, audience: None };
 
 pub(crate) fn frame() -> Frame<'static> {
     Frame { tenant: "default", received: Millis(1_772_435_700_000), seed: 42, settings: &SETTINGS }

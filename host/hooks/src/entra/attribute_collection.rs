@@ -108,13 +108,8 @@ impl Adapter for AttributeCollection {
             attributes.push(Attribute { name: name.into_owned(), value });
         }
         let entitlements = body.entitlements(&frame.settings.entitlements, &[])?;
-        let subject = Principal {
-            kind: PrincipalKind::Person,
-            type_name: "user".into(),
-            id: None,
-            attributes,
-            entitlements,
-        };
+        let subject =
+            Principal { kind: PrincipalKind::Person, type_name: "user".into(), id: None, attributes, entitlements };
         let particulars = Particulars { subject: Some(subject), ..Particulars::default() };
         Ok(Heard::One(heading.incoming(&self.event, frame, particulars)))
     }
@@ -181,14 +176,14 @@ impl Adapter for AttributeCollection {
                 "`setPrefillValues`; the place is one attribute, the value a text, a whole number or a truth value, of the type that \
                  it has in the request; a list of texts becomes one text with commas",
             ),
-            ChangeKind::Remove(Target::User) => {
-                Mapped(&[To::Deny], "an answer sets attributes and takes none away")
-            }
+            ChangeKind::Remove(Target::User) => Mapped(&[To::Deny], "an answer sets attributes and takes none away"),
             ChangeKind::Set(_) | ChangeKind::Remove(_) => Unsayable("the hook sets the new user's attributes only"),
             ChangeKind::CapLifetime(_) => Unsayable("a sign-up has no lifetime"),
             ChangeKind::AddGrant => Unsayable("a sign-up grants nothing; set an attribute that a group rule reads"),
             ChangeKind::DropGrant => Mapped(&[To::Deny], "a sign-up grants nothing that could be taken away"),
-            ChangeKind::LinkUser | ChangeKind::CreateUser => Unsayable("whether there is such a user, Entra finds itself"),
+            ChangeKind::LinkUser | ChangeKind::CreateUser => {
+                Unsayable("whether there is such a user, Entra finds itself")
+            }
             ChangeKind::Credential => Unsayable("no password is checked during a sign-up"),
             ChangeKind::AutoApprove => Unsayable("nobody is asked to approve a sign-up"),
             ChangeKind::RequireApprovers => Mapped(&[To::Deny], "a sign-up cannot wait for approvers"),
@@ -264,7 +259,12 @@ impl AttributeCollection {
 
 /// An attribute of the form, as the request describes it.
 fn attribute<'a>(incoming: &'a Incoming, name: &str) -> Option<Value<'a>> {
-    incoming.call.payload.pointer("/data/userSignUpInfo/attributes")?.get(name).filter(|described| described.is_object())
+    incoming
+        .call
+        .payload
+        .pointer("/data/userSignUpInfo/attributes")?
+        .get(name)
+        .filter(|described| described.is_object())
 }
 
 /// The JSON type that an attribute's value has: by its own type where it says one, else by its value.

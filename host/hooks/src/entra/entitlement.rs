@@ -19,7 +19,10 @@ use portcullis_model::{
     Attribute, Call, Cause, Change, ChangeKind, Effect, Entity, Grant, GrantKind, Party, Principal, PrincipalKind,
 };
 
-use super::{BUDGET, LIMIT, LONGEST_ID, accepted, cased, cased_members, cased_text, document, is_plain_id, refused, resume_reactions};
+use super::{
+    BUDGET, LIMIT, LONGEST_ID, accepted, cased, cased_members, cased_text, document, is_plain_id, refused,
+    resume_reactions,
+};
 use crate::adapter::{Adapter, Reactions, Repeats};
 use crate::answer::{Answer, Slot};
 use crate::body::{Body, Strings};
@@ -103,7 +106,12 @@ impl Adapter for Entitlement {
             return Some(resume(call, id, stage, "", outcome.text.unwrap_or("Checked.")));
         }
         if !approvers.is_empty() {
-            return Some(resume_with_stage(call, id, &approvers, outcome.text.unwrap_or("Checked: these have to approve.")));
+            return Some(resume_with_stage(
+                call,
+                id,
+                &approvers,
+                outcome.text.unwrap_or("Checked: these have to approve."),
+            ));
         }
         // Who approves has to be said: a request that nobody said it of is not let through without approval.
         let nobody = outcome.changes.contains(&Change::AutoApprove);
@@ -117,7 +125,9 @@ impl Adapter for Entitlement {
                 "a resume call with `state` `Denied` at assignmentRequestCreated; none at any other stage, so that the request waits",
             ),
             Effect::StepUp => Saying::Mapped(&[To::Deny], "a request cannot ask for a factor"),
-            Effect::Review => Saying::Mapped(&[To::Deny], "the resume call names approvers, not reviewers: see `require-approvers`"),
+            Effect::Review => {
+                Saying::Mapped(&[To::Deny], "the resume call names approvers, not reviewers: see `require-approvers`")
+            }
         }
     }
 
@@ -127,10 +137,12 @@ impl Adapter for Entitlement {
             ChangeKind::RequireApprovers => Native(
                 "an approval stage with these users, by their object ids, at assignmentRequestDeterminingApprovalRequirements only",
             ),
-            ChangeKind::AutoApprove => {
-                Native("a resume call without an approval stage, at assignmentRequestDeterminingApprovalRequirements only")
+            ChangeKind::AutoApprove => Native(
+                "a resume call without an approval stage, at assignmentRequestDeterminingApprovalRequirements only",
+            ),
+            ChangeKind::DropGrant => {
+                Mapped(&[To::Deny], "a request is for one access package: without it nothing is left")
             }
-            ChangeKind::DropGrant => Mapped(&[To::Deny], "a request is for one access package: without it nothing is left"),
             ChangeKind::CapLifetime(_) => Mapped(&[To::Deny], "an assignment's time is set by its policy"),
             ChangeKind::Statement => Mapped(&[To::Deny], "Entra carries out no obligations"),
             ChangeKind::Set(_) | ChangeKind::Remove(_) => Unsayable("a request goes on or is denied as it is"),
@@ -291,7 +303,11 @@ fn admit(incoming: &Incoming, change: &Change) -> Result<(), Why> {
     let determining = incoming.call.phase.as_deref().is_some_and(|stage| stage.eq_ignore_ascii_case(DETERMINING));
     match change {
         Change::RequireApprovers(_) | Change::AutoApprove if !determining => Err(Why::Place),
-        Change::RequireApprovers(ids) if (1..=MOST_APPROVERS).contains(&ids.len()) && ids.iter().all(|id| is_plain_id(id)) => Ok(()),
+        Change::RequireApprovers(ids)
+            if (1..=MOST_APPROVERS).contains(&ids.len()) && ids.iter().all(|id| is_plain_id(id)) =>
+        {
+            Ok(())
+        }
         Change::RequireApprovers(_) => Err(Why::Value),
         Change::AutoApprove => Ok(()),
         _ => Err(Why::Kind),

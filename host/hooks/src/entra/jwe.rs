@@ -7,11 +7,15 @@
 use std::fmt;
 
 use aws_lc_rs::aead::{AES_128_GCM, AES_256_GCM, Aad, Algorithm as Aead, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
-use aws_lc_rs::cipher::{AES_128, AES_256, Algorithm as Cipher, DecryptionContext, PaddedBlockDecryptingKey, UnboundCipherKey};
+use aws_lc_rs::cipher::{
+    AES_128, AES_256, Algorithm as Cipher, DecryptionContext, PaddedBlockDecryptingKey, UnboundCipherKey,
+};
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::hmac::{Algorithm as Mac, Context, HMAC_SHA256, HMAC_SHA512, Key as MacKey};
 use aws_lc_rs::iv::FixedLength;
-use aws_lc_rs::rsa::{OAEP_SHA1_MGF1SHA1, OAEP_SHA256_MGF1SHA256, OaepAlgorithm, OaepPrivateDecryptingKey, PrivateDecryptingKey};
+use aws_lc_rs::rsa::{
+    OAEP_SHA1_MGF1SHA1, OAEP_SHA256_MGF1SHA256, OaepAlgorithm, OaepPrivateDecryptingKey, PrivateDecryptingKey,
+};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
 use portcullis_model::Document;
@@ -50,7 +54,8 @@ impl Decryptor {
             let before = keys.len();
             for der in PrivatePkcs8KeyDer::pem_slice_iter(text.as_bytes()) {
                 let der = der.map_err(|_| DecryptorError::NoKey)?;
-                let key = PrivateDecryptingKey::from_pkcs8(der.secret_pkcs8_der()).map_err(|_| DecryptorError::NotRsa)?;
+                let key =
+                    PrivateDecryptingKey::from_pkcs8(der.secret_pkcs8_der()).map_err(|_| DecryptorError::NotRsa)?;
                 keys.push(OaepPrivateDecryptingKey::new(key).map_err(|_| DecryptorError::NotRsa)?);
             }
             if keys.len() == before {
@@ -189,7 +194,12 @@ impl Encryption {
 }
 
 /// The content's key. One that cannot be had is replaced by a random one, with which the tag fails like any forgery's.
-fn unwrap(ours: &OaepPrivateDecryptingKey, wrapping: &'static OaepAlgorithm, key: &[u8], length: usize) -> Zeroizing<Vec<u8>> {
+fn unwrap(
+    ours: &OaepPrivateDecryptingKey,
+    wrapping: &'static OaepAlgorithm,
+    key: &[u8],
+    length: usize,
+) -> Zeroizing<Vec<u8>> {
     let mut random = Zeroizing::new(vec![0; length]);
     // The operating system's generator does not fail once it is up; and a key of zeros would be no secret, but one that fits nothing.
     let usable = aws_lc_rs::rand::fill(&mut random).is_ok();

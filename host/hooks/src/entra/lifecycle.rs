@@ -11,7 +11,9 @@ use std::time::Duration;
 
 use portcullis_model::{Call, Cause, ChangeKind, Effect, Entity, Party, Principal, PrincipalKind};
 
-use super::{BUDGET, LIMIT, accepted, cased, cased_members, cased_text, document, is_plain_id, refused, resume_reactions};
+use super::{
+    BUDGET, LIMIT, accepted, cased, cased_members, cased_text, document, is_plain_id, refused, resume_reactions,
+};
 use crate::adapter::{Adapter, Reactions, Repeats};
 use crate::answer::Answer;
 use crate::body::{Body, attributes};
@@ -74,7 +76,9 @@ impl Adapter for Lifecycle {
                 "/v1.0/identityGovernance/lifecycleWorkflows/workflows/{workflow}/tasks/{task}/taskProcessingResults/{}/resume",
                 call.id
             ),
-            body: format!(r#"{{"source":"Portcullis","type":"lifecycleEvent","data":{{"operationStatus":"{status}"}}}}"#),
+            body: format!(
+                r#"{{"source":"Portcullis","type":"lifecycleEvent","data":{{"operationStatus":"{status}"}}}}"#
+            ),
         }))
     }
 
@@ -90,7 +94,9 @@ impl Adapter for Lifecycle {
     fn change(&self, change: ChangeKind) -> Saying {
         use Saying::{Mapped, Unsayable};
         match change {
-            ChangeKind::DropGrant | ChangeKind::CapLifetime(_) => Mapped(&[To::Deny], "a task is completed or fails as a whole"),
+            ChangeKind::DropGrant | ChangeKind::CapLifetime(_) => {
+                Mapped(&[To::Deny], "a task is completed or fails as a whole")
+            }
             ChangeKind::RequireApprovers => Mapped(&[To::Deny], "the resume call cannot wait for approvers"),
             ChangeKind::Statement => Mapped(&[To::Deny], "Entra carries out no obligations"),
             ChangeKind::Set(_) | ChangeKind::Remove(_) => Unsayable("the resume call changes nothing"),

@@ -110,8 +110,12 @@ impl Adapter for OtpSend {
 
     fn effect(&self, effect: Effect) -> Saying {
         match effect {
-            Effect::Abstain | Effect::Allow => Saying::Native("the host delivers the code, then `continueWithDefaultBehavior`"),
-            Effect::Deny => Saying::Native("403: no code is sent, unless the listener is set to fall back to Microsoft's provider"),
+            Effect::Abstain | Effect::Allow => {
+                Saying::Native("the host delivers the code, then `continueWithDefaultBehavior`")
+            }
+            Effect::Deny => {
+                Saying::Native("403: no code is sent, unless the listener is set to fall back to Microsoft's provider")
+            }
             Effect::StepUp => Saying::Mapped(&[To::Deny], "the code is the factor"),
             Effect::Review => Saying::Mapped(&[To::Deny], "a code cannot wait for a person"),
         }
@@ -136,9 +140,5 @@ impl Adapter for OtpSend {
 /// The one-time code.
 const CODE: &str = "/data/otpContext/oneTimeCode";
 
-const EVENT: Event = Event {
-    hook: "entra.otp-send",
-    name: "emailOtpSend",
-    data: "onOtpSendCalloutData",
-    action: "one-time-code",
-};
+const EVENT: Event =
+    Event { hook: "entra.otp-send", name: "emailOtpSend", data: "onOtpSendCalloutData", action: "one-time-code" };

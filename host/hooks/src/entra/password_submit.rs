@@ -21,7 +21,9 @@ use portcullis_model::{
 };
 use zeroize::Zeroizing;
 
-use super::{BUDGET, DENIED, Event, LIMIT, Particulars, UNCHECKED, act_beside, document, reactions, refused, text_member};
+use super::{
+    BUDGET, DENIED, Event, LIMIT, Particulars, UNCHECKED, act_beside, document, reactions, refused, text_member,
+};
 use crate::adapter::{Adapter, Reactions, Repeats};
 use crate::answer::{Answer, Slot};
 use crate::say::{Saying, To};
@@ -69,7 +71,8 @@ impl Adapter for PasswordSubmit {
         // What is in clear is looked at first: it costs less than decrypting.
         drop(EVENT.heading(request.body, frame)?);
         let token = decryptor.decrypt(&context);
-        let token = token.map_err(|_| refuse(Cause::WrongShape, "data.encryptedPasswordContext, which cannot be decrypted"))?;
+        let token =
+            token.map_err(|_| refuse(Cause::WrongShape, "data.encryptedPasswordContext, which cannot be decrypted"))?;
         let claims = claims(&token).ok_or_else(|| refuse(Cause::WrongShape, "the token in the password context"))?;
         let username = check(claims.root(), frame).map_err(|detail| refuse(Cause::WrongShape, detail))?;
 
@@ -154,7 +157,9 @@ impl Adapter for PasswordSubmit {
                 "`migrate`: `MigratePassword`; `update`: `UpdatePassword`; `retry` and `unverified`: `Retry`; `block`: `Block`. \
                  `verified` is not said: whether the password is to be taken over must be",
             ),
-            ChangeKind::DropGrant | ChangeKind::CapLifetime(_) => Mapped(&[To::Deny], "a password check grants nothing"),
+            ChangeKind::DropGrant | ChangeKind::CapLifetime(_) => {
+                Mapped(&[To::Deny], "a password check grants nothing")
+            }
             ChangeKind::RequireApprovers => Mapped(&[To::Deny], "a sign-in cannot wait for approvers"),
             ChangeKind::Statement => Mapped(&[To::Deny], "Entra carries out no obligations"),
             ChangeKind::Set(_) | ChangeKind::Remove(_) => Unsayable("the answer changes nothing but the password"),
@@ -194,7 +199,8 @@ fn check(claims: Value<'_>, frame: &Frame<'_>) -> Result<Option<String>, &'stati
         return Err("iss of the password context, which is not of its aud");
     }
     let now = frame.received;
-    let seconds = |name: &str| claims.get(name).and_then(Value::as_u64).map(|seconds| Millis(seconds.saturating_mul(1_000)));
+    let seconds =
+        |name: &str| claims.get(name).and_then(Value::as_u64).map(|seconds| Millis(seconds.saturating_mul(1_000)));
     let expires = seconds("exp").ok_or("exp of the password context")?;
     if now.0 >= expires.0.saturating_add(LEEWAY_MS) {
         return Err("the password context, which has expired");

@@ -13,9 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis_model::json::{Value, quote};
-use portcullis_model::{
-    Call, Cause, Change, ChangeKind, Effect, Entity, Grant, GrantKind, Principal, PrincipalKind,
-};
+use portcullis_model::{Call, Cause, Change, ChangeKind, Effect, Entity, Grant, GrantKind, Principal, PrincipalKind};
 
 use super::{DENIED, LONGEST_ID, UNCHECKED, document, named};
 use crate::adapter::{Adapter, Reaction, Reactions, Repeats};
@@ -73,7 +71,8 @@ impl Adapter for Pim {
             Effect::Abstain | Effect::Allow => ("Approved", "Checked."),
             Effect::Review => ("Approved", "Checked: somebody has to approve."),
         };
-        let mut reasons: Vec<_> = outcome.grounds.iter().map(|ground| ground.text.as_str()).take(MOST_REASONS).collect();
+        let mut reasons: Vec<_> =
+            outcome.grounds.iter().map(|ground| ground.text.as_str()).take(MOST_REASONS).collect();
         reasons.dedup();
         if reasons.is_empty() {
             reasons.push(outcome.text.unwrap_or(otherwise));
@@ -81,8 +80,8 @@ impl Adapter for Pim {
         Ok(evaluation(word, &reasons))
     }
 
-    fn safe(&self, _on_failure: &OnFailure, cause: Cause, _incoming: Option<&Incoming>) -> Answer {
-        if cause == Cause::NotDurable {
+    fn safe(&self, _on_failure: &OnFailure, cause: Cause, incoming: Option<&Incoming>) -> Answer {
+        if cause == Cause::NotDurable || incoming.is_none() {
             // There is no record whose reference could be put in.
             let body = evaluation_body("Denied", &[UNCHECKED]).replacen('{', r#"{"evaluationId":"unrecorded","#, 1);
             return Answer::ok(body, Slot::Nowhere);
@@ -99,7 +98,9 @@ impl Adapter for Pim {
             Effect::Abstain | Effect::Allow => {
                 Saying::Native("`Approved`: the activation goes its normal way, approval included")
             }
-            Effect::Review => Saying::Native("`Approved`, even where another plugin wants nobody asked: whoever is set to approve has to"),
+            Effect::Review => Saying::Native(
+                "`Approved`, even where another plugin wants nobody asked: whoever is set to approve has to",
+            ),
             Effect::StepUp => Saying::Native("`Denied`: the answer cannot ask for a factor"),
             Effect::Deny => Saying::Native("`Denied`, with the texts as reasons"),
         }
@@ -110,8 +111,12 @@ impl Adapter for Pim {
         match change {
             ChangeKind::AutoApprove => Native("`AutoApproved`: whoever is set to approve is not asked"),
             ChangeKind::CapLifetime(_) => Mapped(&[To::Deny], "an activation's time cannot be shortened, only refused"),
-            ChangeKind::DropGrant => Mapped(&[To::Deny], "an activation is for one role or group: without it nothing is left"),
-            ChangeKind::RequireApprovers => Mapped(&[To::Deny], "the answer cannot name who approves; PIM's own settings do"),
+            ChangeKind::DropGrant => {
+                Mapped(&[To::Deny], "an activation is for one role or group: without it nothing is left")
+            }
+            ChangeKind::RequireApprovers => {
+                Mapped(&[To::Deny], "the answer cannot name who approves; PIM's own settings do")
+            }
             ChangeKind::Statement => Mapped(&[To::Deny], "PIM carries out no obligations"),
             ChangeKind::Set(_) | ChangeKind::Remove(_) => Unsayable("an activation is approved or denied as it is"),
             ChangeKind::AddGrant => Unsayable("an activation is for one role or group"),
@@ -146,10 +151,14 @@ fn parse(body: &[u8], frame: &Frame<'_>) -> Result<Call, Malformed> {
     let principal = needed("principalId")?;
     let (kind, what, resource) = match form {
         Form::Group => (GrantKind::Group, needed("groupId")?, ("group", Some(needed("groupId")?))),
-        Form::EntraRole => {
-            (GrantKind::Role, needed("roleDefinitionId")?, ("directory-scope", read.string(request, "directoryScopeId")?))
+        Form::EntraRole => (
+            GrantKind::Role,
+            needed("roleDefinitionId")?,
+            ("directory-scope", read.string(request, "directoryScopeId")?),
+        ),
+        Form::AzureRole => {
+            (GrantKind::Role, needed("roleDefinitionId")?, ("azure-scope", read.string(request, "scope")?))
         }
-        Form::AzureRole => (GrantKind::Role, needed("roleDefinitionId")?, ("azure-scope", read.string(request, "scope")?)),
     };
     let principal_kind = match read.string(request, "principalType")?.as_deref() {
         None | Some("User") => PrincipalKind::Person,

@@ -123,7 +123,8 @@ struct Claims(BTreeMap<String, String>);
 
 impl Claims {
     fn admit(&mut self, change: &Change) -> Result<(), Why> {
-        let Change::Set { target: Target::IdToken | Target::AccessToken | Target::Assertion, path, value } = change else {
+        let Change::Set { target: Target::IdToken | Target::AccessToken | Target::Assertion, path, value } = change
+        else {
             return Err(Why::Kind);
         };
         let tokens = split_pointer(path).ok_or(Why::Place)?;

@@ -99,7 +99,9 @@ impl Adapter for VerifiedId {
     fn change(&self, change: ChangeKind) -> Saying {
         use Saying::{Mapped, Unsayable};
         match change {
-            ChangeKind::DropGrant | ChangeKind::CapLifetime(_) => Mapped(&[To::Deny], "a recovery passes or fails as a whole"),
+            ChangeKind::DropGrant | ChangeKind::CapLifetime(_) => {
+                Mapped(&[To::Deny], "a recovery passes or fails as a whole")
+            }
             ChangeKind::RequireApprovers => Mapped(&[To::Deny], "a recovery cannot wait for approvers"),
             ChangeKind::Statement => Mapped(&[To::Deny], "Entra carries out no obligations"),
             ChangeKind::Set(_) | ChangeKind::Remove(_) => Unsayable("the answer changes nothing"),

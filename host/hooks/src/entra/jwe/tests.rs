@@ -65,7 +65,8 @@ fn what_is_not_taken_is_one_error() {
         parts[at] = part;
         parts.join(".")
     };
-    let mut wrong: Vec<_> = (0..5).flat_map(|at| [without(at), with(at, ""), with(at, "!"), with(at, "AAAA")]).collect();
+    let mut wrong: Vec<_> =
+        (0..5).flat_map(|at| [without(at), with(at, ""), with(at, "!"), with(at, "AAAA")]).collect();
     wrong.extend(["", ".", "....", "a.b.c.d.e", "{5-part-JWE}"].map(str::to_owned));
     wrong.push(format!("{good}."));
     wrong.push("A".repeat(LONGEST + 1));
@@ -96,8 +97,7 @@ fn only_rsa_keys_in_pem_are_taken() {
         assert_eq!(Decryptor::from_pem([KEY, text]).err(), Some(DecryptorError::NoKey), "{text}");
     }
     // An Ed25519 key (RFC 8410, 10.3).
-    let other =
-        "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEINTuctv5E1hK1bbY8fdp+K06/nwoy/HU++CXqI9EdVhC\n-----END PRIVATE KEY-----\n";
+    let other = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEINTuctv5E1hK1bbY8fdp+K06/nwoy/HU++CXqI9EdVhC\n-----END PRIVATE KEY-----\n";
     assert_eq!(Decryptor::from_pem([other]).err(), Some(DecryptorError::NotRsa));
     assert_eq!(format!("{:?}", decryptor()), "[redacted]");
 }
