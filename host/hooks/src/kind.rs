@@ -4,8 +4,10 @@
 
 use std::time::Duration;
 
+use portcullis_model::Effect;
+
 use crate::adapter::{Adapter, Reactions, Repeats};
-use crate::{entra, okta};
+use crate::{authzen, entra, generic, okta, ping};
 
 /// A hook kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -32,11 +34,19 @@ pub enum HookKind {
     EntraEntitlement,
     /// Entra's lifecycle workflows run a custom task.
     EntraLifecycle,
+    /// Ping's sideband API: a gateway asks about a request on its way, and about the response on its way back.
+    PingSideband,
+    /// PingAuthorize's JSON PDP API: policy decisions, single and in batches.
+    PingPdp,
+    /// OpenID AuthZEN Authorization API 1.0.
+    Authzen,
+    /// JSON in a shape that the operator maps.
+    Generic,
 }
 
 impl HookKind {
     /// Every hook kind.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 15] = [
         Self::OktaToken,
         Self::OktaUserImport,
         Self::EntraTokenIssuanceStart,
@@ -48,6 +58,10 @@ impl HookKind {
         Self::EntraPim,
         Self::EntraEntitlement,
         Self::EntraLifecycle,
+        Self::PingSideband,
+        Self::PingPdp,
+        Self::Authzen,
+        Self::Generic,
     ];
 
     /// The name in manifests, release sets, settings and records.
@@ -64,6 +78,10 @@ impl HookKind {
             Self::EntraPim => "entra.pim",
             Self::EntraEntitlement => "entra.entitlement",
             Self::EntraLifecycle => "entra.lifecycle",
+            Self::PingSideband => "ping.sideband",
+            Self::PingPdp => "ping.pdp",
+            Self::Authzen => "authzen",
+            Self::Generic => "generic",
         }
     }
 
@@ -81,6 +99,10 @@ impl HookKind {
             Self::EntraPim => &entra::pim::Pim,
             Self::EntraEntitlement => &entra::entitlement::Entitlement,
             Self::EntraLifecycle => &entra::lifecycle::Lifecycle,
+            Self::PingSideband => &ping::sideband::Sideband,
+            Self::PingPdp => &ping::pdp::Pdp,
+            Self::Authzen => &authzen::Authzen,
+            Self::Generic => &generic::Generic,
         }
     }
 
@@ -112,6 +134,11 @@ impl HookKind {
     /// How a call is known again when the platform repeats it.
     pub fn repeats(self) -> Repeats {
         self.adapter().repeats()
+    }
+
+    /// Whether the platform goes on at that verdict. Where it asks us whether it may, nothing said is no permission.
+    pub fn permits(self, verdict: Effect) -> bool {
+        self.adapter().permits(verdict)
     }
 
     /// What the platform does when it does not get an answer that it understands.

@@ -6,12 +6,16 @@
 
 mod adapter;
 mod answer;
+mod authzen;
 mod body;
 mod entra;
 mod errand;
+mod generic;
 mod heard;
 mod kind;
+mod object;
 mod okta;
+mod ping;
 pub mod say;
 
 use portcullis_model::{Cause, Change, ChangeKind, Effect, Entity};
@@ -20,7 +24,8 @@ pub use adapter::{Reaction, Reactions, Repeats};
 pub use answer::{Answer, Reference};
 pub use entra::jwe::{Decryptor, DecryptorError, Undecryptable};
 pub use errand::{Errand, Message, Resume};
-pub use heard::{Batch, Frame, Heard, Incoming, Malformed, Page, Request, Settings, Until};
+pub use generic::{Mapping, MappingError, MappingSource};
+pub use heard::{Batch, Frame, Heard, Incoming, Malformed, Page, Refusal, Request, Settings, Until};
 pub use kind::HookKind;
 
 /// What to answer, after combination and mapping.
@@ -33,6 +38,10 @@ pub struct Outcome<'a> {
     pub changes: &'a [Change],
     /// Text for people, from the message catalogue: of the first of the grounds.
     pub text: Option<&'a str>,
+    /// The language of that text: a tag of the catalogue.
+    pub language: &'a str,
+    /// The codes of the findings that the verdict rests on, sorted, each once.
+    pub codes: &'a [&'a str],
     /// Every finding that the verdict rests on, the gravest first: for hook kinds that can point at more than one thing.
     pub grounds: &'a [Ground<'a>],
 }
@@ -90,6 +99,9 @@ pub enum Why {
     /// Longer than the platform accepts.
     #[error("the answer would be longer than the platform accepts")]
     TooLong,
+    /// An obligation, where nothing makes the caller carry it out: a permission with it would be one without.
+    #[error("it obliges the caller to something, and nothing makes the caller do it")]
+    Obligation,
 }
 
 /// What happens on a hook when there is no decision: budget exhausted, trap, bad output, conflict, record not
@@ -153,14 +165,24 @@ pub fn list(kind: HookKind, incoming: &Incoming, found: &Found) -> Answer {
     kind.adapter().list(incoming, found)
 }
 
-/// The answer where there is no decision. `incoming` is the request, where it could be read.
-pub fn safe_answer(kind: HookKind, on_failure: &OnFailure, cause: Cause, incoming: Option<&Incoming>) -> Answer {
+/// The answer where there is no decision.
+pub fn refuse(kind: HookKind, refusal: &Refusal<'_>) -> Answer {
+    let Refusal { on_failure, cause, incoming, .. } = *refusal;
+    if let Some(answer) = kind.adapter().refuse(refusal) {
+        return answer;
+    }
     if *on_failure != OnFailure::Open {
         return kind.adapter().safe(on_failure, cause, incoming);
     }
     // Whoever cannot prove to be the platform learns nothing from the platform's default, and the platform itself, with a wrong
     // secret, treats a 401 as that default.
     if cause == Cause::CallerUnproven { Answer::status(401) } else { kind.adapter().go_on(incoming) }
+}
+
+/// [`refuse`] on a hook that sets nothing for its kind.
+pub fn safe_answer(kind: HookKind, on_failure: &OnFailure, cause: Cause, incoming: Option<&Incoming>) -> Answer {
+    let settings = Settings::default();
+    refuse(kind, &Refusal { settings: &settings, on_failure, cause, detail: "", route: "", incoming })
 }
 
 impl Unsayable {
@@ -181,6 +203,7 @@ impl Unsayable {
             Why::NoTarget => Some("let the plugin read the place first".into()),
             Why::Value => Some("let the plugin remove it instead".into()),
             Why::TooShort => Some("let the plugin deny".into()),
+            Why::Obligation => Some("let it be advice, or let the plugin deny".into()),
             Why::Conflict | Why::TooLong => None,
         }
     }

@@ -14,7 +14,16 @@ pub(crate) const TOKEN: &str = include_str!("../tests/payloads/token.json");
 pub(crate) const TOKEN_OF_A_CLIENT: &str = include_str!("../tests/payloads/token-client.json");
 pub(crate) const IMPORT: &str = include_str!("../tests/payloads/import.json");
 
-static SETTINGS: Settings = Settings { path: String::new(), entitlements: Vec::new(), decryptor: None, audience: None };
+static SETTINGS: Settings = Settings {
+    path: String::new(),
+    entitlements: Vec::new(),
+    decryptor: None,
+    audience: None,
+    public_url: None,
+    subject: None,
+    secrets: Vec::new(),
+    mapping: None,
+};
 
 pub(crate) fn frame() -> Frame<'static> {
     Frame { tenant: "default", received: Millis(1_772_435_700_000), seed: 42, settings: &SETTINGS }

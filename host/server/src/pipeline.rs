@@ -4,6 +4,7 @@
 //! before its record is durable. Every failure becomes a [`Failure`], and `Call::refuse` alone turns one into the answer and the
 //! record. The means are in `call`; what runs after the reply is in `afterwards`.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use hyper::body::Incoming as Body;
@@ -78,7 +79,7 @@ async fn answer_call(mut call: Call<'_>, body: &mut Body) -> Reply {
     // Bytes become questions. From here on there is something to record.
     let heard = match call.hear(&bytes) {
         Ok(heard) => heard,
-        Err(cause) => return call.turn_away(cause, None).await,
+        Err(malformed) => return call.turn_away_malformed(&malformed),
     };
     call.note("parse");
     match heard {
@@ -167,9 +168,12 @@ pub async fn decide(call: &mut Call<'_>, mut incoming: Arc<Incoming>) -> Decided
     call.note("guard");
 
     // Many decisions become one outcome, and the outcome the platform's words, still without the record's reference.
-    let outcome = combined(hook, &asked, &incoming.call).and_then(|(combined, grounds)| {
+    let outcome = combined(hook, &asked, &incoming.call).and_then(|(combined, language, grounds)| {
         let text = grounds.first().map(|ground| ground.text.as_str());
-        let outcome = Outcome { verdict: combined.verdict, changes: &combined.changes, text, grounds: &grounds };
+        let codes: BTreeSet<_> = grounds.iter().map(|ground| ground.code).collect();
+        let codes: Vec<_> = codes.into_iter().collect();
+        let (verdict, changes) = (combined.verdict, combined.changes.as_slice());
+        let outcome = Outcome { verdict, changes, text, language, codes: &codes, grounds: &grounds };
         let answer = portcullis_hooks::write(hook.config.kind, &incoming, &outcome)
             .map_err(|unsayable| unsayable_failure(&unsayable, &asked, &combined.changes))?;
         Ok((combined.verdict, answer))
@@ -208,7 +212,10 @@ fn changes(asked: &[Asked]) -> impl Iterator<Item = &Change> {
     asked.iter().filter_map(|asked| asked.outcome.as_ref().ok()).flat_map(|decision| &decision.changes)
 }
 
-fn combined<'a>(hook: &Hook, asked: &'a [Asked], call: &HookCall) -> Result<(Combined<'a>, Vec<Ground<'a>>), Failure> {
+/// What was combined, the language of its texts, and the findings that it rests on.
+type Said<'a> = (Combined<'a>, &'a str, Vec<Ground<'a>>);
+
+fn combined<'a>(hook: &Hook, asked: &'a [Asked], call: &HookCall) -> Result<Said<'a>, Failure> {
     let voices: Vec<_> = asked
         .iter()
         .filter_map(|asked| {
@@ -217,16 +224,21 @@ fn combined<'a>(hook: &Hook, asked: &'a [Asked], call: &HookCall) -> Result<(Com
         })
         .collect();
     let combined = combine(hook.config.kind, &voices, &call.lifetimes)?;
-    let language = language(call);
-    let ground = |(plugin, finding): &(&str, &'a Finding)| {
+    let wanted = language(call);
+    let mut language = "";
+    let mut ground = |(plugin, finding): &(&str, &'a Finding)| {
         let catalogue = asked.iter().find(|asked| asked.binding.manifest().id == *plugin)?;
-        let text = catalogue.binding.manifest().messages.fill(&finding.code, &language, &finding.arguments)?;
+        let messages = &catalogue.binding.manifest().messages;
+        let (tag, text) = messages.fill(&finding.code, &wanted, &finding.arguments)?;
+        if language.is_empty() {
+            language = tag;
+        }
         Some(Ground { code: &finding.code, text, field: finding.field.as_deref() })
     };
     // Of what stops nobody, one text is enough.
     let most = if combined.verdict > Effect::Allow { MOST_GROUNDS } else { 1 };
-    let grounds = combined.grounds.iter().filter_map(ground).take(most).collect();
-    Ok((combined, grounds))
+    let grounds = combined.grounds.iter().filter_map(&mut ground).take(most).collect();
+    Ok((combined, language, grounds))
 }
 
 /// Whose wish the platform would not take: of the first who has it, in the bindings' order.

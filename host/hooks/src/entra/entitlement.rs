@@ -17,6 +17,7 @@ use std::time::Duration;
 use portcullis_model::json::{Value, quote};
 use portcullis_model::{
     Attribute, Call, Cause, Change, ChangeKind, Effect, Entity, Grant, GrantKind, Party, Principal, PrincipalKind,
+    Secrets,
 };
 
 use super::{
@@ -270,7 +271,7 @@ fn bare(id: String, read: Body, frame: &Frame<'_>) -> Call {
         purpose: None,
         proposed: Vec::new(),
         payload: Arc::new(read.document),
-        secrets: &[],
+        secrets: Secrets::default(),
     }
 }
 

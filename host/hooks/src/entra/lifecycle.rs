@@ -9,7 +9,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use portcullis_model::{Call, Cause, ChangeKind, Effect, Entity, Party, Principal, PrincipalKind};
+use portcullis_model::{Call, Cause, ChangeKind, Effect, Entity, Party, Principal, PrincipalKind, Secrets};
 
 use super::{
     BUDGET, LIMIT, accepted, cased, cased_members, cased_text, document, is_plain_id, refused, resume_reactions,
@@ -165,6 +165,6 @@ fn parse(body: &[u8], frame: &Frame<'_>) -> Result<Call, Malformed> {
         proposed: Vec::new(),
         id,
         payload: Arc::new(read.document),
-        secrets: &[],
+        secrets: Secrets::default(),
     })
 }

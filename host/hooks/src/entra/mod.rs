@@ -22,7 +22,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis_model::json::{Value, quote};
-use portcullis_model::{Attribute, Call, Cause, Document, Entity, Grant, Origin, Party, Principal, PrincipalKind};
+use portcullis_model::{
+    Attribute, Call, Cause, Document, Entity, Grant, Origin, Party, Principal, PrincipalKind, Secrets,
+};
 
 use crate::adapter::{Reaction, Reactions};
 use crate::answer::{Answer, Slot};
@@ -183,9 +185,9 @@ impl Heading {
             purpose: None,
             proposed: Vec::new(),
             payload: Arc::new(self.body.document),
-            secrets,
+            secrets: Secrets::at(secrets),
         };
-        Incoming { call, platform_tenant: self.platform_tenant }
+        Incoming { platform_tenant: self.platform_tenant, ..call.into() }
     }
 }
 

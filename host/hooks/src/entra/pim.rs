@@ -13,7 +13,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis_model::json::{Value, quote};
-use portcullis_model::{Call, Cause, Change, ChangeKind, Effect, Entity, Grant, GrantKind, Principal, PrincipalKind};
+use portcullis_model::{
+    Call, Cause, Change, ChangeKind, Effect, Entity, Grant, GrantKind, Principal, PrincipalKind, Secrets,
+};
 
 use super::{DENIED, LONGEST_ID, UNCHECKED, document, named};
 use crate::adapter::{Adapter, Reaction, Reactions, Repeats};
@@ -200,7 +202,7 @@ fn parse(body: &[u8], frame: &Frame<'_>) -> Result<Call, Malformed> {
         proposed: Vec::new(),
         id: read.event_id,
         payload: Arc::new(read.document),
-        secrets: &[],
+        secrets: Secrets::default(),
     })
 }
 

@@ -56,7 +56,8 @@ fn token_answers_are_as_ever() {
     };
     let told = write(OktaToken, &token, &outcome).unwrap();
     is_golden("token-deny-text.json", &told);
-    let reference = Reference { log: "hospital.example/portcullis", index: 12, leaf: "3q2+7w==" };
+    let reference =
+        Reference { log: "hospital.example/portcullis", index: 12, leaf: "3q2+7w==", generation: 1, spent_us: 1 };
     golden("token-deny-text.reference.json", &String::from_utf8(told.with_reference(&reference)).unwrap());
 }
 
