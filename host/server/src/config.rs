@@ -11,6 +11,7 @@ use portcullis_hooks::{HookKind, OnFailure};
 use serde::Deserialize;
 
 use crate::error::ConfigError;
+use crate::outbound::OutboundConfig;
 
 /// The whole configuration, checked.
 #[derive(Debug)]
@@ -25,6 +26,8 @@ pub struct Config {
     pub release: ReleasePaths,
     /// The record.
     pub audit: Audit,
+    /// Calls that the host makes itself.
+    pub outbound: OutboundConfig,
     /// The hooks, by name.
     pub hooks: Vec<HookConfig>,
     /// SHA-256 of the file, for the start record.
@@ -152,6 +155,7 @@ impl Config {
             trust_root: base.join(file.trust.root),
             release: file.release,
             audit: file.audit,
+            outbound: file.outbound,
             hooks: file.hook.into_iter().map(HookConfig::check).collect::<Result<_, _>>()?,
             digest: crate::digest::sha256(text.as_bytes()),
         };
@@ -164,6 +168,10 @@ impl Config {
         }
         for hook in &mut config.hooks {
             hook.caller.secret_file = base.join(&hook.caller.secret_file);
+        }
+        let outbound = &mut config.outbound;
+        for path in outbound.ca_file.iter_mut().chain([outbound.cache.get_or_insert_with(|| "cache".into())]) {
+            *path = base.join(&*path);
         }
         config.check()?;
         Ok(config)
@@ -294,6 +302,8 @@ struct File {
     trust: Trust,
     release: ReleasePaths,
     audit: Audit,
+    #[serde(default)]
+    outbound: OutboundConfig,
     #[serde(default)]
     hook: Vec<HookSource>,
 }

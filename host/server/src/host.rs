@@ -23,6 +23,7 @@ use crate::delivery::Deliveries;
 use crate::error::StartError;
 use crate::generation::{Bindings, Generation};
 use crate::housekeeping::{activation_entry, refusal_entry};
+use crate::outbound::Outbound;
 use crate::owed::{self, Debts};
 use crate::refusals::Refusals;
 use crate::release::{Found, ReleaseError, Stray};
@@ -61,6 +62,8 @@ pub struct Host {
     pub ring_lane: SlowLane,
     /// Whether the emergency ring had to count what found no slot.
     pub owes_tally: AtomicBool,
+    /// Calls that the host makes itself.
+    pub outbound: Arc<Outbound>,
     engine: Engine,
     /// Path → hook, and which of its kind's routes the path is.
     routes: HashMap<String, (usize, &'static str)>,
@@ -84,6 +87,7 @@ pub struct Prepared {
     config: Config,
     root: TrustRoot,
     callers: Vec<Caller>,
+    outbound: Arc<Outbound>,
     engine: Engine,
     signer: SecretKey,
     sealer: Sealer,
@@ -135,13 +139,14 @@ impl Prepared {
         }
         let (sealer, pseudonyms) =
             (Sealer::new(SealKey::new(sealing)), Pseudonyms::new(&naming, PSEUDONYM_KEY_VERSION));
+        let outbound = Arc::new(Outbound::new(&config.outbound)?);
         let callers = config.hooks.iter().map(|hook| Caller::load(&hook.caller)).collect::<Result<_, _>>()?;
         // Serving threads, slow lane and observers: an instance is given back before its call waits for the log, so what runs at
         // once is bounded by threads, not by calls in progress.
         let workers = config.listen.workers.saturating_mul(2).saturating_add(1);
         let engine = Engine::new(portcullis_engine::Options { workers, ..portcullis_engine::Options::default() })?;
         let release = Found::read(&config.release).and_then(|found| found.activate(&root, &config.hooks, &engine, now));
-        Ok(Self { config, root, callers, engine, signer, sealer, pseudonyms, clock, release })
+        Ok(Self { config, root, callers, outbound, engine, signer, sealer, pseudonyms, clock, release })
     }
 
     /// Whether the record on disk, if there is one, is this configuration's: its checkpoint is signed by its key.
@@ -216,6 +221,7 @@ impl Prepared {
             observers,
             ring_lane,
             owes_tally: AtomicBool::new(false),
+            outbound: self.outbound,
             engine: self.engine,
             routes,
             seeds: AtomicU64::new(random_seed()?),

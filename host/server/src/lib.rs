@@ -21,12 +21,14 @@ mod generation;
 mod host;
 mod housekeeping;
 mod listener;
+pub mod outbound;
 mod owed;
 mod pipeline;
 mod refusals;
 mod release;
 mod retry;
 mod slow_lane;
+mod watch;
 
 pub use clock::Clock;
 pub use combine::{Combined, Discord, Voice, combine, merge};
