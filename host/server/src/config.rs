@@ -3,15 +3,17 @@
 //! Invariant: the file is parsed whole and every path resolved before anything is opened or bound; a member that is not known is
 //! an error, never ignored. What decides (plugins, settings, modes) is not here: that is the signed release set.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use portcullis_hooks::{HookKind, OnFailure};
+use portcullis_hooks::{HookKind, Need, OnFailure};
 use serde::Deserialize;
 
+use crate::decryption::DecryptionConfig;
 use crate::error::ConfigError;
 use crate::outbound::OutboundConfig;
+use crate::resume::config::ResumeConfig;
 
 /// The whole configuration, checked.
 #[derive(Debug)]
@@ -28,6 +30,8 @@ pub struct Config {
     pub audit: Audit,
     /// Calls that the host makes itself.
     pub outbound: OutboundConfig,
+    /// Platforms that wait for calls of ours, by name.
+    pub resume: BTreeMap<String, ResumeConfig>,
     /// The hooks, by name.
     pub hooks: Vec<HookConfig>,
     /// SHA-256 of the file, for the start record.
@@ -123,6 +127,10 @@ pub struct HookConfig {
     pub write_ms: u64,
     /// Largest body, bytes. Default 256 KiB.
     pub body_bytes: usize,
+    /// What decrypts what its platform encrypts.
+    pub decryption: Option<DecryptionConfig>,
+    /// Which of `[resume.NAME]` takes its resume calls.
+    pub resume: Option<String>,
     /// What concerns its wire contract.
     pub settings: portcullis_hooks::Settings,
 }
@@ -156,6 +164,7 @@ impl Config {
             release: file.release,
             audit: file.audit,
             outbound: file.outbound,
+            resume: file.resume,
             hooks: file.hook.into_iter().map(HookConfig::check).collect::<Result<_, _>>()?,
             digest: crate::digest::sha256(text.as_bytes()),
         };
@@ -168,6 +177,16 @@ impl Config {
         }
         for hook in &mut config.hooks {
             hook.caller.secret_file = base.join(&hook.caller.secret_file);
+        }
+        for file in config.hooks.iter_mut().filter_map(|hook| hook.decryption.as_mut()).flat_map(|it| &mut it.key_files)
+        {
+            *file = base.join(&*file);
+        }
+        for (name, resume) in &mut config.resume {
+            if !is_name(name) {
+                return Err(format!("the name in [resume.{name}] is not 1 to 64 letters, digits, `-`, `_` or `.`"));
+            }
+            resume.check(name, base)?;
         }
         let outbound = &mut config.outbound;
         for path in outbound.ca_file.iter_mut().chain([outbound.cache.get_or_insert_with(|| "cache".into())]) {
@@ -202,6 +221,9 @@ impl Config {
         let mut names = BTreeSet::new();
         let mut paths = BTreeSet::new();
         for hook in &self.hooks {
+            if let Some(name) = hook.resume.as_ref().filter(|name| !self.resume.contains_key(*name)) {
+                return Err(format!("hook `{}`: there is no [resume.{name}]", hook.name));
+            }
             if !names.insert(&hook.name) {
                 return Err(format!("hook `{}` is there twice", hook.name));
             }
@@ -262,6 +284,20 @@ impl HookConfig {
                 return Err(format!("hook `{name}`: restricted_applications without on_failure = \"restricted\""));
             }
         };
+        let needed = [
+            (Need::Decryption, source.decryption.is_some(), "decryption"),
+            (Need::Resume, source.resume.is_some(), "resume"),
+        ];
+        for (need, given, setting) in needed {
+            if kind.needs(need) != given {
+                let word = if given { "has no use for" } else { "needs" };
+                return Err(format!("hook `{name}`: {} {word} `{setting}`", kind.name()));
+            }
+        }
+        if source.decryption.as_ref().is_some_and(|decryption| decryption.key_files.is_empty()) {
+            return Err(format!("hook `{name}`: decryption.key_files is empty"));
+        }
+        let audience = source.decryption.as_ref().and_then(|decryption| decryption.audience.clone());
         let hook = Self {
             kind,
             caller: source.caller,
@@ -270,7 +306,14 @@ impl HookConfig {
             commit_ms: source.commit_ms,
             write_ms: source.write_ms,
             body_bytes: source.body_bytes,
-            settings: portcullis_hooks::Settings { path: source.path, entitlements: source.entitlements },
+            decryption: source.decryption,
+            resume: source.resume,
+            settings: portcullis_hooks::Settings {
+                path: source.path,
+                entitlements: source.entitlements,
+                decryptor: None,
+                audience,
+            },
             name,
         };
         within(&format!("hook `{}`: body_bytes", hook.name), hook.body_bytes, 1, LARGEST_BODY)?;
@@ -305,6 +348,8 @@ struct File {
     #[serde(default)]
     outbound: OutboundConfig,
     #[serde(default)]
+    resume: BTreeMap<String, ResumeConfig>,
+    #[serde(default)]
     hook: Vec<HookSource>,
 }
 
@@ -333,6 +378,8 @@ struct HookSource {
     body_bytes: usize,
     #[serde(default)]
     entitlements: Vec<String>,
+    decryption: Option<DecryptionConfig>,
+    resume: Option<String>,
 }
 
 #[derive(Clone, Copy, Default, Deserialize)]

@@ -185,7 +185,9 @@ impl Heading {
             payload: Arc::new(self.body.document),
             secrets,
         };
-        Incoming { call, platform_tenant: self.platform_tenant }
+        let mut incoming = Incoming::from(call);
+        incoming.platform_tenant = self.platform_tenant;
+        incoming
     }
 }
 

@@ -168,9 +168,10 @@ async fn exchange(
 ) -> Result<Response<Bytes>, OutboundError> {
     let answer = client.request(request.map(Full::new)).await.map_err(|error| failed(&error))?;
     let (head, body) = answer.into_parts();
-    let body = Limited::new(body, LONGEST_ANSWER).collect().await.map_err(|error| {
-        if error.is::<LengthLimitError>() { OutboundError::TooLong } else { failed(&*error) }
-    })?;
+    let body = Limited::new(body, LONGEST_ANSWER)
+        .collect()
+        .await
+        .map_err(|error| if error.is::<LengthLimitError>() { OutboundError::TooLong } else { failed(&*error) })?;
     Ok(Response::from_parts(head, body.to_bytes()))
 }
 
