@@ -5,6 +5,8 @@ mod audit;
 mod check;
 mod cli;
 mod closed;
+mod entra;
+mod entra_resume;
 mod import;
 mod modes;
 mod open;

@@ -7,6 +7,7 @@
 
 mod answer;
 mod client;
+mod entra;
 mod forge;
 mod golden;
 mod host;
@@ -14,9 +15,11 @@ mod house;
 mod payload;
 mod record;
 mod settings;
+mod stand_in;
 
 pub use answer::Answer;
 pub use client::{Begun, Client, Raw};
+pub use entra::{entra, entra_house};
 pub use forge::{MANIFEST, RELEASE_SET, wrongly_signed};
 pub use golden::{golden, normal};
 pub use host::Host;
@@ -24,6 +27,7 @@ pub use house::{Binding, House, Ran, SECRET};
 pub use payload::{Import, SignIn, event};
 pub use record::{digest, leaf_hash};
 pub use settings::{CONFLICT, contract, duties, now, rfc3339};
+pub use stand_in::{Heard, StandIn};
 
 use std::path::PathBuf;
 

@@ -33,6 +33,11 @@ pub(crate) trait Adapter: Sync {
         vec![(path.to_owned(), "")]
     }
 
+    /// What the operator has to set up besides, for the kind to work at all.
+    fn needs(&self) -> &'static [Need] {
+        &[]
+    }
+
     /// How a call is known again when the platform repeats it.
     fn repeats(&self) -> Repeats {
         Repeats::ById
@@ -102,6 +107,15 @@ pub(crate) trait Adapter: Sync {
 
     /// What becomes of a change.
     fn change(&self, change: ChangeKind) -> Saying;
+}
+
+/// What a hook kind needs of the operator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// Keys that decrypt what it is sent.
+    Decryption,
+    /// Access to the platform's interface, to resume what waits for us.
+    Resume,
 }
 
 /// How a call is known again when the platform repeats it.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use portcullis_model::Effect;
 
-use crate::adapter::{Adapter, Reactions, Repeats};
+use crate::adapter::{Adapter, Need, Reactions, Repeats};
 use crate::{authzen, entra, generic, okta, ping};
 
 /// A hook kind.
@@ -129,6 +129,11 @@ impl HookKind {
     /// Where the body lists what the subject holds, unless the hook says otherwise: JSON Pointers.
     pub fn default_entitlements(self) -> &'static [&'static str] {
         self.adapter().default_entitlements()
+    }
+
+    /// Whether the operator has to set that up, for the kind to work at all.
+    pub fn needs(self, need: Need) -> bool {
+        self.adapter().needs().contains(&need)
     }
 
     /// How a call is known again when the platform repeats it.

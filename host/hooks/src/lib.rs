@@ -20,7 +20,7 @@ pub mod say;
 
 use portcullis_model::{Cause, Change, ChangeKind, Effect, Entity};
 
-pub use adapter::{Reaction, Reactions, Repeats};
+pub use adapter::{Need, Reaction, Reactions, Repeats};
 pub use answer::{Answer, Reference};
 pub use entra::jwe::{Decryptor, DecryptorError, Undecryptable};
 pub use errand::{Errand, Message, Resume};

@@ -17,6 +17,7 @@ use crate::budget::micros;
 use crate::delivery::Delivery;
 use crate::generation::{Binding, Generation};
 use crate::host::{Hook, Host};
+use crate::resume::Spooled;
 
 /// What is to be done when the last byte of a reply has left, or can no longer leave. It is done when this is dropped, so that
 /// no way out of a call forgets it.
@@ -32,6 +33,8 @@ pub struct Afterwards {
     pub further: Vec<u64>,
     /// What waiting for the record took.
     pub commit_us: u64,
+    /// The call that the answer promises, and its hook.
+    pub resume: Option<(usize, Spooled)>,
     /// When the answer was ready to leave.
     pub ready: Option<Instant>,
     delivered: bool,
@@ -49,6 +52,7 @@ impl Afterwards {
             index: None,
             further: Vec::new(),
             commit_us: 0,
+            resume: None,
             ready: None,
             delivered: false,
             observed: Vec::new(),
@@ -84,6 +88,15 @@ impl Afterwards {
         }
     }
 
+    /// Also where the answer did not leave: the platform may have had it, and asks again otherwise.
+    fn make_resume_call(&mut self) {
+        if let Some((hook, spooled)) = self.resume.take()
+            && let Some(hook) = self.host.hooks.get(hook)
+        {
+            self.host.resumes.make(&self.host, hook, spooled);
+        }
+    }
+
     fn ask_observers(&mut self) {
         for Observed { generation, hook, incoming, index } in self.observed.drain(..) {
             let observers =
@@ -112,6 +125,7 @@ impl Drop for Afterwards {
         self.place = None;
         self.remains.clear();
         self.note_delivery();
+        self.make_resume_call();
         self.ask_observers();
     }
 }

@@ -13,6 +13,7 @@ use crate::config::HookConfig;
 pub struct Budget {
     plugins: Instant,
     record: Instant,
+    errand: Instant,
 }
 
 impl Budget {
@@ -21,7 +22,8 @@ impl Budget {
         let whole = Duration::from_millis(hook.budget_ms);
         let write = Duration::from_millis(hook.write_ms);
         let commit = Duration::from_millis(hook.commit_ms);
-        Self { plugins: start + whole.saturating_sub(write + commit), record: start + whole.saturating_sub(write) }
+        let until = |kept: Duration| start + whole.saturating_sub(kept);
+        Self { plugins: until(write + commit), record: until(write), errand: until(write / 2) }
     }
 
     /// What plugins have left at this moment.
@@ -37,6 +39,11 @@ impl Budget {
     /// When the record must be durable.
     pub fn record_until(&self) -> Instant {
         self.record
+    }
+
+    /// When what has to be done before the answer leaves must be done: half of the time for writing is left.
+    pub fn errand_until(&self) -> Instant {
+        self.errand
     }
 }
 

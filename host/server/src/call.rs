@@ -14,7 +14,9 @@ use hyper::Method;
 use hyper::body::Incoming as Body;
 use hyper::http::request::Parts;
 use portcullis_audit::{Entry, Pending, Receipt, Refused};
-use portcullis_hooks::{Answer, Frame, Heard, Incoming, Malformed, OnFailure, Reference, Repeats, Request, Until};
+use portcullis_hooks::{
+    Answer, Errand, Frame, Heard, Incoming, Malformed, OnFailure, Reference, Refusal, Repeats, Request, Until,
+};
 use portcullis_model::{Cause, Effect, Millis};
 use tokio::sync::watch;
 use tokio::time::timeout_at;
@@ -244,7 +246,8 @@ impl<'a> Call<'a> {
         first: Option<First>,
     ) -> Reply {
         let answer = self.safe_answer(failure.cause, "", Some(incoming));
-        self.record_and_leave(Err(failure), answer, incoming, asked, first).await
+        let errand = self.hook.errand(self.generation.as_deref(), incoming);
+        self.record_and_leave(Err(failure), answer, incoming, asked, first, errand).await
     }
 
     /// Seals, sequences and waits until the record is durable; then splices the reference in. A decision whose record is late is
@@ -256,18 +259,26 @@ impl<'a> Call<'a> {
         incoming: &Arc<Incoming>,
         asked: Vec<Asked>,
         first: Option<First>,
+        errand: Option<Errand>,
     ) -> Reply {
         self.note("decide");
         let entry = self.entry(None, verdict.as_ref().copied(), &answer, incoming, &asked);
         let (answer, wire) = match self.commit(entry).await {
-            Some(receipt) => {
+            Some(receipt) if self.prepare(errand).await => {
                 let wire = self.with_reference(&answer, receipt);
                 (answer, wire)
             }
+            // Recorded, but the platform must not wait for what will never be done.
+            Some(_) => self.leave_undone().await,
             None => {
+                let errand = self.hook.errand(self.generation.as_deref(), incoming);
                 let safe = self.unrecorded(incoming, self.afterwards.index).await;
-                let wire = safe.body().to_vec();
-                (safe, wire)
+                if self.prepare(errand).await {
+                    let wire = safe.body().to_vec();
+                    (safe, wire)
+                } else {
+                    self.leave_undone().await
+                }
             }
         };
         let (status, headers, wire) = (answer.status, answer.headers, Bytes::from(wire));
@@ -281,7 +292,7 @@ impl<'a> Call<'a> {
 
     /// Appends the record of one of many questions, and does not wait for it. Says whether the question was permitted.
     pub fn record_part(&mut self, number: usize, decided: Decided) -> (bool, Part) {
-        let Decided { incoming, asked, outcome } = decided;
+        let Decided { incoming, asked, outcome, .. } = decided;
         let on_failure = self.hook.on_failure(self.generation.as_deref());
         let (verdict, permitted, answer) = match outcome {
             Ok((verdict, answer)) => (Ok(verdict), self.hook.config.kind.permits(verdict), answer),
@@ -394,6 +405,31 @@ impl<'a> Call<'a> {
                 None
             }
         }
+    }
+
+    /// Does what has to be done before an answer leaves that promises it; says whether it is. Without an errand there is nothing to do.
+    async fn prepare(&mut self, errand: Option<Errand>) -> bool {
+        let resume = match errand {
+            None => return true,
+            // Nobody delivers: the answer that says so must not leave.
+            Some(Errand::Deliver(_)) => return false,
+            Some(Errand::Resume(resume)) => resume,
+        };
+        let (index, until) = (self.afterwards.index, self.budget.errand_until());
+        let spooled = self.host.resumes.put(self.host, self.hook, resume, index, until).await;
+        let done = spooled.is_some();
+        self.afterwards.resume = spooled.map(|spooled| (self.hook.number, spooled));
+        done
+    }
+
+    /// The platform is told that its call failed, whatever the hook's safe answer is: nothing that it would wait for follows.
+    async fn leave_undone(&self) -> (Answer, Vec<u8>) {
+        let failed = portcullis_hooks::safe_answer(self.hook.config.kind, &OnFailure::Closed, Cause::HostFault, None);
+        let answer = crate::digest::sha256(failed.body());
+        let owed = Owed { index: self.afterwards.index, answer, at: self.host.clock.now() };
+        self.hook.owed.add(self.host, self.hook, owed).await;
+        let wire = failed.body().to_vec();
+        (failed, wire)
     }
 
     /// The safe answer in place of what could not be recorded in time; the hook owes the log that fact.

@@ -3,16 +3,19 @@
 //! Invariant: the file is parsed whole and every path resolved before anything is opened or bound; a member that is not known is
 //! an error, never ignored. What decides (plugins, settings, modes) is not here: that is the signed release set.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use portcullis_hooks::{HookKind, Mapping, MappingSource, OnFailure, Settings};
+use portcullis_hooks::{HookKind, Mapping, MappingSource, Need, OnFailure, Settings};
 use portcullis_model::json::split_pointer;
 use serde::Deserialize;
 
+use crate::decryption::DecryptionConfig;
 use crate::error::ConfigError;
+use crate::outbound::OutboundConfig;
+use crate::resume::config::ResumeConfig;
 
 /// The whole configuration, checked.
 #[derive(Debug)]
@@ -27,6 +30,10 @@ pub struct Config {
     pub release: ReleasePaths,
     /// The record.
     pub audit: Audit,
+    /// Calls that the host makes itself.
+    pub outbound: OutboundConfig,
+    /// Platforms that wait for calls of ours, by name.
+    pub resume: BTreeMap<String, ResumeConfig>,
     /// The hooks, by name.
     pub hooks: Vec<HookConfig>,
     /// SHA-256 of the file, for the start record.
@@ -122,6 +129,10 @@ pub struct HookConfig {
     pub write_ms: u64,
     /// Largest body, bytes. Default 256 KiB.
     pub body_bytes: usize,
+    /// What decrypts what its platform encrypts.
+    pub decryption: Option<DecryptionConfig>,
+    /// Which of `[resume.NAME]` takes its resume calls.
+    pub resume: Option<String>,
     /// What concerns its wire contract.
     pub settings: Settings,
 }
@@ -154,6 +165,8 @@ impl Config {
             trust_root: base.join(file.trust.root),
             release: file.release,
             audit: file.audit,
+            outbound: file.outbound,
+            resume: file.resume,
             hooks: file.hook.into_iter().map(HookConfig::check).collect::<Result<_, _>>()?,
             digest: crate::digest::sha256(text.as_bytes()),
         };
@@ -166,6 +179,20 @@ impl Config {
         }
         for hook in &mut config.hooks {
             hook.caller.secret_file = base.join(&hook.caller.secret_file);
+        }
+        for file in config.hooks.iter_mut().filter_map(|hook| hook.decryption.as_mut()).flat_map(|it| &mut it.key_files)
+        {
+            *file = base.join(&*file);
+        }
+        for (name, resume) in &mut config.resume {
+            if !is_name(name) {
+                return Err(format!("the name in [resume.{name}] is not 1 to 64 letters, digits, `-`, `_` or `.`"));
+            }
+            resume.check(name, base)?;
+        }
+        let outbound = &mut config.outbound;
+        for path in outbound.ca_file.iter_mut().chain([outbound.cache.get_or_insert_with(|| "cache".into())]) {
+            *path = base.join(&*path);
         }
         config.check()?;
         Ok(config)
@@ -196,6 +223,9 @@ impl Config {
         let mut names = BTreeSet::new();
         let mut paths = BTreeSet::new();
         for hook in &self.hooks {
+            if let Some(name) = hook.resume.as_ref().filter(|name| !self.resume.contains_key(*name)) {
+                return Err(format!("hook `{}`: there is no [resume.{name}]", hook.name));
+            }
             if !names.insert(&hook.name) {
                 return Err(format!("hook `{}` is there twice", hook.name));
             }
@@ -256,12 +286,27 @@ impl HookConfig {
                 return Err(format!("hook `{name}`: restricted_applications without on_failure = \"restricted\""));
             }
         };
+        let needed = [
+            (Need::Decryption, source.decryption.is_some(), "decryption"),
+            (Need::Resume, source.resume.is_some(), "resume"),
+        ];
+        for (need, given, setting) in needed {
+            if kind.needs(need) != given {
+                let word = if given { "has no use for" } else { "needs" };
+                return Err(format!("hook `{name}`: {} {word} `{setting}`", kind.name()));
+            }
+        }
+        if source.decryption.as_ref().is_some_and(|decryption| decryption.key_files.is_empty()) {
+            return Err(format!("hook `{name}`: decryption.key_files is empty"));
+        }
+        let audience = source.decryption.as_ref().and_then(|decryption| decryption.audience.clone());
         let settings = Settings {
             path: source.path,
             entitlements: source.entitlements,
             public_url: source.public_url,
             subject: source.subject,
             secrets: source.secrets,
+            audience,
             ..Settings::default()
         };
         let settings = contract(&name, kind, settings, source.mapping)?;
@@ -273,6 +318,8 @@ impl HookConfig {
             commit_ms: source.commit_ms,
             write_ms: source.write_ms,
             body_bytes: source.body_bytes,
+            decryption: source.decryption,
+            resume: source.resume,
             settings,
             name,
         };
@@ -378,6 +425,10 @@ struct File {
     release: ReleasePaths,
     audit: Audit,
     #[serde(default)]
+    outbound: OutboundConfig,
+    #[serde(default)]
+    resume: BTreeMap<String, ResumeConfig>,
+    #[serde(default)]
     hook: Vec<HookSource>,
 }
 
@@ -411,6 +462,8 @@ struct HookSource {
     #[serde(default)]
     secrets: Vec<String>,
     mapping: Option<MappingSource>,
+    decryption: Option<DecryptionConfig>,
+    resume: Option<String>,
 }
 
 #[derive(Clone, Copy, Default, Deserialize)]

@@ -59,6 +59,9 @@ pub enum StartError {
         /// Why.
         cause: io::Error,
     },
+    /// TLS cannot be set up with what this build has.
+    #[error("TLS: {0}")]
+    Tls(String),
     /// A thread cannot be started.
     #[error("cannot start a thread: {0}")]
     Thread(io::Error),
@@ -79,7 +82,7 @@ impl StartError {
             Self::File { hint, .. } => hint.clone(),
             Self::Audit(error) => error.hint(),
             Self::Bind { .. } => Some("choose another `listen.address`, or end what listens there".to_owned()),
-            Self::Engine(_) | Self::Thread(_) | Self::Random => None,
+            Self::Engine(_) | Self::Thread(_) | Self::Random | Self::Tls(_) => None,
         }
     }
 }

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use arc_swap::ArcSwapOption;
 use portcullis_audit::{Entry, Log, Pending, Pseudonyms, Recovery, SealKey, Sealer};
 use portcullis_engine::Engine;
-use portcullis_hooks::{Answer, Incoming, OnFailure, Refusal};
+use portcullis_hooks::{Answer, Errand, Incoming, OnFailure, Outcome, Refusal};
 use portcullis_keys::{SecretKey, SymmetricKey};
 use portcullis_model::{Cause, Effect};
 use portcullis_trust::TrustRoot;
@@ -19,13 +19,16 @@ use crate::admission::Admission;
 use crate::caller::Caller;
 use crate::clock::Clock;
 use crate::config::{Commit, Config, HookConfig};
+use crate::decryption::DecryptionKeys;
 use crate::delivery::Deliveries;
 use crate::error::StartError;
 use crate::generation::{Bindings, Generation};
 use crate::housekeeping::{activation_entry, refusal_entry};
+use crate::outbound::Outbound;
 use crate::owed::{self, Debts};
 use crate::refusals::Refusals;
 use crate::release::{Found, ReleaseError, Stray};
+use crate::resume::Resumes;
 use crate::retry::Retries;
 use crate::slow_lane::SlowLane;
 
@@ -61,6 +64,10 @@ pub struct Host {
     pub ring_lane: SlowLane,
     /// Whether the emergency ring had to count what found no slot.
     pub owes_tally: AtomicBool,
+    /// Calls that the host makes itself.
+    pub outbound: Arc<Outbound>,
+    /// Calls that platforms wait for.
+    pub resumes: Resumes,
     engine: Engine,
     /// Path → hook, and which of its kind's routes the path is.
     routes: HashMap<String, (usize, &'static str)>,
@@ -75,6 +82,8 @@ pub struct Hook {
     pub config: HookConfig,
     /// How its caller proves itself.
     pub caller: Caller,
+    /// What decrypts what its platform encrypts.
+    pub decryption: Option<DecryptionKeys>,
     /// What it owes the log.
     pub owed: Debts,
 }
@@ -84,6 +93,9 @@ pub struct Prepared {
     config: Config,
     root: TrustRoot,
     callers: Vec<Caller>,
+    outbound: Arc<Outbound>,
+    decryption: Vec<Option<DecryptionKeys>>,
+    resumes: Resumes,
     engine: Engine,
     signer: SecretKey,
     sealer: Sealer,
@@ -95,7 +107,7 @@ pub struct Prepared {
 
 impl Prepared {
     /// Reads keys and secrets, makes the sandbox and readies the release. Opens no record and binds no port.
-    pub fn new(config: Config, clock: Clock) -> Result<Self, StartError> {
+    pub fn new(mut config: Config, clock: Clock) -> Result<Self, StartError> {
         let now = clock.now();
         let root = read_root(&config, &clock)?;
         let signer = SecretKey::read(&config.audit.signing_key)
@@ -133,15 +145,36 @@ impl Prepared {
                 hint,
             });
         }
-        let (sealer, pseudonyms) =
-            (Sealer::new(SealKey::new(sealing)), Pseudonyms::new(&naming, PSEUDONYM_KEY_VERSION));
+        let sealing = SealKey::new(sealing);
+        let resumes = Resumes::open(&config.resume, &config.tenant, &sealing)?;
+        let (sealer, pseudonyms) = (Sealer::new(sealing), Pseudonyms::new(&naming, PSEUDONYM_KEY_VERSION));
+        let outbound = Arc::new(Outbound::new(&config.outbound)?);
         let callers = config.hooks.iter().map(|hook| Caller::load(&hook.caller)).collect::<Result<_, _>>()?;
+        let mut decryption = Vec::with_capacity(config.hooks.len());
+        for hook in &mut config.hooks {
+            let keys = hook.decryption.as_ref().map(DecryptionKeys::load).transpose()?;
+            hook.settings.decryptor = keys.as_ref().map(DecryptionKeys::decryptor);
+            decryption.push(keys);
+        }
         // Serving threads, slow lane and observers: an instance is given back before its call waits for the log, so what runs at
         // once is bounded by threads, not by calls in progress.
         let workers = config.listen.workers.saturating_mul(2).saturating_add(1);
         let engine = Engine::new(portcullis_engine::Options { workers, ..portcullis_engine::Options::default() })?;
         let release = Found::read(&config.release).and_then(|found| found.activate(&root, &config.hooks, &engine, now));
-        Ok(Self { config, root, callers, engine, signer, sealer, pseudonyms, clock, release })
+        Ok(Self {
+            config,
+            root,
+            callers,
+            outbound,
+            decryption,
+            resumes,
+            engine,
+            signer,
+            sealer,
+            pseudonyms,
+            clock,
+            release,
+        })
     }
 
     /// Whether the record on disk, if there is one, is this configuration's: its checkpoint is signed by its key.
@@ -198,9 +231,15 @@ impl Prepared {
             routes.map(move |(path, route)| (path, (number, route)))
         });
         let routes = routes.collect();
-        let hooks = self.config.hooks.iter().cloned().zip(self.callers).enumerate();
-        let hooks =
-            hooks.map(|(number, (config, caller))| Hook { number, config, caller, owed: Debts::default() }).collect();
+        let hooks = self.config.hooks.iter().cloned().zip(self.callers).zip(self.decryption).enumerate();
+        let hook = |(number, ((config, caller), decryption))| Hook {
+            number,
+            config,
+            caller,
+            decryption,
+            owed: Debts::default(),
+        };
+        let hooks = hooks.map(hook).collect();
         let host = Arc::new(Host {
             root: self.root,
             hooks,
@@ -216,6 +255,8 @@ impl Prepared {
             observers,
             ring_lane,
             owes_tally: AtomicBool::new(false),
+            outbound: self.outbound,
+            resumes: self.resumes,
             engine: self.engine,
             routes,
             seeds: AtomicU64::new(random_seed()?),
@@ -223,6 +264,7 @@ impl Prepared {
         });
         host.say(host.start_entry(&recovery));
         owed::recover(&host, &recovery.owed, recovery.size);
+        host.resumes.take_up(&host);
         match self.release {
             Ok(generation) => host.activate(generation),
             Err(error) => {
@@ -382,6 +424,15 @@ impl Hook {
         let (settings, on_failure) = (&self.config.settings, self.on_failure(generation));
         let refusal = Refusal { settings, on_failure, cause, detail, route, incoming };
         portcullis_hooks::refuse(self.config.kind, &refusal)
+    }
+
+    /// What is to be done where there is no decision: a platform that waits for a call is told to go on where the hook is open, and
+    /// to stop where it is not.
+    pub fn errand(&self, generation: Option<&Generation>, incoming: &Incoming) -> Option<Errand> {
+        let open = *self.on_failure(generation) == OnFailure::Open;
+        let verdict = if open { Effect::Allow } else { Effect::Deny };
+        let errand = portcullis_hooks::errand(self.config.kind, incoming, &Outcome { verdict, ..Outcome::default() });
+        errand.filter(|errand| matches!(errand, Errand::Resume(_)))
     }
 
     /// The configured safe answer's word, for records.

@@ -80,11 +80,15 @@ fn keep(host: &Host, inbox: &Receiver<Order>) {
     loop {
         match inbox.recv_timeout(ROUND) {
             Ok(Order::Stop) | Err(RecvTimeoutError::Disconnected) => return report(host, true),
-            Ok(Order::Reload) => look(host, &mut seen, true),
+            Ok(Order::Reload) => {
+                rotate(host, true);
+                look(host, &mut seen, true);
+            }
             Err(RecvTimeoutError::Timeout) => {
                 since_look += ROUND;
                 if watch > 0 && since_look >= Duration::from_millis(watch) {
                     since_look = Duration::ZERO;
+                    rotate(host, false);
                     look(host, &mut seen, false);
                 }
             }
@@ -105,6 +109,19 @@ fn report(host: &Host, everything: bool) {
     }
     host.deliveries.report(|entry| host.say(entry));
     host.settle_debts();
+}
+
+/// Takes up keys that were replaced. A wrong one changes nothing, and is said once.
+fn rotate(host: &Host, asked: bool) {
+    for hook in &host.hooks {
+        match hook.decryption.as_ref().map(|keys| keys.reload(asked)) {
+            Some(Ok(true)) => tracing::info!(hook = hook.config.name, "decryption keys read"),
+            Some(Err(error)) => {
+                tracing::warn!(hook = hook.config.name, %error, hint = error.hint(), "not taken; the keys in force go on")
+            }
+            Some(Ok(false)) | None => {}
+        }
+    }
 }
 
 /// What must not stay unsaid while the host goes on: a record that stopped, and instances that can no longer be wiped safely.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use hyper::body::Incoming as Body;
 use hyper::{Method, Request};
-use portcullis_hooks::{Answer, Batch, Ground, Heard, Incoming, Outcome, Unsayable, Until};
+use portcullis_hooks::{Answer, Batch, Errand, Ground, Heard, Incoming, Outcome, Unsayable, Until};
 use portcullis_model::{Call as HookCall, Cause, Change, Decision, Effect, Finding, Party};
 
 use crate::ask::Asked;
@@ -36,6 +36,8 @@ pub struct Decided {
     pub asked: Vec<Asked>,
     /// The verdict and the answer without the record's reference, or why there is none.
     pub outcome: Result<(Effect, Answer), Failure>,
+    /// What is to be done for the platform besides answering it.
+    pub errand: Option<Errand>,
 }
 
 /// Answers one request that came to a hook by one of its routes. Nothing for a `GET` that the hook kind does not know.
@@ -103,11 +105,11 @@ async fn answer_one(mut call: Call<'_>, caller: Proven, incoming: Incoming) -> R
         Turn::Again(answer) => return call.say_again(answer, &incoming).await,
         Turn::Reused => return call.refuse(Failure::of(Cause::EventReused), &incoming, Vec::new(), None).await,
     };
-    let Decided { incoming, asked, outcome } = decide(&mut call, incoming).await;
+    let Decided { incoming, asked, outcome, errand } = decide(&mut call, incoming).await;
 
     // The record is durable before the first byte of a decision leaves.
     match outcome {
-        Ok((verdict, answer)) => call.record_and_leave(Ok(verdict), answer, &incoming, asked, first).await,
+        Ok((verdict, answer)) => call.record_and_leave(Ok(verdict), answer, &incoming, asked, first, errand).await,
         Err(failure) => call.refuse(failure, &incoming, asked, first).await,
     }
 }
@@ -139,7 +141,7 @@ pub async fn decide(call: &mut Call<'_>, mut incoming: Arc<Incoming>) -> Decided
     let mut asked = Vec::new();
     macro_rules! give_up {
         ($failure:expr) => {
-            return Decided { incoming, asked, outcome: Err($failure) }
+            return Decided { incoming, asked, outcome: Err($failure), errand: None }
         };
     }
     let Some(generation) = call.generation.clone() else { give_up!(Failure::of(Cause::NoActiveRelease)) };
@@ -167,6 +169,7 @@ pub async fn decide(call: &mut Call<'_>, mut incoming: Arc<Incoming>) -> Decided
     }
     call.note("guard");
 
+    let mut errand = None;
     // Many decisions become one outcome, and the outcome the platform's words, still without the record's reference.
     let outcome = combined(hook, &asked, &incoming.call).and_then(|(combined, language, grounds)| {
         let text = grounds.first().map(|ground| ground.text.as_str());
@@ -176,10 +179,11 @@ pub async fn decide(call: &mut Call<'_>, mut incoming: Arc<Incoming>) -> Decided
         let outcome = Outcome { verdict, changes, text, language, codes: &codes, grounds: &grounds };
         let answer = portcullis_hooks::write(hook.config.kind, &incoming, &outcome)
             .map_err(|unsayable| unsayable_failure(&unsayable, &asked, &combined.changes))?;
+        errand = portcullis_hooks::errand(hook.config.kind, &incoming, &outcome);
         Ok((combined.verdict, answer))
     });
     call.note("render");
-    Decided { incoming, asked, outcome }
+    Decided { incoming, asked, outcome, errand }
 }
 
 impl Failure {

@@ -24,7 +24,7 @@ use super::{
     BUDGET, LIMIT, LONGEST_ID, accepted, cased, cased_members, cased_text, document, is_plain_id, refused,
     resume_reactions,
 };
-use crate::adapter::{Adapter, Reactions, Repeats};
+use crate::adapter::{Adapter, Need, Reactions, Repeats};
 use crate::answer::{Answer, Slot};
 use crate::body::{Body, Strings};
 use crate::errand::{Errand, Resume};
@@ -53,6 +53,10 @@ impl Adapter for Entitlement {
          stage is not resumed: the request waits until the platform's own time is over. A closed hook whose fault it is denies likewise; \
          401 and 400 are for who is not proven and what cannot be read. Restricted is not offered. Open: 202, and the resume call goes \
          on; 401 to a caller who is not proven. Connection tests are answered 200 without a decision."
+    }
+
+    fn needs(&self) -> &'static [Need] {
+        &[Need::Resume]
     }
 
     fn repeats(&self) -> Repeats {

@@ -5,6 +5,7 @@
 //! plaintext or a key are wiped. Whether the caller may be listened to at all is decided before.
 
 use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use aws_lc_rs::aead::{AES_128_GCM, AES_256_GCM, Aad, Algorithm as Aead, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use aws_lc_rs::cipher::{
@@ -25,7 +26,7 @@ use rustls_pki_types::pem::PemObject as _;
 use zeroize::Zeroizing;
 
 /// The keys that decrypt, the current and, while one rotates, others.
-pub struct Decryptor(Vec<OaepPrivateDecryptingKey>);
+pub struct Decryptor(RwLock<Arc<[OaepPrivateDecryptingKey]>>);
 
 /// Operator: a key file that cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -62,7 +63,16 @@ impl Decryptor {
                 return Err(DecryptorError::NoKey);
             }
         }
-        if keys.is_empty() { Err(DecryptorError::NoKey) } else { Ok(Self(keys)) }
+        if keys.is_empty() { Err(DecryptorError::NoKey) } else { Ok(Self(RwLock::new(keys.into()))) }
+    }
+
+    /// Takes the other's keys in the place of its own; what is being decrypted is, with those it began with.
+    pub fn replace(&self, other: &Self) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = other.keys();
+    }
+
+    fn keys(&self) -> Arc<[OaepPrivateDecryptingKey]> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The plaintext of a compact JWE.
@@ -79,7 +89,7 @@ impl Decryptor {
         let (key, iv, text, tag) = (decode(key)?, decode(iv)?, decode(text)?, decode(tag)?);
         let encrypted = Encrypted { aad: header.as_bytes(), iv: &iv, text: &text, tag: &tag };
         // The header's `x5t` names a certificate, and we have keys only: there are one or two, and one of them fits or none.
-        let opened = self.0.iter().find_map(|ours| {
+        let opened = self.keys().iter().find_map(|ours| {
             let secret = unwrap(ours, protected.wrapping, &key, protected.encryption.key_len());
             protected.encryption.open(&secret, &encrypted)
         });

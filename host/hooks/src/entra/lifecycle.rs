@@ -14,7 +14,7 @@ use portcullis_model::{Call, Cause, ChangeKind, Effect, Entity, Party, Principal
 use super::{
     BUDGET, LIMIT, accepted, cased, cased_members, cased_text, document, is_plain_id, refused, resume_reactions,
 };
-use crate::adapter::{Adapter, Reactions, Repeats};
+use crate::adapter::{Adapter, Need, Reactions, Repeats};
 use crate::answer::Answer;
 use crate::body::{Body, attributes};
 use crate::errand::{Errand, Resume};
@@ -42,6 +42,10 @@ impl Adapter for Lifecycle {
          with which the task fails and, unless it is set to continue on error, the workflow ends. A closed hook whose fault it is lets the \
          task fail; 401 and 400 are for who is not proven and what cannot be read. Restricted is not offered. Open: 202, and \
          `Completed`; 401 to a caller who is not proven."
+    }
+
+    fn needs(&self) -> &'static [Need] {
+        &[Need::Resume]
     }
 
     fn repeats(&self) -> Repeats {

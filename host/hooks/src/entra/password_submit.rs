@@ -24,7 +24,7 @@ use zeroize::Zeroizing;
 use super::{
     BUDGET, DENIED, Event, LIMIT, Particulars, UNCHECKED, act_beside, document, reactions, refused, text_member,
 };
-use crate::adapter::{Adapter, Reactions, Repeats};
+use crate::adapter::{Adapter, Need, Reactions, Repeats};
 use crate::answer::{Answer, Slot};
 use crate::say::{Saying, To};
 use crate::{Frame, Heard, Incoming, Malformed, OnFailure, Outcome, Request, Settings, Unsayable, Why};
@@ -50,6 +50,10 @@ impl Adapter for PasswordSubmit {
          closed hook's answer whose fault it is, while 401 and 400, which stop too, are for who is not proven and what cannot be read \
          or decrypted. Restricted is not offered. Open: `Retry`, since no answer takes over a password that nobody has checked; 401 to \
          a caller who is not proven. `GET` is answered 200."
+    }
+
+    fn needs(&self) -> &'static [Need] {
+        &[Need::Decryption]
     }
 
     fn repeats(&self) -> Repeats {

@@ -3,8 +3,12 @@
 //! The fuzz targets (`../fuzz_targets`, nightly) and the ordinary test (`tests/smoke.rs`, every run) call the same functions, so that
 //! neither can rot. What is checked beside "no panic" stands in each function.
 
+use std::sync::LazyLock;
+
 use portcullis_audit::prove::check_proof;
-use portcullis_hooks::{Frame, Heard, HookKind, OnFailure, Outcome, Request, Settings, read, safe_answer, write};
+use portcullis_hooks::{
+    Decryptor, Errand, Frame, Heard, HookKind, OnFailure, Outcome, Request, Settings, errand, read, safe_answer, write,
+};
 use portcullis_keys::PublicKey;
 use portcullis_model::{Cause, Change, Document, Effect, Millis, Target};
 use portcullis_trust::{
@@ -15,10 +19,12 @@ use portcullis_trust::{
 pub type Surface = fn(&[u8]);
 
 /// Every surface and its name: the name of its fuzz target and of its corpus.
-pub const SURFACES: [(&str, Surface); 8] = [
+pub const SURFACES: [(&str, Surface); 10] = [
     ("json", json),
     ("token", token),
     ("import", import),
+    ("entra", entra),
+    ("jwe", jwe),
     ("envelope", envelope),
     ("source", source),
     ("note", note),
@@ -47,6 +53,45 @@ pub fn token(bytes: &[u8]) {
 /// The body of an `okta.user-import` call, likewise.
 pub fn import(bytes: &[u8]) {
     body(HookKind::OktaUserImport, bytes);
+}
+
+/// The body of a call of each of Entra's kinds: a closed hook never says one of the words with which the platform goes on, and what a
+/// body says never steers where a resume call goes.
+pub fn entra(bytes: &[u8]) {
+    for kind in HookKind::ALL.into_iter().filter(|kind| kind.name().starts_with("entra.")) {
+        body(kind, bytes);
+        let settings = Settings::default();
+        let frame = Frame { tenant: "t", received: Millis(1), seed: 2, settings: &settings };
+        let request = Request { get: false, route: "", header: &|_| None, searches: false, body: bytes };
+        let heard = read(kind, &request, &frame);
+        let Ok(Heard::One(incoming)) = &heard else { continue };
+        for cause in Cause::ALL {
+            let closed = safe_answer(kind, &OnFailure::Closed, cause, Some(incoming));
+            let said = String::from_utf8_lossy(closed.body()).into_owned();
+            let goes_on = ["provideClaims", "continueWith", "setPrefill", "modifyAttribute", "Migrate", "Update", ".pass\"", "Approved"];
+            assert!(closed.status != 200 || !goes_on.iter().any(|word| said.contains(word)), "a closed hook stops");
+        }
+        let approvers = [Change::RequireApprovers(vec!["a".into()])];
+        for changes in [&[][..], &approvers] {
+            let outcome = Outcome { verdict: Effect::Allow, changes, ..Outcome::default() };
+            if let Some(Errand::Resume(resume)) = errand(kind, incoming, &outcome) {
+                let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-_.".contains(&byte);
+                assert!(resume.path.bytes().all(plain) && !resume.path.contains("..") && !resume.path.contains("//"));
+                assert!(resume.path.ends_with("/resume") && Document::parse(resume.body.as_bytes()).is_ok());
+            }
+        }
+    }
+}
+
+/// A compact JWE that nobody encrypted for us.
+pub fn jwe(bytes: &[u8]) {
+    static DECRYPTOR: LazyLock<Option<Decryptor>> =
+        LazyLock::new(|| Decryptor::from_pem([include_str!("../../../../host/hooks/tests/jwe/key.pem")]).ok());
+    let (Some(decryptor), Ok(text)) = (&*DECRYPTOR, std::str::from_utf8(bytes)) else { return };
+    if let Ok(plaintext) = decryptor.decrypt(text) {
+        assert!(plaintext.len() <= 16 << 10, "what is inflated is bounded");
+    }
+    drop(Decryptor::from_pem([text]));
 }
 
 /// A DSSE envelope with whatever inside: nobody's signature, nobody's document.

@@ -5,7 +5,7 @@ use std::hint::black_box;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use portcullis_guest::{
-    Attribute, Call, Cap, Change, Decision, Edit, Effect, Finding, Grant, GrantKind, Place, Target, journal,
+    Attribute, Call, Cap, Change, Credential, Decision, Edit, Effect, Finding, Grant, GrantKind, Place, Target, journal,
 };
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
@@ -99,6 +99,24 @@ pub enum Deed {
         /// Which.
         id: String,
     },
+    /// Says what a password check found.
+    Credential {
+        /// `verified`, `unverified`, `migrate`, `update`, `retry` or `block`.
+        #[serde(deserialize_with = "credential")]
+        found: Credential,
+    },
+    /// Wants nobody asked.
+    AutoApprove,
+    /// Wants these asked.
+    RequireApprovers {
+        /// Whom.
+        ids: Vec<String>,
+    },
+    /// Denies because of a field of the form.
+    DenyField {
+        /// Which.
+        field: String,
+    },
     /// Notes all that it can see of the call, as JSON.
     Reveal,
     /// Leaves something in memory and says if it ever finds it again.
@@ -160,6 +178,10 @@ impl Deed {
             }
             Self::AddGrant { id } => allow().change(Change::AddGrant(entitlement(id))),
             Self::DropGrant { id } => allow().change(Change::DropGrant(entitlement(id))),
+            Self::Credential { found } => allow().change(Change::Credential(*found)),
+            Self::AutoApprove => allow().change(Change::AutoApprove),
+            Self::RequireApprovers { ids } => allow().change(Change::RequireApprovers(ids.clone())),
+            Self::DenyField { field } => nothing().finding(Finding { field: Some(field.clone()), ..denial("of a field") }),
             Self::Reveal => {
                 journal::note(&reveal(call).to_string());
                 allow()
@@ -266,6 +288,18 @@ fn target<'de, D: Deserializer<'de>>(reader: D) -> Result<Target, D::Error> {
         .into_iter()
         .find(|target| target.name() == word)
         .ok_or_else(|| serde::de::Error::custom("no target is called that"))
+}
+
+fn credential<'de, D: Deserializer<'de>>(reader: D) -> Result<Credential, D::Error> {
+    match String::deserialize(reader)?.as_str() {
+        "verified" => Ok(Credential::Verified),
+        "unverified" => Ok(Credential::Unverified),
+        "migrate" => Ok(Credential::Migrate),
+        "update" => Ok(Credential::Update),
+        "retry" => Ok(Credential::Retry),
+        "block" => Ok(Credential::Block),
+        _ => Err(serde::de::Error::custom("no finding is called that")),
+    }
 }
 
 fn because() -> String {

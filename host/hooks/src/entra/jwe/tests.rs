@@ -42,6 +42,11 @@ fn either_key_serves_while_one_rotates() {
         assert!(Decryptor::from_pem([pem]).unwrap().decrypt(compact).is_ok());
         assert!(Decryptor::from_pem([if pem == KEY { OTHER } else { KEY }]).unwrap().decrypt(compact).is_err());
     }
+    let rotated = Decryptor::from_pem([KEY]).unwrap();
+    rotated.replace(&Decryptor::from_pem([OTHER]).unwrap());
+    assert!(rotated.decrypt(&good()).is_err());
+    rotated.replace(&both);
+    assert!(rotated.decrypt(&good()).is_ok());
     let in_one_file = format!("{OTHER}{KEY}");
     assert!(Decryptor::from_pem([&*in_one_file]).unwrap().decrypt(&good()).is_ok());
 }

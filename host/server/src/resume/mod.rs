@@ -1,0 +1,298 @@
+//! Resume calls: what a platform waits for after we answered that we heard.
+//!
+//! Invariants: a call is on disk before the answer that promises it leaves ([`spool`]), is made after that answer has left, and its
+//! outcome is a record (`resume.done`, `resume.failed`) before it is taken off the disk. A crash between makes a call twice, never
+//! not at all; the platform refuses the second. At most [`AT_ONCE`] run at once, and each attempt has its time.
+
+pub mod config;
+mod spool;
+mod token;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use hyper::{Method, Request, StatusCode};
+use portcullis_audit::{Entry, SealKey};
+use portcullis_hooks::Resume;
+use tokio::sync::Semaphore;
+use tokio::time::timeout_at;
+
+use crate::error::StartError;
+use crate::host::{Hook, Host};
+use crate::slow_lane::SlowLane;
+
+use config::ResumeConfig;
+use spool::{Job, Kept, Spool};
+use token::Tokens;
+
+pub use spool::Spooled;
+
+/// Every platform that waits for calls of ours.
+pub struct Resumes {
+    platforms: BTreeMap<String, Arc<Platform>>,
+    /// The thread that writes to the disk.
+    lane: SlowLane,
+}
+
+struct Platform {
+    name: String,
+    config: ResumeConfig,
+    spool: Arc<Spool>,
+    tokens: Tokens,
+    at_once: Semaphore,
+}
+
+/// What became of one attempt.
+enum Attempt {
+    /// The platform took it.
+    Done(u16),
+    /// It did not come through, or not now: not before so long.
+    Again(Option<u16>, Duration),
+    /// The platform does not want it.
+    Refused(u16),
+}
+
+impl Resumes {
+    /// Opens the spools. Makes no call.
+    pub fn open(configs: &BTreeMap<String, ResumeConfig>, tenant: &str, key: &SealKey) -> Result<Self, StartError> {
+        let mut platforms = BTreeMap::new();
+        for (name, config) in configs {
+            token::read_secret(&config.client_secret_file).map_err(|error| StartError::File {
+                what: "client secret",
+                path: config.client_secret_file.clone(),
+                why: error.to_string(),
+                hint: error.hint(),
+            })?;
+            let folder = config.spool.clone().unwrap_or_default();
+            let spool = Spool::open(&folder, tenant, key).map_err(|error| StartError::File {
+                what: "spool of resume calls",
+                path: folder,
+                why: error.to_string(),
+                hint: None,
+            })?;
+            let (spool, tokens, at_once) = (Arc::new(spool), Tokens::default(), Semaphore::new(AT_ONCE));
+            let platform = Platform { name: name.clone(), config: config.clone(), spool, tokens, at_once };
+            platforms.insert(name.clone(), Arc::new(platform));
+        }
+        let lane = SlowLane::start("resume", 1, LANE_WAITING).map_err(StartError::Thread)?;
+        Ok(Self { platforms, lane })
+    }
+
+    /// Puts a call of a hook on disk. Nothing where that is not done by then: the call must not be promised.
+    pub async fn put(
+        &self,
+        host: &Host,
+        hook: &Hook,
+        resume: Resume,
+        of: Option<u64>,
+        until: Instant,
+    ) -> Option<Spooled> {
+        let platform = self.platforms.get(hook.config.resume.as_ref()?)?;
+        let (spool, name, now) = (Arc::clone(&platform.spool), hook.config.name.clone(), host.clock.now());
+        // What is spooled after nobody waits any more is dropped with its receiver, and so taken away again.
+        let put = self.lane.run(move || spool.put(&name, resume, of, now)).ok()?;
+        match timeout_at(until.into(), put).await {
+            Ok(Ok(Ok(spooled))) => Some(spooled),
+            Ok(Ok(Err(error))) => {
+                tracing::error!(hook = hook.config.name, %error, "the platform is told that its callout failed");
+                None
+            }
+            Ok(Err(_)) | Err(_) => None,
+        }
+    }
+
+    /// Makes what the last run left.
+    pub fn take_up(&self, host: &Arc<Host>) {
+        for platform in self.platforms.values() {
+            match platform.spool.left() {
+                Ok((left, aside)) => {
+                    for file in &aside {
+                        tracing::error!(file = %file.display(), "a resume call of the last run cannot be read and was put aside: the platform waits until its own time is over");
+                        host.say(Entry {
+                            kind: "resume.failed",
+                            fields: format!(r#""platform":"{}","code":"unreadable""#, platform.name),
+                            sealed: None,
+                        });
+                    }
+                    left.into_iter().for_each(|spooled| start(host, platform, spooled));
+                }
+                Err(error) => {
+                    tracing::error!(platform = platform.name, %error, "the spool of resume calls cannot be read")
+                }
+            }
+        }
+    }
+
+    /// Makes a call, now that the answer that promises it has left.
+    pub fn make(&self, host: &Arc<Host>, hook: &Hook, spooled: Spooled) {
+        if let Some(platform) = hook.config.resume.as_ref().and_then(|name| self.platforms.get(name)) {
+            start(host, platform, spooled);
+        }
+    }
+}
+
+fn start(host: &Arc<Host>, platform: &Arc<Platform>, spooled: Spooled) {
+    let (job, kept) = spooled.promised();
+    let (own, platform) = (Arc::clone(host), Arc::clone(platform));
+    // Without a client any more the host ends, and the next start takes it up.
+    drop(host.outbound.spawn(async move { platform.carry_out(&own, job, kept).await }));
+}
+
+impl Platform {
+    async fn carry_out(&self, host: &Arc<Host>, job: Job, kept: Kept) {
+        let (mut attempts, mut refusals) = (0_u32, 0);
+        let mut wait = FIRST_WAIT;
+        let end = loop {
+            tokio::time::sleep(wait).await;
+            let attempt = match self.at_once.acquire().await {
+                Ok(_place) => self.attempt(host, &job).await,
+                Err(_) => return,
+            };
+            attempts = attempts.saturating_add(1);
+            let (status, least) = match attempt {
+                Attempt::Done(status) => break End { code: None, status: Some(status) },
+                // It may not be waiting for us yet.
+                Attempt::Refused(status) if refusals + 1 < MOST_REFUSALS => {
+                    refusals += 1;
+                    (Some(status), Duration::ZERO)
+                }
+                Attempt::Refused(status) => break End { code: Some("refused"), status: Some(status) },
+                Attempt::Again(status, least) => (status, least),
+            };
+            let waited = host.clock.now().0.saturating_sub(job.at);
+            if waited >= self.config.give_up_hours.saturating_mul(3_600_000) {
+                break End { code: Some("expired"), status };
+            }
+            wait = backoff(attempts).max(least.min(LONGEST_WAIT));
+        };
+        if end.code.is_some() {
+            tracing::error!(
+                platform = self.name,
+                hook = job.hook,
+                status = end.status,
+                "a resume call failed for good: the platform waits until its own time is over"
+            );
+        }
+        if host.say(end.entry(&self.name, &job, attempts)) {
+            kept.done();
+        }
+    }
+
+    async fn attempt(&self, host: &Host, job: &Job) -> Attempt {
+        let again = |what: &str, error: &dyn std::fmt::Display| {
+            tracing::warn!(platform = self.name, hook = job.hook, %error, "{what}; it is tried again");
+            Attempt::Again(None, Duration::ZERO)
+        };
+        let token = match self.tokens.get(&self.config, &host.outbound).await {
+            Ok(token) => token,
+            Err(error) => return again("no token for a resume call", &error),
+        };
+        let bearer = HeaderValue::from_str(&format!("Bearer {}", *token)).map(|mut value| {
+            value.set_sensitive(true);
+            value
+        });
+        let Ok(bearer) = bearer else { return again("no token for a resume call", &"it is no header value") };
+        let request = Request::builder()
+            .method(Method::POST)
+            .uri(format!("{}{}", self.config.base_url, job.path))
+            .header(AUTHORIZATION, bearer)
+            .header(CONTENT_TYPE, "application/json")
+            .body(Bytes::copy_from_slice(job.body.as_bytes()));
+        // Its path is made of plain ids: the platform's own form of it.
+        let Ok(request) = request else { return Attempt::Refused(0) };
+        let until = Instant::now() + Duration::from_millis(self.config.attempt_ms);
+        let answer = match host.outbound.send(request, until).await {
+            Ok(answer) => answer,
+            Err(error) => return again("a resume call did not come through", &error),
+        };
+        let status = answer.status();
+        if status.is_success() {
+            return Attempt::Done(status.as_u16());
+        }
+        tracing::warn!(platform = self.name, hook = job.hook, status = status.as_u16(), "a resume call was refused");
+        let after = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+        let after = Duration::from_secs(after.unwrap_or(0));
+        match status {
+            StatusCode::UNAUTHORIZED => {
+                self.tokens.forget(&token).await;
+                Attempt::Again(Some(status.as_u16()), after)
+            }
+            // A permission that is missing can be given.
+            StatusCode::FORBIDDEN | StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => {
+                Attempt::Again(Some(status.as_u16()), after)
+            }
+            _ if status.is_client_error() => Attempt::Refused(status.as_u16()),
+            _ => Attempt::Again(Some(status.as_u16()), after),
+        }
+    }
+}
+
+/// How a call ended.
+struct End {
+    /// Why it was given up; nothing where it was made.
+    code: Option<&'static str>,
+    /// The last status.
+    status: Option<u16>,
+}
+
+impl End {
+    fn entry(&self, platform: &str, job: &Job, attempts: u32) -> Entry {
+        let number = |number: Option<u64>| number.map_or_else(|| "null".to_owned(), |number| number.to_string());
+        let mut fields = format!(
+            r#""platform":"{platform}","hook":"{}","of":{},"attempts":{attempts},"status":{}"#,
+            job.hook,
+            number(job.of),
+            number(self.status.map(u64::from))
+        );
+        if let Some(code) = self.code {
+            fields.push_str(&format!(r#","code":"{code}""#));
+        }
+        let kind = if self.code.is_none() { "resume.done" } else { "resume.failed" };
+        // Its path and body name who and what.
+        let sealed = serde_json::json!({ "path": job.path, "body": job.body }).to_string();
+        Entry { kind, fields, sealed: Some(sealed.into_bytes()) }
+    }
+}
+
+/// 1 s, 2 s, 4 s, … up to [`LONGEST_WAIT`].
+fn backoff(attempts: u32) -> Duration {
+    FIRST_WAIT.saturating_mul(1 << attempts.min(16).saturating_sub(1)).min(LONGEST_WAIT)
+}
+
+/// How long after the answer the first attempt is made: the platform has to have it first.
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+/// The longest between two attempts.
+const LONGEST_WAIT: Duration = Duration::from_secs(900);
+/// Refusals after which a call is given up: the platform may not be waiting yet at the first.
+const MOST_REFUSALS: u32 = 4;
+/// Calls to one platform at once.
+const AT_ONCE: usize = 4;
+/// Calls that may wait for the disk.
+const LANE_WAITING: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_grow_to_a_bound() {
+        let waits: Vec<_> = [1, 2, 3, 10, 11, 17, u32::MAX].map(|attempts| backoff(attempts).as_secs()).into();
+        assert_eq!(waits, [1, 2, 4, 512, 900, 900, 900]);
+    }
+
+    #[test]
+    fn a_leaf_names_nobody() {
+        let job = Job { hook: "hr".into(), path: "/x/2f9d7a10/resume".into(), body: "{}".into(), of: Some(7), at: 1 };
+        let done = End { code: None, status: Some(204) }.entry("graph", &job, 2);
+        assert_eq!(
+            (done.kind, &*done.fields),
+            ("resume.done", r#""platform":"graph","hook":"hr","of":7,"attempts":2,"status":204"#)
+        );
+        let failed = End { code: Some("expired"), status: None }.entry("graph", &Job { of: None, ..job }, 9);
+        let fields = r#""platform":"graph","hook":"hr","of":null,"attempts":9,"status":null,"code":"expired""#;
+        assert_eq!((failed.kind, &*failed.fields), ("resume.failed", fields));
+    }
+}

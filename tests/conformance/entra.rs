@@ -1,0 +1,278 @@
+//! Entra: what it gets for what it sends, over sockets.
+
+use std::fs;
+use std::path::Path;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD as BASE64, URL_SAFE_NO_PAD as BASE64URL};
+use portcullis_tests::{Answer, House, Raw, entra, entra_house};
+use serde_json::{Value, json};
+
+/// Deeds by the word that a body brings; allows where it brings another.
+fn deeds() -> Value {
+    json!({"do": "by-entitlement", "deeds": {
+        "deny": {"do": "deny", "why": "no training"},
+        "trap": {"do": "trap"},
+        "claims": {"do": "set", "target": "access-token", "path": "/claims/wards", "value": ["3a", "3b"]},
+        "too long": {"do": "set", "target": "access-token", "path": "/claims/wards", "value": "x".repeat(3_000)},
+        "values": {"do": "set", "target": "user", "path": "/city", "value": "Trier"},
+        "field": {"do": "deny-field", "field": "city"},
+        "no field": {"do": "deny-field", "field": "street"},
+        "migrate": {"do": "credential", "found": "migrate"},
+        "verified": {"do": "credential", "found": "verified"},
+        "auto": {"do": "auto-approve"},
+        "review": {"do": "all", "deeds": [{"do": "review"}, {"do": "auto-approve"}]},
+        "step up": {"do": "step-up"},
+        "error": {"do": "error"},
+        "reveal": {"do": "reveal"},
+    }})
+}
+
+fn action(answer: &Answer) -> &str {
+    let actions = answer.json["data"]["actions"].as_array().map(Vec::as_slice).unwrap_or_default();
+    assert!(actions.len() <= 1, "one action an answer: {}", answer.json);
+    actions.first().and_then(|action| action["@odata.type"].as_str()).unwrap_or_default()
+}
+
+#[test]
+fn what_entra_gets() {
+    let hooks = ["tokens", "sign-up", "form", "codes", "passwords", "recovery", "roles"];
+    let house = entra_house("http://127.0.0.1:9", &hooks.map(|hook| (hook, deeds())));
+    let host = house.serve();
+    let ask = |hook: &str, payload: &str, deed: &str| host.entra(hook, &entra(payload, deed));
+
+    let tokens = |deed: &str| ask("tokens", "token-issuance", deed);
+    assert_eq!(tokens("allow").json["data"]["actions"][0]["claims"], json!({}));
+    assert_eq!(tokens("claims").json["data"]["actions"][0]["claims"], json!({"wards": ["3a", "3b"]}));
+    let denied = tokens("deny");
+    assert_eq!((denied.status, &denied.json), (403, &json!({"errors": ["Abgelehnt: no training."]})));
+    for deed in ["trap", "too long"] {
+        assert_eq!(tokens(deed).status, 500, "{deed}");
+    }
+    assert_eq!(tokens("step up").status, 403);
+
+    assert!(action(&ask("sign-up", "collection-start", "allow")).ends_with(".continueWithDefaultBehavior"));
+    let prefilled = ask("sign-up", "collection-start", "values");
+    assert_eq!(prefilled.json["data"]["actions"][0]["inputs"], json!({"city": "Trier"}));
+    for deed in ["deny", "trap", "field"] {
+        assert!(action(&ask("sign-up", "collection-start", deed)).ends_with(".showBlockPage"), "{deed}");
+    }
+    let changed = ask("form", "collection-submit", "values");
+    assert_eq!(changed.json["data"]["actions"][0]["attributes"], json!({"city": "Trier"}));
+    let errors = ask("form", "collection-submit", "field");
+    assert!(action(&errors).ends_with(".showValidationError"));
+    assert_eq!(errors.json["data"]["actions"][0]["attributeErrors"], json!({"city": "Abgelehnt: of a field."}));
+    for deed in ["deny", "trap", "no field"] {
+        assert!(action(&ask("form", "collection-submit", deed)).ends_with(".showBlockPage"), "{deed}");
+    }
+
+    // Nobody delivers in this house: Microsoft's own provider is to send the code, where the listener says so.
+    assert_eq!(ask("codes", "otp", "allow").status, 500);
+    assert_eq!(ask("codes", "otp", "deny").status, 403);
+
+    for (deed, word) in
+        [("allow", "Retry"), ("migrate", "MigratePassword"), ("deny", "Block"), ("trap", "Block"), ("verified", "Block")]
+    {
+        let answer = ask("passwords", "password", deed);
+        assert_eq!(action(&answer), format!("microsoft.graph.passwordSubmit.{word}"), "{deed}");
+        assert_eq!((answer.status, &answer.json["data"]["nonce"]), (200, &json!("n-0S6_WzA2Mj")));
+    }
+    let get = b"GET /entra/passwords HTTP/1.1\r\nhost: x\r\n\r\n";
+    assert_eq!(host.client().say(get).unwrap().status, 200);
+
+    assert!(action(&ask("recovery", "verified-id", "allow")).ends_with(".pass"));
+    for deed in ["deny", "trap"] {
+        let failed = ask("recovery", "verified-id", deed);
+        assert!(action(&failed).ends_with(".failed"));
+        let claims = json!(["firstName", "lastName", "dateOfBirth", "documentId"]);
+        let sorted = |claims: &Value| {
+            let mut claims: Vec<_> = claims.as_array().unwrap().iter().map(|it| it.as_str().unwrap().to_owned()).collect();
+            claims.sort();
+            claims
+        };
+        assert_eq!(sorted(&failed.json["data"]["actions"][0]["failedClaims"]), sorted(&claims));
+    }
+
+    for payload in ["pim-group", "pim-role", "pim-azure"] {
+        for (deed, word) in [
+            ("allow", "Approved"),
+            ("auto", "AutoApproved"),
+            ("review", "Approved"),
+            ("step up", "Denied"),
+            ("deny", "Denied"),
+            ("trap", "Denied"),
+        ] {
+            let answer = ask("roles", payload, deed);
+            assert_eq!((answer.status, &answer.json["evaluationOutcome"]), (200, &json!(word)), "{payload}, {deed}");
+            assert!(answer.json["reason"][0].as_str().is_some_and(|reason| !reason.is_empty()));
+            let record = answer.json["evaluationId"].as_str().unwrap().rsplit_once('#').unwrap().1;
+            assert_eq!(house.record(record.parse().unwrap())["hook"]["kind"], "entra.pim");
+        }
+    }
+    host.stop();
+    let ran = house.verify();
+    assert_eq!(ran.code, 0, "{}{}", ran.out, ran.err);
+}
+
+#[test]
+fn who_is_not_proven_or_says_nothing_is_refused_in_each_kinds_way() {
+    let house = entra_house("http://127.0.0.1:9", &[("tokens", deeds())]);
+    house.configure("name = \"tokens\"", "name = \"tokens\"\non_failure = \"closed\"");
+    let host = house.serve();
+    let events = [
+        ("tokens", "token-issuance"),
+        ("passwords", "password"),
+        ("codes", "otp"),
+        ("recovery", "verified-id"),
+        ("form", "collection-submit"),
+    ];
+    for (hook, payload) in events {
+        let path = format!("/entra/{hook}");
+        let body = entra(payload, "allow");
+        let wrong = Raw::post(&path, "a-secret-of-somebody-else-entirely", body.to_string().as_bytes());
+        let stranger = host.client().send(&wrong).unwrap();
+        assert_eq!(stranger.status, 401, "{hook}");
+        if hook != "tokens" {
+            continue;
+        }
+        assert_eq!(stranger.json["errors"].as_array().map(Vec::len), Some(1));
+        for member in ["source", "data"] {
+            let mut without = body.clone();
+            without.as_object_mut().unwrap().remove(member);
+            let answer = host.entra(hook, &without);
+            assert_eq!((answer.status, answer.json["errors"].as_array().map(Vec::len)), (400, Some(1)), "{member}");
+        }
+        let mut without = body.clone();
+        without["data"].as_object_mut().unwrap().remove("@odata.type");
+        assert_eq!(host.entra(hook, &without).status, 400);
+        let mut other = body.clone();
+        other["data"]["tenantId"] = json!("another");
+        assert_eq!(host.entra(hook, &other).status, 400);
+    }
+    host.stop();
+}
+
+#[test]
+fn entra_asks_again_and_hears_the_same() {
+    let house = entra_house("http://127.0.0.1:9", &[("roles", deeds())]);
+    let host = house.serve();
+    let first = host.entra("roles", &entra("pim-group", "auto"));
+    let again = host.entra("roles", &entra("pim-group", "auto"));
+    assert_eq!(first.body, again.body);
+    // The same id with another body is another question.
+    let other = host.entra("roles", &entra("pim-group", "deny"));
+    assert_eq!(other.json["evaluationOutcome"], "Denied");
+    host.stop();
+    assert_eq!(house.records_of("hook.duplicate").len(), 1);
+}
+
+#[test]
+fn a_wrong_set_up_is_named() {
+    let house = entra_house("http://127.0.0.1:9", &[("tokens", deeds())]);
+    let good = house.read("portcullis.toml");
+    for (from, to, says) in [
+        ("resume = \"graph\"", "", "needs `resume`"),
+        ("resume = \"graph\"", "resume = \"other\"", "there is no [resume.other]"),
+        ("decryption = { key_files = [\"keys/passwords.pem\"] }", "", "needs `decryption`"),
+        ("keys/passwords.pem", "keys/log.key", "`PRIVATE KEY`"),
+        ("base_url = \"http://127.0.0.1:9\"", "base_url = \"http://graph.example\"", "not https"),
+        ("kind = \"entra.pim\"", "resume = \"graph\"\nkind = \"entra.pim\"", "has no use for `resume`"),
+        ("secrets/graph", "secrets/nothing", "client secret"),
+    ] {
+        assert!(good.contains(from), "{from}");
+        house.write("portcullis.toml", good.replacen(from, to, 1));
+        let ran = house.run(&["check", "--config", "portcullis.toml"]);
+        assert_eq!(ran.code, 64, "{to}: {}{}", ran.out, ran.err);
+        assert!(format!("{}{}", ran.out, ran.err).contains(says), "{says}: {}{}", ran.out, ran.err);
+    }
+}
+
+#[test]
+fn a_decryption_key_is_replaced_while_calls_go_on() {
+    let house = entra_house("http://127.0.0.1:9", &[("passwords", deeds())]);
+    let host = house.serve();
+    let read = |name: &str| fs::read_to_string(format!("{}/../host/hooks/tests/jwe/{name}", env!("CARGO_MANIFEST_DIR")));
+    let vectors: Value = serde_json::from_str(&read("vectors.json").unwrap()).unwrap();
+    let status = |token: &str| {
+        let mut body = entra("password", "migrate");
+        body["data"]["encryptedPasswordContext"] = vectors["tokens"][token].clone();
+        host.entra("passwords", &body).status
+    };
+    assert_eq!((status("good"), status("of the other key")), (200, 400));
+    let both = read("key.pem").unwrap() + &read("other.pem").unwrap();
+    house.write_secret("keys/passwords.pem", &both);
+    host.signal("HUP");
+    host.until_log("decryption keys read");
+    assert_eq!((status("good"), status("of the other key")), (200, 200));
+    house.write_secret("keys/passwords.pem", "not a key");
+    host.signal("HUP");
+    host.until_log("the keys in force go on");
+    assert_eq!((status("good"), status("of the other key")), (200, 200));
+    host.stop();
+}
+
+/// What Entra hands over is nowhere but in the call; and the search finds what is planted.
+#[test]
+fn passwords_and_codes_are_nowhere() {
+    let house = entra_house("http://127.0.0.1:9", &[("passwords", deeds()), ("codes", deeds())]);
+    let host = house.serve();
+    for deed in ["allow", "migrate", "deny", "trap", "verified", "error", "reveal"] {
+        host.entra("passwords", &entra("password", deed));
+        host.entra("codes", &entra("otp", deed));
+    }
+    let log = host.stop();
+    let secrets = ["Zwölf Äpfel \"am\" Baum 12!", "90417352"];
+    for secret in secrets {
+        assert_eq!(found(&house, secret), [] as [String; 0]);
+        assert!(!spellings(secret).iter().any(|spelled| contains(log.as_bytes(), spelled)), "in the log");
+        for (index, record) in house.records().iter().enumerate().filter(|(_, record)| record["t"] == "hook.decision") {
+            let sealed = house.sealed(index.try_into().unwrap()).to_string();
+            assert!(!spellings(secret).iter().any(|spelled| contains(sealed.as_bytes(), spelled)), "{record}");
+        }
+    }
+    for (number, spelled) in spellings(secrets[0]).into_iter().enumerate() {
+        house.write(&format!("audit/planted-{number}"), spelled);
+        assert_eq!(found(&house, secrets[0]).len(), number + 1, "the search finds what is planted");
+    }
+}
+
+/// As it is, as JSON, base64 at each of three offsets, and UTF-16.
+fn spellings(secret: &str) -> Vec<Vec<u8>> {
+    let json = Value::from(secret).to_string();
+    let mut all = vec![secret.as_bytes().to_vec(), json.trim_matches('"').as_bytes().to_vec()];
+    for offset in 0..3 {
+        let padded = ["\0".repeat(offset).as_str(), secret].concat();
+        // Without the letters that depend on what stands around.
+        let inner = |encoded: String| encoded.as_bytes()[4..encoded.len() - 4].to_vec();
+        all.push(inner(BASE64.encode(&padded)));
+        all.push(inner(BASE64URL.encode(&padded)));
+    }
+    all.push(secret.encode_utf16().flat_map(u16::to_le_bytes).collect());
+    all.push(secret.encode_utf16().flat_map(u16::to_be_bytes).collect());
+    all.dedup();
+    all
+}
+
+/// The files of the house that hold it in any spelling.
+fn found(house: &House, secret: &str) -> Vec<String> {
+    let spellings = spellings(secret);
+    let mut found = Vec::new();
+    walk(&house.path(""), &mut |path| {
+        let bytes = fs::read(path).unwrap();
+        if spellings.iter().any(|spelled| contains(&bytes, spelled)) {
+            found.push(path.display().to_string());
+        }
+    });
+    found
+}
+
+fn contains(bytes: &[u8], wanted: &[u8]) -> bool {
+    bytes.windows(wanted.len()).any(|window| window == wanted)
+}
+
+fn walk(folder: &Path, what: &mut impl FnMut(&Path)) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { walk(&path, what) } else { what(&path) }
+    }
+}

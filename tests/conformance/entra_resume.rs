@@ -1,0 +1,187 @@
+//! Callouts of Entra's governance: the answer at once, and the resume call after it, to a stand-in.
+
+use std::fs;
+use std::time::Duration;
+
+use portcullis_tests::{Host, House, StandIn, entra, entra_house};
+use serde_json::{Value, json};
+
+fn deeds() -> Value {
+    json!({"do": "by-entitlement", "deeds": {
+        "deny": {"do": "deny", "why": "two roles"},
+        "trap": {"do": "trap"},
+        "approvers": {"do": "require-approvers", "ids": ["2f9d7a10", "07fc263f"]},
+        "auto": {"do": "auto-approve"},
+    }})
+}
+
+fn house(stand_in: &StandIn) -> House {
+    entra_house(&stand_in.url(), &[("packages", deeds()), ("leavers", deeds())])
+}
+
+/// Posts a callout of its own id, which is answered at once.
+fn call_out(host: &Host, payload: &str, deed: &str, id: &str) {
+    let mut body = entra(payload, deed);
+    for place in ["/AccessPackageAssignmentRequestId", "/accessPackageAssignmentRequestId", "/data/taskProcessingResult/id"] {
+        if let Some(place) = body.pointer_mut(place) {
+            *place = id.into();
+        }
+    }
+    let answer = host.entra(if payload == "lifecycle" { "leavers" } else { "packages" }, &body);
+    assert_eq!((answer.status, answer.json), (202, json!({})), "{payload}, {deed}");
+}
+
+fn spooled(house: &House) -> Vec<Vec<u8>> {
+    let folder = fs::read_dir(house.path("resume/graph")).unwrap();
+    folder.map(|file| fs::read(file.unwrap().path()).unwrap()).collect()
+}
+
+#[test]
+fn what_was_decided_goes_by_the_resume_call() {
+    let stand_in = StandIn::start();
+    let house = house(&stand_in);
+    let host = house.serve();
+    let below = "/v1.0/identityGovernance/entitlementManagement/assignmentRequests";
+    let cases = [
+        ("entitlement", "allow", "a-1", Some(format!("{below}/a-1/resume")), "/data/state", Value::Null),
+        ("entitlement", "deny", "a-2", Some(format!("{below}/a-2/resume")), "/data/state", json!("Denied")),
+        ("entitlement", "trap", "a-3", Some(format!("{below}/a-3/resume")), "/data/state", json!("Denied")),
+        (
+            "entitlement-approval",
+            "approvers",
+            "a-4",
+            Some("/beta/identityGovernance/entitlementManagement/accessPackageAssignmentRequests/a-4/resume".to_owned()),
+            "/data/approvalStage/primaryApprovers/0/id",
+            json!("07fc263f"),
+        ),
+        ("entitlement-approval", "auto", "a-5", Some(format!("{below}/a-5/resume")), "/data/approvalStage", Value::Null),
+        // Cannot be denied at that stage, and nobody said who approves.
+        ("entitlement-approval", "deny", "a-6", None, "", Value::Null),
+        ("entitlement-approval", "allow", "a-7", None, "", Value::Null),
+        ("entitlement-retired", "allow", "", None, "", Value::Null),
+        ("lifecycle", "allow", "r-1", Some(lifecycle("r-1")), "/data/operationStatus", json!("Completed")),
+        ("lifecycle", "deny", "r-2", Some(lifecycle("r-2")), "/data/operationStatus", json!("Failed")),
+        ("lifecycle", "trap", "r-3", Some(lifecycle("r-3")), "/data/operationStatus", json!("Failed")),
+    ];
+    let mut count = 0;
+    for (payload, deed, id, path, pointer, says) in cases {
+        call_out(&host, payload, deed, id);
+        let Some(path) = path else { continue };
+        count += 1;
+        let heard = stand_in.until(count).pop().unwrap();
+        assert_eq!((heard.path, heard.authorization.as_str()), (path, "Bearer token-1"));
+        let body: Value = serde_json::from_str(&heard.body).unwrap();
+        assert_eq!(body.pointer(pointer).cloned().unwrap_or_default(), says, "{payload}, {deed}: {body}");
+        let done = host_done(&house, count - 1);
+        let decision = house.record(done["of"].as_u64().unwrap());
+        assert_eq!((&decision["t"], &decision["hook"]["name"]), (&json!("hook.decision"), &done["hook"]));
+    }
+    // Asked again, the platform hears the same, and nobody is told twice.
+    call_out(&host, "lifecycle", "allow", "r-1");
+    std::thread::sleep(Duration::from_millis(1_500));
+    assert_eq!(stand_in.heard().len(), count);
+    assert_eq!(spooled(&house).len(), 0);
+    // One token for all of them.
+    let form = "grant_type=client_credentials&client_id=portcullis&client_secret=a%20client%20secret%20of%20the%20house&scope=";
+    assert_eq!(stand_in.asked().len(), 1);
+    assert!(stand_in.asked()[0].starts_with(form), "{}", stand_in.asked()[0]);
+    let test = json!({"Stage": "CustomExtensionConnectionTest"});
+    let decisions = house.records_of("hook.decision").len();
+    assert_eq!(host.entra("packages", &test).status, 200);
+    let log = host.stop();
+    assert_eq!(house.records_of("hook.decision").len(), decisions, "a connection test needs no decision");
+    for secret in ["a client secret", "token-1"] {
+        assert!(!log.contains(secret), "{secret} in the log");
+    }
+    for done in house.records_of("resume.done") {
+        assert_eq!(done["status"], 204);
+        assert!(!done.to_string().contains("a-1"), "a leaf names no request");
+    }
+    assert_eq!(house.verify().code, 0);
+}
+
+#[test]
+fn what_does_not_come_through_is_tried_again_and_outlives_a_crash() {
+    let stand_in = StandIn::start();
+    let house = house(&stand_in);
+    let host = house.serve();
+    // Busy, then not waiting yet, then a token that was revoked, then taken.
+    stand_in.next(&[(503, ""), (404, ""), (401, ""), (204, "")]);
+    call_out(&host, "lifecycle", "allow", "r-1");
+    let heard = stand_in.until(4);
+    let tokens: Vec<_> = heard.iter().map(|heard| heard.authorization.as_str()).collect();
+    assert_eq!(tokens, ["Bearer token-1", "Bearer token-1", "Bearer token-1", "Bearer token-2"]);
+    let done = host_done(&house, 0);
+    assert_eq!((&done["attempts"], &done["status"]), (&json!(4), &json!(204)));
+
+    // Not before it says.
+    stand_in.next(&[(429, "retry-after: 4\r\n")]);
+    call_out(&host, "lifecycle", "deny", "r-2");
+    stand_in.until(5);
+    let begin = std::time::Instant::now();
+    stand_in.until(6);
+    assert!(begin.elapsed() >= Duration::from_millis(3_500), "{:?}", begin.elapsed());
+    host_done(&house, 1);
+
+    // Nobody there, and the host is killed: it is made by the next.
+    stand_in.otherwise(500);
+    call_out(&host, "entitlement", "deny", "a-9");
+    stand_in.until(7);
+    let waiting = spooled(&house);
+    assert_eq!(waiting.len(), 1);
+    assert!(!waiting[0].windows(5).any(|it| it == b"roles" || it == b"a-9/r"), "it lies there sealed");
+    host.kill();
+    stand_in.otherwise(204);
+    let before = stand_in.heard().len();
+    let host = house.serve();
+    let heard = stand_in.until(before + 1).pop().unwrap();
+    assert!(heard.path.ends_with("/a-9/resume") && heard.body.contains(r#""state":"Denied""#), "{heard:?}");
+    host_done(&house, 2);
+    assert_eq!(spooled(&house).len(), 0);
+    host.stop();
+    assert_eq!(house.verify().code, 0);
+}
+
+#[test]
+fn what_the_platform_does_not_want_is_given_up_and_recorded() {
+    let stand_in = StandIn::start();
+    stand_in.otherwise(400);
+    stand_in.tokens_last(1);
+    let house = house(&stand_in);
+    let host = house.serve();
+    call_out(&host, "lifecycle", "allow", "r-1");
+    let failed = house.until_record("resume.failed", |_| true);
+    let (code, status, attempts) = (&failed["code"], &failed["status"], &failed["attempts"]);
+    assert_eq!((code, status, attempts), (&json!("refused"), &json!(400), &json!(4)));
+    assert_eq!(spooled(&house).len(), 0);
+    // Tokens that last a second are asked for anew each time.
+    assert!(stand_in.asked().len() >= 3, "{}", stand_in.asked().len());
+    host.stop();
+}
+
+#[test]
+fn an_answer_promises_nothing_that_is_not_on_disk() {
+    let stand_in = StandIn::start();
+    let house = house(&stand_in);
+    let host = house.serve();
+    call_out(&host, "lifecycle", "allow", "r-1");
+    host_done(&house, 0);
+    // A folder that is gone stands for a disk that takes nothing.
+    fs::remove_dir_all(house.path("resume/graph")).unwrap();
+    let answer = host.entra("leavers", &entra("lifecycle", "allow"));
+    assert_eq!((answer.status, answer.json["errors"].as_array().map(Vec::len)), (500, Some(1)));
+    house.until_record("answer.superseded", |_| true);
+    std::thread::sleep(Duration::from_millis(1_500));
+    assert_eq!(stand_in.heard().len(), 1);
+    host.stop();
+}
+
+fn lifecycle(id: &str) -> String {
+    format!("/v1.0/identityGovernance/lifecycleWorkflows/workflows/w-11/tasks/t-22/taskProcessingResults/{id}/resume")
+}
+
+/// The record of that call's end, in their order.
+fn host_done(house: &House, number: usize) -> Value {
+    house.until_record("resume.done", |_| house.records_of("resume.done").len() > number);
+    house.records_of("resume.done").swap_remove(number)
+}
