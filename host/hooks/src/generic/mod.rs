@@ -147,6 +147,3 @@ fn apply(body: &str, change: &Change) -> Result<String, Why> {
 
 /// What stands for the text where there is no decision.
 const UNCHECKED: &str = "Access could not be checked. Please try again or call the help desk.";
-
-#[cfg(test)]
-mod tests;

@@ -281,7 +281,7 @@ fn headers(read: &Body, message: Option<Value<'_>>, at: &str, secrets: &mut Secr
         return Ok(headers);
     };
     // An empty table looks like an object to some encoders.
-    if !sent.is_array() && sent.members().next().is_some() {
+    if !sent.is_array() && (!sent.is_object() || sent.members().next().is_some()) {
         return Err(wrong());
     }
     for (number, header) in sent.elements().enumerate() {
