@@ -2,12 +2,16 @@
 //! record afterwards.
 
 mod audit;
+mod authzen;
 mod check;
 mod cli;
 mod closed;
+mod generic;
 mod import;
 mod modes;
 mod open;
+mod pdp;
 mod release;
 mod retry;
+mod sideband;
 mod token;

@@ -22,7 +22,9 @@ use portcullis_model::{Cause, Change, ChangeKind, Effect, Entity};
 pub use adapter::{Reaction, Reactions, Repeats};
 pub use answer::{Answer, Reference};
 pub use errand::{Errand, Message, Resume};
-pub use generic::{Mapping, MappingError, MappingSource};
+pub use generic::{
+    AnswerSource, EntitySource, GrantSource, Mapping, MappingError, MappingSource, OriginSource, PrincipalSource,
+};
 pub use heard::{Batch, Frame, Heard, Incoming, Malformed, Page, Refusal, Request, Settings, Until};
 pub use kind::HookKind;
 

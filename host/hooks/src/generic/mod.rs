@@ -17,7 +17,9 @@ use crate::answer::{Answer, Slot};
 use crate::say::{Saying, To};
 use crate::{Frame, Heard, Incoming, Malformed, OnFailure, Outcome, Refusal, Request, Unsayable, Why};
 
-pub use mapping::{Mapping, MappingError, MappingSource};
+pub use mapping::{
+    AnswerSource, EntitySource, GrantSource, Mapping, MappingError, MappingSource, OriginSource, PrincipalSource,
+};
 use template::Filled;
 
 /// The hook kind.
