@@ -12,7 +12,7 @@ mod sideband;
 
 use portcullis_model::Millis;
 
-use crate::{Answer, Frame, Heard, HookKind, Incoming, Malformed, Request, Settings, read};
+use crate::{Answer, Frame, Ground, Heard, HookKind, Incoming, Malformed, Request, Settings, read};
 
 pub(crate) const TOKEN: &str = include_str!("../tests/payloads/token.json");
 pub(crate) const TOKEN_OF_A_CLIENT: &str = include_str!("../tests/payloads/token-client.json");
@@ -64,6 +64,11 @@ pub(crate) fn text(answer: &Answer) -> &str {
 /// An answer's body, as somebody else's parser reads it.
 pub(crate) fn json(answer: &Answer) -> serde_json::Value {
     serde_json::from_slice(answer.body()).unwrap()
+}
+
+/// Findings with these codes.
+pub(crate) fn grounds<'a>(codes: &[&'a str]) -> Vec<Ground<'a>> {
+    codes.iter().map(|code| Ground { code, text: String::new(), field: None }).collect()
 }
 
 pub(crate) fn incoming(kind: HookKind, body: &str) -> Incoming {

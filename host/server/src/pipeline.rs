@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use hyper::body::Incoming as Body;
 use hyper::{Method, Request};
-use portcullis_hooks::{Answer, Batch, Heard, Incoming, Outcome, Unsayable, Until};
-use portcullis_model::{Call as HookCall, Cause, Change, Decision, Effect, Party};
+use portcullis_hooks::{Answer, Batch, Ground, Heard, Incoming, Outcome, Unsayable, Until};
+use portcullis_model::{Call as HookCall, Cause, Change, Decision, Effect, Finding, Party};
 
 use crate::ask::Asked;
 use crate::call::{Call, Reply};
@@ -167,10 +167,10 @@ pub async fn decide(call: &mut Call<'_>, mut incoming: Arc<Incoming>) -> Decided
     call.note("guard");
 
     // Many decisions become one outcome, and the outcome the platform's words, still without the record's reference.
-    let outcome = combined(hook, &asked, &incoming.call).and_then(|(combined, text)| {
-        let (language, text) = text.as_ref().map_or(("", None), |(language, text)| (*language, Some(text.as_str())));
-        let (verdict, changes, codes) = (combined.verdict, combined.changes.as_slice(), combined.codes.as_slice());
-        let outcome = Outcome { verdict, changes, text, language, codes };
+    let outcome = combined(hook, &asked, &incoming.call).and_then(|(combined, grounds, language)| {
+        let text = grounds.first().map(|ground| ground.text.as_str());
+        let (verdict, changes) = (combined.verdict, combined.changes.as_slice());
+        let outcome = Outcome { verdict, changes, text, language, grounds: &grounds };
         let answer = portcullis_hooks::write(hook.config.kind, &incoming, &outcome)
             .map_err(|unsayable| unsayable_failure(&unsayable, &asked, &combined.changes))?;
         Ok((combined.verdict, answer))
@@ -209,10 +209,10 @@ fn changes(asked: &[Asked]) -> impl Iterator<Item = &Change> {
     asked.iter().filter_map(|asked| asked.outcome.as_ref().ok()).flat_map(|decision| &decision.changes)
 }
 
-/// A text for people, and the tag of its language.
-type Told<'a> = Option<(&'a str, String)>;
+/// What was combined, the texts of its grounds, and the tag of the first text's language.
+type Told<'a> = (Combined<'a>, Vec<Ground<'a>>, &'a str);
 
-fn combined<'a>(hook: &Hook, asked: &'a [Asked], call: &HookCall) -> Result<(Combined<'a>, Told<'a>), Failure> {
+fn combined<'a>(hook: &Hook, asked: &'a [Asked], call: &HookCall) -> Result<Told<'a>, Failure> {
     let voices: Vec<_> = asked
         .iter()
         .filter_map(|asked| {
@@ -221,11 +221,17 @@ fn combined<'a>(hook: &Hook, asked: &'a [Asked], call: &HookCall) -> Result<(Com
         })
         .collect();
     let combined = combine(hook.config.kind, &voices, &call.lifetimes)?;
-    let text = combined.spokesman.and_then(|(plugin, finding)| {
-        let catalogue = asked.iter().find(|asked| asked.binding.manifest().id == plugin)?;
-        catalogue.binding.manifest().messages.fill(&finding.code, &language(call), &finding.arguments)
-    });
-    Ok((combined, text))
+    let language = language(call);
+    let ground = |(plugin, finding): &(&str, &'a Finding)| {
+        let catalogue = asked.iter().find(|asked| asked.binding.manifest().id == *plugin)?;
+        let messages = &catalogue.binding.manifest().messages;
+        let (tag, text) = messages.fill(&finding.code, &language, &finding.arguments)?;
+        Some((tag, Ground { code: &finding.code, text, field: finding.field.as_deref() }))
+    };
+    // Of what stops nobody, one text is enough.
+    let most = if combined.verdict > Effect::Allow { MOST_GROUNDS } else { 1 };
+    let (tags, grounds): (Vec<_>, _) = combined.grounds.iter().filter_map(ground).take(most).unzip();
+    Ok((combined, grounds, tags.first().copied().unwrap_or_default()))
 }
 
 /// Whose wish the platform would not take: of the first who has it, in the bindings' order.
@@ -255,3 +261,6 @@ fn with_proposed(incoming: Arc<Incoming>, proposed: Vec<Change>) -> Arc<Incoming
     own.call.proposed = proposed;
     Arc::new(own)
 }
+
+/// Findings that are put before a person; a plugin can have many.
+const MOST_GROUNDS: usize = 16;

@@ -63,8 +63,12 @@ impl Adapter for Generic {
 
     fn write(&self, incoming: &Incoming, outcome: &Outcome<'_>) -> Result<Answer, Unsayable> {
         let mapping = incoming.mapping.as_ref().ok_or(Unsayable { change: None, why: Why::Kind })?;
-        let filled =
-            Filled { verdict: outcome.verdict.name(), text: outcome.text, codes: outcome.codes, id: &incoming.call.id };
+        let filled = Filled {
+            verdict: outcome.verdict.name(),
+            text: outcome.text,
+            codes: &outcome.codes(),
+            id: &incoming.call.id,
+        };
         let (template, status) = mapping.answer(outcome.verdict);
         let mut body = template.fill(&filled);
         if self.permits(outcome.verdict) {

@@ -81,7 +81,7 @@ impl Adapter for Sideband {
             Effect::Review | Effect::Deny => Some(("403", outcome.text.unwrap_or(DENIED))),
         };
         if let Some((code, message)) = refusal {
-            return Ok(stop(is_response(incoming), code, message, outcome.codes));
+            return Ok(stop(is_response(incoming), code, message, &outcome.codes()));
         }
         let mut echo = Echo::of(incoming);
         for (at, change) in (1..).zip(outcome.changes) {

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::requests::tell;
-use super::{SETTINGS, frame, golden, json, post, posted, text};
+use super::{SETTINGS, frame, golden, grounds, json, post, posted, text};
 use crate::HookKind::Authzen;
 use crate::{
     Answer, Found, Heard, Incoming, OnFailure, Outcome, Page, Refusal, Request, Settings, Unsayable, Until, Why,
@@ -358,7 +358,11 @@ fn decisions_are_as_ever() {
         })
     };
     let say = |verdict, changes: &[Change], text| {
-        write(Authzen, &incoming, &Outcome { verdict, changes, text, language: "de", codes: &["A_CODE", "B_CODE"] })
+        write(
+            Authzen,
+            &incoming,
+            &Outcome { verdict, changes, text, language: "de", grounds: &grounds(&["A_CODE", "B_CODE"]) },
+        )
     };
     for verdict in Effect::ALL {
         let answer = say(verdict, &[statement(false)], Some("Nicht \"erlaubt\".")).unwrap();

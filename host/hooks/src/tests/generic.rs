@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::requests::tell;
-use super::{SETTINGS, golden, json, post, text};
+use super::{SETTINGS, golden, grounds, json, post, text};
 use crate::HookKind::Generic;
 use crate::{Answer, Heard, Incoming, Mapping, MappingSource, Outcome, Reference, Settings, Unsayable, Why, write};
 
@@ -53,7 +53,13 @@ fn ask(body: &str) -> Incoming {
 }
 
 fn say(verdict: Effect, changes: &[Change]) -> Result<Answer, Unsayable> {
-    let outcome = Outcome { verdict, changes, text: Some("Nein: \"so\" nicht.\\"), language: "de", codes: &["A", "B"] };
+    let outcome = Outcome {
+        verdict,
+        changes,
+        text: Some("Nein: \"so\" nicht.\\"),
+        language: "de",
+        grounds: &grounds(&["A", "B"]),
+    };
     write(Generic, &ask(BODY), &outcome)
 }
 
@@ -189,7 +195,7 @@ proptest! {
         let body = json!({"interaction": id, "user": {"id": "a"}}).to_string();
         let incoming = ask(&body);
         let codes = [code.as_str()];
-        let outcome = Outcome { verdict: Effect::Deny, text: told.as_deref(), codes: &codes, ..Outcome::default() };
+        let outcome = Outcome { verdict: Effect::Deny, text: told.as_deref(), grounds: &grounds(&codes), ..Outcome::default() };
         let answer = json(&write(Generic, &incoming, &outcome).unwrap());
         let line = format!("deny: {} ({code}) {{}}", told.clone().unwrap_or_default());
         prop_assert_eq!(answer, json!({"result": {"allowed": false, "why": told, "line": line}, "codes": [code]}));

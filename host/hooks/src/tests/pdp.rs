@@ -4,7 +4,7 @@ use portcullis_model::{Cause, Change, Effect, Statement};
 use serde_json::json;
 
 use super::requests::tell;
-use super::{SETTINGS, golden, json, post, posted, text};
+use super::{SETTINGS, golden, grounds, json, post, posted, text};
 use crate::HookKind::PingPdp;
 use crate::{Heard, Outcome, Reference, Settings, Until, gather, write};
 
@@ -59,8 +59,13 @@ fn decisions_are_as_ever() {
     let reference =
         Reference { log: "hospital.example/hooks", index: 12, leaf: "3q2+7w==", generation: 4, spent_us: 1_842 };
     for verdict in Effect::ALL {
-        let outcome =
-            Outcome { verdict, changes: &changes, text: Some("Not now."), language: "en", codes: &["A", "B"] };
+        let outcome = Outcome {
+            verdict,
+            changes: &changes,
+            text: Some("Not now."),
+            language: "en",
+            grounds: &grounds(&["A", "B"]),
+        };
         let answer = write(PingPdp, &incoming, &outcome).unwrap();
         let permitted = verdict == Effect::Allow;
         assert_eq!(

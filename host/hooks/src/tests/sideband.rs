@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::requests::tell;
-use super::{SETTINGS, golden, json, post, posted, text};
+use super::{SETTINGS, golden, grounds, json, post, posted, text};
 use crate::HookKind::PingSideband;
 use crate::{Answer, Incoming, Outcome, Unsayable, Why, write};
 
@@ -147,8 +147,13 @@ fn answers_are_as_ever() {
     let (incoming, back) = (ask(REQUEST, &request()), ask(RESPONSE, &response(json!({}))));
     for (name, incoming) in [("request", &incoming), ("response", &back)] {
         for verdict in [Effect::Allow, Effect::StepUp, Effect::Deny] {
-            let outcome =
-                Outcome { verdict, text: Some("Nein: \"4b\"."), language: "de", codes: &["WARD"], changes: &[] };
+            let outcome = Outcome {
+                verdict,
+                text: Some("Nein: \"4b\"."),
+                language: "de",
+                grounds: &grounds(&["WARD"]),
+                changes: &[],
+            };
             let answer = write(PingSideband, incoming, &outcome).unwrap();
             assert_eq!(answer.status, 200);
             golden(&format!("sideband-{name}-{}.json", verdict.name()), text(&answer));

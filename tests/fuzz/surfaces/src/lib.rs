@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use portcullis_audit::prove::check_proof;
 use portcullis_hooks::{
-    AnswerSource, Frame, Heard, HookKind, Incoming, Mapping, MappingSource, OnFailure, Outcome, Refusal, Request, Settings, read,
-    refuse, safe_answer, write,
+    AnswerSource, Frame, Heard, HookKind, Incoming, Mapping, MappingSource, OnFailure, Outcome, Refusal, Request,
+    Settings, read, refuse, safe_answer, write,
 };
 use portcullis_keys::PublicKey;
 use portcullis_model::{Cause, Change, Document, Effect, Millis, Target};
@@ -93,14 +93,22 @@ pub fn generic(bytes: &[u8]) {
     source.answer.allow = Some(r#"{"allowed":true,"id":"{id}"}"#.to_owned());
     source.answer.deny = Some(r#"{"allowed":false,"why":"{text}: {codes}"}"#.to_owned());
     if let Ok(text) = std::str::from_utf8(bytes) {
-        let own = MappingSource { answer: AnswerSource { deny: Some(text.to_owned()), ..source.answer.clone() }, ..source.clone() };
+        let own = MappingSource {
+            answer: AnswerSource { deny: Some(text.to_owned()), ..source.answer.clone() },
+            ..source.clone()
+        };
         if let Ok(mapping) = Mapping::compile(own) {
             let settings = Settings { mapping: Some(Arc::new(mapping)), ..Settings::default() };
             every_way(HookKind::Generic, &[""], b"{}", &settings);
         }
     }
     if let Ok(mapping) = Mapping::compile(source) {
-        every_way(HookKind::Generic, &[""], bytes, &Settings { mapping: Some(Arc::new(mapping)), ..Settings::default() });
+        every_way(
+            HookKind::Generic,
+            &[""],
+            bytes,
+            &Settings { mapping: Some(Arc::new(mapping)), ..Settings::default() },
+        );
     }
 }
 
@@ -157,7 +165,7 @@ fn every_way(kind: HookKind, routes: &[&'static str], bytes: &[u8], settings: &S
     for route in routes {
         for incoming in questions(kind, route, bytes, settings) {
             for verdict in Effect::ALL {
-                let outcome = Outcome { verdict, text: Some("no \"way\"\n"), language: "en", codes: &["A"], changes: &[] };
+                let outcome = Outcome { verdict, text: Some("no \"way\"\n"), language: "en", ..Outcome::default() };
                 let Ok(answer) = write(kind, &incoming, &outcome) else { continue };
                 let body = Document::parse(answer.body());
                 assert!(body.is_ok(), "an answer is JSON");
