@@ -2,14 +2,18 @@
 //! record afterwards.
 
 mod audit;
+mod authzen;
 mod check;
 mod cli;
 mod closed;
 mod entra;
 mod entra_resume;
+mod generic;
 mod import;
 mod modes;
 mod open;
+mod pdp;
 mod release;
 mod retry;
+mod sideband;
 mod token;

@@ -11,9 +11,21 @@ pub struct Answer {
     pub json: Value,
     /// The body as it came.
     pub body: Vec<u8>,
+    /// Status line and headers, names in lower case.
+    pub head: String,
 }
 
 impl Answer {
+    /// A header's value.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+    }
+
+    /// The record's index, from a reference that stands at this place.
+    pub fn index_at(&self, pointer: &str) -> Option<u64> {
+        self.json.pointer(pointer)?.as_str()?.rsplit_once('#')?.1.parse().ok()
+    }
+
     /// Whether Okta, told this by a token hook, mints no token: `200` with an `error` object, and nothing else
     /// (hook-contracts 1.2: every other status, and every body without `error`, is a token).
     pub fn stops_a_token(&self) -> bool {

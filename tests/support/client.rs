@@ -53,6 +53,11 @@ impl Client {
         read(&mut socket).map(|(answer, _)| answer).map_err(|error| said.err().unwrap_or(error))
     }
 
+    /// Asks for a path, without any secret.
+    pub fn get(&self, path: &str) -> std::io::Result<Answer> {
+        self.say(format!("GET {path} HTTP/1.1\r\nhost: {}\r\n\r\n", self.address).as_bytes())
+    }
+
     /// Begins a call: its head is sent, and the host has taken the call up and asks for the body (RFC 9110, 10.1.1).
     pub fn begin(&self, request: &Raw) -> std::io::Result<Begun> {
         let mut socket = self.connect()?;
@@ -102,6 +107,21 @@ impl Raw {
         Self { path: path.to_owned(), headers, body: body.to_vec(), length: None }
     }
 
+    /// With a header more, or another value of it.
+    #[must_use]
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        self.headers.retain(|(known, _)| known != name);
+        self.headers.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Without a header.
+    #[must_use]
+    pub fn without(mut self, name: &str) -> Self {
+        self.headers.retain(|(known, _)| known != name);
+        self
+    }
+
     fn bytes(&self, host: &str) -> Vec<u8> {
         let mut bytes = format!("POST {} HTTP/1.1\r\nhost: {host}\r\n", self.path).into_bytes();
         for (name, value) in &self.headers {
@@ -133,7 +153,13 @@ pub fn read(socket: &mut TcpStream) -> std::io::Result<(Answer, bool)> {
 
 fn parse(bytes: &[u8]) -> Option<(Answer, bool)> {
     let end = bytes.windows(4).position(|four| four == b"\r\n\r\n")?;
-    let head = String::from_utf8_lossy(bytes.get(..end)?).to_ascii_lowercase();
+    let head = String::from_utf8_lossy(bytes.get(..end)?).into_owned();
+    let named = |line: &str| match line.split_once(':') {
+        Some((name, value)) => format!("{}:{value}", name.to_ascii_lowercase()),
+        None => line.to_owned(),
+    };
+    let head: Vec<_> = head.lines().map(named).collect();
+    let head = head.join("\n");
     let status = head.split(' ').nth(1)?.parse().ok()?;
     let length = head
         .lines()
@@ -141,7 +167,8 @@ fn parse(bytes: &[u8]) -> Option<(Answer, bool)> {
         .map_or(Some(0), |length| length.parse().ok())?;
     let body = bytes.get(end + 4..)?.get(..length)?.to_vec();
     let json = serde_json::from_slice(&body).unwrap_or_default();
-    Some((Answer { status, json, body }, !head.contains("connection: close")))
+    let keeps = !head.contains("connection: close");
+    Some((Answer { status, json, body, head }, keeps))
 }
 
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -49,6 +49,11 @@ impl Binding {
         Self { hook: hook.to_owned(), plugin: plugin.to_owned(), mode: "enforce".to_owned(), settings, say }
     }
 
+    /// The plugin's name.
+    pub fn plugin(&self) -> &str {
+        &self.plugin
+    }
+
     /// In this mode.
     #[must_use]
     pub fn mode(mut self, mode: &str) -> Self {

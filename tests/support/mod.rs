@@ -12,6 +12,7 @@ mod forge;
 mod golden;
 mod host;
 mod house;
+mod kinds;
 mod payload;
 mod record;
 mod settings;

@@ -24,7 +24,9 @@ pub use adapter::{Need, Reaction, Reactions, Repeats};
 pub use answer::{Answer, Reference};
 pub use entra::jwe::{Decryptor, DecryptorError, Undecryptable};
 pub use errand::{Errand, Message, Resume};
-pub use generic::{Mapping, MappingError, MappingSource};
+pub use generic::{
+    AnswerSource, EntitySource, GrantSource, Mapping, MappingError, MappingSource, OriginSource, PrincipalSource,
+};
 pub use heard::{Batch, Frame, Heard, Incoming, Malformed, Page, Refusal, Request, Settings, Until};
 pub use kind::HookKind;
 
@@ -40,10 +42,18 @@ pub struct Outcome<'a> {
     pub text: Option<&'a str>,
     /// The language of that text: a tag of the catalogue.
     pub language: &'a str,
-    /// The codes of the findings that the verdict rests on, sorted, each once.
-    pub codes: &'a [&'a str],
     /// Every finding that the verdict rests on, the gravest first: for hook kinds that can point at more than one thing.
     pub grounds: &'a [Ground<'a>],
+}
+
+impl Outcome<'_> {
+    /// The codes of the grounds, sorted, each once.
+    pub fn codes(&self) -> Vec<&str> {
+        let mut codes: Vec<_> = self.grounds.iter().map(|ground| ground.code).collect();
+        codes.sort_unstable();
+        codes.dedup();
+        codes
+    }
 }
 
 /// One finding that a verdict rests on.

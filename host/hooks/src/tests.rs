@@ -3,18 +3,23 @@
 
 mod answers;
 mod entra;
+mod authzen;
+mod closed;
+mod generic;
 mod patches;
+mod pdp;
 mod requests;
+mod sideband;
 
 use portcullis_model::Millis;
 
-use crate::{Frame, Heard, HookKind, Incoming, Malformed, Request, Settings, read};
+use crate::{Answer, Frame, Ground, Heard, HookKind, Incoming, Malformed, Request, Settings, read};
 
 pub(crate) const TOKEN: &str = include_str!("../tests/payloads/token.json");
 pub(crate) const TOKEN_OF_A_CLIENT: &str = include_str!("../tests/payloads/token-client.json");
 pub(crate) const IMPORT: &str = include_str!("../tests/payloads/import.json");
 
-static SETTINGS: Settings = Settings {
+pub(crate) static SETTINGS: Settings = Settings {
     path: String::new(),
     entitlements: Vec::new(),
     decryptor: None,
@@ -36,6 +41,37 @@ pub(crate) fn parse(kind: HookKind, body: &[u8], frame: &Frame<'_>) -> Result<In
         Heard::One(incoming) => Ok(incoming),
         _ => panic!("not one question"),
     }
+}
+
+/// Posts a body to one of the kind's routes.
+pub(crate) fn post(kind: HookKind, route: &'static str, body: &str, settings: &Settings) -> Result<Heard, Malformed> {
+    let header = |name: &str| (name == "content-type").then_some("application/json; charset=utf-8");
+    let request = Request { get: false, route, header: &header, searches: true, body: body.as_bytes() };
+    read(kind, &request, &Frame { settings, ..frame() })
+}
+
+/// Posts a body that holds one question.
+pub(crate) fn posted(kind: HookKind, route: &'static str, body: &str) -> Incoming {
+    match post(kind, route, body, &SETTINGS) {
+        Ok(Heard::One(incoming)) => incoming,
+        Ok(_) => panic!("not one question"),
+        Err(malformed) => panic!("{malformed}"),
+    }
+}
+
+/// An answer's body.
+pub(crate) fn text(answer: &Answer) -> &str {
+    std::str::from_utf8(answer.body()).unwrap()
+}
+
+/// An answer's body, as somebody else's parser reads it.
+pub(crate) fn json(answer: &Answer) -> serde_json::Value {
+    serde_json::from_slice(answer.body()).unwrap()
+}
+
+/// Findings with these codes.
+pub(crate) fn grounds<'a>(codes: &[&'a str]) -> Vec<Ground<'a>> {
+    codes.iter().map(|code| Ground { code, text: String::new(), field: None }).collect()
 }
 
 pub(crate) fn incoming(kind: HookKind, body: &str) -> Incoming {

@@ -4,7 +4,6 @@
 //! before its record is durable. Every failure becomes a [`Failure`], and `Call::refuse` alone turns one into the answer and the
 //! record. The means are in `call`; what runs after the reply is in `afterwards`.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use hyper::body::Incoming as Body;
@@ -171,12 +170,10 @@ pub async fn decide(call: &mut Call<'_>, mut incoming: Arc<Incoming>) -> Decided
 
     let mut errand = None;
     // Many decisions become one outcome, and the outcome the platform's words, still without the record's reference.
-    let outcome = combined(hook, &asked, &incoming.call).and_then(|(combined, language, grounds)| {
+    let outcome = combined(hook, &asked, &incoming.call).and_then(|(combined, grounds, language)| {
         let text = grounds.first().map(|ground| ground.text.as_str());
-        let codes: BTreeSet<_> = grounds.iter().map(|ground| ground.code).collect();
-        let codes: Vec<_> = codes.into_iter().collect();
         let (verdict, changes) = (combined.verdict, combined.changes.as_slice());
-        let outcome = Outcome { verdict, changes, text, language, codes: &codes, grounds: &grounds };
+        let outcome = Outcome { verdict, changes, text, language, grounds: &grounds };
         let answer = portcullis_hooks::write(hook.config.kind, &incoming, &outcome)
             .map_err(|unsayable| unsayable_failure(&unsayable, &asked, &combined.changes))?;
         errand = portcullis_hooks::errand(hook.config.kind, &incoming, &outcome);
@@ -216,10 +213,10 @@ fn changes(asked: &[Asked]) -> impl Iterator<Item = &Change> {
     asked.iter().filter_map(|asked| asked.outcome.as_ref().ok()).flat_map(|decision| &decision.changes)
 }
 
-/// What was combined, the language of its texts, and the findings that it rests on.
-type Said<'a> = (Combined<'a>, &'a str, Vec<Ground<'a>>);
+/// What was combined, the texts of its grounds, and the tag of the first text's language.
+type Told<'a> = (Combined<'a>, Vec<Ground<'a>>, &'a str);
 
-fn combined<'a>(hook: &Hook, asked: &'a [Asked], call: &HookCall) -> Result<Said<'a>, Failure> {
+fn combined<'a>(hook: &Hook, asked: &'a [Asked], call: &HookCall) -> Result<Told<'a>, Failure> {
     let voices: Vec<_> = asked
         .iter()
         .filter_map(|asked| {
@@ -228,21 +225,17 @@ fn combined<'a>(hook: &Hook, asked: &'a [Asked], call: &HookCall) -> Result<Said
         })
         .collect();
     let combined = combine(hook.config.kind, &voices, &call.lifetimes)?;
-    let wanted = language(call);
-    let mut language = "";
-    let mut ground = |(plugin, finding): &(&str, &'a Finding)| {
+    let language = language(call);
+    let ground = |(plugin, finding): &(&str, &'a Finding)| {
         let catalogue = asked.iter().find(|asked| asked.binding.manifest().id == *plugin)?;
         let messages = &catalogue.binding.manifest().messages;
-        let (tag, text) = messages.fill(&finding.code, &wanted, &finding.arguments)?;
-        if language.is_empty() {
-            language = tag;
-        }
-        Some(Ground { code: &finding.code, text, field: finding.field.as_deref() })
+        let (tag, text) = messages.fill(&finding.code, &language, &finding.arguments)?;
+        Some((tag, Ground { code: &finding.code, text, field: finding.field.as_deref() }))
     };
     // Of what stops nobody, one text is enough.
     let most = if combined.verdict > Effect::Allow { MOST_GROUNDS } else { 1 };
-    let grounds = combined.grounds.iter().filter_map(&mut ground).take(most).collect();
-    Ok((combined, language, grounds))
+    let (tags, grounds): (Vec<_>, _) = combined.grounds.iter().filter_map(ground).take(most).unzip();
+    Ok((combined, grounds, tags.first().copied().unwrap_or_default()))
 }
 
 /// Whose wish the platform would not take: of the first who has it, in the bindings' order.

@@ -96,8 +96,8 @@ impl Adapter for Authzen {
         let mut context = Object::new();
         if !permitted {
             context = context.text("verdict", outcome.verdict.name());
-            if !outcome.codes.is_empty() {
-                context = context.json("codes", &strings(outcome.codes.iter().copied()));
+            if !outcome.grounds.is_empty() {
+                context = context.json("codes", &strings(outcome.codes()));
             }
             context = context.some(outcome.text, |context, reason| {
                 context.json("reason_user", &Object::new().text(outcome.language, reason).end())

@@ -17,7 +17,9 @@ use crate::answer::{Answer, Slot};
 use crate::say::{Saying, To};
 use crate::{Frame, Heard, Incoming, Malformed, OnFailure, Outcome, Refusal, Request, Unsayable, Why};
 
-pub use mapping::{Mapping, MappingError, MappingSource};
+pub use mapping::{
+    AnswerSource, EntitySource, GrantSource, Mapping, MappingError, MappingSource, OriginSource, PrincipalSource,
+};
 use template::Filled;
 
 /// The hook kind.
@@ -61,8 +63,12 @@ impl Adapter for Generic {
 
     fn write(&self, incoming: &Incoming, outcome: &Outcome<'_>) -> Result<Answer, Unsayable> {
         let mapping = incoming.mapping.as_ref().ok_or(Unsayable { change: None, why: Why::Kind })?;
-        let filled =
-            Filled { verdict: outcome.verdict.name(), text: outcome.text, codes: outcome.codes, id: &incoming.call.id };
+        let filled = Filled {
+            verdict: outcome.verdict.name(),
+            text: outcome.text,
+            codes: &outcome.codes(),
+            id: &incoming.call.id,
+        };
         let (template, status) = mapping.answer(outcome.verdict);
         let mut body = template.fill(&filled);
         if self.permits(outcome.verdict) {
@@ -147,6 +153,3 @@ fn apply(body: &str, change: &Change) -> Result<String, Why> {
 
 /// What stands for the text where there is no decision.
 const UNCHECKED: &str = "Access could not be checked. Please try again or call the help desk.";
-
-#[cfg(test)]
-mod tests;

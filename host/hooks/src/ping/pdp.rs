@@ -118,7 +118,7 @@ impl Adapter for Pdp {
             };
             state(&statement.name, &statement.code, &payload_text(statement), statement.obligatory);
         }
-        let status = Object::new().text("code", "OKAY").json("messages", &strings(outcome.codes.iter().copied()));
+        let status = Object::new().text("code", "OKAY").json("messages", &strings(outcome.codes()));
         let status = status.json("errors", "[]").end();
         Ok(answer(Some(incoming.call.received), decision, &statements, &status))
     }

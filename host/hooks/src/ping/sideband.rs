@@ -81,7 +81,7 @@ impl Adapter for Sideband {
             Effect::Review | Effect::Deny => Some(("403", outcome.text.unwrap_or(DENIED))),
         };
         if let Some((code, message)) = refusal {
-            return Ok(stop(is_response(incoming), code, message, outcome.codes));
+            return Ok(stop(is_response(incoming), code, message, &outcome.codes()));
         }
         let mut echo = Echo::of(incoming);
         for (at, change) in (1..).zip(outcome.changes) {
@@ -281,7 +281,7 @@ fn headers(read: &Body, message: Option<Value<'_>>, at: &str, secrets: &mut Secr
         return Ok(headers);
     };
     // An empty table looks like an object to some encoders.
-    if !sent.is_array() && sent.members().next().is_some() {
+    if !sent.is_array() && (!sent.is_object() || sent.members().next().is_some()) {
         return Err(wrong());
     }
     for (number, header) in sent.elements().enumerate() {

@@ -3,11 +3,12 @@
 //! The fuzz targets (`../fuzz_targets`, nightly) and the ordinary test (`tests/smoke.rs`, every run) call the same functions, so that
 //! neither can rot. What is checked beside "no panic" stands in each function.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use portcullis_audit::prove::check_proof;
 use portcullis_hooks::{
-    Decryptor, Errand, Frame, Heard, HookKind, OnFailure, Outcome, Request, Settings, errand, read, safe_answer, write,
+    AnswerSource, Decryptor, Errand, Frame, Heard, HookKind, Incoming, Mapping, MappingSource, OnFailure, Outcome,
+    Refusal, Request, Settings, errand, read, refuse, safe_answer, write,
 };
 use portcullis_keys::PublicKey;
 use portcullis_model::{Cause, Change, Document, Effect, Millis, Target};
@@ -19,12 +20,16 @@ use portcullis_trust::{
 pub type Surface = fn(&[u8]);
 
 /// Every surface and its name: the name of its fuzz target and of its corpus.
-pub const SURFACES: [(&str, Surface); 10] = [
+pub const SURFACES: [(&str, Surface); 14] = [
     ("json", json),
     ("token", token),
     ("import", import),
     ("entra", entra),
     ("jwe", jwe),
+    ("sideband", sideband),
+    ("pdp", pdp),
+    ("authzen", authzen),
+    ("generic", generic),
     ("envelope", envelope),
     ("source", source),
     ("note", note),
@@ -94,6 +99,60 @@ pub fn jwe(bytes: &[u8]) {
     drop(Decryptor::from_pem([text]));
 }
 
+/// The body of a `ping.sideband` call in both phases: each answer is JSON, and what is allowed is echoed whole.
+pub fn sideband(bytes: &[u8]) {
+    let settings = Settings::default();
+    for route in ["/sideband/request", "/sideband/response"] {
+        for incoming in questions(HookKind::PingSideband, route, bytes, &settings) {
+            let outcome = Outcome { verdict: Effect::Allow, ..Outcome::default() };
+            let Ok(answer) = write(HookKind::PingSideband, &incoming, &outcome) else { continue };
+            let echo = Document::parse(answer.body()).map(|echo| echo.root().get("response").is_none());
+            assert_eq!(echo, Ok(true), "what is allowed is no refusal");
+            answered(HookKind::PingSideband, route, Some(&incoming), &settings);
+        }
+        answered(HookKind::PingSideband, route, None, &settings);
+    }
+}
+
+/// The body of a `ping.pdp` call, single and as a batch.
+pub fn pdp(bytes: &[u8]) {
+    let settings = Settings { subject: Some("/attributes/User".to_owned()), ..Settings::default() };
+    every_way(HookKind::PingPdp, &["/governance-engine", "/governance-engine/batch"], bytes, &settings);
+}
+
+/// The body of an `authzen` call on every endpoint: only a verdict `allow` makes a `decision: true`.
+pub fn authzen(bytes: &[u8]) {
+    let routes =
+        ["/access/v1/evaluation", "/access/v1/evaluations", "/access/v1/search/subject", "/access/v1/search/action"];
+    every_way(HookKind::Authzen, &routes, bytes, &Settings::default());
+}
+
+/// The body of a `generic` call, and the same bytes as the template of its answers.
+pub fn generic(bytes: &[u8]) {
+    let mut source = MappingSource::default();
+    source.id = Some("/id".to_owned());
+    source.answer.allow = Some(r#"{"allowed":true,"id":"{id}"}"#.to_owned());
+    source.answer.deny = Some(r#"{"allowed":false,"why":"{text}: {codes}"}"#.to_owned());
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        let own = MappingSource {
+            answer: AnswerSource { deny: Some(text.to_owned()), ..source.answer.clone() },
+            ..source.clone()
+        };
+        if let Ok(mapping) = Mapping::compile(own) {
+            let settings = Settings { mapping: Some(Arc::new(mapping)), ..Settings::default() };
+            every_way(HookKind::Generic, &[""], b"{}", &settings);
+        }
+    }
+    if let Ok(mapping) = Mapping::compile(source) {
+        every_way(
+            HookKind::Generic,
+            &[""],
+            bytes,
+            &Settings { mapping: Some(Arc::new(mapping)), ..Settings::default() },
+        );
+    }
+}
+
 /// A DSSE envelope with whatever inside: nobody's signature, nobody's document.
 pub fn envelope(bytes: &[u8]) {
     let now = Millis(1_795_000_000_000);
@@ -139,6 +198,50 @@ pub fn proof(bytes: &[u8]) {
 pub fn component(bytes: &[u8]) {
     if let Ok(inspection) = portcullis_engine::inspect(bytes) {
         assert!(inspection.imports.iter().all(|import| import.starts_with("portcullis:policy/")));
+    }
+}
+
+/// Every question in a body, answered in every way.
+fn every_way(kind: HookKind, routes: &[&'static str], bytes: &[u8], settings: &Settings) {
+    for route in routes {
+        for incoming in questions(kind, route, bytes, settings) {
+            for verdict in Effect::ALL {
+                let outcome = Outcome { verdict, text: Some("no \"way\"\n"), language: "en", ..Outcome::default() };
+                let Ok(answer) = write(kind, &incoming, &outcome) else { continue };
+                let body = Document::parse(answer.body());
+                assert!(body.is_ok(), "an answer is JSON");
+                let permits = body.is_ok_and(|body| {
+                    let member = |name| body.root().get(name).and_then(|value| value.as_bool());
+                    member("decision") == Some(true) || member("authorized") == Some(true)
+                });
+                assert!(!permits || verdict == Effect::Allow, "only `allow` permits");
+            }
+            answered(kind, route, Some(&incoming), settings);
+        }
+        answered(kind, route, None, settings);
+    }
+}
+
+/// The questions in a body, of whichever form.
+fn questions(kind: HookKind, route: &'static str, bytes: &[u8], settings: &Settings) -> Vec<Incoming> {
+    let frame = Frame { tenant: "t", received: Millis(1), seed: 2, settings };
+    let header = |name: &str| (name == "content-type").then_some("application/json");
+    let request = Request { get: false, route, header: &header, searches: true, body: bytes };
+    match read(kind, &request, &frame) {
+        Ok(Heard::One(incoming) | Heard::Which(incoming, _)) => vec![incoming],
+        Ok(Heard::Many(batch)) => batch.items.into_iter().flatten().collect(),
+        Ok(Heard::Nothing(_)) | Err(_) => Vec::new(),
+    }
+}
+
+/// Each refusal is JSON, or nothing.
+fn answered(kind: HookKind, route: &'static str, incoming: Option<&Incoming>, settings: &Settings) {
+    for on_failure in [OnFailure::Closed, OnFailure::Open] {
+        for cause in Cause::ALL {
+            let refusal = Refusal { settings, on_failure: &on_failure, cause, detail: "", route, incoming };
+            let answer = refuse(kind, &refusal);
+            assert!(answer.body().is_empty() || Document::parse(answer.body()).is_ok());
+        }
     }
 }
 

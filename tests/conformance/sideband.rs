@@ -1,0 +1,132 @@
+//! `ping.sideband`: what a gateway gets about requests and responses, and that no credential which passes through is kept.
+
+use portcullis_tests::{Answer, Binding, Host, House, Raw, SECRET};
+use serde_json::{Value, json};
+
+fn house(deed: Value) -> House {
+    let reads = [
+        "action.attributes.*",
+        "resource.attributes.*",
+        "ping.sideband:/headers/*/authorization",
+        "ping.sideband:/body",
+    ];
+    let changes = ["set:request:/headers/*", "remove:request:/headers/*", "set:request:/url", "set:response:/*"];
+    let binding = Binding::new("asked", "mischief", deed).say(&[("review", "deny")]);
+    House::speaking("ping.sideband", "/gw", "", (&reads, &changes), &[binding])
+}
+
+fn request() -> Value {
+    json!({
+        "source_ip": "192.0.2.10", "source_port": "54321", "method": "GET", "url": "https://api.hospital.example:443/charts/1?x=1", "body": "",
+        "headers": [
+            {"host": "api.hospital.example"}, {"authorization": "Bearer c4n4ry-bearer"}, {"cookie": "sid=c4n4ry-cookie"}, {"x-multi": "one"}, {"x-multi": "two"},
+        ],
+        "http_version": "1.1",
+    })
+}
+
+fn post(host: &Host, phase: &str, body: &Value) -> Answer {
+    let raw = Raw::post(&format!("/gw/sideband/{phase}"), "", body.to_string().as_bytes());
+    host.client().send(&raw.header("authorization", SECRET)).unwrap()
+}
+
+#[test]
+fn what_passes_is_echoed_and_no_credential_is_kept() {
+    // It names one of them, so it gets it, and says all that it sees.
+    let house = house(json!({"do": "reveal"}));
+    let host = house.serve();
+    let answer = post(&host, "request", &request());
+    assert_eq!(answer.status, 200);
+    for (member, value) in request().as_object().unwrap() {
+        assert_eq!(&answer.json[member], value, "{member}");
+    }
+    assert!(answer.json.get("response").is_none());
+    let state = answer.json["state"].as_str().unwrap().to_owned();
+    assert!(!state.contains("c4n4ry"));
+    let index = answer.index_at("/record").unwrap();
+
+    let back = json!({
+        "method": "GET", "url": "https://api.hospital.example:443/charts/1", "body": "{\"access_token\":\"c4n4ry-body\"}", "response_code": "200",
+        "response_status": "OK", "headers": [{"content-type": "application/json"}, {"set-cookie": "sid=c4n4ry-set"}], "http_version": "1.1", "state": state,
+    });
+    let answer = post(&host, "response", &back);
+    for member in ["response_code", "response_status", "headers", "body", "http_version"] {
+        assert_eq!(answer.json[member], back[member], "{member}");
+    }
+    let back_index = answer.index_at("/record").unwrap();
+    host.stop();
+
+    let record = house.record(index);
+    assert_eq!(record["not_replayable"], "secret");
+    let sealed = house.sealed(index).to_string();
+    assert!(sealed.contains("api.hospital.example") && sealed.contains("[secret]"), "{sealed}");
+    for index in [index, back_index] {
+        let sealed = house.sealed(index).to_string();
+        assert!(!sealed.contains("c4n4ry"), "{sealed}");
+    }
+    let noted = house.sealed(index)["plugins"][0]["notes"][0].as_str().unwrap().to_owned();
+    let seen: Value = serde_json::from_str(&noted).unwrap();
+    assert_eq!(seen["payload"]["headers"][1]["authorization"], "[secret]", "it was given, and is not kept: {seen}");
+    assert!(!noted.contains("cookie"), "what is not named is not given: {noted}");
+    assert_eq!(seen["action"]["attributes"]["header.x-multi"], "one, two");
+    let seen: Value =
+        serde_json::from_str(house.sealed(back_index)["plugins"][0]["notes"][0].as_str().unwrap()).unwrap();
+    assert_eq!(
+        (&seen["phase"], &seen["origin"]["ip"]),
+        (&json!("response"), &json!("192.0.2.10")),
+        "known from the state"
+    );
+    assert!(!seen["correlation"].is_string(), "not read");
+    assert_eq!(house.verify().code, 0);
+}
+
+#[test]
+fn changes_denials_and_errors_in_the_gateways_words() {
+    let changing = house(json!({"do": "all", "deeds": [
+        {"do": "set", "target": "request", "path": "/headers/x-checked", "value": "yes"}, {"do": "remove", "target": "request", "path": "/headers/x-multi"},
+    ]}));
+    let host = changing.serve();
+    let answer = post(&host, "request", &request());
+    let headers = answer.json["headers"].as_array().unwrap();
+    assert_eq!(headers.last().unwrap(), &json!({"x-checked": "yes"}));
+    assert!(headers.iter().all(|header| header.get("x-multi").is_none()));
+    // There is nothing to change in a response that this plugin knows of: what cannot be said is not left out.
+    let back = json!({"method": "GET", "url": "https://a.example/", "body": "", "response_code": "200", "headers": [], "request": request()});
+    let answer = post(&host, "response", &back);
+    assert_eq!((answer.status, &answer.json["response_code"]), (200, &json!("503")));
+    host.stop();
+
+    let denying = house(json!({"do": "deny", "why": "so"}));
+    let host = denying.serve();
+    let denied = post(&host, "request", &request());
+    let response = &denied.json["response"];
+    assert_eq!(
+        (denied.status, &response["response_code"], &response["response_status"]),
+        (200, &json!("403"), &json!("FORBIDDEN"))
+    );
+    let body: Value = serde_json::from_str(response["body"].as_str().unwrap()).unwrap();
+    assert_eq!(body["errorMessage"], "Denied: so.");
+    assert_eq!(post(&host, "response", &back).json["response_code"], "403", "in place of the response, not beside it");
+    for (body, status) in [("", 400), ("[]", 400), ("{\"method\":1}", 400)] {
+        let raw = Raw::post("/gw/sideband/request", SECRET, body.as_bytes());
+        let answer = host.client().send(&raw).unwrap();
+        assert_eq!(answer.status, status);
+        assert!(answer.json["id"].is_string() && answer.json["message"].is_string(), "{}", answer.json);
+    }
+    let stranger = host.client().send(&Raw::post("/gw/sideband/request", "not the secret at all", b"{}")).unwrap();
+    assert_eq!((stranger.status, &stranger.json["id"]), (401, &json!("caller-unproven")));
+    let large = format!("{{\"body\":\"{}\"}}", "x".repeat(256 << 10));
+    assert_eq!(host.client().send(&Raw::post("/gw/sideband/request", SECRET, large.as_bytes())).unwrap().status, 413);
+    host.stop();
+}
+
+#[test]
+fn a_closed_gateway_stops_whatever_the_plugin_does() {
+    for deed in ["trap", "loop-forever", "error", "undeclared-code"] {
+        let house = house(json!({"do": deed}));
+        let host = house.serve();
+        let answer = post(&host, "request", &request());
+        assert_eq!((answer.status, &answer.json["response"]["response_code"]), (200, &json!("503")), "{deed}");
+        host.stop();
+    }
+}
