@@ -70,9 +70,13 @@ fn what_entra_gets() {
     assert_eq!(ask("codes", "otp", "allow").status, 500);
     assert_eq!(ask("codes", "otp", "deny").status, 403);
 
-    for (deed, word) in
-        [("allow", "Retry"), ("migrate", "MigratePassword"), ("deny", "Block"), ("trap", "Block"), ("verified", "Block")]
-    {
+    for (deed, word) in [
+        ("allow", "Retry"),
+        ("migrate", "MigratePassword"),
+        ("deny", "Block"),
+        ("trap", "Block"),
+        ("verified", "Block"),
+    ] {
         let answer = ask("passwords", "password", deed);
         assert_eq!(action(&answer), format!("microsoft.graph.passwordSubmit.{word}"), "{deed}");
         assert_eq!((answer.status, &answer.json["data"]["nonce"]), (200, &json!("n-0S6_WzA2Mj")));
@@ -86,7 +90,8 @@ fn what_entra_gets() {
         assert!(action(&failed).ends_with(".failed"));
         let claims = json!(["firstName", "lastName", "dateOfBirth", "documentId"]);
         let sorted = |claims: &Value| {
-            let mut claims: Vec<_> = claims.as_array().unwrap().iter().map(|it| it.as_str().unwrap().to_owned()).collect();
+            let mut claims: Vec<_> =
+                claims.as_array().unwrap().iter().map(|it| it.as_str().unwrap().to_owned()).collect();
             claims.sort();
             claims
         };
@@ -191,7 +196,8 @@ fn a_wrong_set_up_is_named() {
 fn a_decryption_key_is_replaced_while_calls_go_on() {
     let house = entra_house("http://127.0.0.1:9", &[("passwords", deeds())]);
     let host = house.serve();
-    let read = |name: &str| fs::read_to_string(format!("{}/../host/hooks/tests/jwe/{name}", env!("CARGO_MANIFEST_DIR")));
+    let read =
+        |name: &str| fs::read_to_string(format!("{}/../host/hooks/tests/jwe/{name}", env!("CARGO_MANIFEST_DIR")));
     let vectors: Value = serde_json::from_str(&read("vectors.json").unwrap()).unwrap();
     let status = |token: &str| {
         let mut body = entra("password", "migrate");

@@ -22,7 +22,9 @@ fn house(stand_in: &StandIn) -> House {
 /// Posts a callout of its own id, which is answered at once.
 fn call_out(host: &Host, payload: &str, deed: &str, id: &str) {
     let mut body = entra(payload, deed);
-    for place in ["/AccessPackageAssignmentRequestId", "/accessPackageAssignmentRequestId", "/data/taskProcessingResult/id"] {
+    for place in
+        ["/AccessPackageAssignmentRequestId", "/accessPackageAssignmentRequestId", "/data/taskProcessingResult/id"]
+    {
         if let Some(place) = body.pointer_mut(place) {
             *place = id.into();
         }
@@ -50,11 +52,20 @@ fn what_was_decided_goes_by_the_resume_call() {
             "entitlement-approval",
             "approvers",
             "a-4",
-            Some("/beta/identityGovernance/entitlementManagement/accessPackageAssignmentRequests/a-4/resume".to_owned()),
+            Some(
+                "/beta/identityGovernance/entitlementManagement/accessPackageAssignmentRequests/a-4/resume".to_owned(),
+            ),
             "/data/approvalStage/primaryApprovers/0/id",
             json!("07fc263f"),
         ),
-        ("entitlement-approval", "auto", "a-5", Some(format!("{below}/a-5/resume")), "/data/approvalStage", Value::Null),
+        (
+            "entitlement-approval",
+            "auto",
+            "a-5",
+            Some(format!("{below}/a-5/resume")),
+            "/data/approvalStage",
+            Value::Null,
+        ),
         // Cannot be denied at that stage, and nobody said who approves.
         ("entitlement-approval", "deny", "a-6", None, "", Value::Null),
         ("entitlement-approval", "allow", "a-7", None, "", Value::Null),

@@ -2,9 +2,9 @@
 //! against an interpreter of their own.
 
 mod answers;
-mod entra;
 mod authzen;
 mod closed;
+mod entra;
 mod generic;
 mod patches;
 mod pdp;

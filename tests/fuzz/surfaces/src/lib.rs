@@ -73,7 +73,16 @@ pub fn entra(bytes: &[u8]) {
         for cause in Cause::ALL {
             let closed = safe_answer(kind, &OnFailure::Closed, cause, Some(incoming));
             let said = String::from_utf8_lossy(closed.body()).into_owned();
-            let goes_on = ["provideClaims", "continueWith", "setPrefill", "modifyAttribute", "Migrate", "Update", ".pass\"", "Approved"];
+            let goes_on = [
+                "provideClaims",
+                "continueWith",
+                "setPrefill",
+                "modifyAttribute",
+                "Migrate",
+                "Update",
+                ".pass\"",
+                "Approved",
+            ];
             assert!(closed.status != 200 || !goes_on.iter().any(|word| said.contains(word)), "a closed hook stops");
         }
         let approvers = [Change::RequireApprovers(vec!["a".into()])];

@@ -181,7 +181,9 @@ impl Deed {
             Self::Credential { found } => allow().change(Change::Credential(*found)),
             Self::AutoApprove => allow().change(Change::AutoApprove),
             Self::RequireApprovers { ids } => allow().change(Change::RequireApprovers(ids.clone())),
-            Self::DenyField { field } => nothing().finding(Finding { field: Some(field.clone()), ..denial("of a field") }),
+            Self::DenyField { field } => {
+                nothing().finding(Finding { field: Some(field.clone()), ..denial("of a field") })
+            }
             Self::Reveal => {
                 journal::note(&reveal(call).to_string());
                 allow()
