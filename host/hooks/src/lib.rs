@@ -22,14 +22,28 @@ pub use heard::{Batch, Frame, Heard, Incoming, Malformed, Page, Request, Setting
 pub use kind::HookKind;
 
 /// What to answer, after combination and mapping.
+#[derive(Clone, Copy, Default)]
 pub struct Outcome<'a> {
     /// The strictest effect. One that this hook kind cannot say, and that the binding maps, is said as it is
     /// mapped.
     pub verdict: Effect,
     /// The merged changes, without those that the binding maps.
     pub changes: &'a [Change],
-    /// Text for people, from the message catalogue.
+    /// Text for people, from the message catalogue: of the first of the grounds.
     pub text: Option<&'a str>,
+    /// Every finding that the verdict rests on, the gravest first: for hook kinds that can point at more than one thing.
+    pub grounds: &'a [Ground<'a>],
+}
+
+/// One finding that a verdict rests on.
+#[derive(Clone)]
+pub struct Ground<'a> {
+    /// The finding's code.
+    pub code: &'a str,
+    /// Text for people, from the message catalogue.
+    pub text: String,
+    /// The form field that it is about, as the plugin says: to be held against the request's own fields before it is repeated.
+    pub field: Option<&'a str>,
 }
 
 /// Plugin: a change that the platform would refuse, or that cannot be said in this answer. Repeats nothing

@@ -27,8 +27,8 @@ pub struct Combined<'a> {
     pub verdict: Effect,
     /// The changes that leave, merged, in a fixed order.
     pub changes: Vec<Change>,
-    /// The finding whose message a person sees, and its plugin.
-    pub spokesman: Option<(&'a str, &'a Finding)>,
+    /// The findings that the verdict rests on and their plugins; a person sees the message of the first.
+    pub grounds: Vec<(&'a str, &'a Finding)>,
 }
 
 /// Why there is no outcome.
@@ -106,14 +106,12 @@ pub fn combine<'a>(kind: HookKind, voices: &[Voice<'a>], lifetimes: &[Lifetime])
         verdict = Effect::Deny;
     }
     // Severity, then code and plugin, so that the order of bindings cannot choose the text.
-    let spokesman = spoken
-        .into_iter()
-        .filter(|(effect, ..)| *effect == verdict)
-        .max_by(|(_, plugin, finding), (_, other_plugin, other)| {
-            (finding.severity, &other.code, *other_plugin).cmp(&(other.severity, &finding.code, *plugin))
-        })
-        .map(|(_, plugin, finding)| (plugin, finding));
-    Ok(Combined { verdict, changes, spokesman })
+    spoken.retain(|(effect, ..)| *effect == verdict);
+    spoken.sort_by(|(_, plugin, finding), (_, other_plugin, other)| {
+        (other.severity, &finding.code, *plugin).cmp(&(finding.severity, &other.code, *other_plugin))
+    });
+    let grounds = spoken.into_iter().map(|(_, plugin, finding)| (plugin, finding)).collect();
+    Ok(Combined { verdict, changes, grounds })
 }
 
 enum Said {

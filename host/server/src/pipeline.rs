@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use hyper::body::Incoming as Body;
 use hyper::{Method, Request};
-use portcullis_hooks::{Answer, Batch, Heard, Incoming, Outcome, Unsayable, Until};
-use portcullis_model::{Call as HookCall, Cause, Change, Decision, Effect, Party};
+use portcullis_hooks::{Answer, Batch, Ground, Heard, Incoming, Outcome, Unsayable, Until};
+use portcullis_model::{Call as HookCall, Cause, Change, Decision, Effect, Finding, Party};
 
 use crate::ask::Asked;
 use crate::call::{Call, Reply};
@@ -167,8 +167,9 @@ pub async fn decide(call: &mut Call<'_>, mut incoming: Arc<Incoming>) -> Decided
     call.note("guard");
 
     // Many decisions become one outcome, and the outcome the platform's words, still without the record's reference.
-    let outcome = combined(hook, &asked, &incoming.call).and_then(|(combined, text)| {
-        let outcome = Outcome { verdict: combined.verdict, changes: &combined.changes, text: text.as_deref() };
+    let outcome = combined(hook, &asked, &incoming.call).and_then(|(combined, grounds)| {
+        let text = grounds.first().map(|ground| ground.text.as_str());
+        let outcome = Outcome { verdict: combined.verdict, changes: &combined.changes, text, grounds: &grounds };
         let answer = portcullis_hooks::write(hook.config.kind, &incoming, &outcome)
             .map_err(|unsayable| unsayable_failure(&unsayable, &asked, &combined.changes))?;
         Ok((combined.verdict, answer))
@@ -207,7 +208,7 @@ fn changes(asked: &[Asked]) -> impl Iterator<Item = &Change> {
     asked.iter().filter_map(|asked| asked.outcome.as_ref().ok()).flat_map(|decision| &decision.changes)
 }
 
-fn combined<'a>(hook: &Hook, asked: &'a [Asked], call: &HookCall) -> Result<(Combined<'a>, Option<String>), Failure> {
+fn combined<'a>(hook: &Hook, asked: &'a [Asked], call: &HookCall) -> Result<(Combined<'a>, Vec<Ground<'a>>), Failure> {
     let voices: Vec<_> = asked
         .iter()
         .filter_map(|asked| {
@@ -216,11 +217,16 @@ fn combined<'a>(hook: &Hook, asked: &'a [Asked], call: &HookCall) -> Result<(Com
         })
         .collect();
     let combined = combine(hook.config.kind, &voices, &call.lifetimes)?;
-    let text = combined.spokesman.and_then(|(plugin, finding)| {
-        let catalogue = asked.iter().find(|asked| asked.binding.manifest().id == plugin)?;
-        catalogue.binding.manifest().messages.fill(&finding.code, &language(call), &finding.arguments)
-    });
-    Ok((combined, text))
+    let language = language(call);
+    let ground = |(plugin, finding): &(&str, &'a Finding)| {
+        let catalogue = asked.iter().find(|asked| asked.binding.manifest().id == *plugin)?;
+        let text = catalogue.binding.manifest().messages.fill(&finding.code, &language, &finding.arguments)?;
+        Some(Ground { code: &finding.code, text, field: finding.field.as_deref() })
+    };
+    // Of what stops nobody, one text is enough.
+    let most = if combined.verdict > Effect::Allow { MOST_GROUNDS } else { 1 };
+    let grounds = combined.grounds.iter().filter_map(ground).take(most).collect();
+    Ok((combined, grounds))
 }
 
 /// Whose wish the platform would not take: of the first who has it, in the bindings' order.
@@ -250,3 +256,6 @@ fn with_proposed(incoming: Arc<Incoming>, proposed: Vec<Change>) -> Arc<Incoming
     own.call.proposed = proposed;
     Arc::new(own)
 }
+
+/// Findings that are put before a person; a plugin can have many.
+const MOST_GROUNDS: usize = 16;

@@ -258,7 +258,7 @@ fn restricted(call: &Call, applications: &[String]) -> Option<Answer> {
             changes.push(Change::Set { target, path: "/claims/degraded".into(), value: "true".into() });
         }
     }
-    render(call, &Outcome { verdict: Effect::Allow, changes: &changes, text: None })
+    render(call, &Outcome { verdict: Effect::Allow, changes: &changes, text: None, ..Outcome::default() })
         .ok()
         .filter(|_| !changes.is_empty())
 }

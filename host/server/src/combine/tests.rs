@@ -109,7 +109,7 @@ fn facts(decisions: &[(usize, &Decision)]) -> Facts {
         (
             combined.verdict,
             changes,
-            combined.spokesman.map(|(plugin, finding)| (plugin.to_owned(), finding.code.clone())),
+            combined.grounds.first().map(|(plugin, finding)| ((*plugin).to_owned(), finding.code.clone())),
         )
     })
 }
