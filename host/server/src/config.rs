@@ -3,13 +3,14 @@
 //! Invariant: the file is parsed whole and every path resolved before anything is opened or bound; a member that is not known is
 //! an error, never ignored. What decides (plugins, settings, modes) is not here: that is the signed release set.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use portcullis_hooks::{HookKind, OnFailure};
 use serde::Deserialize;
 
+use crate::courier::config::{Chosen, DeliveryConfig, DeliverySource};
 use crate::error::ConfigError;
 
 /// The whole configuration, checked.
@@ -25,6 +26,8 @@ pub struct Config {
     pub release: ReleasePaths,
     /// The record.
     pub audit: Audit,
+    /// Who delivers messages, by name.
+    pub deliveries: BTreeMap<String, DeliveryConfig>,
     /// The hooks, by name.
     pub hooks: Vec<HookConfig>,
     /// SHA-256 of the file, for the start record.
@@ -118,6 +121,10 @@ pub struct HookConfig {
     pub commit_ms: u64,
     /// Of the budget, what is kept back for writing the answer, milliseconds. Default 100.
     pub write_ms: u64,
+    /// Of the budget, what is kept back for delivering a message, milliseconds: the longest time that one of its services has.
+    pub deliver_ms: u64,
+    /// Who delivers its messages; nobody where the hook says nothing, and then the platform does.
+    pub delivery: Option<Chosen>,
     /// Largest body, bytes. Default 256 KiB.
     pub body_bytes: usize,
     /// What concerns its wire contract.
@@ -152,6 +159,7 @@ impl Config {
             trust_root: base.join(file.trust.root),
             release: file.release,
             audit: file.audit,
+            deliveries: deliveries(file.delivery, base)?,
             hooks: file.hook.into_iter().map(HookConfig::check).collect::<Result<_, _>>()?,
             digest: crate::digest::sha256(text.as_bytes()),
         };
@@ -163,6 +171,7 @@ impl Config {
             *path = base.join(&*path);
         }
         for hook in &mut config.hooks {
+            hook.reserve_for(&config.deliveries)?;
             hook.caller.secret_file = base.join(&hook.caller.secret_file);
         }
         config.check()?;
@@ -190,6 +199,11 @@ impl Config {
         }
         if !is_name(&self.tenant) {
             return Err(format!("tenant `{}` is not 1 to 64 letters, digits, `-`, `_` or `.`", self.tenant));
+        }
+        let used: BTreeSet<_> =
+            self.hooks.iter().filter_map(|hook| hook.delivery.as_ref()).flat_map(Chosen::names).collect();
+        if let Some(idle) = self.deliveries.keys().find(|name| !used.contains(name.as_str())) {
+            return Err(format!("delivery `{idle}` serves no hook"));
         }
         let mut names = BTreeSet::new();
         let mut paths = BTreeSet::new();
@@ -261,6 +275,8 @@ impl HookConfig {
             budget_ms: source.budget_ms.unwrap_or_else(|| millis(kind.default_budget())),
             commit_ms: source.commit_ms,
             write_ms: source.write_ms,
+            deliver_ms: 0,
+            delivery: source.delivery,
             body_bytes: source.body_bytes,
             settings: portcullis_hooks::Settings { path: source.path, entitlements: source.entitlements },
             name,
@@ -273,13 +289,31 @@ impl HookConfig {
                 hook.name, hook.budget_ms
             ));
         }
-        if hook.commit_ms + hook.write_ms >= hook.budget_ms {
+        Ok(hook)
+    }
+
+    /// Keeps back what its services may take, and sees that something is left.
+    fn reserve_for(&mut self, deliveries: &BTreeMap<String, DeliveryConfig>) -> Result<(), String> {
+        if let Some(chosen) = &self.delivery {
+            if !self.kind.delivers() {
+                return Err(format!("hook `{}`: {} has no messages to deliver", self.name, self.kind.name()));
+            }
+            chosen.check().map_err(|why| format!("hook `{}`: {why}", self.name))?;
+            for name in chosen.names() {
+                let service = deliveries.get(name);
+                let service = service.ok_or_else(|| format!("hook `{}`: there is no [delivery.{name}]", self.name))?;
+                self.deliver_ms = self.deliver_ms.max(service.timeout_ms);
+            }
+        }
+        if self.commit_ms + self.write_ms + self.deliver_ms >= self.budget_ms {
+            let besides =
+                if self.deliver_ms > 0 { ", write_ms and the delivery's timeout_ms" } else { " and write_ms" };
             return Err(format!(
-                "hook `{}`: commit_ms and write_ms leave nothing of budget_ms {}",
-                hook.name, hook.budget_ms
+                "hook `{}`: commit_ms{besides} leave nothing of budget_ms {}",
+                self.name, self.budget_ms
             ));
         }
-        Ok(hook)
+        Ok(())
     }
 }
 
@@ -294,6 +328,8 @@ struct File {
     trust: Trust,
     release: ReleasePaths,
     audit: Audit,
+    #[serde(default)]
+    delivery: BTreeMap<String, DeliverySource>,
     #[serde(default)]
     hook: Vec<HookSource>,
 }
@@ -323,6 +359,7 @@ struct HookSource {
     body_bytes: usize,
     #[serde(default)]
     entitlements: Vec<String>,
+    delivery: Option<Chosen>,
 }
 
 #[derive(Clone, Copy, Default, Deserialize)]
@@ -332,6 +369,20 @@ enum OnFailureWord {
     Closed,
     Restricted,
     Open,
+}
+
+fn deliveries(
+    sources: BTreeMap<String, DeliverySource>,
+    base: &Path,
+) -> Result<BTreeMap<String, DeliveryConfig>, String> {
+    let check = |(name, source): (String, DeliverySource)| {
+        if !is_name(&name) {
+            return Err(format!("delivery name `{name}` is not 1 to 64 letters, digits, `-`, `_` or `.`"));
+        }
+        let checked = source.check(base).map_err(|why| format!("delivery `{name}`: {why}"))?;
+        Ok((name, checked))
+    };
+    sources.into_iter().map(check).collect()
 }
 
 /// What is wrong, at which line and setting. Never the line itself: whoever mistakes a key's file for this one must not find the

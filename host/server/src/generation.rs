@@ -62,7 +62,13 @@ impl Generation {
     pub fn warnings(&self, hooks: &[HookConfig]) -> Vec<String> {
         let mut warnings = Vec::new();
         for (hook, bindings) in hooks.iter().zip(&self.hooks) {
-            if !bindings.enforced() {
+            if hook.kind.delivers() && hook.delivery.is_none() {
+                warnings.push(format!(
+                    "hook `{}`: no delivery service, so the platform sends every message itself",
+                    hook.name
+                ));
+            }
+            if !bindings.enforced() && hook.kind.binds() {
                 warnings.push(format!(
                     "hook `{}`: nothing enforces, so its safe answer is the platform's default",
                     hook.name

@@ -3,7 +3,7 @@
 //! Invariant: configuration, keys, record, release, then the port: whatever fails, nothing was bound before. The generation is one
 //! pointer, exchanged whole. Locks here are held for a few instructions, never across a commit or a plugin.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -19,10 +19,12 @@ use crate::admission::Admission;
 use crate::caller::Caller;
 use crate::clock::Clock;
 use crate::config::{Commit, Config, HookConfig};
+use crate::courier::Courier;
 use crate::delivery::Deliveries;
 use crate::error::StartError;
 use crate::generation::{Bindings, Generation};
 use crate::housekeeping::{activation_entry, refusal_entry};
+use crate::outbound::Outbound;
 use crate::owed::{self, Debts};
 use crate::refusals::Refusals;
 use crate::release::{Found, ReleaseError, Stray};
@@ -51,6 +53,10 @@ pub struct Host {
     pub retries: Retries,
     /// Counted refusals.
     pub refusals: Refusals,
+    /// Who delivers messages, by name.
+    pub couriers: BTreeMap<String, Arc<Courier>>,
+    /// For calls that the host makes itself.
+    pub outbound: Outbound,
     /// Deliveries to be recorded.
     pub deliveries: Deliveries,
     /// Threads for slow plugins that bind.
@@ -84,6 +90,7 @@ pub struct Prepared {
     config: Config,
     root: TrustRoot,
     callers: Vec<Caller>,
+    couriers: BTreeMap<String, Arc<Courier>>,
     engine: Engine,
     signer: SecretKey,
     sealer: Sealer,
@@ -136,12 +143,14 @@ impl Prepared {
         let (sealer, pseudonyms) =
             (Sealer::new(SealKey::new(sealing)), Pseudonyms::new(&naming, PSEUDONYM_KEY_VERSION));
         let callers = config.hooks.iter().map(|hook| Caller::load(&hook.caller)).collect::<Result<_, _>>()?;
+        let courier = |(name, config)| Ok((String::clone(name), Arc::new(Courier::new(name, config)?)));
+        let couriers = config.deliveries.iter().map(courier).collect::<Result<_, StartError>>()?;
         // Serving threads, slow lane and observers: an instance is given back before its call waits for the log, so what runs at
         // once is bounded by threads, not by calls in progress.
         let workers = config.listen.workers.saturating_mul(2).saturating_add(1);
         let engine = Engine::new(portcullis_engine::Options { workers, ..portcullis_engine::Options::default() })?;
         let release = Found::read(&config.release).and_then(|found| found.activate(&root, &config.hooks, &engine, now));
-        Ok(Self { config, root, callers, engine, signer, sealer, pseudonyms, clock, release })
+        Ok(Self { config, root, callers, couriers, engine, signer, sealer, pseudonyms, clock, release })
     }
 
     /// Whether the record on disk, if there is one, is this configuration's: its checkpoint is signed by its key.
@@ -211,6 +220,8 @@ impl Prepared {
             admission: Admission::new(self.config.listen.calls),
             retries: Retries::default(),
             refusals: Refusals::default(),
+            couriers: self.couriers,
+            outbound: Outbound,
             deliveries: Deliveries::default(),
             slow_lane,
             observers,
@@ -309,6 +320,15 @@ impl Host {
         self.engine.reset_still_holds()
     }
 
+    /// Reads the couriers' secrets again, since mounted secrets change. A courier whose secrets cannot be read keeps those it has.
+    pub fn refresh_couriers(&self) {
+        for courier in self.couriers.values() {
+            if let Err(error) = courier.read_secrets() {
+                tracing::warn!(delivery = courier.name, %error, "a delivery service's secret cannot be read again");
+            }
+        }
+    }
+
     /// Appends a record that nobody waits for; says whether the log took it.
     pub fn say(&self, entry: Entry) -> bool {
         let kind = entry.kind;
@@ -362,16 +382,21 @@ impl Host {
 
 impl Hook {
     /// What leaves when there is no decision. A hook that nothing enforces has the platform's default: observing must never stop
-    /// anybody.
+    /// anybody; where no answer could, the default is no better than what is configured.
     pub fn on_failure(&self, generation: Option<&Generation>) -> &OnFailure {
         let bindings = generation.map(|generation| generation.hooks.get(self.number));
         let enforced = bindings.is_none_or(|bindings| bindings.is_some_and(Bindings::enforced));
-        if enforced { &self.config.on_failure } else { &OnFailure::Open }
+        if enforced || !self.config.kind.binds() { &self.config.on_failure } else { &OnFailure::Open }
     }
 
     /// The answer where there is no decision.
     pub fn safe_answer(&self, generation: Option<&Generation>, cause: Cause, incoming: Option<&Incoming>) -> Answer {
         portcullis_hooks::safe_answer(self.config.kind, self.on_failure(generation), cause, incoming)
+    }
+
+    /// Who delivers the hook's messages on that channel.
+    pub fn courier<'h>(&self, host: &'h Host, channel: &str) -> Option<&'h Arc<Courier>> {
+        host.couriers.get(self.config.delivery.as_ref()?.of(channel)?)
     }
 
     /// The configured safe answer's word, for records.
