@@ -13,7 +13,9 @@ mod host;
 mod house;
 mod payload;
 mod record;
+mod search;
 mod settings;
+mod stand_in;
 
 pub use answer::Answer;
 pub use client::{Begun, Client, Raw};
@@ -21,9 +23,11 @@ pub use forge::{MANIFEST, RELEASE_SET, wrongly_signed};
 pub use golden::{golden, normal};
 pub use host::Host;
 pub use house::{Binding, House, Ran, SECRET};
-pub use payload::{Import, SignIn, event};
+pub use payload::{Import, SignIn, assertion, batch, event, message, password, progressive, registration};
 pub use record::{digest, leaf_hash};
+pub use search::{below, traces};
 pub use settings::{CONFLICT, contract, duties, now, rfc3339};
+pub use stand_in::{Said, StandIn};
 
 use std::path::PathBuf;
 
