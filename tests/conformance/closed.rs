@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use portcullis_tests::{Binding, Host, House, Raw, SECRET, SignIn, duties, event, wrongly_signed};
+use portcullis_tests::{Binding, Host, House, Raw, SECRET, SignIn, duties, event, traces, wrongly_signed};
 use serde_json::{Value, json};
 
 /// Stands in every body that is sent, right or wrong.
@@ -189,26 +189,14 @@ fn recorded_failures(house: &House, host: &Host, taken: &str) {
 fn leaks_nothing(house: &House, log: &str, good: u64) {
     let leaves = house.must(&["audit", "show", "--log", "audit/log", "--key", "log.vkey", "--format", "json"]);
     let sealed = house.sealed(good).to_string();
-    assert!(traces(&sealed, MARKER) > 0, "the search finds what is there: the sealed part has the body");
-    assert!(traces(&BASE64.encode(format!("x{sealed}")), MARKER) > 0, "also as base64, wherever it begins");
+    assert!(traces(sealed.as_bytes(), MARKER) > 0, "the search finds what is there: the sealed part has the body");
+    assert!(traces(BASE64.encode(format!("x{sealed}")).as_bytes(), MARKER) > 0, "also as base64, wherever it begins");
     assert!(log.contains("stopping") && leaves.contains("hook.refused"), "there is something to search:\n{log}");
     for (place, text) in [("log", log), ("leaves", &leaves)] {
-        assert_eq!(traces(text, MARKER), 0, "the marker is in the {place}:\n{text}");
-        assert_eq!(traces(text, SECRET), 0, "the secret is in the {place}");
+        assert_eq!(traces(text.as_bytes(), MARKER), 0, "the marker is in the {place}:\n{text}");
+        assert_eq!(traces(text.as_bytes(), SECRET), 0, "the secret is in the {place}");
     }
-    assert_eq!(traces(&sealed, SECRET), 0, "nor is the secret sealed");
-}
-
-/// How often a text holds a word: plainly, in any case, or as base64 at any of its three alignments.
-fn traces(text: &str, word: &str) -> usize {
-    let mut found = text.to_lowercase().matches(&word.to_lowercase()).count();
-    for before in 0..3 {
-        let encoded = BASE64.encode(format!("{}{word}", "x".repeat(before)));
-        // Characters that also depend on what stands before and after the word are left out.
-        let (from, to) = ([0, 2, 3][before], encoded.trim_end_matches('=').len() - 1);
-        found += text.matches(encoded.get(from..to).unwrap()).count();
-    }
-    found
+    assert_eq!(traces(sealed.as_bytes(), SECRET), 0, "nor is the secret sealed");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What platforms and operators get for what they send: the ordinary, the wrong, and what stands in the
 //! record afterwards.
 
+mod assertion;
 mod audit;
 mod authzen;
 mod check;
@@ -8,12 +9,16 @@ mod cli;
 mod closed;
 mod entra;
 mod entra_resume;
+mod events;
 mod generic;
 mod import;
 mod modes;
 mod open;
+mod password;
 mod pdp;
+mod registration;
 mod release;
 mod retry;
 mod sideband;
+mod telephony;
 mod token;

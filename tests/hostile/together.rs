@@ -115,7 +115,7 @@ fn the_order_of_bindings_changes_no_byte_of_an_answer() {
 fn a_binding_that_could_say_the_unsayable_is_never_in_force() {
     let mut house = House::build(&[told("token", &json!({}))]);
     let host = house.serve();
-    house.sign_plugin("mischief-adder", |manifest| manifest.replace("\"drop-grant\",", "\"add-grant\","));
+    house.sign_plugin("mischief-adder", |manifest| manifest.replace("token:drop-grant", "token:add-grant"));
     house.release(&[Binding::new("token", "mischief-adder", json!({"do": "add-grant", "id": "prescribe"}))
         .say(&[("review", "deny"), ("step-up", "deny")])]);
     let refused = house.until_record("release.refused", |_| true);

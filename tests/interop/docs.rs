@@ -108,7 +108,7 @@ fn the_operating_page_lists_every_setting_record_cause_and_refusal() {
     let page = fs::read_to_string(checkout().join("docs/operating.md")).unwrap();
     let trust = fs::read_to_string(checkout().join("docs/trust.md")).unwrap();
     let source = |file: &str| fs::read_to_string(checkout().join("host").join(file)).unwrap();
-    let config = source("server/src/config.rs");
+    let config = source("server/src/config.rs") + &source("server/src/courier/config.rs");
     let mut settings = BTreeSet::new();
     for (structure, section) in [
         ("Listen", "listen."),
@@ -117,6 +117,7 @@ fn the_operating_page_lists_every_setting_record_cause_and_refusal() {
         ("Audit", "audit."),
         ("HookSource", "hook."),
         ("CallerConfig", "hook.caller."),
+        ("DeliverySource", "delivery.NAME."),
     ] {
         let (_, body) =
             config.split_once(&format!("struct {structure} {{\n")).unwrap_or_else(|| panic!("no {structure}"));
@@ -164,8 +165,9 @@ fn codes(source: &str) -> Vec<String> {
     let words = source.split("=> \"").skip(1).filter_map(|rest| rest.split('"').next());
     let code =
         |word: &&str| word.contains('-') && word.bytes().all(|byte| byte.is_ascii_lowercase() || b"-8".contains(&byte));
-    let single =
-        |word: &&str| ["overload", "conflict", "unsayable", "unreadable", "unsigned", "expired"].contains(word);
+    let single = |word: &&str| {
+        ["overload", "conflict", "unsayable", "undelivered", "unreadable", "unsigned", "expired"].contains(word)
+    };
     words.filter(|word| code(word) || single(word)).map(str::to_owned).collect()
 }
 

@@ -42,7 +42,10 @@ impl Binding {
     /// `mischief-guard` is a twin: the same component and manifest under an id of its own.
     pub fn new(hook: &str, plugin: &str, settings: Value) -> Self {
         let say = match hook {
+            "event" => vec![("deny", "record"), ("review", "record"), ("step-up", "record")],
             "import" => vec![("deny", "report"), ("review", "report"), ("step-up", "report"), ("drop-grant", "report")],
+            "password" => vec![("review", "deny"), ("step-up", "deny")],
+            "telephony" => vec![("deny", "report"), ("review", "report"), ("step-up", "report")],
             _ => vec![("review", "deny"), ("step-up", "deny"), ("drop-grant", "deny")],
         };
         let say = say.into_iter().map(|(what, to)| (what.to_owned(), to.to_owned())).collect();
@@ -129,6 +132,16 @@ impl House {
         let text = self.read("portcullis.toml");
         assert!(text.contains(from), "the configuration has no `{from}`");
         self.write("portcullis.toml", text.replace(from, to));
+    }
+
+    /// Adds a hook of that kind, with these further settings (TOML).
+    pub fn add_hook(&self, name: &str, kind: &str, further: &str) {
+        self.write_secret(&format!("secrets/{name}"), SECRET);
+        let mut text = self.read("portcullis.toml");
+        text.push_str(&format!(
+            "\n[[hook]]\nname = \"{name}\"\nkind = \"{kind}\"\npath = \"/okta/{name}\"\ncaller = {{ secret_file = \"secrets/{name}\" }}\n{further}\n"
+        ));
+        self.write("portcullis.toml", text);
     }
 
     /// Signs the trust root again, its source changed.

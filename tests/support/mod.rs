@@ -7,6 +7,7 @@
 
 mod answer;
 mod client;
+mod delivery_service;
 mod entra;
 mod forge;
 mod golden;
@@ -15,18 +16,21 @@ mod house;
 mod kinds;
 mod payload;
 mod record;
+mod search;
 mod settings;
 mod stand_in;
 
 pub use answer::Answer;
 pub use client::{Begun, Client, Raw};
 pub use entra::{entra, entra_house};
+pub use delivery_service::{DeliveryService, Said};
 pub use forge::{MANIFEST, RELEASE_SET, wrongly_signed};
 pub use golden::{golden, normal};
 pub use host::Host;
 pub use house::{Binding, House, Ran, SECRET};
-pub use payload::{Import, SignIn, event};
+pub use payload::{Import, SignIn, assertion, batch, event, message, password, progressive, registration};
 pub use record::{digest, leaf_hash};
+pub use search::{below, traces};
 pub use settings::{CONFLICT, contract, duties, now, rfc3339};
 pub use stand_in::{Heard, StandIn};
 

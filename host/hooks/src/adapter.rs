@@ -43,6 +43,17 @@ pub(crate) trait Adapter: Sync {
         Repeats::ById
     }
 
+    /// Whether an answer binds anybody. One that only tells that a message arrived does not, so that a hook which nothing enforces has no
+    /// default to fall back to.
+    fn binds(&self) -> bool {
+        true
+    }
+
+    /// Whether the host may have a message to deliver before it answers ([`Errand::Deliver`]).
+    fn delivers(&self) -> bool {
+        false
+    }
+
     /// Whether [`OnFailure::Restricted`] means something here; elsewhere it is as closed.
     fn offers_restricted(&self) -> bool {
         false

@@ -5,11 +5,12 @@
 //! decide on something else.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use portcullis_model::json::Value;
-use portcullis_model::{Attribute, Cause, Document};
+use portcullis_model::{Attribute, Call, Cause, Document};
 
-use crate::heard::Malformed;
+use crate::heard::{Frame, Malformed};
 
 /// A body, and the event that it is about.
 pub(crate) struct Body {
@@ -82,6 +83,30 @@ impl Body {
         Ok(found.list())
     }
 
+    /// A call about this body that says nothing yet but whose it is.
+    pub(crate) fn call(self, hook: &'static str, frame: &Frame<'_>) -> Call {
+        Call {
+            id: self.event_id,
+            correlation: None,
+            tenant: frame.tenant.to_owned(),
+            hook,
+            phase: None,
+            received: frame.received,
+            seed: frame.seed,
+            subject: None,
+            actors: Vec::new(),
+            action: None,
+            resource: None,
+            requested: Vec::new(),
+            lifetimes: Vec::new(),
+            origin: None,
+            purpose: None,
+            proposed: Vec::new(),
+            payload: Arc::new(self.document),
+            secrets: &[],
+        }
+    }
+
     /// Refuses the request, by its event id where that is nothing but one.
     pub(crate) fn refuse(&self, cause: Cause, detail: &'static str) -> Malformed {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b':');
@@ -108,7 +133,7 @@ impl<'a> Strings<'a> {
 
 /// The first of each name, in order. By sorting: quicker than a table for the dozens that a body has, and no caller
 /// can choose names that make it slow.
-fn first_of_each<'a, T>(named: Vec<(Cow<'a, str>, T)>) -> Vec<(Cow<'a, str>, T)> {
+pub(crate) fn first_of_each<'a, T>(named: Vec<(Cow<'a, str>, T)>) -> Vec<(Cow<'a, str>, T)> {
     let mut numbered: Vec<_> = named.into_iter().enumerate().collect();
     numbered.sort_unstable_by(|(at, (name, _)), (other_at, (other, _))| (name, at).cmp(&(other, other_at)));
     numbered.dedup_by(|(_, (name, _)), (_, (first, _))| name == first);

@@ -84,6 +84,9 @@ pub struct Batch {
     pub items: Vec<Result<Incoming, Answer>>,
     /// How far to go.
     pub until: Until,
+    /// The platform's id of all of it, where it may send the whole once more: then it hears the same. `None` where every request is a
+    /// question of its own.
+    pub id: Option<String>,
 }
 
 /// How far to go in a batch.

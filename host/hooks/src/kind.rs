@@ -12,6 +12,16 @@ use crate::{authzen, entra, generic, okta, ping};
 /// A hook kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum HookKind {
+    /// Okta's event hook: things have happened.
+    OktaEvent,
+    /// Okta's password import inline hook: somebody signs in whose password is still elsewhere.
+    OktaPasswordImport,
+    /// Okta's registration inline hook: somebody is about to register, or to complete their profile.
+    OktaRegistration,
+    /// Okta's SAML assertion inline hook: an assertion is about to leave for an application.
+    OktaSaml,
+    /// Okta's telephony inline hook: a one-time code is about to be sent.
+    OktaTelephony,
     /// Okta's token inline hook: a custom authorization server is about to issue tokens.
     OktaToken,
     /// Okta's user import inline hook: an application's user is about to be imported.
@@ -46,7 +56,12 @@ pub enum HookKind {
 
 impl HookKind {
     /// Every hook kind.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 20] = [
+        Self::OktaEvent,
+        Self::OktaPasswordImport,
+        Self::OktaRegistration,
+        Self::OktaSaml,
+        Self::OktaTelephony,
         Self::OktaToken,
         Self::OktaUserImport,
         Self::EntraTokenIssuanceStart,
@@ -67,6 +82,11 @@ impl HookKind {
     /// The name in manifests, release sets, settings and records.
     pub fn name(self) -> &'static str {
         match self {
+            Self::OktaEvent => "okta.event",
+            Self::OktaPasswordImport => "okta.password-import",
+            Self::OktaRegistration => "okta.registration",
+            Self::OktaSaml => "okta.saml",
+            Self::OktaTelephony => "okta.telephony",
             Self::OktaToken => "okta.token",
             Self::OktaUserImport => "okta.user-import",
             Self::EntraTokenIssuanceStart => "entra.token-issuance-start",
@@ -88,6 +108,11 @@ impl HookKind {
     /// Its adapter.
     pub(crate) fn adapter(self) -> &'static dyn Adapter {
         match self {
+            Self::OktaEvent => &okta::event::Event,
+            Self::OktaPasswordImport => &okta::password::PasswordImport,
+            Self::OktaRegistration => &okta::registration::Registration,
+            Self::OktaSaml => &okta::saml::Saml,
+            Self::OktaTelephony => &okta::telephony::Telephony,
             Self::OktaToken => &okta::token::Token,
             Self::OktaUserImport => &okta::import::Import,
             Self::EntraTokenIssuanceStart => &entra::token_issuance::TokenIssuance,
@@ -154,6 +179,16 @@ impl HookKind {
     /// The request's header that every answer repeats, where the contract wants one.
     pub fn echoed_header(self) -> Option<&'static str> {
         self.adapter().echoed_header()
+    }
+
+    /// Whether an answer of this kind binds anybody; one that does not is asked of nobody's default.
+    pub fn binds(self) -> bool {
+        self.adapter().binds()
+    }
+
+    /// Whether the host may have a message to deliver before it answers.
+    pub fn delivers(self) -> bool {
+        self.adapter().delivers()
     }
 
     /// Where the hook is reached, given its path: whole paths, and the route that each of them is.

@@ -90,8 +90,8 @@ pub enum Why {
     /// Not a place that can be changed.
     #[error("its place is none that this hook kind lets change")]
     Place,
-    /// A claim that the platform keeps for itself.
-    #[error("the platform reserves that claim")]
+    /// A claim or profile member that the platform keeps for itself.
+    #[error("the platform keeps that place for itself")]
     Reserved,
     /// The place, or what would have to stand around it, is not in the request.
     #[error("there is nothing at its place in the request")]
@@ -165,6 +165,11 @@ pub fn errand(kind: HookKind, incoming: &Incoming, outcome: &Outcome<'_>) -> Opt
     kind.adapter().errand(incoming, outcome)
 }
 
+/// The answer where the platform was about to hear that somebody took its message, and nobody did: what makes it send the message itself.
+pub fn undelivered(kind: HookKind, incoming: &Incoming) -> Answer {
+    kind.adapter().safe(&OnFailure::Closed, Cause::Undelivered, Some(incoming))
+}
+
 /// One answer out of many, each as it was [written](write) and has its reference.
 pub fn gather(kind: HookKind, answers: &[Vec<u8>], until: Until) -> Answer {
     kind.adapter().gather(answers, until)
@@ -209,7 +214,7 @@ impl Unsayable {
             Why::Place => {
                 Some("let it name one claim or profile member; lifetimes are capped by `cap-lifetime`".into())
             }
-            Why::Reserved => Some("let the plugin use a claim with another name".into()),
+            Why::Reserved => Some("let the plugin use another name".into()),
             Why::NoTarget => Some("let the plugin read the place first".into()),
             Why::Value => Some("let the plugin remove it instead".into()),
             Why::TooShort => Some("let the plugin deny".into()),

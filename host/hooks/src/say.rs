@@ -31,6 +31,8 @@ pub enum To {
     Deny,
     /// An `error` that the platform logs; it goes on nevertheless.
     Report,
+    /// A line of our own record; the platform is told nothing.
+    Record,
 }
 
 /// A binding's mapping: effect or change, as manifests spell them without place (`step-up`, `drop-grant`,
@@ -146,6 +148,7 @@ impl To {
         match self {
             Self::Deny => "deny",
             Self::Report => "report",
+            Self::Record => "record",
         }
     }
 
@@ -153,7 +156,7 @@ impl To {
     /// thing it can say.
     pub fn verdict(self) -> Effect {
         match self {
-            Self::Deny | Self::Report => Effect::Deny,
+            Self::Deny | Self::Report | Self::Record => Effect::Deny,
         }
     }
 }

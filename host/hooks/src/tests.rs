@@ -2,12 +2,14 @@
 //! against an interpreter of their own.
 
 mod answers;
+mod assertions;
 mod authzen;
 mod closed;
 mod entra;
 mod generic;
 mod patches;
 mod pdp;
+mod platform;
 mod requests;
 mod sideband;
 
@@ -18,6 +20,17 @@ use crate::{Answer, Frame, Ground, Heard, HookKind, Incoming, Malformed, Request
 pub(crate) const TOKEN: &str = include_str!("../tests/payloads/token.json");
 pub(crate) const TOKEN_OF_A_CLIENT: &str = include_str!("../tests/payloads/token-client.json");
 pub(crate) const IMPORT: &str = include_str!("../tests/payloads/import.json");
+pub(crate) const SAML: &str = include_str!("../tests/payloads/saml.json");
+
+/// An ordinary request of every kind of Okta's that asks one question.
+pub(crate) const OKTA: [(HookKind, &str); 6] = [
+    (HookKind::OktaPasswordImport, include_str!("../tests/payloads/password.json")),
+    (HookKind::OktaRegistration, include_str!("../tests/payloads/registration.json")),
+    (HookKind::OktaSaml, SAML),
+    (HookKind::OktaTelephony, include_str!("../tests/payloads/telephony.json")),
+    (HookKind::OktaToken, TOKEN),
+    (HookKind::OktaUserImport, IMPORT),
+];
 
 pub(crate) static SETTINGS: Settings = Settings {
     path: String::new(),

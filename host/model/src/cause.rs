@@ -33,6 +33,8 @@ pub enum Cause {
     BudgetExhausted,
     /// Host: the record could not be made durable.
     NotDurable,
+    /// Host: nobody took the message that the platform wants delivered.
+    Undelivered,
     /// Host: a defect of ours.
     HostFault,
     /// Plugin: it trapped, ran out of its memory, time or stack, or returned an error.
@@ -78,6 +80,7 @@ impl Cause {
             | Self::NoActiveRelease
             | Self::BudgetExhausted
             | Self::NotDurable
+            | Self::Undelivered
             | Self::HostFault
             | Self::ObserverSkipped => Party::Host,
             Self::PluginFault | Self::PluginOverreach | Self::MissingRead | Self::Conflict | Self::Unsayable => {
@@ -87,7 +90,7 @@ impl Cause {
     }
 
     /// Every cause, for tables and counters.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::CallerUnproven,
         Self::BodyTooLarge,
         Self::BodyIncomplete,
@@ -102,6 +105,7 @@ impl Cause {
         Self::NoActiveRelease,
         Self::BudgetExhausted,
         Self::NotDurable,
+        Self::Undelivered,
         Self::HostFault,
         Self::PluginFault,
         Self::PluginOverreach,
@@ -128,6 +132,7 @@ impl Cause {
             Self::NoActiveRelease => "no-active-release",
             Self::BudgetExhausted => "budget-exhausted",
             Self::NotDurable => "not-durable",
+            Self::Undelivered => "undelivered",
             Self::HostFault => "host-fault",
             Self::PluginFault => "plugin-fault",
             Self::PluginOverreach => "plugin-overreach",

@@ -11,7 +11,7 @@ mod digest;
 mod emits;
 pub mod json;
 mod limits;
-mod messages;
+pub mod messages;
 mod reads;
 mod redacted;
 

@@ -149,13 +149,17 @@ impl MessagesError {
 
 /// A part of a template.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Piece<'t> {
+pub enum Piece<'t> {
+    /// As it stands.
     Text(&'t str),
+    /// `{name}`: what is filled in.
     Argument(&'t str),
+    /// A brace that belongs to nothing; nothing follows it.
     Malformed,
 }
 
-fn pieces(template: &str) -> impl Iterator<Item = Piece<'_>> {
+/// The parts of a template, in order.
+pub fn pieces(template: &str) -> impl Iterator<Item = Piece<'_>> {
     let mut rest = template;
     std::iter::from_fn(move || {
         if rest.is_empty() {

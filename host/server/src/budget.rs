@@ -13,6 +13,7 @@ use crate::config::HookConfig;
 pub struct Budget {
     plugins: Instant,
     record: Instant,
+    delivery: Instant,
     errand: Instant,
 }
 
@@ -22,8 +23,14 @@ impl Budget {
         let whole = Duration::from_millis(hook.budget_ms);
         let write = Duration::from_millis(hook.write_ms);
         let commit = Duration::from_millis(hook.commit_ms);
-        let until = |kept: Duration| start + whole.saturating_sub(kept);
-        Self { plugins: until(write + commit), record: until(write), errand: until(write / 2) }
+        let deliver = Duration::from_millis(hook.deliver_ms);
+        let before = |reserve: Duration| start + whole.saturating_sub(reserve);
+        Self {
+            plugins: before(write + deliver + commit),
+            record: before(write + deliver),
+            delivery: before(write),
+            errand: before(write / 2),
+        }
     }
 
     /// What plugins have left at this moment.
@@ -34,6 +41,11 @@ impl Budget {
     /// When plugins, whatever they do, must be done.
     pub fn plugins_until(&self) -> Instant {
         self.plugins
+    }
+
+    /// When a message that the answer says is on its way must have been taken.
+    pub fn delivery_until(&self) -> Instant {
+        self.delivery
     }
 
     /// When the record must be durable.

@@ -15,7 +15,7 @@ use hyper::body::Incoming as Body;
 use hyper::http::request::Parts;
 use portcullis_audit::{Entry, Pending, Receipt, Refused};
 use portcullis_hooks::{
-    Answer, Errand, Frame, Heard, Incoming, Malformed, OnFailure, Reference, Refusal, Repeats, Request, Until,
+    Answer, Errand, Frame, Heard, Incoming, Malformed, Message, OnFailure, Reference, Refusal, Repeats, Request, Until,
 };
 use portcullis_model::{Cause, Effect, Millis};
 use tokio::sync::watch;
@@ -159,32 +159,48 @@ impl<'a> Call<'a> {
 
     /// Whether this question was asked before.
     pub fn whose_turn(&mut self, caller: Proven, incoming: &Incoming) -> Turn {
-        let generation = self.generation.as_ref().map_or(0, |generation| generation.number);
-        let now = self.host.clock.instant();
         // Of the whole body, secrets included: it is kept in memory only.
         let body = self.host.pseudonym("body", incoming.call.payload.text());
-        let id = &incoming.call.id;
-        let turn = match self.hook.config.kind.repeats() {
-            Repeats::Never => Turn::Alone,
-            Repeats::ById => self.host.retries.turn(self.hook.number, caller.0, id, &body, generation, now),
-            Repeats::ByIdAndBody => {
-                let id = format!("{id} {body}");
-                self.host.retries.turn(self.hook.number, caller.0, &id, &body, generation, now)
-            }
-        };
+        let turn = self.turn(caller, &incoming.call.id, &body);
         if incoming.call.secrets.is_empty() {
             self.body_pseudonym = Some(body);
         }
         turn
     }
 
-    /// Waits for the first call's answer and gives it again, as a record of its own.
-    pub async fn say_again(mut self, mut answer: watch::Receiver<Option<Answered>>, incoming: &Arc<Incoming>) -> Reply {
+    /// Whether all these questions were asked before, together.
+    pub fn whose_turn_of(&self, caller: Proven, id: &str, body: &[u8]) -> Turn {
+        self.turn(caller, id, &self.host.pseudonym("body", &String::from_utf8_lossy(body)))
+    }
+
+    fn turn(&self, caller: Proven, id: &str, body: &str) -> Turn {
+        let generation = self.generation.as_ref().map_or(0, |generation| generation.number);
+        let now = self.host.clock.instant();
+        let retries = &self.host.retries;
+        match self.hook.config.kind.repeats() {
+            Repeats::Never => Turn::Alone,
+            Repeats::ById => retries.turn(self.hook.number, caller.0, id, body, generation, now),
+            Repeats::ByIdAndBody => {
+                retries.turn(self.hook.number, caller.0, &format!("{id} {body}"), body, generation, now)
+            }
+        }
+    }
+
+    /// Waits for the first call's answer and gives it again, as a record of its own. `incoming` is the question, where it was one.
+    pub async fn say_again(
+        mut self,
+        mut answer: watch::Receiver<Option<Answered>>,
+        id: &str,
+        incoming: Option<&Arc<Incoming>>,
+    ) -> Reply {
         let settled = timeout_at(self.budget.plugins_until().into(), answer.wait_for(Option::is_some)).await;
         let answered = settled.ok().and_then(Result::ok).and_then(|answered| answered.clone());
         let Some(answered) = answered else {
             // The first call was given up: there is nothing to say again.
-            return self.refuse(Failure::of(Cause::HostFault), incoming, Vec::new(), None).await;
+            return match incoming {
+                Some(incoming) => self.refuse(Failure::of(Cause::HostFault), incoming, Vec::new(), None).await,
+                None => self.turn_away(Cause::HostFault, None).await,
+            };
         };
         let mut fields = format!(r#""recv":{},"hook":"{}","duplicate_of":"#, self.received, self.hook.config.name);
         match answered.index {
@@ -196,11 +212,11 @@ impl<'a> Call<'a> {
             crate::digest::sha256(&answered.body),
             answered.status
         ));
-        let sealed = Some(incoming.call.id.clone().into_bytes());
+        let sealed = Some(id.as_bytes().to_vec());
         match self.commit(Entry { kind: "hook.duplicate", fields, sealed }).await {
             Some(_) => self.leave_with(answered.status, answered.headers, answered.body),
             None => {
-                let safe = self.unrecorded(incoming, self.afterwards.index).await;
+                let safe = self.unrecorded(incoming.map(|incoming| &**incoming), self.afterwards.index).await;
                 self.leave(&safe)
             }
         }
@@ -250,8 +266,8 @@ impl<'a> Call<'a> {
         self.record_and_leave(Err(failure), answer, incoming, asked, first, errand).await
     }
 
-    /// Seals, sequences and waits until the record is durable; then splices the reference in. A decision whose record is late is
-    /// not given: the safe answer leaves, and the hook owes the log that fact before it decides again.
+    /// Seals, sequences and waits until the record is durable, has delivered what is to be delivered, and splices the reference in. A
+    /// decision whose record is late is not given: the safe answer leaves, and the hook owes the log that fact before it decides again.
     pub async fn record_and_leave(
         mut self,
         verdict: Result<Effect, Failure>,
@@ -262,22 +278,30 @@ impl<'a> Call<'a> {
         errand: Option<Errand>,
     ) -> Reply {
         self.note("decide");
-        let entry = self.entry(None, verdict.as_ref().copied(), &answer, incoming, &asked);
+        let delivery = match &errand {
+            Some(Errand::Deliver(message)) => self.hook.courier(self.host, message.channel),
+            _ => None,
+        };
+        let delivery = delivery.map(|courier| courier.name.as_str());
+        let entry = self.entry(None, verdict.as_ref().copied(), &answer, incoming, &asked, delivery);
         let (answer, wire) = match self.commit(entry).await {
-            Some(receipt) if self.prepare(errand).await => {
-                let wire = self.with_reference(&answer, receipt);
-                (answer, wire)
-            }
-            // Recorded, but the platform must not wait for what will never be done.
-            Some(_) => self.leave_undone().await,
+            Some(receipt) => match self.prepare(errand, answer, incoming, receipt.index).await {
+                Some(answer) => {
+                    let wire = self.with_reference(&answer, receipt);
+                    (answer, wire)
+                }
+                // Recorded, but the platform must not wait for what will never be done.
+                None => self.leave_undone().await,
+            },
             None => {
                 let errand = self.hook.errand(self.generation.as_deref(), incoming);
-                let safe = self.unrecorded(incoming, self.afterwards.index).await;
-                if self.prepare(errand).await {
-                    let wire = safe.body().to_vec();
-                    (safe, wire)
-                } else {
-                    self.leave_undone().await
+                let safe = self.unrecorded(Some(incoming), self.afterwards.index).await;
+                match self.prepare(errand, safe, incoming, 0).await {
+                    Some(safe) => {
+                        let wire = safe.body().to_vec();
+                        (safe, wire)
+                    }
+                    None => self.leave_undone().await,
                 }
             }
         };
@@ -301,7 +325,7 @@ impl<'a> Call<'a> {
                 (Err(failure), *on_failure == OnFailure::Open, answer)
             }
         };
-        let entry = self.entry(Some(number), verdict.as_ref().copied(), &answer, &incoming, &asked);
+        let entry = self.entry(Some(number), verdict.as_ref().copied(), &answer, &incoming, &asked, None);
         let appended = self.append(entry);
         self.afterwards.observe(
             self.generation.as_ref(),
@@ -319,7 +343,7 @@ impl<'a> Call<'a> {
     }
 
     /// Waits until every part is durable, and makes one answer of them.
-    pub async fn gather_and_leave(mut self, parts: Vec<Part>, until: Until) -> Reply {
+    pub async fn gather_and_leave(mut self, parts: Vec<Part>, until: Until, first: Option<First>) -> Reply {
         let before = self.host.clock.instant();
         let mut answers = Vec::with_capacity(parts.len());
         for Part { answer, record } in parts {
@@ -331,11 +355,17 @@ impl<'a> Call<'a> {
             self.afterwards.further.extend(index);
             answers.push(match self.durable(appended).await {
                 Some(receipt) => self.with_reference(&answer, receipt),
-                None => self.unrecorded(&incoming, index).await.body().to_vec(),
+                None => self.unrecorded(Some(&incoming), index).await.body().to_vec(),
             });
         }
         self.afterwards.commit_us = micros(self.host.clock.instant().saturating_duration_since(before));
-        self.leave(&portcullis_hooks::gather(self.hook.config.kind, &answers, until))
+        let answer = portcullis_hooks::gather(self.hook.config.kind, &answers, until);
+        // An answer that asks for all of it once more is not one to be said again: whoever comes next is the first.
+        if let Some(first) = first.filter(|_| answer.status < 500) {
+            let (status, headers) = (answer.status, answer.headers.clone());
+            first.settle(Answered { status, headers, body: Bytes::copy_from_slice(answer.body()), index: None });
+        }
+        self.leave(&answer)
     }
 
     /// The record of one question.
@@ -346,6 +376,7 @@ impl<'a> Call<'a> {
         answer: &Answer,
         incoming: &Incoming,
         asked: &[Asked],
+        delivery: Option<&str>,
     ) -> Entry {
         let body_pseudonym = match self.body_pseudonym.take() {
             Some(made) => made,
@@ -360,6 +391,7 @@ impl<'a> Call<'a> {
             generation: self.generation.as_ref().map_or(0, |generation| generation.number),
             asked,
             verdict,
+            delivery,
             safe: self.hook.on_failure(self.generation.as_deref()),
             answer,
             salt: self.host.salt(),
@@ -407,37 +439,60 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// Does what has to be done before an answer leaves that promises it; says whether it is. Without an errand there is nothing to do.
-    async fn prepare(&mut self, errand: Option<Errand>) -> bool {
+    /// Does what has to be done before an answer leaves that promises it. The answer that leaves; nothing where none can that makes the
+    /// platform wait.
+    async fn prepare(
+        &mut self,
+        errand: Option<Errand>,
+        answer: Answer,
+        incoming: &Incoming,
+        index: u64,
+    ) -> Option<Answer> {
         let resume = match errand {
-            None => return true,
-            // Nobody delivers: the answer that says so must not leave.
-            Some(Errand::Deliver(_)) => return false,
+            None => return Some(answer),
+            Some(Errand::Deliver(message)) => return Some(self.deliver(&message, answer, incoming, index).await),
             Some(Errand::Resume(resume)) => resume,
         };
         let (index, until) = (self.afterwards.index, self.budget.errand_until());
         let spooled = self.host.resumes.put(self.host, self.hook, resume, index, until).await;
         let done = spooled.is_some();
         self.afterwards.resume = spooled.map(|spooled| (self.hook.number, spooled));
-        done
+        done.then_some(answer)
     }
 
     /// The platform is told that its call failed, whatever the hook's safe answer is: nothing that it would wait for follows.
     async fn leave_undone(&self) -> (Answer, Vec<u8>) {
         let failed = portcullis_hooks::safe_answer(self.hook.config.kind, &OnFailure::Closed, Cause::HostFault, None);
-        let answer = crate::digest::sha256(failed.body());
-        let owed = Owed { index: self.afterwards.index, answer, at: self.host.clock.now() };
-        self.hook.owed.add(self.host, self.hook, owed).await;
+        self.owe(self.afterwards.index, Cause::HostFault, &failed).await;
         let wire = failed.body().to_vec();
         (failed, wire)
     }
 
     /// The safe answer in place of what could not be recorded in time; the hook owes the log that fact.
-    async fn unrecorded(&self, incoming: &Incoming, index: Option<u64>) -> Answer {
-        let safe = self.safe_answer(Cause::NotDurable, "", Some(incoming));
-        let answer = crate::digest::sha256(safe.body());
-        self.hook.owed.add(self.host, self.hook, Owed { index, answer, at: self.host.clock.now() }).await;
+    async fn unrecorded(&self, incoming: Option<&Incoming>, index: Option<u64>) -> Answer {
+        let safe = self.safe_answer(Cause::NotDurable, "", incoming);
+        self.owe(index, Cause::NotDurable, &safe).await;
         safe
+    }
+
+    /// Takes a message to whoever delivers it, once. The answer that leaves: the one that says so, or, where nobody took it, the one that
+    /// makes the platform send it; the hook owes the log that fact.
+    async fn deliver(&self, message: &Message, answer: Answer, incoming: &Incoming, index: u64) -> Answer {
+        let Some(courier) = self.hook.courier(self.host, message.channel) else { return answer };
+        let (now, until) = (self.host.clock.instant(), self.budget.delivery_until());
+        let Err(error) = courier.deliver(&self.host.outbound, message, until, now).await else { return answer };
+        tracing::warn!(
+            hook = self.hook.config.name, delivery = courier.name, code = error.code(), %error, record = index,
+            "nobody took a message; it is left to the platform"
+        );
+        let fallback = portcullis_hooks::undelivered(self.hook.config.kind, incoming);
+        self.owe(Some(index), Cause::Undelivered, &fallback).await;
+        fallback
+    }
+
+    async fn owe(&self, index: Option<u64>, cause: Cause, left: &Answer) {
+        let answer = crate::digest::sha256(left.body());
+        self.hook.owed.add(self.host, self.hook, Owed { index, cause, answer, at: self.host.clock.now() }).await;
     }
 
     /// The end of every way: what is to be done afterwards goes with the answer.

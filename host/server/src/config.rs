@@ -13,6 +13,7 @@ use portcullis_model::json::split_pointer;
 use serde::Deserialize;
 
 use crate::decryption::DecryptionConfig;
+use crate::courier::config::{Chosen, DeliveryConfig, DeliverySource};
 use crate::error::ConfigError;
 use crate::outbound::OutboundConfig;
 use crate::resume::config::ResumeConfig;
@@ -34,6 +35,8 @@ pub struct Config {
     pub outbound: OutboundConfig,
     /// Platforms that wait for calls of ours, by name.
     pub resume: BTreeMap<String, ResumeConfig>,
+    /// Who delivers messages, by name.
+    pub deliveries: BTreeMap<String, DeliveryConfig>,
     /// The hooks, by name.
     pub hooks: Vec<HookConfig>,
     /// SHA-256 of the file, for the start record.
@@ -127,6 +130,10 @@ pub struct HookConfig {
     pub commit_ms: u64,
     /// Of the budget, what is kept back for writing the answer, milliseconds. Default 100.
     pub write_ms: u64,
+    /// Of the budget, what is kept back for delivering a message, milliseconds: the longest time that one of its services has.
+    pub deliver_ms: u64,
+    /// Who delivers its messages; nobody where the hook says nothing, and then the platform does.
+    pub delivery: Option<Chosen>,
     /// Largest body, bytes. Default 256 KiB.
     pub body_bytes: usize,
     /// What decrypts what its platform encrypts.
@@ -167,6 +174,7 @@ impl Config {
             audit: file.audit,
             outbound: file.outbound,
             resume: file.resume,
+            deliveries: deliveries(file.delivery, base)?,
             hooks: file.hook.into_iter().map(HookConfig::check).collect::<Result<_, _>>()?,
             digest: crate::digest::sha256(text.as_bytes()),
         };
@@ -178,6 +186,7 @@ impl Config {
             *path = base.join(&*path);
         }
         for hook in &mut config.hooks {
+            hook.reserve_for(&config.deliveries)?;
             hook.caller.secret_file = base.join(&hook.caller.secret_file);
         }
         for file in config.hooks.iter_mut().filter_map(|hook| hook.decryption.as_mut()).flat_map(|it| &mut it.key_files)
@@ -219,6 +228,11 @@ impl Config {
         }
         if !is_name(&self.tenant) {
             return Err(format!("tenant `{}` is not 1 to 64 letters, digits, `-`, `_` or `.`", self.tenant));
+        }
+        let used: BTreeSet<_> =
+            self.hooks.iter().filter_map(|hook| hook.delivery.as_ref()).flat_map(Chosen::names).collect();
+        if let Some(idle) = self.deliveries.keys().find(|name| !used.contains(name.as_str())) {
+            return Err(format!("delivery `{idle}` serves no hook"));
         }
         let mut names = BTreeSet::new();
         let mut paths = BTreeSet::new();
@@ -317,6 +331,8 @@ impl HookConfig {
             budget_ms: source.budget_ms.unwrap_or_else(|| millis(kind.default_budget())),
             commit_ms: source.commit_ms,
             write_ms: source.write_ms,
+            deliver_ms: 0,
+            delivery: source.delivery,
             body_bytes: source.body_bytes,
             decryption: source.decryption,
             resume: source.resume,
@@ -331,13 +347,31 @@ impl HookConfig {
                 hook.name, hook.budget_ms
             ));
         }
-        if hook.commit_ms + hook.write_ms >= hook.budget_ms {
+        Ok(hook)
+    }
+
+    /// Keeps back what its services may take, and sees that something is left.
+    fn reserve_for(&mut self, deliveries: &BTreeMap<String, DeliveryConfig>) -> Result<(), String> {
+        if let Some(chosen) = &self.delivery {
+            if !self.kind.delivers() {
+                return Err(format!("hook `{}`: {} has no messages to deliver", self.name, self.kind.name()));
+            }
+            chosen.check().map_err(|why| format!("hook `{}`: {why}", self.name))?;
+            for name in chosen.names() {
+                let service = deliveries.get(name);
+                let service = service.ok_or_else(|| format!("hook `{}`: there is no [delivery.{name}]", self.name))?;
+                self.deliver_ms = self.deliver_ms.max(service.timeout_ms);
+            }
+        }
+        if self.commit_ms + self.write_ms + self.deliver_ms >= self.budget_ms {
+            let besides =
+                if self.deliver_ms > 0 { ", write_ms and the delivery's timeout_ms" } else { " and write_ms" };
             return Err(format!(
-                "hook `{}`: commit_ms and write_ms leave nothing of budget_ms {}",
-                hook.name, hook.budget_ms
+                "hook `{}`: commit_ms{besides} leave nothing of budget_ms {}",
+                self.name, self.budget_ms
             ));
         }
-        Ok(hook)
+        Ok(())
     }
 }
 
@@ -429,6 +463,8 @@ struct File {
     #[serde(default)]
     resume: BTreeMap<String, ResumeConfig>,
     #[serde(default)]
+    delivery: BTreeMap<String, DeliverySource>,
+    #[serde(default)]
     hook: Vec<HookSource>,
 }
 
@@ -464,6 +500,7 @@ struct HookSource {
     mapping: Option<MappingSource>,
     decryption: Option<DecryptionConfig>,
     resume: Option<String>,
+    delivery: Option<Chosen>,
 }
 
 #[derive(Clone, Copy, Default, Deserialize)]
@@ -473,6 +510,20 @@ enum OnFailureWord {
     Closed,
     Restricted,
     Open,
+}
+
+fn deliveries(
+    sources: BTreeMap<String, DeliverySource>,
+    base: &Path,
+) -> Result<BTreeMap<String, DeliveryConfig>, String> {
+    let check = |(name, source): (String, DeliverySource)| {
+        if !is_name(&name) {
+            return Err(format!("delivery name `{name}` is not 1 to 64 letters, digits, `-`, `_` or `.`"));
+        }
+        let checked = source.check(base).map_err(|why| format!("delivery `{name}`: {why}"))?;
+        Ok((name, checked))
+    };
+    sources.into_iter().map(check).collect()
 }
 
 /// What is wrong, at which line and setting. Never the line itself: whoever mistakes a key's file for this one must not find the

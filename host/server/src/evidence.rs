@@ -7,8 +7,8 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use portcullis_hooks::{Answer, Incoming, OnFailure};
-use portcullis_model::json::{Kind, Value, quote};
-use portcullis_model::{Attribute, Change, Decision, Document, Effect};
+use portcullis_model::json::quote;
+use portcullis_model::{Attribute, Change, Decision, Effect};
 
 use crate::ask::Asked;
 use crate::budget::{Ledger, micros};
@@ -33,6 +33,8 @@ pub struct Evidence<'a> {
     pub asked: &'a [Asked],
     /// The verdict, or why there is none.
     pub verdict: Result<Effect, &'a Failure>,
+    /// Who is to deliver the message that the answer says is on its way.
+    pub delivery: Option<&'a str>,
     /// What leaves when there is no decision.
     pub safe: &'a OnFailure,
     /// The answer, without its reference.
@@ -67,13 +69,22 @@ impl Evidence<'_> {
             None => leaf.push_str("null"),
         }
         leaf.push_str(r#","app":"#);
-        let app = call.actors.first().and_then(|actor| actor.id.as_deref());
+        // Through which application somebody comes, or to which.
+        let resource = call.resource.as_ref().filter(|resource| resource.type_name == "application");
+        let app = match call.actors.first() {
+            Some(actor) => actor.id.as_deref(),
+            None => resource.and_then(|resource| resource.id.as_deref()),
+        };
         write_option(&mut leaf, app.map(|id| self.host.pseudonym("application", id)).as_deref());
         if let Some(part) = self.part {
             write_to(&mut leaf, format_args!(r#","part":{part}"#));
         }
         if !call.secrets.is_empty() {
             leaf.push_str(r#","not_replayable":"secret""#);
+        }
+        if self.hook.config.kind.delivers() {
+            leaf.push_str(r#","delivery":"#);
+            write_option(&mut leaf, self.delivery);
         }
         write_to(&mut leaf, format_args!(r#","seed":"{:016x}","gen":{},"chain":["#, call.seed, self.generation));
         for (position, asked) in self.asked.iter().enumerate() {
@@ -140,10 +151,14 @@ pub fn kept(incoming: &Incoming) -> Cow<'_, str> {
     call.payload.root().without(&call.secrets.pointers(), SECRET)
 }
 
-/// A list of what plugins said. A plugin that reads a secret could repeat it: then it stands there no more.
+/// A list of what plugins said. A plugin that sees a secret could repeat it in any spelling: of what it says only that is kept which its
+/// manifest declares word by word.
 pub fn seal_plugins(asked: &[Asked], incoming: &Incoming) -> String {
     let mut said = String::from("[");
-    write_list(&mut said, asked.iter(), |said, asked| asked.write_sealed(said));
+    write_list(&mut said, asked.iter(), |said, asked| {
+        let hushed = asked.binding.manifest().reads.sees_secret(&incoming.call);
+        asked.write_sealed(said, hushed);
+    });
     said.push(']');
     unsaid(said, incoming)
 }
@@ -171,18 +186,6 @@ fn unsaid(mut said: String, incoming: &Incoming) -> String {
     // A short secret may have stood for a number.
     if found && Document::parse(said.as_bytes()).is_err() { SECRET.to_owned() } else { said }
 }
-
-/// Every string and number in a value.
-fn strings_in(value: Value<'_>) -> Vec<String> {
-    match value.kind() {
-        Kind::String => value.as_str().map(Cow::into_owned).into_iter().collect(),
-        Kind::Number => vec![value.raw().to_owned()],
-        Kind::Array => value.elements().flat_map(strings_in).collect(),
-        Kind::Object => value.members().flat_map(|(_, member)| strings_in(member)).collect(),
-        Kind::Null | Kind::Bool => Vec::new(),
-    }
-}
-
 impl Asked {
     /// Who was asked, by digest, and what they found, by code.
     pub fn write_leaf(&self, leaf: &mut String) {
@@ -210,19 +213,23 @@ impl Asked {
         leaf.push('}');
     }
 
-    /// Findings with their arguments, changes with their values, notes and errors.
-    fn write_sealed(&self, sealed: &mut String) {
+    /// Findings with their arguments, changes with their values, notes and errors; of a hushed plugin, codes and kinds.
+    fn write_sealed(&self, sealed: &mut String, hushed: bool) {
         sealed.push_str(r#"{"plugin":"#);
         quote(sealed, &self.binding.manifest().id);
         match &self.outcome {
             Ok(decision) => {
                 sealed.push_str(r#","decision":"#);
-                write_decision(sealed, decision);
+                write_decision(sealed, decision, hushed);
             }
             Err(fault) => {
                 sealed.push_str(r#","fault":"#);
-                quote(sealed, fault.detail.expose());
+                quote(sealed, if hushed { fault.code } else { fault.detail.expose() });
             }
+        }
+        if hushed {
+            sealed.push_str(r#","withheld":"secret"}"#);
+            return;
         }
         sealed.push_str(r#","notes":["#);
         write_list(sealed, self.notes.iter(), |sealed, note| quote(sealed, note));
@@ -230,26 +237,27 @@ impl Asked {
     }
 }
 
-fn write_decision(out: &mut String, decision: &Decision) {
+fn write_decision(out: &mut String, decision: &Decision, hushed: bool) {
     out.push_str(r#"{"findings":["#);
     write_list(out, decision.findings.iter(), |out, finding| {
         out.push_str(r#"{"code":"#);
         quote(out, &finding.code);
         write_to(
             out,
-            format_args!(
-                r#","effect":"{}","severity":"{}","arguments":{{"#,
-                finding.effect.name(),
-                finding.severity.name()
-            ),
+            format_args!(r#","effect":"{}","severity":"{}""#, finding.effect.name(), finding.severity.name()),
         );
+        if hushed {
+            out.push('}');
+            return;
+        }
+        out.push_str(r#","arguments":{"#);
         write_list(out, finding.arguments.iter(), write_attribute);
         out.push_str(r#"},"field":"#);
         write_option(out, finding.field.as_deref());
         out.push('}');
     });
     out.push_str(r#"],"changes":["#);
-    write_list(out, decision.changes.iter(), write_change);
+    write_list(out, decision.changes.iter(), |out, change| write_change(out, change, hushed));
     out.push_str("]}");
 }
 
@@ -260,10 +268,12 @@ fn write_attribute(out: &mut String, attribute: &Attribute) {
     out.push_str(&attribute.value);
 }
 
-fn write_change(out: &mut String, change: &Change) {
+fn write_change(out: &mut String, change: &Change, hushed: bool) {
     out.push_str(r#"{"change":"#);
     quote(out, &change.kind().to_string());
     match change {
+        Change::Credential(credential) => write_to(out, format_args!(r#","credential":"{}""#, credential.name())),
+        _ if hushed => {}
         Change::Set { path, value, .. } => {
             out.push_str(r#","path":"#);
             quote(out, path);
@@ -295,7 +305,6 @@ fn write_change(out: &mut String, change: &Change) {
             quote(out, &statement.code);
             write_to(out, format_args!(r#","obligatory":{},"payload":{}"#, statement.obligatory, statement.payload));
         }
-        Change::Credential(credential) => write_to(out, format_args!(r#","credential":"{}""#, credential.name())),
         Change::CreateUser | Change::AutoApprove => {}
     }
     out.push('}');

@@ -62,9 +62,15 @@ impl Generation {
     pub fn warnings(&self, hooks: &[HookConfig]) -> Vec<String> {
         let mut warnings = Vec::new();
         for (hook, bindings) in hooks.iter().zip(&self.hooks) {
+            if hook.kind.delivers() && hook.delivery.is_none() {
+                warnings.push(format!(
+                    "hook `{}`: no delivery service, so the platform sends every message itself",
+                    hook.name
+                ));
+            }
             if !bindings.enforced() && !hook.kind.permits(Effect::Abstain) {
                 warnings.push(format!("hook `{}`: nothing enforces, so it permits nothing", hook.name));
-            } else if !bindings.enforced() {
+            } else if !bindings.enforced() && hook.kind.binds() {
                 warnings.push(format!(
                     "hook `{}`: nothing enforces, so its safe answer is the platform's default",
                     hook.name

@@ -3,7 +3,7 @@
 //! Invariant: configuration, keys, record, release, then the port: whatever fails, nothing was bound before. The generation is one
 //! pointer, exchanged whole. Locks here are held for a few instructions, never across a commit or a plugin.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -19,6 +19,7 @@ use crate::admission::Admission;
 use crate::caller::Caller;
 use crate::clock::Clock;
 use crate::config::{Commit, Config, HookConfig};
+use crate::courier::Courier;
 use crate::decryption::DecryptionKeys;
 use crate::delivery::Deliveries;
 use crate::error::StartError;
@@ -54,6 +55,8 @@ pub struct Host {
     pub retries: Retries,
     /// Counted refusals.
     pub refusals: Refusals,
+    /// Who delivers messages, by name.
+    pub couriers: BTreeMap<String, Arc<Courier>>,
     /// Deliveries to be recorded.
     pub deliveries: Deliveries,
     /// Threads for slow plugins that bind.
@@ -96,6 +99,7 @@ pub struct Prepared {
     outbound: Arc<Outbound>,
     decryption: Vec<Option<DecryptionKeys>>,
     resumes: Resumes,
+    couriers: BTreeMap<String, Arc<Courier>>,
     engine: Engine,
     signer: SecretKey,
     sealer: Sealer,
@@ -156,6 +160,8 @@ impl Prepared {
             hook.settings.decryptor = keys.as_ref().map(DecryptionKeys::decryptor);
             decryption.push(keys);
         }
+        let courier = |(name, config)| Ok((String::clone(name), Arc::new(Courier::new(name, config)?)));
+        let couriers = config.deliveries.iter().map(courier).collect::<Result<_, StartError>>()?;
         // Serving threads, slow lane and observers: an instance is given back before its call waits for the log, so what runs at
         // once is bounded by threads, not by calls in progress.
         let workers = config.listen.workers.saturating_mul(2).saturating_add(1);
@@ -165,6 +171,7 @@ impl Prepared {
             config,
             root,
             callers,
+            couriers,
             outbound,
             decryption,
             resumes,
@@ -250,6 +257,7 @@ impl Prepared {
             admission: Admission::new(self.config.listen.calls),
             retries: Retries::default(),
             refusals: Refusals::default(),
+            couriers: self.couriers,
             deliveries: Deliveries::default(),
             slow_lane,
             observers,
@@ -351,6 +359,15 @@ impl Host {
         self.engine.reset_still_holds()
     }
 
+    /// Reads the couriers' secrets again, since mounted secrets change. A courier whose secrets cannot be read keeps those it has.
+    pub fn refresh_couriers(&self) {
+        for courier in self.couriers.values() {
+            if let Err(error) = courier.read_secrets() {
+                tracing::warn!(delivery = courier.name, %error, "a delivery service's secret cannot be read again");
+            }
+        }
+    }
+
     /// Appends a record that nobody waits for; says whether the log took it.
     pub fn say(&self, entry: Entry) -> bool {
         let kind = entry.kind;
@@ -404,11 +421,12 @@ impl Host {
 
 impl Hook {
     /// What leaves when there is no decision. A hook that nothing enforces has the platform's default: observing must never stop
-    /// anybody. Where the platform has none, because it asks us whether it may, nothing permits.
+    /// anybody. Where the platform has none, because it asks us whether it may, nothing permits; and where no answer could stop it, the
+    /// default is no better than what is configured.
     pub fn on_failure(&self, generation: Option<&Generation>) -> &OnFailure {
         let bindings = generation.map(|generation| generation.hooks.get(self.number));
         let enforced = bindings.is_none_or(|bindings| bindings.is_some_and(Bindings::enforced));
-        let asks = !self.config.kind.permits(Effect::Abstain);
+        let asks = !self.config.kind.permits(Effect::Abstain) || !self.config.kind.binds();
         if enforced || asks { &self.config.on_failure } else { &OnFailure::Open }
     }
 
@@ -433,6 +451,11 @@ impl Hook {
         let verdict = if open { Effect::Allow } else { Effect::Deny };
         let errand = portcullis_hooks::errand(self.config.kind, incoming, &Outcome { verdict, ..Outcome::default() });
         errand.filter(|errand| matches!(errand, Errand::Resume(_)))
+    }
+
+    /// Who delivers the hook's messages on that channel.
+    pub fn courier<'h>(&self, host: &'h Host, channel: &str) -> Option<&'h Arc<Courier>> {
+        host.couriers.get(self.config.delivery.as_ref()?.of(channel)?)
     }
 
     /// The configured safe answer's word, for records.

@@ -161,6 +161,7 @@ fn alarm_expiry(host: &Host, seen: &mut Seen) {
 }
 
 fn look(host: &Host, seen: &mut Seen, asked: bool) {
+    host.refresh_couriers();
     let folders = fingerprint(&host.config.release);
     if !asked && folders == seen.folders {
         return;

@@ -13,6 +13,7 @@ mod clock;
 mod combine;
 mod config;
 mod connection;
+mod courier;
 mod decryption;
 mod delivery;
 mod digest;

@@ -1,4 +1,4 @@
-//! What a hook owes the log: answers that left without their record.
+//! What a hook owes the log: answers that left without their record, or other than it says.
 //!
 //! Invariant: before a hook decides again, the log has been given `answer.superseded` for every record that was sequenced but whose
 //! decision did not leave, or `answer.gap` for what was never sequenced; the log keeps its order, so they stand before the next
@@ -23,6 +23,8 @@ use crate::host::{Hook, Host};
 pub struct Owed {
     /// The record that must not be believed; `None` if there never was one.
     pub index: Option<u64>,
+    /// Why something else left.
+    pub cause: Cause,
     /// Hash of what left instead.
     pub answer: Digest,
     /// When.
@@ -130,7 +132,7 @@ impl Books {
 impl Owed {
     fn entry(&self) -> Entry {
         match self.index {
-            Some(index) => superseded(index, &self.answer, Cause::NotDurable.code(), self.at),
+            Some(index) => superseded(index, &self.answer, self.cause.code(), self.at),
             None => gap(1, self.at, self.at),
         }
     }
@@ -167,7 +169,7 @@ pub fn recover(host: &Host, owed: &[portcullis_audit::Owed], size: u64) {
 /// Writes a debt to the ring and tells the books where. If it was paid meanwhile, the slot is free again at once.
 fn note(host: &Host, hook: usize, serial: u64, owed: Owed) {
     let Some(hook) = host.hooks.get(hook) else { return };
-    let cause = Cause::NotDurable.code();
+    let cause = owed.cause.code();
     match host.log.ring().note(&hook.config.name, owed.index, &owed.answer.0, cause, owed.at.0) {
         Ok(Some(slot)) => match hook.owed.books().debts.iter_mut().find(|debt| debt.serial == serial) {
             Some(debt) => debt.slot = Some(slot),

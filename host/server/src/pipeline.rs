@@ -1,4 +1,4 @@
-//! The life of a hook call, top to bottom: admission, caller, read, propose, guard, combine, render, record, bytes out.
+//! The life of a hook call, top to bottom: admission, caller, read, propose, guard, combine, render, record, deliver, bytes out.
 //!
 //! Invariants: whatever happens on the way, an answer leaves in time and in the platform's own words, and no decision leaves
 //! before its record is durable. Every failure becomes a [`Failure`], and `Call::refuse` alone turns one into the answer and the
@@ -35,7 +35,7 @@ pub struct Decided {
     pub asked: Vec<Asked>,
     /// The verdict and the answer without the record's reference, or why there is none.
     pub outcome: Result<(Effect, Answer), Failure>,
-    /// What is to be done for the platform besides answering it.
+    /// What is to be done before or after that answer leaves.
     pub errand: Option<Errand>,
 }
 
@@ -85,7 +85,7 @@ async fn answer_call(mut call: Call<'_>, body: &mut Body) -> Reply {
     call.note("parse");
     match heard {
         Heard::One(incoming) => answer_one(call, caller, incoming).await,
-        Heard::Many(batch) => answer_many(call, batch).await,
+        Heard::Many(batch) => answer_many(call, caller, batch, &bytes).await,
         Heard::Which(incoming, _) => {
             call.refuse(Failure::of(Cause::HostFault), &Arc::new(incoming), Vec::new(), None).await
         }
@@ -101,12 +101,12 @@ async fn answer_one(mut call: Call<'_>, caller: Proven, incoming: Incoming) -> R
     let first = match call.whose_turn(caller, &incoming) {
         Turn::First(first) => Some(first),
         Turn::Alone => None,
-        Turn::Again(answer) => return call.say_again(answer, &incoming).await,
+        Turn::Again(answer) => return call.say_again(answer, &incoming.call.id, Some(&incoming)).await,
         Turn::Reused => return call.refuse(Failure::of(Cause::EventReused), &incoming, Vec::new(), None).await,
     };
     let Decided { incoming, asked, outcome, errand } = decide(&mut call, incoming).await;
 
-    // The record is durable before the first byte of a decision leaves.
+    // The record is durable before the first byte of a decision leaves, and before a message that it promises is on its way.
     match outcome {
         Ok((verdict, answer)) => call.record_and_leave(Ok(verdict), answer, &incoming, asked, first, errand).await,
         Err(failure) => call.refuse(failure, &incoming, asked, first).await,
@@ -114,7 +114,14 @@ async fn answer_one(mut call: Call<'_>, caller: Proven, incoming: Incoming) -> R
 }
 
 /// Many questions, decided and recorded each for itself, in one answer. What lies behind the deciding one is not asked.
-async fn answer_many(mut call: Call<'_>, batch: Batch) -> Reply {
+async fn answer_many(mut call: Call<'_>, caller: Proven, batch: Batch, bytes: &[u8]) -> Reply {
+    // The platform may send the whole once more: it hears the same, and no question is asked twice.
+    let first = match batch.id.as_deref().map(|id| (id, call.whose_turn_of(caller, id, bytes))) {
+        Some((_, Turn::First(first))) => Some(first),
+        Some((_, Turn::Alone)) | None => None,
+        Some((id, Turn::Again(answer))) => return call.say_again(answer, id, None).await,
+        Some((_, Turn::Reused)) => return call.turn_away(Cause::EventReused, None).await,
+    };
     let mut parts = Vec::with_capacity(batch.items.len());
     for (number, item) in batch.items.into_iter().enumerate() {
         let (permitted, part) = match item {
@@ -131,7 +138,7 @@ async fn answer_many(mut call: Call<'_>, batch: Batch) -> Reply {
             _ => {}
         }
     }
-    call.gather_and_leave(parts, batch.until).await
+    call.gather_and_leave(parts, batch.until, first).await
 }
 
 /// Asks everybody, and makes one outcome of what they say.
@@ -168,7 +175,6 @@ pub async fn decide(call: &mut Call<'_>, mut incoming: Arc<Incoming>) -> Decided
     }
     call.note("guard");
 
-    let mut errand = None;
     // Many decisions become one outcome, and the outcome the platform's words, still without the record's reference.
     let outcome = combined(hook, &asked, &incoming.call).and_then(|(combined, grounds, language)| {
         let text = grounds.first().map(|ground| ground.text.as_str());
@@ -176,10 +182,18 @@ pub async fn decide(call: &mut Call<'_>, mut incoming: Arc<Incoming>) -> Decided
         let outcome = Outcome { verdict, changes, text, language, grounds: &grounds };
         let answer = portcullis_hooks::write(hook.config.kind, &incoming, &outcome)
             .map_err(|unsayable| unsayable_failure(&unsayable, &asked, &combined.changes))?;
-        errand = portcullis_hooks::errand(hook.config.kind, &incoming, &outcome);
-        Ok((combined.verdict, answer))
+        let errand = portcullis_hooks::errand(hook.config.kind, &incoming, &outcome);
+        Ok((combined.verdict, answer, errand))
     });
     call.note("render");
+    let (outcome, errand) = match outcome {
+        // What nobody would take must not be recorded as being on its way.
+        Ok((verdict, _, Some(Errand::Deliver(message)))) if hook.courier(call.host, message.channel).is_none() => {
+            (Ok((verdict, portcullis_hooks::undelivered(hook.config.kind, &incoming))), None)
+        }
+        Ok((verdict, answer, errand)) => (Ok((verdict, answer)), errand),
+        Err(failure) => (Err(failure), None),
+    };
     Decided { incoming, asked, outcome, errand }
 }
 
@@ -228,9 +242,14 @@ fn combined<'a>(hook: &Hook, asked: &'a [Asked], call: &HookCall) -> Result<Told
     let language = language(call);
     let ground = |(plugin, finding): &(&str, &'a Finding)| {
         let catalogue = asked.iter().find(|asked| asked.binding.manifest().id == *plugin)?;
-        let messages = &catalogue.binding.manifest().messages;
-        let (tag, text) = messages.fill(&finding.code, &language, &finding.arguments)?;
-        Some((tag, Ground { code: &finding.code, text, field: finding.field.as_deref() }))
+        let manifest = catalogue.binding.manifest();
+        // What sees a secret could say it in an argument: its messages go without.
+        let (arguments, field) = match manifest.reads.sees_secret(call) {
+            true => (&[][..], None),
+            false => (finding.arguments.as_slice(), finding.field.as_deref()),
+        };
+        let (tag, text) = manifest.messages.fill(&finding.code, &language, arguments)?;
+        Some((tag, Ground { code: &finding.code, text, field }))
     };
     // Of what stops nobody, one text is enough.
     let most = if combined.verdict > Effect::Allow { MOST_GROUNDS } else { 1 };

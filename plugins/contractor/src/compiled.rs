@@ -83,6 +83,7 @@ impl Place {
         match self {
             Self::IdToken => Target::IdToken,
             Self::AccessToken => Target::AccessToken,
+            Self::Assertion => Target::Assertion,
             Self::User => Target::User,
             Self::AppUser => Target::AppUser,
         }

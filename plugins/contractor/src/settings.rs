@@ -110,6 +110,7 @@ pub(crate) enum Gone {
 pub(crate) enum Place {
     IdToken,
     AccessToken,
+    Assertion,
     User,
     AppUser,
 }

@@ -265,6 +265,11 @@ fn the_end_is_told_where_the_settings_say_and_the_answer_has_room() {
         |hook| testing::call(hook).subject("u1").attribute("userType", "vendor").attribute("contractEnd", "2026-11-30");
     let token = person("okta.token").received(0).lifetime(Target::AccessToken, 3600);
     assert_eq!(edits(&decide(&settings, token)), [(Target::AccessToken, "/claims/accessEnd", end)]);
+    settings["access_end"]["assertion"] = json!("/claims/accessEnd");
+    let saml = person("okta.saml").received(0).lifetime(Target::Assertion, u32::MAX);
+    let decision = decide(&settings, saml);
+    assert_eq!(edits(&decision), [(Target::Assertion, "/claims/accessEnd", end)]);
+    assert_eq!(caps(&decision).len(), 1, "a session without an end gets one");
     let import = || person("okta.user-import").received(0);
     let told = [(Target::User, "/accessEnd", end), (Target::AppUser, "/accessEnd", end)];
     assert_eq!(edits(&decide(&settings, import())), told);

@@ -7,16 +7,15 @@
 //! of its profile, then those of the application's user that are not among them. What the application's user
 //! lists as `groups` is requested.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use portcullis_model::json::{quote, split_pointer};
+use portcullis_model::json::quote;
 use portcullis_model::{
-    Call, Cause, Change, ChangeKind, Document, Effect, Entity, Grant, GrantKind, Principal, PrincipalKind, Secrets,
-    Target,
+    Call, Cause, Change, ChangeKind, Effect, Entity, Grant, GrantKind, Principal, PrincipalKind, Target,
 };
 
-use super::{INLINE_LIMIT, commands, envelope, go_on, stop};
+use super::profile::Profile;
+use super::{ACTION, INLINE_LIMIT, commands, envelope, go_on, stop};
 use crate::adapter::{Adapter, Reaction, Reactions};
 use crate::answer::Answer;
 use crate::body::{Strings, attributes, members};
@@ -137,24 +136,11 @@ fn parse(body: &[u8], frame: &Frame<'_>) -> Result<Call, Malformed> {
     });
 
     Ok(Call {
-        correlation: None,
-        tenant: frame.tenant.to_owned(),
-        hook: "okta.user-import",
-        phase: None,
-        received: frame.received,
-        seed: frame.seed,
         subject,
-        actors: Vec::new(),
         action: Some(Entity { type_name: "import".into(), id: job_id, attributes: action_attributes }),
         resource,
         requested,
-        lifetimes: Vec::new(),
-        origin: None,
-        purpose: None,
-        proposed: Vec::new(),
-        id: read.event_id,
-        payload: Arc::new(read.document),
-        secrets: Secrets::default(),
+        ..read.call("okta.user-import", frame)
     })
 }
 
@@ -184,15 +170,11 @@ enum Action<'a> {
     Link(&'a str),
 }
 
-/// Profile members and their values, which are JSON.
-#[derive(Default)]
-struct Profile<'a>(Vec<(String, &'a str)>);
-
 impl<'a> Wanted<'a> {
     fn admit(&mut self, change: &'a Change) -> Result<(), Why> {
         match change {
-            Change::Set { target: Target::User, path, value } => self.user.set(path, value),
-            Change::Set { target: Target::AppUser, path, value } => self.app_user.set(path, value),
+            Change::Set { target: Target::User, path, value } => self.user.set(path, value, |_| true),
+            Change::Set { target: Target::AppUser, path, value } => self.app_user.set(path, value, |_| true),
             Change::CreateUser => self.decide(Action::Create),
             Change::LinkUser(id) if id.is_empty() => Err(Why::Value),
             Change::LinkUser(id) => self.decide(Action::Link(id)),
@@ -225,44 +207,9 @@ impl<'a> Wanted<'a> {
         }
         let profiles =
             [("com.okta.appUser.profile.update", self.app_user), ("com.okta.user.profile.update", self.user)];
-        let filled = profiles.into_iter().filter(|(_, profile)| !profile.0.is_empty());
+        let filled = profiles.into_iter().filter(|(_, profile)| !profile.is_empty());
         commands.extend(filled.map(|(name, profile)| (name, profile.json())));
         commands
-    }
-}
-
-impl<'a> Profile<'a> {
-    fn set(&mut self, path: &str, value: &'a str) -> Result<(), Why> {
-        let tokens = split_pointer(path).ok_or(Why::Place)?;
-        let [name] = tokens.as_slice() else {
-            return Err(Why::Place);
-        };
-        if name.is_empty() {
-            return Err(Why::Place);
-        }
-        Document::parse(value.as_bytes()).map_err(|_| Why::Value)?;
-        match self.0.iter().find(|(earlier, _)| earlier == name) {
-            Some((_, earlier)) if *earlier != value => Err(Why::Conflict),
-            Some(_) => Ok(()),
-            None => {
-                self.0.push((name.to_string(), value));
-                Ok(())
-            }
-        }
-    }
-
-    fn json(&self) -> String {
-        let mut object = String::from("{");
-        for (index, (name, value)) in self.0.iter().enumerate() {
-            if index > 0 {
-                object.push(',');
-            }
-            quote(&mut object, name);
-            object.push(':');
-            object.push_str(value);
-        }
-        object.push('}');
-        object
     }
 }
 
@@ -273,5 +220,3 @@ const UNCHECKED: &str = "The import of this user could not be checked. The user 
 const REPORTED: &str = "The import of this user is against policy. The user was imported nevertheless.";
 
 const EVENT_TYPE: &str = "com.okta.import.transform";
-
-const ACTION: &str = "com.okta.action.update";

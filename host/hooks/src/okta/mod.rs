@@ -2,15 +2,23 @@
 //!
 //! Invariant: what is sent is in the forms of Okta's contract, whatever its own examples show.
 
+mod assertion;
+pub(crate) mod event;
 pub(crate) mod import;
+pub(crate) mod password;
 mod patch;
+mod profile;
+pub(crate) mod registration;
+pub(crate) mod saml;
+mod shape;
+pub(crate) mod telephony;
 pub(crate) mod token;
 
 use std::borrow::Cow;
 use std::time::Duration;
 
 use portcullis_model::json::{Value, quote};
-use portcullis_model::{Cause, Document};
+use portcullis_model::{Cause, Document, Origin};
 
 use crate::answer::{Answer, Slot};
 use crate::body::Body;
@@ -34,6 +42,43 @@ pub(crate) fn envelope(body: &[u8], event_type: &str) -> Result<Body, Malformed>
     match problem {
         None => Ok(body),
         Some((cause, detail)) => Err(body.refuse(cause, detail)),
+    }
+}
+
+/// `data.context`: who and where from, as far as the inline hooks say it alike.
+pub(super) struct Context<'a> {
+    /// All of it.
+    pub(super) whole: Option<Value<'a>>,
+    /// `user`, which is not there where nobody is known yet.
+    pub(super) user: Option<Value<'a>>,
+    pub(super) profile: Option<Value<'a>>,
+    pub(super) user_id: Option<String>,
+    pub(super) origin: Option<Origin>,
+    /// `request.id`, which the System Log has as its transaction's id.
+    pub(super) correlation: Option<String>,
+}
+
+impl<'a> Context<'a> {
+    /// Reads what is there.
+    pub(super) fn read(read: &Body, data: Value<'a>) -> Result<Self, Malformed> {
+        let whole = read.object(Some(data), "data.context")?;
+        let request = read.object(whole, "data.context.request")?;
+        let session = read.object(whole, "data.context.session")?;
+        let user = read.object(whole, "data.context.user")?;
+        let profile = read.object(user, "data.context.user.profile")?;
+        let origin = Origin {
+            ip: read.string(request, "data.context.request.ipAddress")?,
+            session: read.string(session, "data.context.session.id")?,
+            ..Origin::default()
+        };
+        Ok(Self {
+            whole,
+            user,
+            profile,
+            user_id: read.string(user, "data.context.user.id")?,
+            origin: (origin.ip.is_some() || origin.session.is_some()).then_some(origin),
+            correlation: read.string(request, "data.context.request.id")?,
+        })
     }
 }
 
@@ -69,6 +114,9 @@ pub(crate) fn commands(commands: &[(&str, String)]) -> Result<Answer, Unsayable>
     }
     Ok(Answer::ok(body, Slot::DebugContext))
 }
+
+/// The command that decides, where a hook has one.
+pub(super) const ACTION: &str = "com.okta.action.update";
 
 /// How long Okta waits for an inline hook (inline hook concepts, time-out behaviour).
 pub(crate) const INLINE_LIMIT: Duration = Duration::from_secs(3);

@@ -6,11 +6,11 @@
 //! Source: token hook responses of Okta's OpenAPI, and its token hook reference.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
-use portcullis_model::json::{Kind, Value, array_index, quote, split_pointer};
+use portcullis_model::json::{Value, array_index, split_pointer};
 use portcullis_model::{Document, Target};
 
+use super::shape::{Operations, Shape};
 use crate::Why;
 
 /// Operations on one token.
@@ -20,21 +20,14 @@ pub(super) struct Patch<'a> {
     token: Option<Value<'a>>,
     /// The claims that are touched, as the operations leave them; nothing where one is gone.
     claims: BTreeMap<String, Option<Shape>>,
-    operations: String,
+    operations: Operations,
     cap: Option<u32>,
-}
-
-/// What a value consists of, as far as paths can tell.
-enum Shape {
-    Leaf,
-    Array(Vec<Shape>),
-    Object(BTreeMap<String, Shape>),
 }
 
 impl<'a> Patch<'a> {
     /// No operations yet.
     pub(super) fn new(target: Target, token: Option<Value<'a>>) -> Self {
-        Self { target, token, claims: BTreeMap::new(), operations: String::new(), cap: None }
+        Self { target, token, claims: BTreeMap::new(), operations: Operations::default(), cap: None }
     }
 
     /// Puts a value at a place.
@@ -48,7 +41,7 @@ impl<'a> Patch<'a> {
         let Some((last, parents)) = inner.split_last() else {
             // On a claim that is there, `add` replaces it.
             *claim = Some(shape);
-            self.write("add", path, Some(document.root().raw()));
+            self.operations.write("add", path, Some(document.root().raw()));
             return Ok(());
         };
         let operation = match below(claim, parents).ok_or(Why::NoTarget)? {
@@ -73,9 +66,9 @@ impl<'a> Patch<'a> {
                     _ => return Err(Why::NoTarget),
                 }
             }
-            Shape::Leaf => return Err(Why::NoTarget),
+            Shape::Leaf(_) => return Err(Why::NoTarget),
         };
-        self.write(operation, path, Some(document.root().raw()));
+        self.operations.write(operation, path, Some(document.root().raw()));
         Ok(())
     }
 
@@ -92,11 +85,11 @@ impl<'a> Patch<'a> {
                 Shape::Array(elements) => {
                     array_index(last).filter(|index| *index < elements.len()).map(|index| elements.remove(index))
                 }
-                Shape::Leaf => None,
+                Shape::Leaf(_) => None,
             },
         };
         gone.ok_or(Why::NoTarget)?;
-        self.write("remove", path, None);
+        self.operations.write("remove", path, None);
         Ok(())
     }
 
@@ -121,13 +114,13 @@ impl<'a> Patch<'a> {
     /// The command, where there is one: its type and its value.
     pub(super) fn finish(mut self) -> Option<(&'static str, String)> {
         if let Some(seconds) = self.cap {
-            self.write("replace", EXPIRATION, Some(&seconds.to_string()));
+            self.operations.write("replace", EXPIRATION, Some(&seconds.to_string()));
         }
         let command = match self.target {
             Target::IdToken => "com.okta.identity.patch",
             _ => "com.okta.access.patch",
         };
-        (!self.operations.is_empty()).then(|| (command, format!("[{}]", self.operations)))
+        Some((command, self.operations.finish()?))
     }
 
     /// The claim that a path is about, as it is now; the tokens below it; and whether the request has it.
@@ -146,29 +139,6 @@ impl<'a> Patch<'a> {
         let claim = self.claims.entry(name).or_insert_with(|| sent.map(Shape::of));
         Ok((claim, tokens.collect(), sent.is_some()))
     }
-
-    fn write(&mut self, operation: &str, path: &str, value: Option<&str>) {
-        let comma = if self.operations.is_empty() { "" } else { "," };
-        let _ = write!(self.operations, "{comma}{{\"op\":\"{operation}\",\"path\":");
-        quote(&mut self.operations, path);
-        if let Some(value) = value {
-            self.operations.push_str(",\"value\":");
-            self.operations.push_str(value);
-        }
-        self.operations.push('}');
-    }
-}
-
-impl Shape {
-    fn of(value: Value<'_>) -> Self {
-        match value.kind() {
-            Kind::Array => Self::Array(value.elements().map(Self::of).collect()),
-            Kind::Object => {
-                Self::Object(value.members().map(|(name, value)| (name.into_owned(), Self::of(value))).collect())
-            }
-            _ => Self::Leaf,
-        }
-    }
 }
 
 /// The lifetime of a token of a request, seconds.
@@ -177,11 +147,7 @@ pub(super) fn expiration(token: Value<'_>) -> Option<Value<'_>> {
 }
 
 fn below<'s>(claim: &'s mut Option<Shape>, tokens: &[String]) -> Option<&'s mut Shape> {
-    tokens.iter().try_fold(claim.as_mut()?, |shape, token| match shape {
-        Shape::Object(members) => members.get_mut(token),
-        Shape::Array(elements) => elements.get_mut(array_index(token)?),
-        Shape::Leaf => None,
-    })
+    claim.as_mut()?.below(tokens)
 }
 
 fn is_reserved(target: Target, claim: &str) -> bool {

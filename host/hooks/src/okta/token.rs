@@ -7,17 +7,16 @@
 //! there. Without a user (client credentials) the subject is the client, as a service, with the claims as its
 //! attributes. The client is the actor in both cases.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis_model::json::Value;
 use portcullis_model::{
-    Call, Cause, Change, ChangeKind, Effect, Entity, Grant, GrantKind, Lifetime, Origin, Party, Principal,
-    PrincipalKind, Secrets, Target,
+    Call, Cause, Change, ChangeKind, Effect, Entity, Grant, GrantKind, Lifetime, Party, Principal, PrincipalKind,
+    Target,
 };
 
 use super::patch::{LIFETIME, Patch, expiration};
-use super::{INLINE_LIMIT, commands, envelope, go_on, stop};
+use super::{Context, INLINE_LIMIT, commands, envelope, go_on, stop};
 use crate::adapter::{Adapter, Reaction, Reactions};
 use crate::answer::Answer;
 use crate::body::{attributes, members};
@@ -129,11 +128,7 @@ impl Adapter for Token {
 fn parse(body: &[u8], frame: &Frame<'_>) -> Result<Call, Malformed> {
     let read = envelope(body, EVENT_TYPE)?;
     let data = read.data()?;
-    let context = read.object(Some(data), "data.context")?;
-    let request = read.object(context, "data.context.request")?;
-    let session = read.object(context, "data.context.session")?;
-    let user = read.object(context, "data.context.user")?;
-    let profile = read.object(user, "data.context.user.profile")?;
+    let Context { whole: context, user, profile, user_id, origin, correlation } = Context::read(&read, data)?;
     let protocol = read.object(context, "data.context.protocol")?;
     let asked = read.object(protocol, "data.context.protocol.request")?;
     let issuer = read.object(protocol, "data.context.protocol.issuer")?;
@@ -160,7 +155,7 @@ fn parse(body: &[u8], frame: &Frame<'_>) -> Result<Call, Malformed> {
         (Some(_), _) => Some(Principal {
             kind: PrincipalKind::Person,
             type_name: "user".into(),
-            id: read.string(user, "data.context.user.id")?,
+            id: user_id,
             attributes: attributes([profile, access_claims, identity_claims]),
             entitlements,
         }),
@@ -169,13 +164,7 @@ fn parse(body: &[u8], frame: &Frame<'_>) -> Result<Call, Malformed> {
         }
         (None, None) => None,
     };
-    let origin = Origin {
-        ip: read.string(request, "data.context.request.ipAddress")?,
-        session: read.string(session, "data.context.session.id")?,
-        ..Origin::default()
-    };
     let issuer = read.string(issuer, "data.context.protocol.issuer.uri")?;
-    let correlation = read.string(request, "data.context.request.id")?;
     let mut lifetimes = Vec::new();
     for (target, token, path) in [
         (Target::IdToken, identity, "data.identity.token.lifetime.expiration"),
@@ -194,11 +183,6 @@ fn parse(body: &[u8], frame: &Frame<'_>) -> Result<Call, Malformed> {
 
     Ok(Call {
         correlation,
-        tenant: frame.tenant.to_owned(),
-        hook: "okta.token",
-        phase: None,
-        received: frame.received,
-        seed: frame.seed,
         subject,
         actors: actor.into_iter().collect(),
         action: Some(Entity { type_name: "token".into(), id: None, attributes: action_attributes }),
@@ -209,12 +193,8 @@ fn parse(body: &[u8], frame: &Frame<'_>) -> Result<Call, Malformed> {
         }),
         requested,
         lifetimes,
-        origin: (origin.ip.is_some() || origin.session.is_some()).then_some(origin),
-        purpose: None,
-        proposed: Vec::new(),
-        id: read.event_id,
-        payload: Arc::new(read.document),
-        secrets: Secrets::default(),
+        origin,
+        ..read.call("okta.token", frame)
     })
 }
 
@@ -258,7 +238,7 @@ fn restricted(call: &Call, applications: &[String]) -> Option<Answer> {
             changes.push(Change::Set { target, path: "/claims/degraded".into(), value: "true".into() });
         }
     }
-    render(call, &Outcome { verdict: Effect::Allow, changes: &changes, text: None, ..Outcome::default() })
+    render(call, &Outcome { verdict: Effect::Allow, changes: &changes, ..Outcome::default() })
         .ok()
         .filter(|_| !changes.is_empty())
 }

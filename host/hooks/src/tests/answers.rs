@@ -2,7 +2,7 @@
 
 use portcullis_model::{Cause, Change, ChangeKind, Credential, Effect, Grant, GrantKind, Target};
 
-use super::{IMPORT, TOKEN, TOKEN_OF_A_CLIENT, golden, incoming};
+use super::{IMPORT, OKTA, SAML, TOKEN, TOKEN_OF_A_CLIENT, golden, incoming};
 use crate::say::{self, Saying};
 use crate::{Answer, HookKind, Incoming, OnFailure, Outcome, Reference, Unsayable, Why, safe_answer, write};
 
@@ -13,7 +13,7 @@ fn set(target: Target, path: &str, value: &str) -> Change {
 }
 
 fn answer(kind: HookKind, body: &str, verdict: Effect, changes: &[Change]) -> Result<Answer, Unsayable> {
-    write(kind, &incoming(kind, body), &Outcome { verdict, changes, text: None, ..Outcome::default() })
+    write(kind, &incoming(kind, body), &Outcome { verdict, changes, ..Outcome::default() })
 }
 
 fn why(kind: HookKind, body: &str, changes: &[Change]) -> Why {
@@ -84,6 +84,13 @@ fn safe_answers_are_as_ever() {
     let restrict = |call| safe_answer(OktaToken, &restricted, Cause::BudgetExhausted, Some(call));
     is_golden("token-restricted.json", &restrict(&token));
     is_golden("token-client-restricted.json", &restrict(&client));
+    let saml = incoming(HookKind::OktaSaml, SAML);
+    let applications = OnFailure::Restricted { applications: vec!["0oa-pacs".into()] };
+    is_golden("saml-restricted.json", &safe_answer(HookKind::OktaSaml, &applications, Cause::PluginFault, Some(&saml)));
+    is_golden(
+        "saml-closed.json",
+        &safe_answer(HookKind::OktaSaml, &OnFailure::Closed, Cause::PluginFault, Some(&saml)),
+    );
     is_golden("token-closed.json", &safe_answer(OktaToken, &OnFailure::Closed, Cause::Overload, None));
     is_golden("import-closed.json", &safe_answer(OktaUserImport, &OnFailure::Closed, Cause::Overload, None));
 }
@@ -212,22 +219,27 @@ fn native_is_what_renders() {
         }),
         ChangeKind::Waive => Change::Waive(vec![]),
     };
-    for (kind, body) in [(OktaToken, TOKEN), (OktaUserImport, IMPORT)] {
+    for (kind, body) in OKTA {
         for change in ChangeKind::all() {
             let native = matches!(say::change(kind, change), Saying::Native(_));
             match answer(kind, body, Effect::Allow, &[sample(change)]) {
-                Ok(answer) => assert!(native && answer.body() != b"{}", "{change}"),
+                Ok(answer) => assert!(native && answer.body() != b"{}", "{kind:?} {change}"),
                 Err(unsayable) => {
-                    assert!(!native, "{change}");
+                    assert!(!native, "{kind:?} {change}");
                     assert_eq!(unsayable, Unsayable { change: Some((1, change)), why: Why::Kind });
                 }
             }
         }
         let request: Incoming = incoming(kind, body);
         for verdict in Effect::ALL {
-            let answer =
-                write(kind, &request, &Outcome { verdict, changes: &[], text: None, ..Outcome::default() }).unwrap();
-            assert_eq!(answer.body().starts_with(b"{\"error\":"), verdict > Effect::Allow);
+            let answer = write(kind, &request, &Outcome { verdict, ..Outcome::default() }).unwrap();
+            let text = String::from_utf8_lossy(answer.body());
+            let refuses = text.contains("\"error\":") || text.contains("UNVERIFIED");
+            assert_eq!(
+                refuses,
+                verdict > Effect::Allow || kind == HookKind::OktaPasswordImport,
+                "{kind:?} {verdict:?}"
+            );
         }
     }
 }

@@ -11,7 +11,7 @@ use portcullis_hooks::{
     Refusal, Request, Settings, errand, read, refuse, safe_answer, write,
 };
 use portcullis_keys::PublicKey;
-use portcullis_model::{Cause, Change, Document, Effect, Millis, Target};
+use portcullis_model::{Cause, Change, Credential, Document, Effect, Millis, Target};
 use portcullis_trust::{
     Envelope, ManifestSource, ReleaseSource, RootSource, verify_manifest, verify_release, verify_root,
 };
@@ -20,7 +20,7 @@ use portcullis_trust::{
 pub type Surface = fn(&[u8]);
 
 /// Every surface and its name: the name of its fuzz target and of its corpus.
-pub const SURFACES: [(&str, Surface); 14] = [
+pub const SURFACES: [(&str, Surface); 19] = [
     ("json", json),
     ("token", token),
     ("import", import),
@@ -30,6 +30,11 @@ pub const SURFACES: [(&str, Surface); 14] = [
     ("pdp", pdp),
     ("authzen", authzen),
     ("generic", generic),
+    ("saml", saml),
+    ("registration", registration),
+    ("password", password),
+    ("telephony", telephony),
+    ("event", event),
     ("envelope", envelope),
     ("source", source),
     ("note", note),
@@ -162,6 +167,31 @@ pub fn generic(bytes: &[u8]) {
     }
 }
 
+/// The body of an `okta.saml` call, likewise.
+pub fn saml(bytes: &[u8]) {
+    body(HookKind::OktaSaml, bytes);
+}
+
+/// The body of an `okta.registration` call, likewise.
+pub fn registration(bytes: &[u8]) {
+    body(HookKind::OktaRegistration, bytes);
+}
+
+/// The body of an `okta.password-import` call: nothing but `credential(verified)` verifies.
+pub fn password(bytes: &[u8]) {
+    body(HookKind::OktaPasswordImport, bytes);
+}
+
+/// The body of an `okta.telephony` call: `SUCCESSFUL` is said of a message that there is.
+pub fn telephony(bytes: &[u8]) {
+    body(HookKind::OktaTelephony, bytes);
+}
+
+/// The body of an `okta.event` call: each event by itself.
+pub fn event(bytes: &[u8]) {
+    body(HookKind::OktaEvent, bytes);
+}
+
 /// A DSSE envelope with whatever inside: nobody's signature, nobody's document.
 pub fn envelope(bytes: &[u8]) {
     let now = Millis(1_795_000_000_000);
@@ -259,34 +289,60 @@ fn body(kind: HookKind, bytes: &[u8]) {
     let frame = Frame { tenant: "t", received: Millis(1), seed: 2, settings: &settings };
     let request = Request { get: false, route: "", header: &|_| None, searches: false, body: bytes };
     let heard = read(kind, &request, &frame);
-    let incoming = match &heard {
-        Ok(Heard::One(incoming)) => Some(incoming),
-        _ => None,
+    let questions: Vec<_> = match &heard {
+        Ok(Heard::One(incoming)) => vec![incoming],
+        Ok(Heard::Many(batch)) => batch.items.iter().filter_map(|item| item.as_ref().ok()).collect(),
+        _ => Vec::new(),
     };
+    for incoming in [None].into_iter().chain(questions.iter().copied().map(Some)) {
+        refused(kind, incoming);
+    }
+    for incoming in questions {
+        spoken(kind, incoming);
+    }
+}
+
+/// Every safe answer is one that the platform reads, and a closed hook that can stop does.
+fn refused(kind: HookKind, incoming: Option<&Incoming>) {
     for on_failure in
         [OnFailure::Closed, OnFailure::Open, OnFailure::Restricted { applications: vec!["0oaportal".into()] }]
     {
         for cause in Cause::ALL {
             let answer = safe_answer(kind, &on_failure, cause, incoming);
-            assert!(answer.body().is_empty() || Document::parse(answer.body()).is_ok());
-            if kind == HookKind::OktaToken && on_failure == OnFailure::Closed {
-                let stops = Document::parse(answer.body()).is_ok_and(|body| body.pointer("/error").is_some());
-                assert!(answer.status == 200 && stops, "a closed token hook stops");
+            let body = Document::parse(answer.body());
+            assert!(answer.body().is_empty() || body.is_ok());
+            let with_error = [HookKind::OktaToken, HookKind::OktaSaml, HookKind::OktaRegistration];
+            if with_error.contains(&kind) && on_failure == OnFailure::Closed {
+                let stops = body.is_ok_and(|body| body.pointer("/error").is_some());
+                assert!(answer.status == 200 && stops, "a closed hook stops");
             }
+            let text = String::from_utf8_lossy(answer.body());
+            assert!(!text.contains("\"VERIFIED\"") && !text.contains("SUCCESSFUL"), "nothing is vouched for");
         }
     }
-    let Some(incoming) = incoming else { return };
+}
+
+/// Every answer is one that the platform reads, and vouches for nothing that was not said.
+fn spoken(kind: HookKind, incoming: &Incoming) {
     let changes = [
         Change::Set { target: Target::AccessToken, path: "/claims/x".into(), value: "\"y\"".into() },
+        Change::Set { target: Target::Assertion, path: "/claims/x".into(), value: "[\"y\",1]".into() },
         Change::CapLifetime { target: Target::AccessToken, seconds: 600 },
+        Change::CapLifetime { target: Target::Assertion, seconds: 600 },
         Change::Set { target: Target::User, path: "/accessEnd".into(), value: "\"2026-12-31\"".into() },
+        Change::Credential(Credential::Verified),
     ];
     for changes in changes.chunks(1).chain([&[][..]]) {
         for verdict in Effect::ALL {
-            if let Ok(answer) =
-                write(kind, incoming, &Outcome { verdict, changes, text: Some("no \"way\"\n"), ..Outcome::default() })
-            {
-                assert!(Document::parse(answer.body()).is_ok());
+            let outcome = Outcome { verdict, changes, text: Some("no \"way\"\n"), ..Outcome::default() };
+            let Ok(answer) = write(kind, incoming, &outcome) else { continue };
+            assert!(answer.body().is_empty() || Document::parse(answer.body()).is_ok());
+            let text = String::from_utf8_lossy(answer.body());
+            if kind == HookKind::OktaPasswordImport && text.contains("\"VERIFIED\"") {
+                assert!(verdict <= Effect::Allow && changes.len() == 1);
+            }
+            if kind == HookKind::OktaTelephony {
+                assert_eq!(text.contains("\"SUCCESSFUL\""), errand(kind, incoming, &outcome).is_some());
             }
         }
     }

@@ -26,6 +26,20 @@ pub enum Deed {
         #[serde(default = "because")]
         why: String,
     },
+    /// Denies because of a field of a form.
+    DenyField {
+        /// Which.
+        field: String,
+    },
+    /// Finds a password right where what it sees at that place is that, and wrong otherwise.
+    Verify {
+        /// JSON Pointer into what it sees of the body.
+        pointer: String,
+        /// The right one.
+        expected: String,
+    },
+    /// Says all that it can see of the call, as JSON and as hexadecimal digits, wherever it can say something: notes, arguments, a field.
+    Blab,
     /// Wants a second factor.
     StepUp,
     /// Wants a person to look.
@@ -143,6 +157,15 @@ impl Deed {
             Self::Allow | Self::RefuseSettings => allow(),
             Self::Abstain => nothing(),
             Self::Deny { why } => deny(why),
+            Self::DenyField { field } => {
+                nothing().finding(Finding { field: Some(field.clone()), ..denial(&format!("because of {field}")) })
+            }
+            Self::Verify { pointer, expected } => {
+                let seen: Value = serde_json::from_str(&call.payload).unwrap_or_default();
+                let right = seen.pointer(pointer).and_then(Value::as_str) == Some(expected);
+                allow().change(Change::Credential(if right { Credential::Verified } else { Credential::Unverified }))
+            }
+            Self::Blab => blab(&reveal(call).to_string()),
             Self::StepUp => nothing().finding(Finding::new("MISCHIEF_STEPS_UP", Effect::StepUp)),
             Self::Review => nothing().finding(Finding::new("MISCHIEF_REVIEWS", Effect::Review)),
             Self::DenyProposed if call.proposed.is_empty() => allow(),
@@ -211,6 +234,24 @@ impl Deed {
 
 fn allow() -> Decision {
     Decision::default().finding(Finding::new("MISCHIEF_ALLOWS", Effect::Allow))
+}
+
+/// Says it in every place there is.
+fn blab(what: &str) -> Decision {
+    journal::note(what);
+    journal::note(&hex(what));
+    let said = |code, effect| Finding {
+        field: Some(what.to_owned()),
+        ..Finding::new(code, effect).argument(Attribute::text("why", what)).argument(Attribute::text("hex", &hex(what)))
+    };
+    Decision::default().finding(said("MISCHIEF_ALLOWS", Effect::Allow)).finding(said("MISCHIEF_BLABS", Effect::Allow))
+}
+
+fn hex(text: &str) -> String {
+    text.bytes()
+        .flat_map(|byte| [byte >> 4, byte & 15])
+        .filter_map(|digit| char::from_digit(digit.into(), 16))
+        .collect()
 }
 
 fn deny(why: &str) -> Decision {

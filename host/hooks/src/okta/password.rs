@@ -1,0 +1,153 @@
+//! `okta.password-import`: Okta's password import inline hook, `com.okta.user.credential.password.import`.
+//!
+//! Invariant: only an explicit `credential(verified)`, with a verdict that does not stop, says `VERIFIED`; everything else, no decision
+//! included, says `UNVERIFIED`. The password stands nowhere but in the call's payload, as its secret.
+//!
+//! Reading. The subject is whoever gave the user name, which is all that is known of them and stands for their id.
+
+use std::time::Duration;
+
+use portcullis_model::{Call, Cause, Change, ChangeKind, Credential, Effect, Entity, Principal, PrincipalKind, Secrets};
+
+use super::{ACTION, Context, INLINE_LIMIT, commands, envelope, go_on};
+use crate::adapter::{Adapter, Reaction, Reactions};
+use crate::answer::{Answer, Slot};
+use crate::body::members;
+use crate::say::{Saying, To};
+use crate::{Frame, Heard, Incoming, Malformed, OnFailure, Outcome, Request, Unsayable, Why};
+
+/// The hook kind.
+pub(crate) struct PasswordImport;
+
+impl Adapter for PasswordImport {
+    fn platform_limit(&self) -> Duration {
+        INLINE_LIMIT
+    }
+
+    fn default_budget(&self) -> Duration {
+        Duration::from_secs(2)
+    }
+
+    fn reactions(&self) -> Reactions {
+        let failed =
+            Reaction::Stops("the sign-in fails and the password is not imported; Okta asks again at the next one");
+        Reactions {
+            empty: Reaction::Stops("its default, `UNVERIFIED`: the sign-in fails"),
+            client_error: failed,
+            server_error: failed,
+            silence: failed,
+        }
+    }
+
+    fn about(&self) -> &'static str {
+        "`VERIFIED` needs a plugin that says `credential(verified)`, and nobody who denies; everything else is `UNVERIFIED`: the sign-in \
+         fails. `error` is never sent, since Okta does not say what it does with one. The password is a secret: only a plugin whose manifest \
+         reads `okta.password-import:/data/context/credential/password` sees it, nobody keeps it, and of what such a plugin says only codes are \
+         kept. A closed hook says `UNVERIFIED`. Restricted is not offered. Open: `200` and `{}`, Okta's default, which is `UNVERIFIED` \
+         too: this hook has no answer that lets everybody in."
+    }
+
+    fn read(&self, request: &Request<'_>, frame: &Frame<'_>) -> Result<Heard, Malformed> {
+        Ok(Heard::One(parse(request.body, frame)?.into()))
+    }
+
+    fn write(&self, _incoming: &Incoming, outcome: &Outcome<'_>) -> Result<Answer, Unsayable> {
+        let mut verified = false;
+        for (at, change) in (1..).zip(outcome.changes) {
+            match change {
+                Change::Credential(Credential::Verified) => verified = true,
+                Change::Credential(Credential::Unverified | Credential::Retry | Credential::Block) => {}
+                // Okta takes the password over and has no words for anything else.
+                _ => return Err(Unsayable { change: Some((at, change.kind())), why: Why::Kind }),
+            }
+        }
+        let refused = outcome.changes.iter().any(|change| *change != Change::Credential(Credential::Verified));
+        if verified && !refused && outcome.verdict <= Effect::Allow {
+            return commands(&[(ACTION, "{\"credential\":\"VERIFIED\"}".to_owned())]);
+        }
+        Ok(unverified())
+    }
+
+    fn safe(&self, _on_failure: &OnFailure, _cause: Cause, _incoming: Option<&Incoming>) -> Answer {
+        unverified()
+    }
+
+    fn go_on(&self, _incoming: Option<&Incoming>) -> Answer {
+        go_on()
+    }
+
+    fn effect(&self, effect: Effect) -> Saying {
+        match effect {
+            Effect::Abstain | Effect::Allow => {
+                Saying::Native("`VERIFIED` with `credential(verified)`, else `UNVERIFIED`: to allow is not to verify")
+            }
+            Effect::Deny => Saying::Native("`UNVERIFIED`: the sign-in fails"),
+            Effect::StepUp => Saying::Mapped(&[To::Deny], "a hook cannot ask for a factor"),
+            Effect::Review => Saying::Mapped(&[To::Deny], "a sign-in cannot wait for a person"),
+        }
+    }
+
+    fn change(&self, change: ChangeKind) -> Saying {
+        use Saying::{Native, Unsayable};
+        match change {
+            ChangeKind::Credential => Native(
+                "`verified` as `VERIFIED`; `unverified`, `retry` and `block` as `UNVERIFIED`; `migrate` and `update` cannot be said, since \
+                 Okta takes a verified password over by itself and asks for no other",
+            ),
+            ChangeKind::Set(_) | ChangeKind::Remove(_) => Unsayable("the hook changes nothing"),
+            ChangeKind::CapLifetime(_) => Unsayable("a password has no lifetime here"),
+            ChangeKind::AddGrant | ChangeKind::DropGrant => Unsayable("a password grants nothing"),
+            ChangeKind::LinkUser | ChangeKind::CreateUser => Unsayable("the user is there already"),
+            ChangeKind::AutoApprove | ChangeKind::RequireApprovers => {
+                Unsayable("nobody is asked to approve a password")
+            }
+            ChangeKind::Statement => {
+                Unsayable("Okta carries out no obligations, and what sees a password says nothing free")
+            }
+            ChangeKind::Waive => Unsayable("lifting findings is for break-glass, which comes with a later version"),
+        }
+    }
+}
+
+/// Reads a request.
+fn parse(body: &[u8], frame: &Frame<'_>) -> Result<Call, Malformed> {
+    let read = envelope(body, EVENT_TYPE)?;
+    let data = read.data()?;
+    let Context { whole: context, origin, correlation, .. } = Context::read(&read, data)?;
+    let credential = read.object(context, "data.context.credential")?;
+    let action = read.object(Some(data), "data.action")?;
+    let user_name = read.string(credential, "data.context.credential.username")?;
+    let Some(user_name) = user_name.filter(|name| !name.is_empty()) else {
+        return Err(read.refuse(Cause::WrongShape, "data.context.credential.username"));
+    };
+    if read.string(credential, "data.context.credential.password")?.is_none() {
+        return Err(read.refuse(Cause::WrongShape, "data.context.credential.password"));
+    }
+
+    Ok(Call {
+        correlation,
+        subject: Some(Principal {
+            kind: PrincipalKind::Person,
+            type_name: "user".into(),
+            id: Some(user_name),
+            attributes: members(credential, &["username"]),
+            entitlements: read.entitlements(&frame.settings.entitlements, &[])?,
+        }),
+        action: Some(Entity {
+            type_name: "password-import".into(),
+            id: None,
+            attributes: members(action, &["credential"]),
+        }),
+        origin,
+        secrets: Secrets::at(&["/data/context/credential/password"]),
+        ..read.call("okta.password-import", frame)
+    })
+}
+
+/// The answer that lets nobody in.
+fn unverified() -> Answer {
+    let body = format!("{{\"commands\":[{{\"type\":\"{ACTION}\",\"value\":{{\"credential\":\"UNVERIFIED\"}}}}]}}");
+    Answer::ok(body, Slot::DebugContext)
+}
+
+const EVENT_TYPE: &str = "com.okta.user.credential.password.import";

@@ -1,0 +1,210 @@
+//! `okta.registration`: Okta's registration inline hook, `com.okta.user.pre-registration`: self-service registration and progressive
+//! profile.
+//!
+//! Invariant: a profile is only changed by the command of its form, and a denial never carries one: with `error` Okta runs no command.
+//! A password is never set.
+//!
+//! Reading. A call without `requestType` is a self-service registration, as the Classic Engine sends it. The subject is who registers: what
+//! the form says, over what the profile says where there is one already. What the form says alone is the action's.
+
+use std::time::Duration;
+
+use portcullis_model::json::{Kind, Value, quote};
+use portcullis_model::{Call, Cause, Change, ChangeKind, Effect, Entity, Principal, PrincipalKind, Target};
+
+use super::profile::Profile;
+use super::{ACTION, Context, INLINE_LIMIT, commands, envelope, go_on};
+use crate::adapter::{Adapter, Reaction, Reactions};
+use crate::answer::{Answer, Slot};
+use crate::body::attributes;
+use crate::say::{Saying, To};
+use crate::{Frame, Ground, Heard, Incoming, Malformed, OnFailure, Outcome, Request, Unsayable, Why};
+
+/// The hook kind.
+pub(crate) struct Registration;
+
+impl Adapter for Registration {
+    fn platform_limit(&self) -> Duration {
+        INLINE_LIMIT
+    }
+
+    fn default_budget(&self) -> Duration {
+        Duration::from_secs(2)
+    }
+
+    fn reactions(&self) -> Reactions {
+        let denied = Reaction::Stops("the registration or the update is denied");
+        Reactions {
+            empty: Reaction::GoesOn("the registration or the update proceeds"),
+            client_error: denied,
+            server_error: denied,
+            silence: denied,
+        }
+    }
+
+    fn about(&self) -> &'static str {
+        "Self-service registration, and progressive profile where the call's `requestType` says so. A denial is `200` with the command \
+         `DENY` and `error`; a finding with a `field` that the form has becomes an `errorCauses` of that field, which the sign-in \
+         widget shows beside it. A closed hook denies. Restricted is not offered. Open: `200` and `{}`, but 401 to a caller who is not \
+         proven, which denies."
+    }
+
+    fn read(&self, request: &Request<'_>, frame: &Frame<'_>) -> Result<Heard, Malformed> {
+        Ok(Heard::One(parse(request.body, frame)?.into()))
+    }
+
+    fn write(&self, incoming: &Incoming, outcome: &Outcome<'_>) -> Result<Answer, Unsayable> {
+        render(&incoming.call, outcome)
+    }
+
+    fn safe(&self, _on_failure: &OnFailure, _cause: Cause, _incoming: Option<&Incoming>) -> Answer {
+        deny(UNCHECKED, &[], None)
+    }
+
+    fn go_on(&self, _incoming: Option<&Incoming>) -> Answer {
+        go_on()
+    }
+
+    fn effect(&self, effect: Effect) -> Saying {
+        match effect {
+            Effect::Abstain | Effect::Allow => Saying::Native("200, and the changes as commands"),
+            Effect::Deny => {
+                Saying::Native("200 with `DENY` and `error`: nobody is registered and the person sees the text")
+            }
+            Effect::StepUp => Saying::Mapped(&[To::Deny], "a hook cannot ask for a factor"),
+            Effect::Review => Saying::Mapped(&[To::Deny], "a registration cannot wait for a person"),
+        }
+    }
+
+    fn change(&self, change: ChangeKind) -> Saying {
+        use Saying::{Mapped, Native, Unsayable};
+        match change {
+            ChangeKind::Set(Target::User) => Native(
+                "`com.okta.user.profile.update`, or `com.okta.user.progressive.profile.update` in a progressive profile; the place is one \
+                 profile member that Okta knows, never the password; the value is plain, or a list of plain values",
+            ),
+            ChangeKind::Remove(Target::User) => {
+                Mapped(&[To::Deny], "an answer sets profile members and takes none away")
+            }
+            ChangeKind::Set(_) | ChangeKind::Remove(_) => Unsayable("the hook changes the user only"),
+            ChangeKind::CapLifetime(_) => Unsayable("a registered user has no lifetime"),
+            ChangeKind::AddGrant => {
+                Unsayable("a registration grants nothing by itself; set a profile member that a group rule reads")
+            }
+            ChangeKind::DropGrant => Mapped(&[To::Deny], "an answer sets profile members and takes no group away"),
+            ChangeKind::LinkUser | ChangeKind::CreateUser => Unsayable("Okta knows itself whether the user is new"),
+            ChangeKind::Credential => Unsayable("no password is checked during a registration"),
+            ChangeKind::AutoApprove => Unsayable("nobody is asked to approve a registration"),
+            ChangeKind::RequireApprovers => Mapped(&[To::Deny], "a registration cannot wait for approvers"),
+            ChangeKind::Statement => Mapped(&[To::Deny], "Okta carries out no obligations"),
+            ChangeKind::Waive => Unsayable("lifting findings is for break-glass, which comes with a later version"),
+        }
+    }
+}
+
+/// Reads a request.
+fn parse(body: &[u8], frame: &Frame<'_>) -> Result<Call, Malformed> {
+    let read = envelope(body, EVENT_TYPE)?;
+    let request_type = read.string(Some(read.document.root()), "requestType")?;
+    let progressive = match request_type.as_deref() {
+        None | Some("self.service.registration") => false,
+        Some("progressive.profile") => true,
+        Some(_) => return Err(read.refuse(Cause::UnknownEvent, "requestType")),
+    };
+    let data = read.data()?;
+    let Context { profile, user_id, origin, correlation, .. } = Context::read(&read, data)?;
+    let form = match progressive {
+        false => read.object(Some(data), "data.userProfile")?,
+        true => read.object(Some(data), "data.userProfileUpdate")?,
+    };
+    let entitlements = read.entitlements(&frame.settings.entitlements, &[])?;
+
+    Ok(Call {
+        correlation,
+        phase: Some(if progressive { PROGRESSIVE } else { "self-service" }.into()),
+        subject: Some(Principal {
+            kind: PrincipalKind::Person,
+            type_name: "user".into(),
+            id: user_id,
+            attributes: attributes([form, profile]),
+            entitlements,
+        }),
+        action: Some(Entity { type_name: "registration".into(), id: None, attributes: attributes([form]) }),
+        origin,
+        ..read.call("okta.registration", frame)
+    })
+}
+
+/// Writes an answer.
+fn render(call: &Call, outcome: &Outcome<'_>) -> Result<Answer, Unsayable> {
+    if outcome.verdict > Effect::Allow {
+        return Ok(deny(outcome.text.unwrap_or(DENIED), outcome.grounds, call.action.as_ref()));
+    }
+    let mut profile = Profile::default();
+    for (at, change) in (1..).zip(outcome.changes) {
+        match change {
+            Change::Set { target: Target::User, path, .. } if is_password(path) => Err(Why::Reserved),
+            Change::Set { target: Target::User, path, value } => profile.set(path, value, is_attribute),
+            _ => Err(Why::Kind),
+        }
+        .map_err(|why| Unsayable { change: Some((at, change.kind())), why })?;
+    }
+    if profile.is_empty() {
+        return Ok(go_on());
+    }
+    let command = match call.phase.as_deref() {
+        Some(PROGRESSIVE) => "com.okta.user.progressive.profile.update",
+        _ => "com.okta.user.profile.update",
+    };
+    commands(&[(command, profile.json())])
+}
+
+/// The answer that denies. `form` holds the fields that there are: only these may be named in an answer, since a field's name is the plugin's
+/// text otherwise.
+fn deny(text: &str, grounds: &[Ground<'_>], form: Option<&Entity>) -> Answer {
+    let mut body = format!(
+        "{{\"commands\":[{{\"type\":\"{ACTION}\",\"value\":{{\"registration\":\"DENY\"}}}}],\"error\":{{\"errorSummary\":"
+    );
+    quote(&mut body, text);
+    let fields = form.map(|form| form.attributes.as_slice()).unwrap_or_default();
+    let mut first = true;
+    for ground in grounds {
+        let Some(field) = fields.iter().map(|field| field.name.as_str()).find(|name| Some(*name) == ground.field)
+        else {
+            continue;
+        };
+        body.push_str(if first { ",\"errorCauses\":[{\"errorSummary\":" } else { ",{\"errorSummary\":" });
+        first = false;
+        quote(&mut body, &ground.text);
+        body.push_str(",\"reason\":");
+        quote(&mut body, ground.code);
+        body.push_str(",\"locationType\":\"body\",\"location\":");
+        // Okta's examples say `userProfile` for a progressive profile too, although its request has `userProfileUpdate`.
+        quote(&mut body, &format!("data.userProfile.{field}"));
+        body.push_str(",\"domain\":\"end-user\"}");
+    }
+    body.push_str(if first { "}}" } else { "]}}" });
+    Answer::ok(body, Slot::DebugContext)
+}
+
+/// Whether a path is the password's, however it is spelled.
+fn is_password(path: &str) -> bool {
+    path.trim_start_matches('/').eq_ignore_ascii_case("password")
+}
+
+/// What Okta's profile attributes can hold.
+fn is_attribute(value: Value<'_>) -> bool {
+    let plain = |value: Value<'_>| matches!(value.kind(), Kind::String | Kind::Number | Kind::Bool);
+    plain(value) || (value.is_array() && value.elements().all(plain))
+}
+
+/// The phase of a progressive profile.
+const PROGRESSIVE: &str = "progressive-profile";
+
+/// What a person reads where there is no decision.
+const UNCHECKED: &str = "Your details could not be checked. Please try again or call the help desk.";
+
+/// What a person reads where a denial has no text.
+const DENIED: &str = "This is not possible with these details. Please call the help desk.";
+
+const EVENT_TYPE: &str = "com.okta.user.pre-registration";

@@ -1,0 +1,278 @@
+//! `okta.saml`: Okta's SAML assertion inline hook, `com.okta.saml.tokens.transform`.
+//!
+//! Invariant: no answer leaves here that Okta would skip; skipped means that the assertion leaves unmodified.
+//!
+//! Reading. The subject is `data.context.user`; its attributes are the profile's members, then the assertion's statements, each as its
+//! plain value, or as the list of its values where there are several. The application that the assertion is for is the resource and what is
+//! requested. The lifetime is that of the application's session: it ends by the assertion only where that says `sessionLifetime`, so
+//! elsewhere it is without end.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use portcullis_model::json::Value;
+use portcullis_model::{
+    Attribute, Call, Cause, Change, ChangeKind, Effect, Entity, Grant, GrantKind, Lifetime, Party, Principal,
+    PrincipalKind, Target,
+};
+
+use super::assertion::{LIFETIME, Patch, SESSION_LIFETIME};
+use super::{Context, INLINE_LIMIT, commands, envelope, go_on, stop};
+use crate::adapter::{Adapter, Reaction, Reactions};
+use crate::answer::Answer;
+use crate::body::{Body, Strings, first_of_each, members};
+use crate::say::{Saying, To};
+use crate::{Frame, Heard, Incoming, Malformed, OnFailure, Outcome, Request, Unsayable, Why};
+
+/// The hook kind.
+pub(crate) struct Saml;
+
+impl Adapter for Saml {
+    fn platform_limit(&self) -> Duration {
+        INLINE_LIMIT
+    }
+
+    fn default_budget(&self) -> Duration {
+        Duration::from_secs(2)
+    }
+
+    fn reactions(&self) -> Reactions {
+        let unmodified = Reaction::GoesOn("the assertion leaves unmodified");
+        Reactions { empty: unmodified, client_error: unmodified, server_error: unmodified, silence: unmodified }
+    }
+
+    fn about(&self) -> &'static str {
+        "Okta lets the assertion leave unmodified when the hook is late or answers anything but 200, so a closed hook refuses with `200` \
+         and `error`, whatever the cause. What Okta does with `error` its documents tell differently: the release notes of 2019 say that the \
+         person is refused and sees the text, the reference only that a failure is logged; try it in your own organisation before you \
+         rely on it. Restricted: the shortest session and a statement `degraded`, for named applications (by application id); all others are \
+         refused. Open: `200` and `{}`, but 401 to a caller who is not proven."
+    }
+
+    fn offers_restricted(&self) -> bool {
+        true
+    }
+
+    fn default_entitlements(&self) -> &'static [&'static str] {
+        &["/data/assertion/claims/groups", "/data/assertion/claims/roles", "/data/assertion/claims/entitlements"]
+    }
+
+    fn read(&self, request: &Request<'_>, frame: &Frame<'_>) -> Result<Heard, Malformed> {
+        Ok(Heard::One(parse(request.body, frame)?.into()))
+    }
+
+    fn write(&self, incoming: &Incoming, outcome: &Outcome<'_>) -> Result<Answer, Unsayable> {
+        render(&incoming.call, outcome)
+    }
+
+    fn safe(&self, on_failure: &OnFailure, cause: Cause, incoming: Option<&Incoming>) -> Answer {
+        let restricted = match (on_failure, incoming) {
+            // Where the request itself is wrong, nobody is owed a way around.
+            (OnFailure::Restricted { applications }, Some(incoming)) if cause.party() != Party::Caller => {
+                restricted(&incoming.call, applications)
+            }
+            _ => None,
+        };
+        restricted.unwrap_or_else(|| stop(UNCHECKED))
+    }
+
+    fn go_on(&self, _incoming: Option<&Incoming>) -> Answer {
+        go_on()
+    }
+
+    fn effect(&self, effect: Effect) -> Saying {
+        match effect {
+            Effect::Abstain | Effect::Allow => Saying::Native("200, and the changes as commands"),
+            Effect::Deny => {
+                Saying::Native("200 with `error`: no assertion leaves, as far as Okta's documents agree; see above")
+            }
+            Effect::StepUp => Saying::Mapped(&[To::Deny], "a hook cannot ask for a factor"),
+            Effect::Review => Saying::Mapped(&[To::Deny], "an assertion cannot wait for a person"),
+        }
+    }
+
+    fn change(&self, change: ChangeKind) -> Saying {
+        use Saying::{Mapped, Native, Unsayable};
+        match change {
+            ChangeKind::Set(Target::Assertion) => Native(
+                "`add` of a statement `/claims/NAME`, from a plain value, a list of them, or Okta's form; `replace` of what is there below \
+                 `/claims/`, `/subject/`, `/authentication/` and `/conditions/`, in the same shape",
+            ),
+            ChangeKind::CapLifetime(Target::Assertion) => Native(
+                "`/authentication/sessionLifetime`, which becomes `SessionNotOnOrAfter`; 300 to 86,400 s; a cap under 300 s is a denial",
+            ),
+            ChangeKind::Remove(Target::Assertion) => {
+                Mapped(&[To::Deny], "an answer adds and replaces and takes nothing away")
+            }
+            ChangeKind::Set(_) | ChangeKind::Remove(_) | ChangeKind::CapLifetime(_) => {
+                Unsayable("the hook changes the assertion only")
+            }
+            ChangeKind::AddGrant => {
+                Unsayable("an assertion grants nothing by itself; set a statement that the application reads")
+            }
+            ChangeKind::DropGrant => Mapped(&[To::Deny], "an answer takes nothing out of an assertion"),
+            ChangeKind::LinkUser | ChangeKind::CreateUser => Unsayable("the user is known when an assertion is made"),
+            ChangeKind::Credential => Unsayable("no password is checked when an assertion is made"),
+            ChangeKind::AutoApprove => Unsayable("nobody is asked to approve an assertion"),
+            ChangeKind::RequireApprovers => Mapped(&[To::Deny], "an assertion cannot wait for approvers"),
+            ChangeKind::Statement => Mapped(&[To::Deny], "Okta carries out no obligations"),
+            ChangeKind::Waive => Unsayable("lifting findings is for break-glass, which comes with a later version"),
+        }
+    }
+}
+
+/// Reads a request.
+fn parse(body: &[u8], frame: &Frame<'_>) -> Result<Call, Malformed> {
+    let read = envelope(body, EVENT_TYPE)?;
+    let data = read.data()?;
+    let Context { whole: context, user, profile, user_id, origin, correlation } = Context::read(&read, data)?;
+    let protocol = read.object(context, "data.context.protocol")?;
+    let issuer = read.object(protocol, "data.context.protocol.issuer")?;
+    let assertion = read.object(Some(data), "data.assertion")?;
+    let authentication = read.object(assertion, "data.assertion.authentication")?;
+    let authentication_context = read.object(authentication, "data.assertion.authentication.authnContext")?;
+    let conditions = read.object(assertion, "data.assertion.conditions")?;
+    let claims = read.object(assertion, "data.assertion.claims")?;
+
+    let application = read.string(issuer, "data.context.protocol.issuer.id")?;
+    let subject = match user {
+        Some(_) => Some(Principal {
+            kind: PrincipalKind::Person,
+            type_name: "user".into(),
+            id: user_id,
+            attributes: attributes(&read, profile, claims)?,
+            entitlements: entitlements(&read, &frame.settings.entitlements)?,
+        }),
+        None => None,
+    };
+    let session = authentication.and_then(|it| it.get(SESSION_LIFETIME)).filter(|value| !value.is_null());
+    let seconds = match session {
+        Some(value) => {
+            let seconds = value.as_u64().and_then(|seconds| u32::try_from(seconds).ok());
+            let path = "data.assertion.authentication.sessionLifetime";
+            seconds.ok_or_else(|| read.refuse(Cause::WrongShape, path))?
+        }
+        None => u32::MAX,
+    };
+    let lifetime =
+        assertion.map(|_| Lifetime { target: Target::Assertion, seconds, least: LIFETIME.0, most: LIFETIME.1 });
+    let mut resource_attributes = members(issuer, &["name", "uri"]);
+    resource_attributes.extend(members(conditions, &["audienceRestriction"]));
+
+    Ok(Call {
+        correlation,
+        subject,
+        action: Some(Entity {
+            type_name: "assertion".into(),
+            id: None,
+            attributes: members(authentication_context, &["authnContextClassRef"]),
+        }),
+        resource: issuer.map(|_| Entity {
+            type_name: "application".into(),
+            id: application.clone(),
+            attributes: resource_attributes,
+        }),
+        requested: application.into_iter().map(|id| Grant { kind: GrantKind::App, id }).collect(),
+        lifetimes: lifetime.into_iter().collect(),
+        origin,
+        ..read.call("okta.saml", frame)
+    })
+}
+
+/// The profile's members, then the statements that are not among them.
+fn attributes(read: &Body, profile: Option<Value<'_>>, claims: Option<Value<'_>>) -> Result<Vec<Attribute>, Malformed> {
+    let mut named: Vec<(Cow<'_, str>, String)> =
+        profile.into_iter().flat_map(Value::members).map(|(name, value)| (name, value.raw().to_owned())).collect();
+    for (name, claim) in claims.into_iter().flat_map(Value::members) {
+        named.push((name, plain(read, claim)?));
+    }
+    Ok(first_of_each(named).into_iter().map(|(name, value)| Attribute { name: name.into_owned(), value }).collect())
+}
+
+/// What a statement says, without how it says it: JSON text.
+fn plain(read: &Body, claim: Value<'_>) -> Result<String, Malformed> {
+    let wrong = || read.refuse(Cause::WrongShape, "data.assertion.claims");
+    if claim.is_null() {
+        return Ok("null".into());
+    }
+    if !claim.is_object() {
+        return Err(wrong());
+    }
+    let values = match claim.get("attributeValues").filter(|values| !values.is_null()) {
+        Some(values) if !values.is_array() => return Err(wrong()),
+        values => values.into_iter().flat_map(Value::elements),
+    };
+    let value = |value: Value<'_>| match value.is_object() || value.is_null() {
+        true => Ok(value.get("value").map_or("null".to_owned(), |value| value.raw().to_owned())),
+        false => Err(wrong()),
+    };
+    let values = values.map(value).collect::<Result<Vec<_>, _>>()?;
+    Ok(match values.as_slice() {
+        [] => "null".into(),
+        [value] => value.clone(),
+        several => format!("[{}]", several.join(",")),
+    })
+}
+
+/// What statements list, or plain lists elsewhere in the body.
+fn entitlements(read: &Body, pointers: &[String]) -> Result<Vec<String>, Malformed> {
+    let own = Saml.default_entitlements().iter().copied();
+    let pointers: Vec<_> =
+        if pointers.is_empty() { own.collect() } else { pointers.iter().map(String::as_str).collect() };
+    let mut found = Strings::default();
+    for pointer in pointers {
+        let place = read.document.pointer(pointer);
+        let values = place.and_then(|place| place.get("attributeValues"));
+        let is_statement = values.is_some() || place.is_some_and(|place| place.get("attributes").is_some());
+        if !is_statement {
+            read.strings(place, "the entitlements", &mut found)?;
+        }
+        for element in values.into_iter().flat_map(Value::elements) {
+            read.strings(element.get("value"), "the entitlements", &mut found)?;
+        }
+    }
+    Ok(found.list())
+}
+
+/// Writes an answer.
+fn render(call: &Call, outcome: &Outcome<'_>) -> Result<Answer, Unsayable> {
+    if outcome.verdict > Effect::Allow {
+        return Ok(stop(outcome.text.unwrap_or(DENIED)));
+    }
+    let mut patch = Patch::new(assertion(call));
+    for (at, change) in (1..).zip(outcome.changes) {
+        match change {
+            Change::Set { target: Target::Assertion, path, value } => patch.set(path, value),
+            Change::CapLifetime { target: Target::Assertion, seconds } => patch.cap(*seconds),
+            _ => Err(Why::Kind),
+        }
+        .map_err(|why| Unsayable { change: Some((at, change.kind())), why })?;
+    }
+    let command: Vec<_> = patch.finish().into_iter().collect();
+    commands(&command)
+}
+
+/// The least that lets care go on: the shortest session, and marked, where the application is one of `applications`. Nothing where that
+/// cannot be said; an answer that says less is no restriction.
+fn restricted(call: &Call, applications: &[String]) -> Option<Answer> {
+    let application = call.resource.as_ref()?.id.as_ref()?;
+    if !applications.contains(application) {
+        return None;
+    }
+    let degraded = Change::Set { target: Target::Assertion, path: "/claims/degraded".into(), value: "true".into() };
+    let changes = [degraded, Change::CapLifetime { target: Target::Assertion, seconds: LIFETIME.0 }];
+    render(call, &Outcome { verdict: Effect::Allow, changes: &changes, ..Outcome::default() }).ok()
+}
+
+/// `data.assertion`.
+fn assertion(call: &Call) -> Option<Value<'_>> {
+    call.payload.root().get("data")?.get("assertion").filter(|assertion| assertion.is_object())
+}
+
+/// What a person reads where there is no decision.
+const UNCHECKED: &str = "Access could not be checked. Please try again or call the help desk.";
+
+/// What a person reads where a denial has no text.
+const DENIED: &str = "Access is denied. Please call the help desk.";
+
+const EVENT_TYPE: &str = "com.okta.saml.tokens.transform";

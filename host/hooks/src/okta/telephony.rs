@@ -1,0 +1,219 @@
+//! `okta.telephony`: Okta's telephony inline hook, `com.okta.telephony.provider`.
+//!
+//! Invariant: `SUCCESSFUL` is only said where the host has a message to deliver, and the host says it only once somebody took the message;
+//! in every other case the answer is `error`, with which Okta sends the code by its own provider. The code, and the text with it, stand
+//! nowhere but in the call's payload, as its secrets, and in the message.
+//!
+//! Reading. The subject is whom the code is for, with the telephone number among their attributes; the message is the action. Codes and numbers
+//! are taken as strings and as numbers, since Okta's own example has numbers.
+
+use std::time::Duration;
+
+use portcullis_model::json::{Kind, Value, quote};
+use portcullis_model::{Attribute, Call, Cause, ChangeKind, Effect, Entity, Principal, PrincipalKind, Secrets};
+
+use super::{Context, INLINE_LIMIT, commands, envelope, stop};
+use crate::adapter::{Adapter, Reaction, Reactions, Repeats};
+use crate::answer::Answer;
+use crate::body::{Body, attributes, members};
+use crate::say::{Saying, To};
+use crate::{Errand, Frame, Heard, Incoming, Malformed, Message, OnFailure, Outcome, Request, Unsayable, Why};
+
+/// The hook kind.
+pub(crate) struct Telephony;
+
+impl Adapter for Telephony {
+    fn platform_limit(&self) -> Duration {
+        INLINE_LIMIT
+    }
+
+    /// Somebody has to take the message within it.
+    fn default_budget(&self) -> Duration {
+        Duration::from_millis(2_500)
+    }
+
+    fn reactions(&self) -> Reactions {
+        let failover = Reaction::GoesOn("Okta's own provider sends the code, heavily rate limited");
+        Reactions { empty: failover, client_error: failover, server_error: failover, silence: failover }
+    }
+
+    fn about(&self) -> &'static str {
+        "Where the verdict does not stop, the hook's delivery client takes the message before the answer says `SUCCESSFUL`; where nobody takes \
+         it, or the hook has no delivery client, the answer is `error`. No answer stops a code: with `error`, as after a denial or a failure, \
+         open or closed, Okta's own provider sends it. The code and the text are secrets: only a plugin whose manifest reads \
+         `okta.telephony:/data/messageProfile/otpCode` sees the code, nobody keeps it, and of what such a plugin says only codes of findings \
+         are kept. Restricted is not offered."
+    }
+
+    fn repeats(&self) -> Repeats {
+        Repeats::ById
+    }
+
+    fn delivers(&self) -> bool {
+        true
+    }
+
+    fn read(&self, request: &Request<'_>, frame: &Frame<'_>) -> Result<Heard, Malformed> {
+        Ok(Heard::One(parse(request.body, frame)?.into()))
+    }
+
+    fn write(&self, incoming: &Incoming, outcome: &Outcome<'_>) -> Result<Answer, Unsayable> {
+        if let Some(change) = outcome.changes.first() {
+            return Err(Unsayable { change: Some((1, change.kind())), why: Why::Kind });
+        }
+        if outcome.verdict > Effect::Allow {
+            return Ok(stop(outcome.text.unwrap_or(REPORTED)));
+        }
+        let Some(Message { channel, key, .. }) = message(&incoming.call) else {
+            return Ok(stop(UNCHECKED));
+        };
+        let mut value = String::from("[{\"status\":\"SUCCESSFUL\",\"provider\":\"portcullis\",\"transactionId\":");
+        quote(&mut value, &key);
+        value.push_str(",\"transactionMetadata\":\"channel=");
+        value.push_str(channel);
+        value.push_str("\"}]");
+        commands(&[("com.okta.telephony.action", value)])
+    }
+
+    fn safe(&self, _on_failure: &OnFailure, cause: Cause, _incoming: Option<&Incoming>) -> Answer {
+        stop(if cause == Cause::Undelivered { UNDELIVERED } else { UNCHECKED })
+    }
+
+    fn go_on(&self, _incoming: Option<&Incoming>) -> Answer {
+        stop(UNCHECKED)
+    }
+
+    fn errand(&self, incoming: &Incoming, outcome: &Outcome<'_>) -> Option<Errand> {
+        let allowed = outcome.verdict <= Effect::Allow && outcome.changes.is_empty();
+        allowed.then(|| message(&incoming.call)).flatten().map(Errand::Deliver)
+    }
+
+    fn effect(&self, effect: Effect) -> Saying {
+        match effect {
+            Effect::Abstain | Effect::Allow => {
+                Saying::Native("200 with `SUCCESSFUL`, once the delivery client took the message; else `error`")
+            }
+            Effect::StepUp | Effect::Review | Effect::Deny => {
+                Saying::Mapped(&[To::Report], "a code cannot be stopped: with `error`, Okta's own provider sends it")
+            }
+        }
+    }
+
+    fn change(&self, _change: ChangeKind) -> Saying {
+        Saying::Unsayable("the message is delivered as Okta wrote it, or not at all")
+    }
+}
+
+/// Reads a request.
+fn parse(body: &[u8], frame: &Frame<'_>) -> Result<Call, Malformed> {
+    let read = envelope(body, EVENT_TYPE)?;
+    let root = Some(read.document.root());
+    // Okta's own example has none.
+    let phase = match read.string(root, "requestType")? {
+        Some(request_type) => match request_type.strip_prefix(REQUEST_TYPE) {
+            Some(phase) => Some(phase.to_owned()),
+            None => return Err(read.refuse(Cause::UnknownEvent, "requestType")),
+        },
+        None => None,
+    };
+    let data = read.data()?;
+    let Context { origin, correlation, .. } = Context::read(&read, data)?;
+    let user = read.object(Some(data), "data.userProfile")?;
+    let message = read.object(Some(data), "data.messageProfile")?;
+    let number = spelled(&read, message, "data.messageProfile.phoneNumber")?;
+    let code = spelled(&read, message, "data.messageProfile.otpCode")?;
+    if number.is_none() {
+        return Err(read.refuse(Cause::WrongShape, "data.messageProfile.phoneNumber"));
+    }
+    if code.is_none() {
+        return Err(read.refuse(Cause::WrongShape, "data.messageProfile.otpCode"));
+    }
+    read.string(message, "data.messageProfile.msgTemplate")?;
+    read.string(message, "data.messageProfile.locale")?;
+    read.string(message, "data.messageProfile.otpExpires")?;
+    if channel(message).is_none() {
+        return Err(read.refuse(Cause::WrongShape, "data.messageProfile.deliveryChannel"));
+    }
+    let mut own = attributes([user]);
+    for attribute in members(message, &["phoneNumber", "locale"]) {
+        if !own.iter().any(|Attribute { name, .. }| *name == attribute.name) {
+            own.push(attribute);
+        }
+    }
+
+    Ok(Call {
+        correlation,
+        phase,
+        subject: Some(Principal {
+            kind: PrincipalKind::Person,
+            type_name: "user".into(),
+            id: read.string(user, "data.userProfile.userId")?,
+            attributes: own,
+            entitlements: read.entitlements(&frame.settings.entitlements, &[])?,
+        }),
+        action: Some(Entity {
+            type_name: "message".into(),
+            id: None,
+            attributes: members(message, &["deliveryChannel", "otpExpires"]),
+        }),
+        origin,
+        secrets: Secrets::at(&["/data/messageProfile/msgTemplate", "/data/messageProfile/otpCode"]),
+        ..read.call("okta.telephony", frame)
+    })
+}
+
+/// The message that is to be delivered. There is one in every call that could be read.
+fn message(call: &Call) -> Option<Message> {
+    let message = call.payload.pointer("/data/messageProfile")?;
+    let text = |name: &str| message.get(name).and_then(Value::as_str).map(|text| text.into_owned());
+    Some(Message {
+        channel: channel(Some(message))?,
+        to: spelling(message.get("phoneNumber")?)?,
+        code: spelling(message.get("otpCode")?)?,
+        text: text("msgTemplate"),
+        locale: text("locale"),
+        expires: text("otpExpires"),
+        key: call.id.clone(),
+    })
+}
+
+/// How the code is to be told. A message without a channel is a text message.
+fn channel(message: Option<Value<'_>>) -> Option<&'static str> {
+    let Some(named) = message?.get("deliveryChannel").filter(|named| !named.is_null()) else { return Some("sms") };
+    let named = named.as_str()?;
+    match named.to_ascii_lowercase().as_str() {
+        "sms" => Some("sms"),
+        "voice call" | "voice" | "call" => Some("voice"),
+        _ => None,
+    }
+}
+
+/// An optional string that may be spelled as a whole number.
+fn spelled(read: &Body, parent: Option<Value<'_>>, path: &'static str) -> Result<Option<String>, Malformed> {
+    let name = path.rsplit('.').next().unwrap_or_default();
+    let Some(value) = parent.and_then(|parent| parent.get(name)).filter(|value| !value.is_null()) else {
+        return Ok(None);
+    };
+    spelling(value).map(Some).ok_or_else(|| read.refuse(Cause::WrongShape, path))
+}
+
+fn spelling(value: Value<'_>) -> Option<String> {
+    match value.kind() {
+        Kind::Number => value.as_u64().map(|number| number.to_string()),
+        _ => value.as_str().filter(|text| !text.is_empty()).map(|text| text.into_owned()),
+    }
+}
+
+/// What administrators read in the platform's log where there is no decision.
+const UNCHECKED: &str = "This message could not be checked.";
+
+/// What they read where nobody took the message.
+const UNDELIVERED: &str = "This message could not be delivered.";
+
+/// What they read where a report has no text.
+const REPORTED: &str = "This message is against policy.";
+
+const EVENT_TYPE: &str = "com.okta.telephony.provider";
+
+/// What every request type begins with.
+const REQUEST_TYPE: &str = "com.okta.user.telephony.";
