@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use portcullis_model::json::Value;
-use portcullis_model::{Attribute, Call, Cause, Document};
+use portcullis_model::{Attribute, Call, Cause, Document, Secrets};
 
 use crate::heard::{Frame, Malformed};
 
@@ -103,7 +103,7 @@ impl Body {
             purpose: None,
             proposed: Vec::new(),
             payload: Arc::new(self.document),
-            secrets: &[],
+            secrets: Secrets::default(),
         }
     }
 
