@@ -205,16 +205,17 @@ impl Inspect {
         let inspection = portcullis_engine::inspect(&files::read(&self.component)?)?;
         match self.format {
             Format::Text => print(format!(
-                "digest   {}\nbytes    {}\nmemory   {} bytes at the start\nimports  {}\nexports  {}",
+                "digest   {}\nbytes    {}\nmemory   {} bytes at the start\nimports  {}\nexports  {}\nsearches {}",
                 inspection.digest,
                 inspection.bytes,
                 inspection.memory_bytes,
                 list(&inspection.imports),
-                list(&inspection.exports)
+                list(&inspection.exports),
+                if inspection.searches { "yes" } else { "no" }
             )),
             Format::Json => print(json!({
                 "digest": text(inspection.digest), "bytes": inspection.bytes, "memory_bytes": inspection.memory_bytes,
-                "imports": inspection.imports, "exports": inspection.exports,
+                "imports": inspection.imports, "exports": inspection.exports, "searches": inspection.searches,
             })),
         }
         Ok(())
