@@ -36,4 +36,4 @@ pub use generation::{Binding, Generation};
 pub use host::{Host, Prepared};
 pub use housekeeping::{Housekeeping, Reload};
 pub use listener::Listener;
-pub use release::{Found, ReleaseError, Stray};
+pub use release::{Found, ReleaseError, Stray, check_capabilities};

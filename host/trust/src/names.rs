@@ -63,9 +63,9 @@ pub(crate) fn is_plugin_prefix(text: &str) -> bool {
     text.strip_suffix('.').is_some_and(is_dotted)
 }
 
-/// Whether this is a hook kind: a platform and an event, such as `okta.token`.
+/// Whether this is a hook kind: a platform and an event, such as `okta.token`, or a standard that has one name.
 pub(crate) fn is_hook_kind(text: &str) -> bool {
-    text.contains('.') && is_dotted(text)
+    text.contains('.') && is_dotted(text) || WITHOUT_PLATFORM.contains(&text)
 }
 
 /// Whether this is one word: the name of a hook in the host's configuration, or an answer in a binding's
@@ -105,6 +105,9 @@ fn is_label(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(fits) && !text.starts_with('-') && !text.ends_with('-')
 }
 
+/// The hook kinds that belong to no platform.
+const WITHOUT_PLATFORM: [&str; 2] = ["authzen", "generic"];
+
 /// Bounds every name; half of what a host name may have.
 const MAX_NAME_BYTES: usize = 128;
 
@@ -136,6 +139,7 @@ mod tests {
     fn patterns_cover_kinds_at_dots() {
         let covers = |pattern, kind| HookPattern::parse(pattern).unwrap().covers(kind);
         assert!(covers("okta.*", "okta.token") && covers("okta.token", "okta.token"));
+        assert!(covers("authzen", "authzen") && covers("generic", "generic"));
         for (pattern, kind) in [("okta.*", "oktaplus.token"), ("okta.*", "okta."), ("okta.token", "okta.token-x")] {
             assert!(!covers(pattern, kind), "{pattern} {kind}");
         }
