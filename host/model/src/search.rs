@@ -108,11 +108,11 @@ impl Found {
     }
 }
 
-/// Longest token, bytes.
-pub const LONGEST_TOKEN: usize = 1_024;
+/// Longest token, bytes: room for an id, and for what a plugin needs besides.
+pub const LONGEST_TOKEN: usize = 2_048;
 
 /// Longest id of a result, bytes.
-pub const LONGEST_ID: usize = 2_048;
+pub const LONGEST_ID: usize = 1_024;
 
 #[cfg(test)]
 mod tests {
