@@ -78,7 +78,7 @@ impl Condition {
                 Value::Odd => None,
             },
             Test::Much(bound, limit) => {
-                let [Atom::Number(number)] = atoms.as_ref() else { return None };
+                let [Atom::Number(number)] = &*atoms else { return None };
                 Some(bound.allows(number.compare(*limit)?))
             }
             Test::Begins(head) => Some(

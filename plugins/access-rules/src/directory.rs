@@ -24,7 +24,7 @@ pub(crate) struct Directory {
 /// One of them.
 #[derive(Clone, Default)]
 pub(crate) struct Listed {
-    /// Where the settings say which; every role that these include, too.
+    /// Where the settings say which.
     pub roles: Option<Vec<Box<str>>>,
     attributes: Vec<(Box<str>, Value<'static>)>,
 }
@@ -75,11 +75,6 @@ impl Directory {
     /// Everybody, or everything, of this type: ids, sorted, each once.
     pub fn ids(&self, type_name: &str) -> &[Box<str>] {
         self.ids.get(type_name).map_or(&[], Vec::as_slice)
-    }
-
-    /// Every listed one.
-    pub fn listed_mut(&mut self) -> impl Iterator<Item = &mut Listed> {
-        self.listed.iter_mut()
     }
 
     #[expect(clippy::too_many_arguments, reason = "the parts of one entry, and where to complain of them")]

@@ -11,7 +11,7 @@ use crate::compiled::Compiled;
 use crate::directory::{ACTION, Listed};
 use crate::path::{Path, Place};
 use crate::settings::Weight;
-use crate::value::{Atom, Value};
+use crate::value::{Atom, Atoms, Value};
 
 /// One call, looked up.
 pub(crate) struct Scene<'a> {
@@ -73,7 +73,7 @@ impl<'a> Scene<'a> {
             Path::Id(place) => text(self.part(*place).id),
             Path::Type(place) => text(self.part(*place).type_name),
             Path::Roles => match self.subject.type_name {
-                Some(_) => Value::Known(self.roles.iter().map(|role| Atom::Text(role.as_str().into())).collect()),
+                Some(_) => Value::Known(Atoms::Many(self.roles.iter().map(|role| Atom::Text(role.as_str().into())).collect())),
                 None => Value::Absent,
             },
             Path::Attribute(place, name) => self.part(*place).attribute(name),

@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
+use std::ops::Deref;
 
 use serde_json::Value as Json;
 
@@ -31,7 +32,15 @@ pub(crate) enum Value<'a> {
     /// An object, a list of lists, or no JSON.
     Odd,
     /// One or more, or an empty list.
-    Known(Cow<'a, [Atom<'a>]>),
+    Known(Atoms<'a>),
+}
+
+/// A list of them.
+#[derive(Clone, Debug)]
+pub(crate) enum Atoms<'a> {
+    One(Atom<'a>),
+    Many(Vec<Atom<'a>>),
+    Borrowed(&'a [Atom<'a>]),
 }
 
 impl<'a> Atom<'a> {
@@ -94,7 +103,7 @@ impl<'a> Value<'a> {
             "true" => Self::one(Atom::Bool(true)),
             "false" => Self::one(Atom::Bool(false)),
             other => match serde_json::from_str(other) {
-                Ok(json) => Self::from_json(&json).into_owned(),
+                Ok(json) => Value::from_json(&json).into_owned(),
                 Err(_) => Self::Odd,
             },
         }
@@ -106,7 +115,7 @@ impl<'a> Value<'a> {
             Json::Null => Self::Absent,
             Json::Array(list) => {
                 let atoms: Option<Vec<_>> = list.iter().map(Atom::from_json).collect();
-                atoms.map_or(Self::Odd, |atoms| Self::Known(Cow::Owned(atoms)))
+                atoms.map_or(Self::Odd, |atoms| Self::Known(Atoms::Many(atoms)))
             }
             other => Atom::from_json(other).map_or(Self::Odd, Self::one),
         }
@@ -122,23 +131,40 @@ impl<'a> Value<'a> {
         match self {
             Self::Absent => Value::Absent,
             Self::Odd => Value::Odd,
-            Self::Known(atoms) => {
-                Value::Known(Cow::Owned(atoms.iter().cloned().map(Atom::into_owned).collect()))
-            }
+            Self::Known(Atoms::One(atom)) => Value::one(atom.into_owned()),
+            Self::Known(atoms) => Value::Known(Atoms::Many(atoms.iter().cloned().map(Atom::into_owned).collect())),
         }
     }
 
     /// The same, borrowed.
-    pub fn borrowed(&'a self) -> Self {
+    pub fn borrowed<'b>(&'b self) -> Value<'b> {
         match self {
-            Self::Absent => Self::Absent,
-            Self::Odd => Self::Odd,
-            Self::Known(atoms) => Self::Known(Cow::Borrowed(atoms)),
+            Self::Absent => Value::Absent,
+            Self::Odd => Value::Odd,
+            Self::Known(atoms) => Value::Known(Atoms::Borrowed(atoms)),
         }
     }
 
     fn one(atom: Atom<'a>) -> Self {
-        Self::Known(Cow::Owned(vec![atom]))
+        Self::Known(Atoms::One(atom))
+    }
+}
+
+impl<'a> Deref for Atoms<'a> {
+    type Target = [Atom<'a>];
+
+    fn deref(&self) -> &[Atom<'a>] {
+        match self {
+            Self::One(atom) => std::slice::from_ref(atom),
+            Self::Many(atoms) => atoms,
+            Self::Borrowed(atoms) => atoms,
+        }
+    }
+}
+
+impl PartialEq for Atoms<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
     }
 }
 
