@@ -106,7 +106,7 @@ mod tests {
         assert_eq!(exports.evaluate(call.clone()), Err("the plugin was not configured".to_owned()));
         assert_eq!(exports.configure("\"heard\""), Ok(()));
         let search = testing::call("authzen").search(crate::Sought::Action, "action").build();
-        let found = exports.find(search, Page { limit: 3, token: None });
+        let found = exports.find(search, Page { limit: 3, after: None });
         assert_eq!(found.err().as_deref(), Some("heard Some(Action) 3"));
         assert_eq!(exports.evaluate(call), Err("heard okta.token".to_owned()));
         assert!(exports.configure("\"again\"").is_err());

@@ -113,8 +113,7 @@ pub fn by_asking<S: AsRef<str>>(
     let (Some(sought), Some(type_name)) = (call.sought(), call.sought_type()) else {
         return Ok(found);
     };
-    // A token is the id behind which to go on: it stays right when others come and go.
-    let after = page.token.as_deref();
+    let after = page.after.as_deref();
     let begin = candidates.partition_point(|id| after.is_some_and(|after| id.as_ref() <= after));
     let mut asked = Call { phase: None, ..call.clone() };
     let (mut rest, mut last) = (candidates.iter().skip(begin).peekable(), None);
@@ -173,7 +172,7 @@ mod tests {
         let call = testing::call("authzen").subject("u").action("action", "read");
         let call = call.resource_attribute("colour", "red").search(Sought::Resource, "record").build();
         let mut seen = Vec::new();
-        let page = Page { limit: 9, token: None };
+        let page = Page { limit: 9, after: None };
         let found = by_asking(&call, &page, &["a", "b"], |call| {
             let resource = call.resource.clone().unwrap();
             assert_eq!((call.phase.as_deref(), resource.text("colour").as_deref()), (None, Some("red")));
@@ -191,7 +190,7 @@ mod tests {
     fn a_page_stops_after_so_many_and_says_where() {
         let candidates: Vec<String> = (0..MOST_ASKED + 5).map(|at| format!("{at:06}")).collect();
         let call = testing::call("authzen").search(Sought::Subject, "user").build();
-        let page = |token| Page { limit: 3, token };
+        let page = |after| Page { limit: 3, after };
         let last = candidates.last().unwrap().as_str();
         let only_last = |call: &Call| Ok(call.subject.as_ref().unwrap().id.as_deref() == Some(last));
         let first = by_asking(&call, &page(None), &candidates, only_last).unwrap();
@@ -208,15 +207,15 @@ mod tests {
             let all: Vec<&String> = candidates.keys().collect();
             let call = testing::call("authzen").search(Sought::Action, "action").build();
             let yes = |call: &Call| Ok(candidates[call.action.as_ref().unwrap().id.as_ref().unwrap()]);
-            let (mut together, mut token, mut pages) = (Vec::new(), None, 0);
+            let (mut together, mut after, mut pages) = (Vec::new(), None, 0);
             loop {
-                let found = by_asking(&call, &Page { limit, token }, &all, yes).unwrap();
+                let found = by_asking(&call, &Page { limit, after }, &all, yes).unwrap();
                 prop_assert!(found.results.len() <= limit as usize);
                 together.extend(found.results.into_iter().filter_map(|result| result.id));
-                token = found.next;
+                after = found.next;
                 pages += 1;
                 prop_assert!(pages <= all.len() + 1);
-                if token.is_none() {
+                if after.is_none() {
                     break;
                 }
             }

@@ -46,21 +46,21 @@ pub fn decide<P: Plugin>(plugin: &P, call: &Call) -> Decision {
 /// The ids of everything the plugin finds, in pages of `limit`; panics when it fails, when a page is not as the contract wants
 /// it, or when there is no end of pages.
 pub fn find<P: Search>(plugin: &P, call: &Call, limit: u32) -> Vec<String> {
-    let (mut ids, mut token) = (Vec::new(), None);
+    let (mut ids, mut after): (Vec<String>, _) = (Vec::new(), None);
     for _ in 0..MOST_PAGES {
-        let page = Page { limit, token };
+        let page = Page { limit, after };
         let found = plugin.find(call, &page).unwrap_or_else(|error| panic!("the plugin failed: {error}"));
         assert!(found.results.len() <= limit as usize, "{} results where {limit} were asked for", found.results.len());
         for result in found.results {
             let Some(id) = result.id else { panic!("a result has no id") };
-            assert!(!ids.contains(&id), "`{id}` was found twice");
+            assert!(ids.last().is_none_or(|last| *last < id), "`{id}` is not in the order of ids, or there twice");
+            assert!(page.after.as_ref().is_none_or(|after| *after < id), "`{id}` belongs to an earlier page");
             ids.push(id);
         }
-        assert!(found.next.is_none() || found.next != page.token, "a page leads back to itself");
-        token = found.next;
-        if token.is_none() {
-            return ids;
-        }
+        let Some(next) = found.next else { return ids };
+        assert!(page.after.is_none_or(|after| after < next), "a page leads back to itself");
+        assert!(ids.last().is_none_or(|last| *last <= next), "a page ends before its last result");
+        after = Some(next);
     }
     panic!("{MOST_PAGES} pages, and no end")
 }

@@ -45,7 +45,7 @@ pub(crate) fn with_call<R>(view: &model::View<'_>, ask: impl FnOnce(Call<'_>) ->
 
 /// Which part of a search's results is asked for.
 pub(crate) fn page<'a>(page: &model::Page<'a>) -> Page<'a> {
-    Page { limit: page.limit, token: page.token }
+    Page { limit: page.limit, after: page.after }
 }
 
 /// The lists of one principal, which the contract's record borrows.

@@ -27,4 +27,4 @@ pub use limits::Limits;
 pub use messages::{MessageProblem, Messages, MessagesError};
 pub use reads::{EntityView, MissingRead, OriginView, PrincipalView, Reads, ReadsError, View};
 pub use redacted::Redacted;
-pub use search::{Found, FoundError, LONGEST_ID, LONGEST_TOKEN, Page, Sought};
+pub use search::{Found, FoundError, LONGEST_ID, Page, Sought};

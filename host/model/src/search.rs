@@ -1,10 +1,8 @@
 //! Search: "which ones?" The subjects, resources or actions for which the answer would be yes (OpenID AuthZEN
 //! Authorization API 1.0, *Search APIs*).
 //!
-//! Invariant: what passed [`Found::check`] is at most a page, names each result once, and has nothing in it that
+//! Invariant: what passed [`Found::check`] is at most a page, in order, each result once, and has nothing in it that
 //! is not well-formed. Whether the answer for a result really is yes is for the pipeline, which asks again.
-
-use std::collections::BTreeSet;
 
 use crate::call::Entity;
 use crate::json::Document;
@@ -25,16 +23,16 @@ pub enum Sought {
 pub struct Page<'a> {
     /// At most this many. At least 1.
     pub limit: u32,
-    /// Where the page before ended; `None` for the first.
-    pub token: Option<&'a str>,
+    /// Only those whose ids come after this one, by their bytes; `None` for the first page.
+    pub after: Option<&'a str>,
 }
 
 /// One page of results.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Found {
-    /// In the plugin's order. May be short, even empty, and not be the last.
+    /// In the order of their ids. May be short, even empty, and not be the last.
     pub results: Vec<Entity>,
-    /// Where the next page begins; `None` at the end.
+    /// Where this page ends: every result up to this id has been told. `None` at the end.
     pub next: Option<String>,
 }
 
@@ -44,11 +42,11 @@ pub enum FoundError {
     /// More results than were asked for.
     #[error("it has more results than the page may have")]
     TooMany,
-    /// A token that is too long.
-    #[error("its `next` is empty, longer than {LONGEST_TOKEN} bytes, or where the page began")]
-    Token,
-    /// A result without an id or with too long a one, or one that stands there twice.
-    #[error("result {at} has no id of 1 to {LONGEST_ID} bytes that no other result has")]
+    /// An end that is none.
+    #[error("its `next` is longer than {LONGEST_ID} bytes, not after where the page began, or before its last result")]
+    Next,
+    /// A result without an id or with too long a one, or one that stands in the wrong place.
+    #[error("result {at} has no id of 1 to {LONGEST_ID} bytes that comes after the one before it")]
     Id {
         /// Which result, counted from 1.
         at: usize,
@@ -89,29 +87,27 @@ impl Found {
         if u32::try_from(self.results.len()).map_or(true, |count| count > page.limit) {
             return Err(FoundError::TooMany);
         }
-        // A page that leads back to itself would never end.
-        let leads_on = |next: &str| (1..=LONGEST_TOKEN).contains(&next.len()) && page.token != Some(next);
-        if self.next.as_deref().is_some_and(|next| !leads_on(next)) {
-            return Err(FoundError::Token);
-        }
-        let mut seen = BTreeSet::new();
+        let mut before = page.after.unwrap_or_default();
         for (at, result) in (1..).zip(&self.results) {
             let id = result.id.as_deref().unwrap_or_default();
-            if !(1..=LONGEST_ID).contains(&id.len()) || !seen.insert((&result.type_name, id)) {
+            if id.len() > LONGEST_ID || id <= before {
                 return Err(FoundError::Id { at });
             }
+            before = id;
             if result.attributes.iter().any(|attribute| Document::parse(attribute.value.as_bytes()).is_err()) {
                 return Err(FoundError::Attribute { at });
             }
         }
-        Ok(())
+        // A page that leads back to itself would never end.
+        let leads_on = |next: &str| {
+            let from_here = if self.results.is_empty() { next > before } else { next >= before };
+            next.len() <= LONGEST_ID && from_here
+        };
+        if self.next.as_deref().is_some_and(|next| !leads_on(next)) { Err(FoundError::Next) } else { Ok(()) }
     }
 }
 
-/// Longest token, bytes: room for an id, and for what a plugin needs besides.
-pub const LONGEST_TOKEN: usize = 2_048;
-
-/// Longest id of a result, bytes.
+/// Longest id of a result, and longest end of a page, bytes.
 pub const LONGEST_ID: usize = 1_024;
 
 #[cfg(test)]
@@ -138,18 +134,18 @@ mod tests {
 
     #[test]
     fn a_page_is_bounded_and_well_formed() {
-        let page = Page { limit: 2, token: Some("t") };
+        let page = Page { limit: 2, after: Some("0") };
         let (one, other) = (result(Some("1"), "{}"), result(Some("2"), "null"));
-        assert_eq!(found(vec![one.clone(), other.clone()], Some("u")).check(&page), Ok(()));
+        assert_eq!(found(vec![one.clone(), other.clone()], Some("2")).check(&page), Ok(()));
         assert_eq!(found(Vec::new(), None).check(&page), Ok(()));
         let third = result(Some("3"), "1");
         assert_eq!(found(vec![one.clone(), other, third], None).check(&page), Err(FoundError::TooMany));
-        let long = "x".repeat(LONGEST_TOKEN + 1);
-        for token in ["", "t", &long] {
-            assert_eq!(found(Vec::new(), Some(token)).check(&page), Err(FoundError::Token), "{token}");
-        }
         let long = "x".repeat(LONGEST_ID + 1);
-        for id in [None, Some(""), Some("1"), Some(long.as_str())] {
+        for next in ["", "/", "0", &long] {
+            assert_eq!(found(Vec::new(), Some(next)).check(&page), Err(FoundError::Next), "{next}");
+        }
+        assert_eq!(found(vec![one.clone()], Some("00")).check(&page), Err(FoundError::Next));
+        for id in [None, Some(""), Some("0"), Some("1"), Some(long.as_str())] {
             let found = found(vec![one.clone(), result(id, "1")], None);
             assert_eq!(found.check(&page), Err(FoundError::Id { at: 2 }), "{id:?}");
         }

@@ -331,9 +331,9 @@ fn wrong_settings_are_named_by_path() {
         ("/rules/0/when/0/is", json!(null), "`rules[0].when[0]` needs exactly one"),
         ("/rules/0/when/0/is", json!({"a": 1}), "`rules[0].when[0].is` must be"),
         ("/rules/0/when/0/in", json!(["a"]), "`rules[0].when[0]` needs exactly one"),
-        ("/rules/0/when/0", json!({"what": "subject.id", "in": []}), "`rules[0].when[0].in` must be"),
-        ("/rules/0/when/0", json!({"what": "subject.id", "same_as": "x"}), "`rules[0].when[0].same_as` names no part"),
-        ("/rules/0/when/0", json!({"what": "subject.id", "at_most": "x"}), "`rules[0].when[0].at_most` must be a number"),
+        ("/rules/0/when", json!([{"what": "subject.id", "in": []}]), "`rules[0].when[0].in` must be"),
+        ("/rules/0/when", json!([{"what": "subject.id", "same_as": "x"}]), "`rules[0].when[0].same_as` names no part"),
+        ("/rules/0/when", json!([{"what": "subject.id", "at_most": "x"}]), "`rules[0].when[0].at_most` must be a number"),
     ];
     for (pointer, value, expected) in cases {
         let sentences = with(pointer, value);

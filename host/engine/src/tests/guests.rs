@@ -72,7 +72,7 @@ pub(crate) fn evaluating(evaluate: &str, extra: &str) -> Vec<u8> {
 }
 
 /// A component that takes any settings, decides nothing, and does `find` when it is asked which ones: `$call` is
-/// where the call lies, and behind it the page (limit at 296, its token at 300). Of a page found, the results
+/// where the call lies, and behind it the page (limit at 296, after what at 300). Of a page found, the results
 /// (pointer, length) are at 4 and what is next (case, pointer, length) at 12; a result takes 28 bytes: its type, its id
 /// (case, pointer, length) and its attributes.
 pub(crate) fn searching(find: &str, extra: &str) -> Vec<u8> {

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use portcullis_model::{Entity, Found, LONGEST_TOKEN, Limits, Page, Redacted, Sought};
+use portcullis_model::{Entity, Found, LONGEST_ID, Limits, Page, Redacted, Sought};
 
 use super::guests::{
     FOREVER, NOTHING, PLENTY, attribute, engine, evaluating, limits, prepared, searching, searching_module, view,
@@ -12,7 +12,7 @@ use crate::inspect::CONTRACT;
 use crate::{Fault, Plugin, Refused, componentize, inspect};
 
 /// As many results as the page may have, each called by one letter from `a` on, of the type that the hook is
-/// called, with the subject's attributes; what is next is the token of this page and one letter more.
+/// called, with the subject's attributes; what is next is `z` and where this page began.
 const ALPHABET: &str = "(local $limit i32)
     (local.set $limit (i32.load offset=296 (local.get $call)))
     (loop $more
@@ -32,7 +32,7 @@ const ALPHABET: &str = "(local $limit i32)
     (i32.store (i32.const 1044) (i32.add (i32.const 1)
         (if (result i32) (i32.load8_u offset=300 (local.get $call))
             (then (i32.load offset=308 (local.get $call))) (else (i32.const 0)))))
-    (i32.store8 (i32.const 2048) (i32.const 110))
+    (i32.store8 (i32.const 2048) (i32.const 122))
     (if (i32.load8_u offset=300 (local.get $call)) (then
         (memory.copy (i32.const 2049) (i32.load offset=304 (local.get $call)) (i32.load offset=308 (local.get $call)))))
     i32.const 1024";
@@ -44,7 +44,7 @@ fn find(plugin: &Plugin, page: &Page<'_>) -> Result<Found, Fault> {
 }
 
 fn first(limit: u32) -> Page<'static> {
-    Page { limit, token: None }
+    Page { limit, after: None }
 }
 
 fn fault(found: &str, extra: &str) -> Fault {
@@ -64,8 +64,8 @@ fn what_is_found_comes_back_word_for_word() {
         id: Some(id.into()),
         attributes: vec![attribute()],
     };
-    for (token, next) in [(None, "n"), (Some("xyz"), "nxyz"), (Some(""), "n")] {
-        let found = find(&plugin, &Page { limit: 3, token }).ok().unwrap();
+    for (after, next) in [(None, "z"), (Some("XYZ"), "zXYZ"), (Some(""), "z")] {
+        let found = find(&plugin, &Page { limit: 3, after }).ok().unwrap();
         assert!(found.results == ["a", "b", "c"].map(entity));
         assert_eq!(found.next.as_deref(), Some(next));
     }
@@ -137,8 +137,8 @@ fn a_page_that_cannot_be_used_is_a_fault() {
     let wrong = portcullis_model::Attribute { name: "a".into(), value: "surgery".into() };
     assert_eq!(plugin.find(&view("1", &wrong), &first(3), PLENTY).outcome.err(), Some(Fault::Malformed));
     // What is next must fit the next request.
-    let long = "x".repeat(LONGEST_TOKEN);
-    assert_eq!(find(&plugin, &Page { limit: 3, token: Some(&long) }).err(), Some(Fault::Malformed));
+    let long = "A".repeat(LONGEST_ID);
+    assert_eq!(find(&plugin, &Page { limit: 3, after: Some(&long) }).err(), Some(Fault::Malformed));
 }
 
 #[test]

@@ -151,7 +151,7 @@ fn asked() -> impl Strategy<Value = Asked> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2_000))]
+    #![proptest_config(ProptestConfig::with_cases(500))]
 
     #[test]
     fn search_is_the_filter_of_evaluation(settings in settings(), asked in asked(), limit in 1_u32..4) {
