@@ -106,8 +106,9 @@ fn keys_are_private_distinct_and_never_overwritten() {
     let kinds: Vec<_> = listed.out.lines().filter_map(|line| line.split_whitespace().nth(1)).collect();
     assert_eq!(kinds, ["signing", "signing", "symmetric", "secret", "public"]);
     for secret in &seen {
-        let secret = secret.trim().rsplit('+').next().unwrap();
-        assert!(!listed.out.contains(secret), "a secret is listed");
+        // Its end, wherever its fields are parted: base64 has a `+` too.
+        let secret = secret.trim();
+        assert!(!listed.out.contains(&secret[secret.len() - 32..]), "a secret is listed");
     }
     let unknown = house.run(&["keys", "list", "log.vkey", "none.key", "--format", "json"]);
     assert_eq!(unknown.code, 1);

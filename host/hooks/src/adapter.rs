@@ -12,7 +12,7 @@ use crate::answer::Answer;
 use crate::errand::Errand;
 use crate::heard::{Frame, Heard, Incoming, Malformed, Request, Settings, Until};
 use crate::say::Saying;
-use crate::{Found, OnFailure, Outcome, Unsayable};
+use crate::{Found, OnFailure, Outcome, Refusal, Unsayable};
 
 /// One hook kind.
 pub(crate) trait Adapter: Sync {
@@ -53,6 +53,12 @@ pub(crate) trait Adapter: Sync {
         None
     }
 
+    /// Whether the platform goes on at that verdict, so that the answer is a permission. Where the platform asks us whether, and not
+    /// whether anything is against it, nothing said is no permission.
+    fn permits(&self, verdict: Effect) -> bool {
+        verdict <= Effect::Allow
+    }
+
     /// Answers what needs neither a proof of the caller nor a decision, such as a platform's first look at an endpoint.
     fn greet(&self, _request: &Request<'_>, _settings: &Settings) -> Option<Answer> {
         None
@@ -63,6 +69,12 @@ pub(crate) trait Adapter: Sync {
 
     /// Writes an answer, without the record's reference.
     fn write(&self, incoming: &Incoming, outcome: &Outcome<'_>) -> Result<Answer, Unsayable>;
+
+    /// What leaves instead of the safe answer, whatever that is set to: where the contract has an answer of its own for requests at
+    /// fault, or the operator wrote the answers. Asked first.
+    fn refuse(&self, _refusal: &Refusal<'_>) -> Option<Answer> {
+        None
+    }
 
     /// The answer where there is no decision. `incoming` is the request, where it could be read. Open is decided before.
     fn safe(&self, on_failure: &OnFailure, cause: Cause, incoming: Option<&Incoming>) -> Answer;

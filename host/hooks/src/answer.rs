@@ -3,6 +3,9 @@
 //! Invariant: what is hashed is the body without the reference, so that the reference can name the record of the answer that it
 //! stands in. A body that has a slot is one JSON object without that member.
 
+use std::fmt::Write as _;
+use std::sync::Arc;
+
 use portcullis_model::json::quote;
 
 /// What goes back to the platform. Without `Debug`: it can hold claims.
@@ -17,7 +20,7 @@ pub struct Answer {
 }
 
 /// Where an answer has room for the record's reference.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Slot {
     /// Nowhere.
     Nowhere,
@@ -25,6 +28,12 @@ pub enum Slot {
     DebugContext,
     /// A member of that name: `"ORIGIN#INDEX"`.
     Member(&'static str),
+    /// A member that the operator named: `"ORIGIN#INDEX"`.
+    Own(Arc<str>),
+    /// A member of that name in the object that is the body's last member: `"ORIGIN#INDEX"`.
+    Within(&'static str),
+    /// PingAuthorize's members `id` (`"ORIGIN#INDEX"`), `deploymentPackageId` (the generation) and `elapsedTime` (microseconds).
+    Decision,
 }
 
 /// Where the record of an answer stands.
@@ -36,6 +45,10 @@ pub struct Reference<'a> {
     pub index: u64,
     /// The record's leaf hash, base64.
     pub leaf: &'a str,
+    /// The generation that decided; 0 where there was none.
+    pub generation: u64,
+    /// What the call took until its record was durable, microseconds.
+    pub spent_us: u64,
 }
 
 impl Answer {
@@ -57,6 +70,13 @@ impl Answer {
         Self { status, headers: Vec::new(), body: text, slot: Slot::Nowhere }
     }
 
+    /// With another status.
+    #[must_use]
+    pub(crate) fn with_status(mut self, status: u16) -> Self {
+        self.status = status;
+        self
+    }
+
     /// With a header.
     #[must_use]
     pub(crate) fn header(mut self, name: &'static str, value: String) -> Self {
@@ -72,15 +92,23 @@ impl Answer {
     /// The body as it leaves: with the reference where the platform keeps one. Together under Okta's 256 KB as long as the log's
     /// origin is under 1,000 bytes.
     pub fn with_reference(&self, reference: &Reference<'_>) -> Vec<u8> {
-        let (Some(members), true) = (self.body.strip_suffix('}'), self.slot != Slot::Nowhere) else {
+        let end = if matches!(self.slot, Slot::Within(_)) { "}}" } else { "}" };
+        let (Some(members), true) = (self.body.strip_suffix(end), self.slot != Slot::Nowhere) else {
             return self.body.clone().into_bytes();
         };
         let mut out = String::with_capacity(self.body.len() + reference.log.len() + 128);
         out.push_str(members);
-        out.push_str(if members == "{" { "\"" } else { ",\"" });
+        out.push_str(if members.ends_with('{') { "\"" } else { ",\"" });
         let record = format!("{}#{}", reference.log, reference.index);
-        match self.slot {
+        match &self.slot {
             Slot::Nowhere => {}
+            Slot::Own(name) => {
+                // The quotation mark is there already.
+                out.pop();
+                quote(&mut out, name);
+                out.push(':');
+                quote(&mut out, &record);
+            }
             Slot::DebugContext => {
                 out.push_str("debugContext\":{\"record\":");
                 quote(&mut out, &record);
@@ -88,13 +116,20 @@ impl Answer {
                 quote(&mut out, reference.leaf);
                 out.push('}');
             }
-            Slot::Member(name) => {
+            Slot::Member(name) | Slot::Within(name) => {
                 out.push_str(name);
                 out.push_str("\":");
                 quote(&mut out, &record);
             }
+            Slot::Decision => {
+                out.push_str("id\":");
+                quote(&mut out, &record);
+                let Reference { generation, spent_us, .. } = reference;
+                // Writing to a string cannot fail.
+                let _ = write!(out, ",\"deploymentPackageId\":\"{generation}\",\"elapsedTime\":{spent_us}");
+            }
         }
-        out.push('}');
+        out.push_str(end);
         out.into_bytes()
     }
 }
@@ -105,7 +140,7 @@ mod tests {
 
     #[test]
     fn the_reference_is_put_into_objects_only() {
-        let reference = Reference { log: "log.example/\"a\"", index: 7, leaf: "bGVhZg==" };
+        let reference = Reference { log: "log.example/\"a\"", index: 7, leaf: "bGVhZg==", generation: 3, spent_us: 81 };
         let text = |answer: Answer| String::from_utf8(answer.with_reference(&reference)).unwrap();
         let context = r##""debugContext":{"record":"log.example/\"a\"#7","leaf":"bGVhZg=="}"##;
         let okta = |body: &str| text(Answer::ok(body.into(), Slot::DebugContext));
@@ -113,6 +148,12 @@ mod tests {
         assert_eq!(okta(r#"{"a":{}}"#), format!(r#"{{"a":{{}},{context}}}"#));
         let member = Answer::ok("{}".into(), Slot::Member("evaluationId"));
         assert_eq!(text(member), r##"{"evaluationId":"log.example/\"a\"#7"}"##);
+        let within = |body: &str| text(Answer::ok(body.into(), Slot::Within("record")));
+        assert_eq!(within(r#"{"a":1,"c":{}}"#), r##"{"a":1,"c":{"record":"log.example/\"a\"#7"}}"##);
+        assert_eq!(within(r#"{"c":{"d":[]}}"#), r##"{"c":{"d":[],"record":"log.example/\"a\"#7"}}"##);
+        let decision = Answer::ok(r#"{"decision":"PERMIT"}"#.into(), Slot::Decision);
+        let pinged = r##"{"decision":"PERMIT","id":"log.example/\"a\"#7","deploymentPackageId":"3","elapsedTime":81}"##;
+        assert_eq!(text(decision), pinged);
         assert_eq!(text(Answer::ok(r#"{"a":{}}"#.into(), Slot::Nowhere)), r#"{"a":{}}"#);
         assert_eq!(text(Answer::status(401)), "");
     }

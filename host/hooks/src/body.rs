@@ -124,7 +124,12 @@ fn member<'a>(parent: Option<Value<'a>>, path: &str) -> Option<Value<'a>> {
 /// The members of several objects as attributes; a name that an earlier object has is not taken from a later
 /// one.
 pub(crate) fn attributes<const N: usize>(objects: [Option<Value<'_>>; N]) -> Vec<Attribute> {
-    let named = objects.into_iter().flatten().flat_map(Value::members).collect();
+    attributes_of(objects.into_iter().flatten())
+}
+
+/// [`attributes`] of any number of objects.
+pub(crate) fn attributes_of<'a>(objects: impl IntoIterator<Item = Value<'a>>) -> Vec<Attribute> {
+    let named = objects.into_iter().flat_map(Value::members).collect();
     let attribute =
         |(name, value): (Cow<'_, str>, Value<'_>)| Attribute { name: name.into_owned(), value: value.raw().to_owned() };
     first_of_each(named).into_iter().map(attribute).collect()

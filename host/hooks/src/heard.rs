@@ -2,9 +2,13 @@
 //!
 //! Invariant: what cannot be read is [`Malformed`] and repeats nothing of the body; what was read owns its text.
 
+use std::sync::Arc;
+
 use portcullis_model::{Call, Cause, Millis};
 
+use crate::OnFailure;
 use crate::answer::Answer;
+use crate::generic::Mapping;
 
 /// A request as it came over HTTP.
 pub struct Request<'a> {
@@ -32,6 +36,14 @@ pub struct Frame<'a> {
     pub settings: &'a Settings,
 }
 
+impl Frame<'_> {
+    /// The randomness of one of several questions in a request: each has its own, and which follows from the frame's.
+    pub(crate) fn seed_of(&self, part: usize) -> u64 {
+        let mixed = (self.seed ^ part as u64).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed ^ (mixed >> 29)
+    }
+}
+
 /// What an operator sets for a hook that concerns its wire contract.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
@@ -39,6 +51,14 @@ pub struct Settings {
     pub path: String,
     /// JSON Pointers into the body to what the subject holds already: lists of strings, or a string. Where it is empty, the kind's own.
     pub entitlements: Vec<String>,
+    /// The URL by which callers know the hook, where its contract publishes one.
+    pub public_url: Option<String>,
+    /// A JSON Pointer into the body to the id of the subject, where its contract has no place for it.
+    pub subject: Option<String>,
+    /// JSON Pointers into the body to further secrets, besides those of the kind.
+    pub secrets: Vec<String>,
+    /// What stands where in the body, and what is answered, where the kind leaves both to the operator.
+    pub mapping: Option<Arc<Mapping>>,
 }
 
 /// What a request turned out to be.
@@ -88,6 +108,24 @@ pub struct Incoming {
     pub call: Call,
     /// The platform's own tenant that the body says it is from; where the caller's token names one too, they must be the same.
     pub platform_tenant: Option<String>,
+    /// How it is answered, where the operator wrote that.
+    pub mapping: Option<Arc<Mapping>>,
+}
+
+/// Why there is no decision, and all that is known of the request.
+pub struct Refusal<'a> {
+    /// What the operator set for the hook.
+    pub settings: &'a Settings,
+    /// What leaves when there is no decision.
+    pub on_failure: &'a OnFailure,
+    /// Why.
+    pub cause: Cause,
+    /// What was wrong with a request at fault; empty where that is not known.
+    pub detail: &'static str,
+    /// Which of the kind's routes it came by.
+    pub route: &'static str,
+    /// The request, where it could be read.
+    pub incoming: Option<&'a Incoming>,
 }
 
 /// Caller: a request that cannot be read. Holds nothing of the body but the event id.
@@ -111,6 +149,6 @@ impl Malformed {
 
 impl From<Call> for Incoming {
     fn from(call: Call) -> Self {
-        Self { call, platform_tenant: None }
+        Self { call, platform_tenant: None, mapping: None }
     }
 }

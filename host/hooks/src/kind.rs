@@ -4,8 +4,10 @@
 
 use std::time::Duration;
 
+use portcullis_model::Effect;
+
 use crate::adapter::{Adapter, Reactions, Repeats};
-use crate::okta;
+use crate::{authzen, generic, okta, ping};
 
 /// A hook kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -14,17 +16,30 @@ pub enum HookKind {
     OktaToken,
     /// Okta's user import inline hook: an application's user is about to be imported.
     OktaUserImport,
+    /// Ping's sideband API: a gateway asks about a request on its way, and about the response on its way back.
+    PingSideband,
+    /// PingAuthorize's JSON PDP API: policy decisions, single and in batches.
+    PingPdp,
+    /// OpenID AuthZEN Authorization API 1.0.
+    Authzen,
+    /// JSON in a shape that the operator maps.
+    Generic,
 }
 
 impl HookKind {
     /// Every hook kind.
-    pub const ALL: [Self; 2] = [Self::OktaToken, Self::OktaUserImport];
+    pub const ALL: [Self; 6] =
+        [Self::OktaToken, Self::OktaUserImport, Self::PingSideband, Self::PingPdp, Self::Authzen, Self::Generic];
 
     /// The name in manifests, release sets, settings and records.
     pub fn name(self) -> &'static str {
         match self {
             Self::OktaToken => "okta.token",
             Self::OktaUserImport => "okta.user-import",
+            Self::PingSideband => "ping.sideband",
+            Self::PingPdp => "ping.pdp",
+            Self::Authzen => "authzen",
+            Self::Generic => "generic",
         }
     }
 
@@ -33,6 +48,10 @@ impl HookKind {
         match self {
             Self::OktaToken => &okta::token::Token,
             Self::OktaUserImport => &okta::import::Import,
+            Self::PingSideband => &ping::sideband::Sideband,
+            Self::PingPdp => &ping::pdp::Pdp,
+            Self::Authzen => &authzen::Authzen,
+            Self::Generic => &generic::Generic,
         }
     }
 
@@ -64,6 +83,11 @@ impl HookKind {
     /// How a call is known again when the platform repeats it.
     pub fn repeats(self) -> Repeats {
         self.adapter().repeats()
+    }
+
+    /// Whether the platform goes on at that verdict. Where it asks us whether it may, nothing said is no permission.
+    pub fn permits(self, verdict: Effect) -> bool {
+        self.adapter().permits(verdict)
     }
 
     /// What the platform does when it does not get an answer that it understands.

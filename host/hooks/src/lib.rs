@@ -6,11 +6,15 @@
 
 mod adapter;
 mod answer;
+mod authzen;
 mod body;
 mod errand;
+mod generic;
 mod heard;
 mod kind;
+mod object;
 mod okta;
+mod ping;
 pub mod say;
 
 use portcullis_model::{Cause, Change, ChangeKind, Effect, Entity};
@@ -18,10 +22,12 @@ use portcullis_model::{Cause, Change, ChangeKind, Effect, Entity};
 pub use adapter::{Reaction, Reactions, Repeats};
 pub use answer::{Answer, Reference};
 pub use errand::{Errand, Message, Resume};
-pub use heard::{Batch, Frame, Heard, Incoming, Malformed, Page, Request, Settings, Until};
+pub use generic::{Mapping, MappingError, MappingSource};
+pub use heard::{Batch, Frame, Heard, Incoming, Malformed, Page, Refusal, Request, Settings, Until};
 pub use kind::HookKind;
 
 /// What to answer, after combination and mapping.
+#[derive(Default)]
 pub struct Outcome<'a> {
     /// The strictest effect. One that this hook kind cannot say, and that the binding maps, is said as it is
     /// mapped.
@@ -30,6 +36,10 @@ pub struct Outcome<'a> {
     pub changes: &'a [Change],
     /// Text for people, from the message catalogue.
     pub text: Option<&'a str>,
+    /// The language of that text: a tag of the catalogue.
+    pub language: &'a str,
+    /// The codes of the findings that made the verdict, sorted, each once.
+    pub codes: &'a [&'a str],
 }
 
 /// Plugin: a change that the platform would refuse, or that cannot be said in this answer. Repeats nothing
@@ -74,6 +84,9 @@ pub enum Why {
     /// Longer than the platform accepts.
     #[error("the answer would be longer than the platform accepts")]
     TooLong,
+    /// An obligation, where nothing makes the caller carry it out: a permission with it would be one without.
+    #[error("it obliges the caller to something, and nothing makes the caller do it")]
+    Obligation,
 }
 
 /// What happens on a hook when there is no decision: budget exhausted, trap, bad output, conflict, record not
@@ -137,14 +150,24 @@ pub fn list(kind: HookKind, incoming: &Incoming, found: &Found) -> Answer {
     kind.adapter().list(incoming, found)
 }
 
-/// The answer where there is no decision. `incoming` is the request, where it could be read.
-pub fn safe_answer(kind: HookKind, on_failure: &OnFailure, cause: Cause, incoming: Option<&Incoming>) -> Answer {
+/// The answer where there is no decision.
+pub fn refuse(kind: HookKind, refusal: &Refusal<'_>) -> Answer {
+    let Refusal { on_failure, cause, incoming, .. } = *refusal;
+    if let Some(answer) = kind.adapter().refuse(refusal) {
+        return answer;
+    }
     if *on_failure != OnFailure::Open {
         return kind.adapter().safe(on_failure, cause, incoming);
     }
     // Whoever cannot prove to be the platform learns nothing from the platform's default, and the platform itself, with a wrong
     // secret, treats a 401 as that default.
     if cause == Cause::CallerUnproven { Answer::status(401) } else { kind.adapter().go_on(incoming) }
+}
+
+/// [`refuse`] on a hook that sets nothing for its kind.
+pub fn safe_answer(kind: HookKind, on_failure: &OnFailure, cause: Cause, incoming: Option<&Incoming>) -> Answer {
+    let settings = Settings::default();
+    refuse(kind, &Refusal { settings: &settings, on_failure, cause, detail: "", route: "", incoming })
 }
 
 impl Unsayable {
@@ -165,6 +188,7 @@ impl Unsayable {
             Why::NoTarget => Some("let the plugin read the place first".into()),
             Why::Value => Some("let the plugin remove it instead".into()),
             Why::TooShort => Some("let the plugin deny".into()),
+            Why::Obligation => Some("let it be advice, or let the plugin deny".into()),
             Why::Conflict | Why::TooLong => None,
         }
     }

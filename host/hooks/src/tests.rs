@@ -2,18 +2,30 @@
 //! against an interpreter of their own.
 
 mod answers;
+mod authzen;
+mod closed;
+mod generic;
 mod patches;
+mod pdp;
 mod requests;
+mod sideband;
 
 use portcullis_model::Millis;
 
-use crate::{Frame, Heard, HookKind, Incoming, Malformed, Request, Settings, read};
+use crate::{Answer, Frame, Heard, HookKind, Incoming, Malformed, Request, Settings, read};
 
 pub(crate) const TOKEN: &str = include_str!("../tests/payloads/token.json");
 pub(crate) const TOKEN_OF_A_CLIENT: &str = include_str!("../tests/payloads/token-client.json");
 pub(crate) const IMPORT: &str = include_str!("../tests/payloads/import.json");
 
-static SETTINGS: Settings = Settings { path: String::new(), entitlements: Vec::new() };
+pub(crate) static SETTINGS: Settings = Settings {
+    path: String::new(),
+    entitlements: Vec::new(),
+    public_url: None,
+    subject: None,
+    secrets: Vec::new(),
+    mapping: None,
+};
 
 pub(crate) fn frame() -> Frame<'static> {
     Frame { tenant: "default", received: Millis(1_772_435_700_000), seed: 42, settings: &SETTINGS }
@@ -26,6 +38,32 @@ pub(crate) fn parse(kind: HookKind, body: &[u8], frame: &Frame<'_>) -> Result<In
         Heard::One(incoming) => Ok(incoming),
         _ => panic!("not one question"),
     }
+}
+
+/// Posts a body to one of the kind's routes.
+pub(crate) fn post(kind: HookKind, route: &'static str, body: &str, settings: &Settings) -> Result<Heard, Malformed> {
+    let header = |name: &str| (name == "content-type").then_some("application/json; charset=utf-8");
+    let request = Request { get: false, route, header: &header, searches: true, body: body.as_bytes() };
+    read(kind, &request, &Frame { settings, ..frame() })
+}
+
+/// Posts a body that holds one question.
+pub(crate) fn posted(kind: HookKind, route: &'static str, body: &str) -> Incoming {
+    match post(kind, route, body, &SETTINGS) {
+        Ok(Heard::One(incoming)) => incoming,
+        Ok(_) => panic!("not one question"),
+        Err(malformed) => panic!("{malformed}"),
+    }
+}
+
+/// An answer's body.
+pub(crate) fn text(answer: &Answer) -> &str {
+    std::str::from_utf8(answer.body()).unwrap()
+}
+
+/// An answer's body, as somebody else's parser reads it.
+pub(crate) fn json(answer: &Answer) -> serde_json::Value {
+    serde_json::from_slice(answer.body()).unwrap()
 }
 
 pub(crate) fn incoming(kind: HookKind, body: &str) -> Incoming {

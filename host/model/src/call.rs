@@ -3,6 +3,7 @@
 //! Invariant: a `Call` owns its text, so it can outlive the bytes it was read from (the slow lane, the record).
 //! It holds everything the platform sent; what a plugin sees of it is a [`View`](crate::View).
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -48,10 +49,15 @@ pub struct Call {
     pub proposed: Vec<Change>,
     /// The whole body, parsed. Plugins see the pointers their manifest reads.
     pub payload: Arc<Document>,
-    /// JSON Pointers to what in the payload is handed only to plugins whose manifest names it itself, and is kept by nobody: not in
-    /// the record, not sealed, not in memory.
-    pub secrets: &'static [&'static str],
+    /// What in the payload is handed only to plugins whose manifest names it itself, and is kept by nobody: not in the record, not
+    /// sealed, not in memory.
+    pub secrets: Secrets,
 }
+
+/// JSON Pointers to secrets in a payload. Most hook kinds have theirs in fixed places; where they stand at different places in every
+/// call, such as a credential among a request's headers, they are found when it is read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Secrets(Vec<Cow<'static, str>>);
 
 /// Milliseconds since the Unix epoch, UTC.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
@@ -183,6 +189,28 @@ pub struct Lifetime {
     pub least: u32,
     /// The most an answer can say.
     pub most: u32,
+}
+
+impl Secrets {
+    /// In these places, in every call.
+    pub fn at(pointers: &[&'static str]) -> Self {
+        Self(pointers.iter().copied().map(Cow::Borrowed).collect())
+    }
+
+    /// In this place too.
+    pub fn add(&mut self, pointer: String) {
+        self.0.push(Cow::Owned(pointer));
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Each pointer.
+    pub fn pointers(&self) -> Vec<&str> {
+        self.0.iter().map(|pointer| &**pointer).collect()
+    }
 }
 
 impl Target {

@@ -226,9 +226,10 @@ enum Narrowed {
 
 impl Pattern {
     fn parse(declared: &str) -> Result<Self, EmitsError> {
-        // No change has a dot before its first colon, every hook kind does.
+        // A hook kind has a dot, or at least is no change's verb.
+        let is_verb = |word: &str| ChangeKind::all().any(|kind| kind.verb() == word);
         let (hook, text) = match declared.split_once(':') {
-            Some((hook, rest)) if hook.contains('.') => (Some(hook.to_owned()), rest),
+            Some((hook, rest)) if !is_verb(hook) => (Some(hook.to_owned()), rest),
             _ => (None, declared),
         };
         let is_kind = |kind: &ChangeKind| match text.strip_prefix(&kind.to_string()) {

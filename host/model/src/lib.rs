@@ -16,7 +16,9 @@ mod reads;
 mod redacted;
 mod search;
 
-pub use call::{Attribute, Call, Entity, Grant, GrantKind, Lifetime, Millis, Origin, Principal, PrincipalKind, Target};
+pub use call::{
+    Attribute, Call, Entity, Grant, GrantKind, Lifetime, Millis, Origin, Principal, PrincipalKind, Secrets, Target,
+};
 pub use cause::{Cause, Party};
 pub use change::{Change, ChangeKind, Credential, Statement};
 pub use decision::{Decision, Effect, Finding, Mode, Severity};

@@ -94,18 +94,18 @@ impl Messages {
         self.0.keys().map(String::as_str)
     }
 
-    /// The message for people: in that language (case does not matter), else in its primary language (`pt`
-    /// for `pt-BR`), else in English; nothing where the code is not in the catalogue.
+    /// The message for people and the tag of its language: in that language (case does not matter), else in its
+    /// primary language (`pt` for `pt-BR`), else in English; nothing where the code is not in the catalogue.
     ///
     /// Strings are filled in without quotation marks, arrays with ", " between their elements, an argument
     /// that is missing or `null` as "…". At most [`LONGEST`] characters, without control characters and marks
     /// that turn the direction of writing.
-    pub fn fill(&self, code: &str, language: &str, arguments: &[Attribute]) -> Option<String> {
+    pub fn fill(&self, code: &str, language: &str, arguments: &[Attribute]) -> Option<(&str, String)> {
         let languages = self.0.get(code)?;
         let primary = language.split('-').next().unwrap_or_default();
-        let template = [language, primary, FALLBACK].into_iter().find_map(|wanted| {
-            languages.iter().find(|(tag, _)| tag.eq_ignore_ascii_case(wanted)).map(|(_, template)| template)
-        })?;
+        let (tag, template) = [language, primary, FALLBACK]
+            .into_iter()
+            .find_map(|wanted| languages.iter().find(|(tag, _)| tag.eq_ignore_ascii_case(wanted)))?;
         let mut text = String::with_capacity(template.len() + 64);
         for piece in pieces(template) {
             match piece {
@@ -117,7 +117,7 @@ impl Messages {
                 Piece::Malformed => {}
             }
         }
-        Some(text.chars().filter(|&character| !is_unprintable(character)).take(LONGEST).collect())
+        Some((tag, text.chars().filter(|&character| !is_unprintable(character)).take(LONGEST).collect()))
     }
 }
 

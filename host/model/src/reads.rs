@@ -125,7 +125,7 @@ impl Reads {
             payload: self
                 .payload
                 .get(call.hook)
-                .map_or("null".into(), |wanted| wanted.project(call.payload.root(), call.secrets)),
+                .map_or("null".into(), |wanted| wanted.project(call.payload.root(), &call.secrets.pointers())),
         })
     }
 

@@ -1,6 +1,6 @@
 //! One budget a hook, and the ledger of what spent it.
 //!
-//! Invariant: the plugins' deadline leaves room for the record and for writing; every stage notes its time once, and the sum is the
+//! Invariant: the plugins' deadline leaves room for the record and for writing; every stage's time is noted, and the sum is the
 //! time since the request's head arrived.
 
 use std::fmt::Write as _;
@@ -52,10 +52,14 @@ impl Ledger {
         Self { last: start, spent: Vec::with_capacity(8) }
     }
 
-    /// Everything since the last entry was this stage's.
+    /// Everything since the last entry was this stage's. What comes again, as in a request that asks many questions, adds up.
     pub fn note(&mut self, stage: &'static str, now: Instant) {
-        self.spent.push((stage, micros(now.saturating_duration_since(self.last))));
+        let spent = micros(now.saturating_duration_since(self.last));
         self.last = now;
+        match self.spent.iter_mut().find(|(known, _)| *known == stage) {
+            Some((_, sum)) => *sum += spent,
+            None => self.spent.push((stage, spent)),
+        }
     }
 
     /// As a JSON object.
@@ -86,8 +90,9 @@ mod tests {
         let mut ledger = Ledger::open(start);
         ledger.note("caller", at(1));
         ledger.note("parse", at(4));
+        ledger.note("caller", at(9));
         let mut json = String::new();
         ledger.write_json(&mut json);
-        assert_eq!(json, r#"{"caller":1000,"parse":3000}"#);
+        assert_eq!(json, r#"{"caller":6000,"parse":3000}"#);
     }
 }

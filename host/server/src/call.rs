@@ -14,7 +14,7 @@ use hyper::Method;
 use hyper::body::Incoming as Body;
 use hyper::http::request::Parts;
 use portcullis_audit::{Entry, Pending, Receipt, Refused};
-use portcullis_hooks::{Answer, Frame, Heard, Incoming, OnFailure, Reference, Repeats, Request, Until};
+use portcullis_hooks::{Answer, Frame, Heard, Incoming, Malformed, OnFailure, Reference, Repeats, Request, Until};
 use portcullis_model::{Cause, Effect, Millis};
 use tokio::sync::watch;
 use tokio::time::timeout_at;
@@ -64,6 +64,7 @@ pub struct Call<'a> {
     /// What is to be done after the reply.
     pub afterwards: Afterwards,
     route: &'static str,
+    began: Instant,
     ledger: Ledger,
     received: Millis,
     /// The body's, where it has been made already.
@@ -79,6 +80,7 @@ impl<'a> Call<'a> {
             hook,
             head,
             route,
+            began: start,
             generation: host.generation.load_full(),
             budget: Budget::start(start, &hook.config),
             ledger: Ledger::open(start),
@@ -133,15 +135,14 @@ impl<'a> Call<'a> {
     }
 
     /// Makes questions of the body.
-    pub fn hear(&self, body: &[u8]) -> Result<Heard, Cause> {
+    pub fn hear(&self, body: &[u8]) -> Result<Heard, Malformed> {
         let frame = Frame {
             tenant: &self.host.config.tenant,
             received: self.received,
             seed: self.host.seed(),
             settings: &self.hook.config.settings,
         };
-        let heard = self.with_request(body, |request| portcullis_hooks::read(self.hook.config.kind, request, &frame));
-        heard.map_err(|malformed| malformed.cause)
+        self.with_request(body, |request| portcullis_hooks::read(self.hook.config.kind, request, &frame))
     }
 
     fn with_request<T>(&self, body: &[u8], what: impl FnOnce(&Request<'_>) -> T) -> T {
@@ -218,8 +219,20 @@ impl<'a> Call<'a> {
         if let Some(body) = unread {
             self.discard(body).await;
         }
-        let answer = self.hook.safe_answer(self.generation.as_deref(), cause, None);
+        let answer = self.safe_answer(cause, "", None);
         self.leave(&answer)
+    }
+
+    /// [`turn_away`](Self::turn_away), of a request that was read whole and is none.
+    pub fn turn_away_malformed(mut self, malformed: &Malformed) -> Reply {
+        self.host.refusals.count(self.received, self.hook.number, malformed.cause);
+        self.afterwards.place = None;
+        let answer = self.safe_answer(malformed.cause, malformed.detail, None);
+        self.leave(&answer)
+    }
+
+    fn safe_answer(&self, cause: Cause, detail: &'static str, incoming: Option<&Incoming>) -> Answer {
+        self.hook.safe_answer(self.generation.as_deref(), cause, detail, self.route, incoming)
     }
 
     /// The one place that turns a failure of a call into its answer and its record.
@@ -230,7 +243,7 @@ impl<'a> Call<'a> {
         asked: Vec<Asked>,
         first: Option<First>,
     ) -> Reply {
-        let answer = self.hook.safe_answer(self.generation.as_deref(), failure.cause, Some(incoming));
+        let answer = self.safe_answer(failure.cause, "", Some(incoming));
         self.record_and_leave(Err(failure), answer, incoming, asked, first).await
     }
 
@@ -271,9 +284,9 @@ impl<'a> Call<'a> {
         let Decided { incoming, asked, outcome } = decided;
         let on_failure = self.hook.on_failure(self.generation.as_deref());
         let (verdict, permitted, answer) = match outcome {
-            Ok((verdict, answer)) => (Ok(verdict), verdict <= Effect::Allow, answer),
+            Ok((verdict, answer)) => (Ok(verdict), self.hook.config.kind.permits(verdict), answer),
             Err(failure) => {
-                let answer = self.hook.safe_answer(self.generation.as_deref(), failure.cause, Some(&incoming));
+                let answer = self.safe_answer(failure.cause, "", Some(&incoming));
                 (Err(failure), *on_failure == OnFailure::Open, answer)
             }
         };
@@ -346,7 +359,13 @@ impl<'a> Call<'a> {
 
     fn with_reference(&self, answer: &Answer, receipt: Receipt) -> Vec<u8> {
         let leaf = BASE64.encode(receipt.leaf_hash);
-        answer.with_reference(&Reference { log: self.host.log.origin(), index: receipt.index, leaf: &leaf })
+        answer.with_reference(&Reference {
+            log: self.host.log.origin(),
+            index: receipt.index,
+            leaf: &leaf,
+            generation: self.generation.as_ref().map_or(0, |generation| generation.number),
+            spent_us: micros(self.host.clock.instant().saturating_duration_since(self.began)),
+        })
     }
 
     /// Appends a record and waits until it is durable, for as long as the budget lets it. `None` if it is not by then.
@@ -379,7 +398,7 @@ impl<'a> Call<'a> {
 
     /// The safe answer in place of what could not be recorded in time; the hook owes the log that fact.
     async fn unrecorded(&self, incoming: &Incoming, index: Option<u64>) -> Answer {
-        let safe = self.hook.safe_answer(self.generation.as_deref(), Cause::NotDurable, Some(incoming));
+        let safe = self.safe_answer(Cause::NotDurable, "", Some(incoming));
         let answer = crate::digest::sha256(safe.body());
         self.hook.owed.add(self.host, self.hook, Owed { index, answer, at: self.host.clock.now() }).await;
         safe

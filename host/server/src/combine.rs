@@ -29,6 +29,8 @@ pub struct Combined<'a> {
     pub changes: Vec<Change>,
     /// The finding whose message a person sees, and its plugin.
     pub spokesman: Option<(&'a str, &'a Finding)>,
+    /// The codes of the findings that made the verdict, sorted, each once.
+    pub codes: Vec<&'a str>,
 }
 
 /// Why there is no outcome.
@@ -105,6 +107,8 @@ pub fn combine<'a>(kind: HookKind, voices: &[Voice<'a>], lifetimes: &[Lifetime])
     if changes.iter().any(|change| too_short(change, lifetimes)) {
         verdict = Effect::Deny;
     }
+    let codes: BTreeSet<&str> =
+        spoken.iter().filter(|(effect, ..)| *effect == verdict).map(|(.., finding)| finding.code.as_str()).collect();
     // Severity, then code and plugin, so that the order of bindings cannot choose the text.
     let spokesman = spoken
         .into_iter()
@@ -113,7 +117,7 @@ pub fn combine<'a>(kind: HookKind, voices: &[Voice<'a>], lifetimes: &[Lifetime])
             (finding.severity, &other.code, *other_plugin).cmp(&(other.severity, &finding.code, *plugin))
         })
         .map(|(_, plugin, finding)| (plugin, finding));
-    Ok(Combined { verdict, changes, spokesman })
+    Ok(Combined { verdict, changes, spokesman, codes: codes.into_iter().collect() })
 }
 
 enum Said {

@@ -6,8 +6,10 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use portcullis_hooks::{HookKind, OnFailure};
+use portcullis_hooks::{HookKind, Mapping, MappingSource, OnFailure, Settings};
+use portcullis_model::json::split_pointer;
 use serde::Deserialize;
 
 use crate::error::ConfigError;
@@ -121,7 +123,7 @@ pub struct HookConfig {
     /// Largest body, bytes. Default 256 KiB.
     pub body_bytes: usize,
     /// What concerns its wire contract.
-    pub settings: portcullis_hooks::Settings,
+    pub settings: Settings,
 }
 
 /// How a caller proves itself: a secret in a header.
@@ -254,6 +256,15 @@ impl HookConfig {
                 return Err(format!("hook `{name}`: restricted_applications without on_failure = \"restricted\""));
             }
         };
+        let settings = Settings {
+            path: source.path,
+            entitlements: source.entitlements,
+            public_url: source.public_url,
+            subject: source.subject,
+            secrets: source.secrets,
+            mapping: None,
+        };
+        let settings = contract(&name, kind, settings, source.mapping)?;
         let hook = Self {
             kind,
             caller: source.caller,
@@ -262,7 +273,7 @@ impl HookConfig {
             commit_ms: source.commit_ms,
             write_ms: source.write_ms,
             body_bytes: source.body_bytes,
-            settings: portcullis_hooks::Settings { path: source.path, entitlements: source.entitlements },
+            settings,
             name,
         };
         within(&format!("hook `{}`: body_bytes", hook.name), hook.body_bytes, 1, LARGEST_BODY)?;
@@ -281,6 +292,78 @@ impl HookConfig {
         }
         Ok(hook)
     }
+}
+
+impl HookConfig {
+    /// What an operator should know although it is allowed.
+    pub fn warnings(&self) -> Option<String> {
+        let wanted = self.settings.path.trim_end_matches('/');
+        match &self.settings.public_url {
+            None if self.kind == HookKind::Authzen => Some(format!(
+                "hook `{}`: without public_url it publishes no metadata, so callers have to be told its endpoints",
+                self.name
+            )),
+            Some(url) if path_of(url).trim_end_matches('/') != wanted => Some(format!(
+                "hook `{}`: public_url `{url}` does not end in the hook's path `{}`; what stands in front has to translate",
+                self.name, self.settings.path
+            )),
+            _ => None,
+        }
+    }
+}
+
+/// What concerns the wire contract, checked: some settings are for some kinds only, and what a kind cannot do without must be there.
+fn contract(
+    name: &str,
+    kind: HookKind,
+    mut settings: Settings,
+    mapping: Option<MappingSource>,
+) -> Result<Settings, String> {
+    let alien = |setting: &str| Err(format!("hook `{name}`: {} has no {setting}", kind.name()));
+    match &settings.public_url {
+        Some(_) if kind != HookKind::Authzen => return alien("public_url"),
+        Some(url) if !is_identifier(url) => {
+            return Err(format!("hook `{name}`: public_url `{url}` is not an https URL without query and fragment"));
+        }
+        _ => {}
+    }
+    if settings.subject.is_some() && kind != HookKind::PingPdp {
+        return alien("subject");
+    }
+    let takes_secrets =
+        matches!(kind, HookKind::PingSideband | HookKind::PingPdp | HookKind::Authzen | HookKind::Generic);
+    if !settings.secrets.is_empty() && !takes_secrets {
+        return alien("secrets");
+    }
+    let is_pointer = |pointer: &String| pointer.starts_with('/') && split_pointer(pointer).is_some();
+    for (setting, pointers) in [("subject", settings.subject.as_slice()), ("secrets", settings.secrets.as_slice())] {
+        if let Some(wrong) = pointers.iter().find(|pointer| !is_pointer(pointer)) {
+            return Err(format!("hook `{name}`: {setting} `{wrong}` is not a json pointer, which begins with `/`"));
+        }
+    }
+    settings.mapping = match (mapping, kind == HookKind::Generic) {
+        (Some(_), false) => return alien("mapping"),
+        (None, true) => return Err(format!("hook `{name}`: generic needs a mapping, or nothing could be read")),
+        (None, false) => None,
+        (Some(mapping), true) => {
+            let compiled = Mapping::compile(mapping).map_err(|error| format!("hook `{name}`: {error}"))?;
+            Some(Arc::new(compiled))
+        }
+    };
+    Ok(settings)
+}
+
+/// Whether callers can know a hook by this: AuthZEN's *policy decision point* identifier.
+fn is_identifier(url: &str) -> bool {
+    let Some(rest) = url.strip_prefix("https://") else { return false };
+    let host = rest.split('/').next().unwrap_or_default();
+    let plain = |byte: u8| byte.is_ascii_graphic() && !b"?#\"\\<>^`{|}@".contains(&byte);
+    !host.is_empty() && !host.starts_with(':') && rest.bytes().all(plain)
+}
+
+fn path_of(url: &str) -> &str {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    rest.find('/').and_then(|at| rest.get(at..)).unwrap_or_default()
 }
 
 /// The file as it is written.
@@ -323,6 +406,11 @@ struct HookSource {
     body_bytes: usize,
     #[serde(default)]
     entitlements: Vec<String>,
+    public_url: Option<String>,
+    subject: Option<String>,
+    #[serde(default)]
+    secrets: Vec<String>,
+    mapping: Option<MappingSource>,
 }
 
 #[derive(Clone, Copy, Default, Deserialize)]

@@ -121,7 +121,8 @@ impl Evidence<'_> {
         sealed.push_str(r#","answer":"#);
         match std::str::from_utf8(self.answer.body()) {
             Ok("") | Err(_) => sealed.push_str("null"),
-            Ok(text) => sealed.push_str(text),
+            // An answer can repeat a secret of the request, such as a credential that passes through.
+            Ok(text) => sealed.push_str(&unsaid(text.to_owned(), self.incoming)),
         }
         write_to(&mut sealed, format_args!(r#","salt":"{:032x}","plugins":"#, u128::from_be_bytes(self.salt)));
         sealed.push_str(&seal_plugins(self.asked, self.incoming));
@@ -136,7 +137,7 @@ pub fn kept(incoming: &Incoming) -> Cow<'_, str> {
     if call.secrets.is_empty() {
         return Cow::Borrowed(call.payload.text());
     }
-    call.payload.root().without(call.secrets, SECRET)
+    call.payload.root().without(&call.secrets.pointers(), SECRET)
 }
 
 /// A list of what plugins said. A plugin that reads a secret could repeat it: then it stands there no more.
@@ -144,13 +145,23 @@ pub fn seal_plugins(asked: &[Asked], incoming: &Incoming) -> String {
     let mut said = String::from("[");
     write_list(&mut said, asked.iter(), |said, asked| asked.write_sealed(said));
     said.push(']');
+    unsaid(said, incoming)
+}
+
+/// JSON text without the secrets of a request, wherever they stand in it.
+fn unsaid(mut said: String, incoming: &Incoming) -> String {
     let call = &incoming.call;
-    let secrets = call.secrets.iter().filter_map(|pointer| call.payload.pointer(pointer));
+    let pointers = call.secrets.pointers();
+    let mut secrets: Vec<_> =
+        pointers.iter().filter_map(|pointer| call.payload.pointer(pointer)).flat_map(strings_in).collect();
+    // The longest first: one that is part of another would leave the rest of it.
+    secrets.sort_unstable_by_key(|secret| std::cmp::Reverse(secret.len()));
     let mut found = false;
-    for secret in secrets.flat_map(strings_in).filter(|secret| !secret.is_empty()) {
+    for secret in secrets.iter().filter(|secret| !secret.is_empty()) {
         let mut quoted = String::new();
-        quote(&mut quoted, &secret);
-        for spelled in [secret.as_str(), quoted.trim_matches('"')] {
+        quote(&mut quoted, secret);
+        let inside = quoted.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(secret);
+        for spelled in [secret.as_str(), inside] {
             if said.contains(spelled) {
                 said = said.replace(spelled, "[secret]");
                 found = true;

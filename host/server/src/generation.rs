@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use portcullis_engine::Plugin;
 use portcullis_hooks::HookKind;
 use portcullis_model::json::quote;
-use portcullis_model::{Digest, Millis, Mode};
+use portcullis_model::{Digest, Effect, Millis, Mode};
 use portcullis_trust::{Manifest, VerifiedPlugin};
 
 use crate::config::HookConfig;
@@ -62,12 +62,15 @@ impl Generation {
     pub fn warnings(&self, hooks: &[HookConfig]) -> Vec<String> {
         let mut warnings = Vec::new();
         for (hook, bindings) in hooks.iter().zip(&self.hooks) {
-            if !bindings.enforced() {
+            if !bindings.enforced() && !hook.kind.permits(Effect::Abstain) {
+                warnings.push(format!("hook `{}`: nothing enforces, so it permits nothing", hook.name));
+            } else if !bindings.enforced() {
                 warnings.push(format!(
                     "hook `{}`: nothing enforces, so its safe answer is the platform's default",
                     hook.name
                 ));
             }
+            warnings.extend(hook.warnings());
             let mut wanted: BTreeMap<String, &str> = BTreeMap::new();
             for binding in bindings.proposers.iter().chain(&bindings.guards) {
                 let id = binding.manifest().id.as_str();

@@ -10,9 +10,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use arc_swap::ArcSwapOption;
 use portcullis_audit::{Entry, Log, Pending, Pseudonyms, Recovery, SealKey, Sealer};
 use portcullis_engine::Engine;
-use portcullis_hooks::{Answer, Incoming, OnFailure};
+use portcullis_hooks::{Answer, Incoming, OnFailure, Refusal};
 use portcullis_keys::{SecretKey, SymmetricKey};
-use portcullis_model::Cause;
+use portcullis_model::{Cause, Effect};
 use portcullis_trust::TrustRoot;
 
 use crate::admission::Admission;
@@ -362,16 +362,26 @@ impl Host {
 
 impl Hook {
     /// What leaves when there is no decision. A hook that nothing enforces has the platform's default: observing must never stop
-    /// anybody.
+    /// anybody. Where the platform has none, because it asks us whether it may, nothing permits.
     pub fn on_failure(&self, generation: Option<&Generation>) -> &OnFailure {
         let bindings = generation.map(|generation| generation.hooks.get(self.number));
         let enforced = bindings.is_none_or(|bindings| bindings.is_some_and(Bindings::enforced));
-        if enforced { &self.config.on_failure } else { &OnFailure::Open }
+        let asks = !self.config.kind.permits(Effect::Abstain);
+        if enforced || asks { &self.config.on_failure } else { &OnFailure::Open }
     }
 
-    /// The answer where there is no decision.
-    pub fn safe_answer(&self, generation: Option<&Generation>, cause: Cause, incoming: Option<&Incoming>) -> Answer {
-        portcullis_hooks::safe_answer(self.config.kind, self.on_failure(generation), cause, incoming)
+    /// The answer where there is no decision: why, what was wrong with a request at fault, and by which route it came.
+    pub fn safe_answer(
+        &self,
+        generation: Option<&Generation>,
+        cause: Cause,
+        detail: &'static str,
+        route: &'static str,
+        incoming: Option<&Incoming>,
+    ) -> Answer {
+        let (settings, on_failure) = (&self.config.settings, self.on_failure(generation));
+        let refusal = Refusal { settings, on_failure, cause, detail, route, incoming };
+        portcullis_hooks::refuse(self.config.kind, &refusal)
     }
 
     /// The configured safe answer's word, for records.

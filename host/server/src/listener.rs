@@ -202,7 +202,7 @@ async fn respond(host: &Arc<Host>, outbox: &Outbox, request: Request<Incoming>) 
     let reply = match call.await {
         Ok(Some(reply)) => reply,
         Ok(None) if get => return not_allowed(),
-        Ok(None) | Err(_) => fault(host, hook),
+        Ok(None) | Err(_) => fault(host, hook, route),
     };
     let mut response = Response::new(Full::new(reply.body));
     *response.status_mut() = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -218,10 +218,10 @@ async fn respond(host: &Arc<Host>, outbox: &Outbox, request: Request<Incoming>) 
 }
 
 /// A defect of ours met by one call: the safe answer all the same.
-fn fault(host: &Arc<Host>, hook: &Hook) -> Reply {
+fn fault(host: &Arc<Host>, hook: &Hook, route: &'static str) -> Reply {
     tracing::error!(hook = hook.config.name, "a call panicked; its caller got the safe answer");
     host.refusals.count(host.clock.now(), hook.number, Cause::HostFault);
-    let answer = hook.safe_answer(host.generation.load().as_deref(), Cause::HostFault, None);
+    let answer = hook.safe_answer(host.generation.load().as_deref(), Cause::HostFault, "", route, None);
     let body = Bytes::copy_from_slice(answer.body());
     Reply { status: answer.status, headers: answer.headers, body, afterwards: Afterwards::new(host) }
 }

@@ -78,7 +78,7 @@ async fn answer_call(mut call: Call<'_>, body: &mut Body) -> Reply {
     // Bytes become questions. From here on there is something to record.
     let heard = match call.hear(&bytes) {
         Ok(heard) => heard,
-        Err(cause) => return call.turn_away(cause, None).await,
+        Err(malformed) => return call.turn_away_malformed(&malformed),
     };
     call.note("parse");
     match heard {
@@ -168,7 +168,9 @@ pub async fn decide(call: &mut Call<'_>, mut incoming: Arc<Incoming>) -> Decided
 
     // Many decisions become one outcome, and the outcome the platform's words, still without the record's reference.
     let outcome = combined(hook, &asked, &incoming.call).and_then(|(combined, text)| {
-        let outcome = Outcome { verdict: combined.verdict, changes: &combined.changes, text: text.as_deref() };
+        let (language, text) = text.as_ref().map_or(("", None), |(language, text)| (*language, Some(text.as_str())));
+        let (verdict, changes, codes) = (combined.verdict, combined.changes.as_slice(), combined.codes.as_slice());
+        let outcome = Outcome { verdict, changes, text, language, codes };
         let answer = portcullis_hooks::write(hook.config.kind, &incoming, &outcome)
             .map_err(|unsayable| unsayable_failure(&unsayable, &asked, &combined.changes))?;
         Ok((combined.verdict, answer))
@@ -207,7 +209,10 @@ fn changes(asked: &[Asked]) -> impl Iterator<Item = &Change> {
     asked.iter().filter_map(|asked| asked.outcome.as_ref().ok()).flat_map(|decision| &decision.changes)
 }
 
-fn combined<'a>(hook: &Hook, asked: &'a [Asked], call: &HookCall) -> Result<(Combined<'a>, Option<String>), Failure> {
+/// A text for people, and the tag of its language.
+type Told<'a> = Option<(&'a str, String)>;
+
+fn combined<'a>(hook: &Hook, asked: &'a [Asked], call: &HookCall) -> Result<(Combined<'a>, Told<'a>), Failure> {
     let voices: Vec<_> = asked
         .iter()
         .filter_map(|asked| {

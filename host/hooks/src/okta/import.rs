@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use portcullis_model::json::{quote, split_pointer};
 use portcullis_model::{
-    Call, Cause, Change, ChangeKind, Document, Effect, Entity, Grant, GrantKind, Principal, PrincipalKind, Target,
+    Call, Cause, Change, ChangeKind, Document, Effect, Entity, Grant, GrantKind, Principal, PrincipalKind, Secrets,
+    Target,
 };
 
 use super::{INLINE_LIMIT, commands, envelope, go_on, stop};
@@ -153,7 +154,7 @@ fn parse(body: &[u8], frame: &Frame<'_>) -> Result<Call, Malformed> {
         proposed: Vec::new(),
         id: read.event_id,
         payload: Arc::new(read.document),
-        secrets: &[],
+        secrets: Secrets::default(),
     })
 }
 

@@ -13,7 +13,7 @@ use std::time::Duration;
 use portcullis_model::json::Value;
 use portcullis_model::{
     Call, Cause, Change, ChangeKind, Effect, Entity, Grant, GrantKind, Lifetime, Origin, Party, Principal,
-    PrincipalKind, Target,
+    PrincipalKind, Secrets, Target,
 };
 
 use super::patch::{LIFETIME, Patch, expiration};
@@ -214,7 +214,7 @@ fn parse(body: &[u8], frame: &Frame<'_>) -> Result<Call, Malformed> {
         proposed: Vec::new(),
         id: read.event_id,
         payload: Arc::new(read.document),
-        secrets: &[],
+        secrets: Secrets::default(),
     })
 }
 
@@ -258,7 +258,7 @@ fn restricted(call: &Call, applications: &[String]) -> Option<Answer> {
             changes.push(Change::Set { target, path: "/claims/degraded".into(), value: "true".into() });
         }
     }
-    render(call, &Outcome { verdict: Effect::Allow, changes: &changes, text: None })
+    render(call, &Outcome { verdict: Effect::Allow, changes: &changes, text: None, ..Outcome::default() })
         .ok()
         .filter(|_| !changes.is_empty())
 }

@@ -13,7 +13,7 @@ fn set(target: Target, path: &str, value: &str) -> Change {
 }
 
 fn answer(kind: HookKind, body: &str, verdict: Effect, changes: &[Change]) -> Result<Answer, Unsayable> {
-    write(kind, &incoming(kind, body), &Outcome { verdict, changes, text: None })
+    write(kind, &incoming(kind, body), &Outcome { verdict, changes, text: None, ..Outcome::default() })
 }
 
 fn why(kind: HookKind, body: &str, changes: &[Change]) -> Why {
@@ -48,10 +48,16 @@ fn token_answers_are_as_ever() {
     is_golden("token-allow.json", &answer(OktaToken, TOKEN, Effect::Abstain, &[]).unwrap());
     is_golden("token-deny.json", &answer(OktaToken, TOKEN, Effect::Deny, &changes).unwrap());
     let token = incoming(OktaToken, TOKEN);
-    let outcome = Outcome { verdict: Effect::Deny, changes: &[], text: Some("Rôle \"A\" und B schließen sich aus.") };
+    let outcome = Outcome {
+        verdict: Effect::Deny,
+        changes: &[],
+        text: Some("Rôle \"A\" und B schließen sich aus."),
+        ..Outcome::default()
+    };
     let told = write(OktaToken, &token, &outcome).unwrap();
     is_golden("token-deny-text.json", &told);
-    let reference = Reference { log: "hospital.example/portcullis", index: 12, leaf: "3q2+7w==" };
+    let reference =
+        Reference { log: "hospital.example/portcullis", index: 12, leaf: "3q2+7w==", generation: 1, spent_us: 1 };
     golden("token-deny-text.reference.json", &String::from_utf8(told.with_reference(&reference)).unwrap());
 }
 
@@ -219,7 +225,8 @@ fn native_is_what_renders() {
         }
         let request: Incoming = incoming(kind, body);
         for verdict in Effect::ALL {
-            let answer = write(kind, &request, &Outcome { verdict, changes: &[], text: None }).unwrap();
+            let answer =
+                write(kind, &request, &Outcome { verdict, changes: &[], text: None, ..Outcome::default() }).unwrap();
             assert_eq!(answer.body().starts_with(b"{\"error\":"), verdict > Effect::Allow);
         }
     }

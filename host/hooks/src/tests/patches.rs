@@ -18,7 +18,7 @@ proptest! {
     ) {
         let changes: Vec<Change> = asked.iter().map(Asked::change).collect();
         let call = incoming(HookKind::OktaToken, &request.to_string());
-        let rendered = write(HookKind::OktaToken, &call, &Outcome { verdict: Effect::Allow, changes: &changes, text: None });
+        let rendered = write(HookKind::OktaToken, &call, &Outcome { verdict: Effect::Allow, changes: &changes, text: None, ..Outcome::default() });
         let asked = ask(&request["data"], &changes);
         match (rendered, asked) {
             (Ok(answer), Some(asked)) => {
@@ -41,7 +41,7 @@ proptest! {
         let call = incoming(HookKind::OktaToken, &request.to_string());
         for seconds in [seconds, seconds % 100_000, present.saturating_sub(seconds % 400)] {
             let changes = [Change::CapLifetime { target: Target::AccessToken, seconds }];
-            match write(HookKind::OktaToken, &call, &Outcome { verdict: Effect::Allow, changes: &changes, text: None }) {
+            match write(HookKind::OktaToken, &call, &Outcome { verdict: Effect::Allow, changes: &changes, text: None, ..Outcome::default() }) {
                 Ok(answer) => {
                     let patched = okta(&request["data"], &serde_json::from_slice(answer.body()).unwrap()).unwrap();
                     let got = patched["access"]["token"]["lifetime"]["expiration"].as_u64().unwrap();

@@ -132,7 +132,7 @@ fn pointers_below(value: &serde_json::Value, at: &str, into: &mut Vec<String>) {
 }
 
 /// A call in lines of text.
-fn tell(call: &Call) -> String {
+pub(super) fn tell(call: &Call) -> String {
     let mut text = format!(
         "id {}\ncorrelation {:?}\ntenant {}\nhook {}\nphase {:?}\nreceived {}\nseed {}\n",
         call.id, call.correlation, call.tenant, call.hook, call.phase, call.received, call.seed

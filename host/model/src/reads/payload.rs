@@ -52,8 +52,11 @@ impl Wanted {
     /// Those of the secrets that no pointer names itself, or something inside.
     fn unnamed<'s>(&self, secrets: &[&'s str]) -> Vec<&'s str> {
         let named = |secret: &&str| {
-            let tokens = split_pointer(secret).unwrap_or_default();
-            tokens.iter().try_fold(self, |wanted, token| wanted.below.get(&**token)).is_some()
+            let mut reached = vec![self];
+            for token in split_pointer(secret).unwrap_or_default() {
+                reached = below(&reached, &token, array_index(&token).is_some());
+            }
+            !reached.is_empty()
         };
         secrets.iter().copied().filter(|secret| !named(secret)).collect()
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::*;
-use crate::call::{Grant, GrantKind, Millis, PrincipalKind};
+use crate::call::{Grant, GrantKind, Millis, PrincipalKind, Secrets};
 use crate::json::Document;
 
 fn reads(reads: &[&str], requires: &[&str]) -> Result<Reads, ReadsError> {
@@ -40,7 +40,7 @@ fn call(body: &str) -> Call {
         purpose: None,
         proposed: vec![],
         payload: Arc::new(Document::parse(body.as_bytes()).unwrap()),
-        secrets: &[],
+        secrets: Secrets::default(),
     }
 }
 
@@ -283,7 +283,7 @@ proptest! {
 fn a_secret_is_seen_only_by_who_names_it() {
     let body = r#"{"data":{"context":{"credential":{"username":"noor","password":"hunter2"}}}}"#;
     let mut call = call(body);
-    call.secrets = &["/data/context/credential/password"];
+    call.secrets = Secrets::at(&["/data/context/credential/password"]);
     let seen = |paths: &[&str]| reads(paths, &[]).unwrap().view(&call).unwrap().payload.into_owned();
     let hidden = r#"{"data":{"context":{"credential":{"username":"noor","password":null}}}}"#;
     for around in ["okta.token:", "okta.token:/data", "okta.token:/data/context/credential"] {
@@ -292,4 +292,19 @@ fn a_secret_is_seen_only_by_who_names_it() {
     let named = "okta.token:/data/context/credential/password";
     assert_eq!(seen(&[named]), r#"{"data":{"context":{"credential":{"password":"hunter2"}}}}"#);
     assert_eq!(seen(&["okta.token:/data", named]), body);
+}
+
+#[test]
+fn a_secret_in_an_array_is_named_by_its_place_or_for_every_element() {
+    let body = r#"{"headers":[{"host":"a"},{"cookie":"hunter2"}]}"#;
+    let mut call = call(body);
+    call.secrets.add("/headers/1/cookie".into());
+    let seen = |paths: &[&str]| reads(paths, &[]).unwrap().view(&call).unwrap().payload.into_owned();
+    let hidden = r#"{"headers":[{"host":"a"},{"cookie":null}]}"#;
+    for around in ["okta.token:", "okta.token:/headers", "okta.token:/headers/*"] {
+        assert_eq!(seen(&[around]), hidden, "{around}");
+    }
+    for named in ["okta.token:/headers/1/cookie", "okta.token:/headers/*/cookie"] {
+        assert!(seen(&[named]).contains("hunter2"), "{named}");
+    }
 }

@@ -126,7 +126,9 @@ fn body(kind: HookKind, bytes: &[u8]) {
     ];
     for changes in changes.chunks(1).chain([&[][..]]) {
         for verdict in Effect::ALL {
-            if let Ok(answer) = write(kind, incoming, &Outcome { verdict, changes, text: Some("no \"way\"\n") }) {
+            if let Ok(answer) =
+                write(kind, incoming, &Outcome { verdict, changes, text: Some("no \"way\"\n"), ..Outcome::default() })
+            {
                 assert!(Document::parse(answer.body()).is_ok());
             }
         }

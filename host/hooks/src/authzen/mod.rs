@@ -1,0 +1,252 @@
+//! `authzen`: OpenID AuthZEN Authorization API 1.0: evaluation, evaluations, the three searches, metadata.
+//!
+//! Invariant: a permission is `200` with `decision: true`, and only a verdict `allow` makes one: nothing said is no permission. What
+//! is wrong with a request as a whole is an HTTP error whose body is a JSON string; what is wrong with one of several evaluations, and
+//! every failure of ours after the request could be read, is `decision: false` with `context.error`.
+//!
+//! Reading is in `read`.
+
+mod read;
+
+use std::time::Duration;
+
+use portcullis_model::{Cause, Change, ChangeKind, Effect, Party};
+
+use crate::adapter::{Adapter, Reaction, Reactions, Repeats};
+use crate::answer::{Answer, Slot};
+use crate::object::{Object, array, strings, text};
+use crate::say::{Saying, To};
+use crate::{
+    Found, Frame, Heard, Incoming, Malformed, OnFailure, Outcome, Refusal, Request, Settings, Unsayable, Until, Why,
+};
+
+/// The hook kind.
+pub(crate) struct Authzen;
+
+impl Adapter for Authzen {
+    fn platform_limit(&self) -> Duration {
+        Duration::from_secs(10)
+    }
+
+    fn default_budget(&self) -> Duration {
+        Duration::from_secs(2)
+    }
+
+    fn reactions(&self) -> Reactions {
+        let stops = Reaction::Stops("only `decision: true` permits");
+        Reactions { empty: stops, client_error: stops, server_error: stops, silence: stops }
+    }
+
+    fn about(&self) -> &'static str {
+        "The standard sets no time limit; the one here is ours. We are asked whether it may be, so only `allow` permits: \
+         `abstain` is `decision: false`, also where nothing enforces. A request that is wrong as a whole gets 400, 401 or 413 \
+         with a JSON string that says what is wrong, whatever the safe answer is. Closed: `200` with `decision: false` and `context.error`; \
+         500, or 503 when there are too many calls, where the request could not be read before the failure, and for a search, since a list that is \
+         empty by mistake would be a wrong answer. Open: `decision: true` with `context.degraded`. Restricted is not offered."
+    }
+
+    fn routes(&self, path: &str) -> Vec<(String, &'static str)> {
+        let base = path.trim_end_matches('/');
+        let below = ENDPOINTS.iter().map(|(route, _)| (format!("{base}{route}"), *route));
+        below.chain([(format!("{METADATA}{base}"), METADATA)]).collect()
+    }
+
+    fn repeats(&self) -> Repeats {
+        Repeats::Never
+    }
+
+    fn default_entitlements(&self) -> &'static [&'static str] {
+        &["/subject/properties/groups", "/subject/properties/roles", "/subject/properties/entitlements"]
+    }
+
+    fn echoed_header(&self) -> Option<&'static str> {
+        Some(REQUEST_ID)
+    }
+
+    fn permits(&self, verdict: Effect) -> bool {
+        verdict == Effect::Allow
+    }
+
+    fn greet(&self, request: &Request<'_>, settings: &Settings) -> Option<Answer> {
+        (request.get && request.route == METADATA).then(|| metadata(settings, request.searches))
+    }
+
+    fn read(&self, request: &Request<'_>, frame: &Frame<'_>) -> Result<Heard, Malformed> {
+        match request.route {
+            METADATA => Ok(Heard::Nothing(error(405, "the metadata is read with GET").header("allow", "GET".into()))),
+            EVALUATION => read::evaluation(request, frame),
+            EVALUATIONS => read::evaluations(request, frame),
+            _ if !request.searches => Ok(Heard::Nothing(error(404, "no plugin of this hook answers searches"))),
+            _ => read::search(request, frame),
+        }
+    }
+
+    fn write(&self, _incoming: &Incoming, outcome: &Outcome<'_>) -> Result<Answer, Unsayable> {
+        let permitted = self.permits(outcome.verdict);
+        let mut statements = Vec::new();
+        for (at, change) in (1..).zip(outcome.changes) {
+            let unsayable = |why| Unsayable { change: Some((at, change.kind())), why };
+            let Change::Statement(statement) = change else { return Err(unsayable(Why::Kind)) };
+            if statement.obligatory && permitted {
+                return Err(unsayable(Why::Obligation));
+            }
+            let object = Object::new().text("name", &statement.name).text("code", &statement.code);
+            statements.push(object.json("payload", &statement.payload).end());
+        }
+        let mut context = Object::new();
+        if !permitted {
+            context = context.text("verdict", outcome.verdict.name());
+            if !outcome.codes.is_empty() {
+                context = context.json("codes", &strings(outcome.codes.iter().copied()));
+            }
+            context = context.some(outcome.text, |context, reason| {
+                context.json("reason_user", &Object::new().text(outcome.language, reason).end())
+            });
+        }
+        if !statements.is_empty() {
+            context = context.json("statements", &array(&statements));
+        }
+        Ok(decision(permitted, context))
+    }
+
+    fn refuse(&self, refusal: &Refusal<'_>) -> Option<Answer> {
+        let Refusal { cause, detail, incoming, .. } = refusal;
+        let what = if detail.is_empty() { cause.code().to_owned() } else { format!("{}: {detail}", cause.code()) };
+        let status = match cause {
+            Cause::CallerUnproven => 401,
+            Cause::BodyTooLarge => 413,
+            Cause::Overload => 503,
+            cause if cause.party() == Party::Caller => 400,
+            _ => 500,
+        };
+        let answer = || match cause {
+            Cause::CallerUnproven => error(status, &what).header("www-authenticate", "Bearer".into()),
+            Cause::Overload => error(status, &what).header("retry-after", "1".into()),
+            _ => error(status, &what),
+        };
+        let readable = incoming.is_some_and(|incoming| incoming.call.phase.is_none());
+        let open = *refusal.on_failure == OnFailure::Open && refusal.route == EVALUATION;
+        (cause.party() == Party::Caller || !readable && !open).then(answer)
+    }
+
+    fn safe(&self, _on_failure: &OnFailure, cause: Cause, _incoming: Option<&Incoming>) -> Answer {
+        failed(500, cause.code())
+    }
+
+    fn go_on(&self, _incoming: Option<&Incoming>) -> Answer {
+        decision(true, Object::new().json("degraded", "true"))
+    }
+
+    fn gather(&self, answers: &[Vec<u8>], until: Until) -> Answer {
+        let mut answers: Vec<_> = answers.iter().map(|answer| String::from_utf8_lossy(answer).into_owned()).collect();
+        let (reason, deciding) = match until {
+            Until::End => ("", ""),
+            Until::FirstDeny => ("deny_on_first_deny", DENIED),
+            Until::FirstPermit => ("permit_on_first_permit", PERMITTED),
+        };
+        if let Some(last) = answers.last_mut().filter(|last| !deciding.is_empty() && last.starts_with(deciding))
+            && let Some(members) = last.strip_suffix("}}")
+        {
+            let comma = if members.ends_with('{') { "" } else { "," };
+            *last = format!(r#"{members}{comma}"code":"200","reason":"{reason}"}}}}"#);
+        }
+        Answer::ok(Object::new().json("evaluations", &array(&answers)).end(), Slot::Nowhere)
+    }
+
+    fn list(&self, incoming: &Incoming, found: &Found) -> Answer {
+        let actions = incoming.call.phase.as_deref() == Some(read::SEARCH_ACTION);
+        let result = |result: &portcullis_model::Entity| {
+            let id = result.id.as_deref().unwrap_or_default();
+            if actions {
+                return Object::new().text("name", id).end();
+            }
+            Object::new().text("type", &result.type_name).text("id", id).end()
+        };
+        let page = Object::new().text("next_token", found.next.as_deref().unwrap_or_default());
+        let page = page.json("count", &found.results.len().to_string()).end();
+        let results = array(found.results.iter().map(result));
+        let context = Object::new().json("page", &page).json("results", &results).json("context", "{}");
+        Answer::ok(context.end(), Slot::Within(RECORD))
+    }
+
+    fn effect(&self, effect: Effect) -> Saying {
+        Saying::Native(match effect {
+            Effect::Abstain => "`decision: false`: nobody says that it may be",
+            Effect::Allow => "`decision: true`",
+            Effect::StepUp | Effect::Review => {
+                "`decision: false`; `context.verdict` says what would help, to callers who know to ask for it"
+            }
+            Effect::Deny => "`decision: false`, with `codes` and `reason_user` in `context`",
+        })
+    }
+
+    fn change(&self, change: ChangeKind) -> Saying {
+        use Saying::{Mapped, Native, Unsayable};
+        match change {
+            ChangeKind::Statement => Native(
+                "in `context.statements`; one that is obligatory only beside a denial, since nothing obliges a caller",
+            ),
+            ChangeKind::DropGrant => Mapped(&[To::Deny], "an access is permitted or not, never less of it"),
+            ChangeKind::RequireApprovers => Mapped(&[To::Deny], "a decision cannot wait for approvers"),
+            ChangeKind::Set(_) | ChangeKind::Remove(_) => Unsayable("a decision changes nothing of the request"),
+            ChangeKind::CapLifetime(_) => Unsayable("a decision has no lifetime"),
+            ChangeKind::AddGrant | ChangeKind::AutoApprove => Unsayable("a decision grants nothing beyond the access"),
+            ChangeKind::LinkUser | ChangeKind::CreateUser => Unsayable("the subject is known when it is asked about"),
+            ChangeKind::Credential => Unsayable("no password is checked"),
+            ChangeKind::Waive => Unsayable("lifting findings is for break-glass, which comes with a later version"),
+        }
+    }
+}
+
+/// A decision. Its context is there even where it is empty: that is where the record's reference stands.
+fn decision(permitted: bool, context: Object) -> Answer {
+    let head = Object::new().json("decision", if permitted { "true" } else { "false" });
+    Answer::ok(head.json("context", &context.end()).end(), Slot::Within(RECORD))
+}
+
+/// No decision, where there is a place for one.
+fn failed(status: u16, message: &str) -> Answer {
+    let error = Object::new().json("status", &status.to_string()).text("message", message).end();
+    decision(false, Object::new().json("error", &error))
+}
+
+/// An error of the request as a whole.
+fn error(status: u16, message: &str) -> Answer {
+    Answer::json(status, text(message))
+}
+
+/// What can be asked here and where. Nothing where the operator did not say by which URL callers know the hook: an identifier that is
+/// made up from a request's headers is one that a caller chose.
+fn metadata(settings: &Settings, searches: bool) -> Answer {
+    let Some(identifier) = &settings.public_url else {
+        return error(404, "this hook publishes no metadata");
+    };
+    let base = identifier.trim_end_matches('/');
+    let answered = ENDPOINTS.iter().filter(|(route, _)| searches || matches!(*route, EVALUATION | EVALUATIONS));
+    let endpoint = |object: Object, (route, member): &(&str, &str)| object.text(member, &format!("{base}{route}"));
+    let object = answered.fold(Object::new().text("policy_decision_point", identifier), endpoint);
+    Answer::ok(object.end(), Slot::Nowhere)
+}
+
+/// Each endpoint, and its member of the metadata.
+const ENDPOINTS: [(&str, &str); 5] = [
+    (EVALUATION, "access_evaluation_endpoint"),
+    (EVALUATIONS, "access_evaluations_endpoint"),
+    (SEARCH_SUBJECT, "search_subject_endpoint"),
+    (SEARCH_RESOURCE, "search_resource_endpoint"),
+    (SEARCH_ACTION, "search_action_endpoint"),
+];
+
+const EVALUATION: &str = "/access/v1/evaluation";
+const EVALUATIONS: &str = "/access/v1/evaluations";
+const SEARCH_SUBJECT: &str = "/access/v1/search/subject";
+const SEARCH_RESOURCE: &str = "/access/v1/search/resource";
+const SEARCH_ACTION: &str = "/access/v1/search/action";
+const METADATA: &str = "/.well-known/authzen-configuration";
+/// Comes back with every answer.
+const REQUEST_ID: &str = "x-request-id";
+/// The member of `context` that names the record.
+const RECORD: &str = "record";
+/// What answers to evaluations begin with.
+const PERMITTED: &str = r#"{"decision":true,"#;
+const DENIED: &str = r#"{"decision":false,"#;

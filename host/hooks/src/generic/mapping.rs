@@ -1,0 +1,410 @@
+//! What stands where in a request, and which answers there are.
+//!
+//! Invariant: a mapping that compiled has well-formed pointers, templates that are objects, and a denial that differs from the
+//! allowance.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use portcullis_model::json::{Value, split_pointer};
+use portcullis_model::{
+    Call, Cause, Document, Effect, Entity, Grant, GrantKind, Origin, Principal, PrincipalKind, Secrets,
+};
+use serde::Deserialize;
+
+use super::template::Template;
+use crate::body::{Body, Strings, attributes_of};
+use crate::{Frame, Malformed};
+
+/// A mapping as the operator writes it. Whatever begins with `/` is a JSON Pointer into the body.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MappingSource {
+    /// The caller's id of the event.
+    pub id: Option<String>,
+    /// Its correlation id.
+    pub correlation: Option<String>,
+    /// What for.
+    pub purpose: Option<String>,
+    /// Who.
+    pub subject: Option<PrincipalSource>,
+    /// Through whom.
+    pub actor: Option<PrincipalSource>,
+    /// What is being done.
+    pub action: Option<EntitySource>,
+    /// To what.
+    pub resource: Option<EntitySource>,
+    /// What would be granted: kind of grant → a string or a list of strings.
+    pub requested: Vec<GrantSource>,
+    /// Where from.
+    pub origin: OriginSource,
+    /// Pointers that must lead to something.
+    pub required: Vec<String>,
+    /// The answers.
+    pub answer: AnswerSource,
+}
+
+/// Who, as the operator writes it.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PrincipalSource {
+    /// `person`, `service`, `agent`, `device` or `other`. Default `person` for the subject, `service` for the actor.
+    pub kind: Option<String>,
+    /// The platform's own word: itself, or a pointer to it.
+    #[serde(rename = "type")]
+    pub type_name: Option<String>,
+    /// A pointer to the id.
+    pub id: Option<String>,
+    /// Pointers to objects whose members are attributes.
+    pub attributes: Vec<String>,
+}
+
+/// What is acted on, or the action, as the operator writes it.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EntitySource {
+    /// The platform's own word: itself, or a pointer to it.
+    #[serde(rename = "type")]
+    pub type_name: Option<String>,
+    /// The id: itself, or a pointer to it.
+    pub id: Option<String>,
+    /// Pointers to objects whose members are attributes.
+    pub attributes: Vec<String>,
+}
+
+/// What would be granted, as the operator writes it.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GrantSource {
+    /// Of which kind.
+    pub kind: GrantKind,
+    /// A pointer to a string or a list of strings.
+    pub at: String,
+}
+
+/// Where from, as the operator writes it: pointers to strings.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct OriginSource {
+    /// The client's address.
+    pub ip: Option<String>,
+    /// ISO 3166-1 alpha-2.
+    pub country: Option<String>,
+    /// The client's user agent.
+    pub user_agent: Option<String>,
+    /// The device's id.
+    pub device: Option<String>,
+    /// The session's id.
+    pub session: Option<String>,
+}
+
+/// The answers, as the operator writes them: JSON text with placeholders.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AnswerSource {
+    /// What lets the caller go on, with status 200.
+    pub allow: Option<String>,
+    /// What stops it.
+    pub deny: Option<String>,
+    /// What asks for a stronger proof. Default `deny`.
+    pub step_up: Option<String>,
+    /// What lets a person look first. Default `deny`.
+    pub review: Option<String>,
+    /// The status of everything but `allow`. Default 200.
+    pub deny_status: Option<u16>,
+    /// The status of `deny` where there is no decision. Default `deny_status`.
+    pub failure_status: Option<u16>,
+    /// The member that names the record; none where it is not set.
+    pub record: Option<String>,
+}
+
+/// Operator: a mapping that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MappingError {
+    /// A template that is none.
+    #[error("mapping.answer.{name} {why}")]
+    Template {
+        /// Which.
+        name: &'static str,
+        /// What is wrong.
+        why: &'static str,
+    },
+    /// A template that must be there.
+    #[error("mapping.answer.{0} is missing: without it nothing could be answered")]
+    NoTemplate(&'static str),
+    /// Not a JSON Pointer.
+    #[error("mapping.{0} is not a json pointer, which begins with `/`")]
+    Pointer(&'static str),
+    /// Not a kind of principal.
+    #[error("mapping.{0}.kind is none of person, service, agent, device and other")]
+    Kind(&'static str),
+    /// Not a status that goes with a body.
+    #[error("mapping.answer.{0} is not a status from 200 to 599 that has a body")]
+    Status(&'static str),
+    /// The caller could not tell a denial from an allowance.
+    #[error("mapping.answer.{0} and allow are the same: nobody could tell them apart")]
+    Same(&'static str),
+    /// The record's member is one that a template has.
+    #[error("mapping.answer.record is a member that a template has, or empty")]
+    Record,
+}
+
+/// A mapping, compiled.
+#[derive(Debug)]
+pub struct Mapping {
+    source: MappingSource,
+    subject: Option<Who>,
+    actor: Option<Who>,
+    allow: Template,
+    deny: Template,
+    step_up: Option<Template>,
+    review: Option<Template>,
+    deny_status: u16,
+    failure_status: u16,
+    record: Option<Arc<str>>,
+}
+
+#[derive(Debug)]
+struct Who {
+    kind: PrincipalKind,
+    source: PrincipalSource,
+}
+
+impl Mapping {
+    /// Checks a mapping whole.
+    ///
+    /// # Errors
+    /// The first thing that is wrong with it.
+    pub fn compile(source: MappingSource) -> Result<Self, MappingError> {
+        check_pointers(&source)?;
+        let answer = &source.answer;
+        let needed = |name, template: &Option<String>| match template {
+            Some(template) => Template::compile(name, template),
+            None => Err(MappingError::NoTemplate(name)),
+        };
+        let optional = |name, template: &Option<String>| {
+            template.as_deref().map(|template| Template::compile(name, template)).transpose()
+        };
+        let (allow, deny) = (needed("allow", &answer.allow)?, needed("deny", &answer.deny)?);
+        let (step_up, review) = (optional("step_up", &answer.step_up)?, optional("review", &answer.review)?);
+        let deny_status = answer.deny_status.unwrap_or(200);
+        let failure_status = answer.failure_status.unwrap_or(deny_status);
+        for (name, status) in [("deny_status", deny_status), ("failure_status", failure_status)] {
+            if !(200..=599).contains(&status) || matches!(status, 204 | 205 | 304) {
+                return Err(MappingError::Status(name));
+            }
+        }
+        let others = [("deny", Some(&deny)), ("step_up", step_up.as_ref()), ("review", review.as_ref())];
+        // A status could tell them apart too, but not for a caller that looks at the body alone.
+        if let Some((name, _)) = others.into_iter().find(|(_, other)| *other == Some(&allow) && !allow.tells_verdict())
+        {
+            return Err(MappingError::Same(name));
+        }
+        let record = answer.record.clone();
+        let templates = [Some(&allow), Some(&deny), step_up.as_ref(), review.as_ref()];
+        if let Some(record) = &record {
+            let taken = templates.into_iter().flatten().any(|template| template.has(record));
+            if record.is_empty() || taken {
+                return Err(MappingError::Record);
+            }
+        }
+        let who = |name, source: &Option<PrincipalSource>, default| {
+            let Some(source) = source.clone() else { return Ok(None) };
+            let kind = match source.kind.as_deref() {
+                None => default,
+                Some("person") => PrincipalKind::Person,
+                Some("service") => PrincipalKind::Service,
+                Some("agent") => PrincipalKind::Agent,
+                Some("device") => PrincipalKind::Device,
+                Some("other") => PrincipalKind::Other,
+                Some(_) => return Err(MappingError::Kind(name)),
+            };
+            Ok(Some(Who { kind, source }))
+        };
+        Ok(Self {
+            subject: who("subject", &source.subject, PrincipalKind::Person)?,
+            actor: who("actor", &source.actor, PrincipalKind::Service)?,
+            allow,
+            deny,
+            step_up,
+            review,
+            deny_status,
+            failure_status,
+            record: record.map(Arc::from),
+            source,
+        })
+    }
+
+    /// The template and the status for a verdict.
+    pub(super) fn answer(&self, verdict: Effect) -> (&Template, u16) {
+        match verdict {
+            Effect::Abstain | Effect::Allow => (&self.allow, 200),
+            Effect::StepUp => (self.step_up.as_ref().unwrap_or(&self.deny), self.deny_status),
+            Effect::Review => (self.review.as_ref().unwrap_or(&self.deny), self.deny_status),
+            Effect::Deny => (&self.deny, self.deny_status),
+        }
+    }
+
+    /// The status of a denial that is no decision.
+    pub(super) fn failure_status(&self) -> u16 {
+        self.failure_status
+    }
+
+    /// The member that names the record.
+    pub(super) fn record(&self) -> Option<Arc<str>> {
+        self.record.clone()
+    }
+
+    /// Reads a request.
+    pub(super) fn call(&self, body: &[u8], frame: &Frame<'_>) -> Result<Call, Malformed> {
+        let refuse = |cause, detail| Malformed { cause, detail, event: None };
+        let document = Document::parse(body).map_err(|error| refuse(error.cause, "the body"))?;
+        let event_id = match at(&document, self.source.id.as_deref()) {
+            None => format!("{:016x}", frame.seed),
+            Some(id) => {
+                let id = scalar(id).filter(|id| (1..=LONGEST_ID).contains(&id.len()));
+                id.ok_or_else(|| refuse(Cause::WrongShape, "mapping.id"))?
+            }
+        };
+        let read = Body { document, event_id };
+        if self.source.required.iter().any(|pointer| at(&read.document, Some(pointer)).is_none()) {
+            return Err(read.refuse(Cause::WrongShape, "mapping.required"));
+        }
+        let string = |pointer: &Option<String>, detail| match at(&read.document, pointer.as_deref()) {
+            None => Ok(None),
+            Some(value) => scalar(value).map(Some).ok_or_else(|| read.refuse(Cause::WrongShape, detail)),
+        };
+        let attributes = |pointers: &[String], detail| {
+            let objects = pointers.iter().filter_map(|pointer| at(&read.document, Some(pointer)));
+            let objects: Vec<_> = objects.collect();
+            let wrong = objects.iter().any(|object| !object.is_object());
+            if wrong { Err(read.refuse(Cause::WrongShape, detail)) } else { Ok(attributes_of(objects)) }
+        };
+        let principal = |who: &Option<Who>, detail, word: &str, entitlements| {
+            let Some(Who { kind, source }) = who else { return Ok(None) };
+            let type_name = word_or_pointer(&source.type_name, |pointer| string(pointer, detail))?;
+            Ok(Some(Principal {
+                kind: *kind,
+                type_name: type_name.unwrap_or_else(|| word.to_owned()),
+                id: string(&source.id, detail)?,
+                attributes: attributes(&source.attributes, detail)?,
+                entitlements,
+            }))
+        };
+        let entity = |source: &Option<EntitySource>, detail, word: &str| {
+            let Some(source) = source else { return Ok(None) };
+            let type_name = word_or_pointer(&source.type_name, |pointer| string(pointer, detail))?;
+            Ok(Some(Entity {
+                type_name: type_name.unwrap_or_else(|| word.to_owned()),
+                id: word_or_pointer(&source.id, |pointer| string(pointer, detail))?,
+                attributes: attributes(&source.attributes, detail)?,
+            }))
+        };
+        let entitlements = read.entitlements(&frame.settings.entitlements, &[])?;
+        let mut requested = Vec::new();
+        for GrantSource { kind, at: pointer } in &self.source.requested {
+            let mut ids = Strings::default();
+            read.strings(at(&read.document, Some(pointer)), "mapping.requested", &mut ids)?;
+            requested.extend(ids.list().into_iter().map(|id| Grant { kind: *kind, id }));
+        }
+        let from = &self.source.origin;
+        let origin = Origin {
+            ip: string(&from.ip, "mapping.origin.ip")?,
+            country: string(&from.country, "mapping.origin.country")?,
+            asn: None,
+            user_agent: string(&from.user_agent, "mapping.origin.user_agent")?,
+            device: string(&from.device, "mapping.origin.device")?,
+            session: string(&from.session, "mapping.origin.session")?,
+        };
+        let known = [&origin.ip, &origin.country, &origin.user_agent, &origin.device, &origin.session];
+        let is_known = known.into_iter().any(Option::is_some);
+        let mut secrets = Secrets::default();
+        frame.settings.secrets.iter().for_each(|pointer| secrets.add(pointer.clone()));
+        Ok(Call {
+            correlation: string(&self.source.correlation, "mapping.correlation")?,
+            tenant: frame.tenant.to_owned(),
+            hook: "generic",
+            phase: None,
+            received: frame.received,
+            seed: frame.seed,
+            subject: principal(&self.subject, "mapping.subject", "user", entitlements)?,
+            actors: principal(&self.actor, "mapping.actor", "client", Vec::new())?.into_iter().collect(),
+            action: entity(&self.source.action, "mapping.action", "action")?,
+            resource: entity(&self.source.resource, "mapping.resource", "resource")?,
+            requested,
+            lifetimes: Vec::new(),
+            origin: is_known.then_some(origin),
+            purpose: string(&self.source.purpose, "mapping.purpose")?,
+            proposed: Vec::new(),
+            id: read.event_id,
+            payload: Arc::new(read.document),
+            secrets,
+        })
+    }
+}
+
+/// What a pointer leads to, where it is there and not `null`.
+fn at<'a>(document: &'a Document, pointer: Option<&str>) -> Option<Value<'a>> {
+    document.pointer(pointer?).filter(|value| !value.is_null())
+}
+
+/// A string, or a number as it is spelled: callers number what they call.
+fn scalar(value: Value<'_>) -> Option<String> {
+    value.as_str().map(Cow::into_owned).or_else(|| value.as_u64().map(|_| value.raw().to_owned()))
+}
+
+fn word_or_pointer(
+    source: &Option<String>,
+    string: impl Fn(&Option<String>) -> Result<Option<String>, Malformed>,
+) -> Result<Option<String>, Malformed> {
+    match source {
+        Some(word) if !word.starts_with('/') => Ok(Some(word.clone())),
+        pointer => string(pointer),
+    }
+}
+
+fn check_pointers(source: &MappingSource) -> Result<(), MappingError> {
+    let well_formed = |pointer: &str| pointer.starts_with('/') && split_pointer(pointer).is_some();
+    let check = |name, pointers: &[&Option<String>]| {
+        let wrong = pointers.iter().any(|pointer| pointer.as_deref().is_some_and(|pointer| !well_formed(pointer)));
+        if wrong { Err(MappingError::Pointer(name)) } else { Ok(()) }
+    };
+    let check_all = |name, pointers: &[String]| {
+        if pointers.iter().all(|pointer| well_formed(pointer)) { Ok(()) } else { Err(MappingError::Pointer(name)) }
+    };
+    // A word that is no pointer stands for itself.
+    let word = |name, word: &Option<String>| {
+        let wrong = word.as_deref().is_some_and(|word| word.is_empty() || word.starts_with('/') && !well_formed(word));
+        if wrong { Err(MappingError::Pointer(name)) } else { Ok(()) }
+    };
+    check("id", &[&source.id])?;
+    check("correlation", &[&source.correlation])?;
+    check("purpose", &[&source.purpose])?;
+    for (id, type_name, attributes, who) in [
+        ("subject.id", "subject.type", "subject.attributes", &source.subject),
+        ("actor.id", "actor.type", "actor.attributes", &source.actor),
+    ] {
+        let Some(who) = who else { continue };
+        check(id, &[&who.id])?;
+        word(type_name, &who.type_name)?;
+        check_all(attributes, &who.attributes)?;
+    }
+    for (id, type_name, attributes, what) in [
+        ("action.id", "action.type", "action.attributes", &source.action),
+        ("resource.id", "resource.type", "resource.attributes", &source.resource),
+    ] {
+        let Some(what) = what else { continue };
+        word(id, &what.id)?;
+        word(type_name, &what.type_name)?;
+        check_all(attributes, &what.attributes)?;
+    }
+    for grant in &source.requested {
+        check("requested.at", &[&Some(grant.at.clone())])?;
+    }
+    let from = &source.origin;
+    check("origin", &[&from.ip, &from.country, &from.user_agent, &from.device, &from.session])?;
+    check_all("required", &source.required)
+}
+
+/// The longest event id, bytes.
+const LONGEST_ID: usize = 256;

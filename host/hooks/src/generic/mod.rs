@@ -1,0 +1,149 @@
+//! `generic`: JSON in whatever shape the caller has: the operator maps what stands where, and writes the answers.
+//!
+//! Invariant: the mapping is checked whole before anything is served, and no request can make an answer that its template does not
+//! foresee. What the caller does with an HTTP error nobody knows, so every refusal of a closed hook is the operator's own denial.
+//!
+//! How a mapping reads is in `mapping`, how answers are made of templates in `template`.
+
+mod mapping;
+mod template;
+
+use std::time::Duration;
+
+use portcullis_model::{Cause, Change, ChangeKind, Effect, Target};
+
+use crate::adapter::{Adapter, Reaction, Reactions, Repeats};
+use crate::answer::{Answer, Slot};
+use crate::say::{Saying, To};
+use crate::{Frame, Heard, Incoming, Malformed, OnFailure, Outcome, Refusal, Request, Unsayable, Why};
+
+pub use mapping::{Mapping, MappingError, MappingSource};
+use template::Filled;
+
+/// The hook kind.
+pub(crate) struct Generic;
+
+impl Adapter for Generic {
+    fn platform_limit(&self) -> Duration {
+        Duration::from_secs(30)
+    }
+
+    fn default_budget(&self) -> Duration {
+        Duration::from_secs(2)
+    }
+
+    fn reactions(&self) -> Reactions {
+        let unknown = Reaction::Unknown("it is the caller's flow that decides");
+        Reactions { empty: unknown, client_error: unknown, server_error: unknown, silence: unknown }
+    }
+
+    fn about(&self) -> &'static str {
+        "The caller sets its own time limit; the one here is ours. What stands where in a request and what is answered, the operator says \
+         (`mapping`). Closed: the template `deny` with `failure_status`, whatever the cause, also where the caller is not proven or \
+         the request is wrong. Open: the template `allow`, but 401 to a caller who is not proven. Restricted is not offered."
+    }
+
+    fn repeats(&self) -> Repeats {
+        Repeats::Never
+    }
+
+    fn read(&self, request: &Request<'_>, frame: &Frame<'_>) -> Result<Heard, Malformed> {
+        let Some(mapping) = &frame.settings.mapping else {
+            return Err(Malformed {
+                cause: Cause::WrongShape,
+                detail: "the mapping, which this hook has not",
+                event: None,
+            });
+        };
+        let call = mapping.call(request.body, frame)?;
+        Ok(Heard::One(Incoming { call, platform_tenant: None, mapping: Some(mapping.clone()) }))
+    }
+
+    fn write(&self, incoming: &Incoming, outcome: &Outcome<'_>) -> Result<Answer, Unsayable> {
+        let mapping = incoming.mapping.as_ref().ok_or(Unsayable { change: None, why: Why::Kind })?;
+        let filled =
+            Filled { verdict: outcome.verdict.name(), text: outcome.text, codes: outcome.codes, id: &incoming.call.id };
+        let (template, status) = mapping.answer(outcome.verdict);
+        let mut body = template.fill(&filled);
+        if self.permits(outcome.verdict) {
+            for (at, change) in (1..).zip(outcome.changes) {
+                body = apply(&body, change).map_err(|why| Unsayable { change: Some((at, change.kind())), why })?;
+            }
+        }
+        Ok(answer(status, body, mapping))
+    }
+
+    fn refuse(&self, refusal: &Refusal<'_>) -> Option<Answer> {
+        let mapping = refusal.settings.mapping.as_ref()?;
+        let open = *refusal.on_failure == OnFailure::Open;
+        // Whoever is not proven to be the caller learns nothing from the answer that lets it go on.
+        if open && refusal.cause == Cause::CallerUnproven {
+            return Some(Answer::status(401));
+        }
+        let codes = [refusal.cause.code()];
+        let verdict = if open { Effect::Allow } else { Effect::Deny };
+        let filled = Filled {
+            verdict: verdict.name(),
+            text: (!open).then_some(UNCHECKED),
+            codes: if open { &[] } else { &codes },
+            id: refusal.incoming.map_or("", |incoming| &incoming.call.id),
+        };
+        let (template, status) = mapping.answer(verdict);
+        let status = if open { status } else { mapping.failure_status() };
+        Some(answer(status, template.fill(&filled), mapping))
+    }
+
+    fn safe(&self, _on_failure: &OnFailure, _cause: Cause, _incoming: Option<&Incoming>) -> Answer {
+        // A hook of this kind has a mapping, and then this is never asked.
+        Answer::status(503)
+    }
+
+    fn go_on(&self, _incoming: Option<&Incoming>) -> Answer {
+        Answer::status(503)
+    }
+
+    fn effect(&self, effect: Effect) -> Saying {
+        Saying::Native(match effect {
+            Effect::Abstain | Effect::Allow => "the template `allow`, with the changes",
+            Effect::StepUp => "the template `step_up`, or else `deny`",
+            Effect::Review => "the template `review`, or else `deny`",
+            Effect::Deny => "the template `deny`, with `deny_status`",
+        })
+    }
+
+    fn change(&self, change: ChangeKind) -> Saying {
+        use Saying::{Mapped, Native, Unsayable};
+        match change {
+            ChangeKind::Set(Target::Response) => Native(
+                "a new member of the answer, or of an object that the template has; never one that the template says",
+            ),
+            ChangeKind::DropGrant => Mapped(&[To::Deny], "the answer has no grants that could be taken away"),
+            ChangeKind::RequireApprovers => Mapped(&[To::Deny], "an answer cannot wait for approvers"),
+            ChangeKind::Statement => Mapped(&[To::Deny], "nobody knows whether the caller carries out obligations"),
+            ChangeKind::Set(_) | ChangeKind::Remove(_) => {
+                Unsayable("members can be added to the answer, and nothing else")
+            }
+            ChangeKind::CapLifetime(_) => Unsayable("nobody knows what the caller lets live for how long"),
+            ChangeKind::AddGrant => Unsayable("the answer has no grants; set a member of it"),
+            ChangeKind::LinkUser | ChangeKind::CreateUser => Unsayable("nobody knows how the caller says it"),
+            ChangeKind::Credential => Unsayable("no password is checked"),
+            ChangeKind::AutoApprove => Unsayable("nobody is asked to approve"),
+            ChangeKind::Waive => Unsayable("lifting findings is for break-glass, which comes with a later version"),
+        }
+    }
+}
+
+fn answer(status: u16, body: String, mapping: &Mapping) -> Answer {
+    let slot = mapping.record().map_or(Slot::Nowhere, Slot::Own);
+    Answer::ok(body, slot).with_status(status)
+}
+
+fn apply(body: &str, change: &Change) -> Result<String, Why> {
+    match change {
+        Change::Set { target: Target::Response, path, value } => template::add(body, path, value),
+        _ => Err(Why::Kind),
+    }
+}
+
+/// What stands for the text where there is no decision.
+const UNCHECKED: &str = "Access could not be checked. Please try again or call the help desk.";

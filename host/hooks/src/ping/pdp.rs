@@ -1,0 +1,311 @@
+//! `ping.pdp`: PingAuthorize's JSON PDP API: policy decisions, single (`/governance-engine`) and in batches (`/governance-engine/batch`).
+//!
+//! Invariant: `authorized` is true where the decision is `PERMIT`, and only a verdict `allow` is one. No decision is `INDETERMINATE`.
+//! Its queries (`/query`) are not answered: they ask for whole tables of decisions.
+//!
+//! Reading. All that is known stands in `attributes`, as strings; they are the subject's attributes. Which of them is its id, the
+//! operator says (`subject`). The action and the service are the action's and the resource's ids.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use portcullis_model::json::Value;
+use portcullis_model::{
+    Call, Cause, Change, ChangeKind, Document, Effect, Entity, Millis, Party, Principal, PrincipalKind, Secrets,
+};
+
+use crate::adapter::{Adapter, Reaction, Reactions, Repeats};
+use crate::answer::{Answer, Slot};
+use crate::body::{Body, attributes, members};
+use crate::object::{Object, array, payload_text, strings};
+use crate::say::{Saying, To};
+use crate::{Batch, Frame, Heard, Incoming, Malformed, OnFailure, Outcome, Refusal, Request, Unsayable, Until, Why};
+
+/// The hook kind.
+pub(crate) struct Pdp;
+
+impl Adapter for Pdp {
+    fn platform_limit(&self) -> Duration {
+        Duration::from_secs(10)
+    }
+
+    fn default_budget(&self) -> Duration {
+        Duration::from_secs(2)
+    }
+
+    fn reactions(&self) -> Reactions {
+        let stops = Reaction::Stops("only `PERMIT` authorizes");
+        Reactions { empty: stops, client_error: stops, server_error: stops, silence: stops }
+    }
+
+    fn about(&self) -> &'static str {
+        "The contract sets no time limit; the one here is ours. We are asked whether it may be, so only `allow` permits: \
+         `abstain` is `NOT_APPLICABLE`, also where nothing enforces. A request that is wrong as a whole gets 400, 401 or 413, whatever the safe \
+         answer is. Closed: `200` with `INDETERMINATE` and `authorized: false`; 500, or 503 when there are too many calls, where the request could \
+         not be read before the failure. Open: `PERMIT`. Restricted is not offered. `deploymentPackageId` is the generation, `id` the record."
+    }
+
+    fn routes(&self, path: &str) -> Vec<(String, &'static str)> {
+        let base = path.trim_end_matches('/');
+        [SINGLE, BATCH].map(|route| (format!("{base}{route}"), route)).to_vec()
+    }
+
+    fn repeats(&self) -> Repeats {
+        Repeats::Never
+    }
+
+    fn permits(&self, verdict: Effect) -> bool {
+        verdict == Effect::Allow
+    }
+
+    fn read(&self, request: &Request<'_>, frame: &Frame<'_>) -> Result<Heard, Malformed> {
+        let refuse = |cause, detail| Malformed { cause, detail, event: None };
+        let document = Document::parse(request.body).map_err(|error| refuse(error.cause, "the body"))?;
+        if request.route == SINGLE {
+            return Ok(Heard::One(question(document, frame, None)?));
+        }
+        let requests = document.root().get("requests").filter(|requests| requests.is_array());
+        let requests = requests.ok_or_else(|| refuse(Cause::WrongShape, "requests"))?;
+        let requests: Vec<_> = requests.elements().take(MOST_REQUESTS + 1).collect();
+        if requests.is_empty() {
+            return Ok(Heard::Nothing(self.gather(&[], Until::End)));
+        }
+        if requests.len() > MOST_REQUESTS {
+            return Err(refuse(Cause::WrongShape, "requests, of which there may be 256"));
+        }
+        let items = requests.into_iter().enumerate().map(|(number, item)| {
+            let question = Document::parse(item.raw().as_bytes())
+                .map_err(|error| refuse(error.cause, "the request"))
+                .and_then(|document| question(document, frame, Some(number)));
+            question.map_err(|malformed| {
+                let wrong = format!("{}: {}", malformed.code(), malformed.detail);
+                indeterminate(Some(frame.received), "BAD_REQUEST", &wrong)
+            })
+        });
+        Ok(Heard::Many(Batch { items: items.collect(), until: Until::End }))
+    }
+
+    fn write(&self, incoming: &Incoming, outcome: &Outcome<'_>) -> Result<Answer, Unsayable> {
+        let decision = match outcome.verdict {
+            Effect::Allow => "PERMIT",
+            Effect::Abstain => "NOT_APPLICABLE",
+            Effect::StepUp | Effect::Review | Effect::Deny => "DENY",
+        };
+        let mut statements = Vec::new();
+        let mut state = |name: &str, code: &str, payload: &str, obligatory: bool| {
+            let statement = Object::new().text("id", &(statements.len() + 1).to_string()).text("name", name);
+            let statement = statement.text("code", code).text("payload", payload);
+            let obligatory = if obligatory { "true" } else { "false" };
+            statements.push(
+                statement.json("obligatory", obligatory).json("fulfilled", "false").json("attributes", "{}").end(),
+            );
+        };
+        match outcome.verdict {
+            Effect::StepUp => state("Step-up", "step-up", outcome.text.unwrap_or_default(), false),
+            Effect::Review => state("Review", "review", outcome.text.unwrap_or_default(), false),
+            Effect::Deny => {
+                // What PingAuthorize's own denials carry for the client.
+                let message = outcome.text.unwrap_or(DENIED);
+                let reason = Object::new().json("status", "403").text("message", message).end();
+                state("Denied Reason", "denied-reason", &reason, false);
+            }
+            Effect::Abstain | Effect::Allow => {}
+        }
+        for (at, change) in (1..).zip(outcome.changes) {
+            let Change::Statement(statement) = change else {
+                return Err(Unsayable { change: Some((at, change.kind())), why: Why::Kind });
+            };
+            state(&statement.name, &statement.code, &payload_text(statement), statement.obligatory);
+        }
+        let status = Object::new().text("code", "OKAY").json("messages", &strings(outcome.codes.iter().copied()));
+        let status = status.json("errors", "[]").end();
+        Ok(answer(Some(incoming.call.received), decision, &statements, &status))
+    }
+
+    fn refuse(&self, refusal: &Refusal<'_>) -> Option<Answer> {
+        let Refusal { cause, detail, incoming, .. } = refusal;
+        let open = *refusal.on_failure == OnFailure::Open && refusal.route == SINGLE;
+        if cause.party() != Party::Caller && (incoming.is_some() || open) {
+            return None;
+        }
+        let status = match cause {
+            Cause::CallerUnproven => 401,
+            Cause::BodyTooLarge => 413,
+            Cause::Overload => 503,
+            cause if cause.party() == Party::Caller => 400,
+            _ => 500,
+        };
+        let what = if detail.is_empty() { cause.code().to_owned() } else { format!("{}: {detail}", cause.code()) };
+        let error = Object::new().text("errorMessage", &what).json("status", &status.to_string()).end();
+        Some(Answer::json(status, error))
+    }
+
+    fn safe(&self, _on_failure: &OnFailure, cause: Cause, incoming: Option<&Incoming>) -> Answer {
+        indeterminate(incoming.map(|incoming| incoming.call.received), "PROCESSING_ERROR", cause.code())
+    }
+
+    fn go_on(&self, incoming: Option<&Incoming>) -> Answer {
+        let status = Object::new().text("code", "OKAY").json("messages", r#"["degraded"]"#).json("errors", "[]").end();
+        answer(incoming.map(|incoming| incoming.call.received), "PERMIT", &[], &status)
+    }
+
+    fn gather(&self, answers: &[Vec<u8>], _until: Until) -> Answer {
+        let answers = array(answers.iter().map(|answer| String::from_utf8_lossy(answer)));
+        Answer::ok(Object::new().json("responses", &answers).end(), Slot::Nowhere)
+    }
+
+    fn effect(&self, effect: Effect) -> Saying {
+        Saying::Native(match effect {
+            Effect::Abstain => "`NOT_APPLICABLE`, `authorized: false`: nobody says that it may be",
+            Effect::Allow => "`PERMIT`, `authorized: true`",
+            Effect::StepUp => "`DENY`, with a statement `step-up`",
+            Effect::Review => "`DENY`, with a statement `review`",
+            Effect::Deny => "`DENY`, with a statement `denied-reason`",
+        })
+    }
+
+    fn change(&self, change: ChangeKind) -> Saying {
+        use Saying::{Mapped, Native, Unsayable};
+        match change {
+            ChangeKind::Statement => Native("in `statements`; a payload that is no string as its JSON text"),
+            ChangeKind::DropGrant => Mapped(&[To::Deny], "an access is permitted or not, never less of it"),
+            ChangeKind::RequireApprovers => Mapped(&[To::Deny], "a decision cannot wait for approvers"),
+            ChangeKind::Set(_) | ChangeKind::Remove(_) => {
+                Unsayable("a decision changes nothing itself; a statement can ask for it")
+            }
+            ChangeKind::CapLifetime(_) => Unsayable("a decision has no lifetime"),
+            ChangeKind::AddGrant | ChangeKind::AutoApprove => Unsayable("a decision grants nothing beyond the access"),
+            ChangeKind::LinkUser | ChangeKind::CreateUser => Unsayable("a decision makes no user"),
+            ChangeKind::Credential => Unsayable("no password is checked"),
+            ChangeKind::Waive => Unsayable("lifting findings is for break-glass, which comes with a later version"),
+        }
+    }
+}
+
+/// Reads one request.
+fn question(document: Document, frame: &Frame<'_>, part: Option<usize>) -> Result<Incoming, Malformed> {
+    let settings = frame.settings;
+    let event_id = match part {
+        Some(part) => format!("{:016x}/{part}", frame.seed),
+        None => format!("{:016x}", frame.seed),
+    };
+    let read = Body { document, event_id };
+    let root = Some(read.document.root()).filter(|root| root.is_object());
+    let root = Some(root.ok_or_else(|| read.refuse(Cause::WrongShape, "the request, which must be an object"))?);
+    let sent = read.object(root, "attributes")?.ok_or_else(|| read.refuse(Cause::WrongShape, "attributes"))?;
+    if sent.members().any(|(_, value)| value.as_str().is_none()) {
+        return Err(read.refuse(Cause::WrongShape, "attributes, whose values must be strings"));
+    }
+    let action = read.string(root, "action")?;
+    let service = read.string(root, "service")?;
+    read.string(root, "domain")?;
+    read.string(root, "identityProvider")?;
+    let subject = settings.subject.as_deref().and_then(|pointer| read.document.pointer(pointer)?.as_str());
+    let subject = subject.map(Cow::into_owned).filter(|subject| !subject.is_empty());
+    let mut entitlements: Vec<String> = Vec::new();
+    for pointer in &settings.entitlements {
+        let held = read.document.pointer(pointer).and_then(Value::as_str);
+        held.into_iter().for_each(|held| entitlements.extend(listed(&held)));
+    }
+    entitlements.sort_unstable();
+    entitlements.dedup();
+    let subject = Principal {
+        kind: if subject.is_some() { PrincipalKind::Person } else { PrincipalKind::Other },
+        type_name: "subject".into(),
+        id: subject,
+        attributes: attributes([Some(sent)]),
+        entitlements,
+    };
+    let resource =
+        Entity { type_name: "service".into(), id: service, attributes: members(root, &["domain", "identityProvider"]) };
+    let mut secrets = Secrets::default();
+    settings.secrets.iter().for_each(|pointer| secrets.add(pointer.clone()));
+    Ok(Call {
+        id: read.event_id,
+        correlation: None,
+        tenant: frame.tenant.to_owned(),
+        hook: "ping.pdp",
+        phase: None,
+        received: frame.received,
+        seed: part.map_or(frame.seed, |part| frame.seed_of(part)),
+        subject: Some(subject),
+        actors: Vec::new(),
+        action: Some(Entity { type_name: "action".into(), id: action, attributes: Vec::new() }),
+        resource: Some(resource),
+        requested: Vec::new(),
+        lifetimes: Vec::new(),
+        origin: None,
+        purpose: None,
+        proposed: Vec::new(),
+        payload: Arc::new(read.document),
+        secrets,
+    }
+    .into())
+}
+
+/// Attributes are strings; one that holds several things is the text of a JSON array.
+fn listed(held: &str) -> Vec<String> {
+    let document = Document::parse(held.as_bytes()).ok().filter(|document| document.root().is_array());
+    match document {
+        Some(document) => document.root().elements().filter_map(|one| Some(one.as_str()?.into_owned())).collect(),
+        None => vec![held.to_owned()],
+    }
+}
+
+fn indeterminate(received: Option<Millis>, code: &str, error: &str) -> Answer {
+    let status = Object::new().text("code", code).json("messages", "[]").json("errors", &strings([error])).end();
+    answer(received, "INDETERMINATE", &[], &status)
+}
+
+fn answer(received: Option<Millis>, decision: &str, statements: &[String], status: &str) -> Answer {
+    let object = Object::new().some(received, |object, received| object.text("timestamp", &timestamp(received)));
+    let object =
+        object.text("decision", decision).json("authorized", if decision == "PERMIT" { "true" } else { "false" });
+    let object = object.json("statements", &array(statements)).json("status", status);
+    Answer::ok(object.end(), Slot::Decision)
+}
+
+/// RFC 3339, UTC. Days to dates as in Howard Hinnant's `civil_from_days`.
+fn timestamp(at: Millis) -> String {
+    let (seconds, millis) = (at.0 / 1_000, at.0 % 1_000);
+    let (day, second) = (seconds / 86_400, seconds % 86_400);
+    // Years that begin in March, in eras of 400 of them.
+    let shifted = day + 719_468;
+    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z")
+}
+
+/// What a client reads where a denial has no text.
+const DENIED: &str = "Access is denied.";
+
+const SINGLE: &str = "/governance-engine";
+const BATCH: &str = "/governance-engine/batch";
+
+/// Requests in one batch. Each is asked, recorded and answered by itself, within one budget.
+const MOST_REQUESTS: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timestamps_are_dates() {
+        for (millis, text) in [
+            (0, "1970-01-01T00:00:00.000Z"),
+            (951_782_399_999, "2000-02-28T23:59:59.999Z"),
+            (951_782_400_000, "2000-02-29T00:00:00.000Z"),
+            (1_772_435_700_001, "2026-03-02T07:15:00.001Z"),
+            (4_107_542_400_000, "2100-03-01T00:00:00.000Z"),
+        ] {
+            assert_eq!(timestamp(Millis(millis)), text);
+        }
+    }
+}

@@ -1,0 +1,560 @@
+//! `ping.sideband`: the sideband API of Ping's gateways: about a request on its way (`/sideband/request`), and about the response on
+//! its way back (`/sideband/response`).
+//!
+//! Invariant: what goes on is everything that came, but for the changes: the gateway takes away what is not echoed. An answer without
+//! `response` is an allowance in the first phase, so every refusal there has one, or is an HTTP error. Credentials among the headers, in the
+//! query and in the body are secrets of the call, found when it is read.
+//! Source: pingidentity/kong-plugin-ping-auth, whose client code is the best public specification.
+//!
+//! Reading. There is no subject: the credentials that pass through are not ours to believe. A client certificate makes its holder the
+//! actor. The method is the action's id, the URL without query the resource's; the headers that are no secrets are the action's attributes
+//! `header.NAME`, repeated ones joined by ", ".
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use portcullis_model::json::{Value, escape_token, split_pointer};
+use portcullis_model::{
+    Attribute, Call, Cause, Change, ChangeKind, Document, Effect, Entity, Origin, Party, Principal, PrincipalKind,
+    Secrets, Target,
+};
+
+use super::secret::{is_secret_body, is_secret_header, is_secret_query};
+use crate::adapter::{Adapter, Reaction, Reactions, Repeats};
+use crate::answer::{Answer, Slot};
+use crate::body::Body;
+use crate::object::{Object, array, strings, text};
+use crate::say::{Saying, To};
+use crate::{Frame, Heard, Incoming, Malformed, OnFailure, Outcome, Refusal, Request, Unsayable, Why};
+
+/// The hook kind.
+pub(crate) struct Sideband;
+
+impl Adapter for Sideband {
+    fn platform_limit(&self) -> Duration {
+        Duration::from_secs(10)
+    }
+
+    fn default_budget(&self) -> Duration {
+        Duration::from_secs(2)
+    }
+
+    fn reactions(&self) -> Reactions {
+        let stops = Reaction::Stops("the API's client gets 502");
+        let error = Reaction::Stops("the API's client gets 502, or the 413; a 429 would stop all calls for a while");
+        Reactions { empty: stops, client_error: error, server_error: stops, silence: stops }
+    }
+
+    fn about(&self) -> &'static str {
+        "The gateway goes on with what is echoed, so an allowance repeats all of it. A request that is wrong gets 400, 401 or 413 with \
+         `{id, message}`, whatever the safe answer is, since there would be nothing to echo; 500, or 503 when there are too many \
+         calls, where the request could not be read before the failure. Closed: `200` with a `response` of 503; in the response phase, that \
+         in place of the response. Open: everything as it came. Restricted is not offered. A denial is a `response` of 403. 429 is never sent: \
+         the gateway would refuse all calls until `Retry-After`."
+    }
+
+    fn routes(&self, path: &str) -> Vec<(String, &'static str)> {
+        let base = path.trim_end_matches('/');
+        [REQUEST, RESPONSE].map(|route| (format!("{base}{route}"), route)).to_vec()
+    }
+
+    fn repeats(&self) -> Repeats {
+        Repeats::Never
+    }
+
+    fn read(&self, request: &Request<'_>, frame: &Frame<'_>) -> Result<Heard, Malformed> {
+        let refuse = |cause, detail| Malformed { cause, detail, event: None };
+        let document = Document::parse(request.body).map_err(|error| refuse(error.cause, "the body"))?;
+        if !document.root().is_object() {
+            return Err(refuse(Cause::WrongShape, "the body, which must be an object"));
+        }
+        let read = Body { document, event_id: format!("{:016x}", frame.seed) };
+        Ok(Heard::One(parse(read, request.route == RESPONSE, frame)?))
+    }
+
+    fn write(&self, incoming: &Incoming, outcome: &Outcome<'_>) -> Result<Answer, Unsayable> {
+        let refusal = match outcome.verdict {
+            Effect::Abstain | Effect::Allow => None,
+            Effect::StepUp => Some(("401", outcome.text.unwrap_or(STRONGER))),
+            Effect::Review | Effect::Deny => Some(("403", outcome.text.unwrap_or(DENIED))),
+        };
+        if let Some((code, message)) = refusal {
+            return Ok(stop(is_response(incoming), code, message, outcome.codes));
+        }
+        let mut echo = Echo::of(incoming);
+        for (at, change) in (1..).zip(outcome.changes) {
+            echo.admit(change).map_err(|why| Unsayable { change: Some((at, change.kind())), why })?;
+        }
+        Ok(echo.answer())
+    }
+
+    fn refuse(&self, refusal: &Refusal<'_>) -> Option<Answer> {
+        let Refusal { cause, detail, incoming, .. } = refusal;
+        if cause.party() != Party::Caller && incoming.is_some() {
+            return None;
+        }
+        let status = match cause {
+            Cause::CallerUnproven => 401,
+            Cause::BodyTooLarge => 413,
+            Cause::Overload => 503,
+            cause if cause.party() == Party::Caller => 400,
+            _ => 500,
+        };
+        let message = if detail.is_empty() { cause.code().to_owned() } else { format!("{}: {detail}", cause.code()) };
+        Some(Answer::json(status, Object::new().text("id", cause.code()).text("message", &message).end()))
+    }
+
+    fn safe(&self, _on_failure: &OnFailure, cause: Cause, incoming: Option<&Incoming>) -> Answer {
+        stop(incoming.is_some_and(is_response), "503", UNCHECKED, &[cause.code()])
+    }
+
+    fn go_on(&self, incoming: Option<&Incoming>) -> Answer {
+        match incoming {
+            Some(incoming) => Echo::of(incoming).answer(),
+            // Without the request there is nothing to echo, and an empty answer would take everything away.
+            None => stop(false, "503", UNCHECKED, &[]),
+        }
+    }
+
+    fn effect(&self, effect: Effect) -> Saying {
+        match effect {
+            Effect::Abstain | Effect::Allow => Saying::Native("everything echoed, with the changes"),
+            Effect::StepUp => {
+                Saying::Native("a `response` of 401 that challenges with `insufficient_user_authentication` (RFC 9470)")
+            }
+            Effect::Review => Saying::Mapped(&[To::Deny], "a request cannot wait for a person"),
+            Effect::Deny => Saying::Native("a `response` of 403, with the text and the codes"),
+        }
+    }
+
+    fn change(&self, change: ChangeKind) -> Saying {
+        use Saying::{Mapped, Native, Unsayable};
+        match change {
+            ChangeKind::Set(Target::Request) => {
+                Native("in the request phase: `/method`, `/url`, `/body` or `/headers/NAME`, to a string")
+            }
+            ChangeKind::Remove(Target::Request) => Native("in the request phase: `/headers/NAME` or `/body`"),
+            ChangeKind::Set(Target::Response) => {
+                Native("in the response phase: `/response_code`, `/body` or `/headers/NAME`, to a string")
+            }
+            ChangeKind::Remove(Target::Response) => Native("in the response phase: `/headers/NAME` or `/body`"),
+            ChangeKind::Set(_) | ChangeKind::Remove(_) => Unsayable("a request and its response are all that passes"),
+            ChangeKind::CapLifetime(_) => Unsayable("what passes has no lifetime"),
+            ChangeKind::AddGrant => Unsayable("nothing is granted; set a header that the API reads"),
+            ChangeKind::DropGrant => Mapped(&[To::Deny], "nothing is granted, so nothing can be taken away"),
+            ChangeKind::LinkUser | ChangeKind::CreateUser => Unsayable("a request makes no user"),
+            ChangeKind::Credential => Unsayable("no password is checked"),
+            ChangeKind::AutoApprove => Unsayable("nobody is asked to approve a request"),
+            ChangeKind::RequireApprovers => Mapped(&[To::Deny], "a request cannot wait for approvers"),
+            ChangeKind::Statement => Mapped(&[To::Deny], "the gateway carries out no obligations"),
+            ChangeKind::Waive => Unsayable("lifting findings is for break-glass, which comes with a later version"),
+        }
+    }
+}
+
+/// Reads one request.
+fn parse(read: Body, is_response: bool, frame: &Frame<'_>) -> Result<Incoming, Malformed> {
+    let root = Some(read.document.root());
+    let required = |path| read.string(root, path)?.ok_or_else(|| read.refuse(Cause::WrongShape, path));
+    let method = required("method")?;
+    let url = required("url")?;
+    let body = read.string(root, "body")?.unwrap_or_default();
+    let mut secrets = Secrets::default();
+    frame.settings.secrets.iter().for_each(|pointer| secrets.add(pointer.clone()));
+    let headers = headers(&read, root, "", &mut secrets)?;
+    let mut action_attributes = named(&["http_version"], &read, root)?;
+    let mut origin = Origin { ip: read.string(root, "source_ip")?, ..Origin::default() };
+    let mut correlation = None;
+    let certificate = read.object(root, "client_certificate")?;
+    if is_response {
+        required("response_code")?;
+        action_attributes.extend(named(&["response_code", "response_status"], &read, root)?);
+        let original = read.object(root, "request")?;
+        if let Some(state) = read.string(root, "state")? {
+            let state = State::parse(&state).ok_or_else(|| read.refuse(Cause::WrongShape, "state"))?;
+            correlation = Some(state.id);
+            origin.ip = state.ip;
+            action_attributes
+                .extend(state.headers.into_iter().map(|(name, value)| attribute("request", &name, &value)));
+        } else if original.is_some() {
+            let sent = self::headers(&read, original, "/request", &mut secrets)?;
+            action_attributes.extend(sent.public().iter().map(|(name, value)| attribute("request", name, value)));
+            origin.ip = read.string(original, "request.source_ip")?;
+            if read.string(original, "request.body")?.is_some_and(|body| is_secret_body(&body)) {
+                secrets.add("/request/body".into());
+            }
+            if read.string(original, "request.url")?.is_some_and(|url| is_secret_query(&url)) {
+                secrets.add("/request/url".into());
+            }
+        }
+    }
+    let public = headers.public();
+    origin.user_agent = public.get("user-agent").filter(|_| !is_response).cloned();
+    action_attributes.extend(public.iter().map(|(name, value)| attribute("header", name, value)));
+    if is_secret_query(&url) {
+        secrets.add("/url".into());
+    }
+    if is_secret_body(&body) {
+        secrets.add("/body".into());
+    }
+    let (place, query) = url.split_once(['?', '#']).unwrap_or((&url, ""));
+    let (host, path) = parts(place);
+    let mut resource_attributes = vec![json_attribute("host", &text(host)), json_attribute("path", &text(path))];
+    if !query.is_empty() && !is_secret_query(&url) {
+        resource_attributes.push(json_attribute("query", &text(query)));
+    }
+    let actor = certificate.map(|certificate| Principal {
+        kind: PrincipalKind::Service,
+        type_name: "client".into(),
+        id: None,
+        attributes: vec![json_attribute("client_certificate", certificate.raw())],
+        entitlements: Vec::new(),
+    });
+    Ok(Call {
+        correlation,
+        tenant: frame.tenant.to_owned(),
+        hook: "ping.sideband",
+        phase: Some(if is_response { PHASE_RESPONSE } else { PHASE_REQUEST }.to_owned()),
+        received: frame.received,
+        seed: frame.seed,
+        subject: None,
+        actors: actor.into_iter().collect(),
+        action: Some(Entity { type_name: "method".into(), id: Some(method), attributes: action_attributes }),
+        resource: Some(Entity { type_name: "url".into(), id: Some(place.to_owned()), attributes: resource_attributes }),
+        requested: Vec::new(),
+        lifetimes: Vec::new(),
+        origin: (origin.ip.is_some() || origin.user_agent.is_some()).then_some(origin),
+        purpose: None,
+        proposed: Vec::new(),
+        id: read.event_id,
+        payload: Arc::new(read.document),
+        secrets,
+    }
+    .into())
+}
+
+/// Headers in the order sent: names in lower case.
+#[derive(Default)]
+struct Headers(Vec<(String, String)>);
+
+impl Headers {
+    /// Those that are no secrets, repeated ones joined (RFC 9110 section 5.3).
+    fn public(&self) -> BTreeMap<String, String> {
+        let mut joined: BTreeMap<String, String> = BTreeMap::new();
+        for (name, value) in self.0.iter().filter(|(name, _)| !is_secret_header(name)) {
+            let known = joined.entry(name.clone()).or_default();
+            if !known.is_empty() {
+                known.push_str(", ");
+            }
+            known.push_str(value);
+        }
+        joined
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|(known, _)| known == name)
+    }
+
+    /// The one value of a header, where the first was or at the end.
+    fn set(&mut self, name: &str, value: String) {
+        let at = self.0.iter().position(|(known, _)| known == name).unwrap_or(self.0.len());
+        self.remove(name);
+        self.0.insert(at.min(self.0.len()), (name.to_owned(), value));
+    }
+
+    fn remove(&mut self, name: &str) {
+        self.0.retain(|(known, _)| known != name);
+    }
+
+    fn json(&self) -> String {
+        array(self.0.iter().map(|(name, value)| Object::new().text(name, value).end()))
+    }
+}
+
+/// The headers of a message that stands at `at`, and which of them are secrets.
+fn headers(read: &Body, message: Option<Value<'_>>, at: &str, secrets: &mut Secrets) -> Result<Headers, Malformed> {
+    let wrong = || read.refuse(Cause::WrongShape, "headers");
+    let mut headers = Headers::default();
+    let Some(sent) = message.and_then(|message| message.get("headers")).filter(|sent| !sent.is_null()) else {
+        return Ok(headers);
+    };
+    // An empty table looks like an object to some encoders.
+    if !sent.is_array() && (!sent.is_object() || sent.members().next().is_some()) {
+        return Err(wrong());
+    }
+    for (number, header) in sent.elements().enumerate() {
+        if !header.is_object() {
+            return Err(wrong());
+        }
+        for (spelled, value) in header.members() {
+            let value = value.as_str().ok_or_else(wrong)?.into_owned();
+            let name = spelled.to_ascii_lowercase();
+            if is_secret_header(&name) {
+                secrets.add(format!("{at}/headers/{number}/{}", escape_token(&spelled)));
+            }
+            headers.0.push((name, value));
+        }
+    }
+    Ok(headers)
+}
+
+/// What goes on.
+struct Echo<'a> {
+    call: &'a Call,
+    is_response: bool,
+    headers: Headers,
+    /// Strings that a change replaced.
+    changed: BTreeMap<&'static str, String>,
+    /// Names of headers that a change is about.
+    touched: Vec<String>,
+}
+
+impl<'a> Echo<'a> {
+    fn of(incoming: &'a Incoming) -> Self {
+        let call = &incoming.call;
+        let mut headers = Headers::default();
+        // Read before, so every name and value is one.
+        for header in call.payload.root().get("headers").into_iter().flat_map(Value::elements) {
+            let named = header
+                .members()
+                .filter_map(|(name, value)| Some((name.to_ascii_lowercase(), value.as_str()?.into_owned())));
+            headers.0.extend(named);
+        }
+        Self { call, is_response: is_response(incoming), headers, changed: BTreeMap::new(), touched: Vec::new() }
+    }
+
+    fn admit(&mut self, change: &Change) -> Result<(), Why> {
+        let target = if self.is_response { Target::Response } else { Target::Request };
+        match change.kind().target() {
+            Some(wanted) if wanted == target => {}
+            // The other phase's.
+            Some(Target::Request | Target::Response) => return Err(Why::NoTarget),
+            _ => return Err(Why::Kind),
+        }
+        match change {
+            Change::Set { path, value, .. } => {
+                let document = Document::parse(value.as_bytes()).map_err(|_| Why::Value)?;
+                let value = document.root().as_str().ok_or(Why::Value)?;
+                self.set(path, &value)
+            }
+            Change::Remove { path, .. } => self.remove(path),
+            _ => Err(Why::Kind),
+        }
+    }
+
+    fn set(&mut self, path: &str, value: &str) -> Result<(), Why> {
+        if let Some(name) = self.header(path)? {
+            if !is_field_value(value) {
+                return Err(Why::Value);
+            }
+            self.headers.set(&name, value.to_owned());
+            return Ok(());
+        }
+        let (member, fits) = match path {
+            "/body" => ("body", true),
+            "/method" if !self.is_response => ("method", is_token(value)),
+            "/url" if !self.is_response => ("url", is_url(value)),
+            "/response_code" if self.is_response => ("response_code", is_status(value)),
+            _ => return Err(Why::Place),
+        };
+        if !fits {
+            return Err(Why::Value);
+        }
+        match self.changed.insert(member, value.to_owned()) {
+            Some(earlier) if earlier != value => Err(Why::Conflict),
+            _ => Ok(()),
+        }
+    }
+
+    fn remove(&mut self, path: &str) -> Result<(), Why> {
+        if path == "/body" {
+            return self.set(path, "");
+        }
+        let name = self.header(path)?.ok_or(Why::Place)?;
+        if !self.headers.has(&name) {
+            return Err(Why::NoTarget);
+        }
+        self.headers.remove(&name);
+        Ok(())
+    }
+
+    /// The header that a path is about, in lower case, where it is about one. Once each: the same name in another case is the same.
+    fn header(&mut self, path: &str) -> Result<Option<String>, Why> {
+        let tokens = split_pointer(path).ok_or(Why::Place)?;
+        let [place, name] = tokens.as_slice() else { return Ok(None) };
+        if place != "headers" || !is_token(name) {
+            return Err(Why::Place);
+        }
+        let name = name.to_ascii_lowercase();
+        if self.touched.contains(&name) {
+            return Err(Why::Conflict);
+        }
+        self.touched.push(name.clone());
+        Ok(Some(name))
+    }
+
+    fn answer(mut self) -> Answer {
+        // A length that is no longer true would cut the body off.
+        if let Some(body) = self.changed.get("body").filter(|_| self.headers.has("content-length")) {
+            self.headers.set("content-length", body.len().to_string());
+        }
+        let root = self.call.payload.root();
+        let sent = |name: &str| root.get(name).and_then(Value::as_str);
+        let said = |name: &str| match self.changed.get(name) {
+            Some(changed) => Cow::Borrowed(changed.as_str()),
+            None => sent(name).unwrap_or_default(),
+        };
+        let mut object = Object::new();
+        if self.is_response {
+            object = object.text("response_code", &said("response_code"));
+            for name in ["response_status", "http_version"] {
+                object = object.some(sent(name), |object, value| object.text(name, &value));
+            }
+            object = object.text("body", &said("body")).json("headers", &self.headers.json());
+            return Answer::ok(object.end(), Slot::Member(RECORD));
+        }
+        for (name, value) in root.members() {
+            object = match &*name {
+                "method" | "url" => object.text(&name, &said(&name)),
+                // Written last, in our words.
+                "body" | "headers" | "state" | RECORD | "response" => object,
+                _ => match value.as_str() {
+                    Some(value) => object.text(&name, &value),
+                    None => object.json(&name, value.raw()),
+                },
+            };
+        }
+        object = object.text("body", &said("body")).json("headers", &self.headers.json());
+        let state = State::of(self.call);
+        object = object.some(state, |object, state| object.text("state", &state.text()));
+        Answer::ok(object.end(), Slot::Member(RECORD))
+    }
+}
+
+/// What the response phase has to know of the request: opaque to the gateway, which sends it back. Without secrets.
+struct State {
+    id: String,
+    ip: Option<String>,
+    headers: BTreeMap<String, String>,
+}
+
+impl State {
+    /// Nothing where it would be too large: then the gateway sends the whole request with the response.
+    fn of(call: &Call) -> Option<Self> {
+        let attributes = call.action.iter().flat_map(|action| &action.attributes);
+        let header = |attribute: &Attribute| {
+            let value = Document::parse(attribute.value.as_bytes()).ok()?.root().as_str()?.into_owned();
+            Some((attribute.name.strip_prefix("header.")?.to_owned(), value))
+        };
+        let ip = call.origin.as_ref().and_then(|origin| origin.ip.clone());
+        let headers: BTreeMap<_, _> = attributes.filter_map(header).collect();
+        let room: usize = headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+        (room <= LARGEST_STATE).then(|| Self { id: call.id.clone(), ip, headers })
+    }
+
+    fn text(&self) -> String {
+        let headers = self.headers.iter().fold(Object::new(), |object, (name, value)| object.text(name, value));
+        let object = Object::new().json("v", "1").text("id", &self.id);
+        object.some(self.ip.as_deref(), |object, ip| object.text("ip", ip)).json("headers", &headers.end()).end()
+    }
+
+    /// Nothing where it is not ours: then a decision would rest on less than the plugins are used to.
+    fn parse(text: &str) -> Option<Self> {
+        let document = Document::parse(text.as_bytes()).ok()?;
+        let root = document.root();
+        root.get("v").filter(|version| version.as_u64() == Some(1))?;
+        let string = |value: Value<'_>| value.as_str().map(Cow::into_owned);
+        let headers = root.get("headers")?.members();
+        Some(Self {
+            id: root.get("id").and_then(string)?,
+            ip: root.get("ip").and_then(string),
+            headers: headers.map(|(name, value)| Some((name.into_owned(), string(value)?))).collect::<Option<_>>()?,
+        })
+    }
+}
+
+fn is_response(incoming: &Incoming) -> bool {
+    incoming.call.phase.as_deref() == Some(PHASE_RESPONSE)
+}
+
+/// What the API's client gets instead: in place of its request's answer, or of the response.
+fn stop(is_response: bool, code: &str, message: &str, codes: &[&str]) -> Answer {
+    let (status, challenge) = match code {
+        "401" => ("UNAUTHORIZED", Some(CHALLENGE)),
+        "403" => ("FORBIDDEN", None),
+        _ => ("SERVICE UNAVAILABLE", None),
+    };
+    let body = Object::new().text("errorMessage", message).json("status", code);
+    let body = if codes.is_empty() { body } else { body.json("codes", &strings(codes.iter().copied())) };
+    let mut headers = Headers(vec![("content-type".to_owned(), Answer::CONTENT_TYPE.to_owned())]);
+    headers.0.extend(challenge.map(|challenge| ("www-authenticate".to_owned(), challenge.to_owned())));
+    let response =
+        Object::new().text("response_code", code).text("response_status", status).text("http_version", "1.1");
+    let response = response.json("headers", &headers.json()).text("body", &body.end()).end();
+    let whole = if is_response { response } else { Object::new().json("response", &response).end() };
+    Answer::ok(whole, Slot::Member(RECORD))
+}
+
+/// Host and path of an absolute URL; of another, all is path.
+fn parts(url: &str) -> (&str, &str) {
+    let Some((_, rest)) = url.split_once("://") else { return ("", url) };
+    let end = rest.find('/').unwrap_or(rest.len());
+    rest.split_at(end)
+}
+
+/// Members that are strings, as attributes.
+fn named(names: &[&'static str], read: &Body, root: Option<Value<'_>>) -> Result<Vec<Attribute>, Malformed> {
+    let mut attributes = Vec::new();
+    for name in names {
+        attributes.extend(read.string(root, name)?.map(|value| json_attribute(name, &text(&value))));
+    }
+    Ok(attributes)
+}
+
+fn attribute(message: &str, name: &str, value: &str) -> Attribute {
+    json_attribute(&format!("{message}.{name}"), &text(value))
+}
+
+fn json_attribute(name: &str, value: &str) -> Attribute {
+    Attribute { name: name.to_owned(), value: value.to_owned() }
+}
+
+/// RFC 9110 section 5.6.2.
+fn is_token(text: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    !text.is_empty() && text.bytes().all(fits)
+}
+
+/// RFC 9110 section 5.5: no line ends where the gateway takes it for one line.
+fn is_field_value(text: &str) -> bool {
+    text.bytes().all(|byte| byte == b'\t' || (b' '..=b'~').contains(&byte) || byte >= 0x80) && text.trim() == text
+}
+
+fn is_url(text: &str) -> bool {
+    text.contains("://") && text.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+fn is_status(text: &str) -> bool {
+    text.len() == 3 && text.bytes().all(|byte| byte.is_ascii_digit()) && matches!(text.as_bytes(), [b'2'..=b'5', ..])
+}
+
+/// What an API's client reads where a denial has no text.
+const DENIED: &str = "Access is denied.";
+/// What it reads where a stronger proof is wanted and there is no text.
+const STRONGER: &str = "A stronger sign-in is needed.";
+/// What it reads where there is no decision.
+const UNCHECKED: &str = "Access could not be checked. Please try again.";
+/// RFC 9470 section 3.
+const CHALLENGE: &str = r#"Bearer error="insufficient_user_authentication""#;
+
+const REQUEST: &str = "/sideband/request";
+const RESPONSE: &str = "/sideband/response";
+const PHASE_REQUEST: &str = "request";
+const PHASE_RESPONSE: &str = "response";
+/// The member that names the record. The gateway takes no notice of it.
+const RECORD: &str = "record";
+
+/// The most that a state holds of headers, bytes.
+const LARGEST_STATE: usize = 16 << 10;
