@@ -51,11 +51,11 @@ mod settings;
 pub mod testing;
 mod words;
 
-pub use bindings::search::exports::portcullis::policy::search::{Found, Page};
 pub use bindings::portcullis::policy::types::{
     Attribute, Call, Cap, Change, Credential, Decision, Edit, Effect, Entity, Finding, Grant, GrantKind, Lifetime,
     Origin, Place, Principal, PrincipalKind, Severity, Statement, Target,
 };
+pub use bindings::search::exports::portcullis::policy::search::{Found, Page};
 pub use search::{Search, Sought};
 pub use settings::{Problems, unique};
 pub use words::{strings, text};
@@ -122,7 +122,7 @@ macro_rules! plugin {
             }
 
             #[cfg(target_arch = "wasm32")]
-            $crate::bindings::search::export!(Exports with_types_in $crate::bindings::search);
+    $crate::bindings::search::export!(Exports with_types_in $crate::bindings::search);
         };
     };
     ($plugin:ty, room = $room:expr) => {
@@ -143,7 +143,7 @@ macro_rules! plugin {
             }
 
             #[cfg(target_arch = "wasm32")]
-            $crate::bindings::export!(Exports with_types_in $crate::bindings);
+    $crate::bindings::export!(Exports with_types_in $crate::bindings);
         };
     };
 }

@@ -26,6 +26,7 @@ mod pipeline;
 mod refusals;
 mod release;
 mod retry;
+mod search;
 mod slow_lane;
 
 pub use clock::Clock;

@@ -365,8 +365,12 @@ pub fn check_capabilities(inspection: &Inspection, asked: &BTreeSet<Capability>)
         return Err(format!("the component imports `{JOURNAL}`, which its manifest does not ask for"));
     }
     match (inspection.searches, asked.contains(&Capability::Search)) {
-        (true, false) => Err("the component exports `search`, which is not among its manifest's capabilities".to_owned()),
-        (false, true) => Err("the manifest has the capability `search`, and the component does not export it".to_owned()),
+        (true, false) => {
+            Err("the component exports `search`, which is not among its manifest's capabilities".to_owned())
+        }
+        (false, true) => {
+            Err("the manifest has the capability `search`, and the component does not export it".to_owned())
+        }
         _ => Ok(()),
     }
 }

@@ -135,9 +135,7 @@ impl Rule {
         let roles = match (&self.roles, scene.subject.type_name) {
             (None, _) => Some(true),
             (Some(_), None) => None,
-            (Some(wanted), Some(_)) => {
-                Some(scene.roles.iter().any(|role| wanted.binary_search(role).is_ok()))
-            }
+            (Some(wanted), Some(_)) => Some(scene.roles.iter().any(|role| wanted.binary_search(role).is_ok())),
         };
         let Scene { subject, action, resource, .. } = scene;
         [
@@ -216,7 +214,11 @@ fn rule(source: settings::Rule, at: usize, owner: &str, problems: &mut Problems)
 impl Rule {
     fn is_for_everything(&self) -> bool {
         let lists = [
-            &self.subject_types, &self.subject_ids, &self.roles, &self.actions, &self.resource_types,
+            &self.subject_types,
+            &self.subject_ids,
+            &self.roles,
+            &self.actions,
+            &self.resource_types,
             &self.resource_ids,
         ];
         lists.iter().all(|list| list.is_none())

@@ -81,9 +81,9 @@ impl Condition {
                 let [Atom::Number(number)] = &*atoms else { return None };
                 Some(bound.allows(number.compare(*limit)?))
             }
-            Test::Begins(head) => Some(
-                atoms.iter().any(|atom| matches!(atom, Atom::Text(text) if text.starts_with(head.as_str()))),
-            ),
+            Test::Begins(head) => {
+                Some(atoms.iter().any(|atom| matches!(atom, Atom::Text(text) if text.starts_with(head.as_str()))))
+            }
             Test::Present(_) => None,
         }
     }
@@ -112,8 +112,7 @@ impl Bound {
 fn tests(source: Source, path: &str, problems: &mut Problems) -> Vec<Test> {
     let mut tests = Vec::new();
     let literals = |member: &str, list: Vec<Json>, problems: &mut Problems| {
-        let atoms: Option<Vec<_>> =
-            list.iter().map(|json| Atom::from_json(json).map(Atom::into_owned)).collect();
+        let atoms: Option<Vec<_>> = list.iter().map(|json| Atom::from_json(json).map(Atom::into_owned)).collect();
         if list.is_empty() || atoms.is_none() {
             problems.at(
                 format_args!("{path}.{member}"),

@@ -82,7 +82,7 @@ mod tests {
     fn hours_are_those_of_the_zone() {
         let day = hours(Some(vec![Day::Mon, Day::Fri]), "07:00", "19:00");
         for (moment, within) in [
-            ("2026-07-03T05:00:00Z", true),  // Friday 07:00 in summer
+            ("2026-07-03T05:00:00Z", true), // Friday 07:00 in summer
             ("2026-07-03T04:59:59.999Z", false),
             ("2026-07-03T16:59:59.999Z", true),
             ("2026-07-03T17:00:00Z", false),

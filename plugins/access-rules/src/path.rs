@@ -86,16 +86,35 @@ mod tests {
     #[test]
     fn paths_read_back() {
         for text in [
-            "subject.id", "subject.type", "subject.roles", "subject.attributes.a.b", "action.name",
-            "action.attributes.soft", "resource.id", "resource.type", "resource.attributes.owner", "context:/time",
-            "payload:/a/b", "payload:/context",
+            "subject.id",
+            "subject.type",
+            "subject.roles",
+            "subject.attributes.a.b",
+            "action.name",
+            "action.attributes.soft",
+            "resource.id",
+            "resource.type",
+            "resource.attributes.owner",
+            "context:/time",
+            "payload:/a/b",
+            "payload:/context",
         ] {
             assert_eq!(Path::parse(text).unwrap().to_string(), text);
         }
-        for wrong in
-            ["", "subject", "subject.", "subject.name", "subject.attributes.", "action.id", "action.type", "resource.roles",
-             "context.time", "context:time", "payload:", "planet.id"]
-        {
+        for wrong in [
+            "",
+            "subject",
+            "subject.",
+            "subject.name",
+            "subject.attributes.",
+            "action.id",
+            "action.type",
+            "resource.roles",
+            "context.time",
+            "context:time",
+            "payload:",
+            "planet.id",
+        ] {
             assert_eq!(Path::parse(wrong), None, "{wrong}");
         }
     }

@@ -63,7 +63,15 @@ impl<'a> Scene<'a> {
         };
         let held = call.subject.as_ref().map_or(&[][..], |subject| &subject.entitlements);
         let roles = roles(compiled, &subject, held);
-        Self { subject, action, resource, roles, received: call.received, payload: &call.payload, parsed: OnceCell::new() }
+        Self {
+            subject,
+            action,
+            resource,
+            roles,
+            received: call.received,
+            payload: &call.payload,
+            parsed: OnceCell::new(),
+        }
     }
 
     /// What is at a path.
@@ -73,7 +81,9 @@ impl<'a> Scene<'a> {
             Path::Id(place) => text(self.part(*place).id),
             Path::Type(place) => text(self.part(*place).type_name),
             Path::Roles => match self.subject.type_name {
-                Some(_) => Value::Known(Atoms::Many(self.roles.iter().map(|role| Atom::Text(role.as_str().into())).collect())),
+                Some(_) => {
+                    Value::Known(Atoms::Many(self.roles.iter().map(|role| Atom::Text(role.as_str().into())).collect()))
+                }
                 None => Value::Absent,
             },
             Path::Attribute(place, name) => self.part(*place).attribute(name),

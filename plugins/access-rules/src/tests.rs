@@ -81,9 +81,10 @@ const UNKNOWN: (bool, bool) = (false, true);
 #[test]
 fn a_denial_beats_every_permission_and_nothing_is_allowed_by_silence() {
     let mut settings = one(json!({"id": "ALL", "effect": "allow", "subject": {"roles": ["nurse"]}}));
-    settings["rules"].as_array_mut().unwrap().push(
-        json!({"id": "NOT-PRINT", "effect": "deny", "owner": "Privacy", "action": {"names": ["print"]}}),
-    );
+    settings["rules"]
+        .as_array_mut()
+        .unwrap()
+        .push(json!({"id": "NOT-PRINT", "effect": "deny", "owner": "Privacy", "action": {"names": ["print"]}}));
     let plugin = rules(&settings);
     let decision = decide(&plugin, call("ann", "read", "r1"));
     assert_eq!((decision.codes(), decision.verdict()), (vec!["ACCESS_ALLOWED"], Effect::Allow));
@@ -240,7 +241,9 @@ fn roles_come_from_where_the_settings_let_them() {
     for add in [attribute, list, held] {
         // Ann's roles are in the settings; of Ben they know an attribute; of Eve nothing.
         assert!(!allowed("ignore", "ann", add) && !allowed("ignore", "ben", add) && !allowed("ignore", "eve", add));
-        assert!(!allowed("unlisted", "ann", add) && !allowed("unlisted", "ben", add) && allowed("unlisted", "eve", add));
+        assert!(
+            !allowed("unlisted", "ann", add) && !allowed("unlisted", "ben", add) && allowed("unlisted", "eve", add)
+        );
         assert!(!allowed("fill", "ann", add) && allowed("fill", "eve", add));
         assert!(allowed("override", "ann", add) && allowed("override", "ben", add) && allowed("override", "eve", add));
     }
@@ -281,7 +284,10 @@ fn what_a_call_does_not_say_lets_nobody_in() {
     assert_eq!(decision.codes(), ["ACCESS_UNKNOWN"]);
     assert_eq!(text(&decision.findings[0], "missing"), "subject.attributes.ward");
     let decision = decide(&plugin, testing::call("generic").subject("ann").action("action", "read"));
-    assert_eq!((decision.codes(), text(&decision.findings[0], "missing")), (vec!["ACCESS_UNKNOWN"], "resource.id".into()));
+    assert_eq!(
+        (decision.codes(), text(&decision.findings[0], "missing")),
+        (vec!["ACCESS_UNKNOWN"], "resource.id".into())
+    );
     let decision = decide(&plugin, testing::call("generic"));
     assert_eq!(decision.codes(), ["ACCESS_UNKNOWN", "ACCESS_UNKNOWN"]);
 }
@@ -300,8 +306,10 @@ fn many_denials_are_cut_short() {
 #[test]
 fn wrong_settings_are_named_by_path() {
     let with = |pointer: &str, value: Value| {
-        let mut settings = one(json!({"id": "R", "effect": "allow", "action": {"names": ["read"]}, "when": [{"what": "subject.id", "is": "ann"}],
-            "hours": {"zone": "Europe/Berlin", "from": "07:00", "until": "19:00"}}));
+        let mut settings = one(
+            json!({"id": "R", "effect": "allow", "action": {"names": ["read"]}, "when": [{"what": "subject.id", "is": "ann"}],
+            "hours": {"zone": "Europe/Berlin", "from": "07:00", "until": "19:00"}}),
+        );
         let (parent, member) = pointer.rsplit_once('/').unwrap();
         settings.pointer_mut(parent).unwrap()[member] = value;
         refusal(&settings)
@@ -316,7 +324,11 @@ fn wrong_settings_are_named_by_path() {
         ("/subjects", json!([{"type": "", "id": "x"}]), "`subjects[0].type` is empty"),
         ("/subjects", json!([{"type": "u", "id": "x"}, {"type": "u", "id": "x"}]), "`subjects[1]` is listed already"),
         ("/subjects", json!([{"type": "u", "id": "x", "roles": [""]}]), "`subjects[0].roles` has an empty name"),
-        ("/resources", json!([{"type": "r", "id": "x", "attributes": {"a": {}}}]), "`resources[0].attributes.a` must be"),
+        (
+            "/resources",
+            json!([{"type": "r", "id": "x", "attributes": {"a": {}}}]),
+            "`resources[0].attributes.a` must be",
+        ),
         ("/actions", json!([{"name": ""}]), "`actions[0].name` needs"),
         ("/rules/0/id", json!(""), "`rules[0].id` is empty"),
         ("/rules/0/owner", json!(""), "`rules[0].owner` is empty"),
@@ -333,7 +345,11 @@ fn wrong_settings_are_named_by_path() {
         ("/rules/0/when/0/in", json!(["a"]), "`rules[0].when[0]` needs exactly one"),
         ("/rules/0/when", json!([{"what": "subject.id", "in": []}]), "`rules[0].when[0].in` must be"),
         ("/rules/0/when", json!([{"what": "subject.id", "same_as": "x"}]), "`rules[0].when[0].same_as` names no part"),
-        ("/rules/0/when", json!([{"what": "subject.id", "at_most": "x"}]), "`rules[0].when[0].at_most` must be a number"),
+        (
+            "/rules/0/when",
+            json!([{"what": "subject.id", "at_most": "x"}]),
+            "`rules[0].when[0].at_most` must be a number",
+        ),
     ];
     for (pointer, value, expected) in cases {
         let sentences = with(pointer, value);
@@ -379,7 +395,8 @@ fn the_example_and_the_schema_agree_with_the_plugin() {
 
 #[test]
 fn what_is_listed_is_found_and_nothing_else() {
-    let mut settings = one(json!({"id": "R", "effect": "allow", "subject": {"roles": ["nurse"]}, "action": {"names": ["write"]}}));
+    let mut settings =
+        one(json!({"id": "R", "effect": "allow", "subject": {"roles": ["nurse"]}, "action": {"names": ["write"]}}));
     settings["rules"].as_array_mut().unwrap().push(json!({"id": "D", "effect": "deny", "resource": {"ids": ["r2"]}}));
     let plugin = rules(&settings);
     let find = |call: testing::CallBuilder| testing::find(&plugin, &call.build(), 1);

@@ -185,8 +185,18 @@ mod tests {
     #[test]
     fn text_and_json_say_the_same() {
         let cases = [
-            json!(null), json!(true), json!(false), json!(1), json!(-2.5), json!("a"), json!("a \" b"), json!([]),
-            json!(["a", 1, true]), json!([["a"]]), json!({"a": 1}), json!([null]),
+            json!(null),
+            json!(true),
+            json!(false),
+            json!(1),
+            json!(-2.5),
+            json!("a"),
+            json!("a \" b"),
+            json!([]),
+            json!(["a", 1, true]),
+            json!([["a"]]),
+            json!({"a": 1}),
+            json!([null]),
         ];
         for case in &cases {
             assert_eq!(Value::from_text(&case.to_string()), Value::from_json(case), "{case}");

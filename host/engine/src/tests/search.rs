@@ -59,11 +59,8 @@ fn what_is_found_comes_back_word_for_word() {
     assert_eq!(inspection.exports, ["configure", "evaluate", "portcullis:policy/search@0.1.0"]);
     let plugin = prepared(&engine(), &component);
     assert!(plugin.searches());
-    let entity = |id: &str| Entity {
-        type_name: "okta.token".into(),
-        id: Some(id.into()),
-        attributes: vec![attribute()],
-    };
+    let entity =
+        |id: &str| Entity { type_name: "okta.token".into(), id: Some(id.into()), attributes: vec![attribute()] };
     for (after, next) in [(None, "z"), (Some("XYZ"), "zXYZ"), (Some(""), "z")] {
         let found = find(&plugin, &Page { limit: 3, after }).ok().unwrap();
         assert!(found.results == ["a", "b", "c"].map(entity));

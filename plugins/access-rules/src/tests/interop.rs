@@ -62,14 +62,19 @@ fn every_decision_and_every_search_is_that_of_the_policy() {
         for document in &documents {
             for what in ACTIONS {
                 let decision = decide(&plugin, call(who.0, what, &document.0));
-                assert_eq!(decision.verdict() == Effect::Allow, may(who, what, document), "{who:?} {what} {document:?}");
+                assert_eq!(
+                    decision.verdict() == Effect::Allow,
+                    may(who, what, document),
+                    "{who:?} {what} {document:?}"
+                );
             }
             let expected: Vec<_> = ACTIONS.into_iter().filter(|what| may(who, what, document)).collect();
             let search = call(who.0, "", &document.0).search(Sought::Action, "").build();
             assert_eq!(testing::find(&plugin, &search, 2), expected);
         }
         for what in ACTIONS {
-            let expected = documents.iter().filter(|document| may(who, what, document)).map(|document| document.0.clone());
+            let expected =
+                documents.iter().filter(|document| may(who, what, document)).map(|document| document.0.clone());
             let search = call(who.0, what, "").search(Sought::Resource, "record").build();
             assert_eq!(testing::find(&plugin, &search, 7), expected.collect::<Vec<String>>());
         }

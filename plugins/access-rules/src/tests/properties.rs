@@ -21,13 +21,20 @@ fn names() -> impl Strategy<Value = Value> {
 }
 
 fn literal() -> impl Strategy<Value = Value> {
-    prop_oneof![name().prop_map(|name| json!(name)), (0..3).prop_map(|number| json!(number)), any::<bool>().prop_map(|it| json!(it))]
+    prop_oneof![
+        name().prop_map(|name| json!(name)),
+        (0..3).prop_map(|number| json!(number)),
+        any::<bool>().prop_map(|it| json!(it))
+    ]
 }
 
 fn path() -> impl Strategy<Value = String> {
     prop_oneof![
-        Just("subject.id".to_owned()), Just("resource.id".to_owned()), Just("subject.roles".to_owned()),
-        Just("action.name".to_owned()), Just("resource.type".to_owned()),
+        Just("subject.id".to_owned()),
+        Just("resource.id".to_owned()),
+        Just("subject.roles".to_owned()),
+        Just("action.name".to_owned()),
+        Just("resource.type".to_owned()),
         name().prop_map(|name| format!("subject.attributes.{name}")),
         name().prop_map(|name| format!("resource.attributes.{name}")),
         name().prop_map(|name| format!("action.attributes.{name}")),
@@ -235,10 +242,18 @@ proptest! {
 /// As many rules over as many resources, in the ways that people write them: by resource, by role, by type, by person.
 fn large(count: usize) -> Value {
     let rule = |at: usize| match at % 4 {
-        0 => json!({"id": format!("R{at}"), "effect": "allow", "action": {"names": ["read"]}, "resource": {"types": ["record"], "ids": [format!("r{at}")]}}),
-        1 => json!({"id": format!("R{at}"), "effect": "allow", "subject": {"roles": [format!("role{at}")]}, "action": {"names": ["read"]}, "resource": {"types": ["record"]}}),
-        2 => json!({"id": format!("R{at}"), "effect": "deny", "action": {"names": ["read"]}, "resource": {"types": [format!("type{at}")]}}),
-        _ => json!({"id": format!("R{at}"), "effect": "deny", "subject": {"ids": [format!("u{at}")]}, "action": {"names": ["write"]}, "resource": {"types": ["record"]}}),
+        0 => {
+            json!({"id": format!("R{at}"), "effect": "allow", "action": {"names": ["read"]}, "resource": {"types": ["record"], "ids": [format!("r{at}")]}})
+        }
+        1 => {
+            json!({"id": format!("R{at}"), "effect": "allow", "subject": {"roles": [format!("role{at}")]}, "action": {"names": ["read"]}, "resource": {"types": ["record"]}})
+        }
+        2 => {
+            json!({"id": format!("R{at}"), "effect": "deny", "action": {"names": ["read"]}, "resource": {"types": [format!("type{at}")]}})
+        }
+        _ => {
+            json!({"id": format!("R{at}"), "effect": "deny", "subject": {"ids": [format!("u{at}")]}, "action": {"names": ["write"]}, "resource": {"types": ["record"]}})
+        }
     };
     let subject = |at: usize| json!({"type": "user", "id": format!("u{at}"), "roles": [format!("role{at}")]});
     let resource = |at: usize| json!({"type": "record", "id": format!("r{at}"), "attributes": {"status": "active"}});
