@@ -10,4 +10,5 @@ mod modes;
 mod open;
 mod release;
 mod retry;
+mod search;
 mod token;

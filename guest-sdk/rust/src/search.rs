@@ -98,8 +98,8 @@ impl Call {
 /// A page of the candidates about whom the answer is yes, found by asking about one after the other.
 ///
 /// `candidates` are ids, sorted by their bytes, each once, all of the type that is sought. `yes` is asked about the call with
-/// the candidate in its place, as the host would ask `evaluate`. A page looks at no more than [`MOST_ASKED`] of them, and may
-/// then be short.
+/// the candidate in its place, as the host would ask `evaluate`. A page looks at no more than [`MOST_ASKED`] of them and
+/// tells no more than [`MOST_BYTES`], and may then be short.
 ///
 /// # Errors
 /// The first that `yes` gives.
@@ -116,15 +116,16 @@ pub fn by_asking<S: AsRef<str>>(
     let after = page.after.as_deref();
     let begin = candidates.partition_point(|id| after.is_some_and(|after| id.as_ref() <= after));
     let mut asked = Call { phase: None, ..call.clone() };
-    let (mut rest, mut last) = (candidates.iter().skip(begin).peekable(), None);
+    let (mut rest, mut last, mut bytes) = (candidates.iter().skip(begin).peekable(), None, 0);
     for id in rest.by_ref().take(MOST_ASKED).map(AsRef::as_ref) {
         put(&mut asked, sought, type_name, id);
         last = Some(id);
         if !yes(&asked)? {
             continue;
         }
+        bytes += type_name.len() + id.len();
         found.results.push(Entity { type_name: type_name.to_owned(), id: Some(id.to_owned()), attributes: Vec::new() });
-        if found.results.len() >= page.limit as usize {
+        if found.results.len() >= page.limit as usize || bytes >= MOST_BYTES {
             break;
         }
     }
@@ -153,6 +154,9 @@ fn put(call: &mut Call, sought: Sought, type_name: &str, id: &str) {
 
 /// How many candidates one page looks at: far more than a page has, and few enough for the time of one call.
 pub const MOST_ASKED: usize = 10_000;
+
+/// How many bytes of types and ids one page tells, so that it stays within any usual `output_bytes`.
+pub const MOST_BYTES: usize = 32 << 10;
 
 /// The type of an action that a call does not mention.
 const ACTION: &str = "action";
@@ -197,6 +201,14 @@ mod tests {
         assert!(first.results.is_empty() && first.next.is_some());
         let second = by_asking(&call, &page(first.next), &candidates, only_last).unwrap();
         assert_eq!((ids(&second), second.next.as_deref()), (vec![last], None));
+    }
+
+    #[test]
+    fn a_page_of_long_ids_is_short() {
+        let candidates: Vec<String> = (0..100).map(|at| format!("{at:01000}")).collect();
+        let call = testing::call("authzen").search(Sought::Subject, "user").build();
+        let found = by_asking(&call, &Page { limit: 100, after: None }, &candidates, |_| Ok(true)).unwrap();
+        assert!((30..40).contains(&found.results.len()) && found.next.as_deref() == ids(&found).last().copied());
     }
 
     proptest! {

@@ -63,6 +63,8 @@ struct Search<'a> {
     /// Everything up to this id is done with.
     after: Option<String>,
     results: Vec<Entity>,
+    /// Of the results' ids.
+    bytes: usize,
     judged: usize,
     asked: Vec<Asked>,
     /// When the thread was last free for others.
@@ -95,6 +97,7 @@ impl<'a> Search<'a> {
             limit: page.limit.unwrap_or(PAGE).clamp(1, LARGEST_PAGE) as usize,
             after,
             results: Vec::new(),
+            bytes: 0,
             judged: 0,
             asked: Vec::new(),
             yielded: call.host.clock.instant(),
@@ -106,11 +109,12 @@ impl<'a> Search<'a> {
         for _ in 0..MOST_ROUNDS {
             let (candidates, end) = self.candidates(call).await?;
             for id in candidates {
-                if self.results.len() == self.limit || self.judged == MOST_JUDGED {
+                if self.is_full() || self.judged == MOST_JUDGED {
                     return Ok(self.after.clone());
                 }
                 match self.judge(call, &id).await {
                     Judged::Permitted => {
+                        self.bytes += id.len();
                         let (type_name, id) = (self.of_type.clone(), Some(id.clone()));
                         self.results.push(Entity { type_name, id, attributes: Vec::new() });
                     }
@@ -128,6 +132,10 @@ impl<'a> Search<'a> {
             }
         }
         Ok(self.after.clone())
+    }
+
+    fn is_full(&self) -> bool {
+        self.results.len() == self.limit || self.bytes >= MOST_BYTES
     }
 
     /// What the bindings propose next, all of it up to the end that is given with it; no end where nobody has more.
@@ -221,6 +229,9 @@ pub const PAGE: u32 = 100;
 
 /// Most results in one answer, whatever the caller wants.
 pub const LARGEST_PAGE: u32 = 1_000;
+
+/// A page with so many bytes of ids is full: the answer has to fit the record's sealed part, beside the largest body.
+pub const MOST_BYTES: usize = 64 << 10;
 
 /// Most candidates that are decided for one answer.
 pub const MOST_JUDGED: usize = 4_000;
