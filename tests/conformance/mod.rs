@@ -19,6 +19,7 @@ mod pdp;
 mod registration;
 mod release;
 mod retry;
+mod search;
 mod sideband;
 mod telephony;
 mod token;

@@ -38,7 +38,7 @@ pub struct Ran {
 }
 
 impl Binding {
-    /// Binds a plugin of the library (`sod`, `contractor`) or of the tests (`mischief`) to a hook, enforcing. A name such as
+    /// Binds a plugin of the library (`sod`, `contractor`, `access-rules`) or of the tests (`mischief`) to a hook, enforcing. A name such as
     /// `mischief-guard` is a twin: the same component and manifest under an id of its own.
     pub fn new(hook: &str, plugin: &str, settings: Value) -> Self {
         let say = match hook {
@@ -286,7 +286,8 @@ fn manifest_folder(name: &str) -> PathBuf {
 
 /// The plugin that a twin is a twin of, or the plugin itself.
 fn family(name: &str) -> &str {
-    name.split('-').next().unwrap_or(name)
+    let whole = checkout().join("plugins").join(name).exists();
+    if whole { name } else { name.split('-').next().unwrap_or(name) }
 }
 
 fn plugin_id(name: &str) -> String {

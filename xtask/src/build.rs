@@ -62,5 +62,9 @@ pub fn plugins(portcullis: &Path) -> Done<PathBuf> {
 }
 
 /// Package and name of every plugin: the library, and the tests' own.
-const PLUGINS: [(&str, &str); 3] =
-    [("portcullis-sod", "sod"), ("portcullis-contractor", "contractor"), ("portcullis-mischief", "mischief")];
+const PLUGINS: [(&str, &str); 4] = [
+    ("portcullis-sod", "sod"),
+    ("portcullis-contractor", "contractor"),
+    ("portcullis-access-rules", "access-rules"),
+    ("portcullis-mischief", "mischief"),
+];

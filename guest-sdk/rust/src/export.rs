@@ -1,11 +1,10 @@
 //! What [`plugin!`](crate::plugin) calls: one configured plugin in a static, between the exports.
 //!
-//! Invariant: `evaluate` sees exactly what `configure` made, because the host snapshots the instance in between.
+//! Invariant: `evaluate` and `find` see exactly what `configure` made, because the host snapshots the instance in between.
 
 use std::sync::OnceLock;
 
-use crate::bindings::portcullis::policy::types::{Call, Decision};
-use crate::{Plugin, settings};
+use crate::{Call, Decision, Found, Page, Plugin, Search, settings};
 
 /// The plugin of this component, once it is configured.
 pub struct Configured<P> {
@@ -40,11 +39,27 @@ impl<P: Plugin> Configured<P> {
     /// # Errors
     /// The plugin's own, or that it was never configured.
     pub fn evaluate(&self, call: Call) -> Result<Decision, String> {
-        let plugin = self.plugin.get().ok_or("the plugin was not configured")?;
-        let decision = plugin.evaluate(&call);
+        let decision = self.plugin()?.evaluate(&call);
         // The host throws this instance away: walking the call to free it would be work for nothing.
         std::mem::forget(call);
         decision
+    }
+
+    /// The contract's `find`.
+    ///
+    /// # Errors
+    /// The plugin's own, or that it was never configured.
+    pub fn find(&self, call: Call, page: Page) -> Result<Found, String>
+    where
+        P: Search,
+    {
+        let found = self.plugin()?.find(&call, &page);
+        std::mem::forget(call);
+        found
+    }
+
+    fn plugin(&self) -> Result<&P, String> {
+        self.plugin.get().ok_or_else(|| "the plugin was not configured".to_owned())
     }
 }
 
@@ -78,12 +93,21 @@ mod tests {
         }
     }
 
+    impl Search for Echo {
+        fn find(&self, call: &Call, page: &Page) -> Result<Found, String> {
+            Err(format!("{} {:?} {}", self.0, call.sought(), page.limit))
+        }
+    }
+
     #[test]
     fn configures_once_and_then_evaluates() {
         let exports = Configured::<Echo>::new(ROOM);
         let call = testing::call("okta.token").build();
         assert_eq!(exports.evaluate(call.clone()), Err("the plugin was not configured".to_owned()));
         assert_eq!(exports.configure("\"heard\""), Ok(()));
+        let search = testing::call("authzen").search(crate::Sought::Action, "action").build();
+        let found = exports.find(search, Page { limit: 3, after: None });
+        assert_eq!(found.err().as_deref(), Some("heard Some(Action) 3"));
         assert_eq!(exports.evaluate(call), Err("heard okta.token".to_owned()));
         assert!(exports.configure("\"again\"").is_err());
     }

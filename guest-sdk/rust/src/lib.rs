@@ -45,6 +45,7 @@ pub mod bindings;
 #[doc(hidden)]
 pub mod export;
 pub mod journal;
+pub mod search;
 mod settings;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
@@ -54,6 +55,8 @@ pub use bindings::portcullis::policy::types::{
     Attribute, Call, Cap, Change, Credential, Decision, Edit, Effect, Entity, Finding, Grant, GrantKind, Lifetime,
     Origin, Place, Principal, PrincipalKind, Severity, Statement, Target,
 };
+pub use bindings::search::exports::portcullis::policy::search::{Found, Page};
+pub use search::{Search, Sought};
 pub use settings::{Problems, unique};
 pub use words::{strings, text};
 
@@ -84,12 +87,43 @@ pub trait Plugin: Sized + Send + Sync + 'static {
 /// Makes a [`Plugin`] the component's exports.
 ///
 /// `plugin!(MyPlugin)` reserves 512 KiB for each call; `plugin!(MyPlugin, room = 2 << 20)` another number of bytes.
+/// `plugin!(MyPlugin, search)` is for one that can [`Search`] too, and takes `room` as well.
 /// The room holds everything that a call allocates, its arguments included. A call that needs more gets it as long as the
 /// manifest's memory limit allows, but pays for growing the memory.
 #[macro_export]
 macro_rules! plugin {
     ($plugin:ty) => {
         $crate::plugin!($plugin, room = $crate::export::ROOM);
+    };
+    ($plugin:ty, search) => {
+        $crate::plugin!($plugin, search, room = $crate::export::ROOM);
+    };
+    ($plugin:ty, search, room = $room:expr) => {
+        #[doc(hidden)]
+        const _: () = {
+            static CONFIGURED: $crate::export::Configured<$plugin> = $crate::export::Configured::new($room);
+
+            struct Exports;
+
+            impl $crate::bindings::search::Guest for Exports {
+                fn configure(settings: String) -> Result<(), Vec<String>> {
+                    CONFIGURED.configure(&settings)
+                }
+
+                fn evaluate(call: $crate::Call) -> Result<$crate::Decision, String> {
+                    CONFIGURED.evaluate(call)
+                }
+            }
+
+            impl $crate::bindings::search::exports::portcullis::policy::search::Guest for Exports {
+                fn find(call: $crate::Call, page: $crate::Page) -> Result<$crate::Found, String> {
+                    CONFIGURED.find(call, page)
+                }
+            }
+
+            #[cfg(target_arch = "wasm32")]
+    $crate::bindings::search::export!(Exports with_types_in $crate::bindings::search);
+        };
     };
     ($plugin:ty, room = $room:expr) => {
         #[doc(hidden)]

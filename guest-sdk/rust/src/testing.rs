@@ -21,8 +21,8 @@ use std::cell::RefCell;
 use serde::Serialize;
 
 use crate::{
-    Attribute, Call, Change, Decision, Entity, Finding, Grant, GrantKind, Lifetime, Plugin, Principal, PrincipalKind,
-    Target, settings,
+    Attribute, Call, Change, Decision, Entity, Finding, Grant, GrantKind, Lifetime, Page, Plugin, Principal,
+    PrincipalKind, Search, Sought, Target, settings,
 };
 
 /// Configures a plugin with settings as JSON text, as the host does.
@@ -41,6 +41,28 @@ pub fn configured<P: Plugin>(settings: &str) -> P {
 /// The plugin's decision; panics when it fails.
 pub fn decide<P: Plugin>(plugin: &P, call: &Call) -> Decision {
     plugin.evaluate(call).unwrap_or_else(|error| panic!("the plugin failed: {error}"))
+}
+
+/// The ids of everything the plugin finds, in pages of `limit`; panics when it fails, when a page is not as the contract wants
+/// it, or when there is no end of pages.
+pub fn find<P: Search>(plugin: &P, call: &Call, limit: u32) -> Vec<String> {
+    let (mut ids, mut after): (Vec<String>, _) = (Vec::new(), None);
+    for _ in 0..MOST_PAGES {
+        let page = Page { limit, after };
+        let found = plugin.find(call, &page).unwrap_or_else(|error| panic!("the plugin failed: {error}"));
+        assert!(found.results.len() <= limit as usize, "{} results where {limit} were asked for", found.results.len());
+        for result in found.results {
+            let Some(id) = result.id else { panic!("a result has no id") };
+            assert!(ids.last().is_none_or(|last| *last < id), "`{id}` is not in the order of ids, or there twice");
+            assert!(page.after.as_ref().is_none_or(|after| *after < id), "`{id}` belongs to an earlier page");
+            ids.push(id);
+        }
+        let Some(next) = found.next else { return ids };
+        assert!(page.after.is_none_or(|after| after < next), "a page leads back to itself");
+        assert!(ids.last().is_none_or(|last| *last <= next), "a page ends before its last result");
+        after = Some(next);
+    }
+    panic!("{MOST_PAGES} pages, and no end")
 }
 
 /// The notes left on this thread since the last time somebody asked.
@@ -112,9 +134,33 @@ impl CallBuilder {
         self
     }
 
+    /// Makes it a search: for what, and of which type. What is sought keeps its attributes and has no id.
+    pub fn search(mut self, sought: Sought, type_name: &str) -> Self {
+        self.0.phase = Some(sought.phase().to_owned());
+        match sought {
+            Sought::Subject => {
+                let subject = self.person();
+                (subject.type_name, subject.id) = (type_name.to_owned(), None);
+            }
+            Sought::Resource => {
+                let resource = self.0.resource.get_or_insert_with(|| entity("", ""));
+                (resource.type_name, resource.id) = (type_name.to_owned(), None);
+            }
+            Sought::Action => self.0.action = None,
+        }
+        self
+    }
+
     /// Who: a person with this id.
     pub fn subject(mut self, id: &str) -> Self {
         self.person().id = Some(id.to_owned());
+        self
+    }
+
+    /// Who: somebody of this type, in the platform's own word, with this id.
+    pub fn subject_of_type(mut self, type_name: &str, id: &str) -> Self {
+        self = self.subject(id);
+        self.person().type_name = type_name.to_owned();
         self
     }
 
@@ -145,6 +191,13 @@ impl CallBuilder {
     /// What is being done.
     pub fn action(mut self, type_name: &str, id: &str) -> Self {
         self.0.action = Some(entity(type_name, id));
+        self
+    }
+
+    /// One attribute of the action; one of type "action" if none was given.
+    pub fn action_attribute(mut self, name: &str, value: impl Serialize) -> Self {
+        let action = self.0.action.get_or_insert_with(|| Entity { id: None, ..entity("action", "") });
+        action.attributes.push(attribute(name, value));
         self
     }
 
@@ -254,6 +307,9 @@ fn attribute(name: &str, value: impl Serialize) -> Attribute {
         serde_json::to_string(&value).unwrap_or_else(|error| panic!("the attribute `{name}` is not JSON: {error}"));
     Attribute { name: name.to_owned(), value }
 }
+
+/// More pages than any test needs.
+const MOST_PAGES: usize = 100_000;
 
 thread_local! {
     static NOTES: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 use portcullis_keys::SecretKey;
 use portcullis_model::Digest;
-use portcullis_server::Clock;
+use portcullis_server::{Clock, check_capabilities};
 use portcullis_trust::{
     Manifest, ManifestSource, PluginEntry, add_signature, sign, verify_manifest, verify_plugin, verify_root,
 };
@@ -162,7 +162,8 @@ fn statement(source: &Path, component: &Path) -> Done<Vec<u8>> {
     };
     let wasm = files::read(component)?;
     // Whoever signs should hear now what the host would refuse later.
-    portcullis_engine::inspect(&wasm)?;
+    let inspection = portcullis_engine::inspect(&wasm)?;
+    check_capabilities(&inspection, &manifest.capabilities).map_err(Failed::wrong)?;
     Ok(manifest.to_statement(&wasm, schema.as_deref(), Clock::system().now())?)
 }
 
@@ -178,7 +179,8 @@ impl Verify {
                 PluginEntry { version: manifest.version.clone(), serial: manifest.serial, manifest: verified.digest };
             let wasm = files::read(component)?;
             verify_plugin(&root, &entry, &envelope, &wasm, now)?;
-            portcullis_engine::inspect(&wasm)?;
+            let inspection = portcullis_engine::inspect(&wasm)?;
+            check_capabilities(&inspection, &manifest.capabilities).map_err(Failed::wrong)?;
         }
         match self.format {
             Format::Text => print(format!(
@@ -205,16 +207,17 @@ impl Inspect {
         let inspection = portcullis_engine::inspect(&files::read(&self.component)?)?;
         match self.format {
             Format::Text => print(format!(
-                "digest   {}\nbytes    {}\nmemory   {} bytes at the start\nimports  {}\nexports  {}",
+                "digest   {}\nbytes    {}\nmemory   {} bytes at the start\nimports  {}\nexports  {}\nsearches {}",
                 inspection.digest,
                 inspection.bytes,
                 inspection.memory_bytes,
                 list(&inspection.imports),
-                list(&inspection.exports)
+                list(&inspection.exports),
+                if inspection.searches { "yes" } else { "no" }
             )),
             Format::Json => print(json!({
                 "digest": text(inspection.digest), "bytes": inspection.bytes, "memory_bytes": inspection.memory_bytes,
-                "imports": inspection.imports, "exports": inspection.exports,
+                "imports": inspection.imports, "exports": inspection.exports, "searches": inspection.searches,
             })),
         }
         Ok(())

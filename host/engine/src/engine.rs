@@ -12,9 +12,10 @@ use portcullis_model::{Digest, Limits};
 use sha2::{Digest as _, Sha256};
 use wasmtime::component::Linker;
 
-use crate::bindings::PluginPre;
+use crate::bindings::SearchPluginPre;
+use crate::bindings::plain::PluginPre;
 use crate::fault::Fault;
-use crate::inspect::inspect;
+use crate::inspect::{Inspection, inspect};
 use crate::plugin::{Code, Plugin};
 use crate::refused::Refused;
 use crate::reset::Reset;
@@ -109,7 +110,7 @@ impl Engine {
         let mut in_use = inner.in_use.lock().unwrap_or_else(PoisonError::into_inner);
         let plugin = match in_use.get(&key).and_then(Weak::upgrade) {
             Some(code) => Plugin::new(code, limits),
-            None => Plugin::new(Arc::new(inner.build(digest, component, settings, &limits)?), limits),
+            None => Plugin::new(Arc::new(inner.build(&inspection, component, settings, &limits)?), limits),
         };
         plugin.warm_up(inner.warm).map_err(Refused::NoStart)?;
         in_use.retain(|_, code| code.strong_count() > 0);
@@ -136,17 +137,25 @@ struct Inner {
 }
 
 impl Inner {
-    fn build(&self, digest: Digest, component: &[u8], settings: &str, limits: &Limits) -> Result<Code, Refused> {
+    fn build(
+        &self,
+        inspection: &Inspection,
+        component: &[u8],
+        settings: &str,
+        limits: &Limits,
+    ) -> Result<Code, Refused> {
         let snapshot = self.workshop.snapshot(component, settings, limits)?;
         let compiled = compile(&self.pool, &snapshot.component)?;
         let not_compiled =
             |error: wasmtime::Error| Refused::NotCompiled { why: crate::refused::line(&format!("{error:#}")) };
         compiled.initialize_copy_on_write_image().map_err(not_compiled)?;
-        let pre = self.linker.instantiate_pre(&compiled).and_then(PluginPre::new).map_err(not_compiled)?;
+        let pre = self.linker.instantiate_pre(&compiled).map_err(not_compiled)?;
+        let searching = inspection.searches.then(|| SearchPluginPre::new(pre.clone())).transpose();
         Ok(Code {
             engine: self.pool.clone(),
-            pre,
-            component: digest,
+            pre: PluginPre::new(pre).map_err(not_compiled)?,
+            searching: searching.map_err(not_compiled)?,
+            component: inspection.digest,
             snapshot: Digest(Sha256::digest(&snapshot.component).into()),
             snapshot_bytes: snapshot.component.len(),
             notes: snapshot.notes,

@@ -23,6 +23,8 @@ pub struct Inspection {
     pub imports: Vec<String>,
     /// What it exports, in its order.
     pub exports: Vec<String>,
+    /// Whether it can be asked "which ones?": it is of the world `search-plugin`.
+    pub searches: bool,
     /// The memory it begins with, bytes; `configure` may take more.
     pub memory_bytes: u64,
 }
@@ -36,7 +38,7 @@ pub(crate) const MOST_BYTES: usize = 32 << 20;
 ///
 /// [`Refused`]: too large, not a component, over-complex, using what the sandbox has switched off, importing
 /// what is not in the contract (`wasi:*` included) or what has no store yet, or not of the world
-/// `portcullis:policy/plugin@0.1.0`.
+/// `portcullis:policy/plugin@0.1.0`, or, where it exports `search`, not of `search-plugin`.
 pub fn inspect(component: &[u8]) -> Result<Inspection, Refused> {
     if component.len() > MOST_BYTES {
         return Err(Refused::TooLarge { bytes: component.len(), most: MOST_BYTES });
@@ -54,12 +56,14 @@ pub fn inspect(component: &[u8]) -> Result<Inspection, Refused> {
     Validator::new_with_features(FEATURES)
         .validate_all(component)
         .map_err(|error| Refused::Invalid { why: line(&error.to_string()) })?;
-    check_world(component)?;
+    let searches = seen.exports.iter().any(|export| export == SEARCH);
+    check_world(component, if searches { "search-plugin" } else { "plugin" })?;
     Ok(Inspection {
         digest: Digest(Sha256::digest(component).into()),
         bytes: component.len(),
         imports: seen.imports,
         exports: seen.exports,
+        searches,
         memory_bytes: seen.memory_bytes,
     })
 }
@@ -72,12 +76,12 @@ fn check_import(import: &str) -> Result<(), Refused> {
     if ALLOWED.contains(&import) { Ok(()) } else { Err(Refused::ForbiddenImport { import: line(import) }) }
 }
 
-/// Whether imports and exports have the types of our world.
-fn check_world(component: &[u8]) -> Result<(), Refused> {
+/// Whether imports and exports have the types of one of our worlds.
+fn check_world(component: &[u8], world: &str) -> Result<(), Refused> {
     let fits = || {
         let mut resolve = Resolve::default();
         let package = resolve.push_str("policy.wit", CONTRACT)?;
-        let world = resolve.select_world(&[package], Some("plugin"))?;
+        let world = resolve.select_world(&[package], Some(world))?;
         wit_component::targets(&resolve, world, component)
     };
     match guarded(fits) {
@@ -163,6 +167,9 @@ pub(crate) const CONTRACT: &str = include_str!("../../../wit/policy.wit");
 
 /// What a component may import. `types` has no functions.
 const ALLOWED: [&str; 2] = ["portcullis:policy/types@0.1.0", "portcullis:policy/journal@0.1.0"];
+
+/// What a plugin exports that can be asked "which ones?".
+const SEARCH: &str = "portcullis:policy/search@0.1.0";
 
 /// What the contract has and this version does not.
 const LATER: [&str; 2] = ["portcullis:policy/reference@0.1.0", "portcullis:policy/memory@0.1.0"];

@@ -7,7 +7,7 @@
 //!
 //! The way of a plugin: [`inspect`] says whether the bytes are a component of our world; [`Engine::prepare`]
 //! runs its `configure` once, keeps the memory that leaves as a *snapshot*, and compiles that;
-//! [`Plugin::evaluate`] starts from the snapshot at every call. What this room does not do: decide who may
+//! [`Plugin::evaluate`] and [`Plugin::find`] start from the snapshot at every call. What this room does not do: decide who may
 //! run (`trust`), cut the call down to what the plugin reads or check what it said (`model`), or retry and
 //! refuse (`server`).
 

@@ -1,12 +1,14 @@
-//! A plugin's decision in the model's words.
+//! What a plugin answers in the model's words: a decision, or a page of a search.
 //!
 //! Invariant: takes over what the plugin said, unchanged and unchecked; whether it may say so is for
-//! `model::Emits`.
+//! `model::Emits` and `model::Found`.
 
 use portcullis_model as model;
 
+use crate::bindings::exports::portcullis::policy::search::Found;
 use crate::bindings::portcullis::policy::types::{
-    AttributeResult, ChangeResult, Credential, Decision, Effect, Finding, GrantKind, GrantResult, Severity, Target,
+    AttributeResult, ChangeResult, Credential, Decision, Effect, EntityResult, Finding, GrantKind, GrantResult,
+    Severity, Target,
 };
 
 /// The decision, moved.
@@ -15,6 +17,19 @@ pub(crate) fn decision(decision: Decision) -> model::Decision {
         findings: decision.findings.into_iter().map(finding).collect(),
         changes: decision.changes.into_iter().map(change).collect(),
         risk: decision.risk,
+    }
+}
+
+/// A page of a search, moved.
+pub(crate) fn found(found: Found) -> model::Found {
+    model::Found { results: found.results.into_iter().map(entity).collect(), next: found.next }
+}
+
+fn entity(entity: EntityResult) -> model::Entity {
+    model::Entity {
+        type_name: entity.type_name,
+        id: entity.id,
+        attributes: entity.attributes.into_iter().map(attribute).collect(),
     }
 }
 

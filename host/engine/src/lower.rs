@@ -5,9 +5,10 @@
 
 use portcullis_model as model;
 
+use crate::bindings::exports::portcullis::policy::search::Page;
 use crate::bindings::portcullis::policy::types::{
-    AttributeParam, Call, Cap, ChangeParam, Credential, EditParam, Entity, GrantKind, GrantParam, Lifetime, Origin,
-    PlaceParam, Principal, PrincipalKind, StatementParam, Target,
+    AttributeParam, Call, Cap, ChangeParam, Credential, EditParam, EntityParam, GrantKind, GrantParam, Lifetime,
+    Origin, PlaceParam, Principal, PrincipalKind, StatementParam, Target,
 };
 
 /// Runs `ask` with the view as the plugin gets it.
@@ -42,6 +43,11 @@ pub(crate) fn with_call<R>(view: &model::View<'_>, ask: impl FnOnce(Call<'_>) ->
     })
 }
 
+/// Which part of a search's results is asked for.
+pub(crate) fn page<'a>(page: &model::Page<'a>) -> Page<'a> {
+    Page { limit: page.limit, after: page.after }
+}
+
 /// The lists of one principal, which the contract's record borrows.
 struct PrincipalLists<'a> {
     attributes: Vec<AttributeParam<'a>>,
@@ -70,8 +76,8 @@ fn principal<'a>(principal: &model::PrincipalView<'a>, lists: &'a PrincipalLists
     }
 }
 
-fn entity<'a>(entity: &model::EntityView<'a>, attributes: &'a [AttributeParam<'a>]) -> Entity<'a> {
-    Entity { type_name: entity.type_name, id: entity.id, attributes }
+fn entity<'a>(entity: &model::EntityView<'a>, attributes: &'a [AttributeParam<'a>]) -> EntityParam<'a> {
+    EntityParam { type_name: entity.type_name, id: entity.id, attributes }
 }
 
 fn attributes<'a>(attributes: &[&'a model::Attribute]) -> Vec<AttributeParam<'a>> {

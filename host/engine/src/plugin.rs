@@ -7,10 +7,12 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use portcullis_model::{Decision, Digest, Limits, Millis, Redacted, View};
+use portcullis_model::{Decision, Digest, Found, FoundError, Limits, Millis, Page, Redacted, View};
 use wasmtime::{Engine, Store};
 
-use crate::bindings::PluginPre;
+use crate::bindings::SearchPluginPre;
+use crate::bindings::plain::PluginPre;
+use crate::bindings::portcullis::policy::types::Call;
 use crate::fault::Fault;
 use crate::room::Room;
 use crate::{lift, lower, sandbox};
@@ -22,13 +24,13 @@ pub struct Plugin {
     limits: Limits,
 }
 
-/// What came of one call.
-pub struct Evaluation {
-    /// The decision, as the plugin gave it: unchecked against its manifest.
-    pub outcome: Result<Decision, Fault>,
+/// What came of one call: a decision, or a page of a search.
+pub struct Evaluation<T = Decision> {
+    /// What the plugin gave. A decision is unchecked against its manifest; a page has passed [`Found::check`].
+    pub outcome: Result<T, Fault>,
     /// The notes it took, also where it failed. For the sealed part of the record only.
     pub notes: Vec<String>,
-    /// How long it took, from before the instance was made until the decision was read. Not the cleaning up.
+    /// How long it took, from before the instance was made until the outcome was read. Not the cleaning up.
     pub spent: Duration,
     /// What is left of the instance.
     pub remains: Remains,
@@ -45,6 +47,8 @@ pub struct Remains {
 pub(crate) struct Code {
     pub(crate) engine: Engine,
     pub(crate) pre: PluginPre<Room>,
+    /// The same for a plugin that can be asked "which ones?".
+    pub(crate) searching: Option<SearchPluginPre<Room>>,
     pub(crate) component: Digest,
     pub(crate) snapshot: Digest,
     pub(crate) snapshot_bytes: usize,
@@ -61,12 +65,35 @@ impl Plugin {
     /// A [`Fault::Deadline`] after less than the time limit says only that `allowance` was short: the plugin
     /// is pure, so the same call can be made again elsewhere with what time is left.
     pub fn evaluate(&self, view: &View<'_>, allowance: Duration) -> Evaluation {
-        let begun = Instant::now();
-        let allowance = allowance.min(self.time());
-        let mut store = self.store(allowance);
-        let outcome = if allowance.is_zero() { Err(Fault::Deadline) } else { self.ask(&mut store, view) };
-        let notes = store.data_mut().take_notes();
-        Evaluation { outcome, notes, spent: begun.elapsed(), remains: Remains { _store: store } }
+        self.run(view, allowance, |store, call| {
+            let answered = self.code.pre.instantiate(&mut *store)?.call_evaluate(store, call)?;
+            Ok(answered.map(lift::decision).map_err(error))
+        })
+    }
+
+    /// Whether it can be asked "which ones?".
+    pub fn searches(&self) -> bool {
+        self.code.searching.is_some()
+    }
+
+    /// Asks the plugin which ones: one page of what it finds, in an instance of its own, on this thread, within
+    /// the same limits as [`Plugin::evaluate`]. The view's phase says what is searched
+    /// ([`Sought::phase`](portcullis_model::Sought::phase)). A plugin that does not search finds nothing.
+    ///
+    /// More results than the page may have are a [`Fault::Output`]; what is not well-formed
+    /// ([`Found::check`]) is a [`Fault::Malformed`].
+    pub fn find(&self, view: &View<'_>, page: &Page<'_>, allowance: Duration) -> Evaluation<Found> {
+        self.run(view, allowance, |store, call| {
+            let Some(searching) = &self.code.searching else {
+                return Ok(Ok(Found::default()));
+            };
+            let instance = searching.instantiate(&mut *store)?;
+            let answered = instance.portcullis_policy_search().call_find(store, call, lower::page(page))?;
+            Ok(answered.map_err(error).and_then(|found| {
+                let found = lift::found(found);
+                found.check(page).map(|()| found).map_err(unusable)
+            }))
+        })
     }
 
     /// SHA-256 of the component it was made of.
@@ -127,18 +154,35 @@ impl Plugin {
         sandbox::store(&self.code.engine, self.limits.memory_bytes, self.limits.output_bytes, allowance)
     }
 
-    fn ask(&self, store: &mut Store<Room>, view: &View<'_>) -> Result<Decision, Fault> {
-        let asked = self
-            .code
-            .pre
-            .instantiate(&mut *store)
-            .and_then(|instance| lower::with_call(view, |call| instance.call_evaluate(&mut *store, call)));
-        match asked {
-            Ok(Ok(decision)) => Ok(lift::decision(decision)),
-            Ok(Err(text)) => Err(Fault::Error(Redacted::new(text))),
-            Err(error) => Err(Fault::from_wasmtime(&error)),
-        }
+    /// The one way into a sandbox: a fresh store with its limits and its deadline, what `ask` does in it, and
+    /// the notes.
+    fn run<T>(
+        &self,
+        view: &View<'_>,
+        allowance: Duration,
+        ask: impl FnOnce(&mut Store<Room>, Call<'_>) -> wasmtime::Result<Result<T, Fault>>,
+    ) -> Evaluation<T> {
+        let begun = Instant::now();
+        let allowance = allowance.min(self.time());
+        let mut store = self.store(allowance);
+        let outcome = if allowance.is_zero() {
+            Err(Fault::Deadline)
+        } else {
+            let asked = lower::with_call(view, |call| ask(&mut store, call));
+            asked.unwrap_or_else(|error| Err(Fault::from_wasmtime(&error)))
+        };
+        let notes = store.data_mut().take_notes();
+        Evaluation { outcome, notes, spent: begun.elapsed(), remains: Remains { _store: store } }
     }
+}
+
+/// What the plugin said instead of answering.
+fn error(text: String) -> Fault {
+    Fault::Error(Redacted::new(text))
+}
+
+fn unusable(why: FoundError) -> Fault {
+    if why == FoundError::TooMany { Fault::Output } else { Fault::Malformed }
 }
 
 /// A call about nothing.

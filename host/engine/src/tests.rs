@@ -6,4 +6,5 @@ mod guests;
 mod isolation;
 mod prepare;
 mod runaway;
+mod search;
 mod words;

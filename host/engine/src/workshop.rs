@@ -15,7 +15,7 @@ use wasmtime::component::{Component, ComponentNamedList, HasSelf, Instance, Lift
 use wasmtime::{Engine, Store};
 use wasmtime_wizer::{ComponentInstanceState, Wizer};
 
-use crate::bindings::Plugin;
+use crate::bindings::plain::Plugin;
 use crate::bindings::portcullis::policy::{journal, types};
 use crate::fault::Fault;
 use crate::guarded::guarded;

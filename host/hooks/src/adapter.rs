@@ -6,7 +6,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use portcullis_model::{Cause, ChangeKind, Effect};
+use portcullis_model::{Call, Cause, ChangeKind, Effect, Entity, Sought};
 
 use crate::answer::Answer;
 use crate::errand::Errand;
@@ -108,6 +108,13 @@ pub(crate) trait Adapter: Sync {
         Answer::status(500)
     }
 
+    /// The question that a search asks about one candidate, in every member that a question about it alone would have.
+    fn candidate(&self, search: &Incoming, sought: Sought, id: &str) -> Incoming {
+        let mut question = search.clone();
+        fill_in(&mut question.call, sought, id);
+        question
+    }
+
     /// The answer to a search.
     fn list(&self, _incoming: &Incoming, _found: &Found) -> Answer {
         Answer::status(500)
@@ -128,6 +135,24 @@ pub enum Need {
     /// Access to the platform's interface, to resume what waits for us.
     Resume,
 }
+
+/// Puts a candidate in the place that a search left open. A search that does not say of which type its subject or resource is
+/// leaves nothing open.
+pub(crate) fn fill_in(call: &mut Call, sought: Sought, id: &str) {
+    call.phase = None;
+    let id = Some(id.to_owned());
+    match sought {
+        Sought::Subject => call.subject.iter_mut().for_each(|subject| subject.id.clone_from(&id)),
+        Sought::Resource => call.resource.iter_mut().for_each(|resource| resource.id.clone_from(&id)),
+        Sought::Action => {
+            let action = || Entity { type_name: ACTION.to_owned(), id: None, attributes: Vec::new() };
+            call.action.get_or_insert_with(action).id = id;
+        }
+    }
+}
+
+/// The type of an action, where a hook kind's actions have none of their own.
+pub(crate) const ACTION: &str = "action";
 
 /// How a call is known again when the platform repeats it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -18,7 +18,7 @@ mod okta;
 mod ping;
 pub mod say;
 
-use portcullis_model::{Cause, Change, ChangeKind, Effect, Entity};
+use portcullis_model::{Cause, Change, ChangeKind, Effect, Sought};
 
 pub use adapter::{Need, Reaction, Reactions, Repeats};
 pub use answer::{Answer, Reference};
@@ -29,6 +29,7 @@ pub use generic::{
 };
 pub use heard::{Batch, Frame, Heard, Incoming, Malformed, Page, Refusal, Request, Settings, Until};
 pub use kind::HookKind;
+pub use portcullis_model::Found;
 
 /// What to answer, after combination and mapping.
 #[derive(Clone, Copy, Default)]
@@ -130,14 +131,6 @@ pub enum OnFailure {
     Open,
 }
 
-/// What a search found.
-pub struct Found {
-    /// In order.
-    pub results: Vec<Entity>,
-    /// Where the rest begins; nothing at the end.
-    pub next: Option<String>,
-}
-
 /// Answers what needs neither a proof of the caller nor a decision.
 pub fn greet(kind: HookKind, request: &Request<'_>, settings: &Settings) -> Option<Answer> {
     kind.adapter().greet(request, settings)
@@ -173,6 +166,11 @@ pub fn undelivered(kind: HookKind, incoming: &Incoming) -> Answer {
 /// One answer out of many, each as it was [written](write) and has its reference.
 pub fn gather(kind: HookKind, answers: &[Vec<u8>], until: Until) -> Answer {
     kind.adapter().gather(answers, until)
+}
+
+/// The question that a search asks about one candidate: what it would be if somebody asked about that one alone.
+pub fn candidate(kind: HookKind, search: &Incoming, sought: Sought, id: &str) -> Incoming {
+    kind.adapter().candidate(search, sought, id)
 }
 
 /// The answer to a search.

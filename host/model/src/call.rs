@@ -104,7 +104,7 @@ pub struct Principal {
 }
 
 /// What is acted on, or the action itself.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Entity {
     /// The platform's own word.
     pub type_name: String,

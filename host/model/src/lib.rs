@@ -14,6 +14,7 @@ mod limits;
 pub mod messages;
 mod reads;
 mod redacted;
+mod search;
 
 pub use call::{
     Attribute, Call, Entity, Grant, GrantKind, Lifetime, Millis, Origin, Principal, PrincipalKind, Secrets, Target,
@@ -28,3 +29,4 @@ pub use limits::Limits;
 pub use messages::{MessageProblem, Messages, MessagesError};
 pub use reads::{EntityView, MissingRead, OriginView, PrincipalView, Reads, ReadsError, View};
 pub use redacted::Redacted;
+pub use search::{Found, FoundError, LONGEST_ID, Page, Sought};

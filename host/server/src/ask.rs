@@ -1,4 +1,4 @@
-//! Asking one binding: its view of the call, the inline slice, the slow lane, and its answer held against its manifest.
+//! Asking one binding, for a decision or for a page of a search: its view of the call, the inline slice, the slow lane, and its answer held against its manifest.
 //!
 //! Invariant: a plugin sees only what its manifest reads and says only what its manifest emits; anything else is its failure. A
 //! plugin holds a connection's thread for at most [`SLICE`]; one that needs longer is discarded (it is pure) and run again in the
@@ -7,9 +7,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use portcullis_engine::{Evaluation, Fault, Remains};
+use portcullis_engine::{Evaluation, Fault, Plugin, Remains};
 use portcullis_hooks::Incoming;
-use portcullis_model::{Cause, Decision, Redacted};
+use portcullis_model::{Cause, Decision, Found, Page, Redacted, View};
 use tokio::time::timeout_at;
 
 use crate::budget::Budget;
@@ -17,11 +17,11 @@ use crate::generation::Binding;
 use crate::host::Host;
 
 /// What one binding said, and what it cost.
-pub struct Asked {
+pub struct Asked<T = Decision> {
     /// Who.
     pub binding: Arc<Binding>,
-    /// Its decision, or what went wrong.
-    pub outcome: Result<Decision, AskFault>,
+    /// Its decision (or the page that it found), or what went wrong.
+    pub outcome: Result<T, AskFault>,
     /// Its journal.
     pub notes: Vec<String>,
     /// Time spent, all runs together.
@@ -38,19 +38,50 @@ pub struct AskFault {
     pub detail: Redacted<String>,
 }
 
-/// Asks within the call's budget. What remains of the instances is handed back, to be dropped after the reply.
+/// Asks for a decision, within the call's budget. What remains of the instances is handed back, to be dropped after the reply.
 pub async fn ask(
     host: &Host,
     binding: &Arc<Binding>,
     incoming: &Arc<Incoming>,
     budget: &Budget,
 ) -> (Asked, Option<Remains>) {
+    within(host, binding, incoming, budget, evaluate).await
+}
+
+/// Asks for a page of a search, in the same way.
+pub async fn find(
+    host: &Host,
+    binding: &Arc<Binding>,
+    incoming: &Arc<Incoming>,
+    budget: &Budget,
+    limit: u32,
+    after: Option<String>,
+) -> (Asked<Found>, Option<Remains>) {
+    let find = move |binding: &Arc<Binding>, incoming: &Incoming, allowance| {
+        let page = Page { limit, after: after.as_deref() };
+        run(binding, incoming, |plugin, view| plugin.find(view, &page, allowance), |_| Ok(()))
+    };
+    within(host, binding, incoming, budget, find).await
+}
+
+/// Runs one binding inline for a slice, and in the slow lane with what is left where that is not enough.
+async fn within<T, W>(
+    host: &Host,
+    binding: &Arc<Binding>,
+    incoming: &Arc<Incoming>,
+    budget: &Budget,
+    work: W,
+) -> (Asked<T>, Option<Remains>)
+where
+    T: Send + 'static,
+    W: Fn(&Arc<Binding>, &Incoming, Duration) -> (Asked<T>, Option<Remains>) + Send + 'static,
+{
     let start = host.clock.instant();
     let limit = Duration::from_millis(binding.manifest().limits.time_ms.into());
     let mut remains = None;
     if !binding.is_slow() {
         let slice = SLICE.min(limit).min(budget.left_for_plugins(start));
-        let (asked, rest) = evaluate(binding, incoming, slice);
+        let (asked, rest) = work(binding, incoming, slice);
         match &asked.outcome {
             Err(fault) if fault.code == Fault::Deadline.code() && slice < limit => {
                 binding.overran();
@@ -64,7 +95,7 @@ pub async fn ask(
             (Arc::clone(binding), Arc::clone(incoming), *budget, host.clock.clone());
         // What is left is asked when the job begins: it may have waited. The instance is dropped there, so that nothing of the
         // slow lane's comes back to a connection's thread.
-        move || evaluate(&binding, &incoming, limit.min(budget.left_for_plugins(clock.instant()))).0
+        move || work(&binding, &incoming, limit.min(budget.left_for_plugins(clock.instant()))).0
     };
     let fault = match host.slow_lane.run(work) {
         Ok(result) => match timeout_at(budget.plugins_until().into(), result).await {
@@ -89,22 +120,30 @@ pub async fn ask(
 /// One run, on this thread.
 pub fn evaluate(binding: &Arc<Binding>, incoming: &Incoming, allowance: Duration) -> (Asked, Option<Remains>) {
     let manifest = binding.manifest();
+    let check = |decision: &Decision| {
+        let checked = manifest.emits.check(incoming.call.hook, decision, &manifest.messages);
+        checked.map_err(|overreach| AskFault::new(Cause::PluginOverreach, "plugin-overreach", &overreach.to_string()))
+    };
+    run(binding, incoming, |plugin, view| plugin.evaluate(view, allowance), check)
+}
+
+/// The plugin on its view of the call, and what it said if that passes.
+fn run<T>(
+    binding: &Arc<Binding>,
+    incoming: &Incoming,
+    ask: impl FnOnce(&Plugin, &View<'_>) -> Evaluation<T>,
+    check: impl FnOnce(&T) -> Result<(), AskFault>,
+) -> (Asked<T>, Option<Remains>) {
     let asked = |outcome, notes, spent| Asked { binding: Arc::clone(binding), outcome, notes, spent };
-    let view = match manifest.reads.view(&incoming.call) {
+    let view = match binding.manifest().reads.view(&incoming.call) {
         Ok(view) => view,
         Err(missing) => {
             let fault = AskFault::new(Cause::MissingRead, "missing-read", &missing.to_string());
             return (asked(Err(fault), Vec::new(), Duration::ZERO), None);
         }
     };
-    let Evaluation { outcome, notes, spent, remains } = binding.plugin.evaluate(&view, allowance);
-    let outcome = match outcome {
-        Ok(decision) => match manifest.emits.check(incoming.call.hook, &decision, &manifest.messages) {
-            Ok(()) => Ok(decision),
-            Err(overreach) => Err(AskFault::new(Cause::PluginOverreach, "plugin-overreach", &overreach.to_string())),
-        },
-        Err(fault) => Err(AskFault::from(fault)),
-    };
+    let Evaluation { outcome, notes, spent, remains } = ask(&binding.plugin, &view);
+    let outcome = outcome.map_err(AskFault::from).and_then(|said| check(&said).map(|()| said));
     (asked(outcome, notes, spent), Some(remains))
 }
 

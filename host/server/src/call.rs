@@ -26,11 +26,12 @@ use crate::ask::{self, Asked};
 use crate::budget::{Budget, Ledger, micros};
 use crate::caller::Proven;
 use crate::evidence::Evidence;
-use crate::generation::{Binding, Generation};
+use crate::generation::{Binding, Bindings, Generation};
 use crate::host::{Hook, Host};
 use crate::owed::Owed;
 use crate::pipeline::{Decided, Failure};
 use crate::retry::{Answered, First, Turn};
+use crate::search::Tally;
 
 /// What goes back, and what is to be done once it has.
 pub struct Reply {
@@ -71,6 +72,8 @@ pub struct Call<'a> {
     received: Millis,
     /// The body's, where it has been made already.
     body_pseudonym: Option<String>,
+    /// What came of a search.
+    pub searched: Option<Tally>,
 }
 
 impl<'a> Call<'a> {
@@ -88,6 +91,7 @@ impl<'a> Call<'a> {
             ledger: Ledger::open(start),
             received: host.clock.now(),
             body_pseudonym: None,
+            searched: None,
             afterwards: Afterwards::new(host),
         }
     }
@@ -154,7 +158,13 @@ impl<'a> Call<'a> {
             value.to_str().ok()
         };
         let get = self.head.method == Method::GET;
-        what(&Request { get, route: self.route, header: &header, searches: false, body })
+        let searches = self.bindings().is_some_and(|bindings| bindings.searchers().next().is_some());
+        what(&Request { get, route: self.route, header: &header, searches, body })
+    }
+
+    /// The hook's bindings in force.
+    pub fn bindings(&self) -> Option<&Bindings> {
+        self.generation.as_ref()?.hooks.get(self.hook.number)
     }
 
     /// Whether this question was asked before.
@@ -310,7 +320,10 @@ impl<'a> Call<'a> {
             let index = self.afterwards.index;
             first.settle(Answered { status, headers: headers.clone(), body: wire.clone(), index });
         }
-        self.afterwards.observe(self.generation.as_ref(), self.hook, incoming, self.afterwards.index);
+        // Who only observes is asked about questions; a search is none, and has no answer to compare.
+        if self.searched.is_none() {
+            self.afterwards.observe(self.generation.as_ref(), self.hook, incoming, self.afterwards.index);
+        }
         self.leave_with(status, headers, wire)
     }
 
@@ -387,6 +400,7 @@ impl<'a> Call<'a> {
             hook: self.hook,
             incoming,
             part,
+            searched: self.searched,
             body_pseudonym: &body_pseudonym,
             generation: self.generation.as_ref().map_or(0, |generation| generation.number),
             asked,

@@ -14,6 +14,7 @@ use crate::ask::Asked;
 use crate::budget::{Ledger, micros};
 use crate::host::{Hook, Host};
 use crate::pipeline::Failure;
+use crate::search::Tally;
 
 /// All that is known of a call when its answer is rendered.
 pub struct Evidence<'a> {
@@ -25,6 +26,8 @@ pub struct Evidence<'a> {
     pub incoming: &'a Incoming,
     /// Its place in a request that asks many questions.
     pub part: Option<usize>,
+    /// What came of it, where it is a search.
+    pub searched: Option<Tally>,
     /// The body's pseudonym.
     pub body_pseudonym: &'a str,
     /// The generation that decided.
@@ -78,6 +81,10 @@ impl Evidence<'_> {
         write_option(&mut leaf, app.map(|id| self.host.pseudonym("application", id)).as_deref());
         if let Some(part) = self.part {
             write_to(&mut leaf, format_args!(r#","part":{part}"#));
+        }
+        if let Some(Tally { sought, judged, found }) = self.searched {
+            let sought = sought.phase();
+            write_to(&mut leaf, format_args!(r#","search":{{"for":"{sought}","judged":{judged},"found":{found}}}"#));
         }
         if !call.secrets.is_empty() {
             leaf.push_str(r#","not_replayable":"secret""#);

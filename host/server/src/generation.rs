@@ -112,6 +112,11 @@ impl Bindings {
         !self.proposers.is_empty() || !self.guards.is_empty()
     }
 
+    /// Those that bind and can say which ones, in the order in which they are asked.
+    pub fn searchers(&self) -> impl Iterator<Item = &Arc<Binding>> {
+        self.proposers.iter().chain(&self.guards).filter(|binding| binding.plugin.searches())
+    }
+
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Binding>> {
         self.proposers.iter().chain(&self.guards).chain(&self.observers)

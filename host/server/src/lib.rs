@@ -30,6 +30,7 @@ mod refusals;
 mod release;
 mod resume;
 mod retry;
+mod search;
 mod slow_lane;
 mod watch;
 
@@ -42,5 +43,5 @@ pub use generation::{Binding, Generation};
 pub use host::{Host, Prepared};
 pub use housekeeping::{Housekeeping, Reload};
 pub use listener::Listener;
-pub use release::{Found, ReleaseError, Stray};
+pub use release::{Found, ReleaseError, Stray, check_capabilities};
 pub use resume::config::ResumeConfig;

@@ -8,15 +8,17 @@ use std::sync::Arc;
 
 use hyper::body::Incoming as Body;
 use hyper::{Method, Request};
-use portcullis_hooks::{Answer, Batch, Errand, Ground, Heard, Incoming, Outcome, Unsayable, Until};
+use portcullis_hooks::{Answer, Batch, Errand, Ground, Heard, Incoming, Outcome, Page, Unsayable, Until};
 use portcullis_model::{Call as HookCall, Cause, Change, Decision, Effect, Finding, Party};
 
-use crate::ask::Asked;
+use crate::ask::{AskFault, Asked};
 use crate::call::{Call, Reply};
 use crate::caller::Proven;
 use crate::combine::{Combined, Discord, Voice, combine, merge};
+use crate::generation::Binding;
 use crate::host::{Hook, Host};
 use crate::retry::Turn;
+use crate::search::{Searched, search};
 
 /// Why there is no decision, and whose fault it is.
 #[derive(Clone, Debug)]
@@ -86,9 +88,7 @@ async fn answer_call(mut call: Call<'_>, body: &mut Body) -> Reply {
     match heard {
         Heard::One(incoming) => answer_one(call, caller, incoming).await,
         Heard::Many(batch) => answer_many(call, caller, batch, &bytes).await,
-        Heard::Which(incoming, _) => {
-            call.refuse(Failure::of(Cause::HostFault), &Arc::new(incoming), Vec::new(), None).await
-        }
+        Heard::Which(incoming, page) => answer_which(call, Arc::new(incoming), &page).await,
         Heard::Nothing(answer) => call.leave(&answer),
     }
 }
@@ -139,6 +139,19 @@ async fn answer_many(mut call: Call<'_>, caller: Proven, batch: Batch, bytes: &[
         }
     }
     call.gather_and_leave(parts, batch.until, first).await
+}
+
+/// "Which ones?": those about whom the answer would be yes, in one answer with one record.
+async fn answer_which(mut call: Call<'_>, incoming: Arc<Incoming>, page: &Page) -> Reply {
+    let Searched { found, asked } = search(&mut call, &incoming, page).await;
+    call.note("search");
+    match found {
+        Ok(found) => {
+            let answer = portcullis_hooks::list(call.hook.config.kind, &incoming, &found);
+            call.record_and_leave(Ok(Effect::Abstain), answer, &incoming, asked, None, None).await
+        }
+        Err(failure) => call.refuse(failure, &incoming, asked, None).await,
+    }
 }
 
 /// Asks everybody, and makes one outcome of what they say.
@@ -202,6 +215,19 @@ impl Failure {
     pub fn of(cause: Cause) -> Self {
         Self { cause, culprit: None }
     }
+
+    /// A failure that is this plugin's.
+    pub fn of_plugin(cause: Cause, binding: &Binding) -> Self {
+        Self { cause, culprit: Some(binding.manifest().id.clone()) }
+    }
+
+    /// What a binding's fault comes to. Only what is a plugin's fault is put down to one: the record cannot be taken back.
+    pub fn of_fault(fault: &AskFault, binding: &Binding) -> Self {
+        match fault.cause.party() {
+            Party::Plugin => Self::of_plugin(fault.cause, binding),
+            _ => Self::of(fault.cause),
+        }
+    }
 }
 
 impl From<Discord> for Failure {
@@ -215,12 +241,7 @@ impl From<Discord> for Failure {
 
 /// The first enforcing binding that failed; only those were asked.
 fn failure(asked: &[Asked]) -> Option<Failure> {
-    asked.iter().find_map(|asked| {
-        let cause = asked.outcome.as_ref().err()?.cause;
-        // Only what is a plugin's fault is put down to one: the record cannot be taken back.
-        let culprit = (cause.party() == Party::Plugin).then(|| asked.binding.manifest().id.clone());
-        Some(Failure { cause, culprit })
-    })
+    asked.iter().find_map(|asked| Some(Failure::of_fault(asked.outcome.as_ref().err()?, &asked.binding)))
 }
 
 fn changes(asked: &[Asked]) -> impl Iterator<Item = &Change> {

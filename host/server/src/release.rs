@@ -3,12 +3,12 @@
 //! Invariant: nothing runs that did not pass every check of `trust`; a release that fails anywhere changes nothing. Reads files and
 //! compiles, so it never runs on a thread that serves connections.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use portcullis_engine::Engine;
+use portcullis_engine::{Engine, Inspection};
 use portcullis_hooks::say;
 use portcullis_model::{Digest, Millis, Mode};
 use portcullis_trust::{
@@ -251,12 +251,8 @@ impl Found {
                 })?;
             }
             let engine_refused = |refused| ReleaseError::Engine { plugin: source.plugin.clone(), refused };
-            let imports = portcullis_engine::inspect(component).map_err(engine_refused)?.imports;
-            if imports.iter().any(|import| import == JOURNAL) && !manifest.capabilities.contains(&Capability::Journal) {
-                return Err(unworkable(format!(
-                    "the component imports `{JOURNAL}`, which its manifest does not ask for"
-                )));
-            }
+            let inspection = portcullis_engine::inspect(component).map_err(engine_refused)?;
+            check_capabilities(&inspection, &manifest.capabilities).map_err(unworkable)?;
             let plugin = engine.prepare(component, settings, manifest.limits).map_err(engine_refused)?;
             place.add(Arc::new(Binding::new(Arc::clone(verified), hook.kind, source, plugin)));
         }
@@ -357,6 +353,26 @@ pub fn fingerprint(paths: &ReleasePaths) -> Digest {
         text.push_str(&format!("{}|{facts:?}\n", path.display()));
     }
     sha256(text.as_bytes())
+}
+
+/// Whether a component does what its manifest asks for, as far as that can be seen from outside, and nothing beyond.
+///
+/// # Errors
+/// What does not fit, in a sentence.
+pub fn check_capabilities(inspection: &Inspection, asked: &BTreeSet<Capability>) -> Result<(), String> {
+    let imports = |interface: &str| inspection.imports.iter().any(|import| import == interface);
+    if imports(JOURNAL) && !asked.contains(&Capability::Journal) {
+        return Err(format!("the component imports `{JOURNAL}`, which its manifest does not ask for"));
+    }
+    match (inspection.searches, asked.contains(&Capability::Search)) {
+        (true, false) => {
+            Err("the component exports `search`, which is not among its manifest's capabilities".to_owned())
+        }
+        (false, true) => {
+            Err("the manifest has the capability `search`, and the component does not export it".to_owned())
+        }
+        _ => Ok(()),
+    }
 }
 
 fn files(folder: &Path) -> Result<Vec<PathBuf>, ReleaseError> {

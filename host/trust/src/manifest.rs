@@ -33,7 +33,7 @@ pub struct Manifest {
     pub reads: Reads,
     /// What it can say.
     pub emits: Emits,
-    /// What it asks of the host.
+    /// What it asks of the host, and does beyond deciding.
     pub capabilities: BTreeSet<Capability>,
     /// What one call may use.
     pub limits: Limits,
@@ -47,7 +47,8 @@ pub struct Manifest {
     pub expires: Millis,
 }
 
-/// Something of the host that a plugin may import.
+/// Something of the host that a plugin may import, or something beyond deciding that it may export. A component
+/// that does what its manifest does not ask for is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Capability {
@@ -57,6 +58,8 @@ pub enum Capability {
     Memory,
     /// Read-only tables. Their store comes with a later version.
     Reference,
+    /// Answering "which ones?" (AuthZEN search).
+    Search,
 }
 
 /// The JSON Schema of a plugin's settings.
@@ -133,12 +136,13 @@ impl Capability {
             Self::Journal => "journal",
             Self::Memory => "memory",
             Self::Reference => "reference",
+            Self::Search => "search",
         }
     }
 
     /// Whether this host has it.
     pub fn available(self) -> bool {
-        matches!(self, Self::Journal)
+        matches!(self, Self::Journal | Self::Search)
     }
 }
 

@@ -87,6 +87,8 @@ fn the_tricks_in_manifests() {
     refused("publisher-overreach", verify(&good.replace("org.hospital.sod", "org.hospitalx.sod")));
     for (code, from, to) in [
         ("publisher-overreach", r#""okta.user-import""#, r#""entra.token""#),
+        ("publisher-overreach", r#""okta.user-import""#, r#""authzen""#),
+        ("publisher-overreach", r#"["journal"]"#, r#"["journal","search"]"#),
         ("capability-unavailable", r#"["journal"]"#, r#"["journal","memory"]"#),
         ("capability-unavailable", r#"["journal"]"#, r#"["reference"]"#),
         ("capability-unavailable", r#""subject.id""#, r#""hr.job_code""#),

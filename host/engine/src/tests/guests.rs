@@ -30,6 +30,11 @@ pub(crate) fn module(configure: &str, evaluate: &str, extra: &str) -> Vec<u8> {
 
 /// The same for another contract, whose functions are the same to a core module.
 pub(crate) fn module_for(contract: &str, configure: &str, evaluate: &str, extra: &str) -> Vec<u8> {
+    module_of("plugin", contract, configure, evaluate, extra)
+}
+
+/// The same for any world.
+fn module_of(world: &str, contract: &str, configure: &str, evaluate: &str, extra: &str) -> Vec<u8> {
     let text = format!(
         r#"(module
             (import "portcullis:policy/journal@0.1.0" "note" (func $note (param i32 i32)))
@@ -51,7 +56,7 @@ pub(crate) fn module_for(contract: &str, configure: &str, evaluate: &str, extra:
     let mut module = wat::parse_str(text).unwrap();
     let mut resolve = Resolve::default();
     let package = resolve.push_str("policy.wit", contract).unwrap();
-    let world = resolve.select_world(&[package], Some("plugin")).unwrap();
+    let world = resolve.select_world(&[package], Some(world)).unwrap();
     wit_component::embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).unwrap();
     module
 }
@@ -64,6 +69,24 @@ pub(crate) fn component(configure: &str, evaluate: &str, extra: &str) -> Vec<u8>
 /// A component that takes any settings, does `evaluate`, and has `extra` besides.
 pub(crate) fn evaluating(evaluate: &str, extra: &str) -> Vec<u8> {
     component(NOTHING, evaluate, extra)
+}
+
+/// A component that takes any settings, decides nothing, and does `find` when it is asked which ones: `$call` is
+/// where the call lies, and behind it the page (limit at 296, after what at 300). Of a page found, the results
+/// (pointer, length) are at 4 and what is next (case, pointer, length) at 12; a result takes 28 bytes: its type, its id
+/// (case, pointer, length) and its attributes.
+pub(crate) fn searching(find: &str, extra: &str) -> Vec<u8> {
+    componentize(&searching_module(CONTRACT, find, extra)).unwrap()
+}
+
+/// The same as a core module, for any contract.
+pub(crate) fn searching_module(contract: &str, find: &str, extra: &str) -> Vec<u8> {
+    let find = format!(
+        r#"(func (export "portcullis:policy/search@0.1.0#find") (param $call i32) (result i32) (local $i i32)
+            {find})
+        {extra}"#
+    );
+    module_of("search-plugin", contract, NOTHING, NOTHING, &find)
 }
 
 /// A small engine, in which `configure` gets 200 ms.

@@ -10,7 +10,7 @@ mod read;
 
 use std::time::Duration;
 
-use portcullis_model::{Cause, Change, ChangeKind, Effect, Party};
+use portcullis_model::{Cause, Change, ChangeKind, Effect, Party, Sought};
 
 use crate::adapter::{Adapter, Reaction, Reactions, Repeats};
 use crate::answer::{Answer, Slot};
@@ -153,8 +153,12 @@ impl Adapter for Authzen {
         Answer::ok(Object::new().json("evaluations", &array(&answers)).end(), Slot::Nowhere)
     }
 
+    fn candidate(&self, search: &Incoming, sought: Sought, id: &str) -> Incoming {
+        read::candidate(search, sought, id)
+    }
+
     fn list(&self, incoming: &Incoming, found: &Found) -> Answer {
-        let actions = incoming.call.phase.as_deref() == Some(read::SEARCH_ACTION);
+        let actions = incoming.call.phase.as_deref() == Some(Sought::Action.phase());
         let result = |result: &portcullis_model::Entity| {
             let id = result.id.as_deref().unwrap_or_default();
             if actions {

@@ -10,10 +10,10 @@
 use std::sync::Arc;
 
 use portcullis_model::json::Value;
-use portcullis_model::{Call, Cause, Document, Entity, Origin, Principal, PrincipalKind, Secrets};
+use portcullis_model::{Call, Cause, Document, Entity, Origin, Principal, PrincipalKind, Secrets, Sought};
 
 use super::{Authzen, REQUEST_ID, SEARCH_ACTION as ACTION_ROUTE, SEARCH_RESOURCE, SEARCH_SUBJECT, failed};
-use crate::adapter::Adapter;
+use crate::adapter::{ACTION, Adapter, fill_in};
 use crate::body::{Body, attributes};
 use crate::object::Object;
 use crate::{Batch, Frame, Heard, Incoming, Malformed, Page, Request, Until};
@@ -56,15 +56,44 @@ pub(super) fn evaluations(request: &Request<'_>, frame: &Frame<'_>) -> Result<He
 /// "Which ones?"
 pub(super) fn search(request: &Request<'_>, frame: &Frame<'_>) -> Result<Heard, Malformed> {
     let read = Read::new(request, frame)?;
-    let phase = match request.route {
-        SEARCH_SUBJECT => "search-subject",
-        SEARCH_RESOURCE => "search-resource",
-        _ => SEARCH_ACTION,
+    let sought = match request.route {
+        SEARCH_SUBJECT => Sought::Subject,
+        SEARCH_RESOURCE => Sought::Resource,
+        _ => Sought::Action,
     };
     let page = page(&read.body)?;
     let mut incoming = read.open_question(frame.seed, None, request.route)?;
-    incoming.call.phase = Some(phase.to_owned());
+    incoming.call.phase = Some(sought.phase().to_owned());
     Ok(Heard::Which(incoming, page))
+}
+
+/// The question about one candidate of a search. Its payload is that of an evaluation, so that a plugin which reads the body hears
+/// the same as when it is asked about that one alone.
+pub(super) fn candidate(search: &Incoming, sought: Sought, id: &str) -> Incoming {
+    let mut question = search.clone();
+    fill_in(&mut question.call, sought, id);
+    let (name, member) = match sought {
+        Sought::Subject => ("subject", "id"),
+        Sought::Resource => ("resource", "id"),
+        Sought::Action => ("action", "name"),
+    };
+    let root = search.call.payload.root();
+    let mut object = Object::new();
+    for part in PARTS {
+        let sent = present(root, part.name);
+        object = if part.name == name {
+            let members = sent.into_iter().flat_map(Value::members).filter(|(name, _)| name != member);
+            let filled = members.fold(Object::new(), |filled, (name, value)| filled.json(&name, value.raw()));
+            object.json(part.name, &filled.text(member, id).end())
+        } else {
+            object.some(sent, |object, value| object.json(part.name, value.raw()))
+        };
+    }
+    // What was parsed, cut down and filled in is JSON still.
+    if let Ok(document) = Document::parse(object.end().as_bytes()) {
+        question.call.payload = Arc::new(document);
+    }
+    question
 }
 
 /// A request, or one of its evaluations.
@@ -141,7 +170,7 @@ impl<'a> Read<'a> {
         };
         let action = match action {
             Some(action) => Some(Entity {
-                type_name: "action".into(),
+                type_name: ACTION.into(),
                 id: Some(self.required(action, "action.name")?),
                 attributes: attributes([action_properties]),
             }),
@@ -276,9 +305,6 @@ const PARTS: [Part; 4] = [
     Part { name: "resource", required: &["type", "id"] },
     Part { name: "context", required: &[] },
 ];
-
-/// The phase of a search for actions.
-pub(super) const SEARCH_ACTION: &str = "search-action";
 
 /// Evaluations in one request. Each is asked, recorded and answered by itself, within one budget.
 const MOST_EVALUATIONS: usize = 256;

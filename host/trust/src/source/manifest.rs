@@ -32,8 +32,9 @@ pub struct ManifestSource {
     requires: Vec<String>,
     #[serde(default)]
     emits: EmitsText,
+    /// What it asks of the host, and does beyond deciding.
     #[serde(default)]
-    capabilities: BTreeSet<Capability>,
+    pub capabilities: BTreeSet<Capability>,
     #[serde(default)]
     limits: LimitsSource,
     validity: Validity,

@@ -1,0 +1,262 @@
+//! Search: the ones about whom the answer would be yes.
+//!
+//! Bindings that search propose candidates; each of them is then decided like a question of its own, by every enforcing binding of
+//! the hook, and only those that are permitted are told.
+//!
+//! Invariants: search never contradicts evaluation, because it is evaluation; results come in the order of their ids, each once, whoever
+//! proposed them; and a page is bounded by its limit, by [`MOST_JUDGED`] and by the call's budget, and says where to go on. A search
+//! holds its connection's thread no longer at a time than a call does.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Instant;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
+use portcullis_hooks::{Incoming, OnFailure, Page};
+use portcullis_model::{Cause, Decision, Entity, Found, LONGEST_ID, Sought};
+
+use crate::ask::{self, Asked, SLICE};
+use crate::call::Call;
+use crate::generation::Binding;
+use crate::pipeline::{Failure, decide};
+
+/// What came of a search, and who proposed what: for the record. Of bindings that could not find there is the fault.
+pub struct Searched {
+    /// A page of those about whom the answer would be yes, or why there is none.
+    pub found: Result<Found, Failure>,
+    /// Every binding that proposed, once.
+    pub asked: Vec<Asked>,
+}
+
+/// What came of a search, in numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tally {
+    /// What was searched.
+    pub sought: Sought,
+    /// How many candidates were decided.
+    pub judged: usize,
+    /// How many of them are told.
+    pub found: usize,
+}
+
+/// Searches. The call says what for, by its phase.
+pub async fn search(call: &mut Call<'_>, incoming: &Arc<Incoming>, page: &Page) -> Searched {
+    let mut search = match Search::new(call, incoming, page) {
+        Ok(search) => search,
+        Err(cause) => return Searched { found: Err(Failure::of(cause)), asked: Vec::new() },
+    };
+    let found = search.run(call).await;
+    let Search { asked, judged, results, sought, .. } = search;
+    call.searched = Some(Tally { sought, judged, found: results.len() });
+    let found = found.map(|next| Found { results, next: next.map(|after| BASE64.encode(after)) });
+    Searched { found, asked }
+}
+
+/// A search on its way.
+struct Search<'a> {
+    incoming: &'a Arc<Incoming>,
+    sought: Sought,
+    of_type: String,
+    searchers: Vec<Arc<Binding>>,
+    limit: usize,
+    /// Everything up to this id is done with.
+    after: Option<String>,
+    results: Vec<Entity>,
+    /// Of the results' ids.
+    bytes: usize,
+    judged: usize,
+    asked: Vec<Asked>,
+    /// When the thread was last free for others.
+    yielded: Instant,
+}
+
+/// What became of one candidate.
+enum Judged {
+    Permitted,
+    NotPermitted,
+    /// There was no time or no room to ask about it.
+    Unasked(Cause),
+}
+
+impl<'a> Search<'a> {
+    fn new(call: &Call<'_>, incoming: &'a Arc<Incoming>, page: &Page) -> Result<Self, Cause> {
+        let question = &incoming.call;
+        let sought = question.phase.as_deref().and_then(Sought::from_phase).ok_or(Cause::HostFault)?;
+        let of_type = match sought {
+            Sought::Subject => question.subject.as_ref().map(|subject| subject.type_name.clone()),
+            Sought::Resource => question.resource.as_ref().map(|resource| resource.type_name.clone()),
+            Sought::Action => Some(question.action.as_ref().map_or(ACTION, |action| &action.type_name).to_owned()),
+        };
+        let after = page.token.as_deref().map(|token| after(token).ok_or(Cause::WrongShape)).transpose()?;
+        Ok(Self {
+            incoming,
+            sought,
+            of_type: of_type.ok_or(Cause::WrongShape)?,
+            searchers: call.bindings().ok_or(Cause::NoActiveRelease)?.searchers().cloned().collect(),
+            limit: page.limit.unwrap_or(PAGE).clamp(1, LARGEST_PAGE) as usize,
+            after,
+            results: Vec::new(),
+            bytes: 0,
+            judged: 0,
+            asked: Vec::new(),
+            yielded: call.host.clock.instant(),
+        })
+    }
+
+    /// Candidates, page by page, until there are no more or it is enough. Gives where to go on; nothing at the end.
+    async fn run(&mut self, call: &mut Call<'_>) -> Result<Option<String>, Failure> {
+        for _ in 0..MOST_ROUNDS {
+            let (candidates, end) = self.candidates(call).await?;
+            for id in candidates {
+                if self.is_full() || self.judged == MOST_JUDGED {
+                    return Ok(self.after.clone());
+                }
+                match self.judge(call, &id).await {
+                    Judged::Permitted => {
+                        self.bytes += id.len();
+                        let (type_name, id) = (self.of_type.clone(), Some(id.clone()));
+                        self.results.push(Entity { type_name, id, attributes: Vec::new() });
+                    }
+                    Judged::NotPermitted => {}
+                    // What was decided by now is told; who wants more asks again, with a budget of its own.
+                    Judged::Unasked(_) if self.judged > 0 => return Ok(self.after.clone()),
+                    Judged::Unasked(cause) => return Err(Failure::of(cause)),
+                }
+                self.judged += 1;
+                self.after = Some(id);
+            }
+            match end {
+                None => return Ok(None),
+                Some(end) => self.after = Some(end),
+            }
+        }
+        Ok(self.after.clone())
+    }
+
+    fn is_full(&self) -> bool {
+        self.results.len() == self.limit || self.bytes >= MOST_BYTES
+    }
+
+    /// What the bindings propose next, all of it up to the end that is given with it; no end where nobody has more.
+    async fn candidates(&mut self, call: &mut Call<'_>) -> Result<(BTreeSet<String>, Option<String>), Failure> {
+        let mut candidates = BTreeSet::new();
+        let mut end: Option<String> = None;
+        // One more than is wanted tells whether that is all.
+        let limit = u32::try_from(self.limit - self.results.len()).unwrap_or(LARGEST_PAGE).saturating_add(1);
+        for binding in self.searchers.clone() {
+            let found = ask::find(call.host, &binding, self.incoming, &call.budget, limit, self.after.clone());
+            let (Asked { outcome, notes, spent, .. }, remains) = found.await;
+            drop(remains);
+            let found = match outcome {
+                Ok(found) => {
+                    self.note(&binding, Ok(Decision::default()), notes, spent);
+                    found
+                }
+                Err(fault) => {
+                    let failure = Failure::of_fault(&fault, &binding);
+                    self.note(&binding, Err(fault), notes, spent);
+                    return Err(failure);
+                }
+            };
+            if found.results.iter().any(|result| result.type_name != self.of_type) {
+                return Err(Failure::of_plugin(Cause::PluginOverreach, &binding));
+            }
+            candidates.extend(found.results.into_iter().filter_map(|result| result.id));
+            // Beyond the nearest end somebody has not looked yet.
+            end = match (end, found.next) {
+                (Some(one), Some(other)) => Some(one.min(other)),
+                (one, other) => one.or(other),
+            };
+        }
+        if let Some(end) = &end {
+            candidates.retain(|id| id <= end);
+        }
+        Ok((candidates, end))
+    }
+
+    /// One candidate, as a question of its own.
+    async fn judge(&mut self, call: &mut Call<'_>, id: &str) -> Judged {
+        let now = call.host.clock.instant();
+        if now.saturating_duration_since(self.yielded) >= SLICE {
+            tokio::task::yield_now().await;
+            self.yielded = call.host.clock.instant();
+        }
+        let question = portcullis_hooks::candidate(call.hook.config.kind, self.incoming, self.sought, id);
+        let decided = decide(call, Arc::new(question)).await;
+        // Sandboxes are given back at once: a search asks more often than there are any.
+        call.afterwards.remains.clear();
+        match decided.outcome {
+            Ok((verdict, _)) if call.hook.config.kind.permits(verdict) => Judged::Permitted,
+            Ok(_) => Judged::NotPermitted,
+            Err(Failure { cause: cause @ (Cause::BudgetExhausted | Cause::Overload), .. }) => Judged::Unasked(cause),
+            // As it would be answered by itself.
+            Err(_) if *call.hook.on_failure(call.generation.as_deref()) == OnFailure::Open => Judged::Permitted,
+            Err(_) => Judged::NotPermitted,
+        }
+    }
+
+    /// Remembers that a binding proposed: once, however often it was asked.
+    fn note(
+        &mut self,
+        binding: &Arc<Binding>,
+        outcome: Result<Decision, ask::AskFault>,
+        notes: Vec<String>,
+        spent: std::time::Duration,
+    ) {
+        match self.asked.iter_mut().find(|asked| Arc::ptr_eq(&asked.binding, binding)) {
+            Some(known) => {
+                known.spent += spent;
+                known.notes.extend(notes);
+                known.notes.truncate(MOST_NOTES);
+                if outcome.is_err() {
+                    known.outcome = outcome;
+                }
+            }
+            None => self.asked.push(Asked { binding: Arc::clone(binding), outcome, notes, spent }),
+        }
+    }
+}
+
+/// Where a token leads on from; nothing where it is none of ours.
+fn after(token: &str) -> Option<String> {
+    let bytes = BASE64.decode(token).ok().filter(|bytes| (1..=LONGEST_ID).contains(&bytes.len()))?;
+    String::from_utf8(bytes).ok()
+}
+
+/// Results in an answer whose caller does not say how many it wants.
+pub const PAGE: u32 = 100;
+
+/// Most results in one answer, whatever the caller wants.
+pub const LARGEST_PAGE: u32 = 1_000;
+
+/// A page with so many bytes of ids is full: the answer has to fit the record's sealed part, beside the largest body.
+pub const MOST_BYTES: usize = 64 << 10;
+
+/// Most candidates that are decided for one answer.
+pub const MOST_JUDGED: usize = 4_000;
+
+/// Most pages of candidates that are asked for in one answer.
+const MOST_ROUNDS: usize = 64;
+
+/// Most notes of one plugin that are kept of a search.
+const MOST_NOTES: usize = 64;
+
+/// The type of an action that a search does not mention.
+const ACTION: &str = "action";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_leads_on_from_where_it_was_given() {
+        for id in ["record-1", "ä \" / ~", &"x".repeat(LONGEST_ID)] {
+            assert_eq!(after(&BASE64.encode(id)).as_deref(), Some(id));
+        }
+        let long = BASE64.encode("x".repeat(LONGEST_ID + 1));
+        for wrong in ["", "not base64!", &BASE64.encode([0xff, 0xfe]), &long] {
+            assert_eq!(after(wrong), None, "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! Search: those that the settings list, and about whom the rules say yes.
+//!
+//! Invariant: each is asked about as a call about it would be, so search and evaluation are the same rules over the same call.
+
+use portcullis_guest::{Call, Found, Page, Sought, search};
+
+use crate::compiled::Compiled;
+use crate::directory::ACTION;
+use crate::judge::weigh;
+
+/// One page of them. Who is not listed, and whose type is not, is not found.
+pub(crate) fn find(compiled: &Compiled, call: &Call, page: &Page) -> Result<Found, String> {
+    let of_type = call.sought_type().unwrap_or_default();
+    let candidates = match call.sought() {
+        Some(Sought::Subject) => compiled.subjects.ids(of_type),
+        Some(Sought::Resource) => compiled.resources.ids(of_type),
+        Some(Sought::Action) => compiled.actions.ids(ACTION),
+        None => &[],
+    };
+    search::by_asking(call, page, candidates, |call| Ok(weigh(compiled, call).allows()))
+}

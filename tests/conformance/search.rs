@@ -1,0 +1,274 @@
+//! "Which ones?": AuthZEN's searches by the library's own plugin. The certification scenario of the standard, pages, several plugins,
+//! and that a search never says what an evaluation does not.
+
+use std::fs;
+
+use portcullis_tests::{Answer, Binding, Host, House, Raw, SECRET, checkout};
+use serde_json::{Value, json};
+
+const EVALUATION: &str = "/pdp/access/v1/evaluation";
+
+/// A house whose hook `asked` speaks AuthZEN, with these bindings of `access-rules`.
+fn house(bindings: &[(Value, &str)]) -> House {
+    let mut house = House::build(&[]);
+    house.sign_root(|source| {
+        let source = source.replace(r#"["okta.*"]"#, r#"["okta.*", "authzen", "generic", "ping.*"]"#);
+        source.replace(r#"["journal"]"#, r#"["journal", "search"]"#)
+    });
+    house.write_secret("secrets/asked", SECRET);
+    let hook = "\n[[hook]]\nname = \"asked\"\nkind = \"authzen\"\npath = \"/pdp\"\ncaller = { secret_file = \"secrets/asked\" }\npublic_url = \"https://pdp.hospital.example/pdp\"\n";
+    let configuration = house.read("portcullis.toml");
+    house.write("portcullis.toml", configuration + hook);
+    let bindings: Vec<_> = bindings
+        .iter()
+        .map(|(settings, mode)| Binding::new("asked", "access-rules", settings.clone()).mode(mode).say(&[]))
+        .collect();
+    house.release(&bindings);
+    house
+}
+
+/// The fixture of the certification scenario: the plugin's own example.
+fn fixture() -> Value {
+    let file = checkout().join("plugins/access-rules/settings.example.json");
+    serde_json::from_str(&fs::read_to_string(file).unwrap()).unwrap()
+}
+
+fn post(host: &Host, path: &str, body: &Value) -> Answer {
+    host.client().send(&Raw::post(path, SECRET, body.to_string().as_bytes())).unwrap()
+}
+
+fn search(host: &Host, what: &str, body: &Value) -> Answer {
+    post(host, &format!("/pdp/access/v1/search/{what}"), body)
+}
+
+/// The ids (or names) of the results.
+fn found(answer: &Answer) -> Vec<&str> {
+    assert_eq!(answer.status, 200, "{}", answer.json);
+    let results = answer.json["results"].as_array().unwrap().iter();
+    results.map(|result| result.get("id").unwrap_or(&result["name"]).as_str().unwrap()).collect()
+}
+
+fn may(host: &Host, subject: Value, action: Value, resource: Value) -> bool {
+    let answer = post(host, EVALUATION, &json!({"subject": subject, "action": action, "resource": resource}));
+    assert_eq!(answer.status, 200);
+    answer.json["decision"].as_bool().unwrap()
+}
+
+fn user(id: &str) -> Value {
+    json!({"type": "user", "id": id})
+}
+
+fn record(id: &str) -> Value {
+    json!({"type": "record", "id": id})
+}
+
+fn archived(id: &str) -> Value {
+    json!({"type": "record", "id": id, "properties": {"status": "archived"}})
+}
+
+fn admin(id: &str) -> Value {
+    json!({"type": "user", "id": id, "properties": {"role": "admin"}})
+}
+
+#[test]
+fn the_certification_scenario_has_its_eight_decisions_and_six_searches() {
+    let house = house(&[(fixture(), "enforce")]);
+    let host = house.serve();
+    let name = |name: &str| json!({"name": name});
+    let decisions = [
+        (user("alice"), name("read"), record("record-1"), true),
+        (user("alice"), name("write"), record("record-1"), true),
+        (user("bob"), name("read"), record("record-1"), true),
+        (user("bob"), name("write"), record("record-1"), false),
+        (user("alice"), name("write"), archived("record-2"), false),
+        (admin("bob"), name("write"), archived("record-2"), true),
+        (user("alice"), json!({"name": "delete", "properties": {"soft": true}}), record("record-1"), true),
+        (user("alice"), json!({"name": "delete", "properties": {"soft": false}}), record("record-1"), false),
+    ];
+    for (number, (subject, action, resource, expected)) in (1..).zip(decisions) {
+        assert_eq!(may(&host, subject, action, resource), expected, "rule {number}");
+    }
+    let searches = [
+        (
+            "subject",
+            json!({"subject": {"type": "user"}, "action": name("read"), "resource": record("record-1")}),
+            &["alice", "bob"][..],
+        ),
+        (
+            "resource",
+            json!({"subject": user("alice"), "action": name("read"), "resource": {"type": "record"}}),
+            &["record-1", "record-2"],
+        ),
+        ("action", json!({"subject": user("alice"), "resource": record("record-1")}), &["read", "write"]),
+        (
+            "subject",
+            json!({"subject": {"type": "user"}, "action": name("write"), "resource": archived("record-2")}),
+            &["bob"],
+        ),
+        (
+            "resource",
+            json!({"subject": admin("bob"), "action": name("write"), "resource": {"type": "record"}}),
+            &["record-2"],
+        ),
+        ("action", json!({"subject": admin("bob"), "resource": archived("record-2")}), &["read", "write"]),
+    ];
+    for (number, (what, mut body, expected)) in (1..).zip(searches) {
+        let answer = search(&host, what, &body);
+        assert_eq!(found(&answer), expected, "search {number}");
+        assert_eq!(answer.json["page"]["next_token"], "", "search {number}");
+        for result in answer.json["results"].as_array().unwrap() {
+            let kind = match what {
+                "subject" => json!("user"),
+                "resource" => json!("record"),
+                _ => json!(null),
+            };
+            assert_eq!(result["type"], kind);
+        }
+        body["context"] = json!({"time": "2025-06-27T18:03-07:00"});
+        body["subject"].as_object_mut().unwrap().entry("id").or_insert(json!("ignored"));
+        if what == "subject" {
+            assert_eq!(found(&search(&host, what, &body)), expected, "an id that is sought is ignored");
+        }
+    }
+    // What is unknown is found nowhere.
+    let nobody = json!({"subject": user("nonexistent-user"), "resource": record("record-1")});
+    assert!(found(&search(&host, "action", &nobody)).is_empty());
+    let spaceship = json!({"subject": {"type": "spaceship"}, "action": name("read"), "resource": record("record-1")});
+    assert!(found(&search(&host, "subject", &spaceship)).is_empty());
+    // What is missing is the caller's fault.
+    for (what, body) in [
+        ("subject", json!({"subject": {"type": "user"}, "resource": record("record-1")})),
+        ("resource", json!({"action": name("read"), "resource": {"type": "record"}})),
+        ("action", json!({"subject": user("alice")})),
+        ("subject", json!({"subject": {"type": "user"}, "action": name("read"), "resource": {"type": "record"}})),
+        ("resource", json!({"subject": {"type": "user"}, "action": name("read"), "resource": {"type": "record"}})),
+        (
+            "subject",
+            json!({"subject": {"type": "user"}, "action": name("read"), "resource": record("record-1"), "page": {"token": "?"}}),
+        ),
+    ] {
+        assert_eq!(search(&host, what, &body).status, 400, "{what} {body}");
+    }
+    host.stop();
+    assert_eq!(house.verify().code, 0);
+}
+
+#[test]
+fn a_search_in_pages_finds_the_same_and_leaves_a_record_each() {
+    let mut settings = fixture();
+    let records = (0..250).map(|at| json!({"type": "record", "id": format!("r-{at:03}"), "attributes": {"status": if at % 3 == 0 { "archived" } else { "active" }}}));
+    settings["resources"].as_array_mut().unwrap().extend(records);
+    let house = house(&[(settings, "enforce")]);
+    let host = house.serve();
+    let body = json!({"subject": user("alice"), "action": {"name": "write"}, "resource": {"type": "record"}});
+    let mut expected = vec!["record-1".to_owned()];
+    expected.extend((0..250).filter(|at| at % 3 != 0).map(|at| format!("r-{at:03}")));
+    expected.sort();
+    for limit in [7, 60, 1_000] {
+        let (mut all, mut token, mut indexes) = (Vec::new(), String::new(), Vec::new());
+        loop {
+            let mut body = body.clone();
+            body["page"] = json!({"limit": limit, "token": token});
+            let answer = search(&host, "resource", &body);
+            let page = found(&answer);
+            assert!(page.len() <= limit);
+            all.extend(page.into_iter().map(str::to_owned));
+            let reference = answer.json.pointer("/context/record").unwrap()["record"].as_str().unwrap().to_owned();
+            indexes.push(reference.rsplit_once('#').unwrap().1.parse::<u64>().unwrap());
+            token = answer.json["page"]["next_token"].as_str().unwrap().to_owned();
+            if token.is_empty() {
+                break;
+            }
+        }
+        assert_eq!(all, expected, "in pages of {limit}");
+        let leaf = house.record(indexes[0]);
+        assert_eq!((&leaf["search"]["for"], &leaf["gen"]), (&json!("search-resource"), &json!(1)));
+        assert_eq!(leaf["search"]["found"], json!(limit.min(expected.len())));
+        assert!(leaf["search"]["judged"].as_u64() >= leaf["search"]["found"].as_u64());
+        assert!(leaf["chain"][0]["plugin"].as_str().is_some_and(|id| id.ends_with("access-rules")), "{leaf}");
+        let sealed = house.sealed(indexes[0]);
+        assert_eq!(sealed["answer"]["results"][0]["id"], json!(expected[0]), "what was told can be shown");
+    }
+    // Without a limit there is one, too.
+    assert_eq!(found(&search(&host, "resource", &body)).len(), 100);
+    host.stop();
+    assert_eq!(house.verify().code, 0);
+}
+
+#[test]
+fn several_plugins_search_together_and_every_one_of_them_decides() {
+    // The second knows more people, and lets nobody called bob do anything.
+    let further = json!({
+        "owner": "o", "otherwise": "abstain", "actions": [{"name": "delete"}],
+        "subjects": [{"type": "user", "id": "aaron"}, {"type": "user", "id": "bob"}, {"type": "user", "id": "carol"}],
+        "rules": [
+            {"id": "NO-BOB", "effect": "deny", "subject": {"ids": ["bob"]}},
+            {"id": "CAROL", "effect": "allow", "subject": {"ids": ["carol"]}},
+        ],
+    });
+    let house = house(&[(fixture(), "enforce"), (further.clone(), "enforce")]);
+    let host = house.serve();
+    let mut told = Vec::new();
+    let body = json!({"subject": {"type": "user"}, "action": {"name": "read"}, "resource": record("record-1")});
+    assert_eq!(found(&search(&host, "subject", &body)), ["alice"]);
+    for who in ["aaron", "alice", "bob", "carol"] {
+        if may(&host, user(who), json!({"name": "read"}), record("record-1")) {
+            told.push(who);
+        }
+    }
+    assert_eq!(told, ["alice"], "the search says what evaluations say");
+    host.stop();
+    let searched = house.records_of("hook.decision").into_iter().find(|record| record.get("search").is_some()).unwrap();
+    assert_eq!(searched["chain"].as_array().unwrap().len(), 2);
+    assert_eq!(searched["search"], json!({"for": "search-subject", "judged": 3, "found": 1}));
+}
+
+#[test]
+fn where_nothing_that_binds_can_search_there_is_no_search() {
+    let house = house(&[(fixture(), "monitor")]);
+    let host = house.serve();
+    let body = json!({"subject": {"type": "user"}, "action": {"name": "read"}, "resource": record("record-1")});
+    assert_eq!(search(&host, "subject", &body).status, 404);
+    host.stop();
+    assert!(house.records_of("hook.decision").is_empty());
+}
+
+#[test]
+fn who_searches_says_so_in_its_manifest() {
+    let house = house(&[]);
+    let sign = |plugin: &str, from: &str, to: &str| {
+        let source = fs::read_to_string(checkout().join(format!("plugins/{plugin}/manifest.toml"))).unwrap();
+        assert!(source.contains(from));
+        house.write("manifest.toml", source.replacen(from, to, 1));
+        fs::copy(checkout().join(format!("plugins/{plugin}/settings.schema.json")), house.path("settings.schema.json"))
+            .unwrap();
+        let wasm = portcullis_tests::component(plugin);
+        let wasm = wasm.to_str().unwrap();
+        house.run(&[
+            "plugin",
+            "sign",
+            "--source",
+            "manifest.toml",
+            "--component",
+            wasm,
+            "--key",
+            "keys/publisher.key",
+            "--output",
+            "out.json",
+        ])
+    };
+    let silent = sign("access-rules", r#"capabilities = ["search"]"#, "capabilities = []");
+    assert!(silent.code == 1 && silent.err.contains("exports `search`"), "{silent:?}");
+    let boastful = sign("sod", "reads = [", "capabilities = [\"search\"]\nreads = [");
+    assert!(boastful.code == 1 && boastful.err.contains("does not export it"), "{boastful:?}");
+    assert_eq!(sign("access-rules", "serial = 1", "serial = 2").code, 0);
+    // What is signed all the same, by other means, comes no further.
+    let mut house = house;
+    house.sign_plugin("access-rules", |source| source);
+    let manifest = "release/plugins/access-rules.manifest.json";
+    let text = house.opened_text(manifest).replace(r#""capabilities":["search"]"#, r#""capabilities":[]"#);
+    house.write(manifest, house.forge("publisher", portcullis_tests::MANIFEST, &text));
+    house.release(&[Binding::new("asked", "access-rules", fixture()).say(&[])]);
+    let checked = house.run(&["check", "--config", "portcullis.toml"]);
+    assert!(checked.code != 0 && (checked.out + &checked.err).contains("exports `search`"));
+}
