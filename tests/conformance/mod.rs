@@ -10,4 +10,6 @@ mod modes;
 mod open;
 mod release;
 mod retry;
+mod rollback;
 mod token;
+mod trust;

@@ -17,7 +17,7 @@ mod settings;
 
 pub use answer::Answer;
 pub use client::{Begun, Client, Raw};
-pub use forge::{MANIFEST, RELEASE_SET, wrongly_signed};
+pub use forge::{MANIFEST, RELEASE_SET, TRUST_ROOT, wrongly_signed};
 pub use golden::{golden, normal};
 pub use host::Host;
 pub use house::{Binding, House, Ran, SECRET};

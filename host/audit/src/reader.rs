@@ -130,10 +130,9 @@ impl<'a> Reader<'a> {
         let mut next = first;
         while next < self.head.size {
             let bundle = next / TILE_WIDTH;
-            let (Some(tile), Some(hashed)) = (
-                Tile::at(Row::Entries, bundle, self.head.size),
-                Tile::at(Row::Hashes(0), bundle, self.head.size),
-            ) else {
+            let (Some(tile), Some(hashed)) =
+                (Tile::at(Row::Entries, bundle, self.head.size), Tile::at(Row::Hashes(0), bundle, self.head.size))
+            else {
                 break;
             };
             let bytes = self.tiles.read(tile).map_err(failed)?;

@@ -37,6 +37,8 @@ pub enum Cause {
     HostFault,
     /// Plugin: it trapped, ran out of its memory, time or stack, or returned an error.
     PluginFault,
+    /// Plugin: it is revoked, and was to bind.
+    PluginRevoked,
     /// Plugin: it said what its manifest does not declare, or what is not well-formed.
     PluginOverreach,
     /// Plugin: something that its manifest requires was not in the call.
@@ -80,14 +82,17 @@ impl Cause {
             | Self::NotDurable
             | Self::HostFault
             | Self::ObserverSkipped => Party::Host,
-            Self::PluginFault | Self::PluginOverreach | Self::MissingRead | Self::Conflict | Self::Unsayable => {
-                Party::Plugin
-            }
+            Self::PluginFault
+            | Self::PluginRevoked
+            | Self::PluginOverreach
+            | Self::MissingRead
+            | Self::Conflict
+            | Self::Unsayable => Party::Plugin,
         }
     }
 
     /// Every cause, for tables and counters.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::CallerUnproven,
         Self::BodyTooLarge,
         Self::BodyIncomplete,
@@ -104,6 +109,7 @@ impl Cause {
         Self::NotDurable,
         Self::HostFault,
         Self::PluginFault,
+        Self::PluginRevoked,
         Self::PluginOverreach,
         Self::MissingRead,
         Self::Conflict,
@@ -130,6 +136,7 @@ impl Cause {
             Self::NotDurable => "not-durable",
             Self::HostFault => "host-fault",
             Self::PluginFault => "plugin-fault",
+            Self::PluginRevoked => "plugin-revoked",
             Self::PluginOverreach => "plugin-overreach",
             Self::MissingRead => "missing-read",
             Self::Conflict => "conflict",

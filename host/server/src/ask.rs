@@ -89,7 +89,11 @@ pub async fn ask(
 /// One run, on this thread.
 pub fn evaluate(binding: &Arc<Binding>, incoming: &Incoming, allowance: Duration) -> (Asked, Option<Remains>) {
     let manifest = binding.manifest();
+    let revoked = || AskFault::new(Cause::PluginRevoked, "plugin-revoked", "the plugin is revoked");
     let asked = |outcome, notes, spent| Asked { binding: Arc::clone(binding), outcome, notes, spent };
+    if binding.is_revoked() {
+        return (asked(Err(revoked()), Vec::new(), Duration::ZERO), None);
+    }
     let view = match manifest.reads.view(&incoming.call) {
         Ok(view) => view,
         Err(missing) => {
@@ -99,6 +103,8 @@ pub fn evaluate(binding: &Arc<Binding>, incoming: &Incoming, allowance: Duration
     };
     let Evaluation { outcome, notes, spent, remains } = binding.plugin.evaluate(&view, allowance);
     let outcome = match outcome {
+        // It was revoked while it ran: what it says counts no more.
+        Ok(_) if binding.is_revoked() => Err(revoked()),
         Ok(decision) => match manifest.emits.check(incoming.call.hook, &decision, &manifest.messages) {
             Ok(()) => Ok(decision),
             Err(overreach) => Err(AskFault::new(Cause::PluginOverreach, "plugin-overreach", &overreach.to_string())),

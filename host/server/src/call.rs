@@ -156,7 +156,7 @@ impl<'a> Call<'a> {
 
     /// Whether this question was asked before.
     pub fn whose_turn(&mut self, caller: Proven, incoming: &Incoming) -> Turn {
-        let generation = self.generation.as_ref().map_or(0, |generation| generation.number);
+        let generation = self.generation.as_ref().map_or((0, 0), |generation| generation.key());
         let now = self.host.clock.instant();
         // Of the whole body, secrets included: it is kept in memory only.
         let body = self.host.pseudonym("body", incoming.call.payload.text());

@@ -15,6 +15,7 @@ use crate::ask::Asked;
 use crate::call::{Call, Reply};
 use crate::caller::Proven;
 use crate::combine::{Combined, Discord, Voice, combine, merge};
+use crate::generation::Bindings;
 use crate::host::{Hook, Host};
 use crate::retry::Turn;
 
@@ -143,6 +144,12 @@ pub async fn decide(call: &mut Call<'_>, mut incoming: Arc<Incoming>) -> Decided
     }
     let Some(generation) = call.generation.clone() else { give_up!(Failure::of(Cause::NoActiveRelease)) };
 
+    // Without the word of a plugin that was revoked there is no decision.
+    let stopped = || generation.hooks.get(hook.number).and_then(Bindings::stopped).map(Failure::revoked);
+    if let Some(failure) = stopped() {
+        give_up!(failure);
+    }
+
     // Proposers first: they alone may want more than restrictions, and guards must see all of it.
     let bindings = generation.hooks.get(hook.number);
     for binding in bindings.iter().flat_map(|bindings| &bindings.proposers) {
@@ -174,6 +181,10 @@ pub async fn decide(call: &mut Call<'_>, mut incoming: Arc<Incoming>) -> Decided
         Ok((combined.verdict, answer))
     });
     call.note("render");
+    // It may have been revoked meanwhile: calls in flight are no exception.
+    if let Some(failure) = stopped() {
+        give_up!(failure);
+    }
     Decided { incoming, asked, outcome }
 }
 
@@ -181,6 +192,11 @@ impl Failure {
     /// A failure that is no plugin's.
     pub fn of(cause: Cause) -> Self {
         Self { cause, culprit: None }
+    }
+
+    /// A plugin that was to bind is revoked.
+    fn revoked(plugin: &str) -> Self {
+        Self { cause: Cause::PluginRevoked, culprit: Some(plugin.to_owned()) }
     }
 }
 

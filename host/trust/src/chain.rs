@@ -10,6 +10,13 @@ use crate::refusal::{Refusal, RefusalCode};
 use crate::root::TrustRoot;
 
 impl TrustRoot {
+    /// Reads a trust root without asking who signed it: to tell which one a file claims to be. To use it, verify it.
+    pub fn unverified(envelope: &[u8]) -> Result<Self, Refusal> {
+        let envelope = Envelope::parse(envelope)?;
+        envelope.expect_type(Self::PAYLOAD_TYPE)?;
+        Self::parse(envelope.unverified_payload())
+    }
+
     /// Verifies the trust root that follows this one. Its expiry is not looked at.
     ///
     /// 1. The envelope holds a trust root that says what its format needs.

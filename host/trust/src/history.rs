@@ -70,7 +70,7 @@ pub struct Active {
 
 /// How a release set may come into force.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Admission {
+pub enum Passage {
     /// It is newer than all before.
     New,
     /// It is the one that was active last: it was verified then, and is held against that moment.
@@ -127,10 +127,10 @@ impl History {
         digest: Digest,
         downgrade: Option<(&Downgrade, Digest)>,
         now: Millis,
-    ) -> Result<Admission, Refusal> {
+    ) -> Result<Passage, Refusal> {
         if let Some(active) = self.active.filter(|active| active.set == digest) {
             if now < set.grace {
-                return Ok(Admission::Again(active));
+                return Ok(Passage::Again(active));
             }
             let sentence = format!(
                 "the release set {} has expired, and its grace ended at {}",
@@ -140,9 +140,9 @@ impl History {
             return Err(Refusal::new(RefusalCode::GraceOver, sentence));
         }
         set.unrevoked(&self.revoked)?;
-        let admission = self.order(set, digest, downgrade)?;
+        let passage = self.order(set, digest, downgrade)?;
         let no_floor = BTreeMap::new();
-        let active = if admission == Admission::New { &self.serials } else { &no_floor };
+        let active = if passage == Passage::New { &self.serials } else { &no_floor };
         for (id, entry) in &set.plugins {
             let least = active.get(id).max(self.floors.get(id)).copied().unwrap_or(0);
             if entry.serial < least {
@@ -150,7 +150,7 @@ impl History {
                 return Err(Refusal::new(RefusalCode::SerialOlder, sentence));
             }
         }
-        Ok(admission)
+        Ok(passage)
     }
 
     fn order(
@@ -158,16 +158,16 @@ impl History {
         set: &ReleaseSet,
         digest: Digest,
         downgrade: Option<(&Downgrade, Digest)>,
-    ) -> Result<Admission, Refusal> {
+    ) -> Result<Passage, Refusal> {
         if set.version > self.highest {
-            return Ok(Admission::New);
+            return Ok(Passage::New);
         }
         let Some((downgrade, document)) = downgrade else {
             let sentence = format!("the release set has version {}, and {} was active here", set.version, self.highest);
             return Err(Refusal::new(RefusalCode::ReleaseOlder, sentence));
         };
         if downgrade.set == digest && downgrade.to == set.version && downgrade.from >= self.highest {
-            return Ok(Admission::Downgrade(document));
+            return Ok(Passage::Downgrade(document));
         }
         let Downgrade { from, to, .. } = downgrade;
         let sentence = format!(
@@ -246,14 +246,14 @@ mod tests {
             let document = document.map(|document| (document, Digest([99; 32])));
             history.admit(set, Digest([digest; 32]), document, NOW).map_err(|refusal| refusal.code())
         };
-        assert_eq!(admit(&history, &set(413, 7), 13, None), Ok(Admission::New));
-        assert!(matches!(admit(&history, &set(412, 7), 12, None), Ok(Admission::Again(_))));
+        assert_eq!(admit(&history, &set(413, 7), 13, None), Ok(Passage::New));
+        assert!(matches!(admit(&history, &set(412, 7), 12, None), Ok(Passage::Again(_))));
         assert_eq!(admit(&history, &set(413, 6), 13, None), Err("serial-older"));
         for (version, digest) in [(410, 10), (412, 13), (1, 1)] {
             assert_eq!(admit(&history, &set(version, 7), digest, None), Err("release-older"));
         }
         let back = downgrade(412, 410, 10);
-        assert_eq!(admit(&history, &set(410, 6), 10, Some(&back)), Ok(Admission::Downgrade(Digest([99; 32]))));
+        assert_eq!(admit(&history, &set(410, 6), 10, Some(&back)), Ok(Passage::Downgrade(Digest([99; 32]))));
         assert_eq!(admit(&history, &set(410, 6), 11, Some(&back)), Err("downgrade-mismatch"), "another set");
         assert_eq!(admit(&history, &set(409, 6), 10, Some(&back)), Err("downgrade-mismatch"));
         // Once a later set was active the same paper is worth nothing.
@@ -275,8 +275,8 @@ mod tests {
         let digest = Digest([12; 32]);
         let set = set(412, 7);
         let again = |now| history.admit(&set, digest, None, now).map_err(|refusal| refusal.code());
-        assert!(matches!(again(set.expires), Ok(Admission::Again(_))));
-        assert!(matches!(again(Millis(set.grace.0 - 1)), Ok(Admission::Again(_))));
+        assert!(matches!(again(set.expires), Ok(Passage::Again(_))));
+        assert!(matches!(again(Millis(set.grace.0 - 1)), Ok(Passage::Again(_))));
         assert_eq!(again(set.grace), Err("grace-over"));
     }
 

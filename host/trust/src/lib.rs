@@ -24,7 +24,7 @@ mod verify;
 pub use break_glass::BreakGlass;
 pub use downgrade::Downgrade;
 pub use dsse::{Envelope, Signature, Verified, add_signature, pae, sign};
-pub use history::{Active, Admission, History, RootMark};
+pub use history::{Active, History, Passage, RootMark};
 pub use manifest::{Capability, Manifest, SettingsSchema};
 pub use names::{HookPattern, Utterance};
 pub use refusal::{Refusal, RefusalCode};

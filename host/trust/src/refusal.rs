@@ -24,6 +24,18 @@ impl Refusal {
         Self { code, sentence: printable(&sentence.into(), MAX_SENTENCE_CHARS) }
     }
 
+    /// The refusal of a second trust root of one number, which was accepted before or stands beside the first.
+    pub fn root_forked(version: u64, which: &str) -> Self {
+        Self::new(RefusalCode::RootForked, format!("there is another trust root {version}: {which}"))
+    }
+
+    /// The refusal to go on without a trust root that was accepted before, or pinned; `newest` is the last that can be reached.
+    pub fn root_lost(version: u64, newest: u64) -> Self {
+        let sentence =
+            format!("the trust root {version} was accepted or pinned, and from {newest} no chain leads to it");
+        Self::new(RefusalCode::RootLost, sentence)
+    }
+
     /// Which refusal it is.
     pub fn kind(&self) -> RefusalCode {
         self.code

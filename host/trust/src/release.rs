@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use portcullis_model::{Digest, Millis, Mode};
 use serde::{Deserialize, Serialize};
 
+use crate::dsse::Envelope;
 use crate::manifest::Manifest;
 use crate::names::{Utterance, is_plugin_id, is_word, quoted};
 use crate::refusal::{Refusal, RefusalCode};
@@ -96,6 +97,13 @@ impl ReleaseSet {
         set.bindings.sort();
         set.check()?;
         Ok(set)
+    }
+
+    /// Reads a release set without asking who signed it: for showing it. To use it, verify it.
+    pub fn unverified(envelope: &[u8]) -> Result<Self, Refusal> {
+        let envelope = Envelope::parse(envelope)?;
+        envelope.expect_type(Self::PAYLOAD_TYPE)?;
+        Self::parse(envelope.unverified_payload())
     }
 
     /// What the payload of a release set revokes, whatever else stands in it.
