@@ -429,11 +429,12 @@ impl Host {
 
     /// The last record of a run, and an orderly end of the log.
     pub fn close(&self) {
-        self.keeper().end();
         self.say(Entry { kind: "host.stop", fields: String::new(), sealed: None });
         if let Err(error) = self.log.close() {
             tracing::error!(%error, "the log did not close in order; it recovers at the next start");
         }
+        // The head that the log was closed with is what the next start holds it against.
+        self.keeper().end();
     }
 
     fn start_entry(&self, recovery: &Recovery) -> Entry {
