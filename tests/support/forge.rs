@@ -10,6 +10,8 @@ use crate::House;
 
 /// Payload type of a release set.
 pub const RELEASE_SET: &str = "application/vnd.portcullis.release-set.v1+json";
+/// Payload type of a trust root.
+pub const TRUST_ROOT: &str = "application/vnd.portcullis.trust-root.v1+json";
 /// Payload type of a manifest.
 pub const MANIFEST: &str = "application/vnd.in-toto+json";
 
@@ -28,18 +30,30 @@ impl House {
 
     /// An envelope for any payload, signed with a key of the house (`release`, `publisher`, …).
     pub fn forge(&self, key: &str, payload_type: &str, payload: &str) -> String {
+        self.forge_by(&[key], payload_type, payload)
+    }
+
+    /// The same, signed with several keys.
+    pub fn forge_by(&self, keys: &[&str], payload_type: &str, payload: &str) -> String {
+        let message = format!("DSSEv1 {} {payload_type} {} {payload}", payload_type.len(), payload.len());
+        let signatures: Vec<_> = keys
+            .iter()
+            .map(|key| {
+                let (keyid, signature) = self.signature(key, message.as_bytes());
+                json!({"keyid": keyid, "sig": BASE64.encode(signature)})
+            })
+            .collect();
+        json!({"payload": BASE64.encode(payload), "payloadType": payload_type, "signatures": signatures}).to_string()
+    }
+
+    /// The id of a key of the house, and its signature over a message: as a token would make it.
+    pub fn signature(&self, key: &str, message: &[u8]) -> (String, [u8; 64]) {
         let text = self.read(&format!("keys/{key}.key"));
         let mut parts = text.trim().strip_prefix("PRIVATE+KEY+").unwrap().splitn(3, '+');
         let (name, id, secret) = (parts.next().unwrap(), parts.next().unwrap(), parts.next().unwrap());
         // An algorithm byte, then the seed, as in Go's `note` package.
         let seed: [u8; 32] = BASE64.decode(secret).unwrap().get(1..).unwrap().try_into().unwrap();
-        let message = format!("DSSEv1 {} {payload_type} {} {payload}", payload_type.len(), payload.len());
-        let signature = SigningKey::from_bytes(&seed).sign(message.as_bytes());
-        json!({
-            "payload": BASE64.encode(payload), "payloadType": payload_type,
-            "signatures": [{"keyid": format!("{name}+{id}"), "sig": BASE64.encode(signature.to_bytes())}],
-        })
-        .to_string()
+        (format!("{name}+{id}"), SigningKey::from_bytes(&seed).sign(message).to_bytes())
     }
 }
 

@@ -106,9 +106,14 @@ impl Host {
 
     /// Waits until its log says this.
     pub fn until_log(&self, text: &str) {
+        self.until_log_for(text, PATIENCE);
+    }
+
+    /// The same, for something that takes its time.
+    pub fn until_log_for(&self, text: &str, patience: Duration) {
         let begin = Instant::now();
         while !self.log().contains(text) {
-            assert!(begin.elapsed() < PATIENCE, "the host never logged `{text}`:\n{}", self.log());
+            assert!(begin.elapsed() < patience, "the host never logged `{text}`:\n{}", self.log());
             thread::sleep(Duration::from_millis(20));
         }
     }

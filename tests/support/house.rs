@@ -165,6 +165,59 @@ impl House {
         ]);
     }
 
+    /// Makes a key of the house.
+    pub fn generate(&self, role: &str) {
+        let (name, key, public) =
+            (format!("test.example/{role}"), format!("keys/{role}.key"), format!("keys/{role}.vkey"));
+        self.must(&["keys", "generate", "--name", &name, "--output", &key, "--public", &public]);
+    }
+
+    /// Signs the trust root that follows the newest one, its source (as the last one signed) changed, with these keys, and puts it where hosts
+    /// look for it. Gives what the command said.
+    pub fn next_root(&self, version: u64, keys: &[&str], change: impl FnOnce(String) -> String) -> Ran {
+        let source = change(self.read("trust-root.toml")).replace("version = 1\n", "");
+        self.write("trust-root.toml", source);
+        fs::create_dir_all(self.path("trust-roots")).unwrap();
+        let before =
+            if version == 2 { "trust-root.json".to_owned() } else { format!("trust-roots/{}.json", version - 1) };
+        let output = format!("trust-roots/{version}.json");
+        let keys: Vec<_> = keys.iter().map(|key| format!("keys/{key}.key")).collect();
+        let mut command =
+            vec!["root", "sign", "--source", "trust-root.toml", "--previous", &before, "--output", &output];
+        keys.iter().for_each(|key| command.extend(["--key", key]));
+        self.run(&command)
+    }
+
+    /// Every root that was signed, as arguments for those who ask for them.
+    pub fn roots(&self) -> Vec<String> {
+        let later = (2..).map(|version| format!("trust-roots/{version}.json"));
+        let later = later.take_while(|root| self.path(root).exists());
+        let all = ["trust-root.json".to_owned()].into_iter().chain(later);
+        all.flat_map(|root| ["--root".to_owned(), root]).collect()
+    }
+
+    /// Copies folders of the house, as a backup would. What is not there is not copied.
+    pub fn back_up(&self, names: &[&str], to: &str) {
+        fs::create_dir_all(self.path(to)).unwrap();
+        for name in names.iter().filter(|name| self.path(name).exists()) {
+            let done = Command::new("cp").arg("-a").arg(self.path(name)).arg(self.path(to)).status().unwrap();
+            assert!(done.success());
+        }
+    }
+
+    /// Puts back what [`back_up`](Self::back_up) kept: nothing newer stays.
+    pub fn restore(&self, names: &[&str], from: &str) {
+        for name in names {
+            drop(fs::remove_dir_all(self.path(name)));
+            drop(fs::remove_file(self.path(name)));
+            let kept = format!("{from}/{}", name.rsplit('/').next().unwrap());
+            if self.path(&kept).exists() {
+                let done = Command::new("cp").arg("-a").arg(self.path(&kept)).arg(self.path(name)).status().unwrap();
+                assert!(done.success());
+            }
+        }
+    }
+
     /// Signs a plugin's manifest, its source changed, and puts both where the release finds them.
     pub fn sign_plugin(&self, name: &str, change: impl FnOnce(String) -> String) {
         let folder = manifest_folder(name);
@@ -224,18 +277,11 @@ impl House {
             ));
         }
         self.write("release.toml", source);
-        self.must(&[
-            "release",
-            "sign",
-            "--source",
-            "release.toml",
-            "--root",
-            "trust-root.json",
-            "--key",
-            "keys/release.key",
-            "--output",
-            "release/release.json",
-        ]);
+        let roots = self.roots();
+        let mut sign = vec!["release", "sign", "--source", "release.toml", "--key", "keys/release.key"];
+        sign.extend(["--output", "release/release.json"]);
+        sign.extend(roots.iter().map(String::as_str));
+        self.must(&sign);
     }
 
     /// Runs `portcullis` in the house.

@@ -24,7 +24,7 @@ pub use answer::Answer;
 pub use client::{Begun, Client, Raw};
 pub use entra::{entra, entra_house};
 pub use delivery_service::{DeliveryService, Said};
-pub use forge::{MANIFEST, RELEASE_SET, wrongly_signed};
+pub use forge::{MANIFEST, RELEASE_SET, TRUST_ROOT, wrongly_signed};
 pub use golden::{golden, normal};
 pub use host::Host;
 pub use house::{Binding, House, Ran, SECRET};

@@ -20,7 +20,7 @@ pub fn run(filters: &[&str]) -> Done {
         skipped.push("the Go verifier: golang-go and golang-golang-x-mod-dev are missing");
     }
     if python.is_none() {
-        skipped.push("the Python envelope verifier: securesystemslib is missing");
+        skipped.push("the Python verifiers of envelopes and roots: securesystemslib or tuf is missing");
     }
     if !strace {
         skipped.push("the order of system calls: strace is missing");

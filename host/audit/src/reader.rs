@@ -13,7 +13,8 @@ use crate::disk::Disk;
 use crate::log::{LOG_DIR, SEALED_DIR};
 use crate::note::NoteError;
 use crate::shards::ShardReader;
-use crate::tiles::TileReader;
+use crate::tiles::{Row, TILE_WIDTH, Tile, TileReader, entries};
+use crate::tree::{check_consistency, consistency_proof, leaf_hash};
 use crate::views::CHECKPOINT;
 
 /// Why a log cannot be read.
@@ -108,6 +109,51 @@ impl<'a> Reader<'a> {
             return Err(ReadError::NoSuchRecord { index, size: self.head.size });
         }
         self.tiles.entry(index).map_err(|error| unreadable(&self.log, &error))
+    }
+
+    /// Whether this log continues an earlier head of its own. Only as sure as the tiles on disk: `verify` looks at all of them.
+    pub fn continues(&self, earlier: &Checkpoint) -> Result<bool, ReadError> {
+        if earlier.origin != self.head.origin || earlier.size > self.head.size {
+            return Ok(false);
+        }
+        if earlier.size == 0 {
+            return Ok(true);
+        }
+        let proof = consistency_proof(&self.tiles, earlier.size, self.head.size)
+            .map_err(|error| unreadable(&self.log, &error))?;
+        Ok(check_consistency(earlier.size, &earlier.root, self.head.size, &self.head.root, &proof))
+    }
+
+    /// Hands out every record from `first` on, in order. Each is held against the hash that the tree has for it.
+    pub fn scan(&self, first: u64, mut look: impl FnMut(u64, &[u8])) -> Result<(), ReadError> {
+        let failed = |error: io::Error| unreadable(&self.log, &error);
+        let mut next = first;
+        while next < self.head.size {
+            let bundle = next / TILE_WIDTH;
+            let (Some(tile), Some(hashed)) =
+                (Tile::at(Row::Entries, bundle, self.head.size), Tile::at(Row::Hashes(0), bundle, self.head.size))
+            else {
+                break;
+            };
+            let bytes = self.tiles.read(tile).map_err(failed)?;
+            let hashes = self.tiles.hashes(hashed).map_err(failed)?;
+            let found = entries(&bytes).filter(|found| found.len() == hashes.len());
+            let found = found.ok_or_else(|| ReadError::Damaged(format!("`{}` has not its entries", tile.path())))?;
+            let skip = usize::try_from(next % TILE_WIDTH).unwrap_or(usize::MAX);
+            for (leaf, hash) in found.iter().zip(&hashes).skip(skip) {
+                if leaf_hash(leaf) != *hash {
+                    return Err(ReadError::Damaged(format!("record {next} is not the one that was logged")));
+                }
+                look(next, leaf);
+                next += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// The signed note of the head.
+    pub fn note(&self) -> &str {
+        &self.note
     }
 
     /// The encrypted part of a record, where it has one.

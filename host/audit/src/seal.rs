@@ -80,6 +80,13 @@ pub struct Sealer {
     current: Mutex<Option<Subkey>>,
 }
 
+impl Clone for Sealer {
+    /// Seals under the same key, with subkeys of its own.
+    fn clone(&self) -> Self {
+        Self::new(self.key.clone())
+    }
+}
+
 impl Sealer {
     /// Seals under `key`.
     pub fn new(key: SealKey) -> Self {

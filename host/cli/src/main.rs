@@ -13,6 +13,7 @@ mod plugin;
 mod release;
 mod root;
 mod serve;
+mod signature;
 
 use std::process::ExitCode;
 
@@ -37,9 +38,12 @@ enum Command {
     /// Make and list keys.
     #[command(subcommand)]
     Keys(keys::Keys),
-    /// Sign the trust root: who may sign what.
+    /// Sign and verify trust roots: who may sign what.
     #[command(subcommand)]
     Root(root::Root),
+    /// Make signatures on a token or another machine, and bring them back.
+    #[command(subcommand)]
+    Signature(signature::Signature),
     /// Make, sign, verify and inspect plugins.
     #[command(subcommand)]
     Plugin(plugin::Plugin),
@@ -60,6 +64,7 @@ fn main() -> ExitCode {
         Command::Check(check) => check.run(),
         Command::Keys(keys) => keys.run(),
         Command::Root(root) => root.run(),
+        Command::Signature(signature) => signature.run(),
         Command::Plugin(plugin) => plugin.run(),
         Command::Release(release) => release.run(),
         Command::Hook(hook) => hook.run(),

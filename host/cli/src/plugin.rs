@@ -6,9 +6,7 @@ use clap::{Args, Subcommand};
 use portcullis_keys::SecretKey;
 use portcullis_model::Digest;
 use portcullis_server::{Clock, check_capabilities};
-use portcullis_trust::{
-    Manifest, ManifestSource, PluginEntry, add_signature, sign, verify_manifest, verify_plugin, verify_root,
-};
+use portcullis_trust::{Manifest, ManifestSource, PluginEntry, sign, verify_manifest, verify_plugin};
 use serde_json::json;
 
 use crate::files;
@@ -74,9 +72,9 @@ pub struct Sign {
 /// Verify a plugin.
 #[derive(Args)]
 pub struct Verify {
-    /// The trust root's envelope.
-    #[arg(long)]
-    root: PathBuf,
+    /// The trust root's envelope; where others followed, all of them in order.
+    #[arg(long = "root", required = true)]
+    roots: Vec<PathBuf>,
     /// The manifest's envelope.
     #[arg(long)]
     manifest: PathBuf,
@@ -134,13 +132,7 @@ impl Sign {
                 let statement = statement(source, component)?;
                 sign(Manifest::PAYLOAD_TYPE, &statement, &keys.iter().collect::<Vec<_>>())
             }
-            (None, None, Some(envelope)) => {
-                let mut envelope = files::read(envelope)?;
-                for key in &keys {
-                    envelope = add_signature(&envelope, key)?;
-                }
-                envelope
-            }
+            (None, None, Some(envelope)) => crate::root::add_all(files::read(envelope)?, &keys)?,
             _ => return Err(Failed::configuration("give `--source` and `--component`, or `--add-to`")),
         };
         files::write(&self.output, &envelope)?;
@@ -170,7 +162,7 @@ fn statement(source: &Path, component: &Path) -> Done<Vec<u8>> {
 impl Verify {
     fn run(self) -> Done {
         let now = Clock::system().now();
-        let root = verify_root(&files::read(&self.root)?, now)?;
+        let root = crate::root::chain(&self.roots)?;
         let envelope = files::read(&self.manifest)?;
         let verified = verify_manifest(&root, &envelope, now)?;
         let manifest = &verified.manifest;
@@ -182,20 +174,23 @@ impl Verify {
             let inspection = portcullis_engine::inspect(&wasm)?;
             check_capabilities(&inspection, &manifest.capabilities).map_err(Failed::wrong)?;
         }
+        let reviewers = verified.reviewers.join(", ");
+        let reviewed = if reviewers.is_empty() { String::new() } else { format!(", reviewed by {reviewers}") };
         match self.format {
             Format::Text => print(format!(
-                "{} {} (serial {}): published by {}, signed by {}\nmanifest {}\ncomponent {}",
+                "{} {} (serial {}): published by {}, signed by {}{}\nmanifest {}\ncomponent {}",
                 manifest.id,
                 manifest.version,
                 manifest.serial,
                 verified.publisher,
                 verified.signers.join(", "),
+                reviewed,
                 verified.digest,
                 manifest.wasm
             )),
             Format::Json => print(json!({
                 "id": manifest.id, "version": manifest.version, "serial": manifest.serial, "publisher": verified.publisher,
-                "signers": verified.signers, "manifest": text(verified.digest), "component": text(manifest.wasm), "hooks": manifest.hooks,
+                "signers": verified.signers, "reviewers": verified.reviewers, "manifest": text(verified.digest), "component": text(manifest.wasm), "hooks": manifest.hooks,
             })),
         }
         Ok(())

@@ -1,36 +1,86 @@
-//! `portcullis release`: release sets.
+//! `portcullis release`: release sets, and the way back to an older one.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
+use portcullis_keys::SecretKey;
+use portcullis_model::Millis;
 use portcullis_server::Clock;
-use portcullis_trust::{ReleaseSet, ReleaseSource, sign, verify_release, verify_root};
+use portcullis_trust::{
+    Downgrade, Envelope, Refusal, RefusalCode, ReleaseSet, ReleaseSource, TrustRoot, sha256, sign, verify_release,
+};
 use serde_json::json;
 
 use crate::files;
-use crate::outcome::{Done, Format};
+use crate::outcome::{Done, Failed, Format};
+use crate::root::{add_all, chain};
 
 /// Sign release sets.
 #[derive(Subcommand)]
 pub enum Release {
-    /// Make and sign a release set from its source.
+    /// Make and sign a release set from its source, or add a signature to one.
     #[command(
-        after_help = "Example:\n  portcullis release sign --source release.toml --root trust-root.json \\\n    --key release.key --output release/release.json"
+        after_help = "Examples:\n  portcullis release sign --source release.toml --root trust-root.json \\\n    --key release.key --output release/release.json\n  portcullis release sign --add-to release/release.json --root trust-root.json \\\n    --key second.key --output release/release.json"
     )]
     Sign(Sign),
+    /// Permit hosts to go back to an older release set, for a while and for a reason.
+    #[command(
+        after_help = "Examples:\n  portcullis release downgrade --to release-410.json --from 412 --hours 8 \\\n    --person noor.haddad --reason night-shift --ticket CHG-77 --root trust-root.json \\\n    --key release.key --output release/downgrade.json\n  portcullis release downgrade --add-to release/downgrade.json --root trust-root.json \\\n    --key second.key --output release/downgrade.json\n\nPut it beside the older set in the release's folder. It lifts neither a signed floor nor a revocation."
+    )]
+    Downgrade(Back),
 }
 
 /// Make and sign a release set.
 #[derive(Args)]
 pub struct Sign {
     /// The source: plugins, bindings, settings (TOML). The files it names lie relative to it.
+    #[arg(long, required_unless_present = "add_to")]
+    source: Option<PathBuf>,
+    /// Add a signature to this envelope instead.
+    #[arg(long, conflicts_with = "source")]
+    add_to: Option<PathBuf>,
+    /// The trust root's envelope, and those that followed, in order: nothing is signed that a host would refuse.
+    #[arg(long = "root", required = true)]
+    roots: Vec<PathBuf>,
+    /// A release key; as many as are at hand.
+    #[arg(long = "key", required = true)]
+    keys: Vec<PathBuf>,
+    /// Where the envelope goes.
     #[arg(long)]
-    source: PathBuf,
-    /// The trust root's envelope: nothing is signed that a host would refuse.
-    #[arg(long)]
-    root: PathBuf,
-    /// A release key; more than one where the threshold asks for it.
+    output: PathBuf,
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+}
+
+/// Make and sign a downgrade.
+#[derive(Args)]
+pub struct Back {
+    /// The older release set's envelope.
+    #[arg(long, required_unless_present = "add_to")]
+    to: Option<PathBuf>,
+    /// The highest version that was active on the hosts it is for.
+    #[arg(long, required_unless_present = "add_to")]
+    from: Option<u64>,
+    /// How long it may be used, hours; at most 168. The set then stays in force as any other.
+    #[arg(long, default_value_t = 24)]
+    hours: u32,
+    /// Who asked for it.
+    #[arg(long, required_unless_present = "add_to")]
+    person: Option<String>,
+    /// Why.
+    #[arg(long, required_unless_present = "add_to")]
+    reason: Option<String>,
+    /// Under which ticket.
+    #[arg(long, required_unless_present = "add_to")]
+    ticket: Option<String>,
+    /// Add a signature to this envelope instead.
+    #[arg(long, conflicts_with_all = ["to", "from", "person", "reason", "ticket"])]
+    add_to: Option<PathBuf>,
+    /// The trust root's envelope, and those that followed, in order.
+    #[arg(long = "root", required = true)]
+    roots: Vec<PathBuf>,
+    /// A release key; as many as are at hand.
     #[arg(long = "key", required = true)]
     keys: Vec<PathBuf>,
     /// Where the envelope goes.
@@ -43,29 +93,122 @@ pub struct Sign {
 impl Release {
     /// Does it.
     pub fn run(self) -> Done {
-        let Self::Sign(sign_set) = self;
-        let now = Clock::system().now();
-        let root = verify_root(&files::read(&sign_set.root)?, now)?;
-        let source = ReleaseSource::parse(&files::read_text(&sign_set.source)?)?;
-        let base = sign_set.source.parent().unwrap_or(Path::new(""));
-        let mut named = BTreeMap::new();
-        for file in source.files() {
-            named.insert(file.to_owned(), files::read(&base.join(file))?);
+        match self {
+            Self::Sign(sign) => sign.run(),
+            Self::Downgrade(back) => back.run(),
         }
-        let payload = source.to_payload(&root, &named, now)?;
-        let keys = crate::plugin::read_keys(&sign_set.keys)?;
-        let envelope = sign(ReleaseSet::PAYLOAD_TYPE, &payload, &keys.iter().collect::<Vec<_>>());
-        let set = verify_release(&root, &envelope, now)?;
-        files::write(&sign_set.output, &envelope)?;
+    }
+}
+
+impl Sign {
+    fn run(self) -> Done {
+        let now = Clock::system().now();
+        let root = chain(&self.roots)?;
+        root.fresh(now)?;
+        let keys = crate::plugin::read_keys(&self.keys)?;
+        let envelope = match (&self.source, &self.add_to) {
+            (Some(source), None) => {
+                let payload = payload(source, &root, now)?;
+                sign(ReleaseSet::PAYLOAD_TYPE, &payload, &keys.iter().collect::<Vec<_>>())
+            }
+            (None, Some(envelope)) => add_all(files::read(envelope)?, &keys)?,
+            _ => return Err(Failed::configuration("give `--source` or `--add-to`")),
+        };
+        may_sign(&root, &keys, "release set")?;
+        let missing = missing(verify_release(&root, &envelope, now).map(drop))?;
+        files::write(&self.output, &envelope)?;
+        let set = ReleaseSet::unverified(&envelope)?;
         let (plugins, bindings) = (set.plugins.len(), set.bindings.len());
-        sign_set.format.print(
+        let still = still(missing.as_ref());
+        self.format.print(
             format!(
-                "release set {} in {}: {plugins} plugins, {bindings} bindings",
+                "release set {} in {}: {plugins} plugins, {bindings} bindings{still}",
                 set.version,
-                sign_set.output.display()
+                self.output.display()
             ),
-            json!({"version": set.version, "file": sign_set.output, "plugins": plugins, "bindings": bindings}),
+            json!({
+                "version": set.version, "file": self.output, "plugins": plugins, "bindings": bindings,
+                "missing": missing.map(|refusal| refusal.to_string()),
+            }),
         );
         Ok(())
     }
+}
+
+fn payload(source: &Path, root: &TrustRoot, now: Millis) -> Done<Vec<u8>> {
+    let base = source.parent().unwrap_or(Path::new(""));
+    let source = ReleaseSource::parse(&files::read_text(source)?)?;
+    let mut named = BTreeMap::new();
+    for file in source.files() {
+        named.insert(file.to_owned(), files::read(&base.join(file))?);
+    }
+    Ok(source.to_payload(root, &named, now)?)
+}
+
+impl Back {
+    fn run(self) -> Done {
+        let now = Clock::system().now();
+        let root = chain(&self.roots)?;
+        root.fresh(now)?;
+        let keys = crate::plugin::read_keys(&self.keys)?;
+        let envelope = match &self.add_to {
+            Some(envelope) => add_all(files::read(envelope)?, &keys)?,
+            None => sign(Downgrade::PAYLOAD_TYPE, &self.payload(now)?, &keys.iter().collect::<Vec<_>>()),
+        };
+        may_sign(&root, &keys, "downgrade")?;
+        let verified = Downgrade::verify(&root, &envelope, now);
+        let missing = missing(verified.map(drop))?;
+        files::write(&self.output, &envelope)?;
+        self.format.print(
+            format!("downgrade in {}{}", self.output.display(), still(missing.as_ref())),
+            json!({"file": self.output, "missing": missing.map(|refusal| refusal.to_string())}),
+        );
+        Ok(())
+    }
+
+    fn payload(&self, now: Millis) -> Done<Vec<u8>> {
+        let (Some(to), Some(from), Some(person), Some(reason), Some(ticket)) =
+            (&self.to, self.from, &self.person, &self.reason, &self.ticket)
+        else {
+            return Err(Failed::configuration("give `--to`, `--from`, `--person`, `--reason` and `--ticket`"));
+        };
+        let older = files::read(to)?;
+        let set = ReleaseSet::unverified(&older)?;
+        let downgrade = Downgrade {
+            from,
+            to: set.version,
+            set: sha256(Envelope::parse(&older)?.unverified_payload()),
+            person: person.clone(),
+            reason: reason.clone(),
+            ticket: ticket.clone(),
+            issued: now,
+            expires: Millis(now.0.saturating_add(u64::from(self.hours) * 60 * 60 * 1_000)),
+        };
+        Ok(downgrade.to_payload()?)
+    }
+}
+
+/// Refuses a key that could never count.
+fn may_sign(root: &TrustRoot, keys: &[SecretKey], what: &str) -> Done {
+    let counts = |key: &&SecretKey| root.release.keys.iter().any(|ours| ours.bytes() == key.public().bytes());
+    match keys.iter().find(|key| !counts(key)) {
+        None => Ok(()),
+        Some(key) => {
+            let message = format!("{} may not sign a {what} [unknown-signer]", key.public().keyid());
+            Err(Failed::wrong(message).hint(Some(RefusalCode::UnknownSigner.remedy())))
+        }
+    }
+}
+
+/// What signatures are still missing; anything else that is wrong is an error.
+pub fn missing(verified: Result<(), Refusal>) -> Done<Option<Refusal>> {
+    match verified {
+        Ok(()) => Ok(None),
+        Err(refusal) if refusal.kind() == RefusalCode::BelowThreshold => Ok(Some(refusal)),
+        Err(refusal) => Err(refusal.into()),
+    }
+}
+
+fn still(missing: Option<&Refusal>) -> String {
+    missing.map(|refusal| format!("; not in order yet: {refusal}")).unwrap_or_default()
 }

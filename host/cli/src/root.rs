@@ -1,32 +1,45 @@
-//! `portcullis root`: the trust root.
+//! `portcullis root`: trust roots, one after the other.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
+use portcullis_keys::SecretKey;
+use portcullis_model::Millis;
 use portcullis_server::Clock;
-use portcullis_trust::{RootSource, TrustRoot, sign, verify_root};
+use portcullis_trust::{
+    Refusal, RefusalCode, RootSource, TrustRoot, add_signature, sign, verify_pinned_root, verify_root,
+};
 use serde_json::json;
 
 use crate::files;
-use crate::outcome::{Done, Format};
+use crate::outcome::{Done, Failed, Format};
 
-/// Sign the trust root.
+/// Sign the trust root, and verify how one follows the other.
 #[derive(Subcommand)]
 pub enum Root {
-    /// Make and sign a trust root from its source.
+    /// Make and sign a trust root from its source, or add a signature to one.
     #[command(
-        after_help = "Example:\n  portcullis root sign --source trust-root.toml --key root.key \\\n    --output trust-root.json"
+        after_help = "Examples:\n  portcullis root sign --source trust-root.toml --key root.key \\\n    --output trust-root.json\n  portcullis root sign --source trust-root.toml --previous trust-root.json --key root.key \\\n    --output trust-roots/2.json\n  portcullis root sign --add-to trust-roots/2.json --previous trust-root.json --key second.key \\\n    --output trust-roots/2.json\n\nA root that follows another is signed by enough root keys of the one before and by enough of its own, and carries\nthat one's revocations on. While signatures are missing the envelope is written all the same, and it says how many."
     )]
     Sign(Sign),
+    /// Verify a trust root, or a chain of them: the first by its own keys, each other one by the one before.
+    #[command(after_help = "Example:\n  portcullis root verify trust-root.json trust-roots/2.json")]
+    Verify(Verify),
 }
 
 /// Make and sign a trust root.
 #[derive(Args)]
 pub struct Sign {
-    /// The source: keys, roles, thresholds, publishers (TOML).
+    /// The source: keys, roles, thresholds, publishers, revocations (TOML).
+    #[arg(long, required_unless_present = "add_to")]
+    source: Option<PathBuf>,
+    /// Add a signature to this envelope instead.
+    #[arg(long, conflicts_with = "source")]
+    add_to: Option<PathBuf>,
+    /// The trust root that this one follows.
     #[arg(long)]
-    source: PathBuf,
-    /// A root key; more than one where the threshold asks for it.
+    previous: Option<PathBuf>,
+    /// A root key, of this root or of the one before; as many as are at hand.
     #[arg(long = "key", required = true)]
     keys: Vec<PathBuf>,
     /// Where the envelope goes.
@@ -36,24 +49,129 @@ pub struct Sign {
     format: Format,
 }
 
+/// Verify trust roots.
+#[derive(Args)]
+pub struct Verify {
+    /// The envelopes, in the order of their numbers.
+    #[arg(required = true)]
+    roots: Vec<PathBuf>,
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+}
+
 impl Root {
     /// Does it.
     pub fn run(self) -> Done {
-        let Self::Sign(sign_root) = self;
+        match self {
+            Self::Sign(sign) => sign.run(),
+            Self::Verify(verify) => verify.run(),
+        }
+    }
+}
+
+impl Sign {
+    fn run(self) -> Done {
         let now = Clock::system().now();
-        let payload = RootSource::parse(&files::read_text(&sign_root.source)?)?.to_payload(now)?;
-        let keys = crate::plugin::read_keys(&sign_root.keys)?;
-        let envelope = sign(TrustRoot::PAYLOAD_TYPE, &payload, &keys.iter().collect::<Vec<_>>());
-        let root = verify_root(&envelope, now)?;
-        files::write(&sign_root.output, &envelope)?;
-        sign_root.format.print(
+        let previous = self.previous.as_deref().map(pinned).transpose()?;
+        let keys = crate::plugin::read_keys(&self.keys)?;
+        let envelope = match (&self.source, &self.add_to) {
+            (Some(source), None) => {
+                let payload = RootSource::parse(&files::read_text(source)?)?.to_payload(previous.as_ref(), now)?;
+                sign(TrustRoot::PAYLOAD_TYPE, &payload, &keys.iter().collect::<Vec<_>>())
+            }
+            (None, Some(envelope)) => add_all(files::read(envelope)?, &keys)?,
+            _ => return Err(Failed::configuration("give `--source` or `--add-to`")),
+        };
+        let root = TrustRoot::unverified(&envelope)?;
+        may_sign(&root, previous.as_ref(), &keys)?;
+        let missing = missing(&envelope, previous.as_ref(), now)?;
+        files::write(&self.output, &envelope)?;
+        let still = missing.as_ref().map(|refusal| format!("; not in order yet: {refusal}")).unwrap_or_default();
+        self.format.print(
             format!(
-                "trust root {} in {}: {} publishers",
+                "trust root {} in {}: {} publishers{still}",
                 root.version,
-                sign_root.output.display(),
+                self.output.display(),
                 root.publishers.len()
             ),
-            json!({"version": root.version, "file": sign_root.output, "publishers": root.publishers.len()}),
+            json!({
+                "version": root.version, "file": self.output, "publishers": root.publishers.len(),
+                "missing": missing.map(|refusal| refusal.to_string()),
+            }),
+        );
+        Ok(())
+    }
+}
+
+/// Refuses a key that could never count: neither a root key of this root nor of the one before.
+fn may_sign(root: &TrustRoot, previous: Option<&TrustRoot>, keys: &[SecretKey]) -> Done {
+    for key in keys {
+        let ours = |root: &TrustRoot| root.root.keys.iter().any(|ours| ours.bytes() == key.public().bytes());
+        if !ours(root) && !previous.is_some_and(ours) {
+            let role =
+                if previous.is_some() { "of this trust root or of the one before" } else { "of this trust root" };
+            let message = format!("{} is no root key {role} [unknown-signer]", key.public().keyid());
+            return Err(Failed::wrong(message).hint(Some(RefusalCode::UnknownSigner.remedy())));
+        }
+    }
+    Ok(())
+}
+
+/// What signatures are still missing; anything else that is wrong is an error.
+fn missing(envelope: &[u8], previous: Option<&TrustRoot>, now: Millis) -> Done<Option<Refusal>> {
+    let verified = match previous {
+        Some(previous) => previous.next(envelope).and_then(|root| root.fresh(now)),
+        None => verify_root(envelope, now).map(drop),
+    };
+    let few =
+        [RefusalCode::BelowThreshold, RefusalCode::UnknownSigner, RefusalCode::RootUnchained, RefusalCode::RevokedKey];
+    match verified {
+        Ok(()) => Ok(None),
+        Err(refusal) if few.contains(&refusal.kind()) => Ok(Some(refusal)),
+        Err(refusal) => Err(refusal.into()),
+    }
+}
+
+/// Adds the signatures of these keys.
+pub fn add_all(mut envelope: Vec<u8>, keys: &[SecretKey]) -> Done<Vec<u8>> {
+    for key in keys {
+        envelope = add_signature(&envelope, key)?;
+    }
+    Ok(envelope)
+}
+
+fn pinned(path: &Path) -> Done<TrustRoot> {
+    Ok(verify_pinned_root(&files::read(path)?)?)
+}
+
+/// The newest of a chain of trust roots, each verified by the one before.
+pub fn chain(paths: &[PathBuf]) -> Done<TrustRoot> {
+    let (first, rest) = paths.split_first().ok_or_else(|| Failed::configuration("give a trust root with `--root`"))?;
+    let mut root = pinned(first)?;
+    for path in rest {
+        root = root.next(&files::read(path)?)?;
+    }
+    Ok(root)
+}
+
+impl Verify {
+    fn run(self) -> Done {
+        let root = chain(&self.roots)?;
+        root.fresh(Clock::system().now())?;
+        let (revoked, plugins) = (root.revoked_keys.len(), root.revoked.manifests.len() + root.revoked.serials.len());
+        self.format.print(
+            format!(
+                "trust root {} is in order: {} of {} root keys needed, {} publishers, {revoked} keys and {plugins} plugins revoked\ndigest {}",
+                root.version,
+                root.root.threshold,
+                root.root.keys.len(),
+                root.publishers.len(),
+                root.digest
+            ),
+            json!({
+                "version": root.version, "digest": root.digest.to_string(), "expires": root.expires.0,
+                "publishers": root.publishers.len(), "revoked_keys": revoked, "revoked_plugins": plugins,
+            }),
         );
         Ok(())
     }

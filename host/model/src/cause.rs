@@ -39,6 +39,8 @@ pub enum Cause {
     HostFault,
     /// Plugin: it trapped, ran out of its memory, time or stack, or returned an error.
     PluginFault,
+    /// Plugin: it is revoked, and was to bind.
+    PluginRevoked,
     /// Plugin: it said what its manifest does not declare, or what is not well-formed.
     PluginOverreach,
     /// Plugin: something that its manifest requires was not in the call.
@@ -83,9 +85,12 @@ impl Cause {
             | Self::Undelivered
             | Self::HostFault
             | Self::ObserverSkipped => Party::Host,
-            Self::PluginFault | Self::PluginOverreach | Self::MissingRead | Self::Conflict | Self::Unsayable => {
-                Party::Plugin
-            }
+            Self::PluginFault
+            | Self::PluginRevoked
+            | Self::PluginOverreach
+            | Self::MissingRead
+            | Self::Conflict
+            | Self::Unsayable => Party::Plugin,
         }
     }
 
@@ -108,6 +113,7 @@ impl Cause {
         Self::Undelivered,
         Self::HostFault,
         Self::PluginFault,
+        Self::PluginRevoked,
         Self::PluginOverreach,
         Self::MissingRead,
         Self::Conflict,
@@ -135,6 +141,7 @@ impl Cause {
             Self::Undelivered => "undelivered",
             Self::HostFault => "host-fault",
             Self::PluginFault => "plugin-fault",
+            Self::PluginRevoked => "plugin-revoked",
             Self::PluginOverreach => "plugin-overreach",
             Self::MissingRead => "missing-read",
             Self::Conflict => "conflict",

@@ -135,6 +135,10 @@ fn run<T>(
     check: impl FnOnce(&T) -> Result<(), AskFault>,
 ) -> (Asked<T>, Option<Remains>) {
     let asked = |outcome, notes, spent| Asked { binding: Arc::clone(binding), outcome, notes, spent };
+    let revoked = || AskFault::new(Cause::PluginRevoked, "plugin-revoked", "the plugin is revoked");
+    if binding.is_revoked() {
+        return (asked(Err(revoked()), Vec::new(), Duration::ZERO), None);
+    }
     let view = match binding.manifest().reads.view(&incoming.call) {
         Ok(view) => view,
         Err(missing) => {
@@ -143,7 +147,12 @@ fn run<T>(
         }
     };
     let Evaluation { outcome, notes, spent, remains } = ask(&binding.plugin, &view);
-    let outcome = outcome.map_err(AskFault::from).and_then(|said| check(&said).map(|()| said));
+    let outcome = match outcome {
+        // It was revoked while it ran: what it says counts no more.
+        Ok(_) if binding.is_revoked() => Err(revoked()),
+        Ok(said) => check(&said).map(|()| said),
+        Err(fault) => Err(AskFault::from(fault)),
+    };
     (asked(outcome, notes, spent), Some(remains))
 }
 

@@ -184,7 +184,7 @@ impl<'a> Call<'a> {
     }
 
     fn turn(&self, caller: Proven, id: &str, body: &str) -> Turn {
-        let generation = self.generation.as_ref().map_or(0, |generation| generation.number);
+        let generation = self.generation.as_ref().map_or((0, 0), |generation| generation.key());
         let now = self.host.clock.instant();
         let retries = &self.host.retries;
         match self.hook.config.kind.repeats() {

@@ -25,8 +25,8 @@ pub struct Config {
     pub tenant: String,
     /// Where and how much to listen.
     pub listen: Listen,
-    /// The trust root's file.
-    pub trust_root: PathBuf,
+    /// Whom to trust.
+    pub trust: Trust,
     /// Where release set, plugins and settings lie.
     pub release: ReleasePaths,
     /// The record.
@@ -64,6 +64,22 @@ pub struct Listen {
     pub drain_ms: u64,
 }
 
+/// Whom to trust, and where the host keeps what it must not forget of that.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Trust {
+    /// The trust root's file: the one that is pinned.
+    pub root: PathBuf,
+    /// A folder of the trust roots that follow it (`*.json`), each let in by the one before. Looked at with the release. Default
+    /// `trust-roots`; it may be missing.
+    #[serde(default = "default_roots")]
+    pub roots: PathBuf,
+    /// The host's own folder: the roots it accepted, and what was active, revoked and spent. Outlives a log; made at the first start.
+    /// Default `trust-state`.
+    #[serde(default = "default_state")]
+    pub state: PathBuf,
+}
+
 /// Where release set, plugins and settings lie. Files are found by digest, their names are free.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -74,9 +90,27 @@ pub struct ReleasePaths {
     pub plugins: PathBuf,
     /// Settings (`*.json`).
     pub settings: PathBuf,
+    /// A signed downgrade: the release role's word that an older set may come back. Default `downgrade.json` beside the set; it may be
+    /// missing.
+    #[serde(default)]
+    pub downgrade: PathBuf,
+    /// What becomes of a set in force when its grace is over. Default `serve`.
+    #[serde(default)]
+    pub after_grace: AfterGrace,
     /// How often to look for changes, milliseconds; 0 looks only at SIGHUP. Default 1,000.
     #[serde(default = "default_watch_ms")]
     pub watch_ms: u64,
+}
+
+/// What becomes of a set in force when its grace is over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AfterGrace {
+    /// It goes on, loudly, until the host stops: sign-ins must not end at a date.
+    #[default]
+    Serve,
+    /// It is withdrawn: every call gets its safe answer until a new set is there.
+    Stop,
 }
 
 /// The record.
@@ -100,6 +134,28 @@ pub struct Audit {
     /// sixteen while the views are behind. Larger ones roll less often and make the next start after a crash longer. Default 16 MiB.
     #[serde(default = "default_segment_bytes")]
     pub segment_bytes: u64,
+    /// A folder on another disk or machine for a second copy of the log's head and of what must not be forgotten: it finds out a host
+    /// that was restored from an old backup. It must exist.
+    #[serde(default)]
+    pub witness: Option<PathBuf>,
+    /// Whether the host refuses to start where the witness cannot be read. Default `false`: it starts, and says so.
+    #[serde(default)]
+    pub witness_required: bool,
+    /// The log that the host goes on with when this one must not be signed any more.
+    #[serde(default)]
+    pub next: Option<NextLog>,
+}
+
+/// A log held ready.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NextLog {
+    /// Its directory; made when it is needed.
+    pub directory: PathBuf,
+    /// Its origin.
+    pub origin: String,
+    /// The key that signs its checkpoints; the trust root lists it under `log`.
+    pub signing_key: PathBuf,
 }
 
 /// What a record survives before its answer leaves.
@@ -169,7 +225,7 @@ impl Config {
         let mut config = Self {
             tenant: file.tenant,
             listen: file.listen,
-            trust_root: base.join(file.trust.root),
+            trust: file.trust,
             release: file.release,
             audit: file.audit,
             outbound: file.outbound,
@@ -178,12 +234,26 @@ impl Config {
             hooks: file.hook.into_iter().map(HookConfig::check).collect::<Result<_, _>>()?,
             digest: crate::digest::sha256(text.as_bytes()),
         };
-        for path in [&mut config.release.set, &mut config.release.plugins, &mut config.release.settings] {
+        let release = &mut config.release;
+        if release.downgrade.as_os_str().is_empty() {
+            release.downgrade = release.set.with_file_name("downgrade.json");
+        }
+        for path in [&mut release.set, &mut release.plugins, &mut release.settings, &mut release.downgrade] {
+            *path = base.join(&*path);
+        }
+        for path in [&mut config.trust.root, &mut config.trust.roots, &mut config.trust.state] {
             *path = base.join(&*path);
         }
         let audit = &mut config.audit;
         for path in [&mut audit.directory, &mut audit.signing_key, &mut audit.sealing_key, &mut audit.pseudonym_key] {
             *path = base.join(&*path);
+        }
+        if let Some(witness) = &mut audit.witness {
+            *witness = base.join(&*witness);
+        }
+        if let Some(next) = &mut audit.next {
+            next.directory = base.join(&next.directory);
+            next.signing_key = base.join(&next.signing_key);
         }
         for hook in &mut config.hooks {
             hook.reserve_for(&config.deliveries)?;
@@ -225,6 +295,14 @@ impl Config {
         let segment = self.audit.segment_bytes;
         if !segment.is_multiple_of(4_096) || !(2 << 20..=1 << 30).contains(&segment) {
             return Err(format!("audit.segment_bytes {segment} is not a multiple of 4,096 from 2 MiB to 1 GiB"));
+        }
+        if let Some(next) = &self.audit.next
+            && (next.directory == self.audit.directory || next.origin == self.audit.origin)
+        {
+            return Err("audit.next has the directory or the origin of the log that it is to follow".to_owned());
+        }
+        if self.audit.witness_required && self.audit.witness.is_none() {
+            return Err("audit.witness_required without audit.witness".to_owned());
         }
         if !is_name(&self.tenant) {
             return Err(format!("tenant `{}` is not 1 to 64 letters, digits, `-`, `_` or `.`", self.tenant));
@@ -470,12 +548,6 @@ struct File {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Trust {
-    root: PathBuf,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct HookSource {
     name: String,
     kind: String,
@@ -563,6 +635,14 @@ fn default_tenant() -> String {
 
 fn default_header() -> String {
     "authorization".to_owned()
+}
+
+fn default_roots() -> PathBuf {
+    PathBuf::from("trust-roots")
+}
+
+fn default_state() -> PathBuf {
+    PathBuf::from("trust-state")
 }
 
 fn default_watch_ms() -> u64 {

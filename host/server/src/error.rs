@@ -48,6 +48,17 @@ pub enum StartError {
     /// The record cannot be opened.
     #[error("audit: {0}")]
     Audit(#[from] portcullis_audit::AuditError),
+    /// The record's public part cannot be read.
+    #[error("audit: {0}")]
+    Reading(portcullis_audit::ReadError),
+    /// The record is not the one that this host has written, and must not be signed.
+    #[error("audit: the log `{origin}` is not signed: {why}")]
+    Foreign {
+        /// The log's origin.
+        origin: String,
+        /// How it differs from what is remembered.
+        why: String,
+    },
     /// The sandbox cannot be made.
     #[error("engine: {0}")]
     Engine(#[from] portcullis_engine::EngineError),
@@ -81,6 +92,12 @@ impl StartError {
         match self {
             Self::File { hint, .. } => hint.clone(),
             Self::Audit(error) => error.hint(),
+            Self::Reading(error) => error.hint(),
+            Self::Foreign { .. } => Some(
+                "put back the directory that this host wrote last; if that is lost, keep this one as evidence and begin a new log \
+                 (`audit.directory`, `audit.origin`, `audit.signing_key`, or `audit.next` beforehand)"
+                    .to_owned(),
+            ),
             Self::Bind { .. } => Some("choose another `listen.address`, or end what listens there".to_owned()),
             Self::Engine(_) | Self::Thread(_) | Self::Random | Self::Tls(_) => None,
         }

@@ -3,18 +3,20 @@
 //! Invariant: a generation is complete before anybody sees it and never changes; calls in flight finish on the one they began with.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use portcullis_engine::Plugin;
 use portcullis_hooks::HookKind;
 use portcullis_model::json::quote;
 use portcullis_model::{Digest, Effect, Millis, Mode};
-use portcullis_trust::{Manifest, VerifiedPlugin};
+use portcullis_trust::{Manifest, Passage, ReleaseSet, VerifiedManifest, VerifiedPlugin};
 
 use crate::config::HookConfig;
 
 /// One release set in force.
+///
+/// The one thing that changes in it is that a revoked plugin stops ([`Generation::stop`]): at once, for calls in flight too, and for good.
 pub struct Generation {
     /// The release set's version.
     pub number: u64,
@@ -22,8 +24,16 @@ pub struct Generation {
     pub set: Digest,
     /// When the set ends.
     pub expires: Millis,
+    /// The set itself.
+    pub release: ReleaseSet,
+    /// How it came into force.
+    pub passage: Passage,
+    /// The trust root under which it was let in.
+    pub root: u64,
     /// Hook's place in the configuration → its bindings.
     pub hooks: Vec<Bindings>,
+    /// How often something in it was stopped.
+    pub stops: AtomicU64,
 }
 
 /// The bindings of one hook, sorted out by what they do; each list in the order of plugin ids and settings' digests, never in the
@@ -36,6 +46,8 @@ pub struct Bindings {
     pub guards: Vec<Arc<Binding>>,
     /// Advising and monitoring: asked after the reply.
     pub observers: Vec<Arc<Binding>>,
+    /// The revoked plugin that was to bind here: without its word there is no decision.
+    stopped: OnceLock<String>,
 }
 
 /// A plugin with its settings and mode, on a hook.
@@ -55,9 +67,38 @@ pub struct Binding {
     leaf_head: String,
     /// How often it outran the inline slice.
     overruns: AtomicU32,
+    /// Whether it is revoked.
+    revoked: AtomicBool,
 }
 
 impl Generation {
+    /// Stops every plugin of which `revoked` says so: the hooks where it binds give their safe answer from here on, and where it only looks
+    /// on it is asked no more. Gives those that ran until now: hook and plugin.
+    pub fn stop(&self, mut revoked: impl FnMut(&VerifiedManifest) -> bool) -> Vec<(usize, String)> {
+        let mut stopped = Vec::new();
+        for (number, bindings) in self.hooks.iter().enumerate() {
+            for binding in bindings.iter().filter(|binding| !binding.is_revoked()) {
+                if revoked(&binding.verified) {
+                    let id = binding.manifest().id.clone();
+                    if binding.mode == Mode::Enforce {
+                        bindings.stop(&id);
+                    }
+                    binding.revoked.store(true, Ordering::Release);
+                    stopped.push((number, id));
+                }
+            }
+        }
+        if !stopped.is_empty() {
+            self.stops.fetch_add(1, Ordering::AcqRel);
+        }
+        stopped
+    }
+
+    /// What remembered answers are kept under: they die with their generation, and when something in it is stopped.
+    pub fn key(&self) -> (u64, u64) {
+        (self.number, self.stops.load(Ordering::Acquire))
+    }
+
     /// What an operator should know although it is allowed: hooks that nothing enforces, and places that two plugins may want.
     pub fn warnings(&self, hooks: &[HookConfig]) -> Vec<String> {
         let mut warnings = Vec::new();
@@ -107,9 +148,20 @@ impl Bindings {
         list.sort_by(|one, other| (&one.manifest().id, one.settings).cmp(&(&other.manifest().id, other.settings)));
     }
 
-    /// Whether anything binds.
+    /// Whether anything binds, or was to.
     pub fn enforced(&self) -> bool {
-        !self.proposers.is_empty() || !self.guards.is_empty()
+        !self.proposers.is_empty() || !self.guards.is_empty() || self.stopped.get().is_some()
+    }
+
+    /// Says that a revoked plugin was to bind here.
+    pub fn stop(&self, plugin: &str) {
+        // The first one is enough: nothing is decided here any more.
+        let _ = self.stopped.set(plugin.to_owned());
+    }
+
+    /// The revoked plugin without whose word nothing is decided here.
+    pub fn stopped(&self) -> Option<&str> {
+        self.stopped.get().map(String::as_str)
     }
 
     /// Those that bind and can say which ones, in the order in which they are asked.
@@ -134,7 +186,17 @@ impl Binding {
         let (settings, mode, say) = (source.settings, source.mode, source.say.clone());
         let proposes = verified.manifest.emits.proposes(kind.name());
         let leaf_head = leaf_head(&verified, settings, mode);
-        Self { verified, settings, mode, say, plugin, proposes, leaf_head, overruns: AtomicU32::new(0) }
+        Self {
+            verified,
+            settings,
+            mode,
+            say,
+            plugin,
+            proposes,
+            leaf_head,
+            overruns: AtomicU32::new(0),
+            revoked: AtomicBool::new(false),
+        }
     }
 
     /// The plugin's manifest.
@@ -145,6 +207,11 @@ impl Binding {
     /// Whether it is asked before the guards, because it may want more than restrictions.
     pub fn proposes(&self) -> bool {
         self.proposes
+    }
+
+    /// Whether it is revoked: then it is asked no more.
+    pub fn is_revoked(&self) -> bool {
+        self.revoked.load(Ordering::Acquire)
     }
 
     /// Whether it starts in the slow lane, by record.

@@ -4,16 +4,17 @@
 //! pointer, exchanged whole. Locks here are held for a few instructions, never across a commit or a plugin.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwapOption;
 use portcullis_audit::{Entry, Log, Pending, Pseudonyms, Recovery, SealKey, Sealer};
 use portcullis_engine::Engine;
 use portcullis_hooks::{Answer, Errand, Incoming, OnFailure, Outcome, Refusal};
 use portcullis_keys::{SecretKey, SymmetricKey};
-use portcullis_model::{Cause, Effect};
-use portcullis_trust::TrustRoot;
+use portcullis_model::json::quote;
+use portcullis_model::{Cause, Effect, Millis};
+use portcullis_trust::{Active, History, Passage, VerifiedManifest};
 
 use crate::admission::Admission;
 use crate::caller::Caller;
@@ -25,20 +26,23 @@ use crate::delivery::Deliveries;
 use crate::error::StartError;
 use crate::generation::{Bindings, Generation};
 use crate::housekeeping::{activation_entry, refusal_entry};
+use crate::keeper::{self, Keeper, Place};
+use crate::memory::Standing;
 use crate::outbound::Outbound;
 use crate::owed::{self, Debts};
 use crate::refusals::Refusals;
 use crate::release::{Found, ReleaseError, Stray};
 use crate::resume::Resumes;
 use crate::retry::Retries;
+use crate::roots::Stopped;
 use crate::slow_lane::SlowLane;
 
 /// What all calls share.
 pub struct Host {
     /// The configuration.
     pub config: Config,
-    /// The trust root.
-    pub root: TrustRoot,
+    /// What must not be forgotten: trust roots, revocations, what was active.
+    pub keeper: Mutex<Keeper>,
     /// The hooks, in the order of the configuration.
     pub hooks: Vec<Hook>,
     /// The generation in force.
@@ -94,14 +98,15 @@ pub struct Hook {
 /// What is ready before the record is opened: all that `check` looks at and `serve` needs.
 pub struct Prepared {
     config: Config,
-    root: TrustRoot,
+    keeper: Keeper,
     callers: Vec<Caller>,
     outbound: Arc<Outbound>,
     decryption: Vec<Option<DecryptionKeys>>,
     resumes: Resumes,
     couriers: BTreeMap<String, Arc<Courier>>,
     engine: Engine,
-    signer: SecretKey,
+    /// The log, and the one held ready.
+    places: Vec<Place>,
     sealer: Sealer,
     pseudonyms: Pseudonyms,
     clock: Clock,
@@ -113,27 +118,10 @@ impl Prepared {
     /// Reads keys and secrets, makes the sandbox and readies the release. Opens no record and binds no port.
     pub fn new(mut config: Config, clock: Clock) -> Result<Self, StartError> {
         let now = clock.now();
-        let root = read_root(&config, &clock)?;
-        let signer = SecretKey::read(&config.audit.signing_key)
-            .map_err(|error| file("signing key", &config.audit.signing_key, &error))?;
-        if signer.public().name() != config.audit.origin {
-            let why =
-                format!("its name is `{}`, but audit.origin is `{}`", signer.public().name(), config.audit.origin);
-            return Err(StartError::File {
-                what: "signing key",
-                path: config.audit.signing_key.clone(),
-                why,
-                hint: Some("use the key that began this log, or begin a new one with a key and an origin of one name, listed under `[log]` of the trust root".to_owned()),
-            });
-        }
-        if !root.log.contains(signer.public()) {
-            let why = "the trust root does not list it under roles.log".to_owned();
-            return Err(StartError::File {
-                what: "signing key",
-                path: config.audit.signing_key.clone(),
-                why,
-                hint: Some("use the key that began this log, or begin a new one with a key and an origin of one name, listed under `[log]` of the trust root".to_owned()),
-            });
+        let audit = &config.audit;
+        let mut places = vec![place(&audit.directory, &audit.signing_key, &audit.origin, "audit.origin")?];
+        if let Some(next) = &audit.next {
+            places.push(place(&next.directory, &next.signing_key, &next.origin, "audit.next.origin")?);
         }
         let symmetric =
             |what, path: &std::path::Path| SymmetricKey::read(path).map_err(|error| file(what, path, &error));
@@ -148,6 +136,15 @@ impl Prepared {
                 why,
                 hint,
             });
+        }
+        let keeper = places.first().map(|place| Keeper::prepare(&config, &sealing, place)).transpose()?;
+        let keeper = keeper.ok_or(StartError::Random)?;
+        for place in &places {
+            if !keeper.root().log.contains(place.signer.public()) {
+                let why = format!("the trust root does not list `{}` under roles.log", place.signer.public().keyid());
+                let (what, path) = ("signing key", config.audit.signing_key.clone());
+                return Err(StartError::File { what, path, why, hint: Some(SIGNING_HINT.to_owned()) });
+            }
         }
         let sealing = SealKey::new(sealing);
         let resumes = Resumes::open(&config.resume, &config.tenant, &sealing)?;
@@ -166,17 +163,18 @@ impl Prepared {
         // once is bounded by threads, not by calls in progress.
         let workers = config.listen.workers.saturating_mul(2).saturating_add(1);
         let engine = Engine::new(portcullis_engine::Options { workers, ..portcullis_engine::Options::default() })?;
-        let release = Found::read(&config.release).and_then(|found| found.activate(&root, &config.hooks, &engine, now));
+        let activate = |found: Found| found.activate(&keeper.trusted(), &config.hooks, &engine, now);
+        let release = Found::read(&config.release).and_then(activate);
         Ok(Self {
             config,
-            root,
+            keeper,
             callers,
             couriers,
             outbound,
             decryption,
             resumes,
             engine,
-            signer,
+            places,
             sealer,
             pseudonyms,
             clock,
@@ -186,17 +184,14 @@ impl Prepared {
 
     /// Whether the record on disk, if there is one, is this configuration's: its checkpoint is signed by its key.
     pub fn check_record(&self) -> Result<(), portcullis_audit::ReadError> {
-        let log = self.config.audit.directory.join("log");
-        if !log.join("checkpoint").exists() {
-            return Ok(());
-        }
-        portcullis_audit::Reader::open(&portcullis_audit::disk::OsDisk, &log, self.signer.public()).map(drop)
+        let Some(place) = self.places.first() else { return Ok(()) };
+        crate::memory::reader(&portcullis_audit::disk::OsDisk, &place.directory, place.signer.public()).map(drop)
     }
 
     /// Components in the plugins' folder that may not run.
     pub fn strays(&self) -> Vec<Stray> {
         let found = Found::read(&self.config.release);
-        found.map(|found| found.strays(&self.root, self.clock.now())).unwrap_or_default()
+        found.map(|found| found.strays(self.keeper.root(), self.clock.now())).unwrap_or_default()
     }
 
     /// The configuration.
@@ -211,24 +206,8 @@ impl Prepared {
 
     /// Opens the record, says what became of the last run, and puts the release in force. Without a usable release every call gets
     /// its hook's safe answer until there is one.
-    pub fn open(self) -> Result<Arc<Host>, StartError> {
-        let audit = &self.config.audit;
-        let clock = self.clock.clone();
-        let options = portcullis_audit::Options {
-            commit: match audit.commit {
-                Commit::Disk => portcullis_audit::Commit::Disk,
-                Commit::Kernel => portcullis_audit::Commit::Kernel,
-            },
-            segment_bytes: audit.segment_bytes,
-            ..portcullis_audit::Options::new(
-                audit.directory.clone(),
-                self.config.tenant.clone(),
-                Arc::new(self.signer),
-                self.sealer,
-                Arc::new(move || clock.now().0),
-            )
-        };
-        let (log, recovery) = Log::open(options)?;
+    pub fn open(mut self) -> Result<Arc<Host>, StartError> {
+        let (log, recovery) = self.open_record()?;
         let slow_lane =
             SlowLane::start("slow", self.config.listen.workers, SLOW_WAITING).map_err(StartError::Thread)?;
         let observers = SlowLane::start("observe", 1, OBSERVERS_WAITING).map_err(StartError::Thread)?;
@@ -248,7 +227,7 @@ impl Prepared {
         };
         let hooks = hooks.map(hook).collect();
         let host = Arc::new(Host {
-            root: self.root,
+            keeper: Mutex::new(self.keeper),
             hooks,
             generation: ArcSwapOption::empty(),
             log,
@@ -271,6 +250,7 @@ impl Prepared {
             config: self.config,
         });
         host.say(host.start_entry(&recovery));
+        host.keeper().say_findings(&host.log);
         owed::recover(&host, &recovery.owed, recovery.size);
         host.resumes.take_up(&host);
         match self.release {
@@ -281,6 +261,64 @@ impl Prepared {
             }
         }
         Ok(host)
+    }
+}
+
+impl Prepared {
+    /// Opens the log that is this host's to write: the one of the configuration, unless it is not the one that is remembered; then the one
+    /// held ready. A log is looked at before it is opened, and again when it has recovered, before anything is added to it.
+    fn open_record(&mut self) -> Result<(Log, Recovery), StartError> {
+        let known = self.keeper.history().clone();
+        let mut foreign = None;
+        for place in std::mem::take(&mut self.places) {
+            let mut standing = self.keeper.standing(&place)?;
+            // What is behind may yet recover from its write-ahead log.
+            if matches!(standing, Standing::Continues | Standing::Behind { .. }) {
+                let (log, recovery) = Log::open(self.log_options(&place))?;
+                standing = self.keeper.standing(&place)?;
+                if standing == Standing::Continues {
+                    self.keeper.begin(&self.config, &place)?;
+                    // What the write-ahead log gave back may be news: then the release is looked at again.
+                    if self.keeper.history().beyond(&known) {
+                        self.release = Found::read(&self.config.release).and_then(|found| {
+                            found.activate(&self.keeper.trusted(), &self.config.hooks, &self.engine, self.clock.now())
+                        });
+                    }
+                    return Ok((log, recovery));
+                }
+                log.close()?;
+            }
+            let why = keeper::describe(&standing);
+            let unlinked = matches!(standing, Standing::Unlinked { .. });
+            if standing != Standing::Retired && !unlinked {
+                self.keeper.retire(&place, &standing)?;
+            }
+            foreign = foreign.or(Some(StartError::Foreign { origin: place.signer.public().name().to_owned(), why }));
+            // Somebody named another directory: that is not for this host to put right.
+            if unlinked {
+                break;
+            }
+        }
+        Err(foreign.unwrap_or(StartError::Random))
+    }
+
+    fn log_options(&self, place: &Place) -> portcullis_audit::Options {
+        let (audit, clock) = (&self.config.audit, self.clock.clone());
+        let signer: Arc<SecretKey> = Arc::clone(&place.signer);
+        portcullis_audit::Options {
+            commit: match audit.commit {
+                Commit::Disk => portcullis_audit::Commit::Disk,
+                Commit::Kernel => portcullis_audit::Commit::Kernel,
+            },
+            segment_bytes: audit.segment_bytes,
+            ..portcullis_audit::Options::new(
+                place.directory.clone(),
+                self.config.tenant.clone(),
+                signer,
+                self.sealer.clone(),
+                Arc::new(move || clock.now().0),
+            )
+        }
     }
 }
 
@@ -313,22 +351,55 @@ impl Host {
         salt
     }
 
+    /// What must not be forgotten. Held for as long as a release takes to be made ready; no call waits for it.
+    pub fn keeper(&self) -> MutexGuard<'_, Keeper> {
+        self.keeper.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Reads the release's folders and readies what they hold; `None` if it is what is in force already.
     pub fn load_release(&self) -> Result<Option<Generation>, ReleaseError> {
         let found = Found::read(&self.config.release)?;
         let current = self.generation.load_full();
-        if current.as_ref().is_some_and(|current| current.set == found.set_digest()) {
+        if current.is_some_and(|current| current.set == found.set_digest()) {
             return Ok(None);
         }
         if !self.reset_still_holds() {
             return Err(ReleaseError::Swap);
         }
-        let generation = found.activate(&self.root, &self.config.hooks, &self.engine, self.clock.now())?;
-        match current {
-            Some(current) if generation.number <= current.number => {
-                Err(ReleaseError::Older { offered: generation.number, active: current.number })
-            }
-            _ => Ok(Some(generation)),
+        let keeper = self.keeper();
+        found.activate(&keeper.trusted(), &self.config.hooks, &self.engine, self.clock.now()).map(Some)
+    }
+
+    /// Takes trust roots that have arrived, and stops what they or the set in the folder revoke: at once, whatever becomes of the rest.
+    pub fn follow_trust(&self) -> Option<Stopped> {
+        let mut keeper = self.keeper();
+        let (_, refused) = keeper.follow(&self.config, &self.log);
+        let new = keeper.revocations(&self.config);
+        self.stop_revoked(&keeper);
+        if !new.is_empty() {
+            keeper.record_revoked(&self.log, &new);
+        }
+        refused
+    }
+
+    /// Stops every binding of what is revoked by now, and says so.
+    fn stop_revoked(&self, keeper: &Keeper) {
+        let Some(generation) = self.generation.load_full() else { return };
+        let (root, revoked) = (keeper.root(), &keeper.history().revoked);
+        let is_revoked = |verified: &VerifiedManifest| {
+            let manifest = &verified.manifest;
+            revoked.covers(verified.digest, &manifest.id, manifest.serial) || verified.stands(root).is_err()
+        };
+        for (hook, plugin) in generation.stop(is_revoked) {
+            let hook = self.hook_name(hook);
+            tracing::error!(
+                hook,
+                plugin,
+                "plugin revoked: it is asked no more, and where it binds every call gets the safe answer"
+            );
+            let mut fields = format!(r#""gen":{},"hook":"{hook}","plugin":"#, generation.number);
+            quote(&mut fields, &plugin);
+            self.say(Entry { kind: "plugin.stopped", fields, sealed: None });
         }
     }
 
@@ -336,13 +407,21 @@ impl Host {
     /// record it does not come into force. Blocks on the log.
     pub fn activate(&self, generation: Generation) {
         let number = generation.number;
-        let recorded = self.log.append(activation_entry(&generation, self)).map(Pending::wait);
-        match recorded {
+        let mut keeper = self.keeper();
+        let active = self.active(&generation, keeper.history());
+        let of_set = History::of(&generation.release, active);
+        keeper.record_floors(&self.log, generation.set, &of_set);
+        let piece = History { highest: of_set.highest, active: of_set.active, ..History::default() };
+        let entry = activation_entry(&generation, self, &piece);
+        match self.log.append(entry).map(Pending::wait) {
             Ok(Ok(_)) => {
+                keeper.remember(&of_set);
                 for warning in generation.warnings(&self.config.hooks) {
                     tracing::warn!(generation = number, "{warning}");
                 }
                 self.generation.store(Some(Arc::new(generation)));
+                // What was revoked between its making ready and now.
+                self.stop_revoked(&keeper);
                 tracing::info!(generation = number, "release active");
             }
             Ok(Err(error)) => {
@@ -352,6 +431,17 @@ impl Host {
                 tracing::error!(generation = number, %refused, "the release is not in force: its record was not taken")
             }
         }
+    }
+
+    /// What is remembered of a generation as the active one. A set that starts again keeps the moment at which it was let in; a later one
+    /// never has an earlier moment, whatever the clock does.
+    fn active(&self, generation: &Generation, history: &History) -> Active {
+        if let Passage::Again(active) = generation.passage {
+            return active;
+        }
+        let after = history.active.map_or(0, |active| active.since.0.saturating_add(1));
+        let since = Millis(self.clock.now().0.max(after));
+        Active { version: generation.number, set: generation.set, root: generation.root, since }
     }
 
     /// Whether instances are still reset safely.
@@ -402,6 +492,8 @@ impl Host {
         if let Err(error) = self.log.close() {
             tracing::error!(%error, "the log did not close in order; it recovers at the next start");
         }
+        // The head that the log was closed with is what the next start holds it against.
+        self.keeper().end();
     }
 
     fn start_entry(&self, recovery: &Recovery) -> Entry {
@@ -468,12 +560,15 @@ impl Hook {
     }
 }
 
-fn read_root(config: &Config, clock: &Clock) -> Result<TrustRoot, StartError> {
-    let path = &config.trust_root;
-    let wrong = |why: String, hint| StartError::File { what: "trust root", path: path.clone(), why, hint };
-    let envelope = std::fs::read(path).map_err(|error| wrong(error.to_string(), None))?;
-    portcullis_trust::verify_root(&envelope, clock.now())
-        .map_err(|refusal| wrong(format!("{refusal} [{}]", refusal.code()), refusal.hint()))
+/// A log's directory and key, which is named like its origin.
+fn place(directory: &std::path::Path, key: &std::path::Path, origin: &str, setting: &str) -> Result<Place, StartError> {
+    let signer = SecretKey::read(key).map_err(|error| file("signing key", key, &error))?;
+    if signer.public().name() == origin {
+        return Ok(Place { directory: directory.to_owned(), signer: Arc::new(signer) });
+    }
+    let why = format!("its name is `{}`, but {setting} is `{origin}`", signer.public().name());
+    let hint = Some(SIGNING_HINT.to_owned());
+    Err(StartError::File { what: "signing key", path: key.to_owned(), why, hint })
 }
 
 fn file(what: &'static str, path: &std::path::Path, error: &portcullis_keys::KeyError) -> StartError {
@@ -486,6 +581,7 @@ fn random_seed() -> Result<u64, StartError> {
     Ok(u64::from_le_bytes(bytes))
 }
 
+const SIGNING_HINT: &str = "use the key that began this log, or begin a new one with a key and an origin of one name, listed under `[log]` of the trust root";
 /// The version that pseudonyms carry; it grows when the key is changed.
 const PSEUDONYM_KEY_VERSION: u32 = 1;
 /// Notes that may wait for the emergency ring; memory knows of the rest.

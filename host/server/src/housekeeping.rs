@@ -12,10 +12,13 @@ use std::time::Duration;
 use portcullis_audit::Entry;
 use portcullis_model::Digest;
 use portcullis_model::json::quote;
+use portcullis_trust::{History, Passage};
 
+use crate::config::AfterGrace;
 use crate::error::StartError;
 use crate::generation::{Bindings, Generation};
 use crate::host::Host;
+use crate::keeper::{refused_entry, remembered};
 use crate::release::{Found, ReleaseError, Stray, fingerprint};
 
 /// The thread.
@@ -73,7 +76,7 @@ impl Reload {
 }
 
 fn keep(host: &Host, inbox: &Receiver<Order>) {
-    let mut seen = Seen { folders: fingerprint(&host.config.release), said: BTreeSet::new(), log_stopped: false };
+    let mut seen = Seen { folders: fingerprint(&host.config), said: BTreeSet::new(), log_stopped: false };
     let watch = host.config.release.watch_ms;
     let mut since_look = Duration::ZERO;
     report_strays(host, &mut seen);
@@ -94,6 +97,7 @@ fn keep(host: &Host, inbox: &Receiver<Order>) {
             }
         }
         report(host, false);
+        host.keeper().refresh();
         alarm(host, &mut seen);
         alarm_expiry(host, &mut seen);
     }
@@ -142,7 +146,8 @@ fn alarm(host: &Host, seen: &mut Seen) {
     }
 }
 
-/// A release that ends while it is in force goes on, since a hospital's sign-ins must not all stop at a date, and says so once.
+/// A release that ends while it is in force goes on, since a hospital's sign-ins must not all stop at a date, and says so once. When its
+/// grace is over as well, the operator's word decides.
 fn alarm_expiry(host: &Host, seen: &mut Seen) {
     let Some(generation) = host.generation.load_full() else { return };
     let manifests = generation.hooks.iter().flat_map(Bindings::iter).map(|binding| binding.manifest().expires);
@@ -150,23 +155,44 @@ fn alarm_expiry(host: &Host, seen: &mut Seen) {
     if host.clock.now() >= ends && seen.said.insert((generation.set, "expired".to_owned())) {
         tracing::error!(
             generation = generation.number,
-            "the release in force has expired; sign a new one: after a restart this one is refused"
+            "the release in force has expired; sign a new one: once its grace is over it does not start again"
         );
         host.say(Entry {
             kind: "release.expired",
-            fields: format!(r#""gen":{},"ended":{ends}"#, generation.number),
+            fields: format!(r#""gen":{},"ended":{ends},"grace":{}"#, generation.number, generation.release.grace),
             sealed: None,
         });
+    }
+    if host.clock.now() >= generation.release.grace && seen.said.insert((generation.set, "grace-over".to_owned())) {
+        let stop = host.config.release.after_grace == AfterGrace::Stop;
+        tracing::error!(
+            generation = generation.number,
+            stop,
+            "the grace of the release in force is over; sign a new one"
+        );
+        let fields = format!(r#""gen":{},"code":"grace-over""#, generation.number);
+        if stop {
+            host.generation.store(None);
+            host.say(Entry { kind: "release.withdrawn", fields, sealed: None });
+        } else {
+            host.say(Entry { kind: "release.overdue", fields, sealed: None });
+        }
     }
 }
 
 fn look(host: &Host, seen: &mut Seen, asked: bool) {
     host.refresh_couriers();
-    let folders = fingerprint(&host.config.release);
+    let folders = fingerprint(&host.config);
     if !asked && folders == seen.folders {
         return;
     }
     seen.folders = folders;
+    // Revocations come first, and hold whatever becomes of the rest.
+    if let Some(stopped) = host.follow_trust()
+        && seen.said.insert((folders, stopped.refusal.to_string()))
+    {
+        host.say(refused_entry(&stopped));
+    }
     match host.load_release() {
         Ok(Some(generation)) => {
             host.activate(generation);
@@ -186,7 +212,8 @@ fn refuse(host: &Host, seen: &mut Seen, error: &ReleaseError) {
 
 fn report_strays(host: &Host, seen: &mut Seen) {
     let Ok(found) = Found::read(&host.config.release) else { return };
-    for stray in found.strays(&host.root, host.clock.now()) {
+    let root = Arc::clone(host.keeper().root());
+    for stray in found.strays(&root, host.clock.now()) {
         if seen.said.insert((stray.component, stray.code.to_owned())) {
             let (file, hint) = (stray.path.display(), &stray.hint);
             tracing::warn!(code = stray.code, %file, hint, "plugin refused: {}", stray.sentence);
@@ -200,7 +227,7 @@ fn report_strays(host: &Host, seen: &mut Seen) {
 }
 
 /// The record of a release that came into force.
-pub fn activation_entry(generation: &Generation, host: &Host) -> Entry {
+pub fn activation_entry(generation: &Generation, host: &Host, piece: &History) -> Entry {
     let mut fields = format!(
         r#""gen":{},"set":"{}","expires":{},"bindings":["#,
         generation.number, generation.set, generation.expires
@@ -223,6 +250,13 @@ pub fn activation_entry(generation: &Generation, host: &Host) -> Entry {
         }
     }
     fields.push(']');
+    match generation.passage {
+        Passage::New => {}
+        Passage::Again(_) => fields.push_str(r#","again":true"#),
+        Passage::Downgrade(document) => fields.push_str(&format!(r#","downgrade":"{document}""#)),
+    }
+    // A history is written as plain JSON: this cannot fail.
+    let fields = remembered(&fields, piece).unwrap_or(fields);
     Entry { kind: "release.active", fields, sealed: Some(configure_notes(generation).into_bytes()) }
 }
 

@@ -15,7 +15,7 @@ use crate::ask::{AskFault, Asked};
 use crate::call::{Call, Reply};
 use crate::caller::Proven;
 use crate::combine::{Combined, Discord, Voice, combine, merge};
-use crate::generation::Binding;
+use crate::generation::{Binding, Bindings};
 use crate::host::{Hook, Host};
 use crate::retry::Turn;
 use crate::search::{Searched, search};
@@ -165,6 +165,12 @@ pub async fn decide(call: &mut Call<'_>, mut incoming: Arc<Incoming>) -> Decided
     }
     let Some(generation) = call.generation.clone() else { give_up!(Failure::of(Cause::NoActiveRelease)) };
 
+    // Without the word of a plugin that was revoked there is no decision.
+    let stopped = || generation.hooks.get(hook.number).and_then(Bindings::stopped).map(Failure::revoked);
+    if let Some(failure) = stopped() {
+        give_up!(failure);
+    }
+
     // Proposers first: they alone may want more than restrictions, and guards must see all of it.
     let bindings = generation.hooks.get(hook.number);
     for binding in bindings.iter().flat_map(|bindings| &bindings.proposers) {
@@ -199,6 +205,10 @@ pub async fn decide(call: &mut Call<'_>, mut incoming: Arc<Incoming>) -> Decided
         Ok((combined.verdict, answer, errand))
     });
     call.note("render");
+    // It may have been revoked meanwhile: calls in flight are no exception.
+    if let Some(failure) = stopped() {
+        give_up!(failure);
+    }
     let (outcome, errand) = match outcome {
         // What nobody would take must not be recorded as being on its way.
         Ok((verdict, _, Some(Errand::Deliver(message)))) if hook.courier(call.host, message.channel).is_none() => {
@@ -214,6 +224,11 @@ impl Failure {
     /// A failure that is no plugin's.
     pub fn of(cause: Cause) -> Self {
         Self { cause, culprit: None }
+    }
+
+    /// A plugin that was to bind is revoked.
+    fn revoked(plugin: &str) -> Self {
+        Self { cause: Cause::PluginRevoked, culprit: Some(plugin.to_owned()) }
     }
 
     /// A failure that is this plugin's.

@@ -7,19 +7,21 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use portcullis_engine::{Engine, Inspection};
 use portcullis_hooks::say;
 use portcullis_model::{Digest, Millis, Mode};
 use portcullis_trust::{
-    Capability, Envelope, PluginEntry, Refusal, ReleaseSet, TrustRoot, VerifiedManifest, VerifiedPlugin,
-    verify_manifest, verify_plugin, verify_release,
+    Capability, Downgrade, Envelope, History, Passage, PluginEntry, Refusal, RefusalCode, ReleaseSet, RevokedPlugins,
+    TrustRoot, VerifiedManifest, VerifiedPlugin, verify_manifest, verify_plugin, verify_release, verify_revocations,
 };
 use thiserror::Error;
 
-use crate::config::{HookConfig, ReleasePaths};
+use crate::config::{Config, HookConfig, ReleasePaths};
 use crate::digest::sha256;
 use crate::generation::{Binding, Bindings, Generation};
+use crate::roots::Roots;
 
 /// Why a release was refused.
 #[derive(Debug, Error)]
@@ -60,14 +62,6 @@ pub enum ReleaseError {
         /// Where it was looked for.
         folder: PathBuf,
     },
-    /// It is not newer than what is in force.
-    #[error("the release set has version {offered}, and {active} is active")]
-    Older {
-        /// Its version.
-        offered: u64,
-        /// The version in force.
-        active: u64,
-    },
     /// Memory can be swapped out by now, which makes the quick reset of instances unsafe.
     #[error("swap was configured after the start: instances could no longer be wiped safely")]
     Swap,
@@ -88,11 +82,20 @@ pub struct Found {
     plugins: PathBuf,
     settings_folder: PathBuf,
     set: Vec<u8>,
+    downgrade: Option<Vec<u8>>,
     components: HashMap<Digest, (PathBuf, Vec<u8>)>,
     envelopes: Vec<(PathBuf, Vec<u8>)>,
     settings: HashMap<Digest, String>,
     /// Files that could not be read, and why.
     unreadable: Vec<(PathBuf, String)>,
+}
+
+/// What a release is held against.
+pub struct Trusted<'a> {
+    /// The trust roots.
+    pub roots: &'a Roots,
+    /// What the host remembers.
+    pub history: &'a History,
 }
 
 /// A component in the plugins' folder that may not run, and why not.
@@ -118,7 +121,6 @@ impl ReleaseError {
             Self::Engine { refused, .. } => refused.code(),
             Self::Missing { .. } => "file-missing",
             Self::Binding { .. } => "binding-unworkable",
-            Self::Older { .. } => "release-older",
             Self::Swap => "swap-configured",
         }
     }
@@ -131,7 +133,6 @@ impl ReleaseError {
             Self::Missing { folder, .. } => {
                 Some(format!("copy the file into `{}`; its name is free", folder.display()))
             }
-            Self::Older { .. } => Some("give the next release set a higher version".to_owned()),
             Self::Swap => {
                 Some("turn swap off, or restart the host, which then resets instances the slow way".to_owned())
             }
@@ -150,7 +151,7 @@ impl ReleaseError {
     /// The plugin it is about.
     pub fn plugin(&self) -> Option<&str> {
         match self {
-            Self::Unreadable { .. } | Self::Older { .. } | Self::Swap => None,
+            Self::Unreadable { .. } | Self::Swap => None,
             Self::Refused { plugin, .. } => plugin.as_deref(),
             Self::Engine { plugin, .. } | Self::Missing { plugin, .. } | Self::Binding { plugin, .. } => Some(plugin),
         }
@@ -191,7 +192,9 @@ impl Found {
             }
         }
         let (plugins, settings_folder) = (paths.plugins.clone(), paths.settings.clone());
-        Ok(Self { plugins, settings_folder, set, components, envelopes, settings, unreadable })
+        // Most of the time there is none; one that cannot be read permits nothing.
+        let downgrade = read(&paths.downgrade).ok();
+        Ok(Self { plugins, settings_folder, set, downgrade, components, envelopes, settings, unreadable })
     }
 
     /// The digest of the release set's signed bytes; of the file where it is no envelope.
@@ -200,15 +203,22 @@ impl Found {
     }
 
     /// Verifies everything, configures and snapshots every binding. The longest step of a swap: seconds, not microseconds.
+    ///
+    /// A set that was active last is held against the moment and the trust root of its activation, until its grace is over; what has
+    /// been revoked since stands still in it. Every other set is held against now, the newest root and everything that is remembered.
     pub fn activate(
         &self,
-        root: &TrustRoot,
+        trusted: &Trusted<'_>,
         hooks: &[HookConfig],
         engine: &Engine,
         now: Millis,
     ) -> Result<Generation, ReleaseError> {
-        let release =
-            verify_release(root, &self.set, now).map_err(|refusal| ReleaseError::Refused { plugin: None, refusal })?;
+        let refused = |refusal| ReleaseError::Refused { plugin: None, refusal };
+        let (set, newest) = (self.set_digest(), trusted.roots.newest());
+        let again = trusted.history.active.filter(|active| active.set == set);
+        let (root, at) = again.map_or((newest, now), |active| (trusted.roots.at(active.root), active.since));
+        let release = verify_release(root, &self.set, at).map_err(refused)?;
+        let passage = self.admit(trusted, &release, set, now).map_err(refused)?;
         if release.bindings.len() > MOST_BINDINGS_ALL {
             let (count, source) = (release.bindings.len(), release.bindings.first());
             let name = |of: fn(&portcullis_trust::Binding) -> &String| source.map(of).cloned().unwrap_or_default();
@@ -220,7 +230,11 @@ impl Found {
         }
         let mut plugins = BTreeMap::new();
         for (id, entry) in &release.plugins {
-            plugins.insert(id.as_str(), self.plugin(root, id, entry, now)?);
+            // Looked at before any file: whoever finds out that a plugin is bad removes it.
+            let covered = trusted.history.revoked.covers(entry.manifest, id, entry.serial);
+            let plugin = if covered { None } else { Some(self.plugin(root, id, entry, at)?) };
+            let stands = |(verified, _): &(Arc<VerifiedPlugin>, &[u8])| verified.stands(newest).is_ok();
+            plugins.insert(id.as_str(), plugin.filter(stands));
         }
         let mut bound: Vec<Bindings> = hooks.iter().map(|_| Bindings::default()).collect();
         for source in &release.bindings {
@@ -231,9 +245,15 @@ impl Found {
                 .zip(hooks)
                 .find(|(_, hook)| hook.name == source.hook)
                 .ok_or_else(|| unworkable("the configuration has no hook of this name".to_owned()))?;
-            let (verified, component) = plugins
+            let plugin = plugins
                 .get(source.plugin.as_str())
                 .ok_or_else(|| unworkable("the release set does not list this plugin".to_owned()))?;
+            let Some((verified, component)) = plugin else {
+                if source.mode == Mode::Enforce {
+                    place.stop(&source.plugin);
+                }
+                continue;
+            };
             if place.iter().count() == MOST_BINDINGS {
                 return Err(unworkable(format!(
                     "a hook has at most {MOST_BINDINGS} bindings, so that its record stays small"
@@ -256,7 +276,27 @@ impl Found {
             let plugin = engine.prepare(component, settings, manifest.limits).map_err(engine_refused)?;
             place.add(Arc::new(Binding::new(Arc::clone(verified), hook.kind, source, plugin)));
         }
-        Ok(Generation { number: release.version, set: self.set_digest(), expires: release.expires, hooks: bound })
+        Ok(Generation {
+            number: release.version,
+            set,
+            expires: release.expires,
+            passage,
+            root: root.version,
+            hooks: bound,
+            stops: AtomicU64::new(0),
+            release,
+        })
+    }
+
+    /// Whether the set may come into force, by itself or by a downgrade that lies beside it.
+    fn admit(&self, trusted: &Trusted<'_>, release: &ReleaseSet, set: Digest, now: Millis) -> Result<Passage, Refusal> {
+        let alone = trusted.history.admit(release, set, None, now);
+        let (Err(refusal), Some(envelope)) = (&alone, &self.downgrade) else { return alone };
+        if !matches!(refusal.kind(), RefusalCode::ReleaseOlder) {
+            return alone;
+        }
+        let downgrade = Downgrade::verify(trusted.roots.newest(), envelope, now)?;
+        trusted.history.admit(release, set, Some((&downgrade, sha256(envelope))), now)
     }
 
     /// Components that lie there but may not run, whether or not the set names them.
@@ -341,11 +381,17 @@ impl Found {
     }
 }
 
+/// What the set in the folder revokes, whether or not it can be taken: nothing, where the release role has not signed it.
+pub fn revocations(paths: &ReleasePaths, root: &TrustRoot) -> RevokedPlugins {
+    read(&paths.set).ok().and_then(|set| verify_revocations(root, &set).ok()).unwrap_or_default()
+}
+
 /// What changes when somebody touches the folders: names, sizes and times, not contents.
-pub fn fingerprint(paths: &ReleasePaths) -> Digest {
+pub fn fingerprint(config: &Config) -> Digest {
+    let (paths, trust) = (&config.release, &config.trust);
     let mut text = String::new();
-    let mut all = vec![paths.set.clone()];
-    for folder in [&paths.plugins, &paths.settings] {
+    let mut all = vec![paths.set.clone(), paths.downgrade.clone()];
+    for folder in [&paths.plugins, &paths.settings, &trust.roots] {
         all.extend(files(folder).unwrap_or_default());
     }
     for path in all {

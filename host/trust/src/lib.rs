@@ -5,26 +5,35 @@
 //! bytes that are parsed. Pure: bytes in, verdicts out; no I/O, and no clock of its own (`now` is passed in).
 //! Whether a component keeps to what its manifest says is for `engine` and `server`.
 
+mod break_glass;
+mod chain;
+mod downgrade;
 mod dsse;
+mod history;
 mod manifest;
 mod names;
 mod refusal;
 mod release;
+mod revoked;
 mod root;
 mod source;
 mod strict;
 pub mod time;
 mod verify;
 
+pub use break_glass::BreakGlass;
+pub use downgrade::Downgrade;
 pub use dsse::{Envelope, Signature, Verified, add_signature, pae, sign};
+pub use history::{Active, History, Passage, RootMark};
 pub use manifest::{Capability, Manifest, SettingsSchema};
 pub use names::{HookPattern, Utterance};
 pub use refusal::{Refusal, RefusalCode};
 pub use release::{Binding, PluginEntry, ReleaseSet};
+pub use revoked::RevokedPlugins;
 pub use root::{Publisher, Role, TrustRoot};
 pub use source::{BindingSource, ManifestSource, PublisherSource, ReleaseSource, RoleSource, RootSource};
 pub use strict::sha256;
 pub use verify::{
-    CLOCK_TOLERANCE, VerifiedManifest, VerifiedPlugin, verify_binding, verify_manifest, verify_plugin, verify_release,
-    verify_root,
+    CLOCK_TOLERANCE, VerifiedManifest, VerifiedPlugin, verify_binding, verify_manifest, verify_pinned_root,
+    verify_plugin, verify_release, verify_revocations, verify_root,
 };

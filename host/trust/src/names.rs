@@ -74,6 +74,11 @@ pub(crate) fn is_word(text: &str) -> bool {
     text.len() <= MAX_NAME_BYTES && is_label(text)
 }
 
+/// Whether this is a sentence or a name that a person wrote for other people: one line, nothing invisible, neither empty nor endless.
+pub(crate) fn is_remark(text: &str) -> bool {
+    !text.trim().is_empty() && text.chars().all(is_plain) && text.chars().count() <= MAX_REMARK_CHARS
+}
+
 /// A name, or a piece of somebody else's text, as it may stand in a sentence: short, one line, nothing
 /// invisible, in backticks.
 pub(crate) fn quoted(text: &str) -> String {
@@ -110,6 +115,9 @@ const WITHOUT_PLATFORM: [&str; 2] = ["authzen", "generic"];
 
 /// Bounds every name; half of what a host name may have.
 const MAX_NAME_BYTES: usize = 128;
+
+/// Bounds who, why and under which ticket.
+const MAX_REMARK_CHARS: usize = 200;
 
 /// How much of somebody's text a sentence repeats.
 const MAX_QUOTED_CHARS: usize = 80;

@@ -24,6 +24,18 @@ impl Refusal {
         Self { code, sentence: printable(&sentence.into(), MAX_SENTENCE_CHARS) }
     }
 
+    /// The refusal of a second trust root of one number, which was accepted before or stands beside the first.
+    pub fn root_forked(version: u64, which: &str) -> Self {
+        Self::new(RefusalCode::RootForked, format!("there is another trust root {version}: {which}"))
+    }
+
+    /// The refusal to go on without a trust root that was accepted before, or pinned; `newest` is the last that can be reached.
+    pub fn root_lost(version: u64, newest: u64) -> Self {
+        let sentence =
+            format!("the trust root {version} was accepted or pinned, and from {newest} no chain leads to it");
+        Self::new(RefusalCode::RootLost, sentence)
+    }
+
     /// Which refusal it is.
     pub fn kind(&self) -> RefusalCode {
         self.code
@@ -40,188 +52,209 @@ impl Refusal {
     }
 }
 
-/// Every way in which this room refuses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum RefusalCode {
+/// One row a code, in the order in which the load algorithm meets them: its name in records and output, what it means, what to do.
+macro_rules! codes {
+    ($($(#[$doc:meta])* $code:ident = $name:literal, $meaning:literal, $remedy:literal;)*) => {
+        /// Every way in which this room refuses.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum RefusalCode {
+            $($(#[$doc])* $code,)*
+        }
+
+        impl RefusalCode {
+            /// Every code, in the order in which the load algorithm meets them.
+            pub const ALL: &[Self] = &[$(Self::$code,)*];
+
+            /// The stable code in records and output.
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$code => $name,)* }
+            }
+
+            /// What it means, for the documentation.
+            pub fn meaning(self) -> &'static str {
+                match self { $(Self::$code => $meaning,)* }
+            }
+
+            /// What to do about it.
+            pub fn remedy(self) -> &'static str {
+                match self { $(Self::$code => $remedy,)* }
+            }
+        }
+    };
+}
+
+codes! {
     /// The author's or operator's TOML file does not say what its format needs.
-    SourceMalformed,
+    SourceMalformed = "source-malformed",
+        "a source file (TOML) does not say what its format needs",
+        "correct the source file and sign again";
     /// The envelope is not one, or is not spelled in the one way that is taken.
-    EnvelopeMalformed,
+    EnvelopeMalformed = "envelope-malformed",
+        "the file is not a DSSE envelope in the one spelling that is taken",
+        "fetch the file again; if it stays so, have it signed again with `portcullis`";
     /// The envelope is for another type of document.
-    WrongPayloadType,
+    WrongPayloadType = "wrong-payload-type",
+        "the envelope is for another type of document",
+        "check that the setting or argument names the file you mean";
     /// There is no signature.
-    Unsigned,
+    Unsigned = "unsigned",
+        "the envelope carries no signature",
+        "have it signed by its publisher, or remove the file";
     /// A signature is not that of the key it names, over these bytes.
-    BadSignature,
+    BadSignature = "bad-signature",
+        "a signature is not that of the key it names, over these bytes",
+        "treat the file as altered: fetch it again from its publisher, and find out where it changed";
     /// A signature names another key than the one that made it.
-    KeyidMismatch,
+    KeyidMismatch = "keyid-mismatch",
+        "a signature names another key than the one that made it",
+        "have the signature made again, under the name of the key that makes it";
     /// No signature is by a key that may sign this document.
-    UnknownSigner,
+    UnknownSigner = "unknown-signer",
+        "nobody who may sign this document has signed it",
+        "have it signed by a key that the trust root names for this, or pin the right trust root";
     /// No signature on a manifest is by a publisher of the trust root.
-    UnknownPublisher,
+    UnknownPublisher = "unknown-publisher",
+        "no publisher of the trust root has signed the manifest",
+        "if you mean to trust its signer, name them as a publisher in a new trust root";
     /// Too few distinct keys signed.
-    BelowThreshold,
+    BelowThreshold = "below-threshold",
+        "too few distinct keys have signed",
+        "have more of the role's keys add their signatures: `portcullis root sign`, `plugin sign` or `release sign` with `--add-to`, or `signature add`";
+    /// A signature that it needs is by a revoked key.
+    RevokedKey = "revoked-key",
+        "a signature that is needed is by a key that the trust root has revoked",
+        "have it signed by a key that still serves, and find out what else the revoked key signed";
+    /// The publisher's manifests need a reviewer, and too few have signed.
+    ReviewMissing = "review-missing",
+        "the publisher's manifests need a reviewer's signature, and it is not there",
+        "have a reviewer read the plugin and add their signature with `portcullis plugin sign --add-to`";
+    /// The reviewer and the author are one person.
+    ReviewByAuthor = "review-by-author",
+        "the reviewer has the same name or key as one of those who published it",
+        "have somebody else review it: nobody seconds their own work";
     /// The trust root does not say what its format needs.
-    RootMalformed,
+    RootMalformed = "root-malformed",
+        "the trust root does not say what its format needs",
+        "correct the trust root and have it signed again";
+    /// The trust root does not have the number after its predecessor's.
+    RootSkipped = "root-skipped",
+        "the trust root is not the one that follows its predecessor",
+        "put every trust root in between into the folder of trust roots: each is let in by the one before";
+    /// Too few root keys of the trust root before signed this one.
+    RootUnchained = "root-unchained",
+        "too few root keys of the trust root before have signed this one",
+        "have root keys of the one before sign it too, with `portcullis root sign --add-to`; if nobody can, treat it as forged";
+    /// There are two trust roots of one number.
+    RootForked = "root-forked",
+        "another trust root of the same number was accepted before",
+        "treat it as forged, and find out who signed it; the one that was accepted first stays in force";
+    /// A trust root that this host accepted is no longer there.
+    RootLost = "root-lost",
+        "this host accepted a newer trust root before, and it is not here",
+        "put it back into the folder of trust roots";
+    /// A trust root leaves out what the one before revoked.
+    RevocationDropped = "revocation-dropped",
+        "the trust root leaves out a revocation of the one before",
+        "add all revocations of the one before; `portcullis root sign --previous` does that";
     /// The release set needs a newer trust root.
-    RootTooOld,
+    RootTooOld = "root-too-old",
+        "the release set needs a newer trust root than this host has",
+        "install the newest trust root first";
     /// The release set does not say what its format needs.
-    ReleaseMalformed,
+    ReleaseMalformed = "release-malformed",
+        "the release set does not say what its format needs",
+        "correct the release source and sign a new release set";
+    /// The release set is not newer than what was active here before.
+    ReleaseOlder = "release-older",
+        "the release set is not newer than one that was active here before",
+        "give the next release set a higher version; to go back on purpose, have a downgrade signed with `portcullis release downgrade`";
+    /// A plugin's serial is below one that was active here, or below a signed floor.
+    SerialOlder = "serial-older",
+        "a plugin's serial is below the one that was active here before, or below the floor of a release set",
+        "release a plugin with a higher serial; to go back on purpose, have a downgrade signed with `portcullis release downgrade`";
+    /// The set was active here, has expired, and so has its grace.
+    GraceOver = "grace-over",
+        "the release set was active here, has expired, and its grace is over too",
+        "sign a new release set";
+    /// The downgrade does not say what its format needs.
+    DowngradeMalformed = "downgrade-malformed",
+        "the downgrade does not say what its format needs",
+        "make it again with `portcullis release downgrade`";
+    /// The downgrade is for another set or for another host's past.
+    DowngradeMismatch = "downgrade-mismatch",
+        "the downgrade is for another release set, or was made for a host that had seen less",
+        "have a downgrade signed for this very set, from the highest version that was active here";
+    /// The trust root names nobody who may sign break-glass documents.
+    BreakGlassUnavailable = "break-glass-unavailable",
+        "the trust root has no role `break_glass`, so nobody may sign such a document",
+        "give the role its keys and threshold in a new trust root";
+    /// The break-glass document does not say what its format needs.
+    BreakGlassMalformed = "break-glass-malformed",
+        "the break-glass document does not say what its format needs",
+        "make it again with `portcullis break-glass prepare`";
+    /// The break-glass document is for another tenant, or for a hook that this host does not have.
+    BreakGlassElsewhere = "break-glass-elsewhere",
+        "the break-glass document is for another tenant, or for a hook that this host does not have",
+        "use the document that was made for this host's tenant and hook";
+    /// The break-glass document was opened before.
+    BreakGlassSpent = "break-glass-spent",
+        "the break-glass document was opened before: each works once",
+        "use another one; more can be signed in advance";
     /// The manifest does not say what its format needs.
-    ManifestMalformed,
+    ManifestMalformed = "manifest-malformed",
+        "the manifest does not say what its format needs",
+        "ask the publisher for a corrected and newly signed manifest";
+    /// The manifest is revoked.
+    RevokedManifest = "revoked-manifest",
+        "the manifest is revoked, for good",
+        "publish a corrected plugin with a higher serial; a revoked one never comes back";
     /// Its time has not begun.
-    NotYetValid,
+    NotYetValid = "not-yet-valid",
+        "the document's time has not begun",
+        "check this machine's clock; otherwise wait, or have it signed with an earlier start";
     /// Its time is over.
-    Expired,
+    Expired = "expired",
+        "the document's time is over",
+        "check this machine's clock; otherwise sign a new one with a later end";
     /// The release set does not list this manifest.
-    ManifestNotInRelease,
+    ManifestNotInRelease = "manifest-not-in-release",
+        "the release set does not list this manifest",
+        "add the plugin to the release source and sign a new release set, or remove the file";
     /// The publisher may not publish this.
-    PublisherOverreach,
+    PublisherOverreach = "publisher-overreach",
+        "the publisher may not publish this plugin, hook kind or capability",
+        "refuse the plugin, or widen what the publisher may do in a new trust root";
     /// The plugin asks for something that this host does not have.
-    CapabilityUnavailable,
+    CapabilityUnavailable = "capability-unavailable",
+        "the plugin asks for a capability that this host does not have",
+        "use a version of the plugin that does without it, or a host that has it";
     /// The plugin is built for another contract.
-    WorldUnsupported,
+    WorldUnsupported = "world-unsupported",
+        "the plugin is built for another contract",
+        "build the plugin against the contract in `wit/` of this host's version";
     /// The plugin asks for more than the host gives to anyone.
-    LimitsTooHigh,
+    LimitsTooHigh = "limits-too-high",
+        "the plugin asks for more memory, time or output than the host gives",
+        "ask the publisher for a manifest within the host's limits";
     /// The component has another size than its manifest says.
-    SizeMismatch,
+    SizeMismatch = "size-mismatch",
+        "the component has another size than its manifest says",
+        "fetch the component again: it is cut short or another file";
     /// The component is another one than its manifest says.
-    DigestMismatch,
+    DigestMismatch = "digest-mismatch",
+        "the component is not the one that its manifest was signed for",
+        "fetch the component that the manifest was signed for; do not use this one";
     /// The plugin is bound to a hook kind that its manifest does not name.
-    HookNotDeclared,
+    HookNotDeclared = "hook-not-declared",
+        "the plugin is bound to a hook kind that its manifest does not name",
+        "bind the plugin to a hook of a kind it declares, in a new release set";
     /// The settings are other ones than the release set says.
-    SettingsMismatch,
+    SettingsMismatch = "settings-mismatch",
+        "the settings are not the ones that the release set was signed for",
+        "restore the settings file that was signed, or sign a new release set with this one";
 }
 
 impl RefusalCode {
-    /// Every code, in the order in which the load algorithm meets them.
-    pub const ALL: [Self; 24] = [
-        Self::SourceMalformed,
-        Self::EnvelopeMalformed,
-        Self::WrongPayloadType,
-        Self::Unsigned,
-        Self::BadSignature,
-        Self::KeyidMismatch,
-        Self::UnknownSigner,
-        Self::UnknownPublisher,
-        Self::BelowThreshold,
-        Self::RootMalformed,
-        Self::RootTooOld,
-        Self::ReleaseMalformed,
-        Self::ManifestMalformed,
-        Self::NotYetValid,
-        Self::Expired,
-        Self::ManifestNotInRelease,
-        Self::PublisherOverreach,
-        Self::CapabilityUnavailable,
-        Self::WorldUnsupported,
-        Self::LimitsTooHigh,
-        Self::SizeMismatch,
-        Self::DigestMismatch,
-        Self::HookNotDeclared,
-        Self::SettingsMismatch,
-    ];
-
-    /// The stable code in records and output.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::SourceMalformed => "source-malformed",
-            Self::EnvelopeMalformed => "envelope-malformed",
-            Self::WrongPayloadType => "wrong-payload-type",
-            Self::Unsigned => "unsigned",
-            Self::BadSignature => "bad-signature",
-            Self::KeyidMismatch => "keyid-mismatch",
-            Self::UnknownSigner => "unknown-signer",
-            Self::UnknownPublisher => "unknown-publisher",
-            Self::BelowThreshold => "below-threshold",
-            Self::RootMalformed => "root-malformed",
-            Self::RootTooOld => "root-too-old",
-            Self::ReleaseMalformed => "release-malformed",
-            Self::ManifestMalformed => "manifest-malformed",
-            Self::NotYetValid => "not-yet-valid",
-            Self::Expired => "expired",
-            Self::ManifestNotInRelease => "manifest-not-in-release",
-            Self::PublisherOverreach => "publisher-overreach",
-            Self::CapabilityUnavailable => "capability-unavailable",
-            Self::WorldUnsupported => "world-unsupported",
-            Self::LimitsTooHigh => "limits-too-high",
-            Self::SizeMismatch => "size-mismatch",
-            Self::DigestMismatch => "digest-mismatch",
-            Self::HookNotDeclared => "hook-not-declared",
-            Self::SettingsMismatch => "settings-mismatch",
-        }
-    }
-
-    /// What it means, for the documentation.
-    pub fn meaning(self) -> &'static str {
-        match self {
-            Self::SourceMalformed => "a source file (TOML) does not say what its format needs",
-            Self::EnvelopeMalformed => "the file is not a DSSE envelope in the one spelling that is taken",
-            Self::WrongPayloadType => "the envelope is for another type of document",
-            Self::Unsigned => "the envelope carries no signature",
-            Self::BadSignature => "a signature is not that of the key it names, over these bytes",
-            Self::KeyidMismatch => "a signature names another key than the one that made it",
-            Self::UnknownSigner => "nobody who may sign this document has signed it",
-            Self::UnknownPublisher => "no publisher of the trust root has signed the manifest",
-            Self::BelowThreshold => "too few distinct keys have signed",
-            Self::RootMalformed => "the trust root does not say what its format needs",
-            Self::RootTooOld => "the release set needs a newer trust root than this host has",
-            Self::ReleaseMalformed => "the release set does not say what its format needs",
-            Self::ManifestMalformed => "the manifest does not say what its format needs",
-            Self::NotYetValid => "the document's time has not begun",
-            Self::Expired => "the document's time is over",
-            Self::ManifestNotInRelease => "the release set does not list this manifest",
-            Self::PublisherOverreach => "the publisher may not publish this plugin, hook kind or capability",
-            Self::CapabilityUnavailable => "the plugin asks for a capability that this host does not have",
-            Self::WorldUnsupported => "the plugin is built for another contract",
-            Self::LimitsTooHigh => "the plugin asks for more memory, time or output than the host gives",
-            Self::SizeMismatch => "the component has another size than its manifest says",
-            Self::DigestMismatch => "the component is not the one that its manifest was signed for",
-            Self::HookNotDeclared => "the plugin is bound to a hook kind that its manifest does not name",
-            Self::SettingsMismatch => "the settings are not the ones that the release set was signed for",
-        }
-    }
-
-    /// What to do about it.
-    pub fn remedy(self) -> &'static str {
-        match self {
-            Self::SourceMalformed => "correct the source file and sign again",
-            Self::EnvelopeMalformed => "fetch the file again; if it stays so, have it signed again with `portcullis`",
-            Self::WrongPayloadType => "check that the setting or argument names the file you mean",
-            Self::Unsigned => "have it signed by its publisher, or remove the file",
-            Self::BadSignature => {
-                "treat the file as altered: fetch it again from its publisher, and find out where it changed"
-            }
-            Self::KeyidMismatch => "have the signature made again, under the name of the key that makes it",
-            Self::UnknownSigner => {
-                "have it signed by a key that the trust root names for this, or pin the right trust root"
-            }
-            Self::UnknownPublisher => "if you mean to trust its signer, name them as a publisher in a new trust root",
-            Self::BelowThreshold => {
-                "have more of the role's keys add their signatures with `portcullis plugin sign` or `release sign`"
-            }
-            Self::RootMalformed => "correct the trust root and have it signed again",
-            Self::RootTooOld => "install the newest trust root first",
-            Self::ReleaseMalformed => "correct the release source and sign a new release set",
-            Self::ManifestMalformed => "ask the publisher for a corrected and newly signed manifest",
-            Self::NotYetValid => "check this machine's clock; otherwise wait, or have it signed with an earlier start",
-            Self::Expired => "check this machine's clock; otherwise sign a new one with a later end",
-            Self::ManifestNotInRelease => {
-                "add the plugin to the release source and sign a new release set, or remove the file"
-            }
-            Self::PublisherOverreach => "refuse the plugin, or widen what the publisher may do in a new trust root",
-            Self::CapabilityUnavailable => "use a version of the plugin that does without it, or a host that has it",
-            Self::WorldUnsupported => "build the plugin against the contract in `wit/` of this host's version",
-            Self::LimitsTooHigh => "ask the publisher for a manifest within the host's limits",
-            Self::SizeMismatch => "fetch the component again: it is cut short or another file",
-            Self::DigestMismatch => "fetch the component that the manifest was signed for; do not use this one",
-            Self::HookNotDeclared => "bind the plugin to a hook of a kind it declares, in a new release set",
-            Self::SettingsMismatch => {
-                "restore the settings file that was signed, or sign a new release set with this one"
-            }
-        }
-    }
-
     /// All codes as the Markdown table of `docs/trust.md`.
     pub fn table() -> String {
         let mut table = String::from("| code | what it means | what to do |\n|---|---|---|\n");
@@ -245,8 +278,6 @@ mod tests {
     fn every_code_is_its_own_and_the_page_lists_them() {
         let names: BTreeSet<_> = RefusalCode::ALL.iter().map(|code| code.name()).collect();
         assert_eq!(names.len(), RefusalCode::ALL.len());
-        assert!(RefusalCode::ALL.is_sorted_by(|a, b| a < b), "a code is listed twice");
-        assert_eq!(RefusalCode::ALL.last().map(|last| *last as usize + 1), Some(RefusalCode::ALL.len()));
         let page = include_str!("../../../docs/trust.md");
         assert!(
             page.contains(&RefusalCode::table()),

@@ -9,9 +9,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use portcullis_model::{Digest, Millis, Mode};
 use serde::{Deserialize, Serialize};
 
+use crate::dsse::Envelope;
 use crate::manifest::Manifest;
 use crate::names::{Utterance, is_plugin_id, is_word, quoted};
 use crate::refusal::{Refusal, RefusalCode};
+use crate::revoked::RevokedPlugins;
 use crate::{strict, time};
 
 /// A release set that says what its format needs. Whether it is signed is for
@@ -27,12 +29,29 @@ pub struct ReleaseSet {
     /// When it ends.
     #[serde(with = "time::text")]
     pub expires: Millis,
+    /// Until when a host that had activated it may start with it again although it has expired: expiry must not become an outage
+    /// because a machine was restarted.
+    #[serde(with = "time::text")]
+    pub grace: Millis,
     /// The oldest trust root under which it may be used.
     pub root_version: u64,
     /// The live plugins, by id.
     pub plugins: BTreeMap<String, PluginEntry>,
+    /// Below these serials no host that activated this set takes these plugins again, not even by a downgrade.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub min_serial: BTreeMap<String, u64>,
+    /// Manifests that must never run again. They stop even where the rest of this set is refused.
+    #[serde(default, skip_serializing_if = "RevokedPlugins::is_empty")]
+    pub revoked: RevokedPlugins,
     /// What is bound where, sorted.
     pub bindings: Vec<Binding>,
+}
+
+/// The one member that is read from a set of which nothing else may be taken.
+#[derive(Deserialize)]
+struct OnlyRevoked {
+    #[serde(default)]
+    revoked: RevokedPlugins,
 }
 
 /// One live plugin.
@@ -80,6 +99,20 @@ impl ReleaseSet {
         Ok(set)
     }
 
+    /// Reads a release set without asking who signed it: for showing it. To use it, verify it.
+    pub fn unverified(envelope: &[u8]) -> Result<Self, Refusal> {
+        let envelope = Envelope::parse(envelope)?;
+        envelope.expect_type(Self::PAYLOAD_TYPE)?;
+        Self::parse(envelope.unverified_payload())
+    }
+
+    /// What the payload of a release set revokes, whatever else stands in it.
+    pub(crate) fn revocations(payload: &[u8]) -> Result<RevokedPlugins, Refusal> {
+        let OnlyRevoked { revoked } = strict::json(payload).map_err(malformed)?;
+        revoked.check().map_err(malformed)?;
+        Ok(revoked)
+    }
+
     /// The plugin of this id, or the refusal of one that is not listed.
     pub fn entry(&self, id: &str) -> Result<&PluginEntry, Refusal> {
         self.plugins.get(id).ok_or_else(|| {
@@ -88,12 +121,32 @@ impl ReleaseSet {
         })
     }
 
+    /// Refuses a set that lists something revoked.
+    pub fn unrevoked(&self, revoked: &RevokedPlugins) -> Result<(), Refusal> {
+        self.plugins.iter().try_for_each(|(id, entry)| revoked.admit(entry.manifest, id, entry.serial))
+    }
+
     fn check(&self) -> Result<(), Refusal> {
         if self.version == 0 || self.root_version == 0 {
             return Err(malformed("`version` or `root_version` is 0; the first is 1"));
         }
         if self.issued >= self.expires {
             return Err(malformed("it ends before it begins"));
+        }
+        if self.grace < self.expires || self.grace.0 - self.expires.0 > MAX_GRACE.0 {
+            return Err(malformed("its `grace` ends before the set does, or more than 90 days after"));
+        }
+        self.revoked.check().map_err(malformed)?;
+        for (id, least) in &self.min_serial {
+            if !is_plugin_id(id) || *least == 0 {
+                return Err(malformed(format!("`min_serial` of {} is not a plugin's", quoted(id))));
+            }
+            if self.plugins.get(id).is_some_and(|entry| entry.serial < *least) {
+                return Err(malformed(format!("it lists {} below its own `min_serial` {least}", quoted(id))));
+            }
+        }
+        if self.min_serial.len() > MAX_FLOORS {
+            return Err(malformed(format!("`min_serial` has more than {MAX_FLOORS} members")));
         }
         if let Some(id) = self.plugins.keys().find(|id| !is_plugin_id(id)) {
             return Err(malformed(format!("{} is not a plugin id", quoted(id))));
@@ -167,6 +220,12 @@ impl Binding {
         Ok(())
     }
 }
+
+/// The longest grace: 90 days.
+const MAX_GRACE: Millis = Millis(90 * 24 * 60 * 60 * 1_000);
+
+/// Bounds the floors of one set.
+const MAX_FLOORS: usize = 1_024;
 
 fn malformed(what: impl AsRef<str>) -> Refusal {
     Refusal::new(RefusalCode::ReleaseMalformed, format!("the release set is malformed: {}", what.as_ref()))

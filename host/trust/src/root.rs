@@ -1,9 +1,9 @@
 //! The trust root: which keys exist, and what each may sign.
 //!
 //! Invariant: every key serves exactly one role, every threshold can be reached and none is zero, so a stolen
-//! key does one kind of harm and no document needs a signature that cannot exist. The first root is verified
-//! by its own root role: it is believed because the operator pins it. Chaining roots by old and new
-//! thresholds is not done here.
+//! key does one kind of harm and no document needs a signature that cannot exist. A revoked key serves none.
+//! The first root is verified by its own root role: it is believed because the operator pins it. How roots
+//! follow each other is in `chain`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,14 +11,16 @@ use portcullis_keys::PublicKey;
 use portcullis_model::{Digest, Millis};
 use serde::{Deserialize, Serialize};
 
+use crate::dsse::Envelope;
 use crate::manifest::Capability;
 use crate::names::{HookPattern, is_plugin_prefix, quoted};
 use crate::refusal::{Refusal, RefusalCode};
+use crate::revoked::RevokedPlugins;
 use crate::{strict, time};
 
 /// A trust root that says what its format needs. Whether it is signed is for
 /// [`verify_root`](crate::verify_root).
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct TrustRoot {
     /// Its number; a later root has a higher one.
     pub version: u64,
@@ -32,15 +34,31 @@ pub struct TrustRoot {
     pub release: Role,
     /// The keys of the transparency logs.
     pub log: Vec<PublicKey>,
-    /// Who may second a manifest. Read, and not asked for yet.
+    /// Who may second a manifest, where its publisher needs that.
     pub reviewer: Option<Role>,
+    /// Who may sign break-glass documents; without it there are none.
+    pub break_glass: Option<Role>,
     /// Who may publish which plugins.
     pub publishers: Vec<Publisher>,
+    /// Keys whose signatures count no more, for good.
+    pub revoked_keys: Vec<PublicKey>,
+    /// Manifests that must never run again.
+    pub revoked: RevokedPlugins,
     keys: Vec<PublicKey>,
+    /// Both the keys that serve and the revoked ones: so that a revoked key is told from a stranger's.
+    known: Vec<PublicKey>,
+}
+
+/// Who signed a document, as a trust root sees them.
+pub(crate) struct Signers<'r> {
+    /// The root's keys, each once.
+    pub(crate) counted: Vec<&'r PublicKey>,
+    /// Keys that the root has revoked: they count no more.
+    pub(crate) revoked: Vec<&'r PublicKey>,
 }
 
 /// Some keys, and how many of them must sign.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Role {
     /// The keys.
     pub keys: Vec<PublicKey>,
@@ -49,7 +67,7 @@ pub struct Role {
 }
 
 /// Somebody who may publish plugins.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Publisher {
     /// Their name, for people.
     pub name: String,
@@ -61,6 +79,8 @@ pub struct Publisher {
     pub hooks: Vec<HookPattern>,
     /// What their plugins may ask for.
     pub capabilities: BTreeSet<Capability>,
+    /// Whether their manifests need the signatures of the role `reviewer` too.
+    pub needs_reviewer: bool,
 }
 
 impl TrustRoot {
@@ -71,7 +91,10 @@ impl TrustRoot {
     pub(crate) fn parse(payload: &[u8]) -> Result<Self, Refusal> {
         let text: RootText = strict::json(payload).map_err(malformed)?;
         let mut unused = Keys::read(&text.keys)?;
-        let keys = unused.0.values().cloned().collect();
+        let keys: Vec<_> = unused.0.values().cloned().collect();
+        let revoked_keys = text.revoked.keys(&keys)?;
+        let revoked = text.revoked.plugins();
+        revoked.check().map_err(malformed)?;
         if text.version == 0 {
             return Err(malformed("`version` is 0; the first is 1"));
         }
@@ -79,6 +102,13 @@ impl TrustRoot {
         let release = unused.role("release", &text.roles.release)?;
         let log = unused.take("log", &text.roles.log.keys)?;
         let reviewer = text.roles.reviewer.as_ref().map(|role| unused.role("reviewer", role)).transpose()?;
+        let break_glass = text.roles.break_glass.as_ref().map(|role| unused.role("break_glass", role)).transpose()?;
+        if reviewer.is_none()
+            && let Some(publisher) = text.roles.publishers.iter().find(|publisher| publisher.needs_reviewer)
+        {
+            let name = quoted(&publisher.name);
+            return Err(malformed(format!("{name} needs a reviewer, and there is no role `reviewer`")));
+        }
         let publishers =
             text.roles.publishers.iter().map(|publisher| publisher.read(&mut unused)).collect::<Result<_, _>>()?;
         let names: BTreeSet<_> = text.roles.publishers.iter().map(|publisher| &publisher.name).collect();
@@ -89,6 +119,7 @@ impl TrustRoot {
             return Err(malformed(format!("the key {} serves no role", quoted(keyid))));
         }
         let digest = strict::sha256(payload);
+        let known = keys.iter().chain(&revoked_keys).cloned().collect();
         Ok(Self {
             version: text.version,
             expires: text.expires,
@@ -97,18 +128,34 @@ impl TrustRoot {
             release,
             log,
             reviewer,
+            break_glass,
             publishers,
+            revoked_keys,
+            revoked,
             keys,
+            known,
         })
     }
 
-    /// Every key that the root names.
+    /// Every key that serves a role.
     pub fn keys(&self) -> &[PublicKey] {
         &self.keys
     }
 
+    /// Whether this key's signatures count no more, under whatever name.
+    pub fn is_revoked(&self, key: &PublicKey) -> bool {
+        self.revoked_keys.iter().any(|revoked| revoked.bytes() == key.bytes())
+    }
+
+    /// Who signed this envelope, of those whom this root knows.
+    pub(crate) fn signers(&self, envelope: &Envelope, payload_type: &str) -> Result<Signers<'_>, Refusal> {
+        let signers = envelope.verify(payload_type, &self.known)?.signers;
+        let (revoked, counted) = signers.into_iter().partition(|key| self.is_revoked(key));
+        Ok(Signers { counted, revoked })
+    }
+
     /// Refuses once this root's time is over.
-    pub(crate) fn fresh(&self, now: Millis) -> Result<(), Refusal> {
+    pub fn fresh(&self, now: Millis) -> Result<(), Refusal> {
         if now < self.expires {
             return Ok(());
         }
@@ -120,13 +167,20 @@ impl TrustRoot {
 impl Role {
     /// How many distinct keys of this role are among the signers, each of which is a distinct key.
     pub(crate) fn count(&self, signers: &[&PublicKey]) -> usize {
-        signers.iter().filter(|signer| self.keys.iter().any(|key| key.bytes() == signer.bytes())).count()
+        self.among(signers).len()
+    }
+
+    /// Which of the signers, each of which is a distinct key, are keys of this role.
+    pub(crate) fn among<'r>(&self, signers: &[&'r PublicKey]) -> Vec<&'r PublicKey> {
+        let ours = |signer: &&&PublicKey| self.keys.iter().any(|key| key.bytes() == signer.bytes());
+        signers.iter().filter(ours).copied().collect()
     }
 
     /// Refuses a document that this role has not signed, or not often enough. `what` and `role` name them in
     /// the sentence.
-    pub(crate) fn demand(&self, signers: &[&PublicKey], what: &str, role: &str) -> Result<(), Refusal> {
-        match self.count(signers) {
+    pub(crate) fn demand(&self, signers: &Signers<'_>, what: &str, role: &str) -> Result<(), Refusal> {
+        match self.count(&signers.counted) {
+            few if few < self.threshold && !signers.revoked.is_empty() => Err(signers.revoked(what)),
             0 => {
                 Err(Refusal::new(RefusalCode::UnknownSigner, format!("no key of the role `{role}` has signed {what}")))
             }
@@ -142,6 +196,15 @@ impl Role {
     }
 }
 
+impl Signers<'_> {
+    /// The refusal of a document that has too few signatures without those of revoked keys.
+    pub(crate) fn revoked(&self, what: &str) -> Refusal {
+        let names: Vec<_> = self.revoked.iter().map(|key| quoted(&key.keyid())).collect();
+        let sentence = format!("{what} is signed by the revoked key {}, and by too few others", names.join(", "));
+        Refusal::new(RefusalCode::RevokedKey, sentence)
+    }
+}
+
 /// The wire form; also what [`RootSource`](crate::RootSource) writes.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -152,6 +215,21 @@ pub(crate) struct RootText {
     /// Vkeys.
     pub(crate) keys: Vec<String>,
     pub(crate) roles: RolesText,
+    #[serde(default, skip_serializing_if = "RevokedText::is_empty")]
+    pub(crate) revoked: RevokedText,
+}
+
+/// What counts no more, for good.
+#[derive(Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct RevokedText {
+    /// Vkeys: a key is revoked by its bytes, so that no other name brings it back.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) keys: Vec<String>,
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub(crate) manifests: BTreeSet<Digest>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) serials: BTreeMap<String, BTreeSet<u64>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -162,6 +240,8 @@ pub(crate) struct RolesText {
     pub(crate) log: LogText,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) reviewer: Option<RoleText>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) break_glass: Option<RoleText>,
     pub(crate) publishers: Vec<PublisherText>,
 }
 
@@ -188,6 +268,50 @@ pub(crate) struct PublisherText {
     pub(crate) plugin_prefix: String,
     pub(crate) hooks: Vec<String>,
     pub(crate) capabilities: BTreeSet<Capability>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) needs_reviewer: bool,
+}
+
+impl RevokedText {
+    fn is_empty(&self) -> bool {
+        self.keys.is_empty() && self.manifests.is_empty() && self.serials.is_empty()
+    }
+
+    /// These revocations and all of the trust root before.
+    pub(crate) fn and(&self, previous: &TrustRoot) -> Self {
+        let mut plugins = self.plugins();
+        plugins.merge(&previous.revoked);
+        let mut keys = self.keys.clone();
+        let named = |key: &&PublicKey| {
+            let said = |vkey: &String| PublicKey::parse(vkey).is_ok_and(|said| said.bytes() == key.bytes());
+            self.keys.iter().any(said)
+        };
+        keys.extend(previous.revoked_keys.iter().filter(|key| !named(key)).map(ToString::to_string));
+        Self { keys, manifests: plugins.manifests, serials: plugins.serials }
+    }
+
+    fn plugins(&self) -> RevokedPlugins {
+        RevokedPlugins { manifests: self.manifests.clone(), serials: self.serials.clone() }
+    }
+
+    /// The revoked keys, none of which serves a role.
+    fn keys(&self, serving: &[PublicKey]) -> Result<Vec<PublicKey>, Refusal> {
+        let mut keys: Vec<PublicKey> = Vec::new();
+        if self.keys.len() > MAX_REVOKED_KEYS {
+            return Err(malformed(format!("it revokes more than {MAX_REVOKED_KEYS} keys")));
+        }
+        for vkey in &self.keys {
+            let key = PublicKey::parse(vkey).map_err(|error| malformed(format!("{}: {error}", quoted(vkey))))?;
+            if keys.iter().any(|known| known.bytes() == key.bytes()) {
+                return Err(malformed(format!("the key {} is revoked twice", quoted(&key.keyid()))));
+            }
+            if let Some(serving) = serving.iter().find(|serving| serving.bytes() == key.bytes()) {
+                return Err(malformed(format!("the key {} is revoked, and serves a role", quoted(&serving.keyid()))));
+            }
+            keys.push(key);
+        }
+        Ok(keys)
+    }
 }
 
 impl PublisherText {
@@ -213,7 +337,8 @@ impl PublisherText {
             })?);
         }
         let (name, plugin_prefix) = (self.name.clone(), self.plugin_prefix.clone());
-        Ok(Publisher { name, role, plugin_prefix, hooks, capabilities: self.capabilities.clone() })
+        let (capabilities, needs_reviewer) = (self.capabilities.clone(), self.needs_reviewer);
+        Ok(Publisher { name, role, plugin_prefix, hooks, capabilities, needs_reviewer })
     }
 }
 
@@ -268,3 +393,6 @@ fn malformed(what: impl AsRef<str>) -> Refusal {
 
 /// Bounds the work of one verification: at most this many checks a signature.
 const MAX_KEYS: usize = 64;
+
+/// Bounds it likewise: a key stays revoked for ever.
+const MAX_REVOKED_KEYS: usize = 256;

@@ -10,12 +10,13 @@ use std::ops::Deref;
 use portcullis_keys::PublicKey;
 use portcullis_model::{Digest, Millis};
 
-use crate::dsse::{Envelope, Verified};
+use crate::dsse::Envelope;
 use crate::manifest::Manifest;
 use crate::names::quoted;
 use crate::refusal::{Refusal, RefusalCode};
 use crate::release::{Binding, PluginEntry, ReleaseSet};
-use crate::root::{Publisher, TrustRoot};
+use crate::revoked::RevokedPlugins;
+use crate::root::{Publisher, Signers, TrustRoot};
 use crate::{strict, time};
 
 /// A manifest that one of the root's publishers may publish and has signed.
@@ -28,6 +29,10 @@ pub struct VerifiedManifest {
     pub publisher: String,
     /// The ids of the publisher's keys that signed.
     pub signers: Vec<String>,
+    /// The ids of the reviewers' keys that signed; whether or not the publisher needs them.
+    pub reviewers: Vec<String>,
+    /// What it was let in by: whose signatures there are, and how many are needed.
+    standing: Vec<(Vec<PublicKey>, usize)>,
 }
 
 /// A plugin whose manifest is live and whose component is the one that the manifest was signed for.
@@ -44,19 +49,42 @@ impl Deref for VerifiedPlugin {
     }
 }
 
+impl VerifiedManifest {
+    /// Refuses it where a later trust root has revoked it, or so many of its signers' keys that too few are left. What a later root
+    /// merely leaves out does not touch what was let in before.
+    pub fn stands(&self, later: &TrustRoot) -> Result<(), Refusal> {
+        later.revoked.admit(self.digest, &self.manifest.id, self.manifest.serial)?;
+        for (keys, threshold) in &self.standing {
+            let (revoked, left): (Vec<_>, Vec<_>) = keys.iter().partition(|key| later.is_revoked(key));
+            if left.len() < *threshold {
+                let what = format!("the manifest of {}", quoted(&self.manifest.id));
+                return Err(Signers { counted: left, revoked }.revoked(&what));
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Verifies the first trust root, which the operator pins, by its own root role.
 ///
 /// 1. The envelope holds a trust root that says what its format needs.
 /// 2. Enough of its root keys signed those bytes.
 /// 3. Its time is not over.
 pub fn verify_root(envelope: &[u8], now: Millis) -> Result<TrustRoot, Refusal> {
+    let root = verify_pinned_root(envelope)?;
+    root.fresh(now)?;
+    Ok(root)
+}
+
+/// [`verify_root`] for one that others may follow: whether it has expired is not looked at, since that matters for the last
+/// one alone.
+pub fn verify_pinned_root(envelope: &[u8]) -> Result<TrustRoot, Refusal> {
     let envelope = Envelope::parse(envelope)?;
-    // Only here are bytes read before their signatures are checked: they name the keys to check them with.
+    // Only here and in a root that follows are bytes read before their signatures are checked: they name the keys to check them with.
     envelope.expect_type(TrustRoot::PAYLOAD_TYPE)?;
     let root = TrustRoot::parse(envelope.unverified_payload())?;
-    let verified = envelope.verify(TrustRoot::PAYLOAD_TYPE, root.keys())?;
-    root.root.demand(&verified.signers, "the trust root", "root")?;
-    root.fresh(now)?;
+    let signers = root.signers(&envelope, TrustRoot::PAYLOAD_TYPE)?;
+    root.root.demand(&signers, "the trust root", "root")?;
     Ok(root)
 }
 
@@ -68,13 +96,13 @@ pub fn verify_root(envelope: &[u8], now: Millis) -> Result<TrustRoot, Refusal> {
 /// 4. The root is not older than it demands.
 /// 5. Its time has begun and is not over.
 ///
-/// That its version is not below one that was active before is for the host, which remembers.
+/// That its version is above those that were active before, and that nothing in it is revoked, is for the host, which remembers
+/// ([`History`](crate::History)).
 pub fn verify_release(root: &TrustRoot, envelope: &[u8], now: Millis) -> Result<ReleaseSet, Refusal> {
     root.fresh(now)?;
     let envelope = Envelope::parse(envelope)?;
-    let verified = envelope.verify(ReleaseSet::PAYLOAD_TYPE, root.keys())?;
-    root.release.demand(&verified.signers, "the release set", "release")?;
-    let set = ReleaseSet::parse(verified.payload)?;
+    released(root, &envelope)?;
+    let set = ReleaseSet::parse(envelope.unverified_payload())?;
     if root.version < set.root_version {
         let sentence =
             format!("the release set {} needs trust root {}, this is {}", set.version, set.root_version, root.version);
@@ -84,29 +112,45 @@ pub fn verify_release(root: &TrustRoot, envelope: &[u8], now: Millis) -> Result<
     Ok(set)
 }
 
+/// What a release set revokes: taken from every set that enough release keys signed, whatever else is wrong with it, since
+/// revocations come first.
+///
+/// 1. Enough of the root's release keys signed it.
+/// 2. Its `revoked` says what its format needs; the rest is not looked at.
+pub fn verify_revocations(root: &TrustRoot, envelope: &[u8]) -> Result<RevokedPlugins, Refusal> {
+    let envelope = Envelope::parse(envelope)?;
+    released(root, &envelope)?;
+    ReleaseSet::revocations(envelope.unverified_payload())
+}
+
 /// Verifies a manifest by itself, whether or not it is live.
 ///
 /// 1. The root's time is not over.
 /// 2. Enough keys of one publisher signed it.
 /// 3. It says what its format needs.
 /// 4. That publisher may publish this id, for these hook kinds, with these capabilities.
-/// 5. Its time has begun and is not over.
+/// 5. Where the publisher needs a reviewer, enough reviewers signed it, none of them one of its authors.
+/// 6. The root does not revoke it.
+/// 7. Its time has begun and is not over.
 pub fn verify_manifest(root: &TrustRoot, envelope: &[u8], now: Millis) -> Result<VerifiedManifest, Refusal> {
     root.fresh(now)?;
     let envelope = Envelope::parse(envelope)?;
-    let verified = envelope.verify(Manifest::PAYLOAD_TYPE, root.keys())?;
-    let candidates = signed_by(&root.publishers, &verified)?;
-    let manifest = Manifest::parse(verified.payload)?;
+    let signers = root.signers(&envelope, Manifest::PAYLOAD_TYPE)?;
+    let candidates = signed_by(&root.publishers, &signers)?;
+    let manifest = Manifest::parse(envelope.unverified_payload())?;
     let publisher = entitled(&candidates, &manifest)?;
+    let authors = publisher.role.among(&signers.counted);
+    let reviewers = root.reviewer.as_ref().map(|role| role.among(&signers.counted)).unwrap_or_default();
+    let mut standing = vec![(cloned(&authors), publisher.role.threshold)];
+    if publisher.needs_reviewer {
+        standing.push(reviewed(root, publisher, &authors, &reviewers, &signers)?);
+    }
+    let digest = strict::sha256(envelope.unverified_payload());
+    root.revoked.admit(digest, &manifest.id, manifest.serial)?;
     within(&format!("the manifest of {}", quoted(&manifest.id)), manifest.not_before, manifest.expires, now)?;
-    let signers =
-        verified.signers.iter().filter(|signer| publisher.role.keys.contains(signer)).map(|signer| signer.keyid());
-    Ok(VerifiedManifest {
-        manifest,
-        digest: strict::sha256(verified.payload),
-        publisher: publisher.name.clone(),
-        signers: signers.collect(),
-    })
+    let ids = |keys: &[&PublicKey]| keys.iter().map(|key| key.keyid()).collect();
+    let (signers, reviewers) = (ids(&authors), ids(&reviewers));
+    Ok(VerifiedManifest { manifest, digest, publisher: publisher.name.clone(), signers, reviewers, standing })
 }
 
 /// Verifies a plugin that a release set lists as `entry`.
@@ -151,16 +195,63 @@ pub fn verify_binding(binding: &Binding, manifest: &Manifest, kind: &str, settin
 /// millisecond.
 pub const CLOCK_TOLERANCE: Millis = Millis(5 * 60 * 1_000);
 
+/// Refuses a release set that the release role has not signed, or not often enough.
+fn released(root: &TrustRoot, envelope: &Envelope) -> Result<(), Refusal> {
+    let signers = root.signers(envelope, ReleaseSet::PAYLOAD_TYPE)?;
+    root.release.demand(&signers, "the release set", "release")
+}
+
+/// Refuses a manifest that too few reviewers have signed, or one of its authors under another hat. Gives those who count, and how many
+/// it takes.
+///
+/// Author and reviewer are told apart by key, since no key serves two roles, and by the key's name, since one person may hold two keys.
+fn reviewed(
+    root: &TrustRoot,
+    publisher: &Publisher,
+    authors: &[&PublicKey],
+    reviewers: &[&PublicKey],
+    signers: &Signers<'_>,
+) -> Result<(Vec<PublicKey>, usize), Refusal> {
+    // A root in which a publisher needs a reviewer has that role; without it nothing could be enough.
+    let threshold = root.reviewer.as_ref().map_or(usize::MAX, |role| role.threshold);
+    let is_author = |reviewer: &&PublicKey| {
+        let same = |author: &&PublicKey| author.name().eq_ignore_ascii_case(reviewer.name());
+        authors.iter().any(|author| same(author) || author.bytes() == reviewer.bytes())
+    };
+    let (own, others): (Vec<_>, Vec<_>) = reviewers.iter().copied().partition(is_author);
+    if others.len() >= threshold {
+        return Ok((cloned(&others), threshold));
+    }
+    if let Some(own) = own.first() {
+        let sentence = format!("{} has published the manifest, and reviewed it too", quoted(own.name()));
+        return Err(Refusal::new(RefusalCode::ReviewByAuthor, sentence));
+    }
+    if !signers.revoked.is_empty() {
+        return Err(signers.revoked("the manifest"));
+    }
+    let name = quoted(&publisher.name);
+    let sentence =
+        format!("{name} needs {threshold} reviewers' signatures on a manifest, and {} are there", others.len());
+    Err(Refusal::new(RefusalCode::ReviewMissing, sentence))
+}
+
+fn cloned(keys: &[&PublicKey]) -> Vec<PublicKey> {
+    keys.iter().map(|key| (*key).clone()).collect()
+}
+
 /// The publishers of whose keys enough have signed.
-fn signed_by<'r>(publishers: &'r [Publisher], verified: &Verified<'_, '_>) -> Result<Vec<&'r Publisher>, Refusal> {
-    let count = |publisher: &Publisher| publisher.role.count(&verified.signers);
+fn signed_by<'r>(publishers: &'r [Publisher], signers: &Signers<'_>) -> Result<Vec<&'r Publisher>, Refusal> {
+    let count = |publisher: &Publisher| publisher.role.count(&signers.counted);
     let enough: Vec<_> = publishers.iter().filter(|publisher| count(publisher) >= publisher.role.threshold).collect();
     if !enough.is_empty() {
         return Ok(enough);
     }
+    if !signers.revoked.is_empty() {
+        return Err(signers.revoked("the manifest"));
+    }
     match publishers.iter().find(|publisher| count(publisher) > 0) {
         Some(publisher) => Err(publisher.role.below_threshold(count(publisher), "the manifest", &publisher.name)),
-        None => Err(Refusal::new(RefusalCode::UnknownPublisher, unknown_publisher(&verified.signers))),
+        None => Err(Refusal::new(RefusalCode::UnknownPublisher, unknown_publisher(&signers.counted))),
     }
 }
 
@@ -201,7 +292,7 @@ fn overreach(publisher: &Publisher, manifest: &Manifest) -> Option<String> {
 }
 
 /// Refuses what has not begun (but for [`CLOCK_TOLERANCE`]) and what is over.
-fn within(what: &str, from: Millis, until: Millis, now: Millis) -> Result<(), Refusal> {
+pub(crate) fn within(what: &str, from: Millis, until: Millis, now: Millis) -> Result<(), Refusal> {
     if now.0.saturating_add(CLOCK_TOLERANCE.0) < from.0 {
         return Err(Refusal::new(RefusalCode::NotYetValid, format!("{what} is valid from {}", time::format(from))));
     }

@@ -1,16 +1,16 @@
-//! A verifier that we did not write: Python's `securesystemslib`, the library of python-tuf, accepts our
-//! manifest envelope at its threshold and refuses it one signature short.
+//! Verifiers that we did not write: Python's `securesystemslib` accepts our envelopes at their threshold and
+//! refuses them one signature short; `tuf` lets a root follow another exactly where we do.
 //!
-//! The interpreter is `PORTCULLIS_PYTHON`, else `python3`. Without `securesystemslib` and `cryptography`
+//! The interpreter is `PORTCULLIS_PYTHON`, else `python3`. Without `securesystemslib`, `tuf` and `cryptography`
 //! there, the test says that it was skipped; with `PORTCULLIS_REQUIRE_INTEROP=1` that is a failure.
 
 #[cfg(test)]
 #[expect(dead_code, reason = "the fixture serves several files")]
 mod common;
 
-use common::Hospital;
+use common::{Hospital, NOW};
 use portcullis_keys::SecretKey;
-use portcullis_trust::{Manifest, sign};
+use portcullis_trust::{BreakGlass, Downgrade, Manifest, ReleaseSet, RootSource, TrustRoot, sign, verify_root};
 
 #[test]
 fn securesystemslib_agrees() {
@@ -35,7 +35,85 @@ fn securesystemslib_agrees() {
         assert_eq!(verdict(&short), "REFUSED", "{short}");
     }
     assert_eq!(verdict(&both.replace(Manifest::PAYLOAD_TYPE, "application/json")), "REFUSED", "the type is signed");
+    // Every other kind of document is the same envelope.
+    let (root, release) = (hospital.root_payload(), hospital.release_payload());
+    for (kind, payload) in [
+        (TrustRoot::PAYLOAD_TYPE, root.as_str()),
+        (ReleaseSet::PAYLOAD_TYPE, &release),
+        (Downgrade::PAYLOAD_TYPE, include_str!("golden/downgrade.payload.json")),
+        (BreakGlass::PAYLOAD_TYPE, include_str!("golden/break-glass.payload.json")),
+    ] {
+        let envelope = |keys: &[&SecretKey]| String::from_utf8(sign(kind, payload.as_bytes(), keys)).unwrap();
+        assert!(verdict(&envelope(&[alice, bob])).starts_with("ACCEPTED"), "{kind}");
+        assert_eq!(verdict(&envelope(&[bob, mallory])), "REFUSED", "{kind}");
+    }
     println!("securesystemslib agrees");
+}
+
+/// Which keys a root has, by the byte that their seeds are made of, how many of them must sign, and its number.
+#[cfg(test)]
+struct Root {
+    version: u64,
+    keys: &'static [u8],
+    threshold: usize,
+}
+
+#[test]
+fn tuf_lets_a_root_follow_where_we_do() {
+    let Some(python) = securesystemslib::python() else {
+        println!("SKIPPED: tuf");
+        return;
+    };
+    let before = Root { version: 1, keys: &[0x41, 0x42, 0x43], threshold: 2 };
+    let next = |version, keys, threshold| Root { version, keys, threshold };
+    let other = || next(2, &[0x43, 0x44, 0x45], 2);
+    for (next, signers, follows) in [
+        (other(), &[0x41, 0x43, 0x44][..], true),
+        (other(), &[0x41, 0x42, 0x44, 0x45], true),
+        // The one key that serves both counts for both; alone it is too few for either.
+        (other(), &[0x43, 0x41, 0x45], true),
+        (other(), &[0x43], false),
+        (other(), &[0x41, 0x42], false),
+        (other(), &[0x44, 0x45], false),
+        (other(), &[0x43, 0x44], false),
+        (other(), &[0x41, 0x42, 0x44], false),
+        (other(), &[], false),
+        (next(2, before.keys, 2), &[0x41, 0x43], true),
+        (next(2, before.keys, 1), &[0x41], false),
+        (next(2, before.keys, 3), &[0x41, 0x42], false),
+        (next(2, before.keys, 3), &[0x41, 0x42, 0x43], true),
+        (next(3, before.keys, 2), &[0x41, 0x42, 0x43], false),
+        (next(1, before.keys, 2), &[0x41, 0x42, 0x43], false),
+        (next(2, &[0x46], 1), &[0x41, 0x42, 0x46], true),
+        (next(2, &[0x46], 1), &[0x41, 0x46], false),
+    ] {
+        let ours = follow(&before, &next, signers);
+        let theirs = securesystemslib::follow(&python, &before, &next, signers);
+        let shown = format!("{} {:x?} {} by {signers:x?}", next.version, next.keys, next.threshold);
+        assert_eq!((ours, theirs.as_str()), (follows, if follows { "ACCEPTED" } else { "REFUSED" }), "{shown}");
+    }
+    println!("tuf agrees");
+}
+
+/// Whether we let it follow.
+#[cfg(test)]
+fn follow(before: &Root, next: &Root, signers: &[u8]) -> bool {
+    let key = |byte: &u8| SecretKey::from_seed(&format!("key-{byte}.example"), &[*byte; 32]).unwrap();
+    let hospital = Hospital::new();
+    let payload = |root: &Root| {
+        let vkeys: Vec<_> = root.keys.iter().map(|byte| format!("\"{}\"", key(byte).public())).collect();
+        let role = format!("keys = [{}]\nthreshold = {}", vkeys.join(", "), root.threshold);
+        let ours = format!("keys = [\"{}\"]\nthreshold = 1", hospital.root_key.public());
+        let version = format!("version = {}", root.version);
+        let text = hospital.root_toml().replacen(&ours, &role, 1).replace("version = 3", &version);
+        RootSource::parse(&text).unwrap().to_payload(None, NOW).unwrap()
+    };
+    let signed = |root: &Root, by: &[u8]| {
+        let keys: Vec<_> = by.iter().map(key).collect();
+        sign(TrustRoot::PAYLOAD_TYPE, &payload(root), &keys.iter().collect::<Vec<_>>())
+    };
+    let first = verify_root(&signed(before, before.keys), NOW).unwrap();
+    first.next(&signed(next, signers)).is_ok()
 }
 
 #[cfg(test)]
@@ -57,7 +135,23 @@ mod securesystemslib {
             "keys": keys.collect::<Vec<_>>(),
             "threshold": threshold,
         });
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/interop/verify_envelope.py");
+        run(python, "verify_envelope.py", &request)
+    }
+
+    /// What python-tuf says of the same keys, thresholds, numbers and signers.
+    pub fn follow(python: &str, before: &super::Root, next: &super::Root, signers: &[u8]) -> String {
+        let seed = |byte: &u8| format!("{byte:02x}").repeat(32);
+        let root = |root: &super::Root| {
+            let keys: Vec<_> = root.keys.iter().map(seed).collect();
+            serde_json::json!({"version": root.version, "keys": keys, "threshold": root.threshold})
+        };
+        let signers: Vec<_> = signers.iter().map(seed).collect();
+        let request = serde_json::json!({"before": root(before), "next": root(next), "signers": signers});
+        run(python, "follow_root.py", &request)
+    }
+
+    fn run(python: &str, script: &str, request: &serde_json::Value) -> String {
+        let script = format!("{}/tests/interop/{script}", env!("CARGO_MANIFEST_DIR"));
         let mut child = Command::new(python).arg(script).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         child.stdin.take().unwrap().write_all(request.to_string().as_bytes()).unwrap();
         let output = child.wait_with_output().unwrap();
@@ -65,11 +159,14 @@ mod securesystemslib {
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     }
 
-    /// The interpreter, if it has the library.
+    /// The interpreter, if it has the libraries.
     pub fn python() -> Option<String> {
         let python = env::var("PORTCULLIS_PYTHON").unwrap_or_else(|_| "python3".into());
         let mut probe = Command::new(&python);
-        probe.args(["-c", "import securesystemslib.dsse, cryptography"]).stdout(Stdio::null()).stderr(Stdio::null());
+        probe
+            .args(["-c", "import securesystemslib.dsse, tuf.ngclient, cryptography"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         probe.status().is_ok_and(|status| status.success()).then_some(python)
     }
 }

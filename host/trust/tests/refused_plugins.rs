@@ -151,7 +151,7 @@ fn sources_are_refused_before_anything_is_signed() {
     };
     refused("source-malformed", release(common::RELEASE_TOML));
     refused("release-malformed", release("version = 0\nplugins = []\n[validity]\ndays = 1"));
-    let root = |text: &str| RootSource::parse(text).and_then(|source| source.to_payload(NOW));
+    let root = |text: &str| RootSource::parse(text).and_then(|source| source.to_payload(None, NOW));
     refused("source-malformed", root(&hospital.root_toml().replace('+', "-")));
     refused("root-malformed", root(&hospital.root_toml().replace("threshold = 2", "threshold = 3")));
     refused("expired", root(&hospital.root_toml().replace("days = 365", "expires = \"2020-01-01T00:00:00Z\"")));

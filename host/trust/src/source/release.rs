@@ -12,9 +12,10 @@ use super::{Validity, malformed, payload};
 use crate::names::quoted;
 use crate::refusal::Refusal;
 use crate::release::{Binding, PluginEntry, ReleaseSet};
+use crate::revoked::RevokedPlugins;
 use crate::root::TrustRoot;
-use crate::strict;
 use crate::verify::verify_manifest;
+use crate::{strict, time};
 
 /// The source of a release set.
 #[derive(Deserialize)]
@@ -25,6 +26,13 @@ pub struct ReleaseSource {
     validity: Validity,
     /// The files of the live plugins' manifests, signed.
     plugins: Vec<String>,
+    /// Days after its end in which a host that had activated it may start with it again.
+    #[serde(default = "default_grace_days")]
+    grace_days: u32,
+    #[serde(default)]
+    min_serial: BTreeMap<String, u64>,
+    #[serde(default)]
+    revoked: RevokedPlugins,
     #[serde(default, rename = "binding")]
     bindings: Vec<BindingSource>,
 }
@@ -94,11 +102,22 @@ impl ReleaseSource {
             version: self.version,
             issued,
             expires,
+            grace: time::days_after(expires, self.grace_days),
             root_version: root.version,
             plugins,
+            min_serial: self.min_serial.clone(),
+            revoked: self.revoked.clone(),
             bindings,
         })?;
-        ReleaseSet::parse(&bytes)?;
+        let set = ReleaseSet::parse(&bytes)?;
+        // Nobody signs what no host would take.
+        set.unrevoked(&root.revoked)?;
+        set.unrevoked(&set.revoked)?;
         Ok(bytes)
     }
+}
+
+/// A week: a set that ends on a holiday is signed anew on the next working day.
+fn default_grace_days() -> u32 {
+    7
 }

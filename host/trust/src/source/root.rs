@@ -12,22 +12,25 @@ use super::{Validity, malformed, payload};
 use crate::manifest::Capability;
 use crate::names::quoted;
 use crate::refusal::Refusal;
-use crate::root::{LogText, PublisherText, RoleText, RolesText, RootText, TrustRoot};
+use crate::root::{LogText, PublisherText, RevokedText, RoleText, RolesText, RootText, TrustRoot};
 use crate::strict;
 
 /// The source of a trust root.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RootSource {
-    /// Its number.
-    pub version: u64,
+    /// Its number. Without one it is the number after its predecessor's, or 1.
+    pub version: Option<u64>,
     validity: Validity,
     root: RoleSource,
     release: RoleSource,
     log: LogSource,
     reviewer: Option<RoleSource>,
+    break_glass: Option<RoleSource>,
     #[serde(default, rename = "publisher")]
     publishers: Vec<PublisherSource>,
+    #[serde(default)]
+    revoked: RevokedText,
 }
 
 /// `[root]`, `[release]`, `[reviewer]`: vkeys, and how many must sign.
@@ -49,6 +52,8 @@ pub struct PublisherSource {
     hooks: Vec<String>,
     #[serde(default)]
     capabilities: BTreeSet<Capability>,
+    #[serde(default)]
+    needs_reviewer: bool,
 }
 
 #[derive(Deserialize)]
@@ -64,8 +69,9 @@ impl RootSource {
     }
 
     /// The payload to sign, as [`TrustRoot::PAYLOAD_TYPE`]. A root has no beginning: it holds once it is
-    /// pinned.
-    pub fn to_payload(&self, now: Millis) -> Result<Vec<u8>, Refusal> {
+    /// pinned, or once hosts see it. One that follows another carries that one's revocations on, so that nobody
+    /// has to keep a list by hand.
+    pub fn to_payload(&self, previous: Option<&TrustRoot>, now: Millis) -> Result<Vec<u8>, Refusal> {
         if self.validity.not_before.is_some() {
             return Err(malformed("a trust root has no `not_before`"));
         }
@@ -78,7 +84,8 @@ impl RootSource {
         let mut role = |source: &RoleSource| Ok(RoleText { keys: named(&source.keys)?, threshold: source.threshold });
         let root = role(&self.root)?;
         let release = role(&self.release)?;
-        let reviewer = self.reviewer.as_ref().map(role).transpose()?;
+        let reviewer = self.reviewer.as_ref().map(&mut role).transpose()?;
+        let break_glass = self.break_glass.as_ref().map(&mut role).transpose()?;
         let log = LogText { keys: named(&self.log.keys)? };
         let publishers = self.publishers.iter().map(|publisher| {
             Ok(PublisherText {
@@ -88,11 +95,18 @@ impl RootSource {
                 plugin_prefix: publisher.plugin_prefix.clone(),
                 hooks: publisher.hooks.clone(),
                 capabilities: publisher.capabilities.clone(),
+                needs_reviewer: publisher.needs_reviewer,
             })
         });
         let publishers = publishers.collect::<Result<_, _>>()?;
-        let roles = RolesText { root, release, log, reviewer, publishers };
-        let bytes = payload(&RootText { version: self.version, expires, keys: vkeys, roles })?;
+        let roles = RolesText { root, release, log, reviewer, break_glass, publishers };
+        let next = previous.map_or(1, |previous| previous.version.saturating_add(1));
+        let version = self.version.unwrap_or(next);
+        if previous.is_some() && version != next {
+            return Err(malformed(format!("`version` is {version}, and the root after the one before is {next}")));
+        }
+        let revoked = previous.map_or_else(|| self.revoked.clone(), |previous| self.revoked.and(previous));
+        let bytes = payload(&RootText { version, expires, keys: vkeys, roles, revoked })?;
         TrustRoot::parse(&bytes)?.fresh(now)?;
         Ok(bytes)
     }

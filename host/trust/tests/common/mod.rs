@@ -63,7 +63,7 @@ impl Hospital {
     }
 
     pub fn root_payload(&self) -> String {
-        let bytes = RootSource::parse(&self.root_toml()).unwrap().to_payload(NOW).unwrap();
+        let bytes = RootSource::parse(&self.root_toml()).unwrap().to_payload(None, NOW).unwrap();
         String::from_utf8(bytes).unwrap()
     }
 

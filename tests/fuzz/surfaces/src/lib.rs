@@ -13,7 +13,8 @@ use portcullis_hooks::{
 use portcullis_keys::PublicKey;
 use portcullis_model::{Cause, Change, Credential, Document, Effect, Millis, Target};
 use portcullis_trust::{
-    Envelope, ManifestSource, ReleaseSource, RootSource, verify_manifest, verify_release, verify_root,
+    BreakGlass, Downgrade, Envelope, ManifestSource, ReleaseSet, ReleaseSource, RootSource, TrustRoot, verify_manifest,
+    verify_release, verify_revocations, verify_root,
 };
 
 /// What is done with untrusted bytes.
@@ -199,9 +200,13 @@ pub fn envelope(bytes: &[u8]) {
         let again = parsed.to_bytes();
         assert!(Envelope::parse(&again).is_ok(), "what was read can be written and read");
     }
+    // Read without a signature, for showing: never a panic.
+    drop((TrustRoot::unverified(bytes), ReleaseSet::unverified(bytes), BreakGlass::unverified(bytes)));
     if let Ok(root) = verify_root(bytes, now) {
         // Only who holds the root's own keys can make one: then it must at least refuse itself as anything else.
         assert!(verify_manifest(&root, bytes, now).is_err() && verify_release(&root, bytes, now).is_err());
+        assert!(verify_revocations(&root, bytes).is_err() && root.next(bytes).is_err());
+        assert!(Downgrade::verify(&root, bytes, now).is_err() && BreakGlass::verify(&root, bytes, now).is_err());
     }
 }
 
@@ -213,7 +218,7 @@ pub fn source(bytes: &[u8]) {
         drop(manifest.to_statement(b"\0asm", None, now));
     }
     if let Ok(root) = RootSource::parse(text) {
-        drop(root.to_payload(now));
+        drop(root.to_payload(None, now));
     }
     drop(ReleaseSource::parse(text));
 }

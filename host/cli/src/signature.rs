@@ -1,0 +1,122 @@
+//! `portcullis signature`: signatures that are made elsewhere, on a hardware token or another machine.
+//!
+//! What is signed is DSSE's pre-authentication encoding, with Ed25519 itself (RFC 8032, not the prehashed form). Any tool that does so
+//! will do: `openssl pkeyutl -sign -rawin`, a PKCS#11 token, a machine that never had a network.
+
+use std::path::PathBuf;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use clap::{Args, Subcommand};
+use portcullis_keys::PublicKey;
+use portcullis_trust::Envelope;
+use serde_json::json;
+
+use crate::files;
+use crate::outcome::{Done, Failed, Format, print};
+
+/// Make signatures elsewhere and bring them back.
+#[derive(Subcommand)]
+pub enum Signature {
+    /// Write the bytes that a signer signs.
+    #[command(after_help = "Example:\n  portcullis signature export trust-root.json --output trust-root.pae")]
+    Export(Export),
+    /// Add a signature that was made over those bytes.
+    #[command(
+        after_help = "Example:\n  portcullis signature add trust-root.json --public second.vkey --signature trust-root.sig \\\n    --output trust-root.json"
+    )]
+    Add(Add),
+    /// List who has signed a document; whether they may is for `root verify` and its like.
+    #[command(after_help = "Example:\n  portcullis signature list trust-root.json")]
+    List(List),
+}
+
+/// Write what is to be signed.
+#[derive(Args)]
+pub struct Export {
+    /// The document's envelope.
+    envelope: PathBuf,
+    /// Where the bytes go.
+    #[arg(long)]
+    output: PathBuf,
+}
+
+/// Add a signature.
+#[derive(Args)]
+pub struct Add {
+    /// The document's envelope.
+    envelope: PathBuf,
+    /// The public key (vkey) of whoever signed.
+    #[arg(long)]
+    public: PathBuf,
+    /// The signature: 64 bytes, or their base64.
+    #[arg(long)]
+    signature: PathBuf,
+    /// Where the envelope goes.
+    #[arg(long)]
+    output: PathBuf,
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+}
+
+/// List signatures.
+#[derive(Args)]
+pub struct List {
+    /// The document's envelope.
+    envelope: PathBuf,
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+}
+
+impl Signature {
+    /// Does it.
+    pub fn run(self) -> Done {
+        match self {
+            Self::Export(export) => {
+                let envelope = Envelope::parse(&files::read(&export.envelope)?)?;
+                files::write(&export.output, &envelope.message())
+            }
+            Self::Add(add) => add.run(),
+            Self::List(list) => list.run(),
+        }
+    }
+}
+
+impl Add {
+    fn run(self) -> Done {
+        let mut envelope = Envelope::parse(&files::read(&self.envelope)?)?;
+        let key = PublicKey::parse(files::read_text(&self.public)?.trim())?;
+        let bytes = files::read(&self.signature)?;
+        let decoded = || STANDARD.decode(bytes.trim_ascii()).ok()?.try_into().ok();
+        let signature = <[u8; 64]>::try_from(bytes.as_slice()).ok().or_else(decoded);
+        let signature = signature.ok_or_else(|| {
+            Failed::configuration(format!(
+                "`{}` holds no signature: 64 bytes, or their base64",
+                self.signature.display()
+            ))
+        })?;
+        envelope.add(&key, signature)?;
+        files::write(&self.output, &envelope.to_bytes())?;
+        let count = envelope.signatures().len();
+        self.format.print(
+            format!("{}: signed by {}, {count} signatures", self.output.display(), key.keyid()),
+            json!({"file": self.output, "signer": key.keyid(), "signatures": count}),
+        );
+        Ok(())
+    }
+}
+
+impl List {
+    fn run(self) -> Done {
+        let envelope = Envelope::parse(&files::read(&self.envelope)?)?;
+        let signers: Vec<_> = envelope.signatures().iter().map(|signature| signature.keyid.as_str()).collect();
+        match self.format {
+            Format::Json => print(json!({"type": envelope.payload_type(), "signers": signers})),
+            Format::Text => {
+                print(envelope.payload_type());
+                signers.iter().for_each(|signer| print(format!("  {signer}")));
+            }
+        }
+        Ok(())
+    }
+}

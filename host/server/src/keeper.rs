@@ -1,0 +1,465 @@
+//! The keeper of what must not be forgotten: trust roots, the memory of what was active, revoked and spent, and its second copy.
+//!
+//! Invariant: a change is in the log before it is in the files, and in the files before anything is decided by it, but for a revocation,
+//! which holds at once. A log that is not the one that is remembered is never signed. Blocks on disks, so it never runs on a
+//! thread that serves connections.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use portcullis_audit::disk::OsDisk;
+use portcullis_audit::{Entry, Log, Pending};
+use portcullis_keys::{PublicKey, SecretKey, SymmetricKey};
+use portcullis_model::Digest;
+use portcullis_model::json::quote;
+use portcullis_trust::{History, RevokedPlugins, TrustRoot};
+
+use crate::config::Config;
+use crate::error::StartError;
+use crate::memory::{Kept, Memory, Seal, Standing, reader, replace};
+use crate::release::{Trusted, revocations};
+use crate::roots::{Roots, Stopped, mark};
+use crate::witness::{MEMORY, Witness};
+
+/// Keeps it all.
+pub struct Keeper {
+    roots: Roots,
+    memory: Memory,
+    /// What the host's own file held, all of which stands in the log that it names.
+    own: Memory,
+    /// What the log that is open holds of it.
+    recorded: History,
+    /// The memories that the log is held against at the start.
+    copies: Vec<Memory>,
+    /// What is to be said once there is a log.
+    findings: Vec<Finding>,
+    seal: Seal,
+    file: PathBuf,
+    witness: Option<Witness>,
+    /// When the file was written last.
+    saved: Option<Instant>,
+    log: Option<(PathBuf, PublicKey)>,
+}
+
+/// A log that the host may write.
+#[derive(Clone)]
+pub struct Place {
+    /// Its directory.
+    pub directory: PathBuf,
+    /// Its key, named like its origin.
+    pub signer: Arc<SecretKey>,
+}
+
+/// Something that was found at the start and belongs into the record.
+struct Finding {
+    kind: &'static str,
+    fields: String,
+}
+
+impl Keeper {
+    /// Reads what is remembered, the log as far as its head goes, and the trust roots. Writes nothing.
+    pub fn prepare(config: &Config, sealing: &SymmetricKey, place: &Place) -> Result<Self, StartError> {
+        let seal = Seal::new(sealing).map_err(|_| StartError::Random)?;
+        let file = config.trust.state.join(MEMORY);
+        let (mut copies, mut findings) = (Vec::new(), Vec::new());
+        match Memory::read(&file, &seal) {
+            Ok(kept) => take(kept, "state", &file, &mut copies, &mut findings),
+            Err(error) => return Err(unusable("memory of trust", &file, &error.to_string(), None)),
+        }
+        let own = copies.first().cloned().unwrap_or_default();
+        if let Some(folder) = &config.audit.witness {
+            let there = fs::read_dir(folder).map(drop).and_then(|()| Memory::read(&folder.join(MEMORY), &seal));
+            match there {
+                Ok(kept) => take(kept, "witness", folder, &mut copies, &mut findings),
+                Err(error) if config.audit.witness_required => {
+                    let hint =
+                        "make it reachable; without `audit.witness_required` the host starts and says that it is not";
+                    return Err(unusable("witness", folder, &error.to_string(), Some(hint)));
+                }
+                Err(error) => {
+                    tracing::error!(%error, folder = %folder.display(), "the witness cannot be read: a restored backup would not be found out");
+                    findings.push(Finding { kind: "trust.witness", fields: r#""code":"unreadable""#.to_owned() });
+                }
+            }
+        }
+        let mut memory = Memory::default();
+        for copy in &copies {
+            memory.history.join(&copy.history);
+            memory.retired.extend(copy.retired.iter().cloned());
+        }
+        own.head.clone_into(&mut memory.head);
+        let mut keeper = Self {
+            roots: Roots::load(&config.trust, &memory.history)?.0,
+            own,
+            recorded: History::default(),
+            memory,
+            copies,
+            findings,
+            seal,
+            file,
+            witness: None,
+            saved: None,
+            log: None,
+        };
+        // What the log knows beyond its files; a log that does not belong here says nothing, and is looked at when it is opened.
+        if let Standing::Continues = keeper.standing(place)? {
+            keeper.catch_up(place)?;
+        }
+        let (roots, stopped) = Roots::load(&config.trust, &keeper.memory.history)?;
+        keeper.roots = roots;
+        keeper.findings.extend(stopped.as_ref().map(refused_root));
+        keeper.memory.history.revoked.merge(&keeper.roots.newest().revoked.clone());
+        let by_set = revocations(&config.release, keeper.roots.newest());
+        keeper.memory.history.revoked.merge(&by_set);
+        keeper.memory.history.root = Some(mark(keeper.roots.newest()));
+        Ok(keeper)
+    }
+
+    /// What a release is held against.
+    pub fn trusted(&self) -> Trusted<'_> {
+        Trusted { roots: &self.roots, history: &self.memory.history }
+    }
+
+    /// The trust root in force.
+    pub fn root(&self) -> &Arc<TrustRoot> {
+        self.roots.newest()
+    }
+
+    /// What is remembered.
+    pub fn history(&self) -> &History {
+        &self.memory.history
+    }
+
+    /// How a log stands to everything that is remembered of it. A log that is not there is one that begins.
+    pub fn standing(&self, place: &Place) -> Result<Standing, StartError> {
+        let key = place.signer.public();
+        if place.directory.join(RETIRED).exists() || self.memory.retired.contains(key.name()) {
+            return Ok(Standing::Retired);
+        }
+        let Some(log) = reader(&OsDisk, &place.directory, key).map_err(StartError::Reading)? else {
+            let had = self.copies.iter().filter(|copy| copy.origin() == Some(key.name())).map(Memory::size).max();
+            return Ok(had.filter(|had| *had > 0).map_or(Standing::Continues, |had| Standing::Behind { has: 0, had }));
+        };
+        for copy in &self.copies {
+            // A copy of a log that was left behind since says nothing about this one.
+            if copy.origin().is_some_and(|origin| self.memory.retired.contains(origin)) {
+                continue;
+            }
+            let standing = copy.standing(&log, key).map_err(StartError::Reading)?;
+            if standing != Standing::Continues {
+                return Ok(standing);
+            }
+        }
+        Ok(Standing::Continues)
+    }
+
+    /// Never to sign this log again, whatever becomes of this machine.
+    pub fn retire(&mut self, place: &Place, standing: &Standing) -> Result<(), StartError> {
+        let (origin, why) = (place.signer.public().name(), describe(standing));
+        tracing::error!(origin, why, "this log is not the one that this host has written: it is not signed again");
+        self.memory.retired.insert(origin.to_owned());
+        if place.directory.exists() {
+            let text = format!("The log {origin} must not be signed any more: {why}.\n");
+            let path = place.directory.join(RETIRED);
+            replace(&path, text.as_bytes()).map_err(|error| unusable("log", &path, &error.to_string(), None))?;
+        }
+        let mut fields = String::from(r#""origin":"#);
+        quote(&mut fields, origin);
+        fields.push_str(&format!(r#","code":"{}""#, code(standing)));
+        match standing {
+            Standing::Behind { has, had } => fields.push_str(&format!(r#","has":{has},"had":{had}"#)),
+            Standing::Forked { at } => fields.push_str(&format!(r#","at":{at}"#)),
+            Standing::Continues | Standing::Retired | Standing::Unlinked { .. } => {}
+        }
+        self.findings.push(Finding { kind: "log.retired", fields });
+        Ok(())
+    }
+
+    /// The log is open, and the one that is remembered, or a new one. From here on the files are written.
+    pub fn begin(&mut self, config: &Config, place: &Place) -> Result<(), StartError> {
+        let origin = place.signer.public().name();
+        let known =
+            |earlier: &&Memory| earlier.origin().is_some_and(|it| it != origin && !self.memory.retired.contains(it));
+        if let Some(before) = self.copies.iter().find(known) {
+            let earlier = before.origin().unwrap_or_default().to_owned();
+            let mut fields = String::from(r#""origin":"#);
+            quote(&mut fields, &earlier);
+            let root = before.head.lines().nth(2).unwrap_or_default();
+            fields.push_str(&format!(r#","size":{},"root":"{root}""#, before.size()));
+            self.findings.insert(0, Finding { kind: "log.link", fields });
+            self.memory.retired.insert(earlier);
+        }
+        self.log = Some((place.directory.clone(), place.signer.public().clone()));
+        let mut read = if self.own.origin() == Some(origin) { self.own.clone() } else { Memory::default() };
+        if let Some(log) = reader(&OsDisk, &place.directory, place.signer.public()).map_err(StartError::Reading)? {
+            read.catch_up(&log).map_err(StartError::Reading)?;
+        }
+        (self.memory.head, self.recorded) = (read.head, read.history);
+        self.memory.history.join(&self.recorded);
+        self.copies.clear();
+        fs::create_dir_all(&config.trust.state)
+            .and_then(|()| self.roots.keep(&config.trust))
+            .map_err(|error| unusable("folder", &config.trust.state, &error.to_string(), Some(STATE_HINT)))?;
+        if let Some(folder) = &config.audit.witness {
+            self.witness = Some(Witness::start(folder.clone()).map_err(StartError::Thread)?);
+        }
+        self.save().map_err(|error| unusable("memory of trust", &self.file, &error.to_string(), Some(STATE_HINT)))
+    }
+
+    /// Says what was found at the start, and everything that is remembered and not in this log yet.
+    pub fn say_findings(&mut self, log: &Log) {
+        for Finding { kind, fields } in std::mem::take(&mut self.findings) {
+            say(log, Entry { kind, fields, sealed: None });
+        }
+        let all = self.memory.history.clone();
+        if all.root.is_some() && all.root > self.recorded.root {
+            self.record(
+                log,
+                "trust.root",
+                &root_fields(self.roots.newest()),
+                &History { root: all.root, ..History::default() },
+            );
+        }
+        for revoked in all.revoked.pieces(PIECE) {
+            if !self.recorded.revoked.includes(&revoked) {
+                let piece = History { revoked, ..History::default() };
+                self.record(log, "trust.revoked", "", &piece);
+            }
+        }
+        for piece in floors(&all, &self.recorded) {
+            self.record(log, "trust.floors", "", &piece);
+        }
+        let last = History { highest: all.highest, active: all.active, ..History::default() };
+        if last.beyond(&self.recorded) {
+            self.record(log, "trust.carried", "", &last);
+        }
+        for (id, until) in &all.spent {
+            let piece = History { spent: [(id.clone(), *until)].into(), ..History::default() };
+            if piece.beyond(&self.recorded) {
+                self.record(log, "trust.carried", "", &piece);
+            }
+        }
+        self.saved_or_said();
+    }
+
+    /// Walks on to the trust roots that have arrived; gives whether there were any.
+    pub fn follow(&mut self, config: &Config, log: &Log) -> (bool, Option<Stopped>) {
+        let (new, stopped) = self.roots.follow(&config.trust);
+        if new.is_empty() {
+            return (false, stopped);
+        }
+        if let Err(error) = self.roots.keep(&config.trust) {
+            tracing::error!(%error, "an accepted trust root could not be kept; the log has it");
+        }
+        for root in &new {
+            tracing::info!(version = root.version, "trust root accepted");
+            let piece = History { root: Some(mark(root)), ..History::default() };
+            self.record(log, "trust.root", &root_fields(root), &piece);
+        }
+        self.saved_or_said();
+        (true, stopped)
+    }
+
+    /// What is revoked that was not before: by the trust root in force, and by the set in the folder. It holds from here on; recording it is
+    /// for [`Keeper::record_revoked`], after what runs was stopped.
+    pub fn revocations(&mut self, config: &Config) -> RevokedPlugins {
+        let mut new = self.memory.history.revoked.merge(&self.roots.newest().revoked.clone());
+        let by_set = revocations(&config.release, self.roots.newest());
+        new.merge(&self.memory.history.revoked.merge(&by_set));
+        new
+    }
+
+    /// Records what was revoked.
+    pub fn record_revoked(&mut self, log: &Log, new: &RevokedPlugins) {
+        for revoked in new.pieces(PIECE) {
+            self.record(log, "trust.revoked", "", &History { revoked, ..History::default() });
+        }
+        self.saved_or_said();
+    }
+
+    /// Records the floors of a set that is about to come into force. The rest is in the record of its activation.
+    pub fn record_floors(&mut self, log: &Log, set: Digest, of_set: &History) {
+        for piece in floors(of_set, &self.recorded) {
+            self.record(log, "trust.floors", &format!(r#""set":"{set}""#), &piece);
+        }
+    }
+
+    /// Remembers what a durable record has said.
+    pub fn remember(&mut self, piece: &History) {
+        self.memory.history.join(piece);
+        self.recorded.join(piece);
+        self.saved_or_said();
+    }
+
+    /// Brings the files up to the log's head: the second copy as it moves, the host's own once a minute.
+    pub fn refresh(&mut self) {
+        let head = self.memory.head.clone();
+        self.read_head();
+        let due = self.saved.is_none_or(|saved| saved.elapsed() > SAVE_EVERY);
+        if due {
+            self.saved_or_said();
+        } else if head != self.memory.head {
+            self.give();
+        }
+    }
+
+    /// Writes everything a last time, and waits a moment for the second copy.
+    pub fn end(&mut self) {
+        self.read_head();
+        self.saved_or_said();
+    }
+
+    fn record(&mut self, log: &Log, kind: &'static str, fields: &str, piece: &History) {
+        let fields = match remembered(fields, piece) {
+            Ok(fields) => fields,
+            Err(error) => return tracing::error!(kind, %error, "a record could not be written"),
+        };
+        match log.append(Entry { kind, fields, sealed: None }).map(Pending::wait) {
+            Ok(Ok(_)) => drop(self.recorded.join(piece)),
+            Ok(Err(error)) => tracing::error!(kind, %error, "a record about trust is not durable"),
+            Err(refused) => tracing::error!(kind, %refused, "a record about trust was not taken"),
+        }
+        self.memory.history.join(piece);
+    }
+
+    fn catch_up(&mut self, place: &Place) -> Result<(), StartError> {
+        if let Some(log) = reader(&OsDisk, &place.directory, place.signer.public()).map_err(StartError::Reading)? {
+            let mut read = self.memory.clone();
+            read.catch_up(&log).map_err(StartError::Reading)?;
+            self.memory.history = read.history;
+        }
+        Ok(())
+    }
+
+    fn read_head(&mut self) {
+        let Some((directory, key)) = &self.log else { return };
+        if let Ok(Some(log)) = reader(&OsDisk, directory, key) {
+            log.note().clone_into(&mut self.memory.head);
+        }
+    }
+
+    fn saved_or_said(&mut self) {
+        if let Err(error) = self.save() {
+            tracing::error!(%error, file = %self.file.display(), "what must not be forgotten could not be written; the log has it");
+        }
+        let unseen = self.witness.as_ref().is_some_and(|witness| !witness.flush(WITNESS_WAIT));
+        if unseen {
+            tracing::warn!("the witness has not taken the last change yet");
+        }
+    }
+
+    fn save(&mut self) -> std::io::Result<()> {
+        replace(&self.file, &self.memory.to_bytes(&self.seal)?)?;
+        self.saved = Some(Instant::now());
+        self.give();
+        Ok(())
+    }
+
+    fn give(&self) {
+        if let (Some(witness), Ok(bytes)) = (&self.witness, self.memory.to_bytes(&self.seal)) {
+            witness.give(bytes, self.memory.head.clone());
+        }
+    }
+}
+
+/// The members of a record that tells what to remember.
+pub fn remembered(fields: &str, piece: &History) -> serde_json::Result<String> {
+    let comma = if fields.is_empty() { "" } else { "," };
+    Ok(format!(r#"{fields}{comma}"remember":{}"#, serde_json::to_string(piece)?))
+}
+
+/// What stands in the way of signing a log, in words.
+pub fn describe(standing: &Standing) -> String {
+    match standing {
+        Standing::Continues => "it continues what is remembered".to_owned(),
+        Standing::Behind { has, had } => {
+            format!("it has {has} records and had {had}: it comes from an old backup")
+        }
+        Standing::Forked { at } => {
+            format!("its first {at} records are not those that are remembered: it was rewritten, or is another log's")
+        }
+        Standing::Retired => "another log has taken its place".to_owned(),
+        Standing::Unlinked { other } => {
+            format!("this host has written `{other}` last, and no record links this log to it")
+        }
+    }
+}
+
+/// The stable code of the same.
+fn code(standing: &Standing) -> &'static str {
+    match standing {
+        Standing::Continues => "log-continues",
+        Standing::Behind { .. } => "log-behind",
+        Standing::Forked { .. } => "log-forked",
+        Standing::Retired => "log-retired",
+        Standing::Unlinked { .. } => "log-unlinked",
+    }
+}
+
+/// The record of a file that claims to be the next trust root and is not.
+pub fn refused_entry(stopped: &Stopped) -> Entry {
+    let Finding { kind, fields } = refused_root(stopped);
+    let sealed = format!("{}: {}", stopped.path.display(), stopped.refusal);
+    Entry { kind, fields, sealed: Some(sealed.into_bytes()) }
+}
+
+fn refused_root(stopped: &Stopped) -> Finding {
+    let (code, error, hint) = (stopped.refusal.code(), &stopped.refusal, stopped.refusal.hint());
+    tracing::warn!(code, %error, hint, file = %stopped.path.display(), "trust root refused");
+    Finding { kind: "trust.refused", fields: format!(r#""code":"{code}""#) }
+}
+
+fn take(kept: Kept, which: &str, path: &Path, copies: &mut Vec<Memory>, findings: &mut Vec<Finding>) {
+    match kept {
+        Kept::Nothing => {}
+        Kept::Memory(memory) => copies.push(*memory),
+        Kept::Spoilt(why) => {
+            tracing::error!(file = %path.display(), why, "a memory of trust is not believed; the log is read instead");
+            let fields = format!(r#""code":"memory-spoilt","copy":"{which}""#);
+            findings.push(Finding { kind: "trust.spoilt", fields });
+        }
+    }
+}
+
+fn root_fields(root: &TrustRoot) -> String {
+    format!(r#""version":{},"digest":"{}","expires":{}"#, root.version, root.digest, root.expires)
+}
+
+/// Floors and serials beyond those known, in pieces that fit a record.
+fn floors(all: &History, known: &History) -> Vec<History> {
+    let mut pieces = Vec::new();
+    let raised = |ours: &std::collections::BTreeMap<String, u64>, known: &std::collections::BTreeMap<String, u64>| {
+        let new = ours.iter().filter(|(id, serial)| known.get(*id).is_none_or(|known| known < serial));
+        new.map(|(id, serial)| (id.clone(), *serial)).collect::<Vec<_>>()
+    };
+    for some in raised(&all.serials, &known.serials).chunks(PIECE) {
+        pieces.push(History { serials: some.iter().cloned().collect(), ..History::default() });
+    }
+    for some in raised(&all.floors, &known.floors).chunks(PIECE) {
+        pieces.push(History { floors: some.iter().cloned().collect(), ..History::default() });
+    }
+    pieces
+}
+
+fn say(log: &Log, entry: Entry) {
+    let kind = entry.kind;
+    if let Err(refused) = log.append(entry) {
+        tracing::error!(kind, %refused, "a record could not be appended");
+    }
+}
+
+fn unusable(what: &'static str, path: &Path, why: &str, hint: Option<&str>) -> StartError {
+    StartError::File { what, path: path.to_owned(), why: why.to_owned(), hint: hint.map(str::to_owned) }
+}
+
+/// Says in a log's directory that it must not be signed any more.
+const RETIRED: &str = "retired";
+const STATE_HINT: &str = "let the host write this folder, or name another with `trust.state`";
+/// Names of plugins that one record has room for.
+const PIECE: usize = 32;
+/// How old the host's own file may be: after a crash that much of the log is read again.
+const SAVE_EVERY: Duration = Duration::from_secs(60);
+/// How long a change waits for the second copy.
+const WITNESS_WAIT: Duration = Duration::from_secs(2);

@@ -1,0 +1,251 @@
+//! What the host remembers of trust, in a file of its own: what was active, accepted, revoked and spent, and the head of the log then.
+//!
+//! Invariant: the log is the truth and the file is how far it has been read. Every change is a record first (its member `remember`), then in
+//! the file; a file that is missing, cut or not ours costs a reading of the log, never a memory. It is authenticated with a key that is
+//! derived from the host's sealing key, so that nobody who can only write files can make the host forget.
+
+use std::fs::{self, File};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use aws_lc_rs::{hkdf, hmac};
+use portcullis_audit::checkpoint::Checkpoint;
+use portcullis_audit::disk::OsDisk;
+use portcullis_audit::{ReadError, Reader};
+use portcullis_keys::{PublicKey, SymmetricKey};
+use portcullis_trust::History;
+use serde::{Deserialize, Serialize};
+
+/// A history, and the signed head of the log in which all of it stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Memory {
+    /// The signed note of the log's head. Empty before there was one.
+    pub head: String,
+    /// Everything that must not be forgotten.
+    pub history: History,
+    /// Origins of logs that this host must never sign again.
+    pub retired: std::collections::BTreeSet<String>,
+}
+
+/// Authenticates memories.
+#[derive(Clone)]
+pub struct Seal(hmac::Key);
+
+/// What a file held.
+pub enum Kept {
+    /// There is none.
+    Nothing,
+    /// A memory of this host's.
+    Memory(Box<Memory>),
+    /// Something else, and what is wrong with it.
+    Spoilt(String),
+}
+
+/// How a log stands to what is remembered of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It continues what is remembered.
+    Continues,
+    /// It has fewer records than are remembered: it comes from an old copy.
+    Behind {
+        /// How many it has.
+        has: u64,
+        /// How many it had.
+        had: u64,
+    },
+    /// It has other records than are remembered.
+    Forked {
+        /// The size at which they differ, or an earlier one.
+        at: u64,
+    },
+    /// Another log has taken its place.
+    Retired,
+    /// Another log of this host's is remembered, and this one has records that nothing links to it.
+    Unlinked {
+        /// The origin that is remembered.
+        other: String,
+    },
+}
+
+impl Seal {
+    /// Derives the key.
+    pub fn new(sealing: &SymmetricKey) -> Result<Self, aws_lc_rs::error::Unspecified> {
+        let extracted = hkdf::Salt::new(hkdf::HKDF_SHA256, &[]).extract(sealing.expose());
+        Ok(Self(hmac::Key::from(extracted.expand(&[LABEL], hmac::HMAC_SHA256)?)))
+    }
+}
+
+impl Memory {
+    /// Reads a file.
+    pub fn read(path: &Path, seal: &Seal) -> io::Result<Kept> {
+        let mut bytes = Vec::new();
+        match File::open(path) {
+            Ok(file) => file.take(MOST_BYTES + 1).read_to_end(&mut bytes)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Kept::Nothing),
+            Err(error) => return Err(error),
+        };
+        Ok(Self::open(&bytes, seal).map_or_else(Kept::Spoilt, |memory| Kept::Memory(Box::new(memory))))
+    }
+
+    fn open(bytes: &[u8], seal: &Seal) -> Result<Self, String> {
+        if bytes.len() as u64 > MOST_BYTES {
+            return Err(format!("it is larger than {MOST_BYTES} bytes"));
+        }
+        let text = std::str::from_utf8(bytes).map_err(|_| "it is not UTF-8".to_owned())?;
+        let (body, tag) = text.trim_end_matches('\n').rsplit_once('\n').ok_or("it is cut short")?;
+        let tag = tag.strip_prefix(TAG).and_then(unhex).ok_or("its last line is not an authentication tag")?;
+        hmac::verify(&seal.0, body.as_bytes(), &tag)
+            .map_err(|_| "its authentication tag is not this host's: it was altered, or the sealing key was changed")?;
+        serde_json::from_str(body).map_err(|error| error.to_string())
+    }
+
+    /// The bytes of the file.
+    pub fn to_bytes(&self, seal: &Seal) -> io::Result<Vec<u8>> {
+        let mut text = serde_json::to_string(self)?;
+        let tag = hmac::sign(&seal.0, text.as_bytes());
+        text.push('\n');
+        text.push_str(TAG);
+        tag.as_ref().iter().for_each(|byte| text.push_str(&format!("{byte:02x}")));
+        text.push('\n');
+        Ok(text.into_bytes())
+    }
+
+    /// How a log whose head is known stands to this memory.
+    pub fn standing(&self, log: &Reader<'_>, key: &PublicKey) -> Result<Standing, ReadError> {
+        let origin = &log.head().origin;
+        if self.retired.contains(origin) {
+            return Ok(Standing::Retired);
+        }
+        let Some(remembered) = self.origin() else { return Ok(Standing::Continues) };
+        if remembered != origin {
+            // A log that begins now follows the one that is remembered.
+            let begins = log.head().size == 0;
+            let other = remembered.to_owned();
+            return Ok(if begins { Standing::Continues } else { Standing::Unlinked { other } });
+        }
+        let head = Checkpoint::verify(self.head.as_bytes(), key).map_err(ReadError::Checkpoint)?;
+        if head.size > log.head().size {
+            return Ok(Standing::Behind { has: log.head().size, had: head.size });
+        }
+        Ok(if log.continues(&head)? { Standing::Continues } else { Standing::Forked { at: head.size } })
+    }
+
+    /// The log that is remembered.
+    pub fn origin(&self) -> Option<&str> {
+        self.head.lines().next()
+    }
+
+    /// Size of that log then.
+    pub fn size(&self) -> u64 {
+        self.head.lines().nth(1).and_then(|size| size.parse().ok()).unwrap_or(0)
+    }
+
+    /// Reads the log on from where this memory ends, and remembers its head. Says whether anything was new.
+    pub fn catch_up(&mut self, log: &Reader<'_>) -> Result<bool, ReadError> {
+        let from = if self.origin() == Some(&log.head().origin) { self.size() } else { 0 };
+        let mut pieces = History::default();
+        log.scan(from, |_, leaf| {
+            if let Some(piece) = piece(leaf) {
+                pieces.join(&piece);
+            }
+        })?;
+        log.note().clone_into(&mut self.head);
+        Ok(self.history.join(&pieces))
+    }
+}
+
+/// Opens a log's public part for reading.
+pub fn reader<'a>(disk: &'a OsDisk, directory: &Path, key: &PublicKey) -> Result<Option<Reader<'a>>, ReadError> {
+    let log = directory.join("log");
+    if !log.join("checkpoint").exists() {
+        return Ok(None);
+    }
+    Reader::open(disk, &log, key).map(Some)
+}
+
+/// Writes a file whole, durably, and in one step for whoever reads it.
+pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".new");
+    let beside = PathBuf::from(beside);
+    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o640).open(&beside)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&beside, path)?;
+    match path.parent() {
+        Some(folder) => File::open(folder)?.sync_all(),
+        None => Ok(()),
+    }
+}
+
+/// What a record tells to remember.
+fn piece(leaf: &[u8]) -> Option<History> {
+    #[derive(Deserialize)]
+    struct Leaf {
+        t: String,
+        #[serde(default)]
+        remember: Option<History>,
+    }
+    // Most records are calls; theirs is the only text that others have a part in, and it is not looked at.
+    if leaf.windows(KEYWORD.len()).all(|window| window != KEYWORD) {
+        return None;
+    }
+    let leaf: Leaf = serde_json::from_slice(leaf).ok()?;
+    KINDS.iter().any(|kind| leaf.t.starts_with(kind)).then_some(leaf.remember)?
+}
+
+fn unhex(text: &str) -> Option<Vec<u8>> {
+    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let bytes = pairs.iter().map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?)).collect::<Option<Vec<_>>>()?;
+    rest.is_empty().then_some(bytes)
+}
+
+/// The member of a record that carries a piece of the history.
+const KEYWORD: &[u8] = b"\"remember\":";
+/// The records that may.
+const KINDS: [&str; 3] = ["trust.", "release.", "break-glass."];
+const LABEL: &[u8] = b"portcullis memory of trust v1";
+const TAG: &str = "hmac-sha256:";
+/// Room for tens of thousands of serials and revocations.
+const MOST_BYTES: u64 = 16 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seal(byte: u8) -> Seal {
+        Seal::new(&SymmetricKey::from_bytes([byte; 32])).unwrap()
+    }
+
+    #[test]
+    fn only_our_own_memory_is_believed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("memory");
+        assert!(matches!(Memory::read(&path, &seal(1)), Ok(Kept::Nothing)));
+        let mut memory = Memory::default();
+        memory.history.highest = 412;
+        replace(&path, &memory.to_bytes(&seal(1)).unwrap()).unwrap();
+        let Ok(Kept::Memory(read)) = Memory::read(&path, &seal(1)) else { panic!() };
+        assert_eq!(*read, memory);
+        assert!(matches!(Memory::read(&path, &seal(2)), Ok(Kept::Spoilt(_))), "another host's");
+        let bytes = fs::read(&path).unwrap();
+        for at in 0..bytes.len() {
+            let mut altered = bytes.clone();
+            altered[at] ^= 1;
+            assert!(Memory::open(&altered, &seal(1)).is_err() || at == bytes.len() - 1, "byte {at}");
+            assert!(at == bytes.len() - 1 || Memory::open(&bytes[..at], &seal(1)).is_err(), "cut at {at}");
+        }
+    }
+
+    #[test]
+    fn only_records_about_trust_are_believed() {
+        let leaf =
+            |kind: &str| format!(r#"{{"v":1,"seq":7,"t":"{kind}","tenant":"x","at":1,"remember":{{"highest":9}}}}"#);
+        assert_eq!(piece(leaf("release.active").as_bytes()).unwrap().highest, 9);
+        assert_eq!(piece(leaf("hook.decision").as_bytes()), None);
+        assert_eq!(piece(leaf("release.active").replace("remember", "forget").as_bytes()), None);
+    }
+}

@@ -1,0 +1,257 @@
+//! Nothing old comes back: not an older set, not a lower serial, not a log or a memory from a backup.
+
+use std::fs;
+
+use portcullis_tests::{Binding, CONFLICT, House, RELEASE_SET, SignIn, duties, now, rfc3339};
+use serde_json::{Value, json};
+
+/// The rules of [`duties`], which now only report.
+fn lenient() -> Value {
+    let mut settings = duties();
+    settings["rules"][0]["action"] = json!("allow");
+    settings
+}
+
+fn strict_then_lenient() -> House {
+    let mut house = House::build(&[Binding::new("token", "sod", duties())]);
+    house.configure("watch_ms = 500", "watch_ms = 0");
+    house.write("first.json", house.read("release/release.json"));
+    house.serve().stop();
+    house.release(&[Binding::new("token", "sod", lenient())]);
+    house.write("second.json", house.read("release/release.json"));
+    house.serve().stop();
+    house
+}
+
+const PAPER: [&str; 12] = [
+    "release",
+    "downgrade",
+    "--person",
+    "noor.haddad",
+    "--reason",
+    "412 stops night shifts",
+    "--ticket",
+    "CHG-77",
+    "--root",
+    "trust-root.json",
+    "--output",
+    "release/downgrade.json",
+];
+
+#[test]
+fn an_older_set_comes_back_by_a_signed_downgrade_only() {
+    let mut house = strict_then_lenient();
+    house.write("release/release.json", house.read("first.json"));
+    let host = house.serve();
+    // After a restart too: nothing is in force, which is the safe answer for everybody.
+    assert!(host.sign_in(&SignIn::with_groups(&["ward-reader"])).stops_a_token());
+    let refused = |host: &portcullis_tests::Host, code: &str| {
+        let said = host.look(&["release refused", "release active"]);
+        assert!(said.contains(&format!("code=\"{code}\"")), "{code}: {said}");
+    };
+    refused(&host, "release-older");
+    let paper = |from: &str, key: &str| {
+        house.run(&[&PAPER[..], &["--from", from, "--to", "first.json", "--key", key]].concat())
+    };
+    let ran = paper("2", "keys/publisher.key");
+    assert!(ran.code == 1 && ran.err.contains("[unknown-signer]"), "{ran:?}");
+    assert!(!house.path("release/downgrade.json").exists());
+    // By somebody who knew of version 1 only; for another set; over; altered.
+    assert_eq!(paper("1", "keys/release.key").code, 0);
+    refused(&host, "downgrade-mismatch");
+    assert_eq!(paper("2", "keys/release.key").code, 0);
+    let good = house.opened("release/downgrade.json");
+    let kind = "application/vnd.portcullis.downgrade.v1+json";
+    let wrong = |code: &str, key: &str, change: &dyn Fn(&mut Value)| {
+        let mut paper = good.clone();
+        change(&mut paper);
+        house.write("release/downgrade.json", house.forge(key, kind, &paper.to_string()));
+        refused(&host, code);
+    };
+    wrong("downgrade-mismatch", "release", &|paper| paper["set"] = json!(format!("sha256:{}", "0".repeat(64))));
+    wrong("expired", "release", &|paper| {
+        paper["issued"] = json!(rfc3339(now() - 7_200));
+        paper["expires"] = json!(rfc3339(now() - 3_600));
+    });
+    wrong("downgrade-malformed", "release", &|paper| paper["for"] = json!("everybody"));
+    wrong("unknown-signer", "publisher", &|_| {});
+    house.write("release/downgrade.json", house.forge("release", kind, &good.to_string()));
+    let said = host.look(&["release refused", "release active"]);
+    assert!(said.contains("release active generation=1"), "{said}");
+    assert!(host.sign_in(&SignIn::with_groups(&CONFLICT)).stops_a_token());
+    assert!(!host.sign_in(&SignIn::with_groups(&["ward-reader"])).stops_a_token());
+    host.stop();
+
+    // It stays in force over a restart, without the paper; the way on is a new set, not the one that was left.
+    fs::remove_file(house.path("release/downgrade.json")).unwrap();
+    let host = house.serve();
+    assert!(!host.sign_in(&SignIn::with_groups(&["ward-reader"])).stops_a_token());
+    house.write("release/release.json", house.read("second.json"));
+    refused(&host, "release-older");
+    house.release(&[Binding::new("token", "sod", lenient())]);
+    assert!(host.look(&["release refused", "release active"]).contains("release active generation=3"));
+    house.write("release/release.json", house.read("first.json"));
+    house.write("release/downgrade.json", house.forge("release", kind, &good.to_string()));
+    refused(&host, "downgrade-mismatch");
+    host.stop();
+    let active = house.records_of("release.active");
+    let downgraded: Vec<_> = active.iter().filter(|record| record["downgrade"].is_string()).collect();
+    assert_eq!(downgraded.len(), 1);
+    assert_eq!(downgraded[0]["gen"], 1);
+}
+
+#[test]
+fn serials_only_grow_and_floors_hold() {
+    let mut house = House::build(&[Binding::new("token", "sod", duties())]);
+    house.configure("watch_ms = 500", "watch_ms = 0");
+    house.sign_plugin("sod", |source| source.replace("serial = 1", "serial = 5"));
+    house.release(&[Binding::new("token", "sod", duties())]);
+    house.serve().stop();
+    house.sign_plugin("sod", |source| source.replace("serial = 1", "serial = 4"));
+    house.release(&[Binding::new("token", "sod", duties())]);
+    let host = house.serve();
+    assert!(host.look(&["release refused", "release active"]).contains("code=\"serial-older\""));
+    // A floor that a set has signed holds for plugins that were never here.
+    house.sign_plugin("sod", |source| source.replace("serial = 1", "serial = 6"));
+    house.release(&[Binding::new("token", "sod", duties())]);
+    let mut set = house.opened("release/release.json");
+    set["min_serial"] = json!({"org.portcullis.sod": 6, "org.portcullis.contractor": 9});
+    house.write("release/release.json", house.forge("release", RELEASE_SET, &set.to_string()));
+    assert!(host.look(&["release refused", "release active"]).contains("release active"));
+    house.release(&[Binding::new("import", "contractor", portcullis_tests::contract())]);
+    assert!(host.look(&["release refused", "release active"]).contains("code=\"serial-older\""));
+    host.stop();
+}
+
+#[test]
+fn nothing_is_forgotten_with_the_file_that_remembers_it() {
+    let house = strict_then_lenient();
+    house.write("release/release.json", house.read("first.json"));
+    let memory = house.read("trust-state/memory");
+    let code = |house: &House| {
+        let ran = house.run(&["check", "--config", "portcullis.toml"]);
+        assert_eq!(ran.code, 1, "{ran:?}");
+        ran.err
+    };
+    assert!(code(&house).contains("[release-older]"));
+    // Gone, cut, altered: the log knows.
+    fs::remove_file(house.path("trust-state/memory")).unwrap();
+    assert!(code(&house).contains("[release-older]"));
+    house.write("trust-state/memory", &memory[..memory.len() / 2]);
+    assert!(code(&house).contains("[release-older]"));
+    house.write("trust-state/memory", memory.replace("\"highest\":2", "\"highest\":1"));
+    assert!(code(&house).contains("[release-older]"));
+    let host = house.serve();
+    assert!(host.sign_in(&SignIn::with_groups(&["ward-reader"])).stops_a_token());
+    host.stop();
+    assert_eq!(house.records_of("trust.spoilt").len(), 1);
+    assert!(house.read("trust-state/memory").contains("\"highest\":2"), "it is whole again");
+    assert_eq!(house.verify().code, 0);
+}
+
+#[test]
+fn a_host_from_an_old_backup_neither_takes_the_old_set_nor_forks_its_log() {
+    let everything = ["audit", "trust-state", "release/release.json"];
+    for witnessed in [true, false] {
+        let mut house = House::build(&[Binding::new("token", "sod", duties())]);
+        house.configure("watch_ms = 500", "watch_ms = 0");
+        if witnessed {
+            fs::create_dir(house.path("witness")).unwrap();
+            house.configure("[audit]", "[audit]\nwitness = \"witness\"");
+        }
+        house.serve().stop();
+        house.back_up(&everything, "backup");
+        house.release(&[Binding::new("token", "sod", lenient())]);
+        let host = house.serve();
+        assert!(!host.sign_in(&SignIn::with_groups(&CONFLICT)).stops_a_token());
+        host.stop();
+        let kept = house.read("audit/log/checkpoint");
+        house.write("kept-elsewhere", &kept);
+        // Without a witness it is the host's own folder that was not in the backup.
+        house.restore(if witnessed { &everything } else { &["audit", "release/release.json"] }, "backup");
+        let before = house.read("audit/log/checkpoint");
+        let ran = house.run(&["serve", "--config", "portcullis.toml"]);
+        assert!(ran.code == 70 && ran.err.contains("old backup") && ran.err.contains("hint: "), "{ran:?}");
+        assert_eq!(house.read("audit/log/checkpoint"), before, "nothing was signed");
+        let again = house.run(&["serve", "--config", "portcullis.toml"]);
+        assert!(again.code == 70, "{again:?}");
+        assert!(house.verify_against("kept-elsewhere").code == 1, "an auditor sees it too");
+
+        // With a log held ready the host goes on, in a new log that is linked to the old one.
+        let ready = [
+            "keys",
+            "generate",
+            "--name",
+            "test.example/hooks/2026-b",
+            "--output",
+            "keys/log-b.key",
+            "--public",
+            "log-b.vkey",
+        ];
+        house.must(&ready);
+        let (first, second) = (house.read("log.vkey"), house.read("log-b.vkey"));
+        let both = format!("keys = [\"{}\", \"{}\"]", first.trim(), second.trim());
+        let ran =
+            house.next_root(2, &["root"], |source| source.replace(&format!("keys = [\"{}\"]", first.trim()), &both));
+        assert_eq!(ran.code, 0, "{ran:?}");
+        house.configure(
+            "[[hook]]\nname = \"token\"",
+            "[audit.next]\ndirectory = \"audit-b\"\norigin = \"test.example/hooks/2026-b\"\nsigning_key = \"keys/log-b.key\"\n\n[[hook]]\nname = \"token\"",
+        );
+        for _ in 0..2 {
+            let host = house.serve();
+            assert!(host.look(&["release refused", "release active"]).contains("code=\"release-older\""));
+            assert!(host.sign_in(&SignIn::with_groups(&["ward-reader"])).stops_a_token(), "no old set decides");
+            host.stop();
+        }
+        assert_eq!(house.read("audit/log/checkpoint"), before, "the old log is never signed again");
+        house.release(&[Binding::new("token", "sod", lenient())]);
+        house.release(&[Binding::new("token", "sod", lenient())]);
+        let host = house.serve();
+        let answer = host.sign_in(&SignIn::with_groups(&CONFLICT));
+        assert!(!answer.stops_a_token());
+        host.stop();
+        let show = ["audit", "show", "--log", "audit-b/log", "--key", "log-b.vkey", "--format", "json"];
+        let shown = house.must(&show);
+        let records: Vec<Value> = shown.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let of = |kind: &str| records.iter().filter(|record| record["t"] == kind).collect::<Vec<_>>();
+        let size: u64 = kept.lines().nth(1).unwrap().parse().unwrap();
+        let (link, retired) = (of("log.link"), of("log.retired"));
+        assert_eq!((link.len(), retired.len()), (1, 1), "{shown}");
+        assert!(link[0]["size"].as_u64().unwrap() <= size && link[0]["origin"] == "test.example/hooks/2026");
+        assert_eq!((&retired[0]["code"], &retired[0]["origin"]), (&json!("log-behind"), &link[0]["origin"]));
+        assert_eq!(house.must(&["audit", "verify", "--log", "audit-b/log", "--key", "log-b.vkey"]).lines().count(), 1);
+    }
+}
+
+#[test]
+fn a_log_that_was_rewritten_is_not_signed() {
+    let house = House::build(&[Binding::new("token", "sod", duties())]);
+    house.serve().stop();
+    // Another history of the same length and more, signed with the same key.
+    house.back_up(&["trust-state"], "kept");
+    fs::remove_dir_all(house.path("audit")).unwrap();
+    fs::remove_dir_all(house.path("trust-state")).unwrap();
+    for _ in 0..3 {
+        house.serve().stop();
+    }
+    house.restore(&["trust-state"], "kept");
+    let ran = house.run(&["serve", "--config", "portcullis.toml"]);
+    assert!(ran.code == 70 && ran.err.contains("rewritten"), "{ran:?}");
+}
+
+#[test]
+fn a_witness_that_must_be_there_and_is_not_stops_the_start() {
+    let house = House::build(&[Binding::new("token", "sod", duties())]);
+    house.configure("[audit]", "[audit]\nwitness = \"witness\"");
+    let host = house.serve();
+    assert!(host.log().contains("the witness cannot be"));
+    host.stop();
+    assert_eq!(house.records_of("trust.witness").len(), 1);
+    house.configure("witness = \"witness\"", "witness = \"witness\"\nwitness_required = true");
+    let ran = house.run(&["serve", "--config", "portcullis.toml"]);
+    assert!(ran.code == 64 && ran.err.contains("witness") && ran.err.contains("hint: "), "{ran:?}");
+    fs::create_dir(house.path("witness")).unwrap();
+    house.serve().stop();
+    assert!(house.read("witness/checkpoint").starts_with("test.example/hooks/2026\n"));
+}
