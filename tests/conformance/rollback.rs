@@ -137,7 +137,7 @@ fn nothing_is_forgotten_with_the_file_that_remembers_it() {
     // Gone, cut, altered: the log knows.
     fs::remove_file(house.path("trust-state/memory")).unwrap();
     assert!(code(&house).contains("[release-older]"));
-    house.write("trust-state/memory", &memory[..memory.len() / 2]);
+    house.write("trust-state/memory", memory.split_at(memory.len() / 2).0);
     assert!(code(&house).contains("[release-older]"));
     house.write("trust-state/memory", memory.replace("\"highest\":2", "\"highest\":1"));
     assert!(code(&house).contains("[release-older]"));

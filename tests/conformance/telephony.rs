@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-use portcullis_tests::{Answer, Binding, House, Said, StandIn, below, message, traces};
+use portcullis_tests::{Answer, Binding, DeliveryService, House, Said, below, message, traces};
 use serde_json::{Value, json};
 
 const DELIVERY: &str = r#"
@@ -20,8 +20,8 @@ const TOKEN: &str = "Bearer gateway-token-of-many-characters";
 const CODE: &str = "90817263544536271809";
 
 /// Answers by the number that a message is for.
-fn gateway() -> StandIn {
-    StandIn::start(|said: &Said| {
+fn gateway() -> DeliveryService {
+    DeliveryService::start(|said: &Said| {
         let body: Value = serde_json::from_str(&said.body).unwrap_or_default();
         let taken = json!({"state": "taken"}).to_string();
         if said.header("authorization") != Some(TOKEN)
@@ -80,7 +80,7 @@ fn a_message_is_taken_before_okta_hears_so() {
     // Numbers where Okta's own example has them, and a call.
     let mut spoken = message("1", "1");
     spoken["data"]["messageProfile"] =
-        json!({"phoneNumber": 43_664_2, "otpCode": 4711, "deliveryChannel": "voice call"});
+        json!({"phoneNumber": 436_642, "otpCode": 4711, "deliveryChannel": "voice call"});
     assert!(sent(&ask(&spoken)));
     let last: Value = serde_json::from_str(&gateway.heard().last().unwrap().body).unwrap();
     assert_eq!(last, json!({"to": "436642", "text": "", "code": "4711", "by": "voice", "locale": ""}));

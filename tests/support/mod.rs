@@ -22,8 +22,8 @@ mod stand_in;
 
 pub use answer::Answer;
 pub use client::{Begun, Client, Raw};
-pub use entra::{entra, entra_house};
 pub use delivery_service::{DeliveryService, Said};
+pub use entra::{entra, entra_house};
 pub use forge::{MANIFEST, RELEASE_SET, TRUST_ROOT, wrongly_signed};
 pub use golden::{golden, normal};
 pub use host::Host;

@@ -129,8 +129,12 @@ fn serve(mut socket: TcpStream, shared: &Mutex<Shared>) -> std::io::Result<()> {
             if path == "/token" {
                 shared.tokens += 1;
                 let (token, expires) = (shared.tokens, shared.expires);
-                let text = format!(r#"{{"access_token":"token-{token}","token_type":"Bearer","expires_in":{expires}}}"#);
-                format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{text}", text.len())
+                let text =
+                    format!(r#"{{"access_token":"token-{token}","token_type":"Bearer","expires_in":{expires}}}"#);
+                format!(
+                    "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{text}",
+                    text.len()
+                )
             } else {
                 let otherwise = shared.otherwise;
                 let (status, headers) = shared.next.pop_front().unwrap_or((otherwise, String::new()));

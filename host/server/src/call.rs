@@ -15,7 +15,7 @@ use hyper::body::Incoming as Body;
 use hyper::http::request::Parts;
 use portcullis_audit::{Entry, Pending, Receipt, Refused};
 use portcullis_hooks::{
-    Answer, Errand, Frame, Heard, Incoming, Malformed, Message, OnFailure, Reference, Refusal, Repeats, Request, Until,
+    Answer, Errand, Frame, Heard, Incoming, Malformed, Message, OnFailure, Reference, Repeats, Request, Until,
 };
 use portcullis_model::{Cause, Effect, Millis};
 use tokio::sync::watch;

@@ -12,8 +12,8 @@ use portcullis_hooks::{HookKind, Mapping, MappingSource, Need, OnFailure, Settin
 use portcullis_model::json::split_pointer;
 use serde::Deserialize;
 
-use crate::decryption::DecryptionConfig;
 use crate::courier::config::{Chosen, DeliveryConfig, DeliverySource};
+use crate::decryption::DecryptionConfig;
 use crate::error::ConfigError;
 use crate::outbound::OutboundConfig;
 use crate::resume::config::ResumeConfig;

@@ -7,8 +7,8 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use portcullis_hooks::{Answer, Incoming, OnFailure};
-use portcullis_model::json::quote;
-use portcullis_model::{Attribute, Change, Decision, Effect};
+use portcullis_model::json::{Kind, Value, quote};
+use portcullis_model::{Attribute, Change, Decision, Document, Effect};
 
 use crate::ask::Asked;
 use crate::budget::{Ledger, micros};
@@ -193,6 +193,18 @@ fn unsaid(mut said: String, incoming: &Incoming) -> String {
     // A short secret may have stood for a number.
     if found && Document::parse(said.as_bytes()).is_err() { SECRET.to_owned() } else { said }
 }
+
+/// Every string and number in a value.
+fn strings_in(value: Value<'_>) -> Vec<String> {
+    match value.kind() {
+        Kind::String => value.as_str().map(Cow::into_owned).into_iter().collect(),
+        Kind::Number => vec![value.raw().to_owned()],
+        Kind::Array => value.elements().flat_map(strings_in).collect(),
+        Kind::Object => value.members().flat_map(|(_, member)| strings_in(member)).collect(),
+        Kind::Null | Kind::Bool => Vec::new(),
+    }
+}
+
 impl Asked {
     /// Who was asked, by digest, and what they found, by code.
     pub fn write_leaf(&self, leaf: &mut String) {

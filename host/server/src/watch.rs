@@ -59,7 +59,7 @@ mod tests {
         symlink(path("a"), path("link")).unwrap();
         let watch = Watch::new(vec![path("link"), path("later")]);
         assert!(!watch.changed());
-        let mut noticed = |what: &str| {
+        let noticed = |what: &str| {
             assert!(watch.changed(), "{what}");
             assert!(!watch.changed(), "{what}, once");
         };

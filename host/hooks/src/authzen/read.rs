@@ -50,7 +50,7 @@ pub(super) fn evaluations(request: &Request<'_>, frame: &Frame<'_>) -> Result<He
         let question = read.item(item).and_then(|item| item.question(frame.seed_of(number), Some(number)));
         question.map_err(|malformed| failed(400, &format!("{}: {}", malformed.code(), malformed.detail)))
     });
-    Ok(Heard::Many(Batch { items: items.collect(), until }))
+    Ok(Heard::Many(Batch { id: None, items: items.collect(), until }))
 }
 
 /// "Which ones?"

@@ -7,7 +7,9 @@
 
 use std::time::Duration;
 
-use portcullis_model::{Call, Cause, Change, ChangeKind, Credential, Effect, Entity, Principal, PrincipalKind, Secrets};
+use portcullis_model::{
+    Call, Cause, Change, ChangeKind, Credential, Effect, Entity, Principal, PrincipalKind, Secrets,
+};
 
 use super::{ACTION, Context, INLINE_LIMIT, commands, envelope, go_on};
 use crate::adapter::{Adapter, Reaction, Reactions};

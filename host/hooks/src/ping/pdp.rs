@@ -83,7 +83,7 @@ impl Adapter for Pdp {
                 indeterminate(Some(frame.received), "BAD_REQUEST", &wrong)
             })
         });
-        Ok(Heard::Many(Batch { items: items.collect(), until: Until::End }))
+        Ok(Heard::Many(Batch { id: None, items: items.collect(), until: Until::End }))
     }
 
     fn write(&self, incoming: &Incoming, outcome: &Outcome<'_>) -> Result<Answer, Unsayable> {

@@ -144,10 +144,15 @@ pub fn authzen(bytes: &[u8]) {
 
 /// The body of a `generic` call, and the same bytes as the template of its answers.
 pub fn generic(bytes: &[u8]) {
-    let mut source = MappingSource::default();
-    source.id = Some("/id".to_owned());
-    source.answer.allow = Some(r#"{"allowed":true,"id":"{id}"}"#.to_owned());
-    source.answer.deny = Some(r#"{"allowed":false,"why":"{text}: {codes}"}"#.to_owned());
+    let source = MappingSource {
+        id: Some("/id".to_owned()),
+        answer: AnswerSource {
+            allow: Some(r#"{"allowed":true,"id":"{id}"}"#.to_owned()),
+            deny: Some(r#"{"allowed":false,"why":"{text}: {codes}"}"#.to_owned()),
+            ..AnswerSource::default()
+        },
+        ..MappingSource::default()
+    };
     if let Ok(text) = std::str::from_utf8(bytes) {
         let own = MappingSource {
             answer: AnswerSource { deny: Some(text.to_owned()), ..source.answer.clone() },

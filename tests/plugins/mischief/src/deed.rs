@@ -126,11 +126,6 @@ pub enum Deed {
         /// Whom.
         ids: Vec<String>,
     },
-    /// Denies because of a field of the form.
-    DenyField {
-        /// Which.
-        field: String,
-    },
     /// Notes all that it can see of the call, as JSON.
     Reveal,
     /// Leaves something in memory and says if it ever finds it again.
@@ -204,9 +199,6 @@ impl Deed {
             Self::Credential { found } => allow().change(Change::Credential(*found)),
             Self::AutoApprove => allow().change(Change::AutoApprove),
             Self::RequireApprovers { ids } => allow().change(Change::RequireApprovers(ids.clone())),
-            Self::DenyField { field } => {
-                nothing().finding(Finding { field: Some(field.clone()), ..denial("of a field") })
-            }
             Self::Reveal => {
                 journal::note(&reveal(call).to_string());
                 allow()
