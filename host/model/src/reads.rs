@@ -129,6 +129,11 @@ impl Reads {
         })
     }
 
+    /// Whether one of the call's secrets is read: then what the plugin says freely may hold it.
+    pub fn sees_secret(&self, call: &Call) -> bool {
+        self.payload.get(call.hook).is_some_and(|wanted| wanted.names(&call.secrets.pointers()))
+    }
+
     fn origin<'a>(&self, origin: &'a Origin) -> Option<OriginView<'a>> {
         let mut view = OriginView::default();
         for member in &self.origin {

@@ -113,6 +113,7 @@ impl Evidence<'_> {
 
     /// The sealed part: the body, the answer, and all that plugins said.
     pub fn sealed(&self) -> Vec<u8> {
+        let call = &self.incoming.call;
         let body = kept(self.incoming);
         let mut sealed = String::with_capacity(body.len() + self.answer.body().len() + SEALED_ROOM);
         // The body was parsed, so it is JSON text and stands here as it came.
@@ -121,6 +122,8 @@ impl Evidence<'_> {
         sealed.push_str(r#","answer":"#);
         match std::str::from_utf8(self.answer.body()) {
             Ok("") | Err(_) => sealed.push_str("null"),
+            // What a plugin that sees a secret puts into the answer can hold it in any spelling.
+            Ok(_) if self.asked.iter().any(|asked| asked.could_tell(call)) => sealed.push_str(SECRET),
             // An answer can repeat a secret of the request, such as a credential that passes through.
             Ok(text) => sealed.push_str(&unsaid(text.to_owned(), self.incoming)),
         }
@@ -140,12 +143,16 @@ pub fn kept(incoming: &Incoming) -> Cow<'_, str> {
     call.payload.root().without(&call.secrets.pointers(), SECRET)
 }
 
-/// A list of what plugins said. A plugin that reads a secret could repeat it: then it stands there no more.
+/// A list of what plugins said. A plugin that sees a secret could repeat it in any spelling: of what it says only that is kept which its
+/// manifest declares word by word.
 pub fn seal_plugins(asked: &[Asked], incoming: &Incoming) -> String {
     let mut said = String::from("[");
-    write_list(&mut said, asked.iter(), |said, asked| asked.write_sealed(said));
+    write_list(&mut said, asked.iter(), |said, asked| {
+        let hushed = asked.binding.manifest().reads.sees_secret(&incoming.call);
+        asked.write_sealed(said, hushed);
+    });
     said.push(']');
-    unsaid(said, incoming)
+    said
 }
 
 /// JSON text without the secrets of a request, wherever they stand in it.
@@ -184,6 +191,12 @@ fn strings_in(value: Value<'_>) -> Vec<String> {
 }
 
 impl Asked {
+    /// Whether a secret of the call can have come into the answer through it.
+    fn could_tell(&self, call: &portcullis_model::Call) -> bool {
+        let wants = self.outcome.as_ref().is_ok_and(|decision| !decision.changes.is_empty());
+        wants && self.binding.manifest().reads.sees_secret(call)
+    }
+
     /// Who was asked, by digest, and what they found, by code.
     pub fn write_leaf(&self, leaf: &mut String) {
         write_to(leaf, format_args!(r#"{{{},"us":{},"#, self.binding.leaf_head(), micros(self.spent)));
@@ -210,19 +223,23 @@ impl Asked {
         leaf.push('}');
     }
 
-    /// Findings with their arguments, changes with their values, notes and errors.
-    fn write_sealed(&self, sealed: &mut String) {
+    /// Findings with their arguments, changes with their values, notes and errors; of a hushed plugin, codes and kinds.
+    fn write_sealed(&self, sealed: &mut String, hushed: bool) {
         sealed.push_str(r#"{"plugin":"#);
         quote(sealed, &self.binding.manifest().id);
         match &self.outcome {
             Ok(decision) => {
                 sealed.push_str(r#","decision":"#);
-                write_decision(sealed, decision);
+                write_decision(sealed, decision, hushed);
             }
             Err(fault) => {
                 sealed.push_str(r#","fault":"#);
-                quote(sealed, fault.detail.expose());
+                quote(sealed, if hushed { fault.code } else { fault.detail.expose() });
             }
+        }
+        if hushed {
+            sealed.push_str(r#","withheld":"secret"}"#);
+            return;
         }
         sealed.push_str(r#","notes":["#);
         write_list(sealed, self.notes.iter(), |sealed, note| quote(sealed, note));
@@ -230,26 +247,27 @@ impl Asked {
     }
 }
 
-fn write_decision(out: &mut String, decision: &Decision) {
+fn write_decision(out: &mut String, decision: &Decision, hushed: bool) {
     out.push_str(r#"{"findings":["#);
     write_list(out, decision.findings.iter(), |out, finding| {
         out.push_str(r#"{"code":"#);
         quote(out, &finding.code);
         write_to(
             out,
-            format_args!(
-                r#","effect":"{}","severity":"{}","arguments":{{"#,
-                finding.effect.name(),
-                finding.severity.name()
-            ),
+            format_args!(r#","effect":"{}","severity":"{}""#, finding.effect.name(), finding.severity.name()),
         );
+        if hushed {
+            out.push('}');
+            return;
+        }
+        out.push_str(r#","arguments":{"#);
         write_list(out, finding.arguments.iter(), write_attribute);
         out.push_str(r#"},"field":"#);
         write_option(out, finding.field.as_deref());
         out.push('}');
     });
     out.push_str(r#"],"changes":["#);
-    write_list(out, decision.changes.iter(), write_change);
+    write_list(out, decision.changes.iter(), |out, change| write_change(out, change, hushed));
     out.push_str("]}");
 }
 
@@ -260,10 +278,12 @@ fn write_attribute(out: &mut String, attribute: &Attribute) {
     out.push_str(&attribute.value);
 }
 
-fn write_change(out: &mut String, change: &Change) {
+fn write_change(out: &mut String, change: &Change, hushed: bool) {
     out.push_str(r#"{"change":"#);
     quote(out, &change.kind().to_string());
     match change {
+        Change::Credential(credential) => write_to(out, format_args!(r#","credential":"{}""#, credential.name())),
+        _ if hushed => {}
         Change::Set { path, value, .. } => {
             out.push_str(r#","path":"#);
             quote(out, path);
@@ -295,7 +315,6 @@ fn write_change(out: &mut String, change: &Change) {
             quote(out, &statement.code);
             write_to(out, format_args!(r#","obligatory":{},"payload":{}"#, statement.obligatory, statement.payload));
         }
-        Change::Credential(credential) => write_to(out, format_args!(r#","credential":"{}""#, credential.name())),
         Change::CreateUser | Change::AutoApprove => {}
     }
     out.push('}');

@@ -123,6 +123,8 @@ async fn answer_many(mut call: Call<'_>, batch: Batch) -> Reply {
             Err(unread) => (false, call.unread_part(unread)),
         };
         parts.push(part);
+        // The thread is other calls' too: a request holds it no longer at a time than one question does.
+        tokio::task::yield_now().await;
         match batch.until {
             Until::FirstDeny if !permitted => break,
             Until::FirstPermit if permitted => break,
@@ -224,9 +226,14 @@ fn combined<'a>(hook: &Hook, asked: &'a [Asked], call: &HookCall) -> Result<Told
     let language = language(call);
     let ground = |(plugin, finding): &(&str, &'a Finding)| {
         let catalogue = asked.iter().find(|asked| asked.binding.manifest().id == *plugin)?;
-        let messages = &catalogue.binding.manifest().messages;
-        let (tag, text) = messages.fill(&finding.code, &language, &finding.arguments)?;
-        Some((tag, Ground { code: &finding.code, text, field: finding.field.as_deref() }))
+        let manifest = catalogue.binding.manifest();
+        // What sees a secret could say it in an argument: its messages go without.
+        let (arguments, field) = match manifest.reads.sees_secret(call) {
+            true => (&[][..], None),
+            false => (finding.arguments.as_slice(), finding.field.as_deref()),
+        };
+        let (tag, text) = manifest.messages.fill(&finding.code, &language, arguments)?;
+        Some((tag, Ground { code: &finding.code, text, field }))
     };
     // Of what stops nobody, one text is enough.
     let most = if combined.verdict > Effect::Allow { MOST_GROUNDS } else { 1 };

@@ -49,6 +49,11 @@ impl Wanted {
         if write(body, &[self], &unnamed, &mut out) { out.into() } else { "null".into() }
     }
 
+    /// Whether one of the secrets is named.
+    pub(super) fn names(&self, secrets: &[&str]) -> bool {
+        self.unnamed(secrets).len() < secrets.len()
+    }
+
     /// Those of the secrets that no pointer names itself, or something inside.
     fn unnamed<'s>(&self, secrets: &[&'s str]) -> Vec<&'s str> {
         let named = |secret: &&str| {
