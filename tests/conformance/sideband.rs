@@ -64,20 +64,39 @@ fn what_passes_is_echoed_and_no_credential_is_kept() {
         let sealed = house.sealed(index).to_string();
         assert!(!sealed.contains("c4n4ry"), "{sealed}");
     }
-    let noted = house.sealed(index)["plugins"][0]["notes"][0].as_str().unwrap().to_owned();
-    let seen: Value = serde_json::from_str(&noted).unwrap();
-    assert_eq!(seen["payload"]["headers"][1]["authorization"], "[secret]", "it was given, and is not kept: {seen}");
-    assert!(!noted.contains("cookie"), "what is not named is not given: {noted}");
-    assert_eq!(seen["action"]["attributes"]["header.x-multi"], "one, two");
-    let seen: Value =
-        serde_json::from_str(house.sealed(back_index)["plugins"][0]["notes"][0].as_str().unwrap()).unwrap();
+    // It names one, and sees it, so that nothing of what it said freely is kept.
+    let told = &house.sealed(index)["plugins"][0];
+    assert_eq!((&told["withheld"], told.get("notes")), (&json!("secret"), None), "{told}");
+    assert_eq!(house.verify().code, 0);
+}
+
+#[test]
+fn a_plugin_that_names_no_secret_sees_none() {
+    let reads = ["action.id", "action.attributes.*", "resource.id", "origin.ip", "correlation", "ping.sideband:"];
+    let binding = Binding::new("asked", "mischief", json!({"do": "reveal"})).say(&[]);
+    let house = House::speaking("ping.sideband", "/gw", "", (&reads, &[]), &[binding]);
+    let host = house.serve();
+    let first = post(&host, "request", &request());
+    let back = json!({
+        "method": "GET", "url": "https://api.hospital.example:443/charts/1", "body": "{}", "response_code": "200", "headers": [], "state": first.json["state"],
+    });
+    let second = post(&host, "response", &back);
+    host.stop();
+    let seen = |answer: &Answer| -> Value {
+        let sealed = house.sealed(answer.index_at("/record").unwrap());
+        serde_json::from_str(sealed["plugins"][0]["notes"][0].as_str().unwrap()).unwrap()
+    };
+    let (request, response) = (seen(&first), seen(&second));
+    assert!(!request.to_string().contains("c4n4ry"), "{request}");
+    assert_eq!(request["payload"]["headers"][1], json!({"authorization": null}), "there, and not to be seen");
+    assert_eq!(request["action"]["attributes"]["header.x-multi"], "one, two");
     assert_eq!(
-        (&seen["phase"], &seen["origin"]["ip"]),
+        (&response["phase"], &response["origin"]["ip"]),
         (&json!("response"), &json!("192.0.2.10")),
         "known from the state"
     );
-    assert!(!seen["correlation"].is_string(), "not read");
-    assert_eq!(house.verify().code, 0);
+    assert_eq!(response["action"]["attributes"]["request.x-multi"], "one, two");
+    assert_eq!(response["correlation"], request["id"], "both phases are one passage");
 }
 
 #[test]

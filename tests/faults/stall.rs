@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use portcullis_tests::{Answer, Client, Host, House, binary, digest};
+use portcullis_tests::{Answer, Binding, Client, Host, House, Raw, SECRET, binary, digest};
+use serde_json::json;
 
 use super::ledger::sign_in;
 use super::{house, trace};
@@ -68,6 +69,42 @@ fn after_a_sync_that_failed_nothing_is_decided_although_later_ones_would_work() 
     host.until_log("Input/output error");
     drop(host.stop());
     settle_up(&house, answers);
+}
+
+#[test]
+fn on_a_full_disk_no_question_of_a_batch_is_permitted_and_each_is_accounted_for() {
+    let allow = Binding::new("asked", "mischief", json!({"do": "allow"})).say(&[]);
+    let house = House::speaking("authzen", "/", "", (&[], &[]), &[allow]);
+    house.configure("[audit]\n", "[audit]\nsegment_bytes = 2097152\n");
+    let mut command = Command::new("sh");
+    command.args(["-c", "trap '' XFSZ; exec \"$@\"", "sh"]).arg(binary());
+    let host = Host::start_with(&house.path(""), command);
+    let question = json!({"subject": {"type": "user", "id": "noor"}, "resource": {"type": "chart", "id": "1"}});
+    let body = json!({"action": {"name": "read"}, "evaluations": vec![question; QUESTIONS]}).to_string();
+    let ask = || host.client().send(&Raw::post("/access/v1/evaluations", SECRET, body.as_bytes())).unwrap();
+    let decided = |answer: &Answer, permitted: bool| {
+        let answers = answer.json["evaluations"].as_array().unwrap();
+        answer.status == 200 && answers.len() == QUESTIONS && answers.iter().all(|it| it["decision"] == permitted)
+    };
+    assert!(decided(&ask(), true));
+    let limit = Command::new("prlimit").args([&format!("--pid={}", host.id()), "--fsize=16384:unlimited"]).status();
+    assert!(limit.unwrap().success());
+    for _ in 0..3 {
+        let begin = Instant::now();
+        let answer = ask();
+        assert!(decided(&answer, false), "{}", answer.json);
+        assert_eq!(answer.json["evaluations"][0]["context"]["error"]["message"], "not-durable");
+        assert!(begin.elapsed() < PLATFORM_WAITS);
+    }
+    drop(host.stop());
+    drop(house.serve().stop());
+    assert_eq!(house.verify().code, 0);
+    let accounted = house.records().into_iter().map(|record| match record["t"].as_str().unwrap() {
+        "answer.superseded" => 1,
+        "answer.gap" => record["count"].as_u64().unwrap(),
+        _ => 0,
+    });
+    assert_eq!(accounted.sum::<u64>(), 3 * QUESTIONS as u64);
 }
 
 /// A caller with one connection, for whom every answer has to come in time.
@@ -145,6 +182,8 @@ fn quietly(inject: &str) -> [&str; 7] {
     ["-q", "-o", "/dev/null", "-e", "trace=fdatasync", "-e", inject]
 }
 
+/// In one batch.
+const QUESTIONS: usize = 5;
 const OWED: [&str; 2] = ["answer.superseded", "answer.gap"];
 /// Okta's limit for a hook.
 const PLATFORM_WAITS: Duration = Duration::from_secs(3);

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use portcullis_tests::{Host, House, binary, checkout, component};
+use portcullis_tests::{Host, House, SECRET, binary, checkout, component};
 use tempfile::TempDir;
 
 #[test]
@@ -101,6 +101,23 @@ fn every_command_of_every_page_parses() {
         }
     }
     assert!(tried > 25, "{tried} commands: the pages were not read");
+}
+
+#[test]
+fn the_operating_pages_hooks_are_in_order() {
+    let page = fs::read_to_string(checkout().join("docs/operating.md")).unwrap();
+    let house = House::build(&[]);
+    let mut configuration = house.read("portcullis.toml");
+    let hooks: Vec<_> = blocks(&page).into_iter().filter(|block| block.language == "toml").collect();
+    assert!(hooks.len() >= 4, "the page was not read");
+    for hook in hooks {
+        let secret = hook.text.split_once("secret_file = \"").and_then(|(_, rest)| rest.split_once('"')).unwrap().0;
+        house.write_secret(secret, SECRET);
+        configuration.push_str(&hook.text);
+    }
+    house.write("portcullis.toml", configuration);
+    let checked = house.run(&["check", "--config", "portcullis.toml"]);
+    assert_eq!(checked.code, 0, "{}{}", checked.out, checked.err);
 }
 
 #[test]

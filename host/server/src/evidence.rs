@@ -131,6 +131,7 @@ impl Evidence<'_> {
 
     /// The sealed part: the body, the answer, and all that plugins said.
     pub fn sealed(&self) -> Vec<u8> {
+        let call = &self.incoming.call;
         let body = kept(self.incoming);
         let mut sealed = String::with_capacity(body.len() + self.answer.body().len() + SEALED_ROOM);
         // The body was parsed, so it is JSON text and stands here as it came.
@@ -139,6 +140,8 @@ impl Evidence<'_> {
         sealed.push_str(r#","answer":"#);
         match std::str::from_utf8(self.answer.body()) {
             Ok("") | Err(_) => sealed.push_str("null"),
+            // What a plugin that sees a secret puts into the answer can hold it in any spelling.
+            Ok(_) if self.asked.iter().any(|asked| asked.could_tell(call)) => sealed.push_str(SECRET),
             // An answer can repeat a secret of the request, such as a credential that passes through.
             Ok(text) => sealed.push_str(&unsaid(text.to_owned(), self.incoming)),
         }
@@ -167,7 +170,7 @@ pub fn seal_plugins(asked: &[Asked], incoming: &Incoming) -> String {
         asked.write_sealed(said, hushed);
     });
     said.push(']');
-    unsaid(said, incoming)
+    said
 }
 
 /// JSON text without the secrets of a request, wherever they stand in it.
@@ -206,6 +209,12 @@ fn strings_in(value: Value<'_>) -> Vec<String> {
 }
 
 impl Asked {
+    /// Whether a secret of the call can have come into the answer through it.
+    fn could_tell(&self, call: &portcullis_model::Call) -> bool {
+        let wants = self.outcome.as_ref().is_ok_and(|decision| !decision.changes.is_empty());
+        wants && self.binding.manifest().reads.sees_secret(call)
+    }
+
     /// Who was asked, by digest, and what they found, by code.
     pub fn write_leaf(&self, leaf: &mut String) {
         write_to(leaf, format_args!(r#"{{{},"us":{},"#, self.binding.leaf_head(), micros(self.spent)));

@@ -132,6 +132,8 @@ async fn answer_many(mut call: Call<'_>, caller: Proven, batch: Batch, bytes: &[
             Err(unread) => (false, call.unread_part(unread)),
         };
         parts.push(part);
+        // The thread is other calls' too: a request holds it no longer at a time than one question does.
+        tokio::task::yield_now().await;
         match batch.until {
             Until::FirstDeny if !permitted => break,
             Until::FirstPermit if permitted => break,

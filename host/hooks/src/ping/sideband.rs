@@ -409,8 +409,10 @@ impl<'a> Echo<'a> {
         let mut object = Object::new();
         if self.is_response {
             object = object.text("response_code", &said("response_code"));
-            for name in ["response_status", "http_version"] {
-                object = object.some(sent(name), |object, value| object.text(name, &value));
+            // The old status' words would contradict a new one.
+            let status = sent("response_status").filter(|_| !self.changed.contains_key("response_code"));
+            for (name, value) in [("response_status", status), ("http_version", sent("http_version"))] {
+                object = object.some(value, |object, value| object.text(name, &value));
             }
             object = object.text("body", &said("body")).json("headers", &self.headers.json());
             return Answer::ok(object.end(), Slot::Member(RECORD));
