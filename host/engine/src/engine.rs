@@ -12,7 +12,7 @@ use portcullis_model::{Digest, Limits};
 use sha2::{Digest as _, Sha256};
 use wasmtime::component::Linker;
 
-use crate::bindings::PluginPre;
+use crate::entry::Entry;
 use crate::fault::Fault;
 use crate::inspect::inspect;
 use crate::plugin::{Code, Plugin};
@@ -142,10 +142,14 @@ impl Inner {
         let not_compiled =
             |error: wasmtime::Error| Refused::NotCompiled { why: crate::refused::line(&format!("{error:#}")) };
         compiled.initialize_copy_on_write_image().map_err(not_compiled)?;
-        let pre = self.linker.instantiate_pre(&compiled).and_then(PluginPre::new).map_err(not_compiled)?;
+        let instances = self.linker.instantiate_pre(&compiled).map_err(not_compiled)?;
+        let time = Duration::from_millis(limits.time_ms.into());
+        let store = sandbox::store(&self.pool, limits.memory_bytes, limits.output_bytes, time);
+        let no_start = |error| Refused::NoStart(Fault::from_wasmtime(&error));
+        let entry = Entry::check(&compiled, instances, store).map_err(no_start)?;
         Ok(Code {
             engine: self.pool.clone(),
-            pre,
+            entry,
             component: digest,
             snapshot: Digest(Sha256::digest(&snapshot.component).into()),
             snapshot_bytes: snapshot.component.len(),

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use portcullis_model::{Decision, Digest, Limits, Millis, Redacted, View};
 use wasmtime::{Engine, Store};
 
-use crate::bindings::PluginPre;
+use crate::entry::Entry;
 use crate::fault::Fault;
 use crate::room::Room;
 use crate::{lift, lower, sandbox};
@@ -44,7 +44,7 @@ pub struct Remains {
 /// A compiled snapshot, shared by all bindings with the same component and settings.
 pub(crate) struct Code {
     pub(crate) engine: Engine,
-    pub(crate) pre: PluginPre<Room>,
+    pub(crate) entry: Entry,
     pub(crate) component: Digest,
     pub(crate) snapshot: Digest,
     pub(crate) snapshot_bytes: usize,
@@ -104,7 +104,7 @@ impl Plugin {
     /// plugin is asked about an empty call; what it says to that does not matter.
     pub(crate) fn warm_up(&self, slots: usize) -> Result<(), Fault> {
         let mut store = self.store(self.time());
-        self.code.pre.instantiate(&mut store).map_err(|error| Fault::from_wasmtime(&error))?;
+        self.code.entry.enter(&mut store).map_err(|error| Fault::from_wasmtime(&error))?;
         drop(store);
         // Held together, so that each has a slot of its own.
         let mut held = Vec::new();
@@ -128,11 +128,10 @@ impl Plugin {
     }
 
     fn ask(&self, store: &mut Store<Room>, view: &View<'_>) -> Result<Decision, Fault> {
-        let asked = self
-            .code
-            .pre
-            .instantiate(&mut *store)
-            .and_then(|instance| lower::with_call(view, |call| instance.call_evaluate(&mut *store, call)));
+        let asked = self.code.entry.enter(store).and_then(|evaluate| {
+            let (said,) = lower::with_call(view, |call| evaluate.call(store, (call,)))?;
+            Ok(said)
+        });
         match asked {
             Ok(Ok(decision)) => Ok(lift::decision(decision)),
             Ok(Err(text)) => Err(Fault::Error(Redacted::new(text))),
