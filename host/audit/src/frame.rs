@@ -45,6 +45,12 @@ pub(crate) fn frame_bytes(records: &[Sequenced]) -> u64 {
     (bytes as u64).next_multiple_of(BLOCK)
 }
 
+/// Bytes that a frame of so many records takes at most, whose leaves and sealed parts have `content` bytes.
+pub(crate) fn frame_room(records: usize, content: usize) -> u64 {
+    let bytes = HEAD_BYTES + content + records * RECORD_BYTES + CRC_BYTES;
+    (bytes as u64).next_multiple_of(BLOCK)
+}
+
 /// Replaces `out` by the frame.
 pub(crate) fn encode(out: &mut Vec<u8>, epoch: u64, durable: u64, records: &[Sequenced]) {
     let payload: usize = records.iter().map(record_bytes).sum();
@@ -131,7 +137,7 @@ fn section(out: &mut Vec<u8>, kind: u8, content: &[u8]) {
 }
 
 fn record_bytes(record: &Sequenced) -> usize {
-    4 + 5 + record.leaf.len() + record.sealed.as_ref().map_or(0, |sealed| 5 + sealed.len())
+    RECORD_BYTES - 5 + record.leaf.len() + record.sealed.as_ref().map_or(0, |sealed| 5 + sealed.len())
 }
 
 /// Lengths are bounded far below `u32::MAX` where records are taken.
@@ -147,6 +153,8 @@ pub(crate) const BLOCK: u64 = 4096;
 const MAGIC: [u8; 8] = *b"\xF5PCWAL1\0";
 const HEAD_BYTES: usize = 40;
 const CRC_BYTES: usize = 4;
+/// What stands around a record with both sections: its length, and type and length of each.
+const RECORD_BYTES: usize = 4 + 5 + 5;
 const SECTION_LEAF: u8 = 1;
 const SECTION_SEALED: u8 = 2;
 

@@ -28,7 +28,7 @@ use crate::ring::{Owed, Ring};
 use crate::seal::Sealer;
 use crate::views::{ROUND_RECORDS, Views};
 use crate::wal::{Pool, Wal, write_segment};
-use crate::writer::{self, Shared};
+use crate::writer::{self, Committer, Shared};
 
 /// How a log is opened.
 pub struct Options {
@@ -158,6 +158,7 @@ pub struct Health {
 /// An open log.
 pub struct Log {
     shared: Arc<Shared>,
+    committer: Arc<Committer>,
     tenant: Arc<Tenant>,
     tenant_name: String,
     sealer: Sealer,
@@ -186,15 +187,16 @@ impl Log {
             let thread = thread::Builder::new().name(name.to_owned()).spawn(work);
             thread.map_err(AuditError::disk(&options.dir, "given a thread"))
         };
-        let (for_writer, for_applier, for_syncer) = (Arc::clone(&shared), Arc::clone(&shared), Arc::clone(&shared));
-        let its_tenant = Arc::clone(&tenant);
-        threads.push(spawn("log-writer", Box::new(move || writer::write(&for_writer, wal, &its_tenant, commit)))?);
+        let committer = Arc::new(Committer::new(Arc::clone(&shared), Arc::clone(&tenant), commit, wal));
+        let (for_writer, for_applier, for_syncer) = (Arc::clone(&committer), Arc::clone(&shared), Arc::clone(&shared));
+        threads.push(spawn("log-writer", Box::new(move || writer::write(&for_writer)))?);
         threads.push(spawn("log-applier", Box::new(move || writer::apply(&for_applier, views, every)))?);
         if commit == Commit::Kernel {
             threads.push(spawn("log-syncer", Box::new(move || writer::sync(&for_syncer)))?);
         }
         let log = Self {
             shared,
+            committer,
             tenant,
             tenant_name: options.tenant,
             sealer: options.sealer,
@@ -206,10 +208,24 @@ impl Log {
         Ok((log, recovery))
     }
 
-    /// Gives a record its place; await or `wait` for its receipt. Does no I/O and never waits for the disk.
+    /// Gives a record its place and calls the writer for it; await or `wait` for its receipt, or do not. Does no I/O and never waits for
+    /// the disk.
     ///
     /// The sealed part is encrypted here, on the caller's thread: callers do that side by side, the one writer could not.
     pub fn append(&self, entry: Entry) -> Result<Pending, Refused> {
+        let pending = self.sequence(entry)?;
+        self.committer.call_writer();
+        Ok(pending)
+    }
+
+    /// The same for a caller that awaits the receipt. The commit begins when it does: callers who append first and then wait together share
+    /// one. With [`Commit::Kernel`] the waiting caller makes it itself: a copy into the kernel's memory costs less than waking the
+    /// writer. While the disk hangs it is left to the writer.
+    pub fn commit(&self, entry: Entry) -> Result<Pending, Refused> {
+        Ok(self.sequence(entry)?.begun_by_waiter(&self.committer))
+    }
+
+    fn sequence(&self, entry: Entry) -> Result<Pending, Refused> {
         check_kind(entry.kind)?;
         let sealed = match entry.sealed {
             Some(plain) if plain.len() > MAX_SEALED_BYTES => {

@@ -27,12 +27,13 @@ impl Pseudonyms {
         }
         let tag = mac.sign();
         let bits = tag.as_ref().first_chunk().copied().map_or(0, u128::from_be_bytes);
-        let letters = (0..26u32).map(|place| {
+        let mut pseudonym = format!("p{}_", self.version);
+        pseudonym.extend((0..26u32).map(|place| {
             // 26 letters hold 130 bits: the last one is filled up with two zeros.
             let five = 31 & if place < 25 { bits >> (123 - place * 5) } else { bits << 2 };
             char::from(usize::try_from(five).ok().and_then(|five| ALPHABET.get(five)).copied().unwrap_or(b'a'))
-        });
-        format!("p{}_", self.version).chars().chain(letters).collect()
+        }));
+        pseudonym
     }
 }
 

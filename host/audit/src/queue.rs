@@ -1,8 +1,10 @@
-//! The way from callers to the writer: where a record gets its sequence number, and where its receipt comes back.
+//! The way from callers to the log: where a record gets its sequence number, who commits what waits, and where receipts come back.
 //!
-//! Invariant: sequence numbers are given without a gap, in the order of the queue, and times never run backwards in it. Nothing here does I/O,
-//! so a caller waits for nobody but another caller.
+//! Invariant: sequence numbers are given without a gap, in the order of the queue, and times never run backwards in it. One at a time leads:
+//! takes what waits and commits it, in that order. What waits while somebody leads is committed by them, or the writer is called for it;
+//! no record is left to nobody. Nothing here does I/O, so a caller waits for nobody but another caller.
 
+use std::fmt;
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -14,6 +16,7 @@ use tokio::sync::oneshot;
 use crate::error::{NotDurable, Refused};
 use crate::record::Body;
 use crate::tree::Hash;
+use crate::writer::Committer;
 
 /// A durable record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,11 +28,12 @@ pub struct Receipt {
 }
 
 /// A sequenced record whose commit is under way. Dropping it does not take the record back.
-#[derive(Debug)]
 pub struct Pending {
     /// Its place in the log.
     pub index: u64,
     answer: oneshot::Receiver<Result<Receipt, NotDurable>>,
+    /// Whoever waits first begins the commit.
+    begin: Option<Arc<Committer>>,
 }
 
 impl Pending {
@@ -56,8 +60,34 @@ impl Future for Pending {
     type Output = Result<Receipt, NotDurable>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        if let Some(committer) = self.begin.take() {
+            committer.commit();
+        }
         let answer = Pin::new(&mut self.answer).poll(context);
         answer.map(|answer| answer.unwrap_or_else(|_| Err(NotDurable(Arc::from(GONE)))))
+    }
+}
+
+impl Pending {
+    /// Lets whoever waits for it begin the commit, instead of calling the writer.
+    pub(crate) fn begun_by_waiter(mut self, committer: &Arc<Committer>) -> Self {
+        self.begin = Some(Arc::clone(committer));
+        self
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        // Nobody waited, and the record may still be nobody's.
+        if let Some(committer) = &self.begin {
+            committer.call_writer();
+        }
+    }
+}
+
+impl fmt::Debug for Pending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pending").field("index", &self.index).finish_non_exhaustive()
     }
 }
 
@@ -84,18 +114,22 @@ struct QueueState {
     bytes: usize,
     next: u64,
     last_at: u64,
-    asleep: bool,
+    /// Somebody commits.
+    leading: bool,
+    /// The writer is to look.
+    called: bool,
     ended: Option<Arc<str>>,
 }
 
 impl Queue {
     /// Gives numbers from `next` and times from `last_at`; holds at most `limit` records.
     pub(crate) fn new(next: u64, last_at: u64, limit: usize) -> Self {
-        let state = QueueState { waiting: Vec::new(), bytes: 0, next, last_at, asleep: false, ended: None };
+        let state =
+            QueueState { waiting: Vec::new(), bytes: 0, next, last_at, leading: false, called: false, ended: None };
         Self { state: Mutex::new(state), changed: Condvar::new(), limit }
     }
 
-    /// Gives a record its place.
+    /// Gives a record its place. Somebody must then see to its commit: [`Queue::lead`] or [`Queue::call`].
     pub(crate) fn push(
         &self,
         kind: &'static str,
@@ -118,33 +152,78 @@ impl Queue {
         state.bytes = state.bytes.saturating_add(bytes);
         let at = state.last_at;
         state.waiting.push(Queued { index, at, kind, body, sealed, bytes, answer });
-        // A writer that is at work looks again before it sleeps. Woken after the lock is free, it does not have to wait for it.
-        let wake = std::mem::take(&mut state.asleep);
         drop(state);
-        if wake {
-            self.changed.notify_one();
-        }
-        Ok(Pending { index, answer: receiver })
+        Ok(Pending { index, answer: receiver, begin: None })
     }
 
-    /// Waits for records and takes all that make up one commit; empty when the queue has ended and is drained.
-    pub(crate) fn take(&self) -> Vec<Queued> {
+    /// Calls the writer, unless somebody leads: they look again before they stop.
+    pub(crate) fn call(&self) {
         let mut state = self.state();
-        while state.waiting.is_empty() && state.ended.is_none() {
-            state.asleep = true;
+        if state.leading || state.called || state.waiting.is_empty() {
+            return;
+        }
+        state.called = true;
+        drop(state);
+        // Woken after the lock is free, it does not have to wait for it.
+        self.changed.notify_one();
+    }
+
+    /// Takes the lead and what makes up one commit; `None` where somebody has it or nothing waits.
+    pub(crate) fn lead(&self) -> Option<Vec<Queued>> {
+        let mut state = self.state();
+        if state.leading || state.waiting.is_empty() || state.ended.is_some() {
+            return None;
+        }
+        state.leading = true;
+        Some(state.take())
+    }
+
+    /// The writer's way to lead: waits until it is called or the queue has ended. `None` when it has ended and is drained.
+    pub(crate) fn lead_when_called(&self) -> Option<Vec<Queued>> {
+        let mut state = self.state();
+        loop {
+            let wanted = state.called || state.ended.is_some();
+            if !state.leading && wanted && !state.waiting.is_empty() {
+                state.called = false;
+                state.leading = true;
+                return Some(state.take());
+            }
+            if !state.leading && state.ended.is_some() {
+                return None;
+            }
+            state.called = false;
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        let mut bytes = 0;
-        let within = |queued: &Queued| {
-            bytes += queued.bytes;
-            bytes <= COMMIT_BYTES
-        };
-        // The first goes in any case: it alone fits a segment.
-        let count = state.waiting.iter().take_while(pinned(within)).count().max(1).min(state.waiting.len());
-        let rest = state.waiting.split_off(count);
-        let taken = std::mem::replace(&mut state.waiting, rest);
-        state.bytes = state.bytes.saturating_sub(taken.iter().map(|queued| queued.bytes).sum());
-        taken
+    }
+
+    /// The next commit for whoever leads; `None` where nothing waits, and they lead no more.
+    pub(crate) fn lead_on(&self) -> Option<Vec<Queued>> {
+        let mut state = self.state();
+        if state.waiting.is_empty() {
+            self.stop_leading(state);
+            return None;
+        }
+        Some(state.take())
+    }
+
+    /// Gives up the lead; what was taken and not committed goes back, and the writer is called for all that waits.
+    pub(crate) fn hand_to_writer(&self, mut taken: Vec<Queued>) {
+        let mut state = self.state();
+        state.bytes = state.bytes.saturating_add(taken.iter().map(|queued| queued.bytes).sum());
+        taken.append(&mut state.waiting);
+        state.waiting = taken;
+        self.stop_leading(state);
+    }
+
+    /// Whoever waits for the lead looks again: the writer, where something waits or the queue has ended.
+    fn stop_leading(&self, mut state: MutexGuard<'_, QueueState>) {
+        state.leading = false;
+        let call = !state.waiting.is_empty() || state.ended.is_some();
+        state.called |= call;
+        drop(state);
+        if call {
+            self.changed.notify_one();
+        }
     }
 
     /// Takes no more records; what waits stays for `take`.
@@ -174,6 +253,23 @@ impl Queue {
 
     fn state(&self) -> MutexGuard<'_, QueueState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl QueueState {
+    /// All that makes up one commit.
+    fn take(&mut self) -> Vec<Queued> {
+        let mut bytes = 0;
+        let within = |queued: &Queued| {
+            bytes += queued.bytes;
+            bytes <= COMMIT_BYTES
+        };
+        // The first goes in any case: it alone fits a segment.
+        let count = self.waiting.iter().take_while(pinned(within)).count().max(1).min(self.waiting.len());
+        let rest = self.waiting.split_off(count);
+        let taken = std::mem::replace(&mut self.waiting, rest);
+        self.bytes = self.bytes.saturating_sub(taken.iter().map(|queued| queued.bytes).sum());
+        taken
     }
 }
 

@@ -10,7 +10,7 @@
 //! digest is over ciphertext, which tells nothing about the plaintext once the key is destroyed. The id has 128 bits: making two keys
 //! with one id takes about 2^64 work. What is sealed is not decided here.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use aws_lc_rs::hkdf::{HKDF_SHA256, Salt};
@@ -77,7 +77,14 @@ pub enum SealError {
 /// Seals for many threads at once.
 pub struct Sealer {
     key: SealKey,
-    current: Mutex<Option<Subkey>>,
+    current: Mutex<Current>,
+}
+
+#[derive(Default)]
+struct Current {
+    subkey: Option<Subkey>,
+    /// Random, and each used once.
+    nonces: Vec<[u8; NONCE_LEN]>,
 }
 
 impl Clone for Sealer {
@@ -90,14 +97,12 @@ impl Clone for Sealer {
 impl Sealer {
     /// Seals under `key`.
     pub fn new(key: SealKey) -> Self {
-        Self { key, current: Mutex::new(None) }
+        Self { key, current: Mutex::default() }
     }
 
     /// Encrypts `plaintext`, which is overwritten.
     pub fn seal(&self, tenant: &str, kind: &str, mut plaintext: Vec<u8>) -> Result<Sealed, SealError> {
-        let subkey = self.subkey()?;
-        let mut nonce = [0; NONCE_LEN];
-        fill(&mut nonce)?;
+        let (subkey, nonce) = self.subkey()?;
         let mut blob = Vec::with_capacity(OVERHEAD + plaintext.len());
         blob.push(VERSION);
         blob.extend_from_slice(&self.key.id.0);
@@ -112,20 +117,25 @@ impl Sealer {
         Ok(Sealed { blob, key: self.key.id })
     }
 
-    fn subkey(&self) -> Result<Subkey, SealError> {
+    /// A subkey and a nonce for one record.
+    fn subkey(&self) -> Result<(Subkey, [u8; NONCE_LEN]), SealError> {
         let mut current = self.current.lock().map_err(|_| SealError::Cryptography)?;
-        match current.as_mut().filter(|subkey| subkey.left > 0) {
-            Some(subkey) => {
-                subkey.left -= 1;
-                Ok(subkey.clone())
-            }
-            None => {
-                let mut salt = [0; SALT_LEN];
-                fill(&mut salt)?;
-                let key = std::sync::Arc::new(self.key.subkey(&salt)?);
-                Ok(current.insert(Subkey { salt, key, left: RECORDS_PER_SUBKEY - 1 }).clone())
-            }
+        let Current { subkey, nonces } = &mut *current;
+        if nonces.is_empty() {
+            // Asked for in bulk: a call of the generator costs more than the bytes.
+            let mut bulk = [0; NONCE_LEN * NONCES_AT_ONCE];
+            fill(&mut bulk)?;
+            nonces.extend_from_slice(bulk.as_chunks().0);
         }
+        let nonce = nonces.pop().ok_or(SealError::Cryptography)?;
+        if let Some(subkey) = subkey.as_mut().filter(|subkey| subkey.left > 0) {
+            subkey.left -= 1;
+            return Ok((subkey.clone(), nonce));
+        }
+        let mut salt = [0; SALT_LEN];
+        fill(&mut salt)?;
+        let key = Arc::new(self.key.subkey(&salt)?);
+        Ok((subkey.insert(Subkey { salt, key, left: RECORDS_PER_SUBKEY - 1 }).clone(), nonce))
     }
 }
 
@@ -153,7 +163,7 @@ pub fn open_sealed(key: &SealKey, tenant: &str, kind: &str, blob: &[u8]) -> Resu
 #[derive(Clone)]
 struct Subkey {
     salt: [u8; SALT_LEN],
-    key: std::sync::Arc<LessSafeKey>,
+    key: Arc<LessSafeKey>,
     left: u64,
 }
 
@@ -178,6 +188,7 @@ const HEADER_LEN: usize = 1 + 16 + SALT_LEN + NONCE_LEN;
 /// Bytes that sealing adds.
 pub(crate) const OVERHEAD: usize = HEADER_LEN + 16;
 
+const NONCES_AT_ONCE: usize = 64;
 const RECORDS_PER_SUBKEY: u64 = 1 << 24;
 const ID_LABEL: &[u8] = b"portcullis seal key id v1\n";
 const SUBKEY_LABEL: &[u8] = b"portcullis seal subkey v1";
@@ -224,7 +235,7 @@ mod tests {
     fn a_subkey_is_changed_before_it_has_sealed_too_much() {
         let sealer = Sealer::new(key(1));
         let before = sealer.seal("t", "k", vec![]).unwrap().blob;
-        sealer.current.lock().unwrap().as_mut().unwrap().left = 1;
+        sealer.current.lock().unwrap().subkey.as_mut().unwrap().left = 1;
         let last = sealer.seal("t", "k", vec![]).unwrap().blob;
         let after = sealer.seal("t", "k", vec![]).unwrap().blob;
         assert_eq!(before[17..33], last[17..33]);

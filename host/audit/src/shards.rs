@@ -152,8 +152,8 @@ pub(crate) fn paths(dir: &Path, shard: u64) -> (PathBuf, PathBuf) {
     (dir.join(format!("{shard:06}.blobs")), dir.join(format!("{shard:06}.ends")))
 }
 
-/// Written at once at most.
-const BUFFER_BYTES: usize = 1 << 20;
+/// Written at once at most, but for the last blob: as much as stays in a processor's cache.
+const BUFFER_BYTES: usize = 256 << 10;
 
 /// No sealed part is larger; a larger difference of two ends is damage.
 const MAX_BLOB_BYTES: u64 = 64 << 20;

@@ -8,6 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use crate::disk::{Disk, DiskFile};
 use crate::frame::{self, BLOCK, Sequenced};
@@ -129,8 +130,13 @@ pub(crate) struct Wal {
 impl Wal {
     /// Goes on at sequence `end` in a free segment, as a new epoch.
     pub(crate) fn new(pool: Arc<Pool>, segment: Segment, epoch: u64, end: u64) -> Self {
-        let durable =
-            Arc::new(Durable { before: AtomicU64::new(end), unsynced: Mutex::default(), syncing: Mutex::default() });
+        let durable = Arc::new(Durable {
+            before: AtomicU64::new(end),
+            unsynced: Mutex::default(),
+            syncing: Mutex::default(),
+            opened: Instant::now(),
+            since: AtomicU64::new(NEVER),
+        });
         Self { pool, segment, epoch, offset: 0, end, durable, frame: Vec::new() }
     }
 
@@ -139,9 +145,14 @@ impl Wal {
         Arc::clone(&self.durable)
     }
 
-    /// Finds room for these records; `false` where no segment is free (and, with `wait`, the log stops).
-    pub(crate) fn make_room(&mut self, records: &[Sequenced], wait: bool) -> bool {
-        if self.offset.saturating_add(frame::frame_bytes(records)) <= self.pool.segment_bytes() {
+    /// Whether a frame of so many bytes fits the segment.
+    pub(crate) fn has_room(&self, bytes: u64) -> bool {
+        self.offset.saturating_add(bytes) <= self.pool.segment_bytes()
+    }
+
+    /// Finds room for a frame of so many bytes; `false` where no segment is free (and, with `wait`, the log stops).
+    pub(crate) fn make_room(&mut self, bytes: u64, wait: bool) -> bool {
+        if self.has_room(bytes) {
             return true;
         }
         let Some(next) = self.pool.take(wait) else { return false };
@@ -171,6 +182,9 @@ pub(crate) struct Durable {
     unsynced: Mutex<Unsynced>,
     /// Held while syncing, so that whoever syncs next finds it done; says whether it ever failed.
     syncing: Mutex<bool>,
+    opened: Instant,
+    /// When the sync began that is under way: milliseconds from `opened`, or [`NEVER`].
+    since: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -193,10 +207,23 @@ impl Durable {
         }
         let Unsynced { segments, end } = std::mem::take(&mut *self.unsynced());
         *failed = true;
-        segments.iter().try_for_each(|segment| segment.file.sync())?;
+        self.since.store(self.elapsed(), Ordering::Relaxed);
+        let synced = segments.iter().try_for_each(|segment| segment.file.sync());
+        self.since.store(NEVER, Ordering::Relaxed);
+        synced?;
         *failed = false;
         self.before.fetch_max(end, Ordering::Release);
         Ok(())
+    }
+
+    /// Whether a sync is under way that takes suspiciously long.
+    pub(crate) fn hangs(&self) -> bool {
+        let since = self.since.load(Ordering::Relaxed);
+        since != NEVER && self.elapsed().saturating_sub(since) > HANGS_AFTER_MS
+    }
+
+    fn elapsed(&self) -> u64 {
+        u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(NEVER - 1)
     }
 
     fn wrote(&self, segment: &Segment, records: &[Sequenced]) {
@@ -239,6 +266,11 @@ pub(crate) fn segment_number(name: &str) -> Option<u32> {
 
 const SUFFIX: &str = ".segment";
 const ZEROS_AT_ONCE: u64 = 256 * BLOCK;
+
+const NEVER: u64 = u64::MAX;
+
+/// Milliseconds after which a sync counts as hanging. Under full load one takes some tens of them.
+const HANGS_AFTER_MS: u64 = 250;
 
 /// A frame's buffer is given back above this.
 const KEPT_FRAME_BYTES: usize = 2 << 20;

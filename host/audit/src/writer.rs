@@ -1,15 +1,17 @@
-//! The threads of a log: the writer, which makes records durable; the applier, which brings the views up to them; and, where commits go to
-//! the kernel only, the syncer.
+//! Who makes records durable: the committer, by hand of a waiting caller or of the writer; the applier, which brings the views up to them;
+//! and, where commits go to the kernel only, the syncer.
 //!
 //! Invariant: a receipt is given after the commit of its record and never before. The first failed write or sync ends the log for good:
-//! what the kernel did with the pages after that is unknown, and a second try could succeed without having written anything.
+//! what the kernel did with the pages after that is unknown, and a second try could succeed without having written anything. A caller
+//! commits by its own hand only where that is a copy into the kernel's memory and the disk keeps up; all else is the writer's.
 
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::error::NotDurable;
-use crate::frame::Sequenced;
+use crate::frame::{Sequenced, frame_bytes, frame_room};
 use crate::log::{CheckpointEvery, Commit};
 use crate::queue::{Queue, Queued, Receipt};
 use crate::record::Tenant;
@@ -35,8 +37,12 @@ pub(crate) struct Shared {
 
 #[derive(Default)]
 struct State {
+    /// Records that the views have not taken.
     committed: Vec<Sequenced>,
+    /// When the oldest record was committed that no checkpoint covers.
     oldest: Option<Instant>,
+    /// The applier sleeps until it is woken.
+    idle: bool,
     published: u64,
     wanted: u64,
     unsynced: bool,
@@ -94,34 +100,126 @@ impl Shared {
     }
 }
 
-/// The writer: takes all that waits, makes it one commit, gives the receipts. While it works the next commit gathers by itself.
-pub(crate) fn write(shared: &Shared, mut wal: Wal, tenant: &Tenant, commit: Commit) {
-    loop {
-        let queued = shared.queue.take();
-        if queued.is_empty() {
-            break;
+/// Makes records durable; one leads at a time. While it works the next commit gathers by itself.
+pub(crate) struct Committer {
+    shared: Arc<Shared>,
+    tenant: Arc<Tenant>,
+    commit: Commit,
+    /// Locked by whoever leads, so never waited for.
+    wal: Mutex<Wal>,
+}
+
+impl Committer {
+    pub(crate) fn new(shared: Arc<Shared>, tenant: Arc<Tenant>, commit: Commit, wal: Wal) -> Self {
+        Self { shared, tenant, commit, wal: Mutex::new(wal) }
+    }
+
+    /// Sees to the commit of what waits, for a caller on a thread that must not wait for the disk.
+    pub(crate) fn commit(&self) {
+        // A disk that hangs shows in the syncer first: from then on even writes to the kernel's memory could wait for it.
+        if self.commit == Commit::Disk || self.shared.durable.hangs() {
+            return self.call_writer();
         }
-        let (records, answers): (Vec<_>, Vec<_>) = queued.into_iter().map(|queued| sequence(queued, tenant)).unzip();
-        match commit_records(shared, &mut wal, &records, commit) {
+        // Whoever has the lead looks again before giving it up.
+        if let Some(queued) = self.shared.queue.lead() {
+            self.run(queued, By::Caller);
+        }
+    }
+
+    /// Has the writer see to what waits.
+    pub(crate) fn call_writer(&self) {
+        self.shared.queue.call();
+    }
+
+    /// Leads, beginning with these records.
+    fn run(&self, queued: Vec<Queued>, by: By) {
+        let _leading = Leading(&self.shared);
+        let queue = &self.shared.queue;
+        let mut wal = self.wal.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut next = Some(queued);
+        for round in 1.. {
+            let Some(queued) = next else { return };
+            if !wal.make_room(room_for(&queued), by == By::Writer) && by == By::Caller {
+                return queue.hand_to_writer(queued);
+            }
+            if !self.commit_all(&mut wal, queued) || (by == By::Caller && round == MOST_COMMITS) {
+                return queue.hand_to_writer(Vec::new());
+            }
+            next = queue.lead_on();
+        }
+    }
+
+    /// One commit and its receipts; says whether the log goes on.
+    fn commit_all(&self, wal: &mut Wal, queued: Vec<Queued>) -> bool {
+        let (records, answers): (Vec<_>, Vec<_>) =
+            queued.into_iter().map(|queued| sequence(queued, &self.tenant)).unzip();
+        match self.write(wal, &records) {
             Ok(()) => {
                 for (record, answer) in records.iter().zip(answers) {
                     // Whoever no longer waits has sent the safe answer and owes the log a word about it.
                     let _ = answer.send(Ok(Receipt { index: record.index, leaf_hash: record.hash }));
                 }
-                hand_over(shared, records);
+                hand_over(&self.shared, records);
+                true
             }
             Err(error) => {
-                let cause = shared.fail("the write-ahead log could not be written", &error);
+                let cause = self.shared.fail("the write-ahead log could not be written", &error);
                 for answer in answers {
                     let _ = answer.send(Err(NotDurable(Arc::clone(&cause))));
                 }
-                break;
+                false
             }
         }
+    }
+
+    fn write(&self, wal: &mut Wal, records: &[Sequenced]) -> io::Result<()> {
+        if !wal.has_room(frame_bytes(records)) {
+            return Err(io::Error::other("no segment became free"));
+        }
+        wal.write(records)?;
+        match self.commit {
+            Commit::Disk => self.shared.durable.sync(),
+            Commit::Kernel => {
+                let mut state = self.shared.state();
+                if !std::mem::replace(&mut state.unsynced, true) {
+                    self.shared.written.notify_all();
+                }
+                // The syncer may have failed since the last commit; then no further receipt is given.
+                state.failed.as_ref().map_or(Ok(()), |cause| Err(io::Error::other(cause.to_string())))
+            }
+        }
+    }
+}
+
+/// The writer: leads whenever it is called.
+pub(crate) fn write(committer: &Committer) {
+    let shared = &committer.shared;
+    while let Some(queued) = shared.queue.lead_when_called() {
+        committer.run(queued, By::Writer);
     }
     shared.state().writer_ended = true;
     shared.work.notify_all();
     shared.written.notify_all();
+}
+
+/// By whose hand a commit is made.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum By {
+    /// On a thread that must not wait.
+    Caller,
+    Writer,
+}
+
+/// Somebody leads; a panic of theirs ends the log, because nobody could lead after them.
+struct Leading<'a>(&'a Shared);
+
+impl Drop for Leading<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.fail("a commit panicked", &io::Error::other("a defect of the log"));
+            self.0.queue.hand_to_writer(Vec::new());
+        }
+    }
 }
 
 fn sequence(queued: Queued, tenant: &Tenant) -> (Sequenced, Answer) {
@@ -129,43 +227,33 @@ fn sequence(queued: Queued, tenant: &Tenant) -> (Sequenced, Answer) {
     (Sequenced { index: queued.index, hash: leaf_hash(&leaf), leaf, sealed: queued.sealed }, queued.answer)
 }
 
-fn commit_records(shared: &Shared, wal: &mut Wal, records: &[Sequenced], commit: Commit) -> io::Result<()> {
-    if !wal.make_room(records, true) {
-        return Err(io::Error::other("no segment became free"));
-    }
-    wal.write(records)?;
-    match commit {
-        Commit::Disk => shared.durable.sync(),
-        Commit::Kernel => {
-            let mut state = shared.state();
-            if !std::mem::replace(&mut state.unsynced, true) {
-                shared.written.notify_all();
-            }
-            // The syncer may have failed since the last commit; then no further receipt is given.
-            state.failed.as_ref().map_or(Ok(()), |cause| Err(io::Error::other(cause.to_string())))
-        }
-    }
+/// Bytes of the frame of these records, at most.
+fn room_for(queued: &[Queued]) -> u64 {
+    frame_room(queued.len(), queued.iter().map(|queued| queued.bytes).sum())
 }
 
 fn hand_over(shared: &Shared, records: Vec<Sequenced>) {
     let mut state = shared.state();
     let before = state.committed.len();
     state.committed.extend(records);
-    let oldest = state.oldest.is_none();
     state.oldest.get_or_insert_with(Instant::now);
-    let threshold = WAKE_RECORDS;
-    if oldest || (before < threshold && state.committed.len() >= threshold) || state.wanted > state.published {
+    let many = before < APPLIED_TOGETHER && state.committed.len() >= APPLIED_TOGETHER;
+    if std::mem::take(&mut state.idle) || many || state.wanted > state.published {
         shared.work.notify_all();
     }
 }
 
 /// The applier: brings the views up to the write-ahead log, signs checkpoints, frees segments.
 pub(crate) fn apply(shared: &Shared, mut views: Views, every: CheckpointEvery) {
-    let mut earliest = Instant::now();
-    while let Some(records) = next_round(shared, &views, every, earliest) {
-        earliest = Instant::now() + MIN_ROUND;
-        let failed = match round(shared, &mut views, &records) {
-            Ok(()) => continue,
+    let (mut earliest, mut records) = (Instant::now(), Vec::new());
+    while let Some(publish) = next_round(shared, &views, every, earliest, &mut records) {
+        let failed = match round(shared, &mut views, &mut records, publish) {
+            Ok(()) => {
+                if publish {
+                    earliest = Instant::now() + MIN_ROUND;
+                }
+                continue;
+            }
             Err(error) => error,
         };
         shared.fail("the log's tiles and checkpoint could not be written", &failed);
@@ -173,39 +261,54 @@ pub(crate) fn apply(shared: &Shared, mut views: Views, every: CheckpointEvery) {
     }
 }
 
-/// Waits until a checkpoint is due; `None` when the log has ended.
-fn next_round(shared: &Shared, views: &Views, every: CheckpointEvery, earliest: Instant) -> Option<Vec<Sequenced>> {
+/// Waits until there is enough to apply, or a checkpoint is due; says which. `None` when the log has ended.
+fn next_round(
+    shared: &Shared,
+    views: &Views,
+    every: CheckpointEvery,
+    earliest: Instant,
+    records: &mut Vec<Sequenced>,
+) -> Option<bool> {
     let mut state = shared.state();
     loop {
         if state.failed.is_some() {
             return None;
         }
+        let applied = views.size().saturating_sub(views.head().size);
         let waiting = state.committed.len() as u64;
+        let unpublished = applied.saturating_add(waiting);
         let now = Instant::now();
-        let due = if waiting == 0 {
+        let due = if unpublished == 0 {
             if state.writer_ended {
                 return None;
             }
             None
-        } else if state.writer_ended || views.size() < state.wanted {
+        } else if state.writer_ended || state.published < state.wanted || unpublished >= ROUND_RECORDS {
             Some(now)
         } else {
             let by_time = state.oldest.and_then(|oldest| oldest.checked_add(Duration::from_millis(every.within_ms)));
-            Some(if waiting >= every.entries { earliest } else { by_time.unwrap_or(now).max(earliest) })
+            Some(if unpublished >= every.entries { earliest } else { by_time.unwrap_or(now).max(earliest) })
         };
-        match due {
-            Some(due) if due <= now => {
-                let round = state.committed.len().min(usize::try_from(ROUND_RECORDS).unwrap_or(usize::MAX));
-                let rest = state.committed.split_off(round);
-                state.oldest = (!rest.is_empty()).then_some(now);
-                return Some(std::mem::replace(&mut state.committed, rest));
+        let publish = due.is_some_and(|due| due <= now);
+        if publish || state.committed.len() >= APPLIED_TOGETHER {
+            let most = usize::try_from(ROUND_RECORDS.saturating_sub(applied)).unwrap_or(usize::MAX);
+            // The two lists change places, so that neither has to grow again.
+            std::mem::swap(&mut state.committed, records);
+            let rest = records.split_off(records.len().min(most));
+            state.committed.extend(rest);
+            if publish {
+                state.oldest = (!state.committed.is_empty()).then_some(now);
             }
+            return Some(publish);
+        }
+        match due {
             Some(due) => {
                 let wait = due.saturating_duration_since(now);
                 state = shared.work.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0;
             }
             None => {
                 // The ring is synced also while no record comes.
+                state.idle = true;
                 state = shared.work.wait_timeout(state, RING_SYNC).unwrap_or_else(PoisonError::into_inner).0;
                 if state.committed.is_empty() {
                     drop(state);
@@ -219,9 +322,13 @@ fn next_round(shared: &Shared, views: &Views, every: CheckpointEvery, earliest: 
     }
 }
 
-fn round(shared: &Shared, views: &mut Views, records: &[Sequenced]) -> io::Result<()> {
-    for record in records {
-        views.apply(record)?;
+/// Applies the records, and publishes them and all before.
+fn round(shared: &Shared, views: &mut Views, records: &mut Vec<Sequenced>, publish: bool) -> io::Result<()> {
+    for record in records.drain(..) {
+        views.apply(&record)?;
+    }
+    if !publish {
+        return Ok(());
     }
     // Once it is visible a checkpoint may be kept by others. If what it covers could still be lost with the power, other records could be
     // signed in its place; so the write-ahead log is durable first.
@@ -261,10 +368,14 @@ pub(crate) fn sync(shared: &Shared) {
     }
 }
 
+/// Commits that a caller makes in one go: the rest is the writer's, so that no call pays for all others.
+const MOST_COMMITS: u32 = 4;
+
 type Answer = tokio::sync::oneshot::Sender<Result<Receipt, NotDurable>>;
 
-/// After this many records the applier looks whether a checkpoint is due.
-const WAKE_RECORDS: usize = 256;
+/// So many records are applied together before a checkpoint is due: soon enough that they are still in the processor's cache, and
+/// seldom enough that waking the applier costs nothing beside.
+const APPLIED_TOGETHER: usize = 64;
 
 /// Under load a checkpoint is made no more often than this: each costs some ten syncs, which the commits would wait behind.
 const MIN_ROUND: Duration = Duration::from_millis(200);

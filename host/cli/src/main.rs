@@ -21,6 +21,10 @@ use clap::{Parser, Subcommand};
 
 use crate::outcome::report;
 
+/// Measured: `docs/performance.md`.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Answers the inline hooks of identity platforms with signed, sandboxed plugins, and keeps a record that anyone can verify.
 #[derive(Parser)]
 #[command(name = "portcullis", version, max_term_width = 110)]

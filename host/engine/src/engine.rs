@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 use wasmtime::component::Linker;
 
 use crate::bindings::SearchPluginPre;
-use crate::bindings::plain::PluginPre;
+use crate::entry::Entry;
 use crate::fault::Fault;
 use crate::inspect::{Inspection, inspect};
 use crate::plugin::{Code, Plugin};
@@ -149,12 +149,17 @@ impl Inner {
         let not_compiled =
             |error: wasmtime::Error| Refused::NotCompiled { why: crate::refused::line(&format!("{error:#}")) };
         compiled.initialize_copy_on_write_image().map_err(not_compiled)?;
-        let pre = self.linker.instantiate_pre(&compiled).map_err(not_compiled)?;
-        let searching = inspection.searches.then(|| SearchPluginPre::new(pre.clone())).transpose();
+        let instances = self.linker.instantiate_pre(&compiled).map_err(not_compiled)?;
+        let searching = inspection.searches.then(|| SearchPluginPre::new(instances.clone())).transpose();
+        let searching = searching.map_err(not_compiled)?;
+        let time = Duration::from_millis(limits.time_ms.into());
+        let store = sandbox::store(&self.pool, limits.memory_bytes, limits.output_bytes, time);
+        let no_start = |error| Refused::NoStart(Fault::from_wasmtime(&error));
+        let entry = Entry::check(&compiled, instances, store).map_err(no_start)?;
         Ok(Code {
             engine: self.pool.clone(),
-            pre: PluginPre::new(pre).map_err(not_compiled)?,
-            searching: searching.map_err(not_compiled)?,
+            entry,
+            searching,
             component: inspection.digest,
             snapshot: Digest(Sha256::digest(&snapshot.component).into()),
             snapshot_bytes: snapshot.component.len(),

@@ -14,6 +14,7 @@
 mod bindings;
 mod componentize;
 mod engine;
+mod entry;
 mod fault;
 mod guarded;
 mod inspect;

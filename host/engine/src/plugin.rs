@@ -11,8 +11,8 @@ use portcullis_model::{Decision, Digest, Found, FoundError, Limits, Millis, Page
 use wasmtime::{Engine, Store};
 
 use crate::bindings::SearchPluginPre;
-use crate::bindings::plain::PluginPre;
 use crate::bindings::portcullis::policy::types::Call;
+use crate::entry::Entry;
 use crate::fault::Fault;
 use crate::room::Room;
 use crate::{lift, lower, sandbox};
@@ -46,8 +46,8 @@ pub struct Remains {
 /// A compiled snapshot, shared by all bindings with the same component and settings.
 pub(crate) struct Code {
     pub(crate) engine: Engine,
-    pub(crate) pre: PluginPre<Room>,
-    /// The same for a plugin that can be asked "which ones?".
+    pub(crate) entry: Entry,
+    /// For a plugin that can be asked "which ones?".
     pub(crate) searching: Option<SearchPluginPre<Room>>,
     pub(crate) component: Digest,
     pub(crate) snapshot: Digest,
@@ -66,7 +66,8 @@ impl Plugin {
     /// is pure, so the same call can be made again elsewhere with what time is left.
     pub fn evaluate(&self, view: &View<'_>, allowance: Duration) -> Evaluation {
         self.run(view, allowance, |store, call| {
-            let answered = self.code.pre.instantiate(&mut *store)?.call_evaluate(store, call)?;
+            let evaluate = self.code.entry.enter(store)?;
+            let (answered,) = evaluate.call(store, (call,))?;
             Ok(answered.map(lift::decision).map_err(error))
         })
     }
@@ -131,7 +132,7 @@ impl Plugin {
     /// plugin is asked about an empty call; what it says to that does not matter.
     pub(crate) fn warm_up(&self, slots: usize) -> Result<(), Fault> {
         let mut store = self.store(self.time());
-        self.code.pre.instantiate(&mut store).map_err(|error| Fault::from_wasmtime(&error))?;
+        self.code.entry.enter(&mut store).map_err(|error| Fault::from_wasmtime(&error))?;
         drop(store);
         // Held together, so that each has a slot of its own.
         let mut held = Vec::new();

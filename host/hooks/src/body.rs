@@ -5,8 +5,10 @@
 //! decide on something else.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
 use portcullis_model::json::Value;
 use portcullis_model::{Attribute, Call, Cause, Document, Secrets};
 
@@ -131,14 +133,11 @@ impl<'a> Strings<'a> {
     }
 }
 
-/// The first of each name, in order. By sorting: quicker than a table for the dozens that a body has, and no caller
-/// can choose names that make it slow.
-pub(crate) fn first_of_each<'a, T>(named: Vec<(Cow<'a, str>, T)>) -> Vec<(Cow<'a, str>, T)> {
-    let mut numbered: Vec<_> = named.into_iter().enumerate().collect();
-    numbered.sort_unstable_by(|(at, (name, _)), (other_at, (other, _))| (name, at).cmp(&(other, other_at)));
-    numbered.dedup_by(|(_, (name, _)), (_, (first, _))| name == first);
-    numbered.sort_unstable_by_key(|(at, _)| *at);
-    numbered.into_iter().map(|(_, named)| named).collect()
+/// The first of each name, in order. The table's hash is keyed, so that no caller can choose names that make it slow.
+pub(crate) fn first_of_each<'a, T>(mut named: Vec<(Cow<'a, str>, T)>) -> Vec<(Cow<'a, str>, T)> {
+    let mut seen = HashSet::with_capacity_and_hasher(named.len(), RandomState::default());
+    named.retain(|(name, _)| seen.insert(name.clone()));
+    named
 }
 
 /// The member that the path ends in, where it is there and not `null`.

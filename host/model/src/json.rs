@@ -82,6 +82,7 @@ impl Document {
     }
 
     /// The outermost value.
+    #[inline]
     pub fn root(&self) -> Value<'_> {
         Value { document: self, node: self.tape.first().unwrap_or(&NULL), at: 0 }
     }
@@ -96,6 +97,7 @@ impl Document {
         self.root().pointer(pointer)
     }
 
+    #[inline]
     fn value(&self, at: usize) -> Option<Value<'_>> {
         Some(Value { document: self, node: self.tape.get(at)?, at })
     }
@@ -103,6 +105,7 @@ impl Document {
 
 impl<'a> Value<'a> {
     /// The text of this value as it was sent.
+    #[inline]
     pub fn raw(self) -> &'a str {
         self.document.text.get(self.node.start as usize..self.node.end as usize).unwrap_or_default()
     }
@@ -134,26 +137,31 @@ impl<'a> Value<'a> {
     }
 
     /// What sort of value it is.
+    #[inline]
     pub fn kind(self) -> Kind {
         self.node.kind
     }
 
     /// Whether it is `null`.
+    #[inline]
     pub fn is_null(self) -> bool {
         self.node.kind == Kind::Null
     }
 
     /// Whether it is an object.
+    #[inline]
     pub fn is_object(self) -> bool {
         self.node.kind == Kind::Object
     }
 
     /// Whether it is an array.
+    #[inline]
     pub fn is_array(self) -> bool {
         self.node.kind == Kind::Array
     }
 
     /// The string, unescaped; nothing where it is no string.
+    #[inline]
     pub fn as_str(self) -> Option<Cow<'a, str>> {
         let inner = self.quoted()?;
         Some(if self.node.escaped { Cow::Owned(text::unescape(inner).collect()) } else { Cow::Borrowed(inner) })
@@ -170,6 +178,7 @@ impl<'a> Value<'a> {
     }
 
     /// The member of that name; nothing where there is none or this is no object.
+    #[inline]
     pub fn get(self, name: &str) -> Option<Self> {
         self.walk(Kind::Object, 2).find(|key| key.spells(name))?.following()
     }
@@ -180,6 +189,7 @@ impl<'a> Value<'a> {
     }
 
     /// What a JSON Pointer (RFC 6901) points at; nothing where the pointer is malformed or points nowhere.
+    #[inline]
     pub fn pointer(self, pointer: &str) -> Option<Self> {
         let Some(tokens) = pointer.strip_prefix('/') else {
             return pointer.is_empty().then_some(self);
@@ -194,17 +204,20 @@ impl<'a> Value<'a> {
     }
 
     /// Names and values of an object, in the order sent; none where it is no object.
+    #[inline]
     pub fn members(self) -> impl Iterator<Item = (Cow<'a, str>, Self)> {
         self.walk(Kind::Object, 2).filter_map(|key| Some((key.as_str()?, key.following()?)))
     }
 
     /// Elements of an array, in order; none where it is no array.
+    #[inline]
     pub fn elements(self) -> impl Iterator<Item = Self> {
         self.walk(Kind::Array, 1)
     }
 
     /// Every `stride`-th value directly below, where this is of that kind. Two for objects: their names stand
     /// on the tape too.
+    #[inline]
     fn walk(self, kind: Kind, stride: usize) -> impl Iterator<Item = Self> {
         let end = if self.node.kind == kind { self.node.next as usize } else { 0 };
         let document = self.document;
@@ -220,17 +233,26 @@ impl<'a> Value<'a> {
     }
 
     /// The value after this one, on any level: the member's value where this is its name.
+    #[inline]
     fn following(self) -> Option<Self> {
         self.document.value(self.node.next as usize)
     }
 
     /// Whether this string is that text.
+    #[inline]
     fn spells(self, name: &str) -> bool {
-        self.quoted()
-            .is_some_and(|inner| if self.node.escaped { text::unescape(inner).eq(name.chars()) } else { inner == name })
+        if self.node.escaped {
+            return self.quoted().is_some_and(|inner| text::unescape(inner).eq(name.chars()));
+        }
+        // The length tells most apart, without a look at the text.
+        let inner = self.node.start as usize + 1..self.node.end as usize - 1;
+        self.node.kind == Kind::String
+            && inner.len() == name.len()
+            && self.document.text.as_bytes().get(inner) == Some(name.as_bytes())
     }
 
     /// The string between its quotation marks, still escaped.
+    #[inline]
     fn quoted(self) -> Option<&'a str> {
         if self.node.kind != Kind::String {
             return None;

@@ -1,6 +1,8 @@
 //! The log as its callers see it, on the real file system.
 
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, Waker};
 
 use portcullis_keys::{SecretKey, SymmetricKey};
 
@@ -178,4 +180,49 @@ fn a_receipt_can_be_awaited_under_a_time_limit() {
     let limit = std::time::Duration::from_secs(60);
     let receipt = runtime.block_on(async { tokio::time::timeout(limit, log.append(entry(0)).unwrap()).await });
     assert_eq!(receipt.unwrap().unwrap().index, 0);
+}
+
+#[test]
+fn with_commits_to_the_kernel_a_waiting_caller_commits_for_all_who_appended() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, _) = Log::open(Options { commit: Commit::Kernel, ..options(dir.path()) }).unwrap();
+    let mut pending: Vec<_> = (0..3).map(|n| log.commit(entry(n)).unwrap()).collect();
+    let mut context = Context::from_waker(Waker::noop());
+    for place in [2, 0, 1] {
+        // At once: nothing was left to another thread.
+        let Poll::Ready(receipt) = Pin::new(&mut pending[place]).poll(&mut context) else { panic!("{place} waits") };
+        assert_eq!(receipt.unwrap().index, place as u64);
+    }
+    log.close().unwrap();
+    assert_eq!(leaves(dir.path()).len(), 3);
+}
+
+#[test]
+fn callers_on_many_threads_commit_each_others_records() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, _) = Log::open(Options { commit: Commit::Kernel, ..options(dir.path()) }).unwrap();
+    thread::scope(|scope| {
+        for thread in 0..4 {
+            let log = &log;
+            scope.spawn(move || {
+                (0..500).for_each(|n| assert!(log.commit(entry(thread * 500 + n)).unwrap().wait().is_ok()))
+            });
+        }
+    });
+    log.close().unwrap();
+    assert_eq!(leaves(dir.path()).len(), 2000);
+}
+
+#[test]
+fn a_record_whose_caller_went_away_is_committed_all_the_same() {
+    for commit in [Commit::Disk, Commit::Kernel] {
+        let dir = tempfile::tempdir().unwrap();
+        let (log, _) = Log::open(Options { commit, ..options(dir.path()) }).unwrap();
+        drop(log.commit(entry(0)).unwrap());
+        // Without closing it and without another record.
+        while log.health().queued > 0 {
+            thread::yield_now();
+        }
+        assert_eq!(log.flush_checkpoint().unwrap(), 1);
+    }
 }

@@ -7,16 +7,17 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::*;
-use crate::Log;
 use crate::disk::OsDisk;
 use crate::log::tests::{entry, key, options, seal_key};
 use crate::prove::{check_proof, prove};
 use crate::show::{Filter, show};
+use crate::{CheckpointEvery, Log};
 
-/// A closed log of these sizes, a checkpoint published at each; returns the checkpoints too.
+/// A closed log of these sizes, a checkpoint published at each and, however slow the disk is, nowhere else; returns the checkpoints too.
 pub(crate) fn log(sizes: &[u64]) -> (TempDir, Vec<Vec<u8>>) {
     let dir = tempfile::tempdir().unwrap();
-    let (log, _) = Log::open(options(dir.path())).unwrap();
+    let checkpoint_every = CheckpointEvery { entries: 65_536, within_ms: 60_000 };
+    let (log, _) = Log::open(crate::Options { checkpoint_every, ..options(dir.path()) }).unwrap();
     let mut heads = Vec::new();
     let mut size = 0;
     for until in sizes {

@@ -13,14 +13,13 @@ use crate::cause::Cause;
 pub(super) fn parse(text: &str) -> Result<Vec<Node>, ParseError> {
     // Hook bodies have a name or value every twelve bytes or so; one that has more grows its tape.
     let tape = Vec::with_capacity(text.len() / 10 + 1);
-    let mut parser = Parser { text, bytes: text.as_bytes(), at: 0, tape, keys: Vec::new() };
+    let mut parser = Parser { text, bytes: text.as_bytes(), at: 0, tape, keys: Vec::new(), cause: Cause::NotJson };
     parser.space();
-    parser.value(0)?;
-    parser.space();
-    match parser.peek() {
-        None => Ok(parser.tape),
-        Some(_) => Err(parser.not_json()),
-    }
+    let whole = parser.value(0).is_some() && {
+        parser.space();
+        parser.peek().is_none()
+    };
+    if whole { Ok(parser.tape) } else { Err(ParseError { cause: parser.cause, at: parser.at }) }
 }
 
 struct Parser<'t> {
@@ -30,10 +29,13 @@ struct Parser<'t> {
     tape: Vec<Node>,
     /// The names of the object that is being closed: kept to be allocated once.
     keys: Vec<Node>,
+    /// What is wrong at `at`, once something is. Here and not in what each step gives back, which is looked at a thousand times a
+    /// body.
+    cause: Cause,
 }
 
 impl Parser<'_> {
-    fn value(&mut self, depth: usize) -> Result<(), ParseError> {
+    fn value(&mut self, depth: usize) -> Option<()> {
         match self.peek() {
             Some(b'"') => self.string(),
             Some(b'-' | b'0'..=b'9') => self.number(),
@@ -42,16 +44,16 @@ impl Parser<'_> {
             Some(b't') => self.literal("true", Kind::Bool),
             Some(b'f') => self.literal("false", Kind::Bool),
             Some(b'n') => self.literal("null", Kind::Null),
-            _ => Err(self.not_json()),
+            _ => None,
         }
     }
 
-    fn object(&mut self, depth: usize) -> Result<(), ParseError> {
+    fn object(&mut self, depth: usize) -> Option<()> {
         let opened = self.open(Kind::Object, depth)?;
         if !self.closes(b'}') {
             loop {
                 if self.peek() != Some(b'"') {
-                    return Err(self.not_json());
+                    return None;
                 }
                 self.string()?;
                 self.space();
@@ -70,7 +72,7 @@ impl Parser<'_> {
         self.refuse_duplicates(opened)
     }
 
-    fn array(&mut self, depth: usize) -> Result<(), ParseError> {
+    fn array(&mut self, depth: usize) -> Option<()> {
         let opened = self.open(Kind::Array, depth)?;
         if !self.closes(b']') {
             loop {
@@ -84,19 +86,20 @@ impl Parser<'_> {
             }
         }
         self.close(opened);
-        Ok(())
+        Some(())
     }
 
     /// Puts a container on the tape, to be finished by `close`.
-    fn open(&mut self, kind: Kind, depth: usize) -> Result<usize, ParseError> {
+    fn open(&mut self, kind: Kind, depth: usize) -> Option<usize> {
         if depth == DEEPEST {
-            return Err(ParseError { cause: Cause::TooDeep, at: self.at });
+            self.cause = Cause::TooDeep;
+            return None;
         }
         let opened = self.tape.len();
         self.push(kind, self.at, false);
         self.at += 1;
         self.space();
-        Ok(opened)
+        Some(opened)
     }
 
     fn close(&mut self, opened: usize) {
@@ -107,27 +110,36 @@ impl Parser<'_> {
         }
     }
 
-    fn string(&mut self) -> Result<(), ParseError> {
+    #[inline]
+    fn string(&mut self) -> Option<()> {
         let start = self.at;
-        let mut escaped = false;
         self.at += 1;
-        loop {
-            self.at += plain(self.bytes.get(self.at..).unwrap_or_default());
-            match self.peek() {
-                Some(b'"') => break,
-                Some(b'\\') => {
-                    escaped = true;
-                    self.escape()?;
-                }
-                _ => return Err(self.not_json()),
-            }
+        self.at += plain(self.bytes.get(self.at..).unwrap_or_default());
+        if self.peek() != Some(b'"') {
+            return self.string_with_escapes(start);
         }
         self.at += 1;
-        self.push(Kind::String, start, escaped);
-        Ok(())
+        self.push(Kind::String, start, false);
+        Some(())
     }
 
-    fn escape(&mut self) -> Result<(), ParseError> {
+    /// Goes on with a string at the first byte that is not plain. Apart, so that the usual string stays quick.
+    #[cold]
+    #[inline(never)]
+    fn string_with_escapes(&mut self, start: usize) -> Option<()> {
+        while self.peek()? != b'"' {
+            if self.peek()? != b'\\' {
+                return None;
+            }
+            self.escape()?;
+            self.at += plain(self.bytes.get(self.at..).unwrap_or_default());
+        }
+        self.at += 1;
+        self.push(Kind::String, start, true);
+        Some(())
+    }
+
+    fn escape(&mut self) -> Option<()> {
         self.at += 1;
         match self.peek() {
             Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => self.at += 1,
@@ -136,28 +148,28 @@ impl Parser<'_> {
                     // RFC 8259 section 8.2: half a pair has no meaning that two readers share.
                     self.expect(b'\\')?;
                     if self.peek() != Some(b'u') || !matches!(self.unit()?, 0xDC00..=0xDFFF) {
-                        return Err(self.not_json());
+                        return None;
                     }
                 }
-                0xDC00..=0xDFFF => return Err(self.not_json()),
+                0xDC00..=0xDFFF => return None,
                 _ => {}
             },
-            _ => return Err(self.not_json()),
+            _ => return None,
         }
-        Ok(())
+        Some(())
     }
 
     /// The UTF-16 code unit of `u` and four hexadecimal digits.
-    fn unit(&mut self) -> Result<u32, ParseError> {
+    fn unit(&mut self) -> Option<u32> {
         self.at += 1;
         (0..4).try_fold(0, |unit, _| {
-            let digit = self.peek().and_then(|byte| char::from(byte).to_digit(16)).ok_or_else(|| self.not_json())?;
+            let digit = self.peek().and_then(|byte| char::from(byte).to_digit(16))?;
             self.at += 1;
-            Ok(unit << 4 | digit)
+            Some(unit << 4 | digit)
         })
     }
 
-    fn number(&mut self) -> Result<(), ParseError> {
+    fn number(&mut self) -> Option<()> {
         let start = self.at;
         if self.peek() == Some(b'-') {
             self.at += 1;
@@ -178,92 +190,119 @@ impl Parser<'_> {
             self.digits()?;
         }
         self.push(Kind::Number, start, false);
-        Ok(())
+        Some(())
     }
 
     /// One digit or more.
-    fn digits(&mut self) -> Result<(), ParseError> {
+    fn digits(&mut self) -> Option<()> {
         let rest = self.bytes.get(self.at..).unwrap_or_default();
         let count = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
         if count == 0 {
-            return Err(self.not_json());
+            return None;
         }
         self.at += count;
-        Ok(())
+        Some(())
     }
 
-    fn literal(&mut self, word: &str, kind: Kind) -> Result<(), ParseError> {
+    fn literal(&mut self, word: &str, kind: Kind) -> Option<()> {
         if !self.bytes.get(self.at..).is_some_and(|rest| rest.starts_with(word.as_bytes())) {
-            return Err(self.not_json());
+            return None;
         }
         let start = self.at;
         self.at += word.len();
         self.push(kind, start, false);
-        Ok(())
+        Some(())
     }
 
     /// Puts a value that ends here on the tape.
+    #[inline]
     fn push(&mut self, kind: Kind, start: usize, escaped: bool) {
         let next = narrow(self.tape.len() + 1);
         self.tape.push(Node { start: narrow(start), end: narrow(self.at), next, kind, escaped });
     }
 
-    /// Few names are compared each with each; many are sorted, so that no body buys quadratic time.
-    fn refuse_duplicates(&mut self, object: usize) -> Result<(), ParseError> {
+    /// Each name is compared with those before it that could be the same; where there are many names they are sorted, so that no body
+    /// buys quadratic time.
+    fn refuse_duplicates(&mut self, object: usize) -> Option<()> {
         self.keys.clear();
-        let mut at = object + 1;
+        let (mut at, mut escaped) = (object + 1, false);
         while let Some(key) = self.tape.get(at) {
+            escaped |= key.escaped;
             self.keys.push(*key);
             let value = self.tape.get(key.next as usize);
             at = value.map_or(self.tape.len(), |value| value.next as usize);
         }
-        let duplicate = if self.keys.len() <= COMPARED_IN_PAIRS {
-            let mut rest = self.keys.as_slice();
-            loop {
-                let Some((key, after)) = rest.split_first() else {
-                    break None;
-                };
-                if let Some(again) = after.iter().find(|other| same(self.text, key, other)) {
-                    break Some(again.start);
+        // What is spelled with escapes can mean what is marked otherwise, and marks do not pay for few names.
+        let marked = !escaped && self.keys.len() > COMPARED_AT_ONCE;
+        if self.keys.len() <= COMPARED_IN_PAIRS {
+            let mut seen = [0_u64; MARKS / 64];
+            for (number, key) in self.keys.iter().enumerate() {
+                if marked {
+                    let mark = mark(inner(self.bytes, key));
+                    let marks = seen.get_mut(mark / 64)?;
+                    let new = *marks & 1 << (mark % 64) == 0;
+                    *marks |= 1 << (mark % 64);
+                    if new {
+                        continue;
+                    }
                 }
-                rest = after;
+                if self.keys.iter().take(number).any(|other| same(self.text, key, other)) {
+                    let key = *key;
+                    return self.duplicate(&key);
+                }
             }
-        } else {
-            let text = self.text;
-            // By length first, which needs no look at the text, unless some name is spelled longer than it is.
-            let escaped = self.keys.iter().any(|key| key.escaped);
-            let lengths = |a: &Node, b: &Node| if escaped { Ordering::Equal } else { a.bytes().cmp(&b.bytes()) };
-            let order = |a: &Node, b: &Node| lengths(a, b).then_with(|| compare(text, a, b));
-            self.keys.sort_unstable_by(order);
-            let pairs = self.keys.iter().zip(self.keys.iter().skip(1));
-            pairs.filter(|(a, b)| order(a, b).is_eq()).map(|(a, b)| a.start.max(b.start)).min()
-        };
-        duplicate.map_or(Ok(()), |at| Err(ParseError { cause: Cause::DuplicateMember, at: at as usize }))
+            return Some(());
+        }
+        let text = self.text;
+        // By length first, which needs no look at the text, unless some name is spelled longer than it is.
+        let lengths = |a: &Node, b: &Node| if escaped { Ordering::Equal } else { a.bytes().cmp(&b.bytes()) };
+        let order = |a: &Node, b: &Node| lengths(a, b).then_with(|| compare(text, a, b));
+        self.keys.sort_unstable_by(order);
+        let pairs = self.keys.iter().zip(self.keys.iter().skip(1));
+        let repeated = pairs.filter(|(a, b)| order(a, b).is_eq()).map(|(a, b)| if a.start > b.start { a } else { b });
+        let repeated = repeated.min_by_key(|key| key.start).copied();
+        repeated.map_or(Some(()), |key| self.duplicate(&key))
     }
 
+    fn duplicate<T>(&mut self, key: &Node) -> Option<T> {
+        (self.cause, self.at) = (Cause::DuplicateMember, key.start as usize);
+        None
+    }
+
+    #[inline]
     fn space(&mut self) {
-        while matches!(self.peek(), Some(b' ' | b'\n' | b'\r' | b'\t')) {
+        // Mostly there is none, and one look says so.
+        while let Some(byte) = self.peek().filter(|byte| *byte <= b' ') {
+            if !matches!(byte, b' ' | b'\n' | b'\r' | b'\t') {
+                return;
+            }
             self.at += 1;
         }
     }
 
+    #[inline]
     fn closes(&mut self, bracket: u8) -> bool {
         let closes = self.peek() == Some(bracket);
         self.at += usize::from(closes);
         closes
     }
 
-    fn expect(&mut self, byte: u8) -> Result<(), ParseError> {
-        if self.closes(byte) { Ok(()) } else { Err(self.not_json()) }
+    #[inline]
+    fn expect(&mut self, byte: u8) -> Option<()> {
+        self.closes(byte).then_some(())
     }
 
+    #[inline]
     fn peek(&self) -> Option<u8> {
         self.bytes.get(self.at).copied()
     }
+}
 
-    fn not_json(&self) -> ParseError {
-        ParseError { cause: Cause::NotJson, at: self.at }
-    }
+/// Names that differ mostly differ in this: how long they are, and how they begin, go on and end.
+fn mark(name: &[u8]) -> usize {
+    let at = |index: usize| usize::from(name.get(index).copied().unwrap_or_default());
+    let last = name.len().saturating_sub(1);
+    (name.len() ^ at(0).wrapping_mul(29) ^ at(last / 2).wrapping_mul(53) ^ at(last).wrapping_mul(101)) % MARKS
 }
 
 /// Whether two names mean the same. Most differ in length already, which needs no look at the text.
@@ -277,32 +316,35 @@ fn same(text: &str, a: &Node, b: &Node) -> bool {
 
 /// Compares two names as they are meant, not as they are spelled. Bytes and characters of UTF-8 sort alike.
 fn compare(text: &str, a: &Node, b: &Node) -> Ordering {
-    let (left, right) = (inner(text, a), inner(text, b));
-    if a.escaped || b.escaped { text::unescape(left).cmp(text::unescape(right)) } else { left.cmp(right) }
+    if a.escaped || b.escaped {
+        let characters = |node| text::unescape(str::from_utf8(inner(text.as_bytes(), node)).unwrap_or_default());
+        return characters(a).cmp(characters(b));
+    }
+    inner(text.as_bytes(), a).cmp(inner(text.as_bytes(), b))
 }
 
 /// What stands between a string's quotation marks.
-fn inner<'t>(text: &'t str, string: &Node) -> &'t str {
+fn inner<'t>(text: &'t [u8], string: &Node) -> &'t [u8] {
     text.get(string.start as usize + 1..string.end as usize - 1).unwrap_or_default()
 }
 
 /// How many bytes at the start of `rest` stand for themselves in a string. Eight at a time: most of a body is
 /// strings.
+#[inline]
 fn plain(rest: &[u8]) -> usize {
     const ONES: u64 = u64::from_ne_bytes([0x01; 8]);
     const HIGHS: u64 = u64::from_ne_bytes([0x80; 8]);
-    /// Marks the bytes of `word` below `bound`, at most 0x80, by their highest bits. A mark may be wrong only above
-    /// a right one, since that is where a borrow comes from.
-    const fn below(word: u64, bound: u8) -> u64 {
-        word.wrapping_sub(ONES * bound as u64) & !word & HIGHS
-    }
     let (chunks, tail) = rest.as_chunks::<8>();
     let mut skipped = 0;
     for chunk in chunks {
-        // The first byte lowest, so that the first mark is the lowest and right.
+        // The first byte lowest, so that the first mark is the lowest. A byte is marked by its highest bit where taking
+        // something from it borrows: 0x20, or one where it was made zero. A mark may be wrong only above a right one, since
+        // that is where a borrow comes from; and where the byte has that bit itself, which is taken out last.
         let word = u64::from_le_bytes(*chunk);
-        let quote = below(word ^ (ONES * b'"' as u64), 1);
-        let special = below(word, 0x20) | quote | below(word ^ (ONES * b'\\' as u64), 1);
+        let control = word.wrapping_sub(ONES * 0x20);
+        let quote = (word ^ (ONES * b'"' as u64)).wrapping_sub(ONES);
+        let escape = (word ^ (ONES * b'\\' as u64)).wrapping_sub(ONES);
+        let special = (control | quote | escape) & !word & HIGHS;
         if special != 0 {
             return skipped + special.trailing_zeros() as usize / 8;
         }
@@ -316,5 +358,9 @@ fn narrow(offset: usize) -> u32 {
     u32::try_from(offset).unwrap_or(u32::MAX)
 }
 
-/// Up to so many names, comparing pairs is quicker than sorting.
-const COMPARED_IN_PAIRS: usize = 16;
+/// Up to so many names, comparing those that could be the same is quicker than sorting.
+const COMPARED_IN_PAIRS: usize = 64;
+/// Up to so many names, comparing each with each is quickest.
+const COMPARED_AT_ONCE: usize = 8;
+/// How finely names are told apart before they are compared.
+const MARKS: usize = 256;
