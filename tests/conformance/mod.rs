@@ -2,6 +2,7 @@
 //! record afterwards.
 
 mod audit;
+mod callers;
 mod check;
 mod cli;
 mod closed;
@@ -10,4 +11,5 @@ mod modes;
 mod open;
 mod release;
 mod retry;
+mod tls;
 mod token;

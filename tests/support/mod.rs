@@ -11,9 +11,11 @@ mod forge;
 mod golden;
 mod host;
 mod house;
+mod issuer;
 mod payload;
 mod record;
 mod settings;
+mod tls;
 
 pub use answer::Answer;
 pub use client::{Begun, Client, Raw};
@@ -21,9 +23,11 @@ pub use forge::{MANIFEST, RELEASE_SET, wrongly_signed};
 pub use golden::{golden, normal};
 pub use host::Host;
 pub use house::{Binding, House, Ran, SECRET};
+pub use issuer::Issuer;
 pub use payload::{Import, SignIn, event};
 pub use record::{digest, leaf_hash};
 pub use settings::{CONFLICT, contract, duties, now, rfc3339};
+pub use tls::{Authority, Pair, Secure, Trust, send_2_plain};
 
 use std::path::PathBuf;
 

@@ -13,6 +13,7 @@ use crate::config::HookConfig;
 pub struct Budget {
     plugins: Instant,
     record: Instant,
+    keys: Instant,
 }
 
 impl Budget {
@@ -21,7 +22,8 @@ impl Budget {
         let whole = Duration::from_millis(hook.budget_ms);
         let write = Duration::from_millis(hook.write_ms);
         let commit = Duration::from_millis(hook.commit_ms);
-        Self { plugins: start + whole.saturating_sub(write + commit), record: start + whole.saturating_sub(write) }
+        let plugins = whole.saturating_sub(write + commit);
+        Self { plugins: start + plugins, keys: start + plugins / 4, record: start + whole.saturating_sub(write) }
     }
 
     /// What plugins have left at this moment.
@@ -32,6 +34,11 @@ impl Budget {
     /// When plugins, whatever they do, must be done.
     pub fn plugins_until(&self) -> Instant {
         self.plugins
+    }
+
+    /// When a call must no longer wait for its caller's keys: after a quarter of what plugins and all before them have.
+    pub fn keys_until(&self) -> Instant {
+        self.keys
     }
 
     /// When the record must be durable.

@@ -16,18 +16,20 @@ use portcullis_model::Cause;
 use portcullis_trust::TrustRoot;
 
 use crate::admission::Admission;
-use crate::caller::Caller;
+use crate::caller::{CacheKey, Caller, KeyRing, Keys};
 use crate::clock::Clock;
 use crate::config::{Commit, Config, HookConfig};
 use crate::delivery::Deliveries;
 use crate::error::StartError;
 use crate::generation::{Bindings, Generation};
 use crate::housekeeping::{activation_entry, refusal_entry};
+use crate::outbound::Outbound;
 use crate::owed::{self, Debts};
 use crate::refusals::Refusals;
 use crate::release::{Found, ReleaseError, Stray};
 use crate::retry::Retries;
 use crate::slow_lane::SlowLane;
+use crate::tls::Tls;
 
 /// What all calls share.
 pub struct Host {
@@ -61,6 +63,12 @@ pub struct Host {
     pub ring_lane: SlowLane,
     /// Whether the emergency ring had to count what found no slot.
     pub owes_tally: AtomicBool,
+    /// TLS towards callers, where the configuration asks for it.
+    pub tls: Option<Arc<Tls>>,
+    /// Calls that the host makes itself.
+    pub outbound: Arc<Outbound>,
+    /// The keys of everybody whose tokens callers bring.
+    pub keys: Vec<Arc<Keys>>,
     engine: Engine,
     /// Path → hook, and which of its kind's routes the path is.
     routes: HashMap<String, (usize, &'static str)>,
@@ -84,6 +92,9 @@ pub struct Prepared {
     config: Config,
     root: TrustRoot,
     callers: Vec<Caller>,
+    keys: Vec<Arc<Keys>>,
+    outbound: Arc<Outbound>,
+    tls: Option<Arc<Tls>>,
     engine: Engine,
     signer: SecretKey,
     sealer: Sealer,
@@ -133,15 +144,22 @@ impl Prepared {
                 hint,
             });
         }
+        let cache_key = CacheKey::derive(&naming);
         let (sealer, pseudonyms) =
             (Sealer::new(SealKey::new(sealing)), Pseudonyms::new(&naming, PSEUDONYM_KEY_VERSION));
-        let callers = config.hooks.iter().map(|hook| Caller::load(&hook.caller)).collect::<Result<_, _>>()?;
+        let outbound = Arc::new(Outbound::new(&config.outbound)?);
+        let cache = config.outbound.cache.clone().map(|folder| (folder, cache_key));
+        let mut ring = KeyRing::new(Arc::clone(&outbound), clock.clone(), cache, config.listen.calls);
+        let load = |hook: &HookConfig| Caller::load(&hook.name, &hook.callers, &mut ring);
+        let callers = config.hooks.iter().map(load).collect::<Result<_, _>>()?;
+        let keys = ring.all();
+        let tls = config.listen.tls.as_ref().map(Tls::load).transpose()?.map(Arc::new);
         // Serving threads, slow lane and observers: an instance is given back before its call waits for the log, so what runs at
         // once is bounded by threads, not by calls in progress.
         let workers = config.listen.workers.saturating_mul(2).saturating_add(1);
         let engine = Engine::new(portcullis_engine::Options { workers, ..portcullis_engine::Options::default() })?;
         let release = Found::read(&config.release).and_then(|found| found.activate(&root, &config.hooks, &engine, now));
-        Ok(Self { config, root, callers, engine, signer, sealer, pseudonyms, clock, release })
+        Ok(Self { config, root, callers, keys, outbound, tls, engine, signer, sealer, pseudonyms, clock, release })
     }
 
     /// Whether the record on disk, if there is one, is this configuration's: its checkpoint is signed by its key.
@@ -216,11 +234,16 @@ impl Prepared {
             observers,
             ring_lane,
             owes_tally: AtomicBool::new(false),
+            tls: self.tls,
+            outbound: self.outbound,
+            keys: self.keys,
             engine: self.engine,
             routes,
             seeds: AtomicU64::new(random_seed()?),
             config: self.config,
         });
+        // Asked for before anybody calls, so that the first call need not wait.
+        host.keys.iter().for_each(|keys| keys.tend(true));
         host.say(host.start_entry(&recovery));
         owed::recover(&host, &recovery.owed, recovery.size);
         match self.release {

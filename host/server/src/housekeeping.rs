@@ -73,6 +73,12 @@ impl Reload {
 }
 
 fn keep(host: &Host, inbox: &Receiver<Order>) {
+    if host.config.listen.tls.is_none() && !host.config.listen.address.ip().is_loopback() {
+        tracing::warn!(
+            "plain HTTP on an address that others can reach (listen.plain_http_beyond_loopback): whoever is on the way reads secrets and \
+             payloads and can change answers"
+        );
+    }
     let mut seen = Seen { folders: fingerprint(&host.config.release), said: BTreeSet::new(), log_stopped: false };
     let watch = host.config.release.watch_ms;
     let mut since_look = Duration::ZERO;
@@ -80,15 +86,20 @@ fn keep(host: &Host, inbox: &Receiver<Order>) {
     loop {
         match inbox.recv_timeout(ROUND) {
             Ok(Order::Stop) | Err(RecvTimeoutError::Disconnected) => return report(host, true),
-            Ok(Order::Reload) => look(host, &mut seen, true),
+            Ok(Order::Reload) => {
+                rotate(host, true);
+                look(host, &mut seen, true);
+            }
             Err(RecvTimeoutError::Timeout) => {
                 since_look += ROUND;
                 if watch > 0 && since_look >= Duration::from_millis(watch) {
                     since_look = Duration::ZERO;
+                    rotate(host, false);
                     look(host, &mut seen, false);
                 }
             }
         }
+        host.keys.iter().for_each(|keys| keys.tend(false));
         report(host, false);
         alarm(host, &mut seen);
         alarm_expiry(host, &mut seen);
@@ -105,6 +116,24 @@ fn report(host: &Host, everything: bool) {
     }
     host.deliveries.report(|entry| host.say(entry));
     host.settle_debts();
+}
+
+/// Takes up secrets and certificates that were replaced. A wrong one changes nothing, and is said once.
+fn rotate(host: &Host, asked: bool) {
+    let wrong = |error: &StartError| {
+        tracing::warn!(%error, hint = error.hint(), "not taken; what is in force goes on");
+    };
+    for hook in &host.hooks {
+        hook.caller.reload(&hook.config.name, asked).iter().for_each(wrong);
+    }
+    match host.tls.as_ref().map(|tls| tls.reload(asked)) {
+        Some(Ok(true)) => tracing::info!("the TLS certificate, its key or the client authorities changed"),
+        Some(Err(error)) => wrong(&error),
+        Some(Ok(false)) | None => {}
+    }
+    if asked {
+        host.keys.iter().for_each(|keys| keys.tend(true));
+    }
 }
 
 /// What must not stay unsaid while the host goes on: a record that stopped, and instances that can no longer be wiped safely.

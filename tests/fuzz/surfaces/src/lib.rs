@@ -4,6 +4,7 @@
 //! neither can rot. What is checked beside "no panic" stands in each function.
 
 use portcullis_audit::prove::check_proof;
+use portcullis_callers::{Discovery, Issuer, KeySet, Token};
 use portcullis_hooks::{Frame, Heard, HookKind, OnFailure, Outcome, Request, Settings, read, safe_answer, write};
 use portcullis_keys::PublicKey;
 use portcullis_model::{Cause, Change, Document, Effect, Millis, Target};
@@ -15,7 +16,7 @@ use portcullis_trust::{
 pub type Surface = fn(&[u8]);
 
 /// Every surface and its name: the name of its fuzz target and of its corpus.
-pub const SURFACES: [(&str, Surface); 8] = [
+pub const SURFACES: [(&str, Surface); 9] = [
     ("json", json),
     ("token", token),
     ("import", import),
@@ -24,6 +25,7 @@ pub const SURFACES: [(&str, Surface); 8] = [
     ("note", note),
     ("proof", proof),
     ("component", component),
+    ("bearer", bearer),
 ];
 
 /// A JSON document: what it says of a value is what stands there.
@@ -97,6 +99,24 @@ pub fn component(bytes: &[u8]) {
     }
 }
 
+/// An OAuth bearer, or what an issuer publishes: only the one token that our key signed is ever proven, and only by its own claims.
+pub fn bearer(bytes: &[u8]) {
+    drop(KeySet::parse(bytes));
+    drop(Discovery::parse(bytes, ["https://issuer.example"].into_iter()));
+    let (Ok(text), Ok(keys)) = (std::str::from_utf8(bytes), KeySet::parse(BEARER_KEYS)) else { return };
+    let Ok(token) = Token::parse(text) else { return };
+    let issuer = Issuer {
+        names: vec![("https://issuer.example".to_owned(), "cid".to_owned())],
+        tenant: Some("tenant".into()),
+        audiences: vec!["api://hooks".to_owned()],
+        clients: vec!["client".into()],
+        skew: 60,
+    };
+    let screened = issuer.screen(&token, Millis(1_795_000_100_000));
+    assert_eq!(token.verify(&keys).is_ok(), bytes == BEARER, "nobody else has the key");
+    assert!(screened.is_ok() || bytes != BEARER, "what it says is what is expected");
+}
+
 fn body(kind: HookKind, bytes: &[u8]) {
     let settings = Settings::default();
     let frame = Frame { tenant: "t", received: Millis(1), seed: 2, settings: &settings };
@@ -133,5 +153,8 @@ fn body(kind: HookKind, bytes: &[u8]) {
     }
 }
 
+/// The one token that is good, and the keys of its issuer; the private half was thrown away.
+const BEARER: &[u8] = include_bytes!("../../corpus/bearer/good.jwt");
+const BEARER_KEYS: &[u8] = include_bytes!("../../corpus/bearer/keys.json");
 /// A key that signed nothing here.
 const VKEY: &str = "demo.example/hooks/2026+6b9f624a+Ac4Kto9nSGHUF+AH7lcdgHIwqQwdDPjMAwk2GDAeCwjb";

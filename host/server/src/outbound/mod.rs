@@ -1,0 +1,225 @@
+//! Calls that the host makes itself: issuers' keys, messages to be delivered, workflows to be resumed.
+//!
+//! Invariants: HTTPS only, plain HTTP to this machine alone; no redirect is followed; every call ends by its deadline; an answer is read
+//! to a limit. Runs on a thread of its own, so that whoever waits may sit on any runtime, and whoever stops waiting ends the call.
+//! Does not retry: whether a call may be made twice only its caller knows.
+
+pub mod tokens;
+pub(crate) mod trust;
+
+use std::future::Future;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use hyper::{Request, Response, Uri};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use serde::Deserialize;
+use thiserror::Error;
+use tokio::runtime::{Builder, Runtime};
+use tokio::task::JoinHandle;
+use tokio::time::timeout_at;
+
+use crate::error::StartError;
+
+/// The settings of `[outbound]`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct OutboundConfig {
+    /// Certificate authorities to trust instead of the machine's own, PEM.
+    pub ca_file: Option<std::path::PathBuf>,
+    /// Where what was fetched is kept for the next start. Default: the folder `cache`.
+    pub cache: Option<std::path::PathBuf>,
+}
+
+/// The client.
+pub struct Outbound {
+    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    /// There until it is dropped.
+    runtime: Option<Runtime>,
+    trusts_nobody: bool,
+}
+
+/// Why a call brought no answer. Never holds what was sent.
+#[derive(Debug, Error)]
+pub enum OutboundError {
+    /// The address is not one that may be called.
+    #[error("{0}")]
+    Address(&'static str),
+    /// No certificate authority is known.
+    #[error("this machine has no certificate authorities to trust: set outbound.ca_file")]
+    NoAuthorities,
+    /// The time was over.
+    #[error("no answer in time")]
+    Late,
+    /// The answer is longer than it may be.
+    #[error("the answer is too long")]
+    TooLong,
+    /// The network, TLS or HTTP.
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl Outbound {
+    /// Readies the client; calls nobody.
+    pub fn new(config: &OutboundConfig) -> Result<Self, StartError> {
+        let (tls, trusts_nobody) = trust::client(config)?;
+        let mut http = HttpConnector::new();
+        http.enforce_http(false);
+        http.set_nodelay(true);
+        http.set_connect_timeout(Some(CONNECT));
+        let connector = HttpsConnectorBuilder::new().with_tls_config(tls);
+        let connector = connector.https_or_http().enable_all_versions().wrap_connector(http);
+        let client = Client::builder(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE)
+            .pool_max_idle_per_host(IDLE_CONNECTIONS)
+            .http2_max_header_list_size(LONGEST_HEAD)
+            .build(connector);
+        let runtime = Builder::new_multi_thread().worker_threads(1).thread_name("outbound").enable_all().build();
+        Ok(Self { client, runtime: Some(runtime.map_err(StartError::Thread)?), trusts_nobody })
+    }
+
+    /// Sends a request to an absolute address and reads the answer, up to [`LONGEST_ANSWER`] bytes, whatever its status.
+    pub async fn send(&self, request: Request<Bytes>, until: Instant) -> Result<Response<Bytes>, OutboundError> {
+        check(request.uri())?;
+        if self.trusts_nobody && request.uri().scheme_str() == Some("https") {
+            return Err(OutboundError::NoAuthorities);
+        }
+        let client = self.client.clone();
+        let call = self.spawn(async move { timeout_at(until.into(), exchange(&client, request)).await });
+        let Some(call) = call else { return Err(OutboundError::Late) };
+        let mut call = Ended(call);
+        match (&mut call.0).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => Err(OutboundError::Late),
+            Err(_) => Err(OutboundError::Failed("the call was given up".to_owned())),
+        }
+    }
+
+    /// Whether an address may be called at all, as far as can be told without calling it.
+    pub fn may_call(&self, place: &str) -> Result<(), OutboundError> {
+        let uri = address(place)?;
+        if self.trusts_nobody && uri.scheme_str() == Some("https") {
+            return Err(OutboundError::NoAuthorities);
+        }
+        Ok(())
+    }
+
+    /// Runs something on the client's own thread, whether or not anybody waits for it. Nothing once the host ends.
+    pub fn spawn<F>(&self, work: F) -> Option<JoinHandle<F::Output>>
+    where
+        F: Future<Output: Send> + Send + 'static,
+    {
+        self.runtime.as_ref().map(|runtime| runtime.spawn(work))
+    }
+}
+
+impl Drop for Outbound {
+    fn drop(&mut self) {
+        // Also where this is dropped on a runtime's thread, which must not wait.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// A call that ends when nobody waits for it any more.
+struct Ended<T>(JoinHandle<T>);
+
+impl<T> Drop for Ended<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Reads an address that may be called.
+pub fn address(text: &str) -> Result<Uri, OutboundError> {
+    let uri = text.parse().map_err(|_| OutboundError::Address("it is not an absolute URL"))?;
+    check(&uri).map(|()| uri)
+}
+
+fn check(uri: &Uri) -> Result<(), OutboundError> {
+    let authority = uri.authority().ok_or(OutboundError::Address("it is not an absolute URL"))?;
+    if authority.as_str().contains('@') {
+        return Err(OutboundError::Address("it has a user or password in it"));
+    }
+    match uri.scheme_str() {
+        Some("https") => Ok(()),
+        Some("http") if is_this_machine(authority.host()) => Ok(()),
+        Some("http") => Err(OutboundError::Address("it is not https; plain http may call a loopback address only")),
+        _ => Err(OutboundError::Address("it is not https")),
+    }
+}
+
+/// Names are not resolved to find out: a name's address is whatever the network says.
+fn is_this_machine(host: &str) -> bool {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    bare.parse().is_ok_and(|address: IpAddr| address.is_loopback())
+}
+
+async fn exchange(
+    client: &Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    request: Request<Bytes>,
+) -> Result<Response<Bytes>, OutboundError> {
+    let answer = client.request(request.map(Full::new)).await.map_err(|error| failed(&error))?;
+    let (head, body) = answer.into_parts();
+    let body = Limited::new(body, LONGEST_ANSWER)
+        .collect()
+        .await
+        .map_err(|error| if error.is::<LengthLimitError>() { OutboundError::TooLong } else { failed(&*error) })?;
+    Ok(Response::from_parts(head, body.to_bytes()))
+}
+
+/// What went wrong, down to its cause: the first words alone say only that something did.
+fn failed(error: &(dyn std::error::Error + 'static)) -> OutboundError {
+    let mut said = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        said = error.to_string();
+        cause = error.source();
+    }
+    OutboundError::Failed(said)
+}
+
+/// The longest answer that is read: 1 MiB.
+pub const LONGEST_ANSWER: usize = 1 << 20;
+/// How long connecting may take; a name may have several addresses.
+const CONNECT: Duration = Duration::from_secs(3);
+/// How long a connection is kept that nobody uses.
+const IDLE: Duration = Duration::from_secs(50);
+/// How many of these are kept for one host.
+const IDLE_CONNECTIONS: usize = 8;
+/// The longest head of an answer over HTTP/2: 64 KiB. HTTP/1.1 has hyper's own limit of about 400 KiB.
+const LONGEST_HEAD: u32 = 64 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_https_leaves_this_machine() {
+        for good in ["https://login.example/keys", "http://127.0.0.1:8080/x", "http://[::1]/x", "https://h:8443/"] {
+            assert!(address(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "http://login.example/keys",
+            "http://localhost/",
+            "http://127.0.0.1.example/",
+            "http://user@127.0.0.1/",
+            "https://user:secret@login.example/",
+            "ftp://127.0.0.1/",
+            "/keys",
+            "keys",
+            "https:///keys",
+            "",
+        ] {
+            assert!(address(bad).is_err(), "{bad}");
+        }
+    }
+}
