@@ -260,7 +260,8 @@ fn counted(house: &House, hook: &str) -> BTreeMap<String, u64> {
     let mut minutes = std::collections::BTreeSet::new();
     for record in house.records_of("hook.refused").into_iter().filter(|record| record["hook"] == hook) {
         let cause = record["cause"].as_str().unwrap().to_owned();
-        assert!(minutes.insert((record["minute"].to_string(), cause.clone())), "one record a minute, hook and cause");
+        let reason = (record["minute"].to_string(), cause.clone(), record["detail"].to_string());
+        assert!(minutes.insert(reason), "one record a minute, hook and reason");
         *counts.entry(cause).or_insert(0) += record["count"].as_u64().unwrap();
     }
     counts

@@ -4,6 +4,7 @@
 mod assertion;
 mod audit;
 mod authzen;
+mod callers;
 mod check;
 mod cli;
 mod closed;
@@ -23,5 +24,6 @@ mod rollback;
 mod search;
 mod sideband;
 mod telephony;
+mod tls;
 mod token;
 mod trust;

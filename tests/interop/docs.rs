@@ -125,28 +125,51 @@ fn the_operating_page_lists_every_setting_record_cause_and_refusal() {
     let page = fs::read_to_string(checkout().join("docs/operating.md")).unwrap();
     let trust = fs::read_to_string(checkout().join("docs/trust.md")).unwrap();
     let source = |file: &str| fs::read_to_string(checkout().join("host").join(file)).unwrap();
-    let config = source("server/src/config.rs") + &source("server/src/courier/config.rs");
-    let mut settings = BTreeSet::new();
-    for (structure, section) in [
-        ("Listen", "listen."),
-        ("Trust", "trust."),
-        ("ReleasePaths", "release."),
-        ("Audit", "audit."),
-        ("NextLog", "audit.next."),
-        ("HookSource", "hook."),
-        ("CallerConfig", "hook.caller."),
-        ("DeliverySource", "delivery.NAME."),
-    ] {
+    let members = |file: &str, structure: &str, section: &str| {
+        let text = source(file);
         let (_, body) =
-            config.split_once(&format!("struct {structure} {{\n")).unwrap_or_else(|| panic!("no {structure}"));
+            text.split_once(&format!("struct {structure} {{\n")).unwrap_or_else(|| panic!("no {structure}"));
         let (body, _) = body.split_once("\n}\n").unwrap();
         let fields = body.lines().map(str::trim).filter(|line| !line.starts_with(['/', '#']));
         let names = fields.filter_map(|line| line.trim_start_matches("pub ").split_once(": ")).map(|(name, _)| name);
-        settings.extend(names.filter(|name| *name != "caller").map(|name| format!("{section}{name}")));
+        // Those that are tables have rows of their own.
+        let names =
+            names.filter(|name| !TABLES.contains(name) || section == "listen.tls.");
+        names.map(|name| format!("{section}{name}")).collect::<Vec<_>>()
+    };
+    let mut settings = BTreeSet::from(["tenant".to_owned()]);
+    for (file, structure, section) in [
+        ("server/src/config.rs", "Listen", "listen."),
+        ("server/src/tls.rs", "TlsConfig", "listen.tls."),
+        ("server/src/config.rs", "Trust", "trust."),
+        ("server/src/config.rs", "ReleasePaths", "release."),
+        ("server/src/config.rs", "Audit", "audit."),
+        ("server/src/outbound/mod.rs", "OutboundConfig", "outbound."),
+        ("server/src/config.rs", "NextLog", "audit.next."),
+        ("server/src/config.rs", "HookSource", "hook."),
+        ("server/src/decryption.rs", "DecryptionConfig", "hook.decryption."),
+        ("server/src/resume/config.rs", "ResumeConfig", "resume.NAME."),
+        ("server/src/courier/config.rs", "DeliverySource", "delivery.NAME."),
+    ] {
+        settings.extend(members(file, structure, section));
     }
-    settings.insert("tenant".to_owned());
     let listed: BTreeSet<_> = rows(&page, "## Settings").into_iter().flatten().collect();
-    assert_eq!(listed, settings, "the settings of the page, and those of config.rs");
+    assert_eq!(listed, settings, "the settings of the page, and those of the code");
+
+    let mut callers = BTreeSet::new();
+    for (structure, section) in [
+        ("CallerSource", ""),
+        ("BasicSource", "basic."),
+        ("OauthSource", "oauth."),
+        ("CertificateSource", "certificate."),
+    ] {
+        callers.extend(members("server/src/caller/config.rs", structure, section));
+    }
+    let listed: BTreeSet<_> = rows(&page, "### Callers").into_iter().flatten().collect();
+    assert_eq!(listed, callers, "the ways of callers of the page, and those of the code");
+    let details: BTreeSet<_> = codes(&source("callers/src/unproven.rs")).into_iter().collect();
+    let listed: BTreeSet<_> = rows(&page, "### Unproven callers").into_iter().flatten().collect();
+    assert_eq!(listed, details, "what can be wrong with callers, of the page and of the code");
 
     let mut types = BTreeSet::new();
     for file in fs::read_dir(checkout().join("host/server/src")).unwrap() {
@@ -173,7 +196,7 @@ fn the_operating_page_lists_every_setting_record_cause_and_refusal() {
 /// The names in the first column of the table below a heading.
 fn rows(page: &str, heading: &str) -> Vec<Vec<String>> {
     let (_, below) = page.split_once(&format!("\n{heading}\n")).unwrap_or_else(|| panic!("no {heading}"));
-    let section = below.split("\n## ").next().unwrap_or_default();
+    let section = below.split("\n##").next().unwrap_or_default();
     let cells = section.lines().filter(|line| line.starts_with("| `")).filter_map(|line| line.split('|').nth(1));
     cells.map(|cell| cell.split('`').skip(1).step_by(2).map(str::to_owned).collect()).collect()
 }
@@ -276,3 +299,6 @@ fn pages() -> Vec<PathBuf> {
     assert!(found.len() >= 6, "the checkout has no pages");
     found
 }
+
+/// Settings that are tables, whose members have rows of their own.
+const TABLES: [&str; 5] = ["tls", "basic", "oauth", "certificate", "decryption"];

@@ -122,7 +122,7 @@ impl Raw {
         self
     }
 
-    fn bytes(&self, host: &str) -> Vec<u8> {
+    pub(crate) fn bytes(&self, host: &str) -> Vec<u8> {
         let mut bytes = format!("POST {} HTTP/1.1\r\nhost: {host}\r\n", self.path).into_bytes();
         for (name, value) in &self.headers {
             bytes.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
@@ -136,7 +136,7 @@ impl Raw {
 }
 
 /// Reads one answer; whether the connection stands is the second part.
-pub fn read(socket: &mut TcpStream) -> std::io::Result<(Answer, bool)> {
+pub fn read(socket: &mut impl Read) -> std::io::Result<(Answer, bool)> {
     let mut bytes = Vec::new();
     let mut chunk = [0; 8 << 10];
     loop {

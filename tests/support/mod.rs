@@ -13,12 +13,14 @@ mod forge;
 mod golden;
 mod host;
 mod house;
+mod issuer;
 mod kinds;
 mod payload;
 mod record;
 mod search;
 mod settings;
 mod stand_in;
+mod tls;
 
 pub use answer::Answer;
 pub use client::{Begun, Client, Raw};
@@ -28,11 +30,13 @@ pub use forge::{MANIFEST, RELEASE_SET, TRUST_ROOT, wrongly_signed};
 pub use golden::{golden, normal};
 pub use host::Host;
 pub use house::{Binding, House, Ran, SECRET};
+pub use issuer::Issuer;
 pub use payload::{Import, SignIn, assertion, batch, event, message, password, progressive, registration};
 pub use record::{digest, leaf_hash};
 pub use search::{below, traces};
 pub use settings::{CONFLICT, contract, duties, now, rfc3339};
 pub use stand_in::{Heard, StandIn};
+pub use tls::{Authority, Pair, Secure, Trust, send_2_plain};
 
 use std::path::PathBuf;
 

@@ -15,6 +15,7 @@ pub struct Budget {
     record: Instant,
     delivery: Instant,
     errand: Instant,
+    keys: Instant,
 }
 
 impl Budget {
@@ -30,6 +31,7 @@ impl Budget {
             record: before(write + deliver),
             delivery: before(write),
             errand: before(write / 2),
+            keys: start + whole.saturating_sub(write + deliver + commit) / 4,
         }
     }
 
@@ -46,6 +48,11 @@ impl Budget {
     /// When a message that the answer says is on its way must have been taken.
     pub fn delivery_until(&self) -> Instant {
         self.delivery
+    }
+
+    /// When a call must no longer wait for its caller's keys: after a quarter of what plugins and all before them have.
+    pub fn keys_until(&self) -> Instant {
+        self.keys
     }
 
     /// When the record must be durable.

@@ -15,6 +15,7 @@ use hyper::Method;
 use hyper::body::Incoming as Body;
 use hyper::http::request::Parts;
 use portcullis_audit::{Entry, Pending, Receipt, Refused};
+use portcullis_callers::Unproven;
 use portcullis_hooks::{
     Answer, Errand, Frame, Heard, Incoming, Malformed, Message, OnFailure, Reference, Repeats, Request, Until,
 };
@@ -26,11 +27,13 @@ use crate::afterwards::Afterwards;
 use crate::ask::{self, Asked};
 use crate::budget::{Budget, Ledger, micros};
 use crate::caller::Proven;
+use crate::crowd::Guest;
 use crate::evidence::Evidence;
 use crate::generation::{Binding, Bindings, Generation};
 use crate::host::{Hook, Host};
 use crate::owed::Owed;
 use crate::pipeline::{Decided, Failure};
+use crate::refusals::Reason;
 use crate::retry::{Answered, First, Turn};
 use crate::search::Tally;
 
@@ -118,6 +121,29 @@ impl<'a> Call<'a> {
         Ok(whole)
     }
 
+    /// Who calls. Waits for an issuer's keys at most a part of what the call has.
+    pub async fn check_caller(&self, guest: &Guest) -> Result<Proven, Unproven> {
+        let until = self.budget.keys_until();
+        let proven = self.hook.caller.check(&self.head.headers, guest.peer(), self.received, until).await?;
+        guest.prove();
+        Ok(proven)
+    }
+
+    /// Whether everything that the body asks is asked for the tenant that the caller's token was issued in.
+    pub fn check_tenant(&self, caller: &Proven, heard: &Heard) -> Result<(), Unproven> {
+        let Some(proven) = caller.tenant() else { return Ok(()) };
+        let same = |incoming: &Incoming| {
+            // Ids of tenants are hexadecimal: their case means nothing.
+            incoming.platform_tenant.as_ref().is_none_or(|named| named.eq_ignore_ascii_case(proven))
+        };
+        let all = match heard {
+            Heard::One(incoming) | Heard::Which(incoming, _) => same(incoming),
+            Heard::Many(batch) => batch.items.iter().flatten().all(same),
+            Heard::Nothing(_) => true,
+        };
+        if all { Ok(()) } else { Err(Unproven::TenantDiffers) }
+    }
+
     async fn discard(&self, body: &mut Body) {
         let until = self.body_until();
         let mut seen = 0;
@@ -169,7 +195,7 @@ impl<'a> Call<'a> {
     }
 
     /// Whether this question was asked before.
-    pub fn whose_turn(&mut self, caller: Proven, incoming: &Incoming) -> Turn {
+    pub fn whose_turn(&mut self, caller: &Proven, incoming: &Incoming) -> Turn {
         // Of the whole body, secrets included: it is kept in memory only.
         let body = self.host.pseudonym("body", incoming.call.payload.text());
         let turn = self.turn(caller, &incoming.call.id, &body);
@@ -242,13 +268,14 @@ impl<'a> Call<'a> {
 
     /// A refusal that nobody can be held to: counted, not recorded, and in the hook kind's own words. Its place is free before
     /// its bytes leave, so that nobody holds places by not reading.
-    pub async fn turn_away(mut self, cause: Cause, unread: Option<&mut Body>) -> Reply {
-        self.host.refusals.count(self.received, self.hook.number, cause);
+    pub async fn turn_away(mut self, reason: impl Into<Reason>, unread: Option<&mut Body>) -> Reply {
+        let reason = reason.into();
+        self.host.refusals.count(self.received, self.hook.number, reason);
         self.afterwards.place = None;
         if let Some(body) = unread {
             self.discard(body).await;
         }
-        let answer = self.safe_answer(cause, "", None);
+        let answer = self.safe_answer(reason.cause, "", None);
         self.leave(&answer)
     }
 

@@ -12,11 +12,13 @@ use portcullis_hooks::{HookKind, Mapping, MappingSource, Need, OnFailure, Settin
 use portcullis_model::json::split_pointer;
 use serde::Deserialize;
 
+use crate::caller::config::{CallerConfig, CallerSources};
 use crate::courier::config::{Chosen, DeliveryConfig, DeliverySource};
 use crate::decryption::DecryptionConfig;
 use crate::error::ConfigError;
 use crate::outbound::OutboundConfig;
 use crate::resume::config::ResumeConfig;
+use crate::tls::TlsConfig;
 
 /// The whole configuration, checked.
 #[derive(Debug)]
@@ -47,8 +49,12 @@ pub struct Config {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Listen {
-    /// Address and port; loopback only, since this speaks plain HTTP. Default `127.0.0.1:8600`; port 0 picks a free one.
+    /// Address and port; loopback only where there is no TLS. Default `127.0.0.1:8600`; port 0 picks a free one.
     pub address: SocketAddr,
+    /// TLS. Without it, plain HTTP is spoken.
+    pub tls: Option<TlsConfig>,
+    /// Speaks plain HTTP on an address that others can reach: whoever is on the way reads secrets and payloads and can change answers.
+    pub plain_http_beyond_loopback: bool,
     /// Threads that serve connections. Default: one a core. Each runs plugins inline for at most one slice.
     pub workers: usize,
     /// Connections at once; a further one waits in the kernel's queue. Default 1,024.
@@ -176,8 +182,8 @@ pub struct HookConfig {
     pub name: String,
     /// Its kind.
     pub kind: HookKind,
-    /// How its caller proves itself.
-    pub caller: CallerConfig,
+    /// How its caller proves itself: in any of these ways.
+    pub callers: Vec<CallerConfig>,
     /// What leaves when there is no decision.
     pub on_failure: OnFailure,
     /// Time from the request's head to the answer's last byte, milliseconds. Default: the kind's.
@@ -200,17 +206,6 @@ pub struct HookConfig {
     pub settings: Settings,
 }
 
-/// How a caller proves itself: a secret in a header.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct CallerConfig {
-    /// The header's name. Default `authorization`.
-    #[serde(default = "default_header")]
-    pub header: String,
-    /// The file that holds the header's whole value; a final line break is not part of it.
-    pub secret_file: PathBuf,
-}
-
 impl Config {
     /// Reads and checks a configuration file. Relative paths are relative to its folder.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
@@ -231,7 +226,7 @@ impl Config {
             outbound: file.outbound,
             resume: file.resume,
             deliveries: deliveries(file.delivery, base)?,
-            hooks: file.hook.into_iter().map(HookConfig::check).collect::<Result<_, _>>()?,
+            hooks: file.hook.into_iter().map(|hook| HookConfig::check(hook, base)).collect::<Result<_, _>>()?,
             digest: crate::digest::sha256(text.as_bytes()),
         };
         let release = &mut config.release;
@@ -255,9 +250,13 @@ impl Config {
             next.directory = base.join(&next.directory);
             next.signing_key = base.join(&next.signing_key);
         }
+        if let Some(tls) = &mut config.listen.tls {
+            for path in [&mut tls.certificate, &mut tls.key].into_iter().chain(&mut tls.client_ca) {
+                *path = base.join(&*path);
+            }
+        }
         for hook in &mut config.hooks {
             hook.reserve_for(&config.deliveries)?;
-            hook.caller.secret_file = base.join(&hook.caller.secret_file);
         }
         for file in config.hooks.iter_mut().filter_map(|hook| hook.decryption.as_mut()).flat_map(|it| &mut it.key_files)
         {
@@ -278,14 +277,26 @@ impl Config {
     }
 
     fn check(&self) -> Result<(), String> {
-        if !self.listen.address.ip().is_loopback() {
+        let listen = &self.listen;
+        if listen.tls.is_none() && !listen.address.ip().is_loopback() && !listen.plain_http_beyond_loopback {
             return Err(format!(
-                "listen.address `{}` is not a loopback address: plain HTTP must not leave this machine; \
-                 put a TLS-terminating proxy in front",
-                self.listen.address
+                "listen.address `{}` is not a loopback address, and plain HTTP must not leave this machine: set [listen.tls], or put a \
+                 TLS-terminating proxy on this machine in front",
+                listen.address
             ));
         }
-        let listen = &self.listen;
+        if let Some(tls) = &listen.tls {
+            within("listen.tls.handshake_ms", tls.handshake_ms, 100, 60_000)?;
+        }
+        let client_ca = listen.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
+        if let Some(hook) =
+            self.hooks.iter().find(|it| !client_ca && it.callers.iter().any(|it| it.certificate.is_some()))
+        {
+            return Err(format!(
+                "hook `{}`: caller.certificate needs listen.tls.client_ca, whose authorities it is held against",
+                hook.name
+            ));
+        }
         within("listen.workers", listen.workers, 1, 256)?;
         within("listen.connections", listen.connections, 1, 100_000)?;
         within("listen.calls", listen.calls, 1, 100_000)?;
@@ -339,6 +350,8 @@ impl Default for Listen {
     fn default() -> Self {
         Self {
             address: SocketAddr::from(([127, 0, 0, 1], 8600)),
+            tls: None,
+            plain_http_beyond_loopback: false,
             workers: std::thread::available_parallelism().map_or(1, Into::into),
             connections: 1_024,
             calls: 256,
@@ -350,7 +363,7 @@ impl Default for Listen {
 }
 
 impl HookConfig {
-    fn check(source: HookSource) -> Result<Self, String> {
+    fn check(source: HookSource, base: &Path) -> Result<Self, String> {
         let name = source.name;
         if !is_name(&name) {
             return Err(format!("hook name `{name}` is not 1 to 64 letters, digits, `-`, `_` or `.`"));
@@ -402,9 +415,10 @@ impl HookConfig {
             ..Settings::default()
         };
         let settings = contract(&name, kind, settings, source.mapping)?;
+        let callers = source.caller.check(kind.name(), base).map_err(|what| format!("hook `{name}`: {what}"))?;
         let hook = Self {
             kind,
-            caller: source.caller,
+            callers,
             on_failure,
             budget_ms: source.budget_ms.unwrap_or_else(|| millis(kind.default_budget())),
             commit_ms: source.commit_ms,
@@ -552,7 +566,7 @@ struct HookSource {
     name: String,
     kind: String,
     path: String,
-    caller: CallerConfig,
+    caller: CallerSources,
     #[serde(default)]
     on_failure: OnFailureWord,
     restricted_applications: Option<Vec<String>>,
@@ -631,10 +645,6 @@ fn millis(duration: std::time::Duration) -> u64 {
 
 fn default_tenant() -> String {
     "default".to_owned()
-}
-
-fn default_header() -> String {
-    "authorization".to_owned()
 }
 
 fn default_roots() -> PathBuf {

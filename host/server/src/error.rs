@@ -70,6 +70,14 @@ pub enum StartError {
         /// Why.
         cause: io::Error,
     },
+    /// An issuer of callers' tokens cannot be asked for its keys, whatever the network says.
+    #[error("caller.oauth: `{place}`: {why}")]
+    Issuer {
+        /// Where its keys are.
+        place: String,
+        /// Why.
+        why: String,
+    },
     /// TLS cannot be set up with what this build has.
     #[error("TLS: {0}")]
     Tls(String),
@@ -84,7 +92,7 @@ pub enum StartError {
 impl StartError {
     /// Whether the operator gave something wrong, rather than the machine refusing.
     pub fn is_configuration(&self) -> bool {
-        matches!(self, Self::File { .. })
+        matches!(self, Self::File { .. } | Self::Issuer { .. })
     }
 
     /// What to do about it.
@@ -99,7 +107,7 @@ impl StartError {
                     .to_owned(),
             ),
             Self::Bind { .. } => Some("choose another `listen.address`, or end what listens there".to_owned()),
-            Self::Engine(_) | Self::Thread(_) | Self::Random | Self::Tls(_) => None,
+            Self::Engine(_) | Self::Thread(_) | Self::Random | Self::Issuer { .. } | Self::Tls(_) => None,
         }
     }
 }

@@ -17,7 +17,7 @@ use portcullis_model::{Cause, Effect, Millis};
 use portcullis_trust::{Active, History, Passage, VerifiedManifest};
 
 use crate::admission::Admission;
-use crate::caller::Caller;
+use crate::caller::{CacheKey, Caller, KeyRing, Keys};
 use crate::clock::Clock;
 use crate::config::{Commit, Config, HookConfig};
 use crate::courier::Courier;
@@ -36,6 +36,7 @@ use crate::resume::Resumes;
 use crate::retry::Retries;
 use crate::roots::Stopped;
 use crate::slow_lane::SlowLane;
+use crate::tls::Tls;
 
 /// What all calls share.
 pub struct Host {
@@ -71,6 +72,10 @@ pub struct Host {
     pub ring_lane: SlowLane,
     /// Whether the emergency ring had to count what found no slot.
     pub owes_tally: AtomicBool,
+    /// TLS towards callers, where the configuration asks for it.
+    pub tls: Option<Arc<Tls>>,
+    /// The keys of everybody whose tokens callers bring.
+    pub keys: Vec<Arc<Keys>>,
     /// Calls that the host makes itself.
     pub outbound: Arc<Outbound>,
     /// Calls that platforms wait for.
@@ -104,6 +109,8 @@ pub struct Prepared {
     decryption: Vec<Option<DecryptionKeys>>,
     resumes: Resumes,
     couriers: BTreeMap<String, Arc<Courier>>,
+    keys: Vec<Arc<Keys>>,
+    tls: Option<Arc<Tls>>,
     engine: Engine,
     /// The log, and the one held ready.
     places: Vec<Place>,
@@ -137,6 +144,7 @@ impl Prepared {
                 hint,
             });
         }
+        let cache_key = CacheKey::derive(&naming);
         let keeper = places.first().map(|place| Keeper::prepare(&config, &sealing, place)).transpose()?;
         let keeper = keeper.ok_or(StartError::Random)?;
         for place in &places {
@@ -150,7 +158,12 @@ impl Prepared {
         let resumes = Resumes::open(&config.resume, &config.tenant, &sealing)?;
         let (sealer, pseudonyms) = (Sealer::new(sealing), Pseudonyms::new(&naming, PSEUDONYM_KEY_VERSION));
         let outbound = Arc::new(Outbound::new(&config.outbound)?);
-        let callers = config.hooks.iter().map(|hook| Caller::load(&hook.caller)).collect::<Result<_, _>>()?;
+        let cache = config.outbound.cache.clone().map(|folder| (folder, cache_key));
+        let mut ring = KeyRing::new(Arc::clone(&outbound), clock.clone(), cache, config.listen.calls);
+        let load = |hook: &HookConfig| Caller::load(&hook.name, &hook.callers, &mut ring);
+        let callers = config.hooks.iter().map(load).collect::<Result<_, _>>()?;
+        let keys = ring.all();
+        let tls = config.listen.tls.as_ref().map(Tls::load).transpose()?.map(Arc::new);
         let mut decryption = Vec::with_capacity(config.hooks.len());
         for hook in &mut config.hooks {
             let keys = hook.decryption.as_ref().map(DecryptionKeys::load).transpose()?;
@@ -169,6 +182,8 @@ impl Prepared {
             config,
             keeper,
             callers,
+            keys,
+            tls,
             couriers,
             outbound,
             decryption,
@@ -242,6 +257,8 @@ impl Prepared {
             observers,
             ring_lane,
             owes_tally: AtomicBool::new(false),
+            tls: self.tls,
+            keys: self.keys,
             outbound: self.outbound,
             resumes: self.resumes,
             engine: self.engine,
@@ -249,6 +266,8 @@ impl Prepared {
             seeds: AtomicU64::new(random_seed()?),
             config: self.config,
         });
+        // Asked for before anybody calls, so that the first call need not wait.
+        host.keys.iter().for_each(|keys| keys.tend(true));
         host.say(host.start_entry(&recovery));
         host.keeper().say_findings(&host.log);
         owed::recover(&host, &recovery.owed, recovery.size);

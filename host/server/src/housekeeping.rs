@@ -76,6 +76,12 @@ impl Reload {
 }
 
 fn keep(host: &Host, inbox: &Receiver<Order>) {
+    if host.config.listen.tls.is_none() && !host.config.listen.address.ip().is_loopback() {
+        tracing::warn!(
+            "plain HTTP on an address that others can reach (listen.plain_http_beyond_loopback): whoever is on the way reads secrets and \
+             payloads and can change answers"
+        );
+    }
     let mut seen = Seen { folders: fingerprint(&host.config), said: BTreeSet::new(), log_stopped: false };
     let watch = host.config.release.watch_ms;
     let mut since_look = Duration::ZERO;
@@ -96,6 +102,7 @@ fn keep(host: &Host, inbox: &Receiver<Order>) {
                 }
             }
         }
+        host.keys.iter().for_each(|keys| keys.tend(false));
         report(host, false);
         host.keeper().refresh();
         alarm(host, &mut seen);
@@ -115,16 +122,26 @@ fn report(host: &Host, everything: bool) {
     host.settle_debts();
 }
 
-/// Takes up keys that were replaced. A wrong one changes nothing, and is said once.
+/// Takes up secrets, keys and certificates that were replaced. A wrong one changes nothing, and is said once.
 fn rotate(host: &Host, asked: bool) {
+    let wrong = |error: &StartError| {
+        tracing::warn!(%error, hint = error.hint(), "not taken; what is in force goes on");
+    };
     for hook in &host.hooks {
+        hook.caller.reload(&hook.config.name, asked).iter().for_each(wrong);
         match hook.decryption.as_ref().map(|keys| keys.reload(asked)) {
             Some(Ok(true)) => tracing::info!(hook = hook.config.name, "decryption keys read"),
-            Some(Err(error)) => {
-                tracing::warn!(hook = hook.config.name, %error, hint = error.hint(), "not taken; the keys in force go on")
-            }
+            Some(Err(error)) => wrong(&error),
             Some(Ok(false)) | None => {}
         }
+    }
+    match host.tls.as_ref().map(|tls| tls.reload(asked)) {
+        Some(Ok(true)) => tracing::info!("the TLS certificate, its key or the client authorities changed"),
+        Some(Err(error)) => wrong(&error),
+        Some(Ok(false)) | None => {}
+    }
+    if asked {
+        host.keys.iter().for_each(|keys| keys.tend(true));
     }
 }
 

@@ -1,38 +1,22 @@
 //! The listener: sockets in, one acceptor, one runtime a core.
 //!
-//! Invariants: connections, head size, head time, body size and body time are bounded; a connection stays on one thread, so that a
-//! call is never handed over; a stop lets calls in progress end. A panic in a call is a fault of ours: its caller gets the
-//! safe answer, nobody else notices.
+//! Invariants: connections are bounded, and strangers give way; a connection stays on one thread, so that a call is never handed over; a
+//! stop lets calls in progress end. What happens on one connection is `serve`'s.
 
-use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::pin::pin;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::Full;
-use hyper::body::Incoming;
-use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::TokioTimer;
-use portcullis_hooks::Answer;
-use portcullis_model::Cause;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::LocalSet;
 
-use crate::afterwards::Afterwards;
-use crate::call::Reply;
-use crate::connection::{Connection, Outbox};
+use crate::crowd::{Crowd, Guest};
 use crate::error::StartError;
-use crate::host::{Hook, Host};
-use crate::pipeline;
+use crate::host::Host;
+use crate::serve::serve;
 
 /// A listener in operation.
 pub struct Listener {
@@ -87,7 +71,7 @@ fn spawn(name: String, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle
 }
 
 /// A socket on its way to the runtime that serves it, and its place among the connections.
-type Accepted = (std::net::TcpStream, OwnedSemaphorePermit);
+type Accepted = (std::net::TcpStream, Arc<Guest>);
 
 fn accept(
     runtime: &Runtime,
@@ -98,13 +82,12 @@ fn accept(
 ) {
     runtime.block_on(async {
         let Ok(listener) = TcpListener::from_std(socket) else { return };
-        let room = Arc::new(Semaphore::new(connections));
+        let crowd = Crowd::new(connections);
         for worker in workers.iter().cycle() {
             let accepted = async {
-                let permit = Arc::clone(&room).acquire_owned().await.ok()?;
                 loop {
                     match listener.accept().await {
-                        Ok((stream, _)) => break Some((stream.into_std().ok()?, permit)),
+                        Ok((stream, _)) => break Some((stream.into_std().ok()?, crowd.enter().await?)),
                         // Out of descriptors, or a peer that left again: neither may end the acceptor.
                         Err(error) => {
                             tracing::warn!(%error, "cannot accept a connection");
@@ -131,12 +114,8 @@ fn work(host: &Arc<Host>, runtime: &Runtime, mut sockets: mpsc::Receiver<Accepte
                 loop {
                     tokio::select! {
                         accepted = sockets.recv() => {
-                            let Some((stream, permit)) = accepted else { break };
-                            let (host, stopping) = (Arc::clone(host), stopping.clone());
-                            tokio::task::spawn_local(async move {
-                                serve(host, stream, stopping).await;
-                                drop(permit);
-                            });
+                            let Some((stream, guest)) = accepted else { break };
+                            tokio::task::spawn_local(serve(Arc::clone(host), stream, guest, stopping.clone()));
                         }
                         _ = stop.wait_for(|stop| *stop) => break,
                     }
@@ -152,95 +131,5 @@ fn runtime() -> Result<Runtime, StartError> {
     tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)
 }
 
-async fn serve(host: Arc<Host>, stream: std::net::TcpStream, mut stopping: watch::Receiver<bool>) {
-    // Without it a small answer waits for the caller's delayed acknowledgement.
-    let prepared = stream.set_nodelay(true).and_then(|()| TcpStream::from_std(stream));
-    let Ok(stream) = prepared else { return };
-    let outbox = Outbox::default();
-    let head = Duration::from_millis(host.config.listen.head_ms);
-    let shared = Rc::new((Arc::clone(&host), outbox.clone()));
-    let service = service_fn(move |request| {
-        let shared = Rc::clone(&shared);
-        async move { Ok::<_, Infallible>(respond(&shared.0, &shared.1, request).await) }
-    });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(head)
-        .max_headers(MOST_HEADERS)
-        .max_buf_size(READ_BUFFER)
-        .serve_connection(Connection::new(stream, outbox), service);
-    let mut connection = pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        _ = stopping.wait_for(|stop| *stop) => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(%error, "a connection ended early");
-    }
-}
-
-async fn respond(host: &Arc<Host>, outbox: &Outbox, request: Request<Incoming>) -> Response<Full<Bytes>> {
-    let Some((hook, route)) = host.route(request.uri().path()) else {
-        return plain(StatusCode::NOT_FOUND);
-    };
-    let get = request.method() == Method::GET;
-    if !get && request.method() != Method::POST {
-        return not_allowed();
-    }
-    // A task of its own: a caller that hangs up does not take a call with it whose record is already written, and a panic ends
-    // that task only.
-    let call = {
-        let (host, number) = (Arc::clone(host), hook.number);
-        tokio::task::spawn_local(async move {
-            let hook = host.hooks.get(number)?;
-            pipeline::answer(&host, hook, route, request).await
-        })
-    };
-    let reply = match call.await {
-        Ok(Some(reply)) => reply,
-        Ok(None) if get => return not_allowed(),
-        Ok(None) | Err(_) => fault(host, hook, route),
-    };
-    let mut response = Response::new(Full::new(reply.body));
-    *response.status_mut() = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(Answer::CONTENT_TYPE));
-    for (name, value) in reply.headers {
-        // What cannot stand in a header is left out: the answer does not depend on it.
-        if let Ok(value) = HeaderValue::try_from(value) {
-            response.headers_mut().insert(name, value);
-        }
-    }
-    outbox.put(reply.afterwards);
-    response
-}
-
-/// A defect of ours met by one call: the safe answer all the same.
-fn fault(host: &Arc<Host>, hook: &Hook, route: &'static str) -> Reply {
-    tracing::error!(hook = hook.config.name, "a call panicked; its caller got the safe answer");
-    host.refusals.count(host.clock.now(), hook.number, Cause::HostFault);
-    let answer = hook.safe_answer(host.generation.load().as_deref(), Cause::HostFault, "", route, None);
-    let body = Bytes::copy_from_slice(answer.body());
-    Reply { status: answer.status, headers: answer.headers, body, afterwards: Afterwards::new(host) }
-}
-
-fn not_allowed() -> Response<Full<Bytes>> {
-    let mut response = plain(StatusCode::METHOD_NOT_ALLOWED);
-    response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
-    response
-}
-
-fn plain(status: StatusCode) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::default());
-    *response.status_mut() = status;
-    response
-}
-
-/// Headers of one request; more is `431`.
-const MOST_HEADERS: usize = 256;
-/// Bytes hyper may hold of one connection: the largest head, and the step in which bodies are read.
-const READ_BUFFER: usize = 64 << 10;
 /// Pause after a failed accept.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);

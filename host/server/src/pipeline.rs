@@ -15,6 +15,7 @@ use crate::ask::{AskFault, Asked};
 use crate::call::{Call, Reply};
 use crate::caller::Proven;
 use crate::combine::{Combined, Discord, Voice, combine, merge};
+use crate::crowd::Guest;
 use crate::generation::{Binding, Bindings};
 use crate::host::{Hook, Host};
 use crate::retry::Turn;
@@ -42,7 +43,13 @@ pub struct Decided {
 }
 
 /// Answers one request that came to a hook by one of its routes. Nothing for a `GET` that the hook kind does not know.
-pub async fn answer(host: &Arc<Host>, hook: &Hook, route: &'static str, request: Request<Body>) -> Option<Reply> {
+pub async fn answer(
+    host: &Arc<Host>,
+    hook: &Hook,
+    route: &'static str,
+    guest: &Guest,
+    request: Request<Body>,
+) -> Option<Reply> {
     let (head, mut body) = request.into_parts();
     let mut call = Call::begin(host, hook, route, head);
 
@@ -53,12 +60,12 @@ pub async fn answer(host: &Arc<Host>, hook: &Hook, route: &'static str, request:
     if call.head.method == Method::GET {
         return None;
     }
-    Some(answer_call(call, &mut body).await)
+    Some(answer_call(call, guest, &mut body).await)
 }
 
 /// Answers what is posted.
-async fn answer_call(mut call: Call<'_>, body: &mut Body) -> Reply {
-    let (host, hook) = (call.host, call.hook);
+async fn answer_call(mut call: Call<'_>, guest: &Guest, body: &mut Body) -> Reply {
+    let host = call.host;
 
     // Admission comes before everything that costs: a caller that sends too much is told so at once.
     let place = match host.admission.enter() {
@@ -68,9 +75,9 @@ async fn answer_call(mut call: Call<'_>, body: &mut Body) -> Reply {
     call.afterwards.place = Some(place);
 
     // The caller proves itself before its body is read, so that strangers cost neither memory nor parsing.
-    let caller = match hook.caller.check(&call.head.headers) {
+    let caller = match call.check_caller(guest).await {
         Ok(caller) => caller,
-        Err(cause) => return call.turn_away(cause, Some(body)).await,
+        Err(unproven) => return call.turn_away(unproven, Some(body)).await,
     };
     call.note("caller");
     let bytes = match call.read(body).await {
@@ -84,6 +91,9 @@ async fn answer_call(mut call: Call<'_>, body: &mut Body) -> Reply {
         Ok(heard) => heard,
         Err(malformed) => return call.turn_away_malformed(&malformed),
     };
+    if let Err(differs) = call.check_tenant(&caller, &heard) {
+        return call.turn_away(differs, None).await;
+    }
     call.note("parse");
     match heard {
         Heard::One(incoming) => answer_one(call, caller, incoming).await,
@@ -98,7 +108,7 @@ async fn answer_one(mut call: Call<'_>, caller: Proven, incoming: Incoming) -> R
     let incoming = Arc::new(incoming);
 
     // A platform that asks again hears the same: before any plugin runs, so that a retry costs nothing and changes nothing.
-    let first = match call.whose_turn(caller, &incoming) {
+    let first = match call.whose_turn(&caller, &incoming) {
         Turn::First(first) => Some(first),
         Turn::Alone => None,
         Turn::Again(answer) => return call.say_again(answer, &incoming.call.id, Some(&incoming)).await,

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::{Mutex, PoisonError};
 
+use portcullis_callers::Unproven;
 use portcullis_model::{Cause, Millis};
 
 /// Counts.
@@ -23,32 +24,53 @@ pub struct Counted {
     /// The hook's name.
     pub hook: String,
     /// Why.
-    pub cause: Cause,
+    pub reason: Reason,
     /// How often.
     pub count: u64,
 }
 
-type Key = (u64, usize, Cause);
+/// Why a request was refused: a cause, and in which respect where there are several.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Reason {
+    /// Why.
+    pub cause: Cause,
+    /// In which respect: a code.
+    pub detail: Option<&'static str>,
+}
+
+impl From<Cause> for Reason {
+    fn from(cause: Cause) -> Self {
+        Self { cause, detail: None }
+    }
+}
+
+impl From<Unproven> for Reason {
+    fn from(unproven: Unproven) -> Self {
+        Self { cause: Cause::CallerUnproven, detail: Some(unproven.code()) }
+    }
+}
+
+type Key = (u64, usize, Reason);
 
 impl Refusals {
     /// Counts one.
-    pub fn count(&self, now: Millis, hook: usize, cause: Cause) {
+    pub fn count(&self, now: Millis, hook: usize, reason: impl Into<Reason>) {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        *counts.entry((now.0 / MINUTE, hook, cause)).or_default() += 1;
+        *counts.entry((now.0 / MINUTE, hook, reason.into())).or_default() += 1;
     }
 
     /// Takes the minutes that are over; `everything` takes the present one too (at a stop).
     pub fn take(&self, now: Millis, everything: bool, hook_name: impl Fn(usize) -> String) -> Vec<Counted> {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        let open =
-            if everything { BTreeMap::new() } else { counts.split_off(&(now.0 / MINUTE, 0, Cause::CallerUnproven)) };
+        let first = (now.0 / MINUTE, 0, Reason::from(Cause::CallerUnproven));
+        let open = if everything { BTreeMap::new() } else { counts.split_off(&first) };
         let over = std::mem::replace(&mut *counts, open);
         over.into_iter()
-            .map(|((minute, hook, cause), count)| Counted {
+            .map(|((minute, hook, reason), count)| Counted {
                 minute: Millis(minute * MINUTE),
                 number: hook,
                 hook: hook_name(hook),
-                cause,
+                reason,
                 count,
             })
             .collect()
@@ -57,7 +79,7 @@ impl Refusals {
     /// Takes back what the log did not take.
     pub fn put_back(&self, counted: &Counted) {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        *counts.entry((counted.minute.0 / MINUTE, counted.number, counted.cause)).or_default() += counted.count;
+        *counts.entry((counted.minute.0 / MINUTE, counted.number, counted.reason)).or_default() += counted.count;
     }
 }
 
@@ -68,12 +90,15 @@ impl Counted {
         // Writing to a string cannot fail; the name was checked with the configuration.
         let _ = write!(
             fields,
-            r#""minute":{},"hook":"{}","cause":"{}","count":{}"#,
+            r#""minute":{},"hook":"{}","cause":"{}","#,
             self.minute,
             self.hook,
-            self.cause.code(),
-            self.count
+            self.reason.cause.code()
         );
+        if let Some(detail) = self.reason.detail {
+            let _ = write!(fields, r#""detail":"{detail}","#);
+        }
+        let _ = write!(fields, r#""count":{}"#, self.count);
         fields
     }
 }

@@ -55,7 +55,7 @@ pub struct First {
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct Event {
     hook: usize,
-    caller: &'static str,
+    caller: Arc<str>,
     id: Box<str>,
 }
 
@@ -87,13 +87,13 @@ impl Retries {
     pub fn turn(
         &self,
         hook: usize,
-        caller: &'static str,
+        caller: &Arc<str>,
         id: &str,
         body: &str,
         generation: Generation,
         now: Instant,
     ) -> Turn {
-        let event = Event { hook, caller, id: id.into() };
+        let event = Event { hook, caller: Arc::clone(caller), id: id.into() };
         let mut events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
         events.forget(now);
         if let Some(known) = events.known.get(&event) {
@@ -171,34 +171,34 @@ mod tests {
     #[test]
     fn a_retry_hears_the_same_and_another_body_is_refused() {
         let (table, now) = (Retries::default(), Instant::now());
-        let Turn::First(first) = table.turn(0, "c", "e1", "b1", (7, 0), now) else { panic!("seen?") };
-        assert_eq!(again(table.turn(0, "c", "e1", "b1", (7, 0), now)), Some(None), "still in flight");
+        let Turn::First(first) = table.turn(0, &"c".into(), "e1", "b1", (7, 0), now) else { panic!("seen?") };
+        assert_eq!(again(table.turn(0, &"c".into(), "e1", "b1", (7, 0), now)), Some(None), "still in flight");
         first.settle(said(42));
-        assert_eq!(again(table.turn(0, "c", "e1", "b1", (7, 0), now)), Some(Some(42)));
-        assert!(matches!(table.turn(0, "c", "e1", "b2", (7, 0), now), Turn::Reused));
-        assert!(matches!(table.turn(1, "c", "e1", "b2", (7, 0), now), Turn::First(_)), "another hook, another event");
+        assert_eq!(again(table.turn(0, &"c".into(), "e1", "b1", (7, 0), now)), Some(Some(42)));
+        assert!(matches!(table.turn(0, &"c".into(), "e1", "b2", (7, 0), now), Turn::Reused));
+        assert!(matches!(table.turn(1, &"c".into(), "e1", "b2", (7, 0), now), Turn::First(_)), "another hook, another event");
     }
 
     #[test]
     fn an_answer_dies_with_its_generation_its_time_and_its_giver() {
         let (table, now) = (Retries::default(), Instant::now());
-        let Turn::First(first) = table.turn(0, "c", "e1", "b1", (7, 0), now) else { panic!("seen?") };
+        let Turn::First(first) = table.turn(0, &"c".into(), "e1", "b1", (7, 0), now) else { panic!("seen?") };
         first.settle(said(1));
         assert!(
-            matches!(table.turn(0, "c", "e1", "b1", (8, 0), now), Turn::First(_)),
+            matches!(table.turn(0, &"c".into(), "e1", "b1", (8, 0), now), Turn::First(_)),
             "new generation; given up at once"
         );
-        assert!(matches!(table.turn(0, "c", "e1", "b1", (8, 0), now), Turn::First(_)), "the one before was given up");
-        let Turn::First(first) = table.turn(0, "c", "e2", "b1", (8, 0), now) else { panic!("seen?") };
+        assert!(matches!(table.turn(0, &"c".into(), "e1", "b1", (8, 0), now), Turn::First(_)), "the one before was given up");
+        let Turn::First(first) = table.turn(0, &"c".into(), "e2", "b1", (8, 0), now) else { panic!("seen?") };
         first.settle(said(2));
-        assert!(matches!(table.turn(0, "c", "e2", "b1", (8, 0), now + REMEMBERED_FOR), Turn::First(_)));
+        assert!(matches!(table.turn(0, &"c".into(), "e2", "b1", (8, 0), now + REMEMBERED_FOR), Turn::First(_)));
     }
 
     #[test]
     fn the_table_is_bounded() {
         let (table, now) = (Retries::default(), Instant::now());
         for id in 0..REMEMBERED + 10 {
-            let Turn::First(first) = table.turn(0, "c", &id.to_string(), "b1", (7, 0), now) else { panic!("seen?") };
+            let Turn::First(first) = table.turn(0, &"c".into(), &id.to_string(), "b1", (7, 0), now) else { panic!("seen?") };
             first.settle(said(1));
         }
         assert!(table.events.lock().unwrap().known.len() <= REMEMBERED);

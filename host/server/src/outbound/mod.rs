@@ -4,7 +4,8 @@
 //! to a limit. Runs on a thread of its own, so that whoever waits may sit on any runtime, and whoever stops waiting ends the call.
 //! Does not retry: whether a call may be made twice only its caller knows.
 
-pub mod trust;
+pub mod tokens;
+pub(crate) mod trust;
 
 use std::future::Future;
 use std::net::IpAddr;

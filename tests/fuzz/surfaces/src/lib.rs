@@ -6,6 +6,7 @@
 use std::sync::{Arc, LazyLock};
 
 use portcullis_audit::prove::check_proof;
+use portcullis_callers::{Discovery, Issuer, KeySet, Token};
 use portcullis_hooks::{
     AnswerSource, Decryptor, Errand, Frame, Heard, HookKind, Incoming, Mapping, MappingSource, OnFailure, Outcome,
     Refusal, Request, Settings, errand, read, refuse, safe_answer, write,
@@ -21,7 +22,7 @@ use portcullis_trust::{
 pub type Surface = fn(&[u8]);
 
 /// Every surface and its name: the name of its fuzz target and of its corpus.
-pub const SURFACES: [(&str, Surface); 19] = [
+pub const SURFACES: [(&str, Surface); 20] = [
     ("json", json),
     ("token", token),
     ("import", import),
@@ -41,6 +42,7 @@ pub const SURFACES: [(&str, Surface); 19] = [
     ("note", note),
     ("proof", proof),
     ("component", component),
+    ("bearer", bearer),
 ];
 
 /// A JSON document: what it says of a value is what stands there.
@@ -250,6 +252,24 @@ pub fn component(bytes: &[u8]) {
     }
 }
 
+/// An OAuth bearer, or what an issuer publishes: only the one token that our key signed is ever proven, and only by its own claims.
+pub fn bearer(bytes: &[u8]) {
+    drop(KeySet::parse(bytes));
+    drop(Discovery::parse(bytes, ["https://issuer.example"].into_iter()));
+    let (Ok(text), Ok(keys)) = (std::str::from_utf8(bytes), KeySet::parse(BEARER_KEYS)) else { return };
+    let Ok(token) = Token::parse(text) else { return };
+    let issuer = Issuer {
+        names: vec![("https://issuer.example".to_owned(), "cid".to_owned())],
+        tenant: Some("tenant".into()),
+        audiences: vec!["api://hooks".to_owned()],
+        clients: vec!["client".into()],
+        skew: 60,
+    };
+    let screened = issuer.screen(&token, Millis(1_795_000_100_000));
+    assert_eq!(token.verify(&keys).is_ok(), bytes == BEARER, "nobody else has the key");
+    assert!(screened.is_ok() || bytes != BEARER, "what it says is what is expected");
+}
+
 /// Every question in a body, answered in every way.
 fn every_way(kind: HookKind, routes: &[&'static str], bytes: &[u8], settings: &Settings) {
     for route in routes {
@@ -358,5 +378,8 @@ fn spoken(kind: HookKind, incoming: &Incoming) {
     }
 }
 
+/// The one token that is good, and the keys of its issuer; the private half was thrown away.
+const BEARER: &[u8] = include_bytes!("../../corpus/bearer/good.jwt");
+const BEARER_KEYS: &[u8] = include_bytes!("../../corpus/bearer/keys.json");
 /// A key that signed nothing here.
 const VKEY: &str = "demo.example/hooks/2026+6b9f624a+Ac4Kto9nSGHUF+AH7lcdgHIwqQwdDPjMAwk2GDAeCwjb";

@@ -1,0 +1,417 @@
+//! The settings of `hook.caller`: how the caller of a hook proves itself.
+//!
+//! Invariant: everything is checked before anything is read or called; what is left out has one documented default, and nothing that is
+//! listed is ever widened. Secrets are not here, only the names of their files.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use hyper::header::{AUTHORIZATION, HeaderName};
+use portcullis_callers::Issuer;
+use portcullis_model::Digest;
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+
+use crate::outbound::address;
+
+/// One way in which a caller proves itself: all of it must hold.
+#[derive(Clone, Debug)]
+pub struct CallerConfig {
+    /// What it knows or was given.
+    pub credential: Option<CredentialConfig>,
+    /// Which client certificate it has.
+    pub certificate: Option<CertificateConfig>,
+}
+
+/// What a caller sends in a header.
+#[derive(Clone, Debug)]
+pub enum CredentialConfig {
+    /// A secret: a header's whole value.
+    Secret {
+        /// Which header.
+        header: HeaderName,
+        /// Files of one secret a line.
+        files: Vec<PathBuf>,
+    },
+    /// HTTP Basic (RFC 7617).
+    Basic {
+        /// The user.
+        user: String,
+        /// Files of one password a line.
+        files: Vec<PathBuf>,
+    },
+    /// An OAuth bearer (RFC 6750) that is a signed JWT.
+    Oauth(Arc<OauthConfig>),
+}
+
+/// Whose bearers are taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OauthConfig {
+    /// What a token must say.
+    pub issuer: Issuer,
+    /// Where the issuer's keys are found.
+    pub keys: KeysConfig,
+}
+
+/// Where an issuer's keys are found.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct KeysConfig {
+    /// The discovery document, or the keys themselves.
+    pub place: Place,
+    /// Who may be named by the discovery document.
+    pub issuers: Vec<String>,
+    /// What stands for `{tenantid}` in the issuers that keys name.
+    pub tenant: Option<Arc<str>>,
+    /// How long fetched keys are used while no newer ones can be had, milliseconds.
+    pub stale_ms: u64,
+}
+
+/// An address, and what is there.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Place {
+    /// A discovery document, which says where the keys are.
+    Discovery(String),
+    /// The keys.
+    Keys(String),
+}
+
+/// Which client certificates are taken: any that has one of these names or keys.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CertificateConfig {
+    /// DNS names among its alternative names.
+    pub dns: Vec<String>,
+    /// URIs among its alternative names.
+    pub uri: Vec<String>,
+    /// SHA-256 of its subject public key info.
+    pub spki: Vec<Digest>,
+}
+
+/// `caller` as it is written: one table, or a list of them.
+pub struct CallerSources(Vec<CallerSource>);
+
+/// One table of `caller` as it is written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CallerSource {
+    header: Option<String>,
+    secret_file: Option<PathBuf>,
+    secret_files: Option<Vec<PathBuf>>,
+    basic: Option<BasicSource>,
+    oauth: Option<OauthSource>,
+    certificate: Option<CertificateSource>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BasicSource {
+    user: String,
+    password_file: Option<PathBuf>,
+    password_files: Option<Vec<PathBuf>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OauthSource {
+    #[serde(default)]
+    profile: Profile,
+    issuer: Option<String>,
+    tenant: Option<String>,
+    authority: Option<String>,
+    audiences: Vec<String>,
+    clients: Option<Vec<String>>,
+    client_claim: Option<String>,
+    discovery: Option<String>,
+    jwks_uri: Option<String>,
+    #[serde(default = "default_skew_s")]
+    skew_s: u64,
+    #[serde(default = "default_keys_stale_s")]
+    keys_stale_s: u64,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Profile {
+    #[default]
+    Generic,
+    Okta,
+    Entra,
+    EntraExternal,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CertificateSource {
+    #[serde(default)]
+    dns: Vec<String>,
+    #[serde(default)]
+    uri: Vec<String>,
+    #[serde(default)]
+    spki: Vec<String>,
+}
+
+impl CallerSources {
+    /// Checks them for a hook of this kind. Relative paths are relative to `base`.
+    pub fn check(self, kind: &str, base: &Path) -> Result<Vec<CallerConfig>, String> {
+        if self.0.is_empty() {
+            return Err("caller lists nothing: nobody could call".to_owned());
+        }
+        self.0.into_iter().map(|source| source.check(kind, base)).collect()
+    }
+}
+
+impl CallerSource {
+    fn check(self, kind: &str, base: &Path) -> Result<CallerConfig, String> {
+        let secret = files("secret_file", self.secret_file, self.secret_files, base)?;
+        let mut credentials = Vec::new();
+        if let Some(files) = secret {
+            let header = match self.header {
+                Some(name) => name
+                    .to_ascii_lowercase()
+                    .parse()
+                    .map_err(|_| format!("caller.header `{name}` is no header name"))?,
+                None => AUTHORIZATION,
+            };
+            credentials.push(CredentialConfig::Secret { header, files });
+        } else if self.header.is_some() {
+            return Err("caller.header goes with secret_file alone".to_owned());
+        }
+        if let Some(basic) = self.basic {
+            credentials.push(basic.check(base)?);
+        }
+        if let Some(oauth) = self.oauth {
+            credentials.push(CredentialConfig::Oauth(Arc::new(oauth.check(kind)?)));
+        }
+        let certificate = self.certificate.map(CertificateSource::check).transpose()?;
+        if credentials.len() > 1 {
+            return Err(
+                "caller names several of secret_file, basic and oauth in one table; list them, `caller = [{ … }, { … }]`, to accept either"
+                    .to_owned(),
+            );
+        }
+        let credential = credentials.pop();
+        if credential.is_none() && certificate.is_none() {
+            return Err("caller has none of secret_file, basic, oauth and certificate: anybody could call".to_owned());
+        }
+        Ok(CallerConfig { credential, certificate })
+    }
+}
+
+impl BasicSource {
+    fn check(self, base: &Path) -> Result<CredentialConfig, String> {
+        // RFC 7617 section 2: a colon would end the name early.
+        if self.user.is_empty() || self.user.contains(|character: char| character == ':' || character.is_control()) {
+            return Err("caller.basic.user is empty, or has a colon or control character in it".to_owned());
+        }
+        let files = files("password_file", self.password_file, self.password_files, base)?;
+        let files = files.ok_or("caller.basic has no password_file")?;
+        Ok(CredentialConfig::Basic { user: self.user, files })
+    }
+}
+
+/// One file, or several: at least one.
+fn files(
+    name: &str,
+    one: Option<PathBuf>,
+    several: Option<Vec<PathBuf>>,
+    base: &Path,
+) -> Result<Option<Vec<PathBuf>>, String> {
+    let paths = match (one, several) {
+        (None, None) => return Ok(None),
+        (Some(path), None) => vec![path],
+        (None, Some(paths)) if (1..=MOST_FILES).contains(&paths.len()) => paths,
+        (None, Some(paths)) => return Err(format!("{name}s lists {} files, not 1 to {MOST_FILES}", paths.len())),
+        (Some(_), Some(_)) => return Err(format!("{name} and {name}s exclude each other")),
+    };
+    Ok(Some(paths.into_iter().map(|path| base.join(path)).collect()))
+}
+
+impl OauthSource {
+    fn check(self, kind: &str) -> Result<OauthConfig, String> {
+        let listed = |name: &str, list: &[String]| {
+            if list.is_empty() || list.iter().any(String::is_empty) {
+                return Err(format!("caller.oauth.{name} is empty, or lists something empty"));
+            }
+            Ok(())
+        };
+        listed("audiences", &self.audiences)?;
+        if self.skew_s > MOST_SKEW_S {
+            return Err(format!("caller.oauth.skew_s is {}, not 0 to {MOST_SKEW_S}", self.skew_s));
+        }
+        if !(60..=MOST_STALE_S).contains(&self.keys_stale_s) {
+            return Err(format!("caller.oauth.keys_stale_s is {}, not 60 to {MOST_STALE_S}", self.keys_stale_s));
+        }
+        let names = self.names()?;
+        let clients = match (&self.clients, self.profile) {
+            (Some(clients), _) => clients.clone(),
+            (None, Profile::Entra | Profile::EntraExternal) => vec![entra_client(kind)?.to_owned()],
+            (None, _) => return Err("caller.oauth.clients must list the client ids that may call".to_owned()),
+        };
+        listed("clients", &clients)?;
+        let place = self.place(&names)?;
+        let tenant: Option<Arc<str>> = self.tenant.as_deref().map(Into::into);
+        let keys = KeysConfig {
+            place,
+            issuers: names.iter().map(|(name, _)| name.clone()).collect(),
+            tenant: tenant.clone(),
+            stale_ms: self.keys_stale_s * 1_000,
+        };
+        let issuer = Issuer {
+            names,
+            tenant,
+            audiences: self.audiences,
+            clients: clients.into_iter().map(Into::into).collect(),
+            skew: self.skew_s,
+        };
+        Ok(OauthConfig { issuer, keys })
+    }
+
+    /// What `iss` may be, and which claim then names the client.
+    fn names(&self) -> Result<Vec<(String, String)>, String> {
+        let unwanted = |name: &str, value: &Option<String>| match value {
+            Some(_) => Err(format!("caller.oauth.{name} does not go with this profile")),
+            None => Ok(()),
+        };
+        match self.profile {
+            Profile::Generic | Profile::Okta => {
+                unwanted("authority", &self.authority)?;
+                let issuer = self.issuer.clone().ok_or("caller.oauth.issuer is missing")?;
+                address(&issuer).map_err(|error| format!("caller.oauth.issuer `{issuer}`: {error}"))?;
+                let usual = if self.profile == Profile::Okta { "cid" } else { "client_id" };
+                let claim = self.client_claim.clone().unwrap_or_else(|| usual.to_owned());
+                Ok(vec![(issuer, claim)])
+            }
+            Profile::Entra | Profile::EntraExternal => {
+                unwanted("issuer", &self.issuer)?;
+                unwanted("client_claim", &self.client_claim)?;
+                let tenant = self.tenant.as_deref().unwrap_or_default();
+                if !is_guid(tenant) {
+                    return Err(
+                        "caller.oauth.tenant must be the tenant's id: 36 characters, lower-case hexadecimal and dashes"
+                            .to_owned(),
+                    );
+                }
+                let version_2 = |authority: &str| (format!("{authority}/{tenant}/v2.0"), "azp".to_owned());
+                let authority = self.authority()?;
+                if self.profile == Profile::Entra {
+                    let version_1 = (format!("https://sts.windows.net/{tenant}/"), "appid".to_owned());
+                    return Ok(vec![version_2(&authority), version_1]);
+                }
+                // Whatever domain a tenant goes by, its tokens may name its id as the host.
+                let mut names = vec![version_2(&authority), version_2(&format!("https://{tenant}.ciamlogin.com"))];
+                names.dedup();
+                Ok(names)
+            }
+        }
+    }
+
+    /// Where an Entra tenant signs people in: without a slash at its end.
+    fn authority(&self) -> Result<String, String> {
+        let usual = match self.profile {
+            Profile::EntraExternal => format!("https://{}.ciamlogin.com", self.tenant.as_deref().unwrap_or_default()),
+            _ => "https://login.microsoftonline.com".to_owned(),
+        };
+        let authority = self.authority.clone().unwrap_or(usual);
+        let uri = address(&authority).map_err(|error| format!("caller.oauth.authority `{authority}`: {error}"))?;
+        if authority.ends_with('/') || uri.path() != "/" {
+            return Err(format!("caller.oauth.authority `{authority}` must end with the host's name"));
+        }
+        Ok(authority)
+    }
+
+    fn place(&self, names: &[(String, String)]) -> Result<Place, String> {
+        let place = match (&self.discovery, &self.jwks_uri) {
+            (Some(_), Some(_)) => {
+                return Err("caller.oauth.discovery and caller.oauth.jwks_uri exclude each other".to_owned());
+            }
+            (Some(address), None) => Place::Discovery(address.clone()),
+            (None, Some(address)) => Place::Keys(address.clone()),
+            (None, None) => {
+                let issuer = names.first().map(|(name, _)| name.trim_end_matches('/')).unwrap_or_default();
+                // OpenID Connect Discovery 1.0 section 4: behind the issuer's whole name.
+                Place::Discovery(format!("{issuer}/.well-known/openid-configuration"))
+            }
+        };
+        let (Place::Discovery(text) | Place::Keys(text)) = &place;
+        address(text).map_err(|error| format!("caller.oauth: `{text}`: {error}"))?;
+        Ok(place)
+    }
+}
+
+impl CertificateSource {
+    fn check(self) -> Result<CertificateConfig, String> {
+        let digest = |text: &String| {
+            text.parse()
+                .map_err(|_| format!("caller.certificate.spki `{text}` is not `sha256:` and 64 hexadecimal digits"))
+        };
+        let spki = self.spki.iter().map(digest).collect::<Result<Vec<Digest>, String>>()?;
+        if self.dns.len() + self.uri.len() + spki.len() == 0 {
+            return Err("caller.certificate lists no dns, uri or spki: every certificate would do".to_owned());
+        }
+        if let Some(name) = self.dns.iter().chain(&self.uri).find(|name| name.is_empty() || name.contains('*')) {
+            return Err(format!("caller.certificate: `{name}` is not a whole name; there are no wildcards"));
+        }
+        Ok(CertificateConfig { dns: self.dns, uri: self.uri, spki })
+    }
+}
+
+impl<'de> Deserialize<'de> for CallerSources {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        /// Told apart here, so that an error speaks of the setting that is wrong.
+        struct OneOrMore;
+        impl<'de> Visitor<'de> for OneOrMore {
+            type Value = CallerSources;
+
+            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                out.write_str("a table, or a list of tables")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+                CallerSource::deserialize(MapAccessDeserializer::new(map)).map(|one| CallerSources(vec![one]))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Self::Value, A::Error> {
+                Vec::deserialize(SeqAccessDeserializer::new(seq)).map(CallerSources)
+            }
+        }
+        deserializer.deserialize_any(OneOrMore)
+    }
+}
+
+/// As whom Microsoft's services call the hooks of a kind.
+fn entra_client(kind: &str) -> Result<&'static str, String> {
+    Ok(match kind {
+        // learn.microsoft.com/entra/id-governance/privileged-identity-management/privileged-identity-management-custom-extensions
+        "entra.pim" => "1c67c054-65c8-4f7f-92a1-eb7ba6e48627",
+        // Azure quickstart templates, identitygovernance-entitlementmanagement-extensibility.
+        "entra.entitlement" => "810dcf14-1858-4bf2-8134-4c369fa3235b",
+        // learn.microsoft.com/entra/id-governance/configure-logic-app-lifecycle-workflows
+        "entra.lifecycle" => "ce79fdc4-cd1d-4ea5-8139-e74d7dbe0bb7",
+        // learn.microsoft.com/entra/identity-platform/custom-extension-overview
+        kind if kind.starts_with("entra.") => "99045fe1-7639-4a75-9d4a-577b6ca3810f",
+        _ => return Err("caller.oauth.clients must list the client ids that may call: Microsoft calls no hook of this kind by itself".to_owned()),
+    })
+}
+
+fn is_guid(text: &str) -> bool {
+    let hexadecimal = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+    let dash = |place| matches!(place, 8 | 13 | 18 | 23);
+    text.len() == 36
+        && text.bytes().enumerate().all(|(place, byte)| if dash(place) { byte == b'-' } else { hexadecimal(byte) })
+}
+
+/// Files of secrets at once: one in use, one that comes, and room for a mistake.
+const MOST_FILES: usize = 4;
+/// More would keep tokens alive that have ended.
+const MOST_SKEW_S: u64 = 600;
+/// A week: an issuer that cannot be reached for longer is not an outage.
+const MOST_STALE_S: u64 = 7 * 24 * 3_600;
+
+fn default_skew_s() -> u64 {
+    60
+}
+
+fn default_keys_stale_s() -> u64 {
+    24 * 3_600
+}

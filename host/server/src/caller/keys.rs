@@ -1,0 +1,321 @@
+//! Issuers' keys: fetched, kept, renewed, and still good for a while when their issuer cannot be reached.
+//!
+//! Invariants: a call waits for keys only when its token has said all the right things and names a key that is not known; then it joins the
+//! one look that is under way, or starts one if that is due: strangers with invented `kid`s cause one look every [`LOOK_EVERY`] and no
+//! more, and at most so many calls wait. An answer that is of no use never replaces keys that are. Keys that are older than the operator
+//! trusts verify nothing.
+
+mod cache;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwapOption;
+use bytes::Bytes;
+use hyper::header::ACCEPT;
+use hyper::{Request, StatusCode, Uri};
+use portcullis_callers::{Discovery, KeySet, Token, Unproven};
+use portcullis_model::{Digest, Millis};
+use tokio::sync::watch;
+use tokio::time::timeout_at;
+
+use super::config::{KeysConfig, Place};
+use crate::clock::Clock;
+use crate::digest::sha256;
+use crate::error::StartError;
+use crate::outbound::{Outbound, address};
+use cache::Cache;
+
+pub use cache::CacheKey;
+
+/// All issuers' keys: one entry an issuer, however many hooks believe it.
+pub struct KeyRing {
+    outbound: Arc<Outbound>,
+    clock: Clock,
+    cache: Option<(std::path::PathBuf, CacheKey)>,
+    most_waiting: usize,
+    issuers: HashMap<KeysConfig, Arc<Keys>>,
+}
+
+/// One issuer's keys.
+pub struct Keys {
+    config: KeysConfig,
+    outbound: Arc<Outbound>,
+    clock: Clock,
+    cache: Option<Cache>,
+    known: ArcSwapOption<Known>,
+    looks: Mutex<Looks>,
+    waiting: AtomicUsize,
+    most_waiting: usize,
+}
+
+/// Keys that were fetched.
+struct Known {
+    keys: KeySet,
+    /// Of the document as it came.
+    digest: Digest,
+    fetched: Millis,
+    /// Where they were, if that is known since this start.
+    place: Option<Uri>,
+}
+
+#[derive(Default)]
+struct Looks {
+    /// The one under way.
+    running: Option<watch::Receiver<bool>>,
+    /// When calls have used up their looks: at most [`LOOKS_AT_ONCE`] times [`LOOK_EVERY`] ahead (a leaky bucket).
+    spent_until: Millis,
+    /// When the next one is due, whether or not anybody calls.
+    due: Millis,
+    /// What went wrong the last time, so as to say it once.
+    said: Option<String>,
+}
+
+/// A call's place among those that wait.
+struct Waiting<'k>(&'k AtomicUsize);
+
+impl KeyRing {
+    /// Without any issuer yet. `cache` says where keys are kept for the next start.
+    pub fn new(
+        outbound: Arc<Outbound>,
+        clock: Clock,
+        cache: Option<(std::path::PathBuf, CacheKey)>,
+        calls: usize,
+    ) -> Self {
+        // Half of the calls: whoever waits here may be a stranger, and the other half goes on meanwhile.
+        Self { outbound, clock, cache, most_waiting: calls.div_ceil(2), issuers: HashMap::new() }
+    }
+
+    /// The keys of one issuer.
+    pub fn of(&mut self, config: &KeysConfig) -> Result<Arc<Keys>, StartError> {
+        if let Some(keys) = self.issuers.get(config) {
+            return Ok(Arc::clone(keys));
+        }
+        let (Place::Discovery(place) | Place::Keys(place)) = &config.place;
+        self.outbound
+            .may_call(place)
+            .map_err(|error| StartError::Issuer { place: place.clone(), why: error.to_string() })?;
+        let cache = self.cache.as_ref().map(|(folder, key)| Cache::new(folder, key.clone(), place));
+        let keys = Arc::new(Keys {
+            config: config.clone(),
+            outbound: Arc::clone(&self.outbound),
+            clock: self.clock.clone(),
+            cache,
+            known: ArcSwapOption::empty(),
+            looks: Mutex::default(),
+            waiting: AtomicUsize::new(0),
+            most_waiting: self.most_waiting,
+        });
+        keys.recall();
+        self.issuers.insert(config.clone(), Arc::clone(&keys));
+        Ok(keys)
+    }
+
+    /// Every issuer's keys.
+    pub fn all(&self) -> Vec<Arc<Keys>> {
+        self.issuers.values().cloned().collect()
+    }
+}
+
+impl Keys {
+    /// Whether a token's signature holds under one of the keys; waits for newer keys where they may help, and until then at most.
+    pub async fn verify(self: &Arc<Self>, token: &Token<'_>, now: Millis, until: Instant) -> Result<(), Unproven> {
+        match self.try_known(token, now) {
+            Err(Unproven::TokenKey | Unproven::KeysUnavailable) => {
+                self.look_and_wait(now, until).await;
+                self.try_known(token, now)
+            }
+            settled => settled,
+        }
+    }
+
+    fn try_known(&self, token: &Token<'_>, now: Millis) -> Result<(), Unproven> {
+        let known = self.known.load();
+        let known = known.as_ref().filter(|known| now.0.saturating_sub(known.fetched.0) <= self.config.stale_ms);
+        token.verify(&known.ok_or(Unproven::KeysUnavailable)?.keys)
+    }
+
+    async fn look_and_wait(self: &Arc<Self>, now: Millis, until: Instant) {
+        let Some(_place) = Waiting::enter(&self.waiting, self.most_waiting) else { return };
+        let running = {
+            let mut looks = self.looks.lock().unwrap_or_else(PoisonError::into_inner);
+            match looks.running() {
+                Some(running) => Some(running),
+                None if looks.may_spend(now) => self.start(&mut looks, false),
+                None => None,
+            }
+        };
+        if let Some(mut running) = running {
+            // A look that ended without a word ended all the same.
+            drop(timeout_at(until.into(), running.wait_for(|done| *done)).await);
+        }
+    }
+
+    /// Looks for newer keys if that is due, or if `asked`. Waits for nothing.
+    pub fn tend(self: &Arc<Self>, asked: bool) {
+        let mut looks = self.looks.lock().unwrap_or_else(PoisonError::into_inner);
+        if looks.running().is_none() && (asked || self.clock.now() >= looks.due) {
+            self.start(&mut looks, true);
+        }
+    }
+
+    /// How old the keys are that are in use, milliseconds; nothing where there are none that may be used.
+    pub fn age_ms(&self) -> Option<u64> {
+        let age = self.clock.now().0.saturating_sub(self.known.load().as_ref()?.fetched.0);
+        (age <= self.config.stale_ms).then_some(age)
+    }
+
+    /// Where they come from.
+    pub fn place(&self) -> &str {
+        let (Place::Discovery(place) | Place::Keys(place)) = &self.config.place;
+        place
+    }
+
+    fn start(self: &Arc<Self>, looks: &mut Looks, wholly: bool) -> Option<watch::Receiver<bool>> {
+        let (done, running) = watch::channel(false);
+        let keys = Arc::clone(self);
+        let started = self.outbound.spawn(async move {
+            let found = keys.fetch(wholly).await;
+            keys.settle(found);
+            done.send_replace(true);
+        });
+        looks.running = started.map(|_| running);
+        looks.running.clone()
+    }
+
+    /// Asks the issuer. `wholly` asks anew where its keys are.
+    async fn fetch(&self, wholly: bool) -> Result<Known, String> {
+        let until = self.clock.instant() + FETCH;
+        let before = self.known.load().as_ref().and_then(|known| known.place.clone());
+        let (mut issuer, place) = match (&self.config.place, before) {
+            (Place::Keys(place), _) => (None, address(place).map_err(|error| error.to_string())?),
+            (Place::Discovery(_), Some(place)) if !wholly => (self.config.issuers.first().cloned(), place),
+            (Place::Discovery(place), _) => {
+                let place = address(place).map_err(|error| error.to_string())?;
+                let bytes = self.get(place.clone(), until).await?;
+                let expected = self.config.issuers.iter().map(String::as_str);
+                let found = Discovery::parse(&bytes, expected).map_err(|error| format!("`{place}`: {error}"))?;
+                let keys = address(&found.jwks_uri).map_err(|error| format!("`{place}`: jwks_uri: {error}"))?;
+                if place.scheme_str() == Some("https") && keys.scheme_str() != Some("https") {
+                    return Err(format!("`{place}`: jwks_uri is not https"));
+                }
+                (Some(found.issuer), keys)
+            }
+        };
+        let bytes = self.get(place.clone(), until).await?;
+        let keys = KeySet::parse(&bytes).map_err(|error| format!("`{place}`: {error}"))?;
+        let keys = match (issuer.take(), &self.config.tenant) {
+            (Some(issuer), Some(tenant)) => keys.only_of(&issuer, tenant),
+            _ => keys,
+        };
+        if keys.is_empty() {
+            return Err(format!("`{place}`: all its keys are for other issuers"));
+        }
+        let fetched = self.clock.now();
+        if let Some(cache) = &self.cache
+            && let Err(error) = cache.keep(fetched, &bytes)
+        {
+            tracing::warn!(path = %cache.path().display(), %error, "keys are not kept for the next start");
+        }
+        Ok(Known { keys, digest: sha256(&bytes), fetched, place: Some(place) })
+    }
+
+    async fn get(&self, place: Uri, until: Instant) -> Result<Bytes, String> {
+        let request = Request::get(place.clone()).header(ACCEPT, "application/json").body(Bytes::new());
+        let request = request.map_err(|_| format!("`{place}` cannot be asked for"))?;
+        let answer = self.outbound.send(request, until).await.map_err(|error| format!("`{place}`: {error}"))?;
+        if answer.status() != StatusCode::OK {
+            return Err(format!("`{place}`: it answered {}", answer.status().as_u16()));
+        }
+        Ok(answer.into_body())
+    }
+
+    /// Puts what was found in force, or says why there is nothing.
+    fn settle(&self, found: Result<Known, String>) {
+        let now = self.clock.now();
+        let mut looks = self.looks.lock().unwrap_or_else(PoisonError::into_inner);
+        looks.running = None;
+        match found {
+            Ok(known) => {
+                looks.due = Millis(now.0 + FRESH_MS);
+                let before = self.known.load().as_ref().map(|known| known.digest);
+                if before != Some(known.digest) || looks.said.is_some() {
+                    tracing::info!(issuer = self.place(), keys = known.keys.len(), "the issuer's keys are here");
+                }
+                looks.said = None;
+                self.known.store(Some(Arc::new(known)));
+            }
+            Err(why) => {
+                looks.due = Millis(now.0 + RETRY_MS);
+                if looks.said.as_ref() != Some(&why) {
+                    let age_ms = self.age_ms();
+                    tracing::warn!(issuer = self.place(), %why, age_ms, "the issuer's keys could not be had");
+                    looks.said = Some(why);
+                }
+            }
+        }
+    }
+
+    /// Takes up what the last run kept.
+    fn recall(&self) {
+        let Some((fetched, bytes)) = self.cache.as_ref().and_then(Cache::recall) else { return };
+        let Ok(keys) = KeySet::parse(&bytes) else { return };
+        let keys = match (self.config.issuers.first(), &self.config.tenant) {
+            (Some(issuer), Some(tenant)) if matches!(self.config.place, Place::Discovery(_)) => {
+                keys.only_of(issuer, tenant)
+            }
+            _ => keys,
+        };
+        if !keys.is_empty() && fetched <= self.clock.now() {
+            self.known.store(Some(Arc::new(Known { keys, digest: sha256(&bytes), fetched, place: None })));
+        }
+    }
+}
+
+impl Looks {
+    /// The look under way; one that died does not count.
+    fn running(&self) -> Option<watch::Receiver<bool>> {
+        self.running.clone().filter(|running| running.has_changed().is_ok())
+    }
+
+    /// Takes one of the looks that calls may cause, if there is one left.
+    fn may_spend(&mut self, now: Millis) -> bool {
+        // Never further ahead than the bucket is deep, though the clock be set back.
+        let deep = LOOK_EVERY * LOOKS_AT_ONCE;
+        let spent = self.spent_until.0.clamp(now.0, now.0 + deep) + LOOK_EVERY;
+        let may = spent <= now.0 + deep;
+        if may {
+            self.spent_until = Millis(spent);
+        }
+        may
+    }
+}
+
+impl<'k> Waiting<'k> {
+    fn enter(waiting: &'k AtomicUsize, most: usize) -> Option<Self> {
+        let place = Self(waiting);
+        (waiting.fetch_add(1, Ordering::AcqRel) < most).then_some(place)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// How often calls with unknown keys may cause a look, milliseconds.
+const LOOK_EVERY: u64 = 5_000;
+/// How many such looks may follow each other at once: keys that rotate twice in a row are no flood.
+const LOOKS_AT_ONCE: u64 = 2;
+/// How long one look may take, discovery and keys together.
+const FETCH: Duration = Duration::from_secs(5);
+/// How long fetched keys are not looked at again, milliseconds: an hour.
+const FRESH_MS: u64 = 3_600_000;
+/// How soon a look that failed is repeated, milliseconds.
+const RETRY_MS: u64 = 15_000;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,118 @@
+//! Keys kept for the next start: an issuer that is down while the host restarts must not stop every sign-in.
+//!
+//! Invariant: a file counts only under a MAC of this host's key over its place, time and content, so that whoever can write to the folder
+//! can at most take keys away; and never beyond the age that the operator trusts, which counts from when they were fetched.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use aws_lc_rs::hmac;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use portcullis_keys::SymmetricKey;
+use portcullis_model::Millis;
+
+use crate::digest::sha256;
+
+/// The key of the MAC: derived, so that it serves no other end.
+#[derive(Clone)]
+pub struct CacheKey(hmac::Key);
+
+/// The file of one issuer.
+pub struct Cache {
+    path: PathBuf,
+    place: String,
+    key: CacheKey,
+}
+
+impl CacheKey {
+    /// Derives it from a key of the host.
+    pub fn derive(from: &SymmetricKey) -> Self {
+        let root = hmac::Key::new(hmac::HMAC_SHA256, from.expose());
+        let derived = hmac::sign(&root, b"portcullis cache of issuers' keys, version 1");
+        Self(hmac::Key::new(hmac::HMAC_SHA256, derived.as_ref()))
+    }
+}
+
+impl Cache {
+    /// The file for keys that come from there.
+    pub fn new(folder: &Path, key: CacheKey, place: &str) -> Self {
+        let name = sha256(place.as_bytes()).to_string();
+        let name = name.trim_start_matches("sha256:").get(..32).unwrap_or_default();
+        Self { path: folder.join(format!("issuer-{name}.keys")), place: place.to_owned(), key }
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Keeps a document: one line of time and MAC, then its bytes. Replaces the one before whole.
+    pub fn keep(&self, fetched: Millis, document: &[u8]) -> io::Result<()> {
+        if let Some(folder) = self.path.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        let mac = STANDARD.encode(hmac::sign(&self.key.0, &self.covered(fetched, document)));
+        let aside = self.path.with_extension("new");
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&aside)?;
+        file.write_all(format!("{fetched} {mac}\n").as_bytes())?;
+        file.write_all(document)?;
+        fs::rename(&aside, &self.path)
+    }
+
+    /// What was kept, if this host kept it.
+    pub fn recall(&self) -> Option<(Millis, Vec<u8>)> {
+        let file = fs::File::open(&self.path).ok()?;
+        let mut bytes = Vec::new();
+        io::Read::read_to_end(&mut io::Read::take(file, MOST_BYTES), &mut bytes).ok()?;
+        let end = bytes.iter().position(|byte| *byte == b'\n')?;
+        let (line, document) = bytes.split_at_checked(end)?;
+        let document = document.get(1..)?;
+        let (fetched, mac) = std::str::from_utf8(line).ok()?.split_once(' ')?;
+        let (fetched, mac) = (Millis(fetched.parse().ok()?), STANDARD.decode(mac).ok()?);
+        hmac::verify(&self.key.0, &self.covered(fetched, document), &mac).ok()?;
+        Some((fetched, document.to_vec()))
+    }
+
+    fn covered(&self, fetched: Millis, document: &[u8]) -> Vec<u8> {
+        let length = (self.place.len() as u64).to_be_bytes();
+        [&length[..], self.place.as_bytes(), &fetched.0.to_be_bytes(), document].concat()
+    }
+}
+
+/// The largest file that is read: an answer of the issuer, and its line.
+const MOST_BYTES: u64 = crate::outbound::LONGEST_ANSWER as u64 + 256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_this_host_kept_from_there_counts() {
+        let folder = tempfile::tempdir().unwrap();
+        let key = |byte| CacheKey::derive(&SymmetricKey::from_bytes([byte; 32]));
+        let cache = Cache::new(&folder.path().join("made"), key(1), "https://a.example/keys");
+        assert!(cache.recall().is_none());
+        cache.keep(Millis(7), b"old").unwrap();
+        cache.keep(Millis(42), b"{}\n{}").unwrap();
+        assert_eq!(cache.recall().unwrap(), (Millis(42), b"{}\n{}".to_vec()));
+        let text = fs::read_to_string(cache.path()).unwrap();
+        for (what, forged) in [
+            ("another time", text.replacen("42", "43", 1)),
+            ("another document", text.replace("{}\n{}", "[]\n{}")),
+            ("cut", text.trim_end_matches('}').to_owned()),
+            ("no line", String::new()),
+        ] {
+            fs::write(cache.path(), forged).unwrap();
+            assert!(cache.recall().is_none(), "{what}");
+        }
+        fs::write(cache.path(), &text).unwrap();
+        assert!(cache.recall().is_some());
+        let other = Cache { path: cache.path.clone(), place: "https://b.example/keys".into(), key: key(1) };
+        assert!(other.recall().is_none(), "another issuer's");
+        let other = Cache { path: cache.path.clone(), place: cache.place.clone(), key: key(2) };
+        assert!(other.recall().is_none(), "another host's");
+    }
+}

@@ -1,0 +1,181 @@
+//! Who calls? A secret, a signed token or a client certificate, checked before the body is read.
+//!
+//! Invariant: a caller is proven by one of the ways that its hook lists, and by nothing else; whatever is wrong becomes one
+//! [`Unproven`]. Secrets, keys and certificates rotate while the host serves. Only a token signed with a key that is not known yet makes
+//! a call wait, and that is bounded.
+
+mod bearer;
+mod certificate;
+pub mod config;
+mod keys;
+mod secret;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use hyper::HeaderMap;
+use hyper::header::{HeaderName, HeaderValue};
+use portcullis_callers::{Client, Unproven};
+use portcullis_model::Millis;
+
+use crate::error::StartError;
+use crate::tls::Peer;
+use bearer::Bearer;
+use config::{CallerConfig, CertificateConfig, CredentialConfig};
+use secret::Secrets;
+
+pub use keys::{CacheKey, KeyRing, Keys};
+
+/// How the caller of one hook proves itself: in any of these ways.
+pub struct Caller {
+    ways: Vec<Way>,
+    challenge: HeaderValue,
+}
+
+/// One way: all of it must hold.
+struct Way {
+    credential: Option<Credential>,
+    certificate: Option<CertificateConfig>,
+}
+
+enum Credential {
+    Secret(Secrets),
+    Bearer(Bearer),
+}
+
+/// A caller that proved itself. Its name stands in keys and records and holds no secret.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Proven {
+    name: Arc<str>,
+    tenant: Option<Arc<str>>,
+}
+
+impl Caller {
+    /// Reads the secrets and readies the keys' sources; calls nobody yet.
+    pub fn load(hook: &str, config: &[CallerConfig], keys: &mut KeyRing) -> Result<Self, StartError> {
+        let ways = config.iter().map(|way| Way::load(way, keys)).collect::<Result<Vec<_>, _>>()?;
+        let mut schemes: Vec<_> = ways.iter().filter_map(Way::scheme).collect();
+        schemes.dedup();
+        let challenges: Vec<_> = schemes.iter().map(|scheme| format!("{scheme} realm=\"{hook}\"")).collect();
+        // The name was checked with the configuration: it has nothing that a header could not carry.
+        let challenge = HeaderValue::from_str(&challenges.join(", "));
+        Ok(Self { ways, challenge: challenge.unwrap_or(HeaderValue::from_static("Bearer")) })
+    }
+
+    /// Whether the request's head, or its connection, proves a caller. Waits only for keys, and until then at most.
+    pub async fn check(
+        &self,
+        headers: &HeaderMap,
+        peer: Option<&Peer>,
+        now: Millis,
+        until: Instant,
+    ) -> Result<Proven, Unproven> {
+        let mut why = Unproven::NoCredential;
+        for way in &self.ways {
+            match way.check(headers, peer, now, until).await {
+                Ok(proven) => return Ok(proven),
+                // What came and was wrong says more than what did not come.
+                Err(Unproven::NoCredential | Unproven::NoCertificate) if why != Unproven::NoCredential => {}
+                Err(other) => why = other,
+            }
+        }
+        Err(why)
+    }
+
+    /// What a `401` asks for, in `WWW-Authenticate` (RFC 9110 section 11.6.1).
+    pub fn challenge(&self) -> &HeaderValue {
+        &self.challenge
+    }
+
+    /// Reads secrets again that have changed, or all if `asked`. What is wrong changes nothing and is given back; a set that changed is
+    /// told to the log.
+    pub fn reload(&self, hook: &str, asked: bool) -> Vec<StartError> {
+        let mut wrong = Vec::new();
+        for way in &self.ways {
+            let Some(Credential::Secret(secrets)) = &way.credential else { continue };
+            match secrets.reload(asked) {
+                Ok(Some(count)) => tracing::info!(hook, secrets = count, "the caller's secret changed"),
+                Ok(None) => {}
+                Err(error) => wrong.push(error),
+            }
+        }
+        wrong
+    }
+}
+
+impl Way {
+    fn load(config: &CallerConfig, keys: &mut KeyRing) -> Result<Self, StartError> {
+        let credential = match config.credential.clone() {
+            Some(CredentialConfig::Secret { header, files }) => {
+                Some(Credential::Secret(Secrets::header(header, files)?))
+            }
+            Some(CredentialConfig::Basic { user, files }) => Some(Credential::Secret(Secrets::basic(user, files)?)),
+            Some(CredentialConfig::Oauth(oauth)) => {
+                let keys = keys.of(&oauth.keys)?;
+                Some(Credential::Bearer(Bearer::new(oauth, keys)))
+            }
+            None => None,
+        };
+        Ok(Self { credential, certificate: config.certificate.clone() })
+    }
+
+    async fn check(
+        &self,
+        headers: &HeaderMap,
+        peer: Option<&Peer>,
+        now: Millis,
+        until: Instant,
+    ) -> Result<Proven, Unproven> {
+        // The certificate first: it costs nothing that the handshake has not cost already.
+        let certified = match &self.certificate {
+            Some(pins) => {
+                let peer = peer.ok_or(Unproven::NoCertificate)?;
+                Some(pins.check(&*peer.names(now)?)?)
+            }
+            None => None,
+        };
+        match (&self.credential, certified) {
+            (Some(Credential::Secret(secrets)), _) => secrets.check(headers),
+            (Some(Credential::Bearer(bearer)), _) => bearer.check(headers, now, until).await,
+            (None, Some(proven)) => Ok(proven),
+            (None, None) => Err(Unproven::NoCredential),
+        }
+    }
+
+    fn scheme(&self) -> Option<&'static str> {
+        match &self.credential {
+            Some(Credential::Secret(secrets)) => Some(secrets.scheme()),
+            Some(Credential::Bearer(_)) => Some("Bearer"),
+            None => None,
+        }
+    }
+}
+
+impl Proven {
+    fn named(name: &str) -> Self {
+        Self { name: name.into(), tenant: None }
+    }
+
+    fn client(client: &Client) -> Self {
+        Self { name: Arc::clone(&client.id), tenant: client.tenant.clone() }
+    }
+
+    /// The caller's name.
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// The platform's tenant that its token was issued in, where the operator named one.
+    pub fn tenant(&self) -> Option<&str> {
+        self.tenant.as_deref()
+    }
+}
+
+/// The value of a header that is there exactly once.
+fn only_value<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<&'h [u8], Unproven> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (Some(value), None) => Ok(value.as_bytes()),
+        _ => Err(Unproven::NoCredential),
+    }
+}

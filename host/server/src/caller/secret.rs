@@ -1,0 +1,254 @@
+//! Secrets that a caller sends: a header's whole value, or HTTP Basic's user and password. Several at once while one rotates.
+//!
+//! Invariant: secrets are held as digests, so that neither their bytes nor their length can leak by timing, a log or a panic; every one is
+//! compared, in constant time, whichever it is. What is in force is exchanged whole; files of which one is wrong change nothing.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hyper::HeaderMap;
+use hyper::header::{AUTHORIZATION, HeaderName};
+use portcullis_callers::Unproven;
+use portcullis_model::Digest;
+use zeroize::Zeroizing;
+
+use super::{Proven, only_value};
+use crate::digest::sha256;
+use crate::error::StartError;
+use crate::watch::Watch;
+
+/// Secrets, any of which proves a caller.
+pub struct Secrets {
+    form: Form,
+    proven: Proven,
+    files: Vec<PathBuf>,
+    watch: Watch,
+    accepted: ArcSwap<Vec<Digest>>,
+}
+
+enum Form {
+    /// This header's value is the secret.
+    Header(HeaderName),
+    /// `Authorization: Basic` with this user.
+    Basic(String),
+}
+
+impl Secrets {
+    /// Secrets that are a header's whole value.
+    pub fn header(header: HeaderName, files: Vec<PathBuf>) -> Result<Self, StartError> {
+        Self::load(Form::Header(header), Proven::named("header-secret"), files)
+    }
+
+    /// Passwords of a user, by HTTP Basic.
+    pub fn basic(user: String, files: Vec<PathBuf>) -> Result<Self, StartError> {
+        let proven = Proven::named(&format!("basic:{user}"));
+        Self::load(Form::Basic(user), proven, files)
+    }
+
+    fn load(form: Form, proven: Proven, files: Vec<PathBuf>) -> Result<Self, StartError> {
+        let watch = Watch::new(files.clone());
+        let accepted = ArcSwap::from_pointee(read(&form, &files)?);
+        Ok(Self { form, proven, files, watch, accepted })
+    }
+
+    /// Whether the request's head carries one of them: exactly once, exactly equal.
+    pub fn check(&self, headers: &HeaderMap) -> Result<Proven, Unproven> {
+        let given = match &self.form {
+            Form::Header(name) => sha256(only_value(headers, name)?),
+            Form::Basic(_) => sha256(credentials(only_value(headers, &AUTHORIZATION)?, b"basic")?),
+        };
+        let mut found = false;
+        for secret in self.accepted.load().iter() {
+            found |= verify_slices_are_equal(&given.0, &secret.0).is_ok();
+        }
+        if found { Ok(self.proven.clone()) } else { Err(Unproven::WrongSecret) }
+    }
+
+    /// Reads the files again if they have changed, or if `asked`. Gives how many secrets are in force now, where that is another set.
+    pub fn reload(&self, asked: bool) -> Result<Option<usize>, StartError> {
+        if !self.watch.changed() && !asked {
+            return Ok(None);
+        }
+        let fresh = read(&self.form, &self.files)?;
+        if fresh == **self.accepted.load() {
+            return Ok(None);
+        }
+        let count = fresh.len();
+        self.accepted.store(Arc::new(fresh));
+        Ok(Some(count))
+    }
+
+    /// The challenge for whoever comes without (RFC 9110 section 11.6.1).
+    pub fn scheme(&self) -> &'static str {
+        match self.form {
+            Form::Header(_) => "Secret",
+            Form::Basic(_) => "Basic",
+        }
+    }
+}
+
+/// What stands behind a scheme's name in an `Authorization` header; the name in any case (RFC 9110 section 11.1).
+pub fn credentials<'v>(value: &'v [u8], scheme: &[u8]) -> Result<&'v [u8], Unproven> {
+    let (name, rest) = value.split_at_checked(scheme.len()).ok_or(Unproven::NoCredential)?;
+    match rest.split_first() {
+        Some((b' ', given)) if name.eq_ignore_ascii_case(scheme) => Ok(given),
+        _ => Err(Unproven::NoCredential),
+    }
+}
+
+/// The secrets of all files, one a line. Each file is private to its owner and holds at least one.
+fn read(form: &Form, files: &[PathBuf]) -> Result<Vec<Digest>, StartError> {
+    let mut secrets = Vec::new();
+    for path in files {
+        let wrong = |why: String, hint: Option<String>| {
+            let what = match form {
+                Form::Header(_) => "caller secret",
+                Form::Basic(_) => "caller password",
+            };
+            StartError::File { what, path: path.clone(), why, hint }
+        };
+        let text = portcullis_keys::read_secret_file(path).map_err(|error| wrong(error.to_string(), error.hint()))?;
+        let lines: Vec<&str> = text.lines().filter(|line| !line.is_empty()).collect();
+        if lines.is_empty() || lines.len() > MOST_SECRETS {
+            return Err(wrong(format!("it holds {} secrets, not 1 to {MOST_SECRETS}, one a line", lines.len()), None));
+        }
+        if lines.iter().any(|line| line.len() < SHORTEST_SECRET) {
+            let hint = "take a random one, as `portcullis keys generate --kind secret` makes".to_owned();
+            return Err(wrong(format!("shorter than {SHORTEST_SECRET} characters"), Some(hint)));
+        }
+        secrets.extend(lines.iter().map(|line| match form {
+            Form::Header(_) => sha256(line.as_bytes()),
+            Form::Basic(user) => {
+                let pair = Zeroizing::new(format!("{user}:{line}"));
+                sha256(Zeroizing::new(STANDARD.encode(pair.as_bytes())).as_bytes())
+            }
+        }));
+    }
+    secrets.sort_unstable();
+    secrets.dedup();
+    Ok(secrets)
+}
+
+/// A shorter secret can be guessed.
+const SHORTEST_SECRET: usize = 16;
+/// Secrets in one file: one in use, one that comes, and room for a mistake.
+const MOST_SECRETS: usize = 4;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::path::Path;
+
+    const FIRST: &str = "correct horse battery";
+    const SECOND: &str = "staple correct horse";
+
+    fn write(path: &Path, text: &str) {
+        fs::write(path, text).unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
+    }
+
+    fn check(secrets: &Secrets, name: &'static str, values: &[&str]) -> Result<Proven, Unproven> {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(name, value.parse().unwrap());
+        }
+        secrets.check(&headers)
+    }
+
+    #[test]
+    fn only_a_whole_secret_exactly_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secret");
+        write(&path, &format!("{FIRST}\r\n{SECOND}\n"));
+        let secrets = Secrets::header(HeaderName::from_static("x-hook-secret"), vec![path]).unwrap();
+        let proven = |values: &[&str]| check(&secrets, "x-hook-secret", values).map(|proven| proven.name().to_string());
+        assert_eq!(proven(&[FIRST]), Ok("header-secret".to_owned()));
+        assert_eq!(proven(&[SECOND]), Ok("header-secret".to_owned()));
+        for (wrong, why) in [
+            (&[][..], Unproven::NoCredential),
+            (&[FIRST, FIRST], Unproven::NoCredential),
+            (&[""], Unproven::WrongSecret),
+            (&["correct horse batter"], Unproven::WrongSecret),
+            (&["correct horse battery x"], Unproven::WrongSecret),
+            (&["correct horse battery\r"], Unproven::WrongSecret),
+        ] {
+            // A carriage return is no header's value at all.
+            if wrong.iter().all(|value| !value.contains('\r')) {
+                assert_eq!(proven(wrong), Err(why), "{wrong:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn basic_is_the_user_and_a_password() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("password");
+        write(&path, &format!("{FIRST}:with colons\n"));
+        let secrets = Secrets::basic("okta".into(), vec![path]).unwrap();
+        let says = |scheme: &str, pair: &str| {
+            check(&secrets, "authorization", &[&format!("{scheme} {}", STANDARD.encode(pair))])
+        };
+        let right = format!("okta:{FIRST}:with colons");
+        assert_eq!(&**says("Basic", &right).unwrap().name(), "basic:okta");
+        assert!(says("bAsIc", &right).is_ok());
+        for (scheme, pair, why) in [
+            ("Bearer", right.as_str(), Unproven::NoCredential),
+            ("Basic ", &right, Unproven::WrongSecret),
+            ("Basic", FIRST, Unproven::WrongSecret),
+            ("Basic", "okta:correct horse battery", Unproven::WrongSecret),
+            ("Basic", "other:correct horse battery:with colons", Unproven::WrongSecret),
+            ("Basic", "", Unproven::WrongSecret),
+        ] {
+            assert_eq!(says(scheme, pair), Err(why), "{scheme} {pair}");
+        }
+        assert_eq!(check(&secrets, "authorization", &["Basic"]), Err(Unproven::NoCredential));
+    }
+
+    #[test]
+    fn a_secret_rotates_and_a_wrong_file_changes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let (one, two) = (folder.path().join("one"), folder.path().join("two"));
+        write(&one, FIRST);
+        write(&two, FIRST);
+        let secrets = Secrets::header(AUTHORIZATION, vec![one.clone(), two.clone()]).unwrap();
+        let takes = |secret: &str| check(&secrets, "authorization", &[secret]).is_ok();
+        assert!(takes(FIRST) && !takes(SECOND));
+        assert_eq!(secrets.reload(false).unwrap(), None);
+
+        write(&two, SECOND);
+        assert_eq!(secrets.reload(false).unwrap(), Some(2));
+        assert!(takes(FIRST) && takes(SECOND), "both while one rotates");
+        write(&one, SECOND);
+        assert_eq!(secrets.reload(false).unwrap(), Some(1));
+        assert!(!takes(FIRST) && takes(SECOND), "the old one is no longer listed");
+
+        for (what, spoil) in [
+            ("too short", Box::new(|| write(&one, "short")) as Box<dyn Fn()>),
+            ("empty", Box::new(|| write(&one, "\n"))),
+            ("too many", Box::new(|| write(&one, &format!("{FIRST}\n").repeat(5)))),
+            ("gone", Box::new(|| fs::remove_file(&one).unwrap())),
+            (
+                "open to others",
+                Box::new(|| {
+                    write(&one, FIRST);
+                    fs::set_permissions(&one, fs::Permissions::from_mode(0o644)).unwrap();
+                }),
+            ),
+        ] {
+            spoil();
+            let error = secrets.reload(false).expect_err(what).to_string();
+            assert!(!error.contains(FIRST) && error.contains("caller secret"), "{error}");
+            assert!(!takes(FIRST) && takes(SECOND), "{what}");
+            assert_eq!(secrets.reload(false).unwrap(), None, "{what}: said once");
+            assert!(secrets.reload(true).is_err(), "{what}: asked");
+        }
+        write(&one, FIRST);
+        assert_eq!(secrets.reload(false).unwrap(), Some(2));
+    }
+}

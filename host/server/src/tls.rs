@@ -1,0 +1,274 @@
+//! TLS towards callers: a certificate that rotates while connections stand, and client certificates that are judged call by call.
+//!
+//! Invariants: TLS 1.3 and 1.2 by rustls, nothing older. A wrong new certificate changes nothing. A client certificate never breaks a
+//! handshake: whether it leads to a trusted authority is decided where the hook can still say what stops the platform, also for resumed
+//! sessions and, at least once a minute, for connections that stand. That the client holds its key is proven by the handshake.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use portcullis_callers::Unproven;
+use portcullis_model::{Digest, Millis};
+use rustls::client::danger::HandshakeSignatureValid;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::server::{ProducesTickets, StoresServerSessions, WebPkiClientVerifier};
+use rustls::{DigitallySignedStruct, DistinguishedName, ServerConfig, SignatureScheme, version};
+use serde::Deserialize;
+
+use crate::digest::sha256;
+use crate::error::StartError;
+use crate::outbound::trust::{authorities, said};
+use crate::watch::Watch;
+
+/// The settings of `[listen.tls]`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TlsConfig {
+    /// The host's certificate and those that lead to its authority, PEM, the host's first.
+    pub certificate: PathBuf,
+    /// The certificate's private key, PEM.
+    pub key: PathBuf,
+    /// The authorities of client certificates, PEM. Asks clients for one; hooks say whose they take.
+    pub client_ca: Option<PathBuf>,
+    /// Time for the handshake, milliseconds. Default 5,000.
+    #[serde(default = "default_handshake_ms")]
+    pub handshake_ms: u64,
+}
+
+/// The server's half of TLS.
+pub struct Tls {
+    config: TlsConfig,
+    watch: Watch,
+    provider: Arc<CryptoProvider>,
+    ticketer: Arc<dyn ProducesTickets>,
+    sessions: Arc<dyn StoresServerSessions>,
+    current: ArcSwap<Current>,
+}
+
+/// What is in force; exchanged whole.
+struct Current {
+    server: Arc<ServerConfig>,
+    clients: Option<Arc<dyn ClientCertVerifier>>,
+    /// Of all that was read.
+    digest: Digest,
+}
+
+/// The client at the other end of a connection, by its certificate.
+pub struct Peer {
+    tls: Arc<Tls>,
+    chain: Vec<CertificateDer<'static>>,
+    judged: Mutex<Option<Judged>>,
+}
+
+struct Judged {
+    at: Millis,
+    by: Digest,
+    verdict: Result<Arc<Names>, Unproven>,
+}
+
+/// What a client certificate says of its holder.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Names {
+    /// DNS names among its alternative names.
+    pub dns: Vec<String>,
+    /// URIs among its alternative names.
+    pub uri: Vec<String>,
+    /// SHA-256 of its subject public key info, DER.
+    pub spki: Digest,
+}
+
+impl Tls {
+    /// Reads certificate, key and authorities.
+    pub fn load(config: &TlsConfig) -> Result<Self, StartError> {
+        let mut config = config.clone();
+        config.handshake_ms = config.handshake_ms.clamp(100, 60_000);
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let ticketer = rustls::crypto::aws_lc_rs::Ticketer::new().map_err(|_| StartError::Random)?;
+        let sessions: Arc<dyn StoresServerSessions> = rustls::server::ServerSessionMemoryCache::new(SESSIONS);
+        let watch = Watch::new(paths(&config));
+        let current = read(&config, &provider, &ticketer, &sessions)?;
+        Ok(Self { config, watch, provider, ticketer, sessions, current: ArcSwap::from_pointee(current) })
+    }
+
+    /// What new connections get.
+    pub fn server(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.current.load().server)
+    }
+
+    /// Time for a handshake.
+    pub fn handshake(&self) -> Duration {
+        Duration::from_millis(self.config.handshake_ms)
+    }
+
+    /// Reads the files again if they have changed, or if `asked`. Connections that stand go on with what they began with. Says whether
+    /// anything is new.
+    pub fn reload(&self, asked: bool) -> Result<bool, StartError> {
+        if !self.watch.changed() && !asked {
+            return Ok(false);
+        }
+        let fresh = read(&self.config, &self.provider, &self.ticketer, &self.sessions)?;
+        if fresh.digest == self.current.load().digest {
+            return Ok(false);
+        }
+        self.current.store(Arc::new(fresh));
+        Ok(true)
+    }
+}
+
+impl Peer {
+    /// The client that showed these certificates in its handshake, its own first.
+    pub fn new(tls: &Arc<Tls>, chain: &[CertificateDer<'_>]) -> Self {
+        let chain = chain.iter().map(|certificate| certificate.clone().into_owned()).collect();
+        Self { tls: Arc::clone(tls), chain, judged: Mutex::default() }
+    }
+
+    /// Its names, if its certificate leads to a trusted authority now.
+    pub fn names(&self, now: Millis) -> Result<Arc<Names>, Unproven> {
+        let current = self.tls.current.load();
+        let mut judged = self.judged.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = &*judged
+            && known.by == current.digest
+            && now.0.abs_diff(known.at.0) < JUDGED_FOR_MS
+        {
+            return known.verdict.clone();
+        }
+        let verdict = self.judge(&current, now);
+        *judged = Some(Judged { at: now, by: current.digest, verdict: verdict.clone() });
+        verdict
+    }
+
+    fn judge(&self, current: &Current, now: Millis) -> Result<Arc<Names>, Unproven> {
+        let (own, others) = self.chain.split_first().ok_or(Unproven::NoCertificate)?;
+        let clients = current.clients.as_ref().ok_or(Unproven::CertificateUntrusted)?;
+        let at = UnixTime::since_unix_epoch(Duration::from_millis(now.0));
+        clients.verify_client_cert(own, others, at).map_err(|_| Unproven::CertificateUntrusted)?;
+        Names::read(own).map(Arc::new).ok_or(Unproven::CertificateUntrusted)
+    }
+}
+
+impl Names {
+    fn read(certificate: &CertificateDer<'_>) -> Option<Self> {
+        let read = webpki::EndEntityCert::try_from(certificate).ok()?;
+        Some(Self {
+            dns: read.valid_dns_names().map(str::to_owned).collect(),
+            uri: read.valid_uri_names().map(str::to_owned).collect(),
+            spki: sha256(&read.subject_public_key_info()),
+        })
+    }
+}
+
+/// Takes every client certificate whose key the client holds; [`Peer`] judges whose it is.
+#[derive(Debug)]
+struct JudgedLater(Arc<dyn ClientCertVerifier>);
+
+impl ClientCertVerifier for JudgedLater {
+    fn client_auth_mandatory(&self) -> bool {
+        false
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.0.root_hint_subjects()
+    }
+
+    fn verify_client_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0.verify_tls12_signature(message, certificate, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0.verify_tls13_signature(message, certificate, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_verify_schemes()
+    }
+}
+
+fn paths(config: &TlsConfig) -> Vec<PathBuf> {
+    [&config.certificate, &config.key].into_iter().chain(&config.client_ca).cloned().collect()
+}
+
+fn read(
+    config: &TlsConfig,
+    provider: &Arc<CryptoProvider>,
+    ticketer: &Arc<dyn ProducesTickets>,
+    sessions: &Arc<dyn StoresServerSessions>,
+) -> Result<Current, StartError> {
+    let wrong = |path: &PathBuf, why: String, hint: Option<String>| {
+        let what = if *path == config.key { "TLS key" } else { "TLS certificate" };
+        StartError::File { what, path: path.clone(), why, hint }
+    };
+    let certificate = |error: String| wrong(&config.certificate, error, None);
+    let pem = std::fs::read(&config.certificate).map_err(|error| certificate(error.to_string()))?;
+    let chain = CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>();
+    let chain = chain.map_err(|error| certificate(said(&error)))?;
+    if chain.is_empty() {
+        return Err(certificate("it holds no certificate in PEM form".to_owned()));
+    }
+    let secret = portcullis_keys::read_secret_file(&config.key)
+        .map_err(|error| wrong(&config.key, error.to_string(), error.hint()))?;
+    let key = PrivateKeyDer::from_pem_slice(secret.as_bytes());
+    let key = key.map_err(|error| wrong(&config.key, said(&error), None))?;
+    // Only its digest is kept: whether the key is another one shows in the certificate.
+    let mut digest = sha256(&pem);
+    let clients = match &config.client_ca {
+        Some(path) => {
+            let roots = Arc::new(authorities("client authorities", path)?);
+            let text = std::fs::read(path).map_err(|error| wrong(path, error.to_string(), None))?;
+            digest = sha256(&[&digest.0[..], &sha256(&text).0].concat());
+            let verifier = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(provider)).build();
+            Some(verifier.map_err(|error| wrong(path, error.to_string(), None))?)
+        }
+        None => None,
+    };
+    let versions = ServerConfig::builder_with_provider(Arc::clone(provider))
+        .with_protocol_versions(&[&version::TLS13, &version::TLS12])
+        .map_err(|error| StartError::Tls(error.to_string()))?;
+    let server = match &clients {
+        Some(clients) => versions.with_client_cert_verifier(Arc::new(JudgedLater(Arc::clone(clients)))),
+        None => versions.with_no_client_auth(),
+    };
+    let mut server = server.with_single_cert(chain, key).map_err(|error| {
+        let hint = "certificate and key must belong together; the host's own certificate comes first in its file";
+        wrong(&config.certificate, error.to_string(), Some(hint.to_owned()))
+    })?;
+    server.alpn_protocols = vec![H2.to_vec(), b"http/1.1".to_vec()];
+    // Kept across certificates, so that a rotation costs no client its resumption.
+    server.ticketer = Arc::clone(ticketer);
+    server.session_storage = Arc::clone(sessions);
+    Ok(Current { server: Arc::new(server), clients, digest })
+}
+
+/// HTTP/2's name in ALPN (RFC 9113 section 3.2).
+pub const H2: &[u8] = b"h2";
+/// Sessions remembered for clients that take no tickets.
+const SESSIONS: usize = 1_024;
+/// How long a client certificate is not looked at again on one connection, milliseconds.
+const JUDGED_FOR_MS: u64 = 60_000;
+
+fn default_handshake_ms() -> u64 {
+    5_000
+}

@@ -1,0 +1,333 @@
+//! Callers: each way to prove oneself, taken where it is right, refused in the hook kind's own words where it is wrong, counted by reason,
+//! and rotated while calls go on.
+
+use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use portcullis_tests::{Answer, Binding, Host, House, Issuer, Raw, SECRET, SignIn, duties};
+use serde_json::{Value, json};
+
+const TENANT: &str = "0f0b5b1e-6d5c-4f7a-9d55-0d7c7a3f5a10";
+const AUDIENCE: &str = "7d2b7b8e-0000-4444-8888-0a1b2c3d4e5f";
+const MICROSOFT: &str = "99045fe1-7639-4a75-9d4a-577b6ca3810f";
+
+/// A house whose hook `token` has this `caller`, and a second hook, `open`, likewise that goes on without.
+fn house(caller: &str) -> House {
+    let house = House::build(&[Binding::new("token", "sod", duties())]);
+    house.configure("caller = { secret_file = \"secrets/token\" }", &format!("caller = {caller}"));
+    let text = house.read("portcullis.toml");
+    let open = "\n[[hook]]\nname = \"open\"\nkind = \"okta.token\"\npath = \"/okta/open\"\non_failure = \"open\"\n";
+    house.write("portcullis.toml", format!("{text}{open}caller = {caller}\n"));
+    house
+}
+
+fn call(host: &Host, authorization: &str) -> Answer {
+    host.client().send(&sign_in("/okta/token", authorization)).unwrap()
+}
+
+fn sign_in(path: &str, authorization: &str) -> Raw {
+    Raw::post(path, authorization, &SignIn::with_groups(&["ward-reader"]).bytes())
+}
+
+/// Has the host look until it has said something so often: it may have looked by itself before it was asked.
+fn until_said(host: &Host, text: &str, times: usize) {
+    host.signal("HUP");
+    let begin = std::time::Instant::now();
+    while host.log().matches(text).count() < times {
+        assert!(begin.elapsed() < Duration::from_secs(20), "not said {times} times: `{text}`\n{}", host.log());
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// What the log counted against unproven callers of a hook, by detail.
+fn counted(house: &House, hook: &str) -> BTreeMap<String, u64> {
+    let mut counts = BTreeMap::new();
+    for record in house.records_of("hook.refused") {
+        if record["hook"] == hook && record["cause"] == "caller-unproven" {
+            *counts.entry(record["detail"].as_str().unwrap().to_owned()).or_insert(0) +=
+                record["count"].as_u64().unwrap();
+        }
+    }
+    counts
+}
+
+/// Calls without a pause on several connections while `work` is done, each with what `credential` says at its time. None may fail.
+fn under_load(host: &Host, credential: &(dyn Fn() -> String + Sync), work: impl FnOnce()) -> usize {
+    let (done, calls) = (AtomicBool::new(false), AtomicUsize::new(0));
+    thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                let mut client = host.client();
+                while !done.load(Ordering::SeqCst) {
+                    let answer = client.send(&sign_in("/okta/token", &credential())).unwrap();
+                    assert_eq!(answer.without_reference(), "{}", "a call failed: {answer:?}");
+                    calls.fetch_add(1, Ordering::SeqCst);
+                    thread::sleep(Duration::from_millis(2));
+                }
+            });
+        }
+        // Also where the work fails: the others must not call for ever.
+        struct Finish<'a>(&'a AtomicBool);
+        impl Drop for Finish<'_> {
+            fn drop(&mut self) {
+                self.0.store(true, Ordering::SeqCst);
+            }
+        }
+        let _finish = Finish(&done);
+        work();
+    });
+    calls.into_inner()
+}
+
+#[test]
+fn a_secret_rotates_under_load_and_a_wrong_file_changes_nothing() {
+    let (first, second) = ("a-first-secret-of-the-token-hook", "a-second-secret-of-the-token-hook");
+    let house = house("{ secret_files = [\"secrets/now\", \"secrets/next\"] }");
+    house.write_secret("secrets/now", first);
+    house.write_secret("secrets/next", first);
+    let host = house.serve();
+    assert!(call(&host, second).stops_a_token());
+    let current = Mutex::new(first);
+    let calls = under_load(&host, &|| current.lock().unwrap().to_string(), || {
+        house.write_secret("secrets/next", second);
+        until_said(&host, "secret changed", 1);
+        *current.lock().unwrap() = second;
+        // Calls on their way with the first one end before it goes.
+        thread::sleep(Duration::from_millis(300));
+        house.write_secret("secrets/now", second);
+        until_said(&host, "secret changed", 2);
+        for wrong in ["short", "", "\n\n"] {
+            house.write_secret("secrets/now", wrong);
+            let said = host.look(&["not taken; what is in force goes on"]);
+            assert!(said.contains("secrets/now"), "{said}");
+        }
+    });
+    assert!(calls > 10, "{calls} calls");
+    assert!(call(&host, first).stops_a_token(), "the old one is no longer listed");
+    let before = host.log().matches("not taken").count();
+    thread::sleep(Duration::from_millis(1_500));
+    assert!(host.log().matches("not taken").count() <= before + 1, "said once a change, not once a look");
+    let log = host.stop();
+    assert!(!log.contains(first) && !log.contains(second), "no secret in the log");
+    assert_eq!(counted(&house, "token"), BTreeMap::from([("wrong-secret".to_owned(), 2)]));
+}
+
+#[test]
+fn basic_and_any_of_several_ways_and_the_challenge_of_a_401() {
+    let house = house(
+        "[{ basic = { user = \"okta\", password_file = \"secrets/basic\" } }, { header = \"client-token\", secret_file = \"secrets/token\" }]",
+    );
+    house.write_secret("secrets/basic", "a-password:with-a-colon\n");
+    let host = house.serve();
+    let basic = |pair: &str| format!("Basic {}", BASE64.encode(pair));
+    assert_eq!(call(&host, &basic("okta:a-password:with-a-colon")).without_reference(), "{}");
+    let mut other = sign_in("/okta/token", "");
+    other.headers[0] = ("client-token".to_owned(), SECRET.to_owned());
+    assert_eq!(host.client().send(&other).unwrap().without_reference(), "{}", "the other way");
+    for wrong in [basic("okta:a-password"), basic("okt:a-password:with-a-colon"), SECRET.to_owned(), "Basic".to_owned()]
+    {
+        assert!(call(&host, &wrong).stops_a_token(), "{wrong}");
+    }
+    // An open hook of Okta goes on with a 401, which names the ways there are.
+    let mut socket = host.client().connect().unwrap();
+    socket
+        .write_all(b"POST /okta/open HTTP/1.1\r\nhost: h\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{}")
+        .unwrap();
+    let mut said = String::new();
+    socket.read_to_string(&mut said).unwrap();
+    assert!(said.starts_with("HTTP/1.1 401 "), "{said}");
+    assert!(said.contains("www-authenticate: Basic realm=\"open\", Secret realm=\"open\"\r\n"), "{said}");
+    host.stop();
+    let expected = BTreeMap::from([("no-credential".to_owned(), 2), ("wrong-secret".to_owned(), 2)]);
+    assert_eq!(counted(&house, "token"), expected);
+}
+
+#[test]
+fn what_cannot_be_a_caller_is_refused_before_anything_is_bound() {
+    let right = "{ secret_file = \"secrets/token\" }";
+    let house = house(right);
+    let text = house.read("portcullis.toml");
+    for (caller, why) in [
+        ("{}", "anybody could call"),
+        ("[]", "nobody could call"),
+        ("{ secret_file = \"secrets/token\", secret_files = [\"secrets/token\"] }", "exclude each other"),
+        ("{ secret_files = [] }", "lists 0 files"),
+        ("{ secret_file = \"secrets/token\", basic = { user = \"u\", password_file = \"x\" } }", "list them"),
+        ("{ basic = { user = \"a:b\", password_file = \"x\" } }", "colon"),
+        ("{ secret_file = \"secrets/token\", nothing = 1 }", "unknown field `nothing`"),
+        ("{ certificate = { dns = [\"a.example\"] } }", "listen.tls.client_ca"),
+        ("{ oauth = { issuer = \"http://a.example\", audiences = [\"a\"], clients = [\"c\"] } }", "not https"),
+        ("{ oauth = { issuer = \"https://a.example\", audiences = [], clients = [\"c\"] } }", "audiences is empty"),
+        ("{ oauth = { issuer = \"https://a.example\", audiences = [\"a\"] } }", "clients must list"),
+        (
+            "{ oauth = { profile = \"entra\", tenant = \"contoso\", audiences = [\"a\"], clients = [\"c\"] } }",
+            "tenant's id",
+        ),
+        (
+            "{ oauth = { profile = \"entra\", tenant = \"0f0b5b1e-6d5c-4f7a-9d55-0d7c7a3f5a10\", audiences = [\"a\"] } }",
+            "clients must list",
+        ),
+        ("{ oauth = { profile = \"okta\", audiences = [\"a\"], clients = [\"c\"] } }", "issuer is missing"),
+    ] {
+        house.write("portcullis.toml", text.replacen(right, caller, 1));
+        let ran = house.run(&["check", "--config", "portcullis.toml"]);
+        assert_eq!(ran.code, 64, "{caller}: {}{}", ran.out, ran.err);
+        assert!(ran.err.contains(why), "{caller}: {}", ran.err);
+    }
+    let plain = House::build(&[]);
+    plain.configure("127.0.0.1:0", "0.0.0.0:0");
+    let ran = plain.run(&["check", "--config", "portcullis.toml"]);
+    assert!(ran.code == 64 && ran.err.contains("plain HTTP must not leave this machine"), "{}", ran.err);
+    plain.configure("[trust]", "plain_http_beyond_loopback = true\n\n[trust]");
+    assert_eq!(plain.run(&["check", "--config", "portcullis.toml"]).code, 0);
+}
+
+/// A house whose callers bring tokens of an Entra tenant, and the stand-in for its issuer.
+fn entra() -> (House, Issuer) {
+    let issuer = Issuer::start(&format!("https://login.microsoftonline.com/{TENANT}/v2.0"));
+    let house = house(&format!(
+        "{{ oauth = {{ profile = \"entra\", tenant = \"{TENANT}\", audiences = [\"{AUDIENCE}\", \"api://hooks.test/{AUDIENCE}\"], \
+         clients = [\"{MICROSOFT}\"], discovery = \"{}\" }} }}",
+        issuer.discovery()
+    ));
+    (house, issuer)
+}
+
+fn good(issuer: &Issuer, more: Value) -> Value {
+    let mut claims = json!({"tid": TENANT, "azp": MICROSOFT, "ver": "2.0"});
+    claims.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    issuer.claims(AUDIENCE, claims)
+}
+
+#[test]
+fn tokens_that_are_meant_for_us_are_taken_and_all_others_counted_by_what_is_wrong() {
+    let (house, mut issuer) = entra();
+    let host = house.serve();
+    let version_1 = json!({
+        "iss": format!("https://sts.windows.net/{TENANT}/"), "azp": null, "appid": MICROSOFT, "ver": "1.0",
+        "aud": format!("api://hooks.test/{AUDIENCE}"),
+    });
+    for claims in [good(&issuer, json!({})), good(&issuer, version_1)] {
+        let token = issuer.token("first", &claims);
+        for scheme in ["Bearer", "bearer"] {
+            assert_eq!(call(&host, &format!("{scheme} {token}")).without_reference(), "{}", "{claims}");
+        }
+    }
+    let now = portcullis_tests::now();
+    let wrong: [(&str, Value); 9] = [
+        ("token-issuer", json!({"iss": "https://login.microsoftonline.com/another/v2.0"})),
+        ("token-tenant", json!({"tid": "0f0b5b1e-6d5c-4f7a-9d55-0d7c7a3f5a11"})),
+        ("token-audience", json!({"aud": "another"})),
+        ("token-client", json!({"azp": "another"})),
+        ("token-client", json!({"azp": null, "appid": MICROSOFT})),
+        ("token-expired", json!({"exp": now - 61})),
+        ("token-early", json!({"nbf": now + 300})),
+        ("token-malformed", json!({"exp": null})),
+        ("token-malformed", json!({"exp": "soon"})),
+    ];
+    let mut expected: BTreeMap<String, u64> = BTreeMap::new();
+    let mut refused = |reason: &str, authorization: &str| {
+        assert!(call(&host, authorization).stops_a_token(), "{reason}");
+        *expected.entry(reason.to_owned()).or_insert(0) += 1;
+    };
+    for (reason, more) in wrong {
+        let claims = good(&issuer, more);
+        refused(reason, &format!("Bearer {}", issuer.token("first", &claims)));
+    }
+    let claims = good(&issuer, json!({}));
+    let token = issuer.token("first", &claims);
+    refused("token-algorithm", &format!("Bearer {}", issuer.unsigned("first", &claims)));
+    refused("token-algorithm", &format!("Bearer {}", issuer.confused("first", &claims)));
+    refused("token-key", &format!("Bearer {}", issuer.token("unpublished", &claims)));
+    refused("token-malformed", "Bearer not.a.token");
+    refused("token-too-long", &format!("Bearer {}", "a".repeat(20_000)));
+    refused("no-credential", &token);
+    refused("no-credential", &format!("Basic {token}"));
+    let (signed, _) = token.rsplit_once('.').unwrap();
+    let another = good(&issuer, json!({"jti": "x"}));
+    let another = issuer.token("first", &another);
+    let (_, signature) = another.rsplit_once('.').unwrap();
+    refused("token-signature", &format!("Bearer {signed}.{signature}"));
+    assert_eq!(call(&host, &format!("Bearer {token}")).without_reference(), "{}", "still");
+    let log = host.stop();
+    assert_eq!(counted(&house, "token"), expected);
+    assert!(!log.contains(&token), "no token in the log");
+}
+
+#[test]
+fn invented_keys_cause_no_storm_and_a_flood_of_bad_calls_grows_the_log_by_a_few_records() {
+    let (house, mut issuer) = entra();
+    let host = house.serve();
+    let claims = good(&issuer, json!({}));
+    let right = format!("Bearer {}", issuer.token("first", &claims));
+    assert_eq!(call(&host, &right).without_reference(), "{}");
+    let invented: Vec<_> =
+        (0..200).map(|number| format!("Bearer {}", issuer.token(&format!("invented-{number}"), &claims))).collect();
+    let before = issuer.looks();
+    let begin = std::time::Instant::now();
+    let good_calls = under_load(&host, &|| right.clone(), || {
+        let mut client = host.client();
+        for token in &invented {
+            assert!(client.send(&sign_in("/okta/token", token)).unwrap().stops_a_token());
+        }
+        for _ in 0..20 {
+            for wrong in ["Bearer a.b.c", "wrong", &format!("{right}x")] {
+                for _ in 0..25 {
+                    assert!(client.send(&sign_in("/okta/token", wrong)).unwrap().stops_a_token());
+                }
+            }
+        }
+    });
+    assert!(good_calls > 0);
+    // Two at once, and one more every five seconds.
+    let most = 2 + usize::try_from(begin.elapsed().as_secs() / 5).unwrap();
+    let looks = issuer.looks() - before;
+    assert!(looks <= most, "{looks} looks for 200 invented keys, not at most {most}");
+    host.stop();
+    let records = house.records_of("hook.refused");
+    let minutes: std::collections::BTreeSet<_> = records.iter().map(|record| record["minute"].to_string()).collect();
+    assert!(records.len() <= 3 * minutes.len(), "{} records", records.len());
+    let expected: BTreeMap<String, u64> =
+        [("token-key", 200), ("token-malformed", 1_000), ("no-credential", 500)].map(|(a, b)| (a.to_owned(), b)).into();
+    assert_eq!(counted(&house, "token"), expected);
+}
+
+#[test]
+fn an_issuers_keys_rotate_under_load_and_it_may_be_down_for_a_while_and_through_a_restart() {
+    let (house, mut issuer) = entra();
+    let host = house.serve();
+    let claims = good(&issuer, json!({}));
+    let current = Mutex::new(format!("Bearer {}", issuer.token("first", &claims)));
+    let first = current.lock().unwrap().clone();
+    let calls = under_load(&host, &|| current.lock().unwrap().clone(), || {
+        for (published, signs) in [(["first", "second"], "second"), (["second", "third"], "third")] {
+            issuer.publish(&published);
+            *current.lock().unwrap() = format!("Bearer {}", issuer.token(signs, &claims));
+            thread::sleep(Duration::from_millis(300));
+        }
+        issuer.down(true);
+        thread::sleep(Duration::from_millis(200));
+    });
+    assert!(calls > 10, "{calls} calls");
+    let third = current.into_inner().unwrap();
+    assert!(call(&host, &first).stops_a_token(), "withdrawn with the last look");
+    host.stop();
+    let again = house.serve();
+    assert_eq!(call(&again, &third).without_reference(), "{}", "kept for the next start");
+    again.until_log("keys could not be had");
+    // Whoever writes a key into the folder has not made it the issuer's.
+    again.stop();
+    let kept = std::fs::read_dir(house.path("cache")).unwrap().next().unwrap().unwrap().path();
+    let text = std::fs::read_to_string(&kept).unwrap();
+    std::fs::write(&kept, text.replacen("\"third\"", "\"fourth\"", 1)).unwrap();
+    let tampered = house.serve();
+    assert!(call(&tampered, &third).stops_a_token());
+    tampered.stop();
+    assert_eq!(counted(&house, "token").get("keys-unavailable"), Some(&1));
+}
