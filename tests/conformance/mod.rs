@@ -2,6 +2,7 @@
 //! record afterwards.
 
 mod audit;
+mod break_glass;
 mod check;
 mod cli;
 mod closed;

@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use portcullis_engine::{Evaluation, Fault, Remains};
 use portcullis_hooks::Incoming;
-use portcullis_model::{Cause, Decision, Redacted};
+use portcullis_model::{Cause, Decision, Finding, Redacted};
 use tokio::time::timeout_at;
 
 use crate::budget::Budget;
 use crate::generation::Binding;
+use crate::glass::Open;
 use crate::host::Host;
 
 /// What one binding said, and what it cost.
@@ -22,6 +23,8 @@ pub struct Asked {
     pub binding: Arc<Binding>,
     /// Its decision, or what went wrong.
     pub outcome: Result<Decision, AskFault>,
+    /// Findings that a break-glass document has lifted out of its decision.
+    pub lifted: Vec<Finding>,
     /// Its journal.
     pub notes: Vec<String>,
     /// Time spent, all runs together.
@@ -36,6 +39,15 @@ pub struct AskFault {
     pub code: &'static str,
     /// For the sealed part only.
     pub detail: Redacted<String>,
+}
+
+impl Asked {
+    /// Takes out of its decision what a break-glass document lifts.
+    pub fn lift(&mut self, open: &Open) {
+        if let Ok(decision) = &mut self.outcome {
+            self.lifted = open.lift(decision);
+        }
+    }
 }
 
 /// Asks within the call's budget. What remains of the instances is handed back, to be dropped after the reply.
@@ -83,14 +95,15 @@ pub async fn ask(
         Err(_) => AskFault::new(Cause::Overload, "overload", "the slow lane was full"),
     };
     let spent = host.clock.instant().saturating_duration_since(start);
-    (Asked { binding: Arc::clone(binding), outcome: Err(fault), notes: Vec::new(), spent }, remains)
+    (Asked { binding: Arc::clone(binding), outcome: Err(fault), lifted: Vec::new(), notes: Vec::new(), spent }, remains)
 }
 
 /// One run, on this thread.
 pub fn evaluate(binding: &Arc<Binding>, incoming: &Incoming, allowance: Duration) -> (Asked, Option<Remains>) {
     let manifest = binding.manifest();
     let revoked = || AskFault::new(Cause::PluginRevoked, "plugin-revoked", "the plugin is revoked");
-    let asked = |outcome, notes, spent| Asked { binding: Arc::clone(binding), outcome, notes, spent };
+    let asked =
+        |outcome, notes, spent| Asked { binding: Arc::clone(binding), outcome, lifted: Vec::new(), notes, spent };
     if binding.is_revoked() {
         return (asked(Err(revoked()), Vec::new(), Duration::ZERO), None);
     }

@@ -25,6 +25,7 @@ use crate::budget::{Budget, Ledger, micros};
 use crate::caller::Proven;
 use crate::evidence::Evidence;
 use crate::generation::{Binding, Generation};
+use crate::glass::Open;
 use crate::host::{Hook, Host};
 use crate::owed::Owed;
 use crate::pipeline::{Decided, Failure};
@@ -59,6 +60,8 @@ pub struct Call<'a> {
     pub head: Parts,
     /// The generation in force when it began: it decides to the end.
     pub generation: Option<Arc<Generation>>,
+    /// The break-glass document in force when it began.
+    pub glass: Option<Arc<Open>>,
     /// Its deadlines.
     pub budget: Budget,
     /// What is to be done after the reply.
@@ -80,6 +83,7 @@ impl<'a> Call<'a> {
             head,
             route,
             generation: host.generation.load_full(),
+            glass: hook.glass(),
             budget: Budget::start(start, &hook.config),
             ledger: Ledger::open(start),
             received: host.clock.now(),
@@ -218,7 +222,7 @@ impl<'a> Call<'a> {
         if let Some(body) = unread {
             self.discard(body).await;
         }
-        let answer = self.hook.safe_answer(self.generation.as_deref(), cause, None);
+        let answer = self.hook.safe_answer(self.generation.as_deref(), cause, self.glass.as_deref(), None);
         self.leave(&answer)
     }
 
@@ -230,7 +234,8 @@ impl<'a> Call<'a> {
         asked: Vec<Asked>,
         first: Option<First>,
     ) -> Reply {
-        let answer = self.hook.safe_answer(self.generation.as_deref(), failure.cause, Some(incoming));
+        let answer =
+            self.hook.safe_answer(self.generation.as_deref(), failure.cause, self.glass.as_deref(), Some(incoming));
         self.record_and_leave(Err(failure), answer, incoming, asked, first).await
     }
 
@@ -269,11 +274,17 @@ impl<'a> Call<'a> {
     /// Appends the record of one of many questions, and does not wait for it. Says whether the question was permitted.
     pub fn record_part(&mut self, number: usize, decided: Decided) -> (bool, Part) {
         let Decided { incoming, asked, outcome } = decided;
-        let on_failure = self.hook.on_failure(self.generation.as_deref());
+        let cause = outcome.as_ref().err().map(|failure| failure.cause);
+        let on_failure = self.hook.on_failure(self.generation.as_deref(), cause, self.glass.as_deref());
         let (verdict, permitted, answer) = match outcome {
             Ok((verdict, answer)) => (Ok(verdict), verdict <= Effect::Allow, answer),
             Err(failure) => {
-                let answer = self.hook.safe_answer(self.generation.as_deref(), failure.cause, Some(&incoming));
+                let answer = self.hook.safe_answer(
+                    self.generation.as_deref(),
+                    failure.cause,
+                    self.glass.as_deref(),
+                    Some(&incoming),
+                );
                 (Err(failure), *on_failure == OnFailure::Open, answer)
             }
         };
@@ -336,7 +347,12 @@ impl<'a> Call<'a> {
             generation: self.generation.as_ref().map_or(0, |generation| generation.number),
             asked,
             verdict,
-            safe: self.hook.on_failure(self.generation.as_deref()),
+            safe: self.hook.on_failure(
+                self.generation.as_deref(),
+                verdict.err().map(|failure| failure.cause),
+                self.glass.as_deref(),
+            ),
+            glass: self.glass.as_deref(),
             answer,
             salt: self.host.salt(),
             ledger: &self.ledger,
@@ -379,7 +395,8 @@ impl<'a> Call<'a> {
 
     /// The safe answer in place of what could not be recorded in time; the hook owes the log that fact.
     async fn unrecorded(&self, incoming: &Incoming, index: Option<u64>) -> Answer {
-        let safe = self.hook.safe_answer(self.generation.as_deref(), Cause::NotDurable, Some(incoming));
+        let safe =
+            self.hook.safe_answer(self.generation.as_deref(), Cause::NotDurable, self.glass.as_deref(), Some(incoming));
         let answer = crate::digest::sha256(safe.body());
         self.hook.owed.add(self.host, self.hook, Owed { index, answer, at: self.host.clock.now() }).await;
         safe

@@ -7,14 +7,14 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use portcullis_audit::{Entry, Log, Pending, Pseudonyms, Recovery, SealKey, Sealer};
 use portcullis_engine::Engine;
 use portcullis_hooks::{Answer, Incoming, OnFailure};
 use portcullis_keys::{SecretKey, SymmetricKey};
 use portcullis_model::json::quote;
-use portcullis_model::{Cause, Millis};
-use portcullis_trust::{Active, History, Passage, VerifiedManifest};
+use portcullis_model::{Cause, Millis, Party};
+use portcullis_trust::{Active, History, Passage, TrustRoot, VerifiedManifest};
 
 use crate::admission::Admission;
 use crate::caller::Caller;
@@ -23,6 +23,7 @@ use crate::config::{Commit, Config, HookConfig};
 use crate::delivery::Deliveries;
 use crate::error::StartError;
 use crate::generation::{Bindings, Generation};
+use crate::glass::{Glass, Open};
 use crate::housekeeping::{activation_entry, refusal_entry};
 use crate::keeper::{self, Keeper, Place};
 use crate::memory::Standing;
@@ -39,6 +40,10 @@ pub struct Host {
     pub config: Config,
     /// What must not be forgotten: trust roots, revocations, what was active.
     pub keeper: Mutex<Keeper>,
+    /// The trust root in force, for those who must not wait for the keeper.
+    pub root: ArcSwap<TrustRoot>,
+    /// Break-glass documents that were opened.
+    pub glass: Glass,
     /// The hooks, in the order of the configuration.
     pub hooks: Vec<Hook>,
     /// The generation in force.
@@ -81,6 +86,8 @@ pub struct Hook {
     pub caller: Caller,
     /// What it owes the log.
     pub owed: Debts,
+    /// The break-glass document in force here, or the last one.
+    pub glass: ArcSwapOption<Open>,
 }
 
 /// What is ready before the record is opened: all that `check` looks at and `serve` needs.
@@ -178,9 +185,18 @@ impl Prepared {
         });
         let routes = routes.collect();
         let hooks = self.config.hooks.iter().cloned().zip(self.callers).enumerate();
-        let hooks =
-            hooks.map(|(number, (config, caller))| Hook { number, config, caller, owed: Debts::default() }).collect();
+        let hooks = hooks
+            .map(|(number, (config, caller))| Hook {
+                number,
+                config,
+                caller,
+                owed: Debts::default(),
+                glass: ArcSwapOption::empty(),
+            })
+            .collect();
         let host = Arc::new(Host {
+            root: ArcSwap::new(Arc::clone(self.keeper.root())),
+            glass: Glass::new(&self.config.trust.state, self.keeper.seal()),
             keeper: Mutex::new(self.keeper),
             hooks,
             generation: ArcSwapOption::empty(),
@@ -203,6 +219,7 @@ impl Prepared {
         host.say(host.start_entry(&recovery));
         host.keeper().say_findings(&host.log);
         owed::recover(&host, &recovery.owed, recovery.size);
+        host.glass.spend(&host.keeper().history().spent);
         match self.release {
             Ok(generation) => host.activate(generation),
             Err(error) => {
@@ -240,8 +257,10 @@ impl Prepared {
             }
             let why = keeper::describe(&standing);
             let unlinked = matches!(standing, Standing::Unlinked { .. });
-            if standing != Standing::Retired && !unlinked {
-                self.keeper.retire(&place, &standing)?;
+            match standing {
+                Standing::Retired => self.keeper.is_retired(&place),
+                Standing::Unlinked { .. } => {}
+                _ => self.keeper.retire(&place, &standing)?,
             }
             foreign = foreign.or(Some(StartError::Foreign { origin: place.signer.public().name().to_owned(), why }));
             // Somebody named another directory: that is not for this host to put right.
@@ -324,6 +343,7 @@ impl Host {
     pub fn follow_trust(&self) -> Option<Stopped> {
         let mut keeper = self.keeper();
         let (_, refused) = keeper.follow(&self.config, &self.log);
+        self.root.store(Arc::clone(keeper.root()));
         let new = keeper.revocations(&self.config);
         self.stop_revoked(&keeper);
         if !new.is_empty() {
@@ -453,17 +473,31 @@ impl Host {
 }
 
 impl Hook {
-    /// What leaves when there is no decision. A hook that nothing enforces has the platform's default: observing must never stop
-    /// anybody.
-    pub fn on_failure(&self, generation: Option<&Generation>) -> &OnFailure {
+    /// What leaves when there is no decision, and why. A hook that nothing enforces has the platform's default: observing must never stop
+    /// anybody. So has one that a break-glass document holds open, but not where the caller is to blame or a plugin is revoked.
+    pub fn on_failure(
+        &self,
+        generation: Option<&Generation>,
+        cause: Option<Cause>,
+        glass: Option<&Open>,
+    ) -> &OnFailure {
         let bindings = generation.map(|generation| generation.hooks.get(self.number));
         let enforced = bindings.is_none_or(|bindings| bindings.is_some_and(Bindings::enforced));
-        if enforced { &self.config.on_failure } else { &OnFailure::Open }
+        let ours = cause.is_some_and(|cause| cause.party() != Party::Caller && cause != Cause::PluginRevoked);
+        let held_open = ours && glass.is_some_and(|open| open.opens);
+        if enforced && !held_open { &self.config.on_failure } else { &OnFailure::Open }
     }
 
     /// The answer where there is no decision.
-    pub fn safe_answer(&self, generation: Option<&Generation>, cause: Cause, incoming: Option<&Incoming>) -> Answer {
-        portcullis_hooks::safe_answer(self.config.kind, self.on_failure(generation), cause, incoming)
+    pub fn safe_answer(
+        &self,
+        generation: Option<&Generation>,
+        cause: Cause,
+        glass: Option<&Open>,
+        incoming: Option<&Incoming>,
+    ) -> Answer {
+        let on_failure = self.on_failure(generation, Some(cause), glass);
+        portcullis_hooks::safe_answer(self.config.kind, on_failure, cause, incoming)
     }
 
     /// The configured safe answer's word, for records.

@@ -221,7 +221,7 @@ async fn respond(host: &Arc<Host>, outbox: &Outbox, request: Request<Incoming>) 
 fn fault(host: &Arc<Host>, hook: &Hook) -> Reply {
     tracing::error!(hook = hook.config.name, "a call panicked; its caller got the safe answer");
     host.refusals.count(host.clock.now(), hook.number, Cause::HostFault);
-    let answer = hook.safe_answer(host.generation.load().as_deref(), Cause::HostFault, None);
+    let answer = hook.safe_answer(host.generation.load().as_deref(), Cause::HostFault, hook.glass().as_deref(), None);
     let body = Bytes::copy_from_slice(answer.body());
     Reply { status: answer.status, headers: answer.headers, body, afterwards: Afterwards::new(host) }
 }
