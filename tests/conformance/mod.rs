@@ -4,6 +4,7 @@
 mod assertion;
 mod audit;
 mod authzen;
+mod break_glass;
 mod callers;
 mod check;
 mod cli;

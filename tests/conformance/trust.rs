@@ -34,12 +34,13 @@ fn a_host_follows_the_trust_roots_and_never_goes_back() {
     let third = payload.replace("\"version\":2", "\"version\":3");
     house.generate("root-3");
     let thief = third.replace(&new, house.read("keys/root-3.vkey").trim());
-    let (id, thief_id) =
-        (new.rsplit_once('+').unwrap().0, house.read("keys/root-3.vkey").trim().rsplit_once('+').unwrap().0.to_owned());
+    let keyid = |vkey: &str| vkey.splitn(3, '+').take(2).collect::<Vec<_>>().join("+");
+    let (id, thief_id) = (keyid(&new), keyid(house.read("keys/root-3.vkey").trim()));
     let thief = thief.replace(&format!("\"{id}\""), &format!("\"{thief_id}\""));
     for (code, text, by) in [
         ("root-unchained", &thief, "root-3"),
         ("root-unchained", &third, "root"),
+        ("root-malformed", &third.replace("\"threshold\":1", "\"threshold\":0"), "root-2"),
         ("root-skipped", &payload.replace("\"version\":2", "\"version\":4"), "root-2"),
     ] {
         house.write("trust-roots/3.json", house.forge(by, TRUST_ROOT, text));
@@ -51,7 +52,7 @@ fn a_host_follows_the_trust_roots_and_never_goes_back() {
     assert_eq!(roots.iter().map(|record| record["version"].as_u64().unwrap()).collect::<Vec<_>>(), [1, 2]);
     let refused = house.records_of("trust.refused");
     let codes: Vec<_> = refused.iter().map(|record| record["code"].as_str().unwrap()).collect();
-    assert_eq!(codes, ["unknown-signer", "root-unchained", "root-unchained", "root-skipped"]);
+    assert_eq!(codes, ["unknown-signer", "root-unchained", "root-unchained", "root-malformed", "root-skipped"]);
 
     // Without the folder it is still root 2: the host keeps what it accepted. What the old root key signs is worth nothing.
     fs::rename(house.path("trust-roots"), house.path("away")).unwrap();

@@ -53,6 +53,15 @@ impl Host {
             host.reader.take().map(JoinHandle::join).transpose().unwrap();
             panic_with(&host.log());
         }
+        // What is said before it listens is read by then, so that nobody takes it for something later.
+        let begin = Instant::now();
+        while !["release active", "no release is active", "is not in force"]
+            .iter()
+            .any(|said| host.log().contains(said))
+        {
+            assert!(begin.elapsed() < PATIENCE, "the host never said what is in force:\n{}", host.log());
+            thread::sleep(Duration::from_millis(5));
+        }
         host
     }
 

@@ -4,6 +4,7 @@
 //! host failed. One file a subcommand; each prints results to standard output and everything else to standard error.
 
 mod audit;
+mod break_glass;
 mod check;
 mod files;
 mod hook;
@@ -54,6 +55,9 @@ enum Command {
     /// Sign release sets: which plugins are live, with which settings, on which hook.
     #[command(subcommand)]
     Release(release::Release),
+    /// Hold one hook open for a while, because some people have signed that it may be.
+    #[command(subcommand)]
+    BreakGlass(break_glass::BreakGlass),
     /// Call a hook as a platform would.
     #[command(subcommand)]
     Hook(hook::Hook),
@@ -71,6 +75,7 @@ fn main() -> ExitCode {
         Command::Signature(signature) => signature.run(),
         Command::Plugin(plugin) => plugin.run(),
         Command::Release(release) => release.run(),
+        Command::BreakGlass(break_glass) => break_glass.run(),
         Command::Hook(hook) => hook.run(),
         Command::Audit(audit) => audit.run(),
     };

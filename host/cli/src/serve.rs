@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use portcullis_server::{Clock, Config, Housekeeping, Listener, Prepared, Reload};
+use portcullis_server::{BreakGlassWatch, Clock, Config, Housekeeping, Listener, Prepared, Reload};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -40,6 +40,7 @@ impl Serve {
         let host = prepared.open().map_err(start_failed)?;
         let listener = Listener::start(&host).map_err(start_failed)?;
         let housekeeping = Housekeeping::start(&host).map_err(start_failed)?;
+        let break_glass = BreakGlassWatch::start(&host).map_err(start_failed)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failed::host)?;
         // Listened for before anybody is told where we are: who knows may send them at once.
         let signals = runtime.block_on(async { Signals::catch() })?;
@@ -48,6 +49,7 @@ impl Serve {
         tracing::info!("stopping: calls in progress end first");
         end_within(Duration::from_millis(host.config.listen.drain_ms) + CLOSING);
         listener.stop();
+        break_glass.stop();
         housekeeping.stop();
         host.close();
         Ok(())

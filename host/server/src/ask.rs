@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use portcullis_engine::{Evaluation, Fault, Plugin, Remains};
 use portcullis_hooks::Incoming;
-use portcullis_model::{Cause, Decision, Found, Page, Redacted, View};
+use portcullis_model::{Cause, Decision, Finding, Found, Page, Redacted, View};
 use tokio::time::timeout_at;
 
 use crate::budget::Budget;
 use crate::generation::Binding;
+use crate::glass::Open;
 use crate::host::Host;
 
 /// What one binding said, and what it cost.
@@ -22,6 +23,8 @@ pub struct Asked<T = Decision> {
     pub binding: Arc<Binding>,
     /// Its decision (or the page that it found), or what went wrong.
     pub outcome: Result<T, AskFault>,
+    /// Findings that a break-glass document has lifted out of its decision.
+    pub lifted: Vec<Finding>,
     /// Its journal.
     pub notes: Vec<String>,
     /// Time spent, all runs together.
@@ -36,6 +39,15 @@ pub struct AskFault {
     pub code: &'static str,
     /// For the sealed part only.
     pub detail: Redacted<String>,
+}
+
+impl Asked {
+    /// Takes out of its decision what a break-glass document lifts.
+    pub fn lift(&mut self, open: &Open) {
+        if let Ok(decision) = &mut self.outcome {
+            self.lifted = open.lift(decision);
+        }
+    }
 }
 
 /// Asks for a decision, within the call's budget. What remains of the instances is handed back, to be dropped after the reply.
@@ -114,7 +126,7 @@ where
         Err(_) => AskFault::new(Cause::Overload, "overload", "the slow lane was full"),
     };
     let spent = host.clock.instant().saturating_duration_since(start);
-    (Asked { binding: Arc::clone(binding), outcome: Err(fault), notes: Vec::new(), spent }, remains)
+    (Asked { binding: Arc::clone(binding), outcome: Err(fault), lifted: Vec::new(), notes: Vec::new(), spent }, remains)
 }
 
 /// One run, on this thread.
@@ -134,7 +146,8 @@ fn run<T>(
     ask: impl FnOnce(&Plugin, &View<'_>) -> Evaluation<T>,
     check: impl FnOnce(&T) -> Result<(), AskFault>,
 ) -> (Asked<T>, Option<Remains>) {
-    let asked = |outcome, notes, spent| Asked { binding: Arc::clone(binding), outcome, notes, spent };
+    let asked =
+        |outcome, notes, spent| Asked { binding: Arc::clone(binding), outcome, lifted: Vec::new(), notes, spent };
     let revoked = || AskFault::new(Cause::PluginRevoked, "plugin-revoked", "the plugin is revoked");
     if binding.is_revoked() {
         return (asked(Err(revoked()), Vec::new(), Duration::ZERO), None);

@@ -30,6 +30,7 @@ use crate::caller::Proven;
 use crate::crowd::Guest;
 use crate::evidence::Evidence;
 use crate::generation::{Binding, Bindings, Generation};
+use crate::glass::Open;
 use crate::host::{Hook, Host};
 use crate::owed::Owed;
 use crate::pipeline::{Decided, Failure};
@@ -66,6 +67,8 @@ pub struct Call<'a> {
     pub head: Parts,
     /// The generation in force when it began: it decides to the end.
     pub generation: Option<Arc<Generation>>,
+    /// The break-glass document in force when it began.
+    pub glass: Option<Arc<Open>>,
     /// Its deadlines.
     pub budget: Budget,
     /// What is to be done after the reply.
@@ -91,6 +94,7 @@ impl<'a> Call<'a> {
             route,
             began: start,
             generation: host.generation.load_full(),
+            glass: hook.glass(),
             budget: Budget::start(start, &hook.config),
             ledger: Ledger::open(start),
             received: host.clock.now(),
@@ -288,7 +292,16 @@ impl<'a> Call<'a> {
     }
 
     fn safe_answer(&self, cause: Cause, detail: &'static str, incoming: Option<&Incoming>) -> Answer {
-        self.hook.safe_answer(self.generation.as_deref(), cause, detail, self.route, incoming)
+        self.hook.safe_answer(self.generation.as_deref(), self.glass.as_deref(), cause, detail, self.route, incoming)
+    }
+
+    /// What leaves when there is no decision, and why.
+    pub fn on_failure(&self, cause: Option<Cause>) -> &OnFailure {
+        self.hook.on_failure(self.generation.as_deref(), cause, self.glass.as_deref())
+    }
+
+    fn errand(&self, cause: Cause, incoming: &Incoming) -> Option<Errand> {
+        self.hook.errand(self.on_failure(Some(cause)), incoming)
     }
 
     /// The one place that turns a failure of a call into its answer and its record.
@@ -300,7 +313,7 @@ impl<'a> Call<'a> {
         first: Option<First>,
     ) -> Reply {
         let answer = self.safe_answer(failure.cause, "", Some(incoming));
-        let errand = self.hook.errand(self.generation.as_deref(), incoming);
+        let errand = self.errand(failure.cause, incoming);
         self.record_and_leave(Err(failure), answer, incoming, asked, first, errand).await
     }
 
@@ -332,7 +345,7 @@ impl<'a> Call<'a> {
                 None => self.leave_undone().await,
             },
             None => {
-                let errand = self.hook.errand(self.generation.as_deref(), incoming);
+                let errand = self.errand(Cause::NotDurable, incoming);
                 let safe = self.unrecorded(Some(incoming), self.afterwards.index).await;
                 match self.prepare(errand, safe, incoming, 0).await {
                     Some(safe) => {
@@ -358,7 +371,8 @@ impl<'a> Call<'a> {
     /// Appends the record of one of many questions, and does not wait for it. Says whether the question was permitted.
     pub fn record_part(&mut self, number: usize, decided: Decided) -> (bool, Part) {
         let Decided { incoming, asked, outcome, .. } = decided;
-        let on_failure = self.hook.on_failure(self.generation.as_deref());
+        let cause = outcome.as_ref().err().map(|failure| failure.cause);
+        let on_failure = self.hook.on_failure(self.generation.as_deref(), cause, self.glass.as_deref());
         let (verdict, permitted, answer) = match outcome {
             Ok((verdict, answer)) => (Ok(verdict), self.hook.config.kind.permits(verdict), answer),
             Err(failure) => {
@@ -433,8 +447,13 @@ impl<'a> Call<'a> {
             generation: self.generation.as_ref().map_or(0, |generation| generation.number),
             asked,
             verdict,
+            safe: self.hook.on_failure(
+                self.generation.as_deref(),
+                verdict.err().map(|failure| failure.cause),
+                self.glass.as_deref(),
+            ),
+            glass: self.glass.as_deref(),
             delivery,
-            safe: self.hook.on_failure(self.generation.as_deref()),
             answer,
             salt: self.host.salt(),
             ledger: &self.ledger,

@@ -84,6 +84,9 @@ pub struct Trust {
     /// Default `trust-state`.
     #[serde(default = "default_state")]
     pub state: PathBuf,
+    /// The folder in which break-glass documents are opened and closed. Default `break-glass`; it may be missing.
+    #[serde(default = "default_break_glass")]
+    pub break_glass: PathBuf,
 }
 
 /// Where release set, plugins and settings lie. Files are found by digest, their names are free.
@@ -236,7 +239,10 @@ impl Config {
         for path in [&mut release.set, &mut release.plugins, &mut release.settings, &mut release.downgrade] {
             *path = base.join(&*path);
         }
-        for path in [&mut config.trust.root, &mut config.trust.roots, &mut config.trust.state] {
+        for path in {
+            let trust = &mut config.trust;
+            [&mut trust.root, &mut trust.roots, &mut trust.state, &mut trust.break_glass]
+        } {
             *path = base.join(&*path);
         }
         let audit = &mut config.audit;
@@ -653,6 +659,10 @@ fn default_roots() -> PathBuf {
 
 fn default_state() -> PathBuf {
     PathBuf::from("trust-state")
+}
+
+fn default_break_glass() -> PathBuf {
+    PathBuf::from("break-glass")
 }
 
 fn default_watch_ms() -> u64 {

@@ -8,10 +8,11 @@ use std::fmt::Write as _;
 
 use portcullis_hooks::{Answer, Incoming, OnFailure};
 use portcullis_model::json::{Kind, Value, quote};
-use portcullis_model::{Attribute, Change, Decision, Document, Effect};
+use portcullis_model::{Attribute, Change, Decision, Document, Effect, Finding};
 
 use crate::ask::Asked;
 use crate::budget::{Ledger, micros};
+use crate::glass::Open;
 use crate::host::{Hook, Host};
 use crate::pipeline::Failure;
 use crate::search::Tally;
@@ -44,6 +45,8 @@ pub struct Evidence<'a> {
     pub answer: &'a Answer,
     /// Hashed before the answer and sealed with it: an answer can be short and personal, and its bare hash could be guessed.
     pub salt: [u8; 16],
+    /// The break-glass document in force.
+    pub glass: Option<&'a Open>,
     /// What spent the budget.
     pub ledger: &'a Ledger,
 }
@@ -126,6 +129,10 @@ impl Evidence<'_> {
             ),
         );
         self.ledger.write_json(&mut leaf);
+        if let Some(open) = self.glass {
+            open.calls.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            write_to(&mut leaf, format_args!(r#","break_glass":"{}""#, open.id));
+        }
         leaf
     }
 
@@ -225,6 +232,13 @@ impl Asked {
                 codes.sort_unstable();
                 codes.dedup();
                 write_list(leaf, codes.into_iter().take(MOST_CODES), quote);
+                if !self.lifted.is_empty() {
+                    leaf.push_str(r#"],"lifted":["#);
+                    let mut codes: Vec<_> = self.lifted.iter().map(|finding| finding.code.as_str()).collect();
+                    codes.sort_unstable();
+                    codes.dedup();
+                    write_list(leaf, codes.into_iter().take(MOST_CODES), quote);
+                }
                 leaf.push_str(r#"],"changes":["#);
                 let mut kinds: Vec<_> = decision.changes.iter().map(|change| change.kind().to_string()).collect();
                 kinds.sort_unstable();
@@ -249,6 +263,11 @@ impl Asked {
             Ok(decision) => {
                 sealed.push_str(r#","decision":"#);
                 write_decision(sealed, decision, hushed);
+                if !self.lifted.is_empty() {
+                    sealed.push_str(r#","lifted":["#);
+                    write_findings(sealed, &self.lifted, hushed);
+                    sealed.push(']');
+                }
             }
             Err(fault) => {
                 sealed.push_str(r#","fault":"#);
@@ -267,7 +286,14 @@ impl Asked {
 
 fn write_decision(out: &mut String, decision: &Decision, hushed: bool) {
     out.push_str(r#"{"findings":["#);
-    write_list(out, decision.findings.iter(), |out, finding| {
+    write_findings(out, &decision.findings, hushed);
+    out.push_str(r#"],"changes":["#);
+    write_list(out, decision.changes.iter(), |out, change| write_change(out, change, hushed));
+    out.push_str("]}");
+}
+
+fn write_findings(out: &mut String, findings: &[Finding], hushed: bool) {
+    write_list(out, findings.iter(), |out, finding| {
         out.push_str(r#"{"code":"#);
         quote(out, &finding.code);
         write_to(
@@ -284,9 +310,6 @@ fn write_decision(out: &mut String, decision: &Decision, hushed: bool) {
         write_option(out, finding.field.as_deref());
         out.push('}');
     });
-    out.push_str(r#"],"changes":["#);
-    write_list(out, decision.changes.iter(), |out, change| write_change(out, change, hushed));
-    out.push_str("]}");
 }
 
 fn write_attribute(out: &mut String, attribute: &Attribute) {

@@ -7,14 +7,14 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use portcullis_audit::{Entry, Log, Pending, Pseudonyms, Recovery, SealKey, Sealer};
 use portcullis_engine::Engine;
 use portcullis_hooks::{Answer, Errand, Incoming, OnFailure, Outcome, Refusal};
 use portcullis_keys::{SecretKey, SymmetricKey};
 use portcullis_model::json::quote;
-use portcullis_model::{Cause, Effect, Millis};
-use portcullis_trust::{Active, History, Passage, VerifiedManifest};
+use portcullis_model::{Cause, Effect, Millis, Party};
+use portcullis_trust::{Active, History, Passage, TrustRoot, VerifiedManifest};
 
 use crate::admission::Admission;
 use crate::caller::{CacheKey, Caller, KeyRing, Keys};
@@ -25,6 +25,7 @@ use crate::decryption::DecryptionKeys;
 use crate::delivery::Deliveries;
 use crate::error::StartError;
 use crate::generation::{Bindings, Generation};
+use crate::glass::{Glass, Open};
 use crate::housekeeping::{activation_entry, refusal_entry};
 use crate::keeper::{self, Keeper, Place};
 use crate::memory::Standing;
@@ -44,6 +45,10 @@ pub struct Host {
     pub config: Config,
     /// What must not be forgotten: trust roots, revocations, what was active.
     pub keeper: Mutex<Keeper>,
+    /// The trust root in force, for those who must not wait for the keeper.
+    pub root: ArcSwap<TrustRoot>,
+    /// Break-glass documents that were opened.
+    pub glass: Glass,
     /// The hooks, in the order of the configuration.
     pub hooks: Vec<Hook>,
     /// The generation in force.
@@ -98,6 +103,8 @@ pub struct Hook {
     pub decryption: Option<DecryptionKeys>,
     /// What it owes the log.
     pub owed: Debts,
+    /// The break-glass document in force here, or the last one.
+    pub glass: ArcSwapOption<Open>,
 }
 
 /// What is ready before the record is opened: all that `check` looks at and `serve` needs.
@@ -239,9 +246,12 @@ impl Prepared {
             caller,
             decryption,
             owed: Debts::default(),
+            glass: ArcSwapOption::empty(),
         };
         let hooks = hooks.map(hook).collect();
         let host = Arc::new(Host {
+            root: ArcSwap::new(Arc::clone(self.keeper.root())),
+            glass: Glass::new(&self.config.trust.state, self.keeper.seal()),
             keeper: Mutex::new(self.keeper),
             hooks,
             generation: ArcSwapOption::empty(),
@@ -272,6 +282,7 @@ impl Prepared {
         host.keeper().say_findings(&host.log);
         owed::recover(&host, &recovery.owed, recovery.size);
         host.resumes.take_up(&host);
+        host.glass.spend(&host.keeper().history().spent);
         match self.release {
             Ok(generation) => host.activate(generation),
             Err(error) => {
@@ -309,8 +320,10 @@ impl Prepared {
             }
             let why = keeper::describe(&standing);
             let unlinked = matches!(standing, Standing::Unlinked { .. });
-            if standing != Standing::Retired && !unlinked {
-                self.keeper.retire(&place, &standing)?;
+            match standing {
+                Standing::Retired => self.keeper.is_retired(&place),
+                Standing::Unlinked { .. } => {}
+                _ => self.keeper.retire(&place, &standing)?,
             }
             foreign = foreign.or(Some(StartError::Foreign { origin: place.signer.public().name().to_owned(), why }));
             // Somebody named another directory: that is not for this host to put right.
@@ -393,6 +406,7 @@ impl Host {
     pub fn follow_trust(&self) -> Option<Stopped> {
         let mut keeper = self.keeper();
         let (_, refused) = keeper.follow(&self.config, &self.log);
+        self.root.store(Arc::clone(keeper.root()));
         let new = keeper.revocations(&self.config);
         self.stop_revoked(&keeper);
         if !new.is_empty() {
@@ -531,35 +545,43 @@ impl Host {
 }
 
 impl Hook {
-    /// What leaves when there is no decision. A hook that nothing enforces has the platform's default: observing must never stop
+    /// What leaves when there is no decision, and why. A hook that nothing enforces has the platform's default: observing must never stop
     /// anybody. Where the platform has none, because it asks us whether it may, nothing permits; and where no answer could stop it, the
-    /// default is no better than what is configured.
-    pub fn on_failure(&self, generation: Option<&Generation>) -> &OnFailure {
+    /// default is no better than what is configured. A hook that a break-glass document holds open is open, but not where the caller is
+    /// to blame or a plugin is revoked.
+    pub fn on_failure(
+        &self,
+        generation: Option<&Generation>,
+        cause: Option<Cause>,
+        glass: Option<&Open>,
+    ) -> &OnFailure {
         let bindings = generation.map(|generation| generation.hooks.get(self.number));
         let enforced = bindings.is_none_or(|bindings| bindings.is_some_and(Bindings::enforced));
         let asks = !self.config.kind.permits(Effect::Abstain) || !self.config.kind.binds();
-        if enforced || asks { &self.config.on_failure } else { &OnFailure::Open }
+        let ours = cause.is_some_and(|cause| cause.party() != Party::Caller && cause != Cause::PluginRevoked);
+        let held_open = ours && glass.is_some_and(|open| open.opens);
+        if (enforced || asks) && !held_open { &self.config.on_failure } else { &OnFailure::Open }
     }
 
     /// The answer where there is no decision: why, what was wrong with a request at fault, and by which route it came.
     pub fn safe_answer(
         &self,
         generation: Option<&Generation>,
+        glass: Option<&Open>,
         cause: Cause,
         detail: &'static str,
         route: &'static str,
         incoming: Option<&Incoming>,
     ) -> Answer {
-        let (settings, on_failure) = (&self.config.settings, self.on_failure(generation));
+        let (settings, on_failure) = (&self.config.settings, self.on_failure(generation, Some(cause), glass));
         let refusal = Refusal { settings, on_failure, cause, detail, route, incoming };
         portcullis_hooks::refuse(self.config.kind, &refusal)
     }
 
     /// What is to be done where there is no decision: a platform that waits for a call is told to go on where the hook is open, and
     /// to stop where it is not.
-    pub fn errand(&self, generation: Option<&Generation>, incoming: &Incoming) -> Option<Errand> {
-        let open = *self.on_failure(generation) == OnFailure::Open;
-        let verdict = if open { Effect::Allow } else { Effect::Deny };
+    pub fn errand(&self, on_failure: &OnFailure, incoming: &Incoming) -> Option<Errand> {
+        let verdict = if *on_failure == OnFailure::Open { Effect::Allow } else { Effect::Deny };
         let errand = portcullis_hooks::errand(self.config.kind, incoming, &Outcome { verdict, ..Outcome::default() });
         errand.filter(|errand| matches!(errand, Errand::Resume(_)))
     }

@@ -127,6 +127,11 @@ impl Keeper {
         self.roots.newest()
     }
 
+    /// What authenticates the host's own files.
+    pub fn seal(&self) -> Seal {
+        self.seal.clone()
+    }
+
     /// What is remembered.
     pub fn history(&self) -> &History {
         &self.memory.history
@@ -177,24 +182,31 @@ impl Keeper {
         Ok(())
     }
 
+    /// This log was given up before.
+    pub fn is_retired(&mut self, place: &Place) {
+        self.memory.retired.insert(place.signer.public().name().to_owned());
+    }
+
     /// The log is open, and the one that is remembered, or a new one. From here on the files are written.
     pub fn begin(&mut self, config: &Config, place: &Place) -> Result<(), StartError> {
         let origin = place.signer.public().name();
-        let known =
-            |earlier: &&Memory| earlier.origin().is_some_and(|it| it != origin && !self.memory.retired.contains(it));
-        if let Some(before) = self.copies.iter().find(known) {
+        let log = reader(&OsDisk, &place.directory, place.signer.public()).map_err(StartError::Reading)?;
+        let begins = log.as_ref().is_none_or(|log| log.head().size == 0);
+        let other = |copy: &&Memory| copy.origin().is_some_and(|earlier| earlier != origin);
+        if let Some(before) = self.copies.iter().find(other).filter(|_| begins) {
             let earlier = before.origin().unwrap_or_default().to_owned();
+            let why = if self.memory.retired.contains(&earlier) { "retired" } else { "planned" };
             let mut fields = String::from(r#""origin":"#);
             quote(&mut fields, &earlier);
             let root = before.head.lines().nth(2).unwrap_or_default();
-            fields.push_str(&format!(r#","size":{},"root":"{root}""#, before.size()));
+            fields.push_str(&format!(r#","size":{},"root":"{root}","why":"{why}""#, before.size()));
             self.findings.insert(0, Finding { kind: "log.link", fields });
             self.memory.retired.insert(earlier);
         }
         self.log = Some((place.directory.clone(), place.signer.public().clone()));
         let mut read = if self.own.origin() == Some(origin) { self.own.clone() } else { Memory::default() };
-        if let Some(log) = reader(&OsDisk, &place.directory, place.signer.public()).map_err(StartError::Reading)? {
-            read.catch_up(&log).map_err(StartError::Reading)?;
+        if let Some(log) = &log {
+            read.catch_up(log).map_err(StartError::Reading)?;
         }
         (self.memory.head, self.recorded) = (read.head, read.history);
         self.memory.history.join(&self.recorded);

@@ -21,6 +21,7 @@ mod digest;
 mod error;
 mod evidence;
 mod generation;
+mod glass;
 mod host;
 mod housekeeping;
 mod keeper;
@@ -48,6 +49,7 @@ pub use config::{AfterGrace, Audit, Commit, Config, HookConfig, Listen, NextLog,
 pub use decryption::DecryptionConfig;
 pub use error::{ConfigError, StartError};
 pub use generation::{Binding, Generation};
+pub use glass::Watch as BreakGlassWatch;
 pub use host::{Host, Prepared};
 pub use housekeeping::{Housekeeping, Reload};
 pub use listener::Listener;

@@ -75,6 +75,27 @@ impl Seal {
         let extracted = hkdf::Salt::new(hkdf::HKDF_SHA256, &[]).extract(sealing.expose());
         Ok(Self(hmac::Key::from(extracted.expand(&[LABEL], hmac::HMAC_SHA256)?)))
     }
+
+    /// Reads what was written by [`close`](Self::close); the error says what is wrong with it.
+    pub fn open<T: serde::de::DeserializeOwned>(&self, bytes: &[u8]) -> Result<T, String> {
+        let text = std::str::from_utf8(bytes).map_err(|_| "it is not UTF-8".to_owned())?;
+        let (body, tag) = text.trim_end_matches('\n').rsplit_once('\n').ok_or("it is cut short")?;
+        let tag = tag.strip_prefix(TAG).and_then(unhex).ok_or("its last line is not an authentication tag")?;
+        hmac::verify(&self.0, body.as_bytes(), &tag)
+            .map_err(|_| "its authentication tag is not this host's: it was altered, or the sealing key was changed")?;
+        serde_json::from_str(body).map_err(|error| error.to_string())
+    }
+
+    /// One line of JSON, and one that authenticates it.
+    pub fn close<T: Serialize>(&self, value: &T) -> io::Result<Vec<u8>> {
+        let mut text = serde_json::to_string(value)?;
+        let tag = hmac::sign(&self.0, text.as_bytes());
+        text.push('\n');
+        text.push_str(TAG);
+        tag.as_ref().iter().for_each(|byte| text.push_str(&format!("{byte:02x}")));
+        text.push('\n');
+        Ok(text.into_bytes())
+    }
 }
 
 impl Memory {
@@ -93,23 +114,12 @@ impl Memory {
         if bytes.len() as u64 > MOST_BYTES {
             return Err(format!("it is larger than {MOST_BYTES} bytes"));
         }
-        let text = std::str::from_utf8(bytes).map_err(|_| "it is not UTF-8".to_owned())?;
-        let (body, tag) = text.trim_end_matches('\n').rsplit_once('\n').ok_or("it is cut short")?;
-        let tag = tag.strip_prefix(TAG).and_then(unhex).ok_or("its last line is not an authentication tag")?;
-        hmac::verify(&seal.0, body.as_bytes(), &tag)
-            .map_err(|_| "its authentication tag is not this host's: it was altered, or the sealing key was changed")?;
-        serde_json::from_str(body).map_err(|error| error.to_string())
+        seal.open(bytes)
     }
 
     /// The bytes of the file.
     pub fn to_bytes(&self, seal: &Seal) -> io::Result<Vec<u8>> {
-        let mut text = serde_json::to_string(self)?;
-        let tag = hmac::sign(&seal.0, text.as_bytes());
-        text.push('\n');
-        text.push_str(TAG);
-        tag.as_ref().iter().for_each(|byte| text.push_str(&format!("{byte:02x}")));
-        text.push('\n');
-        Ok(text.into_bytes())
+        seal.close(self)
     }
 
     /// How a log whose head is known stands to this memory.

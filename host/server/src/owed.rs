@@ -16,6 +16,7 @@ use std::time::Duration;
 use portcullis_audit::{Entry, Pending, Refused, Slot};
 use portcullis_model::{Cause, Digest, Millis};
 
+use crate::glass;
 use crate::host::{Hook, Host};
 
 /// One answer that left without its record.
@@ -149,6 +150,10 @@ pub fn recover(host: &Host, owed: &[portcullis_audit::Owed], size: u64) {
     use portcullis_audit::Owed as Remembered;
     for remembered in owed {
         let (slot, entry) = match remembered {
+            Remembered::Answer { slot, hook, answer, cause, at, .. } if cause == glass::CAUSE => {
+                let Some(entry) = glass::recovered(host, hook, answer, Millis(*at)) else { continue };
+                (slot, entry)
+            }
             Remembered::Answer { slot, index: Some(index), answer, cause, at, .. } if *index < size => {
                 let known = Cause::ALL.iter().any(|known| known.code() == cause);
                 let cause = if known { cause } else { Cause::HostFault.code() };

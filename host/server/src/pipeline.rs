@@ -206,6 +206,11 @@ pub async fn decide(call: &mut Call<'_>, mut incoming: Arc<Incoming>) -> Decided
     }
     call.note("guard");
 
+    // What some people have signed that may be passed over for a while is passed over, and stands in the record.
+    if let Some(open) = &call.glass {
+        asked.iter_mut().for_each(|asked| asked.lift(open));
+    }
+
     // Many decisions become one outcome, and the outcome the platform's words, still without the record's reference.
     let outcome = combined(hook, &asked, &incoming.call).and_then(|(combined, grounds, language)| {
         let text = grounds.first().map(|ground| ground.text.as_str());

@@ -68,7 +68,7 @@ impl Roots {
             }
         }
         candidates.push(pinned);
-        let stopped = roots.walk(&mut candidates);
+        let stopped = roots.walk(&mut candidates).or_else(|| malformed(&trust.roots));
         roots.agrees(pin, history.root, stopped.as_ref()).map_err(refused)?;
         Ok((roots, stopped))
     }
@@ -77,7 +77,7 @@ impl Roots {
     /// next one and is not.
     pub fn follow(&mut self, trust: &Trust) -> (Vec<Arc<TrustRoot>>, Option<Stopped>) {
         let before = self.newest.version;
-        let stopped = self.walk(&mut candidates(&trust.roots));
+        let stopped = self.walk(&mut candidates(&trust.roots)).or_else(|| malformed(&trust.roots));
         let new = self.accepted.range(before.saturating_add(1)..).map(|(_, accepted)| Arc::clone(&accepted.root));
         (new.collect(), stopped)
     }
@@ -178,17 +178,28 @@ pub fn mark(root: &TrustRoot) -> RootMark {
 
 /// Everything in a folder that claims to be a trust root. What does not is passed over.
 fn candidates(folder: &Path) -> Vec<Candidate> {
-    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
-    let json = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "json");
-    let mut paths: Vec<_> = entries.flatten().map(|entry| entry.path()).filter(json).collect();
-    paths.sort();
-    paths.truncate(MOST_FILES);
-    let candidate = |path: PathBuf| {
-        let envelope = read(&path).ok()?;
+    let candidate = |(path, envelope): (PathBuf, Vec<u8>)| {
         let root = TrustRoot::unverified(&envelope).ok()?;
         Some(Candidate { path, envelope, root })
     };
-    paths.into_iter().filter_map(candidate).collect()
+    files(folder).filter_map(candidate).collect()
+}
+
+/// The first file that should be a trust root and does not read as one.
+fn malformed(folder: &Path) -> Option<Stopped> {
+    files(folder).find_map(|(path, envelope)| {
+        let refusal = TrustRoot::unverified(&envelope).err()?;
+        Some(Stopped { path, refusal })
+    })
+}
+
+/// The JSON files of a folder, in the order of their names.
+fn files(folder: &Path) -> impl Iterator<Item = (PathBuf, Vec<u8>)> {
+    let json = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "json");
+    let mut paths: Vec<_> =
+        fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).filter(json).collect();
+    paths.sort();
+    paths.into_iter().take(MOST_FILES).filter_map(|path| read(&path).ok().map(|envelope| (path, envelope)))
 }
 
 fn kept_folder(trust: &Trust) -> PathBuf {

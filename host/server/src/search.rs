@@ -191,7 +191,7 @@ impl<'a> Search<'a> {
             Ok(_) => Judged::NotPermitted,
             Err(Failure { cause: cause @ (Cause::BudgetExhausted | Cause::Overload), .. }) => Judged::Unasked(cause),
             // As it would be answered by itself.
-            Err(_) if *call.hook.on_failure(call.generation.as_deref()) == OnFailure::Open => Judged::Permitted,
+            Err(failure) if *call.on_failure(Some(failure.cause)) == OnFailure::Open => Judged::Permitted,
             Err(_) => Judged::NotPermitted,
         }
     }
@@ -213,7 +213,7 @@ impl<'a> Search<'a> {
                     known.outcome = outcome;
                 }
             }
-            None => self.asked.push(Asked { binding: Arc::clone(binding), outcome, notes, spent }),
+            None => self.asked.push(Asked { binding: Arc::clone(binding), outcome, lifted: Vec::new(), notes, spent }),
         }
     }
 }

@@ -1,0 +1,277 @@
+//! `portcullis break-glass`: documents that hold one hook open for a while, from being written to being over.
+//!
+//! Opening and closing put a file into the host's folder: they need neither the log nor the network, and no word from the host.
+
+use std::fs;
+use std::path::PathBuf;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use clap::{Args, Subcommand};
+use portcullis_keys::SymmetricKey;
+use portcullis_model::Millis;
+use portcullis_server::Clock;
+use portcullis_trust::{BreakGlass as Document, sign, time};
+use serde_json::{Value, json};
+
+use crate::files;
+use crate::outcome::{Done, Failed, Format, print};
+use crate::release::missing;
+use crate::root::{add_all, chain};
+
+/// Hold one hook open for a while, for a reason.
+#[derive(Subcommand)]
+pub enum BreakGlass {
+    /// Write a document that nobody has signed yet.
+    #[command(
+        after_help = "Example:\n  portcullis break-glass prepare --hook token --lift SOD_CONFLICT --open --minutes 30 \\\n    --person physician-in-charge --reason sign-in-stops-care --ticket PLAN-7 --output plan-7.json"
+    )]
+    Prepare(Prepare),
+    /// Add a keeper's signature; as many keepers as the trust root asks for.
+    #[command(
+        after_help = "Example:\n  portcullis break-glass sign plan-7.json --root trust-root.json --key cmio.key --output plan-7.json"
+    )]
+    Sign(Sign),
+    /// Open: from here on the hook is held open, once.
+    #[command(
+        after_help = "Example:\n  portcullis break-glass open plan-7.json --root trust-root.json --folder break-glass \\\n    --person noor.haddad --reason ward-4-cannot-sign-in --ticket INC-12"
+    )]
+    Open(Open),
+    /// Close before its time is over.
+    #[command(after_help = "Example:\n  portcullis break-glass close plan-7.json --folder break-glass")]
+    Close(Close),
+    /// List what lies in the host's folder, and what the host says of it.
+    #[command(after_help = "Example:\n  portcullis break-glass list --folder break-glass --state trust-state")]
+    List(List),
+}
+
+/// Write a document.
+#[derive(Args)]
+pub struct Prepare {
+    /// The tenant that it is for.
+    #[arg(long, default_value = "default")]
+    tenant: String,
+    /// The hook's name in the host's configuration.
+    #[arg(long)]
+    hook: String,
+    /// A finding code that it lifts; as many as needed.
+    #[arg(long = "lift")]
+    lifts: Vec<String>,
+    /// Make the hook's safe answer the platform's default: for when plugins or the log are down.
+    #[arg(long = "open")]
+    opens: bool,
+    /// How long it holds once it is opened: 1 to 60.
+    #[arg(long, default_value_t = 30)]
+    minutes: u32,
+    /// Until when it may be opened, days from now.
+    #[arg(long, default_value_t = 365)]
+    days: u32,
+    /// Who may open it.
+    #[arg(long)]
+    person: String,
+    /// For what.
+    #[arg(long)]
+    reason: String,
+    /// Under which ticket or plan.
+    #[arg(long)]
+    ticket: String,
+    /// Where the envelope goes.
+    #[arg(long)]
+    output: PathBuf,
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+}
+
+/// Sign a document.
+#[derive(Args)]
+pub struct Sign {
+    /// The document's envelope.
+    document: PathBuf,
+    /// The trust root's envelope, and those that followed, in order.
+    #[arg(long = "root", required = true)]
+    roots: Vec<PathBuf>,
+    /// A key of the role `break_glass`; as many as are at hand.
+    #[arg(long = "key", required = true)]
+    keys: Vec<PathBuf>,
+    /// Where the envelope goes.
+    #[arg(long)]
+    output: PathBuf,
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+}
+
+/// Open a document.
+#[derive(Args)]
+pub struct Open {
+    /// The signed document.
+    document: PathBuf,
+    /// The trust root's envelope, and those that followed, in order.
+    #[arg(long = "root", required = true)]
+    roots: Vec<PathBuf>,
+    /// The host's folder: `trust.break_glass`.
+    #[arg(long)]
+    folder: PathBuf,
+    /// Who opens it.
+    #[arg(long)]
+    person: String,
+    /// Why.
+    #[arg(long)]
+    reason: String,
+    /// Under which ticket.
+    #[arg(long)]
+    ticket: String,
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+}
+
+/// Close a document.
+#[derive(Args)]
+pub struct Close {
+    /// The document.
+    document: PathBuf,
+    /// The host's folder: `trust.break_glass`.
+    #[arg(long)]
+    folder: PathBuf,
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+}
+
+/// List documents.
+#[derive(Args)]
+pub struct List {
+    /// The host's folder: `trust.break_glass`.
+    #[arg(long)]
+    folder: PathBuf,
+    /// The host's own folder: `trust.state`.
+    #[arg(long)]
+    state: PathBuf,
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+}
+
+impl BreakGlass {
+    /// Does it.
+    pub fn run(self) -> Done {
+        match self {
+            Self::Prepare(prepare) => prepare.run(),
+            Self::Sign(sign) => sign.run(),
+            Self::Open(open) => open.run(),
+            Self::Close(close) => close.run(),
+            Self::List(list) => list.run(),
+        }
+    }
+}
+
+impl Prepare {
+    fn run(self) -> Done {
+        let now = Clock::system().now();
+        // The first half of 32 random bytes.
+        let id = SymmetricKey::generate()?.to_text().get(..32).unwrap_or_default().to_owned();
+        let document = Document {
+            id: id.clone(),
+            tenant: self.tenant,
+            hook: self.hook,
+            lifts: self.lifts.into_iter().collect(),
+            opens: self.opens,
+            minutes: self.minutes,
+            person: self.person,
+            reason: self.reason,
+            ticket: self.ticket,
+            issued: now,
+            expires: Millis(now.0.saturating_add(u64::from(self.days) * 24 * 60 * 60 * 1_000)),
+        };
+        let envelope = sign(Document::PAYLOAD_TYPE, &document.to_payload()?, &[]);
+        files::write(&self.output, &envelope)?;
+        self.format.print(
+            format!("break-glass document {id} in {}: nobody has signed it yet", self.output.display()),
+            json!({"id": id, "file": self.output}),
+        );
+        Ok(())
+    }
+}
+
+impl Sign {
+    fn run(self) -> Done {
+        let root = chain(&self.roots)?;
+        let keys = crate::plugin::read_keys(&self.keys)?;
+        let envelope = add_all(files::read(&self.document)?, &keys)?;
+        let document = Document::unverified(&envelope)?;
+        let verified = Document::verify(&root, &envelope, Clock::system().now());
+        let missing = missing(verified.map(drop))?;
+        files::write(&self.output, &envelope)?;
+        let still = missing.as_ref().map(|refusal| format!("; not in order yet: {refusal}")).unwrap_or_default();
+        self.format.print(
+            format!("break-glass document {} in {}{still}", document.id, self.output.display()),
+            json!({"id": document.id, "file": self.output, "missing": missing.map(|refusal| refusal.to_string())}),
+        );
+        Ok(())
+    }
+}
+
+impl Open {
+    fn run(self) -> Done {
+        let root = chain(&self.roots)?;
+        let envelope = files::read(&self.document)?;
+        // Whoever opens it should hear now what the host would say in its log only.
+        let document = Document::verify(&root, &envelope, Clock::system().now())?;
+        let opening = json!({
+            "document": STANDARD.encode(&envelope), "person": self.person, "reason": self.reason, "ticket": self.ticket,
+        });
+        let path = self.folder.join(format!("{}.open.json", document.id));
+        if path.exists() {
+            return Err(Failed::wrong(format!("`{}` is there: it was opened before", path.display())));
+        }
+        files::write(&path, opening.to_string().as_bytes())?;
+        self.format.print(
+            format!("{} opens hook `{}` for {} minutes", path.display(), document.hook, document.minutes),
+            json!({"id": document.id, "hook": document.hook, "minutes": document.minutes, "file": path}),
+        );
+        Ok(())
+    }
+}
+
+impl Close {
+    fn run(self) -> Done {
+        let document = Document::unverified(&files::read(&self.document)?)?;
+        let path = self.folder.join(format!("{}.close", document.id));
+        files::write(&path, b"")?;
+        self.format.print(
+            format!("{} closes hook `{}`", path.display(), document.hook),
+            json!({"id": document.id, "hook": document.hook, "file": path}),
+        );
+        Ok(())
+    }
+}
+
+impl List {
+    fn run(self) -> Done {
+        // The first line is the list, the second its authentication, which is for the host.
+        let known = fs::read_to_string(self.state.join("break-glass")).unwrap_or_default();
+        let known: Value = known.lines().next().and_then(|line| serde_json::from_str(line).ok()).unwrap_or_default();
+        let known = known.get("documents").and_then(Value::as_object).cloned().unwrap_or_default();
+        let mut listed: Vec<_> = known.keys().cloned().collect();
+        let names = fs::read_dir(&self.folder).into_iter().flatten().flatten();
+        let names = names.filter_map(|entry| entry.file_name().into_string().ok());
+        listed.extend(names.filter_map(|name| name.strip_suffix(".open.json").map(str::to_owned)));
+        listed.sort();
+        listed.dedup();
+        let now = Clock::system().now().0;
+        for id in listed {
+            let number = |member: &str| known.get(&id).and_then(|it| it.get(member)).and_then(Value::as_u64);
+            let hook = known.get(&id).and_then(|it| it.get("hook")).and_then(Value::as_str).unwrap_or_default();
+            let closed = known.get(&id).and_then(|it| it.get("closed")).and_then(Value::as_bool);
+            let state = match (closed, number("until")) {
+                (Some(false), Some(until)) if now < until => "open",
+                (Some(_), _) => "over",
+                (None, _) => "not taken",
+            };
+            let until =
+                number("until").filter(|until| *until > 0).map(|until| time::format(Millis(until - until % 1_000)));
+            match self.format {
+                Format::Json => print(json!({"id": id, "hook": hook, "state": state, "until": until})),
+                Format::Text => print(format!("{id} {hook} {state} {}", until.unwrap_or_default()).trim_end()),
+            }
+        }
+        Ok(())
+    }
+}

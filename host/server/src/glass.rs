@@ -1,0 +1,434 @@
+//! Break-glass: one hook held open for a while, because some people have signed that it may be.
+//!
+//! Invariant: a document works once, for at most an hour after it is opened, and ends by itself; it never lifts a revocation or the record. Opening
+//! needs neither the log nor the network: this thread waits for nothing but a write into the emergency ring, which exists
+//! already, and reads files of its own folder only. What happened is in the log as soon as the log takes records.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use portcullis_audit::{Entry, Pending, Slot};
+use portcullis_model::json::quote;
+use portcullis_model::{Decision, Digest, Finding, Millis};
+use portcullis_trust::{BreakGlass, Envelope, History, Refusal};
+use serde::{Deserialize, Serialize};
+
+use crate::error::StartError;
+use crate::host::{Hook, Host};
+use crate::keeper::remembered;
+use crate::memory::{Seal, replace};
+
+/// A document in force on a hook.
+pub struct Open {
+    /// The document's id.
+    pub id: String,
+    /// The finding codes that it lifts.
+    lifts: BTreeSet<String>,
+    /// Whether the hook's safe answer is the platform's default.
+    pub opens: bool,
+    ends: Instant,
+    /// Calls that were answered while it was in force.
+    pub calls: AtomicU64,
+}
+
+/// The documents that were opened here.
+pub struct Glass {
+    seal: Seal,
+    file: PathBuf,
+    state: Mutex<State>,
+}
+
+/// The thread.
+pub struct Watch {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
+}
+
+#[derive(Default)]
+struct State {
+    book: Book,
+    unsaid: Vec<Unsaid>,
+    refused: BTreeSet<String>,
+    reminded: Option<Instant>,
+}
+
+/// What is kept in the host's own folder: so that no restart makes a document new, or ends one early.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Book {
+    documents: BTreeMap<String, Opened>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Opened {
+    hook: String,
+    opened: Millis,
+    until: Millis,
+    /// Until when the document could have been opened: then it need not be remembered.
+    expires: Millis,
+    closed: bool,
+}
+
+/// A record that the log has not taken for good yet.
+struct Unsaid {
+    kind: &'static str,
+    fields: String,
+    sealed: Option<Vec<u8>>,
+    slot: Option<Slot>,
+    said: Option<Pending>,
+}
+
+/// A file by which somebody opens a document.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Opening {
+    /// The envelope, base64.
+    document: String,
+    person: String,
+    reason: String,
+    ticket: String,
+}
+
+impl Open {
+    /// Takes the findings with a listed code out of a decision.
+    pub fn lift(&self, decision: &mut Decision) -> Vec<Finding> {
+        let (lifted, left) =
+            std::mem::take(&mut decision.findings).into_iter().partition(|finding| self.lifts.contains(&finding.code));
+        decision.findings = left;
+        lifted
+    }
+
+    /// Whether its time is not over.
+    pub fn holds(&self) -> bool {
+        Instant::now() < self.ends
+    }
+}
+
+impl Glass {
+    /// Reads what was opened before. A file that is not ours is not believed: then what the log and the emergency ring know remains.
+    pub fn new(state: &Path, seal: Seal) -> Self {
+        let file = state.join("break-glass");
+        let book = match fs::read(&file) {
+            Ok(bytes) => seal.open(&bytes).unwrap_or_else(|why| {
+                tracing::error!(file = %file.display(), why, "the list of opened break-glass documents is not believed");
+                Book::default()
+            }),
+            Err(_) => Book::default(),
+        };
+        Self { seal, file, state: Mutex::new(State { book, ..State::default() }) }
+    }
+
+    /// Learns of documents that the log, the second copy or the emergency ring knows: each is spent.
+    pub fn spend(&self, spent: &BTreeMap<String, Millis>) {
+        let mut state = self.state();
+        for (id, expires) in spent {
+            let gone =
+                || Opened { hook: String::new(), opened: Millis(0), until: Millis(0), expires: *expires, closed: true };
+            state.book.documents.entry(id.clone()).or_insert_with(gone);
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Looks at the folder, ends what is over, and gives the log what it has not taken yet.
+    fn round(&self, host: &Host) {
+        let mut state = self.state();
+        let now = host.clock.now();
+        let folder = &host.config.trust.break_glass;
+        let mut names: Vec<_> =
+            fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+        names.sort();
+        for path in names.iter().take(MOST_FILES) {
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            if name.ends_with(OPEN) {
+                if let Err((code, sentence)) = self.open(host, &mut state, path, now)
+                    && state.refused.insert(format!("{name} {code}"))
+                {
+                    tracing::error!(code, file = name, sentence, "break-glass refused");
+                    let sealed = Some(format!("{name}: {sentence}").into_bytes());
+                    state.say("break-glass.refused", format!(r#""code":"{code}""#), sealed, None);
+                }
+            } else if let Some(id) = name.strip_suffix(CLOSE) {
+                self.close(host, &mut state, id, "person");
+            }
+        }
+        let is_over = |opened: &Opened| !opened.closed && opened.until <= now;
+        let over = state.book.documents.iter().filter(|(_, opened)| is_over(opened)).map(|(id, _)| id.clone());
+        let over: Vec<_> = over.collect();
+        over.iter().for_each(|id| self.close(host, &mut state, id, "time"));
+        state.remind(host);
+        state.give(host);
+    }
+
+    fn open(&self, host: &Host, state: &mut State, path: &Path, now: Millis) -> Result<(), (&'static str, String)> {
+        let malformed = |what: &str| ("break-glass-malformed", what.to_owned());
+        let unreadable = |error: std::io::Error| ("unreadable", error.to_string());
+        if fs::metadata(path).map_err(unreadable)?.len() > LARGEST_FILE {
+            return Err(malformed("the file is too large"));
+        }
+        let opening: Opening = serde_json::from_slice(&fs::read(path).map_err(unreadable)?)
+            .map_err(|error| malformed(&error.to_string()))?;
+        let envelope = BASE64.decode(&opening.document).map_err(|_| malformed("its document is not base64"))?;
+        let refused = |refusal: Refusal| (refusal.code(), refusal.to_string());
+        let claimed = BreakGlass::unverified(&envelope).map_err(refused)?;
+        let known = state.book.documents.get(&claimed.id).cloned();
+        // One that was opened before a restart is verified as of then: its own time goes on.
+        let at = known.as_ref().filter(|known| !known.closed).map_or(now, |known| known.opened);
+        if known.as_ref().is_some_and(|known| known.closed) {
+            let spent = History { spent: [(claimed.id.clone(), claimed.expires)].into(), ..History::default() };
+            return spent.unspent(&claimed).map_err(refused);
+        }
+        let document = BreakGlass::verify(&host.root.load(), &envelope, at).map_err(refused)?;
+        let elsewhere = |what: String| ("break-glass-elsewhere", what);
+        if document.tenant != host.config.tenant {
+            return Err(elsewhere(format!("it is for the tenant `{}`", document.tenant)));
+        }
+        let hook = host.hooks.iter().find(|hook| hook.config.name == document.hook);
+        let hook =
+            hook.ok_or_else(|| elsewhere(format!("it is for the hook `{}`, which is not here", document.hook)))?;
+        if hook.glass().is_some() {
+            return Ok(());
+        }
+        let lasts = Millis(u64::from(document.minutes) * 60_000);
+        let opened = known.clone().unwrap_or_else(|| Opened {
+            hook: document.hook.clone(),
+            opened: now,
+            until: Millis(now.0.saturating_add(lasts.0)),
+            expires: document.expires,
+            closed: false,
+        });
+        let left = opened.until.0.saturating_sub(now.0).min(lasts.0);
+        if left == 0 {
+            return Ok(());
+        }
+        if known.is_none() {
+            self.spend_and_say(host, state, &document, &opened, &envelope, opening)?;
+        }
+        hook.glass.store(Some(Arc::new(Open {
+            id: document.id.clone(),
+            lifts: document.lifts.clone(),
+            opens: document.opens,
+            ends: Instant::now() + Duration::from_millis(left),
+            calls: AtomicU64::new(0),
+        })));
+        tracing::error!(
+            hook = document.hook,
+            id = document.id,
+            minutes = left / 60_000,
+            "BREAK-GLASS: this hook is held open"
+        );
+        if known.is_none() {
+            self.save(state);
+        }
+        Ok(())
+    }
+
+    /// Before it holds, that it is spent is in the emergency ring, or in the host's own folder where the ring has no room.
+    fn spend_and_say(
+        &self,
+        host: &Host,
+        state: &mut State,
+        document: &BreakGlass,
+        opened: &Opened,
+        envelope: &[u8],
+        opening: Opening,
+    ) -> Result<(), (&'static str, String)> {
+        let id =
+            <[u8; 32]>::try_from(document.id.as_bytes()).map_err(|_| ("break-glass-malformed", "its id".to_owned()))?;
+        let slot = host.log.ring().note(&document.hook, None, &id, CAUSE, opened.opened.0).ok().flatten();
+        state.book.documents.insert(document.id.clone(), opened.clone());
+        if slot.is_none() && !self.save(state) {
+            state.book.documents.remove(&document.id);
+            return Err((
+                "break-glass-not-kept",
+                "neither the emergency ring nor the disk can remember that it was opened".to_owned(),
+            ));
+        }
+        let payload = Envelope::parse(envelope).map(|envelope| crate::digest::sha256(envelope.unverified_payload()));
+        let payload = payload.unwrap_or(Digest([0; 32]));
+        let codes: Vec<_> = document.lifts.iter().map(|code| format!("\"{code}\"")).collect();
+        let fields = format!(
+            r#""id":"{}","hook":"{}","lifts":[{}],"opens":{},"until":{},"document":"{payload}""#,
+            document.id,
+            document.hook,
+            codes.join(","),
+            document.opens,
+            opened.until
+        );
+        let piece = History { spent: [(document.id.clone(), document.expires)].into(), ..History::default() };
+        let fields = remembered(&fields, &piece).unwrap_or(fields);
+        let mut sealed = String::from("{");
+        for (comma, name, text) in [
+            ("", "person", &opening.person),
+            (",", "reason", &opening.reason),
+            (",", "ticket", &opening.ticket),
+            (",", "signed_for", &document.person),
+            (",", "signed_reason", &document.reason),
+            (",", "signed_ticket", &document.ticket),
+        ] {
+            sealed.push_str(&format!(r#"{comma}"{name}":"#));
+            quote(&mut sealed, text);
+        }
+        sealed.push('}');
+        state.say("break-glass.opened", fields, Some(sealed.into_bytes()), slot);
+        Ok(())
+    }
+
+    fn close(&self, host: &Host, state: &mut State, id: &str, why: &str) {
+        let Some(opened) = state.book.documents.get_mut(id).filter(|opened| !opened.closed) else { return };
+        opened.closed = true;
+        let name = opened.hook.clone();
+        let hook = host.hooks.iter().find(|hook| hook.config.name == name);
+        let open = hook.and_then(|hook| hook.glass.load_full().filter(|open| open.id == id).map(|open| (hook, open)));
+        let calls = open.map_or(0, |(hook, open)| {
+            hook.glass.store(None);
+            open.calls.load(Ordering::Relaxed)
+        });
+        tracing::error!(hook = name, id, why, calls, "break-glass is over");
+        // Out of the way, so that the file of one that is over is not taken for another try.
+        let folder = &host.config.trust.break_glass;
+        drop(fs::rename(folder.join(format!("{id}{OPEN}")), folder.join(format!("{id}{OVER}"))));
+        drop(fs::remove_file(folder.join(format!("{id}{CLOSE}"))));
+        state.say(
+            "break-glass.closed",
+            format!(r#""id":"{id}","hook":"{name}","why":"{why}","calls":{calls}"#),
+            None,
+            None,
+        );
+        self.save(state);
+    }
+
+    fn save(&self, state: &State) -> bool {
+        let written = self.seal.close(&state.book).and_then(|bytes| replace(&self.file, &bytes));
+        if let Err(error) = &written {
+            tracing::error!(%error, "the list of opened break-glass documents could not be written; the emergency ring has it");
+        }
+        written.is_ok()
+    }
+}
+
+impl State {
+    fn say(&mut self, kind: &'static str, fields: String, sealed: Option<Vec<u8>>, slot: Option<Slot>) {
+        // Bounded: past that a refusal is said in the host's log only.
+        if self.unsaid.len() < MOST_UNSAID {
+            self.unsaid.push(Unsaid { kind, fields, sealed, slot, said: None });
+        }
+    }
+
+    /// Gives the log what it will take, and frees the ring's slots of what it has.
+    fn give(&mut self, host: &Host) {
+        for unsaid in self.unsaid.iter_mut().filter(|unsaid| unsaid.said.is_none()) {
+            let (kind, fields, sealed) = (unsaid.kind, unsaid.fields.clone(), unsaid.sealed.clone());
+            match host.log.append(Entry { kind, fields, sealed }) {
+                Ok(pending) => unsaid.said = Some(pending),
+                // In order: what comes later waits too.
+                Err(_) => break,
+            }
+        }
+        self.unsaid.retain_mut(|unsaid| {
+            let Some(said) = &mut unsaid.said else { return true };
+            match Pin::new(said).poll(&mut Context::from_waker(Waker::noop())) {
+                Poll::Pending => true,
+                // The log has stopped: the ring tells the next start.
+                Poll::Ready(Err(_)) => false,
+                Poll::Ready(Ok(_)) => {
+                    if let Some(slot) = unsaid.slot {
+                        drop(host.log.ring().settle(slot));
+                    }
+                    false
+                }
+            }
+        });
+    }
+
+    fn remind(&mut self, host: &Host) {
+        if self.reminded.is_some_and(|reminded| reminded.elapsed() < REMIND_EVERY) {
+            return;
+        }
+        self.reminded = Some(Instant::now());
+        for hook in &host.hooks {
+            if let Some(open) = hook.glass() {
+                let calls = open.calls.load(Ordering::Relaxed);
+                tracing::error!(
+                    hook = hook.config.name,
+                    id = open.id,
+                    calls,
+                    "BREAK-GLASS: this hook is still held open"
+                );
+            }
+        }
+    }
+}
+
+impl Watch {
+    /// Starts the thread.
+    pub fn start(host: &Arc<Host>) -> Result<Self, StartError> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let (host, theirs) = (Arc::clone(host), Arc::clone(&stop));
+        let run = move || {
+            while !theirs.load(Ordering::Acquire) {
+                host.glass.round(&host);
+                thread::park_timeout(ROUND);
+            }
+            host.glass.round(&host);
+        };
+        let thread = thread::Builder::new().name("break-glass".to_owned()).spawn(run).map_err(StartError::Thread)?;
+        Ok(Self { stop, thread })
+    }
+
+    /// Ends it, after a last round.
+    pub fn stop(self) {
+        self.stop.store(true, Ordering::Release);
+        self.thread.thread().unpark();
+        drop(self.thread.join());
+    }
+}
+
+impl Hook {
+    /// The document in force here.
+    pub fn glass(&self) -> Option<Arc<Open>> {
+        self.glass.load_full().filter(|open| open.holds())
+    }
+}
+
+/// What the emergency ring remembers of an opening whose record did not become durable: the document is spent.
+pub fn recovered(host: &Host, hook: &str, id: &[u8; 32], opened: Millis) -> Option<Entry> {
+    let id = std::str::from_utf8(id).ok().filter(|id| id.bytes().all(|byte| byte.is_ascii_hexdigit()))?;
+    let spent = BTreeMap::from([(id.to_owned(), Millis(opened.0.saturating_add(LONGEST_VALID.0)))]);
+    host.glass.spend(&spent);
+    let mut fields = format!(r#""id":"{id}","opened":{opened},"hook":"#);
+    quote(&mut fields, hook);
+    let fields = remembered(&fields, &History { spent, ..History::default() }).ok()?;
+    Some(Entry { kind: "break-glass.recovered", fields, sealed: None })
+}
+
+/// Longer than any document can be opened: ten years.
+const LONGEST_VALID: Millis = Millis(3_660 * 24 * 60 * 60 * 1_000);
+/// What the emergency ring calls an opening: its answer's hash is the document's id.
+pub const CAUSE: &str = "break-glass";
+/// How a file that opens a document ends.
+const OPEN: &str = ".open.json";
+/// How a file that closes one ends, after its id.
+const CLOSE: &str = ".close";
+/// What it ends with when it is over.
+const OVER: &str = ".over.json";
+const ROUND: Duration = Duration::from_millis(250);
+/// How often the host's log says that a hook is held open.
+const REMIND_EVERY: Duration = Duration::from_secs(60);
+/// Files of the folder that are looked at.
+const MOST_FILES: usize = 256;
+/// Records that may wait for the log.
+const MOST_UNSAID: usize = 256;
+const LARGEST_FILE: u64 = 64 << 10;
