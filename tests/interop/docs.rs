@@ -133,8 +133,7 @@ fn the_operating_page_lists_every_setting_record_cause_and_refusal() {
         let fields = body.lines().map(str::trim).filter(|line| !line.starts_with(['/', '#']));
         let names = fields.filter_map(|line| line.trim_start_matches("pub ").split_once(": ")).map(|(name, _)| name);
         // Those that are tables have rows of their own.
-        let names =
-            names.filter(|name| !TABLES.contains(name) || section == "listen.tls.");
+        let names = names.filter(|name| !TABLES.contains(name) || section == "listen.tls.");
         names.map(|name| format!("{section}{name}")).collect::<Vec<_>>()
     };
     let mut settings = BTreeSet::from(["tenant".to_owned()]);

@@ -171,8 +171,12 @@ where
             sender.ready().await.unwrap();
             let answer: Response<_> = sender.send_request(request).await.unwrap();
             let status = answer.status().as_u16();
+            let mut head = format!("HTTP/2 {status}\n");
+            for (name, value) in answer.headers() {
+                head.push_str(&format!("{name}: {}\n", value.to_str().unwrap_or_default()));
+            }
             let body = answer.into_body().collect().await.unwrap().to_bytes().to_vec();
-            Answer { status, json: serde_json::from_slice(&body).unwrap_or_default(), body }
+            Answer { status, json: serde_json::from_slice(&body).unwrap_or_default(), body, head }
         }));
     }
     let mut answers = Vec::new();

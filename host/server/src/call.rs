@@ -210,19 +210,19 @@ impl<'a> Call<'a> {
     }
 
     /// Whether all these questions were asked before, together.
-    pub fn whose_turn_of(&self, caller: Proven, id: &str, body: &[u8]) -> Turn {
+    pub fn whose_turn_of(&self, caller: &Proven, id: &str, body: &[u8]) -> Turn {
         self.turn(caller, id, &self.host.pseudonym("body", &String::from_utf8_lossy(body)))
     }
 
-    fn turn(&self, caller: Proven, id: &str, body: &str) -> Turn {
+    fn turn(&self, caller: &Proven, id: &str, body: &str) -> Turn {
         let generation = self.generation.as_ref().map_or((0, 0), |generation| generation.key());
         let now = self.host.clock.instant();
         let retries = &self.host.retries;
         match self.hook.config.kind.repeats() {
             Repeats::Never => Turn::Alone,
-            Repeats::ById => retries.turn(self.hook.number, caller.0, id, body, generation, now),
+            Repeats::ById => retries.turn(self.hook.number, caller.name(), id, body, generation, now),
             Repeats::ByIdAndBody => {
-                retries.turn(self.hook.number, caller.0, &format!("{id} {body}"), body, generation, now)
+                retries.turn(self.hook.number, caller.name(), &format!("{id} {body}"), body, generation, now)
             }
         }
     }

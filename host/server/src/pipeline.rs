@@ -126,7 +126,7 @@ async fn answer_one(mut call: Call<'_>, caller: Proven, incoming: Incoming) -> R
 /// Many questions, decided and recorded each for itself, in one answer. What lies behind the deciding one is not asked.
 async fn answer_many(mut call: Call<'_>, caller: Proven, batch: Batch, bytes: &[u8]) -> Reply {
     // The platform may send the whole once more: it hears the same, and no question is asked twice.
-    let first = match batch.id.as_deref().map(|id| (id, call.whose_turn_of(caller, id, bytes))) {
+    let first = match batch.id.as_deref().map(|id| (id, call.whose_turn_of(&caller, id, bytes))) {
         Some((_, Turn::First(first))) => Some(first),
         Some((_, Turn::Alone)) | None => None,
         Some((id, Turn::Again(answer))) => return call.say_again(answer, id, None).await,

@@ -176,7 +176,10 @@ mod tests {
         first.settle(said(42));
         assert_eq!(again(table.turn(0, &"c".into(), "e1", "b1", (7, 0), now)), Some(Some(42)));
         assert!(matches!(table.turn(0, &"c".into(), "e1", "b2", (7, 0), now), Turn::Reused));
-        assert!(matches!(table.turn(1, &"c".into(), "e1", "b2", (7, 0), now), Turn::First(_)), "another hook, another event");
+        assert!(
+            matches!(table.turn(1, &"c".into(), "e1", "b2", (7, 0), now), Turn::First(_)),
+            "another hook, another event"
+        );
     }
 
     #[test]
@@ -188,7 +191,10 @@ mod tests {
             matches!(table.turn(0, &"c".into(), "e1", "b1", (8, 0), now), Turn::First(_)),
             "new generation; given up at once"
         );
-        assert!(matches!(table.turn(0, &"c".into(), "e1", "b1", (8, 0), now), Turn::First(_)), "the one before was given up");
+        assert!(
+            matches!(table.turn(0, &"c".into(), "e1", "b1", (8, 0), now), Turn::First(_)),
+            "the one before was given up"
+        );
         let Turn::First(first) = table.turn(0, &"c".into(), "e2", "b1", (8, 0), now) else { panic!("seen?") };
         first.settle(said(2));
         assert!(matches!(table.turn(0, &"c".into(), "e2", "b1", (8, 0), now + REMEMBERED_FOR), Turn::First(_)));
@@ -198,7 +204,9 @@ mod tests {
     fn the_table_is_bounded() {
         let (table, now) = (Retries::default(), Instant::now());
         for id in 0..REMEMBERED + 10 {
-            let Turn::First(first) = table.turn(0, &"c".into(), &id.to_string(), "b1", (7, 0), now) else { panic!("seen?") };
+            let Turn::First(first) = table.turn(0, &"c".into(), &id.to_string(), "b1", (7, 0), now) else {
+                panic!("seen?")
+            };
             first.settle(said(1));
         }
         assert!(table.events.lock().unwrap().known.len() <= REMEMBERED);

@@ -246,14 +246,8 @@ async fn respond(line: &Line, request: Request<Incoming>) -> (Response<Bytes>, O
 fn fault(host: &Arc<Host>, hook: &Hook, route: &'static str) -> Reply {
     tracing::error!(hook = hook.config.name, "a call panicked; its caller got the safe answer");
     host.refusals.count(host.clock.now(), hook.number, Cause::HostFault);
-    let answer = hook.safe_answer(
-        host.generation.load().as_deref(),
-        hook.glass().as_deref(),
-        Cause::HostFault,
-        "",
-        route,
-        None,
-    );
+    let answer =
+        hook.safe_answer(host.generation.load().as_deref(), hook.glass().as_deref(), Cause::HostFault, "", route, None);
     let body = Bytes::copy_from_slice(answer.body());
     Reply { status: answer.status, headers: answer.headers, body, afterwards: Afterwards::new(host) }
 }

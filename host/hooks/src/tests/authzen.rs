@@ -109,7 +109,7 @@ fn a_content_type_is_json_or_the_request_is_none() {
 fn a_required_part_that_is_missing_or_of_the_wrong_type_refuses() {
     for pointer in ["/subject", "/action", "/resource"] {
         for value in [json!("(absent)"), json!(null), json!("alice"), json!(7), json!([])] {
-            assert_eq!(wrong(ONE, &with(question(), pointer, value)), Some(&pointer[1..]));
+            assert_eq!(wrong(ONE, &with(question(), pointer, value)), pointer.strip_prefix('/'));
         }
     }
     for (pointer, path) in [

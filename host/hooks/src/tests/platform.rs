@@ -168,8 +168,13 @@ fn registrations_are_answered_in_the_words_of_their_form() {
         ground("FOREIGN", "Nobody filled this in.", Some("data.userProfile.password\n")),
         ground("NUMBER", "Four digits.", Some("employeeNumber")),
     ];
-    let outcome =
-        Outcome { verdict: Effect::Deny, changes: &changes, text: Some("Please look again."), grounds: &grounds };
+    let outcome = Outcome {
+        verdict: Effect::Deny,
+        changes: &changes,
+        text: Some("Please look again."),
+        grounds: &grounds,
+        ..Outcome::default()
+    };
     let deny = |body: &str| write(OktaRegistration, &incoming(OktaRegistration, body), &outcome).unwrap();
     golden("registration-deny.json", text(&deny(self_service)));
     golden("registration-progressive-deny.json", text(&deny(progressive)));

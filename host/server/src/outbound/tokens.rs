@@ -4,7 +4,7 @@
 //! Invariant: one request at a time, however many wait; a token is renewed before it ends and used while it lasts, also when it cannot be
 //! renewed. Secret and key are read for each request, so that they rotate by themselves. A token stands in no log and no error.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -213,7 +213,7 @@ enum Signer {
 }
 
 impl Signer {
-    fn read(path: &PathBuf) -> Result<Self, TokenError> {
+    fn read(path: &Path) -> Result<Self, TokenError> {
         let wrong = |why: String| TokenError::File { path: path.clone(), why };
         let text = portcullis_keys::read_secret_file(path).map_err(|error| wrong(error.to_string()))?;
         let key: rustls::pki_types::PrivatePkcs8KeyDer<'_> =

@@ -116,7 +116,7 @@ proptest! {
         let decryptor = Decryptor::from_pem([KEY]).unwrap();
         let mut compact = good();
         let place = place.index(compact.len());
-        prop_assume!(!compact[place..].starts_with(&letter));
+        prop_assume!(!compact.split_at(place).1.starts_with(&letter));
         compact.replace_range(place..=place, &letter);
         prop_assert!(decryptor.decrypt(&compact).is_err());
     }
