@@ -135,6 +135,17 @@ fn the_certification_scenario_has_its_eight_decisions_and_six_searches() {
     assert!(found(&search(&host, "action", &nobody)).is_empty());
     let spaceship = json!({"subject": {"type": "spaceship"}, "action": name("read"), "resource": record("record-1")});
     assert!(found(&search(&host, "subject", &spaceship)).is_empty());
+    // Several questions at once.
+    let batch = json!({"subject": user("bob"), "resource": record("record-1"), "evaluations": [{"action": name("read")}, {"action": name("write")}]});
+    let answer = post(&host, "/pdp/access/v1/evaluations", &batch);
+    let decisions: Vec<_> = answer.json["evaluations"].as_array().unwrap().iter().map(|it| &it["decision"]).collect();
+    assert_eq!(decisions, [true, false]);
+    // Who can be asked is told which ones.
+    let metadata = host.client().get("/.well-known/authzen-configuration/pdp").unwrap().json;
+    for what in ["subject", "resource", "action"] {
+        let endpoint = &metadata[format!("search_{what}_endpoint")];
+        assert_eq!(endpoint, &format!("https://pdp.hospital.example/pdp/access/v1/search/{what}"));
+    }
     // What is missing is the caller's fault.
     for (what, body) in [
         ("subject", json!({"subject": {"type": "user"}, "resource": record("record-1")})),
@@ -173,8 +184,7 @@ fn a_search_in_pages_finds_the_same_and_leaves_a_record_each() {
             let page = found(&answer);
             assert!(page.len() <= limit);
             all.extend(page.into_iter().map(str::to_owned));
-            let reference = answer.json.pointer("/context/record").unwrap()["record"].as_str().unwrap().to_owned();
-            indexes.push(reference.rsplit_once('#').unwrap().1.parse::<u64>().unwrap());
+            indexes.push(answer.index_at("/context/record").unwrap());
             token = answer.json["page"]["next_token"].as_str().unwrap().to_owned();
             if token.is_empty() {
                 break;
@@ -224,11 +234,40 @@ fn several_plugins_search_together_and_every_one_of_them_decides() {
 }
 
 #[test]
+fn a_search_that_runs_out_of_time_tells_what_it_has_and_where_to_go_on() {
+    let mut settings = fixture();
+    let records =
+        (0..50).map(|at| json!({"type": "record", "id": format!("r-{at:02}"), "attributes": {"status": "active"}}));
+    settings["resources"].as_array_mut().unwrap().extend(records);
+    let mut house = house(&[]);
+    house.sign_plugin("mischief", |source| source.replace(r#"["okta.token", "okta.user-import"]"#, r#"["authzen"]"#));
+    let runaway = Binding::new("asked", "mischief", json!({"do": "loop-forever"})).say(&[("drop-grant", "deny")]);
+    house.release(&[Binding::new("asked", "access-rules", settings).say(&[]), runaway]);
+    let host = house.serve();
+    let mut body = json!({"subject": user("alice"), "action": {"name": "read"}, "resource": {"type": "record"}});
+    let mut token = String::new();
+    for _ in 0..2 {
+        body["page"] = json!({"token": token});
+        let answer = search(&host, "resource", &body);
+        assert!(found(&answer).is_empty(), "nobody is permitted by a plugin that does not answer");
+        let next = answer.json["page"]["next_token"].as_str().unwrap();
+        assert!(!next.is_empty() && next != token, "it was not the end");
+        token = next.to_owned();
+    }
+    host.stop();
+    let searched = house.records_of("hook.decision");
+    let judged: Vec<_> = searched.iter().map(|record| record["search"]["judged"].as_u64().unwrap()).collect();
+    assert!(judged.len() == 2 && judged.iter().all(|judged| (1..50).contains(judged)), "{judged:?}");
+}
+
+#[test]
 fn where_nothing_that_binds_can_search_there_is_no_search() {
     let house = house(&[(fixture(), "monitor")]);
     let host = house.serve();
     let body = json!({"subject": {"type": "user"}, "action": {"name": "read"}, "resource": record("record-1")});
     assert_eq!(search(&host, "subject", &body).status, 404);
+    let metadata = host.client().get("/.well-known/authzen-configuration/pdp").unwrap().json;
+    assert!(metadata["access_evaluation_endpoint"].is_string() && metadata.get("search_subject_endpoint").is_none());
     host.stop();
     assert!(house.records_of("hook.decision").is_empty());
 }

@@ -14,9 +14,11 @@ mod tests {
     use std::{env, fs, thread};
 
     use portcullis_engine::{Engine, Evaluation, Options, Plugin, Reset, componentize, inspect};
-    use portcullis_model::{Decision, Effect, Limits, Page, Sought};
+    use portcullis_model::{
+        Decision, Effect, EntityView, Limits, Millis, Page, PrincipalKind, PrincipalView, Sought, View,
+    };
 
-    use crate::support::{Asked, Person, minor_faults};
+    use crate::support::{Person, minor_faults};
 
     const PLUGINS: [&str; 3] = ["sod", "contractor", "access-rules"];
 
@@ -141,6 +143,49 @@ mod tests {
         let mut times: Vec<_> = (0..1_000).map(|_| plugin.evaluate(&asked.view(None), second).spent).collect();
         times.sort_unstable();
         println!("access-rules: {:?} a decision", times[500]);
+    }
+
+    /// An AuthZEN question about `record-1`.
+    struct Asked<'a> {
+        subject: Option<&'a str>,
+        action: &'a str,
+    }
+
+    impl<'a> Asked<'a> {
+        /// Who, and what.
+        fn new(subject: Option<&'a str>, action: &'a str) -> Self {
+            Self { subject, action }
+        }
+
+        /// The question, or the search with that part open.
+        fn view(&self, sought: Option<Sought>) -> View<'a> {
+            let entity = |type_name, id| Some(EntityView { type_name, id, attributes: Vec::new() });
+            View {
+                id: "question",
+                correlation: None,
+                tenant: "default",
+                hook: "authzen",
+                phase: sought.map(Sought::phase),
+                received: Millis(1_700_000_000_000),
+                seed: 1,
+                subject: Some(PrincipalView {
+                    kind: PrincipalKind::Person,
+                    type_name: "user",
+                    id: self.subject,
+                    attributes: Vec::new(),
+                    entitlements: &[],
+                }),
+                actors: Vec::new(),
+                action: entity("action", Some(self.action)),
+                resource: entity("record", Some("record-1")),
+                requested: &[],
+                lifetimes: &[],
+                origin: None,
+                purpose: None,
+                proposed: &[],
+                payload: "null".into(),
+            }
+        }
     }
 
     /// The least memory limit with which the configured plugin starts.

@@ -186,10 +186,13 @@ impl<'a> Search<'a> {
         let decided = decide(call, Arc::new(question)).await;
         // Sandboxes are given back at once: a search asks more often than there are any.
         call.afterwards.remains.clear();
+        let over = call.budget.left_for_plugins(call.host.clock.instant()).is_zero();
         match decided.outcome {
             Ok((verdict, _)) if call.hook.config.kind.permits(verdict) => Judged::Permitted,
             Ok(_) => Judged::NotPermitted,
-            Err(Failure { cause: cause @ (Cause::BudgetExhausted | Cause::Overload), .. }) => Judged::Unasked(cause),
+            // A plugin that was stopped because the search's time is over says nothing about the candidate.
+            Err(_) if over => Judged::Unasked(Cause::BudgetExhausted),
+            Err(Failure { cause: Cause::Overload, .. }) => Judged::Unasked(Cause::Overload),
             // As it would be answered by itself.
             Err(failure) if *call.on_failure(Some(failure.cause)) == OnFailure::Open => Judged::Permitted,
             Err(_) => Judged::NotPermitted,

@@ -3,8 +3,8 @@
 //! A rule that names resources, subjects, roles, actions or types cannot apply where none of those it names is there. So each
 //! is filed under the kind of name that fewest others are filed under, and a call looks only where its own names lead.
 //!
-//! Invariant: whatever the index leaves out would not have applied. For a call that is [not complete](Scene::is_complete)
-//! it leaves out nothing, because there an unknown can make a denial apply.
+//! Invariant: whatever the index leaves out would not have applied. Where a call does not say something, all rules that are filed
+//! under that are considered, because there an unknown can make a denial apply.
 
 use rustc_hash::FxHashMap;
 
@@ -14,94 +14,113 @@ use crate::scene::Scene;
 /// Rules by what they name.
 #[derive(Clone, Default)]
 pub(crate) struct Index {
+    /// By kind of name and name.
     filed: FxHashMap<Box<str>, Vec<u32>>,
+    /// By kind of name.
+    of_kind: FxHashMap<Box<str>, Vec<u32>>,
     /// Those that name nothing that could be looked up.
     everywhere: Vec<u32>,
-    count: u32,
 }
 
 impl Index {
     /// Files all rules.
     pub fn new(rules: &[Rule]) -> Self {
-        let options: Vec<Vec<Vec<Box<str>>>> = rules.iter().map(options).collect();
+        let options: Vec<Vec<Filing>> = rules.iter().map(options).collect();
         let mut crowd: FxHashMap<&str, usize> = FxHashMap::default();
-        for key in options.iter().flatten().flatten() {
+        for key in options.iter().flatten().flat_map(|filing| &filing.keys) {
             *crowd.entry(key).or_default() += 1;
         }
-        let crowded = |keys: &Vec<Box<str>>| {
-            keys.iter().filter_map(|key| crowd.get(key.as_ref())).copied().max().unwrap_or(usize::MAX)
+        let crowded = |filing: &&Filing| {
+            let crowds = filing.keys.iter().filter_map(|key| crowd.get(key.as_ref())).copied();
+            crowds.max().unwrap_or(usize::MAX)
         };
-        let mut index = Self { count: u32::try_from(rules.len()).unwrap_or(u32::MAX), ..Self::default() };
+        let mut index = Self::default();
         for (number, options) in (0..).zip(&options) {
-            match options.iter().min_by_key(|keys| crowded(keys)) {
-                Some(keys) => keys.iter().for_each(|key| index.filed.entry(key.clone()).or_default().push(number)),
-                None => index.everywhere.push(number),
-            }
+            let Some(Filing { kind, keys }) = options.iter().min_by_key(crowded) else {
+                index.everywhere.push(number);
+                continue;
+            };
+            index.of_kind.entry((*kind).into()).or_default().push(number);
+            keys.iter().for_each(|key| index.filed.entry(key.clone()).or_default().push(number));
         }
         index
     }
 
     /// The numbers of the rules that can concern a call, smallest first, each once.
     pub fn rules(&self, scene: &Scene<'_>) -> Vec<u32> {
-        if !scene.is_complete() {
-            return (0..self.count).collect();
-        }
         let mut rules = self.everywhere.clone();
-        let (subject, resource) = (&scene.subject, &scene.resource);
-        let (action, kind) = (scene.action.id.unwrap_or_default(), resource.type_name.unwrap_or_default());
         let mut key = String::with_capacity(128);
-        let mut look = |parts: [&str; 3]| {
-            spell(&mut key, parts);
-            rules.extend(self.filed.get(key.as_str()).into_iter().flatten());
+        let mut look = |kind: &str, names: Option<[&str; 2]>| {
+            let found = match names {
+                Some(names) => {
+                    spell(&mut key, kind, names);
+                    self.filed.get(key.as_str())
+                }
+                None => self.of_kind.get(kind),
+            };
+            rules.extend(found.into_iter().flatten());
         };
-        look([RESOURCE, resource.id.unwrap_or_default(), ""]);
-        look([SUBJECT, subject.id.unwrap_or_default(), ""]);
-        scene.roles.iter().for_each(|role| look([ROLE, role, ""]));
-        [[ACTION_ON, action, kind], [ACTION, action, ""], [ON, "", kind]].into_iter().for_each(&mut look);
+        let (action, on) = (scene.action.id, scene.resource.type_name);
+        look(RESOURCE, alone(scene.resource.id));
+        look(SUBJECT, alone(scene.subject.id));
+        look(ACTION_ON, action.zip(on).map(|(action, on)| [action, on]));
+        look(ACTION, alone(action));
+        look(ON, alone(on));
+        match scene.subject.type_name {
+            Some(_) => scene.roles.iter().for_each(|role| look(ROLE, Some([role, ""]))),
+            None => look(ROLE, None),
+        }
         rules.sort_unstable();
         rules.dedup();
         rules
     }
 }
 
-/// Under which keys a rule can be filed: several ways, each of them complete.
-fn options(rule: &Rule) -> Vec<Vec<Box<str>>> {
-    let keys = |head: &str, names: &Option<Vec<String>>| -> Option<Vec<Box<str>>> {
+/// One way to file a rule: it cannot apply where none of these is.
+struct Filing {
+    kind: &'static str,
+    keys: Vec<Box<str>>,
+}
+
+/// Every way to file a rule.
+fn options(rule: &Rule) -> Vec<Filing> {
+    let spelled = |kind: &str, names: [&str; 2]| {
+        let mut key = String::new();
+        spell(&mut key, kind, names);
+        key.into_boxed_str()
+    };
+    let filed = |kind: &'static str, names: &Option<Vec<String>>| {
         let names = names.as_ref().filter(|names| names.len() <= MOST_KEYS)?;
-        Some(names.iter().map(|name| spelled([head, name, ""])).collect())
+        Some(Filing { kind, keys: names.iter().map(|name| spelled(kind, [name, ""])).collect() })
     };
     let (actions, types) = (&rule.actions, &rule.resource_types);
-    let both = match (actions, types) {
-        (Some(actions), Some(types)) if actions.len().saturating_mul(types.len()) <= MOST_KEYS => {
-            let each = |action| types.iter().map(move |kind: &String| spelled([ACTION_ON, action, kind]));
-            Some(actions.iter().flat_map(|action: &String| each(action)).collect())
-        }
-        _ => None,
-    };
-    let on = types.as_ref().filter(|types| types.len() <= MOST_KEYS);
-    let on = on.map(|types| types.iter().map(|kind| spelled([ON, "", kind])).collect());
+    let both = actions.as_ref().zip(types.as_ref());
+    let both = both.filter(|(actions, types)| actions.len().saturating_mul(types.len()) <= MOST_KEYS);
+    let both = both.map(|(actions, types)| {
+        let each = |action: &String| types.iter().map(|on| spelled(ACTION_ON, [action, on])).collect::<Vec<_>>();
+        Filing { kind: ACTION_ON, keys: actions.iter().flat_map(each).collect() }
+    });
     [
-        keys(RESOURCE, &rule.resource_ids),
-        keys(SUBJECT, &rule.subject_ids),
-        keys(ROLE, &rule.roles),
+        filed(RESOURCE, &rule.resource_ids),
+        filed(SUBJECT, &rule.subject_ids),
+        filed(ROLE, &rule.roles),
         both,
-        keys(ACTION, actions),
-        on,
+        filed(ACTION, actions),
+        filed(ON, types),
     ]
     .into_iter()
     .flatten()
     .collect()
 }
 
-fn spelled(parts: [&str; 3]) -> Box<str> {
-    let mut key = String::new();
-    spell(&mut key, parts);
-    key.into()
+/// A name that is looked up by itself.
+fn alone(name: Option<&str>) -> Option<[&str; 2]> {
+    name.map(|name| [name, ""])
 }
 
-fn spell(key: &mut String, [head, one, other]: [&str; 3]) {
+fn spell(key: &mut String, kind: &str, [one, other]: [&str; 2]) {
     key.clear();
-    for part in [head, one, "\0", other] {
+    for part in [kind, one, "\0", other] {
         key.push_str(part);
     }
 }

@@ -94,11 +94,6 @@ impl<'a> Scene<'a> {
         }
     }
 
-    /// Whether it is known who wants to do what to what. A call that leaves one of them open is held against every rule.
-    pub fn is_complete(&self) -> bool {
-        [&self.subject, &self.action, &self.resource].iter().all(|part| part.id.is_some())
-    }
-
     fn part(&self, place: Place) -> &Part<'a> {
         match place {
             Place::Subject => &self.subject,

@@ -2,9 +2,7 @@
 
 use std::fs;
 
-use portcullis_model::{
-    Attribute, EntityView, Grant, GrantKind, Lifetime, Millis, PrincipalKind, PrincipalView, Sought, Target, View,
-};
+use portcullis_model::{Attribute, Grant, GrantKind, Lifetime, Millis, PrincipalKind, PrincipalView, Target, View};
 
 /// Somebody with 60 entitlements and 8 attributes, as in the design's figures.
 pub struct Person {
@@ -48,49 +46,6 @@ impl Person {
             resource: None,
             requested: &self.requested,
             lifetimes: &self.lifetimes,
-            origin: None,
-            purpose: None,
-            proposed: &[],
-            payload: "null".into(),
-        }
-    }
-}
-
-/// An AuthZEN question about `record-1`.
-pub struct Asked<'a> {
-    subject: Option<&'a str>,
-    action: &'a str,
-}
-
-impl<'a> Asked<'a> {
-    /// Who, and what.
-    pub fn new(subject: Option<&'a str>, action: &'a str) -> Self {
-        Self { subject, action }
-    }
-
-    /// The question, or the search with that part open.
-    pub fn view(&self, sought: Option<Sought>) -> View<'a> {
-        let entity = |type_name, id| Some(EntityView { type_name, id, attributes: Vec::new() });
-        View {
-            id: "question",
-            correlation: None,
-            tenant: "default",
-            hook: "authzen",
-            phase: sought.map(Sought::phase),
-            received: Millis(1_700_000_000_000),
-            seed: 1,
-            subject: Some(PrincipalView {
-                kind: PrincipalKind::Person,
-                type_name: "user",
-                id: self.subject,
-                attributes: Vec::new(),
-                entitlements: &[],
-            }),
-            actors: Vec::new(),
-            action: entity("action", Some(self.action)),
-            resource: entity("record", Some("record-1")),
-            requested: &[],
-            lifetimes: &[],
             origin: None,
             purpose: None,
             proposed: &[],
