@@ -80,7 +80,7 @@ fn a_message_is_taken_before_okta_hears_so() {
     // Numbers where Okta's own example has them, and a call.
     let mut spoken = message("1", "1");
     spoken["data"]["messageProfile"] =
-        json!({"phoneNumber": 43_664_2, "otpCode": 4711, "deliveryChannel": "voice call"});
+        json!({"phoneNumber": 436_642, "otpCode": 4711, "deliveryChannel": "voice call"});
     assert!(sent(&ask(&spoken)));
     let last: Value = serde_json::from_str(&gateway.heard().last().unwrap().body).unwrap();
     assert_eq!(last, json!({"to": "436642", "text": "", "code": "4711", "by": "voice", "locale": ""}));

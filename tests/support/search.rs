@@ -12,11 +12,11 @@ pub fn traces(bytes: &[u8], word: &str) -> usize {
     let mut forms: Vec<Vec<u8>> = vec![word.into(), word.to_lowercase().into(), word.to_uppercase().into()];
     let quoted = serde_json::Value::from(word).to_string();
     forms.push(quoted.trim_matches('"').into());
-    let escaped: String = word.encode_utf16().map(|unit| match char::from_u32(unit.into()) {
+    let escaped = word.encode_utf16().map(|unit| match char::from_u32(unit.into()) {
         Some(plain) if plain.is_ascii() && plain != '"' => plain.to_string(),
         _ => format!("\\u{unit:04x}"),
     });
-    forms.push(escaped.into());
+    forms.push(escaped.collect::<String>().into());
     forms.push(word.encode_utf16().flat_map(u16::to_le_bytes).collect());
     forms.push(word.encode_utf16().flat_map(u16::to_be_bytes).collect());
     let hex: String = word.bytes().map(|byte| format!("{byte:02x}")).collect();

@@ -104,13 +104,14 @@ impl Send {
     fn show(&self, answer: &Answer) -> Done {
         let body: Option<serde_json::Value> = serde_json::from_slice(&answer.body).ok();
         let took = u64::try_from(answer.took.as_micros()).unwrap_or(u64::MAX);
-        let fine = answer.status == 200 && body.is_some();
+        // An event hook acknowledges with nothing.
+        let fine = (answer.status == 200 && body.is_some()) || (answer.status == 204 && answer.body.is_empty());
         match (self.format, body) {
             (Format::Json, body) => print(json!({"status": answer.status, "body": body, "took_us": took})),
             (Format::Text, Some(body)) => print(format!("{} in {took} µs\n{body:#}", answer.status)),
             (Format::Text, None) => print(format!("{} in {took} µs, no JSON", answer.status)),
         }
-        if fine { Ok(()) } else { Err(Failed::wrong("the hook did not answer with 200 and JSON")) }
+        if fine { Ok(()) } else { Err(Failed::wrong("the hook answered neither with 200 and JSON nor with 204")) }
     }
 }
 

@@ -80,7 +80,7 @@ impl<'a> Patch<'a> {
     fn statement(&mut self, path: &str, name: String, inner: &[String], value: Value<'_>) -> Result<(), Why> {
         let sent = self.section("claims")?.get(&name);
         let place = ("claims".to_owned(), name);
-        let touched = self.parts.get(&place).is_some();
+        let touched = self.parts.contains_key(&place);
         if inner.is_empty() {
             let operation = match sent {
                 Some(_) => "replace",

@@ -43,7 +43,7 @@ impl Adapter for Event {
 
     fn about(&self) -> &'static str {
         "What an event tells has happened: nothing here decides, whatever a binding's mode. Every event of a batch is put before the hook's \
-         plugins and has a record of its own; a batch that Okta sends again is known by its `eventId` and not looked at twice. The answer is an \
+         plugins and has a record of its own; a batch that Okta sends again is known by its `eventId` for 30 s and not looked at twice. The answer is an \
          empty `204` once every record is durable, and `503` where the host could not see to that, so that Okta sends the batch once \
          more. Closed and open differ in that alone: an open hook always says `204`. The first look (`GET` with \
          `x-okta-verification-challenge`) is answered without proof and says nothing that the caller did not."
@@ -103,7 +103,7 @@ impl Adapter for Event {
 
     /// A part that is not on record has a body.
     fn gather(&self, answers: &[Vec<u8>], _until: Until) -> Answer {
-        if answers.iter().all(Vec::is_empty) { arrived() } else { once_more() }
+        if answers.iter().all(Vec::is_empty) { arrived() } else { Answer::status(503) }
     }
 
     fn effect(&self, effect: Effect) -> Saying {
@@ -193,7 +193,7 @@ fn arrived() -> Answer {
     Answer::status(204)
 }
 
-/// Okta shall send it once more.
+/// Okta shall send it once more; the body tells [`gather`](Adapter::gather) so.
 fn once_more() -> Answer {
     Answer::json(503, "{}".into())
 }
