@@ -22,7 +22,7 @@ fn a_wrong_configuration_is_named_and_nothing_is_bound() {
         ("name = \"import\"", "name = \"token\"", "hook `token` is there twice"),
         ("name = \"import\"", "name = \"im port\"", "hook name `im port`"),
         ("path = \"/okta/import\"", "path = \"okta/import\"", "does not start with `/`"),
-        ("okta.user-import", "okta.user-export", "known are okta.token, okta.user-import"),
+        ("okta.user-import", "okta.user-export", "okta.token, okta.user-import"),
         ("127.0.0.1:0", "0.0.0.0:0", "`0.0.0.0:0` is not a loopback address"),
         ("127.0.0.1:0", "127.0.0.1:0\"\ncalls = 0 #", "listen.calls is 0, not 1 to"),
         ("[[hook]]\nname = \"token\"", "[[hook]]\nbudget_ms = 3000\nname = \"token\"", "platform's own limit of 3000"),

@@ -72,7 +72,7 @@ fn a_message_without_its_code_does_not_leave() {
 
 #[test]
 fn what_cannot_be_is_named() {
-    let with = |rest: &str| format!("url = \"https://sms.example/send\"\n{rest}");
+    let with = |rest: &str| format!("url = \"http://127.0.0.1:9/send\"\n{rest}");
     let good = "form = { to = \"{to}\", text = \"{text}\" }";
     for (rest, says) in [
         ("", "`json` or `form`"),
