@@ -47,7 +47,7 @@ fn a_document_opens_one_hook_once_and_lifts_what_it_names() {
     let host = house.serve();
     assert!(conflict(&host).stops_a_token());
     let prepare = ["break-glass", "prepare", "--person", "p", "--reason", "r", "--ticket", "t", "--output", "one.json"];
-    house.must(&[&prepare[..], &["--hook", "token", "--lift", "SOD_CONFLICT", "--minutes", "20"]].concat());
+    house.must(&[&prepare[..], &["--hook", "token", "--lift", "SOD_EXISTING", "--minutes", "20"]].concat());
     let sign = ["break-glass", "sign", "one.json", "--root", "trust-root.json", "--output", "one.json", "--key"];
     assert!(open(&house, "one.json").err.contains("[unsigned]"));
     assert!(house.must(&[&sign[..], &["keys/keeper-2.key"]].concat()).contains("not in order yet"));
@@ -55,7 +55,7 @@ fn a_document_opens_one_hook_once_and_lifts_what_it_names() {
     assert_eq!(house.run(&[&sign[..], &["keys/keeper-2.key"]].concat()).code, 0, "the same one again");
     assert!(open(&house, "one.json").err.contains("[below-threshold]"));
     let wrong = house.run(&[&sign[..7], &["--key", "keys/root.key"]].concat());
-    assert!(wrong.code != 0, "{wrong:?}");
+    assert!(wrong.code == 1 && wrong.err.contains("[unknown-signer]"), "{wrong:?}");
     house.must(&[&sign[..], &["keys/keeper-3.key"]].concat());
     let ran = open(&house, "one.json");
     assert_eq!(ran.code, 0, "{ran:?}");
@@ -83,16 +83,12 @@ fn a_document_opens_one_hook_once_and_lifts_what_it_names() {
     host.stop();
 
     let record = house.record(lifted.index().unwrap());
-    assert_eq!(record["chain"][0]["lifted"], json!(["SOD_CONFLICT"]));
+    assert_eq!(record["chain"][0]["lifted"], json!(["SOD_EXISTING"]));
     assert!(record["break_glass"].is_string() && record["decision"]["verdict"] != "deny", "{record}");
     let opened = house.records_of("break-glass.opened");
     assert_eq!((opened.len(), &opened[0]["id"], &opened[0]["hook"]), (1, &record["break_glass"], &json!("token")));
     let sealed = house.sealed(opened[0]["seq"].as_u64().unwrap()).to_string();
-    assert!(
-        sealed.contains("noor.haddad") && sealed.contains("INC-12") && sealed.contains("PLAN-7")
-            || sealed.contains("\\\"t\\\""),
-        "{sealed}"
-    );
+    assert!(sealed.contains("noor.haddad") && sealed.contains("INC-12"), "who, why and under which ticket: {sealed}");
     let closed = house.records_of("break-glass.closed");
     assert_eq!((closed.len(), &closed[0]["why"], &closed[0]["calls"]), (1, &json!("person"), &json!(1)));
     assert!(house.records_of("break-glass.refused").iter().any(|record| record["code"] == "break-glass-spent"));
@@ -101,7 +97,7 @@ fn a_document_opens_one_hook_once_and_lifts_what_it_names() {
 #[test]
 fn it_ends_by_itself_and_never_lifts_a_revocation() {
     let house = guarded();
-    document(&house, "plan.json", &["--hook", "token", "--lift", "SOD_CONFLICT", "--open", "--minutes", "1"]);
+    document(&house, "plan.json", &["--hook", "token", "--lift", "SOD_EXISTING", "--open", "--minutes", "1"]);
     document(&house, "elsewhere.json", &["--hook", "night-token", "--open"]);
     document(&house, "other.json", &["--hook", "token", "--open", "--tenant", "another"]);
     let host = house.serve();

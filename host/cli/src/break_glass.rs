@@ -8,10 +8,10 @@ use std::path::PathBuf;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use clap::{Args, Subcommand};
-use portcullis_keys::SymmetricKey;
+use portcullis_keys::{SecretKey, SymmetricKey};
 use portcullis_model::Millis;
 use portcullis_server::Clock;
-use portcullis_trust::{BreakGlass as Document, sign, time};
+use portcullis_trust::{BreakGlass as Document, RefusalCode, sign, time};
 use serde_json::{Value, json};
 
 use crate::files;
@@ -194,6 +194,12 @@ impl Sign {
     fn run(self) -> Done {
         let root = chain(&self.roots)?;
         let keys = crate::plugin::read_keys(&self.keys)?;
+        let keepers = root.break_glass.as_ref().map(|role| role.keys.as_slice()).unwrap_or_default();
+        let counts = |key: &&SecretKey| keepers.iter().any(|ours| ours.bytes() == key.public().bytes());
+        if let Some(key) = keys.iter().find(|key| !counts(key)) {
+            let message = format!("{} may not sign a break-glass document [unknown-signer]", key.public().keyid());
+            return Err(Failed::wrong(message).hint(Some(RefusalCode::UnknownSigner.remedy())));
+        }
         let envelope = add_all(files::read(&self.document)?, &keys)?;
         let document = Document::unverified(&envelope)?;
         let verified = Document::verify(&root, &envelope, Clock::system().now());
