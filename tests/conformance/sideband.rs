@@ -3,17 +3,16 @@
 use portcullis_tests::{Answer, Binding, Host, House, Raw, SECRET};
 use serde_json::{Value, json};
 
-fn house(deed: Value) -> House {
-    let reads = [
-        "action.attributes.*",
-        "resource.attributes.*",
-        "ping.sideband:/headers/*/authorization",
-        "ping.sideband:/body",
-    ];
+/// A house whose plugin reads this besides what every call has.
+fn house(reads: &[&str], deed: Value) -> House {
     let changes = ["set:request:/headers/*", "remove:request:/headers/*", "set:request:/url", "set:response:/*"];
     let binding = Binding::new("asked", "mischief", deed).say(&[("review", "deny")]);
-    House::speaking("ping.sideband", "/gw", "", (&reads, &changes), &[binding])
+    House::speaking("ping.sideband", "/gw", "", (reads, &changes), &[binding])
 }
+
+/// What of a call is no secret, and what may be one and is named.
+const PLAIN: [&str; 2] = ["action.attributes.*", "correlation"];
+const NAMED: [&str; 2] = ["ping.sideband:/headers/*/authorization", "ping.sideband:/body"];
 
 fn request() -> Value {
     json!({
@@ -33,7 +32,7 @@ fn post(host: &Host, phase: &str, body: &Value) -> Answer {
 #[test]
 fn what_passes_is_echoed_and_no_credential_is_kept() {
     // It names one of them, so it gets it, and says all that it sees.
-    let house = house(json!({"do": "reveal"}));
+    let house = house(&NAMED, json!({"do": "reveal"}));
     let host = house.serve();
     let answer = post(&host, "request", &request());
     assert_eq!(answer.status, 200);
@@ -72,9 +71,7 @@ fn what_passes_is_echoed_and_no_credential_is_kept() {
 
 #[test]
 fn a_plugin_that_names_no_secret_sees_none() {
-    let reads = ["action.id", "action.attributes.*", "resource.id", "origin.ip", "correlation", "ping.sideband:"];
-    let binding = Binding::new("asked", "mischief", json!({"do": "reveal"})).say(&[]);
-    let house = House::speaking("ping.sideband", "/gw", "", (&reads, &[]), &[binding]);
+    let house = house(&["action.attributes.*", "correlation", "ping.sideband:"], json!({"do": "reveal"}));
     let host = house.serve();
     let first = post(&host, "request", &request());
     let back = json!({
@@ -84,7 +81,8 @@ fn a_plugin_that_names_no_secret_sees_none() {
     host.stop();
     let seen = |answer: &Answer| -> Value {
         let sealed = house.sealed(answer.index_at("/record").unwrap());
-        serde_json::from_str(sealed["plugins"][0]["notes"][0].as_str().unwrap()).unwrap()
+        let note = sealed["plugins"][0]["notes"][0].as_str();
+        serde_json::from_str(note.unwrap_or_else(|| panic!("{sealed}"))).unwrap()
     };
     let (request, response) = (seen(&first), seen(&second));
     assert!(!request.to_string().contains("c4n4ry"), "{request}");
@@ -101,9 +99,12 @@ fn a_plugin_that_names_no_secret_sees_none() {
 
 #[test]
 fn changes_denials_and_errors_in_the_gateways_words() {
-    let changing = house(json!({"do": "all", "deeds": [
-        {"do": "set", "target": "request", "path": "/headers/x-checked", "value": "yes"}, {"do": "remove", "target": "request", "path": "/headers/x-multi"},
-    ]}));
+    let changing = house(
+        &PLAIN,
+        json!({"do": "all", "deeds": [
+            {"do": "set", "target": "request", "path": "/headers/x-checked", "value": "yes"}, {"do": "remove", "target": "request", "path": "/headers/x-multi"},
+        ]}),
+    );
     let host = changing.serve();
     let answer = post(&host, "request", &request());
     let headers = answer.json["headers"].as_array().unwrap();
@@ -115,7 +116,7 @@ fn changes_denials_and_errors_in_the_gateways_words() {
     assert_eq!((answer.status, &answer.json["response_code"]), (200, &json!("503")));
     host.stop();
 
-    let denying = house(json!({"do": "deny", "why": "so"}));
+    let denying = house(&PLAIN, json!({"do": "deny", "why": "so"}));
     let host = denying.serve();
     let denied = post(&host, "request", &request());
     let response = &denied.json["response"];
@@ -140,9 +141,25 @@ fn changes_denials_and_errors_in_the_gateways_words() {
 }
 
 #[test]
+fn what_a_plugin_that_sees_a_secret_puts_into_an_answer_is_not_kept() {
+    // As it could in base64, which nobody would find again.
+    let deed = json!({"do": "set", "target": "request", "path": "/headers/x-copied", "value": "YzRuNHJ5LWJlYXJlcg=="});
+    for (reads, kept) in [(&PLAIN[..], true), (&NAMED[..], false)] {
+        let house = house(reads, deed.clone());
+        let host = house.serve();
+        let answer = post(&host, "request", &request());
+        assert!(answer.json["headers"].to_string().contains("YzRuNHJ5"), "it leaves");
+        host.stop();
+        let sealed = house.sealed(answer.index_at("/record").unwrap());
+        assert_eq!(sealed.to_string().contains("YzRuNHJ5"), kept, "{sealed}");
+        assert_eq!(sealed["answer"].is_object(), kept);
+    }
+}
+
+#[test]
 fn a_closed_gateway_stops_whatever_the_plugin_does() {
     for deed in ["trap", "loop-forever", "error", "undeclared-code"] {
-        let house = house(json!({"do": deed}));
+        let house = house(&PLAIN, json!({"do": deed}));
         let host = house.serve();
         let answer = post(&host, "request", &request());
         assert_eq!((answer.status, &answer.json["response"]["response_code"]), (200, &json!("503")), "{deed}");

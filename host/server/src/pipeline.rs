@@ -159,6 +159,7 @@ async fn answer_which(mut call: Call<'_>, incoming: Arc<Incoming>, page: &Page) 
     call.note("search");
     match found {
         Ok(found) => {
+            // A list decides nothing: what its results are allowed was decided one by one.
             let answer = portcullis_hooks::list(call.hook.config.kind, &incoming, &found);
             call.record_and_leave(Ok(Effect::Abstain), answer, &incoming, asked, None, None).await
         }
