@@ -214,7 +214,7 @@ enum Signer {
 
 impl Signer {
     fn read(path: &Path) -> Result<Self, TokenError> {
-        let wrong = |why: String| TokenError::File { path: path.clone(), why };
+        let wrong = |why: String| TokenError::File { path: path.to_owned(), why };
         let text = portcullis_keys::read_secret_file(path).map_err(|error| wrong(error.to_string()))?;
         let key: rustls::pki_types::PrivatePkcs8KeyDer<'_> =
             rustls::pki_types::pem::PemObject::from_pem_slice(text.as_bytes())
