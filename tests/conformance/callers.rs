@@ -109,7 +109,8 @@ fn a_secret_rotates_under_load_and_a_wrong_file_changes_nothing() {
         }
     });
     assert!(calls > 10, "{calls} calls");
-    assert!(call(&host, first).stops_a_token(), "the old one is no longer listed");
+    let refused = call(&host, first);
+    assert!(refused.stops_a_token(), "the old one is no longer listed: {refused:?}\n{}", host.log());
     let before = host.log().matches("not taken").count();
     thread::sleep(Duration::from_millis(1_500));
     assert!(host.log().matches("not taken").count() <= before + 1, "said once a change, not once a look");

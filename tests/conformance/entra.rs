@@ -212,7 +212,7 @@ fn a_decryption_key_is_replaced_while_calls_go_on() {
     assert_eq!((status("good"), status("of the other key")), (200, 200));
     house.write_secret("keys/passwords.pem", "not a key");
     host.signal("HUP");
-    host.until_log("the keys in force go on");
+    host.until_log("not taken; what is in force goes on");
     assert_eq!((status("good"), status("of the other key")), (200, 200));
     host.stop();
 }

@@ -51,8 +51,7 @@ fn every_event_is_looked_at_once_and_on_record() {
     }
     let observed = house.records_of("hook.observed");
     assert_eq!(observed.len(), 4);
-    let seen =
-        house.sealed(observed[1]["seq"].as_u64().unwrap())["plugins"][0]["notes"][0].as_str().unwrap().to_owned();
+    let seen = house.sealed(observed[1]["seq"].as_u64().unwrap())[0]["notes"][0].as_str().unwrap().to_owned();
     assert!(seen.contains("user.authentication.sso"), "a plugin sees each: {seen}");
     let duplicates = house.records_of("hook.duplicate");
     assert_eq!((duplicates.len(), &duplicates[0]["status"]), (1, &json!(204)));

@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use portcullis_tests::{Answer, Binding, Host, House, Raw, SECRET, checkout};
+use portcullis_tests::{Answer, Binding, Host, House, Raw, SECRET, checkout, with_list};
 use serde_json::{Value, json};
 
 const EVALUATION: &str = "/pdp/access/v1/evaluation";
@@ -175,6 +175,7 @@ fn a_search_in_pages_finds_the_same_and_leaves_a_record_each() {
     let mut expected = vec!["record-1".to_owned()];
     expected.extend((0..250).filter(|at| at % 3 != 0).map(|at| format!("r-{at:03}")));
     expected.sort();
+    let mut firsts = Vec::new();
     for limit in [7, 60, 1_000] {
         let (mut all, mut token, mut indexes) = (Vec::new(), String::new(), Vec::new());
         loop {
@@ -191,17 +192,20 @@ fn a_search_in_pages_finds_the_same_and_leaves_a_record_each() {
             }
         }
         assert_eq!(all, expected, "in pages of {limit}");
-        let leaf = house.record(indexes[0]);
-        assert_eq!((&leaf["search"]["for"], &leaf["gen"]), (&json!("search-resource"), &json!(1)));
-        assert_eq!(leaf["search"]["found"], json!(limit.min(expected.len())));
-        assert!(leaf["search"]["judged"].as_u64() >= leaf["search"]["found"].as_u64());
-        assert!(leaf["chain"][0]["plugin"].as_str().is_some_and(|id| id.ends_with("access-rules")), "{leaf}");
-        let sealed = house.sealed(indexes[0]);
-        assert_eq!(sealed["answer"]["results"][0]["id"], json!(expected[0]), "what was told can be shown");
+        firsts.push((limit, indexes[0]));
     }
     // Without a limit there is one, too.
     assert_eq!(found(&search(&host, "resource", &body)).len(), 100);
     host.stop();
+    for (limit, index) in firsts {
+        let leaf = house.record(index);
+        assert_eq!((&leaf["search"]["for"], &leaf["gen"]), (&json!("search-resource"), &json!(1)));
+        assert_eq!(leaf["search"]["found"], json!(limit.min(expected.len())));
+        assert!(leaf["search"]["judged"].as_u64() >= leaf["search"]["found"].as_u64());
+        assert!(leaf["chain"][0]["plugin"].as_str().is_some_and(|id| id.ends_with("access-rules")), "{leaf}");
+        let sealed = house.sealed(index);
+        assert_eq!(sealed["answer"]["results"][0]["id"], json!(expected[0]), "what was told can be shown");
+    }
     assert_eq!(house.verify().code, 0);
 }
 
@@ -240,7 +244,7 @@ fn a_search_that_runs_out_of_time_tells_what_it_has_and_where_to_go_on() {
         (0..50).map(|at| json!({"type": "record", "id": format!("r-{at:02}"), "attributes": {"status": "active"}}));
     settings["resources"].as_array_mut().unwrap().extend(records);
     let mut house = house(&[]);
-    house.sign_plugin("mischief", |source| source.replace(r#"["okta.token", "okta.user-import"]"#, r#"["authzen"]"#));
+    house.sign_plugin("mischief", |source| with_list(&source, "hooks", "\"authzen\""));
     let runaway = Binding::new("asked", "mischief", json!({"do": "loop-forever"})).say(&[("drop-grant", "deny")]);
     house.release(&[Binding::new("asked", "access-rules", settings).say(&[]), runaway]);
     let host = house.serve();

@@ -4,6 +4,7 @@ use std::fs;
 
 use serde_json::Value;
 
+use crate::kinds::with_list;
 use crate::{Answer, Binding, Host, House, Raw, SECRET, checkout};
 
 /// The hooks of [`entra_house`]: name and kind's last word, where the body says what to do, and settings of the kind.
@@ -29,8 +30,7 @@ pub fn entra_house(interface: &str, bindings: &[(&str, Value)]) -> House {
     house.sign_root(|source| source.replace("[\"okta.*\"]", "[\"okta.*\", \"entra.*\"]"));
     let kinds: Vec<_> = HOOKS.iter().map(|(_, kind, _)| format!("\"entra.{kind}\"")).collect();
     house.sign_plugin("mischief", |source| {
-        source
-            .replace("hooks = [\"okta.token\", \"okta.user-import\"]", &format!("hooks = [{}]", kinds.join(", ")))
+        with_list(&source, "hooks", &kinds.join(", "))
             .replace(
                 "    \"drop-grant\",\n",
                 "    \"entra.token-issuance-start:set:access-token:/claims/*\",\n    \"entra.attribute-collection-start:set:user:/*\",\n    \

@@ -40,7 +40,7 @@ impl House {
 
 /// A manifest's source with another list under this name.
 #[expect(clippy::panic, reason = "a manifest without that member is a failed test")]
-fn with_list(source: &str, name: &str, list: &str) -> String {
+pub fn with_list(source: &str, name: &str, list: &str) -> String {
     let begin = format!("\n{name} = [");
     let Some((before, rest)) = source.split_once(&begin) else { panic!("the manifest has no `{name}`") };
     let Some((_, after)) = rest.split_once(']') else { panic!("`{name}` has no end") };

@@ -31,6 +31,7 @@ pub use golden::{golden, normal};
 pub use host::Host;
 pub use house::{Binding, House, Ran, SECRET};
 pub use issuer::Issuer;
+pub use kinds::with_list;
 pub use payload::{Import, SignIn, assertion, batch, event, message, password, progressive, registration};
 pub use record::{digest, leaf_hash};
 pub use search::{below, traces};

@@ -296,7 +296,7 @@ fn wrong_settings_are_named_by_path() {
         ("/clock_skew_seconds", json!(-1), "clock_skew_seconds` is wrong"),
         ("/longest_seconds", json!(59), "longest_seconds` is below 60"),
         ("/access_end", json!({"access-token": "claims"}), "access_end.access-token` is no JSON Pointer"),
-        ("/access_end", json!({"assertion": "/a"}), "access_end` is wrong: unknown variant"),
+        ("/access_end", json!({"request": "/a"}), "access_end` is wrong: unknown variant"),
         (
             "/sponsor",
             json!({"attribute": "s", "active": ["a"]}),
