@@ -143,7 +143,7 @@ fn wrong_plugins(house: &House, good: &Kept, trial: &mut Trial<'_>) {
         listed(house, good, &house.opened(MANIFEST_FILE)["predicate"], &digest(text.as_bytes()));
         trial.refused(code);
     };
-    let hooks = r#""hooks":["okta.event","okta.password-import","okta.registration","okta.saml","okta.telephony","okta.token","okta.user-import"]"#;
+    let hooks = r#""hooks":["okta.saml","okta.token","okta.user-import"]"#;
     wrong("publisher-overreach", "publisher", &[(r#""org.portcullis.sod""#, r#""com.elsewhere.sod""#)]);
     wrong("publisher-overreach", "publisher", &[(hooks, r#""hooks":["okta.token","entra.token"]"#)]);
     wrong("capability-unavailable", "publisher", &[(r#""capabilities":[]"#, r#""capabilities":["memory"]"#)]);

@@ -199,7 +199,7 @@ fn a_search_in_pages_finds_the_same_and_leaves_a_record_each() {
     host.stop();
     for (limit, index) in firsts {
         let leaf = house.record(index);
-        assert_eq!((&leaf["search"]["for"], &leaf["gen"]), (&json!("search-resource"), &json!(1)));
+        assert_eq!((&leaf["search"]["for"], &leaf["gen"]), (&json!("search-resource"), &json!(2)));
         assert_eq!(leaf["search"]["found"], json!(limit.min(expected.len())));
         assert!(leaf["search"]["judged"].as_u64() >= leaf["search"]["found"].as_u64());
         assert!(leaf["chain"][0]["plugin"].as_str().is_some_and(|id| id.ends_with("access-rules")), "{leaf}");

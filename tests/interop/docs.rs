@@ -175,7 +175,9 @@ fn the_operating_page_lists_every_setting_record_cause_and_refusal() {
         let text = fs::read_to_string(file).unwrap_or_default();
         let family =
             |word: &&str| RECORDS.iter().any(|family| word.split_once('.').is_some_and(|(is, _)| is == *family));
-        let plain = |word: &&str| word.bytes().all(|byte| byte.is_ascii_lowercase() || b".-".contains(&byte));
+        let plain = |word: &&str| {
+            !word.ends_with('.') && word.bytes().all(|byte| byte.is_ascii_lowercase() || b".-".contains(&byte))
+        };
         types.extend(text.split('"').filter(family).filter(plain).map(str::to_owned));
     }
     let listed: BTreeSet<_> = rows(&page, "## Records").into_iter().flatten().collect();

@@ -32,7 +32,7 @@ pub fn entra_house(interface: &str, bindings: &[(&str, Value)]) -> House {
     house.sign_plugin("mischief", |source| {
         with_list(&source, "hooks", &kinds.join(", "))
             .replace(
-                "    \"drop-grant\",\n",
+                "    \"okta.token:drop-grant\",\n",
                 "    \"entra.token-issuance-start:set:access-token:/claims/*\",\n    \"entra.attribute-collection-start:set:user:/*\",\n    \
                  \"entra.attribute-collection-submit:set:user:/*\",\n    \"entra.password-submit:credential\",\n    \
                  \"entra.pim:auto-approve\",\n    \"entra.entitlement:auto-approve\",\n    \"entra.entitlement:require-approvers\",\n",

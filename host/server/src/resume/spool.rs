@@ -176,7 +176,7 @@ impl Drop for Spooled {
 const MOST_WAITING: usize = 10_000;
 
 /// What is sealed.
-const KIND: &str = "resume.pending";
+const KIND: &str = "pending resume call";
 
 #[cfg(test)]
 mod tests {
