@@ -61,7 +61,7 @@ fn what_entra_gets() {
     assert_eq!(changed.json["data"]["actions"][0]["attributes"], json!({"city": "Trier"}));
     let errors = ask("form", "collection-submit", "field");
     assert!(action(&errors).ends_with(".showValidationError"));
-    assert_eq!(errors.json["data"]["actions"][0]["attributeErrors"], json!({"city": "Abgelehnt: of a field."}));
+    assert_eq!(errors.json["data"]["actions"][0]["attributeErrors"], json!({"city": "Abgelehnt: because of city."}));
     for deed in ["deny", "trap", "no field"] {
         assert!(action(&ask("form", "collection-submit", deed)).ends_with(".showBlockPage"), "{deed}");
     }
