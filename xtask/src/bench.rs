@@ -208,8 +208,8 @@ fn between_marks(trace: &str) -> BTreeMap<String, u64> {
     calls
 }
 
-/// A program held to one core, and before everything else that runs there where this machine lets us: else a busy one takes the
-/// processor's caches away in the middle of calls, which costs a large server more than the small one it is held against.
+/// A program held to one core, and before everything else that runs there where this machine lets us: what a server does in a second
+/// tells otherwise what the neighbours left of the core.
 fn pinned(core: &str, program: &Path) -> Command {
     if run::succeeds(Command::new("chrt").args(FIRST).arg("true")) {
         let mut command = Command::new("chrt");
