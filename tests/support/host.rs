@@ -178,4 +178,4 @@ fn panic_with(log: &str) {
     panic!("the host did not start:\n{log}");
 }
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);

@@ -148,7 +148,7 @@ impl Tokens {
                 field(&mut form, "client_secret", secret.ok_or_else(|| wrong("it is empty".to_owned()))?);
             }
             ClientProof::Key { file, kid, certificate } => {
-                let assertion = self.assertion(file, kid.as_deref(), certificate.as_ref())?;
+                let assertion = self.assertion(file, kid.as_deref(), certificate.as_deref())?;
                 field(&mut form, "client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer");
                 field(&mut form, "client_assertion", &assertion);
             }
@@ -166,9 +166,9 @@ impl Tokens {
     /// A statement that we are this client, for this issuer, for five minutes (RFC 7523 section 3).
     fn assertion(
         &self,
-        file: &PathBuf,
+        file: &Path,
         kid: Option<&str>,
-        certificate: Option<&PathBuf>,
+        certificate: Option<&Path>,
     ) -> Result<String, TokenError> {
         let signer = Signer::read(file)?;
         let mut header = format!(r#"{{"alg":"{}","typ":"JWT""#, signer.algorithm());
@@ -177,7 +177,7 @@ impl Tokens {
             quote(&mut header, kid);
         }
         if let Some(path) = certificate {
-            let wrong = |why: String| TokenError::File { path: path.clone(), why };
+            let wrong = |why: String| TokenError::File { path: path.to_owned(), why };
             let der: rustls::pki_types::CertificateDer<'_> = rustls::pki_types::pem::PemObject::from_pem_file(path)
                 .map_err(|error| wrong(super::trust::said(&error)))?;
             header.push_str(&format!(r#","x5t#S256":"{}""#, BASE64URL.encode(sha256(&der).0)));
@@ -201,7 +201,7 @@ impl Tokens {
         let signed = format!("{}.{}", BASE64URL.encode(header), BASE64URL.encode(claims));
         let signature = signer
             .sign(signed.as_bytes())
-            .ok_or_else(|| TokenError::File { path: file.clone(), why: "it cannot sign".to_owned() })?;
+            .ok_or_else(|| TokenError::File { path: file.to_owned(), why: "it cannot sign".to_owned() })?;
         Ok(format!("{signed}.{}", BASE64URL.encode(signature)))
     }
 }

@@ -13,8 +13,11 @@ use portcullis_callers::{Issuer, KeySet, Token};
 
 use crate::outbound::{OutboundConfig, address};
 
+/// Where it is, what it says next, and the forms that it gets.
+type Endpoint = (Uri, Arc<Lock<(u16, String)>>, mpsc::Receiver<String>);
+
 /// A token endpoint that gives what it is told to, and passes on the forms that it gets.
-fn endpoint() -> (Uri, Arc<Lock<(u16, String)>>, mpsc::Receiver<String>) {
+fn endpoint() -> Endpoint {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let uri = address(&format!("http://{}/token", listener.local_addr().unwrap())).unwrap();
     let says = Arc::new(Lock::new((200, String::new())));
