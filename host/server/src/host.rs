@@ -162,9 +162,9 @@ impl Prepared {
             }
         }
         let sealing = SealKey::new(sealing);
-        let resumes = Resumes::open(&config.resume, &config.tenant, &sealing)?;
-        let (sealer, pseudonyms) = (Sealer::new(sealing), Pseudonyms::new(&naming, PSEUDONYM_KEY_VERSION));
         let outbound = Arc::new(Outbound::new(&config.outbound)?);
+        let resumes = Resumes::open(&config.resume, &config.tenant, &sealing, &outbound, &clock)?;
+        let (sealer, pseudonyms) = (Sealer::new(sealing), Pseudonyms::new(&naming, PSEUDONYM_KEY_VERSION));
         let cache = config.outbound.cache.clone().map(|folder| (folder, cache_key));
         let mut ring = KeyRing::new(Arc::clone(&outbound), clock.clone(), cache, config.listen.calls);
         let load = |hook: &HookConfig| Caller::load(&hook.name, &hook.callers, &mut ring);

@@ -164,12 +164,7 @@ impl Tokens {
     }
 
     /// A statement that we are this client, for this issuer, for five minutes (RFC 7523 section 3).
-    fn assertion(
-        &self,
-        file: &Path,
-        kid: Option<&str>,
-        certificate: Option<&Path>,
-    ) -> Result<String, TokenError> {
+    fn assertion(&self, file: &Path, kid: Option<&str>, certificate: Option<&Path>) -> Result<String, TokenError> {
         let signer = Signer::read(file)?;
         let mut header = format!(r#"{{"alg":"{}","typ":"JWT""#, signer.algorithm());
         if let Some(kid) = kid {

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use crate::outbound;
+use crate::outbound::tokens::{ClientProof, TokenConfig};
+use crate::outbound::{self, OutboundError};
 
 /// One platform's interface.
 #[derive(Clone, Debug, Deserialize)]
@@ -19,8 +20,14 @@ pub struct ResumeConfig {
     pub token_url: String,
     /// The application's id there.
     pub client_id: String,
-    /// The file that holds its secret; a final line break is not part of it.
-    pub client_secret_file: PathBuf,
+    /// The file whose first line is its secret. Either this, or `client_key_file`.
+    pub client_secret_file: Option<PathBuf>,
+    /// The file with its key, with which it signs instead of showing a secret (`private_key_jwt`): RSA or P-256, PKCS #8 in PEM.
+    pub client_key_file: Option<PathBuf>,
+    /// That key's `kid`, where the issuer knows it by one.
+    pub client_key_id: Option<String>,
+    /// Its certificate, where the issuer knows it by that, as Entra does.
+    pub client_certificate_file: Option<PathBuf>,
     /// The scope to ask for. Default: the base URL's `/.default`, as Microsoft has it.
     pub scope: Option<String>,
     /// The folder that holds calls until they are made. Default: `resume/NAME`.
@@ -53,14 +60,33 @@ impl ResumeConfig {
         if !(1..=720).contains(&self.give_up_hours) {
             return Err(format!("resume.{name}.give_up_hours is {}, not 1 to 720", self.give_up_hours));
         }
-        self.client_secret_file = base.join(&self.client_secret_file);
+        if self.client_secret_file.is_some() == self.client_key_file.is_some() {
+            return Err(format!("resume.{name} needs either client_secret_file or client_key_file"));
+        }
+        if self.client_key_file.is_none() && (self.client_key_id.is_some() || self.client_certificate_file.is_some()) {
+            return Err(format!("resume.{name}: client_key_id and client_certificate_file go with client_key_file"));
+        }
+        let files = [&mut self.client_secret_file, &mut self.client_key_file, &mut self.client_certificate_file];
+        for file in files.into_iter().flatten() {
+            *file = base.join(&*file);
+        }
         self.spool = Some(base.join(self.spool.take().unwrap_or_else(|| Path::new("resume").join(name))));
         Ok(())
     }
 
-    /// The scope to ask for.
-    pub fn scope(&self) -> String {
-        self.scope.clone().unwrap_or_else(|| format!("{}/.default", self.base_url))
+    /// As whom and where tokens are asked for.
+    pub fn token(&self) -> Result<TokenConfig, OutboundError> {
+        let proof = match (&self.client_secret_file, &self.client_key_file) {
+            (_, Some(file)) => ClientProof::Key {
+                file: file.clone(),
+                kid: self.client_key_id.clone(),
+                certificate: self.client_certificate_file.clone(),
+            },
+            (secret, None) => ClientProof::Secret(secret.clone().unwrap_or_default()),
+        };
+        let scope = self.scope.clone().unwrap_or_else(|| format!("{}/.default", self.base_url));
+        let token_uri = outbound::address(&self.token_url)?;
+        Ok(TokenConfig { token_uri, client_id: self.client_id.clone(), proof, scope })
     }
 }
 

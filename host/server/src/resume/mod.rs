@@ -6,27 +6,28 @@
 
 pub mod config;
 mod spool;
-mod token;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
 use hyper::{Method, Request, StatusCode};
 use portcullis_audit::{Entry, SealKey};
 use portcullis_hooks::Resume;
 use tokio::sync::Semaphore;
 use tokio::time::timeout_at;
 
+use crate::clock::Clock;
 use crate::error::StartError;
 use crate::host::{Hook, Host};
+use crate::outbound::Outbound;
+use crate::outbound::tokens::Tokens;
 use crate::slow_lane::SlowLane;
 
 use config::ResumeConfig;
 use spool::{Job, Kept, Spool};
-use token::Tokens;
 
 pub use spool::Spooled;
 
@@ -57,15 +58,24 @@ enum Attempt {
 
 impl Resumes {
     /// Opens the spools. Makes no call.
-    pub fn open(configs: &BTreeMap<String, ResumeConfig>, tenant: &str, key: &SealKey) -> Result<Self, StartError> {
+    pub fn open(
+        configs: &BTreeMap<String, ResumeConfig>,
+        tenant: &str,
+        key: &SealKey,
+        outbound: &Arc<Outbound>,
+        clock: &Clock,
+    ) -> Result<Self, StartError> {
         let mut platforms = BTreeMap::new();
         for (name, config) in configs {
-            token::read_secret(&config.client_secret_file).map_err(|error| StartError::File {
-                what: "client secret",
-                path: config.client_secret_file.clone(),
-                why: error.to_string(),
-                hint: error.hint(),
-            })?;
+            for path in config.client_secret_file.iter().chain(&config.client_key_file) {
+                portcullis_keys::read_secret_file(path).map_err(|error| StartError::File {
+                    what: "client secret",
+                    path: path.clone(),
+                    why: error.to_string(),
+                    hint: error.hint(),
+                })?;
+            }
+            let token = config.token().map_err(|error| StartError::Tls(error.to_string()))?;
             let folder = config.spool.clone().unwrap_or_default();
             let spool = Spool::open(&folder, tenant, key).map_err(|error| StartError::File {
                 what: "spool of resume calls",
@@ -73,7 +83,8 @@ impl Resumes {
                 why: error.to_string(),
                 hint: None,
             })?;
-            let (spool, tokens, at_once) = (Arc::new(spool), Tokens::default(), Semaphore::new(AT_ONCE));
+            let tokens = Tokens::new(Arc::clone(outbound), clock.clone(), token);
+            let (spool, at_once) = (Arc::new(spool), Semaphore::new(AT_ONCE));
             let platform = Platform { name: name.clone(), config: config.clone(), spool, tokens, at_once };
             platforms.insert(name.clone(), Arc::new(platform));
         }
@@ -186,15 +197,11 @@ impl Platform {
             tracing::warn!(platform = self.name, hook = job.hook, %error, "{what}; it is tried again");
             Attempt::Again(None, Duration::ZERO)
         };
-        let token = match self.tokens.get(&self.config, &host.outbound).await {
-            Ok(token) => token,
+        let until = Instant::now() + Duration::from_millis(self.config.attempt_ms);
+        let bearer = match self.tokens.get(until).await {
+            Ok(bearer) => bearer,
             Err(error) => return again("no token for a resume call", &error),
         };
-        let bearer = HeaderValue::from_str(&format!("Bearer {}", *token)).map(|mut value| {
-            value.set_sensitive(true);
-            value
-        });
-        let Ok(bearer) = bearer else { return again("no token for a resume call", &"it is no header value") };
         let request = Request::builder()
             .method(Method::POST)
             .uri(format!("{}{}", self.config.base_url, job.path))
@@ -217,7 +224,7 @@ impl Platform {
         let after = Duration::from_secs(after.unwrap_or(0));
         match status {
             StatusCode::UNAUTHORIZED => {
-                self.tokens.forget(&token).await;
+                self.tokens.refused();
                 Attempt::Again(Some(status.as_u16()), after)
             }
             // A permission that is missing can be given.
