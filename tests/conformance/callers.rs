@@ -96,12 +96,12 @@ fn a_secret_rotates_under_load_and_a_wrong_file_changes_nothing() {
     let current = Mutex::new(first);
     let calls = under_load(&host, &|| current.lock().unwrap().to_string(), || {
         house.write_secret("secrets/next", second);
-        until_said(&host, "secret changed", 1);
+        until_said(&host, "secret changed hook=\"token\"", 1);
         *current.lock().unwrap() = second;
         // Calls on their way with the first one end before it goes.
         thread::sleep(Duration::from_millis(300));
         house.write_secret("secrets/now", second);
-        until_said(&host, "secret changed", 2);
+        until_said(&host, "secret changed hook=\"token\"", 2);
         for wrong in ["short", "", "\n\n"] {
             house.write_secret("secrets/now", wrong);
             let said = host.look(&["not taken; what is in force goes on"]);

@@ -12,22 +12,26 @@ use crate::House;
 
 #[expect(clippy::unwrap_used, clippy::string_slice, reason = "a log that does not read is a failed test")]
 impl House {
-    /// A record's exact bytes.
+    /// A record's exact bytes; of one that was only just made, once it can be read.
     pub fn leaf(&self, index: u64) -> String {
+        self.shown(index, &[])
+    }
+
+    fn shown(&self, index: u64, further: &[&str]) -> String {
         let index = index.to_string();
-        let shown = self.must(&[
-            "audit",
-            "show",
-            "--log",
-            "audit/log",
-            "--key",
-            "log.vkey",
-            "--index",
-            &index,
-            "--format",
-            "json",
-        ]);
-        shown.trim_end_matches('\n').to_owned()
+        let mut show = vec!["audit", "show", "--log", "audit/log", "--key", "log.vkey", "--format", "json"];
+        show.extend(["--index", &index]);
+        show.extend(further);
+        let begin = Instant::now();
+        loop {
+            let shown = self.must(&show);
+            // What is read are views, which follow the record.
+            if !shown.trim().is_empty() {
+                return shown.trim_end_matches('\n').to_owned();
+            }
+            assert!(begin.elapsed() < PATIENCE, "record {index} never came");
+            thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// Every record's exact bytes, in their order.
@@ -43,10 +47,7 @@ impl House {
 
     /// What is sealed beside a record, opened.
     pub fn sealed(&self, index: u64) -> Value {
-        let index = index.to_string();
-        let mut show = vec!["audit", "show", "--log", "audit/log", "--key", "log.vkey", "--format", "json"];
-        show.extend(["--index", &index, "--sealing-key", "keys/sealing.key"]);
-        let shown: Value = serde_json::from_str(&self.must(&show)).unwrap();
+        let shown: Value = serde_json::from_str(&self.shown(index, &["--sealing-key", "keys/sealing.key"])).unwrap();
         shown.get("sealed").cloned().unwrap_or_default()
     }
 

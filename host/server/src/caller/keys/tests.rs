@@ -1,3 +1,5 @@
+//! An issuer's keys: fetched, kept, rotated, and gone stale, against a stand-in on this machine and a clock that the test sets.
+
 use super::*;
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;

@@ -1,3 +1,5 @@
+//! Tokens for calls that the host makes: asked for once, renewed in time, and proven by secret or key.
+
 use super::*;
 use std::fs;
 use std::io::{Read as _, Write as _};
