@@ -265,7 +265,7 @@ fn a_set_that_was_active_starts_again_until_its_grace_ends() {
         let house = House::build(&[Binding::new("token", "sod", duties())]);
         let mut set = house.opened("release/release.json");
         // Long enough to start in, short enough to wait for.
-        let ends = portcullis_tests::now() + 20;
+        let ends = portcullis_tests::now() + 30;
         set["expires"] = json!(portcullis_tests::rfc3339(ends));
         set["grace"] = json!(portcullis_tests::rfc3339(ends + grace));
         let envelope = house.forge("release", RELEASE_SET, &set.to_string());
@@ -273,7 +273,7 @@ fn a_set_that_was_active_starts_again_until_its_grace_ends() {
         house.write("release/release.json", &envelope);
         let host = house.serve();
         assert!(host.sign_in(&SignIn::with_groups(&CONFLICT)).stops_a_token());
-        host.until_log_for("has expired", Duration::from_secs(60));
+        host.until_log_for("has expired", Duration::from_secs(120));
         assert!(!host.sign_in(&SignIn::with_groups(&["ward-reader"])).stops_a_token(), "it goes on while it runs");
         host.stop();
         let host = house.serve();

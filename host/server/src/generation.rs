@@ -30,6 +30,8 @@ pub struct Generation {
     pub passage: Passage,
     /// The trust root under which it was let in.
     pub root: u64,
+    /// The moment that it was verified at.
+    pub verified: Millis,
     /// Hook's place in the configuration → its bindings.
     pub hooks: Vec<Bindings>,
     /// How often something in it was stopped.

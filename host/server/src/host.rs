@@ -473,7 +473,8 @@ impl Host {
             return active;
         }
         let after = history.active.map_or(0, |active| active.since.0.saturating_add(1));
-        let since = Millis(self.clock.now().0.max(after));
+        // Not now: compiling takes its time, and its end may have come meanwhile.
+        let since = Millis(generation.verified.0.max(after));
         Active { version: generation.number, set: generation.set, root: generation.root, since }
     }
 

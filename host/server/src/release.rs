@@ -282,6 +282,7 @@ impl Found {
             expires: release.expires,
             passage,
             root: root.version,
+            verified: at,
             hooks: bound,
             stops: AtomicU64::new(0),
             release,
