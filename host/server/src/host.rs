@@ -483,15 +483,6 @@ impl Host {
         self.engine.reset_still_holds()
     }
 
-    /// Reads the couriers' secrets again, since mounted secrets change. A courier whose secrets cannot be read keeps those it has.
-    pub fn refresh_couriers(&self) {
-        for courier in self.couriers.values() {
-            if let Err(error) = courier.read_secrets() {
-                tracing::warn!(delivery = courier.name, %error, "a delivery service's secret cannot be read again");
-            }
-        }
-    }
-
     /// Appends a record that nobody waits for; says whether the log took it.
     pub fn say(&self, entry: Entry) -> bool {
         let kind = entry.kind;

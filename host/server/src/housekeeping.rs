@@ -135,6 +135,13 @@ fn rotate(host: &Host, asked: bool) {
             Some(Ok(false)) | None => {}
         }
     }
+    for courier in host.couriers.values() {
+        match courier.reload(asked) {
+            Ok(true) => tracing::info!(delivery = courier.name, "a delivery service's secrets read"),
+            Ok(false) => {}
+            Err(error) => wrong(&error),
+        }
+    }
     match host.tls.as_ref().map(|tls| tls.reload(asked)) {
         Some(Ok(true)) => tracing::info!("the TLS certificate, its key or the client authorities changed"),
         Some(Err(error)) => wrong(&error),
@@ -198,7 +205,6 @@ fn alarm_expiry(host: &Host, seen: &mut Seen) {
 }
 
 fn look(host: &Host, seen: &mut Seen, asked: bool) {
-    host.refresh_couriers();
     let folders = fingerprint(&host.config);
     if !asked && folders == seen.folders {
         return;

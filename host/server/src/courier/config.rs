@@ -40,6 +40,16 @@ pub enum Header {
     Secret(PathBuf),
 }
 
+impl Header {
+    /// The file that it is read from.
+    pub fn file(&self) -> Option<PathBuf> {
+        match self {
+            Self::Secret(path) => Some(path.clone()),
+            Self::Plain(_) => None,
+        }
+    }
+}
+
 /// What is sent.
 #[derive(Clone, Debug)]
 pub enum Body {

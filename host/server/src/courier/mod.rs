@@ -19,6 +19,7 @@ use thiserror::Error;
 
 use crate::error::StartError;
 use crate::outbound::{Outbound, OutboundError};
+use crate::watch::Watch;
 use config::{Accepted, Body, DeliveryConfig, Header};
 
 /// One delivery service.
@@ -30,6 +31,7 @@ pub struct Courier {
     headers: Vec<(HeaderName, Header)>,
     /// The values of those headers that come from files, as they were last read.
     secrets: Mutex<Arc<Vec<(HeaderName, HeaderValue)>>>,
+    files: Watch,
     body: Body,
     status: Vec<u16>,
     accepted: Option<Accepted>,
@@ -65,6 +67,7 @@ impl Courier {
             url: config.url.clone(),
             headers: config.headers.clone(),
             secrets: Mutex::default(),
+            files: Watch::new(config.headers.iter().filter_map(|(_, header)| header.file()).collect()),
             body: config.body.clone(),
             status: config.status.clone(),
             accepted: config.accepted.clone(),
@@ -74,8 +77,16 @@ impl Courier {
         Ok(courier)
     }
 
-    /// Reads the secrets again. What cannot be read stays what it was.
-    pub fn read_secrets(&self) -> Result<(), StartError> {
+    /// Reads the secrets again where their files changed, or where that is asked; says whether it did. What cannot be read stays what it was.
+    pub fn reload(&self, asked: bool) -> Result<bool, StartError> {
+        // Looked at in any case, so that a change is not found again.
+        if !self.files.changed() && !asked {
+            return Ok(false);
+        }
+        self.read_secrets().map(|()| true)
+    }
+
+    fn read_secrets(&self) -> Result<(), StartError> {
         let mut secrets = Vec::new();
         for (header, value) in &self.headers {
             let Header::Secret(path) = value else { continue };
