@@ -5,7 +5,7 @@ use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD as BASE64, URL_SAFE_NO_PAD as BASE64URL};
-use portcullis_tests::{Answer, House, Raw, entra, entra_house};
+use portcullis_tests::{Answer, DeliveryService, House, Raw, Said, entra, entra_house};
 use serde_json::{Value, json};
 
 /// Deeds by the word that a body brings; allows where it brings another.
@@ -117,6 +117,53 @@ fn what_entra_gets() {
     host.stop();
     let ran = house.verify();
     assert_eq!(ran.code, 0, "{}{}", ran.out, ran.err);
+}
+
+#[test]
+fn a_code_is_taken_before_entra_hears_so() {
+    let service = DeliveryService::start(|said: &Said| match said.body.contains("nobody@") {
+        true => Some((503, String::new())),
+        false => Some((202, "{}".to_owned())),
+    });
+    let house = entra_house("http://127.0.0.1:9", &[("codes", deeds())]);
+    house.configure(
+        "kind = \"entra.otp-send\"",
+        "kind = \"entra.otp-send\"\ndelivery = { email = \"mail\" }\nbudget_ms = 1900",
+    );
+    let text = house.read("portcullis.toml");
+    let template =
+        r#"json = '{"to": "{to}", "code": "{code}", "by": "{channel}", "locale": "{locale}", "key": "{key}"}'"#;
+    house
+        .write("portcullis.toml", format!("{text}\n[delivery.mail]\nurl = \"{}\"\n{template}\n", service.url("/send")));
+    let host = house.serve();
+    let ask = |to: &str, deed: &str| {
+        let mut body = entra("otp", deed);
+        body["data"]["otpContext"]["identifier"] = to.into();
+        host.entra("codes", &body)
+    };
+
+    let taken = ask("mary@partner.example", "allow");
+    assert_eq!((taken.status, action(&taken)), (200, "microsoft.graph.OtpSend.continueWithDefaultBehavior"));
+    assert_eq!(taken.json["data"]["@odata.type"], "microsoft.graph.OnOtpSendResponseData");
+    let sent: Value = serde_json::from_str(&service.heard().pop().unwrap().body).unwrap();
+    let told = ["to", "code", "by", "locale"].map(|member| sent[member].as_str().unwrap());
+    assert_eq!(told, ["mary@partner.example", "90417352", "email", "de-DE"]);
+    assert!(!sent["key"].as_str().unwrap().contains("9041"), "{sent}");
+    // Asked again, the platform hears the same, and nobody gets a second message.
+    assert_eq!(ask("mary@partner.example", "allow").body, taken.body);
+    assert_eq!(service.heard().len(), 1);
+    for deed in ["deny", "trap"] {
+        assert_ne!(ask("mary@partner.example", deed).status, 200, "{deed}");
+    }
+    assert_eq!(service.heard().len(), 1, "what is denied is not sent");
+    let nobody = ask("nobody@partner.example", "allow");
+    assert_eq!((nobody.status, nobody.json["errors"].as_array().map(Vec::len)), (500, Some(1)));
+    host.stop();
+    let void = house.records_of("answer.superseded");
+    assert_eq!(void.iter().map(|void| &void["cause"]).collect::<Vec<_>>(), ["undelivered"]);
+    for secret in ["90417352", "mary@partner.example"] {
+        assert!(house.records().iter().all(|record| !record.to_string().contains(secret)), "{secret} in a leaf");
+    }
 }
 
 #[test]

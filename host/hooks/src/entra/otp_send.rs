@@ -44,6 +44,10 @@ impl Adapter for OtpSend {
          offered. Open: 500 too, since nobody has sent anything: Microsoft's own provider is the platform's default, where it is set."
     }
 
+    fn delivers(&self) -> bool {
+        true
+    }
+
     fn repeats(&self) -> Repeats {
         Repeats::ByIdAndBody
     }
