@@ -1,6 +1,7 @@
 //! What platforms and operators get for what they send: the ordinary, the wrong, and what stands in the
 //! record afterwards.
 
+mod admin;
 mod assertion;
 mod audit;
 mod authzen;
@@ -9,6 +10,7 @@ mod callers;
 mod check;
 mod cli;
 mod closed;
+mod doctor;
 mod entra;
 mod entra_resume;
 mod events;
@@ -20,10 +22,12 @@ mod password;
 mod pdp;
 mod registration;
 mod release;
+mod reload;
 mod retry;
 mod rollback;
 mod search;
 mod sideband;
+mod telemetry;
 mod telephony;
 mod tls;
 mod token;

@@ -30,6 +30,11 @@ fn on_a_full_disk_the_hook_stops_in_time_and_the_next_start_accounts_for_it() {
         assert!(answer.stops_a_token() && answer.index().is_none(), "{answer:?}");
     }
     host.until_log("the write-ahead log could not be written");
+    // Whoever asks is told, and why.
+    let ready = host.admin("/ready");
+    assert_eq!((ready.status, &ready.json["reasons"][0]["code"]), (503, &"log-stopped".into()), "{ready:?}");
+    assert_eq!(host.metric("portcullis_log_stopped"), 1.0);
+    assert_eq!(host.admin("/health").status, 200);
     // More than the emergency ring has slots: the rest is counted.
     drop(host.stop());
     settle_up(&house, answers);
@@ -42,7 +47,21 @@ fn on_a_slow_disk_late_records_are_superseded_before_the_hook_decides_again() {
     let Some(command) = trace::strace(&quietly("inject=fdatasync:delay_enter=3500000:when=10")) else { return };
     let host = Host::start_with(&house.path(""), command);
     let mut caller = Caller::of(&host);
-    let (late, next) = until_it_decides_again(&mut caller);
+    let done = std::sync::atomic::AtomicBool::new(false);
+    let (late, next) = std::thread::scope(|scope| {
+        let asked = scope.spawn(|| {
+            let mut stalled = false;
+            while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                stalled |= host.admin("/ready").json["reasons"].to_string().contains("log-stalled");
+                std::thread::sleep(Duration::from_millis(100));
+            }
+            stalled
+        });
+        let decided = until_it_decides_again(&mut caller);
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert!(asked.join().unwrap(), "it was never said that the disk hangs");
+        decided
+    });
     drop(host.stop());
     account(&house, &late);
     // Everything that the hook owed stands before the next thing that it decided.

@@ -2,6 +2,7 @@
 //! nobody else notices.
 
 mod deeds;
+mod in_time;
 mod runaway;
 mod sight;
 mod together;

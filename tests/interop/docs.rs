@@ -24,7 +24,9 @@ fn the_operating_page_leads_from_an_empty_directory_to_an_answered_hook() {
     std::os::unix::fs::symlink(binary(), path.path().join("portcullis")).unwrap();
     // The page's port may be taken here: another one, everywhere in it.
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let page = fs::read_to_string(checkout().join("docs/operating.md")).unwrap().replace(":8600", &format!(":{port}"));
+    let admin = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let page = fs::read_to_string(checkout().join("docs/operating.md")).unwrap();
+    let page = page.replace(":8600", &format!(":{port}")).replace(":8601", &format!(":{admin}"));
 
     let mut host = None;
     let mut said = String::new();
@@ -57,6 +59,7 @@ fn the_operating_page_leads_from_an_empty_directory_to_an_answered_hook() {
         "PRESCRIBE-DISPENSE keeps apart. Ask the chief pharmacist.",
         "\"debugContext\"",
         "release set 2 in",
+        "latency",
         "the log `hospital.example/hooks/2026` is whole",
         "it continues the retained checkpoint",
     ] {
@@ -140,6 +143,8 @@ fn the_operating_page_lists_every_setting_record_cause_and_refusal() {
     for (file, structure, section) in [
         ("server/src/config.rs", "Listen", "listen."),
         ("server/src/tls.rs", "TlsConfig", "listen.tls."),
+        ("server/src/config.rs", "AdminConfig", "admin."),
+        ("server/src/config.rs", "TelemetryConfig", "telemetry."),
         ("server/src/config.rs", "Trust", "trust."),
         ("server/src/config.rs", "ReleasePaths", "release."),
         ("server/src/config.rs", "Audit", "audit."),
@@ -187,13 +192,33 @@ fn the_operating_page_lists_every_setting_record_cause_and_refusal() {
     let listed: BTreeSet<_> = rows(&page, "## Causes").into_iter().flatten().collect();
     assert_eq!(listed, causes, "the causes of the page, and those of the model");
 
-    for file in ["server/src/release.rs", "engine/src/refused.rs", "engine/src/fault.rs"] {
+    for file in ["server/src/release.rs", "server/src/reload.rs", "engine/src/refused.rs", "engine/src/fault.rs"] {
         for code in codes(&source(file)) {
             assert!(page.contains(&format!("`{code}`")), "the page does not know `{code}` of {file}");
         }
     }
     for code in codes(&source("trust/src/refusal.rs").replace(" = \"", " => \"")) {
         assert!(trust.contains(&format!("`{code}`")), "trust.md does not know `{code}`");
+    }
+}
+
+#[test]
+fn the_operating_page_lists_every_metric_and_every_reason() {
+    let page = fs::read_to_string(checkout().join("docs/operating.md")).unwrap();
+    let house = House::build(&[]);
+    house.configure("[admin]", "[telemetry]\notlp = \"http://127.0.0.1:1\"\n\n[admin]");
+    let host = house.serve();
+    let shown = String::from_utf8(host.admin("/metrics").body).unwrap();
+    let families = shown.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next());
+    let families: BTreeSet<_> = families.map(str::to_owned).collect();
+    host.stop();
+    let listed: BTreeSet<_> = rows(&page, "### Metrics").into_iter().flatten().collect();
+    assert_eq!(listed, families, "the metrics of the page, and those of the host");
+    let source = fs::read_to_string(checkout().join("host/server/src/admin/ready.rs")).unwrap();
+    let words = source.split('"').skip(1).step_by(2).filter(|word| word.contains('-') || *word == "stopping");
+    let codes = words.filter(|word| word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-'));
+    for code in codes.filter(|code| *code != "trust-root") {
+        assert!(page.contains(&format!("`{code}`")), "the page does not know the reason `{code}`");
     }
 }
 
@@ -314,4 +339,5 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
 }
 
 /// What the types of records begin with.
-const RECORDS: [&str; 9] = ["answer", "break-glass", "hook", "host", "log", "plugin", "release", "resume", "trust"];
+const RECORDS: [&str; 10] =
+    ["answer", "break-glass", "config", "hook", "host", "log", "plugin", "release", "resume", "trust"];

@@ -15,6 +15,7 @@ use crate::{Answer, Client, Import, Raw, SignIn, binary};
 pub struct Host {
     child: Child,
     address: String,
+    admin: String,
     log: Arc<Mutex<String>>,
     reader: Option<JoinHandle<()>>,
 }
@@ -27,7 +28,16 @@ impl Host {
     }
 
     /// Starts the host under another command, which gets `serve …` as its last arguments.
-    pub fn start_with(directory: &Path, mut command: Command) -> Self {
+    pub fn start_with(directory: &Path, command: Command) -> Self {
+        Self::start_said(directory, command, 2)
+    }
+
+    /// Starts a host whose admin listener is turned off.
+    pub fn start_alone(directory: &Path) -> Self {
+        Self::start_said(directory, Command::new(binary()), 1)
+    }
+
+    fn start_said(directory: &Path, mut command: Command, lines: usize) -> Self {
         command.current_dir(directory).args(["serve", "--config", "portcullis.toml"]).env("PORTCULLIS_LOG", "debug");
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let log = Arc::new(Mutex::new(String::new()));
@@ -41,14 +51,18 @@ impl Host {
                 }
             })
         };
-        let mut line = String::new();
         let mut out = BufReader::new(child.stdout.take().unwrap());
-        out.read_line(&mut line).unwrap();
-        let address = line.trim().rsplit(' ').next().unwrap_or_default().to_owned();
+        let mut place = || {
+            let mut line = String::new();
+            out.read_line(&mut line).unwrap();
+            line.trim().rsplit(' ').next().unwrap_or_default().to_owned()
+        };
+        let address = place();
+        let admin = if lines > 1 { place() } else { String::new() };
         // Drained, so that the host never waits for us.
         thread::spawn(move || drop(out.read_to_end(&mut Vec::new())));
-        let mut host = Self { child, address, log, reader: Some(reader) };
-        if line.is_empty() {
+        let mut host = Self { child, address, admin, log, reader: Some(reader) };
+        if host.address.is_empty() {
             drop(host.child.wait());
             host.reader.take().map(JoinHandle::join).transpose().unwrap();
             panic_with(&host.log());
@@ -68,6 +82,25 @@ impl Host {
     /// Where it listens.
     pub fn address(&self) -> &str {
         &self.address
+    }
+
+    /// What the admin listener says.
+    pub fn admin(&self, path: &str) -> Answer {
+        let request = format!("GET {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\r\n", self.admin);
+        Client::new(&self.admin).say(request.as_bytes()).unwrap()
+    }
+
+    /// Where the admin listener is.
+    pub fn admin_address(&self) -> &str {
+        &self.admin
+    }
+
+    /// A metric's value, by its name and labels as they stand on the page.
+    pub fn metric(&self, sample: &str) -> f64 {
+        let page = self.admin("/metrics").body;
+        let page = String::from_utf8(page).unwrap();
+        let line = page.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic_with(&format!("no metric `{sample}`:\n{page}"))).parse().unwrap()
     }
 
     /// The host's process, also where it runs under another command.
@@ -174,8 +207,8 @@ impl Drop for Host {
 }
 
 #[expect(clippy::panic, reason = "a host that cannot be started is a failed test")]
-fn panic_with(log: &str) {
-    panic!("the host did not start:\n{log}");
+fn panic_with(log: &str) -> ! {
+    panic!("the host does not do what it must:\n{log}");
 }
 
 const PATIENCE: Duration = Duration::from_secs(60);

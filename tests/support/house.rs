@@ -369,6 +369,9 @@ capabilities = ["journal"]
 "#;
 
 const CONFIGURATION: &str = r#"
+[admin]
+address = "127.0.0.2:0"
+
 [listen]
 address = "127.0.0.1:0"
 

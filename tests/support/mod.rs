@@ -7,6 +7,7 @@
 
 mod answer;
 mod client;
+mod collector;
 mod delivery_service;
 mod entra;
 mod forge;
@@ -16,6 +17,7 @@ mod house;
 mod issuer;
 mod kinds;
 mod payload;
+mod python;
 mod record;
 mod search;
 mod settings;
@@ -24,6 +26,7 @@ mod tls;
 
 pub use answer::Answer;
 pub use client::{Begun, Client, Raw};
+pub use collector::Collector;
 pub use delivery_service::{DeliveryService, Said};
 pub use entra::{entra, entra_house};
 pub use forge::{MANIFEST, RELEASE_SET, TRUST_ROOT, wrongly_signed};
@@ -33,6 +36,7 @@ pub use house::{Binding, House, Ran, SECRET};
 pub use issuer::Issuer;
 pub use kinds::with_list;
 pub use payload::{Import, SignIn, assertion, batch, event, message, password, progressive, registration};
+pub use python::python;
 pub use record::{digest, leaf_hash};
 pub use search::{below, traces};
 pub use settings::{CONFLICT, contract, duties, now, rfc3339};

@@ -280,6 +280,9 @@ const CONFIGURATION: &str = r#"
 address = "127.0.0.1:0"
 workers = 1
 
+[admin]
+address = "127.0.0.1:0"
+
 [trust]
 root = "trust-root.json"
 

@@ -61,20 +61,22 @@ pub fn strace() -> bool {
     found() || (apt(&["strace"]).is_ok() && found())
 }
 
-/// A Python with `securesystemslib`, whose envelope verifier reads our documents, and `tuf`, whose rule for trust roots is ours. `None` where it is not to be had.
+/// A Python with `securesystemslib`, whose envelope verifier reads our documents, `tuf`, whose rule for trust roots is ours, and Prometheus' reader of metrics. `None` where it is not to be had.
 pub fn python_verifier() -> Option<PathBuf> {
     let home = target().join("python");
     let packages = home.join("packages");
     let python = home.join("python");
-    let works = || succeeds(Command::new(&python).args(["-c", "import securesystemslib, tuf, cryptography"]));
+    let works = || {
+        succeeds(Command::new(&python).args(["-c", "import securesystemslib, tuf, cryptography, prometheus_client"]))
+    };
     if works() {
         return Some(python);
     }
     fs::create_dir_all(&packages).ok()?;
-    say("fetching the Python packages securesystemslib, tuf and cryptography");
+    say("fetching the Python packages securesystemslib, tuf, cryptography and prometheus_client");
     let mut pip = Command::new("python3");
     pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--target"]).arg(&packages);
-    if !within(PIP_LIMIT, pip.args(["securesystemslib[crypto]==1.6.0", "tuf==7.0.1"])) {
+    if !within(PIP_LIMIT, pip.args(["securesystemslib[crypto]==1.6.0", "tuf==7.0.1", "prometheus_client==0.23.1"])) {
         return None;
     }
     // A launcher, so that tests need to know one path only.

@@ -1,20 +1,21 @@
-//! `portcullis hook send`: post a payload to a hook as its platform would, and show the answer.
+//! `portcullis hook`: call a hook as its platform would, look at one from outside, list what is spoken.
+
+mod connection;
+mod doctor;
+mod kinds;
 
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use bytes::Bytes;
 use clap::{Args, Subcommand};
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::{Request, Uri};
-use hyper_util::rt::TokioIo;
+use hyper::{Method, Uri};
 use serde_json::json;
-use tokio::net::TcpStream;
 
+use self::connection::{Answer, Place};
 use crate::files;
 use crate::outcome::{Done, Failed, Format, print};
 
-/// Call a hook.
+/// Call a hook, look at one from outside, list what is spoken.
 #[derive(Subcommand)]
 pub enum Hook {
     /// Post a payload file to a hook and show the answer.
@@ -22,12 +23,20 @@ pub enum Hook {
         after_help = "Example:\n  portcullis hook send --url http://127.0.0.1:8600/okta/token \\\n    --secret-file secrets/token --payload sign-in.json"
     )]
     Send(Send),
+    /// Look at a hook from outside, as its platform sees it, and say what to change. Its calls make records.
+    #[command(
+        after_help = "Examples:\n  portcullis hook doctor --config portcullis.toml --hook token \\\n    --url https://hooks.hospital.example/okta/token\n  portcullis hook doctor --kind okta.token --secret-file secrets/token \\\n    --url https://hooks.hospital.example/okta/token\n\nExit 0: nothing is wrong. Exit 1: something is, and the hints say what to change."
+    )]
+    Doctor(doctor::Doctor),
+    /// List the hook kinds that are spoken: limits, budgets and safe answers.
+    #[command(after_help = "Example:\n  portcullis hook kinds --format json")]
+    Kinds(kinds::Kinds),
 }
 
 /// Post a payload.
 #[derive(Args)]
 pub struct Send {
-    /// The hook's address; plain HTTP.
+    /// The hook's address.
     #[arg(long)]
     url: Uri,
     /// The request's body.
@@ -39,6 +48,9 @@ pub struct Send {
     /// The header that carries it.
     #[arg(long, default_value = "authorization")]
     header: String,
+    /// Certificate authorities to believe instead of the machine's own (PEM).
+    #[arg(long)]
+    ca: Option<PathBuf>,
     /// Give up after this many milliseconds.
     #[arg(long, default_value_t = 3_000)]
     timeout_ms: u64,
@@ -46,59 +58,40 @@ pub struct Send {
     format: Format,
 }
 
-struct Answer {
-    status: u16,
-    body: Bytes,
-    took: Duration,
-}
-
 impl Hook {
     /// Does it.
     pub fn run(self) -> Done {
-        let Self::Send(send) = self;
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failed::host)?;
-        let answer = runtime.block_on(async {
-            let limit = Duration::from_millis(send.timeout_ms);
-            tokio::time::timeout(limit, send.post())
-                .await
-                .map_err(|_| Failed::wrong(format!("no answer within {} ms", send.timeout_ms)))?
-        })?;
-        send.show(&answer)
+        match self {
+            Self::Send(send) => send.run(),
+            Self::Doctor(doctor) => doctor.run(),
+            Self::Kinds(kinds) => kinds.run(),
+        }
     }
 }
 
 impl Send {
+    fn run(&self) -> Done {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failed::host)?;
+        let answer = runtime.block_on(async {
+            let limit = Duration::from_millis(self.timeout_ms);
+            tokio::time::timeout(limit, self.post())
+                .await
+                .map_err(|_| Failed::wrong(format!("no answer within {} ms", self.timeout_ms)))?
+        })?;
+        self.show(&answer)
+    }
+
     async fn post(&self) -> Done<Answer> {
         let payload = files::read(&self.payload)?;
-        let authority =
-            self.url.authority().ok_or_else(|| Failed::configuration(format!("`{}` names no host", self.url)))?;
-        if self.url.scheme_str() != Some("http") {
-            return Err(Failed::configuration("only plain `http://` can be spoken here"));
-        }
-        let mut request = Request::post(self.url.path_and_query().map_or("/", |path| path.as_str()))
-            .header("host", authority.as_str())
-            .header("accept", "application/json")
-            .header("content-type", "application/json");
+        let place = Place::new(self.url.clone(), self.ca.as_deref())?;
+        let mut headers = Vec::new();
         if let Some(file) = &self.secret_file {
-            request = request.header(self.header.as_str(), portcullis_keys::read_secret_file(file)?.trim_end());
+            headers.push((self.header.clone(), portcullis_keys::read_secret_file(file)?.trim_end().to_owned()));
         }
-        let request = request
-            .body(Full::new(Bytes::from(payload)))
-            .map_err(|_| Failed::configuration(format!("`{}` is not a header that can be sent", self.header)))?;
-        let begin = Instant::now();
-        let address = (authority.host(), authority.port_u16().unwrap_or(80));
-        let socket = TcpStream::connect(address)
-            .await
-            .map_err(|error| Failed::wrong(format!("cannot connect to {authority}: {error}")))?;
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(socket)).await.map_err(|_| broken())?;
-        let driver = tokio::spawn(connection);
-        let response = sender.send_request(request).await.map_err(|_| broken())?;
-        let status = response.status().as_u16();
-        let body = Limited::new(response.into_body(), LARGEST_ANSWER).collect().await.map_err(|_| broken())?.to_bytes();
-        let took = begin.elapsed();
-        driver.abort();
-        Ok(Answer { status, body, took })
+        let request = place.request(Method::POST, &headers, payload.into())?;
+        let broken = |why: String| Failed::wrong(format!("{}: {why}", self.url));
+        let mut connection = place.connect().await.map_err(broken)?;
+        connection.send(request).await.map_err(|why| broken(why).hint(Some("look at the host's log")))
     }
 
     fn show(&self, answer: &Answer) -> Done {
@@ -114,10 +107,3 @@ impl Send {
         if fine { Ok(()) } else { Err(Failed::wrong("the hook answered neither with 200 and JSON nor with 204")) }
     }
 }
-
-fn broken() -> Failed {
-    Failed::wrong("the connection broke before the answer was whole").hint(Some("look at the host's log"))
-}
-
-/// The most that a platform reads; Okta takes less than 256 KB.
-const LARGEST_ANSWER: usize = 1 << 20;

@@ -36,7 +36,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Answer hooks until stopped (SIGTERM or SIGINT); SIGHUP looks at the release now.
+    /// Answer hooks until stopped (SIGTERM or SIGINT); SIGHUP looks at configuration and release now.
     Serve(serve::Serve),
     /// Do everything that `serve` would do, short of listening.
     Check(check::Check),
@@ -58,7 +58,7 @@ enum Command {
     /// Hold one hook open for a while, because some people have signed that it may be.
     #[command(subcommand)]
     BreakGlass(break_glass::BreakGlass),
-    /// Call a hook as a platform would.
+    /// Call a hook as a platform would, look at one from outside, list what is spoken.
     #[command(subcommand)]
     Hook(hook::Hook),
     /// Read, verify and prove the record; works without the host.

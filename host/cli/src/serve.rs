@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use portcullis_server::{BreakGlassWatch, Clock, Config, Housekeeping, Listener, Prepared, Reload};
+use portcullis_server::{Admin, BreakGlassWatch, Clock, Config, Housekeeping, Listener, Prepared, Reload};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -13,7 +13,7 @@ use crate::outcome::{Done, Failed, print};
 /// Answer hooks until stopped.
 #[derive(Args)]
 #[command(
-    after_help = "Example:\n  portcullis serve --config portcullis.toml\n\nThe first line on standard output ends with the address; logs go to standard error. \
+    after_help = "Example:\n  portcullis serve --config portcullis.toml\n\nThe first line on standard output ends with the address, the second with that of the admin listener; logs go to standard error. \
     PORTCULLIS_LOG sets what is logged (default `info`)."
 )]
 pub struct Serve {
@@ -38,14 +38,21 @@ impl Serve {
         let prepared = prepare(&self.config)?;
         tracing::info!(reset = %prepared.reset(), "instances are reset");
         let host = prepared.open().map_err(start_failed)?;
+        let admin = &host.config.admin;
+        let admin = admin.enabled.then(|| Admin::start(&host, admin.address)).transpose().map_err(start_failed)?;
+        let admin_address = admin.as_ref().map(Admin::address);
         let listener = Listener::start(&host).map_err(start_failed)?;
-        let housekeeping = Housekeeping::start(&host).map_err(start_failed)?;
+        let housekeeping = Housekeeping::start(&host, admin).map_err(start_failed)?;
         let break_glass = BreakGlassWatch::start(&host).map_err(start_failed)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failed::host)?;
         // Listened for before anybody is told where we are: who knows may send them at once.
         let signals = runtime.block_on(async { Signals::catch() })?;
         print(format!("listening on {}", listener.address()));
+        if let Some(address) = admin_address {
+            print(format!("admin on {address}"));
+        }
         runtime.block_on(signals.until_stop(&housekeeping.reload()));
+        host.obstacles.stop();
         tracing::info!("stopping: calls in progress end first");
         end_within(Duration::from_millis(host.config.listen.drain_ms) + CLOSING);
         listener.stop();
@@ -107,7 +114,7 @@ impl Signals {
         })
     }
 
-    /// Waits for SIGTERM or SIGINT; at a SIGHUP the host looks at the release.
+    /// Waits for SIGTERM or SIGINT; at a SIGHUP the host looks at configuration and release.
     async fn until_stop(mut self, reload: &Reload) {
         loop {
             tokio::select! {

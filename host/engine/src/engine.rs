@@ -88,6 +88,11 @@ impl Engine {
         self.inner.reset.still_holds()
     }
 
+    /// How many sandboxes are in use at this moment, for metrics.
+    pub fn in_use(&self) -> u64 {
+        self.inner.pool.pooling_allocator_metrics().map_or(0, |metrics| metrics.component_instances())
+    }
+
     /// Makes a plugin of a component and its settings: inspects it, runs `configure`, keeps the state,
     /// compiles, warms up. Takes from tens of milliseconds (Rust) to many seconds (JavaScript, Python) of
     /// processor time: not for a thread that answers calls.

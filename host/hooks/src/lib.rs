@@ -15,6 +15,7 @@ mod heard;
 mod kind;
 mod object;
 mod okta;
+pub mod outside;
 mod ping;
 pub mod say;
 

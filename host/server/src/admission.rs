@@ -12,7 +12,7 @@ use portcullis_model::Cause;
 #[derive(Clone)]
 pub struct Admission {
     inside: Arc<AtomicUsize>,
-    limit: usize,
+    limit: Arc<AtomicUsize>,
 }
 
 /// A place inside; given back when dropped.
@@ -23,7 +23,7 @@ pub struct Place {
 impl Admission {
     /// A gate for this many calls at once.
     pub fn new(limit: usize) -> Self {
-        Self { inside: Arc::default(), limit }
+        Self { inside: Arc::default(), limit: Arc::new(AtomicUsize::new(limit)) }
     }
 
     /// Takes a place, or says that there is none.
@@ -31,7 +31,17 @@ impl Admission {
         // Taken before it is held against the limit, so that two callers never share the last place.
         let place = Place { inside: Arc::clone(&self.inside) };
         let before = self.inside.fetch_add(1, Ordering::AcqRel);
-        if before < self.limit { Ok(place) } else { Err(Cause::Overload) }
+        if before < self.limit() { Ok(place) } else { Err(Cause::Overload) }
+    }
+
+    /// How many may be inside.
+    pub fn limit(&self) -> usize {
+        self.limit.load(Ordering::Relaxed)
+    }
+
+    /// Sets it; who is inside stays.
+    pub fn set_limit(&self, limit: usize) {
+        self.limit.store(limit, Ordering::Relaxed);
     }
 
     /// How many are inside now.

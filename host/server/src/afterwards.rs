@@ -9,15 +9,17 @@ use std::time::{Duration, Instant};
 use portcullis_audit::Entry;
 use portcullis_engine::Remains;
 use portcullis_hooks::Incoming;
-use portcullis_model::Cause;
+use portcullis_model::{Cause, Document};
 
 use crate::admission::Place;
 use crate::ask;
-use crate::budget::micros;
+use crate::budget::{Stage, micros};
 use crate::delivery::Delivery;
 use crate::generation::{Binding, Generation};
 use crate::host::{Hook, Host};
+use crate::metrics::nanos;
 use crate::resume::Spooled;
+use crate::telemetry::Trace;
 
 /// What is to be done when the last byte of a reply has left, or can no longer leave. It is done when this is dropped, so that
 /// no way out of a call forgets it.
@@ -34,7 +36,13 @@ pub struct Afterwards {
     /// What waiting for the record took.
     pub commit_us: u64,
     /// The call that the answer promises, and its hook.
-    pub resume: Option<(usize, Spooled)>,
+    pub resume: Option<(Arc<Hook>, Spooled)>,
+    /// The request, where it is one to look at for what is not known.
+    pub unknown: Option<Arc<Document>>,
+    /// Its trace, if it has one.
+    pub trace: Option<Box<Trace>>,
+    /// Whose time it was, and when it began.
+    pub measured: Option<(Arc<Hook>, Instant)>,
     /// When the answer was ready to leave.
     pub ready: Option<Instant>,
     delivered: bool,
@@ -53,6 +61,9 @@ impl Afterwards {
             further: Vec::new(),
             commit_us: 0,
             resume: None,
+            unknown: None,
+            trace: None,
+            measured: None,
             ready: None,
             delivered: false,
             observed: Vec::new(),
@@ -63,14 +74,14 @@ impl Afterwards {
     pub fn observe(
         &mut self,
         generation: Option<&Arc<Generation>>,
-        hook: &Hook,
+        hook: &Arc<Hook>,
         incoming: &Arc<Incoming>,
         index: Option<u64>,
     ) {
         let Some(generation) = generation else { return };
         if generation.hooks.get(hook.number).is_some_and(|bindings| !bindings.observers.is_empty()) {
-            let (generation, incoming) = (Arc::clone(generation), Arc::clone(incoming));
-            self.observed.push(Observed { generation, hook: hook.number, incoming, index });
+            let (generation, hook, incoming) = (Arc::clone(generation), Arc::clone(hook), Arc::clone(incoming));
+            self.observed.push(Observed { generation, hook, incoming, index });
         }
     }
 
@@ -81,8 +92,18 @@ impl Afterwards {
 
     fn note_delivery(&self) {
         let now = self.host.clock.instant();
-        let write_us = self.ready.map_or(0, |ready| micros(now.saturating_duration_since(ready)));
-        let write_us = self.delivered.then_some(write_us);
+        let write = self.ready.map_or(Duration::ZERO, |ready| now.saturating_duration_since(ready));
+        if let Some((hook, begin)) = &self.measured {
+            if self.index.is_some() || !self.further.is_empty() {
+                hook.metrics.took(Stage::Commit, self.commit_us.saturating_mul(1_000));
+            }
+            hook.metrics.took(Stage::Write, nanos(write));
+            hook.metrics.took(Stage::Whole, nanos(now.saturating_duration_since(*begin)));
+            if !self.delivered {
+                hook.metrics.undelivered();
+            }
+        }
+        let write_us = self.delivered.then_some(micros(write));
         for index in self.index.into_iter().chain(self.further.iter().copied()) {
             self.host.deliveries.note(Delivery { index, commit_us: self.commit_us, write_us });
         }
@@ -90,22 +111,21 @@ impl Afterwards {
 
     /// Also where the answer did not leave: the platform may have had it, and asks again otherwise.
     fn make_resume_call(&mut self) {
-        if let Some((hook, spooled)) = self.resume.take()
-            && let Some(hook) = self.host.hooks.get(hook)
-        {
-            self.host.resumes.make(&self.host, hook, spooled);
+        if let Some((hook, spooled)) = self.resume.take() {
+            self.host.resumes.make(&self.host, &hook, spooled);
         }
     }
 
     fn ask_observers(&mut self) {
         for Observed { generation, hook, incoming, index } in self.observed.drain(..) {
             let observers =
-                generation.hooks.get(hook).map(|bindings| bindings.observers.as_slice()).unwrap_or_default();
+                generation.hooks.get(hook.number).map(|bindings| bindings.observers.as_slice()).unwrap_or_default();
             for binding in observers {
-                let (host, binding, incoming) = (Arc::clone(&self.host), Arc::clone(binding), Arc::clone(&incoming));
-                let job = move || observe(&host, hook, &binding, &incoming, index);
+                let (host, own) = (Arc::clone(&self.host), Arc::clone(&hook));
+                let (binding, incoming) = (Arc::clone(binding), Arc::clone(&incoming));
+                let job = move || observe(&host, &own, &binding, &incoming, index);
                 if self.host.observers.start_job(job).is_err() {
-                    self.host.refusals.count(self.host.clock.now(), hook, Cause::ObserverSkipped);
+                    self.host.refuse(&hook, self.host.clock.now(), Cause::ObserverSkipped);
                 }
             }
         }
@@ -115,7 +135,7 @@ impl Afterwards {
 /// A question that bindings shall look at that do not bind.
 struct Observed {
     generation: Arc<Generation>,
-    hook: usize,
+    hook: Arc<Hook>,
     incoming: Arc<Incoming>,
     index: Option<u64>,
 }
@@ -125,24 +145,32 @@ impl Drop for Afterwards {
         self.place = None;
         self.remains.clear();
         self.note_delivery();
+        if let (Some(mut trace), Some(telemetry)) = (self.trace.take(), &self.host.telemetry) {
+            trace.left(self.delivered, self.host.clock.instant());
+            telemetry.send(trace);
+        }
+        if let (Some(request), Some((hook, _))) = (self.unknown.take(), &self.measured) {
+            hook.drift.look(&self.host, hook, &request);
+        }
         self.make_resume_call();
         self.ask_observers();
     }
 }
 
 /// Asks one binding that does not bind and records what it would have said.
-fn observe(host: &Host, hook: usize, binding: &Arc<Binding>, incoming: &Incoming, of: Option<u64>) {
+fn observe(host: &Host, hook: &Hook, binding: &Arc<Binding>, incoming: &Incoming, of: Option<u64>) {
     let limit = Duration::from_millis(binding.manifest().limits.time_ms.into());
     let (asked, _) = ask::evaluate(binding, incoming, limit);
+    binding.metrics.asked(&asked);
     let mut fields = match of {
-        Some(index) => format!(r#""of":{index},"hook":"{}","chain":["#, host.hook_name(hook)),
-        None => format!(r#""of":null,"hook":"{}","chain":["#, host.hook_name(hook)),
+        Some(index) => format!(r#""of":{index},"hook":"{}","chain":["#, hook.name),
+        None => format!(r#""of":null,"hook":"{}","chain":["#, hook.name),
     };
     asked.write_leaf(&mut fields);
     fields.push(']');
     let sealed = crate::evidence::seal_plugins(std::slice::from_ref(&asked), incoming);
     let entry = Entry { kind: "hook.observed", fields, sealed: Some(sealed.into_bytes()) };
     if host.log.append(entry).is_err() {
-        host.refusals.count(host.clock.now(), hook, Cause::ObserverSkipped);
+        host.refuse(hook, host.clock.now(), Cause::ObserverSkipped);
     }
 }

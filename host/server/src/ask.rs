@@ -109,6 +109,7 @@ where
         // slow lane's comes back to a connection's thread.
         move || work(&binding, &incoming, limit.min(budget.left_for_plugins(clock.instant()))).0
     };
+    binding.metrics.slow();
     let fault = match host.slow_lane.run(work) {
         Ok(result) => match timeout_at(budget.plugins_until().into(), result).await {
             Ok(Ok(mut asked)) => {

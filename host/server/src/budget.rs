@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use crate::config::HookConfig;
+use crate::metrics::nanos;
 
 /// The deadlines of one call.
 #[derive(Clone, Copy, Debug)]
@@ -66,10 +67,76 @@ impl Budget {
     }
 }
 
-/// What spent the budget, in microseconds, in the order of the stages.
+/// A stage of a call's life, as records and metrics name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// The caller's proof.
+    Caller,
+    /// The body's arrival.
+    Body,
+    /// Bytes to questions.
+    Parse,
+    /// Candidates, and each of them decided.
+    Search,
+    /// Bindings that may want more than restrictions.
+    Propose,
+    /// Bindings that restrict.
+    Guard,
+    /// The outcome and its words.
+    Render,
+    /// What else there was before the record.
+    Decide,
+    /// Until the record was durable. Not in the leaf: that is written before.
+    Commit,
+    /// What had to be done before the answer could leave: a message delivered, a call promised. Not in the leaf either.
+    Errand,
+    /// From ready until the last byte had left. Not in the leaf either.
+    Write,
+    /// All of it. Not in the leaf either.
+    Whole,
+}
+
+impl Stage {
+    /// Every stage, in order.
+    pub const ALL: [Self; 12] = [
+        Self::Caller,
+        Self::Body,
+        Self::Parse,
+        Self::Search,
+        Self::Propose,
+        Self::Guard,
+        Self::Render,
+        Self::Decide,
+        Self::Commit,
+        Self::Errand,
+        Self::Write,
+        Self::Whole,
+    ];
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Caller => "caller",
+            Self::Body => "body",
+            Self::Parse => "parse",
+            Self::Search => "search",
+            Self::Propose => "propose",
+            Self::Guard => "guard",
+            Self::Render => "render",
+            Self::Decide => "decide",
+            Self::Commit => "commit",
+            Self::Errand => "errand",
+            Self::Write => "write",
+            Self::Whole => "whole",
+        }
+    }
+}
+
+/// What spent the budget, in the order of the stages.
 pub struct Ledger {
     last: Instant,
-    spent: Vec<(&'static str, u64)>,
+    /// Stage and nanoseconds.
+    spent: Vec<(Stage, u64)>,
 }
 
 impl Ledger {
@@ -79,8 +146,8 @@ impl Ledger {
     }
 
     /// Everything since the last entry was this stage's. What comes again, as in a request that asks many questions, adds up.
-    pub fn note(&mut self, stage: &'static str, now: Instant) {
-        let spent = micros(now.saturating_duration_since(self.last));
+    pub fn note(&mut self, stage: Stage, now: Instant) {
+        let spent = nanos(now.saturating_duration_since(self.last));
         self.last = now;
         match self.spent.iter_mut().find(|(known, _)| *known == stage) {
             Some((_, sum)) => *sum += spent,
@@ -88,13 +155,18 @@ impl Ledger {
         }
     }
 
-    /// As a JSON object.
+    /// Stages and nanoseconds, in order.
+    pub fn entries(&self) -> &[(Stage, u64)] {
+        &self.spent
+    }
+
+    /// As a JSON object, in microseconds.
     pub fn write_json(&self, out: &mut String) {
         out.push('{');
         for (position, (stage, spent)) in self.spent.iter().enumerate() {
             let comma = if position == 0 { "" } else { "," };
             // Writing to a string cannot fail.
-            let _ = write!(out, "{comma}\"{stage}\":{spent}");
+            let _ = write!(out, "{comma}\"{}\":{}", stage.name(), spent / 1_000);
         }
         out.push('}');
     }
@@ -114,9 +186,9 @@ mod tests {
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
         let mut ledger = Ledger::open(start);
-        ledger.note("caller", at(1));
-        ledger.note("parse", at(4));
-        ledger.note("caller", at(9));
+        ledger.note(Stage::Caller, at(1));
+        ledger.note(Stage::Parse, at(4));
+        ledger.note(Stage::Caller, at(9));
         let mut json = String::new();
         ledger.write_json(&mut json);
         assert_eq!(json, r#"{"caller":6000,"parse":3000}"#);

@@ -25,18 +25,21 @@ use tokio::time::timeout_at;
 
 use crate::afterwards::Afterwards;
 use crate::ask::{self, Asked};
-use crate::budget::{Budget, Ledger, micros};
+use crate::budget::{Budget, Ledger, Stage, micros};
 use crate::caller::Proven;
 use crate::crowd::Guest;
 use crate::evidence::Evidence;
 use crate::generation::{Binding, Bindings, Generation};
 use crate::glass::Open;
 use crate::host::{Hook, Host};
+use crate::in_force::InForce;
+use crate::metrics::nanos;
 use crate::owed::Owed;
 use crate::pipeline::{Decided, Failure};
 use crate::refusals::Reason;
 use crate::retry::{Answered, First, Turn};
 use crate::search::Tally;
+use crate::telemetry::{Outcome, Trace};
 
 /// What goes back, and what is to be done once it has.
 pub struct Reply {
@@ -54,18 +57,27 @@ pub struct Reply {
 pub struct Part {
     answer: Answer,
     /// Its record on the way to the disk; nothing where there is nothing to record.
-    record: Option<(Arc<Incoming>, Result<Pending, Refused>)>,
+    record: Option<PartRecord>,
+}
+
+/// The record of a part on its way.
+struct PartRecord {
+    incoming: Arc<Incoming>,
+    verdict: Result<Effect, Failure>,
+    appended: Result<Pending, Refused>,
 }
 
 /// One call on its way.
 pub struct Call<'a> {
     /// The host.
     pub host: &'a Arc<Host>,
+    /// What was in force when it began: it keeps to that to the end.
+    pub in_force: &'a InForce,
     /// The hook.
-    pub hook: &'a Hook,
+    pub hook: &'a Arc<Hook>,
     /// The request's head.
     pub head: Parts,
-    /// The generation in force when it began: it decides to the end.
+    /// The generation that decides.
     pub generation: Option<Arc<Generation>>,
     /// The break-glass document in force when it began.
     pub glass: Option<Arc<Open>>,
@@ -73,6 +85,8 @@ pub struct Call<'a> {
     pub budget: Budget,
     /// What is to be done after the reply.
     pub afterwards: Afterwards,
+    /// Its trace, if it has one.
+    pub trace: Option<Box<Trace>>,
     route: &'static str,
     began: Instant,
     ledger: Ledger,
@@ -85,19 +99,32 @@ pub struct Call<'a> {
 
 impl<'a> Call<'a> {
     /// Its time starts now.
-    pub fn begin(host: &'a Arc<Host>, hook: &'a Hook, route: &'static str, head: Parts) -> Self {
-        let start = host.clock.instant();
+    pub fn begin(
+        host: &'a Arc<Host>,
+        in_force: &'a InForce,
+        hook: &'a Arc<Hook>,
+        route: &'static str,
+        head: Parts,
+    ) -> Self {
+        let (start, received) = (host.clock.instant(), host.clock.now());
+        let generation = in_force.generation.clone();
+        let trace = host.telemetry.as_ref().and_then(|telemetry| {
+            let number = generation.as_ref().map_or(0, |generation| generation.number);
+            telemetry.begin(&head.headers, hook, number, start, received)
+        });
         Self {
             host,
+            in_force,
             hook,
             head,
             route,
             began: start,
-            generation: host.generation.load_full(),
+            generation,
+            trace,
             glass: hook.glass(),
             budget: Budget::start(start, &hook.config),
             ledger: Ledger::open(start),
-            received: host.clock.now(),
+            received,
             body_pseudonym: None,
             searched: None,
             afterwards: Afterwards::new(host),
@@ -105,7 +132,7 @@ impl<'a> Call<'a> {
     }
 
     /// Everything since the last note was this stage's.
-    pub fn note(&mut self, stage: &'static str) {
+    pub fn note(&mut self, stage: Stage) {
         self.ledger.note(stage, self.host.clock.instant());
     }
 
@@ -161,7 +188,7 @@ impl<'a> Call<'a> {
 
     /// When a body must be there: after its own limit, or when nothing would be left for plugins.
     fn body_until(&self) -> Instant {
-        let limit = Duration::from_millis(self.host.config.listen.body_ms);
+        let limit = Duration::from_millis(self.in_force.config.listen.body_ms);
         (self.host.clock.instant() + limit).min(self.budget.plugins_until())
     }
 
@@ -172,14 +199,24 @@ impl<'a> Call<'a> {
     }
 
     /// Makes questions of the body.
-    pub fn hear(&self, body: &[u8]) -> Result<Heard, Malformed> {
+    pub fn hear(&mut self, body: &[u8]) -> Result<Heard, Malformed> {
         let frame = Frame {
             tenant: &self.host.config.tenant,
             received: self.received,
             seed: self.host.seed(),
             settings: &self.hook.config.settings,
         };
-        self.with_request(body, |request| portcullis_hooks::read(self.hook.config.kind, request, &frame))
+        let heard =
+            self.with_request(body, |request| portcullis_hooks::read(self.hook.config.kind, request, &frame))?;
+        let first = match &heard {
+            Heard::One(incoming) | Heard::Which(incoming, _) => Some(incoming),
+            Heard::Many(batch) => batch.items.iter().find_map(|item| item.as_ref().ok()),
+            Heard::Nothing(_) => None,
+        };
+        if let Some(first) = first.filter(|_| self.hook.drift.due()) {
+            self.afterwards.unknown = Some(Arc::clone(&first.call.payload));
+        }
+        Ok(heard)
     }
 
     fn with_request<T>(&self, body: &[u8], what: impl FnOnce(&Request<'_>) -> T) -> T {
@@ -220,9 +257,9 @@ impl<'a> Call<'a> {
         let retries = &self.host.retries;
         match self.hook.config.kind.repeats() {
             Repeats::Never => Turn::Alone,
-            Repeats::ById => retries.turn(self.hook.number, caller.name(), id, body, generation, now),
+            Repeats::ById => retries.turn(self.hook.serial, caller.name(), id, body, generation, now),
             Repeats::ByIdAndBody => {
-                retries.turn(self.hook.number, caller.name(), &format!("{id} {body}"), body, generation, now)
+                retries.turn(self.hook.serial, caller.name(), &format!("{id} {body}"), body, generation, now)
             }
         }
     }
@@ -255,7 +292,10 @@ impl<'a> Call<'a> {
         ));
         let sealed = Some(id.as_bytes().to_vec());
         match self.commit(Entry { kind: "hook.duplicate", fields, sealed }).await {
-            Some(_) => self.leave_with(answered.status, answered.headers, answered.body),
+            Some(_) => {
+                self.hook.metrics.said_again();
+                self.leave_with(answered.status, answered.headers, answered.body)
+            }
             None => {
                 let safe = self.unrecorded(incoming.map(|incoming| &**incoming), self.afterwards.index).await;
                 self.leave(&safe)
@@ -265,8 +305,13 @@ impl<'a> Call<'a> {
 
     /// Asks one enforcing binding; what is left of its instance is dropped after the reply.
     pub async fn ask(&mut self, binding: &Arc<Binding>, incoming: &Arc<Incoming>) -> Asked {
+        let since = self.trace.is_some().then(|| self.host.clock.instant());
         let (asked, remains) = ask::ask(self.host, binding, incoming, &self.budget).await;
+        if let (Some(trace), Some(since)) = (&mut self.trace, since) {
+            trace.asked(&asked, since);
+        }
         self.afterwards.remains.extend(remains);
+        binding.metrics.asked(&asked);
         asked
     }
 
@@ -274,7 +319,8 @@ impl<'a> Call<'a> {
     /// its bytes leave, so that nobody holds places by not reading.
     pub async fn turn_away(mut self, reason: impl Into<Reason>, unread: Option<&mut Body>) -> Reply {
         let reason = reason.into();
-        self.host.refusals.count(self.received, self.hook.number, reason);
+        self.host.refuse(self.hook, self.received, reason);
+        self.traced(Outcome::Cause(reason.cause.code()));
         self.afterwards.place = None;
         if let Some(body) = unread {
             self.discard(body).await;
@@ -285,7 +331,8 @@ impl<'a> Call<'a> {
 
     /// [`turn_away`](Self::turn_away), of a request that was read whole and is none.
     pub fn turn_away_malformed(mut self, malformed: &Malformed) -> Reply {
-        self.host.refusals.count(self.received, self.hook.number, malformed.cause);
+        self.host.refuse(self.hook, self.received, malformed.cause);
+        self.traced(Outcome::Cause(malformed.cause.code()));
         self.afterwards.place = None;
         let answer = self.safe_answer(malformed.cause, malformed.detail, None);
         self.leave(&answer)
@@ -328,7 +375,7 @@ impl<'a> Call<'a> {
         first: Option<First>,
         errand: Option<Errand>,
     ) -> Reply {
-        self.note("decide");
+        self.note(Stage::Decide);
         let delivery = match &errand {
             Some(Errand::Deliver(message)) => self.hook.courier(self.host, message.channel),
             _ => None,
@@ -338,6 +385,7 @@ impl<'a> Call<'a> {
         let (answer, wire) = match self.commit(entry).await {
             Some(receipt) => match self.prepare(errand, answer, incoming, receipt.index).await {
                 Some(answer) => {
+                    self.count(verdict.as_ref().copied());
                     let wire = self.with_reference(&answer, receipt);
                     (answer, wire)
                 }
@@ -388,12 +436,12 @@ impl<'a> Call<'a> {
             &incoming,
             appended.as_ref().ok().map(|it| it.index),
         );
-        (permitted, Part { answer, record: Some((incoming, appended)) })
+        (permitted, Part { answer, record: Some(PartRecord { incoming, verdict, appended }) })
     }
 
     /// A part that could not be read as a question: counted, and answered as it stands.
     pub fn unread_part(&self, answer: Answer) -> Part {
-        self.host.refusals.count(self.received, self.hook.number, Cause::WrongShape);
+        self.host.refuse(self.hook, self.received, Cause::WrongShape);
         Part { answer, record: None }
     }
 
@@ -402,14 +450,17 @@ impl<'a> Call<'a> {
         let before = self.host.clock.instant();
         let mut answers = Vec::with_capacity(parts.len());
         for Part { answer, record } in parts {
-            let Some((incoming, appended)) = record else {
+            let Some(PartRecord { incoming, verdict, appended }) = record else {
                 answers.push(answer.body().to_vec());
                 continue;
             };
             let index = appended.as_ref().ok().map(|pending| pending.index);
             self.afterwards.further.extend(index);
             answers.push(match self.durable(appended).await {
-                Some(receipt) => self.with_reference(&answer, receipt),
+                Some(receipt) => {
+                    self.count(verdict.as_ref().copied());
+                    self.with_reference(&answer, receipt)
+                }
                 None => self.unrecorded(Some(&incoming), index).await.body().to_vec(),
             });
         }
@@ -456,9 +507,33 @@ impl<'a> Call<'a> {
             delivery,
             answer,
             salt: self.host.salt(),
+            trace: self.trace.as_ref().map(|trace| trace.context.trace_text()),
             ledger: &self.ledger,
         };
         Entry { kind: "hook.decision", fields: evidence.fields(), sealed: Some(evidence.sealed()) }
+    }
+
+    /// A recorded answer goes out.
+    fn count(&mut self, verdict: Result<Effect, &Failure>) {
+        match verdict {
+            Ok(verdict) => {
+                self.hook.metrics.decided(verdict);
+                self.traced(Outcome::Verdict(verdict.name()));
+            }
+            Err(failure) => self.count_safe(failure.cause),
+        }
+    }
+
+    /// A safe answer to a call that could be read goes out.
+    fn count_safe(&mut self, cause: Cause) {
+        self.hook.metrics.safe(cause);
+        self.traced(Outcome::Cause(cause.code()));
+    }
+
+    fn traced(&mut self, outcome: Outcome) {
+        if let Some(trace) = &mut self.trace {
+            trace.outcome = outcome;
+        }
     }
 
     fn with_reference(&self, answer: &Answer, receipt: Receipt) -> Vec<u8> {
@@ -479,7 +554,11 @@ impl<'a> Call<'a> {
         self.afterwards.index = appended.as_ref().ok().map(|pending| pending.index);
         others_first().await;
         let receipt = self.durable(appended).await;
-        self.afterwards.commit_us = micros(self.host.clock.instant().saturating_duration_since(before));
+        let after = self.host.clock.instant();
+        self.afterwards.commit_us = micros(after.saturating_duration_since(before));
+        if let Some(trace) = &mut self.trace {
+            trace.committed(before, after);
+        }
         receipt
     }
 
@@ -512,18 +591,25 @@ impl<'a> Call<'a> {
     ) -> Option<Answer> {
         let resume = match errand {
             None => return Some(answer),
-            Some(Errand::Deliver(message)) => return Some(self.deliver(&message, answer, incoming, index).await),
+            Some(Errand::Deliver(message)) => {
+                let before = self.host.clock.instant();
+                let answer = self.deliver(&message, answer, incoming, index).await;
+                self.took(Stage::Errand, before);
+                return Some(answer);
+            }
             Some(Errand::Resume(resume)) => resume,
         };
-        let (index, until) = (self.afterwards.index, self.budget.errand_until());
+        let (index, until, before) = (self.afterwards.index, self.budget.errand_until(), self.host.clock.instant());
         let spooled = self.host.resumes.put(self.host, self.hook, resume, index, until).await;
+        self.took(Stage::Errand, before);
         let done = spooled.is_some();
-        self.afterwards.resume = spooled.map(|spooled| (self.hook.number, spooled));
+        self.afterwards.resume = spooled.map(|spooled| (Arc::clone(self.hook), spooled));
         done.then_some(answer)
     }
 
     /// The platform is told that its call failed, whatever the hook's safe answer is: nothing that it would wait for follows.
-    async fn leave_undone(&self) -> (Answer, Vec<u8>) {
+    async fn leave_undone(&mut self) -> (Answer, Vec<u8>) {
+        self.count_safe(Cause::HostFault);
         let failed = portcullis_hooks::safe_answer(self.hook.config.kind, &OnFailure::Closed, Cause::HostFault, None);
         self.owe(self.afterwards.index, Cause::HostFault, &failed).await;
         let wire = failed.body().to_vec();
@@ -531,10 +617,20 @@ impl<'a> Call<'a> {
     }
 
     /// The safe answer in place of what could not be recorded in time; the hook owes the log that fact.
-    async fn unrecorded(&self, incoming: Option<&Incoming>, index: Option<u64>) -> Answer {
+    async fn unrecorded(&mut self, incoming: Option<&Incoming>, index: Option<u64>) -> Answer {
+        self.count_safe(Cause::NotDurable);
         let safe = self.safe_answer(Cause::NotDurable, "", incoming);
         self.owe(index, Cause::NotDurable, &safe).await;
         safe
+    }
+
+    /// What was done since then was this stage's.
+    fn took(&mut self, stage: Stage, since: Instant) {
+        let spent = self.host.clock.instant().saturating_duration_since(since);
+        self.hook.metrics.took(stage, nanos(spent));
+        if let Some(trace) = &mut self.trace {
+            trace.took(stage, since, spent);
+        }
     }
 
     /// Takes a message to whoever delivers it, once. The answer that leaves: the one that says so, or, where nobody took it, the one that
@@ -549,6 +645,7 @@ impl<'a> Call<'a> {
         );
         let fallback = portcullis_hooks::undelivered(self.hook.config.kind, incoming);
         self.owe(Some(index), Cause::Undelivered, &fallback).await;
+        self.hook.metrics.safe(Cause::Undelivered);
         fallback
     }
 
@@ -564,7 +661,17 @@ impl<'a> Call<'a> {
 
     fn leave_with(&mut self, status: u16, mut headers: Vec<(&'static str, String)>, body: Bytes) -> Reply {
         let mut afterwards = std::mem::replace(&mut self.afterwards, Afterwards::new(self.host));
-        afterwards.ready = Some(self.host.clock.instant());
+        let ready = self.host.clock.instant();
+        afterwards.ready = Some(ready);
+        afterwards.measured = Some((Arc::clone(self.hook), self.began));
+        for (stage, nanos) in self.ledger.entries() {
+            self.hook.metrics.took(*stage, *nanos);
+        }
+        if let Some(mut trace) = self.trace.take() {
+            trace.record = afterwards.index.or(afterwards.further.first().copied());
+            trace.ready(&self.ledger, status, ready);
+            afterwards.trace = Some(trace);
+        }
         if let Some(name) = self.hook.config.kind.echoed_header()
             && let Some(value) = self.head.headers.get(name).and_then(|value| value.to_str().ok())
         {

@@ -27,6 +27,10 @@ pub struct Config {
     pub tenant: String,
     /// Where and how much to listen.
     pub listen: Listen,
+    /// The admin listener.
+    pub admin: AdminConfig,
+    /// Where traces go.
+    pub telemetry: TelemetryConfig,
     /// Whom to trust.
     pub trust: Trust,
     /// Where release set, plugins and settings lie.
@@ -41,8 +45,12 @@ pub struct Config {
     pub deliveries: BTreeMap<String, DeliveryConfig>,
     /// The hooks, by name.
     pub hooks: Vec<HookConfig>,
+    /// The file, to look at it again.
+    pub file: PathBuf,
     /// SHA-256 of the file, for the start record.
     pub digest: portcullis_model::Digest,
+    /// The file as it is written, to see what another one changes.
+    raw: toml::Table,
 }
 
 /// Where and how much to listen.
@@ -68,6 +76,34 @@ pub struct Listen {
     pub body_ms: u64,
     /// Time the host waits at a stop for calls in progress, milliseconds. Default 5,000.
     pub drain_ms: u64,
+}
+
+/// The admin listener: health, readiness, metrics, status.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AdminConfig {
+    /// Whether there is one. Default: there is.
+    pub enabled: bool,
+    /// Address and port. It asks nobody who they are, so: loopback, unless `beyond_loopback`. Default `127.0.0.1:8601`; port 0 picks a free
+    /// one.
+    pub address: SocketAddr,
+    /// Lets it listen where other machines can reach it: whoever does sees names of hooks and plugins, and counts. Default: no.
+    pub beyond_loopback: bool,
+    /// Whether a host is still ready whose release, trust root or certificate has ended. Default: no.
+    pub expired_is_ready: bool,
+}
+
+/// Where traces go.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TelemetryConfig {
+    /// A collector that takes OTLP over HTTP, such as `http://127.0.0.1:4318`; plain HTTP to this machine alone. Without it there are no
+    /// traces.
+    pub otlp: Option<String>,
+    /// Which part of the calls is traced, 0 to 1; those that a proven caller traces always are. Default 0.1.
+    pub ratio: f64,
+    /// Traces that may wait for the collector; further ones are dropped and counted. Default 2,048.
+    pub queue: usize,
 }
 
 /// Whom to trust, and where the host keeps what it must not forget of that.
@@ -207,6 +243,8 @@ pub struct HookConfig {
     pub resume: Option<String>,
     /// What concerns its wire contract.
     pub settings: Settings,
+    /// SHA-256 of all that the file says of it: the same hook under another configuration, or another one.
+    pub said: portcullis_model::Digest,
 }
 
 impl Config {
@@ -215,7 +253,9 @@ impl Config {
         let text =
             std::fs::read_to_string(path).map_err(|cause| ConfigError::Unreadable { path: path.to_owned(), cause })?;
         let base = path.parent().unwrap_or(Path::new(""));
-        Self::parse(&text, base).map_err(|what| ConfigError::Wrong { path: path.to_owned(), what })
+        let mut config = Self::parse(&text, base).map_err(|what| ConfigError::Wrong { path: path.to_owned(), what })?;
+        config.file = path.to_owned();
+        Ok(config)
     }
 
     fn parse(text: &str, base: &Path) -> Result<Self, String> {
@@ -223,6 +263,8 @@ impl Config {
         let mut config = Self {
             tenant: file.tenant,
             listen: file.listen,
+            admin: file.admin,
+            telemetry: file.telemetry,
             trust: file.trust,
             release: file.release,
             audit: file.audit,
@@ -230,8 +272,14 @@ impl Config {
             resume: file.resume,
             deliveries: deliveries(file.delivery, base)?,
             hooks: file.hook.into_iter().map(|hook| HookConfig::check(hook, base)).collect::<Result<_, _>>()?,
+            file: PathBuf::new(),
             digest: crate::digest::sha256(text.as_bytes()),
+            raw: text.parse().map_err(|error| misread(text, &error))?,
         };
+        let said = config.raw.get("hook").and_then(toml::Value::as_array).into_iter().flatten();
+        for (hook, said) in config.hooks.iter_mut().zip(said) {
+            hook.said = crate::digest::sha256(said.to_string().as_bytes());
+        }
         let release = &mut config.release;
         if release.downgrade.as_os_str().is_empty() {
             release.downgrade = release.set.with_file_name("downgrade.json");
@@ -282,7 +330,33 @@ impl Config {
         Ok(config)
     }
 
+    /// The settings that another configuration changes and that a running host cannot: all but hooks, `release`, `admin` and a few of
+    /// `listen`.
+    pub fn needs_restart(&self, other: &Self) -> Vec<String> {
+        let mut names: BTreeSet<&String> = self.raw.keys().chain(other.raw.keys()).collect();
+        names.retain(|name| !["hook", "release", "admin", "listen"].contains(&name.as_str()));
+        let changed = names.into_iter().filter(|name| self.raw.get(*name) != other.raw.get(*name)).cloned();
+        let (one, two) = (table(&self.raw, "listen"), table(&other.raw, "listen"));
+        let mut listen: BTreeSet<&String> = one.keys().chain(two.keys()).collect();
+        listen.retain(|name| !["calls", "head_ms", "body_ms", "drain_ms"].contains(&name.as_str()));
+        let of_listen = listen.into_iter().filter(|name| one.get(*name) != two.get(*name));
+        changed.chain(of_listen.map(|name| format!("listen.{name}"))).collect()
+    }
+
     fn check(&self) -> Result<(), String> {
+        if !self.admin.address.ip().is_loopback() && !self.admin.beyond_loopback {
+            return Err(format!(
+                "admin.address `{}` is not a loopback address: whoever reaches it sees names of hooks and plugins, and counts; \
+                 say `beyond_loopback = true` if that is meant",
+                self.admin.address
+            ));
+        }
+        let telemetry = &self.telemetry;
+        within("telemetry.ratio", telemetry.ratio, 0.0, 1.0)?;
+        within("telemetry.queue", telemetry.queue, 1, 65_536)?;
+        if let Some(collector) = &telemetry.otlp {
+            crate::outbound::address(collector).map_err(|error| format!("telemetry.otlp `{collector}`: {error}"))?;
+        }
         let listen = &self.listen;
         if listen.tls.is_none() && !listen.address.ip().is_loopback() && !listen.plain_http_beyond_loopback {
             return Err(format!(
@@ -368,6 +442,19 @@ impl Default for Listen {
     }
 }
 
+impl Default for TelemetryConfig {
+    fn default() -> Self {
+        Self { otlp: None, ratio: 0.1, queue: 2_048 }
+    }
+}
+
+impl Default for AdminConfig {
+    fn default() -> Self {
+        let address = SocketAddr::from(([127, 0, 0, 1], 8601));
+        Self { enabled: true, address, beyond_loopback: false, expired_is_ready: false }
+    }
+}
+
 impl HookConfig {
     fn check(source: HookSource, base: &Path) -> Result<Self, String> {
         let name = source.name;
@@ -435,6 +522,7 @@ impl HookConfig {
             decryption: source.decryption,
             resume: source.resume,
             settings,
+            said: portcullis_model::Digest([0; 32]),
             name,
         };
         within(&format!("hook `{}`: body_bytes", hook.name), hook.body_bytes, 1, LARGEST_BODY)?;
@@ -553,6 +641,10 @@ struct File {
     tenant: String,
     #[serde(default)]
     listen: Listen,
+    #[serde(default)]
+    admin: AdminConfig,
+    #[serde(default)]
+    telemetry: TelemetryConfig,
     trust: Trust,
     release: ReleasePaths,
     audit: Audit,
@@ -627,6 +719,11 @@ fn misread(text: &str, error: &toml::de::Error) -> String {
     let setting = text.lines().nth(line).and_then(|line| line.split_once('=')).map_or("", |(name, _)| name.trim());
     let place = if is_name(setting) { format!("line {}, `{setting}`", line + 1) } else { format!("line {}", line + 1) };
     format!("{place}: {}", error.message())
+}
+
+/// A table of a file; empty where there is none.
+fn table(raw: &toml::Table, name: &str) -> toml::Table {
+    raw.get(name).and_then(toml::Value::as_table).cloned().unwrap_or_default()
 }
 
 /// Refuses a number that is out of bounds.

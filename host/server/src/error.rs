@@ -81,6 +81,22 @@ pub enum StartError {
     /// TLS cannot be set up with what this build has.
     #[error("TLS: {0}")]
     Tls(String),
+    /// Traces cannot go where they are to go.
+    #[error("telemetry.otlp `{place}`: {why}")]
+    Collector {
+        /// Where.
+        place: String,
+        /// Why.
+        why: String,
+    },
+    /// The admin port cannot be had.
+    #[error("cannot listen on {address} for [admin]: {cause}")]
+    BindAdmin {
+        /// Which address.
+        address: SocketAddr,
+        /// Why.
+        cause: io::Error,
+    },
     /// A thread cannot be started.
     #[error("cannot start a thread: {0}")]
     Thread(io::Error),
@@ -92,7 +108,7 @@ pub enum StartError {
 impl StartError {
     /// Whether the operator gave something wrong, rather than the machine refusing.
     pub fn is_configuration(&self) -> bool {
-        matches!(self, Self::File { .. } | Self::Issuer { .. })
+        matches!(self, Self::File { .. } | Self::Issuer { .. } | Self::Collector { .. })
     }
 
     /// What to do about it.
@@ -107,6 +123,8 @@ impl StartError {
                     .to_owned(),
             ),
             Self::Bind { .. } => Some("choose another `listen.address`, or end what listens there".to_owned()),
+            Self::BindAdmin { .. } => Some("choose another `admin.address`, or end what listens there".to_owned()),
+            Self::Collector { .. } => Some("plain HTTP may call a collector on this machine only".to_owned()),
             Self::Engine(_) | Self::Thread(_) | Self::Random | Self::Issuer { .. } | Self::Tls(_) => None,
         }
     }

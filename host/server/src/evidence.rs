@@ -47,6 +47,8 @@ pub struct Evidence<'a> {
     pub salt: [u8; 16],
     /// The break-glass document in force.
     pub glass: Option<&'a Open>,
+    /// The trace that the call belongs to, where there is one: the caller's text, so it is sealed.
+    pub trace: Option<String>,
     /// What spent the budget.
     pub ledger: &'a Ledger,
 }
@@ -151,6 +153,9 @@ impl Evidence<'_> {
             Ok(_) if self.asked.iter().any(|asked| asked.could_tell(call)) => sealed.push_str(SECRET),
             // An answer can repeat a secret of the request, such as a credential that passes through.
             Ok(text) => sealed.push_str(&unsaid(text.to_owned(), self.incoming)),
+        }
+        if let Some(trace) = &self.trace {
+            write_to(&mut sealed, format_args!(r#","trace":"{trace}""#));
         }
         write_to(&mut sealed, format_args!(r#","salt":"{:032x}","plugins":"#, u128::from_be_bytes(self.salt)));
         sealed.push_str(&seal_plugins(self.asked, self.incoming));

@@ -13,6 +13,7 @@ use portcullis_model::{Digest, Effect, Millis, Mode};
 use portcullis_trust::{Manifest, Passage, ReleaseSet, VerifiedManifest, VerifiedPlugin};
 
 use crate::config::HookConfig;
+use crate::metrics::BindingMetrics;
 
 /// One release set in force.
 ///
@@ -35,12 +36,12 @@ pub struct Generation {
     /// Hook's place in the configuration → its bindings.
     pub hooks: Vec<Bindings>,
     /// How often something in it was stopped.
-    pub stops: AtomicU64,
+    pub stops: Arc<AtomicU64>,
 }
 
 /// The bindings of one hook, sorted out by what they do; each list in the order of plugin ids and settings' digests, never in the
 /// set's own order, which must change nothing, not even the text that a person sees.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Bindings {
     /// Enforcing, and may want more than restrictions: asked first.
     pub proposers: Vec<Arc<Binding>>,
@@ -49,7 +50,7 @@ pub struct Bindings {
     /// Advising and monitoring: asked after the reply.
     pub observers: Vec<Arc<Binding>>,
     /// The revoked plugin that was to bind here: without its word there is no decision.
-    stopped: OnceLock<String>,
+    stopped: Arc<OnceLock<String>>,
 }
 
 /// A plugin with its settings and mode, on a hook.
@@ -66,6 +67,8 @@ pub struct Binding {
     pub plugin: Plugin,
     /// Whether it may want more than restrictions on its hook.
     proposes: bool,
+    /// What it did.
+    pub metrics: Arc<BindingMetrics>,
     leaf_head: String,
     /// How often it outran the inline slice.
     overruns: AtomicU32,
@@ -74,6 +77,26 @@ pub struct Binding {
 }
 
 impl Generation {
+    /// When the set or the first of its manifests ends.
+    pub fn ends(&self) -> Millis {
+        let manifests = self.hooks.iter().flat_map(Bindings::iter).map(|binding| binding.manifest().expires);
+        manifests.min().unwrap_or(self.expires).min(self.expires)
+    }
+
+    /// The same for other hooks: what is stopped in one is stopped in both.
+    pub fn moved(&self, hooks: Vec<Bindings>) -> Self {
+        Self {
+            number: self.number,
+            set: self.set,
+            expires: self.expires,
+            release: self.release.clone(),
+            passage: self.passage,
+            root: self.root,
+            hooks,
+            stops: Arc::clone(&self.stops),
+        }
+    }
+
     /// Stops every plugin of which `revoked` says so: the hooks where it binds give their safe answer from here on, and where it only looks
     /// on it is asked no more. Gives those that ran until now: hook and plugin.
     pub fn stop(&self, mut revoked: impl FnMut(&VerifiedManifest) -> bool) -> Vec<(usize, String)> {
@@ -184,10 +207,12 @@ impl Binding {
         kind: HookKind,
         source: &portcullis_trust::Binding,
         plugin: Plugin,
+        generation: u64,
     ) -> Self {
         let (settings, mode, say) = (source.settings, source.mode, source.say.clone());
         let proposes = verified.manifest.emits.proposes(kind.name());
         let leaf_head = leaf_head(&verified, settings, mode);
+        let metrics = Arc::new(BindingMetrics::new(labels(&verified.manifest, source, generation)));
         Self {
             verified,
             settings,
@@ -195,6 +220,7 @@ impl Binding {
             say,
             plugin,
             proposes,
+            metrics,
             leaf_head,
             overruns: AtomicU32::new(0),
             revoked: AtomicBool::new(false),
@@ -254,5 +280,24 @@ fn leaf_head(verified: &VerifiedPlugin, settings: Digest, mode: Mode) -> String 
     head
 }
 
+/// Who this is, in metrics: digests by their first bytes, which are enough to find the record.
+fn labels(manifest: &Manifest, source: &portcullis_trust::Binding, generation: u64) -> String {
+    let short = |digest: Digest| {
+        let digest = digest.to_string();
+        digest.rsplit(':').next().unwrap_or_default().chars().take(SHORT).collect::<String>()
+    };
+    crate::metrics::labels(&[
+        ("hook", &source.hook),
+        ("plugin", &manifest.id),
+        ("version", &manifest.version),
+        ("component", &short(manifest.wasm)),
+        ("settings", &short(source.settings)),
+        ("mode", source.mode.name()),
+        ("generation", &generation.to_string()),
+    ])
+}
+
+/// Characters of a digest in metrics.
+const SHORT: usize = 12;
 /// After this many overruns a binding starts in the slow lane.
 const OVERRUNS_TO_SLOW: u32 = 3;

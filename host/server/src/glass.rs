@@ -195,7 +195,8 @@ impl Glass {
         if document.tenant != host.config.tenant {
             return Err(elsewhere(format!("it is for the tenant `{}`", document.tenant)));
         }
-        let hook = host.hooks.iter().find(|hook| hook.config.name == document.hook);
+        let in_force = host.in_force.load();
+        let hook = in_force.hooks.iter().find(|hook| hook.config.name == document.hook);
         let hook =
             hook.ok_or_else(|| elsewhere(format!("it is for the hook `{}`, which is not here", document.hook)))?;
         if hook.glass().is_some() {
@@ -290,10 +291,11 @@ impl Glass {
         let Some(opened) = state.book.documents.get_mut(id).filter(|opened| !opened.closed) else { return };
         opened.closed = true;
         let name = opened.hook.clone();
-        let hook = host.hooks.iter().find(|hook| hook.config.name == name);
-        let open = hook.and_then(|hook| hook.glass.load_full().filter(|open| open.id == id).map(|open| (hook, open)));
-        let calls = open.map_or(0, |(hook, open)| {
-            hook.glass.store(None);
+        // By its name: a hook that another configuration took away may come back.
+        let glass = host.names.of(&name).glass;
+        let open = glass.load_full().filter(|open| open.id == id);
+        let calls = open.map_or(0, |open| {
+            glass.store(None);
             open.calls.load(Ordering::Relaxed)
         });
         tracing::error!(hook = name, id, why, calls, "break-glass is over");
@@ -358,7 +360,7 @@ impl State {
             return;
         }
         self.reminded = Some(Instant::now());
-        for hook in &host.hooks {
+        for hook in &host.in_force.load().hooks {
             if let Some(open) = hook.glass() {
                 let calls = open.calls.load(Ordering::Relaxed);
                 tracing::error!(

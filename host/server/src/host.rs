@@ -3,12 +3,12 @@
 //! Invariant: configuration, keys, record, release, then the port: whatever fails, nothing was bound before. The generation is one
 //! pointer, exchanged whole. Locks here are held for a few instructions, never across a commit or a plugin.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use portcullis_audit::{Entry, Log, Pending, Pseudonyms, Recovery, SealKey, Sealer};
+use portcullis_audit::{Entry, Log, Pseudonyms, Recovery, SealKey, Sealer};
 use portcullis_engine::Engine;
 use portcullis_hooks::{Answer, Errand, Incoming, OnFailure, Outcome, Refusal};
 use portcullis_keys::{SecretKey, SymmetricKey};
@@ -23,36 +23,39 @@ use crate::config::{Commit, Config, HookConfig};
 use crate::courier::Courier;
 use crate::decryption::DecryptionKeys;
 use crate::delivery::Deliveries;
+use crate::drift::Drift;
 use crate::error::StartError;
 use crate::generation::{Bindings, Generation};
 use crate::glass::{Glass, Open};
 use crate::housekeeping::{activation_entry, refusal_entry};
+use crate::in_force::{InForce, Lasting, Names};
 use crate::keeper::{self, Keeper, Place};
 use crate::memory::Standing;
+use crate::metrics::{BindingMetrics, HookMetrics};
+use crate::obstacles::Obstacles;
 use crate::outbound::Outbound;
 use crate::owed::{self, Debts};
-use crate::refusals::Refusals;
+use crate::refusals::{Reason, Refusals};
 use crate::release::{Found, ReleaseError, Stray};
 use crate::resume::Resumes;
 use crate::retry::Retries;
 use crate::roots::Stopped;
 use crate::slow_lane::SlowLane;
+use crate::telemetry::Telemetry;
 use crate::tls::Tls;
 
 /// What all calls share.
 pub struct Host {
-    /// The configuration.
-    pub config: Config,
+    /// The configuration it started with. What a call or a reload goes by is in [`InForce`].
+    pub config: Arc<Config>,
     /// What must not be forgotten: trust roots, revocations, what was active.
     pub keeper: Mutex<Keeper>,
     /// The trust root in force, for those who must not wait for the keeper.
     pub root: ArcSwap<TrustRoot>,
     /// Break-glass documents that were opened.
     pub glass: Glass,
-    /// The hooks, in the order of the configuration.
-    pub hooks: Vec<Hook>,
-    /// The generation in force.
-    pub generation: ArcSwapOption<Generation>,
+    /// The hooks and what decides on them. Exchanged by housekeeping alone.
+    pub in_force: ArcSwap<InForce>,
     /// The record.
     pub log: Log,
     /// Keyed pseudonyms.
@@ -80,14 +83,22 @@ pub struct Host {
     /// TLS towards callers, where the configuration asks for it.
     pub tls: Option<Arc<Tls>>,
     /// The keys of everybody whose tokens callers bring.
-    pub keys: Vec<Arc<Keys>>,
+    pub keys: ArcSwap<Vec<Arc<Keys>>>,
+    /// Makes further ones.
+    pub ring: Mutex<KeyRing>,
     /// Calls that the host makes itself.
     pub outbound: Arc<Outbound>,
     /// Calls that platforms wait for.
     pub resumes: Resumes,
+    /// What every binding of the generation before did: what was counted between two looks must not be lost.
+    pub former: ArcSwap<Vec<Arc<BindingMetrics>>>,
+    /// Where traces go, if anywhere.
+    pub telemetry: Option<Telemetry>,
+    /// What stands in the way of being ready.
+    pub obstacles: Obstacles,
+    /// What belongs to hooks' names.
+    pub names: Names,
     engine: Engine,
-    /// Path → hook, and which of its kind's routes the path is.
-    routes: HashMap<String, (usize, &'static str)>,
     seeds: AtomicU64,
 }
 
@@ -95,28 +106,36 @@ pub struct Host {
 pub struct Hook {
     /// Its place in the configuration.
     pub number: usize,
+    /// Tells it from every other hook of this process, also from its former self under another configuration.
+    pub serial: u64,
+    /// Its name, to be shared.
+    pub name: Arc<str>,
     /// Its configuration.
     pub config: HookConfig,
     /// How its caller proves itself.
-    pub caller: Caller,
+    pub caller: Arc<Caller>,
     /// What decrypts what its platform encrypts.
-    pub decryption: Option<DecryptionKeys>,
+    pub decryption: Option<Arc<DecryptionKeys>>,
     /// What it owes the log.
-    pub owed: Debts,
+    pub owed: Arc<Debts>,
     /// The break-glass document in force here, or the last one.
-    pub glass: ArcSwapOption<Open>,
+    pub glass: Arc<ArcSwapOption<Open>>,
+    /// What it was sent that is not known.
+    pub drift: Arc<Drift>,
+    /// What it did.
+    pub metrics: Arc<HookMetrics>,
 }
 
 /// What is ready before the record is opened: all that `check` looks at and `serve` needs.
 pub struct Prepared {
     config: Config,
     keeper: Keeper,
-    callers: Vec<Caller>,
+    callers: Vec<Arc<Caller>>,
     outbound: Arc<Outbound>,
-    decryption: Vec<Option<DecryptionKeys>>,
+    decryption: Vec<Option<Arc<DecryptionKeys>>>,
     resumes: Resumes,
     couriers: BTreeMap<String, Arc<Courier>>,
-    keys: Vec<Arc<Keys>>,
+    ring: KeyRing,
     tls: Option<Arc<Tls>>,
     engine: Engine,
     /// The log, and the one held ready.
@@ -167,15 +186,12 @@ impl Prepared {
         let (sealer, pseudonyms) = (Sealer::new(sealing), Pseudonyms::new(&naming, PSEUDONYM_KEY_VERSION));
         let cache = config.outbound.cache.clone().map(|folder| (folder, cache_key));
         let mut ring = KeyRing::new(Arc::clone(&outbound), clock.clone(), cache, config.listen.calls);
-        let load = |hook: &HookConfig| Caller::load(&hook.name, &hook.callers, &mut ring);
+        let load = |hook: &HookConfig| Caller::load(&hook.name, &hook.callers, &mut ring).map(Arc::new);
         let callers = config.hooks.iter().map(load).collect::<Result<_, _>>()?;
-        let keys = ring.all();
         let tls = config.listen.tls.as_ref().map(Tls::load).transpose()?.map(Arc::new);
         let mut decryption = Vec::with_capacity(config.hooks.len());
         for hook in &mut config.hooks {
-            let keys = hook.decryption.as_ref().map(DecryptionKeys::load).transpose()?;
-            hook.settings.decryptor = keys.as_ref().map(DecryptionKeys::decryptor);
-            decryption.push(keys);
+            decryption.push(Hook::decryption(hook)?);
         }
         let courier = |(name, config)| Ok((String::clone(name), Arc::new(Courier::new(name, config)?)));
         let couriers = config.deliveries.iter().map(courier).collect::<Result<_, StartError>>()?;
@@ -189,7 +205,7 @@ impl Prepared {
             config,
             keeper,
             callers,
-            keys,
+            ring,
             tls,
             couriers,
             outbound,
@@ -234,31 +250,22 @@ impl Prepared {
             SlowLane::start("slow", self.config.listen.workers, SLOW_WAITING).map_err(StartError::Thread)?;
         let observers = SlowLane::start("observe", 1, OBSERVERS_WAITING).map_err(StartError::Thread)?;
         let ring_lane = SlowLane::start("ring", 1, RING_WAITING).map_err(StartError::Thread)?;
-        let routes = self.config.hooks.iter().enumerate().flat_map(|(number, hook)| {
-            let routes = hook.kind.routes(&hook.settings.path).into_iter();
-            routes.map(move |(path, route)| (path, (number, route)))
+        let (names, config) = (Names::default(), Arc::new(self.config));
+        let hooks = config.hooks.iter().cloned().zip(self.callers).zip(self.decryption).enumerate();
+        let hooks = hooks.map(|(number, ((config, caller), decryption))| {
+            Arc::new(Hook::new(number, config, caller, decryption, &names))
         });
-        let routes = routes.collect();
-        let hooks = self.config.hooks.iter().cloned().zip(self.callers).zip(self.decryption).enumerate();
-        let hook = |(number, ((config, caller), decryption))| Hook {
-            number,
-            config,
-            caller,
-            decryption,
-            owed: Debts::default(),
-            glass: ArcSwapOption::empty(),
-        };
-        let hooks = hooks.map(hook).collect();
+        let in_force = InForce::new(Arc::clone(&config), hooks.collect(), None);
+        let telemetry = Telemetry::start(&config.telemetry, &config.tenant, &self.outbound)?;
         let host = Arc::new(Host {
             root: ArcSwap::new(Arc::clone(self.keeper.root())),
-            glass: Glass::new(&self.config.trust.state, self.keeper.seal()),
+            glass: Glass::new(&config.trust.state, self.keeper.seal()),
             keeper: Mutex::new(self.keeper),
-            hooks,
-            generation: ArcSwapOption::empty(),
+            in_force: ArcSwap::from_pointee(in_force),
             log,
             pseudonyms: self.pseudonyms,
             clock: self.clock,
-            admission: Admission::new(self.config.listen.calls),
+            admission: Admission::new(config.listen.calls),
             retries: Retries::default(),
             refusals: Refusals::default(),
             couriers: self.couriers,
@@ -268,16 +275,20 @@ impl Prepared {
             ring_lane,
             owes_tally: AtomicBool::new(false),
             tls: self.tls,
-            keys: self.keys,
+            keys: ArcSwap::from_pointee(self.ring.all()),
+            ring: Mutex::new(self.ring),
             outbound: self.outbound,
             resumes: self.resumes,
+            former: ArcSwap::default(),
+            telemetry,
+            obstacles: Obstacles::default(),
+            names,
             engine: self.engine,
-            routes,
             seeds: AtomicU64::new(random_seed()?),
-            config: self.config,
+            config,
         });
         // Asked for before anybody calls, so that the first call need not wait.
-        host.keys.iter().for_each(|keys| keys.tend(true));
+        host.keys.load().iter().for_each(|keys| keys.tend(true));
         host.say(host.start_entry(&recovery));
         host.keeper().say_findings(&host.log);
         owed::recover(&host, &recovery.owed, recovery.size);
@@ -287,6 +298,7 @@ impl Prepared {
             Ok(generation) => host.activate(generation),
             Err(error) => {
                 tracing::error!(code = error.code(), %error, hint = error.hint(), "no release is active; every call gets its safe answer");
+                host.obstacles.release(Some(error.code()));
                 host.say(refusal_entry(&error));
             }
         }
@@ -355,17 +367,6 @@ impl Prepared {
 }
 
 impl Host {
-    /// The hook that a request path names, and which of its kind's routes the path is.
-    pub fn route(&self, path: &str) -> Option<(&Hook, &'static str)> {
-        let (number, route) = *self.routes.get(path)?;
-        Some((self.hooks.get(number)?, route))
-    }
-
-    /// A hook's name, for records.
-    pub fn hook_name(&self, number: usize) -> &str {
-        self.hooks.get(number).map_or("", |hook| &hook.config.name)
-    }
-
     /// The next call's seed: a counter from a random start, spread over all 64 bits (the finaliser of SplitMix64, Steele et al. 2014).
     pub fn seed(&self) -> u64 {
         let mut seed = self.seeds.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
@@ -390,24 +391,30 @@ impl Host {
 
     /// Reads the release's folders and readies what they hold; `None` if it is what is in force already.
     pub fn load_release(&self) -> Result<Option<Generation>, ReleaseError> {
-        let found = Found::read(&self.config.release)?;
-        let current = self.generation.load_full();
-        if current.is_some_and(|current| current.set == found.set_digest()) {
+        let in_force = self.in_force.load();
+        let found = Found::read(&in_force.config.release)?;
+        if in_force.generation.as_ref().is_some_and(|current| current.set == found.set_digest()) {
             return Ok(None);
         }
+        self.ready(&found, &in_force.config.hooks).map(Some)
+    }
+
+    /// Readies what the folders hold for these hooks.
+    pub fn ready(&self, found: &Found, hooks: &[HookConfig]) -> Result<Generation, ReleaseError> {
         if !self.reset_still_holds() {
             return Err(ReleaseError::Swap);
         }
         let keeper = self.keeper();
-        found.activate(&keeper.trusted(), &self.config.hooks, &self.engine, self.clock.now()).map(Some)
+        found.activate(&keeper.trusted(), hooks, &self.engine, self.clock.now())
     }
 
     /// Takes trust roots that have arrived, and stops what they or the set in the folder revoke: at once, whatever becomes of the rest.
     pub fn follow_trust(&self) -> Option<Stopped> {
         let mut keeper = self.keeper();
-        let (_, refused) = keeper.follow(&self.config, &self.log);
+        let config = Arc::clone(&self.in_force.load().config);
+        let (_, refused) = keeper.follow(&config, &self.log);
         self.root.store(Arc::clone(keeper.root()));
-        let new = keeper.revocations(&self.config);
+        let new = keeper.revocations(&config);
         self.stop_revoked(&keeper);
         if !new.is_empty() {
             keeper.record_revoked(&self.log, &new);
@@ -417,14 +424,15 @@ impl Host {
 
     /// Stops every binding of what is revoked by now, and says so.
     fn stop_revoked(&self, keeper: &Keeper) {
-        let Some(generation) = self.generation.load_full() else { return };
+        let in_force = self.in_force.load_full();
+        let Some(generation) = &in_force.generation else { return };
         let (root, revoked) = (keeper.root(), &keeper.history().revoked);
         let is_revoked = |verified: &VerifiedManifest| {
             let manifest = &verified.manifest;
             revoked.covers(verified.digest, &manifest.id, manifest.serial) || verified.stands(root).is_err()
         };
         for (hook, plugin) in generation.stop(is_revoked) {
-            let hook = self.hook_name(hook);
+            let hook = in_force.hooks.get(hook).map_or("", |hook| &*hook.name);
             tracing::error!(
                 hook,
                 plugin,
@@ -436,34 +444,48 @@ impl Host {
         }
     }
 
-    /// Puts a generation in force: recorded, durable, then swapped in one exchange. Calls in flight finish on theirs. Without the
-    /// record it does not come into force. Blocks on the log.
+    /// Puts a generation in force for the hooks that are: recorded, durable, then swapped in one exchange. Calls in flight finish on
+    /// theirs. Without the record it does not come into force. Blocks on the log.
     pub fn activate(&self, generation: Generation) {
+        let (number, in_force) = (generation.number, self.in_force.load_full());
+        let put = |generation| in_force.under(Some(generation));
+        if let Err(why) = self.activate_for(generation, &in_force.config, &in_force.hooks, put) {
+            tracing::error!(generation = number, why, "the release is not in force: its record is not durable");
+        }
+    }
+
+    /// The same for the hooks that it was made for; says why it is not in force.
+    pub fn activate_for(
+        &self,
+        generation: Generation,
+        config: &Config,
+        hooks: &[Arc<Hook>],
+        put: impl FnOnce(Arc<Generation>) -> InForce,
+    ) -> Result<(), String> {
         let number = generation.number;
         let mut keeper = self.keeper();
         let active = self.active(&generation, keeper.history());
         let of_set = History::of(&generation.release, active);
         keeper.record_floors(&self.log, generation.set, &of_set);
         let piece = History { highest: of_set.highest, active: of_set.active, ..History::default() };
-        let entry = activation_entry(&generation, self, &piece);
-        match self.log.append(entry).map(Pending::wait) {
-            Ok(Ok(_)) => {
-                keeper.remember(&of_set);
-                for warning in generation.warnings(&self.config.hooks) {
-                    tracing::warn!(generation = number, "{warning}");
-                }
-                self.generation.store(Some(Arc::new(generation)));
-                // What was revoked between its making ready and now.
-                self.stop_revoked(&keeper);
-                tracing::info!(generation = number, "release active");
-            }
-            Ok(Err(error)) => {
-                tracing::error!(generation = number, %error, "the release is not in force: its record is not durable")
-            }
-            Err(refused) => {
-                tracing::error!(generation = number, %refused, "the release is not in force: its record was not taken")
-            }
+        let entry = activation_entry(&generation, hooks, &piece);
+        let recorded = self.log.append(entry).map_err(|refused| refused.to_string())?;
+        recorded.wait().map_err(|error| error.to_string())?;
+        keeper.remember(&of_set);
+        for warning in generation.warnings(&config.hooks) {
+            tracing::warn!(generation = number, "{warning}");
         }
+        // What its bindings counted must not be lost with it.
+        if let Some(former) = &self.in_force.load().generation {
+            let bindings = former.hooks.iter().flat_map(Bindings::iter);
+            self.former.store(Arc::new(bindings.map(|binding| Arc::clone(&binding.metrics)).collect()));
+        }
+        self.in_force.store(Arc::new(put(Arc::new(generation))));
+        self.obstacles.release(None);
+        // What was revoked between its making ready and now.
+        self.stop_revoked(&keeper);
+        tracing::info!(generation = number, "release active");
+        Ok(())
     }
 
     /// What is remembered of a generation as the active one. A set that starts again keeps the moment at which it was let in; a later one
@@ -476,6 +498,23 @@ impl Host {
         // Not now: compiling takes its time, and its end may have come meanwhile.
         let since = Millis(generation.verified.0.max(after));
         Active { version: generation.number, set: generation.set, root: generation.root, since }
+    }
+
+    /// Counts a refusal that nobody can be held to.
+    pub fn refuse(&self, hook: &Hook, now: Millis, reason: impl Into<Reason>) {
+        let reason = reason.into();
+        hook.metrics.refused(reason);
+        self.refusals.count(now, &hook.name, reason);
+    }
+
+    /// Sandboxes in use at this moment.
+    pub fn sandboxes_in_use(&self) -> u64 {
+        self.engine.in_use()
+    }
+
+    /// How instances are reset.
+    pub fn reset(&self) -> portcullis_engine::Reset {
+        self.engine.reset()
     }
 
     /// Whether instances are still reset safely.
@@ -501,10 +540,10 @@ impl Host {
     /// Says what hooks owe the log and frees what the emergency ring no longer needs to hold. Blocks on the log.
     pub fn settle_debts(&self) {
         let mut clear = true;
-        for hook in &self.hooks {
+        for lasting in self.names.all() {
             // Refused: the log takes nothing now; the next round tries again.
-            drop(hook.owed.settle(self));
-            clear &= hook.owed.free_slots(self);
+            drop(lasting.owed.settle(self));
+            clear &= lasting.owed.free_slots(self);
         }
         if clear && self.owes_tally.swap(false, Ordering::AcqRel) {
             owed::free_tally(self);
@@ -514,6 +553,9 @@ impl Host {
     /// The last record of a run, and an orderly end of the log.
     pub fn close(&self) {
         self.say(Entry { kind: "host.stop", fields: String::new(), sealed: None });
+        if let Some(telemetry) = &self.telemetry {
+            telemetry.stop();
+        }
         if let Err(error) = self.log.close() {
             tracing::error!(%error, "the log did not close in order; it recovers at the next start");
         }
@@ -537,6 +579,28 @@ impl Host {
 }
 
 impl Hook {
+    /// A hook of a configuration, with what lasts of its name.
+    pub fn new(
+        number: usize,
+        config: HookConfig,
+        caller: Arc<Caller>,
+        decryption: Option<Arc<DecryptionKeys>>,
+        names: &Names,
+    ) -> Self {
+        static SERIALS: AtomicU64 = AtomicU64::new(0);
+        let serial = SERIALS.fetch_add(1, Ordering::Relaxed);
+        let Lasting { owed, glass, drift, metrics } = names.of(&config.name);
+        let name = config.name.as_str().into();
+        Self { number, serial, name, config, caller, decryption, owed, glass, drift, metrics }
+    }
+
+    /// Reads the keys that decrypt what a hook's platform encrypts, and tells its settings of them.
+    pub fn decryption(config: &mut HookConfig) -> Result<Option<Arc<DecryptionKeys>>, StartError> {
+        let keys = config.decryption.as_ref().map(DecryptionKeys::load).transpose()?;
+        config.settings.decryptor = keys.as_ref().map(DecryptionKeys::decryptor);
+        Ok(keys.map(Arc::new))
+    }
+
     /// What leaves when there is no decision, and why. A hook that nothing enforces has the platform's default: observing must never stop
     /// anybody. Where the platform has none, because it asks us whether it may, nothing permits; and where no answer could stop it, the
     /// default is no better than what is configured. A hook that a break-glass document holds open is open, but not where the caller is

@@ -1,9 +1,10 @@
-//! Housekeeping: twice a second, counts and deliveries go to the log and the release's folders are looked at.
+//! Housekeeping: twice a second, counts and deliveries go to the log, and the configuration file and the release's folders are looked at.
 //!
-//! Invariant: runs on a thread of its own and holds nothing that a call waits for. A release that is refused changes nothing; each
-//! refusal is recorded once, not every second.
+//! Invariant: runs on a thread of its own and holds nothing that a call waits for. A release or configuration that is refused
+//! changes nothing; each refusal is recorded once, not every second. What is in force is exchanged here and nowhere else.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
@@ -14,12 +15,14 @@ use portcullis_model::Digest;
 use portcullis_model::json::quote;
 use portcullis_trust::{History, Passage};
 
+use crate::admin::Admin;
 use crate::config::AfterGrace;
 use crate::error::StartError;
 use crate::generation::{Bindings, Generation};
-use crate::host::Host;
+use crate::host::{Hook, Host};
 use crate::keeper::{refused_entry, remembered};
 use crate::release::{Found, ReleaseError, Stray, fingerprint};
+use crate::reload::{NotReloaded, reload};
 
 /// The thread.
 pub struct Housekeeping {
@@ -40,17 +43,18 @@ enum Order {
 
 /// What has been seen and said already.
 struct Seen {
+    file: Digest,
     folders: Digest,
     said: BTreeSet<(Digest, String)>,
     log_stopped: bool,
 }
 
 impl Housekeeping {
-    /// Starts it.
-    pub fn start(host: &Arc<Host>) -> Result<Self, StartError> {
+    /// Starts it. The admin listener is its own from here on, since a new configuration may move it.
+    pub fn start(host: &Arc<Host>, admin: Option<Admin>) -> Result<Self, StartError> {
         let (orders, inbox) = sync_channel(MOST_ORDERS);
         let host = Arc::clone(host);
-        let run = move || keep(&host, &inbox);
+        let run = move || keep(&host, admin, &inbox);
         let thread = thread::Builder::new().name("housekeeping".to_owned()).spawn(run).map_err(StartError::Thread)?;
         Ok(Self { orders, thread })
     }
@@ -75,44 +79,50 @@ impl Reload {
     }
 }
 
-fn keep(host: &Host, inbox: &Receiver<Order>) {
+fn keep(host: &Arc<Host>, mut admin: Option<Admin>, inbox: &Receiver<Order>) {
     if host.config.listen.tls.is_none() && !host.config.listen.address.ip().is_loopback() {
         tracing::warn!(
             "plain HTTP on an address that others can reach (listen.plain_http_beyond_loopback): whoever is on the way reads secrets and \
              payloads and can change answers"
         );
     }
-    let mut seen = Seen { folders: fingerprint(&host.config), said: BTreeSet::new(), log_stopped: false };
-    let watch = host.config.release.watch_ms;
+    let config = Arc::clone(&host.in_force.load().config);
+    let mut seen =
+        Seen { file: stamp(&config.file), folders: fingerprint(&config), said: BTreeSet::new(), log_stopped: false };
     let mut since_look = Duration::ZERO;
     report_strays(host, &mut seen);
     loop {
         match inbox.recv_timeout(ROUND) {
-            Ok(Order::Stop) | Err(RecvTimeoutError::Disconnected) => return report(host, true),
+            Ok(Order::Stop) | Err(RecvTimeoutError::Disconnected) => break,
             Ok(Order::Reload) => {
                 rotate(host, true);
-                look(host, &mut seen, true);
+                look(host, &mut admin, &mut seen, true);
             }
             Err(RecvTimeoutError::Timeout) => {
                 since_look += ROUND;
+                let watch = host.in_force.load().config.release.watch_ms;
                 if watch > 0 && since_look >= Duration::from_millis(watch) {
                     since_look = Duration::ZERO;
                     rotate(host, false);
-                    look(host, &mut seen, false);
+                    look(host, &mut admin, &mut seen, false);
                 }
             }
         }
-        host.keys.iter().for_each(|keys| keys.tend(false));
+        host.keys.load().iter().for_each(|keys| keys.tend(false));
         report(host, false);
         host.keeper().refresh();
         alarm(host, &mut seen);
         alarm_expiry(host, &mut seen);
     }
+    report(host, true);
+    if let Some(admin) = admin {
+        admin.stop();
+    }
 }
 
 /// Counts and deliveries.
 fn report(host: &Host, everything: bool) {
-    let counted = host.refusals.take(host.clock.now(), everything, |hook| host.hook_name(hook).to_owned());
+    let counted = host.refusals.take(host.clock.now(), everything);
     for counted in counted {
         if !host.say(Entry { kind: "hook.refused", fields: counted.fields(), sealed: None }) {
             host.refusals.put_back(&counted);
@@ -127,7 +137,7 @@ fn rotate(host: &Host, asked: bool) {
     let wrong = |error: &StartError| {
         tracing::warn!(%error, hint = error.hint(), "not taken; what is in force goes on");
     };
-    for hook in &host.hooks {
+    for hook in &host.in_force.load_full().hooks {
         hook.caller.reload(&hook.config.name, asked).iter().for_each(wrong);
         match hook.decryption.as_ref().map(|keys| keys.reload(asked)) {
             Some(Ok(true)) => tracing::info!(hook = hook.config.name, "decryption keys read"),
@@ -148,7 +158,7 @@ fn rotate(host: &Host, asked: bool) {
         Some(Ok(false)) | None => {}
     }
     if asked {
-        host.keys.iter().for_each(|keys| keys.tend(true));
+        host.keys.load().iter().for_each(|keys| keys.tend(true));
     }
 }
 
@@ -162,7 +172,9 @@ fn alarm(host: &Host, seen: &mut Seen) {
             "the record has stopped; every call gets its safe answer: see to the disk, then restart"
         );
     }
-    if !host.reset_still_holds() && host.generation.swap(None).is_some() {
+    let in_force = host.in_force.load_full();
+    if !host.reset_still_holds() && in_force.generation.is_some() {
+        host.in_force.store(Arc::new(in_force.under(None)));
         tracing::error!(
             "swap was turned on: what one call leaves in memory could reach the next; every call gets its safe answer until swap is off and the host restarted"
         );
@@ -173,9 +185,9 @@ fn alarm(host: &Host, seen: &mut Seen) {
 /// A release that ends while it is in force goes on, since a hospital's sign-ins must not all stop at a date, and says so once. When its
 /// grace is over as well, the operator's word decides.
 fn alarm_expiry(host: &Host, seen: &mut Seen) {
-    let Some(generation) = host.generation.load_full() else { return };
-    let manifests = generation.hooks.iter().flat_map(Bindings::iter).map(|binding| binding.manifest().expires);
-    let ends = manifests.min().unwrap_or(generation.expires).min(generation.expires);
+    let in_force = host.in_force.load_full();
+    let Some(generation) = &in_force.generation else { return };
+    let ends = generation.ends();
     if host.clock.now() >= ends && seen.said.insert((generation.set, "expired".to_owned())) {
         tracing::error!(
             generation = generation.number,
@@ -188,7 +200,7 @@ fn alarm_expiry(host: &Host, seen: &mut Seen) {
         });
     }
     if host.clock.now() >= generation.release.grace && seen.said.insert((generation.set, "grace-over".to_owned())) {
-        let stop = host.config.release.after_grace == AfterGrace::Stop;
+        let stop = in_force.config.release.after_grace == AfterGrace::Stop;
         tracing::error!(
             generation = generation.number,
             stop,
@@ -196,7 +208,7 @@ fn alarm_expiry(host: &Host, seen: &mut Seen) {
         );
         let fields = format!(r#""gen":{},"code":"grace-over""#, generation.number);
         if stop {
-            host.generation.store(None);
+            host.in_force.store(Arc::new(in_force.under(None)));
             host.say(Entry { kind: "release.withdrawn", fields, sealed: None });
         } else {
             host.say(Entry { kind: "release.overdue", fields, sealed: None });
@@ -204,9 +216,10 @@ fn alarm_expiry(host: &Host, seen: &mut Seen) {
     }
 }
 
-fn look(host: &Host, seen: &mut Seen, asked: bool) {
-    let folders = fingerprint(&host.config);
-    if !asked && folders == seen.folders {
+fn look(host: &Arc<Host>, admin: &mut Option<Admin>, seen: &mut Seen, asked: bool) {
+    let reloaded = look_at_file(host, admin, seen, asked);
+    let folders = fingerprint(&host.in_force.load().config);
+    if !asked && !reloaded && folders == seen.folders {
         return;
     }
     seen.folders = folders;
@@ -220,21 +233,51 @@ fn look(host: &Host, seen: &mut Seen, asked: bool) {
         Ok(Some(generation)) => {
             host.activate(generation);
         }
-        Ok(None) => {}
+        Ok(None) => host.obstacles.release(None),
         Err(error) => refuse(host, seen, &error),
     }
     report_strays(host, seen);
 }
 
+/// Takes up a configuration file that has changed; says whether it did.
+fn look_at_file(host: &Arc<Host>, admin: &mut Option<Admin>, seen: &mut Seen, asked: bool) -> bool {
+    let file = stamp(&host.in_force.load().config.file);
+    if std::mem::replace(&mut seen.file, file) == file && !asked {
+        return false;
+    }
+    match reload(host, admin) {
+        Ok(reloaded) => {
+            if !reloaded {
+                tracing::debug!("configuration unchanged");
+            }
+            host.obstacles.configuration(None);
+            reloaded
+        }
+        Err(error) => {
+            refuse_configuration(host, seen, &error);
+            false
+        }
+    }
+}
+
+fn refuse_configuration(host: &Host, seen: &mut Seen, error: &NotReloaded) {
+    tracing::warn!(code = error.code(), %error, hint = error.hint(), "configuration refused; what is in force goes on");
+    host.obstacles.configuration(Some(error.to_string()));
+    if seen.said.insert((seen.file, error.to_string())) {
+        host.say(error.entry());
+    }
+}
+
 fn refuse(host: &Host, seen: &mut Seen, error: &ReleaseError) {
     tracing::warn!(code = error.code(), %error, hint = error.hint(), "release refused; the last good one goes on");
+    host.obstacles.release(Some(error.code()));
     if seen.said.insert((seen.folders, error.to_string())) {
         host.say(refusal_entry(error));
     }
 }
 
 fn report_strays(host: &Host, seen: &mut Seen) {
-    let Ok(found) = Found::read(&host.config.release) else { return };
+    let Ok(found) = Found::read(&host.in_force.load().config.release) else { return };
     let root = Arc::clone(host.keeper().root());
     for stray in found.strays(&root, host.clock.now()) {
         if seen.said.insert((stray.component, stray.code.to_owned())) {
@@ -250,13 +293,13 @@ fn report_strays(host: &Host, seen: &mut Seen) {
 }
 
 /// The record of a release that came into force.
-pub fn activation_entry(generation: &Generation, host: &Host, piece: &History) -> Entry {
+pub fn activation_entry(generation: &Generation, hooks: &[Arc<Hook>], piece: &History) -> Entry {
     let mut fields = format!(
         r#""gen":{},"set":"{}","expires":{},"bindings":["#,
         generation.number, generation.set, generation.expires
     );
     let mut comma = "";
-    for (bindings, hook) in generation.hooks.iter().zip(&host.hooks) {
+    for (bindings, hook) in generation.hooks.iter().zip(hooks) {
         for binding in bindings.iter() {
             fields.push_str(&format!(r#"{comma}{{"hook":"{}","plugin":"#, hook.config.name));
             quote(&mut fields, &binding.manifest().id);
@@ -313,6 +356,12 @@ fn stray_entry(stray: &Stray) -> Entry {
     let fields = format!(r#""code":"{}","component":"{}""#, stray.code, stray.component);
     let sealed = format!("{}: {}", stray.path.display(), stray.sentence);
     Entry { kind: "plugin.refused", fields, sealed: Some(sealed.into_bytes()) }
+}
+
+/// What changes when somebody touches the file.
+fn stamp(file: &Path) -> Digest {
+    let facts = std::fs::metadata(file).map(|facts| (facts.len(), facts.modified().ok()));
+    crate::digest::sha256(format!("{facts:?}").as_bytes())
 }
 
 /// How often it comes round.

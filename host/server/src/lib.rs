@@ -3,6 +3,7 @@
 //! Read `pipeline.rs` first: it is the life of a hook call, top to bottom. `listener` brings calls to it, `host` holds what they
 //! share, `release` makes generations, `housekeeping` does what nobody waits for. This crate knows all other rooms; none knows it.
 
+mod admin;
 mod admission;
 mod afterwards;
 mod ask;
@@ -18,30 +19,37 @@ mod crowd;
 mod decryption;
 mod delivery;
 mod digest;
+mod drift;
 mod error;
 mod evidence;
 mod generation;
 mod glass;
 mod host;
 mod housekeeping;
+mod in_force;
 mod keeper;
 mod listener;
 mod memory;
+mod metrics;
+mod obstacles;
 pub mod outbound;
 mod owed;
 mod pipeline;
 mod refusals;
 mod release;
+mod reload;
 mod resume;
 mod retry;
 mod roots;
 mod search;
 mod serve;
 mod slow_lane;
+mod telemetry;
 mod tls;
 mod watch;
 mod witness;
 
+pub use admin::Admin;
 pub use caller::config::{CallerConfig, CertificateConfig, CredentialConfig, KeysConfig, OauthConfig, Place};
 pub use clock::Clock;
 pub use combine::{Combined, Discord, Voice, combine, merge};

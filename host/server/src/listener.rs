@@ -107,7 +107,6 @@ fn accept(
 fn work(host: &Arc<Host>, runtime: &Runtime, mut sockets: mpsc::Receiver<Accepted>, stopping: watch::Receiver<bool>) {
     let mut stop = stopping.clone();
     let connections = LocalSet::new();
-    let drain = Duration::from_millis(host.config.listen.drain_ms);
     runtime.block_on(async {
         connections
             .run_until(async {
@@ -123,6 +122,7 @@ fn work(host: &Arc<Host>, runtime: &Runtime, mut sockets: mpsc::Receiver<Accepte
             })
             .await;
         // Every connection ends by itself once its call has: bounded all the same.
+        let drain = Duration::from_millis(host.in_force.load().config.listen.drain_ms);
         drop(tokio::time::timeout(drain, connections).await);
     });
 }

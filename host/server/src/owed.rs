@@ -65,13 +65,18 @@ impl Debts {
         };
         self.any.store(true, Ordering::Release);
         let note = {
-            let (host, hook) = (Arc::clone(host), hook.number);
-            move || note(&host, hook, serial, owed)
+            let (host, debts, name) = (Arc::clone(host), Arc::clone(&hook.owed), Arc::clone(&hook.name));
+            move || note(&host, &debts, &name, serial, owed)
         };
         if let Ok(noted) = host.ring_lane.run(note) {
             // Late or never: the answer leaves, and memory knows of it.
             drop(tokio::time::timeout(RING_WAIT, noted).await);
         }
+    }
+
+    /// Whether anything is owed that the log has not been given.
+    pub fn any(&self) -> bool {
+        self.any.load(Ordering::Acquire)
     }
 
     /// Gives the log everything that is owed. Refused as long as the log takes nothing: then the hook must not decide.
@@ -172,17 +177,16 @@ pub fn recover(host: &Host, owed: &[portcullis_audit::Owed], size: u64) {
 }
 
 /// Writes a debt to the ring and tells the books where. If it was paid meanwhile, the slot is free again at once.
-fn note(host: &Host, hook: usize, serial: u64, owed: Owed) {
-    let Some(hook) = host.hooks.get(hook) else { return };
+fn note(host: &Host, debts: &Debts, hook: &str, serial: u64, owed: Owed) {
     let cause = owed.cause.code();
-    match host.log.ring().note(&hook.config.name, owed.index, &owed.answer.0, cause, owed.at.0) {
-        Ok(Some(slot)) => match hook.owed.books().debts.iter_mut().find(|debt| debt.serial == serial) {
+    match host.log.ring().note(hook, owed.index, &owed.answer.0, cause, owed.at.0) {
+        Ok(Some(slot)) => match debts.books().debts.iter_mut().find(|debt| debt.serial == serial) {
             Some(debt) => debt.slot = Some(slot),
             None => free(host, slot),
         },
         Ok(None) => host.owes_tally.store(true, Ordering::Release),
         Err(error) => {
-            tracing::error!(%error, hook = hook.config.name, "the emergency ring takes nothing; only memory knows of an answer")
+            tracing::error!(%error, hook, "the emergency ring takes nothing; only memory knows of an answer")
         }
     }
 }

@@ -12,12 +12,14 @@ use portcullis_hooks::{Answer, Batch, Errand, Ground, Heard, Incoming, Outcome, 
 use portcullis_model::{Call as HookCall, Cause, Change, Decision, Effect, Finding, Party};
 
 use crate::ask::{AskFault, Asked};
+use crate::budget::Stage;
 use crate::call::{Call, Reply};
 use crate::caller::Proven;
 use crate::combine::{Combined, Discord, Voice, combine, merge};
 use crate::crowd::Guest;
 use crate::generation::{Binding, Bindings};
 use crate::host::{Hook, Host};
+use crate::in_force::InForce;
 use crate::retry::Turn;
 use crate::search::{Searched, search};
 
@@ -45,13 +47,14 @@ pub struct Decided {
 /// Answers one request that came to a hook by one of its routes. Nothing for a `GET` that the hook kind does not know.
 pub async fn answer(
     host: &Arc<Host>,
-    hook: &Hook,
+    in_force: &InForce,
+    hook: &Arc<Hook>,
     route: &'static str,
     guest: &Guest,
     request: Request<Body>,
 ) -> Option<Reply> {
     let (head, mut body) = request.into_parts();
-    let mut call = Call::begin(host, hook, route, head);
+    let mut call = Call::begin(host, in_force, hook, route, head);
 
     // A platform's first look at an endpoint needs no proof and no decision, and learns nothing.
     if let Some(greeting) = call.greet() {
@@ -79,12 +82,15 @@ async fn answer_call(mut call: Call<'_>, guest: &Guest, body: &mut Body) -> Repl
         Ok(caller) => caller,
         Err(unproven) => return call.turn_away(unproven, Some(body)).await,
     };
-    call.note("caller");
+    if let Some(trace) = &mut call.trace {
+        trace.prove();
+    }
+    call.note(Stage::Caller);
     let bytes = match call.read(body).await {
         Ok(bytes) => bytes,
         Err(cause) => return call.turn_away(cause, Some(body)).await,
     };
-    call.note("body");
+    call.note(Stage::Body);
 
     // Bytes become questions. From here on there is something to record.
     let heard = match call.hear(&bytes) {
@@ -94,7 +100,7 @@ async fn answer_call(mut call: Call<'_>, guest: &Guest, body: &mut Body) -> Repl
     if let Err(differs) = call.check_tenant(&caller, &heard) {
         return call.turn_away(differs, None).await;
     }
-    call.note("parse");
+    call.note(Stage::Parse);
     match heard {
         Heard::One(incoming) => answer_one(call, caller, incoming).await,
         Heard::Many(batch) => answer_many(call, caller, batch, &bytes).await,
@@ -156,7 +162,7 @@ async fn answer_many(mut call: Call<'_>, caller: Proven, batch: Batch, bytes: &[
 /// "Which ones?": those about whom the answer would be yes, in one answer with one record.
 async fn answer_which(mut call: Call<'_>, incoming: Arc<Incoming>, page: &Page) -> Reply {
     let Searched { found, asked } = search(&mut call, &incoming, page).await;
-    call.note("search");
+    call.note(Stage::Search);
     match found {
         Ok(found) => {
             // A list decides nothing: what its results are allowed was decided one by one.
@@ -196,7 +202,7 @@ pub async fn decide(call: &mut Call<'_>, mut incoming: Arc<Incoming>) -> Decided
         Ok(proposed) => incoming = with_proposed(incoming, proposed),
         Err(discord) => give_up!(discord.into()),
     }
-    call.note("propose");
+    call.note(Stage::Propose);
 
     // Guards see the call with everything proposed, so no earlier grant escapes them; they do not see each other, so order is nothing.
     for binding in bindings.iter().flat_map(|bindings| &bindings.guards) {
@@ -205,7 +211,7 @@ pub async fn decide(call: &mut Call<'_>, mut incoming: Arc<Incoming>) -> Decided
     if let Some(failure) = failure(&asked) {
         give_up!(failure);
     }
-    call.note("guard");
+    call.note(Stage::Guard);
 
     // What some people have signed that may be passed over for a while is passed over, and stands in the record.
     if let Some(open) = &call.glass {
@@ -222,7 +228,7 @@ pub async fn decide(call: &mut Call<'_>, mut incoming: Arc<Incoming>) -> Decided
         let errand = portcullis_hooks::errand(hook.config.kind, &incoming, &outcome);
         Ok((combined.verdict, answer, errand))
     });
-    call.note("render");
+    call.note(Stage::Render);
     // It may have been revoked meanwhile: calls in flight are no exception.
     if let Some(failure) = stopped() {
         give_up!(failure);

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use portcullis_callers::Unproven;
 use portcullis_model::{Cause, Millis};
@@ -19,10 +19,8 @@ pub struct Refusals {
 pub struct Counted {
     /// Start of the minute, milliseconds since the epoch.
     pub minute: Millis,
-    /// The hook's place.
-    number: usize,
     /// The hook's name.
-    pub hook: String,
+    pub hook: Arc<str>,
     /// Why.
     pub reason: Reason,
     /// How often.
@@ -50,36 +48,32 @@ impl From<Unproven> for Reason {
     }
 }
 
-type Key = (u64, usize, Reason);
+/// Minute, hook's name, reason. By name: a hook's place is another's after a reload.
+type Key = (u64, Arc<str>, Reason);
 
 impl Refusals {
     /// Counts one.
-    pub fn count(&self, now: Millis, hook: usize, reason: impl Into<Reason>) {
+    pub fn count(&self, now: Millis, hook: &Arc<str>, reason: impl Into<Reason>) {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        *counts.entry((now.0 / MINUTE, hook, reason.into())).or_default() += 1;
+        *counts.entry((now.0 / MINUTE, Arc::clone(hook), reason.into())).or_default() += 1;
     }
 
     /// Takes the minutes that are over; `everything` takes the present one too (at a stop).
-    pub fn take(&self, now: Millis, everything: bool, hook_name: impl Fn(usize) -> String) -> Vec<Counted> {
+    pub fn take(&self, now: Millis, everything: bool) -> Vec<Counted> {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        let first = (now.0 / MINUTE, 0, Reason::from(Cause::CallerUnproven));
+        let first = (now.0 / MINUTE, Arc::from(""), Reason::from(Cause::CallerUnproven));
         let open = if everything { BTreeMap::new() } else { counts.split_off(&first) };
         let over = std::mem::replace(&mut *counts, open);
         over.into_iter()
-            .map(|((minute, hook, reason), count)| Counted {
-                minute: Millis(minute * MINUTE),
-                number: hook,
-                hook: hook_name(hook),
-                reason,
-                count,
-            })
+            .map(|((minute, hook, reason), count)| Counted { minute: Millis(minute * MINUTE), hook, reason, count })
             .collect()
     }
 
     /// Takes back what the log did not take.
     pub fn put_back(&self, counted: &Counted) {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        *counts.entry((counted.minute.0 / MINUTE, counted.number, counted.reason)).or_default() += counted.count;
+        *counts.entry((counted.minute.0 / MINUTE, Arc::clone(&counted.hook), counted.reason)).or_default() +=
+            counted.count;
     }
 }
 
@@ -112,13 +106,13 @@ mod tests {
     #[test]
     fn a_flood_is_one_line_a_minute_hook_and_reason() {
         let refusals = Refusals::default();
+        let (h0, h1) = (Arc::from("h0"), Arc::from("h1"));
         for n in 0..1_000_000 {
-            refusals.count(Millis(n / 20), 0, Cause::CallerUnproven);
+            refusals.count(Millis(n / 20), &h0, Cause::CallerUnproven);
         }
-        refusals.count(Millis(60_001), 0, Cause::NotJson);
-        refusals.count(Millis(125_000), 1, Cause::NotJson);
-        let lines: Vec<_> =
-            refusals.take(Millis(125_000), false, |n| format!("h{n}")).iter().map(Counted::fields).collect();
+        refusals.count(Millis(60_001), &h0, Cause::NotJson);
+        refusals.count(Millis(125_000), &h1, Cause::NotJson);
+        let lines: Vec<_> = refusals.take(Millis(125_000), false).iter().map(Counted::fields).collect();
         assert_eq!(
             lines,
             [
@@ -126,7 +120,7 @@ mod tests {
                 r#""minute":60000,"hook":"h0","cause":"not-json","count":1"#,
             ]
         );
-        assert_eq!(refusals.take(Millis(125_000), true, |n| format!("h{n}")).len(), 1);
-        assert!(refusals.take(Millis(999_000), true, |n| format!("h{n}")).is_empty());
+        assert_eq!(refusals.take(Millis(125_000), true).len(), 1);
+        assert!(refusals.take(Millis(999_000), true).is_empty());
     }
 }

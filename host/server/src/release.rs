@@ -7,7 +7,6 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 use portcullis_engine::{Engine, Inspection};
 use portcullis_hooks::say;
@@ -274,7 +273,7 @@ impl Found {
             let inspection = portcullis_engine::inspect(component).map_err(engine_refused)?;
             check_capabilities(&inspection, &manifest.capabilities).map_err(unworkable)?;
             let plugin = engine.prepare(component, settings, manifest.limits).map_err(engine_refused)?;
-            place.add(Arc::new(Binding::new(Arc::clone(verified), hook.kind, source, plugin)));
+            place.add(Arc::new(Binding::new(Arc::clone(verified), hook.kind, source, plugin, release.version)));
         }
         Ok(Generation {
             number: release.version,
@@ -284,7 +283,7 @@ impl Found {
             root: root.version,
             verified: at,
             hooks: bound,
-            stops: AtomicU64::new(0),
+            stops: Arc::default(),
             release,
         })
     }

@@ -54,7 +54,8 @@ pub struct First {
 /// An event: hook, caller and event id. The tenant is the host's.
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct Event {
-    hook: usize,
+    /// The hook's serial: under another configuration it is another hook, which may decide otherwise.
+    hook: u64,
     caller: Arc<str>,
     id: Box<str>,
 }
@@ -86,7 +87,7 @@ impl Retries {
     /// Asks whose turn it is. `body` is the body's pseudonym.
     pub fn turn(
         &self,
-        hook: usize,
+        hook: u64,
         caller: &Arc<str>,
         id: &str,
         body: &str,
@@ -113,6 +114,13 @@ impl Retries {
             .known
             .insert(event, Known { since: now, generation, body: body.into(), answer, bytes: Arc::clone(&bytes) });
         Turn::First(First { answer: sender, bytes })
+    }
+}
+
+impl Retries {
+    /// How many events are remembered.
+    pub fn remembered(&self) -> usize {
+        self.events.lock().unwrap_or_else(PoisonError::into_inner).known.len()
     }
 }
 

@@ -33,6 +33,7 @@ use crate::call::Reply;
 use crate::connection::{Activity, Connection, Outbox, Tracked};
 use crate::crowd::Guest;
 use crate::host::{Hook, Host};
+use crate::in_force::InForce;
 use crate::pipeline;
 use crate::tls::{H2, Peer};
 
@@ -82,7 +83,7 @@ async fn speak(host: &Arc<Host>, stream: std::net::TcpStream, guest: Arc<Guest>,
 /// Reads until it is clear whether a client without TLS speaks HTTP/2 (it begins with a preface that is no HTTP/1.1 request: RFC 9113
 /// section 3.4). Nothing where it says nothing in time.
 async fn first_words(stream: &mut TcpStream, host: &Host, mut stop: watch::Receiver<bool>) -> Option<(Vec<u8>, bool)> {
-    let head = Duration::from_millis(host.config.listen.head_ms);
+    let head = Duration::from_millis(host.in_force.load().config.listen.head_ms);
     let read = async {
         let mut said = Vec::with_capacity(PREFACE.len());
         while said.len() < PREFACE.len() && PREFACE.starts_with(&said) {
@@ -105,7 +106,7 @@ async fn speak_1<S>(connection: Connection<S>, line: Rc<Line>, mut stop: watch::
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
-    let head = Duration::from_millis(line.host.config.listen.head_ms);
+    let head = Duration::from_millis(line.host.in_force.load().config.listen.head_ms);
     let service = service_fn(move |request| {
         let line = Rc::clone(&line);
         async move {
@@ -139,7 +140,7 @@ async fn speak_2<S>(connection: Connection<S>, line: Rc<Line>, mut stop: watch::
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
-    let idle = Duration::from_millis(line.host.config.listen.head_ms);
+    let idle = Duration::from_millis(line.host.in_force.load().config.listen.head_ms);
     let activity = Activity::new();
     let service = {
         let activity = activity.clone();
@@ -206,7 +207,8 @@ impl<F: Future + 'static> Executor<F> for OnThisThread {
 /// Answers one request; what is to be done afterwards is given along, where there is something.
 async fn respond(line: &Line, request: Request<Incoming>) -> (Response<Bytes>, Option<Afterwards>) {
     let host = &line.host;
-    let Some((hook, route)) = host.route(request.uri().path()) else {
+    let in_force = host.in_force.load_full();
+    let Some((hook, route)) = in_force.route(request.uri().path()) else {
         return (plain(StatusCode::NOT_FOUND), None);
     };
     let get = request.method() == Method::GET;
@@ -216,16 +218,14 @@ async fn respond(line: &Line, request: Request<Incoming>) -> (Response<Bytes>, O
     // A task of its own: a caller that hangs up does not take a call with it whose record is already written, and a panic ends
     // that task only.
     let call = {
-        let (host, guest, number) = (Arc::clone(host), Arc::clone(&line.guest), hook.number);
-        tokio::task::spawn_local(async move {
-            let hook = host.hooks.get(number)?;
-            pipeline::answer(&host, hook, route, &guest, request).await
-        })
+        let (host, in_force, hook) = (Arc::clone(host), Arc::clone(&in_force), Arc::clone(hook));
+        let guest = Arc::clone(&line.guest);
+        tokio::task::spawn_local(async move { pipeline::answer(&host, &in_force, &hook, route, &guest, request).await })
     };
     let reply = match call.await {
         Ok(Some(reply)) => reply,
         Ok(None) if get => return (not_allowed(), None),
-        Ok(None) | Err(_) => fault(host, hook, route),
+        Ok(None) | Err(_) => fault(host, &in_force, hook, route),
     };
     let mut response = Response::new(reply.body);
     *response.status_mut() = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -243,11 +243,11 @@ async fn respond(line: &Line, request: Request<Incoming>) -> (Response<Bytes>, O
 }
 
 /// A defect of ours met by one call: the safe answer all the same.
-fn fault(host: &Arc<Host>, hook: &Hook, route: &'static str) -> Reply {
+fn fault(host: &Arc<Host>, in_force: &InForce, hook: &Hook, route: &'static str) -> Reply {
     tracing::error!(hook = hook.config.name, "a call panicked; its caller got the safe answer");
-    host.refusals.count(host.clock.now(), hook.number, Cause::HostFault);
-    let answer =
-        hook.safe_answer(host.generation.load().as_deref(), hook.glass().as_deref(), Cause::HostFault, "", route, None);
+    host.refuse(hook, host.clock.now(), Cause::HostFault);
+    let (generation, glass) = (in_force.generation.as_deref(), hook.glass());
+    let answer = hook.safe_answer(generation, glass.as_deref(), Cause::HostFault, "", route, None);
     let body = Bytes::copy_from_slice(answer.body());
     Reply { status: answer.status, headers: answer.headers, body, afterwards: Afterwards::new(host) }
 }

@@ -4,6 +4,7 @@
 //! time (the engine's deadline), so a lane is never lost to a runaway plugin.
 
 use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -14,6 +15,7 @@ use tokio::sync::oneshot;
 #[derive(Clone)]
 pub struct SlowLane {
     jobs: SyncSender<Job>,
+    waiting: Arc<AtomicUsize>,
 }
 
 /// The lane is full.
@@ -26,12 +28,12 @@ impl SlowLane {
     /// Starts this many threads with room for `waiting` jobs before them.
     pub fn start(name: &str, threads: usize, waiting: usize) -> io::Result<Self> {
         let (jobs, queue) = sync_channel(waiting);
-        let queue = Arc::new(Mutex::new(queue));
+        let (queue, depth) = (Arc::new(Mutex::new(queue)), Arc::new(AtomicUsize::new(0)));
         for number in 0..threads {
-            let queue = Arc::clone(&queue);
-            thread::Builder::new().name(format!("{name}-{number}")).spawn(move || work(&queue))?;
+            let (queue, depth) = (Arc::clone(&queue), Arc::clone(&depth));
+            thread::Builder::new().name(format!("{name}-{number}")).spawn(move || work(&queue, &depth))?;
         }
-        Ok(Self { jobs })
+        Ok(Self { jobs, waiting: depth })
     }
 
     /// Runs a job and hands back its result. The receiver fails if the job was lost.
@@ -53,16 +55,28 @@ impl SlowLane {
     /// Runs a job that nobody waits for.
     pub fn start_job(&self, job: impl FnOnce() + Send + 'static) -> Result<(), Full> {
         // Full or, at the end of the process, without threads: either way it does not run.
-        self.jobs.try_send(Box::new(job)).map_err(|_| Full)
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        self.jobs.try_send(Box::new(job)).map_err(|_| {
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
+            Full
+        })
+    }
+
+    /// How many jobs wait for a thread.
+    pub fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
     }
 }
 
-fn work(queue: &Mutex<Receiver<Job>>) {
+fn work(queue: &Mutex<Receiver<Job>>, waiting: &AtomicUsize) {
     loop {
         let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
         match job {
             // A job that panics must not take the lane with it; its waiter sees the sender dropped.
-            Ok(job) => drop(std::panic::catch_unwind(std::panic::AssertUnwindSafe(job))),
+            Ok(job) => {
+                waiting.fetch_sub(1, Ordering::Relaxed);
+                drop(std::panic::catch_unwind(std::panic::AssertUnwindSafe(job)));
+            }
             Err(_) => return,
         }
     }

@@ -19,6 +19,7 @@ use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{ProducesTickets, StoresServerSessions, WebPkiClientVerifier};
 use rustls::{DigitallySignedStruct, DistinguishedName, ServerConfig, SignatureScheme, version};
 use serde::Deserialize;
+use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use crate::digest::sha256;
 use crate::error::StartError;
@@ -54,6 +55,8 @@ pub struct Tls {
 struct Current {
     server: Arc<ServerConfig>,
     clients: Option<Arc<dyn ClientCertVerifier>>,
+    /// When the first certificate of the chain ends.
+    ends: Millis,
     /// Of all that was read.
     digest: Digest,
 }
@@ -98,6 +101,11 @@ impl Tls {
     /// What new connections get.
     pub fn server(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.current.load().server)
+    }
+
+    /// When the certificate ends, or one that leads from it to its authority.
+    pub fn ends(&self) -> Millis {
+        self.current.load().ends
     }
 
     /// Time for a handshake.
@@ -207,6 +215,16 @@ impl ClientCertVerifier for JudgedLater {
     }
 }
 
+/// When the first of some certificates ends.
+fn ends(chain: &[CertificateDer<'_>]) -> Millis {
+    let end = |certificate: &CertificateDer<'_>| {
+        let (_, read) = X509Certificate::from_der(certificate).ok()?;
+        Some(Millis(u64::try_from(read.validity().not_after.timestamp()).ok()?.saturating_mul(1_000)))
+    };
+    // One that cannot be read is none that callers would take.
+    chain.iter().map(|certificate| end(certificate).unwrap_or_default()).min().unwrap_or_default()
+}
+
 fn paths(config: &TlsConfig) -> Vec<PathBuf> {
     [&config.certificate, &config.key].into_iter().chain(&config.client_ca).cloned().collect()
 }
@@ -251,6 +269,7 @@ fn read(
         Some(clients) => versions.with_client_cert_verifier(Arc::new(JudgedLater(Arc::clone(clients)))),
         None => versions.with_no_client_auth(),
     };
+    let ends = ends(&chain);
     let mut server = server.with_single_cert(chain, key).map_err(|error| {
         let hint = "certificate and key must belong together; the host's own certificate comes first in its file";
         wrong(&config.certificate, error.to_string(), Some(hint.to_owned()))
@@ -259,7 +278,7 @@ fn read(
     // Kept across certificates, so that a rotation costs no client its resumption.
     server.ticketer = Arc::clone(ticketer);
     server.session_storage = Arc::clone(sessions);
-    Ok(Current { server: Arc::new(server), clients, digest })
+    Ok(Current { server: Arc::new(server), clients, ends, digest })
 }
 
 /// HTTP/2's name in ALPN (RFC 9113 section 3.2).

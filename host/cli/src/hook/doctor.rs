@@ -1,0 +1,460 @@
+//! `portcullis hook doctor`: one hook, looked at from outside as its platform sees it.
+//!
+//! Invariant: it does nothing that a platform would not do, and says beforehand that its calls make records; they are all named after it. What it finds is a line
+//! each, with what to change.
+
+mod certificate;
+
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use bytes::Bytes;
+use clap::Args;
+use hyper::{Method, Uri};
+use portcullis_hooks::outside::{Taken, sample, taken};
+use portcullis_hooks::{HookKind, OnFailure, Reaction, Repeats};
+use portcullis_server::{Config, CredentialConfig};
+use serde_json::json;
+
+use super::connection::{Answer, Connection, Place};
+use crate::files;
+use crate::outcome::{Done, Failed, Format, print};
+
+/// Look at a hook from outside, as its platform sees it, and say what to change.
+#[derive(Args)]
+pub struct Doctor {
+    /// The configuration that has the hook; kind, path, address and secret are taken from it.
+    #[arg(long, requires = "hook")]
+    config: Option<PathBuf>,
+    /// The hook's name in it.
+    #[arg(long, requires = "config")]
+    hook: Option<String>,
+    /// The hook kind, without a configuration.
+    #[arg(long, conflicts_with = "config", required_unless_present = "config")]
+    kind: Option<String>,
+    /// The hook's address, as the platform has it.
+    #[arg(long, required_unless_present = "config")]
+    url: Option<Uri>,
+    /// The file with the caller's secret: the header's whole value.
+    #[arg(long, conflicts_with_all = ["bearer_file", "basic_file"])]
+    secret_file: Option<PathBuf>,
+    /// The header that carries it.
+    #[arg(long, default_value = "authorization")]
+    header: String,
+    /// The file with a token, for `Authorization: Bearer`.
+    #[arg(long, conflicts_with = "basic_file")]
+    bearer_file: Option<PathBuf>,
+    /// The file with `user:password`, for `Authorization: Basic`.
+    #[arg(long)]
+    basic_file: Option<PathBuf>,
+    /// A request to send instead of the built-in harmless one.
+    #[arg(long)]
+    payload: Option<PathBuf>,
+    /// Certificate authorities to believe instead of the machine's own (PEM).
+    #[arg(long)]
+    ca: Option<PathBuf>,
+    /// How many calls the latency is taken from; each makes a record.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
+    calls: u32,
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+}
+
+/// What is known of the hook before it is looked at.
+struct Patient {
+    name: String,
+    kind: HookKind,
+    place: Place,
+    /// The header that proves the caller.
+    proof: Option<(String, String)>,
+    /// Where the configuration says so: what leaves without a decision.
+    on_failure: Option<OnFailure>,
+    budget: Option<Duration>,
+}
+
+/// One thing that was looked at.
+struct Check {
+    what: &'static str,
+    how: How,
+    said: String,
+    hint: Option<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum How {
+    Well,
+    Odd,
+    Badly,
+    Skipped,
+}
+
+/// What was found so far.
+#[derive(Default)]
+struct Findings(Vec<Check>);
+
+impl Doctor {
+    /// Does it.
+    pub fn run(&self) -> Done {
+        let patient = self.patient()?;
+        if self.format == Format::Text {
+            print(format!("{} ({}) at {}", patient.name, patient.kind.name(), patient.place.url));
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failed::host)?;
+        let mut findings = Findings::default();
+        runtime.block_on(self.examine(&patient, &mut findings))?;
+        self.show(&patient, &findings)
+    }
+
+    fn patient(&self) -> Done<Patient> {
+        let mut proof = self.proof()?;
+        let (Some(file), Some(name)) = (&self.config, &self.hook) else {
+            let (kind, url) = (self.kind.as_deref().unwrap_or_default(), self.url.clone().unwrap_or_default());
+            let kind = HookKind::from_name(kind).ok_or_else(|| {
+                Failed::configuration(format!("kind `{kind}` is not spoken here"))
+                    .hint(Some("`portcullis hook kinds` lists what is"))
+            })?;
+            let place = Place::new(url, self.ca.as_deref())?;
+            return Ok(Patient { name: "a hook".to_owned(), kind, place, proof, on_failure: None, budget: None });
+        };
+        let config = Config::load(file).map_err(Failed::configuration)?;
+        let hook = config.hooks.iter().find(|hook| hook.name == *name).ok_or_else(|| {
+            let names: Vec<_> = config.hooks.iter().map(|hook| hook.name.as_str()).collect();
+            Failed::configuration(format!("`{}` has no hook `{name}`", file.display()))
+                .hint(Some(format!("it has {}", names.join(", "))))
+        })?;
+        let scheme = if config.listen.tls.is_some() { "https" } else { "http" };
+        let url = match &self.url {
+            Some(url) => url.clone(),
+            None if config.listen.address.port() == 0 => {
+                return Err(Failed::configuration("listen.address has port 0")
+                    .hint(Some("say with `--url` where the hook is, as `serve` printed it")));
+            }
+            None => format!("{scheme}://{}{}", config.listen.address, hook.settings.path)
+                .parse()
+                .map_err(|_| Failed::configuration(format!("`{}` cannot stand in an address", hook.settings.path)))?,
+        };
+        if proof.is_none() {
+            let ways = hook.callers.iter().filter_map(|way| way.credential.as_ref());
+            proof = ways.filter_map(proof_of).next().transpose()?;
+        }
+        Ok(Patient {
+            name: name.clone(),
+            kind: hook.kind,
+            place: Place::new(url, self.ca.as_deref())?,
+            proof,
+            on_failure: Some(hook.on_failure.clone()),
+            budget: Some(Duration::from_millis(hook.budget_ms)),
+        })
+    }
+
+    /// The header that proves the caller, where it is given here.
+    fn proof(&self) -> Done<Option<(String, String)>> {
+        let read = |file: &PathBuf| -> Done<String> {
+            Ok(portcullis_keys::read_secret_file(file)?.trim_end_matches(['\r', '\n']).to_owned())
+        };
+        let authorization = |value: String| Some(("authorization".to_owned(), value));
+        Ok(match (&self.secret_file, &self.bearer_file, &self.basic_file) {
+            (Some(file), _, _) => Some((self.header.clone(), read(file)?)),
+            (_, Some(file), _) => authorization(format!("Bearer {}", read(file)?)),
+            (_, _, Some(file)) => authorization(format!("Basic {}", BASE64.encode(read(file)?))),
+            _ => None,
+        })
+    }
+
+    /// Everything, in the order in which one thing needs the other.
+    async fn examine(&self, patient: &Patient, findings: &mut Findings) -> Done {
+        let limit = patient.kind.platform_limit() + Duration::from_secs(1);
+        let within = async |what: std::pin::Pin<Box<dyn Future<Output = Result<Answer, String>> + '_>>| {
+            tokio::time::timeout(limit, what).await.unwrap_or_else(|_| Err("no answer in time".to_owned()))
+        };
+        let connection = tokio::time::timeout(limit, patient.place.connect()).await;
+        let connection = connection.unwrap_or_else(|_| Err("no connection in time".to_owned()));
+        certificate::look(patient, connection.as_ref(), findings);
+        let Ok(mut connection) = connection else { return Ok(()) };
+
+        // Where it is: a path that nobody serves answers anybody with 404.
+        let get = patient.place.request(Method::GET, &[], Bytes::new())?;
+        match within(Box::pin(connection.send(get))).await {
+            Err(why) => findings.bad("route", why, "see the host's log and the proxy's"),
+            Ok(answer) if answer.status == 404 => {
+                findings.bad("route", "nobody serves that path".to_owned(), "compare the address with `hook.path`");
+            }
+            Ok(answer) => findings.well("route", format!("GET is answered with {}", answer.status)),
+        }
+
+        // A stranger, with a wrong proof and with none.
+        let body = self.body(patient, "stranger")?;
+        let header = patient.proof.as_ref().map_or("authorization", |(name, _)| name.as_str());
+        let mut strangers = Vec::new();
+        for headers in [vec![(header.to_owned(), WRONG.to_owned())], Vec::new()] {
+            let request = patient.place.request(Method::POST, &headers, body.clone())?;
+            match self.again(patient, &mut connection, request, &within).await {
+                Ok(answer) => strangers.push(answer),
+                Err(why) => findings.bad("stranger", why, "see the host's log"),
+            }
+        }
+        for answer in &strangers {
+            self.stranger(patient, answer, findings);
+        }
+
+        let Some(proof) = patient.proof.clone() else {
+            findings.skip("preview", "no secret was given: use `--secret-file`, `--bearer-file` or `--basic-file`");
+            return Ok(());
+        };
+        // The platform itself: several calls, each its own event; and the first one again.
+        let (mut times, mut first) = (Vec::new(), None);
+        for call in 0..self.calls {
+            let body = self.body(patient, &format!("call-{call}"))?;
+            let request = patient.place.request(Method::POST, std::slice::from_ref(&proof), body.clone())?;
+            match self.again(patient, &mut connection, request, &within).await {
+                Ok(answer) => {
+                    times.push(answer.took);
+                    first.get_or_insert((body, answer));
+                }
+                Err(why) => {
+                    findings.bad("preview", why, "see the host's log");
+                    return Ok(());
+                }
+            }
+        }
+        let Some((body, answer)) = first else { return Ok(()) };
+        self.preview(patient, &answer, strangers.first(), findings);
+        if patient.kind.repeats() == Repeats::ById && self.payload.is_none() {
+            let request = patient.place.request(Method::POST, std::slice::from_ref(&proof), body)?;
+            match self.again(patient, &mut connection, request, &within).await {
+                Ok(again) if again.body == answer.body => {
+                    findings.well("repeat", "the same event gets the same answer".to_owned());
+                }
+                Ok(_) => findings.odd(
+                    "repeat",
+                    "the same event got another answer".to_owned(),
+                    "see that all of a tenant's calls reach one host, or that a release was not swapped just now",
+                ),
+                Err(why) => findings.bad("repeat", why, "see the host's log"),
+            }
+        }
+        self.latency(patient, times, findings);
+        Ok(())
+    }
+
+    /// Sends on the connection there is, or on a new one where the host has closed it.
+    async fn again(
+        &self,
+        patient: &Patient,
+        connection: &mut Connection,
+        request: hyper::Request<http_body_util::Full<Bytes>>,
+        within: &impl AsyncFn(
+            std::pin::Pin<Box<dyn Future<Output = Result<Answer, String>> + '_>>,
+        ) -> Result<Answer, String>,
+    ) -> Result<Answer, String> {
+        let copy = request.clone();
+        match within(Box::pin(connection.send(request))).await {
+            Ok(answer) => Ok(answer),
+            Err(_) => {
+                *connection = patient.place.connect().await?;
+                within(Box::pin(connection.send(copy))).await
+            }
+        }
+    }
+
+    /// A request with an event id of its own.
+    fn body(&self, patient: &Patient, what: &str) -> Done<Bytes> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
+        let event = format!("{MARK}-{now}-{what}");
+        if let Some(file) = &self.payload {
+            let bytes = files::read(file)?;
+            let Ok(mut body) = serde_json::from_slice::<serde_json::Value>(&bytes) else {
+                return Err(Failed::configuration(format!("`{}` is not JSON", file.display())));
+            };
+            // A platform's event has an id of its own every time.
+            if let Some(id) = body.get_mut("eventId") {
+                *id = event.into();
+            }
+            return Ok(body.to_string().into());
+        }
+        match sample(patient.kind, &event) {
+            Some(body) => Ok(body.into()),
+            None => Err(Failed::configuration(format!("there is no built-in request for {}", patient.kind.name()))
+                .hint(Some("give one with `--payload`"))),
+        }
+    }
+
+    /// A stranger must not get further than the hook lets everybody.
+    fn stranger(&self, patient: &Patient, answer: &Answer, findings: &mut Findings) {
+        let open = patient.on_failure == Some(OnFailure::Open);
+        let hint = "a stranger's call must be answered by Portcullis itself: see that no proxy answers in its place, and `hook.on_failure`";
+        match taken(patient.kind, answer.status, &answer.body) {
+            Taken::Stops => findings.well("stranger", format!("is answered with {}, which stops", answer.status)),
+            Taken::GoesOn => {
+                findings.bad("stranger", "gets an answer on which the platform goes on".to_owned(), hint);
+            }
+            Taken::NotTaken(why) => {
+                let reactions = patient.kind.reactions();
+                let reaction = if answer.status >= 500 { reactions.server_error } else { reactions.client_error };
+                let said = format!("is answered with {}: {why}; the platform then {reaction}", answer.status);
+                match reaction {
+                    Reaction::Stops(_) => findings.well("stranger", said),
+                    _ if open => findings.well("stranger", format!("{said}; the hook is open")),
+                    _ => findings.bad("stranger", said, hint),
+                }
+            }
+        }
+    }
+
+    /// What the platform itself gets.
+    fn preview(&self, patient: &Patient, answer: &Answer, stranger: Option<&Answer>, findings: &mut Findings) {
+        let text = String::from_utf8_lossy(&answer.body);
+        let same = stranger.is_some_and(|stranger| stranger.status == answer.status && stranger.body == answer.body);
+        if same {
+            findings.bad(
+                "caller",
+                "the right secret is answered like a wrong one".to_owned(),
+                "compare the secret's file with what the platform was given, and the header's name with `hook.caller.header`",
+            );
+        } else {
+            findings.well("caller", "is told from a stranger".to_owned());
+        }
+        match taken(patient.kind, answer.status, &answer.body) {
+            Taken::GoesOn => findings.well("preview", "the platform takes the answer and goes on".to_owned()),
+            Taken::Stops => findings.odd(
+                "preview",
+                format!("the platform takes the answer and stops: {}", shorten(&text)),
+                "if a harmless request must not be stopped, see the call's record: `portcullis audit show --type hook.decision`",
+            ),
+            Taken::NotTaken(why) => findings.bad(
+                "preview",
+                format!("the platform does not take the answer ({}): {why}", answer.status),
+                "see that nothing between host and platform changes answers; else report it with the record",
+            ),
+        }
+        if let Some(reference) = serde_json::from_slice::<serde_json::Value>(&answer.body)
+            .ok()
+            .and_then(|body| body.pointer("/debugContext/record").and_then(|it| it.as_str()).map(str::to_owned))
+        {
+            findings.well("record", format!("the call's record is {reference}"));
+        }
+    }
+
+    fn latency(&self, patient: &Patient, mut times: Vec<Duration>, findings: &mut Findings) {
+        times.sort();
+        let (Some(median), Some(worst)) = (times.get(times.len() / 2), times.last()) else { return };
+        let limit = patient.kind.platform_limit();
+        let said = format!(
+            "{:.1} ms in the middle, {:.1} ms at worst of {}; the platform waits {} ms",
+            millis(*median),
+            millis(*worst),
+            times.len(),
+            limit.as_millis()
+        );
+        if *worst >= limit {
+            findings.bad("latency", said, "see `spent_us` of the calls' records for the stage that took it");
+        } else if *worst * 2 >= limit {
+            findings.odd("latency", said, "little is left for a busy hour: see `spent_us` of the calls' records");
+        } else {
+            findings.well("latency", said);
+        }
+        if let Some(budget) = patient.budget.filter(|budget| *budget + NETWORK > limit) {
+            findings.odd(
+                "budget",
+                format!(
+                    "budget_ms {} leaves the network less than {} ms of the platform's limit",
+                    budget.as_millis(),
+                    NETWORK.as_millis()
+                ),
+                "lower `hook.budget_ms`",
+            );
+        }
+    }
+
+    fn show(&self, patient: &Patient, findings: &Findings) -> Done {
+        for check in &findings.0 {
+            if self.format == Format::Text {
+                print(format!("{:<5} {:<12} {}", check.how.word(), check.what, check.said));
+                if let Some(hint) = &check.hint {
+                    print(format!("      hint: {hint}"));
+                }
+            }
+        }
+        let bad = findings.0.iter().filter(|check| check.how == How::Badly).count();
+        if self.format == Format::Json {
+            let checks: Vec<_> = findings
+                .0
+                .iter()
+                .map(|it| json!({"check": it.what, "result": it.how.word(), "what": it.said, "hint": it.hint}))
+                .collect();
+            print(json!({
+                "hook": patient.name, "kind": patient.kind.name(), "url": patient.place.url.to_string(), "well": bad == 0,
+                "checks": checks,
+            }));
+        } else {
+            print(format!("its calls made records; their event ids began with `{MARK}`"));
+        }
+        if bad == 0 { Ok(()) } else { Err(Failed::wrong(format!("{bad} checks found something wrong"))) }
+    }
+}
+
+/// The header of a way that the configuration has the secret for; a token is its issuer's to give.
+fn proof_of(credential: &CredentialConfig) -> Option<Done<(String, String)>> {
+    let read = |files: &[PathBuf]| -> Option<Done<String>> {
+        let secret = portcullis_keys::read_secret_file(files.first()?);
+        // One a line, while one takes the other's place.
+        Some(secret.map(|text| text.lines().next().unwrap_or_default().to_owned()).map_err(Failed::from))
+    };
+    match credential {
+        CredentialConfig::Secret { header, files } => Some(read(files)?.map(|secret| (header.to_string(), secret))),
+        CredentialConfig::Basic { user, files } => Some(read(files)?.map(|password| {
+            ("authorization".to_owned(), format!("Basic {}", BASE64.encode(format!("{user}:{password}"))))
+        })),
+        CredentialConfig::Oauth(_) => None,
+    }
+}
+
+impl Findings {
+    fn well(&mut self, what: &'static str, said: String) {
+        self.0.push(Check { what, how: How::Well, said, hint: None });
+    }
+
+    fn odd(&mut self, what: &'static str, said: String, hint: &str) {
+        self.0.push(Check { what, how: How::Odd, said, hint: Some(hint.to_owned()) });
+    }
+
+    fn bad(&mut self, what: &'static str, said: String, hint: &str) {
+        self.0.push(Check { what, how: How::Badly, said, hint: Some(hint.to_owned()) });
+    }
+
+    fn skip(&mut self, what: &'static str, said: &str) {
+        self.0.push(Check { what, how: How::Skipped, said: said.to_owned(), hint: None });
+    }
+}
+
+impl How {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Well => "ok",
+            Self::Odd => "warn",
+            Self::Badly => "FAIL",
+            Self::Skipped => "skip",
+        }
+    }
+}
+
+fn millis(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1_000.0
+}
+
+/// The beginning of a text, for one line.
+fn shorten(text: &str) -> String {
+    let line: String = text.chars().take(LONGEST_SHOWN).collect();
+    if line.len() < text.len() { format!("{line}…") } else { line }
+}
+
+/// What every event id of this command begins with.
+const MARK: &str = "portcullis-hook-doctor";
+/// A secret that is nobody's.
+const WRONG: &str = "a-secret-that-is-nobodys-portcullis-hook-doctor";
+/// What the network between platform and host is given.
+const NETWORK: Duration = Duration::from_millis(500);
+/// Characters of an answer that are shown.
+const LONGEST_SHOWN: usize = 200;

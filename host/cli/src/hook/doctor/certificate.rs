@@ -1,0 +1,83 @@
+//! Whether the hook can be reached, and whether its certificate will hold.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
+
+use super::super::connection::Connection;
+use super::{Findings, Patient};
+
+/// Speaks of the connection and of what was shown while it was made.
+pub fn look(patient: &Patient, connection: Result<&Connection, &String>, findings: &mut Findings) {
+    let shown = patient.place.certificates();
+    match connection {
+        Ok(connection) => {
+            let tls = connection.tls.as_deref().map(|version| format!(" over {version}")).unwrap_or_default();
+            findings.well("reach", format!("connected{tls} in {:.1} ms", super::millis(connection.connected)));
+        }
+        Err(why) if shown.is_empty() => {
+            findings.bad(
+                "reach",
+                why.clone(),
+                "see that the host runs and that nothing stands between: name, port, firewall, proxy",
+            );
+        }
+        Err(why) => {
+            findings.bad(
+                "certificate",
+                why.clone(),
+                "the platform will refuse it too: renew it, or serve the whole chain under the right name",
+            );
+        }
+    }
+    if !patient.place.is_https() {
+        let loopback = matches!(patient.place.host(), "localhost" | "127.0.0.1" | "[::1]");
+        let hint = "platforms call HTTPS only: look at the address that the platform has, with `--url https://…`";
+        let said = "plain HTTP".to_owned();
+        return if loopback {
+            findings.odd("certificate", said, hint)
+        } else {
+            findings.bad("certificate", said, hint)
+        };
+    }
+    let Some(own) = shown.first() else { return };
+    let Ok((_, own)) = X509Certificate::from_der(own) else {
+        return findings.bad("certificate", "it cannot be read".to_owned(), "replace it");
+    };
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let ends = Duration::from_secs(u64::try_from(own.validity().not_after.timestamp()).unwrap_or_default());
+    let days = ends.saturating_sub(now).as_secs() / DAY;
+    let said = format!("for {}, {days} days left, chain of {}", names(&own).join(", "), shown.len());
+    if connection.is_err() {
+        // What is wrong was said; here is what was shown.
+        findings.skip("certificate", &said);
+    } else if days < SOON {
+        findings.odd("certificate", said, "renew it: at its end every call of the platform fails at once");
+    } else {
+        findings.well("certificate", said);
+    }
+}
+
+fn names(certificate: &X509Certificate<'_>) -> Vec<String> {
+    let alternatives = certificate.subject_alternative_name().ok().flatten();
+    let names = alternatives.into_iter().flat_map(|it| &it.value.general_names).filter_map(|name| match name {
+        GeneralName::DNSName(name) => Some((*name).to_owned()),
+        GeneralName::IPAddress(bytes) => Some(ip(bytes)),
+        _ => None,
+    });
+    let names: Vec<_> = names.take(MOST_NAMES).collect();
+    if names.is_empty() { vec!["nobody by name".to_owned()] } else { names }
+}
+
+fn ip(bytes: &[u8]) -> String {
+    let four = <[u8; 4]>::try_from(bytes).map(std::net::IpAddr::from);
+    let sixteen = <[u8; 16]>::try_from(bytes).map(std::net::IpAddr::from);
+    four.or(sixteen).map_or_else(|_| "an address".to_owned(), |address| address.to_string())
+}
+
+/// Seconds of a day.
+const DAY: u64 = 86_400;
+/// Days before its end at which a certificate is spoken of.
+const SOON: u64 = 21;
+/// Names that are shown.
+const MOST_NAMES: usize = 8;

@@ -1,0 +1,58 @@
+//! `portcullis hook kinds`: what is spoken here.
+
+use clap::Args;
+use portcullis_hooks::{HookKind, OnFailure, safe_answer};
+use portcullis_model::Cause;
+use serde_json::json;
+
+use crate::outcome::{Done, Format, print};
+
+/// List the hook kinds that are spoken.
+#[derive(Args)]
+pub struct Kinds {
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+}
+
+impl Kinds {
+    /// Does it.
+    pub fn run(&self) -> Done {
+        for kind in HookKind::ALL {
+            let (limit, budget) = (kind.platform_limit().as_millis(), kind.default_budget().as_millis());
+            let closed = safe_answer(kind, &OnFailure::Closed, Cause::PluginFault, None);
+            let body = String::from_utf8_lossy(closed.body()).into_owned();
+            let reactions = kind.reactions();
+            match self.format {
+                Format::Text => {
+                    let restricted = if kind.offers_restricted() { "; restricted is offered" } else { "" };
+                    print(format!(
+                        "{} ({})\n  the platform waits {limit} ms, the default budget is {budget} ms{restricted}\n  \
+                         after silence it {}\n  closed, without a decision: {} {body}",
+                        kind.name(),
+                        platform(kind),
+                        reactions.silence,
+                        closed.status,
+                    ));
+                }
+                Format::Json => print(json!({
+                    "kind": kind.name(), "platform": platform(kind), "limit_ms": limit, "budget_ms": budget,
+                    "restricted": kind.offers_restricted(), "silence": reactions.silence.to_string(),
+                    "client_error": reactions.client_error.to_string(), "server_error": reactions.server_error.to_string(),
+                    "closed": {"status": closed.status, "body": body},
+                })),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whose hook it is.
+fn platform(kind: HookKind) -> &'static str {
+    match kind.name().split('.').next() {
+        Some("okta") => "Okta",
+        Some("entra") => "Microsoft Entra",
+        Some("ping") => "Ping Identity",
+        Some("authzen") => "OpenID AuthZEN",
+        _ => "any",
+    }
+}

@@ -1,0 +1,252 @@
+//! A hook looked at from outside: a harmless request of each kind, what the platform makes of an answer, and which members its
+//! requests are known to have.
+//!
+//! Invariant: pure, like everything here; a sample names nobody and decides nothing; an answer is read as strictly as the platform
+//! reads it, from its documents and not from our adapters. Only names of members are ever given out, never values.
+
+mod entra;
+mod okta;
+
+use portcullis_model::Document;
+use portcullis_model::json::{Value, quote};
+
+use crate::kind::HookKind;
+
+/// What a platform makes of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// It goes on, with the changes that the answer asks for.
+    GoesOn,
+    /// It stops, or reports where the kind has nothing that stops.
+    Stops,
+    /// It does not take the answer, for this reason, and does what it does then: see [`HookKind::reactions`].
+    NotTaken(&'static str),
+}
+
+/// A member that a request has and its kind is not known to have.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Unknown {
+    /// Where it stands: known members, joined by dots; empty at the top.
+    pub parent: String,
+    /// Its name, as the platform wrote it.
+    pub name: String,
+}
+
+/// Known members, in lists that several kinds share.
+type Known = &'static [&'static [&'static str]];
+
+/// A harmless request of that kind, with this id of the event. Nothing where there is none: then it has to be given.
+pub fn sample(kind: HookKind, id: &str) -> Option<String> {
+    let mut quoted = String::new();
+    quote(&mut quoted, id);
+    okta::sample(kind, &quoted).or_else(|| entra::sample(kind, &quoted))
+}
+
+/// What the platform makes of an answer.
+pub fn taken(kind: HookKind, status: u16, body: &[u8]) -> Taken {
+    match kind.name().split('.').next() {
+        Some("okta") => okta::taken(kind, status, body),
+        Some("entra") => entra::taken(kind, status, body),
+        _ => match object(status, body) {
+            Ok(document) => answered(document.root()),
+            Err(taken) => taken,
+        },
+    }
+}
+
+/// The members of a request that its kind is not known to have: each once, at most `most`. Nothing for a kind whose members are
+/// whatever the caller says.
+pub fn unknown_members(kind: HookKind, request: &Document, most: usize) -> Vec<Unknown> {
+    let known = match okta::known(kind) {
+        [] => entra::known(kind),
+        known => known,
+    };
+    let mut search = Search { known, path: String::new(), found: Vec::new(), most };
+    if !known.is_empty() {
+        search.look(request.root());
+    }
+    search.found
+}
+
+/// What a decision point's answer says: AuthZEN and PingAuthorize have words of their own; a gateway's phase goes on unless it carries a
+/// response, and what an operator maps cannot be known here.
+fn answered(root: Value<'_>) -> Taken {
+    let decision = root.get("decision").or_else(|| root.get("authorised"));
+    let refused = decision.is_some_and(|decision| decision.raw() == "false" || decision.raw() == "\"DENY\"");
+    if refused || root.get("response").is_some_and(Value::is_object) { Taken::Stops } else { Taken::GoesOn }
+}
+
+/// An answer that every kind of the platform must be able to read: the status and one JSON object.
+pub(crate) fn object(status: u16, body: &[u8]) -> Result<Document, Taken> {
+    if status != 200 {
+        return Err(Taken::NotTaken("its status is not 200"));
+    }
+    let document = Document::parse(body).map_err(|_| Taken::NotTaken("its body is not json"))?;
+    if document.root().is_object() { Ok(document) } else { Err(Taken::NotTaken("its body is not a json object")) }
+}
+
+/// Walks a request beside what is known.
+///
+/// A known member is a path of names joined by dots: `a.b`. What stands below it is known too if the path ends there and nothing
+/// longer begins with it. Elements of a list stand where the list stands. Letters' case means nothing: platforms differ in it.
+struct Search {
+    known: Known,
+    path: String,
+    found: Vec<Unknown>,
+    most: usize,
+}
+
+impl Search {
+    fn look(&mut self, value: Value<'_>) {
+        if value.is_array() {
+            value.elements().for_each(|element| self.look(element));
+        }
+        if !value.is_object() {
+            return;
+        }
+        let length = self.path.len();
+        for (name, member) in value.members() {
+            if length > 0 {
+                self.path.push('.');
+            }
+            self.path.push_str(&name);
+            let (itself, below) = self.knows(&name);
+            if below {
+                self.look(member);
+            } else if !itself && self.found.len() < self.most {
+                let parent = self.path.get(..length).unwrap_or_default();
+                let unknown = Unknown { parent: parent.to_owned(), name: name.into_owned() };
+                if !self.found.contains(&unknown) {
+                    self.found.push(unknown);
+                }
+            }
+            self.path.truncate(length);
+        }
+    }
+
+    /// Whether the present path is known, and whether there is something to know below it.
+    fn knows(&self, name: &str) -> (bool, bool) {
+        // A dot in a name would pass for a path; Entra's `@odata.type` is a name.
+        if name.contains('.') && !name.starts_with('@') {
+            return (false, false);
+        }
+        let mut itself = false;
+        for known in self.known.iter().copied().flatten() {
+            let begins = known.get(..self.path.len()).is_some_and(|part| part.eq_ignore_ascii_case(&self.path));
+            match known.as_bytes().get(self.path.len()) {
+                _ if !begins => {}
+                None => itself = true,
+                Some(b'.') => return (true, true),
+                Some(_) => {}
+            }
+        }
+        (itself, false)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests::{IMPORT, TOKEN};
+    use crate::{Frame, Heard, OnFailure, Reaction, Request, Settings};
+    use portcullis_model::{Cause, Millis};
+
+    fn found(kind: HookKind, request: &str) -> Vec<String> {
+        let request = Document::parse(request.as_bytes()).unwrap();
+        unknown_members(kind, &request, 8).into_iter().map(|it| format!("{}/{}", it.parent, it.name)).collect()
+    }
+
+    #[test]
+    fn what_the_platform_is_known_to_send_is_known_and_the_rest_is_named_without_values() {
+        // What the tests' requests have beyond the contract, and nothing else.
+        assert_eq!(found(HookKind::OktaToken, TOKEN), ["/notInTheContract"]);
+        assert_eq!(found(HookKind::OktaUserImport, IMPORT), Vec::<String>::new());
+        let request = r#"{"eventId":"e","risk":{"a":1},"data":{"context":{"user":{"profile":{"any.thing":{"x":1}},"device":"d"},
+            "session":{"amr":["pwd"],"idp":{"id":"i","kind":"x"}}},"access":{"claims":{"x":1},"scopes":{"openid":{"id":"1"}}}}}"#;
+        assert_eq!(
+            found(HookKind::OktaToken, request),
+            ["/risk", "data.context.user/device", "data.context.session.idp/kind"]
+        );
+        let many: String = (0..100).map(|n| format!("\"m{n}\":1,")).collect();
+        assert_eq!(found(HookKind::OktaToken, &format!("{{{many}\"eventId\":1}}")).len(), 8);
+        assert_eq!(
+            found(HookKind::OktaToken, r#"{"data.context":1,"data":[{"new":1},{"new":2},3]}"#),
+            ["/data.context", "data/new"]
+        );
+    }
+
+    #[test]
+    fn samples_are_read_by_their_own_kind_and_name_the_event() {
+        let settings = Settings::default();
+        let frame = Frame { tenant: "t", received: Millis(1), seed: 1, settings: &settings };
+        let mut tried = 0;
+        for kind in HookKind::ALL {
+            let Some(body) = sample(kind, "an-event") else { continue };
+            let header = |_: &str| None;
+            let request = Request { get: false, route: "", header: &header, searches: false, body: body.as_bytes() };
+            let Ok(Heard::One(incoming)) = crate::read(kind, &request, &frame) else {
+                panic!("{}: its sample cannot be read", kind.name())
+            };
+            assert_eq!(incoming.call.id, "an-event", "{}", kind.name());
+            assert_eq!(found(kind, &body), Vec::<String>::new(), "{}", kind.name());
+            // What is our own answer to it, the platform takes.
+            let stops = crate::safe_answer(kind, &OnFailure::Closed, Cause::PluginFault, Some(&incoming));
+            let reactions = kind.reactions();
+            let reaction = if stops.status >= 500 { reactions.server_error } else { reactions.client_error };
+            match taken(kind, stops.status, stops.body()) {
+                Taken::Stops => {}
+                Taken::NotTaken(_) => assert!(matches!(reaction, Reaction::Stops(_)), "{}", kind.name()),
+                Taken::GoesOn => panic!("{}: it goes on where it was to stop", kind.name()),
+            }
+            let goes_on = crate::safe_answer(kind, &OnFailure::Open, Cause::PluginFault, Some(&incoming));
+            // Where its default is a no there is no way to let everybody in.
+            let default = if kind == HookKind::OktaPasswordImport { Taken::Stops } else { Taken::GoesOn };
+            assert_eq!(taken(kind, goes_on.status, goes_on.body()), default, "{}", kind.name());
+            tried += 1;
+        }
+        assert_eq!(tried, 9);
+    }
+
+    #[test]
+    fn answers_are_read_as_strictly_as_okta_reads_them() {
+        use Taken::{GoesOn, NotTaken, Stops};
+        let token = |body: &str| taken(HookKind::OktaToken, 200, body.as_bytes());
+        let patch = |operation: &str| {
+            token(&format!(r#"{{"commands":[{{"type":"com.okta.access.patch","value":[{operation}]}}]}}"#))
+        };
+        assert_eq!(token("{}"), GoesOn);
+        assert_eq!(token(r#"{"debugContext":{"record":"a#1"}}"#), GoesOn);
+        assert_eq!(token(r#"{"error":{"errorSummary":"no"}}"#), Stops);
+        assert_eq!(patch(r#"{"op":"add","path":"/claims/a","value":1}"#), GoesOn);
+        assert_eq!(patch(r#"{"op":"replace","path":"/token/lifetime/expiration","value":300}"#), GoesOn);
+        for wrong in [
+            r#"{"op":"move","path":"/claims/a","value":1}"#,
+            r#"{"op":"add","path":"/claims/","value":1}"#,
+            r#"{"op":"add","path":"/scopes/a","value":1}"#,
+            r#"{"op":"add","path":"/claims/a"}"#,
+            r#"{"op":"remove","path":"/claims/a","value":1}"#,
+            r#"{"op":"replace","path":"/token/lifetime/expiration","value":299}"#,
+            r#"{"op":"add","path":"/token/lifetime/expiration","value":300}"#,
+            "7",
+        ] {
+            assert!(matches!(patch(wrong), NotTaken(_)), "{wrong}: {:?}", patch(wrong));
+        }
+        for wrong in
+            ["", "[]", "x", r#"{"commands":{}}"#, r#"{"commands":[{"type":"com.okta.assertion.patch","value":[]}]}"#]
+        {
+            assert!(matches!(token(wrong), NotTaken(_)), "{wrong}");
+        }
+        assert!(matches!(taken(HookKind::OktaToken, 204, b""), NotTaken(_)));
+        assert!(matches!(
+            taken(HookKind::OktaToken, 200, format!("{{\"a\":\"{}\"}}", "x".repeat(260_000)).as_bytes()),
+            NotTaken(_)
+        ));
+        let import = |body: &str| taken(HookKind::OktaUserImport, 200, body.as_bytes());
+        assert_eq!(
+            import(r#"{"commands":[{"type":"com.okta.action.update","value":{"result":"CREATE_USER"}}]}"#),
+            GoesOn
+        );
+        assert!(matches!(import(r#"{"commands":[{"type":"com.okta.action.update","value":[]}]}"#), NotTaken(_)));
+        assert!(matches!(import(r#"{"commands":[{"type":"com.okta.access.patch","value":{}}]}"#), NotTaken(_)));
+    }
+}

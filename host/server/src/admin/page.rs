@@ -1,0 +1,225 @@
+//! Metrics as Prometheus reads them: text format 0.0.4.
+//!
+//! Invariant: every family is there from the start and complete, so that a counter's first step is seen; how long the page is depends
+//! on configuration and release alone. <https://prometheus.io/docs/instrumenting/exposition_formats/>
+
+use std::fmt::{Display, Write as _};
+
+use portcullis_callers::Unproven;
+use portcullis_model::{Cause, Effect};
+
+use super::{Desk, Readiness};
+use crate::budget::Stage;
+use crate::generation::{Bindings, Generation};
+use crate::host::Hook;
+use crate::metrics::{BUCKETS, BindingMetrics, Times, labels};
+
+/// The page.
+pub fn write(desk: &Desk) -> String {
+    let mut page = Page { text: String::with_capacity(64 << 10) };
+    let host = &desk.host;
+    let in_force = host.in_force.load_full();
+    page.hooks(&in_force.hooks.iter().map(AsRef::as_ref).collect::<Vec<_>>());
+    let current = in_force.generation.iter().flat_map(|generation| bindings(generation));
+    let former = host.former.load_full();
+    page.bindings(&current.chain(former.iter().map(AsRef::as_ref)).collect::<Vec<_>>());
+
+    let health = host.log.health();
+    let readiness = Readiness::of(desk);
+    let generation = in_force.generation.as_deref();
+    page.one("portcullis_ready", "1 if calls sent here get decisions", u8::from(readiness.ready()));
+    page.one("portcullis_generation", "The release set in force; 0 without one", generation.map_or(0, |it| it.number));
+    let ends = generation.map_or(0, |it| it.ends().0 / 1_000);
+    page.one(
+        "portcullis_release_expires_timestamp_seconds",
+        "When the release in force or a manifest of it ends",
+        ends,
+    );
+    let root = host.root.load().expires.0 / 1_000;
+    page.one("portcullis_trust_root_expires_timestamp_seconds", "When the trust root ends", root);
+    page.family("portcullis_certificate_expires_timestamp_seconds", "gauge", "When the TLS certificate ends");
+    if let Some(tls) = &host.tls {
+        page.sample("portcullis_certificate_expires_timestamp_seconds", "", tls.ends().0 / 1_000);
+    }
+    page.family(
+        "portcullis_issuer_keys_age_seconds",
+        "gauge",
+        "How old the keys of an issuer of tokens are; none where there are none",
+    );
+    for keys in host.keys.load().iter() {
+        if let Some(age) = keys.age_ms() {
+            page.sample("portcullis_issuer_keys_age_seconds", &labels(&[("issuer", keys.place())]), age / 1_000);
+        }
+    }
+    page.family("portcullis_break_glass_open", "gauge", "1 while a break-glass document holds the hook open");
+    for hook in &in_force.hooks {
+        page.sample("portcullis_break_glass_open", &of(hook, &[]), u8::from(hook.glass().is_some()));
+    }
+    page.one("portcullis_calls_in_progress", "Calls in progress", host.admission.inside());
+    page.one(
+        "portcullis_calls_limit",
+        "Calls that may be in progress; further ones get the safe answer",
+        host.admission.limit(),
+    );
+    page.one("portcullis_sandboxes_in_use", "Plugin instances that exist", host.sandboxes_in_use());
+    page.one("portcullis_slow_lane_waiting", "Plugin runs that wait for the slow lane", host.slow_lane.waiting());
+    page.one("portcullis_observers_waiting", "Plugin runs that wait and bind nothing", host.observers.waiting());
+    page.one("portcullis_events_remembered", "Events whose answer would be given again", host.retries.remembered());
+    page.one("portcullis_log_next", "The next record's place in the log", health.next);
+    page.one("portcullis_log_durable", "Records that survive a power loss", health.durable);
+    page.one("portcullis_log_published", "Records under the last signed checkpoint", health.published);
+    page.one("portcullis_log_queued", "Records that wait for the disk", health.queued);
+    page.one("portcullis_log_stopped", "1 once the record has stopped", u8::from(health.stopped.is_some()));
+    if let Some(telemetry) = &host.telemetry {
+        let counts = telemetry.counts();
+        for (name, help, count) in [
+            ("portcullis_traces_exported_total", "Traces that the collector took", &counts.exported),
+            (
+                "portcullis_traces_dropped_total",
+                "Traces for which there was no room, or that the collector did not take",
+                &counts.dropped,
+            ),
+        ] {
+            page.family(name, "counter", help);
+            page.sample(name, "", count.load(std::sync::atomic::Ordering::Relaxed));
+        }
+    }
+    page.family("portcullis_build_info", "gauge", "The build");
+    let build = labels(&[("version", env!("CARGO_PKG_VERSION")), ("tenant", &host.config.tenant)]);
+    page.sample("portcullis_build_info", &build, 1);
+    page.process(desk);
+    page.text
+}
+
+/// What every binding of a generation did.
+fn bindings(generation: &Generation) -> impl Iterator<Item = &BindingMetrics> {
+    generation.hooks.iter().flat_map(Bindings::iter).map(|binding| binding.metrics.as_ref())
+}
+
+struct Page {
+    text: String,
+}
+
+impl Page {
+    fn hooks(&mut self, hooks: &[&Hook]) {
+        let name = "portcullis_decisions_total";
+        self.family(name, "counter", "Decisions that left, by verdict");
+        for hook in hooks {
+            for verdict in Effect::ALL {
+                self.hook(name, hook, ("verdict", verdict.name()), hook.metrics.decisions(verdict));
+            }
+        }
+        let name = "portcullis_safe_answers_total";
+        self.family(name, "counter", "Safe answers of calls that could be read, by cause");
+        for hook in hooks {
+            for cause in Cause::ALL {
+                self.hook(name, hook, ("cause", cause.code()), hook.metrics.safe_answers(cause));
+            }
+        }
+        let name = "portcullis_refusals_total";
+        self.family(name, "counter", "What was counted and not recorded, by reason");
+        for hook in hooks {
+            for cause in Cause::ALL {
+                self.hook(name, hook, ("reason", cause.code()), hook.metrics.refusals(cause));
+            }
+        }
+        let name = "portcullis_strangers_total";
+        self.family(name, "counter", "Callers that did not prove themselves, by what was wrong with their proof");
+        for hook in hooks {
+            for unproven in Unproven::ALL {
+                self.hook(name, hook, ("reason", unproven.code()), hook.metrics.strangers(unproven));
+            }
+        }
+        let name = "portcullis_repeats_total";
+        self.family(name, "counter", "Answers given again to a platform that asked again");
+        hooks.iter().for_each(|hook| self.sample(name, &of(hook, &[]), hook.metrics.repeats()));
+        let name = "portcullis_undelivered_total";
+        self.family(name, "counter", "Answers whose last byte did not leave");
+        hooks.iter().for_each(|hook| self.sample(name, &of(hook, &[]), hook.metrics.lost()));
+        let name = "portcullis_unknown_members";
+        self.family(name, "gauge", "Members that the platform sends and the hook kind is not known to have");
+        hooks.iter().for_each(|hook| self.sample(name, &of(hook, &[]), hook.drift.seen().len()));
+        let name = "portcullis_stage_duration_microseconds";
+        self.family(name, "histogram", "What each stage of a call took");
+        for hook in hooks {
+            for stage in Stage::ALL {
+                self.times(name, &of(hook, &[("stage", stage.name())]), &hook.metrics.times(stage));
+            }
+        }
+    }
+
+    fn bindings(&mut self, bindings: &[&BindingMetrics]) {
+        let name = "portcullis_plugin_answers_total";
+        self.family(name, "counter", "What plugins answered, by verdict or fault");
+        for binding in bindings {
+            for (outcome, count) in binding.outcomes() {
+                self.sample(name, &format!("{},{}", binding.labels, labels(&[("outcome", outcome)])), count);
+            }
+        }
+        let name = "portcullis_plugin_slow_lane_total";
+        self.family(name, "counter", "Plugin runs in the slow lane");
+        bindings.iter().for_each(|binding| self.sample(name, &binding.labels, binding.slow_runs()));
+        let name = "portcullis_plugin_duration_microseconds";
+        self.family(name, "histogram", "What asking a plugin took, all runs of a call together");
+        bindings.iter().for_each(|binding| self.times(name, &binding.labels, &binding.times()));
+    }
+
+    /// What every process is asked for, under the names that every process uses.
+    fn process(&mut self, desk: &Desk) {
+        self.one("process_start_time_seconds", "When the host came up", desk.came_up.0 / 1_000);
+        if let Some(pages) = std::fs::read_to_string("/proc/self/statm")
+            .ok()
+            .and_then(|statm| statm.split(' ').nth(1)?.parse::<u64>().ok())
+        {
+            self.one("process_resident_memory_bytes", "Memory in use", pages * PAGE);
+        }
+        if let Ok(open) = std::fs::read_dir("/proc/self/fd") {
+            self.one("process_open_fds", "Open files and sockets", open.count());
+        }
+    }
+
+    fn one(&mut self, name: &str, help: &str, value: impl Display) {
+        self.family(name, "gauge", help);
+        self.sample(name, "", value);
+    }
+
+    fn hook(&mut self, name: &str, hook: &Hook, label: (&str, &str), value: u64) {
+        self.sample(name, &of(hook, &[label]), value);
+    }
+
+    fn times(&mut self, name: &str, labels: &str, times: &Times) {
+        let (bucket, total) = (format!("{name}_bucket"), times.cumulative.last().copied().unwrap_or_default());
+        for (bound, count) in BUCKETS.iter().zip(&times.cumulative) {
+            self.sample(&bucket, &format!("{labels},le=\"{bound}\""), count);
+        }
+        self.sample(&bucket, &format!("{labels},le=\"+Inf\""), total);
+        self.sample(
+            &format!("{name}_sum"),
+            labels,
+            format_args!("{}.{:03}", times.sum_ns / 1_000, times.sum_ns % 1_000),
+        );
+        self.sample(&format!("{name}_count"), labels, total);
+    }
+
+    fn family(&mut self, name: &str, kind: &str, help: &str) {
+        // Writing to a string cannot fail.
+        let _ = writeln!(self.text, "# HELP {name} {help}\n# TYPE {name} {kind}");
+    }
+
+    fn sample(&mut self, name: &str, labels: &str, value: impl Display) {
+        let _ = if labels.is_empty() {
+            writeln!(self.text, "{name} {value}")
+        } else {
+            writeln!(self.text, "{name}{{{labels}}} {value}")
+        };
+    }
+}
+
+/// A hook's labels, and further ones.
+fn of(hook: &Hook, further: &[(&str, &str)]) -> String {
+    let own = [("hook", &*hook.name), ("kind", hook.config.kind.name())];
+    labels(&[&own, further].concat())
+}
+
+/// Bytes of a page of memory where this runs (x86-64, and arm64 as servers set it up).
+const PAGE: u64 = 4_096;

@@ -1,0 +1,167 @@
+//! Whether calls sent here get decisions, and if not, why.
+//!
+//! Invariant: it tells the truth of this moment: everything is looked at when it is asked. A reason has a code, what it is and what to
+//! do, and names no person.
+
+use std::sync::PoisonError;
+use std::time::{Duration, Instant};
+
+use portcullis_model::Millis;
+use portcullis_trust::time;
+use serde_json::{Value, json};
+
+use super::Desk;
+
+/// Why the host is not ready, and what an operator should know although it is.
+pub struct Readiness {
+    /// With any of these, calls sent here do not get decisions, or must not.
+    pub reasons: Vec<Reason>,
+    /// What will be a reason, or keeps a change from coming into force.
+    pub warnings: Vec<Reason>,
+}
+
+/// One reason.
+pub struct Reason {
+    /// Its stable code.
+    pub code: &'static str,
+    /// What is wrong.
+    pub what: String,
+    /// What to do.
+    pub hint: &'static str,
+}
+
+/// Whether the log makes headway.
+#[derive(Default)]
+pub struct LogWatch {
+    /// What was durable, and since when nothing more is although something waits.
+    stuck: Option<(u64, Instant)>,
+}
+
+impl Readiness {
+    /// Looks.
+    pub fn of(desk: &Desk) -> Self {
+        let host = &desk.host;
+        let (in_force, now) = (host.in_force.load(), host.clock.now());
+        let (mut reasons, mut warnings) = (Vec::new(), Vec::new());
+        let mut reason = |code, what: String, hint| reasons.push(Reason { code, what, hint });
+        if host.obstacles.stopping() {
+            reason(
+                "stopping",
+                "the host is stopping and takes no further call".to_owned(),
+                "send calls to another host",
+            );
+        }
+        if !host.reset_still_holds() {
+            let what = "swap was turned on: what one call leaves in memory could reach the next";
+            reason("swap-configured", what.to_owned(), "turn swap off, then restart the host");
+        } else if in_force.generation.is_none() {
+            let refused =
+                host.obstacles.refused_release().map(|code| format!("; the one in the folders was refused: {code}"));
+            let what = format!("no release is active{}", refused.unwrap_or_default());
+            reason("no-active-release", what, "see the host's log, or run `portcullis check`");
+        }
+        let health = host.log.health();
+        if let Some(why) = &health.stopped {
+            reason("log-stopped", format!("the record has stopped: {why}"), "see to the disk, then restart the host");
+        } else if let Some(since) = stuck_since(desk) {
+            let what = format!("nothing has become durable for {} ms although records wait", since.as_millis());
+            reason("log-stalled", what, "see to the disk that holds audit.directory");
+        }
+        let limits = [
+            ("trust-root", Some(host.root.load().expires), "sign the next trust root and put it into trust.roots"),
+            (
+                "release",
+                in_force.generation.as_ref().map(|it| it.ends()),
+                "sign a new release set, and new manifests where they end",
+            ),
+            ("certificate", host.tls.as_ref().map(|tls| tls.ends()), "renew it and put it in the old one's place"),
+        ];
+        let lenient = in_force.config.admin.expired_is_ready;
+        for (thing, ends, hint) in limits {
+            let Some(ends) = ends else { continue };
+            let (code, soon) = expiry_codes(thing);
+            if now >= ends {
+                let it = Reason { code, what: format!("the {thing} ended at {}", time::format(ends)), hint };
+                if lenient { warnings.push(it) } else { reasons.push(it) }
+            } else if now >= Millis(ends.0.saturating_sub(SOON_MS)) {
+                warnings.push(Reason { code: soon, what: format!("the {thing} ends at {}", time::format(ends)), hint });
+            }
+        }
+        // Without an issuer's keys its callers are nobody's.
+        for keys in host.keys.load().iter().filter(|keys| keys.age_ms().is_none()) {
+            let what = format!("the keys of `{}` could not be had, or are older than is trusted", keys.place());
+            let hint = "see that the host reaches it: every call with its tokens is refused until then";
+            reasons.push(Reason { code: "keys-unavailable", what, hint });
+        }
+        let mut warning = |code, what: String, hint| warnings.push(Reason { code, what, hint });
+        if let (Some(code), Some(generation)) = (host.obstacles.refused_release(), &in_force.generation) {
+            let what = format!("the release in the folders was refused: {code}; {} goes on", generation.number);
+            warning("release-refused", what, "see the host's log, or run `portcullis check`");
+        }
+        if let Some(why) = host.obstacles.refused_configuration() {
+            warning("configuration-refused", why, "correct the file, or restart the host where a setting needs it");
+        }
+        if host.admission.inside() >= host.admission.limit() {
+            let what = format!("{} calls are in progress: further ones get the safe answer", host.admission.inside());
+            warning("overload", what, "raise listen.calls, or find out who calls");
+        }
+        for hook in in_force.hooks.iter().filter(|hook| hook.glass().is_some()) {
+            let what = format!("hook `{}` is held open by a break-glass document", hook.name);
+            warning("break-glass", what, "close it as soon as it is not needed");
+        }
+        let revoked = in_force.generation.iter().flat_map(|generation| in_force.hooks.iter().zip(&generation.hooks));
+        for (hook, plugin) in revoked.filter_map(|(hook, bindings)| Some((hook, bindings.stopped()?))) {
+            let what = format!("hook `{}` decides nothing: `{plugin}`, which binds there, is revoked", hook.name);
+            warning("plugin-revoked", what, "sign a release set without it");
+        }
+        for hook in in_force.hooks.iter().filter(|hook| hook.owed.any()) {
+            let what = format!("hook `{}` owes the log answers that left without their record", hook.name);
+            warning("owes-log", what, "it pays by itself once the disk takes records again");
+        }
+        Self { reasons, warnings }
+    }
+
+    /// Whether there is no reason against it.
+    pub fn ready(&self) -> bool {
+        self.reasons.is_empty()
+    }
+
+    /// As it is answered.
+    pub fn json(&self) -> Value {
+        let list = |reasons: &[Reason]| -> Vec<Value> {
+            reasons.iter().map(|it| json!({"code": it.code, "what": it.what, "hint": it.hint})).collect()
+        };
+        json!({"ready": self.ready(), "reasons": list(&self.reasons), "warnings": list(&self.warnings)})
+    }
+}
+
+/// Looks whether the log has made headway since the last look.
+pub fn look(desk: &Desk) {
+    let health = desk.host.log.health();
+    let mut watch = desk.log.lock().unwrap_or_else(PoisonError::into_inner);
+    watch.stuck = match watch.stuck {
+        _ if health.durable >= health.next => None,
+        Some((durable, since)) if durable == health.durable => Some((durable, since)),
+        _ => Some((health.durable, Instant::now())),
+    };
+}
+
+/// For how long records have waited in vain, if that is longer than a busy disk explains.
+fn stuck_since(desk: &Desk) -> Option<Duration> {
+    look(desk);
+    let watch = desk.log.lock().unwrap_or_else(PoisonError::into_inner);
+    watch.stuck.map(|(_, since)| since.elapsed()).filter(|since| *since >= STALLED)
+}
+
+fn expiry_codes(thing: &str) -> (&'static str, &'static str) {
+    match thing {
+        "trust-root" => ("trust-root-expired", "trust-root-expires"),
+        "certificate" => ("certificate-expired", "certificate-expires"),
+        _ => ("release-expired", "release-expires"),
+    }
+}
+
+/// A disk that takes longer than this is not busy but stuck; calls get their safe answers by then.
+const STALLED: Duration = Duration::from_secs(1);
+/// How long before its end something is spoken of: 7 days.
+const SOON_MS: u64 = 7 * 24 * 60 * 60 * 1_000;

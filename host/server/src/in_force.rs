@@ -1,0 +1,84 @@
+//! What is in force: the hooks of one configuration, and the generation that decides on them.
+//!
+//! Invariant: both are exchanged as one, so that a hook's place always names its own bindings; a call keeps to the end what was in
+//! force when it began. What outlives a configuration (debts, counts) belongs to the hook's name: see [`Lasting`].
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwapOption;
+
+use crate::config::Config;
+use crate::drift::Drift;
+use crate::generation::Generation;
+use crate::glass::Open;
+use crate::host::Hook;
+use crate::metrics::HookMetrics;
+use crate::owed::Debts;
+
+/// The hooks of one configuration, and what decides on them.
+pub struct InForce {
+    /// The configuration. Of it, only what [`Config::needs_restart`] does not name can differ from the one that the host started with.
+    pub config: Arc<Config>,
+    /// The hooks, in the order of the configuration.
+    pub hooks: Vec<Arc<Hook>>,
+    /// The generation that decides; made for these hooks.
+    pub generation: Option<Arc<Generation>>,
+    /// Path → hook's place, and which of its kind's routes the path is.
+    routes: Arc<HashMap<String, (usize, &'static str)>>,
+}
+
+/// What belongs to a hook's name for as long as the process lives, whatever becomes of its configuration.
+#[derive(Clone, Default)]
+pub struct Lasting {
+    /// What it owes the log.
+    pub owed: Arc<Debts>,
+    /// The break-glass document in force here, or the last one.
+    pub glass: Arc<ArcSwapOption<Open>>,
+    /// What it was sent that is not known.
+    pub drift: Arc<Drift>,
+    /// What it did.
+    pub metrics: Arc<HookMetrics>,
+}
+
+/// Hook's name → what lasts of it. Grows only by names that an operator configures.
+#[derive(Default)]
+pub struct Names {
+    known: Mutex<BTreeMap<String, Lasting>>,
+}
+
+impl InForce {
+    /// Puts hooks together with what decides on them.
+    pub fn new(config: Arc<Config>, hooks: Vec<Arc<Hook>>, generation: Option<Arc<Generation>>) -> Self {
+        let routes = hooks.iter().flat_map(|hook| {
+            let routes = hook.config.kind.routes(&hook.config.settings.path).into_iter();
+            routes.map(|(path, route)| (path, (hook.number, route)))
+        });
+        Self { config, routes: Arc::new(routes.collect()), hooks, generation }
+    }
+
+    /// The same hooks under another generation.
+    pub fn under(&self, generation: Option<Arc<Generation>>) -> Self {
+        let (config, routes) = (Arc::clone(&self.config), Arc::clone(&self.routes));
+        Self { config, hooks: self.hooks.clone(), generation, routes }
+    }
+
+    /// The hook that a request path names, and which of its kind's routes the path is.
+    pub fn route(&self, path: &str) -> Option<(&Arc<Hook>, &'static str)> {
+        let (number, route) = *self.routes.get(path)?;
+        Some((self.hooks.get(number)?, route))
+    }
+}
+
+impl Names {
+    /// What lasts of a hook of this name.
+    pub fn of(&self, name: &str) -> Lasting {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.entry(name.to_owned()).or_default().clone()
+    }
+
+    /// What lasts of every hook there ever was, so that debts are paid although their hook is gone.
+    pub fn all(&self) -> Vec<Lasting> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+}

@@ -1,0 +1,353 @@
+//! Counts and times of what the host does, hook by hook and plugin by plugin.
+//!
+//! Invariant: to note something costs a few relaxed additions to cells that, up to [`SHARDS`] threads, no other thread writes: no lock,
+//! no allocation, no text. How many cells there are depends on the configuration and the release alone, never on what comes in.
+//! How they are shown is `admin/page`. (The crates for this keep labelled counters behind a map and a lock, and share their cells
+//! between threads.)
+
+use std::cell::Cell;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use portcullis_callers::Unproven;
+use portcullis_model::{Cause, Effect};
+
+use crate::ask::Asked;
+use crate::budget::Stage;
+use crate::refusals::Reason;
+
+/// What one hook did since the process began.
+pub struct HookMetrics {
+    cells: Cells,
+}
+
+/// What one binding did since its generation came into force.
+pub struct BindingMetrics {
+    /// Its labels, ready to be shown.
+    pub labels: String,
+    cells: Cells,
+}
+
+/// A histogram as it stands.
+pub struct Times {
+    /// How many were no longer than each of [`BUCKETS`], and how many there were.
+    pub cumulative: Vec<u64>,
+    /// All of them together, nanoseconds.
+    pub sum_ns: u64,
+}
+
+impl Default for HookMetrics {
+    fn default() -> Self {
+        Self { cells: Cells::new(HOOK_CELLS) }
+    }
+}
+
+impl HookMetrics {
+    /// A decision left.
+    pub fn decided(&self, verdict: Effect) {
+        self.cells.add(verdict as usize, 1);
+    }
+
+    /// A safe answer left, of a call that could be read.
+    pub fn safe(&self, cause: Cause) {
+        self.cells.add(SAFE + cause as usize, 1);
+    }
+
+    /// Something was refused that is counted and not recorded.
+    pub fn refused(&self, reason: Reason) {
+        self.cells.add(REFUSED + reason.cause as usize, 1);
+        let unproven = Unproven::ALL.iter().position(|unproven| Some(unproven.code()) == reason.detail);
+        if let Some(unproven) = unproven {
+            self.cells.add(STRANGERS + unproven, 1);
+        }
+    }
+
+    /// A platform asked again and heard the same.
+    pub fn said_again(&self) {
+        self.cells.add(AGAIN, 1);
+    }
+
+    /// An answer could not be delivered.
+    pub fn undelivered(&self) {
+        self.cells.add(UNDELIVERED, 1);
+    }
+
+    /// A stage took so long.
+    pub fn took(&self, stage: Stage, nanos: u64) {
+        self.cells.time(TIMES + stage as usize * TIME_CELLS, nanos);
+    }
+
+    /// How many decisions of this verdict.
+    pub fn decisions(&self, verdict: Effect) -> u64 {
+        self.cells.sum(verdict as usize)
+    }
+
+    /// How many safe answers for this cause.
+    pub fn safe_answers(&self, cause: Cause) -> u64 {
+        self.cells.sum(SAFE + cause as usize)
+    }
+
+    /// How many refusals for this cause.
+    pub fn refusals(&self, cause: Cause) -> u64 {
+        self.cells.sum(REFUSED + cause as usize)
+    }
+
+    /// How many callers were not proven for this reason.
+    pub fn strangers(&self, unproven: Unproven) -> u64 {
+        self.cells.sum(STRANGERS + unproven as usize)
+    }
+
+    /// How many answers were given again.
+    pub fn repeats(&self) -> u64 {
+        self.cells.sum(AGAIN)
+    }
+
+    /// How many answers were not delivered.
+    pub fn lost(&self) -> u64 {
+        self.cells.sum(UNDELIVERED)
+    }
+
+    /// What a stage took.
+    pub fn times(&self, stage: Stage) -> Times {
+        self.cells.times(TIMES + stage as usize * TIME_CELLS)
+    }
+}
+
+impl BindingMetrics {
+    /// Nothing yet.
+    pub fn new(labels: String) -> Self {
+        Self { labels, cells: Cells::new(BINDING_CELLS) }
+    }
+
+    /// It was asked, and this came of it.
+    pub fn asked(&self, asked: &Asked) {
+        let outcome = match &asked.outcome {
+            Ok(decision) => decision.verdict() as usize,
+            Err(fault) => EFFECTS + FAULTS.iter().position(|code| *code == fault.code).unwrap_or(FAULTS.len()),
+        };
+        self.cells.add(outcome, 1);
+        self.cells.time(BINDING_TIMES, nanos(asked.spent));
+    }
+
+    /// It ran in the slow lane.
+    pub fn slow(&self) {
+        self.cells.add(SLOW, 1);
+    }
+
+    /// Every outcome, and how often.
+    pub fn outcomes(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let verdicts = Effect::ALL.into_iter().map(|verdict| (verdict.name(), self.cells.sum(verdict as usize)));
+        let faults = FAULTS.iter().copied().chain([OTHER]).enumerate();
+        verdicts.chain(faults.map(|(place, code)| (code, self.cells.sum(EFFECTS + place))))
+    }
+
+    /// How often it ran in the slow lane.
+    pub fn slow_runs(&self) -> u64 {
+        self.cells.sum(SLOW)
+    }
+
+    /// What it took.
+    pub fn times(&self) -> Times {
+        self.cells.times(BINDING_TIMES)
+    }
+}
+
+/// Numbers that grow, in as many copies as threads may write at once.
+struct Cells {
+    shards: Vec<Box<[Line]>>,
+}
+
+/// Two cache lines: what one thread writes makes no other thread's memory stale, nor what is fetched beside it.
+#[derive(Default)]
+#[repr(align(128))]
+struct Line([AtomicU64; LINE]);
+
+impl Cells {
+    fn new(count: usize) -> Self {
+        let shard = || (0..count.div_ceil(LINE)).map(|_| Line::default()).collect();
+        Self { shards: (0..SHARDS).map(|_| shard()).collect() }
+    }
+
+    fn add(&self, cell: usize, amount: u64) {
+        if let Some(cell) = self.shards.get(shard()).and_then(|shard| at(shard, cell)) {
+            cell.fetch_add(amount, Ordering::Relaxed);
+        }
+    }
+
+    fn time(&self, base: usize, nanos: u64) {
+        let Some(shard) = self.shards.get(shard()) else { return };
+        // The first bound that holds it: most times are short.
+        let bucket = BUCKETS.iter().position(|bound| nanos <= bound * 1_000).unwrap_or(BUCKETS.len());
+        if let (Some(count), Some(sum)) = (at(shard, base + bucket), at(shard, base + BUCKETS.len() + 1)) {
+            count.fetch_add(1, Ordering::Relaxed);
+            sum.fetch_add(nanos, Ordering::Relaxed);
+        }
+    }
+
+    fn sum(&self, cell: usize) -> u64 {
+        self.shards.iter().filter_map(|shard| at(shard, cell)).map(|cell| cell.load(Ordering::Relaxed)).sum()
+    }
+
+    fn times(&self, base: usize) -> Times {
+        let mut so_far = 0;
+        let cumulative = (0..=BUCKETS.len()).map(|bucket| {
+            so_far += self.sum(base + bucket);
+            so_far
+        });
+        Times { cumulative: cumulative.collect(), sum_ns: self.sum(base + BUCKETS.len() + 1) }
+    }
+}
+
+fn at(shard: &[Line], cell: usize) -> Option<&AtomicU64> {
+    shard.get(cell / LINE)?.0.get(cell % LINE)
+}
+
+/// This thread's shard.
+fn shard() -> usize {
+    static THREADS: AtomicUsize = AtomicUsize::new(0);
+    thread_local! {
+        static MINE: Cell<usize> = const { Cell::new(usize::MAX) };
+    }
+    MINE.with(|mine| {
+        if mine.get() == usize::MAX {
+            mine.set(THREADS.fetch_add(1, Ordering::Relaxed) % SHARDS);
+        }
+        mine.get()
+    })
+}
+
+/// Labels as Prometheus reads them, without the braces.
+pub fn labels(labels: &[(&str, &str)]) -> String {
+    let mut text = String::new();
+    for (position, (name, value)) in labels.iter().enumerate() {
+        let comma = if position == 0 { "" } else { "," };
+        let value = value.replace('\\', r"\\").replace('"', r#"\""#).replace('\n', r"\n");
+        text.push_str(&format!("{comma}{name}=\"{value}\""));
+    }
+    text
+}
+
+/// Whole nanoseconds.
+pub fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Upper bounds of the histograms' buckets, microseconds: from what a stage takes to what a platform waits.
+pub const BUCKETS: [u64; 18] =
+    [1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 100_000, 250_000, 1_000_000, 2_500_000];
+/// The codes of faults that are told apart.
+const FAULTS: [&str; 13] = [
+    "plugin-trap",
+    "plugin-deadline",
+    "plugin-memory",
+    "plugin-stack",
+    "plugin-output",
+    "plugin-malformed",
+    "plugin-error",
+    "plugin-overreach",
+    "missing-read",
+    "host-no-slot",
+    "budget-exhausted",
+    "overload",
+    "host-fault",
+];
+/// All other faults.
+const OTHER: &str = "other";
+
+/// Threads that write without meeting each other; further ones share.
+const SHARDS: usize = 16;
+/// Cells of a line.
+const LINE: usize = 16;
+/// Cells of a histogram: buckets, what is above them, and the sum.
+const TIME_CELLS: usize = BUCKETS.len() + 2;
+
+// The cells of a hook: decisions by verdict, safe answers by cause, refusals by cause, strangers by what was wrong with their proof,
+// repeats, lost answers, a histogram a stage.
+const EFFECTS: usize = Effect::ALL.len();
+const SAFE: usize = EFFECTS;
+const REFUSED: usize = SAFE + Cause::ALL.len();
+const STRANGERS: usize = REFUSED + Cause::ALL.len();
+const AGAIN: usize = STRANGERS + Unproven::ALL.len();
+const UNDELIVERED: usize = AGAIN + 1;
+const TIMES: usize = UNDELIVERED + 1;
+const HOOK_CELLS: usize = TIMES + Stage::ALL.len() * TIME_CELLS;
+
+// The cells of a binding: answers by effect, faults by code, runs in the slow lane, a histogram.
+const SLOW: usize = EFFECTS + FAULTS.len() + 1;
+const BINDING_TIMES: usize = SLOW + 1;
+const BINDING_CELLS: usize = BINDING_TIMES + TIME_CELLS;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+    use std::time::Instant;
+
+    #[test]
+    fn every_word_has_a_cell_of_its_own() {
+        let metrics = HookMetrics::default();
+        for (times, cause) in (1..).zip(Cause::ALL) {
+            for _ in 0..times {
+                metrics.safe(cause);
+                metrics.refused(cause.into());
+            }
+        }
+        Effect::ALL.into_iter().for_each(|effect| metrics.decided(effect));
+        for (times, cause) in (1..).zip(Cause::ALL) {
+            assert_eq!((metrics.safe_answers(cause), metrics.refusals(cause)), (times, times), "{cause:?}");
+        }
+        assert!(Effect::ALL.into_iter().all(|effect| metrics.decisions(effect) == 1));
+        for unproven in Unproven::ALL {
+            metrics.refused(unproven.into());
+        }
+        assert!(Unproven::ALL.into_iter().all(|unproven| metrics.strangers(unproven) == 1));
+        assert_eq!((metrics.repeats(), metrics.lost()), (0, 0));
+        assert_eq!(FAULTS.iter().collect::<BTreeSet<_>>().len(), FAULTS.len());
+    }
+
+    #[test]
+    fn threads_lose_no_count_and_buckets_add_up() {
+        let metrics = HookMetrics::default();
+        std::thread::scope(|scope| {
+            for _ in 0..2 * SHARDS {
+                scope.spawn(|| {
+                    for nanos in (0..3_000_000_000_u64).step_by(10_000_019) {
+                        metrics.took(Stage::Guard, nanos);
+                    }
+                });
+            }
+        });
+        let each = 3_000_000_000_u64.div_ceil(10_000_019);
+        let times = metrics.times(Stage::Guard);
+        assert_eq!(times.cumulative.last(), Some(&(each * 2 * SHARDS as u64)));
+        assert!(times.cumulative.is_sorted());
+        assert_eq!(times.sum_ns, (0..each).map(|n| n * 10_000_019).sum::<u64>() * 2 * SHARDS as u64);
+        // Bounds belong to their bucket.
+        let exact = HookMetrics::default();
+        exact.took(Stage::Parse, 1_000);
+        exact.took(Stage::Parse, 1_001);
+        assert_eq!(exact.times(Stage::Parse).cumulative.get(..2), Some(&[1, 2][..]));
+        assert_eq!(exact.times(Stage::Guard).cumulative.last(), Some(&0), "another stage");
+    }
+
+    /// Not a promise about time, which depends on the machine: prints what a call pays (`--nocapture`), and fails only when it is
+    /// off by far.
+    #[test]
+    fn a_call_pays_little() {
+        let (metrics, calls) = (HookMetrics::default(), 100_u32);
+        // The quickest of many short rounds: what others do on the machine is not what a call pays.
+        let round = || {
+            let begin = Instant::now();
+            for _ in 0..calls {
+                metrics.decided(Effect::Allow);
+                for stage in Stage::ALL {
+                    metrics.took(stage, 12_345);
+                }
+            }
+            begin.elapsed() / calls
+        };
+        let each = (0..2_000).map(|_| round()).min().unwrap();
+        println!("a call's own metrics cost {each:?}");
+        assert!(each < Duration::from_micros(20), "{each:?}");
+    }
+}

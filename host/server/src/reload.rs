@@ -1,0 +1,234 @@
+//! A configuration file that changed: read, checked whole and readied beside what is in force, then exchanged as one.
+//!
+//! Invariant: a new configuration comes into force whole, recorded and together with a generation made for its hooks, or changes
+//! nothing. Calls in flight finish on what they began with. What a running host cannot change is named as needing a restart.
+
+use std::sync::{Arc, PoisonError};
+
+use portcullis_audit::{Entry, Pending};
+use portcullis_model::json::quote;
+use thiserror::Error;
+
+use crate::admin::Admin;
+use crate::caller::Caller;
+use crate::config::Config;
+use crate::error::{ConfigError, StartError};
+use crate::generation::{Bindings, Generation};
+use crate::host::{Hook, Host};
+use crate::in_force::InForce;
+use crate::release::Found;
+
+/// Why a changed configuration is not in force.
+#[derive(Debug, Error)]
+pub enum NotReloaded {
+    /// The file is of no use.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// It changes what only a restart can change.
+    #[error("{} cannot change while the host serves", settings.join(", "))]
+    Restart {
+        /// Which settings.
+        settings: Vec<String>,
+    },
+    /// A file that it names, or the admin port, is of no use.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The release in force binds plugins to a hook that would be gone.
+    #[error("the release in force binds plugins to hook `{hook}`, which the file no longer has as that kind")]
+    Bound {
+        /// The hook.
+        hook: String,
+    },
+    /// Its record could not be made durable.
+    #[error("its record could not be made durable: {0}")]
+    Record(String),
+}
+
+impl NotReloaded {
+    /// The stable code in records.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Config(_) => "config-wrong",
+            Self::Restart { .. } => "config-needs-restart",
+            Self::Start(_) => "config-unusable",
+            Self::Bound { .. } => "config-hook-bound",
+            Self::Record(_) => "config-not-recorded",
+        }
+    }
+
+    /// What to do.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Config(_) => Some("correct the file; `portcullis check` says more".to_owned()),
+            Self::Restart { .. } => Some("take the change back, or restart the host".to_owned()),
+            Self::Start(error) => error.hint(),
+            Self::Bound { .. } => Some("sign a release set without those bindings first".to_owned()),
+            Self::Record(_) => Some("see to the disk".to_owned()),
+        }
+    }
+
+    /// The record of it.
+    pub fn entry(&self) -> Entry {
+        let fields = format!(r#""code":"{}""#, self.code());
+        // The sentence can hold what an operator wrote.
+        Entry { kind: "config.refused", fields, sealed: Some(self.to_string().into_bytes()) }
+    }
+}
+
+/// Puts the file's configuration in force if it is another than the one in force; says whether it did. Blocks on the log; runs on
+/// housekeeping's thread, which alone exchanges what is in force.
+pub fn reload(host: &Arc<Host>, admin: &mut Option<Admin>) -> Result<bool, NotReloaded> {
+    let before = host.in_force.load_full();
+    let mut config = Config::load(&before.config.file)?;
+    if config.digest == before.config.digest {
+        return Ok(false);
+    }
+    let settings = host.config.needs_restart(&config);
+    if !settings.is_empty() {
+        return Err(NotReloaded::Restart { settings });
+    }
+    let hooks = hooks(host, &before, &mut config)?;
+    let next = generation(host, &before, &config)?;
+    let moved = moved(host, &before, &config)?;
+
+    let number = match &next {
+        Next::New(generation) => generation.number,
+        Next::Moved(generation) => generation.number,
+        Next::Nothing => 0,
+    };
+    let recorded = host.log.append(active_entry(&config, number));
+    let recorded = recorded.map_err(|refused| NotReloaded::Record(refused.to_string()))?;
+    Pending::wait(recorded).map_err(|error| NotReloaded::Record(error.to_string()))?;
+
+    let (digest, count, config) = (config.digest, hooks.len(), Arc::new(config));
+    let put = |generation| InForce::new(Arc::clone(&config), hooks.clone(), generation);
+    match next {
+        Next::New(generation) => {
+            let put = |generation| put(Some(generation));
+            host.activate_for(*generation, &config, &hooks, put).map_err(NotReloaded::Record)?;
+        }
+        Next::Moved(generation) => {
+            for warning in generation.warnings(&config.hooks) {
+                tracing::warn!(generation = number, "{warning}");
+            }
+            host.in_force.store(Arc::new(put(Some(Arc::new(*generation)))));
+        }
+        Next::Nothing => host.in_force.store(Arc::new(put(None))),
+    }
+    host.admission.set_limit(config.listen.calls);
+    if let Some(moved) = moved
+        && let Some(former) = std::mem::replace(admin, moved)
+    {
+        former.stop();
+    }
+    tracing::info!(%digest, hooks = count, generation = number, "configuration active");
+    Ok(true)
+}
+
+/// What decides on the new hooks.
+enum Next {
+    /// What the folders hold: newer, and in order.
+    New(Box<Generation>),
+    /// The one in force, each binding where its hook is now.
+    Moved(Box<Generation>),
+    /// There is none in force.
+    Nothing,
+}
+
+/// The hooks of the new configuration. One of which the file says the same stays itself, so that its remembered events stay known.
+fn hooks(host: &Host, before: &InForce, config: &mut Config) -> Result<Vec<Arc<Hook>>, StartError> {
+    let mut ring = host.ring.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut hooks = Vec::with_capacity(config.hooks.len());
+    for (number, config) in config.hooks.iter_mut().enumerate() {
+        let same = before.hooks.iter().find(|hook| hook.config.name == config.name && hook.config.said == config.said);
+        let (caller, decryption) = match same {
+            Some(same) => {
+                config.settings.decryptor = same.config.settings.decryptor.clone();
+                (Arc::clone(&same.caller), same.decryption.clone())
+            }
+            None => {
+                let caller = Arc::new(Caller::load(&config.name, &config.callers, &mut ring)?);
+                (caller, Hook::decryption(config)?)
+            }
+        };
+        let mut hook = Hook::new(number, config.clone(), caller, decryption, &host.names);
+        if let Some(same) = same {
+            hook.serial = same.serial;
+        }
+        hooks.push(Arc::new(hook));
+    }
+    // Further issuers' keys are asked for before anybody calls.
+    let keys = ring.all();
+    keys.iter().filter(|keys| keys.age_ms().is_none()).for_each(|keys| keys.tend(true));
+    host.keys.store(Arc::new(keys));
+    Ok(hooks)
+}
+
+/// What is to decide: the generation in force, or, where the new hooks are not those that it needs, what the folders hold.
+fn generation(host: &Host, before: &InForce, config: &Config) -> Result<Next, NotReloaded> {
+    let Some(current) = &before.generation else {
+        // Housekeeping looks at the release next, with the new hooks.
+        return Ok(Next::Nothing);
+    };
+    let hook = match move_to(current, before, config) {
+        Ok(moved) => return Ok(Next::Moved(Box::new(moved))),
+        Err(hook) => hook,
+    };
+    // A release that is to come with these hooks: both come into force, or neither.
+    let found = Found::read(&config.release).ok().filter(|found| found.set_digest() != current.set);
+    match found.map(|found| host.ready(&found, &config.hooks)) {
+        Some(Ok(generation)) => Ok(Next::New(Box::new(generation))),
+        Some(Err(error)) => {
+            tracing::warn!(code = error.code(), %error, hint = error.hint(), "the release that came with the configuration is refused");
+            Err(NotReloaded::Bound { hook })
+        }
+        None => Err(NotReloaded::Bound { hook }),
+    }
+}
+
+/// A generation for other hooks: the same bindings, each where its hook is now. The hook that is missing, where one is.
+fn move_to(current: &Generation, before: &InForce, config: &Config) -> Result<Generation, String> {
+    let mut hooks: Vec<Bindings> = config.hooks.iter().map(|_| Bindings::default()).collect();
+    for (hook, bindings) in before.hooks.iter().zip(&current.hooks) {
+        if bindings.iter().next().is_none() {
+            continue;
+        }
+        let mut places = config.hooks.iter().zip(&mut hooks);
+        let place = places.find(|(it, _)| it.name == hook.config.name && it.kind == hook.config.kind);
+        let Some((_, place)) = place else { return Err(hook.config.name.clone()) };
+        *place = bindings.clone();
+    }
+    Ok(current.moved(hooks))
+}
+
+/// The admin listener at its new place, or its end; nothing where it stays.
+fn moved(host: &Arc<Host>, before: &InForce, config: &Config) -> Result<Option<Option<Admin>>, StartError> {
+    let place = |config: &Config| config.admin.enabled.then_some(config.admin.address);
+    match (place(&before.config), place(config)) {
+        (was, is) if was == is => Ok(None),
+        (_, None) => Ok(Some(None)),
+        (_, Some(address)) => {
+            let admin = Admin::start(host, address)?;
+            tracing::info!(address = %admin.address(), "the admin listener moves");
+            Ok(Some(Some(admin)))
+        }
+    }
+}
+
+/// The record of a configuration that came into force after the start.
+fn active_entry(config: &Config, number: u64) -> Entry {
+    let mut fields = format!(r#""config":"{}","gen":{number},"hooks":["#, config.digest);
+    for (position, hook) in config.hooks.iter().enumerate() {
+        fields.push_str(if position == 0 { "" } else { "," });
+        quote(&mut fields, &hook.name);
+        // So many fit a leaf; all of them are in the file with that digest.
+        if position + 1 == MOST_NAMED {
+            break;
+        }
+    }
+    fields.push_str(&format!(r#"],"hook_count":{}"#, config.hooks.len()));
+    Entry { kind: "config.active", fields, sealed: None }
+}
+
+/// Hooks that the record names.
+const MOST_NAMED: usize = 32;

@@ -1,0 +1,216 @@
+//! Traces: what one call did, span by span, for whoever collects them by OpenTelemetry.
+//!
+//! Invariant: off unless a collector is configured, and free then; a trace is put together from what the ledger notes anyway, leaves after
+//! the answer, waits in a bounded queue and is dropped and counted where that is full. It holds hook, stage, plugin, verdict and codes; nothing out of a
+//! body. (The OpenTelemetry crates bring an HTTP client, protobuf and a registry of their own, and make spans as they go; a call here is
+//! one list of stages that is known at its end.)
+
+mod context;
+mod export;
+mod otlp;
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use hyper::HeaderMap;
+use portcullis_model::Millis;
+
+use crate::ask::Asked;
+use crate::budget::{Ledger, Stage};
+use crate::config::TelemetryConfig;
+use crate::error::StartError;
+use crate::generation::Binding;
+use crate::host::Hook;
+use crate::metrics::nanos;
+use crate::outbound::Outbound;
+
+pub use context::Context;
+
+/// The way to the collector.
+pub struct Telemetry {
+    queue: SyncSender<Box<Trace>>,
+    ratio: f64,
+    counts: Arc<Counts>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// What became of traces.
+#[derive(Default)]
+pub struct Counts {
+    /// Taken by the collector.
+    pub exported: AtomicU64,
+    /// Dropped: the queue was full, or the collector did not take them.
+    pub dropped: AtomicU64,
+    /// Set at the end: the exporter gives the collector what is left, once.
+    pub stopping: AtomicBool,
+}
+
+/// One call's trace in the making.
+pub struct Trace {
+    /// Where it belongs.
+    pub context: Context,
+    /// The call's own span.
+    pub span: [u8; 8],
+    begin: Instant,
+    received: Millis,
+    hook: Arc<Hook>,
+    generation: u64,
+    parts: Vec<Part>,
+    /// What came of it: a verdict, or the cause of a safe answer.
+    pub outcome: Outcome,
+    /// Its record.
+    pub record: Option<u64>,
+    status: u16,
+    left: Duration,
+    delivered: bool,
+    /// Whether the caller proved itself: a stranger's wish to be traced counts for nothing.
+    proven: bool,
+}
+
+/// What came of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Nothing that is decided: a greeting, or the same answer again.
+    Nothing,
+    /// A decision.
+    Verdict(&'static str),
+    /// A safe answer or a refusal, for this cause.
+    Cause(&'static str),
+}
+
+/// A part of a call that took time, from its beginning on.
+struct Part {
+    from: Duration,
+    to: Duration,
+    what: What,
+}
+
+enum What {
+    Stage(Stage),
+    Plugin { binding: Arc<Binding>, outcome: &'static str },
+}
+
+impl Telemetry {
+    /// Starts the thread that exports.
+    pub fn start(config: &TelemetryConfig, tenant: &str, outbound: &Arc<Outbound>) -> Result<Option<Self>, StartError> {
+        let Some(collector) = &config.otlp else { return Ok(None) };
+        let (queue, traces) = sync_channel(config.queue);
+        let counts = Arc::new(Counts::default());
+        let export = export::Exporter::new(collector, tenant, outbound, Arc::clone(&counts))?;
+        let thread = std::thread::Builder::new().name("telemetry".to_owned()).spawn(move || export.run(&traces));
+        let thread = Mutex::new(Some(thread.map_err(StartError::Thread)?));
+        Ok(Some(Self { queue, ratio: config.ratio, counts, thread }))
+    }
+
+    /// Begins a trace, if this call is to have one.
+    pub fn begin(
+        &self,
+        headers: &HeaderMap,
+        hook: &Arc<Hook>,
+        generation: u64,
+        begin: Instant,
+        received: Millis,
+    ) -> Option<Box<Trace>> {
+        let context = Context::read(headers);
+        let asked = context.as_ref().is_some_and(|context| context.sampled);
+        let context = context.unwrap_or_else(Context::random);
+        if !asked && !context.within(self.ratio) {
+            return None;
+        }
+        Some(Box::new(Trace {
+            context,
+            span: context::random(),
+            begin,
+            received,
+            hook: Arc::clone(hook),
+            generation,
+            parts: Vec::with_capacity(16),
+            outcome: Outcome::Nothing,
+            record: None,
+            status: 0,
+            left: Duration::ZERO,
+            delivered: false,
+            proven: false,
+        }))
+    }
+
+    /// Sends a trace on its way.
+    pub fn send(&self, trace: Box<Trace>) {
+        // A stranger is traced as often as chance has it, whatever its header says.
+        if !trace.proven && !trace.context.within(self.ratio) {
+            return;
+        }
+        if self.queue.try_send(trace).is_err() {
+            self.counts.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// What became of traces.
+    pub fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    /// Gives the collector what is left and ends; bounded by the exporter's own time limit.
+    pub fn stop(&self) {
+        self.counts.stopping.store(true, Ordering::Release);
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        drop(thread.map(JoinHandle::join));
+    }
+}
+
+impl Trace {
+    /// The caller has proved itself.
+    pub fn prove(&mut self) {
+        self.proven = true;
+    }
+
+    /// A plugin was asked, since then.
+    pub fn asked(&mut self, asked: &Asked, since: Instant) {
+        let from = since.saturating_duration_since(self.begin);
+        let outcome = match &asked.outcome {
+            Ok(decision) => decision.verdict().name(),
+            Err(fault) => fault.code,
+        };
+        let what = What::Plugin { binding: Arc::clone(&asked.binding), outcome };
+        self.parts.push(Part { from, to: from + asked.spent, what });
+    }
+
+    /// The answer is ready: the stages so far, one after the other.
+    pub fn ready(&mut self, ledger: &Ledger, status: u16, at: Instant) {
+        self.status = status;
+        self.left = at.saturating_duration_since(self.begin);
+        let mut from = Duration::ZERO;
+        for (stage, spent) in ledger.entries() {
+            let to = from + Duration::from_nanos(*spent);
+            self.parts.push(Part { from, to, what: What::Stage(*stage) });
+            from = to;
+        }
+    }
+
+    /// A record was waited for.
+    pub fn committed(&mut self, from: Instant, to: Instant) {
+        self.took(Stage::Commit, from, to.saturating_duration_since(from));
+    }
+
+    /// A stage that is not in the ledger.
+    pub fn took(&mut self, stage: Stage, since: Instant, spent: Duration) {
+        let from = since.saturating_duration_since(self.begin);
+        self.parts.push(Part { from, to: from + spent, what: What::Stage(stage) });
+    }
+
+    /// The last byte has left, or cannot leave any more.
+    pub fn left(&mut self, delivered: bool, at: Instant) {
+        let to = at.saturating_duration_since(self.begin);
+        self.parts.push(Part { from: self.left, to, what: What::Stage(Stage::Write) });
+        self.left = to;
+        self.delivered = delivered;
+    }
+
+    /// Nanoseconds since 1970.
+    fn at(&self, since: Duration) -> u64 {
+        self.received.0.saturating_mul(1_000_000).saturating_add(nanos(since))
+    }
+}

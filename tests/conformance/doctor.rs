@@ -1,0 +1,105 @@
+//! `hook kinds` and `hook doctor`: what is spoken, and a hook looked at from outside.
+
+use portcullis_tests::{Binding, House, Ran, duties, golden, normal};
+use serde_json::{Value, json};
+
+#[test]
+fn the_kinds_are_listed() {
+    let house = House::build(&[]);
+    golden("hook-kinds.txt", &house.must(&["hook", "kinds"]));
+    let kinds = house.must(&["hook", "kinds", "--format", "json"]);
+    let kinds: Vec<Value> = kinds.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let token = kinds.iter().find(|kind| kind["kind"] == "okta.token").unwrap();
+    assert_eq!(
+        (&token["limit_ms"], &token["restricted"], &token["closed"]["status"]),
+        (&json!(3000), &json!(true), &json!(200))
+    );
+    // All that is listed can be configured, and nothing else.
+    for kind in &kinds {
+        let name = kind["kind"].as_str().unwrap();
+        let (limit, budget) = (kind["limit_ms"].as_u64().unwrap(), kind["budget_ms"].as_u64().unwrap());
+        assert!(budget < limit, "{name}");
+    }
+}
+
+#[test]
+fn a_hook_that_is_well_is_called_well() {
+    let house = House::build(&[Binding::new("token", "sod", duties()), Binding::new("import", "sod", duties())]);
+    let host = house.serve();
+    for hook in ["token", "import"] {
+        let url = format!("http://{}/okta/{hook}", host.address());
+        let ran = house.run(&["hook", "doctor", "--config", "portcullis.toml", "--hook", hook, "--url", &url]);
+        assert_eq!(ran.code, 0, "{}{}", ran.out, ran.err);
+        let shown = ran.out.lines().filter(|line| !line.contains(" ms"));
+        let shown: Vec<_> = shown.map(|line| normal(&line.replace(host.address(), "HOST"))).collect();
+        golden(&format!("hook-doctor-{hook}.txt"), &(shown.join("\n") + "\n"));
+    }
+    let url = format!("http://{}/okta/token", host.address());
+    let by_kind =
+        ["hook", "doctor", "--kind", "okta.token", "--url", &url, "--secret-file", "secrets/token", "--calls", "1"];
+    let json = house.must(&[&by_kind[..], &["--format", "json"]].concat());
+    let found: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((&found["well"], &found["kind"]), (&json!(true), &json!("okta.token")));
+    let names: Vec<_> = found["checks"].as_array().unwrap().iter().map(|it| it["check"].as_str().unwrap()).collect();
+    for check in ["reach", "certificate", "route", "stranger", "caller", "preview", "record", "repeat", "latency"] {
+        assert!(names.contains(&check), "{check} is missing: {names:?}");
+    }
+    drop(host.stop());
+    assert_eq!(house.verify().code, 0);
+    // Five calls each time, one the last time, and the first of them once again.
+    assert_eq!((house.records_of("hook.decision").len(), house.records_of("hook.duplicate").len()), (11, 3));
+}
+
+#[test]
+fn what_is_wrong_is_named_with_what_to_change() {
+    let house = House::build(&[Binding::new("token", "sod", duties())]);
+    house.configure("path = \"/okta/import\"", "path = \"/okta/import\"\non_failure = \"open\"");
+    let host = house.serve();
+    let at = |path: &str, secret: &str| {
+        let url = format!("http://{}{path}", host.address());
+        house.run(&["hook", "doctor", "--kind", "okta.token", "--url", &url, "--secret-file", secret, "--calls", "1"])
+    };
+    // A wrong secret: accepted by nobody, and told apart from nothing.
+    house.write_secret("secrets/wrong", "a-secret-of-thirty-two-characterz");
+    fails(&at("/okta/token", "secrets/wrong"), "caller", "compare the secret's file");
+    fails(&at("/okta/tokens", "secrets/token"), "route", "hook.path");
+    // The wrong kind's path: its event type is not known there.
+    let other = at("/okta/import", "secrets/import");
+    assert_eq!(other.code, 1, "{}", other.out);
+    // Nobody listens.
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let url = format!("http://{free}/okta/token");
+    let ran = house.run(&["hook", "doctor", "--kind", "okta.token", "--url", &url, "--secret-file", "secrets/token"]);
+    fails(&ran, "reach", "see that the host runs");
+    // An open hook lets a stranger's call go on as if there were no hook.
+    let url = format!("http://{}/okta/import", host.address());
+    let ran =
+        house.run(&["hook", "doctor", "--kind", "okta.user-import", "--url", &url, "--secret-file", "secrets/import"]);
+    fails(&ran, "stranger", "hook.on_failure");
+    drop(host.stop());
+    // Wrong in the asking.
+    for wrong in [
+        &["hook", "doctor", "--config", "portcullis.toml", "--hook", "none", "--url", "http://127.0.0.1:1/"][..],
+        &["hook", "doctor", "--config", "portcullis.toml", "--hook", "token"],
+        &["hook", "doctor", "--kind", "okta.none", "--url", "http://127.0.0.1:1/"],
+        &["hook", "doctor", "--kind", "okta.token", "--url", "ftp://127.0.0.1:1/"],
+    ] {
+        let ran = house.run(wrong);
+        assert_eq!(ran.code, 64, "{wrong:?}: {}{}", ran.out, ran.err);
+        assert!(ran.err.contains("hint:") || ran.err.contains("http"), "{wrong:?}: {}", ran.err);
+    }
+    // No secret of ours is ever shown.
+    let secret = house.read("secrets/token");
+    assert!(!other.out.contains(secret.trim()) && !other.err.contains(secret.trim()));
+}
+
+fn fails(ran: &Ran, check: &str, hint: &str) {
+    assert_eq!(ran.code, 1, "{}{}", ran.out, ran.err);
+    let mut lines = ran.out.lines();
+    assert!(
+        lines.any(|line| line.starts_with("FAIL") && line.split_whitespace().nth(1) == Some(check)),
+        "{check}: {}",
+        ran.out
+    );
+    assert!(lines.next().is_some_and(|line| line.contains("hint:") && line.contains(hint)), "{check}: {}", ran.out);
+}

@@ -1,0 +1,178 @@
+//! A changed configuration: in force whole and at once, without a call that fails; or refused, and then nothing has changed.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use portcullis_tests::{Answer, Binding, CONFLICT, Host, House, Raw, SECRET, SignIn, duties, event};
+use serde_json::json;
+
+/// A further hook, for the end of the file.
+const THIRD: &str = r#"
+[[hook]]
+name = "portal"
+kind = "okta.token"
+path = "/okta/portal"
+on_failure = "open"
+caller = { secret_file = "secrets/token" }
+"#;
+
+#[test]
+fn hooks_come_go_and_change_while_calls_are_answered() {
+    let mut house = unwatched();
+    let host = house.serve();
+    let done = AtomicBool::new(false);
+    let answered: usize = thread::scope(|scope| {
+        let calls: Vec<_> = (0..2)
+            .map(|_| {
+                scope.spawn(|| {
+                    let (mut client, mut count) = (host.client(), 0);
+                    while !done.load(Ordering::Relaxed) {
+                        let sign_in = SignIn::with_groups(&CONFLICT).event(&event());
+                        let answer = client.send(&host.request("token", &sign_in.bytes())).unwrap();
+                        assert!(
+                            answer.summary().contains("PRESCRIBE-DISPENSE"),
+                            "the rules hold all along: {answer:?}"
+                        );
+                        count += 1;
+                    }
+                    count
+                })
+            })
+            .collect();
+        // One more hook, before the others: every place in the file is another's now.
+        assert_eq!(portal(&host).status, 404);
+        let text = house.read("portcullis.toml");
+        let (head, hooks) = text.split_once("\n[[hook]]").unwrap();
+        house.write("portcullis.toml", format!("{head}\n{THIRD}\n[[hook]]{hooks}"));
+        host.look(&["configuration active"]);
+        assert_eq!(portal(&host).without_reference(), "{}", "nothing enforces on it");
+        // A release that binds it, as ever.
+        house.release(&[Binding::new("token", "sod", duties()), Binding::new("portal", "sod", duties())]);
+        host.look(&["release active generation=2"]);
+        assert!(portal(&host).summary().contains("PRESCRIBE-DISPENSE"));
+        // Limits and budgets.
+        house.configure("[listen]\n", "[listen]\ncalls = 100\nbody_ms = 900\n");
+        house.configure("path = \"/okta/portal\"", "path = \"/okta/other\"\nbudget_ms = 1500");
+        host.look(&["configuration active"]);
+        assert_eq!(portal(&host).status, 404, "it has moved");
+        assert!(at(&host, "/okta/other").summary().contains("PRESCRIBE-DISPENSE"), "its bindings with it");
+        assert_eq!(host.metric("portcullis_calls_limit"), 100.0);
+        // Gone, once nothing binds it any more; release and configuration may change at once.
+        house.write("portcullis.toml", text);
+        host.look(&["configuration refused"]);
+        assert!(at(&host, "/okta/other").index().is_some(), "refused: it is still there");
+        house.release(&[Binding::new("token", "sod", duties())]);
+        host.look(&["configuration active"]);
+        assert_eq!(at(&host, "/okta/other").status, 404);
+        assert_eq!(host.metric("portcullis_generation"), 3.0);
+        done.store(true, Ordering::Relaxed);
+        calls.into_iter().map(|calls| calls.join().unwrap()).sum()
+    });
+    assert!(answered > 10, "{answered}");
+    drop(host.stop());
+    assert_eq!(house.verify().code, 0);
+    let active = house.records_of("config.active");
+    let hooks: Vec<_> = active.iter().map(|record| record["hook_count"].as_u64().unwrap()).collect();
+    assert_eq!(hooks, [3, 3, 2]);
+    assert_eq!(active[0]["hooks"], json!(["portal", "token", "import"]));
+    assert_eq!(house.records_of("release.active").len(), 3);
+    let refused = house.records_of("config.refused");
+    assert_eq!(refused.iter().map(|record| &record["code"]).collect::<Vec<_>>(), [&json!("config-hook-bound")]);
+}
+
+#[test]
+fn what_is_wrong_changes_nothing_and_says_so_once() {
+    let house = unwatched();
+    let host = house.serve();
+    let good = house.read("portcullis.toml");
+    let mut codes = Vec::new();
+    for (what, code, from, to) in [
+        ("no TOML", "config-wrong", "[listen]", "[listen"),
+        ("an unknown setting", "config-wrong", "[listen]\n", "[listen]\ncals = 7\n"),
+        ("out of bounds", "config-wrong", "[listen]\n", "[listen]\ncalls = 0\n"),
+        ("two hooks at one path", "config-wrong", "path = \"/okta/import\"", "path = \"/okta/token\""),
+        ("another tenant", "config-needs-restart", "\n[admin]", "tenant = \"other\"\n[admin]"),
+        ("other threads", "config-needs-restart", "[listen]\n", "[listen]\nworkers = 7\n"),
+        ("another log", "config-needs-restart", "directory = \"audit\"", "directory = \"elsewhere\""),
+        ("no secret", "config-unusable", "secrets/token", "secrets/none"),
+        ("the bound hook gone", "config-hook-bound", "name = \"token\"", "name = \"other\""),
+        ("the bound hook of another kind", "config-hook-bound", "kind = \"okta.token\"", "kind = \"okta.user-import\""),
+    ] {
+        house.write("portcullis.toml", good.replacen(from, to, 1));
+        let said = host.look(&["configuration refused", "configuration active"]);
+        assert!(said.contains(code), "{what}: {said}");
+        codes.push(code);
+        let twice = SignIn::with_groups(&CONFLICT).event(&event());
+        assert!(host.sign_in(&twice).summary().contains("PRESCRIBE-DISPENSE"), "{what}: nothing has changed");
+        let ready = host.admin("/ready");
+        assert_eq!(ready.status, 200, "{what}: {ready:?}");
+        assert!(ready.json["warnings"].to_string().contains("configuration-refused"), "{what}: {ready:?}");
+        assert!(!ready.json.to_string().contains(SECRET));
+        // Asked again, it says it again, and the record has it once.
+        host.look(&["configuration refused"]);
+    }
+    house.write("portcullis.toml", &good);
+    host.look(&["configuration unchanged"]);
+    assert!(!host.admin("/ready").json["warnings"].to_string().contains("configuration-refused"));
+    drop(host.stop());
+    let refused: Vec<_> =
+        house.records_of("config.refused").iter().map(|record| record["code"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(refused, codes);
+    assert!(house.records_of("config.active").is_empty());
+}
+
+#[test]
+fn a_retried_event_hears_the_same_unless_its_own_hook_changed() {
+    let house = unwatched();
+    let host = house.serve();
+    let sign_in = SignIn::with_groups(&[]).event(&event());
+    let first = host.sign_in(&sign_in);
+    house.configure("path = \"/okta/import\"", "path = \"/okta/imported\"");
+    host.look(&["configuration active"]);
+    assert_eq!(host.sign_in(&sign_in).body, first.body, "another hook has changed");
+    house.configure("path = \"/okta/token\"", "path = \"/okta/token\"\nentitlements = [\"/data/access/claims/roles\"]");
+    host.look(&["configuration active"]);
+    let second = host.sign_in(&sign_in);
+    assert_ne!(second.index(), first.index(), "it may decide otherwise now, so it decides anew");
+    assert_eq!(host.sign_in(&sign_in).body, second.body);
+    drop(host.stop());
+}
+
+#[test]
+fn the_admin_listener_moves_and_the_file_is_watched() {
+    let house = House::build(&[]);
+    let host = house.serve();
+    let before = host.admin_address().to_owned();
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    // Without a signal: the file is looked at by itself.
+    house.configure("[admin]\naddress = \"127.0.0.2:0\"", &format!("[admin]\naddress = \"{free}\""));
+    host.until_log("configuration active");
+    let asked =
+        portcullis_tests::Client::new(&free.to_string()).say(b"GET /health HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
+    assert_eq!(asked.status, 200);
+    assert!(std::net::TcpStream::connect(&before).is_err(), "the old one is gone");
+    // A port that somebody has is refused, and the present one stays.
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    house.configure(&free.to_string(), &taken.local_addr().unwrap().to_string());
+    host.until_log("configuration refused");
+    let asked =
+        portcullis_tests::Client::new(&free.to_string()).say(b"GET /ready HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
+    assert_eq!(asked.status, 200);
+    drop(host.stop());
+}
+
+/// A house whose host looks only when it is told to: a test that waits for a look must know which one it was.
+fn unwatched() -> House {
+    let house = House::build(&[Binding::new("token", "sod", duties())]);
+    house.configure("watch_ms = 500", "watch_ms = 0");
+    house
+}
+
+fn portal(host: &Host) -> Answer {
+    at(host, "/okta/portal")
+}
+
+fn at(host: &Host, path: &str) -> Answer {
+    let body = SignIn::with_groups(&CONFLICT).event(&event()).bytes();
+    host.client().send(&Raw::post(path, SECRET, &body)).unwrap()
+}

@@ -1,0 +1,172 @@
+//! Traces, the drift alarm and logs: what leaves the host besides answers and records, and what never does.
+
+use std::collections::BTreeMap;
+use std::process::Command;
+
+use portcullis_tests::{Binding, CONFLICT, Collector, Host, House, Raw, SECRET, SignIn, binary, duties, event};
+use serde_json::{Value, json};
+
+const MARKER: &str = "Zebulon-Quartermain-of-Ward-Nine";
+const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+const PARENT: &str = "00f067aa0ba902b7";
+
+#[test]
+fn a_call_is_a_trace_in_its_callers_context() {
+    let collector = Collector::start(200);
+    let house = traced(&collector, "0.0");
+    let host = house.serve();
+    let allowed = with_parent(&host, &SignIn::with_groups(&["ward-reader"]).profile("firstName", MARKER), "01");
+    let denied = with_parent(&host, &SignIn::with_groups(&CONFLICT).profile("firstName", MARKER), "01");
+    assert!(denied.stops_a_token());
+    // Not sampled by the caller, and chance never has it.
+    with_parent(&host, &SignIn::with_groups(&[]), "00");
+    host.sign_in(&SignIn::with_groups(&[]));
+    // A stranger's wish counts for nothing.
+    let mut wrong = Raw::post("/okta/token", "a-secret-of-thirty-two-characterz", &SignIn::with_groups(&[]).bytes());
+    wrong.headers.push(parent("01"));
+    assert!(host.client().send(&wrong).unwrap().stops_a_token());
+    let calls = collector.until_calls(2);
+    let log = host.stop();
+    assert_eq!(collector.until_calls(2).len(), 2, "no other call is traced");
+
+    let spans = collector.spans();
+    for (call, answer, verdict) in [(&calls[0], &allowed, "abstain"), (&calls[1], &denied, "deny")] {
+        assert_eq!((&call["traceId"], &call["parentSpanId"]), (&json!(TRACE), &json!(PARENT)));
+        assert_eq!((&call["traceState"], &call["name"]), (&json!("vendor=1"), &json!("hook token")));
+        let attributes = attributes(call);
+        assert_eq!(attributes["portcullis.verdict"], json!({"stringValue": verdict}));
+        assert_eq!(attributes["portcullis.generation"], json!({"intValue": "1"}));
+        assert_eq!(attributes["portcullis.record"], json!({"intValue": answer.index().unwrap().to_string()}));
+        let below: Vec<_> = spans.iter().filter(|span| span["parentSpanId"] == call["spanId"]).collect();
+        let names: Vec<_> = below.iter().map(|span| span["name"].as_str().unwrap()).collect();
+        for stage in
+            ["caller", "body", "parse", "propose", "guard", "render", "commit", "write", "plugin org.portcullis.sod"]
+        {
+            assert!(names.contains(&stage), "{stage} is missing: {names:?}");
+        }
+        for span in &below {
+            let time = |span: &Value, end: &str| span[end].as_str().unwrap().parse::<u64>().unwrap();
+            assert!(time(span, "startTimeUnixNano") >= time(call, "startTimeUnixNano"), "{span}");
+            assert!(time(span, "startTimeUnixNano") <= time(span, "endTimeUnixNano"), "{span}");
+        }
+        // From the record back to the trace: by what is sealed, since it is the caller's text.
+        assert_eq!(house.sealed(answer.index().unwrap())["trace"], json!(TRACE));
+        assert!(!house.record(answer.index().unwrap()).to_string().contains(TRACE));
+    }
+    let all = json!(spans).to_string();
+    assert!(!all.contains(MARKER) && !all.contains(SECRET) && !all.contains("noor"), "{all}");
+    assert!(!log.contains(TRACE) && !log.contains(MARKER));
+}
+
+#[test]
+fn chance_traces_calls_without_a_context_and_failures_are_errors() {
+    let collector = Collector::start(200);
+    let house = traced(&collector, "1.0");
+    let host = house.serve();
+    host.sign_in(&SignIn::with_groups(&[]));
+    assert!(host.post("token", b"no json").stops_a_token());
+    let calls = collector.until_calls(2);
+    assert!(calls.iter().all(|call| call.get("parentSpanId").is_none()));
+    assert_ne!(calls[0]["traceId"], calls[1]["traceId"]);
+    let refused = calls.iter().find(|call| call["status"]["code"] == 2).unwrap();
+    assert_eq!(attributes(refused)["portcullis.cause"], json!({"stringValue": "not-json"}));
+    drop(host.stop());
+}
+
+#[test]
+fn a_collector_that_takes_nothing_costs_traces_and_no_answers() {
+    let collector = Collector::start(503);
+    let house = traced(&collector, "1.0");
+    let host = house.serve();
+    for _ in 0..20 {
+        assert!(host.sign_in(&SignIn::with_groups(&[]).event(&event())).index().is_some());
+    }
+    host.until_log("the trace collector takes nothing");
+    assert!(host.metric("portcullis_traces_dropped_total") > 0.0);
+    assert_eq!(host.metric("portcullis_traces_exported_total"), 0.0);
+    drop(host.stop());
+    // One that nobody has ever heard of does not keep the host from starting or stopping.
+    house.configure(&collector.address().to_string(), "127.0.0.1:1");
+    let host = house.serve();
+    assert!(host.sign_in(&SignIn::with_groups(&[]).event(&event())).index().is_some());
+    drop(host.stop());
+    house.configure("http://127.0.0.1:1", "http://collector.example:4318");
+    let ran = house.run(&["check", "--config", "portcullis.toml"]);
+    assert_eq!(ran.code, 64);
+    assert!(ran.err.contains("telemetry.otlp"), "{}", ran.err);
+}
+
+#[test]
+fn a_member_that_is_not_known_raises_the_alarm_once() {
+    let house = House::build(&[Binding::new("token", "sod", duties())]);
+    let host = house.serve();
+    host.sign_in(&SignIn::with_groups(&[]));
+    assert!(house.records_of("hook.drift").is_empty());
+    let mut newer = SignIn::with_groups(&[]).event(&event());
+    newer.body["data"]["context"]["device"] = json!({"owner": MARKER});
+    newer.body["data"]["context"][MARKER.replace('-', " ")] = json!(1);
+    for _ in 0..3 {
+        assert!(host.sign_in(&newer.clone().event(&event())).index().is_some(), "it is answered all the same");
+    }
+    let said = house.until_record("hook.drift", |record| record["member"] == "data.context.device");
+    assert_eq!((&said["hook"], &said["kind"]), (&json!("token"), &json!("okta.token")));
+    house.until_record("hook.drift", |record| record["member"].as_str().unwrap().starts_with("data.context.sha256:"));
+    assert_eq!(host.metric(r#"portcullis_unknown_members{hook="token",kind="okta.token"}"#), 2.0);
+    let log = host.stop();
+    assert_eq!(house.records_of("hook.drift").len(), 2);
+    assert!(log.contains("data.context.device") && !log.contains("Zebulon"), "{log}");
+    assert!(!house.leaves().concat().contains("Zebulon"));
+}
+
+#[test]
+fn logs_are_json_where_asked_and_never_hold_a_secret_or_a_person() {
+    let house = House::build(&[Binding::new("token", "sod", duties())]);
+    let mut command = Command::new("sh");
+    command.args(["-c", "exec \"$@\" --log-format json", "sh"]).arg(binary());
+    let host = Host::start_with(&house.path(""), command);
+    let marked = SignIn::with_groups(&CONFLICT).profile("firstName", MARKER).claim("nickname", MARKER);
+    assert!(host.sign_in(&marked.clone().event(&event())).stops_a_token());
+    host.post("token", MARKER.as_bytes());
+    let wrong = Raw::post("/okta/token", &format!("{MARKER}-{SECRET}"), &marked.bytes());
+    host.client().send(&wrong).unwrap();
+    // What is wrong with a configuration is said without the line that is wrong.
+    let good = house.read("portcullis.toml");
+    house.write("portcullis.toml", format!("{good}\nsecret = \"{SECRET}\" {MARKER}"));
+    host.look(&["configuration refused"]);
+    let log = host.stop();
+    assert!(log.lines().count() > 3, "{log}");
+    for line in log.lines() {
+        let line: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        assert!(
+            line["level"].is_string() && line["timestamp"].is_string() && line["fields"]["message"].is_string(),
+            "{line}"
+        );
+    }
+    for secret in [SECRET, MARKER, house.read("secrets/token").trim(), "noor.haddad"] {
+        assert!(!log.contains(secret), "`{secret}` is in the log:\n{log}");
+    }
+}
+
+/// A house whose traces go to a collector.
+fn traced(collector: &Collector, ratio: &str) -> House {
+    let house = House::build(&[Binding::new("token", "sod", duties())]);
+    let telemetry = format!("[telemetry]\notlp = \"http://{}\"\nratio = {ratio}\n\n[admin]", collector.address());
+    house.configure("[admin]", &telemetry);
+    house
+}
+
+fn with_parent(host: &Host, sign_in: &SignIn, flags: &str) -> portcullis_tests::Answer {
+    let mut request = host.request("token", &sign_in.clone().event(&event()).bytes());
+    request.headers.push(parent(flags));
+    request.headers.push(("tracestate".to_owned(), "vendor=1".to_owned()));
+    host.client().send(&request).unwrap()
+}
+
+fn parent(flags: &str) -> (String, String) {
+    ("traceparent".to_owned(), format!("00-{TRACE}-{PARENT}-{flags}"))
+}
+
+fn attributes(span: &Value) -> BTreeMap<String, Value> {
+    let list = span["attributes"].as_array().into_iter().flatten();
+    list.map(|it| (it["key"].as_str().unwrap().to_owned(), it["value"].clone())).collect()
+}

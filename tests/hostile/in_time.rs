@@ -1,0 +1,106 @@
+//! The safe answer leaves in time whatever hangs: plugins on every core, a full slow lane; and where care depends on the hook, what leaves is
+//! the least that lets care go on.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use portcullis_tests::{Answer, Binding, Host, House, SignIn, event};
+use serde_json::json;
+
+use super::anybody;
+
+#[test]
+fn with_plugins_that_hang_everywhere_every_answer_is_in_time_and_the_host_can_be_asked() {
+    let house = hanging("");
+    let host = house.serve();
+    let answers = all_at_once(&host, "token", CALLERS, &anybody());
+    for (answer, took) in &answers {
+        assert!(answer.stops_a_token(), "{answer:?}");
+        assert!(*took < PLATFORM_WAITS, "an answer came after {took:?}");
+    }
+    // While they hang, the admin listener answers: it shares no thread with them.
+    thread::scope(|scope| {
+        let calls = scope.spawn(|| all_at_once(&host, "token", 64, &anybody()));
+        for path in ["/health", "/ready", "/metrics", "/status"] {
+            let begin = Instant::now();
+            assert_eq!(host.admin(path).status, 200, "{path}");
+            assert!(begin.elapsed() < PLATFORM_WAITS, "{path} took {:?}", begin.elapsed());
+        }
+        assert!(calls.join().unwrap().iter().all(|(answer, _)| answer.stops_a_token()));
+    });
+    let hook = r#"hook="token",kind="okta.token""#;
+    let safe: f64 = ["plugin-fault", "budget-exhausted", "overload"]
+        .iter()
+        .map(|cause| host.metric(&format!(r#"portcullis_safe_answers_total{{{hook},cause="{cause}"}}"#)))
+        .sum();
+    let turned_away = host.metric(&format!(r#"portcullis_refusals_total{{{hook},reason="overload"}}"#));
+    assert_eq!(safe + turned_away, (CALLERS + 64) as f64, "every one of them is counted");
+    drop(host.stop());
+    assert_eq!(house.verify().code, 0);
+    // More at once than the slow lane has room for: those that found it full did not wait for it.
+    let full = house.records_of("hook.decision").into_iter().filter(|record| record["decision"]["cause"] == "overload");
+    assert!(full.count() > 0, "the slow lane was never full");
+}
+
+#[test]
+fn where_care_depends_on_it_the_least_is_given_in_time() {
+    let house = hanging("on_failure = \"restricted\"\nrestricted_applications = [\"0oaportal\"]\n");
+    let host = house.serve();
+    let elsewhere = {
+        let mut sign_in = anybody();
+        for place in ["request/client_id", "client/id"] {
+            *sign_in.body.pointer_mut(&format!("/data/context/protocol/{place}")).unwrap() = json!("0oaother");
+        }
+        sign_in
+    };
+    thread::scope(|scope| {
+        let care = scope.spawn(|| all_at_once(&host, "token", 16, &anybody()));
+        let others = scope.spawn(|| all_at_once(&host, "token", 16, &elsewhere));
+        for (answer, took) in care.join().unwrap() {
+            assert!(took < PLATFORM_WAITS, "an answer came after {took:?}");
+            let operations = answer.operations();
+            let says = |path: &str, value| operations.iter().any(|it| it.2 == path && it.3 == value);
+            assert!(
+                says("/token/lifetime/expiration", json!(300)) && says("/claims/degraded", json!(true)),
+                "{answer:?}"
+            );
+        }
+        for (answer, took) in others.join().unwrap() {
+            assert!(answer.stops_a_token() && took < PLATFORM_WAITS, "{took:?}: {answer:?}");
+        }
+    });
+    drop(host.stop());
+}
+
+/// A house in which everybody's plugin hangs.
+fn hanging(hook: &str) -> House {
+    let mut house = House::build(&[]);
+    house.sign_plugin("mischief", |manifest| manifest.replace("time_ms = 250", "time_ms = 1000"));
+    house.configure("path = \"/okta/token\"\n", &format!("path = \"/okta/token\"\n{hook}"));
+    house.configure("[listen]\n", "[listen]\ncalls = 1000\n");
+    house.release(&[Binding::new("token", "mischief", json!({"do": "loop-forever"}))]);
+    house
+}
+
+/// So many callers at the same moment, each with a connection of its own: what each heard, and after how long.
+fn all_at_once(host: &Host, hook: &str, callers: usize, sign_in: &SignIn) -> Vec<(Answer, Duration)> {
+    thread::scope(|scope| {
+        let callers: Vec<_> = (0..callers)
+            .map(|_| {
+                let request = host.request(hook, &sign_in.clone().event(&event()).bytes());
+                scope.spawn(move || {
+                    let mut client = host.client();
+                    let begin = Instant::now();
+                    let answer = client.send(&request).unwrap();
+                    (answer, begin.elapsed())
+                })
+            })
+            .collect();
+        callers.into_iter().map(|caller| caller.join().unwrap()).collect()
+    })
+}
+
+/// More than the slow lane has room for.
+const CALLERS: usize = 320;
+/// Okta's limit for a hook.
+const PLATFORM_WAITS: Duration = Duration::from_secs(3);
