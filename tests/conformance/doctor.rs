@@ -1,6 +1,6 @@
 //! `hook kinds` and `hook doctor`: what is spoken, and a hook looked at from outside.
 
-use portcullis_tests::{Binding, House, Ran, duties, golden, normal};
+use portcullis_tests::{Authority, Binding, Host, House, Ran, duties, golden, normal};
 use serde_json::{Value, json};
 
 #[test]
@@ -91,6 +91,47 @@ fn what_is_wrong_is_named_with_what_to_change() {
     // No secret of ours is ever shown.
     let secret = house.read("secrets/token");
     assert!(!other.out.contains(secret.trim()) && !other.err.contains(secret.trim()));
+}
+
+#[test]
+fn a_certificate_is_judged_as_the_platform_judges_it() {
+    let authority = Authority::new();
+    let house = House::build(&[Binding::new("token", "sod", duties())]);
+    let put = |pair: &portcullis_tests::Pair| {
+        house.write("tls.pem", &pair.certificate);
+        house.write_secret("tls.key", &pair.key);
+    };
+    put(&authority.server());
+    house.write("ca.pem", authority.pem());
+    house.write("other-ca.pem", Authority::new().pem());
+    house.configure("[trust]", "[listen.tls]\ncertificate = \"tls.pem\"\nkey = \"tls.key\"\n\n[trust]");
+    let host = house.serve();
+    let port = host.address().rsplit(':').next().unwrap().to_owned();
+    let doctor = |name: &str, ca: &str| {
+        let url = format!("https://{name}:{port}/okta/token");
+        house.run(&["hook", "doctor", "--config", "portcullis.toml", "--hook", "token", "--url", &url, "--ca", ca])
+    };
+    let well = doctor("127.0.0.1", "ca.pem");
+    assert_eq!(well.code, 0, "{}{}", well.out, well.err);
+    assert!(well.out.contains("for 127.0.0.1") && well.out.contains("TLSv1_3"), "{}", well.out);
+    fails(&doctor("127.0.0.1", "other-ca.pem"), "certificate", "the platform will refuse it too");
+    fails(&doctor("localhost", "ca.pem"), "certificate", "the platform will refuse it too");
+    assert!(codes(&host).is_empty());
+    put(&authority.server_of_yesterday());
+    host.look(&["the TLS certificate, its key"]);
+    let over = doctor("127.0.0.1", "ca.pem");
+    fails(&over, "certificate", "the platform will refuse it too");
+    assert!(!over.out.contains("preview"), "nothing is sent to whom it does not believe: {}", over.out);
+    assert_eq!(codes(&host), ["certificate-expired"]);
+    assert!(host.metric("portcullis_certificate_expires_timestamp_seconds") > 0.0);
+    drop(host.stop());
+}
+
+/// Why the host is not ready.
+fn codes(host: &Host) -> Vec<String> {
+    let ready = host.admin("/ready").json;
+    let reasons = ready["reasons"].as_array().into_iter().flatten();
+    reasons.filter_map(|it| it["code"].as_str()).map(str::to_owned).collect()
 }
 
 fn fails(ran: &Ran, check: &str, hint: &str) {
