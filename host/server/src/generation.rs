@@ -92,6 +92,7 @@ impl Generation {
             release: self.release.clone(),
             passage: self.passage,
             root: self.root,
+            verified: self.verified,
             hooks,
             stops: Arc::clone(&self.stops),
         }
