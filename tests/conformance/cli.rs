@@ -219,7 +219,7 @@ fn a_hook_is_called_as_its_platform_would() {
     let nobody = house.run(&send);
     assert_eq!(nobody.code, 1);
     assert!(nobody.err.contains("cannot connect"), "{}", nobody.err);
-    assert_eq!(house.run(&["hook", "send", "--url", "https://127.0.0.1:1/", "--payload", "sign-in.json"]).code, 64);
+    assert_eq!(house.run(&["hook", "send", "--url", "ftp://127.0.0.1:1/", "--payload", "sign-in.json"]).code, 64);
 }
 
 /// Exit 1, the code, and what to do.

@@ -1,6 +1,6 @@
 //! `hook kinds` and `hook doctor`: what is spoken, and a hook looked at from outside.
 
-use portcullis_tests::{Authority, Binding, Host, House, Ran, duties, golden, normal};
+use portcullis_tests::{Authority, Binding, Host, House, Ran, charts, duties, golden, normal};
 use serde_json::{Value, json};
 
 #[test]
@@ -125,6 +125,59 @@ fn a_certificate_is_judged_as_the_platform_judges_it() {
     assert_eq!(codes(&host), ["certificate-expired"]);
     assert!(host.metric("portcullis_certificate_expires_timestamp_seconds") > 0.0);
     drop(host.stop());
+}
+
+#[test]
+fn a_decision_point_an_event_hook_and_a_caller_with_a_certificate_are_looked_at_too() {
+    // On its own configuration alone: the address is the listener's and the first of the kind's routes.
+    let binding = Binding::new("asked", "access-rules", charts()).say(&[]);
+    let house = House::speaking("authzen", "/pdp", "", (&[], &[]), &[binding]);
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    house.configure("address = \"127.0.0.1:0\"", &format!("address = \"{free}\""));
+    house.add_hook("news", "okta.event", "");
+    let host = house.serve();
+    let asked = house.run(&["hook", "doctor", "--config", "portcullis.toml", "--hook", "asked"]);
+    assert_eq!(asked.code, 0, "{}{}", asked.out, asked.err);
+    for line in
+        ["/pdp/access/v1/evaluation", "stranger     is answered with 401", "the platform takes the answer and stops"]
+    {
+        assert!(asked.out.contains(line), "{line}: {}", asked.out);
+    }
+    let news = house.run(&["hook", "doctor", "--config", "portcullis.toml", "--hook", "news"]);
+    assert_eq!(news.code, 0, "{}{}", news.out, news.err);
+    assert!(news.out.contains("the verification challenge is repeated"), "{}", news.out);
+    let elsewhere = format!("http://{free}/okta/token");
+    let ran = house.run(&["hook", "doctor", "--config", "portcullis.toml", "--hook", "news", "--url", &elsewhere]);
+    fails(&ran, "route", "hook.path");
+    host.stop();
+
+    let (servers, clients) = (Authority::new(), Authority::new());
+    let house = House::build(&[Binding::new("token", "sod", duties())]);
+    let pair = servers.server();
+    house.write("tls.pem", &pair.certificate);
+    house.write_secret("tls.key", &pair.key);
+    house.write("ca.pem", servers.pem());
+    house.write("clients.pem", clients.pem());
+    let tls = "[listen.tls]\ncertificate = \"tls.pem\"\nkey = \"tls.key\"\nclient_ca = \"clients.pem\"\n\n[trust]";
+    house.configure("[trust]", tls);
+    house.configure(
+        "caller = { secret_file = \"secrets/token\" }",
+        "caller = { certificate = { dns = [\"okta.hospital.test\"] } }",
+    );
+    let host = house.serve();
+    let doctor = |dns: &str| {
+        let own = clients.client(dns, "spiffe://hospital.test/okta");
+        house.write("own.pem", &own.certificate);
+        house.write_secret("own.key", &own.key);
+        let url = format!("https://{}/okta/token", host.address());
+        let shown = ["--client-certificate", "own.pem", "--client-key", "own.key", "--url", &url, "--ca", "ca.pem"];
+        house.run(&[&["hook", "doctor", "--config", "portcullis.toml", "--hook", "token"][..], &shown].concat())
+    };
+    let well = doctor("okta.hospital.test");
+    assert_eq!(well.code, 0, "{}{}", well.out, well.err);
+    assert!(well.out.contains("is told from a stranger"), "{}", well.out);
+    fails(&doctor("ping.hospital.test"), "caller", "compare");
+    host.stop();
 }
 
 /// Why the host is not ready.

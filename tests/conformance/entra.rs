@@ -5,7 +5,7 @@ use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD as BASE64, URL_SAFE_NO_PAD as BASE64URL};
-use portcullis_tests::{Answer, DeliveryService, House, Raw, Said, entra, entra_house};
+use portcullis_tests::{Answer, DeliveryService, House, Raw, Said, checkout, entra, entra_house};
 use serde_json::{Value, json};
 
 /// Deeds by the word that a body brings; allows where it brings another.
@@ -243,8 +243,7 @@ fn a_wrong_set_up_is_named() {
 fn a_decryption_key_is_replaced_while_calls_go_on() {
     let house = entra_house("http://127.0.0.1:9", &[("passwords", deeds())]);
     let host = house.serve();
-    let read =
-        |name: &str| fs::read_to_string(format!("{}/../host/hooks/tests/jwe/{name}", env!("CARGO_MANIFEST_DIR")));
+    let read = |name: &str| fs::read_to_string(checkout().join("host/hooks/tests/jwe").join(name));
     let vectors: Value = serde_json::from_str(&read("vectors.json").unwrap()).unwrap();
     let status = |token: &str| {
         let mut body = entra("password", "migrate");

@@ -7,6 +7,7 @@ mod audit;
 mod authzen;
 mod break_glass;
 mod callers;
+mod certification;
 mod check;
 mod cli;
 mod closed;

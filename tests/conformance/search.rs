@@ -1,36 +1,20 @@
-//! "Which ones?": AuthZEN's searches by the library's own plugin. The certification scenario of the standard, pages, several plugins,
+//! "Which ones?": AuthZEN's searches by the library's own plugin. Pages, several plugins,
 //! and that a search never says what an evaluation does not.
 
 use std::fs;
 
-use portcullis_tests::{Answer, Binding, Host, House, Raw, SECRET, checkout, with_list};
+use portcullis_tests::{Answer, Binding, Host, House, Raw, SECRET, charts, checkout, with_list};
 use serde_json::{Value, json};
 
 const EVALUATION: &str = "/pdp/access/v1/evaluation";
 
 /// A house whose hook `asked` speaks AuthZEN, with these bindings of `access-rules`.
 fn house(bindings: &[(Value, &str)]) -> House {
-    let mut house = House::build(&[]);
-    house.sign_root(|source| {
-        let source = source.replace(r#"["okta.*"]"#, r#"["okta.*", "authzen", "generic", "ping.*"]"#);
-        source.replace(r#"["journal"]"#, r#"["journal", "search"]"#)
-    });
-    house.write_secret("secrets/asked", SECRET);
-    let hook = "\n[[hook]]\nname = \"asked\"\nkind = \"authzen\"\npath = \"/pdp\"\ncaller = { secret_file = \"secrets/asked\" }\npublic_url = \"https://pdp.hospital.example/pdp\"\n";
-    let configuration = house.read("portcullis.toml");
-    house.write("portcullis.toml", configuration + hook);
-    let bindings: Vec<_> = bindings
-        .iter()
-        .map(|(settings, mode)| Binding::new("asked", "access-rules", settings.clone()).mode(mode).say(&[]))
-        .collect();
-    house.release(&bindings);
-    house
-}
-
-/// The fixture of the certification scenario: the plugin's own example.
-fn fixture() -> Value {
-    let file = checkout().join("plugins/access-rules/settings.example.json");
-    serde_json::from_str(&fs::read_to_string(file).unwrap()).unwrap()
+    let binding =
+        |(settings, mode): &(Value, &str)| Binding::new("asked", "access-rules", settings.clone()).mode(mode).say(&[]);
+    let bindings: Vec<_> = bindings.iter().map(binding).collect();
+    let public = "public_url = \"https://pdp.hospital.example/pdp\"";
+    House::speaking("authzen", "/pdp", public, (&[], &[]), &bindings)
 }
 
 fn post(host: &Host, path: &str, body: &Value) -> Answer {
@@ -62,111 +46,9 @@ fn record(id: &str) -> Value {
     json!({"type": "record", "id": id})
 }
 
-fn archived(id: &str) -> Value {
-    json!({"type": "record", "id": id, "properties": {"status": "archived"}})
-}
-
-fn admin(id: &str) -> Value {
-    json!({"type": "user", "id": id, "properties": {"role": "admin"}})
-}
-
-#[test]
-fn the_certification_scenario_has_its_eight_decisions_and_six_searches() {
-    let house = house(&[(fixture(), "enforce")]);
-    let host = house.serve();
-    let name = |name: &str| json!({"name": name});
-    let decisions = [
-        (user("alice"), name("read"), record("record-1"), true),
-        (user("alice"), name("write"), record("record-1"), true),
-        (user("bob"), name("read"), record("record-1"), true),
-        (user("bob"), name("write"), record("record-1"), false),
-        (user("alice"), name("write"), archived("record-2"), false),
-        (admin("bob"), name("write"), archived("record-2"), true),
-        (user("alice"), json!({"name": "delete", "properties": {"soft": true}}), record("record-1"), true),
-        (user("alice"), json!({"name": "delete", "properties": {"soft": false}}), record("record-1"), false),
-    ];
-    for (number, (subject, action, resource, expected)) in (1..).zip(decisions) {
-        assert_eq!(may(&host, subject, action, resource), expected, "rule {number}");
-    }
-    let searches = [
-        (
-            "subject",
-            json!({"subject": {"type": "user"}, "action": name("read"), "resource": record("record-1")}),
-            &["alice", "bob"][..],
-        ),
-        (
-            "resource",
-            json!({"subject": user("alice"), "action": name("read"), "resource": {"type": "record"}}),
-            &["record-1", "record-2"],
-        ),
-        ("action", json!({"subject": user("alice"), "resource": record("record-1")}), &["read", "write"]),
-        (
-            "subject",
-            json!({"subject": {"type": "user"}, "action": name("write"), "resource": archived("record-2")}),
-            &["bob"],
-        ),
-        (
-            "resource",
-            json!({"subject": admin("bob"), "action": name("write"), "resource": {"type": "record"}}),
-            &["record-2"],
-        ),
-        ("action", json!({"subject": admin("bob"), "resource": archived("record-2")}), &["read", "write"]),
-    ];
-    for (number, (what, mut body, expected)) in (1..).zip(searches) {
-        let answer = search(&host, what, &body);
-        assert_eq!(found(&answer), expected, "search {number}");
-        assert_eq!(answer.json["page"]["next_token"], "", "search {number}");
-        for result in answer.json["results"].as_array().unwrap() {
-            let kind = match what {
-                "subject" => json!("user"),
-                "resource" => json!("record"),
-                _ => json!(null),
-            };
-            assert_eq!(result["type"], kind);
-        }
-        body["context"] = json!({"time": "2025-06-27T18:03-07:00"});
-        body["subject"].as_object_mut().unwrap().entry("id").or_insert(json!("ignored"));
-        if what == "subject" {
-            assert_eq!(found(&search(&host, what, &body)), expected, "an id that is sought is ignored");
-        }
-    }
-    // What is unknown is found nowhere.
-    let nobody = json!({"subject": user("nonexistent-user"), "resource": record("record-1")});
-    assert!(found(&search(&host, "action", &nobody)).is_empty());
-    let spaceship = json!({"subject": {"type": "spaceship"}, "action": name("read"), "resource": record("record-1")});
-    assert!(found(&search(&host, "subject", &spaceship)).is_empty());
-    // Several questions at once.
-    let batch = json!({"subject": user("bob"), "resource": record("record-1"), "evaluations": [{"action": name("read")}, {"action": name("write")}]});
-    let answer = post(&host, "/pdp/access/v1/evaluations", &batch);
-    let decisions: Vec<_> = answer.json["evaluations"].as_array().unwrap().iter().map(|it| &it["decision"]).collect();
-    assert_eq!(decisions, [true, false]);
-    // Who can be asked is told which ones.
-    let metadata = host.client().get("/.well-known/authzen-configuration/pdp").unwrap().json;
-    for what in ["subject", "resource", "action"] {
-        let endpoint = &metadata[format!("search_{what}_endpoint")];
-        assert_eq!(endpoint, &format!("https://pdp.hospital.example/pdp/access/v1/search/{what}"));
-    }
-    // What is missing is the caller's fault.
-    for (what, body) in [
-        ("subject", json!({"subject": {"type": "user"}, "resource": record("record-1")})),
-        ("resource", json!({"action": name("read"), "resource": {"type": "record"}})),
-        ("action", json!({"subject": user("alice")})),
-        ("subject", json!({"subject": {"type": "user"}, "action": name("read"), "resource": {"type": "record"}})),
-        ("resource", json!({"subject": {"type": "user"}, "action": name("read"), "resource": {"type": "record"}})),
-        (
-            "subject",
-            json!({"subject": {"type": "user"}, "action": name("read"), "resource": record("record-1"), "page": {"token": "?"}}),
-        ),
-    ] {
-        assert_eq!(search(&host, what, &body).status, 400, "{what} {body}");
-    }
-    host.stop();
-    assert_eq!(house.verify().code, 0);
-}
-
 #[test]
 fn a_search_in_pages_finds_the_same_and_leaves_a_record_each() {
-    let mut settings = fixture();
+    let mut settings = charts();
     let records = (0..250).map(|at| json!({"type": "record", "id": format!("r-{at:03}"), "attributes": {"status": if at % 3 == 0 { "archived" } else { "active" }}}));
     settings["resources"].as_array_mut().unwrap().extend(records);
     let house = house(&[(settings, "enforce")]);
@@ -220,7 +102,7 @@ fn several_plugins_search_together_and_every_one_of_them_decides() {
             {"id": "CAROL", "effect": "allow", "subject": {"ids": ["carol"]}},
         ],
     });
-    let house = house(&[(fixture(), "enforce"), (further.clone(), "enforce")]);
+    let house = house(&[(charts(), "enforce"), (further.clone(), "enforce")]);
     let host = house.serve();
     let mut told = Vec::new();
     let body = json!({"subject": {"type": "user"}, "action": {"name": "read"}, "resource": record("record-1")});
@@ -239,7 +121,7 @@ fn several_plugins_search_together_and_every_one_of_them_decides() {
 
 #[test]
 fn a_search_that_runs_out_of_time_tells_what_it_has_and_where_to_go_on() {
-    let mut settings = fixture();
+    let mut settings = charts();
     let records =
         (0..50).map(|at| json!({"type": "record", "id": format!("r-{at:02}"), "attributes": {"status": "active"}}));
     settings["resources"].as_array_mut().unwrap().extend(records);
@@ -266,7 +148,7 @@ fn a_search_that_runs_out_of_time_tells_what_it_has_and_where_to_go_on() {
 
 #[test]
 fn where_nothing_that_binds_can_search_there_is_no_search() {
-    let house = house(&[(fixture(), "monitor")]);
+    let house = house(&[(charts(), "monitor")]);
     let host = house.serve();
     let body = json!({"subject": {"type": "user"}, "action": {"name": "read"}, "resource": record("record-1")});
     assert_eq!(search(&host, "subject", &body).status, 404);
@@ -311,7 +193,7 @@ fn who_searches_says_so_in_its_manifest() {
     let manifest = "release/plugins/access-rules.manifest.json";
     let text = house.opened_text(manifest).replace(r#""capabilities":["search"]"#, r#""capabilities":[]"#);
     house.write(manifest, house.forge("publisher", portcullis_tests::MANIFEST, &text));
-    house.release(&[Binding::new("asked", "access-rules", fixture()).say(&[])]);
+    house.release(&[Binding::new("asked", "access-rules", charts()).say(&[])]);
     let checked = house.run(&["check", "--config", "portcullis.toml"]);
     assert!(checked.code != 0 && (checked.out + &checked.err).contains("exports `search`"));
 }

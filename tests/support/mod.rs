@@ -39,11 +39,12 @@ pub use payload::{Import, SignIn, assertion, batch, event, message, password, pr
 pub use python::python;
 pub use record::{digest, leaf_hash};
 pub use search::{below, traces};
-pub use settings::{CONFLICT, contract, duties, now, rfc3339};
+pub use settings::{CONFLICT, charts, contract, duties, now, rfc3339};
 pub use stand_in::{Heard, StandIn};
 pub use tls::{Authority, Pair, Secure, Trust, send_2_plain};
 
-use std::path::PathBuf;
+use std::env;
+use std::path::{Path, PathBuf};
 
 /// The binary under test.
 pub fn binary() -> PathBuf {
@@ -57,10 +58,12 @@ pub fn component(name: &str) -> PathBuf {
 
 /// The checkout.
 pub fn checkout() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).parent().map(PathBuf::from).unwrap_or_default()
+    // Asked at run time: clones share a target directory, and what one of them built may run in another.
+    let own = env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    Path::new(&own).parent().map(PathBuf::from).unwrap_or_default()
 }
 
 #[expect(clippy::expect_used, reason = "a test that cannot start must say so")]
 fn from_environment(name: &str) -> PathBuf {
-    std::env::var_os(name).map(PathBuf::from).expect("run `cargo xtask test`: it builds what the tests need")
+    env::var_os(name).map(PathBuf::from).expect("run `cargo xtask test`: it builds what the tests need")
 }

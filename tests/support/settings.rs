@@ -1,9 +1,19 @@
 //! Settings of the library's plugins, as the houses of the tests have them.
 
+use std::fs;
 use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
+
+use crate::checkout;
+
+/// `access-rules`: the plugin's own example, which is the fixture of AuthZEN's certification scenario.
+#[expect(clippy::unwrap_used, reason = "an example that does not read is a failed test")]
+pub fn charts() -> Value {
+    let example = checkout().join("plugins/access-rules/settings.example.json");
+    serde_json::from_str(&fs::read_to_string(example).unwrap()).unwrap()
+}
 
 /// `sod`: who prescribes does not dispense (denied), who registers vendors does not pay them (reviewed).
 pub fn duties() -> Value {

@@ -89,7 +89,7 @@ impl GoVerifier {
         }
         let dir = tempfile::tempdir().unwrap();
         let binary = dir.path().join("verify");
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/go/verify.go");
+        let source = Path::new(&std::env::var("CARGO_MANIFEST_DIR").unwrap()).join("tests/go/verify.go");
         let mut go = Command::new("go");
         go.args(["build", "-o"]).arg(&binary).arg(source);
         go.env("GO111MODULE", "off").env("GOPATH", gopath).env("GOFLAGS", "");

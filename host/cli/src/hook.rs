@@ -11,7 +11,7 @@ use clap::{Args, Subcommand};
 use hyper::{Method, Uri};
 use serde_json::json;
 
-use self::connection::{Answer, Place};
+use self::connection::{Answer, As, Place};
 use crate::files;
 use crate::outcome::{Done, Failed, Format, print};
 
@@ -83,14 +83,14 @@ impl Send {
 
     async fn post(&self) -> Done<Answer> {
         let payload = files::read(&self.payload)?;
-        let place = Place::new(self.url.clone(), self.ca.as_deref())?;
+        let place = Place::new(self.url.clone(), self.ca.as_deref(), None)?;
         let mut headers = Vec::new();
         if let Some(file) = &self.secret_file {
             headers.push((self.header.clone(), portcullis_keys::read_secret_file(file)?.trim_end().to_owned()));
         }
         let request = place.request(Method::POST, &headers, payload.into())?;
         let broken = |why: String| Failed::wrong(format!("{}: {why}", self.url));
-        let mut connection = place.connect().await.map_err(broken)?;
+        let mut connection = place.connect(As::Platform).await.map_err(broken)?;
         connection.send(request).await.map_err(|why| broken(why).hint(Some("look at the host's log")))
     }
 

@@ -29,7 +29,7 @@ mod tests {
     }
 
     fn settings(name: &str) -> String {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../plugins").join(name);
+        let folder = Path::new(&std::env::var("CARGO_MANIFEST_DIR").unwrap()).join("../../plugins").join(name);
         fs::read_to_string(folder.join("settings.example.json")).unwrap()
     }
 

@@ -4,6 +4,7 @@
 //! Invariant: pure, like everything here; a sample names nobody and decides nothing; an answer is read as strictly as the platform
 //! reads it, from its documents and not from our adapters. Only names of members are ever given out, never values.
 
+mod decisions;
 mod entra;
 mod okta;
 
@@ -39,7 +40,7 @@ type Known = &'static [&'static [&'static str]];
 pub fn sample(kind: HookKind, id: &str) -> Option<String> {
     let mut quoted = String::new();
     quote(&mut quoted, id);
-    okta::sample(kind, &quoted).or_else(|| entra::sample(kind, &quoted))
+    okta::sample(kind, &quoted).or_else(|| entra::sample(kind, &quoted)).or_else(|| decisions::sample(kind, &quoted))
 }
 
 /// What the platform makes of an answer.
@@ -47,33 +48,21 @@ pub fn taken(kind: HookKind, status: u16, body: &[u8]) -> Taken {
     match kind.name().split('.').next() {
         Some("okta") => okta::taken(kind, status, body),
         Some("entra") => entra::taken(kind, status, body),
-        _ => match object(status, body) {
-            Ok(document) => answered(document.root()),
-            Err(taken) => taken,
-        },
+        _ => decisions::taken(kind, status, body),
     }
 }
 
 /// The members of a request that its kind is not known to have: each once, at most `most`. Nothing for a kind whose members are
 /// whatever the caller says.
 pub fn unknown_members(kind: HookKind, request: &Document, most: usize) -> Vec<Unknown> {
-    let known = match okta::known(kind) {
-        [] => entra::known(kind),
-        known => known,
-    };
+    let known =
+        [okta::known(kind), entra::known(kind), decisions::known(kind)].into_iter().find(|known| !known.is_empty());
+    let known = known.unwrap_or_default();
     let mut search = Search { known, path: String::new(), found: Vec::new(), most };
     if !known.is_empty() {
         search.look(request.root());
     }
     search.found
-}
-
-/// What a decision point's answer says: AuthZEN and PingAuthorize have words of their own; a gateway's phase goes on unless it carries a
-/// response, and what an operator maps cannot be known here.
-fn answered(root: Value<'_>) -> Taken {
-    let decision = root.get("decision").or_else(|| root.get("authorised"));
-    let refused = decision.is_some_and(|decision| decision.raw() == "false" || decision.raw() == "\"DENY\"");
-    if refused || root.get("response").is_some_and(Value::is_object) { Taken::Stops } else { Taken::GoesOn }
 }
 
 /// An answer that every kind of the platform must be able to read: the status and one JSON object.
@@ -148,7 +137,7 @@ impl Search {
 mod tests {
     use super::*;
     use crate::tests::{IMPORT, TOKEN};
-    use crate::{Frame, Heard, OnFailure, Reaction, Request, Settings};
+    use crate::{Frame, Heard, OnFailure, Reaction, Repeats, Request, Settings};
     use portcullis_model::{Cause, Millis};
 
     fn found(kind: HookKind, request: &str) -> Vec<String> {
@@ -182,15 +171,24 @@ mod tests {
         let mut tried = 0;
         for kind in HookKind::ALL {
             let Some(body) = sample(kind, "an-event") else { continue };
-            let header = |_: &str| None;
-            let request = Request { get: false, route: "", header: &header, searches: false, body: body.as_bytes() };
-            let Ok(Heard::One(incoming)) = crate::read(kind, &request, &frame) else {
-                panic!("{}: its sample cannot be read", kind.name())
+            let header = |name: &str| (name == "content-type").then_some("application/json");
+            let routes = kind.routes("/");
+            let route = routes.first().map_or("", |(_, route)| route);
+            let request = Request { get: false, route, header: &header, searches: false, body: body.as_bytes() };
+            let incoming = match crate::read(kind, &request, &frame) {
+                Ok(Heard::One(incoming)) => incoming,
+                Ok(Heard::Many(batch)) => batch.items.into_iter().next().and_then(Result::ok).unwrap(),
+                _ => panic!("{}: its sample cannot be read", kind.name()),
             };
-            assert_eq!(incoming.call.id, "an-event", "{}", kind.name());
+            assert!(incoming.call.id == "an-event" || kind.repeats() == Repeats::Never, "{}", kind.name());
             assert_eq!(found(kind, &body), Vec::<String>::new(), "{}", kind.name());
+            tried += 1;
             // What is our own answer to it, the platform takes.
             let stops = crate::safe_answer(kind, &OnFailure::Closed, Cause::PluginFault, Some(&incoming));
+            if !kind.binds() {
+                assert_eq!(taken(kind, stops.status, stops.body()), Taken::GoesOn, "{}", kind.name());
+                continue;
+            }
             let reactions = kind.reactions();
             let reaction = if stops.status >= 500 { reactions.server_error } else { reactions.client_error };
             match taken(kind, stops.status, stops.body()) {
@@ -202,9 +200,35 @@ mod tests {
             // Where its default is a no there is no way to let everybody in.
             let default = if kind == HookKind::OktaPasswordImport { Taken::Stops } else { Taken::GoesOn };
             assert_eq!(taken(kind, goes_on.status, goes_on.body()), default, "{}", kind.name());
-            tried += 1;
         }
-        assert_eq!(tried, 9);
+        assert_eq!(tried, 13);
+    }
+
+    #[test]
+    fn a_decision_point_s_answers_are_read_as_strictly_as_the_one_who_asks_reads_them() {
+        use HookKind::{Authzen, PingPdp, PingSideband};
+        use Taken::{GoesOn, Stops};
+        for (kind, body, expected) in [
+            (Authzen, r#"{"decision":true,"context":{}}"#, Some(GoesOn)),
+            (Authzen, r#"{"decision":false}"#, Some(Stops)),
+            (Authzen, r#"{"decision":"true"}"#, None),
+            (Authzen, "{}", None),
+            (PingPdp, r#"{"decision":"PERMIT","authorized":true}"#, Some(GoesOn)),
+            (PingPdp, r#"{"decision":"NOT_APPLICABLE","authorized":false}"#, Some(Stops)),
+            (PingPdp, r#"{"decision":"DENY","authorized":true}"#, None),
+            (PingPdp, r#"{"decision":"permit","authorized":true}"#, None),
+            (PingSideband, r#"{"method":"GET","url":"https://a/","headers":[],"body":""}"#, Some(GoesOn)),
+            (PingSideband, r#"{"method":"GET","url":"https://a/","response":{"response_code":"403"}}"#, Some(Stops)),
+            (PingSideband, r#"{"response":{"response_code":"no"}}"#, None),
+            (PingSideband, r#"{"method":"GET","url":"https://a/","headers":{"a":"b"}}"#, None),
+            (PingSideband, "{}", None),
+        ] {
+            match (taken(kind, 200, body.as_bytes()), expected) {
+                (Taken::NotTaken(_), None) => {}
+                (taken, expected) => assert_eq!(Some(taken), expected, "{} {body}", kind.name()),
+            }
+            assert!(matches!(taken(kind, 500, body.as_bytes()), Taken::NotTaken(_)));
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@ use portcullis_hooks::{HookKind, Mapping, MappingSource, Need, OnFailure, Settin
 use portcullis_model::json::split_pointer;
 use serde::Deserialize;
 
+use crate::as_found::{AsFound, fingerprint, stamp};
 use crate::caller::config::{CallerConfig, CallerSources};
 use crate::courier::config::{Chosen, DeliveryConfig, DeliverySource};
 use crate::decryption::DecryptionConfig;
@@ -49,6 +50,8 @@ pub struct Config {
     pub file: PathBuf,
     /// SHA-256 of the file, for the start record.
     pub digest: portcullis_model::Digest,
+    /// What lay there before any of it was read: what differs later has changed since.
+    pub as_found: AsFound,
     /// The file as it is written, to see what another one changes.
     raw: toml::Table,
 }
@@ -250,11 +253,13 @@ pub struct HookConfig {
 impl Config {
     /// Reads and checks a configuration file. Relative paths are relative to its folder.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let file = stamp(path);
         let text =
             std::fs::read_to_string(path).map_err(|cause| ConfigError::Unreadable { path: path.to_owned(), cause })?;
         let base = path.parent().unwrap_or(Path::new(""));
         let mut config = Self::parse(&text, base).map_err(|what| ConfigError::Wrong { path: path.to_owned(), what })?;
         config.file = path.to_owned();
+        config.as_found = AsFound { file: Some(file), folders: Some(fingerprint(&config)) };
         Ok(config)
     }
 
@@ -274,6 +279,7 @@ impl Config {
             hooks: file.hook.into_iter().map(|hook| HookConfig::check(hook, base)).collect::<Result<_, _>>()?,
             file: PathBuf::new(),
             digest: crate::digest::sha256(text.as_bytes()),
+            as_found: AsFound::default(),
             raw: text.parse().map_err(|error| misread(text, &error))?,
         };
         let said = config.raw.get("hook").and_then(toml::Value::as_array).into_iter().flatten();

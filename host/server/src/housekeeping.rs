@@ -4,7 +4,6 @@
 //! changes nothing; each refusal is recorded once, not every second. What is in force is exchanged here and nowhere else.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
@@ -16,12 +15,13 @@ use portcullis_model::json::quote;
 use portcullis_trust::{History, Passage};
 
 use crate::admin::Admin;
+use crate::as_found::{AsFound, fingerprint, stamp};
 use crate::config::AfterGrace;
 use crate::error::StartError;
 use crate::generation::{Bindings, Generation};
 use crate::host::{Hook, Host};
 use crate::keeper::{refused_entry, remembered};
-use crate::release::{Found, ReleaseError, Stray, fingerprint};
+use crate::release::{Found, ReleaseError, Stray};
 use crate::reload::{NotReloaded, reload};
 
 /// The thread.
@@ -43,9 +43,9 @@ enum Order {
 
 /// What has been seen and said already.
 struct Seen {
-    file: Digest,
-    folders: Digest,
-    said: BTreeSet<(Digest, String)>,
+    file: Option<Digest>,
+    folders: Option<Digest>,
+    said: BTreeSet<(Option<Digest>, String)>,
     log_stopped: bool,
 }
 
@@ -86,9 +86,9 @@ fn keep(host: &Arc<Host>, mut admin: Option<Admin>, inbox: &Receiver<Order>) {
              payloads and can change answers"
         );
     }
-    let config = Arc::clone(&host.in_force.load().config);
-    let mut seen =
-        Seen { file: stamp(&config.file), folders: fingerprint(&config), said: BTreeSet::new(), log_stopped: false };
+    // As they were before they were read: what was changed while the host started has not been seen.
+    let AsFound { file, folders } = host.config.as_found;
+    let mut seen = Seen { file, folders, said: BTreeSet::new(), log_stopped: false };
     let mut since_look = Duration::ZERO;
     report_strays(host, &mut seen);
     loop {
@@ -188,7 +188,7 @@ fn alarm_expiry(host: &Host, seen: &mut Seen) {
     let in_force = host.in_force.load_full();
     let Some(generation) = &in_force.generation else { return };
     let ends = generation.ends();
-    if host.clock.now() >= ends && seen.said.insert((generation.set, "expired".to_owned())) {
+    if host.clock.now() >= ends && seen.said.insert((Some(generation.set), "expired".to_owned())) {
         tracing::error!(
             generation = generation.number,
             "the release in force has expired; sign a new one: once its grace is over it does not start again"
@@ -199,7 +199,8 @@ fn alarm_expiry(host: &Host, seen: &mut Seen) {
             sealed: None,
         });
     }
-    if host.clock.now() >= generation.release.grace && seen.said.insert((generation.set, "grace-over".to_owned())) {
+    if host.clock.now() >= generation.release.grace && seen.said.insert((Some(generation.set), "grace-over".to_owned()))
+    {
         let stop = in_force.config.release.after_grace == AfterGrace::Stop;
         tracing::error!(
             generation = generation.number,
@@ -218,7 +219,7 @@ fn alarm_expiry(host: &Host, seen: &mut Seen) {
 
 fn look(host: &Arc<Host>, admin: &mut Option<Admin>, seen: &mut Seen, asked: bool) {
     let reloaded = look_at_file(host, admin, seen, asked);
-    let folders = fingerprint(&host.in_force.load().config);
+    let folders = Some(fingerprint(&host.in_force.load().config));
     if !asked && !reloaded && folders == seen.folders {
         return;
     }
@@ -241,7 +242,7 @@ fn look(host: &Arc<Host>, admin: &mut Option<Admin>, seen: &mut Seen, asked: boo
 
 /// Takes up a configuration file that has changed; says whether it did.
 fn look_at_file(host: &Arc<Host>, admin: &mut Option<Admin>, seen: &mut Seen, asked: bool) -> bool {
-    let file = stamp(&host.in_force.load().config.file);
+    let file = Some(stamp(&host.in_force.load().config.file));
     if std::mem::replace(&mut seen.file, file) == file && !asked {
         return false;
     }
@@ -280,7 +281,7 @@ fn report_strays(host: &Host, seen: &mut Seen) {
     let Ok(found) = Found::read(&host.in_force.load().config.release) else { return };
     let root = Arc::clone(host.keeper().root());
     for stray in found.strays(&root, host.clock.now()) {
-        if seen.said.insert((stray.component, stray.code.to_owned())) {
+        if seen.said.insert((Some(stray.component), stray.code.to_owned())) {
             let (file, hint) = (stray.path.display(), &stray.hint);
             tracing::warn!(code = stray.code, %file, hint, "plugin refused: {}", stray.sentence);
             host.say(stray_entry(&stray));
@@ -356,12 +357,6 @@ fn stray_entry(stray: &Stray) -> Entry {
     let fields = format!(r#""code":"{}","component":"{}""#, stray.code, stray.component);
     let sealed = format!("{}: {}", stray.path.display(), stray.sentence);
     Entry { kind: "plugin.refused", fields, sealed: Some(sealed.into_bytes()) }
-}
-
-/// What changes when somebody touches the file.
-fn stamp(file: &Path) -> Digest {
-    let facts = std::fs::metadata(file).map(|facts| (facts.len(), facts.modified().ok()));
-    crate::digest::sha256(format!("{facts:?}").as_bytes())
 }
 
 /// How often it comes round.

@@ -6,6 +6,7 @@
 mod admin;
 mod admission;
 mod afterwards;
+mod as_found;
 mod ask;
 mod budget;
 mod call;

@@ -17,7 +17,7 @@ use portcullis_trust::{
 };
 use thiserror::Error;
 
-use crate::config::{Config, HookConfig, ReleasePaths};
+use crate::config::{HookConfig, ReleasePaths};
 use crate::digest::sha256;
 use crate::generation::{Binding, Bindings, Generation};
 use crate::roots::Roots;
@@ -386,21 +386,6 @@ pub fn revocations(paths: &ReleasePaths, root: &TrustRoot) -> RevokedPlugins {
     read(&paths.set).ok().and_then(|set| verify_revocations(root, &set).ok()).unwrap_or_default()
 }
 
-/// What changes when somebody touches the folders: names, sizes and times, not contents.
-pub fn fingerprint(config: &Config) -> Digest {
-    let (paths, trust) = (&config.release, &config.trust);
-    let mut text = String::new();
-    let mut all = vec![paths.set.clone(), paths.downgrade.clone()];
-    for folder in [&paths.plugins, &paths.settings, &trust.roots] {
-        all.extend(files(folder).unwrap_or_default());
-    }
-    for path in all {
-        let facts = fs::metadata(&path).map(|facts| (facts.len(), facts.modified().ok()));
-        text.push_str(&format!("{}|{facts:?}\n", path.display()));
-    }
-    sha256(text.as_bytes())
-}
-
 /// Whether a component does what its manifest asks for, as far as that can be seen from outside, and nothing beyond.
 ///
 /// # Errors
@@ -421,7 +406,8 @@ pub fn check_capabilities(inspection: &Inspection, asked: &BTreeSet<Capability>)
     }
 }
 
-fn files(folder: &Path) -> Result<Vec<PathBuf>, ReleaseError> {
+/// The files of a folder, sorted.
+pub fn files(folder: &Path) -> Result<Vec<PathBuf>, ReleaseError> {
     let unreadable =
         |error: std::io::Error| ReleaseError::Unreadable { path: folder.to_owned(), why: error.to_string() };
     let mut paths = Vec::new();

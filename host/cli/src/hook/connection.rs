@@ -15,7 +15,7 @@ use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -29,6 +29,23 @@ pub struct Place {
     pub url: Uri,
     /// The authorities to believe; nothing for plain HTTP.
     tls: Option<Arc<Trust>>,
+    /// The certificate that proves the caller, where one does.
+    own: Option<Identity>,
+}
+
+/// A client's certificate with its key.
+pub struct Identity {
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+}
+
+/// As whom to connect.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum As {
+    /// Nobody: no certificate is shown.
+    Stranger,
+    /// The platform: with its certificate, where it has one.
+    Platform,
 }
 
 /// A connection, and what making it showed.
@@ -61,7 +78,7 @@ struct Trust {
 
 impl Place {
     /// A hook's place. `ca` names authorities to believe instead of the machine's own, PEM.
-    pub fn new(url: Uri, ca: Option<&std::path::Path>) -> Done<Self> {
+    pub fn new(url: Uri, ca: Option<&std::path::Path>, own: Option<Identity>) -> Done<Self> {
         if url.authority().is_none() {
             return Err(Failed::configuration(format!("`{url}` names no host")));
         }
@@ -70,12 +87,17 @@ impl Place {
             Some("https") => Some(Arc::new(Trust::new(ca)?)),
             _ => return Err(Failed::configuration("an address begins with `http://` or `https://`")),
         };
-        Ok(Self { url, tls })
+        Ok(Self { url, tls, own })
     }
 
     /// Whether it is HTTPS.
     pub fn is_https(&self) -> bool {
         self.tls.is_some()
+    }
+
+    /// Whether a certificate proves the caller.
+    pub fn has_identity(&self) -> bool {
+        self.own.is_some() && self.is_https()
     }
 
     /// Its host.
@@ -90,7 +112,7 @@ impl Place {
     }
 
     /// Connects. The error is what an operator can do something about.
-    pub async fn connect(&self) -> Result<Connection, String> {
+    pub async fn connect(&self, who: As) -> Result<Connection, String> {
         let begin = Instant::now();
         let port = self.url.port_u16().unwrap_or(if self.is_https() { 443 } else { 80 });
         // A literal IPv6 address stands in brackets in a URL and without them everywhere else.
@@ -104,12 +126,16 @@ impl Place {
             return Ok(Connection { sender, driver, connected, tls: None });
         };
         let name = ServerName::try_from(host.to_owned()).map_err(|_| format!("`{host}` is no server's name"))?;
-        let mut config = ClientConfig::builder_with_provider(provider())
+        let config = ClientConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .map_err(|error| error.to_string())?
             .dangerous()
-            .with_custom_certificate_verifier(Arc::clone(trust) as Arc<dyn ServerCertVerifier>)
-            .with_no_client_auth();
+            .with_custom_certificate_verifier(Arc::clone(trust) as Arc<dyn ServerCertVerifier>);
+        let mut config = match self.own.as_ref().filter(|_| who == As::Platform) {
+            Some(own) => config.with_client_auth_cert(own.chain.clone(), own.key.clone_key()),
+            None => Ok(config.with_no_client_auth()),
+        }
+        .map_err(|_| "the client's certificate and its key do not fit".to_owned())?;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         let stream =
             TlsConnector::from(Arc::new(config)).connect(name, socket).await.map_err(|error| error.to_string())?;
@@ -154,6 +180,19 @@ impl Connection {
 impl Drop for Connection {
     fn drop(&mut self) {
         self.driver.abort();
+    }
+}
+
+impl Identity {
+    /// Reads a client's certificate, with its chain, and its key: PEM.
+    pub fn read(certificate: &std::path::Path, key: &std::path::Path) -> Done<Self> {
+        let none =
+            |file: &std::path::Path, what| Failed::configuration(format!("`{}` holds no {what}", file.display()));
+        let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&files::read(certificate)?).collect();
+        let chain = chain.ok().filter(|chain| !chain.is_empty()).ok_or_else(|| none(certificate, "certificate"))?;
+        let text = portcullis_keys::read_secret_file(key)?;
+        let key = PrivateKeyDer::from_pem_slice(text.as_bytes()).map_err(|_| none(key, "private key"))?;
+        Ok(Self { chain, key })
     }
 }
 

@@ -18,7 +18,7 @@ use portcullis_hooks::{HookKind, OnFailure, Reaction, Repeats};
 use portcullis_server::{Config, CredentialConfig};
 use serde_json::json;
 
-use super::connection::{Answer, Connection, Place};
+use super::connection::{Answer, As, Connection, Identity, Place};
 use crate::files;
 use crate::outcome::{Done, Failed, Format, print};
 
@@ -49,6 +49,12 @@ pub struct Doctor {
     /// The file with `user:password`, for `Authorization: Basic`.
     #[arg(long)]
     basic_file: Option<PathBuf>,
+    /// The certificate that the platform shows, with its chain (PEM), where that proves the caller.
+    #[arg(long, requires = "client_key")]
+    client_certificate: Option<PathBuf>,
+    /// The certificate's key (PEM).
+    #[arg(long, requires = "client_certificate")]
+    client_key: Option<PathBuf>,
     /// A request to send instead of the built-in harmless one.
     #[arg(long)]
     payload: Option<PathBuf>,
@@ -109,13 +115,17 @@ impl Doctor {
 
     fn patient(&self) -> Done<Patient> {
         let mut proof = self.proof()?;
+        let own = match (&self.client_certificate, &self.client_key) {
+            (Some(certificate), Some(key)) => Some(Identity::read(certificate, key)?),
+            _ => None,
+        };
         let (Some(file), Some(name)) = (&self.config, &self.hook) else {
             let (kind, url) = (self.kind.as_deref().unwrap_or_default(), self.url.clone().unwrap_or_default());
             let kind = HookKind::from_name(kind).ok_or_else(|| {
                 Failed::configuration(format!("kind `{kind}` is not spoken here"))
                     .hint(Some("`portcullis hook kinds` lists what is"))
             })?;
-            let place = Place::new(url, self.ca.as_deref())?;
+            let place = Place::new(url, self.ca.as_deref(), own)?;
             return Ok(Patient { name: "a hook".to_owned(), kind, place, proof, on_failure: None, budget: None });
         };
         let config = Config::load(file).map_err(Failed::configuration)?;
@@ -131,9 +141,14 @@ impl Doctor {
                 return Err(Failed::configuration("listen.address has port 0")
                     .hint(Some("say with `--url` where the hook is, as `serve` printed it")));
             }
-            None => format!("{scheme}://{}{}", config.listen.address, hook.settings.path)
-                .parse()
-                .map_err(|_| Failed::configuration(format!("`{}` cannot stand in an address", hook.settings.path)))?,
+            None => {
+                // A kind with several routes is asked on its first, a single question.
+                let path =
+                    hook.kind.routes(&hook.settings.path).into_iter().next().map_or_else(String::new, |(path, _)| path);
+                format!("{scheme}://{}{path}", config.listen.address)
+                    .parse()
+                    .map_err(|_| Failed::configuration(format!("`{path}` cannot stand in an address")))?
+            }
         };
         if proof.is_none() {
             let ways = hook.callers.iter().filter_map(|way| way.credential.as_ref());
@@ -142,7 +157,7 @@ impl Doctor {
         Ok(Patient {
             name: name.clone(),
             kind: hook.kind,
-            place: Place::new(url, self.ca.as_deref())?,
+            place: Place::new(url, self.ca.as_deref(), own)?,
             proof,
             on_failure: Some(hook.on_failure.clone()),
             budget: Some(Duration::from_millis(hook.budget_ms)),
@@ -169,14 +184,16 @@ impl Doctor {
         let within = async |what: std::pin::Pin<Box<dyn Future<Output = Result<Answer, String>> + '_>>| {
             tokio::time::timeout(limit, what).await.unwrap_or_else(|_| Err("no answer in time".to_owned()))
         };
-        let connection = tokio::time::timeout(limit, patient.place.connect()).await;
+        let connection = tokio::time::timeout(limit, patient.place.connect(As::Stranger)).await;
         let connection = connection.unwrap_or_else(|_| Err("no connection in time".to_owned()));
         certificate::look(patient, connection.as_ref(), findings);
         let Ok(mut connection) = connection else { return Ok(()) };
 
         // Where it is: a path that nobody serves answers anybody with 404.
-        let get = patient.place.request(Method::GET, &[], Bytes::new())?;
+        let challenge = (patient.kind == HookKind::OktaEvent).then(|| (CHALLENGE.to_owned(), MARK.to_owned()));
+        let get = patient.place.request(Method::GET, &Vec::from_iter(challenge.clone()), Bytes::new())?;
         match within(Box::pin(connection.send(get))).await {
+            Ok(answer) if challenge.is_some() => self.first_look(&answer, findings),
             Err(why) => findings.bad("route", why, "see the host's log and the proxy's"),
             Ok(answer) if answer.status == 404 => {
                 findings.bad("route", "nobody serves that path".to_owned(), "compare the address with `hook.path`");
@@ -190,7 +207,7 @@ impl Doctor {
         let mut strangers = Vec::new();
         for headers in [vec![(header.to_owned(), WRONG.to_owned())], Vec::new()] {
             let request = patient.place.request(Method::POST, &headers, body.clone())?;
-            match self.again(patient, &mut connection, request, &within).await {
+            match self.again(patient, As::Stranger, &mut connection, request, &within).await {
                 Ok(answer) => strangers.push(answer),
                 Err(why) => findings.bad("stranger", why, "see the host's log"),
             }
@@ -199,16 +216,29 @@ impl Doctor {
             self.stranger(patient, answer, findings);
         }
 
-        let Some(proof) = patient.proof.clone() else {
-            findings.skip("preview", "no secret was given: use `--secret-file`, `--bearer-file` or `--basic-file`");
+        if patient.proof.is_none() && !patient.place.has_identity() {
+            findings.skip(
+                "preview",
+                "no proof was given: use `--secret-file`, `--bearer-file`, `--basic-file` or `--client-certificate`",
+            );
             return Ok(());
-        };
+        }
+        if patient.place.has_identity() {
+            connection = match patient.place.connect(As::Platform).await {
+                Ok(connection) => connection,
+                Err(why) => {
+                    findings.bad("caller", why, "compare the client's certificate with `hook.caller`");
+                    return Ok(());
+                }
+            };
+        }
+        let proof: Vec<_> = patient.proof.clone().into_iter().collect();
         // The platform itself: several calls, each its own event; and the first one again.
         let (mut times, mut first) = (Vec::new(), None);
         for call in 0..self.calls {
             let body = self.body(patient, &format!("call-{call}"))?;
-            let request = patient.place.request(Method::POST, std::slice::from_ref(&proof), body.clone())?;
-            match self.again(patient, &mut connection, request, &within).await {
+            let request = patient.place.request(Method::POST, &proof, body.clone())?;
+            match self.again(patient, As::Platform, &mut connection, request, &within).await {
                 Ok(answer) => {
                     times.push(answer.took);
                     first.get_or_insert((body, answer));
@@ -222,8 +252,8 @@ impl Doctor {
         let Some((body, answer)) = first else { return Ok(()) };
         self.preview(patient, &answer, strangers.first(), findings);
         if patient.kind.repeats() == Repeats::ById && self.payload.is_none() {
-            let request = patient.place.request(Method::POST, std::slice::from_ref(&proof), body)?;
-            match self.again(patient, &mut connection, request, &within).await {
+            let request = patient.place.request(Method::POST, &proof, body)?;
+            match self.again(patient, As::Platform, &mut connection, request, &within).await {
                 Ok(again) if again.body == answer.body => {
                     findings.well("repeat", "the same event gets the same answer".to_owned());
                 }
@@ -239,10 +269,25 @@ impl Doctor {
         Ok(())
     }
 
+    /// Okta verifies an event hook once, before it sends any event.
+    fn first_look(&self, answer: &Answer, findings: &mut Findings) {
+        let said = serde_json::from_slice::<serde_json::Value>(&answer.body).unwrap_or_default();
+        if answer.status == 200 && said.get("verification").is_some_and(|it| it == MARK) {
+            findings.well("route", "the verification challenge is repeated".to_owned());
+        } else {
+            findings.bad(
+                "route",
+                format!("the verification challenge is answered with {} and not repeated", answer.status),
+                "compare the address with `hook.path`, and see that no proxy takes headers away",
+            );
+        }
+    }
+
     /// Sends on the connection there is, or on a new one where the host has closed it.
     async fn again(
         &self,
         patient: &Patient,
+        who: As,
         connection: &mut Connection,
         request: hyper::Request<http_body_util::Full<Bytes>>,
         within: &impl AsyncFn(
@@ -253,7 +298,7 @@ impl Doctor {
         match within(Box::pin(connection.send(request))).await {
             Ok(answer) => Ok(answer),
             Err(_) => {
-                *connection = patient.place.connect().await?;
+                *connection = patient.place.connect(who).await?;
                 within(Box::pin(connection.send(copy))).await
             }
         }
@@ -295,6 +340,9 @@ impl Doctor {
                 let reaction = if answer.status >= 500 { reactions.server_error } else { reactions.client_error };
                 let said = format!("is answered with {}: {why}; the platform then {reaction}", answer.status);
                 match reaction {
+                    _ if !patient.kind.binds() => {
+                        findings.well("stranger", format!("is answered with {}", answer.status))
+                    }
                     Reaction::Stops(_) => findings.well("stranger", said),
                     _ if open => findings.well("stranger", format!("{said}; the hook is open")),
                     _ => findings.bad("stranger", said, hint),
@@ -452,6 +500,8 @@ fn shorten(text: &str) -> String {
 
 /// What every event id of this command begins with.
 const MARK: &str = "portcullis-hook-doctor";
+/// The header of Okta's verification challenge ("Event hooks" of its concepts).
+const CHALLENGE: &str = "x-okta-verification-challenge";
 /// A secret that is nobody's.
 const WRONG: &str = "a-secret-that-is-nobodys-portcullis-hook-doctor";
 /// What the network between platform and host is given.

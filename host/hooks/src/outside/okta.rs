@@ -40,6 +40,11 @@ pub(super) fn sample(kind: HookKind, id: &str) -> Option<String> {
             "",
             r#"{"context":{"credential":{"username":"NOBODY","password":"nobodys-password"}},"action":{"credential":"UNVERIFIED"}}"#,
         ),
+        HookKind::OktaEvent => {
+            return Some(format!(
+                r#"{{"eventId":{id},"eventType":"com.okta.event_hook","eventTypeVersion":"1.0","contentType":"application/json","source":"portcullis hook doctor","data":{{"events":[{{"uuid":{id},"eventType":"portcullis.hook.doctor","outcome":{{"result":"SKIPPED"}}}}]}}}}"#
+            ));
+        }
         _ => return None,
     };
     let data = data.replace("NOBODY", NOBODY);

@@ -172,8 +172,8 @@ fn parse(read: Body, is_response: bool, frame: &Frame<'_>) -> Result<Incoming, M
         required("response_code")?;
         action_attributes.extend(named(&["response_code", "response_status"], &read, root)?);
         let original = read.object(root, "request")?;
-        if let Some(state) = read.string(root, "state")? {
-            let state = State::parse(&state).ok_or_else(|| read.refuse(Cause::WrongShape, "state"))?;
+        // One that is not ours is as good as none: what it would have told is then absent, as from a gateway that keeps no state.
+        if let Some(state) = state(root) {
             correlation = Some(state.id);
             origin.ip = state.ip;
             action_attributes
@@ -462,7 +462,7 @@ impl State {
         object.some(self.ip.as_deref(), |object, ip| object.text("ip", ip)).json("headers", &headers.end()).end()
     }
 
-    /// Nothing where it is not ours: then a decision would rest on less than the plugins are used to.
+    /// Nothing where it is not ours.
     fn parse(text: &str) -> Option<Self> {
         let document = Document::parse(text.as_bytes()).ok()?;
         let root = document.root();
@@ -475,6 +475,11 @@ impl State {
             headers: headers.map(|(name, value)| Some((name.into_owned(), string(value)?))).collect::<Option<_>>()?,
         })
     }
+}
+
+/// The state that a response came with.
+fn state(response: Option<Value<'_>>) -> Option<State> {
+    State::parse(&response?.get("state")?.as_str()?)
 }
 
 fn is_response(incoming: &Incoming) -> bool {
