@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use portcullis_tests::{Answer, Binding, Host, House, Issuer, Raw, SECRET, SignIn, duties};
+use portcullis_tests::{
+    Answer, Binding, Host, House, Issuer, Raw, SECRET, SignIn, duties, entra as entra_body, entra_house,
+};
 use serde_json::{Value, json};
 
 const TENANT: &str = "0f0b5b1e-6d5c-4f7a-9d55-0d7c7a3f5a10";
@@ -259,6 +261,78 @@ fn tokens_that_are_meant_for_us_are_taken_and_all_others_counted_by_what_is_wron
     let log = host.stop();
     assert_eq!(counted(&house, "token"), expected);
     assert!(!log.contains(&token), "no token in the log");
+}
+
+/// Every kind of Entra with its own caller: Microsoft's services differ by kind, and none may call for another. PIM's is its own.
+#[test]
+fn each_of_entras_hooks_takes_the_service_that_calls_it_and_no_other() {
+    const PIM: &str = "1c67c054-65c8-4f7f-92a1-eb7ba6e48627";
+    const PACKAGES: &str = "810dcf14-1858-4bf2-8134-4c369fa3235b";
+    const LEAVERS: &str = "ce79fdc4-cd1d-4ea5-8139-e74d7dbe0bb7";
+    let home = entra_body("token-issuance", "allow")["data"]["tenantId"].as_str().unwrap().to_owned();
+    let mut issuer = Issuer::start(&format!("https://login.microsoftonline.com/{home}/v2.0"));
+    // Something has to enforce: else a foreign tenant's call gets the platform's default.
+    let house = entra_house("http://127.0.0.1:9", &[("tokens", json!({"do": "allow"}))]);
+    let oauth = format!(
+        "caller = {{ oauth = {{ profile = \"entra\", tenant = \"{home}\", audiences = [\"{AUDIENCE}\"], discovery = \"{}\" }} }}",
+        issuer.discovery()
+    );
+    house.configure("caller = { secret_file = \"secrets/entra\" }", &oauth);
+    let host = house.serve();
+    let call = |hook: &str, body: &Value, token: &str| {
+        let raw = Raw::post(&format!("/entra/{hook}"), &format!("Bearer {token}"), body.to_string().as_bytes());
+        host.client().send(&raw).unwrap()
+    };
+    let token = |issuer: &mut Issuer, client: &str, version: &str| {
+        let by = if version == "1.0" { "appid" } else { "azp" };
+        let mut claims = json!({"tid": home, "ver": version});
+        claims[by] = client.into();
+        if version == "1.0" {
+            claims["iss"] = format!("https://sts.windows.net/{home}/").into();
+        }
+        let claims = issuer.claims(AUDIENCE, claims);
+        issuer.token("first", &claims)
+    };
+    let clients = [MICROSOFT, PIM, PACKAGES, LEAVERS];
+    let mut unproven = BTreeMap::new();
+    for (hook, payload, own) in [
+        ("tokens", "token-issuance", MICROSOFT),
+        ("sign-up", "collection-start", MICROSOFT),
+        ("form", "collection-submit", MICROSOFT),
+        ("recovery", "verified-id", MICROSOFT),
+        ("roles", "pim-role", PIM),
+        ("packages", "entitlement", PACKAGES),
+        ("leavers", "lifecycle", LEAVERS),
+    ] {
+        for client in clients {
+            for version in ["1.0", "2.0"] {
+                let token = token(&mut issuer, client, version);
+                let answer = call(hook, &entra_body(payload, "allow"), &token);
+                if client == own {
+                    assert!(answer.status < 300, "{hook} {client} {version}: {answer:?}");
+                } else {
+                    // Privileged roles are refused in the hook's own words, all others by a status that stops.
+                    let stopped = answer.status == 401 || answer.json["evaluationOutcome"] == "Denied";
+                    assert!(stopped, "{hook} {client} {version}: {answer:?}");
+                    *unproven.entry(hook).or_insert(0) += 1;
+                }
+            }
+        }
+    }
+    // A body that speaks of another tenant than the token.
+    let mut foreign = entra_body("token-issuance", "allow");
+    foreign["data"]["tenantId"] = TENANT.into();
+    let good = token(&mut issuer, MICROSOFT, "2.0");
+    assert!(call("tokens", &foreign, &good).status >= 400);
+    host.stop();
+    for (hook, count) in unproven {
+        assert_eq!(counted(&house, hook)["token-client"], count, "{hook}");
+    }
+    assert_eq!(
+        counted(&house, "tokens").values().sum::<u64>(),
+        7,
+        "six services that are not its own, and a foreign tenant"
+    );
 }
 
 #[test]
