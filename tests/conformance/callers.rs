@@ -320,8 +320,8 @@ fn each_of_entras_hooks_takes_the_service_that_calls_it_and_no_other() {
         }
     }
     // A body that speaks of another tenant than the token.
-    let mut foreign = entra_body("token-issuance", "allow");
-    foreign["data"]["tenantId"] = TENANT.into();
+    let foreign = entra_body("token-issuance", "allow").to_string().replace(&home, TENANT);
+    let foreign = serde_json::from_str(&foreign).unwrap();
     let good = token(&mut issuer, MICROSOFT, "2.0");
     assert!(call("tokens", &foreign, &good).status >= 400);
     host.stop();

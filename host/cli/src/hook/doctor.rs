@@ -4,6 +4,8 @@
 //! each, with what to change.
 
 mod certificate;
+mod findings;
+mod judge;
 
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -13,11 +15,12 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use clap::Args;
 use hyper::{Method, Uri};
-use portcullis_hooks::outside::{Taken, sample, taken};
-use portcullis_hooks::{HookKind, OnFailure, Reaction, Repeats};
+use portcullis_hooks::outside::sample;
+use portcullis_hooks::{HookKind, OnFailure, Repeats};
 use portcullis_server::{Config, CredentialConfig};
 use serde_json::json;
 
+use self::findings::{Findings, How};
 use super::connection::{Answer, As, Connection, Identity, Place};
 use crate::files;
 use crate::outcome::{Done, Failed, Format, print};
@@ -79,26 +82,6 @@ struct Patient {
     on_failure: Option<OnFailure>,
     budget: Option<Duration>,
 }
-
-/// One thing that was looked at.
-struct Check {
-    what: &'static str,
-    how: How,
-    said: String,
-    hint: Option<String>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum How {
-    Well,
-    Odd,
-    Badly,
-    Skipped,
-}
-
-/// What was found so far.
-#[derive(Default)]
-struct Findings(Vec<Check>);
 
 impl Doctor {
     /// Does it.
@@ -193,7 +176,7 @@ impl Doctor {
         let challenge = (patient.kind == HookKind::OktaEvent).then(|| (CHALLENGE.to_owned(), MARK.to_owned()));
         let get = patient.place.request(Method::GET, &Vec::from_iter(challenge.clone()), Bytes::new())?;
         match within(Box::pin(connection.send(get))).await {
-            Ok(answer) if challenge.is_some() => self.first_look(&answer, findings),
+            Ok(answer) if challenge.is_some() => findings.first_look(&answer),
             Err(why) => findings.bad("route", why, "see the host's log and the proxy's"),
             Ok(answer) if answer.status == 404 => {
                 findings.bad("route", "nobody serves that path".to_owned(), "compare the address with `hook.path`");
@@ -213,7 +196,7 @@ impl Doctor {
             }
         }
         for answer in &strangers {
-            self.stranger(patient, answer, findings);
+            findings.stranger(patient, answer);
         }
 
         if patient.proof.is_none() && !patient.place.has_identity() {
@@ -250,7 +233,7 @@ impl Doctor {
             }
         }
         let Some((body, answer)) = first else { return Ok(()) };
-        self.preview(patient, &answer, strangers.first(), findings);
+        findings.preview(patient, &answer, strangers.first());
         if patient.kind.repeats() == Repeats::ById && self.payload.is_none() {
             let request = patient.place.request(Method::POST, &proof, body)?;
             match self.again(patient, As::Platform, &mut connection, request, &within).await {
@@ -265,22 +248,8 @@ impl Doctor {
                 Err(why) => findings.bad("repeat", why, "see the host's log"),
             }
         }
-        self.latency(patient, times, findings);
+        findings.latency(patient, times);
         Ok(())
-    }
-
-    /// Okta verifies an event hook once, before it sends any event.
-    fn first_look(&self, answer: &Answer, findings: &mut Findings) {
-        let said = serde_json::from_slice::<serde_json::Value>(&answer.body).unwrap_or_default();
-        if answer.status == 200 && said.get("verification").is_some_and(|it| it == MARK) {
-            findings.well("route", "the verification challenge is repeated".to_owned());
-        } else {
-            findings.bad(
-                "route",
-                format!("the verification challenge is answered with {} and not repeated", answer.status),
-                "compare the address with `hook.path`, and see that no proxy takes headers away",
-            );
-        }
     }
 
     /// Sends on the connection there is, or on a new one where the host has closed it.
@@ -323,96 +292,6 @@ impl Doctor {
             Some(body) => Ok(body.into()),
             None => Err(Failed::configuration(format!("there is no built-in request for {}", patient.kind.name()))
                 .hint(Some("give one with `--payload`"))),
-        }
-    }
-
-    /// A stranger must not get further than the hook lets everybody.
-    fn stranger(&self, patient: &Patient, answer: &Answer, findings: &mut Findings) {
-        let open = patient.on_failure == Some(OnFailure::Open);
-        let hint = "a stranger's call must be answered by Portcullis itself: see that no proxy answers in its place, and `hook.on_failure`";
-        match taken(patient.kind, answer.status, &answer.body) {
-            Taken::Stops => findings.well("stranger", format!("is answered with {}, which stops", answer.status)),
-            Taken::GoesOn => {
-                findings.bad("stranger", "gets an answer on which the platform goes on".to_owned(), hint);
-            }
-            Taken::NotTaken(why) => {
-                let reactions = patient.kind.reactions();
-                let reaction = if answer.status >= 500 { reactions.server_error } else { reactions.client_error };
-                let said = format!("is answered with {}: {why}; the platform then {reaction}", answer.status);
-                match reaction {
-                    _ if !patient.kind.binds() => {
-                        findings.well("stranger", format!("is answered with {}", answer.status))
-                    }
-                    Reaction::Stops(_) => findings.well("stranger", said),
-                    _ if open => findings.well("stranger", format!("{said}; the hook is open")),
-                    _ => findings.bad("stranger", said, hint),
-                }
-            }
-        }
-    }
-
-    /// What the platform itself gets.
-    fn preview(&self, patient: &Patient, answer: &Answer, stranger: Option<&Answer>, findings: &mut Findings) {
-        let text = String::from_utf8_lossy(&answer.body);
-        let same = stranger.is_some_and(|stranger| stranger.status == answer.status && stranger.body == answer.body);
-        if same {
-            findings.bad(
-                "caller",
-                "the right secret is answered like a wrong one".to_owned(),
-                "compare the secret's file with what the platform was given, and the header's name with `hook.caller.header`",
-            );
-        } else {
-            findings.well("caller", "is told from a stranger".to_owned());
-        }
-        match taken(patient.kind, answer.status, &answer.body) {
-            Taken::GoesOn => findings.well("preview", "the platform takes the answer and goes on".to_owned()),
-            Taken::Stops => findings.odd(
-                "preview",
-                format!("the platform takes the answer and stops: {}", shorten(&text)),
-                "if a harmless request must not be stopped, see the call's record: `portcullis audit show --type hook.decision`",
-            ),
-            Taken::NotTaken(why) => findings.bad(
-                "preview",
-                format!("the platform does not take the answer ({}): {why}", answer.status),
-                "see that nothing between host and platform changes answers; else report it with the record",
-            ),
-        }
-        if let Some(reference) = serde_json::from_slice::<serde_json::Value>(&answer.body)
-            .ok()
-            .and_then(|body| body.pointer("/debugContext/record").and_then(|it| it.as_str()).map(str::to_owned))
-        {
-            findings.well("record", format!("the call's record is {reference}"));
-        }
-    }
-
-    fn latency(&self, patient: &Patient, mut times: Vec<Duration>, findings: &mut Findings) {
-        times.sort();
-        let (Some(median), Some(worst)) = (times.get(times.len() / 2), times.last()) else { return };
-        let limit = patient.kind.platform_limit();
-        let said = format!(
-            "{:.1} ms in the middle, {:.1} ms at worst of {}; the platform waits {} ms",
-            millis(*median),
-            millis(*worst),
-            times.len(),
-            limit.as_millis()
-        );
-        if *worst >= limit {
-            findings.bad("latency", said, "see `spent_us` of the calls' records for the stage that took it");
-        } else if *worst * 2 >= limit {
-            findings.odd("latency", said, "little is left for a busy hour: see `spent_us` of the calls' records");
-        } else {
-            findings.well("latency", said);
-        }
-        if let Some(budget) = patient.budget.filter(|budget| *budget + NETWORK > limit) {
-            findings.odd(
-                "budget",
-                format!(
-                    "budget_ms {} leaves the network less than {} ms of the platform's limit",
-                    budget.as_millis(),
-                    NETWORK.as_millis()
-                ),
-                "lower `hook.budget_ms`",
-            );
         }
     }
 
@@ -459,52 +338,9 @@ fn proof_of(credential: &CredentialConfig) -> Option<Done<(String, String)>> {
     }
 }
 
-impl Findings {
-    fn well(&mut self, what: &'static str, said: String) {
-        self.0.push(Check { what, how: How::Well, said, hint: None });
-    }
-
-    fn odd(&mut self, what: &'static str, said: String, hint: &str) {
-        self.0.push(Check { what, how: How::Odd, said, hint: Some(hint.to_owned()) });
-    }
-
-    fn bad(&mut self, what: &'static str, said: String, hint: &str) {
-        self.0.push(Check { what, how: How::Badly, said, hint: Some(hint.to_owned()) });
-    }
-
-    fn skip(&mut self, what: &'static str, said: &str) {
-        self.0.push(Check { what, how: How::Skipped, said: said.to_owned(), hint: None });
-    }
-}
-
-impl How {
-    fn word(self) -> &'static str {
-        match self {
-            Self::Well => "ok",
-            Self::Odd => "warn",
-            Self::Badly => "FAIL",
-            Self::Skipped => "skip",
-        }
-    }
-}
-
-fn millis(duration: Duration) -> f64 {
-    duration.as_secs_f64() * 1_000.0
-}
-
-/// The beginning of a text, for one line.
-fn shorten(text: &str) -> String {
-    let line: String = text.chars().take(LONGEST_SHOWN).collect();
-    if line.len() < text.len() { format!("{line}…") } else { line }
-}
-
 /// What every event id of this command begins with.
 const MARK: &str = "portcullis-hook-doctor";
 /// The header of Okta's verification challenge ("Event hooks" of its concepts).
 const CHALLENGE: &str = "x-okta-verification-challenge";
 /// A secret that is nobody's.
 const WRONG: &str = "a-secret-that-is-nobodys-portcullis-hook-doctor";
-/// What the network between platform and host is given.
-const NETWORK: Duration = Duration::from_millis(500);
-/// Characters of an answer that are shown.
-const LONGEST_SHOWN: usize = 200;

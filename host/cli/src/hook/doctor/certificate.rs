@@ -5,7 +5,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
 
 use super::super::connection::Connection;
-use super::{Findings, Patient};
+use super::Patient;
+use super::findings::Findings;
 
 /// Speaks of the connection and of what was shown while it was made.
 pub fn look(patient: &Patient, connection: Result<&Connection, &String>, findings: &mut Findings) {
@@ -13,7 +14,8 @@ pub fn look(patient: &Patient, connection: Result<&Connection, &String>, finding
     match connection {
         Ok(connection) => {
             let tls = connection.tls.as_deref().map(|version| format!(" over {version}")).unwrap_or_default();
-            findings.well("reach", format!("connected{tls} in {:.1} ms", super::millis(connection.connected)));
+            findings
+                .well("reach", format!("connected{tls} in {:.1} ms", super::findings::millis(connection.connected)));
         }
         Err(why) if shown.is_empty() => {
             findings.bad(

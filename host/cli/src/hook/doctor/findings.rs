@@ -1,0 +1,71 @@
+//! What was found: one line a thing that was looked at, with what to change.
+
+use std::time::Duration;
+
+/// One thing that was looked at.
+pub struct Check {
+    /// What.
+    pub what: &'static str,
+    /// How it is.
+    pub how: How,
+    /// What is to be said of it.
+    pub said: String,
+    /// What to change.
+    pub hint: Option<String>,
+}
+
+/// How something is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum How {
+    /// As it should be.
+    Well,
+    /// Worth a look.
+    Odd,
+    /// Wrong.
+    Badly,
+    /// Not looked at.
+    Skipped,
+}
+
+/// What was found so far.
+#[derive(Default)]
+pub struct Findings(pub Vec<Check>);
+
+impl Findings {
+    /// It is as it should be.
+    pub fn well(&mut self, what: &'static str, said: String) {
+        self.0.push(Check { what, how: How::Well, said, hint: None });
+    }
+
+    /// It is worth a look.
+    pub fn odd(&mut self, what: &'static str, said: String, hint: &str) {
+        self.0.push(Check { what, how: How::Odd, said, hint: Some(hint.to_owned()) });
+    }
+
+    /// It is wrong.
+    pub fn bad(&mut self, what: &'static str, said: String, hint: &str) {
+        self.0.push(Check { what, how: How::Badly, said, hint: Some(hint.to_owned()) });
+    }
+
+    /// It was not looked at.
+    pub fn skip(&mut self, what: &'static str, said: &str) {
+        self.0.push(Check { what, how: How::Skipped, said: said.to_owned(), hint: None });
+    }
+}
+
+impl How {
+    /// As it is shown.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Well => "ok",
+            Self::Odd => "warn",
+            Self::Badly => "FAIL",
+            Self::Skipped => "skip",
+        }
+    }
+}
+
+/// For people.
+pub fn millis(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1_000.0
+}

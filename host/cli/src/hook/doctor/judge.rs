@@ -1,0 +1,125 @@
+//! What came back, judged: each answer as the platform would take it, with what to change.
+
+use std::time::Duration;
+
+use portcullis_hooks::outside::{Taken, taken};
+use portcullis_hooks::{OnFailure, Reaction};
+
+use super::super::connection::Answer;
+use super::findings::{Findings, millis};
+use super::{MARK, Patient};
+
+impl Findings {
+    /// Okta verifies an event hook once, before it sends any event.
+    pub fn first_look(&mut self, answer: &Answer) {
+        let said = serde_json::from_slice::<serde_json::Value>(&answer.body).unwrap_or_default();
+        if answer.status == 200 && said.get("verification").is_some_and(|it| it == MARK) {
+            self.well("route", "the verification challenge is repeated".to_owned());
+        } else {
+            self.bad(
+                "route",
+                format!("the verification challenge is answered with {} and not repeated", answer.status),
+                "compare the address with `hook.path`, and see that no proxy takes headers away",
+            );
+        }
+    }
+
+    /// A stranger must not get further than the hook lets everybody.
+    pub fn stranger(&mut self, patient: &Patient, answer: &Answer) {
+        let open = patient.on_failure == Some(OnFailure::Open);
+        let hint = "a stranger's call must be answered by Portcullis itself: see that no proxy answers in its place, and `hook.on_failure`";
+        match taken(patient.kind, answer.status, &answer.body) {
+            Taken::Stops => self.well("stranger", format!("is answered with {}, which stops", answer.status)),
+            Taken::GoesOn => {
+                self.bad("stranger", "gets an answer on which the platform goes on".to_owned(), hint);
+            }
+            Taken::NotTaken(why) => {
+                let reactions = patient.kind.reactions();
+                let reaction = if answer.status >= 500 { reactions.server_error } else { reactions.client_error };
+                let said = format!("is answered with {}: {why}; the platform then {reaction}", answer.status);
+                match reaction {
+                    _ if !patient.kind.binds() => self.well("stranger", format!("is answered with {}", answer.status)),
+                    Reaction::Stops(_) => self.well("stranger", said),
+                    _ if open => self.well("stranger", format!("{said}; the hook is open")),
+                    _ => self.bad("stranger", said, hint),
+                }
+            }
+        }
+    }
+
+    /// What the platform itself gets.
+    pub fn preview(&mut self, patient: &Patient, answer: &Answer, stranger: Option<&Answer>) {
+        let text = String::from_utf8_lossy(&answer.body);
+        let same = stranger.is_some_and(|stranger| stranger.status == answer.status && stranger.body == answer.body);
+        if same {
+            self.bad(
+                "caller",
+                "the right secret is answered like a wrong one".to_owned(),
+                "compare the secret's file with what the platform was given, and the header's name with `hook.caller.header`",
+            );
+        } else {
+            self.well("caller", "is told from a stranger".to_owned());
+        }
+        match taken(patient.kind, answer.status, &answer.body) {
+            Taken::GoesOn => self.well("preview", "the platform takes the answer and goes on".to_owned()),
+            Taken::Stops => self.odd(
+                "preview",
+                format!("the platform takes the answer and stops: {}", shorten(&text)),
+                "if a harmless request must not be stopped, see the call's record: `portcullis audit show --type hook.decision`",
+            ),
+            Taken::NotTaken(why) => self.bad(
+                "preview",
+                format!("the platform does not take the answer ({}): {why}", answer.status),
+                "see that nothing between host and platform changes answers; else report it with the record",
+            ),
+        }
+        if let Some(reference) = serde_json::from_slice::<serde_json::Value>(&answer.body)
+            .ok()
+            .and_then(|body| body.pointer("/debugContext/record").and_then(|it| it.as_str()).map(str::to_owned))
+        {
+            self.well("record", format!("the call's record is {reference}"));
+        }
+    }
+
+    pub fn latency(&mut self, patient: &Patient, mut times: Vec<Duration>) {
+        times.sort();
+        let (Some(median), Some(worst)) = (times.get(times.len() / 2), times.last()) else { return };
+        let limit = patient.kind.platform_limit();
+        let said = format!(
+            "{:.1} ms in the middle, {:.1} ms at worst of {}; the platform waits {} ms",
+            millis(*median),
+            millis(*worst),
+            times.len(),
+            limit.as_millis()
+        );
+        if *worst >= limit {
+            self.bad("latency", said, "see `spent_us` of the calls' records for the stage that took it");
+        } else if *worst * 2 >= limit {
+            self.odd("latency", said, "little is left for a busy hour: see `spent_us` of the calls' records");
+        } else {
+            self.well("latency", said);
+        }
+        if let Some(budget) = patient.budget.filter(|budget| *budget + NETWORK > limit) {
+            self.odd(
+                "budget",
+                format!(
+                    "budget_ms {} leaves the network less than {} ms of the platform's limit",
+                    budget.as_millis(),
+                    NETWORK.as_millis()
+                ),
+                "lower `hook.budget_ms`",
+            );
+        }
+    }
+}
+
+/// The beginning of a text, for one line.
+fn shorten(text: &str) -> String {
+    let line: String = text.chars().take(LONGEST_SHOWN).collect();
+    if line.len() < text.len() { format!("{line}…") } else { line }
+}
+
+/// What the network between platform and host is given.
+const NETWORK: Duration = Duration::from_millis(500);
+/// Characters of an answer that are shown.
+const LONGEST_SHOWN: usize = 200;
