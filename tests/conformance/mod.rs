@@ -28,6 +28,7 @@ mod retry;
 mod rollback;
 mod search;
 mod sideband;
+mod suites;
 mod telemetry;
 mod telephony;
 mod tls;

@@ -192,7 +192,13 @@ fn the_operating_page_lists_every_setting_record_cause_and_refusal() {
     let listed: BTreeSet<_> = rows(&page, "## Causes").into_iter().flatten().collect();
     assert_eq!(listed, causes, "the causes of the page, and those of the model");
 
-    for file in ["server/src/release.rs", "server/src/reload.rs", "engine/src/refused.rs", "engine/src/fault.rs"] {
+    for file in [
+        "server/src/release.rs",
+        "server/src/selftest.rs",
+        "server/src/reload.rs",
+        "engine/src/refused.rs",
+        "engine/src/fault.rs",
+    ] {
         for code in codes(&source(file)) {
             assert!(page.contains(&format!("`{code}`")), "the page does not know `{code}` of {file}");
         }
@@ -286,12 +292,12 @@ fn slug(heading: &str) -> String {
 }
 
 /// A fenced block.
-struct Block {
-    language: String,
-    text: String,
+pub(super) struct Block {
+    pub(super) language: String,
+    pub(super) text: String,
 }
 
-fn blocks(page: &str) -> Vec<Block> {
+pub(super) fn blocks(page: &str) -> Vec<Block> {
     let mut blocks = Vec::new();
     let mut open: Option<Block> = None;
     for line in page.lines() {

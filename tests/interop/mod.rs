@@ -1,3 +1,4 @@
 //! What others rely on besides the wire: pages whose commands work as written.
 
 mod docs;
+mod writing;

@@ -61,10 +61,11 @@ pub fn plugins(portcullis: &Path) -> Done<PathBuf> {
     Ok(components)
 }
 
-/// Package and name of every plugin: the library, and the tests' own.
-const PLUGINS: [(&str, &str); 4] = [
+/// Package and name of every plugin: the library, the example that several languages share, and the tests' own.
+const PLUGINS: [(&str, &str); 5] = [
     ("portcullis-sod", "sod"),
     ("portcullis-contractor", "contractor"),
     ("portcullis-access-rules", "access-rules"),
+    ("portcullis-example-hours", "hours"),
     ("portcullis-mischief", "mischief"),
 ];

@@ -17,7 +17,10 @@
 #![expect(clippy::panic, reason = "a helper for tests: a panic is a failed test")]
 
 use std::cell::RefCell;
+use std::fs;
+use std::path::Path;
 
+use schemars::{JsonSchema, schema_for};
 use serde::Serialize;
 
 use crate::{
@@ -93,6 +96,28 @@ pub fn assert_declared(manifest: &str, hook: &str, decision: &Decision) {
         let declared = changes.iter().any(|pattern| covers(&here(pattern).unwrap_or(pattern.clone()), &said));
         assert!(declared, "`{said}` is not in `emits.changes` for `{hook}`");
     }
+}
+
+/// The JSON Schema of a plugin's settings, as it follows from their types: what `settings.schema.json` holds.
+pub fn schema<Settings: JsonSchema>() -> String {
+    let schema = schema_for!(Settings);
+    let text = serde_json::to_string_pretty(&schema).unwrap_or_else(|error| panic!("the schema is not JSON: {error}"));
+    text + "\n"
+}
+
+/// Panics unless the file holds the [`schema`] of these settings. `BLESS=1` in the environment writes it.
+pub fn assert_schema<Settings: JsonSchema>(file: &Path) {
+    let schema = schema::<Settings>();
+    if std::env::var_os("BLESS").is_some() {
+        fs::write(file, schema).unwrap_or_else(|error| panic!("cannot write `{}`: {error}", file.display()));
+        return;
+    }
+    let there = fs::read_to_string(file).unwrap_or_else(|error| panic!("cannot read `{}`: {error}", file.display()));
+    assert!(
+        there == schema,
+        "`{}` is not what follows from the settings' types; write it with `portcullis plugin build` or `BLESS=1 cargo test`",
+        file.display()
+    );
 }
 
 /// Starts a call of a hook kind, such as "okta.token". Everything else is absent, empty or zero until it is given.

@@ -8,7 +8,8 @@ use portcullis_keys::SecretKey;
 use portcullis_model::Millis;
 use portcullis_server::Clock;
 use portcullis_trust::{
-    Downgrade, Envelope, Refusal, RefusalCode, ReleaseSet, ReleaseSource, TrustRoot, sha256, sign, verify_release,
+    Downgrade, Envelope, Refusal, RefusalCode, ReleaseSet, ReleaseSource, TrustRoot, sha256, sign, verify_manifest,
+    verify_release,
 };
 use serde_json::json;
 
@@ -142,7 +143,33 @@ fn payload(source: &Path, root: &TrustRoot, now: Millis) -> Done<Vec<u8>> {
     for file in source.files() {
         named.insert(file.to_owned(), files::read(&base.join(file))?);
     }
-    Ok(source.to_payload(root, &named, now)?)
+    let payload = source.to_payload(root, &named, now)?;
+    check_settings(&payload, root, &named, now)?;
+    Ok(payload)
+}
+
+/// Holds the settings of every binding against the schema in its plugin's manifest: who signs hears what a host would refuse.
+fn check_settings(payload: &[u8], root: &TrustRoot, named: &BTreeMap<String, Vec<u8>>, now: Millis) -> Done {
+    let set = ReleaseSet::unverified_payload(payload)?;
+    let by_digest = |digest| named.values().find(|bytes| sha256(bytes) == digest);
+    for binding in &set.bindings {
+        let Some(entry) = set.plugins.get(&binding.plugin) else { continue };
+        let listed = |envelope: &&Vec<u8>| {
+            Envelope::parse(envelope).is_ok_and(|parsed| sha256(parsed.unverified_payload()) == entry.manifest)
+        };
+        let Some(envelope) = named.values().find(listed) else { continue };
+        let manifest = verify_manifest(root, envelope, now)?.manifest;
+        let settings = by_digest(binding.settings).map_or(&b"{}"[..], Vec::as_slice);
+        let settings = String::from_utf8_lossy(settings);
+        portcullis_server::check_binding(&manifest, &settings).map_err(|failed| {
+            let lines: Vec<_> = failed.complaints().iter().map(|complaint| format!("\n  {complaint}")).collect();
+            let (hook, plugin) = (&binding.hook, &binding.plugin);
+            let message =
+                format!("binding of `{plugin}` on hook `{hook}`: {failed} [{}]{}", failed.code(), lines.concat());
+            Failed::wrong(message).hint(Some(failed.hint()))
+        })?;
+    }
+    Ok(())
 }
 
 impl Back {

@@ -13,6 +13,7 @@
 
 mod bindings;
 mod componentize;
+mod empty;
 mod engine;
 mod entry;
 mod fault;
@@ -20,6 +21,7 @@ mod guarded;
 mod inspect;
 mod lift;
 mod lower;
+mod meter;
 mod plugin;
 mod refused;
 mod reset;
@@ -32,9 +34,11 @@ mod workshop;
 mod tests;
 
 pub use componentize::componentize;
+pub use empty::empty;
 pub use engine::{Engine, EngineError, Options};
 pub use fault::Fault;
 pub use inspect::{Inspection, inspect};
+pub use meter::{Cost, Meter};
 pub use plugin::{Evaluation, Plugin, Remains};
 pub use refused::Refused;
 pub use reset::Reset;

@@ -4,6 +4,7 @@
 mod determinism;
 mod guests;
 mod isolation;
+mod meter;
 mod prepare;
 mod runaway;
 mod search;

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use portcullis_model::{Limits, Redacted};
 use wasmtime::component::{Component, ComponentNamedList, HasSelf, Instance, Lift, Linker, WasmList};
-use wasmtime::{Engine, Store};
-use wasmtime_wizer::{ComponentInstanceState, Wizer};
+use wasmtime::{Config, Engine, Store};
+use wasmtime_wizer::{ComponentContext, ComponentInstanceState, Wizer};
 
 use crate::bindings::plain::Plugin;
 use crate::bindings::portcullis::policy::{journal, types};
@@ -28,6 +28,8 @@ pub(crate) struct Workshop {
     engine: Engine,
     linker: Linker<Room>,
     time: Duration,
+    /// Whether it counts what runs.
+    metered: bool,
 }
 
 /// A configured plugin.
@@ -41,9 +43,18 @@ pub(crate) struct Snapshot {
 impl Workshop {
     /// A workshop in which `configure` may take `time`.
     pub(crate) fn new(time: Duration) -> wasmtime::Result<Self> {
-        let engine = Engine::new(&sandbox::workshop())?;
+        Self::of(&sandbox::workshop(), time, false)
+    }
+
+    /// One that counts what runs in it.
+    pub(crate) fn metered(time: Duration) -> wasmtime::Result<Self> {
+        Self::of(sandbox::workshop().consume_fuel(true), time, true)
+    }
+
+    fn of(config: &Config, time: Duration, metered: bool) -> wasmtime::Result<Self> {
+        let engine = Engine::new(config)?;
         let linker = linker(&engine)?;
-        Ok(Self { engine, linker, time })
+        Ok(Self { engine, linker, time, metered })
     }
 
     /// The engine, for the ticker.
@@ -51,8 +62,20 @@ impl Workshop {
         &self.engine
     }
 
-    /// Runs `configure(settings)` in at most the memory of `limits`.
+    /// Runs `configure(settings)` in at most the memory of `limits`, and keeps what it leaves.
     pub(crate) fn snapshot(&self, component: &[u8], settings: &str, limits: &Limits) -> Result<Snapshot, Refused> {
+        let mut configured = self.configure(component, settings, limits)?;
+        let component = configured.read_out(self.time)?;
+        Ok(Snapshot { component, notes: configured.notes })
+    }
+
+    /// Runs `configure(settings)` in at most the memory of `limits`, in an instance whose memory can be read out.
+    pub(crate) fn configure<'a>(
+        &self,
+        component: &'a [u8],
+        settings: &str,
+        limits: &Limits,
+    ) -> Result<Configured<'a>, Refused> {
         let mut wizer = Wizer::new();
         // The function that wizer would call, and by default drop: we call it ourselves, and the world needs
         // it.
@@ -64,6 +87,9 @@ impl Workshop {
 
         let mut store = sandbox::store(&self.engine, limits.memory_bytes, COMPLAINT_BYTES, self.time);
         let faulty = |error: wasmtime::Error| Refused::Configure(Fault::from_wasmtime(&error));
+        if self.metered {
+            store.set_fuel(u64::MAX).map_err(faulty)?;
+        }
         let instance = self.linker.instantiate(&mut store, &instrumented).map_err(faulty)?;
         let plugin = Plugin::new(&mut store, &instance).map_err(|error| no_snapshot(&format!("{error:#}")))?;
         let configured = plugin.call_configure(&mut store, settings).map_err(faulty)?;
@@ -72,20 +98,45 @@ impl Workshop {
             return Err(Refused::Settings(Redacted::new(complaints)));
         }
         let notes = store.data_mut().take_notes();
+        Ok(Configured { wizer, context, plugin, notes, state: State { store, instance, error: None, memories: None } })
+    }
+}
 
+/// A plugin that has been configured, in an instance whose memory can be read out.
+pub(crate) struct Configured<'a> {
+    wizer: Wizer,
+    context: ComponentContext<'a>,
+    /// Its exports.
+    pub(crate) plugin: Plugin,
+    /// The notes it took meanwhile.
+    notes: Vec<String>,
+    /// The instance.
+    pub(crate) state: State,
+}
+
+impl Configured<'_> {
+    /// A component like the one it was made of, with the memory and the globals that it has now.
+    fn read_out(&mut self, time: Duration) -> Result<Vec<u8>, Refused> {
         // Reading out the state runs functions of the instrumentation, not of the plugin; whole memories pass
         // through them.
-        store.set_hostcall_fuel(usize::MAX);
-        store.set_epoch_deadline(crate::ticker::ticks(self.time));
-        let mut state = State { store, instance, error: None };
-        let component = guarded(|| now(wizer.snapshot_component(&context, &mut state)))
+        self.state.store.set_hostcall_fuel(usize::MAX);
+        self.state.store.set_epoch_deadline(crate::ticker::ticks(time));
+        let component = guarded(|| now(self.wizer.snapshot_component(&self.context, &mut self.state)))
             .flatten()
             .ok_or_else(|| no_snapshot("its state cannot be read out"))?
             .map_err(|error| no_snapshot(&format!("{error:#}")))?;
-        match state.error {
+        match self.state.error.take() {
             Some(error) => Err(no_snapshot(&format!("{error:#}"))),
-            None => Ok(Snapshot { component, notes }),
+            None => Ok(component),
         }
+    }
+
+    /// What its memories hold now.
+    pub(crate) fn memories(&mut self, time: Duration) -> Result<Vec<Vec<u8>>, Refused> {
+        self.state.memories = Some(Vec::new());
+        let read = self.read_out(time);
+        let memories = self.state.memories.take().unwrap_or_default();
+        read.map(|_| memories)
     }
 }
 
@@ -105,10 +156,12 @@ pub(crate) fn compile(engine: &Engine, component: &[u8]) -> Result<Component, Re
 /// Reads the globals and memories of an instrumented instance.
 ///
 /// wizer's trait knows no failure, so the first one is kept here and the snapshot is thrown away.
-struct State {
-    store: Store<Room>,
+pub(crate) struct State {
+    pub(crate) store: Store<Room>,
     instance: Instance,
     error: Option<wasmtime::Error>,
+    /// What was read of memories, where somebody wants to see it.
+    memories: Option<Vec<Vec<u8>>>,
 }
 
 impl State {
@@ -146,7 +199,13 @@ impl State {
 
 impl ComponentInstanceState for State {
     async fn call_func_ret_list_u8(&mut self, instance: &str, func: &str, contents: impl FnOnce(&[u8]) + Send) {
-        self.read(instance, func, |store, memory: WasmList<u8>| contents(memory.as_le_slice(store)));
+        let mut seen = self.memories.take();
+        self.read(instance, func, |store, memory: WasmList<u8>| {
+            let memory = memory.as_le_slice(store);
+            seen.iter_mut().for_each(|seen| seen.push(memory.to_vec()));
+            contents(memory);
+        });
+        self.memories = seen;
     }
 
     async fn call_func_ret_s32(&mut self, instance: &str, func: &str) -> i32 {

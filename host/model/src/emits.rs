@@ -154,6 +154,16 @@ impl Emits {
         })
     }
 
+    /// The declared changes, as the manifest spells them.
+    pub fn changes(&self) -> impl Iterator<Item = &str> {
+        self.changes.iter().map(|pattern| pattern.declared.as_str())
+    }
+
+    /// Those of the declared changes that allow this one on this hook kind.
+    pub fn allowing(&self, hook: &str, change: &Change) -> impl Iterator<Item = &str> {
+        self.on(hook).filter(|pattern| pattern.matches(change)).map(|pattern| pattern.declared.as_str())
+    }
+
     fn on(&self, hook: &str) -> impl Iterator<Item = &Pattern> {
         self.changes.iter().filter(move |pattern| pattern.hook.as_ref().is_none_or(|only| only == hook))
     }
@@ -208,6 +218,8 @@ impl Overreach {
 
 /// One declared change.
 struct Pattern {
+    /// As the manifest spells it.
+    declared: String,
     /// The only hook kind that it is for.
     hook: Option<String>,
     kind: ChangeKind,
@@ -254,7 +266,7 @@ impl Pattern {
             }
             (_, Some(_)) => return Err(EmitsError::UnknownChange(declared.to_owned())),
         };
-        Ok(Self { hook, kind, narrowed })
+        Ok(Self { declared: declared.to_owned(), hook, kind, narrowed })
     }
 
     fn matches(&self, change: &Change) -> bool {

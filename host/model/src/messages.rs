@@ -94,6 +94,11 @@ impl Messages {
         self.0.keys().map(String::as_str)
     }
 
+    /// The languages that a code has a message in, sorted.
+    pub fn languages(&self, code: &str) -> impl Iterator<Item = &str> {
+        self.0.get(code).into_iter().flat_map(|languages| languages.keys().map(String::as_str))
+    }
+
     /// The message for people and the tag of its language: in that language (case does not matter), else in its
     /// primary language (`pt` for `pt-BR`), else in English; nothing where the code is not in the catalogue.
     ///

@@ -6,6 +6,7 @@
 
 mod path;
 mod payload;
+mod told;
 mod view;
 
 use std::collections::BTreeMap;

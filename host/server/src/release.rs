@@ -21,6 +21,7 @@ use crate::config::{HookConfig, ReleasePaths};
 use crate::digest::sha256;
 use crate::generation::{Binding, Bindings, Generation};
 use crate::roots::Roots;
+use crate::selftest;
 
 /// Why a release was refused.
 #[derive(Debug, Error)]
@@ -61,6 +62,14 @@ pub enum ReleaseError {
         /// Where it was looked for.
         folder: PathBuf,
     },
+    /// A plugin does not pass what it must pass before it decides.
+    #[error("plugin `{plugin}`: {failed}")]
+    SelfTest {
+        /// Which.
+        plugin: String,
+        /// Why.
+        failed: selftest::Failed,
+    },
     /// Memory can be swapped out by now, which makes the quick reset of instances unsafe.
     #[error("swap was configured after the start: instances could no longer be wiped safely")]
     Swap,
@@ -85,6 +94,7 @@ pub struct Found {
     components: HashMap<Digest, (PathBuf, Vec<u8>)>,
     envelopes: Vec<(PathBuf, Vec<u8>)>,
     settings: HashMap<Digest, String>,
+    suites: HashMap<Digest, Vec<u8>>,
     /// Files that could not be read, and why.
     unreadable: Vec<(PathBuf, String)>,
 }
@@ -119,6 +129,7 @@ impl ReleaseError {
             Self::Refused { refusal, .. } => refusal.code(),
             Self::Engine { refused, .. } => refused.code(),
             Self::Missing { .. } => "file-missing",
+            Self::SelfTest { failed, .. } => failed.code(),
             Self::Binding { .. } => "binding-unworkable",
             Self::Swap => "swap-configured",
         }
@@ -129,6 +140,7 @@ impl ReleaseError {
         match self {
             Self::Refused { refusal, .. } => refusal.hint(),
             Self::Engine { refused, .. } => refused.hint(),
+            Self::SelfTest { failed, .. } => Some(failed.hint()),
             Self::Missing { folder, .. } => {
                 Some(format!("copy the file into `{}`; its name is free", folder.display()))
             }
@@ -144,7 +156,11 @@ impl ReleaseError {
 
     /// What the plugin says is wrong with its settings. For the operator's eyes, not for logs: settings name people.
     pub fn complaints(&self) -> &[String] {
-        if let Self::Engine { refused, .. } = self { refused.complaints() } else { &[] }
+        match self {
+            Self::Engine { refused, .. } => refused.complaints(),
+            Self::SelfTest { failed, .. } => failed.complaints(),
+            _ => &[],
+        }
     }
 
     /// The plugin it is about.
@@ -152,7 +168,10 @@ impl ReleaseError {
         match self {
             Self::Unreadable { .. } | Self::Swap => None,
             Self::Refused { plugin, .. } => plugin.as_deref(),
-            Self::Engine { plugin, .. } | Self::Missing { plugin, .. } | Self::Binding { plugin, .. } => Some(plugin),
+            Self::Engine { plugin, .. }
+            | Self::Missing { plugin, .. }
+            | Self::SelfTest { plugin, .. }
+            | Self::Binding { plugin, .. } => Some(plugin),
         }
     }
 }
@@ -164,6 +183,7 @@ impl Found {
         let mut components = HashMap::new();
         let mut envelopes = Vec::new();
         let mut settings = HashMap::new();
+        let mut suites = HashMap::new();
         // A file that cannot be read stops the release only if the set needs what is in it.
         let mut unreadable = Vec::new();
         for path in files(&paths.plugins)? {
@@ -175,6 +195,7 @@ impl Found {
                 Ok(bytes) if extension.as_deref() == Some("wasm") => {
                     drop(components.insert(sha256(&bytes), (path, bytes)))
                 }
+                Ok(bytes) if path.to_string_lossy().ends_with(SUITE) => drop(suites.insert(sha256(&bytes), bytes)),
                 Ok(bytes) => envelopes.push((path, bytes)),
                 Err(error) => unreadable.push((path, error.to_string())),
             }
@@ -193,7 +214,7 @@ impl Found {
         let (plugins, settings_folder) = (paths.plugins.clone(), paths.settings.clone());
         // Most of the time there is none; one that cannot be read permits nothing.
         let downgrade = read(&paths.downgrade).ok();
-        Ok(Self { plugins, settings_folder, set, downgrade, components, envelopes, settings, unreadable })
+        Ok(Self { plugins, settings_folder, set, downgrade, components, envelopes, settings, suites, unreadable })
     }
 
     /// The digest of the release set's signed bytes; of the file where it is no envelope.
@@ -232,6 +253,12 @@ impl Found {
             // Looked at before any file: whoever finds out that a plugin is bad removes it.
             let covered = trusted.history.revoked.covers(entry.manifest, id, entry.serial);
             let plugin = if covered { None } else { Some(self.plugin(root, id, entry, at)?) };
+            // What has passed here once, and is only started again, must not be kept from starting by a busy machine.
+            if let (Some((verified, component)), None) = (&plugin, again) {
+                let suite = |digest| self.suites.get(&digest).map(Vec::as_slice);
+                selftest::self_test(&verified.manifest, component, engine, suite)
+                    .map_err(|failed| ReleaseError::SelfTest { plugin: id.clone(), failed })?;
+            }
             let stands = |(verified, _): &(Arc<VerifiedPlugin>, &[u8])| verified.stands(newest).is_ok();
             plugins.insert(id.as_str(), plugin.filter(stands));
         }
@@ -270,6 +297,8 @@ impl Found {
                 })?;
             }
             let engine_refused = |refused| ReleaseError::Engine { plugin: source.plugin.clone(), refused };
+            selftest::check_binding(manifest, settings)
+                .map_err(|failed| ReleaseError::SelfTest { plugin: source.plugin.clone(), failed })?;
             let inspection = portcullis_engine::inspect(component).map_err(engine_refused)?;
             check_capabilities(&inspection, &manifest.capabilities).map_err(unworkable)?;
             let plugin = engine.prepare(component, settings, manifest.limits).map_err(engine_refused)?;
@@ -439,6 +468,8 @@ fn stem(path: &Path) -> Option<&str> {
     path.file_name()?.to_str()?.split('.').next()
 }
 
+/// How the file of a suite ends, which is no envelope.
+const SUITE: &str = ".suite.json";
 /// The import that the capability `journal` gives.
 const JOURNAL: &str = "portcullis:policy/journal@0.1.0";
 /// The most bindings of one release set: what the leaf of its activation has room for.

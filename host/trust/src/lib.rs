@@ -25,7 +25,7 @@ pub use break_glass::BreakGlass;
 pub use downgrade::Downgrade;
 pub use dsse::{Envelope, Signature, Verified, add_signature, pae, sign};
 pub use history::{Active, History, Passage, RootMark};
-pub use manifest::{Capability, Manifest, SettingsSchema};
+pub use manifest::{Capability, Manifest, PassedSuite, SettingsSchema};
 pub use names::{HookPattern, Utterance};
 pub use refusal::{Refusal, RefusalCode};
 pub use release::{Binding, PluginEntry, ReleaseSet};

@@ -41,6 +41,8 @@ pub struct Manifest {
     pub messages: Messages,
     /// What its settings look like.
     pub settings_schema: Option<SettingsSchema>,
+    /// The suite that it passed before it was signed, and must pass before it decides.
+    pub suite: Option<PassedSuite>,
     /// From when it may be used.
     pub not_before: Millis,
     /// Until when it may be used.
@@ -68,6 +70,16 @@ pub struct SettingsSchema {
     pub digest: Digest,
     /// JSON text.
     pub text: String,
+}
+
+/// A test suite, as one text with everything in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PassedSuite {
+    /// The digest of that text.
+    pub digest: Digest,
+    /// How many cases passed.
+    pub cases: u32,
 }
 
 impl Manifest {
@@ -189,6 +201,8 @@ pub(crate) struct Predicate {
     pub(crate) messages: Messages,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) settings_schema: Option<SchemaText>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) suite: Option<PassedSuite>,
     #[serde(with = "time::text")]
     pub(crate) not_before: Millis,
     #[serde(with = "time::text")]
@@ -234,6 +248,7 @@ impl Predicate {
             limits: self.limits,
             messages: self.messages,
             settings_schema,
+            suite: self.suite,
             not_before: self.not_before,
             expires: self.expires,
         })

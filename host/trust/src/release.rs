@@ -106,6 +106,11 @@ impl ReleaseSet {
         Self::parse(envelope.unverified_payload())
     }
 
+    /// The same of its payload, before anybody has signed it.
+    pub fn unverified_payload(payload: &[u8]) -> Result<Self, Refusal> {
+        Self::parse(payload)
+    }
+
     /// What the payload of a release set revokes, whatever else stands in it.
     pub(crate) fn revocations(payload: &[u8]) -> Result<RevokedPlugins, Refusal> {
         let OnlyRevoked { revoked } = strict::json(payload).map_err(malformed)?;

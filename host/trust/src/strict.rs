@@ -3,7 +3,7 @@
 //! Invariant: what is returned came from exactly one JSON text with no member twice, none unknown, and
 //! nothing after it. Errors name members and places in an operator's words.
 
-use portcullis_model::{Digest, Document};
+use portcullis_model::{Digest, Document, plain};
 use serde::de::DeserializeOwned;
 use sha2::{Digest as _, Sha256};
 
@@ -30,26 +30,6 @@ pub(crate) fn toml<T: DeserializeOwned>(text: &str) -> Result<T, String> {
             None => message,
         }
     })
-}
-
-/// A parser's message without the words and type names of Rust, on one line.
-fn plain(message: &str) -> String {
-    let mut words = Vec::new();
-    let mut rest = message.split_whitespace();
-    while let Some(word) = rest.next() {
-        let bare = word.trim_end_matches(',');
-        match bare {
-            "u64" | "u32" | "i64" => words.push(word.replace(bare, "a whole number")),
-            "struct" => {
-                let name = rest.next().unwrap_or_default();
-                words.push(format!("an object{}", if name.ends_with(',') { "," } else { "" }));
-            }
-            "field" => words.push("member".to_owned()),
-            "variant" => words.push("value".to_owned()),
-            _ => words.push(word.to_owned()),
-        }
-    }
-    words.join(" ")
 }
 
 #[cfg(test)]

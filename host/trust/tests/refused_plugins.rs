@@ -135,14 +135,15 @@ fn the_tricks_in_manifests() {
 #[test]
 fn sources_are_refused_before_anything_is_signed() {
     let hospital = Hospital::new();
-    let manifest = |text: &str| ManifestSource::parse(text).and_then(|source| source.to_statement(WASM, None, NOW));
+    let manifest =
+        |text: &str| ManifestSource::parse(text).and_then(|source| source.to_statement(WASM, None, None, NOW));
     refused("source-malformed", manifest(MANIFEST_TOML));
     refused("source-malformed", manifest("id = 1"));
     refused("source-malformed", manifest(&MANIFEST_TOML.replace("serial = 7", "serial = 7\nserial = 8")));
     let without_schema = MANIFEST_TOML.replace("settings_schema = \"settings.schema.json\"\n", "");
     assert!(manifest(&without_schema).is_ok());
     refused("capability-unavailable", manifest(&without_schema.replace("journal", "memory")));
-    let schema = |text| ManifestSource::parse(MANIFEST_TOML).unwrap().to_statement(WASM, Some(text), NOW);
+    let schema = |text| ManifestSource::parse(MANIFEST_TOML).unwrap().to_statement(WASM, Some(text), None, NOW);
     for wrong in ["", "{", "{} {}", r#"{"a":1,"a":2}"#] {
         assert!(schema(wrong).is_err(), "{wrong}");
     }

@@ -3,14 +3,17 @@
 //! A template: replace it with your own policy.
 
 use portcullis_guest::{Attribute, Call, Cap, Change, Decision, Effect, Finding, Plugin, Problems, Severity};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 /// What the operator decides.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
+    /// Whose people get in.
     department: String,
     /// The longest a token lives. Seconds.
+    #[schemars(range(min = 1))]
     longest_seconds: u32,
 }
 
@@ -64,6 +67,12 @@ mod tests {
 
     fn sign_in() -> testing::CallBuilder {
         testing::call("okta.token").subject("u1").lifetime(Target::AccessToken, 7200)
+    }
+
+    #[test]
+    fn the_schema_follows_from_the_types() {
+        let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("settings.schema.json");
+        testing::assert_schema::<Settings>(&file);
     }
 
     #[test]

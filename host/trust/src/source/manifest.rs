@@ -9,7 +9,9 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{Validity, malformed, payload};
-use crate::manifest::{Capability, EmitsText, Manifest, Predicate, SchemaText, Statement, Subject, SubjectDigest};
+use crate::manifest::{
+    Capability, EmitsText, Manifest, PassedSuite, Predicate, SchemaText, Statement, Subject, SubjectDigest,
+};
 use crate::refusal::Refusal;
 use crate::strict;
 
@@ -25,6 +27,8 @@ pub struct ManifestSource {
     pub serial: u64,
     /// The file with the JSON Schema of its settings, as the author wrote its path.
     pub settings_schema: Option<String>,
+    /// The file with the suite that must pass before this is signed, and again before a host lets it decide.
+    pub suite: Option<String>,
     hooks: Vec<String>,
     #[serde(default)]
     reads: Vec<String>,
@@ -58,8 +62,34 @@ impl ManifestSource {
     }
 
     /// The payload to sign, as [`Manifest::PAYLOAD_TYPE`], for this component. `schema` is what stands in the
-    /// file that `settings_schema` names.
-    pub fn to_statement(&self, wasm: &[u8], schema: Option<&str>, now: Millis) -> Result<Vec<u8>, Refusal> {
+    /// file that `settings_schema` names, `suite` what passed of the file that `suite` names.
+    pub fn to_statement(
+        &self,
+        wasm: &[u8],
+        schema: Option<&str>,
+        suite: Option<PassedSuite>,
+        now: Millis,
+    ) -> Result<Vec<u8>, Refusal> {
+        if self.suite.is_some() != suite.is_some() {
+            return Err(malformed("it demands a passed suite, and none has passed; or the other way round"));
+        }
+        let bytes = self.statement(wasm, schema, suite, now)?;
+        Manifest::parse(&bytes)?;
+        Ok(bytes)
+    }
+
+    /// The manifest that this comes to, for trying the component before anything is signed.
+    pub fn manifest(&self, wasm: &[u8], schema: Option<&str>, now: Millis) -> Result<Manifest, Refusal> {
+        Manifest::parse(&self.statement(wasm, schema, None, now)?)
+    }
+
+    fn statement(
+        &self,
+        wasm: &[u8],
+        schema: Option<&str>,
+        suite: Option<PassedSuite>,
+        now: Millis,
+    ) -> Result<Vec<u8>, Refusal> {
         let settings_schema = match (&self.settings_schema, schema) {
             (Some(_), Some(schema)) => Some(schema_text(schema)?),
             (None, None) => None,
@@ -85,6 +115,7 @@ impl ManifestSource {
             limits: self.limits.filled(),
             messages: self.messages.clone(),
             settings_schema,
+            suite,
             not_before,
             expires,
         };
@@ -96,9 +127,7 @@ impl ManifestSource {
             predicate_type: Manifest::PREDICATE_TYPE.to_owned(),
             predicate,
         };
-        let bytes = payload(&statement)?;
-        Manifest::parse(&bytes)?;
-        Ok(bytes)
+        payload(&statement)
     }
 }
 

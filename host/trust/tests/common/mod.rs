@@ -76,7 +76,7 @@ impl Hospital {
     }
 
     pub fn statement(&self) -> String {
-        let bytes = ManifestSource::parse(MANIFEST_TOML).unwrap().to_statement(WASM, Some(SCHEMA), NOW).unwrap();
+        let bytes = ManifestSource::parse(MANIFEST_TOML).unwrap().to_statement(WASM, Some(SCHEMA), None, NOW).unwrap();
         String::from_utf8(bytes).unwrap()
     }
 

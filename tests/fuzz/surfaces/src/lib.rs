@@ -13,6 +13,7 @@ use portcullis_hooks::{
 };
 use portcullis_keys::PublicKey;
 use portcullis_model::{Cause, Change, Credential, Document, Effect, Millis, Target};
+use portcullis_suite::{Suite, Syntax, check_settings};
 use portcullis_trust::{
     BreakGlass, Downgrade, Envelope, ManifestSource, ReleaseSet, ReleaseSource, RootSource, TrustRoot, verify_manifest,
     verify_release, verify_revocations, verify_root,
@@ -22,7 +23,7 @@ use portcullis_trust::{
 pub type Surface = fn(&[u8]);
 
 /// Every surface and its name: the name of its fuzz target and of its corpus.
-pub const SURFACES: [(&str, Surface); 20] = [
+pub const SURFACES: [(&str, Surface); 21] = [
     ("json", json),
     ("token", token),
     ("import", import),
@@ -39,6 +40,7 @@ pub const SURFACES: [(&str, Surface); 20] = [
     ("event", event),
     ("envelope", envelope),
     ("source", source),
+    ("suite", suite),
     ("note", note),
     ("proof", proof),
     ("component", component),
@@ -222,12 +224,31 @@ pub fn source(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let now = Millis(1_795_000_000_000);
     if let Ok(manifest) = ManifestSource::parse(text) {
-        drop(manifest.to_statement(b"\0asm", None, now));
+        drop(manifest.to_statement(b"\0asm", None, None, now));
     }
     if let Ok(root) = RootSource::parse(text) {
         drop(root.to_payload(None, now));
     }
     drop(ReleaseSource::parse(text));
+}
+
+/// A test suite in any of its syntaxes: what is read has a bundle that reads back as the same, and settings never make a schema panic.
+pub fn suite(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    for syntax in [Syntax::Toml, Syntax::Yaml, Syntax::Json] {
+        let Ok(mut suite) = Suite::parse(text, syntax) else { continue };
+        if suite.resolve(&mut |_| Ok(b"{}".to_vec())).is_err() {
+            continue;
+        }
+        let Ok(bundle) = suite.bundle() else { continue };
+        let again = std::str::from_utf8(&bundle).ok().and_then(|text| Suite::parse(text, Syntax::Json).ok());
+        assert!(again.as_ref() == Some(&suite), "a bundle is the suite");
+        let (planned, replanned) =
+            (suite.plan().map(|plan| plan.cases()), again.map(|suite| suite.plan().map(|plan| plan.cases())));
+        assert_eq!(Some(planned.ok()), replanned.map(Result::ok));
+    }
+    drop(check_settings(text, "{}"));
+    drop(check_settings(r#"{"type": "object"}"#, text));
 }
 
 /// A signed note: never ours, since we do not have its key.

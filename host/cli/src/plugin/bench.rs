@@ -1,0 +1,104 @@
+//! `portcullis plugin bench`: what a call costs, in counts first and then in time, against a plugin that does nothing.
+//!
+//! Invariant: both plugins are asked the same on the same view, in turns, in one run: a busy machine slows both.
+
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use portcullis_engine::Plugin as Prepared;
+use portcullis_model::{Limits, View};
+use portcullis_suite::Question;
+use serde_json::json;
+
+use super::run::{Asked, cost_json, cost_text};
+use crate::outcome::{Done, Failed, Format};
+
+/// Measure calls.
+#[derive(Args)]
+pub struct Bench {
+    #[command(flatten)]
+    asked: Asked,
+    /// How long to measure, milliseconds; at most 60,000.
+    #[arg(long, default_value_t = 2_000, value_parser = clap::value_parser!(u64).range(10..=60_000))]
+    milliseconds: u64,
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+}
+
+impl Bench {
+    /// Does it.
+    pub fn run(self) -> Done {
+        let prompt = self.asked.prepare()?;
+        let Question::Whether(incoming) = &prompt.question else {
+            return Err(Failed::configuration("a search is not measured; give a payload that asks whether"));
+        };
+        let view = prompt.manifest.reads.view(&incoming.call).map_err(Failed::wrong)?;
+        let nothing = prompt.engine.prepare(&portcullis_engine::empty()?, "{}", Limits::DEFAULT)?;
+        let cost = prompt.cost()?;
+        let (mut own, mut empty) = (Vec::new(), Vec::new());
+        for _ in 0..WARM_UP {
+            ask(&prompt.plugin, &view)?;
+            ask(&nothing, &view)?;
+        }
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_millis(self.milliseconds) && own.len() < MOST_CALLS {
+            for _ in 0..TURN {
+                own.push(ask(&prompt.plugin, &view)?);
+            }
+            for _ in 0..TURN {
+                empty.push(ask(&nothing, &view)?);
+            }
+        }
+        let (own, empty) = (Times::of(own), Times::of(empty));
+        let ratio = own.median / empty.median.max(f64::MIN_POSITIVE);
+        let counts = cost.as_ref().map(cost_text).unwrap_or_default();
+        self.format.print(
+            format!(
+                "{}\ncalls    {} in this run, {:.0} a second on one thread\nmedian   {:.1} µs, 99 of 100 within {:.1} µs\nempty    {:.1} µs the median of a plugin that does nothing\nratio    {ratio:.2}",
+                counts.trim_start(), own.calls, own.rate, own.median, own.slow, empty.median
+            )
+            .trim_start(),
+            json!({
+                "cost": cost.as_ref().map(cost_json), "calls": own.calls, "per_second": own.rate, "median_micros": own.median,
+                "p99_micros": own.slow, "empty_median_micros": empty.median, "ratio": ratio,
+            }),
+        );
+        Ok(())
+    }
+}
+
+/// One call, its cleaning up included, in microseconds.
+fn ask(plugin: &Prepared, view: &View<'_>) -> Done<f64> {
+    let begun = Instant::now();
+    let evaluation = plugin.evaluate(view, plugin.time());
+    let outcome = evaluation.outcome.map(drop);
+    drop(evaluation.remains);
+    let spent = begun.elapsed();
+    outcome.map_err(|fault| Failed::wrong(format!("the plugin came to no decision: {fault} [{}]", fault.code())))?;
+    Ok(spent.as_secs_f64() * 1e6)
+}
+
+struct Times {
+    calls: usize,
+    rate: f64,
+    median: f64,
+    slow: f64,
+}
+
+impl Times {
+    fn of(mut times: Vec<f64>) -> Self {
+        times.sort_by(f64::total_cmp);
+        let at = |per_mille: usize| times.get(times.len() * per_mille / 1_000).copied().unwrap_or_default();
+        let total: f64 = times.iter().sum();
+        #[expect(clippy::cast_precision_loss, reason = "a count of calls is far below 2^52")]
+        let calls = times.len() as f64;
+        Self { calls: times.len(), rate: calls / (total / 1e6).max(f64::MIN_POSITIVE), median: at(500), slow: at(990) }
+    }
+}
+
+/// Calls of each before anything counts.
+const WARM_UP: usize = 50;
+/// Calls of one before it is the other's turn.
+const TURN: usize = 20;
+/// Most calls that are kept.
+const MOST_CALLS: usize = 2_000_000;

@@ -1,0 +1,35 @@
+//! `portcullis plugin componentize`: from a core module to a component.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::json;
+
+use crate::files;
+use crate::outcome::{Done, Format};
+
+/// Turn a core module into a component.
+#[derive(Args)]
+pub struct Componentize {
+    /// The core module.
+    module: PathBuf,
+    /// Where the component goes.
+    #[arg(long)]
+    output: PathBuf,
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+}
+
+impl Componentize {
+    /// Does it.
+    pub fn run(self) -> Done {
+        let component = portcullis_engine::componentize(&files::read(&self.module)?)?;
+        let inspection = portcullis_engine::inspect(&component)?;
+        files::write(&self.output, &component)?;
+        self.format.print(
+            format!("{}: {} bytes, {}", self.output.display(), inspection.bytes, inspection.digest),
+            json!({"file": self.output, "bytes": inspection.bytes, "digest": inspection.digest.to_string()}),
+        );
+        Ok(())
+    }
+}

@@ -1,0 +1,83 @@
+//! `portcullis plugin`: from an empty folder to a signed plugin, and back to what it asks for. One file a subcommand.
+
+mod bench;
+mod build;
+mod componentize;
+mod inspect;
+mod new;
+mod project;
+mod run;
+mod sign;
+mod test;
+mod verify;
+
+use std::path::PathBuf;
+
+use clap::Subcommand;
+use portcullis_keys::SecretKey;
+
+use crate::outcome::Done;
+
+/// Write, test, sign, verify and inspect plugins.
+#[derive(Subcommand)]
+pub enum Plugin {
+    /// Begin a plugin: a folder that builds with one command.
+    #[command(after_help = "Example:\n  portcullis plugin new --language javascript night-shift")]
+    New(new::New),
+    /// Build a plugin with its language's own tools; what comes out is a component.
+    #[command(after_help = "Example:\n  portcullis plugin build night-shift")]
+    Build(build::Build),
+    /// Run the suites that lie beside a plugin, and tell what they reach. Exit code 1 where something differs.
+    #[command(
+        after_help = "Examples:\n  portcullis plugin test night-shift\n  portcullis plugin test --component sod.wasm --format json plugins/sod\n  portcullis plugin test --bless night-shift"
+    )]
+    Test(test::Test),
+    /// Ask a plugin about one payload: what it decides, what it saw, what that costs.
+    #[command(after_help = "Example:\n  portcullis plugin run --payload sign-in.json --hook okta.token night-shift")]
+    Run(run::Run),
+    /// Measure a plugin on one payload, against a plugin that does nothing.
+    #[command(after_help = "Example:\n  portcullis plugin bench --payload sign-in.json --hook okta.token night-shift")]
+    Bench(bench::Bench),
+    /// Turn a core module (Rust, C) into a component with no imports but the contract's.
+    #[command(
+        after_help = "Example:\n  portcullis plugin componentize target/wasm32-unknown-unknown/plugin/sod.wasm \\\n    --output sod.wasm"
+    )]
+    Componentize(componentize::Componentize),
+    /// Sign a manifest for a component, or add a signature to one.
+    #[command(
+        after_help = "Examples:\n  portcullis plugin sign --source manifest.toml --component sod.wasm \\\n    --key publisher.key --output sod.manifest.json\n  portcullis plugin sign --add-to sod.manifest.json --key second.key \\\n    --output sod.manifest.json"
+    )]
+    Sign(sign::Sign),
+    /// Verify a manifest and its component against a trust root.
+    #[command(
+        after_help = "Example:\n  portcullis plugin verify --root trust-root.json \\\n    --manifest sod.manifest.json --component sod.wasm"
+    )]
+    Verify(verify::Verify),
+    /// Show what a component is and asks for.
+    #[command(
+        after_help = "Examples:\n  portcullis plugin inspect sod.wasm --format json\n  portcullis plugin inspect sod.wasm --source manifest.toml"
+    )]
+    Inspect(inspect::Inspect),
+}
+
+impl Plugin {
+    /// Does it.
+    pub fn run(self) -> Done {
+        match self {
+            Self::New(new) => new.run(),
+            Self::Build(build) => build.run(),
+            Self::Test(test) => test.run(),
+            Self::Run(run) => run.run(),
+            Self::Bench(bench) => bench.run(),
+            Self::Componentize(componentize) => componentize.run(),
+            Self::Sign(sign) => sign.run(),
+            Self::Verify(verify) => verify.run(),
+            Self::Inspect(inspect) => inspect.run(),
+        }
+    }
+}
+
+/// Reads signing keys.
+pub fn read_keys(files: &[PathBuf]) -> Done<Vec<SecretKey>> {
+    files.iter().map(|file| Ok(SecretKey::read(file)?)).collect()
+}

@@ -1,0 +1,189 @@
+//! `portcullis plugin run`: one payload, and everything about its decision.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use portcullis_engine::{Cost, Engine, Meter, Plugin as Prepared};
+use portcullis_hooks::HookKind;
+use portcullis_model::Millis;
+use portcullis_server::{Clock, terms};
+use portcullis_suite::{Explanation, Question, Said, time};
+use portcullis_trust::Manifest;
+use serde_json::json;
+
+use super::project::{CONFIGURE_TIME, Project, engine};
+use crate::files;
+use crate::outcome::{Done, Failed, Format, print};
+
+/// Ask about one payload.
+#[derive(Args)]
+pub struct Run {
+    #[command(flatten)]
+    pub asked: Asked,
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+}
+
+/// Which plugin, and what it is asked.
+#[derive(Args)]
+pub struct Asked {
+    /// The plugin's folder.
+    #[arg(default_value = ".")]
+    folder: PathBuf,
+    /// The payload: a hook's request body, as the platform sends it.
+    #[arg(long)]
+    payload: PathBuf,
+    /// The hook kind; where the manifest names one only, that one.
+    #[arg(long)]
+    hook: Option<String>,
+    /// The component, where it is not the one that `plugin build` made.
+    #[arg(long)]
+    component: Option<PathBuf>,
+    /// The settings; `settings.example.json` beside the manifest where there is one.
+    #[arg(long)]
+    settings: Option<PathBuf>,
+    /// The plugin's clock, such as `2026-11-25T10:00:00Z`; now where nothing is said.
+    #[arg(long)]
+    received: Option<String>,
+    /// The plugin's randomness.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Which question of a payload that holds several.
+    #[arg(long, default_value_t = 1)]
+    question: usize,
+}
+
+/// A plugin and its question.
+pub struct Prompt {
+    /// The manifest that would be signed.
+    pub manifest: Manifest,
+    /// The component.
+    pub wasm: Vec<u8>,
+    /// Its settings.
+    pub settings: String,
+    /// What it is asked.
+    pub question: Question,
+    /// Where it runs.
+    pub engine: Engine,
+    /// It, configured.
+    pub plugin: Prepared,
+}
+
+impl Asked {
+    /// Reads everything and configures the plugin.
+    pub fn prepare(&self) -> Done<Prompt> {
+        let project = Project::open(&self.folder)?;
+        let ready = project.ready(self.component.as_deref())?;
+        let manifest = ready.manifest;
+        let settings = project.settings(self.settings.as_deref(), &manifest)?;
+        let hook = match (&self.hook, manifest.hooks.as_slice()) {
+            (Some(hook), _) => hook,
+            (None, [only]) => only,
+            (None, several) => {
+                let message = format!("the manifest names several hook kinds: {}", several.join(", "));
+                return Err(Failed::configuration(message).hint(Some("choose one with `--hook`")));
+            }
+        };
+        manifest.serves(hook)?;
+        let kind = HookKind::from_name(hook).ok_or_else(|| {
+            Failed::configuration(format!("there is no hook kind `{hook}`"))
+                .hint(Some("`portcullis hook kinds` lists them"))
+        })?;
+        let question =
+            Question::from_payload(kind, &files::read(&self.payload)?, self.received()?, self.seed, self.question)
+                .map_err(|why| Failed::wrong(format!("`{}`: {why}", self.payload.display())))?;
+        let engine = engine()?;
+        let plugin = engine.prepare(&ready.wasm, &settings, manifest.limits)?;
+        Ok(Prompt { manifest, wasm: ready.wasm, settings, question, engine, plugin })
+    }
+
+    fn received(&self) -> Done<Millis> {
+        match &self.received {
+            None => Ok(Clock::system().now()),
+            Some(text) => time(text)
+                .ok_or_else(|| Failed::configuration(format!("`{text}` is no time such as `2026-11-25T10:00:00Z`"))),
+        }
+    }
+}
+
+impl Prompt {
+    /// What the call costs, in counts. Nothing for a search, and where the plugin fails.
+    pub fn cost(&self) -> Done<Option<Cost>> {
+        let Question::Whether(incoming) = &self.question else { return Ok(None) };
+        let Ok(view) = self.manifest.reads.view(&incoming.call) else { return Ok(None) };
+        let meter = Meter::new(CONFIGURE_TIME).map_err(Failed::host)?;
+        let measured = meter.measure(&self.wasm, &self.settings, self.manifest.limits, &view)?;
+        Ok(measured.ok().map(|(_, cost)| cost))
+    }
+}
+
+impl Run {
+    /// Does it.
+    pub fn run(self) -> Done {
+        let prompt = self.asked.prepare()?;
+        let terms = terms(&prompt.manifest);
+        let call = prompt.question.call();
+        // The first call of a sandbox pays for what later ones find done.
+        let ask = || match &prompt.question {
+            Question::Whether(_) => terms.ask(&prompt.plugin, call),
+            Question::Which(_, limit) => terms.find(&prompt.plugin, call, *limit),
+        };
+        drop(ask());
+        let (said, notes, spent) = ask();
+        let cost = prompt.cost()?;
+        let explanation = match &said {
+            Said::Decision(decision) => Some(Explanation::of(&terms, call, decision)),
+            _ => None,
+        };
+        let micros = u64::try_from(spent.as_micros()).unwrap_or(u64::MAX);
+        let found: Option<Vec<_>> = match &said {
+            Said::Found(found) => Some(found.results.iter().filter_map(|result| result.id.clone()).collect()),
+            _ => None,
+        };
+        match self.format {
+            Format::Text => {
+                let mut text = match (&explanation, &found) {
+                    (Some(explanation), _) => {
+                        let kept = if explanation.kept.is_empty() {
+                            "nothing".to_owned()
+                        } else {
+                            explanation.kept.join(", ")
+                        };
+                        format!("{}unread   {kept}\n", explanation.text(""))
+                    }
+                    (None, Some(found)) => format!("found    {}\n", found.join(", ")),
+                    (None, None) => String::new(),
+                };
+                notes.iter().for_each(|note| text.push_str(&format!("note     {note}\n")));
+                text.push_str(&format!("time     {micros} µs"));
+                if let Some(cost) = &cost {
+                    text.push_str(&cost_text(cost));
+                }
+                print(text);
+            }
+            Format::Json => print(json!({
+                "hook": call.hook, "decision": explanation.as_ref().map(Explanation::json), "found": found, "notes": notes,
+                "micros": micros, "cost": cost.map(|cost| cost_json(&cost)),
+            })),
+        }
+        match said {
+            Said::Fault { code, detail } => {
+                Err(Failed::wrong(format!("the plugin came to no decision: {detail} [{code}]")))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What a call costs, on two lines.
+pub fn cost_text(cost: &Cost) -> String {
+    format!(
+        "\nfuel     {} instructions\nmemory   {} bytes at the start, {} more by the call, {} pages of 4 KiB changed",
+        cost.fuel, cost.memory_bytes, cost.grown_bytes, cost.pages
+    )
+}
+
+/// The same for programs.
+pub fn cost_json(cost: &Cost) -> serde_json::Value {
+    json!({"fuel": cost.fuel, "memory_bytes": cost.memory_bytes, "grown_bytes": cost.grown_bytes, "pages": cost.pages})
+}

@@ -1,0 +1,119 @@
+//! `portcullis plugin sign`: a manifest for a component, once its suite has passed.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use portcullis_server::{Clock, check_capabilities};
+use portcullis_suite::Suite;
+use portcullis_trust::{Manifest, ManifestSource, PassedSuite, sign};
+use serde_json::json;
+
+use super::project::{self, Tried};
+use super::read_keys;
+use crate::files;
+use crate::outcome::{Done, Failed, Format};
+
+/// Sign a manifest.
+#[derive(Args)]
+pub struct Sign {
+    /// The manifest's source (TOML).
+    #[arg(long, required_unless_present = "add_to")]
+    source: Option<PathBuf>,
+    /// The component that the manifest is for.
+    #[arg(long, required_unless_present = "add_to")]
+    component: Option<PathBuf>,
+    /// Add a signature to this envelope instead.
+    #[arg(long, conflicts_with_all = ["source", "component"])]
+    add_to: Option<PathBuf>,
+    /// A publisher's key; more than one where the threshold asks for it.
+    #[arg(long = "key", required = true)]
+    keys: Vec<PathBuf>,
+    /// Where the envelope goes.
+    #[arg(long)]
+    output: PathBuf,
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+}
+
+/// What is signed, and the bundle of the suite that passed.
+struct Statement {
+    bytes: Vec<u8>,
+    suite: Option<(PassedSuite, Vec<u8>)>,
+}
+
+impl Sign {
+    /// Does it.
+    pub fn run(self) -> Done {
+        let keys = read_keys(&self.keys)?;
+        let mut suite = None;
+        let envelope = match (&self.source, &self.component, &self.add_to) {
+            (Some(source), Some(component), None) => {
+                let statement = statement(source, component)?;
+                suite = statement.suite;
+                sign(Manifest::PAYLOAD_TYPE, &statement.bytes, &keys.iter().collect::<Vec<_>>())
+            }
+            (None, None, Some(envelope)) => crate::root::add_all(files::read(envelope)?, &keys)?,
+            _ => return Err(Failed::configuration("give `--source` and `--component`, or `--add-to`")),
+        };
+        let bundle = suite.as_ref().map(|_| beside(&self.output));
+        if let (Some(file), Some((_, bundle))) = (&bundle, &suite) {
+            files::write(file, bundle)?;
+        }
+        files::write(&self.output, &envelope)?;
+        let signers: Vec<_> = keys.iter().map(|key| key.public().keyid()).collect();
+        let cases = suite.as_ref().map(|(passed, _)| passed.cases);
+        let tried = match (&bundle, cases) {
+            (Some(file), Some(cases)) => {
+                format!("\n{}: the suite that passed, {cases} cases; it goes where the component goes", file.display())
+            }
+            _ => String::new(),
+        };
+        self.format.print(
+            format!("{}: signed by {}{tried}", self.output.display(), signers.join(", ")),
+            json!({"file": self.output, "signers": signers, "suite": bundle, "cases": cases}),
+        );
+        Ok(())
+    }
+}
+
+/// The statement of a manifest's source, with its schema and its suite read from beside it.
+fn statement(source: &Path, component: &Path) -> Done<Statement> {
+    let now = Clock::system().now();
+    let manifest = ManifestSource::parse(&files::read_text(source)?)?;
+    let folder = source.parent().unwrap_or(Path::new(""));
+    let schema = project::schema(&manifest, folder)?;
+    let wasm = files::read(component)?;
+    // Whoever signs should hear now what the host would refuse later.
+    let inspection = portcullis_engine::inspect(&wasm)?;
+    check_capabilities(&inspection, &manifest.capabilities).map_err(Failed::wrong)?;
+    let suite = manifest
+        .suite
+        .as_ref()
+        .map(|file| pass(&manifest, &folder.join(file), &wasm, schema.as_deref()))
+        .transpose()?;
+    let passed = suite.as_ref().map(|(passed, _)| *passed);
+    Ok(Statement { bytes: manifest.to_statement(&wasm, schema.as_deref(), passed, now)?, suite })
+}
+
+/// Runs the suite that the manifest demands: nothing is signed that does not pass it.
+fn pass(manifest: &ManifestSource, file: &Path, wasm: &[u8], schema: Option<&str>) -> Done<(PassedSuite, Vec<u8>)> {
+    let Tried { suite, report } = project::try_suite(manifest, file, wasm, schema)?;
+    if let Some(failure) = report.first_failure() {
+        let message = format!(
+            "`{}` does not pass, and the manifest demands that it does: {failure} [suite-failed]",
+            file.display()
+        );
+        return Err(Failed::wrong(message)
+            .hint(Some("run `portcullis plugin test`; correct the plugin, or what the suite expects of it")));
+    }
+    let bundle = suite.bundle().map_err(Failed::configuration)?;
+    let cases = u32::try_from(report.outcomes.len()).unwrap_or(u32::MAX);
+    Ok((PassedSuite { digest: Suite::digest(&bundle), cases }, bundle))
+}
+
+/// Where the suite of a manifest goes: `sod.suite.json` beside `sod.manifest.json`.
+fn beside(manifest: &Path) -> PathBuf {
+    let name = manifest.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let stem = name.strip_suffix(".manifest.json").or_else(|| name.strip_suffix(".json")).unwrap_or(&name);
+    manifest.with_file_name(format!("{stem}.suite.json"))
+}

@@ -1,0 +1,424 @@
+//! The shape of a suite, as its author writes it in TOML or YAML, and as a bundle has it in JSON.
+//!
+//! Invariant: an unknown member is refused wherever it stands, and this file says only the shape; what must hold between the parts is checked
+//! in `plan.rs`. Whatever is left out means what its documentation says.
+
+use std::collections::BTreeMap;
+
+use portcullis_model::{Effect, GrantKind, Severity, Target};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::words::{FindingText, Names};
+
+/// A suite: fixtures, and cases that use them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Suite {
+    /// What it is about.
+    pub name: String,
+    /// More about that.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub description: String,
+    #[serde(default)]
+    pub(crate) defaults: Defaults,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) settings: BTreeMap<String, Source>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) principals: BTreeMap<String, PrincipalText>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) actions: BTreeMap<String, EntityText>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) resources: BTreeMap<String, EntityText>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) payloads: BTreeMap<String, Source>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) calls: BTreeMap<String, CallText>,
+    #[serde(default, rename = "case", skip_serializing_if = "Vec::is_empty")]
+    pub(crate) cases: Vec<CaseText>,
+    #[serde(default, rename = "matrix", skip_serializing_if = "Vec::is_empty")]
+    pub(crate) matrices: Vec<MatrixText>,
+    #[serde(default)]
+    pub(crate) coverage: CoverageText,
+}
+
+/// What a case is unless it says otherwise.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Defaults {
+    /// The hook kind.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hook: Option<String>,
+    /// The name of a call.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub call: Option<String>,
+    /// The clock, RFC 3339.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub received: Option<String>,
+    /// The randomness; 0 where nothing is said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
+    /// The name of the settings; `default` where nothing is said and there are some of that name, else `{}`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub settings: Option<String>,
+}
+
+/// JSON from somewhere: exactly one of the three.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Source {
+    /// A file's name, relative to the suite's, without `..`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+    /// The text itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+    /// The value itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub json: Option<Value>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PrincipalText {
+    #[serde(default)]
+    pub kind: PrincipalKindText,
+    /// The platform's own word.
+    #[serde(default = "user", rename = "type")]
+    pub type_name: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub attributes: BTreeMap<String, Value>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub entitlements: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum PrincipalKindText {
+    #[default]
+    Person,
+    Service,
+    Agent,
+    Device,
+    Other,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct EntityText {
+    #[serde(rename = "type")]
+    pub type_name: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub attributes: BTreeMap<String, Value>,
+}
+
+/// A call: a payload that the hook kind's adapter reads, or the members of the model.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct CallText {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hook: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub received: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
+
+    /// The name of a payload: bytes as the platform sends them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub payload: Option<String>,
+    /// Which question of a payload that holds several, counted from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub question: Option<usize>,
+    /// Which of the hook kind's routes it came by.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub route: Option<String>,
+    /// The request's headers.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub headers: BTreeMap<String, String>,
+    /// What an operator sets for the hook.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub set_up: Option<SetUpText>,
+
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub correlation: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub phase: Option<String>,
+    /// The name of a principal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    /// Names of principals, nearest first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub actors: Option<Vec<String>>,
+    /// The name of an action.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub action: Option<String>,
+    /// The name of a resource.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resource: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub requested: Option<Vec<GrantText>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lifetimes: Option<Vec<LifetimeText>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub origin: Option<OriginText>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub purpose: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proposed: Option<Vec<ChangeText>>,
+    /// The body, where the rest is said in words of the model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub body: Option<Value>,
+}
+
+/// What an operator sets for a hook, as in its configuration.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct SetUpText {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub entitlements: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct GrantText {
+    pub kind: GrantKind,
+    pub id: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct LifetimeText {
+    pub target: Target,
+    pub seconds: u32,
+    #[serde(default)]
+    pub least: u32,
+    #[serde(default = "forever")]
+    pub most: u32,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub(crate) struct OriginText {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ip: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub country: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub asn: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user_agent: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session: Option<String>,
+}
+
+/// A change, spelled as in a manifest's `emits`, and its particulars.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct ChangeText {
+    /// `cap-lifetime:access-token`, `set:access-token:/claims/until`, `add-grant:scope`, `create-user`, …
+    pub change: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub value: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// What a password check found.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub credential: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub approvers: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub codes: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub obligatory: Option<bool>,
+}
+
+/// One call and what is expected of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CaseText {
+    pub name: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub description: String,
+    /// The name of a call.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub call: Option<String>,
+    /// The subject: the name of a principal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub principal: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub action: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resource: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub received: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settings: Option<String>,
+    /// Members of the call that differ from the named one's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub with: Option<CallText>,
+    /// What is put into the payload first, by JSON Pointer.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub set: BTreeMap<String, Value>,
+    pub expect: ExpectText,
+}
+
+/// Every combination of what is named, and what is expected of each.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct MatrixText {
+    pub name: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub description: String,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub calls: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub principals: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub actions: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub resources: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub received: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub settings: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub with: Option<CallText>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub set: BTreeMap<String, Value>,
+    /// The first row that fits a combination says what is expected of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub expect: Vec<RowText>,
+    /// What is expected of those that no row fits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub otherwise: Option<ExpectText>,
+}
+
+/// Which combinations, and what is expected of them. What is left out may be anything.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RowText {
+    #[serde(default, skip_serializing_if = "Names::is_any")]
+    pub call: Names,
+    #[serde(default, skip_serializing_if = "Names::is_any")]
+    pub principal: Names,
+    #[serde(default, skip_serializing_if = "Names::is_any")]
+    pub action: Names,
+    #[serde(default, skip_serializing_if = "Names::is_any")]
+    pub resource: Names,
+    #[serde(default, skip_serializing_if = "Names::is_any")]
+    pub received: Names,
+    #[serde(default, skip_serializing_if = "Names::is_any")]
+    pub settings: Names,
+    pub then: ExpectText,
+}
+
+/// What is expected.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct ExpectText {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verdict: Option<Effect>,
+    /// Exactly these, in any order. Not looked at where nothing is said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub findings: Option<Vec<FindingText>>,
+    /// Exactly these, in any order. None where nothing is said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub changes: Option<Vec<ChangeText>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub risk: Option<u8>,
+    /// The ids that a search finds, in order.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub found: Option<Vec<String>>,
+    /// The code of the failure that there is instead of a decision.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fault: Option<String>,
+    /// The settings are refused, and each of these stands in what is said of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refused: Option<Vec<String>>,
+}
+
+/// What a suite promises to reach, and how rules are known.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct CoverageText {
+    /// What must be reached whole.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub demand: Vec<Aspect>,
+    /// What need not be: codes, changes, rules, paths.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub except: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rules: Option<RulesText>,
+}
+
+/// What coverage is counted of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Aspect {
+    /// Hook kinds of the manifest.
+    Hooks,
+    /// Finding codes that have messages.
+    Codes,
+    /// Effects in `emits`.
+    Effects,
+    /// Changes in `emits`.
+    Changes,
+    /// Paths in `reads`: there in some call, and of weight in some decision.
+    Reads,
+    /// Rules in the settings.
+    Rules,
+}
+
+/// Where rules stand in settings, and how findings name them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RulesText {
+    /// A JSON Pointer to their names, in which `*` stands for every element or member.
+    pub settings: String,
+    /// The argument of findings that names a rule.
+    pub argument: String,
+}
+
+/// A finding in all its members, where an author writes more than its code.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct FindingTable {
+    pub code: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effect: Option<Effect>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub severity: Option<Severity>,
+    /// Those that are named must be there and the same; others may be there.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub arguments: BTreeMap<String, Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub field: Option<String>,
+}
+
+fn user() -> String {
+    "user".to_owned()
+}
+
+fn forever() -> u32 {
+    u32::MAX
+}

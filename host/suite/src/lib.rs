@@ -1,0 +1,35 @@
+//! What a plugin is tried with before it decides: its settings held against their schema, and test suites as data.
+//!
+//! Invariant: a case goes the way of a real call: wire bytes through the hook kind's own adapter, cut down to what the manifest reads, into
+//! a fresh sandbox with the manifest's limits, and what is said held against what the manifest emits. Everything is bounded; nothing
+//! here reads a file, a clock that decides, or the network.
+//!
+//! The way of a suite: [`Suite::parse`] reads it, [`Suite::resolve`] puts the files that it names into it, [`Suite::plan`] makes single
+//! cases of it, [`run`] tries a plugin with them and gives a [`Report`]. A resolved suite as [`Suite::bundle`] is one JSON text, which a
+//! manifest can name by its digest. The format for people is in `docs/suites.md`.
+//!
+//! What it does not do: it signs nothing and activates nothing (`trust`, `server`), and does not combine the word of several plugins.
+
+mod coverage;
+mod expect;
+mod explain;
+mod format;
+mod parse;
+mod plan;
+mod report;
+mod run;
+mod schema;
+mod words;
+
+#[cfg(test)]
+mod tests;
+
+pub use coverage::{Coverage, Uncovered};
+pub use explain::{Explanation, Told};
+pub use format::Suite;
+pub use parse::{SuiteError, Syntax};
+pub use plan::{Plan, Question};
+pub use report::{Outcome, Report, Said};
+pub use run::{Bounds, Terms, run};
+pub use schema::{Complaint, SchemaError, check_settings};
+pub use words::{change_text, time};

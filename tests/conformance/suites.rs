@@ -1,0 +1,325 @@
+//! Suites: what a plugin is tried with at its author's desk, when it is signed, and before it decides.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use portcullis_tests::{Binding, House, Ran, binary, checkout, component, duties, golden, normal};
+use serde_json::{Value, json};
+
+/// The library's plugins, and the example that several languages share: their suites pass, reach what they promise, and say what stands in their
+/// snapshots. `BLESS=1` writes those anew.
+#[test]
+fn the_librarys_suites_pass_and_their_snapshots_hold() {
+    for (name, folder) in [
+        ("hours", "plugins/examples/hours"),
+        ("sod", "plugins/sod"),
+        ("contractor", "plugins/contractor"),
+        ("access-rules", "plugins/access-rules"),
+    ] {
+        let component = component(name);
+        let mut words = vec!["plugin", "test", "--component", component.to_str().unwrap(), folder];
+        if std::env::var_os("BLESS").is_some() {
+            words.push("--bless");
+        }
+        let ran = portcullis(&checkout(), &words);
+        assert_eq!(ran.code, 0, "{name}\n{}{}", ran.out, ran.err);
+        assert!(ran.out.contains(" 0 failed") && !ran.out.contains("no snapshot"), "{}", ran.out);
+    }
+}
+
+#[test]
+fn a_wrong_expectation_fails_the_test_and_the_signing() {
+    let house = House::build(&[]);
+    let hours = hours(&house);
+    house.write("hours/manifest.toml", demanding(&hours));
+    assert_eq!(test(&house, "hours").code, 0, "in order as it is");
+    sign(&house, 0);
+    let bundle: Value = serde_json::from_str(&house.read("release/plugins/hours.suite.json")).unwrap();
+    assert_eq!(bundle["name"], "working hours and leavers");
+    let envelope = house.read("release/plugins/hours.manifest.json");
+    assert!(!envelope.contains("suite"), "the manifest lies encoded in its envelope");
+
+    let right = house.read("hours/suite.toml");
+    house.write(
+        "hours/suite.toml",
+        right.replacen(
+            "verdict = \"deny\", findings = [\"HOURS_TERMINATED\"]",
+            "verdict = \"allow\", findings = [\"HOURS_TERMINATED\"]",
+            1,
+        ),
+    );
+    let tested = test(&house, "hours");
+    assert_eq!(tested.code, 1);
+    assert!(tested.out.contains("FAILED leavers stay out: leaver, 2026-11-25T02:00:00Z"), "{}", tested.out);
+    assert!(tested.out.contains("verdict: expected allow, and it is deny"), "{}", tested.out);
+    fs::remove_file(house.path("release/plugins/hours.manifest.json")).unwrap();
+    let refused = sign(&house, 1);
+    assert!(
+        refused.err.contains("[suite-failed]") && refused.err.contains("case `leavers stay out: leaver"),
+        "{}",
+        refused.err
+    );
+    assert!(!house.path("release/plugins/hours.manifest.json").exists(), "nothing was signed");
+
+    // A promise to reach everything is a promise too.
+    let without = right.replacen("principals = [\"unknown\", \"odd\"]\notherwise = { verdict = \"deny\", findings = [{ code = \"HOURS_STATUS_MISSING\", severity = \"high\" }] }", "principals = [\"leaver\"]\notherwise = { verdict = \"deny\" }", 1);
+    assert_ne!(without, right);
+    house.write("hours/suite.toml", without);
+    let refused = sign(&house, 1);
+    assert!(refused.err.contains("codes without a case: HOURS_STATUS_MISSING"), "{}", refused.err);
+
+    // What is no suite is named by line and path, and exit code 64 says that nothing was looked at.
+    house.write("hours/suite.toml", right.replacen("[[case]]\nname", "[[case]]\nnam", 1));
+    let refused = sign(&house, 64);
+    assert!(
+        refused.err.contains("line ") && refused.err.contains("`case[0].nam`: unknown member `nam`"),
+        "{}",
+        refused.err
+    );
+}
+
+#[test]
+fn a_snapshot_that_no_longer_holds_fails_until_it_is_blessed() {
+    let house = House::build(&[]);
+    hours(&house);
+    let manifest = house.read("hours/manifest.toml").replace("Your employment has ended", "You have left");
+    house.write("hours/manifest.toml", manifest);
+    let tested = test(&house, "hours");
+    assert_eq!(tested.code, 1, "{}", tested.out);
+    assert!(tested.out.contains("+ en: You have left (TERMINATED)."), "{}", tested.out);
+    let component = house.path("hours/hours.wasm");
+    let words = ["plugin", "test", "--bless", "--format", "json", "--component", component.to_str().unwrap(), "hours"];
+    let told: Value = serde_json::from_str(&house.must(&words)).unwrap();
+    assert_eq!((&told["snapshot"], &told["failed"]), (&json!("written"), &json!(0)));
+    assert_eq!(told["coverage"]["codes"]["missing"], json!([]));
+    assert_eq!(test(&house, "hours").code, 0);
+}
+
+#[test]
+fn a_plugin_passes_its_suite_here_before_it_decides() {
+    let house = House::build(&[]);
+    let source = hours(&house);
+    house.write("hours/manifest.toml", demanding(&source));
+    sign(&house, 0);
+    fs::copy(house.path("hours/hours.wasm"), house.path("release/plugins/hours.wasm")).unwrap();
+    publish(&house, 2);
+    let checked = || house.run(&["check", "--config", "portcullis.toml", "--format", "json"]);
+    let right = checked();
+    assert_eq!(right.code, 0, "{}{}", right.out, right.err);
+
+    let suite = house.path("release/plugins/hours.suite.json");
+    let kept = fs::read(&suite).unwrap();
+    fs::remove_file(&suite).unwrap();
+    let missing = house.run(&["check", "--config", "portcullis.toml"]);
+    assert_ne!(missing.code, 0);
+    assert!(
+        missing.err.contains("[suite-missing]") && missing.err.contains("hint: copy the `.suite.json`"),
+        "{}",
+        missing.err
+    );
+    // Another one is not the one that was signed, whatever it is called.
+    fs::write(&suite, String::from_utf8(kept.clone()).unwrap().replace("HOURS_TERMINATED", "HOURS_OUTSIDE")).unwrap();
+    assert!(house.run(&["check", "--config", "portcullis.toml"]).err.contains("[suite-missing]"));
+    fs::rename(&suite, house.path("release/plugins/other.txt")).unwrap();
+    fs::write(house.path("release/plugins/anything.suite.json"), &kept).unwrap();
+    assert_eq!(checked().code, 0, "its name is free");
+}
+
+#[test]
+fn a_running_host_keeps_its_generation_when_a_self_test_fails() {
+    let mut house = House::build(&[]);
+    house.release(&[Binding::new("token", "sod", duties())]);
+    let host = house.serve();
+    let source = hours(&house);
+    house.write("hours/manifest.toml", demanding(&source));
+    sign(&house, 0);
+    fs::copy(house.path("hours/hours.wasm"), house.path("release/plugins/hours.wasm")).unwrap();
+    fs::remove_file(house.path("release/plugins/hours.suite.json")).unwrap();
+    publish(&house, 3);
+    host.until_log("suite-missing");
+    host.stop();
+    let refused = house.records_of("release.refused");
+    assert!(refused.iter().any(|record| record["code"] == "suite-missing"), "{refused:?}");
+    let active = house.records_of("release.active");
+    assert!(active.iter().all(|record| record["gen"] != 3), "{active:?}");
+}
+
+#[test]
+fn wrong_settings_are_named_by_their_place_before_anything_is_signed() {
+    let house = House::build(&[]);
+    house.sign_plugin("sod", |source| source);
+    let mut settings = duties();
+    settings["rules"][0]["severity"] = json!("Dr. Doe's");
+    settings["rulez"] = json!([]);
+    house.write("wrong.json", settings.to_string());
+    house.write(
+        "wrong.toml",
+        "version = 7\nvalidity = { days = 1 }\nplugins = [\"release/plugins/sod.manifest.json\"]\n[[binding]]\nhook = \"token\"\nplugin = \"org.portcullis.sod\"\nsettings = \"wrong.json\"\nmode = \"enforce\"\n",
+    );
+    let words = [
+        "release",
+        "sign",
+        "--source",
+        "wrong.toml",
+        "--root",
+        "trust-root.json",
+        "--key",
+        "keys/release.key",
+        "--output",
+        "wrong-set.json",
+    ];
+    let refused = house.run(&words);
+    assert_eq!(refused.code, 1, "{}", refused.err);
+    assert!(!house.path("wrong-set.json").exists());
+    assert!(!refused.err.contains("Doe"), "what stands there is not repeated: {}", refused.err);
+    golden("release-settings.txt", &normal(&refused.err));
+}
+
+#[test]
+fn one_payload_is_explained_with_what_it_costs() {
+    let house = House::build(&[]);
+    hours(&house);
+    let component = house.path("hours/hours.wasm");
+    let component = component.to_str().unwrap();
+    let run = |more: &[&str]| {
+        let mut words = vec!["plugin", "run", "--payload", "hours/payloads/sign-in.json", "--component", component];
+        words.extend(["--received", "2026-11-25T10:00:00Z", "hours"]);
+        words.extend(more);
+        house.run(&words)
+    };
+    let text = run(&[]);
+    assert_eq!(text.code, 0, "{}", text.err);
+    for expected in [
+        "verdict  deny",
+        "finding  HOURS_NO_DEPARTMENT deny medium",
+        "en: Your department has no working hours here.",
+        "saw      subject.attributes.department, subject.attributes.status",
+        "subject.attributes.login",
+        "okta.token: the rest of the payload",
+        "fuel     ",
+        "pages of 4 KiB changed",
+    ] {
+        assert!(text.out.contains(expected), "{expected}\n{}", text.out);
+    }
+    let told: Value = serde_json::from_str(&run(&["--format", "json"]).out).unwrap();
+    let again: Value = serde_json::from_str(&run(&["--format", "json"]).out).unwrap();
+    assert_eq!(told["cost"], again["cost"], "counts do not depend on the moment");
+    assert!(told["cost"]["fuel"].as_u64().unwrap() > 1_000 && told["cost"]["pages"].as_u64().unwrap() > 0, "{told}");
+    assert_eq!(told["cost"]["grown_bytes"], 0, "the SDK keeps the room ready");
+    house.write("wrong.json", r#"{"terminated": [], "departments": [{"name": "a", "from": "6", "until": "22:00"}]}"#);
+    let wrong = run(&["--settings", "wrong.json"]);
+    assert_eq!(wrong.code, 1);
+    assert!(wrong.err.contains("[settings-invalid]") && wrong.err.contains("`/departments/0/from`: "), "{}", wrong.err);
+    let benched = house.must(&[
+        "plugin",
+        "bench",
+        "--payload",
+        "hours/payloads/sign-in.json",
+        "--component",
+        component,
+        "--milliseconds",
+        "50",
+        "--format",
+        "json",
+        "hours",
+    ]);
+    let benched: Value = serde_json::from_str(&benched).unwrap();
+    assert_eq!(benched["cost"]["pages"], told["cost"]["pages"]);
+    assert!(benched["ratio"].as_f64().unwrap() > 0.0 && benched["calls"].as_u64().unwrap() > 0, "{benched}");
+    let asks = house.must(&["plugin", "inspect", component, "--source", "hours/manifest.toml"]);
+    assert!(asks.contains("reads    subject.attributes.department, subject.attributes.status"), "{asks}");
+}
+
+#[test]
+fn a_new_plugin_says_what_is_missing() {
+    let house = House::build(&[]);
+    house.must(&["plugin", "new", "--language", "rust", "night-shift"]);
+    assert!(house.read("night-shift/Cargo.toml").contains("path = \"portcullis/guest-sdk/rust\""));
+    assert!(house.read("night-shift/manifest.toml").contains("org.example.night-shift"));
+    let again = house.run(&["plugin", "new", "--language", "rust", "night-shift"]);
+    assert_eq!(again.code, 64);
+    assert!(again.err.contains("`night-shift` is there already"), "{}", again.err);
+    let unknown = house.run(&["plugin", "new", "--language", "cobol", "other"]);
+    assert!(unknown.err.contains("hint: use one of: "), "{}", unknown.err);
+    assert!(house.run(&["plugin", "new", "--language", "rust", "../other"]).err.contains("is no name for a plugin"));
+    let untested = house.run(&["plugin", "test", "night-shift"]);
+    assert_eq!(untested.code, 64);
+    assert!(untested.err.contains("hint: build it with `portcullis plugin build`"), "{}", untested.err);
+    let recipe = house.read("night-shift/portcullis-plugin.toml");
+    house.write("night-shift/portcullis-plugin.toml", recipe.replace("\"cargo\"", "\"no-such-tool\""));
+    let missing = house.run(&["plugin", "build", "night-shift"]);
+    assert_eq!(missing.code, 64);
+    assert!(missing.err.contains("`no-such-tool` is not installed\nhint: "), "{}", missing.err);
+}
+
+/// The shared example in a folder `hours` of the house, with its component; its manifest's source.
+fn hours(house: &House) -> String {
+    copy(&checkout().join("plugins/examples/hours"), &house.path("hours"));
+    fs::copy(component("hours"), house.path("hours/hours.wasm")).unwrap();
+    house.read("hours/manifest.toml")
+}
+
+fn demanding(source: &str) -> String {
+    source.replace("settings_schema = ", "suite = \"suite.toml\"\nsettings_schema = ")
+}
+
+fn test(house: &House, folder: &str) -> Ran {
+    let component = house.path("hours/hours.wasm");
+    house.run(&["plugin", "test", "--component", component.to_str().unwrap(), folder])
+}
+
+fn sign(house: &House, code: i32) -> Ran {
+    let ran = house.run(&[
+        "plugin",
+        "sign",
+        "--source",
+        "hours/manifest.toml",
+        "--component",
+        "hours/hours.wasm",
+        "--key",
+        "keys/publisher.key",
+        "--output",
+        "release/plugins/hours.manifest.json",
+    ]);
+    assert_eq!(ran.code, code, "{}{}", ran.out, ran.err);
+    ran
+}
+
+/// Signs and publishes a set with the example on the token hook.
+fn publish(house: &House, version: u64) {
+    house.write("release/settings/hours.json", house.read("hours/settings.example.json"));
+    house.write(
+        "release.toml",
+        format!("version = {version}\nvalidity = {{ days = 1 }}\nplugins = [\"release/plugins/hours.manifest.json\"]\n[[binding]]\nhook = \"token\"\nplugin = \"org.portcullis.hours\"\nsettings = \"release/settings/hours.json\"\nmode = \"enforce\"\nsay = {{ review = \"deny\", step-up = \"deny\" }}\n"),
+    );
+    house.must(&[
+        "release",
+        "sign",
+        "--source",
+        "release.toml",
+        "--root",
+        "trust-root.json",
+        "--key",
+        "keys/release.key",
+        "--output",
+        "release/release.json",
+    ]);
+}
+
+/// The files of a folder that a suite needs: not those of the languages below.
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to.join("payloads")).unwrap();
+    let files: Vec<PathBuf> =
+        fs::read_dir(from).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_file()).collect();
+    for file in files {
+        fs::copy(&file, to.join(file.file_name().unwrap())).unwrap();
+    }
+    fs::copy(from.join("payloads/sign-in.json"), to.join("payloads/sign-in.json")).unwrap();
+}
+
+fn portcullis(folder: &Path, words: &[&str]) -> Ran {
+    let output = Command::new(binary()).current_dir(folder).args(words).output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    Ran { code: output.status.code().unwrap_or(-1), out: text(output.stdout), err: text(output.stderr) }
+}
