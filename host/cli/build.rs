@@ -100,6 +100,6 @@ fn inherit(own: Option<&mut toml::Value>, all: Option<&toml::Value>, inherits: &
 }
 
 /// What tools make.
-const MADE: [&str; 5] = ["target", "node_modules", "__pycache__", "build", "Cargo.lock"];
+const MADE: [&str; 6] = ["target", "node_modules", "__pycache__", ".tools", "build", "Cargo.lock"];
 /// What an author does not need of an SDK.
 const SKIPPED: [&str; 2] = ["template", "tests"];

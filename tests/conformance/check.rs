@@ -108,7 +108,6 @@ fn check_says_what_serve_would_do() {
 
     let mut settings = duties();
     settings["rules"][0]["b"] = json!("dispence");
-    settings["rules"][1]["kind"] = json!("couple");
     house.release(&[Binding::new("token", "sod", settings)]);
     let refused = house.run(&["check", "--config", "portcullis.toml"]);
     assert_eq!(refused.code, 1);

@@ -59,7 +59,12 @@ fn a_refused_release_changes_nothing_and_says_why() {
         (vec![Binding::new("token", "sod", duties()).say(&[])], "binding-unworkable"),
         (vec![Binding::new("night-token", "sod", duties())], "binding-unworkable"),
         (
-            vec![Binding::new("token", "sod", json!({"functions": {"PATIENT-DOE": []}, "rules": 7}))],
+            // Nothing that a schema can know: the rule names a function that is none.
+            vec![Binding::new(
+                "token",
+                "sod",
+                json!({"functions": {"PATIENT-DOE": ["x"]}, "rules": [{"id": "R", "kind": "pair", "a": "PATIENT-DOE", "b": "y", "owner": "o"}]}),
+            )],
             "plugin-settings-refused",
         ),
     ] {
@@ -126,6 +131,10 @@ fn wrong_sets(house: &House, trial: &mut Trial<'_>) {
     });
     signed("not-yet-valid", &|set| set["issued"] = json!(rfc3339(now() + 3_600)));
     signed("release-older", &|set| set["version"] = json!(1));
+    // Whoever signs with other tools than ours is not held back by `release sign`.
+    let misspelt = br#"{"rulez": ["PATIENT-DOE"]}"#;
+    house.write("release/settings/misspelt.json", misspelt);
+    signed("settings-invalid", &|set| set["bindings"][0]["settings"] = json!(digest(misspelt)));
 }
 
 /// Plugins that the host must not run, in sets that are in order.

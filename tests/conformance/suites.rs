@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use portcullis_tests::{Binding, House, Ran, binary, checkout, component, duties, golden, normal};
+use portcullis_tests::{Binding, House, MANIFEST, Ran, binary, checkout, component, digest, duties, golden, normal};
 use serde_json::{Value, json};
 
 /// The library's plugins, and the example that several languages share: their suites pass, reach what they promise, and say what stands in their
@@ -122,6 +122,22 @@ fn a_plugin_passes_its_suite_here_before_it_decides() {
     fs::write(&suite, String::from_utf8(kept.clone()).unwrap().replace("HOURS_TERMINATED", "HOURS_OUTSIDE")).unwrap();
     assert!(house.run(&["check", "--config", "portcullis.toml"]).err.contains("[suite-missing]"));
     fs::rename(&suite, house.path("release/plugins/other.txt")).unwrap();
+    // One that its publisher signed without trying it, and one with another number of cases.
+    let wrong = String::from_utf8(kept.clone()).unwrap().replacen("\"verdict\":\"deny\"", "\"verdict\":\"allow\"", 1);
+    claim(&house, &wrong, |_| {});
+    let failed = house.run(&["check", "--config", "portcullis.toml"]);
+    assert!(
+        failed.err.contains("[suite-failed]") && failed.err.contains("cases came out otherwise, the first `"),
+        "{}",
+        failed.err
+    );
+    claim(&house, std::str::from_utf8(&kept).unwrap(), |suite| suite["cases"] = json!(1));
+    assert!(house.run(&["check", "--config", "portcullis.toml"]).err.contains("[suite-unusable]"));
+    claim(&house, "{\"name\": 1}", |_| {});
+    assert!(house.run(&["check", "--config", "portcullis.toml"]).err.contains("[suite-unusable]"));
+    sign(&house, 0);
+    fs::remove_file(&suite).unwrap();
+    publish(&house, 2);
     fs::write(house.path("release/plugins/anything.suite.json"), &kept).unwrap();
     assert_eq!(checked().code, 0, "its name is free");
 }
@@ -284,6 +300,19 @@ fn sign(house: &House, code: i32) -> Ran {
     ]);
     assert_eq!(ran.code, code, "{}{}", ran.out, ran.err);
     ran
+}
+
+/// Signs a manifest that says that this text is a suite which it passed, by other means than `plugin sign`.
+fn claim(house: &House, suite: &str, change: impl FnOnce(&mut Value)) {
+    house.write("release/plugins/claimed.suite.json", suite);
+    sign(house, 0);
+    let mut statement = house.opened("release/plugins/hours.manifest.json");
+    statement["predicate"]["suite"]["digest"] = json!(digest(suite.as_bytes()));
+    change(&mut statement["predicate"]["suite"]);
+    // The schema's digest is of its text, which keeps its spelling.
+    statement["predicate"].as_object_mut().unwrap().remove("settings_schema");
+    house.write("release/plugins/hours.manifest.json", house.forge("publisher", MANIFEST, &statement.to_string()));
+    publish(house, 2);
 }
 
 /// Signs and publishes a set with the example on the token hook.

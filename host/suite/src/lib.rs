@@ -10,6 +10,7 @@
 //!
 //! What it does not do: it signs nothing and activates nothing (`trust`, `server`), and does not combine the word of several plugins.
 
+mod call;
 mod coverage;
 mod expect;
 mod explain;
@@ -24,11 +25,12 @@ mod words;
 #[cfg(test)]
 mod tests;
 
+pub use call::Question;
 pub use coverage::{Coverage, Uncovered};
 pub use explain::{Explanation, Told};
 pub use format::Suite;
 pub use parse::{SuiteError, Syntax};
-pub use plan::{Plan, Question};
+pub use plan::Plan;
 pub use report::{Outcome, Report, Said};
 pub use run::{Bounds, Terms, run};
 pub use schema::{Complaint, SchemaError, check_settings};

@@ -4,19 +4,13 @@
 //! that is no request are refused here, by path, before any plugin runs.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
-use portcullis_hooks::{Frame, Heard, HookKind, Incoming, Request, Settings, read};
-use portcullis_model::json::split_pointer;
-use portcullis_model::{
-    Attribute, Call, Document, Entity, Grant, Lifetime, Millis, Origin, Principal, PrincipalKind, Secrets, Sought,
-};
+use portcullis_hooks::HookKind;
 use serde_json::Value;
 
+use crate::call::{Question, edited, from_model, lookup};
 use crate::expect::Expect;
-use crate::format::{
-    CallText, CaseText, CoverageText, EntityText, ExpectText, MatrixText, PrincipalKindText, PrincipalText, Suite,
-};
+use crate::format::{CallText, CaseText, CoverageText, ExpectText, MatrixText, Suite};
 use crate::parse::SuiteError;
 use crate::words::{self, Names};
 
@@ -37,39 +31,6 @@ pub(crate) struct Case {
     /// Nothing where the settings are to be refused.
     pub question: Option<Question>,
     pub expect: Expect,
-}
-
-/// What a plugin is asked. Without `Debug`: it names people.
-pub enum Question {
-    /// May they?
-    Whether(Box<Incoming>),
-    /// Which ones? At most so many.
-    Which(Box<Incoming>, u32),
-}
-
-impl Question {
-    /// The call.
-    pub fn call(&self) -> &Call {
-        match self {
-            Self::Whether(incoming) | Self::Which(incoming, _) => &incoming.call,
-        }
-    }
-
-    /// What one payload of a hook kind asks, as a host would hear it at that moment.
-    ///
-    /// # Errors
-    /// Why it is no question.
-    pub fn from_payload(
-        kind: HookKind,
-        payload: &[u8],
-        received: Millis,
-        seed: u64,
-        question: usize,
-    ) -> Result<Self, String> {
-        let wire = Wire { kind, route: "", headers: &BTreeMap::new(), question, payload };
-        let settings = Settings::default();
-        wire.hear(&Frame { tenant: TENANT, received, seed, settings: &settings })
-    }
 }
 
 impl Plan {
@@ -282,7 +243,7 @@ impl<'a> Planner<'a> {
                     edited(payload.content(), set).map_err(|what| SuiteError::at(&format!("{path}.set"), what))?;
                 text.from_wire(path, kind, received, seed, body.as_bytes())?
             }
-            None if set.is_empty() => self.from_model(path, &text, kind, received, seed)?,
+            None if set.is_empty() => from_model(self.suite, path, &text, kind, received, seed)?,
             None => return Err(SuiteError::at(&format!("{path}.set"), "there is no payload to put it into")),
         };
         if let Some(proposed) = &text.proposed {
@@ -296,177 +257,6 @@ impl<'a> Planner<'a> {
             }
         }
         Ok(question)
-    }
-
-    fn from_model(
-        &self,
-        path: &str,
-        text: &CallText,
-        kind: HookKind,
-        received: Millis,
-        seed: u64,
-    ) -> Result<Question, SuiteError> {
-        let suite = self.suite;
-        let principal = |name: &String| lookup(&suite.principals, path, "principal", name).map(principal);
-        let body = text.body.as_ref().map_or_else(|| "null".to_owned(), Value::to_string);
-        let payload = Document::parse(body.as_bytes())
-            .map_err(|_| SuiteError::at(&format!("{path}.body"), "it is no JSON that a host would read"))?;
-        let set_up = text.set_up.clone().unwrap_or_default();
-        let mut secrets = Secrets::default();
-        set_up.secrets.into_iter().for_each(|pointer| secrets.add(pointer));
-        let grant = |grant: &crate::format::GrantText| Grant { kind: grant.kind, id: grant.id.clone() };
-        let lifetime = |it: &crate::format::LifetimeText| Lifetime {
-            target: it.target,
-            seconds: it.seconds,
-            least: it.least,
-            most: it.most,
-        };
-        let call = Call {
-            id: text.id.clone().unwrap_or_else(|| "event-1".to_owned()),
-            correlation: text.correlation.clone(),
-            tenant: text.tenant.clone().unwrap_or_else(|| TENANT.to_owned()),
-            hook: kind.name(),
-            phase: text.phase.clone(),
-            received,
-            seed,
-            subject: text.subject.as_ref().map(principal).transpose()?,
-            actors: text.actors.iter().flatten().map(principal).collect::<Result<_, _>>()?,
-            action: text
-                .action
-                .as_ref()
-                .map(|name| lookup(&suite.actions, path, "action", name).map(entity))
-                .transpose()?,
-            resource: text
-                .resource
-                .as_ref()
-                .map(|name| lookup(&suite.resources, path, "resource", name).map(entity))
-                .transpose()?,
-            requested: text.requested.iter().flatten().map(grant).collect(),
-            lifetimes: text.lifetimes.iter().flatten().map(lifetime).collect(),
-            origin: text.origin.clone().map(|it| Origin {
-                ip: it.ip,
-                country: it.country,
-                asn: it.asn,
-                user_agent: it.user_agent,
-                device: it.device,
-                session: it.session,
-            }),
-            purpose: text.purpose.clone(),
-            proposed: Vec::new(),
-            payload: Arc::new(payload),
-            secrets,
-        };
-        let searches = call.phase.as_deref().is_some_and(|phase| Sought::from_phase(phase).is_some());
-        let incoming = Box::new(Incoming::from(call));
-        Ok(if searches { Question::Which(incoming, PAGE) } else { Question::Whether(incoming) })
-    }
-}
-
-impl CallText {
-    /// This call, with what `other` says of it instead.
-    fn under(self, other: &Self) -> Self {
-        let other = other.clone();
-        Self {
-            hook: other.hook.or(self.hook),
-            received: other.received.or(self.received),
-            seed: other.seed.or(self.seed),
-            tenant: other.tenant.or(self.tenant),
-            payload: other.payload.or(self.payload),
-            question: other.question.or(self.question),
-            route: other.route.or(self.route),
-            headers: if other.headers.is_empty() { self.headers } else { other.headers },
-            set_up: other.set_up.or(self.set_up),
-            id: other.id.or(self.id),
-            correlation: other.correlation.or(self.correlation),
-            phase: other.phase.or(self.phase),
-            subject: other.subject.or(self.subject),
-            actors: other.actors.or(self.actors),
-            action: other.action.or(self.action),
-            resource: other.resource.or(self.resource),
-            requested: other.requested.or(self.requested),
-            lifetimes: other.lifetimes.or(self.lifetimes),
-            origin: other.origin.or(self.origin),
-            purpose: other.purpose.or(self.purpose),
-            proposed: other.proposed.or(self.proposed),
-            body: other.body.or(self.body),
-        }
-    }
-
-    fn from_wire(
-        &self,
-        path: &str,
-        kind: HookKind,
-        received: Millis,
-        seed: u64,
-        payload: &[u8],
-    ) -> Result<Question, SuiteError> {
-        for (member, given) in [
-            ("id", self.id.is_some()),
-            ("correlation", self.correlation.is_some()),
-            ("phase", self.phase.is_some()),
-            ("subject", self.subject.is_some()),
-            ("actors", self.actors.is_some()),
-            ("action", self.action.is_some()),
-            ("resource", self.resource.is_some()),
-            ("requested", self.requested.is_some()),
-            ("lifetimes", self.lifetimes.is_some()),
-            ("origin", self.origin.is_some()),
-            ("purpose", self.purpose.is_some()),
-            ("body", self.body.is_some()),
-        ] {
-            if given {
-                let what = "the call has a payload and takes this from it; change the payload with `set`";
-                return Err(SuiteError::at(&format!("{path}.{member}"), what));
-            }
-        }
-        let set_up = self.set_up.clone().unwrap_or_default();
-        let settings = Settings {
-            path: PATH.to_owned(),
-            entitlements: set_up.entitlements,
-            subject: set_up.subject,
-            secrets: set_up.secrets,
-            ..Settings::default()
-        };
-        let wanted = self.route.as_deref().unwrap_or_default();
-        let route = kind.routes(PATH).into_iter().map(|(_, route)| route).find(|route| *route == wanted);
-        let route = route.or_else(|| wanted.is_empty().then_some("")).ok_or_else(|| {
-            SuiteError::at(&format!("{path}.route"), format!("{} has no route `{wanted}`", kind.name()))
-        })?;
-        let wire = Wire { kind, route, headers: &self.headers, question: self.question.unwrap_or(1), payload };
-        let tenant = self.tenant.as_deref().unwrap_or(TENANT);
-        let frame = Frame { tenant, received, seed, settings: &settings };
-        wire.hear(&frame).map_err(|what| SuiteError::at(&format!("{path}.payload"), what))
-    }
-}
-
-/// A request as a platform sends it.
-struct Wire<'a> {
-    kind: HookKind,
-    route: &'static str,
-    headers: &'a BTreeMap<String, String>,
-    question: usize,
-    payload: &'a [u8],
-}
-
-impl Wire<'_> {
-    fn hear(&self, frame: &Frame<'_>) -> Result<Question, String> {
-        let header = |name: &str| self.headers.get(name).map(String::as_str);
-        let request = Request { get: false, route: self.route, header: &header, searches: true, body: self.payload };
-        let heard = read(self.kind, &request, frame).map_err(|malformed| malformed.to_string())?;
-        match heard {
-            Heard::One(incoming) => Ok(Question::Whether(Box::new(incoming))),
-            Heard::Which(incoming, page) => Ok(Question::Which(Box::new(incoming), page.limit.unwrap_or(PAGE).max(1))),
-            Heard::Many(batch) => {
-                let count = batch.items.len();
-                let item = self.question.checked_sub(1).and_then(|index| batch.items.into_iter().nth(index));
-                match item {
-                    Some(Ok(incoming)) => Ok(Question::Whether(Box::new(incoming))),
-                    Some(Err(_)) => Err(format!("its question {} is malformed", self.question)),
-                    None => Err(format!("it has {count} questions, and no question {}", self.question)),
-                }
-            }
-            Heard::Nothing(_) => Err("it holds nothing to decide".to_owned()),
-        }
     }
 }
 
@@ -501,64 +291,7 @@ fn row<'a>(matrix: &'a MatrixText, choice: &Choice<'_>, used: &mut [bool]) -> Op
     matrix.otherwise.as_ref()
 }
 
-fn lookup<'a, T>(named: &'a BTreeMap<String, T>, path: &str, what: &str, name: &str) -> Result<&'a T, SuiteError> {
-    named.get(name).ok_or_else(|| SuiteError::at(&format!("{path}.{what}"), format!("there is no {what} `{name}`")))
-}
-
-fn principal(text: &PrincipalText) -> Principal {
-    let kind = match text.kind {
-        PrincipalKindText::Person => PrincipalKind::Person,
-        PrincipalKindText::Service => PrincipalKind::Service,
-        PrincipalKindText::Agent => PrincipalKind::Agent,
-        PrincipalKindText::Device => PrincipalKind::Device,
-        PrincipalKindText::Other => PrincipalKind::Other,
-    };
-    Principal {
-        kind,
-        type_name: text.type_name.clone(),
-        id: text.id.clone(),
-        attributes: attributes(&text.attributes),
-        entitlements: text.entitlements.clone(),
-    }
-}
-
-fn entity(text: &EntityText) -> Entity {
-    Entity { type_name: text.type_name.clone(), id: text.id.clone(), attributes: attributes(&text.attributes) }
-}
-
-fn attributes(named: &BTreeMap<String, Value>) -> Vec<Attribute> {
-    named.iter().map(|(name, value)| Attribute { name: name.clone(), value: value.to_string() }).collect()
-}
-
-/// The payload, with these values at these places.
-fn edited(payload: String, set: &BTreeMap<String, Value>) -> Result<String, String> {
-    if set.is_empty() {
-        return Ok(payload);
-    }
-    let mut body: Value = serde_json::from_str(&payload).map_err(|_| "the payload is no JSON".to_owned())?;
-    for (pointer, value) in set {
-        let wrong = || format!("the payload has no place `{pointer}`");
-        split_pointer(pointer).filter(|_| !pointer.is_empty()).ok_or_else(wrong)?;
-        let (parent, member) = pointer.rsplit_once('/').ok_or_else(wrong)?;
-        let member = member.replace("~1", "/").replace("~0", "~");
-        match body.pointer_mut(parent) {
-            Some(Value::Object(members)) => drop(members.insert(member, value.clone())),
-            Some(Value::Array(elements)) => {
-                let index = member.parse::<usize>().map_err(|_| wrong())?;
-                *elements.get_mut(index).ok_or_else(wrong)? = value.clone();
-            }
-            _ => return Err(wrong()),
-        }
-    }
-    Ok(body.to_string())
-}
-
 /// The settings of cases that choose none.
 pub(crate) const DEFAULT_SETTINGS: &str = "default";
 /// What settings are called where a suite has none; no name of its own can be that.
 pub(crate) const NO_SETTINGS: &str = "";
-const TENANT: &str = "default";
-/// The hook's path, on which only its routes depend.
-const PATH: &str = "/suite";
-/// The results that a search may have where its caller does not say.
-const PAGE: u32 = 100;

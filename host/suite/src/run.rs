@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 use portcullis_engine::{Engine, Evaluation, Fault, Plugin, Refused};
 use portcullis_model::{Call, Decision, Emits, Limits, Messages, Page, Reads};
 
+use crate::call::Question;
 use crate::coverage::{Coverage, Seen};
 use crate::explain::Explanation;
-use crate::plan::{Case, Plan, Question};
+use crate::plan::{Case, Plan};
 use crate::report::{Outcome, Report, Said};
 use crate::schema::check_settings;
 
