@@ -199,6 +199,8 @@ fn quote(json: &mut String, value: &str) {
             '\n' => json.push_str("\\n"),
             '\r' => json.push_str("\\r"),
             '\t' => json.push_str("\\t"),
+            '\u{8}' => json.push_str("\\b"),
+            '\u{c}' => json.push_str("\\f"),
             control if control < ' ' => json.push_str(&format!("\\u{:04x}", u32::from(control))),
             plain => json.push(plain),
         }

@@ -6,6 +6,7 @@
 
 mod counts;
 mod floor;
+mod language;
 mod load;
 mod rules;
 mod sign_in;
@@ -21,6 +22,7 @@ fn main() -> ExitCode {
             load::run(address, path, secret_file, body_file, connections, milliseconds)
         }
         ["rules", component, rounds] => rules::run(component, rounds),
+        ["language", component, settings, calls] => language::run(component, settings, calls),
         ["counts", component, settings, calls] => counts::run(component, settings, calls),
         _ => Err(USAGE.into()),
     };
@@ -40,4 +42,5 @@ const USAGE: &str = "\
 usage: portcullis-bench floor
        portcullis-bench load ADDRESS PATH SECRET-FILE BODY-FILE CONNECTIONS MILLISECONDS
        portcullis-bench rules SOD-COMPONENT ROUNDS
-       portcullis-bench counts COMPONENT SETTINGS-FILE CALLS";
+       portcullis-bench counts COMPONENT SETTINGS-FILE CALLS
+       portcullis-bench language COMPONENT SETTINGS-FILE CALLS";

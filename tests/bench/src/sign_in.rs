@@ -23,6 +23,13 @@ impl SignIn {
         }
     }
 
+    /// With one attribute more.
+    #[must_use]
+    pub fn attribute(mut self, name: &str, text: &str) -> Self {
+        self.attributes.push(Attribute { name: name.to_owned(), value: format!("\"{text}\"") });
+        self
+    }
+
     /// What a plugin sees.
     pub fn view(&self) -> View<'_> {
         View {

@@ -1,0 +1,88 @@
+#!/usr/bin/env node
+// Makes a component of a plugin: bundles its modules into one (TypeScript too), and puts that into a JavaScript engine.
+//
+//   node build.js SOURCE --output COMPONENT [--notes] [--search]
+//
+// `--notes` is for a plugin that writes to the journal (capability `journal`), `--search` for one that finds (capability `search`).
+//
+// Invariant: the component imports nothing but the contract: no clock, no randomness, no I/O. Standard output is one line.
+
+import { readFile, rename, stat, writeFile } from 'node:fs/promises';
+import { dirname, join, resolve } from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+import { parseArgs } from 'node:util';
+
+const here = dirname(fileURLToPath(import.meta.url));
+
+/** The tools: from where `PORTCULLIS_JAVASCRIPT_TOOLS` says, the author's project or a folder above it, or this folder. */
+async function tool(name) {
+  for (const home of [process.env.PORTCULLIS_JAVASCRIPT_TOOLS, ...above(process.cwd()), here].filter(Boolean)) {
+    const folder = join(home, 'node_modules', name);
+    const described = await readFile(join(folder, 'package.json'), 'utf8').catch(() => undefined);
+    if (described === undefined) continue;
+    const { exports, main } = JSON.parse(described);
+    return import(pathToFileURL(join(folder, (exports?.['.'] ?? exports)?.import ?? (exports?.['.'] ?? exports)?.default ?? main)));
+  }
+  fail(`the package \`${name}\` is missing\nhint: run \`npm install\` in the plugin's folder first`);
+}
+
+function above(folder) {
+  const parent = dirname(folder);
+  return parent === folder ? [folder] : [folder, ...above(parent)];
+}
+
+/** The contract: beside this folder in a project that carries the SDK with it, else where the repository has it. */
+async function contract() {
+  for (const folder of [join(here, 'wit'), join(here, '../../wit')]) {
+    if (await stat(join(folder, 'policy.wit')).catch(() => undefined)) return folder;
+  }
+  fail(`\`policy.wit\` is missing beside ${here}`);
+}
+
+function fail(why) {
+  console.error(`error: ${why}`);
+  process.exit(1);
+}
+
+/** What is switched off in the engine: everything that the sandbox does not give. */
+const OFF = ['stdio', 'random', 'clocks', 'http', 'fetch-event'];
+
+/** The bundle: one module with the plugin's exports, the contract's interfaces left to the engine. */
+async function bundle(esbuild, source) {
+  const { outputFiles } = await esbuild.build({
+    entryPoints: [source],
+    bundle: true,
+    write: false,
+    format: 'esm',
+    target: 'es2022',
+    legalComments: 'none',
+    alias: { 'portcullis-guest': join(here, 'src/index.js') },
+    external: ['portcullis:*'],
+    logLevel: 'error',
+  });
+  return outputFiles[0].text;
+}
+
+const { values: options, positionals } = parseArgs({
+  allowPositionals: true,
+  options: { output: { type: 'string' }, notes: { type: 'boolean' }, search: { type: 'boolean' } },
+});
+if (positionals.length !== 1 || options.output === undefined) {
+  fail('usage: node build.js SOURCE --output COMPONENT [--notes] [--search]');
+}
+const [major] = process.versions.node.split('.');
+if (Number(major) < 20) fail(`Node.js ${process.versions.node} is too old\nhint: 20 or newer is needed`);
+
+const { componentize } = await tool('@bytecodealliance/componentize-js');
+const source = resolve(positionals[0]);
+const { default: esbuild } = await tool('esbuild');
+const code = await bundle(esbuild, source).catch((error) => fail(error.message));
+const worldName = `${options.notes ? 'noting' : 'pure'}${options.search ? '-search' : ''}-plugin`;
+const { component } = await componentize(code, { witPath: await contract(), worldName, disableFeatures: OFF }).catch(
+  (error) => fail(error.message),
+);
+// Whole or not at all.
+await writeFile(`${options.output}.part`, component);
+await rename(`${options.output}.part`, options.output);
+console.log(`${options.output}: ${component.length} bytes, world ${worldName}`);
+process.exit(0);

@@ -1,0 +1,65 @@
+#!/usr/bin/env python3
+"""Makes a component of a plugin: its module, what it imports, and a Python interpreter.
+
+    python3 build.py SOURCE.py --output COMPONENT [--notes] [--search]
+
+`--notes` is for a plugin that writes to the journal (capability `journal`), `--search` for one that finds (capability `search`).
+
+Invariant: the component imports nothing but the contract: the system interface is stubbed out. Standard output is one line.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+
+
+def main() -> int:
+    arguments = argparse.ArgumentParser()
+    arguments.add_argument("source", type=Path)
+    arguments.add_argument("--output", type=Path, required=True)
+    arguments.add_argument("--notes", action="store_true")
+    arguments.add_argument("--search", action="store_true")
+    options = arguments.parse_args()
+    if sys.version_info < (3, 10):
+        return fail("this Python is too old", "3.10 or newer is needed")
+    source = options.source.resolve()
+    if source.suffix != ".py" or not source.is_file():
+        return fail(f"{options.source} is no Python module")
+    # Beside this folder in a project that carries the SDK with it, else where the repository has it.
+    contracts = [folder for folder in (HERE / "wit", HERE / "../../wit") if (folder / "policy.wit").is_file()]
+    if not contracts:
+        return fail(f"`policy.wit` is missing beside {HERE}")
+    world = ("noting" if options.notes else "pure") + ("-search" if options.search else "") + "-plugin"
+    part = options.output.with_name(options.output.name + ".part")
+    program = "import sys; from componentize_py import script; sys.exit(script())"
+    command = [sys.executable, "-c", program, "-d", str(contracts[0]), "-w", world, "componentize", "--stub-wasi"]
+    command += ["-p", str(source.parent), "-p", str(HERE), source.stem, "-o", str(part)]
+    # Sets must come in the same order from every build.
+    environment = {**os.environ, "PYTHONHASHSEED": "0"}
+    tools = os.environ.get("PORTCULLIS_PYTHON_TOOLS")
+    if tools:
+        environment["PYTHONPATH"] = tools
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    if done.returncode != 0:
+        part.unlink(missing_ok=True)
+        said = (done.stdout + done.stderr).strip()
+        if "No module named 'componentize_py'" in said:
+            return fail("the package `componentize-py` is missing", f"run `python3 -m pip install -r {HERE}/requirements.txt`")
+        return fail(said)
+    # Whole or not at all.
+    part.replace(options.output)
+    print(f"{options.output}: {options.output.stat().st_size} bytes, world {world}")
+    return 0
+
+
+def fail(why: str, hint: str = "") -> int:
+    print(f"error: {why}" + (f"\nhint: {hint}" if hint else ""), file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
