@@ -7,6 +7,7 @@
 //
 // Invariant: the component imports nothing but the contract: no clock, no randomness, no I/O. Standard output is one line.
 
+import { spawnSync } from 'node:child_process';
 import { readFile, rename, stat, writeFile } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
@@ -14,16 +15,30 @@ import { parseArgs } from 'node:util';
 
 const here = dirname(fileURLToPath(import.meta.url));
 
-/** The tools: from where `PORTCULLIS_JAVASCRIPT_TOOLS` says, the author's project or a folder above it, or this folder. */
+/** A tool, if it is there: from where `PORTCULLIS_JAVASCRIPT_TOOLS` says, the author's project or a folder above it, or this folder. */
 async function tool(name) {
   for (const home of [process.env.PORTCULLIS_JAVASCRIPT_TOOLS, ...above(process.cwd()), here].filter(Boolean)) {
     const folder = join(home, 'node_modules', name);
     const described = await readFile(join(folder, 'package.json'), 'utf8').catch(() => undefined);
     if (described === undefined) continue;
     const { exports, main } = JSON.parse(described);
-    return import(pathToFileURL(join(folder, (exports?.['.'] ?? exports)?.import ?? (exports?.['.'] ?? exports)?.default ?? main)));
+    const { import: module, default: other } = exports?.['.'] ?? exports ?? {};
+    return import(pathToFileURL(join(folder, module ?? other ?? main)));
   }
-  fail(`the package \`${name}\` is missing\nhint: run \`npm install\` in the plugin's folder first`);
+  return undefined;
+}
+
+/** The same, fetched once where it is missing and the folder is a project of npm's. */
+async function fetched(name) {
+  const there = await tool(name);
+  if (there !== undefined) return there;
+  if (await stat('package.json').catch(() => undefined)) {
+    console.error('fetching the packages that package.json names (once)');
+    spawnSync('npm', ['install', '--silent', '--no-audit', '--no-fund', '--ignore-scripts'], { stdio: ['ignore', 2, 2] });
+  }
+  return (
+    (await tool(name)) ?? fail(`the package \`${name}\` is missing\nhint: run \`npm install\` in the plugin's folder`)
+  );
 }
 
 function above(folder) {
@@ -73,9 +88,9 @@ if (positionals.length !== 1 || options.output === undefined) {
 const [major] = process.versions.node.split('.');
 if (Number(major) < 20) fail(`Node.js ${process.versions.node} is too old\nhint: 20 or newer is needed`);
 
-const { componentize } = await tool('@bytecodealliance/componentize-js');
+const { componentize } = await fetched('@bytecodealliance/componentize-js');
 const source = resolve(positionals[0]);
-const { default: esbuild } = await tool('esbuild');
+const { default: esbuild } = await fetched('esbuild');
 const code = await bundle(esbuild, source).catch((error) => fail(error.message));
 const worldName = `${options.notes ? 'noting' : 'pure'}${options.search ? '-search' : ''}-plugin`;
 const { component } = await componentize(code, { witPath: await contract(), worldName, disableFeatures: OFF }).catch(

@@ -9,6 +9,7 @@ Invariant: the component imports nothing but the contract: the system interface 
 """
 
 import argparse
+import importlib.util
 import os
 import subprocess
 import sys
@@ -38,11 +39,9 @@ def main() -> int:
     program = "import sys; from componentize_py import script; sys.exit(script())"
     command = [sys.executable, "-c", program, "-d", str(contracts[0]), "-w", world, "componentize", "--stub-wasi"]
     command += ["-p", str(source.parent), "-p", str(HERE), source.stem, "-o", str(part)]
-    # Sets must come in the same order from every build.
-    environment = {**os.environ, "PYTHONHASHSEED": "0"}
-    tools = os.environ.get("PORTCULLIS_PYTHON_TOOLS")
-    if tools:
-        environment["PYTHONPATH"] = tools
+    tools = os.environ.get("PORTCULLIS_PYTHON_TOOLS") or str(fetched())
+    # Sets in the same order from every build, as far as the tool lets that through.
+    environment = {**os.environ, "PYTHONHASHSEED": "0", "PYTHONPATH": tools}
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     if done.returncode != 0:
         part.unlink(missing_ok=True)
@@ -54,6 +53,16 @@ def main() -> int:
     part.replace(options.output)
     print(f"{options.output}: {options.output.stat().st_size} bytes, world {world}")
     return 0
+
+
+def fetched() -> Path:
+    """The folder of the build's own tools, fetched once where they are installed nowhere else."""
+    tools = Path(".tools").resolve()
+    if not tools.is_dir() and importlib.util.find_spec("componentize_py") is None:
+        print(f"fetching the packages of {HERE}/requirements.txt into .tools (once)", file=sys.stderr)
+        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--target", str(tools)]
+        subprocess.run([*pip, "-r", str(HERE / "requirements.txt")], stdout=sys.stderr, check=False)
+    return tools
 
 
 def fail(why: str, hint: str = "") -> int:

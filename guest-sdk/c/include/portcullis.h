@@ -73,6 +73,9 @@ bool pc_parse(pc_text json, pc_value *value);
 /* An object's member; NULL where it has none, or is no object. */
 const pc_value *pc_member(const pc_value *object, const char *name);
 
+/* A number that is whole and fits. */
+bool pc_whole(const pc_value *number, uint32_t *found);
+
 /* An attribute that is a string; false when it is absent, something else, or there is nobody. */
 bool pc_text_of(const pc_principal *who, const char *name, pc_text *found);
 /* Who the call is about; NULL where that is not read. */

@@ -194,3 +194,16 @@ const pc_value *pc_member(const pc_value *object, const char *name) {
     }
     return NULL;
 }
+
+bool pc_whole(const pc_value *number, uint32_t *found) {
+    if (number == NULL || number->type != PC_NUMBER) return false;
+    uint64_t whole = 0;
+    for (size_t i = 0; i < number->text.len; i++) {
+        uint8_t digit = number->text.ptr[i];
+        if (digit < '0' || digit > '9') return false;
+        whole = whole * 10 + (digit - '0');
+        if (whole > UINT32_MAX) return false;
+    }
+    *found = (uint32_t)whole;
+    return true;
+}
