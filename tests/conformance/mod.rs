@@ -17,6 +17,7 @@ mod entra_resume;
 mod events;
 mod generic;
 mod import;
+mod languages;
 mod modes;
 mod open;
 mod password;

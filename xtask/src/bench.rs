@@ -62,6 +62,18 @@ pub fn counts() -> Done {
     Err(Fail(format!("not one scan and no page fault a call:\n{}", wrong.join("\n"))))
 }
 
+/// What the same plugin costs in each language.
+pub fn languages() -> Done {
+    let built = build::all()?;
+    let settings = root().join("plugins/examples/hours/settings.example.json");
+    let others = built.languages.names().into_iter().map(|language| (language, format!("hours-{language}")));
+    for (language, name) in [("rust", "hours".to_owned())].into_iter().chain(others) {
+        say(&format!("`hours` in {language}"));
+        must(Command::new(part()).arg("language").arg(component(&built, &name)).arg(&settings).arg(LANGUAGE_CALLS))?;
+    }
+    Ok(())
+}
+
 /// Requests a second against a bare HTTP server.
 pub fn call() -> Done {
     let built = build::all()?;
@@ -235,6 +247,7 @@ fn configuration(commit: &str) -> String {
 
 const PLUGINS: [&str; 2] = ["sod", "contractor"];
 const RULES_ROUNDS: &str = "5000";
+const LANGUAGE_CALLS: &str = "1000";
 const CALLS: u64 = 2_000;
 /// Of all traced calls together: the host's own allocator and the kernel's bookkeeping may touch a page of their own.
 const STRAY_FAULTS: u64 = 10;

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::languages::{self, Languages};
 use crate::provision::{WasmTarget, wasm_target};
 use crate::run::{Done, cargo, must, root, say, target};
 
@@ -14,6 +15,8 @@ pub struct Built {
     pub portcullis: PathBuf,
     /// The folder with one component a plugin.
     pub plugins: PathBuf,
+    /// Which languages' plugins are among them.
+    pub languages: Languages,
 }
 
 /// Host first: it turns the plugins' modules into components. Whoever asks, the same is built, tests included: another choice
@@ -22,7 +25,13 @@ pub fn all() -> Done<Built> {
     say("building the host (the first time takes some minutes)");
     must(cargo().args(["build", "--release", "--locked", "--workspace", "--all-targets"]))?;
     let portcullis = target().join("release/portcullis");
-    Ok(Built { plugins: plugins(&portcullis)?, portcullis })
+    let plugins = plugins(&portcullis)?;
+    say("building the plugins in other languages");
+    let languages = languages::all(&portcullis, &plugins)?;
+    for reason in &languages.skipped {
+        println!("skipped: {reason}");
+    }
+    Ok(Built { plugins, portcullis, languages })
 }
 
 /// Builds every plugin and makes it a component.

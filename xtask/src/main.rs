@@ -6,6 +6,7 @@
 mod bench;
 mod build;
 mod demo;
+mod languages;
 mod provision;
 mod run;
 mod stage;
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
         ["bench", "rules"] => bench::rules(),
         ["bench", "call"] => bench::call(),
         ["bench", "counts"] => bench::counts(),
+        ["bench", "languages"] => bench::languages(),
         _ => Err(Fail(USAGE.to_owned())),
     };
     match done {
@@ -48,4 +50,5 @@ usage: cargo xtask COMMAND
   build               host and plugins only
   bench rules         call time of `sod` with 10,000 rules against one rule
   bench call          requests a second against a bare HTTP server, in one run
+  bench languages     what the same plugin costs in each language
   bench counts        system calls and page faults of one sandboxed call";

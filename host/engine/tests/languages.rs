@@ -9,7 +9,7 @@ mod tests {
     use std::collections::BTreeMap;
     use std::path::PathBuf;
     use std::sync::OnceLock;
-    use std::time::{Duration, Instant};
+    use std::time::Duration;
     use std::{env, fmt, fs, thread};
 
     use portcullis_engine::{Engine, Fault, Options, Plugin, Refused, componentize, inspect};
@@ -21,11 +21,18 @@ mod tests {
 
     const LANGUAGES: [&str; 3] = ["javascript", "python", "c"];
 
-    /// The settings of `hours`: three departments, one of them at night.
-    const SETTINGS: &str = r#"{"terminated":["terminated","Süspended","a\"b\\c"],"departments":[
+    /// The settings of `hours`: three departments, one of them at night, and a thousand wards.
+    fn settings() -> String {
+        let wards: Vec<_> = (0..1_000)
+            .map(|n| format!(r#"{{"name":"ward {n}","from":"{:02}:00","until":"{:02}:30"}}"#, n % 24, (n + 8) % 24))
+            .collect();
+        DEPARTMENTS.replace("WARDS", &wards.join(","))
+    }
+
+    const DEPARTMENTS: &str = r#"{"terminated":["terminated","Süspended","a\"b\\c"],"departments":[
         {"name":"pharmacy","from":"06:00","until":"22:00"},
         {"name":"night \"ward\"\u00fc\ud83d\ude00","from":"21:00","until":"07:00","outside":"step-up"},
-        {"name":"billing","from":"08:00","until":"17:30","outside":"review"}],"unlisted":"review"}"#;
+        {"name":"billing","from":"08:00","until":"17:30","outside":"review"},WARDS],"unlisted":"review"}"#;
 
     fn component(name: &str) -> Option<Vec<u8>> {
         let folder = env::var_os("PORTCULLIS_PLUGINS").expect("run `cargo xtask test`, which builds the plugins");
@@ -73,7 +80,7 @@ mod tests {
         HOURS.get_or_init(|| {
             let others = built("hours").into_iter();
             let all = [("rust", rust())].into_iter().chain(others);
-            all.map(|(language, component)| (language, prepare(engine(), &component, SETTINGS))).collect()
+            all.map(|(language, component)| (language, prepare(engine(), &component, &settings()))).collect()
         })
     }
 
@@ -155,18 +162,37 @@ mod tests {
         format!("{findings:?}, {} changes, risk {:?}", decision.changes.len(), decision.risk)
     }
 
-    /// JSON text of a status or a department: mostly some that mean something, spelt in many ways.
-    fn value() -> impl Strategy<Value = String> {
+    /// JSON text of a status: mostly of somebody who works here.
+    fn status() -> impl Strategy<Value = String> {
+        let others = prop::sample::select(vec![
+            r#""TERMINATED""#, r#" "terMinated" "#, r#""s\u00fcspended""#, r#""SÜSPENDED""#, r#""a\"B\\c""#, r#""Terminated ""#,
+        ]);
+        prop_oneof![
+            6 => Just(r#""active""#.to_owned()),
+            2 => others.prop_map(str::to_owned),
+            1 => odd(),
+        ]
+    }
+
+    /// JSON text of a department: mostly one that has hours here, spelt in many ways.
+    fn department() -> impl Strategy<Value = String> {
         let known = prop::sample::select(vec![
-            r#""active""#, r#""TERMINATED""#, r#" "terMinated" "#, r#""s\u00fcspended""#, r#""SÜSPENDED""#, r#""a\"B\\c""#,
-            r#""pharmacy""#, r#""ph\u0061rmacy""#, r#""PHARMACY""#, r#""night \"ward\"ü😀""#,
-            r#""night \u0022ward\"\u00fc\ud83d\ude00""#, r#""billing""#, r#""""#, "null", "true", "7", r#"["pharmacy"]"#, "{}",
-            r#""\ud800""#, r#""tab\tand\b\f\u0001""#,
+            r#""pharmacy""#, r#""ph\u0061rmacy""#, r#" "billing""#, r#""night \"ward\"ü😀""#,
+            r#""night \u0022ward\"\u00fc\ud83d\ude00""#, r#""ward 7""#, r#""ward 999""#,
         ]);
         prop_oneof![
             8 => known.prop_map(str::to_owned),
-            1 => any::<String>().prop_map(|text| spelled(&text)),
+            1 => Just(r#""PHARMACY""#.to_owned()),
+            1 => odd(),
         ]
+    }
+
+    /// JSON text of anything.
+    fn odd() -> impl Strategy<Value = String> {
+        let odd = prop::sample::select(vec![
+            r#""""#, "null", "true", "7", "-1.5e3", r#"["pharmacy"]"#, "{}", r#""\ud800""#, r#""tab\tand\b\f\u0001""#,
+        ]);
+        prop_oneof![2 => odd.prop_map(str::to_owned), 1 => any::<String>().prop_map(|text| spelled(&text))]
     }
 
     /// JSON text of a string.
@@ -184,17 +210,23 @@ mod tests {
     }
 
     fn sign_in() -> impl Strategy<Value = SignIn> {
-        let name = prop::sample::select(vec!["status", "department", "status", "department", "STATUS", "other"]);
-        let attributes = prop::collection::vec((name, value()), 0..5);
+        let one = |name: &'static str, value: BoxedStrategy<String>| (Just(name), value);
+        let usual = (one("status", status().boxed()), one("department", department().boxed()));
+        let name = prop::sample::select(vec!["status", "department", "STATUS", "other"]);
+        let attributes = prop_oneof![
+            6 => usual.prop_map(|(status, department)| vec![status, department]),
+            1 => prop::collection::vec((name, odd()), 0..5),
+        ];
         // On the minute, next to it, and anywhere in what a clock can say.
         let received = prop_oneof![
             (0_u64..1_440, 0_u64..3).prop_map(|(minute, beside)| 1_795_600_800_000 + minute * 60_000 + beside * 999),
             1_700_000_000_000_u64..1_900_000_000_000,
             0_u64..(1 << 53),
         ];
-        let seconds = prop_oneof![Just(0_u32), Just(300), Just(3_600), Just(u32::MAX), 0_u32..100_000];
+        let seconds = prop_oneof![2 => 0_u32..100_000, 1 => Just(0_u32), 1 => Just(3_600), 1 => Just(u32::MAX)];
         let target = prop::sample::select(vec![Target::AccessToken, Target::IdToken, Target::Assertion]);
-        let lifetime = (target, seconds, 0_u32..2_000);
+        let least = prop_oneof![Just(300_u32), 0_u32..50_000];
+        let lifetime = (target, seconds, least);
         let lifetimes = prop::collection::vec(lifetime, 0..4);
         (received, prop::bool::weighted(0.95), attributes, lifetimes).prop_map(|(received, known, attributes, lifetimes)| {
             SignIn {
@@ -218,7 +250,9 @@ mod tests {
             let inspection = inspect(&component).unwrap();
             let functions = inspection.imports.iter().filter(|import| *import != "portcullis:policy/types@0.1.0");
             assert_eq!(functions.count(), 0, "{language}: {:?}", inspection.imports);
-            assert_eq!(inspection.exports, ["configure", "evaluate"], "{language}");
+            for export in ["configure", "evaluate"] {
+                assert!(inspection.exports.iter().any(|one| one == export), "{language}: {:?}", inspection.exports);
+            }
             assert!(inspection.memory_bytes < Limits::DEFAULT.memory_bytes, "{language}");
         }
     }
@@ -271,7 +305,7 @@ mod tests {
         let languages = [("rust", rust())].into_iter().chain(built("hours"));
         for (language, component) in languages {
             let quick = component.len() < 1 << 20;
-            for (place, settings) in wrong.iter().skip(if quick { 0 } else { wrong.len() - 2 }) {
+            for (place, settings) in wrong.iter().skip(if quick { 0 } else { wrong.len() - 1 }) {
                 let refused = engine().prepare(&component, settings, Limits::CEILING).err().unwrap();
                 assert!(matches!(refused, Refused::Settings(_)), "{language}, {place}: {refused}");
                 let complaints = refused.complaints();
@@ -281,23 +315,18 @@ mod tests {
     }
 
     #[test]
-    fn a_snapshot_and_a_call_give_the_same_in_two_engines_and_on_four_threads() {
-        for (language, component) in built("hours") {
-            let plugin = &hours()[language];
-            let second = engine_of_its_own();
-            let other = prepare(&second, &component, SETTINGS);
-            assert_eq!(plugin.snapshot_digest(), other.snapshot_digest(), "{language}");
-            let sign_in = SignIn::of("active", "pharmacy", 1_795_600_800_000);
+    fn a_thousand_departments_are_read_once_and_a_call_gives_the_same_on_four_threads() {
+        for (language, plugin) in hours() {
+            let sign_in = SignIn::of("active", "ward 998", 1_795_600_800_000);
             let expected = outcome(plugin, &sign_in);
-            assert_eq!(expected.verdict(), Effect::Allow);
+            assert_eq!(expected.findings.len(), 1, "{language}");
             thread::scope(|scope| {
                 for _ in 0..4 {
                     scope.spawn(|| {
                         for run in 0..25 {
-                            let asked = if run % 2 == 0 { plugin } else { &other };
                             // More threads than slots: one that finds none asks again.
                             let decided = loop {
-                                match asked.evaluate(&sign_in.view(), Duration::from_secs(1)).outcome {
+                                match plugin.evaluate(&sign_in.view(), Duration::from_secs(1)).outcome {
                                     Err(Fault::NoSlot) => thread::yield_now(),
                                     Err(fault) => panic!("{language}, run {run}: {fault}"),
                                     Ok(decided) => break decided,
@@ -308,26 +337,8 @@ mod tests {
                     });
                 }
             });
-        }
-    }
-
-    #[test]
-    fn a_thousand_departments_are_read_once() {
-        let departments: Vec<_> = (0..1_000)
-            .map(|n| format!(r#"{{"name":"ward {n}","from":"{:02}:00","until":"{:02}:30"}}"#, n % 24, (n + 8) % 24))
-            .collect();
-        let settings = format!(r#"{{"terminated":["left"],"departments":[{}]}}"#, departments.join(","));
-        for (language, component) in [("rust", rust())].into_iter().chain(built("hours")) {
-            let plugin = prepare(engine(), &component, &settings);
-            let sign_in = SignIn::of("active", "ward 999", 1_795_600_800_000);
-            let times: Vec<_> = (0..20)
-                .map(|_| {
-                    let begun = Instant::now();
-                    assert_eq!(outcome(&plugin, &sign_in).findings.len(), 1, "{language}");
-                    begun.elapsed()
-                })
-                .collect();
-            println!("{language}: a thousand departments, at best {:?} a call", times.iter().min());
+            let spent = (0..20).map(|_| plugin.evaluate(&sign_in.view(), Duration::from_secs(1)).spent).min();
+            println!("{language}: a thousand departments, at best {spent:?} a call");
         }
     }
 
@@ -414,6 +425,6 @@ mod tests {
         }
     }
 
-    /// How many calls are compared; Python takes two milliseconds for each, more on a busy machine.
+    /// How many calls are compared. Python takes two milliseconds for each, more on a busy machine.
     const CALLS: u32 = 1_500;
 }
