@@ -63,6 +63,11 @@ impl Languages {
         self.built.iter().map(|language| language.name).collect()
     }
 
+    /// What a build program reads to find its tools: a variable's name and its value.
+    pub fn tools(&self) -> impl Iterator<Item = (&'static str, &Path)> {
+        self.built.iter().map(|language| (language.tools.0, language.tools.1.as_path()))
+    }
+
     /// The SDKs' and the examples' own tests, and a plugin begun, built and tested as an author does it. How many passed and failed.
     pub fn test(&self, portcullis: &Path) -> Done<(usize, usize)> {
         let (mut passed, mut failed) = (0, 0);
@@ -175,8 +180,8 @@ impl Language {
         must(Command::new("ln").args(["-sfn"]).arg(self.sdk()).arg(folder.join("node_modules/portcullis-guest")))
     }
 
-    /// What an author does: `plugin new`, the template's own tests, `plugin build`, `plugin test`. Where nothing of it changed since it
-    /// went well, it is not done again.
+    /// What an author does: `plugin new`, the template's own tests, `plugin build`, `plugin test`. Where nothing of it changed since it went well, it
+    /// is not done again.
     fn author(&self, portcullis: &Path) -> Done {
         let stage = home().join(format!("author-{}", self.name));
         let cli = root().join("host/cli/src/plugin");
@@ -213,6 +218,10 @@ impl Language {
                 }
             };
             must(native.current_dir(&trial))?;
+            if self.name == "javascript" {
+                // A test follows the page for authors in JavaScript to its end; once is enough.
+                return Ok(());
+            }
             portcullis(&["plugin", "build", "trial"])?;
             portcullis(&["plugin", "test", "trial"])?;
             println!("a new plugin in {}: {:.1} s", self.name, begun.elapsed().as_secs_f64());

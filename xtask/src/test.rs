@@ -41,6 +41,7 @@ pub fn run(filters: &[&str]) -> Done {
     if let Some(python) = python {
         cargo.env("PORTCULLIS_PYTHON", python);
     }
+    cargo.envs(built.languages.tools());
     if strict {
         cargo.env("PORTCULLIS_REQUIRE_LANGUAGES", "javascript,python,c");
         cargo.env("PORTCULLIS_REQUIRE_INTEROP", "1");

@@ -50,6 +50,16 @@ pub fn run(component: &str, settings: &str, calls: &str) -> Done {
             wholes.push(whole);
         }
     }
+    // The same snapshot under ever tighter limits: nothing is compiled again while one of them lives.
+    let (mut too_little, mut enough) = (0, Limits::CEILING.memory_bytes / PAGE);
+    while enough - too_little > 1 {
+        let pages = too_little.midpoint(enough);
+        let limits = Limits { memory_bytes: pages * PAGE, ..Limits::CEILING };
+        let works = engine
+            .prepare(&component, &settings, limits)
+            .is_ok_and(|tight| tight.evaluate(&sign_in.view(), ALLOWANCE).outcome.is_ok());
+        if works { enough = pages } else { too_little = pages }
+    }
     let [answer, whole] = [&mut answers, &mut wholes].map(|times| {
         times.sort_unstable();
         let at = |part: usize| times.get(times.len() * part / 100).map_or(f64::NAN, |time| time.as_secs_f64() * 1e6);
@@ -57,12 +67,14 @@ pub fn run(component: &str, settings: &str, calls: &str) -> Done {
     });
     println!(
         "component {} kB, begins with {} KiB; made in {:.2} s, snapshot {} kB; {} kB resident for code, snapshot and one slot; \
+         enough memory: {} KiB; \
          {calls} calls: answer {:.0} µs (99 of 100 within {:.0}), wiped {:.0} µs (within {:.0}); reset {}",
         inspection.bytes / 1_000,
         inspection.memory_bytes / 1_024,
         made.as_secs_f64(),
         plugin.snapshot_bytes() / 1_000,
         resident()?.saturating_sub(before) / 1_000,
+        enough * PAGE / 1_024,
         answer.0,
         answer.1,
         whole.0,
@@ -79,6 +91,9 @@ fn resident() -> Done<u64> {
     let kib = line.split_whitespace().next().ok_or("the kernel does not tell memory")?;
     Ok(kib.parse::<u64>()? * 1_024)
 }
+
+/// A WebAssembly page, bytes.
+const PAGE: u64 = 65_536;
 
 const WARM_UP: usize = 20;
 
