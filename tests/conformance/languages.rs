@@ -4,7 +4,7 @@ use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use portcullis_tests::{House, Host, SignIn, checkout, component};
+use portcullis_tests::{Host, House, SignIn, checkout, component};
 use serde_json::{Value, json};
 
 /// Rust to JavaScript to C, and every call meanwhile answered by whichever is in force, and alike.
@@ -61,7 +61,8 @@ fn both(host: &Host, generation: u64) -> Answered {
     let begun = Instant::now();
     let mut calls = 0;
     loop {
-        let leaver = host.sign_in(&SignIn::with_groups(&[]).claim("status", "TERMINATED").claim("department", "garden"));
+        let leaver =
+            host.sign_in(&SignIn::with_groups(&[]).claim("status", "TERMINATED").claim("department", "garden"));
         let other = host.sign_in(&SignIn::with_groups(&[]).claim("status", "active").claim("department", "garden"));
         assert!(leaver.stops_a_token(), "whichever language: who has left gets no token");
         assert!(!other.stops_a_token() && other.status == 200, "{}", other.json);
@@ -81,7 +82,8 @@ fn publish(house: &House, number: u64, name: &str) {
     let folder = checkout().join("plugins/examples/hours");
     let source = fs::read_to_string(folder.join("manifest.toml")).unwrap();
     // The schema and the suite have tests of their own.
-    let source: String = source.lines().filter(|line| !line.starts_with("settings_schema")).map(|line| line.to_owned() + "\n").collect();
+    let source: String =
+        source.lines().filter(|line| !line.starts_with("settings_schema")).map(|line| line.to_owned() + "\n").collect();
     let source = source.replace("version = \"0.1.0\"", &format!("version = \"0.{number}.0\""));
     house.write("manifest.toml", source.replace("serial = 1", &format!("serial = {number}")));
     let wasm = format!("release/plugins/hours-{number}.wasm");
@@ -94,7 +96,8 @@ fn publish(house: &House, number: u64, name: &str) {
         format!("version = {number}\nvalidity = {{ days = 1 }}\nplugins = [\"{manifest}\"]\n[[binding]]\nhook = \"token\"\nplugin = \"org.portcullis.hours\"\nsettings = \"release/settings/hours.json\"\nmode = \"enforce\"\nsay = {{ review = \"deny\", step-up = \"deny\" }}\n"),
     );
     // Moved into place, so that the host sees the whole of it or nothing.
-    let release = ["release", "sign", "--source", "release.toml", "--root", "trust-root.json", "--key", "keys/release.key"];
+    let release =
+        ["release", "sign", "--source", "release.toml", "--root", "trust-root.json", "--key", "keys/release.key"];
     house.must(&[&release[..], &["--output", "release.next.json"]].concat());
     fs::rename(house.path("release.next.json"), house.path("release/release.json")).unwrap();
 }

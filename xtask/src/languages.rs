@@ -29,9 +29,7 @@ struct Language {
 /// Builds the example and the plugin that misbehaves in every language that can be built here.
 pub fn all(portcullis: &Path, components: &Path) -> Done<Languages> {
     let mut languages = Languages { built: Vec::new(), skipped: Vec::new() };
-    for (name, tools) in
-        [("javascript", javascript as fn() -> Result<PathBuf, String>), ("python", python), ("c", c)]
-    {
+    for (name, tools) in [("javascript", javascript as fn() -> Result<PathBuf, String>), ("python", python), ("c", c)] {
         match tools() {
             Ok(folder) => {
                 let variable = match name {
@@ -115,7 +113,13 @@ impl Language {
             let output = if self.name == "c" { &module } else { &component };
             must(self.program().arg(source).arg("--output").arg(output))?;
             if self.name == "c" {
-                must(Command::new(portcullis).args(["plugin", "componentize"]).arg(&module).arg("--output").arg(&component))?;
+                must(
+                    Command::new(portcullis)
+                        .args(["plugin", "componentize"])
+                        .arg(&module)
+                        .arg("--output")
+                        .arg(&component),
+                )?;
                 fs::remove_file(&module)?;
             }
             println!("{plugin} in {}: {:.1} s", self.name, begun.elapsed().as_secs_f64());
@@ -340,7 +344,8 @@ fn add(path: &Path, hasher: &mut DefaultHasher) -> Done {
         fs::read(path)?.hash(hasher);
         return Ok(());
     }
-    let mut entries: Vec<PathBuf> = fs::read_dir(path)?.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>()?;
+    let mut entries: Vec<PathBuf> =
+        fs::read_dir(path)?.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>()?;
     entries.sort();
     entries.iter().try_for_each(|entry| add(entry, hasher))
 }

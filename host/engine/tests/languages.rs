@@ -131,8 +131,7 @@ mod tests {
         }
 
         fn of(status: &str, department: &str, received: u64) -> Self {
-            let attribute =
-                |name: &str, text: &str| Attribute { name: name.to_owned(), value: format!("\"{text}\"") };
+            let attribute = |name: &str, text: &str| Attribute { name: name.to_owned(), value: format!("\"{text}\"") };
             Self {
                 received,
                 known: true,
@@ -155,7 +154,8 @@ mod tests {
             .findings
             .iter()
             .map(|finding| {
-                let arguments: Vec<_> = finding.arguments.iter().map(|one| format!("{}={}", one.name, one.value)).collect();
+                let arguments: Vec<_> =
+                    finding.arguments.iter().map(|one| format!("{}={}", one.name, one.value)).collect();
                 format!("{} {:?} {arguments:?}", finding.code, finding.effect)
             })
             .collect();
@@ -165,7 +165,12 @@ mod tests {
     /// JSON text of a status: mostly of somebody who works here.
     fn status() -> impl Strategy<Value = String> {
         let others = prop::sample::select(vec![
-            r#""TERMINATED""#, r#" "terMinated" "#, r#""s\u00fcspended""#, r#""SÜSPENDED""#, r#""a\"B\\c""#, r#""Terminated ""#,
+            r#""TERMINATED""#,
+            r#" "terMinated" "#,
+            r#""s\u00fcspended""#,
+            r#""SÜSPENDED""#,
+            r#""a\"B\\c""#,
+            r#""Terminated ""#,
         ]);
         prop_oneof![
             6 => Just(r#""active""#.to_owned()),
@@ -177,8 +182,13 @@ mod tests {
     /// JSON text of a department: mostly one that has hours here, spelt in many ways.
     fn department() -> impl Strategy<Value = String> {
         let known = prop::sample::select(vec![
-            r#""pharmacy""#, r#""ph\u0061rmacy""#, r#" "billing""#, r#""night \"ward\"ü😀""#,
-            r#""night \u0022ward\"\u00fc\ud83d\ude00""#, r#""ward 7""#, r#""ward 999""#,
+            r#""pharmacy""#,
+            r#""ph\u0061rmacy""#,
+            r#" "billing""#,
+            r#""night \"ward\"ü😀""#,
+            r#""night \u0022ward\"\u00fc\ud83d\ude00""#,
+            r#""ward 7""#,
+            r#""ward 999""#,
         ]);
         prop_oneof![
             8 => known.prop_map(str::to_owned),
@@ -190,7 +200,15 @@ mod tests {
     /// JSON text of anything.
     fn odd() -> impl Strategy<Value = String> {
         let odd = prop::sample::select(vec![
-            r#""""#, "null", "true", "7", "-1.5e3", r#"["pharmacy"]"#, "{}", r#""\ud800""#, r#""tab\tand\b\f\u0001""#,
+            r#""""#,
+            "null",
+            "true",
+            "7",
+            "-1.5e3",
+            r#"["pharmacy"]"#,
+            "{}",
+            r#""\ud800""#,
+            r#""tab\tand\b\f\u0001""#,
         ]);
         prop_oneof![2 => odd.prop_map(str::to_owned), 1 => any::<String>().prop_map(|text| spelled(&text))]
     }
@@ -228,8 +246,8 @@ mod tests {
         let least = prop_oneof![Just(300_u32), 0_u32..50_000];
         let lifetime = (target, seconds, least);
         let lifetimes = prop::collection::vec(lifetime, 0..4);
-        (received, prop::bool::weighted(0.95), attributes, lifetimes).prop_map(|(received, known, attributes, lifetimes)| {
-            SignIn {
+        (received, prop::bool::weighted(0.95), attributes, lifetimes).prop_map(
+            |(received, known, attributes, lifetimes)| SignIn {
                 received,
                 known,
                 attributes: attributes
@@ -240,8 +258,8 @@ mod tests {
                     .into_iter()
                     .map(|(target, seconds, least)| Lifetime { target, seconds, least, most: 86_400 })
                     .collect(),
-            }
-        })
+            },
+        )
     }
 
     #[test]
@@ -279,7 +297,14 @@ mod tests {
             Ok(())
         });
         compared.unwrap_or_else(|error| panic!("{error}"));
-        for code in ["HOURS_INSIDE", "HOURS_OUTSIDE", "HOURS_ENDING", "HOURS_TERMINATED", "HOURS_STATUS_MISSING", "HOURS_NO_DEPARTMENT"] {
+        for code in [
+            "HOURS_INSIDE",
+            "HOURS_OUTSIDE",
+            "HOURS_ENDING",
+            "HOURS_TERMINATED",
+            "HOURS_STATUS_MISSING",
+            "HOURS_NO_DEPARTMENT",
+        ] {
             assert!(seen.get(code).is_some_and(|count| *count > 10), "{code} was hardly tried: {seen:?}");
         }
     }
@@ -399,7 +424,10 @@ mod tests {
         // One of each language that has exceptions: to prepare one takes seconds.
         for (language, component) in built("mischief") {
             let refused = engine().prepare(&component, r#"{"configure":"throw"}"#, Limits::CEILING).err().unwrap();
-            assert!(refused.complaints().iter().any(|complaint| complaint.contains("the plugin says why")), "{language}: {refused}");
+            assert!(
+                refused.complaints().iter().any(|complaint| complaint.contains("the plugin says why")),
+                "{language}: {refused}"
+            );
         }
         let impatient =
             Engine::new(Options { workers: 1, plugins: 1, configure_time: Duration::from_millis(500) }).unwrap();
@@ -421,7 +449,11 @@ mod tests {
         for (language, plugin) in hours() {
             let changes = outcome(plugin, &sign_in).changes;
             let cap = |target| Change::CapLifetime { target, seconds: 1_800 };
-            assert!(changes == [cap(Target::AccessToken), cap(Target::IdToken)], "{language}: {} changes", changes.len());
+            assert!(
+                changes == [cap(Target::AccessToken), cap(Target::IdToken)],
+                "{language}: {} changes",
+                changes.len()
+            );
         }
     }
 
