@@ -1,10 +1,13 @@
-//! From files to a generation: read, verify, configure, snapshot.
+//! From files to a generation: read, verify, have configured, snapshotted and compiled, load.
 //!
 //! Invariant: nothing runs that did not pass every check of `trust`; a release that fails anywhere changes nothing. Reads files and
-//! compiles, so it never runs on a thread that serves connections.
+//! waits for the process that compiles, so it never runs on a thread that serves connections.
+
+mod standing;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -21,6 +24,8 @@ use crate::config::{Config, HookConfig, ReleasePaths};
 use crate::digest::sha256;
 use crate::generation::{Binding, Bindings, Generation};
 use crate::roots::Roots;
+
+pub use standing::Standing;
 
 /// Why a release was refused.
 #[derive(Debug, Error)]
@@ -142,6 +147,11 @@ impl ReleaseError {
         }
     }
 
+    /// What is wrong with a file, without its name.
+    fn why(&self) -> String {
+        if let Self::Unreadable { why, .. } = self { why.clone() } else { self.to_string() }
+    }
+
     /// What the plugin says is wrong with its settings. For the operator's eyes, not for logs: settings name people.
     pub fn complaints(&self) -> &[String] {
         if let Self::Engine { refused, .. } = self { refused.complaints() } else { &[] }
@@ -176,12 +186,12 @@ impl Found {
                     drop(components.insert(sha256(&bytes), (path, bytes)))
                 }
                 Ok(bytes) => envelopes.push((path, bytes)),
-                Err(error) => unreadable.push((path, error.to_string())),
+                Err(error) => unreadable.push((path, error.why())),
             }
         }
         for path in files(&paths.settings)? {
             if path.extension().is_some_and(|extension| extension == "json") {
-                let text = read(&path).map_err(|error| error.to_string()).and_then(|bytes| {
+                let text = read(&path).map_err(|error| error.why()).and_then(|bytes| {
                     String::from_utf8(bytes).map_err(|_| format!("`{}` is not UTF-8", path.display()))
                 });
                 match text {
@@ -360,8 +370,13 @@ impl Found {
         let wanted = verify_manifest(root, envelope, now).map_err(refused)?.manifest.wasm;
         // A component beside its manifest that is not the signed one was altered, which says more than that one is missing.
         let beside = || self.components.values().find(|(component, _)| stem(component) == stem(path));
-        let (_, component) =
-            self.components.get(&wanted).or_else(beside).ok_or_else(|| missing("component", wanted))?;
+        // One that could not be read is not missing.
+        let unread = || {
+            let (path, why) = self.unreadable.iter().find(|(unread, _)| stem(unread) == stem(path))?;
+            Some(ReleaseError::Unreadable { path: path.clone(), why: why.clone() })
+        };
+        let absent = || unread().unwrap_or_else(|| missing("component", wanted));
+        let (_, component) = self.components.get(&wanted).or_else(beside).ok_or_else(absent)?;
         let verified = verify_plugin(root, entry, envelope, component, now).map_err(refused)?;
         Ok((Arc::new(verified), component))
     }
@@ -386,7 +401,8 @@ pub fn revocations(paths: &ReleasePaths, root: &TrustRoot) -> RevokedPlugins {
     read(&paths.set).ok().and_then(|set| verify_revocations(root, &set).ok()).unwrap_or_default()
 }
 
-/// What changes when somebody touches the folders: names, sizes and times, not contents.
+/// What changes when somebody touches the folders: which files there are and how the file system says they look, not contents. A file
+/// that another one was renamed over is another file, whatever its size and times.
 pub fn fingerprint(config: &Config) -> Digest {
     let (paths, trust) = (&config.release, &config.trust);
     let mut text = String::new();
@@ -395,7 +411,10 @@ pub fn fingerprint(config: &Config) -> Digest {
         all.extend(files(folder).unwrap_or_default());
     }
     for path in all {
-        let facts = fs::metadata(&path).map(|facts| (facts.len(), facts.modified().ok()));
+        let looks = |it: fs::Metadata| {
+            (it.dev(), it.ino(), it.len(), (it.mtime(), it.mtime_nsec()), (it.ctime(), it.ctime_nsec()))
+        };
+        let facts = fs::metadata(&path).map(looks).map_err(|error| error.kind());
         text.push_str(&format!("{}|{facts:?}\n", path.display()));
     }
     sha256(text.as_bytes())
