@@ -10,7 +10,7 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use portcullis_model::{Limits, Redacted};
+use portcullis_model::Redacted;
 use wasmtime::component::{Component, ComponentNamedList, HasSelf, Instance, Lift, Linker, WasmList};
 use wasmtime::{Config, Engine, Store};
 use wasmtime_wizer::{ComponentContext, ComponentInstanceState, Wizer};
@@ -62,19 +62,19 @@ impl Workshop {
         &self.engine
     }
 
-    /// Runs `configure(settings)` in at most the memory of `limits`, and keeps what it leaves.
-    pub(crate) fn snapshot(&self, component: &[u8], settings: &str, limits: &Limits) -> Result<Snapshot, Refused> {
-        let mut configured = self.configure(component, settings, limits)?;
+    /// Runs `configure(settings)` in at most that memory, and keeps what it leaves.
+    pub(crate) fn snapshot(&self, component: &[u8], settings: &str, memory_bytes: u64) -> Result<Snapshot, Refused> {
+        let mut configured = self.configure(component, settings, memory_bytes)?;
         let component = configured.read_out(self.time)?;
         Ok(Snapshot { component, notes: configured.notes })
     }
 
-    /// Runs `configure(settings)` in at most the memory of `limits`, in an instance whose memory can be read out.
+    /// Runs `configure(settings)` in at most that memory, in an instance whose memory can be read out.
     pub(crate) fn configure<'a>(
         &self,
         component: &'a [u8],
         settings: &str,
-        limits: &Limits,
+        memory_bytes: u64,
     ) -> Result<Configured<'a>, Refused> {
         let mut wizer = Wizer::new();
         // The function that wizer would call, and by default drop: we call it ourselves, and the world needs
@@ -85,7 +85,7 @@ impl Workshop {
             .map_err(|error| no_snapshot(&format!("{error:#}")))?;
         let instrumented = compile(&self.engine, &instrumented)?;
 
-        let mut store = sandbox::store(&self.engine, limits.memory_bytes, COMPLAINT_BYTES, self.time);
+        let mut store = sandbox::store(&self.engine, memory_bytes, COMPLAINT_BYTES, self.time);
         let faulty = |error: wasmtime::Error| Refused::Configure(Fault::from_wasmtime(&error));
         if self.metered {
             store.set_fuel(u64::MAX).map_err(faulty)?;
@@ -148,8 +148,8 @@ pub(crate) fn linker(engine: &Engine) -> wasmtime::Result<Linker<Room>> {
     Ok(linker)
 }
 
-/// Compiles a component that has been inspected, or made of one that has.
-pub(crate) fn compile(engine: &Engine, component: &[u8]) -> Result<Component, Refused> {
+/// Compiles a component that was made of one that has been inspected.
+fn compile(engine: &Engine, component: &[u8]) -> Result<Component, Refused> {
     Component::new(engine, component).map_err(|error| Refused::NotCompiled { why: line(&format!("{error:#}")) })
 }
 

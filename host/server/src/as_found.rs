@@ -4,6 +4,7 @@
 //! contents.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use portcullis_model::Digest;
@@ -21,9 +22,11 @@ pub struct AsFound {
     pub folders: Option<Digest>,
 }
 
-/// What changes when somebody touches a file.
+/// What changes when somebody touches a file. One that another was renamed over is another file, whatever its size and times.
 pub fn stamp(file: &Path) -> Digest {
-    let facts = fs::metadata(file).map(|facts| (facts.len(), facts.modified().ok()));
+    let looks =
+        |it: fs::Metadata| (it.dev(), it.ino(), it.len(), (it.mtime(), it.mtime_nsec()), (it.ctime(), it.ctime_nsec()));
+    let facts = fs::metadata(file).map(looks).map_err(|error| error.kind());
     sha256(format!("{facts:?}").as_bytes())
 }
 
