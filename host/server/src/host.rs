@@ -30,6 +30,7 @@ use crate::glass::{Glass, Open};
 use crate::housekeeping::{activation_entry, refusal_entry};
 use crate::in_force::{InForce, Lasting, Names};
 use crate::keeper::{self, Keeper, Place};
+use crate::lane::Lane;
 use crate::memory::Standing;
 use crate::metrics::{BindingMetrics, HookMetrics};
 use crate::obstacles::Obstacles;
@@ -40,7 +41,6 @@ use crate::release::{Found, ReleaseError, Stray};
 use crate::resume::Resumes;
 use crate::retry::Retries;
 use crate::roots::Stopped;
-use crate::slow_lane::SlowLane;
 use crate::telemetry::Telemetry;
 use crate::tls::Tls;
 
@@ -72,12 +72,8 @@ pub struct Host {
     pub couriers: BTreeMap<String, Arc<Courier>>,
     /// Deliveries to be recorded.
     pub deliveries: Deliveries,
-    /// Threads for slow plugins that bind.
-    pub slow_lane: SlowLane,
-    /// A thread for plugins that do not bind.
-    pub observers: SlowLane,
     /// The thread that writes the emergency ring.
-    pub ring_lane: SlowLane,
+    pub ring_lane: Lane,
     /// Whether the emergency ring had to count what found no slot.
     pub owes_tally: AtomicBool,
     /// TLS towards callers, where the configuration asks for it.
@@ -195,9 +191,10 @@ impl Prepared {
         }
         let courier = |(name, config)| Ok((String::clone(name), Arc::new(Courier::new(name, config)?)));
         let couriers = config.deliveries.iter().map(courier).collect::<Result<_, StartError>>()?;
-        // Serving threads, slow lane and observers: an instance is given back before its call waits for the log, so what runs at
-        // once is bounded by threads, not by calls in progress.
-        let workers = config.listen.workers.saturating_mul(2).saturating_add(1);
+        // Serving threads, and every binding's own: an instance is given back before its call waits for the log or a lane, so what runs
+        // at once is bounded by threads, not by calls in progress.
+        let own = config.plugins.bounds(config.listen.workers).concurrency;
+        let workers = config.listen.workers.saturating_add(own).saturating_add(1);
         let engine = Engine::new(portcullis_engine::Options { workers, ..portcullis_engine::Options::default() })?;
         let activate = |found: Found| found.activate(&keeper.trusted(), &config.hooks, &engine, now);
         let release = Found::read(&config.release).and_then(activate);
@@ -246,10 +243,7 @@ impl Prepared {
     /// its hook's safe answer until there is one.
     pub fn open(mut self) -> Result<Arc<Host>, StartError> {
         let (log, recovery) = self.open_record()?;
-        let slow_lane =
-            SlowLane::start("slow", self.config.listen.workers, SLOW_WAITING).map_err(StartError::Thread)?;
-        let observers = SlowLane::start("observe", 1, OBSERVERS_WAITING).map_err(StartError::Thread)?;
-        let ring_lane = SlowLane::start("ring", 1, RING_WAITING).map_err(StartError::Thread)?;
+        let ring_lane = Lane::new("ring", 1, RING_WAITING);
         let (names, config) = (Names::default(), Arc::new(self.config));
         let hooks = config.hooks.iter().cloned().zip(self.callers).zip(self.decryption).enumerate();
         let hooks = hooks.map(|(number, ((config, caller), decryption))| {
@@ -270,8 +264,6 @@ impl Prepared {
             refusals: Refusals::default(),
             couriers: self.couriers,
             deliveries: Deliveries::default(),
-            slow_lane,
-            observers,
             ring_lane,
             owes_tally: AtomicBool::new(false),
             tls: self.tls,
@@ -477,7 +469,8 @@ impl Host {
         }
         // What its bindings counted must not be lost with it.
         if let Some(former) = &self.in_force.load().generation {
-            let bindings = former.hooks.iter().flat_map(Bindings::iter);
+            self.record_ends(&mut keeper, former);
+            let bindings = former.hooks.iter().flat_map(Bindings::with_candidates);
             self.former.store(Arc::new(bindings.map(|binding| Arc::clone(&binding.metrics)).collect()));
         }
         self.in_force.store(Arc::new(put(Arc::new(generation))));
@@ -486,6 +479,25 @@ impl Host {
         self.stop_revoked(&keeper);
         tracing::info!(generation = number, "release active");
         Ok(())
+    }
+
+    /// Records that candidates were stopped, and remembers it: they stay so in this set, whatever becomes of this process.
+    pub fn record_stopped(&self) {
+        let in_force = self.in_force.load_full();
+        if let Some(generation) = &in_force.generation
+            && generation.hooks.iter().flat_map(Bindings::rollouts).any(|(_, rollout)| rollout.is_unrecorded())
+        {
+            self.record_ends(&mut self.keeper(), generation);
+        }
+    }
+
+    fn record_ends(&self, keeper: &mut Keeper, generation: &Generation) {
+        for (live, rollout) in generation.hooks.iter().flat_map(Bindings::rollouts) {
+            if let Some(fields) = rollout.end(generation, live) {
+                keeper.record_stopped(&self.log, &fields, rollout.key);
+                rollout.end_recorded();
+            }
+        }
     }
 
     /// What is remembered of a generation as the active one. A set that starts again keeps the moment at which it was let in; a later one
@@ -683,7 +695,3 @@ const SIGNING_HINT: &str = "use the key that began this log, or begin a new one 
 const PSEUDONYM_KEY_VERSION: u32 = 1;
 /// Notes that may wait for the emergency ring; memory knows of the rest.
 const RING_WAITING: usize = 4_096;
-/// Calls that may wait for a binding that does not bind; further ones are not observed, and counted.
-const OBSERVERS_WAITING: usize = 4_096;
-/// Jobs that may wait for the slow lane.
-const SLOW_WAITING: usize = 256;

@@ -129,6 +129,7 @@ fn report(host: &Host, everything: bool) {
         }
     }
     host.deliveries.report(|entry| host.say(entry));
+    host.record_stopped();
     host.settle_debts();
 }
 
@@ -301,7 +302,7 @@ pub fn activation_entry(generation: &Generation, hooks: &[Arc<Hook>], piece: &Hi
     );
     let mut comma = "";
     for (bindings, hook) in generation.hooks.iter().zip(hooks) {
-        for binding in bindings.iter() {
+        for binding in bindings.with_candidates() {
             fields.push_str(&format!(r#"{comma}{{"hook":"{}","plugin":"#, hook.config.name));
             quote(&mut fields, &binding.manifest().id);
             fields.push_str(&format!(
@@ -311,7 +312,7 @@ pub fn activation_entry(generation: &Generation, hooks: &[Arc<Hook>], piece: &Hi
                 binding.manifest().wasm,
                 binding.settings,
                 binding.plugin.snapshot_digest(),
-                binding.mode.name()
+                binding.role
             ));
             comma = ",";
         }
@@ -330,7 +331,7 @@ pub fn activation_entry(generation: &Generation, hooks: &[Arc<Hook>], piece: &Hi
 /// What plugins noted while they were configured: a list a binding.
 fn configure_notes(generation: &Generation) -> String {
     let mut notes = String::from("[");
-    for (position, binding) in generation.hooks.iter().flat_map(Bindings::iter).enumerate() {
+    for (position, binding) in generation.hooks.iter().flat_map(Bindings::with_candidates).enumerate() {
         notes.push_str(if position == 0 { "[" } else { ",[" });
         for (position, note) in binding.plugin.notes().iter().enumerate() {
             notes.push_str(if position == 0 { "" } else { "," });

@@ -247,6 +247,11 @@ impl Keeper {
         if last.beyond(&self.recorded) {
             self.record(log, "trust.carried", "", &last);
         }
+        let unknown: Vec<_> = all.stopped.difference(&self.recorded.stopped).copied().collect();
+        for some in unknown.chunks(PIECE) {
+            let piece = History { stopped: some.iter().copied().collect(), ..History::default() };
+            self.record(log, "trust.carried", "", &piece);
+        }
         for (id, until) in &all.spent {
             let piece = History { spent: [(id.clone(), *until)].into(), ..History::default() };
             if piece.beyond(&self.recorded) {
@@ -296,6 +301,13 @@ impl Keeper {
         for piece in floors(of_set, &self.recorded) {
             self.record(log, "trust.floors", &format!(r#""set":"{set}""#), &piece);
         }
+    }
+
+    /// Records that a candidate was stopped.
+    pub fn record_stopped(&mut self, log: &Log, fields: &str, key: Digest) {
+        let piece = History { stopped: [key].into(), ..History::default() };
+        self.record(log, "release.candidate-stopped", fields, &piece);
+        self.saved_or_said();
     }
 
     /// Remembers what a durable record has said.

@@ -11,6 +11,8 @@ use portcullis_trust::time;
 use serde_json::{Value, json};
 
 use super::Desk;
+use crate::breaker::Standing;
+use crate::generation::Bindings;
 
 /// Why the host is not ready, and what an operator should know although it is.
 pub struct Readiness {
@@ -113,6 +115,23 @@ impl Readiness {
         for (hook, plugin) in revoked.filter_map(|(hook, bindings)| Some((hook, bindings.stopped()?))) {
             let what = format!("hook `{}` decides nothing: `{plugin}`, which binds there, is revoked", hook.name);
             warning("plugin-revoked", what, "sign a release set without it");
+        }
+        let bindings = in_force.generation.iter().flat_map(|generation| &generation.hooks);
+        for binding in bindings.clone().flat_map(Bindings::with_candidates) {
+            if binding.breaker.standing(host.clock.instant()) != Standing::Asked {
+                let (hook, plugin, role) = (&binding.hook, &binding.manifest().id, binding.role);
+                let what = format!("hook `{hook}`: `{plugin}` ({role}) failed too often and is left alone for a while");
+                warning("plugin-quarantined", what, "see its `plugin.quarantined` record for the fault");
+            }
+        }
+        for (live, rollout) in bindings.flat_map(Bindings::rollouts).filter(|(_, rollout)| rollout.is_stopped()) {
+            let (hook, plugin, way) = (&live.hook, &rollout.binding.manifest().id, rollout.way());
+            let what = format!("hook `{hook}`: the {way} `{plugin}` was stopped; the live plugin decides");
+            warning(
+                "candidate-stopped",
+                what,
+                "see its `hook.diverged` records, and sign a set without it or with a better one",
+            );
         }
         for hook in in_force.hooks.iter().filter(|hook| hook.owed.any()) {
             let what = format!("hook `{}` owes the log answers that left without their record", hook.name);
