@@ -26,6 +26,7 @@ mod release;
 mod reload;
 mod retry;
 mod rollback;
+mod rollout;
 mod search;
 mod sideband;
 mod telemetry;

@@ -231,6 +231,14 @@ impl<'a> Call<'a> {
             Heard::Many(batch) => batch.items.iter().find_map(|item| item.as_ref().ok()),
             Heard::Nothing(_) => None,
         };
+        if let Some(first) = first
+            && self.host.moment.due(self.received)
+            && let Some(time) = first.call.payload.pointer("/eventTime").and_then(portcullis_model::json::Value::as_str)
+            && let Some(theirs) = portcullis_trust::time::read(&time)
+        {
+            // Who calls is proven by now; Okta says when the event was.
+            self.host.moment.platform(theirs, self.received);
+        }
         if let Some(first) = first.filter(|_| self.hook.drift.due()) {
             self.afterwards.unknown = Some(Arc::clone(&first.call.payload));
         }

@@ -33,6 +33,7 @@ use crate::keeper::{self, Keeper, Place};
 use crate::lane::Lane;
 use crate::memory::Standing;
 use crate::metrics::{BindingMetrics, HookMetrics};
+use crate::moment::{Doubt, Moment};
 use crate::obstacles::Obstacles;
 use crate::outbound::Outbound;
 use crate::owed::{self, Debts};
@@ -92,6 +93,8 @@ pub struct Host {
     pub telemetry: Option<Telemetry>,
     /// What stands in the way of being ready.
     pub obstacles: Obstacles,
+    /// What is known of the time.
+    pub moment: Moment,
     /// What belongs to hooks' names.
     pub names: Names,
     engine: Engine,
@@ -139,6 +142,7 @@ pub struct Prepared {
     sealer: Sealer,
     pseudonyms: Pseudonyms,
     clock: Clock,
+    moment: Moment,
     /// The release, or why there is none.
     pub release: Result<Generation, ReleaseError>,
 }
@@ -146,7 +150,6 @@ pub struct Prepared {
 impl Prepared {
     /// Reads keys and secrets, makes the sandbox and readies the release. Opens no record and binds no port.
     pub fn new(mut config: Config, clock: Clock) -> Result<Self, StartError> {
-        let now = clock.now();
         let audit = &config.audit;
         let mut places = vec![place(&audit.directory, &audit.signing_key, &audit.origin, "audit.origin")?];
         if let Some(next) = &audit.next {
@@ -196,6 +199,9 @@ impl Prepared {
         let own = config.plugins.bounds(config.listen.workers).concurrency;
         let workers = config.listen.workers.saturating_add(own).saturating_add(1);
         let engine = Engine::new(portcullis_engine::Options { workers, ..portcullis_engine::Options::default() })?;
+        let moment = Moment::default();
+        moment.at_least(keeper.last_known());
+        let now = moment.trusted(clock.now());
         let activate = |found: Found| found.activate(&keeper.trusted(), &config.hooks, &engine, now);
         let release = Found::read(&config.release).and_then(activate);
         Ok(Self {
@@ -213,6 +219,7 @@ impl Prepared {
             sealer,
             pseudonyms,
             clock,
+            moment,
             release,
         })
     }
@@ -274,6 +281,7 @@ impl Prepared {
             former: ArcSwap::default(),
             telemetry,
             obstacles: Obstacles::default(),
+            moment: self.moment,
             names,
             engine: self.engine,
             seeds: AtomicU64::new(random_seed()?),
@@ -315,7 +323,12 @@ impl Prepared {
                     // What the write-ahead log gave back may be news: then the release is looked at again.
                     if self.keeper.history().beyond(&known) {
                         self.release = Found::read(&self.config.release).and_then(|found| {
-                            found.activate(&self.keeper.trusted(), &self.config.hooks, &self.engine, self.clock.now())
+                            found.activate(
+                                &self.keeper.trusted(),
+                                &self.config.hooks,
+                                &self.engine,
+                                self.moment.trusted(self.clock.now()),
+                            )
                         });
                     }
                     return Ok((log, recovery));
@@ -396,8 +409,43 @@ impl Host {
         if !self.reset_still_holds() {
             return Err(ReleaseError::Swap);
         }
+        if self.moment.is_suspect() {
+            return Err(ReleaseError::TimeSuspect);
+        }
         let keeper = self.keeper();
-        found.activate(&keeper.trusted(), hooks, &self.engine, self.clock.now())
+        found.activate(&keeper.trusted(), hooks, &self.engine, self.trusted_now())
+    }
+
+    /// Trusted time: what the ends of things are held against.
+    pub fn trusted_now(&self) -> Millis {
+        self.moment.trusted(self.clock.now())
+    }
+
+    /// Looks at the other clocks, and says where this one becomes suspect or ceases to be. Says whether it has ceased.
+    pub fn look_at_time(&self) -> bool {
+        let now = self.clock.now();
+        if let Some(theirs) = self.keeper().witness_clock() {
+            self.moment.witness(theirs, now);
+        }
+        let doubt = self.moment.look(now);
+        match doubt {
+            Some(Doubt::Began { witness, platform }) => {
+                tracing::error!(
+                    witness,
+                    platform,
+                    "this machine's clock is more than five minutes away from the witness's and the platform's (milliseconds that they are \
+                     ahead): no release comes into force and nothing expires until it is put right"
+                );
+                let fields = format!(r#""witness_ms":{witness},"platform_ms":{platform}"#);
+                self.say(Entry { kind: "trust.time-suspect", fields, sealed: None });
+            }
+            Some(Doubt::Ended) => {
+                tracing::info!("this machine's clock agrees with another one again");
+                self.say(Entry { kind: "trust.time-trusted", fields: String::new(), sealed: None });
+            }
+            None => {}
+        }
+        doubt == Some(Doubt::Ended)
     }
 
     /// Takes trust roots that have arrived, and stops what they or the set in the folder revoke: at once, whatever becomes of the rest.

@@ -111,6 +111,10 @@ fn keep(host: &Arc<Host>, mut admin: Option<Admin>, inbox: &Receiver<Order>) {
         host.keys.load().iter().for_each(|keys| keys.tend(false));
         report(host, false);
         host.keeper().refresh();
+        if host.look_at_time() {
+            // What was refused for the clock's sake.
+            look(host, &mut admin, &mut seen, true);
+        }
         alarm(host, &mut seen);
         alarm_expiry(host, &mut seen);
     }
@@ -189,7 +193,8 @@ fn alarm_expiry(host: &Host, seen: &mut Seen) {
     let in_force = host.in_force.load_full();
     let Some(generation) = &in_force.generation else { return };
     let ends = generation.ends();
-    if host.clock.now() >= ends && seen.said.insert((Some(generation.set), "expired".to_owned())) {
+    let now = host.trusted_now();
+    if now >= ends && seen.said.insert((Some(generation.set), "expired".to_owned())) {
         tracing::error!(
             generation = generation.number,
             "the release in force has expired; sign a new one: once its grace is over it does not start again"
@@ -200,8 +205,7 @@ fn alarm_expiry(host: &Host, seen: &mut Seen) {
             sealed: None,
         });
     }
-    if host.clock.now() >= generation.release.grace && seen.said.insert((Some(generation.set), "grace-over".to_owned()))
-    {
+    if now >= generation.release.grace && seen.said.insert((Some(generation.set), "grace-over".to_owned())) {
         let stop = in_force.config.release.after_grace == AfterGrace::Stop;
         tracing::error!(
             generation = generation.number,

@@ -86,7 +86,10 @@ impl Lane {
                 state.idle -= 1;
                 // With no thread at all nobody would ever come for it; else somebody does.
                 if threads == 0 {
-                    state.jobs.pop_back();
+                    // Dropped without the lock: it may hold the last of what owns this lane.
+                    let job = state.jobs.pop_back();
+                    drop(state);
+                    drop(job);
                     return Err(Full);
                 }
             }

@@ -35,6 +35,7 @@ mod lane;
 mod listener;
 mod memory;
 mod metrics;
+mod moment;
 mod obstacles;
 pub mod outbound;
 mod owed;

@@ -66,6 +66,9 @@ pub enum ReleaseError {
     /// Memory can be swapped out by now, which makes the quick reset of instances unsafe.
     #[error("swap was configured after the start: instances could no longer be wiped safely")]
     Swap,
+    /// This machine's clock cannot be believed.
+    #[error("this machine's clock is more than five minutes away from the witness's and the platform's")]
+    TimeSuspect,
     /// A binding cannot work.
     #[error("binding of `{plugin}` on hook `{hook}`: {why}")]
     Binding {
@@ -123,6 +126,7 @@ impl ReleaseError {
             Self::Missing { .. } => "file-missing",
             Self::Binding { .. } => "binding-unworkable",
             Self::Swap => "swap-configured",
+            Self::TimeSuspect => "time-suspect",
         }
     }
 
@@ -137,6 +141,7 @@ impl ReleaseError {
             Self::Swap => {
                 Some("turn swap off, or restart the host, which then resets instances the slow way".to_owned())
             }
+            Self::TimeSuspect => Some("put the clock right; the release is looked at again by itself".to_owned()),
             Self::Unreadable { .. } => Some("see that the file is there and that the host may read it".to_owned()),
             Self::Binding { .. } => {
                 Some("correct the binding in the release source (`hook`, `say`) and sign a new release set".to_owned())

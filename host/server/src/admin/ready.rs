@@ -43,7 +43,7 @@ impl Readiness {
     /// Looks.
     pub fn of(desk: &Desk) -> Self {
         let host = &desk.host;
-        let (in_force, now) = (host.in_force.load(), host.clock.now());
+        let (in_force, now) = (host.in_force.load(), host.trusted_now());
         let (mut reasons, mut warnings) = (Vec::new(), Vec::new());
         let mut reason = |code, what: String, hint| reasons.push(Reason { code, what, hint });
         if host.obstacles.stopping() {
@@ -102,6 +102,10 @@ impl Readiness {
         }
         if let Some(why) = host.obstacles.refused_configuration() {
             warning("configuration-refused", why, "correct the file, or restart the host where a setting needs it");
+        }
+        if host.moment.is_suspect() {
+            let what = "this machine's clock is more than five minutes away from the witness's and the platform's";
+            warning("time-suspect", what.to_owned(), "put it right: no release comes into force until then");
         }
         if host.admission.inside() >= host.admission.limit() {
             let what = format!("{} calls are in progress: further ones get the safe answer", host.admission.inside());
