@@ -29,6 +29,7 @@ mod release;
 mod reload;
 mod retry;
 mod rollback;
+mod rollout;
 mod search;
 mod sideband;
 mod suites;

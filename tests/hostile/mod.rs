@@ -4,6 +4,7 @@
 mod deeds;
 mod in_time;
 mod making;
+mod quarantine;
 mod runaway;
 mod sight;
 mod together;

@@ -24,6 +24,19 @@ pub struct Binding {
     mode: String,
     settings: Value,
     say: Vec<(String, String)>,
+    bounds: String,
+    candidate: Option<Candidate>,
+}
+
+/// What is tried beside a binding.
+#[derive(Clone)]
+pub struct Candidate {
+    /// The plugin, and the file of its manifest; the live ones where there is none.
+    version: Option<(String, String)>,
+    /// Its settings; the live ones where there are none.
+    settings: Option<Value>,
+    /// What else stands in its table (TOML).
+    terms: String,
 }
 
 /// What a command said.
@@ -49,7 +62,22 @@ impl Binding {
             _ => vec![("review", "deny"), ("step-up", "deny"), ("drop-grant", "deny")],
         };
         let say = say.into_iter().map(|(what, to)| (what.to_owned(), to.to_owned())).collect();
-        Self { hook: hook.to_owned(), plugin: plugin.to_owned(), mode: "enforce".to_owned(), settings, say }
+        let (hook, plugin, mode) = (hook.to_owned(), plugin.to_owned(), "enforce".to_owned());
+        Self { hook, plugin, mode, settings, say, bounds: String::new(), candidate: None }
+    }
+
+    /// With these bounds of its own (members of an inline table).
+    #[must_use]
+    pub fn bounds(mut self, bounds: &str) -> Self {
+        self.bounds = bounds.to_owned();
+        self
+    }
+
+    /// With a candidate beside it.
+    #[must_use]
+    pub fn candidate(mut self, candidate: Candidate) -> Self {
+        self.candidate = Some(candidate);
+        self
     }
 
     /// The plugin's name.
@@ -69,6 +97,18 @@ impl Binding {
     pub fn say(mut self, say: &[(&str, &str)]) -> Self {
         self.say = say.iter().map(|(what, to)| ((*what).to_owned(), (*to).to_owned())).collect();
         self
+    }
+}
+
+impl Candidate {
+    /// The live plugin with other settings, on these terms.
+    pub fn settings(settings: Value, terms: &str) -> Self {
+        Self { version: None, settings: Some(settings), terms: terms.to_owned() }
+    }
+
+    /// Another version of a plugin, signed as this file ([`House::sign_as`]), with the live settings.
+    pub fn version(plugin: &str, file: &str, terms: &str) -> Self {
+        Self { version: Some((plugin.to_owned(), file.to_owned())), settings: None, terms: terms.to_owned() }
     }
 }
 
@@ -220,6 +260,11 @@ impl House {
 
     /// Signs a plugin's manifest, its source changed, and puts both where the release finds them.
     pub fn sign_plugin(&self, name: &str, change: impl FnOnce(String) -> String) {
+        self.sign_as(name, name, change);
+    }
+
+    /// The same under another file's name, such as another version beside the first.
+    pub fn sign_as(&self, name: &str, file: &str, change: impl FnOnce(String) -> String) {
         let folder = manifest_folder(name);
         let source = fs::read_to_string(folder.join("manifest.toml")).unwrap();
         let source = change(source.replacen(&plugin_id(family(name)), &plugin_id(name), 1));
@@ -228,9 +273,9 @@ impl House {
         if schema.exists() {
             fs::copy(schema, self.path("settings.schema.json")).unwrap();
         }
-        let wasm = format!("release/plugins/{name}.wasm");
+        let wasm = format!("release/plugins/{file}.wasm");
         fs::copy(component(family(name)), self.path(&wasm)).unwrap();
-        let output = format!("release/plugins/{name}.manifest.json");
+        let output = format!("release/plugins/{file}.manifest.json");
         self.must(&[
             "plugin",
             "sign",
@@ -262,19 +307,38 @@ impl House {
         self.generation += 1;
         let files: Vec<_> =
             plugins.iter().map(|plugin| format!("\"release/plugins/{plugin}.manifest.json\"")).collect();
-        let mut source =
-            format!("version = {}\nvalidity = {{ days = 1 }}\nplugins = [{}]\n", self.generation, files.join(", "));
+        let tried = bindings.iter().filter_map(|binding| binding.candidate.as_ref()?.version.as_ref());
+        let mut tried: Vec<_> = tried.map(|(_, file)| format!("\"release/plugins/{file}.manifest.json\"")).collect();
+        tried.dedup();
+        let mut source = format!(
+            "version = {}\nvalidity = {{ days = 1 }}\nplugins = [{}]\ncandidates = [{}]\n",
+            self.generation,
+            files.join(", "),
+            tried.join(", ")
+        );
         for (number, binding) in bindings.iter().enumerate() {
             let settings = format!("release/settings/{}-{number}.json", self.generation);
             self.write(&settings, binding.settings.to_string());
             let say: Vec<_> = binding.say.iter().map(|(what, to)| format!("\"{what}\" = \"{to}\"")).collect();
             source.push_str(&format!(
-                "[[binding]]\nhook = \"{}\"\nplugin = \"{}\"\nsettings = \"{settings}\"\nmode = \"{}\"\nsay = {{ {} }}\n",
+                "[[binding]]\nhook = \"{}\"\nplugin = \"{}\"\nsettings = \"{settings}\"\nmode = \"{}\"\nsay = {{ {} }}\nbounds = {{ {} }}\n",
                 binding.hook,
                 plugin_id(&binding.plugin),
                 binding.mode,
-                say.join(", ")
+                say.join(", "),
+                binding.bounds
             ));
+            let Some(Candidate { version, settings, terms }) = &binding.candidate else { continue };
+            source.push_str("[binding.candidate]\n");
+            if let Some((plugin, _)) = version {
+                source.push_str(&format!("plugin = \"{}\"\n", plugin_id(plugin)));
+            }
+            if let Some(settings) = settings {
+                let file = format!("release/settings/{}-{number}-candidate.json", self.generation);
+                self.write(&file, settings.to_string());
+                source.push_str(&format!("settings = \"{file}\"\n"));
+            }
+            source.push_str(&format!("{terms}\n"));
         }
         self.write("release.toml", source);
         let roots = self.roots();
@@ -390,6 +454,10 @@ origin = "test.example/hooks/2026"
 signing_key = "keys/log.key"
 sealing_key = "keys/sealing.key"
 pseudonym_key = "keys/pseudonym.key"
+
+# Misdeeds are tried one after the other; who fails too often has tests of its own.
+[plugins]
+errors = 100000
 
 [[hook]]
 name = "token"

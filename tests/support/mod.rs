@@ -36,7 +36,7 @@ pub use forge::{MANIFEST, RELEASE_SET, TRUST_ROOT, wrongly_signed};
 pub use golden::{golden, normal};
 pub use guest::{Guest, bomb};
 pub use host::Host;
-pub use house::{Binding, House, Ran, SECRET};
+pub use house::{Binding, Candidate, House, Ran, SECRET};
 pub use issuer::Issuer;
 pub use kinds::with_list;
 pub use payload::{Import, SignIn, assertion, batch, event, message, password, progressive, registration};

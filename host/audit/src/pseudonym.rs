@@ -20,13 +20,7 @@ impl Pseudonyms {
 
     /// `p`, the key's version, `_` and 26 letters: the first 128 bits of HMAC-SHA256, in lower-case base32 (RFC 4648).
     pub fn of(&self, tenant: &str, namespace: &str, value: &str) -> String {
-        let mut mac = Context::with_key(&self.key);
-        for part in [tenant, namespace, value] {
-            mac.update(&(part.len() as u64).to_be_bytes());
-            mac.update(part.as_bytes());
-        }
-        let tag = mac.sign();
-        let bits = tag.as_ref().first_chunk().copied().map_or(0, u128::from_be_bytes);
+        let bits = self.bits(tenant, namespace, value);
         let mut pseudonym = format!("p{}_", self.version);
         pseudonym.extend((0..26u32).map(|place| {
             // 26 letters hold 130 bits: the last one is filled up with two zeros.
@@ -34,6 +28,23 @@ impl Pseudonyms {
             char::from(usize::try_from(five).ok().and_then(|five| ALPHABET.get(five)).copied().unwrap_or(b'a'))
         }));
         pseudonym
+    }
+
+    /// A number below `limit`, always the same one for the same value, and evenly spread: what nobody without the key can foretell. The
+    /// limit is small against 2^64, so that the remainder favours nobody by more than a part in a million.
+    pub fn number(&self, tenant: &str, namespace: &str, value: &str, limit: u32) -> u32 {
+        let bits = self.bits(tenant, namespace, value) >> 64;
+        u32::try_from(bits % u128::from(limit.max(1))).unwrap_or_default()
+    }
+
+    fn bits(&self, tenant: &str, namespace: &str, value: &str) -> u128 {
+        let mut mac = Context::with_key(&self.key);
+        for part in [tenant, namespace, value] {
+            mac.update(&(part.len() as u64).to_be_bytes());
+            mac.update(part.as_bytes());
+        }
+        let tag = mac.sign();
+        tag.as_ref().first_chunk().copied().map_or(0, u128::from_be_bytes)
     }
 }
 

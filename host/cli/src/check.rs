@@ -55,8 +55,17 @@ impl Check {
                 let manifest = binding.manifest();
                 lines.push(json!({
                     "hook": hook.name, "kind": hook.kind.name(), "plugin": manifest.id, "version": manifest.version,
-                    "mode": binding.mode.name(), "settings": binding.settings.to_string(), "proposes": binding.proposes(),
+                    "mode": binding.role, "settings": binding.settings.to_string(), "proposes": binding.proposes(),
                 }));
+                if let Some(rollout) = &binding.rollout {
+                    let tried = rollout.binding.manifest();
+                    lines.push(json!({
+                        "hook": hook.name, "kind": hook.kind.name(), "plugin": tried.id, "version": tried.version,
+                        "mode": rollout.way(), "settings": rollout.binding.settings.to_string(),
+                        "proposes": rollout.binding.proposes(), "beside": manifest.id, "stopped": rollout.is_stopped(),
+                        "explained": rollout.explained(),
+                    }));
+                }
             }
         }
         if self.format == Format::Json {
@@ -77,6 +86,9 @@ impl Check {
                 word("version"),
                 word("mode")
             ));
+            if !word("explained").is_empty() {
+                print(format!("    beside {}: {}", word("beside"), word("explained")));
+            }
         }
         for warning in warnings {
             print(format!("warning: {warning}"));

@@ -56,7 +56,7 @@ impl Meter {
         view: &View<'_>,
     ) -> Result<Result<(Decision, Cost), Fault>, Refused> {
         inspect(component)?;
-        let mut configured = self.workshop.configure(component, settings, &limits)?;
+        let mut configured = self.workshop.configure(component, settings, limits.memory_bytes)?;
         let before = configured.memories(self.time)?;
         let store = &mut configured.state.store;
         store.set_hostcall_fuel(usize::try_from(limits.output_bytes).unwrap_or(usize::MAX));

@@ -41,6 +41,8 @@ pub enum Cause {
     PluginFault,
     /// Plugin: it is revoked, and was to bind.
     PluginRevoked,
+    /// Plugin: it failed too often and is left alone for a while.
+    PluginQuarantined,
     /// Plugin: it said what its manifest does not declare, or what is not well-formed.
     PluginOverreach,
     /// Plugin: something that its manifest requires was not in the call.
@@ -87,6 +89,7 @@ impl Cause {
             | Self::ObserverSkipped => Party::Host,
             Self::PluginFault
             | Self::PluginRevoked
+            | Self::PluginQuarantined
             | Self::PluginOverreach
             | Self::MissingRead
             | Self::Conflict
@@ -95,7 +98,7 @@ impl Cause {
     }
 
     /// Every cause, for tables and counters.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::CallerUnproven,
         Self::BodyTooLarge,
         Self::BodyIncomplete,
@@ -114,6 +117,7 @@ impl Cause {
         Self::HostFault,
         Self::PluginFault,
         Self::PluginRevoked,
+        Self::PluginQuarantined,
         Self::PluginOverreach,
         Self::MissingRead,
         Self::Conflict,
@@ -142,6 +146,7 @@ impl Cause {
             Self::HostFault => "host-fault",
             Self::PluginFault => "plugin-fault",
             Self::PluginRevoked => "plugin-revoked",
+            Self::PluginQuarantined => "plugin-quarantined",
             Self::PluginOverreach => "plugin-overreach",
             Self::MissingRead => "missing-read",
             Self::Conflict => "conflict",

@@ -1,7 +1,7 @@
 //! After the reply: instances are dropped, delivery is noted, and bindings that do not bind are asked, on their own budget.
 //!
 //! Invariant: nothing here can change an answer that has left, and nothing here holds a connection's thread for long: what runs
-//! plugins goes to a lane of its own, where it can delay no call, and is skipped and counted when that is full.
+//! plugins goes to its binding's own lane, where it can delay no call, and is skipped and counted when that is full.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,13 +12,16 @@ use portcullis_hooks::Incoming;
 use portcullis_model::{Cause, Document};
 
 use crate::admission::Place;
-use crate::ask;
+use crate::ask::{self, AskFault, Asked};
+use crate::breaker::Pass;
 use crate::budget::{Stage, micros};
+use crate::call::Fallen;
 use crate::delivery::Delivery;
-use crate::generation::{Binding, Generation};
+use crate::generation::{Binding, Bindings, Generation};
 use crate::host::{Hook, Host};
 use crate::metrics::nanos;
 use crate::resume::Spooled;
+use crate::rollout::{Doubled, Rollout};
 use crate::telemetry::Trace;
 
 /// What is to be done when the last byte of a reply has left, or can no longer leave. It is done when this is dropped, so that
@@ -47,6 +50,7 @@ pub struct Afterwards {
     pub ready: Option<Instant>,
     delivered: bool,
     observed: Vec<Observed>,
+    doubled: Vec<(Arc<Hook>, Arc<Incoming>, Option<u64>, Doubled)>,
 }
 
 impl Afterwards {
@@ -67,6 +71,7 @@ impl Afterwards {
             ready: None,
             delivered: false,
             observed: Vec::new(),
+            doubled: Vec::new(),
         }
     }
 
@@ -82,6 +87,37 @@ impl Afterwards {
         if generation.hooks.get(hook.number).is_some_and(|bindings| !bindings.observers.is_empty()) {
             let (generation, hook, incoming) = (Arc::clone(generation), Arc::clone(hook), Arc::clone(incoming));
             self.observed.push(Observed { generation, hook, incoming, index });
+        }
+    }
+
+    /// Remembers what was said where a candidate stands beside who said it: of a shadow always, of a canary where it answered or was to.
+    pub fn compare(
+        &mut self,
+        bindings: &Bindings,
+        hook: &Arc<Hook>,
+        incoming: &Arc<Incoming>,
+        asked: Vec<Asked>,
+        fallen: Option<Fallen>,
+        index: Option<u64>,
+    ) {
+        if !bindings.tries() {
+            return;
+        }
+        let mut fallen = fallen.map(Fallen::blamed).unwrap_or_default();
+        for first in asked {
+            let of_rollout = |rollout: &Rollout| Arc::ptr_eq(&rollout.binding, &first.binding);
+            let is_live = |live: &&Arc<Binding>| {
+                Arc::ptr_eq(live, &first.binding) || live.rollout.as_ref().is_some_and(of_rollout)
+            };
+            let Some(live) = bindings.enforcing().find(is_live) else { continue };
+            let Some(rollout) = live.rollout.as_ref().filter(|rollout| !rollout.is_stopped()) else { continue };
+            let fell = fallen.iter().position(|it| Arc::ptr_eq(&it.binding, &rollout.binding));
+            let fell = fell.map(|place| fallen.swap_remove(place));
+            // Who is in no cohort is decided by the live one alone.
+            if rollout.cohort.is_none() || of_rollout(rollout) || fell.is_some() {
+                let doubled = Doubled { live: Arc::clone(live), first, fallen: fell };
+                self.doubled.push((Arc::clone(hook), Arc::clone(incoming), index, doubled));
+            }
         }
     }
 
@@ -121,11 +157,16 @@ impl Afterwards {
             let observers =
                 generation.hooks.get(hook.number).map(|bindings| bindings.observers.as_slice()).unwrap_or_default();
             for binding in observers {
+                let skip = |cause| self.host.refuse(&hook, self.host.clock.now(), cause);
+                let Some(pass) = binding.breaker.enter(self.host.clock.instant()) else {
+                    skip(Cause::PluginQuarantined);
+                    continue;
+                };
                 let (host, own) = (Arc::clone(&self.host), Arc::clone(&hook));
-                let (binding, incoming) = (Arc::clone(binding), Arc::clone(&incoming));
-                let job = move || observe(&host, &own, &binding, &incoming, index);
-                if self.host.observers.start_job(job).is_err() {
-                    self.host.refuse(&hook, self.host.clock.now(), Cause::ObserverSkipped);
+                let (asked, incoming) = (Arc::clone(binding), Arc::clone(&incoming));
+                let job = move || observe(&host, &own, &asked, pass, &incoming, index);
+                if binding.lane.start_job(job).is_err() {
+                    skip(Cause::ObserverSkipped);
                 }
             }
         }
@@ -154,13 +195,37 @@ impl Drop for Afterwards {
         }
         self.make_resume_call();
         self.ask_observers();
+        for (hook, incoming, index, doubled) in self.doubled.drain(..) {
+            doubled.compare_later(&self.host, &hook, &incoming, index);
+        }
+    }
+}
+
+impl Fallen {
+    /// Everybody who was asked in it. Where what all of them wanted together could not be, it is the candidates' fault.
+    fn blamed(self) -> Vec<Asked> {
+        let Self { failure, mut asked } = self;
+        if matches!(failure.cause, Cause::Conflict | Cause::Unsayable) {
+            for candidate in asked.iter_mut().filter(|asked| asked.cohort.is_some()) {
+                candidate.outcome = Err(AskFault::new(failure.cause, failure.cause.code(), "together with the others"));
+            }
+        }
+        asked
     }
 }
 
 /// Asks one binding that does not bind and records what it would have said.
-fn observe(host: &Host, hook: &Hook, binding: &Arc<Binding>, incoming: &Incoming, of: Option<u64>) {
-    let limit = Duration::from_millis(binding.manifest().limits.time_ms.into());
-    let (asked, _) = ask::evaluate(binding, incoming, limit);
+fn observe(
+    host: &Arc<Host>,
+    hook: &Arc<Hook>,
+    binding: &Arc<Binding>,
+    pass: Pass,
+    incoming: &Arc<Incoming>,
+    of: Option<u64>,
+) {
+    let (asked, remains) = ask::evaluate(binding, incoming, binding.plugin.time());
+    drop(remains);
+    ask::note(host, pass, &asked, true);
     binding.metrics.asked(&asked);
     let mut fields = match of {
         Some(index) => format!(r#""of":{index},"hook":"{}","chain":["#, hook.name),
@@ -172,5 +237,9 @@ fn observe(host: &Host, hook: &Hook, binding: &Arc<Binding>, incoming: &Incoming
     let entry = Entry { kind: "hook.observed", fields, sealed: Some(sealed.into_bytes()) };
     if host.log.append(entry).is_err() {
         host.refuse(hook, host.clock.now(), Cause::ObserverSkipped);
+    }
+    if binding.rollout.is_some() {
+        let doubled = Doubled { live: Arc::clone(binding), first: asked, fallen: None };
+        doubled.compare_later(host, hook, incoming, of);
     }
 }

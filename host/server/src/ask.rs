@@ -1,8 +1,8 @@
 //! Asking one binding, for a decision or for a page of a search: its view of the call, the inline slice, the slow lane, and its answer held against its manifest.
 //!
 //! Invariant: a plugin sees only what its manifest reads and says only what its manifest emits; anything else is its failure. A
-//! plugin holds a connection's thread for at most [`SLICE`]; one that needs longer is discarded (it is pure) and run again in the
-//! slow lane with what is left.
+//! plugin holds a connection's thread for at most [`SLICE`]; one that needs longer is discarded (it is pure) and run again in its
+//! binding's own lane with what is left, where it keeps nobody else waiting. While a call waits for a lane it holds no sandbox.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,10 +12,13 @@ use portcullis_hooks::Incoming;
 use portcullis_model::{Cause, Decision, Finding, Found, Page, Redacted, View};
 use tokio::time::timeout_at;
 
+use crate::breaker::Pass;
 use crate::budget::Budget;
 use crate::generation::Binding;
 use crate::glass::Open;
 use crate::host::Host;
+use crate::quarantine;
+use crate::rollout::Why;
 
 /// What one binding said, and what it cost.
 pub struct Asked<T = Decision> {
@@ -27,8 +30,12 @@ pub struct Asked<T = Decision> {
     pub lifted: Vec<Finding>,
     /// Its journal.
     pub notes: Vec<String>,
-    /// Time spent, all runs together.
+    /// Time spent, all runs together, waiting included.
     pub spent: Duration,
+    /// What the last run took by itself.
+    pub ran: Duration,
+    /// Why a candidate was asked in the live binding's place, where one was.
+    pub cohort: Option<Why>,
 }
 
 /// What went wrong with one binding.
@@ -41,6 +48,19 @@ pub struct AskFault {
     pub detail: Redacted<String>,
 }
 
+impl<T> Asked<T> {
+    /// One that could not be asked.
+    fn fault(binding: &Arc<Binding>, fault: AskFault, spent: Duration) -> Self {
+        Self::new(binding, Err(fault), Vec::new(), spent)
+    }
+
+    /// What a run came to.
+    pub fn new(binding: &Arc<Binding>, outcome: Result<T, AskFault>, notes: Vec<String>, spent: Duration) -> Self {
+        let binding = Arc::clone(binding);
+        Self { binding, outcome, lifted: Vec::new(), notes, spent, ran: spent, cohort: None }
+    }
+}
+
 impl Asked {
     /// Takes out of its decision what a break-glass document lifts.
     pub fn lift(&mut self, open: &Open) {
@@ -50,84 +70,120 @@ impl Asked {
     }
 }
 
-/// Asks for a decision, within the call's budget. What remains of the instances is handed back, to be dropped after the reply.
-pub async fn ask(
-    host: &Host,
-    binding: &Arc<Binding>,
-    incoming: &Arc<Incoming>,
-    budget: &Budget,
-) -> (Asked, Option<Remains>) {
-    within(host, binding, incoming, budget, evaluate).await
+/// Within what somebody is asked.
+pub struct Terms<'a> {
+    /// The call's deadlines.
+    pub budget: &'a Budget,
+    /// Whether a quarantined plugin is asked all the same: where the safe answer lets everything pass, what it would stop must not pass
+    /// because it failed for others.
+    pub open: bool,
+    /// What remains of instances, to be dropped after the reply.
+    pub remains: &'a mut Vec<Remains>,
+}
+
+/// Asks for a decision, within the call's budget.
+pub async fn ask(host: &Arc<Host>, binding: &Arc<Binding>, incoming: &Arc<Incoming>, terms: Terms<'_>) -> Asked {
+    within(host, binding, incoming, terms, evaluate).await
 }
 
 /// Asks for a page of a search, in the same way.
 pub async fn find(
-    host: &Host,
+    host: &Arc<Host>,
     binding: &Arc<Binding>,
     incoming: &Arc<Incoming>,
-    budget: &Budget,
+    terms: Terms<'_>,
     limit: u32,
     after: Option<String>,
-) -> (Asked<Found>, Option<Remains>) {
+) -> Asked<Found> {
     let find = move |binding: &Arc<Binding>, incoming: &Incoming, allowance| {
         let page = Page { limit, after: after.as_deref() };
         run(binding, incoming, |plugin, view| plugin.find(view, &page, allowance), |_| Ok(()))
     };
-    within(host, binding, incoming, budget, find).await
+    within(host, binding, incoming, terms, find).await
 }
 
-/// Runs one binding inline for a slice, and in the slow lane with what is left where that is not enough.
+/// Runs one binding inline for a slice, and in its lane with what is left where that is not enough.
 async fn within<T, W>(
-    host: &Host,
+    host: &Arc<Host>,
     binding: &Arc<Binding>,
     incoming: &Arc<Incoming>,
-    budget: &Budget,
+    terms: Terms<'_>,
     work: W,
-) -> (Asked<T>, Option<Remains>)
+) -> Asked<T>
 where
     T: Send + 'static,
     W: Fn(&Arc<Binding>, &Incoming, Duration) -> (Asked<T>, Option<Remains>) + Send + 'static,
 {
+    let Terms { budget, open, remains } = terms;
     let start = host.clock.instant();
+    let pass = if open { Some(binding.breaker.enter_anyway(start)) } else { binding.breaker.enter(start) };
+    let Some(pass) = pass else { return Asked::fault(binding, quarantined(), Duration::ZERO) };
     let limit = Duration::from_millis(binding.manifest().limits.time_ms.into());
-    let mut remains = None;
-    if !binding.is_slow() {
+    // Who is on trial is not trusted with a connection's thread.
+    if !binding.is_slow() && !pass.is_trial() {
         let slice = SLICE.min(limit).min(budget.left_for_plugins(start));
         let (asked, rest) = work(binding, incoming, slice);
         match &asked.outcome {
-            Err(fault) if fault.code == Fault::Deadline.code() && slice < limit => {
-                binding.overran();
-                remains = rest;
+            Err(fault) if fault.code == Fault::Deadline.code() && slice < limit => binding.overran(),
+            _ => {
+                note(host, pass, &asked, true);
+                remains.extend(rest);
+                return asked;
             }
-            _ => return (asked, rest),
         }
     }
+    // Sandboxes must not be held by calls that wait: one plugin's queue would use them up for all others.
+    remains.clear();
     let work = {
-        let (binding, incoming, budget, clock) =
-            (Arc::clone(binding), Arc::clone(incoming), *budget, host.clock.clone());
-        // What is left is asked when the job begins: it may have waited. The instance is dropped there, so that nothing of the
-        // slow lane's comes back to a connection's thread.
-        move || work(&binding, &incoming, limit.min(budget.left_for_plugins(clock.instant()))).0
+        let (host, binding, incoming, budget) = (Arc::clone(host), Arc::clone(binding), Arc::clone(incoming), *budget);
+        move || {
+            // What is left is asked when the job begins: it may have waited. The instance is dropped here, so that nothing of the
+            // lane's comes back to a connection's thread.
+            let allowance = limit.min(budget.left_for_plugins(host.clock.instant()));
+            let (asked, rest) = work(&binding, &incoming, allowance);
+            drop(rest);
+            note(&host, pass, &asked, allowance >= limit || allowance >= budget.fair());
+            asked
+        }
     };
     binding.metrics.slow();
-    let fault = match host.slow_lane.run(work) {
+    let fault = match binding.lane.run(work) {
         Ok(result) => match timeout_at(budget.plugins_until().into(), result).await {
             Ok(Ok(mut asked)) => {
                 if asked.spent < SLICE {
                     binding.was_quick();
                 }
                 asked.spent = host.clock.instant().saturating_duration_since(start);
-                return (asked, remains);
+                return asked;
             }
-            Ok(Err(_)) => AskFault::new(Cause::HostFault, "host-fault", "the slow lane lost the call"),
+            Ok(Err(_)) => AskFault::new(Cause::HostFault, "host-fault", "the plugin's lane lost the call"),
             Err(_) => {
                 AskFault::new(Cause::BudgetExhausted, "budget-exhausted", "the budget ended before the plugin did")
             }
         },
-        Err(_) => AskFault::new(Cause::Overload, "overload", "the slow lane was full"),
+        Err(_) => AskFault::new(Cause::Overload, "overload", "the plugin's lane was full"),
     };
-    let spent = host.clock.instant().saturating_duration_since(start);
-    (Asked { binding: Arc::clone(binding), outcome: Err(fault), lifted: Vec::new(), notes: Vec::new(), spent }, remains)
+    Asked::fault(binding, fault, host.clock.instant().saturating_duration_since(start))
+}
+
+/// Tells the binding's breaker how a run went, and the record what that changed. `full`: it had all the time that it may ask for. What is
+/// not the plugin's doing (a read that the call lacks, a neighbour that took the time, no free sandbox) says nothing.
+pub fn note<T>(host: &Host, pass: Pass, asked: &Asked<T>, full: bool) {
+    let good = match &asked.outcome {
+        Ok(_) => true,
+        Err(fault) => match fault.cause {
+            Cause::PluginFault if fault.code == Fault::Deadline.code() && !full => return,
+            Cause::PluginFault | Cause::PluginOverreach => false,
+            _ => return,
+        },
+    };
+    if let Some(turn) = pass.note(host.clock.instant(), good) {
+        quarantine::say(host, &asked.binding, turn, asked.outcome.as_ref().err().map(|fault| fault.code));
+    }
+}
+
+fn quarantined() -> AskFault {
+    AskFault::new(Cause::PluginQuarantined, "plugin-quarantined", "the plugin failed too often and is left alone")
 }
 
 /// One run, on this thread.
@@ -147,8 +203,7 @@ fn run<T>(
     ask: impl FnOnce(&Plugin, &View<'_>) -> Evaluation<T>,
     check: impl FnOnce(&T) -> Result<(), AskFault>,
 ) -> (Asked<T>, Option<Remains>) {
-    let asked =
-        |outcome, notes, spent| Asked { binding: Arc::clone(binding), outcome, lifted: Vec::new(), notes, spent };
+    let asked = |outcome, notes, spent| Asked::new(binding, outcome, notes, spent);
     let revoked = || AskFault::new(Cause::PluginRevoked, "plugin-revoked", "the plugin is revoked");
     if binding.is_revoked() {
         return (asked(Err(revoked()), Vec::new(), Duration::ZERO), None);
@@ -180,7 +235,8 @@ impl From<Fault> for AskFault {
 }
 
 impl AskFault {
-    fn new(cause: Cause, code: &'static str, detail: &str) -> Self {
+    /// With a detail for the sealed part.
+    pub fn new(cause: Cause, code: &'static str, detail: &str) -> Self {
         Self { cause, code, detail: Redacted::new(detail.to_owned()) }
     }
 }

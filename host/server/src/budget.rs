@@ -17,6 +17,8 @@ pub struct Budget {
     delivery: Instant,
     errand: Instant,
     keys: Instant,
+    /// What a plugin must have had to be blamed for not being done: half of what all of them have.
+    fair: Duration,
 }
 
 impl Budget {
@@ -33,7 +35,18 @@ impl Budget {
             delivery: before(write),
             errand: before(write / 2),
             keys: start + whole.saturating_sub(write + deliver + commit) / 4,
+            fair: whole.saturating_sub(write + deliver + commit) / 2,
         }
+    }
+
+    /// The same with half of what plugins have left at this moment.
+    pub fn halved(self, now: Instant) -> Self {
+        Self { plugins: now + self.left_for_plugins(now) / 2, fair: self.fair / 2, ..self }
+    }
+
+    /// What a plugin must have had to be blamed for not being done, where that is less than its own limit.
+    pub fn fair(&self) -> Duration {
+        self.fair
     }
 
     /// What plugins have left at this moment.

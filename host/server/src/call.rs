@@ -24,7 +24,7 @@ use tokio::sync::watch;
 use tokio::time::timeout_at;
 
 use crate::afterwards::Afterwards;
-use crate::ask::{self, Asked};
+use crate::ask::{self, Asked, Terms};
 use crate::budget::{Budget, Ledger, Stage, micros};
 use crate::caller::Proven;
 use crate::crowd::Guest;
@@ -38,6 +38,7 @@ use crate::owed::Owed;
 use crate::pipeline::{Decided, Failure};
 use crate::refusals::Reason;
 use crate::retry::{Answered, First, Turn};
+use crate::rollout::Why;
 use crate::search::Tally;
 use crate::telemetry::{Outcome, Trace};
 
@@ -89,12 +90,26 @@ pub struct Call<'a> {
     pub trace: Option<Box<Trace>>,
     route: &'static str,
     began: Instant,
+    /// The budget, while candidates have half of it.
+    whole_budget: Option<Budget>,
     ledger: Ledger,
     received: Millis,
     /// The body's, where it has been made already.
     body_pseudonym: Option<String>,
     /// What came of a search.
     pub searched: Option<Tally>,
+    /// Who answers in a live binding's place, and why.
+    cast: Vec<(Arc<Binding>, Why)>,
+    /// What came of asking candidates, where that was no decision.
+    pub fallen: Option<Fallen>,
+}
+
+/// An attempt with candidates that came to no decision: the live bindings decide as if there were none.
+pub struct Fallen {
+    /// Why it came to nothing.
+    pub failure: Failure,
+    /// Everybody who was asked in it.
+    pub asked: Vec<Asked>,
 }
 
 impl<'a> Call<'a> {
@@ -119,6 +134,7 @@ impl<'a> Call<'a> {
             head,
             route,
             began: start,
+            whole_budget: None,
             generation,
             trace,
             glass: hook.glass(),
@@ -127,6 +143,8 @@ impl<'a> Call<'a> {
             received,
             body_pseudonym: None,
             searched: None,
+            cast: Vec::new(),
+            fallen: None,
             afterwards: Afterwards::new(host),
         }
     }
@@ -213,6 +231,14 @@ impl<'a> Call<'a> {
             Heard::Many(batch) => batch.items.iter().find_map(|item| item.as_ref().ok()),
             Heard::Nothing(_) => None,
         };
+        if let Some(first) = first
+            && self.host.moment.due(self.received)
+            && let Some(time) = first.call.payload.pointer("/eventTime").and_then(portcullis_model::json::Value::as_str)
+            && let Some(theirs) = portcullis_trust::time::read(&time)
+        {
+            // Who calls is proven by now; Okta says when the event was.
+            self.host.moment.platform(theirs, self.received);
+        }
         if let Some(first) = first.filter(|_| self.hook.drift.due()) {
             self.afterwards.unknown = Some(Arc::clone(&first.call.payload));
         }
@@ -303,16 +329,69 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// Asks one enforcing binding; what is left of its instance is dropped after the reply.
+    /// Asks one enforcing binding, or the candidate that answers in its place; what is left of its instance is dropped after the reply.
     pub async fn ask(&mut self, binding: &Arc<Binding>, incoming: &Arc<Incoming>) -> Asked {
         let since = self.trace.is_some().then(|| self.host.clock.instant());
-        let (asked, remains) = ask::ask(self.host, binding, incoming, &self.budget).await;
+        let stands = self.stands(binding);
+        let asked = stands.as_ref().map_or(binding, |(candidate, _)| candidate);
+        let mut asked = ask::ask(self.host, asked, incoming, self.terms()).await;
+        asked.cohort = stands.map(|(_, why)| why);
         if let (Some(trace), Some(since)) = (&mut self.trace, since) {
             trace.asked(&asked, since);
         }
-        self.afterwards.remains.extend(remains);
-        binding.metrics.asked(&asked);
+        asked.binding.metrics.asked(&asked);
         asked
+    }
+
+    /// Within what plugins are asked.
+    pub fn terms(&mut self) -> Terms<'_> {
+        let open = self.hook.config.on_failure == OnFailure::Open;
+        Terms { budget: &self.budget, open, remains: &mut self.afterwards.remains }
+    }
+
+    /// A plugin that is left alone because it failed too often, and without whose word there is no decision. Where the safe answer lets
+    /// everything pass it is asked all the same.
+    pub fn quarantined(&self) -> Option<Failure> {
+        if self.hook.config.on_failure == OnFailure::Open {
+            return None;
+        }
+        let now = self.host.clock.instant();
+        let alone = |binding: &&Arc<Binding>| binding.breaker.refuses(now) && self.stands(binding).is_none();
+        let binding = self.bindings()?.enforcing().find(alone)?;
+        Some(Failure::of_plugin(Cause::PluginQuarantined, binding))
+    }
+
+    /// Chooses the candidates that answer this question in their live bindings' place. Where there are any, they and all others have half
+    /// of what time is left, so that as much remains for the live ones.
+    pub fn cast(&mut self, incoming: &Incoming) -> bool {
+        (self.fallen, self.cast) = (None, Vec::new());
+        let Some(bindings) = self.bindings().filter(|bindings| bindings.tries()) else { return false };
+        let stands = |binding: &Arc<Binding>| {
+            let rollout = binding.rollout.as_ref()?;
+            Some((Arc::clone(&rollout.binding), rollout.answers(self.host, &incoming.call)?))
+        };
+        self.cast = bindings.enforcing().filter_map(stands).collect();
+        if self.cast.is_empty() {
+            return false;
+        }
+        self.whole_budget = Some(self.budget);
+        self.budget = self.budget.halved(self.host.clock.instant());
+        true
+    }
+
+    /// Takes the candidates' attempt if it came to a decision; else it is put aside, and there are none.
+    pub fn uncast(&mut self, decided: Decided) -> Option<Decided> {
+        self.cast.clear();
+        self.budget = self.whole_budget.take().unwrap_or(self.budget);
+        let Decided { outcome: Err(failure), asked, .. } = decided else { return Some(decided) };
+        self.afterwards.remains.clear();
+        self.fallen = Some(Fallen { failure, asked });
+        None
+    }
+
+    fn stands(&self, binding: &Binding) -> Option<(Arc<Binding>, Why)> {
+        let candidate = &binding.rollout.as_ref()?.binding;
+        self.cast.iter().find(|(stands, _)| Arc::ptr_eq(stands, candidate)).cloned()
     }
 
     /// A refusal that nobody can be held to: counted, not recorded, and in the hook kind's own words. Its place is free before
@@ -411,7 +490,9 @@ impl<'a> Call<'a> {
         }
         // Who only observes is asked about questions; a search is none, and has no answer to compare.
         if self.searched.is_none() {
-            self.afterwards.observe(self.generation.as_ref(), self.hook, incoming, self.afterwards.index);
+            let index = self.afterwards.index;
+            self.afterwards.observe(self.generation.as_ref(), self.hook, incoming, index);
+            self.compare(incoming, asked, index);
         }
         self.leave_with(status, headers, wire)
     }
@@ -436,7 +517,16 @@ impl<'a> Call<'a> {
             &incoming,
             appended.as_ref().ok().map(|it| it.index),
         );
+        self.compare(&incoming, asked, appended.as_ref().ok().map(|it| it.index));
         (permitted, Part { answer, record: Some(PartRecord { incoming, verdict, appended }) })
+    }
+
+    /// What was said is compared with what the others would have said, after the reply.
+    fn compare(&mut self, incoming: &Arc<Incoming>, asked: Vec<Asked>, index: Option<u64>) {
+        let fallen = self.fallen.take();
+        if let Some(bindings) = self.generation.as_ref().and_then(|generation| generation.hooks.get(self.hook.number)) {
+            self.afterwards.compare(bindings, self.hook, incoming, asked, fallen, index);
+        }
     }
 
     /// A part that could not be read as a question: counted, and answered as it stands.
@@ -503,6 +593,7 @@ impl<'a> Call<'a> {
                 verdict.err().map(|failure| failure.cause),
                 self.glass.as_deref(),
             ),
+            fallen: self.fallen.as_ref().map(|fallen| &fallen.failure),
             glass: self.glass.as_deref(),
             delivery,
             answer,

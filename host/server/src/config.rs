@@ -13,6 +13,7 @@ use portcullis_model::json::split_pointer;
 use serde::Deserialize;
 
 use crate::as_found::{AsFound, fingerprint, stamp};
+use crate::bounds::{Bounds, PluginsConfig};
 use crate::caller::config::{CallerConfig, CallerSources};
 use crate::courier::config::{Chosen, DeliveryConfig, DeliverySource};
 use crate::decryption::DecryptionConfig;
@@ -41,6 +42,8 @@ pub struct Config {
     pub audit: Audit,
     /// Making plugins.
     pub engine: EngineConfig,
+    /// Bounds of every plugin.
+    pub plugins: PluginsConfig,
     /// Calls that the host makes itself.
     pub outbound: OutboundConfig,
     /// Platforms that wait for calls of ours, by name.
@@ -256,6 +259,8 @@ pub struct HookConfig {
     pub resume: Option<String>,
     /// What concerns its wire contract.
     pub settings: Settings,
+    /// Bounds of each of its bindings.
+    pub bounds: Bounds,
     /// SHA-256 of all that the file says of it: the same hook under another configuration, or another one.
     pub said: portcullis_model::Digest,
 }
@@ -284,6 +289,7 @@ impl Config {
             release: file.release,
             audit: file.audit,
             engine: file.engine,
+            plugins: file.plugins,
             outbound: file.outbound,
             resume: file.resume,
             deliveries: deliveries(file.delivery, base)?,
@@ -294,6 +300,8 @@ impl Config {
             raw: text.parse().map_err(|error| misread(text, &error))?,
         };
         let said = config.raw.get("hook").and_then(toml::Value::as_array).into_iter().flatten();
+        let bounds = config.plugins.bounds(config.listen.workers);
+        config.hooks.iter_mut().for_each(|hook| hook.bounds = bounds);
         for (hook, said) in config.hooks.iter_mut().zip(said) {
             hook.said = crate::digest::sha256(said.to_string().as_bytes());
         }
@@ -395,6 +403,7 @@ impl Config {
                 hook.name
             ));
         }
+        self.plugins.check()?;
         within("listen.workers", listen.workers, 1, 256)?;
         within("listen.connections", listen.connections, 1, 100_000)?;
         within("listen.calls", listen.calls, 1, 100_000)?;
@@ -543,6 +552,7 @@ impl HookConfig {
             decryption: source.decryption,
             resume: source.resume,
             settings,
+            bounds: PluginsConfig::default().bounds(1),
             said: portcullis_model::Digest([0; 32]),
             name,
         };
@@ -671,6 +681,8 @@ struct File {
     audit: Audit,
     #[serde(default)]
     engine: EngineConfig,
+    #[serde(default)]
+    plugins: PluginsConfig,
     #[serde(default)]
     outbound: OutboundConfig,
     #[serde(default)]

@@ -15,6 +15,7 @@ use crate::budget::{Ledger, micros};
 use crate::glass::Open;
 use crate::host::{Hook, Host};
 use crate::pipeline::Failure;
+use crate::rollout::cohort;
 use crate::search::Tally;
 
 /// All that is known of a call when its answer is rendered.
@@ -45,6 +46,8 @@ pub struct Evidence<'a> {
     pub answer: &'a Answer,
     /// Hashed before the answer and sealed with it: an answer can be short and personal, and its bare hash could be guessed.
     pub salt: [u8; 16],
+    /// What came of asking candidates first, where that came to nothing.
+    pub fallen: Option<&'a Failure>,
     /// The break-glass document in force.
     pub glass: Option<&'a Open>,
     /// The trace that the call belongs to, where there is one: the caller's text, so it is sealed.
@@ -77,12 +80,7 @@ impl Evidence<'_> {
             None => leaf.push_str("null"),
         }
         leaf.push_str(r#","app":"#);
-        // Through which application somebody comes, or to which.
-        let resource = call.resource.as_ref().filter(|resource| resource.type_name == "application");
-        let app = match call.actors.first() {
-            Some(actor) => actor.id.as_deref(),
-            None => resource.and_then(|resource| resource.id.as_deref()),
-        };
+        let app = cohort::application(call);
         write_option(&mut leaf, app.map(|id| self.host.pseudonym("application", id)).as_deref());
         if let Some(part) = self.part {
             write_to(&mut leaf, format_args!(r#","part":{part}"#));
@@ -121,6 +119,11 @@ impl Evidence<'_> {
                 leaf.push('}');
             }
         }
+        if let Some(fallen) = self.fallen {
+            write_to(&mut leaf, format_args!(r#","fallen":{{"cause":"{}","culprit":"#, fallen.cause.code()));
+            write_option(&mut leaf, fallen.culprit.as_deref());
+            leaf.push('}');
+        }
         write_to(
             &mut leaf,
             format_args!(
@@ -131,6 +134,9 @@ impl Evidence<'_> {
             ),
         );
         self.ledger.write_json(&mut leaf);
+        if self.host.moment.is_suspect() {
+            leaf.push_str(r#","time":"suspect""#);
+        }
         if let Some(open) = self.glass {
             open.calls.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             write_to(&mut leaf, format_args!(r#","break_glass":"{}""#, open.id));
@@ -175,9 +181,9 @@ pub fn kept(incoming: &Incoming) -> Cow<'_, str> {
 
 /// A list of what plugins said. A plugin that sees a secret could repeat it in any spelling: of what it says only that is kept which its
 /// manifest declares word by word.
-pub fn seal_plugins(asked: &[Asked], incoming: &Incoming) -> String {
+pub fn seal_plugins<'a>(asked: impl IntoIterator<Item = &'a Asked>, incoming: &Incoming) -> String {
     let mut said = String::from("[");
-    write_list(&mut said, asked.iter(), |said, asked| {
+    write_list(&mut said, asked.into_iter(), |said, asked| {
         let hushed = asked.binding.manifest().reads.sees_secret(&incoming.call);
         asked.write_sealed(said, hushed);
     });
@@ -230,6 +236,9 @@ impl Asked {
     /// Who was asked, by digest, and what they found, by code.
     pub fn write_leaf(&self, leaf: &mut String) {
         write_to(leaf, format_args!(r#"{{{},"us":{},"#, self.binding.leaf_head(), micros(self.spent)));
+        if let Some(why) = self.cohort {
+            write_to(leaf, format_args!(r#""cohort":{},"#, why.json()));
+        }
         match &self.outcome {
             Ok(decision) => {
                 write_to(leaf, format_args!(r#""verdict":"{}","codes":["#, decision.verdict().name()));

@@ -7,13 +7,15 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use portcullis_engine::Plugin;
-use portcullis_hooks::HookKind;
 use portcullis_model::json::quote;
 use portcullis_model::{Digest, Effect, Millis, Mode};
 use portcullis_trust::{Manifest, Passage, ReleaseSet, VerifiedManifest, VerifiedPlugin};
 
+use crate::breaker::Breaker;
 use crate::config::HookConfig;
+use crate::lane::Lane;
 use crate::metrics::BindingMetrics;
+use crate::rollout::{self, Rollout};
 
 /// One release set in force.
 ///
@@ -49,6 +51,8 @@ pub struct Bindings {
     pub guards: Vec<Arc<Binding>>,
     /// Advising and monitoring: asked after the reply.
     pub observers: Vec<Arc<Binding>>,
+    /// Whether anything is tried beside them.
+    tries: bool,
     /// The revoked plugin that was to bind here: without its word there is no decision.
     stopped: Arc<OnceLock<String>>,
 }
@@ -69,6 +73,18 @@ pub struct Binding {
     proposes: bool,
     /// What it did.
     pub metrics: Arc<BindingMetrics>,
+    /// The hook's name.
+    pub hook: String,
+    /// The generation.
+    pub generation: u64,
+    /// Its mode's name; of a candidate, `shadow` or `canary`.
+    pub role: &'static str,
+    /// Whether it is asked, or left alone because it failed too often.
+    pub breaker: Arc<Breaker>,
+    /// Where it runs when it is slow, or is nobody's to wait for.
+    pub lane: Lane,
+    /// What is tried beside it.
+    pub rollout: Option<Rollout>,
     leaf_head: String,
     /// How often it outran the inline slice.
     overruns: AtomicU32,
@@ -111,6 +127,13 @@ impl Generation {
                     }
                     binding.revoked.store(true, Ordering::Release);
                     stopped.push((number, id));
+                }
+            }
+            // A candidate's end stops nobody: the live one decides.
+            for binding in bindings.rollouts().map(|(_, rollout)| &rollout.binding).filter(|it| !it.is_revoked()) {
+                if revoked(&binding.verified) {
+                    binding.revoked.store(true, Ordering::Release);
+                    stopped.push((number, binding.manifest().id.clone()));
                 }
             }
         }
@@ -165,6 +188,7 @@ impl Generation {
 impl Bindings {
     /// Puts a binding where it belongs.
     pub fn add(&mut self, binding: Arc<Binding>) {
+        self.tries |= binding.rollout.is_some();
         let list = match binding.mode {
             Mode::Enforce if binding.proposes() => &mut self.proposers,
             Mode::Enforce => &mut self.guards,
@@ -195,6 +219,26 @@ impl Bindings {
         self.proposers.iter().chain(&self.guards).filter(|binding| binding.plugin.searches())
     }
 
+    /// Those that bind, in the order in which they are asked.
+    pub fn enforcing(&self) -> impl Iterator<Item = &Arc<Binding>> {
+        self.proposers.iter().chain(&self.guards)
+    }
+
+    /// Whether anything is tried beside them.
+    pub fn tries(&self) -> bool {
+        self.tries
+    }
+
+    /// What is tried, and beside whom.
+    pub fn rollouts(&self) -> impl Iterator<Item = (&Arc<Binding>, &Rollout)> {
+        self.iter().filter_map(|live| Some((live, live.rollout.as_ref()?)))
+    }
+
+    /// All of them, and what is tried beside them.
+    pub fn with_candidates(&self) -> impl Iterator<Item = &Arc<Binding>> {
+        self.iter().flat_map(|live| [live].into_iter().chain(live.rollout.as_ref().map(|rollout| &rollout.binding)))
+    }
+
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Binding>> {
         self.proposers.iter().chain(&self.guards).chain(&self.observers)
@@ -202,18 +246,23 @@ impl Bindings {
 }
 
 impl Binding {
-    /// A binding that never outran anything yet.
+    /// A binding that never outran anything yet. `role` is its mode's name, or a candidate's.
     pub fn new(
         verified: Arc<VerifiedPlugin>,
-        kind: HookKind,
+        hook: &HookConfig,
         source: &portcullis_trust::Binding,
+        role: &'static str,
         plugin: Plugin,
         generation: u64,
     ) -> Self {
         let (settings, mode, say) = (source.settings, source.mode, source.say.clone());
-        let proposes = verified.manifest.emits.proposes(kind.name());
-        let leaf_head = leaf_head(&verified, settings, mode);
-        let metrics = Arc::new(BindingMetrics::new(labels(&verified.manifest, source, generation)));
+        let proposes = verified.manifest.emits.proposes(hook.kind.name());
+        let leaf_head = leaf_head(&verified, settings, role);
+        let metrics = Arc::new(BindingMetrics::new(labels(&verified.manifest, source, role, generation)));
+        let bounds = hook.bounds.tightened(&source.bounds);
+        // Who is not waited for runs one at a time, so as not to take the processors from those who are, and may wait longer.
+        let decides = role == Mode::Enforce.name() || role == rollout::way(true);
+        let (threads, waiting) = if decides { (bounds.concurrency, bounds.queue) } else { (1, rollout::MOST_WAITING) };
         Self {
             verified,
             settings,
@@ -222,6 +271,12 @@ impl Binding {
             plugin,
             proposes,
             metrics,
+            hook: source.hook.clone(),
+            generation,
+            role,
+            breaker: Breaker::new(bounds.errors),
+            lane: Lane::new("plugin", threads, waiting),
+            rollout: None,
             leaf_head,
             overruns: AtomicU32::new(0),
             revoked: AtomicBool::new(false),
@@ -265,24 +320,21 @@ impl Binding {
     }
 }
 
-fn leaf_head(verified: &VerifiedPlugin, settings: Digest, mode: Mode) -> String {
+fn leaf_head(verified: &VerifiedPlugin, settings: Digest, role: &str) -> String {
     let manifest = &verified.manifest;
     let mut head = r#""plugin":"#.to_owned();
     quote(&mut head, &manifest.id);
     head.push_str(r#","version":"#);
     quote(&mut head, &manifest.version);
     head.push_str(&format!(
-        r#","serial":{},"manifest":"{}","component":"{}","settings":"{settings}","mode":"{}""#,
-        manifest.serial,
-        verified.digest,
-        manifest.wasm,
-        mode.name()
+        r#","serial":{},"manifest":"{}","component":"{}","settings":"{settings}","mode":"{role}""#,
+        manifest.serial, verified.digest, manifest.wasm,
     ));
     head
 }
 
 /// Who this is, in metrics: digests by their first bytes, which are enough to find the record.
-fn labels(manifest: &Manifest, source: &portcullis_trust::Binding, generation: u64) -> String {
+fn labels(manifest: &Manifest, source: &portcullis_trust::Binding, role: &str, generation: u64) -> String {
     let short = |digest: Digest| {
         let digest = digest.to_string();
         digest.rsplit(':').next().unwrap_or_default().chars().take(SHORT).collect::<String>()
@@ -293,7 +345,7 @@ fn labels(manifest: &Manifest, source: &portcullis_trust::Binding, generation: u
         ("version", &manifest.version),
         ("component", &short(manifest.wasm)),
         ("settings", &short(source.settings)),
-        ("mode", source.mode.name()),
+        ("mode", role),
         ("generation", &generation.to_string()),
     ])
 }

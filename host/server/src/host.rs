@@ -30,8 +30,10 @@ use crate::glass::{Glass, Open};
 use crate::housekeeping::{activation_entry, refusal_entry};
 use crate::in_force::{InForce, Lasting, Names};
 use crate::keeper::{self, Keeper, Place};
+use crate::lane::Lane;
 use crate::memory::Standing;
 use crate::metrics::{BindingMetrics, HookMetrics};
+use crate::moment::{Doubt, Moment};
 use crate::obstacles::Obstacles;
 use crate::outbound::Outbound;
 use crate::owed::{self, Debts};
@@ -40,7 +42,6 @@ use crate::release::{Found, ReleaseError, Standing as ReleaseStanding, Stray};
 use crate::resume::Resumes;
 use crate::retry::Retries;
 use crate::roots::Stopped;
-use crate::slow_lane::SlowLane;
 use crate::telemetry::Telemetry;
 use crate::tls::Tls;
 
@@ -72,12 +73,8 @@ pub struct Host {
     pub couriers: BTreeMap<String, Arc<Courier>>,
     /// Deliveries to be recorded.
     pub deliveries: Deliveries,
-    /// Threads for slow plugins that bind.
-    pub slow_lane: SlowLane,
-    /// A thread for plugins that do not bind.
-    pub observers: SlowLane,
     /// The thread that writes the emergency ring.
-    pub ring_lane: SlowLane,
+    pub ring_lane: Lane,
     /// Whether the emergency ring had to count what found no slot.
     pub owes_tally: AtomicBool,
     /// TLS towards callers, where the configuration asks for it.
@@ -96,6 +93,8 @@ pub struct Host {
     pub telemetry: Option<Telemetry>,
     /// What stands in the way of being ready.
     pub obstacles: Obstacles,
+    /// What is known of the time.
+    pub moment: Moment,
     /// What belongs to hooks' names.
     pub names: Names,
     /// How far the set in the folders has come.
@@ -146,6 +145,7 @@ pub struct Prepared {
     pseudonyms: Pseudonyms,
     clock: Clock,
     standing: ReleaseStanding,
+    moment: Moment,
     /// The release, or why there is none.
     pub release: Result<Generation, ReleaseError>,
 }
@@ -154,7 +154,6 @@ impl Prepared {
     /// Reads keys and secrets, makes the sandbox and readies the release. Opens no record and binds no port. Compiled plugins are kept for
     /// the next time only by one that `keeps` them: the host itself, whose files they are to be.
     pub fn new(mut config: Config, clock: Clock, keeps: bool) -> Result<Self, StartError> {
-        let now = clock.now();
         let audit = &config.audit;
         let mut places = vec![place(&audit.directory, &audit.signing_key, &audit.origin, "audit.origin")?];
         if let Some(next) = &audit.next {
@@ -184,9 +183,10 @@ impl Prepared {
                 return Err(StartError::File { what, path, why, hint: Some(SIGNING_HINT.to_owned()) });
             }
         }
-        // Serving threads, slow lane and observers: an instance is given back before its call waits for the log, so what runs at
-        // once is bounded by threads, not by calls in progress.
-        let workers = config.listen.workers.saturating_mul(2).saturating_add(1);
+        // Serving threads, and every binding's own: an instance is given back before its call waits for the log or a lane, so what runs
+        // at once is bounded by threads, not by calls in progress.
+        let own = config.plugins.bounds(config.listen.workers).concurrency;
+        let workers = config.listen.workers.saturating_add(own).saturating_add(1);
         let engine = config.engine.start(workers, &sealing, keeps)?;
         let sealing = SealKey::new(sealing);
         let outbound = Arc::new(Outbound::new(&config.outbound)?);
@@ -203,7 +203,9 @@ impl Prepared {
         }
         let courier = |(name, config)| Ok((String::clone(name), Arc::new(Courier::new(name, config)?)));
         let couriers = config.deliveries.iter().map(courier).collect::<Result<_, StartError>>()?;
-        let standing = ReleaseStanding::default();
+        let (standing, moment) = (ReleaseStanding::default(), Moment::default());
+        moment.at_least(keeper.last_known());
+        let now = moment.trusted(clock.now());
         let activate = |found: Found| {
             standing.found(&found, &keeper.trusted(), now);
             found.activate(&keeper.trusted(), &config.hooks, &engine, now)
@@ -225,6 +227,7 @@ impl Prepared {
             pseudonyms,
             clock,
             standing,
+            moment,
             release,
         })
     }
@@ -255,10 +258,7 @@ impl Prepared {
     /// its hook's safe answer until there is one.
     pub fn open(mut self) -> Result<Arc<Host>, StartError> {
         let (log, recovery) = self.open_record()?;
-        let slow_lane =
-            SlowLane::start("slow", self.config.listen.workers, SLOW_WAITING).map_err(StartError::Thread)?;
-        let observers = SlowLane::start("observe", 1, OBSERVERS_WAITING).map_err(StartError::Thread)?;
-        let ring_lane = SlowLane::start("ring", 1, RING_WAITING).map_err(StartError::Thread)?;
+        let ring_lane = Lane::new("ring", 1, RING_WAITING);
         let (names, config) = (Names::default(), Arc::new(self.config));
         let hooks = config.hooks.iter().cloned().zip(self.callers).zip(self.decryption).enumerate();
         let hooks = hooks.map(|(number, ((config, caller), decryption))| {
@@ -279,8 +279,6 @@ impl Prepared {
             refusals: Refusals::default(),
             couriers: self.couriers,
             deliveries: Deliveries::default(),
-            slow_lane,
-            observers,
             ring_lane,
             owes_tally: AtomicBool::new(false),
             tls: self.tls,
@@ -291,6 +289,7 @@ impl Prepared {
             former: ArcSwap::default(),
             telemetry,
             obstacles: Obstacles::default(),
+            moment: self.moment,
             names,
             standing: self.standing,
             engine: self.engine,
@@ -333,7 +332,12 @@ impl Prepared {
                     // What the write-ahead log gave back may be news: then the release is looked at again.
                     if self.keeper.history().beyond(&known) {
                         self.release = Found::read(&self.config.release).and_then(|found| {
-                            found.activate(&self.keeper.trusted(), &self.config.hooks, &self.engine, self.clock.now())
+                            found.activate(
+                                &self.keeper.trusted(),
+                                &self.config.hooks,
+                                &self.engine,
+                                self.moment.trusted(self.clock.now()),
+                            )
                         });
                         if let Err(error) = &self.release {
                             self.standing.refused(error);
@@ -419,8 +423,43 @@ impl Host {
         if !self.reset_still_holds() {
             return Err(ReleaseError::Swap);
         }
+        if self.moment.is_suspect() {
+            return Err(ReleaseError::TimeSuspect);
+        }
         let keeper = self.keeper();
-        found.activate(&keeper.trusted(), hooks, &self.engine, self.clock.now())
+        found.activate(&keeper.trusted(), hooks, &self.engine, self.trusted_now())
+    }
+
+    /// Trusted time: what the ends of things are held against.
+    pub fn trusted_now(&self) -> Millis {
+        self.moment.trusted(self.clock.now())
+    }
+
+    /// Looks at the other clocks, and says where this one becomes suspect or ceases to be. Says whether it has ceased.
+    pub fn look_at_time(&self) -> bool {
+        let now = self.clock.now();
+        if let Some(theirs) = self.keeper().witness_clock() {
+            self.moment.witness(theirs, now);
+        }
+        let doubt = self.moment.look(now);
+        match doubt {
+            Some(Doubt::Began { witness, platform }) => {
+                tracing::error!(
+                    witness,
+                    platform,
+                    "this machine's clock is more than five minutes away from the witness's and the platform's (milliseconds that they are \
+                     ahead): no release comes into force and nothing expires until it is put right"
+                );
+                let fields = format!(r#""witness_ms":{witness},"platform_ms":{platform}"#);
+                self.say(Entry { kind: "trust.time-suspect", fields, sealed: None });
+            }
+            Some(Doubt::Ended) => {
+                tracing::info!("this machine's clock agrees with another one again");
+                self.say(Entry { kind: "trust.time-trusted", fields: String::new(), sealed: None });
+            }
+            None => {}
+        }
+        doubt == Some(Doubt::Ended)
     }
 
     /// Takes trust roots that have arrived, and stops what they or the set in the folder revoke: at once, whatever becomes of the rest.
@@ -494,7 +533,8 @@ impl Host {
         }
         // What its bindings counted must not be lost with it.
         if let Some(former) = &self.in_force.load().generation {
-            let bindings = former.hooks.iter().flat_map(Bindings::iter);
+            self.record_ends(&mut keeper, former);
+            let bindings = former.hooks.iter().flat_map(Bindings::with_candidates);
             self.former.store(Arc::new(bindings.map(|binding| Arc::clone(&binding.metrics)).collect()));
         }
         self.in_force.store(Arc::new(put(Arc::new(generation))));
@@ -504,6 +544,25 @@ impl Host {
         self.stop_revoked(&keeper);
         tracing::info!(generation = number, "release active");
         Ok(())
+    }
+
+    /// Records that candidates were stopped, and remembers it: they stay so in this set, whatever becomes of this process.
+    pub fn record_stopped(&self) {
+        let in_force = self.in_force.load_full();
+        if let Some(generation) = &in_force.generation
+            && generation.hooks.iter().flat_map(Bindings::rollouts).any(|(_, rollout)| rollout.is_unrecorded())
+        {
+            self.record_ends(&mut self.keeper(), generation);
+        }
+    }
+
+    fn record_ends(&self, keeper: &mut Keeper, generation: &Generation) {
+        for (live, rollout) in generation.hooks.iter().flat_map(Bindings::rollouts) {
+            if let Some(fields) = rollout.end(generation, live) {
+                keeper.record_stopped(&self.log, &fields, rollout.key);
+                rollout.end_recorded();
+            }
+        }
     }
 
     /// What is remembered of a generation as the active one. A set that starts again keeps the moment at which it was let in; a later one
@@ -719,7 +778,3 @@ const SIGNING_HINT: &str = "use the key that began this log, or begin a new one 
 const PSEUDONYM_KEY_VERSION: u32 = 1;
 /// Notes that may wait for the emergency ring; memory knows of the rest.
 const RING_WAITING: usize = 4_096;
-/// Calls that may wait for a binding that does not bind; further ones are not observed, and counted.
-const OBSERVERS_WAITING: usize = 4_096;
-/// Jobs that may wait for the slow lane.
-const SLOW_WAITING: usize = 256;

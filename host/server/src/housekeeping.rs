@@ -111,6 +111,10 @@ fn keep(host: &Arc<Host>, mut admin: Option<Admin>, inbox: &Receiver<Order>) {
         host.keys.load().iter().for_each(|keys| keys.tend(false));
         report(host, false);
         host.keeper().refresh();
+        if host.look_at_time() {
+            // What was refused for the clock's sake.
+            look(host, &mut admin, &mut seen, true);
+        }
         alarm(host, &mut seen);
         alarm_expiry(host, &mut seen);
     }
@@ -129,6 +133,7 @@ fn report(host: &Host, everything: bool) {
         }
     }
     host.deliveries.report(|entry| host.say(entry));
+    host.record_stopped();
     host.settle_debts();
 }
 
@@ -188,7 +193,8 @@ fn alarm_expiry(host: &Host, seen: &mut Seen) {
     let in_force = host.in_force.load_full();
     let Some(generation) = &in_force.generation else { return };
     let ends = generation.ends();
-    if host.clock.now() >= ends && seen.said.insert((Some(generation.set), "expired".to_owned())) {
+    let now = host.trusted_now();
+    if now >= ends && seen.said.insert((Some(generation.set), "expired".to_owned())) {
         tracing::error!(
             generation = generation.number,
             "the release in force has expired; sign a new one: once its grace is over it does not start again"
@@ -199,8 +205,7 @@ fn alarm_expiry(host: &Host, seen: &mut Seen) {
             sealed: None,
         });
     }
-    if host.clock.now() >= generation.release.grace && seen.said.insert((Some(generation.set), "grace-over".to_owned()))
-    {
+    if now >= generation.release.grace && seen.said.insert((Some(generation.set), "grace-over".to_owned())) {
         let stop = in_force.config.release.after_grace == AfterGrace::Stop;
         tracing::error!(
             generation = generation.number,
@@ -305,7 +310,7 @@ pub fn activation_entry(generation: &Generation, hooks: &[Arc<Hook>], piece: &Hi
     );
     let mut comma = "";
     for (bindings, hook) in generation.hooks.iter().zip(hooks) {
-        for binding in bindings.iter() {
+        for binding in bindings.with_candidates() {
             fields.push_str(&format!(r#"{comma}{{"hook":"{}","plugin":"#, hook.config.name));
             quote(&mut fields, &binding.manifest().id);
             fields.push_str(&format!(
@@ -315,7 +320,7 @@ pub fn activation_entry(generation: &Generation, hooks: &[Arc<Hook>], piece: &Hi
                 binding.manifest().wasm,
                 binding.settings,
                 binding.plugin.snapshot_digest(),
-                binding.mode.name()
+                binding.role
             ));
             comma = ",";
         }
@@ -334,7 +339,7 @@ pub fn activation_entry(generation: &Generation, hooks: &[Arc<Hook>], piece: &Hi
 /// What plugins noted while they were configured: a list a binding.
 fn configure_notes(generation: &Generation) -> String {
     let mut notes = String::from("[");
-    for (position, binding) in generation.hooks.iter().flat_map(Bindings::iter).enumerate() {
+    for (position, binding) in generation.hooks.iter().flat_map(Bindings::with_candidates).enumerate() {
         notes.push_str(if position == 0 { "[" } else { ",[" });
         for (position, note) in binding.plugin.notes().iter().enumerate() {
             notes.push_str(if position == 0 { "" } else { "," });

@@ -7,13 +7,13 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use portcullis_audit::disk::OsDisk;
-use portcullis_audit::{Entry, Log, Pending};
+use portcullis_audit::{Entry, Log, Pending, Record};
 use portcullis_keys::{PublicKey, SecretKey, SymmetricKey};
-use portcullis_model::Digest;
 use portcullis_model::json::quote;
+use portcullis_model::{Digest, Millis};
 use portcullis_trust::{History, RevokedPlugins, TrustRoot};
 
 use crate::config::Config;
@@ -38,6 +38,8 @@ pub struct Keeper {
     seal: Seal,
     file: PathBuf,
     witness: Option<Witness>,
+    /// When the newest record was made.
+    last_record: Millis,
     /// When the file was written last.
     saved: Option<Instant>,
     log: Option<(PathBuf, PublicKey)>,
@@ -100,6 +102,7 @@ impl Keeper {
             seal,
             file,
             witness: None,
+            last_record: Millis(0),
             saved: None,
             log: None,
         };
@@ -125,6 +128,17 @@ impl Keeper {
     /// The trust root in force.
     pub fn root(&self) -> &Arc<TrustRoot> {
         self.roots.newest()
+    }
+
+    /// When the newest record of the log was made, or what is in force came into force: trusted time is not below.
+    pub fn last_known(&self) -> Millis {
+        self.last_record.max(self.memory.history.active.map_or(Millis(0), |active| active.since))
+    }
+
+    /// What the witness's clock said, where it has said anything since the last look.
+    pub fn witness_clock(&self) -> Option<Millis> {
+        let since = self.witness.as_ref()?.clock()?.duration_since(UNIX_EPOCH).ok()?;
+        Some(Millis(u64::try_from(since.as_millis()).ok()?))
     }
 
     /// What authenticates the host's own files.
@@ -247,6 +261,11 @@ impl Keeper {
         if last.beyond(&self.recorded) {
             self.record(log, "trust.carried", "", &last);
         }
+        let unknown: Vec<_> = all.stopped.difference(&self.recorded.stopped).copied().collect();
+        for some in unknown.chunks(PIECE) {
+            let piece = History { stopped: some.iter().copied().collect(), ..History::default() };
+            self.record(log, "trust.carried", "", &piece);
+        }
         for (id, until) in &all.spent {
             let piece = History { spent: [(id.clone(), *until)].into(), ..History::default() };
             if piece.beyond(&self.recorded) {
@@ -298,6 +317,13 @@ impl Keeper {
         }
     }
 
+    /// Records that a candidate was stopped.
+    pub fn record_stopped(&mut self, log: &Log, fields: &str, key: Digest) {
+        let piece = History { stopped: [key].into(), ..History::default() };
+        self.record(log, "release.candidate-stopped", fields, &piece);
+        self.saved_or_said();
+    }
+
     /// Remembers what a durable record has said.
     pub fn remember(&mut self, piece: &History) {
         self.memory.history.join(piece);
@@ -338,6 +364,9 @@ impl Keeper {
 
     fn catch_up(&mut self, place: &Place) -> Result<(), StartError> {
         if let Some(log) = reader(&OsDisk, &place.directory, place.signer.public()).map_err(StartError::Reading)? {
+            let newest = log.head().size.checked_sub(1).and_then(|last| log.leaf(last).ok());
+            let newest = newest.and_then(|leaf| Record::parse(&leaf).ok()).map_or(0, |record| record.at);
+            self.last_record = Millis(newest);
             let mut read = self.memory.clone();
             read.catch_up(&log).map_err(StartError::Reading)?;
             self.memory.history = read.history;

@@ -134,6 +134,16 @@ impl BindingMetrics {
         self.cells.add(SLOW, 1);
     }
 
+    /// It failed too often, and is left alone.
+    pub fn quarantined(&self) {
+        self.cells.add(QUARANTINES, 1);
+    }
+
+    /// How often it was left alone.
+    pub fn quarantines(&self) -> u64 {
+        self.cells.sum(QUARANTINES)
+    }
+
     /// Every outcome, and how often.
     pub fn outcomes(&self) -> impl Iterator<Item = (&'static str, u64)> {
         let verdicts = Effect::ALL.into_iter().map(|verdict| (verdict.name(), self.cells.sum(verdict as usize)));
@@ -236,7 +246,7 @@ pub fn nanos(duration: Duration) -> u64 {
 pub const BUCKETS: [u64; 18] =
     [1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 100_000, 250_000, 1_000_000, 2_500_000];
 /// The codes of faults that are told apart.
-const FAULTS: [&str; 13] = [
+const FAULTS: [&str; 14] = [
     "plugin-trap",
     "plugin-deadline",
     "plugin-memory",
@@ -246,6 +256,7 @@ const FAULTS: [&str; 13] = [
     "plugin-error",
     "plugin-overreach",
     "missing-read",
+    "plugin-quarantined",
     "host-no-slot",
     "budget-exhausted",
     "overload",
@@ -272,9 +283,10 @@ const UNDELIVERED: usize = AGAIN + 1;
 const TIMES: usize = UNDELIVERED + 1;
 const HOOK_CELLS: usize = TIMES + Stage::ALL.len() * TIME_CELLS;
 
-// The cells of a binding: answers by effect, faults by code, runs in the slow lane, a histogram.
+// The cells of a binding: answers by effect, faults by code, runs in its lane, quarantines, a histogram.
 const SLOW: usize = EFFECTS + FAULTS.len() + 1;
-const BINDING_TIMES: usize = SLOW + 1;
+const QUARANTINES: usize = SLOW + 1;
+const BINDING_TIMES: usize = QUARANTINES + 1;
 const BINDING_CELLS: usize = BINDING_TIMES + TIME_CELLS;
 
 #[cfg(test)]

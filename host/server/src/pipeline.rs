@@ -173,8 +173,21 @@ async fn answer_which(mut call: Call<'_>, incoming: Arc<Incoming>, page: &Page) 
     }
 }
 
-/// Asks everybody, and makes one outcome of what they say.
-pub async fn decide(call: &mut Call<'_>, mut incoming: Arc<Incoming>) -> Decided {
+/// Asks everybody, and makes one outcome of what they say. In its cohort a canary answers in a live binding's place; where that comes to
+/// no decision it is as if there were no canary, and the live one decides.
+pub async fn decide(call: &mut Call<'_>, incoming: Arc<Incoming>) -> Decided {
+    if call.cast(&incoming) {
+        // On the heap: calls without canaries should not carry it.
+        let decided = Box::pin(decide_as_cast(call, Arc::clone(&incoming))).await;
+        if let Some(decided) = call.uncast(decided) {
+            return decided;
+        }
+    }
+    decide_as_cast(call, incoming).await
+}
+
+/// The same, with whoever was chosen to answer.
+async fn decide_as_cast(call: &mut Call<'_>, mut incoming: Arc<Incoming>) -> Decided {
     let hook = call.hook;
     let mut asked = Vec::new();
     macro_rules! give_up {
@@ -187,6 +200,11 @@ pub async fn decide(call: &mut Call<'_>, mut incoming: Arc<Incoming>) -> Decided
     // Without the word of a plugin that was revoked there is no decision.
     let stopped = || generation.hooks.get(hook.number).and_then(Bindings::stopped).map(Failure::revoked);
     if let Some(failure) = stopped() {
+        give_up!(failure);
+    }
+
+    // Nor without the word of one that failed too often: the safe answer leaves at once, before anybody spends the call's time.
+    if let Some(failure) = call.quarantined() {
         give_up!(failure);
     }
 

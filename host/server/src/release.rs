@@ -23,6 +23,8 @@ use thiserror::Error;
 use crate::config::{HookConfig, ReleasePaths};
 use crate::digest::sha256;
 use crate::generation::{Binding, Bindings, Generation};
+use crate::rollout;
+use crate::rollout::ready::Tried;
 use crate::roots::Roots;
 use crate::selftest;
 
@@ -78,6 +80,9 @@ pub enum ReleaseError {
     /// Memory can be swapped out by now, which makes the quick reset of instances unsafe.
     #[error("swap was configured after the start: instances could no longer be wiped safely")]
     Swap,
+    /// This machine's clock cannot be believed.
+    #[error("this machine's clock is more than five minutes away from the witness's and the platform's")]
+    TimeSuspect,
     /// A binding cannot work.
     #[error("binding of `{plugin}` on hook `{hook}`: {why}")]
     Binding {
@@ -137,6 +142,7 @@ impl ReleaseError {
             Self::SelfTest { failed, .. } => failed.code(),
             Self::Binding { .. } => "binding-unworkable",
             Self::Swap => "swap-configured",
+            Self::TimeSuspect => "time-suspect",
         }
     }
 
@@ -152,6 +158,7 @@ impl ReleaseError {
             Self::Swap => {
                 Some("turn swap off, or restart the host, which then resets instances the slow way".to_owned())
             }
+            Self::TimeSuspect => Some("put the clock right; the release is looked at again by itself".to_owned()),
             Self::Unreadable { .. } => Some("see that the file is there and that the host may read it".to_owned()),
             Self::Binding { .. } => {
                 Some("correct the binding in the release source (`hook`, `say`) and sign a new release set".to_owned())
@@ -249,29 +256,36 @@ impl Found {
         let (root, at) = again.map_or((newest, now), |active| (trusted.roots.at(active.root), active.since));
         let release = verify_release(root, &self.set, at).map_err(refused)?;
         let passage = self.admit(trusted, &release, set, now).map_err(refused)?;
-        if release.bindings.len() > MOST_BINDINGS_ALL {
-            let (count, source) = (release.bindings.len(), release.bindings.first());
+        let count = release.bindings.iter().map(|source| 1 + usize::from(source.candidate.is_some())).sum::<usize>();
+        if count > MOST_BINDINGS_ALL {
+            let source = release.bindings.first();
             let name = |of: fn(&portcullis_trust::Binding) -> &String| source.map(of).cloned().unwrap_or_default();
             return Err(ReleaseError::Binding {
                 hook: name(|source| &source.hook),
                 plugin: name(|source| &source.plugin),
-                why: format!("the release set has {count} bindings; at most {MOST_BINDINGS_ALL} fit its record"),
+                why: format!(
+                    "the release set has {count} bindings and candidates; at most {MOST_BINDINGS_ALL} fit its record"
+                ),
             });
         }
-        let mut plugins = BTreeMap::new();
-        for (id, entry) in &release.plugins {
-            // Looked at before any file: whoever finds out that a plugin is bad removes it.
-            let covered = trusted.history.revoked.covers(entry.manifest, id, entry.serial);
-            let plugin = if covered { None } else { Some(self.plugin(root, id, entry, at)?) };
-            // What has passed here once, and is only started again, must not be kept from starting by a busy machine.
-            if let (Some((verified, component)), None) = (&plugin, again) {
-                let suite = |digest| self.suites.get(&digest).map(Vec::as_slice);
-                selftest::self_test(&verified.manifest, component, engine, suite)
-                    .map_err(|failed| ReleaseError::SelfTest { plugin: id.clone(), failed })?;
+        let listed = |entries: &BTreeMap<String, PluginEntry>| {
+            let mut plugins = BTreeMap::new();
+            for (id, entry) in entries {
+                // Looked at before any file: whoever finds out that a plugin is bad removes it.
+                let covered = trusted.history.revoked.covers(entry.manifest, id, entry.serial);
+                let plugin = if covered { None } else { Some(self.plugin(root, id, entry, at)?) };
+                // What has passed here once, and is only started again, must not be kept from starting by a busy machine.
+                if let (Some((verified, component)), None) = (&plugin, again) {
+                    let suite = |digest| self.suites.get(&digest).map(Vec::as_slice);
+                    selftest::self_test(&verified.manifest, component, engine, suite)
+                        .map_err(|failed| ReleaseError::SelfTest { plugin: id.clone(), failed })?;
+                }
+                let stands = |(verified, _): &(Arc<VerifiedPlugin>, &[u8])| verified.stands(newest).is_ok();
+                plugins.insert(id.clone(), plugin.filter(stands));
             }
-            let stands = |(verified, _): &(Arc<VerifiedPlugin>, &[u8])| verified.stands(newest).is_ok();
-            plugins.insert(id.as_str(), plugin.filter(stands));
-        }
+            Ok::<_, ReleaseError>(plugins)
+        };
+        let (plugins, candidates) = (listed(&release.plugins)?, listed(&release.candidates)?);
         let mut bound: Vec<Bindings> = hooks.iter().map(|_| Bindings::default()).collect();
         for source in &release.bindings {
             let unworkable =
@@ -290,9 +304,9 @@ impl Found {
                 }
                 continue;
             };
-            if place.iter().count() == MOST_BINDINGS {
+            if place.with_candidates().count() + usize::from(source.candidate.is_some()) >= MOST_BINDINGS {
                 return Err(unworkable(format!(
-                    "a hook has at most {MOST_BINDINGS} bindings, so that its record stays small"
+                    "a hook has at most {MOST_BINDINGS} bindings and candidates, so that its record stays small"
                 )));
             }
             let settings = self.settings(source)?;
@@ -312,7 +326,18 @@ impl Found {
             let inspection = portcullis_engine::inspect(component).map_err(engine_refused)?;
             check_capabilities(&inspection, &manifest.capabilities).map_err(unworkable)?;
             let plugin = engine.prepare(component, settings, manifest.limits).map_err(engine_refused)?;
-            place.add(Arc::new(Binding::new(Arc::clone(verified), hook.kind, source, plugin, release.version)));
+            let role = source.mode.name();
+            let mut binding = Binding::new(Arc::clone(verified), hook, source, role, plugin, release.version);
+            // A candidate that is revoked is nobody's: the live one decides.
+            let tried = source.candidate.as_ref().and_then(|candidate| {
+                let plugin = candidates.get(&candidate.plugin).or_else(|| plugins.get(&candidate.plugin))?;
+                let (verified, component) = plugin.as_ref()?;
+                Some(Tried { source, candidate, verified, component })
+            });
+            if let Some(tried) = tried {
+                binding.rollout = Some(rollout::ready::ready(self, trusted, &binding, hook, &tried, engine)?);
+            }
+            place.add(Arc::new(binding));
         }
         Ok(Generation {
             number: release.version,
@@ -411,7 +436,7 @@ impl Found {
     }
 
     /// The settings of a binding, by digest.
-    fn settings(&self, source: &portcullis_trust::Binding) -> Result<&str, ReleaseError> {
+    pub(crate) fn settings(&self, source: &portcullis_trust::Binding) -> Result<&str, ReleaseError> {
         let missing = || ReleaseError::Missing {
             plugin: source.plugin.clone(),
             what: "settings",

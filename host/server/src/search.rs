@@ -145,9 +145,9 @@ impl<'a> Search<'a> {
         // One more than is wanted tells whether that is all.
         let limit = u32::try_from(self.limit - self.results.len()).unwrap_or(LARGEST_PAGE).saturating_add(1);
         for binding in self.searchers.clone() {
-            let found = ask::find(call.host, &binding, self.incoming, &call.budget, limit, self.after.clone());
-            let (Asked { outcome, notes, spent, .. }, remains) = found.await;
-            drop(remains);
+            let found = ask::find(call.host, &binding, self.incoming, call.terms(), limit, self.after.clone());
+            let Asked { outcome, notes, spent, .. } = found.await;
+            call.afterwards.remains.clear();
             let found = match outcome {
                 Ok(found) => {
                     self.note(&binding, Ok(Decision::default()), notes, spent);
@@ -186,6 +186,8 @@ impl<'a> Search<'a> {
         let decided = decide(call, Arc::new(question)).await;
         // Sandboxes are given back at once: a search asks more often than there are any.
         call.afterwards.remains.clear();
+        // That was about one of many.
+        call.fallen = None;
         let over = call.budget.left_for_plugins(call.host.clock.instant()).is_zero();
         match decided.outcome {
             Ok((verdict, _)) if call.hook.config.kind.permits(verdict) => Judged::Permitted,
@@ -216,7 +218,7 @@ impl<'a> Search<'a> {
                     known.outcome = outcome;
                 }
             }
-            None => self.asked.push(Asked { binding: Arc::clone(binding), outcome, lifted: Vec::new(), notes, spent }),
+            None => self.asked.push(Asked::new(binding, outcome, notes, spent)),
         }
     }
 }

@@ -4,7 +4,7 @@
 //! copy can each be brought back without anything being forgotten or believed twice. Nothing here is a secret; that it was not altered is
 //! for whoever keeps it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use portcullis_model::{Digest, Millis};
 use serde::{Deserialize, Serialize};
@@ -42,6 +42,9 @@ pub struct History {
     /// Break-glass documents that were opened, by id, and until when they could have been.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub spent: BTreeMap<String, Millis>,
+    /// Candidates of a release set that were stopped: digests of which one in which set. A later set begins anew.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub stopped: BTreeSet<Digest>,
 }
 
 /// A trust root, by number and digest.
@@ -101,6 +104,7 @@ impl History {
         for (id, until) in &other.spent {
             self.spent.insert(id.clone(), *until);
         }
+        self.stopped.extend(&other.stopped);
         *self != before
     }
 
@@ -143,7 +147,7 @@ impl History {
         let passage = self.order(set, digest, downgrade)?;
         let no_floor = BTreeMap::new();
         let active = if passage == Passage::New { &self.serials } else { &no_floor };
-        for (id, entry) in &set.plugins {
+        for (id, entry) in set.entries() {
             let least = active.get(id).max(self.floors.get(id)).copied().unwrap_or(0);
             if entry.serial < least {
                 let sentence = format!("{} has the serial {}, and the least is {least}", quoted(id), entry.serial);
@@ -177,7 +181,7 @@ impl History {
         Err(Refusal::new(RefusalCode::DowngradeMismatch, sentence))
     }
 
-    /// What is remembered of a set that comes into force.
+    /// What is remembered of a set that comes into force. Candidates are not: the way back from one must stay open until it is live.
     pub fn of(set: &ReleaseSet, active: Active) -> Self {
         Self {
             highest: set.version,
@@ -293,7 +297,7 @@ mod tests {
     proptest! {
         #[test]
         fn joining_forgets_nothing_in_any_order(
-            pieces in prop::collection::vec((1..50u64, 1..9u64, 1..200u8, 0..3usize), 0..12),
+            pieces in prop::collection::vec((1..50u64, 1..9u64, 1..200u8, 0..4usize), 0..12),
             seed in any::<u64>(),
         ) {
             let piece = |(version, serial, digest, what): (u64, u64, u8, usize)| {
@@ -301,6 +305,7 @@ mod tests {
                 match what {
                     0 => active(&mut piece, version, serial, u8::try_from(version).unwrap()),
                     1 => drop(piece.revoked.manifests.insert(Digest([digest; 32]))),
+                    2 => drop(piece.stopped.insert(Digest([digest; 32]))),
                     _ => drop(piece.floors.insert("org.a".to_owned(), serial)),
                 }
                 piece

@@ -14,6 +14,7 @@ use crate::manifest::Manifest;
 use crate::names::{Utterance, is_plugin_id, is_word, quoted};
 use crate::refusal::{Refusal, RefusalCode};
 use crate::revoked::RevokedPlugins;
+use crate::rollout::{self, Bounds, Candidate};
 use crate::{strict, time};
 
 /// A release set that says what its format needs. Whether it is signed is for
@@ -37,6 +38,9 @@ pub struct ReleaseSet {
     pub root_version: u64,
     /// The live plugins, by id.
     pub plugins: BTreeMap<String, PluginEntry>,
+    /// Plugins that are only candidates, by id: other versions of live ones, or others altogether. They raise no floor until they are live.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub candidates: BTreeMap<String, PluginEntry>,
     /// Below these serials no host that activated this set takes these plugins again, not even by a downgrade.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub min_serial: BTreeMap<String, u64>,
@@ -82,6 +86,12 @@ pub struct Binding {
     /// What is said instead of an utterance for which the hook kind has no words: `review` → `deny`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub say: BTreeMap<String, String>,
+    /// Bounds that are tighter than the host's own.
+    #[serde(default, skip_serializing_if = "Bounds::is_empty")]
+    pub bounds: Bounds,
+    /// What is tried beside it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub candidate: Option<Candidate>,
 }
 
 impl ReleaseSet {
@@ -128,7 +138,12 @@ impl ReleaseSet {
 
     /// Refuses a set that lists something revoked.
     pub fn unrevoked(&self, revoked: &RevokedPlugins) -> Result<(), Refusal> {
-        self.plugins.iter().try_for_each(|(id, entry)| revoked.admit(entry.manifest, id, entry.serial))
+        self.entries().try_for_each(|(id, entry)| revoked.admit(entry.manifest, id, entry.serial))
+    }
+
+    /// Every plugin that may run: the live ones, and the candidates.
+    pub fn entries(&self) -> impl Iterator<Item = (&String, &PluginEntry)> {
+        self.plugins.iter().chain(&self.candidates)
     }
 
     fn check(&self) -> Result<(), Refusal> {
@@ -146,17 +161,18 @@ impl ReleaseSet {
             if !is_plugin_id(id) || *least == 0 {
                 return Err(malformed(format!("`min_serial` of {} is not a plugin's", quoted(id))));
             }
-            if self.plugins.get(id).is_some_and(|entry| entry.serial < *least) {
+            if self.entries().any(|(it, entry)| it == id && entry.serial < *least) {
                 return Err(malformed(format!("it lists {} below its own `min_serial` {least}", quoted(id))));
             }
         }
         if self.min_serial.len() > MAX_FLOORS {
             return Err(malformed(format!("`min_serial` has more than {MAX_FLOORS} members")));
         }
-        if let Some(id) = self.plugins.keys().find(|id| !is_plugin_id(id)) {
+        if let Some((id, _)) = self.entries().find(|(id, _)| !is_plugin_id(id)) {
             return Err(malformed(format!("{} is not a plugin id", quoted(id))));
         }
         self.bindings.iter().try_for_each(|binding| binding.check(&self.plugins))?;
+        self.check_candidates()?;
         // Mode and `say` do not make it another binding.
         let place = |binding: &Binding| (binding.hook.clone(), binding.plugin.clone(), binding.settings);
         let places: BTreeSet<_> = self.bindings.iter().map(place).collect();
@@ -164,6 +180,35 @@ impl ReleaseSet {
             return Ok(());
         }
         Err(malformed("a plugin is bound to a hook twice with the same settings"))
+    }
+}
+
+impl ReleaseSet {
+    /// The entry of a binding's candidate.
+    pub fn candidate(&self, candidate: &Candidate) -> Option<&PluginEntry> {
+        self.candidates.get(&candidate.plugin).or_else(|| self.plugins.get(&candidate.plugin))
+    }
+
+    fn check_candidates(&self) -> Result<(), Refusal> {
+        let mut idle: BTreeSet<_> = self.candidates.keys().collect();
+        for binding in &self.bindings {
+            let Some(candidate) = &binding.candidate else { continue };
+            let (hook, id) = (quoted(&binding.hook), quoted(&candidate.plugin));
+            let entry = self.candidate(candidate).ok_or_else(|| {
+                malformed(format!("{id} is a candidate on {hook}, and neither among `candidates` nor among `plugins`"))
+            })?;
+            let live = self.plugins.get(&binding.plugin).map(|live| live.manifest);
+            if live == Some(entry.manifest) && candidate.settings == binding.settings {
+                return Err(malformed(format!(
+                    "the candidate {id} on {hook} is the live plugin with the live settings"
+                )));
+            }
+            idle.remove(&candidate.plugin);
+        }
+        match idle.first() {
+            Some(id) => Err(malformed(format!("{} is among `candidates`, and no binding tries it", quoted(id)))),
+            None => Ok(()),
+        }
     }
 }
 
@@ -208,7 +253,9 @@ impl Binding {
                 quoted(&self.plugin)
             )));
         }
-        for (utterance, to) in &self.say {
+        rollout::check(self)?;
+        let further = self.candidate.iter().flat_map(|candidate| &candidate.say);
+        for (utterance, to) in self.say.iter().chain(further) {
             if Utterance::parse(utterance).is_none() {
                 let utterance = quoted(utterance);
                 return Err(malformed(format!(
@@ -232,6 +279,6 @@ const MAX_GRACE: Millis = Millis(90 * 24 * 60 * 60 * 1_000);
 /// Bounds the floors of one set.
 const MAX_FLOORS: usize = 1_024;
 
-fn malformed(what: impl AsRef<str>) -> Refusal {
+pub(crate) fn malformed(what: impl AsRef<str>) -> Refusal {
     Refusal::new(RefusalCode::ReleaseMalformed, format!("the release set is malformed: {}", what.as_ref()))
 }

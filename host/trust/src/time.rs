@@ -14,6 +14,12 @@ pub fn parse(text: &str) -> Option<Millis> {
     (format(millis) == text).then_some(millis)
 }
 
+/// Reads a time as anybody writes it (RFC 3339): for what is not signed, such as a platform's own word.
+pub fn read(text: &str) -> Option<Millis> {
+    let timestamp: Timestamp = text.parse().ok()?;
+    Some(Millis(u64::try_from(timestamp.as_millisecond()).ok()?))
+}
+
 /// Writes a time as [`parse`] reads it. Times after the year 9999 are written as its last moment.
 pub fn format(time: Millis) -> String {
     let latest = Timestamp::MAX.as_millisecond();

@@ -18,6 +18,10 @@ fn payloads_are_as_published() {
         ("manifest.statement.json", hospital.statement()),
         ("manifest.envelope.json", String::from_utf8(envelope).unwrap()),
         ("release-set.payload.json", hospital.release_payload()),
+        (
+            "release-set-candidate.payload.json",
+            hospital.release_payload_of(&Hospital::release_toml_with_candidate()).unwrap(),
+        ),
     ] {
         let path = format!("{}/tests/golden/{name}", std::env::var("CARGO_MANIFEST_DIR").unwrap());
         if std::env::var_os("PORTCULLIS_BLESS").is_some() {

@@ -6,8 +6,8 @@ mod common;
 
 use common::{DAY, Hospital, NOW, refused, whole_second};
 use portcullis_keys::SecretKey;
-use portcullis_model::Millis;
-use portcullis_trust::{ReleaseSet, TrustRoot, sign, verify_manifest, verify_release, verify_root};
+use portcullis_model::{Digest, Millis};
+use portcullis_trust::{Active, History, ReleaseSet, TrustRoot, sign, verify_manifest, verify_release, verify_root};
 
 #[test]
 fn the_tricks_on_release_sets() {
@@ -49,6 +49,52 @@ fn the_tricks_on_release_sets() {
     let (_, bindings) = good.split_once(r#""bindings":["#).unwrap();
     let twice = good.replace(bindings, &format!("{},{bindings}", bindings.trim_end_matches("]}")));
     refused("release-malformed", verify(&twice.replacen("monitor", "advise", 1), NOW));
+}
+
+#[test]
+fn the_tricks_on_candidates() {
+    let hospital = Hospital::new();
+    let source = Hospital::release_toml_with_candidate();
+    let good = hospital.release_payload_of(&source).unwrap();
+    let root = hospital.root();
+    let verify = |payload: &str| verify_release(&root, &hospital.sign_release(payload), NOW);
+    let set = verify(&good).unwrap();
+    let token = set.bindings.iter().find(|binding| binding.hook == "token").unwrap();
+    let candidate = token.candidate.as_ref().unwrap();
+    let (live, tried) = (set.entry("org.hospital.sod").unwrap(), set.candidate(candidate).unwrap());
+    assert_eq!((live.serial, tried.serial, candidate.plugin.as_str()), (7, 8, "org.hospital.sod"));
+    assert_eq!((candidate.stop.of, candidate.stop.differ, token.bounds.errors), (200, 1, Some(3)));
+    let active = |version| Active { version, set: Digest([9; 32]), root: 3, since: NOW };
+    assert_eq!(History::of(&set, active(412)).serials["org.hospital.sod"], 7, "a candidate raises no floor");
+    // What is bad about a live plugin is bad about a candidate.
+    let history = History { serials: [("org.hospital.sod".to_owned(), 9)].into(), ..History::default() };
+    refused("serial-older", history.admit(&set, Digest([1; 32]), None, NOW));
+    let mut history = History::default();
+    history.revoked.serials.entry("org.hospital.sod".to_owned()).or_default().insert(8);
+    refused("revoked-manifest", history.admit(&set, Digest([1; 32]), None, NOW));
+    for (from, to) in [
+        (r#""candidates":{"#, r#""tried":{"#),
+        (r#""candidates":{"org.hospital.sod":"#, r#""candidates":{"org.hospital.other":"#),
+        (r#""bindings":"#, r#""min_serial":{"org.hospital.sod":8},"bindings":"#),
+        (r#""canary":{"#, r#""shadow":true,"canary":{"#),
+        (r#""percent":5"#, r#""percent":0"#),
+        (r#""percent":5"#, r#""percent":101"#),
+        (r#""percent":5"#, r#""percent":5,"wards":[]"#),
+        (r#""departments":["radiology"]"#, r#""departments":[""]"#),
+        (r#""of":200"#, r#""of":0"#),
+        (r#""of":200"#, r#""of":100000"#),
+        (r#""differ":1"#, r#""differ":201"#),
+        (r#""slower_ms":5"#, r#""slower_ms":50000"#),
+        (r#""slower_ms":5"#, r#""slower_ms":5,"never":true"#),
+        (r#""bounds":{"concurrency":2"#, r#""bounds":{"concurrency":0"#),
+        (r#""bounds":{"concurrency":2"#, r#""bounds":{"memory":2"#),
+    ] {
+        assert!(good.contains(from), "{from} in {good}");
+        refused("release-malformed", verify(&good.replacen(from, to, 1)));
+    }
+    let no_part = source.replace("canary = { percent = 5, departments = [\"radiology\"] }", "canary = {}");
+    refused("release-malformed", hospital.release_payload_of(&no_part));
+    refused("source-malformed", hospital.release_payload_of(&source.replace("differ = 1", "differs = 1")));
 }
 
 #[test]

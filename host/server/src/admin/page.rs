@@ -4,15 +4,19 @@
 //! on configuration and release alone. <https://prometheus.io/docs/instrumenting/exposition_formats/>
 
 use std::fmt::{Display, Write as _};
+use std::sync::Arc;
+use std::time::Instant;
 
 use portcullis_callers::Unproven;
 use portcullis_model::{Cause, Effect};
 
 use super::{Desk, Readiness};
+use crate::breaker::Standing;
 use crate::budget::Stage;
-use crate::generation::{Bindings, Generation};
+use crate::generation::{Binding, Bindings, Generation};
 use crate::host::Hook;
 use crate::metrics::{BUCKETS, BindingMetrics, Times, labels};
+use crate::rollout::Rollout;
 
 /// The page.
 pub fn write(desk: &Desk) -> String {
@@ -20,9 +24,14 @@ pub fn write(desk: &Desk) -> String {
     let host = &desk.host;
     let in_force = host.in_force.load_full();
     page.hooks(&in_force.hooks.iter().map(AsRef::as_ref).collect::<Vec<_>>());
-    let current = in_force.generation.iter().flat_map(|generation| bindings(generation));
+    let current = in_force.generation.iter().flat_map(|generation| bindings(generation)).map(|it| it.metrics.as_ref());
     let former = host.former.load_full();
     page.bindings(&current.chain(former.iter().map(AsRef::as_ref)).collect::<Vec<_>>());
+    let current: Vec<_> = in_force.generation.iter().flat_map(|generation| bindings(generation)).collect();
+    page.standing(&current, host.clock.instant());
+    page.rollouts(
+        &in_force.generation.iter().flat_map(|it| it.hooks.iter().flat_map(Bindings::rollouts)).collect::<Vec<_>>(),
+    );
 
     let health = host.log.health();
     let readiness = Readiness::of(desk);
@@ -67,8 +76,6 @@ pub fn write(desk: &Desk) -> String {
     for (from, count) in [("made", done.made), ("cache", done.cached), ("not-believed", done.spoilt)] {
         page.sample(name, &labels(&[("from", from)]), count);
     }
-    page.one("portcullis_slow_lane_waiting", "Plugin runs that wait for the slow lane", host.slow_lane.waiting());
-    page.one("portcullis_observers_waiting", "Plugin runs that wait and bind nothing", host.observers.waiting());
     page.one("portcullis_events_remembered", "Events whose answer would be given again", host.retries.remembered());
     page.one("portcullis_log_next", "The next record's place in the log", health.next);
     page.one("portcullis_log_durable", "Records that survive a power loss", health.durable);
@@ -96,9 +103,9 @@ pub fn write(desk: &Desk) -> String {
     page.text
 }
 
-/// What every binding of a generation did.
-fn bindings(generation: &Generation) -> impl Iterator<Item = &BindingMetrics> {
-    generation.hooks.iter().flat_map(Bindings::iter).map(|binding| binding.metrics.as_ref())
+/// Every binding of a generation, and what is tried beside them.
+fn bindings(generation: &Generation) -> impl Iterator<Item = &Binding> {
+    generation.hooks.iter().flat_map(Bindings::with_candidates).map(AsRef::as_ref)
 }
 
 struct Page {
@@ -162,11 +169,55 @@ impl Page {
             }
         }
         let name = "portcullis_plugin_slow_lane_total";
-        self.family(name, "counter", "Plugin runs in the slow lane");
+        self.family(name, "counter", "Plugin runs in their binding's lane");
         bindings.iter().for_each(|binding| self.sample(name, &binding.labels, binding.slow_runs()));
+        let name = "portcullis_plugin_quarantines_total";
+        self.family(name, "counter", "How often a plugin was left alone because it failed too often");
+        bindings.iter().for_each(|binding| self.sample(name, &binding.labels, binding.quarantines()));
         let name = "portcullis_plugin_duration_microseconds";
         self.family(name, "histogram", "What asking a plugin took, all runs of a call together");
         bindings.iter().for_each(|binding| self.times(name, &binding.labels, &binding.times()));
+    }
+
+    /// How the bindings in force stand at this moment.
+    fn standing(&mut self, bindings: &[&Binding], now: Instant) {
+        let name = "portcullis_plugin_quarantined";
+        self.family(name, "gauge", "1 while a plugin is left alone because it failed too often");
+        for binding in bindings {
+            let quarantined = binding.breaker.standing(now) != Standing::Asked;
+            self.sample(name, &binding.metrics.labels, u8::from(quarantined));
+        }
+        let name = "portcullis_plugin_running";
+        self.family(name, "gauge", "Plugin runs in their binding's lane at this moment");
+        bindings.iter().for_each(|binding| self.sample(name, &binding.metrics.labels, binding.lane.running()));
+        let name = "portcullis_plugin_waiting";
+        self.family(name, "gauge", "Plugin runs that wait for their binding's lane");
+        bindings.iter().for_each(|binding| self.sample(name, &binding.metrics.labels, binding.lane.waiting()));
+    }
+
+    /// What is tried, and how it compares.
+    fn rollouts(&mut self, rollouts: &[(&Arc<Binding>, &Rollout)]) {
+        let name = "portcullis_candidate_compared_total";
+        self.family(name, "counter", "Calls in which a candidate was compared with the live plugin, by outcome");
+        for (_, rollout) in rollouts {
+            for (outcome, count) in rollout.outcomes() {
+                let own = &rollout.binding.metrics.labels;
+                self.sample(name, &format!("{own},{}", labels(&[("outcome", outcome)])), count);
+            }
+        }
+        let name = "portcullis_candidate_differences_total";
+        self.family(name, "counter", "In what a candidate and the live plugin differed");
+        for (_, rollout) in rollouts {
+            for (what, count) in rollout.differences() {
+                let own = &rollout.binding.metrics.labels;
+                self.sample(name, &format!("{own},{}", labels(&[("what", what)])), count);
+            }
+        }
+        let name = "portcullis_candidate_stopped";
+        self.family(name, "gauge", "1 once a candidate has spent its divergence budget and is asked no more");
+        for (_, rollout) in rollouts {
+            self.sample(name, &rollout.binding.metrics.labels, u8::from(rollout.is_stopped()));
+        }
     }
 
     /// What every process is asked for, under the names that every process uses.

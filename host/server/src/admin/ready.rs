@@ -11,6 +11,8 @@ use portcullis_trust::time;
 use serde_json::{Value, json};
 
 use super::Desk;
+use crate::breaker::Standing;
+use crate::generation::Bindings;
 
 /// Why the host is not ready, and what an operator should know although it is.
 pub struct Readiness {
@@ -41,7 +43,7 @@ impl Readiness {
     /// Looks.
     pub fn of(desk: &Desk) -> Self {
         let host = &desk.host;
-        let (in_force, now) = (host.in_force.load(), host.clock.now());
+        let (in_force, now) = (host.in_force.load(), host.trusted_now());
         let (mut reasons, mut warnings) = (Vec::new(), Vec::new());
         let mut reason = |code, what: String, hint| reasons.push(Reason { code, what, hint });
         if host.obstacles.stopping() {
@@ -101,6 +103,10 @@ impl Readiness {
         if let Some(why) = host.obstacles.refused_configuration() {
             warning("configuration-refused", why, "correct the file, or restart the host where a setting needs it");
         }
+        if host.moment.is_suspect() {
+            let what = "this machine's clock is more than five minutes away from the witness's and the platform's";
+            warning("time-suspect", what.to_owned(), "put it right: no release comes into force until then");
+        }
         if host.admission.inside() >= host.admission.limit() {
             let what = format!("{} calls are in progress: further ones get the safe answer", host.admission.inside());
             warning("overload", what, "raise listen.calls, or find out who calls");
@@ -113,6 +119,23 @@ impl Readiness {
         for (hook, plugin) in revoked.filter_map(|(hook, bindings)| Some((hook, bindings.stopped()?))) {
             let what = format!("hook `{}` decides nothing: `{plugin}`, which binds there, is revoked", hook.name);
             warning("plugin-revoked", what, "sign a release set without it");
+        }
+        let bindings = in_force.generation.iter().flat_map(|generation| &generation.hooks);
+        for binding in bindings.clone().flat_map(Bindings::with_candidates) {
+            if binding.breaker.standing(host.clock.instant()) != Standing::Asked {
+                let (hook, plugin, role) = (&binding.hook, &binding.manifest().id, binding.role);
+                let what = format!("hook `{hook}`: `{plugin}` ({role}) failed too often and is left alone for a while");
+                warning("plugin-quarantined", what, "see its `plugin.quarantined` record for the fault");
+            }
+        }
+        for (live, rollout) in bindings.flat_map(Bindings::rollouts).filter(|(_, rollout)| rollout.is_stopped()) {
+            let (hook, plugin, way) = (&live.hook, &rollout.binding.manifest().id, rollout.way());
+            let what = format!("hook `{hook}`: the {way} `{plugin}` was stopped; the live plugin decides");
+            warning(
+                "candidate-stopped",
+                what,
+                "see its `hook.diverged` records, and sign a set without it or with a better one",
+            );
         }
         for hook in in_force.hooks.iter().filter(|hook| hook.owed.any()) {
             let what = format!("hook `{}` owes the log answers that left without their record", hook.name);

@@ -4,8 +4,11 @@ use portcullis_model::{Cause, Effect};
 use serde_json::{Map, Value, json};
 
 use super::{Desk, Readiness};
+use crate::breaker::Standing;
+use crate::budget::micros;
 use crate::generation::Binding;
 use crate::host::Hook;
+use crate::rollout::Counts;
 
 /// The page.
 pub fn json(desk: &Desk) -> Value {
@@ -15,7 +18,7 @@ pub fn json(desk: &Desk) -> Value {
     let hooks = in_force.hooks.iter().map(|hook| {
         let bindings = in_force.generation.as_ref().and_then(|generation| generation.hooks.get(hook.number));
         let bindings: Vec<_> =
-            bindings.into_iter().flat_map(|bindings| bindings.iter()).map(|it| binding(it)).collect();
+            bindings.into_iter().flat_map(|bindings| bindings.iter()).map(|it| with_candidate(desk, it)).collect();
         json!({
             "name": hook.config.name, "kind": hook.config.kind.name(), "path": hook.config.settings.path,
             "budget_ms": hook.config.budget_ms, "on_failure": Hook::on_failure_name(&hook.config.on_failure),
@@ -49,23 +52,46 @@ pub fn json(desk: &Desk) -> Value {
     })
 }
 
-fn binding(binding: &Binding) -> Value {
+fn with_candidate(desk: &Desk, live: &Binding) -> Value {
+    let mut shown = binding(desk, live);
+    if let Some(rollout) = &live.rollout {
+        let Counts { compared, differ, fail, slow } = rollout.counts();
+        let stop = &rollout.stop;
+        let mut candidate = binding(desk, &rollout.binding);
+        candidate["stopped"] = json!(rollout.is_stopped());
+        candidate["cohort"] = json!(rollout.cohort.as_ref().map(|cohort| &cohort.canary));
+        candidate["last"] = json!({"compared": compared, "differ": differ, "fail": fail, "slow": slow});
+        candidate["stop"] = json!(stop);
+        candidate["outcomes"] = some(rollout.outcomes()).into();
+        candidate["differences"] = some(rollout.differences()).into();
+        shown["candidate"] = candidate;
+    }
+    shown
+}
+
+fn binding(desk: &Desk, binding: &Binding) -> Value {
     let manifest = binding.manifest();
+    let standing = match binding.breaker.standing(desk.host.clock.instant()) {
+        Standing::Asked => json!({"state": "asked"}),
+        Standing::Quarantined(left) => json!({"state": "quarantined", "left_ms": micros(left) / 1_000}),
+        Standing::Due => json!({"state": "trial-due"}),
+        Standing::OnTrial => json!({"state": "on-trial"}),
+    };
     json!({
-        "plugin": manifest.id, "version": manifest.version, "serial": manifest.serial, "mode": binding.mode.name(),
+        "plugin": manifest.id, "version": manifest.version, "serial": manifest.serial, "mode": binding.role,
         "component": manifest.wasm.to_string(), "settings": binding.settings.to_string(), "slow": binding.is_slow(),
+        "standing": standing, "running": binding.lane.running(), "waiting": binding.lane.waiting(),
     })
+}
+
+/// Counts; what never happened is left out.
+fn some(counts: impl IntoIterator<Item = (&'static str, u64)>) -> Map<String, Value> {
+    let counts = counts.into_iter().filter(|(_, count)| *count > 0);
+    counts.map(|(name, count)| (name.to_owned(), json!(count))).collect()
 }
 
 /// What a hook did since the process began; what never happened is left out.
 fn counts(hook: &Hook) -> Value {
-    let some = |counts: Vec<(&'static str, u64)>| -> Map<String, Value> {
-        counts
-            .into_iter()
-            .filter(|(_, count)| *count > 0)
-            .map(|(name, count)| (name.to_owned(), json!(count)))
-            .collect()
-    };
     let metrics = &hook.metrics;
     let decisions = Effect::ALL.map(|verdict| (verdict.name(), metrics.decisions(verdict))).to_vec();
     let safe = Cause::ALL.map(|cause| (cause.code(), metrics.safe_answers(cause))).to_vec();

@@ -22,9 +22,9 @@ use tokio::time::timeout_at;
 use crate::clock::Clock;
 use crate::error::StartError;
 use crate::host::{Hook, Host};
+use crate::lane::Lane;
 use crate::outbound::Outbound;
 use crate::outbound::tokens::Tokens;
-use crate::slow_lane::SlowLane;
 
 use config::ResumeConfig;
 use spool::{Job, Kept, Spool};
@@ -35,7 +35,7 @@ pub use spool::Spooled;
 pub struct Resumes {
     platforms: BTreeMap<String, Arc<Platform>>,
     /// The thread that writes to the disk.
-    lane: SlowLane,
+    lane: Lane,
 }
 
 struct Platform {
@@ -88,7 +88,7 @@ impl Resumes {
             let platform = Platform { name: name.clone(), config: config.clone(), spool, tokens, at_once };
             platforms.insert(name.clone(), Arc::new(platform));
         }
-        let lane = SlowLane::start("resume", 1, LANE_WAITING).map_err(StartError::Thread)?;
+        let lane = Lane::new("resume", 1, LANE_WAITING);
         Ok(Self { platforms, lane })
     }
 

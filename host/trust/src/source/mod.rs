@@ -6,6 +6,7 @@
 
 mod manifest;
 mod release;
+mod rollout;
 mod root;
 
 use portcullis_model::Millis;

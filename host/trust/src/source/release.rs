@@ -8,11 +8,13 @@ use std::collections::BTreeMap;
 use portcullis_model::{Millis, Mode};
 use serde::Deserialize;
 
+use super::rollout::CandidateSource;
 use super::{Validity, malformed, payload};
 use crate::names::quoted;
 use crate::refusal::Refusal;
 use crate::release::{Binding, PluginEntry, ReleaseSet};
 use crate::revoked::RevokedPlugins;
+use crate::rollout::Bounds;
 use crate::root::TrustRoot;
 use crate::verify::verify_manifest;
 use crate::{strict, time};
@@ -26,6 +28,9 @@ pub struct ReleaseSource {
     validity: Validity,
     /// The files of the live plugins' manifests, signed.
     plugins: Vec<String>,
+    /// The files of manifests that are only candidates.
+    #[serde(default)]
+    candidates: Vec<String>,
     /// Days after its end in which a host that had activated it may start with it again.
     #[serde(default = "default_grace_days")]
     grace_days: u32,
@@ -42,12 +47,15 @@ pub struct ReleaseSource {
 #[serde(deny_unknown_fields)]
 pub struct BindingSource {
     hook: String,
-    plugin: String,
+    pub(super) plugin: String,
     mode: Mode,
     /// The file of its settings. Without one they are [`ReleaseSet::NO_SETTINGS`].
-    settings: Option<String>,
+    pub(super) settings: Option<String>,
     #[serde(default)]
     say: BTreeMap<String, String>,
+    #[serde(default)]
+    bounds: Bounds,
+    candidate: Option<CandidateSource>,
 }
 
 impl ReleaseSource {
@@ -60,7 +68,8 @@ impl ReleaseSource {
     /// [`to_payload`](Self::to_payload).
     pub fn files(&self) -> impl Iterator<Item = &str> {
         let settings = self.bindings.iter().filter_map(|binding| binding.settings.as_deref());
-        self.plugins.iter().map(String::as_str).chain(settings)
+        let tried = self.bindings.iter().filter_map(|binding| binding.candidate.as_ref()?.settings.as_deref());
+        self.plugins.iter().chain(&self.candidates).map(String::as_str).chain(settings).chain(tried)
     }
 
     /// The payload to sign, as [`ReleaseSet::PAYLOAD_TYPE`]: what the source says, with the bytes of the
@@ -77,14 +86,18 @@ impl ReleaseSource {
         let (issued, expires) = self.validity.window(now)?;
         let file =
             |path: &String| files.get(path).ok_or_else(|| malformed(format!("{} was not handed in", quoted(path))));
-        let mut plugins = BTreeMap::new();
-        for path in &self.plugins {
-            let verified = verify_manifest(root, file(path)?, now)?;
-            let id = verified.manifest.id.clone();
-            if plugins.insert(id, PluginEntry::of(&verified.manifest, verified.digest)).is_some() {
-                return Err(malformed(format!("{} is a second manifest of the same plugin", quoted(path))));
+        let listed = |paths: &[String]| {
+            let mut plugins = BTreeMap::new();
+            for path in paths {
+                let verified = verify_manifest(root, file(path)?, now)?;
+                let id = verified.manifest.id.clone();
+                if plugins.insert(id, PluginEntry::of(&verified.manifest, verified.digest)).is_some() {
+                    return Err(malformed(format!("{} is a second manifest of the same plugin", quoted(path))));
+                }
             }
-        }
+            Ok(plugins)
+        };
+        let (plugins, candidates) = (listed(&self.plugins)?, listed(&self.candidates)?);
         let mut bindings = Vec::with_capacity(self.bindings.len());
         for source in &self.bindings {
             let settings =
@@ -95,6 +108,8 @@ impl ReleaseSource {
                 mode: source.mode,
                 settings: strict::sha256(settings),
                 say: source.say.clone(),
+                bounds: source.bounds,
+                candidate: source.candidate.as_ref().map(|it| it.to_candidate(source, &file)).transpose()?,
             });
         }
         bindings.sort();
@@ -105,6 +120,7 @@ impl ReleaseSource {
             grace: time::days_after(expires, self.grace_days),
             root_version: root.version,
             plugins,
+            candidates,
             min_serial: self.min_serial.clone(),
             revoked: self.revoked.clone(),
             bindings,

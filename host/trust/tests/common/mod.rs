@@ -85,13 +85,36 @@ impl Hospital {
     }
 
     pub fn release_payload(&self) -> String {
-        let source = ReleaseSource::parse(RELEASE_TOML).unwrap();
+        self.release_payload_of(RELEASE_TOML).unwrap()
+    }
+
+    /// The same of another source, which may name the next version as `sod-next.manifest.json`.
+    pub fn release_payload_of(&self, source: &str) -> Result<String, Refusal> {
+        let source = ReleaseSource::parse(source)?;
+        let next = MANIFEST_TOML.replace("serial = 7", "serial = 8").replace("2.0.0", "2.1.0");
+        let next = ManifestSource::parse(&next).unwrap().to_statement(WASM, Some(SCHEMA), NOW).unwrap();
         let files = BTreeMap::from([
             ("sod.manifest.json".to_owned(), self.sign_manifest(&self.statement())),
+            ("sod-next.manifest.json".to_owned(), self.sign_manifest(std::str::from_utf8(&next).unwrap())),
             ("settings/sod.json".to_owned(), SETTINGS.to_vec()),
+            ("settings/sod-next.json".to_owned(), b"{\"existing\":\"report\"}".to_vec()),
         ]);
         assert!(source.files().all(|path| files.contains_key(path)));
-        String::from_utf8(source.to_payload(&self.root(), &files, NOW).unwrap()).unwrap()
+        Ok(String::from_utf8(source.to_payload(&self.root(), &files, NOW)?).unwrap())
+    }
+
+    /// A source with a candidate beside what is bound to `token`.
+    pub fn release_toml_with_candidate() -> String {
+        let token = RELEASE_TOML.find("hook = \"token\"").unwrap();
+        let (before, binding) = RELEASE_TOML.split_at(token);
+        let (binding, after) =
+            binding.split_once("\n[[binding]]").map_or((binding, None), |(it, rest)| (it, Some(rest)));
+        let after = after.map(|rest| format!("\n[[binding]]{rest}")).unwrap_or_default();
+        let plugins = "plugins = [";
+        let before = before.replacen(plugins, &format!("candidates = [\"sod-next.manifest.json\"]\n{plugins}"), 1);
+        format!(
+            "{before}{binding}\nbounds = {{ concurrency = 2, errors = 3 }}\n\n[binding.candidate]\nsettings = \"settings/sod-next.json\"\ncanary = {{ percent = 5, departments = [\"radiology\"] }}\nstop = {{ differ = 1 }}\n{after}"
+        )
     }
 
     pub fn sign_release(&self, payload: &str) -> Vec<u8> {

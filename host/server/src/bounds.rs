@@ -1,0 +1,134 @@
+//! How much harm one plugin may do: how many runs at once, how many that wait, and how many failures until it is left alone.
+//!
+//! Invariant: `[plugins]` is the host's word for every binding; a signed binding can only make it tighter. Memory, time and output of one
+//! run are the manifest's ([`portcullis_model::Limits`]).
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+/// `[plugins]`: bounds of every binding, each for itself.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PluginsConfig {
+    /// Runs of one binding at once outside the connections' threads. Default: `listen.workers`.
+    pub concurrency: Option<usize>,
+    /// Runs of one binding that may wait for one of those; a further call gets the safe answer at once. Default 64.
+    pub queue: usize,
+    /// Failures of one binding within the window that bring quarantine. Default 5.
+    pub errors: u32,
+    /// The part of its runs in the window that they must be, percent. Default 50.
+    pub errors_percent: u32,
+    /// The window, milliseconds. Default 60,000.
+    pub window_ms: u64,
+    /// How long the first quarantine lasts, milliseconds; each further one is twice as long. Default 5,000.
+    pub backoff_ms: u64,
+    /// How long the longest lasts, milliseconds. Default 300,000.
+    pub backoff_most_ms: u64,
+}
+
+/// The bounds of one binding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// Runs at once outside the connections' threads.
+    pub concurrency: usize,
+    /// Runs that may wait for one of those.
+    pub queue: usize,
+    /// When it is left alone.
+    pub errors: ErrorBudget,
+}
+
+/// How many failures are borne, and how long a plugin is left alone after more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ErrorBudget {
+    /// Failures within the window that bring quarantine.
+    pub errors: u32,
+    /// The part of all runs that they must be, percent.
+    pub percent: u32,
+    /// The window.
+    pub window: Duration,
+    /// How long the first quarantine lasts.
+    pub backoff: Duration,
+    /// How long the longest lasts.
+    pub longest: Duration,
+}
+
+impl Default for PluginsConfig {
+    fn default() -> Self {
+        Self {
+            concurrency: None,
+            queue: 64,
+            errors: 5,
+            errors_percent: 50,
+            window_ms: 60_000,
+            backoff_ms: 5_000,
+            backoff_most_ms: 300_000,
+        }
+    }
+}
+
+impl PluginsConfig {
+    /// What is out of bounds, in a sentence.
+    pub fn check(&self) -> Result<(), String> {
+        let within = |name: &str, value: u64, least: u64, most: u64| {
+            if (least..=most).contains(&value) {
+                return Ok(());
+            }
+            Err(format!("plugins.{name} is {value}, not {least} to {most}"))
+        };
+        let long = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+        within("concurrency", self.concurrency.map_or(1, long), 1, 256)?;
+        within("queue", long(self.queue), 0, 4_096)?;
+        within("errors", self.errors.into(), 1, 1_000_000)?;
+        within("errors_percent", self.errors_percent.into(), 1, 100)?;
+        within("window_ms", self.window_ms, 1_000, 3_600_000)?;
+        within("backoff_ms", self.backoff_ms, 100, 3_600_000)?;
+        within("backoff_most_ms", self.backoff_most_ms, self.backoff_ms, 86_400_000)
+    }
+
+    /// The host's bounds, where a binding says nothing.
+    pub fn bounds(&self, workers: usize) -> Bounds {
+        Bounds {
+            concurrency: self.concurrency.unwrap_or(workers).max(1),
+            queue: self.queue,
+            errors: ErrorBudget {
+                errors: self.errors,
+                percent: self.errors_percent,
+                window: Duration::from_millis(self.window_ms),
+                backoff: Duration::from_millis(self.backoff_ms),
+                longest: Duration::from_millis(self.backoff_most_ms),
+            },
+        }
+    }
+}
+
+impl Bounds {
+    /// Of the host's bounds and a binding's own, the tighter ones.
+    pub fn tightened(mut self, signed: &portcullis_trust::Bounds) -> Self {
+        let size = |count: Option<u32>| count.and_then(|count| usize::try_from(count).ok()).unwrap_or(usize::MAX);
+        self.concurrency = self.concurrency.min(size(signed.concurrency));
+        self.queue = self.queue.min(size(signed.queue));
+        self.errors.errors = self.errors.errors.min(signed.errors.unwrap_or(u32::MAX));
+        self.errors.percent = self.errors.percent.min(signed.errors_percent.unwrap_or(u32::MAX));
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_binding_can_only_tighten() {
+        let host = PluginsConfig::default().bounds(4);
+        assert_eq!((host.concurrency, host.queue, host.errors.errors), (4, 64, 5));
+        let signed =
+            portcullis_trust::Bounds { concurrency: Some(1), queue: Some(900), errors: Some(2), errors_percent: None };
+        let both = host.tightened(&signed);
+        assert_eq!((both.concurrency, both.queue, both.errors.errors, both.errors.percent), (1, 64, 2, 50));
+        assert_eq!(host.tightened(&portcullis_trust::Bounds::default()), host);
+        assert!(PluginsConfig::default().check().is_ok());
+        let wrong = PluginsConfig { backoff_most_ms: 4_000, ..PluginsConfig::default() };
+        assert!(wrong.check().unwrap_err().starts_with("plugins.backoff_most_ms is 4000"));
+    }
+}

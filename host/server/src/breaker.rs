@@ -1,0 +1,290 @@
+//! The breaker of one binding: a plugin that fails too often is left alone for a while, and comes back by one real call as a trial.
+//!
+//! ```text
+//! asked ──failures reach the error budget──▶ quarantined ──back-off over, next call──▶ on trial
+//!   ▲                                            ▲                                        │
+//!   └────────────────────── good ────────────────┼──────────────── bad: twice as long ◀───┘
+//! ```
+//!
+//! Invariants: what was begun before a change of state says nothing about the state after it; one trial at a time; the time is passed in.
+//! What counts as a failure is `ask`'s to say: never a denial. A failure budget is a part of all runs besides a number, so that somebody
+//! who can make a plugin fail on calls of his own cannot have it left alone for everybody.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::bounds::ErrorBudget;
+
+/// Decides whether a binding is asked.
+pub struct Breaker {
+    budget: ErrorBudget,
+    /// Grows with every change of state; even while the plugin is asked.
+    epoch: AtomicU64,
+    state: Mutex<State>,
+}
+
+/// Leave to ask, once. One that is given up without a word puts a trial back.
+pub struct Pass {
+    breaker: Arc<Breaker>,
+    epoch: u64,
+    trial: bool,
+    noted: bool,
+}
+
+/// What a run has changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// It is left alone from here on.
+    Quarantined {
+        /// Failures within the window.
+        failures: u32,
+        /// Runs within the window.
+        runs: u32,
+        /// For so long.
+        for_: Duration,
+    },
+    /// A trial went wrong: it is left alone for longer.
+    Failed {
+        /// For so long.
+        for_: Duration,
+    },
+    /// A trial went well: it is asked again.
+    Recovered {
+        /// How many trials it took.
+        trials: u32,
+        /// How long it was left alone.
+        after: Duration,
+    },
+}
+
+/// How a binding stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It is asked.
+    Asked,
+    /// It is left alone for so long yet.
+    Quarantined(Duration),
+    /// The next call is a trial.
+    Due,
+    /// A trial is under way.
+    OnTrial,
+}
+
+struct State {
+    phase: Phase,
+    window: Window,
+    /// How often the back-off doubled.
+    level: u32,
+    /// When the first of the quarantines in a row began.
+    since: Option<Instant>,
+    trials: u32,
+    /// When the last quarantine ended.
+    healthy: Option<Instant>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Asked,
+    Quarantined { until: Instant },
+    OnTrial { until: Instant },
+}
+
+impl Breaker {
+    /// Of a binding that nothing is known of yet.
+    pub fn new(budget: ErrorBudget) -> Arc<Self> {
+        let window = Window::new(budget.window);
+        let state = State { phase: Phase::Asked, window, level: 0, since: None, trials: 0, healthy: None };
+        Arc::new(Self { budget, epoch: AtomicU64::new(0), state: Mutex::new(state) })
+    }
+
+    /// Leave to ask; nothing while it is left alone.
+    pub fn enter(self: &Arc<Self>, now: Instant) -> Option<Pass> {
+        let pass = |epoch, trial| Pass { breaker: Arc::clone(self), epoch, trial, noted: false };
+        let epoch = self.epoch.load(Ordering::Acquire);
+        // The usual case takes no lock.
+        if epoch.is_multiple_of(2) {
+            return Some(pass(epoch, false));
+        }
+        let mut state = self.state();
+        match state.phase {
+            Phase::Asked => Some(pass(self.epoch.load(Ordering::Acquire), false)),
+            Phase::Quarantined { until } if until <= now => {
+                state.phase = Phase::OnTrial { until };
+                state.trials = state.trials.saturating_add(1);
+                Some(pass(self.turn(2), true))
+            }
+            Phase::Quarantined { .. } | Phase::OnTrial { .. } => None,
+        }
+    }
+
+    /// Leave to ask whatever its state: for hooks whose safe answer lets everything pass. While it is left alone by others, only a trial
+    /// says anything about it.
+    pub fn enter_anyway(self: &Arc<Self>, now: Instant) -> Pass {
+        // No epoch is this one: what comes of it counts for nothing.
+        let none = || Pass { breaker: Arc::clone(self), epoch: u64::MAX, trial: false, noted: false };
+        self.enter(now).unwrap_or_else(none)
+    }
+
+    /// How it stands.
+    pub fn standing(&self, now: Instant) -> Standing {
+        if self.epoch.load(Ordering::Acquire).is_multiple_of(2) {
+            return Standing::Asked;
+        }
+        match self.state().phase {
+            Phase::Asked => Standing::Asked,
+            Phase::Quarantined { until } if until <= now => Standing::Due,
+            Phase::Quarantined { until } => Standing::Quarantined(until.saturating_duration_since(now)),
+            Phase::OnTrial { .. } => Standing::OnTrial,
+        }
+    }
+
+    /// Whether a call would not be let through at this moment.
+    pub fn refuses(&self, now: Instant) -> bool {
+        matches!(self.standing(now), Standing::Quarantined(_) | Standing::OnTrial)
+    }
+
+    fn note(&self, pass: &Pass, now: Instant, good: bool) -> Option<Turn> {
+        let mut state = self.state();
+        if pass.epoch != self.epoch.load(Ordering::Acquire) {
+            return None;
+        }
+        match state.phase {
+            Phase::Asked => {
+                state.window.note(now, good);
+                let (runs, failures) = state.window.sum(now);
+                let spent = u64::from(failures) * 100 >= u64::from(runs) * u64::from(self.budget.percent);
+                if good || failures < self.budget.errors || !spent {
+                    return None;
+                }
+                let relapse = state.healthy.is_some_and(|at| now.saturating_duration_since(at) < self.budget.longest);
+                state.level = if relapse { state.level.saturating_add(1) } else { 0 };
+                (state.since, state.trials) = (Some(now), 0);
+                let for_ = self.quarantine(&mut state, now, 1);
+                Some(Turn::Quarantined { failures, runs, for_ })
+            }
+            Phase::OnTrial { .. } if good => {
+                state.phase = Phase::Asked;
+                state.window = Window::new(self.budget.window);
+                state.healthy = Some(now);
+                self.turn(1);
+                let after = now.saturating_duration_since(state.since.unwrap_or(now));
+                Some(Turn::Recovered { trials: state.trials, after })
+            }
+            Phase::OnTrial { .. } => {
+                state.level = state.level.saturating_add(1);
+                Some(Turn::Failed { for_: self.quarantine(&mut state, now, 2) })
+            }
+            Phase::Quarantined { .. } => None,
+        }
+    }
+
+    fn quarantine(&self, state: &mut State, now: Instant, steps: u64) -> Duration {
+        let factor = 1u32.checked_shl(state.level).unwrap_or(u32::MAX);
+        let for_ = self.budget.backoff.saturating_mul(factor).min(self.budget.longest);
+        state.phase = Phase::Quarantined { until: now + for_ };
+        self.turn(steps);
+        for_
+    }
+
+    /// A trial that came to nothing: the next call is one.
+    fn give_back(&self, epoch: u64) {
+        let mut state = self.state();
+        if let Phase::OnTrial { until } = state.phase
+            && epoch == self.epoch.load(Ordering::Acquire)
+        {
+            state.phase = Phase::Quarantined { until };
+            state.trials = state.trials.saturating_sub(1);
+            self.turn(2);
+        }
+    }
+
+    /// Another state: odd steps change whether the plugin is asked. Called under the lock.
+    fn turn(&self, steps: u64) -> u64 {
+        self.epoch.fetch_add(steps, Ordering::AcqRel).wrapping_add(steps)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Pass {
+    /// Whether this is a trial.
+    pub fn is_trial(&self) -> bool {
+        self.trial
+    }
+
+    /// How the run went.
+    pub fn note(mut self, now: Instant, good: bool) -> Option<Turn> {
+        self.noted = true;
+        let breaker = Arc::clone(&self.breaker);
+        breaker.note(&self, now, good)
+    }
+}
+
+impl Drop for Pass {
+    fn drop(&mut self) {
+        if self.trial && !self.noted {
+            self.breaker.give_back(self.epoch);
+        }
+    }
+}
+
+/// Runs and failures of the last while, in slots that fall out one after the other.
+struct Window {
+    /// When the first run was noted.
+    begin: Option<Instant>,
+    step: Duration,
+    /// Number of the newest slot.
+    newest: u64,
+    /// Runs and failures.
+    slots: [(u32, u32); SLOTS],
+}
+
+impl Window {
+    fn new(length: Duration) -> Self {
+        let step = (length / SLOTS_DIVISOR).max(Duration::from_nanos(1));
+        Self { begin: None, step, newest: 0, slots: [(0, 0); SLOTS] }
+    }
+
+    fn note(&mut self, now: Instant, good: bool) {
+        self.advance(now);
+        let place = place(self.newest);
+        if let Some((runs, failures)) = self.slots.get_mut(place) {
+            *runs = runs.saturating_add(1);
+            *failures = failures.saturating_add(u32::from(!good));
+        }
+    }
+
+    fn sum(&mut self, now: Instant) -> (u32, u32) {
+        self.advance(now);
+        self.slots
+            .iter()
+            .fold((0, 0), |(runs, failures), slot| (runs.saturating_add(slot.0), failures.saturating_add(slot.1)))
+    }
+
+    /// Empties what has fallen out since the last look. Threads look at the clock a little apart: time never runs back here.
+    fn advance(&mut self, now: Instant) {
+        let begin = *self.begin.get_or_insert(now);
+        let since = now.saturating_duration_since(begin).as_nanos() / self.step.as_nanos();
+        let slot = u64::try_from(since).unwrap_or(u64::MAX).max(self.newest);
+        for passed in self.newest.saturating_add(1)..=slot.min(self.newest.saturating_add(SLOTS as u64)) {
+            if let Some(slot) = self.slots.get_mut(place(passed)) {
+                *slot = (0, 0);
+            }
+        }
+        self.newest = slot;
+    }
+}
+
+fn place(slot: u64) -> usize {
+    usize::try_from(slot % SLOTS as u64).unwrap_or_default()
+}
+
+/// Slots of a window.
+const SLOTS: usize = 10;
+const SLOTS_DIVISOR: u32 = SLOTS as u32;
+
+#[cfg(test)]
+mod tests;

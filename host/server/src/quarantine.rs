@@ -1,0 +1,50 @@
+//! What is said of a plugin that is left alone because it failed too often: the records of it.
+//!
+//! Invariant: every quarantine, every trial that failed and every recovery is a record, made where it happens; a record names the binding
+//! by digest and the fault by code, nothing of a call.
+
+use portcullis_audit::Entry;
+
+use crate::breaker::Turn;
+use crate::budget::micros;
+use crate::generation::Binding;
+use crate::host::Host;
+
+/// Records what a run has changed.
+pub fn say(host: &Host, binding: &Binding, turn: Turn, fault: Option<&'static str>) {
+    let mut fields = format!(r#""gen":{},"hook":"{}",{}"#, binding.generation, binding.hook, binding.leaf_head());
+    if let Some(fault) = fault {
+        fields.push_str(&format!(r#","fault":"{fault}""#));
+    }
+    let (hook, plugin) = (&binding.hook, &binding.manifest().id);
+    let kind = match turn {
+        Turn::Quarantined { failures, runs, for_ } => {
+            binding.metrics.quarantined();
+            let for_ms = micros(for_) / 1_000;
+            tracing::error!(
+                hook,
+                plugin,
+                failures,
+                runs,
+                fault,
+                for_ms,
+                "the plugin failed too often: it is left alone for a while"
+            );
+            fields.push_str(&format!(r#","failures":{failures},"runs":{runs},"for_ms":{for_ms}"#));
+            "plugin.quarantined"
+        }
+        Turn::Failed { for_ } => {
+            let for_ms = micros(for_) / 1_000;
+            tracing::warn!(hook, plugin, fault, for_ms, "the plugin failed its trial: it is left alone for longer");
+            fields.push_str(&format!(r#","for_ms":{for_ms}"#));
+            "plugin.probed"
+        }
+        Turn::Recovered { trials, after } => {
+            let after_ms = micros(after) / 1_000;
+            tracing::info!(hook, plugin, trials, after_ms, "the plugin stood its trial: it is asked again");
+            fields.push_str(&format!(r#","trials":{trials},"after_ms":{after_ms}"#));
+            "plugin.recovered"
+        }
+    };
+    host.say(Entry { kind, fields, sealed: None });
+}

@@ -1,0 +1,195 @@
+//! What differs between what two plugins said about the same call.
+//!
+//! Invariant: pure and symmetric: who is called the live one changes nothing of whether they differ. Order means nothing, arguments of
+//! messages and risk scores neither: what binds is compared (verdict, findings, changes), and the time.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use portcullis_model::{Change, Decision, Effect, Finding};
+
+use crate::ask::Asked;
+use crate::host::Hook;
+
+/// How one call went for both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Comparison {
+    said: Said,
+    slower: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Said {
+    /// Both decided.
+    Both(Differences),
+    /// The candidate did not.
+    CandidateFailed,
+    /// The live one did not.
+    LiveFailed,
+}
+
+/// In what two decisions differ.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Differences {
+    /// The strictest effect.
+    pub verdict: bool,
+    /// Codes, their effects and fields.
+    pub findings: bool,
+    /// What is wanted changed.
+    pub changes: bool,
+}
+
+impl Comparison {
+    /// What can come of a comparison, as metrics name it.
+    pub const OUTCOMES: [&str; 4] = ["same", "differs", "candidate-failed", "live-failed"];
+    /// What can differ, as metrics and records name it.
+    pub const DIFFERENCES: [&str; 4] = ["verdict", "findings", "changes", "slower"];
+
+    /// Compares what both said; the candidate was slower if it took more than `slower` longer.
+    pub fn of(live: &Asked, candidate: &Asked, slower: Duration) -> Self {
+        let said = match (&live.outcome, &candidate.outcome) {
+            (Ok(ours), Ok(theirs)) => Said::Both(differences((ours, &live.lifted), (theirs, &candidate.lifted))),
+            (Ok(_), Err(_)) => Said::CandidateFailed,
+            (Err(_), _) => Said::LiveFailed,
+        };
+        let slower = matches!(said, Said::Both(_)) && candidate.ran > live.ran.saturating_add(slower);
+        Self { said, slower }
+    }
+
+    /// Whether both decided and said different things.
+    pub fn differs(&self) -> bool {
+        matches!(self.said, Said::Both(differences) if differences != Differences::default())
+    }
+
+    /// Whether the candidate failed where the live one did not.
+    pub fn failed(&self) -> bool {
+        self.said == Said::CandidateFailed
+    }
+
+    /// Whether the candidate was slower.
+    pub fn slower(&self) -> bool {
+        self.slower
+    }
+
+    /// Whether nothing can be learned of it.
+    pub fn says_nothing(&self) -> bool {
+        self.said == Said::LiveFailed
+    }
+
+    /// Whether it is worth a record.
+    pub fn diverges(&self) -> bool {
+        self.differs() || self.failed()
+    }
+
+    /// Its place among [`Self::OUTCOMES`].
+    pub fn outcome(&self) -> usize {
+        match self.said {
+            Said::Both(_) => usize::from(self.differs()),
+            Said::CandidateFailed => 2,
+            Said::LiveFailed => 3,
+        }
+    }
+
+    /// Places among [`Self::DIFFERENCES`].
+    pub fn differences(&self) -> impl Iterator<Item = usize> + use<> {
+        let Differences { verdict, findings, changes } =
+            if let Said::Both(differences) = self.said { differences } else { Differences::default() };
+        let marks = [verdict, findings, changes, self.slower];
+        marks.into_iter().enumerate().filter(|(_, mark)| *mark).map(|(place, _)| place)
+    }
+
+    /// The members of its record: codes and kinds, nothing out of a body.
+    pub fn fields(&self, hook: &Hook, way: &str, of: Option<u64>, live: &Asked, candidate: &Asked) -> String {
+        let of = of.map_or_else(|| "null".to_owned(), |index| index.to_string());
+        let mut fields = format!(r#""of":{of},"hook":"{}","way":"{way}","differs":["#, hook.config.name);
+        let words = self.differences().filter_map(|place| Self::DIFFERENCES.get(place));
+        let words: Vec<_> = words.map(|word| format!("\"{word}\"")).collect();
+        fields.push_str(&words.join(","));
+        fields.push_str(r#"],"live":"#);
+        live.write_leaf(&mut fields);
+        fields.push_str(r#","candidate":"#);
+        candidate.write_leaf(&mut fields);
+        fields
+    }
+
+    #[cfg(test)]
+    pub fn planted(differs: bool, failed: bool, slower: bool) -> Self {
+        let differences = Differences { verdict: differs, ..Differences::default() };
+        Self { said: if failed { Said::CandidateFailed } else { Said::Both(differences) }, slower }
+    }
+}
+
+/// What one said: a decision, and the findings that a break-glass document has lifted out of it.
+type Spoken<'a> = (&'a Decision, &'a [Finding]);
+
+/// In what two of them differ.
+fn differences(one: Spoken<'_>, other: Spoken<'_>) -> Differences {
+    Differences {
+        verdict: verdict(one) != verdict(other),
+        findings: found(one) != found(other),
+        changes: wanted(one) != wanted(other),
+    }
+}
+
+fn verdict((decision, lifted): Spoken<'_>) -> Effect {
+    decision.findings.iter().chain(lifted).map(|finding| finding.effect).max().unwrap_or_default()
+}
+
+fn found<'a>((decision, lifted): Spoken<'a>) -> BTreeSet<(&'a str, Effect, Option<&'a str>)> {
+    let findings = decision.findings.iter().chain(lifted);
+    findings.map(|finding| (finding.code.as_str(), finding.effect, finding.field.as_deref())).collect()
+}
+
+fn wanted<'a>((decision, _): Spoken<'a>) -> BTreeSet<&'a Change> {
+    decision.changes.iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use portcullis_model::{Grant, GrantKind, Severity};
+    use proptest::prelude::*;
+
+    /// Codes, effects and whether there is a field; grants, and whether they are dropped.
+    type Plan = (Vec<(usize, usize, bool)>, Vec<(u32, bool)>);
+
+    fn plan() -> impl Strategy<Value = Plan> {
+        let findings = prop::collection::vec((0..4usize, 0..5usize, any::<bool>()), 0..4);
+        (findings, prop::collection::vec((0..3u32, any::<bool>()), 0..4))
+    }
+
+    fn decision((findings, changes): &Plan) -> Decision {
+        let finding = |(code, effect, field): &(usize, usize, bool)| Finding {
+            code: format!("CODE-{code}"),
+            effect: Effect::ALL[*effect],
+            severity: Severity::Low,
+            arguments: Vec::new(),
+            field: field.then(|| "ward".to_owned()),
+        };
+        let change = |(which, drop): &(u32, bool)| {
+            let grant = Grant { kind: GrantKind::Role, id: format!("role-{which}") };
+            if *drop { Change::DropGrant(grant) } else { Change::AddGrant(grant) }
+        };
+        let (findings, changes) = (findings.iter().map(finding).collect(), changes.iter().map(change).collect());
+        Decision { findings, changes, risk: None }
+    }
+
+    proptest! {
+        #[test]
+        fn it_is_symmetric_and_order_means_nothing(one in plan(), other in plan(), split in 0..4usize) {
+            let (one, other) = (decision(&one), decision(&other));
+            let said = differences((&one, &[]), (&other, &[]));
+            prop_assert_eq!(said, differences((&other, &[]), (&one, &[])));
+            prop_assert!(!said.verdict || said.findings, "another verdict comes of other findings");
+            let mut turned = one.clone();
+            turned.findings.reverse();
+            turned.changes.reverse();
+            turned.risk = Some(99);
+            prop_assert_eq!(differences((&one, &[]), (&turned, &[])), Differences::default());
+            prop_assert_eq!(differences((&turned, &[]), (&other, &[])), said);
+            // What was lifted was said all the same.
+            let lifted = turned.findings.split_off(split.min(turned.findings.len()));
+            prop_assert_eq!(differences((&turned, &lifted), (&other, &[])), said);
+        }
+    }
+}

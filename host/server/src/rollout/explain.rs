@@ -1,0 +1,33 @@
+//! A candidate in words, for `check`.
+
+use portcullis_trust::{Canary, Stop};
+
+use super::Rollout;
+
+impl Rollout {
+    /// For whom it answers, and what ends it.
+    pub fn explained(&self) -> String {
+        let whom = match self.cohort.as_ref().map(|cohort| &cohort.canary) {
+            None => "it is asked about every call after the reply and binds nobody".to_owned(),
+            Some(Canary { percent, applications, departments }) => {
+                let part = percent.map_or("everybody".to_owned(), |percent| format!("{percent} % of all subjects"));
+                let through = among("who use", applications.len(), "application");
+                let of = among("of", departments.len(), "department");
+                format!("it answers for {part}{through}{of}")
+            }
+        };
+        let Stop { of, differ, fail, slow, slower_ms } = self.stop;
+        let ended = if self.is_stopped() { "; it was stopped in this set, and is not asked" } else { "" };
+        format!(
+            "{whom}; stops by itself when of the last {of} compared more than {differ} differ, {fail} fail or {slow} are {slower_ms} ms slower{ended}"
+        )
+    }
+}
+
+fn among(word: &str, count: usize, of_what: &str) -> String {
+    match count {
+        0 => String::new(),
+        1 => format!(" {word} one {of_what}"),
+        _ => format!(" {word} any of {count} {of_what}s"),
+    }
+}

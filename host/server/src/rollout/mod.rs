@@ -1,0 +1,254 @@
+//! Roll-out: a candidate beside a live binding, and what becomes of it.
+//!
+//! A **shadow** is asked about the same calls after the reply and binds nobody. A **canary** answers for its cohort in the live one's
+//! place, and the live one is asked after the reply. Either way both are compared, and when more went wrong than the signed set bears, the
+//! candidate is asked no more: at once, for good in this set, and without anybody's doing.
+//!
+//! Invariant: a canary loosens nothing. It is verified as any live plugin, has half of what time is left, and where it comes to no
+//! decision (it fails, is quarantined or revoked, or what it wants cannot be said or merged) the live binding decides, as it would have
+//! alone. So an enforcing binding can always decide, and a candidate's trouble costs its cohort half a budget at most.
+
+pub mod cohort;
+mod compare;
+mod explain;
+pub mod ready;
+mod tally;
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use portcullis_audit::Entry;
+use portcullis_hooks::Incoming;
+use portcullis_model::json::quote;
+use portcullis_model::{Call, Cause, Digest};
+use portcullis_trust::{Candidate, Stop};
+
+use crate::ask::{self, Asked};
+use crate::generation::{Binding, Generation};
+use crate::host::{Hook, Host};
+use crate::lane::Lane;
+
+pub use cohort::{Cohort, Why};
+pub use compare::Comparison;
+pub use tally::{Counts, Tally};
+
+/// A candidate at its live binding.
+pub struct Rollout {
+    /// The candidate.
+    pub binding: Arc<Binding>,
+    /// For whom it answers; for nobody where it is a shadow.
+    pub cohort: Option<Cohort>,
+    /// What ends it.
+    pub stop: Stop,
+    /// What its end is remembered by.
+    pub key: Digest,
+    tally: Mutex<Tally>,
+    /// Where comparisons run: whatever they take, nobody waits for it.
+    lane: Arc<Lane>,
+    stopped: AtomicBool,
+    /// Whether its end stands in the record.
+    recorded: AtomicBool,
+    metrics: RolloutMetrics,
+}
+
+/// What was compared since the generation came into force.
+#[derive(Default)]
+pub struct RolloutMetrics {
+    outcomes: [AtomicU64; Comparison::OUTCOMES.len()],
+    differences: [AtomicU64; Comparison::DIFFERENCES.len()],
+}
+
+impl Rollout {
+    /// A candidate of a binding. One that was stopped in this set stays so.
+    pub fn new(binding: Arc<Binding>, source: &Candidate, key: Digest, stopped: bool) -> Self {
+        let cohort = source.canary.as_ref().map(|canary| Cohort::new(canary, &binding));
+        Self {
+            binding,
+            cohort,
+            stop: source.stop,
+            key,
+            tally: Mutex::new(Tally::new(source.stop)),
+            lane: Arc::new(Lane::new("compare", 1, MOST_WAITING)),
+            stopped: AtomicBool::new(stopped),
+            recorded: AtomicBool::new(stopped),
+            metrics: RolloutMetrics::default(),
+        }
+    }
+
+    /// What the end of this candidate is remembered by: which set, where, and both sides of it.
+    pub fn key(set: Digest, live: &portcullis_trust::Binding, candidate: &Candidate, manifest: Digest) -> Digest {
+        let parts = [
+            set.to_string(),
+            live.hook.clone(),
+            live.plugin.clone(),
+            live.settings.to_string(),
+            manifest.to_string(),
+            candidate.settings.to_string(),
+        ];
+        crate::digest::sha256(parts.join("\n").as_bytes())
+    }
+
+    /// `shadow` or `canary`.
+    pub fn way(&self) -> &'static str {
+        way(self.cohort.is_some())
+    }
+
+    /// Whether it is asked no more.
+    pub fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Acquire) || self.binding.is_revoked()
+    }
+
+    /// Whether it answers this call in the live one's place, and why it is the one.
+    pub fn answers(&self, host: &Host, call: &Call) -> Option<Why> {
+        let cohort = self.cohort.as_ref().filter(|_| !self.is_stopped())?;
+        if self.binding.breaker.refuses(host.clock.instant()) {
+            return None;
+        }
+        cohort.why(&|value, limit| host.pseudonyms.number(&host.config.tenant, NAMESPACE, value, limit), call)
+    }
+
+    /// How it stands.
+    pub fn counts(&self) -> Counts {
+        self.tally.lock().unwrap_or_else(PoisonError::into_inner).counts()
+    }
+
+    /// Outcomes of comparisons, and how often.
+    pub fn outcomes(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        Comparison::OUTCOMES.into_iter().zip(self.metrics.outcomes.iter().map(|count| count.load(Ordering::Relaxed)))
+    }
+
+    /// What differed, and how often.
+    pub fn differences(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let counts = self.metrics.differences.iter().map(|count| count.load(Ordering::Relaxed));
+        Comparison::DIFFERENCES.into_iter().zip(counts)
+    }
+
+    /// Both have spoken about one call.
+    fn note(&self, host: &Host, hook: &Hook, live: &Asked, candidate: &Asked, incoming: &Incoming, of: Option<u64>) {
+        let slower = Duration::from_millis(self.stop.slower_ms.into());
+        let comparison = Comparison::of(live, candidate, slower);
+        let count = |counts: &[AtomicU64], place: usize| {
+            if let Some(count) = counts.get(place) {
+                count.fetch_add(1, Ordering::Relaxed);
+            }
+        };
+        count(&self.metrics.outcomes, comparison.outcome());
+        comparison.differences().for_each(|place| count(&self.metrics.differences, place));
+        if comparison.diverges() {
+            let fields = comparison.fields(hook, self.way(), of, live, candidate);
+            let sealed = crate::evidence::seal_plugins([live, candidate], incoming);
+            let entry = Entry { kind: "hook.diverged", fields, sealed: Some(sealed.into_bytes()) };
+            if host.log.append(entry).is_err() {
+                host.refuse(hook, host.clock.now(), Cause::ObserverSkipped);
+            }
+        }
+        let spent = self.tally.lock().unwrap_or_else(PoisonError::into_inner).note(&comparison);
+        if let Some(why) = spent
+            && !self.stopped.swap(true, Ordering::AcqRel)
+        {
+            let (plugin, way) = (&self.binding.manifest().id, self.way());
+            tracing::error!(
+                hook = hook.config.name,
+                plugin,
+                way,
+                why,
+                "the candidate has spent its budget: it is asked no more"
+            );
+        }
+    }
+
+    /// Whether it was stopped and that does not stand in the record.
+    pub fn is_unrecorded(&self) -> bool {
+        self.stopped.load(Ordering::Acquire) && !self.recorded.load(Ordering::Acquire)
+    }
+
+    /// Its end, where it is not recorded yet: the members of the record.
+    pub fn end(&self, generation: &Generation, live: &Binding) -> Option<String> {
+        if !self.is_unrecorded() {
+            return None;
+        }
+        let (number, set, hook) = (generation.number, generation.set, &live.hook);
+        let mut fields = format!(r#""gen":{number},"set":"{set}","hook":"{hook}","plugin":"#);
+        quote(&mut fields, &live.manifest().id);
+        let Counts { compared, differ, fail, slow } = self.counts();
+        fields.push_str(&format!(
+            r#","candidate":{{{}}},"why":"{}","compared":{compared},"differ":{differ},"fail":{fail},"slow":{slow}"#,
+            self.binding.leaf_head(),
+            self.counts().why(&self.stop).unwrap_or("differ"),
+        ));
+        Some(fields)
+    }
+
+    /// Its end stands in the record.
+    pub fn end_recorded(&self) {
+        self.recorded.store(true, Ordering::Release);
+    }
+}
+
+/// A call that two have spoken about, or will.
+pub struct Doubled {
+    /// The live binding.
+    pub live: Arc<Binding>,
+    /// What the one said who was asked in the call: the live one, or the candidate in its place.
+    pub first: Asked,
+    /// What the candidate had said before it where it came to nothing.
+    pub fallen: Option<Asked>,
+}
+
+impl Doubled {
+    /// Asks the other one, in a lane of its own, and compares. Nobody waits for it, and where the lane is full it is not done.
+    pub fn compare_later(self, host: &Arc<Host>, hook: &Arc<Hook>, incoming: &Arc<Incoming>, of: Option<u64>) {
+        let Some(rollout) = &self.live.rollout else { return };
+        let lane = Arc::clone(&rollout.lane);
+        let (theirs, own, incoming) = (Arc::clone(host), Arc::clone(hook), Arc::clone(incoming));
+        if lane.start_job(move || self.compare(&theirs, &own, &incoming, of)).is_err() {
+            host.refuse(hook, host.clock.now(), Cause::ObserverSkipped);
+        }
+    }
+
+    fn compare(self, host: &Arc<Host>, hook: &Hook, incoming: &Arc<Incoming>, of: Option<u64>) {
+        let Self { live, first, fallen } = self;
+        let Some(rollout) = live.rollout.as_ref().filter(|rollout| !rollout.is_stopped()) else { return };
+        if let Some(fallen) = fallen {
+            return rollout.note(host, hook, &first, &fallen, incoming, of);
+        }
+        let by_candidate = Arc::ptr_eq(&first.binding, &rollout.binding);
+        let other = if by_candidate { &live } else { &rollout.binding };
+        // In its own time: what it takes is nobody's but its plugin's limit. Only the candidate's breaker hears of it: how the live
+        // one fares in calls that bind is for those to say.
+        let limit = other.plugin.time();
+        let seen = as_asked(other, incoming);
+        let second = if by_candidate {
+            ask::evaluate(other, &seen, limit).0
+        } else {
+            let Some(pass) = other.breaker.enter(host.clock.instant()) else { return };
+            let (second, _) = ask::evaluate(other, &seen, limit);
+            ask::note(host, pass, &second, true);
+            other.metrics.asked(&second);
+            second
+        };
+        let (of_live, of_candidate) = if by_candidate { (&second, &first) } else { (&first, &second) };
+        rollout.note(host, hook, of_live, of_candidate, incoming, of);
+    }
+}
+
+/// A question as this binding is asked it: one that may want more than restrictions is asked before anything is proposed.
+fn as_asked(binding: &Binding, incoming: &Arc<Incoming>) -> Arc<Incoming> {
+    if !binding.proposes() || incoming.call.proposed.is_empty() {
+        return Arc::clone(incoming);
+    }
+    let mut own = Incoming::clone(incoming);
+    own.call.proposed.clear();
+    Arc::new(own)
+}
+
+/// The word for a candidate.
+pub fn way(canary: bool) -> &'static str {
+    if canary { "canary" } else { "shadow" }
+}
+
+/// Calls that may wait to be compared; further ones are not, and counted.
+pub const MOST_WAITING: usize = 1_024;
+/// What cohorts' numbers are drawn under.
+const NAMESPACE: &str = "cohort";

@@ -1,0 +1,186 @@
+//! What a binding of a release set may say of its plugin's bounds, and of a candidate that runs beside it.
+//!
+//! Invariant: all of it is signed with the set. Bounds only tighten what the host's configuration allows. A candidate is listed, signed
+//! and verified as any live plugin; whom it answers and what ends its trial by itself stands in the set, written out. What a host does
+//! with it is for `server`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use portcullis_model::{Digest, Mode};
+use serde::{Deserialize, Serialize};
+
+use crate::names::quoted;
+use crate::refusal::Refusal;
+use crate::release::{Binding, malformed};
+
+/// Bounds of one binding. What is not said is the host's; what is said counts where it is tighter.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Bounds {
+    /// Runs at once outside the connections' threads.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<u32>,
+    /// Runs that may wait for one of those.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub queue: Option<u32>,
+    /// Failures in the host's window that bring quarantine.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub errors: Option<u32>,
+    /// The part of all runs that they must be, percent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub errors_percent: Option<u32>,
+}
+
+/// Another plugin, or other settings, beside the live ones of a binding.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Candidate {
+    /// The plugin's id: among the set's `candidates`, or else among its `plugins`.
+    pub plugin: String,
+    /// The digest of its settings' bytes.
+    pub settings: Digest,
+    /// What is said instead of what the hook kind cannot say; empty: what the live binding says.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub say: BTreeMap<String, String>,
+    /// It is asked after the reply, and binds nobody.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub shadow: bool,
+    /// It answers for some, in the live one's place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary: Option<Canary>,
+    /// What ends it by itself.
+    pub stop: Stop,
+}
+
+/// For whom a candidate answers: for those who are all of what is said here.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Canary {
+    /// So many of a hundred subjects: always the same ones.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub percent: Option<u32>,
+    /// Who comes through one of these applications, or wants to one of them: the platform's ids.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub applications: BTreeSet<String>,
+    /// Whose attribute `department` is one of these.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub departments: BTreeSet<String>,
+}
+
+/// The divergence budget: when more of the last `of` compared calls went wrong than is said here, the candidate is asked no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stop {
+    /// How many of the calls compared last are looked at.
+    pub of: u32,
+    /// Most in which verdict, findings or changes differ.
+    pub differ: u32,
+    /// Most in which the candidate failed.
+    pub fail: u32,
+    /// Most in which the candidate was slower by more than `slower_ms`.
+    pub slow: u32,
+    /// Milliseconds.
+    pub slower_ms: u32,
+}
+
+impl Stop {
+    /// What is signed where a source does not say it.
+    pub const DEFAULT: Self = Self { of: 200, differ: 4, fail: 2, slow: 40, slower_ms: 5 };
+}
+
+impl Bounds {
+    /// Whether nothing is said.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    fn check(&self, hook: &str) -> Result<(), Refusal> {
+        let of = [
+            ("concurrency", self.concurrency, 1, 256),
+            ("queue", self.queue, 0, 4_096),
+            ("errors", self.errors, 1, 1_000_000),
+            ("errors_percent", self.errors_percent, 1, 100),
+        ];
+        for (name, said, least, most) in of {
+            if let Some(said) = said.filter(|said| !(least..=most).contains(said)) {
+                return Err(malformed(format!(
+                    "`bounds.{name}` of a binding on {hook} is {said}, not {least} to {most}"
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Candidate {
+    fn check(&self, live: &Binding) -> Result<(), Refusal> {
+        let hook = quoted(&live.hook);
+        let wrong = |what: String| Err(malformed(format!("the candidate of a binding on {hook}: {what}")));
+        match (&self.canary, self.shadow) {
+            (None, true) => {}
+            (Some(canary), false) => {
+                if live.mode != Mode::Enforce {
+                    return wrong(format!(
+                        "`canary` answers in its place, and the binding only does {}",
+                        live.mode.name()
+                    ));
+                }
+                if let Err(what) = canary.check() {
+                    return wrong(what);
+                }
+            }
+            _ => return wrong("it is either `shadow` or `canary`".to_owned()),
+        }
+        let Stop { of, differ, fail, slow, slower_ms } = self.stop;
+        if !(1..=MOST_COMPARED).contains(&of) {
+            return wrong(format!("`stop.of` is {of}, not 1 to {MOST_COMPARED}"));
+        }
+        for (name, said) in [("differ", differ), ("fail", fail), ("slow", slow)] {
+            if said > of {
+                return wrong(format!("`stop.{name}` is {said}, more than `stop.of`, so it would stop nothing"));
+            }
+        }
+        if slower_ms > MOST_SLOWER_MS {
+            return wrong(format!("`stop.slower_ms` is {slower_ms}, not 0 to {MOST_SLOWER_MS}"));
+        }
+        Ok(())
+    }
+}
+
+impl Canary {
+    fn check(&self) -> Result<(), String> {
+        if self.percent.is_none() && self.applications.is_empty() && self.departments.is_empty() {
+            return Err("`canary` names nobody: say `percent`, `applications` or `departments`".to_owned());
+        }
+        if let Some(percent) = self.percent.filter(|percent| !(1..=100).contains(percent)) {
+            return Err(format!("`canary.percent` is {percent}, not 1 to 100"));
+        }
+        for (name, words) in [("applications", &self.applications), ("departments", &self.departments)] {
+            if words.len() > MOST_WORDS || words.iter().any(|word| word.is_empty() || word.len() > LONGEST_WORD) {
+                return Err(format!(
+                    "`canary.{name}` has more than {MOST_WORDS} members, or one that is empty or longer than {LONGEST_WORD} bytes"
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Checks what a binding says of bounds and candidate, but for whether the candidate's plugin is listed.
+pub(crate) fn check(binding: &Binding) -> Result<(), Refusal> {
+    binding.bounds.check(&quoted(&binding.hook))?;
+    binding.candidate.as_ref().map_or(Ok(()), |candidate| candidate.check(binding))
+}
+
+fn is_false(flag: &bool) -> bool {
+    !flag
+}
+
+/// Calls that a divergence budget can look back on: one bit each and more is kept in memory.
+const MOST_COMPARED: u32 = 10_000;
+/// A platform waits for no answer longer than that.
+const MOST_SLOWER_MS: u32 = 10_000;
+/// Applications or departments of a cohort.
+const MOST_WORDS: usize = 256;
+/// Bytes of one of them.
+const LONGEST_WORD: usize = 256;
