@@ -22,6 +22,7 @@ mod open;
 mod password;
 mod pdp;
 mod registration;
+mod registry;
 mod release;
 mod reload;
 mod retry;

@@ -14,6 +14,7 @@ use serde_json::json;
 
 use crate::files;
 use crate::outcome::{Done, Failed, Format};
+use crate::registry::{PullRelease, PushRelease};
 use crate::root::{add_all, chain};
 
 /// Sign release sets.
@@ -29,6 +30,16 @@ pub enum Release {
         after_help = "Examples:\n  portcullis release downgrade --to release-410.json --from 412 --hours 8 \\\n    --person noor.haddad --reason night-shift --ticket CHG-77 --root trust-root.json \\\n    --key release.key --output release/downgrade.json\n  portcullis release downgrade --add-to release/downgrade.json --root trust-root.json \\\n    --key second.key --output release/downgrade.json\n\nPut it beside the older set in the release's folder. It lifts neither a signed floor nor a revocation."
     )]
     Downgrade(Back),
+    /// Push a signed release with all that it names to an OCI registry.
+    #[command(
+        after_help = "Example:\n  portcullis release push registry.example/hospital/hooks:live --from release \\\n    --root trust-root.json --username ci --password-file registry.password\n\nSettings go along, and they name people: only into a registry that may know them."
+    )]
+    Push(PushRelease),
+    /// Pull a release from an OCI registry into a folder that a host can start from.
+    #[command(
+        after_help = "Example:\n  portcullis release pull registry.example/hospital/hooks:live --output release \\\n    --root trust-root.json"
+    )]
+    Pull(PullRelease),
 }
 
 /// Make and sign a release set.
@@ -96,6 +107,8 @@ impl Release {
         match self {
             Self::Sign(sign) => sign.run(),
             Self::Downgrade(back) => back.run(),
+            Self::Push(push) => push.run(),
+            Self::Pull(pull) => pull.run(),
         }
     }
 }

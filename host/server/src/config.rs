@@ -18,6 +18,7 @@ use crate::courier::config::{Chosen, DeliveryConfig, DeliverySource};
 use crate::decryption::DecryptionConfig;
 use crate::error::ConfigError;
 use crate::outbound::OutboundConfig;
+use crate::registry::RegistryConfig;
 use crate::resume::config::ResumeConfig;
 use crate::tls::TlsConfig;
 
@@ -36,6 +37,8 @@ pub struct Config {
     pub trust: Trust,
     /// Where release set, plugins and settings lie.
     pub release: ReleasePaths,
+    /// The registry that releases are pulled from.
+    pub registry: Option<RegistryConfig>,
     /// The record.
     pub audit: Audit,
     /// Calls that the host makes itself.
@@ -129,7 +132,7 @@ pub struct Trust {
 }
 
 /// Where release set, plugins and settings lie. Files are found by digest, their names are free.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ReleasePaths {
     /// The release set's envelope.
@@ -272,6 +275,7 @@ impl Config {
             telemetry: file.telemetry,
             trust: file.trust,
             release: file.release,
+            registry: file.registry,
             audit: file.audit,
             outbound: file.outbound,
             resume: file.resume,
@@ -331,6 +335,9 @@ impl Config {
         let outbound = &mut config.outbound;
         for path in outbound.ca_file.iter_mut().chain([outbound.cache.get_or_insert_with(|| "cache".into())]) {
             *path = base.join(&*path);
+        }
+        if let Some(registry) = &mut config.registry {
+            registry.check(base, &config.release.set, config.outbound.ca_file.as_ref())?;
         }
         config.check()?;
         Ok(config)
@@ -653,6 +660,7 @@ struct File {
     telemetry: TelemetryConfig,
     trust: Trust,
     release: ReleasePaths,
+    registry: Option<RegistryConfig>,
     audit: Audit,
     #[serde(default)]
     outbound: OutboundConfig,

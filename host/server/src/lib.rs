@@ -37,6 +37,7 @@ pub mod outbound;
 mod owed;
 mod pipeline;
 mod refusals;
+pub mod registry;
 mod release;
 mod reload;
 mod resume;

@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 use super::{Desk, Readiness};
 use crate::generation::Binding;
 use crate::host::Hook;
+use crate::registry::{Outcome, Source};
 
 /// The page.
 pub fn json(desk: &Desk) -> Value {
@@ -42,7 +43,17 @@ pub fn json(desk: &Desk) -> Value {
             "origin": host.log.origin(), "next": health.next, "durable": health.durable, "published": health.published,
             "queued": health.queued, "stopped": health.stopped.as_deref(),
         },
+        "registry": host.registry.as_ref().map(registry),
         "readiness": readiness.json(),
+    })
+}
+
+/// How it goes with the registry that is followed.
+fn registry(source: &Source) -> Value {
+    let state = source.state();
+    json!({
+        "release": source.reference.to_string(), "outcome": state.outcome.map(Outcome::name), "code": state.code,
+        "contact": state.contact.map(|contact| contact.0), "artifact": state.artifact.map(|artifact| artifact.to_string()),
     })
 }
 
