@@ -36,7 +36,7 @@ pub enum Trick {
 struct Shared {
     /// Blobs and manifests, by the last part of their path.
     held: BTreeMap<String, (String, Vec<u8>)>,
-    tricks: Vec<(String, Trick)>,
+    trick: Option<(String, Trick)>,
     /// Where tokens are to be had, if it wants them.
     realm: Option<String>,
     /// What it heard: method, path and `authorization`.
@@ -47,7 +47,12 @@ struct Shared {
 impl Shelf {
     /// Begins to listen, and holds nothing.
     pub fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::start_at("127.0.0.1")
+    }
+
+    /// The same, at another address of this machine.
+    pub fn start_at(host: &str) -> Self {
+        let listener = TcpListener::bind((host, 0)).unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let shared = Arc::new(Mutex::new(Shared::default()));
         let own = Arc::clone(&shared);
@@ -65,14 +70,14 @@ impl Shelf {
         &self.address
     }
 
-    /// From now on misbehaves on every path that holds this text.
+    /// From now on misbehaves on every path that holds this text, and behaves on all others.
     pub fn trick(&self, path: &str, trick: Trick) {
-        self.shared().tricks.push((path.to_owned(), trick));
+        self.shared().trick = Some((path.to_owned(), trick));
     }
 
     /// Behaves again.
     pub fn behave(&self) {
-        self.shared().tricks.clear();
+        self.shared().trick = None;
     }
 
     /// Wants tokens from there; `/token` of its own gives them for `ci` and the password `secret`.
@@ -134,8 +139,7 @@ fn serve(mut socket: TcpStream, shared: &Mutex<Shared>) -> std::io::Result<()> {
         let (trick, answer) = {
             let mut shared = shared.lock().unwrap_or_else(PoisonError::into_inner);
             shared.heard.push((method.clone(), path.clone(), authorization.clone()));
-            let trick =
-                shared.tricks.iter().rev().find(|(part, _)| path.contains(part)).map(|(_, trick)| trick.clone());
+            let trick = shared.trick.clone().filter(|(part, _)| path.contains(part)).map(|(_, trick)| trick);
             (trick, shared.answer(&method, &path, &authorization, kind, body))
         };
         let (status, headers, mut body) = answer;

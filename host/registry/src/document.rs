@@ -128,10 +128,14 @@ impl Image {
         written(self)
     }
 
+    /// What artifact it is: what it says, else what its configuration is.
+    pub fn artifact(&self) -> &str {
+        self.artifact_type.as_deref().unwrap_or(&self.config.media_type)
+    }
+
     /// How an index lists it, by its bytes.
     pub fn descriptor(&self, bytes: &[u8]) -> Descriptor {
-        let artifact = self.artifact_type.clone().or_else(|| Some(self.config.media_type.clone()));
-        Descriptor { artifact_type: artifact, ..Descriptor::of(Self::MEDIA_TYPE, bytes) }
+        Descriptor { artifact_type: Some(self.artifact().to_owned()), ..Descriptor::of(Self::MEDIA_TYPE, bytes) }
     }
 }
 

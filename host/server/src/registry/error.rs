@@ -111,6 +111,12 @@ pub enum PullError {
     /// It is whole, and would not come into force.
     #[error(transparent)]
     Release(#[from] ReleaseError),
+    /// The same release was not ready under the same configuration a while ago, and need not be tried again.
+    #[error("the release would not come into force, as was found before")]
+    Unready {
+        /// The code of what was found then.
+        code: &'static str,
+    },
     /// The disk.
     #[error("cannot write `{}`: {why}", path.display())]
     Disk {
@@ -173,6 +179,7 @@ impl PullError {
             Self::Refused { refusal, .. } => refusal.code(),
             Self::Incomplete(_) => "release-incomplete",
             Self::Release(error) => error.code(),
+            Self::Unready { code } => code,
             Self::Disk { .. } => "disk",
         }
     }
@@ -184,6 +191,7 @@ impl PullError {
             Self::Refused { refusal, .. } => refusal.hint(),
             Self::Incomplete(_) => Some("push it again with `portcullis release push`".to_owned()),
             Self::Release(error) => error.hint(),
+            Self::Unready { .. } => None,
             Self::Disk { .. } => Some("see to the disk, and that the host may write there".to_owned()),
         }
     }
@@ -192,7 +200,7 @@ impl PullError {
     pub fn is_refusal(&self) -> bool {
         match self {
             Self::Registry(error) => error.is_content(),
-            Self::Refused { .. } | Self::Incomplete(_) | Self::Release(_) => true,
+            Self::Refused { .. } | Self::Incomplete(_) | Self::Release(_) | Self::Unready { .. } => true,
             Self::Disk { .. } => false,
         }
     }

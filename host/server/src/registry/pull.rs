@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 
 use portcullis_model::{Digest, Millis};
 use portcullis_registry::{
-    Descriptor, Documents, Image, Index, MANIFEST_ARTIFACT, Malformed, Reference, Release, Repository, attachment,
-    layer, sha256,
+    Descriptor, Documents, Image, Index, MANIFEST_ARTIFACT, MOST_PLUGINS, Malformed, Reference, Release, Repository,
+    attachment, layer, sha256,
 };
 use portcullis_trust::{Downgrade, Envelope, ReleaseSet, TrustRoot, verify_manifest};
 
@@ -56,9 +56,19 @@ impl Offer {
         let place = reference.to_string();
         let malformed = |why| RegistryError::Malformed { place: place.clone(), why };
         let bytes = client.manifest(reference, Index::MEDIA_TYPE).await?;
-        let index = Index::parse(&bytes).map_err(malformed)?;
-        let release = Release::of(&index).map_err(malformed)?;
+        let mut index = Index::parse(&bytes).map_err(malformed)?;
         let repository = &reference.repository;
+        if index.manifests.len() > MOST_LISTED {
+            return Err(malformed(Malformed(format!("it lists more than {MOST_LISTED} manifests"))).into());
+        }
+        // Tools that copy an index may leave out what its manifests are; they say so themselves.
+        for listed in index.manifests.iter_mut().filter(|it| it.artifact_type.is_none()) {
+            if listed.media_type == Image::MEDIA_TYPE {
+                let image = Image::parse(&client.named(repository, listed).await?).map_err(malformed)?;
+                listed.artifact_type = Some(image.artifact().to_owned());
+            }
+        }
+        let release = Release::of(&index).map_err(malformed)?;
         let image = Image::parse(&client.named(repository, &release.documents).await?).map_err(malformed)?;
         let documents = Documents::of(&image).map_err(malformed)?;
         let mut offer = Self {
@@ -243,7 +253,7 @@ pub fn staging(folder: &Path) -> Result<[PathBuf; 4], PullError> {
         _ => {}
     }
     fs::create_dir_all(folder).map_err(|error| disk(folder, &error))?;
-    Ok(["release.json", "plugins", "settings", "downgrade.json"].map(|name| folder.join(name)))
+    Ok(["release-set.json", "plugins", "settings", "downgrade.json"].map(|name| folder.join(name)))
 }
 
 /// How a trust root's file is called.
@@ -283,6 +293,8 @@ fn short(digest: Digest) -> String {
     digest.to_string().chars().skip("sha256:".len()).take(16).collect()
 }
 
+/// The most manifests that a release lists: its documents, and two a plugin.
+const MOST_LISTED: usize = 2 * MOST_PLUGINS + 1;
 /// The largest file that is taken: 64 MiB, as from a folder.
 const LARGEST_FILE: u64 = 64 << 20;
 /// The most that is taken for one release: 512 MiB.

@@ -108,7 +108,7 @@ pub async fn push_release(client: &Client, to: &Reference, parts: &ReleaseParts<
     let mut documents = Documents { envelopes: Vec::new(), settings: Vec::new() };
     let roots = parts.roots.iter().map(|root| (*root, format!("trust-roots/{}.json", digits(root))));
     let further = parts.downgrade.map(|it| (it, "downgrade.json".to_owned()));
-    for (bytes, title) in [(parts.set, "release.json".to_owned())].into_iter().chain(further).chain(roots) {
+    for (bytes, title) in [(parts.set, "release-set.json".to_owned())].into_iter().chain(further).chain(roots) {
         let listed = Descriptor::of(DSSE, bytes).titled(&title);
         client.push_blob(repository, &listed, Bytes::copy_from_slice(bytes)).await?;
         documents.envelopes.push(listed);

@@ -4,6 +4,7 @@
 //! not come into force never takes the place of the one that the next start needs. It puts nothing in force; that is housekeeping's. What a
 //! set revokes holds even where the set is not taken.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -40,12 +41,14 @@ struct Signals {
 /// What need not be said or tried again.
 #[derive(Default)]
 struct Seen {
-    /// A release that would not come into force, under that configuration.
-    unready: Option<(Digest, Digest)>,
+    /// A release that would not come into force, under that configuration, and why.
+    unready: Option<(Digest, Digest, &'static str)>,
     /// What was recorded last.
     recorded: Option<(Option<Digest>, String)>,
     /// Looks in a row that brought nothing good.
     failures: u32,
+    /// What the tag leads to, where this look found out.
+    artifact: Option<Digest>,
 }
 
 impl RegistryWatch {
@@ -97,7 +100,9 @@ async fn follow(host: &Host, reload: &Reload, look: &Notify) {
                 }
             }
             Err(error) => {
-                seen.failures = seen.failures.saturating_add(1);
+                // Whoever pushes what is not taken soon pushes something better.
+                let most = if error.is_refusal() { REFUSED_DOUBLINGS } else { DOUBLINGS };
+                seen.failures = seen.failures.saturating_add(1).min(most);
                 complain(host, source, &mut seen, error, changed);
             }
         }
@@ -110,8 +115,10 @@ async fn follow(host: &Host, reload: &Reload, look: &Notify) {
 
 /// One look.
 async fn round(host: &Host, source: &Source, seen: &mut Seen) -> Result<Outcome, PullError> {
+    seen.artifact = None;
     let offer = Offer::ask(&source.client, &source.reference).await?;
     source.saw(offer.artifact);
+    seen.artifact = Some(offer.artifact);
     let config = Arc::clone(&host.in_force.load().config);
     let root = roots(host, &config, &offer)?;
     // Before anything else, and whatever becomes of the rest.
@@ -130,28 +137,40 @@ async fn round(host: &Host, source: &Source, seen: &mut Seen) -> Result<Outcome,
     };
     let set = verify_release(&root, &offer.set, at).map_err(refused)?;
     release::admit(&host.keeper().trusted(), &set, digest, offer.downgrade.as_deref(), now).map_err(refused)?;
-    if seen.unready == Some((offer.artifact, config.digest)) {
-        return Err(PullError::Incomplete("would not come into force, as was found before".to_owned()));
+    let same = |unready: &(Digest, Digest, &'static str)| (unready.0, unready.1) == (offer.artifact, config.digest);
+    if let Some((.., code)) = seen.unready.filter(same) {
+        return Err(PullError::Unready { code });
     }
-
     let folder = source.config.staging.clone().unwrap_or_else(|| paths.set.with_file_name("incoming"));
-    let [staged_set, plugins, settings, downgrade] = pull::staging(&folder)?;
-    let staged = ReleasePaths { set: staged_set, plugins, settings, downgrade, ..paths.clone() };
-    let (from, to) = (placed(&staged), placed(paths));
-    let shelf = Shelf::of(&to);
-    pull::bring(&source.client, &source.reference.repository, &offer, (&root, &set, at), &shelf, &from).await?;
-    if let Err(error) = host.try_release(&staged, &config) {
-        seen.unready = Some((offer.artifact, config.digest));
-        return Err(error.into());
-    }
-    let done = pull::place(&from, &to);
-    // What is left there is only a copy.
+    let done = take(host, source, &offer, (&root, &set, at), &config, &folder).await;
+    // What is left there is of no use, or only a copy.
     drop(std::fs::remove_dir_all(&folder));
+    if let Err(PullError::Release(error)) = &done {
+        seen.unready = Some((offer.artifact, config.digest, error.code()));
+    }
     done?;
     tracing::info!(release = %source.reference, version = set.version, artifact = %offer.artifact, "release pulled");
     let fields = format!(r#""version":{},"set":"{digest}","artifact":"{}""#, set.version, offer.artifact);
     host.say(Entry { kind: "release.pulled", fields, sealed: Some(source.reference.to_string().into_bytes()) });
     Ok(Outcome::Pulled)
+}
+
+/// Brings a release into the staging folder, makes it ready there, and puts it in its place.
+async fn take(
+    host: &Host,
+    source: &Source,
+    offer: &Offer,
+    verified: (&TrustRoot, &ReleaseSet, Millis),
+    config: &Config,
+    folder: &Path,
+) -> Result<(), PullError> {
+    let [set, plugins, settings, downgrade] = pull::staging(folder)?;
+    let staged = ReleasePaths { set, plugins, settings, downgrade, ..config.release.clone() };
+    let (from, to) = (placed(&staged), placed(&config.release));
+    let (repository, shelf) = (&source.reference.repository, Shelf::of(&to));
+    pull::bring(&source.client, repository, offer, verified, &shelf, &from).await?;
+    host.try_release(&staged, config)?;
+    pull::place(&from, &to)
 }
 
 /// Puts trust roots that follow the one in force where the host looks for them, and has it look. Gives the one in force then.
@@ -180,13 +199,9 @@ fn complain(host: &Host, source: &Source, seen: &mut Seen, error: &PullError, ch
     } else {
         tracing::debug!(code, %error, release = %source.reference, "nothing pulled");
     }
-    let artifact = source.state().artifact;
+    let artifact = seen.artifact;
     let said = (artifact, code.to_owned());
     if !error.is_refusal() || seen.recorded.as_ref() == Some(&said) {
-        return;
-    }
-    // Known to be unready: the reason was recorded when that was found.
-    if seen.unready.is_some_and(|(unready, _)| Some(unready) == artifact) && matches!(error, PullError::Incomplete(_)) {
         return;
     }
     let mut fields = format!(r#""code":"{code}","artifact":"#);
@@ -202,7 +217,7 @@ fn complain(host: &Host, source: &Source, seen: &mut Seen, error: &PullError, ch
 /// How long until the next look: longer after each that brought nothing good, and never the same for two hosts.
 fn pause(poll_ms: u64, failures: u32) -> Duration {
     let longest = LONGEST_PAUSE_MS.max(poll_ms);
-    let wait = poll_ms.saturating_mul(1_u64.checked_shl(failures.min(16)).unwrap_or(1)).min(longest);
+    let wait = poll_ms.saturating_mul(1_u64.checked_shl(failures.min(DOUBLINGS)).unwrap_or(1)).min(longest);
     let mut random = [0; 2];
     // Without randomness it is the middle.
     let part = match aws_lc_rs::rand::fill(&mut random) {
@@ -219,6 +234,11 @@ fn placed(paths: &ReleasePaths) -> Placed<'_> {
 
 /// The longest pause while nothing good comes, milliseconds: a quarter of an hour, or the interval itself.
 const LONGEST_PAUSE_MS: u64 = 900_000;
+
+/// How often the pause doubles while the registry gives nothing.
+const DOUBLINGS: u32 = 16;
+/// How often while it has something that is not taken.
+const REFUSED_DOUBLINGS: u32 = 2;
 
 #[cfg(test)]
 mod tests {
