@@ -25,6 +25,7 @@ mod password;
 mod pdp;
 mod publish;
 mod registration;
+mod registry;
 mod release;
 mod reload;
 mod retry;

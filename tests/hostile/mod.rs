@@ -1,10 +1,11 @@
-//! Hostile plugins: whatever a plugin does, the answer is the hook's own, the record says what happened and whose fault it was, and
+//! Hostile plugins and registries: whatever they do, the answer is the hook's own, the record says what happened and whose fault it was, and
 //! nobody else notices.
 
 mod deeds;
 mod in_time;
 mod making;
 mod quarantine;
+mod registry;
 mod runaway;
 mod sight;
 mod together;

@@ -147,6 +147,7 @@ fn the_operating_page_lists_every_setting_record_cause_and_refusal() {
         ("server/src/config.rs", "TelemetryConfig", "telemetry."),
         ("server/src/config.rs", "Trust", "trust."),
         ("server/src/config.rs", "ReleasePaths", "release."),
+        ("server/src/registry/config.rs", "RegistryConfig", "registry."),
         ("server/src/config.rs", "Audit", "audit."),
         ("server/src/outbound/mod.rs", "OutboundConfig", "outbound."),
         ("server/src/config.rs", "NextLog", "audit.next."),
@@ -202,6 +203,10 @@ fn the_operating_page_lists_every_setting_record_cause_and_refusal() {
         for code in codes(&source(file)) {
             assert!(page.contains(&format!("`{code}`")), "the page does not know `{code}` of {file}");
         }
+    }
+    let distribution = fs::read_to_string(checkout().join("docs/distribution.md")).unwrap();
+    for code in codes(&source("server/src/registry/error.rs")) {
+        assert!(distribution.contains(&format!("`{code}`")), "distribution.md does not know `{code}`");
     }
     for code in codes(&source("trust/src/refusal.rs").replace(" = \"", " => \"")) {
         assert!(trust.contains(&format!("`{code}`")), "trust.md does not know `{code}`");

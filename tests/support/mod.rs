@@ -21,8 +21,10 @@ mod kinds;
 mod payload;
 mod python;
 mod record;
+mod registry;
 mod search;
 mod settings;
+mod shelf;
 mod stand_in;
 mod tls;
 
@@ -42,8 +44,10 @@ pub use kinds::with_list;
 pub use payload::{Import, SignIn, assertion, batch, event, message, password, progressive, registration};
 pub use python::python;
 pub use record::{digest, leaf_hash};
+pub use registry::{PASSWORD, Registry};
 pub use search::{below, traces};
 pub use settings::{CONFLICT, charts, contract, duties, now, rfc3339};
+pub use shelf::{Shelf, Trick};
 pub use stand_in::{Heard, StandIn};
 pub use tls::{Authority, Pair, Secure, Trust, send_2_plain};
 

@@ -1,4 +1,4 @@
-//! What the build needs and a machine may lack: the WebAssembly target, and for the tests two foreign verifiers.
+//! What the build needs and a machine may lack: the WebAssembly target, and for the tests foreign verifiers and a foreign registry.
 //!
 //! Invariant: what is there is used as it is; what is missing is fetched within a time limit, by the machine's own clients, and said.
 
@@ -61,22 +61,35 @@ pub fn strace() -> bool {
     found() || (apt(&["strace"]).is_ok() && found())
 }
 
-/// A Python with `securesystemslib`, whose envelope verifier reads our documents, `tuf`, whose rule for trust roots is ours, and Prometheus' reader of metrics. `None` where it is not to be had.
+/// Debian's OCI registry, and skopeo, which copies from one to another.
+pub fn registry() -> bool {
+    let found = |tool: &str| succeeds(Command::new(tool).arg("--version"));
+    let both = || found("docker-registry") && found("skopeo");
+    both() || (apt(&["docker-registry", "skopeo"]).is_ok() && both())
+}
+
+/// A Python with `securesystemslib`, whose envelope verifier reads our documents, `tuf`, whose rule for trust roots is ours, Prometheus' reader of metrics, and `oras`, which pulls from OCI registries. `None` where it is not to be had.
 pub fn python_verifier() -> Option<PathBuf> {
     let home = target().join("python");
     let packages = home.join("packages");
     let python = home.join("python");
     let works = || {
-        succeeds(Command::new(&python).args(["-c", "import securesystemslib, tuf, cryptography, prometheus_client"]))
+        succeeds(
+            Command::new(&python)
+                .args(["-c", "import securesystemslib, tuf, cryptography, prometheus_client, oras.client"]),
+        )
     };
     if works() {
         return Some(python);
     }
     fs::create_dir_all(&packages).ok()?;
-    say("fetching the Python packages securesystemslib, tuf, cryptography and prometheus_client");
+    say("fetching the Python packages securesystemslib, tuf, cryptography, prometheus_client and oras");
     let mut pip = Command::new("python3");
     pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--target"]).arg(&packages);
-    if !within(PIP_LIMIT, pip.args(["securesystemslib[crypto]==1.6.0", "tuf==7.0.1", "prometheus_client==0.23.1"])) {
+    if !within(
+        PIP_LIMIT,
+        pip.args(["securesystemslib[crypto]==1.6.0", "tuf==7.0.1", "prometheus_client==0.23.1", "oras==0.2.43"]),
+    ) {
         return None;
     }
     // A launcher, so that tests need to know one path only.

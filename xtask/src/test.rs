@@ -16,11 +16,15 @@ pub fn run(filters: &[&str]) -> Done {
     let go = provision::go_verifier();
     let python = provision::python_verifier();
     let strace = provision::strace();
+    let registry = provision::registry();
     if go.is_none() {
         skipped.push("the Go verifier: golang-go and golang-golang-x-mod-dev are missing");
     }
     if python.is_none() {
         skipped.push("the Python verifiers of envelopes and roots: securesystemslib or tuf is missing");
+    }
+    if !registry {
+        skipped.push("the registry by another hand: docker-registry or skopeo is missing");
     }
     if !strace {
         skipped.push("the order of system calls: strace is missing");

@@ -11,6 +11,7 @@ mod hook;
 mod keys;
 mod outcome;
 mod plugin;
+mod registry;
 mod release;
 mod root;
 mod serve;

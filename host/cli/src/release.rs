@@ -23,6 +23,7 @@ use serde_json::json;
 
 use crate::files;
 use crate::outcome::{Done, Failed, Format};
+use crate::registry::{PullRelease, PushRelease};
 use crate::root::{add_all, chain};
 
 /// Sign release sets, bring them to hosts, and go back.
@@ -53,6 +54,16 @@ pub enum Release {
         after_help = "Examples:\n  portcullis release rollback --config portcullis.toml --person noor.haddad \\\n    --reason night-shift --ticket CHG-77 --key release.key --host http://127.0.0.1:8601\n  portcullis release rollback --config portcullis.toml --version 410 --downgrade downgrade.json\n\nWithout keys it changes nothing and says what is missing. It lifts neither a signed floor nor a revocation. The next\nrelease needs a version above all that were active, not above this one."
     )]
     Rollback(rollback::Rollback),
+    /// Push a signed release with all that it names to an OCI registry.
+    #[command(
+        after_help = "Example:\n  portcullis release push registry.example/hospital/hooks:live --from release \\\n    --root trust-root.json --username ci --password-file registry.password\n\nSettings go along, and they name people: only into a registry that may know them."
+    )]
+    Push(PushRelease),
+    /// Pull a release from an OCI registry into a folder that a host can start from.
+    #[command(
+        after_help = "Example:\n  portcullis release pull registry.example/hospital/hooks:live --output release \\\n    --root trust-root.json"
+    )]
+    Pull(PullRelease),
 }
 
 /// Make and sign a release set.
@@ -123,6 +134,8 @@ impl Release {
             Self::Publish(publish) => publish.run(),
             Self::Status(status) => status.run(),
             Self::Rollback(rollback) => rollback.run(),
+            Self::Push(push) => push.run(),
+            Self::Pull(pull) => pull.run(),
         }
     }
 }

@@ -4,7 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use portcullis_server::{Admin, BreakGlassWatch, Clock, Config, Housekeeping, Listener, Prepared, Reload};
+use portcullis_server::{
+    Admin, BreakGlassWatch, Clock, Config, Housekeeping, Listener, Prepared, Reload, registry::RegistryWatch,
+};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -44,6 +46,7 @@ impl Serve {
         let listener = Listener::start(&host).map_err(start_failed)?;
         let housekeeping = Housekeeping::start(&host, admin).map_err(start_failed)?;
         let break_glass = BreakGlassWatch::start(&host).map_err(start_failed)?;
+        let registry = RegistryWatch::start(&host, housekeeping.reload()).map_err(start_failed)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failed::host)?;
         // Listened for before anybody is told where we are: who knows may send them at once.
         let signals = runtime.block_on(async { Signals::catch() })?;
@@ -51,12 +54,15 @@ impl Serve {
         if let Some(address) = admin_address {
             print(format!("admin on {address}"));
         }
-        runtime.block_on(signals.until_stop(&housekeeping.reload()));
+        runtime.block_on(signals.until_stop(&housekeeping.reload(), registry.as_ref()));
         host.obstacles.stop();
         tracing::info!("stopping: calls in progress end first");
         end_within(Duration::from_millis(host.config.listen.drain_ms) + CLOSING);
         listener.stop();
         break_glass.stop();
+        if let Some(registry) = registry {
+            registry.stop();
+        }
         housekeeping.stop();
         host.close();
         Ok(())
@@ -114,13 +120,16 @@ impl Signals {
         })
     }
 
-    /// Waits for SIGTERM or SIGINT; at a SIGHUP the host looks at configuration and release.
-    async fn until_stop(mut self, reload: &Reload) {
+    /// Waits for SIGTERM or SIGINT; at a SIGHUP the host looks at configuration and release, and asks its registry.
+    async fn until_stop(mut self, reload: &Reload, registry: Option<&RegistryWatch>) {
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => return,
                 _ = self.interrupt.recv() => return,
-                _ = self.hang_up.recv() => reload.now(),
+                _ = self.hang_up.recv() => {
+                    reload.now();
+                    registry.iter().for_each(|registry| registry.now());
+                }
             }
         }
     }

@@ -20,6 +20,7 @@ use crate::decryption::DecryptionConfig;
 use crate::error::ConfigError;
 use crate::making::EngineConfig;
 use crate::outbound::OutboundConfig;
+use crate::registry::RegistryConfig;
 use crate::resume::config::ResumeConfig;
 use crate::tls::TlsConfig;
 
@@ -38,6 +39,8 @@ pub struct Config {
     pub trust: Trust,
     /// Where release set, plugins and settings lie.
     pub release: ReleasePaths,
+    /// The registry that releases are pulled from.
+    pub registry: Option<RegistryConfig>,
     /// The record.
     pub audit: Audit,
     /// Making plugins.
@@ -287,6 +290,7 @@ impl Config {
             telemetry: file.telemetry,
             trust: file.trust,
             release: file.release,
+            registry: file.registry,
             audit: file.audit,
             engine: file.engine,
             plugins: file.plugins,
@@ -351,6 +355,9 @@ impl Config {
         let outbound = &mut config.outbound;
         for path in outbound.ca_file.iter_mut().chain([outbound.cache.get_or_insert_with(|| "cache".into())]) {
             *path = base.join(&*path);
+        }
+        if let Some(registry) = &mut config.registry {
+            registry.check(base, &config.release.set, config.outbound.ca_file.as_ref())?;
         }
         config.check()?;
         Ok(config)
@@ -678,6 +685,7 @@ struct File {
     telemetry: TelemetryConfig,
     trust: Trust,
     release: ReleasePaths,
+    registry: Option<RegistryConfig>,
     audit: Audit,
     #[serde(default)]
     engine: EngineConfig,

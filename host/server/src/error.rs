@@ -81,6 +81,14 @@ pub enum StartError {
     /// TLS cannot be set up with what this build has.
     #[error("TLS: {0}")]
     Tls(String),
+    /// The registry cannot be followed, whatever the network says.
+    #[error("registry.release `{release}`: {why}")]
+    Registry {
+        /// What is to be followed.
+        release: String,
+        /// Why not.
+        why: String,
+    },
     /// Traces cannot go where they are to go.
     #[error("telemetry.otlp `{place}`: {why}")]
     Collector {
@@ -108,7 +116,7 @@ pub enum StartError {
 impl StartError {
     /// Whether the operator gave something wrong, rather than the machine refusing.
     pub fn is_configuration(&self) -> bool {
-        matches!(self, Self::File { .. } | Self::Issuer { .. } | Self::Collector { .. })
+        matches!(self, Self::File { .. } | Self::Issuer { .. } | Self::Collector { .. } | Self::Registry { .. })
     }
 
     /// What to do about it.
@@ -125,7 +133,12 @@ impl StartError {
             Self::Bind { .. } => Some("choose another `listen.address`, or end what listens there".to_owned()),
             Self::BindAdmin { .. } => Some("choose another `admin.address`, or end what listens there".to_owned()),
             Self::Collector { .. } => Some("plain HTTP may call a collector on this machine only".to_owned()),
-            Self::Engine(_) | Self::Thread(_) | Self::Random | Self::Issuer { .. } | Self::Tls(_) => None,
+            Self::Engine(_)
+            | Self::Thread(_)
+            | Self::Random
+            | Self::Issuer { .. }
+            | Self::Registry { .. }
+            | Self::Tls(_) => None,
         }
     }
 }

@@ -19,7 +19,7 @@ use portcullis_trust::{Active, History, Passage, TrustRoot, VerifiedManifest};
 use crate::admission::Admission;
 use crate::caller::{CacheKey, Caller, KeyRing, Keys};
 use crate::clock::Clock;
-use crate::config::{Commit, Config, HookConfig};
+use crate::config::{Commit, Config, HookConfig, ReleasePaths};
 use crate::courier::Courier;
 use crate::decryption::DecryptionKeys;
 use crate::delivery::Deliveries;
@@ -38,6 +38,7 @@ use crate::obstacles::Obstacles;
 use crate::outbound::Outbound;
 use crate::owed::{self, Debts};
 use crate::refusals::{Reason, Refusals};
+use crate::registry::Source;
 use crate::release::{Found, ReleaseError, Standing as ReleaseStanding, Stray};
 use crate::resume::Resumes;
 use crate::retry::Retries;
@@ -87,6 +88,8 @@ pub struct Host {
     pub outbound: Arc<Outbound>,
     /// Calls that platforms wait for.
     pub resumes: Resumes,
+    /// The registry that releases are pulled from.
+    pub registry: Option<Source>,
     /// What every binding of the generation before did: what was counted between two looks must not be lost.
     pub former: ArcSwap<Vec<Arc<BindingMetrics>>>,
     /// Where traces go, if anywhere.
@@ -135,6 +138,7 @@ pub struct Prepared {
     outbound: Arc<Outbound>,
     decryption: Vec<Option<Arc<DecryptionKeys>>>,
     resumes: Resumes,
+    registry: Option<Source>,
     couriers: BTreeMap<String, Arc<Courier>>,
     ring: KeyRing,
     tls: Option<Arc<Tls>>,
@@ -191,6 +195,7 @@ impl Prepared {
         let sealing = SealKey::new(sealing);
         let outbound = Arc::new(Outbound::new(&config.outbound)?);
         let resumes = Resumes::open(&config.resume, &config.tenant, &sealing, &outbound, &clock)?;
+        let registry = config.registry.as_ref().map(Source::new).transpose()?;
         let (sealer, pseudonyms) = (Sealer::new(sealing), Pseudonyms::new(&naming, PSEUDONYM_KEY_VERSION));
         let cache = config.outbound.cache.clone().map(|folder| (folder, cache_key));
         let mut ring = KeyRing::new(Arc::clone(&outbound), clock.clone(), cache, config.listen.calls);
@@ -221,6 +226,7 @@ impl Prepared {
             outbound,
             decryption,
             resumes,
+            registry,
             engine,
             places,
             sealer,
@@ -286,6 +292,7 @@ impl Prepared {
             ring: Mutex::new(self.ring),
             outbound: self.outbound,
             resumes: self.resumes,
+            registry: self.registry,
             former: ArcSwap::default(),
             telemetry,
             obstacles: Obstacles::default(),
@@ -474,6 +481,21 @@ impl Host {
             keeper.record_revoked(&self.log, &new);
         }
         refused
+    }
+
+    /// Stops what a set revokes that lies in no folder: one that a registry offers, and of which perhaps nothing else is taken.
+    pub fn heed(&self, set: &[u8]) {
+        let mut keeper = self.keeper();
+        let new = keeper.revoked_by(set);
+        if !new.is_empty() {
+            self.stop_revoked(&keeper);
+            keeper.record_revoked(&self.log, &new);
+        }
+    }
+
+    /// Whether a release in these folders would come into force, for the hooks of this configuration.
+    pub fn try_release(&self, paths: &ReleasePaths, config: &Config) -> Result<(), ReleaseError> {
+        self.ready(&Found::read(paths)?, &config.hooks).map(drop)
     }
 
     /// Stops every binding of what is revoked by now, and says so.

@@ -14,7 +14,7 @@ use portcullis_audit::{Entry, Log, Pending, Record};
 use portcullis_keys::{PublicKey, SecretKey, SymmetricKey};
 use portcullis_model::json::quote;
 use portcullis_model::{Digest, Millis};
-use portcullis_trust::{History, RevokedPlugins, TrustRoot};
+use portcullis_trust::{History, RevokedPlugins, TrustRoot, verify_revocations};
 
 use crate::config::Config;
 use crate::error::StartError;
@@ -300,6 +300,12 @@ impl Keeper {
         let by_set = revocations(&config.release, self.roots.newest());
         new.merge(&self.memory.history.revoked.merge(&by_set));
         new
+    }
+
+    /// What a set revokes that lies in no folder, where it was not revoked before: nothing, where the release role has not signed it.
+    pub fn revoked_by(&mut self, set: &[u8]) -> RevokedPlugins {
+        let by_set = verify_revocations(self.roots.newest(), set).unwrap_or_default();
+        self.memory.history.revoked.merge(&by_set)
     }
 
     /// Records what was revoked.

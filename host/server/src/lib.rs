@@ -43,6 +43,7 @@ mod owed;
 mod pipeline;
 mod quarantine;
 mod refusals;
+pub mod registry;
 mod release;
 mod reload;
 mod resume;

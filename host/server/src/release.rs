@@ -255,7 +255,7 @@ impl Found {
         let again = trusted.history.active.filter(|active| active.set == set);
         let (root, at) = again.map_or((newest, now), |active| (trusted.roots.at(active.root), active.since));
         let release = verify_release(root, &self.set, at).map_err(refused)?;
-        let passage = self.admit(trusted, &release, set, now).map_err(refused)?;
+        let passage = admit(trusted, &release, set, self.downgrade.as_deref(), now).map_err(refused)?;
         let count = release.bindings.iter().map(|source| 1 + usize::from(source.candidate.is_some())).sum::<usize>();
         if count > MOST_BINDINGS_ALL {
             let source = release.bindings.first();
@@ -352,17 +352,6 @@ impl Found {
         })
     }
 
-    /// Whether the set may come into force, by itself or by a downgrade that lies beside it.
-    fn admit(&self, trusted: &Trusted<'_>, release: &ReleaseSet, set: Digest, now: Millis) -> Result<Passage, Refusal> {
-        let alone = trusted.history.admit(release, set, None, now);
-        let (Err(refusal), Some(envelope)) = (&alone, &self.downgrade) else { return alone };
-        if !matches!(refusal.kind(), RefusalCode::ReleaseOlder) {
-            return alone;
-        }
-        let downgrade = Downgrade::verify(trusted.roots.newest(), envelope, now)?;
-        trusted.history.admit(release, set, Some((&downgrade, sha256(envelope))), now)
-    }
-
     /// Components that lie there but may not run, whether or not the set names them.
     pub fn strays(&self, root: &TrustRoot, now: Millis) -> Vec<Stray> {
         let verified: Vec<_> =
@@ -448,6 +437,29 @@ impl Found {
         }
         self.settings.get(&source.settings).map(String::as_str).ok_or_else(missing)
     }
+}
+
+/// Whether a set may come into force, by itself or by a downgrade that lies beside it.
+pub fn admit(
+    trusted: &Trusted<'_>,
+    release: &ReleaseSet,
+    set: Digest,
+    downgrade: Option<&[u8]>,
+    now: Millis,
+) -> Result<Passage, Refusal> {
+    let alone = trusted.history.admit(release, set, None, now);
+    let (Err(refusal), Some(envelope)) = (&alone, downgrade) else { return alone };
+    if !matches!(refusal.kind(), RefusalCode::ReleaseOlder) {
+        return alone;
+    }
+    let downgrade = Downgrade::verify(trusted.roots.newest(), envelope, now)?;
+    trusted.history.admit(release, set, Some((&downgrade, sha256(envelope))), now)
+}
+
+/// The digest of the signed bytes of the set that lies there.
+pub fn set_in(paths: &ReleasePaths) -> Option<Digest> {
+    let set = read(&paths.set).ok()?;
+    Envelope::parse(&set).ok().map(|envelope| sha256(envelope.unverified_payload()))
 }
 
 /// What the set in the folder revokes, whether or not it can be taken: nothing, where the release role has not signed it.

@@ -17,6 +17,7 @@ use clap::Subcommand;
 use portcullis_keys::SecretKey;
 
 use crate::outcome::Done;
+use crate::registry::{PullPlugin, PushPlugin};
 
 /// Write, test, sign, verify and inspect plugins.
 #[derive(Subcommand)]
@@ -53,6 +54,16 @@ pub enum Plugin {
         after_help = "Example:\n  portcullis plugin verify --root trust-root.json \\\n    --manifest sod.manifest.json --component sod.wasm"
     )]
     Verify(verify::Verify),
+    /// Push a signed plugin to an OCI registry.
+    #[command(
+        after_help = "Example:\n  portcullis plugin push registry.example/plugins/sod:2.0.0 \\\n    --component sod.wasm --manifest sod.manifest.json --root trust-root.json"
+    )]
+    Push(PushPlugin),
+    /// Pull a plugin from an OCI registry.
+    #[command(
+        after_help = "Example:\n  portcullis plugin pull registry.example/plugins/sod:2.0.0 --output plugins \\\n    --root trust-root.json"
+    )]
+    Pull(PullPlugin),
     /// Show what a component is and asks for.
     #[command(
         after_help = "Examples:\n  portcullis plugin inspect sod.wasm --format json\n  portcullis plugin inspect sod.wasm --source manifest.toml"
@@ -72,6 +83,8 @@ impl Plugin {
             Self::Componentize(componentize) => componentize.run(),
             Self::Sign(sign) => sign.run(),
             Self::Verify(verify) => verify.run(),
+            Self::Push(push) => push.run(),
+            Self::Pull(pull) => pull.run(),
             Self::Inspect(inspect) => inspect.run(),
         }
     }

@@ -16,6 +16,7 @@ use crate::budget::Stage;
 use crate::generation::{Binding, Bindings, Generation};
 use crate::host::Hook;
 use crate::metrics::{BUCKETS, BindingMetrics, Times, labels};
+use crate::registry::{Outcome, Source};
 use crate::rollout::Rollout;
 
 /// The page.
@@ -96,6 +97,7 @@ pub fn write(desk: &Desk) -> String {
             page.sample(name, "", count.load(std::sync::atomic::Ordering::Relaxed));
         }
     }
+    page.registry(host.registry.as_ref());
     page.family("portcullis_build_info", "gauge", "The build");
     let build = labels(&[("version", env!("CARGO_PKG_VERSION")), ("tenant", &host.config.tenant)]);
     page.sample("portcullis_build_info", &build, 1);
@@ -217,6 +219,20 @@ impl Page {
         self.family(name, "gauge", "1 once a candidate has spent its divergence budget and is asked no more");
         for (_, rollout) in rollouts {
             self.sample(name, &rollout.binding.metrics.labels, u8::from(rollout.is_stopped()));
+        }
+    }
+
+    /// How it goes with the registry, where one is followed.
+    fn registry(&mut self, source: Option<&Source>) {
+        let (polls, contact) = ("portcullis_registry_polls_total", "portcullis_registry_contact_timestamp_seconds");
+        self.family(polls, "counter", "Looks at the release in the registry, by what they came to");
+        for outcome in source.iter().flat_map(|_| Outcome::ALL) {
+            let count = source.map_or(0, |source| source.count(outcome));
+            self.sample(polls, &labels(&[("outcome", outcome.name())]), count);
+        }
+        self.family(contact, "gauge", "When the registry last gave something that could be judged");
+        if let Some(contacted) = source.and_then(|source| source.state().contact) {
+            self.sample(contact, "", contacted.0 / 1_000);
         }
     }
 

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use super::Desk;
 use crate::breaker::Standing;
 use crate::generation::Bindings;
+use crate::registry::Outcome;
 
 /// Why the host is not ready, and what an operator should know although it is.
 pub struct Readiness {
@@ -99,6 +100,13 @@ impl Readiness {
         if let (Some(code), Some(generation)) = (host.obstacles.refused_release(), &in_force.generation) {
             let what = format!("the release in the folders was refused: {code}; {} goes on", generation.number);
             warning("release-refused", what, "see the host's log, or run `portcullis check`");
+        }
+        if let Some((source, code, outcome)) =
+            host.registry.as_ref().and_then(|it| Some((it, it.state().code?, it.state().outcome?)))
+        {
+            let what = format!("`{}` brings nothing: {code}; what is here goes on", source.reference);
+            let warned = if outcome == Outcome::Refused { "registry-refused" } else { "registry-failed" };
+            warning(warned, what, "see the host's log, and whether the registry has what it should");
         }
         if let Some(why) = host.obstacles.refused_configuration() {
             warning("configuration-refused", why, "correct the file, or restart the host where a setting needs it");

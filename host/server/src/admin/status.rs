@@ -8,6 +8,7 @@ use crate::breaker::Standing;
 use crate::budget::micros;
 use crate::generation::Binding;
 use crate::host::Hook;
+use crate::registry::{Outcome, Source};
 use crate::rollout::Counts;
 
 /// The page.
@@ -48,7 +49,17 @@ pub fn json(desk: &Desk) -> Value {
             "origin": host.log.origin(), "next": health.next, "durable": health.durable, "published": health.published,
             "queued": health.queued, "stopped": health.stopped.as_deref(),
         },
+        "registry": host.registry.as_ref().map(registry),
         "readiness": readiness.json(),
+    })
+}
+
+/// How it goes with the registry that is followed.
+fn registry(source: &Source) -> Value {
+    let state = source.state();
+    json!({
+        "release": source.reference.to_string(), "outcome": state.outcome.map(Outcome::name), "code": state.code,
+        "contact": state.contact.map(|contact| contact.0), "artifact": state.artifact.map(|artifact| artifact.to_string()),
     })
 }
 

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use hyper::body::Incoming;
 use hyper::{Request, Response, Uri};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
@@ -42,6 +43,7 @@ pub struct Outbound {
     /// There until it is dropped.
     runtime: Option<Runtime>,
     trusts_nobody: bool,
+    plain_http_anywhere: bool,
 }
 
 /// Why a call brought no answer. Never holds what was sent.
@@ -82,17 +84,51 @@ impl Outbound {
             .http2_max_header_list_size(LONGEST_HEAD)
             .build(connector);
         let runtime = Builder::new_multi_thread().worker_threads(1).thread_name("outbound").enable_all().build();
-        Ok(Self { client, runtime: Some(runtime.map_err(StartError::Thread)?), trusts_nobody })
+        let runtime = Some(runtime.map_err(StartError::Thread)?);
+        Ok(Self { client, runtime, trusts_nobody, plain_http_anywhere: false })
+    }
+
+    /// Lets it speak plain HTTP to other machines too: only where nothing secret goes along and what comes is verified.
+    #[must_use]
+    pub fn plain_http_anywhere(mut self) -> Self {
+        self.plain_http_anywhere = true;
+        self
     }
 
     /// Sends a request to an absolute address and reads the answer, up to [`LONGEST_ANSWER`] bytes, whatever its status.
     pub async fn send(&self, request: Request<Bytes>, until: Instant) -> Result<Response<Bytes>, OutboundError> {
-        check(request.uri())?;
-        if self.trusts_nobody && request.uri().scheme_str() == Some("https") {
+        self.admit(request.uri())?;
+        let client = self.client.clone();
+        self.until(until, async move { exchange(&client, request).await }).await
+    }
+
+    /// Sends a request and gives the answer once its head is there, whatever its status. To read, bound and time its body is for whoever
+    /// asked.
+    pub async fn open(&self, request: Request<Bytes>, until: Instant) -> Result<Response<Incoming>, OutboundError> {
+        self.admit(request.uri())?;
+        let client = self.client.clone();
+        let call = async move { client.request(request.map(Full::new)).await.map_err(|error| failed(&error)) };
+        self.until(until, call).await
+    }
+
+    /// Whether this may be called by this client.
+    fn admit(&self, uri: &Uri) -> Result<(), OutboundError> {
+        if !(self.plain_http_anywhere && uri.scheme_str() == Some("http")) {
+            check(uri)?;
+        }
+        if self.trusts_nobody && uri.scheme_str() == Some("https") {
             return Err(OutboundError::NoAuthorities);
         }
-        let client = self.client.clone();
-        let call = self.spawn(async move { timeout_at(until.into(), exchange(&client, request)).await });
+        Ok(())
+    }
+
+    /// Runs a call on the client's own thread, as long as somebody waits for it and no longer than until then.
+    async fn until<T, F>(&self, until: Instant, call: F) -> Result<T, OutboundError>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, OutboundError>> + Send + 'static,
+    {
+        let call = self.spawn(async move { timeout_at(until.into(), call).await });
         let Some(call) = call else { return Err(OutboundError::Late) };
         let mut call = Ended(call);
         match (&mut call.0).await {
@@ -158,7 +194,7 @@ fn check(uri: &Uri) -> Result<(), OutboundError> {
 }
 
 /// Names are not resolved to find out: a name's address is whatever the network says.
-fn is_this_machine(host: &str) -> bool {
+pub(crate) fn is_this_machine(host: &str) -> bool {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     bare.parse().is_ok_and(|address: IpAddr| address.is_loopback())
 }
@@ -177,7 +213,7 @@ async fn exchange(
 }
 
 /// What went wrong, down to its cause: the first words alone say only that something did.
-fn failed(error: &(dyn std::error::Error + 'static)) -> OutboundError {
+pub(crate) fn failed(error: &(dyn std::error::Error + 'static)) -> OutboundError {
     let mut said = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -13,6 +13,9 @@ use portcullis_hooks::{
 };
 use portcullis_keys::PublicKey;
 use portcullis_model::{Cause, Change, Credential, Document, Effect, Millis, Target};
+use portcullis_registry::{
+    Documents, Image, Index, MANIFEST_ARTIFACT, MOST_PLUGINS, Reference, Release, SUITE_ARTIFACT,
+};
 use portcullis_suite::{Suite, Syntax, check_settings};
 use portcullis_trust::{
     BreakGlass, Downgrade, Envelope, ManifestSource, ReleaseSet, ReleaseSource, RootSource, TrustRoot, verify_manifest,
@@ -45,6 +48,7 @@ pub const SURFACES: [(&str, Surface); 21] = [
     ("proof", proof),
     ("component", component),
     ("bearer", bearer),
+    ("registry", registry),
 ];
 
 /// A JSON document: what it says of a value is what stands there.
@@ -289,6 +293,36 @@ pub fn bearer(bytes: &[u8]) {
     let screened = issuer.screen(&token, Millis(1_795_000_100_000));
     assert_eq!(token.verify(&keys).is_ok(), bytes == BEARER, "nobody else has the key");
     assert!(screened.is_ok() || bytes != BEARER, "what it says is what is expected");
+}
+
+/// What a registry serves: a manifest, an index, a component's configuration, a challenge, and what a person writes as a reference.
+pub fn registry(bytes: &[u8]) {
+    let (image, index) = (Image::parse(bytes), Index::parse(bytes));
+    assert!(image.is_err() || index.is_err(), "no bytes are both");
+    if let Ok(image) = image {
+        assert_eq!(Image::parse(&image.to_bytes()).as_ref(), Ok(&image), "what was read can be written and read");
+        drop(Documents::of(&image));
+        if let Ok(layer) = portcullis_registry::layer(&image, bytes) {
+            assert_eq!(image.layers.first(), Some(layer));
+        }
+        for kind in [MANIFEST_ARTIFACT, SUITE_ARTIFACT] {
+            let to = portcullis_registry::sha256(bytes);
+            assert!(portcullis_registry::attachment(&image, to, kind).is_err(), "no manifest refers to itself");
+        }
+    }
+    if let Ok(index) = index {
+        assert_eq!(Index::parse(&index.to_bytes()).as_ref(), Ok(&index));
+        if let Ok(release) = Release::of(&index) {
+            assert!(release.components.len().max(release.manifests.len()) <= MOST_PLUGINS);
+        }
+    }
+    drop(portcullis_registry::subject(bytes));
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    drop(portcullis_registry::challenges(text));
+    if let Ok(reference) = text.parse::<Reference>() {
+        assert_eq!(reference.to_string(), text);
+        assert!(!reference.repository.name.contains("..") && !text.contains("//"));
+    }
 }
 
 /// Every question in a body, answered in every way.

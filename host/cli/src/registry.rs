@@ -1,0 +1,86 @@
+//! Plugins and releases to and from OCI registries: `plugin push|pull` and `release push|pull`.
+//!
+//! Invariant: what is taken from a registry is held against a trust root where one is given, and always against digests; a pull leaves a
+//! folder whole or as it was.
+
+mod plugin;
+mod release;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use portcullis_registry::Reference;
+use portcullis_server::registry::{Access, Client, PullError, RegistryError};
+
+use crate::outcome::{Done, Failed};
+use crate::serve::start_failed;
+
+pub use plugin::{PullPlugin, PushPlugin};
+pub use release::{PullRelease, PushRelease};
+
+/// How the registry is spoken to.
+#[derive(Args)]
+pub struct Registry {
+    /// As whom; with `--password-file`. Without it: as nobody.
+    #[arg(long, requires = "password_file")]
+    username: Option<String>,
+    /// The file whose first line is the password or access token.
+    #[arg(long, requires = "username")]
+    password_file: Option<PathBuf>,
+    /// Where the registry sends us for a token, if that is another host than its own: it may see the password.
+    #[arg(long)]
+    token_realm: Option<String>,
+    /// Certificate authorities to believe instead of the machine's own (PEM).
+    #[arg(long)]
+    ca: Option<PathBuf>,
+    /// Speak plain HTTP, to a registry on this machine.
+    #[arg(long)]
+    plain_http: bool,
+    /// Also to one on another machine: settings, which name people, then cross the network in the clear.
+    #[arg(long, requires = "plain_http")]
+    plain_http_beyond_loopback: bool,
+    /// Give one request with its whole answer this many milliseconds.
+    #[arg(long, default_value_t = 60_000, value_parser = clap::value_parser!(u64).range(100..=600_000))]
+    timeout_ms: u64,
+}
+
+impl Registry {
+    /// A client for this registry.
+    fn client(&self, reference: &Reference) -> Done<Client> {
+        let access = Access {
+            credential: self.username.clone().zip(self.password_file.clone()),
+            token_realm: self.token_realm.clone(),
+            ca_file: self.ca.clone(),
+            plain_http: self.plain_http,
+            plain_http_beyond_loopback: self.plain_http_beyond_loopback,
+            timeout: Duration::from_millis(self.timeout_ms),
+        };
+        access.check(&reference.repository.host).map_err(Failed::configuration)?;
+        Client::new(access).map_err(start_failed)
+    }
+}
+
+/// Runs a call to the end.
+fn wait<T>(call: impl Future<Output = T>) -> Done<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failed::host)?;
+    Ok(runtime.block_on(call))
+}
+
+impl From<RegistryError> for Failed {
+    fn from(error: RegistryError) -> Self {
+        PullError::from(error).into()
+    }
+}
+
+impl From<PullError> for Failed {
+    fn from(error: PullError) -> Self {
+        let hint = error.hint();
+        match &error {
+            PullError::Disk { .. } | PullError::Registry(RegistryError::Password { .. }) => {
+                Self::configuration(error).hint(hint)
+            }
+            _ => Self::wrong(format!("{error} [{}]", error.code())).hint(hint),
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! `portcullis release push` and `release pull`.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use portcullis_model::Digest;
+use portcullis_registry::Reference;
+use portcullis_server::Clock;
+use portcullis_server::registry::{
+    Offer, Placed, PluginParts, ReleaseParts, Shelf, bring, place, push_release, root_name, staging,
+};
+use portcullis_trust::{Envelope, ReleaseSet, TrustRoot, sha256, verify_manifest, verify_plugin, verify_release};
+use serde_json::json;
+
+use super::{Registry, wait};
+use crate::files;
+use crate::outcome::{Done, Failed, Format};
+use crate::root::chain;
+
+/// Push a release.
+#[derive(Args)]
+pub struct PushRelease {
+    /// Where to: `registry/name:tag`. The tag is the one that hosts follow.
+    reference: Reference,
+    /// The release's folder: `release.json`, `plugins`, `settings`, and `downgrade.json` where there is one.
+    #[arg(long)]
+    from: PathBuf,
+    /// The trust root's envelope, and those that followed, in order: nothing is pushed that a host would refuse. Those after the first go
+    /// along.
+    #[arg(long = "root", required = true)]
+    roots: Vec<PathBuf>,
+    #[command(flatten)]
+    registry: Registry,
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+}
+
+/// Pull a release.
+#[derive(Args)]
+pub struct PullRelease {
+    /// Where from: `registry/name:tag` or `registry/name@sha256:…`.
+    reference: Reference,
+    /// The folder that gets the release: `release.json`, `plugins`, `settings`; trust roots that follow go to `trust-roots` in it.
+    #[arg(long)]
+    output: PathBuf,
+    /// The trust root's envelope, and those that followed, in order.
+    #[arg(long = "root", required = true)]
+    roots: Vec<PathBuf>,
+    #[command(flatten)]
+    registry: Registry,
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+}
+
+/// A plugin's files, read and verified.
+struct Ready {
+    title: String,
+    tag: String,
+    wasm: Vec<u8>,
+    inspection: portcullis_engine::Inspection,
+    envelope: Vec<u8>,
+    manifest: Envelope,
+}
+
+impl PushRelease {
+    /// Does it.
+    pub fn run(self) -> Done {
+        if self.reference.tag().is_none() {
+            return Err(Failed::configuration("a release is pushed to a tag, not to a digest"));
+        }
+        let root = chain(&self.roots)?;
+        let set_bytes = files::read(&self.from.join("release.json"))?;
+        let set = verify_release(&root, &set_bytes, Clock::system().now())?;
+        let plugins = self.plugins(&root, &set)?;
+        let settings = self.settings(&set)?;
+        let downgrade = self.from.join("downgrade.json");
+        let downgrade = if downgrade.exists() { Some(files::read(&downgrade)?) } else { None };
+        let roots = self.roots.iter().skip(1).map(|root| files::read(root)).collect::<Done<Vec<_>>>()?;
+        let sizes: usize = plugins.iter().map(|ready| ready.wasm.len()).sum();
+        let parts = ReleaseParts {
+            version: set.version,
+            set: &set_bytes,
+            roots: roots.iter().map(Vec::as_slice).collect(),
+            downgrade: downgrade.as_deref(),
+            settings: settings.iter().map(Vec::as_slice).collect(),
+            plugins: plugins.iter().map(Ready::parts).collect(),
+        };
+        let client = self.registry.client(&self.reference)?;
+        let artifact = wait(push_release(&client, &self.reference, &parts))??;
+        let count = plugins.len();
+        self.format.print(
+            format!(
+                "{}: release {} pushed, {count} plugins, {sizes} bytes of components\nartifact {artifact}",
+                self.reference, set.version
+            ),
+            json!({
+                "reference": self.reference.to_string(), "version": set.version, "artifact": artifact.to_string(), "plugins": count,
+            }),
+        );
+        Ok(())
+    }
+
+    /// Every plugin that the set names, held against the trust root.
+    fn plugins(&self, root: &TrustRoot, set: &ReleaseSet) -> Done<Vec<Ready>> {
+        let (mut components, mut envelopes) = (BTreeMap::new(), BTreeMap::new());
+        let folder = self.from.join("plugins");
+        for path in listed(&folder)? {
+            match path.extension().and_then(|extension| extension.to_str()) {
+                Some("wasm") => {
+                    let bytes = files::read(&path)?;
+                    components.insert(sha256(&bytes), bytes);
+                }
+                Some("json") => {
+                    let bytes = files::read(&path)?;
+                    if let Ok(envelope) = Envelope::parse(&bytes) {
+                        envelopes.insert(sha256(envelope.unverified_payload()), (bytes, envelope));
+                    }
+                }
+                _ => {}
+            }
+        }
+        let now = Clock::system().now();
+        let mut plugins = Vec::with_capacity(set.plugins.len());
+        for (id, entry) in &set.plugins {
+            let (envelope, manifest) =
+                envelopes.remove(&entry.manifest).ok_or_else(|| missing(id, "manifest", entry.manifest, &folder))?;
+            let wanted = verify_manifest(root, &envelope, now)?.manifest.wasm;
+            let wasm = components.get(&wanted).ok_or_else(|| missing(id, "component", wanted, &folder))?.clone();
+            verify_plugin(root, entry, &envelope, &wasm, now)?;
+            let inspection = portcullis_engine::inspect(&wasm)?;
+            let (title, tag) = (format!("{id}.wasm"), plugin_tag(id, &entry.version, entry.serial));
+            plugins.push(Ready { title, tag, wasm, inspection, envelope, manifest });
+        }
+        Ok(plugins)
+    }
+
+    /// The settings that the set names.
+    fn settings(&self, set: &ReleaseSet) -> Done<Vec<Vec<u8>>> {
+        let (folder, mut there) = (self.from.join("settings"), BTreeMap::new());
+        let nothing = sha256(ReleaseSet::NO_SETTINGS);
+        let wanted = set.bindings.iter().filter(|binding| binding.settings != nothing);
+        let wanted: BTreeMap<Digest, &str> = wanted.map(|it| (it.settings, it.plugin.as_str())).collect();
+        for path in if wanted.is_empty() { Vec::new() } else { listed(&folder)? } {
+            let bytes = files::read(&path)?;
+            there.insert(sha256(&bytes), bytes);
+        }
+        let found = wanted
+            .into_iter()
+            .map(|(digest, plugin)| there.remove(&digest).ok_or_else(|| missing(plugin, "settings", digest, &folder)));
+        found.collect()
+    }
+}
+
+impl Ready {
+    fn parts(&self) -> (PluginParts<'_>, String) {
+        let parts = PluginParts {
+            component: &self.wasm,
+            inspection: &self.inspection,
+            title: &self.title,
+            manifest: &self.manifest,
+            envelope: &self.envelope,
+            suite: None,
+        };
+        (parts, self.tag.clone())
+    }
+}
+
+impl PullRelease {
+    /// Does it.
+    pub fn run(self) -> Done {
+        let now = Clock::system().now();
+        let mut root = chain(&self.roots)?;
+        let client = self.registry.client(&self.reference)?;
+        let repository = &self.reference.repository;
+        let offer = wait(Offer::ask(&client, &self.reference))??;
+        let mut further = Vec::new();
+        for (version, envelope) in offer.roots.range(root.version.saturating_add(1)..) {
+            root = root.next(envelope)?;
+            further.push((root_name(*version, envelope), envelope));
+        }
+        let set = verify_release(&root, &offer.set, now)?;
+        let path = |name: &str| self.output.join(name);
+        let [set_file, plugins, settings, downgrade] =
+            ["release.json", "plugins", "settings", "downgrade.json"].map(path);
+        if let Some(here) = std::fs::read(&set_file).ok().and_then(|here| ReleaseSet::unverified(&here).ok())
+            && here.version > set.version
+        {
+            let (here, is) = (here.version, set.version);
+            let message = format!("`{}` has release {here}, and the registry {is} [release-older]", set_file.display());
+            return Err(Failed::wrong(message).hint(Some("pull into another folder, if that is meant")));
+        }
+        let to = Placed { set: &set_file, plugins: &plugins, settings: &settings, downgrade: &downgrade };
+        let folder = path("incoming");
+        let [a, b, c, d] = staging(&folder)?;
+        let from = Placed { set: &a, plugins: &b, settings: &c, downgrade: &d };
+        let brought = wait(bring(&client, repository, &offer, (&root, &set, now), &Shelf::of(&to), &from))?;
+        let done = brought.and_then(|()| place(&from, &to));
+        drop(std::fs::remove_dir_all(&folder));
+        done?;
+        let roots = further.len();
+        for (name, envelope) in further {
+            let folder = path("trust-roots");
+            std::fs::create_dir_all(&folder)
+                .map_err(|error| Failed::configuration(format!("cannot make `{}`: {error}", folder.display())))?;
+            files::write(&folder.join(name), envelope)?;
+        }
+        let count = set.plugins.len();
+        self.format.print(
+            format!(
+                "{}: release {} is in `{}`, {count} plugins, {roots} further trust roots\nartifact {}",
+                self.reference,
+                set.version,
+                self.output.display(),
+                offer.artifact
+            ),
+            json!({
+                "reference": self.reference.to_string(), "version": set.version, "artifact": offer.artifact.to_string(),
+                "plugins": count, "trust_roots": roots, "folder": self.output,
+            }),
+        );
+        Ok(())
+    }
+}
+
+/// The tag under which a plugin of a release is kept.
+fn plugin_tag(id: &str, version: &str, serial: u64) -> String {
+    let tag = format!("{id}-{version}.{serial}");
+    tag.chars().map(|it| if it.is_ascii_alphanumeric() || "._-".contains(it) { it } else { '_' }).take(128).collect()
+}
+
+fn listed(folder: &Path) -> Done<Vec<PathBuf>> {
+    let unreadable =
+        |error: std::io::Error| Failed::configuration(format!("cannot read `{}`: {error}", folder.display()));
+    let mut paths = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(unreadable)? {
+        let path = entry.map_err(unreadable)?.path();
+        if path.is_file() {
+            paths.push(path);
+        }
+    }
+    Ok(paths)
+}
+
+fn missing(plugin: &str, what: &str, digest: Digest, folder: &Path) -> Failed {
+    let folder = folder.display();
+    Failed::wrong(format!(
+        "plugin `{plugin}`: no file in `{folder}` has the digest {digest} that is named for its {what} [file-missing]"
+    ))
+    .hint(Some(format!("copy the file into `{folder}`; its name is free")))
+}

@@ -1,0 +1,179 @@
+//! How the client proves to a registry who asks: as nobody, by name and password, or by a token that it fetches.
+//!
+//! Invariant: a password is shown only over TLS or to this machine, and only to the registry's own host or the token endpoint that the
+//! operator named: a challenge cannot steer it elsewhere. Tokens are for one repository and one purpose, and are held in memory alone.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use hyper::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
+use hyper::{Request, Uri};
+use portcullis_model::Document;
+use portcullis_model::json::Value;
+use portcullis_registry::{Challenge, Repository, challenges};
+use zeroize::Zeroizing;
+
+use super::config::Access;
+use super::error::RegistryError;
+use crate::outbound::{Outbound, address};
+
+/// What somebody wants to do in a repository.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Purpose {
+    /// Read.
+    Pull,
+    /// Read and write.
+    Push,
+}
+
+/// What has been proven so far.
+#[derive(Default)]
+pub struct Proofs {
+    held: Mutex<HashMap<(Repository, Purpose), Held>>,
+}
+
+struct Held {
+    header: HeaderValue,
+    until: Option<Instant>,
+}
+
+impl Purpose {
+    fn actions(self) -> &'static str {
+        match self {
+            Self::Pull => "pull",
+            Self::Push => "pull,push",
+        }
+    }
+}
+
+impl Proofs {
+    /// What to show with a request; nothing before anybody asked for it.
+    pub fn header(&self, repository: &Repository, purpose: Purpose) -> Option<HeaderValue> {
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = held.get(&(repository.clone(), purpose))?;
+        held.until.is_none_or(|until| Instant::now() < until).then(|| held.header.clone())
+    }
+
+    /// Does what an answer of 401 asks for, as far as it can be done.
+    pub async fn meet(
+        &self,
+        (outbound, access): (&Outbound, &Access),
+        (repository, purpose): (&Repository, Purpose),
+        head: &HeaderMap,
+        until: Instant,
+    ) -> Result<(), RegistryError> {
+        let place = repository.to_string();
+        let denied = |why: &str| RegistryError::Denied { place: place.clone(), why: why.to_owned() };
+        let asked: Vec<_> = head
+            .get_all(WWW_AUTHENTICATE)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .take(MOST_CHALLENGES)
+            .flat_map(challenges)
+            .collect();
+        let bearer = asked.iter().find(|challenge| matches!(challenge, Challenge::Bearer { .. }));
+        let held = match bearer.or_else(|| asked.first()) {
+            Some(Challenge::Bearer { realm, service, .. }) => {
+                let uri = token_uri(realm, service.as_deref(), repository, purpose)
+                    .ok_or_else(|| denied("it names no place for tokens that may be called"))?;
+                let password = match &access.credential {
+                    Some(_) if !may_see_password(&uri, realm, repository, access) => {
+                        let host = uri.authority().map(ToString::to_string).unwrap_or_default();
+                        return Err(denied(&format!(
+                            "it sends us to `{host}` for a token, which no `token_realm` says may see the password"
+                        )));
+                    }
+                    credential => credential.as_ref().map(basic).transpose()?,
+                };
+                token(outbound, uri, password, &place, until).await?
+            }
+            Some(Challenge::Basic) => {
+                let credential =
+                    access.credential.as_ref().ok_or_else(|| denied("it wants a password, and none is set"))?;
+                Held { header: basic(credential)?, until: Some(Instant::now() + KEEP_PASSWORD) }
+            }
+            None => return Err(denied("it does not say how it wants to be told who asks")),
+        };
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).insert((repository.clone(), purpose), held);
+        Ok(())
+    }
+}
+
+/// Where a token for this repository and purpose is to be had. The scope is our own, whatever the challenge says.
+fn token_uri(realm: &str, service: Option<&str>, repository: &Repository, purpose: Purpose) -> Option<Uri> {
+    let uri = address(realm).ok()?;
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    if let Some(service) = service {
+        query.append_pair("service", service);
+    }
+    query.append_pair("scope", &format!("repository:{}:{}", repository.name, purpose.actions()));
+    let mark = if uri.query().is_some() { '&' } else { '?' };
+    format!("{realm}{mark}{}", query.finish()).parse().ok()
+}
+
+/// The registry's own host may, whichever port; another only where the operator said so.
+fn may_see_password(uri: &Uri, realm: &str, repository: &Repository, access: &Access) -> bool {
+    let own: Option<Uri> = format!("https://{}/", repository.host).parse().ok();
+    access.token_realm.as_deref() == Some(realm)
+        || own.is_some_and(|own| {
+            own.host().is_some() && own.host() == uri.host() && (uri.scheme_str() == Some("https") || access.plain_http)
+        })
+}
+
+fn basic((name, file): &(String, std::path::PathBuf)) -> Result<HeaderValue, RegistryError> {
+    let wrong = |why: String| RegistryError::Password { path: file.clone(), why };
+    let text = portcullis_keys::read_secret_file(file).map_err(|error| wrong(error.to_string()))?;
+    let password = text.lines().next().filter(|line| !line.is_empty());
+    let password = password.ok_or_else(|| wrong("it is empty".to_owned()))?;
+    let pair = Zeroizing::new(format!("{name}:{password}"));
+    secret(&Zeroizing::new(format!("Basic {}", STANDARD.encode(pair.as_bytes()))))
+        .ok_or_else(|| wrong("it is no password".to_owned()))
+}
+
+fn secret(text: &str) -> Option<HeaderValue> {
+    let mut header = HeaderValue::from_str(text).ok()?;
+    header.set_sensitive(true);
+    Some(header)
+}
+
+/// Asks for a token (Distribution, *Token Authentication*).
+async fn token(
+    outbound: &Outbound,
+    uri: Uri,
+    password: Option<HeaderValue>,
+    place: &str,
+    until: Instant,
+) -> Result<Held, RegistryError> {
+    let denied = |why: &str| RegistryError::Denied { place: place.to_owned(), why: why.to_owned() };
+    let mut request = Request::get(uri).header(ACCEPT, "application/json");
+    if let Some(password) = password {
+        request = request.header(AUTHORIZATION, password);
+    }
+    let request = request.body(Bytes::new()).map_err(|_| denied("its place for tokens cannot be called"))?;
+    let answer = outbound.send(request, until).await;
+    let answer = answer.map_err(|cause| RegistryError::Outbound { place: format!("{place}: token"), cause })?;
+    if answer.status() != 200 {
+        return Err(denied(&format!("no token was given: {}", answer.status().as_u16())));
+    }
+    let document = Document::parse(answer.body()).map_err(|_| denied("what came instead of a token is not JSON"))?;
+    let text = |name| document.root().get(name).and_then(Value::as_str);
+    let token = text("token").or_else(|| text("access_token")).ok_or_else(|| denied("the answer has no token"))?;
+    let life = document.root().get("expires_in").and_then(Value::as_u64).unwrap_or(SHORT_LIFE_S).min(LONGEST_LIFE_S);
+    let header = secret(&format!("Bearer {token}")).ok_or_else(|| denied("the token is no header value"))?;
+    // A tenth of its life early: it must last for the request it is shown with.
+    let until = Some(Instant::now() + Duration::from_secs(life) * 9 / 10);
+    Ok(Held { header, until })
+}
+
+/// The life of a token whose issuer does not say, seconds, as the specification has it.
+const SHORT_LIFE_S: u64 = 60;
+/// The longest life that is believed, seconds: an hour.
+const LONGEST_LIFE_S: u64 = 3_600;
+/// How long a password is shown without being asked for, and without reading its file again.
+const KEEP_PASSWORD: Duration = Duration::from_secs(30);
+/// Headers of one answer that are looked at.
+const MOST_CHALLENGES: usize = 8;

@@ -1,0 +1,150 @@
+//! `[registry]`: where releases are pulled from, and as whom.
+//!
+//! Invariant: the password is in a file and read when it is needed; it goes over TLS or to this machine alone, and only to the registry
+//! itself or to the token endpoint that the operator named.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use portcullis_registry::Reference;
+use serde::Deserialize;
+
+use crate::outbound;
+
+/// The settings.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RegistryConfig {
+    /// The release to follow, by tag: `registry.example/hospital/hooks:live`.
+    pub release: String,
+    /// As whom; with `password_file`. Default: as nobody.
+    pub username: Option<String>,
+    /// The file whose first line is the password or access token.
+    pub password_file: Option<PathBuf>,
+    /// Where the registry sends us for a token, if that is another host than its own: the password goes there and nowhere else.
+    pub token_realm: Option<String>,
+    /// Certificate authorities to believe, PEM. Default: those of `outbound.ca_file`, else the machine's.
+    pub ca_file: Option<PathBuf>,
+    /// Speaks plain HTTP, to a registry on this machine. Default: no.
+    #[serde(default)]
+    pub plain_http: bool,
+    /// Also to one on another machine. Settings then cross the network in the clear, and they name people. Default: no.
+    #[serde(default)]
+    pub plain_http_beyond_loopback: bool,
+    /// How often to look, milliseconds; somewhat more or less each time. Default 60,000.
+    #[serde(default = "default_poll_ms")]
+    pub poll_ms: u64,
+    /// Time for one request with its whole answer, milliseconds. Default 60,000.
+    #[serde(default = "default_timeout_ms")]
+    pub timeout_ms: u64,
+    /// The folder in which what arrives is kept until it is whole and proven. Default `incoming` beside the release set.
+    pub staging: Option<PathBuf>,
+}
+
+/// How a registry is spoken to, wherever it is.
+#[derive(Clone, Debug)]
+pub struct Access {
+    /// As whom, and the file with the password.
+    pub credential: Option<(String, PathBuf)>,
+    /// The token endpoint that may see the password.
+    pub token_realm: Option<String>,
+    /// Certificate authorities to believe.
+    pub ca_file: Option<PathBuf>,
+    /// Plain HTTP.
+    pub plain_http: bool,
+    /// Plain HTTP to another machine.
+    pub plain_http_beyond_loopback: bool,
+    /// Time for one request with its whole answer.
+    pub timeout: Duration,
+}
+
+impl RegistryConfig {
+    /// Checks it, and resolves its paths against the configuration's folder.
+    pub fn check(&mut self, base: &Path, set: &Path, default_ca: Option<&PathBuf>) -> Result<(), String> {
+        let reference = self.reference()?;
+        for path in self.password_file.iter_mut().chain(&mut self.ca_file) {
+            *path = base.join(&*path);
+        }
+        self.ca_file = self.ca_file.take().or_else(|| default_ca.cloned());
+        self.staging = Some(match &self.staging {
+            Some(staging) => base.join(staging),
+            None => set.with_file_name("incoming"),
+        });
+        if self.username.is_some() != self.password_file.is_some() {
+            return Err("registry.username and registry.password_file go together".to_owned());
+        }
+        if !(500..=86_400_000).contains(&self.poll_ms) {
+            return Err(format!("registry.poll_ms is {}, not 500 to 86400000", self.poll_ms));
+        }
+        if !(100..=600_000).contains(&self.timeout_ms) {
+            return Err(format!("registry.timeout_ms is {}, not 100 to 600000", self.timeout_ms));
+        }
+        self.access().check(&reference.repository.host).map_err(|why| format!("registry: {why}"))
+    }
+
+    /// The release to follow.
+    pub fn reference(&self) -> Result<Reference, String> {
+        let reference: Reference = self.release.parse().map_err(|error| format!("registry.release: {error}"))?;
+        if reference.tag().is_none() {
+            return Err("registry.release names a digest, which never changes; name a tag".to_owned());
+        }
+        Ok(reference)
+    }
+
+    /// How it is spoken to.
+    pub fn access(&self) -> Access {
+        Access {
+            credential: self.username.clone().zip(self.password_file.clone()),
+            token_realm: self.token_realm.clone(),
+            ca_file: self.ca_file.clone(),
+            plain_http: self.plain_http,
+            plain_http_beyond_loopback: self.plain_http_beyond_loopback,
+            timeout: Duration::from_millis(self.timeout_ms),
+        }
+    }
+}
+
+impl Access {
+    /// Whether a registry may be spoken to so.
+    pub fn check(&self, host: &str) -> Result<(), String> {
+        let local = outbound::is_this_machine(bare(host));
+        if self.plain_http_beyond_loopback && !self.plain_http {
+            return Err("plain_http_beyond_loopback without plain_http".to_owned());
+        }
+        if self.plain_http && !local {
+            if !self.plain_http_beyond_loopback {
+                return Err(format!(
+                    "plain_http would leave this machine for `{host}`; use TLS, or say plain_http_beyond_loopback too if that is meant"
+                ));
+            }
+            if self.credential.is_some() {
+                return Err("a password must not leave this machine over plain HTTP".to_owned());
+            }
+        }
+        if let Some(realm) = &self.token_realm {
+            outbound::address(realm).map_err(|error| format!("token_realm `{realm}`: {error}"))?;
+        }
+        if let Some((name, _)) = &self.credential
+            && (name.is_empty() || name.contains(':') || name.chars().any(char::is_control))
+        {
+            return Err("username is empty, or has a colon in it".to_owned());
+        }
+        Ok(())
+    }
+}
+
+/// A host without its port.
+fn bare(host: &str) -> &str {
+    match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((address, _)) => address,
+        None => host.split(':').next().unwrap_or_default(),
+    }
+}
+
+fn default_poll_ms() -> u64 {
+    60_000
+}
+
+fn default_timeout_ms() -> u64 {
+    60_000
+}

@@ -1,0 +1,303 @@
+//! From a tag to folders that a host starts from.
+//!
+//! Invariant: nothing is fetched that a signed document did not name, beyond the few documents that say so; what arrives lies in a staging
+//! folder until it is whole; then files go to their places first and the release set last, each in one step. File names are made of digests,
+//! never of anything that a registry says.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use portcullis_model::{Digest, Millis};
+use portcullis_registry::{
+    Descriptor, Documents, Image, Index, MANIFEST_ARTIFACT, MOST_PLUGINS, Malformed, Reference, Release, Repository,
+    attachment, layer, sha256,
+};
+use portcullis_trust::{Downgrade, Envelope, ReleaseSet, TrustRoot, verify_manifest};
+
+use super::client::Client;
+use super::error::{PullError, RegistryError};
+use crate::memory::replace;
+
+/// What a tag leads to: the release's own documents, not yet believed.
+pub struct Offer {
+    /// The digest of the index.
+    pub artifact: Digest,
+    /// The release set's envelope.
+    pub set: Vec<u8>,
+    /// Envelopes of trust roots, by their number.
+    pub roots: BTreeMap<u64, Vec<u8>>,
+    /// A downgrade's envelope.
+    pub downgrade: Option<Vec<u8>>,
+    release: Release,
+    settings: Vec<Descriptor>,
+}
+
+/// Files that are at hand already, by digest.
+#[derive(Default)]
+pub struct Shelf(BTreeMap<Digest, PathBuf>);
+
+/// Where a release lies, or will: the folders of a host's configuration, or of one that is to be filled.
+pub struct Placed<'a> {
+    /// The release set.
+    pub set: &'a Path,
+    /// Components and manifests.
+    pub plugins: &'a Path,
+    /// Settings.
+    pub settings: &'a Path,
+    /// A downgrade.
+    pub downgrade: &'a Path,
+}
+
+impl Offer {
+    /// Asks a registry what a tag leads to.
+    pub async fn ask(client: &Client, reference: &Reference) -> Result<Self, PullError> {
+        let place = reference.to_string();
+        let malformed = |why| RegistryError::Malformed { place: place.clone(), why };
+        let bytes = client.manifest(reference, Index::MEDIA_TYPE).await?;
+        let mut index = Index::parse(&bytes).map_err(malformed)?;
+        let repository = &reference.repository;
+        if index.manifests.len() > MOST_LISTED {
+            return Err(malformed(Malformed(format!("it lists more than {MOST_LISTED} manifests"))).into());
+        }
+        // Tools that copy an index may leave out what its manifests are; they say so themselves.
+        for listed in index.manifests.iter_mut().filter(|it| it.artifact_type.is_none()) {
+            if listed.media_type == Image::MEDIA_TYPE {
+                let image = Image::parse(&client.named(repository, listed).await?).map_err(malformed)?;
+                listed.artifact_type = Some(image.artifact().to_owned());
+            }
+        }
+        let release = Release::of(&index).map_err(malformed)?;
+        let image = Image::parse(&client.named(repository, &release.documents).await?).map_err(malformed)?;
+        let documents = Documents::of(&image).map_err(malformed)?;
+        let mut offer = Self {
+            artifact: sha256(&bytes),
+            set: Vec::new(),
+            roots: BTreeMap::new(),
+            downgrade: None,
+            release,
+            settings: documents.settings,
+        };
+        for listed in &documents.envelopes {
+            let bytes = client.small_blob(repository, listed, Envelope::MAX_BYTES).await?;
+            let envelope = Envelope::parse(&bytes).map_err(refused)?;
+            let again = match envelope.payload_type() {
+                ReleaseSet::PAYLOAD_TYPE => !std::mem::replace(&mut offer.set, bytes).is_empty(),
+                Downgrade::PAYLOAD_TYPE => offer.downgrade.replace(bytes).is_some(),
+                TrustRoot::PAYLOAD_TYPE => {
+                    let version = TrustRoot::unverified(&bytes).map_err(refused)?.version;
+                    offer.roots.insert(version, bytes).is_some()
+                }
+                // Of a later version, perhaps.
+                _ => false,
+            };
+            if again {
+                return Err(PullError::Incomplete("has two documents of one kind: which is meant?".to_owned()));
+            }
+        }
+        if offer.set.is_empty() {
+            return Err(PullError::Incomplete("has no release set".to_owned()));
+        }
+        Ok(offer)
+    }
+
+    /// The digest of the set's signed bytes.
+    pub fn set_digest(&self) -> Digest {
+        Envelope::parse(&self.set).map_or_else(|_| sha256(&self.set), |envelope| sha256(envelope.unverified_payload()))
+    }
+}
+
+impl Shelf {
+    /// What lies in these folders; nothing, where there are none. Reads every file.
+    pub fn of(placed: &Placed<'_>) -> Self {
+        let mut found = BTreeMap::new();
+        for path in
+            [placed.plugins, placed.settings].into_iter().filter_map(|it| fs::read_dir(it).ok()).flatten().flatten()
+        {
+            let path = path.path();
+            let fits = fs::metadata(&path).is_ok_and(|facts| facts.is_file() && facts.len() <= LARGEST_FILE);
+            if let Some(bytes) = fits.then(|| fs::read(&path).ok()).flatten() {
+                found.insert(sha256(&bytes), path);
+            }
+        }
+        Self(found)
+    }
+}
+
+/// Brings everything that a verified set names into a staging folder: what is at hand from there, the rest from the registry.
+pub async fn bring(
+    client: &Client,
+    repository: &Repository,
+    offer: &Offer,
+    (root, set, now): (&TrustRoot, &ReleaseSet, Millis),
+    shelf: &Shelf,
+    to: &Placed<'_>,
+) -> Result<(), PullError> {
+    for folder in [to.plugins, to.settings] {
+        fs::create_dir_all(folder).map_err(|error| disk(folder, &error))?;
+    }
+    let bringing = Bringing { client, repository, shelf, left: std::cell::Cell::new(MOST_ALL) };
+    let mut missing: BTreeMap<Digest, &String> = set.plugins.iter().map(|(id, entry)| (entry.manifest, id)).collect();
+    for listed in &offer.release.manifests {
+        if missing.is_empty() {
+            break;
+        }
+        let (envelope, about) = bringing.manifest(listed, &offer.release).await?;
+        let parsed = Envelope::parse(&envelope).map_err(refused)?;
+        let Some(id) = missing.remove(&sha256(parsed.unverified_payload())) else { continue };
+        let refused = |refusal| PullError::Refused { plugin: Some(id.clone()), refusal };
+        let manifest = verify_manifest(root, &envelope, now).map_err(refused)?.manifest;
+        let component = bringing.component(about).await?;
+        if component.digest != manifest.wasm || component.size != manifest.wasm_size {
+            return Err(PullError::Incomplete(format!(
+                "has another component for `{id}` than its manifest was signed for ({})",
+                manifest.wasm
+            )));
+        }
+        let stem = stem(component.digest);
+        bringing.fetch(&component, &to.plugins.join(format!("{stem}.wasm"))).await?;
+        let name = format!("{stem}.{}.json", short(sha256(&envelope)));
+        write(&to.plugins.join(name), &envelope)?;
+    }
+    if let Some(id) = missing.values().next() {
+        return Err(PullError::Incomplete(format!("lacks the manifest of `{id}` that its set names")));
+    }
+    let nothing = sha256(ReleaseSet::NO_SETTINGS);
+    let wanted: BTreeSet<_> = set.bindings.iter().map(|binding| binding.settings).filter(|it| *it != nothing).collect();
+    for digest in wanted {
+        let listed = offer.settings.iter().find(|listed| listed.digest == digest);
+        let listed = listed.ok_or_else(|| PullError::Incomplete(format!("lacks the settings {digest}")))?;
+        bringing.fetch(listed, &to.settings.join(format!("{}.json", stem(digest)))).await?;
+    }
+    if let Some(downgrade) = &offer.downgrade {
+        write(to.downgrade, downgrade)?;
+    }
+    write(to.set, &offer.set)
+}
+
+/// Puts everything that was brought into its place: files first, the set last. What is there already is not written again.
+pub fn place(from: &Placed<'_>, to: &Placed<'_>) -> Result<(), PullError> {
+    for (from, to) in [(from.settings, to.settings), (from.plugins, to.plugins)] {
+        fs::create_dir_all(to).map_err(|error| disk(to, &error))?;
+        for entry in fs::read_dir(from).map_err(|error| disk(from, &error))? {
+            let path = entry.map_err(|error| disk(from, &error))?.path();
+            if let Some(name) = path.file_name() {
+                put(&path, &to.join(name))?;
+            }
+        }
+    }
+    if from.downgrade.exists() {
+        put(from.downgrade, to.downgrade)?;
+    }
+    put(from.set, to.set)
+}
+
+/// What is being brought, and how much more may come.
+struct Bringing<'a> {
+    client: &'a Client,
+    repository: &'a Repository,
+    shelf: &'a Shelf,
+    left: std::cell::Cell<u64>,
+}
+
+impl Bringing<'_> {
+    /// A signed manifest, and the component that it is attached to.
+    async fn manifest<'r>(
+        &self,
+        listed: &Descriptor,
+        release: &'r Release,
+    ) -> Result<(Vec<u8>, &'r Descriptor), PullError> {
+        let malformed = |why| RegistryError::Malformed { place: format!("{}@{}", self.repository, listed.digest), why };
+        let image = Image::parse(&self.client.named(self.repository, listed).await?).map_err(malformed)?;
+        let to = image.subject.as_ref().and_then(|subject| release.component(subject.digest));
+        let to = to.ok_or_else(|| {
+            PullError::Incomplete("has a manifest that is attached to none of its components".to_owned())
+        })?;
+        let signed = attachment(&image, to.digest, MANIFEST_ARTIFACT).map_err(malformed)?;
+        Ok((self.client.small_blob(self.repository, signed, Envelope::MAX_BYTES).await?, to))
+    }
+
+    /// The layer of a component's artifact.
+    async fn component(&self, listed: &Descriptor) -> Result<Descriptor, PullError> {
+        let malformed = |why| RegistryError::Malformed { place: format!("{}@{}", self.repository, listed.digest), why };
+        let image = Image::parse(&self.client.named(self.repository, listed).await?).map_err(malformed)?;
+        let config = self.client.small_blob(self.repository, &image.config, LARGEST_CONFIG).await?;
+        Ok(layer(&image, &config).map_err(malformed)?.clone())
+    }
+
+    /// A file, from the shelf or the registry.
+    async fn fetch(&self, it: &Descriptor, to: &Path) -> Result<(), PullError> {
+        if let Some(at_hand) = self.shelf.0.get(&it.digest) {
+            // Another file system, or one without links: then it is copied.
+            return fs::hard_link(at_hand, to)
+                .or_else(|_| fs::copy(at_hand, to).map(drop))
+                .map_err(|error| disk(to, &error));
+        }
+        let left = self.left.get().checked_sub(it.size).filter(|_| it.size <= LARGEST_FILE);
+        let left = left.ok_or_else(|| {
+            let why = Malformed(format!("a file of {} bytes is more than is taken", it.size));
+            RegistryError::Malformed { place: format!("{}@{}", self.repository, it.digest), why }
+        })?;
+        self.left.set(left);
+        let mut file = fs::File::create(to).map_err(|error| disk(to, &error))?;
+        self.client.blob(self.repository, it, &mut |piece| file.write_all(piece)).await?;
+        file.sync_all().map_err(|error| disk(to, &error))
+    }
+}
+
+/// The staging folder, empty.
+pub fn staging(folder: &Path) -> Result<[PathBuf; 4], PullError> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(disk(folder, &error)),
+        _ => {}
+    }
+    fs::create_dir_all(folder).map_err(|error| disk(folder, &error))?;
+    Ok(["release-set.json", "plugins", "settings", "downgrade.json"].map(|name| folder.join(name)))
+}
+
+/// How a trust root's file is called.
+pub fn root_name(version: u64, envelope: &[u8]) -> String {
+    format!("{version:06}-{}.json", short(sha256(envelope)))
+}
+
+/// Writes a document that was verified.
+pub fn write(path: &Path, bytes: &[u8]) -> Result<(), PullError> {
+    replace(path, bytes).map_err(|error| disk(path, &error))
+}
+
+/// An error of the disk.
+pub fn disk(path: &Path, error: &io::Error) -> PullError {
+    PullError::Disk { path: path.to_owned(), why: error.to_string() }
+}
+
+fn put(from: &Path, to: &Path) -> Result<(), PullError> {
+    let bytes = fs::read(from).map_err(|error| disk(from, &error))?;
+    if fs::read(to).is_ok_and(|there| there == bytes) {
+        return Ok(());
+    }
+    write(to, &bytes)
+}
+
+fn refused(refusal: portcullis_trust::Refusal) -> PullError {
+    PullError::Refused { plugin: None, refusal }
+}
+
+/// The name of a component's file and of its manifests' files, up to the first dot.
+fn stem(digest: Digest) -> String {
+    portcullis_registry::referrers_tag(digest)
+}
+
+/// The first digits of a digest.
+fn short(digest: Digest) -> String {
+    digest.to_string().chars().skip("sha256:".len()).take(16).collect()
+}
+
+/// The most manifests that a release lists: its documents, and two a plugin.
+const MOST_LISTED: usize = 2 * MOST_PLUGINS + 1;
+/// The largest file that is taken: 64 MiB, as from a folder.
+const LARGEST_FILE: u64 = 64 << 20;
+/// The most that is taken for one release: 512 MiB.
+const MOST_ALL: u64 = 512 << 20;
+/// The largest configuration of a component's artifact: 1 MiB.
+const LARGEST_CONFIG: usize = 1 << 20;

@@ -1,0 +1,255 @@
+//! The thread that follows a release in a registry.
+//!
+//! Invariant: what it brings lies in the folders whole or not at all, and only after the host itself has made it ready once: a set that would
+//! not come into force never takes the place of the one that the next start needs. It puts nothing in force; that is housekeeping's. What a
+//! set revokes holds even where the set is not taken.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use portcullis_audit::Entry;
+use portcullis_model::Digest;
+use portcullis_model::json::quote;
+use portcullis_trust::{TrustRoot, verify_release};
+use tokio::runtime::Builder;
+use tokio::sync::Notify;
+use tokio::time::sleep;
+
+use super::error::PullError;
+use super::pull::{self, Offer, Placed, Shelf};
+use super::standing::{Outcome, Source};
+use crate::config::{Config, ReleasePaths};
+use crate::error::StartError;
+use crate::host::Host;
+use crate::housekeeping::Reload;
+use crate::release;
+
+/// The thread, where a registry is followed.
+pub struct RegistryWatch {
+    thread: JoinHandle<()>,
+    signals: Arc<Signals>,
+}
+
+#[derive(Default)]
+struct Signals {
+    look: Notify,
+    stop: Notify,
+}
+
+/// What need not be said or tried again.
+#[derive(Default)]
+struct Seen {
+    /// A release that would not come into force, under that configuration, and why.
+    unready: Option<(Digest, Digest, &'static str)>,
+    /// What was recorded last.
+    recorded: Option<(Option<Digest>, String)>,
+    /// Looks in a row that brought nothing good.
+    failures: u32,
+    /// What the tag leads to, where this look found out.
+    artifact: Option<Digest>,
+}
+
+impl RegistryWatch {
+    /// Starts it, where the configuration names a registry.
+    pub fn start(host: &Arc<Host>, reload: Reload) -> Result<Option<Self>, StartError> {
+        if host.registry.is_none() {
+            return Ok(None);
+        }
+        let runtime = Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
+        let (host, signals) = (Arc::clone(host), Arc::new(Signals::default()));
+        let theirs = Arc::clone(&signals);
+        let run = move || {
+            runtime.block_on(async {
+                tokio::select! {
+                    () = follow(&host, &reload, &theirs.look) => {}
+                    () = theirs.stop.notified() => {}
+                }
+            });
+        };
+        let thread = thread::Builder::new().name("registry".to_owned()).spawn(run).map_err(StartError::Thread)?;
+        Ok(Some(Self { thread, signals }))
+    }
+
+    /// Looks now.
+    pub fn now(&self) {
+        self.signals.look.notify_one();
+    }
+
+    /// Ends it: a request in progress is given up, a release that is being made ready is not.
+    pub fn stop(self) {
+        self.signals.stop.notify_one();
+        drop(self.thread.join());
+    }
+}
+
+async fn follow(host: &Host, reload: &Reload, look: &Notify) {
+    let Some(source) = &host.registry else { return };
+    let mut seen = Seen::default();
+    loop {
+        let result = round(host, source, &mut seen).await;
+        let changed = source.note(&result, host.clock.now());
+        match &result {
+            Ok(outcome) => {
+                seen.failures = 0;
+                if *outcome == Outcome::Pulled {
+                    reload.now();
+                } else if changed {
+                    tracing::info!(release = %source.reference, "the registry has what is here");
+                }
+            }
+            Err(error) => {
+                // Whoever pushes what is not taken soon pushes something better.
+                let most = if error.is_refusal() { REFUSED_DOUBLINGS } else { DOUBLINGS };
+                seen.failures = seen.failures.saturating_add(1).min(most);
+                complain(host, source, &mut seen, error, changed);
+            }
+        }
+        tokio::select! {
+            () = sleep(pause(source.config.poll_ms, seen.failures)) => {}
+            () = look.notified() => {}
+        }
+    }
+}
+
+/// One look.
+async fn round(host: &Host, source: &Source, seen: &mut Seen) -> Result<Outcome, PullError> {
+    seen.artifact = None;
+    let offer = Offer::ask(&source.client, &source.reference).await?;
+    source.saw(offer.artifact);
+    seen.artifact = Some(offer.artifact);
+    let config = Arc::clone(&host.in_force.load().config);
+    let root = roots(host, &config, &offer)?;
+    // Before anything else, and whatever becomes of the rest.
+    host.heed(&offer.set);
+    let (paths, digest) = (&config.release, offer.set_digest());
+    let here = release::set_in(paths) == Some(digest);
+    if here && host.in_force.load().generation.is_some() {
+        return Ok(Outcome::Current);
+    }
+    let now = host.clock.now();
+    let refused = |refusal| PullError::Refused { plugin: None, refusal };
+    let again = host.keeper().history().active.filter(|active| active.set == digest);
+    let (root, at) = match again {
+        Some(active) => (Arc::clone(host.keeper().trusted().roots.at(active.root)), active.since),
+        None => (root, now),
+    };
+    let set = verify_release(&root, &offer.set, at).map_err(refused)?;
+    release::admit(&host.keeper().trusted(), &set, digest, offer.downgrade.as_deref(), now).map_err(refused)?;
+    let same = |unready: &(Digest, Digest, &'static str)| (unready.0, unready.1) == (offer.artifact, config.digest);
+    if let Some((.., code)) = seen.unready.filter(same) {
+        return Err(PullError::Unready { code });
+    }
+    let folder = source.config.staging.clone().unwrap_or_else(|| paths.set.with_file_name("incoming"));
+    let done = take(host, source, &offer, (&root, &set, at), &config, &folder).await;
+    // What is left there is of no use, or only a copy.
+    drop(std::fs::remove_dir_all(&folder));
+    if let Err(PullError::Release(error)) = &done {
+        seen.unready = Some((offer.artifact, config.digest, error.code()));
+    }
+    done?;
+    tracing::info!(release = %source.reference, version = set.version, artifact = %offer.artifact, "release pulled");
+    let fields = format!(r#""version":{},"set":"{digest}","artifact":"{}""#, set.version, offer.artifact);
+    host.say(Entry { kind: "release.pulled", fields, sealed: Some(source.reference.to_string().into_bytes()) });
+    Ok(Outcome::Pulled)
+}
+
+/// Brings a release into the staging folder, makes it ready there, and puts it in its place.
+async fn take(
+    host: &Host,
+    source: &Source,
+    offer: &Offer,
+    verified: (&TrustRoot, &ReleaseSet, Millis),
+    config: &Config,
+    folder: &Path,
+) -> Result<(), PullError> {
+    let [set, plugins, settings, downgrade] = pull::staging(folder)?;
+    let staged = ReleasePaths { set, plugins, settings, downgrade, ..config.release.clone() };
+    let (from, to) = (placed(&staged), placed(&config.release));
+    let (repository, shelf) = (&source.reference.repository, Shelf::of(&to));
+    pull::bring(&source.client, repository, offer, verified, &shelf, &from).await?;
+    host.try_release(&staged, config)?;
+    pull::place(&from, &to)
+}
+
+/// Puts trust roots that follow the one in force where the host looks for them, and has it look. Gives the one in force then.
+fn roots(host: &Host, config: &Config, offer: &Offer) -> Result<Arc<TrustRoot>, PullError> {
+    let mut newest = Arc::clone(host.keeper().root());
+    let before = newest.version;
+    for (version, envelope) in offer.roots.range(before.saturating_add(1)..) {
+        let next = newest.next(envelope).map_err(|refusal| PullError::Refused { plugin: None, refusal })?;
+        let folder = &config.trust.roots;
+        std::fs::create_dir_all(folder).map_err(|error| pull::disk(folder, &error))?;
+        pull::write(&folder.join(pull::root_name(*version, envelope)), envelope)?;
+        newest = Arc::new(next);
+    }
+    if newest.version > before {
+        // What is wrong with other files there, housekeeping says.
+        drop(host.follow_trust());
+    }
+    Ok(Arc::clone(host.keeper().root()))
+}
+
+/// Says once what is wrong; records what came and was not taken.
+fn complain(host: &Host, source: &Source, seen: &mut Seen, error: &PullError, changed: bool) {
+    let (code, hint) = (error.code(), error.hint());
+    if changed {
+        tracing::warn!(code, %error, hint, release = %source.reference, "nothing pulled; what is here goes on");
+    } else {
+        tracing::debug!(code, %error, release = %source.reference, "nothing pulled");
+    }
+    let artifact = seen.artifact;
+    let said = (artifact, code.to_owned());
+    if !error.is_refusal() || seen.recorded.as_ref() == Some(&said) {
+        return;
+    }
+    let mut fields = format!(r#""code":"{code}","artifact":"#);
+    match artifact {
+        Some(artifact) => quote(&mut fields, &artifact.to_string()),
+        None => fields.push_str("null"),
+    }
+    if host.say(Entry { kind: "release.pull-refused", fields, sealed: Some(error.to_string().into_bytes()) }) {
+        seen.recorded = Some(said);
+    }
+}
+
+/// How long until the next look: longer after each that brought nothing good, and never the same for two hosts.
+fn pause(poll_ms: u64, failures: u32) -> Duration {
+    let longest = LONGEST_PAUSE_MS.max(poll_ms);
+    let wait = poll_ms.saturating_mul(1_u64.checked_shl(failures.min(DOUBLINGS)).unwrap_or(1)).min(longest);
+    let mut random = [0; 2];
+    // Without randomness it is the middle.
+    let part = match aws_lc_rs::rand::fill(&mut random) {
+        Ok(()) => u64::from(u16::from_le_bytes(random)),
+        Err(_) => 1 << 15,
+    };
+    // From nine tenths to eleven tenths.
+    Duration::from_millis(wait * 9 / 10 + wait / 5 * part / 65_536)
+}
+
+fn placed(paths: &ReleasePaths) -> Placed<'_> {
+    Placed { set: &paths.set, plugins: &paths.plugins, settings: &paths.settings, downgrade: &paths.downgrade }
+}
+
+/// The longest pause while nothing good comes, milliseconds: a quarter of an hour, or the interval itself.
+const LONGEST_PAUSE_MS: u64 = 900_000;
+
+/// How often the pause doubles while the registry gives nothing.
+const DOUBLINGS: u32 = 16;
+/// How often while it has something that is not taken.
+const REFUSED_DOUBLINGS: u32 = 2;
+
+#[cfg(test)]
+mod tests {
+    use super::pause;
+
+    #[test]
+    fn pauses_grow_and_stay_bounded() {
+        for (failures, middle) in [(0, 60_000), (1, 120_000), (3, 480_000), (4, 900_000), (u32::MAX, 900_000)] {
+            let pause = u64::try_from(pause(60_000, failures).as_millis()).unwrap();
+            assert!((middle * 9 / 10..=middle * 11 / 10).contains(&pause), "{failures}: {pause}");
+        }
+        assert!(pause(3_600_000, 9).as_millis() <= 3_960_000);
+    }
+}

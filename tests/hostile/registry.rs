@@ -1,0 +1,215 @@
+//! A hostile registry: whatever it does, what is in force and what lies on disk stay as they are, and the host says what was wrong.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use portcullis_tests::{Binding, CONFLICT, Host, House, RELEASE_SET, Shelf, SignIn, Trick, digest, duties};
+use serde_json::{Value, json};
+
+#[test]
+fn a_registry_that_misbehaves_changes_nothing() {
+    let (shelf, other) = (Shelf::start(), Shelf::start());
+    let mut house = House::build(&[Binding::new("token", "sod", duties())]);
+    let host = following(&house, &shelf);
+    let kept = files(&house);
+
+    // The next release lies ready under another tag: another plugin, so that there is a component to be fetched.
+    house.release(&[Binding::new("token", "mischief", json!({"do": "by-entitlement", "deeds": {}}))]);
+    house.must(&push(&format!("{}/hooks:next", shelf.address())));
+    let next = shelf.held("next");
+    let wasm = digest(&fs::read(house.path("release/plugins/mischief.wasm")).unwrap());
+    let set = digest(house.read("release/release.json").as_bytes());
+    let index: Value = serde_json::from_slice(&next).unwrap();
+    let documents = index["manifests"][0]["digest"].as_str().unwrap().to_owned();
+    shelf.trick("/manifests/live", Trick::Status(503, String::new()));
+    shelf.hold("live", INDEX, &next);
+
+    let redirect = |to: String| Trick::Status(307, format!("location: {to}\r\n"));
+    let wide = |count: usize| {
+        let mut wide = index.clone();
+        wide["manifests"] = json!(vec![index["manifests"][0].clone(); count]);
+        wide.to_string().into_bytes()
+    };
+    let mut both = index.clone();
+    both["layers"] = json!([]);
+    let envelope = house.read("release/release.json").into_bytes();
+    let mut flipped = envelope.clone();
+    *flipped.last_mut().unwrap() ^= 1;
+    let mut longer = envelope.clone();
+    longer.push(b' ');
+    for (path, trick, code) in [
+        ("/manifests/live", Trick::Status(500, String::new()), "registry-failed"),
+        ("/manifests/live", Trick::Status(404, String::new()), "registry-lacks"),
+        ("/manifests/live", Trick::Status(403, String::new()), "registry-denied"),
+        ("/manifests/live", Trick::Status(401, "www-authenticate: Negotiate\r\n".to_owned()), "registry-denied"),
+        ("/manifests/live", Trick::Status(200, "content-type: text/html\r\n".to_owned()), "registry-malformed"),
+        ("/manifests/live", Trick::Torn, "registry-unreachable"),
+        ("/manifests/live", Trick::Endless, "registry-too-long"),
+        ("/manifests/live", Trick::Drip, "registry-late"),
+        ("/manifests/live", Trick::Silent, "registry-late"),
+        ("/manifests/live", Trick::Bytes(b"{}".to_vec()), "registry-malformed"),
+        ("/manifests/live", Trick::Bytes(wide(600)), "registry-malformed"),
+        ("/manifests/live", Trick::Bytes(wide(2)), "registry-malformed"),
+        ("/manifests/live", Trick::Bytes(both.to_string().into_bytes()), "registry-malformed"),
+        (
+            "/manifests/live",
+            redirect(format!("http://{}/v2/hooks/manifests/live", shelf.address())),
+            "registry-redirect",
+        ),
+        ("/manifests/live", redirect("//elsewhere.example/".to_owned()), "registry-redirect"),
+        ("/manifests/live", redirect("http://198.51.100.7/".to_owned()), "registry-unreachable"),
+        (&documents, Trick::Bytes(b"{}".to_vec()), "registry-wrong-digest"),
+        (&set, Trick::Bytes(flipped), "registry-wrong-digest"),
+        (&set, Trick::Bytes(longer), "registry-wrong-size"),
+        (&wasm, Trick::Status(404, String::new()), "registry-lacks"),
+        (&wasm, Trick::Torn, "registry-unreachable"),
+        (&wasm, Trick::Endless, "registry-wrong-size"),
+        (&wasm, Trick::Drip, "registry-late"),
+        (&wasm, Trick::Bytes(b"\0asm".to_vec()), "registry-wrong-size"),
+        (&wasm, redirect(format!("http://{}/elsewhere", other.address())), "registry-lacks"),
+    ] {
+        shelf.trick(path, trick.clone());
+        let code = format!("code=\"{code}\"");
+        let said = until(&host, &code);
+        assert!(!said.contains("release active"), "{trick:?}");
+        assert!(host.sign_in(&SignIn::with_groups(&CONFLICT)).stops_a_token(), "{trick:?}: generation 1 decides");
+        assert_eq!(files(&house), kept, "{trick:?} on {path}");
+    }
+    shelf.behave();
+    assert!(other.heard().iter().all(|(_, _, shown)| shown.is_empty()), "a redirect sees nothing that proves us");
+    assert!(!other.heard().is_empty(), "the redirect was followed");
+
+    // It comes to its senses.
+    host.signal("HUP");
+    host.until_log("release active generation=2");
+    assert!(!host.sign_in(&SignIn::with_groups(&CONFLICT)).stops_a_token());
+    host.stop();
+    let refused = house.records_of("release.pull-refused");
+    let codes: Vec<_> = refused.iter().map(|record| record["code"].as_str().unwrap()).collect();
+    for code in
+        ["registry-too-long", "registry-malformed", "registry-wrong-digest", "registry-wrong-size", "registry-redirect"]
+    {
+        assert!(codes.contains(&code), "{code} is in no record: {codes:?}");
+    }
+    assert!(
+        !codes.contains(&"registry-late") && !codes.contains(&"registry-lacks"),
+        "silence is no refusal: {codes:?}"
+    );
+}
+
+#[test]
+fn what_nobody_signed_is_not_fetched() {
+    let shelf = Shelf::start();
+    let mut house = House::build(&[Binding::new("token", "sod", duties())]);
+    let host = following(&house, &shelf);
+    let kept = files(&house);
+    house.release(&[Binding::new("token", "mischief", json!({"do": "by-entitlement", "deeds": {}}))]);
+    let wasm = digest(&fs::read(house.path("release/plugins/mischief.wasm")).unwrap());
+    let place = format!("{}/hooks:next", shelf.address());
+    house.must(&push(&place));
+    let (index, set) = (shelf.held("next"), house.read("release/release.json").into_bytes());
+    // The registry writes a set of its own into the release, and names all of it rightly.
+    for (signer, code) in [("publisher", "unknown-signer"), ("root", "unknown-signer")] {
+        let forged = house.forge(signer, RELEASE_SET, &house.opened_text("release/release.json")).into_bytes();
+        let mut index: Value = serde_json::from_slice(&index).unwrap();
+        let documents = shelf.held(index["manifests"][0]["digest"].as_str().unwrap());
+        let documents = String::from_utf8(documents).unwrap().replace(&digest(&set), &digest(&forged));
+        let mut documents: Value = serde_json::from_str(&documents).unwrap();
+        documents["layers"][0]["size"] = json!(forged.len());
+        let documents = documents.to_string().into_bytes();
+        index["manifests"][0]["digest"] = json!(digest(&documents));
+        index["manifests"][0]["size"] = json!(documents.len());
+        shelf.hold(&digest(&forged), "blob", &forged);
+        shelf.hold(&digest(&documents), "application/vnd.oci.image.manifest.v1+json", &documents);
+        shelf.hold("live", INDEX, index.to_string().as_bytes());
+        until(&host, &format!("code=\"{code}\""));
+        assert_eq!(files(&house), kept);
+    }
+    let fetched = shelf.heard().into_iter().any(|(method, path, _)| method == "GET" && path.contains(&wasm));
+    assert!(!fetched, "nobody signed for it");
+    host.stop();
+}
+
+#[test]
+fn a_set_that_is_not_whole_still_revokes() {
+    let shelf = Shelf::start();
+    let mut house = House::build(&[Binding::new("token", "sod", duties())]);
+    let host = following(&house, &shelf);
+    let kept = files(&house);
+    house.release(&[Binding::new("token", "mischief", json!({"do": "by-entitlement", "deeds": {}}))]);
+    let mut set = house.opened("release/release.json");
+    set["revoked"] = json!({"serials": {"org.portcullis.sod": [1]}});
+    house.write("release/release.json", house.forge("release", RELEASE_SET, &set.to_string()));
+    let wasm = digest(&fs::read(house.path("release/plugins/mischief.wasm")).unwrap());
+    house.must(&push(&format!("{}/hooks:next", shelf.address())));
+    shelf.trick(&wasm, Trick::Status(404, String::new()));
+    shelf.hold("live", INDEX, &shelf.held("next"));
+    host.until_log("plugin revoked");
+    until(&host, "code=\"registry-lacks\"");
+    assert!(host.sign_in(&SignIn::with_groups(&["ward-reader"])).stops_a_token(), "revoked is revoked");
+    assert_eq!(files(&house), kept, "and the set is not taken");
+    // Also after a restart.
+    host.stop();
+    let host = house.serve();
+    assert!(host.sign_in(&SignIn::with_groups(&["ward-reader"])).stops_a_token());
+    shelf.behave();
+    host.signal("HUP");
+    host.until_log("release active generation=2");
+    host.stop();
+    assert_eq!(house.records_of("trust.revoked").len(), 1);
+}
+
+/// A host that has taken the house's first release from this shelf.
+fn following(house: &House, shelf: &Shelf) -> Host {
+    let live = format!("{}/hooks:live", shelf.address());
+    house.write_secret("password", "secret");
+    shelf.want_tokens(&format!("http://{}/token", shelf.address()));
+    house.must(&push(&live));
+    for file in ["release.json", "plugins", "settings"] {
+        house.configure(&format!("\"release/{file}\""), &format!("\"pulled/{file}\""));
+    }
+    let registry = format!(
+        "[registry]\nrelease = \"{live}\"\nplain_http = true\npoll_ms = 500\ntimeout_ms = 1500\n{CREDENTIAL}\n[admin]"
+    );
+    house.configure("[admin]", &registry);
+    let host = house.serve();
+    host.until_log("release active generation=1");
+    host
+}
+
+fn push(live: &str) -> Vec<&str> {
+    let command = ["release", "push", live, "--from", "release", "--root", "trust-root.json", "--plain-http"];
+    [&command[..], &["--username", "ci", "--password-file", "password"]].concat()
+}
+
+/// Has the host look until it says this, and gives what it said meanwhile.
+fn until(host: &Host, text: &str) -> String {
+    let (before, begin) = (host.log().len(), Instant::now());
+    loop {
+        host.signal("HUP");
+        let look = Instant::now();
+        while look.elapsed() < Duration::from_secs(4) {
+            let said = host.log().split_off(before);
+            if said.contains(text) {
+                return said;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        assert!(begin.elapsed() < PATIENCE, "the host never said `{text}`:\n{}", host.log());
+    }
+}
+
+/// Every file that the host starts from, by name and digest.
+fn files(house: &House) -> Vec<(String, String)> {
+    let folders = ["pulled", "pulled/plugins", "pulled/settings"];
+    let entries = folders.iter().flat_map(|folder| fs::read_dir(house.path(folder)).unwrap());
+    let paths = entries.map(|entry| entry.unwrap().path()).filter(|path| path.is_file());
+    let mut files: Vec<_> =
+        paths.map(|path| (path.display().to_string(), digest(&fs::read(&path).unwrap_or_default()))).collect();
+    files.sort();
+    files
+}
+
+const CREDENTIAL: &str = "username = \"ci\"\npassword_file = \"password\"\n";
+const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+const PATIENCE: Duration = Duration::from_secs(60);
