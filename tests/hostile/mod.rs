@@ -3,6 +3,7 @@
 
 mod deeds;
 mod in_time;
+mod making;
 mod runaway;
 mod sight;
 mod together;

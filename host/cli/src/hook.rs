@@ -1,6 +1,6 @@
 //! `portcullis hook`: call a hook as its platform would, look at one from outside, list what is spoken.
 
-mod connection;
+pub mod connection;
 mod doctor;
 mod kinds;
 

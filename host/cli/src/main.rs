@@ -52,7 +52,7 @@ enum Command {
     /// Make, sign, verify and inspect plugins.
     #[command(subcommand)]
     Plugin(plugin::Plugin),
-    /// Sign release sets: which plugins are live, with which settings, on which hook.
+    /// Sign release sets (which plugins are live, with which settings, on which hook), bring them to hosts, and go back.
     #[command(subcommand)]
     Release(release::Release),
     /// Hold one hook open for a while, because some people have signed that it may be.
@@ -64,6 +64,9 @@ enum Command {
     /// Read, verify and prove the record; works without the host.
     #[command(subcommand)]
     Audit(audit::Audit),
+    /// How the host starts itself to make a plugin.
+    #[command(name = portcullis_engine::MAKE_PLUGIN, hide = true)]
+    MakePlugin,
 }
 
 fn main() -> ExitCode {
@@ -78,6 +81,7 @@ fn main() -> ExitCode {
         Command::BreakGlass(break_glass) => break_glass.run(),
         Command::Hook(hook) => hook.run(),
         Command::Audit(audit) => audit.run(),
+        Command::MakePlugin => return portcullis_engine::make_plugin(),
     };
     report(done)
 }

@@ -49,6 +49,12 @@ impl Failed {
     }
 }
 
+impl Display for Failed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
 impl From<portcullis_trust::Refusal> for Failed {
     fn from(refusal: portcullis_trust::Refusal) -> Self {
         Self::wrong(format!("{} [{}]", refusal, refusal.code())).hint(refusal.hint())

@@ -1,4 +1,12 @@
-//! `portcullis release`: release sets, and the way back to an older one.
+//! `portcullis release`: release sets, how they come to hosts, and the way back to an older one.
+
+mod difference;
+mod package;
+mod publish;
+mod replicas;
+mod rollback;
+mod shelf;
+mod status;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -16,7 +24,7 @@ use crate::files;
 use crate::outcome::{Done, Failed, Format};
 use crate::root::{add_all, chain};
 
-/// Sign release sets.
+/// Sign release sets, bring them to hosts, and go back.
 #[derive(Subcommand)]
 pub enum Release {
     /// Make and sign a release set from its source, or add a signature to one.
@@ -29,6 +37,21 @@ pub enum Release {
         after_help = "Examples:\n  portcullis release downgrade --to release-410.json --from 412 --hours 8 \\\n    --person noor.haddad --reason night-shift --ticket CHG-77 --root trust-root.json \\\n    --key release.key --output release/downgrade.json\n  portcullis release downgrade --add-to release/downgrade.json --root trust-root.json \\\n    --key second.key --output release/downgrade.json\n\nPut it beside the older set in the release's folder. It lifts neither a signed floor nor a revocation."
     )]
     Downgrade(Back),
+    /// Put a signed release into the folders of hosts, whole or not at all, and wait until they have it.
+    #[command(
+        after_help = "Examples:\n  portcullis release publish --set release-413.json --from dist \\\n    --config /etc/portcullis/portcullis.toml --host http://127.0.0.1:8601\n  portcullis release publish --set release-413.json --from dist --to /srv/hooks/release \\\n    --root trust-root.json --host http://hooks-1:8601 --host http://hooks-2:8601 --wait 120\n\nWhat hosts would refuse is refused here. The set that was in place is kept in `archive` beside it. Exit 0: done, and\nactive on every host that was named. Exit 1: refused here or there, or not active in time."
+    )]
+    Publish(publish::Publish),
+    /// Show what is published, and how far it has come on each host: published, delivered, verified, active, or refused and why.
+    #[command(
+        after_help = "Example:\n  portcullis release status --config portcullis.toml --host http://127.0.0.1:8601 \\\n    --format json\n\nExit 0: active on every host that was named. Exit 1: not, or no release is there."
+    )]
+    Status(status::Status),
+    /// Go back to a release that was in place before, on every host: makes the signed downgrade and publishes both.
+    #[command(
+        after_help = "Examples:\n  portcullis release rollback --config portcullis.toml --person noor.haddad \\\n    --reason night-shift --ticket CHG-77 --key release.key --host http://127.0.0.1:8601\n  portcullis release rollback --config portcullis.toml --version 410 --downgrade downgrade.json\n\nWithout keys it changes nothing and says what is missing. It lifts neither a signed floor nor a revocation. The next\nrelease needs a version above all that were active, not above this one."
+    )]
+    Rollback(rollback::Rollback),
 }
 
 /// Make and sign a release set.
@@ -96,6 +119,9 @@ impl Release {
         match self {
             Self::Sign(sign) => sign.run(),
             Self::Downgrade(back) => back.run(),
+            Self::Publish(publish) => publish.run(),
+            Self::Status(status) => status.run(),
+            Self::Rollback(rollback) => rollback.run(),
         }
     }
 }
@@ -172,20 +198,31 @@ impl Back {
         else {
             return Err(Failed::configuration("give `--to`, `--from`, `--person`, `--reason` and `--ticket`"));
         };
-        let older = files::read(to)?;
-        let set = ReleaseSet::unverified(&older)?;
-        let downgrade = Downgrade {
-            from,
-            to: set.version,
-            set: sha256(Envelope::parse(&older)?.unverified_payload()),
-            person: person.clone(),
-            reason: reason.clone(),
-            ticket: ticket.clone(),
-            issued: now,
-            expires: Millis(now.0.saturating_add(u64::from(self.hours) * 60 * 60 * 1_000)),
-        };
-        Ok(downgrade.to_payload()?)
+        downgrade_payload(&files::read(to)?, from, &Grounds { person, reason, ticket, hours: self.hours }, now)
     }
+}
+
+/// On what grounds hosts go back, and how long they may begin to.
+struct Grounds<'a> {
+    person: &'a str,
+    reason: &'a str,
+    ticket: &'a str,
+    hours: u32,
+}
+
+/// The payload of a downgrade to that set.
+fn downgrade_payload(older: &[u8], from: u64, grounds: &Grounds<'_>, now: Millis) -> Done<Vec<u8>> {
+    let downgrade = Downgrade {
+        from,
+        to: ReleaseSet::unverified(older)?.version,
+        set: sha256(Envelope::parse(older)?.unverified_payload()),
+        person: grounds.person.to_owned(),
+        reason: grounds.reason.to_owned(),
+        ticket: grounds.ticket.to_owned(),
+        issued: now,
+        expires: Millis(now.0.saturating_add(u64::from(grounds.hours) * 60 * 60 * 1_000)),
+    };
+    Ok(downgrade.to_payload()?)
 }
 
 /// Refuses a key that could never count.

@@ -35,7 +35,7 @@ impl Serve {
     /// Configuration, keys, sandbox, release, record, port: in this order, so that nothing is bound before all else stands.
     pub fn run(self) -> Done {
         self.log();
-        let prepared = prepare(&self.config)?;
+        let prepared = prepare(&self.config, true)?;
         tracing::info!(reset = %prepared.reset(), "instances are reset");
         let host = prepared.open().map_err(start_failed)?;
         let admin = &host.config.admin;
@@ -84,10 +84,10 @@ fn end_within(limit: Duration) {
 /// How long closing the record may take after the calls have ended.
 const CLOSING: Duration = Duration::from_secs(10);
 
-/// Reads and readies everything, for `serve` and `check` alike.
-pub fn prepare(path: &std::path::Path) -> Done<Prepared> {
+/// Reads and readies everything, for `serve` and `check` alike. Only what serves keeps what it compiled: the files are to be its own.
+pub fn prepare(path: &std::path::Path, serves: bool) -> Done<Prepared> {
     let config = Config::load(path).map_err(Failed::configuration)?;
-    Prepared::new(config, Clock::system()).map_err(start_failed)
+    Prepared::new(config, Clock::system(), serves).map_err(start_failed)
 }
 
 /// What the operator gave is of no use (64), or the machine does not let us (70).

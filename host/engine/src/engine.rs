@@ -1,28 +1,34 @@
-//! The engine: one per process, holding the sandboxes, the workshop and the code of the plugins in use.
+//! The engine: one per process, holding the sandboxes and the code of the plugins in use.
 //!
 //! Invariant: one compiled snapshot for each pair of component and settings, as long as some plugin uses it;
 //! and one preparation at a time, so that activating many plugins takes no more memory than activating the
-//! largest.
+//! largest. With a [`Workplace`], nothing is configured or compiled in this process: it loads what its child or its cache has.
 
 use std::collections::HashMap;
+use std::hash::{Hash as _, Hasher};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use portcullis_model::{Digest, Limits};
 use sha2::{Digest as _, Sha256};
-use wasmtime::component::Linker;
+use wasmtime::EngineWeak;
+use wasmtime::component::{Component, Linker};
 
 use crate::bindings::SearchPluginPre;
+use crate::build_id::build_id;
+use crate::cache::{Cache, Ingredients, Kept};
+use crate::child::Confinement;
 use crate::entry::Entry;
 use crate::fault::Fault;
 use crate::inspect::{Inspection, inspect};
+use crate::make::{Bench, Job, Made};
 use crate::plugin::{Code, Plugin};
-use crate::refused::Refused;
+use crate::refused::{Refused, line};
 use crate::reset::Reset;
 use crate::room::Room;
 use crate::sandbox;
 use crate::ticker;
-use crate::workshop::{Workshop, compile, linker};
+use crate::workshop::linker;
 
 /// Runs plugins. Clones share everything.
 #[derive(Clone)]
@@ -45,6 +51,25 @@ pub struct Options {
     pub configure_time: Duration,
 }
 
+/// Where plugins are made, if not in this process.
+pub struct Workplace {
+    /// What the child that makes one may take.
+    pub confinement: Confinement,
+    /// What was made before.
+    pub cache: Cache,
+}
+
+/// How plugins came to be ready since the engine was set up. Those that share the code of one in use are not counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Preparations {
+    /// Configured and compiled.
+    pub made: u64,
+    /// Taken from the cache.
+    pub cached: u64,
+    /// Entries of the cache that were not believed; their plugins were made again.
+    pub spoilt: u64,
+}
+
 /// The engine cannot run on this machine.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
@@ -54,10 +79,13 @@ pub enum EngineError {
     /// The thread that keeps time could not be started.
     #[error("the thread that keeps the plugins' time cannot be started: {0}")]
     Ticker(std::io::Error),
+    /// The running program's file cannot be read.
+    #[error("the program's own file cannot be read: {0}")]
+    Program(std::io::Error),
 }
 
 impl Engine {
-    /// Sets up the sandboxes and starts the thread that keeps time.
+    /// Sets up the sandboxes and starts the thread that keeps time. Plugins are made in this process: for tests and tools.
     ///
     /// # Errors
     ///
@@ -68,11 +96,39 @@ impl Engine {
 
     /// The same with a way of wiping that the caller knows to be possible here.
     pub(crate) fn with_reset(options: Options, reset: Reset) -> Result<Self, EngineError> {
+        let bench = Bench::new(options.configure_time).map_err(EngineError::Sandbox)?;
+        let ticking = bench.ticking();
+        Self::set_up(options, reset, Maker::Here(Box::new(bench)), Some(ticking))
+    }
+
+    /// The same where plugins are made elsewhere: in a child of this process, and once for all restarts.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError`].
+    pub fn with_workplace(options: Options, workplace: Workplace) -> Result<Self, EngineError> {
+        let compiler = wasmtime::Engine::new(&sandbox::code()).map_err(EngineError::Sandbox)?;
+        let Workplace { confinement, cache } = workplace;
+        let build = build_id().map_err(EngineError::Program)?;
+        let elsewhere = Elsewhere { confinement, cache, compiler: compiler_digest(&compiler), build };
+        Self::set_up(options, Reset::probe(), Maker::Elsewhere(Box::new(elsewhere)), None)
+    }
+
+    fn set_up(options: Options, reset: Reset, maker: Maker, ticking: Option<EngineWeak>) -> Result<Self, EngineError> {
         let pool = wasmtime::Engine::new(&sandbox::pool(&options, reset)).map_err(EngineError::Sandbox)?;
-        let workshop = Workshop::new(options.configure_time).map_err(EngineError::Sandbox)?;
         let linker = linker(&pool).map_err(EngineError::Sandbox)?;
-        ticker::start(vec![pool.weak(), workshop.engine().weak()]).map_err(EngineError::Ticker)?;
-        let inner = Inner { pool, linker, workshop, reset, warm: options.workers.max(1), in_use: Mutex::default() };
+        let ticking = [pool.weak()].into_iter().chain(ticking).collect();
+        ticker::start(ticking).map_err(EngineError::Ticker)?;
+        let inner = Inner {
+            pool,
+            linker,
+            maker,
+            configure_time: options.configure_time,
+            reset,
+            warm: options.workers.max(1),
+            in_use: Mutex::default(),
+            preparations: Mutex::default(),
+        };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -93,9 +149,14 @@ impl Engine {
         self.inner.pool.pooling_allocator_metrics().map_or(0, |metrics| metrics.component_instances())
     }
 
+    /// How plugins came to be ready.
+    pub fn preparations(&self) -> Preparations {
+        *self.inner.preparations.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Makes a plugin of a component and its settings: inspects it, runs `configure`, keeps the state,
-    /// compiles, warms up. Takes from tens of milliseconds (Rust) to many seconds (JavaScript, Python) of
-    /// processor time: not for a thread that answers calls.
+    /// compiles, loads, warms up. Takes from a few milliseconds (what the cache has) or tens of them (Rust) to many seconds
+    /// (JavaScript, Python) of processor time: not for a thread that answers calls.
     ///
     /// # Errors
     ///
@@ -115,7 +176,7 @@ impl Engine {
         let mut in_use = inner.in_use.lock().unwrap_or_else(PoisonError::into_inner);
         let plugin = match in_use.get(&key).and_then(Weak::upgrade) {
             Some(code) => Plugin::new(code, limits),
-            None => Plugin::new(Arc::new(inner.build(&inspection, component, settings, &limits)?), limits),
+            None => Plugin::new(Arc::new(inner.obtain(&inspection, component, (settings, key.1), &limits)?), limits),
         };
         plugin.warm_up(inner.warm).map_err(Refused::NoStart)?;
         in_use.retain(|_, code| code.strong_count() > 0);
@@ -134,41 +195,128 @@ impl Default for Options {
 struct Inner {
     pool: wasmtime::Engine,
     linker: Linker<Room>,
-    workshop: Workshop,
+    maker: Maker,
+    configure_time: Duration,
     reset: Reset,
     /// How many slots are made ready for a new plugin.
     warm: usize,
     in_use: Mutex<HashMap<(Digest, Digest), Weak<Code>>>,
+    preparations: Mutex<Preparations>,
+}
+
+/// Who makes plugins.
+enum Maker {
+    /// This process.
+    Here(Box<Bench>),
+    /// A child of it, unless it was made before.
+    Elsewhere(Box<Elsewhere>),
+}
+
+struct Elsewhere {
+    confinement: Confinement,
+    cache: Cache,
+    /// The compiler's version and configuration.
+    compiler: Digest,
+    build: Vec<u8>,
 }
 
 impl Inner {
-    fn build(
+    /// The code of a component that was inspected, with its settings and their digest: from the cache, or made.
+    fn obtain(
         &self,
         inspection: &Inspection,
         component: &[u8],
-        settings: &str,
+        (settings, digest): (&str, Digest),
         limits: &Limits,
     ) -> Result<Code, Refused> {
-        let snapshot = self.workshop.snapshot(component, settings, limits)?;
-        let compiled = compile(&self.pool, &snapshot.component)?;
-        let not_compiled =
-            |error: wasmtime::Error| Refused::NotCompiled { why: crate::refused::line(&format!("{error:#}")) };
-        compiled.initialize_copy_on_write_image().map_err(not_compiled)?;
-        let instances = self.linker.instantiate_pre(&compiled).map_err(not_compiled)?;
+        let job = Job { component, settings, memory_bytes: limits.memory_bytes, configure_time: self.configure_time };
+        let place = match &self.maker {
+            Maker::Here(bench) => {
+                let made = bench.make(&job)?;
+                self.count(|done| done.made += 1);
+                return self.load(inspection, &made, limits);
+            }
+            Maker::Elsewhere(place) => place,
+        };
+        let name = place.cache.name(&Ingredients {
+            component: inspection.digest,
+            settings: digest,
+            memory_bytes: limits.memory_bytes,
+            compiler: place.compiler,
+            build: &place.build,
+        });
+        let kept = match place.cache.open(&name) {
+            Kept::Nothing => None,
+            Kept::Made(made) => Some(self.load(inspection, &made, limits).map_err(|_| "it cannot be loaded")),
+            Kept::Spoilt(why) => Some(Err(why)),
+        };
+        match kept {
+            Some(Ok(code)) => {
+                self.count(|done| done.cached += 1);
+                return Ok(code);
+            }
+            Some(Err(why)) => {
+                tracing::warn!(entry = name, why, "a compiled plugin in the cache is not believed; it is made again");
+                place.cache.forget(&name);
+                self.count(|done| done.spoilt += 1);
+            }
+            None => {}
+        }
+        let made = place.confinement.make(&job)?;
+        let code = self.load(inspection, &made, limits)?;
+        self.count(|done| done.made += 1);
+        if let Err(error) = place.cache.keep(&name, &made) {
+            tracing::warn!(%error, "a compiled plugin could not be kept; the next start makes it again");
+        }
+        Ok(code)
+    }
+
+    /// Links what was made, and sees that it starts.
+    #[expect(unsafe_code, reason = "wasmtime cannot know where code comes from")]
+    fn load(&self, inspection: &Inspection, made: &Made, limits: &Limits) -> Result<Code, Refused> {
+        let not_compiled = |error: wasmtime::Error| Refused::NotCompiled { why: line(&format!("{error:#}")) };
+        // SAFETY: the bytes must be what `Engine::precompile_component` gave, unaltered. Only three places make a `Made`, which never leaves
+        // this crate and is never changed: `Bench::make`, with what that function gave; `wire::read_made` on what our own child, the
+        // program that runs here, wrote into a pipe that nobody else holds, having called `Bench::make`; and `wire::read_made` on an entry of
+        // the cache whose tag was verified under the host's key, so that it is what `Cache::keep` was given: one of the former two.
+        let component = unsafe { Component::deserialize(&self.pool, &made.code) }.map_err(not_compiled)?;
+        component.initialize_copy_on_write_image().map_err(not_compiled)?;
+        let instances = self.linker.instantiate_pre(&component).map_err(not_compiled)?;
         let searching = inspection.searches.then(|| SearchPluginPre::new(instances.clone())).transpose();
         let searching = searching.map_err(not_compiled)?;
         let time = Duration::from_millis(limits.time_ms.into());
         let store = sandbox::store(&self.pool, limits.memory_bytes, limits.output_bytes, time);
         let no_start = |error| Refused::NoStart(Fault::from_wasmtime(&error));
-        let entry = Entry::check(&compiled, instances, store).map_err(no_start)?;
+        let entry = Entry::check(&component, instances, store).map_err(no_start)?;
         Ok(Code {
             engine: self.pool.clone(),
             entry,
             searching,
             component: inspection.digest,
-            snapshot: Digest(Sha256::digest(&snapshot.component).into()),
-            snapshot_bytes: snapshot.component.len(),
-            notes: snapshot.notes,
+            snapshot: made.snapshot,
+            snapshot_bytes: usize::try_from(made.snapshot_bytes).unwrap_or(usize::MAX),
+            notes: made.notes.clone(),
         })
     }
+
+    fn count(&self, what: impl FnOnce(&mut Preparations)) {
+        what(&mut self.preparations.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+/// What wasmtime's own description of a compiler comes to.
+fn compiler_digest(compiler: &wasmtime::Engine) -> Digest {
+    struct Sha(Sha256);
+    impl Hasher for Sha {
+        fn write(&mut self, bytes: &[u8]) {
+            self.0.update(bytes);
+        }
+
+        fn finish(&self) -> u64 {
+            0
+        }
+    }
+    let mut sha = Sha(Sha256::new());
+    compiler.precompile_compatibility_hash().hash(&mut sha);
+    Digest(sha.0.finalize().into())
 }

@@ -83,6 +83,11 @@ impl Fault {
         Self::Malformed
     }
 
+    /// The trap that is described so.
+    pub(crate) fn trap(text: &str) -> Self {
+        Self::Trap(TRAPS.into_iter().find(|trap| *trap == text).unwrap_or("another reason"))
+    }
+
     fn from_trap(trap: Trap) -> Self {
         Self::Trap(match trap {
             Trap::Interrupt => return Self::Deadline,
@@ -101,3 +106,13 @@ impl Fault {
         })
     }
 }
+
+/// How traps are described.
+pub(crate) const TRAPS: [&str; 6] = [
+    "it gave up",
+    "memory access out of bounds",
+    "call of a function that is not there",
+    "arithmetic",
+    "a call at a forbidden time",
+    "another reason",
+];

@@ -5,13 +5,16 @@
 //! the time, memory and output that its limits allow. A plugin's only way out is what it returns and the
 //! notes it takes.
 //!
-//! The way of a plugin: [`inspect`] says whether the bytes are a component of our world; [`Engine::prepare`]
-//! runs its `configure` once, keeps the memory that leaves as a *snapshot*, and compiles that;
-//! [`Plugin::evaluate`] and [`Plugin::find`] start from the snapshot at every call. What this room does not do: decide who may
+//! The way of a plugin: [`inspect`] says whether the bytes are a component of our world; [`Engine::prepare`] has it made (`make`: its
+//! `configure` runs once, the memory that leaves is kept as a *snapshot*, and that is compiled) in a confined [`child`](make_plugin),
+//! or finds it in the [`Cache`], and loads the code; [`Plugin::evaluate`] and [`Plugin::find`] start from the snapshot at every call. What this room does not do: decide who may
 //! run (`trust`), cut the call down to what the plugin reads or check what it said (`model`), or retry and
 //! refuse (`server`).
 
 mod bindings;
+mod build_id;
+mod cache;
+mod child;
 mod componentize;
 mod engine;
 mod entry;
@@ -20,19 +23,23 @@ mod guarded;
 mod inspect;
 mod lift;
 mod lower;
+mod make;
 mod plugin;
 mod refused;
 mod reset;
 mod room;
 mod sandbox;
 mod ticker;
+mod wire;
 mod workshop;
 
 #[cfg(test)]
 mod tests;
 
+pub use cache::Cache;
+pub use child::{Confinement, MAKE_PLUGIN, make_plugin};
 pub use componentize::componentize;
-pub use engine::{Engine, EngineError, Options};
+pub use engine::{Engine, EngineError, Options, Preparations, Workplace};
 pub use fault::Fault;
 pub use inspect::{Inspection, inspect};
 pub use plugin::{Evaluation, Plugin, Remains};

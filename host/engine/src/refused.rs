@@ -68,6 +68,32 @@ pub enum Refused {
         /// What the compiler said.
         why: String,
     },
+    /// Compiling it took more memory than the process that makes plugins has.
+    #[error("making the plugin took more than the {most} bytes of memory that it may take")]
+    CompileMemory {
+        /// What is allowed, bytes.
+        most: u64,
+    },
+    /// Making it took more processor time, or more time on the clock, than it may.
+    #[error("making the plugin was not done within {most} seconds of {what}")]
+    CompileTime {
+        /// Which time.
+        what: &'static str,
+        /// What is allowed, seconds.
+        most: u64,
+    },
+    /// The process that makes plugins fell over it.
+    #[error("the process that makes plugins ended early: {how}")]
+    CompileCrashed {
+        /// How.
+        how: String,
+    },
+    /// There is no process that makes plugins.
+    #[error("the process that makes plugins cannot be started: {why}")]
+    NoCompiler {
+        /// Why.
+        why: String,
+    },
     /// Its `configure` came to no end.
     #[error("configuring the plugin failed: {0}")]
     Configure(Fault),
@@ -95,6 +121,10 @@ impl Refused {
             Self::WrongWorld { .. } => "component-wrong-world",
             Self::NoSnapshot { .. } => "plugin-no-snapshot",
             Self::NotCompiled { .. } => "component-not-compiled",
+            Self::CompileMemory { .. } => "compile-memory",
+            Self::CompileTime { .. } => "compile-time",
+            Self::CompileCrashed { .. } => "compile-crashed",
+            Self::NoCompiler { .. } => "compile-unavailable",
             Self::Configure(_) => "plugin-configure-failed",
             Self::Settings(_) => "plugin-settings-refused",
             Self::NoStart(_) => "plugin-no-start",
@@ -118,6 +148,16 @@ impl Refused {
             }
             Self::LaterImport { .. } => "use a build of the plugin that does without, or wait for that version",
             Self::NoSnapshot { .. } | Self::NotCompiled { .. } => "report it to the plugin's publisher",
+            Self::CompileMemory { .. } => {
+                "see that it is the plugin you expect; if it needs that much, raise `engine.compile_memory_bytes`"
+            }
+            Self::CompileTime { .. } => {
+                "see that it is the plugin you expect; if it needs that long, raise `engine.compile_cpu_s` and `engine.compile_wall_s`"
+            }
+            Self::CompileCrashed { .. } => {
+                "report it to the plugin's publisher; signal 9 may be the machine's want of memory"
+            }
+            Self::NoCompiler { .. } => "let the host start processes of its own program",
             Self::Configure(Fault::Deadline) => "make the settings smaller, or report it to the plugin's publisher",
             Self::Configure(fault) | Self::NoStart(fault) => return fault.hint(),
             Self::Settings(_) => {

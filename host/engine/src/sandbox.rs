@@ -65,12 +65,18 @@ pub(crate) fn pool(options: &Options, reset: Reset) -> Config {
             .linear_memory_keep_resident(KEEP_RESIDENT)
             .table_keep_resident(KEEP_RESIDENT);
     }
+    let mut config = code();
+    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pooling));
+    config
+}
+
+/// The engine that compiles for [`pool`], and runs nothing: the same code, without the slots.
+pub(crate) fn code() -> Config {
     let mut config = common();
     config
         .cranelift_opt_level(OptLevel::Speed)
         .memory_guaranteed_dense_image_size(Limits::CEILING.memory_bytes)
-        .force_memory_init_memfd(true)
-        .allocation_strategy(InstanceAllocationStrategy::Pooling(pooling));
+        .force_memory_init_memfd(true);
     config
 }
 
@@ -81,7 +87,9 @@ pub(crate) fn workshop() -> Config {
         .cranelift_opt_level(OptLevel::None)
         .cranelift_regalloc_algorithm(RegallocAlgorithm::SinglePass)
         // For the module that reads out the memories of a component. The plugin itself was validated without.
-        .wasm_features(WasmFeatures::MULTI_MEMORY, true);
+        .wasm_features(WasmFeatures::MULTI_MEMORY, true)
+        // An image is a file in memory, which pays for a second instance only, and files are not to be had where plugins are made.
+        .memory_init_cow(false);
     config
 }
 

@@ -10,7 +10,7 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use portcullis_model::{Limits, Redacted};
+use portcullis_model::Redacted;
 use wasmtime::component::{Component, ComponentNamedList, HasSelf, Instance, Lift, Linker, WasmList};
 use wasmtime::{Engine, Store};
 use wasmtime_wizer::{ComponentInstanceState, Wizer};
@@ -51,8 +51,8 @@ impl Workshop {
         &self.engine
     }
 
-    /// Runs `configure(settings)` in at most the memory of `limits`.
-    pub(crate) fn snapshot(&self, component: &[u8], settings: &str, limits: &Limits) -> Result<Snapshot, Refused> {
+    /// Runs `configure(settings)` in at most that memory.
+    pub(crate) fn snapshot(&self, component: &[u8], settings: &str, memory_bytes: u64) -> Result<Snapshot, Refused> {
         let mut wizer = Wizer::new();
         // The function that wizer would call, and by default drop: we call it ourselves, and the world needs
         // it.
@@ -62,7 +62,7 @@ impl Workshop {
             .map_err(|error| no_snapshot(&format!("{error:#}")))?;
         let instrumented = compile(&self.engine, &instrumented)?;
 
-        let mut store = sandbox::store(&self.engine, limits.memory_bytes, COMPLAINT_BYTES, self.time);
+        let mut store = sandbox::store(&self.engine, memory_bytes, COMPLAINT_BYTES, self.time);
         let faulty = |error: wasmtime::Error| Refused::Configure(Fault::from_wasmtime(&error));
         let instance = self.linker.instantiate(&mut store, &instrumented).map_err(faulty)?;
         let plugin = Plugin::new(&mut store, &instance).map_err(|error| no_snapshot(&format!("{error:#}")))?;
@@ -97,8 +97,8 @@ pub(crate) fn linker(engine: &Engine) -> wasmtime::Result<Linker<Room>> {
     Ok(linker)
 }
 
-/// Compiles a component that has been inspected, or made of one that has.
-pub(crate) fn compile(engine: &Engine, component: &[u8]) -> Result<Component, Refused> {
+/// Compiles a component that was made of one that has been inspected.
+fn compile(engine: &Engine, component: &[u8]) -> Result<Component, Refused> {
     Component::new(engine, component).map_err(|error| Refused::NotCompiled { why: line(&format!("{error:#}")) })
 }
 

@@ -1,9 +1,10 @@
-//! What lay there before any of it was read: configuration file and folders, by names, sizes and times.
+//! What lay there before any of it was read: configuration file and folders, by names and how the file system says files look.
 //!
 //! Invariant: taken before the reading, so that what is changed meanwhile differs from it and is looked at again. Says nothing of
 //! contents.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use portcullis_model::Digest;
@@ -21,9 +22,12 @@ pub struct AsFound {
     pub folders: Option<Digest>,
 }
 
-/// What changes when somebody touches a file.
+/// What changes when somebody touches a file, or renames another one over it, whatever that one's size and times.
 pub fn stamp(file: &Path) -> Digest {
-    let facts = fs::metadata(file).map(|facts| (facts.len(), facts.modified().ok()));
+    let looks = |it: fs::Metadata| {
+        (it.dev(), it.ino(), it.len(), (it.mtime(), it.mtime_nsec()), (it.ctime(), it.ctime_nsec()))
+    };
+    let facts = fs::metadata(file).map(looks).map_err(|error| error.kind());
     sha256(format!("{facts:?}").as_bytes())
 }
 

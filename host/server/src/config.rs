@@ -17,6 +17,7 @@ use crate::caller::config::{CallerConfig, CallerSources};
 use crate::courier::config::{Chosen, DeliveryConfig, DeliverySource};
 use crate::decryption::DecryptionConfig;
 use crate::error::ConfigError;
+use crate::making::EngineConfig;
 use crate::outbound::OutboundConfig;
 use crate::resume::config::ResumeConfig;
 use crate::tls::TlsConfig;
@@ -38,6 +39,8 @@ pub struct Config {
     pub release: ReleasePaths,
     /// The record.
     pub audit: Audit,
+    /// Making plugins.
+    pub engine: EngineConfig,
     /// Calls that the host makes itself.
     pub outbound: OutboundConfig,
     /// Platforms that wait for calls of ours, by name.
@@ -129,7 +132,7 @@ pub struct Trust {
 }
 
 /// Where release set, plugins and settings lie. Files are found by digest, their names are free.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ReleasePaths {
     /// The release set's envelope.
@@ -148,6 +151,13 @@ pub struct ReleasePaths {
     /// How often to look for changes, milliseconds; 0 looks only at SIGHUP. Default 1,000.
     #[serde(default = "default_watch_ms")]
     pub watch_ms: u64,
+}
+
+impl ReleasePaths {
+    /// These places, and everything else by default.
+    pub fn new(set: PathBuf, plugins: PathBuf, settings: PathBuf, downgrade: PathBuf) -> Self {
+        Self { set, plugins, settings, downgrade, after_grace: AfterGrace::default(), watch_ms: default_watch_ms() }
+    }
 }
 
 /// What becomes of a set in force when its grace is over.
@@ -273,6 +283,7 @@ impl Config {
             trust: file.trust,
             release: file.release,
             audit: file.audit,
+            engine: file.engine,
             outbound: file.outbound,
             resume: file.resume,
             deliveries: deliveries(file.delivery, base)?,
@@ -310,6 +321,7 @@ impl Config {
             next.directory = base.join(&next.directory);
             next.signing_key = base.join(&next.signing_key);
         }
+        config.engine.cache = base.join(&config.engine.cache);
         if let Some(tls) = &mut config.listen.tls {
             for path in [&mut tls.certificate, &mut tls.key].into_iter().chain(&mut tls.client_ca) {
                 *path = base.join(&*path);
@@ -389,6 +401,9 @@ impl Config {
         within("listen.head_ms", listen.head_ms, 100, 600_000)?;
         within("listen.body_ms", listen.body_ms, 10, 60_000)?;
         within("listen.drain_ms", listen.drain_ms, 0, 600_000)?;
+        for (name, value, least, most) in self.engine.bounds() {
+            within(name, value, least, most)?;
+        }
         let segment = self.audit.segment_bytes;
         if !segment.is_multiple_of(4_096) || !(2 << 20..=1 << 30).contains(&segment) {
             return Err(format!("audit.segment_bytes {segment} is not a multiple of 4,096 from 2 MiB to 1 GiB"));
@@ -654,6 +669,8 @@ struct File {
     trust: Trust,
     release: ReleasePaths,
     audit: Audit,
+    #[serde(default)]
+    engine: EngineConfig,
     #[serde(default)]
     outbound: OutboundConfig,
     #[serde(default)]

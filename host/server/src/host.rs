@@ -36,7 +36,7 @@ use crate::obstacles::Obstacles;
 use crate::outbound::Outbound;
 use crate::owed::{self, Debts};
 use crate::refusals::{Reason, Refusals};
-use crate::release::{Found, ReleaseError, Stray};
+use crate::release::{Found, ReleaseError, Standing as ReleaseStanding, Stray};
 use crate::resume::Resumes;
 use crate::retry::Retries;
 use crate::roots::Stopped;
@@ -98,6 +98,8 @@ pub struct Host {
     pub obstacles: Obstacles,
     /// What belongs to hooks' names.
     pub names: Names,
+    /// How far the set in the folders has come.
+    pub standing: ReleaseStanding,
     engine: Engine,
     seeds: AtomicU64,
 }
@@ -143,13 +145,15 @@ pub struct Prepared {
     sealer: Sealer,
     pseudonyms: Pseudonyms,
     clock: Clock,
+    standing: ReleaseStanding,
     /// The release, or why there is none.
     pub release: Result<Generation, ReleaseError>,
 }
 
 impl Prepared {
-    /// Reads keys and secrets, makes the sandbox and readies the release. Opens no record and binds no port.
-    pub fn new(mut config: Config, clock: Clock) -> Result<Self, StartError> {
+    /// Reads keys and secrets, makes the sandbox and readies the release. Opens no record and binds no port. Compiled plugins are kept for
+    /// the next time only by one that `keeps` them: the host itself, whose files they are to be.
+    pub fn new(mut config: Config, clock: Clock, keeps: bool) -> Result<Self, StartError> {
         let now = clock.now();
         let audit = &config.audit;
         let mut places = vec![place(&audit.directory, &audit.signing_key, &audit.origin, "audit.origin")?];
@@ -180,6 +184,10 @@ impl Prepared {
                 return Err(StartError::File { what, path, why, hint: Some(SIGNING_HINT.to_owned()) });
             }
         }
+        // Serving threads, slow lane and observers: an instance is given back before its call waits for the log, so what runs at
+        // once is bounded by threads, not by calls in progress.
+        let workers = config.listen.workers.saturating_mul(2).saturating_add(1);
+        let engine = config.engine.start(workers, &sealing, keeps)?;
         let sealing = SealKey::new(sealing);
         let outbound = Arc::new(Outbound::new(&config.outbound)?);
         let resumes = Resumes::open(&config.resume, &config.tenant, &sealing, &outbound, &clock)?;
@@ -195,12 +203,12 @@ impl Prepared {
         }
         let courier = |(name, config)| Ok((String::clone(name), Arc::new(Courier::new(name, config)?)));
         let couriers = config.deliveries.iter().map(courier).collect::<Result<_, StartError>>()?;
-        // Serving threads, slow lane and observers: an instance is given back before its call waits for the log, so what runs at
-        // once is bounded by threads, not by calls in progress.
-        let workers = config.listen.workers.saturating_mul(2).saturating_add(1);
-        let engine = Engine::new(portcullis_engine::Options { workers, ..portcullis_engine::Options::default() })?;
-        let activate = |found: Found| found.activate(&keeper.trusted(), &config.hooks, &engine, now);
-        let release = Found::read(&config.release).and_then(activate);
+        let standing = ReleaseStanding::default();
+        let activate = |found: Found| {
+            standing.found(&found, &keeper.trusted(), now);
+            found.activate(&keeper.trusted(), &config.hooks, &engine, now)
+        };
+        let release = Found::read(&config.release).and_then(activate).inspect_err(|error| standing.refused(error));
         Ok(Self {
             config,
             keeper,
@@ -216,6 +224,7 @@ impl Prepared {
             sealer,
             pseudonyms,
             clock,
+            standing,
             release,
         })
     }
@@ -283,6 +292,7 @@ impl Prepared {
             telemetry,
             obstacles: Obstacles::default(),
             names,
+            standing: self.standing,
             engine: self.engine,
             seeds: AtomicU64::new(random_seed()?),
             config,
@@ -295,7 +305,7 @@ impl Prepared {
         host.resumes.take_up(&host);
         host.glass.spend(&host.keeper().history().spent);
         match self.release {
-            Ok(generation) => host.activate(generation),
+            Ok(generation) => drop(host.activate(generation)),
             Err(error) => {
                 tracing::error!(code = error.code(), %error, hint = error.hint(), "no release is active; every call gets its safe answer");
                 host.obstacles.release(Some(error.code()));
@@ -325,6 +335,9 @@ impl Prepared {
                         self.release = Found::read(&self.config.release).and_then(|found| {
                             found.activate(&self.keeper.trusted(), &self.config.hooks, &self.engine, self.clock.now())
                         });
+                        if let Err(error) = &self.release {
+                            self.standing.refused(error);
+                        }
                     }
                     return Ok((log, recovery));
                 }
@@ -393,7 +406,9 @@ impl Host {
     pub fn load_release(&self) -> Result<Option<Generation>, ReleaseError> {
         let in_force = self.in_force.load();
         let found = Found::read(&in_force.config.release)?;
+        self.standing.found(&found, &self.keeper().trusted(), self.clock.now());
         if in_force.generation.as_ref().is_some_and(|current| current.set == found.set_digest()) {
+            self.standing.active(found.set_digest(), 0);
             return Ok(None);
         }
         self.ready(&found, &in_force.config.hooks).map(Some)
@@ -445,13 +460,15 @@ impl Host {
     }
 
     /// Puts a generation in force for the hooks that are: recorded, durable, then swapped in one exchange. Calls in flight finish on
-    /// theirs. Without the record it does not come into force. Blocks on the log.
-    pub fn activate(&self, generation: Generation) {
+    /// theirs. Without the record it does not come into force; says whether it did. Blocks on the log.
+    pub fn activate(&self, generation: Generation) -> bool {
         let (number, in_force) = (generation.number, self.in_force.load_full());
         let put = |generation| in_force.under(Some(generation));
-        if let Err(why) = self.activate_for(generation, &in_force.config, &in_force.hooks, put) {
+        let done = self.activate_for(generation, &in_force.config, &in_force.hooks, put);
+        if let Err(why) = &done {
             tracing::error!(generation = number, why, "the release is not in force: its record is not durable");
         }
+        done.is_ok()
     }
 
     /// The same for the hooks that it was made for; says why it is not in force.
@@ -462,7 +479,7 @@ impl Host {
         hooks: &[Arc<Hook>],
         put: impl FnOnce(Arc<Generation>) -> InForce,
     ) -> Result<(), String> {
-        let number = generation.number;
+        let (number, set) = (generation.number, generation.set);
         let mut keeper = self.keeper();
         let active = self.active(&generation, keeper.history());
         let of_set = History::of(&generation.release, active);
@@ -482,6 +499,7 @@ impl Host {
         }
         self.in_force.store(Arc::new(put(Arc::new(generation))));
         self.obstacles.release(None);
+        self.standing.active(set, keeper.history().highest);
         // What was revoked between its making ready and now.
         self.stop_revoked(&keeper);
         tracing::info!(generation = number, "release active");
@@ -510,6 +528,11 @@ impl Host {
     /// Sandboxes in use at this moment.
     pub fn sandboxes_in_use(&self) -> u64 {
         self.engine.in_use()
+    }
+
+    /// How plugins came to be ready.
+    pub fn preparations(&self) -> portcullis_engine::Preparations {
+        self.engine.preparations()
     }
 
     /// How instances are reset.
@@ -655,6 +678,19 @@ impl Hook {
             OnFailure::Open => "open",
         }
     }
+}
+
+/// The trust root in force for a host of this configuration, and what it remembers: for whoever prepares a release. Writes nothing.
+///
+/// # Errors
+/// [`StartError`], where the configuration's files are of no use.
+pub fn trusted_by(config: &Config) -> Result<(Arc<TrustRoot>, History), StartError> {
+    let audit = &config.audit;
+    let sealing = &audit.sealing_key;
+    let sealing = SymmetricKey::read(sealing).map_err(|error| file("sealing key", sealing, &error))?;
+    let place = place(&audit.directory, &audit.signing_key, &audit.origin, "audit.origin")?;
+    let keeper = Keeper::prepare(config, &sealing, &place)?;
+    Ok((Arc::clone(keeper.root()), keeper.history().clone()))
 }
 
 /// A log's directory and key, which is named like its origin.

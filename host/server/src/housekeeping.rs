@@ -232,7 +232,10 @@ fn look(host: &Arc<Host>, admin: &mut Option<Admin>, seen: &mut Seen, asked: boo
     }
     match host.load_release() {
         Ok(Some(generation)) => {
-            host.activate(generation);
+            if !host.activate(generation) {
+                // Nothing is wrong with the release: the next look tries again.
+                seen.folders = None;
+            }
         }
         Ok(None) => host.obstacles.release(None),
         Err(error) => refuse(host, seen, &error),
@@ -272,6 +275,7 @@ fn refuse_configuration(host: &Host, seen: &mut Seen, error: &NotReloaded) {
 fn refuse(host: &Host, seen: &mut Seen, error: &ReleaseError) {
     tracing::warn!(code = error.code(), %error, hint = error.hint(), "release refused; the last good one goes on");
     host.obstacles.release(Some(error.code()));
+    host.standing.refused(error);
     if seen.said.insert((seen.folders, error.to_string())) {
         host.say(refusal_entry(error));
     }

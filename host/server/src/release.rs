@@ -1,7 +1,9 @@
-//! From files to a generation: read, verify, configure, snapshot.
+//! From files to a generation: read, verify, have configured, snapshotted and compiled, load.
 //!
 //! Invariant: nothing runs that did not pass every check of `trust`; a release that fails anywhere changes nothing. Reads files and
-//! compiles, so it never runs on a thread that serves connections.
+//! waits for the process that compiles, so it never runs on a thread that serves connections.
+
+mod standing;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
@@ -21,6 +23,8 @@ use crate::config::{HookConfig, ReleasePaths};
 use crate::digest::sha256;
 use crate::generation::{Binding, Bindings, Generation};
 use crate::roots::Roots;
+
+pub use standing::Standing;
 
 /// Why a release was refused.
 #[derive(Debug, Error)]
@@ -142,6 +146,11 @@ impl ReleaseError {
         }
     }
 
+    /// What is wrong with a file, without its name.
+    fn why(&self) -> String {
+        if let Self::Unreadable { why, .. } = self { why.clone() } else { self.to_string() }
+    }
+
     /// What the plugin says is wrong with its settings. For the operator's eyes, not for logs: settings name people.
     pub fn complaints(&self) -> &[String] {
         if let Self::Engine { refused, .. } = self { refused.complaints() } else { &[] }
@@ -176,12 +185,12 @@ impl Found {
                     drop(components.insert(sha256(&bytes), (path, bytes)))
                 }
                 Ok(bytes) => envelopes.push((path, bytes)),
-                Err(error) => unreadable.push((path, error.to_string())),
+                Err(error) => unreadable.push((path, error.why())),
             }
         }
         for path in files(&paths.settings)? {
             if path.extension().is_some_and(|extension| extension == "json") {
-                let text = read(&path).map_err(|error| error.to_string()).and_then(|bytes| {
+                let text = read(&path).map_err(|error| error.why()).and_then(|bytes| {
                     String::from_utf8(bytes).map_err(|_| format!("`{}` is not UTF-8", path.display()))
                 });
                 match text {
@@ -360,8 +369,13 @@ impl Found {
         let wanted = verify_manifest(root, envelope, now).map_err(refused)?.manifest.wasm;
         // A component beside its manifest that is not the signed one was altered, which says more than that one is missing.
         let beside = || self.components.values().find(|(component, _)| stem(component) == stem(path));
-        let (_, component) =
-            self.components.get(&wanted).or_else(beside).ok_or_else(|| missing("component", wanted))?;
+        // One that could not be read is not missing.
+        let unread = || {
+            let (path, why) = self.unreadable.iter().find(|(unread, _)| stem(unread) == stem(path))?;
+            Some(ReleaseError::Unreadable { path: path.clone(), why: why.clone() })
+        };
+        let absent = || unread().unwrap_or_else(|| missing("component", wanted));
+        let (_, component) = self.components.get(&wanted).or_else(beside).ok_or_else(absent)?;
         let verified = verify_plugin(root, entry, envelope, component, now).map_err(refused)?;
         Ok((Arc::new(verified), component))
     }

@@ -11,6 +11,7 @@ use portcullis_model::{Digest, Effect, Emits, Limits, Messages, Millis, Reads, R
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::dsse::Envelope;
 use crate::names::{is_hook_kind, is_plugin_id, quoted};
 use crate::refusal::{Refusal, RefusalCode};
 use crate::{strict, time};
@@ -82,6 +83,13 @@ impl Manifest {
 
     /// The contract between host and plugin that this host speaks.
     pub const WORLD: &str = "portcullis:policy/plugin@0.1.0";
+
+    /// Reads a manifest without asking who signed it: for showing it, and to find its component. To use it, verify it.
+    pub fn unverified(envelope: &[u8]) -> Result<Self, Refusal> {
+        let envelope = Envelope::parse(envelope)?;
+        envelope.expect_type(Self::PAYLOAD_TYPE)?;
+        Self::parse(envelope.unverified_payload())
+    }
 
     /// Reads and compiles the payload of a manifest.
     pub(crate) fn parse(payload: &[u8]) -> Result<Self, Refusal> {

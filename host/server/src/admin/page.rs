@@ -62,6 +62,11 @@ pub fn write(desk: &Desk) -> String {
         host.admission.limit(),
     );
     page.one("portcullis_sandboxes_in_use", "Plugin instances that exist", host.sandboxes_in_use());
+    let (name, done) = ("portcullis_plugin_preparations_total", host.preparations());
+    page.family(name, "counter", "Plugins made ready, by where their code came from");
+    for (from, count) in [("made", done.made), ("cache", done.cached), ("not-believed", done.spoilt)] {
+        page.sample(name, &labels(&[("from", from)]), count);
+    }
     page.one("portcullis_slow_lane_waiting", "Plugin runs that wait for the slow lane", host.slow_lane.waiting());
     page.one("portcullis_observers_waiting", "Plugin runs that wait and bind nothing", host.observers.waiting());
     page.one("portcullis_events_remembered", "Events whose answer would be given again", host.retries.remembered());

@@ -28,6 +28,7 @@ pub fn json(desk: &Desk) -> Value {
         json!({"number": generation.number, "set": generation.set.to_string(), "ends": generation.ends().0})
     });
     let readiness = Readiness::of(desk);
+    let preparations = host.preparations();
     json!({
         "build": env!("CARGO_PKG_VERSION"),
         "tenant": host.config.tenant,
@@ -36,6 +37,8 @@ pub fn json(desk: &Desk) -> Value {
         "configuration": in_force.config.digest.to_string(),
         "reset": host.reset().to_string(),
         "generation": generation,
+        "release": host.standing.json(),
+        "plugins": {"made": preparations.made, "from_cache": preparations.cached, "not_believed": preparations.spoilt},
         "hooks": hooks,
         "calls": {"in_progress": host.admission.inside(), "limit": host.admission.limit()},
         "log": {

@@ -1,0 +1,168 @@
+//! A release with everything that it needs, found by digest.
+//!
+//! Invariant: a package is complete: each manifest, component and settings file that its set names is in it, to the byte.
+
+use std::path::{Path, PathBuf};
+
+use portcullis_model::{Digest, Millis};
+use portcullis_server::check_capabilities;
+use portcullis_trust::{
+    Downgrade, Envelope, History, Manifest, Passage, RefusalCode, ReleaseSet, TrustRoot, sha256, verify_plugin,
+    verify_release,
+};
+
+use super::shelf::{files_of, short};
+use crate::outcome::{Done, Failed};
+
+/// A release to be put in place.
+pub struct Package {
+    /// The set's envelope.
+    pub envelope: Vec<u8>,
+    /// The digest of its payload.
+    pub digest: Digest,
+    /// What it says.
+    pub set: ReleaseSet,
+    /// The signed word that it may come back, where it is older.
+    pub downgrade: Option<Vec<u8>>,
+    /// Everything else.
+    pub files: Vec<Piece>,
+}
+
+/// A file of a release.
+pub struct Piece {
+    /// What it is.
+    pub kind: Kind,
+    /// A name that no other file has.
+    pub name: String,
+    /// SHA-256 of its bytes.
+    pub digest: Digest,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+}
+
+/// What a file of a release is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A component.
+    Component,
+    /// A manifest's envelope.
+    Manifest,
+    /// The settings of a binding.
+    Settings,
+}
+
+impl Package {
+    /// Finds what a set needs in these folders and their `plugins` and `settings`.
+    pub fn gather(envelope: Vec<u8>, downgrade: Option<Vec<u8>>, folders: &[PathBuf]) -> Done<Self> {
+        let set = ReleaseSet::unverified(&envelope)?;
+        let digest = sha256(Envelope::parse(&envelope)?.unverified_payload());
+        let found: Vec<_> = within(folders).iter().flat_map(|folder| files_of(folder)).collect();
+        let mut all = Vec::new();
+        for (id, entry) in &set.plugins {
+            let statement = |bytes: &[u8]| Envelope::parse(bytes).map(|envelope| sha256(envelope.unverified_payload()));
+            let listed =
+                |(_, bytes): &&(PathBuf, Vec<u8>)| statement(bytes).is_ok_and(|digest| digest == entry.manifest);
+            let manifest = found.iter().find(listed).ok_or_else(|| missing(id, "manifest", entry.manifest, folders))?;
+            let wanted = Manifest::unverified(&manifest.1)?.wasm;
+            let component = found.iter().find(|(_, bytes)| sha256(bytes) == wanted);
+            let component = component.ok_or_else(|| missing(id, "component", wanted, folders))?;
+            // What a host takes for the stem of a name ends at the first dot.
+            let stem = format!("{}-{}-{}", id.replace('.', "-"), entry.serial, short(entry.manifest));
+            all.push(Piece::new(Kind::Component, format!("{stem}.wasm"), &component.1));
+            all.push(Piece::new(Kind::Manifest, format!("{stem}.manifest.json"), &manifest.1));
+        }
+        for binding in &set.bindings {
+            let known = |piece: &Piece| piece.kind == Kind::Settings && piece.digest == binding.settings;
+            if binding.settings == sha256(ReleaseSet::NO_SETTINGS) || all.iter().any(known) {
+                continue;
+            }
+            let settings = found.iter().find(|(_, bytes)| sha256(bytes) == binding.settings);
+            let settings = settings.ok_or_else(|| missing(&binding.plugin, "settings", binding.settings, folders))?;
+            let name = format!("{}-{}.json", binding.plugin.replace('.', "-"), short(binding.settings));
+            all.push(Piece::new(Kind::Settings, name, &settings.1));
+        }
+        Ok(Self { envelope, digest, set, downgrade, files: all })
+    }
+
+    /// Refuses what a host would refuse that trusts this root and remembers this: everything but what only a host with its
+    /// configuration can know (whether its hooks exist, whether plugins take their settings and compile).
+    pub fn admit(&self, root: &TrustRoot, history: &History, now: Millis) -> Done {
+        verify_release(root, &self.envelope, now)?;
+        self.passage(root, history, now)?;
+        for (id, entry) in &self.set.plugins {
+            let mut verified = Err(None);
+            for piece in self.files.iter().filter(|piece| piece.kind == Kind::Manifest) {
+                let Ok(manifest) = Manifest::unverified(&piece.bytes) else { continue };
+                let ours = Envelope::parse(&piece.bytes)?.unverified_payload().to_vec();
+                if sha256(&ours) != entry.manifest {
+                    continue;
+                }
+                let is = |it: &&Piece| it.kind == Kind::Component && it.digest == manifest.wasm;
+                let component = self.files.iter().find(is).map(|piece| piece.bytes.as_slice()).unwrap_or_default();
+                verify_plugin(root, entry, &piece.bytes, component, now)?;
+                let inspection = portcullis_engine::inspect(component)?;
+                verified = check_capabilities(&inspection, &manifest.capabilities).map_err(Some);
+            }
+            verified.map_err(|why| {
+                Failed::wrong(format!("plugin `{id}`: {}", why.unwrap_or_else(|| "it has no manifest".to_owned())))
+            })?;
+        }
+        Ok(())
+    }
+
+    fn passage(&self, root: &TrustRoot, history: &History, now: Millis) -> Done<Passage> {
+        let alone = history.admit(&self.set, self.digest, None, now);
+        match (&alone, &self.downgrade) {
+            (Err(refusal), Some(envelope)) if refusal.kind() == RefusalCode::ReleaseOlder => {
+                let downgrade = Downgrade::verify(root, envelope, now)?;
+                Ok(history.admit(&self.set, self.digest, Some((&downgrade, sha256(envelope))), now)?)
+            }
+            _ => Ok(alone?),
+        }
+    }
+}
+
+impl Piece {
+    fn new(kind: Kind, name: String, bytes: &[u8]) -> Self {
+        Self { kind, name, digest: sha256(bytes), bytes: bytes.to_vec() }
+    }
+}
+
+/// What would be remembered by a host that had taken all of these sets. `root` revokes what it revokes.
+pub fn history<'s>(root: &TrustRoot, sets: impl Iterator<Item = &'s super::shelf::Lying>) -> History {
+    let mut history = History { revoked: root.revoked.clone(), ..History::default() };
+    for lying in sets {
+        // Nobody's word but the release role's counts.
+        let Ok(revoked) = portcullis_trust::verify_revocations(root, &lying.envelope) else { continue };
+        history.revoked.merge(&revoked);
+        let set = &lying.set;
+        history.highest = history.highest.max(set.version);
+        for (id, serial) in set.plugins.iter().map(|(id, entry)| (id, entry.serial)) {
+            let highest = history.serials.entry(id.clone()).or_default();
+            *highest = (*highest).max(serial);
+        }
+        for (id, serial) in &set.min_serial {
+            let floor = history.floors.entry(id.clone()).or_default();
+            *floor = (*floor).max(*serial);
+        }
+    }
+    history
+}
+
+/// These folders, and those in them where releases have their parts.
+fn within(folders: &[PathBuf]) -> Vec<PathBuf> {
+    let parts = |folder: &PathBuf| [folder.clone(), folder.join("plugins"), folder.join("settings")];
+    folders.iter().flat_map(parts).collect()
+}
+
+/// The folder that a file lies in.
+pub fn folder_of(file: &Path) -> PathBuf {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+    folder.unwrap_or(Path::new(".")).to_owned()
+}
+
+fn missing(plugin: &str, what: &str, digest: Digest, folders: &[PathBuf]) -> Failed {
+    let folders: Vec<_> = folders.iter().map(|folder| format!("`{}`", folder.display())).collect();
+    let sentence = format!("plugin `{plugin}`: its {what} with the digest {digest} is not in {}", folders.join(", "));
+    Failed::wrong(format!("{sentence} [file-missing]")).hint(Some("name the folder where it is with `--from`"))
+}

@@ -1,0 +1,155 @@
+//! `portcullis release publish`: a signed release into the folders of hosts, whole or not at all.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use portcullis_server::{Clock, Config, Prepared, trusted_by};
+use portcullis_trust::{History, TrustRoot};
+use serde_json::json;
+
+use super::difference::Difference;
+use super::package::{Package, folder_of, history};
+use super::replicas::{Replicas, State};
+use super::shelf::{Place, Shelf};
+use crate::files;
+use crate::outcome::{Done, Failed, Format};
+use crate::root::chain;
+use crate::serve::start_failed;
+
+/// Put a release into the folders of hosts.
+#[derive(Args)]
+pub struct Publish {
+    /// The signed release set.
+    #[arg(long)]
+    set: PathBuf,
+    /// A folder with manifests, components or settings (or with `plugins` and `settings` that have them); once for each. What lies in the
+    /// release's folders already need not be here. Default: the folder of the set.
+    #[arg(long = "from")]
+    from: Vec<PathBuf>,
+    #[command(flatten)]
+    place: Place,
+    /// With `--to`: the trust root's envelope, and those that followed, in order.
+    #[arg(long = "root", conflicts_with = "config", required_unless_present = "config")]
+    roots: Vec<PathBuf>,
+    /// Say what would change, and whether hosts would take it; put nothing in place.
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    replicas: Replicas,
+    /// How long hosts have to take it, seconds.
+    #[arg(long, default_value_t = 60)]
+    wait: u64,
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+}
+
+/// What is believed and remembered where a release goes.
+pub struct Judge {
+    config: Option<Config>,
+    /// The trust root in force there.
+    pub root: TrustRoot,
+    /// What must not be forgotten there.
+    pub history: History,
+}
+
+impl Publish {
+    /// Does it.
+    pub fn run(self) -> Done {
+        let (shelf, config) = self.place.open()?;
+        let hold = shelf.hold()?;
+        let judge = Judge::new(config, &self.roots, &shelf)?;
+        let folders = if self.from.is_empty() { vec![folder_of(&self.set)] } else { self.from.clone() };
+        let package = Package::gather(files::read(&self.set)?, None, &[folders, shelf.folders()].concat())?;
+        let current = shelf.current();
+        if current.as_ref().is_some_and(|current| current.digest == package.digest) {
+            self.format.print(
+                format!("release set {} is in place already", package.set.version),
+                json!({"version": package.set.version, "set": package.digest.to_string(), "published": false, "archived": null}),
+            );
+            return follow(&self.replicas, &package, self.wait, self.format);
+        }
+        let warnings = judge.judge(&shelf, &package)?;
+        let difference = Difference::between(current.as_ref().map(|current| &current.set), &package.set);
+        if self.dry_run {
+            self.format.print(
+                format!("{}{}\nnothing was put in place", difference.text(), warned(&warnings)),
+                json!({"version": package.set.version, "difference": difference.json(), "warnings": warnings, "published": false}),
+            );
+            return Ok(());
+        }
+        let archived = shelf.fill(&hold, &package)?;
+        let kept =
+            archived.as_ref().map(|path| format!("; the former one is in {}", path.display())).unwrap_or_default();
+        self.format.print(
+            format!("{}{}\npublished to {}{kept}", difference.text(), warned(&warnings), shelf.set().display()),
+            json!({
+                "version": package.set.version, "set": package.digest.to_string(), "difference": difference.json(), "warnings": warnings,
+                "published": true, "archived": archived,
+            }),
+        );
+        follow(&self.replicas, &package, self.wait, self.format)
+    }
+}
+
+impl Judge {
+    /// By the configuration of a host here, everything that the host itself knows; else the roots that were given, and the sets that
+    /// lie and lay in the folders.
+    pub fn new(config: Option<Config>, roots: &[PathBuf], shelf: &Shelf) -> Done<Self> {
+        if let Some(config) = config {
+            let (root, history) = trusted_by(&config).map_err(start_failed)?;
+            return Ok(Self { config: Some(config), root: (*root).clone(), history });
+        }
+        let root = chain(roots)?;
+        let (archived, current) = (shelf.archived(), shelf.current());
+        let history = history(&root, archived.iter().chain(&current));
+        Ok(Self { config: None, root, history })
+    }
+
+    /// Refuses what hosts would refuse; gives what an operator should know although it is allowed.
+    pub fn judge(self, shelf: &Shelf, package: &Package) -> Done<Vec<String>> {
+        let now = Clock::system().now();
+        package.admit(&self.root, &self.history, now)?;
+        let Some(mut config) = self.config else { return Ok(Vec::new()) };
+        // What is left is known only by trying: whether the hooks are there, and whether plugins take their settings.
+        let staged = shelf.stage(package)?;
+        staged.redirect(&mut config);
+        let prepared = Prepared::new(config, Clock::system(), false).map_err(start_failed)?;
+        match &prepared.release {
+            Ok(generation) => Ok(generation.warnings(&prepared.config().hooks)),
+            Err(error) => {
+                let mut failed = format!("{error} [{}]", error.code());
+                for complaint in error.complaints() {
+                    failed.push_str(&format!("\n  {complaint}"));
+                }
+                Err(Failed::wrong(failed).hint(error.hint()))
+            }
+        }
+    }
+}
+
+/// Waits for hosts, and says how it went.
+pub fn follow(replicas: &Replicas, package: &Package, wait: u64, format: Format) -> Done {
+    if !replicas.any() {
+        return Ok(());
+    }
+    let replicas = replicas.wait(&package.set, package.digest, Duration::from_secs(wait))?;
+    for replica in &replicas {
+        format.print(replica.text(), replica.json());
+    }
+    let behind: Vec<_> = replicas.iter().filter(|replica| replica.state != State::Active).collect();
+    let Some(first) = behind.first() else { return Ok(()) };
+    let hint = match first.state {
+        State::Refused => {
+            "the last good release goes on there; correct what it names and publish again, or `portcullis release rollback`"
+        }
+        State::Unknown => "see that the address is that of an admin listener, and that the host runs",
+        _ => "see whether the release reaches the host's folders, and look again with `portcullis release status`",
+    };
+    let (count, all, version) = (behind.len(), replicas.len(), package.set.version);
+    Err(Failed::wrong(format!("release set {version} is not active on {count} of {all} hosts")).hint(Some(hint)))
+}
+
+fn warned(warnings: &[String]) -> String {
+    warnings.iter().map(|warning| format!("\nwarning: {warning}")).collect()
+}

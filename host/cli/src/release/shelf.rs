@@ -1,0 +1,280 @@
+//! The release folders of hosts, from the side of whoever fills them.
+//!
+//! Invariant: a host that looks at any moment sees one whole release: components, manifests and settings are there and durable before the set
+//! that names them, which comes last and by renaming; and no file that a set has ever named is overwritten, since names are made of digests.
+//! One publisher at a time. What was in place before is kept in `archive` beside the set.
+
+use std::collections::BTreeMap;
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::Write as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use portcullis_model::Digest;
+use portcullis_server::{Config, ReleasePaths};
+use portcullis_trust::{Envelope, ReleaseSet, sha256};
+
+use super::package::{Kind, Package};
+use crate::files;
+use crate::outcome::{Done, Failed};
+
+/// Where a release goes.
+#[derive(Args)]
+pub struct Place {
+    /// The configuration of a host on this machine: its release folders.
+    #[arg(long, required_unless_present = "to")]
+    config: Option<PathBuf>,
+    /// A folder with `release.json`, `plugins` and `settings`, which hosts read or which is carried to them.
+    #[arg(long, conflicts_with = "config")]
+    to: Option<PathBuf>,
+}
+
+/// The folders.
+pub struct Shelf {
+    paths: ReleasePaths,
+    archive: PathBuf,
+}
+
+/// A release set that lies somewhere.
+pub struct Lying {
+    /// Its file.
+    pub path: PathBuf,
+    /// The envelope.
+    pub envelope: Vec<u8>,
+    /// The digest of its payload.
+    pub digest: Digest,
+    /// What it says. Nobody has looked at its signatures yet.
+    pub set: ReleaseSet,
+}
+
+/// Held while folders are filled.
+pub struct Hold {
+    _file: File,
+}
+
+impl Place {
+    /// The folders, and the configuration where it was given.
+    pub fn open(&self) -> Done<(Shelf, Option<Config>)> {
+        match (&self.config, &self.to) {
+            (Some(config), _) => {
+                let config = Config::load(config).map_err(Failed::configuration)?;
+                Ok((Shelf::new(config.release.clone()), Some(config)))
+            }
+            (None, Some(folder)) => {
+                let (set, downgrade) = (folder.join("release.json"), folder.join("downgrade.json"));
+                let (plugins, settings) = (folder.join("plugins"), folder.join("settings"));
+                Ok((Shelf::new(ReleasePaths::new(set, plugins, settings, downgrade)), None))
+            }
+            (None, None) => Err(Failed::configuration("give `--config` or `--to`")),
+        }
+    }
+
+    /// The same as an argument of another command.
+    pub fn argument(&self) -> String {
+        match (&self.config, &self.to) {
+            (Some(config), _) => format!("--config {}", config.display()),
+            (None, Some(folder)) => format!("--to {}", folder.display()),
+            (None, None) => String::new(),
+        }
+    }
+}
+
+impl Shelf {
+    fn new(paths: ReleasePaths) -> Self {
+        let archive = paths.set.with_file_name("archive");
+        Self { paths, archive }
+    }
+
+    /// The set's file.
+    pub fn set(&self) -> &Path {
+        &self.paths.set
+    }
+
+    /// Where components, manifests and settings are looked for.
+    pub fn folders(&self) -> Vec<PathBuf> {
+        vec![self.paths.plugins.clone(), self.paths.settings.clone()]
+    }
+
+    /// The set in place. One that does not read is as none: whatever follows is better.
+    pub fn current(&self) -> Option<Lying> {
+        Lying::read(&self.paths.set)
+    }
+
+    /// The sets that were in place before, the newest version first.
+    pub fn archived(&self) -> Vec<Lying> {
+        let entries = fs::read_dir(&self.archive).into_iter().flatten().flatten();
+        let mut sets: Vec<_> = entries.filter_map(|entry| Lying::read(&entry.path())).collect();
+        sets.sort_by_key(|lying| std::cmp::Reverse((lying.set.version, lying.digest)));
+        sets
+    }
+
+    /// Nobody else fills these folders until it is dropped.
+    pub fn hold(&self) -> Done<Hold> {
+        let path = self.paths.set.with_file_name(".publish.lock");
+        let failed = |error: std::io::Error| Failed::configuration(format!("cannot use `{}`: {error}", path.display()));
+        self.make_folders()?;
+        let file =
+            OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path).map_err(failed)?;
+        file.try_lock().map_err(|_| {
+            Failed::wrong(format!("somebody else publishes into `{}` at this moment", self.paths.set.display()))
+                .hint(Some("wait until that is done, and look with `portcullis release status`"))
+        })?;
+        Ok(Hold { _file: file })
+    }
+
+    /// Puts everything in place, the set last; what was there is kept in the archive. Says what was archived.
+    pub fn fill(&self, _hold: &Hold, package: &Package) -> Done<Option<PathBuf>> {
+        let present = self.present();
+        for file in &package.files {
+            if present.get(&file.digest).is_some_and(|kinds| kinds.contains(&file.kind)) {
+                continue;
+            }
+            let folder = if file.kind == Kind::Settings { &self.paths.settings } else { &self.paths.plugins };
+            put(&folder.join(&file.name), &file.bytes)?;
+        }
+        let archived = match self.current().filter(|current| current.digest != package.digest) {
+            Some(current) => Some(self.keep(&current.envelope, "release", current.set.version)?),
+            None => None,
+        };
+        // Before the set that it is for: it permits nothing else.
+        if let Some(downgrade) = &package.downgrade {
+            put(&self.paths.downgrade, downgrade)?;
+        }
+        put(&self.paths.set, &package.envelope)?;
+        if package.downgrade.is_none()
+            && let Ok(former) = fs::read(&self.paths.downgrade)
+        {
+            // It was for another set, and lies in nobody's way; but whoever looks here should see what is meant.
+            self.keep(&former, "downgrade", package.set.version)?;
+            drop(fs::remove_file(&self.paths.downgrade));
+        }
+        Ok(archived)
+    }
+
+    /// A private folder beside the set, in which a release lies as it would lie here. It is gone when the result is dropped.
+    pub fn stage(&self, package: &Package) -> Done<Staged> {
+        let folder = self.paths.set.with_file_name(format!(".publish-{}", std::process::id()));
+        let failed =
+            |error: std::io::Error| Failed::configuration(format!("cannot use `{}`: {error}", folder.display()));
+        drop(fs::remove_dir_all(&folder));
+        DirBuilder::new().mode(0o700).create(&folder).map_err(failed)?;
+        let staged = Staged { folder };
+        let join = |name: &str| staged.folder.join(name);
+        let mut paths =
+            ReleasePaths::new(join("release.json"), join("plugins"), join("settings"), join("downgrade.json"));
+        paths.after_grace = self.paths.after_grace;
+        let there = Self::new(paths);
+        there.make_folders()?;
+        for file in &package.files {
+            let into = if file.kind == Kind::Settings { &there.paths.settings } else { &there.paths.plugins };
+            files::write(&into.join(&file.name), &file.bytes)?;
+        }
+        files::write(&there.paths.set, &package.envelope)?;
+        package.downgrade.as_ref().map_or(Ok(()), |downgrade| files::write(&there.paths.downgrade, downgrade))?;
+        Ok(staged)
+    }
+
+    fn make_folders(&self) -> Done {
+        for folder in [Some(self.paths.plugins.as_path()), Some(self.paths.settings.as_path()), self.paths.set.parent()]
+        {
+            let folder = folder.filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            let failed = |error| Failed::configuration(format!("cannot make `{}`: {error}", folder.display()));
+            fs::create_dir_all(folder).map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    /// Digest → what lies in the folders already.
+    fn present(&self) -> BTreeMap<Digest, Vec<Kind>> {
+        let mut present: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for (folder, settings) in [(&self.paths.plugins, false), (&self.paths.settings, true)] {
+            for (path, bytes) in files_of(folder) {
+                let kind = match path.extension().and_then(|it| it.to_str()) {
+                    Some("wasm") if !settings => Kind::Component,
+                    Some("json") if settings => Kind::Settings,
+                    Some("json") => Kind::Manifest,
+                    _ => continue,
+                };
+                present.entry(sha256(&bytes)).or_default().push(kind);
+            }
+        }
+        present
+    }
+
+    fn keep(&self, envelope: &[u8], what: &str, version: u64) -> Done<PathBuf> {
+        let failed = |error| Failed::configuration(format!("cannot make `{}`: {error}", self.archive.display()));
+        fs::create_dir_all(&self.archive).map_err(failed)?;
+        let path = self.archive.join(format!("{what}-{version}-{}.json", short(sha256(envelope))));
+        put(&path, envelope)?;
+        Ok(path)
+    }
+}
+
+/// A release as it would lie in its folders.
+pub struct Staged {
+    folder: PathBuf,
+}
+
+impl Staged {
+    /// Has a configuration look here instead.
+    pub fn redirect(&self, config: &mut Config) {
+        let join = |name: &str| self.folder.join(name);
+        let paths = &mut config.release;
+        (paths.set, paths.downgrade) = (join("release.json"), join("downgrade.json"));
+        (paths.plugins, paths.settings) = (join("plugins"), join("settings"));
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        drop(fs::remove_dir_all(&self.folder));
+    }
+}
+
+impl Lying {
+    /// Reads a release set; nothing where there is none.
+    pub fn read(path: &Path) -> Option<Self> {
+        let envelope = fs::read(path).ok()?;
+        let digest = sha256(Envelope::parse(&envelope).ok()?.unverified_payload());
+        let set = ReleaseSet::unverified(&envelope).ok()?;
+        Some(Self { path: path.to_owned(), envelope, digest, set })
+    }
+}
+
+/// The files of a folder that can be part of a release, with their bytes.
+pub fn files_of(folder: &Path) -> impl Iterator<Item = (PathBuf, Vec<u8>)> {
+    let mut paths: Vec<_> = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+    paths.sort();
+    let fits = |path: &PathBuf| {
+        let size = fs::metadata(path).ok().filter(fs::Metadata::is_file).map(|facts| facts.len());
+        size.is_some_and(|size| size <= LARGEST_FILE)
+            && path.extension().is_some_and(|extension| extension == "wasm" || extension == "json")
+    };
+    paths.into_iter().filter(fits).filter_map(|path| fs::read(&path).ok().map(|bytes| (path, bytes)))
+}
+
+/// The first digits of a digest: enough to tell files apart.
+pub fn short(digest: Digest) -> String {
+    digest.to_string().trim_start_matches("sha256:").chars().take(SHORT).collect()
+}
+
+/// Writes a file whole and durably: beside its place under a name that no host reads, then moved there.
+fn put(path: &Path, bytes: &[u8]) -> Done {
+    let failed = |error: std::io::Error| Failed::configuration(format!("cannot write `{}`: {error}", path.display()));
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let beside = folder.join(format!(".{name}.new"));
+    let write = || {
+        let mut file = File::create(&beside)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&beside, path)?;
+        File::open(folder)?.sync_all()
+    };
+    write().map_err(failed)
+}
+
+const SHORT: usize = 12;
+/// What a host reads at most.
+const LARGEST_FILE: u64 = 64 << 20;

@@ -1,0 +1,67 @@
+//! `portcullis release status`: what is published, and how far it has come on each host.
+
+use clap::Args;
+use portcullis_trust::time;
+use serde_json::json;
+
+use super::replicas::{Replicas, State};
+use super::shelf::{Lying, Place};
+use crate::outcome::{Done, Failed, Format, print};
+
+/// Show how far a release has come.
+#[derive(Args)]
+pub struct Status {
+    #[command(flatten)]
+    place: Place,
+    #[command(flatten)]
+    replicas: Replicas,
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+}
+
+impl Status {
+    /// Does it.
+    pub fn run(self) -> Done {
+        let (shelf, _) = self.place.open()?;
+        let Some(Lying { set, digest, .. }) = shelf.current() else {
+            let none = format!("there is no release set in `{}`", shelf.set().display());
+            return Err(Failed::wrong(none).hint(Some("put one there with `portcullis release publish`")));
+        };
+        let archived: Vec<_> = shelf.archived().iter().map(|lying| lying.set.version).collect();
+        let replicas = self.replicas.ask(&set, digest)?;
+        match self.format {
+            Format::Json => {
+                let plugins = set.plugins.iter().map(|(id, entry)| {
+                    json!({"plugin": id, "version": entry.version, "serial": entry.serial, "manifest": entry.manifest.to_string()})
+                });
+                print(json!({
+                    "version": set.version, "set": digest.to_string(), "expires": set.expires.0, "plugins": plugins.collect::<Vec<_>>(),
+                    "archived": archived, "replicas": replicas.iter().map(super::replicas::Replica::json).collect::<Vec<_>>(),
+                }));
+            }
+            Format::Text => {
+                let archived: Vec<_> = archived.iter().map(ToString::to_string).collect();
+                let archived = if archived.is_empty() { "none".to_owned() } else { archived.join(", ") };
+                print(format!(
+                    "release set {} ends at {}; archived: {archived}",
+                    set.version,
+                    time::format(set.expires)
+                ));
+                if replicas.is_empty() {
+                    for (id, entry) in &set.plugins {
+                        print(format!("  {id} {} (serial {}): published", entry.version, entry.serial));
+                    }
+                }
+                replicas.iter().for_each(|replica| print(replica.text()));
+            }
+        }
+        match replicas.iter().filter(|replica| replica.state != State::Active).count() {
+            0 => Ok(()),
+            behind => Err(Failed::wrong(format!(
+                "release set {} is not active on {behind} of {} hosts",
+                set.version,
+                replicas.len()
+            ))),
+        }
+    }
+}

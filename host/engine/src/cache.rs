@@ -1,0 +1,307 @@
+//! Compiled plugins kept on disk, so that a restart and a swap back need no compilation.
+//!
+//! Invariant: an entry is native code that the host will run, and a snapshot that holds settings, which name people. So it is
+//! encrypted and authenticated under a key of the host (AES-256-GCM), with its own name as associated data; the name is a MAC over all that
+//! the code depends on (component, settings, memory limit, compiler's configuration, this build). What is wrong, cut, swapped or
+//! another host's does not open, and is made again. What is not here is no loss: nothing else depends on the cache.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use aws_lc_rs::{hkdf, hmac, rand};
+use portcullis_model::Digest;
+
+use crate::child::LARGEST_ANSWER;
+use crate::make::Made;
+use crate::wire;
+
+/// A folder of compiled plugins.
+pub struct Cache {
+    folder: PathBuf,
+    most_bytes: u64,
+    keeps: bool,
+    entries: LessSafeKey,
+    names: hmac::Key,
+}
+
+/// What an entry is made of.
+pub(crate) struct Ingredients<'a> {
+    pub(crate) component: Digest,
+    pub(crate) settings: Digest,
+    pub(crate) memory_bytes: u64,
+    /// The compiler's configuration and version.
+    pub(crate) compiler: Digest,
+    /// The build of this program.
+    pub(crate) build: &'a [u8],
+}
+
+/// What the cache has under a name.
+pub(crate) enum Kept {
+    Nothing,
+    Made(Made),
+    /// Something that is not ours, and what is wrong with it.
+    Spoilt(&'static str),
+}
+
+impl Cache {
+    /// The cache in `folder`, of at most `most_bytes` (nothing is kept at 0), under keys derived from one of the host's. One that does
+    /// not `keep` only looks up: for those who are not the host.
+    ///
+    /// # Errors
+    ///
+    /// Where the keys cannot be derived.
+    pub fn new(
+        folder: PathBuf,
+        most_bytes: u64,
+        keep: bool,
+        key: &[u8; 32],
+    ) -> Result<Self, aws_lc_rs::error::Unspecified> {
+        let derived = hkdf::Salt::new(hkdf::HKDF_SHA256, &[]).extract(key);
+        let names = hmac::Key::from(derived.expand(&[NAMES], hmac::HMAC_SHA256)?);
+        let entries = LessSafeKey::new(UnboundKey::from(derived.expand(&[ENTRIES], &AES_256_GCM)?));
+        Ok(Self { folder, most_bytes, keeps: keep && most_bytes > 0, entries, names })
+    }
+
+    /// The name of an entry: it tells nothing to those who do not have the key.
+    pub(crate) fn name(&self, of: &Ingredients<'_>) -> String {
+        let mut mac = hmac::Context::with_key(&self.names);
+        for part in [&of.component.0, &of.settings.0, &of.compiler.0] {
+            mac.update(part);
+        }
+        mac.update(&of.memory_bytes.to_be_bytes());
+        // The last, and the only one of no fixed length.
+        mac.update(of.build);
+        mac.sign().as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// What is kept under this name.
+    pub(crate) fn open(&self, name: &str) -> Kept {
+        let mut bytes = Vec::new();
+        let file = match File::open(self.path(name)) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Kept::Nothing,
+            Err(_) => return Kept::Spoilt("it cannot be read"),
+        };
+        if (&file).take(LARGEST_ANSWER).read_to_end(&mut bytes).is_err() {
+            return Kept::Spoilt("it cannot be read");
+        }
+        let Some(([version], nonce)) =
+            bytes.split_first_chunk::<HEAD>().map(|(head, _)| head.split_first_chunk()).flatten()
+        else {
+            return Kept::Spoilt("it is cut short");
+        };
+        let Ok(nonce) = <[u8; NONCE_LEN]>::try_from(nonce) else { return Kept::Spoilt("it is cut short") };
+        if *version != VERSION {
+            return Kept::Spoilt("it is of another format");
+        }
+        let mut body = bytes.split_off(HEAD);
+        let nonce = Nonce::assume_unique_for_key(nonce);
+        let Ok(length) = self.entries.open_in_place(nonce, associated(name), &mut body).map(|text| text.len()) else {
+            return Kept::Spoilt("it was altered, or is not this entry of this host");
+        };
+        body.truncate(length);
+        // Only for the order of removal.
+        drop(file.set_modified(SystemTime::now()));
+        wire::read_made(body).map_or(Kept::Spoilt("it is of another format"), Kept::Made)
+    }
+
+    /// Keeps it under this name, whole or not at all, and removes what was not used for longest where there is too much.
+    pub(crate) fn keep(&self, name: &str, made: &Made) -> io::Result<()> {
+        if !self.keeps {
+            return Ok(());
+        }
+        let failed = |_| io::Error::other("cryptography");
+        let mut nonce = [0; NONCE_LEN];
+        rand::fill(&mut nonce).map_err(failed)?;
+        let mut body = wire::write_made(made);
+        let nonce_used = Nonce::assume_unique_for_key(nonce);
+        self.entries.seal_in_place_append_tag(nonce_used, associated(name), &mut body).map_err(failed)?;
+        if u64::try_from(HEAD + body.len()).map_or(true, |bytes| bytes > self.most_bytes) {
+            return Err(io::Error::other("it is larger than the whole cache may be"));
+        }
+        DirBuilder::new().recursive(true).mode(0o700).create(&self.folder)?;
+        let aside = self.folder.join(format!("{name}.new"));
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&aside)?;
+        file.write_all(&[&[VERSION], &nonce[..]].concat()).and_then(|()| file.write_all(&body))?;
+        // Not synced: an entry that a power loss cut short does not open, and is made again.
+        fs::rename(&aside, self.path(name))?;
+        self.tidy(name)
+    }
+
+    /// Removes an entry that is of no use.
+    pub(crate) fn forget(&self, name: &str) {
+        if self.keeps {
+            drop(fs::remove_file(self.path(name)));
+        }
+    }
+
+    /// Removes entries, those first that were not used for longest, until the rest is no more than may be.
+    fn tidy(&self, newest: &str) -> io::Result<()> {
+        let mut entries = Vec::new();
+        for entry in fs::read_dir(&self.folder)?.flatten() {
+            let (path, Ok(facts)) = (entry.path(), entry.metadata()) else { continue };
+            let is = |extension: &str| path.extension().is_some_and(|it| it == extension);
+            if is("new") {
+                // Left by a host that was ended while it wrote: there is one writer, and it is here.
+                drop(fs::remove_file(&path));
+            } else if is(EXTENSION) {
+                let spared = path == self.path(newest);
+                entries.push((spared, facts.modified().unwrap_or(SystemTime::UNIX_EPOCH), facts.len(), path));
+            }
+        }
+        entries.sort();
+        let mut bytes: u64 = entries.iter().map(|(_, _, bytes, _)| bytes).sum();
+        for (_, _, length, path) in entries {
+            if bytes <= self.most_bytes {
+                break;
+            }
+            fs::remove_file(&path)?;
+            bytes -= length;
+        }
+        Ok(())
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(Path::new(name).with_extension(EXTENSION))
+    }
+}
+
+fn associated(name: &str) -> Aad<Vec<u8>> {
+    Aad::from([LABEL, name.as_bytes()].concat())
+}
+
+const NAMES: &[u8] = b"portcullis plugin cache names v1";
+const ENTRIES: &[u8] = b"portcullis plugin cache entries v1";
+const LABEL: &[u8] = b"portcullis plugin cache v1\n";
+const EXTENSION: &str = "plugin";
+const VERSION: u8 = 1;
+/// Version and nonce.
+const HEAD: usize = 1 + NONCE_LEN;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn cache(folder: &Path, most: u64, key: u8) -> Cache {
+        Cache::new(folder.join("made"), most, true, &[key; 32]).unwrap()
+    }
+
+    fn made(byte: u8) -> Made {
+        let notes = vec!["noted by NAME-OF-A-PERSON".to_owned()];
+        Made {
+            code: [b"settings of NAME-OF-A-PERSON".as_slice(), &[byte; 5_000]].concat(),
+            snapshot: Digest([byte; 32]),
+            snapshot_bytes: 9,
+            notes,
+        }
+    }
+
+    fn spoilt(kept: Kept) -> bool {
+        matches!(kept, Kept::Spoilt(_))
+    }
+
+    #[test]
+    fn a_name_stands_for_everything_the_code_depends_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let (one, other) = (cache(folder.path(), 1, 1), cache(folder.path(), 1, 2));
+        let digest = |byte| Digest([byte; 32]);
+        let of = |component, settings, memory_bytes, compiler, build| {
+            one.name(&Ingredients {
+                component: digest(component),
+                settings: digest(settings),
+                memory_bytes,
+                compiler: digest(compiler),
+                build,
+            })
+        };
+        let base = of(1, 2, 3, 4, b"5");
+        assert_eq!(base, of(1, 2, 3, 4, b"5"));
+        let others = [
+            of(9, 2, 3, 4, b"5"),
+            of(1, 9, 3, 4, b"5"),
+            of(1, 2, 9, 4, b"5"),
+            of(1, 2, 3, 9, b"5"),
+            of(1, 2, 3, 4, b"9"),
+            of(2, 1, 3, 4, b"5"),
+        ];
+        for name in &others {
+            assert_ne!(name, &base);
+        }
+        let same = Ingredients {
+            component: digest(1),
+            settings: digest(2),
+            memory_bytes: 3,
+            compiler: digest(4),
+            build: b"5",
+        };
+        assert_ne!(other.name(&same), base, "another host's key");
+    }
+
+    #[test]
+    fn only_what_this_host_kept_under_that_name_opens() {
+        let folder = tempfile::tempdir().unwrap();
+        let ours = cache(folder.path(), 1 << 20, 1);
+        assert!(matches!(ours.open("aa"), Kept::Nothing));
+        ours.keep("aa", &made(1)).unwrap();
+        ours.keep("bb", &made(2)).unwrap();
+        let Kept::Made(back) = ours.open("aa") else { panic!("it must open") };
+        assert_eq!(back, made(1));
+
+        let path = ours.path("aa");
+        let good = fs::read(&path).unwrap();
+        assert!(!good.windows(14).any(|it| it == b"NAME-OF-A-PERS"), "nothing of it can be read");
+        for at in [0, 1, HEAD - 1, HEAD, HEAD + 8, good.len() / 2, good.len() - 1] {
+            let mut altered = good.clone();
+            altered[at] ^= 1;
+            fs::write(&path, altered).unwrap();
+            assert!(spoilt(ours.open("aa")), "altered at {at}");
+        }
+        for cut in [0, 1, HEAD, HEAD + 15, good.len() - 1] {
+            fs::write(&path, &good[..cut]).unwrap();
+            assert!(spoilt(ours.open("aa")), "cut at {cut}");
+        }
+        fs::copy(ours.path("bb"), &path).unwrap();
+        assert!(spoilt(ours.open("aa")), "another entry in its place");
+        let foreign = cache(&folder.path().join("foreign"), 1 << 20, 2);
+        foreign.keep("aa", &made(1)).unwrap();
+        fs::copy(foreign.path("aa"), &path).unwrap();
+        assert!(spoilt(ours.open("aa")), "another host's");
+        ours.keep("aa", &made(3)).unwrap();
+        assert!(matches!(ours.open("aa"), Kept::Made(back) if back == made(3)), "it is replaced");
+    }
+
+    #[test]
+    fn what_was_not_used_for_longest_goes_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = cache(folder.path(), 17_000, 1);
+        let aged = |name: &str, seconds| {
+            let file = File::options().write(true).open(cache.path(name)).unwrap();
+            file.set_modified(SystemTime::now() - Duration::from_secs(seconds)).unwrap();
+        };
+        for (name, age) in [("aa", 30), ("bb", 20), ("cc", 10)] {
+            cache.keep(name, &made(1)).unwrap();
+            aged(name, age);
+        }
+        assert!(matches!(cache.open("aa"), Kept::Made(_)), "used now");
+        fs::write(cache.folder.join("left.new"), "half").unwrap();
+        cache.keep("dd", &made(1)).unwrap();
+        let kept = ["aa", "bb", "cc", "dd"].map(|name| cache.path(name).exists());
+        assert_eq!(kept, [true, false, true, true]);
+        assert!(!cache.folder.join("left.new").exists());
+        let small = self::cache(&folder.path().join("small"), 100, 1);
+        assert!(small.keep("aa", &made(1)).is_err(), "larger than all of it");
+    }
+
+    #[test]
+    fn one_that_only_looks_up_writes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let looking = Cache::new(folder.path().join("made"), 1 << 20, false, &[1; 32]).unwrap();
+        looking.keep("aa", &made(1)).unwrap();
+        assert!(!folder.path().join("made").exists());
+    }
+}

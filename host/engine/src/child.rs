@@ -1,0 +1,239 @@
+//! Making plugins in a process of their own: the same program, started anew for one job, with nothing but what the job says.
+//!
+//! Invariant: before the child runs a single instruction of the program, and so before it reads a byte of anybody, its memory, processor
+//! time, files and descriptors are limited; it inherits no environment and no descriptor but its three pipes, and dies with its
+//! parent. Whatever becomes of it, the host goes on and has one [`Refused`] to show. One at a time: the [`Engine`](crate::Engine) sees to it.
+
+use std::io::{self, Read, Write as _};
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::process::{Child as Process, Command, ExitCode, ExitStatus, Stdio};
+use std::sync::mpsc::channel;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::make::{Bench, Job, Made};
+use crate::refused::{Refused, line};
+use crate::{ticker, wire};
+
+/// The argument that makes this program the child. Its `main` must call [`make_plugin`] then, before it does anything else.
+pub const MAKE_PLUGIN: &str = "make-plugin";
+
+/// What a child may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Confinement {
+    /// Memory that it writes to, bytes (`RLIMIT_DATA`; address space that it only reserves does not count).
+    pub memory_bytes: u64,
+    /// Processor time of all its threads together, seconds.
+    pub cpu_s: u64,
+    /// Time on the clock, seconds.
+    pub wall_s: u64,
+}
+
+impl Default for Confinement {
+    fn default() -> Self {
+        Self { memory_bytes: 2 << 30, cpu_s: 120, wall_s: 180 }
+    }
+}
+
+impl Confinement {
+    /// Has a child do it.
+    pub(crate) fn make(&self, job: &Job<'_>) -> Result<Made, Refused> {
+        let unavailable = |error: io::Error| Refused::NoCompiler { why: line(&error.to_string()) };
+        let until = Instant::now() + Duration::from_secs(self.wall_s);
+        let mut child = self.command().spawn().map_err(unavailable)?;
+        // When the machine runs out of memory, it is this process that goes. Where that cannot be said, the limits hold all the same.
+        drop(std::fs::write(format!("/proc/{}/oom_score_adj", child.id()), "900"));
+        let done = converse(&mut child, job, until);
+        // Whatever happened above, no child is left behind.
+        drop(child.kill());
+        let status = child.wait().map_err(unavailable)?;
+        let Said { answer, complaint, in_time } = done.map_err(unavailable)?;
+        if !in_time {
+            return Err(Refused::CompileTime { what: "time", most: self.wall_s });
+        }
+        match wire::read_result(answer) {
+            Some(Err(Refused::NotCompiled { why } | Refused::NoSnapshot { why })) if no_memory(&why) => {
+                Err(Refused::CompileMemory { most: self.memory_bytes })
+            }
+            Some(result) => result,
+            None => Err(self.blame(status, &complaint)),
+        }
+    }
+
+    fn command(&self) -> Command {
+        // Not by its path: that may be another build by now.
+        let mut command = Command::new("/proc/self/exe");
+        command.arg0("portcullis").arg(MAKE_PLUGIN).env_clear().current_dir("/").process_group(0);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        self.confine(&mut command);
+        command
+    }
+
+    #[expect(unsafe_code, reason = "the standard library cannot set the limits of a child")]
+    fn confine(&self, command: &mut Command) {
+        let limits = [
+            (libc::RLIMIT_DATA, self.memory_bytes, self.memory_bytes),
+            (libc::RLIMIT_AS, self.memory_bytes.saturating_add(RESERVED), self.memory_bytes.saturating_add(RESERVED)),
+            // The soft limit has a signal of its own, so that it can be told from everything else.
+            (libc::RLIMIT_CPU, self.cpu_s, self.cpu_s.saturating_add(1)),
+            (libc::RLIMIT_CORE, 0, 0),
+            (libc::RLIMIT_FSIZE, 0, 0),
+            (libc::RLIMIT_NOFILE, DESCRIPTORS, DESCRIPTORS),
+        ];
+        let confine = move || {
+            for (resource, soft, hard) in limits {
+                let limit = libc::rlimit { rlim_cur: soft, rlim_max: hard };
+                // SAFETY: a system call that reads one `rlimit` behind a pointer, which lives until it returns.
+                if unsafe { libc::setrlimit(resource, &raw const limit) } != 0 {
+                    return Err(io::Error::last_os_error());
+                }
+            }
+            // SAFETY: a system call that takes numbers and marks descriptors from 3 on to be closed at `exec`; it closes none now. What the
+            // host opens is marked anyway, so that an old kernel without this call leaves open only what the host itself was handed.
+            unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+            // SAFETY: a system call that takes numbers, about this process alone. Who is nicer already may not become less so.
+            unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, NICENESS) };
+            let on: libc::c_ulong = 1;
+            let off: libc::c_ulong = 0;
+            let kill = libc::SIGKILL as libc::c_ulong;
+            // SAFETY: a system call that takes numbers: which signal this process gets when its parent is gone.
+            let follows = unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, kill) };
+            // SAFETY: a system call that takes numbers, about this process alone.
+            let modest = unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, on, off, off, off) };
+            if follows != 0 || modest != 0 {
+                return Err(io::Error::last_os_error());
+            }
+            Ok(())
+        };
+        // SAFETY: between `fork` and `exec` only what is safe in a signal handler may be done. `confine` makes system calls, and owns an
+        // array of numbers: it allocates nothing, takes no lock, and an `io::Error` of the system's holds a number.
+        unsafe { command.pre_exec(confine) };
+    }
+
+    /// What a child fell over that gave no answer.
+    fn blame(&self, status: ExitStatus, complaint: &[u8]) -> Refused {
+        let complaint = String::from_utf8_lossy(complaint);
+        match status.signal() {
+            Some(libc::SIGXCPU) => Refused::CompileTime { what: "processor time", most: self.cpu_s },
+            _ if no_memory(&complaint) => Refused::CompileMemory { most: self.memory_bytes },
+            Some(signal) => Refused::CompileCrashed { how: format!("signal {signal}") },
+            None => Refused::CompileCrashed { how: format!("exit code {}", status.code().unwrap_or_default()) },
+        }
+    }
+}
+
+/// The child: one job from standard input, what became of it to standard output.
+pub fn make_plugin() -> ExitCode {
+    no_more_descriptors();
+    let mut bytes = Vec::new();
+    let read = io::stdin().lock().take(LARGEST_JOB).read_to_end(&mut bytes);
+    let job = read.ok().and_then(|_| wire::read_job(&bytes));
+    drop(bytes);
+    let Some(job) = job else {
+        eprintln!("this is how the host starts itself to make a plugin; it is of no other use");
+        return ExitCode::from(2);
+    };
+    let bench = Bench::new(job.configure_time).and_then(|bench| {
+        ticker::start(vec![bench.ticking()])?;
+        Ok(bench)
+    });
+    let refused = |error: wasmtime::Error| Refused::NotCompiled { why: line(&format!("{error:#}")) };
+    let result = bench.map_err(refused).and_then(|bench| {
+        bench.make(&Job {
+            component: &job.component,
+            settings: &job.settings,
+            memory_bytes: job.memory_bytes,
+            configure_time: job.configure_time,
+        })
+    });
+    let mut out = io::stdout().lock();
+    match out.write_all(&wire::write_result(&result)).and_then(|()| out.flush()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+/// The program is loaded: from here on nothing is opened.
+#[expect(unsafe_code, reason = "the standard library cannot set a limit")]
+fn no_more_descriptors() {
+    let limit = libc::rlimit { rlim_cur: 3, rlim_max: 3 };
+    // SAFETY: a system call that reads one `rlimit` behind a pointer, which lives until it returns.
+    // That it fails is no reason to go on with more than there was before.
+    unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) };
+}
+
+/// What came of talking to a child.
+struct Said {
+    answer: Vec<u8>,
+    complaint: Vec<u8>,
+    in_time: bool,
+}
+
+/// Gives the job, takes the answer, and ends the child where that takes too long.
+fn converse(child: &mut Process, job: &Job<'_>, until: Instant) -> io::Result<Said> {
+    let broken = || io::Error::other("it has no pipes");
+    let mut stdin = child.stdin.take().ok_or_else(broken)?;
+    let stdout = child.stdout.take().ok_or_else(broken)?;
+    let mut stderr = child.stderr.take().ok_or_else(broken)?;
+    thread::scope(|scope| {
+        let name = |what: &str| thread::Builder::new().name(what.to_owned());
+        let (done, wait) = channel();
+        let read = move || {
+            let mut answer = Vec::new();
+            let read = stdout.take(LARGEST_ANSWER).read_to_end(&mut answer);
+            // The other end is there until this thread has ended.
+            let _ = done.send(());
+            read.map(|_| answer)
+        };
+        // From the first thread on, every way out must let the child end, or this scope would wait for it for ever.
+        let reader = name("make-answer").spawn_scoped(scope, read).inspect_err(|_| drop(child.kill()))?;
+        let write = move || {
+            // A child that reads no further has its reasons, and they are found out below.
+            drop(
+                [&wire::job_head(job), job.component, job.settings.as_bytes()]
+                    .iter()
+                    .try_for_each(|it| stdin.write_all(it)),
+            );
+        };
+        name("make-job").spawn_scoped(scope, write).inspect_err(|_| drop(child.kill()))?;
+        let complain = move || {
+            let mut complaint = Vec::new();
+            drop((&mut stderr).take(LARGEST_COMPLAINT).read_to_end(&mut complaint));
+            // Read on, so that it never waits for us.
+            drop(io::copy(&mut stderr, &mut io::sink()));
+            complaint
+        };
+        let listener = name("make-errors").spawn_scoped(scope, complain).inspect_err(|_| drop(child.kill()))?;
+        let mut in_time = wait.recv_timeout(until.saturating_duration_since(Instant::now())).is_ok();
+        // It has said everything; one that does not end for all that is not waited for.
+        while in_time && child.try_wait()?.is_none() {
+            in_time = Instant::now() < until;
+            thread::sleep(PAUSE);
+        }
+        drop(child.kill());
+        let answer = reader.join().map_err(|_| broken())??;
+        let complaint = listener.join().map_err(|_| broken())?;
+        Ok(Said { answer, complaint, in_time })
+    })
+}
+
+/// Whether this is how want of memory is spoken of: by the system, by wasmtime, and by Rust's allocator.
+fn no_memory(text: &str) -> bool {
+    ["annot allocate memory", "memory allocation of", "out of memory"].iter().any(|words| text.contains(words))
+}
+
+/// Address space beyond the memory that is written to: the program itself, and what wasmtime reserves for one instance (4 GiB for
+/// each of its memories, and guards).
+const RESERVED: u64 = 32 << 30;
+/// Descriptors until the program is loaded: three pipes, and its libraries.
+const DESCRIPTORS: u64 = 16;
+/// The host's calls come first.
+const NICENESS: i32 = 10;
+/// Bytes of a job: component and settings have at most half as much together.
+const LARGEST_JOB: u64 = 128 << 20;
+/// Bytes of an answer: many times the code of a Python plugin.
+pub(crate) const LARGEST_ANSWER: u64 = 512 << 20;
+/// Bytes of what it complains that are kept.
+const LARGEST_COMPLAINT: u64 = 4 << 10;
+/// How often a child that has said everything is looked at.
+const PAUSE: Duration = Duration::from_millis(1);

@@ -1,0 +1,164 @@
+//! How far the set in the release's folders has come on this host, plugin by plugin: delivered, verified, active, or refused and why.
+//!
+//! Invariant: it tells of the set that was looked at last, whatever is in force. It decides nothing: every answer here is found by the
+//! checks that activation makes, and a sentence is the one that the host's log has. Holds nobody's settings.
+
+use std::sync::{Mutex, PoisonError};
+
+use portcullis_model::{Digest, Millis};
+use portcullis_trust::{ReleaseSet, sha256};
+use serde_json::{Value, json};
+
+use super::{Found, ReleaseError, Trusted};
+
+/// What is known of the set in the folders.
+#[derive(Default)]
+pub struct Standing {
+    looked: Mutex<Option<Looked>>,
+}
+
+struct Looked {
+    set: Digest,
+    version: Option<u64>,
+    /// The highest version that was active here: what a downgrade has to know.
+    highest: u64,
+    stage: Stage,
+    refused: Option<Why>,
+    plugins: Vec<Plugin>,
+}
+
+struct Plugin {
+    id: String,
+    version: String,
+    serial: u64,
+    manifest: Digest,
+    stage: Stage,
+    refused: Option<Why>,
+}
+
+#[derive(Clone)]
+struct Why {
+    code: &'static str,
+    sentence: String,
+    hint: Option<String>,
+    plugin: Option<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// The set names it, and its files are not all here.
+    Published,
+    Delivered,
+    Verified,
+    Active,
+    Refused,
+}
+
+impl Standing {
+    /// A set was found: how its plugins stand by themselves, before anything is configured.
+    pub fn found(&self, found: &Found, trusted: &Trusted<'_>, now: Millis) {
+        let set = found.set_digest();
+        let release = ReleaseSet::unverified(&found.set).ok();
+        let again = trusted.history.active.filter(|active| active.set == set);
+        let (root, at) =
+            again.map_or((trusted.roots.newest(), now), |active| (trusted.roots.at(active.root), active.since));
+        let plugins = release.iter().flat_map(|release| &release.plugins).map(|(id, entry)| {
+            let verified = found.plugin(root, id, entry, at).map(drop);
+            let bindings = release.iter().flat_map(|release| &release.bindings).filter(|binding| binding.plugin == *id);
+            let settings = bindings.map(|binding| found.settings(binding).map(drop)).find_map(Result::err);
+            let error = verified.err().or(settings);
+            let stage = match &error {
+                None => Stage::Verified,
+                Some(ReleaseError::Missing { .. }) => Stage::Published,
+                Some(_) => Stage::Refused,
+            };
+            let (version, serial, manifest) = (entry.version.clone(), entry.serial, entry.manifest);
+            Plugin { id: id.clone(), version, serial, manifest, stage, refused: error.as_ref().map(Why::of) }
+        });
+        let plugins: Vec<_> = plugins.collect();
+        let all = !plugins.is_empty() && plugins.iter().all(|plugin| plugin.stage == Stage::Verified);
+        let stage = if all { Stage::Verified } else { Stage::Delivered };
+        let (version, highest) = (release.as_ref().map(|release| release.version), trusted.history.highest);
+        *self.lock() = Some(Looked { set, version, highest, stage, refused: None, plugins });
+    }
+
+    /// It did not come into force.
+    pub fn refused(&self, error: &ReleaseError) {
+        let mut looked = self.lock();
+        let why = Why::of(error);
+        let looked = looked.get_or_insert_with(|| Looked {
+            set: sha256(b""),
+            version: None,
+            highest: 0,
+            stage: Stage::Refused,
+            refused: None,
+            plugins: Vec::new(),
+        });
+        looked.stage = Stage::Refused;
+        for plugin in &mut looked.plugins {
+            if error.plugin() == Some(&plugin.id) && plugin.stage != Stage::Published {
+                plugin.stage = Stage::Refused;
+                plugin.refused = Some(why.clone());
+            }
+        }
+        looked.refused = Some(why);
+    }
+
+    /// This set is in force.
+    pub fn active(&self, set: Digest, highest: u64) {
+        let mut looked = self.lock();
+        let Some(looked) = looked.as_mut().filter(|looked| looked.set == set) else { return };
+        looked.highest = looked.highest.max(highest);
+        (looked.stage, looked.refused) = (Stage::Active, None);
+        for plugin in &mut looked.plugins {
+            (plugin.stage, plugin.refused) = (Stage::Active, None);
+        }
+    }
+
+    /// For the status page.
+    pub fn json(&self) -> Value {
+        let looked = self.lock();
+        let Some(looked) = looked.as_ref() else { return Value::Null };
+        let plugins: Vec<_> = looked.plugins.iter().map(Plugin::json).collect();
+        json!({
+            "set": looked.set.to_string(), "version": looked.version, "highest": looked.highest,
+            "state": looked.stage.name(), "refused": looked.refused.as_ref().map(Why::json), "plugins": plugins,
+        })
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Looked>> {
+        self.looked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Plugin {
+    fn json(&self) -> Value {
+        json!({
+            "plugin": self.id, "version": self.version, "serial": self.serial, "manifest": self.manifest.to_string(),
+            "state": self.stage.name(), "refused": self.refused.as_ref().map(Why::json),
+        })
+    }
+}
+
+impl Why {
+    fn of(error: &ReleaseError) -> Self {
+        let plugin = error.plugin().map(str::to_owned);
+        Self { code: error.code(), sentence: error.to_string(), hint: error.hint(), plugin }
+    }
+
+    fn json(&self) -> Value {
+        json!({"code": self.code, "sentence": self.sentence, "hint": self.hint, "plugin": self.plugin})
+    }
+}
+
+impl Stage {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Published => "published",
+            Self::Delivered => "delivered",
+            Self::Verified => "verified",
+            Self::Active => "active",
+            Self::Refused => "refused",
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! `portcullis release publish|status|rollback`: into the folders of hosts and back, as a platform team does it.
+
+use std::fs;
+
+use portcullis_tests::{Binding, CONFLICT, Host, House, Ran, SignIn, digest, duties};
+use serde_json::{Value, json};
+
+/// The rules of [`duties`], which now only report.
+fn lenient() -> Value {
+    let mut settings = duties();
+    settings["rules"][0]["action"] = json!("allow");
+    settings
+}
+
+/// Signs a set of this version in `dist`, with everything it needs beside it; says what it binds.
+fn dist(house: &House, version: u64, settings: &Value, change: impl FnOnce(String) -> String) {
+    fs::create_dir_all(house.path("dist/plugins")).unwrap();
+    for file in ["sod.wasm", "sod.manifest.json"] {
+        fs::copy(house.path(&format!("release/plugins/{file}")), house.path(&format!("dist/plugins/{file}"))).unwrap();
+    }
+    house.write("dist/sod.json", settings.to_string());
+    let source = format!(
+        "version = {version}\nvalidity = {{ days = 1 }}\nplugins = [\"plugins/sod.manifest.json\"]\n[[binding]]\nhook = \"token\"\n\
+         plugin = \"org.portcullis.sod\"\nsettings = \"sod.json\"\nmode = \"enforce\"\nsay = {{ review = \"deny\", step-up = \"deny\" }}\n"
+    );
+    house.write("dist/release.toml", change(source));
+    house.must(&[
+        "release",
+        "sign",
+        "--source",
+        "dist/release.toml",
+        "--root",
+        "trust-root.json",
+        "--key",
+        "keys/release.key",
+        "--output",
+        "dist/release.json",
+    ]);
+}
+
+const PUBLISH: [&str; 6] = ["release", "publish", "--config", "portcullis.toml", "--set", "dist/release.json"];
+
+fn publish(house: &House, further: &[&str]) -> Ran {
+    house.run(&[&PUBLISH[..], further].concat())
+}
+
+fn status(house: &House, host: &str) -> Value {
+    let ran = house.run(&["release", "status", "--config", "portcullis.toml", "--host", host, "--format", "json"]);
+    serde_json::from_str(&ran.out).unwrap_or_else(|_| panic!("{ran:?}"))
+}
+
+fn stops(host: &Host) -> bool {
+    host.sign_in(&SignIn::with_groups(&CONFLICT)).stops_a_token()
+}
+
+#[test]
+fn a_release_is_published_watched_and_taken_back() {
+    let house = House::build(&[Binding::new("token", "sod", duties())]);
+    let host = house.serve();
+    let admin = format!("http://{}", host.admin_address());
+    let first = house.read("release/release.json");
+
+    // What would change, and nothing does.
+    dist(&house, 2, &lenient(), |source| source);
+    let ran = publish(&house, &["--dry-run"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(ran.out.contains("release set 1 → 2\n  ~ token: org.portcullis.sod settings "), "{}", ran.out);
+    assert_eq!(house.read("release/release.json"), first);
+
+    let ran = publish(&house, &["--host", &admin]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(ran.out.contains(": active; generation 2 decides\n  org.portcullis.sod "), "{}", ran.out);
+    assert!(!stops(&host));
+    assert_eq!(house.read("release/release.json"), house.read("dist/release.json"));
+    let told = status(&house, &admin);
+    assert_eq!(
+        (&told["version"], &told["archived"], &told["replicas"][0]["state"]),
+        (&json!(2), &json!([1]), &json!("active")),
+        "{told}"
+    );
+    assert_eq!(told["replicas"][0]["plugins"][0]["state"], "active");
+    let again = publish(&house, &["--host", &admin]);
+    assert!(again.code == 0 && again.out.contains("in place already"), "{again:?}");
+
+    // What hosts would refuse never gets there.
+    let second = house.read("release/release.json");
+    for (version, settings, change, code) in [
+        (2, duties(), "", "release-older"),
+        (3, json!({"functions": {}, "rules": 7}), "", "plugin-settings-refused"),
+        (3, duties(), "hook = \"night-token\"", "binding-unworkable"),
+    ] {
+        dist(&house, version, &settings, |source| {
+            if change.is_empty() { source } else { source.replace("hook = \"token\"", change) }
+        });
+        let ran = publish(&house, &["--host", &admin]);
+        assert!(
+            ran.code == 1 && ran.err.contains(&format!("[{code}]")) && ran.err.contains("hint: "),
+            "{code}: {ran:?}"
+        );
+        assert_eq!(house.read("release/release.json"), second, "{code}");
+    }
+    house.write("dist/release.json", house.read("dist/release.json").replacen("sig\":\"", "sig\":\"AA", 1));
+    let ran = publish(&house, &[]);
+    assert!(ran.code == 1, "{ran:?}");
+    let hidden: Vec<_> = fs::read_dir(house.path("release"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    assert!(!hidden.iter().any(|name| name.starts_with(".publish-")), "nothing is left lying: {hidden:?}");
+
+    // Back, which takes a key; without one it says what is missing.
+    let back = ["release", "rollback", "--config", "portcullis.toml", "--host", &admin];
+    let ran = house.run(&back);
+    assert!(
+        ran.code == 1 && ran.err.contains("from release set 2 to 1 only by a downgrade with the signatures of 1 of"),
+        "{ran:?}"
+    );
+    assert!(
+        ran.err.contains("test.example/release+") && ran.err.contains("not given: --person, --reason, --ticket, --key"),
+        "{}",
+        ran.err
+    );
+    assert!(
+        ran.err.contains("hint: ") && ran.err.contains("release downgrade --to ") && ran.err.contains("--from 2"),
+        "{}",
+        ran.err
+    );
+    assert_eq!(house.read("release/release.json"), second, "nothing was changed");
+    let grounds = ["--person", "noor.haddad", "--reason", "2 lets too many through", "--ticket", "CHG-77"];
+    let ran = house.run(&[&back[..], &grounds, &["--key", "keys/publisher.key"]].concat());
+    assert!(ran.code == 1 && ran.err.contains("[unknown-signer]"), "{ran:?}");
+    assert!(!stops(&host));
+    let ran = house.run(&[&back[..], &grounds, &["--key", "keys/release.key"]].concat());
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(ran.out.contains("release set 2 → 1") && ran.out.contains("active; generation 1 decides"), "{}", ran.out);
+    assert!(stops(&host));
+    assert_eq!(house.read("release/release.json"), first);
+    let active = house.until_record("release.active", |record| record["downgrade"].is_string());
+    assert_eq!(active["gen"], 1);
+    assert_eq!(status(&house, &admin)["archived"], json!([2, 1]));
+
+    // On from there with a version above all that were active; the downgrade goes out of the way.
+    dist(&house, 2, &duties(), |source| source);
+    let ran = publish(&house, &["--host", &admin]);
+    assert!(ran.code == 1 && ran.err.contains("[release-older]"), "{ran:?}");
+    dist(&house, 3, &lenient(), |source| source);
+    assert_eq!(publish(&house, &["--host", &admin]).code, 0);
+    assert!(!stops(&host) && !house.path("release/downgrade.json").exists());
+    host.stop();
+
+    // By a paper that was signed where the key is; from disk alone.
+    let archived = fs::read_dir(house.path("release/archive")).unwrap().map(|entry| entry.unwrap().path());
+    let second = archived.filter(|path| path.to_string_lossy().contains("release-2-")).next().unwrap();
+    let second = second.to_str().unwrap();
+    let paper = [
+        "release",
+        "downgrade",
+        "--to",
+        second,
+        "--from",
+        "3",
+        "--root",
+        "trust-root.json",
+        "--key",
+        "keys/release.key",
+        "--output",
+        "paper.json",
+    ];
+    house.must(&[&paper[..], &grounds].concat());
+    house.must(&["release", "rollback", "--config", "portcullis.toml", "--version", "2", "--downgrade", "paper.json"]);
+    let host = house.serve();
+    assert!(!stops(&host), "2 was lenient");
+    host.stop();
+    assert_eq!(house.records_of("release.active").last().unwrap()["gen"], 2);
+}
+
+#[test]
+fn a_folder_that_hosts_read_is_filled_without_their_configuration() {
+    let house = House::build(&[Binding::new("token", "sod", duties())]);
+    let to = ["--to", "shared", "--root", "trust-root.json"];
+    let publish = |further: &[&str]| {
+        house.run(&[&["release", "publish", "--set", "dist/release.json"][..], &to, further].concat())
+    };
+    dist(&house, 1, &duties(), |source| source);
+    let ran = publish(&[]);
+    assert!(ran.code == 0 && ran.out.contains("release set none → 1\n  + plugin org.portcullis.sod "), "{ran:?}");
+    for (name, from) in [
+        ("release/release.json", "shared/release.json"),
+        ("release/plugins", "shared/plugins"),
+        ("release/settings", "shared/settings"),
+    ] {
+        let shared = house.read("portcullis.toml").replacen(&format!("\"{name}\""), &format!("\"{from}\""), 1);
+        house.write("portcullis.toml", shared);
+    }
+    let host = house.serve();
+    let admin = format!("http://{}", host.admin_address());
+    assert!(stops(&host));
+
+    // What only the host can know: it refuses, and says so to whoever published.
+    dist(&house, 2, &lenient(), |source| source.replace("hook = \"token\"", "hook = \"night-token\""));
+    let ran = publish(&["--host", &admin, "--format", "json"]);
+    assert!(ran.code == 1 && ran.err.contains("not active on 1 of 1 hosts"), "{ran:?}");
+    let told: Value = serde_json::from_str(ran.out.lines().last().unwrap()).unwrap();
+    assert_eq!((&told["state"], &told["generation"]), (&json!("refused"), &json!(1)), "{told}");
+    assert!(told["why"].as_str().unwrap().contains("[binding-unworkable]"), "{told}");
+    assert_eq!(told["plugins"][0]["state"], "refused");
+    assert!(stops(&host), "the last good one goes on");
+
+    // An older set, and a lower serial than one that was published.
+    dist(&house, 1, &lenient(), |source| source);
+    let ran = publish(&[]);
+    assert!(ran.code == 1 && ran.err.contains("[release-older]"), "{ran:?}");
+    // A file that is not there, and a host that is not there.
+    dist(&house, 3, &lenient(), |source| source);
+    fs::rename(house.path("dist/sod.json"), house.path("sod.json")).unwrap();
+    let ran = publish(&[]);
+    assert!(ran.code == 1 && ran.err.contains("[file-missing]") && ran.err.contains("--from"), "{ran:?}");
+    fs::rename(house.path("sod.json"), house.path("dist/sod.json")).unwrap();
+    let ran = publish(&["--host", &admin]);
+    assert!(ran.code == 0 && ran.out.contains("active; generation 3 decides"), "{ran:?}");
+    let ran = publish(&["--host", &admin, "--host", "http://127.0.0.1:1", "--wait", "1"]);
+    assert!(ran.code == 1 && ran.out.contains("in place already"), "{ran:?}");
+    assert!(
+        ran.out.contains("http://127.0.0.1:1: unknown") && ran.err.contains("not active on 1 of 2 hosts"),
+        "{ran:?}"
+    );
+    assert!(!stops(&host));
+
+    let ran = house.run(&["release", "status", "--to", "shared", "--host", &admin]);
+    assert!(ran.code == 0 && ran.out.contains("archived: 2, 1"), "{ran:?}");
+    let grounds =
+        ["--person", "noor.haddad", "--reason", "too lenient", "--ticket", "CHG-78", "--key", "keys/release.key"];
+    let back = [&["release", "rollback", "--version", "1"][..], &to, &grounds, &["--host", &admin]].concat();
+    let ran = house.run(&back);
+    assert!(ran.code == 0 && ran.out.contains("active; generation 1 decides"), "{ran:?}");
+    assert!(stops(&host));
+    host.stop();
+    let names: Vec<_> = fs::read_dir(house.path("shared/plugins"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    assert_eq!(names.len(), 2, "the same files served every set: {names:?}");
+    assert_eq!(
+        digest(&fs::read(house.path("dist/plugins/sod.wasm")).unwrap()),
+        digest(
+            &fs::read(
+                house.path(&format!("shared/plugins/{}", names.iter().find(|name| name.ends_with(".wasm")).unwrap()))
+            )
+            .unwrap()
+        )
+    );
+}

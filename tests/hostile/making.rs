@@ -1,0 +1,130 @@
+//! Plugins that are hostile to whoever makes them: refused within their limits, each with a sentence and what to do, while the host answers.
+
+use std::fs::{self, File};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+
+use portcullis_tests::{Binding, CONFLICT, Ends, Guest, House, SignIn, bomb, component, duties};
+use serde_json::{Value, json};
+
+/// A house that serves, with these lines under `[engine]`.
+fn house(engine: &str) -> House {
+    let house = House::build(&[Binding::new("token", "sod", duties())]);
+    house.configure("watch_ms = 500", "watch_ms = 0");
+    house.configure("[audit]", &format!("[engine]\n{engine}\n\n[audit]"));
+    house
+}
+
+/// Each of these is refused with its code, and calls are answered all the while.
+fn refused(house: &mut House, plugins: &[(&str, Vec<u8>, &'static str)]) {
+    let host = house.serve();
+    let (over, calls) = (AtomicBool::new(false), AtomicU64::new(0));
+    let codes: Vec<_> = thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut client = host.client();
+            while !over.load(Ordering::Relaxed) {
+                let answer = client.send(&host.request("token", &SignIn::with_groups(&CONFLICT).bytes())).unwrap();
+                assert!(answer.stops_a_token() && answer.index().is_some(), "generation 1 decides all the while");
+                calls.fetch_add(1, Ordering::Relaxed);
+                thread::sleep(std::time::Duration::from_millis(5));
+            }
+        });
+        let end = Ends(&over);
+        let mut codes = Vec::new();
+        for (name, bytes, code) in plugins {
+            house.plant(name, bytes);
+            house.release(&[Binding::new("token", "sod", duties()), Binding::new("token", name, json!({}))]);
+            let said = host.look(&["release refused", "release active"]);
+            let line = said.lines().find(|line| line.contains("release refused"));
+            let line = line.unwrap_or_else(|| panic!("{name}: {said}"));
+            assert!(line.contains(&format!("code=\"{code}\"")), "{name}, {code}: {line}");
+            assert!(line.contains("hint="), "{name}: {line}");
+            let told: Value = host.admin("/status").json;
+            let refused = &told["release"]["refused"];
+            assert_eq!(refused["code"], *code, "{told}");
+            assert!(refused["sentence"].as_str().is_some_and(|sentence| sentence.len() > 20), "{refused}");
+            assert_eq!(told["generation"]["number"], 1);
+            codes.push(*code);
+        }
+        drop(end);
+        codes
+    });
+    assert!(calls.load(Ordering::Relaxed) > 0);
+    assert_eq!(children(host.id()), Vec::<String>::new(), "no child is left behind");
+    host.stop();
+    let records = house.records_of("release.refused");
+    assert_eq!(records.iter().map(|record| record["code"].as_str().unwrap()).collect::<Vec<_>>(), codes);
+}
+
+/// The programs that a process has started and that have not ended.
+fn children(parent: u32) -> Vec<String> {
+    let threads = fs::read_dir(format!("/proc/{parent}/task")).unwrap().flatten();
+    let children = threads.filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
+    children.flat_map(|line| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>()).collect()
+}
+
+#[test]
+fn what_takes_too_long_to_compile_is_ended() {
+    let mut house = house("compile_cpu_s = 1");
+    refused(&mut house, &[("mischief-bomb", bomb(), "compile-time")]);
+    // `check` goes the same way.
+    let ran = house.run(&["check", "--config", "portcullis.toml"]);
+    assert!(
+        ran.code == 1 && ran.err.contains("[compile-time]") && ran.err.contains("1 seconds of processor time"),
+        "{ran:?}"
+    );
+    assert!(ran.err.contains("hint: ") && ran.err.contains("engine.compile_cpu_s"), "{}", ran.err);
+}
+
+#[test]
+fn what_takes_too_much_memory_to_compile_is_ended() {
+    let mut house = house("compile_memory_bytes = 100_000_000");
+    refused(&mut house, &[("mischief-bomb", bomb(), "compile-memory")]);
+}
+
+#[test]
+fn what_is_hostile_before_and_after_the_compiler_is_refused() {
+    let mut house = house("configure_ms = 300\ncompile_cpu_s = 20");
+    let sod = fs::read(component("sod")).unwrap();
+    let import = |name: &str| wat::parse_str(format!(r#"(component (import "{name}" (instance)))"#)).unwrap();
+    let segment = r#"(data (i32.const 524_287_000) "the last of 500 MiB")"#;
+    refused(
+        &mut house,
+        &[
+            (
+                "mischief-loop",
+                Guest::default().configure("(loop $again (br $again))").component(),
+                "plugin-configure-failed",
+            ),
+            (
+                "mischief-start",
+                Guest::default().extra("(func $s (loop $again (br $again))) (start $s)").component(),
+                "plugin-configure-failed",
+            ),
+            (
+                "mischief-giant",
+                Guest::default().configure("(drop (memory.grow (i32.const 8000)))").component(),
+                "plugin-configure-failed",
+            ),
+            ("mischief-segment", Guest::default().pages(8_000).extra(segment).component(), "plugin-no-start"),
+            ("mischief-large", vec![0; 33 << 20], "component-too-large"),
+            ("mischief-wasi", import("wasi:cli/environment@0.2.0"), "component-import-forbidden"),
+            ("mischief-import", import("hospital:records/read@1.0.0"), "component-import-forbidden"),
+            ("mischief-world", wat::parse_str("(component)").unwrap(), "component-wrong-world"),
+            ("mischief-cut", sod[..sod.len() / 2].to_vec(), "component-invalid"),
+            ("mischief-module", wat::parse_str("(module)").unwrap(), "component-is-module"),
+        ],
+    );
+}
+
+#[test]
+fn a_file_of_500_megabytes_is_not_even_read() {
+    let mut house = house("compile_cpu_s = 20");
+    house.plant("mischief-huge", b"\0asm");
+    house.release(&[Binding::new("token", "mischief-huge", json!({}))]);
+    let huge = File::create(house.path("release/plugins/mischief-huge.wasm")).unwrap();
+    huge.set_len(500 << 20).unwrap();
+    let ran = house.run(&["check", "--config", "portcullis.toml"]);
+    assert!(ran.code == 1 && ran.err.contains("mischief-huge.wasm") && ran.err.contains("524288000 bytes"), "{ran:?}");
+    assert!(ran.err.contains("[unreadable]"), "{}", ran.err);
+}
