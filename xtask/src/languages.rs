@@ -291,7 +291,17 @@ fn c() -> Result<PathBuf, String> {
 
 fn pip(folder: &Path, what: &[&str]) -> bool {
     let mut pip = Command::new("python3");
-    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--target"]).arg(folder).args(what);
+    pip.args([
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--root-user-action=ignore",
+        "--target",
+    ])
+    .arg(folder)
+    .args(what);
     within(FETCH_LIMIT, &mut pip)
 }
 
