@@ -1,4 +1,4 @@
-//! What lay there before any of it was read: configuration file and folders, by names, sizes and times.
+//! What lay there before any of it was read: configuration file and folders, by names and how the file system says files look.
 //!
 //! Invariant: taken before the reading, so that what is changed meanwhile differs from it and is looked at again. Says nothing of
 //! contents.

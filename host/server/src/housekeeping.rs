@@ -239,7 +239,7 @@ fn look(host: &Arc<Host>, admin: &mut Option<Admin>, seen: &mut Seen, asked: boo
         Ok(Some(generation)) => {
             if !host.activate(generation) {
                 // Nothing is wrong with the release: the next look tries again.
-                seen.folders = Digest([0; 32]);
+                seen.folders = None;
             }
         }
         Ok(None) => host.obstacles.release(None),

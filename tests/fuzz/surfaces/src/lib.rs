@@ -26,7 +26,7 @@ use portcullis_trust::{
 pub type Surface = fn(&[u8]);
 
 /// Every surface and its name: the name of its fuzz target and of its corpus.
-pub const SURFACES: [(&str, Surface); 21] = [
+pub const SURFACES: [(&str, Surface); 22] = [
     ("json", json),
     ("token", token),
     ("import", import),
