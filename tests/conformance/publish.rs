@@ -149,8 +149,8 @@ fn a_release_is_published_watched_and_taken_back() {
     host.stop();
 
     // By a paper that was signed where the key is; from disk alone.
-    let archived = fs::read_dir(house.path("release/archive")).unwrap().map(|entry| entry.unwrap().path());
-    let second = archived.filter(|path| path.to_string_lossy().contains("release-2-")).next().unwrap();
+    let mut archived = fs::read_dir(house.path("release/archive")).unwrap().map(|entry| entry.unwrap().path());
+    let second = archived.find(|path| path.to_string_lossy().contains("release-2-")).unwrap();
     let second = second.to_str().unwrap();
     let paper = [
         "release",

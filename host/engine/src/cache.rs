@@ -89,8 +89,7 @@ impl Cache {
         if (&file).take(LARGEST_ANSWER).read_to_end(&mut bytes).is_err() {
             return Kept::Spoilt("it cannot be read");
         }
-        let Some(([version], nonce)) =
-            bytes.split_first_chunk::<HEAD>().map(|(head, _)| head.split_first_chunk()).flatten()
+        let Some(([version], nonce)) = bytes.split_first_chunk::<HEAD>().and_then(|(head, _)| head.split_first_chunk())
         else {
             return Kept::Spoilt("it is cut short");
         };

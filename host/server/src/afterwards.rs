@@ -50,8 +50,11 @@ pub struct Afterwards {
     pub ready: Option<Instant>,
     delivered: bool,
     observed: Vec<Observed>,
-    doubled: Vec<(Arc<Hook>, Arc<Incoming>, Option<u64>, Doubled)>,
+    doubled: Vec<Compared>,
 }
+
+/// A call that was asked of a candidate beside its live binding, and the record's place.
+type Compared = (Arc<Hook>, Arc<Incoming>, Option<u64>, Doubled);
 
 impl Afterwards {
     /// Nothing yet.

@@ -190,14 +190,14 @@ mod tests {
             (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let (hold, held) = channel::<()>();
         let held = Arc::new(Mutex::new(held));
-        let (finished, finish) = channel();
+        let (finished, finish) = channel::<()>();
         for _ in 0..50 {
             let (now, most, done) = (Arc::clone(&now), Arc::clone(&most), Arc::clone(&done));
             let (held, finished) = (Arc::clone(&held), finished.clone());
             lane.start_job(move || {
                 most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
                 // Until the other side lets go.
-                drop(held.lock().unwrap().recv());
+                let _ = held.lock().unwrap().recv();
                 now.fetch_sub(1, Ordering::SeqCst);
                 done.fetch_add(1, Ordering::SeqCst);
                 drop(finished);

@@ -7,7 +7,6 @@ mod standing;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -183,7 +182,7 @@ impl ReleaseError {
     /// The plugin it is about.
     pub fn plugin(&self) -> Option<&str> {
         match self {
-            Self::Unreadable { .. } | Self::Swap => None,
+            Self::Unreadable { .. } | Self::Swap | Self::TimeSuspect => None,
             Self::Refused { plugin, .. } => plugin.as_deref(),
             Self::Engine { plugin, .. }
             | Self::Missing { plugin, .. }

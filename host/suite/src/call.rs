@@ -80,7 +80,7 @@ impl CallText {
     }
 
     /// A call as a platform sends it.
-    pub fn from_wire(
+    pub fn posted(
         &self,
         path: &str,
         kind: HookKind,

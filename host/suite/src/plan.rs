@@ -241,7 +241,7 @@ impl<'a> Planner<'a> {
                 }
                 let body =
                     edited(payload.content(), set).map_err(|what| SuiteError::at(&format!("{path}.set"), what))?;
-                text.from_wire(path, kind, received, seed, body.as_bytes())?
+                text.posted(path, kind, received, seed, body.as_bytes())?
             }
             None if set.is_empty() => from_model(self.suite, path, &text, kind, received, seed)?,
             None => return Err(SuiteError::at(&format!("{path}.set"), "there is no payload to put it into")),

@@ -210,7 +210,7 @@ proptest! {
     #[test]
     fn a_changed_suite_is_read_or_refused(at in 0..SMALL.len(), length in 0..40_usize, piece in "[a-z0-9\\[\\]{}\"=., \n]{0,12}") {
         let end = (at + length).min(SMALL.len());
-        let text = format!("{}{piece}{}", &SMALL[..at], &SMALL[end..]);
+        let text = format!("{}{piece}{}", SMALL.get(..at).unwrap(), SMALL.get(end..).unwrap());
         if let Ok(suite) = Suite::parse(&text, Syntax::Toml) {
             drop(suite.plan());
         }

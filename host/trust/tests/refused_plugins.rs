@@ -1,6 +1,7 @@
 //! Every trick on plugins, manifests and sources that are otherwise right, and the code it is refused with.
 
 #[cfg(test)]
+#[expect(dead_code, reason = "the fixture serves several files")]
 mod common;
 
 use std::collections::BTreeSet;

@@ -84,7 +84,7 @@ impl PushPlugin {
         }
         let name = |path: &PathBuf| path.file_name().and_then(|name| name.to_str()).unwrap_or("file").to_owned();
         let (title, suite) =
-            (name(&self.component), self.suite.as_ref().map(|path| Ok((name(path), files::read(path)?))));
+            (name(&self.component), self.suite.as_ref().map(|path| Done::Ok((name(path), files::read(path)?))));
         let suite = suite.transpose()?;
         let parts = PluginParts {
             component: &wasm,

@@ -11,7 +11,7 @@ use portcullis_model::Digest;
 use portcullis_trust::ReleaseSet;
 use serde_json::{Value, json};
 
-use crate::hook::connection::Place;
+use crate::hook::connection::{As, Place};
 use crate::outcome::{Done, Failed};
 
 /// Which hosts to ask.
@@ -208,9 +208,9 @@ async fn status(host: &Uri, ca: Option<&std::path::Path>) -> Result<Value, Strin
     let url: Uri =
         format!("{}/status", host.to_string().trim_end_matches('/')).parse().map_err(|_| "no address".to_owned())?;
     let unusable = |failed: Failed| failed.to_string();
-    let place = Place::new(url, ca).map_err(unusable)?;
+    let place = Place::new(url, ca, None).map_err(unusable)?;
     let request = place.request(Method::GET, &[], Bytes::new()).map_err(unusable)?;
-    let answer = place.connect().await?.send(request).await?;
+    let answer = place.connect(As::Stranger).await?.send(request).await?;
     if answer.status != 200 {
         return Err(format!("it answers {} to /status", answer.status));
     }

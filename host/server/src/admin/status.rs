@@ -63,24 +63,28 @@ fn registry(source: &Source) -> Value {
     })
 }
 
-fn with_candidate(desk: &Desk, live: &Binding) -> Value {
+/// A binding with what is tried beside it.
+fn with_candidate(desk: &Desk, live: &Binding) -> Map<String, Value> {
     let mut shown = binding(desk, live);
     if let Some(rollout) = &live.rollout {
         let Counts { compared, differ, fail, slow } = rollout.counts();
-        let stop = &rollout.stop;
         let mut candidate = binding(desk, &rollout.binding);
-        candidate["stopped"] = json!(rollout.is_stopped());
-        candidate["cohort"] = json!(rollout.cohort.as_ref().map(|cohort| &cohort.canary));
-        candidate["last"] = json!({"compared": compared, "differ": differ, "fail": fail, "slow": slow});
-        candidate["stop"] = json!(stop);
-        candidate["outcomes"] = some(rollout.outcomes()).into();
-        candidate["differences"] = some(rollout.differences()).into();
-        shown["candidate"] = candidate;
+        for (name, value) in [
+            ("stopped", json!(rollout.is_stopped())),
+            ("cohort", json!(rollout.cohort.as_ref().map(|cohort| &cohort.canary))),
+            ("last", json!({"compared": compared, "differ": differ, "fail": fail, "slow": slow})),
+            ("stop", json!(rollout.stop)),
+            ("outcomes", some(rollout.outcomes()).into()),
+            ("differences", some(rollout.differences()).into()),
+        ] {
+            candidate.insert(name.to_owned(), value);
+        }
+        shown.insert("candidate".to_owned(), candidate.into());
     }
     shown
 }
 
-fn binding(desk: &Desk, binding: &Binding) -> Value {
+fn binding(desk: &Desk, binding: &Binding) -> Map<String, Value> {
     let manifest = binding.manifest();
     let standing = match binding.breaker.standing(desk.host.clock.instant()) {
         Standing::Asked => json!({"state": "asked"}),
@@ -88,11 +92,19 @@ fn binding(desk: &Desk, binding: &Binding) -> Value {
         Standing::Due => json!({"state": "trial-due"}),
         Standing::OnTrial => json!({"state": "on-trial"}),
     };
-    json!({
-        "plugin": manifest.id, "version": manifest.version, "serial": manifest.serial, "mode": binding.role,
-        "component": manifest.wasm.to_string(), "settings": binding.settings.to_string(), "slow": binding.is_slow(),
-        "standing": standing, "running": binding.lane.running(), "waiting": binding.lane.waiting(),
-    })
+    let shown = [
+        ("plugin", json!(manifest.id)),
+        ("version", json!(manifest.version)),
+        ("serial", json!(manifest.serial)),
+        ("mode", json!(binding.role)),
+        ("component", manifest.wasm.to_string().into()),
+        ("settings", binding.settings.to_string().into()),
+        ("slow", binding.is_slow().into()),
+        ("standing", standing),
+        ("running", json!(binding.lane.running())),
+        ("waiting", json!(binding.lane.waiting())),
+    ];
+    shown.map(|(name, value)| (name.to_owned(), value)).into_iter().collect()
 }
 
 /// Counts; what never happened is left out.

@@ -10,9 +10,9 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use portcullis_audit::Entry;
-use portcullis_model::Digest;
 use portcullis_model::json::quote;
-use portcullis_trust::{TrustRoot, verify_release};
+use portcullis_model::{Digest, Millis};
+use portcullis_trust::{ReleaseSet, TrustRoot, verify_release};
 use tokio::runtime::Builder;
 use tokio::sync::Notify;
 use tokio::time::sleep;

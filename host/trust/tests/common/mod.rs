@@ -92,7 +92,7 @@ impl Hospital {
     pub fn release_payload_of(&self, source: &str) -> Result<String, Refusal> {
         let source = ReleaseSource::parse(source)?;
         let next = MANIFEST_TOML.replace("serial = 7", "serial = 8").replace("2.0.0", "2.1.0");
-        let next = ManifestSource::parse(&next).unwrap().to_statement(WASM, Some(SCHEMA), NOW).unwrap();
+        let next = ManifestSource::parse(&next).unwrap().to_statement(WASM, Some(SCHEMA), None, NOW).unwrap();
         let files = BTreeMap::from([
             ("sod.manifest.json".to_owned(), self.sign_manifest(&self.statement())),
             ("sod-next.manifest.json".to_owned(), self.sign_manifest(std::str::from_utf8(&next).unwrap())),
