@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::run::{Done, Fail, must, output, root, say, succeeds, target, within};
+use crate::run::{Done, Fail, cargo, must, output, root, say, succeeds, target, within};
 
 /// What came of the languages.
 pub struct Languages {
@@ -74,11 +74,14 @@ impl Languages {
             for mut command in language.tests()? {
                 if must(&mut command).is_ok() { passed += 1 } else { failed += 1 }
             }
-            match language.author(portcullis) {
-                Ok(()) => passed += 1,
-                Err(Fail(why)) => {
-                    println!("{why}");
-                    failed += 1;
+            let bindings = (language.name == "c").then(|| language.bindings());
+            for done in [Some(language.author(portcullis)), bindings].into_iter().flatten() {
+                match done {
+                    Ok(()) => passed += 1,
+                    Err(Fail(why)) => {
+                        println!("{why}");
+                        failed += 1;
+                    }
                 }
             }
         }
@@ -182,6 +185,23 @@ impl Language {
     fn link(&self, folder: &Path) -> Done {
         fs::create_dir_all(folder.join("node_modules"))?;
         must(Command::new("ln").args(["-sfn"]).arg(self.sdk()).arg(folder.join("node_modules/portcullis-guest")))
+    }
+
+    /// C: that the bindings are what `wit-bindgen` makes of the contract, unless they were found to be before. Python's tests see to their own;
+    /// JavaScript has none.
+    fn bindings(&self) -> Done {
+        let crate_folder = self.sdk().join("tests/bindings");
+        let made_of = digest(&[&crate_folder, &self.sdk().join("bindings"), &root().join("wit")])?;
+        built_once(&home().join("c-bindings"), made_of, || {
+            let mut cargo = cargo();
+            cargo.env("CARGO_TARGET_DIR", home().join("c-bindings")).args([
+                "test",
+                "--locked",
+                "--quiet",
+                "--manifest-path",
+            ]);
+            must(cargo.arg(crate_folder.join("Cargo.toml")))
+        })
     }
 
     /// What an author does: `plugin new`, the template's own tests, `plugin build`, `plugin test`. Where nothing of it changed since it went well, it
