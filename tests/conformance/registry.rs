@@ -4,7 +4,7 @@ use std::fs;
 use std::process::Command;
 
 use portcullis_tests::{
-    Authority, Binding, CONFLICT, Host, House, PASSWORD, Registry, Shelf, SignIn, digest, duties, python,
+    Authority, Binding, CONFLICT, House, PASSWORD, Registry, Shelf, SignIn, digest, duties, python,
 };
 use serde_json::{Value, json};
 
@@ -201,7 +201,7 @@ fn a_plugin_is_pushed_and_pulled_with_its_manifest_as_a_referrer() {
     assert_eq!(referrer["subject"]["digest"], artifact);
     assert_eq!(referrer["layers"][0]["mediaType"], "application/vnd.dsse.envelope.v1+json");
     let statement = house.opened("release/plugins/sod.manifest.json");
-    assert_eq!(statement["subject"][0]["digest"]["sha256"], digest(&wasm)["sha256:".len()..]);
+    assert_eq!(statement["subject"][0]["digest"]["sha256"], digest(&wasm).trim_start_matches("sha256:"));
 
     // Again, and nothing changes; another signature on the same manifest is one more referrer.
     assert_eq!(serde_json::from_str::<Value>(&house.must(&push)).unwrap(), pushed);
@@ -364,11 +364,12 @@ fn tokens_are_fetched_and_the_password_goes_nowhere_else() {
 #[test]
 fn what_cannot_be_is_said_before_anything_is_called() {
     let house = House::build(&[]);
-    let host: fn(&str) -> String = |rest| format!("[registry]\nrelease = \"{rest}\n\n[admin]");
+    let by_digest = format!("registry.example/hooks@sha256:{}\"", "00".repeat(32));
+    let section: fn(&str) -> String = |rest| format!("[registry]\nrelease = \"{rest}\n\n[admin]");
     for (registry, why) in [
         ("hooks:live\"", "does not begin with a registry's host"),
         ("registry.example/hooks\"", "neither a tag nor a digest"),
-        (&format!("registry.example/hooks@sha256:{}\"", "00".repeat(32)), "name a tag"),
+        (by_digest.as_str(), "name a tag"),
         ("registry.example/hooks:live\"\nplain_http = true", "would leave this machine"),
         (
             "registry.example/hooks:live\"\nplain_http = true\nplain_http_beyond_loopback = true\nusername = \"ci\"\npassword_file = \"x\"",
@@ -382,7 +383,7 @@ fn what_cannot_be_is_said_before_anything_is_called() {
         ("registry.example/hooks:live\"\nusername = \"ci\"\npassword_file = \"none\"", "registry password"),
     ] {
         let before = house.read("portcullis.toml");
-        house.configure("[admin]", &host(registry));
+        house.configure("[admin]", &section(registry));
         let ran = house.run(&["check", "--config", "portcullis.toml"]);
         assert!(ran.code == 64 && ran.err.contains(why), "{registry}: {ran:?}");
         house.write("portcullis.toml", before);
