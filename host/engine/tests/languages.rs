@@ -14,7 +14,7 @@ mod tests {
 
     use portcullis_engine::{Engine, Fault, Options, Plugin, Refused, componentize, inspect};
     use portcullis_model::{
-        Attribute, Change, Decision, Effect, Lifetime, Limits, Millis, PrincipalKind, PrincipalView, Target, View,
+        Attribute, Change, Decision, Lifetime, Limits, Millis, PrincipalKind, PrincipalView, Target, View,
     };
     use proptest::prelude::*;
     use proptest::test_runner::{Config, TestRunner};
