@@ -94,7 +94,7 @@ fn a_canary_answers_for_its_cohort_alone_and_the_record_says_why() {
 
 #[test]
 fn a_percentage_is_of_people_and_always_of_the_same_ones() {
-    let terms = "canary = { percent = 50 }\nstop = { of = 1000, differ = 1000, slow = 1000 }";
+    let terms = "canary = { percent = 50 }\nstop = { of = 1000, differ = 1000, fail = 1000, slow = 1000 }";
     let house = House::build(&[live().candidate(Candidate::settings(deny(), terms))]);
     let ask = |host: &Host| -> Vec<bool> {
         let person = |number: u32| {
