@@ -24,9 +24,8 @@ pub struct AsFound {
 
 /// What changes when somebody touches a file, or renames another one over it, whatever that one's size and times.
 pub fn stamp(file: &Path) -> Digest {
-    let looks = |it: fs::Metadata| {
-        (it.dev(), it.ino(), it.len(), (it.mtime(), it.mtime_nsec()), (it.ctime(), it.ctime_nsec()))
-    };
+    let looks =
+        |it: fs::Metadata| (it.dev(), it.ino(), it.len(), (it.mtime(), it.mtime_nsec()), (it.ctime(), it.ctime_nsec()));
     let facts = fs::metadata(file).map(looks).map_err(|error| error.kind());
     sha256(format!("{facts:?}").as_bytes())
 }
