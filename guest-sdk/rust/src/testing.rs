@@ -113,8 +113,10 @@ pub fn assert_schema<Settings: JsonSchema>(file: &Path) {
         return;
     }
     let there = fs::read_to_string(file).unwrap_or_else(|error| panic!("cannot read `{}`: {error}", file.display()));
+    // The order of members depends on what else is built.
+    let value = |text: &str| serde_json::from_str::<serde_json::Value>(text).ok();
     assert!(
-        there == schema,
+        value(&there) == value(&schema),
         "`{}` is not what follows from the settings' types; write it with `portcullis plugin build` or `BLESS=1 cargo test`",
         file.display()
     );

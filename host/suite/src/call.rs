@@ -43,7 +43,8 @@ impl Question {
         seed: u64,
         question: usize,
     ) -> Result<Self, String> {
-        let wire = Wire { kind, route: "", headers: &BTreeMap::new(), question, payload };
+        let route = route(kind, None).unwrap_or_default();
+        let wire = Wire { kind, route, headers: &BTreeMap::new(), question, payload };
         let settings = Settings::default();
         wire.hear(&Frame { tenant: TENANT, received, seed, settings: &settings })
     }
@@ -115,10 +116,10 @@ impl CallText {
             secrets: set_up.secrets,
             ..Settings::default()
         };
-        let wanted = self.route.as_deref().unwrap_or_default();
-        let route = kind.routes(PATH).into_iter().map(|(_, route)| route).find(|route| *route == wanted);
-        let route = route.or_else(|| wanted.is_empty().then_some("")).ok_or_else(|| {
-            SuiteError::at(&format!("{path}.route"), format!("{} has no route `{wanted}`", kind.name()))
+        let route = route(kind, self.route.as_deref()).ok_or_else(|| {
+            let routes: Vec<_> = kind.routes(PATH).into_iter().map(|(_, route)| route).collect();
+            let what = format!("{} has no such route; its routes are {}", kind.name(), routes.join(", "));
+            SuiteError::at(&format!("{path}.route"), what)
         })?;
         let wire = Wire { kind, route, headers: &self.headers, question: self.question.unwrap_or(1), payload };
         let tenant = self.tenant.as_deref().unwrap_or(TENANT);
@@ -155,6 +156,15 @@ impl Wire<'_> {
             }
             Heard::Nothing(_) => Err("it holds nothing to decide".to_owned()),
         }
+    }
+}
+
+/// One of a hook kind's routes; its first where none is named.
+fn route(kind: HookKind, wanted: Option<&str>) -> Option<&'static str> {
+    let mut routes = kind.routes(PATH).into_iter().map(|(_, route)| route);
+    match wanted {
+        Some(wanted) => routes.find(|route| *route == wanted),
+        None => routes.next(),
     }
 }
 

@@ -37,8 +37,9 @@ impl Build {
         if let Some(schema) = source.settings_schema.as_ref().filter(|_| !recipe.schema.is_empty()) {
             let printed = run(&project, recipe, &recipe.schema, true)?;
             let file = project.manifest_folder().join(schema);
-            // Left alone where nothing changed, so that nothing is built again for it.
-            if files::read(&file).ok().as_ref() != Some(&printed) {
+            // Left alone where it says the same, in whatever order of members.
+            let value = |text: &[u8]| serde_json::from_slice::<serde_json::Value>(text).ok();
+            if files::read(&file).ok().and_then(|there| value(&there)) != value(&printed) {
                 files::write(&file, &printed)?;
             }
         }
