@@ -364,11 +364,12 @@ fn tokens_are_fetched_and_the_password_goes_nowhere_else() {
 #[test]
 fn what_cannot_be_is_said_before_anything_is_called() {
     let house = House::build(&[]);
-    let host: fn(&str) -> String = |rest| format!("[registry]\nrelease = \"{rest}\n\n[admin]");
+    let by_digest = format!("registry.example/hooks@sha256:{}\"", "00".repeat(32));
+    let section: fn(&str) -> String = |rest| format!("[registry]\nrelease = \"{rest}\n\n[admin]");
     for (registry, why) in [
         ("hooks:live\"", "does not begin with a registry's host"),
         ("registry.example/hooks\"", "neither a tag nor a digest"),
-        (&format!("registry.example/hooks@sha256:{}\"", "00".repeat(32)), "name a tag"),
+        (by_digest.as_str(), "name a tag"),
         ("registry.example/hooks:live\"\nplain_http = true", "would leave this machine"),
         (
             "registry.example/hooks:live\"\nplain_http = true\nplain_http_beyond_loopback = true\nusername = \"ci\"\npassword_file = \"x\"",
@@ -382,7 +383,7 @@ fn what_cannot_be_is_said_before_anything_is_called() {
         ("registry.example/hooks:live\"\nusername = \"ci\"\npassword_file = \"none\"", "registry password"),
     ] {
         let before = house.read("portcullis.toml");
-        house.configure("[admin]", &host(registry));
+        house.configure("[admin]", &section(registry));
         let ran = house.run(&["check", "--config", "portcullis.toml"]);
         assert!(ran.code == 64 && ran.err.contains(why), "{registry}: {ran:?}");
         house.write("portcullis.toml", before);

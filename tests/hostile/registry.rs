@@ -58,15 +58,15 @@ fn a_registry_that_misbehaves_changes_nothing() {
         ),
         ("/manifests/live", redirect("//elsewhere.example/".to_owned()), "registry-redirect"),
         ("/manifests/live", redirect("http://198.51.100.7/".to_owned()), "registry-unreachable"),
-        (&documents, Trick::Bytes(b"{}".to_vec()), "registry-wrong-digest"),
-        (&set, Trick::Bytes(flipped), "registry-wrong-digest"),
-        (&set, Trick::Bytes(longer), "registry-wrong-size"),
-        (&wasm, Trick::Status(404, String::new()), "registry-lacks"),
-        (&wasm, Trick::Torn, "registry-unreachable"),
-        (&wasm, Trick::Endless, "registry-wrong-size"),
-        (&wasm, Trick::Drip, "registry-late"),
-        (&wasm, Trick::Bytes(b"\0asm".to_vec()), "registry-wrong-size"),
-        (&wasm, redirect(format!("http://{}/elsewhere", other.address())), "registry-lacks"),
+        (documents.as_str(), Trick::Bytes(b"{}".to_vec()), "registry-wrong-digest"),
+        (set.as_str(), Trick::Bytes(flipped), "registry-wrong-digest"),
+        (set.as_str(), Trick::Bytes(longer), "registry-wrong-size"),
+        (wasm.as_str(), Trick::Status(404, String::new()), "registry-lacks"),
+        (wasm.as_str(), Trick::Torn, "registry-unreachable"),
+        (wasm.as_str(), Trick::Endless, "registry-wrong-size"),
+        (wasm.as_str(), Trick::Drip, "registry-late"),
+        (wasm.as_str(), Trick::Bytes(b"\0asm".to_vec()), "registry-wrong-size"),
+        (wasm.as_str(), redirect(format!("http://{}/elsewhere", other.address())), "registry-lacks"),
     ] {
         shelf.trick(path, trick.clone());
         let code = format!("code=\"{code}\"");
@@ -142,7 +142,7 @@ fn a_set_that_is_not_whole_still_revokes() {
     house.write("release/release.json", house.forge("release", RELEASE_SET, &set.to_string()));
     let wasm = digest(&fs::read(house.path("release/plugins/mischief.wasm")).unwrap());
     house.must(&push(&format!("{}/hooks:next", shelf.address())));
-    shelf.trick(&wasm, Trick::Status(404, String::new()));
+    shelf.trick(wasm.as_str(), Trick::Status(404, String::new()));
     shelf.hold("live", INDEX, &shelf.held("next"));
     host.until_log("plugin revoked");
     until(&host, "code=\"registry-lacks\"");
