@@ -318,9 +318,9 @@ fn other_tools_read_and_copy_what_we_push() {
 
     // oras pulls the component by its own reading of the layout.
     let Some(python) = python("oras.client") else { return };
-    let version =
-        house.opened("release/release.json")["plugins"]["org.portcullis.sod"]["version"].as_str().unwrap().to_owned();
-    let place = format!("{}/hospital/hooks:org.portcullis.sod-{version}.1", registry.address());
+    let entry = house.opened("release/release.json")["plugins"]["org.portcullis.sod"].clone();
+    let (version, serial) = (entry["version"].as_str().unwrap(), entry["serial"].as_u64().unwrap());
+    let place = format!("{}/hospital/hooks:org.portcullis.sod-{version}.{serial}", registry.address());
     let script = "import sys, oras.client\nclient = oras.client.OrasClient(insecure=True, tls_verify=False)\nprint(client.pull(target=sys.argv[1], outdir=sys.argv[2])[0])\n";
     let pulled =
         Command::new(python).args(["-c", script, &place, &house.path("oras").display().to_string()]).output().unwrap();
