@@ -46,6 +46,12 @@ from wit_world.imports.types import (
     Target,
 )
 
+# What a plugin imports must be loaded when it is built: in the sandbox there are no files.
+try:
+    from wit_world.imports import journal as _journal
+except ImportError:
+    _journal = None
+
 from . import change, pure
 from .settings import Problems
 
@@ -175,11 +181,9 @@ def verdict(decided: Decision) -> Effect:
 
 def note(message: str) -> None:
     """Writes to the sealed part of the record. Needs the capability `journal`, and a build with `--notes`."""
-    try:
-        from wit_world.imports import journal
-    except ImportError:
-        raise RuntimeError("build the plugin with `--notes` and give its manifest the capability `journal`") from None
-    journal.note(message)
+    if _journal is None:
+        raise RuntimeError("build the plugin with `--notes` and give its manifest the capability `journal`")
+    _journal.note(message)
 
 
 def _spell(value: Any) -> str:
