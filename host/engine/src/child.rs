@@ -12,7 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::make::{Bench, Job, Made};
-use crate::refused::{Refused, line};
+use crate::refused::{Refused, line, no_memory};
 use crate::{ticker, wire};
 
 /// The argument that makes this program the child. Its `main` must call [`make_plugin`] then, before it does anything else.
@@ -215,11 +215,6 @@ fn converse(child: &mut Process, job: &Job<'_>, until: Instant) -> io::Result<Sa
         let complaint = listener.join().map_err(|_| broken())?;
         Ok(Said { answer, complaint, in_time })
     })
-}
-
-/// Whether this is how want of memory is spoken of: by the system, by wasmtime, and by Rust's allocator.
-fn no_memory(text: &str) -> bool {
-    ["annot allocate memory", "memory allocation of", "out of memory"].iter().any(|words| text.contains(words))
 }
 
 /// Address space beyond the memory that is written to: the program itself, and what wasmtime reserves for one instance (4 GiB for

@@ -189,5 +189,10 @@ pub(crate) fn line(text: &str) -> String {
     line
 }
 
+/// Whether this is how want of memory is spoken of: by the system, by wasmtime, and by Rust's allocator.
+pub(crate) fn no_memory(text: &str) -> bool {
+    ["annot allocate memory", "memory allocation of", "out of memory"].iter().any(|words| text.contains(words))
+}
+
 /// Longest piece of foreign text in an error, characters.
 const LINE: usize = 300;

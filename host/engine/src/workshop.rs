@@ -19,7 +19,7 @@ use crate::bindings::plain::Plugin;
 use crate::bindings::portcullis::policy::{journal, types};
 use crate::fault::Fault;
 use crate::guarded::guarded;
-use crate::refused::{Refused, line};
+use crate::refused::{Refused, line, no_memory};
 use crate::room::Room;
 use crate::sandbox;
 
@@ -86,7 +86,14 @@ impl Workshop {
         let instrumented = compile(&self.engine, &instrumented)?;
 
         let mut store = sandbox::store(&self.engine, memory_bytes, COMPLAINT_BYTES, self.time);
-        let faulty = |error: wasmtime::Error| Refused::Configure(Fault::from_wasmtime(&error));
+        let faulty = |error: wasmtime::Error| {
+            let why = format!("{error:#}");
+            // What the process may not have is no fault of the plugin's code.
+            if no_memory(&why) {
+                return Refused::NotCompiled { why: line(&why) };
+            }
+            Refused::Configure(Fault::from_wasmtime(&error))
+        };
         if self.metered {
             store.set_fuel(u64::MAX).map_err(faulty)?;
         }
