@@ -149,6 +149,7 @@ fn the_operating_page_lists_every_setting_record_cause_and_refusal() {
         ("server/src/config.rs", "ReleasePaths", "release."),
         ("server/src/registry/config.rs", "RegistryConfig", "registry."),
         ("server/src/config.rs", "Audit", "audit."),
+        ("server/src/making.rs", "EngineConfig", "engine."),
         ("server/src/outbound/mod.rs", "OutboundConfig", "outbound."),
         ("server/src/config.rs", "NextLog", "audit.next."),
         ("server/src/config.rs", "HookSource", "hook."),
