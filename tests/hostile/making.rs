@@ -65,14 +65,12 @@ fn children(parent: u32) -> Vec<String> {
 
 #[test]
 fn what_takes_too_long_to_compile_is_ended() {
-    let mut house = house("compile_cpu_s = 1");
+    // An ordinary plugin takes one second; on a machine that is busy with others the clock may be the first to say so.
+    let mut house = house("compile_cpu_s = 5\ncompile_wall_s = 45");
     refused(&mut house, &[("mischief-bomb", bomb(), "compile-time")]);
     // `check` goes the same way.
     let ran = house.run(&["check", "--config", "portcullis.toml"]);
-    assert!(
-        ran.code == 1 && ran.err.contains("[compile-time]") && ran.err.contains("1 seconds of processor time"),
-        "{ran:?}"
-    );
+    assert!(ran.code == 1 && ran.err.contains("[compile-time]") && ran.err.contains(" seconds of "), "{ran:?}");
     assert!(ran.err.contains("hint: ") && ran.err.contains("engine.compile_cpu_s"), "{}", ran.err);
 }
 
@@ -84,7 +82,7 @@ fn what_takes_too_much_memory_to_compile_is_ended() {
 
 #[test]
 fn what_is_hostile_before_and_after_the_compiler_is_refused() {
-    let mut house = house("configure_ms = 300\ncompile_cpu_s = 20");
+    let mut house = house("configure_ms = 2000");
     let sod = fs::read(component("sod")).unwrap();
     let import = |name: &str| wat::parse_str(format!(r#"(component (import "{name}" (instance)))"#)).unwrap();
     let segment = r#"(data (i32.const 524_287_000) "the last of 500 MiB")"#;
@@ -119,7 +117,7 @@ fn what_is_hostile_before_and_after_the_compiler_is_refused() {
 
 #[test]
 fn a_file_of_500_megabytes_is_not_even_read() {
-    let mut house = house("compile_cpu_s = 20");
+    let mut house = house("configure_ms = 2000");
     house.plant("mischief-huge", b"\0asm");
     house.release(&[Binding::new("token", "mischief-huge", json!({}))]);
     let huge = File::create(house.path("release/plugins/mischief-huge.wasm")).unwrap();
