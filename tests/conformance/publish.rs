@@ -84,9 +84,12 @@ fn a_release_is_published_watched_and_taken_back() {
 
     // What hosts would refuse never gets there.
     let second = house.read("release/release.json");
+    // No schema finds this, only the plugin itself.
+    let mut misspelt = duties();
+    misspelt["rules"][0]["b"] = json!("dispence");
     for (version, settings, change, code) in [
         (2, duties(), "", "release-older"),
-        (3, json!({"functions": {}, "rules": 7}), "", "plugin-settings-refused"),
+        (3, misspelt, "", "plugin-settings-refused"),
         (3, duties(), "hook = \"night-token\"", "binding-unworkable"),
     ] {
         dist(&house, version, &settings, |source| {

@@ -278,9 +278,10 @@ fn refuse_configuration(host: &Host, seen: &mut Seen, error: &NotReloaded) {
 }
 
 fn refuse(host: &Host, seen: &mut Seen, error: &ReleaseError) {
-    tracing::warn!(code = error.code(), %error, hint = error.hint(), "release refused; the last good one goes on");
+    // Before it is said: whoever hears of it may look at the status page next.
     host.obstacles.release(Some(error.code()));
     host.standing.refused(error);
+    tracing::warn!(code = error.code(), %error, hint = error.hint(), "release refused; the last good one goes on");
     if seen.said.insert((seen.folders, error.to_string())) {
         host.say(refusal_entry(error));
     }
