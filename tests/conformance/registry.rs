@@ -103,7 +103,9 @@ fn a_set_that_would_not_come_into_force_does_not_take_the_place_of_the_one_that_
     let host = house.serve();
     host.until_log("release active generation=1");
     let kept = house.read("pulled/release.json");
-    house.release(&[Binding::new("token", "sod", json!({"functions": {}, "rules": 7}))]);
+    let mut misspelt = duties();
+    misspelt["rules"][0]["b"] = json!("dispence");
+    house.release(&[Binding::new("token", "sod", misspelt)]);
     house.must(&push(&live));
     assert!(host.look(&["nothing pulled"]).contains("plugin-settings-refused"));
     assert_eq!(house.read("pulled/release.json"), kept);
@@ -367,7 +369,8 @@ fn what_cannot_be_is_said_before_anything_is_called() {
     let by_digest = format!("registry.example/hooks@sha256:{}\"", "00".repeat(32));
     let section: fn(&str) -> String = |rest| format!("[registry]\nrelease = \"{rest}\n\n[admin]");
     for (registry, why) in [
-        ("hooks:live\"", "does not begin with a registry's host"),
+        ("hooks:live\"", "it names no registry"),
+        ("hospital/hooks:live\"", "does not begin with a registry's host"),
         ("registry.example/hooks\"", "neither a tag nor a digest"),
         (by_digest.as_str(), "name a tag"),
         ("registry.example/hooks:live\"\nplain_http = true", "would leave this machine"),

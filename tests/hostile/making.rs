@@ -76,7 +76,7 @@ fn what_takes_too_long_to_compile_is_ended() {
 
 #[test]
 fn what_takes_too_much_memory_to_compile_is_ended() {
-    let mut house = house("compile_memory_bytes = 200_000_000");
+    let mut house = house("compile_memory_bytes = 300_000_000");
     refused(&mut house, &[("mischief-bomb", bomb(), "compile-memory")]);
 }
 

@@ -65,11 +65,14 @@ impl Guest {
     }
 }
 
+/// As many as fit into a component that is small enough to be taken.
+const FUNCTIONS: u32 = 30;
+
 /// A plugin that is small enough to be taken and takes a compiler minutes and gigabytes: functions as long as they may be, of which every
 /// instruction hangs on the one before.
 pub fn bomb() -> Vec<u8> {
     let mut functions = String::new();
-    for function in 0..10 {
+    for function in 0..FUNCTIONS {
         functions.push_str(&format!("(func $bomb{function} (param $x i64)"));
         for place in 0..34_000 {
             let at = place % 4_000 * 8;
@@ -80,7 +83,7 @@ pub fn bomb() -> Vec<u8> {
         functions.push(')');
     }
     // Called, so that nobody takes them for dead.
-    let calls: String = (0..10).map(|function| format!("(call $bomb{function} (i64.const 1))")).collect();
+    let calls: String = (0..FUNCTIONS).map(|function| format!("(call $bomb{function} (i64.const 1))")).collect();
     Guest::default().configure(&calls).extra(&functions).component()
 }
 

@@ -57,8 +57,11 @@ impl Meter {
     ) -> Result<Result<(Decision, Cost), Fault>, Refused> {
         inspect(component)?;
         let mut configured = self.workshop.configure(component, settings, limits.memory_bytes)?;
+        let memory_bytes = limits.memory_bytes.saturating_sub(configured.state.store.data().memory_left());
+        // Reading memories out makes them grow, so growth is counted between the two readings.
         let before = configured.memories(self.time)?;
         let store = &mut configured.state.store;
+        let left = store.data().memory_left();
         store.set_hostcall_fuel(usize::try_from(limits.output_bytes).unwrap_or(usize::MAX));
         store.set_epoch_deadline(ticker::ticks(self.time));
         if let Err(error) = store.set_fuel(u64::MAX) {
@@ -71,24 +74,21 @@ impl Meter {
             Ok(Err(text)) => return Ok(Err(Fault::Error(portcullis_model::Redacted::new(text)))),
             Err(error) => return Ok(Err(Fault::from_wasmtime(&error))),
         };
+        let grown_bytes = left.saturating_sub(configured.state.store.data().memory_left());
         let after = configured.memories(self.time)?;
-        let size = |memories: &[Vec<u8>]| memories.iter().map(|memory| memory.len() as u64).sum::<u64>();
-        let cost = Cost {
-            fuel,
-            memory_bytes: size(&before),
-            grown_bytes: size(&after).saturating_sub(size(&before)),
-            pages: changed(&before, &after),
-        };
+        let cost = Cost { fuel, memory_bytes, grown_bytes, pages: changed(&before, &after, grown_bytes) };
         Ok(Ok((decision, cost)))
     }
 }
 
-/// How many pages are not what they were; those that are new count where something is in them.
-fn changed(before: &[Vec<u8>], after: &[Vec<u8>]) -> u64 {
+/// How many pages are not what they were; those that are new count where something is in them. What lies beyond the call's own growth is
+/// the reading's.
+fn changed(before: &[Vec<u8>], after: &[Vec<u8>], grown: u64) -> u64 {
     let mut count = 0;
     for (number, memory) in after.iter().enumerate() {
         let was = before.get(number).map(Vec::as_slice).unwrap_or_default();
-        for (page, bytes) in memory.chunks(PAGE).enumerate() {
+        let own = was.len().saturating_add(usize::try_from(grown).unwrap_or(usize::MAX)).div_ceil(PAGE);
+        for (page, bytes) in memory.chunks(PAGE).enumerate().take(own) {
             let at = page.saturating_mul(PAGE);
             let same = match was.get(at..at.saturating_add(bytes.len())) {
                 Some(was) => was == bytes,

@@ -21,6 +21,11 @@ impl Room {
         Self { memory_left: memory_bytes, note_bytes_left: note_bytes, notes: Vec::new() }
     }
 
+    /// What it may still take, bytes.
+    pub(crate) fn memory_left(&self) -> u64 {
+        self.memory_left
+    }
+
     /// The notes taken so far, in their order.
     pub(crate) fn take_notes(&mut self) -> Vec<String> {
         std::mem::take(&mut self.notes)

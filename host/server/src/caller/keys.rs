@@ -122,27 +122,30 @@ impl KeyRing {
 impl Keys {
     /// Whether a token's signature holds under one of the keys; waits for newer keys where they may help, and until then at most.
     pub async fn verify(self: &Arc<Self>, token: &Token<'_>, now: Millis, until: Instant) -> Result<(), Unproven> {
-        match self.try_known(token, now) {
+        let tried = self.known.load_full();
+        match self.try_with(tried.as_ref(), token, now) {
             Err(Unproven::TokenKey | Unproven::KeysUnavailable) => {
-                self.look_and_wait(now, until).await;
-                self.try_known(token, now)
+                self.look_and_wait(tried, now, until).await;
+                self.try_with(self.known.load_full().as_ref(), token, now)
             }
             settled => settled,
         }
     }
 
-    fn try_known(&self, token: &Token<'_>, now: Millis) -> Result<(), Unproven> {
-        let known = self.known.load();
-        let known = known.as_ref().filter(|known| now.0.saturating_sub(known.fetched.0) <= self.config.stale_ms);
+    fn try_with(&self, known: Option<&Arc<Known>>, token: &Token<'_>, now: Millis) -> Result<(), Unproven> {
+        let known = known.filter(|known| now.0.saturating_sub(known.fetched.0) <= self.config.stale_ms);
         token.verify(&known.ok_or(Unproven::KeysUnavailable)?.keys)
     }
 
-    async fn look_and_wait(self: &Arc<Self>, now: Millis, until: Instant) {
+    /// Waits for a look that may know more than what was `tried`; starts one, unless one has ended meanwhile.
+    async fn look_and_wait(self: &Arc<Self>, tried: Option<Arc<Known>>, now: Millis, until: Instant) {
         let Some(_place) = Waiting::enter(&self.waiting, self.most_waiting) else { return };
         let running = {
             let mut looks = self.looks.lock().unwrap_or_else(PoisonError::into_inner);
+            let known = self.known.load_full();
             match looks.running() {
                 Some(running) => Some(running),
+                None if known.as_ref().map(Arc::as_ptr) != tried.as_ref().map(Arc::as_ptr) => None,
                 None if looks.may_spend(now) => self.start(&mut looks, false),
                 None => None,
             }
