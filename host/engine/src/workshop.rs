@@ -5,6 +5,7 @@
 //! no import but the journal can be reached. What runs here has its own time and output limits, and never
 //! shares a slot with a call.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
@@ -140,10 +141,10 @@ impl Configured<'_> {
 
     /// What its memories hold now.
     pub(crate) fn memories(&mut self, time: Duration) -> Result<Vec<Vec<u8>>, Refused> {
-        self.state.memories = Some(Vec::new());
+        self.state.memories = Some(BTreeMap::new());
         let read = self.read_out(time);
         let memories = self.state.memories.take().unwrap_or_default();
-        read.map(|_| memories)
+        read.map(|_| memories.into_values().collect())
     }
 }
 
@@ -168,7 +169,8 @@ pub(crate) struct State {
     instance: Instance,
     error: Option<wasmtime::Error>,
     /// What was read of memories, where somebody wants to see it.
-    memories: Option<Vec<Vec<u8>>>,
+    /// By the accessor's name: each is asked more than once.
+    memories: Option<BTreeMap<String, Vec<u8>>>,
 }
 
 impl State {
@@ -209,7 +211,9 @@ impl ComponentInstanceState for State {
         let mut seen = self.memories.take();
         self.read(instance, func, |store, memory: WasmList<u8>| {
             let memory = memory.as_le_slice(store);
-            seen.iter_mut().for_each(|seen| seen.push(memory.to_vec()));
+            if let Some(seen) = &mut seen {
+                seen.entry(format!("{instance} {func}")).or_insert_with(|| memory.to_vec());
+            }
             contents(memory);
         });
         self.memories = seen;
