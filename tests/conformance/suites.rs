@@ -4,7 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use portcullis_tests::{Binding, House, MANIFEST, Ran, binary, checkout, component, digest, duties, golden, normal};
+use portcullis_tests::{
+    Binding, House, MANIFEST, Ran, Registry, binary, checkout, component, digest, duties, golden, normal,
+};
 use serde_json::{Value, json};
 
 /// The library's plugins, and the example that several languages share: their suites pass, reach what they promise, and say what stands in their
@@ -140,6 +142,23 @@ fn a_plugin_passes_its_suite_here_before_it_decides() {
     publish(&house, 2);
     fs::write(house.path("release/plugins/anything.suite.json"), &kept).unwrap();
     assert_eq!(checked().code, 0, "its name is free");
+
+    // Wherever the release goes, the suite goes along: to folders, and through a registry.
+    let only = |folder: &str| {
+        let suites = fs::read_dir(house.path(folder)).unwrap().map(|entry| entry.unwrap().path());
+        let suites: Vec<_> = suites.filter(|path| path.to_string_lossy().ends_with(".suite.json")).collect();
+        assert_eq!(suites.len(), 1, "{suites:?}");
+        fs::read(&suites[0]).unwrap()
+    };
+    let set = ["release", "publish", "--set", "release/release.json", "--from", "release", "--root", "trust-root.json"];
+    house.must(&[&set[..], &["--to", "elsewhere"]].concat());
+    assert_eq!(only("elsewhere/plugins"), kept);
+    let Some(registry) = Registry::start() else { return };
+    let live = format!("{}/hospital/hooks:live", registry.address());
+    let shared = ["--root", "trust-root.json", "--plain-http"];
+    house.must(&[&["release", "push", &live, "--from", "release"][..], &shared].concat());
+    house.must(&[&["release", "pull", &live, "--output", "pulled"][..], &shared].concat());
+    assert_eq!(only("pulled/plugins"), kept);
 }
 
 #[test]

@@ -15,6 +15,7 @@ use crate::names::{Utterance, is_plugin_id, is_word, quoted};
 use crate::refusal::{Refusal, RefusalCode};
 use crate::revoked::RevokedPlugins;
 use crate::rollout::{self, Bounds, Candidate};
+use crate::sha256;
 use crate::{strict, time};
 
 /// A release set that says what its format needs. Whether it is signed is for
@@ -144,6 +145,15 @@ impl ReleaseSet {
     /// Every plugin that may run: the live ones, and the candidates.
     pub fn entries(&self) -> impl Iterator<Item = (&String, &PluginEntry)> {
         self.plugins.iter().chain(&self.candidates)
+    }
+
+    /// The settings that lie in files, by digest, and for which plugin each is: bindings' and candidates'.
+    pub fn settings(&self) -> BTreeMap<Digest, &str> {
+        let nothing = sha256(Self::NO_SETTINGS);
+        let live = self.bindings.iter().map(|binding| (binding.settings, binding.plugin.as_str()));
+        let candidates = self.bindings.iter().filter_map(|binding| binding.candidate.as_ref());
+        let candidates = candidates.map(|candidate| (candidate.settings, candidate.plugin.as_str()));
+        live.chain(candidates).filter(|(digest, _)| *digest != nothing).collect()
     }
 
     fn check(&self) -> Result<(), Refusal> {

@@ -61,6 +61,7 @@ struct Ready {
     inspection: portcullis_engine::Inspection,
     envelope: Vec<u8>,
     manifest: Envelope,
+    suite: Option<Vec<u8>>,
 }
 
 impl PushRelease {
@@ -84,6 +85,7 @@ impl PushRelease {
             roots: roots.iter().map(Vec::as_slice).collect(),
             downgrade: downgrade.as_deref(),
             settings: settings.iter().map(Vec::as_slice).collect(),
+            suites: plugins.iter().filter_map(|plugin| plugin.suite.as_deref()).collect(),
             plugins: plugins.iter().map(Ready::parts).collect(),
         };
         let client = self.registry.client(&self.reference)?;
@@ -103,7 +105,7 @@ impl PushRelease {
 
     /// Every plugin that the set names, held against the trust root.
     fn plugins(&self, root: &TrustRoot, set: &ReleaseSet) -> Done<Vec<Ready>> {
-        let (mut components, mut envelopes) = (BTreeMap::new(), BTreeMap::new());
+        let (mut components, mut envelopes, mut suites) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         let folder = self.from.join("plugins");
         for path in listed(&folder)? {
             match path.extension().and_then(|extension| extension.to_str()) {
@@ -113,8 +115,11 @@ impl PushRelease {
                 }
                 Some("json") => {
                     let bytes = files::read(&path)?;
-                    if let Ok(envelope) = Envelope::parse(&bytes) {
-                        envelopes.insert(sha256(envelope.unverified_payload()), (bytes, envelope));
+                    match Envelope::parse(&bytes) {
+                        Ok(envelope) => {
+                            envelopes.insert(sha256(envelope.unverified_payload()), (bytes, envelope));
+                        }
+                        Err(_) => drop(suites.insert(sha256(&bytes), bytes)),
                     }
                 }
                 _ => {}
@@ -122,15 +127,18 @@ impl PushRelease {
         }
         let now = Clock::system().now();
         let mut plugins = Vec::with_capacity(set.plugins.len());
-        for (id, entry) in &set.plugins {
+        for (id, entry) in set.entries() {
             let (envelope, manifest) =
                 envelopes.remove(&entry.manifest).ok_or_else(|| missing(id, "manifest", entry.manifest, &folder))?;
-            let wanted = verify_manifest(root, &envelope, now)?.manifest.wasm;
+            let signed = verify_manifest(root, &envelope, now)?.manifest;
+            let wanted = signed.wasm;
+            let suite = signed.suite.map(|it| suites.get(&it.digest).cloned().ok_or((it.digest, "suite")));
+            let suite = suite.transpose().map_err(|(digest, what)| missing(id, what, digest, &folder))?;
             let wasm = components.get(&wanted).ok_or_else(|| missing(id, "component", wanted, &folder))?.clone();
             verify_plugin(root, entry, &envelope, &wasm, now)?;
             let inspection = portcullis_engine::inspect(&wasm)?;
             let (title, tag) = (format!("{id}.wasm"), plugin_tag(id, &entry.version, entry.serial));
-            plugins.push(Ready { title, tag, wasm, inspection, envelope, manifest });
+            plugins.push(Ready { title, tag, wasm, inspection, envelope, manifest, suite });
         }
         Ok(plugins)
     }
@@ -138,9 +146,7 @@ impl PushRelease {
     /// The settings that the set names.
     fn settings(&self, set: &ReleaseSet) -> Done<Vec<Vec<u8>>> {
         let (folder, mut there) = (self.from.join("settings"), BTreeMap::new());
-        let nothing = sha256(ReleaseSet::NO_SETTINGS);
-        let wanted = set.bindings.iter().filter(|binding| binding.settings != nothing);
-        let wanted: BTreeMap<Digest, &str> = wanted.map(|it| (it.settings, it.plugin.as_str())).collect();
+        let wanted = set.settings();
         for path in if wanted.is_empty() { Vec::new() } else { listed(&folder)? } {
             let bytes = files::read(&path)?;
             there.insert(sha256(&bytes), bytes);

@@ -1,6 +1,7 @@
 //! A release with everything that it needs, found by digest.
 //!
-//! Invariant: a package is complete: each manifest, component and settings file that its set names is in it, to the byte.
+//! Invariant: a package is complete: each manifest, component and settings file that its set names is in it, to the byte, candidates' too, and
+//! each suite that a manifest demands.
 
 use std::path::{Path, PathBuf};
 
@@ -49,6 +50,8 @@ pub enum Kind {
     Manifest,
     /// The settings of a binding.
     Settings,
+    /// The suite that a manifest demands.
+    Suite,
 }
 
 impl Package {
@@ -58,27 +61,28 @@ impl Package {
         let digest = sha256(Envelope::parse(&envelope)?.unverified_payload());
         let found: Vec<_> = within(folders).iter().flat_map(|folder| files_of(folder)).collect();
         let mut all = Vec::new();
-        for (id, entry) in &set.plugins {
+        for (id, entry) in set.entries() {
             let statement = |bytes: &[u8]| Envelope::parse(bytes).map(|envelope| sha256(envelope.unverified_payload()));
             let listed =
                 |(_, bytes): &&(PathBuf, Vec<u8>)| statement(bytes).is_ok_and(|digest| digest == entry.manifest);
             let manifest = found.iter().find(listed).ok_or_else(|| missing(id, "manifest", entry.manifest, folders))?;
-            let wanted = Manifest::unverified(&manifest.1)?.wasm;
+            let Manifest { wasm: wanted, suite, .. } = Manifest::unverified(&manifest.1)?;
             let component = found.iter().find(|(_, bytes)| sha256(bytes) == wanted);
             let component = component.ok_or_else(|| missing(id, "component", wanted, folders))?;
             // What a host takes for the stem of a name ends at the first dot.
             let stem = format!("{}-{}-{}", id.replace('.', "-"), entry.serial, short(entry.manifest));
             all.push(Piece::new(Kind::Component, format!("{stem}.wasm"), &component.1));
             all.push(Piece::new(Kind::Manifest, format!("{stem}.manifest.json"), &manifest.1));
-        }
-        for binding in &set.bindings {
-            let known = |piece: &Piece| piece.kind == Kind::Settings && piece.digest == binding.settings;
-            if binding.settings == sha256(ReleaseSet::NO_SETTINGS) || all.iter().any(known) {
-                continue;
+            if let Some(suite) = suite {
+                let passed = found.iter().find(|(_, bytes)| sha256(bytes) == suite.digest);
+                let passed = passed.ok_or_else(|| missing(id, "suite", suite.digest, folders))?;
+                all.push(Piece::new(Kind::Suite, format!("{stem}.suite.json"), &passed.1));
             }
-            let settings = found.iter().find(|(_, bytes)| sha256(bytes) == binding.settings);
-            let settings = settings.ok_or_else(|| missing(&binding.plugin, "settings", binding.settings, folders))?;
-            let name = format!("{}-{}.json", binding.plugin.replace('.', "-"), short(binding.settings));
+        }
+        for (digest, plugin) in set.settings() {
+            let settings = found.iter().find(|(_, bytes)| sha256(bytes) == digest);
+            let settings = settings.ok_or_else(|| missing(plugin, "settings", digest, folders))?;
+            let name = format!("{}-{}.json", plugin.replace('.', "-"), short(digest));
             all.push(Piece::new(Kind::Settings, name, &settings.1));
         }
         Ok(Self { envelope, digest, set, downgrade, files: all })
@@ -89,7 +93,7 @@ impl Package {
     pub fn admit(&self, root: &TrustRoot, history: &History, now: Millis) -> Done {
         verify_release(root, &self.envelope, now)?;
         self.passage(root, history, now)?;
-        for (id, entry) in &self.set.plugins {
+        for (id, entry) in self.set.entries() {
             let mut verified = Err(None);
             for piece in self.files.iter().filter(|piece| piece.kind == Kind::Manifest) {
                 let Ok(manifest) = Manifest::unverified(&piece.bytes) else { continue };

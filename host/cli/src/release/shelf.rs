@@ -193,6 +193,7 @@ impl Shelf {
                 let kind = match path.extension().and_then(|it| it.to_str()) {
                     Some("wasm") if !settings => Kind::Component,
                     Some("json") if settings => Kind::Settings,
+                    Some("json") if path.to_string_lossy().ends_with(".suite.json") => Kind::Suite,
                     Some("json") => Kind::Manifest,
                     _ => continue,
                 };

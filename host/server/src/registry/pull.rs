@@ -4,7 +4,7 @@
 //! folder until it is whole; then files go to their places first and the release set last, each in one step. File names are made of digests,
 //! never of anything that a registry says.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -31,6 +31,7 @@ pub struct Offer {
     /// A downgrade's envelope.
     pub downgrade: Option<Vec<u8>>,
     release: Release,
+    /// Settings and suites.
     settings: Vec<Descriptor>,
 }
 
@@ -102,6 +103,12 @@ impl Offer {
         Ok(offer)
     }
 
+    /// A file that a signed document names: settings, or a suite.
+    fn file(&self, digest: Digest, what: &str) -> Result<&Descriptor, PullError> {
+        let listed = self.settings.iter().find(|listed| listed.digest == digest);
+        listed.ok_or_else(|| PullError::Incomplete(format!("lacks the {what} {digest}")))
+    }
+
     /// The digest of the set's signed bytes.
     pub fn set_digest(&self) -> Digest {
         Envelope::parse(&self.set).map_or_else(|_| sha256(&self.set), |envelope| sha256(envelope.unverified_payload()))
@@ -138,7 +145,7 @@ pub async fn bring(
         fs::create_dir_all(folder).map_err(|error| disk(folder, &error))?;
     }
     let bringing = Bringing { client, repository, shelf, left: std::cell::Cell::new(MOST_ALL) };
-    let mut missing: BTreeMap<Digest, &String> = set.plugins.iter().map(|(id, entry)| (entry.manifest, id)).collect();
+    let mut missing: BTreeMap<Digest, &String> = set.entries().map(|(id, entry)| (entry.manifest, id)).collect();
     for listed in &offer.release.manifests {
         if missing.is_empty() {
             break;
@@ -157,17 +164,18 @@ pub async fn bring(
         }
         let stem = stem(component.digest);
         bringing.fetch(&component, &to.plugins.join(format!("{stem}.wasm"))).await?;
-        let name = format!("{stem}.{}.json", short(sha256(&envelope)));
-        write(&to.plugins.join(name), &envelope)?;
+        let manifest_stem = format!("{stem}.{}", short(sha256(&envelope)));
+        write(&to.plugins.join(format!("{manifest_stem}.json")), &envelope)?;
+        if let Some(suite) = manifest.suite {
+            let listed = offer.file(suite.digest, "suite")?;
+            bringing.fetch(listed, &to.plugins.join(format!("{manifest_stem}.suite.json"))).await?;
+        }
     }
     if let Some(id) = missing.values().next() {
         return Err(PullError::Incomplete(format!("lacks the manifest of `{id}` that its set names")));
     }
-    let nothing = sha256(ReleaseSet::NO_SETTINGS);
-    let wanted: BTreeSet<_> = set.bindings.iter().map(|binding| binding.settings).filter(|it| *it != nothing).collect();
-    for digest in wanted {
-        let listed = offer.settings.iter().find(|listed| listed.digest == digest);
-        let listed = listed.ok_or_else(|| PullError::Incomplete(format!("lacks the settings {digest}")))?;
+    for digest in set.settings().into_keys() {
+        let listed = offer.file(digest, "settings")?;
         bringing.fetch(listed, &to.settings.join(format!("{}.json", stem(digest)))).await?;
     }
     if let Some(downgrade) = &offer.downgrade {

@@ -54,6 +54,8 @@ pub struct ReleaseParts<'a> {
     pub downgrade: Option<&'a [u8]>,
     /// The settings.
     pub settings: Vec<&'a [u8]>,
+    /// The suites that manifests demand: without them no host takes those plugins.
+    pub suites: Vec<&'a [u8]>,
     /// The plugins, and the tag under which each is kept.
     pub plugins: Vec<(PluginParts<'a>, String)>,
 }
@@ -113,9 +115,11 @@ pub async fn push_release(client: &Client, to: &Reference, parts: &ReleaseParts<
         client.push_blob(repository, &listed, Bytes::copy_from_slice(bytes)).await?;
         documents.envelopes.push(listed);
     }
-    for settings in &parts.settings {
-        let listed = Descriptor::of(SETTINGS, settings).titled(&format!("settings/{}.json", digits(settings)));
-        client.push_blob(repository, &listed, Bytes::copy_from_slice(settings)).await?;
+    let settings = parts.settings.iter().map(|bytes| (bytes, format!("settings/{}.json", digits(bytes))));
+    let suites = parts.suites.iter().map(|bytes| (bytes, format!("suites/{}.suite.json", digits(bytes))));
+    for (bytes, title) in settings.chain(suites) {
+        let listed = Descriptor::of(SETTINGS, bytes).titled(&title);
+        client.push_blob(repository, &listed, Bytes::copy_from_slice(bytes)).await?;
         documents.settings.push(listed);
     }
     let image = documents.to_image();
