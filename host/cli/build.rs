@@ -56,7 +56,9 @@ fn list(code: &mut String, base: &Path, folder: &Path) -> Done {
     for entry in entries {
         let (path, name) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
         let below = path.strip_prefix(base)?.to_string_lossy().replace('\\', "/");
-        let skipped = MADE.contains(&name.as_str()) || SKIPPED.contains(&below.as_str());
+        // An author gets the template's tests; those of the SDK itself stay here.
+        let own = !base.ends_with("template") && SKIPPED.contains(&below.as_str());
+        let skipped = MADE.contains(&name.as_str()) || own;
         if entry.file_type()?.is_dir() {
             if !skipped {
                 list(code, base, &path)?;
