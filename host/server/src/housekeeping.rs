@@ -256,10 +256,11 @@ fn look_at_file(host: &Arc<Host>, admin: &mut Option<Admin>, seen: &mut Seen, as
     }
     match reload(host, admin) {
         Ok(reloaded) => {
+            // Before it is said: whoever reads that line finds the host as it is.
+            host.obstacles.configuration(None);
             if !reloaded {
                 tracing::debug!("configuration unchanged");
             }
-            host.obstacles.configuration(None);
             reloaded
         }
         Err(error) => {
