@@ -78,7 +78,10 @@ fn every_changed_byte_is_found_and_named() {
             assert!(damage.len() < 3 || relative == "sealed", "{relative} at {at}: {damage:?}");
         }
         fs::remove_file(&path).unwrap();
-        let partial_of_the_past = path.to_str().unwrap().contains(".p/3") || path.to_str().unwrap().contains(".p/5");
+        // Beside those of the sizes above there may be one of a checkpoint that a slow machine published between two records.
+        let current = ["tile/0/001.p/2", "tile/1/000.p/1", "tile/entries/001.p/2"];
+        let partial_of_the_past =
+            path.to_str().unwrap().contains(".p/") && !current.iter().any(|tile| path.ends_with(tile));
         assert_eq!(check(&dir, None).is_err(), !partial_of_the_past, "without {}", path.display());
         fs::write(&path, &good).unwrap();
     }
