@@ -6,8 +6,11 @@
 use std::fmt::Debug;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
+use std::num::NonZeroU64;
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
 use std::path::Path;
+
+use rustix::fs::{Advice, fadvise};
 
 /// A file system.
 pub trait Disk: Debug + Send + Sync {
@@ -45,6 +48,8 @@ pub trait DiskFile: Debug + Send + Sync {
     fn length(&self) -> io::Result<u64>;
     /// Makes its bytes and length durable.
     fn sync(&self) -> io::Result<()>;
+    /// Nobody reads the bytes before `end` soon, so they need not stay in memory once they are durable: a hint.
+    fn forget(&self, _end: u64) {}
 }
 
 /// A held lock.
@@ -130,6 +135,14 @@ impl DiskFile for File {
     fn sync(&self) -> io::Result<()> {
         self.sync_data()
     }
+
+    fn forget(&self, end: u64) {
+        // The page that the next write goes on with stays.
+        if let Some(length) = NonZeroU64::new(end - end % PAGE) {
+            // Where it is not possible the bytes stay in memory, and nothing else comes of it.
+            let _ = fadvise(self, 0, Some(length), Advice::DontNeed);
+        }
+    }
 }
 
 impl Lock for File {}
@@ -137,6 +150,8 @@ impl Lock for File {}
 /// Owner and the auditors' group.
 const FILE_MODE: u32 = 0o640;
 const DIR_MODE: u32 = 0o750;
+/// The kernel keeps files in pieces of this size, or of multiples of it.
+const PAGE: u64 = 4096;
 
 #[cfg(test)]
 pub(crate) mod double;

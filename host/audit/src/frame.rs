@@ -8,7 +8,7 @@
 //! frame was written; it tells a torn tail from damage. The checksum is against torn writes and rot, not against people (the signed
 //! tree is): CRC-32 runs at memory speed in hardware, and one torn frame in four thousand million passing it is far below the rate at which disks lie.
 
-use crate::tree::{Hash, leaf_hash};
+use crate::tree::Hash;
 
 /// A record with its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +17,14 @@ pub(crate) struct Sequenced {
     pub(crate) leaf: Vec<u8>,
     pub(crate) hash: Hash,
     pub(crate) sealed: Option<Vec<u8>>,
+}
+
+/// A record as it stands in a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Framed<'a> {
+    pub(crate) index: u64,
+    pub(crate) leaf: &'a [u8],
+    pub(crate) sealed: Option<&'a [u8]>,
 }
 
 /// What a frame says of itself.
@@ -51,16 +59,18 @@ pub(crate) fn frame_room(records: usize, content: usize) -> u64 {
     (bytes as u64).next_multiple_of(BLOCK)
 }
 
-/// Replaces `out` by the frame.
-pub(crate) fn encode(out: &mut Vec<u8>, epoch: u64, durable: u64, records: &[Sequenced]) {
+/// Replaces `out` by the frame, and gives its head.
+pub(crate) fn encode(out: &mut Vec<u8>, epoch: u64, durable: u64, records: &[Sequenced]) -> Head {
     let payload: usize = records.iter().map(record_bytes).sum();
+    let first = records.first().map_or(0, |record| record.index);
+    let head = Head { epoch, first, count: length(records.len()), durable };
     out.clear();
     out.extend_from_slice(&MAGIC);
     out.extend_from_slice(&length(payload).to_be_bytes());
-    out.extend_from_slice(&length(records.len()).to_be_bytes());
-    out.extend_from_slice(&epoch.to_be_bytes());
-    out.extend_from_slice(&records.first().map_or(0, |record| record.index).to_be_bytes());
-    out.extend_from_slice(&durable.to_be_bytes());
+    out.extend_from_slice(&head.count.to_be_bytes());
+    out.extend_from_slice(&head.epoch.to_be_bytes());
+    out.extend_from_slice(&head.first.to_be_bytes());
+    out.extend_from_slice(&head.durable.to_be_bytes());
     for record in records {
         out.extend_from_slice(&length(record_bytes(record) - 4).to_be_bytes());
         section(out, SECTION_LEAF, &record.leaf);
@@ -72,6 +82,7 @@ pub(crate) fn encode(out: &mut Vec<u8>, epoch: u64, durable: u64, records: &[Seq
     out.extend_from_slice(&crc.to_be_bytes());
     let padded = (out.len() as u64).next_multiple_of(BLOCK);
     out.resize(usize::try_from(padded).unwrap_or(out.len()), 0);
+    head
 }
 
 /// The frame that `bytes` begin with: its head, its payload, and its length without padding.
@@ -102,7 +113,7 @@ pub(crate) fn begun(bytes: &[u8]) -> Option<(u64, u32)> {
 }
 
 /// The records of a whole frame; `None` where they hold what this version does not know, which must not be dropped.
-pub(crate) fn records(head: &Head, mut payload: &[u8]) -> Option<Vec<Sequenced>> {
+pub(crate) fn records<'a>(head: &Head, mut payload: &'a [u8]) -> Option<Vec<Framed<'a>>> {
     let mut records = Vec::new();
     for place in 0..u64::from(head.count) {
         let mut record = sized(&mut payload)?;
@@ -111,13 +122,12 @@ pub(crate) fn records(head: &Head, mut payload: &[u8]) -> Option<Vec<Sequenced>>
             record = rest;
             let content = sized(&mut record)?;
             match *kind {
-                SECTION_LEAF => leaf = Some(content.to_vec()),
-                SECTION_SEALED => sealed = Some(content.to_vec()),
+                SECTION_LEAF => leaf = Some(content),
+                SECTION_SEALED => sealed = Some(content),
                 _ => return None,
             }
         }
-        let leaf = leaf?;
-        records.push(Sequenced { index: head.first.checked_add(place)?, hash: leaf_hash(&leaf), leaf, sealed });
+        records.push(Framed { index: head.first.checked_add(place)?, leaf: leaf?, sealed });
     }
     payload.is_empty().then_some(records)
 }
@@ -161,6 +171,7 @@ const SECTION_SEALED: u8 = 2;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tree::leaf_hash;
 
     fn some() -> Vec<Sequenced> {
         let record = |index: u64, sealed| {
@@ -178,7 +189,11 @@ mod tests {
         assert_eq!(bytes.len() as u64 % BLOCK, 0);
         let (head, payload, used) = decode(&bytes).unwrap();
         assert_eq!(head, Head { epoch: 3, first: 7, count: 3, durable: 7 });
-        assert_eq!((records(&head, payload).unwrap(), head.end()), (some(), 10));
+        let framed = |record: &Sequenced| (record.index, record.leaf.clone(), record.sealed.clone());
+        let found: Vec<_> = records(&head, payload).unwrap();
+        let found: Vec<_> =
+            found.iter().map(|found| (found.index, found.leaf.to_vec(), found.sealed.map(<[u8]>::to_vec))).collect();
+        assert_eq!((found, head.end()), (some().iter().map(framed).collect(), 10));
         for at in 0..used {
             let mut changed = bytes.clone();
             changed[at] ^= 0x10;

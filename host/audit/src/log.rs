@@ -26,6 +26,7 @@ use crate::record::{Body, Entry, Record, Tenant, check_kind};
 use crate::recover::{Recovered, keep_fitting};
 use crate::ring::{Owed, Ring};
 use crate::seal::Sealer;
+use crate::tree::leaf_hash;
 use crate::views::{ROUND_RECORDS, Views};
 use crate::wal::{Pool, Wal, write_segment};
 use crate::writer::{self, Committer, Shared};
@@ -379,10 +380,12 @@ enum Replay {
 
 /// Brings the views up to the write-ahead log.
 fn replay(views: &mut Views, recovered: &Recovered) -> Result<(), Replay> {
+    let mut buffer = Vec::new();
     for frame in 0..recovered.frames() {
-        let records = recovered.records(frame).map_err(Replay::Damaged)?;
-        for record in records.iter().skip_while(|record| record.index < views.size()).collect::<Vec<_>>() {
-            views.apply(record).map_err(Replay::Disk)?;
+        let records = recovered.records(frame, &mut buffer).map_err(Replay::Damaged)?;
+        let applied = views.size();
+        for record in records.iter().skip_while(|record| record.index < applied) {
+            views.apply(record, leaf_hash(record.leaf)).map_err(Replay::Disk)?;
         }
         if views.size().saturating_sub(views.head().size) >= ROUND_RECORDS / 2 {
             views.publish().map_err(Replay::Disk)?;

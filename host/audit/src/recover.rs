@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use crate::disk::Disk;
 use crate::error::AuditError;
-use crate::frame::{self, BLOCK, Head, Sequenced};
-use crate::wal::{Segment, segment_name, segment_number};
+use crate::frame::{self, BLOCK, Framed};
+use crate::wal::{Place, Segment, segment_name, segment_number};
 
 /// What the write-ahead log holds beyond the views.
 #[derive(Debug)]
@@ -24,17 +24,8 @@ pub(crate) struct Recovered {
     pub(crate) truncated_bytes: u64,
     /// Whether any frame was found at all.
     pub(crate) any: bool,
-    run: Vec<Found>,
+    run: Vec<Place>,
     dir: String,
-}
-
-/// A whole frame and its place.
-#[derive(Clone, Debug)]
-struct Found {
-    segment: Segment,
-    offset: u64,
-    bytes: usize,
-    head: Head,
 }
 
 impl Recovered {
@@ -83,18 +74,13 @@ impl Recovered {
         self.run.len()
     }
 
-    /// The records of a frame, by its place among those that follow the views; the first may begin before them.
-    pub(crate) fn records(&self, frame: usize) -> Result<Vec<Sequenced>, AuditError> {
-        let damaged = |what: String| AuditError::WriteAhead { dir: self.dir.clone(), what };
+    /// The records of a frame, by its place among those that follow the views; the first may begin before them. `buffer` holds their bytes.
+    pub(crate) fn records<'b>(&self, frame: usize, buffer: &'b mut Vec<u8>) -> Result<Vec<Framed<'b>>, AuditError> {
         let Some(found) = self.run.get(frame) else { return Ok(Vec::new()) };
-        let name = segment_name(found.segment.number);
-        let mut bytes = vec![0; found.bytes];
-        let read = found.segment.file.read_at(&mut bytes, found.offset);
-        read.map_err(|error| damaged(format!("`{name}` could not be read: {error}")))?;
-        let whole = frame::decode(&bytes).filter(|(head, _, _)| *head == found.head);
-        let (head, payload, _) = whole.ok_or_else(|| damaged(format!("`{name}` changed while it was read")))?;
-        let unknown = || damaged(format!("`{name}` at {} holds what this version does not know", found.offset));
-        frame::records(&head, payload).ok_or_else(unknown)
+        found.records(buffer).map_err(|unreadable| AuditError::WriteAhead {
+            dir: self.dir.clone(),
+            what: format!("`{}` at {}: {unreadable}", segment_name(found.segment.number), found.offset),
+        })
     }
 }
 
@@ -103,7 +89,7 @@ fn scan(
     disk: &dyn Disk,
     path: &Path,
     segment: &Segment,
-    found: &mut Vec<Found>,
+    found: &mut Vec<Place>,
     torn: &mut Vec<(u64, u64)>,
 ) -> io::Result<u64> {
     let bytes = disk.read(path)?;
@@ -113,7 +99,7 @@ fn scan(
     {
         let mut step = BLOCK;
         if let Some((head, _, length)) = frame::decode(rest).filter(|(head, _, _)| head.count > 0) {
-            found.push(Found { segment: segment.clone(), offset, bytes: length, head });
+            found.push(Place { segment: segment.clone(), offset, bytes: length, head });
             step = (length as u64).next_multiple_of(BLOCK);
         } else if let Some((first, length)) = frame::begun(rest) {
             torn.push((first, u64::from(length).min(rest.len() as u64)));
@@ -124,7 +110,7 @@ fn scan(
 }
 
 /// The frames that follow `applied` without a gap, in order.
-fn run(found: &[Found], applied: u64) -> Vec<Found> {
+fn run(found: &[Place], applied: u64) -> Vec<Place> {
     let mut ahead: Vec<_> = found.iter().filter(|frame| frame.head.end() > applied).collect();
     ahead.sort_by_key(|frame| (frame.head.first, Reverse(frame.head.epoch)));
     let mut run = Vec::new();
@@ -140,7 +126,7 @@ fn run(found: &[Found], applied: u64) -> Vec<Found> {
 }
 
 /// Makes a frame unreadable, durably.
-fn erase(frame: &Found) -> io::Result<()> {
+fn erase(frame: &Place) -> io::Result<()> {
     frame.segment.file.write_at(&[0; BLOCK as usize], frame.offset)?;
     frame.segment.file.sync()
 }

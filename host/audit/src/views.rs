@@ -12,7 +12,7 @@ use std::sync::Arc;
 use crate::checkpoint::Checkpoint;
 use crate::disk::{Disk, DiskFile};
 use crate::error::AuditError;
-use crate::frame::Sequenced;
+use crate::frame::Framed;
 use crate::note::Signer;
 use crate::shards::Shards;
 use crate::tiles::{Row, TILE_WIDTH, Tile, TileReader, entries, hashes_in, push_entry};
@@ -31,8 +31,8 @@ pub(crate) struct Views {
     levels: Vec<Vec<Hash>>,
     /// The unfinished bundle.
     bundle: Vec<u8>,
-    /// Written and not yet synced.
-    files: Vec<Box<dyn DiskFile>>,
+    /// Written and not yet synced, with their lengths.
+    files: Vec<(Box<dyn DiskFile>, u64)>,
     /// Directories with new names not yet synced.
     dirs: BTreeSet<PathBuf>,
     /// Directories known to exist.
@@ -115,15 +115,15 @@ impl Views {
         TileReader::new(self.disk.as_ref(), &self.log, self.size).entry(last).map(Some)
     }
 
-    /// Takes the next record.
-    pub(crate) fn apply(&mut self, record: &Sequenced) -> io::Result<()> {
-        if record.index != self.size || !push_entry(&mut self.bundle, &record.leaf) {
+    /// Takes the next record, and its leaf's hash.
+    pub(crate) fn apply(&mut self, record: &Framed<'_>, hash: Hash) -> io::Result<()> {
+        if record.index != self.size || !push_entry(&mut self.bundle, record.leaf) {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
                 "a record out of order or too long reached the views",
             ));
         }
-        if self.shards.push(self.disk.as_ref(), record.sealed.as_deref())? {
+        if self.shards.push(self.disk.as_ref(), record.sealed)? {
             self.dirs.insert(self.sealed_dir.clone());
         }
         self.size = self.size.saturating_add(1);
@@ -133,7 +133,7 @@ impl Views {
             self.write(tile, &bundle)?;
             self.filled.push(tile);
         }
-        self.push_hash(0, record.hash)
+        self.push_hash(0, hash)
     }
 
     /// Makes all that was taken durable and signs a checkpoint over it. Returns its size. The write-ahead log must be durable up to here.
@@ -203,7 +203,7 @@ impl Views {
         }
         let file = self.disk.create(&path)?;
         file.write_at(bytes, 0)?;
-        self.files.push(file);
+        self.files.push((file, bytes.len() as u64));
         if self.files.len() >= OPEN_FILES { self.sync() } else { Ok(()) }
     }
 
@@ -222,8 +222,9 @@ impl Views {
     }
 
     fn sync(&mut self) -> io::Result<()> {
-        for file in self.files.drain(..) {
+        for (file, bytes) in self.files.drain(..) {
             file.sync()?;
+            file.forget(bytes);
         }
         for dir in std::mem::take(&mut self.dirs) {
             self.disk.sync_dir(&dir)?;

@@ -11,7 +11,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use crate::disk::{Disk, DiskFile};
-use crate::frame::{self, BLOCK, Sequenced};
+use crate::frame::{self, BLOCK, Framed, Head, Sequenced};
 
 /// A segment file.
 #[derive(Clone, Debug)]
@@ -19,6 +19,37 @@ pub(crate) struct Segment {
     pub(crate) file: Arc<dyn DiskFile>,
     /// The number that is its name.
     pub(crate) number: u32,
+}
+
+/// A frame that was written, and where it lies.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    pub(crate) segment: Segment,
+    pub(crate) offset: u64,
+    pub(crate) bytes: usize,
+    pub(crate) head: Head,
+}
+
+/// Why a frame that was written cannot be had again.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Unreadable {
+    #[error("it could not be read: {0}")]
+    Disk(#[from] io::Error),
+    #[error("it is not what was written there")]
+    Changed,
+    #[error("it holds what this version does not know")]
+    Unknown,
+}
+
+impl Place {
+    /// Its records, read again; `buffer` holds their bytes.
+    pub(crate) fn records<'b>(&self, buffer: &'b mut Vec<u8>) -> Result<Vec<Framed<'b>>, Unreadable> {
+        buffer.resize(self.bytes, 0);
+        self.segment.file.read_at(buffer, self.offset)?;
+        let whole = frame::decode(buffer).filter(|(head, _, _)| *head == self.head);
+        let (head, payload, _) = whole.ok_or(Unreadable::Changed)?;
+        frame::records(&head, payload).ok_or(Unreadable::Unknown)
+    }
 }
 
 /// Segments that are free, and those that wait for the views.
@@ -163,15 +194,16 @@ impl Wal {
         true
     }
 
-    /// Writes the records, for which there is room, as one frame.
-    pub(crate) fn write(&mut self, records: &[Sequenced]) -> io::Result<()> {
-        frame::encode(&mut self.frame, self.epoch, self.durable.before(), records);
+    /// Writes the records, for which there is room, as one frame, and says where it lies.
+    pub(crate) fn write(&mut self, records: &[Sequenced]) -> io::Result<Place> {
+        let head = frame::encode(&mut self.frame, self.epoch, self.durable.before(), records);
         self.segment.file.write_at(&self.frame, self.offset)?;
+        let place = Place { segment: self.segment.clone(), offset: self.offset, bytes: self.frame.len(), head };
         self.durable.wrote(&self.segment, records);
         self.offset = self.offset.saturating_add(self.frame.len() as u64);
         self.end = self.end.saturating_add(records.len() as u64);
         self.frame.shrink_to(KEPT_FRAME_BYTES);
-        Ok(())
+        Ok(place)
     }
 }
 
@@ -273,4 +305,4 @@ const NEVER: u64 = u64::MAX;
 const HANGS_AFTER_MS: u64 = 250;
 
 /// A frame's buffer is given back above this.
-const KEPT_FRAME_BYTES: usize = 2 << 20;
+pub(crate) const KEPT_FRAME_BYTES: usize = 2 << 20;

@@ -5,6 +5,7 @@
 //! what the kernel did with the pages after that is unknown, and a second try could succeed without having written anything. A caller
 //! commits by its own hand only where that is a copy into the kernel's memory and the disk keeps up; all else is the writer's.
 
+use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -16,9 +17,9 @@ use crate::log::{CheckpointEvery, Commit};
 use crate::queue::{Queue, Queued, Receipt};
 use crate::record::Tenant;
 use crate::ring::Ring;
-use crate::tree::leaf_hash;
+use crate::tree::{Hash, leaf_hash};
 use crate::views::{ROUND_RECORDS, Views};
-use crate::wal::{Durable, Pool, Wal};
+use crate::wal::{Durable, KEPT_FRAME_BYTES, Place, Pool, Unreadable, Wal};
 
 /// What the threads of one log share.
 pub(crate) struct Shared {
@@ -37,8 +38,10 @@ pub(crate) struct Shared {
 
 #[derive(Default)]
 struct State {
-    /// Records that the views have not taken.
-    committed: Vec<Sequenced>,
+    /// What the views have not taken.
+    committed: VecDeque<Committed>,
+    /// How many records that is.
+    waiting: usize,
     /// When the oldest record was committed that no checkpoint covers.
     oldest: Option<Instant>,
     /// The applier sleeps until it is woken.
@@ -154,12 +157,13 @@ impl Committer {
         let (records, answers): (Vec<_>, Vec<_>) =
             queued.into_iter().map(|queued| sequence(queued, &self.tenant)).unzip();
         match self.write(wal, &records) {
-            Ok(()) => {
+            Ok(place) => {
                 for (record, answer) in records.iter().zip(answers) {
                     // Whoever no longer waits has sent the safe answer and owes the log a word about it.
                     let _ = answer.send(Ok(Receipt { index: record.index, leaf_hash: record.hash }));
                 }
-                hand_over(&self.shared, records);
+                let hashes = records.iter().map(|record| record.hash).collect();
+                hand_over(&self.shared, Committed { place, hashes });
                 true
             }
             Err(error) => {
@@ -172,22 +176,25 @@ impl Committer {
         }
     }
 
-    fn write(&self, wal: &mut Wal, records: &[Sequenced]) -> io::Result<()> {
+    fn write(&self, wal: &mut Wal, records: &[Sequenced]) -> io::Result<Place> {
         if !wal.has_room(frame_bytes(records)) {
             return Err(io::Error::other("no segment became free"));
         }
-        wal.write(records)?;
+        let place = wal.write(records)?;
         match self.commit {
-            Commit::Disk => self.shared.durable.sync(),
+            Commit::Disk => self.shared.durable.sync()?,
             Commit::Kernel => {
                 let mut state = self.shared.state();
                 if !std::mem::replace(&mut state.unsynced, true) {
                     self.shared.written.notify_all();
                 }
                 // The syncer may have failed since the last commit; then no further receipt is given.
-                state.failed.as_ref().map_or(Ok(()), |cause| Err(io::Error::other(cause.to_string())))
+                if let Some(cause) = &state.failed {
+                    return Err(io::Error::other(cause.to_string()));
+                }
             }
         }
+        Ok(place)
     }
 }
 
@@ -232,22 +239,58 @@ fn room_for(queued: &[Queued]) -> u64 {
     frame_room(queued.len(), queued.iter().map(|queued| queued.bytes).sum())
 }
 
-fn hand_over(shared: &Shared, records: Vec<Sequenced>) {
+/// A commit that the views have not taken. They read it where it was written: the memory of the calls is free by then.
+#[derive(Debug)]
+pub(crate) struct Committed {
+    pub(crate) place: Place,
+    /// The hashes of its leaves, in order.
+    pub(crate) hashes: Vec<Hash>,
+}
+
+impl Committed {
+    /// Brings the views up to it.
+    pub(crate) fn apply(&self, views: &mut Views, buffer: &mut Vec<u8>) -> io::Result<()> {
+        let records = self.place.records(buffer).map_err(|unreadable| match unreadable {
+            Unreadable::Disk(error) => error,
+            changed => io::Error::new(io::ErrorKind::InvalidData, format!("a commit was read again: {changed}")),
+        })?;
+        records.iter().zip(&self.hashes).try_for_each(|(record, hash)| views.apply(record, *hash))
+    }
+}
+
+fn hand_over(shared: &Shared, committed: Committed) {
     let mut state = shared.state();
-    let before = state.committed.len();
-    state.committed.extend(records);
+    let before = state.waiting;
+    state.waiting = before.saturating_add(committed.hashes.len());
+    state.committed.push_back(committed);
     state.oldest.get_or_insert_with(Instant::now);
-    let many = before < APPLIED_TOGETHER && state.committed.len() >= APPLIED_TOGETHER;
+    let many = before < APPLIED_TOGETHER && state.waiting >= APPLIED_TOGETHER;
     if std::mem::take(&mut state.idle) || many || state.wanted > state.published {
         shared.work.notify_all();
     }
 }
 
+impl State {
+    /// Takes the oldest commits, of at most so many records together.
+    fn take(&mut self, most: usize) -> Vec<Committed> {
+        let mut left = most;
+        let within = |committed: &&Committed| {
+            let fits = committed.hashes.len() <= left;
+            left = left.saturating_sub(committed.hashes.len());
+            fits
+        };
+        let count = self.committed.iter().take_while(within).count();
+        let taken: Vec<_> = self.committed.drain(..count).collect();
+        self.waiting = self.waiting.saturating_sub(taken.iter().map(|committed| committed.hashes.len()).sum());
+        taken
+    }
+}
+
 /// The applier: brings the views up to the write-ahead log, signs checkpoints, frees segments.
 pub(crate) fn apply(shared: &Shared, mut views: Views, every: CheckpointEvery) {
-    let (mut earliest, mut records) = (Instant::now(), Vec::new());
-    while let Some(publish) = next_round(shared, &views, every, earliest, &mut records) {
-        let failed = match round(shared, &mut views, &mut records, publish) {
+    let (mut earliest, mut buffer) = (Instant::now(), Vec::new());
+    while let Some((commits, publish)) = next_round(shared, &views, every, earliest) {
+        let failed = match round(shared, &mut views, &commits, &mut buffer, publish) {
             Ok(()) => {
                 if publish {
                     earliest = Instant::now() + MIN_ROUND;
@@ -261,21 +304,20 @@ pub(crate) fn apply(shared: &Shared, mut views: Views, every: CheckpointEvery) {
     }
 }
 
-/// Waits until there is enough to apply, or a checkpoint is due; says which. `None` when the log has ended.
+/// Waits until there is enough to apply, or a checkpoint is due; gives what to apply, and whether to publish. `None` when the log has ended.
 fn next_round(
     shared: &Shared,
     views: &Views,
     every: CheckpointEvery,
     earliest: Instant,
-    records: &mut Vec<Sequenced>,
-) -> Option<bool> {
+) -> Option<(Vec<Committed>, bool)> {
     let mut state = shared.state();
     loop {
         if state.failed.is_some() {
             return None;
         }
         let applied = views.size().saturating_sub(views.head().size);
-        let waiting = state.committed.len() as u64;
+        let waiting = state.waiting as u64;
         let unpublished = applied.saturating_add(waiting);
         let now = Instant::now();
         let due = if unpublished == 0 {
@@ -290,16 +332,13 @@ fn next_round(
             Some(if unpublished >= every.entries { earliest } else { by_time.unwrap_or(now).max(earliest) })
         };
         let publish = due.is_some_and(|due| due <= now);
-        if publish || state.committed.len() >= APPLIED_TOGETHER {
+        if publish || state.waiting >= APPLIED_TOGETHER {
             let most = usize::try_from(ROUND_RECORDS.saturating_sub(applied)).unwrap_or(usize::MAX);
-            // The two lists change places, so that neither has to grow again.
-            std::mem::swap(&mut state.committed, records);
-            let rest = records.split_off(records.len().min(most));
-            state.committed.extend(rest);
+            let commits = state.take(most);
             if publish {
                 state.oldest = (!state.committed.is_empty()).then_some(now);
             }
-            return Some(publish);
+            return Some((commits, publish));
         }
         match due {
             Some(due) => {
@@ -322,11 +361,18 @@ fn next_round(
     }
 }
 
-/// Applies the records, and publishes them and all before.
-fn round(shared: &Shared, views: &mut Views, records: &mut Vec<Sequenced>, publish: bool) -> io::Result<()> {
-    for record in records.drain(..) {
-        views.apply(&record)?;
+/// Applies the commits, and publishes them and all before.
+fn round(
+    shared: &Shared,
+    views: &mut Views,
+    commits: &[Committed],
+    buffer: &mut Vec<u8>,
+    publish: bool,
+) -> io::Result<()> {
+    for committed in commits {
+        committed.apply(views, buffer)?;
     }
+    buffer.shrink_to(KEPT_FRAME_BYTES);
     if !publish {
         return Ok(());
     }

@@ -14,6 +14,7 @@ use crate::seal::Sealed;
 use crate::tiles::TileReader;
 use crate::tree::{Hash, leaf_hash};
 use crate::verify::{VerifyOptions, verify};
+use crate::writer::Committed;
 
 /// A host that appends, is cut off and comes back.
 struct Host {
@@ -61,12 +62,12 @@ impl Host {
         self.check(&core);
         let Core { lock, mut wal, pool, mut views, ring, .. } = core;
         let durable = wal.durable();
-        let mut waiting: Vec<Sequenced> = Vec::new();
+        let mut waiting: Vec<Committed> = Vec::new();
         let mut next = views.size();
         let mut step = |host: &mut Self| -> io::Result<()> {
-            let publish = |views: &mut Views, waiting: &mut Vec<Sequenced>, take: usize| {
-                for record in waiting.drain(..take.min(waiting.len())) {
-                    views.apply(&record)?;
+            let publish = |views: &mut Views, waiting: &mut Vec<Committed>, take: usize| {
+                for committed in waiting.drain(..take.min(waiting.len())) {
+                    committed.apply(views, &mut Vec::new())?;
                 }
                 durable.sync()?;
                 let published = views.publish()?;
@@ -86,13 +87,14 @@ impl Host {
                         publish(&mut views, &mut waiting, usize::MAX)?;
                         assert!(wal.make_room(frame_bytes(&batch), false), "no segment was freed");
                     }
-                    wal.write(&batch)?;
+                    let place = wal.write(&batch)?;
                     if host.commit == Commit::Disk {
                         durable.sync()?;
                     }
                     next += batch.len() as u64;
-                    host.promised.extend(batch.iter().map(|record| record.hash));
-                    waiting.extend(batch);
+                    let hashes: Vec<_> = batch.iter().map(|record| record.hash).collect();
+                    host.promised.extend(&hashes);
+                    waiting.push(Committed { place, hashes });
                 }
             }
             Ok(())
