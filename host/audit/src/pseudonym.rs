@@ -3,6 +3,8 @@
 //! Invariant: the same value of the same tenant and namespace has the same pseudonym while the key lasts, and nobody without the key can
 //! go from one to the other or try out names.
 
+use std::fmt;
+
 use aws_lc_rs::hmac::{Context, HMAC_SHA256, Key};
 use portcullis_keys::SymmetricKey;
 
@@ -12,22 +14,41 @@ pub struct Pseudonyms {
     version: u32,
 }
 
+/// A pseudonym. As text: `p`, the key's version, `_` and 26 letters: the first 128 bits of HMAC-SHA256, in lower-case base32 (RFC 4648).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pseudonym {
+    version: u32,
+    bits: u128,
+}
+
+impl Pseudonym {
+    /// Its 128 bits.
+    pub fn bits(&self) -> u128 {
+        self.bits
+    }
+}
+
+impl fmt::Display for Pseudonym {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // 26 letters hold 130 bits: the last one is filled up with two zeros.
+        let mut letters = [b'a'; 26];
+        for (letter, place) in letters.iter_mut().zip(0..26_u32) {
+            let five = 31 & if place < 25 { self.bits >> (123 - place * 5) } else { self.bits << 2 };
+            *letter = usize::try_from(five).ok().and_then(|five| ALPHABET.get(five)).copied().unwrap_or(b'a');
+        }
+        write!(f, "p{}_{}", self.version, str::from_utf8(&letters).unwrap_or_default())
+    }
+}
+
 impl Pseudonyms {
     /// Takes the key of a file that serves nothing else, and the key's version, which pseudonyms carry.
     pub fn new(key: &SymmetricKey, version: u32) -> Self {
         Self { key: Key::new(HMAC_SHA256, key.expose()), version }
     }
 
-    /// `p`, the key's version, `_` and 26 letters: the first 128 bits of HMAC-SHA256, in lower-case base32 (RFC 4648).
-    pub fn of(&self, tenant: &str, namespace: &str, value: &str) -> String {
-        let bits = self.bits(tenant, namespace, value);
-        let mut pseudonym = format!("p{}_", self.version);
-        pseudonym.extend((0..26u32).map(|place| {
-            // 26 letters hold 130 bits: the last one is filled up with two zeros.
-            let five = 31 & if place < 25 { bits >> (123 - place * 5) } else { bits << 2 };
-            char::from(usize::try_from(five).ok().and_then(|five| ALPHABET.get(five)).copied().unwrap_or(b'a'))
-        }));
-        pseudonym
+    /// The pseudonym of a value in a namespace of a tenant.
+    pub fn of(&self, tenant: &str, namespace: &str, value: &str) -> Pseudonym {
+        Pseudonym { version: self.version, bits: self.bits(tenant, namespace, value) }
     }
 
     /// A number below `limit`, always the same one for the same value, and evenly spread: what nobody without the key can foretell. The
@@ -58,8 +79,9 @@ mod tests {
     fn what_another_implementation_says() {
         let key = SymmetricKey::from_bytes([7; 32]);
         let pseudonyms = Pseudonyms::new(&key, 1);
-        assert_eq!(pseudonyms.of("default", "user", "00u1"), EXPECTED);
-        assert_eq!(Pseudonyms::new(&key, 2).of("default", "user", "00u1"), EXPECTED.replacen("p1", "p2", 1));
+        assert_eq!(pseudonyms.of("default", "user", "00u1").to_string(), EXPECTED);
+        let second = Pseudonyms::new(&key, 2).of("default", "user", "00u1");
+        assert_eq!(second.to_string(), EXPECTED.replacen("p1", "p2", 1));
     }
 
     #[test]

@@ -16,7 +16,7 @@ use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKe
 use aws_lc_rs::hkdf::{HKDF_SHA256, Salt};
 use portcullis_keys::SymmetricKey;
 use sha2::{Digest as _, Sha256};
-use zeroize::Zeroizing;
+use zeroize::{Zeroize as _, Zeroizing};
 
 /// Names a sealing key: the first 16 bytes of SHA-256 over a label and the key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,19 +100,18 @@ impl Sealer {
         Self { key, current: Mutex::default() }
     }
 
-    /// Encrypts `plaintext`, which is overwritten.
-    pub fn seal(&self, tenant: &str, kind: &str, mut plaintext: Vec<u8>) -> Result<Sealed, SealError> {
+    /// Encrypts `plaintext` where it stands, if it has capacity for [`OVERHEAD`] more bytes; it is overwritten in any case.
+    pub fn seal(&self, tenant: &str, kind: &str, plaintext: Vec<u8>) -> Result<Sealed, SealError> {
         let (subkey, nonce) = self.subkey()?;
-        let mut blob = Vec::with_capacity(OVERHEAD + plaintext.len());
-        blob.push(VERSION);
-        blob.extend_from_slice(&self.key.id.0);
-        blob.extend_from_slice(&subkey.salt);
-        blob.extend_from_slice(&nonce);
-        let aad = Aad::from(associated(&blob, tenant, kind));
-        // In place: the plaintext is gone once it is encrypted.
-        let tag = subkey.key.seal_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), aad, &mut plaintext);
+        let mut blob = with_room(plaintext);
+        let Some((header, body)) = blob.split_first_chunk_mut::<HEADER_LEN>() else {
+            return Err(SealError::Cryptography);
+        };
+        let parts = [&[VERSION][..], &self.key.id.0, &subkey.salt, &nonce];
+        header.iter_mut().zip(parts.into_iter().flatten()).for_each(|(byte, part)| *byte = *part);
+        let aad = Aad::from(associated(header, tenant, kind));
+        let tag = subkey.key.seal_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), aad, body);
         let tag = tag.map_err(|_| SealError::Cryptography)?;
-        blob.extend_from_slice(&plaintext);
         blob.extend_from_slice(tag.as_ref());
         Ok(Sealed { blob, key: self.key.id })
     }
@@ -177,6 +176,21 @@ fn associated(header: &[u8], tenant: &str, kind: &str) -> Vec<u8> {
     aad
 }
 
+/// The plaintext behind room for the header, with capacity for the tag; no copy of it stays elsewhere.
+fn with_room(mut plaintext: Vec<u8>) -> Vec<u8> {
+    let length = plaintext.len();
+    if plaintext.capacity() - length >= OVERHEAD {
+        plaintext.resize(length + HEADER_LEN, 0);
+        plaintext.copy_within(..length, HEADER_LEN);
+        return plaintext;
+    }
+    let mut room = Vec::with_capacity(length + OVERHEAD);
+    room.resize(HEADER_LEN, 0);
+    room.extend_from_slice(&plaintext);
+    plaintext.zeroize();
+    room
+}
+
 fn fill(bytes: &mut [u8]) -> Result<(), SealError> {
     aws_lc_rs::rand::fill(bytes).map_err(|_| SealError::Cryptography)
 }
@@ -186,7 +200,7 @@ const SALT_LEN: usize = 16;
 const HEADER_LEN: usize = 1 + 16 + SALT_LEN + NONCE_LEN;
 
 /// Bytes that sealing adds.
-pub(crate) const OVERHEAD: usize = HEADER_LEN + 16;
+pub const OVERHEAD: usize = HEADER_LEN + 16;
 
 const NONCES_AT_ONCE: usize = 64;
 const RECORDS_PER_SUBKEY: u64 = 1 << 24;
@@ -219,6 +233,19 @@ mod tests {
         }
         for length in 0..sealed.blob.len() {
             assert!(open(&key(1), "north", "hook.decision", &sealed.blob[..length]).is_err(), "{length}");
+        }
+    }
+
+    #[test]
+    fn seals_where_the_plaintext_stands_if_there_is_room() {
+        let sealer = Sealer::new(key(1));
+        for spare in [0, OVERHEAD - 1, OVERHEAD, 100] {
+            let mut plain = Vec::with_capacity(20 + spare);
+            plain.extend_from_slice(b"name of some patient");
+            let (place, room) = (plain.as_ptr(), plain.capacity() - 20);
+            let sealed = sealer.seal("t", "k", plain).unwrap();
+            assert_eq!(sealed.blob.as_ptr() == place, room >= OVERHEAD, "{spare}");
+            assert_eq!(&**open_sealed(&key(1), "t", "k", &sealed.blob).unwrap(), b"name of some patient");
         }
     }
 

@@ -56,7 +56,7 @@ fn finding(finding: Finding) -> model::Finding {
 }
 
 fn attribute(attribute: AttributeResult) -> model::Attribute {
-    model::Attribute { name: attribute.name, value: attribute.value }
+    model::Attribute { name: attribute.name.into(), value: attribute.value.into() }
 }
 
 fn change(change: ChangeResult) -> model::Change {

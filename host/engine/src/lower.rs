@@ -84,8 +84,8 @@ fn attributes<'a>(attributes: &[&'a model::Attribute]) -> Vec<AttributeParam<'a>
     attributes.iter().map(|attribute| AttributeParam { name: &attribute.name, value: &attribute.value }).collect()
 }
 
-fn strings(texts: &[String]) -> Vec<&str> {
-    texts.iter().map(String::as_str).collect()
+fn strings(texts: &[impl AsRef<str>]) -> Vec<&str> {
+    texts.iter().map(AsRef::as_ref).collect()
 }
 
 fn grant(grant: &model::Grant) -> GrantParam<'_> {

@@ -95,7 +95,8 @@ mod tests {
 
     impl fmt::Debug for SignIn {
         fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            let attributes: Vec<_> = self.attributes.iter().map(|one| format!("{}={}", one.name, one.value)).collect();
+            let attributes: Vec<_> =
+                self.attributes.iter().map(|one| format!("{}={}", &*one.name, &*one.value)).collect();
             let lifetimes: Vec<_> = self.lifetimes.iter().map(|one| (one.seconds, one.least)).collect();
             write!(f, "received {}, known {}, {attributes:?}, {lifetimes:?}", self.received, self.known)
         }
@@ -131,7 +132,8 @@ mod tests {
         }
 
         fn of(status: &str, department: &str, received: u64) -> Self {
-            let attribute = |name: &str, text: &str| Attribute { name: name.to_owned(), value: format!("\"{text}\"") };
+            let attribute =
+                |name: &str, text: &str| Attribute { name: name.into(), value: format!("\"{text}\"").into() };
             Self {
                 received,
                 known: true,
@@ -155,7 +157,7 @@ mod tests {
             .iter()
             .map(|finding| {
                 let arguments: Vec<_> =
-                    finding.arguments.iter().map(|one| format!("{}={}", one.name, one.value)).collect();
+                    finding.arguments.iter().map(|one| format!("{}={}", &*one.name, &*one.value)).collect();
                 format!("{} {:?} {arguments:?}", finding.code, finding.effect)
             })
             .collect();
@@ -252,7 +254,7 @@ mod tests {
                 known,
                 attributes: attributes
                     .into_iter()
-                    .map(|(name, value)| Attribute { name: name.to_owned(), value })
+                    .map(|(name, value)| Attribute { name: name.into(), value: value.into() })
                     .collect(),
                 lifetimes: lifetimes
                     .into_iter()

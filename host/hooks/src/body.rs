@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use portcullis_model::json::Value;
-use portcullis_model::{Attribute, Call, Cause, Document, Secrets};
+use portcullis_model::{Attribute, Call, Cause, Document, Secrets, Text};
 
 use crate::heard::{Frame, Malformed};
 
@@ -58,21 +58,17 @@ impl Body {
         let Some(value) = value.filter(|value| !value.is_null()) else {
             return Ok(());
         };
-        if let Some(text) = value.as_str() {
-            into.push(text);
+        if into.push(value) {
             return Ok(());
         }
-        if !value.is_array() {
-            return Err(self.refuse(Cause::WrongShape, path));
+        if value.is_array() && value.elements().all(|element| into.push(element)) {
+            return Ok(());
         }
-        for element in value.elements() {
-            into.push(element.as_str().ok_or_else(|| self.refuse(Cause::WrongShape, path))?);
-        }
-        Ok(())
+        Err(self.refuse(Cause::WrongShape, path))
     }
 
     /// The entitlements that the hook's pointers, or those of its kind, lead to.
-    pub(crate) fn entitlements(&self, pointers: &[String], default: &[&str]) -> Result<Vec<String>, Malformed> {
+    pub(crate) fn entitlements(&self, pointers: &[String], default: &[&str]) -> Result<Vec<Text>, Malformed> {
         let mut found = Strings::default();
         if pointers.is_empty() {
             for pointer in default {
@@ -119,17 +115,20 @@ impl Body {
 
 /// Strings in order, each once.
 #[derive(Default)]
-pub(crate) struct Strings<'a>(Vec<Cow<'a, str>>);
+pub(crate) struct Strings<'a>(Vec<(Cow<'a, str>, Value<'a>)>);
 
 impl<'a> Strings<'a> {
-    fn push(&mut self, text: Cow<'a, str>) {
-        self.0.push(text);
+    /// Adds a string; says whether it is one.
+    fn push(&mut self, value: Value<'a>) -> bool {
+        let text = value.as_str();
+        let is_one = text.is_some();
+        self.0.extend(text.map(|text| (text, value)));
+        is_one
     }
 
     /// Those, without the repetitions.
-    pub(crate) fn list(self) -> Vec<String> {
-        let named = self.0.into_iter().map(|text| (text, ())).collect();
-        first_of_each(named).into_iter().map(|(text, ())| text.into_owned()).collect()
+    pub(crate) fn list(self) -> Vec<Text> {
+        first_of_each(self.0).into_iter().filter_map(|(_, value)| value.string()).collect()
     }
 }
 
@@ -153,17 +152,18 @@ pub(crate) fn attributes<const N: usize>(objects: [Option<Value<'_>>; N]) -> Vec
 
 /// [`attributes`] of any number of objects.
 pub(crate) fn attributes_of<'a>(objects: impl IntoIterator<Item = Value<'a>>) -> Vec<Attribute> {
-    let named = objects.into_iter().flat_map(Value::members).collect();
+    let named = objects.into_iter().flat_map(Value::named);
+    let named = named.filter_map(|(name, value)| Some((name.as_str()?, (name, value)))).collect();
     let attribute =
-        |(name, value): (Cow<'_, str>, Value<'_>)| Attribute { name: name.into_owned(), value: value.raw().to_owned() };
-    first_of_each(named).into_iter().map(attribute).collect()
+        |(_, (name, value)): (_, (Value<'_>, Value<'_>))| Some(Attribute { name: name.string()?, value: value.text() });
+    first_of_each(named).into_iter().filter_map(attribute).collect()
 }
 
 /// Those members of an object, where they are there and not `null`, as attributes.
 pub(crate) fn members(object: Option<Value<'_>>, names: &[&str]) -> Vec<Attribute> {
     let member = |name: &&str| {
         let value = object?.get(name).filter(|value| !value.is_null())?;
-        Some(Attribute { name: (*name).to_owned(), value: value.raw().to_owned() })
+        Some(Attribute { name: (*name).into(), value: value.text() })
     };
     names.iter().filter_map(member).collect()
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use crate::change::Change;
 use crate::json::Document;
+use crate::text::Text;
 
 /// One hook request.
 ///
@@ -68,9 +69,9 @@ pub struct Millis(pub u64);
 #[derive(Clone, PartialEq, Eq)]
 pub struct Attribute {
     /// Its name, as the platform spells it.
-    pub name: String,
+    pub name: Text,
     /// JSON text.
-    pub value: String,
+    pub value: Text,
 }
 
 /// What sort of somebody a principal is.
@@ -100,7 +101,7 @@ pub struct Principal {
     /// Profile members and claims.
     pub attributes: Vec<Attribute>,
     /// What they hold already: groups, roles, entitlements.
-    pub entitlements: Vec<String>,
+    pub entitlements: Vec<Text>,
 }
 
 /// What is acted on, or the action itself.

@@ -11,19 +11,25 @@ mod pointer;
 mod text;
 
 use std::borrow::Cow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use zeroize::Zeroize as _;
 
 use crate::cause::Cause;
+use crate::text::Text;
 
 pub use pointer::{array_index, escape_token, split_pointer};
 pub use text::quote;
 
-/// A parsed text. Deliberately without `Debug`: it holds what a platform says about people.
-pub struct Document {
+/// A parsed text; clones share it. Deliberately without `Debug`: it holds what a platform says about people.
+#[derive(Clone)]
+pub struct Document(Arc<Parsed>);
+
+struct Parsed {
     text: Box<str>,
     tape: Vec<Node>,
-    secret: bool,
+    secret: AtomicBool,
 }
 
 /// One value of a [`Document`].
@@ -71,25 +77,26 @@ impl Document {
         }
         let text = std::str::from_utf8(bytes)
             .map_err(|error| ParseError { cause: Cause::NotUtf8, at: error.valid_up_to() })?;
-        Ok(Self { tape: parse::parse(text)?, text: text.into(), secret: false })
+        let tape = parse::parse(text)?;
+        Ok(Self(Arc::new(Parsed { text: text.into(), tape, secret: AtomicBool::new(false) })))
     }
 
-    /// Likewise, wiped when it is dropped: it holds a secret.
+    /// Likewise, wiped when the last that shares it is dropped: it holds a secret.
     #[must_use]
-    pub fn secret(mut self) -> Self {
-        self.secret = true;
+    pub fn secret(self) -> Self {
+        self.0.secret.store(true, Ordering::Relaxed);
         self
     }
 
     /// The outermost value.
     #[inline]
     pub fn root(&self) -> Value<'_> {
-        Value { document: self, node: self.tape.first().unwrap_or(&NULL), at: 0 }
+        Value { document: self, node: self.0.tape.first().unwrap_or(&NULL), at: 0 }
     }
 
     /// The whole text, byte for byte as it was parsed.
     pub fn text(&self) -> &str {
-        &self.text
+        &self.0.text
     }
 
     /// [`Value::pointer`] from the root.
@@ -99,7 +106,7 @@ impl Document {
 
     #[inline]
     fn value(&self, at: usize) -> Option<Value<'_>> {
-        Some(Value { document: self, node: self.tape.get(at)?, at })
+        Some(Value { document: self, node: self.0.tape.get(at)?, at })
     }
 }
 
@@ -107,7 +114,22 @@ impl<'a> Value<'a> {
     /// The text of this value as it was sent.
     #[inline]
     pub fn raw(self) -> &'a str {
-        self.document.text.get(self.node.start as usize..self.node.end as usize).unwrap_or_default()
+        self.document.text().get(self.node.start as usize..self.node.end as usize).unwrap_or_default()
+    }
+
+    /// The same as a text that outlives this value.
+    #[inline]
+    pub fn text(self) -> Text {
+        Text::part(self.document, self.node.start..self.node.end)
+    }
+
+    /// [`Value::as_str`] as a text that outlives this value; only one with escapes is copied.
+    #[inline]
+    pub fn string(self) -> Option<Text> {
+        match self.as_str()? {
+            Cow::Borrowed(_) => Some(Text::part(self.document, self.node.start + 1..self.node.end - 1)),
+            unescaped => Some(unescaped.into()),
+        }
     }
 
     /// The text of this value, but with `instead` (JSON text) wherever one of the pointers, which start at the document's root, leads
@@ -127,12 +149,12 @@ impl<'a> Value<'a> {
         for (start, end) in spans {
             // One inside another is gone already.
             if start >= at {
-                out.push_str(self.document.text.get(at..start).unwrap_or_default());
+                out.push_str(self.document.text().get(at..start).unwrap_or_default());
                 out.push_str(instead);
                 at = end;
             }
         }
-        out.push_str(self.document.text.get(at..self.node.end as usize).unwrap_or_default());
+        out.push_str(self.document.text().get(at..self.node.end as usize).unwrap_or_default());
         Cow::Owned(out)
     }
 
@@ -206,7 +228,13 @@ impl<'a> Value<'a> {
     /// Names and values of an object, in the order sent; none where it is no object.
     #[inline]
     pub fn members(self) -> impl Iterator<Item = (Cow<'a, str>, Self)> {
-        self.walk(Kind::Object, 2).filter_map(|key| Some((key.as_str()?, key.following()?)))
+        self.named().filter_map(|(key, value)| Some((key.as_str()?, value)))
+    }
+
+    /// The same, with the names as values.
+    #[inline]
+    pub fn named(self) -> impl Iterator<Item = (Self, Self)> {
+        self.walk(Kind::Object, 2).filter_map(|key| Some((key, key.following()?)))
     }
 
     /// Elements of an array, in order; none where it is no array.
@@ -248,7 +276,7 @@ impl<'a> Value<'a> {
         let inner = self.node.start as usize + 1..self.node.end as usize - 1;
         self.node.kind == Kind::String
             && inner.len() == name.len()
-            && self.document.text.as_bytes().get(inner) == Some(name.as_bytes())
+            && self.document.text().as_bytes().get(inner) == Some(name.as_bytes())
     }
 
     /// The string between its quotation marks, still escaped.
@@ -257,13 +285,13 @@ impl<'a> Value<'a> {
         if self.node.kind != Kind::String {
             return None;
         }
-        self.document.text.get(self.node.start as usize + 1..self.node.end as usize - 1)
+        self.document.text().get(self.node.start as usize + 1..self.node.end as usize - 1)
     }
 }
 
-impl Drop for Document {
+impl Drop for Parsed {
     fn drop(&mut self) {
-        if self.secret {
+        if *self.secret.get_mut() {
             self.text.zeroize();
         }
     }

@@ -16,6 +16,7 @@ mod plain;
 mod reads;
 mod redacted;
 mod search;
+mod text;
 
 pub use call::{
     Attribute, Call, Entity, Grant, GrantKind, Lifetime, Millis, Origin, Principal, PrincipalKind, Secrets, Target,
@@ -32,3 +33,4 @@ pub use plain::plain;
 pub use reads::{EntityView, MissingRead, OriginView, PrincipalView, Reads, ReadsError, View};
 pub use redacted::Redacted;
 pub use search::{Found, FoundError, LONGEST_ID, Page, Sought};
+pub use text::Text;

@@ -269,7 +269,8 @@ impl Members {
         if !self.all_attributes && self.attributes.is_empty() {
             return Vec::new();
         }
-        let wanted = |attribute: &&Attribute| self.all_attributes || self.attributes.contains(&attribute.name);
+        let wanted =
+            |attribute: &&Attribute| self.all_attributes || self.attributes.iter().any(|name| attribute.name == **name);
         attributes.iter().filter(wanted).collect()
     }
 }

@@ -14,13 +14,12 @@ use http_body_util::BodyExt;
 use hyper::Method;
 use hyper::body::Incoming as Body;
 use hyper::http::request::Parts;
-use portcullis_audit::{Entry, Pending, Receipt, Refused};
+use portcullis_audit::{Entry, Pending, Pseudonym, Receipt, Refused};
 use portcullis_callers::Unproven;
 use portcullis_hooks::{
     Answer, Errand, Frame, Heard, Incoming, Malformed, Message, OnFailure, Reference, Repeats, Request, Until,
 };
 use portcullis_model::{Cause, Effect, Millis};
-use tokio::sync::watch;
 use tokio::time::timeout_at;
 
 use crate::afterwards::Afterwards;
@@ -37,7 +36,7 @@ use crate::metrics::nanos;
 use crate::owed::Owed;
 use crate::pipeline::{Decided, Failure};
 use crate::refusals::Reason;
-use crate::retry::{Answered, First, Turn};
+use crate::retry::{Answered, First, Flight, Turn};
 use crate::rollout::Why;
 use crate::search::Tally;
 use crate::telemetry::{Outcome, Trace};
@@ -95,7 +94,7 @@ pub struct Call<'a> {
     ledger: Ledger,
     received: Millis,
     /// The body's, where it has been made already.
-    body_pseudonym: Option<String>,
+    body_pseudonym: Option<Pseudonym>,
     /// What came of a search.
     pub searched: Option<Tally>,
     /// Who answers in a live binding's place, and why.
@@ -265,7 +264,7 @@ impl<'a> Call<'a> {
     pub fn whose_turn(&mut self, caller: &Proven, incoming: &Incoming) -> Turn {
         // Of the whole body, secrets included: it is kept in memory only.
         let body = self.host.pseudonym("body", incoming.call.payload.text());
-        let turn = self.turn(caller, &incoming.call.id, &body);
+        let turn = self.turn(caller, &incoming.call.id, body);
         if incoming.call.secrets.is_empty() {
             self.body_pseudonym = Some(body);
         }
@@ -274,32 +273,26 @@ impl<'a> Call<'a> {
 
     /// Whether all these questions were asked before, together.
     pub fn whose_turn_of(&self, caller: &Proven, id: &str, body: &[u8]) -> Turn {
-        self.turn(caller, id, &self.host.pseudonym("body", &String::from_utf8_lossy(body)))
+        self.turn(caller, id, self.host.pseudonym("body", &String::from_utf8_lossy(body)))
     }
 
-    fn turn(&self, caller: &Proven, id: &str, body: &str) -> Turn {
+    fn turn(&self, caller: &Proven, id: &str, body: Pseudonym) -> Turn {
         let generation = self.generation.as_ref().map_or((0, 0), |generation| generation.key());
         let now = self.host.clock.instant();
-        let retries = &self.host.retries;
+        let (retries, serial) = (&self.host.retries, self.hook.serial);
         match self.hook.config.kind.repeats() {
             Repeats::Never => Turn::Alone,
-            Repeats::ById => retries.turn(self.hook.serial, caller.name(), id, body, generation, now),
+            Repeats::ById => retries.turn(serial, caller.name(), id, body.bits(), generation, now),
             Repeats::ByIdAndBody => {
-                retries.turn(self.hook.serial, caller.name(), &format!("{id} {body}"), body, generation, now)
+                retries.turn(serial, caller.name(), &format!("{id} {body}"), body.bits(), generation, now)
             }
         }
     }
 
     /// Waits for the first call's answer and gives it again, as a record of its own. `incoming` is the question, where it was one.
-    pub async fn say_again(
-        mut self,
-        mut answer: watch::Receiver<Option<Answered>>,
-        id: &str,
-        incoming: Option<&Arc<Incoming>>,
-    ) -> Reply {
-        let settled = timeout_at(self.budget.plugins_until().into(), answer.wait_for(Option::is_some)).await;
-        let answered = settled.ok().and_then(Result::ok).and_then(|answered| answered.clone());
-        let Some(answered) = answered else {
+    pub async fn say_again(mut self, flight: Arc<Flight>, id: &str, incoming: Option<&Arc<Incoming>>) -> Reply {
+        let answered = timeout_at(self.budget.plugins_until().into(), flight.answered()).await;
+        let Some(answered) = answered.ok().flatten() else {
             // The first call was given up: there is nothing to say again.
             return match incoming {
                 Some(incoming) => self.refuse(Failure::of(Cause::HostFault), incoming, Vec::new(), None).await,
@@ -584,7 +577,7 @@ impl<'a> Call<'a> {
             incoming,
             part,
             searched: self.searched,
-            body_pseudonym: &body_pseudonym,
+            body_pseudonym,
             generation: self.generation.as_ref().map_or(0, |generation| generation.number),
             asked,
             verdict,

@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
+use portcullis_audit::{OVERHEAD, Pseudonym};
 use portcullis_hooks::{Answer, Incoming, OnFailure};
 use portcullis_model::json::{Kind, Value, quote};
 use portcullis_model::{Attribute, Change, Decision, Document, Effect, Finding};
@@ -31,7 +32,7 @@ pub struct Evidence<'a> {
     /// What came of it, where it is a search.
     pub searched: Option<Tally>,
     /// The body's pseudonym.
-    pub body_pseudonym: &'a str,
+    pub body_pseudonym: Pseudonym,
     /// The generation that decided.
     pub generation: u64,
     /// Every enforcing binding that was asked.
@@ -64,24 +65,27 @@ impl Evidence<'_> {
         write_to(
             &mut leaf,
             format_args!(
-                r#""recv":{},"hook":{{"name":"{}","kind":"{}","event":"#,
-                call.received, self.hook.config.name, call.hook
+                r#""recv":{},"hook":{{"name":"{}","kind":"{}","event":"{}"}},"sub":"#,
+                call.received,
+                self.hook.config.name,
+                call.hook,
+                self.host.pseudonym("event", &call.id)
             ),
         );
-        quote(&mut leaf, &self.host.pseudonym("event", &call.id));
-        leaf.push_str(r#"},"sub":"#);
+        let pseudonym = |leaf: &mut String, namespace, value: Option<&str>| match value {
+            Some(value) => write_to(leaf, format_args!(r#""{}""#, self.host.pseudonym(namespace, value))),
+            None => leaf.push_str("null"),
+        };
         match call.subject.as_ref() {
             Some(subject) => {
-                let pid = subject.id.as_deref().map(|id| self.host.pseudonym("subject", id));
                 leaf.push_str(r#"{"pid":"#);
-                write_option(&mut leaf, pid.as_deref());
+                pseudonym(&mut leaf, "subject", subject.id.as_deref());
                 leaf.push('}');
             }
             None => leaf.push_str("null"),
         }
         leaf.push_str(r#","app":"#);
-        let app = cohort::application(call);
-        write_option(&mut leaf, app.map(|id| self.host.pseudonym("application", id)).as_deref());
+        pseudonym(&mut leaf, "application", cohort::application(call));
         if let Some(part) = self.part {
             write_to(&mut leaf, format_args!(r#","part":{part}"#));
         }
@@ -148,7 +152,8 @@ impl Evidence<'_> {
     pub fn sealed(&self) -> Vec<u8> {
         let call = &self.incoming.call;
         let body = kept(self.incoming);
-        let mut sealed = String::with_capacity(body.len() + self.answer.body().len() + SEALED_ROOM);
+        let room = body.len() + self.answer.body().len() + SEALED_ROOM + OVERHEAD;
+        let mut sealed = String::with_capacity(room);
         // The body was parsed, so it is JSON text and stands here as it came.
         sealed.push_str(r#"{"request":"#);
         sealed.push_str(&body);

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use portcullis_audit::{Entry, Log, Pseudonyms, Recovery, SealKey, Sealer};
+use portcullis_audit::{Entry, Log, Pseudonym, Pseudonyms, Recovery, SealKey, Sealer};
 use portcullis_engine::Engine;
 use portcullis_hooks::{Answer, Errand, Incoming, OnFailure, Outcome, Refusal};
 use portcullis_keys::{SecretKey, SymmetricKey};
@@ -104,6 +104,8 @@ pub struct Host {
     pub standing: ReleaseStanding,
     engine: Engine,
     seeds: AtomicU64,
+    /// Random, and each used once.
+    salts: Mutex<Vec<[u8; 16]>>,
 }
 
 /// One hook.
@@ -301,6 +303,7 @@ impl Prepared {
             standing: self.standing,
             engine: self.engine,
             seeds: AtomicU64::new(random_seed()?),
+            salts: Mutex::default(),
             config,
         });
         // Asked for before anybody calls, so that the first call need not wait.
@@ -401,11 +404,15 @@ impl Host {
 
     /// 128 random bits.
     pub fn salt(&self) -> [u8; 16] {
-        let mut salt = [0; 16];
-        // The operating system's generator does not fail once it is up, and it was at the start; a constant salt hides less, and
-        // is no reason to keep an answer back.
-        let _ = aws_lc_rs::rand::fill(&mut salt);
-        salt
+        let mut salts = self.salts.lock().unwrap_or_else(PoisonError::into_inner);
+        if salts.is_empty() {
+            // In bulk: a call of the generator costs more than the bytes. It does not fail once it is up, and it was at the start; a
+            // constant salt hides less, and is no reason to keep an answer back.
+            let mut bulk = [0; 16 * SALTS_AT_ONCE];
+            let _ = aws_lc_rs::rand::fill(&mut bulk);
+            salts.extend_from_slice(bulk.as_chunks().0);
+        }
+        salts.pop().unwrap_or_default()
     }
 
     /// What must not be forgotten. Held for as long as a release takes to be made ready; no call waits for it.
@@ -637,7 +644,7 @@ impl Host {
     }
 
     /// A keyed pseudonym of the host's tenant.
-    pub fn pseudonym(&self, namespace: &str, value: &str) -> String {
+    pub fn pseudonym(&self, namespace: &str, value: &str) -> Pseudonym {
         self.pseudonyms.of(&self.config.tenant, namespace, value)
     }
 
@@ -800,3 +807,5 @@ const SIGNING_HINT: &str = "use the key that began this log, or begin a new one 
 const PSEUDONYM_KEY_VERSION: u32 = 1;
 /// Notes that may wait for the emergency ring; memory knows of the rest.
 const RING_WAITING: usize = 4_096;
+/// Salts that are made together.
+const SALTS_AT_ONCE: usize = 64;

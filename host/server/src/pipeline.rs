@@ -117,7 +117,7 @@ async fn answer_one(mut call: Call<'_>, caller: Proven, incoming: Incoming) -> R
     let first = match call.whose_turn(&caller, &incoming) {
         Turn::First(first) => Some(first),
         Turn::Alone => None,
-        Turn::Again(answer) => return call.say_again(answer, &incoming.call.id, Some(&incoming)).await,
+        Turn::Again(flight) => return call.say_again(flight, &incoming.call.id, Some(&incoming)).await,
         Turn::Reused => return call.refuse(Failure::of(Cause::EventReused), &incoming, Vec::new(), None).await,
     };
     let Decided { incoming, asked, outcome, errand } = decide(&mut call, incoming).await;
@@ -135,7 +135,7 @@ async fn answer_many(mut call: Call<'_>, caller: Proven, batch: Batch, bytes: &[
     let first = match batch.id.as_deref().map(|id| (id, call.whose_turn_of(&caller, id, bytes))) {
         Some((_, Turn::First(first))) => Some(first),
         Some((_, Turn::Alone)) | None => None,
-        Some((id, Turn::Again(answer))) => return call.say_again(answer, id, None).await,
+        Some((id, Turn::Again(flight))) => return call.say_again(flight, id, None).await,
         Some((_, Turn::Reused)) => return call.turn_away(Cause::EventReused, None).await,
     };
     let mut parts = Vec::with_capacity(batch.items.len());

@@ -5,11 +5,12 @@
 //! Bounded: [`REMEMBERED`] events and [`REMEMBERED_BYTES`]; the oldest go first. Holds answers and pseudonyms, never bodies.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
+use foldhash::fast::RandomState;
+use tokio::sync::Notify;
 
 /// What was answered, to say it again.
 #[derive(Clone)]
@@ -37,8 +38,8 @@ pub struct Retries {
 pub enum Turn {
     /// Never seen: decide, then [`settle`](First::settle).
     First(First),
-    /// Seen, perhaps still in flight: wait for its answer. `None` when the first call was given up.
-    Again(watch::Receiver<Option<Answered>>),
+    /// Seen, perhaps still in flight: wait for its answer.
+    Again(Arc<Flight>),
     /// The event id was used for another body.
     Reused,
     /// The hook kind's calls are never repeated: decide.
@@ -46,13 +47,19 @@ pub enum Turn {
 }
 
 /// The duty to answer an event for all who ask.
-pub struct First {
-    answer: watch::Sender<Option<Answered>>,
+pub struct First(Arc<Flight>);
+
+/// An event's first call, and its answer once there is one.
+pub struct Flight {
+    answer: OnceLock<Answered>,
+    given_up: AtomicBool,
+    changed: Notify,
+    /// Bytes of all remembered answers.
     bytes: Arc<AtomicUsize>,
 }
 
 /// An event: hook, caller and event id. The tenant is the host's.
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(PartialEq, Eq, Hash)]
 struct Event {
     /// The hook's serial: under another configuration it is another hook, which may decide otherwise.
     hook: u64,
@@ -60,27 +67,19 @@ struct Event {
     id: Box<str>,
 }
 
+/// The table's hash is keyed, so that no caller can choose ids that make it slow.
 #[derive(Default)]
 struct Events {
-    known: HashMap<Event, Known>,
-    /// Bytes of all remembered answers.
+    known: HashMap<Arc<Event>, Known, RandomState>,
     bytes: Arc<AtomicUsize>,
-    order: VecDeque<(Instant, Event)>,
+    order: VecDeque<(Instant, Arc<Event>)>,
 }
 
 struct Known {
     since: Instant,
     generation: Generation,
-    body: Box<str>,
-    answer: watch::Receiver<Option<Answered>>,
-    bytes: Arc<AtomicUsize>,
-}
-
-impl Drop for Known {
-    fn drop(&mut self) {
-        let held = self.answer.borrow().as_ref().map_or(0, |answered| answered.body.len());
-        self.bytes.fetch_sub(held, Ordering::Relaxed);
-    }
+    body: u128,
+    flight: Arc<Flight>,
 }
 
 impl Retries {
@@ -90,7 +89,7 @@ impl Retries {
         hook: u64,
         caller: &Arc<str>,
         id: &str,
-        body: &str,
+        body: u128,
         generation: Generation,
         now: Instant,
     ) -> Turn {
@@ -98,26 +97,21 @@ impl Retries {
         let mut events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
         events.forget(now);
         if let Some(known) = events.known.get(&event) {
-            if *known.body != *body {
+            if known.body != body {
                 return Turn::Reused;
             }
             // A first call that was given up left no answer: the next one is the first again.
-            let given_up = known.answer.has_changed().is_err() && known.answer.borrow().is_none();
-            if known.generation == generation && !given_up {
-                return Turn::Again(known.answer.clone());
+            if known.generation == generation && !known.flight.is_given_up() {
+                return Turn::Again(Arc::clone(&known.flight));
             }
         }
-        let (sender, answer) = watch::channel(None);
-        let bytes = Arc::clone(&events.bytes);
-        events.order.push_back((now, event.clone()));
-        events
-            .known
-            .insert(event, Known { since: now, generation, body: body.into(), answer, bytes: Arc::clone(&bytes) });
-        Turn::First(First { answer: sender, bytes })
+        let flight = Arc::new(Flight::of(&events.bytes));
+        let event = Arc::new(event);
+        events.order.push_back((now, Arc::clone(&event)));
+        events.known.insert(event, Known { since: now, generation, body, flight: Arc::clone(&flight) });
+        Turn::First(First(flight))
     }
-}
 
-impl Retries {
     /// How many events are remembered.
     pub fn remembered(&self) -> usize {
         self.events.lock().unwrap_or_else(PoisonError::into_inner).known.len()
@@ -127,13 +121,52 @@ impl Retries {
 impl First {
     /// Tells everybody who asks what was answered.
     pub fn settle(self, answered: Answered) {
-        // Counted first: the entry takes it off again when it is forgotten.
-        let held = answered.body.len();
-        self.bytes.fetch_add(held, Ordering::Relaxed);
-        if self.answer.send(Some(answered)).is_err() {
-            // Forgotten meanwhile, and nobody waits.
-            self.bytes.fetch_sub(held, Ordering::Relaxed);
+        // Counted first: the flight takes it off again when it is forgotten.
+        self.0.bytes.fetch_add(answered.body.len(), Ordering::Relaxed);
+        // Nobody else settles it.
+        let _ = self.0.answer.set(answered);
+    }
+}
+
+impl Drop for First {
+    fn drop(&mut self) {
+        if self.0.answer.get().is_none() {
+            self.0.given_up.store(true, Ordering::Release);
         }
+        self.0.changed.notify_waiters();
+    }
+}
+
+impl Flight {
+    fn of(bytes: &Arc<AtomicUsize>) -> Self {
+        let (answer, given_up, changed) = Default::default();
+        Self { answer, given_up, changed, bytes: Arc::clone(bytes) }
+    }
+
+    /// Waits for the first call's answer; `None` where that call was given up.
+    pub async fn answered(&self) -> Option<Answered> {
+        loop {
+            // Before the look, so that what happens after it is not missed.
+            let changed = self.changed.notified();
+            if let Some(answered) = self.answer.get() {
+                return Some(answered.clone());
+            }
+            if self.is_given_up() {
+                return None;
+            }
+            changed.await;
+        }
+    }
+
+    fn is_given_up(&self) -> bool {
+        self.given_up.load(Ordering::Acquire)
+    }
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        let held = self.answer.get().map_or(0, |answered| answered.body.len());
+        self.bytes.fetch_sub(held, Ordering::Relaxed);
     }
 }
 
@@ -169,8 +202,8 @@ mod tests {
     }
 
     fn again(turn: Turn) -> Option<Option<u64>> {
-        if let Turn::Again(answer) = turn {
-            Some(answer.borrow().as_ref().and_then(|answered| answered.index))
+        if let Turn::Again(flight) = turn {
+            Some(flight.answer.get().and_then(|answered| answered.index))
         } else {
             None
         }
@@ -179,13 +212,13 @@ mod tests {
     #[test]
     fn a_retry_hears_the_same_and_another_body_is_refused() {
         let (table, now) = (Retries::default(), Instant::now());
-        let Turn::First(first) = table.turn(0, &"c".into(), "e1", "b1", (7, 0), now) else { panic!("seen?") };
-        assert_eq!(again(table.turn(0, &"c".into(), "e1", "b1", (7, 0), now)), Some(None), "still in flight");
+        let Turn::First(first) = table.turn(0, &"c".into(), "e1", 1, (7, 0), now) else { panic!("seen?") };
+        assert_eq!(again(table.turn(0, &"c".into(), "e1", 1, (7, 0), now)), Some(None), "still in flight");
         first.settle(said(42));
-        assert_eq!(again(table.turn(0, &"c".into(), "e1", "b1", (7, 0), now)), Some(Some(42)));
-        assert!(matches!(table.turn(0, &"c".into(), "e1", "b2", (7, 0), now), Turn::Reused));
+        assert_eq!(again(table.turn(0, &"c".into(), "e1", 1, (7, 0), now)), Some(Some(42)));
+        assert!(matches!(table.turn(0, &"c".into(), "e1", 2, (7, 0), now), Turn::Reused));
         assert!(
-            matches!(table.turn(1, &"c".into(), "e1", "b2", (7, 0), now), Turn::First(_)),
+            matches!(table.turn(1, &"c".into(), "e1", 2, (7, 0), now), Turn::First(_)),
             "another hook, another event"
         );
     }
@@ -193,26 +226,26 @@ mod tests {
     #[test]
     fn an_answer_dies_with_its_generation_its_time_and_its_giver() {
         let (table, now) = (Retries::default(), Instant::now());
-        let Turn::First(first) = table.turn(0, &"c".into(), "e1", "b1", (7, 0), now) else { panic!("seen?") };
+        let Turn::First(first) = table.turn(0, &"c".into(), "e1", 1, (7, 0), now) else { panic!("seen?") };
         first.settle(said(1));
         assert!(
-            matches!(table.turn(0, &"c".into(), "e1", "b1", (8, 0), now), Turn::First(_)),
+            matches!(table.turn(0, &"c".into(), "e1", 1, (8, 0), now), Turn::First(_)),
             "new generation; given up at once"
         );
         assert!(
-            matches!(table.turn(0, &"c".into(), "e1", "b1", (8, 0), now), Turn::First(_)),
+            matches!(table.turn(0, &"c".into(), "e1", 1, (8, 0), now), Turn::First(_)),
             "the one before was given up"
         );
-        let Turn::First(first) = table.turn(0, &"c".into(), "e2", "b1", (8, 0), now) else { panic!("seen?") };
+        let Turn::First(first) = table.turn(0, &"c".into(), "e2", 1, (8, 0), now) else { panic!("seen?") };
         first.settle(said(2));
-        assert!(matches!(table.turn(0, &"c".into(), "e2", "b1", (8, 0), now + REMEMBERED_FOR), Turn::First(_)));
+        assert!(matches!(table.turn(0, &"c".into(), "e2", 1, (8, 0), now + REMEMBERED_FOR), Turn::First(_)));
     }
 
     #[test]
     fn the_table_is_bounded() {
         let (table, now) = (Retries::default(), Instant::now());
         for id in 0..REMEMBERED + 10 {
-            let Turn::First(first) = table.turn(0, &"c".into(), &id.to_string(), "b1", (7, 0), now) else {
+            let Turn::First(first) = table.turn(0, &"c".into(), &id.to_string(), 1, (7, 0), now) else {
                 panic!("seen?")
             };
             first.settle(said(1));

@@ -240,7 +240,7 @@ fn principal(text: &PrincipalText) -> Principal {
         type_name: text.type_name.clone(),
         id: text.id.clone(),
         attributes: attributes(&text.attributes),
-        entitlements: text.entitlements.clone(),
+        entitlements: text.entitlements.iter().map(|held| held.as_str().into()).collect(),
     }
 }
 
@@ -249,7 +249,10 @@ fn entity(text: &EntityText) -> Entity {
 }
 
 fn attributes(named: &BTreeMap<String, Value>) -> Vec<Attribute> {
-    named.iter().map(|(name, value)| Attribute { name: name.clone(), value: value.to_string() }).collect()
+    named
+        .iter()
+        .map(|(name, value)| Attribute { name: name.as_str().into(), value: value.to_string().into() })
+        .collect()
 }
 
 /// The payload, with these values at these places.

@@ -70,7 +70,7 @@ impl Seen {
                     Value::String(text) => text,
                     other => other.to_string(),
                 };
-                self.arguments.insert((argument.name.clone(), text));
+                self.arguments.insert((argument.name.clone().into(), text));
             }
         }
         if decision.findings.is_empty() {

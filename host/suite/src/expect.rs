@@ -139,7 +139,7 @@ fn weight(finding: &FindingTable) -> usize {
 
 fn fits(wanted: &FindingTable, finding: &Finding) -> bool {
     let argument = |(name, wanted): (&String, &serde_json::Value)| {
-        finding.arguments.iter().any(|argument| argument.name == *name && value(&argument.value) == *wanted)
+        finding.arguments.iter().any(|argument| argument.name == **name && value(&argument.value) == *wanted)
     };
     wanted.code == finding.code
         && wanted.effect.is_none_or(|effect| effect == finding.effect)

@@ -112,7 +112,7 @@ impl Told {
             code: finding.code.clone(),
             effect: finding.effect,
             severity: finding.severity,
-            arguments: finding.arguments.iter().map(|it| (it.name.clone(), value(&it.value))).collect(),
+            arguments: finding.arguments.iter().map(|it| (it.name.clone().into(), value(&it.value))).collect(),
             field: finding.field.clone(),
             texts: terms.messages.languages(&finding.code).filter_map(text).collect(),
         }

@@ -1,11 +1,13 @@
 //! Somebody signs in: the call as a plugin sees it. What Okta sends for the load generator to repeat is `sign-in.json`.
 
-use portcullis_model::{Attribute, Grant, GrantKind, Lifetime, Millis, PrincipalKind, PrincipalView, Target, View};
+use portcullis_model::{
+    Attribute, Grant, GrantKind, Lifetime, Millis, PrincipalKind, PrincipalView, Target, Text, View,
+};
 
 /// A sign-in of somebody with these entitlements.
 pub struct SignIn {
     attributes: Vec<Attribute>,
-    entitlements: Vec<String>,
+    entitlements: Vec<Text>,
     requested: Vec<Grant>,
     lifetimes: Vec<Lifetime>,
 }
@@ -16,8 +18,8 @@ impl SignIn {
         let openid = Grant { kind: GrantKind::Scope, id: "openid".to_owned() };
         let role = role.map(|id| Grant { kind: GrantKind::Role, id });
         Self {
-            attributes: vec![Attribute { name: "facility".to_owned(), value: "\"north\"".to_owned() }],
-            entitlements,
+            attributes: vec![Attribute { name: "facility".into(), value: "\"north\"".into() }],
+            entitlements: entitlements.into_iter().map(Text::from).collect(),
             requested: [openid].into_iter().chain(role).collect(),
             lifetimes: vec![Lifetime { target: Target::AccessToken, seconds: 3_600, least: 300, most: 86_400 }],
         }
@@ -26,7 +28,7 @@ impl SignIn {
     /// With one attribute more.
     #[must_use]
     pub fn attribute(mut self, name: &str, text: &str) -> Self {
-        self.attributes.push(Attribute { name: name.to_owned(), value: format!("\"{text}\"") });
+        self.attributes.push(Attribute { name: name.into(), value: format!("\"{text}\"").into() });
         self
     }
 

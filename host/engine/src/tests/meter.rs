@@ -8,7 +8,7 @@ use crate::tests::guests::{NOTHING, PLENTY, component, evaluating, view};
 use crate::{Cost, Fault, Meter, empty};
 
 fn attribute() -> Attribute {
-    Attribute { name: "a".to_owned(), value: "1".to_owned() }
+    Attribute { name: "a".into(), value: "1".into() }
 }
 
 fn cost(evaluate: &str) -> Cost {

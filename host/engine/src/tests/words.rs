@@ -3,7 +3,7 @@
 
 use portcullis_model::{
     Attribute, Change, Credential, Effect, EntityView, Grant, GrantKind, Lifetime, Millis, OriginView, PrincipalKind,
-    PrincipalView, Redacted, Severity, Statement, Target, View,
+    PrincipalView, Redacted, Severity, Statement, Target, Text, View,
 };
 use proptest::prelude::*;
 
@@ -82,7 +82,9 @@ fn texts() -> impl Strategy<Value = String> {
 // The model's words have no `Debug`, so proptest shows them redacted.
 fn attributes() -> impl Strategy<Value = Redacted<Vec<Attribute>>> {
     prop::collection::vec((texts(), texts()), 0..4).prop_map(|attributes| {
-        Redacted::new(attributes.into_iter().map(|(name, value)| Attribute { name, value }).collect())
+        Redacted::new(
+            attributes.into_iter().map(|(name, value)| Attribute { name: name.into(), value: value.into() }).collect(),
+        )
     })
 }
 
@@ -168,6 +170,7 @@ proptest! {
         let [subjects, actors, actions, resources] =
             [&subjects, &actors, &actions, &resources].map(|attributes| attributes.expose().as_slice());
         let proposed: Vec<Change> = proposed.iter().map(|change| change.expose().clone()).collect();
+        let entitlements: Vec<Text> = entitlements.into_iter().map(Text::from).collect();
         let field = |n: usize| optional[n].as_deref();
         let (received, seed, asn, most) = numbers;
         let requested = [requested];

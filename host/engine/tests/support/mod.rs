@@ -2,12 +2,14 @@
 
 use std::fs;
 
-use portcullis_model::{Attribute, Grant, GrantKind, Lifetime, Millis, PrincipalKind, PrincipalView, Target, View};
+use portcullis_model::{
+    Attribute, Grant, GrantKind, Lifetime, Millis, PrincipalKind, PrincipalView, Target, Text, View,
+};
 
 /// Somebody with 60 entitlements and 8 attributes, as in the design's figures.
 pub struct Person {
     attributes: Vec<Attribute>,
-    entitlements: Vec<String>,
+    entitlements: Vec<Text>,
     requested: Vec<Grant>,
     lifetimes: Vec<Lifetime>,
 }
@@ -15,10 +17,11 @@ pub struct Person {
 impl Person {
     /// Entitlements `entitlement-0` to `entitlement-59`.
     pub fn new() -> Self {
-        let attribute = |n: usize| Attribute { name: format!("attribute{n}"), value: format!("\"value {n}\"") };
+        let attribute =
+            |n: usize| Attribute { name: format!("attribute{n}").into(), value: format!("\"value {n}\"").into() };
         Self {
             attributes: (0..8).map(attribute).collect(),
-            entitlements: (0..60).map(|n| format!("entitlement-{n}")).collect(),
+            entitlements: (0..60).map(|n| format!("entitlement-{n}").into()).collect(),
             requested: vec![Grant { kind: GrantKind::Scope, id: "openid".into() }],
             lifetimes: vec![Lifetime { target: Target::AccessToken, seconds: 3_600, least: 300, most: 86_400 }],
         }

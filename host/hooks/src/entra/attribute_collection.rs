@@ -99,13 +99,14 @@ impl Adapter for AttributeCollection {
         let info = body.object(heading.data(), "data.userSignUpInfo")?;
         let form = body.object(info, "data.userSignUpInfo.attributes")?;
         let mut attributes = members(info, &["identities"]);
-        for (name, described) in form.into_iter().flat_map(Value::members) {
+        for (name, described) in form.into_iter().flat_map(Value::named) {
             if !described.is_object() {
                 return Err(body.refuse(Cause::WrongShape, "data.userSignUpInfo.attributes"));
             }
-            let value = described.get("value").map_or("null", Value::raw).to_owned();
+            let Some(name) = name.string() else { continue };
+            let value = described.get("value").map_or("null".into(), Value::text);
             attributes.retain(|attribute| attribute.name != name);
-            attributes.push(Attribute { name: name.into_owned(), value });
+            attributes.push(Attribute { name, value });
         }
         let entitlements = body.entitlements(&frame.settings.entitlements, &[])?;
         let subject =

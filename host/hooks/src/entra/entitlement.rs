@@ -188,11 +188,12 @@ fn parse(mut read: Body, stage: String, frame: &Frame<'_>) -> Result<Call, Malfo
     let entitlements = read.entitlements(&frame.settings.entitlements, &[])?;
     let mut package_attributes = cased_members(package, &["displayName", "description"]);
     let catalogs = cased_members(catalog, &["id", "displayName"]).into_iter();
-    package_attributes.extend(catalogs.map(|it| Attribute { name: format!("catalog.{}", it.name), value: it.value }));
+    package_attributes
+        .extend(catalogs.map(|it| Attribute { name: format!("catalog.{}", &*it.name).into(), value: it.value }));
     let mut asked = cased_members(root, &["stage", "requestType", "state", "status", "answers"]);
     let policy = object(&read, assignment, "Assignment.AssignmentPolicy")?;
     let policies = cased_members(policy, &["id", "displayName"]).into_iter();
-    asked.extend(policies.map(|it| Attribute { name: format!("policy.{}", it.name), value: it.value }));
+    asked.extend(policies.map(|it| Attribute { name: format!("policy.{}", &*it.name).into(), value: it.value }));
     let mut phase = stage;
     lower_first(&mut phase);
     Ok(Call {
@@ -225,7 +226,7 @@ fn parse_retired(mut read: Body, event: String, frame: &Frame<'_>) -> Result<Cal
         read.strings(id, "Roles.Id", &mut roles)?;
     }
     let requested = package_id.iter().map(|id| Grant { kind: GrantKind::Entitlement, id: id.clone() });
-    let roles = roles.list().into_iter().map(|id| Grant { kind: GrantKind::Role, id });
+    let roles = roles.list().into_iter().map(|id| Grant { kind: GrantKind::Role, id: id.into() });
     let requested = requested.chain(roles).collect();
     let attributes = cased_members(root, &["userName", "userEmail"]);
     let entitlements = read.entitlements(&frame.settings.entitlements, &[])?;

@@ -233,7 +233,7 @@ pub(crate) fn cased_text(
 pub(crate) fn cased_members(object: Option<Value<'_>>, names: &[&str]) -> Vec<Attribute> {
     let member = |name: &&str| {
         let value = named(object?, name).ok()??;
-        Some(Attribute { name: (*name).to_owned(), value: value.raw().to_owned() })
+        Some(Attribute { name: (*name).into(), value: value.text() })
     };
     names.iter().filter_map(member).collect()
 }

@@ -89,7 +89,7 @@ impl Adapter for PasswordSubmit {
         let mut attributes = crate::body::attributes([user]);
         if let Some(username) = username {
             attributes.retain(|attribute| attribute.name != "username");
-            attributes.push(Attribute { name: "username".into(), value: username });
+            attributes.push(Attribute { name: "username".into(), value: username.into() });
         }
         let subject = Principal {
             kind: PrincipalKind::Person,

@@ -305,7 +305,7 @@ impl Mapping {
         for GrantSource { kind, at: pointer } in &self.source.requested {
             let mut ids = Strings::default();
             read.strings(at(&read.document, Some(pointer)), "mapping.requested", &mut ids)?;
-            requested.extend(ids.list().into_iter().map(|id| Grant { kind: *kind, id }));
+            requested.extend(ids.list().into_iter().map(|id| Grant { kind: *kind, id: id.into() }));
         }
         let from = &self.source.origin;
         let origin = Origin {

@@ -119,7 +119,7 @@ fn parse(body: &[u8], frame: &Frame<'_>) -> Result<Call, Malformed> {
     let entitlements = read.entitlements(&frame.settings.entitlements, Import.default_entitlements())?;
     let mut groups = Strings::default();
     read.strings(app_profile.and_then(|it| it.get("groups")), "data.appUser.profile.groups", &mut groups)?;
-    let requested = groups.list().into_iter().map(|id| Grant { kind: GrantKind::Group, id }).collect();
+    let requested = groups.list().into_iter().map(|id| Grant { kind: GrantKind::Group, id: id.into() }).collect();
     let subject = user.or(app_user).map(|_| Principal {
         kind: PrincipalKind::Person,
         type_name: "user".into(),

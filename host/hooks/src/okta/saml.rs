@@ -13,7 +13,7 @@ use std::time::Duration;
 use portcullis_model::json::Value;
 use portcullis_model::{
     Attribute, Call, Cause, Change, ChangeKind, Effect, Entity, Grant, GrantKind, Lifetime, Party, Principal,
-    PrincipalKind, Target,
+    PrincipalKind, Target, Text,
 };
 
 use super::assertion::{LIFETIME, Patch, SESSION_LIFETIME};
@@ -21,6 +21,7 @@ use super::{Context, INLINE_LIMIT, commands, envelope, go_on, stop};
 use crate::adapter::{Adapter, Reaction, Reactions};
 use crate::answer::Answer;
 use crate::body::{Body, Strings, first_of_each, members};
+use crate::object::array;
 use crate::say::{Saying, To};
 use crate::{Frame, Heard, Incoming, Malformed, OnFailure, Outcome, Request, Unsayable, Why};
 
@@ -181,16 +182,16 @@ fn parse(body: &[u8], frame: &Frame<'_>) -> Result<Call, Malformed> {
 
 /// The profile's members, then the statements that are not among them.
 fn attributes(read: &Body, profile: Option<Value<'_>>, claims: Option<Value<'_>>) -> Result<Vec<Attribute>, Malformed> {
-    let mut named: Vec<(Cow<'_, str>, String)> =
-        profile.into_iter().flat_map(Value::members).map(|(name, value)| (name, value.raw().to_owned())).collect();
+    let mut named: Vec<(Cow<'_, str>, Text)> =
+        profile.into_iter().flat_map(Value::members).map(|(name, value)| (name, value.text())).collect();
     for (name, claim) in claims.into_iter().flat_map(Value::members) {
         named.push((name, plain(read, claim)?));
     }
-    Ok(first_of_each(named).into_iter().map(|(name, value)| Attribute { name: name.into_owned(), value }).collect())
+    Ok(first_of_each(named).into_iter().map(|(name, value)| Attribute { name: name.into(), value }).collect())
 }
 
 /// What a statement says, without how it says it: JSON text.
-fn plain(read: &Body, claim: Value<'_>) -> Result<String, Malformed> {
+fn plain(read: &Body, claim: Value<'_>) -> Result<Text, Malformed> {
     let wrong = || read.refuse(Cause::WrongShape, "data.assertion.claims");
     if claim.is_null() {
         return Ok("null".into());
@@ -203,19 +204,19 @@ fn plain(read: &Body, claim: Value<'_>) -> Result<String, Malformed> {
         values => values.into_iter().flat_map(Value::elements),
     };
     let value = |value: Value<'_>| match value.is_object() || value.is_null() {
-        true => Ok(value.get("value").map_or("null".to_owned(), |value| value.raw().to_owned())),
+        true => Ok(value.get("value").map_or("null".into(), Value::text)),
         false => Err(wrong()),
     };
     let values = values.map(value).collect::<Result<Vec<_>, _>>()?;
     Ok(match values.as_slice() {
         [] => "null".into(),
         [value] => value.clone(),
-        several => format!("[{}]", several.join(",")),
+        several => array(several).into(),
     })
 }
 
 /// What statements list, or plain lists elsewhere in the body.
-fn entitlements(read: &Body, pointers: &[String]) -> Result<Vec<String>, Malformed> {
+fn entitlements(read: &Body, pointers: &[String]) -> Result<Vec<Text>, Malformed> {
     let own = Saml.default_entitlements().iter().copied();
     let pointers: Vec<_> =
         if pointers.is_empty() { own.collect() } else { pointers.iter().map(String::as_str).collect() };

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use portcullis_model::json::Value;
 use portcullis_model::{
-    Call, Cause, Change, ChangeKind, Document, Effect, Entity, Millis, Party, Principal, PrincipalKind, Secrets,
+    Call, Cause, Change, ChangeKind, Document, Effect, Entity, Millis, Party, Principal, PrincipalKind, Secrets, Text,
 };
 
 use crate::adapter::{Adapter, Reaction, Reactions, Repeats};
@@ -215,7 +215,7 @@ fn question(document: Document, frame: &Frame<'_>, part: Option<usize>) -> Resul
         type_name: "subject".into(),
         id: subject,
         attributes: attributes([Some(sent)]),
-        entitlements,
+        entitlements: entitlements.into_iter().map(Text::from).collect(),
     };
     let resource =
         Entity { type_name: "service".into(), id: service, attributes: members(root, &["domain", "identityProvider"]) };

@@ -525,7 +525,7 @@ fn attribute(message: &str, name: &str, value: &str) -> Attribute {
 }
 
 fn json_attribute(name: &str, value: &str) -> Attribute {
-    Attribute { name: name.to_owned(), value: value.to_owned() }
+    Attribute { name: name.into(), value: value.into() }
 }
 
 /// RFC 9110 section 5.6.2.

@@ -176,7 +176,8 @@ pub(super) fn tell(call: &Call) -> String {
 fn tell_principal(text: &mut String, what: &str, principal: &Principal) {
     let _ = writeln!(text, "{what} {:?} {} {:?}", principal.kind, principal.type_name, principal.id);
     tell_attributes(text, &principal.attributes);
-    let _ = writeln!(text, "  entitlements {:?}", principal.entitlements);
+    let entitlements: Vec<_> = principal.entitlements.iter().map(|held| held.as_str()).collect();
+    let _ = writeln!(text, "  entitlements {entitlements:?}");
 }
 
 fn tell_entity(text: &mut String, what: &str, entity: &Entity) {
@@ -186,6 +187,6 @@ fn tell_entity(text: &mut String, what: &str, entity: &Entity) {
 
 fn tell_attributes(text: &mut String, attributes: &[Attribute]) {
     for attribute in attributes {
-        let _ = writeln!(text, "  {} = {}", attribute.name, attribute.value);
+        let _ = writeln!(text, "  {} = {}", &*attribute.name, &*attribute.value);
     }
 }

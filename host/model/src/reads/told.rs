@@ -38,8 +38,8 @@ impl Reads {
             keep(Member::Id, principal.id.is_some(), format!("{name}.id"));
             keep(Member::Entitlements, !principal.entitlements.is_empty(), format!("{name}.entitlements"));
             for attribute in &principal.attributes {
-                let spelled = format!("{name}.attributes.{}", attribute.name);
-                keep(Member::Attribute(attribute.name.clone()), true, spelled);
+                let spelled = format!("{name}.attributes.{}", attribute.name.as_str());
+                keep(Member::Attribute(attribute.name.as_str().to_owned()), true, spelled);
             }
         };
         call.subject.iter().for_each(|subject| principal("subject", &self.subject, subject));
@@ -49,8 +49,8 @@ impl Reads {
                 kept.push(format!("{name}.id"));
             }
             for attribute in &entity.attributes {
-                if !members.covers(&Member::Attribute(attribute.name.clone())) {
-                    kept.push(format!("{name}.attributes.{}", attribute.name));
+                if !members.covers(&Member::Attribute(attribute.name.as_str().to_owned())) {
+                    kept.push(format!("{name}.attributes.{}", attribute.name.as_str()));
                 }
             }
         };

@@ -6,6 +6,7 @@ use std::borrow::Cow;
 
 use crate::call::{Attribute, Grant, Lifetime, Millis, PrincipalKind};
 use crate::change::Change;
+use crate::text::Text;
 
 /// A call cut down to what one plugin reads. Borrowed from the [`Call`].
 ///
@@ -61,7 +62,7 @@ pub struct PrincipalView<'a> {
     /// Paths `subject.attributes.NAME`, `subject.attributes.*`.
     pub attributes: Vec<&'a Attribute>,
     /// Path `subject.entitlements`.
-    pub entitlements: &'a [String],
+    pub entitlements: &'a [Text],
 }
 
 /// An entity cut down.

@@ -105,7 +105,7 @@ mod tests {
             attributes,
             entitlements: Vec::new(),
         };
-        let department = Attribute { name: "department".to_owned(), value: format!("\"{department}\"") };
+        let department = Attribute { name: "department".into(), value: format!("\"{department}\"").into() };
         Call {
             id: "event".to_owned(),
             correlation: None,
