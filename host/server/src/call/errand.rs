@@ -1,0 +1,77 @@
+//! What has to be done before an answer leaves that promises it: a message delivered, a later call spooled.
+//!
+//! Invariant: an answer that promises something leaves only when it is done or safely kept; else one leaves that does not make the platform
+//! wait, and the log is owed that fact. Delivering itself is `courier`'s, later calls are `resume`'s.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use portcullis_hooks::{Answer, Errand, Incoming, Message, OnFailure};
+use portcullis_model::Cause;
+
+use super::Call;
+use crate::budget::Stage;
+use crate::metrics::nanos;
+
+impl Call<'_> {
+    /// Does what has to be done before an answer leaves that promises it. The answer that leaves; nothing where none can that makes the
+    /// platform wait.
+    pub(super) async fn prepare(
+        &mut self,
+        errand: Option<Errand>,
+        answer: Answer,
+        incoming: &Incoming,
+        index: u64,
+    ) -> Option<Answer> {
+        let resume = match errand {
+            None => return Some(answer),
+            Some(Errand::Deliver(message)) => {
+                let before = self.host.clock.instant();
+                let answer = self.deliver(&message, answer, incoming, index).await;
+                self.took(Stage::Errand, before);
+                return Some(answer);
+            }
+            Some(Errand::Resume(resume)) => resume,
+        };
+        let (index, until, before) = (self.afterwards.index, self.budget.errand_until(), self.host.clock.instant());
+        let spooled = self.host.resumes.put(self.host, self.hook, resume, index, until).await;
+        self.took(Stage::Errand, before);
+        let done = spooled.is_some();
+        self.afterwards.resume = spooled.map(|spooled| (Arc::clone(self.hook), spooled));
+        done.then_some(answer)
+    }
+
+    /// The platform is told that its call failed, whatever the hook's safe answer is: nothing that it would wait for follows.
+    pub(super) async fn leave_undone(&mut self) -> (Answer, Vec<u8>) {
+        self.count_safe(Cause::HostFault);
+        let failed = portcullis_hooks::safe_answer(self.hook.config.kind, &OnFailure::Closed, Cause::HostFault, None);
+        self.owe(self.afterwards.index, Cause::HostFault, &failed).await;
+        let wire = failed.body().to_vec();
+        (failed, wire)
+    }
+
+    /// What was done since then was this stage's.
+    fn took(&mut self, stage: Stage, since: Instant) {
+        let spent = self.host.clock.instant().saturating_duration_since(since);
+        self.hook.metrics.took(stage, nanos(spent));
+        if let Some(trace) = &mut self.trace {
+            trace.took(stage, since, spent);
+        }
+    }
+
+    /// Takes a message to whoever delivers it, once. The answer that leaves: the one that says so, or, where nobody took it, the one that
+    /// makes the platform send it; the hook owes the log that fact.
+    async fn deliver(&self, message: &Message, answer: Answer, incoming: &Incoming, index: u64) -> Answer {
+        let Some(courier) = self.hook.courier(self.host, message.channel) else { return answer };
+        let (now, until) = (self.host.clock.instant(), self.budget.delivery_until());
+        let Err(error) = courier.deliver(&self.host.outbound, message, until, now).await else { return answer };
+        tracing::warn!(
+            hook = self.hook.config.name, delivery = courier.name, code = error.code(), %error, record = index,
+            "nobody took a message; it is left to the platform"
+        );
+        let fallback = portcullis_hooks::undelivered(self.hook.config.kind, incoming);
+        self.owe(Some(index), Cause::Undelivered, &fallback).await;
+        self.hook.metrics.safe(Cause::Undelivered);
+        fallback
+    }
+}
