@@ -129,8 +129,10 @@ impl Views {
         self.size = self.size.saturating_add(1);
         if self.size.is_multiple_of(TILE_WIDTH) {
             let tile = Tile { row: Row::Entries, index: self.size / TILE_WIDTH - 1, width: TILE_WIDTH };
-            let bundle = std::mem::take(&mut self.bundle);
+            let mut bundle = std::mem::take(&mut self.bundle);
             self.write(tile, &bundle)?;
+            bundle.clear();
+            self.bundle = bundle;
             self.filled.push(tile);
         }
         self.push_hash(0, hash)

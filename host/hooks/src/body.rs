@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use portcullis_model::json::Value;
-use portcullis_model::{Attribute, Call, Cause, Document, Secrets, Text};
+use portcullis_model::{Attribute, Call, Cause, Document, Secrets, Text, Wanted};
 
 use crate::heard::{Frame, Malformed};
 
@@ -147,13 +147,20 @@ fn member<'a>(parent: Option<Value<'a>>, path: &str) -> Option<Value<'a>> {
 /// The members of several objects as attributes; a name that an earlier object has is not taken from a later
 /// one.
 pub(crate) fn attributes<const N: usize>(objects: [Option<Value<'_>>; N]) -> Vec<Attribute> {
-    attributes_of(objects.into_iter().flatten())
+    wanted_attributes(Wanted::all(), objects)
 }
 
-/// [`attributes`] of any number of objects.
-pub(crate) fn attributes_of<'a>(objects: impl IntoIterator<Item = Value<'a>>) -> Vec<Attribute> {
-    let named = objects.into_iter().flat_map(Value::named);
-    let named = named.filter_map(|(name, value)| Some((name.as_str()?, (name, value)))).collect();
+/// [`attributes`], as far as they are wanted.
+pub(crate) fn wanted_attributes<'a>(
+    wanted: &Wanted,
+    objects: impl IntoIterator<Item = Option<Value<'a>>>,
+) -> Vec<Attribute> {
+    let named = objects.into_iter().flatten().flat_map(Value::named);
+    let named = named.filter_map(|(name, value)| {
+        let spelled = name.as_str().filter(|spelled| wanted.has(spelled))?;
+        Some((spelled, (name, value)))
+    });
+    let named = named.collect();
     let attribute =
         |(_, (name, value)): (_, (Value<'_>, Value<'_>))| Some(Attribute { name: name.string()?, value: value.text() });
     first_of_each(named).into_iter().filter_map(attribute).collect()

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use portcullis_model::{Call, Cause, Millis};
+use portcullis_model::{Call, Cause, Millis, Wanted};
 
 use crate::OnFailure;
 use crate::answer::Answer;
@@ -35,6 +35,8 @@ pub struct Frame<'a> {
     pub seed: u64,
     /// What the operator set for the hook.
     pub settings: &'a Settings,
+    /// Which attributes of the subject are read; a kind may leave others out.
+    pub wanted: &'a Wanted,
 }
 
 impl Frame<'_> {

@@ -138,7 +138,7 @@ mod tests {
     use super::*;
     use crate::tests::{IMPORT, TOKEN};
     use crate::{Frame, Heard, OnFailure, Reaction, Repeats, Request, Settings};
-    use portcullis_model::{Cause, Millis};
+    use portcullis_model::{Cause, Millis, Wanted};
 
     fn found(kind: HookKind, request: &str) -> Vec<String> {
         let request = Document::parse(request.as_bytes()).unwrap();
@@ -167,7 +167,7 @@ mod tests {
     #[test]
     fn samples_are_read_by_their_own_kind_and_name_the_event() {
         let settings = Settings::default();
-        let frame = Frame { tenant: "t", received: Millis(1), seed: 1, settings: &settings };
+        let frame = Frame { tenant: "t", received: Millis(1), seed: 1, settings: &settings, wanted: Wanted::all() };
         let mut tried = 0;
         for kind in HookKind::ALL {
             let Some(body) = sample(kind, "an-event") else { continue };

@@ -13,7 +13,7 @@ mod platform;
 mod requests;
 mod sideband;
 
-use portcullis_model::Millis;
+use portcullis_model::{Millis, Wanted};
 
 use crate::{Answer, Frame, Ground, Heard, HookKind, Incoming, Malformed, Request, Settings, read};
 
@@ -44,7 +44,13 @@ pub(crate) static SETTINGS: Settings = Settings {
 };
 
 pub(crate) fn frame() -> Frame<'static> {
-    Frame { tenant: "default", received: Millis(1_772_435_700_000), seed: 42, settings: &SETTINGS }
+    Frame {
+        tenant: "default",
+        received: Millis(1_772_435_700_000),
+        seed: 42,
+        settings: &SETTINGS,
+        wanted: Wanted::all(),
+    }
 }
 
 /// Reads a body that is posted to the kind's only route and holds one question.

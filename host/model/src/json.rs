@@ -126,10 +126,10 @@ impl<'a> Value<'a> {
     /// [`Value::as_str`] as a text that outlives this value; only one with escapes is copied.
     #[inline]
     pub fn string(self) -> Option<Text> {
-        match self.as_str()? {
-            Cow::Borrowed(_) => Some(Text::part(self.document, self.node.start + 1..self.node.end - 1)),
-            unescaped => Some(unescaped.into()),
+        if self.node.escaped {
+            return self.as_str().map(Text::from);
         }
+        (self.node.kind == Kind::String).then(|| Text::part(self.document, self.node.start + 1..self.node.end - 1))
     }
 
     /// The text of this value, but with `instead` (JSON text) wherever one of the pointers, which start at the document's root, leads

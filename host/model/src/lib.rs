@@ -30,7 +30,7 @@ pub use json::Document;
 pub use limits::Limits;
 pub use messages::{MessageProblem, Messages, MessagesError};
 pub use plain::plain;
-pub use reads::{EntityView, MissingRead, OriginView, PrincipalView, Reads, ReadsError, View};
+pub use reads::{EntityView, MissingRead, OriginView, PrincipalView, Reads, ReadsError, View, Wanted};
 pub use redacted::Redacted;
 pub use search::{Found, FoundError, LONGEST_ID, Page, Sought};
 pub use text::Text;

@@ -8,6 +8,7 @@ mod path;
 mod payload;
 mod told;
 mod view;
+mod wanted;
 
 use std::collections::BTreeMap;
 
@@ -16,6 +17,7 @@ use crate::call::{Attribute, Call, Entity, Origin, Principal};
 use path::{Member, OriginMember, Path, Place};
 
 pub use view::{EntityView, OriginView, PrincipalView, View};
+pub use wanted::Wanted;
 
 /// A manifest's `reads` and `requires`, compiled.
 #[derive(Default)]
@@ -128,6 +130,14 @@ impl Reads {
                 .get(call.hook)
                 .map_or("null".into(), |wanted| wanted.project(call.payload.root(), &call.secrets.pointers())),
         })
+    }
+
+    /// Adds the attributes of the subject that are read, or required.
+    pub fn want(&self, wanted: &mut Wanted) {
+        if self.subject.all_attributes {
+            wanted.add_all();
+        }
+        wanted.add(self.subject.attributes.iter().map(String::as_str));
     }
 
     /// Whether one of the call's secrets is read: then what the plugin says freely may hold it.

@@ -17,7 +17,7 @@ use hyper::http::request::Parts;
 use portcullis_audit::Pseudonym;
 use portcullis_callers::Unproven;
 use portcullis_hooks::{Answer, Frame, Heard, Incoming, Malformed, OnFailure, Repeats, Request};
-use portcullis_model::{Cause, Millis};
+use portcullis_model::{Cause, Millis, Wanted};
 use tokio::time::timeout_at;
 
 use crate::afterwards::Afterwards;
@@ -192,6 +192,10 @@ impl<'a> Call<'a> {
             received: self.received,
             seed: self.host.seed(),
             settings: &self.hook.config.settings,
+            wanted: match self.bindings() {
+                Some(bindings) => bindings.wanted(),
+                None => Wanted::all(),
+            },
         };
         let heard =
             self.with_request(body, |request| portcullis_hooks::read(self.hook.config.kind, request, &frame))?;

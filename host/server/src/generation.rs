@@ -8,13 +8,15 @@ use std::sync::{Arc, OnceLock};
 
 use portcullis_engine::Plugin;
 use portcullis_model::json::quote;
-use portcullis_model::{Digest, Effect, Millis, Mode};
+use portcullis_model::{Digest, Effect, Millis, Mode, Wanted};
 use portcullis_trust::{Manifest, Passage, ReleaseSet, VerifiedManifest, VerifiedPlugin};
 
 use crate::breaker::Breaker;
 use crate::config::HookConfig;
 use crate::lane::Lane;
 use crate::metrics::BindingMetrics;
+use crate::pipeline::LANGUAGE;
+use crate::rollout::cohort::DEPARTMENT;
 use crate::rollout::{self, Rollout};
 
 /// One release set in force.
@@ -53,6 +55,8 @@ pub struct Bindings {
     pub observers: Vec<Arc<Binding>>,
     /// Whether anything is tried beside them.
     tries: bool,
+    /// The attributes of a subject that any of them reads, or the host itself.
+    wanted: Wanted,
     /// The revoked plugin that was to bind here: without its word there is no decision.
     stopped: Arc<OnceLock<String>>,
 }
@@ -189,6 +193,11 @@ impl Bindings {
     /// Puts a binding where it belongs.
     pub fn add(&mut self, binding: Arc<Binding>) {
         self.tries |= binding.rollout.is_some();
+        let candidate = binding.rollout.as_ref().map(|rollout| &rollout.binding);
+        for asked in [&binding].into_iter().chain(candidate) {
+            asked.manifest().reads.want(&mut self.wanted);
+        }
+        self.wanted.add([LANGUAGE, DEPARTMENT]);
         let list = match binding.mode {
             Mode::Enforce if binding.proposes() => &mut self.proposers,
             Mode::Enforce => &mut self.guards,
@@ -222,6 +231,11 @@ impl Bindings {
     /// Those that bind, in the order in which they are asked.
     pub fn enforcing(&self) -> impl Iterator<Item = &Arc<Binding>> {
         self.proposers.iter().chain(&self.guards)
+    }
+
+    /// The attributes of a subject that somebody looks at.
+    pub fn wanted(&self) -> &Wanted {
+        &self.wanted
     }
 
     /// Whether anything is tried beside them.

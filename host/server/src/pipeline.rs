@@ -345,12 +345,15 @@ fn unsayable_failure(unsayable: &Unsayable, asked: &[Asked], merged: &[Change]) 
     Failure { cause: Cause::Unsayable, culprit }
 }
 
+/// The attribute of a subject that says their language.
+pub const LANGUAGE: &str = "locale";
+
 /// The language that the subject's profile asks for.
 fn language(call: &HookCall) -> String {
     let locale = call
         .subject
         .as_ref()
-        .and_then(|subject| subject.attributes.iter().find(|attribute| attribute.name == "locale"));
+        .and_then(|subject| subject.attributes.iter().find(|attribute| attribute.name == *LANGUAGE));
     locale.map_or_else(|| "en".to_owned(), |locale| locale.value.trim_matches('"').replace('_', "-"))
 }
 

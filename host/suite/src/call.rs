@@ -10,6 +10,7 @@ use portcullis_hooks::{Frame, Heard, HookKind, Incoming, Request, Settings, read
 use portcullis_model::json::split_pointer;
 use portcullis_model::{
     Attribute, Call, Document, Entity, Grant, Lifetime, Millis, Origin, Principal, PrincipalKind, Secrets, Sought,
+    Wanted,
 };
 use serde_json::Value;
 
@@ -46,7 +47,7 @@ impl Question {
         let route = route(kind, None).unwrap_or_default();
         let wire = Wire { kind, route, headers: &BTreeMap::new(), question, payload };
         let settings = Settings::default();
-        wire.hear(&Frame { tenant: TENANT, received, seed, settings: &settings })
+        wire.hear(&Frame { tenant: TENANT, received, seed, settings: &settings, wanted: Wanted::all() })
     }
 }
 
@@ -123,7 +124,7 @@ impl CallText {
         })?;
         let wire = Wire { kind, route, headers: &self.headers, question: self.question.unwrap_or(1), payload };
         let tenant = self.tenant.as_deref().unwrap_or(TENANT);
-        let frame = Frame { tenant, received, seed, settings: &settings };
+        let frame = Frame { tenant, received, seed, settings: &settings, wanted: Wanted::all() };
         wire.hear(&frame).map_err(|what| SuiteError::at(&format!("{path}.payload"), what))
     }
 }

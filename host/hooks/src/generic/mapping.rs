@@ -8,12 +8,12 @@ use std::sync::Arc;
 
 use portcullis_model::json::{Value, split_pointer};
 use portcullis_model::{
-    Call, Cause, Document, Effect, Entity, Grant, GrantKind, Origin, Principal, PrincipalKind, Secrets,
+    Call, Cause, Document, Effect, Entity, Grant, GrantKind, Origin, Principal, PrincipalKind, Secrets, Wanted,
 };
 use serde::Deserialize;
 
 use super::template::Template;
-use crate::body::{Body, Strings, attributes_of};
+use crate::body::{Body, Strings, wanted_attributes};
 use crate::{Frame, Malformed};
 
 /// A mapping as the operator writes it. Whatever begins with `/` is a JSON Pointer into the body.
@@ -278,7 +278,10 @@ impl Mapping {
             let objects = pointers.iter().filter_map(|pointer| at(&read.document, Some(pointer)));
             let objects: Vec<_> = objects.collect();
             let wrong = objects.iter().any(|object| !object.is_object());
-            if wrong { Err(read.refuse(Cause::WrongShape, detail)) } else { Ok(attributes_of(objects)) }
+            if wrong {
+                return Err(read.refuse(Cause::WrongShape, detail));
+            }
+            Ok(wanted_attributes(Wanted::all(), objects.into_iter().map(Some)))
         };
         let principal = |who: &Option<Who>, detail, word: &str, entitlements| {
             let Some(Who { kind, source }) = who else { return Ok(None) };

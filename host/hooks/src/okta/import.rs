@@ -18,7 +18,7 @@ use super::profile::Profile;
 use super::{ACTION, INLINE_LIMIT, commands, envelope, go_on, stop};
 use crate::adapter::{Adapter, Reaction, Reactions};
 use crate::answer::Answer;
-use crate::body::{Strings, attributes, members};
+use crate::body::{Strings, members, wanted_attributes};
 use crate::say::{Saying, To};
 use crate::{Frame, Heard, Incoming, Malformed, OnFailure, Outcome, Request, Unsayable, Why};
 
@@ -124,7 +124,7 @@ fn parse(body: &[u8], frame: &Frame<'_>) -> Result<Call, Malformed> {
         kind: PrincipalKind::Person,
         type_name: "user".into(),
         id: user_id,
-        attributes: attributes([profile, app_profile]),
+        attributes: wanted_attributes(frame.wanted, [profile, app_profile]),
         entitlements,
     });
     let mut action_attributes = members(action, &["result"]);

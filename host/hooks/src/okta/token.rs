@@ -19,7 +19,7 @@ use super::patch::{LIFETIME, Patch, expiration};
 use super::{Context, INLINE_LIMIT, commands, envelope, go_on, stop};
 use crate::adapter::{Adapter, Reaction, Reactions};
 use crate::answer::Answer;
-use crate::body::{attributes, members};
+use crate::body::{members, wanted_attributes};
 use crate::say::{Saying, To};
 use crate::{Frame, Heard, Incoming, Malformed, OnFailure, Outcome, Request, Unsayable, Why};
 
@@ -156,11 +156,12 @@ fn parse(body: &[u8], frame: &Frame<'_>) -> Result<Call, Malformed> {
             kind: PrincipalKind::Person,
             type_name: "user".into(),
             id: user_id,
-            attributes: attributes([profile, access_claims, identity_claims]),
+            attributes: wanted_attributes(frame.wanted, [profile, access_claims, identity_claims]),
             entitlements,
         }),
         (None, Some(actor)) => {
-            Some(Principal { attributes: attributes([access_claims, identity_claims]), entitlements, ..actor.clone() })
+            let attributes = wanted_attributes(frame.wanted, [access_claims, identity_claims]);
+            Some(Principal { attributes, entitlements, ..actor.clone() })
         }
         (None, None) => None,
     };

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use portcullis_model::{Attribute, Call, Cause, Entity, Principal};
+use portcullis_model::{Attribute, Call, Cause, Entity, Principal, Wanted};
 use proptest::prelude::*;
 
 use super::{IMPORT, OKTA, SAML, TOKEN, TOKEN_OF_A_CLIENT, frame, golden, incoming, parse};
@@ -26,6 +26,35 @@ fn reads_what_the_contract_says() {
     ];
     for (kind, body, name) in cases {
         golden(name, &tell(&incoming(kind, body).call));
+    }
+}
+
+#[test]
+fn what_nobody_reads_is_left_out_and_nothing_else_changes() {
+    for (kind, body) in OKTA {
+        let tell_with = |wanted: &Wanted| {
+            parse(kind, body.as_bytes(), &Frame { wanted, ..frame() }).ok().map(|incoming| incoming.call)
+        };
+        let all = tell_with(Wanted::all()).unwrap();
+        let names = all.subject.iter().flat_map(|subject| &subject.attributes).map(|attribute| &*attribute.name);
+        for name in names.chain(["nothing of the kind"]) {
+            let mut wanted = Wanted::default();
+            wanted.add([name, "email", name]);
+            let mut less = tell_with(&wanted).unwrap();
+            let is_wanted = |call: &Call| {
+                let attributes = call.subject.iter().flat_map(|subject| &subject.attributes);
+                attributes.filter(|attribute| wanted.has(&attribute.name)).cloned().collect::<Vec<_>>()
+            };
+            assert!(is_wanted(&less) == is_wanted(&all), "{name}");
+            // All else is as ever, and of the others none or all are there.
+            let kept = less.subject.iter().map(|subject| subject.attributes.len()).sum::<usize>();
+            let among = [is_wanted(&all).len(), all.subject.iter().map(|subject| subject.attributes.len()).sum()];
+            assert!(among.contains(&kept), "{name}: {kept} of {among:?}");
+            if let (Some(less), Some(all)) = (&mut less.subject, &all.subject) {
+                less.attributes.clone_from(&all.attributes);
+            }
+            assert_eq!(tell(&less), tell(&all));
+        }
     }
 }
 

@@ -79,10 +79,13 @@ pub fn application(call: &Call) -> Option<&str> {
 /// Whether the subject's department is one of these.
 fn of_department(call: &Call, departments: &BTreeSet<String>) -> bool {
     let attributes = call.subject.iter().flat_map(|subject| &subject.attributes);
-    let mut values = attributes.filter(|attribute| attribute.name == "department").map(|attribute| &attribute.value);
+    let mut values = attributes.filter(|attribute| attribute.name == *DEPARTMENT).map(|attribute| &attribute.value);
     let (Some(value), None) = (values.next(), values.next()) else { return false };
     serde_json::from_str::<String>(value).is_ok_and(|value| departments.contains(&value))
 }
+
+/// The attribute of a subject that says their department.
+pub const DEPARTMENT: &str = "department";
 
 /// A percentage is of so many parts.
 const PARTS: u32 = 10_000;

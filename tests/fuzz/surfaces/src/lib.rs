@@ -12,7 +12,7 @@ use portcullis_hooks::{
     Refusal, Request, Settings, errand, read, refuse, safe_answer, write,
 };
 use portcullis_keys::PublicKey;
-use portcullis_model::{Cause, Change, Credential, Document, Effect, Millis, Target};
+use portcullis_model::{Cause, Change, Credential, Document, Effect, Millis, Target, Wanted};
 use portcullis_registry::{
     Documents, Image, Index, MANIFEST_ARTIFACT, MOST_PLUGINS, Reference, Release, SUITE_ARTIFACT,
 };
@@ -80,7 +80,7 @@ pub fn entra(bytes: &[u8]) {
     for kind in HookKind::ALL.into_iter().filter(|kind| kind.name().starts_with("entra.")) {
         body(kind, bytes);
         let settings = Settings::default();
-        let frame = Frame { tenant: "t", received: Millis(1), seed: 2, settings: &settings };
+        let frame = Frame { tenant: "t", received: Millis(1), seed: 2, settings: &settings, wanted: Wanted::all() };
         let request = Request { get: false, route: "", header: &|_| None, searches: false, body: bytes };
         let heard = read(kind, &request, &frame);
         let Ok(Heard::One(incoming)) = &heard else { continue };
@@ -348,7 +348,7 @@ fn every_way(kind: HookKind, routes: &[&'static str], bytes: &[u8], settings: &S
 
 /// The questions in a body, of whichever form.
 fn questions(kind: HookKind, route: &'static str, bytes: &[u8], settings: &Settings) -> Vec<Incoming> {
-    let frame = Frame { tenant: "t", received: Millis(1), seed: 2, settings };
+    let frame = Frame { tenant: "t", received: Millis(1), seed: 2, settings, wanted: Wanted::all() };
     let header = |name: &str| (name == "content-type").then_some("application/json");
     let request = Request { get: false, route, header: &header, searches: true, body: bytes };
     match read(kind, &request, &frame) {
@@ -371,7 +371,7 @@ fn answered(kind: HookKind, route: &'static str, incoming: Option<&Incoming>, se
 
 fn body(kind: HookKind, bytes: &[u8]) {
     let settings = Settings::default();
-    let frame = Frame { tenant: "t", received: Millis(1), seed: 2, settings: &settings };
+    let frame = Frame { tenant: "t", received: Millis(1), seed: 2, settings: &settings, wanted: Wanted::all() };
     let request = Request { get: false, route: "", header: &|_| None, searches: false, body: bytes };
     let heard = read(kind, &request, &frame);
     let questions: Vec<_> = match &heard {

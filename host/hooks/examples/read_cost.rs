@@ -1,0 +1,34 @@
+//! What it costs to read a hook's body: `cargo run --release -p portcullis-hooks --example read_cost -- BODY-FILE`.
+//!
+//! Prints the least of many rounds for parsing alone, and for reading it as a call of `okta.token` and dropping that.
+
+use std::time::Instant;
+
+use portcullis_hooks::{Frame, HookKind, Request, Settings, read};
+use portcullis_model::{Document, Millis, Wanted};
+
+fn main() {
+    let Some(body) = std::env::args().nth(1).and_then(|file| std::fs::read(file).ok()) else {
+        return eprintln!("give the file of a body of okta.token");
+    };
+    let settings = Settings::default();
+    // What `sod` reads.
+    let mut wanted = Wanted::default();
+    wanted.add(["facility"]);
+    let frame = Frame { tenant: "default", received: Millis(0), seed: 1, settings: &settings, wanted: &wanted };
+    let header = |_: &str| None;
+
+    let request = Request { get: false, route: "", header: &header, searches: false, body: &body };
+    least("parse", || drop(Document::parse(&body)));
+    least("read", || drop(read(HookKind::OktaToken, &request, &frame)));
+}
+
+fn least(what: &str, work: impl Fn()) {
+    let mut least = f64::INFINITY;
+    for _ in 0..200 {
+        let begun = Instant::now();
+        (0..100).for_each(|_| work());
+        least = least.min(begun.elapsed().as_secs_f64() * 10_000.0);
+    }
+    println!("{what}: {least:.2} µs");
+}
