@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::build::{self, Built};
+use crate::build::{self, Built, Profile};
 use crate::provision;
 use crate::run::{self, Done, Fail, Scratch, must, output, root, say, target};
 use crate::stage::{Server, Stage};
@@ -74,18 +74,20 @@ pub fn languages() -> Done {
     Ok(())
 }
 
-/// Requests a second against a bare HTTP server.
-pub fn call() -> Done {
+/// Requests a second against a bare HTTP server, and what no server could do with less that promises what ours does.
+pub fn call(profile: Profile) -> Done {
     let built = build::all()?;
+    let programs = profile.build()?;
+    let (portcullis, part) = (programs.join("portcullis"), programs.join("portcullis-bench"));
     let scratch = Scratch::new("bench")?;
     let stage = Stage::new(scratch.0.clone(), &built);
     stage.set(RELEASE, &configuration("kernel"))?;
     fs::write(scratch.0.join("disk.toml"), configuration("disk"))?;
-    let mut floor = pinned(SERVERS_CORE, &part());
+    let mut floor = pinned(SERVERS_CORE, &part);
     floor.arg("floor");
     let floor = stage.serve(floor)?;
     let serve = |file: &str| {
-        let mut command = pinned(SERVERS_CORE, &built.portcullis);
+        let mut command = pinned(SERVERS_CORE, &portcullis);
         command.current_dir(&scratch.0).args(["serve", "--config", file]).env("PORTCULLIS_LOG", "warn");
         stage.serve(command)
     };
@@ -120,10 +122,30 @@ pub fn call() -> Done {
     }
     let summary: Vec<_> =
         ours.iter().map(|lane| format!("{} {:.2}", lane.name, lane.ratio(base, |result| result.per_second))).collect();
+    let floor_us = base.median(|result| result.cpu_us);
     for server in [kernel, disk] {
         server.stop()?;
     }
+    tell_bound(&part, &built, &scratch.0, floor_us)?;
     println!("\nrequests a second as a share of the floor's: {}", summary.join("; "));
+    Ok(())
+}
+
+/// The floor and the parts of a call that are promised, one after the other: no server that does them all takes less.
+fn tell_bound(part: &Path, built: &Built, scratch: &Path, floor_us: f64) -> Done {
+    let mut parts = pinned(SERVERS_CORE, part);
+    parts.arg("parts").arg(component(built, "sod")).arg(root().join("xtask/demo/sod.settings.json"));
+    parts.arg(root().join("tests/bench/sign-in.json")).arg(scratch.join("frames"));
+    let told = output(&mut parts)?;
+    let us = |line: &str| line.rsplit(' ').next().and_then(|us| us.parse::<f64>().ok());
+    let sum: f64 = told.lines().filter_map(us).sum();
+    let spelled: Vec<_> = told.lines().map(|line| format!("{line} µs")).collect();
+    println!(
+        "\nat least, with one plugin: floor {floor_us:.1} µs, {}: {:.1} µs, {:.2} of the floor's requests",
+        spelled.join(", "),
+        floor_us + sum,
+        floor_us / (floor_us + sum)
+    );
     Ok(())
 }
 

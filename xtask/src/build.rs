@@ -19,6 +19,29 @@ pub struct Built {
     pub languages: Languages,
 }
 
+/// How the host is optimised.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Profile {
+    /// As the tests run it.
+    Release,
+    /// As hospitals do.
+    Dist,
+}
+
+impl Profile {
+    /// Builds the host and the parts of the benchmarks, and gives the folder where they are.
+    pub fn build(self) -> Done<PathBuf> {
+        if self == Self::Release {
+            // Built with everything else.
+            return Ok(target().join("release"));
+        }
+        say("building the host as hospitals run it (the first time takes a quarter of an hour or more)");
+        let packages = ["--package", "portcullis", "--package", "portcullis-bench"];
+        must(cargo().args(["build", "--profile", "dist", "--locked"]).args(packages))?;
+        Ok(target().join("dist"))
+    }
+}
+
 /// Host first: it turns the plugins' modules into components. Whoever asks, the same is built, tests included: another choice
 /// of packages is another choice of their dependencies' features, and would build half of them a second time.
 pub fn all() -> Done<Built> {

@@ -15,6 +15,7 @@ mod test;
 use std::env;
 use std::process::ExitCode;
 
+use build::Profile;
 use run::Fail;
 
 fn main() -> ExitCode {
@@ -27,7 +28,8 @@ fn main() -> ExitCode {
         ["lint"] => test::lint(),
         ["build"] => build::all().map(drop),
         ["bench", "rules"] => bench::rules(),
-        ["bench", "call"] => bench::call(),
+        ["bench", "call"] => bench::call(Profile::Release),
+        ["bench", "call", "dist"] => bench::call(Profile::Dist),
         ["bench", "counts"] => bench::counts(),
         ["bench", "languages"] => bench::languages(),
         _ => Err(Fail(USAGE.to_owned())),
@@ -49,6 +51,6 @@ usage: cargo xtask COMMAND
   lint                rustfmt and clippy, as the tests run them
   build               host and plugins only
   bench rules         call time of `sod` with 10,000 rules against one rule
-  bench call          requests a second against a bare HTTP server, in one run
+  bench call [dist]   requests a second against a bare HTTP server, in one run; of what the tests run, or of what hospitals do
   bench languages     what the same plugin costs in each language
   bench counts        system calls and page faults of one sandboxed call";

@@ -8,6 +8,7 @@ mod counts;
 mod floor;
 mod language;
 mod load;
+mod parts;
 mod rules;
 mod sign_in;
 
@@ -23,6 +24,9 @@ fn main() -> ExitCode {
         }
         ["rules", component, rounds] => rules::run(component, rounds),
         ["language", component, settings, calls] => language::run(component, settings, calls),
+        ["parts", component, settings, body_file, scratch_file] => {
+            parts::run(component, settings, body_file, scratch_file)
+        }
         ["counts", component, settings, calls] => counts::run(component, settings, calls),
         _ => Err(USAGE.into()),
     };
@@ -42,5 +46,6 @@ const USAGE: &str = "\
 usage: portcullis-bench floor
        portcullis-bench load ADDRESS PATH SECRET-FILE BODY-FILE CONNECTIONS MILLISECONDS
        portcullis-bench rules SOD-COMPONENT ROUNDS
+       portcullis-bench parts COMPONENT SETTINGS-FILE BODY-FILE SCRATCH-FILE
        portcullis-bench counts COMPONENT SETTINGS-FILE CALLS
        portcullis-bench language COMPONENT SETTINGS-FILE CALLS";
