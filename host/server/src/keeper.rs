@@ -125,6 +125,11 @@ impl Keeper {
         Trusted { roots: &self.roots, history: &self.memory.history }
     }
 
+    /// What a release is held against, to be kept: for whoever makes one, which no change waits for.
+    pub fn copy(&self) -> (Roots, History) {
+        (self.roots.clone(), self.memory.history.clone())
+    }
+
     /// The trust root in force.
     pub fn root(&self) -> &Arc<TrustRoot> {
         self.roots.newest()

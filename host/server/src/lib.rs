@@ -41,6 +41,7 @@ mod obstacles;
 pub mod outbound;
 mod owed;
 mod pipeline;
+mod preparation;
 mod quarantine;
 mod refusals;
 pub mod registry;
