@@ -37,6 +37,7 @@ use crate::moment::{Doubt, Moment};
 use crate::obstacles::Obstacles;
 use crate::outbound::Outbound;
 use crate::owed::{self, Debts};
+use crate::own_folder::OwnFolder;
 use crate::refusals::{Reason, Refusals};
 use crate::registry::Source;
 use crate::release::{Found, ReleaseError, Standing as ReleaseStanding, Stray, activation_entry};
@@ -168,9 +169,10 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// Reads keys and secrets, makes the sandbox and readies the release. Opens no record and binds no port. Compiled plugins are kept for
-    /// the next time only by one that `keeps` them: the host itself, whose files they are to be.
+    /// Reads keys and secrets, makes the sandbox and readies the release. Opens no record and binds no port. The host's own folder is held,
+    /// and compiled plugins are kept for the next time, only by one that `keeps` them: the host itself, whose files they are to be.
     pub fn new(mut config: Config, clock: Clock, keeps: bool) -> Result<Self, StartError> {
+        let own_folder = keeps.then(|| OwnFolder::hold(&config.trust)).transpose()?;
         let audit = &config.audit;
         let mut places = vec![place(&audit.directory, &audit.signing_key, &audit.origin, "audit.origin")?];
         if let Some(next) = &audit.next {
@@ -192,7 +194,8 @@ impl Prepared {
         }
         let cache_key = CacheKey::derive(&naming);
         let keeper = places.first().map(|place| Keeper::prepare(&config, &sealing, place)).transpose()?;
-        let keeper = keeper.ok_or(StartError::Random)?;
+        let mut keeper = keeper.ok_or(StartError::Random)?;
+        own_folder.into_iter().for_each(|folder| keeper.hold(folder));
         for place in &places {
             if !keeper.root().log.contains(place.signer.public()) {
                 let why = format!("the trust root does not list `{}` under roles.log", place.signer.public().keyid());

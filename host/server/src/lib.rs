@@ -40,6 +40,7 @@ mod moment;
 mod obstacles;
 pub mod outbound;
 mod owed;
+mod own_folder;
 mod pipeline;
 mod preparation;
 mod quarantine;
