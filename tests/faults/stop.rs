@@ -1,4 +1,4 @@
-//! A stop in order, under load; and a second process on the same directory.
+//! A stop in order, under load; and a second process on the same directories.
 
 use std::process::Command;
 
@@ -45,21 +45,36 @@ fn a_stop_lets_calls_in_progress_end_and_loses_nothing() {
 }
 
 #[test]
-fn a_second_process_on_the_same_record_is_refused_and_the_first_goes_on() {
+fn a_second_process_on_the_same_record_or_memory_is_refused_and_the_first_goes_on() {
     let house = house();
     let host = house.serve();
     let first = host.sign_in(&sign_in());
-    // Bounded, for the case that it is not refused.
-    let mut second = Command::new("timeout");
-    second.arg("20").arg(binary()).args(["serve", "--config", "portcullis.toml"]).current_dir(house.path(""));
-    let second = second.output().unwrap();
-    let said = String::from_utf8_lossy(&second.stderr);
-    assert_eq!(second.status.code(), Some(70), "{said}");
-    assert!(said.contains("`audit`") && said.contains("another process"), "{said}");
-    assert!(!String::from_utf8_lossy(&second.stdout).contains("listening"));
+    let ours = house.read("portcullis.toml");
+    let (audit, state) = ("directory = \"audit\"", "root = \"trust-root.json\"");
+    for (from, to, names) in [
+        ("", "", "`trust-state`"),
+        (audit, "directory = \"other-audit\"", "`trust-state`"),
+        (state, "root = \"trust-root.json\"\nstate = \"other-state\"", "`audit`"),
+    ] {
+        house.write("second.toml", if from.is_empty() { ours.clone() } else { ours.replace(from, to) });
+        // Bounded, for the case that it is not refused.
+        let mut second = Command::new("timeout");
+        second.arg("60").arg(binary()).args(["serve", "--config", "second.toml"]).current_dir(house.path(""));
+        let second = second.output().unwrap();
+        let said = String::from_utf8_lossy(&second.stderr);
+        assert_eq!(second.status.code(), Some(70), "{said}");
+        assert!(said.contains(names) && said.contains("another process") && said.contains("hint: "), "{said}");
+        assert!(!String::from_utf8_lossy(&second.stdout).contains("listening"));
+    }
+    assert!(!house.path("other-audit").exists(), "it has begun nothing");
+    assert!(!host.log().contains("could not be written"), "{}", host.log());
+    // Who only looks is not kept from it.
+    house.must(&["check", "--config", "portcullis.toml"]);
     let next = host.sign_in(&sign_in());
     assert!(first.index() < next.index() && !next.stops_a_token());
     drop(host.stop());
     assert_eq!(house.verify().code, 0);
     assert_eq!(house.records_of("host.start").len(), 1);
+    // It was given back.
+    house.serve().stop();
 }

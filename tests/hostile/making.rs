@@ -50,17 +50,10 @@ fn refused(house: &mut House, plugins: &[(&str, Vec<u8>, &'static str)]) {
         codes
     });
     assert!(calls.load(Ordering::Relaxed) > 0);
-    assert_eq!(children(host.id()), Vec::<String>::new(), "no child is left behind");
+    assert_eq!(host.children(), Vec::<String>::new(), "no child is left behind");
     host.stop();
     let records = house.records_of("release.refused");
     assert_eq!(records.iter().map(|record| record["code"].as_str().unwrap()).collect::<Vec<_>>(), codes);
-}
-
-/// The programs that a process has started and that have not ended.
-fn children(parent: u32) -> Vec<String> {
-    let threads = fs::read_dir(format!("/proc/{parent}/task")).unwrap().flatten();
-    let children = threads.filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
-    children.flat_map(|line| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>()).collect()
 }
 
 #[test]

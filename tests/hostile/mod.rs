@@ -4,6 +4,7 @@
 mod deeds;
 mod in_time;
 mod making;
+mod overtaken;
 mod quarantine;
 mod registry;
 mod runaway;

@@ -160,7 +160,7 @@ fn a_set_that_is_not_whole_still_revokes() {
 }
 
 /// A host that has taken the house's first release from this shelf.
-fn following(house: &House, shelf: &Shelf) -> Host {
+pub fn following(house: &House, shelf: &Shelf) -> Host {
     let live = format!("{}/hooks:live", shelf.address());
     house.write_secret("password", "secret");
     shelf.want_tokens(&format!("http://{}/token", shelf.address()));
@@ -177,7 +177,7 @@ fn following(house: &House, shelf: &Shelf) -> Host {
     host
 }
 
-fn push(live: &str) -> Vec<&str> {
+pub fn push(live: &str) -> Vec<&str> {
     let command = ["release", "push", live, "--from", "release", "--root", "trust-root.json", "--plain-http"];
     [&command[..], &["--username", "ci", "--password-file", "password"]].concat()
 }

@@ -110,6 +110,13 @@ impl Host {
         children.split(' ').find_map(|child| child.parse().ok()).unwrap_or(started)
     }
 
+    /// The programs that it has started and that have not ended: those that make plugins.
+    pub fn children(&self) -> Vec<String> {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.id())).unwrap().flatten();
+        let children = threads.filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
+        children.flat_map(|line| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>()).collect()
+    }
+
     /// A caller with a connection of its own.
     pub fn client(&self) -> Client {
         Client::new(&self.address)

@@ -320,6 +320,7 @@ address = "127.0.0.1:0"
 
 [trust]
 root = "trust-root.json"
+state = "trust-state-{commit}"
 
 [release]
 set = "release/release.json"

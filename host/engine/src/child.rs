@@ -7,10 +7,11 @@
 use std::io::{self, Read, Write as _};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::process::{Child as Process, Command, ExitCode, ExitStatus, Stdio};
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::given_up::GivenUp;
 use crate::make::{Bench, Job, Made};
 use crate::refused::{Refused, line, no_memory};
 use crate::{ticker, wire};
@@ -36,18 +37,21 @@ impl Default for Confinement {
 }
 
 impl Confinement {
-    /// Has a child do it.
-    pub(crate) fn make(&self, job: &Job<'_>) -> Result<Made, Refused> {
+    /// Has a child do it, unless that is given up: then the child is ended.
+    pub(crate) fn make(&self, job: &Job<'_>, given_up: &GivenUp) -> Result<Made, Refused> {
         let unavailable = |error: io::Error| Refused::NoCompiler { why: line(&error.to_string()) };
         let until = Instant::now() + Duration::from_secs(self.wall_s);
         let mut child = self.command().spawn().map_err(unavailable)?;
         // When the machine runs out of memory, it is this process that goes. Where that cannot be said, the limits hold all the same.
         drop(std::fs::write(format!("/proc/{}/oom_score_adj", child.id()), "900"));
-        let done = converse(&mut child, job, until);
+        let done = converse(&mut child, job, until, given_up);
         // Whatever happened above, no child is left behind.
         drop(child.kill());
         let status = child.wait().map_err(unavailable)?;
         let Said { answer, complaint, in_time } = done.map_err(unavailable)?;
+        if !in_time && given_up.is_said() {
+            return Err(Refused::GivenUp);
+        }
         if !in_time {
             return Err(Refused::CompileTime { what: "time", most: self.wall_s });
         }
@@ -169,8 +173,8 @@ struct Said {
     in_time: bool,
 }
 
-/// Gives the job, takes the answer, and ends the child where that takes too long.
-fn converse(child: &mut Process, job: &Job<'_>, until: Instant) -> io::Result<Said> {
+/// Gives the job, takes the answer, and ends the child where that takes too long or is given up.
+fn converse(child: &mut Process, job: &Job<'_>, until: Instant, given_up: &GivenUp) -> io::Result<Said> {
     let broken = || io::Error::other("it has no pipes");
     let mut stdin = child.stdin.take().ok_or_else(broken)?;
     let stdout = child.stdout.take().ok_or_else(broken)?;
@@ -204,10 +208,16 @@ fn converse(child: &mut Process, job: &Job<'_>, until: Instant) -> io::Result<Sa
             complaint
         };
         let listener = name("make-errors").spawn_scoped(scope, complain).inspect_err(|_| drop(child.kill()))?;
-        let mut in_time = wait.recv_timeout(until.saturating_duration_since(Instant::now())).is_ok();
+        let waits = || Instant::now() < until && !given_up.is_said();
+        let mut in_time = loop {
+            match wait.recv_timeout(LOOK.min(until.saturating_duration_since(Instant::now()))) {
+                Err(RecvTimeoutError::Timeout) if waits() => {}
+                answered => break answered.is_ok(),
+            }
+        };
         // It has said everything; one that does not end for all that is not waited for.
         while in_time && child.try_wait()?.is_none() {
-            in_time = Instant::now() < until;
+            in_time = waits();
             thread::sleep(PAUSE);
         }
         drop(child.kill());
@@ -230,5 +240,7 @@ const LARGEST_JOB: u64 = 128 << 20;
 pub(crate) const LARGEST_ANSWER: u64 = 512 << 20;
 /// Bytes of what it complains that are kept.
 const LARGEST_COMPLAINT: u64 = 4 << 10;
+/// How often it is looked whether what a child makes is still wanted.
+const LOOK: Duration = Duration::from_millis(20);
 /// How often a child that has said everything is looked at.
 const PAUSE: Duration = Duration::from_millis(1);

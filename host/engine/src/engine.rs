@@ -20,6 +20,7 @@ use crate::cache::{Cache, Ingredients, Kept};
 use crate::child::Confinement;
 use crate::entry::Entry;
 use crate::fault::Fault;
+use crate::given_up::GivenUp;
 use crate::inspect::{Inspection, inspect};
 use crate::make::{Bench, Job, Made};
 use crate::plugin::{Code, Plugin};
@@ -34,6 +35,8 @@ use crate::workshop::linker;
 #[derive(Clone)]
 pub struct Engine {
     inner: Arc<Inner>,
+    /// Whether what is made through this one is wanted no more.
+    given_up: GivenUp,
 }
 
 /// How an engine is set up.
@@ -129,7 +132,19 @@ impl Engine {
             in_use: Mutex::default(),
             preparations: Mutex::default(),
         };
-        Ok(Self { inner: Arc::new(inner) })
+        Ok(Self { inner: Arc::new(inner), given_up: GivenUp::default() })
+    }
+
+    /// The same engine, for somebody who may want no more what he has made through it: then its preparations end at once, with
+    /// [`Refused::GivenUp`]. One that waits for somebody else's waits on.
+    #[must_use]
+    pub fn unless(&self, given_up: &GivenUp) -> Self {
+        Self { inner: Arc::clone(&self.inner), given_up: given_up.clone() }
+    }
+
+    /// Whether what is made through this one is wanted no more.
+    pub fn is_given_up(&self) -> bool {
+        self.given_up.is_said()
     }
 
     /// How slots are wiped between calls, for the start record and the operator's log.
@@ -174,9 +189,15 @@ impl Engine {
         let key = (digest, Digest(Sha256::digest(settings).into()));
         // Held all along: see the invariant. No call ever takes it.
         let mut in_use = inner.in_use.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.given_up.is_said() {
+            return Err(Refused::GivenUp);
+        }
         let plugin = match in_use.get(&key).and_then(Weak::upgrade) {
             Some(code) => Plugin::new(code, limits),
-            None => Plugin::new(Arc::new(inner.obtain(&inspection, component, (settings, key.1), &limits)?), limits),
+            None => {
+                let code = inner.obtain(&inspection, component, (settings, key.1), &limits, &self.given_up)?;
+                Plugin::new(Arc::new(code), limits)
+            }
         };
         plugin.warm_up(inner.warm).map_err(Refused::NoStart)?;
         in_use.retain(|_, code| code.strong_count() > 0);
@@ -228,6 +249,7 @@ impl Inner {
         component: &[u8],
         (settings, digest): (&str, Digest),
         limits: &Limits,
+        given_up: &GivenUp,
     ) -> Result<Code, Refused> {
         let job = Job { component, settings, memory_bytes: limits.memory_bytes, configure_time: self.configure_time };
         let place = match &self.maker {
@@ -262,7 +284,7 @@ impl Inner {
             }
             None => {}
         }
-        let made = place.confinement.make(&job)?;
+        let made = place.confinement.make(&job, given_up)?;
         let code = self.load(inspection, &made, limits)?;
         self.count(|done| done.made += 1);
         if let Err(error) = place.cache.keep(&name, &made) {

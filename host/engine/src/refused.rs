@@ -94,6 +94,9 @@ pub enum Refused {
         /// Why.
         why: String,
     },
+    /// Whoever had it made wants it no more. Nothing is wrong with it.
+    #[error("making the plugin was given up")]
+    GivenUp,
     /// Its `configure` came to no end.
     #[error("configuring the plugin failed: {0}")]
     Configure(Fault),
@@ -125,6 +128,7 @@ impl Refused {
             Self::CompileTime { .. } => "compile-time",
             Self::CompileCrashed { .. } => "compile-crashed",
             Self::NoCompiler { .. } => "compile-unavailable",
+            Self::GivenUp => "making-given-up",
             Self::Configure(_) => "plugin-configure-failed",
             Self::Settings(_) => "plugin-settings-refused",
             Self::NoStart(_) => "plugin-no-start",
@@ -158,6 +162,7 @@ impl Refused {
                 "report it to the plugin's publisher; signal 9 may be the machine's want of memory"
             }
             Self::NoCompiler { .. } => "let the host start processes of its own program",
+            Self::GivenUp => return None,
             Self::Configure(Fault::Deadline) => "make the settings smaller, or report it to the plugin's publisher",
             Self::Configure(fault) | Self::NoStart(fault) => return fault.hint(),
             Self::Settings(_) => {

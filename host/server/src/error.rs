@@ -51,6 +51,9 @@ pub enum StartError {
     /// The record's public part cannot be read.
     #[error("audit: {0}")]
     Reading(portcullis_audit::ReadError),
+    /// Another process has the host's own folder.
+    #[error("trust: the folder `{}` is in use by another process", .0.display())]
+    InUse(PathBuf),
     /// The record is not the one that this host has written, and must not be signed.
     #[error("audit: the log `{origin}` is not signed: {why}")]
     Foreign {
@@ -125,6 +128,9 @@ impl StartError {
             Self::File { hint, .. } => hint.clone(),
             Self::Audit(error) => error.hint(),
             Self::Reading(error) => error.hint(),
+            Self::InUse(_) => {
+                Some("stop the other process, or give this one a folder of its own with `trust.state`".to_owned())
+            }
             Self::Foreign { .. } => Some(
                 "put back the directory that this host wrote last; if that is lost, keep this one as evidence and begin a new log \
                  (`audit.directory`, `audit.origin`, `audit.signing_key`, or `audit.next` beforehand)"

@@ -16,6 +16,7 @@ use crate::config::HookConfig;
 use crate::lane::Lane;
 use crate::metrics::BindingMetrics;
 use crate::pipeline::LANGUAGE;
+use crate::preparation::Against;
 use crate::rollout::cohort::DEPARTMENT;
 use crate::rollout::{self, Rollout};
 
@@ -37,6 +38,8 @@ pub struct Generation {
     pub root: u64,
     /// The moment that it was verified at.
     pub verified: Millis,
+    /// What it was held against.
+    pub against: Arc<Against>,
     /// Hook's place in the configuration → its bindings.
     pub hooks: Vec<Bindings>,
     /// How often something in it was stopped.
@@ -113,6 +116,7 @@ impl Generation {
             passage: self.passage,
             root: self.root,
             verified: self.verified,
+            against: Arc::clone(&self.against),
             hooks,
             stops: Arc::clone(&self.stops),
         }

@@ -15,11 +15,12 @@ use portcullis_keys::{SecretKey, SymmetricKey};
 use portcullis_model::json::quote;
 use portcullis_model::{Cause, Effect, Millis, Party};
 use portcullis_trust::{Active, History, Passage, TrustRoot, VerifiedManifest};
+use thiserror::Error;
 
 use crate::admission::Admission;
 use crate::caller::{CacheKey, Caller, KeyRing, Keys};
 use crate::clock::Clock;
-use crate::config::{Commit, Config, HookConfig, ReleasePaths};
+use crate::config::{Commit, Config, HookConfig};
 use crate::courier::Courier;
 use crate::decryption::DecryptionKeys;
 use crate::delivery::Deliveries;
@@ -27,7 +28,6 @@ use crate::drift::Drift;
 use crate::error::StartError;
 use crate::generation::{Bindings, Generation};
 use crate::glass::{Glass, Open};
-use crate::housekeeping::{activation_entry, refusal_entry};
 use crate::in_force::{InForce, Lasting, Names};
 use crate::keeper::{self, Keeper, Place};
 use crate::lane::Lane;
@@ -37,9 +37,10 @@ use crate::moment::{Doubt, Moment};
 use crate::obstacles::Obstacles;
 use crate::outbound::Outbound;
 use crate::owed::{self, Debts};
+use crate::own_folder::OwnFolder;
 use crate::refusals::{Reason, Refusals};
 use crate::registry::Source;
-use crate::release::{Found, ReleaseError, Standing as ReleaseStanding, Stray};
+use crate::release::{Found, ReleaseError, Standing as ReleaseStanding, Stray, activation_entry};
 use crate::resume::Resumes;
 use crate::retry::Retries;
 use crate::roots::Stopped;
@@ -132,6 +133,17 @@ pub struct Hook {
     pub metrics: Arc<HookMetrics>,
 }
 
+/// Why what is ready is not in force. Nothing is wrong with it.
+#[derive(Debug, Error)]
+pub enum NotInForce {
+    /// What it was held against has changed since.
+    #[error("what it was held against has changed since")]
+    Overtaken,
+    /// Its record could not be made durable.
+    #[error("its record could not be made durable: {0}")]
+    Record(String),
+}
+
 /// What is ready before the record is opened: all that `check` looks at and `serve` needs.
 pub struct Prepared {
     config: Config,
@@ -157,9 +169,10 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// Reads keys and secrets, makes the sandbox and readies the release. Opens no record and binds no port. Compiled plugins are kept for
-    /// the next time only by one that `keeps` them: the host itself, whose files they are to be.
+    /// Reads keys and secrets, makes the sandbox and readies the release. Opens no record and binds no port. The host's own folder is held,
+    /// and compiled plugins are kept for the next time, only by one that `keeps` them: the host itself, whose files they are to be.
     pub fn new(mut config: Config, clock: Clock, keeps: bool) -> Result<Self, StartError> {
+        let own_folder = keeps.then(|| OwnFolder::hold(&config.trust)).transpose()?;
         let audit = &config.audit;
         let mut places = vec![place(&audit.directory, &audit.signing_key, &audit.origin, "audit.origin")?];
         if let Some(next) = &audit.next {
@@ -181,7 +194,8 @@ impl Prepared {
         }
         let cache_key = CacheKey::derive(&naming);
         let keeper = places.first().map(|place| Keeper::prepare(&config, &sealing, place)).transpose()?;
-        let keeper = keeper.ok_or(StartError::Random)?;
+        let mut keeper = keeper.ok_or(StartError::Random)?;
+        own_folder.into_iter().for_each(|folder| keeper.hold(folder));
         for place in &places {
             if !keeper.root().log.contains(place.signer.public()) {
                 let why = format!("the trust root does not list `{}` under roles.log", place.signer.public().keyid());
@@ -313,14 +327,7 @@ impl Prepared {
         owed::recover(&host, &recovery.owed, recovery.size);
         host.resumes.take_up(&host);
         host.glass.spend(&host.keeper().history().spent);
-        match self.release {
-            Ok(generation) => drop(host.activate(generation)),
-            Err(error) => {
-                tracing::error!(code = error.code(), %error, hint = error.hint(), "no release is active; every call gets its safe answer");
-                host.obstacles.release(Some(error.code()));
-                host.say(refusal_entry(&error));
-            }
-        }
+        host.begin(self.release);
         Ok(host)
     }
 }
@@ -415,33 +422,9 @@ impl Host {
         salts.pop().unwrap_or_default()
     }
 
-    /// What must not be forgotten. Held for as long as a release takes to be made ready; no call waits for it.
+    /// What must not be forgotten. Held for as long as records and files about trust take; no call waits for it.
     pub fn keeper(&self) -> MutexGuard<'_, Keeper> {
         self.keeper.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Reads the release's folders and readies what they hold; `None` if it is what is in force already.
-    pub fn load_release(&self) -> Result<Option<Generation>, ReleaseError> {
-        let in_force = self.in_force.load();
-        let found = Found::read(&in_force.config.release)?;
-        self.standing.found(&found, &self.keeper().trusted(), self.clock.now());
-        if in_force.generation.as_ref().is_some_and(|current| current.set == found.set_digest()) {
-            self.standing.active(found.set_digest(), 0);
-            return Ok(None);
-        }
-        self.ready(&found, &in_force.config.hooks).map(Some)
-    }
-
-    /// Readies what the folders hold for these hooks.
-    pub fn ready(&self, found: &Found, hooks: &[HookConfig]) -> Result<Generation, ReleaseError> {
-        if !self.reset_still_holds() {
-            return Err(ReleaseError::Swap);
-        }
-        if self.moment.is_suspect() {
-            return Err(ReleaseError::TimeSuspect);
-        }
-        let keeper = self.keeper();
-        found.activate(&keeper.trusted(), hooks, &self.engine, self.trusted_now())
     }
 
     /// Trusted time: what the ends of things are held against.
@@ -500,11 +483,6 @@ impl Host {
         }
     }
 
-    /// Whether a release in these folders would come into force, for the hooks of this configuration.
-    pub fn try_release(&self, paths: &ReleasePaths, config: &Config) -> Result<(), ReleaseError> {
-        self.ready(&Found::read(paths)?, &config.hooks).map(drop)
-    }
-
     /// Stops every binding of what is revoked by now, and says so.
     fn stop_revoked(&self, keeper: &Keeper) {
         let in_force = self.in_force.load_full();
@@ -528,34 +506,38 @@ impl Host {
     }
 
     /// Puts a generation in force for the hooks that are: recorded, durable, then swapped in one exchange. Calls in flight finish on
-    /// theirs. Without the record it does not come into force; says whether it did. Blocks on the log.
-    pub fn activate(&self, generation: Generation) -> bool {
+    /// theirs. Without the record, or where what it was held against does not hold any more, it does not come into force. Blocks on the log.
+    pub fn activate(&self, generation: Generation) -> Result<(), NotInForce> {
         let (number, in_force) = (generation.number, self.in_force.load_full());
         let put = |generation| in_force.under(Some(generation));
-        let done = self.activate_for(generation, &in_force.config, &in_force.hooks, put);
-        if let Err(why) = &done {
+        let done = self.activate_for(generation, None, &in_force.config, &in_force.hooks, put);
+        if let Err(NotInForce::Record(why)) = &done {
             tracing::error!(generation = number, why, "the release is not in force: its record is not durable");
         }
-        done.is_ok()
+        done
     }
 
-    /// The same for the hooks that it was made for; says why it is not in force.
+    /// The same for the hooks that it was made for, after the record of what these come with.
     pub fn activate_for(
         &self,
         generation: Generation,
+        before: Option<Entry>,
         config: &Config,
         hooks: &[Arc<Hook>],
         put: impl FnOnce(Arc<Generation>) -> InForce,
-    ) -> Result<(), String> {
+    ) -> Result<(), NotInForce> {
         let (number, set) = (generation.number, generation.set);
         let mut keeper = self.keeper();
+        if !generation.against.holds(&keeper.trusted()) {
+            return Err(NotInForce::Overtaken);
+        }
+        before.into_iter().try_for_each(|entry| self.record(entry))?;
         let active = self.active(&generation, keeper.history());
         let of_set = History::of(&generation.release, active);
         keeper.record_floors(&self.log, generation.set, &of_set);
         let piece = History { highest: of_set.highest, active: of_set.active, ..History::default() };
         let entry = activation_entry(&generation, hooks, &piece);
-        let recorded = self.log.append(entry).map_err(|refused| refused.to_string())?;
-        recorded.wait().map_err(|error| error.to_string())?;
+        self.record(entry)?;
         keeper.remember(&of_set);
         for warning in generation.warnings(&config.hooks) {
             tracing::warn!(generation = number, "{warning}");
@@ -569,10 +551,14 @@ impl Host {
         self.in_force.store(Arc::new(put(Arc::new(generation))));
         self.obstacles.release(None);
         self.standing.active(set, keeper.history().highest);
-        // What was revoked between its making ready and now.
-        self.stop_revoked(&keeper);
         tracing::info!(generation = number, "release active");
         Ok(())
+    }
+
+    /// Appends a record that somebody waits for until it is durable. Blocks on the log.
+    pub fn record(&self, entry: Entry) -> Result<(), NotInForce> {
+        let recorded = self.log.append(entry).map_err(|refused| NotInForce::Record(refused.to_string()))?;
+        recorded.wait().map(drop).map_err(|error| NotInForce::Record(error.to_string()))
     }
 
     /// Records that candidates were stopped, and remembers it: they stay so in this set, whatever becomes of this process.
@@ -611,6 +597,11 @@ impl Host {
         let reason = reason.into();
         hook.metrics.refused(reason);
         self.refusals.count(now, &hook.name, reason);
+    }
+
+    /// What makes and runs plugins.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
     }
 
     /// Sandboxes in use at this moment.

@@ -1,27 +1,25 @@
 //! Housekeeping: twice a second, counts and deliveries go to the log, and the configuration file and the release's folders are looked at.
 //!
 //! Invariant: runs on a thread of its own and holds nothing that a call waits for. A release or configuration that is refused
-//! changes nothing; each refusal is recorded once, not every second. What is in force is exchanged here and nowhere else.
+//! changes nothing; each refusal is recorded once, not every second. What is in force is exchanged here and nowhere else. While a release
+//! is made ready everything else goes on, revocations first.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use portcullis_audit::Entry;
 use portcullis_model::Digest;
-use portcullis_model::json::quote;
-use portcullis_trust::{History, Passage};
 
 use crate::admin::Admin;
 use crate::as_found::{AsFound, fingerprint, stamp};
-use crate::config::AfterGrace;
+use crate::config::{AfterGrace, ReleasePaths};
 use crate::error::StartError;
-use crate::generation::{Bindings, Generation};
-use crate::host::{Hook, Host};
-use crate::keeper::{refused_entry, remembered};
-use crate::release::{Found, ReleaseError, Stray};
+use crate::host::{Host, NotInForce};
+use crate::keeper::refused_entry;
+use crate::release::{self, Found, ReleaseError, refusal_entry, stray_entry};
 use crate::reload::{NotReloaded, reload};
 
 /// The thread.
@@ -41,10 +39,27 @@ enum Order {
     Stop,
 }
 
+/// What runs on the thread.
+struct Housekeeper {
+    host: Arc<Host>,
+    admin: Option<Admin>,
+    inbox: Receiver<Order>,
+    seen: Seen,
+    /// When it was looked last.
+    looked: Instant,
+    /// Whether a look is asked for.
+    asked: bool,
+    /// Whether one was asked for while another was being made.
+    asked_again: bool,
+    stopping: bool,
+}
+
 /// What has been seen and said already.
 struct Seen {
     file: Option<Digest>,
     folders: Option<Digest>,
+    /// The folders as they were when it was looked last what they revoke.
+    heeded: Option<Digest>,
     said: BTreeSet<(Option<Digest>, String)>,
     log_stopped: bool,
 }
@@ -53,8 +68,8 @@ impl Housekeeping {
     /// Starts it. The admin listener is its own from here on, since a new configuration may move it.
     pub fn start(host: &Arc<Host>, admin: Option<Admin>) -> Result<Self, StartError> {
         let (orders, inbox) = sync_channel(MOST_ORDERS);
-        let host = Arc::clone(host);
-        let run = move || keep(&host, admin, &inbox);
+        let keeper = Housekeeper::new(Arc::clone(host), admin, inbox);
+        let run = move || keeper.run();
         let thread = thread::Builder::new().name("housekeeping".to_owned()).spawn(run).map_err(StartError::Thread)?;
         Ok(Self { orders, thread })
     }
@@ -66,7 +81,7 @@ impl Housekeeping {
 
     /// Says what is left to say and ends.
     pub fn stop(self) {
-        // A full box means that it is busy; it will find the stop next.
+        // A full box is emptied soon: it looks into it also while it has a release made ready.
         drop(self.orders.send(Order::Stop));
         drop(self.thread.join());
     }
@@ -79,48 +94,169 @@ impl Reload {
     }
 }
 
-fn keep(host: &Arc<Host>, mut admin: Option<Admin>, inbox: &Receiver<Order>) {
-    if host.config.listen.tls.is_none() && !host.config.listen.address.ip().is_loopback() {
-        tracing::warn!(
-            "plain HTTP on an address that others can reach (listen.plain_http_beyond_loopback): whoever is on the way reads secrets and \
-             payloads and can change answers"
-        );
+impl Housekeeper {
+    fn new(host: Arc<Host>, admin: Option<Admin>, inbox: Receiver<Order>) -> Self {
+        // As they were before they were read: what was changed while the host started has not been seen.
+        let AsFound { file, folders } = host.config.as_found;
+        let seen = Seen { file, folders, heeded: folders, said: BTreeSet::new(), log_stopped: false };
+        Self { host, admin, inbox, seen, looked: Instant::now(), asked: false, asked_again: false, stopping: false }
     }
-    // As they were before they were read: what was changed while the host started has not been seen.
-    let AsFound { file, folders } = host.config.as_found;
-    let mut seen = Seen { file, folders, said: BTreeSet::new(), log_stopped: false };
-    let mut since_look = Duration::ZERO;
-    report_strays(host, &mut seen);
-    loop {
-        match inbox.recv_timeout(ROUND) {
-            Ok(Order::Stop) | Err(RecvTimeoutError::Disconnected) => break,
-            Ok(Order::Reload) => {
-                rotate(host, true);
-                look(host, &mut admin, &mut seen, true);
-            }
-            Err(RecvTimeoutError::Timeout) => {
-                since_look += ROUND;
-                let watch = host.in_force.load().config.release.watch_ms;
-                if watch > 0 && since_look >= Duration::from_millis(watch) {
-                    since_look = Duration::ZERO;
-                    rotate(host, false);
-                    look(host, &mut admin, &mut seen, false);
-                }
-            }
+
+    fn run(mut self) {
+        let host = Arc::clone(&self.host);
+        if host.config.listen.tls.is_none() && !host.config.listen.address.ip().is_loopback() {
+            tracing::warn!(
+                "plain HTTP on an address that others can reach (listen.plain_http_beyond_loopback): whoever is on the way reads secrets \
+                 and payloads and can change answers"
+            );
         }
+        report_strays(&host, &mut self.seen);
+        while !self.stopping {
+            let order = self.inbox.recv_timeout(if self.asked { Duration::ZERO } else { ROUND });
+            self.take(order);
+            if self.stopping {
+                break;
+            }
+            if let Some(asked) = self.due() {
+                rotate(&host, asked);
+                self.look(asked);
+                self.asked |= std::mem::take(&mut self.asked_again);
+            }
+            self.go_round();
+        }
+        report(&host, true);
+        if let Some(admin) = self.admin {
+            admin.stop();
+        }
+    }
+
+    fn take(&mut self, order: Result<Order, RecvTimeoutError>) {
+        match order {
+            Ok(Order::Stop) | Err(RecvTimeoutError::Disconnected) => self.stopping = true,
+            Ok(Order::Reload) => self.asked = true,
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+    }
+
+    /// Whether a look is due, and if so, whether somebody asked for it.
+    fn due(&mut self) -> Option<bool> {
+        let asked = std::mem::take(&mut self.asked);
+        let watch = self.host.in_force.load().config.release.watch_ms;
+        let due = asked || (watch > 0 && self.looked.elapsed() >= Duration::from_millis(watch));
+        due.then(|| {
+            self.looked = Instant::now();
+            asked
+        })
+    }
+
+    /// What is done every round, and waits for no release that is being made ready.
+    fn go_round(&mut self) {
+        let host = Arc::clone(&self.host);
         host.keys.load().iter().for_each(|keys| keys.tend(false));
-        report(host, false);
+        report(&host, false);
         host.keeper().refresh();
         if host.look_at_time() {
             // What was refused for the clock's sake.
-            look(host, &mut admin, &mut seen, true);
+            self.asked = true;
         }
-        alarm(host, &mut seen);
-        alarm_expiry(host, &mut seen);
+        alarm(&host, &mut self.seen);
+        alarm_expiry(&host, &mut self.seen);
     }
-    report(host, true);
-    if let Some(admin) = admin {
-        admin.stop();
+
+    /// Looks at the configuration file and the folders. What was overtaken while it was made ready is begun again, on what is there by then.
+    fn look(&mut self, mut asked: bool) {
+        while !self.stopping && !self.look_once(asked) {
+            tracing::info!("something newer came while a release was made ready: it is looked at again");
+            asked = true;
+        }
+    }
+
+    /// Looks once; says whether it came to an end.
+    fn look_once(&mut self, asked: bool) -> bool {
+        let host = Arc::clone(&self.host);
+        let Some(reloaded) = self.look_at_file(asked) else { return false };
+        let folders = Some(fingerprint(&host.in_force.load().config));
+        if !asked && !reloaded && folders == self.seen.folders {
+            return true;
+        }
+        self.seen.folders = folders;
+        // Revocations come first, and hold whatever becomes of the rest.
+        self.follow_trust(folders);
+        match host.load_release(|paths, set| self.goes_on(paths, set)) {
+            Ok(Some(generation)) => match host.activate(generation) {
+                Ok(()) => {}
+                Err(NotInForce::Overtaken) => return false,
+                // Nothing is wrong with the release: the next look tries again.
+                Err(NotInForce::Record(_)) => self.seen.folders = None,
+            },
+            Ok(None) => host.obstacles.release(None),
+            Err(ReleaseError::Overtaken) => return false,
+            Err(error) => refuse(&host, &mut self.seen, &error),
+        }
+        report_strays(&host, &mut self.seen);
+        true
+    }
+
+    /// What cannot wait while a release is made ready; says whether that is still what is wanted.
+    fn goes_on(&mut self, paths: &ReleasePaths, set: Digest) -> bool {
+        loop {
+            match self.inbox.try_recv() {
+                Ok(order) => self.take(Ok(order)),
+                Err(TryRecvError::Disconnected) => self.take(Err(RecvTimeoutError::Disconnected)),
+                Err(TryRecvError::Empty) => break,
+            }
+        }
+        let mut wanted = true;
+        if let Some(asked) = self.due() {
+            // All of it is looked at when this one is made.
+            self.asked_again |= asked;
+            rotate(&self.host, asked);
+            let folders = Some(fingerprint(&self.host.in_force.load().config));
+            if asked || folders != self.seen.heeded {
+                self.follow_trust(folders);
+                wanted = release::set_in(paths) == Some(set);
+            }
+            wanted &= self.seen.file == Some(stamp(&self.host.in_force.load().config.file));
+        }
+        self.go_round();
+        wanted && !self.stopping
+    }
+
+    /// Stops what is revoked by now, in these folders; says once what is wrong with a trust root that lies there.
+    fn follow_trust(&mut self, folders: Option<Digest>) {
+        self.seen.heeded = folders;
+        if let Some(stopped) = self.host.follow_trust()
+            && self.seen.said.insert((folders, stopped.refusal.to_string()))
+        {
+            self.host.say(refused_entry(&stopped));
+        }
+    }
+
+    /// Takes up a configuration file that has changed; says whether it did, and nothing where that was overtaken.
+    fn look_at_file(&mut self, asked: bool) -> Option<bool> {
+        let host = Arc::clone(&self.host);
+        let file = Some(stamp(&host.in_force.load().config.file));
+        if std::mem::replace(&mut self.seen.file, file) == file && !asked {
+            return Some(false);
+        }
+        let mut admin = self.admin.take();
+        let result = reload(&host, &mut admin, |paths, set| self.goes_on(paths, set));
+        self.admin = admin;
+        match result {
+            Ok(reloaded) => {
+                // Before it is said: whoever reads that line finds the host as it is.
+                host.obstacles.configuration(None);
+                if !reloaded {
+                    tracing::debug!("configuration unchanged");
+                }
+                Some(reloaded)
+            }
+            Err(NotReloaded::NotInForce(NotInForce::Overtaken)) => None,
+            Err(error) => {
+                refuse_configuration(&host, &mut self.seen, &error);
+                Some(false)
+            }
+        }
     }
 }
 
@@ -222,54 +358,6 @@ fn alarm_expiry(host: &Host, seen: &mut Seen) {
     }
 }
 
-fn look(host: &Arc<Host>, admin: &mut Option<Admin>, seen: &mut Seen, asked: bool) {
-    let reloaded = look_at_file(host, admin, seen, asked);
-    let folders = Some(fingerprint(&host.in_force.load().config));
-    if !asked && !reloaded && folders == seen.folders {
-        return;
-    }
-    seen.folders = folders;
-    // Revocations come first, and hold whatever becomes of the rest.
-    if let Some(stopped) = host.follow_trust()
-        && seen.said.insert((folders, stopped.refusal.to_string()))
-    {
-        host.say(refused_entry(&stopped));
-    }
-    match host.load_release() {
-        Ok(Some(generation)) => {
-            if !host.activate(generation) {
-                // Nothing is wrong with the release: the next look tries again.
-                seen.folders = None;
-            }
-        }
-        Ok(None) => host.obstacles.release(None),
-        Err(error) => refuse(host, seen, &error),
-    }
-    report_strays(host, seen);
-}
-
-/// Takes up a configuration file that has changed; says whether it did.
-fn look_at_file(host: &Arc<Host>, admin: &mut Option<Admin>, seen: &mut Seen, asked: bool) -> bool {
-    let file = Some(stamp(&host.in_force.load().config.file));
-    if std::mem::replace(&mut seen.file, file) == file && !asked {
-        return false;
-    }
-    match reload(host, admin) {
-        Ok(reloaded) => {
-            // Before it is said: whoever reads that line finds the host as it is.
-            host.obstacles.configuration(None);
-            if !reloaded {
-                tracing::debug!("configuration unchanged");
-            }
-            reloaded
-        }
-        Err(error) => {
-            refuse_configuration(host, seen, &error);
-            false
-        }
-    }
-}
-
 fn refuse_configuration(host: &Host, seen: &mut Seen, error: &NotReloaded) {
     tracing::warn!(code = error.code(), %error, hint = error.hint(), "configuration refused; what is in force goes on");
     host.obstacles.configuration(Some(error.to_string()));
@@ -302,72 +390,6 @@ fn report_strays(host: &Host, seen: &mut Seen) {
     while seen.said.len() > MOST_SAID {
         seen.said.pop_first();
     }
-}
-
-/// The record of a release that came into force.
-pub fn activation_entry(generation: &Generation, hooks: &[Arc<Hook>], piece: &History) -> Entry {
-    let mut fields = format!(
-        r#""gen":{},"set":"{}","expires":{},"bindings":["#,
-        generation.number, generation.set, generation.expires
-    );
-    let mut comma = "";
-    for (bindings, hook) in generation.hooks.iter().zip(hooks) {
-        for binding in bindings.with_candidates() {
-            fields.push_str(&format!(r#"{comma}{{"hook":"{}","plugin":"#, hook.config.name));
-            quote(&mut fields, &binding.manifest().id);
-            fields.push_str(&format!(
-                r#","serial":{},"manifest":"{}","component":"{}","settings":"{}","snapshot":"{}","mode":"{}"}}"#,
-                binding.manifest().serial,
-                binding.verified.digest,
-                binding.manifest().wasm,
-                binding.settings,
-                binding.plugin.snapshot_digest(),
-                binding.role
-            ));
-            comma = ",";
-        }
-    }
-    fields.push(']');
-    match generation.passage {
-        Passage::New => {}
-        Passage::Again(_) => fields.push_str(r#","again":true"#),
-        Passage::Downgrade(document) => fields.push_str(&format!(r#","downgrade":"{document}""#)),
-    }
-    // A history is written as plain JSON: this cannot fail.
-    let fields = remembered(&fields, piece).unwrap_or(fields);
-    Entry { kind: "release.active", fields, sealed: Some(configure_notes(generation).into_bytes()) }
-}
-
-/// What plugins noted while they were configured: a list a binding.
-fn configure_notes(generation: &Generation) -> String {
-    let mut notes = String::from("[");
-    for (position, binding) in generation.hooks.iter().flat_map(Bindings::with_candidates).enumerate() {
-        notes.push_str(if position == 0 { "[" } else { ",[" });
-        for (position, note) in binding.plugin.notes().iter().enumerate() {
-            notes.push_str(if position == 0 { "" } else { "," });
-            quote(&mut notes, note);
-        }
-        notes.push(']');
-    }
-    notes.push(']');
-    notes
-}
-
-/// The record of a release that was refused.
-pub fn refusal_entry(error: &ReleaseError) -> Entry {
-    let mut fields = format!(r#""code":"{}","plugin":"#, error.code());
-    match error.plugin() {
-        Some(plugin) => quote(&mut fields, plugin),
-        None => fields.push_str("null"),
-    }
-    // Settings and file names may name people: the sentence is sealed.
-    Entry { kind: "release.refused", fields, sealed: Some(error.to_string().into_bytes()) }
-}
-
-fn stray_entry(stray: &Stray) -> Entry {
-    let fields = format!(r#""code":"{}","component":"{}""#, stray.code, stray.component);
-    let sealed = format!("{}: {}", stray.path.display(), stray.sentence);
-    Entry { kind: "plugin.refused", fields, sealed: Some(sealed.into_bytes()) }
 }
 
 /// How often it comes round.

@@ -19,6 +19,7 @@ use portcullis_trust::{History, RevokedPlugins, TrustRoot, verify_revocations};
 use crate::config::Config;
 use crate::error::StartError;
 use crate::memory::{Kept, Memory, Seal, Standing, reader, replace};
+use crate::own_folder::{OwnFolder, STATE_HINT};
 use crate::release::{Trusted, revocations};
 use crate::roots::{Roots, Stopped, mark};
 use crate::witness::{MEMORY, Witness};
@@ -43,6 +44,8 @@ pub struct Keeper {
     /// When the file was written last.
     saved: Option<Instant>,
     log: Option<(PathBuf, PublicKey)>,
+    /// The folder that it writes, once it may.
+    folder: Option<OwnFolder>,
 }
 
 /// A log that the host may write.
@@ -105,6 +108,7 @@ impl Keeper {
             last_record: Millis(0),
             saved: None,
             log: None,
+            folder: None,
         };
         // What the log knows beyond its files; a log that does not belong here says nothing, and is looked at when it is opened.
         if let Standing::Continues = keeper.standing(place)? {
@@ -120,9 +124,19 @@ impl Keeper {
         Ok(keeper)
     }
 
+    /// It may write this folder, until the end.
+    pub fn hold(&mut self, folder: OwnFolder) {
+        self.folder = Some(folder);
+    }
+
     /// What a release is held against.
     pub fn trusted(&self) -> Trusted<'_> {
         Trusted { roots: &self.roots, history: &self.memory.history }
+    }
+
+    /// What a release is held against, to be kept: for whoever makes one, which no change waits for.
+    pub fn copy(&self) -> (Roots, History) {
+        (self.roots.clone(), self.memory.history.clone())
     }
 
     /// The trust root in force.
@@ -349,10 +363,11 @@ impl Keeper {
         }
     }
 
-    /// Writes everything a last time, and waits a moment for the second copy.
+    /// Writes everything a last time, waits a moment for the second copy, and gives the folder back.
     pub fn end(&mut self) {
         self.read_head();
         self.saved_or_said();
+        drop(self.folder.take());
     }
 
     fn record(&mut self, log: &Log, kind: &'static str, fields: &str, piece: &History) {
@@ -503,7 +518,6 @@ fn unusable(what: &'static str, path: &Path, why: &str, hint: Option<&str>) -> S
 
 /// Says in a log's directory that it must not be signed any more.
 const RETIRED: &str = "retired";
-const STATE_HINT: &str = "let the host write this folder, or name another with `trust.state`";
 /// Names of plugins that one record has room for.
 const PIECE: usize = 32;
 /// How old the host's own file may be: after a crash that much of the log is read again.

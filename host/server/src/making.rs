@@ -19,7 +19,7 @@ pub struct EngineConfig {
     pub compile_memory_bytes: u64,
     /// Processor time that it may take, seconds. Default 120: a Python plugin takes about 20.
     pub compile_cpu_s: u64,
-    /// Time on the clock that it may take, seconds. Default 180. A revocation that arrives meanwhile waits for it.
+    /// Time on the clock that it may take, seconds. Default 180.
     pub compile_wall_s: u64,
     /// Time that a plugin's `configure` may take, milliseconds. Default 10,000: enough for ten thousand rules in an interpreted language.
     pub configure_ms: u64,

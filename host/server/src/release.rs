@@ -3,6 +3,7 @@
 //! Invariant: nothing runs that did not pass every check of `trust`; a release that fails anywhere changes nothing. Reads files and
 //! waits for the process that compiles, so it never runs on a thread that serves connections.
 
+mod entries;
 mod standing;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -22,11 +23,13 @@ use thiserror::Error;
 use crate::config::{HookConfig, ReleasePaths};
 use crate::digest::sha256;
 use crate::generation::{Binding, Bindings, Generation};
+use crate::preparation::Against;
 use crate::rollout;
 use crate::rollout::ready::Tried;
 use crate::roots::Roots;
 use crate::selftest;
 
+pub use entries::{activation_entry, refusal_entry, stray_entry};
 pub use standing::Standing;
 
 /// Why a release was refused.
@@ -82,6 +85,15 @@ pub enum ReleaseError {
     /// This machine's clock cannot be believed.
     #[error("this machine's clock is more than five minutes away from the witness's and the platform's")]
     TimeSuspect,
+    /// What it was held against has changed while it was made ready, or something newer is there. Nothing is wrong with it.
+    #[error("something newer has come while it was made ready")]
+    Overtaken,
+    /// There is no thread to make it on.
+    #[error("cannot start a thread to make it ready: {why}")]
+    NoThread {
+        /// Why.
+        why: String,
+    },
     /// A binding cannot work.
     #[error("binding of `{plugin}` on hook `{hook}`: {why}")]
     Binding {
@@ -142,6 +154,8 @@ impl ReleaseError {
             Self::Binding { .. } => "binding-unworkable",
             Self::Swap => "swap-configured",
             Self::TimeSuspect => "time-suspect",
+            Self::Overtaken => "release-overtaken",
+            Self::NoThread { .. } => "no-thread",
         }
     }
 
@@ -158,6 +172,10 @@ impl ReleaseError {
                 Some("turn swap off, or restart the host, which then resets instances the slow way".to_owned())
             }
             Self::TimeSuspect => Some("put the clock right; the release is looked at again by itself".to_owned()),
+            Self::Overtaken => None,
+            Self::NoThread { .. } => {
+                Some("let the host have more threads and memory; the release is looked at again at a SIGHUP".to_owned())
+            }
             Self::Unreadable { .. } => Some("see that the file is there and that the host may read it".to_owned()),
             Self::Binding { .. } => {
                 Some("correct the binding in the release source (`hook`, `say`) and sign a new release set".to_owned())
@@ -182,7 +200,7 @@ impl ReleaseError {
     /// The plugin it is about.
     pub fn plugin(&self) -> Option<&str> {
         match self {
-            Self::Unreadable { .. } | Self::Swap | Self::TimeSuspect => None,
+            Self::Unreadable { .. } | Self::Swap | Self::TimeSuspect | Self::Overtaken | Self::NoThread { .. } => None,
             Self::Refused { plugin, .. } => plugin.as_deref(),
             Self::Engine { plugin, .. }
             | Self::Missing { plugin, .. }
@@ -345,6 +363,7 @@ impl Found {
             passage,
             root: root.version,
             verified: at,
+            against: Arc::new(Against::new(trusted)),
             hooks: bound,
             stops: Arc::default(),
             release,

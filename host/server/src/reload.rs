@@ -5,18 +5,19 @@
 
 use std::sync::{Arc, PoisonError};
 
-use portcullis_audit::{Entry, Pending};
+use portcullis_audit::Entry;
+use portcullis_model::Digest;
 use portcullis_model::json::quote;
 use thiserror::Error;
 
 use crate::admin::Admin;
 use crate::caller::Caller;
-use crate::config::Config;
+use crate::config::{Config, ReleasePaths};
 use crate::error::{ConfigError, StartError};
 use crate::generation::{Bindings, Generation};
-use crate::host::{Hook, Host};
+use crate::host::{Hook, Host, NotInForce};
 use crate::in_force::InForce;
-use crate::release::Found;
+use crate::release::{Found, ReleaseError};
 
 /// Why a changed configuration is not in force.
 #[derive(Debug, Error)]
@@ -39,9 +40,9 @@ pub enum NotReloaded {
         /// The hook.
         hook: String,
     },
-    /// Its record could not be made durable.
-    #[error("its record could not be made durable: {0}")]
-    Record(String),
+    /// It is ready, and not in force.
+    #[error(transparent)]
+    NotInForce(#[from] NotInForce),
 }
 
 impl NotReloaded {
@@ -52,7 +53,8 @@ impl NotReloaded {
             Self::Restart { .. } => "config-needs-restart",
             Self::Start(_) => "config-unusable",
             Self::Bound { .. } => "config-hook-bound",
-            Self::Record(_) => "config-not-recorded",
+            Self::NotInForce(NotInForce::Overtaken) => "config-overtaken",
+            Self::NotInForce(NotInForce::Record(_)) => "config-not-recorded",
         }
     }
 
@@ -63,7 +65,8 @@ impl NotReloaded {
             Self::Restart { .. } => Some("take the change back, or restart the host".to_owned()),
             Self::Start(error) => error.hint(),
             Self::Bound { .. } => Some("sign a release set without those bindings first".to_owned()),
-            Self::Record(_) => Some("see to the disk".to_owned()),
+            Self::NotInForce(NotInForce::Overtaken) => None,
+            Self::NotInForce(NotInForce::Record(_)) => Some("see to the disk".to_owned()),
         }
     }
 
@@ -75,9 +78,14 @@ impl NotReloaded {
     }
 }
 
-/// Puts the file's configuration in force if it is another than the one in force; says whether it did. Blocks on the log; runs on
-/// housekeeping's thread, which alone exchanges what is in force.
-pub fn reload(host: &Arc<Host>, admin: &mut Option<Admin>) -> Result<bool, NotReloaded> {
+/// Puts the file's configuration in force if it is another than the one in force; says whether it did. Where it needs a release made ready,
+/// `wanted` is asked time and again, as [`Host::load_release`] asks. Blocks on the log; runs on housekeeping's thread, which alone
+/// exchanges what is in force.
+pub fn reload(
+    host: &Arc<Host>,
+    admin: &mut Option<Admin>,
+    wanted: impl FnMut(&ReleasePaths, Digest) -> bool,
+) -> Result<bool, NotReloaded> {
     let before = host.in_force.load_full();
     let mut config = Config::load(&before.config.file)?;
     if config.digest == before.config.digest {
@@ -88,7 +96,7 @@ pub fn reload(host: &Arc<Host>, admin: &mut Option<Admin>) -> Result<bool, NotRe
         return Err(NotReloaded::Restart { settings });
     }
     let hooks = hooks(host, &before, &mut config)?;
-    let next = generation(host, &before, &config)?;
+    let next = generation(host, &before, &config, wanted)?;
     let moved = moved(host, &before, &config)?;
 
     let number = match &next {
@@ -96,24 +104,25 @@ pub fn reload(host: &Arc<Host>, admin: &mut Option<Admin>) -> Result<bool, NotRe
         Next::Moved(generation) => generation.number,
         Next::Nothing => 0,
     };
-    let recorded = host.log.append(active_entry(&config, number));
-    let recorded = recorded.map_err(|refused| NotReloaded::Record(refused.to_string()))?;
-    Pending::wait(recorded).map_err(|error| NotReloaded::Record(error.to_string()))?;
-
+    let entry = active_entry(&config, number);
     let (digest, count, config) = (config.digest, hooks.len(), Arc::new(config));
     let put = |generation| InForce::new(Arc::clone(&config), hooks.clone(), generation);
     match next {
         Next::New(generation) => {
             let put = |generation| put(Some(generation));
-            host.activate_for(*generation, &config, &hooks, put).map_err(NotReloaded::Record)?;
+            host.activate_for(*generation, Some(entry), &config, &hooks, put)?;
         }
         Next::Moved(generation) => {
+            host.record(entry)?;
             for warning in generation.warnings(&config.hooks) {
                 tracing::warn!(generation = number, "{warning}");
             }
             host.in_force.store(Arc::new(put(Some(Arc::new(*generation)))));
         }
-        Next::Nothing => host.in_force.store(Arc::new(put(None))),
+        Next::Nothing => {
+            host.record(entry)?;
+            host.in_force.store(Arc::new(put(None)));
+        }
     }
     host.admission.set_limit(config.listen.calls);
     if let Some(moved) = moved
@@ -165,7 +174,12 @@ fn hooks(host: &Host, before: &InForce, config: &mut Config) -> Result<Vec<Arc<H
 }
 
 /// What is to decide: the generation in force, or, where the new hooks are not those that it needs, what the folders hold.
-fn generation(host: &Host, before: &InForce, config: &Config) -> Result<Next, NotReloaded> {
+fn generation(
+    host: &Host,
+    before: &InForce,
+    config: &Config,
+    mut wanted: impl FnMut(&ReleasePaths, Digest) -> bool,
+) -> Result<Next, NotReloaded> {
     let Some(current) = &before.generation else {
         // Housekeeping looks at the release next, with the new hooks.
         return Ok(Next::Nothing);
@@ -176,8 +190,11 @@ fn generation(host: &Host, before: &InForce, config: &Config) -> Result<Next, No
     };
     // A release that is to come with these hooks: both come into force, or neither.
     let found = Found::read(&config.release).ok().filter(|found| found.set_digest() != current.set);
-    match found.map(|found| host.ready(&found, &config.hooks)) {
+    let (paths, hooks) = (&config.release, &config.hooks);
+    let ready = |found: Found| host.ready(&found, hooks, || wanted(paths, found.set_digest()));
+    match found.map(ready) {
         Some(Ok(generation)) => Ok(Next::New(Box::new(generation))),
+        Some(Err(ReleaseError::Overtaken)) => Err(NotInForce::Overtaken.into()),
         Some(Err(error)) => {
             tracing::warn!(code = error.code(), %error, hint = error.hint(), "the release that came with the configuration is refused");
             Err(NotReloaded::Bound { hook })

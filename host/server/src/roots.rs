@@ -15,12 +15,14 @@ use crate::config::Trust;
 use crate::error::StartError;
 
 /// The accepted roots.
+#[derive(Clone)]
 pub struct Roots {
     accepted: BTreeMap<u64, Accepted>,
     newest: Arc<TrustRoot>,
 }
 
 /// A root that was let in.
+#[derive(Clone)]
 struct Accepted {
     root: Arc<TrustRoot>,
     envelope: Vec<u8>,

@@ -42,10 +42,10 @@ pub struct Bounds {
     pub coverage: bool,
 }
 
-/// Tries a plugin.
+/// Tries a plugin. Where the engine's preparations are given up, so is the rest of it, as if it were late.
 pub fn run(plan: &Plan, engine: &Engine, component: &[u8], terms: &Terms<'_>, bounds: Bounds) -> Report {
     let until = Instant::now().checked_add(bounds.time);
-    let late = || until.is_some_and(|until| Instant::now() >= until);
+    let late = || engine.is_given_up() || until.is_some_and(|until| Instant::now() >= until);
     let mut outcomes: Vec<Option<Outcome>> = plan.cases.iter().map(|_| None).collect();
     let mut seen = Seen::default();
     for (name, settings) in &plan.settings {

@@ -4,6 +4,7 @@
 //! not come into force never takes the place of the one that the next start needs. It puts nothing in force; that is housekeeping's. What a
 //! set revokes holds even where the set is not taken.
 
+use std::panic::resume_unwind;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -15,6 +16,7 @@ use portcullis_model::{Digest, Millis};
 use portcullis_trust::{ReleaseSet, TrustRoot, verify_release};
 use tokio::runtime::Builder;
 use tokio::sync::Notify;
+use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
 use super::error::PullError;
@@ -24,7 +26,7 @@ use crate::config::{Config, ReleasePaths};
 use crate::error::StartError;
 use crate::host::Host;
 use crate::housekeeping::Reload;
-use crate::release;
+use crate::release::{self, ReleaseError};
 
 /// The thread, where a registry is followed.
 pub struct RegistryWatch {
@@ -77,18 +79,22 @@ impl RegistryWatch {
         self.signals.look.notify_one();
     }
 
-    /// Ends it: a request in progress is given up, a release that is being made ready is not.
+    /// Ends it: a request in progress is given up, and a release that is being made ready.
     pub fn stop(self) {
         self.signals.stop.notify_one();
         drop(self.thread.join());
     }
 }
 
-async fn follow(host: &Host, reload: &Reload, look: &Notify) {
+async fn follow(host: &Arc<Host>, reload: &Reload, look: &Notify) {
     let Some(source) = &host.registry else { return };
     let mut seen = Seen::default();
     loop {
-        let result = round(host, source, &mut seen).await;
+        let result = round(host, source, look, &mut seen).await;
+        // Nothing is wrong with what it was busy with: something newer is there.
+        if let Err(PullError::Release(ReleaseError::Overtaken)) = result {
+            continue;
+        }
         let changed = source.note(&result, host.clock.now());
         match &result {
             Ok(outcome) => {
@@ -114,15 +120,10 @@ async fn follow(host: &Host, reload: &Reload, look: &Notify) {
 }
 
 /// One look.
-async fn round(host: &Host, source: &Source, seen: &mut Seen) -> Result<Outcome, PullError> {
+async fn round(host: &Arc<Host>, source: &Source, look: &Notify, seen: &mut Seen) -> Result<Outcome, PullError> {
     seen.artifact = None;
-    let offer = Offer::ask(&source.client, &source.reference).await?;
-    source.saw(offer.artifact);
-    seen.artifact = Some(offer.artifact);
     let config = Arc::clone(&host.in_force.load().config);
-    let root = roots(host, &config, &offer)?;
-    // Before anything else, and whatever becomes of the rest.
-    host.heed(&offer.set);
+    let (offer, root) = hear(host, source, &config, &mut seen.artifact).await?;
     let (paths, digest) = (&config.release, offer.set_digest());
     let here = release::set_in(paths) == Some(digest);
     if here && host.in_force.load().generation.is_some() {
@@ -142,10 +143,12 @@ async fn round(host: &Host, source: &Source, seen: &mut Seen) -> Result<Outcome,
         return Err(PullError::Unready { code });
     }
     let folder = source.config.staging.clone().unwrap_or_else(|| paths.set.with_file_name("incoming"));
-    let done = take(host, source, &offer, (&root, &set, at), &config, &folder).await;
+    let done = take(host, source, look, &offer, (&root, &set, at), &config, &folder).await;
     // What is left there is of no use, or only a copy.
     drop(std::fs::remove_dir_all(&folder));
-    if let Err(PullError::Release(error)) = &done {
+    if let Err(PullError::Release(error)) = &done
+        && !matches!(error, ReleaseError::Overtaken)
+    {
         seen.unready = Some((offer.artifact, config.digest, error.code()));
     }
     done?;
@@ -157,11 +160,12 @@ async fn round(host: &Host, source: &Source, seen: &mut Seen) -> Result<Outcome,
 
 /// Brings a release into the staging folder, makes it ready there, and puts it in its place.
 async fn take(
-    host: &Host,
+    host: &Arc<Host>,
     source: &Source,
+    look: &Notify,
     offer: &Offer,
     verified: (&TrustRoot, &ReleaseSet, Millis),
-    config: &Config,
+    config: &Arc<Config>,
     folder: &Path,
 ) -> Result<(), PullError> {
     let [set, plugins, settings, downgrade] = pull::staging(folder)?;
@@ -169,8 +173,56 @@ async fn take(
     let (from, to) = (placed(&staged), placed(&config.release));
     let (repository, shelf) = (&source.reference.repository, Shelf::of(&to));
     pull::bring(&source.client, repository, offer, verified, &shelf, &from).await?;
-    host.try_release(&staged, config)?;
+    try_release(host, source, look, offer.artifact, &staged, config).await?;
     pull::place(&from, &to)
+}
+
+/// Has it made ready, and goes on asking the registry meanwhile: what that offers by then may revoke, and takes the place of what is being
+/// made.
+async fn try_release(
+    host: &Arc<Host>,
+    source: &Source,
+    look: &Notify,
+    artifact: Digest,
+    staged: &ReleasePaths,
+    config: &Arc<Config>,
+) -> Result<(), ReleaseError> {
+    // Wanted for as long as it is there: until something newer is offered, or nobody waits here any more.
+    let mut wanted = Some(Arc::new(()));
+    let still = wanted.as_ref().map(Arc::downgrade).unwrap_or_default();
+    let (its_host, its_config, staged) = (Arc::clone(host), Arc::clone(config), staged.clone());
+    let mut making = spawn_blocking(move || its_host.try_release(&staged, &its_config, || still.strong_count() > 0));
+    loop {
+        tokio::select! {
+            made = &mut making => return made.unwrap_or_else(|error| resume_unwind(error.into_panic())),
+            () = sleep(pause(source.config.poll_ms, 0)) => {}
+            () = look.notified() => {}
+        }
+        match hear(host, source, config, &mut None).await {
+            Ok((offer, _)) if offer.artifact != artifact => drop(wanted.take()),
+            Ok(_) => {}
+            // Said by the next look, if it lasts.
+            Err(error) => {
+                tracing::debug!(code = error.code(), %error, "the registry was asked while a release is made ready")
+            }
+        }
+    }
+}
+
+/// Asks the registry what it offers, and takes up what is in that of trust, before anything else and whatever becomes of the rest. Gives the
+/// trust root in force then.
+async fn hear(
+    host: &Host,
+    source: &Source,
+    config: &Config,
+    artifact: &mut Option<Digest>,
+) -> Result<(Offer, Arc<TrustRoot>), PullError> {
+    let offer = Offer::ask(&source.client, &source.reference).await?;
+    source.saw(offer.artifact);
+    *artifact = Some(offer.artifact);
+    let root = roots(host, config, &offer)?;
+    host.heed(&offer.set);
+    Ok((offer, root))
 }
 
 /// Puts trust roots that follow the one in force where the host looks for them, and has it look. Gives the one in force then.

@@ -1,0 +1,100 @@
+//! `[audit]`: where the record goes, by which keys, and what it survives.
+//!
+//! Invariant: keys are named by their files and never stand in the configuration.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+/// The record.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Audit {
+    /// The directory; made at the first start.
+    pub directory: PathBuf,
+    /// The log's origin: the name of its key and of its checkpoints, such as `hospital.example/hooks/2026`.
+    pub origin: String,
+    /// The key that signs checkpoints.
+    pub signing_key: PathBuf,
+    /// The key that seals what a record must not show.
+    pub sealing_key: PathBuf,
+    /// The key of the pseudonyms.
+    pub pseudonym_key: PathBuf,
+    /// What a record survives before its answer leaves. Default `disk`.
+    #[serde(default)]
+    pub commit: Commit,
+    /// Size of a segment of the write-ahead log, bytes: a multiple of 4,096 from 2 MiB to 1 GiB. Two are written at the first start, and up to
+    /// sixteen while the views are behind. Larger ones roll less often and make the next start after a crash longer. Default 16 MiB.
+    #[serde(default = "default_segment_bytes")]
+    pub segment_bytes: u64,
+    /// A folder on another disk or machine for a second copy of the log's head and of what must not be forgotten: it finds out a host
+    /// that was restored from an old backup. It must exist.
+    #[serde(default)]
+    pub witness: Option<PathBuf>,
+    /// Whether the host refuses to start where the witness cannot be read. Default `false`: it starts, and says so.
+    #[serde(default)]
+    pub witness_required: bool,
+    /// The log that the host goes on with when this one must not be signed any more.
+    #[serde(default)]
+    pub next: Option<NextLog>,
+}
+
+/// A log held ready.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NextLog {
+    /// Its directory; made when it is needed.
+    pub directory: PathBuf,
+    /// Its origin.
+    pub origin: String,
+    /// The key that signs its checkpoints; the trust root lists it under `log`.
+    pub signing_key: PathBuf,
+}
+
+/// What a record survives before its answer leaves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Commit {
+    /// A power loss: `fdatasync` before the answer.
+    #[default]
+    Disk,
+    /// A crash of this process, not of the machine: the kernel has it before the answer, the disk soon after.
+    Kernel,
+}
+
+impl Audit {
+    /// Paths, from that folder.
+    pub(super) fn resolve(&mut self, base: &Path) {
+        for path in [&mut self.directory, &mut self.signing_key, &mut self.sealing_key, &mut self.pseudonym_key] {
+            *path = base.join(&*path);
+        }
+        if let Some(witness) = &mut self.witness {
+            *witness = base.join(&*witness);
+        }
+        if let Some(next) = &mut self.next {
+            next.directory = base.join(&next.directory);
+            next.signing_key = base.join(&next.signing_key);
+        }
+    }
+
+    /// Whether it can be so.
+    pub(super) fn check(&self) -> Result<(), String> {
+        let segment = self.segment_bytes;
+        if !segment.is_multiple_of(4_096) || !(2 << 20..=1 << 30).contains(&segment) {
+            return Err(format!("audit.segment_bytes {segment} is not a multiple of 4,096 from 2 MiB to 1 GiB"));
+        }
+        if let Some(next) = &self.next
+            && (next.directory == self.directory || next.origin == self.origin)
+        {
+            return Err("audit.next has the directory or the origin of the log that it is to follow".to_owned());
+        }
+        if self.witness_required && self.witness.is_none() {
+            return Err("audit.witness_required without audit.witness".to_owned());
+        }
+        Ok(())
+    }
+}
+
+fn default_segment_bytes() -> u64 {
+    16 << 20
+}

@@ -1,0 +1,145 @@
+//! `[listen]`, `[admin]` and `[telemetry]`: where a host is called, where it is looked at, and where it tells what it did.
+//!
+//! Invariant: what is spoken without TLS, and what asks nobody who they are, stays on this machine unless the file says otherwise.
+
+use std::net::SocketAddr;
+
+use serde::Deserialize;
+
+use super::within;
+use crate::tls::TlsConfig;
+
+/// Where and how much to listen.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Listen {
+    /// Address and port; loopback only where there is no TLS. Default `127.0.0.1:8600`; port 0 picks a free one.
+    pub address: SocketAddr,
+    /// TLS. Without it, plain HTTP is spoken.
+    pub tls: Option<TlsConfig>,
+    /// Speaks plain HTTP on an address that others can reach: whoever is on the way reads secrets and payloads and can change answers.
+    pub plain_http_beyond_loopback: bool,
+    /// Threads that serve connections. Default: one a core. Each runs plugins inline for at most one slice.
+    pub workers: usize,
+    /// Connections at once; a further one waits in the kernel's queue. Default 1,024.
+    pub connections: usize,
+    /// Calls in progress at once; a further one gets the safe answer. Default 256.
+    pub calls: usize,
+    /// Time a caller has to send a request's head, and a connection may be idle, milliseconds; then it is closed. Default 75,000:
+    /// longer than proxies keep an idle connection, so that none sends a call into one that we just closed.
+    pub head_ms: u64,
+    /// Time a caller has to send the body after the head, milliseconds; then the safe answer leaves. Default 1,000.
+    pub body_ms: u64,
+    /// Time the host waits at a stop for calls in progress, milliseconds. Default 5,000.
+    pub drain_ms: u64,
+}
+
+/// The admin listener: health, readiness, metrics, status.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AdminConfig {
+    /// Whether there is one. Default: there is.
+    pub enabled: bool,
+    /// Address and port. It asks nobody who they are, so: loopback, unless `beyond_loopback`. Default `127.0.0.1:8601`; port 0 picks a free
+    /// one.
+    pub address: SocketAddr,
+    /// Lets it listen where other machines can reach it: whoever does sees names of hooks and plugins, and counts. Default: no.
+    pub beyond_loopback: bool,
+    /// Whether a host is still ready whose release, trust root or certificate has ended. Default: no.
+    pub expired_is_ready: bool,
+}
+
+/// Where traces go.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TelemetryConfig {
+    /// A collector that takes OTLP over HTTP, such as `http://127.0.0.1:4318`; plain HTTP to this machine alone. Without it there are no
+    /// traces.
+    pub otlp: Option<String>,
+    /// Which part of the calls is traced, 0 to 1; those that a proven caller traces always are. Default 0.1.
+    pub ratio: f64,
+    /// Traces that may wait for the collector; further ones are dropped and counted. Default 2,048.
+    pub queue: usize,
+}
+
+impl Listen {
+    /// Whether it is a place where what is spoken there may be spoken.
+    pub(super) fn check_place(&self) -> Result<(), String> {
+        if self.tls.is_none() && !self.address.ip().is_loopback() && !self.plain_http_beyond_loopback {
+            return Err(format!(
+                "listen.address `{}` is not a loopback address, and plain HTTP must not leave this machine: set [listen.tls], or put a \
+                 TLS-terminating proxy on this machine in front",
+                self.address
+            ));
+        }
+        if let Some(tls) = &self.tls {
+            within("listen.tls.handshake_ms", tls.handshake_ms, 100, 60_000)?;
+        }
+        Ok(())
+    }
+
+    /// Whether its numbers are within bounds.
+    pub(super) fn check_bounds(&self) -> Result<(), String> {
+        within("listen.workers", self.workers, 1, 256)?;
+        within("listen.connections", self.connections, 1, 100_000)?;
+        within("listen.calls", self.calls, 1, 100_000)?;
+        within("listen.head_ms", self.head_ms, 100, 600_000)?;
+        within("listen.body_ms", self.body_ms, 10, 60_000)?;
+        within("listen.drain_ms", self.drain_ms, 0, 600_000)
+    }
+}
+
+impl AdminConfig {
+    /// Whether it may listen there.
+    pub(super) fn check(&self) -> Result<(), String> {
+        if !self.address.ip().is_loopback() && !self.beyond_loopback {
+            return Err(format!(
+                "admin.address `{}` is not a loopback address: whoever reaches it sees names of hooks and plugins, and counts; \
+                 say `beyond_loopback = true` if that is meant",
+                self.address
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl TelemetryConfig {
+    /// Whether its numbers are within bounds, and its collector can be called.
+    pub(super) fn check(&self) -> Result<(), String> {
+        within("telemetry.ratio", self.ratio, 0.0, 1.0)?;
+        within("telemetry.queue", self.queue, 1, 65_536)?;
+        if let Some(collector) = &self.otlp {
+            crate::outbound::address(collector).map_err(|error| format!("telemetry.otlp `{collector}`: {error}"))?;
+        }
+        Ok(())
+    }
+}
+
+impl Default for Listen {
+    fn default() -> Self {
+        Self {
+            address: SocketAddr::from(([127, 0, 0, 1], 8600)),
+            tls: None,
+            plain_http_beyond_loopback: false,
+            workers: std::thread::available_parallelism().map_or(1, Into::into),
+            connections: 1_024,
+            calls: 256,
+            head_ms: 75_000,
+            body_ms: 1_000,
+            drain_ms: 5_000,
+        }
+    }
+}
+
+impl Default for TelemetryConfig {
+    fn default() -> Self {
+        Self { otlp: None, ratio: 0.1, queue: 2_048 }
+    }
+}
+
+impl Default for AdminConfig {
+    fn default() -> Self {
+        let address = SocketAddr::from(([127, 0, 0, 1], 8601));
+        Self { enabled: true, address, beyond_loopback: false, expired_is_ready: false }
+    }
+}

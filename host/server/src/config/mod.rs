@@ -1,0 +1,284 @@
+//! `portcullis.toml`: what an operator sets. Where to listen, whom to trust, where the record goes.
+//!
+//! Invariant: the file is parsed whole and every path resolved before anything is opened or bound; a member that is not known is
+//! an error, never ignored. What decides (plugins, settings, modes) is not here: that is the signed release set.
+
+mod audit;
+mod hook;
+mod listen;
+mod trust;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::as_found::{AsFound, fingerprint, stamp};
+use crate::bounds::PluginsConfig;
+use crate::courier::config::{Chosen, DeliveryConfig, DeliverySource};
+use crate::error::ConfigError;
+use crate::making::EngineConfig;
+use crate::outbound::OutboundConfig;
+use crate::registry::RegistryConfig;
+use crate::resume::config::ResumeConfig;
+use hook::HookSource;
+
+pub use audit::{Audit, Commit, NextLog};
+pub use hook::HookConfig;
+pub use listen::{AdminConfig, Listen, TelemetryConfig};
+pub use trust::{AfterGrace, ReleasePaths, Trust};
+
+/// The whole configuration, checked.
+#[derive(Debug)]
+pub struct Config {
+    /// The tenant every record names.
+    pub tenant: String,
+    /// Where and how much to listen.
+    pub listen: Listen,
+    /// The admin listener.
+    pub admin: AdminConfig,
+    /// Where traces go.
+    pub telemetry: TelemetryConfig,
+    /// Whom to trust.
+    pub trust: Trust,
+    /// Where release set, plugins and settings lie.
+    pub release: ReleasePaths,
+    /// The registry that releases are pulled from.
+    pub registry: Option<RegistryConfig>,
+    /// The record.
+    pub audit: Audit,
+    /// Making plugins.
+    pub engine: EngineConfig,
+    /// Bounds of every plugin.
+    pub plugins: PluginsConfig,
+    /// Calls that the host makes itself.
+    pub outbound: OutboundConfig,
+    /// Platforms that wait for calls of ours, by name.
+    pub resume: BTreeMap<String, ResumeConfig>,
+    /// Who delivers messages, by name.
+    pub deliveries: BTreeMap<String, DeliveryConfig>,
+    /// The hooks, by name.
+    pub hooks: Vec<HookConfig>,
+    /// The file, to look at it again.
+    pub file: PathBuf,
+    /// SHA-256 of the file, for the start record.
+    pub digest: portcullis_model::Digest,
+    /// What lay there before any of it was read: what differs later has changed since.
+    pub as_found: AsFound,
+    /// The file as it is written, to see what another one changes.
+    raw: toml::Table,
+}
+
+impl Config {
+    /// Reads and checks a configuration file. Relative paths are relative to its folder.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let file = stamp(path);
+        let text =
+            std::fs::read_to_string(path).map_err(|cause| ConfigError::Unreadable { path: path.to_owned(), cause })?;
+        let base = path.parent().unwrap_or(Path::new(""));
+        let mut config = Self::parse(&text, base).map_err(|what| ConfigError::Wrong { path: path.to_owned(), what })?;
+        config.file = path.to_owned();
+        config.as_found = AsFound { file: Some(file), folders: Some(fingerprint(&config)) };
+        Ok(config)
+    }
+
+    fn parse(text: &str, base: &Path) -> Result<Self, String> {
+        let file: File = toml::from_str(text).map_err(|error| misread(text, &error))?;
+        let mut config = Self {
+            tenant: file.tenant,
+            listen: file.listen,
+            admin: file.admin,
+            telemetry: file.telemetry,
+            trust: file.trust,
+            release: file.release,
+            registry: file.registry,
+            audit: file.audit,
+            engine: file.engine,
+            plugins: file.plugins,
+            outbound: file.outbound,
+            resume: file.resume,
+            deliveries: deliveries(file.delivery, base)?,
+            hooks: file.hook.into_iter().map(|hook| HookConfig::check(hook, base)).collect::<Result<_, _>>()?,
+            file: PathBuf::new(),
+            digest: crate::digest::sha256(text.as_bytes()),
+            as_found: AsFound::default(),
+            raw: text.parse().map_err(|error| misread(text, &error))?,
+        };
+        let said = config.raw.get("hook").and_then(toml::Value::as_array).into_iter().flatten();
+        let bounds = config.plugins.bounds(config.listen.workers);
+        config.hooks.iter_mut().for_each(|hook| hook.bounds = bounds);
+        for (hook, said) in config.hooks.iter_mut().zip(said) {
+            hook.said = crate::digest::sha256(said.to_string().as_bytes());
+        }
+        config.release.resolve(base);
+        config.trust.resolve(base);
+        config.audit.resolve(base);
+        config.engine.cache = base.join(&config.engine.cache);
+        if let Some(tls) = &mut config.listen.tls {
+            for path in [&mut tls.certificate, &mut tls.key].into_iter().chain(&mut tls.client_ca) {
+                *path = base.join(&*path);
+            }
+        }
+        for hook in &mut config.hooks {
+            hook.reserve_for(&config.deliveries)?;
+        }
+        for file in config.hooks.iter_mut().filter_map(|hook| hook.decryption.as_mut()).flat_map(|it| &mut it.key_files)
+        {
+            *file = base.join(&*file);
+        }
+        for (name, resume) in &mut config.resume {
+            if !is_name(name) {
+                return Err(format!("the name in [resume.{name}] is not 1 to 64 letters, digits, `-`, `_` or `.`"));
+            }
+            resume.check(name, base)?;
+        }
+        let outbound = &mut config.outbound;
+        for path in outbound.ca_file.iter_mut().chain([outbound.cache.get_or_insert_with(|| "cache".into())]) {
+            *path = base.join(&*path);
+        }
+        if let Some(registry) = &mut config.registry {
+            registry.check(base, &config.release.set, config.outbound.ca_file.as_ref())?;
+        }
+        config.check()?;
+        Ok(config)
+    }
+
+    /// The settings that another configuration changes and that a running host cannot: all but hooks, `release`, `admin` and a few of
+    /// `listen`.
+    pub fn needs_restart(&self, other: &Self) -> Vec<String> {
+        let mut names: BTreeSet<&String> = self.raw.keys().chain(other.raw.keys()).collect();
+        names.retain(|name| !["hook", "release", "admin", "listen"].contains(&name.as_str()));
+        let changed = names.into_iter().filter(|name| self.raw.get(*name) != other.raw.get(*name)).cloned();
+        let (one, two) = (table(&self.raw, "listen"), table(&other.raw, "listen"));
+        let mut listen: BTreeSet<&String> = one.keys().chain(two.keys()).collect();
+        listen.retain(|name| !["calls", "head_ms", "body_ms", "drain_ms"].contains(&name.as_str()));
+        let of_listen = listen.into_iter().filter(|name| one.get(*name) != two.get(*name));
+        changed.chain(of_listen.map(|name| format!("listen.{name}"))).collect()
+    }
+
+    fn check(&self) -> Result<(), String> {
+        self.admin.check()?;
+        self.telemetry.check()?;
+        self.listen.check_place()?;
+        let client_ca = self.listen.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
+        if let Some(hook) =
+            self.hooks.iter().find(|it| !client_ca && it.callers.iter().any(|it| it.certificate.is_some()))
+        {
+            return Err(format!(
+                "hook `{}`: caller.certificate needs listen.tls.client_ca, whose authorities it is held against",
+                hook.name
+            ));
+        }
+        self.plugins.check()?;
+        self.listen.check_bounds()?;
+        for (name, value, least, most) in self.engine.bounds() {
+            within(name, value, least, most)?;
+        }
+        self.audit.check()?;
+        if !is_name(&self.tenant) {
+            return Err(format!("tenant `{}` is not 1 to 64 letters, digits, `-`, `_` or `.`", self.tenant));
+        }
+        let used: BTreeSet<_> =
+            self.hooks.iter().filter_map(|hook| hook.delivery.as_ref()).flat_map(Chosen::names).collect();
+        if let Some(idle) = self.deliveries.keys().find(|name| !used.contains(name.as_str())) {
+            return Err(format!("delivery `{idle}` serves no hook"));
+        }
+        let mut names = BTreeSet::new();
+        let mut paths = BTreeSet::new();
+        for hook in &self.hooks {
+            if let Some(name) = hook.resume.as_ref().filter(|name| !self.resume.contains_key(*name)) {
+                return Err(format!("hook `{}`: there is no [resume.{name}]", hook.name));
+            }
+            if !names.insert(&hook.name) {
+                return Err(format!("hook `{}` is there twice", hook.name));
+            }
+            for (path, _) in hook.kind.routes(&hook.settings.path) {
+                if paths.contains(&path) {
+                    return Err(format!("path `{path}` serves two hooks"));
+                }
+                paths.insert(path);
+            }
+        }
+        if self.hooks.is_empty() {
+            return Err("there is no [[hook]]: nothing would be answered".to_owned());
+        }
+        Ok(())
+    }
+}
+
+/// The file as it is written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    #[serde(default = "default_tenant")]
+    tenant: String,
+    #[serde(default)]
+    listen: Listen,
+    #[serde(default)]
+    admin: AdminConfig,
+    #[serde(default)]
+    telemetry: TelemetryConfig,
+    trust: Trust,
+    release: ReleasePaths,
+    registry: Option<RegistryConfig>,
+    audit: Audit,
+    #[serde(default)]
+    engine: EngineConfig,
+    #[serde(default)]
+    plugins: PluginsConfig,
+    #[serde(default)]
+    outbound: OutboundConfig,
+    #[serde(default)]
+    resume: BTreeMap<String, ResumeConfig>,
+    #[serde(default)]
+    delivery: BTreeMap<String, DeliverySource>,
+    #[serde(default)]
+    hook: Vec<HookSource>,
+}
+
+fn deliveries(
+    sources: BTreeMap<String, DeliverySource>,
+    base: &Path,
+) -> Result<BTreeMap<String, DeliveryConfig>, String> {
+    let check = |(name, source): (String, DeliverySource)| {
+        if !is_name(&name) {
+            return Err(format!("delivery name `{name}` is not 1 to 64 letters, digits, `-`, `_` or `.`"));
+        }
+        let checked = source.check(base).map_err(|why| format!("delivery `{name}`: {why}"))?;
+        Ok((name, checked))
+    };
+    sources.into_iter().map(check).collect()
+}
+
+/// What is wrong, at which line and setting. Never the line itself: whoever mistakes a key's file for this one must not find the
+/// key in a log.
+fn misread(text: &str, error: &toml::de::Error) -> String {
+    let at = error.span().map_or(0, |span| span.start);
+    let before = text.get(..at).unwrap_or_default();
+    let line = before.matches('\n').count();
+    let setting = text.lines().nth(line).and_then(|line| line.split_once('=')).map_or("", |(name, _)| name.trim());
+    let place = if is_name(setting) { format!("line {}, `{setting}`", line + 1) } else { format!("line {}", line + 1) };
+    format!("{place}: {}", error.message())
+}
+
+/// A table of a file; empty where there is none.
+fn table(raw: &toml::Table, name: &str) -> toml::Table {
+    raw.get(name).and_then(toml::Value::as_table).cloned().unwrap_or_default()
+}
+
+/// Refuses a number that is out of bounds.
+fn within<N: PartialOrd + std::fmt::Display>(name: &str, value: N, least: N, most: N) -> Result<(), String> {
+    if value < least || value > most {
+        return Err(format!("{name} is {value}, not {least} to {most}"));
+    }
+    Ok(())
+}
+
+/// A name that is safe in paths, records and metrics.
+fn is_name(text: &str) -> bool {
+    (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+}
+
+fn default_tenant() -> String {
+    "default".to_owned()
+}

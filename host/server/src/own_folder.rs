@@ -1,0 +1,39 @@
+//! The host's own folder, held by the one process that serves with it.
+//!
+//! Invariant: it is held before anything in it is read, until everything in it is written a last time, so that nobody writes over what another
+//! host remembers. Who only looks (`check`, `break-glass list`) holds nothing.
+
+use std::fs;
+use std::io;
+
+use portcullis_audit::disk::{Disk as _, Lock, OsDisk};
+
+use crate::config::Trust;
+use crate::error::StartError;
+
+/// The folder; given back when dropped.
+pub struct OwnFolder {
+    _lock: Box<dyn Lock>,
+}
+
+impl OwnFolder {
+    /// Holds it; one that is not there is made.
+    pub fn hold(trust: &Trust) -> Result<Self, StartError> {
+        let path = &trust.state;
+        let unusable = |error: io::Error| {
+            let hint = Some(STATE_HINT.to_owned());
+            StartError::File { what: "folder", path: path.clone(), why: error.to_string(), hint }
+        };
+        fs::create_dir_all(path).map_err(unusable)?;
+        let lock = OsDisk.lock(&path.join(LOCK)).map_err(|error| match error.kind() {
+            io::ErrorKind::WouldBlock => StartError::InUse(path.clone()),
+            _ => unusable(error),
+        })?;
+        Ok(Self { _lock: lock })
+    }
+}
+
+/// What to do where it cannot be written.
+pub const STATE_HINT: &str = "let the host write this folder, or name another with `trust.state`";
+/// Held by the one process that writes.
+const LOCK: &str = "lock";

@@ -1,0 +1,146 @@
+//! Making a release ready, while whoever has it made goes on with what cannot wait for that.
+//!
+//! Invariant: plugins are made on a thread of their own under no lock, so that what is revoked meanwhile, and a newer trust root, hold at once.
+//! What was held against anything else than what holds when it is ready is dropped: it has never been in force, and nothing is said
+//! of it. To begin again is for whoever wants it. What is being made and wanted no more is ended, its process with it.
+
+use std::panic::resume_unwind;
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::thread;
+use std::time::Duration;
+
+use portcullis_engine::GivenUp;
+use portcullis_model::Digest;
+use portcullis_trust::RevokedPlugins;
+
+use crate::config::{Config, HookConfig, ReleasePaths};
+use crate::generation::Generation;
+use crate::host::{Host, NotInForce};
+use crate::release::{Found, ReleaseError, Trusted, refusal_entry};
+
+/// What a generation was held against, as far as that changes while one is made.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Against {
+    root: u64,
+    revoked: RevokedPlugins,
+}
+
+impl Against {
+    /// What it is held against now.
+    pub fn new(trusted: &Trusted<'_>) -> Self {
+        Self { root: trusted.roots.newest().version, revoked: trusted.history.revoked.clone() }
+    }
+
+    /// Whether that is still what holds.
+    pub fn holds(&self, trusted: &Trusted<'_>) -> bool {
+        self.root == trusted.roots.newest().version && self.revoked == trusted.history.revoked
+    }
+}
+
+impl Host {
+    /// Reads the release's folders and readies what they hold; `None` if it is what is in force already. `wanted` is asked time and again
+    /// whether the set of this digest, from these folders, is wanted still.
+    pub fn load_release(
+        &self,
+        mut wanted: impl FnMut(&ReleasePaths, Digest) -> bool,
+    ) -> Result<Option<Generation>, ReleaseError> {
+        let in_force = self.in_force.load_full();
+        let (paths, hooks) = (&in_force.config.release, &in_force.config.hooks);
+        let found = Found::read(paths)?;
+        let set = found.set_digest();
+        self.standing.found(&found, &self.keeper().trusted(), self.clock.now());
+        if in_force.generation.as_ref().is_some_and(|current| current.set == set) {
+            self.standing.active(set, 0);
+            return Ok(None);
+        }
+        self.ready(&found, hooks, || wanted(paths, set)).map(Some)
+    }
+
+    /// Whether a release in these folders would come into force, for the hooks of this configuration.
+    pub fn try_release(
+        &self,
+        paths: &ReleasePaths,
+        config: &Config,
+        wanted: impl FnMut() -> bool,
+    ) -> Result<(), ReleaseError> {
+        self.ready(&Found::read(paths)?, &config.hooks, wanted).map(drop)
+    }
+
+    /// Readies what was found for these hooks. Time and again asks whether it is `wanted`, until it is made or ended: whoever asks for it
+    /// does there what cannot wait.
+    ///
+    /// # Errors
+    /// What is wrong with it; [`ReleaseError::Overtaken`] where it is wanted no more, or was held against what does not hold any more.
+    pub fn ready(
+        &self,
+        found: &Found,
+        hooks: &[HookConfig],
+        mut wanted: impl FnMut() -> bool,
+    ) -> Result<Generation, ReleaseError> {
+        self.may_activate()?;
+        let (roots, history) = self.keeper().copy();
+        let trusted = Trusted { roots: &roots, history: &history };
+        let (against, now, given_up) = (Against::new(&trusted), self.trusted_now(), GivenUp::default());
+        let engine = self.engine().unless(&given_up);
+        let result = thread::scope(|scope| {
+            let (running, ended) = channel::<()>();
+            let make = || {
+                let _running = running;
+                found.activate(&trusted, hooks, &engine, now)
+            };
+            let making = thread::Builder::new().name("making".to_owned()).spawn_scoped(scope, make);
+            let making = making.map_err(|error| ReleaseError::NoThread { why: error.to_string() })?;
+            while ended.recv_timeout(ROUND) == Err(RecvTimeoutError::Timeout) {
+                // Asked also when it is being ended: what cannot wait does not wait for that either.
+                if !wanted() || !against.holds(&self.keeper().trusted()) {
+                    given_up.say();
+                }
+            }
+            making.join().unwrap_or_else(|panic| resume_unwind(panic))
+        });
+        if given_up.is_said() || !against.holds(&self.keeper().trusted()) {
+            return Err(ReleaseError::Overtaken);
+        }
+        // It took its time.
+        self.may_activate()?;
+        result
+    }
+
+    /// Puts what was made ready at the start in force, or what has overtaken it meanwhile.
+    pub fn begin(&self, made: Result<Generation, ReleaseError>) {
+        let mut made = made.map(Some);
+        loop {
+            // What is wrong with files that arrived meanwhile, housekeeping says.
+            drop(self.follow_trust());
+            let overtaken = match made {
+                Ok(None) => false,
+                Ok(Some(generation)) => matches!(self.activate(generation), Err(NotInForce::Overtaken)),
+                Err(ReleaseError::Overtaken) => true,
+                Err(error) => {
+                    tracing::error!(code = error.code(), %error, hint = error.hint(), "no release is active; every call gets its safe answer");
+                    self.obstacles.release(Some(error.code()));
+                    self.say(refusal_entry(&error));
+                    false
+                }
+            };
+            if !overtaken {
+                return;
+            }
+            made = self.load_release(|_, _| true);
+        }
+    }
+
+    /// Whether any release may come into force on this machine now.
+    fn may_activate(&self) -> Result<(), ReleaseError> {
+        if !self.reset_still_holds() {
+            return Err(ReleaseError::Swap);
+        }
+        if self.moment.is_suspect() {
+            return Err(ReleaseError::TimeSuspect);
+        }
+        Ok(())
+    }
+}
+
+/// How often it is asked whether what is being made is wanted.
+const ROUND: Duration = Duration::from_millis(500);

@@ -1,0 +1,81 @@
+//! The records of releases: what came into force, what did not, and what lies there and may not run.
+//!
+//! Invariant: nothing that an operator or a file's name says stands in a leaf; it is sealed.
+
+use std::sync::Arc;
+
+use portcullis_audit::Entry;
+use portcullis_model::json::quote;
+use portcullis_trust::{History, Passage};
+
+use super::{ReleaseError, Stray};
+use crate::generation::{Bindings, Generation};
+use crate::host::Hook;
+use crate::keeper::remembered;
+
+/// The record of a release that came into force.
+pub fn activation_entry(generation: &Generation, hooks: &[Arc<Hook>], piece: &History) -> Entry {
+    let mut fields = format!(
+        r#""gen":{},"set":"{}","expires":{},"bindings":["#,
+        generation.number, generation.set, generation.expires
+    );
+    let mut comma = "";
+    for (bindings, hook) in generation.hooks.iter().zip(hooks) {
+        for binding in bindings.with_candidates() {
+            fields.push_str(&format!(r#"{comma}{{"hook":"{}","plugin":"#, hook.config.name));
+            quote(&mut fields, &binding.manifest().id);
+            fields.push_str(&format!(
+                r#","serial":{},"manifest":"{}","component":"{}","settings":"{}","snapshot":"{}","mode":"{}"}}"#,
+                binding.manifest().serial,
+                binding.verified.digest,
+                binding.manifest().wasm,
+                binding.settings,
+                binding.plugin.snapshot_digest(),
+                binding.role
+            ));
+            comma = ",";
+        }
+    }
+    fields.push(']');
+    match generation.passage {
+        Passage::New => {}
+        Passage::Again(_) => fields.push_str(r#","again":true"#),
+        Passage::Downgrade(document) => fields.push_str(&format!(r#","downgrade":"{document}""#)),
+    }
+    // A history is written as plain JSON: this cannot fail.
+    let fields = remembered(&fields, piece).unwrap_or(fields);
+    Entry { kind: "release.active", fields, sealed: Some(configure_notes(generation).into_bytes()) }
+}
+
+/// What plugins noted while they were configured: a list a binding.
+fn configure_notes(generation: &Generation) -> String {
+    let mut notes = String::from("[");
+    for (position, binding) in generation.hooks.iter().flat_map(Bindings::with_candidates).enumerate() {
+        notes.push_str(if position == 0 { "[" } else { ",[" });
+        for (position, note) in binding.plugin.notes().iter().enumerate() {
+            notes.push_str(if position == 0 { "" } else { "," });
+            quote(&mut notes, note);
+        }
+        notes.push(']');
+    }
+    notes.push(']');
+    notes
+}
+
+/// The record of a release that was refused.
+pub fn refusal_entry(error: &ReleaseError) -> Entry {
+    let mut fields = format!(r#""code":"{}","plugin":"#, error.code());
+    match error.plugin() {
+        Some(plugin) => quote(&mut fields, plugin),
+        None => fields.push_str("null"),
+    }
+    // Settings and file names may name people: the sentence is sealed.
+    Entry { kind: "release.refused", fields, sealed: Some(error.to_string().into_bytes()) }
+}
+
+/// The record of a component that may not run.
+pub fn stray_entry(stray: &Stray) -> Entry {
+    let fields = format!(r#""code":"{}","component":"{}""#, stray.code, stray.component);
+    let sealed = format!("{}: {}", stray.path.display(), stray.sentence);
+    Entry { kind: "plugin.refused", fields, sealed: Some(sealed.into_bytes()) }
+}
