@@ -1,51 +1,50 @@
-//! The host: everything that calls share, and the order in which it comes up and goes down.
+//! The host: everything that calls share.
 //!
-//! Invariant: configuration, keys, record, release, then the port: whatever fails, nothing was bound before. The generation is one
-//! pointer, exchanged whole. Locks here are held for a few instructions, never across a commit or a plugin.
+//! Invariant: the generation is one pointer, exchanged whole. Locks here are held for a few instructions, never across a commit or a
+//! plugin. How a host comes up is `prepared`'s matter, what belongs to one hook is `hook`'s.
+
+mod hook;
+mod prepared;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use arc_swap::{ArcSwap, ArcSwapOption};
-use portcullis_audit::{Entry, Log, Pseudonym, Pseudonyms, Recovery, SealKey, Sealer};
+use arc_swap::ArcSwap;
+use portcullis_audit::{Entry, Log, Pseudonym, Pseudonyms, Recovery};
 use portcullis_engine::Engine;
-use portcullis_hooks::{Answer, Errand, Incoming, OnFailure, Outcome, Refusal};
-use portcullis_keys::{SecretKey, SymmetricKey};
+use portcullis_model::Millis;
 use portcullis_model::json::quote;
-use portcullis_model::{Cause, Effect, Millis, Party};
 use portcullis_trust::{Active, History, Passage, TrustRoot, VerifiedManifest};
 use thiserror::Error;
 
 use crate::admission::Admission;
-use crate::caller::{CacheKey, Caller, KeyRing, Keys};
+use crate::caller::{KeyRing, Keys};
 use crate::clock::Clock;
-use crate::config::{Commit, Config, HookConfig};
+use crate::config::Config;
 use crate::courier::Courier;
-use crate::decryption::DecryptionKeys;
 use crate::delivery::Deliveries;
-use crate::drift::Drift;
-use crate::error::StartError;
 use crate::generation::{Bindings, Generation};
-use crate::glass::{Glass, Open};
-use crate::in_force::{InForce, Lasting, Names};
-use crate::keeper::{self, Keeper, Place};
+use crate::glass::Glass;
+use crate::in_force::{InForce, Names};
+use crate::keeper::Keeper;
 use crate::lane::Lane;
-use crate::memory::Standing;
-use crate::metrics::{BindingMetrics, HookMetrics};
+use crate::metrics::BindingMetrics;
 use crate::moment::{Doubt, Moment};
 use crate::obstacles::Obstacles;
 use crate::outbound::Outbound;
-use crate::owed::{self, Debts};
-use crate::own_folder::OwnFolder;
+use crate::owed;
 use crate::refusals::{Reason, Refusals};
 use crate::registry::Source;
-use crate::release::{Found, ReleaseError, Standing as ReleaseStanding, Stray, activation_entry};
+use crate::release::{Standing as ReleaseStanding, activation_entry};
 use crate::resume::Resumes;
 use crate::retry::Retries;
 use crate::roots::Stopped;
 use crate::telemetry::Telemetry;
 use crate::tls::Tls;
+
+pub use hook::Hook;
+pub use prepared::{Prepared, trusted_by};
 
 /// What all calls share.
 pub struct Host {
@@ -109,30 +108,6 @@ pub struct Host {
     salts: Mutex<Vec<[u8; 16]>>,
 }
 
-/// One hook.
-pub struct Hook {
-    /// Its place in the configuration.
-    pub number: usize,
-    /// Tells it from every other hook of this process, also from its former self under another configuration.
-    pub serial: u64,
-    /// Its name, to be shared.
-    pub name: Arc<str>,
-    /// Its configuration.
-    pub config: HookConfig,
-    /// How its caller proves itself.
-    pub caller: Arc<Caller>,
-    /// What decrypts what its platform encrypts.
-    pub decryption: Option<Arc<DecryptionKeys>>,
-    /// What it owes the log.
-    pub owed: Arc<Debts>,
-    /// The break-glass document in force here, or the last one.
-    pub glass: Arc<ArcSwapOption<Open>>,
-    /// What it was sent that is not known.
-    pub drift: Arc<Drift>,
-    /// What it did.
-    pub metrics: Arc<HookMetrics>,
-}
-
 /// Why what is ready is not in force. Nothing is wrong with it.
 #[derive(Debug, Error)]
 pub enum NotInForce {
@@ -142,262 +117,6 @@ pub enum NotInForce {
     /// Its record could not be made durable.
     #[error("its record could not be made durable: {0}")]
     Record(String),
-}
-
-/// What is ready before the record is opened: all that `check` looks at and `serve` needs.
-pub struct Prepared {
-    config: Config,
-    keeper: Keeper,
-    callers: Vec<Arc<Caller>>,
-    outbound: Arc<Outbound>,
-    decryption: Vec<Option<Arc<DecryptionKeys>>>,
-    resumes: Resumes,
-    registry: Option<Source>,
-    couriers: BTreeMap<String, Arc<Courier>>,
-    ring: KeyRing,
-    tls: Option<Arc<Tls>>,
-    engine: Engine,
-    /// The log, and the one held ready.
-    places: Vec<Place>,
-    sealer: Sealer,
-    pseudonyms: Pseudonyms,
-    clock: Clock,
-    standing: ReleaseStanding,
-    moment: Moment,
-    /// The release, or why there is none.
-    pub release: Result<Generation, ReleaseError>,
-}
-
-impl Prepared {
-    /// Reads keys and secrets, makes the sandbox and readies the release. Opens no record and binds no port. The host's own folder is held,
-    /// and compiled plugins are kept for the next time, only by one that `keeps` them: the host itself, whose files they are to be.
-    pub fn new(mut config: Config, clock: Clock, keeps: bool) -> Result<Self, StartError> {
-        let own_folder = keeps.then(|| OwnFolder::hold(&config.trust)).transpose()?;
-        let audit = &config.audit;
-        let mut places = vec![place(&audit.directory, &audit.signing_key, &audit.origin, "audit.origin")?];
-        if let Some(next) = &audit.next {
-            places.push(place(&next.directory, &next.signing_key, &next.origin, "audit.next.origin")?);
-        }
-        let symmetric =
-            |what, path: &std::path::Path| SymmetricKey::read(path).map_err(|error| file(what, path, &error));
-        let sealing = symmetric("sealing key", &config.audit.sealing_key)?;
-        let naming = symmetric("pseudonym key", &config.audit.pseudonym_key)?;
-        if sealing.expose() == naming.expose() {
-            let (why, hint) =
-                ("it is the sealing key too".to_owned(), Some("generate another: each key serves one end".to_owned()));
-            return Err(StartError::File {
-                what: "pseudonym key",
-                path: config.audit.pseudonym_key.clone(),
-                why,
-                hint,
-            });
-        }
-        let cache_key = CacheKey::derive(&naming);
-        let keeper = places.first().map(|place| Keeper::prepare(&config, &sealing, place)).transpose()?;
-        let mut keeper = keeper.ok_or(StartError::Random)?;
-        own_folder.into_iter().for_each(|folder| keeper.hold(folder));
-        for place in &places {
-            if !keeper.root().log.contains(place.signer.public()) {
-                let why = format!("the trust root does not list `{}` under roles.log", place.signer.public().keyid());
-                let (what, path) = ("signing key", config.audit.signing_key.clone());
-                return Err(StartError::File { what, path, why, hint: Some(SIGNING_HINT.to_owned()) });
-            }
-        }
-        // Serving threads, and every binding's own: an instance is given back before its call waits for the log or a lane, so what runs
-        // at once is bounded by threads, not by calls in progress.
-        let own = config.plugins.bounds(config.listen.workers).concurrency;
-        let workers = config.listen.workers.saturating_add(own).saturating_add(1);
-        let engine = config.engine.start(workers, &sealing, keeps)?;
-        let sealing = SealKey::new(sealing);
-        let outbound = Arc::new(Outbound::new(&config.outbound)?);
-        let resumes = Resumes::open(&config.resume, &config.tenant, &sealing, &outbound, &clock)?;
-        let registry = config.registry.as_ref().map(Source::new).transpose()?;
-        let (sealer, pseudonyms) = (Sealer::new(sealing), Pseudonyms::new(&naming, PSEUDONYM_KEY_VERSION));
-        let cache = config.outbound.cache.clone().map(|folder| (folder, cache_key));
-        let mut ring = KeyRing::new(Arc::clone(&outbound), clock.clone(), cache, config.listen.calls);
-        let load = |hook: &HookConfig| Caller::load(&hook.name, &hook.callers, &mut ring).map(Arc::new);
-        let callers = config.hooks.iter().map(load).collect::<Result<_, _>>()?;
-        let tls = config.listen.tls.as_ref().map(Tls::load).transpose()?.map(Arc::new);
-        let mut decryption = Vec::with_capacity(config.hooks.len());
-        for hook in &mut config.hooks {
-            decryption.push(Hook::decryption(hook)?);
-        }
-        let courier = |(name, config)| Ok((String::clone(name), Arc::new(Courier::new(name, config)?)));
-        let couriers = config.deliveries.iter().map(courier).collect::<Result<_, StartError>>()?;
-        let (standing, moment) = (ReleaseStanding::default(), Moment::default());
-        moment.at_least(keeper.last_known());
-        let now = moment.trusted(clock.now());
-        let activate = |found: Found| {
-            standing.found(&found, &keeper.trusted(), now);
-            found.activate(&keeper.trusted(), &config.hooks, &engine, now)
-        };
-        let release = Found::read(&config.release).and_then(activate).inspect_err(|error| standing.refused(error));
-        Ok(Self {
-            config,
-            keeper,
-            callers,
-            ring,
-            tls,
-            couriers,
-            outbound,
-            decryption,
-            resumes,
-            registry,
-            engine,
-            places,
-            sealer,
-            pseudonyms,
-            clock,
-            standing,
-            moment,
-            release,
-        })
-    }
-
-    /// Whether the record on disk, if there is one, is this configuration's: its checkpoint is signed by its key.
-    pub fn check_record(&self) -> Result<(), portcullis_audit::ReadError> {
-        let Some(place) = self.places.first() else { return Ok(()) };
-        crate::memory::reader(&portcullis_audit::disk::OsDisk, &place.directory, place.signer.public()).map(drop)
-    }
-
-    /// Components in the plugins' folder that may not run.
-    pub fn strays(&self) -> Vec<Stray> {
-        let found = Found::read(&self.config.release);
-        found.map(|found| found.strays(self.keeper.root(), self.clock.now())).unwrap_or_default()
-    }
-
-    /// The configuration.
-    pub fn config(&self) -> &Config {
-        &self.config
-    }
-
-    /// Whether and why the engine resets instances the quick way.
-    pub fn reset(&self) -> portcullis_engine::Reset {
-        self.engine.reset()
-    }
-
-    /// Opens the record, says what became of the last run, and puts the release in force. Without a usable release every call gets
-    /// its hook's safe answer until there is one.
-    pub fn open(mut self) -> Result<Arc<Host>, StartError> {
-        let (log, recovery) = self.open_record()?;
-        let ring_lane = Lane::new("ring", 1, RING_WAITING);
-        let (names, config) = (Names::default(), Arc::new(self.config));
-        let hooks = config.hooks.iter().cloned().zip(self.callers).zip(self.decryption).enumerate();
-        let hooks = hooks.map(|(number, ((config, caller), decryption))| {
-            Arc::new(Hook::new(number, config, caller, decryption, &names))
-        });
-        let in_force = InForce::new(Arc::clone(&config), hooks.collect(), None);
-        let telemetry = Telemetry::start(&config.telemetry, &config.tenant, &self.outbound)?;
-        let host = Arc::new(Host {
-            root: ArcSwap::new(Arc::clone(self.keeper.root())),
-            glass: Glass::new(&config.trust.state, self.keeper.seal()),
-            keeper: Mutex::new(self.keeper),
-            in_force: ArcSwap::from_pointee(in_force),
-            log,
-            pseudonyms: self.pseudonyms,
-            clock: self.clock,
-            admission: Admission::new(config.listen.calls),
-            retries: Retries::default(),
-            refusals: Refusals::default(),
-            couriers: self.couriers,
-            deliveries: Deliveries::default(),
-            ring_lane,
-            owes_tally: AtomicBool::new(false),
-            tls: self.tls,
-            keys: ArcSwap::from_pointee(self.ring.all()),
-            ring: Mutex::new(self.ring),
-            outbound: self.outbound,
-            resumes: self.resumes,
-            registry: self.registry,
-            former: ArcSwap::default(),
-            telemetry,
-            obstacles: Obstacles::default(),
-            moment: self.moment,
-            names,
-            standing: self.standing,
-            engine: self.engine,
-            seeds: AtomicU64::new(random_seed()?),
-            salts: Mutex::default(),
-            config,
-        });
-        // Asked for before anybody calls, so that the first call need not wait.
-        host.keys.load().iter().for_each(|keys| keys.tend(true));
-        host.say(host.start_entry(&recovery));
-        host.keeper().say_findings(&host.log);
-        owed::recover(&host, &recovery.owed, recovery.size);
-        host.resumes.take_up(&host);
-        host.glass.spend(&host.keeper().history().spent);
-        host.begin(self.release);
-        Ok(host)
-    }
-}
-
-impl Prepared {
-    /// Opens the log that is this host's to write: the one of the configuration, unless it is not the one that is remembered; then the one
-    /// held ready. A log is looked at before it is opened, and again when it has recovered, before anything is added to it.
-    fn open_record(&mut self) -> Result<(Log, Recovery), StartError> {
-        let known = self.keeper.history().clone();
-        let mut foreign = None;
-        for place in std::mem::take(&mut self.places) {
-            let mut standing = self.keeper.standing(&place)?;
-            // What is behind may yet recover from its write-ahead log.
-            if matches!(standing, Standing::Continues | Standing::Behind { .. }) {
-                let (log, recovery) = Log::open(self.log_options(&place))?;
-                standing = self.keeper.standing(&place)?;
-                if standing == Standing::Continues {
-                    self.keeper.begin(&self.config, &place)?;
-                    // What the write-ahead log gave back may be news: then the release is looked at again.
-                    if self.keeper.history().beyond(&known) {
-                        self.release = Found::read(&self.config.release).and_then(|found| {
-                            found.activate(
-                                &self.keeper.trusted(),
-                                &self.config.hooks,
-                                &self.engine,
-                                self.moment.trusted(self.clock.now()),
-                            )
-                        });
-                        if let Err(error) = &self.release {
-                            self.standing.refused(error);
-                        }
-                    }
-                    return Ok((log, recovery));
-                }
-                log.close()?;
-            }
-            let why = keeper::describe(&standing);
-            let unlinked = matches!(standing, Standing::Unlinked { .. });
-            match standing {
-                Standing::Retired => self.keeper.is_retired(&place),
-                Standing::Unlinked { .. } => {}
-                _ => self.keeper.retire(&place, &standing)?,
-            }
-            foreign = foreign.or(Some(StartError::Foreign { origin: place.signer.public().name().to_owned(), why }));
-            // Somebody named another directory: that is not for this host to put right.
-            if unlinked {
-                break;
-            }
-        }
-        Err(foreign.unwrap_or(StartError::Random))
-    }
-
-    fn log_options(&self, place: &Place) -> portcullis_audit::Options {
-        let (audit, clock) = (&self.config.audit, self.clock.clone());
-        let signer: Arc<SecretKey> = Arc::clone(&place.signer);
-        portcullis_audit::Options {
-            commit: match audit.commit {
-                Commit::Disk => portcullis_audit::Commit::Disk,
-                Commit::Kernel => portcullis_audit::Commit::Kernel,
-            },
-            segment_bytes: audit.segment_bytes,
-            ..portcullis_audit::Options::new(
-                place.directory.clone(),
-                self.config.tenant.clone(),
-                signer,
-                self.sealer.clone(),
-                Arc::new(move || clock.now().0),
-            )
-        }
-    }
 }
 
 impl Host {
@@ -680,123 +399,5 @@ impl Host {
     }
 }
 
-impl Hook {
-    /// A hook of a configuration, with what lasts of its name.
-    pub fn new(
-        number: usize,
-        config: HookConfig,
-        caller: Arc<Caller>,
-        decryption: Option<Arc<DecryptionKeys>>,
-        names: &Names,
-    ) -> Self {
-        static SERIALS: AtomicU64 = AtomicU64::new(0);
-        let serial = SERIALS.fetch_add(1, Ordering::Relaxed);
-        let Lasting { owed, glass, drift, metrics } = names.of(&config.name);
-        let name = config.name.as_str().into();
-        Self { number, serial, name, config, caller, decryption, owed, glass, drift, metrics }
-    }
-
-    /// Reads the keys that decrypt what a hook's platform encrypts, and tells its settings of them.
-    pub fn decryption(config: &mut HookConfig) -> Result<Option<Arc<DecryptionKeys>>, StartError> {
-        let keys = config.decryption.as_ref().map(DecryptionKeys::load).transpose()?;
-        config.settings.decryptor = keys.as_ref().map(DecryptionKeys::decryptor);
-        Ok(keys.map(Arc::new))
-    }
-
-    /// What leaves when there is no decision, and why. A hook that nothing enforces has the platform's default: observing must never stop
-    /// anybody. Where the platform has none, because it asks us whether it may, nothing permits; and where no answer could stop it, the
-    /// default is no better than what is configured. A hook that a break-glass document holds open is open, but not where the caller is
-    /// to blame or a plugin is revoked.
-    pub fn on_failure(
-        &self,
-        generation: Option<&Generation>,
-        cause: Option<Cause>,
-        glass: Option<&Open>,
-    ) -> &OnFailure {
-        let bindings = generation.map(|generation| generation.hooks.get(self.number));
-        let enforced = bindings.is_none_or(|bindings| bindings.is_some_and(Bindings::enforced));
-        let asks = !self.config.kind.permits(Effect::Abstain) || !self.config.kind.binds();
-        let ours = cause.is_some_and(|cause| cause.party() != Party::Caller && cause != Cause::PluginRevoked);
-        let held_open = ours && glass.is_some_and(|open| open.opens);
-        if (enforced || asks) && !held_open { &self.config.on_failure } else { &OnFailure::Open }
-    }
-
-    /// The answer where there is no decision: why, what was wrong with a request at fault, and by which route it came.
-    pub fn safe_answer(
-        &self,
-        generation: Option<&Generation>,
-        glass: Option<&Open>,
-        cause: Cause,
-        detail: &'static str,
-        route: &'static str,
-        incoming: Option<&Incoming>,
-    ) -> Answer {
-        let (settings, on_failure) = (&self.config.settings, self.on_failure(generation, Some(cause), glass));
-        let refusal = Refusal { settings, on_failure, cause, detail, route, incoming };
-        portcullis_hooks::refuse(self.config.kind, &refusal)
-    }
-
-    /// What is to be done where there is no decision: a platform that waits for a call is told to go on where the hook is open, and
-    /// to stop where it is not.
-    pub fn errand(&self, on_failure: &OnFailure, incoming: &Incoming) -> Option<Errand> {
-        let verdict = if *on_failure == OnFailure::Open { Effect::Allow } else { Effect::Deny };
-        let errand = portcullis_hooks::errand(self.config.kind, incoming, &Outcome { verdict, ..Outcome::default() });
-        errand.filter(|errand| matches!(errand, Errand::Resume(_)))
-    }
-
-    /// Who delivers the hook's messages on that channel.
-    pub fn courier<'h>(&self, host: &'h Host, channel: &str) -> Option<&'h Arc<Courier>> {
-        host.couriers.get(self.config.delivery.as_ref()?.of(channel)?)
-    }
-
-    /// The configured safe answer's word, for records.
-    pub fn on_failure_name(on_failure: &OnFailure) -> &'static str {
-        match on_failure {
-            OnFailure::Closed => "closed",
-            OnFailure::Restricted { .. } => "restricted",
-            OnFailure::Open => "open",
-        }
-    }
-}
-
-/// The trust root in force for a host of this configuration, and what it remembers: for whoever prepares a release. Writes nothing.
-///
-/// # Errors
-/// [`StartError`], where the configuration's files are of no use.
-pub fn trusted_by(config: &Config) -> Result<(Arc<TrustRoot>, History), StartError> {
-    let audit = &config.audit;
-    let sealing = &audit.sealing_key;
-    let sealing = SymmetricKey::read(sealing).map_err(|error| file("sealing key", sealing, &error))?;
-    let place = place(&audit.directory, &audit.signing_key, &audit.origin, "audit.origin")?;
-    let keeper = Keeper::prepare(config, &sealing, &place)?;
-    Ok((Arc::clone(keeper.root()), keeper.history().clone()))
-}
-
-/// A log's directory and key, which is named like its origin.
-fn place(directory: &std::path::Path, key: &std::path::Path, origin: &str, setting: &str) -> Result<Place, StartError> {
-    let signer = SecretKey::read(key).map_err(|error| file("signing key", key, &error))?;
-    if signer.public().name() == origin {
-        return Ok(Place { directory: directory.to_owned(), signer: Arc::new(signer) });
-    }
-    let why = format!("its name is `{}`, but {setting} is `{origin}`", signer.public().name());
-    let hint = Some(SIGNING_HINT.to_owned());
-    Err(StartError::File { what: "signing key", path: key.to_owned(), why, hint })
-}
-
-fn file(what: &'static str, path: &std::path::Path, error: &portcullis_keys::KeyError) -> StartError {
-    StartError::File { what, path: path.to_owned(), why: error.to_string(), hint: error.hint() }
-}
-
-fn random_seed() -> Result<u64, StartError> {
-    let mut bytes = [0; 8];
-    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| StartError::Random)?;
-    Ok(u64::from_le_bytes(bytes))
-}
-
-const SIGNING_HINT: &str = "use the key that began this log, or begin a new one with a key and an origin of one name, listed under `[log]` of the trust root";
-/// The version that pseudonyms carry; it grows when the key is changed.
-const PSEUDONYM_KEY_VERSION: u32 = 1;
-/// Notes that may wait for the emergency ring; memory knows of the rest.
-const RING_WAITING: usize = 4_096;
 /// Salts that are made together.
 const SALTS_AT_ONCE: usize = 64;

@@ -1,0 +1,127 @@
+//! One hook: its configuration, how its caller proves itself, and what leaves where there is no decision.
+//!
+//! Invariant: what leaves without a decision is what the operator, the release or an open break-glass document says, in that order of
+//! growing weight, rendered by the hook kind. Whom the hook asks is the generation's matter.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arc_swap::ArcSwapOption;
+use portcullis_hooks::{Answer, Errand, Incoming, OnFailure, Outcome, Refusal};
+use portcullis_model::{Cause, Effect, Party};
+
+use super::Host;
+use crate::caller::Caller;
+use crate::config::HookConfig;
+use crate::courier::Courier;
+use crate::decryption::DecryptionKeys;
+use crate::drift::Drift;
+use crate::error::StartError;
+use crate::generation::{Bindings, Generation};
+use crate::glass::Open;
+use crate::in_force::{Lasting, Names};
+use crate::metrics::HookMetrics;
+use crate::owed::Debts;
+
+/// One hook.
+pub struct Hook {
+    /// Its place in the configuration.
+    pub number: usize,
+    /// Tells it from every other hook of this process, also from its former self under another configuration.
+    pub serial: u64,
+    /// Its name, to be shared.
+    pub name: Arc<str>,
+    /// Its configuration.
+    pub config: HookConfig,
+    /// How its caller proves itself.
+    pub caller: Arc<Caller>,
+    /// What decrypts what its platform encrypts.
+    pub decryption: Option<Arc<DecryptionKeys>>,
+    /// What it owes the log.
+    pub owed: Arc<Debts>,
+    /// The break-glass document in force here, or the last one.
+    pub glass: Arc<ArcSwapOption<Open>>,
+    /// What it was sent that is not known.
+    pub drift: Arc<Drift>,
+    /// What it did.
+    pub metrics: Arc<HookMetrics>,
+}
+
+impl Hook {
+    /// A hook of a configuration, with what lasts of its name.
+    pub fn new(
+        number: usize,
+        config: HookConfig,
+        caller: Arc<Caller>,
+        decryption: Option<Arc<DecryptionKeys>>,
+        names: &Names,
+    ) -> Self {
+        static SERIALS: AtomicU64 = AtomicU64::new(0);
+        let serial = SERIALS.fetch_add(1, Ordering::Relaxed);
+        let Lasting { owed, glass, drift, metrics } = names.of(&config.name);
+        let name = config.name.as_str().into();
+        Self { number, serial, name, config, caller, decryption, owed, glass, drift, metrics }
+    }
+
+    /// Reads the keys that decrypt what a hook's platform encrypts, and tells its settings of them.
+    pub fn decryption(config: &mut HookConfig) -> Result<Option<Arc<DecryptionKeys>>, StartError> {
+        let keys = config.decryption.as_ref().map(DecryptionKeys::load).transpose()?;
+        config.settings.decryptor = keys.as_ref().map(DecryptionKeys::decryptor);
+        Ok(keys.map(Arc::new))
+    }
+
+    /// What leaves when there is no decision, and why. A hook that nothing enforces has the platform's default: observing must never stop
+    /// anybody. Where the platform has none, because it asks us whether it may, nothing permits; and where no answer could stop it, the
+    /// default is no better than what is configured. A hook that a break-glass document holds open is open, but not where the caller is
+    /// to blame or a plugin is revoked.
+    pub fn on_failure(
+        &self,
+        generation: Option<&Generation>,
+        cause: Option<Cause>,
+        glass: Option<&Open>,
+    ) -> &OnFailure {
+        let bindings = generation.map(|generation| generation.hooks.get(self.number));
+        let enforced = bindings.is_none_or(|bindings| bindings.is_some_and(Bindings::enforced));
+        let asks = !self.config.kind.permits(Effect::Abstain) || !self.config.kind.binds();
+        let ours = cause.is_some_and(|cause| cause.party() != Party::Caller && cause != Cause::PluginRevoked);
+        let held_open = ours && glass.is_some_and(|open| open.opens);
+        if (enforced || asks) && !held_open { &self.config.on_failure } else { &OnFailure::Open }
+    }
+
+    /// The answer where there is no decision: why, what was wrong with a request at fault, and by which route it came.
+    pub fn safe_answer(
+        &self,
+        generation: Option<&Generation>,
+        glass: Option<&Open>,
+        cause: Cause,
+        detail: &'static str,
+        route: &'static str,
+        incoming: Option<&Incoming>,
+    ) -> Answer {
+        let (settings, on_failure) = (&self.config.settings, self.on_failure(generation, Some(cause), glass));
+        let refusal = Refusal { settings, on_failure, cause, detail, route, incoming };
+        portcullis_hooks::refuse(self.config.kind, &refusal)
+    }
+
+    /// What is to be done where there is no decision: a platform that waits for a call is told to go on where the hook is open, and
+    /// to stop where it is not.
+    pub fn errand(&self, on_failure: &OnFailure, incoming: &Incoming) -> Option<Errand> {
+        let verdict = if *on_failure == OnFailure::Open { Effect::Allow } else { Effect::Deny };
+        let errand = portcullis_hooks::errand(self.config.kind, incoming, &Outcome { verdict, ..Outcome::default() });
+        errand.filter(|errand| matches!(errand, Errand::Resume(_)))
+    }
+
+    /// Who delivers the hook's messages on that channel.
+    pub fn courier<'h>(&self, host: &'h Host, channel: &str) -> Option<&'h Arc<Courier>> {
+        host.couriers.get(self.config.delivery.as_ref()?.of(channel)?)
+    }
+
+    /// The configured safe answer's word, for records.
+    pub fn on_failure_name(on_failure: &OnFailure) -> &'static str {
+        match on_failure {
+            OnFailure::Closed => "closed",
+            OnFailure::Restricted { .. } => "restricted",
+            OnFailure::Open => "open",
+        }
+    }
+}
