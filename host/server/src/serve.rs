@@ -220,7 +220,9 @@ async fn respond(line: &Line, request: Request<Incoming>) -> (Response<Bytes>, O
     let call = {
         let (host, in_force, hook) = (Arc::clone(host), Arc::clone(&in_force), Arc::clone(hook));
         let guest = Arc::clone(&line.guest);
-        tokio::task::spawn_local(async move { pipeline::answer(&host, &in_force, &hook, route, &guest, request).await })
+        // On the heap from the first: a call's state is some kilobytes, and a task is moved several times before it runs.
+        let answer = Box::pin(async move { pipeline::answer(&host, &in_force, &hook, route, &guest, request).await });
+        tokio::task::spawn_local(answer)
     };
     let reply = match call.await {
         Ok(Some(reply)) => reply,
