@@ -6,7 +6,6 @@
 
 use std::borrow::Cow;
 use std::collections::HashSet;
-use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use portcullis_model::json::Value;
@@ -100,7 +99,7 @@ impl Body {
             origin: None,
             purpose: None,
             proposed: Vec::new(),
-            payload: Arc::new(self.document),
+            payload: self.document,
             secrets: Secrets::default(),
         }
     }

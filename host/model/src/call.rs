@@ -5,7 +5,6 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::sync::Arc;
 
 use crate::change::Change;
 use crate::json::Document;
@@ -49,7 +48,7 @@ pub struct Call {
     /// What proposing plugins want changed, merged. Empty until the guards are asked.
     pub proposed: Vec<Change>,
     /// The whole body, parsed. Plugins see the pointers their manifest reads.
-    pub payload: Arc<Document>,
+    pub payload: Document,
     /// What in the payload is handed only to plugins whose manifest names it itself, and is kept by nobody: not in the record, not
     /// sealed, not in memory.
     pub secrets: Secrets,

@@ -41,7 +41,7 @@ pub struct Afterwards {
     /// The call that the answer promises, and its hook.
     pub resume: Option<(Arc<Hook>, Spooled)>,
     /// The request, where it is one to look at for what is not known.
-    pub unknown: Option<Arc<Document>>,
+    pub unknown: Option<Document>,
     /// Its trace, if it has one.
     pub trace: Option<Box<Trace>>,
     /// Whose time it was, and when it began.

@@ -213,7 +213,7 @@ impl<'a> Call<'a> {
             self.host.moment.platform(theirs, self.received);
         }
         if let Some(first) = first.filter(|_| self.hook.drift.due()) {
-            self.afterwards.unknown = Some(Arc::clone(&first.call.payload));
+            self.afterwards.unknown = Some(first.call.payload.clone());
         }
         Ok(heard)
     }

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use portcullis_audit::Entry;
 use portcullis_hooks::HookKind;
@@ -31,7 +31,7 @@ impl Drift {
     }
 
     /// Looks at a request, and says what is new.
-    pub fn look(&self, host: &Host, hook: &Hook, request: &Arc<Document>) {
+    pub fn look(&self, host: &Host, hook: &Hook, request: &Document) {
         for member in self.news(hook.config.kind, request) {
             tracing::warn!(
                 hook = &*hook.name,

@@ -4,7 +4,6 @@
 //! refused by path.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use portcullis_hooks::{Frame, Heard, HookKind, Incoming, Request, Settings, read};
 use portcullis_model::json::split_pointer;
@@ -220,7 +219,7 @@ pub(crate) fn from_model(
         }),
         purpose: text.purpose.clone(),
         proposed: Vec::new(),
-        payload: Arc::new(payload),
+        payload,
         secrets,
     };
     let searches = call.phase.as_deref().is_some_and(|phase| Sought::from_phase(phase).is_some());

@@ -7,8 +7,6 @@
 //! payload (`authzen:/context/…`), but for `purpose`. A question out of several has a payload of its own: the four parts as they are
 //! after the defaults.
 
-use std::sync::Arc;
-
 use portcullis_model::json::Value;
 use portcullis_model::{Call, Cause, Document, Entity, Origin, Principal, PrincipalKind, Secrets, Sought};
 
@@ -91,7 +89,7 @@ pub(super) fn candidate(search: &Incoming, sought: Sought, id: &str) -> Incoming
     }
     // What was parsed, cut down and filled in is JSON still.
     if let Ok(document) = Document::parse(object.end().as_bytes()) {
-        question.call.payload = Arc::new(document);
+        question.call.payload = document;
     }
     question
 }
@@ -217,7 +215,7 @@ impl<'a> Read<'a> {
             origin: (origin.ip.is_some() || origin.device.is_some()).then_some(origin),
             purpose,
             proposed: Vec::new(),
-            payload: Arc::new(self.body.document),
+            payload: self.body.document,
             secrets,
         }
         .into())

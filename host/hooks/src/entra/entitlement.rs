@@ -11,7 +11,6 @@
 //! somebody else is an actor. The access package is requested and the resource. The phase is the stage. A body of the retired
 //! form (`Event`) is decided and recorded too, but nothing waits for it.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis_model::json::{Value, quote};
@@ -275,7 +274,7 @@ fn bare(id: String, read: Body, frame: &Frame<'_>) -> Call {
         origin: None,
         purpose: None,
         proposed: Vec::new(),
-        payload: Arc::new(read.document),
+        payload: read.document,
         secrets: Secrets::default(),
     }
 }

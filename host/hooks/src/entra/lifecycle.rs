@@ -6,7 +6,6 @@
 //!
 //! Reading. The subject is `data.subject`, the action the task, the resource the workflow.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis_model::{Call, Cause, ChangeKind, Effect, Entity, Party, Principal, PrincipalKind, Secrets};
@@ -168,7 +167,7 @@ fn parse(body: &[u8], frame: &Frame<'_>) -> Result<Call, Malformed> {
         purpose: None,
         proposed: Vec::new(),
         id,
-        payload: Arc::new(read.document),
+        payload: read.document,
         secrets: Secrets::default(),
     })
 }

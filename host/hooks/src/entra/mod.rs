@@ -18,7 +18,6 @@ pub(crate) mod pim;
 pub(crate) mod token_issuance;
 pub(crate) mod verified_id;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis_model::json::{Value, quote};
@@ -184,7 +183,7 @@ impl Heading {
             origin: self.origin,
             purpose: None,
             proposed: Vec::new(),
-            payload: Arc::new(self.body.document),
+            payload: self.body.document,
             secrets: Secrets::at(secrets),
         };
         Incoming { platform_tenant: self.platform_tenant, ..call.into() }

@@ -9,7 +9,6 @@
 //! scope or the Azure scope. The action is what is asked for (`selfActivate`), and its attributes are `status`, `accessId`,
 //! `scheduleInfo` (when and how long) and `ticketInfo`. The purpose is the justification.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis_model::json::{Value, quote};
@@ -201,7 +200,7 @@ fn parse(body: &[u8], frame: &Frame<'_>) -> Result<Call, Malformed> {
         purpose,
         proposed: Vec::new(),
         id: read.event_id,
-        payload: Arc::new(read.document),
+        payload: read.document,
         secrets: Secrets::default(),
     })
 }

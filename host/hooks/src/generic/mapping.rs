@@ -340,7 +340,7 @@ impl Mapping {
             purpose: string(&self.source.purpose, "mapping.purpose")?,
             proposed: Vec::new(),
             id: read.event_id,
-            payload: Arc::new(read.document),
+            payload: read.document,
             secrets,
         })
     }

@@ -7,7 +7,6 @@
 //! operator says (`subject`). The action and the service are the action's and the resource's ids.
 
 use std::borrow::Cow;
-use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis_model::json::Value;
@@ -238,7 +237,7 @@ fn question(document: Document, frame: &Frame<'_>, part: Option<usize>) -> Resul
         origin: None,
         purpose: None,
         proposed: Vec::new(),
-        payload: Arc::new(read.document),
+        payload: read.document,
         secrets,
     }
     .into())

@@ -12,7 +12,6 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis_model::json::{Value, escape_token, split_pointer};
@@ -229,7 +228,7 @@ fn parse(read: Body, is_response: bool, frame: &Frame<'_>) -> Result<Incoming, M
         purpose: None,
         proposed: Vec::new(),
         id: read.event_id,
-        payload: Arc::new(read.document),
+        payload: read.document,
         secrets,
     }
     .into())

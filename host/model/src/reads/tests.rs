@@ -1,7 +1,5 @@
 //! Paths, and views against a plain reading of what the paths name.
 
-use std::sync::Arc;
-
 use proptest::prelude::*;
 
 use super::*;
@@ -39,7 +37,7 @@ fn call(body: &str) -> Call {
         origin: Some(Origin { ip: Some("192.0.2.1".into()), session: Some("S".into()), ..Origin::default() }),
         purpose: None,
         proposed: vec![],
-        payload: Arc::new(Document::parse(body.as_bytes()).unwrap()),
+        payload: Document::parse(body.as_bytes()).unwrap(),
         secrets: Secrets::default(),
     }
 }

@@ -98,7 +98,6 @@ mod tests {
     use portcullis_model::json::Document;
     use portcullis_model::{Attribute, Millis, Principal, PrincipalKind, Secrets};
     use proptest::prelude::*;
-    use std::sync::Arc;
 
     fn call(subject: Option<&str>, application: &str, department: &str) -> Call {
         let principal = |kind, id: Option<&str>, attributes| Principal {
@@ -126,7 +125,7 @@ mod tests {
             origin: None,
             purpose: None,
             proposed: Vec::new(),
-            payload: Arc::new(Document::parse(b"{}").unwrap()),
+            payload: Document::parse(b"{}").unwrap(),
             secrets: Secrets::default(),
         }
     }
