@@ -86,7 +86,7 @@ fn a_collector_that_takes_nothing_costs_traces_and_no_answers() {
     assert_eq!(host.metric("portcullis_traces_exported_total"), 0.0);
     drop(host.stop());
     // One that nobody has ever heard of does not keep the host from starting or stopping.
-    house.configure(&collector.address().to_string(), "127.0.0.1:1");
+    house.configure(collector.address(), "127.0.0.1:1");
     let host = house.serve();
     assert!(host.sign_in(&SignIn::with_groups(&[]).event(&event())).index().is_some());
     drop(host.stop());

@@ -143,6 +143,10 @@ fn what_a_registry_offers_revokes_while_what_it_offered_before_is_being_made() {
     assert!(host.sign_in(&harmless()).stops_a_token());
     host.until_log("code=\"revoked-manifest\"");
     until_none(&host);
+    // Nor does a stop wait for it.
+    house.release(&[Binding::new("token", ENDLESS, json!({}))]);
+    house.must(&[&push(&live_tag)[..], &["--root", "trust-roots/2.json"]].concat());
+    until_made(&host, None);
     host.stop();
     let order = ["release.active", "plugin.stopped", "trust.revoked", "plugin.stopped", "trust.revoked"];
     assert_eq!(told(&house, &order), order);

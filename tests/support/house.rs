@@ -409,28 +409,8 @@ pub const SECRET: &str = "a-secret-of-thirty-two-characters";
 /// The log's origin.
 pub const ORIGIN: &str = "test.example/hooks/2026";
 
-const ROOT: &str = r#"version = 1
-validity = { days = 30 }
-
-[root]
-keys = ["{root}"]
-threshold = 1
-
-[release]
-keys = ["{release}"]
-threshold = 1
-
-[log]
-keys = ["{log}"]
-
-[[publisher]]
-name = "security-team"
-keys = ["{publisher}"]
-threshold = 1
-plugin_prefix = "org.portcullis."
-hooks = ["okta.*"]
-capabilities = ["journal"]
-"#;
+/// What its trust root is signed from; the demonstration's is the same.
+const ROOT: &str = include_str!("trust-root.toml");
 
 const CONFIGURATION: &str = r#"
 [admin]

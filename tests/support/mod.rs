@@ -23,6 +23,7 @@ mod python;
 mod record;
 mod registry;
 mod search;
+mod service;
 mod settings;
 mod shelf;
 mod stand_in;

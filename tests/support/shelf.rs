@@ -1,13 +1,14 @@
 //! A stand-in for a registry that can be told to misbehave: it holds what is pushed, and serves it, or something else.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::io::{BufReader, Write as _};
+use std::net::TcpStream;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use crate::record::digest;
+use crate::service::{Request, listen};
 
 /// The stand-in; it listens until the test's process ends.
 pub struct Shelf {
@@ -52,17 +53,9 @@ impl Shelf {
 
     /// The same, at another address of this machine.
     pub fn start_at(host: &str) -> Self {
-        let listener = TcpListener::bind((host, 0)).unwrap();
-        let address = listener.local_addr().unwrap().to_string();
         let shared = Arc::new(Mutex::new(Shared::default()));
         let own = Arc::clone(&shared);
-        thread::spawn(move || {
-            for socket in listener.incoming().map_while(Result::ok) {
-                let shared = Arc::clone(&own);
-                thread::spawn(move || drop(serve(socket, &shared)));
-            }
-        });
-        Self { address, shared }
+        Self { address: listen(host, move |socket| drop(serve(socket, &own))), shared }
     }
 
     /// Where it listens.
@@ -114,33 +107,14 @@ impl Shelf {
 
 fn serve(mut socket: TcpStream, shared: &Mutex<Shared>) -> std::io::Result<()> {
     let mut reader = BufReader::new(socket.try_clone()?);
-    loop {
-        let (mut line, mut length, mut authorization, mut kind) = (String::new(), 0, String::new(), String::new());
-        if reader.read_line(&mut line)? == 0 {
-            return Ok(());
-        }
-        let mut words = line.split(' ');
-        let (method, path) = (words.next().unwrap_or_default().to_owned(), words.next().unwrap_or_default().to_owned());
-        loop {
-            let mut header = String::new();
-            if reader.read_line(&mut header)? == 0 || header == "\r\n" {
-                break;
-            }
-            let (name, value) = header.split_once(':').unwrap_or_default();
-            match name.to_ascii_lowercase().as_str() {
-                "content-length" => length = value.trim().parse().unwrap_or_default(),
-                "authorization" => authorization = value.trim().to_owned(),
-                "content-type" => kind = value.trim().to_owned(),
-                _ => {}
-            }
-        }
-        let mut body = vec![0; length];
-        reader.read_exact(&mut body)?;
+    while let Some(request) = Request::read(&mut reader) {
+        let (method, path) = (request.method().to_owned(), request.path().to_owned());
+        let (authorization, kind) = (request.header("authorization"), request.header("content-type"));
         let (trick, answer) = {
             let mut shared = shared.lock().unwrap_or_else(PoisonError::into_inner);
             shared.heard.push((method.clone(), path.clone(), authorization.clone()));
             let trick = shared.trick.clone().filter(|(part, _)| path.contains(part)).map(|(_, trick)| trick);
-            (trick, shared.answer(&method, &path, &authorization, kind, body))
+            (trick, shared.answer(&method, &path, &authorization, kind, request.body))
         };
         let (status, headers, mut body) = answer;
         let (mut status, mut headers, mut promised) = (status, headers, body.len());
@@ -180,6 +154,7 @@ fn serve(mut socket: TcpStream, shared: &Mutex<Shared>) -> std::io::Result<()> {
         socket.write_all(format!("HTTP/1.1 {status} X\r\n{headers}content-length: {promised}\r\n\r\n").as_bytes())?;
         socket.write_all(&body)?;
     }
+    Ok(())
 }
 
 impl Shared {

@@ -1,11 +1,13 @@
 //! A stand-in for what the host calls: a token endpoint and an interface, on 127.0.0.1, which remembers what it heard.
 
 use std::collections::VecDeque;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::io::{BufReader, Write as _};
+use std::net::TcpStream;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use crate::service::{Request, listen};
 
 /// The stand-in; it listens until the test's process ends.
 pub struct StandIn {
@@ -35,21 +37,12 @@ struct Shared {
     expires: u64,
 }
 
-#[expect(clippy::unwrap_used, reason = "a stand-in that cannot stand is a failed test")]
 impl StandIn {
     /// Begins to listen: tokens last an hour, and everything is taken with 204.
     pub fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap().to_string();
         let shared = Arc::new(Mutex::new(Shared { otherwise: 204, expires: 3_600, ..Shared::default() }));
         let own = Arc::clone(&shared);
-        thread::spawn(move || {
-            for socket in listener.incoming().map_while(Result::ok) {
-                let shared = Arc::clone(&own);
-                thread::spawn(move || drop(serve(socket, &shared)));
-            }
-        });
-        Self { address, shared }
+        Self { address: listen("127.0.0.1", move |socket| drop(serve(socket, &own))), shared }
     }
 
     /// Where it listens.
@@ -102,30 +95,11 @@ impl StandIn {
 
 fn serve(mut socket: TcpStream, shared: &Mutex<Shared>) -> std::io::Result<()> {
     let mut reader = BufReader::new(socket.try_clone()?);
-    loop {
-        let (mut line, mut length, mut authorization) = (String::new(), 0, String::new());
-        if reader.read_line(&mut line)? == 0 {
-            return Ok(());
-        }
-        let path = line.split(' ').nth(1).unwrap_or_default().to_owned();
-        loop {
-            let mut header = String::new();
-            if reader.read_line(&mut header)? == 0 || header == "\r\n" {
-                break;
-            }
-            let (name, value) = header.split_once(':').unwrap_or_default();
-            match name.to_ascii_lowercase().as_str() {
-                "content-length" => length = value.trim().parse().unwrap_or_default(),
-                "authorization" => authorization = value.trim().to_owned(),
-                _ => {}
-            }
-        }
-        let mut body = vec![0; length];
-        reader.read_exact(&mut body)?;
-        let body = String::from_utf8_lossy(&body).into_owned();
+    while let Some(request) = Request::read(&mut reader) {
+        let (path, authorization) = (request.path().to_owned(), request.header("authorization"));
         let answer = {
             let mut shared = shared.lock().unwrap_or_else(PoisonError::into_inner);
-            shared.heard.push(Heard { path: path.clone(), authorization, body });
+            shared.heard.push(Heard { path: path.clone(), authorization, body: request.text() });
             if path == "/token" {
                 shared.tokens += 1;
                 let (token, expires) = (shared.tokens, shared.expires);
@@ -144,6 +118,7 @@ fn serve(mut socket: TcpStream, shared: &Mutex<Shared>) -> std::io::Result<()> {
         };
         socket.write_all(answer.as_bytes())?;
     }
+    Ok(())
 }
 
 const PATIENCE: Duration = Duration::from_secs(30);

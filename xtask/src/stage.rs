@@ -138,25 +138,5 @@ const ORIGIN: &str = "demo.example/hooks/2026";
 /// How long anything here may take.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-const ROOT: &str = r#"version = 1
-validity = { days = 365 }
-
-[root]
-keys = ["{root}"]
-threshold = 1
-
-[release]
-keys = ["{release}"]
-threshold = 1
-
-[log]
-keys = ["{log}"]
-
-[[publisher]]
-name = "security-team"
-keys = ["{publisher}"]
-threshold = 1
-plugin_prefix = "org.portcullis."
-hooks = ["okta.*"]
-capabilities = ["journal"]
-"#;
+/// What the trust root is signed from; the tests' is the same.
+const ROOT: &str = include_str!("../../tests/support/trust-root.toml");

@@ -9,7 +9,7 @@ use super::guests::{
     FOREVER, NOTHING, PLENTY, attribute, component, engine, evaluating, limits, module, module_for, prepared, view,
 };
 use crate::inspect::{CONTRACT, MOST_BYTES};
-use crate::{Engine, Fault, Refused, componentize, inspect};
+use crate::{Engine, Fault, GivenUp, Refused, componentize, inspect};
 
 fn refused(component: &[u8]) -> Refused {
     let refused = inspect(component).expect_err("must be refused");
@@ -32,6 +32,18 @@ fn a_good_component_is_described() {
     assert_eq!(inspection.memory_bytes, 2 * 65_536);
     let plugin = prepared(&engine(), &good);
     assert_eq!(plugin.component_digest(), inspection.digest);
+}
+
+#[test]
+fn what_is_given_up_is_not_made_and_everybody_else_goes_on() {
+    let (engine, given_up) = (engine(), GivenUp::default());
+    let his = engine.unless(&given_up);
+    let good = evaluating(NOTHING, "");
+    his.prepare(&good, "{}", limits()).unwrap();
+    given_up.say();
+    assert!(his.is_given_up() && !engine.is_given_up());
+    assert_eq!(his.prepare(&good, "{}", limits()).err(), Some(Refused::GivenUp));
+    engine.prepare(&good, "{}", limits()).unwrap();
 }
 
 #[test]
