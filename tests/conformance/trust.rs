@@ -109,6 +109,11 @@ fn what_is_revoked_stops_at_once_and_for_good_and_the_rest_goes_on() {
     let host = house.serve();
     assert!(host.sign_in(&harmless()).stops_a_token());
     assert_eq!(host.import(&Import::with_groups(&["ward-reader"])).without_reference(), "{}");
+    // Nor with another configuration, for whose hooks the generation is made anew.
+    house.configure("[listen]\n", "[listen]\nbody_ms = 900\n");
+    host.look(&["configuration active"]);
+    assert!(host.sign_in(&harmless()).stops_a_token());
+    assert_eq!(host.import(&Import::with_groups(&["ward-reader"])).without_reference(), "{}");
     // A set of its own that lists it is refused; a corrected plugin with a higher serial is taken.
     house.sign_plugin("sod", |source| source);
     house.release(&[Binding::new("token", "sod", duties()), Binding::new("import", "contractor", contract())]);

@@ -227,6 +227,11 @@ impl Bindings {
         self.stopped.get().map(String::as_str)
     }
 
+    /// Whether nobody was ever to be asked here. Where the only one was revoked before the start there is nobody either, and no decision.
+    pub fn are_none(&self) -> bool {
+        self.iter().next().is_none() && self.stopped().is_none()
+    }
+
     /// Those that bind and can say which ones, in the order in which they are asked.
     pub fn searchers(&self) -> impl Iterator<Item = &Arc<Binding>> {
         self.proposers.iter().chain(&self.guards).filter(|binding| binding.plugin.searches())

@@ -11,7 +11,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use portcullis_engine::{Engine, Inspection};
+use portcullis_engine::{Engine, Inspection, Refused};
 use portcullis_hooks::say;
 use portcullis_model::{Digest, Millis, Mode};
 use portcullis_trust::{
@@ -57,7 +57,7 @@ pub enum ReleaseError {
         /// Which.
         plugin: String,
         /// Why.
-        refused: portcullis_engine::Refused,
+        refused: Refused,
     },
     /// A file that the set names is not there.
     #[error("plugin `{plugin}`: no file under `{}` has the digest {digest} that the release set names for its {what}", folder.display())]
@@ -143,6 +143,15 @@ pub struct Stray {
 }
 
 impl ReleaseError {
+    /// Whether it is no fault of the release: the same one can be tried again.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Unreadable { .. } | Self::Swap | Self::TimeSuspect | Self::Overtaken | Self::NoThread { .. } => true,
+            Self::Engine { refused, .. } => matches!(refused, Refused::NoCompiler { .. } | Refused::GivenUp),
+            _ => false,
+        }
+    }
+
     /// The stable code in records and JSON output.
     pub fn code(&self) -> &'static str {
         match self {

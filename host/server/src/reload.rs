@@ -207,7 +207,7 @@ fn generation(
 fn move_to(current: &Generation, before: &InForce, config: &Config) -> Result<Generation, String> {
     let mut hooks: Vec<Bindings> = config.hooks.iter().map(|_| Bindings::default()).collect();
     for (hook, bindings) in before.hooks.iter().zip(&current.hooks) {
-        if bindings.iter().next().is_none() {
+        if bindings.are_none() {
             continue;
         }
         let mut places = config.hooks.iter().zip(&mut hooks);

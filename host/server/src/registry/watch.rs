@@ -43,8 +43,8 @@ struct Signals {
 /// What need not be said or tried again.
 #[derive(Default)]
 struct Seen {
-    /// A release that would not come into force, under that configuration, and why.
-    unready: Option<(Digest, Digest, &'static str)>,
+    /// A release that would not come into force, under that configuration and trust root, and why.
+    unready: Option<(Digest, Digest, u64, &'static str)>,
     /// What was recorded last.
     recorded: Option<(Option<Digest>, String)>,
     /// Looks in a row that brought nothing good.
@@ -138,8 +138,11 @@ async fn round(host: &Arc<Host>, source: &Source, look: &Notify, seen: &mut Seen
     };
     let set = verify_release(&root, &offer.set, at).map_err(refused)?;
     release::admit(&host.keeper().trusted(), &set, digest, offer.downgrade.as_deref(), now).map_err(refused)?;
-    let same = |unready: &(Digest, Digest, &'static str)| (unready.0, unready.1) == (offer.artifact, config.digest);
-    if let Some((.., code)) = seen.unready.filter(same) {
+    // Another trust root may take what this one does not.
+    let under = host.root.load().version;
+    if let Some((artifact, configuration, root, code)) = seen.unready
+        && (artifact, configuration, root) == (offer.artifact, config.digest, under)
+    {
         return Err(PullError::Unready { code });
     }
     let folder = source.config.staging.clone().unwrap_or_else(|| paths.set.with_file_name("incoming"));
@@ -147,9 +150,9 @@ async fn round(host: &Arc<Host>, source: &Source, look: &Notify, seen: &mut Seen
     // What is left there is of no use, or only a copy.
     drop(std::fs::remove_dir_all(&folder));
     if let Err(PullError::Release(error)) = &done
-        && !matches!(error, ReleaseError::Overtaken)
+        && !error.may_pass()
     {
-        seen.unready = Some((offer.artifact, config.digest, error.code()));
+        seen.unready = Some((offer.artifact, config.digest, under, error.code()));
     }
     done?;
     tracing::info!(release = %source.reference, version = set.version, artifact = %offer.artifact, "release pulled");
