@@ -102,8 +102,17 @@ impl Sealer {
 
     /// Encrypts `plaintext` where it stands, if it has capacity for [`OVERHEAD`] more bytes; it is overwritten in any case.
     pub fn seal(&self, tenant: &str, kind: &str, plaintext: Vec<u8>) -> Result<Sealed, SealError> {
-        let (subkey, nonce) = self.subkey()?;
         let mut blob = with_room(plaintext);
+        let sealed = self.seal_in(tenant, kind, &mut blob);
+        if sealed.is_err() {
+            blob.zeroize();
+        }
+        sealed.map(|()| Sealed { blob, key: self.key.id })
+    }
+
+    /// Encrypts what stands behind the header's room.
+    fn seal_in(&self, tenant: &str, kind: &str, blob: &mut Vec<u8>) -> Result<(), SealError> {
+        let (subkey, nonce) = self.subkey()?;
         let Some((header, body)) = blob.split_first_chunk_mut::<HEADER_LEN>() else {
             return Err(SealError::Cryptography);
         };
@@ -113,7 +122,7 @@ impl Sealer {
         let tag = subkey.key.seal_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), aad, body);
         let tag = tag.map_err(|_| SealError::Cryptography)?;
         blob.extend_from_slice(tag.as_ref());
-        Ok(Sealed { blob, key: self.key.id })
+        Ok(())
     }
 
     /// A subkey and a nonce for one record.

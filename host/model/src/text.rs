@@ -3,10 +3,8 @@
 //! Invariant: reads as a `str` and never changes. A stretch keeps the body in memory instead of being copied out of it: a call has some
 //! hundred of them. It names people, so `Debug` says only that it is there.
 
-use std::borrow::{Borrow, Cow};
-use std::cmp::Ordering;
+use std::borrow::Cow;
 use std::fmt;
-use std::hash::{Hash, Hasher};
 use std::ops::{Deref, Range};
 
 use crate::json::Document;
@@ -50,12 +48,6 @@ impl Deref for Text {
 
 impl AsRef<str> for Text {
     fn as_ref(&self) -> &str {
-        self
-    }
-}
-
-impl Borrow<str> for Text {
-    fn borrow(&self) -> &str {
         self
     }
 }
@@ -113,24 +105,6 @@ impl PartialEq<&str> for Text {
     }
 }
 
-impl PartialOrd for Text {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Text {
-    fn cmp(&self, other: &Self) -> Ordering {
-        self.as_str().cmp(other)
-    }
-}
-
-impl Hash for Text {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.as_str().hash(state);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -146,6 +120,6 @@ mod tests {
         assert!(list.text() == *"[1, 2]" && list.string().is_none());
         let outlives = list.text();
         drop(document);
-        assert!(outlives == *"[1, 2]" && outlives.cmp(&"[1".into()).is_gt());
+        assert!(outlives == *"[1, 2]");
     }
 }

@@ -15,7 +15,6 @@ use crate::breaker::Breaker;
 use crate::config::HookConfig;
 use crate::lane::Lane;
 use crate::metrics::BindingMetrics;
-use crate::pipeline::LANGUAGE;
 use crate::preparation::Against;
 use crate::rollout::cohort::DEPARTMENT;
 use crate::rollout::{self, Rollout};
@@ -377,3 +376,5 @@ fn labels(manifest: &Manifest, source: &portcullis_trust::Binding, role: &str, g
 const SHORT: usize = 12;
 /// After this many overruns a binding starts in the slow lane.
 const OVERRUNS_TO_SLOW: u32 = 3;
+/// The attribute of a subject that says their language.
+pub const LANGUAGE: &str = "locale";

@@ -17,7 +17,7 @@ use crate::call::{Call, Reply};
 use crate::caller::Proven;
 use crate::combine::{Combined, Discord, Voice, combine, merge};
 use crate::crowd::Guest;
-use crate::generation::{Binding, Bindings};
+use crate::generation::{Binding, Bindings, LANGUAGE};
 use crate::host::{Hook, Host};
 use crate::in_force::InForce;
 use crate::retry::Turn;
@@ -344,9 +344,6 @@ fn unsayable_failure(unsayable: &Unsayable, asked: &[Asked], merged: &[Change]) 
     let culprit = asked.iter().find(wants).map(|asked| asked.binding.manifest().id.clone());
     Failure { cause: Cause::Unsayable, culprit }
 }
-
-/// The attribute of a subject that says their language.
-pub const LANGUAGE: &str = "locale";
 
 /// The language that the subject's profile asks for.
 fn language(call: &HookCall) -> String {
