@@ -35,13 +35,21 @@ fn main() -> Done {
             let manifest = standalone(&root, &language.path())?;
             let file = out.join("sdk-Cargo.toml");
             fs::write(&file, manifest)?;
-            writeln!(code, "        (\"Cargo.toml\", include_bytes!({:?})),", file.display().to_string())?;
+            writeln!(
+                code,
+                "        (\"Cargo.toml\", include_bytes!({:?})),",
+                file.display().to_string()
+            )?;
         }
         writeln!(code, "    ] }},")?;
     }
     writeln!(code, "];")?;
     let contract = root.join("wit/policy.wit");
-    writeln!(code, "pub static CONTRACT: &[u8] = include_bytes!({:?});", contract.display().to_string())?;
+    writeln!(
+        code,
+        "pub static CONTRACT: &[u8] = include_bytes!({:?});",
+        contract.display().to_string()
+    )?;
     let lock = root.join("Cargo.lock");
     println!("cargo::rerun-if-changed={}", lock.display());
     writeln!(code, "pub static LOCK: &[u8] = include_bytes!({:?});", lock.display().to_string())?;
@@ -64,7 +72,11 @@ fn list(code: &mut String, base: &Path, folder: &Path) -> Done {
                 list(code, base, &path)?;
             }
         } else if !skipped && (base.ends_with("template") || below != "Cargo.toml") {
-            writeln!(code, "        ({below:?}, include_bytes!({:?})),", path.display().to_string())?;
+            writeln!(
+                code,
+                "        ({below:?}, include_bytes!({:?})),",
+                path.display().to_string()
+            )?;
         }
     }
     Ok(())
@@ -74,10 +86,12 @@ fn list(code: &mut String, base: &Path, folder: &Path) -> Done {
 fn standalone(root: &Path, sdk: &Path) -> Done<String> {
     let read = |path: PathBuf| -> Done<toml::Table> { Ok(fs::read_to_string(path)?.parse()?) };
     let workspace = read(root.join("Cargo.toml"))?;
-    let workspace = workspace.get("workspace").and_then(toml::Value::as_table).ok_or("no workspace")?;
+    let workspace =
+        workspace.get("workspace").and_then(toml::Value::as_table).ok_or("no workspace")?;
     let mut manifest = read(sdk.join("Cargo.toml"))?;
     manifest.remove("dev-dependencies");
-    let inherits = |value: &toml::Value| value.get("workspace").and_then(toml::Value::as_bool) == Some(true);
+    let inherits =
+        |value: &toml::Value| value.get("workspace").and_then(toml::Value::as_bool) == Some(true);
     for (section, from) in [("package", "package"), ("dependencies", "dependencies")] {
         inherit(manifest.get_mut(section), workspace.get(from), &inherits)?;
     }
@@ -91,7 +105,11 @@ fn standalone(root: &Path, sdk: &Path) -> Done<String> {
     Ok(toml::to_string(&manifest)?)
 }
 
-fn inherit(own: Option<&mut toml::Value>, all: Option<&toml::Value>, inherits: &dyn Fn(&toml::Value) -> bool) -> Done {
+fn inherit(
+    own: Option<&mut toml::Value>,
+    all: Option<&toml::Value>,
+    inherits: &dyn Fn(&toml::Value) -> bool,
+) -> Done {
     let Some(own) = own.and_then(toml::Value::as_table_mut) else { return Ok(()) };
     for (name, value) in own.iter_mut() {
         if inherits(value) {

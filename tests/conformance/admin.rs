@@ -5,7 +5,9 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use portcullis_tests::{Answer, Binding, CONFLICT, Client, Host, House, SECRET, SignIn, duties, now, rfc3339};
+use portcullis_tests::{
+    Answer, Binding, CONFLICT, Client, Host, House, SECRET, SignIn, duties, now, rfc3339,
+};
 use serde_json::json;
 
 /// Stands in every body.
@@ -17,7 +19,10 @@ fn a_host_that_serves_is_alive_ready_and_counts() {
     let host = house.serve();
     assert_eq!(host.admin("/health").json, json!({"status": "alive"}));
     let ready = host.admin("/ready");
-    assert_eq!((ready.status, &ready.json["ready"], &ready.json["reasons"]), (200, &json!(true), &json!([])));
+    assert_eq!(
+        (ready.status, &ready.json["ready"], &ready.json["reasons"]),
+        (200, &json!(true), &json!([]))
+    );
     // Sets of the tests' houses end tomorrow.
     assert_eq!(codes(&ready, "warnings"), ["release-expires"]);
 
@@ -27,7 +32,11 @@ fn a_host_that_serves_is_alive_ready_and_counts() {
     }
     let twice = SignIn::with_groups(&CONFLICT).event(&portcullis_tests::event());
     assert_eq!(host.sign_in(&twice).body, host.sign_in(&twice).body, "asked again, said again");
-    let wrong = portcullis_tests::Raw::post("/okta/token", "a-secret-of-thirty-two-characterz", &allowed.bytes());
+    let wrong = portcullis_tests::Raw::post(
+        "/okta/token",
+        "a-secret-of-thirty-two-characterz",
+        &allowed.bytes(),
+    );
     assert!(host.client().send(&wrong).unwrap().stops_a_token());
     assert!(host.post("token", MARKER.as_bytes()).stops_a_token());
 
@@ -41,7 +50,12 @@ fn a_host_that_serves_is_alive_ready_and_counts() {
         (format!(r#"portcullis_safe_answers_total{{{hook},cause="plugin-fault"}}"#), 0.0),
         (format!(r#"portcullis_repeats_total{{{hook}}}"#), 1.0),
         (format!(r#"portcullis_stage_duration_microseconds_count{{{hook},stage="guard"}}"#), 4.0),
-        (format!(r#"portcullis_stage_duration_microseconds_bucket{{{hook},stage="parse",le="+Inf"}}"#), 5.0),
+        (
+            format!(
+                r#"portcullis_stage_duration_microseconds_bucket{{{hook},stage="parse",le="+Inf"}}"#
+            ),
+            5.0,
+        ),
         ("portcullis_generation".to_owned(), 1.0),
         ("portcullis_ready".to_owned(), 1.0),
         ("portcullis_calls_limit".to_owned(), 256.0),
@@ -51,14 +65,24 @@ fn a_host_that_serves_is_alive_ready_and_counts() {
         let begin = Instant::now();
         // The last reply's time is noted a moment after it was heard.
         while host.metric(&sample) != value {
-            assert!(begin.elapsed() < PATIENCE, "{sample} is {}, not {value}", host.metric(&sample));
+            assert!(
+                begin.elapsed() < PATIENCE,
+                "{sample} is {}, not {value}",
+                host.metric(&sample)
+            );
         }
     }
     let page = page(&host);
-    let plugin = page.lines().find(|line| line.starts_with("portcullis_plugin_duration_microseconds_count")).unwrap();
-    for part in
-        [r#"hook="token""#, r#"plugin="org.portcullis.sod""#, r#"mode="enforce",generation="1"} 4"#, "component=\""]
-    {
+    let plugin = page
+        .lines()
+        .find(|line| line.starts_with("portcullis_plugin_duration_microseconds_count"))
+        .unwrap();
+    for part in [
+        r#"hook="token""#,
+        r#"plugin="org.portcullis.sod""#,
+        r#"mode="enforce",generation="1"} 4"#,
+        "component=\"",
+    ] {
         assert!(plugin.contains(part), "{plugin} has no {part}");
     }
     let status = host.admin("/status").json;
@@ -80,10 +104,15 @@ fn a_host_that_serves_is_alive_ready_and_counts() {
     assert!(!host.sign_in(&allowed.event(&portcullis_tests::event())).stops_a_token());
     let counted = |page: &str, generation: u32| {
         let wanted = format!(r#"generation="{generation}",outcome="abstain"}}"#);
-        page.lines().find_map(|line| line.split_once(&wanted)).map(|(_, count)| count.trim().to_owned())
+        page.lines()
+            .find_map(|line| line.split_once(&wanted))
+            .map(|(_, count)| count.trim().to_owned())
     };
     let after = self::page(&host);
-    assert_eq!((counted(&after, 1).as_deref(), counted(&after, 2).as_deref()), (Some("3"), Some("1")));
+    assert_eq!(
+        (counted(&after, 1).as_deref(), counted(&after, 2).as_deref()),
+        (Some("3"), Some("1"))
+    );
     drop(host.stop());
 }
 
@@ -93,7 +122,8 @@ fn the_metrics_are_what_the_format_says() {
     let host = house.serve();
     host.sign_in(&SignIn::with_groups(&["ward-reader"]));
     let page = page(&host);
-    let (mut family, mut kind, mut seen) = (String::new(), String::new(), std::collections::BTreeSet::new());
+    let (mut family, mut kind, mut seen) =
+        (String::new(), String::new(), std::collections::BTreeSet::new());
     for line in page.lines() {
         if let Some(help) = line.strip_prefix("# HELP ") {
             family = help.split(' ').next().unwrap().to_owned();
@@ -106,8 +136,12 @@ fn the_metrics_are_what_the_format_says() {
         }
         let (series, value) = line.rsplit_once(' ').unwrap();
         let name = series.split('{').next().unwrap();
-        let suffixes: &[&str] = if kind == "histogram" { &["_bucket", "_sum", "_count"] } else { &[""] };
-        assert!(suffixes.iter().any(|suffix| name == format!("{family}{suffix}")), "{line} is not of {family}");
+        let suffixes: &[&str] =
+            if kind == "histogram" { &["_bucket", "_sum", "_count"] } else { &[""] };
+        assert!(
+            suffixes.iter().any(|suffix| name == format!("{family}{suffix}")),
+            "{line} is not of {family}"
+        );
         assert_eq!(kind == "counter", family.ends_with("_total"), "{family} is a {kind}");
         assert!(value.parse::<f64>().is_ok_and(|value| value >= 0.0), "{line}");
         assert!(seen.insert(format!("sample {series}")), "{series} is there twice");
@@ -137,7 +171,10 @@ fn readiness_tells_the_truth() {
     house.write("release/release.json", "{}");
     let host = house.serve();
     let ready = host.admin("/ready");
-    assert_eq!((ready.status, codes(&ready, "reasons")), (503, vec!["no-active-release".to_owned()]));
+    assert_eq!(
+        (ready.status, codes(&ready, "reasons")),
+        (503, vec!["no-active-release".to_owned()])
+    );
     assert!(ready.json["reasons"][0]["what"].as_str().unwrap().contains("envelope"), "{ready:?}");
     assert_eq!(host.metric("portcullis_ready"), 0.0);
     assert_eq!(host.admin("/health").status, 200, "not ready, and alive");
@@ -148,7 +185,10 @@ fn readiness_tells_the_truth() {
     house.write("release/release.json", "{}");
     host.look(&["release refused"]);
     let ready = host.admin("/ready");
-    assert_eq!((ready.status, codes(&ready, "warnings").contains(&"release-refused".to_owned())), (200, true));
+    assert_eq!(
+        (ready.status, codes(&ready, "warnings").contains(&"release-refused".to_owned())),
+        (200, true)
+    );
     house.release(&[]);
     host.look(&["release active generation=2"]);
     assert!(!codes(&host.admin("/ready"), "warnings").contains(&"release-refused".to_owned()));
@@ -164,7 +204,9 @@ fn what_has_ended_is_not_ready_unless_the_operator_says_so() {
     );
     house.configure("watch_ms = 500", "watch_ms = 0");
     let ends = now() + 15;
-    house.sign_root(|source| source.replace("days = 30", &format!("expires = \"{}\"", rfc3339(ends))));
+    house.sign_root(|source| {
+        source.replace("days = 30", &format!("expires = \"{}\"", rfc3339(ends)))
+    });
     let host = house.serve();
     let wait = |part: &str| {
         let begin = Instant::now();
@@ -191,7 +233,10 @@ fn it_reads_no_more_than_it_must() {
     assert_eq!(say("POST /ready HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n"), 405);
     assert_eq!(say("DELETE /metrics HTTP/1.1\r\nhost: a\r\n\r\n"), 405);
     assert_eq!(say("GET /ready HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\n\r\nabc"), 400);
-    assert_eq!(say("GET /ready HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n"), 400);
+    assert_eq!(
+        say("GET /ready HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n"),
+        400
+    );
     assert_eq!(say("GET /okta/token HTTP/1.1\r\nhost: a\r\n\r\n"), 404);
     assert_eq!(say("GET /ready?deep=1 HTTP/1.1\r\nhost: a\r\n\r\n"), 200);
     let long = format!("GET /ready HTTP/1.1\r\nhost: a\r\nx-long: {}\r\n\r\n", "a".repeat(40_000));
@@ -202,7 +247,8 @@ fn it_reads_no_more_than_it_must() {
     head.read_to_string(&mut heard).unwrap();
     assert!(heard.starts_with("HTTP/1.1 200 ") && heard.ends_with("\r\n\r\n"), "{heard}");
     // As many connections as it takes, all silent: a further one waits, and the hooks do not.
-    let silent: Vec<_> = (0..16).map(|_| TcpStream::connect(host.admin_address()).unwrap()).collect();
+    let silent: Vec<_> =
+        (0..16).map(|_| TcpStream::connect(host.admin_address()).unwrap()).collect();
     assert!(host.sign_in(&SignIn::with_groups(&[])).index().is_some());
     drop(silent);
     assert_eq!(host.admin("/health").status, 200);
@@ -215,7 +261,11 @@ fn it_is_on_this_machine_alone_unless_that_is_meant_and_can_be_turned_off() {
     house.configure("[admin]\naddress = \"127.0.0.2:0\"", "[admin]\naddress = \"0.0.0.0:0\"");
     let refused = house.run(&["check", "--config", "portcullis.toml"]);
     assert_eq!(refused.code, 64);
-    assert!(refused.err.contains("admin.address") && refused.err.contains("beyond_loopback"), "{}", refused.err);
+    assert!(
+        refused.err.contains("admin.address") && refused.err.contains("beyond_loopback"),
+        "{}",
+        refused.err
+    );
     house.configure("address = \"0.0.0.0:0\"", "address = \"0.0.0.0:0\"\nbeyond_loopback = true");
     let host = house.serve();
     assert!(host.admin_address().starts_with("0.0.0.0:"), "{}", host.admin_address());

@@ -1,14 +1,23 @@
 //! `okta.saml`: what Okta gets for an assertion that is about to leave.
 
-use portcullis_tests::{Answer, Binding, CONFLICT, House, assertion, contract, duties, leaf_hash, now, rfc3339};
+use portcullis_tests::{
+    Answer, Binding, CONFLICT, House, assertion, contract, duties, leaf_hash, now, rfc3339,
+};
 use serde_json::{Value, json};
 
 #[test]
 fn what_okta_gets_for_an_assertion() {
     let mut ends = contract();
     ends["access_end"]["assertion"] = json!("/claims/accessEnd");
-    let house = House::build(&[Binding::new("saml", "sod", duties()), Binding::new("saml", "contractor", ends)]);
-    house.add_hook("saml", "okta.saml", "on_failure = \"restricted\"\nrestricted_applications = [\"0oapacs\"]");
+    let house = House::build(&[
+        Binding::new("saml", "sod", duties()),
+        Binding::new("saml", "contractor", ends),
+    ]);
+    house.add_hook(
+        "saml",
+        "okta.saml",
+        "on_failure = \"restricted\"\nrestricted_applications = [\"0oapacs\"]",
+    );
     let host = house.serve();
     let ask = |body: &Value| {
         let answer = host.post("saml", body.to_string().as_bytes());
@@ -21,45 +30,75 @@ fn what_okta_gets_for_an_assertion() {
     let conflict = ask(&assertion(&CONFLICT, &[]));
     assert!(stops(&conflict) && conflict.summary().contains("PRESCRIBE-DISPENSE"), "{conflict:?}");
 
-    let contractor =
-        |end: String| assertion(&["ward-reader"], &[("userType", json!("contractor")), ("contractEnd", json!(end))]);
+    let contractor = |end: String| {
+        assertion(
+            &["ward-reader"],
+            &[("userType", json!("contractor")), ("contractEnd", json!(end))],
+        )
+    };
     let end = rfc3339(now() + 3_600);
     let capped = ask(&contractor(end.clone()));
     let operations = capped.operations();
-    let places: Vec<_> =
-        operations.iter().map(|(kind, op, path, _)| (kind.as_str(), op.as_str(), path.as_str())).collect();
+    let places: Vec<_> = operations
+        .iter()
+        .map(|(kind, op, path, _)| (kind.as_str(), op.as_str(), path.as_str()))
+        .collect();
     let command = "com.okta.assertion.patch";
-    assert_eq!(places, [(command, "add", "/claims/accessEnd"), (command, "add", "/authentication/sessionLifetime")]);
-    assert_eq!(operations[0].3["attributeValues"], json!([{"attributes": {"xsi:type": "xs:string"}, "value": end}]));
+    assert_eq!(
+        places,
+        [
+            (command, "add", "/claims/accessEnd"),
+            (command, "add", "/authentication/sessionLifetime")
+        ]
+    );
+    assert_eq!(
+        operations[0].3["attributeValues"],
+        json!([{"attributes": {"xsi:type": "xs:string"}, "value": end}])
+    );
     assert!((3_000..=3_600).contains(&operations[1].3.as_u64().unwrap()), "{operations:?}");
-    assert!(stops(&ask(&contractor(rfc3339(now() + 299)))), "a session too short to be said is a refusal");
+    assert!(
+        stops(&ask(&contractor(rfc3339(now() + 299)))),
+        "a session too short to be said is a refusal"
+    );
     assert!(stops(&ask(&contractor(rfc3339(now() - 60)))));
 
     // No decision: the least, for an application that is named, and where the request is not to blame.
-    let bad = ask(&json!({"eventType": "com.okta.saml.tokens.transform", "eventId": "x", "data": 7}));
+    let bad =
+        ask(&json!({"eventType": "com.okta.saml.tokens.transform", "eventId": "x", "data": 7}));
     assert!(stops(&bad) && bad.index().is_none());
     house.write("release/release.json", "{");
     let mut reused = assertion(&["ward-reader"], &[]);
     let first = ask(&reused);
     reused["data"]["context"]["session"] = Value::Null;
-    assert!(first.without_reference() == "{}" && stops(&ask(&reused)), "the same event with another body");
+    assert!(
+        first.without_reference() == "{}" && stops(&ask(&reused)),
+        "the same event with another body"
+    );
 
     host.stop();
     let record = house.record(conflict.index().unwrap());
     assert_eq!(leaf_hash(&house.leaf(conflict.index().unwrap())), conflict.leaf().unwrap());
-    assert_eq!((&record["hook"]["kind"], &record["decision"]["verdict"]), (&json!("okta.saml"), &json!("deny")));
+    assert_eq!(
+        (&record["hook"]["kind"], &record["decision"]["verdict"]),
+        (&json!("okta.saml"), &json!("deny"))
+    );
     assert!(record["app"].is_string(), "the application has a pseudonym: {record}");
 }
 
 #[test]
 fn without_a_release_named_applications_get_the_least() {
     let house = House::build(&[]);
-    house.add_hook("saml", "okta.saml", "on_failure = \"restricted\"\nrestricted_applications = [\"0oapacs\"]");
+    house.add_hook(
+        "saml",
+        "okta.saml",
+        "on_failure = \"restricted\"\nrestricted_applications = [\"0oapacs\"]",
+    );
     house.write("release/release.json", "{");
     let host = house.serve();
     let named = host.post("saml", assertion(&["ward-reader"], &[]).to_string().as_bytes());
     let operations = named.operations();
-    let places: Vec<_> = operations.iter().map(|(_, op, path, _)| (op.as_str(), path.as_str())).collect();
+    let places: Vec<_> =
+        operations.iter().map(|(_, op, path, _)| (op.as_str(), path.as_str())).collect();
     assert_eq!(places, [("add", "/claims/degraded"), ("add", "/authentication/sessionLifetime")]);
     assert_eq!(operations[1].3, 300);
     let mut other = assertion(&["ward-reader"], &[]);

@@ -21,15 +21,24 @@ fn a_log_is_verified_shown_and_proved_and_damage_is_named() {
     let whole = house.verify();
     assert_eq!(whole.code, 0, "{}", whole.err);
     golden("verify.txt", &normal(&whole.out));
-    let verify =
-        |more: &[&str]| house.run(&[&["audit", "verify", "--log", "audit/log", "--key", "log.vkey"], more].concat());
+    let verify = |more: &[&str]| {
+        house.run(&[&["audit", "verify", "--log", "audit/log", "--key", "log.vkey"], more].concat())
+    };
     let told: Value =
-        serde_json::from_str(&verify(&["--format", "json", "--retained", "kept", "--sealed"]).out).unwrap();
+        serde_json::from_str(&verify(&["--format", "json", "--retained", "kept", "--sealed"]).out)
+            .unwrap();
     assert_eq!(told["origin"], "test.example/hooks/2026");
-    assert!(told["size"].as_u64() > Some(last) && told["continues"].as_u64() > Some(early), "{told}");
+    assert!(
+        told["size"].as_u64() > Some(last) && told["continues"].as_u64() > Some(early),
+        "{told}"
+    );
     assert!(told["sealed"].as_u64() >= Some(280), "{told}");
     assert_eq!(verify(&["--sealing-key", "keys/sealing.key"]).code, 0);
-    assert_eq!(verify(&["--sealing-key", "keys/pseudonym.key"]).code, 1, "another key opens nothing");
+    assert_eq!(
+        verify(&["--sealing-key", "keys/pseudonym.key"]).code,
+        1,
+        "another key opens nothing"
+    );
 
     shown(&house, last);
     proved(&house, last);
@@ -49,31 +58,43 @@ fn calls(host: &Host, count: usize) -> u64 {
 
 fn shown(house: &House, last: u64) {
     let show = |more: &[&str]| {
-        let shown = house
-            .must(&[&["audit", "show", "--log", "audit/log", "--key", "log.vkey", "--format", "json"], more].concat());
+        let shown = house.must(
+            &[
+                &["audit", "show", "--log", "audit/log", "--key", "log.vkey", "--format", "json"],
+                more,
+            ]
+            .concat(),
+        );
         shown.lines().map(|line| serde_json::from_str(line).unwrap()).collect::<Vec<Value>>()
     };
     let all = show(&[]);
     let numbers: Vec<_> = all.iter().map(|record| record["seq"].as_u64().unwrap()).collect();
     assert_eq!(numbers, (0..numbers.len() as u64).collect::<Vec<_>>(), "every record, in order");
-    assert_eq!((&all[0]["t"], &all[all.len() - 1]["t"]), (&json!("host.start"), &json!("host.stop")));
+    assert_eq!(
+        (&all[0]["t"], &all[all.len() - 1]["t"]),
+        (&json!("host.start"), &json!("host.stop"))
+    );
     assert_eq!(show(&["--type", "hook.decision"]).len(), 280);
     assert_eq!(show(&["--type", "host."]).len(), 2, "a dot at the end: all types that begin so");
     assert_eq!(show(&["--index", &last.to_string()])[0], all[usize::try_from(last).unwrap()]);
     let (from, to) = (all[100]["at"].to_string(), all[200]["at"].to_string());
     let between = show(&["--since", &from, "--until", &to]);
-    assert!(
-        between
-            .iter()
-            .all(|record| (100..200).contains(&record["seq"].as_u64().unwrap()) || record["at"] == all[100]["at"])
-    );
+    assert!(between.iter().all(|record| (100..200).contains(&record["seq"].as_u64().unwrap())
+        || record["at"] == all[100]["at"]));
     assert!(!between.is_empty() && between.len() < all.len());
     assert!(show(&["--since", "2099-01-01T00:00:00Z"]).is_empty());
     let sealed = show(&["--index", &last.to_string(), "--sealing-key", "keys/sealing.key"]);
     assert_eq!(sealed[0]["record"], all[usize::try_from(last).unwrap()]);
-    assert_eq!(sealed[0]["sealed"]["request"]["data"]["context"]["user"]["profile"]["firstName"], "Noor");
-    assert!(!all.iter().any(|record| record.to_string().contains("Noor")), "without the key there are no names");
-    let text = house.must(&["audit", "show", "--log", "audit/log", "--key", "log.vkey", "--index", "0"]);
+    assert_eq!(
+        sealed[0]["sealed"]["request"]["data"]["context"]["user"]["profile"]["firstName"],
+        "Noor"
+    );
+    assert!(
+        !all.iter().any(|record| record.to_string().contains("Noor")),
+        "without the key there are no names"
+    );
+    let text =
+        house.must(&["audit", "show", "--log", "audit/log", "--key", "log.vkey", "--index", "0"]);
     assert!(text.starts_with("0 20") && text.contains("host.start"), "{text}");
 }
 
@@ -96,7 +117,16 @@ fn proved(house: &House, last: u64) {
     assert!(proof.starts_with("c2sp.org/tlog-proof@v1\n"), "{proof}");
     assert_eq!(record, house.leaf(last));
     let check = || {
-        house.run(&["audit", "prove", "--check", "record.tlog-proof", "--record", "record.json", "--key", "log.vkey"])
+        house.run(&[
+            "audit",
+            "prove",
+            "--check",
+            "record.tlog-proof",
+            "--record",
+            "record.json",
+            "--key",
+            "log.vkey",
+        ])
     };
     let checked = check();
     assert_eq!(checked.code, 0, "{}", checked.err);
@@ -108,11 +138,23 @@ fn proved(house: &House, last: u64) {
     house.write("record.json", record.replace("\"verdict\":\"abstain\"", "\"verdict\":\"allow\""));
     assert_eq!(check().code, 1, "another record");
     house.write("record.json", &record);
-    house.write("record.tlog-proof", proof.replace(&format!("index {index}"), &format!("index {}", last - 1)));
+    house.write(
+        "record.tlog-proof",
+        proof.replace(&format!("index {index}"), &format!("index {}", last - 1)),
+    );
     assert_eq!(check().code, 1, "another place");
     house.write("record.tlog-proof", &proof);
     let key = house.read("log.vkey");
-    house.must(&["keys", "generate", "--name", "test.example/hooks/2026", "--output", "o.key", "--public", "log.vkey"]);
+    house.must(&[
+        "keys",
+        "generate",
+        "--name",
+        "test.example/hooks/2026",
+        "--output",
+        "o.key",
+        "--public",
+        "log.vkey",
+    ]);
     assert_eq!(check().code, 1, "a log of the same name and another key");
     assert_eq!(house.verify().code, 1);
     house.write("log.vkey", key);
@@ -162,7 +204,8 @@ fn cut_back(house: &House, log: &Path) {
     let now = fs::read(log.join("checkpoint")).unwrap();
     fs::write(house.path("kept-late"), &now).unwrap();
     fs::copy(house.path("kept"), log.join("checkpoint")).unwrap();
-    let verify = ["audit", "verify", "--log", "audit/log", "--key", "log.vkey", "--retained", "kept-late"];
+    let verify =
+        ["audit", "verify", "--log", "audit/log", "--key", "log.vkey", "--retained", "kept-late"];
     let found = house.run(&verify);
     assert_eq!(found.code, 1, "{}", found.out);
     assert!(found.out.contains("retained checkpoint"), "{}", found.out);
@@ -177,7 +220,8 @@ fn named(house: &House, place: &str, how: &str) {
 }
 
 fn below(directory: &Path, files: &mut Vec<PathBuf>) {
-    let mut entries: Vec<_> = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut entries: Vec<_> =
+        fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
     entries.sort();
     for path in entries {
         if path.is_dir() { below(&path, files) } else { files.push(path) }

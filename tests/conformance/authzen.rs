@@ -15,8 +15,10 @@ fn by_group() -> Value {
 }
 
 fn house(more: &str, modes: &[(&str, &str)]) -> House {
-    let bindings: Vec<_> =
-        modes.iter().map(|(plugin, mode)| Binding::new("asked", plugin, by_group()).mode(mode).say(&[])).collect();
+    let bindings: Vec<_> = modes
+        .iter()
+        .map(|(plugin, mode)| Binding::new("asked", plugin, by_group()).mode(mode).say(&[]))
+        .collect();
     House::speaking("authzen", "/pdp", more, (&["authzen:/context"], &[]), &bindings)
 }
 
@@ -37,9 +39,13 @@ fn one_question_gets_one_decision_and_its_record() {
     let house = house("", &[("mischief", "enforce")]);
     let host = house.serve();
     let mut told = Vec::new();
-    for (group, verdict) in
-        [("ward", "allow"), ("denied", "deny"), ("nothing", "abstain"), ("step-up", "step-up"), ("review", "review")]
-    {
+    for (group, verdict) in [
+        ("ward", "allow"),
+        ("denied", "deny"),
+        ("nothing", "abstain"),
+        ("step-up", "step-up"),
+        ("review", "review"),
+    ] {
         let answer = post(&host, ONE, &question(group));
         assert_eq!((answer.status, answer.header("content-type")), (200, Some("application/json")));
         assert_eq!(answer.json["decision"], json!(verdict == "allow"), "{group}");
@@ -61,7 +67,10 @@ fn one_question_gets_one_decision_and_its_record() {
     for (answer, verdict) in told {
         let index = answer.index_at("/context/record").unwrap();
         let record = house.record(index);
-        assert_eq!((&record["decision"]["verdict"], &record["hook"]["kind"]), (&json!(verdict), &json!("authzen")));
+        assert_eq!(
+            (&record["decision"]["verdict"], &record["hook"]["kind"]),
+            (&json!(verdict), &json!("authzen"))
+        );
         let text = String::from_utf8(answer.body).unwrap();
         let (without, _) = text.split_once(r#""record":"#).unwrap();
         let without = format!("{}}}}}", without.trim_end_matches(','));
@@ -78,22 +87,32 @@ fn one_question_gets_one_decision_and_its_record() {
 fn many_questions_get_as_many_decisions_and_records() {
     let house = house("", &[("mischief", "enforce"), ("mischief-guest", "monitor")]);
     let host = house.serve();
-    let items: Vec<_> =
-        ["ward", "denied", "trap", "ward"].iter().map(|group| json!({"subject": subject(group)})).collect();
-    let mut body =
-        json!({"action": {"name": "read"}, "resource": {"type": "chart", "id": "mrn-1"}, "evaluations": items});
+    let items: Vec<_> = ["ward", "denied", "trap", "ward"]
+        .iter()
+        .map(|group| json!({"subject": subject(group)}))
+        .collect();
+    let mut body = json!({"action": {"name": "read"}, "resource": {"type": "chart", "id": "mrn-1"}, "evaluations": items});
     body["evaluations"].as_array_mut().unwrap().insert(2, json!({"subject": {"type": "user"}}));
 
     let all = post(&host, MANY, &body);
     assert_eq!((all.status, all.json.get("decision")), (200, None));
     let decisions = |answer: &Answer| -> Vec<bool> {
-        answer.json["evaluations"].as_array().unwrap().iter().map(|it| it["decision"].as_bool().unwrap()).collect()
+        answer.json["evaluations"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|it| it["decision"].as_bool().unwrap())
+            .collect()
     };
     assert_eq!(decisions(&all), [true, false, false, false, true]);
     assert_eq!(all.json["evaluations"][2]["context"]["error"]["status"], 400);
-    assert_eq!(all.json["evaluations"][3]["context"]["error"], json!({"status": 500, "message": "plugin-fault"}));
+    assert_eq!(
+        all.json["evaluations"][3]["context"]["error"],
+        json!({"status": 500, "message": "plugin-fault"})
+    );
     let places = [Some(0), Some(1), None, Some(3), Some(4)];
-    let index = |answer: &Answer, at: usize| answer.index_at(&format!("/evaluations/{at}/context/record"));
+    let index =
+        |answer: &Answer, at: usize| answer.index_at(&format!("/evaluations/{at}/context/record"));
     for (at, place) in places.iter().enumerate() {
         assert_eq!(index(&all, at).is_some(), place.is_some(), "{at}");
     }
@@ -131,10 +150,18 @@ fn many_questions_get_as_many_decisions_and_records() {
     assert_eq!(pseudonyms.len(), decided.len(), "each has an id of its own");
     // 4 of the first, 2 of the second, 3 of the third: what was not asked has no record.
     assert_eq!(house.records_of("hook.decision").len(), 9);
-    let counted: u64 = house.records_of("hook.refused").iter().map(|record| record["count"].as_u64().unwrap()).sum();
+    let counted: u64 = house
+        .records_of("hook.refused")
+        .iter()
+        .map(|record| record["count"].as_u64().unwrap())
+        .sum();
     assert_eq!(counted, 3, "two that were none, and the request with an unknown semantic");
     assert_eq!(house.verify().code, 0);
-    let delivered: u64 = house.records_of("answer.delivery").iter().map(|it| it["delivered"].as_u64().unwrap()).sum();
+    let delivered: u64 = house
+        .records_of("answer.delivery")
+        .iter()
+        .map(|it| it["delivered"].as_u64().unwrap())
+        .sum();
     assert_eq!(delivered, 9);
 }
 
@@ -143,7 +170,8 @@ fn errors_are_to_the_letter_and_every_answer_has_the_request_id() {
     let house = house("body_bytes = 2000", &[("mischief", "enforce")]);
     let host = house.serve();
     let good = question("ward").to_string();
-    let request = |body: &str| Raw::post(ONE, SECRET, body.as_bytes()).header("x-request-id", "Req-7");
+    let request =
+        |body: &str| Raw::post(ONE, SECRET, body.as_bytes()).header("x-request-id", "Req-7");
     let cases = [
         (request(&good), 200),
         (request(&good).header("content-type", "application/json;charset=utf-8"), 200),
@@ -184,7 +212,11 @@ fn errors_are_to_the_letter_and_every_answer_has_the_request_id() {
         "no public_url, no metadata"
     );
     for _ in 0..3 {
-        assert_eq!(post(&host, ONE, &question("denied")).json["decision"], false, "and again the same");
+        assert_eq!(
+            post(&host, ONE, &question("denied")).json["decision"],
+            false,
+            "and again the same"
+        );
     }
     host.stop();
 }
@@ -212,7 +244,11 @@ fn where_nothing_enforces_nothing_is_permitted() {
     let house = house("", &[("mischief", "monitor")]);
     let checked = house.run(&["check", "--config", "portcullis.toml"]);
     assert_eq!(checked.code, 0, "{}", checked.err);
-    assert!(checked.out.contains("hook `asked`: nothing enforces, so it permits nothing"), "{}", checked.out);
+    assert!(
+        checked.out.contains("hook `asked`: nothing enforces, so it permits nothing"),
+        "{}",
+        checked.out
+    );
     assert!(checked.out.contains("without public_url it publishes no metadata"), "{}", checked.out);
     let host = house.serve();
     let answer = post(&host, ONE, &question("ward"));
@@ -228,8 +264,15 @@ fn an_open_hook_permits_what_could_not_be_decided_and_says_so() {
     let house = house("on_failure = \"open\"", &[("mischief", "enforce")]);
     let host = house.serve();
     let answer = post(&host, ONE, &question("trap"));
-    assert_eq!((&answer.json["decision"], &answer.json["context"]["degraded"]), (&json!(true), &json!(true)));
-    assert_eq!(post(&host, ONE, &json!({})).status, 400, "a request that is wrong is wrong on every hook");
+    assert_eq!(
+        (&answer.json["decision"], &answer.json["context"]["degraded"]),
+        (&json!(true), &json!(true))
+    );
+    assert_eq!(
+        post(&host, ONE, &json!({})).status,
+        400,
+        "a request that is wrong is wrong on every hook"
+    );
     let stranger = host.client().send(&Raw::post(ONE, "not the secret at all", b"{}")).unwrap();
     assert_eq!(stranger.status, 401);
     host.stop();
@@ -243,10 +286,22 @@ fn settings_that_make_no_sense_are_refused_whole() {
         ("authzen", "public_url = \"https://\"", "is not an https URL"),
         ("authzen", "subject = \"/a\"", "authzen has no subject"),
         ("authzen", "secrets = [\"context\"]", "is not a json pointer"),
-        ("authzen", "mapping = { answer = { allow = '{}', deny = '{}' } }", "authzen has no mapping"),
-        ("authzen", "on_failure = \"restricted\"\nrestricted_applications = []", "offers no restricted answer"),
+        (
+            "authzen",
+            "mapping = { answer = { allow = '{}', deny = '{}' } }",
+            "authzen has no mapping",
+        ),
+        (
+            "authzen",
+            "on_failure = \"restricted\"\nrestricted_applications = []",
+            "offers no restricted answer",
+        ),
         ("generic", "", "generic needs a mapping"),
-        ("generic", "mapping = { answer = { allow = '{}', deny = '{}' } }", "deny and allow are the same"),
+        (
+            "generic",
+            "mapping = { answer = { allow = '{}', deny = '{}' } }",
+            "deny and allow are the same",
+        ),
         ("generic", "mapping = { subjct = {} }", "unknown field `subjct`"),
     ] {
         let house = House::build(&[]);

@@ -9,13 +9,19 @@ use serde_json::{Value, json};
 
 /// A house whose root has three keepers, of whom two must sign.
 fn guarded() -> House {
-    let house = House::build(&[Binding::new("token", "sod", duties()), Binding::new("import", "sod", duties())]);
+    let house = House::build(&[
+        Binding::new("token", "sod", duties()),
+        Binding::new("import", "sod", duties()),
+    ]);
     house.configure("watch_ms = 500", "watch_ms = 0");
     let keepers = ["keeper-1", "keeper-2", "keeper-3"];
     keepers.iter().for_each(|keeper| house.generate(keeper));
-    let vkeys: Vec<_> =
-        keepers.iter().map(|keeper| format!("\"{}\"", house.read(&format!("keys/{keeper}.vkey")).trim())).collect();
-    let role = format!("[break_glass]\nkeys = [{}]\nthreshold = 2\n\n[[publisher]]", vkeys.join(", "));
+    let vkeys: Vec<_> = keepers
+        .iter()
+        .map(|keeper| format!("\"{}\"", house.read(&format!("keys/{keeper}.vkey")).trim()))
+        .collect();
+    let role =
+        format!("[break_glass]\nkeys = [{}]\nthreshold = 2\n\n[[publisher]]", vkeys.join(", "));
     house.sign_root(|source| source.replace("[[publisher]]", &role));
     fs::create_dir(house.path("break-glass")).unwrap();
     house
@@ -23,17 +29,39 @@ fn guarded() -> House {
 
 /// A document for the hook `token`, signed by two keepers.
 fn document(house: &House, name: &str, more: &[&str]) {
-    let prepare = ["break-glass", "prepare", "--person", "the physician in charge", "--reason", "sign-in stops care"];
+    let prepare = [
+        "break-glass",
+        "prepare",
+        "--person",
+        "the physician in charge",
+        "--reason",
+        "sign-in stops care",
+    ];
     house.must(&[&prepare[..], &["--ticket", "PLAN-7", "--output", name], more].concat());
     for keeper in ["keys/keeper-1.key", "keys/keeper-3.key"] {
-        house.must(&["break-glass", "sign", name, "--root", "trust-root.json", "--key", keeper, "--output", name]);
+        house.must(&[
+            "break-glass",
+            "sign",
+            name,
+            "--root",
+            "trust-root.json",
+            "--key",
+            keeper,
+            "--output",
+            name,
+        ]);
     }
 }
 
 fn open(house: &House, name: &str) -> portcullis_tests::Ran {
-    let open = ["break-glass", "open", name, "--root", "trust-root.json", "--folder", "break-glass"];
+    let open =
+        ["break-glass", "open", name, "--root", "trust-root.json", "--folder", "break-glass"];
     house.run(
-        &[&open[..], &["--person", "noor.haddad", "--reason", "ward 4 cannot sign in", "--ticket", "INC-12"]].concat(),
+        &[
+            &open[..],
+            &["--person", "noor.haddad", "--reason", "ward 4 cannot sign in", "--ticket", "INC-12"],
+        ]
+        .concat(),
     )
 }
 
@@ -46,13 +74,39 @@ fn a_document_opens_one_hook_once_and_lifts_what_it_names() {
     let house = guarded();
     let host = house.serve();
     assert!(conflict(&host).stops_a_token());
-    let prepare = ["break-glass", "prepare", "--person", "p", "--reason", "r", "--ticket", "t", "--output", "one.json"];
-    house.must(&[&prepare[..], &["--hook", "token", "--lift", "SOD_EXISTING", "--minutes", "20"]].concat());
-    let sign = ["break-glass", "sign", "one.json", "--root", "trust-root.json", "--output", "one.json", "--key"];
+    let prepare = [
+        "break-glass",
+        "prepare",
+        "--person",
+        "p",
+        "--reason",
+        "r",
+        "--ticket",
+        "t",
+        "--output",
+        "one.json",
+    ];
+    house.must(
+        &[&prepare[..], &["--hook", "token", "--lift", "SOD_EXISTING", "--minutes", "20"]].concat(),
+    );
+    let sign = [
+        "break-glass",
+        "sign",
+        "one.json",
+        "--root",
+        "trust-root.json",
+        "--output",
+        "one.json",
+        "--key",
+    ];
     assert!(open(&house, "one.json").err.contains("[unsigned]"));
     assert!(house.must(&[&sign[..], &["keys/keeper-2.key"]].concat()).contains("not in order yet"));
     assert!(open(&house, "one.json").err.contains("[below-threshold]"));
-    assert_eq!(house.run(&[&sign[..], &["keys/keeper-2.key"]].concat()).code, 0, "the same one again");
+    assert_eq!(
+        house.run(&[&sign[..], &["keys/keeper-2.key"]].concat()).code,
+        0,
+        "the same one again"
+    );
     assert!(open(&house, "one.json").err.contains("[below-threshold]"));
     let wrong = house.run(&[&sign[..7], &["--key", "keys/root.key"]].concat());
     assert!(wrong.code == 1 && wrong.err.contains("[unknown-signer]"), "{wrong:?}");
@@ -84,20 +138,41 @@ fn a_document_opens_one_hook_once_and_lifts_what_it_names() {
 
     let record = house.record(lifted.index().unwrap());
     assert_eq!(record["chain"][0]["lifted"], json!(["SOD_EXISTING"]));
-    assert!(record["break_glass"].is_string() && record["decision"]["verdict"] != "deny", "{record}");
+    assert!(
+        record["break_glass"].is_string() && record["decision"]["verdict"] != "deny",
+        "{record}"
+    );
     let opened = house.records_of("break-glass.opened");
-    assert_eq!((opened.len(), &opened[0]["id"], &opened[0]["hook"]), (1, &record["break_glass"], &json!("token")));
+    assert_eq!(
+        (opened.len(), &opened[0]["id"], &opened[0]["hook"]),
+        (1, &record["break_glass"], &json!("token"))
+    );
     let sealed = house.sealed(opened[0]["seq"].as_u64().unwrap()).to_string();
-    assert!(sealed.contains("noor.haddad") && sealed.contains("INC-12"), "who, why and under which ticket: {sealed}");
+    assert!(
+        sealed.contains("noor.haddad") && sealed.contains("INC-12"),
+        "who, why and under which ticket: {sealed}"
+    );
     let closed = house.records_of("break-glass.closed");
-    assert_eq!((closed.len(), &closed[0]["why"], &closed[0]["calls"]), (1, &json!("person"), &json!(1)));
-    assert!(house.records_of("break-glass.refused").iter().any(|record| record["code"] == "break-glass-spent"));
+    assert_eq!(
+        (closed.len(), &closed[0]["why"], &closed[0]["calls"]),
+        (1, &json!("person"), &json!(1))
+    );
+    assert!(
+        house
+            .records_of("break-glass.refused")
+            .iter()
+            .any(|record| record["code"] == "break-glass-spent")
+    );
 }
 
 #[test]
 fn it_ends_by_itself_and_never_lifts_a_revocation() {
     let house = guarded();
-    document(&house, "plan.json", &["--hook", "token", "--lift", "SOD_EXISTING", "--open", "--minutes", "1"]);
+    document(
+        &house,
+        "plan.json",
+        &["--hook", "token", "--lift", "SOD_EXISTING", "--open", "--minutes", "1"],
+    );
     document(&house, "elsewhere.json", &["--hook", "night-token", "--open"]);
     document(&house, "other.json", &["--hook", "token", "--open", "--tenant", "another"]);
     let host = house.serve();
@@ -111,9 +186,15 @@ fn it_ends_by_itself_and_never_lifts_a_revocation() {
     let mut set = house.opened("release/release.json");
     set["revoked"] = json!({"serials": {"org.portcullis.sod": [1]}});
     set["version"] = json!(2);
-    house.write("release/release.json", house.forge("release", portcullis_tests::RELEASE_SET, &set.to_string()));
+    house.write(
+        "release/release.json",
+        house.forge("release", portcullis_tests::RELEASE_SET, &set.to_string()),
+    );
     host.look(&["plugin revoked"]);
-    assert!(host.sign_in(&SignIn::with_groups(&["ward-reader"])).stops_a_token(), "revoked is revoked");
+    assert!(
+        host.sign_in(&SignIn::with_groups(&["ward-reader"])).stops_a_token(),
+        "revoked is revoked"
+    );
     host.until_log_for("break-glass is over", Duration::from_secs(150));
     host.stop();
     assert_eq!(house.records_of("break-glass.closed")[0]["why"], "time");
@@ -129,7 +210,9 @@ fn it_works_with_the_log_down_and_is_all_in_the_log_afterwards() {
     let host = Host::start_with(&house.path(""), command);
     let harmless = |host: &Host| host.sign_in(&SignIn::with_groups(&["ward-reader"]));
     assert!(!harmless(&host).stops_a_token());
-    let limit = Command::new("prlimit").args([&format!("--pid={}", host.id()), "--fsize=16384:unlimited"]).status();
+    let limit = Command::new("prlimit")
+        .args([&format!("--pid={}", host.id()), "--fsize=16384:unlimited"])
+        .status();
     assert!(limit.unwrap().success());
     assert!(harmless(&host).stops_a_token(), "nothing is decided without a record");
     host.until_log("the write-ahead log could not be written");
@@ -148,7 +231,12 @@ fn it_works_with_the_log_down_and_is_all_in_the_log_afterwards() {
     let recovered: Vec<Value> = house.records_of("break-glass.recovered");
     assert_eq!((recovered.len(), &recovered[0]["hook"]), (1, &json!("token")));
     assert_eq!(house.records_of("break-glass.closed").len(), 1);
-    let gaps: u64 = house.records_of("answer.gap").iter().map(|record| record["count"].as_u64().unwrap()).sum();
-    assert_eq!(gaps + house.records_of("answer.superseded").len() as u64, 2, "both answers that left without a record");
+    let gaps: u64 =
+        house.records_of("answer.gap").iter().map(|record| record["count"].as_u64().unwrap()).sum();
+    assert_eq!(
+        gaps + house.records_of("answer.superseded").len() as u64,
+        2,
+        "both answers that left without a record"
+    );
     assert_eq!(house.verify().code, 0);
 }

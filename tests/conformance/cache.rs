@@ -14,8 +14,10 @@ fn plugins(host: &Host) -> (u64, u64, u64) {
 }
 
 fn entries(house: &House) -> Vec<PathBuf> {
-    let mut entries: Vec<_> =
-        fs::read_dir(house.path("plugin-cache")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut entries: Vec<_> = fs::read_dir(house.path("plugin-cache"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
     entries.sort();
     entries
 }
@@ -26,7 +28,9 @@ fn start(house: &House) -> (u64, u64, u64) {
     assert!(host.sign_in(&SignIn::with_groups(&CONFLICT)).stops_a_token());
     assert!(!host.sign_in(&SignIn::with_groups(&["ward-reader"])).stops_a_token());
     let counts = plugins(&host);
-    let from = |from: &str| host.metric(&format!("portcullis_plugin_preparations_total{{from=\"{from}\"}}"));
+    let from = |from: &str| {
+        host.metric(&format!("portcullis_plugin_preparations_total{{from=\"{from}\"}}"))
+    };
     assert_eq!(
         (from("made"), from("cache"), from("not-believed")),
         (counts.0 as f64, counts.1 as f64, counts.2 as f64)
@@ -41,17 +45,25 @@ fn a_restart_compiles_nothing_and_what_is_not_the_hosts_own_is_made_again() {
     settings["functions"]["PATIENT-DOE-IN-SETTINGS"] = json!(["patient-doe-grant"]);
     let mut house = House::build(&[Binding::new("token", "sod", settings.clone())]);
     house.must(&["check", "--config", "portcullis.toml"]);
-    assert!(!house.path("plugin-cache").exists(), "check keeps nothing: the files are to be the host's own");
+    assert!(
+        !house.path("plugin-cache").exists(),
+        "check keeps nothing: the files are to be the host's own"
+    );
     assert_eq!(start(&house), (1, 0, 0));
     assert_eq!(start(&house), (0, 1, 0), "nothing was compiled");
     let records = house.records_of("release.active");
-    let snapshots: Vec<_> = records.iter().map(|record| &record["bindings"][0]["snapshot"]).collect();
-    assert!(snapshots.len() == 2 && snapshots[0] == snapshots[1], "made or kept, it is the same: {snapshots:?}");
+    let snapshots: Vec<_> =
+        records.iter().map(|record| &record["bindings"][0]["snapshot"]).collect();
+    assert!(
+        snapshots.len() == 2 && snapshots[0] == snapshots[1],
+        "made or kept, it is the same: {snapshots:?}"
+    );
 
     let [entry] = entries(&house).try_into().unwrap();
     let good = fs::read(&entry).unwrap();
     for control in ["PATIENT-DOE-IN-SETTINGS", "patient-doe-grant"] {
-        let holds = |bytes: &[u8]| bytes.windows(control.len()).any(|bytes| bytes == control.as_bytes());
+        let holds =
+            |bytes: &[u8]| bytes.windows(control.len()).any(|bytes| bytes == control.as_bytes());
         assert!(
             holds(&fs::read(house.path("release/settings/1-0.json")).unwrap()),
             "the control is where it was planted"
@@ -64,7 +76,14 @@ fn a_restart_compiles_nothing_and_what_is_not_the_hosts_own_is_made_again() {
         bytes
     };
     let last = good.len() - 1;
-    for spoilt in [altered(0), altered(5), altered(last / 2), altered(last), good[..last].to_vec(), Vec::new()] {
+    for spoilt in [
+        altered(0),
+        altered(5),
+        altered(last / 2),
+        altered(last),
+        good[..last].to_vec(),
+        Vec::new(),
+    ] {
         fs::write(&entry, spoilt).unwrap();
         let host = house.serve();
         assert!(host.sign_in(&SignIn::with_groups(&CONFLICT)).stops_a_token());

@@ -11,7 +11,8 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use portcullis_tests::{
-    Answer, Binding, Host, House, Issuer, Raw, SECRET, SignIn, duties, entra as entra_body, entra_house,
+    Answer, Binding, Host, House, Issuer, Raw, SECRET, SignIn, duties, entra as entra_body,
+    entra_house,
 };
 use serde_json::{Value, json};
 
@@ -42,7 +43,11 @@ fn until_said(host: &Host, text: &str, times: usize) {
     host.signal("HUP");
     let begin = std::time::Instant::now();
     while host.log().matches(text).count() < times {
-        assert!(begin.elapsed() < Duration::from_secs(20), "not said {times} times: `{text}`\n{}", host.log());
+        assert!(
+            begin.elapsed() < Duration::from_secs(20),
+            "not said {times} times: `{text}`\n{}",
+            host.log()
+        );
         thread::sleep(Duration::from_millis(20));
     }
 }
@@ -112,10 +117,17 @@ fn a_secret_rotates_under_load_and_a_wrong_file_changes_nothing() {
     });
     assert!(calls > 10, "{calls} calls");
     let refused = call(&host, first);
-    assert!(refused.stops_a_token(), "the old one is no longer listed: {refused:?}\n{}", host.log());
+    assert!(
+        refused.stops_a_token(),
+        "the old one is no longer listed: {refused:?}\n{}",
+        host.log()
+    );
     let before = host.log().matches("not taken").count();
     thread::sleep(Duration::from_millis(1_500));
-    assert!(host.log().matches("not taken").count() <= before + 1, "said once a change, not once a look");
+    assert!(
+        host.log().matches("not taken").count() <= before + 1,
+        "said once a change, not once a look"
+    );
     let log = host.stop();
     assert!(!log.contains(first) && !log.contains(second), "no secret in the log");
     assert_eq!(counted(&house, "token"), BTreeMap::from([("wrong-secret".to_owned(), 2)]));
@@ -133,8 +145,12 @@ fn basic_and_any_of_several_ways_and_the_challenge_of_a_401() {
     let mut other = sign_in("/okta/token", "");
     other.headers[0] = ("client-token".to_owned(), SECRET.to_owned());
     assert_eq!(host.client().send(&other).unwrap().without_reference(), "{}", "the other way");
-    for wrong in [basic("okta:a-password"), basic("okt:a-password:with-a-colon"), SECRET.to_owned(), "Basic".to_owned()]
-    {
+    for wrong in [
+        basic("okta:a-password"),
+        basic("okt:a-password:with-a-colon"),
+        SECRET.to_owned(),
+        "Basic".to_owned(),
+    ] {
         assert!(call(&host, &wrong).stops_a_token(), "{wrong}");
     }
     // An open hook of Okta goes on with a 401, which names the ways there are.
@@ -145,9 +161,13 @@ fn basic_and_any_of_several_ways_and_the_challenge_of_a_401() {
     let mut said = String::new();
     socket.read_to_string(&mut said).unwrap();
     assert!(said.starts_with("HTTP/1.1 401 "), "{said}");
-    assert!(said.contains("www-authenticate: Basic realm=\"open\", Secret realm=\"open\"\r\n"), "{said}");
+    assert!(
+        said.contains("www-authenticate: Basic realm=\"open\", Secret realm=\"open\"\r\n"),
+        "{said}"
+    );
     host.stop();
-    let expected = BTreeMap::from([("no-credential".to_owned(), 2), ("wrong-secret".to_owned(), 2)]);
+    let expected =
+        BTreeMap::from([("no-credential".to_owned(), 2), ("wrong-secret".to_owned(), 2)]);
     assert_eq!(counted(&house, "token"), expected);
 }
 
@@ -159,15 +179,30 @@ fn what_cannot_be_a_caller_is_refused_before_anything_is_bound() {
     for (caller, why) in [
         ("{}", "anybody could call"),
         ("[]", "nobody could call"),
-        ("{ secret_file = \"secrets/token\", secret_files = [\"secrets/token\"] }", "exclude each other"),
+        (
+            "{ secret_file = \"secrets/token\", secret_files = [\"secrets/token\"] }",
+            "exclude each other",
+        ),
         ("{ secret_files = [] }", "lists 0 files"),
-        ("{ secret_file = \"secrets/token\", basic = { user = \"u\", password_file = \"x\" } }", "list them"),
+        (
+            "{ secret_file = \"secrets/token\", basic = { user = \"u\", password_file = \"x\" } }",
+            "list them",
+        ),
         ("{ basic = { user = \"a:b\", password_file = \"x\" } }", "colon"),
         ("{ secret_file = \"secrets/token\", nothing = 1 }", "unknown field `nothing`"),
         ("{ certificate = { dns = [\"a.example\"] } }", "listen.tls.client_ca"),
-        ("{ oauth = { issuer = \"http://a.example\", audiences = [\"a\"], clients = [\"c\"] } }", "not https"),
-        ("{ oauth = { issuer = \"https://a.example\", audiences = [], clients = [\"c\"] } }", "audiences is empty"),
-        ("{ oauth = { issuer = \"https://a.example\", audiences = [\"a\"] } }", "clients must list"),
+        (
+            "{ oauth = { issuer = \"http://a.example\", audiences = [\"a\"], clients = [\"c\"] } }",
+            "not https",
+        ),
+        (
+            "{ oauth = { issuer = \"https://a.example\", audiences = [], clients = [\"c\"] } }",
+            "audiences is empty",
+        ),
+        (
+            "{ oauth = { issuer = \"https://a.example\", audiences = [\"a\"] } }",
+            "clients must list",
+        ),
         (
             "{ oauth = { profile = \"entra\", tenant = \"contoso\", audiences = [\"a\"], clients = [\"c\"] } }",
             "tenant's id",
@@ -176,7 +211,10 @@ fn what_cannot_be_a_caller_is_refused_before_anything_is_bound() {
             "{ oauth = { profile = \"entra\", tenant = \"0f0b5b1e-6d5c-4f7a-9d55-0d7c7a3f5a10\", audiences = [\"a\"] } }",
             "clients must list",
         ),
-        ("{ oauth = { profile = \"okta\", audiences = [\"a\"], clients = [\"c\"] } }", "issuer is missing"),
+        (
+            "{ oauth = { profile = \"okta\", audiences = [\"a\"], clients = [\"c\"] } }",
+            "issuer is missing",
+        ),
     ] {
         house.write("portcullis.toml", text.replacen(right, caller, 1));
         let ran = house.run(&["check", "--config", "portcullis.toml"]);
@@ -186,7 +224,11 @@ fn what_cannot_be_a_caller_is_refused_before_anything_is_bound() {
     let plain = House::build(&[]);
     plain.configure("127.0.0.1:0", "0.0.0.0:0");
     let ran = plain.run(&["check", "--config", "portcullis.toml"]);
-    assert!(ran.code == 64 && ran.err.contains("plain HTTP must not leave this machine"), "{}", ran.err);
+    assert!(
+        ran.code == 64 && ran.err.contains("plain HTTP must not leave this machine"),
+        "{}",
+        ran.err
+    );
     plain.configure("[trust]", "plain_http_beyond_loopback = true\n\n[trust]");
     assert_eq!(plain.run(&["check", "--config", "portcullis.toml"]).code, 0);
 }
@@ -219,7 +261,11 @@ fn tokens_that_are_meant_for_us_are_taken_and_all_others_counted_by_what_is_wron
     for claims in [good(&issuer, json!({})), good(&issuer, version_1)] {
         let token = issuer.token("first", &claims);
         for scheme in ["Bearer", "bearer"] {
-            assert_eq!(call(&host, &format!("{scheme} {token}")).without_reference(), "{}", "{claims}");
+            assert_eq!(
+                call(&host, &format!("{scheme} {token}")).without_reference(),
+                "{}",
+                "{claims}"
+            );
         }
     }
     let now = portcullis_tests::now();
@@ -269,7 +315,8 @@ fn each_of_entras_hooks_takes_the_service_that_calls_it_and_no_other() {
     const PIM: &str = "1c67c054-65c8-4f7f-92a1-eb7ba6e48627";
     const PACKAGES: &str = "810dcf14-1858-4bf2-8134-4c369fa3235b";
     const LEAVERS: &str = "ce79fdc4-cd1d-4ea5-8139-e74d7dbe0bb7";
-    let home = entra_body("token-issuance", "allow")["data"]["tenantId"].as_str().unwrap().to_owned();
+    let home =
+        entra_body("token-issuance", "allow")["data"]["tenantId"].as_str().unwrap().to_owned();
     let mut issuer = Issuer::start(&format!("https://login.microsoftonline.com/{home}/v2.0"));
     // Something has to enforce: else a foreign tenant's call gets the platform's default.
     let house = entra_house("http://127.0.0.1:9", &[("tokens", json!({"do": "allow"}))]);
@@ -280,7 +327,11 @@ fn each_of_entras_hooks_takes_the_service_that_calls_it_and_no_other() {
     house.configure("caller = { secret_file = \"secrets/entra\" }", &oauth);
     let host = house.serve();
     let call = |hook: &str, body: &Value, token: &str| {
-        let raw = Raw::post(&format!("/entra/{hook}"), &format!("Bearer {token}"), body.to_string().as_bytes());
+        let raw = Raw::post(
+            &format!("/entra/{hook}"),
+            &format!("Bearer {token}"),
+            body.to_string().as_bytes(),
+        );
         host.client().send(&raw).unwrap()
     };
     let token = |issuer: &mut Issuer, client: &str, version: &str| {
@@ -312,7 +363,8 @@ fn each_of_entras_hooks_takes_the_service_that_calls_it_and_no_other() {
                     assert!(answer.status < 300, "{hook} {client} {version}: {answer:?}");
                 } else {
                     // Privileged roles are refused in the hook's own words, all others by a status that stops.
-                    let stopped = answer.status == 401 || answer.json["evaluationOutcome"] == "Denied";
+                    let stopped =
+                        answer.status == 401 || answer.json["evaluationOutcome"] == "Denied";
                     assert!(stopped, "{hook} {client} {version}: {answer:?}");
                     *unproven.entry(hook).or_insert(0) += 1;
                 }
@@ -342,8 +394,9 @@ fn invented_keys_cause_no_storm_and_a_flood_of_bad_calls_grows_the_log_by_a_few_
     let claims = good(&issuer, json!({}));
     let right = format!("Bearer {}", issuer.token("first", &claims));
     assert_eq!(call(&host, &right).without_reference(), "{}");
-    let invented: Vec<_> =
-        (0..200).map(|number| format!("Bearer {}", issuer.token(&format!("invented-{number}"), &claims))).collect();
+    let invented: Vec<_> = (0..200)
+        .map(|number| format!("Bearer {}", issuer.token(&format!("invented-{number}"), &claims)))
+        .collect();
     let before = issuer.looks();
     let begin = std::time::Instant::now();
     let good_calls = under_load(&host, &|| right.clone(), || {
@@ -366,10 +419,13 @@ fn invented_keys_cause_no_storm_and_a_flood_of_bad_calls_grows_the_log_by_a_few_
     assert!(looks <= most, "{looks} looks for 200 invented keys, not at most {most}");
     host.stop();
     let records = house.records_of("hook.refused");
-    let minutes: std::collections::BTreeSet<_> = records.iter().map(|record| record["minute"].to_string()).collect();
+    let minutes: std::collections::BTreeSet<_> =
+        records.iter().map(|record| record["minute"].to_string()).collect();
     assert!(records.len() <= 3 * minutes.len(), "{} records", records.len());
     let expected: BTreeMap<String, u64> =
-        [("token-key", 200), ("token-malformed", 1_000), ("no-credential", 500)].map(|(a, b)| (a.to_owned(), b)).into();
+        [("token-key", 200), ("token-malformed", 1_000), ("no-credential", 500)]
+            .map(|(a, b)| (a.to_owned(), b))
+            .into();
     assert_eq!(counted(&house, "token"), expected);
 }
 
@@ -381,7 +437,8 @@ fn an_issuers_keys_rotate_under_load_and_it_may_be_down_for_a_while_and_through_
     let current = Mutex::new(format!("Bearer {}", issuer.token("first", &claims)));
     let first = current.lock().unwrap().clone();
     let calls = under_load(&host, &|| current.lock().unwrap().clone(), || {
-        for (published, signs) in [(["first", "second"], "second"), (["second", "third"], "third")] {
+        for (published, signs) in [(["first", "second"], "second"), (["second", "third"], "third")]
+        {
             issuer.publish(&published);
             *current.lock().unwrap() = format!("Bearer {}", issuer.token(signs, &claims));
             thread::sleep(Duration::from_millis(300));

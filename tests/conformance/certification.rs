@@ -9,7 +9,13 @@ use serde_json::{Value, json};
 /// The fixture, as the library's plugin has it for an example.
 fn house() -> House {
     let binding = Binding::new("asked", "access-rules", charts()).say(&[]);
-    House::speaking("authzen", "/", "public_url = \"https://pdp.example.com\"", (&[], &[]), &[binding])
+    House::speaking(
+        "authzen",
+        "/",
+        "public_url = \"https://pdp.example.com\"",
+        (&[], &[]),
+        &[binding],
+    )
 }
 
 fn post(host: &Host, path: &str, body: &Value) -> Answer {
@@ -70,7 +76,11 @@ fn basic() {
     ] {
         for _ in 0..3 {
             let answer = post(&host, "/access/v1/evaluation", &body);
-            assert_eq!((answer.status, &answer.json["decision"]), (200, &json!(decision)), "{body}");
+            assert_eq!(
+                (answer.status, &answer.json["decision"]),
+                (200, &json!(decision)),
+                "{body}"
+            );
             assert_eq!(answer.header("content-type"), Some("application/json"));
             assert!(answer.json.get("context").is_none_or(Value::is_object));
         }
@@ -94,14 +104,27 @@ fn basic() {
     for (pointer, value) in [("/subject", json!("alice")), ("/action/name", json!(123))] {
         let mut body = good.clone();
         *body.pointer_mut(pointer).unwrap() = value;
-        assert_eq!(post(&host, "/access/v1/evaluation", &body).status, 400, "{pointer} is of the wrong type");
+        assert_eq!(
+            post(&host, "/access/v1/evaluation", &body).status,
+            400,
+            "{pointer} is of the wrong type"
+        );
     }
     let raw = Raw::post("/access/v1/evaluation", SECRET, good.to_string().as_bytes());
-    assert_eq!(host.client().send(&raw.clone().header("content-type", "text/plain")).unwrap().status, 400);
+    assert_eq!(
+        host.client().send(&raw.clone().header("content-type", "text/plain")).unwrap().status,
+        400
+    );
     for body in ["", "{\"subject\":"] {
-        assert_eq!(host.client().send(&Raw { body: body.into(), ..raw.clone() }).unwrap().status, 400);
+        assert_eq!(
+            host.client().send(&Raw { body: body.into(), ..raw.clone() }).unwrap().status,
+            400
+        );
     }
-    let named = host.client().send(&raw.header("x-request-id", "bfe9eb29-ab87-4ca3-be83-a1d5d8305716")).unwrap();
+    let named = host
+        .client()
+        .send(&raw.header("x-request-id", "bfe9eb29-ab87-4ca3-be83-a1d5d8305716"))
+        .unwrap();
     assert_eq!(named.header("x-request-id"), Some("bfe9eb29-ab87-4ca3-be83-a1d5d8305716"));
     host.stop();
     assert_eq!(house.verify().code, 0);
@@ -113,8 +136,18 @@ fn batch() {
     let host = house.serve();
     let decisions = |body: &Value| -> Vec<bool> {
         let answer = post(&host, "/access/v1/evaluations", body);
-        assert_eq!((answer.status, answer.json.get("decision")), (200, None), "{body}: {}", answer.json);
-        answer.json["evaluations"].as_array().unwrap().iter().map(|it| it["decision"].as_bool().unwrap()).collect()
+        assert_eq!(
+            (answer.status, answer.json.get("decision")),
+            (200, None),
+            "{body}: {}",
+            answer.json
+        );
+        answer.json["evaluations"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|it| it["decision"].as_bool().unwrap())
+            .collect()
     };
     let (alice, bob) = (user("alice"), user("bob"));
     let both = json!({"subject": alice, "action": action("read"), "evaluations": [{"resource": record("record-1")}, {"resource": record("record-2")}]});
@@ -133,14 +166,14 @@ fn batch() {
     assert_eq!(decisions(&whole), [true, false]);
     let mut in_context = both.clone();
     in_context["context"] = json!({"time": "2025-06-27T18:03-07:00"});
-    in_context["evaluations"][1]["context"] = json!({"time": "2025-06-27T19:00-07:00", "source": "batch-override"});
+    in_context["evaluations"][1]["context"] =
+        json!({"time": "2025-06-27T19:00-07:00", "source": "batch-override"});
     assert_eq!(decisions(&in_context).len(), 2);
     let merged = json!({"subject": alice, "action": action("write"), "resource": {"type": "record"}, "evaluations": [
         {"resource": {"id": "record-1", "properties": {"status": "active"}}}, {"resource": record_in("record-2", "archived")},
     ]});
     assert_eq!(decisions(&merged), [true, false]);
-    let one_is_none =
-        json!({"subject": alice, "action": action("read"), "evaluations": [{"resource": record("record-1")}, {}]});
+    let one_is_none = json!({"subject": alice, "action": action("read"), "evaluations": [{"resource": record("record-1")}, {}]});
     assert_eq!(decisions(&one_is_none), [true, false]);
     for evaluations in [json!(null), json!([])] {
         let mut single = question(user("alice"), action("read"), record("record-1"));
@@ -163,10 +196,17 @@ fn search() {
     let ids = |kind: &str, body: &Value| -> BTreeSet<String> {
         let answer = post(&host, &format!("/access/v1/search/{kind}"), body);
         assert_eq!(answer.status, 200, "{body}: {}", answer.json);
-        assert!(answer.json.get("page").is_none_or(|page| page["next_token"] == ""), "{}", answer.json);
+        assert!(
+            answer.json.get("page").is_none_or(|page| page["next_token"] == ""),
+            "{}",
+            answer.json
+        );
         let results = answer.json["results"].as_array().unwrap();
         if kind == "action" {
-            return results.iter().map(|result| result["name"].as_str().unwrap().to_owned()).collect();
+            return results
+                .iter()
+                .map(|result| result["name"].as_str().unwrap().to_owned())
+                .collect();
         }
         assert!(results.iter().all(|result| result["type"] == body[kind]["type"]), "{results:?}");
         results.iter().map(|result| result["id"].as_str().unwrap().to_owned()).collect()
@@ -179,9 +219,16 @@ fn search() {
     in_context["context"] = json!({"time": "2025-06-27T18:03-07:00"});
     assert_eq!(ids("subject", &in_context), set(&["alice", "bob"]));
     in_context["subject"]["id"] = json!("alice");
-    assert_eq!(ids("subject", &in_context), set(&["alice", "bob"]), "an id that is sought is ignored");
     assert_eq!(
-        ids("subject", &question(users.clone(), action("write"), record_in("record-2", "archived"))),
+        ids("subject", &in_context),
+        set(&["alice", "bob"]),
+        "an id that is sought is ignored"
+    );
+    assert_eq!(
+        ids(
+            "subject",
+            &question(users.clone(), action("write"), record_in("record-2", "archived"))
+        ),
         set(&["bob"])
     );
     assert_eq!(
@@ -193,13 +240,27 @@ fn search() {
     assert_eq!(ids("action", &may), set(&["read", "write"]));
     let admin_may = json!({"subject": admin(), "resource": record_in("record-2", "archived")});
     assert_eq!(ids("action", &admin_may), set(&["read", "write"]));
-    assert_eq!(ids("action", &json!({"subject": user("nonexistent-user"), "resource": record("record-1")})), set(&[]));
-    assert_eq!(ids("subject", &question(json!({"type": "spaceship"}), action("read"), record("record-1"))), set(&[]));
+    assert_eq!(
+        ids(
+            "action",
+            &json!({"subject": user("nonexistent-user"), "resource": record("record-1")})
+        ),
+        set(&[])
+    );
+    assert_eq!(
+        ids("subject", &question(json!({"type": "spaceship"}), action("read"), record("record-1"))),
+        set(&[])
+    );
 
     // What is found is what would be permitted: each, and all of it page by page.
     for subject in ["alice", "bob"] {
         assert_eq!(
-            post(&host, "/access/v1/evaluation", &question(user(subject), action("read"), record("record-1"))).json["decision"],
+            post(
+                &host,
+                "/access/v1/evaluation",
+                &question(user(subject), action("read"), record("record-1"))
+            )
+            .json["decision"],
             true
         );
     }
@@ -229,7 +290,11 @@ fn search() {
         ("subject", question(json!({"type": "user"}), action("read"), json!({"type": "record"}))),
         ("resource", question(json!({"type": "user"}), action("read"), json!({"type": "record"}))),
     ] {
-        assert_eq!(post(&host, &format!("/access/v1/search/{kind}"), &body).status, 400, "{kind} {body}");
+        assert_eq!(
+            post(&host, &format!("/access/v1/search/{kind}"), &body).status,
+            400,
+            "{kind} {body}"
+        );
     }
     page["page"] = json!({"token": "?"});
     assert_eq!(post(&host, "/access/v1/search/subject", &page).status, 400, "no token of ours");

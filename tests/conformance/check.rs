@@ -25,8 +25,16 @@ fn a_wrong_configuration_is_named_and_nothing_is_bound() {
         ("okta.user-import", "okta.user-export", "okta.token, okta.user-import"),
         ("127.0.0.1:0", "0.0.0.0:0", "`0.0.0.0:0` is not a loopback address"),
         ("127.0.0.1:0", "127.0.0.1:0\"\ncalls = 0 #", "listen.calls is 0, not 1 to"),
-        ("[[hook]]\nname = \"token\"", "[[hook]]\nbudget_ms = 3000\nname = \"token\"", "platform's own limit of 3000"),
-        ("[[hook]]\nname = \"token\"", "[[hook]]\nbudget_ms = 400\nname = \"token\"", "leave nothing of budget_ms 400"),
+        (
+            "[[hook]]\nname = \"token\"",
+            "[[hook]]\nbudget_ms = 3000\nname = \"token\"",
+            "platform's own limit of 3000",
+        ),
+        (
+            "[[hook]]\nname = \"token\"",
+            "[[hook]]\nbudget_ms = 400\nname = \"token\"",
+            "leave nothing of budget_ms 400",
+        ),
         (
             "[[hook]]\nname = \"token\"",
             "[[hook]]\non_failure = \"restricted\"\nname = \"token\"",
@@ -45,7 +53,11 @@ fn a_wrong_configuration_is_named_and_nothing_is_bound() {
         ("secrets/import", "secrets/none", "caller secret"),
         ("keys/sealing.key", "keys/log.key", "sealing key"),
         ("keys/sealing.key", "keys/pseudonym.key", "it is the sealing key too"),
-        ("keys/log.key", "keys/release.key", "its name is `test.example/release`, but audit.origin is"),
+        (
+            "keys/log.key",
+            "keys/release.key",
+            "its name is `test.example/release`, but audit.origin is",
+        ),
         ("trust-root.json", "trust-root.toml", "trust root"),
         ("trust-root.json", "release/release.json", "trust root"),
     ] {
@@ -65,7 +77,11 @@ fn a_wrong_configuration_is_named_and_nothing_is_bound() {
     // Who names a key's file instead of the configuration must not find the key in a log.
     let ran = house.run(&["check", "--config", "keys/log.key"]);
     assert_eq!(ran.code, 64);
-    assert!(!ran.err.contains("PRIVATE") && !ran.err.contains(house.read("keys/log.key").trim()), "{}", ran.err);
+    assert!(
+        !ran.err.contains("PRIVATE") && !ran.err.contains(house.read("keys/log.key").trim()),
+        "{}",
+        ran.err
+    );
     fs::remove_file(house.path("portcullis.toml")).unwrap();
     wrong(&house, "cannot read `portcullis.toml`");
 }
@@ -75,7 +91,11 @@ fn wrong(house: &House, says: &str) {
     for command in ["check", "serve"] {
         let ran = bounded(house, &[command, "--config", "portcullis.toml"]);
         assert_eq!((ran.code, ran.out.as_str()), (64, ""), "{command}, {says}: {}", ran.err);
-        assert!(ran.err.contains("error: ") && ran.err.contains(says), "{command} was to say `{says}`: {}", ran.err);
+        assert!(
+            ran.err.contains("error: ") && ran.err.contains(says),
+            "{command} was to say `{says}`: {}",
+            ran.err
+        );
         assert!(!house.path("audit").exists(), "{command}, {says}: a record was begun");
     }
 }
@@ -83,9 +103,19 @@ fn wrong(house: &House, says: &str) {
 /// Runs `portcullis`; a host that serves although it should not is ended.
 fn bounded(house: &House, arguments: &[&str]) -> Ran {
     let mut timeout = Command::new("timeout");
-    let output = timeout.arg("30").arg(binary()).args(arguments).current_dir(house.path("")).output().unwrap();
+    let output = timeout
+        .arg("30")
+        .arg(binary())
+        .args(arguments)
+        .current_dir(house.path(""))
+        .output()
+        .unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    Ran { code: output.status.code().unwrap_or(-1), out: text(&output.stdout), err: text(&output.stderr) }
+    Ran {
+        code: output.status.code().unwrap_or(-1),
+        out: text(&output.stdout),
+        err: text(&output.stderr),
+    }
 }
 
 #[test]
@@ -95,10 +125,23 @@ fn check_says_what_serve_would_do() {
         Binding::new("import", "sod", duties()).mode("monitor").say(&[]),
     ]);
     golden("check.txt", &normal(&house.must(&["check", "--config", "portcullis.toml"])));
-    let told: Value =
-        serde_json::from_str(&house.must(&["check", "--config", "portcullis.toml", "--format", "json"])).unwrap();
-    assert_eq!((&told["generation"], told["bindings"].as_array().map(Vec::len)), (&json!(1), Some(2)));
-    assert_eq!(told["warnings"].as_array().map(Vec::len), Some(1), "nothing enforces on the import hook: {told}");
+    let told: Value = serde_json::from_str(&house.must(&[
+        "check",
+        "--config",
+        "portcullis.toml",
+        "--format",
+        "json",
+    ]))
+    .unwrap();
+    assert_eq!(
+        (&told["generation"], told["bindings"].as_array().map(Vec::len)),
+        (&json!(1), Some(2))
+    );
+    assert_eq!(
+        told["warnings"].as_array().map(Vec::len),
+        Some(1),
+        "nothing enforces on the import hook: {told}"
+    );
     assert!(!house.path("audit").exists(), "check writes nothing");
 
     house.release(&[Binding::new("token", "sod", duties()).say(&[("review", "deny")])]);
@@ -118,5 +161,9 @@ fn check_says_what_serve_would_do() {
     assert_eq!(none.code, 1, "{}", none.err);
     let told: Value = serde_json::from_str(&none.out).unwrap();
     assert_eq!(told["refused"], "envelope-malformed");
-    assert!(none.err.contains("[envelope-malformed]") && none.err.contains("hint: "), "{}", none.err);
+    assert!(
+        none.err.contains("[envelope-malformed]") && none.err.contains("hint: "),
+        "{}",
+        none.err
+    );
 }

@@ -22,7 +22,8 @@ fn walk(house: &House, command: &[&str], text: &mut String) -> usize {
     let help = house.must(&[command, &["--help"]].concat());
     text.push_str(&format!("$ portcullis {}\n{help}\n", [command, &["--help"]].concat().join(" ")));
     let Some((_, commands)) = help.split_once("\nCommands:\n") else {
-        let (_, examples) = help.split_once("\nExample").unwrap_or_else(|| panic!("no example: {help}"));
+        let (_, examples) =
+            help.split_once("\nExample").unwrap_or_else(|| panic!("no example: {help}"));
         let mut tried = 0;
         let whole = examples.replace("\\\n", "");
         for example in whole.lines().filter_map(|line| line.trim().strip_prefix("portcullis ")) {
@@ -36,8 +37,13 @@ fn walk(house: &House, command: &[&str], text: &mut String) -> usize {
     };
     let below = commands.lines().take_while(|line| line.starts_with("  "));
     // A name stands at two spaces; what goes on from the line before stands further in.
-    let names = below.filter(|line| !line.starts_with("   ")).filter_map(|line| line.split_whitespace().next());
-    names.filter(|name| *name != "help").map(|name| walk(house, &[command, &[name]].concat(), text)).sum()
+    let names = below
+        .filter(|line| !line.starts_with("   "))
+        .filter_map(|line| line.split_whitespace().next());
+    names
+        .filter(|name| *name != "help")
+        .map(|name| walk(house, &[command, &[name]].concat(), text))
+        .sum()
 }
 
 #[test]
@@ -56,7 +62,11 @@ fn wrong_usage_is_2_and_what_cannot_be_read_is_64() {
     ] {
         let ran = house.run(wrong);
         assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{wrong:?}: {}", ran.err);
-        assert!(ran.err.contains("Usage:") || ran.err.contains("try '--help'"), "{wrong:?}: {}", ran.err);
+        assert!(
+            ran.err.contains("Usage:") || ran.err.contains("try '--help'"),
+            "{wrong:?}: {}",
+            ran.err
+        );
     }
     for unreadable in [
         &["audit", "verify", "--log", "audit/log", "--key", "none.vkey"][..],
@@ -74,7 +84,16 @@ fn wrong_usage_is_2_and_what_cannot_be_read_is_64() {
             "--output",
             "x",
         ],
-        &["root", "sign", "--source", "trust-root.toml", "--key", "keys/root.vkey", "--output", "x"],
+        &[
+            "root",
+            "sign",
+            "--source",
+            "trust-root.toml",
+            "--key",
+            "keys/root.vkey",
+            "--output",
+            "x",
+        ],
     ] {
         let ran = house.run(unreadable);
         assert_eq!((ran.code, ran.out.as_str()), (64, ""), "{unreadable:?}: {}", ran.err);
@@ -87,23 +106,34 @@ fn wrong_usage_is_2_and_what_cannot_be_read_is_64() {
 fn keys_are_private_distinct_and_never_overwritten() {
     let house = House::build(&[]);
     let mut seen = Vec::new();
-    for (kind, name) in [("signing", "a.key"), ("signing", "b.key"), ("symmetric", "c.key"), ("secret", "d.key")] {
-        let named = ["keys", "generate", "--kind", kind, "--name", "test.example/k", "--output", name];
-        let generate =
-            if kind == "signing" { &named[..] } else { &["keys", "generate", "--kind", kind, "--output", name][..] };
+    for (kind, name) in
+        [("signing", "a.key"), ("signing", "b.key"), ("symmetric", "c.key"), ("secret", "d.key")]
+    {
+        let named =
+            ["keys", "generate", "--kind", kind, "--name", "test.example/k", "--output", name];
+        let generate = if kind == "signing" {
+            &named[..]
+        } else {
+            &["keys", "generate", "--kind", kind, "--output", name][..]
+        };
         house.must(generate);
         let text = house.read(name);
         assert_eq!(fs::metadata(house.path(name)).unwrap().permissions().mode() & 0o777, 0o600);
         let again = house.run(generate);
         assert_eq!(again.code, 64, "{}", again.err);
-        assert!(again.err.contains(name) && house.read(name) == text, "a key that is there stays: {}", again.err);
+        assert!(
+            again.err.contains(name) && house.read(name) == text,
+            "a key that is there stays: {}",
+            again.err
+        );
         seen.push(text);
     }
     seen.dedup();
     assert_eq!(seen.len(), 4);
     let listed = house.run(&["keys", "list", "a.key", "b.key", "c.key", "d.key", "log.vkey"]);
     assert_eq!(listed.code, 0, "{}", listed.err);
-    let kinds: Vec<_> = listed.out.lines().filter_map(|line| line.split_whitespace().nth(1)).collect();
+    let kinds: Vec<_> =
+        listed.out.lines().filter_map(|line| line.split_whitespace().nth(1)).collect();
     assert_eq!(kinds, ["signing", "signing", "symmetric", "secret", "public"]);
     for secret in &seen {
         // Its end, wherever its fields are parted: base64 has a `+` too.
@@ -117,7 +147,11 @@ fn keys_are_private_distinct_and_never_overwritten() {
         ["public", "unknown"]
     );
     for name in ["", "two words", "plus+sign"] {
-        assert_eq!(house.run(&["keys", "generate", "--name", name, "--output", "e.key"]).code, 64, "{name}");
+        assert_eq!(
+            house.run(&["keys", "generate", "--name", name, "--output", "e.key"]).code,
+            64,
+            "{name}"
+        );
     }
 }
 
@@ -129,10 +163,22 @@ fn plugins_are_inspected_signed_and_verified() {
     golden("plugin-inspect.txt", &normal(&house.must(&["plugin", "inspect", wasm])));
     let inspected = json_of(&house.must(&["plugin", "inspect", wasm, "--format", "json"]));
     assert_eq!(inspected["exports"], json!(["configure", "evaluate"]));
-    let verify = ["plugin", "verify", "--root", "trust-root.json", "--manifest", manifest, "--component", wasm];
+    let verify = [
+        "plugin",
+        "verify",
+        "--root",
+        "trust-root.json",
+        "--manifest",
+        manifest,
+        "--component",
+        wasm,
+    ];
     golden("plugin-verify.txt", &normal(&house.must(&verify)));
     let verified = json_of(&house.must(&[&verify[..], &["--format", "json"]].concat()));
-    assert_eq!((&verified["component"], &verified["publisher"]), (&inspected["digest"], &json!("security-team")));
+    assert_eq!(
+        (&verified["component"], &verified["publisher"]),
+        (&inspected["digest"], &json!("security-team"))
+    );
 
     // Two of three must sign: one is too few, a second one is added by somebody else, and the statement stays
     // the same.
@@ -142,7 +188,16 @@ fn plugins_are_inspected_signed_and_verified() {
         source.replace(&format!("[\"{}\"]\nthreshold = 1", first.trim()), &both)
     });
     refused(&house.run(&verify), "below-threshold");
-    house.must(&["plugin", "sign", "--add-to", manifest, "--key", "keys/reviewer.key", "--output", "both.json"]);
+    house.must(&[
+        "plugin",
+        "sign",
+        "--add-to",
+        manifest,
+        "--key",
+        "keys/reviewer.key",
+        "--output",
+        "both.json",
+    ]);
     let both = [&verify[..4], &["--manifest", "both.json", "--component", wasm]].concat();
     assert!(house.must(&both).contains("test.example/publisher+"), "both are named");
     assert_eq!(house.opened_text("both.json"), house.opened_text(manifest));
@@ -155,11 +210,23 @@ fn plugins_are_inspected_signed_and_verified() {
     refused(&house.run(&["plugin", "inspect", "text.wasm"]), "component-invalid");
     house.write("module.wasm", b"\0asm\x01\0\0\0");
     refused(&house.run(&["plugin", "inspect", "module.wasm"]), "component-is-module");
-    let sign =
-        ["plugin", "sign", "--source", "manifest.toml", "--component", "module.wasm", "--key", "keys/publisher.key"];
+    let sign = [
+        "plugin",
+        "sign",
+        "--source",
+        "manifest.toml",
+        "--component",
+        "module.wasm",
+        "--key",
+        "keys/publisher.key",
+    ];
     refused(&house.run(&[&sign[..], &["--output", "module.json"]].concat()), "component-is-module");
     house.write("manifest.toml", house.read("manifest.toml").replace("serial = 1", "serial = 0"));
-    let sign = [&sign[..4], &["--component", wasm, "--key", "keys/publisher.key", "--output", "module.json"]].concat();
+    let sign = [
+        &sign[..4],
+        &["--component", wasm, "--key", "keys/publisher.key", "--output", "module.json"],
+    ]
+    .concat();
     assert_eq!(house.run(&sign).code, 1);
     assert!(!house.path("module.json").exists(), "nothing was written");
 }
@@ -189,11 +256,22 @@ fn nothing_is_signed_that_a_host_would_refuse() {
     };
     refused(&sign(source, "publisher"), "unknown-signer");
     refused(&sign(&source.replace("version = 9", "version = 0"), "release"), "release-malformed");
-    refused(&sign(&source.replace("days = 1", "expires = \"2020-01-01T00:00:00Z\""), "release"), "release-malformed");
-    refused(&sign(&source.replace("org.portcullis.sod", "org.portcullis.other"), "release"), "release-malformed");
-    refused(&sign(&source.replace("mode = \"enforce\"", "mode = \"force\""), "release"), "source-malformed");
+    refused(
+        &sign(&source.replace("days = 1", "expires = \"2020-01-01T00:00:00Z\""), "release"),
+        "release-malformed",
+    );
+    refused(
+        &sign(&source.replace("org.portcullis.sod", "org.portcullis.other"), "release"),
+        "release-malformed",
+    );
+    refused(
+        &sign(&source.replace("mode = \"enforce\"", "mode = \"force\""), "release"),
+        "source-malformed",
+    );
     assert_eq!(sign(&source.replace("settings.json", "none.json"), "release").code, 64);
-    house.sign_root(|root| root.replace("plugin_prefix = \"org.portcullis.\"", "plugin_prefix = \"org.elsewhere.\""));
+    house.sign_root(|root| {
+        root.replace("plugin_prefix = \"org.portcullis.\"", "plugin_prefix = \"org.elsewhere.\"")
+    });
     refused(&sign(source, "release"), "publisher-overreach");
     assert!(!house.path("nine.json").exists(), "nothing was written");
     house.sign_root(|root| root);
@@ -207,7 +285,16 @@ fn a_hook_is_called_as_its_platform_would() {
     let host = house.serve();
     house.write("sign-in.json", SignIn::with_groups(&["ward-reader"]).bytes());
     let url = format!("http://{}/okta/token", host.address());
-    let send = ["hook", "send", "--url", &url, "--secret-file", "secrets/token", "--payload", "sign-in.json"];
+    let send = [
+        "hook",
+        "send",
+        "--url",
+        &url,
+        "--secret-file",
+        "secrets/token",
+        "--payload",
+        "sign-in.json",
+    ];
     let text = house.must(&send);
     assert!(text.starts_with("200 in ") && text.contains("debugContext"), "{text}");
     let told = json_of(&house.must(&[&send[..], &["--format", "json"]].concat()));
@@ -219,13 +306,22 @@ fn a_hook_is_called_as_its_platform_would() {
     let nobody = house.run(&send);
     assert_eq!(nobody.code, 1);
     assert!(nobody.err.contains("cannot connect"), "{}", nobody.err);
-    assert_eq!(house.run(&["hook", "send", "--url", "ftp://127.0.0.1:1/", "--payload", "sign-in.json"]).code, 64);
+    assert_eq!(
+        house
+            .run(&["hook", "send", "--url", "ftp://127.0.0.1:1/", "--payload", "sign-in.json"])
+            .code,
+        64
+    );
 }
 
 /// Exit 1, the code, and what to do.
 fn refused(ran: &Ran, code: &str) {
     assert_eq!((ran.code, ran.out.as_str()), (1, ""), "{code}: {}", ran.err);
-    assert!(ran.err.contains(&format!("[{code}]")) && ran.err.contains("\nhint: "), "{code}: {}", ran.err);
+    assert!(
+        ran.err.contains(&format!("[{code}]")) && ran.err.contains("\nhint: "),
+        "{code}: {}",
+        ran.err
+    );
 }
 
 fn json_of(line: &str) -> Value {

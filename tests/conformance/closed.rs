@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use portcullis_tests::{Binding, Host, House, Raw, SECRET, SignIn, duties, event, traces, wrongly_signed};
+use portcullis_tests::{
+    Binding, Host, House, Raw, SECRET, SignIn, duties, event, traces, wrongly_signed,
+};
 use serde_json::{Value, json};
 
 /// Stands in every body that is sent, right or wrong.
@@ -29,7 +31,10 @@ fn whatever_comes_in_nothing_goes_on_leaks_or_is_lost_count_of() {
     assert_eq!(good.without_reference(), "{}");
     let mut expected = BTreeMap::new();
     for (what, cause, request) in bad_requests(&host) {
-        let answer = host.client().say(&request).unwrap_or_else(|error| panic!("{what}: no answer: {error}"));
+        let answer = host
+            .client()
+            .say(&request)
+            .unwrap_or_else(|error| panic!("{what}: no answer: {error}"));
         assert!(answer.stops_a_token(), "{what}: {answer:?}");
         assert!(answer.index().is_none(), "{what}: counted, not recorded");
         *expected.entry(cause.to_owned()).or_insert(0) += 1;
@@ -62,10 +67,13 @@ fn bad_requests(host: &Host) -> Vec<(String, &'static str, Vec<u8>)> {
     for (what, cause, body) in bad_bodies() {
         requests.push((what, cause, request(host, &ours, &body)));
     }
-    let large = serde_json::to_vec(&json!({"eventId": "e", "padding": MARKER.repeat(10_000)})).unwrap();
+    let large =
+        serde_json::to_vec(&json!({"eventId": "e", "padding": MARKER.repeat(10_000)})).unwrap();
     requests.push(("too large".to_owned(), "body-too-large", request(host, &ours, &large)));
-    let mut chunks =
-        format!("POST /okta/token HTTP/1.1\r\nhost: {}\r\n{ours}transfer-encoding: chunked\r\n\r\n", host.address());
+    let mut chunks = format!(
+        "POST /okta/token HTTP/1.1\r\nhost: {}\r\n{ours}transfer-encoding: chunked\r\n\r\n",
+        host.address()
+    );
     for chunk in large.chunks(20_000) {
         chunks.push_str(&format!("{:x}\r\n{}\r\n", chunk.len(), String::from_utf8_lossy(chunk)));
     }
@@ -93,7 +101,11 @@ fn bad_bodies() -> Vec<(String, &'static str, Vec<u8>)> {
     let at = text.find(MARKER).unwrap();
     bytes[at + 3] = 0xff;
     add("not UTF-8", "not-utf8", bytes);
-    add("compressed", "not-utf8", [&[0x1f, 0x8b, 0x08][..], MARKER.as_bytes(), &[0xe2, 0x28]].concat());
+    add(
+        "compressed",
+        "not-utf8",
+        [&[0x1f, 0x8b, 0x08][..], MARKER.as_bytes(), &[0xe2, 0x28]].concat(),
+    );
 
     add(
         "a member twice",
@@ -104,7 +116,11 @@ fn bad_bodies() -> Vec<(String, &'static str, Vec<u8>)> {
     add("a claim twice, spelled differently", "duplicate-member", spelled.into_bytes());
     for (open, close) in [("[", "]"), ("{\"a\":", "}")] {
         let deep = format!("{}{}{}", open.repeat(20_000), json!(MARKER), close.repeat(20_000));
-        add("deep", "too-deep", text.replacen("\"data\":", &format!("\"deep\":{deep},\"data\":"), 1).into_bytes());
+        add(
+            "deep",
+            "too-deep",
+            text.replacen("\"data\":", &format!("\"deep\":{deep},\"data\":"), 1).into_bytes(),
+        );
     }
 
     let whole = |body: Value| body.to_string().into_bytes();
@@ -158,7 +174,10 @@ fn breaks_off(host: &Host) -> u64 {
     let silent = host.client().send(&whole).unwrap();
     assert!(silent.stops_a_token(), "a caller that says no more: {silent:?}");
     whole.body.truncate(0);
-    assert!(host.client().send(&whole).unwrap().stops_a_token(), "a caller that says nothing after the head");
+    assert!(
+        host.client().send(&whole).unwrap().stops_a_token(),
+        "a caller that says nothing after the head"
+    );
 
     let mut socket = host.client().connect().unwrap();
     let ours = format!("authorization: {SECRET}\r\n");
@@ -170,7 +189,10 @@ fn breaks_off(host: &Host) -> u64 {
     // Whoever closes may hear nothing; what is heard must stop.
     drop(socket.read_to_end(&mut heard));
     let heard = String::from_utf8_lossy(&heard);
-    assert!(heard.is_empty() || (heard.starts_with("HTTP/1.1 200 ") && heard.contains("\"error\"")), "{heard}");
+    assert!(
+        heard.is_empty() || (heard.starts_with("HTTP/1.1 200 ") && heard.contains("\"error\"")),
+        "{heard}"
+    );
     3
 }
 
@@ -180,18 +202,40 @@ fn recorded_failures(house: &House, host: &Host, taken: &str) {
     let reused = host.sign_in(&marked().event(taken).claim("nickname", "somebody else"));
     for (answer, cause) in [(lacking, "missing-read"), (reused, "event-reused")] {
         assert!(answer.stops_a_token(), "{cause}: {answer:?}");
-        let record = house.until_record("hook.decision", |record| record["seq"].as_u64() == answer.index());
-        assert_eq!((&record["decision"]["safe"], &record["decision"]["cause"]), (&json!("closed"), &json!(cause)));
+        let record =
+            house.until_record("hook.decision", |record| record["seq"].as_u64() == answer.index());
+        assert_eq!(
+            (&record["decision"]["safe"], &record["decision"]["cause"]),
+            (&json!("closed"), &json!(cause))
+        );
     }
 }
 
 /// Neither what was sent nor the secret stands in the host's log or in any leaf, plainly or as base64.
 fn leaks_nothing(house: &House, log: &str, good: u64) {
-    let leaves = house.must(&["audit", "show", "--log", "audit/log", "--key", "log.vkey", "--format", "json"]);
+    let leaves = house.must(&[
+        "audit",
+        "show",
+        "--log",
+        "audit/log",
+        "--key",
+        "log.vkey",
+        "--format",
+        "json",
+    ]);
     let sealed = house.sealed(good).to_string();
-    assert!(traces(sealed.as_bytes(), MARKER) > 0, "the search finds what is there: the sealed part has the body");
-    assert!(traces(BASE64.encode(format!("x{sealed}")).as_bytes(), MARKER) > 0, "also as base64, wherever it begins");
-    assert!(log.contains("stopping") && leaves.contains("hook.refused"), "there is something to search:\n{log}");
+    assert!(
+        traces(sealed.as_bytes(), MARKER) > 0,
+        "the search finds what is there: the sealed part has the body"
+    );
+    assert!(
+        traces(BASE64.encode(format!("x{sealed}")).as_bytes(), MARKER) > 0,
+        "also as base64, wherever it begins"
+    );
+    assert!(
+        log.contains("stopping") && leaves.contains("hook.refused"),
+        "there is something to search:\n{log}"
+    );
     for (place, text) in [("log", log), ("leaves", &leaves)] {
         assert_eq!(traces(text.as_bytes(), MARKER), 0, "the marker is in the {place}:\n{text}");
         assert_eq!(traces(text.as_bytes(), SECRET), 0, "the secret is in the {place}");
@@ -235,12 +279,17 @@ fn too_much_at_once_and_no_release_stop_too() {
     let turned_away = if heard.contains("debugContext") { 1 } else { 2 };
     assert_eq!(counted(&house, "token"), BTreeMap::from([("overload".to_owned(), turned_away)]));
     let record = house.record(without.index().unwrap());
-    assert_eq!(record["decision"], json!({"safe": "closed", "cause": "no-active-release", "culprit": null}));
+    assert_eq!(
+        record["decision"],
+        json!({"safe": "closed", "cause": "no-active-release", "culprit": null})
+    );
     assert_eq!(house.records_of("release.refused")[0]["code"], "bad-signature");
 }
 
 fn marked() -> SignIn {
-    let named = SignIn::with_groups(&["ward-reader"]).claim("nickname", MARKER).profile("firstName", MARKER);
+    let named = SignIn::with_groups(&["ward-reader"])
+        .claim("nickname", MARKER)
+        .profile("firstName", MARKER);
     named.event(&format!("{}-{MARKER}", event()))
 }
 
@@ -258,7 +307,9 @@ fn request(host: &Host, headers: &str, body: &[u8]) -> Vec<u8> {
 fn counted(house: &House, hook: &str) -> BTreeMap<String, u64> {
     let mut counts = BTreeMap::new();
     let mut minutes = std::collections::BTreeSet::new();
-    for record in house.records_of("hook.refused").into_iter().filter(|record| record["hook"] == hook) {
+    for record in
+        house.records_of("hook.refused").into_iter().filter(|record| record["hook"] == hook)
+    {
         let cause = record["cause"].as_str().unwrap().to_owned();
         let reason = (record["minute"].to_string(), cause.clone(), record["detail"].to_string());
         assert!(minutes.insert(reason), "one record a minute, hook and reason");

@@ -17,37 +17,79 @@ fn the_kinds_are_listed() {
     // All that is listed can be configured, and nothing else.
     for kind in &kinds {
         let name = kind["kind"].as_str().unwrap();
-        let (limit, budget) = (kind["limit_ms"].as_u64().unwrap(), kind["budget_ms"].as_u64().unwrap());
+        let (limit, budget) =
+            (kind["limit_ms"].as_u64().unwrap(), kind["budget_ms"].as_u64().unwrap());
         assert!(budget < limit, "{name}");
     }
 }
 
 #[test]
 fn a_hook_that_is_well_is_called_well() {
-    let house = House::build(&[Binding::new("token", "sod", duties()), Binding::new("import", "sod", duties())]);
+    let house = House::build(&[
+        Binding::new("token", "sod", duties()),
+        Binding::new("import", "sod", duties()),
+    ]);
     let host = house.serve();
     for hook in ["token", "import"] {
         let url = format!("http://{}/okta/{hook}", host.address());
-        let ran = house.run(&["hook", "doctor", "--config", "portcullis.toml", "--hook", hook, "--url", &url]);
+        let ran = house.run(&[
+            "hook",
+            "doctor",
+            "--config",
+            "portcullis.toml",
+            "--hook",
+            hook,
+            "--url",
+            &url,
+        ]);
         assert_eq!(ran.code, 0, "{}{}", ran.out, ran.err);
         let shown = ran.out.lines().filter(|line| !line.contains(" ms"));
-        let shown: Vec<_> = shown.map(|line| normal(&line.replace(host.address(), "HOST"))).collect();
+        let shown: Vec<_> =
+            shown.map(|line| normal(&line.replace(host.address(), "HOST"))).collect();
         golden(&format!("hook-doctor-{hook}.txt"), &(shown.join("\n") + "\n"));
     }
     let url = format!("http://{}/okta/token", host.address());
-    let by_kind =
-        ["hook", "doctor", "--kind", "okta.token", "--url", &url, "--secret-file", "secrets/token", "--calls", "1"];
+    let by_kind = [
+        "hook",
+        "doctor",
+        "--kind",
+        "okta.token",
+        "--url",
+        &url,
+        "--secret-file",
+        "secrets/token",
+        "--calls",
+        "1",
+    ];
     let json = house.must(&[&by_kind[..], &["--format", "json"]].concat());
     let found: Value = serde_json::from_str(&json).unwrap();
     assert_eq!((&found["well"], &found["kind"]), (&json!(true), &json!("okta.token")));
-    let names: Vec<_> = found["checks"].as_array().unwrap().iter().map(|it| it["check"].as_str().unwrap()).collect();
-    for check in ["reach", "certificate", "route", "stranger", "caller", "preview", "record", "repeat", "latency"] {
+    let names: Vec<_> = found["checks"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| it["check"].as_str().unwrap())
+        .collect();
+    for check in [
+        "reach",
+        "certificate",
+        "route",
+        "stranger",
+        "caller",
+        "preview",
+        "record",
+        "repeat",
+        "latency",
+    ] {
         assert!(names.contains(&check), "{check} is missing: {names:?}");
     }
     drop(host.stop());
     assert_eq!(house.verify().code, 0);
     // Five calls each time, one the last time, and the first of them once again.
-    assert_eq!((house.records_of("hook.decision").len(), house.records_of("hook.duplicate").len()), (11, 3));
+    assert_eq!(
+        (house.records_of("hook.decision").len(), house.records_of("hook.duplicate").len()),
+        (11, 3)
+    );
 }
 
 #[test]
@@ -57,7 +99,18 @@ fn what_is_wrong_is_named_with_what_to_change() {
     let host = house.serve();
     let at = |path: &str, secret: &str| {
         let url = format!("http://{}{path}", host.address());
-        house.run(&["hook", "doctor", "--kind", "okta.token", "--url", &url, "--secret-file", secret, "--calls", "1"])
+        house.run(&[
+            "hook",
+            "doctor",
+            "--kind",
+            "okta.token",
+            "--url",
+            &url,
+            "--secret-file",
+            secret,
+            "--calls",
+            "1",
+        ])
     };
     // A wrong secret: accepted by nobody, and told apart from nothing.
     house.write_secret("secrets/wrong", "a-secret-of-thirty-two-characterz");
@@ -69,17 +122,43 @@ fn what_is_wrong_is_named_with_what_to_change() {
     // Nobody listens.
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let url = format!("http://{free}/okta/token");
-    let ran = house.run(&["hook", "doctor", "--kind", "okta.token", "--url", &url, "--secret-file", "secrets/token"]);
+    let ran = house.run(&[
+        "hook",
+        "doctor",
+        "--kind",
+        "okta.token",
+        "--url",
+        &url,
+        "--secret-file",
+        "secrets/token",
+    ]);
     fails(&ran, "reach", "see that the host runs");
     // An open hook lets a stranger's call go on as if there were no hook.
     let url = format!("http://{}/okta/import", host.address());
-    let ran =
-        house.run(&["hook", "doctor", "--kind", "okta.user-import", "--url", &url, "--secret-file", "secrets/import"]);
+    let ran = house.run(&[
+        "hook",
+        "doctor",
+        "--kind",
+        "okta.user-import",
+        "--url",
+        &url,
+        "--secret-file",
+        "secrets/import",
+    ]);
     fails(&ran, "stranger", "hook.on_failure");
     drop(host.stop());
     // Wrong in the asking.
     for wrong in [
-        &["hook", "doctor", "--config", "portcullis.toml", "--hook", "none", "--url", "http://127.0.0.1:1/"][..],
+        &[
+            "hook",
+            "doctor",
+            "--config",
+            "portcullis.toml",
+            "--hook",
+            "none",
+            "--url",
+            "http://127.0.0.1:1/",
+        ][..],
         &["hook", "doctor", "--config", "portcullis.toml", "--hook", "token"],
         &["hook", "doctor", "--kind", "okta.none", "--url", "http://127.0.0.1:1/"],
         &["hook", "doctor", "--kind", "okta.token", "--url", "ftp://127.0.0.1:1/"],
@@ -104,12 +183,26 @@ fn a_certificate_is_judged_as_the_platform_judges_it() {
     put(&authority.server());
     house.write("ca.pem", authority.pem());
     house.write("other-ca.pem", Authority::new().pem());
-    house.configure("[trust]", "[listen.tls]\ncertificate = \"tls.pem\"\nkey = \"tls.key\"\n\n[trust]");
+    house.configure(
+        "[trust]",
+        "[listen.tls]\ncertificate = \"tls.pem\"\nkey = \"tls.key\"\n\n[trust]",
+    );
     let host = house.serve();
     let port = host.address().rsplit(':').next().unwrap().to_owned();
     let doctor = |name: &str, ca: &str| {
         let url = format!("https://{name}:{port}/okta/token");
-        house.run(&["hook", "doctor", "--config", "portcullis.toml", "--hook", "token", "--url", &url, "--ca", ca])
+        house.run(&[
+            "hook",
+            "doctor",
+            "--config",
+            "portcullis.toml",
+            "--hook",
+            "token",
+            "--url",
+            &url,
+            "--ca",
+            ca,
+        ])
     };
     let well = doctor("127.0.0.1", "ca.pem");
     assert_eq!(well.code, 0, "{}{}", well.out, well.err);
@@ -121,7 +214,11 @@ fn a_certificate_is_judged_as_the_platform_judges_it() {
     host.look(&["the TLS certificate, its key"]);
     let over = doctor("127.0.0.1", "ca.pem");
     fails(&over, "certificate", "the platform will refuse it too");
-    assert!(!over.out.contains("preview"), "nothing is sent to whom it does not believe: {}", over.out);
+    assert!(
+        !over.out.contains("preview"),
+        "nothing is sent to whom it does not believe: {}",
+        over.out
+    );
     assert_eq!(codes(&host), ["certificate-expired"]);
     assert!(host.metric("portcullis_certificate_expires_timestamp_seconds") > 0.0);
     drop(host.stop());
@@ -138,16 +235,27 @@ fn a_decision_point_an_event_hook_and_a_caller_with_a_certificate_are_looked_at_
     let host = house.serve();
     let asked = house.run(&["hook", "doctor", "--config", "portcullis.toml", "--hook", "asked"]);
     assert_eq!(asked.code, 0, "{}{}", asked.out, asked.err);
-    for line in
-        ["/pdp/access/v1/evaluation", "stranger     is answered with 401", "the platform takes the answer and stops"]
-    {
+    for line in [
+        "/pdp/access/v1/evaluation",
+        "stranger     is answered with 401",
+        "the platform takes the answer and stops",
+    ] {
         assert!(asked.out.contains(line), "{line}: {}", asked.out);
     }
     let news = house.run(&["hook", "doctor", "--config", "portcullis.toml", "--hook", "news"]);
     assert_eq!(news.code, 0, "{}{}", news.out, news.err);
     assert!(news.out.contains("the verification challenge is repeated"), "{}", news.out);
     let elsewhere = format!("http://{free}/okta/token");
-    let ran = house.run(&["hook", "doctor", "--config", "portcullis.toml", "--hook", "news", "--url", &elsewhere]);
+    let ran = house.run(&[
+        "hook",
+        "doctor",
+        "--config",
+        "portcullis.toml",
+        "--hook",
+        "news",
+        "--url",
+        &elsewhere,
+    ]);
     fails(&ran, "route", "hook.path");
     host.stop();
 
@@ -170,8 +278,20 @@ fn a_decision_point_an_event_hook_and_a_caller_with_a_certificate_are_looked_at_
         house.write("own.pem", &own.certificate);
         house.write_secret("own.key", &own.key);
         let url = format!("https://{}/okta/token", host.address());
-        let shown = ["--client-certificate", "own.pem", "--client-key", "own.key", "--url", &url, "--ca", "ca.pem"];
-        house.run(&[&["hook", "doctor", "--config", "portcullis.toml", "--hook", "token"][..], &shown].concat())
+        let shown = [
+            "--client-certificate",
+            "own.pem",
+            "--client-key",
+            "own.key",
+            "--url",
+            &url,
+            "--ca",
+            "ca.pem",
+        ];
+        house.run(
+            &[&["hook", "doctor", "--config", "portcullis.toml", "--hook", "token"][..], &shown]
+                .concat(),
+        )
     };
     let well = doctor("okta.hospital.test");
     assert_eq!(well.code, 0, "{}{}", well.out, well.err);
@@ -195,5 +315,9 @@ fn fails(ran: &Ran, check: &str, hint: &str) {
         "{check}: {}",
         ran.out
     );
-    assert!(lines.next().is_some_and(|line| line.contains("hint:") && line.contains(hint)), "{check}: {}", ran.out);
+    assert!(
+        lines.next().is_some_and(|line| line.contains("hint:") && line.contains(hint)),
+        "{check}: {}",
+        ran.out
+    );
 }

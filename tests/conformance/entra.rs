@@ -43,27 +43,45 @@ fn what_entra_gets() {
 
     let tokens = |deed: &str| ask("tokens", "token-issuance", deed);
     assert_eq!(tokens("allow").json["data"]["actions"][0]["claims"], json!({}));
-    assert_eq!(tokens("claims").json["data"]["actions"][0]["claims"], json!({"wards": ["3a", "3b"]}));
+    assert_eq!(
+        tokens("claims").json["data"]["actions"][0]["claims"],
+        json!({"wards": ["3a", "3b"]})
+    );
     let denied = tokens("deny");
-    assert_eq!((denied.status, &denied.json), (403, &json!({"errors": ["Abgelehnt: no training."]})));
+    assert_eq!(
+        (denied.status, &denied.json),
+        (403, &json!({"errors": ["Abgelehnt: no training."]}))
+    );
     for deed in ["trap", "too long"] {
         assert_eq!(tokens(deed).status, 500, "{deed}");
     }
     assert_eq!(tokens("step up").status, 403);
 
-    assert!(action(&ask("sign-up", "collection-start", "allow")).ends_with(".continueWithDefaultBehavior"));
+    assert!(
+        action(&ask("sign-up", "collection-start", "allow"))
+            .ends_with(".continueWithDefaultBehavior")
+    );
     let prefilled = ask("sign-up", "collection-start", "values");
     assert_eq!(prefilled.json["data"]["actions"][0]["inputs"], json!({"city": "Trier"}));
     for deed in ["deny", "trap", "field"] {
-        assert!(action(&ask("sign-up", "collection-start", deed)).ends_with(".showBlockPage"), "{deed}");
+        assert!(
+            action(&ask("sign-up", "collection-start", deed)).ends_with(".showBlockPage"),
+            "{deed}"
+        );
     }
     let changed = ask("form", "collection-submit", "values");
     assert_eq!(changed.json["data"]["actions"][0]["attributes"], json!({"city": "Trier"}));
     let errors = ask("form", "collection-submit", "field");
     assert!(action(&errors).ends_with(".showValidationError"));
-    assert_eq!(errors.json["data"]["actions"][0]["attributeErrors"], json!({"city": "Abgelehnt: because of city."}));
+    assert_eq!(
+        errors.json["data"]["actions"][0]["attributeErrors"],
+        json!({"city": "Abgelehnt: because of city."})
+    );
     for deed in ["deny", "trap", "no field"] {
-        assert!(action(&ask("form", "collection-submit", deed)).ends_with(".showBlockPage"), "{deed}");
+        assert!(
+            action(&ask("form", "collection-submit", deed)).ends_with(".showBlockPage"),
+            "{deed}"
+        );
     }
 
     // Nobody delivers in this house: Microsoft's own provider is to send the code, where the listener says so.
@@ -90,8 +108,12 @@ fn what_entra_gets() {
         assert!(action(&failed).ends_with(".failed"));
         let claims = json!(["firstName", "lastName", "dateOfBirth", "documentId"]);
         let sorted = |claims: &Value| {
-            let mut claims: Vec<_> =
-                claims.as_array().unwrap().iter().map(|it| it.as_str().unwrap().to_owned()).collect();
+            let mut claims: Vec<_> = claims
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|it| it.as_str().unwrap().to_owned())
+                .collect();
             claims.sort();
             claims
         };
@@ -108,7 +130,11 @@ fn what_entra_gets() {
             ("trap", "Denied"),
         ] {
             let answer = ask("roles", payload, deed);
-            assert_eq!((answer.status, &answer.json["evaluationOutcome"]), (200, &json!(word)), "{payload}, {deed}");
+            assert_eq!(
+                (answer.status, &answer.json["evaluationOutcome"]),
+                (200, &json!(word)),
+                "{payload}, {deed}"
+            );
             assert!(answer.json["reason"][0].as_str().is_some_and(|reason| !reason.is_empty()));
             let record = answer.json["evaluationId"].as_str().unwrap().rsplit_once('#').unwrap().1;
             assert_eq!(house.record(record.parse().unwrap())["hook"]["kind"], "entra.pim");
@@ -131,10 +157,11 @@ fn a_code_is_taken_before_entra_hears_so() {
         "kind = \"entra.otp-send\"\ndelivery = { email = \"mail\" }\nbudget_ms = 1900",
     );
     let text = house.read("portcullis.toml");
-    let template =
-        r#"json = '{"to": "{to}", "code": "{code}", "by": "{channel}", "locale": "{locale}", "key": "{key}"}'"#;
-    house
-        .write("portcullis.toml", format!("{text}\n[delivery.mail]\nurl = \"{}\"\n{template}\n", service.url("/send")));
+    let template = r#"json = '{"to": "{to}", "code": "{code}", "by": "{channel}", "locale": "{locale}", "key": "{key}"}'"#;
+    house.write(
+        "portcullis.toml",
+        format!("{text}\n[delivery.mail]\nurl = \"{}\"\n{template}\n", service.url("/send")),
+    );
     let host = house.serve();
     let ask = |to: &str, deed: &str| {
         let mut body = entra("otp", deed);
@@ -143,7 +170,10 @@ fn a_code_is_taken_before_entra_hears_so() {
     };
 
     let taken = ask("mary@partner.example", "allow");
-    assert_eq!((taken.status, action(&taken)), (200, "microsoft.graph.OtpSend.continueWithDefaultBehavior"));
+    assert_eq!(
+        (taken.status, action(&taken)),
+        (200, "microsoft.graph.OtpSend.continueWithDefaultBehavior")
+    );
     assert_eq!(taken.json["data"]["@odata.type"], "microsoft.graph.OnOtpSendResponseData");
     let sent: Value = serde_json::from_str(&service.heard().pop().unwrap().body).unwrap();
     let told = ["to", "code", "by", "locale"].map(|member| sent[member].as_str().unwrap());
@@ -162,7 +192,10 @@ fn a_code_is_taken_before_entra_hears_so() {
     let void = house.records_of("answer.superseded");
     assert_eq!(void.iter().map(|void| &void["cause"]).collect::<Vec<_>>(), ["undelivered"]);
     for secret in ["90417352", "mary@partner.example"] {
-        assert!(house.records().iter().all(|record| !record.to_string().contains(secret)), "{secret} in a leaf");
+        assert!(
+            house.records().iter().all(|record| !record.to_string().contains(secret)),
+            "{secret} in a leaf"
+        );
     }
 }
 
@@ -181,7 +214,8 @@ fn who_is_not_proven_or_says_nothing_is_refused_in_each_kinds_way() {
     for (hook, payload) in events {
         let path = format!("/entra/{hook}");
         let body = entra(payload, "allow");
-        let wrong = Raw::post(&path, "a-secret-of-somebody-else-entirely", body.to_string().as_bytes());
+        let wrong =
+            Raw::post(&path, "a-secret-of-somebody-else-entirely", body.to_string().as_bytes());
         let stranger = host.client().send(&wrong).unwrap();
         assert_eq!(stranger.status, 401, "{hook}");
         if hook != "tokens" {
@@ -192,7 +226,11 @@ fn who_is_not_proven_or_says_nothing_is_refused_in_each_kinds_way() {
             let mut without = body.clone();
             without.as_object_mut().unwrap().remove(member);
             let answer = host.entra(hook, &without);
-            assert_eq!((answer.status, answer.json["errors"].as_array().map(Vec::len)), (400, Some(1)), "{member}");
+            assert_eq!(
+                (answer.status, answer.json["errors"].as_array().map(Vec::len)),
+                (400, Some(1)),
+                "{member}"
+            );
         }
         let mut without = body.clone();
         without["data"].as_object_mut().unwrap().remove("@odata.type");
@@ -228,7 +266,11 @@ fn a_wrong_set_up_is_named() {
         ("decryption = { key_files = [\"keys/passwords.pem\"] }", "", "needs `decryption`"),
         ("keys/passwords.pem", "keys/log.key", "`PRIVATE KEY`"),
         ("base_url = \"http://127.0.0.1:9\"", "base_url = \"http://graph.example\"", "not https"),
-        ("kind = \"entra.pim\"", "resume = \"graph\"\nkind = \"entra.pim\"", "has no use for `resume`"),
+        (
+            "kind = \"entra.pim\"",
+            "resume = \"graph\"\nkind = \"entra.pim\"",
+            "has no use for `resume`",
+        ),
         ("secrets/graph", "secrets/nothing", "client secret"),
     ] {
         assert!(good.contains(from), "{from}");
@@ -279,10 +321,18 @@ fn passwords_and_codes_are_nowhere() {
     let log = host.stop();
     for secret in secrets {
         assert_eq!(found(&house, secret), [] as [String; 0]);
-        assert!(!spellings(secret).iter().any(|spelled| contains(log.as_bytes(), spelled)), "in the log");
-        for (index, record) in house.records().iter().enumerate().filter(|(_, record)| record["t"] == "hook.decision") {
+        assert!(
+            !spellings(secret).iter().any(|spelled| contains(log.as_bytes(), spelled)),
+            "in the log"
+        );
+        for (index, record) in
+            house.records().iter().enumerate().filter(|(_, record)| record["t"] == "hook.decision")
+        {
             let sealed = house.sealed(index.try_into().unwrap()).to_string();
-            assert!(!spellings(secret).iter().any(|spelled| contains(sealed.as_bytes(), spelled)), "{record}");
+            assert!(
+                !spellings(secret).iter().any(|spelled| contains(sealed.as_bytes(), spelled)),
+                "{record}"
+            );
         }
     }
     for (number, spelled) in spellings(secrets[0]).into_iter().enumerate() {

@@ -22,9 +22,11 @@ fn house(stand_in: &StandIn) -> House {
 /// Posts a callout of its own id, which is answered at once.
 fn call_out(host: &Host, payload: &str, deed: &str, id: &str) {
     let mut body = entra(payload, deed);
-    for place in
-        ["/AccessPackageAssignmentRequestId", "/accessPackageAssignmentRequestId", "/data/taskProcessingResult/id"]
-    {
+    for place in [
+        "/AccessPackageAssignmentRequestId",
+        "/accessPackageAssignmentRequestId",
+        "/data/taskProcessingResult/id",
+    ] {
         if let Some(place) = body.pointer_mut(place) {
             *place = id.into();
         }
@@ -38,11 +40,16 @@ fn until_spooled(house: &House, count: usize) -> Vec<Vec<u8>> {
     let begin = Instant::now();
     loop {
         let folder = fs::read_dir(house.path("resume/graph")).unwrap();
-        let spooled: Vec<_> = folder.filter_map(|file| fs::read(file.unwrap().path()).ok()).collect();
+        let spooled: Vec<_> =
+            folder.filter_map(|file| fs::read(file.unwrap().path()).ok()).collect();
         if spooled.len() == count {
             return spooled;
         }
-        assert!(begin.elapsed() < Duration::from_secs(20), "{} calls lie on the disk", spooled.len());
+        assert!(
+            begin.elapsed() < Duration::from_secs(20),
+            "{} calls lie on the disk",
+            spooled.len()
+        );
         std::thread::sleep(Duration::from_millis(20));
     }
 }
@@ -91,10 +98,17 @@ fn what_was_decided_goes_by_the_resume_call() {
         let heard = stand_in.until(count).pop().unwrap();
         assert_eq!((heard.path, heard.authorization.as_str()), (path, "Bearer token-1"));
         let body: Value = serde_json::from_str(&heard.body).unwrap();
-        assert_eq!(body.pointer(pointer).cloned().unwrap_or_default(), says, "{payload}, {deed}: {body}");
+        assert_eq!(
+            body.pointer(pointer).cloned().unwrap_or_default(),
+            says,
+            "{payload}, {deed}: {body}"
+        );
         let done = host_done(&house, count - 1);
         let decision = house.record(done["of"].as_u64().unwrap());
-        assert_eq!((&decision["t"], &decision["hook"]["name"]), (&json!("hook.decision"), &done["hook"]));
+        assert_eq!(
+            (&decision["t"], &decision["hook"]["name"]),
+            (&json!("hook.decision"), &done["hook"])
+        );
     }
     // Asked again, the platform hears the same, and nobody is told twice.
     call_out(&host, "lifecycle", "allow", "r-1");
@@ -116,7 +130,11 @@ fn what_was_decided_goes_by_the_resume_call() {
     let decisions = house.records_of("hook.decision").len();
     assert_eq!(host.entra("packages", &test).status, 200);
     let log = host.stop();
-    assert_eq!(house.records_of("hook.decision").len(), decisions, "a connection test needs no decision");
+    assert_eq!(
+        house.records_of("hook.decision").len(),
+        decisions,
+        "a connection test needs no decision"
+    );
     for secret in ["a client secret", "token-1"] {
         assert!(!log.contains(secret), "{secret} in the log");
     }
@@ -155,13 +173,19 @@ fn what_does_not_come_through_is_tried_again_and_outlives_a_crash() {
     call_out(&host, "entitlement", "deny", "a-9");
     stand_in.until(7);
     let waiting = until_spooled(&house, 1);
-    assert!(!waiting[0].windows(5).any(|it| it == b"roles" || it == b"a-9/r"), "it lies there sealed");
+    assert!(
+        !waiting[0].windows(5).any(|it| it == b"roles" || it == b"a-9/r"),
+        "it lies there sealed"
+    );
     host.kill();
     stand_in.otherwise(204);
     let before = stand_in.heard().len();
     let host = house.serve();
     let heard = stand_in.until(before + 1).pop().unwrap();
-    assert!(heard.path.ends_with("/a-9/resume") && heard.body.contains(r#""state":"Denied""#), "{heard:?}");
+    assert!(
+        heard.path.ends_with("/a-9/resume") && heard.body.contains(r#""state":"Denied""#),
+        "{heard:?}"
+    );
     host_done(&house, 2);
     until_spooled(&house, 0);
     host.stop();
@@ -203,7 +227,9 @@ fn an_answer_promises_nothing_that_is_not_on_disk() {
 }
 
 fn lifecycle(id: &str) -> String {
-    format!("/v1.0/identityGovernance/lifecycleWorkflows/workflows/w-11/tasks/t-22/taskProcessingResults/{id}/resume")
+    format!(
+        "/v1.0/identityGovernance/lifecycleWorkflows/workflows/w-11/tasks/t-22/taskProcessingResults/{id}/resume"
+    )
 }
 
 /// The record of that call's end, in their order.

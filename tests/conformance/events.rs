@@ -20,7 +20,8 @@ fn every_event_is_looked_at_once_and_on_record() {
     assert_eq!((greeted.status, &greeted.json), (200, &json!({"verification": "o2-\"7\""})));
     assert_eq!(challenge("").status, 405, "no other GET is answered");
 
-    let body = batch(&["user.session.start", "user.authentication.sso", "group.user_membership.add"]);
+    let body =
+        batch(&["user.session.start", "user.authentication.sso", "group.user_membership.add"]);
     let ask = |body: &Value| host.post("event", body.to_string().as_bytes());
     assert_arrived(&ask(&body));
     assert_arrived(&ask(&body));
@@ -30,12 +31,22 @@ fn every_event_is_looked_at_once_and_on_record() {
     assert_arrived(&ask(&odd));
     assert_arrived(&ask(&batch(&[])));
 
-    let stranger =
-        host.client().send(&Raw::post("/okta/event", "not the secret", body.to_string().as_bytes())).unwrap();
+    let stranger = host
+        .client()
+        .send(&Raw::post("/okta/event", "not the secret", body.to_string().as_bytes()))
+        .unwrap();
     assert_eq!((stranger.status, stranger.body.len()), (401, 0));
-    for bad in [&b"{"[..], b"", br#"{"eventId":"e","eventType":"com.okta.event_hook","data":{"events":7}}"#] {
+    for bad in [
+        &b"{"[..],
+        b"",
+        br#"{"eventId":"e","eventType":"com.okta.event_hook","data":{"events":7}}"#,
+    ] {
         let answer = host.post("event", bad);
-        assert_eq!((answer.status, answer.body.len()), (400, 0), "not sent again, since it would be no better");
+        assert_eq!(
+            (answer.status, answer.body.len()),
+            (400, 0),
+            "not sent again, since it would be no better"
+        );
     }
     house.until_record("hook.observed", |record| record["of"].as_u64().is_some_and(|of| of >= 5));
     host.stop();
@@ -43,22 +54,36 @@ fn every_event_is_looked_at_once_and_on_record() {
     let decisions = house.records_of("hook.decision");
     assert_eq!(decisions.len(), 4, "three of the batch, one of the odd one, none twice");
     for (number, record) in decisions.iter().take(3).enumerate() {
-        assert_eq!((&record["hook"]["kind"], &record["part"]), (&json!("okta.event"), &json!(number)));
-        assert_eq!((&record["decision"]["verdict"], &record["status"]), (&json!("deny"), &json!(204)));
+        assert_eq!(
+            (&record["hook"]["kind"], &record["part"]),
+            (&json!("okta.event"), &json!(number))
+        );
+        assert_eq!(
+            (&record["decision"]["verdict"], &record["status"]),
+            (&json!("deny"), &json!(204))
+        );
         assert_eq!(record["chain"][0]["codes"], json!(["MISCHIEF_DENIES"]));
         let sealed = house.sealed(record["seq"].as_u64().unwrap());
-        assert_eq!(sealed["request"], body["data"]["events"][number], "each with its own event, and no other");
+        assert_eq!(
+            sealed["request"], body["data"]["events"][number],
+            "each with its own event, and no other"
+        );
     }
     let observed = house.records_of("hook.observed");
     assert_eq!(observed.len(), 4);
-    let seen = house.sealed(observed[1]["seq"].as_u64().unwrap())[0]["notes"][0].as_str().unwrap().to_owned();
+    let seen = house.sealed(observed[1]["seq"].as_u64().unwrap())[0]["notes"][0]
+        .as_str()
+        .unwrap()
+        .to_owned();
     assert!(seen.contains("user.authentication.sso"), "a plugin sees each: {seen}");
     let duplicates = house.records_of("hook.duplicate");
     assert_eq!((duplicates.len(), &duplicates[0]["status"]), (1, &json!(204)));
     let refused = house.records_of("hook.refused");
     for (cause, count) in [("caller-unproven", 1), ("not-json", 2), ("wrong-shape", 2)] {
-        let counts =
-            refused.iter().filter(|record| record["cause"] == cause).map(|record| record["count"].as_u64().unwrap());
+        let counts = refused
+            .iter()
+            .filter(|record| record["cause"] == cause)
+            .map(|record| record["count"].as_u64().unwrap());
         assert_eq!(counts.sum::<u64>(), count, "{cause}");
     }
 }
@@ -88,7 +113,8 @@ fn what_is_not_on_record_is_asked_for_once_more() {
 
 #[test]
 fn a_hook_that_nobody_enforces_still_sees_to_it() {
-    let house = House::build(&[Binding::new("event", "mischief", json!({"do": "allow"})).mode("monitor")]);
+    let house =
+        House::build(&[Binding::new("event", "mischief", json!({"do": "allow"})).mode("monitor")]);
     house.add_hook("event", "okta.event", "");
     assert!(!house.must(&["check", "--config", "portcullis.toml"]).contains("hook `event`"));
     let host = house.serve();
@@ -99,7 +125,10 @@ fn a_hook_that_nobody_enforces_still_sees_to_it() {
     assert_arrived(&host.post("event", reused.to_string().as_bytes()));
     reused["data"]["events"][0]["uuid"] = json!(event());
     assert_eq!(
-        host.client().send(&Raw::post("/okta/event", SECRET, reused.to_string().as_bytes())).unwrap().status,
+        host.client()
+            .send(&Raw::post("/okta/event", SECRET, reused.to_string().as_bytes()))
+            .unwrap()
+            .status,
         400
     );
     host.stop();

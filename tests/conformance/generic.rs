@@ -26,7 +26,8 @@ fn body(group: &str) -> Value {
 }
 
 fn post(host: &Host, secret: &str, body: &Value) -> (u16, Value) {
-    let answer = host.client().send(&Raw::post("/flow", secret, body.to_string().as_bytes())).unwrap();
+    let answer =
+        host.client().send(&Raw::post("/flow", secret, body.to_string().as_bytes())).unwrap();
     (answer.status, answer.json)
 }
 
@@ -42,9 +43,13 @@ fn a_flow_is_answered_as_its_operator_wrote_it() {
     let host = house.serve();
     let (status, allowed) = post(&host, SECRET, &body("ward"));
     assert_eq!((status, &allowed["allowed"]), (200, &json!(true)));
-    let index: u64 = allowed["evidence"].as_str().unwrap().rsplit_once('#').unwrap().1.parse().unwrap();
+    let index: u64 =
+        allowed["evidence"].as_str().unwrap().rsplit_once('#').unwrap().1.parse().unwrap();
     let (status, denied) = post(&host, SECRET, &body("denied"));
-    assert_eq!((status, &denied["allowed"], &denied["why"]), (200, &json!(false), &json!("Denied: so.")));
+    assert_eq!(
+        (status, &denied["allowed"], &denied["why"]),
+        (200, &json!(false), &json!("Denied: so."))
+    );
     assert_eq!(denied["codes"], json!(["MISCHIEF_DENIES"]));
     assert_eq!(post(&host, SECRET, &body("review")).1["wait"], true);
     assert_eq!(post(&host, SECRET, &body("until")).1["until"], "2026-09-30");
@@ -56,11 +61,17 @@ fn a_flow_is_answered_as_its_operator_wrote_it() {
         ("not the secret at all", body("ward"), "caller-unproven"),
     ] {
         let (status, answer) = post(&host, secret, &body);
-        assert_eq!((status, &answer["allowed"], &answer["codes"]), (503, &json!(false), &json!([code])));
+        assert_eq!(
+            (status, &answer["allowed"], &answer["codes"]),
+            (503, &json!(false), &json!([code]))
+        );
     }
     host.stop();
     let record = house.record(index);
-    assert_eq!((&record["hook"]["kind"], &record["decision"]["verdict"]), (&json!("generic"), &json!("allow")));
+    assert_eq!(
+        (&record["hook"]["kind"], &record["decision"]["verdict"]),
+        (&json!("generic"), &json!("allow"))
+    );
     assert_eq!(house.sealed(index)["request"], body("ward"));
     assert_eq!(house.verify().code, 0);
 }

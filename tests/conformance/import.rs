@@ -1,12 +1,16 @@
 //! `okta.user-import`: what Okta gets for somebody who is about to be imported.
 
-use portcullis_tests::{Binding, CONFLICT, House, Import, contract, duties, leaf_hash, now, rfc3339};
+use portcullis_tests::{
+    Binding, CONFLICT, House, Import, contract, duties, leaf_hash, now, rfc3339,
+};
 use serde_json::{Value, json};
 
 #[test]
 fn what_okta_gets_for_an_import() {
-    let house =
-        House::build(&[Binding::new("import", "sod", duties()), Binding::new("import", "contractor", contract())]);
+    let house = House::build(&[
+        Binding::new("import", "sod", duties()),
+        Binding::new("import", "contractor", contract()),
+    ]);
     let host = house.serve();
     let ask = |import: Import| {
         let answer = host.import(&import);
@@ -17,11 +21,16 @@ fn what_okta_gets_for_an_import() {
     assert_eq!(ask(Import::with_groups(&["ward-reader"])).without_reference(), "{}");
 
     let contractor = |end: Value| {
-        Import::with_groups(&["ward-reader"]).attribute("userType", "contractor").attribute("contractEnd", end)
+        Import::with_groups(&["ward-reader"])
+            .attribute("userType", "contractor")
+            .attribute("contractEnd", end)
     };
     let end = rfc3339(now() + 90 * 86_400);
     let ends = ask(contractor(json!(end)));
-    assert_eq!(ends.json["commands"], json!([{"type": "com.okta.user.profile.update", "value": {"accessEnd": end}}]));
+    assert_eq!(
+        ends.json["commands"],
+        json!([{"type": "com.okta.user.profile.update", "value": {"accessEnd": end}}])
+    );
     let soon = rfc3339(now() + 60);
     let ends_soon = ask(contractor(json!(soon)));
     assert_eq!(
@@ -32,8 +41,9 @@ fn what_okta_gets_for_an_import() {
     // No answer stops an import. The strictest is an error, which Okta logs, and then no command goes with
     // it.
     let ended = ask(contractor(json!(rfc3339(now() - 60))));
-    let conflict =
-        ask(Import::with_groups(&CONFLICT).attribute("userType", "contractor").attribute("contractEnd", end));
+    let conflict = ask(Import::with_groups(&CONFLICT)
+        .attribute("userType", "contractor")
+        .attribute("contractEnd", end));
     for (answer, says) in [(&ended, "ended"), (&conflict, "PRESCRIBE-DISPENSE")] {
         assert!(answer.summary().contains(says), "{}", answer.summary());
         assert_eq!(answer.json.get("commands"), None);

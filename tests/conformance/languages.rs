@@ -35,16 +35,24 @@ fn a_plugin_changes_its_language_under_calls() {
 
     // What people are told, and what the record says was found, is the same from each.
     let texts: Vec<_> = answers.iter().map(|answer| &answer.text).collect();
-    assert!(texts.iter().all(|text| *text == "Your employment has ended (TERMINATED)."), "{texts:?}");
+    assert!(
+        texts.iter().all(|text| *text == "Your employment has ended (TERMINATED)."),
+        "{texts:?}"
+    );
     let active = house.records_of("release.active");
     assert_eq!(active.len(), languages.len());
     assert_eq!(house.records_of("release.refused").len(), 0);
-    let snapshots: Vec<_> = active.iter().map(|record| record["bindings"][0]["snapshot"].as_str().unwrap()).collect();
-    assert!(snapshots.windows(2).all(|pair| pair[0] != pair[1]), "each from a snapshot of its own: {snapshots:?}");
+    let snapshots: Vec<_> =
+        active.iter().map(|record| record["bindings"][0]["snapshot"].as_str().unwrap()).collect();
+    assert!(
+        snapshots.windows(2).all(|pair| pair[0] != pair[1]),
+        "each from a snapshot of its own: {snapshots:?}"
+    );
     let answered: u64 = answers.iter().map(|answer| answer.calls).sum();
     let decisions = house.records_of("hook.decision");
     assert_eq!(u64::try_from(decisions.len()).unwrap(), answered, "every call is in the record");
-    let generations: Vec<_> = decisions.iter().map(|record| record["gen"].as_u64().unwrap()).collect();
+    let generations: Vec<_> =
+        decisions.iter().map(|record| record["gen"].as_u64().unwrap()).collect();
     assert!(generations.is_sorted(), "one generation after the other");
 }
 
@@ -61,9 +69,12 @@ fn both(host: &Host, generation: u64) -> Answered {
     let begun = Instant::now();
     let mut calls = 0;
     loop {
-        let leaver =
-            host.sign_in(&SignIn::with_groups(&[]).claim("status", "TERMINATED").claim("department", "garden"));
-        let other = host.sign_in(&SignIn::with_groups(&[]).claim("status", "active").claim("department", "garden"));
+        let leaver = host.sign_in(
+            &SignIn::with_groups(&[]).claim("status", "TERMINATED").claim("department", "garden"),
+        );
+        let other = host.sign_in(
+            &SignIn::with_groups(&[]).claim("status", "active").claim("department", "garden"),
+        );
         assert!(leaver.stops_a_token(), "whichever language: who has left gets no token");
         assert!(!other.stops_a_token() && other.status == 200, "{}", other.json);
         calls += 2;
@@ -72,7 +83,11 @@ fn both(host: &Host, generation: u64) -> Answered {
             let leaver = host.sign_in(&SignIn::with_groups(&[]).claim("status", "TERMINATED"));
             return Answered { text: leaver.summary().to_owned(), calls: calls + 1 };
         }
-        assert!(begun.elapsed() < PATIENCE, "generation {generation} never came into force:\n{}", host.log());
+        assert!(
+            begun.elapsed() < PATIENCE,
+            "generation {generation} never came into force:\n{}",
+            host.log()
+        );
         thread::sleep(Duration::from_millis(20));
     }
 }
@@ -82,8 +97,11 @@ fn publish(house: &House, number: u64, name: &str) {
     let folder = checkout().join("plugins/examples/hours");
     let source = fs::read_to_string(folder.join("manifest.toml")).unwrap();
     // The schema and the suite have tests of their own.
-    let source: String =
-        source.lines().filter(|line| !line.starts_with("settings_schema")).map(|line| line.to_owned() + "\n").collect();
+    let source: String = source
+        .lines()
+        .filter(|line| !line.starts_with("settings_schema"))
+        .map(|line| line.to_owned() + "\n")
+        .collect();
     let source = source.replace("version = \"0.1.0\"", &format!("version = \"0.{number}.0\""));
     house.write("manifest.toml", source.replace("serial = 1", &format!("serial = {number}")));
     let wasm = format!("release/plugins/hours-{number}.wasm");
@@ -96,8 +114,16 @@ fn publish(house: &House, number: u64, name: &str) {
         format!("version = {number}\nvalidity = {{ days = 1 }}\nplugins = [\"{manifest}\"]\n[[binding]]\nhook = \"token\"\nplugin = \"org.portcullis.hours\"\nsettings = \"release/settings/hours.json\"\nmode = \"enforce\"\nsay = {{ review = \"deny\", step-up = \"deny\" }}\n"),
     );
     // Moved into place, so that the host sees the whole of it or nothing.
-    let release =
-        ["release", "sign", "--source", "release.toml", "--root", "trust-root.json", "--key", "keys/release.key"];
+    let release = [
+        "release",
+        "sign",
+        "--source",
+        "release.toml",
+        "--root",
+        "trust-root.json",
+        "--key",
+        "keys/release.key",
+    ];
     house.must(&[&release[..], &["--output", "release.next.json"]].concat());
     fs::rename(house.path("release.next.json"), house.path("release/release.json")).unwrap();
 }

@@ -1,6 +1,8 @@
 //! Modes: what only advises or monitors is asked and recorded, and reaches nobody.
 
-use portcullis_tests::{Answer, Binding, CONFLICT, House, Import, Raw, SignIn, contract, duties, now, rfc3339};
+use portcullis_tests::{
+    Answer, Binding, CONFLICT, House, Import, Raw, SignIn, contract, duties, now, rfc3339,
+};
 use serde_json::json;
 
 #[test]
@@ -14,8 +16,9 @@ fn advice_and_monitoring_are_recorded_and_never_said() {
 
     let conflict = host.sign_in(&SignIn::with_groups(&CONFLICT));
     assert_eq!(conflict.without_reference(), "{}", "advice does not bind");
-    let ending =
-        SignIn::with_groups(&CONFLICT).claim("userType", "contractor").claim("contractEnd", rfc3339(now() - 60));
+    let ending = SignIn::with_groups(&CONFLICT)
+        .claim("userType", "contractor")
+        .claim("contractEnd", rfc3339(now() - 60));
     let ended = host.sign_in(&ending);
     assert!(
         ended.stops_a_token() && !ended.summary().contains("duties"),
@@ -29,7 +32,8 @@ fn advice_and_monitoring_are_recorded_and_never_said() {
     // no decision.
     let unread = host.post("import", b"{");
     assert_eq!((unread.status, unread.without_reference().as_str()), (200, "{}"));
-    let stranger = host.client().send(&Raw::post("/okta/import", "not the secret at all", b"{}")).unwrap();
+    let stranger =
+        host.client().send(&Raw::post("/okta/import", "not the secret at all", b"{}")).unwrap();
     assert_eq!((stranger.status, stranger.body.len()), (401, 0));
     assert!(host.post("token", b"{").stops_a_token(), "the other hook is enforced, and closed");
 
@@ -40,20 +44,31 @@ fn advice_and_monitoring_are_recorded_and_never_said() {
     }
     host.stop();
     let of_conflict = house.record(conflict.index().unwrap());
-    assert_eq!(of_conflict["chain"].as_array().unwrap().len(), 1, "the decision is the enforcing plugins' alone");
+    assert_eq!(
+        of_conflict["chain"].as_array().unwrap().len(),
+        1,
+        "the decision is the enforcing plugins' alone"
+    );
     assert_eq!(of_conflict["decision"]["verdict"], "abstain");
     let of_import = house.record(imported.index().unwrap());
-    assert_eq!((&of_import["chain"], &of_import["decision"]), (&json!([]), &json!({"verdict": "abstain"})));
+    assert_eq!(
+        (&of_import["chain"], &of_import["decision"]),
+        (&json!([]), &json!({"verdict": "abstain"}))
+    );
     assert_eq!(house.records_of("hook.observed").len(), 3);
 }
 
 /// The record of what would have been said, which names the decision that it was not part of.
 fn observed(house: &House, answer: &Answer, plugin: &str, mode: &str) {
-    let record = house.until_record("hook.observed", |record| record["of"].as_u64() == answer.index());
+    let record =
+        house.until_record("hook.observed", |record| record["of"].as_u64() == answer.index());
     let asked = &record["chain"][0];
     assert_eq!(asked["plugin"], format!("org.portcullis.{plugin}"));
     assert_eq!(asked["mode"], mode);
     assert_eq!(asked["verdict"], "deny");
     let sealed = house.sealed(record["seq"].as_u64().unwrap());
-    assert!(sealed.to_string().contains("PRESCRIBE-DISPENSE"), "the finding itself is sealed: {sealed}");
+    assert!(
+        sealed.to_string().contains("PRESCRIBE-DISPENSE"),
+        "the finding itself is sealed: {sealed}"
+    );
 }

@@ -12,12 +12,16 @@ fn open_goes_on_and_restricted_gives_the_least_and_both_say_so() {
         source.replace("\n[emits]", "requires = [\"subject.attributes.facility\"]\n\n[emits]")
     });
     add_hooks(&house);
-    house.release(&[Binding::new("open", "sod", duties()), Binding::new("restricted", "sod", duties())]);
+    house.release(&[
+        Binding::new("open", "sod", duties()),
+        Binding::new("restricted", "sod", duties()),
+    ]);
     let host = house.serve();
 
     let complete = SignIn::with_groups(&["ward-reader"]);
     let lacking = SignIn::with_groups(&["ward-reader"]).without_claim("facility");
-    let stranger = SignIn::with_groups(&["ward-reader"]).without_claim("facility").client("0oaother");
+    let stranger =
+        SignIn::with_groups(&["ward-reader"]).without_claim("facility").client("0oaother");
     for hook in ["open", "restricted"] {
         assert_eq!(
             host.post(hook, &complete.renewed().bytes()).without_reference(),
@@ -27,7 +31,11 @@ fn open_goes_on_and_restricted_gives_the_least_and_both_say_so() {
     }
 
     let opened = host.post("open", &lacking.renewed().bytes());
-    assert_eq!((opened.status, opened.without_reference().as_str()), (200, "{}"), "the platform's default");
+    assert_eq!(
+        (opened.status, opened.without_reference().as_str()),
+        (200, "{}"),
+        "the platform's default"
+    );
     let least = host.post("restricted", &lacking.renewed().bytes());
     restricted(&least);
     let refused = host.post("restricted", &stranger.renewed().bytes());
@@ -40,16 +48,26 @@ fn open_goes_on_and_restricted_gives_the_least_and_both_say_so() {
     };
     assert!(post("restricted", wrong, &lacking.renewed().bytes()).stops_a_token());
     assert!(post("restricted", right, b"{").stops_a_token());
-    assert_eq!(post("open", wrong, &lacking.renewed().bytes()).status, 401, "a stranger learns nothing");
+    assert_eq!(
+        post("open", wrong, &lacking.renewed().bytes()).status,
+        401,
+        "a stranger learns nothing"
+    );
     assert_eq!(post("open", right, b"{").without_reference(), "{}");
 
     host.stop();
     for (answer, safe) in [(&opened, "open"), (&least, "restricted"), (&refused, "restricted")] {
         let decision = house.record(answer.index().unwrap())["decision"].clone();
-        assert_eq!(decision, json!({"safe": safe, "cause": "missing-read", "culprit": "org.portcullis.sod"}));
+        assert_eq!(
+            decision,
+            json!({"safe": safe, "cause": "missing-read", "culprit": "org.portcullis.sod"})
+        );
     }
-    let counted: Vec<_> =
-        house.records_of("hook.refused").iter().map(|it| (it["hook"].clone(), it["cause"].clone())).collect();
+    let counted: Vec<_> = house
+        .records_of("hook.refused")
+        .iter()
+        .map(|it| (it["hook"].clone(), it["cause"].clone()))
+        .collect();
     for (hook, cause) in [
         ("open", "caller-unproven"),
         ("open", "not-json"),
@@ -66,8 +84,8 @@ fn without_a_release_each_hook_has_its_own_safe_answer() {
     add_hooks(&house);
     house.write("release/release.json", "{}");
     let host = house.serve();
-    let answers =
-        ["token", "open", "restricted"].map(|hook| host.post(hook, &SignIn::with_groups(&["ward-reader"]).bytes()));
+    let answers = ["token", "open", "restricted"]
+        .map(|hook| host.post(hook, &SignIn::with_groups(&["ward-reader"]).bytes()));
     let [closed, open, least] = &answers;
     assert!(closed.stops_a_token());
     assert_eq!(open.without_reference(), "{}");
@@ -75,13 +93,20 @@ fn without_a_release_each_hook_has_its_own_safe_answer() {
     host.stop();
     for answer in &answers {
         let record = house.record(answer.index().unwrap());
-        assert_eq!((&record["decision"]["cause"], &record["gen"]), (&json!("no-active-release"), &json!(0)));
+        assert_eq!(
+            (&record["decision"]["cause"], &record["gen"]),
+            (&json!("no-active-release"), &json!(0))
+        );
     }
 }
 
 /// Both tokens for the shortest time that there is, and marked.
 fn restricted(answer: &Answer) {
-    let said: Vec<_> = answer.operations().into_iter().map(|(token, _, path, value)| (token, path, value)).collect();
+    let said: Vec<_> = answer
+        .operations()
+        .into_iter()
+        .map(|(token, _, path, value)| (token, path, value))
+        .collect();
     let mut expected: Vec<(String, String, Value)> = Vec::new();
     for token in ["com.okta.identity.patch", "com.okta.access.patch"] {
         expected.push((token.to_owned(), "/claims/degraded".to_owned(), json!(true)));
@@ -99,6 +124,7 @@ fn add_hooks(house: &House) {
         )
     };
     let text = house.read("portcullis.toml");
-    let hooks = hook("open", "") + &hook("restricted", "restricted_applications = [\"0oaportal\"]\n");
+    let hooks =
+        hook("open", "") + &hook("restricted", "restricted_applications = [\"0oaportal\"]\n");
     house.write("portcullis.toml", text + &hooks);
 }

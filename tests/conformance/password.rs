@@ -26,14 +26,23 @@ fn only_a_right_password_is_let_in_and_none_is_kept() {
             manifest.replace(place, &named)
         });
     }
-    let verify = json!({"do": "verify", "pointer": "/data/context/credential/password", "expected": RIGHT});
+    let verify =
+        json!({"do": "verify", "pointer": "/data/context/credential/password", "expected": RIGHT});
     let blab = json!({"do": "blab"});
     let verifies = json!({"do": "all", "deeds": [verify, blab]});
     let deeds = json!({WHO: verifies, "errs@ward.test": {"do": "error"}, "traps@ward.test": {"do": "trap"}});
     house.release(&[
-        Binding::new("password", "mischief-verifier", json!({"do": "by-entitlement", "deeds": deeds})),
+        Binding::new(
+            "password",
+            "mischief-verifier",
+            json!({"do": "by-entitlement", "deeds": deeds}),
+        ),
         // Sees what is around it, and says all of it; as an observer it sees and says the same.
-        Binding::new("password", "mischief", json!({"do": "all", "deeds": [blab, {"do": "reveal"}]})),
+        Binding::new(
+            "password",
+            "mischief",
+            json!({"do": "all", "deeds": [blab, {"do": "reveal"}]}),
+        ),
         Binding::new("password", "mischief-watcher", json!({"do": "reveal"})).mode("monitor"),
         Binding::new("password", "mischief-witness", blab).mode("advise"),
     ]);
@@ -66,10 +75,14 @@ fn only_a_right_password_is_let_in_and_none_is_kept() {
         assert!(answer.status == 200 && !verified(&answer), "{bad}: {answer:?}");
         answers.push(answer);
     }
-    let stranger = host.client().send(&Raw::post("/okta/password", "not the secret", text.as_bytes())).unwrap();
+    let stranger = host
+        .client()
+        .send(&Raw::post("/okta/password", "not the secret", text.as_bytes()))
+        .unwrap();
     assert!(!verified(&stranger));
     for plugin in ["mischief-watcher", "mischief-witness"] {
-        let of = |record: &Value| record["chain"][0]["plugin"] == format!("org.portcullis.{plugin}");
+        let of =
+            |record: &Value| record["chain"][0]["plugin"] == format!("org.portcullis.{plugin}");
         house.until_record("hook.observed", of);
     }
 
@@ -84,11 +97,23 @@ fn only_a_right_password_is_let_in_and_none_is_kept() {
 
     let sealed = house.sealed(let_in.index().unwrap());
     assert_eq!(sealed["request"]["data"]["context"]["credential"]["password"], "[secret]");
-    let [blind, verifier] = sealed["plugins"].as_array().unwrap().as_slice() else { panic!("{sealed}") };
+    let [blind, verifier] = sealed["plugins"].as_array().unwrap().as_slice() else {
+        panic!("{sealed}")
+    };
     let seen: Value = serde_json::from_str(blind["notes"][0].as_str().unwrap()).unwrap();
-    assert_eq!(seen["payload"]["data"]["context"]["credential"], json!({"username": WHO, "password": null}));
-    assert_eq!((&verifier["withheld"], verifier.get("notes")), (&json!("secret"), None), "{verifier}");
-    assert_eq!(verifier["decision"]["changes"], json!([{"change": "credential", "credential": "verified"}]));
+    assert_eq!(
+        seen["payload"]["data"]["context"]["credential"],
+        json!({"username": WHO, "password": null})
+    );
+    assert_eq!(
+        (&verifier["withheld"], verifier.get("notes")),
+        (&json!("secret"), None),
+        "{verifier}"
+    );
+    assert_eq!(
+        verifier["decision"]["changes"],
+        json!([{"change": "credential", "credential": "verified"}])
+    );
     let record = house.record(let_in.index().unwrap());
     assert_eq!((&record["not_replayable"], &record["delivery"]), (&json!("secret"), &Value::Null));
     assert_eq!(house.verify().code, 0);
@@ -130,7 +155,8 @@ fn nowhere(house: &House, log: &str, answers: &[Answer]) {
 
 fn verified(answer: &Answer) -> bool {
     answer.status == 200
-        && answer.json["commands"] == json!([{"type": "com.okta.action.update", "value": {"credential": "VERIFIED"}}])
+        && answer.json["commands"]
+            == json!([{"type": "com.okta.action.update", "value": {"credential": "VERIFIED"}}])
 }
 
 #[test]
@@ -138,8 +164,16 @@ fn allowing_is_not_verifying() {
     let house = House::build(&[Binding::new("password", "mischief", json!({"do": "allow"}))]);
     house.add_hook("password", "okta.password-import", "on_failure = \"open\"");
     let host = house.serve();
-    let unverified = json!([{"type": "com.okta.action.update", "value": {"credential": "UNVERIFIED"}}]);
-    assert_eq!(host.post("password", password(WHO, RIGHT).to_string().as_bytes()).json["commands"], unverified);
-    assert_eq!(host.post("password", b"{").without_reference(), "{}", "open: Okta's default, which is no");
+    let unverified =
+        json!([{"type": "com.okta.action.update", "value": {"credential": "UNVERIFIED"}}]);
+    assert_eq!(
+        host.post("password", password(WHO, RIGHT).to_string().as_bytes()).json["commands"],
+        unverified
+    );
+    assert_eq!(
+        host.post("password", b"{").without_reference(),
+        "{}",
+        "open: Okta's default, which is no"
+    );
     host.stop();
 }

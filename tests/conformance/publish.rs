@@ -16,7 +16,11 @@ fn lenient() -> Value {
 fn dist(house: &House, version: u64, settings: &Value, change: impl FnOnce(String) -> String) {
     fs::create_dir_all(house.path("dist/plugins")).unwrap();
     for file in ["sod.wasm", "sod.manifest.json"] {
-        fs::copy(house.path(&format!("release/plugins/{file}")), house.path(&format!("dist/plugins/{file}"))).unwrap();
+        fs::copy(
+            house.path(&format!("release/plugins/{file}")),
+            house.path(&format!("dist/plugins/{file}")),
+        )
+        .unwrap();
     }
     house.write("dist/sod.json", settings.to_string());
     let source = format!(
@@ -38,14 +42,24 @@ fn dist(house: &House, version: u64, settings: &Value, change: impl FnOnce(Strin
     ]);
 }
 
-const PUBLISH: [&str; 6] = ["release", "publish", "--config", "portcullis.toml", "--set", "dist/release.json"];
+const PUBLISH: [&str; 6] =
+    ["release", "publish", "--config", "portcullis.toml", "--set", "dist/release.json"];
 
 fn publish(house: &House, further: &[&str]) -> Ran {
     house.run(&[&PUBLISH[..], further].concat())
 }
 
 fn status(house: &House, host: &str) -> Value {
-    let ran = house.run(&["release", "status", "--config", "portcullis.toml", "--host", host, "--format", "json"]);
+    let ran = house.run(&[
+        "release",
+        "status",
+        "--config",
+        "portcullis.toml",
+        "--host",
+        host,
+        "--format",
+        "json",
+    ]);
     serde_json::from_str(&ran.out).unwrap_or_else(|_| panic!("{ran:?}"))
 }
 
@@ -64,12 +78,20 @@ fn a_release_is_published_watched_and_taken_back() {
     dist(&house, 2, &lenient(), |source| source);
     let ran = publish(&house, &["--dry-run"]);
     assert_eq!(ran.code, 0, "{ran:?}");
-    assert!(ran.out.contains("release set 1 → 2\n  ~ token: org.portcullis.sod settings "), "{}", ran.out);
+    assert!(
+        ran.out.contains("release set 1 → 2\n  ~ token: org.portcullis.sod settings "),
+        "{}",
+        ran.out
+    );
     assert_eq!(house.read("release/release.json"), first);
 
     let ran = publish(&house, &["--host", &admin]);
     assert_eq!(ran.code, 0, "{ran:?}");
-    assert!(ran.out.contains(": active; generation 2 decides\n  org.portcullis.sod "), "{}", ran.out);
+    assert!(
+        ran.out.contains(": active; generation 2 decides\n  org.portcullis.sod "),
+        "{}",
+        ran.out
+    );
     assert!(!stops(&host));
     assert_eq!(house.read("release/release.json"), house.read("dist/release.json"));
     let told = status(&house, &admin);
@@ -102,40 +124,57 @@ fn a_release_is_published_watched_and_taken_back() {
         );
         assert_eq!(house.read("release/release.json"), second, "{code}");
     }
-    house.write("dist/release.json", house.read("dist/release.json").replacen("sig\":\"", "sig\":\"AA", 1));
+    house.write(
+        "dist/release.json",
+        house.read("dist/release.json").replacen("sig\":\"", "sig\":\"AA", 1),
+    );
     let ran = publish(&house, &[]);
     assert!(ran.code == 1, "{ran:?}");
     let hidden: Vec<_> = fs::read_dir(house.path("release"))
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
-    assert!(!hidden.iter().any(|name| name.starts_with(".publish-")), "nothing is left lying: {hidden:?}");
+    assert!(
+        !hidden.iter().any(|name| name.starts_with(".publish-")),
+        "nothing is left lying: {hidden:?}"
+    );
 
     // Back, which takes a key; without one it says what is missing.
     let back = ["release", "rollback", "--config", "portcullis.toml", "--host", &admin];
     let ran = house.run(&back);
     assert!(
-        ran.code == 1 && ran.err.contains("from release set 2 to 1 only by a downgrade with the signatures of 1 of"),
+        ran.code == 1
+            && ran.err.contains(
+                "from release set 2 to 1 only by a downgrade with the signatures of 1 of"
+            ),
         "{ran:?}"
     );
     assert!(
-        ran.err.contains("test.example/release+") && ran.err.contains("not given: --person, --reason, --ticket, --key"),
+        ran.err.contains("test.example/release+")
+            && ran.err.contains("not given: --person, --reason, --ticket, --key"),
         "{}",
         ran.err
     );
     assert!(
-        ran.err.contains("hint: ") && ran.err.contains("release downgrade --to ") && ran.err.contains("--from 2"),
+        ran.err.contains("hint: ")
+            && ran.err.contains("release downgrade --to ")
+            && ran.err.contains("--from 2"),
         "{}",
         ran.err
     );
     assert_eq!(house.read("release/release.json"), second, "nothing was changed");
-    let grounds = ["--person", "noor.haddad", "--reason", "2 lets too many through", "--ticket", "CHG-77"];
+    let grounds =
+        ["--person", "noor.haddad", "--reason", "2 lets too many through", "--ticket", "CHG-77"];
     let ran = house.run(&[&back[..], &grounds, &["--key", "keys/publisher.key"]].concat());
     assert!(ran.code == 1 && ran.err.contains("[unknown-signer]"), "{ran:?}");
     assert!(!stops(&host));
     let ran = house.run(&[&back[..], &grounds, &["--key", "keys/release.key"]].concat());
     assert_eq!(ran.code, 0, "{ran:?}");
-    assert!(ran.out.contains("release set 2 → 1") && ran.out.contains("active; generation 1 decides"), "{}", ran.out);
+    assert!(
+        ran.out.contains("release set 2 → 1") && ran.out.contains("active; generation 1 decides"),
+        "{}",
+        ran.out
+    );
     assert!(stops(&host));
     assert_eq!(house.read("release/release.json"), first);
     let active = house.until_record("release.active", |record| record["downgrade"].is_string());
@@ -152,7 +191,8 @@ fn a_release_is_published_watched_and_taken_back() {
     host.stop();
 
     // By a paper that was signed where the key is; from disk alone.
-    let mut archived = fs::read_dir(house.path("release/archive")).unwrap().map(|entry| entry.unwrap().path());
+    let mut archived =
+        fs::read_dir(house.path("release/archive")).unwrap().map(|entry| entry.unwrap().path());
     let second = archived.find(|path| path.to_string_lossy().contains("release-2-")).unwrap();
     let second = second.to_str().unwrap();
     let paper = [
@@ -170,7 +210,16 @@ fn a_release_is_published_watched_and_taken_back() {
         "paper.json",
     ];
     house.must(&[&paper[..], &grounds].concat());
-    house.must(&["release", "rollback", "--config", "portcullis.toml", "--version", "2", "--downgrade", "paper.json"]);
+    house.must(&[
+        "release",
+        "rollback",
+        "--config",
+        "portcullis.toml",
+        "--version",
+        "2",
+        "--downgrade",
+        "paper.json",
+    ]);
     let host = house.serve();
     assert!(!stops(&host), "2 was lenient");
     host.stop();
@@ -182,17 +231,26 @@ fn a_folder_that_hosts_read_is_filled_without_their_configuration() {
     let house = House::build(&[Binding::new("token", "sod", duties())]);
     let to = ["--to", "shared", "--root", "trust-root.json"];
     let publish = |further: &[&str]| {
-        house.run(&[&["release", "publish", "--set", "dist/release.json"][..], &to, further].concat())
+        house.run(
+            &[&["release", "publish", "--set", "dist/release.json"][..], &to, further].concat(),
+        )
     };
     dist(&house, 1, &duties(), |source| source);
     let ran = publish(&[]);
-    assert!(ran.code == 0 && ran.out.contains("release set none → 1\n  + plugin org.portcullis.sod "), "{ran:?}");
+    assert!(
+        ran.code == 0 && ran.out.contains("release set none → 1\n  + plugin org.portcullis.sod "),
+        "{ran:?}"
+    );
     for (name, from) in [
         ("release/release.json", "shared/release.json"),
         ("release/plugins", "shared/plugins"),
         ("release/settings", "shared/settings"),
     ] {
-        let shared = house.read("portcullis.toml").replacen(&format!("\"{name}\""), &format!("\"{from}\""), 1);
+        let shared = house.read("portcullis.toml").replacen(
+            &format!("\"{name}\""),
+            &format!("\"{from}\""),
+            1,
+        );
         house.write("portcullis.toml", shared);
     }
     let host = house.serve();
@@ -200,7 +258,9 @@ fn a_folder_that_hosts_read_is_filled_without_their_configuration() {
     assert!(stops(&host));
 
     // What only the host can know: it refuses, and says so to whoever published.
-    dist(&house, 2, &lenient(), |source| source.replace("hook = \"token\"", "hook = \"night-token\""));
+    dist(&house, 2, &lenient(), |source| {
+        source.replace("hook = \"token\"", "hook = \"night-token\"")
+    });
     let ran = publish(&["--host", &admin, "--format", "json"]);
     assert!(ran.code == 1 && ran.err.contains("not active on 1 of 1 hosts"), "{ran:?}");
     let told: Value = serde_json::from_str(ran.out.lines().last().unwrap()).unwrap();
@@ -219,23 +279,36 @@ fn a_folder_that_hosts_read_is_filled_without_their_configuration() {
     dist(&house, 3, &settings, |source| source);
     fs::rename(house.path("dist/sod.json"), house.path("sod.json")).unwrap();
     let ran = publish(&[]);
-    assert!(ran.code == 1 && ran.err.contains("[file-missing]") && ran.err.contains("--from"), "{ran:?}");
+    assert!(
+        ran.code == 1 && ran.err.contains("[file-missing]") && ran.err.contains("--from"),
+        "{ran:?}"
+    );
     fs::rename(house.path("sod.json"), house.path("dist/sod.json")).unwrap();
     let ran = publish(&["--host", &admin]);
     assert!(ran.code == 0 && ran.out.contains("active; generation 3 decides"), "{ran:?}");
     let ran = publish(&["--host", &admin, "--host", "http://127.0.0.1:1", "--wait", "1"]);
     assert!(ran.code == 1 && ran.out.contains("in place already"), "{ran:?}");
     assert!(
-        ran.out.contains("http://127.0.0.1:1: unknown") && ran.err.contains("not active on 1 of 2 hosts"),
+        ran.out.contains("http://127.0.0.1:1: unknown")
+            && ran.err.contains("not active on 1 of 2 hosts"),
         "{ran:?}"
     );
     assert!(!stops(&host));
 
     let ran = house.run(&["release", "status", "--to", "shared", "--host", &admin]);
     assert!(ran.code == 0 && ran.out.contains("archived: 2, 1"), "{ran:?}");
-    let grounds =
-        ["--person", "noor.haddad", "--reason", "too lenient", "--ticket", "CHG-78", "--key", "keys/release.key"];
-    let back = [&["release", "rollback", "--version", "1"][..], &to, &grounds, &["--host", &admin]].concat();
+    let grounds = [
+        "--person",
+        "noor.haddad",
+        "--reason",
+        "too lenient",
+        "--ticket",
+        "CHG-78",
+        "--key",
+        "keys/release.key",
+    ];
+    let back = [&["release", "rollback", "--version", "1"][..], &to, &grounds, &["--host", &admin]]
+        .concat();
     let ran = house.run(&back);
     assert!(ran.code == 0 && ran.out.contains("active; generation 1 decides"), "{ran:?}");
     assert!(stops(&host));
@@ -248,9 +321,10 @@ fn a_folder_that_hosts_read_is_filled_without_their_configuration() {
     assert_eq!(
         digest(&fs::read(house.path("dist/plugins/sod.wasm")).unwrap()),
         digest(
-            &fs::read(
-                house.path(&format!("shared/plugins/{}", names.iter().find(|name| name.ends_with(".wasm")).unwrap()))
-            )
+            &fs::read(house.path(&format!(
+                "shared/plugins/{}",
+                names.iter().find(|name| name.ends_with(".wasm")).unwrap()
+            )))
             .unwrap()
         )
     );

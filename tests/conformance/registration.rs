@@ -15,9 +15,13 @@ fn what_okta_gets_for_a_form() {
         "nothing": {"do": "set", "target": "user", "path": "/accessEnd", "value": null},
         "traps": {"do": "trap"},
     });
-    let house =
-        House::build(&[Binding::new("registration", "mischief", json!({"do": "by-entitlement", "deeds": deeds}))]);
-    let entitlements = "entitlements = [\"/data/userProfile/wish\", \"/data/userProfileUpdate/wish\"]";
+    let house = House::build(&[Binding::new(
+        "registration",
+        "mischief",
+        json!({"do": "by-entitlement", "deeds": deeds}),
+    )]);
+    let entitlements =
+        "entitlements = [\"/data/userProfile/wish\", \"/data/userProfileUpdate/wish\"]";
     house.add_hook("registration", "okta.registration", entitlements);
     let host = house.serve();
     let ask = |mut body: Value, again: bool| {
@@ -29,21 +33,34 @@ fn what_okta_gets_for_a_form() {
             body.as_object_mut().unwrap().remove("requestType");
             bodies.push(body);
         }
-        let answers: Vec<_> =
-            bodies.iter().map(|body| host.post("registration", body.to_string().as_bytes())).collect();
+        let answers: Vec<_> = bodies
+            .iter()
+            .map(|body| host.post("registration", body.to_string().as_bytes()))
+            .collect();
         assert!(answers.iter().all(|answer| answer.status == 200));
-        assert!(answers.iter().all(|answer| answer.without_reference() == answers[0].without_reference()));
+        assert!(
+            answers
+                .iter()
+                .all(|answer| answer.without_reference() == answers[0].without_reference())
+        );
         answers.into_iter().next().unwrap()
     };
-    let new =
-        |wish: &str| ask(registration(json!({"email": "ines@agency.test", "lastName": "Moreau", "wish": wish})), true);
+    let new = |wish: &str| {
+        ask(
+            registration(json!({"email": "ines@agency.test", "lastName": "Moreau", "wish": wish})),
+            true,
+        )
+    };
     let more = |wish: &str| ask(progressive(json!({"employeeNumber": 4711, "wish": wish})), false);
 
     assert_eq!(new("none").without_reference(), "{}");
     assert_eq!(more("none").without_reference(), "{}");
     let update = |name: &str| json!([{"type": name, "value": {"accessEnd": "2026-12-31"}}]);
     assert_eq!(new("changed").json["commands"], update("com.okta.user.profile.update"));
-    assert_eq!(more("changed").json["commands"], update("com.okta.user.progressive.profile.update"));
+    assert_eq!(
+        more("changed").json["commands"],
+        update("com.okta.user.progressive.profile.update")
+    );
 
     let cause = |field: &str| {
         json!({
@@ -56,7 +73,11 @@ fn what_okta_gets_for_a_form() {
     assert_eq!(mail.json["error"]["errorCauses"], json!([cause("email")]));
     assert_eq!(mail.summary(), "Denied: because of email.");
     let both = new("bad-both");
-    assert_eq!(both.json["error"]["errorCauses"], json!([cause("email")]), "only what the form has is pointed at");
+    assert_eq!(
+        both.json["error"]["errorCauses"],
+        json!([cause("email")]),
+        "only what the form has is pointed at"
+    );
     assert_eq!(more("bad-both").json["error"]["errorCauses"], json!([cause("employeeNumber")]));
     let foreign = new("bad-field");
     assert!(denies(&foreign) && foreign.json["error"].get("errorCauses").is_none(), "{foreign:?}");
@@ -82,5 +103,7 @@ fn what_okta_gets_for_a_form() {
 /// Whether Okta registers nobody: it is denied by its command, and with `error` no command runs.
 fn denies(answer: &Answer) -> bool {
     let command = json!([{"type": "com.okta.action.update", "value": {"registration": "DENY"}}]);
-    answer.status == 200 && answer.json["error"]["errorSummary"].is_string() && answer.json["commands"] == command
+    answer.status == 200
+        && answer.json["error"]["errorSummary"].is_string()
+        && answer.json["commands"] == command
 }

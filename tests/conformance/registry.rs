@@ -48,7 +48,10 @@ fn a_release_reaches_a_host_through_a_registry_and_the_registry_may_go() {
     host.until_log("nothing pulled; what is here goes on");
     let ready = host.admin("/ready");
     assert_eq!(ready.status, 200);
-    assert!(String::from_utf8_lossy(&ready.body).contains("registry-failed"), "a warning, no reason");
+    assert!(
+        String::from_utf8_lossy(&ready.body).contains("registry-failed"),
+        "a warning, no reason"
+    );
     let failed = host.metric("portcullis_registry_polls_total{outcome=\"failed\"}");
     assert!(failed >= 1.0, "{failed}");
 
@@ -66,7 +69,10 @@ fn a_release_reaches_a_host_through_a_registry_and_the_registry_may_go() {
 fn an_older_set_in_the_registry_changes_nothing() {
     let Some(registry) = Registry::start() else { return };
     let mut house = House::build(&[Binding::new("token", "sod", duties())]);
-    let (live, old) = (format!("{}/hooks:live", registry.address()), format!("{}/hooks:release-1", registry.address()));
+    let (live, old) = (
+        format!("{}/hooks:live", registry.address()),
+        format!("{}/hooks:release-1", registry.address()),
+    );
     house.must(&push(&live));
     house.release(&[Binding::new("token", "sod", lenient())]);
     house.must(&push(&live));
@@ -76,20 +82,50 @@ fn an_older_set_in_the_registry_changes_nothing() {
 
     // Somebody moves the tag back: what is there is well signed.
     assert_eq!(
-        house.run(&["release", "pull", &old, "--output", "older", "--root", "trust-root.json", "--plain-http"]).code,
+        house
+            .run(&[
+                "release",
+                "pull",
+                &old,
+                "--output",
+                "older",
+                "--root",
+                "trust-root.json",
+                "--plain-http"
+            ])
+            .code,
         0
     );
-    let ran = house.run(&["release", "push", &live, "--from", "older", "--root", "trust-root.json", "--plain-http"]);
+    let ran = house.run(&[
+        "release",
+        "push",
+        &live,
+        "--from",
+        "older",
+        "--root",
+        "trust-root.json",
+        "--plain-http",
+    ]);
     assert_eq!(ran.code, 0, "{ran:?}");
     assert!(host.look(&["nothing pulled"]).contains("code=\"release-older\""));
-    let refused = house.until_record("release.pull-refused", |record| record["code"] == "release-older");
+    let refused =
+        house.until_record("release.pull-refused", |record| record["code"] == "release-older");
     assert_eq!(refused["artifact"], registry.tag("hooks", "live"));
     host.look(&["nothing pulled"]);
     assert!(!host.sign_in(&SignIn::with_groups(&CONFLICT)).stops_a_token(), "generation 2 decides");
     host.stop();
     assert_eq!(house.records_of("release.pull-refused").len(), 1, "said once");
     // Nor does the command go back in a folder.
-    let ran = house.run(&["release", "pull", &old, "--output", "pulled", "--root", "trust-root.json", "--plain-http"]);
+    let ran = house.run(&[
+        "release",
+        "pull",
+        &old,
+        "--output",
+        "pulled",
+        "--root",
+        "trust-root.json",
+        "--plain-http",
+    ]);
     assert!(ran.code == 1 && ran.err.contains("[release-older]"), "{ran:?}");
 }
 
@@ -111,7 +147,10 @@ fn a_set_that_would_not_come_into_force_does_not_take_the_place_of_the_one_that_
     assert_eq!(house.read("pulled/release.json"), kept);
     host.stop();
     let host = house.serve();
-    assert!(host.sign_in(&SignIn::with_groups(&CONFLICT)).stops_a_token(), "it starts again on the last good one");
+    assert!(
+        host.sign_in(&SignIn::with_groups(&CONFLICT)).stops_a_token(),
+        "it starts again on the last good one"
+    );
     house.release(&[Binding::new("token", "sod", lenient())]);
     house.must(&push(&live));
     host.signal("HUP");
@@ -126,7 +165,10 @@ fn a_trust_root_comes_with_the_release_that_needs_it() {
     let live = format!("{}/hooks:live", registry.address());
     house.must(&push(&live));
     follow(&house, &live, "");
-    house.configure("root = \"trust-root.json\"", "root = \"trust-root.json\"\nroots = \"hosts-roots\"");
+    house.configure(
+        "root = \"trust-root.json\"",
+        "root = \"trust-root.json\"\nroots = \"hosts-roots\"",
+    );
     let host = house.serve();
     host.until_log("release active generation=1");
     // Another release key, let in by the next root: without that root the set is nobody's.
@@ -196,23 +238,48 @@ fn a_plugin_is_pushed_and_pulled_with_its_manifest_as_a_referrer() {
     // The tag schema: an index under the digest's own tag lists manifest and suite, and each says what it refers to.
     let index = registry.document(&registry.tag("plugins/sod", &artifact.replace(':', "-")));
     assert_eq!(index["mediaType"], "application/vnd.oci.image.index.v1+json");
-    let types: Vec<_> =
-        index["manifests"].as_array().unwrap().iter().map(|it| it["artifactType"].as_str().unwrap()).collect();
-    assert_eq!(types, ["application/vnd.portcullis.plugin-manifest.v1", "application/vnd.portcullis.plugin-suite.v1"]);
+    let types: Vec<_> = index["manifests"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| it["artifactType"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        types,
+        [
+            "application/vnd.portcullis.plugin-manifest.v1",
+            "application/vnd.portcullis.plugin-suite.v1"
+        ]
+    );
     let referrer = registry.document(index["manifests"][0]["digest"].as_str().unwrap());
     assert_eq!(referrer["subject"]["digest"], artifact);
     assert_eq!(referrer["layers"][0]["mediaType"], "application/vnd.dsse.envelope.v1+json");
     let statement = house.opened("release/plugins/sod.manifest.json");
-    assert_eq!(statement["subject"][0]["digest"]["sha256"], digest(&wasm).trim_start_matches("sha256:"));
+    assert_eq!(
+        statement["subject"][0]["digest"]["sha256"],
+        digest(&wasm).trim_start_matches("sha256:")
+    );
 
     // Again, and nothing changes; another signature on the same manifest is one more referrer.
     assert_eq!(serde_json::from_str::<Value>(&house.must(&push)).unwrap(), pushed);
     assert_eq!(registry.document(&registry.tag("plugins/sod", &artifact.replace(':', "-"))), index);
 
-    let pull = ["plugin", "pull", &place, "--output", "there", "--root", "trust-root.json", "--plain-http"];
+    let pull = [
+        "plugin",
+        "pull",
+        &place,
+        "--output",
+        "there",
+        "--root",
+        "trust-root.json",
+        "--plain-http",
+    ];
     house.must(&pull);
     assert_eq!(fs::read(house.path("there/sod.wasm")).unwrap(), wasm);
-    assert_eq!(house.read("there/sod.manifest.json"), house.read("release/plugins/sod.manifest.json"));
+    assert_eq!(
+        house.read("there/sod.manifest.json"),
+        house.read("release/plugins/sod.manifest.json")
+    );
     assert_eq!(house.read("there/sod.suite.yaml"), "cases: []\n");
     let verify = [
         "plugin",
@@ -243,9 +310,10 @@ fn a_plugin_is_pushed_and_pulled_with_its_manifest_as_a_referrer() {
     assert!(ran.code == 1 && ran.err.contains("[digest-mismatch]"), "{ran:?}");
 
     // What lies on the registry's disk is altered: found out, and the folder stays as it was.
-    for (bytes, code) in
-        [(altered(&wasm), "registry-wrong-digest"), (wasm[..wasm.len() / 2].to_vec(), "registry-wrong-size")]
-    {
+    for (bytes, code) in [
+        (altered(&wasm), "registry-wrong-digest"),
+        (wasm[..wasm.len() / 2].to_vec(), "registry-wrong-size"),
+    ] {
         fs::write(registry.blob(&digest(&wasm)), bytes).unwrap();
         let ran = house.run(&["plugin", "pull", &place, "--output", "bad", "--plain-http"]);
         assert!(ran.code == 1 && ran.err.contains(code), "{ran:?}");
@@ -253,7 +321,10 @@ fn a_plugin_is_pushed_and_pulled_with_its_manifest_as_a_referrer() {
     }
     let gone = format!("{}/plugins/sod:9.9.9", registry.address());
     let ran = house.run(&["plugin", "pull", &gone, "--output", "bad", "--plain-http"]);
-    assert!(ran.code == 1 && ran.err.contains("[registry-lacks]") && ran.err.contains("hint:"), "{ran:?}");
+    assert!(
+        ran.code == 1 && ran.err.contains("[registry-lacks]") && ran.err.contains("hint:"),
+        "{ran:?}"
+    );
 }
 
 #[test]
@@ -263,10 +334,16 @@ fn a_registry_with_a_password_and_one_over_tls() {
     let live = format!("{}/hooks:live", registry.address());
     house.write_secret("right", PASSWORD);
     house.write_secret("wrong", "another-password");
-    let with = |file: &'static str| [push(&live).as_slice(), &["--username", "ci", "--password-file", file]].concat();
-    for (command, why) in [(push(&live).to_vec(), "none is set"), (with("wrong"), "does not take")] {
+    let with = |file: &'static str| {
+        [push(&live).as_slice(), &["--username", "ci", "--password-file", file]].concat()
+    };
+    for (command, why) in [(push(&live).to_vec(), "none is set"), (with("wrong"), "does not take")]
+    {
         let ran = house.run(&command);
-        assert!(ran.code == 1 && ran.err.contains("[registry-denied]") && ran.err.contains(why), "{ran:?}");
+        assert!(
+            ran.code == 1 && ran.err.contains("[registry-denied]") && ran.err.contains(why),
+            "{ran:?}"
+        );
         assert!(!ran.err.contains("another-password"));
     }
     house.must(&with("right"));
@@ -281,12 +358,23 @@ fn a_registry_with_a_password_and_one_over_tls() {
     house.write("ca.pem", authority.pem());
     house.write("stranger.pem", stranger.pem());
     let live = format!("{}/hooks:live", registry.address());
-    let push =
-        |ca: &'static str| ["release", "push", &live, "--from", "release", "--root", "trust-root.json", "--ca", ca];
+    let push = |ca: &'static str| {
+        ["release", "push", &live, "--from", "release", "--root", "trust-root.json", "--ca", ca]
+    };
     let ran = house.run(&push("stranger.pem"));
     assert!(ran.code == 1 && ran.err.contains("[registry-unreachable]"), "{ran:?}");
     house.must(&push("ca.pem"));
-    let pull = ["release", "pull", &live, "--output", "over-tls", "--root", "trust-root.json", "--ca", "ca.pem"];
+    let pull = [
+        "release",
+        "pull",
+        &live,
+        "--output",
+        "over-tls",
+        "--root",
+        "trust-root.json",
+        "--ca",
+        "ca.pem",
+    ];
     assert!(house.must(&pull).contains("release 1 is in `over-tls`"));
     assert_eq!(house.read("over-tls/release.json"), house.read("release/release.json"));
 }
@@ -301,7 +389,13 @@ fn other_tools_read_and_copy_what_we_push() {
     // skopeo copies a release whole into another repository, and a host starts from the copy.
     let mirror = format!("{}/mirror/hooks:live", registry.address());
     let copied = Command::new("skopeo")
-        .args(["--insecure-policy", "copy", "--all", "--src-tls-verify=false", "--dest-tls-verify=false"])
+        .args([
+            "--insecure-policy",
+            "copy",
+            "--all",
+            "--src-tls-verify=false",
+            "--dest-tls-verify=false",
+        ])
         .args([format!("docker://{live}"), format!("docker://{mirror}")])
         .output();
     match copied {
@@ -322,10 +416,13 @@ fn other_tools_read_and_copy_what_we_push() {
     let Some(python) = python("oras.client") else { return };
     let entry = house.opened("release/release.json")["plugins"]["org.portcullis.sod"].clone();
     let (version, serial) = (entry["version"].as_str().unwrap(), entry["serial"].as_u64().unwrap());
-    let place = format!("{}/hospital/hooks:org.portcullis.sod-{version}.{serial}", registry.address());
+    let place =
+        format!("{}/hospital/hooks:org.portcullis.sod-{version}.{serial}", registry.address());
     let script = "import sys, oras.client\nclient = oras.client.OrasClient(insecure=True, tls_verify=False)\nprint(client.pull(target=sys.argv[1], outdir=sys.argv[2])[0])\n";
-    let pulled =
-        Command::new(python).args(["-c", script, &place, &house.path("oras").display().to_string()]).output().unwrap();
+    let pulled = Command::new(python)
+        .args(["-c", script, &place, &house.path("oras").display().to_string()])
+        .output()
+        .unwrap();
     assert!(pulled.status.success(), "{}", String::from_utf8_lossy(&pulled.stderr));
     let (_, component) = only(&house, "oras", ".wasm");
     assert_eq!(component, fs::read(house.path("release/plugins/sod.wasm")).unwrap());
@@ -337,30 +434,58 @@ fn tokens_are_fetched_and_the_password_goes_nowhere_else() {
     let house = House::build(&[Binding::new("token", "sod", duties())]);
     house.write_secret("password", "secret");
     let live = format!("{}/hooks:live", shelf.address());
-    let with = [push(&live).as_slice(), &["--username", "ci", "--password-file", "password"]].concat();
+    let with =
+        [push(&live).as_slice(), &["--username", "ci", "--password-file", "password"]].concat();
     shelf.want_tokens(&format!("http://{}/token", shelf.address()));
     house.must(&with);
     let heard = shelf.heard();
     let tokens: Vec<_> = heard.iter().filter(|(_, path, _)| path.starts_with("/token")).collect();
     assert!(!tokens.is_empty() && tokens.len() < 4, "one a purpose, and kept: {tokens:?}");
     assert!(
-        tokens.iter().all(|(_, path, _)| path.contains("service=shelf") && !path.contains("everything")),
+        tokens
+            .iter()
+            .all(|(_, path, _)| path.contains("service=shelf") && !path.contains("everything")),
         "{tokens:?}"
     );
-    assert!(tokens.iter().any(|(_, path, _)| path.contains("scope=repository%3Ahooks%3Apull%2Cpush")), "{tokens:?}");
-    let shown = |(_, path, shown): &(String, String, String)| shown.starts_with("Basic") && !path.starts_with("/token");
+    assert!(
+        tokens.iter().any(|(_, path, _)| path.contains("scope=repository%3Ahooks%3Apull%2Cpush")),
+        "{tokens:?}"
+    );
+    let shown = |(_, path, shown): &(String, String, String)| {
+        shown.starts_with("Basic") && !path.starts_with("/token")
+    };
     assert!(!heard.iter().any(shown), "only the token endpoint sees the password");
 
     // A challenge names another host: the operator has not.
     let realm = format!("http://{}/token", other.address());
     shelf.want_tokens(&realm);
     let ran = house.run(&with);
-    assert!(ran.code == 1 && ran.err.contains("[registry-denied]") && ran.err.contains("token_realm"), "{ran:?}");
+    assert!(
+        ran.code == 1 && ran.err.contains("[registry-denied]") && ran.err.contains("token_realm"),
+        "{ran:?}"
+    );
     assert!(other.heard().is_empty(), "nobody was asked");
     house.must(&[&with[..], &["--token-realm", &realm]].concat());
-    assert!(other.heard().iter().all(|(_, path, shown)| path.starts_with("/token") && shown.starts_with("Basic")));
-    let ran = house.run(&["release", "pull", &live, "--output", "x", "--root", "trust-root.json", "--plain-http"]);
-    assert!(ran.code == 1 && ran.err.contains("[registry-denied]"), "asked as nobody, and not let in: {ran:?}");
+    assert!(
+        other
+            .heard()
+            .iter()
+            .all(|(_, path, shown)| path.starts_with("/token") && shown.starts_with("Basic"))
+    );
+    let ran = house.run(&[
+        "release",
+        "pull",
+        &live,
+        "--output",
+        "x",
+        "--root",
+        "trust-root.json",
+        "--plain-http",
+    ]);
+    assert!(
+        ran.code == 1 && ran.err.contains("[registry-denied]"),
+        "asked as nobody, and not let in: {ran:?}"
+    );
 }
 
 #[test]
@@ -383,7 +508,10 @@ fn what_cannot_be_is_said_before_anything_is_called() {
         ("registry.example/hooks:live\"\ntoken_realm = \"http://auth.example/\"", "not https"),
         ("registry.example/hooks:live\"\npoll_ms = 1", "not 500 to"),
         ("registry.example/hooks:live\"\npoll = 1", "unknown"),
-        ("registry.example/hooks:live\"\nusername = \"ci\"\npassword_file = \"none\"", "registry password"),
+        (
+            "registry.example/hooks:live\"\nusername = \"ci\"\npassword_file = \"none\"",
+            "registry password",
+        ),
     ] {
         let before = house.read("portcullis.toml");
         house.configure("[admin]", &section(registry));
@@ -397,7 +525,16 @@ fn what_cannot_be_is_said_before_anything_is_called() {
         ("registry.example/hooks:live", "--plain-http-beyond-loopback", 2),
         ("registry.example/hooks:live", "--username=ci", 2),
     ] {
-        let ran = house.run(&["release", "pull", reference, "--output", "x", "--root", "trust-root.json", further]);
+        let ran = house.run(&[
+            "release",
+            "pull",
+            reference,
+            "--output",
+            "x",
+            "--root",
+            "trust-root.json",
+            further,
+        ]);
         assert_eq!(ran.code, code, "{ran:?}");
     }
 }
@@ -407,7 +544,9 @@ fn follow(house: &House, live: &str, further: &str) {
     for file in ["release.json", "plugins", "settings"] {
         house.configure(&format!("\"release/{file}\""), &format!("\"pulled/{file}\""));
     }
-    let registry = format!("[registry]\nrelease = \"{live}\"\nplain_http = true\npoll_ms = 500\n{further}\n[admin]");
+    let registry = format!(
+        "[registry]\nrelease = \"{live}\"\nplain_http = true\npoll_ms = 500\n{further}\n[admin]"
+    );
     house.configure("[admin]", &registry);
 }
 

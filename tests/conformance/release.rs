@@ -5,7 +5,8 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use portcullis_tests::{
-    Binding, CONFLICT, Host, House, MANIFEST, RELEASE_SET, SignIn, digest, duties, now, rfc3339, wrongly_signed,
+    Binding, CONFLICT, Host, House, MANIFEST, RELEASE_SET, SignIn, digest, duties, now, rfc3339,
+    wrongly_signed,
 };
 use serde_json::{Value, json};
 
@@ -47,7 +48,10 @@ fn a_refused_release_changes_nothing_and_says_why() {
     house.configure("watch_ms = 500", "watch_ms = 0");
     let host = house.serve();
     let mut trial = Trial { host: &host, codes: Vec::new() };
-    let good = Kept::of(&house, &["release/release.json", MANIFEST_FILE, COMPONENT, "release/settings/1-0.json"]);
+    let good = Kept::of(
+        &house,
+        &["release/release.json", MANIFEST_FILE, COMPONENT, "release/settings/1-0.json"],
+    );
 
     wrong_sets(&house, &mut trial);
     good.restore(&house);
@@ -72,8 +76,10 @@ fn a_refused_release_changes_nothing_and_says_why() {
         trial.refused(code);
     }
     house.release(&[Binding::new("token", "sod", lenient())]);
-    let settings: Vec<_> =
-        fs::read_dir(house.path("release/settings")).unwrap().map(|file| file.unwrap().path()).collect();
+    let settings: Vec<_> = fs::read_dir(house.path("release/settings"))
+        .unwrap()
+        .map(|file| file.unwrap().path())
+        .collect();
     settings.iter().for_each(|file| fs::remove_file(file).unwrap());
     trial.refused("file-missing");
 
@@ -84,15 +90,27 @@ fn a_refused_release_changes_nothing_and_says_why() {
     let active = house.opened_text("release/release.json");
     good.restore(&house);
     trial.codes.push("release-older");
-    assert!(host.look(&["release refused"]).contains("release-older"), "an older one does not come back");
+    assert!(
+        host.look(&["release refused"]).contains("release-older"),
+        "an older one does not come back"
+    );
     let codes = trial.codes;
     let log = host.stop();
-    assert!(!log.contains("PATIENT-DOE"), "what a plugin says about settings is for `check`, not for logs");
+    assert!(
+        !log.contains("PATIENT-DOE"),
+        "what a plugin says about settings is for `check`, not for logs"
+    );
     let records = house.records_of("release.refused");
-    assert_eq!(records.iter().map(|record| record["code"].as_str().unwrap()).collect::<Vec<_>>(), codes);
+    assert_eq!(
+        records.iter().map(|record| record["code"].as_str().unwrap()).collect::<Vec<_>>(),
+        codes
+    );
     for record in &records {
         let sealed = house.sealed(record["seq"].as_u64().unwrap());
-        assert!(sealed.as_str().is_some_and(|sentence| sentence.len() > 20), "the sentence is sealed beside: {sealed}");
+        assert!(
+            sealed.as_str().is_some_and(|sentence| sentence.len() > 20),
+            "the sentence is sealed beside: {sealed}"
+        );
     }
     assert_eq!(house.records_of("release.active")[1]["set"], digest(active.as_bytes()));
 }
@@ -120,8 +138,9 @@ fn wrong_sets(house: &House, trial: &mut Trial<'_>) {
     wrong("unsigned", altered.to_string());
     // From here on the signatures hold; what is signed, or who signed it, is wrong.
     wrong("unknown-signer", house.forge("publisher", RELEASE_SET, &next(&|_| {})));
-    let mut signed =
-        |code, change: &dyn Fn(&mut Value)| wrong(code, house.forge("release", RELEASE_SET, &next(change)));
+    let mut signed = |code, change: &dyn Fn(&mut Value)| {
+        wrong(code, house.forge("release", RELEASE_SET, &next(change)))
+    };
     signed("release-malformed", &|set| set["priority"] = json!(1));
     signed("release-malformed", &|set| set["bindings"][0]["mode"] = json!("suggest"));
     signed("root-too-old", &|set| set["root_version"] = json!(2));
@@ -153,11 +172,27 @@ fn wrong_plugins(house: &House, good: &Kept, trial: &mut Trial<'_>) {
         trial.refused(code);
     };
     let hooks = r#""hooks":["okta.saml","okta.token","okta.user-import"]"#;
-    wrong("publisher-overreach", "publisher", &[(r#""org.portcullis.sod""#, r#""com.elsewhere.sod""#)]);
-    wrong("publisher-overreach", "publisher", &[(hooks, r#""hooks":["okta.token","entra.token"]"#)]);
-    wrong("capability-unavailable", "publisher", &[(r#""capabilities":[]"#, r#""capabilities":["memory"]"#)]);
+    wrong(
+        "publisher-overreach",
+        "publisher",
+        &[(r#""org.portcullis.sod""#, r#""com.elsewhere.sod""#)],
+    );
+    wrong(
+        "publisher-overreach",
+        "publisher",
+        &[(hooks, r#""hooks":["okta.token","entra.token"]"#)],
+    );
+    wrong(
+        "capability-unavailable",
+        "publisher",
+        &[(r#""capabilities":[]"#, r#""capabilities":["memory"]"#)],
+    );
     wrong("limits-too-high", "publisher", &[(r#""time_ms":50"#, r#""time_ms":60000"#)]);
-    wrong("world-unsupported", "publisher", &[("portcullis:policy/plugin@0.1.0", "portcullis:policy/plugin@9.0.0")]);
+    wrong(
+        "world-unsupported",
+        "publisher",
+        &[("portcullis:policy/plugin@0.1.0", "portcullis:policy/plugin@9.0.0")],
+    );
     wrong("unknown-publisher", "reviewer", &[]);
     wrong("hook-not-declared", "publisher", &[(hooks, r#""hooks":["okta.user-import"]"#)]);
     let time = |member: &str| statement["predicate"][member].as_str().unwrap();
@@ -168,10 +203,17 @@ fn wrong_plugins(house: &House, good: &Kept, trial: &mut Trial<'_>) {
     let component = fs::read(house.path(COMPONENT)).unwrap();
     let mut altered = component.clone();
     *altered.last_mut().unwrap() ^= 1;
-    for (code, bytes) in [("digest-mismatch", altered.as_slice()), ("size-mismatch", &component[..component.len() - 1])]
-    {
+    for (code, bytes) in [
+        ("digest-mismatch", altered.as_slice()),
+        ("size-mismatch", &component[..component.len() - 1]),
+    ] {
         house.write(COMPONENT, bytes);
-        listed(house, good, &statement["predicate"], &digest(house.opened_text(MANIFEST_FILE).as_bytes()));
+        listed(
+            house,
+            good,
+            &statement["predicate"],
+            &digest(house.opened_text(MANIFEST_FILE).as_bytes()),
+        );
         trial.refused(code);
         // The file itself is reported too, whether or not a set names it.
         house.until_record("plugin.refused", |record| record["component"] == digest(bytes));
@@ -185,7 +227,10 @@ fn what_nobody_signed_is_reported_once_and_never_runs() {
     house.write("release/plugins/dropped.wasm", b"\0asm\x0d\0\x01\0");
     let dropped = house.until_record("plugin.refused", |record| record["code"] == "unsigned");
     assert_eq!(dropped["component"], digest(b"\0asm\x0d\0\x01\0"));
-    assert!(host.sign_in(&SignIn::with_groups(&CONFLICT)).stops_a_token(), "the last good one goes on");
+    assert!(
+        host.sign_in(&SignIn::with_groups(&CONFLICT)).stops_a_token(),
+        "the last good one goes on"
+    );
     // Other bytes are another plugin; the same ones were reported.
     house.write("release/plugins/dropped-too.wasm", b"\0asm\x0d\0\x01\0\0");
     host.look(&["dropped-too"]);
@@ -210,11 +255,19 @@ impl Trial<'_> {
     /// force goes on.
     fn refused(&mut self, code: &'static str) {
         let said = self.host.look(&["release refused", "release active"]);
-        let line =
-            said.lines().find(|line| line.contains("release refused")).unwrap_or_else(|| panic!("{code}: {said}"));
+        let line = said
+            .lines()
+            .find(|line| line.contains("release refused"))
+            .unwrap_or_else(|| panic!("{code}: {said}"));
         assert!(line.contains(&format!("code=\"{code}\"")), "{code}: {line}");
-        assert!(line.contains("error=") && line.contains("hint="), "what is wrong and what to do: {line}");
-        assert!(self.host.sign_in(&SignIn::with_groups(&CONFLICT)).stops_a_token(), "{code}: generation 1 decides");
+        assert!(
+            line.contains("error=") && line.contains("hint="),
+            "what is wrong and what to do: {line}"
+        );
+        assert!(
+            self.host.sign_in(&SignIn::with_groups(&CONFLICT)).stops_a_token(),
+            "{code}: generation 1 decides"
+        );
         self.codes.push(code);
     }
 }

@@ -3,7 +3,9 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use portcullis_tests::{Answer, Binding, CONFLICT, Host, House, Raw, SECRET, SignIn, duties, event};
+use portcullis_tests::{
+    Answer, Binding, CONFLICT, Host, House, Raw, SECRET, SignIn, duties, event,
+};
 use serde_json::json;
 
 /// A further hook, for the end of the file.
@@ -47,7 +49,10 @@ fn hooks_come_go_and_change_while_calls_are_answered() {
         host.look(&["configuration active"]);
         assert_eq!(portal(&host).without_reference(), "{}", "nothing enforces on it");
         // A release that binds it, as ever.
-        house.release(&[Binding::new("token", "sod", duties()), Binding::new("portal", "sod", duties())]);
+        house.release(&[
+            Binding::new("token", "sod", duties()),
+            Binding::new("portal", "sod", duties()),
+        ]);
         host.look(&["release active generation=2"]);
         assert!(portal(&host).summary().contains("PRESCRIBE-DISPENSE"));
         // Limits and budgets.
@@ -55,7 +60,10 @@ fn hooks_come_go_and_change_while_calls_are_answered() {
         house.configure("path = \"/okta/portal\"", "path = \"/okta/other\"\nbudget_ms = 1500");
         host.look(&["configuration active"]);
         assert_eq!(portal(&host).status, 404, "it has moved");
-        assert!(at(&host, "/okta/other").summary().contains("PRESCRIBE-DISPENSE"), "its bindings with it");
+        assert!(
+            at(&host, "/okta/other").summary().contains("PRESCRIBE-DISPENSE"),
+            "its bindings with it"
+        );
         assert_eq!(host.metric("portcullis_calls_limit"), 100.0);
         // Gone, once nothing binds it any more; release and configuration may change at once.
         house.write("portcullis.toml", text);
@@ -72,12 +80,16 @@ fn hooks_come_go_and_change_while_calls_are_answered() {
     drop(host.stop());
     assert_eq!(house.verify().code, 0);
     let active = house.records_of("config.active");
-    let hooks: Vec<_> = active.iter().map(|record| record["hook_count"].as_u64().unwrap()).collect();
+    let hooks: Vec<_> =
+        active.iter().map(|record| record["hook_count"].as_u64().unwrap()).collect();
     assert_eq!(hooks, [3, 3, 2]);
     assert_eq!(active[0]["hooks"], json!(["portal", "token", "import"]));
     assert_eq!(house.records_of("release.active").len(), 3);
     let refused = house.records_of("config.refused");
-    assert_eq!(refused.iter().map(|record| &record["code"]).collect::<Vec<_>>(), [&json!("config-hook-bound")]);
+    assert_eq!(
+        refused.iter().map(|record| &record["code"]).collect::<Vec<_>>(),
+        [&json!("config-hook-bound")]
+    );
 }
 
 #[test]
@@ -90,23 +102,44 @@ fn what_is_wrong_changes_nothing_and_says_so_once() {
         ("no TOML", "config-wrong", "[listen]", "[listen"),
         ("an unknown setting", "config-wrong", "[listen]\n", "[listen]\ncals = 7\n"),
         ("out of bounds", "config-wrong", "[listen]\n", "[listen]\ncalls = 0\n"),
-        ("two hooks at one path", "config-wrong", "path = \"/okta/import\"", "path = \"/okta/token\""),
+        (
+            "two hooks at one path",
+            "config-wrong",
+            "path = \"/okta/import\"",
+            "path = \"/okta/token\"",
+        ),
         ("another tenant", "config-needs-restart", "\n[admin]", "tenant = \"other\"\n[admin]"),
         ("other threads", "config-needs-restart", "[listen]\n", "[listen]\nworkers = 7\n"),
-        ("another log", "config-needs-restart", "directory = \"audit\"", "directory = \"elsewhere\""),
+        (
+            "another log",
+            "config-needs-restart",
+            "directory = \"audit\"",
+            "directory = \"elsewhere\"",
+        ),
         ("no secret", "config-unusable", "secrets/token", "secrets/none"),
         ("the bound hook gone", "config-hook-bound", "name = \"token\"", "name = \"other\""),
-        ("the bound hook of another kind", "config-hook-bound", "kind = \"okta.token\"", "kind = \"okta.user-import\""),
+        (
+            "the bound hook of another kind",
+            "config-hook-bound",
+            "kind = \"okta.token\"",
+            "kind = \"okta.user-import\"",
+        ),
     ] {
         house.write("portcullis.toml", good.replacen(from, to, 1));
         let said = host.look(&["configuration refused", "configuration active"]);
         assert!(said.contains(code), "{what}: {said}");
         codes.push(code);
         let twice = SignIn::with_groups(&CONFLICT).event(&event());
-        assert!(host.sign_in(&twice).summary().contains("PRESCRIBE-DISPENSE"), "{what}: nothing has changed");
+        assert!(
+            host.sign_in(&twice).summary().contains("PRESCRIBE-DISPENSE"),
+            "{what}: nothing has changed"
+        );
         let ready = host.admin("/ready");
         assert_eq!(ready.status, 200, "{what}: {ready:?}");
-        assert!(ready.json["warnings"].to_string().contains("configuration-refused"), "{what}: {ready:?}");
+        assert!(
+            ready.json["warnings"].to_string().contains("configuration-refused"),
+            "{what}: {ready:?}"
+        );
         assert!(!ready.json.to_string().contains(SECRET));
         // Asked again, it says it again, and the record has it once.
         host.look(&["configuration refused"]);
@@ -115,8 +148,11 @@ fn what_is_wrong_changes_nothing_and_says_so_once() {
     host.look(&["configuration unchanged"]);
     assert!(!host.admin("/ready").json["warnings"].to_string().contains("configuration-refused"));
     drop(host.stop());
-    let refused: Vec<_> =
-        house.records_of("config.refused").iter().map(|record| record["code"].as_str().unwrap().to_owned()).collect();
+    let refused: Vec<_> = house
+        .records_of("config.refused")
+        .iter()
+        .map(|record| record["code"].as_str().unwrap().to_owned())
+        .collect();
     assert_eq!(refused, codes);
     assert!(house.records_of("config.active").is_empty());
 }
@@ -130,7 +166,10 @@ fn a_retried_event_hears_the_same_unless_its_own_hook_changed() {
     house.configure("path = \"/okta/import\"", "path = \"/okta/imported\"");
     host.look(&["configuration active"]);
     assert_eq!(host.sign_in(&sign_in).body, first.body, "another hook has changed");
-    house.configure("path = \"/okta/token\"", "path = \"/okta/token\"\nentitlements = [\"/data/access/claims/roles\"]");
+    house.configure(
+        "path = \"/okta/token\"",
+        "path = \"/okta/token\"\nentitlements = [\"/data/access/claims/roles\"]",
+    );
     host.look(&["configuration active"]);
     let second = host.sign_in(&sign_in);
     assert_ne!(second.index(), first.index(), "it may decide otherwise now, so it decides anew");
@@ -145,18 +184,21 @@ fn the_admin_listener_moves_and_the_file_is_watched() {
     let before = host.admin_address().to_owned();
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     // Without a signal: the file is looked at by itself.
-    house.configure("[admin]\naddress = \"127.0.0.2:0\"", &format!("[admin]\naddress = \"{free}\""));
+    house
+        .configure("[admin]\naddress = \"127.0.0.2:0\"", &format!("[admin]\naddress = \"{free}\""));
     host.until_log("configuration active");
-    let asked =
-        portcullis_tests::Client::new(&free.to_string()).say(b"GET /health HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
+    let asked = portcullis_tests::Client::new(&free.to_string())
+        .say(b"GET /health HTTP/1.1\r\nhost: a\r\n\r\n")
+        .unwrap();
     assert_eq!(asked.status, 200);
     assert!(std::net::TcpStream::connect(&before).is_err(), "the old one is gone");
     // A port that somebody has is refused, and the present one stays.
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     house.configure(&free.to_string(), &taken.local_addr().unwrap().to_string());
     host.until_log("configuration refused");
-    let asked =
-        portcullis_tests::Client::new(&free.to_string()).say(b"GET /ready HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
+    let asked = portcullis_tests::Client::new(&free.to_string())
+        .say(b"GET /ready HTTP/1.1\r\nhost: a\r\n\r\n")
+        .unwrap();
     assert_eq!(asked.status, 200);
     drop(host.stop());
 }

@@ -17,7 +17,8 @@ fn the_same_event_hears_the_same_and_is_recorded_as_what_it_is() {
     let again = host.post("token", &body);
     assert_eq!(again.body, first.body, "to the byte, the reference included");
 
-    let other = SignIn::with_groups(&["ward-reader", "night-shift"]).event(first_event(&body).as_str());
+    let other =
+        SignIn::with_groups(&["ward-reader", "night-shift"]).event(first_event(&body).as_str());
     let reused = host.sign_in(&other);
     assert!(reused.stops_a_token(), "the same event with another body");
     assert_eq!(host.post("token", &body).body, first.body, "that changes nothing for the first");
@@ -25,7 +26,11 @@ fn the_same_event_hears_the_same_and_is_recorded_as_what_it_is() {
     let mut spaced = body.clone();
     spaced.push(b'\n');
     assert!(host.post("token", &spaced).stops_a_token());
-    assert_eq!(host.post("import", &body).without_reference(), "{}", "an event of one hook is none of another's");
+    assert_eq!(
+        host.post("import", &body).without_reference(),
+        "{}",
+        "an event of one hook is none of another's"
+    );
 
     let pair = SignIn::with_groups(&["ward-reader"]).bytes();
     let answers: Vec<_> = thread::scope(|scope| {
@@ -33,17 +38,25 @@ fn the_same_event_hears_the_same_and_is_recorded_as_what_it_is() {
         calls.into_iter().map(|call| call.join().unwrap()).collect()
     });
     for answer in &answers {
-        assert_eq!(answer.body, answers[0].body, "whoever comes while the first is decided waits for it");
+        assert_eq!(
+            answer.body, answers[0].body,
+            "whoever comes while the first is decided waits for it"
+        );
     }
 
     host.stop();
     let duplicates = house.records_of("hook.duplicate");
-    let of = |index: Option<u64>| duplicates.iter().filter(|record| record["duplicate_of"].as_u64() == index).count();
+    let of = |index: Option<u64>| {
+        duplicates.iter().filter(|record| record["duplicate_of"].as_u64() == index).count()
+    };
     assert_eq!(of(first.index()), 2);
     assert_eq!(of(answers[0].index()), 7);
     assert_eq!(duplicates.len(), 9);
-    let decisions: Vec<_> =
-        house.records_of("hook.decision").into_iter().filter(|record| record["hook"]["name"] == "token").collect();
+    let decisions: Vec<_> = house
+        .records_of("hook.decision")
+        .into_iter()
+        .filter(|record| record["hook"]["name"] == "token")
+        .collect();
     assert_eq!(decisions.len(), 4, "two decided, two refused");
     let record = house.record(reused.index().unwrap());
     assert_eq!(record["decision"]["cause"], "event-reused");
@@ -62,7 +75,11 @@ fn what_is_remembered_ends_with_its_release() {
     house.release(&[Binding::new("token", "sod", lenient)]);
     host.signal("HUP");
     house.until_record("release.active", |record| record["gen"] == 2);
-    assert_eq!(host.post("token", &body).without_reference(), "{}", "the rules changed, so nothing old is said again");
+    assert_eq!(
+        host.post("token", &body).without_reference(),
+        "{}",
+        "the rules changed, so nothing old is said again"
+    );
     host.stop();
     assert_eq!(house.records_of("hook.duplicate").len(), 0);
 }

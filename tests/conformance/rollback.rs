@@ -68,7 +68,9 @@ fn an_older_set_comes_back_by_a_signed_downgrade_only() {
         house.write("release/downgrade.json", house.forge(key, kind, &paper.to_string()));
         refused(&host, code);
     };
-    wrong("downgrade-mismatch", "release", &|paper| paper["set"] = json!(format!("sha256:{}", "0".repeat(64))));
+    wrong("downgrade-mismatch", "release", &|paper| {
+        paper["set"] = json!(format!("sha256:{}", "0".repeat(64)))
+    });
     wrong("expired", "release", &|paper| {
         paper["issued"] = json!(rfc3339(now() - 7_200));
         paper["expires"] = json!(rfc3339(now() - 3_600));
@@ -89,13 +91,16 @@ fn an_older_set_comes_back_by_a_signed_downgrade_only() {
     house.write("release/release.json", house.read("second.json"));
     refused(&host, "release-older");
     house.release(&[Binding::new("token", "sod", lenient())]);
-    assert!(host.look(&["release refused", "release active"]).contains("release active generation=3"));
+    assert!(
+        host.look(&["release refused", "release active"]).contains("release active generation=3")
+    );
     house.write("release/release.json", house.read("first.json"));
     house.write("release/downgrade.json", house.forge("release", kind, &good.to_string()));
     refused(&host, "downgrade-mismatch");
     host.stop();
     let active = house.records_of("release.active");
-    let downgraded: Vec<_> = active.iter().filter(|record| record["downgrade"].is_string()).collect();
+    let downgraded: Vec<_> =
+        active.iter().filter(|record| record["downgrade"].is_string()).collect();
     assert_eq!(downgraded.len(), 1);
     assert_eq!(downgraded[0]["gen"], 1);
 }
@@ -169,11 +174,17 @@ fn a_host_from_an_old_backup_neither_takes_the_old_set_nor_forks_its_log() {
         let kept = house.read("audit/log/checkpoint");
         house.write("kept-elsewhere", &kept);
         // Without a witness it is the host's own folder that was not in the backup.
-        house.restore(if witnessed { &everything } else { &["audit", "release/release.json"] }, "backup");
+        house.restore(
+            if witnessed { &everything } else { &["audit", "release/release.json"] },
+            "backup",
+        );
         let before = house.read("audit/log/checkpoint");
         if !ready {
             let ran = house.run(&["serve", "--config", "portcullis.toml"]);
-            assert!(ran.code == 70 && ran.err.contains("old backup") && ran.err.contains("hint: "), "{ran:?}");
+            assert!(
+                ran.code == 70 && ran.err.contains("old backup") && ran.err.contains("hint: "),
+                "{ran:?}"
+            );
             assert_eq!(house.read("audit/log/checkpoint"), before, "nothing was signed");
             let again = house.run(&["serve", "--config", "portcullis.toml"]);
             assert!(again.code == 70, "{again:?}");
@@ -194,8 +205,9 @@ fn a_host_from_an_old_backup_neither_takes_the_old_set_nor_forks_its_log() {
         house.must(&held_ready);
         let (first, second) = (house.read("log.vkey"), house.read("log-b.vkey"));
         let both = format!("keys = [\"{}\", \"{}\"]", first.trim(), second.trim());
-        let ran =
-            house.next_root(2, &["root"], |source| source.replace(&format!("keys = [\"{}\"]", first.trim()), &both));
+        let ran = house.next_root(2, &["root"], |source| {
+            source.replace(&format!("keys = [\"{}\"]", first.trim()), &both)
+        });
         assert_eq!(ran.code, 0, "{ran:?}");
         house.configure(
             "[[hook]]\nname = \"token\"",
@@ -203,8 +215,14 @@ fn a_host_from_an_old_backup_neither_takes_the_old_set_nor_forks_its_log() {
         );
         for _ in 0..2 {
             let host = house.serve();
-            assert!(host.look(&["release refused", "release active"]).contains("code=\"release-older\""));
-            assert!(host.sign_in(&SignIn::with_groups(&["ward-reader"])).stops_a_token(), "no old set decides");
+            assert!(
+                host.look(&["release refused", "release active"])
+                    .contains("code=\"release-older\"")
+            );
+            assert!(
+                host.sign_in(&SignIn::with_groups(&["ward-reader"])).stops_a_token(),
+                "no old set decides"
+            );
             host.stop();
         }
         assert_eq!(house.read("audit/log/checkpoint"), before, "the old log is never signed again");
@@ -214,19 +232,34 @@ fn a_host_from_an_old_backup_neither_takes_the_old_set_nor_forks_its_log() {
         let answer = host.sign_in(&SignIn::with_groups(&CONFLICT));
         assert!(!answer.stops_a_token());
         host.stop();
-        let show = ["audit", "show", "--log", "audit-b/log", "--key", "log-b.vkey", "--format", "json"];
+        let show =
+            ["audit", "show", "--log", "audit-b/log", "--key", "log-b.vkey", "--format", "json"];
         let shown = house.must(&show);
-        let records: Vec<Value> = shown.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-        let of = |kind: &str| records.iter().filter(|record| record["t"] == kind).collect::<Vec<_>>();
+        let records: Vec<Value> =
+            shown.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let of =
+            |kind: &str| records.iter().filter(|record| record["t"] == kind).collect::<Vec<_>>();
         let size: u64 = kept.lines().nth(1).unwrap().parse().unwrap();
         let (link, retired) = (of("log.link"), of("log.retired"));
         assert_eq!((link.len(), retired.len()), (1, usize::from(ready)), "{shown}");
-        assert!(link[0]["size"].as_u64().unwrap() <= size && link[0]["origin"] == "test.example/hooks/2026");
+        assert!(
+            link[0]["size"].as_u64().unwrap() <= size
+                && link[0]["origin"] == "test.example/hooks/2026"
+        );
         assert_eq!(link[0]["why"], "retired");
         for retired in retired {
-            assert_eq!((&retired["code"], &retired["origin"]), (&json!("log-behind"), &link[0]["origin"]));
+            assert_eq!(
+                (&retired["code"], &retired["origin"]),
+                (&json!("log-behind"), &link[0]["origin"])
+            );
         }
-        assert_eq!(house.must(&["audit", "verify", "--log", "audit-b/log", "--key", "log-b.vkey"]).lines().count(), 1);
+        assert_eq!(
+            house
+                .must(&["audit", "verify", "--log", "audit-b/log", "--key", "log-b.vkey"])
+                .lines()
+                .count(),
+            1
+        );
     }
 }
 

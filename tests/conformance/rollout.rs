@@ -16,9 +16,8 @@ fn a_shadow_is_compared_and_binds_nobody() {
     let deeds = json!({"differ": deny(), "trap": {"do": "trap"}, "other": {"do": "step-up"}});
     let candidate = Candidate::settings(by(&deeds), "shadow = true");
     let house =
-        House::build(
-            &[Binding::new("token", "mischief", by(&json!({"other": {"do": "review"}}))).candidate(candidate)],
-        );
+        House::build(&[Binding::new("token", "mischief", by(&json!({"other": {"do": "review"}})))
+            .candidate(candidate)]);
     let checked = house.must(&["check", "--config", "portcullis.toml"]);
     for said in [
         "mischief 0.1.0, shadow",
@@ -32,26 +31,44 @@ fn a_shadow_is_compared_and_binds_nobody() {
     let differs = host.sign_in(&with("differ").profile("nickName", MARKER));
     let fails = host.sign_in(&with("trap"));
     let other = host.sign_in(&with("other"));
-    assert!(!same.stops_a_token() && !differs.stops_a_token() && !fails.stops_a_token(), "the live one decides");
+    assert!(
+        !same.stops_a_token() && !differs.stops_a_token() && !fails.stops_a_token(),
+        "the live one decides"
+    );
     assert!(other.stops_a_token());
-    let diverged =
-        |answer: &Answer| house.until_record("hook.diverged", |record| record["of"].as_u64() == answer.index());
+    let diverged = |answer: &Answer| {
+        house.until_record("hook.diverged", |record| record["of"].as_u64() == answer.index())
+    };
     let record = diverged(&differs);
     assert_eq!((&record["way"], &record["hook"]), (&json!("shadow"), &json!("token")));
     assert!(
-        ["verdict", "findings"].iter().all(|what| record["differs"].as_array().unwrap().contains(&json!(what))),
+        ["verdict", "findings"]
+            .iter()
+            .all(|what| record["differs"].as_array().unwrap().contains(&json!(what))),
         "{record}"
     );
-    assert_eq!((&record["live"]["verdict"], &record["live"]["mode"]), (&json!("allow"), &json!("enforce")));
-    assert_eq!((&record["candidate"]["verdict"], &record["candidate"]["mode"]), (&json!("deny"), &json!("shadow")));
+    assert_eq!(
+        (&record["live"]["verdict"], &record["live"]["mode"]),
+        (&json!("allow"), &json!("enforce"))
+    );
+    assert_eq!(
+        (&record["candidate"]["verdict"], &record["candidate"]["mode"]),
+        (&json!("deny"), &json!("shadow"))
+    );
     assert_eq!(record["candidate"]["codes"], json!(["MISCHIEF_DENIES"]));
-    assert!(!record.to_string().contains(MARKER) && !record.to_string().contains("noor"), "{record}");
+    assert!(
+        !record.to_string().contains(MARKER) && !record.to_string().contains("noor"),
+        "{record}"
+    );
     let sealed = house.sealed(record["seq"].as_u64().unwrap());
     assert_eq!(sealed[1]["decision"]["findings"][0]["code"], json!("MISCHIEF_DENIES"));
     assert_eq!(diverged(&fails)["candidate"]["fault"], json!("plugin-trap"));
     assert_eq!(diverged(&other)["candidate"]["verdict"], json!("step-up"));
     let shown = candidate_of(&host);
-    assert_eq!(shown["last"], json!({"compared": 4, "differ": 2, "fail": 1, "slow": shown["last"]["slow"]}));
+    assert_eq!(
+        shown["last"],
+        json!({"compared": 4, "differ": 2, "fail": 1, "slow": shown["last"]["slow"]})
+    );
     assert_eq!((&shown["stopped"], &shown["cohort"]), (&json!(false), &Value::Null));
     assert_eq!(shown["outcomes"], json!({"same": 1, "differs": 2, "candidate-failed": 1}));
     assert_eq!(sample(&host, "portcullis_candidate_compared_total", "outcome=\"differs\""), 2.0);
@@ -74,12 +91,16 @@ fn a_canary_answers_for_its_cohort_alone_and_the_record_says_why() {
         host.sign_in(&sign_in)
     };
     let inside = of("0oapilot", "radiology");
-    let outside = [of("0oapilot", "surgery"), of("0oaportal", "radiology"), of("0oaportal", "surgery")];
+    let outside =
+        [of("0oapilot", "surgery"), of("0oaportal", "radiology"), of("0oaportal", "surgery")];
     assert!(inside.stops_a_token());
     assert!(outside.iter().all(|answer| !answer.stops_a_token()));
     let diverged = house.until_record("hook.diverged", |_| true);
     assert_eq!((&diverged["way"], diverged["of"].as_u64()), (&json!("canary"), inside.index()));
-    assert_eq!((&diverged["live"]["verdict"], &diverged["candidate"]["verdict"]), (&json!("allow"), &json!("deny")));
+    assert_eq!(
+        (&diverged["live"]["verdict"], &diverged["candidate"]["verdict"]),
+        (&json!("allow"), &json!("deny"))
+    );
     drop(host.stop());
     let asked = &house.record(inside.index().unwrap())["chain"][0];
     assert_eq!(
@@ -94,7 +115,8 @@ fn a_canary_answers_for_its_cohort_alone_and_the_record_says_why() {
 
 #[test]
 fn a_percentage_is_of_people_and_always_of_the_same_ones() {
-    let terms = "canary = { percent = 50 }\nstop = { of = 1000, differ = 1000, fail = 1000, slow = 1000 }";
+    let terms =
+        "canary = { percent = 50 }\nstop = { of = 1000, differ = 1000, fail = 1000, slow = 1000 }";
     let house = House::build(&[live().candidate(Candidate::settings(deny(), terms))]);
     let ask = |host: &Host| -> Vec<bool> {
         let person = |number: u32| {
@@ -102,9 +124,11 @@ fn a_percentage_is_of_people_and_always_of_the_same_ones() {
             sign_in.body["data"]["context"]["user"]["id"] = json!(format!("00u{number}"));
             sign_in
         };
-        let mut stopped: Vec<_> = (0..60).rev().map(|number| host.sign_in(&person(number)).stops_a_token()).collect();
+        let mut stopped: Vec<_> =
+            (0..60).rev().map(|number| host.sign_in(&person(number)).stops_a_token()).collect();
         stopped.reverse();
-        let again: Vec<_> = (0..60).map(|number| host.sign_in(&person(number)).stops_a_token()).collect();
+        let again: Vec<_> =
+            (0..60).map(|number| host.sign_in(&person(number)).stops_a_token()).collect();
         assert_eq!(stopped, again, "whatever was asked before");
         stopped
     };
@@ -137,7 +161,10 @@ fn what_diverges_too_often_stops_by_itself_and_stays_so_until_another_set_is_sig
     }
     assert!(denied >= 3, "within its budget it answers: {denied}");
     let stopped = house.until_record("release.candidate-stopped", |_| true);
-    assert_eq!((&stopped["why"], &stopped["differ"], &stopped["compared"]), (&json!("differ"), &json!(3), &json!(3)));
+    assert_eq!(
+        (&stopped["why"], &stopped["differ"], &stopped["compared"]),
+        (&json!("differ"), &json!(3), &json!(3))
+    );
     assert_eq!((&stopped["candidate"]["mode"], &stopped["gen"]), (&json!("canary"), &json!(1)));
     assert_eq!(stopped["remember"]["stopped"].as_array().unwrap().len(), 1);
     assert_eq!(candidate_of(&host)["stopped"], json!(true));
@@ -155,7 +182,11 @@ fn what_diverges_too_often_stops_by_itself_and_stays_so_until_another_set_is_sig
         assert_eq!(candidate_of(&host)["stopped"], json!(true));
         host.kill();
     }
-    assert!(house.must(&["check", "--config", "portcullis.toml"]).contains("it was stopped in this set"));
+    assert!(
+        house
+            .must(&["check", "--config", "portcullis.toml"])
+            .contains("it was stopped in this set")
+    );
 
     // Another set, signed by those who have seen why, begins anew; and the candidate is promoted like anything else.
     house.release(&[canary(deny())]);
@@ -176,16 +207,22 @@ fn where_a_canary_comes_to_nothing_the_live_plugin_decides() {
     let deeds = json!({
         "trap": {"do": "trap"}, "hang": {"do": "loop-forever"}, "lie": {"do": "undeclared-code"}, "clash": set("south"),
     });
-    let candidate =
-        Candidate::settings(by(&deeds), "canary = { percent = 100 }\nstop = { fail = 50, differ = 200, slow = 200 }");
+    let candidate = Candidate::settings(
+        by(&deeds),
+        "canary = { percent = 100 }\nstop = { fail = 50, differ = 200, slow = 200 }",
+    );
     let deny_traps = by(&json!({"trap": deny(), "hang": deny(), "lie": deny()}));
     let twin = Binding::new("token", "mischief-twin", by(&json!({"clash": set("north")})));
-    let house = House::build(&[Binding::new("token", "mischief", deny_traps).candidate(candidate), twin]);
+    let house =
+        House::build(&[Binding::new("token", "mischief", deny_traps).candidate(candidate), twin]);
     let host = house.serve();
     let mut fallen = Vec::new();
-    for (entitlement, cause) in
-        [("trap", "plugin-fault"), ("lie", "plugin-overreach"), ("hang", "plugin-fault"), ("clash", "conflict")]
-    {
+    for (entitlement, cause) in [
+        ("trap", "plugin-fault"),
+        ("lie", "plugin-overreach"),
+        ("hang", "plugin-fault"),
+        ("clash", "conflict"),
+    ] {
         let answer = host.sign_in(&with(entitlement));
         assert_eq!(answer.stops_a_token(), entitlement != "clash", "{entitlement}: {answer:?}");
         fallen.push((answer, cause));
@@ -193,7 +230,8 @@ fn where_a_canary_comes_to_nothing_the_live_plugin_decides() {
     let calm = host.sign_in(&with("nurses"));
     assert!(!calm.stops_a_token());
     for (answer, _) in &fallen {
-        let record = house.until_record("hook.diverged", |record| record["of"].as_u64() == answer.index());
+        let record =
+            house.until_record("hook.diverged", |record| record["of"].as_u64() == answer.index());
         assert!(record["candidate"]["fault"].is_string(), "{record}");
     }
     drop(host.stop());
@@ -201,7 +239,10 @@ fn where_a_canary_comes_to_nothing_the_live_plugin_decides() {
         let record = house.record(answer.index().unwrap());
         assert_eq!(record["fallen"]["cause"], json!(cause), "{record}");
         assert!(record["decision"]["verdict"].is_string(), "{record}");
-        assert!(record["chain"].as_array().unwrap().iter().all(|asked| asked["mode"] == "enforce"), "{record}");
+        assert!(
+            record["chain"].as_array().unwrap().iter().all(|asked| asked["mode"] == "enforce"),
+            "{record}"
+        );
     }
     let record = house.record(calm.index().unwrap());
     assert_eq!((&record["chain"][0]["mode"], record.get("fallen")), (&json!("canary"), None));
@@ -225,13 +266,21 @@ fn another_version_is_tried_without_raising_a_floor_and_revoking_it_stops_nobody
     let canary = Candidate::version("mischief", "mischief-next", "canary = { percent = 100 }");
     house.release(&[live().candidate(canary)]);
     host.look(&["release active generation=4"]);
-    house.next_root(2, &["root"], |source| source + "\n[revoked.serials]\n\"org.portcullis.mischief\" = [2]\n");
+    house.next_root(2, &["root"], |source| {
+        source + "\n[revoked.serials]\n\"org.portcullis.mischief\" = [2]\n"
+    });
     host.look(&["plugin revoked"]);
     let after = host.sign_in(&with("nurses"));
     drop(host.stop());
     let asked = |answer: &Answer| house.record(answer.index().unwrap())["chain"][0].clone();
-    assert_eq!((&asked(&tried)["version"], &asked(&tried)["mode"]), (&json!("0.2.0"), &json!("canary")));
-    assert_eq!((&asked(&back)["version"], &asked(&after)["version"]), (&json!("0.1.0"), &json!("0.1.0")));
+    assert_eq!(
+        (&asked(&tried)["version"], &asked(&tried)["mode"]),
+        (&json!("0.2.0"), &json!("canary"))
+    );
+    assert_eq!(
+        (&asked(&back)["version"], &asked(&after)["version"]),
+        (&json!("0.1.0"), &json!("0.1.0"))
+    );
     assert!(!after.stops_a_token());
 }
 
@@ -241,23 +290,36 @@ fn the_order_of_bindings_changes_nothing_with_canaries_either() {
     let everybody = "canary = { percent = 100 }\nstop = { differ = 200, slow = 200 }";
     let some = "canary = { applications = [\"0oapilot\"] }\nstop = { differ = 200, slow = 200 }";
     let one = json!({"deny": deny(), "cap": cap(900), "set": set("north")});
-    let other = json!({"deny": {"do": "deny", "why": "second"}, "cap": cap(700), "set": set("south")});
+    let other =
+        json!({"deny": {"do": "deny", "why": "second"}, "cap": cap(700), "set": set("south")});
     let house = House::build(&[
-        Binding::new("token", "mischief", by(&json!({}))).candidate(Candidate::settings(by(&one), everybody)),
-        Binding::new("token", "mischief-twin", by(&json!({}))).candidate(Candidate::settings(by(&other), some)),
+        Binding::new("token", "mischief", by(&json!({})))
+            .candidate(Candidate::settings(by(&one), everybody)),
+        Binding::new("token", "mischief-twin", by(&json!({})))
+            .candidate(Candidate::settings(by(&other), some)),
         Binding::new("token", "mischief", by(&json!({"cap": cap(800)}))),
     ]);
-    let sign_ins: Vec<SignIn> =
-        ["deny", "cap", "set", "nurses"].iter().flat_map(|name| [with(name), with(name).client("0oapilot")]).collect();
+    let sign_ins: Vec<SignIn> = ["deny", "cap", "set", "nurses"]
+        .iter()
+        .flat_map(|name| [with(name), with(name).client("0oapilot")])
+        .collect();
     let mut signed = house.opened("release/release.json");
     let sorted = signed["bindings"].clone();
     let mut outcomes = BTreeSet::new();
     for (version, order) in [(1, [0, 1, 2]), (2, [2, 1, 0]), (3, [1, 2, 0])] {
         signed["version"] = json!(version);
         signed["bindings"] = order.map(|at: usize| sorted[at].clone()).to_vec().into();
-        house.write("release/release.json", house.forge("release", RELEASE_SET, &signed.to_string()));
+        house.write(
+            "release/release.json",
+            house.forge("release", RELEASE_SET, &signed.to_string()),
+        );
         let host = house.serve();
-        outcomes.insert(sign_ins.iter().map(|sign_in| host.sign_in(sign_in).without_reference()).collect::<Vec<_>>());
+        outcomes.insert(
+            sign_ins
+                .iter()
+                .map(|sign_in| host.sign_in(sign_in).without_reference())
+                .collect::<Vec<_>>(),
+        );
         drop(host.stop());
     }
     assert_eq!(outcomes.len(), 1, "{outcomes:#?}");
@@ -266,13 +328,18 @@ fn the_order_of_bindings_changes_nothing_with_canaries_either() {
 #[test]
 fn what_observes_can_have_a_shadow_and_what_is_wrong_with_a_candidate_is_named() {
     let shadow = Candidate::settings(deny(), "shadow = true");
-    let mut house =
-        House::build(&[Binding::new("import", "mischief", json!({"do": "allow"})).mode("monitor").candidate(shadow)]);
+    let mut house = House::build(&[Binding::new("import", "mischief", json!({"do": "allow"}))
+        .mode("monitor")
+        .candidate(shadow)]);
     let host = house.serve();
     let answer = host.import(&Import::with_groups(&["nurses"]));
     assert_eq!(answer.without_reference(), "{}");
-    let record = house.until_record("hook.diverged", |record| record["of"].as_u64() == answer.index());
-    assert_eq!((&record["live"]["mode"], &record["candidate"]["verdict"]), (&json!("monitor"), &json!("deny")));
+    let record =
+        house.until_record("hook.diverged", |record| record["of"].as_u64() == answer.index());
+    assert_eq!(
+        (&record["live"]["mode"], &record["candidate"]["verdict"]),
+        (&json!("monitor"), &json!("deny"))
+    );
     drop(host.stop());
 
     house.release(&[live().candidate(Candidate::settings(deny(), "shadow = true"))]);
@@ -285,7 +352,11 @@ fn what_observes_can_have_a_shadow_and_what_is_wrong_with_a_candidate_is_named()
         ("shadow = true", "canary = { percent = 1, wards = [] }", "wards"),
         ("shadow = true", "canary = { departments = [\"\"] }", "`canary.departments`"),
         ("shadow = true", "shadow = true\nstop = { of = 0 }", "`stop.of` is 0"),
-        ("shadow = true", "shadow = true\nstop = { of = 5, differ = 6 }", "`stop.differ` is 6, more than `stop.of`"),
+        (
+            "shadow = true",
+            "shadow = true\nstop = { of = 5, differ = 6 }",
+            "`stop.differ` is 6, more than `stop.of`",
+        ),
         (
             "shadow = true",
             "shadow = true\nplugin = \"org.portcullis.other\"",
@@ -297,8 +368,16 @@ fn what_observes_can_have_a_shadow_and_what_is_wrong_with_a_candidate_is_named()
     ] {
         assert!(source.contains(from), "{from}");
         house.write("other.toml", source.replacen(from, to, 1));
-        let sign =
-            ["release", "sign", "--source", "other.toml", "--root", "trust-root.json", "--key", "keys/release.key"];
+        let sign = [
+            "release",
+            "sign",
+            "--source",
+            "other.toml",
+            "--root",
+            "trust-root.json",
+            "--key",
+            "keys/release.key",
+        ];
         let ran = house.run(&[&sign[..], &["--output", "other.json"]].concat());
         assert_eq!(ran.code, i32::from(!says.is_empty()), "{to}: {}", ran.err);
         assert!(ran.err.contains(says), "{to}: {}", ran.err);
@@ -310,7 +389,16 @@ fn what_observes_can_have_a_shadow_and_what_is_wrong_with_a_candidate_is_named()
         1,
     );
     house.write("other.toml", advised);
-    let sign = ["release", "sign", "--source", "other.toml", "--root", "trust-root.json", "--key", "keys/release.key"];
+    let sign = [
+        "release",
+        "sign",
+        "--source",
+        "other.toml",
+        "--root",
+        "trust-root.json",
+        "--key",
+        "keys/release.key",
+    ];
     let ran = house.run(&[&sign[..], &["--output", "other.json"]].concat());
     assert!(ran.code == 1 && ran.err.contains("only does advise"), "{}", ran.err);
 }
@@ -343,7 +431,10 @@ fn candidate_of(host: &Host) -> Value {
 /// The first sample of this name with that label.
 fn sample(host: &Host, name: &str, label: &str) -> f64 {
     let page = String::from_utf8(host.admin("/metrics").body).unwrap();
-    let line = page.lines().find(|line| line.starts_with(&format!("{name}{{")) && line.contains(label)).unwrap();
+    let line = page
+        .lines()
+        .find(|line| line.starts_with(&format!("{name}{{")) && line.contains(label))
+        .unwrap();
     line.rsplit_once(' ').unwrap().1.parse().unwrap()
 }
 

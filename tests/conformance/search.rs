@@ -10,8 +10,9 @@ const EVALUATION: &str = "/pdp/access/v1/evaluation";
 
 /// A house whose hook `asked` speaks AuthZEN, with these bindings of `access-rules`.
 fn house(bindings: &[(Value, &str)]) -> House {
-    let binding =
-        |(settings, mode): &(Value, &str)| Binding::new("asked", "access-rules", settings.clone()).mode(mode).say(&[]);
+    let binding = |(settings, mode): &(Value, &str)| {
+        Binding::new("asked", "access-rules", settings.clone()).mode(mode).say(&[])
+    };
     let bindings: Vec<_> = bindings.iter().map(binding).collect();
     let public = "public_url = \"https://pdp.hospital.example/pdp\"";
     House::speaking("authzen", "/pdp", public, (&[], &[]), &bindings)
@@ -33,7 +34,11 @@ fn found(answer: &Answer) -> Vec<&str> {
 }
 
 fn may(host: &Host, subject: Value, action: Value, resource: Value) -> bool {
-    let answer = post(host, EVALUATION, &json!({"subject": subject, "action": action, "resource": resource}));
+    let answer = post(
+        host,
+        EVALUATION,
+        &json!({"subject": subject, "action": action, "resource": resource}),
+    );
     assert_eq!(answer.status, 200);
     answer.json["decision"].as_bool().unwrap()
 }
@@ -84,9 +89,16 @@ fn a_search_in_pages_finds_the_same_and_leaves_a_record_each() {
         assert_eq!((&leaf["search"]["for"], &leaf["gen"]), (&json!("search-resource"), &json!(2)));
         assert_eq!(leaf["search"]["found"], json!(limit.min(expected.len())));
         assert!(leaf["search"]["judged"].as_u64() >= leaf["search"]["found"].as_u64());
-        assert!(leaf["chain"][0]["plugin"].as_str().is_some_and(|id| id.ends_with("access-rules")), "{leaf}");
+        assert!(
+            leaf["chain"][0]["plugin"].as_str().is_some_and(|id| id.ends_with("access-rules")),
+            "{leaf}"
+        );
         let sealed = house.sealed(index);
-        assert_eq!(sealed["answer"]["results"][0]["id"], json!(expected[0]), "what was told can be shown");
+        assert_eq!(
+            sealed["answer"]["results"][0]["id"],
+            json!(expected[0]),
+            "what was told can be shown"
+        );
     }
     assert_eq!(house.verify().code, 0);
 }
@@ -114,7 +126,11 @@ fn several_plugins_search_together_and_every_one_of_them_decides() {
     }
     assert_eq!(told, ["alice"], "the search says what evaluations say");
     host.stop();
-    let searched = house.records_of("hook.decision").into_iter().find(|record| record.get("search").is_some()).unwrap();
+    let searched = house
+        .records_of("hook.decision")
+        .into_iter()
+        .find(|record| record.get("search").is_some())
+        .unwrap();
     assert_eq!(searched["chain"].as_array().unwrap().len(), 2);
     assert_eq!(searched["search"], json!({"for": "search-subject", "judged": 3, "found": 1}));
 }
@@ -127,7 +143,8 @@ fn a_search_that_runs_out_of_time_tells_what_it_has_and_where_to_go_on() {
     settings["resources"].as_array_mut().unwrap().extend(records);
     let mut house = house(&[]);
     house.sign_plugin("mischief", |source| with_list(&source, "hooks", "\"authzen\""));
-    let runaway = Binding::new("asked", "mischief", json!({"do": "loop-forever"})).say(&[("drop-grant", "deny")]);
+    let runaway = Binding::new("asked", "mischief", json!({"do": "loop-forever"}))
+        .say(&[("drop-grant", "deny")]);
     house.release(&[Binding::new("asked", "access-rules", settings).say(&[]), runaway]);
     let host = house.serve();
     let mut body = json!({"subject": user("alice"), "action": {"name": "read"}, "resource": {"type": "record"}});
@@ -142,8 +159,12 @@ fn a_search_that_runs_out_of_time_tells_what_it_has_and_where_to_go_on() {
     }
     host.stop();
     let searched = house.records_of("hook.decision");
-    let judged: Vec<_> = searched.iter().map(|record| record["search"]["judged"].as_u64().unwrap()).collect();
-    assert!(judged.len() == 2 && judged.iter().all(|judged| (1..50).contains(judged)), "{judged:?}");
+    let judged: Vec<_> =
+        searched.iter().map(|record| record["search"]["judged"].as_u64().unwrap()).collect();
+    assert!(
+        judged.len() == 2 && judged.iter().all(|judged| (1..50).contains(judged)),
+        "{judged:?}"
+    );
 }
 
 #[test]
@@ -153,7 +174,10 @@ fn where_nothing_that_binds_can_search_there_is_no_search() {
     let body = json!({"subject": {"type": "user"}, "action": {"name": "read"}, "resource": record("record-1")});
     assert_eq!(search(&host, "subject", &body).status, 404);
     let metadata = host.client().get("/.well-known/authzen-configuration/pdp").unwrap().json;
-    assert!(metadata["access_evaluation_endpoint"].is_string() && metadata.get("search_subject_endpoint").is_none());
+    assert!(
+        metadata["access_evaluation_endpoint"].is_string()
+            && metadata.get("search_subject_endpoint").is_none()
+    );
     host.stop();
     assert!(house.records_of("hook.decision").is_empty());
 }
@@ -162,11 +186,15 @@ fn where_nothing_that_binds_can_search_there_is_no_search() {
 fn who_searches_says_so_in_its_manifest() {
     let house = house(&[]);
     let sign = |plugin: &str, from: &str, to: &str| {
-        let source = fs::read_to_string(checkout().join(format!("plugins/{plugin}/manifest.toml"))).unwrap();
+        let source =
+            fs::read_to_string(checkout().join(format!("plugins/{plugin}/manifest.toml"))).unwrap();
         assert!(source.contains(from));
         house.write("manifest.toml", source.replacen(from, to, 1));
-        fs::copy(checkout().join(format!("plugins/{plugin}/settings.schema.json")), house.path("settings.schema.json"))
-            .unwrap();
+        fs::copy(
+            checkout().join(format!("plugins/{plugin}/settings.schema.json")),
+            house.path("settings.schema.json"),
+        )
+        .unwrap();
         let wasm = portcullis_tests::component(plugin);
         let wasm = wasm.to_str().unwrap();
         house.run(&[
@@ -191,7 +219,8 @@ fn who_searches_says_so_in_its_manifest() {
     let mut house = house;
     house.sign_plugin("access-rules", |source| source);
     let manifest = "release/plugins/access-rules.manifest.json";
-    let text = house.opened_text(manifest).replace(r#""capabilities":["search"]"#, r#""capabilities":[]"#);
+    let text =
+        house.opened_text(manifest).replace(r#""capabilities":["search"]"#, r#""capabilities":[]"#);
     house.write(manifest, house.forge("publisher", portcullis_tests::MANIFEST, &text));
     house.release(&[Binding::new("asked", "access-rules", charts()).say(&[])]);
     let checked = house.run(&["check", "--config", "portcullis.toml"]);

@@ -5,7 +5,12 @@ use serde_json::{Value, json};
 
 /// A house whose plugin reads this besides what every call has.
 fn house(reads: &[&str], deed: Value) -> House {
-    let changes = ["set:request:/headers/*", "remove:request:/headers/*", "set:request:/url", "set:response:/*"];
+    let changes = [
+        "set:request:/headers/*",
+        "remove:request:/headers/*",
+        "set:request:/url",
+        "set:response:/*",
+    ];
     let binding = Binding::new("asked", "mischief", deed).say(&[("review", "deny")]);
     House::speaking("ping.sideband", "/gw", "", (reads, &changes), &[binding])
 }
@@ -71,7 +76,8 @@ fn what_passes_is_echoed_and_no_credential_is_kept() {
 
 #[test]
 fn a_plugin_that_names_no_secret_sees_none() {
-    let house = house(&["action.attributes.*", "correlation", "ping.sideband:"], json!({"do": "reveal"}));
+    let house =
+        house(&["action.attributes.*", "correlation", "ping.sideband:"], json!({"do": "reveal"}));
     let host = house.serve();
     let first = post(&host, "request", &request());
     let back = json!({
@@ -86,7 +92,11 @@ fn a_plugin_that_names_no_secret_sees_none() {
     };
     let (request, response) = (seen(&first), seen(&second));
     assert!(!request.to_string().contains("c4n4ry"), "{request}");
-    assert_eq!(request["payload"]["headers"][1], json!({"authorization": null}), "there, and not to be seen");
+    assert_eq!(
+        request["payload"]["headers"][1],
+        json!({"authorization": null}),
+        "there, and not to be seen"
+    );
     assert_eq!(request["action"]["attributes"]["header.x-multi"], "one, two");
     assert_eq!(
         (&response["phase"], &response["origin"]["ip"]),
@@ -126,17 +136,34 @@ fn changes_denials_and_errors_in_the_gateways_words() {
     );
     let body: Value = serde_json::from_str(response["body"].as_str().unwrap()).unwrap();
     assert_eq!(body["errorMessage"], "Denied: so.");
-    assert_eq!(post(&host, "response", &back).json["response_code"], "403", "in place of the response, not beside it");
+    assert_eq!(
+        post(&host, "response", &back).json["response_code"],
+        "403",
+        "in place of the response, not beside it"
+    );
     for (body, status) in [("", 400), ("[]", 400), ("{\"method\":1}", 400)] {
         let raw = Raw::post("/gw/sideband/request", SECRET, body.as_bytes());
         let answer = host.client().send(&raw).unwrap();
         assert_eq!(answer.status, status);
-        assert!(answer.json["id"].is_string() && answer.json["message"].is_string(), "{}", answer.json);
+        assert!(
+            answer.json["id"].is_string() && answer.json["message"].is_string(),
+            "{}",
+            answer.json
+        );
     }
-    let stranger = host.client().send(&Raw::post("/gw/sideband/request", "not the secret at all", b"{}")).unwrap();
+    let stranger = host
+        .client()
+        .send(&Raw::post("/gw/sideband/request", "not the secret at all", b"{}"))
+        .unwrap();
     assert_eq!((stranger.status, &stranger.json["id"]), (401, &json!("caller-unproven")));
     let large = format!("{{\"body\":\"{}\"}}", "x".repeat(256 << 10));
-    assert_eq!(host.client().send(&Raw::post("/gw/sideband/request", SECRET, large.as_bytes())).unwrap().status, 413);
+    assert_eq!(
+        host.client()
+            .send(&Raw::post("/gw/sideband/request", SECRET, large.as_bytes()))
+            .unwrap()
+            .status,
+        413
+    );
     host.stop();
 }
 
@@ -162,7 +189,11 @@ fn a_closed_gateway_stops_whatever_the_plugin_does() {
         let house = house(&PLAIN, json!({"do": deed}));
         let host = house.serve();
         let answer = post(&host, "request", &request());
-        assert_eq!((answer.status, &answer.json["response"]["response_code"]), (200, &json!("503")), "{deed}");
+        assert_eq!(
+            (answer.status, &answer.json["response"]["response_code"]),
+            (200, &json!("503")),
+            "{deed}"
+        );
         host.stop();
     }
 }

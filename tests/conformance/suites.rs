@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use portcullis_tests::{
-    Binding, House, MANIFEST, Ran, Registry, binary, checkout, component, digest, duties, golden, normal,
+    Binding, House, MANIFEST, Ran, Registry, binary, checkout, component, digest, duties, golden,
+    normal,
 };
 use serde_json::{Value, json};
 
@@ -37,7 +38,8 @@ fn a_wrong_expectation_fails_the_test_and_the_signing() {
     house.write("hours/manifest.toml", demanding(&hours));
     assert_eq!(test(&house, "hours").code, 0, "in order as it is");
     sign(&house, 0);
-    let bundle: Value = serde_json::from_str(&house.read("release/plugins/hours.suite.json")).unwrap();
+    let bundle: Value =
+        serde_json::from_str(&house.read("release/plugins/hours.suite.json")).unwrap();
     assert_eq!(bundle["name"], "working hours and leavers");
     let envelope = house.read("release/plugins/hours.manifest.json");
     assert!(!envelope.contains("suite"), "the manifest lies encoded in its envelope");
@@ -53,12 +55,17 @@ fn a_wrong_expectation_fails_the_test_and_the_signing() {
     );
     let tested = test(&house, "hours");
     assert_eq!(tested.code, 1);
-    assert!(tested.out.contains("FAILED leavers stay out: leaver, 2026-11-25T02:00:00Z"), "{}", tested.out);
+    assert!(
+        tested.out.contains("FAILED leavers stay out: leaver, 2026-11-25T02:00:00Z"),
+        "{}",
+        tested.out
+    );
     assert!(tested.out.contains("verdict: expected allow, and it is deny"), "{}", tested.out);
     fs::remove_file(house.path("release/plugins/hours.manifest.json")).unwrap();
     let refused = sign(&house, 1);
     assert!(
-        refused.err.contains("[suite-failed]") && refused.err.contains("case `leavers stay out: leaver"),
+        refused.err.contains("[suite-failed]")
+            && refused.err.contains("case `leavers stay out: leaver"),
         "{}",
         refused.err
     );
@@ -75,7 +82,8 @@ fn a_wrong_expectation_fails_the_test_and_the_signing() {
     house.write("hours/suite.toml", right.replacen("[[case]]\nname", "[[case]]\nnam", 1));
     let refused = sign(&house, 64);
     assert!(
-        refused.err.contains("line ") && refused.err.contains("`case[0].nam`: unknown member `nam`"),
+        refused.err.contains("line ")
+            && refused.err.contains("`case[0].nam`: unknown member `nam`"),
         "{}",
         refused.err
     );
@@ -85,13 +93,23 @@ fn a_wrong_expectation_fails_the_test_and_the_signing() {
 fn a_snapshot_that_no_longer_holds_fails_until_it_is_blessed() {
     let house = House::build(&[]);
     hours(&house);
-    let manifest = house.read("hours/manifest.toml").replace("Your employment has ended", "You have left");
+    let manifest =
+        house.read("hours/manifest.toml").replace("Your employment has ended", "You have left");
     house.write("hours/manifest.toml", manifest);
     let tested = test(&house, "hours");
     assert_eq!(tested.code, 1, "{}", tested.out);
     assert!(tested.out.contains("+ en: You have left (TERMINATED)."), "{}", tested.out);
     let component = house.path("hours/hours.wasm");
-    let words = ["plugin", "test", "--bless", "--format", "json", "--component", component.to_str().unwrap(), "hours"];
+    let words = [
+        "plugin",
+        "test",
+        "--bless",
+        "--format",
+        "json",
+        "--component",
+        component.to_str().unwrap(),
+        "hours",
+    ];
     let told: Value = serde_json::from_str(&house.must(&words)).unwrap();
     assert_eq!((&told["snapshot"], &told["failed"]), (&json!("written"), &json!(0)));
     assert_eq!(told["coverage"]["codes"]["missing"], json!([]));
@@ -116,20 +134,30 @@ fn a_plugin_passes_its_suite_here_before_it_decides() {
     let missing = house.run(&["check", "--config", "portcullis.toml"]);
     assert_ne!(missing.code, 0);
     assert!(
-        missing.err.contains("[suite-missing]") && missing.err.contains("hint: copy the `.suite.json`"),
+        missing.err.contains("[suite-missing]")
+            && missing.err.contains("hint: copy the `.suite.json`"),
         "{}",
         missing.err
     );
     // Another one is not the one that was signed, whatever it is called.
-    fs::write(&suite, String::from_utf8(kept.clone()).unwrap().replace("HOURS_TERMINATED", "HOURS_OUTSIDE")).unwrap();
+    fs::write(
+        &suite,
+        String::from_utf8(kept.clone()).unwrap().replace("HOURS_TERMINATED", "HOURS_OUTSIDE"),
+    )
+    .unwrap();
     assert!(house.run(&["check", "--config", "portcullis.toml"]).err.contains("[suite-missing]"));
     fs::rename(&suite, house.path("release/plugins/other.txt")).unwrap();
     // One that its publisher signed without trying it, and one with another number of cases.
-    let wrong = String::from_utf8(kept.clone()).unwrap().replacen("\"verdict\":\"deny\"", "\"verdict\":\"allow\"", 1);
+    let wrong = String::from_utf8(kept.clone()).unwrap().replacen(
+        "\"verdict\":\"deny\"",
+        "\"verdict\":\"allow\"",
+        1,
+    );
     claim(&house, &wrong, |_| {});
     let failed = house.run(&["check", "--config", "portcullis.toml"]);
     assert!(
-        failed.err.contains("[suite-failed]") && failed.err.contains("cases came out otherwise, the first `"),
+        failed.err.contains("[suite-failed]")
+            && failed.err.contains("cases came out otherwise, the first `"),
         "{}",
         failed.err
     );
@@ -146,11 +174,21 @@ fn a_plugin_passes_its_suite_here_before_it_decides() {
     // Wherever the release goes, the suite goes along: to folders, and through a registry.
     let only = |folder: &str| {
         let suites = fs::read_dir(house.path(folder)).unwrap().map(|entry| entry.unwrap().path());
-        let suites: Vec<_> = suites.filter(|path| path.to_string_lossy().ends_with(".suite.json")).collect();
+        let suites: Vec<_> =
+            suites.filter(|path| path.to_string_lossy().ends_with(".suite.json")).collect();
         assert_eq!(suites.len(), 1, "{suites:?}");
         fs::read(&suites[0]).unwrap()
     };
-    let set = ["release", "publish", "--set", "release/release.json", "--from", "release", "--root", "trust-root.json"];
+    let set = [
+        "release",
+        "publish",
+        "--set",
+        "release/release.json",
+        "--from",
+        "release",
+        "--root",
+        "trust-root.json",
+    ];
     house.must(&[&set[..], &["--to", "elsewhere"]].concat());
     assert_eq!(only("elsewhere/plugins"), kept);
     let Some(registry) = Registry::start() else { return };
@@ -218,7 +256,14 @@ fn one_payload_is_explained_with_what_it_costs() {
     let component = house.path("hours/hours.wasm");
     let component = component.to_str().unwrap();
     let run = |more: &[&str]| {
-        let mut words = vec!["plugin", "run", "--payload", "hours/payloads/sign-in.json", "--component", component];
+        let mut words = vec![
+            "plugin",
+            "run",
+            "--payload",
+            "hours/payloads/sign-in.json",
+            "--component",
+            component,
+        ];
         words.extend(["--received", "2026-11-25T10:00:00Z", "hours"]);
         words.extend(more);
         house.run(&words)
@@ -240,11 +285,22 @@ fn one_payload_is_explained_with_what_it_costs() {
     let told: Value = serde_json::from_str(&run(&["--format", "json"]).out).unwrap();
     let again: Value = serde_json::from_str(&run(&["--format", "json"]).out).unwrap();
     assert_eq!(told["cost"], again["cost"], "counts do not depend on the moment");
-    assert!(told["cost"]["fuel"].as_u64().unwrap() > 1_000 && told["cost"]["pages"].as_u64().unwrap() > 0, "{told}");
-    house.write("wrong.json", r#"{"terminated": [], "departments": [{"name": "a", "from": "6", "until": "22:00"}]}"#);
+    assert!(
+        told["cost"]["fuel"].as_u64().unwrap() > 1_000
+            && told["cost"]["pages"].as_u64().unwrap() > 0,
+        "{told}"
+    );
+    house.write(
+        "wrong.json",
+        r#"{"terminated": [], "departments": [{"name": "a", "from": "6", "until": "22:00"}]}"#,
+    );
     let wrong = run(&["--settings", "wrong.json"]);
     assert_eq!(wrong.code, 1);
-    assert!(wrong.err.contains("[settings-invalid]") && wrong.err.contains("`/departments/0/from`: "), "{}", wrong.err);
+    assert!(
+        wrong.err.contains("[settings-invalid]") && wrong.err.contains("`/departments/0/from`: "),
+        "{}",
+        wrong.err
+    );
     let benched = house.must(&[
         "plugin",
         "bench",
@@ -260,9 +316,15 @@ fn one_payload_is_explained_with_what_it_costs() {
     ]);
     let benched: Value = serde_json::from_str(&benched).unwrap();
     assert_eq!(benched["cost"]["pages"], told["cost"]["pages"]);
-    assert!(benched["ratio"].as_f64().unwrap() > 0.0 && benched["calls"].as_u64().unwrap() > 0, "{benched}");
+    assert!(
+        benched["ratio"].as_f64().unwrap() > 0.0 && benched["calls"].as_u64().unwrap() > 0,
+        "{benched}"
+    );
     let asks = house.must(&["plugin", "inspect", component, "--source", "hours/manifest.toml"]);
-    assert!(asks.contains("reads    subject.attributes.department, subject.attributes.status"), "{asks}");
+    assert!(
+        asks.contains("reads    subject.attributes.department, subject.attributes.status"),
+        "{asks}"
+    );
 }
 
 #[test]
@@ -276,12 +338,24 @@ fn a_new_plugin_says_what_is_missing() {
     assert!(again.err.contains("`night-shift` is there already"), "{}", again.err);
     let unknown = house.run(&["plugin", "new", "--language", "cobol", "other"]);
     assert!(unknown.err.contains("hint: use one of: "), "{}", unknown.err);
-    assert!(house.run(&["plugin", "new", "--language", "rust", "../other"]).err.contains("is no name for a plugin"));
+    assert!(
+        house
+            .run(&["plugin", "new", "--language", "rust", "../other"])
+            .err
+            .contains("is no name for a plugin")
+    );
     let untested = house.run(&["plugin", "test", "night-shift"]);
     assert_eq!(untested.code, 64);
-    assert!(untested.err.contains("hint: build it with `portcullis plugin build`"), "{}", untested.err);
+    assert!(
+        untested.err.contains("hint: build it with `portcullis plugin build`"),
+        "{}",
+        untested.err
+    );
     let recipe = house.read("night-shift/portcullis-plugin.toml");
-    house.write("night-shift/portcullis-plugin.toml", recipe.replace("\"cargo\"", "\"no-such-tool\""));
+    house.write(
+        "night-shift/portcullis-plugin.toml",
+        recipe.replace("\"cargo\"", "\"no-such-tool\""),
+    );
     let missing = house.run(&["plugin", "build", "night-shift"]);
     assert_eq!(missing.code, 64);
     assert!(missing.err.contains("`no-such-tool` is not installed\nhint: "), "{}", missing.err);
@@ -329,7 +403,10 @@ fn claim(house: &House, suite: &str, change: impl FnOnce(&mut Value)) {
     change(&mut statement["predicate"]["suite"]);
     // The schema's digest is of its text, which keeps its spelling.
     statement["predicate"].as_object_mut().unwrap().remove("settings_schema");
-    house.write("release/plugins/hours.manifest.json", house.forge("publisher", MANIFEST, &statement.to_string()));
+    house.write(
+        "release/plugins/hours.manifest.json",
+        house.forge("publisher", MANIFEST, &statement.to_string()),
+    );
     publish(house, 2);
 }
 
@@ -357,8 +434,11 @@ fn publish(house: &House, version: u64) {
 /// The files of a folder that a suite needs: not those of the languages below.
 fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to.join("payloads")).unwrap();
-    let files: Vec<PathBuf> =
-        fs::read_dir(from).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_file()).collect();
+    let files: Vec<PathBuf> = fs::read_dir(from)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.is_file())
+        .collect();
     for file in files {
         fs::copy(&file, to.join(file.file_name().unwrap())).unwrap();
     }
@@ -368,5 +448,9 @@ fn copy(from: &Path, to: &Path) {
 fn portcullis(folder: &Path, words: &[&str]) -> Ran {
     let output = Command::new(binary()).current_dir(folder).args(words).output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-    Ran { code: output.status.code().unwrap_or(-1), out: text(output.stdout), err: text(output.stderr) }
+    Ran {
+        code: output.status.code().unwrap_or(-1),
+        out: text(output.stdout),
+        err: text(output.stderr),
+    }
 }

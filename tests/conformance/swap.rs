@@ -49,7 +49,10 @@ fn two_hundred_swaps_fail_no_call_and_hide_none() {
             sign_version(&house, &components[version], swap + 2);
             house.release(&[Binding::new("token", "sod", versions[version].clone())]);
             let said = host.look(&["release refused", "release active"]);
-            assert!(said.contains(&format!("release active generation={}", swap + 2)), "swap {swap}: {said}");
+            assert!(
+                said.contains(&format!("release active generation={}", swap + 2)),
+                "swap {swap}: {said}"
+            );
             swaps.push(Instant::now());
         }
         drop(end);
@@ -68,7 +71,11 @@ fn two_hundred_swaps_fail_no_call_and_hide_none() {
         let record = &records[usize::try_from(*index).unwrap()];
         assert_eq!((&record["t"], &record["seq"]), (&json!("hook.decision"), &json!(index)));
         let generation = record["gen"].as_u64().unwrap();
-        assert_eq!(*stops, generation % 2 == 1, "record {index}: generation {generation} answers so");
+        assert_eq!(
+            *stops,
+            generation % 2 == 1,
+            "record {index}: generation {generation} answers so"
+        );
         generations.push(generation);
     }
     assert!(generations.is_sorted(), "nobody goes back");
@@ -97,7 +104,8 @@ fn sign_version(house: &House, component: &[u8], serial: usize) {
     let former = house.read("manifest.toml");
     let line = former.lines().find(|line| line.starts_with("serial = ")).unwrap();
     house.write("manifest.toml", former.replace(line, &format!("serial = {serial}")));
-    let arguments = ["plugin", "sign", "--source", "manifest.toml", "--component", "release/plugins/sod.wasm"];
+    let arguments =
+        ["plugin", "sign", "--source", "manifest.toml", "--component", "release/plugins/sod.wasm"];
     let key = ["--key", "keys/publisher.key", "--output", "release/plugins/sod.manifest.json"];
     house.must(&[&arguments[..], &key].concat());
 }

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::process::Command;
 
-use portcullis_tests::{Binding, CONFLICT, Collector, Host, House, Raw, SECRET, SignIn, binary, duties, event};
+use portcullis_tests::{
+    Binding, CONFLICT, Collector, Host, House, Raw, SECRET, SignIn, binary, duties, event,
+};
 use serde_json::{Value, json};
 
 const MARKER: &str = "Zebulon-Quartermain-of-Ward-Nine";
@@ -15,14 +17,23 @@ fn a_call_is_a_trace_in_its_callers_context() {
     let collector = Collector::start(200);
     let house = traced(&collector, "0.0");
     let host = house.serve();
-    let allowed = with_parent(&host, &SignIn::with_groups(&["ward-reader"]).profile("firstName", MARKER), "01");
-    let denied = with_parent(&host, &SignIn::with_groups(&CONFLICT).profile("firstName", MARKER), "01");
+    let allowed = with_parent(
+        &host,
+        &SignIn::with_groups(&["ward-reader"]).profile("firstName", MARKER),
+        "01",
+    );
+    let denied =
+        with_parent(&host, &SignIn::with_groups(&CONFLICT).profile("firstName", MARKER), "01");
     assert!(denied.stops_a_token());
     // Not sampled by the caller, and chance never has it.
     with_parent(&host, &SignIn::with_groups(&[]), "00");
     host.sign_in(&SignIn::with_groups(&[]));
     // A stranger's wish counts for nothing.
-    let mut wrong = Raw::post("/okta/token", "a-secret-of-thirty-two-characterz", &SignIn::with_groups(&[]).bytes());
+    let mut wrong = Raw::post(
+        "/okta/token",
+        "a-secret-of-thirty-two-characterz",
+        &SignIn::with_groups(&[]).bytes(),
+    );
     wrong.headers.push(parent("01"));
     assert!(host.client().send(&wrong).unwrap().stops_a_token());
     let calls = collector.until_calls(2);
@@ -30,22 +41,39 @@ fn a_call_is_a_trace_in_its_callers_context() {
     assert_eq!(collector.until_calls(2).len(), 2, "no other call is traced");
 
     let spans = collector.spans();
-    for (call, answer, verdict) in [(&calls[0], &allowed, "abstain"), (&calls[1], &denied, "deny")] {
+    for (call, answer, verdict) in [(&calls[0], &allowed, "abstain"), (&calls[1], &denied, "deny")]
+    {
         assert_eq!((&call["traceId"], &call["parentSpanId"]), (&json!(TRACE), &json!(PARENT)));
-        assert_eq!((&call["traceState"], &call["name"]), (&json!("vendor=1"), &json!("hook token")));
+        assert_eq!(
+            (&call["traceState"], &call["name"]),
+            (&json!("vendor=1"), &json!("hook token"))
+        );
         let attributes = attributes(call);
         assert_eq!(attributes["portcullis.verdict"], json!({"stringValue": verdict}));
         assert_eq!(attributes["portcullis.generation"], json!({"intValue": "1"}));
-        assert_eq!(attributes["portcullis.record"], json!({"intValue": answer.index().unwrap().to_string()}));
-        let below: Vec<_> = spans.iter().filter(|span| span["parentSpanId"] == call["spanId"]).collect();
+        assert_eq!(
+            attributes["portcullis.record"],
+            json!({"intValue": answer.index().unwrap().to_string()})
+        );
+        let below: Vec<_> =
+            spans.iter().filter(|span| span["parentSpanId"] == call["spanId"]).collect();
         let names: Vec<_> = below.iter().map(|span| span["name"].as_str().unwrap()).collect();
-        for stage in
-            ["caller", "body", "parse", "propose", "guard", "render", "commit", "write", "plugin org.portcullis.sod"]
-        {
+        for stage in [
+            "caller",
+            "body",
+            "parse",
+            "propose",
+            "guard",
+            "render",
+            "commit",
+            "write",
+            "plugin org.portcullis.sod",
+        ] {
             assert!(names.contains(&stage), "{stage} is missing: {names:?}");
         }
         for span in &below {
-            let time = |span: &Value, end: &str| span[end].as_str().unwrap().parse::<u64>().unwrap();
+            let time =
+                |span: &Value, end: &str| span[end].as_str().unwrap().parse::<u64>().unwrap();
             assert!(time(span, "startTimeUnixNano") >= time(call, "startTimeUnixNano"), "{span}");
             assert!(time(span, "startTimeUnixNano") <= time(span, "endTimeUnixNano"), "{span}");
         }
@@ -106,11 +134,16 @@ fn a_member_that_is_not_known_raises_the_alarm_once() {
     newer.body["data"]["context"]["device"] = json!({"owner": MARKER});
     newer.body["data"]["context"][MARKER.replace('-', " ")] = json!(1);
     for _ in 0..3 {
-        assert!(host.sign_in(&newer.clone().event(&event())).index().is_some(), "it is answered all the same");
+        assert!(
+            host.sign_in(&newer.clone().event(&event())).index().is_some(),
+            "it is answered all the same"
+        );
     }
     let said = house.until_record("hook.drift", |record| record["member"] == "data.context.device");
     assert_eq!((&said["hook"], &said["kind"]), (&json!("token"), &json!("okta.token")));
-    house.until_record("hook.drift", |record| record["member"].as_str().unwrap().starts_with("data.context.sha256:"));
+    house.until_record("hook.drift", |record| {
+        record["member"].as_str().unwrap().starts_with("data.context.sha256:")
+    });
     assert_eq!(host.metric(r#"portcullis_unknown_members{hook="token",kind="okta.token"}"#), 2.0);
     let log = host.stop();
     assert_eq!(house.records_of("hook.drift").len(), 2);
@@ -124,7 +157,8 @@ fn logs_are_json_where_asked_and_never_hold_a_secret_or_a_person() {
     let mut command = Command::new("sh");
     command.args(["-c", "exec \"$@\" --log-format json", "sh"]).arg(binary());
     let host = Host::start_with(&house.path(""), command);
-    let marked = SignIn::with_groups(&CONFLICT).profile("firstName", MARKER).claim("nickname", MARKER);
+    let marked =
+        SignIn::with_groups(&CONFLICT).profile("firstName", MARKER).claim("nickname", MARKER);
     assert!(host.sign_in(&marked.clone().event(&event())).stops_a_token());
     host.post("token", MARKER.as_bytes());
     let wrong = Raw::post("/okta/token", &format!("{MARKER}-{SECRET}"), &marked.bytes());
@@ -136,9 +170,12 @@ fn logs_are_json_where_asked_and_never_hold_a_secret_or_a_person() {
     let log = host.stop();
     assert!(log.lines().count() > 3, "{log}");
     for line in log.lines() {
-        let line: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        let line: Value =
+            serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
         assert!(
-            line["level"].is_string() && line["timestamp"].is_string() && line["fields"]["message"].is_string(),
+            line["level"].is_string()
+                && line["timestamp"].is_string()
+                && line["fields"]["message"].is_string(),
             "{line}"
         );
     }
@@ -150,7 +187,10 @@ fn logs_are_json_where_asked_and_never_hold_a_secret_or_a_person() {
 /// A house whose traces go to a collector.
 fn traced(collector: &Collector, ratio: &str) -> House {
     let house = House::build(&[Binding::new("token", "sod", duties())]);
-    let telemetry = format!("[telemetry]\notlp = \"http://{}\"\nratio = {ratio}\n\n[admin]", collector.address());
+    let telemetry = format!(
+        "[telemetry]\notlp = \"http://{}\"\nratio = {ratio}\n\n[admin]",
+        collector.address()
+    );
     house.configure("[admin]", &telemetry);
     house
 }

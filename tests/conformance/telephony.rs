@@ -67,11 +67,17 @@ fn a_message_is_taken_before_okta_hears_so() {
     let taken = ask(&body);
     let id = body["eventId"].as_str().unwrap();
     let value = json!([{"status": "SUCCESSFUL", "provider": "portcullis", "transactionId": id, "transactionMetadata": "channel=sms"}]);
-    assert_eq!(taken.json["commands"], json!([{"type": "com.okta.telephony.action", "value": value}]));
+    assert_eq!(
+        taken.json["commands"],
+        json!([{"type": "com.okta.telephony.action", "value": value}])
+    );
     let heard = gateway.heard();
     assert_eq!(heard.len(), 1);
     assert!(heard[0].head.starts_with("POST /send HTTP/1.1\r\n"), "{}", heard[0].head);
-    assert_eq!((heard[0].header("authorization"), heard[0].header("idempotency-key")), (Some(TOKEN), Some(id)));
+    assert_eq!(
+        (heard[0].header("authorization"), heard[0].header("idempotency-key")),
+        (Some(TOKEN), Some(id))
+    );
     let expected = json!({"to": "+43 664 1", "text": format!("Your \"ward\" code is {CODE}"), "code": CODE, "by": "sms", "locale": "EN-US"});
     assert_eq!(serde_json::from_str::<Value>(&heard[0].body).unwrap(), expected);
     assert_eq!(ask(&body).body, taken.body, "a call that comes again");
@@ -83,7 +89,10 @@ fn a_message_is_taken_before_okta_hears_so() {
         json!({"phoneNumber": 436_642, "otpCode": 4711, "deliveryChannel": "voice call"});
     assert!(sent(&ask(&spoken)));
     let last: Value = serde_json::from_str(&gateway.heard().last().unwrap().body).unwrap();
-    assert_eq!(last, json!({"to": "436642", "text": "", "code": "4711", "by": "voice", "locale": ""}));
+    assert_eq!(
+        last,
+        json!({"to": "436642", "text": "", "code": "4711", "by": "voice", "locale": ""})
+    );
 
     let mut undelivered = Vec::new();
     for number in ["+10", "+11", "+12", "+13", "+14"] {
@@ -108,8 +117,15 @@ fn a_message_is_taken_before_okta_hears_so() {
     for answer in &undelivered {
         let index = answer.index().unwrap();
         let record = house.record(index);
-        assert_eq!((&record["decision"]["verdict"], &record["delivery"]), (&json!("allow"), &json!("gateway")));
-        let void = house.records_of("answer.superseded").into_iter().find(|void| void["of"] == index).unwrap();
+        assert_eq!(
+            (&record["decision"]["verdict"], &record["delivery"]),
+            (&json!("allow"), &json!("gateway"))
+        );
+        let void = house
+            .records_of("answer.superseded")
+            .into_iter()
+            .find(|void| void["of"] == index)
+            .unwrap();
         assert_eq!(void["cause"], "undelivered");
         assert_eq!(void["out"], portcullis_tests::digest(answer.without_reference().as_bytes()));
     }
@@ -123,7 +139,11 @@ fn a_message_is_taken_before_okta_hears_so() {
 fn nowhere(house: &House, log: &str, answers: &[Answer]) {
     let mut places: Vec<(String, Vec<u8>)> = vec![("the log".to_owned(), log.into())];
     places.extend(answers.iter().map(|answer| ("an answer".to_owned(), answer.body.clone())));
-    places.extend(below(&house.path("audit")).iter().map(|file| (file.display().to_string(), fs::read(file).unwrap())));
+    places.extend(
+        below(&house.path("audit"))
+            .iter()
+            .map(|file| (file.display().to_string(), fs::read(file).unwrap())),
+    );
     let show = [
         "audit",
         "show",
@@ -156,11 +176,20 @@ fn what_nobody_may_or_can_deliver_is_left_to_okta() {
     let house = house(&gateway.url("/send"), "delivery = { voice = \"gateway\" }");
     let host = house.serve();
     let text = host.post("telephony", message("+43 1", CODE).to_string().as_bytes());
-    assert!(!sent(&text) && text.json["error"].is_object() && gateway.heard().is_empty(), "{text:?}");
+    assert!(
+        !sent(&text) && text.json["error"].is_object() && gateway.heard().is_empty(),
+        "{text:?}"
+    );
     host.stop();
     let record = house.record(text.index().unwrap());
-    assert_eq!((&record["decision"]["verdict"], &record["delivery"]), (&json!("allow"), &Value::Null));
-    assert!(house.records_of("answer.superseded").is_empty(), "nothing was promised, so nothing is taken back");
+    assert_eq!(
+        (&record["decision"]["verdict"], &record["delivery"]),
+        (&json!("allow"), &Value::Null)
+    );
+    assert!(
+        house.records_of("answer.superseded").is_empty(),
+        "nothing was promised, so nothing is taken back"
+    );
     let checked = house.must(&["check", "--config", "portcullis.toml"]);
     assert!(!checked.contains("no delivery service"), "{checked}");
 
@@ -170,8 +199,13 @@ fn what_nobody_may_or_can_deliver_is_left_to_okta() {
     assert!(checked.contains("no delivery service"), "{checked}");
     let host = denying.serve();
     let denied = host.post("telephony", message("+43 1", CODE).to_string().as_bytes());
-    assert!(denied.json["error"]["errorSummary"].as_str().unwrap().contains("Denied: as told"), "{denied:?}");
-    for bad in [&b"{"[..], b"", br#"{"eventId":"e","eventType":"com.okta.telephony.provider","data":{}}"#] {
+    assert!(
+        denied.json["error"]["errorSummary"].as_str().unwrap().contains("Denied: as told"),
+        "{denied:?}"
+    );
+    for bad in
+        [&b"{"[..], b"", br#"{"eventId":"e","eventType":"com.okta.telephony.provider","data":{}}"#]
+    {
         assert!(host.post("telephony", bad).json["error"].is_object());
     }
     // What a plugin finds binds as far as Okta has words for it: `deny` must say what it becomes.
@@ -189,14 +223,25 @@ fn a_delivery_that_cannot_be_is_refused_before_anything_is_bound() {
         assert!(text.contains(from), "{from}");
         house.write("portcullis.toml", text.replace(from, to));
         let ran = house.run(&["check", "--config", "portcullis.toml"]);
-        assert!(ran.code == 64 && ran.err.contains(says) && !ran.err.contains("gateway-token"), "{from}: {ran:?}");
+        assert!(
+            ran.code == 64 && ran.err.contains(says) && !ran.err.contains("gateway-token"),
+            "{from}: {ran:?}"
+        );
         house.write("portcullis.toml", text);
     };
     wrong("delivery = \"gateway\"", "delivery = \"pigeon\"", "there is no [delivery.pigeon]");
-    wrong("delivery = \"gateway\"", "delivery = { pigeon = \"gateway\" }", "`pigeon` is no channel");
+    wrong(
+        "delivery = \"gateway\"",
+        "delivery = { pigeon = \"gateway\" }",
+        "`pigeon` is no channel",
+    );
     wrong("delivery = \"gateway\"", "", "delivery `gateway` serves no hook");
     wrong("timeout_ms = 700", "timeout_ms = 2200", "leave nothing of budget_ms");
-    wrong("{ secret_file = \"secrets/gateway\" }", "\"Bearer gateway-token\"", "belongs into a file");
+    wrong(
+        "{ secret_file = \"secrets/gateway\" }",
+        "\"Bearer gateway-token\"",
+        "belongs into a file",
+    );
     wrong("secrets/gateway", "secrets/nowhere", "delivery secret");
 }
 

@@ -5,12 +5,17 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use portcullis_tests::{Authority, Binding, House, Pair, Raw, SECRET, SignIn, Trust, duties, send_2_plain};
+use portcullis_tests::{
+    Authority, Binding, House, Pair, Raw, SECRET, SignIn, Trust, duties, send_2_plain,
+};
 
 fn house(authority: &Authority) -> House {
     let house = House::build(&[Binding::new("token", "sod", duties())]);
     put(&house, &authority.server());
-    house.configure("[trust]", "[listen.tls]\ncertificate = \"tls.pem\"\nkey = \"tls.key\"\n\n[trust]");
+    house.configure(
+        "[trust]",
+        "[listen.tls]\ncertificate = \"tls.pem\"\nkey = \"tls.key\"\n\n[trust]",
+    );
     house
 }
 
@@ -33,28 +38,42 @@ fn both_versions_both_protocols_and_resumption() {
         let mut first = trust.connect(host.address()).unwrap();
         assert!(!first.resumed());
         for _ in 0..2 {
-            assert_eq!(first.send(&sign_in(SECRET)).unwrap().without_reference(), "{}", "{version:?}");
+            assert_eq!(
+                first.send(&sign_in(SECRET)).unwrap().without_reference(),
+                "{}",
+                "{version:?}"
+            );
         }
         let mut second = trust.connect(host.address()).unwrap();
         assert!(second.resumed(), "{version:?}");
         assert_eq!(second.send(&sign_in(SECRET)).unwrap().without_reference(), "{}", "{version:?}");
-        let requests: Vec<_> = (0..20).map(|_| sign_in(SECRET)).chain([sign_in("wrong-and-long-enough")]).collect();
+        let requests: Vec<_> =
+            (0..20).map(|_| sign_in(SECRET)).chain([sign_in("wrong-and-long-enough")]).collect();
         let answers = trust.send_2(host.address(), &requests);
         let (wrong, right) = answers.split_last().unwrap();
         assert!(wrong.stops_a_token(), "{version:?}");
-        assert!(right.iter().all(|answer| answer.without_reference() == "{}"), "{version:?}: {right:?}");
+        assert!(
+            right.iter().all(|answer| answer.without_reference() == "{}"),
+            "{version:?}: {right:?}"
+        );
     }
     let stranger = Trust::new(&[&Authority::new()], None);
     assert!(stranger.connect(host.address()).is_err(), "another authority");
     // Plain HTTP is not spoken here.
     let mut socket = host.client().connect().unwrap();
-    socket.write_all(b"POST /okta/token HTTP/1.1\r\nhost: h\r\ncontent-length: 2\r\n\r\n{}").unwrap();
+    socket
+        .write_all(b"POST /okta/token HTTP/1.1\r\nhost: h\r\ncontent-length: 2\r\n\r\n{}")
+        .unwrap();
     let mut said = Vec::new();
     drop(socket.read_to_end(&mut said));
     assert!(!said.starts_with(b"HTTP/"), "{}", String::from_utf8_lossy(&said));
     host.stop();
     // Delivery is noted over either protocol: 2 x (3 + 20) decisions left.
-    let delivered: u64 = house.records_of("answer.delivery").iter().map(|it| it["delivered"].as_u64().unwrap()).sum();
+    let delivered: u64 = house
+        .records_of("answer.delivery")
+        .iter()
+        .map(|it| it["delivered"].as_u64().unwrap())
+        .sum();
     assert_eq!(delivered, 46);
 }
 
@@ -73,7 +92,10 @@ fn a_certificate_rotates_under_load_and_a_wrong_one_changes_nothing() {
             scope.spawn(|| {
                 while !done.load(Ordering::SeqCst) {
                     let trust = Trust::new(&[&old, &new], None);
-                    let answer = trust.connect(host.address()).and_then(|mut it| it.send(&sign_in(SECRET))).unwrap();
+                    let answer = trust
+                        .connect(host.address())
+                        .and_then(|mut it| it.send(&sign_in(SECRET)))
+                        .unwrap();
                     assert_eq!(answer.without_reference(), "{}");
                     calls.fetch_add(1, Ordering::SeqCst);
                 }
@@ -88,9 +110,11 @@ fn a_certificate_rotates_under_load_and_a_wrong_one_changes_nothing() {
         let _finish = Finish(&done);
         assert!(only_new.connect(host.address()).is_err());
         // A key that does not belong to the certificate, no key, no certificate.
-        for (name, wrong) in
-            [("tls.key", new.server().key), ("tls.key", String::new()), ("tls.pem", "no PEM".to_owned())]
-        {
+        for (name, wrong) in [
+            ("tls.key", new.server().key),
+            ("tls.key", String::new()),
+            ("tls.pem", "no PEM".to_owned()),
+        ] {
             let before = house.read(name);
             house.write_secret(name, &wrong);
             let said = host.look(&["not taken; what is in force goes on"]);
@@ -101,11 +125,18 @@ fn a_certificate_rotates_under_load_and_a_wrong_one_changes_nothing() {
         put(&house, &new.server());
         host.signal("HUP");
         host.until_log("client authorities changed");
-        assert_eq!(only_new.connect(host.address()).unwrap().send(&sign_in(SECRET)).unwrap().status, 200);
+        assert_eq!(
+            only_new.connect(host.address()).unwrap().send(&sign_in(SECRET)).unwrap().status,
+            200
+        );
         thread::sleep(Duration::from_millis(300));
     });
     assert!(calls.into_inner() > 5);
-    assert_eq!(standing.send(&sign_in(SECRET)).unwrap().without_reference(), "{}", "a connection that stood");
+    assert_eq!(
+        standing.send(&sign_in(SECRET)).unwrap().without_reference(),
+        "{}",
+        "a connection that stood"
+    );
     host.stop();
 }
 
@@ -136,7 +167,10 @@ fn a_client_certificate_is_pinned_by_name_and_a_wrong_one_is_told_in_the_hooks_o
     }
     let good = others.client("ping.hospital.test", "spiffe://hospital.test/ping");
     assert!(call(Some(&good)).stops_a_token(), "another authority's");
-    assert!(call(Some(&clients.client("ping2.hospital.test", "spiffe://hospital.test/ping2"))).stops_a_token());
+    assert!(
+        call(Some(&clients.client("ping2.hospital.test", "spiffe://hospital.test/ping2")))
+            .stops_a_token()
+    );
     assert!(call(None).stops_a_token());
     // The authorities rotate, and connections that stand are judged anew.
     let mut standing = Trust::new(&[&servers], Some(&good)).connect(host.address()).unwrap();
@@ -146,8 +180,11 @@ fn a_client_certificate_is_pinned_by_name_and_a_wrong_one_is_told_in_the_hooks_o
     host.until_log("client authorities changed");
     assert_eq!(standing.send(&sign_in("nothing")).unwrap().without_reference(), "{}");
     host.stop();
-    let counted: Vec<_> =
-        house.records_of("hook.refused").iter().map(|it| format!("{} {}", it["detail"], it["count"])).collect();
+    let counted: Vec<_> = house
+        .records_of("hook.refused")
+        .iter()
+        .map(|it| format!("{} {}", it["detail"], it["count"]))
+        .collect();
     let total = |detail: &str| -> u64 {
         let mine = house.records_of("hook.refused").into_iter().filter(|it| it["detail"] == detail);
         mine.map(|it| it["count"].as_u64().unwrap()).sum()
@@ -196,9 +233,17 @@ fn strangers_who_say_nothing_or_say_it_slowly_keep_nobody_out() {
         drop(socket.write_all(word));
         strangers.push(socket);
         if number % 10 == 9 {
-            assert_eq!(host.sign_in(&SignIn::with_groups(&["ward-reader"])).without_reference(), "{}", "{number}");
+            assert_eq!(
+                host.sign_in(&SignIn::with_groups(&["ward-reader"])).without_reference(),
+                "{}",
+                "{number}"
+            );
         }
     }
-    assert_eq!(platform.send(&sign_in(SECRET)).unwrap().without_reference(), "{}", "a proven connection stays");
+    assert_eq!(
+        platform.send(&sign_in(SECRET)).unwrap().without_reference(),
+        "{}",
+        "a proven connection stays"
+    );
     host.stop();
 }

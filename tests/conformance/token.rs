@@ -1,14 +1,17 @@
 //! `okta.token`: what Okta gets for a sign-in, and the record that each answer names.
 
 use portcullis_tests::{
-    Answer, Binding, CONFLICT, House, Raw, SignIn, contract, digest, duties, leaf_hash, now, rfc3339,
+    Answer, Binding, CONFLICT, House, Raw, SignIn, contract, digest, duties, leaf_hash, now,
+    rfc3339,
 };
 use serde_json::{Value, json};
 
 #[test]
 fn what_okta_gets_for_a_sign_in_and_where_it_is_recorded() {
-    let house =
-        House::build(&[Binding::new("token", "sod", duties()), Binding::new("token", "contractor", contract())]);
+    let house = House::build(&[
+        Binding::new("token", "sod", duties()),
+        Binding::new("token", "contractor", contract()),
+    ]);
     let host = house.serve();
     let mut answers = Vec::new();
     let mut ask = |sign_in: SignIn| {
@@ -26,15 +29,24 @@ fn what_okta_gets_for_a_sign_in_and_where_it_is_recorded() {
     let english = "Segregation of duties: medication-order-write, pharmacy-dispense, held already, give dispense, \
         prescribe, which rule PRESCRIBE-DISPENSE keeps apart. Ask the pharmacy.";
     assert_eq!(conflict.summary(), english);
-    for (locale, begins) in
-        [("de", "Funktionstrennung:"), ("de_CH", "Funktionstrennung:"), ("fr", "Segregation of duties:")]
-    {
+    for (locale, begins) in [
+        ("de", "Funktionstrennung:"),
+        ("de_CH", "Funktionstrennung:"),
+        ("fr", "Segregation of duties:"),
+    ] {
         let answer = ask(SignIn::with_groups(&CONFLICT).profile("locale", locale));
-        assert!(answer.stops_a_token() && answer.summary().starts_with(begins), "{locale}: {}", answer.summary());
+        assert!(
+            answer.stops_a_token() && answer.summary().starts_with(begins),
+            "{locale}: {}",
+            answer.summary()
+        );
     }
 
     let reviewed = ask(SignIn::with_groups(&["erp-vendor-maintain", "erp-payment-run"]));
-    assert!(reviewed.stops_a_token(), "a token cannot wait for a person, and the binding says what then");
+    assert!(
+        reviewed.stops_a_token(),
+        "a token cannot wait for a person, and the binding says what then"
+    );
     assert!(reviewed.summary().contains("VENDOR-PAY"), "{}", reviewed.summary());
 
     contract_ends(&mut ask);
@@ -52,26 +64,44 @@ fn what_okta_gets_for_a_sign_in_and_where_it_is_recorded() {
     assert_eq!(record["tenant"], "default");
     assert_eq!(record["gen"], 1);
     assert_eq!(record["decision"], json!({"verdict": "deny"}));
-    let plugins: Vec<_> = record["chain"].as_array().unwrap().iter().map(|asked| &asked["plugin"]).collect();
-    assert_eq!(plugins, ["org.portcullis.contractor", "org.portcullis.sod"], "who proposes is asked first");
+    let plugins: Vec<_> =
+        record["chain"].as_array().unwrap().iter().map(|asked| &asked["plugin"]).collect();
+    assert_eq!(
+        plugins,
+        ["org.portcullis.contractor", "org.portcullis.sod"],
+        "who proposes is asked first"
+    );
     assert_eq!(record["chain"][1]["codes"], json!(["SOD_EXISTING"]));
 }
 
 /// Long before the end, near it, past it.
 fn contract_ends(ask: &mut impl FnMut(SignIn) -> Answer) {
-    let contractor =
-        |end: Value| SignIn::with_groups(&["ward-reader"]).claim("userType", "contractor").claim("contractEnd", end);
+    let contractor = |end: Value| {
+        SignIn::with_groups(&["ward-reader"])
+            .claim("userType", "contractor")
+            .claim("contractEnd", end)
+    };
 
     let end = rfc3339(now() + 90 * DAY);
     let answer = ask(contractor(json!(end)));
     let access = "com.okta.access.patch".to_owned();
-    assert_eq!(answer.operations(), [(access, "add".to_owned(), "/claims/accessEnd".to_owned(), json!(end))]);
+    assert_eq!(
+        answer.operations(),
+        [(access, "add".to_owned(), "/claims/accessEnd".to_owned(), json!(end))]
+    );
 
     let answer = ask(contractor(json!(rfc3339(now() + 1_200))));
-    let caps: Vec<_> =
-        answer.operations().into_iter().filter(|(_, _, path, _)| path == "/token/lifetime/expiration").collect();
-    let tokens: Vec<_> = caps.iter().map(|(token, operation, ..)| (token.as_str(), operation.as_str())).collect();
-    assert_eq!(tokens, [("com.okta.identity.patch", "replace"), ("com.okta.access.patch", "replace")]);
+    let caps: Vec<_> = answer
+        .operations()
+        .into_iter()
+        .filter(|(_, _, path, _)| path == "/token/lifetime/expiration")
+        .collect();
+    let tokens: Vec<_> =
+        caps.iter().map(|(token, operation, ..)| (token.as_str(), operation.as_str())).collect();
+    assert_eq!(
+        tokens,
+        [("com.okta.identity.patch", "replace"), ("com.okta.access.patch", "replace")]
+    );
     for (_, _, _, seconds) in &caps {
         // Both tokens end with the contract, whenever this test got to run.
         assert!((300..=1_200).contains(&seconds.as_u64().unwrap()), "{seconds}");
@@ -83,15 +113,20 @@ fn contract_ends(ask: &mut impl FnMut(SignIn) -> Answer) {
     let answer = ask(contractor(json!(rfc3339(now() - DAY))));
     assert!(answer.stops_a_token() && answer.summary().contains("ended"), "{}", answer.summary());
     for nothing in [json!(null), json!(""), json!("next spring"), json!(20_270_101)] {
-        assert!(ask(contractor(nothing.clone())).stops_a_token(), "a contract that ends at {nothing}");
+        assert!(
+            ask(contractor(nothing.clone())).stops_a_token(),
+            "a contract that ends at {nothing}"
+        );
     }
 }
 
 /// What Okta may send although no example of it shows it.
 fn unusual_but_right(ask: &mut impl FnMut(SignIn) -> Answer) {
     let mut sign_in = SignIn::with_groups(&["ward-reader"]);
-    for place in ["", "/data", "/data/context", "/data/context/user/profile", "/data/access/claims"] {
-        sign_in.body.pointer_mut(place).unwrap()["x-of-next-year"] = json!({"deep": [1, null, {"er": "…"}]});
+    for place in ["", "/data", "/data/context", "/data/context/user/profile", "/data/access/claims"]
+    {
+        sign_in.body.pointer_mut(place).unwrap()["x-of-next-year"] =
+            json!({"deep": [1, null, {"er": "…"}]});
     }
     for version in ["eventTypeVersion", "cloudEventVersion"] {
         sign_in.body[version] = json!(1.0);
@@ -126,7 +161,10 @@ fn named_by_its_answer(house: &House, answer: &Answer) {
 
 fn unhex(text: &str) -> Vec<u8> {
     let digits: Vec<_> = text.chars().collect();
-    digits.chunks(2).map(|pair| u8::from_str_radix(&pair.iter().collect::<String>(), 16).unwrap()).collect()
+    digits
+        .chunks(2)
+        .map(|pair| u8::from_str_radix(&pair.iter().collect::<String>(), 16).unwrap())
+        .collect()
 }
 
 #[test]

@@ -3,7 +3,9 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use portcullis_tests::{Binding, CONFLICT, House, Import, RELEASE_SET, SignIn, TRUST_ROOT, contract, duties};
+use portcullis_tests::{
+    Binding, CONFLICT, House, Import, RELEASE_SET, SignIn, TRUST_ROOT, contract, duties,
+};
 use serde_json::{Value, json};
 
 #[test]
@@ -15,17 +17,27 @@ fn a_host_follows_the_trust_roots_and_never_goes_back() {
 
     // The next root has another root key: the old one and the new one sign it, one after the other, on their own machines.
     let keys = |house: &House| {
-        (house.read("keys/root.vkey").trim().to_owned(), house.read("keys/root-2.vkey").trim().to_owned())
+        (
+            house.read("keys/root.vkey").trim().to_owned(),
+            house.read("keys/root-2.vkey").trim().to_owned(),
+        )
     };
     let (old, new) = keys(&house);
     let signed = house.next_root(2, &["root"], |source| source.replace(&old, &new));
     assert!(signed.code == 0 && signed.out.contains("not in order yet"), "{signed:?}");
-    assert!(host.look(&["trust root refused"]).contains("code=\"unknown-signer\""), "one signature is not enough");
+    assert!(
+        host.look(&["trust root refused"]).contains("code=\"unknown-signer\""),
+        "one signature is not enough"
+    );
     let add = ["root", "sign", "--add-to", "trust-roots/2.json", "--previous", "trust-root.json"];
-    let added = house.must(&[&add[..], &["--key", "keys/root-2.key", "--output", "trust-roots/2.json"]].concat());
+    let added = house.must(
+        &[&add[..], &["--key", "keys/root-2.key", "--output", "trust-roots/2.json"]].concat(),
+    );
     assert!(!added.contains("not in order"), "{added}");
     assert!(
-        house.must(&["root", "verify", "trust-root.json", "trust-roots/2.json"]).contains("trust root 2 is in order")
+        house
+            .must(&["root", "verify", "trust-root.json", "trust-roots/2.json"])
+            .contains("trust root 2 is in order")
     );
     assert!(host.look(&["trust root accepted"]).contains("version=2"));
 
@@ -49,10 +61,16 @@ fn a_host_follows_the_trust_roots_and_never_goes_back() {
     fs::remove_file(house.path("trust-roots/3.json")).unwrap();
     host.stop();
     let roots = house.records_of("trust.root");
-    assert_eq!(roots.iter().map(|record| record["version"].as_u64().unwrap()).collect::<Vec<_>>(), [1, 2]);
+    assert_eq!(
+        roots.iter().map(|record| record["version"].as_u64().unwrap()).collect::<Vec<_>>(),
+        [1, 2]
+    );
     let refused = house.records_of("trust.refused");
     let codes: Vec<_> = refused.iter().map(|record| record["code"].as_str().unwrap()).collect();
-    assert_eq!(codes, ["unknown-signer", "root-unchained", "root-unchained", "root-malformed", "root-skipped"]);
+    assert_eq!(
+        codes,
+        ["unknown-signer", "root-unchained", "root-unchained", "root-malformed", "root-skipped"]
+    );
 
     // Without the folder it is still root 2: the host keeps what it accepted. What the old root key signs is worth nothing.
     fs::rename(house.path("trust-roots"), house.path("away")).unwrap();
@@ -63,23 +81,32 @@ fn a_host_follows_the_trust_roots_and_never_goes_back() {
     let other = house.opened_text("trust-root.json").replace("security-team", "somebody-else");
     house.write("trust-root.json", house.forge("root", TRUST_ROOT, &other));
     let ran = house.run(&["check", "--config", "portcullis.toml"]);
-    assert!(ran.code == 64 && ran.err.contains("[root-forked]"), "another root 1 than the accepted one: {ran:?}");
+    assert!(
+        ran.code == 64 && ran.err.contains("[root-forked]"),
+        "another root 1 than the accepted one: {ran:?}"
+    );
     house.write("trust-root.json", pinned);
     assert_eq!(house.run(&["check", "--config", "portcullis.toml"]).code, 0);
     fs::remove_dir_all(house.path("trust-state/roots")).unwrap();
     let ran = house.run(&["serve", "--config", "portcullis.toml"]);
-    assert!(ran.code == 64 && ran.err.contains("[root-lost]") && ran.err.contains("hint: "), "{ran:?}");
+    assert!(
+        ran.code == 64 && ran.err.contains("[root-lost]") && ran.err.contains("hint: "),
+        "{ran:?}"
+    );
 }
 
 #[test]
 fn what_is_revoked_stops_at_once_and_for_good_and_the_rest_goes_on() {
-    let mut house =
-        House::build(&[Binding::new("token", "sod", duties()), Binding::new("import", "contractor", contract())]);
+    let mut house = House::build(&[
+        Binding::new("token", "sod", duties()),
+        Binding::new("import", "contractor", contract()),
+    ]);
     house.configure("watch_ms = 500", "watch_ms = 0");
     let host = house.serve();
     let harmless = || SignIn::with_groups(&["ward-reader"]);
     assert!(!host.sign_in(&harmless()).stops_a_token());
-    let (good, component) = (house.read("release/release.json"), house.path("release/plugins/sod.wasm"));
+    let (good, component) =
+        (house.read("release/release.json"), house.path("release/plugins/sod.wasm"));
 
     // A set that revokes one plugin and cannot be taken otherwise: its other plugin's manifest is not there, and it is of a later format.
     let mut set = house.opened("release/release.json");
@@ -97,7 +124,11 @@ fn what_is_revoked_stops_at_once_and_for_good_and_the_rest_goes_on() {
     assert!(said.contains("plugin revoked") && said.contains("release-malformed"), "{said}");
     let stopped = host.sign_in(&harmless());
     assert!(stopped.stops_a_token(), "the safe answer");
-    assert_eq!(host.import(&Import::with_groups(&["ward-reader"])).without_reference(), "{}", "the rest goes on");
+    assert_eq!(
+        host.import(&Import::with_groups(&["ward-reader"])).without_reference(),
+        "{}",
+        "the rest goes on"
+    );
 
     // It does not come back: not with the set that knew nothing of it, not by a restart, not without its file.
     house.write("release/release.json", &good);
@@ -116,16 +147,27 @@ fn what_is_revoked_stops_at_once_and_for_good_and_the_rest_goes_on() {
     assert_eq!(host.import(&Import::with_groups(&["ward-reader"])).without_reference(), "{}");
     // A set of its own that lists it is refused; a corrected plugin with a higher serial is taken.
     house.sign_plugin("sod", |source| source);
-    house.release(&[Binding::new("token", "sod", duties()), Binding::new("import", "contractor", contract())]);
-    assert!(host.look(&["release refused", "release active"]).contains("code=\"revoked-manifest\""));
+    house.release(&[
+        Binding::new("token", "sod", duties()),
+        Binding::new("import", "contractor", contract()),
+    ]);
+    assert!(
+        host.look(&["release refused", "release active"]).contains("code=\"revoked-manifest\"")
+    );
     house.sign_plugin("sod", |source| source.replace("serial = 1", "serial = 2"));
-    house.release(&[Binding::new("token", "sod", duties()), Binding::new("import", "contractor", contract())]);
+    house.release(&[
+        Binding::new("token", "sod", duties()),
+        Binding::new("import", "contractor", contract()),
+    ]);
     assert!(host.look(&["release refused", "release active"]).contains("release active"));
     assert!(!host.sign_in(&harmless()).stops_a_token());
     assert!(host.sign_in(&SignIn::with_groups(&CONFLICT)).stops_a_token());
     host.stop();
     let decision = &house.record(record)["decision"];
-    assert_eq!((&decision["cause"], &decision["culprit"]), (&json!("plugin-revoked"), &json!("org.portcullis.sod")));
+    assert_eq!(
+        (&decision["cause"], &decision["culprit"]),
+        (&json!("plugin-revoked"), &json!("org.portcullis.sod"))
+    );
     assert_eq!(house.records_of("trust.revoked").len(), 1, "once");
     assert_eq!(house.records_of("plugin.stopped").len(), 1);
     assert_eq!(house.verify().code, 0);
@@ -139,7 +181,8 @@ fn a_revoked_key_stops_what_it_published_and_releases_nothing_more() {
         house.generate(role);
     }
     let host = house.serve();
-    let vkey = |house: &House, role: &str| house.read(&format!("keys/{role}.vkey")).trim().to_owned();
+    let vkey =
+        |house: &House, role: &str| house.read(&format!("keys/{role}.vkey")).trim().to_owned();
     let exchange = |house: &House, source: String, role: &str| {
         source.replace(&vkey(house, role), &vkey(house, &format!("{role}-2")))
     };
@@ -149,8 +192,13 @@ fn a_revoked_key_stops_what_it_published_and_releases_nothing_more() {
     host.look(&["trust root accepted"]);
     assert!(!host.sign_in(&SignIn::with_groups(&["ward-reader"])).stops_a_token());
     // Then it turns out to be stolen, and so does the release key.
-    let revoked = format!("\n[revoked]\nkeys = [\"{}\", \"{}\"]\n", vkey(&house, "publisher"), vkey(&house, "release"));
-    let ran = house.next_root(3, &["root"], |source| exchange(&house, source, "release") + &revoked);
+    let revoked = format!(
+        "\n[revoked]\nkeys = [\"{}\", \"{}\"]\n",
+        vkey(&house, "publisher"),
+        vkey(&house, "release")
+    );
+    let ran =
+        house.next_root(3, &["root"], |source| exchange(&house, source, "release") + &revoked);
     assert_eq!(ran.code, 0, "{ran:?}");
     let said = host.look(&["release refused", "plugin revoked"]);
     assert!(said.contains("plugin revoked"), "{said}");
@@ -217,8 +265,9 @@ fn two_people_stand_behind_a_plugin_where_the_root_asks_for_it() {
 fn openssl_signs_what_is_exported() {
     let house = House::build(&[]);
     house.sign_plugin("sod", |source| source);
-    let run =
-        |arguments: &[&str]| std::process::Command::new("openssl").current_dir(house.path("")).args(arguments).output();
+    let run = |arguments: &[&str]| {
+        std::process::Command::new("openssl").current_dir(house.path("")).args(arguments).output()
+    };
     let Ok(made) = run(&["genpkey", "-algorithm", "ed25519", "-out", "token.pem"]) else {
         println!("SKIPPED: openssl");
         return;
@@ -228,8 +277,18 @@ fn openssl_signs_what_is_exported() {
     house.write("token.vkey", vkey("test.example/token", &der[der.len() - 32..]));
     let manifest = "release/plugins/sod.manifest.json";
     house.must(&["signature", "export", manifest, "--output", "to-sign"]);
-    let signed =
-        run(&["pkeyutl", "-sign", "-rawin", "-inkey", "token.pem", "-in", "to-sign", "-out", "signature"]).unwrap();
+    let signed = run(&[
+        "pkeyutl",
+        "-sign",
+        "-rawin",
+        "-inkey",
+        "token.pem",
+        "-in",
+        "to-sign",
+        "-out",
+        "signature",
+    ])
+    .unwrap();
     assert!(signed.status.success(), "{signed:?}");
     house.must(&[
         "signature",
@@ -244,14 +303,21 @@ fn openssl_signs_what_is_exported() {
     ]);
     let token = house.read("token.vkey");
     house.sign_root(|source| {
-        let both =
-            format!("keys = [\"{}\", \"{}\"]\nthreshold = 2", house.read("keys/publisher.vkey").trim(), token.trim());
+        let both = format!(
+            "keys = [\"{}\", \"{}\"]\nthreshold = 2",
+            house.read("keys/publisher.vkey").trim(),
+            token.trim()
+        );
         source.replace(
-            &format!("keys = [\"{}\"]\nthreshold = 1\nplugin", house.read("keys/publisher.vkey").trim()),
+            &format!(
+                "keys = [\"{}\"]\nthreshold = 1\nplugin",
+                house.read("keys/publisher.vkey").trim()
+            ),
             &format!("{both}\nplugin"),
         )
     });
-    let verified = house.must(&["plugin", "verify", "--root", "trust-root.json", "--manifest", manifest]);
+    let verified =
+        house.must(&["plugin", "verify", "--root", "trust-root.json", "--manifest", manifest]);
     assert!(verified.contains("test.example/token+"), "{verified}");
 }
 
@@ -259,9 +325,13 @@ fn openssl_signs_what_is_exported() {
 fn vkey(name: &str, public: &[u8]) -> String {
     use base64::Engine as _;
     use sha2::{Digest as _, Sha256};
-    let id = Sha256::new().chain_update(name).chain_update(b"\n\x01").chain_update(public).finalize();
+    let id =
+        Sha256::new().chain_update(name).chain_update(b"\n\x01").chain_update(public).finalize();
     let material = base64::engine::general_purpose::STANDARD.encode([&[1], public].concat());
-    format!("{name}+{}+{material}", id[..4].iter().map(|byte| format!("{byte:02x}")).collect::<String>())
+    format!(
+        "{name}+{}+{material}",
+        id[..4].iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+    )
 }
 
 #[test]
@@ -279,12 +349,16 @@ fn a_set_that_was_active_starts_again_until_its_grace_ends() {
         let host = house.serve();
         assert!(host.sign_in(&SignIn::with_groups(&CONFLICT)).stops_a_token());
         host.until_log_for("has expired", Duration::from_secs(120));
-        assert!(!host.sign_in(&SignIn::with_groups(&["ward-reader"])).stops_a_token(), "it goes on while it runs");
+        assert!(
+            !host.sign_in(&SignIn::with_groups(&["ward-reader"])).stops_a_token(),
+            "it goes on while it runs"
+        );
         host.stop();
         let host = house.serve();
         assert_eq!(!host.sign_in(&SignIn::with_groups(&["ward-reader"])).stops_a_token(), starts);
         host.stop();
-        let records: Vec<Value> = house.records_of(if starts { "release.active" } else { "release.refused" });
+        let records: Vec<Value> =
+            house.records_of(if starts { "release.active" } else { "release.refused" });
         let last = records.last().unwrap();
         assert_eq!(
             if starts { &last["again"] } else { &last["code"] },

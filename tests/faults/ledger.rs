@@ -22,7 +22,8 @@ impl Ledger {
         let done = AtomicBool::new(false);
         thread::scope(|scope| {
             for _ in 0..CALLERS {
-                let (mut client, mut request, done) = (host.client(), host.request("token", &[]), &done);
+                let (mut client, mut request, done) =
+                    (host.client(), host.request("token", &[]), &done);
                 let sign_in = sign_in();
                 scope.spawn(move || {
                     while !done.load(Ordering::Relaxed) {

@@ -28,7 +28,8 @@ struct Chance(u64);
 impl Chance {
     fn new() -> Self {
         let given = std::env::var("PORTCULLIS_SEED").ok().and_then(|seed| seed.parse().ok());
-        let clock = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |since| since.as_secs());
+        let clock =
+            || SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |since| since.as_secs());
         let seed = given.unwrap_or_else(clock);
         println!("PORTCULLIS_SEED={seed}");
         Self(seed)

@@ -42,7 +42,8 @@ impl Moment {
                 until(|| newest(&house.path("audit/wal")) != before);
             }
             Self::Checkpoint => {
-                let (kept, fresh) = (house.path("audit/log/checkpoint"), house.path("audit/log/.checkpoint"));
+                let (kept, fresh) =
+                    (house.path("audit/log/checkpoint"), house.path("audit/log/.checkpoint"));
                 let before = fs::read(&kept).unwrap();
                 until(|| fresh.exists() || fs::read(&kept).unwrap() != before);
             }
@@ -64,8 +65,9 @@ fn until(mut came: impl FnMut() -> bool) {
 
 /// The file that was written last.
 fn newest(folder: &Path) -> Option<PathBuf> {
-    let written =
-        |path: &PathBuf| fs::metadata(path).and_then(|facts| facts.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
+    let written = |path: &PathBuf| {
+        fs::metadata(path).and_then(|facts| facts.modified()).unwrap_or(SystemTime::UNIX_EPOCH)
+    };
     fs::read_dir(folder).ok()?.filter_map(|entry| Some(entry.ok()?.path())).max_by_key(written)
 }
 

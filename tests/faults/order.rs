@@ -22,15 +22,21 @@ fn no_answer_is_written_before_its_record_is_synced() {
     let calls = trace::read(&output);
     let written: Vec<_> = calls.iter().filter_map(Frame::of).collect();
     let mut answers = 0;
-    for answer in calls.iter().filter(|call| ["write", "writev", "sendto", "sendmsg"].contains(&call.name.as_str())) {
+    for answer in calls
+        .iter()
+        .filter(|call| ["write", "writev", "sendto", "sendmsg"].contains(&call.name.as_str()))
+    {
         let Some(index) = names_record(answer) else { continue };
-        let synced = written.iter().filter(|frame| (frame.first..frame.end).contains(&index)).any(|frame| {
-            calls.iter().any(|sync| {
-                let syncs = ["fdatasync", "fsync"].contains(&sync.name.as_str()) && sync.result == 0;
-                let during = sync.began > frame.ended && sync.ended.is_some_and(|ended| ended < answer.began);
-                syncs && during && sync.descriptor() == frame.file
-            })
-        });
+        let synced =
+            written.iter().filter(|frame| (frame.first..frame.end).contains(&index)).any(|frame| {
+                calls.iter().any(|sync| {
+                    let syncs =
+                        ["fdatasync", "fsync"].contains(&sync.name.as_str()) && sync.result == 0;
+                    let during = sync.began > frame.ended
+                        && sync.ended.is_some_and(|ended| ended < answer.began);
+                    syncs && during && sync.descriptor() == frame.file
+                })
+            });
         assert!(
             synced,
             "the answer with record {index} was written on line {} of the trace, unsynced",
@@ -62,7 +68,12 @@ impl Frame {
         let first = u64::from_be_bytes(bytes.get(24..32)?.try_into().ok()?);
         let count = u32::from_be_bytes(bytes.get(12..16)?.try_into().ok()?);
         let whole = usize::try_from(call.result).ok()? == bytes.len();
-        (whole && count > 0).then_some(Self { file, first, end: first + u64::from(count), ended: call.ended? })
+        (whole && count > 0).then_some(Self {
+            file,
+            first,
+            end: first + u64::from(count),
+            ended: call.ended?,
+        })
     }
 }
 

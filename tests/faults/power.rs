@@ -124,8 +124,11 @@ impl Disk {
         match call.name.as_str() {
             "openat" if call.says("O_CREAT") => {
                 let paths = call.paths(root.parent().unwrap());
-                if let Some(at) = self.create(root, &paths[0], Node::File { now: Vec::new(), durable: Vec::new() })
-                    && call.says("O_TRUNC")
+                if let Some(at) = self.create(
+                    root,
+                    &paths[0],
+                    Node::File { now: Vec::new(), durable: Vec::new() },
+                ) && call.says("O_TRUNC")
                     && let Node::File { now, .. } = &mut self.nodes[at]
                 {
                     now.clear();
@@ -140,7 +143,9 @@ impl Disk {
             }
             "pwrite64" => {
                 let Some(at) = self.find_descriptor(root, call) else { return };
-                let Node::File { now, .. } = &mut self.nodes[at] else { panic!("a directory was written to") };
+                let Node::File { now, .. } = &mut self.nodes[at] else {
+                    panic!("a directory was written to")
+                };
                 let position = usize::try_from(call.last_number().unwrap()).unwrap();
                 let bytes = &call.texts()[0][..usize::try_from(call.result).unwrap()];
                 now.resize(now.len().max(position + bytes.len()), 0);
@@ -152,9 +157,12 @@ impl Disk {
                     self.name(root, &paths[1], at);
                 }
             }
-            "unlink" | "rmdir" => drop(self.take_name(root, &call.paths(root.parent().unwrap())[0])),
+            "unlink" | "rmdir" => {
+                drop(self.take_name(root, &call.paths(root.parent().unwrap())[0]))
+            }
             "openat" => {}
-            "write" | "writev" | "sendto" | "sendmsg" if !Path::new(&call.descriptor()).starts_with(root) => {}
+            "write" | "writev" | "sendto" | "sendmsg"
+                if !Path::new(&call.descriptor()).starts_with(root) => {}
             other => panic!("the disk does not know `{other}`"),
         }
     }
@@ -180,7 +188,8 @@ impl Disk {
             }
             Node::Folder { now, durable } => {
                 fs::create_dir(path).unwrap();
-                let below: usize = durable.iter().map(|(name, at)| self.leave_at(*at, &path.join(name))).sum();
+                let below: usize =
+                    durable.iter().map(|(name, at)| self.leave_at(*at, &path.join(name))).sum();
                 below + usize::from(now != durable)
             }
         }
@@ -198,7 +207,10 @@ impl Disk {
     fn find_descriptor(&self, root: &Path, call: &Call) -> Option<usize> {
         let path = call.descriptor();
         let found = self.find(root, Path::new(&path));
-        assert!(found.is_some() || !Path::new(&path).starts_with(root), "`{path}` came from nowhere");
+        assert!(
+            found.is_some() || !Path::new(&path).starts_with(root),
+            "`{path}` came from nowhere"
+        );
         found
     }
 

@@ -23,7 +23,9 @@ fn on_a_full_disk_the_hook_stops_in_time_and_the_next_start_accounts_for_it() {
         assert!(caller.signs_in().index().is_some());
     }
     // Room for checkpoints and the emergency ring, none for further frames.
-    let limit = Command::new("prlimit").args([&format!("--pid={}", host.id()), "--fsize=16384:unlimited"]).status();
+    let limit = Command::new("prlimit")
+        .args([&format!("--pid={}", host.id()), "--fsize=16384:unlimited"])
+        .status();
     assert!(limit.unwrap().success());
     let answers: Vec<_> = (0..80).map(|_| caller.signs_in()).collect();
     for answer in &answers {
@@ -32,7 +34,11 @@ fn on_a_full_disk_the_hook_stops_in_time_and_the_next_start_accounts_for_it() {
     host.until_log("the write-ahead log could not be written");
     // Whoever asks is told, and why.
     let ready = host.admin("/ready");
-    assert_eq!((ready.status, &ready.json["reasons"][0]["code"]), (503, &"log-stopped".into()), "{ready:?}");
+    assert_eq!(
+        (ready.status, &ready.json["reasons"][0]["code"]),
+        (503, &"log-stopped".into()),
+        "{ready:?}"
+    );
     assert_eq!(host.metric("portcullis_log_stopped"), 1.0);
     assert_eq!(host.admin("/health").status, 200);
     // More than the emergency ring has slots: the rest is counted.
@@ -44,7 +50,10 @@ fn on_a_full_disk_the_hook_stops_in_time_and_the_next_start_accounts_for_it() {
 fn on_a_slow_disk_late_records_are_superseded_before_the_hook_decides_again() {
     let house = house();
     // The log-writer's tenth sync takes longer than a platform waits.
-    let Some(command) = trace::strace(&quietly("inject=fdatasync:delay_enter=3500000:when=10")) else { return };
+    let Some(command) = trace::strace(&quietly("inject=fdatasync:delay_enter=3500000:when=10"))
+    else {
+        return;
+    };
     let host = Host::start_with(&house.path(""), command);
     let mut caller = Caller::of(&host);
     let done = std::sync::atomic::AtomicBool::new(false);
@@ -66,7 +75,8 @@ fn on_a_slow_disk_late_records_are_superseded_before_the_hook_decides_again() {
     account(&house, &late);
     // Everything that the hook owed stands before the next thing that it decided.
     let next = house.record(next.index().unwrap());
-    let owed = house.records().into_iter().filter(|record| OWED.contains(&record["t"].as_str().unwrap()));
+    let owed =
+        house.records().into_iter().filter(|record| OWED.contains(&record["t"].as_str().unwrap()));
     assert!(owed.into_iter().all(|record| record["seq"].as_u64() < next["seq"].as_u64()));
     assert_eq!(house.records_of("host.start").len(), 1);
 }
@@ -74,14 +84,18 @@ fn on_a_slow_disk_late_records_are_superseded_before_the_hook_decides_again() {
 #[test]
 fn after_a_sync_that_failed_nothing_is_decided_although_later_ones_would_work() {
     let house = house();
-    let Some(command) = trace::strace(&quietly("inject=fdatasync:error=EIO:when=10")) else { return };
+    let Some(command) = trace::strace(&quietly("inject=fdatasync:error=EIO:when=10")) else {
+        return;
+    };
     let host = Host::start_with(&house.path(""), command);
     let mut caller = Caller::of(&host);
     let mut answers = Vec::new();
     while answers.len() < 20 {
         let answer = caller.signs_in();
         match answer.index() {
-            Some(_) => assert!(answers.is_empty(), "the hook decides after a sync that failed: {answer:?}"),
+            Some(_) => {
+                assert!(answers.is_empty(), "the hook decides after a sync that failed: {answer:?}")
+            }
             None => answers.push(answer),
         }
     }
@@ -99,14 +113,21 @@ fn on_a_full_disk_no_question_of_a_batch_is_permitted_and_each_is_accounted_for(
     command.args(["-c", "trap '' XFSZ; exec \"$@\"", "sh"]).arg(binary());
     let host = Host::start_with(&house.path(""), command);
     let question = json!({"subject": {"type": "user", "id": "noor"}, "resource": {"type": "chart", "id": "1"}});
-    let body = json!({"action": {"name": "read"}, "evaluations": vec![question; QUESTIONS]}).to_string();
-    let ask = || host.client().send(&Raw::post("/access/v1/evaluations", SECRET, body.as_bytes())).unwrap();
+    let body =
+        json!({"action": {"name": "read"}, "evaluations": vec![question; QUESTIONS]}).to_string();
+    let ask = || {
+        host.client().send(&Raw::post("/access/v1/evaluations", SECRET, body.as_bytes())).unwrap()
+    };
     let decided = |answer: &Answer, permitted: bool| {
         let answers = answer.json["evaluations"].as_array().unwrap();
-        answer.status == 200 && answers.len() == QUESTIONS && answers.iter().all(|it| it["decision"] == permitted)
+        answer.status == 200
+            && answers.len() == QUESTIONS
+            && answers.iter().all(|it| it["decision"] == permitted)
     };
     assert!(decided(&ask(), true));
-    let limit = Command::new("prlimit").args([&format!("--pid={}", host.id()), "--fsize=16384:unlimited"]).status();
+    let limit = Command::new("prlimit")
+        .args([&format!("--pid={}", host.id()), "--fsize=16384:unlimited"])
+        .status();
     assert!(limit.unwrap().success());
     for _ in 0..3 {
         let begin = Instant::now();
@@ -186,7 +207,10 @@ fn account(house: &House, answers: &[Answer]) {
                 let of = &records[usize::try_from(record["of"].as_u64().unwrap()).unwrap()];
                 assert_eq!(of["t"], "hook.decision", "{record} supersedes {of}");
                 assert!(of["seq"].as_u64() < record["seq"].as_u64());
-                assert!(left.contains(record["out"].as_str().unwrap()), "{record} is of no answer that left");
+                assert!(
+                    left.contains(record["out"].as_str().unwrap()),
+                    "{record} is of no answer that left"
+                );
                 accounted += 1;
             }
             "answer.gap" => accounted += record["count"].as_u64().unwrap(),

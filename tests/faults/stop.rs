@@ -40,7 +40,10 @@ fn a_stop_lets_calls_in_progress_end_and_loses_nothing() {
         assert_eq!(records.last().unwrap()["t"], json!("host.stop"));
         let starts: Vec<_> = records.iter().filter(|record| record["t"] == "host.start").collect();
         assert_eq!(starts.len(), life + 1);
-        assert!(starts.iter().all(|start| start["unclean"] == false && start["recovered"] == 0), "{starts:?}");
+        assert!(
+            starts.iter().all(|start| start["unclean"] == false && start["recovered"] == 0),
+            "{starts:?}"
+        );
     }
 }
 
@@ -56,14 +59,24 @@ fn a_second_process_on_the_same_record_or_memory_is_refused_and_the_first_goes_o
         (audit, "directory = \"other-audit\"", "`trust-state`"),
         (state, "root = \"trust-root.json\"\nstate = \"other-state\"", "`audit`"),
     ] {
-        house.write("second.toml", if from.is_empty() { ours.clone() } else { ours.replace(from, to) });
+        house.write(
+            "second.toml",
+            if from.is_empty() { ours.clone() } else { ours.replace(from, to) },
+        );
         // Bounded, for the case that it is not refused.
         let mut second = Command::new("timeout");
-        second.arg("60").arg(binary()).args(["serve", "--config", "second.toml"]).current_dir(house.path(""));
+        second
+            .arg("60")
+            .arg(binary())
+            .args(["serve", "--config", "second.toml"])
+            .current_dir(house.path(""));
         let second = second.output().unwrap();
         let said = String::from_utf8_lossy(&second.stderr);
         assert_eq!(second.status.code(), Some(70), "{said}");
-        assert!(said.contains(names) && said.contains("another process") && said.contains("hint: "), "{said}");
+        assert!(
+            said.contains(names) && said.contains("another process") && said.contains("hint: "),
+            "{said}"
+        );
         assert!(!String::from_utf8_lossy(&second.stdout).contains("listening"));
     }
     assert!(!house.path("other-audit").exists(), "it has begun nothing");

@@ -26,7 +26,9 @@ impl Call {
     /// What its descriptor is of: a path, or `socket:[…]`.
     pub fn descriptor(&self) -> String {
         let inside = self.arguments.split_once('<').and_then(|(_, rest)| rest.split_once('>'));
-        inside.map_or_else(String::new, |(text, _)| String::from_utf8_lossy(&plain(text)).into_owned())
+        inside.map_or_else(String::new, |(text, _)| {
+            String::from_utf8_lossy(&plain(text)).into_owned()
+        })
     }
 
     /// All its texts, one after the other.
@@ -36,7 +38,10 @@ impl Call {
 
     /// The paths that it names, from the directory that the host was started in.
     pub fn paths(&self, directory: &Path) -> Vec<PathBuf> {
-        self.texts().into_iter().map(|text| directory.join(String::from_utf8_lossy(&text).into_owned())).collect()
+        self.texts()
+            .into_iter()
+            .map(|text| directory.join(String::from_utf8_lossy(&text).into_owned()))
+            .collect()
     }
 
     /// Its last argument as a number.
@@ -52,7 +57,11 @@ impl Call {
 
 /// strace with these arguments, to run a host under; `None`, and a word, where it is missing and not demanded.
 pub fn strace(arguments: &[&str]) -> Option<Command> {
-    let found = Command::new("strace").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    let found = Command::new("strace")
+        .arg("--version")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
     if !found.is_ok_and(|status| status.success()) {
         assert!(std::env::var_os("PORTCULLIS_REQUIRE_INTEROP").is_none(), "strace is missing");
         println!("skipped: strace is missing");
@@ -77,14 +86,21 @@ pub fn read(output: &Path) -> Vec<Call> {
         let Some((thread, rest)) = content.split_once(' ') else { continue };
         let rest = rest.trim_start();
         if let Some((_, rest)) = rest.split_once(" resumed>") {
-            let Some(call) = unfinished.remove(thread).and_then(|at| calls.get_mut(at)) else { continue };
+            let Some(call) = unfinished.remove(thread).and_then(|at| calls.get_mut(at)) else {
+                continue;
+            };
             let Some((more, result)) = rest.rsplit_once(") ") else { continue };
             call.arguments.push_str(more);
             call.result = number(result);
             call.ended = Some(line);
         } else if let Some((name, rest)) = rest.split_once('(') {
-            let mut call =
-                Call { name: name.to_owned(), began: line, ended: None, result: -1, arguments: String::new() };
+            let mut call = Call {
+                name: name.to_owned(),
+                began: line,
+                ended: None,
+                result: -1,
+                arguments: String::new(),
+            };
             if let Some(begun) = rest.strip_suffix(" <unfinished ...>") {
                 call.arguments = begun.to_owned();
                 unfinished.insert(thread, calls.len());
@@ -103,7 +119,8 @@ pub fn read(output: &Path) -> Vec<Call> {
 /// The number behind the `=`, as in `= 14` or `= 3<…>`.
 fn number(result: &str) -> i64 {
     let behind = result.trim_start_matches(['=', ' ']);
-    let number = behind.split(|character: char| !character.is_ascii_digit() && character != '-').next();
+    let number =
+        behind.split(|character: char| !character.is_ascii_digit() && character != '-').next();
     number.and_then(|number| number.parse().ok()).unwrap_or(-1)
 }
 

@@ -11,8 +11,10 @@ use super::{anybody, told, with};
 
 #[test]
 fn whatever_a_plugin_does_a_closed_hook_stops_and_says_why_and_its_neighbours_never_notice() {
-    let deeds: serde_json::Map<_, _> =
-        BAD.iter().map(|(name, settings, ..)| ((*name).to_owned(), serde_json::from_str(settings).unwrap())).collect();
+    let deeds: serde_json::Map<_, _> = BAD
+        .iter()
+        .map(|(name, settings, ..)| ((*name).to_owned(), serde_json::from_str(settings).unwrap()))
+        .collect();
     let house = House::build(&[told("token", &Value::Object(deeds))]);
     let host = house.serve();
 
@@ -23,7 +25,10 @@ fn whatever_a_plugin_does_a_closed_hook_stops_and_says_why_and_its_neighbours_ne
             let mut answered = 0;
             while !done.load(Ordering::Relaxed) {
                 let answer = host.sign_in(&anybody());
-                assert!(answer.status == 200 && !answer.stops_a_token(), "a neighbour was refused: {answer:?}");
+                assert!(
+                    answer.status == 200 && !answer.stops_a_token(),
+                    "a neighbour was refused: {answer:?}"
+                );
                 answered += 1;
             }
             answered
@@ -33,7 +38,10 @@ fn whatever_a_plugin_does_a_closed_hook_stops_and_says_why_and_its_neighbours_ne
             .map(|(name, ..)| {
                 let bad = host.sign_in(&with(name));
                 assert!(bad.stops_a_token(), "`{name}` did not stop: {bad:?}");
-                assert!(!host.sign_in(&anybody()).stops_a_token(), "after `{name}` a clean call was refused");
+                assert!(
+                    !host.sign_in(&anybody()).stops_a_token(),
+                    "after `{name}` a clean call was refused"
+                );
                 bad.index().unwrap()
             })
             .collect();
@@ -55,8 +63,10 @@ fn whatever_a_plugin_does_a_closed_hook_stops_and_says_why_and_its_neighbours_ne
         );
     }
     // What a plugin repeats of a call, in an error or as a panic's text, is for the sealed part alone.
-    let sealed =
-        house.sealed(records.iter().position(|record| record["chain"][0]["fault"] == "plugin-error").unwrap() as u64);
+    let sealed = house.sealed(
+        records.iter().position(|record| record["chain"][0]["fault"] == "plugin-error").unwrap()
+            as u64,
+    );
     assert!(sealed["plugins"][0]["fault"].as_str().unwrap().contains("00utest"));
     for outside in [log, records.iter().map(Value::to_string).collect()] {
         assert!(!outside.contains("00utest") && !outside.contains("as told"), "{outside}");
@@ -77,7 +87,9 @@ fn what_the_platform_would_reject_as_a_whole_never_leaves_and_its_author_is_name
     let host = house.serve();
     let reserved = host.sign_in(&with("reserved"));
     let absent = host.sign_in(&with("no-such-claim"));
-    for stopped in [&reserved, &absent, &host.sign_in(&with("too-long")), &host.sign_in(&with("dropped"))] {
+    for stopped in
+        [&reserved, &absent, &host.sign_in(&with("too-long")), &host.sign_in(&with("dropped"))]
+    {
         assert!(stopped.stops_a_token() && stopped.operations().is_empty(), "{stopped:?}");
     }
     // The same deeds, where they can be said.
@@ -118,7 +130,8 @@ fn a_watching_plugin_stops_nobody_whatever_it_does() {
     for answer in [&trapped, &denied] {
         assert!(answer.status == 200 && !answer.stops_a_token(), "{answer:?}");
     }
-    let observed = |index| house.until_record("hook.observed", move |record| record["of"] == json!(index));
+    let observed =
+        |index| house.until_record("hook.observed", move |record| record["of"] == json!(index));
     assert_eq!(observed(trapped.index())["chain"][0]["fault"], json!("plugin-trap"));
     assert_eq!(observed(denied.index())["chain"][0]["verdict"], json!("deny"));
     drop(host.stop());
@@ -152,7 +165,12 @@ const BAD: [(&str, &str, &str, &str); 15] = [
     ("undeclared-code", r#"{"do":"undeclared-code"}"#, "plugin-overreach", "plugin-overreach"),
     ("undeclared-change", r#"{"do":"undeclared-change"}"#, "plugin-overreach", "plugin-overreach"),
     ("malformed-value", r#"{"do":"malformed-value"}"#, "plugin-overreach", "plugin-overreach"),
-    ("malformed-argument", r#"{"do":"malformed-argument"}"#, "plugin-overreach", "plugin-overreach"),
+    (
+        "malformed-argument",
+        r#"{"do":"malformed-argument"}"#,
+        "plugin-overreach",
+        "plugin-overreach",
+    ),
     ("impossible-risk", r#"{"do":"impossible-risk"}"#, "plugin-overreach", "plugin-overreach"),
     ("add-grant", r#"{"do":"add-grant","id":"prescribe"}"#, "plugin-overreach", "plugin-overreach"),
     (

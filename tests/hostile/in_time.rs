@@ -31,14 +31,20 @@ fn with_plugins_that_hang_everywhere_every_answer_is_in_time_and_the_host_can_be
     let hook = r#"hook="token",kind="okta.token""#;
     let safe: f64 = ["plugin-fault", "budget-exhausted", "overload"]
         .iter()
-        .map(|cause| host.metric(&format!(r#"portcullis_safe_answers_total{{{hook},cause="{cause}"}}"#)))
+        .map(|cause| {
+            host.metric(&format!(r#"portcullis_safe_answers_total{{{hook},cause="{cause}"}}"#))
+        })
         .sum();
-    let turned_away = host.metric(&format!(r#"portcullis_refusals_total{{{hook},reason="overload"}}"#));
+    let turned_away =
+        host.metric(&format!(r#"portcullis_refusals_total{{{hook},reason="overload"}}"#));
     assert_eq!(safe + turned_away, (CALLERS + 64) as f64, "every one of them is counted");
     drop(host.stop());
     assert_eq!(house.verify().code, 0);
     // More at once than the slow lane has room for: those that found it full did not wait for it.
-    let full = house.records_of("hook.decision").into_iter().filter(|record| record["decision"]["cause"] == "overload");
+    let full = house
+        .records_of("hook.decision")
+        .into_iter()
+        .filter(|record| record["decision"]["cause"] == "overload");
     assert!(full.count() > 0, "the slow lane was never full");
 }
 
@@ -49,7 +55,8 @@ fn where_care_depends_on_it_the_least_is_given_in_time() {
     let elsewhere = {
         let mut sign_in = anybody();
         for place in ["request/client_id", "client/id"] {
-            *sign_in.body.pointer_mut(&format!("/data/context/protocol/{place}")).unwrap() = json!("0oaother");
+            *sign_in.body.pointer_mut(&format!("/data/context/protocol/{place}")).unwrap() =
+                json!("0oaother");
         }
         sign_in
     };
@@ -59,9 +66,11 @@ fn where_care_depends_on_it_the_least_is_given_in_time() {
         for (answer, took) in care.join().unwrap() {
             assert!(took < PLATFORM_WAITS, "an answer came after {took:?}");
             let operations = answer.operations();
-            let says = |path: &str, value| operations.iter().any(|it| it.2 == path && it.3 == value);
+            let says =
+                |path: &str, value| operations.iter().any(|it| it.2 == path && it.3 == value);
             assert!(
-                says("/token/lifetime/expiration", json!(300)) && says("/claims/degraded", json!(true)),
+                says("/token/lifetime/expiration", json!(300))
+                    && says("/claims/degraded", json!(true)),
                 "{answer:?}"
             );
         }
@@ -83,7 +92,12 @@ fn hanging(hook: &str) -> House {
 }
 
 /// So many callers at the same moment, each with a connection of its own: what each heard, and after how long.
-fn all_at_once(host: &Host, hook: &str, callers: usize, sign_in: &SignIn) -> Vec<(Answer, Duration)> {
+fn all_at_once(
+    host: &Host,
+    hook: &str,
+    callers: usize,
+    sign_in: &SignIn,
+) -> Vec<(Answer, Duration)> {
     thread::scope(|scope| {
         let callers: Vec<_> = (0..callers)
             .map(|_| {

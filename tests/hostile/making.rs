@@ -23,8 +23,13 @@ fn refused(house: &mut House, plugins: &[(&str, Vec<u8>, &'static str)]) {
         scope.spawn(|| {
             let mut client = host.client();
             while !over.load(Ordering::Relaxed) {
-                let answer = client.send(&host.request("token", &SignIn::with_groups(&CONFLICT).bytes())).unwrap();
-                assert!(answer.stops_a_token() && answer.index().is_some(), "generation 1 decides all the while");
+                let answer = client
+                    .send(&host.request("token", &SignIn::with_groups(&CONFLICT).bytes()))
+                    .unwrap();
+                assert!(
+                    answer.stops_a_token() && answer.index().is_some(),
+                    "generation 1 decides all the while"
+                );
                 calls.fetch_add(1, Ordering::Relaxed);
                 thread::sleep(std::time::Duration::from_millis(5));
             }
@@ -33,7 +38,10 @@ fn refused(house: &mut House, plugins: &[(&str, Vec<u8>, &'static str)]) {
         let mut codes = Vec::new();
         for (name, bytes, code) in plugins {
             house.plant(name, bytes);
-            house.release(&[Binding::new("token", "sod", duties()), Binding::new("token", name, json!({}))]);
+            house.release(&[
+                Binding::new("token", "sod", duties()),
+                Binding::new("token", name, json!({})),
+            ]);
             let said = host.look(&["release refused", "release active"]);
             let line = said.lines().find(|line| line.contains("release refused"));
             let line = line.unwrap_or_else(|| panic!("{name}: {said}"));
@@ -42,7 +50,10 @@ fn refused(house: &mut House, plugins: &[(&str, Vec<u8>, &'static str)]) {
             let told: Value = host.admin("/status").json;
             let refused = &told["release"]["refused"];
             assert_eq!(refused["code"], *code, "{told}");
-            assert!(refused["sentence"].as_str().is_some_and(|sentence| sentence.len() > 20), "{refused}");
+            assert!(
+                refused["sentence"].as_str().is_some_and(|sentence| sentence.len() > 20),
+                "{refused}"
+            );
             assert_eq!(told["generation"]["number"], 1);
             codes.push(*code);
         }
@@ -53,7 +64,10 @@ fn refused(house: &mut House, plugins: &[(&str, Vec<u8>, &'static str)]) {
     assert_eq!(host.children(), Vec::<String>::new(), "no child is left behind");
     host.stop();
     let records = house.records_of("release.refused");
-    assert_eq!(records.iter().map(|record| record["code"].as_str().unwrap()).collect::<Vec<_>>(), codes);
+    assert_eq!(
+        records.iter().map(|record| record["code"].as_str().unwrap()).collect::<Vec<_>>(),
+        codes
+    );
 }
 
 #[test]
@@ -63,7 +77,10 @@ fn what_takes_too_long_to_compile_is_ended() {
     refused(&mut house, &[("mischief-bomb", bomb(), "compile-time")]);
     // `check` goes the same way.
     let ran = house.run(&["check", "--config", "portcullis.toml"]);
-    assert!(ran.code == 1 && ran.err.contains("[compile-time]") && ran.err.contains(" seconds of "), "{ran:?}");
+    assert!(
+        ran.code == 1 && ran.err.contains("[compile-time]") && ran.err.contains(" seconds of "),
+        "{ran:?}"
+    );
     assert!(ran.err.contains("hint: ") && ran.err.contains("engine.compile_cpu_s"), "{}", ran.err);
 }
 
@@ -77,7 +94,9 @@ fn what_takes_too_much_memory_to_compile_is_ended() {
 fn what_is_hostile_before_and_after_the_compiler_is_refused() {
     let mut house = house("configure_ms = 2000");
     let sod = fs::read(component("sod")).unwrap();
-    let import = |name: &str| wat::parse_str(format!(r#"(component (import "{name}" (instance)))"#)).unwrap();
+    let import = |name: &str| {
+        wat::parse_str(format!(r#"(component (import "{name}" (instance)))"#)).unwrap()
+    };
     let segment = r#"(data (i32.const 524_287_000) "the last of 500 MiB")"#;
     refused(
         &mut house,
@@ -89,7 +108,9 @@ fn what_is_hostile_before_and_after_the_compiler_is_refused() {
             ),
             (
                 "mischief-start",
-                Guest::default().extra("(func $s (loop $again (br $again))) (start $s)").component(),
+                Guest::default()
+                    .extra("(func $s (loop $again (br $again))) (start $s)")
+                    .component(),
                 "plugin-configure-failed",
             ),
             (
@@ -97,10 +118,18 @@ fn what_is_hostile_before_and_after_the_compiler_is_refused() {
                 Guest::default().configure("(drop (memory.grow (i32.const 8000)))").component(),
                 "plugin-configure-failed",
             ),
-            ("mischief-segment", Guest::default().pages(8_000).extra(segment).component(), "plugin-no-start"),
+            (
+                "mischief-segment",
+                Guest::default().pages(8_000).extra(segment).component(),
+                "plugin-no-start",
+            ),
             ("mischief-large", vec![0; 33 << 20], "component-too-large"),
             ("mischief-wasi", import("wasi:cli/environment@0.2.0"), "component-import-forbidden"),
-            ("mischief-import", import("hospital:records/read@1.0.0"), "component-import-forbidden"),
+            (
+                "mischief-import",
+                import("hospital:records/read@1.0.0"),
+                "component-import-forbidden",
+            ),
             ("mischief-world", wat::parse_str("(component)").unwrap(), "component-wrong-world"),
             ("mischief-cut", sod[..sod.len() / 2].to_vec(), "component-invalid"),
             ("mischief-module", wat::parse_str("(module)").unwrap(), "component-is-module"),
@@ -116,6 +145,11 @@ fn a_file_of_500_megabytes_is_not_even_read() {
     let huge = File::create(house.path("release/plugins/mischief-huge.wasm")).unwrap();
     huge.set_len(500 << 20).unwrap();
     let ran = house.run(&["check", "--config", "portcullis.toml"]);
-    assert!(ran.code == 1 && ran.err.contains("mischief-huge.wasm") && ran.err.contains("524288000 bytes"), "{ran:?}");
+    assert!(
+        ran.code == 1
+            && ran.err.contains("mischief-huge.wasm")
+            && ran.err.contains("524288000 bytes"),
+        "{ran:?}"
+    );
     assert!(ran.err.contains("[unreadable]"), "{}", ran.err);
 }

@@ -5,7 +5,9 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use portcullis_tests::{Binding, CONFLICT, Guest, Host, House, Import, RELEASE_SET, Shelf, SignIn, contract, duties};
+use portcullis_tests::{
+    Binding, CONFLICT, Guest, Host, House, Import, RELEASE_SET, Shelf, SignIn, contract, duties,
+};
 use serde_json::json;
 
 use crate::hostile::registry::{following, push};
@@ -26,11 +28,17 @@ fn a_revocation_does_not_wait_for_a_plugin_that_is_being_made() {
     assert_eq!(until_made(&host, None), child);
 
     std::fs::remove_file(house.path("trust-roots/9.json")).unwrap();
-    let revoking = |source: String| format!("{source}\n[revoked]\nserials = {{ \"org.portcullis.sod\" = [1] }}\n");
+    let revoking = |source: String| {
+        format!("{source}\n[revoked]\nserials = {{ \"org.portcullis.sod\" = [1] }}\n")
+    };
     assert_eq!(house.next_root(2, &["root"], revoking).code, 0);
     host.until_log("plugin revoked");
     assert!(host.sign_in(&harmless()).stops_a_token(), "the safe answer");
-    assert_eq!(host.import(&Import::with_groups(&["ward-reader"])).without_reference(), "{}", "the rest goes on");
+    assert_eq!(
+        host.import(&Import::with_groups(&["ward-reader"])).without_reference(),
+        "{}",
+        "the rest goes on"
+    );
     // The set that was being made lists what is revoked: it is held against that, and not made any further.
     host.until_log("code=\"revoked-manifest\"");
     until_none(&host);
@@ -63,7 +71,10 @@ fn a_newer_set_takes_the_place_of_one_that_is_being_made() {
     house.write("release/release.json", house.forge("release", RELEASE_SET, &set.to_string()));
     host.until_log("plugin revoked");
     until_made(&host, Some(&former));
-    assert!(!host.sign_in(&harmless()).stops_a_token(), "generation 1 decides where nothing is revoked");
+    assert!(
+        !host.sign_in(&harmless()).stops_a_token(),
+        "generation 1 decides where nothing is revoked"
+    );
     house.release(&[live()]);
     host.until_log("release active generation=4");
     until_none(&host);
@@ -91,8 +102,9 @@ fn another_configuration_comes_into_force_and_a_host_stops_while_a_plugin_is_bei
     house.write("portcullis.toml", former.split("\n[[hook]]\nname = \"import\"").next().unwrap());
     house.release(&[live(), Binding::new("token", ENDLESS, json!({}))]);
     let child = until_made(&host, Some(&child));
-    let revoking =
-        |source: String| format!("{source}\n[revoked]\nserials = {{ \"org.portcullis.contractor\" = [1] }}\n");
+    let revoking = |source: String| {
+        format!("{source}\n[revoked]\nserials = {{ \"org.portcullis.contractor\" = [1] }}\n")
+    };
     assert_eq!(house.next_root(2, &["root"], revoking).code, 0);
     host.until_log("plugin revoked");
     let child = until_made(&host, Some(&child));
@@ -137,7 +149,9 @@ fn what_a_registry_offers_revokes_while_what_it_offered_before_is_being_made() {
     assert_ne!(safe.without_reference(), "{}", "the safe answer");
     until_made(&host, Some(&child));
     // And what lies in the folders counts as well.
-    let revoking = |source: String| format!("{source}\n[revoked]\nserials = {{ \"org.portcullis.sod\" = [1] }}\n");
+    let revoking = |source: String| {
+        format!("{source}\n[revoked]\nserials = {{ \"org.portcullis.sod\" = [1] }}\n")
+    };
     assert_eq!(house.next_root(2, &["root"], revoking).code, 0);
     host.until_log("plugin=\"org.portcullis.sod\"");
     assert!(host.sign_in(&harmless()).stops_a_token());
@@ -148,7 +162,8 @@ fn what_a_registry_offers_revokes_while_what_it_offered_before_is_being_made() {
     house.must(&[&push(&live_tag)[..], &["--root", "trust-roots/2.json"]].concat());
     until_made(&host, None);
     host.stop();
-    let order = ["release.active", "plugin.stopped", "trust.revoked", "plugin.stopped", "trust.revoked"];
+    let order =
+        ["release.active", "plugin.stopped", "trust.revoked", "plugin.stopped", "trust.revoked"];
     assert_eq!(told(&house, &order), order);
     assert_eq!(house.records_of("release.pulled").len(), 1, "what was being made went nowhere");
     assert_eq!(house.verify().code, 0);
@@ -190,7 +205,12 @@ fn until<T>(host: &Host, found: impl Fn(&[String]) -> Option<T>) -> T {
         if let Some(found) = found(&host.children()) {
             return found;
         }
-        assert!(begin.elapsed() < PATIENCE, "{:?} are being made:\n{}", host.children(), host.log());
+        assert!(
+            begin.elapsed() < PATIENCE,
+            "{:?} are being made:\n{}",
+            host.children(),
+            host.log()
+        );
         thread::sleep(Duration::from_millis(20));
     }
 }

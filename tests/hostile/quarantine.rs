@@ -10,7 +10,8 @@ use super::{anybody, told, with};
 
 #[test]
 fn who_fails_too_often_is_left_alone_and_comes_back_by_one_real_call() {
-    let deeds = json!({"trap": {"do": "trap"}, "lie": {"do": "undeclared-code"}, "no": {"do": "deny"}});
+    let deeds =
+        json!({"trap": {"do": "trap"}, "lie": {"do": "undeclared-code"}, "no": {"do": "deny"}});
     let mut house = impatient(&[told("token", &deeds)]);
     house.configure("errors = 100000", "errors = 4\nbackoff_ms = 5000\nbackoff_most_ms = 60000");
     let host = house.serve();
@@ -35,7 +36,11 @@ fn who_fails_too_often_is_left_alone_and_comes_back_by_one_real_call() {
         (&quarantined["hook"], &quarantined["plugin"], &quarantined["mode"], &quarantined["gen"]),
         (&json!("token"), &json!("org.portcullis.mischief"), &json!("enforce"), &json!(1))
     );
-    assert_eq!((&quarantined["failures"], &quarantined["for_ms"]), (&json!(6), &json!(5000)), "half of all runs");
+    assert_eq!(
+        (&quarantined["failures"], &quarantined["for_ms"]),
+        (&json!(6), &json!(5000)),
+        "half of all runs"
+    );
 
     assert!(codes(&host).contains(&"plugin-quarantined".to_owned()));
     let binding = &host.admin("/status").json["hooks"][0]["bindings"][0];
@@ -49,7 +54,10 @@ fn who_fails_too_often_is_left_alone_and_comes_back_by_one_real_call() {
     // One good call, and it is asked again.
     let recovered = until(&host, &anybody(), |answer| !answer.stops_a_token());
     let record = house.until_record("plugin.recovered", |_| true);
-    assert!(record["trials"].as_u64().unwrap() >= 2 && record["after_ms"].as_u64().unwrap() >= 15_000, "{record}");
+    assert!(
+        record["trials"].as_u64().unwrap() >= 2 && record["after_ms"].as_u64().unwrap() >= 15_000,
+        "{record}"
+    );
     assert_eq!(gauge(&host, "portcullis_plugin_quarantined", "token"), 0.0);
     assert_eq!(gauge(&host, "portcullis_plugin_quarantines_total", "token"), 1.0);
     assert!(!codes(&host).contains(&"plugin-quarantined".to_owned()));
@@ -66,7 +74,11 @@ fn who_fails_too_often_is_left_alone_and_comes_back_by_one_real_call() {
 
     let record = house.record(alone.index().unwrap());
     let decision = json!({"safe": "closed", "cause": "plugin-quarantined", "culprit": "org.portcullis.mischief"});
-    assert_eq!((&record["decision"], &record["chain"]), (&decision, &json!([])), "nobody was asked");
+    assert_eq!(
+        (&record["decision"], &record["chain"]),
+        (&decision, &json!([])),
+        "nobody was asked"
+    );
     assert_eq!(house.record(recovered.index().unwrap())["decision"]["verdict"], json!("allow"));
     assert_eq!(house.verify().code, 0);
 }
@@ -105,7 +117,8 @@ fn a_plugin_that_hangs_on_one_hook_never_delays_another() {
     let mut house = House::build(&[]);
     house.sign_plugin("mischief", |manifest| manifest.replace("time_ms = 250", "time_ms = 1000"));
     house.release(&[
-        Binding::new("token", "mischief", json!({"do": "loop-forever"})).bounds("concurrency = 1, queue = 8"),
+        Binding::new("token", "mischief", json!({"do": "loop-forever"}))
+            .bounds("concurrency = 1, queue = 8"),
         Binding::new("import", "mischief-twin", json!({"do": "drop-grant", "id": "everything"})),
     ]);
     let host = house.serve();
@@ -133,20 +146,34 @@ fn a_plugin_that_hangs_on_one_hook_never_delays_another() {
     for import in &imports {
         let record = house.record(import.index().unwrap());
         let fault = &record["chain"][0]["fault"];
-        assert!(!["overload", "host-no-slot", "budget-exhausted"].iter().any(|wrong| fault == wrong), "{record}");
+        assert!(
+            !["overload", "host-no-slot", "budget-exhausted"].iter().any(|wrong| fault == wrong),
+            "{record}"
+        );
         if fault.is_null() {
-            assert_eq!(record["decision"]["verdict"], json!("deny"), "reported, as its binding says: {record}");
+            assert_eq!(
+                record["decision"]["verdict"],
+                json!("deny"),
+                "reported, as its binding says: {record}"
+            );
         }
     }
-    let refused =
-        house.records_of("hook.decision").into_iter().filter(|record| record["chain"][0]["fault"] == "overload");
+    let refused = house
+        .records_of("hook.decision")
+        .into_iter()
+        .filter(|record| record["chain"][0]["fault"] == "overload");
     assert!(refused.count() > 0, "its own queue is bounded");
 }
 
 #[test]
 fn bounds_that_are_signed_only_tighten() {
-    let house = House::build(&[Binding::new("token", "mischief", json!({"do": "trap"})).bounds("errors = 2")]);
-    house.configure("errors = 100000", "errors = 100000\nbackoff_ms = 600000\nbackoff_most_ms = 600000");
+    let house = House::build(&[
+        Binding::new("token", "mischief", json!({"do": "trap"})).bounds("errors = 2")
+    ]);
+    house.configure(
+        "errors = 100000",
+        "errors = 100000\nbackoff_ms = 600000\nbackoff_most_ms = 600000",
+    );
     let host = house.serve();
     for _ in 0..3 {
         assert!(host.sign_in(&anybody()).stops_a_token());
@@ -156,15 +183,27 @@ fn bounds_that_are_signed_only_tighten() {
     for wrong in ["errors = 0", "errors_percent = 101", "concurrency = 0", "speed = 1"] {
         let source = house.read("release.toml");
         house.write("wrong.toml", source.replace("errors = 2", wrong));
-        let sign =
-            ["release", "sign", "--source", "wrong.toml", "--root", "trust-root.json", "--key", "keys/release.key"];
+        let sign = [
+            "release",
+            "sign",
+            "--source",
+            "wrong.toml",
+            "--root",
+            "trust-root.json",
+            "--key",
+            "keys/release.key",
+        ];
         let ran = house.run(&[&sign[..], &["--output", "wrong.json"]].concat());
         assert_eq!(ran.code, 1, "{wrong}: {}", ran.err);
         assert!(ran.err.contains(wrong.split(' ').next().unwrap()), "{}", ran.err);
     }
     house.configure("errors = 100000", "errors = 0");
     let checked = house.run(&["check", "--config", "portcullis.toml"]);
-    assert!(checked.code == 64 && checked.err.contains("plugins.errors is 0, not 1 to"), "{}", checked.err);
+    assert!(
+        checked.code == 64 && checked.err.contains("plugins.errors is 0, not 1 to"),
+        "{}",
+        checked.err
+    );
 }
 
 /// A house that looks at its files when it is told to.
@@ -189,7 +228,12 @@ fn until(host: &Host, sign_in: &SignIn, wanted: impl Fn(&Answer) -> bool) -> Ans
 
 fn codes(host: &Host) -> Vec<String> {
     let warnings = host.admin("/ready").json["warnings"].clone();
-    warnings.as_array().unwrap().iter().map(|it: &Value| it["code"].as_str().unwrap().to_owned()).collect()
+    warnings
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it: &Value| it["code"].as_str().unwrap().to_owned())
+        .collect()
 }
 
 /// A binding's sample: of the hook's first one, in the generation in force.

@@ -3,7 +3,9 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use portcullis_tests::{Binding, CONFLICT, Host, House, RELEASE_SET, Shelf, SignIn, Trick, digest, duties};
+use portcullis_tests::{
+    Binding, CONFLICT, Host, House, RELEASE_SET, Shelf, SignIn, Trick, digest, duties,
+};
 use serde_json::{Value, json};
 
 #[test]
@@ -14,7 +16,11 @@ fn a_registry_that_misbehaves_changes_nothing() {
     let kept = files(&house);
 
     // The next release lies ready under another tag: another plugin, so that there is a component to be fetched.
-    house.release(&[Binding::new("token", "mischief", json!({"do": "by-entitlement", "deeds": {}}))]);
+    house.release(&[Binding::new(
+        "token",
+        "mischief",
+        json!({"do": "by-entitlement", "deeds": {}}),
+    )]);
     house.must(&push(&format!("{}/hooks:next", shelf.address())));
     let next = shelf.held("next");
     let wasm = digest(&fs::read(house.path("release/plugins/mischief.wasm")).unwrap());
@@ -41,8 +47,16 @@ fn a_registry_that_misbehaves_changes_nothing() {
         ("/manifests/live", Trick::Status(500, String::new()), "registry-failed"),
         ("/manifests/live", Trick::Status(404, String::new()), "registry-lacks"),
         ("/manifests/live", Trick::Status(403, String::new()), "registry-denied"),
-        ("/manifests/live", Trick::Status(401, "www-authenticate: Negotiate\r\n".to_owned()), "registry-denied"),
-        ("/manifests/live", Trick::Status(200, "content-type: text/html\r\n".to_owned()), "registry-malformed"),
+        (
+            "/manifests/live",
+            Trick::Status(401, "www-authenticate: Negotiate\r\n".to_owned()),
+            "registry-denied",
+        ),
+        (
+            "/manifests/live",
+            Trick::Status(200, "content-type: text/html\r\n".to_owned()),
+            "registry-malformed",
+        ),
         ("/manifests/live", Trick::Torn, "registry-unreachable"),
         ("/manifests/live", Trick::Endless, "registry-too-long"),
         ("/manifests/live", Trick::Drip, "registry-late"),
@@ -66,17 +80,27 @@ fn a_registry_that_misbehaves_changes_nothing() {
         (wasm.as_str(), Trick::Endless, "registry-wrong-size"),
         (wasm.as_str(), Trick::Drip, "registry-late"),
         (wasm.as_str(), Trick::Bytes(b"\0asm".to_vec()), "registry-wrong-size"),
-        (wasm.as_str(), redirect(format!("http://{}/elsewhere", other.address())), "registry-lacks"),
+        (
+            wasm.as_str(),
+            redirect(format!("http://{}/elsewhere", other.address())),
+            "registry-lacks",
+        ),
     ] {
         shelf.trick(path, trick.clone());
         let code = format!("code=\"{code}\"");
         let said = until(&host, &code);
         assert!(!said.contains("release active"), "{trick:?}");
-        assert!(host.sign_in(&SignIn::with_groups(&CONFLICT)).stops_a_token(), "{trick:?}: generation 1 decides");
+        assert!(
+            host.sign_in(&SignIn::with_groups(&CONFLICT)).stops_a_token(),
+            "{trick:?}: generation 1 decides"
+        );
         assert_eq!(files(&house), kept, "{trick:?} on {path}");
     }
     shelf.behave();
-    assert!(other.heard().iter().all(|(_, _, shown)| shown.is_empty()), "a redirect sees nothing that proves us");
+    assert!(
+        other.heard().iter().all(|(_, _, shown)| shown.is_empty()),
+        "a redirect sees nothing that proves us"
+    );
     assert!(!other.heard().is_empty(), "the redirect was followed");
 
     // It comes to its senses.
@@ -86,9 +110,13 @@ fn a_registry_that_misbehaves_changes_nothing() {
     host.stop();
     let refused = house.records_of("release.pull-refused");
     let codes: Vec<_> = refused.iter().map(|record| record["code"].as_str().unwrap()).collect();
-    for code in
-        ["registry-too-long", "registry-malformed", "registry-wrong-digest", "registry-wrong-size", "registry-redirect"]
-    {
+    for code in [
+        "registry-too-long",
+        "registry-malformed",
+        "registry-wrong-digest",
+        "registry-wrong-size",
+        "registry-redirect",
+    ] {
         assert!(codes.contains(&code), "{code} is in no record: {codes:?}");
     }
     assert!(
@@ -103,17 +131,24 @@ fn what_nobody_signed_is_not_fetched() {
     let mut house = House::build(&[Binding::new("token", "sod", duties())]);
     let host = following(&house, &shelf);
     let kept = files(&house);
-    house.release(&[Binding::new("token", "mischief", json!({"do": "by-entitlement", "deeds": {}}))]);
+    house.release(&[Binding::new(
+        "token",
+        "mischief",
+        json!({"do": "by-entitlement", "deeds": {}}),
+    )]);
     let wasm = digest(&fs::read(house.path("release/plugins/mischief.wasm")).unwrap());
     let place = format!("{}/hooks:next", shelf.address());
     house.must(&push(&place));
     let (index, set) = (shelf.held("next"), house.read("release/release.json").into_bytes());
     // The registry writes a set of its own into the release, and names all of it rightly.
     for (signer, code) in [("publisher", "unknown-signer"), ("root", "unknown-signer")] {
-        let forged = house.forge(signer, RELEASE_SET, &house.opened_text("release/release.json")).into_bytes();
+        let forged = house
+            .forge(signer, RELEASE_SET, &house.opened_text("release/release.json"))
+            .into_bytes();
         let mut index: Value = serde_json::from_slice(&index).unwrap();
         let documents = shelf.held(index["manifests"][0]["digest"].as_str().unwrap());
-        let documents = String::from_utf8(documents).unwrap().replace(&digest(&set), &digest(&forged));
+        let documents =
+            String::from_utf8(documents).unwrap().replace(&digest(&set), &digest(&forged));
         let mut documents: Value = serde_json::from_str(&documents).unwrap();
         documents["layers"][0]["size"] = json!(forged.len());
         let documents = documents.to_string().into_bytes();
@@ -125,7 +160,8 @@ fn what_nobody_signed_is_not_fetched() {
         until(&host, &format!("code=\"{code}\""));
         assert_eq!(files(&house), kept);
     }
-    let fetched = shelf.heard().into_iter().any(|(method, path, _)| method == "GET" && path.contains(&wasm));
+    let fetched =
+        shelf.heard().into_iter().any(|(method, path, _)| method == "GET" && path.contains(&wasm));
     assert!(!fetched, "nobody signed for it");
     host.stop();
 }
@@ -136,7 +172,11 @@ fn a_set_that_is_not_whole_still_revokes() {
     let mut house = House::build(&[Binding::new("token", "sod", duties())]);
     let host = following(&house, &shelf);
     let kept = files(&house);
-    house.release(&[Binding::new("token", "mischief", json!({"do": "by-entitlement", "deeds": {}}))]);
+    house.release(&[Binding::new(
+        "token",
+        "mischief",
+        json!({"do": "by-entitlement", "deeds": {}}),
+    )]);
     let mut set = house.opened("release/release.json");
     set["revoked"] = json!({"serials": {"org.portcullis.sod": [1]}});
     house.write("release/release.json", house.forge("release", RELEASE_SET, &set.to_string()));
@@ -146,7 +186,10 @@ fn a_set_that_is_not_whole_still_revokes() {
     shelf.hold("live", INDEX, &shelf.held("next"));
     host.until_log("plugin revoked");
     until(&host, "code=\"registry-lacks\"");
-    assert!(host.sign_in(&SignIn::with_groups(&["ward-reader"])).stops_a_token(), "revoked is revoked");
+    assert!(
+        host.sign_in(&SignIn::with_groups(&["ward-reader"])).stops_a_token(),
+        "revoked is revoked"
+    );
     assert_eq!(files(&house), kept, "and the set is not taken");
     // Also after a restart.
     host.stop();
@@ -178,7 +221,8 @@ pub fn following(house: &House, shelf: &Shelf) -> Host {
 }
 
 pub fn push(live: &str) -> Vec<&str> {
-    let command = ["release", "push", live, "--from", "release", "--root", "trust-root.json", "--plain-http"];
+    let command =
+        ["release", "push", live, "--from", "release", "--root", "trust-root.json", "--plain-http"];
     [&command[..], &["--username", "ci", "--password-file", "password"]].concat()
 }
 
@@ -204,8 +248,9 @@ fn files(house: &House) -> Vec<(String, String)> {
     let folders = ["pulled", "pulled/plugins", "pulled/settings"];
     let entries = folders.iter().flat_map(|folder| fs::read_dir(house.path(folder)).unwrap());
     let paths = entries.map(|entry| entry.unwrap().path()).filter(|path| path.is_file());
-    let mut files: Vec<_> =
-        paths.map(|path| (path.display().to_string(), digest(&fs::read(&path).unwrap_or_default()))).collect();
+    let mut files: Vec<_> = paths
+        .map(|path| (path.display().to_string(), digest(&fs::read(&path).unwrap_or_default())))
+        .collect();
     files.sort();
     files
 }

@@ -10,8 +10,10 @@ use super::{anybody, told, with};
 
 #[test]
 fn a_loop_on_every_core_leaves_the_clean_hook_its_answers() {
-    let house =
-        House::build(&[Binding::new("token", "mischief", json!({"do": "loop-forever"})), told("import", &json!({}))]);
+    let house = House::build(&[
+        Binding::new("token", "mischief", json!({"do": "loop-forever"})),
+        told("import", &json!({})),
+    ]);
     let host = house.serve();
     let done = AtomicBool::new(false);
     let cores = thread::available_parallelism().map_or(2, usize::from);
@@ -22,7 +24,8 @@ fn a_loop_on_every_core_leaves_the_clean_hook_its_answers() {
                     let mut client = host.client();
                     let mut stopped = 0;
                     while !done.load(Ordering::Relaxed) {
-                        let answer = client.send(&host.request("token", &anybody().bytes())).unwrap();
+                        let answer =
+                            client.send(&host.request("token", &anybody().bytes())).unwrap();
                         assert!(answer.stops_a_token(), "{answer:?}");
                         stopped += 1;
                     }
@@ -50,8 +53,12 @@ fn a_loop_on_every_core_leaves_the_clean_hook_its_answers() {
         let cause = record["decision"]["cause"].as_str().unwrap();
         let fault = record["chain"][0]["fault"].as_str().unwrap();
         assert!(
-            [("plugin-fault", "plugin-deadline"), ("overload", "overload"), ("budget-exhausted", "budget-exhausted")]
-                .contains(&(cause, fault)),
+            [
+                ("plugin-fault", "plugin-deadline"),
+                ("overload", "overload"),
+                ("budget-exhausted", "budget-exhausted")
+            ]
+            .contains(&(cause, fault)),
             "{record}"
         );
         deadlines += usize::from(fault == "plugin-deadline");
@@ -80,7 +87,10 @@ fn a_slow_plugin_outruns_its_slice_and_still_decides() {
     for index in slow {
         let record = house.record(index);
         assert_eq!(record["decision"]["verdict"], json!("allow"));
-        assert!(record["chain"][0]["us"].as_u64().unwrap() > SLICE_US, "it did not outrun its slice: {record}");
+        assert!(
+            record["chain"][0]["us"].as_u64().unwrap() > SLICE_US,
+            "it did not outrun its slice: {record}"
+        );
     }
 }
 

@@ -6,8 +6,10 @@ use serde_json::{Value, json};
 #[test]
 fn a_plugin_sees_what_it_declares_and_nothing_else() {
     let reveal = json!({"do": "reveal"});
-    let house =
-        House::build(&[Binding::new("token", "mischief", reveal.clone()), Binding::new("import", "mischief", reveal)]);
+    let house = House::build(&[
+        Binding::new("token", "mischief", reveal.clone()),
+        Binding::new("import", "mischief", reveal),
+    ]);
     let host = house.serve();
     let sign_in = SignIn::with_groups(&["nurses", "north"]).claim("diagnosis", "not its business");
     let token = host.sign_in(&sign_in);
@@ -46,8 +48,12 @@ fn a_plugin_sees_what_it_declares_and_nothing_else() {
 /// that what is missing here was cut, not lost.
 fn seen(house: &House, index: u64) -> Value {
     let sealed = house.sealed(index);
-    assert!(sealed["request"].to_string().contains("Noor") || sealed["request"].to_string().contains("Ines"));
-    let mut seen: Value = serde_json::from_str(sealed["plugins"][0]["notes"][0].as_str().unwrap()).unwrap();
+    assert!(
+        sealed["request"].to_string().contains("Noor")
+            || sealed["request"].to_string().contains("Ines")
+    );
+    let mut seen: Value =
+        serde_json::from_str(sealed["plugins"][0]["notes"][0].as_str().unwrap()).unwrap();
     let members = seen.as_object_mut().unwrap();
     for changing in ["id", "received", "seed"] {
         assert!(members.remove(changing).is_some_and(|value| !value.is_null()));

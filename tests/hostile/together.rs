@@ -15,21 +15,32 @@ fn a_guard_beside_a_proposer_sees_and_judges_what_it_proposes() {
         told("token", &deeds),
         Binding::new("token", "mischief-guard", json!({"do": "deny-proposed"})),
         Binding::new("import", "mischief-guard", json!({"do": "reveal"})),
-        Binding::new("import", "mischief", json!({"do": "set", "target": "user", "path": "/title", "value": "chief"})),
+        Binding::new(
+            "import",
+            "mischief",
+            json!({"do": "set", "target": "user", "path": "/title", "value": "chief"}),
+        ),
     ]);
     let host = house.serve();
     let nothing_proposed = host.sign_in(&anybody());
     let proposed = host.sign_in(&with("wants"));
     let import = host.import(&portcullis_tests::Import::with_groups(&["nurses"]));
     assert!(!nothing_proposed.stops_a_token());
-    assert!(proposed.stops_a_token() && proposed.summary().contains("something was proposed"), "{proposed:?}");
+    assert!(
+        proposed.stops_a_token() && proposed.summary().contains("something was proposed"),
+        "{proposed:?}"
+    );
     drop(host.stop());
 
     let record = house.record(proposed.index().unwrap());
     assert_eq!(record["decision"]["verdict"], json!("deny"));
     // Proposers first, whatever their names.
-    let asked: Vec<_> =
-        record["chain"].as_array().unwrap().iter().map(|asked| asked["plugin"].as_str().unwrap()).collect();
+    let asked: Vec<_> = record["chain"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|asked| asked["plugin"].as_str().unwrap())
+        .collect();
     assert_eq!(asked, ["org.portcullis.mischief", "org.portcullis.mischief-guard"]);
     let sealed = house.sealed(import.index().unwrap());
     let guard = &sealed["plugins"][1];
@@ -60,11 +71,15 @@ fn two_wishes_for_one_place_are_a_conflict_and_the_same_wish_twice_is_none() {
         "same": set("ward", "north"), "differ": set("ward", "south"),
         "above": {"do": "set", "target": "access-token", "path": "/claims/ward/code", "value": 7},
     });
-    let twin = Binding::new("token", "mischief-twin", json!({"do": "by-entitlement", "deeds": other}));
+    let twin =
+        Binding::new("token", "mischief-twin", json!({"do": "by-entitlement", "deeds": other}));
     let house = House::build(&[told("token", &one), twin]);
     // What can conflict is said before it does.
     let checked = house.run(&["check", "--config", "portcullis.toml"]);
-    assert!(checked.code == 0 && format!("{}{}", checked.out, checked.err).contains("are a conflict"), "{checked:?}");
+    assert!(
+        checked.code == 0 && format!("{}{}", checked.out, checked.err).contains("are a conflict"),
+        "{checked:?}"
+    );
     let host = house.serve();
     let same = host.sign_in(&with("same"));
     assert_eq!(same.operations().len(), 1, "{same:?}");
@@ -75,7 +90,10 @@ fn two_wishes_for_one_place_are_a_conflict_and_the_same_wish_twice_is_none() {
     drop(host.stop());
     for answer in conflicts {
         let record = house.record(answer.index().unwrap());
-        assert_eq!(record["decision"], json!({"safe": "closed", "cause": "conflict", "culprit": null}));
+        assert_eq!(
+            record["decision"],
+            json!({"safe": "closed", "cause": "conflict", "culprit": null})
+        );
     }
 }
 
@@ -88,10 +106,14 @@ fn the_order_of_bindings_changes_no_byte_of_an_answer() {
         json!({"deny": deny("first"), "cap": cap(900), "set": set("a", "1"), "mix": cap(600), "step": {"do": "step-up"}}),
         json!({"deny": deny("second"), "cap": cap(700), "set": set("b", "2"), "mix": deny("mixed"), "step": {"do": "review"}}),
     ];
-    let told_too =
-        |name: &str, deeds: &Value| Binding::new("token", name, json!({"do": "by-entitlement", "deeds": deeds}));
-    let bindings =
-        [told_too("mischief", &deeds[0]), told_too("mischief", &deeds[1]), told_too("mischief-twin", &deeds[1])];
+    let told_too = |name: &str, deeds: &Value| {
+        Binding::new("token", name, json!({"do": "by-entitlement", "deeds": deeds}))
+    };
+    let bindings = [
+        told_too("mischief", &deeds[0]),
+        told_too("mischief", &deeds[1]),
+        told_too("mischief-twin", &deeds[1]),
+    ];
     let sign_ins: Vec<SignIn> = ["deny", "cap", "set", "mix", "step", "nurses"].map(with).into();
     let house = House::build(&bindings);
     // `release sign` sorts, so another hand signs them as they come.
@@ -104,22 +126,32 @@ fn the_order_of_bindings_changes_no_byte_of_an_answer() {
         set["bindings"] = order.map(|at: usize| sorted[at].clone()).to_vec().into();
         house.write("release/release.json", house.forge("release", RELEASE_SET, &set.to_string()));
         let host = house.serve();
-        let answers: Vec<_> = sign_ins.iter().map(|sign_in| host.sign_in(sign_in).without_reference()).collect();
+        let answers: Vec<_> =
+            sign_ins.iter().map(|sign_in| host.sign_in(sign_in).without_reference()).collect();
         drop(host.stop());
         outcomes.insert(answers);
     }
     assert_eq!(outcomes.len(), 1, "{outcomes:#?}");
     let answers = outcomes.pop_first().unwrap();
-    assert!(answers[0].contains("error") && answers[1].contains("700") && answers[3].contains("mixed"), "{answers:?}");
+    assert!(
+        answers[0].contains("error") && answers[1].contains("700") && answers[3].contains("mixed"),
+        "{answers:?}"
+    );
 }
 
 #[test]
 fn a_binding_that_could_say_the_unsayable_is_never_in_force() {
     let mut house = House::build(&[told("token", &json!({}))]);
     let host = house.serve();
-    house.sign_plugin("mischief-adder", |manifest| manifest.replace("token:drop-grant", "token:add-grant"));
-    house.release(&[Binding::new("token", "mischief-adder", json!({"do": "add-grant", "id": "prescribe"}))
-        .say(&[("review", "deny"), ("step-up", "deny")])]);
+    house.sign_plugin("mischief-adder", |manifest| {
+        manifest.replace("token:drop-grant", "token:add-grant")
+    });
+    house.release(&[Binding::new(
+        "token",
+        "mischief-adder",
+        json!({"do": "add-grant", "id": "prescribe"}),
+    )
+    .say(&[("review", "deny"), ("step-up", "deny")])]);
     let refused = house.until_record("release.refused", |_| true);
     assert_eq!(refused["plugin"], json!("org.portcullis.mischief-adder"));
     host.until_log("cannot say `add-grant`");
@@ -137,7 +169,8 @@ fn guarded() -> House {
     house.sign_plugin("mischief-guard", |manifest| {
         let kept = ["cap-lifetime", "drop-grant"];
         let changes = |line: &&str| !line.contains(":set:") && !line.contains(":remove:");
-        let manifest: String = manifest.lines().filter(changes).flat_map(|line| [line, "\n"]).collect();
+        let manifest: String =
+            manifest.lines().filter(changes).flat_map(|line| [line, "\n"]).collect();
         assert!(kept.iter().all(|kept| manifest.contains(kept)));
         manifest
     });

@@ -48,9 +48,13 @@ fn the_operating_page_leads_from_an_empty_directory_to_an_answered_hook() {
         }
         let search = format!("{}:{}", path.path().display(), std::env::var("PATH").unwrap());
         let mut shell = Command::new("bash");
-        shell.args(["-euo", "pipefail", "-c", &block.text]).current_dir(home.path()).env("PATH", search);
+        shell
+            .args(["-euo", "pipefail", "-c", &block.text])
+            .current_dir(home.path())
+            .env("PATH", search);
         let output = shell.output().unwrap();
-        let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned()
+            + &String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{}\n{text}", block.text);
         said.push_str(&text);
     }
@@ -72,8 +76,17 @@ fn the_operating_page_leads_from_an_empty_directory_to_an_answered_hook() {
 fn until_shown(home: &Path, text: &str) {
     let begin = Instant::now();
     let mut show = Command::new(binary());
-    show.args(["audit", "show", "--log", "audit/log", "--key", "log.vkey", "--type", "release.active"])
-        .current_dir(home);
+    show.args([
+        "audit",
+        "show",
+        "--log",
+        "audit/log",
+        "--key",
+        "log.vkey",
+        "--type",
+        "release.active",
+    ])
+    .current_dir(home);
     while !String::from_utf8_lossy(&show.output().unwrap().stdout).contains(text) {
         assert!(begin.elapsed() < Duration::from_secs(20), "the log never held {text}");
         std::thread::sleep(Duration::from_millis(50));
@@ -89,15 +102,27 @@ fn every_command_of_every_page_parses() {
         let text = fs::read_to_string(&page).unwrap();
         for block in blocks(&text) {
             let whole = block.text.replace("\\\n", " ");
-            for line in whole.lines().map(|line| line.split(" #").next().unwrap_or_default().trim()) {
+            for line in whole.lines().map(|line| line.split(" #").next().unwrap_or_default().trim())
+            {
                 if let Some(rest) = line.strip_prefix("portcullis ") {
-                    let words: Vec<_> = rest.trim_end_matches('&').split_whitespace().chain(["--help"]).collect();
+                    let words: Vec<_> =
+                        rest.trim_end_matches('&').split_whitespace().chain(["--help"]).collect();
                     let ran = house.run(&words);
-                    assert_eq!(ran.code, 0, "{}: `{line}` does not parse: {}", page.display(), ran.err);
+                    assert_eq!(
+                        ran.code,
+                        0,
+                        "{}: `{line}` does not parse: {}",
+                        page.display(),
+                        ran.err
+                    );
                     tried += 1;
                 } else if let Some(rest) = line.strip_prefix("cargo xtask ") {
                     let command = rest.split_whitespace().next().unwrap_or_default();
-                    assert!(usage.contains(&format!("[\"{command}\"")), "{}: there is no `{line}`", page.display());
+                    assert!(
+                        usage.contains(&format!("[\"{command}\"")),
+                        "{}: there is no `{line}`",
+                        page.display()
+                    );
                     tried += 1;
                 }
             }
@@ -111,10 +136,16 @@ fn the_operating_pages_hooks_are_in_order() {
     let page = fs::read_to_string(checkout().join("docs/operating.md")).unwrap();
     let house = House::build(&[]);
     let mut configuration = house.read("portcullis.toml");
-    let hooks: Vec<_> = blocks(&page).into_iter().filter(|block| block.text.starts_with("[[hook]]")).collect();
+    let hooks: Vec<_> =
+        blocks(&page).into_iter().filter(|block| block.text.starts_with("[[hook]]")).collect();
     assert!(hooks.len() >= 4, "the page was not read");
     for hook in hooks {
-        let secret = hook.text.split_once("secret_file = \"").and_then(|(_, rest)| rest.split_once('"')).unwrap().0;
+        let secret = hook
+            .text
+            .split_once("secret_file = \"")
+            .and_then(|(_, rest)| rest.split_once('"'))
+            .unwrap()
+            .0;
         house.write_secret(secret, SECRET);
         configuration.push_str(&hook.text);
     }
@@ -130,11 +161,14 @@ fn the_operating_page_lists_every_setting_record_cause_and_refusal() {
     let source = |file: &str| fs::read_to_string(checkout().join("host").join(file)).unwrap();
     let members = |file: &str, structure: &str, section: &str| {
         let text = source(file);
-        let (_, body) =
-            text.split_once(&format!("struct {structure} {{\n")).unwrap_or_else(|| panic!("no {structure}"));
+        let (_, body) = text
+            .split_once(&format!("struct {structure} {{\n"))
+            .unwrap_or_else(|| panic!("no {structure}"));
         let (body, _) = body.split_once("\n}\n").unwrap();
         let fields = body.lines().map(str::trim).filter(|line| !line.starts_with(['/', '#']));
-        let names = fields.filter_map(|line| line.trim_start_matches("pub ").split_once(": ")).map(|(name, _)| name);
+        let names = fields
+            .filter_map(|line| line.trim_start_matches("pub ").split_once(": "))
+            .map(|(name, _)| name);
         // Those that are tables have rows of their own.
         let names = names.filter(|name| !TABLES.contains(name) || section == "listen.tls.");
         names.map(|name| format!("{section}{name}")).collect::<Vec<_>>()
@@ -181,10 +215,12 @@ fn the_operating_page_lists_every_setting_record_cause_and_refusal() {
     let mut types = BTreeSet::new();
     for file in sources(&checkout().join("host/server/src")) {
         let text = fs::read_to_string(file).unwrap_or_default();
-        let family =
-            |word: &&str| RECORDS.iter().any(|family| word.split_once('.').is_some_and(|(is, _)| is == *family));
+        let family = |word: &&str| {
+            RECORDS.iter().any(|family| word.split_once('.').is_some_and(|(is, _)| is == *family))
+        };
         let plain = |word: &&str| {
-            !word.ends_with('.') && word.bytes().all(|byte| byte.is_ascii_lowercase() || b".-".contains(&byte))
+            !word.ends_with('.')
+                && word.bytes().all(|byte| byte.is_ascii_lowercase() || b".-".contains(&byte))
         };
         types.extend(text.split('"').filter(family).filter(plain).map(str::to_owned));
     }
@@ -203,12 +239,18 @@ fn the_operating_page_lists_every_setting_record_cause_and_refusal() {
         "engine/src/fault.rs",
     ] {
         for code in codes(&source(file)) {
-            assert!(page.contains(&format!("`{code}`")), "the page does not know `{code}` of {file}");
+            assert!(
+                page.contains(&format!("`{code}`")),
+                "the page does not know `{code}` of {file}"
+            );
         }
     }
     let distribution = fs::read_to_string(checkout().join("docs/distribution.md")).unwrap();
     for code in codes(&source("server/src/registry/error.rs")) {
-        assert!(distribution.contains(&format!("`{code}`")), "distribution.md does not know `{code}`");
+        assert!(
+            distribution.contains(&format!("`{code}`")),
+            "distribution.md does not know `{code}`"
+        );
     }
     for code in codes(&source("trust/src/refusal.rs").replace(" = \"", " => \"")) {
         assert!(trust.contains(&format!("`{code}`")), "trust.md does not know `{code}`");
@@ -228,8 +270,13 @@ fn the_operating_page_lists_every_metric_and_every_reason() {
     let listed: BTreeSet<_> = rows(&page, "### Metrics").into_iter().flatten().collect();
     assert_eq!(listed, families, "the metrics of the page, and those of the host");
     let source = fs::read_to_string(checkout().join("host/server/src/admin/ready.rs")).unwrap();
-    let words = source.split('"').skip(1).step_by(2).filter(|word| word.contains('-') || *word == "stopping");
-    let codes = words.filter(|word| word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-'));
+    let words = source
+        .split('"')
+        .skip(1)
+        .step_by(2)
+        .filter(|word| word.contains('-') || *word == "stopping");
+    let codes =
+        words.filter(|word| word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-'));
     for code in codes.filter(|code| *code != "trust-root") {
         assert!(page.contains(&format!("`{code}`")), "the page does not know the reason `{code}`");
     }
@@ -237,19 +284,26 @@ fn the_operating_page_lists_every_metric_and_every_reason() {
 
 /// The names in the first column of the table below a heading.
 fn rows(page: &str, heading: &str) -> Vec<Vec<String>> {
-    let (_, below) = page.split_once(&format!("\n{heading}\n")).unwrap_or_else(|| panic!("no {heading}"));
+    let (_, below) =
+        page.split_once(&format!("\n{heading}\n")).unwrap_or_else(|| panic!("no {heading}"));
     let section = below.split("\n##").next().unwrap_or_default();
-    let cells = section.lines().filter(|line| line.starts_with("| `")).filter_map(|line| line.split('|').nth(1));
+    let cells = section
+        .lines()
+        .filter(|line| line.starts_with("| `"))
+        .filter_map(|line| line.split('|').nth(1));
     cells.map(|cell| cell.split('`').skip(1).step_by(2).map(str::to_owned).collect()).collect()
 }
 
 /// The codes in a source file: kebab-case words that a match gives.
 fn codes(source: &str) -> Vec<String> {
     let words = source.split("=> \"").skip(1).filter_map(|rest| rest.split('"').next());
-    let code =
-        |word: &&str| word.contains('-') && word.bytes().all(|byte| byte.is_ascii_lowercase() || b"-8".contains(&byte));
+    let code = |word: &&str| {
+        word.contains('-')
+            && word.bytes().all(|byte| byte.is_ascii_lowercase() || b"-8".contains(&byte))
+    };
     let single = |word: &&str| {
-        ["overload", "conflict", "unsayable", "undelivered", "unreadable", "unsigned", "expired"].contains(word)
+        ["overload", "conflict", "unsayable", "undelivered", "unreadable", "unsigned", "expired"]
+            .contains(word)
     };
     words.filter(|word| code(word) || single(word)).map(str::to_owned).collect()
 }
@@ -263,13 +317,16 @@ fn every_link_leads_somewhere() {
             if link.contains("://") || link.starts_with("mailto:") {
                 continue;
             }
-            let (file, anchor) =
-                link.split_once('#').map_or((link.as_str(), None), |(file, anchor)| (file, Some(anchor)));
-            let target = if file.is_empty() { page.clone() } else { page.parent().unwrap().join(file) };
+            let (file, anchor) = link
+                .split_once('#')
+                .map_or((link.as_str(), None), |(file, anchor)| (file, Some(anchor)));
+            let target =
+                if file.is_empty() { page.clone() } else { page.parent().unwrap().join(file) };
             assert!(target.exists(), "{}: `{link}` leads nowhere", page.display());
             if let Some(anchor) = anchor {
                 let headings = fs::read_to_string(&target).unwrap();
-                let found = headings.lines().any(|line| line.starts_with('#') && slug(line) == anchor);
+                let found =
+                    headings.lines().any(|line| line.starts_with('#') && slug(line) == anchor);
                 assert!(found, "{}: `{link}` names no heading", page.display());
             }
             followed += 1;
@@ -285,7 +342,9 @@ fn links(text: &str) -> Vec<String> {
         // Every second part stands between fences.
         if at % 2 == 0 {
             let targets = part.split("](").skip(1).filter_map(|rest| rest.split(')').next());
-            links.extend(targets.filter(|target| !target.contains(char::is_whitespace)).map(str::to_owned));
+            links.extend(
+                targets.filter(|target| !target.contains(char::is_whitespace)).map(str::to_owned),
+            );
         }
     }
     links
@@ -309,7 +368,9 @@ pub(super) fn blocks(page: &str) -> Vec<Block> {
     let mut open: Option<Block> = None;
     for line in page.lines() {
         match (line.trim_start().strip_prefix("```"), &mut open) {
-            (Some(language), None) => open = Some(Block { language: language.trim().to_owned(), text: String::new() }),
+            (Some(language), None) => {
+                open = Some(Block { language: language.trim().to_owned(), text: String::new() })
+            }
             (Some(_), Some(_)) => blocks.extend(open.take()),
             (None, Some(block)) => {
                 block.text.push_str(line);
@@ -352,5 +413,15 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
 }
 
 /// What the types of records begin with.
-const RECORDS: [&str; 10] =
-    ["answer", "break-glass", "config", "hook", "host", "log", "plugin", "release", "resume", "trust"];
+const RECORDS: [&str; 10] = [
+    "answer",
+    "break-glass",
+    "config",
+    "hook",
+    "host",
+    "log",
+    "plugin",
+    "release",
+    "resume",
+    "trust",
+];

@@ -22,7 +22,10 @@ fn and_in_javascript() {
     }
     // What `cargo xtask test` has fetched is used, so that nothing is fetched twice.
     if std::env::var_os("PORTCULLIS_JAVASCRIPT_TOOLS").is_none() {
-        assert!(std::env::var_os("PORTCULLIS_REQUIRE_INTEROP").is_none(), "JavaScript's tools are required here");
+        assert!(
+            std::env::var_os("PORTCULLIS_REQUIRE_INTEROP").is_none(),
+            "JavaScript's tools are required here"
+        );
         return;
     }
     follow("javascript");
@@ -35,7 +38,8 @@ fn follow(language: &str) {
     std::os::unix::fs::symlink(binary(), path.path().join("portcullis")).unwrap();
     let port = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let page = fs::read_to_string(checkout().join("docs/writing-plugins.md")).unwrap();
-    let page = page.replace(":8600", &format!(":{}", port())).replace(":8601", &format!(":{}", port()));
+    let page =
+        page.replace(":8600", &format!(":{}", port())).replace(":8601", &format!(":{}", port()));
     let page = page.replace("--language javascript", &format!("--language {language}"));
 
     let mut host = None;
@@ -47,11 +51,15 @@ fn follow(language: &str) {
         }
         let search = format!("{}:{}", path.path().display(), std::env::var("PATH").unwrap());
         let mut shell = Command::new("bash");
-        shell.args(["-euo", "pipefail", "-c", &block.text]).current_dir(home.path()).env("PATH", search);
+        shell
+            .args(["-euo", "pipefail", "-c", &block.text])
+            .current_dir(home.path())
+            .env("PATH", search);
         // What the checkout was built with is locked and at hand; the page's reader has a network.
         shell.env("CARGO_NET_OFFLINE", "true").env_remove("CARGO_TARGET_DIR");
         let output = shell.output().unwrap();
-        let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned()
+            + &String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{}\n{text}", block.text);
         said.push_str(&text);
         let built = home.path().join("night-shift/target");

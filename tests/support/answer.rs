@@ -59,7 +59,8 @@ impl Answer {
 
     /// Every operation of every patch, as `(token, op, path, value)`.
     pub fn operations(&self) -> Vec<(String, String, String, Value)> {
-        let text = |value: Option<&Value>| value.and_then(Value::as_str).unwrap_or_default().to_owned();
+        let text =
+            |value: Option<&Value>| value.and_then(Value::as_str).unwrap_or_default().to_owned();
         let mut operations = Vec::new();
         for command in self.json.get("commands").and_then(Value::as_array).into_iter().flatten() {
             for operation in command.get("value").and_then(Value::as_array).into_iter().flatten() {

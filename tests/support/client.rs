@@ -69,7 +69,10 @@ impl Client {
         let mut said = [0; CONTINUE.len()];
         socket.read_exact(&mut said)?;
         if said != *CONTINUE {
-            return Err(std::io::Error::other(format!("not asked for the body: {}", String::from_utf8_lossy(&said))));
+            return Err(std::io::Error::other(format!(
+                "not asked for the body: {}",
+                String::from_utf8_lossy(&said)
+            )));
         }
         Ok(Begun { socket, body: body.to_vec() })
     }
@@ -128,7 +131,8 @@ impl Raw {
             bytes.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
         }
         bytes.extend_from_slice(
-            format!("content-length: {}\r\n\r\n", self.length.unwrap_or(self.body.len())).as_bytes(),
+            format!("content-length: {}\r\n\r\n", self.length.unwrap_or(self.body.len()))
+                .as_bytes(),
         );
         bytes.extend_from_slice(&self.body);
         bytes

@@ -24,7 +24,9 @@ impl Collector {
         let serve = move |socket| {
             let request = read(socket, status);
             let resources = request["resourceSpans"].as_array().cloned().unwrap_or_default();
-            let scopes = resources.iter().flat_map(|it| it["scopeSpans"].as_array().cloned().unwrap_or_default());
+            let scopes = resources
+                .iter()
+                .flat_map(|it| it["scopeSpans"].as_array().cloned().unwrap_or_default());
             let sent = scopes.flat_map(|it| it["spans"].as_array().cloned().unwrap_or_default());
             kept.lock().unwrap_or_else(PoisonError::into_inner).extend(sent);
         };
@@ -61,8 +63,9 @@ fn read(mut socket: TcpStream, status: u16) -> Value {
     let request = Request::read(&mut BufReader::new(&mut socket)).unwrap();
     assert!(request.head.starts_with("POST /v1/traces HTTP/1.1\r\n"), "{}", request.head);
     assert_eq!(request.header("content-type"), "application/json");
-    let answer =
-        format!("HTTP/1.1 {status} Whatever\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{{}}");
+    let answer = format!(
+        "HTTP/1.1 {status} Whatever\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{{}}"
+    );
     socket.write_all(answer.as_bytes()).unwrap();
     serde_json::from_slice(&request.body).unwrap()
 }

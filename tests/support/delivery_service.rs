@@ -47,15 +47,21 @@ impl Said {
     }
 }
 
-fn serve(socket: TcpStream, heard: &Mutex<Vec<Said>>, answer: &dyn Fn(&Said) -> Option<(u16, String)>) {
+fn serve(
+    socket: TcpStream,
+    heard: &Mutex<Vec<Said>>,
+    answer: &dyn Fn(&Said) -> Option<(u16, String)>,
+) {
     let Ok(writer) = socket.try_clone() else { return };
     let (mut reader, mut writer) = (BufReader::new(socket), writer);
     while let Some(request) = Request::read(&mut reader) {
         let said = Said { body: request.text(), head: request.head };
         heard.lock().unwrap_or_else(PoisonError::into_inner).push(said.clone());
         let Some((status, body)) = answer(&said) else { return };
-        let head =
-            format!("HTTP/1.1 {status} -\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", body.len());
+        let head = format!(
+            "HTTP/1.1 {status} -\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        );
         if writer.write_all(format!("{head}{body}").as_bytes()).is_err() {
             return;
         }

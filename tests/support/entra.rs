@@ -54,7 +54,9 @@ pub fn entra_house(interface: &str, bindings: &[(&str, Value)]) -> House {
              caller = {{ secret_file = \"secrets/entra\" }}\nentitlements = {entitlements}\n"
         ));
         match name {
-            "passwords" => configuration.push_str("decryption = { key_files = [\"keys/passwords.pem\"] }\n"),
+            "passwords" => {
+                configuration.push_str("decryption = { key_files = [\"keys/passwords.pem\"] }\n")
+            }
             "packages" | "leavers" => configuration.push_str("resume = \"graph\"\n"),
             _ => {}
         }
@@ -64,8 +66,10 @@ pub fn entra_house(interface: &str, bindings: &[(&str, Value)]) -> House {
         "roles" => vec![],
         _ => vec![("review", "deny"), ("step-up", "deny")],
     };
-    let bindings: Vec<_> =
-        bindings.iter().map(|(hook, deed)| Binding::new(hook, "mischief", deed.clone()).say(&say(hook))).collect();
+    let bindings: Vec<_> = bindings
+        .iter()
+        .map(|(hook, deed)| Binding::new(hook, "mischief", deed.clone()).say(&say(hook)))
+        .collect();
     house.release(&bindings);
     house
 }
@@ -73,7 +77,8 @@ pub fn entra_house(interface: &str, bindings: &[(&str, Value)]) -> House {
 /// What Entra sends: a payload of the hooks' own tests, by its name, for the deed of that name.
 #[expect(clippy::unwrap_used, reason = "a payload that is not there is a failed test")]
 pub fn entra(payload: &str, deed: &str) -> Value {
-    let read = |path: &str| fs::read_to_string(checkout().join("host/hooks/tests").join(path)).unwrap();
+    let read =
+        |path: &str| fs::read_to_string(checkout().join("host/hooks/tests").join(path)).unwrap();
     let vectors: Value = serde_json::from_str(&read("jwe/vectors.json")).unwrap();
     let text = read(&format!("payloads/entra/{payload}.json"));
     let text = text.replace("{jwe}", vectors["tokens"]["good"].as_str().unwrap());
@@ -97,6 +102,8 @@ pub fn entra(payload: &str, deed: &str) -> Value {
 impl Host {
     /// Posts to a hook of [`entra_house`] with the right secret.
     pub fn entra(&self, hook: &str, body: &Value) -> Answer {
-        self.client().send(&Raw::post(&format!("/entra/{hook}"), SECRET, body.to_string().as_bytes())).unwrap()
+        self.client()
+            .send(&Raw::post(&format!("/entra/{hook}"), SECRET, body.to_string().as_bytes()))
+            .unwrap()
     }
 }

@@ -35,7 +35,8 @@ impl House {
 
     /// The same, signed with several keys.
     pub fn forge_by(&self, keys: &[&str], payload_type: &str, payload: &str) -> String {
-        let message = format!("DSSEv1 {} {payload_type} {} {payload}", payload_type.len(), payload.len());
+        let message =
+            format!("DSSEv1 {} {payload_type} {} {payload}", payload_type.len(), payload.len());
         let signatures: Vec<_> = keys
             .iter()
             .map(|key| {
@@ -50,7 +51,8 @@ impl House {
     pub fn signature(&self, key: &str, message: &[u8]) -> (String, [u8; 64]) {
         let text = self.read(&format!("keys/{key}.key"));
         let mut parts = text.trim().strip_prefix("PRIVATE+KEY+").unwrap().splitn(3, '+');
-        let (name, id, secret) = (parts.next().unwrap(), parts.next().unwrap(), parts.next().unwrap());
+        let (name, id, secret) =
+            (parts.next().unwrap(), parts.next().unwrap(), parts.next().unwrap());
         // An algorithm byte, then the seed, as in Go's `note` package.
         let seed: [u8; 32] = BASE64.decode(secret).unwrap().get(1..).unwrap().try_into().unwrap();
         (format!("{name}+{id}"), SigningKey::from_bytes(&seed).sign(message).to_bytes())
@@ -63,6 +65,7 @@ pub fn wrongly_signed(envelope: &str) -> String {
     let mut envelope: Value = serde_json::from_str(envelope).unwrap();
     let signature = envelope["signatures"][0]["sig"].as_str().unwrap();
     let (first, rest) = signature.split_at(1);
-    envelope["signatures"][0]["sig"] = json!(format!("{}{rest}", if first == "A" { "B" } else { "A" }));
+    envelope["signatures"][0]["sig"] =
+        json!(format!("{}{rest}", if first == "A" { "B" } else { "A" }));
     envelope.to_string()
 }

@@ -5,7 +5,11 @@ use std::{env, fs};
 use crate::checkout;
 
 /// Holds a text against the golden file of this name.
-#[expect(clippy::unwrap_used, clippy::panic, reason = "a golden file that is missing or differs is a failed test")]
+#[expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a golden file that is missing or differs is a failed test"
+)]
 pub fn golden(name: &str, text: &str) {
     let file = checkout().join("tests/golden").join(name);
     if env::var_os("BLESS").is_some() {
@@ -13,8 +17,8 @@ pub fn golden(name: &str, text: &str) {
         fs::write(&file, text).unwrap();
         return;
     }
-    let wanted =
-        fs::read_to_string(&file).unwrap_or_else(|_| panic!("`{}` is missing: run with BLESS=1", file.display()));
+    let wanted = fs::read_to_string(&file)
+        .unwrap_or_else(|_| panic!("`{}` is missing: run with BLESS=1", file.display()));
     let differs = text.lines().zip(wanted.lines()).position(|(is, was)| is != was);
     let line = differs.unwrap_or_else(|| text.lines().count().min(wanted.lines().count()));
     let (is, was) = (text.lines().nth(line), wanted.lines().nth(line));
@@ -32,7 +36,9 @@ pub fn normal(text: &str) -> String {
         let hexadecimal = word.len() >= 8 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
         match () {
             () if hexadecimal => "…".to_owned(),
-            () if word.bytes().all(|byte| byte.is_ascii_digit()) && !word.is_empty() => "0".to_owned(),
+            () if word.bytes().all(|byte| byte.is_ascii_digit()) && !word.is_empty() => {
+                "0".to_owned()
+            }
             () => word.to_owned(),
         }
     };

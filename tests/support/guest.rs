@@ -38,7 +38,8 @@ impl Guest {
 
     /// The component.
     pub fn component(&self) -> Vec<u8> {
-        let (memory, configure, extra) = (self.memory.as_deref().unwrap_or("2"), &self.configure, &self.extra);
+        let (memory, configure, extra) =
+            (self.memory.as_deref().unwrap_or("2"), &self.configure, &self.extra);
         // A result's case is at 0 and its payload at 4: what was never written is "good, and nothing".
         let text = format!(
             r#"(module
@@ -60,7 +61,8 @@ impl Guest {
         let contract = std::fs::read_to_string(checkout().join("wit/policy.wit")).unwrap();
         let package = resolve.push_str("policy.wit", &contract).unwrap();
         let world = resolve.select_world(&[package], Some("plugin")).unwrap();
-        wit_component::embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).unwrap();
+        wit_component::embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8)
+            .unwrap();
         ComponentEncoder::default().module(&module).unwrap().encode().unwrap()
     }
 }
@@ -83,7 +85,8 @@ pub fn bomb() -> Vec<u8> {
         functions.push(')');
     }
     // Called, so that nobody takes them for dead.
-    let calls: String = (0..FUNCTIONS).map(|function| format!("(call $bomb{function} (i64.const 1))")).collect();
+    let calls: String =
+        (0..FUNCTIONS).map(|function| format!("(call $bomb{function} (i64.const 1))")).collect();
     Guest::default().configure(&calls).extra(&functions).component()
 }
 
@@ -93,14 +96,20 @@ impl House {
     /// publisher could do, whom `plugin sign` would not let. `name` is a twin of `mischief`.
     pub fn plant(&self, name: &str, bytes: &[u8]) {
         self.sign_plugin(name, |source| source);
-        let (component, manifest) =
-            (format!("release/plugins/{name}.wasm"), format!("release/plugins/{name}.manifest.json"));
+        let (component, manifest) = (
+            format!("release/plugins/{name}.wasm"),
+            format!("release/plugins/{name}.manifest.json"),
+        );
         let former = std::fs::read(self.path(&component)).unwrap();
         let hex = |bytes: &[u8]| digest(bytes).trim_start_matches("sha256:").to_owned();
         let statement = self.opened_text(&manifest);
         let size = |bytes: &[u8]| format!("\"wasm_size\":{}", bytes.len());
-        assert!(statement.contains(&hex(&former)) && statement.contains(&size(&former)), "{statement}");
-        let statement = statement.replace(&hex(&former), &hex(bytes)).replace(&size(&former), &size(bytes));
+        assert!(
+            statement.contains(&hex(&former)) && statement.contains(&size(&former)),
+            "{statement}"
+        );
+        let statement =
+            statement.replace(&hex(&former), &hex(bytes)).replace(&size(&former), &size(bytes));
         self.write(&component, bytes);
         self.write(&manifest, self.forge("publisher", MANIFEST, &statement));
     }

@@ -38,7 +38,10 @@ impl Host {
     }
 
     fn start_said(directory: &Path, mut command: Command, lines: usize) -> Self {
-        command.current_dir(directory).args(["serve", "--config", "portcullis.toml"]).env("PORTCULLIS_LOG", "debug");
+        command
+            .current_dir(directory)
+            .args(["serve", "--config", "portcullis.toml"])
+            .env("PORTCULLIS_LOG", "debug");
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let log = Arc::new(Mutex::new(String::new()));
         let reader = {
@@ -73,7 +76,11 @@ impl Host {
             .iter()
             .any(|said| host.log().contains(said))
         {
-            assert!(begin.elapsed() < PATIENCE, "the host never said what is in force:\n{}", host.log());
+            assert!(
+                begin.elapsed() < PATIENCE,
+                "the host never said what is in force:\n{}",
+                host.log()
+            );
             thread::sleep(Duration::from_millis(5));
         }
         host
@@ -86,7 +93,8 @@ impl Host {
 
     /// What the admin listener says.
     pub fn admin(&self, path: &str) -> Answer {
-        let request = format!("GET {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\r\n", self.admin);
+        let request =
+            format!("GET {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\r\n", self.admin);
         Client::new(&self.admin).say(request.as_bytes()).unwrap()
     }
 
@@ -100,21 +108,27 @@ impl Host {
         let page = self.admin("/metrics").body;
         let page = String::from_utf8(page).unwrap();
         let line = page.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' '));
-        line.unwrap_or_else(|| panic_with(&format!("no metric `{sample}`:\n{page}"))).parse().unwrap()
+        line.unwrap_or_else(|| panic_with(&format!("no metric `{sample}`:\n{page}")))
+            .parse()
+            .unwrap()
     }
 
     /// The host's process, also where it runs under another command.
     pub fn id(&self) -> u32 {
         let started = self.child.id();
-        let children = fs::read_to_string(format!("/proc/{started}/task/{started}/children")).unwrap_or_default();
+        let children = fs::read_to_string(format!("/proc/{started}/task/{started}/children"))
+            .unwrap_or_default();
         children.split(' ').find_map(|child| child.parse().ok()).unwrap_or(started)
     }
 
     /// The programs that it has started and that have not ended: those that make plugins.
     pub fn children(&self) -> Vec<String> {
         let threads = fs::read_dir(format!("/proc/{}/task", self.id())).unwrap().flatten();
-        let children = threads.filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
-        children.flat_map(|line| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>()).collect()
+        let children =
+            threads.filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
+        children
+            .flat_map(|line| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
+            .collect()
     }
 
     /// A caller with a connection of its own.
@@ -149,7 +163,10 @@ impl Host {
 
     /// Sends a signal by name.
     pub fn signal(&self, name: &str) {
-        let sent = Command::new("kill").args([&format!("-{name}"), &self.id().to_string()]).status().unwrap();
+        let sent = Command::new("kill")
+            .args([&format!("-{name}"), &self.id().to_string()])
+            .status()
+            .unwrap();
         assert!(sent.success());
     }
 
@@ -176,7 +193,11 @@ impl Host {
             if until.iter().any(|text| said.contains(text)) {
                 return said;
             }
-            assert!(begin.elapsed() < PATIENCE, "the host never logged one of {until:?}:\n{}", self.log());
+            assert!(
+                begin.elapsed() < PATIENCE,
+                "the host never logged one of {until:?}:\n{}",
+                self.log()
+            );
             thread::sleep(Duration::from_millis(20));
         }
     }
@@ -206,7 +227,12 @@ impl Drop for Host {
     fn drop(&mut self) {
         // Only while it runs is its number surely its own. Under another command it would outlive that.
         if let Ok(None) = self.child.try_wait() {
-            drop(Command::new("kill").args(["-KILL", &self.id().to_string()]).stderr(Stdio::null()).status());
+            drop(
+                Command::new("kill")
+                    .args(["-KILL", &self.id().to_string()])
+                    .stderr(Stdio::null())
+                    .status(),
+            );
         }
         drop(self.child.kill());
         drop(self.child.wait());

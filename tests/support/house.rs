@@ -56,7 +56,12 @@ impl Binding {
     pub fn new(hook: &str, plugin: &str, settings: Value) -> Self {
         let say = match hook {
             "event" => vec![("deny", "record"), ("review", "record"), ("step-up", "record")],
-            "import" => vec![("deny", "report"), ("review", "report"), ("step-up", "report"), ("drop-grant", "report")],
+            "import" => vec![
+                ("deny", "report"),
+                ("review", "report"),
+                ("step-up", "report"),
+                ("drop-grant", "report"),
+            ],
             "password" => vec![("review", "deny"), ("step-up", "deny")],
             "telephony" => vec![("deny", "report"), ("review", "report"), ("step-up", "report")],
             _ => vec![("review", "deny"), ("step-up", "deny"), ("drop-grant", "deny")],
@@ -108,7 +113,11 @@ impl Candidate {
 
     /// Another version of a plugin, signed as this file ([`House::sign_as`]), with the live settings.
     pub fn version(plugin: &str, file: &str, terms: &str) -> Self {
-        Self { version: Some((plugin.to_owned(), file.to_owned())), settings: None, terms: terms.to_owned() }
+        Self {
+            version: Some((plugin.to_owned(), file.to_owned())),
+            settings: None,
+            terms: terms.to_owned(),
+        }
     }
 }
 
@@ -133,7 +142,16 @@ impl House {
                 &format!("keys/{role}.vkey"),
             ]);
         }
-        house.must(&["keys", "generate", "--name", ORIGIN, "--output", "keys/log.key", "--public", "log.vkey"]);
+        house.must(&[
+            "keys",
+            "generate",
+            "--name",
+            ORIGIN,
+            "--output",
+            "keys/log.key",
+            "--public",
+            "log.vkey",
+        ]);
         for key in ["keys/sealing.key", "keys/pseudonym.key"] {
             house.must(&["keys", "generate", "--kind", "symmetric", "--output", key]);
         }
@@ -207,23 +225,42 @@ impl House {
 
     /// Makes a key of the house.
     pub fn generate(&self, role: &str) {
-        let (name, key, public) =
-            (format!("test.example/{role}"), format!("keys/{role}.key"), format!("keys/{role}.vkey"));
+        let (name, key, public) = (
+            format!("test.example/{role}"),
+            format!("keys/{role}.key"),
+            format!("keys/{role}.vkey"),
+        );
         self.must(&["keys", "generate", "--name", &name, "--output", &key, "--public", &public]);
     }
 
     /// Signs the trust root that follows the newest one, its source (as the last one signed) changed, with these keys, and puts it where hosts
     /// look for it. Gives what the command said.
-    pub fn next_root(&self, version: u64, keys: &[&str], change: impl FnOnce(String) -> String) -> Ran {
+    pub fn next_root(
+        &self,
+        version: u64,
+        keys: &[&str],
+        change: impl FnOnce(String) -> String,
+    ) -> Ran {
         let source = change(self.read("trust-root.toml")).replace("version = 1\n", "");
         self.write("trust-root.toml", source);
         fs::create_dir_all(self.path("trust-roots")).unwrap();
-        let before =
-            if version == 2 { "trust-root.json".to_owned() } else { format!("trust-roots/{}.json", version - 1) };
+        let before = if version == 2 {
+            "trust-root.json".to_owned()
+        } else {
+            format!("trust-roots/{}.json", version - 1)
+        };
         let output = format!("trust-roots/{version}.json");
         let keys: Vec<_> = keys.iter().map(|key| format!("keys/{key}.key")).collect();
-        let mut command =
-            vec!["root", "sign", "--source", "trust-root.toml", "--previous", &before, "--output", &output];
+        let mut command = vec![
+            "root",
+            "sign",
+            "--source",
+            "trust-root.toml",
+            "--previous",
+            &before,
+            "--output",
+            &output,
+        ];
         keys.iter().for_each(|key| command.extend(["--key", key]));
         self.run(&command)
     }
@@ -240,7 +277,12 @@ impl House {
     pub fn back_up(&self, names: &[&str], to: &str) {
         fs::create_dir_all(self.path(to)).unwrap();
         for name in names.iter().filter(|name| self.path(name).exists()) {
-            let done = Command::new("cp").arg("-a").arg(self.path(name)).arg(self.path(to)).status().unwrap();
+            let done = Command::new("cp")
+                .arg("-a")
+                .arg(self.path(name))
+                .arg(self.path(to))
+                .status()
+                .unwrap();
             assert!(done.success());
         }
     }
@@ -252,7 +294,12 @@ impl House {
             drop(fs::remove_file(self.path(name)));
             let kept = format!("{from}/{}", name.rsplit('/').next().unwrap());
             if self.path(&kept).exists() {
-                let done = Command::new("cp").arg("-a").arg(self.path(&kept)).arg(self.path(name)).status().unwrap();
+                let done = Command::new("cp")
+                    .arg("-a")
+                    .arg(self.path(&kept))
+                    .arg(self.path(name))
+                    .status()
+                    .unwrap();
                 assert!(done.success());
             }
         }
@@ -305,10 +352,14 @@ impl House {
 
     fn publish(&mut self, bindings: &[Binding], plugins: &[String]) {
         self.generation += 1;
-        let files: Vec<_> =
-            plugins.iter().map(|plugin| format!("\"release/plugins/{plugin}.manifest.json\"")).collect();
-        let tried = bindings.iter().filter_map(|binding| binding.candidate.as_ref()?.version.as_ref());
-        let mut tried: Vec<_> = tried.map(|(_, file)| format!("\"release/plugins/{file}.manifest.json\"")).collect();
+        let files: Vec<_> = plugins
+            .iter()
+            .map(|plugin| format!("\"release/plugins/{plugin}.manifest.json\""))
+            .collect();
+        let tried =
+            bindings.iter().filter_map(|binding| binding.candidate.as_ref()?.version.as_ref());
+        let mut tried: Vec<_> =
+            tried.map(|(_, file)| format!("\"release/plugins/{file}.manifest.json\"")).collect();
         tried.dedup();
         let mut source = format!(
             "version = {}\nvalidity = {{ days = 1 }}\nplugins = [{}]\ncandidates = [{}]\n",
@@ -319,7 +370,8 @@ impl House {
         for (number, binding) in bindings.iter().enumerate() {
             let settings = format!("release/settings/{}-{number}.json", self.generation);
             self.write(&settings, binding.settings.to_string());
-            let say: Vec<_> = binding.say.iter().map(|(what, to)| format!("\"{what}\" = \"{to}\"")).collect();
+            let say: Vec<_> =
+                binding.say.iter().map(|(what, to)| format!("\"{what}\" = \"{to}\"")).collect();
             source.push_str(&format!(
                 "[[binding]]\nhook = \"{}\"\nplugin = \"{}\"\nsettings = \"{settings}\"\nmode = \"{}\"\nsay = {{ {} }}\nbounds = {{ {} }}\n",
                 binding.hook,
@@ -342,7 +394,8 @@ impl House {
         }
         self.write("release.toml", source);
         let roots = self.roots();
-        let mut sign = vec!["release", "sign", "--source", "release.toml", "--key", "keys/release.key"];
+        let mut sign =
+            vec!["release", "sign", "--source", "release.toml", "--key", "keys/release.key"];
         sign.extend(["--output", "release/release.json"]);
         sign.extend(roots.iter().map(String::as_str));
         self.must(&sign);
@@ -350,9 +403,17 @@ impl House {
 
     /// Runs `portcullis` in the house.
     pub fn run(&self, arguments: &[&str]) -> Ran {
-        let output = Command::new(binary()).current_dir(self.directory.path()).args(arguments).output().unwrap();
+        let output = Command::new(binary())
+            .current_dir(self.directory.path())
+            .args(arguments)
+            .output()
+            .unwrap();
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-        Ran { code: output.status.code().unwrap_or(-1), out: text(output.stdout), err: text(output.stderr) }
+        Ran {
+            code: output.status.code().unwrap_or(-1),
+            out: text(output.stdout),
+            err: text(output.stderr),
+        }
     }
 
     /// Runs `portcullis` and demands that it succeeds.
@@ -374,7 +435,16 @@ impl House {
 
     /// What `audit verify` says of the log, held against a checkpoint that somebody kept.
     pub fn verify_against(&self, retained: &str) -> Ran {
-        self.run(&["audit", "verify", "--log", "audit/log", "--key", "log.vkey", "--retained", retained])
+        self.run(&[
+            "audit",
+            "verify",
+            "--log",
+            "audit/log",
+            "--key",
+            "log.vkey",
+            "--retained",
+            retained,
+        ])
     }
 
     /// Every record, as its leaf says.

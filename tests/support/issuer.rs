@@ -44,7 +44,8 @@ impl Issuer {
             for mut socket in listener.incoming().map_while(Result::ok) {
                 let mut request = [0; 4096];
                 let count = socket.read(&mut request).unwrap_or(0);
-                let request = String::from_utf8_lossy(request.get(..count).unwrap_or_default()).into_owned();
+                let request =
+                    String::from_utf8_lossy(request.get(..count).unwrap_or_default()).into_owned();
                 let path = request.split(' ').nth(1).unwrap_or_default();
                 if serving.down.load(Ordering::SeqCst) {
                     continue;
@@ -53,8 +54,12 @@ impl Issuer {
                     serving.looks.fetch_add(1, Ordering::SeqCst);
                 }
                 let documents = serving.documents.lock().unwrap_or_else(PoisonError::into_inner);
-                let (status, body) = documents.get(path).map_or(("404 Not Found", ""), |body| ("200 OK", body));
-                let head = format!("HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", body.len());
+                let (status, body) =
+                    documents.get(path).map_or(("404 Not Found", ""), |body| ("200 OK", body));
+                let head = format!(
+                    "HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+                    body.len()
+                );
                 // A host that hung up has its reasons.
                 drop(socket.write_all((head + body).as_bytes()));
             }
@@ -72,7 +77,11 @@ impl Issuer {
     /// Publishes these keys and no others; those that are new are made.
     pub fn publish(&mut self, names: &[&str]) {
         let keys: Vec<_> = names.iter().map(|name| self.jwk(name)).collect();
-        self.shared.documents.lock().unwrap().insert("/keys".to_owned(), json!({ "keys": keys }).to_string());
+        self.shared
+            .documents
+            .lock()
+            .unwrap()
+            .insert("/keys".to_owned(), json!({ "keys": keys }).to_string());
     }
 
     /// How often its keys were asked for.
@@ -88,7 +97,8 @@ impl Issuer {
     /// The claims of a good token for `audience`, with these besides; `null` takes one away.
     pub fn claims(&self, audience: &str, more: Value) -> Value {
         let now = crate::now();
-        let mut claims = json!({"iss": self.name, "aud": audience, "iat": now, "nbf": now, "exp": now + 600});
+        let mut claims =
+            json!({"iss": self.name, "aud": audience, "iat": now, "nbf": now, "exp": now + 600});
         for (name, value) in more.as_object().unwrap() {
             if value.is_null() {
                 claims.as_object_mut().unwrap().remove(name);
@@ -103,7 +113,8 @@ impl Issuer {
     pub fn token(&mut self, key: &str, claims: &Value) -> String {
         let header = Header { kid: Some(key.to_owned()), ..Header::new(Algorithm::ES256) };
         let pem = self.key(key).serialize_pem();
-        jsonwebtoken::encode(&header, claims, &EncodingKey::from_ec_pem(pem.as_bytes()).unwrap()).unwrap()
+        jsonwebtoken::encode(&header, claims, &EncodingKey::from_ec_pem(pem.as_bytes()).unwrap())
+            .unwrap()
     }
 
     /// The same with the public key as the secret of an HMAC.
@@ -120,7 +131,9 @@ impl Issuer {
     }
 
     fn key(&mut self, name: &str) -> &KeyPair {
-        self.keys.entry(name.to_owned()).or_insert_with(|| KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap())
+        self.keys
+            .entry(name.to_owned())
+            .or_insert_with(|| KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap())
     }
 
     fn jwk(&mut self, name: &str) -> Value {

@@ -23,8 +23,10 @@ impl House {
             "\n[[hook]]\nname = \"asked\"\nkind = \"{kind}\"\npath = \"{path}\"\ncaller = {{ secret_file = \"secrets/asked\" }}\n{more}\n"
         );
         house.write("portcullis.toml", configuration + &hook);
-        let list = |words: &[&str]| words.iter().map(|word| format!("\"{word}\", ")).collect::<String>();
-        let common = ["subject.id", "subject.entitlements", "action.id", "resource.id", "origin.ip"];
+        let list =
+            |words: &[&str]| words.iter().map(|word| format!("\"{word}\", ")).collect::<String>();
+        let common =
+            ["subject.id", "subject.entitlements", "action.id", "resource.id", "origin.ip"];
         let mut plugins: Vec<_> =
             bindings.iter().map(Binding::plugin).filter(|it| it.starts_with("mischief")).collect();
         plugins.dedup();
@@ -33,7 +35,11 @@ impl House {
                 let source = with_list(&source, "hooks", &list(&[kind]));
                 let source = with_list(&source, "reads", &(list(&common) + &list(reads)));
                 let source = with_list(&source, "changes", &list(changes));
-                with_list(&source, "effects", &list(&["abstain", "allow", "step-up", "review", "deny"]))
+                with_list(
+                    &source,
+                    "effects",
+                    &list(&["abstain", "allow", "step-up", "review", "deny"]),
+                )
             });
         }
         house.release(bindings);
@@ -45,7 +51,9 @@ impl House {
 #[expect(clippy::panic, reason = "a manifest without that member is a failed test")]
 pub fn with_list(source: &str, name: &str, list: &str) -> String {
     let begin = format!("\n{name} = [");
-    let Some((before, rest)) = source.split_once(&begin) else { panic!("the manifest has no `{name}`") };
+    let Some((before, rest)) = source.split_once(&begin) else {
+        panic!("the manifest has no `{name}`")
+    };
     let Some((_, after)) = rest.split_once(']') else { panic!("`{name}` has no end") };
     format!("{before}{begin}{list}]{after}")
 }

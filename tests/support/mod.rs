@@ -3,7 +3,10 @@
 //! Invariant: everything goes through the `portcullis` binary and real sockets on 127.0.0.1, as an operator and a platform would;
 //! nothing here knows a crate of the host. What a test does not say is the ordinary.
 
-#![expect(clippy::indexing_slicing, reason = "a test indexes what it made itself; a miss is a failed test")]
+#![expect(
+    clippy::indexing_slicing,
+    reason = "a test indexes what it made itself; a miss is a failed test"
+)]
 
 mod answer;
 mod client;
@@ -42,7 +45,9 @@ pub use host::Host;
 pub use house::{Binding, Candidate, House, Ran, SECRET};
 pub use issuer::Issuer;
 pub use kinds::with_list;
-pub use payload::{Import, SignIn, assertion, batch, event, message, password, progressive, registration};
+pub use payload::{
+    Import, SignIn, assertion, batch, event, message, password, progressive, registration,
+};
 pub use python::python;
 pub use record::{digest, leaf_hash};
 pub use registry::{PASSWORD, Registry};
@@ -68,11 +73,14 @@ pub fn component(name: &str) -> PathBuf {
 /// The checkout.
 pub fn checkout() -> PathBuf {
     // Asked at run time: clones share a target directory, and what one of them built may run in another.
-    let own = env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    let own =
+        env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
     Path::new(&own).parent().map(PathBuf::from).unwrap_or_default()
 }
 
 #[expect(clippy::expect_used, reason = "a test that cannot start must say so")]
 fn from_environment(name: &str) -> PathBuf {
-    env::var_os(name).map(PathBuf::from).expect("run `cargo xtask test`: it builds what the tests need")
+    env::var_os(name)
+        .map(PathBuf::from)
+        .expect("run `cargo xtask test`: it builds what the tests need")
 }

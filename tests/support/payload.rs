@@ -140,10 +140,13 @@ impl Import {
 /// statements say besides.
 pub fn assertion(groups: &[&str], statements: &[(&str, Value)]) -> Value {
     let statement = |values: Vec<Value>| {
-        let values = values.into_iter().map(|value| json!({"attributes": {"xsi:type": "xs:string"}, "value": value}));
+        let values = values
+            .into_iter()
+            .map(|value| json!({"attributes": {"xsi:type": "xs:string"}, "value": value}));
         json!({"attributes": {"NameFormat": "urn:oasis:names:tc:SAML:2.0:attrname-format:basic"}, "attributeValues": values.collect::<Vec<_>>()})
     };
-    let mut claims = json!({"groups": statement(groups.iter().map(|group| json!(group)).collect())});
+    let mut claims =
+        json!({"groups": statement(groups.iter().map(|group| json!(group)).collect())});
     for (name, value) in statements {
         claims[*name] = statement(vec![value.clone()]);
     }

@@ -10,7 +10,11 @@ use sha2::{Digest as _, Sha256};
 
 use crate::House;
 
-#[expect(clippy::unwrap_used, clippy::string_slice, reason = "a log that does not read is a failed test")]
+#[expect(
+    clippy::unwrap_used,
+    clippy::string_slice,
+    reason = "a log that does not read is a failed test"
+)]
 impl House {
     /// A record's exact bytes; of one that was only just made, once it can be read.
     pub fn leaf(&self, index: u64) -> String {
@@ -19,7 +23,8 @@ impl House {
 
     fn shown(&self, index: u64, further: &[&str]) -> String {
         let index = index.to_string();
-        let mut show = vec!["audit", "show", "--log", "audit/log", "--key", "log.vkey", "--format", "json"];
+        let mut show =
+            vec!["audit", "show", "--log", "audit/log", "--key", "log.vkey", "--format", "json"];
         show.extend(["--index", &index]);
         show.extend(further);
         let begin = Instant::now();
@@ -36,7 +41,16 @@ impl House {
 
     /// Every record's exact bytes, in their order.
     pub fn leaves(&self) -> Vec<String> {
-        let shown = self.must(&["audit", "show", "--log", "audit/log", "--key", "log.vkey", "--format", "json"]);
+        let shown = self.must(&[
+            "audit",
+            "show",
+            "--log",
+            "audit/log",
+            "--key",
+            "log.vkey",
+            "--format",
+            "json",
+        ]);
         shown.lines().map(str::to_owned).collect()
     }
 
@@ -47,7 +61,9 @@ impl House {
 
     /// What is sealed beside a record, opened.
     pub fn sealed(&self, index: u64) -> Value {
-        let shown: Value = serde_json::from_str(&self.shown(index, &["--sealing-key", "keys/sealing.key"])).unwrap();
+        let shown: Value =
+            serde_json::from_str(&self.shown(index, &["--sealing-key", "keys/sealing.key"]))
+                .unwrap();
         shown.get("sealed").cloned().unwrap_or_default()
     }
 
@@ -61,9 +77,12 @@ impl House {
     /// The hash that the log's lowest tile has for a record (C2SP tlog-tiles, of a log of less than 256
     /// records).
     pub fn tile_hash(&self, index: u64) -> String {
-        let tile = fs::read_dir(self.path("audit/log/tile/0/000.p")).unwrap().map(|entry| entry.unwrap().path());
-        let widest =
-            tile.max_by_key(|path| path.file_name().unwrap().to_string_lossy().parse::<u64>().unwrap()).unwrap();
+        let tile = fs::read_dir(self.path("audit/log/tile/0/000.p"))
+            .unwrap()
+            .map(|entry| entry.unwrap().path());
+        let widest = tile
+            .max_by_key(|path| path.file_name().unwrap().to_string_lossy().parse::<u64>().unwrap())
+            .unwrap();
         let at = usize::try_from(index).unwrap() * 32;
         BASE64.encode(fs::read(widest).unwrap().get(at..at + 32).unwrap())
     }
@@ -72,9 +91,21 @@ impl House {
     pub fn until_record(&self, kind: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         let begin = Instant::now();
         loop {
-            let show = ["audit", "show", "--log", "audit/log", "--key", "log.vkey", "--type", kind, "--format", "json"];
+            let show = [
+                "audit",
+                "show",
+                "--log",
+                "audit/log",
+                "--key",
+                "log.vkey",
+                "--type",
+                kind,
+                "--format",
+                "json",
+            ];
             let shown = self.run(&show);
-            let records = shown.out.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+            let records =
+                shown.out.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
             if let Some(record) = records.into_iter().find(|record| wanted(record)) {
                 return record;
             }

@@ -47,8 +47,12 @@ impl Registry {
     }
 
     fn prepare(http: &str, further: &str) -> Option<Self> {
-        if Command::new("docker-registry").arg("--version").stdout(Stdio::null()).status().is_err() {
-            assert!(std::env::var_os("PORTCULLIS_REQUIRE_INTEROP").is_none(), "there is no docker-registry");
+        if Command::new("docker-registry").arg("--version").stdout(Stdio::null()).status().is_err()
+        {
+            assert!(
+                std::env::var_os("PORTCULLIS_REQUIRE_INTEROP").is_none(),
+                "there is no docker-registry"
+            );
             println!("skipped: there is no docker-registry");
             return None;
         }
@@ -112,7 +116,9 @@ impl Registry {
 
     /// The digest that a tag leads to.
     pub fn tag(&self, name: &str, tag: &str) -> String {
-        let link = format!("data/docker/registry/v2/repositories/{name}/_manifests/tags/{tag}/current/link");
+        let link = format!(
+            "data/docker/registry/v2/repositories/{name}/_manifests/tags/{tag}/current/link"
+        );
         fs::read_to_string(self.folder.path().join(link)).unwrap()
     }
 

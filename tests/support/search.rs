@@ -9,7 +9,8 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 /// How often bytes hold a word: plainly, as JSON spells it, as UTF-16 of either order, as hexadecimal digits, or as base64 of either alphabet at
 /// any of its three alignments.
 pub fn traces(bytes: &[u8], word: &str) -> usize {
-    let mut forms: Vec<Vec<u8>> = vec![word.into(), word.to_lowercase().into(), word.to_uppercase().into()];
+    let mut forms: Vec<Vec<u8>> =
+        vec![word.into(), word.to_lowercase().into(), word.to_uppercase().into()];
     let quoted = serde_json::Value::from(word).to_string();
     forms.push(quoted.trim_matches('"').into());
     let escaped = word.encode_utf16().map(|unit| match char::from_u32(unit.into()) {
@@ -66,7 +67,10 @@ mod tests {
             ("plain", word.as_bytes().to_vec()),
             ("capitals", word.to_uppercase().into()),
             ("json", serde_json::json!([word]).to_string().into()),
-            ("json in json", serde_json::json!(serde_json::json!("Kr\u{e5}ke").to_string()).to_string().into()),
+            (
+                "json in json",
+                serde_json::json!(serde_json::json!("Kr\u{e5}ke").to_string()).to_string().into(),
+            ),
             ("escaped json", "\"Kr\\u00e5ke \\u00227\\u0022 x\"".into()),
             ("utf-16", wide),
             ("hex", word.bytes().map(|byte| format!("{byte:02x}")).collect::<String>().into()),

@@ -24,7 +24,8 @@ impl Request {
                 return None;
             }
         }
-        let length = header(&head, "content-length").map_or(Some(0), |length| length.parse().ok())?;
+        let length =
+            header(&head, "content-length").map_or(Some(0), |length| length.parse().ok())?;
         let mut body = vec![0; length];
         reader.read_exact(&mut body).ok()?;
         Some(Self { head, body })

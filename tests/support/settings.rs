@@ -48,12 +48,17 @@ pub fn contract() -> Value {
 
 /// Seconds since 1970.
 pub fn now() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs().try_into().unwrap_or_default())
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs().try_into().unwrap_or_default())
 }
 
 /// A time as platforms write it.
 #[expect(clippy::unwrap_used, reason = "a machine without `date` cannot run these tests")]
 pub fn rfc3339(seconds: i64) -> String {
-    let date = Command::new("date").args(["-u", "-d", &format!("@{seconds}"), "+%Y-%m-%dT%H:%M:%SZ"]).output().unwrap();
+    let date = Command::new("date")
+        .args(["-u", "-d", &format!("@{seconds}"), "+%Y-%m-%dT%H:%M:%SZ"])
+        .output()
+        .unwrap();
     String::from_utf8_lossy(&date.stdout).trim().to_owned()
 }

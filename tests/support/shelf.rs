@@ -91,7 +91,10 @@ impl Shelf {
     /// The digests of everything of a media type.
     pub fn of_type(&self, media_type: &str) -> Vec<String> {
         let shared = self.shared();
-        let found = shared.held.iter().filter(|(name, (is, _))| name.starts_with("sha256:") && is == media_type);
+        let found = shared
+            .held
+            .iter()
+            .filter(|(name, (is, _))| name.starts_with("sha256:") && is == media_type);
         found.map(|(name, _)| name.clone()).collect()
     }
 
@@ -109,29 +112,39 @@ fn serve(mut socket: TcpStream, shared: &Mutex<Shared>) -> std::io::Result<()> {
     let mut reader = BufReader::new(socket.try_clone()?);
     while let Some(request) = Request::read(&mut reader) {
         let (method, path) = (request.method().to_owned(), request.path().to_owned());
-        let (authorization, kind) = (request.header("authorization"), request.header("content-type"));
+        let (authorization, kind) =
+            (request.header("authorization"), request.header("content-type"));
         let (trick, answer) = {
             let mut shared = shared.lock().unwrap_or_else(PoisonError::into_inner);
             shared.heard.push((method.clone(), path.clone(), authorization.clone()));
-            let trick = shared.trick.clone().filter(|(part, _)| path.contains(part)).map(|(_, trick)| trick);
+            let trick = shared
+                .trick
+                .clone()
+                .filter(|(part, _)| path.contains(part))
+                .map(|(_, trick)| trick);
             (trick, shared.answer(&method, &path, &authorization, kind, request.body))
         };
         let (status, headers, mut body) = answer;
         let (mut status, mut headers, mut promised) = (status, headers, body.len());
         match trick {
             None => {}
-            Some(Trick::Status(other, lines)) => (status, headers, body, promised) = (other, lines, Vec::new(), 0),
+            Some(Trick::Status(other, lines)) => {
+                (status, headers, body, promised) = (other, lines, Vec::new(), 0)
+            }
             Some(Trick::Bytes(other)) => (promised, body) = (other.len(), other),
             Some(Trick::Torn) => {
                 body.truncate(body.len() / 2);
                 socket.write_all(
-                    format!("HTTP/1.1 {status} X\r\n{headers}content-length: {promised}\r\n\r\n").as_bytes(),
+                    format!("HTTP/1.1 {status} X\r\n{headers}content-length: {promised}\r\n\r\n")
+                        .as_bytes(),
                 )?;
                 return socket.write_all(&body);
             }
             Some(trick @ (Trick::Endless | Trick::Drip)) => {
-                socket
-                    .write_all(format!("HTTP/1.1 200 X\r\n{headers}transfer-encoding: chunked\r\n\r\n").as_bytes())?;
+                socket.write_all(
+                    format!("HTTP/1.1 200 X\r\n{headers}transfer-encoding: chunked\r\n\r\n")
+                        .as_bytes(),
+                )?;
                 loop {
                     if matches!(trick, Trick::Drip) {
                         socket.write_all(b"1\r\n{\r\n")?;
@@ -151,7 +164,10 @@ fn serve(mut socket: TcpStream, shared: &Mutex<Shared>) -> std::io::Result<()> {
         if method == "HEAD" {
             body.clear();
         }
-        socket.write_all(format!("HTTP/1.1 {status} X\r\n{headers}content-length: {promised}\r\n\r\n").as_bytes())?;
+        socket.write_all(
+            format!("HTTP/1.1 {status} X\r\n{headers}content-length: {promised}\r\n\r\n")
+                .as_bytes(),
+        )?;
         socket.write_all(&body)?;
     }
     Ok(())
@@ -169,16 +185,22 @@ impl Shared {
         if path.starts_with("/token") {
             // `ci:secret`
             let known = authorization == "Basic Y2k6c2VjcmV0";
-            return (if known { 200 } else { 401 }, String::new(), br#"{"token":"a-token","expires_in":300}"#.to_vec());
+            return (
+                if known { 200 } else { 401 },
+                String::new(),
+                br#"{"token":"a-token","expires_in":300}"#.to_vec(),
+            );
         }
         if let Some(realm) = &self.realm
             && authorization != "Bearer a-token"
         {
-            let challenge =
-                format!("www-authenticate: Bearer realm=\"{realm}\",service=\"shelf\",scope=\"everything:*\"\r\n");
+            let challenge = format!(
+                "www-authenticate: Bearer realm=\"{realm}\",service=\"shelf\",scope=\"everything:*\"\r\n"
+            );
             return (401, challenge, Vec::new());
         }
-        let name = path.split('?').next().unwrap_or_default().rsplit('/').next().unwrap_or_default();
+        let name =
+            path.split('?').next().unwrap_or_default().rsplit('/').next().unwrap_or_default();
         match method {
             "POST" => (202, "location: /v2/uploads/1?state=x\r\n".to_owned(), Vec::new()),
             "PUT" if path.contains("/uploads/") => {

@@ -40,7 +40,8 @@ struct Shared {
 impl StandIn {
     /// Begins to listen: tokens last an hour, and everything is taken with 204.
     pub fn start() -> Self {
-        let shared = Arc::new(Mutex::new(Shared { otherwise: 204, expires: 3_600, ..Shared::default() }));
+        let shared =
+            Arc::new(Mutex::new(Shared { otherwise: 204, expires: 3_600, ..Shared::default() }));
         let own = Arc::clone(&shared);
         Self { address: listen("127.0.0.1", move |socket| drop(serve(socket, &own))), shared }
     }
@@ -52,7 +53,9 @@ impl StandIn {
 
     /// Answers the next calls of the interface with these, each with further header lines.
     pub fn next(&self, answers: &[(u16, &str)]) {
-        self.shared().next.extend(answers.iter().map(|(status, header)| (*status, (*header).to_owned())));
+        self.shared()
+            .next
+            .extend(answers.iter().map(|(status, header)| (*status, (*header).to_owned())));
     }
 
     /// Answers so when nothing is next.
@@ -72,7 +75,12 @@ impl StandIn {
 
     /// The forms that the token endpoint heard.
     pub fn asked(&self) -> Vec<String> {
-        self.shared().heard.iter().filter(|heard| heard.path == "/token").map(|heard| heard.body.clone()).collect()
+        self.shared()
+            .heard
+            .iter()
+            .filter(|heard| heard.path == "/token")
+            .map(|heard| heard.body.clone())
+            .collect()
     }
 
     /// Waits until the interface has heard so much, and gives it.
@@ -103,15 +111,17 @@ fn serve(mut socket: TcpStream, shared: &Mutex<Shared>) -> std::io::Result<()> {
             if path == "/token" {
                 shared.tokens += 1;
                 let (token, expires) = (shared.tokens, shared.expires);
-                let text =
-                    format!(r#"{{"access_token":"token-{token}","token_type":"Bearer","expires_in":{expires}}}"#);
+                let text = format!(
+                    r#"{{"access_token":"token-{token}","token_type":"Bearer","expires_in":{expires}}}"#
+                );
                 format!(
                     "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{text}",
                     text.len()
                 )
             } else {
                 let otherwise = shared.otherwise;
-                let (status, headers) = shared.next.pop_front().unwrap_or((otherwise, String::new()));
+                let (status, headers) =
+                    shared.next.pop_front().unwrap_or((otherwise, String::new()));
                 let length = if status == 204 { "" } else { "content-length: 0\r\n" };
                 format!("HTTP/1.1 {status} X\r\n{headers}{length}\r\n")
             }

@@ -9,10 +9,15 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::http2;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, SanType};
+use rcgen::{
+    BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, SanType,
+};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, HandshakeKind, RootCertStore, StreamOwned, SupportedProtocolVersion};
+use rustls::{
+    ClientConfig, ClientConnection, HandshakeKind, RootCertStore, StreamOwned,
+    SupportedProtocolVersion,
+};
 
 use crate::client::read;
 use crate::{Answer, Raw};
@@ -62,7 +67,10 @@ impl Authority {
 
     /// A server's certificate for `127.0.0.1`.
     pub fn server(&self) -> Pair {
-        self.issue(vec![SanType::IpAddress("127.0.0.1".parse().unwrap())], ExtendedKeyUsagePurpose::ServerAuth)
+        self.issue(
+            vec![SanType::IpAddress("127.0.0.1".parse().unwrap())],
+            ExtendedKeyUsagePurpose::ServerAuth,
+        )
     }
 
     /// The same, but its time is over.
@@ -71,12 +79,16 @@ impl Authority {
         params.subject_alt_names = vec![SanType::IpAddress("127.0.0.1".parse().unwrap())];
         params.not_after = rcgen::date_time_ymd(2020, 1, 1);
         let key = KeyPair::generate().unwrap();
-        Pair { certificate: params.signed_by(&key, &self.issuer).unwrap().pem(), key: key.serialize_pem() }
+        Pair {
+            certificate: params.signed_by(&key, &self.issuer).unwrap().pem(),
+            key: key.serialize_pem(),
+        }
     }
 
     /// A client's certificate with these names.
     pub fn client(&self, dns: &str, uri: &str) -> Pair {
-        let names = vec![SanType::DnsName(dns.try_into().unwrap()), SanType::URI(uri.try_into().unwrap())];
+        let names =
+            vec![SanType::DnsName(dns.try_into().unwrap()), SanType::URI(uri.try_into().unwrap())];
         self.issue(names, ExtendedKeyUsagePurpose::ClientAuth)
     }
 
@@ -85,7 +97,10 @@ impl Authority {
         params.subject_alt_names = names;
         params.extended_key_usages = vec![usage];
         let key = KeyPair::generate().unwrap();
-        Pair { certificate: params.signed_by(&key, &self.issuer).unwrap().pem(), key: key.serialize_pem() }
+        Pair {
+            certificate: params.signed_by(&key, &self.issuer).unwrap().pem(),
+            key: key.serialize_pem(),
+        }
     }
 }
 
@@ -113,11 +128,13 @@ impl Trust {
             roots.add(CertificateDer::from_pem_slice(authority.pem.as_bytes()).unwrap()).unwrap();
         }
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let builder = ClientConfig::builder_with_provider(provider).with_protocol_versions(versions).unwrap();
+        let builder =
+            ClientConfig::builder_with_provider(provider).with_protocol_versions(versions).unwrap();
         let builder = builder.with_root_certificates(roots);
         let config = match own {
             Some(pair) => {
-                let chain = vec![CertificateDer::from_pem_slice(pair.certificate.as_bytes()).unwrap()];
+                let chain =
+                    vec![CertificateDer::from_pem_slice(pair.certificate.as_bytes()).unwrap()];
                 let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).unwrap();
                 builder.with_client_auth_cert(chain, key).unwrap()
             }
@@ -132,7 +149,8 @@ impl Trust {
         socket.set_nodelay(true)?;
         socket.set_read_timeout(Some(PATIENCE))?;
         let name = ServerName::try_from("127.0.0.1").unwrap();
-        let session = ClientConnection::new(Arc::new(self.config.clone()), name).map_err(std::io::Error::other)?;
+        let session = ClientConnection::new(Arc::new(self.config.clone()), name)
+            .map_err(std::io::Error::other)?;
         let mut stream = StreamOwned::new(session, socket);
         stream.conn.complete_io(&mut stream.sock)?;
         Ok(Secure { stream, address: address.to_owned() })
@@ -145,7 +163,10 @@ impl Trust {
         on_a_runtime(async {
             let socket = tokio::net::TcpStream::connect(address).await.unwrap();
             let name = ServerName::try_from("127.0.0.1").unwrap();
-            let stream = tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, socket).await.unwrap();
+            let stream = tokio_rustls::TlsConnector::from(Arc::new(config))
+                .connect(name, socket)
+                .await
+                .unwrap();
             assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]), "HTTP/2 is chosen");
             exchange_2(stream, "https", address, requests).await
         })
@@ -166,7 +187,8 @@ async fn exchange_2<S>(stream: S, scheme: &str, address: &str, requests: &[Raw])
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
 {
-    let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+    let (sender, connection) =
+        http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
     let connection = tokio::spawn(connection);
     let mut calls = Vec::new();
     for raw in requests {

@@ -37,11 +37,22 @@ pub fn counts() -> Done {
             Command::new(part())
         };
         let settings = root().join("xtask/demo").join(format!("{plugin}.settings.json"));
-        let told = output(command.arg("counts").arg(component(&built, plugin)).arg(settings).arg(CALLS.to_string()))?;
+        let told = output(
+            command
+                .arg("counts")
+                .arg(component(&built, plugin))
+                .arg(settings)
+                .arg(CALLS.to_string()),
+        )?;
         let scan = told.lines().any(|line| line == "reset pagemap-scan");
-        let faults = told.lines().find_map(|line| line.strip_prefix("faults ")?.parse::<u64>().ok());
+        let faults =
+            told.lines().find_map(|line| line.strip_prefix("faults ")?.parse::<u64>().ok());
         let faults = faults.ok_or_else(|| Fail(format!("no count of page faults in:\n{told}")))?;
-        let calls = if trace.exists() { between_marks(&fs::read_to_string(&trace)?) } else { BTreeMap::new() };
+        let calls = if trace.exists() {
+            between_marks(&fs::read_to_string(&trace)?)
+        } else {
+            BTreeMap::new()
+        };
         println!("page faults: {faults}; system calls: {calls:?}");
         if !scan {
             wrong.push(format!(
@@ -66,10 +77,17 @@ pub fn counts() -> Done {
 pub fn languages() -> Done {
     let built = build::all()?;
     let settings = root().join("plugins/examples/hours/settings.example.json");
-    let others = built.languages.names().into_iter().map(|language| (language, format!("hours-{language}")));
+    let others =
+        built.languages.names().into_iter().map(|language| (language, format!("hours-{language}")));
     for (language, name) in [("rust", "hours".to_owned())].into_iter().chain(others) {
         say(&format!("`hours` in {language}"));
-        must(Command::new(part()).arg("language").arg(component(&built, &name)).arg(&settings).arg(LANGUAGE_CALLS))?;
+        must(
+            Command::new(part())
+                .arg("language")
+                .arg(component(&built, &name))
+                .arg(&settings)
+                .arg(LANGUAGE_CALLS),
+        )?;
     }
     Ok(())
 }
@@ -88,7 +106,10 @@ pub fn call(profile: Profile) -> Done {
     let floor = stage.serve(floor)?;
     let serve = |file: &str| {
         let mut command = pinned(SERVERS_CORE, &portcullis);
-        command.current_dir(&scratch.0).args(["serve", "--config", file]).env("PORTCULLIS_LOG", "warn");
+        command
+            .current_dir(&scratch.0)
+            .args(["serve", "--config", file])
+            .env("PORTCULLIS_LOG", "warn");
         stage.serve(command)
     };
     let (kernel, disk) = (serve("portcullis.toml")?, serve("disk.toml")?);
@@ -120,8 +141,10 @@ pub fn call(profile: Profile) -> Done {
     for lane in &lanes {
         println!("{}", lane.line(base));
     }
-    let summary: Vec<_> =
-        ours.iter().map(|lane| format!("{} {:.2}", lane.name, lane.ratio(base, |result| result.per_second))).collect();
+    let summary: Vec<_> = ours
+        .iter()
+        .map(|lane| format!("{} {:.2}", lane.name, lane.ratio(base, |result| result.per_second)))
+        .collect();
     let floor_us = base.median(|result| result.cpu_us);
     for server in [kernel, disk] {
         server.stop()?;
@@ -134,7 +157,10 @@ pub fn call(profile: Profile) -> Done {
 /// The floor and the parts of a call that are promised, one after the other: no server that does them all takes less.
 fn tell_bound(part: &Path, built: &Built, scratch: &Path, floor_us: f64) -> Done {
     let mut parts = pinned(SERVERS_CORE, part);
-    parts.arg("parts").arg(component(built, "sod")).arg(root().join("xtask/demo/sod.settings.json"));
+    parts
+        .arg("parts")
+        .arg(component(built, "sod"))
+        .arg(root().join("xtask/demo/sod.settings.json"));
     parts.arg(root().join("tests/bench/sign-in.json")).arg(scratch.join("frames"));
     let told = output(&mut parts)?;
     let us = |line: &str| line.rsplit(' ').next().and_then(|us| us.parse::<f64>().ok());
@@ -174,16 +200,25 @@ impl<'a> Lane<'a> {
     fn load(&self, home: &Path, milliseconds: u32) -> Done<Measured> {
         let mut load = pinned(LOADS_CORE, &part());
         load.args(["load", &self.server.address, self.path]).arg(home.join("secrets/token"));
-        load.arg(root().join("tests/bench/sign-in.json")).args([CONNECTIONS, &milliseconds.to_string()]);
+        load.arg(root().join("tests/bench/sign-in.json"))
+            .args([CONNECTIONS, &milliseconds.to_string()]);
         let before = self.server.cpu_us()?;
         let told = output(&mut load)?;
         let spent = self.server.cpu_us()? - before;
         let value = |name: &str| {
             let mut words = told.split_whitespace().skip_while(|word| *word != name).skip(1);
-            words.next().and_then(|word| word.parse::<f64>().ok()).ok_or_else(|| Fail(format!("no {name} in `{told}`")))
+            words
+                .next()
+                .and_then(|word| word.parse::<f64>().ok())
+                .ok_or_else(|| Fail(format!("no {name} in `{told}`")))
         };
         let cpu_us = spent / value("requests")?;
-        Ok(Measured { per_second: value("per_second")?, p50_us: value("p50_us")?, p99_us: value("p99_us")?, cpu_us })
+        Ok(Measured {
+            per_second: value("per_second")?,
+            p50_us: value("p50_us")?,
+            p99_us: value("p99_us")?,
+            cpu_us,
+        })
     }
 
     fn median(&self, of: impl Fn(&Measured) -> f64) -> f64 {
@@ -192,7 +227,13 @@ impl<'a> Lane<'a> {
 
     /// The median of the ratios round by round.
     fn ratio(&self, base: &Lane<'_>, of: impl Fn(&Measured) -> f64) -> f64 {
-        median(self.results.iter().zip(&base.results).map(|(ours, floor)| of(ours) / of(floor)).collect())
+        median(
+            self.results
+                .iter()
+                .zip(&base.results)
+                .map(|(ours, floor)| of(ours) / of(floor))
+                .collect(),
+        )
     }
 
     fn line(&self, base: &Lane<'_>) -> String {
@@ -217,8 +258,11 @@ impl Server {
         for task in tasks {
             // The kernel's scheduler counts nanoseconds on the processor first; proc(5). A thread may have ended meanwhile.
             let told = fs::read_to_string(task?.path().join("schedstat")).unwrap_or_default();
-            nanoseconds +=
-                told.split_whitespace().next().and_then(|first| first.parse::<f64>().ok()).unwrap_or_default();
+            nanoseconds += told
+                .split_whitespace()
+                .next()
+                .and_then(|first| first.parse::<f64>().ok())
+                .unwrap_or_default();
         }
         Ok(nanoseconds / 1_000.0)
     }
@@ -235,7 +279,8 @@ fn between_marks(trace: &str) -> BTreeMap<String, u64> {
     let mut calls = BTreeMap::new();
     for line in lines.take_while(|line| !line.contains("calls end")) {
         let name = line.split('(').next().unwrap_or_default();
-        let scan = name == "ioctl" && (line.contains("PAGEMAP_SCAN") || line.contains(PAGEMAP_SCAN));
+        let scan =
+            name == "ioctl" && (line.contains("PAGEMAP_SCAN") || line.contains(PAGEMAP_SCAN));
         let name = if scan { "ioctl PAGEMAP_SCAN" } else { name };
         *calls.entry(name.to_owned()).or_default() += 1;
     }

@@ -35,7 +35,9 @@ impl Profile {
             // Built with everything else.
             return Ok(target().join("release"));
         }
-        say("building the host as hospitals run it (the first time takes a quarter of an hour or more)");
+        say(
+            "building the host as hospitals run it (the first time takes a quarter of an hour or more)",
+        );
         let packages = ["--package", "portcullis", "--package", "portcullis-bench"];
         must(cargo().args(["build", "--profile", "dist", "--locked"]).args(packages))?;
         Ok(target().join("dist"))
@@ -68,8 +70,13 @@ pub fn plugins(portcullis: &Path) -> Done<PathBuf> {
             let mut debian = Command::new("/usr/bin/cargo");
             // Debian's compiler first on the path; its library is built from source, which stable compilers allow with this switch.
             let path = env::var("PATH").unwrap_or_default();
-            debian.current_dir(root()).env("PATH", format!("/usr/bin:{path}")).env("RUSTC", "/usr/bin/rustc");
-            debian.env("RUSTC_BOOTSTRAP", "1").env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER", linker);
+            debian
+                .current_dir(root())
+                .env("PATH", format!("/usr/bin:{path}"))
+                .env("RUSTC", "/usr/bin/rustc");
+            debian
+                .env("RUSTC_BOOTSTRAP", "1")
+                .env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER", linker);
             for inherited in ["RUSTUP_TOOLCHAIN", "CARGO", "RUSTDOC", "RUSTFLAGS"] {
                 debian.env_remove(inherited);
             }
@@ -86,9 +93,17 @@ pub fn plugins(portcullis: &Path) -> Done<PathBuf> {
     let components = target().join("plugins");
     fs::create_dir_all(&components)?;
     for (package, name) in PLUGINS {
-        let module = modules.join("wasm32-unknown-unknown/plugin").join(format!("{}.wasm", package.replace('-', "_")));
+        let module = modules
+            .join("wasm32-unknown-unknown/plugin")
+            .join(format!("{}.wasm", package.replace('-', "_")));
         let component = components.join(format!("{name}.wasm"));
-        must(Command::new(portcullis).args(["plugin", "componentize"]).arg(module).arg("--output").arg(component))?;
+        must(
+            Command::new(portcullis)
+                .args(["plugin", "componentize"])
+                .arg(module)
+                .arg("--output")
+                .arg(component),
+        )?;
     }
     Ok(components)
 }

@@ -21,7 +21,10 @@ pub fn run(keep: Option<&str>) -> Done {
         (None, directory) => std::env::current_dir()?.join(directory.unwrap_or_default()),
     };
     if home.join("portcullis.toml").exists() {
-        return Err(Fail(format!("`{}` holds a demonstration already\nhint: give a new directory", home.display())));
+        return Err(Fail(format!(
+            "`{}` holds a demonstration already\nhint: give a new directory",
+            home.display()
+        )));
     }
     fs::create_dir_all(&home)?;
     let stage = Stage::new(home, &built);
@@ -31,7 +34,9 @@ pub fn run(keep: Option<&str>) -> Done {
         Some(directory) => println!(
             "\nAll of it is in `{directory}`. Go on with\n  portcullis serve --config {directory}/portcullis.toml\n  portcullis audit show --log {directory}/audit/log --key {directory}/log.vkey --sealing-key {directory}/keys/sealing.key"
         ),
-        None => println!("\nNothing was left behind; `cargo xtask demo --keep DIR` leaves it all in DIR."),
+        None => println!(
+            "\nNothing was left behind; `cargo xtask demo --keep DIR` leaves it all in DIR."
+        ),
     }
     Ok(())
 }
@@ -48,17 +53,37 @@ impl Stage {
         say("somebody who may both prescribe and dispense signs in: a conflict of duties");
         self.send(&at, "token", "sign-in-conflict.json", &[], r#""error""#)?;
         say("a contractor, three weeks before the end of the contract");
-        self.send(&at, "token", "sign-in-contractor.json", &[("end", now() + 21 * DAY)], r#""debugContext""#)?;
+        self.send(
+            &at,
+            "token",
+            "sign-in-contractor.json",
+            &[("end", now() + 21 * DAY)],
+            r#""debugContext""#,
+        )?;
         say("a contractor, twenty minutes before the end: the token ends with the contract");
-        self.send(&at, "token", "sign-in-contractor.json", &[("end", now() + 20 * 60)], "/token/lifetime/expiration")?;
+        self.send(
+            &at,
+            "token",
+            "sign-in-contractor.json",
+            &[("end", now() + 20 * 60)],
+            "/token/lifetime/expiration",
+        )?;
         say("a contractor, two minutes before the end: less than a token can say, so none");
-        self.send(&at, "token", "sign-in-contractor.json", &[("end", now() + 2 * 60)], r#""error""#)?;
+        self.send(
+            &at,
+            "token",
+            "sign-in-contractor.json",
+            &[("end", now() + 2 * 60)],
+            r#""error""#,
+        )?;
         say("a contractor, after the end");
         self.send(&at, "token", "sign-in-contractor.json", &[("end", now() - DAY)], r#""error""#)?;
         say("an import of a new contractor: the profile learns when access ends");
         self.send(&at, "import", "import.json", &[("end", now() + 90 * DAY)], "accessEnd")?;
 
-        say("a wrong secret: Okta would go on after an HTTP error, so the closed hook says what stops it");
+        say(
+            "a wrong secret: Okta would go on after an HTTP error, so the closed hook says what stops it",
+        );
         fs::write(self.home.join("secrets/wrong"), "not-the-secret-at-all\n")?;
         must(Command::new("chmod").arg("600").arg(self.home.join("secrets/wrong")))?;
         self.send_with(&at, "token", "secrets/wrong", "sign-in-clean.json", &[], r#""error""#)?;
@@ -84,7 +109,14 @@ impl Stage {
         Ok(())
     }
 
-    fn send(&self, address: &str, hook: &str, payload: &str, times: &[(&str, u64)], expected: &str) -> Done {
+    fn send(
+        &self,
+        address: &str,
+        hook: &str,
+        payload: &str,
+        times: &[(&str, u64)],
+        expected: &str,
+    ) -> Done {
         self.send_with(address, hook, &format!("secrets/{hook}"), payload, times, expected)
     }
 
@@ -108,8 +140,10 @@ impl Stage {
         let sent = format!("sent/{payload}");
         fs::write(self.home.join(&sent), text)?;
         let url = format!("http://{address}/okta/{hook}");
-        let answer =
-            output(&mut self.command(&format!("hook send --url {url} --secret-file {secret} --payload {sent}")))?;
+        let answer = output(
+            &mut self
+                .command(&format!("hook send --url {url} --secret-file {secret} --payload {sent}")),
+        )?;
         print!("{answer}");
         if answer.contains(expected) {
             return Ok(());
@@ -175,9 +209,14 @@ fn nanos() -> u128 {
 }
 
 fn rfc3339(seconds: u64) -> Done<String> {
-    Ok(output(Command::new("date").args(["-u", "-d", &format!("@{seconds}"), "+%Y-%m-%dT%H:%M:%SZ"]))?
-        .trim()
-        .to_owned())
+    Ok(output(Command::new("date").args([
+        "-u",
+        "-d",
+        &format!("@{seconds}"),
+        "+%Y-%m-%dT%H:%M:%SZ",
+    ]))?
+    .trim()
+    .to_owned())
 }
 
 /// How long anything here may take.

@@ -29,7 +29,11 @@ struct Language {
 /// Builds the example and the plugin that misbehaves in every language that can be built here.
 pub fn all(portcullis: &Path, components: &Path) -> Done<Languages> {
     let mut languages = Languages { built: Vec::new(), skipped: Vec::new() };
-    for (name, tools) in [("javascript", javascript as fn() -> Result<PathBuf, String>), ("python", python), ("c", c)] {
+    for (name, tools) in [
+        ("javascript", javascript as fn() -> Result<PathBuf, String>),
+        ("python", python),
+        ("c", c),
+    ] {
         match tools() {
             Ok(folder) => {
                 let variable = match name {
@@ -145,7 +149,10 @@ impl Language {
 
     /// With the tools at hand, and leaving nothing in the checkout.
     fn at_home(&self, command: &mut Command) {
-        command.env(self.tools.0, &self.tools.1).env("PYTHONDONTWRITEBYTECODE", "1").current_dir(target());
+        command
+            .env(self.tools.0, &self.tools.1)
+            .env("PYTHONDONTWRITEBYTECODE", "1")
+            .current_dir(target());
     }
 
     fn tests(&self) -> Done<Vec<Command>> {
@@ -159,7 +166,10 @@ impl Language {
         Ok(match self.name {
             "javascript" => {
                 let stage = self.stage("example", &example)?;
-                vec![of("node", &["--test", "tests/"], &self.sdk()), of("node", &["--test", "tests/"], &stage)]
+                vec![
+                    of("node", &["--test", "tests/"], &self.sdk()),
+                    of("node", &["--test", "tests/"], &stage),
+                ]
             }
             "python" => {
                 let unittest = ["-m", "unittest", "discover", "-s", "tests"];
@@ -184,7 +194,12 @@ impl Language {
 
     fn link(&self, folder: &Path) -> Done {
         fs::create_dir_all(folder.join("node_modules"))?;
-        must(Command::new("ln").args(["-sfn"]).arg(self.sdk()).arg(folder.join("node_modules/portcullis-guest")))
+        must(
+            Command::new("ln")
+                .args(["-sfn"])
+                .arg(self.sdk())
+                .arg(folder.join("node_modules/portcullis-guest")),
+        )
     }
 
     /// C: that the bindings are what `wit-bindgen` makes of the contract, unless they were found to be before. Python's tests see to their own;
@@ -210,7 +225,8 @@ impl Language {
         let stage = home().join(format!("author-{}", self.name));
         let cli = root().join("host/cli/src/plugin");
         let (suite, engine) = (root().join("host/suite/src"), root().join("host/engine/src"));
-        let made_of = digest(&[&self.sdk(), &root().join("wit"), &cli, &suite, &engine, Path::new(file!())])?;
+        let made_of =
+            digest(&[&self.sdk(), &root().join("wit"), &cli, &suite, &engine, Path::new(file!())])?;
         built_once(&stage.join("trial"), made_of, || {
             let begun = Instant::now();
             drop(fs::remove_dir_all(&stage));
@@ -261,8 +277,14 @@ fn home() -> PathBuf {
 
 /// Node and the packages of the SDK's lock file.
 fn javascript() -> Result<PathBuf, String> {
-    let version = output(Command::new("node").arg("--version")).map_err(|_| "node is missing".to_owned())?;
-    let major = version.trim().trim_start_matches('v').split('.').next().and_then(|major| major.parse::<u32>().ok());
+    let version =
+        output(Command::new("node").arg("--version")).map_err(|_| "node is missing".to_owned())?;
+    let major = version
+        .trim()
+        .trim_start_matches('v')
+        .split('.')
+        .next()
+        .and_then(|major| major.parse::<u32>().ok());
     if major.is_none_or(|major| major < LEAST_NODE) {
         return Err(format!("node is {}, {LEAST_NODE} or newer is needed", version.trim()));
     }
@@ -276,7 +298,13 @@ fn javascript() -> Result<PathBuf, String> {
         }
         let mut npm = Command::new("npm");
         // A script of a package could fetch what no lock file names; none of these needs one.
-        npm.current_dir(&folder).args(["ci", "--silent", "--no-audit", "--no-fund", "--ignore-scripts"]);
+        npm.current_dir(&folder).args([
+            "ci",
+            "--silent",
+            "--no-audit",
+            "--no-fund",
+            "--ignore-scripts",
+        ]);
         Ok(within(FETCH_LIMIT, &mut npm))
     })?;
     Ok(folder)
@@ -284,7 +312,8 @@ fn javascript() -> Result<PathBuf, String> {
 
 /// Python and componentize-py.
 fn python() -> Result<PathBuf, String> {
-    let newer = format!("import sys; sys.exit(sys.version_info < ({}))", LEAST_PYTHON.replace('.', ", "));
+    let newer =
+        format!("import sys; sys.exit(sys.version_info < ({}))", LEAST_PYTHON.replace('.', ", "));
     if !succeeds(Command::new("python3").args(["-c", &newer])) {
         return Err(format!("python3 is missing or older than {LEAST_PYTHON}"));
     }
@@ -304,8 +333,11 @@ fn c() -> Result<PathBuf, String> {
     let folder = home().join("c");
     let script = root().join("guest-sdk/c/build.sh");
     let text = fs::read_to_string(&script).map_err(|error| error.to_string())?;
-    let version = text.lines().find_map(|line| line.strip_prefix("zig=")).unwrap_or_default().to_owned();
-    fetched(&folder, &[&script], "a C compiler: ziglang", || Ok(pip(&folder, &[&format!("ziglang=={version}")])))?;
+    let version =
+        text.lines().find_map(|line| line.strip_prefix("zig=")).unwrap_or_default().to_owned();
+    fetched(&folder, &[&script], "a C compiler: ziglang", || {
+        Ok(pip(&folder, &[&format!("ziglang=={version}")]))
+    })?;
     Ok(folder)
 }
 
@@ -326,7 +358,12 @@ fn pip(folder: &Path, what: &[&str]) -> bool {
 }
 
 /// Fetches what a folder is for, unless it holds the same already.
-fn fetched(folder: &Path, pins: &[&Path], what: &str, fetch: impl FnOnce() -> Done<bool>) -> Result<(), String> {
+fn fetched(
+    folder: &Path,
+    pins: &[&Path],
+    what: &str,
+    fetch: impl FnOnce() -> Done<bool>,
+) -> Result<(), String> {
     let made_of = digest(pins).map_err(|Fail(why)| why)?;
     let stamp = folder.join(".fetched");
     let done = built_once(&stamp, made_of, || {
@@ -374,8 +411,9 @@ fn add(path: &Path, hasher: &mut DefaultHasher) -> Done {
         fs::read(path)?.hash(hasher);
         return Ok(());
     }
-    let mut entries: Vec<PathBuf> =
-        fs::read_dir(path)?.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>()?;
+    let mut entries: Vec<PathBuf> = fs::read_dir(path)?
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect::<Result<_, _>>()?;
     entries.sort();
     entries.iter().try_for_each(|entry| add(entry, hasher))
 }

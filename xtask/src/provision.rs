@@ -29,8 +29,12 @@ pub fn wasm_target() -> Done<WasmTarget> {
     if let Some(debian) = debian() {
         return Ok(debian);
     }
-    say("the wasm32-unknown-unknown target is missing: trying `rustup target add` for up to one minute");
-    if within(RUSTUP_LIMIT, Command::new("rustup").args(["target", "add", WASM])) && toolchain_has_target() {
+    say(
+        "the wasm32-unknown-unknown target is missing: trying `rustup target add` for up to one minute",
+    );
+    if within(RUSTUP_LIMIT, Command::new("rustup").args(["target", "add", WASM]))
+        && toolchain_has_target()
+    {
         return Ok(WasmTarget::Toolchain);
     }
     say(
@@ -74,21 +78,29 @@ pub fn python_verifier() -> Option<PathBuf> {
     let packages = home.join("packages");
     let python = home.join("python");
     let works = || {
-        succeeds(
-            Command::new(&python)
-                .args(["-c", "import securesystemslib, tuf, cryptography, prometheus_client, oras.client"]),
-        )
+        succeeds(Command::new(&python).args([
+            "-c",
+            "import securesystemslib, tuf, cryptography, prometheus_client, oras.client",
+        ]))
     };
     if works() {
         return Some(python);
     }
     fs::create_dir_all(&packages).ok()?;
-    say("fetching the Python packages securesystemslib, tuf, cryptography, prometheus_client and oras");
+    say(
+        "fetching the Python packages securesystemslib, tuf, cryptography, prometheus_client and oras",
+    );
     let mut pip = Command::new("python3");
-    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--target"]).arg(&packages);
+    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--target"])
+        .arg(&packages);
     if !within(
         PIP_LIMIT,
-        pip.args(["securesystemslib[crypto]==1.6.0", "tuf==7.0.1", "prometheus_client==0.23.1", "oras==0.2.43"]),
+        pip.args([
+            "securesystemslib[crypto]==1.6.0",
+            "tuf==7.0.1",
+            "prometheus_client==0.23.1",
+            "oras==0.2.43",
+        ]),
     ) {
         return None;
     }
@@ -101,7 +113,8 @@ pub fn python_verifier() -> Option<PathBuf> {
 
 fn toolchain_has_target() -> bool {
     let mut rustc = Command::new(env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
-    let library = output(rustc.current_dir(root()).args(["--print", "target-libdir", "--target", WASM]));
+    let library =
+        output(rustc.current_dir(root()).args(["--print", "target-libdir", "--target", WASM]));
     library.is_ok_and(|path| Path::new(path.trim()).is_dir())
 }
 
@@ -109,13 +122,15 @@ fn debian() -> Option<WasmTarget> {
     let cargo = succeeds(Command::new("/usr/bin/cargo").arg("--version"));
     let sysroot = output(Command::new("/usr/bin/rustc").args(["--print", "sysroot"])).ok()?;
     let source = Path::new(sysroot.trim()).join("lib/rustlib/src/rust/library/std").exists();
-    let linker = rust_lld().or_else(|| Some(PathBuf::from("/usr/bin/wasm-ld-19")).filter(|path| path.exists()))?;
+    let linker = rust_lld()
+        .or_else(|| Some(PathBuf::from("/usr/bin/wasm-ld-19")).filter(|path| path.exists()))?;
     (cargo && source).then_some(WasmTarget::Debian { linker })
 }
 
 /// The linker that comes with the toolchain.
 fn rust_lld() -> Option<PathBuf> {
-    let sysroot = output(Command::new("rustc").current_dir(root()).args(["--print", "sysroot"])).ok()?;
+    let sysroot =
+        output(Command::new("rustc").current_dir(root()).args(["--print", "sysroot"])).ok()?;
     let host = output(Command::new("rustc").current_dir(root()).arg("-vV")).ok()?;
     let host = host.lines().find_map(|line| line.strip_prefix("host: "))?.to_owned();
     let linker = Path::new(sysroot.trim()).join("lib/rustlib").join(host).join("bin/rust-lld");
@@ -139,7 +154,9 @@ fn apt(packages: &[&str]) -> Done {
         within(APT_LIMIT, &mut apt)
     };
     // Older package lists are tried first: an update takes time and may not be needed.
-    if install() || (within(APT_LIMIT, Command::new("apt-get").args(["update", "-qq"])) && install()) {
+    if install()
+        || (within(APT_LIMIT, Command::new("apt-get").args(["update", "-qq"])) && install())
+    {
         return Ok(());
     }
     Err(Fail(format!("`apt-get install {}` failed", packages.join(" "))))

@@ -33,7 +33,9 @@ pub fn must(command: &mut Command) -> Done {
 
 /// Runs a command to its end and tells its exit code.
 pub fn status(command: &mut Command) -> Done<Option<i32>> {
-    let status = command.status().map_err(|error| Fail(format!("cannot run {}: {error}", spell(command))))?;
+    let status = command
+        .status()
+        .map_err(|error| Fail(format!("cannot run {}: {error}", spell(command))))?;
     Ok(status.code())
 }
 
@@ -102,7 +104,8 @@ impl Drop for Scratch {
 /// The checkout.
 pub fn root() -> PathBuf {
     // Asked at run time: clones share a target directory, and what one of them built may run in another.
-    let own = env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    let own =
+        env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
     Path::new(&own).parent().unwrap_or(Path::new(".")).to_owned()
 }
 
@@ -116,7 +119,8 @@ pub fn target() -> PathBuf {
 
 /// The cargo that runs us, in the checkout.
 pub fn cargo() -> Command {
-    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| OsStr::new("cargo").to_owned()));
+    let mut cargo =
+        Command::new(env::var_os("CARGO").unwrap_or_else(|| OsStr::new("cargo").to_owned()));
     cargo.current_dir(root());
     cargo
 }

@@ -38,7 +38,9 @@ impl Stage {
                 "keys generate --name demo.example/{role} --output keys/{role}.key --public keys/{role}.vkey"
             ))?;
         }
-        self.run(&format!("keys generate --name {ORIGIN} --output keys/log.key --public log.vkey"))?;
+        self.run(&format!(
+            "keys generate --name {ORIGIN} --output keys/log.key --public log.vkey"
+        ))?;
         for key in ["keys/sealing.key", "keys/pseudonym.key"] {
             self.run(&format!("keys generate --kind symmetric --output {key}"))?;
         }
@@ -47,20 +49,27 @@ impl Stage {
         }
 
         say("the trust root says who may sign what; the root key signs it");
-        let vkey = |file: &str| Ok::<_, Fail>(fs::read_to_string(self.home.join(file))?.trim().to_owned());
+        let vkey =
+            |file: &str| Ok::<_, Fail>(fs::read_to_string(self.home.join(file))?.trim().to_owned());
         let source = ROOT
             .replace("{root}", &vkey("keys/root.vkey")?)
             .replace("{publisher}", &vkey("keys/publisher.vkey")?)
             .replace("{release}", &vkey("keys/release.vkey")?)
             .replace("{log}", &vkey("log.vkey")?);
         fs::write(self.home.join("trust-root.toml"), source)?;
-        self.run("root sign --source trust-root.toml --key keys/root.key --output trust-root.json")?;
+        self.run(
+            "root sign --source trust-root.toml --key keys/root.key --output trust-root.json",
+        )?;
 
         say("the publisher signs two plugins");
         for name in ["sod", "contractor"] {
             let plugin = format!("release/plugins/{name}");
-            let (library, settings) = (root().join("plugins").join(name), format!("{name}.settings.json"));
-            fs::copy(self.plugins.join(format!("{name}.wasm")), self.home.join(format!("{plugin}.wasm")))?;
+            let (library, settings) =
+                (root().join("plugins").join(name), format!("{name}.settings.json"));
+            fs::copy(
+                self.plugins.join(format!("{name}.wasm")),
+                self.home.join(format!("{plugin}.wasm")),
+            )?;
             // The schema of its settings lies beside a manifest's source.
             fs::create_dir_all(self.home.join(name))?;
             for file in ["manifest.toml", "settings.schema.json"] {
@@ -100,7 +109,8 @@ impl Stage {
     /// Starts a command that serves, and reads from its first line where.
     pub fn serve(&self, mut command: Command) -> Done<Server> {
         let mut server = Running(command.stdout(Stdio::piped()).spawn()?);
-        let printed = server.0.stdout.take().ok_or_else(|| Fail("the server has no output".to_owned()))?;
+        let printed =
+            server.0.stdout.take().ok_or_else(|| Fail("the server has no output".to_owned()))?;
         let mut lines = BufReader::new(printed).lines();
         // The first line says where; serving logs to standard error.
         let line = lines.next().ok_or_else(|| Fail("the server ended at once".to_owned()))??;
@@ -125,7 +135,11 @@ impl Server {
         let start = Instant::now();
         while start.elapsed() < PATIENCE {
             if let Some(status) = self.process.0.try_wait()? {
-                return if status.success() { Ok(()) } else { Err(Fail(format!("the server ended with {status}"))) };
+                return if status.success() {
+                    Ok(())
+                } else {
+                    Err(Fail(format!("the server ended with {status}")))
+                };
             }
             thread::sleep(Duration::from_millis(50));
         }

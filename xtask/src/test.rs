@@ -21,7 +21,9 @@ pub fn run(filters: &[&str]) -> Done {
         skipped.push("the Go verifier: golang-go and golang-golang-x-mod-dev are missing");
     }
     if python.is_none() {
-        skipped.push("the Python verifiers of envelopes and roots: securesystemslib or tuf is missing");
+        skipped.push(
+            "the Python verifiers of envelopes and roots: securesystemslib or tuf is missing",
+        );
     }
     if !registry {
         skipped.push("the registry by another hand: docker-registry or skopeo is missing");
@@ -37,7 +39,15 @@ pub fn run(filters: &[&str]) -> Done {
     let sdks = if filters.is_empty() { built.languages.test(&built.portcullis)? } else { (0, 0) };
     say("running the tests");
     let mut cargo = cargo();
-    cargo.args(["test", "--release", "--locked", "--workspace", "--exclude", "xtask", "--no-fail-fast"]);
+    cargo.args([
+        "test",
+        "--release",
+        "--locked",
+        "--workspace",
+        "--exclude",
+        "xtask",
+        "--no-fail-fast",
+    ]);
     // Several filters go to each test program: cargo itself takes one.
     cargo.arg("--").args(filters);
     cargo.env("PORTCULLIS_BIN", &built.portcullis).env("PORTCULLIS_PLUGINS", &built.plugins);
@@ -105,7 +115,10 @@ fn count(cargo: &mut Command) -> Done<Counted> {
             let line = line?;
             println!("{line}");
             let Some(summary) = line.strip_prefix("test result: ") else { continue };
-            let numbers = summary.split("; ").flat_map(|part| part.split(". ")).filter_map(|part| part.split_once(' '));
+            let numbers = summary
+                .split("; ")
+                .flat_map(|part| part.split(". "))
+                .filter_map(|part| part.split_once(' '));
             for (number, what) in numbers {
                 let Ok(number) = number.parse::<usize>() else { continue };
                 match what {

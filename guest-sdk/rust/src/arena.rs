@@ -67,7 +67,8 @@ impl<M: Memory> Arena<M> {
     /// Makes sure that `room` bytes can be taken without growing, and starts them on a page of their own, so that a
     /// call dirties no page that `configure` wrote. Whether it could.
     fn reserve(&mut self, room: usize) -> bool {
-        let aligned = self.free.start.checked_next_multiple_of(PAGE).filter(|start| *start <= self.free.end);
+        let aligned =
+            self.free.start.checked_next_multiple_of(PAGE).filter(|start| *start <= self.free.end);
         self.free.start = aligned.unwrap_or(self.free.end);
         self.free.len() >= room || self.extend(room).is_some()
     }

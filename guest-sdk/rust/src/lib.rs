@@ -52,8 +52,8 @@ pub mod testing;
 mod words;
 
 pub use bindings::portcullis::policy::types::{
-    Attribute, Call, Cap, Change, Credential, Decision, Edit, Effect, Entity, Finding, Grant, GrantKind, Lifetime,
-    Origin, Place, Principal, PrincipalKind, Severity, Statement, Target,
+    Attribute, Call, Cap, Change, Credential, Decision, Edit, Effect, Entity, Finding, Grant,
+    GrantKind, Lifetime, Origin, Place, Principal, PrincipalKind, Severity, Statement, Target,
 };
 pub use bindings::search::exports::portcullis::policy::search::{Found, Page};
 pub use search::{Search, Sought};
@@ -101,7 +101,8 @@ macro_rules! plugin {
     ($plugin:ty, search, room = $room:expr) => {
         #[doc(hidden)]
         const _: () = {
-            static CONFIGURED: $crate::export::Configured<$plugin> = $crate::export::Configured::new($room);
+            static CONFIGURED: $crate::export::Configured<$plugin> =
+                $crate::export::Configured::new($room);
 
             struct Exports;
 
@@ -121,14 +122,15 @@ macro_rules! plugin {
                 }
             }
 
-            #[cfg(target_arch = "wasm32")]
-    $crate::bindings::search::export!(Exports with_types_in $crate::bindings::search);
+    #[cfg(target_arch = "wasm32")]
+            $crate::bindings::search::export!(Exports with_types_in $crate::bindings::search);
         };
     };
     ($plugin:ty, room = $room:expr) => {
         #[doc(hidden)]
         const _: () = {
-            static CONFIGURED: $crate::export::Configured<$plugin> = $crate::export::Configured::new($room);
+            static CONFIGURED: $crate::export::Configured<$plugin> =
+                $crate::export::Configured::new($room);
 
             struct Exports;
 
@@ -142,8 +144,8 @@ macro_rules! plugin {
                 }
             }
 
-            #[cfg(target_arch = "wasm32")]
-    $crate::bindings::export!(Exports with_types_in $crate::bindings);
+    #[cfg(target_arch = "wasm32")]
+            $crate::bindings::export!(Exports with_types_in $crate::bindings);
         };
     };
 }

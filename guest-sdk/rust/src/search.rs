@@ -82,7 +82,9 @@ impl Call {
     /// What this call searches; `None` where it is no search.
     pub fn sought(&self) -> Option<Sought> {
         let phase = self.phase.as_deref()?;
-        [Sought::Subject, Sought::Resource, Sought::Action].into_iter().find(|sought| sought.phase() == phase)
+        [Sought::Subject, Sought::Resource, Sought::Action]
+            .into_iter()
+            .find(|sought| sought.phase() == phase)
     }
 
     /// The type of what this call searches, in the platform's words; `None` where it is no search or does not say.
@@ -90,7 +92,9 @@ impl Call {
         match self.sought()? {
             Sought::Subject => self.subject.as_ref().map(|subject| subject.type_name.as_str()),
             Sought::Resource => self.resource.as_ref().map(|resource| resource.type_name.as_str()),
-            Sought::Action => Some(self.action.as_ref().map_or(ACTION, |action| action.type_name.as_str())),
+            Sought::Action => {
+                Some(self.action.as_ref().map_or(ACTION, |action| action.type_name.as_str()))
+            }
         }
     }
 }
@@ -124,7 +128,11 @@ pub fn by_asking<S: AsRef<str>>(
             continue;
         }
         bytes += type_name.len() + id.len();
-        found.results.push(Entity { type_name: type_name.to_owned(), id: Some(id.to_owned()), attributes: Vec::new() });
+        found.results.push(Entity {
+            type_name: type_name.to_owned(),
+            id: Some(id.to_owned()),
+            attributes: Vec::new(),
+        });
         if found.results.len() >= page.limit as usize || bytes >= MOST_BYTES {
             break;
         }
@@ -141,7 +149,13 @@ fn put(call: &mut Call, sought: Sought, type_name: &str, id: &str) {
     let place = match sought {
         Sought::Subject => {
             let (kind, attributes, entitlements) = (PrincipalKind::Other, Vec::new(), Vec::new());
-            let nobody = || Principal { kind, type_name: type_name.to_owned(), id: None, attributes, entitlements };
+            let nobody = || Principal {
+                kind,
+                type_name: type_name.to_owned(),
+                id: None,
+                attributes,
+                entitlements,
+            };
             &mut call.subject.get_or_insert_with(nobody).id
         }
         Sought::Resource => &mut call.resource.get_or_insert_with(entity).id,
@@ -174,18 +188,28 @@ mod tests {
     #[test]
     fn each_candidate_is_asked_about_in_its_place() {
         let call = testing::call("authzen").subject("u").action("action", "read");
-        let call = call.resource_attribute("colour", "red").search(Sought::Resource, "record").build();
+        let call =
+            call.resource_attribute("colour", "red").search(Sought::Resource, "record").build();
         let mut seen = Vec::new();
         let page = Page { limit: 9, after: None };
         let found = by_asking(&call, &page, &["a", "b"], |call| {
             let resource = call.resource.clone().unwrap();
-            assert_eq!((call.phase.as_deref(), resource.text("colour").as_deref()), (None, Some("red")));
+            assert_eq!(
+                (call.phase.as_deref(), resource.text("colour").as_deref()),
+                (None, Some("red"))
+            );
             seen.push(resource.id.unwrap());
             Ok(true)
         });
-        assert_eq!((ids(&found.unwrap()), seen), (vec!["a", "b"], vec!["a".to_owned(), "b".to_owned()]));
+        assert_eq!(
+            (ids(&found.unwrap()), seen),
+            (vec!["a", "b"], vec!["a".to_owned(), "b".to_owned()])
+        );
         let nothing = testing::call("authzen").subject("u").build();
-        assert!(by_asking(&nothing, &page, &["a"], |_| Ok(true)).unwrap().results.is_empty(), "it is no search");
+        assert!(
+            by_asking(&nothing, &page, &["a"], |_| Ok(true)).unwrap().results.is_empty(),
+            "it is no search"
+        );
         let untyped = testing::call("authzen").search(Sought::Action, "").build();
         assert!(by_asking(&untyped, &page, &["a"], |_| Err("no".to_owned())).is_err());
     }
@@ -196,7 +220,8 @@ mod tests {
         let call = testing::call("authzen").search(Sought::Subject, "user").build();
         let page = |after| Page { limit: 3, after };
         let last = candidates.last().unwrap().as_str();
-        let only_last = |call: &Call| Ok(call.subject.as_ref().unwrap().id.as_deref() == Some(last));
+        let only_last =
+            |call: &Call| Ok(call.subject.as_ref().unwrap().id.as_deref() == Some(last));
         let first = by_asking(&call, &page(None), &candidates, only_last).unwrap();
         assert!(first.results.is_empty() && first.next.is_some());
         let second = by_asking(&call, &page(first.next), &candidates, only_last).unwrap();
@@ -207,8 +232,12 @@ mod tests {
     fn a_page_of_long_ids_is_short() {
         let candidates: Vec<String> = (0..100).map(|at| format!("{at:01000}")).collect();
         let call = testing::call("authzen").search(Sought::Subject, "user").build();
-        let found = by_asking(&call, &Page { limit: 100, after: None }, &candidates, |_| Ok(true)).unwrap();
-        assert!((30..40).contains(&found.results.len()) && found.next.as_deref() == ids(&found).last().copied());
+        let found =
+            by_asking(&call, &Page { limit: 100, after: None }, &candidates, |_| Ok(true)).unwrap();
+        assert!(
+            (30..40).contains(&found.results.len())
+                && found.next.as_deref() == ids(&found).last().copied()
+        );
     }
 
     proptest! {

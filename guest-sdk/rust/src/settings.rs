@@ -140,10 +140,13 @@ mod tests {
     fn wrong_types_and_unknown_members_are_named_by_path() {
         assert_eq!(
             sentences(r#"[{"wide": 1}, {"wide": "two"}]"#),
-            ["settings: `[1].wide` is wrong: invalid type: string \"two\", expected u8 at line 1 column 28"]
+            [
+                "settings: `[1].wide` is wrong: invalid type: string \"two\", expected u8 at line 1 column 28"
+            ]
         );
         assert!(
-            sentences(r#"[{"wide": 1, "high": 2}]"#)[0].starts_with("settings: `[0].high` is wrong: unknown field")
+            sentences(r#"[{"wide": 1, "high": 2}]"#)[0]
+                .starts_with("settings: `[0].high` is wrong: unknown field")
         );
         assert!(sentences("[]x")[0].contains("trailing characters"));
         assert!(sentences("{").concat().starts_with("settings: "));
@@ -151,9 +154,15 @@ mod tests {
 
     #[test]
     fn a_name_stands_only_once() {
-        let read = |json: &str| unique::<_, String, u8>(&mut serde_json::Deserializer::from_str(json));
+        let read =
+            |json: &str| unique::<_, String, u8>(&mut serde_json::Deserializer::from_str(json));
         assert_eq!(read(r#"{"a": 1, "b": 2}"#).map(|map| map.len()).ok(), Some(2));
-        assert!(read(r#"{"a": 1, "\u0061": 2}"#).unwrap_err().to_string().starts_with("`a` stands there twice"));
+        assert!(
+            read(r#"{"a": 1, "\u0061": 2}"#)
+                .unwrap_err()
+                .to_string()
+                .starts_with("`a` stands there twice")
+        );
         assert!(read("[]").is_err());
     }
 

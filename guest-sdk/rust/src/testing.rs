@@ -24,8 +24,8 @@ use schemars::{JsonSchema, schema_for};
 use serde::Serialize;
 
 use crate::{
-    Attribute, Call, Change, Decision, Entity, Finding, Grant, GrantKind, Lifetime, Page, Plugin, Principal,
-    PrincipalKind, Search, Sought, Target, settings,
+    Attribute, Call, Change, Decision, Entity, Finding, Grant, GrantKind, Lifetime, Page, Plugin,
+    Principal, PrincipalKind, Search, Sought, Target, settings,
 };
 
 /// Configures a plugin with settings as JSON text, as the host does.
@@ -38,7 +38,8 @@ pub fn configure<P: Plugin>(settings: &str) -> Result<P, Vec<String>> {
 
 /// A configured plugin; panics when the settings are refused.
 pub fn configured<P: Plugin>(settings: &str) -> P {
-    configure(settings).unwrap_or_else(|problems| panic!("the settings were refused: {}", problems.join("; ")))
+    configure(settings)
+        .unwrap_or_else(|problems| panic!("the settings were refused: {}", problems.join("; ")))
 }
 
 /// The plugin's decision; panics when it fails.
@@ -52,12 +53,23 @@ pub fn find<P: Search>(plugin: &P, call: &Call, limit: u32) -> Vec<String> {
     let (mut ids, mut after): (Vec<String>, _) = (Vec::new(), None);
     for _ in 0..MOST_PAGES {
         let page = Page { limit, after };
-        let found = plugin.find(call, &page).unwrap_or_else(|error| panic!("the plugin failed: {error}"));
-        assert!(found.results.len() <= limit as usize, "{} results where {limit} were asked for", found.results.len());
+        let found =
+            plugin.find(call, &page).unwrap_or_else(|error| panic!("the plugin failed: {error}"));
+        assert!(
+            found.results.len() <= limit as usize,
+            "{} results where {limit} were asked for",
+            found.results.len()
+        );
         for result in found.results {
             let Some(id) = result.id else { panic!("a result has no id") };
-            assert!(ids.last().is_none_or(|last| *last < id), "`{id}` is not in the order of ids, or there twice");
-            assert!(page.after.as_ref().is_none_or(|after| *after < id), "`{id}` belongs to an earlier page");
+            assert!(
+                ids.last().is_none_or(|last| *last < id),
+                "`{id}` is not in the order of ids, or there twice"
+            );
+            assert!(
+                page.after.as_ref().is_none_or(|after| *after < id),
+                "`{id}` belongs to an earlier page"
+            );
             ids.push(id);
         }
         let Some(next) = found.next else { return ids };
@@ -77,23 +89,31 @@ pub fn notes() -> Vec<String> {
 /// changes and finding codes with their messages' arguments. The host refuses what is not declared, so a plugin's tests
 /// should see it first.
 pub fn assert_declared(manifest: &str, hook: &str, decision: &Decision) {
-    let manifest: toml::Table = manifest.parse().unwrap_or_else(|error| panic!("the manifest is not TOML: {error}"));
+    let manifest: toml::Table =
+        manifest.parse().unwrap_or_else(|error| panic!("the manifest is not TOML: {error}"));
     let listed = |name: &str| -> Vec<String> {
-        let emits = manifest.get("emits").and_then(|emits| emits.get(name)).and_then(toml::Value::as_array);
+        let emits =
+            manifest.get("emits").and_then(|emits| emits.get(name)).and_then(toml::Value::as_array);
         emits.into_iter().flatten().filter_map(|word| Some(word.as_str()?.to_owned())).collect()
     };
     let (effects, changes) = (listed("effects"), listed("changes"));
     for finding in &decision.findings {
         let effect = finding.effect.name();
-        assert!(effects.iter().any(|word| word == effect), "`{effect}` of {} is not in `emits.effects`", finding.code);
+        assert!(
+            effects.iter().any(|word| word == effect),
+            "`{effect}` of {} is not in `emits.effects`",
+            finding.code
+        );
         assert_message(&manifest, finding);
     }
     for change in &decision.changes {
         let said = spelled(change);
         // A pattern may be for one hook kind only: `okta.token:cap-lifetime:access-token`.
-        let here =
-            |pattern: &'_ str| pattern.strip_prefix(hook).and_then(|rest| rest.strip_prefix(':')).map(str::to_owned);
-        let declared = changes.iter().any(|pattern| covers(&here(pattern).unwrap_or(pattern.clone()), &said));
+        let here = |pattern: &'_ str| {
+            pattern.strip_prefix(hook).and_then(|rest| rest.strip_prefix(':')).map(str::to_owned)
+        };
+        let declared =
+            changes.iter().any(|pattern| covers(&here(pattern).unwrap_or(pattern.clone()), &said));
         assert!(declared, "`{said}` is not in `emits.changes` for `{hook}`");
     }
 }
@@ -101,7 +121,8 @@ pub fn assert_declared(manifest: &str, hook: &str, decision: &Decision) {
 /// The JSON Schema of a plugin's settings, as it follows from their types: what `settings.schema.json` holds.
 pub fn schema<Settings: JsonSchema>() -> String {
     let schema = schema_for!(Settings);
-    let text = serde_json::to_string_pretty(&schema).unwrap_or_else(|error| panic!("the schema is not JSON: {error}"));
+    let text = serde_json::to_string_pretty(&schema)
+        .unwrap_or_else(|error| panic!("the schema is not JSON: {error}"));
     text + "\n"
 }
 
@@ -109,10 +130,12 @@ pub fn schema<Settings: JsonSchema>() -> String {
 pub fn assert_schema<Settings: JsonSchema>(file: &Path) {
     let schema = schema::<Settings>();
     if std::env::var_os("BLESS").is_some() {
-        fs::write(file, schema).unwrap_or_else(|error| panic!("cannot write `{}`: {error}", file.display()));
+        fs::write(file, schema)
+            .unwrap_or_else(|error| panic!("cannot write `{}`: {error}", file.display()));
         return;
     }
-    let there = fs::read_to_string(file).unwrap_or_else(|error| panic!("cannot read `{}`: {error}", file.display()));
+    let there = fs::read_to_string(file)
+        .unwrap_or_else(|error| panic!("cannot read `{}`: {error}", file.display()));
     // The order of members depends on what else is built.
     let value = |text: &str| serde_json::from_str::<serde_json::Value>(text).ok();
     assert!(
@@ -204,7 +227,10 @@ impl CallBuilder {
     }
 
     /// Things the subject holds already.
-    pub fn entitlements<T: Into<String>>(mut self, entitlements: impl IntoIterator<Item = T>) -> Self {
+    pub fn entitlements<T: Into<String>>(
+        mut self,
+        entitlements: impl IntoIterator<Item = T>,
+    ) -> Self {
         self.person().entitlements.extend(entitlements.into_iter().map(Into::into));
         self
     }
@@ -223,7 +249,8 @@ impl CallBuilder {
 
     /// One attribute of the action; one of type "action" if none was given.
     pub fn action_attribute(mut self, name: &str, value: impl Serialize) -> Self {
-        let action = self.0.action.get_or_insert_with(|| Entity { id: None, ..entity("action", "") });
+        let action =
+            self.0.action.get_or_insert_with(|| Entity { id: None, ..entity("action", "") });
         action.attributes.push(attribute(name, value));
         self
     }
@@ -236,7 +263,8 @@ impl CallBuilder {
 
     /// One attribute of the resource; one of type "resource" if none was given.
     pub fn resource_attribute(mut self, name: &str, value: impl Serialize) -> Self {
-        let resource = self.0.resource.get_or_insert_with(|| Entity { id: None, ..entity("resource", "") });
+        let resource =
+            self.0.resource.get_or_insert_with(|| Entity { id: None, ..entity("resource", "") });
         resource.attributes.push(attribute(name, value));
         self
     }
@@ -281,11 +309,16 @@ pub(crate) fn keep_note(message: &str) {
 
 fn assert_message(manifest: &toml::Table, finding: &Finding) {
     let code = &finding.code;
-    let message = manifest.get("messages").and_then(|messages| messages.get(code)).and_then(toml::Value::as_table);
+    let message = manifest
+        .get("messages")
+        .and_then(|messages| messages.get(code))
+        .and_then(toml::Value::as_table);
     let Some(message) = message else { panic!("{code} has no message in the manifest") };
     for (language, template) in message {
         let template = template.as_str().unwrap_or_default().replace("{{", "").replace("}}", "");
-        for placeholder in template.split('{').skip(1).filter_map(|rest| Some(rest.split_once('}')?.0)) {
+        for placeholder in
+            template.split('{').skip(1).filter_map(|rest| Some(rest.split_once('}')?.0))
+        {
             let filled = finding.arguments.iter().any(|argument| argument.name == placeholder);
             assert!(
                 filled,
@@ -318,11 +351,19 @@ fn covers(pattern: &str, said: &str) -> bool {
     let below = pattern.strip_suffix('*').filter(|stem| stem.ends_with('/'));
     pattern == said
         || below.is_some_and(|stem| said.starts_with(stem))
-        || said.strip_prefix(pattern).is_some_and(|rest| rest.starts_with(':') && pattern.ends_with("-grant"))
+        || said
+            .strip_prefix(pattern)
+            .is_some_and(|rest| rest.starts_with(':') && pattern.ends_with("-grant"))
 }
 
 fn principal(kind: PrincipalKind, type_name: &str) -> Principal {
-    Principal { kind, type_name: type_name.to_owned(), id: None, attributes: Vec::new(), entitlements: Vec::new() }
+    Principal {
+        kind,
+        type_name: type_name.to_owned(),
+        id: None,
+        attributes: Vec::new(),
+        entitlements: Vec::new(),
+    }
 }
 
 fn entity(type_name: &str, id: &str) -> Entity {
@@ -330,8 +371,8 @@ fn entity(type_name: &str, id: &str) -> Entity {
 }
 
 fn attribute(name: &str, value: impl Serialize) -> Attribute {
-    let value =
-        serde_json::to_string(&value).unwrap_or_else(|error| panic!("the attribute `{name}` is not JSON: {error}"));
+    let value = serde_json::to_string(&value)
+        .unwrap_or_else(|error| panic!("the attribute `{name}` is not JSON: {error}"));
     Attribute { name: name.to_owned(), value }
 }
 
@@ -362,7 +403,11 @@ mod tests {
     #[test]
     fn what_the_manifest_declares_passes() {
         let grant = |kind| Grant { kind, id: "x".to_owned() };
-        let edit = Edit { target: Target::AccessToken, path: "/claims/a".to_owned(), value: "1".to_owned() };
+        let edit = Edit {
+            target: Target::AccessToken,
+            path: "/claims/a".to_owned(),
+            value: "1".to_owned(),
+        };
         let decision = Decision::default()
             .finding(Finding::new("STOP", Effect::Deny).argument(Attribute::text("rule", "r1")))
             .change(Change::CapLifetime(Cap { target: Target::AccessToken, seconds: 300 }))
@@ -370,7 +415,8 @@ mod tests {
             .change(Change::DropGrant(grant(GrantKind::Group)))
             .change(Change::AddGrant(grant(GrantKind::Scope)));
         assert_declared(MANIFEST, "okta.token", &decision);
-        let elsewhere = std::panic::catch_unwind(|| assert_declared(MANIFEST, "okta.user-import", &decision));
+        let elsewhere =
+            std::panic::catch_unwind(|| assert_declared(MANIFEST, "okta.user-import", &decision));
         assert!(elsewhere.is_err(), "the cap is declared for tokens only");
     }
 
@@ -381,8 +427,14 @@ mod tests {
         assert!(refused(&finding("OTHER", Effect::Deny)));
         assert!(refused(&finding("STOP", Effect::Deny)), "its message wants an argument");
         let change = |change| Decision::default().change(change);
-        assert!(refused(&change(Change::CapLifetime(Cap { target: Target::IdToken, seconds: 300 }))));
-        assert!(refused(&change(Change::AddGrant(Grant { kind: GrantKind::Group, id: "x".to_owned() }))));
+        assert!(refused(&change(Change::CapLifetime(Cap {
+            target: Target::IdToken,
+            seconds: 300
+        }))));
+        assert!(refused(&change(Change::AddGrant(Grant {
+            kind: GrantKind::Group,
+            id: "x".to_owned()
+        }))));
         assert!(refused(&change(Change::CreateUser)));
     }
 

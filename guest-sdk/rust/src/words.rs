@@ -5,7 +5,10 @@
 
 use std::borrow::Cow;
 
-use crate::{Attribute, Change, Decision, Effect, Entity, Finding, Grant, GrantKind, Principal, Severity, Target};
+use crate::{
+    Attribute, Change, Decision, Effect, Entity, Finding, Grant, GrantKind, Principal, Severity,
+    Target,
+};
 
 /// The string that JSON text holds; `None` when it is anything else. Borrowed unless it has escapes.
 pub fn text(json: &str) -> Option<Cow<'_, str>> {
@@ -81,7 +84,13 @@ impl Entity {
 impl Finding {
     /// A finding without arguments, of severity `info`.
     pub fn new(code: &str, effect: Effect) -> Self {
-        Self { code: code.to_owned(), effect, severity: Severity::Info, arguments: Vec::new(), field: None }
+        Self {
+            code: code.to_owned(),
+            effect,
+            severity: Severity::Info,
+            arguments: Vec::new(),
+            field: None,
+        }
     }
 
     /// With this severity.
@@ -220,7 +229,19 @@ mod tests {
     fn text_is_only_a_string() {
         assert_eq!(text("\"a\"").as_deref(), Some("a"));
         assert_eq!(text(" \"\" ").as_deref(), Some(""));
-        for other in ["", "\"", "a", "1", "null", "true", "[\"a\"]", "{}", "\"a\"b\"", "\"a\\\"", "\"a\" \"b\""] {
+        for other in [
+            "",
+            "\"",
+            "a",
+            "1",
+            "null",
+            "true",
+            "[\"a\"]",
+            "{}",
+            "\"a\"b\"",
+            "\"a\\\"",
+            "\"a\" \"b\"",
+        ] {
             assert_eq!(text(other), None, "{other}");
         }
     }

@@ -27,7 +27,9 @@ fn a_copy_of_the_template_passes_its_own_tests() {
         .env("CARGO_TARGET_DIR", target)
         .output()
         .unwrap();
-    let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+    let said = [output.stdout, output.stderr]
+        .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+        .concat();
     assert!(output.status.success(), "{said}");
     assert!(said.contains("4 passed"), "{said}");
 }

@@ -12,19 +12,25 @@ use portcullis_audit::{Commit, Entry, Log, Options, SealKey, Sealer};
 use portcullis_keys::{SecretKey, SymmetricKey};
 
 fn main() {
-    let argument = |place: usize, default: &str| env::args().nth(place).unwrap_or_else(|| default.to_owned());
+    let argument =
+        |place: usize, default: &str| env::args().nth(place).unwrap_or_else(|| default.to_owned());
     let commit = if argument(1, "disk") == "kernel" { Commit::Kernel } else { Commit::Disk };
     let callers: usize = argument(2, "8").parse().unwrap();
     let records: usize = argument(3, "20000").parse().unwrap();
     let parent = tempfile::tempdir_in(argument(4, ".")).unwrap();
     let key = Arc::new(SecretKey::generate("bench.example").unwrap());
-    let clock = Arc::new(|| u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap());
+    let clock = Arc::new(|| {
+        u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap()
+    });
     let sealer = Sealer::new(SealKey::new(SymmetricKey::generate().unwrap()));
     let options = Options::new(parent.path().join("log"), "default".into(), key, sealer, clock);
     let (log, _) = Log::open(Options { commit, ..options }).unwrap();
-    let fields =
-        format!(r#""hook":{{"kind":"okta.token","event":"{}"}},"chain":[{{"id":"org.example.sod"}}]"#, "x".repeat(700));
-    let entry = || Entry { kind: "hook.decision", fields: fields.clone(), sealed: Some(vec![7; 3000]) };
+    let fields = format!(
+        r#""hook":{{"kind":"okta.token","event":"{}"}},"chain":[{{"id":"org.example.sod"}}]"#,
+        "x".repeat(700)
+    );
+    let entry =
+        || Entry { kind: "hook.decision", fields: fields.clone(), sealed: Some(vec![7; 3000]) };
 
     // Without waiting in between the writer is awake, and what is left is the caller's own work.
     // Bursts, so that the writer is awake and what is left is the caller's own work.
@@ -62,6 +68,11 @@ fn main() {
     let seconds = started.elapsed().as_secs_f64();
     waits.sort_by(f64::total_cmp);
     let at = |part: usize| waits[(waits.len() - 1) * part / 100];
-    println!("{:.0} records/s, receipt after p50 {:.0} µs, p99 {:.0} µs", records as f64 / seconds, at(50), at(99));
+    println!(
+        "{:.0} records/s, receipt after p50 {:.0} µs, p99 {:.0} µs",
+        records as f64 / seconds,
+        at(50),
+        at(99)
+    );
     log.close().unwrap();
 }

@@ -42,7 +42,8 @@ impl Checkpoint {
     }
 
     fn parse(text: &str) -> Result<Self, NoteError> {
-        let checkpoint = Self::read(text).ok_or(NoteError::Malformed("it has not an origin, a size and a root"))?;
+        let checkpoint = Self::read(text)
+            .ok_or(NoteError::Malformed("it has not an origin, a size and a root"))?;
         // Extension lines and second spellings of a number would be lost in what we keep; the format does not recommend them.
         if checkpoint.text() != text {
             return Err(NoteError::Malformed(
@@ -56,7 +57,11 @@ impl Checkpoint {
         let mut lines = text.split('\n');
         let (origin, size, root) = (lines.next()?, lines.next()?, lines.next()?);
         let root = STANDARD.decode(root).ok()?.try_into().ok()?;
-        (!origin.is_empty()).then_some(Self { origin: origin.to_owned(), size: size.parse().ok()?, root })
+        (!origin.is_empty()).then_some(Self {
+            origin: origin.to_owned(),
+            size: size.parse().ok()?,
+            root,
+        })
     }
 }
 
@@ -69,10 +74,19 @@ mod tests {
     #[test]
     fn reads_what_it_wrote_and_no_other_spelling() {
         let key = SecretKey::from_seed("log.example/2026", &[7; 32]).unwrap();
-        let head = Checkpoint { origin: "log.example/2026".into(), size: 70_000, root: empty_root() };
-        assert_eq!(head.text(), "log.example/2026\n70000\n47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=\n");
+        let head =
+            Checkpoint { origin: "log.example/2026".into(), size: 70_000, root: empty_root() };
+        assert_eq!(
+            head.text(),
+            "log.example/2026\n70000\n47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=\n"
+        );
         assert_eq!(Checkpoint::verify(head.sign(&key).as_bytes(), key.public()), Ok(head.clone()));
-        for (from, to) in [("70000", "+70000"), ("70000", "070000"), ("uFU=\n", "uFU=\nextension\n"), ("70000", "x")] {
+        for (from, to) in [
+            ("70000", "+70000"),
+            ("70000", "070000"),
+            ("uFU=\n", "uFU=\nextension\n"),
+            ("70000", "x"),
+        ] {
             let note = note::sign(&head.text().replace(from, to), &key);
             assert!(Checkpoint::verify(note.as_bytes(), key.public()).is_err(), "{to}");
         }

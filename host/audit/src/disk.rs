@@ -70,7 +70,15 @@ impl Disk for OsDisk {
 
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
         let mut options = OpenOptions::new();
-        Ok(Box::new(options.read(true).write(true).create(true).truncate(true).mode(FILE_MODE).open(path)?))
+        Ok(Box::new(
+            options
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .mode(FILE_MODE)
+                .open(path)?,
+        ))
     }
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
@@ -110,7 +118,12 @@ impl Disk for OsDisk {
     }
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Lock>> {
-        let file = OpenOptions::new().write(true).create(true).truncate(false).mode(FILE_MODE).open(path)?;
+        let file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(FILE_MODE)
+            .open(path)?;
         match file.try_lock() {
             Ok(()) => Ok(Box::new(file)),
             Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),

@@ -84,7 +84,10 @@ impl AuditError {
             Self::Checkpoint { cause: NoteError::Unsigned(_), .. } => {
                 "use the key that began this log, or begin a new log"
             }
-            Self::CheckpointMissing(_) | Self::Checkpoint { .. } | Self::Tiles { .. } | Self::WriteAhead { .. } => {
+            Self::CheckpointMissing(_)
+            | Self::Checkpoint { .. }
+            | Self::Tiles { .. }
+            | Self::WriteAhead { .. } => {
                 "keep the directory as evidence, run `portcullis audit verify` on it, and begin a new log; nothing is repaired by hand"
             }
             Self::Ring(_) => "keep the file as evidence, then remove it: what it held is lost",

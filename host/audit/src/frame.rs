@@ -93,7 +93,8 @@ pub(crate) fn decode(bytes: &[u8]) -> Option<(Head, &[u8], usize)> {
     let (epoch, rest) = rest.split_first_chunk()?;
     let (first, rest) = rest.split_first_chunk()?;
     let (durable, rest) = rest.split_first_chunk()?;
-    let (payload, rest) = rest.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?)?;
+    let (payload, rest) =
+        rest.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?)?;
     let crc = rest.first_chunk()?;
     let covered = bytes.get(..HEAD_BYTES + payload.len())?;
     let head = Head {
@@ -102,7 +103,11 @@ pub(crate) fn decode(bytes: &[u8]) -> Option<(Head, &[u8], usize)> {
         count: u32::from_be_bytes(*count),
         durable: u64::from_be_bytes(*durable),
     };
-    (crc32fast::hash(covered) == u32::from_be_bytes(*crc)).then_some((head, payload, covered.len() + CRC_BYTES))
+    (crc32fast::hash(covered) == u32::from_be_bytes(*crc)).then_some((
+        head,
+        payload,
+        covered.len() + CRC_BYTES,
+    ))
 }
 
 /// First sequence and payload bytes that the head of an unfinished frame claims, where one was begun at the start of `bytes`.
@@ -135,7 +140,8 @@ pub(crate) fn records<'a>(head: &Head, mut payload: &'a [u8]) -> Option<Vec<Fram
 /// Takes a length and that many bytes off the front.
 fn sized<'a>(bytes: &mut &'a [u8]) -> Option<&'a [u8]> {
     let (length, rest) = bytes.split_first_chunk()?;
-    let (content, rest) = rest.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?)?;
+    let (content, rest) =
+        rest.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?)?;
     *bytes = rest;
     Some(content)
 }
@@ -147,7 +153,9 @@ fn section(out: &mut Vec<u8>, kind: u8, content: &[u8]) {
 }
 
 fn record_bytes(record: &Sequenced) -> usize {
-    RECORD_BYTES - 5 + record.leaf.len() + record.sealed.as_ref().map_or(0, |sealed| 5 + sealed.len())
+    RECORD_BYTES - 5
+        + record.leaf.len()
+        + record.sealed.as_ref().map_or(0, |sealed| 5 + sealed.len())
 }
 
 /// Lengths are bounded far below `u32::MAX` where records are taken.
@@ -189,10 +197,13 @@ mod tests {
         assert_eq!(bytes.len() as u64 % BLOCK, 0);
         let (head, payload, used) = decode(&bytes).unwrap();
         assert_eq!(head, Head { epoch: 3, first: 7, count: 3, durable: 7 });
-        let framed = |record: &Sequenced| (record.index, record.leaf.clone(), record.sealed.clone());
+        let framed =
+            |record: &Sequenced| (record.index, record.leaf.clone(), record.sealed.clone());
         let found: Vec<_> = records(&head, payload).unwrap();
-        let found: Vec<_> =
-            found.iter().map(|found| (found.index, found.leaf.to_vec(), found.sealed.map(<[u8]>::to_vec))).collect();
+        let found: Vec<_> = found
+            .iter()
+            .map(|found| (found.index, found.leaf.to_vec(), found.sealed.map(<[u8]>::to_vec)))
+            .collect();
         assert_eq!((found, head.end()), (some().iter().map(framed).collect(), 10));
         for at in 0..used {
             let mut changed = bytes.clone();

@@ -29,7 +29,9 @@ mod wal;
 mod writer;
 
 pub use error::{AuditError, NotDurable, Refused};
-pub use log::{CheckpointEvery, Commit, Health, Log, MAX_LEAF_BYTES, MAX_SEALED_BYTES, Options, Recovery};
+pub use log::{
+    CheckpointEvery, Commit, Health, Log, MAX_LEAF_BYTES, MAX_SEALED_BYTES, Options, Recovery,
+};
 pub use note::Signer;
 pub use pseudonym::{Pseudonym, Pseudonyms};
 pub use queue::{Pending, Receipt};

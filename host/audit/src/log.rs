@@ -85,13 +85,17 @@ impl Options {
     fn check(&self) -> Result<(), AuditError> {
         let problem = if self.origin != self.signer.public().name() {
             "the log's origin and the name of its key differ: give the key the origin's name"
-        } else if !self.segment_bytes.is_multiple_of(4096) || !(2 << 20..=1 << 30).contains(&self.segment_bytes) {
+        } else if !self.segment_bytes.is_multiple_of(4096)
+            || !(2 << 20..=1 << 30).contains(&self.segment_bytes)
+        {
             "the write-ahead segment is not a multiple of 4 KiB from 2 MiB to 1 GiB"
         } else if !(2..=1024).contains(&self.max_segments) {
             "the number of write-ahead segments is not from 2 to 1,024"
         } else if !(1..=65_536).contains(&self.queue_entries) {
             "the queue's length is not from 1 to 65,536"
-        } else if !(1..=65_536).contains(&self.checkpoint_every.entries) || self.checkpoint_every.within_ms > 60_000 {
+        } else if !(1..=65_536).contains(&self.checkpoint_every.entries)
+            || self.checkpoint_every.within_ms > 60_000
+        {
             "a checkpoint is due after 1 to 65,536 entries and at most 60 seconds"
         } else if self.tenant.is_empty() || self.tenant.len() > 128 {
             "the tenant's name has not 1 to 128 bytes"
@@ -188,10 +192,15 @@ impl Log {
             let thread = thread::Builder::new().name(name.to_owned()).spawn(work);
             thread.map_err(AuditError::disk(&options.dir, "given a thread"))
         };
-        let committer = Arc::new(Committer::new(Arc::clone(&shared), Arc::clone(&tenant), commit, wal));
-        let (for_writer, for_applier, for_syncer) = (Arc::clone(&committer), Arc::clone(&shared), Arc::clone(&shared));
+        let committer =
+            Arc::new(Committer::new(Arc::clone(&shared), Arc::clone(&tenant), commit, wal));
+        let (for_writer, for_applier, for_syncer) =
+            (Arc::clone(&committer), Arc::clone(&shared), Arc::clone(&shared));
         threads.push(spawn("log-writer", Box::new(move || writer::write(&for_writer)))?);
-        threads.push(spawn("log-applier", Box::new(move || writer::apply(&for_applier, views, every)))?);
+        threads.push(spawn(
+            "log-applier",
+            Box::new(move || writer::apply(&for_applier, views, every)),
+        )?);
         if commit == Commit::Kernel {
             threads.push(spawn("log-syncer", Box::new(move || writer::sync(&for_syncer)))?);
         }
@@ -230,9 +239,16 @@ impl Log {
         check_kind(entry.kind)?;
         let sealed = match entry.sealed {
             Some(plain) if plain.len() > MAX_SEALED_BYTES => {
-                return Err(Refused::SealedTooLarge { bytes: plain.len(), limit: MAX_SEALED_BYTES });
+                return Err(Refused::SealedTooLarge {
+                    bytes: plain.len(),
+                    limit: MAX_SEALED_BYTES,
+                });
             }
-            Some(plain) => Some(self.sealer.seal(&self.tenant_name, entry.kind, plain).map_err(|_| Refused::Sealing)?),
+            Some(plain) => Some(
+                self.sealer
+                    .seal(&self.tenant_name, entry.kind, plain)
+                    .map_err(|_| Refused::Sealing)?,
+            ),
             None => None,
         };
         let body = Body::new(&entry.fields, sealed.as_ref())?;
@@ -271,7 +287,8 @@ impl Log {
     /// Takes no more records, makes all durable and published, and gives the directory back. Blocks. A second call does nothing.
     pub fn close(&self) -> Result<(), AuditError> {
         self.shared.queue.end(Arc::from("it was closed"));
-        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        let threads =
+            std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
         let ran = !threads.is_empty();
         let panicked = threads.into_iter().filter_map(|thread| thread.join().err()).count();
         let lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -298,7 +315,10 @@ impl Drop for Log {
 
 impl fmt::Debug for Log {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Log").field("origin", &self.origin).field("health", &self.health()).finish_non_exhaustive()
+        f.debug_struct("Log")
+            .field("origin", &self.origin)
+            .field("health", &self.health())
+            .finish_non_exhaustive()
     }
 }
 
@@ -317,7 +337,8 @@ impl Core {
     /// Opens the directory: lock, checkpoint and tiles, write-ahead log on top of them, ring.
     pub(crate) fn open(disk: Arc<dyn Disk>, options: &Options) -> Result<Self, AuditError> {
         let dir = &options.dir;
-        let (wal_dir, log_dir, sealed_dir) = (dir.join("wal"), dir.join(LOG_DIR), dir.join(SEALED_DIR));
+        let (wal_dir, log_dir, sealed_dir) =
+            (dir.join("wal"), dir.join(LOG_DIR), dir.join(SEALED_DIR));
         let lock = prepare(disk.as_ref(), dir, &[&wal_dir, &log_dir, &sealed_dir])?;
         let found = Views::checkpoint(disk.as_ref(), &log_dir, options.signer.as_ref())?;
         // A process that was killed may have left the checkpoint's new name in the kernel's memory alone: segments are freed on the strength of it.
@@ -333,17 +354,30 @@ impl Core {
             None => Views::begin(disk.as_ref(), &log_dir, options.signer.as_ref())
                 .map_err(AuditError::disk(&log_dir, "written"))?,
         };
-        let mut views = Views::open(Arc::clone(&disk), &log_dir, &sealed_dir, Arc::clone(&options.signer), head)?;
+        let mut views = Views::open(
+            Arc::clone(&disk),
+            &log_dir,
+            &sealed_dir,
+            Arc::clone(&options.signer),
+            head,
+        )?;
         replay(&mut views, &recovered).map_err(|error| match error {
             Replay::Damaged(error) => error,
             Replay::Disk(error) => AuditError::disk(&log_dir, "written")(error),
         })?;
         let last_leaf = views.last_leaf().map_err(AuditError::disk(&log_dir, "read"))?;
-        let last_at = last_leaf.and_then(|leaf| Record::parse(&leaf).ok()).map_or(0, |record| record.at);
+        let last_at =
+            last_leaf.and_then(|leaf| Record::parse(&leaf).ok()).map_or(0, |record| record.at);
         let (epoch, truncated_bytes) = (recovered.next_epoch, recovered.truncated_bytes);
         let free = segments(&disk, &wal_dir, recovered, options.segment_bytes)
             .map_err(AuditError::disk(&wal_dir, "written"))?;
-        let pool = Arc::new(Pool::new(Arc::clone(&disk), &wal_dir, options.segment_bytes, options.max_segments, free));
+        let pool = Arc::new(Pool::new(
+            Arc::clone(&disk),
+            &wal_dir,
+            options.segment_bytes,
+            options.max_segments,
+            free,
+        ));
         let Some(segment) = pool.take(false) else {
             return Err(AuditError::Options("there is no write-ahead segment"));
         };

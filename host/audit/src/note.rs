@@ -61,8 +61,10 @@ pub fn verify<'a>(note: &'a [u8], key: &PublicKey) -> Result<&'a str, NoteError>
     if note.bytes().any(|byte| byte < 0x20 && byte != b'\n') {
         return Err(NoteError::Malformed("it holds a control character"));
     }
-    let (text, signatures) = note.rsplit_once("\n\n").ok_or(NoteError::Malformed("it has no empty line"))?;
-    let lines = signatures.strip_suffix('\n').ok_or(NoteError::Malformed("its last line does not end"))?;
+    let (text, signatures) =
+        note.rsplit_once("\n\n").ok_or(NoteError::Malformed("it has no empty line"))?;
+    let lines =
+        signatures.strip_suffix('\n').ok_or(NoteError::Malformed("its last line does not end"))?;
     let mut verified = false;
     // The line feed that ends the text is the first of the two that were split off.
     let text = note.get(..text.len() + 1).ok_or(NoteError::Malformed("it has no text"))?;
@@ -70,7 +72,8 @@ pub fn verify<'a>(note: &'a [u8], key: &PublicKey) -> Result<&'a str, NoteError>
         if count >= MAX_SIGNATURES {
             return Err(NoteError::Malformed("it has more than 100 signatures"));
         }
-        let (name, id, signature) = signature_line(line).ok_or(NoteError::Malformed("a signature line is not one"))?;
+        let (name, id, signature) =
+            signature_line(line).ok_or(NoteError::Malformed("a signature line is not one"))?;
         if name != key.name() || id != key.id() {
             continue;
         }
@@ -101,10 +104,10 @@ mod tests {
     use proptest::prelude::*;
 
     /// The example in the documentation of Go's `x/mod/sumdb/note`.
-    const TEXT: &str =
-        "If you think cryptography is the answer to your problem,\nthen you don't know what your problem is.\n";
+    const TEXT: &str = "If you think cryptography is the answer to your problem,\nthen you don't know what your problem is.\n";
     const LINE: &str = "\u{2014} PeterNeumann x08go/ZJkuBS9UG/SffcvIAQxVBtiFupLLr8pAcElZInNIuGUgYN1FFYC2pZSNXgKvqfqdngotpRZb6KE6RyyBwJnAM=\n";
-    const SKEY: &str = "PRIVATE+KEY+PeterNeumann+c74f20a3+AYEKFALVFGyNhPJEMzD1QIDr+Y7hfZx09iUvxdXHKDFz";
+    const SKEY: &str =
+        "PRIVATE+KEY+PeterNeumann+c74f20a3+AYEKFALVFGyNhPJEMzD1QIDr+Y7hfZx09iUvxdXHKDFz";
 
     fn key() -> SecretKey {
         SecretKey::parse(SKEY).unwrap()

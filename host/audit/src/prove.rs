@@ -50,11 +50,16 @@ impl ProofError {
 }
 
 /// Proves that record `index` is in the log.
-pub fn prove(disk: &dyn Disk, dir: &Path, key: &PublicKey, index: u64) -> Result<Proven, ReadError> {
+pub fn prove(
+    disk: &dyn Disk,
+    dir: &Path,
+    key: &PublicKey,
+    index: u64,
+) -> Result<Proven, ReadError> {
     let reader = Reader::open(disk, dir, key)?;
     let leaf = reader.leaf(index)?;
-    let path =
-        inclusion_proof(&reader.tiles, index, reader.head().size).map_err(|error| unreadable(&reader.log, &error))?;
+    let path = inclusion_proof(&reader.tiles, index, reader.head().size)
+        .map_err(|error| unreadable(&reader.log, &error))?;
     let mut proof = format!("{HEADER}\nindex {index}\n");
     for hash in &path {
         // Writing to a string does not fail.
@@ -64,19 +69,31 @@ pub fn prove(disk: &dyn Disk, dir: &Path, key: &PublicKey, index: u64) -> Result
     proof.push_str(&reader.note);
     match check_proof(&proof, &leaf, key) {
         Ok(_) => Ok(Proven { leaf, proof }),
-        Err(error) => Err(ReadError::Damaged(format!("record {index} does not lead to the checkpoint: {error}"))),
+        Err(error) => Err(ReadError::Damaged(format!(
+            "record {index} does not lead to the checkpoint: {error}"
+        ))),
     }
 }
 
 /// Checks a proof of the record with these bytes; returns its place and the checkpoint that covers it.
-pub fn check_proof(proof: &str, leaf: &[u8], key: &PublicKey) -> Result<(u64, Checkpoint), ProofError> {
-    let (head, note) = proof.split_once("\n\n").ok_or(ProofError::Malformed("it has no empty line"))?;
+pub fn check_proof(
+    proof: &str,
+    leaf: &[u8],
+    key: &PublicKey,
+) -> Result<(u64, Checkpoint), ProofError> {
+    let (head, note) =
+        proof.split_once("\n\n").ok_or(ProofError::Malformed("it has no empty line"))?;
     let mut lines = head.split('\n').peekable();
     if lines.next() != Some(HEADER) {
         return Err(ProofError::Malformed("it does not begin with `c2sp.org/tlog-proof@v1`"));
     }
-    if let Some(extra) = lines.next_if(|line| line.starts_with("extra ")).and_then(|line| line.strip_prefix("extra ")) {
-        STANDARD.decode(extra).map_err(|_| ProofError::Malformed("its extra data is not base64"))?;
+    if let Some(extra) = lines
+        .next_if(|line| line.starts_with("extra "))
+        .and_then(|line| line.strip_prefix("extra "))
+    {
+        STANDARD
+            .decode(extra)
+            .map_err(|_| ProofError::Malformed("its extra data is not base64"))?;
     }
     let index = lines.next().and_then(|line| line.strip_prefix("index ")).and_then(|text| {
         let index: u64 = text.parse().ok()?;
@@ -86,7 +103,10 @@ pub fn check_proof(proof: &str, leaf: &[u8], key: &PublicKey) -> Result<(u64, Ch
     let mut path = Vec::new();
     for line in lines {
         let hash: Option<Hash> = STANDARD.decode(line).ok().and_then(|bytes| bytes.try_into().ok());
-        path.push(hash.filter(|_| path.len() < MAX_PATH).ok_or(ProofError::Malformed("a line is not a hash"))?);
+        path.push(
+            hash.filter(|_| path.len() < MAX_PATH)
+                .ok_or(ProofError::Malformed("a line is not a hash"))?,
+        );
     }
     let head = Checkpoint::verify(note.as_bytes(), key).map_err(ProofError::Checkpoint)?;
     if check_inclusion(index, head.size, &leaf_hash(leaf), &path, &head.root) {

@@ -33,8 +33,13 @@ impl fmt::Display for Pseudonym {
         // 26 letters hold 130 bits: the last one is filled up with two zeros.
         let mut letters = [b'a'; 26];
         for (letter, place) in letters.iter_mut().zip(0..26_u32) {
-            let five = 31 & if place < 25 { self.bits >> (123 - place * 5) } else { self.bits << 2 };
-            *letter = usize::try_from(five).ok().and_then(|five| ALPHABET.get(five)).copied().unwrap_or(b'a');
+            let five =
+                31 & if place < 25 { self.bits >> (123 - place * 5) } else { self.bits << 2 };
+            *letter = usize::try_from(five)
+                .ok()
+                .and_then(|five| ALPHABET.get(five))
+                .copied()
+                .unwrap_or(b'a');
         }
         write!(f, "p{}_{}", self.version, str::from_utf8(&letters).unwrap_or_default())
     }

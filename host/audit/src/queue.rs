@@ -124,8 +124,15 @@ struct QueueState {
 impl Queue {
     /// Gives numbers from `next` and times from `last_at`; holds at most `limit` records.
     pub(crate) fn new(next: u64, last_at: u64, limit: usize) -> Self {
-        let state =
-            QueueState { waiting: Vec::new(), bytes: 0, next, last_at, leading: false, called: false, ended: None };
+        let state = QueueState {
+            waiting: Vec::new(),
+            bytes: 0,
+            next,
+            last_at,
+            leading: false,
+            called: false,
+            ended: None,
+        };
         Self { state: Mutex::new(state), changed: Condvar::new(), limit }
     }
 
@@ -265,7 +272,8 @@ impl QueueState {
             bytes <= COMMIT_BYTES
         };
         // The first goes in any case: it alone fits a segment.
-        let count = self.waiting.iter().take_while(pinned(within)).count().max(1).min(self.waiting.len());
+        let count =
+            self.waiting.iter().take_while(pinned(within)).count().max(1).min(self.waiting.len());
         let rest = self.waiting.split_off(count);
         let taken = std::mem::replace(&mut self.waiting, rest);
         self.bytes = self.bytes.saturating_sub(taken.iter().map(|queued| queued.bytes).sum());

@@ -58,13 +58,17 @@ impl ReadError {
     /// What to do about it, where there is something to do.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::File { .. } => {
-                Some("name the log's directory: the one that holds `checkpoint`, or the one above it".into())
+            Self::File { .. } => Some(
+                "name the log's directory: the one that holds `checkpoint`, or the one above it"
+                    .into(),
+            ),
+            Self::Checkpoint(NoteError::Unsigned(_)) => {
+                Some("check that the vkey is this log's".into())
             }
-            Self::Checkpoint(NoteError::Unsigned(_)) => Some("check that the vkey is this log's".into()),
-            Self::NoSuchRecord { .. } => {
-                Some("a record is listed once a checkpoint covers it, about a second after it was made".into())
-            }
+            Self::NoSuchRecord { .. } => Some(
+                "a record is listed once a checkpoint covers it, about a second after it was made"
+                    .into(),
+            ),
             Self::Checkpoint(_) | Self::Damaged(_) => {
                 Some("run `portcullis audit verify` to find every damaged place".into())
             }
@@ -130,19 +134,24 @@ impl<'a> Reader<'a> {
         let mut next = first;
         while next < self.head.size {
             let bundle = next / TILE_WIDTH;
-            let (Some(tile), Some(hashed)) =
-                (Tile::at(Row::Entries, bundle, self.head.size), Tile::at(Row::Hashes(0), bundle, self.head.size))
-            else {
+            let (Some(tile), Some(hashed)) = (
+                Tile::at(Row::Entries, bundle, self.head.size),
+                Tile::at(Row::Hashes(0), bundle, self.head.size),
+            ) else {
                 break;
             };
             let bytes = self.tiles.read(tile).map_err(failed)?;
             let hashes = self.tiles.hashes(hashed).map_err(failed)?;
             let found = entries(&bytes).filter(|found| found.len() == hashes.len());
-            let found = found.ok_or_else(|| ReadError::Damaged(format!("`{}` has not its entries", tile.path())))?;
+            let found = found.ok_or_else(|| {
+                ReadError::Damaged(format!("`{}` has not its entries", tile.path()))
+            })?;
             let skip = usize::try_from(next % TILE_WIDTH).unwrap_or(usize::MAX);
             for (leaf, hash) in found.iter().zip(&hashes).skip(skip) {
                 if leaf_hash(leaf) != *hash {
-                    return Err(ReadError::Damaged(format!("record {next} is not the one that was logged")));
+                    return Err(ReadError::Damaged(format!(
+                        "record {next} is not the one that was logged"
+                    )));
                 }
                 look(next, leaf);
                 next += 1;

@@ -76,7 +76,8 @@ impl Body {
                 text.push(',');
             }
             // Writing to a string does not fail.
-            let _ = write!(text, r#""sealed":"{}","seal_key":"{}""#, digest(&sealed.blob), sealed.key);
+            let _ =
+                write!(text, r#""sealed":"{}","seal_key":"{}""#, digest(&sealed.blob), sealed.key);
         }
         text.push('}');
         // The brace that opened the object for the check becomes the comma after `at`.
@@ -92,7 +93,11 @@ impl Body {
     /// The leaf.
     pub(crate) fn leaf(&self, seq: u64, kind: &str, tenant: &Tenant, at: u64) -> Vec<u8> {
         let mut leaf = String::with_capacity(self.leaf_bytes(kind, tenant));
-        let _ = write!(leaf, r#"{{"v":1,"seq":{seq},"t":"{kind}","tenant":{},"at":{at}{}"#, tenant.0, self.0);
+        let _ = write!(
+            leaf,
+            r#"{{"v":1,"seq":{seq},"t":"{kind}","tenant":{},"at":{at}{}"#,
+            tenant.0, self.0
+        );
         leaf.into_bytes()
     }
 }
@@ -109,7 +114,11 @@ impl Tenant {
 /// Refuses a record type that would have to be escaped.
 pub(crate) fn check_kind(kind: &str) -> Result<(), Refused> {
     let plain = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-' | b'_');
-    if (1..=64).contains(&kind.len()) && kind.bytes().all(plain) { Ok(()) } else { Err(Refused::Kind) }
+    if (1..=64).contains(&kind.len()) && kind.bytes().all(plain) {
+        Ok(())
+    } else {
+        Err(Refused::Kind)
+    }
 }
 
 fn check_members(object: &str) -> Result<(), Refused> {
@@ -118,7 +127,9 @@ fn check_members(object: &str) -> Result<(), Refused> {
     }
     match serde_json::from_str::<Members>(object) {
         Ok(Members { reserved: false }) => Ok(()),
-        Ok(Members { reserved: true }) => Err(Refused::Fields("one has a name that the log gives itself")),
+        Ok(Members { reserved: true }) => {
+            Err(Refused::Fields("one has a name that the log gives itself"))
+        }
         Err(_) => Err(Refused::Fields("they are not members of a JSON object")),
     }
 }
@@ -132,7 +143,8 @@ fn digest(blob: &[u8]) -> String {
 
 /// Lower-case hexadecimal digits.
 fn push_hex(text: &mut String, bytes: &[u8]) {
-    let digit = |nibble: u8| char::from(if nibble < 10 { b'0' + nibble } else { b'a' - 10 + nibble });
+    let digit =
+        |nibble: u8| char::from(if nibble < 10 { b'0' + nibble } else { b'a' - 10 + nibble });
     for byte in bytes {
         text.push(digit(byte >> 4));
         text.push(digit(byte & 15));
@@ -181,7 +193,11 @@ impl<'de> Deserialize<'de> for Name {
             }
 
             fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<Name, E> {
-                if name.is_empty() { Err(E::custom("an empty name")) } else { Ok(Name(RESERVED.contains(&name))) }
+                if name.is_empty() {
+                    Err(E::custom("an empty name"))
+                } else {
+                    Ok(Name(RESERVED.contains(&name)))
+                }
             }
         }
         deserializer.deserialize_str(Text).map_err(D::Error::custom)
@@ -218,9 +234,13 @@ mod tests {
     fn leaves_are_exactly_this() {
         let head = r#"{"v":1,"seq":18446744073709551615,"t":"hook.decision","tenant":"north \"clinic\"","at":18446744073709551615"#;
         assert_eq!(leaf("", None).unwrap(), format!("{head}}}"));
-        assert_eq!(leaf(r#""a":{"seq":1},"b":[]"#, None).unwrap(), format!(r#"{head},"a":{{"seq":1}},"b":[]}}"#));
+        assert_eq!(
+            leaf(r#""a":{"seq":1},"b":[]"#, None).unwrap(),
+            format!(r#"{head},"a":{{"seq":1}},"b":[]}}"#)
+        );
         let sealed = Sealed { blob: b"abc".to_vec(), key: KeyId([0xab; 16]) };
-        let committed = r#""sealed":"sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad""#;
+        let committed =
+            r#""sealed":"sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad""#;
         let key = r#""seal_key":"abababababababababababababababab""#;
         assert_eq!(leaf("", Some(&sealed)).unwrap(), format!("{head},{committed},{key}}}"));
         let both = leaf(r#""a":1"#, Some(&sealed)).unwrap();

@@ -39,7 +39,8 @@ impl Recovered {
             let path = dir.join(&name);
             let file = disk.open(&path).map_err(AuditError::disk(&path, "opened"))?;
             let segment = Segment { file: file.into(), number };
-            let length = scan(disk, &path, &segment, &mut found, &mut torn).map_err(AuditError::disk(&path, "read"))?;
+            let length = scan(disk, &path, &segment, &mut found, &mut torn)
+                .map_err(AuditError::disk(&path, "read"))?;
             segments.push((segment, length));
         }
         let run = run(&found, applied);
@@ -49,12 +50,16 @@ impl Recovered {
         if let Some(witness) = dropped.iter().find(|frame| frame.head.durable > end) {
             let (name, first, durable) =
                 (segment_name(witness.segment.number), witness.head.first, witness.head.durable);
-            let what =
-                format!("records {end} to {} were durable and are missing (`{name}` goes on at {first})", durable - 1);
+            let what = format!(
+                "records {end} to {} were durable and are missing (`{name}` goes on at {first})",
+                durable - 1
+            );
             return Err(AuditError::WriteAhead { dir: dir.display().to_string(), what });
         }
         for frame in &dropped {
-            let failed = |error| AuditError::disk(&dir.join(segment_name(frame.segment.number)), "written")(error);
+            let failed = |error| {
+                AuditError::disk(&dir.join(segment_name(frame.segment.number)), "written")(error)
+            };
             erase(frame).map_err(failed)?;
         }
         // A process that was killed may have left frames in the kernel's memory alone. They are about to be signed for.
@@ -62,9 +67,12 @@ impl Recovered {
             let path = dir.join(segment_name(segment.number));
             segment.file.sync().map_err(AuditError::disk(&path, "synced"))?;
         }
-        let next_epoch = found.iter().map(|frame| frame.head.epoch).max().unwrap_or(0).saturating_add(1);
-        let torn: u64 = torn.iter().filter(|(first, _)| *first >= end).map(|(_, bytes)| bytes).sum();
-        let truncated_bytes = dropped.iter().map(|frame| frame.bytes as u64).sum::<u64>().saturating_add(torn);
+        let next_epoch =
+            found.iter().map(|frame| frame.head.epoch).max().unwrap_or(0).saturating_add(1);
+        let torn: u64 =
+            torn.iter().filter(|(first, _)| *first >= end).map(|(_, bytes)| bytes).sum();
+        let truncated_bytes =
+            dropped.iter().map(|frame| frame.bytes as u64).sum::<u64>().saturating_add(torn);
         let any = !found.is_empty();
         Ok(Self { segments, next_epoch, truncated_bytes, any, run, dir: dir.display().to_string() })
     }
@@ -75,11 +83,19 @@ impl Recovered {
     }
 
     /// The records of a frame, by its place among those that follow the views; the first may begin before them. `buffer` holds their bytes.
-    pub(crate) fn records<'b>(&self, frame: usize, buffer: &'b mut Vec<u8>) -> Result<Vec<Framed<'b>>, AuditError> {
+    pub(crate) fn records<'b>(
+        &self,
+        frame: usize,
+        buffer: &'b mut Vec<u8>,
+    ) -> Result<Vec<Framed<'b>>, AuditError> {
         let Some(found) = self.run.get(frame) else { return Ok(Vec::new()) };
         found.records(buffer).map_err(|unreadable| AuditError::WriteAhead {
             dir: self.dir.clone(),
-            what: format!("`{}` at {}: {unreadable}", segment_name(found.segment.number), found.offset),
+            what: format!(
+                "`{}` at {}: {unreadable}",
+                segment_name(found.segment.number),
+                found.offset
+            ),
         })
     }
 }
@@ -94,8 +110,10 @@ fn scan(
 ) -> io::Result<u64> {
     let bytes = disk.read(path)?;
     let mut offset = 0;
-    while let Some(rest) =
-        usize::try_from(offset).ok().and_then(|start| bytes.get(start..)).filter(|rest| !rest.is_empty())
+    while let Some(rest) = usize::try_from(offset)
+        .ok()
+        .and_then(|start| bytes.get(start..))
+        .filter(|rest| !rest.is_empty())
     {
         let mut step = BLOCK;
         if let Some((head, _, length)) = frame::decode(rest).filter(|(head, _, _)| head.count > 0) {

@@ -71,12 +71,17 @@ struct State {
 
 impl Ring {
     /// Opens or creates the ring; returns what it holds, and whether the log was left without being closed.
-    pub(crate) fn open(disk: &dyn Disk, path: &Path) -> Result<(Self, Vec<Owed>, bool), AuditError> {
+    pub(crate) fn open(
+        disk: &dyn Disk,
+        path: &Path,
+    ) -> Result<(Self, Vec<Owed>, bool), AuditError> {
         let failed = |what| AuditError::disk(path, what);
         let file = match disk.open(path) {
             Ok(file) if file.length().map_err(failed("read"))? == FILE_BYTES => file,
             Ok(_) => create(disk, path).map_err(failed("created"))?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => create(disk, path).map_err(failed("created"))?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                create(disk, path).map_err(failed("created"))?
+            }
             Err(error) => return Err(failed("opened")(error)),
         };
         let ring = Self { file, state: Mutex::default() };
@@ -101,7 +106,8 @@ impl Ring {
         state.dirty = true;
         let Some(free) = (1..SLOTS).find(|slot| state.used >> slot & 1 == 0) else {
             let (count, first, last) = state.lost;
-            state.lost = (count.saturating_add(1), if count == 0 { at } else { first }, last.max(at));
+            state.lost =
+                (count.saturating_add(1), if count == 0 { at } else { first }, last.max(at));
             self.write_tally(&state)?;
             return Ok(None);
         };
@@ -172,7 +178,9 @@ impl Ring {
     fn write_tally(&self, state: &State) -> io::Result<()> {
         let (count, first, last) = state.lost;
         let mut content = vec![STATE_TALLY, u8::from(state.open)];
-        [count, first, last].iter().for_each(|number| content.extend_from_slice(&number.to_be_bytes()));
+        [count, first, last]
+            .iter()
+            .for_each(|number| content.extend_from_slice(&number.to_be_bytes()));
         self.write_slot(0, &content)
     }
 
@@ -204,7 +212,12 @@ fn read(content: &[u8], slot: Slot) -> Option<Found> {
         Some(u64::from_be_bytes(*number))
     };
     match *state {
-        STATE_TALLY => Some(Found::Tally { open: *flag == 1, count: number()?, first: number()?, last: number()? }),
+        STATE_TALLY => Some(Found::Tally {
+            open: *flag == 1,
+            count: number()?,
+            first: number()?,
+            last: number()?,
+        }),
         STATE_ANSWER => {
             let (index, at) = (number()?, number()?);
             let (answer, mut rest) = rest.split_first_chunk()?;
@@ -296,7 +309,11 @@ mod tests {
 
         let (ring, owed, unclean) = Ring::open(&OsDisk, &path).unwrap();
         assert_eq!((owed, unclean), (expected[1..].to_vec(), false));
-        assert_eq!(ring.note("token", None, &[3; 32], "c", 1002).unwrap(), Some(first), "the slot is used again");
+        assert_eq!(
+            ring.note("token", None, &[3; 32], "c", 1002).unwrap(),
+            Some(first),
+            "the slot is used again"
+        );
     }
 
     #[test]
@@ -304,7 +321,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("emergency");
         let (ring, _, _) = Ring::open(&OsDisk, &path).unwrap();
-        let noted = (0..70u64).filter(|at| ring.note("h", None, &[0; 32], "c", *at).unwrap().is_some()).count();
+        let noted = (0..70u64)
+            .filter(|at| ring.note("h", None, &[0; 32], "c", *at).unwrap().is_some())
+            .count();
         assert_eq!(noted, 63);
         drop(ring);
         let (ring, owed, _) = Ring::open(&OsDisk, &path).unwrap();

@@ -32,7 +32,8 @@ pub struct SealKey {
 impl SealKey {
     /// Takes the key of a file that serves nothing else.
     pub fn new(key: SymmetricKey) -> Self {
-        let digest: [u8; 32] = Sha256::new().chain_update(ID_LABEL).chain_update(key.expose()).finalize().into();
+        let digest: [u8; 32] =
+            Sha256::new().chain_update(ID_LABEL).chain_update(key.expose()).finalize().into();
         let id = digest.first_chunk().copied().unwrap_or_default();
         Self { key, id: KeyId(id) }
     }
@@ -44,7 +45,8 @@ impl SealKey {
 
     fn subkey(&self, salt: &[u8; SALT_LEN]) -> Result<LessSafeKey, SealError> {
         let extracted = Salt::new(HKDF_SHA256, salt).extract(self.key.expose());
-        let expanded = extracted.expand(&[SUBKEY_LABEL], &AES_256_GCM).map_err(|_| SealError::Cryptography)?;
+        let expanded =
+            extracted.expand(&[SUBKEY_LABEL], &AES_256_GCM).map_err(|_| SealError::Cryptography)?;
         Ok(LessSafeKey::new(UnboundKey::from(expanded)))
     }
 }
@@ -119,7 +121,8 @@ impl Sealer {
         let parts = [&[VERSION][..], &self.key.id.0, &subkey.salt, &nonce];
         header.iter_mut().zip(parts.into_iter().flatten()).for_each(|(byte, part)| *byte = *part);
         let aad = Aad::from(associated(header, tenant, kind));
-        let tag = subkey.key.seal_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), aad, body);
+        let tag =
+            subkey.key.seal_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), aad, body);
         let tag = tag.map_err(|_| SealError::Cryptography)?;
         blob.extend_from_slice(tag.as_ref());
         Ok(())
@@ -148,7 +151,12 @@ impl Sealer {
 }
 
 /// Decrypts a blob; the plaintext is wiped when dropped.
-pub fn open_sealed(key: &SealKey, tenant: &str, kind: &str, blob: &[u8]) -> Result<Zeroizing<Vec<u8>>, SealError> {
+pub fn open_sealed(
+    key: &SealKey,
+    tenant: &str,
+    kind: &str,
+    blob: &[u8],
+) -> Result<Zeroizing<Vec<u8>>, SealError> {
     let (header, body) = blob.split_at_checked(HEADER_LEN).ok_or(SealError::Malformed)?;
     let ([version], rest) = header.split_first_chunk().ok_or(SealError::Malformed)?;
     let (id, rest) = rest.split_first_chunk().ok_or(SealError::Malformed)?;
@@ -162,7 +170,8 @@ pub fn open_sealed(key: &SealKey, tenant: &str, kind: &str, blob: &[u8]) -> Resu
     }
     let mut body = Zeroizing::new(body.to_vec());
     let aad = Aad::from(associated(header, tenant, kind));
-    let opened = key.subkey(salt)?.open_in_place(Nonce::assume_unique_for_key(nonce), aad, &mut body);
+    let opened =
+        key.subkey(salt)?.open_in_place(Nonce::assume_unique_for_key(nonce), aad, &mut body);
     let length = opened.map_err(|_| SealError::Changed)?.len();
     body.truncate(length);
     Ok(body)
@@ -229,9 +238,13 @@ mod tests {
         let sealer = Sealer::new(key(1));
         let sealed = sealer.seal("north", "hook.decision", b"name of a patient".to_vec()).unwrap();
         assert_eq!((sealed.blob.len(), sealed.key), (17 + OVERHEAD, key(1).id()));
-        let open =
-            |key: &SealKey, tenant, kind, blob: &[u8]| open_sealed(key, tenant, kind, blob).map(|plain| plain.to_vec());
-        assert_eq!(open(&key(1), "north", "hook.decision", &sealed.blob).unwrap(), b"name of a patient");
+        let open = |key: &SealKey, tenant, kind, blob: &[u8]| {
+            open_sealed(key, tenant, kind, blob).map(|plain| plain.to_vec())
+        };
+        assert_eq!(
+            open(&key(1), "north", "hook.decision", &sealed.blob).unwrap(),
+            b"name of a patient"
+        );
         assert_eq!(open(&key(2), "north", "hook.decision", &sealed.blob), Err(SealError::OtherKey));
         assert_eq!(open(&key(1), "south", "hook.decision", &sealed.blob), Err(SealError::Changed));
         assert_eq!(open(&key(1), "northh", "ook.decision", &sealed.blob), Err(SealError::Changed));
@@ -241,7 +254,10 @@ mod tests {
             assert!(open(&key(1), "north", "hook.decision", &changed).is_err(), "{at}");
         }
         for length in 0..sealed.blob.len() {
-            assert!(open(&key(1), "north", "hook.decision", &sealed.blob[..length]).is_err(), "{length}");
+            assert!(
+                open(&key(1), "north", "hook.decision", &sealed.blob[..length]).is_err(),
+                "{length}"
+            );
         }
     }
 
@@ -254,14 +270,18 @@ mod tests {
             let (place, room) = (plain.as_ptr(), plain.capacity() - 20);
             let sealed = sealer.seal("t", "k", plain).unwrap();
             assert_eq!(sealed.blob.as_ptr() == place, room >= OVERHEAD, "{spare}");
-            assert_eq!(&**open_sealed(&key(1), "t", "k", &sealed.blob).unwrap(), b"name of some patient");
+            assert_eq!(
+                &**open_sealed(&key(1), "t", "k", &sealed.blob).unwrap(),
+                b"name of some patient"
+            );
         }
     }
 
     #[test]
     fn never_the_same_bytes_twice() {
         let (one, two) = (Sealer::new(key(1)), Sealer::new(key(1)));
-        let blobs = [&one, &one, &two].map(|sealer| sealer.seal("t", "k", vec![0; 16]).unwrap().blob);
+        let blobs =
+            [&one, &one, &two].map(|sealer| sealer.seal("t", "k", vec![0; 16]).unwrap().blob);
         assert!(blobs[0] != blobs[1] && blobs[1] != blobs[2]);
         assert_eq!(blobs[0][17..33], blobs[1][17..33], "one salt a start");
         assert_ne!(blobs[1][17..33], blobs[2][17..33]);

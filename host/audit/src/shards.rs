@@ -40,8 +40,13 @@ impl Shards {
             let mut end = [0; 8];
             ends.read_at(&mut end, (within - 1) * 8)?;
             let end = u64::from_be_bytes(end);
-            shards.open =
-                Some(Shard { blobs: disk.open(&blobs)?, ends, end, new_blobs: Vec::new(), new_ends: Vec::new() });
+            shards.open = Some(Shard {
+                blobs: disk.open(&blobs)?,
+                ends,
+                end,
+                new_blobs: Vec::new(),
+                new_ends: Vec::new(),
+            });
         }
         Ok(shards)
     }
@@ -53,7 +58,8 @@ impl Shards {
             self.sync()?;
             let (blobs, ends) = paths(&self.dir, self.next / SHARD_RECORDS);
             let (blobs, ends) = (disk.create(&blobs)?, disk.create(&ends)?);
-            self.open = Some(Shard { blobs, ends, end: 0, new_blobs: Vec::new(), new_ends: Vec::new() });
+            self.open =
+                Some(Shard { blobs, ends, end: 0, new_blobs: Vec::new(), new_ends: Vec::new() });
             created = true;
         }
         if let Some(shard) = &mut self.open {
@@ -126,7 +132,11 @@ impl<'a> ShardReader<'a> {
             Some(files) => files,
             None => {
                 let (blobs, ends) = paths(&self.dir, shard);
-                OpenShard { shard, blobs: self.disk.open_read(&blobs)?, ends: self.disk.open_read(&ends)? }
+                OpenShard {
+                    shard,
+                    blobs: self.disk.open_read(&blobs)?,
+                    ends: self.disk.open_read(&ends)?,
+                }
             }
         };
         let files = open.insert(files);
@@ -142,7 +152,9 @@ impl<'a> ShardReader<'a> {
             return Ok(None);
         }
         let length = end.checked_sub(start).filter(|length| *length <= MAX_BLOB_BYTES);
-        let length = length.and_then(|length| usize::try_from(length).ok()).ok_or(io::ErrorKind::InvalidData)?;
+        let length = length
+            .and_then(|length| usize::try_from(length).ok())
+            .ok_or(io::ErrorKind::InvalidData)?;
         let mut blob = vec![0; length];
         files.blobs.read_at(&mut blob, start)?;
         Ok(Some(blob))

@@ -55,13 +55,13 @@ pub fn show(
         if filter.until.is_some_and(|until| record.at >= until) {
             break;
         }
-        if filter
-            .kind
-            .as_ref()
-            .is_none_or(|kind| record.kind == *kind || (kind.ends_with('.') && record.kind.starts_with(kind.as_str())))
-        {
+        if filter.kind.as_ref().is_none_or(|kind| {
+            record.kind == *kind || (kind.ends_with('.') && record.kind.starts_with(kind.as_str()))
+        }) {
             handed += 1;
-            let sealed = seal_key.filter(|_| record.sealed.is_some()).map(|seal_key| open(&reader, &record, seal_key));
+            let sealed = seal_key
+                .filter(|_| record.sealed.is_some())
+                .map(|seal_key| open(&reader, &record, seal_key));
             if !each(Shown { record, leaf, sealed }) {
                 break;
             }
@@ -72,7 +72,10 @@ pub fn show(
 }
 
 fn open(reader: &Reader<'_>, record: &Record, key: &SealKey) -> Result<Zeroizing<Vec<u8>>, String> {
-    let blob = reader.sealed(record.seq).map_err(|error| error.to_string())?.ok_or("the sealed part is missing")?;
+    let blob = reader
+        .sealed(record.seq)
+        .map_err(|error| error.to_string())?
+        .ok_or("the sealed part is missing")?;
     if !record.commits_to(&blob) {
         return Err("the sealed part is not the one that the record commits to".into());
     }
@@ -95,9 +98,13 @@ fn first_since(reader: &Reader<'_>, since: u64) -> Result<u64, ReadError> {
 
 fn record(reader: &Reader<'_>, index: u64) -> Result<(Record, Vec<u8>), ReadError> {
     let leaf = reader.leaf(index)?;
-    let record = Record::parse(&leaf).map_err(|what| ReadError::Damaged(format!("record {index}: {what}")))?;
+    let record = Record::parse(&leaf)
+        .map_err(|what| ReadError::Damaged(format!("record {index}: {what}")))?;
     if record.seq != index {
-        return Err(ReadError::Damaged(format!("record {index} says that it is record {}", record.seq)));
+        return Err(ReadError::Damaged(format!(
+            "record {index} says that it is record {}",
+            record.seq
+        )));
     }
     Ok((record, leaf))
 }

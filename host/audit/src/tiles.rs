@@ -49,13 +49,15 @@ pub struct Tile {
 impl Tile {
     /// The tile as it is in a log of `size` entries; `None` where it holds nothing yet.
     pub fn at(row: Row, index: u64, size: u64) -> Option<Self> {
-        let width = hashes_in(row, size).saturating_sub(index.saturating_mul(TILE_WIDTH)).min(TILE_WIDTH);
+        let width =
+            hashes_in(row, size).saturating_sub(index.saturating_mul(TILE_WIDTH)).min(TILE_WIDTH);
         (width > 0).then_some(Self { row, index, width })
     }
 
     /// All tiles of a row in a log of `size` entries.
     pub fn row(row: Row, size: u64) -> impl Iterator<Item = Self> {
-        (0..hashes_in(row, size).div_ceil(TILE_WIDTH)).filter_map(move |index| Self::at(row, index, size))
+        (0..hashes_in(row, size).div_ceil(TILE_WIDTH))
+            .filter_map(move |index| Self::at(row, index, size))
     }
 
     /// Whether it holds all it ever will.
@@ -132,7 +134,8 @@ impl<'a> TileReader<'a> {
     pub fn read(&self, tile: Tile) -> io::Result<Vec<u8>> {
         match self.disk.read(&self.log.join(tile.path())) {
             Err(error) if error.kind() == io::ErrorKind::NotFound && !tile.is_full() => {
-                let full = self.disk.read(&self.log.join(Tile { width: TILE_WIDTH, ..tile }.path()))?;
+                let full =
+                    self.disk.read(&self.log.join(Tile { width: TILE_WIDTH, ..tile }.path()))?;
                 beginning(tile, full).ok_or_else(|| damaged(tile))
             }
             other => other,
@@ -148,11 +151,13 @@ impl<'a> TileReader<'a> {
 
     /// The entry at an index.
     pub fn entry(&self, index: u64) -> io::Result<Vec<u8>> {
-        let tile = Tile::at(Row::Entries, index / TILE_WIDTH, self.size).filter(|_| index < self.size);
+        let tile =
+            Tile::at(Row::Entries, index / TILE_WIDTH, self.size).filter(|_| index < self.size);
         let tile = tile.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
         let bundle = self.cached(tile)?;
         let at = usize::try_from(index % TILE_WIDTH).unwrap_or(usize::MAX);
-        let entry = entries(&bundle).and_then(|entries| entries.get(at).map(|entry| entry.to_vec()));
+        let entry =
+            entries(&bundle).and_then(|entries| entries.get(at).map(|entry| entry.to_vec()));
         entry.ok_or_else(|| damaged(tile))
     }
 
@@ -224,13 +229,19 @@ mod tests {
         assert_eq!(number(1_234_067), "x001/x234/067");
         let files = |row| Tile::row(row, 70_000).map(|tile| tile.path()).collect::<Vec<_>>();
         let level0 = files(Row::Hashes(0));
-        assert_eq!((level0.len(), level0[0].as_str(), level0[273].as_str()), (274, "tile/0/000", "tile/0/273.p/112"));
+        assert_eq!(
+            (level0.len(), level0[0].as_str(), level0[273].as_str()),
+            (274, "tile/0/000", "tile/0/273.p/112")
+        );
         assert_eq!(files(Row::Hashes(1)), ["tile/1/000", "tile/1/001.p/17"]);
         assert_eq!(files(Row::Hashes(2)), ["tile/2/000.p/1"]);
         assert_eq!(files(Row::Hashes(3)), Vec::<String>::new());
         assert_eq!(files(Row::Hashes(63)), Vec::<String>::new());
         assert_eq!(files(Row::Entries).last().unwrap(), "tile/entries/273.p/112");
-        assert_eq!(Tile::row(Row::Entries, 256).map(|tile| tile.path()).collect::<Vec<_>>(), ["tile/entries/000"]);
+        assert_eq!(
+            Tile::row(Row::Entries, 256).map(|tile| tile.path()).collect::<Vec<_>>(),
+            ["tile/entries/000"]
+        );
     }
 
     #[test]

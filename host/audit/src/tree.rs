@@ -148,7 +148,13 @@ pub fn check_inclusion(index: u64, size: u64, leaf: &Hash, proof: &[Hash], root:
 }
 
 /// Whether `proof` shows that the tree of `new` leaves continues the tree of `old` leaves (RFC 9162, 2.1.4.2).
-pub fn check_consistency(old: u64, old_root: &Hash, new: u64, new_root: &Hash, proof: &[Hash]) -> bool {
+pub fn check_consistency(
+    old: u64,
+    old_root: &Hash,
+    new: u64,
+    new_root: &Hash,
+    proof: &[Hash],
+) -> bool {
     if old >= new || old == 0 {
         let same = old == new && old_root == new_root;
         return proof.is_empty() && (same || (old == 0 && new > 0 && *old_root == empty_root()));

@@ -74,7 +74,8 @@ pub fn verify(
 ) -> Result<Summary, Vec<Damage>> {
     let reader = Reader::open(disk, dir, key).map_err(|error| vec![unopened(&error)])?;
     let retained = options.retained.map(|note| Checkpoint::verify(note, key)).transpose();
-    let retained = retained.map_err(|error| vec![damage("retained checkpoint", None, error.to_string())])?;
+    let retained =
+        retained.map_err(|error| vec![damage("retained checkpoint", None, error.to_string())])?;
     let size = reader.head().size;
     let mut walk = Walk {
         disk,
@@ -122,7 +123,8 @@ impl Walk<'_> {
         for bundle in Tile::row(Row::Entries, self.size) {
             let leaves = self.bundle(bundle);
             if let Some((head, frontier)) = &mut self.retained {
-                let wanted = usize::try_from(head.size.saturating_sub(frontier.size())).unwrap_or(usize::MAX);
+                let wanted = usize::try_from(head.size.saturating_sub(frontier.size()))
+                    .unwrap_or(usize::MAX);
                 leaves.iter().take(wanted).for_each(|leaf| frontier.push(*leaf));
             }
             self.up(0, bundle.index, leaves);
@@ -140,15 +142,28 @@ impl Walk<'_> {
                 return self.stored(Tile { row: Row::Hashes(0), ..bundle }).unwrap_or_default();
             }
         };
-        let Some(entries) = entries(&bytes).filter(|entries| entries.len() as u64 == bundle.width) else {
-            self.report(bundle.path(), Some(first), format!("it does not hold {} whole entries", bundle.width));
+        let Some(entries) = entries(&bytes).filter(|entries| entries.len() as u64 == bundle.width)
+        else {
+            self.report(
+                bundle.path(),
+                Some(first),
+                format!("it does not hold {} whole entries", bundle.width),
+            );
             return self.stored(Tile { row: Row::Hashes(0), ..bundle }).unwrap_or_default();
         };
         for (index, entry) in (first..).zip(&entries) {
             match Record::parse(entry) {
-                Err(what) => self.report(bundle.path(), Some(index), format!("the entry is not a record: {what}")),
+                Err(what) => self.report(
+                    bundle.path(),
+                    Some(index),
+                    format!("the entry is not a record: {what}"),
+                ),
                 Ok(record) if record.seq != index => {
-                    self.report(bundle.path(), Some(index), format!("the entry says that it is record {}", record.seq));
+                    self.report(
+                        bundle.path(),
+                        Some(index),
+                        format!("the entry says that it is record {}", record.seq),
+                    );
                 }
                 Ok(record) => self.record(bundle, &record),
             }
@@ -158,7 +173,11 @@ impl Walk<'_> {
 
     fn record(&mut self, bundle: Tile, record: &Record) {
         if record.at < self.last_at {
-            self.report(bundle.path(), Some(record.seq), "its time is before that of the record before it".into());
+            self.report(
+                bundle.path(),
+                Some(record.seq),
+                "its time is before that of the record before it".into(),
+            );
         }
         self.last_at = record.at;
         if !self.options.sealed || record.sealed.is_none() {
@@ -168,14 +187,19 @@ impl Walk<'_> {
         match self.reader.sealed(record.seq) {
             Ok(Some(blob)) if record.commits_to(&blob) => {
                 self.summary.sealed += 1;
-                let opened = self.options.seal_key.map(|key| open_sealed(key, &record.tenant, &record.kind, &blob));
+                let opened = self
+                    .options
+                    .seal_key
+                    .map(|key| open_sealed(key, &record.tenant, &record.kind, &blob));
                 if let Some(Err(error)) = opened {
                     self.report(place, Some(record.seq), error.to_string());
                 }
             }
-            Ok(Some(_)) => {
-                self.report(place, Some(record.seq), "the sealed part is not the one that the record commits to".into())
-            }
+            Ok(Some(_)) => self.report(
+                place,
+                Some(record.seq),
+                "the sealed part is not the one that the record commits to".into(),
+            ),
             Ok(None) => self.report(place, Some(record.seq), "the sealed part is missing".into()),
             Err(error) => self.report(place, Some(record.seq), error.to_string()),
         }
@@ -196,7 +220,8 @@ impl Walk<'_> {
             self.edges.push(Edge { tile, below, stored });
             return;
         }
-        let (from_below, from_stored) = (perfect_root(&below), stored.as_deref().and_then(perfect_root));
+        let (from_below, from_stored) =
+            (perfect_root(&below), stored.as_deref().and_then(perfect_root));
         let above = self.above(level, index);
         let root = match &stored {
             Some(stored) if *stored != below => {
@@ -252,12 +277,22 @@ impl Walk<'_> {
                 Some(lower) => Tile { row: Row::Hashes(lower), index, width: TILE_WIDTH },
             };
             match (below, level) {
-                (true, 0) => self.report(under.path(), entry, "the entry is not the one that was logged".into()),
-                (true, _) => self.report(under.path(), None, "it does not hash to its place in the tree".into()),
+                (true, 0) => self.report(
+                    under.path(),
+                    entry,
+                    "the entry is not the one that was logged".into(),
+                ),
+                (true, _) => self.report(
+                    under.path(),
+                    None,
+                    "it does not hash to its place in the tree".into(),
+                ),
                 (false, 0) => self.report(tile.path(), entry, "the hash is not the entry's".into()),
-                (false, _) => {
-                    self.report(tile.path(), None, format!("its hash {place} is not that of `{}`", under.path()))
-                }
+                (false, _) => self.report(
+                    tile.path(),
+                    None,
+                    format!("its hash {place} is not that of `{}`", under.path()),
+                ),
             }
         }
     }
@@ -276,7 +311,9 @@ impl Walk<'_> {
             let mut frontier = Frontier::default();
             for edge in edges.iter().rev() {
                 let Row::Hashes(level) = edge.tile.row else { continue };
-                hashes(edge).iter().for_each(|hash| frontier.push_subtree(u32::from(level) * 8, *hash));
+                hashes(edge)
+                    .iter()
+                    .for_each(|hash| frontier.push_subtree(u32::from(level) * 8, *hash));
             }
             frontier.root()
         };
@@ -284,7 +321,9 @@ impl Walk<'_> {
         let stored_fits = root(|edge| edge.stored.as_deref().unwrap_or(&edge.below)) == signed;
         let below_fits = root(|edge| &edge.below) == signed;
         for edge in &edges {
-            let Some(stored) = edge.stored.as_ref().filter(|stored| **stored != edge.below) else { continue };
+            let Some(stored) = edge.stored.as_ref().filter(|stored| **stored != edge.below) else {
+                continue;
+            };
             if !stored_fits {
                 self.differ(edge.tile, &edge.below, stored, false);
             }
@@ -307,9 +346,15 @@ impl Walk<'_> {
         for row in rows {
             let tiles = hashes_in(row, self.size).div_ceil(TILE_WIDTH);
             for thousand in 0..tiles.div_ceil(1000) {
-                let path = self.reader.log.join(Tile { row, index: thousand * 1000, width: TILE_WIDTH }.path());
-                let names = path.parent().and_then(|dir| self.disk.list(dir).ok()).unwrap_or_default();
-                for number in names.iter().filter_map(|name| name.strip_suffix(".p")?.parse::<u64>().ok()) {
+                let path = self
+                    .reader
+                    .log
+                    .join(Tile { row, index: thousand * 1000, width: TILE_WIDTH }.path());
+                let names =
+                    path.parent().and_then(|dir| self.disk.list(dir).ok()).unwrap_or_default();
+                for number in
+                    names.iter().filter_map(|name| name.strip_suffix(".p")?.parse::<u64>().ok())
+                {
                     if let Some(tile) = Tile::at(row, thousand * 1000 + number, self.size) {
                         self.partials_of(tile);
                     }
@@ -323,7 +368,11 @@ impl Walk<'_> {
         let Ok(whole) = self.reader.tiles.read(tile) else { return };
         let widths = self.disk.list(&dir).unwrap_or_default();
         // Wider ones are of a checkpoint that is about to be signed.
-        for width in widths.iter().filter_map(|name| name.parse::<u64>().ok()).filter(|width| *width < tile.width) {
+        for width in widths
+            .iter()
+            .filter_map(|name| name.parse::<u64>().ok())
+            .filter(|width| *width < tile.width)
+        {
             let partial = Tile { width, ..tile };
             self.summary.files += 1;
             let bytes = self.disk.read(&self.reader.log.join(partial.path()));
@@ -333,7 +382,11 @@ impl Walk<'_> {
             };
             match bytes {
                 Ok(bytes) if whole.starts_with(&bytes) && count(&bytes) == width => {}
-                Ok(_) => self.report(partial.path(), None, format!("it is not the beginning of `{}`", tile.path())),
+                Ok(_) => self.report(
+                    partial.path(),
+                    None,
+                    format!("it is not the beginning of `{}`", tile.path()),
+                ),
                 // The writer removes superseded ones while we look.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => self.report(partial.path(), None, missing(&error)),
@@ -351,8 +404,9 @@ impl Walk<'_> {
             );
             self.report("checkpoint".into(), Some(self.size), what);
         } else if frontier.size() != kept || frontier.root() != retained.root {
-            let what =
-                format!("the first {kept} entries are not those of the retained checkpoint: history was rewritten");
+            let what = format!(
+                "the first {kept} entries are not those of the retained checkpoint: history was rewritten"
+            );
             self.report("checkpoint".into(), None, what);
         } else {
             self.summary.continues = Some(kept);

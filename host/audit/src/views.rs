@@ -68,7 +68,8 @@ impl Views {
         head: Checkpoint,
     ) -> Result<Self, AuditError> {
         let (levels, bundle) = edge(disk.as_ref(), log, &head)?;
-        let shards = Shards::open(disk.as_ref(), sealed, head.size).map_err(AuditError::disk(sealed, "read"))?;
+        let shards = Shards::open(disk.as_ref(), sealed, head.size)
+            .map_err(AuditError::disk(sealed, "read"))?;
         let mut views = Self {
             disk,
             log: log.to_owned(),
@@ -89,7 +90,11 @@ impl Views {
     }
 
     /// Signs and writes the checkpoint of a log without entries.
-    pub(crate) fn begin(disk: &dyn Disk, log: &Path, signer: &dyn Signer) -> io::Result<Checkpoint> {
+    pub(crate) fn begin(
+        disk: &dyn Disk,
+        log: &Path,
+        signer: &dyn Signer,
+    ) -> io::Result<Checkpoint> {
         let root = Frontier::default().root();
         let head = Checkpoint { origin: signer.public().name().to_owned(), size: 0, root };
         write_checkpoint(disk, log, &head.sign(signer))?;
@@ -109,7 +114,9 @@ impl Views {
     /// The last leaf, if the unfinished bundle or the one before holds it.
     pub(crate) fn last_leaf(&self) -> io::Result<Option<Vec<u8>>> {
         let Some(last) = self.size.checked_sub(1) else { return Ok(None) };
-        if let Some(leaf) = entries(&self.bundle).and_then(|entries| entries.last().map(|leaf| leaf.to_vec())) {
+        if let Some(leaf) =
+            entries(&self.bundle).and_then(|entries| entries.last().map(|leaf| leaf.to_vec()))
+        {
             return Ok(Some(leaf));
         }
         TileReader::new(self.disk.as_ref(), &self.log, self.size).entry(last).map(Some)
@@ -128,7 +135,8 @@ impl Views {
         }
         self.size = self.size.saturating_add(1);
         if self.size.is_multiple_of(TILE_WIDTH) {
-            let tile = Tile { row: Row::Entries, index: self.size / TILE_WIDTH - 1, width: TILE_WIDTH };
+            let tile =
+                Tile { row: Row::Entries, index: self.size / TILE_WIDTH - 1, width: TILE_WIDTH };
             let mut bundle = std::mem::take(&mut self.bundle);
             self.write(tile, &bundle)?;
             bundle.clear();
@@ -146,7 +154,8 @@ impl Views {
         self.write_partials()?;
         self.shards.sync()?;
         self.sync()?;
-        let head = Checkpoint { origin: self.head.origin.clone(), size: self.size, root: self.root() };
+        let head =
+            Checkpoint { origin: self.head.origin.clone(), size: self.size, root: self.root() };
         write_checkpoint(self.disk.as_ref(), &self.log, &head.sign(self.signer.as_ref()))?;
         self.head = head;
         for tile in std::mem::take(&mut self.filled) {
@@ -181,7 +190,8 @@ impl Views {
 
     /// Writes the unfinished tiles that grew since the last checkpoint.
     fn write_partials(&mut self) -> io::Result<()> {
-        let rows = (0..self.levels.len()).filter_map(|level| u8::try_from(level).ok().map(Row::Hashes));
+        let rows =
+            (0..self.levels.len()).filter_map(|level| u8::try_from(level).ok().map(Row::Hashes));
         for row in rows.chain([Row::Entries]).collect::<Vec<_>>() {
             let index = hashes_in(row, self.size) / TILE_WIDTH;
             let Some(tile) = Tile::at(row, index, self.size) else { continue };
@@ -189,7 +199,9 @@ impl Views {
                 continue;
             }
             let bytes = match row {
-                Row::Hashes(level) => self.levels.get(usize::from(level)).map(|row| row.as_flattened().to_vec()),
+                Row::Hashes(level) => {
+                    self.levels.get(usize::from(level)).map(|row| row.as_flattened().to_vec())
+                }
                 Row::Entries => Some(self.bundle.clone()),
             };
             self.write(tile, &bytes.unwrap_or_default())?;
@@ -268,7 +280,9 @@ impl Views {
     fn sweep_tile(&mut self, row: Row, index: u64) -> io::Result<()> {
         let width = Tile::at(row, index, self.head.size).map_or(0, |tile| tile.width);
         let dir = self.log.join(Tile { row, index, width: TILE_WIDTH }.partial_dir());
-        let stale = |name: &str| width == TILE_WIDTH || name.parse().is_ok_and(|partial: u64| partial > width);
+        let stale = |name: &str| {
+            width == TILE_WIDTH || name.parse().is_ok_and(|partial: u64| partial > width)
+        };
         for name in self.disk.list(&dir)?.iter().filter(|name| stale(name)) {
             self.disk.remove(&dir.join(name))?;
             self.dirs.insert(dir.clone());
@@ -278,12 +292,17 @@ impl Views {
 }
 
 /// The unfinished tiles and bundle of a log, whose root is checked against its checkpoint and whose leaf hashes against the bundle.
-fn edge(disk: &dyn Disk, log: &Path, head: &Checkpoint) -> Result<(Vec<Vec<Hash>>, Vec<u8>), AuditError> {
+fn edge(
+    disk: &dyn Disk,
+    log: &Path,
+    head: &Checkpoint,
+) -> Result<(Vec<Vec<Hash>>, Vec<u8>), AuditError> {
     let wrong = |what: String| AuditError::Tiles { dir: log.display().to_string(), what };
     let tiles = TileReader::new(disk, log, head.size);
     let unfinished = |row| Tile::at(row, hashes_in(row, head.size) / TILE_WIDTH, head.size);
-    let unreadable =
-        |tile: Tile| move |error: io::Error| wrong(format!("`{}` could not be read: {error}", tile.path()));
+    let unreadable = |tile: Tile| {
+        move |error: io::Error| wrong(format!("`{}` could not be read: {error}", tile.path()))
+    };
     let mut levels = Vec::new();
     for level in (0..=8u8).take_while(|level| hashes_in(Row::Hashes(*level), head.size) > 0) {
         levels.push(match unfinished(Row::Hashes(level)) {
@@ -296,9 +315,13 @@ fn edge(disk: &dyn Disk, log: &Path, head: &Checkpoint) -> Result<(Vec<Vec<Hash>
     }
     let Some(tile) = unfinished(Row::Entries) else { return Ok((levels, Vec::new())) };
     let bundle = tiles.read(tile).map_err(unreadable(tile))?;
-    let leaves = entries(&bundle).map(|entries| entries.iter().map(|entry| leaf_hash(entry)).collect::<Vec<_>>());
+    let leaves = entries(&bundle)
+        .map(|entries| entries.iter().map(|entry| leaf_hash(entry)).collect::<Vec<_>>());
     if leaves.as_ref() != levels.first() {
-        return Err(wrong(format!("`{}` does not hold the entries that the tree was built from", tile.path())));
+        return Err(wrong(format!(
+            "`{}` does not hold the entries that the tree was built from",
+            tile.path()
+        )));
     }
     Ok((levels, bundle))
 }

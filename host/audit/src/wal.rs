@@ -43,7 +43,10 @@ pub(crate) enum Unreadable {
 
 impl Place {
     /// Its records, read again; `buffer` holds their bytes.
-    pub(crate) fn records<'b>(&self, buffer: &'b mut Vec<u8>) -> Result<Vec<Framed<'b>>, Unreadable> {
+    pub(crate) fn records<'b>(
+        &self,
+        buffer: &'b mut Vec<u8>,
+    ) -> Result<Vec<Framed<'b>>, Unreadable> {
         buffer.resize(self.bytes, 0);
         self.segment.file.read_at(buffer, self.offset)?;
         let whole = frame::decode(buffer).filter(|(head, _, _)| *head == self.head);
@@ -83,7 +86,14 @@ impl Pool {
     ) -> Self {
         let numbers = free.iter().map(|segment| segment.number).collect();
         let state = Mutex::new(PoolState { free, numbers, ..PoolState::default() });
-        Self { disk, dir: dir.to_owned(), segment_bytes, max_segments, state, changed: Condvar::new() }
+        Self {
+            disk,
+            dir: dir.to_owned(),
+            segment_bytes,
+            max_segments,
+            state,
+            changed: Condvar::new(),
+        }
     }
 
     /// A free segment. Waits for one where `wait` says so; `None` where there is none, or the log stops.
@@ -108,8 +118,9 @@ impl Pool {
     /// Frees the segments whose records the views hold durably: all before `applied`.
     pub(crate) fn release(&self, applied: u64) {
         let mut state = self.state();
-        let (done, full) =
-            std::mem::take(&mut state.full).into_iter().partition::<Vec<_>, _>(|(end, _)| *end <= applied);
+        let (done, full) = std::mem::take(&mut state.full)
+            .into_iter()
+            .partition::<Vec<_>, _>(|(end, _)| *end <= applied);
         state.full = full;
         state.free.extend(done.into_iter().map(|(_, segment)| segment));
         self.changed.notify_all();
@@ -119,7 +130,8 @@ impl Pool {
     pub(crate) fn top_up(&self) -> io::Result<()> {
         let number = {
             let mut state = self.state();
-            if !state.free.is_empty() || state.numbers.len() as u64 >= u64::from(self.max_segments) {
+            if !state.free.is_empty() || state.numbers.len() as u64 >= u64::from(self.max_segments)
+            {
                 return Ok(());
             }
             let number = state.numbers.iter().max().map_or(0, |last| last.saturating_add(1));
@@ -198,7 +210,12 @@ impl Wal {
     pub(crate) fn write(&mut self, records: &[Sequenced]) -> io::Result<Place> {
         let head = frame::encode(&mut self.frame, self.epoch, self.durable.before(), records);
         self.segment.file.write_at(&self.frame, self.offset)?;
-        let place = Place { segment: self.segment.clone(), offset: self.offset, bytes: self.frame.len(), head };
+        let place = Place {
+            segment: self.segment.clone(),
+            offset: self.offset,
+            bytes: self.frame.len(),
+            head,
+        };
         self.durable.wrote(&self.segment, records);
         self.offset = self.offset.saturating_add(self.frame.len() as u64);
         self.end = self.end.saturating_add(records.len() as u64);
@@ -272,7 +289,12 @@ impl Durable {
 }
 
 /// Writes a segment full of zeros, so that later writes allocate nothing and `fdatasync` has no size to record.
-pub(crate) fn write_segment(disk: &dyn Disk, dir: &Path, number: u32, bytes: u64) -> io::Result<Segment> {
+pub(crate) fn write_segment(
+    disk: &dyn Disk,
+    dir: &Path,
+    number: u32,
+    bytes: u64,
+) -> io::Result<Segment> {
     let file: Arc<dyn DiskFile> = disk.create(&dir.join(segment_name(number)))?.into();
     let zeros = vec![0; usize::try_from(bytes.min(ZEROS_AT_ONCE)).unwrap_or(0)];
     let mut position = 0;

@@ -54,7 +54,13 @@ struct State {
 }
 
 impl Shared {
-    pub(crate) fn new(queue: Queue, pool: Arc<Pool>, ring: Ring, durable: Arc<Durable>, published: u64) -> Self {
+    pub(crate) fn new(
+        queue: Queue,
+        pool: Arc<Pool>,
+        ring: Ring,
+        durable: Arc<Durable>,
+        published: u64,
+    ) -> Self {
         let state = Mutex::new(State { published, ..State::default() });
         let (work, done, written) = Default::default();
         Self { queue, pool, ring, durable, state, work, done, written }
@@ -160,7 +166,8 @@ impl Committer {
             Ok(place) => {
                 for (record, answer) in records.iter().zip(answers) {
                     // Whoever no longer waits has sent the safe answer and owes the log a word about it.
-                    let _ = answer.send(Ok(Receipt { index: record.index, leaf_hash: record.hash }));
+                    let _ =
+                        answer.send(Ok(Receipt { index: record.index, leaf_hash: record.hash }));
                 }
                 let hashes = records.iter().map(|record| record.hash).collect();
                 hand_over(&self.shared, Committed { place, hashes });
@@ -231,7 +238,10 @@ impl Drop for Leading<'_> {
 
 fn sequence(queued: Queued, tenant: &Tenant) -> (Sequenced, Answer) {
     let leaf = queued.body.leaf(queued.index, queued.kind, tenant, queued.at);
-    (Sequenced { index: queued.index, hash: leaf_hash(&leaf), leaf, sealed: queued.sealed }, queued.answer)
+    (
+        Sequenced { index: queued.index, hash: leaf_hash(&leaf), leaf, sealed: queued.sealed },
+        queued.answer,
+    )
 }
 
 /// Bytes of the frame of these records, at most.
@@ -252,7 +262,10 @@ impl Committed {
     pub(crate) fn apply(&self, views: &mut Views, buffer: &mut Vec<u8>) -> io::Result<()> {
         let records = self.place.records(buffer).map_err(|unreadable| match unreadable {
             Unreadable::Disk(error) => error,
-            changed => io::Error::new(io::ErrorKind::InvalidData, format!("a commit was read again: {changed}")),
+            changed => io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("a commit was read again: {changed}"),
+            ),
         })?;
         records.iter().zip(&self.hashes).try_for_each(|(record, hash)| views.apply(record, *hash))
     }
@@ -281,7 +294,8 @@ impl State {
         };
         let count = self.committed.iter().take_while(within).count();
         let taken: Vec<_> = self.committed.drain(..count).collect();
-        self.waiting = self.waiting.saturating_sub(taken.iter().map(|committed| committed.hashes.len()).sum());
+        self.waiting =
+            self.waiting.saturating_sub(taken.iter().map(|committed| committed.hashes.len()).sum());
         taken
     }
 }
@@ -325,11 +339,20 @@ fn next_round(
                 return None;
             }
             None
-        } else if state.writer_ended || state.published < state.wanted || unpublished >= ROUND_RECORDS {
+        } else if state.writer_ended
+            || state.published < state.wanted
+            || unpublished >= ROUND_RECORDS
+        {
             Some(now)
         } else {
-            let by_time = state.oldest.and_then(|oldest| oldest.checked_add(Duration::from_millis(every.within_ms)));
-            Some(if unpublished >= every.entries { earliest } else { by_time.unwrap_or(now).max(earliest) })
+            let by_time = state
+                .oldest
+                .and_then(|oldest| oldest.checked_add(Duration::from_millis(every.within_ms)));
+            Some(if unpublished >= every.entries {
+                earliest
+            } else {
+                by_time.unwrap_or(now).max(earliest)
+            })
         };
         let publish = due.is_some_and(|due| due <= now);
         if publish || state.waiting >= APPLIED_TOGETHER {
@@ -343,12 +366,17 @@ fn next_round(
         match due {
             Some(due) => {
                 let wait = due.saturating_duration_since(now);
-                state = shared.work.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0;
+                state =
+                    shared.work.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0;
             }
             None => {
                 // The ring is synced also while no record comes.
                 state.idle = true;
-                state = shared.work.wait_timeout(state, RING_SYNC).unwrap_or_else(PoisonError::into_inner).0;
+                state = shared
+                    .work
+                    .wait_timeout(state, RING_SYNC)
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .0;
                 if state.committed.is_empty() {
                     drop(state);
                     if let Err(error) = shared.ring.sync() {

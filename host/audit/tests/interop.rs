@@ -18,7 +18,11 @@ use portcullis_keys::{SecretKey, SymmetricKey};
 #[test]
 fn go_accepts_the_log_and_refuses_a_changed_one() {
     let Some(go) = GoVerifier::build() else {
-        assert_ne!(env::var("PORTCULLIS_REQUIRE_INTEROP").as_deref(), Ok("1"), "go or golang.org/x/mod is missing");
+        assert_ne!(
+            env::var("PORTCULLIS_REQUIRE_INTEROP").as_deref(),
+            Ok("1"),
+            "go or golang.org/x/mod is missing"
+        );
         println!("SKIPPED: go verifier");
         return;
     };
@@ -27,10 +31,15 @@ fn go_accepts_the_log_and_refuses_a_changed_one() {
     let vkey = key.public().to_string();
     let clock = Arc::new(|| 1_790_000_000_000);
     let sealer = Sealer::new(SealKey::new(SymmetricKey::generate().unwrap()));
-    let options = Options::new(dir.path().to_owned(), "default".into(), Arc::new(key.clone()), sealer, clock);
+    let options =
+        Options::new(dir.path().to_owned(), "default".into(), Arc::new(key.clone()), sealer, clock);
     let (log, _) = Log::open(options).unwrap();
     let append = |from: u64, to: u64| {
-        let entry = |n| Entry { kind: "hook.decision", fields: format!(r#""n":{n}"#), sealed: Some(vec![7; 40]) };
+        let entry = |n| Entry {
+            kind: "hook.decision",
+            fields: format!(r#""n":{n}"#),
+            sealed: Some(vec![7; 40]),
+        };
         let pending: Vec<_> = (from..to).map(|n| log.append(entry(n)).unwrap()).collect();
         pending.into_iter().for_each(|pending| assert!(pending.wait().is_ok()));
         log.flush_checkpoint().unwrap();
@@ -89,7 +98,8 @@ impl GoVerifier {
         }
         let dir = tempfile::tempdir().unwrap();
         let binary = dir.path().join("verify");
-        let source = Path::new(&std::env::var("CARGO_MANIFEST_DIR").unwrap()).join("tests/go/verify.go");
+        let source =
+            Path::new(&std::env::var("CARGO_MANIFEST_DIR").unwrap()).join("tests/go/verify.go");
         let mut go = Command::new("go");
         go.args(["build", "-o"]).arg(&binary).arg(source);
         go.env("GO111MODULE", "off").env("GOPATH", gopath).env("GOFLAGS", "");
@@ -105,9 +115,22 @@ impl GoVerifier {
         }
     }
 
-    fn run(&self, log: &Path, vkey: &str, retained: &Path, proof: &Path, index: &str) -> (bool, String) {
-        let output =
-            Command::new(&self.binary).arg(log).arg(vkey).arg(retained).arg(proof).arg(index).output().unwrap();
+    fn run(
+        &self,
+        log: &Path,
+        vkey: &str,
+        retained: &Path,
+        proof: &Path,
+        index: &str,
+    ) -> (bool, String) {
+        let output = Command::new(&self.binary)
+            .arg(log)
+            .arg(vkey)
+            .arg(retained)
+            .arg(proof)
+            .arg(index)
+            .output()
+            .unwrap();
         (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
     }
 }

@@ -3,9 +3,10 @@
 //! Invariant: there is no value for `none` and none for an HMAC, so that no token can ask for them (RFC 8725 section 3.1).
 
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ECDSA_P521_SHA512_FIXED, ED25519, RSA_PKCS1_2048_8192_SHA256,
-    RSA_PKCS1_2048_8192_SHA384, RSA_PKCS1_2048_8192_SHA512, RSA_PSS_2048_8192_SHA256, RSA_PSS_2048_8192_SHA384,
-    RSA_PSS_2048_8192_SHA512, RsaParameters, VerificationAlgorithm,
+    ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ECDSA_P521_SHA512_FIXED, ED25519,
+    RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA384, RSA_PKCS1_2048_8192_SHA512,
+    RSA_PSS_2048_8192_SHA256, RSA_PSS_2048_8192_SHA384, RSA_PSS_2048_8192_SHA512, RsaParameters,
+    VerificationAlgorithm,
 };
 
 /// A signature algorithm.
@@ -62,7 +63,9 @@ impl Algorithm {
     ];
 
     /// What a curve is for, and how many bytes a coordinate has: RFC 7518 section 3.4 ties each curve to one algorithm.
-    pub(crate) fn of_curve(name: &str) -> Option<(Self, &'static dyn VerificationAlgorithm, usize)> {
+    pub(crate) fn of_curve(
+        name: &str,
+    ) -> Option<(Self, &'static dyn VerificationAlgorithm, usize)> {
         Some(match name {
             "P-256" => (Self::Es256, &ECDSA_P256_SHA256_FIXED, 32),
             "P-384" => (Self::Es384, &ECDSA_P384_SHA384_FIXED, 48),

@@ -18,7 +18,10 @@ pub struct Discovery {
 
 impl Discovery {
     /// Reads a document and holds its issuer against those that may be meant.
-    pub fn parse<'a>(bytes: &[u8], mut expected: impl Iterator<Item = &'a str>) -> Result<Self, Unusable> {
+    pub fn parse<'a>(
+        bytes: &[u8],
+        mut expected: impl Iterator<Item = &'a str>,
+    ) -> Result<Self, Unusable> {
         let document = Document::parse(bytes).map_err(|_| Unusable::NotJson)?;
         let text = |name| {
             let value = document.root().get(name).and_then(Value::as_str);
@@ -38,13 +41,22 @@ mod tests {
 
     #[test]
     fn only_the_expected_issuers_document() {
-        let text = br#"{"issuer":"https://a.example","jwks_uri":"https://a.example/keys","other":[1]}"#;
-        let found = Discovery::parse(text, ["https://b.example", "https://a.example"].into_iter()).unwrap();
+        let text =
+            br#"{"issuer":"https://a.example","jwks_uri":"https://a.example/keys","other":[1]}"#;
+        let found =
+            Discovery::parse(text, ["https://b.example", "https://a.example"].into_iter()).unwrap();
         assert_eq!(found.jwks_uri, "https://a.example/keys");
-        let parse = |text: &[u8]| Discovery::parse(text, ["https://b.example"].into_iter()).unwrap_err();
+        let parse =
+            |text: &[u8]| Discovery::parse(text, ["https://b.example"].into_iter()).unwrap_err();
         assert_eq!(parse(text), Unusable::OtherIssuer);
-        assert_eq!(parse(br#"{"issuer":"https://b.example","jwks_uri":7}"#), Unusable::Member("jwks_uri"));
+        assert_eq!(
+            parse(br#"{"issuer":"https://b.example","jwks_uri":7}"#),
+            Unusable::Member("jwks_uri")
+        );
         assert_eq!(parse(br#"["https://b.example"]"#), Unusable::Member("issuer"));
-        assert_eq!(parse(br#"{"issuer":"https://b.example","issuer":"https://a.example"}"#), Unusable::NotJson);
+        assert_eq!(
+            parse(br#"{"issuer":"https://b.example","issuer":"https://a.example"}"#),
+            Unusable::NotJson
+        );
     }
 }

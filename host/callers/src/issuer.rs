@@ -49,7 +49,8 @@ impl Issuer {
             return Err(Unproven::TokenAudience);
         }
         let said = token.text(client_claim).ok_or(Unproven::TokenClient)?;
-        let id = self.clients.iter().find(|client| ***client == said).ok_or(Unproven::TokenClient)?;
+        let id =
+            self.clients.iter().find(|client| ***client == said).ok_or(Unproven::TokenClient)?;
         self.check_times(token, now.0 / 1_000)?;
         Ok(Client { id: Arc::clone(id), tenant: self.tenant.clone() })
     }

@@ -49,7 +49,11 @@ impl KeySet {
     /// Reads a JWK Set.
     pub fn parse(bytes: &[u8]) -> Result<Self, Unusable> {
         let document = Document::parse(bytes).map_err(|_| Unusable::NotJson)?;
-        let keys = document.root().get("keys").filter(|keys| keys.is_array()).ok_or(Unusable::Member("keys"))?;
+        let keys = document
+            .root()
+            .get("keys")
+            .filter(|keys| keys.is_array())
+            .ok_or(Unusable::Member("keys"))?;
         if keys.elements().nth(MOST_KEYS).is_some() {
             return Err(Unusable::TooMany);
         }
@@ -60,7 +64,8 @@ impl KeySet {
     /// Leaves out keys that are for another issuer's tokens. `tenant` stands for `{tenantid}` in what a key says.
     #[must_use]
     pub fn only_of(mut self, issuer: &str, tenant: &str) -> Self {
-        let ours = |name: &str| name.replace("{tenantid}", tenant) == issuer.replace("{tenantid}", tenant);
+        let ours =
+            |name: &str| name.replace("{tenantid}", tenant) == issuer.replace("{tenantid}", tenant);
         self.keys.retain(|key| key.issuer.as_deref().is_none_or(ours));
         self
     }
@@ -83,7 +88,12 @@ impl KeySet {
 
 impl Key {
     /// Whether a signature of that algorithm holds.
-    pub fn verify(&self, algorithm: Algorithm, message: &[u8], signature: &[u8]) -> Result<(), Unproven> {
+    pub fn verify(
+        &self,
+        algorithm: Algorithm,
+        message: &[u8],
+        signature: &[u8],
+    ) -> Result<(), Unproven> {
         let key = self.uses.iter().find(|(of, _)| *of == algorithm).map(|(_, key)| key);
         let key = key.ok_or(Unproven::TokenAlgorithm)?;
         key.verify_sig(message, signature).map_err(|_| Unproven::TokenSignature)
@@ -94,7 +104,9 @@ impl Key {
         if key.get("use").is_some_and(|used| used.as_str().as_deref() != Some("sig")) {
             return None;
         }
-        let verifies = |operations: Value<'_>| operations.elements().any(|it| it.as_str().as_deref() == Some("verify"));
+        let verifies = |operations: Value<'_>| {
+            operations.elements().any(|it| it.as_str().as_deref() == Some("verify"))
+        };
         if key.get("key_ops").is_some_and(|operations| !verifies(operations)) {
             return None;
         }
@@ -104,14 +116,16 @@ impl Key {
             "EC" => {
                 let (algorithm, verifier, length) = Algorithm::of_curve(&text("crv")?)?;
                 let (x, y) = (bytes(key, "x")?, bytes(key, "y")?);
-                let whole = algorithm != Algorithm::Ed25519 && x.len() == length && y.len() == length;
+                let whole =
+                    algorithm != Algorithm::Ed25519 && x.len() == length && y.len() == length;
                 // Uncompressed, as SEC 1 section 2.3.3 writes it.
                 let point = whole.then(|| [&[4][..], &x, &y].concat())?;
                 vec![(algorithm, ParsedPublicKey::new(verifier, point).ok()?)]
             }
             "OKP" => {
                 let (algorithm, verifier, length) = Algorithm::of_curve(&text("crv")?)?;
-                let x = bytes(key, "x").filter(|x| algorithm == Algorithm::Ed25519 && x.len() == length)?;
+                let x = bytes(key, "x")
+                    .filter(|x| algorithm == Algorithm::Ed25519 && x.len() == length)?;
                 vec![(algorithm, ParsedPublicKey::new(verifier, x).ok()?)]
             }
             _ => return None,
@@ -121,7 +135,8 @@ impl Key {
             Some(named) => Some(Algorithm::from_name(&named.as_str()?)?),
             None => None,
         };
-        let uses: Vec<_> = uses.into_iter().filter(|(of, _)| only.is_none_or(|only| only == *of)).collect();
+        let uses: Vec<_> =
+            uses.into_iter().filter(|(of, _)| only.is_none_or(|only| only == *of)).collect();
         let issuer = text("issuer").map(|issuer| issuer.into());
         (!uses.is_empty()).then(|| Self { name: name.into(), issuer, uses })
     }
@@ -129,7 +144,8 @@ impl Key {
 
 /// What an RSA key can be used for: nothing, if it is weaker than 2,048 bits, larger than 8,192, or has an exponent that is none.
 fn rsa(n: &[u8], e: &[u8]) -> Vec<(Algorithm, ParsedPublicKey)> {
-    let exponent = (e.len() <= 4).then(|| e.iter().fold(0u32, |sum, byte| (sum << 8) | u32::from(*byte)));
+    let exponent =
+        (e.len() <= 4).then(|| e.iter().fold(0u32, |sum, byte| (sum << 8) | u32::from(*byte)));
     let sound = (256..=1024).contains(&n.len())
         && n.first().is_some_and(|first| *first != 0)
         && (n.len() > 256 || n.first().is_some_and(|first| *first >= 0x80))
@@ -139,7 +155,9 @@ fn rsa(n: &[u8], e: &[u8]) -> Vec<(Algorithm, ParsedPublicKey)> {
         return Vec::new();
     }
     let components = RsaPublicKeyComponents { n, e };
-    let ready = |(algorithm, parameters)| Some((algorithm, components.to_parsed_public_key(parameters).ok()?));
+    let ready = |(algorithm, parameters)| {
+        Some((algorithm, components.to_parsed_public_key(parameters).ok()?))
+    };
     Algorithm::RSA.into_iter().filter_map(ready).collect()
 }
 

@@ -92,7 +92,8 @@ fn check_header(header: Value<'_>) -> Result<(Algorithm, Box<str>), Unproven> {
     }
     if let Some(sort) = header.get("typ") {
         let sort = sort.as_str().ok_or(Unproven::TokenMalformed)?;
-        let bare = sort.get(..APPLICATION.len()).filter(|start| start.eq_ignore_ascii_case(APPLICATION));
+        let bare =
+            sort.get(..APPLICATION.len()).filter(|start| start.eq_ignore_ascii_case(APPLICATION));
         let bare = bare.and_then(|_| sort.get(APPLICATION.len()..)).unwrap_or(&sort);
         if !SORTS.iter().any(|known| bare.eq_ignore_ascii_case(known)) {
             return Err(Unproven::TokenType);

@@ -102,8 +102,13 @@ mod tests {
 
     #[test]
     fn codes_are_words_of_their_own() {
-        let codes: std::collections::BTreeSet<_> = Unproven::ALL.iter().map(|reason| reason.code()).collect();
+        let codes: std::collections::BTreeSet<_> =
+            Unproven::ALL.iter().map(|reason| reason.code()).collect();
         assert_eq!(codes.len(), Unproven::ALL.len());
-        assert!(codes.iter().all(|code| code.bytes().all(|byte| byte == b'-' || byte.is_ascii_lowercase())));
+        assert!(
+            codes
+                .iter()
+                .all(|code| code.bytes().all(|byte| byte == b'-' || byte.is_ascii_lowercase()))
+        );
     }
 }

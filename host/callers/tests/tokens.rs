@@ -63,7 +63,11 @@ fn every_algorithm_of_another_hand_is_taken_and_only_with_its_own_key() {
             let token = maker.sign(algorithm, &claims());
             assert_eq!(prove(&token, &keys), Ok("the-platform".to_owned()), "{algorithm:?}");
             for other in makers().iter().filter(|other| other.kid() != maker.kid()) {
-                assert_eq!(prove(&token, &set(&[other.jwk()])), Err(Unproven::TokenKey), "{algorithm:?}");
+                assert_eq!(
+                    prove(&token, &set(&[other.jwk()])),
+                    Err(Unproven::TokenKey),
+                    "{algorithm:?}"
+                );
                 // Another key under the same name.
                 let mut wrong = other.jwk();
                 wrong["kid"] = json!(maker.kid());
@@ -108,19 +112,34 @@ fn claims_that_are_not_for_us_are_refused_before_any_key_is_looked_at() {
         let mut claims = claims();
         change(&mut claims);
         let text = maker.sign(maker.algorithms()[0], &claims);
-        issuer().screen(&Token::parse(&text).unwrap(), Millis(NOW * 1_000)).map(|client| client.id.to_string())
+        issuer()
+            .screen(&Token::parse(&text).unwrap(), Millis(NOW * 1_000))
+            .map(|client| client.id.to_string())
     };
     let good = Ok("the-platform".to_owned());
     assert_eq!(check(&|_| ()), good);
     // Version 1 has its own issuer and names the client by another claim.
     let v1 = format!("https://sts.windows.net/{TENANT}/");
-    assert_eq!(check(&|c| (c["iss"], c["appid"], c["azp"]) = (json!(v1), json!("the-platform"), Value::Null)), good);
-    assert_eq!(check(&|c| c["iss"] = json!(v1)), Err(Unproven::TokenClient), "azp is not version 1's");
+    assert_eq!(
+        check(
+            &|c| (c["iss"], c["appid"], c["azp"]) = (json!(v1), json!("the-platform"), Value::Null)
+        ),
+        good
+    );
+    assert_eq!(
+        check(&|c| c["iss"] = json!(v1)),
+        Err(Unproven::TokenClient),
+        "azp is not version 1's"
+    );
     assert_eq!(check(&|c| c["aud"] = json!(["x", "api://hooks.hospital.example/1"])), good);
     type Wrong = (Unproven, &'static str, Value);
     let wrong: Vec<Wrong> = vec![
         (Unproven::TokenIssuer, "iss", json!("https://login.microsoftonline.com/another/v2.0")),
-        (Unproven::TokenIssuer, "iss", json!(format!("https://login.microsoftonline.com/{TENANT}/v2.0/"))),
+        (
+            Unproven::TokenIssuer,
+            "iss",
+            json!(format!("https://login.microsoftonline.com/{TENANT}/v2.0/")),
+        ),
         (Unproven::TokenIssuer, "iss", json!([v1])),
         (Unproven::TokenIssuer, "iss", Value::Null),
         (Unproven::TokenTenant, "tid", json!("another")),
@@ -266,7 +285,13 @@ fn a_set_of_keys_is_taken_whole_or_refused() {
     let odd = json!({"kty": "EC", "kid": "odd", "crv": "P-256", "x": base64url([1; 32]), "y": base64url([1; 32])});
     let mut all: Vec<Value> = makers().iter().map(Maker::jwk).collect();
     assert_eq!(set(&all).len(), makers().len());
-    all.extend([small.clone(), odd, json!({"kty": "AKP", "kid": "later"}), json!(7), json!({"kty": "RSA"})]);
+    all.extend([
+        small.clone(),
+        odd,
+        json!({"kty": "AKP", "kid": "later"}),
+        json!(7),
+        json!({"kty": "RSA"}),
+    ]);
     assert_eq!(set(&all).len(), makers().len(), "the others are left out");
     assert_eq!(parse(&json!({"keys": [small]}).to_string()), Err(Unusable::NoKey));
 }

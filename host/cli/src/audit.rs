@@ -126,7 +126,8 @@ impl Verify {
         let retained = self.retained.as_deref().map(files::read).transpose()?;
         let seal_key = self.sealing_key.as_deref().map(seal_key).transpose()?;
         let sealed = self.sealed || seal_key.is_some();
-        let options = VerifyOptions { retained: retained.as_deref(), sealed, seal_key: seal_key.as_ref() };
+        let options =
+            VerifyOptions { retained: retained.as_deref(), sealed, seal_key: seal_key.as_ref() };
         let verified = verify::verify(&OsDisk, &self.log, &key, &options);
         let whole = match verified {
             Ok(whole) => whole,
@@ -134,12 +135,15 @@ impl Verify {
                 for damage in &damage {
                     match self.format {
                         Format::Text => print(damage),
-                        Format::Json => {
-                            print(json!({"place": damage.place, "index": damage.index, "what": damage.what}))
-                        }
+                        Format::Json => print(
+                            json!({"place": damage.place, "index": damage.index, "what": damage.what}),
+                        ),
                     }
                 }
-                return Err(Failed::wrong(format!("the log is not what was signed: {} damaged places", damage.len())));
+                return Err(Failed::wrong(format!(
+                    "the log is not what was signed: {} damaged places",
+                    damage.len()
+                )));
             }
         };
         match self.format {
@@ -179,7 +183,8 @@ impl Show {
             self.print(&shown);
             true
         };
-        show::show(&OsDisk, &self.log, &key, &filter, seal_key.as_ref(), show_one).map_err(unreadable)?;
+        show::show(&OsDisk, &self.log, &key, &filter, seal_key.as_ref(), show_one)
+            .map_err(unreadable)?;
         Ok(())
     }
 
@@ -187,9 +192,9 @@ impl Show {
         let leaf = String::from_utf8_lossy(&shown.leaf);
         if self.format == Format::Json {
             return match &shown.sealed {
-                Some(Ok(sealed)) => {
-                    print(json!({"record": raw(&leaf), "sealed": raw(&String::from_utf8_lossy(sealed))}))
-                }
+                Some(Ok(sealed)) => print(
+                    json!({"record": raw(&leaf), "sealed": raw(&String::from_utf8_lossy(sealed))}),
+                ),
                 Some(Err(why)) => print(json!({"record": raw(&leaf), "sealed_unreadable": why})),
                 None => print(leaf),
             };
@@ -197,7 +202,9 @@ impl Show {
         let time = portcullis_trust::time::format(portcullis_model::Millis(shown.record.at));
         print(format!("{} {time} {}\n  {leaf}", shown.record.seq, shown.record.kind));
         match &shown.sealed {
-            Some(Ok(sealed)) => print(format!("  sealed: {}", raw(&String::from_utf8_lossy(sealed)))),
+            Some(Ok(sealed)) => {
+                print(format!("  sealed: {}", raw(&String::from_utf8_lossy(sealed))))
+            }
             Some(Err(why)) => print(format!("  sealed, and not readable: {why}")),
             None => {}
         }
@@ -208,8 +215,9 @@ impl Prove {
     fn run(self) -> Done {
         let key = public_key(&self.key)?;
         if let (Some(proof), Some(record)) = (&self.check, &self.record) {
-            let (index, head) = prove::check_proof(&files::read_text(proof)?, &files::read(record)?, &key)
-                .map_err(|error| Failed::wrong(format!("{error} [{}]", error.code())))?;
+            let (index, head) =
+                prove::check_proof(&files::read_text(proof)?, &files::read(record)?, &key)
+                    .map_err(|error| Failed::wrong(format!("{error} [{}]", error.code())))?;
             self.format.print(
                 format!(
                     "the record is number {index} of the log `{}`, under its checkpoint of {} records",
@@ -220,7 +228,9 @@ impl Prove {
             return Ok(());
         }
         let (Some(log), Some(index), Some(output)) = (self.log, self.index, self.output) else {
-            return Err(Failed::configuration("give `--log`, `--index` and `--output`, or `--check` and `--record`"));
+            return Err(Failed::configuration(
+                "give `--log`, `--index` and `--output`, or `--check` and `--record`",
+            ));
         };
         let proven = prove::prove(&OsDisk, &log, &key, index).map_err(unreadable)?;
         let record = output.with_extension("json");
@@ -251,7 +261,9 @@ fn unreadable(error: ReadError) -> Failed {
 fn instant(text: &str) -> Done<u64> {
     let time = text.parse().ok().or_else(|| portcullis_trust::time::parse(text).map(|time| time.0));
     time.ok_or_else(|| {
-        Failed::configuration(format!("`{text}` is neither milliseconds nor a time such as `2026-11-30T00:00:00Z`"))
+        Failed::configuration(format!(
+            "`{text}` is neither milliseconds nor a time such as `2026-11-30T00:00:00Z`"
+        ))
     })
 }
 

@@ -38,10 +38,14 @@ pub enum BreakGlass {
     )]
     Open(Open),
     /// Close before its time is over.
-    #[command(after_help = "Example:\n  portcullis break-glass close plan-7.json --folder break-glass")]
+    #[command(
+        after_help = "Example:\n  portcullis break-glass close plan-7.json --folder break-glass"
+    )]
     Close(Close),
     /// List what lies in the host's folder, and what the host says of it.
-    #[command(after_help = "Example:\n  portcullis break-glass list --folder break-glass --state trust-state")]
+    #[command(
+        after_help = "Example:\n  portcullis break-glass list --folder break-glass --state trust-state"
+    )]
     List(List),
 }
 
@@ -183,7 +187,10 @@ impl Prepare {
         let envelope = sign(Document::PAYLOAD_TYPE, &document.to_payload()?, &[]);
         files::write(&self.output, &envelope)?;
         self.format.print(
-            format!("break-glass document {id} in {}: nobody has signed it yet", self.output.display()),
+            format!(
+                "break-glass document {id} in {}: nobody has signed it yet",
+                self.output.display()
+            ),
             json!({"id": id, "file": self.output}),
         );
         Ok(())
@@ -194,10 +201,15 @@ impl Sign {
     fn run(self) -> Done {
         let root = chain(&self.roots)?;
         let keys = crate::plugin::read_keys(&self.keys)?;
-        let keepers = root.break_glass.as_ref().map(|role| role.keys.as_slice()).unwrap_or_default();
-        let counts = |key: &&SecretKey| keepers.iter().any(|ours| ours.bytes() == key.public().bytes());
+        let keepers =
+            root.break_glass.as_ref().map(|role| role.keys.as_slice()).unwrap_or_default();
+        let counts =
+            |key: &&SecretKey| keepers.iter().any(|ours| ours.bytes() == key.public().bytes());
         if let Some(key) = keys.iter().find(|key| !counts(key)) {
-            let message = format!("{} may not sign a break-glass document [unknown-signer]", key.public().keyid());
+            let message = format!(
+                "{} may not sign a break-glass document [unknown-signer]",
+                key.public().keyid()
+            );
             return Err(Failed::wrong(message).hint(Some(RefusalCode::UnknownSigner.remedy())));
         }
         let envelope = add_all(files::read(&self.document)?, &keys)?;
@@ -205,7 +217,10 @@ impl Sign {
         let verified = Document::verify(&root, &envelope, Clock::system().now());
         let missing = missing(verified.map(drop))?;
         files::write(&self.output, &envelope)?;
-        let still = missing.as_ref().map(|refusal| format!("; not in order yet: {refusal}")).unwrap_or_default();
+        let still = missing
+            .as_ref()
+            .map(|refusal| format!("; not in order yet: {refusal}"))
+            .unwrap_or_default();
         self.format.print(
             format!("break-glass document {} in {}{still}", document.id, self.output.display()),
             json!({"id": document.id, "file": self.output, "missing": missing.map(|refusal| refusal.to_string())}),
@@ -225,7 +240,10 @@ impl Open {
         });
         let path = self.folder.join(format!("{}.open.json", document.id));
         if path.exists() {
-            return Err(Failed::wrong(format!("`{}` is there: it was opened before", path.display())));
+            return Err(Failed::wrong(format!(
+                "`{}` is there: it was opened before",
+                path.display()
+            )));
         }
         files::write(&path, opening.to_string().as_bytes())?;
         self.format.print(
@@ -253,7 +271,11 @@ impl List {
     fn run(self) -> Done {
         // The first line is the list, the second its authentication, which is for the host.
         let known = fs::read_to_string(self.state.join("break-glass")).unwrap_or_default();
-        let known: Value = known.lines().next().and_then(|line| serde_json::from_str(line).ok()).unwrap_or_default();
+        let known: Value = known
+            .lines()
+            .next()
+            .and_then(|line| serde_json::from_str(line).ok())
+            .unwrap_or_default();
         let known = known.get("documents").and_then(Value::as_object).cloned().unwrap_or_default();
         let mut listed: Vec<_> = known.keys().cloned().collect();
         let names = fs::read_dir(&self.folder).into_iter().flatten().flatten();
@@ -263,19 +285,29 @@ impl List {
         listed.dedup();
         let now = Clock::system().now().0;
         for id in listed {
-            let number = |member: &str| known.get(&id).and_then(|it| it.get(member)).and_then(Value::as_u64);
-            let hook = known.get(&id).and_then(|it| it.get("hook")).and_then(Value::as_str).unwrap_or_default();
+            let number =
+                |member: &str| known.get(&id).and_then(|it| it.get(member)).and_then(Value::as_u64);
+            let hook = known
+                .get(&id)
+                .and_then(|it| it.get("hook"))
+                .and_then(Value::as_str)
+                .unwrap_or_default();
             let closed = known.get(&id).and_then(|it| it.get("closed")).and_then(Value::as_bool);
             let state = match (closed, number("until")) {
                 (Some(false), Some(until)) if now < until => "open",
                 (Some(_), _) => "over",
                 (None, _) => "not taken",
             };
-            let until =
-                number("until").filter(|until| *until > 0).map(|until| time::format(Millis(until - until % 1_000)));
+            let until = number("until")
+                .filter(|until| *until > 0)
+                .map(|until| time::format(Millis(until - until % 1_000)));
             match self.format {
-                Format::Json => print(json!({"id": id, "hook": hook, "state": state, "until": until})),
-                Format::Text => print(format!("{id} {hook} {state} {}", until.unwrap_or_default()).trim_end()),
+                Format::Json => {
+                    print(json!({"id": id, "hook": hook, "state": state, "until": until}))
+                }
+                Format::Text => {
+                    print(format!("{id} {hook} {state} {}", until.unwrap_or_default()).trim_end())
+                }
             }
         }
         Ok(())

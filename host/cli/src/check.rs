@@ -27,7 +27,10 @@ impl Check {
         let prepared = prepare(&self.config, false)?;
         prepared.check_record().map_err(|error| {
             let hint = error.hint();
-            Failed::configuration(format!("the record on disk is not this configuration's: {error}")).hint(hint)
+            Failed::configuration(format!(
+                "the record on disk is not this configuration's: {error}"
+            ))
+            .hint(hint)
         })?;
         let generation = match &prepared.release {
             Ok(generation) => generation,
@@ -37,18 +40,18 @@ impl Check {
                     failed.push_str(&format!("\n  {complaint}"));
                 }
                 if self.format == Format::Json {
-                    print(json!({"refused": error.code(), "sentence": error.to_string(), "hint": error.hint()}));
+                    print(
+                        json!({"refused": error.code(), "sentence": error.to_string(), "hint": error.hint()}),
+                    );
                 }
                 return Err(Failed::wrong(failed).hint(error.hint()));
             }
         };
         let mut warnings = generation.warnings(&prepared.config().hooks);
         let strays = prepared.strays();
-        warnings.extend(
-            strays
-                .iter()
-                .map(|stray| format!("`{}` may not run: {} [{}]", stray.path.display(), stray.sentence, stray.code)),
-        );
+        warnings.extend(strays.iter().map(|stray| {
+            format!("`{}` may not run: {} [{}]", stray.path.display(), stray.sentence, stray.code)
+        }));
         let mut lines = Vec::new();
         for (hook, bindings) in prepared.config().hooks.iter().zip(&generation.hooks) {
             for binding in bindings.iter() {
@@ -75,9 +78,15 @@ impl Check {
             }));
             return Ok(());
         }
-        print(format!("release set {} is in order; instances are reset by {}", generation.number, prepared.reset()));
+        print(format!(
+            "release set {} is in order; instances are reset by {}",
+            generation.number,
+            prepared.reset()
+        ));
         for line in lines {
-            let word = |member: &str| line.get(member).and_then(|value| value.as_str()).unwrap_or_default().to_owned();
+            let word = |member: &str| {
+                line.get(member).and_then(|value| value.as_str()).unwrap_or_default().to_owned()
+            };
             print(format!(
                 "  {} ({}): {} {}, {}",
                 word("hook"),

@@ -71,7 +71,10 @@ impl Hook {
 
 impl Send {
     fn run(&self) -> Done {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failed::host)?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(Failed::host)?;
         let answer = runtime.block_on(async {
             let limit = Duration::from_millis(self.timeout_ms);
             tokio::time::timeout(limit, self.post())
@@ -86,24 +89,39 @@ impl Send {
         let place = Place::new(self.url.clone(), self.ca.as_deref(), None)?;
         let mut headers = Vec::new();
         if let Some(file) = &self.secret_file {
-            headers.push((self.header.clone(), portcullis_keys::read_secret_file(file)?.trim_end().to_owned()));
+            headers.push((
+                self.header.clone(),
+                portcullis_keys::read_secret_file(file)?.trim_end().to_owned(),
+            ));
         }
         let request = place.request(Method::POST, &headers, payload.into())?;
         let broken = |why: String| Failed::wrong(format!("{}: {why}", self.url));
         let mut connection = place.connect(As::Platform).await.map_err(broken)?;
-        connection.send(request).await.map_err(|why| broken(why).hint(Some("look at the host's log")))
+        connection
+            .send(request)
+            .await
+            .map_err(|why| broken(why).hint(Some("look at the host's log")))
     }
 
     fn show(&self, answer: &Answer) -> Done {
         let body: Option<serde_json::Value> = serde_json::from_slice(&answer.body).ok();
         let took = u64::try_from(answer.took.as_micros()).unwrap_or(u64::MAX);
         // An event hook acknowledges with nothing.
-        let fine = (answer.status == 200 && body.is_some()) || (answer.status == 204 && answer.body.is_empty());
+        let fine = (answer.status == 200 && body.is_some())
+            || (answer.status == 204 && answer.body.is_empty());
         match (self.format, body) {
-            (Format::Json, body) => print(json!({"status": answer.status, "body": body, "took_us": took})),
-            (Format::Text, Some(body)) => print(format!("{} in {took} µs\n{body:#}", answer.status)),
+            (Format::Json, body) => {
+                print(json!({"status": answer.status, "body": body, "took_us": took}))
+            }
+            (Format::Text, Some(body)) => {
+                print(format!("{} in {took} µs\n{body:#}", answer.status))
+            }
             (Format::Text, None) => print(format!("{} in {took} µs, no JSON", answer.status)),
         }
-        if fine { Ok(()) } else { Err(Failed::wrong("the hook answered neither with 200 and JSON nor with 204")) }
+        if fine {
+            Ok(())
+        } else {
+            Err(Failed::wrong("the hook answered neither with 200 and JSON nor with 204"))
+        }
     }
 }

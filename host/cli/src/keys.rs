@@ -80,7 +80,9 @@ impl Generate {
                 }
                 match self.format {
                     Format::Text => print(vkey),
-                    Format::Json => print(json!({"kind": "signing", "vkey": vkey, "file": self.output})),
+                    Format::Json => {
+                        print(json!({"kind": "signing", "vkey": vkey, "file": self.output}))
+                    }
                 }
             }
             Kind::Symmetric => {

@@ -63,7 +63,8 @@ impl Registry {
 
 /// Runs a call to the end.
 fn wait<T>(call: impl Future<Output = T>) -> Done<T> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failed::host)?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failed::host)?;
     Ok(runtime.block_on(call))
 }
 

@@ -16,8 +16,8 @@ use portcullis_keys::SecretKey;
 use portcullis_model::Millis;
 use portcullis_server::Clock;
 use portcullis_trust::{
-    Downgrade, Envelope, Refusal, RefusalCode, ReleaseSet, ReleaseSource, TrustRoot, sha256, sign, verify_manifest,
-    verify_release,
+    Downgrade, Envelope, Refusal, RefusalCode, ReleaseSet, ReleaseSource, TrustRoot, sha256, sign,
+    verify_manifest, verify_release,
 };
 use serde_json::json;
 
@@ -188,23 +188,33 @@ fn payload(source: &Path, root: &TrustRoot, now: Millis) -> Done<Vec<u8>> {
 }
 
 /// Holds the settings of every binding against the schema in its plugin's manifest: who signs hears what a host would refuse.
-fn check_settings(payload: &[u8], root: &TrustRoot, named: &BTreeMap<String, Vec<u8>>, now: Millis) -> Done {
+fn check_settings(
+    payload: &[u8],
+    root: &TrustRoot,
+    named: &BTreeMap<String, Vec<u8>>,
+    now: Millis,
+) -> Done {
     let set = ReleaseSet::unverified_payload(payload)?;
     let by_digest = |digest| named.values().find(|bytes| sha256(bytes) == digest);
     for binding in &set.bindings {
         let Some(entry) = set.plugins.get(&binding.plugin) else { continue };
         let listed = |envelope: &&Vec<u8>| {
-            Envelope::parse(envelope).is_ok_and(|parsed| sha256(parsed.unverified_payload()) == entry.manifest)
+            Envelope::parse(envelope)
+                .is_ok_and(|parsed| sha256(parsed.unverified_payload()) == entry.manifest)
         };
         let Some(envelope) = named.values().find(listed) else { continue };
         let manifest = verify_manifest(root, envelope, now)?.manifest;
         let settings = by_digest(binding.settings).map_or(&b"{}"[..], Vec::as_slice);
         let settings = String::from_utf8_lossy(settings);
         portcullis_server::check_binding(&manifest, &settings).map_err(|failed| {
-            let lines: Vec<_> = failed.complaints().iter().map(|complaint| format!("\n  {complaint}")).collect();
+            let lines: Vec<_> =
+                failed.complaints().iter().map(|complaint| format!("\n  {complaint}")).collect();
             let (hook, plugin) = (&binding.hook, &binding.plugin);
-            let message =
-                format!("binding of `{plugin}` on hook `{hook}`: {failed} [{}]{}", failed.code(), lines.concat());
+            let message = format!(
+                "binding of `{plugin}` on hook `{hook}`: {failed} [{}]{}",
+                failed.code(),
+                lines.concat()
+            );
             Failed::wrong(message).hint(Some(failed.hint()))
         })?;
     }
@@ -219,7 +229,9 @@ impl Back {
         let keys = crate::plugin::read_keys(&self.keys)?;
         let envelope = match &self.add_to {
             Some(envelope) => add_all(files::read(envelope)?, &keys)?,
-            None => sign(Downgrade::PAYLOAD_TYPE, &self.payload(now)?, &keys.iter().collect::<Vec<_>>()),
+            None => {
+                sign(Downgrade::PAYLOAD_TYPE, &self.payload(now)?, &keys.iter().collect::<Vec<_>>())
+            }
         };
         may_sign(&root, &keys, "downgrade")?;
         let verified = Downgrade::verify(&root, &envelope, now);
@@ -236,9 +248,16 @@ impl Back {
         let (Some(to), Some(from), Some(person), Some(reason), Some(ticket)) =
             (&self.to, self.from, &self.person, &self.reason, &self.ticket)
         else {
-            return Err(Failed::configuration("give `--to`, `--from`, `--person`, `--reason` and `--ticket`"));
+            return Err(Failed::configuration(
+                "give `--to`, `--from`, `--person`, `--reason` and `--ticket`",
+            ));
         };
-        downgrade_payload(&files::read(to)?, from, &Grounds { person, reason, ticket, hours: self.hours }, now)
+        downgrade_payload(
+            &files::read(to)?,
+            from,
+            &Grounds { person, reason, ticket, hours: self.hours },
+            now,
+        )
     }
 }
 
@@ -267,11 +286,14 @@ fn downgrade_payload(older: &[u8], from: u64, grounds: &Grounds<'_>, now: Millis
 
 /// Refuses a key that could never count.
 fn may_sign(root: &TrustRoot, keys: &[SecretKey], what: &str) -> Done {
-    let counts = |key: &&SecretKey| root.release.keys.iter().any(|ours| ours.bytes() == key.public().bytes());
+    let counts = |key: &&SecretKey| {
+        root.release.keys.iter().any(|ours| ours.bytes() == key.public().bytes())
+    };
     match keys.iter().find(|key| !counts(key)) {
         None => Ok(()),
         Some(key) => {
-            let message = format!("{} may not sign a {what} [unknown-signer]", key.public().keyid());
+            let message =
+                format!("{} may not sign a {what} [unknown-signer]", key.public().keyid());
             Err(Failed::wrong(message).hint(Some(RefusalCode::UnknownSigner.remedy())))
         }
     }

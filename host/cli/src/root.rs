@@ -7,7 +7,8 @@ use portcullis_keys::SecretKey;
 use portcullis_model::Millis;
 use portcullis_server::Clock;
 use portcullis_trust::{
-    Refusal, RefusalCode, RootSource, TrustRoot, add_signature, sign, verify_pinned_root, verify_root,
+    Refusal, RefusalCode, RootSource, TrustRoot, add_signature, sign, verify_pinned_root,
+    verify_root,
 };
 use serde_json::json;
 
@@ -76,7 +77,8 @@ impl Sign {
         let keys = crate::plugin::read_keys(&self.keys)?;
         let envelope = match (&self.source, &self.add_to) {
             (Some(source), None) => {
-                let payload = RootSource::parse(&files::read_text(source)?)?.to_payload(previous.as_ref(), now)?;
+                let payload = RootSource::parse(&files::read_text(source)?)?
+                    .to_payload(previous.as_ref(), now)?;
                 sign(TrustRoot::PAYLOAD_TYPE, &payload, &keys.iter().collect::<Vec<_>>())
             }
             (None, Some(envelope)) => add_all(files::read(envelope)?, &keys)?,
@@ -86,7 +88,10 @@ impl Sign {
         may_sign(&root, previous.as_ref(), &keys)?;
         let missing = missing(&envelope, previous.as_ref(), now)?;
         files::write(&self.output, &envelope)?;
-        let still = missing.as_ref().map(|refusal| format!("; not in order yet: {refusal}")).unwrap_or_default();
+        let still = missing
+            .as_ref()
+            .map(|refusal| format!("; not in order yet: {refusal}"))
+            .unwrap_or_default();
         self.format.print(
             format!(
                 "trust root {} in {}: {} publishers{still}",
@@ -106,11 +111,17 @@ impl Sign {
 /// Refuses a key that could never count: neither a root key of this root nor of the one before.
 fn may_sign(root: &TrustRoot, previous: Option<&TrustRoot>, keys: &[SecretKey]) -> Done {
     for key in keys {
-        let ours = |root: &TrustRoot| root.root.keys.iter().any(|ours| ours.bytes() == key.public().bytes());
+        let ours = |root: &TrustRoot| {
+            root.root.keys.iter().any(|ours| ours.bytes() == key.public().bytes())
+        };
         if !ours(root) && !previous.is_some_and(ours) {
-            let role =
-                if previous.is_some() { "of this trust root or of the one before" } else { "of this trust root" };
-            let message = format!("{} is no root key {role} [unknown-signer]", key.public().keyid());
+            let role = if previous.is_some() {
+                "of this trust root or of the one before"
+            } else {
+                "of this trust root"
+            };
+            let message =
+                format!("{} is no root key {role} [unknown-signer]", key.public().keyid());
             return Err(Failed::wrong(message).hint(Some(RefusalCode::UnknownSigner.remedy())));
         }
     }
@@ -123,8 +134,12 @@ fn missing(envelope: &[u8], previous: Option<&TrustRoot>, now: Millis) -> Done<O
         Some(previous) => previous.next(envelope).and_then(|root| root.fresh(now)),
         None => verify_root(envelope, now).map(drop),
     };
-    let few =
-        [RefusalCode::BelowThreshold, RefusalCode::UnknownSigner, RefusalCode::RootUnchained, RefusalCode::RevokedKey];
+    let few = [
+        RefusalCode::BelowThreshold,
+        RefusalCode::UnknownSigner,
+        RefusalCode::RootUnchained,
+        RefusalCode::RevokedKey,
+    ];
     match verified {
         Ok(()) => Ok(None),
         Err(refusal) if few.contains(&refusal.kind()) => Ok(Some(refusal)),
@@ -146,7 +161,9 @@ fn pinned(path: &Path) -> Done<TrustRoot> {
 
 /// The newest of a chain of trust roots, each verified by the one before.
 pub fn chain(paths: &[PathBuf]) -> Done<TrustRoot> {
-    let (first, rest) = paths.split_first().ok_or_else(|| Failed::configuration("give a trust root with `--root`"))?;
+    let (first, rest) = paths
+        .split_first()
+        .ok_or_else(|| Failed::configuration("give a trust root with `--root`"))?;
     let mut root = pinned(first)?;
     for path in rest {
         root = root.next(&files::read(path)?)?;
@@ -158,7 +175,8 @@ impl Verify {
     fn run(self) -> Done {
         let root = chain(&self.roots)?;
         root.fresh(Clock::system().now())?;
-        let (revoked, plugins) = (root.revoked_keys.len(), root.revoked.manifests.len() + root.revoked.serials.len());
+        let (revoked, plugins) =
+            (root.revoked_keys.len(), root.revoked.manifests.len() + root.revoked.serials.len());
         self.format.print(
             format!(
                 "trust root {} is in order: {} of {} root keys needed, {} publishers, {revoked} keys and {plugins} plugins revoked\ndigest {}",

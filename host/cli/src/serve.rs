@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use portcullis_server::{
-    Admin, BreakGlassWatch, Clock, Config, Housekeeping, Listener, Prepared, Reload, registry::RegistryWatch,
+    Admin, BreakGlassWatch, Clock, Config, Housekeeping, Listener, Prepared, Reload,
+    registry::RegistryWatch,
 };
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -41,13 +42,20 @@ impl Serve {
         tracing::info!(reset = %prepared.reset(), "instances are reset");
         let host = prepared.open().map_err(start_failed)?;
         let admin = &host.config.admin;
-        let admin = admin.enabled.then(|| Admin::start(&host, admin.address)).transpose().map_err(start_failed)?;
+        let admin = admin
+            .enabled
+            .then(|| Admin::start(&host, admin.address))
+            .transpose()
+            .map_err(start_failed)?;
         let admin_address = admin.as_ref().map(Admin::address);
         let listener = Listener::start(&host).map_err(start_failed)?;
         let housekeeping = Housekeeping::start(&host, admin).map_err(start_failed)?;
         let break_glass = BreakGlassWatch::start(&host).map_err(start_failed)?;
         let registry = RegistryWatch::start(&host, housekeeping.reload()).map_err(start_failed)?;
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failed::host)?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(Failed::host)?;
         // Listened for before anybody is told where we are: who knows may send them at once.
         let signals = runtime.block_on(async { Signals::catch() })?;
         print(format!("listening on {}", listener.address()));
@@ -69,7 +77,8 @@ impl Serve {
     }
 
     fn log(&self) {
-        let filter = EnvFilter::try_from_env("PORTCULLIS_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+        let filter =
+            EnvFilter::try_from_env("PORTCULLIS_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
         let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
         match self.log_format {
             LogFormat::Text => logs.with_ansi(false).init(),
@@ -99,7 +108,11 @@ pub fn prepare(path: &std::path::Path, serves: bool) -> Done<Prepared> {
 /// What the operator gave is of no use (64), or the machine does not let us (70).
 pub fn start_failed(error: portcullis_server::StartError) -> Failed {
     let hint = error.hint();
-    if error.is_configuration() { Failed::configuration(error).hint(hint) } else { Failed::host(error).hint(hint) }
+    if error.is_configuration() {
+        Failed::configuration(error).hint(hint)
+    } else {
+        Failed::host(error).hint(hint)
+    }
 }
 
 /// The signals that an operator sends.

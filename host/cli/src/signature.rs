@@ -19,7 +19,9 @@ use crate::outcome::{Done, Failed, Format, print};
 #[derive(Subcommand)]
 pub enum Signature {
     /// Write the bytes that a signer signs.
-    #[command(after_help = "Example:\n  portcullis signature export trust-root.json --output trust-root.pae")]
+    #[command(
+        after_help = "Example:\n  portcullis signature export trust-root.json --output trust-root.pae"
+    )]
     Export(Export),
     /// Add a signature that was made over those bytes.
     #[command(
@@ -109,7 +111,8 @@ impl Add {
 impl List {
     fn run(self) -> Done {
         let envelope = Envelope::parse(&files::read(&self.envelope)?)?;
-        let signers: Vec<_> = envelope.signatures().iter().map(|signature| signature.keyid.as_str()).collect();
+        let signers: Vec<_> =
+            envelope.signatures().iter().map(|signature| signature.keyid.as_str()).collect();
         match self.format {
             Format::Json => print(json!({"type": envelope.payload_type(), "signers": signers})),
             Format::Text => {

@@ -89,17 +89,22 @@ impl Cache {
         if (&file).take(LARGEST_ANSWER).read_to_end(&mut bytes).is_err() {
             return Kept::Spoilt("it cannot be read");
         }
-        let Some(([version], nonce)) = bytes.split_first_chunk::<HEAD>().and_then(|(head, _)| head.split_first_chunk())
+        let Some(([version], nonce)) =
+            bytes.split_first_chunk::<HEAD>().and_then(|(head, _)| head.split_first_chunk())
         else {
             return Kept::Spoilt("it is cut short");
         };
-        let Ok(nonce) = <[u8; NONCE_LEN]>::try_from(nonce) else { return Kept::Spoilt("it is cut short") };
+        let Ok(nonce) = <[u8; NONCE_LEN]>::try_from(nonce) else {
+            return Kept::Spoilt("it is cut short");
+        };
         if *version != VERSION {
             return Kept::Spoilt("it is of another format");
         }
         let mut body = bytes.split_off(HEAD);
         let nonce = Nonce::assume_unique_for_key(nonce);
-        let Ok(length) = self.entries.open_in_place(nonce, associated(name), &mut body).map(|text| text.len()) else {
+        let Ok(length) =
+            self.entries.open_in_place(nonce, associated(name), &mut body).map(|text| text.len())
+        else {
             return Kept::Spoilt("it was altered, or is not this entry of this host");
         };
         body.truncate(length);
@@ -118,13 +123,16 @@ impl Cache {
         rand::fill(&mut nonce).map_err(failed)?;
         let mut body = wire::write_made(made);
         let nonce_used = Nonce::assume_unique_for_key(nonce);
-        self.entries.seal_in_place_append_tag(nonce_used, associated(name), &mut body).map_err(failed)?;
+        self.entries
+            .seal_in_place_append_tag(nonce_used, associated(name), &mut body)
+            .map_err(failed)?;
         if u64::try_from(HEAD + body.len()).map_or(true, |bytes| bytes > self.most_bytes) {
             return Err(io::Error::other("it is larger than the whole cache may be"));
         }
         DirBuilder::new().recursive(true).mode(0o700).create(&self.folder)?;
         let aside = self.folder.join(format!("{name}.new"));
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&aside)?;
+        let mut file =
+            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&aside)?;
         file.write_all(&[&[VERSION], &nonce[..]].concat()).and_then(|()| file.write_all(&body))?;
         // Not synced: an entry that a power loss cut short does not open, and is made again.
         fs::rename(&aside, self.path(name))?;
@@ -149,7 +157,12 @@ impl Cache {
                 drop(fs::remove_file(&path));
             } else if is(EXTENSION) {
                 let spared = path == self.path(newest);
-                entries.push((spared, facts.modified().unwrap_or(SystemTime::UNIX_EPOCH), facts.len(), path));
+                entries.push((
+                    spared,
+                    facts.modified().unwrap_or(SystemTime::UNIX_EPOCH),
+                    facts.len(),
+                    path,
+                ));
             }
         }
         entries.sort();

@@ -56,7 +56,9 @@ impl Confinement {
             return Err(Refused::CompileTime { what: "time", most: self.wall_s });
         }
         match wire::read_result(answer) {
-            Some(Err(Refused::NotCompiled { why } | Refused::NoSnapshot { why })) if no_memory(&why) => {
+            Some(Err(Refused::NotCompiled { why } | Refused::NoSnapshot { why }))
+                if no_memory(&why) =>
+            {
                 Err(Refused::CompileMemory { most: self.memory_bytes })
             }
             Some(result) => result,
@@ -77,7 +79,11 @@ impl Confinement {
     fn confine(&self, command: &mut Command) {
         let limits = [
             (libc::RLIMIT_DATA, self.memory_bytes, self.memory_bytes),
-            (libc::RLIMIT_AS, self.memory_bytes.saturating_add(RESERVED), self.memory_bytes.saturating_add(RESERVED)),
+            (
+                libc::RLIMIT_AS,
+                self.memory_bytes.saturating_add(RESERVED),
+                self.memory_bytes.saturating_add(RESERVED),
+            ),
             // The soft limit has a signal of its own, so that it can be told from everything else.
             (libc::RLIMIT_CPU, self.cpu_s, self.cpu_s.saturating_add(1)),
             (libc::RLIMIT_CORE, 0, 0),
@@ -94,7 +100,14 @@ impl Confinement {
             }
             // SAFETY: a system call that takes numbers and marks descriptors from 3 on to be closed at `exec`; it closes none now. What the
             // host opens is marked anyway, so that an old kernel without this call leaves open only what the host itself was handed.
-            unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+            unsafe {
+                libc::syscall(
+                    libc::SYS_close_range,
+                    3,
+                    libc::c_uint::MAX,
+                    libc::CLOSE_RANGE_CLOEXEC,
+                )
+            };
             // SAFETY: a system call that takes numbers, about this process alone. Who is nicer already may not become less so.
             unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, NICENESS) };
             let on: libc::c_ulong = 1;
@@ -118,10 +131,14 @@ impl Confinement {
     fn blame(&self, status: ExitStatus, complaint: &[u8]) -> Refused {
         let complaint = String::from_utf8_lossy(complaint);
         match status.signal() {
-            Some(libc::SIGXCPU) => Refused::CompileTime { what: "processor time", most: self.cpu_s },
+            Some(libc::SIGXCPU) => {
+                Refused::CompileTime { what: "processor time", most: self.cpu_s }
+            }
             _ if no_memory(&complaint) => Refused::CompileMemory { most: self.memory_bytes },
             Some(signal) => Refused::CompileCrashed { how: format!("signal {signal}") },
-            None => Refused::CompileCrashed { how: format!("exit code {}", status.code().unwrap_or_default()) },
+            None => Refused::CompileCrashed {
+                how: format!("exit code {}", status.code().unwrap_or_default()),
+            },
         }
     }
 }
@@ -141,7 +158,8 @@ pub fn make_plugin() -> ExitCode {
         ticker::start(vec![bench.ticking()])?;
         Ok(bench)
     });
-    let refused = |error: wasmtime::Error| Refused::NotCompiled { why: line(&format!("{error:#}")) };
+    let refused =
+        |error: wasmtime::Error| Refused::NotCompiled { why: line(&format!("{error:#}")) };
     let result = bench.map_err(refused).and_then(|bench| {
         bench.make(&Job {
             component: &job.component,
@@ -174,7 +192,12 @@ struct Said {
 }
 
 /// Gives the job, takes the answer, and ends the child where that takes too long or is given up.
-fn converse(child: &mut Process, job: &Job<'_>, until: Instant, given_up: &GivenUp) -> io::Result<Said> {
+fn converse(
+    child: &mut Process,
+    job: &Job<'_>,
+    until: Instant,
+    given_up: &GivenUp,
+) -> io::Result<Said> {
     let broken = || io::Error::other("it has no pipes");
     let mut stdin = child.stdin.take().ok_or_else(broken)?;
     let stdout = child.stdout.take().ok_or_else(broken)?;
@@ -190,7 +213,8 @@ fn converse(child: &mut Process, job: &Job<'_>, until: Instant, given_up: &Given
             read.map(|_| answer)
         };
         // From the first thread on, every way out must let the child end, or this scope would wait for it for ever.
-        let reader = name("make-answer").spawn_scoped(scope, read).inspect_err(|_| drop(child.kill()))?;
+        let reader =
+            name("make-answer").spawn_scoped(scope, read).inspect_err(|_| drop(child.kill()))?;
         let write = move || {
             // A child that reads no further has its reasons, and they are found out below.
             drop(
@@ -207,7 +231,9 @@ fn converse(child: &mut Process, job: &Job<'_>, until: Instant, given_up: &Given
             drop(io::copy(&mut stderr, &mut io::sink()));
             complaint
         };
-        let listener = name("make-errors").spawn_scoped(scope, complain).inspect_err(|_| drop(child.kill()))?;
+        let listener = name("make-errors")
+            .spawn_scoped(scope, complain)
+            .inspect_err(|_| drop(child.kill()))?;
         let waits = || Instant::now() < until && !given_up.is_said();
         let mut in_time = loop {
             match wait.recv_timeout(LOOK.min(until.saturating_duration_since(Instant::now()))) {

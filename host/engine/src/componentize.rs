@@ -49,7 +49,9 @@ fn world_of(module: &[u8]) -> wasmparser::Result<Option<&'static str>> {
     let mut world = "plugin";
     for payload in Parser::new(0).parse_all(module) {
         match payload? {
-            Payload::CustomSection(section) if section.name().starts_with(WORLD_SECTION) => return Ok(None),
+            Payload::CustomSection(section) if section.name().starts_with(WORLD_SECTION) => {
+                return Ok(None);
+            }
             Payload::ExportSection(exports) => {
                 for export in exports {
                     let interface = export?.name.strip_suffix("#find");

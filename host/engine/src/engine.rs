@@ -113,12 +113,19 @@ impl Engine {
         let compiler = wasmtime::Engine::new(&sandbox::code()).map_err(EngineError::Sandbox)?;
         let Workplace { confinement, cache } = workplace;
         let build = build_id().map_err(EngineError::Program)?;
-        let elsewhere = Elsewhere { confinement, cache, compiler: compiler_digest(&compiler), build };
+        let elsewhere =
+            Elsewhere { confinement, cache, compiler: compiler_digest(&compiler), build };
         Self::set_up(options, Reset::probe(), Maker::Elsewhere(Box::new(elsewhere)), None)
     }
 
-    fn set_up(options: Options, reset: Reset, maker: Maker, ticking: Option<EngineWeak>) -> Result<Self, EngineError> {
-        let pool = wasmtime::Engine::new(&sandbox::pool(&options, reset)).map_err(EngineError::Sandbox)?;
+    fn set_up(
+        options: Options,
+        reset: Reset,
+        maker: Maker,
+        ticking: Option<EngineWeak>,
+    ) -> Result<Self, EngineError> {
+        let pool =
+            wasmtime::Engine::new(&sandbox::pool(&options, reset)).map_err(EngineError::Sandbox)?;
         let linker = linker(&pool).map_err(EngineError::Sandbox)?;
         let ticking = [pool.weak()].into_iter().chain(ticking).collect();
         ticker::start(ticking).map_err(EngineError::Ticker)?;
@@ -161,7 +168,10 @@ impl Engine {
 
     /// How many sandboxes are in use at this moment, for metrics.
     pub fn in_use(&self) -> u64 {
-        self.inner.pool.pooling_allocator_metrics().map_or(0, |metrics| metrics.component_instances())
+        self.inner
+            .pool
+            .pooling_allocator_metrics()
+            .map_or(0, |metrics| metrics.component_instances())
     }
 
     /// How plugins came to be ready.
@@ -176,7 +186,12 @@ impl Engine {
     /// # Errors
     ///
     /// [`Refused`], for everything that is wrong with the component, its settings or its limits.
-    pub fn prepare(&self, component: &[u8], settings: &str, limits: Limits) -> Result<Plugin, Refused> {
+    pub fn prepare(
+        &self,
+        component: &[u8],
+        settings: &str,
+        limits: Limits,
+    ) -> Result<Plugin, Refused> {
         if !limits.within_ceiling() {
             return Err(Refused::Limits);
         }
@@ -195,7 +210,13 @@ impl Engine {
         let plugin = match in_use.get(&key).and_then(Weak::upgrade) {
             Some(code) => Plugin::new(code, limits),
             None => {
-                let code = inner.obtain(&inspection, component, (settings, key.1), &limits, &self.given_up)?;
+                let code = inner.obtain(
+                    &inspection,
+                    component,
+                    (settings, key.1),
+                    &limits,
+                    &self.given_up,
+                )?;
                 Plugin::new(Arc::new(code), limits)
             }
         };
@@ -209,7 +230,11 @@ impl Engine {
 impl Default for Options {
     fn default() -> Self {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { workers: processors.saturating_mul(2), plugins: 16, configure_time: Duration::from_secs(10) }
+        Self {
+            workers: processors.saturating_mul(2),
+            plugins: 16,
+            configure_time: Duration::from_secs(10),
+        }
     }
 }
 
@@ -251,7 +276,12 @@ impl Inner {
         limits: &Limits,
         given_up: &GivenUp,
     ) -> Result<Code, Refused> {
-        let job = Job { component, settings, memory_bytes: limits.memory_bytes, configure_time: self.configure_time };
+        let job = Job {
+            component,
+            settings,
+            memory_bytes: limits.memory_bytes,
+            configure_time: self.configure_time,
+        };
         let place = match &self.maker {
             Maker::Here(bench) => {
                 let made = bench.make(&job)?;
@@ -269,7 +299,9 @@ impl Inner {
         });
         let kept = match place.cache.open(&name) {
             Kept::Nothing => None,
-            Kept::Made(made) => Some(self.load(inspection, &made, limits).map_err(|_| "it cannot be loaded")),
+            Kept::Made(made) => {
+                Some(self.load(inspection, &made, limits).map_err(|_| "it cannot be loaded"))
+            }
             Kept::Spoilt(why) => Some(Err(why)),
         };
         match kept {
@@ -278,7 +310,11 @@ impl Inner {
                 return Ok(code);
             }
             Some(Err(why)) => {
-                tracing::warn!(entry = name, why, "a compiled plugin in the cache is not believed; it is made again");
+                tracing::warn!(
+                    entry = name,
+                    why,
+                    "a compiled plugin in the cache is not believed; it is made again"
+                );
                 place.cache.forget(&name);
                 self.count(|done| done.spoilt += 1);
             }
@@ -296,15 +332,18 @@ impl Inner {
     /// Links what was made, and sees that it starts.
     #[expect(unsafe_code, reason = "wasmtime cannot know where code comes from")]
     fn load(&self, inspection: &Inspection, made: &Made, limits: &Limits) -> Result<Code, Refused> {
-        let not_compiled = |error: wasmtime::Error| Refused::NotCompiled { why: line(&format!("{error:#}")) };
+        let not_compiled =
+            |error: wasmtime::Error| Refused::NotCompiled { why: line(&format!("{error:#}")) };
         // SAFETY: the bytes must be what `Engine::precompile_component` gave, unaltered. Only three places make a `Made`, which never leaves
         // this crate and is never changed: `Bench::make`, with what that function gave; `wire::read_made` on what our own child, the
         // program that runs here, wrote into a pipe that nobody else holds, having called `Bench::make`; and `wire::read_made` on an entry of
         // the cache whose tag was verified under the host's key, so that it is what `Cache::keep` was given: one of the former two.
-        let component = unsafe { Component::deserialize(&self.pool, &made.code) }.map_err(not_compiled)?;
+        let component =
+            unsafe { Component::deserialize(&self.pool, &made.code) }.map_err(not_compiled)?;
         component.initialize_copy_on_write_image().map_err(not_compiled)?;
         let instances = self.linker.instantiate_pre(&component).map_err(not_compiled)?;
-        let searching = inspection.searches.then(|| SearchPluginPre::new(instances.clone())).transpose();
+        let searching =
+            inspection.searches.then(|| SearchPluginPre::new(instances.clone())).transpose();
         let searching = searching.map_err(not_compiled)?;
         let time = Duration::from_millis(limits.time_ms.into());
         let store = sandbox::store(&self.pool, limits.memory_bytes, limits.output_bytes, time);

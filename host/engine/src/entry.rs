@@ -21,7 +21,11 @@ pub(crate) type Evaluate<'a> = TypedFunc<(Call<'a>,), (std::result::Result<Decis
 
 impl Entry {
     /// Makes one instance in `store` and compares its exports with the contract.
-    pub(crate) fn check(component: &Component, instances: InstancePre<Room>, mut store: Store<Room>) -> Result<Self> {
+    pub(crate) fn check(
+        component: &Component,
+        instances: InstancePre<Room>,
+        mut store: Store<Room>,
+    ) -> Result<Self> {
         let evaluate = component.get_export_index(None, EVALUATE);
         let evaluate = evaluate.ok_or_else(|| wasmtime::Error::msg("it exports no `evaluate`"))?;
         // Errs where an export is missing or has another type.

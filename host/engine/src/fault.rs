@@ -92,7 +92,10 @@ impl Fault {
         Self::Trap(match trap {
             Trap::Interrupt => return Self::Deadline,
             Trap::StackOverflow => return Self::Stack,
-            Trap::StringOutOfBounds | Trap::ListOutOfBounds | Trap::InvalidDiscriminant | Trap::InvalidChar => {
+            Trap::StringOutOfBounds
+            | Trap::ListOutOfBounds
+            | Trap::InvalidDiscriminant
+            | Trap::InvalidChar => {
                 return Self::Malformed;
             }
             Trap::UnreachableCodeReached => "it gave up",
@@ -100,7 +103,9 @@ impl Fault {
             Trap::TableOutOfBounds | Trap::IndirectCallToNull | Trap::BadSignature => {
                 "call of a function that is not there"
             }
-            Trap::IntegerOverflow | Trap::IntegerDivisionByZero | Trap::BadConversionToInteger => "arithmetic",
+            Trap::IntegerOverflow | Trap::IntegerDivisionByZero | Trap::BadConversionToInteger => {
+                "arithmetic"
+            }
             Trap::CannotEnterComponent | Trap::CannotLeaveComponent => "a call at a forbidden time",
             _ => "another reason",
         })

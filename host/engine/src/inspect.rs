@@ -73,7 +73,11 @@ fn check_import(import: &str) -> Result<(), Refused> {
     if let Some(later) = LATER.into_iter().find(|later| *later == import) {
         return Err(Refused::LaterImport { import: later });
     }
-    if ALLOWED.contains(&import) { Ok(()) } else { Err(Refused::ForbiddenImport { import: line(import) }) }
+    if ALLOWED.contains(&import) {
+        Ok(())
+    } else {
+        Err(Refused::ForbiddenImport { import: line(import) })
+    }
 }
 
 /// Whether imports and exports have the types of one of our worlds.
@@ -135,7 +139,8 @@ fn survey(component: &[u8]) -> Result<Survey, Surveyed> {
             }
             Payload::MemorySection(section) => {
                 for memory in section {
-                    seen.memory_bytes = seen.memory_bytes.saturating_add(memory?.initial.saturating_mul(PAGE));
+                    seen.memory_bytes =
+                        seen.memory_bytes.saturating_add(memory?.initial.saturating_mul(PAGE));
                 }
             }
             Payload::CodeSectionStart { count, .. } => {
@@ -144,7 +149,11 @@ fn survey(component: &[u8]) -> Result<Survey, Surveyed> {
             }
             Payload::CodeSectionEntry(body) => {
                 let bytes = body.range().len();
-                at_most("bytes in one function", u64::try_from(bytes).unwrap_or(u64::MAX), MOST_FUNCTION_BYTES)?;
+                at_most(
+                    "bytes in one function",
+                    u64::try_from(bytes).unwrap_or(u64::MAX),
+                    MOST_FUNCTION_BYTES,
+                )?;
             }
             _ => {}
         }
@@ -153,7 +162,11 @@ fn survey(component: &[u8]) -> Result<Survey, Surveyed> {
 }
 
 fn at_most(what: &'static str, count: u64, most: u64) -> Result<(), Surveyed> {
-    if count > most { Err(Surveyed::Refused(Refused::TooMany { what, count, most })) } else { Ok(()) }
+    if count > most {
+        Err(Surveyed::Refused(Refused::TooMany { what, count, most }))
+    } else {
+        Ok(())
+    }
 }
 
 impl From<wasmparser::BinaryReaderError> for Surveyed {

@@ -7,8 +7,8 @@ use portcullis_model as model;
 
 use crate::bindings::exports::portcullis::policy::search::Found;
 use crate::bindings::portcullis::policy::types::{
-    AttributeResult, ChangeResult, Credential, Decision, Effect, EntityResult, Finding, GrantKind, GrantResult,
-    Severity, Target,
+    AttributeResult, ChangeResult, Credential, Decision, Effect, EntityResult, Finding, GrantKind,
+    GrantResult, Severity, Target,
 };
 
 /// The decision, moved.
@@ -64,7 +64,9 @@ fn change(change: ChangeResult) -> model::Change {
         ChangeResult::Set(edit) => {
             model::Change::Set { target: target(edit.target), path: edit.path, value: edit.value }
         }
-        ChangeResult::Remove(place) => model::Change::Remove { target: target(place.target), path: place.path },
+        ChangeResult::Remove(place) => {
+            model::Change::Remove { target: target(place.target), path: place.path }
+        }
         ChangeResult::CapLifetime(cap) => {
             model::Change::CapLifetime { target: target(cap.target), seconds: cap.seconds }
         }

@@ -7,21 +7,27 @@ use portcullis_model as model;
 
 use crate::bindings::exports::portcullis::policy::search::Page;
 use crate::bindings::portcullis::policy::types::{
-    AttributeParam, Call, Cap, ChangeParam, Credential, EditParam, EntityParam, GrantKind, GrantParam, Lifetime,
-    Origin, PlaceParam, Principal, PrincipalKind, StatementParam, Target,
+    AttributeParam, Call, Cap, ChangeParam, Credential, EditParam, EntityParam, GrantKind,
+    GrantParam, Lifetime, Origin, PlaceParam, Principal, PrincipalKind, StatementParam, Target,
 };
 
 /// Runs `ask` with the view as the plugin gets it.
 pub(crate) fn with_call<R>(view: &model::View<'_>, ask: impl FnOnce(Call<'_>) -> R) -> R {
     let subject = view.subject.as_ref().map(PrincipalLists::of);
     let actor_lists: Vec<_> = view.actors.iter().map(PrincipalLists::of).collect();
-    let actors: Vec<_> = view.actors.iter().zip(&actor_lists).map(|(actor, lists)| principal(actor, lists)).collect();
+    let actors: Vec<_> = view
+        .actors
+        .iter()
+        .zip(&actor_lists)
+        .map(|(actor, lists)| principal(actor, lists))
+        .collect();
     let action = view.action.as_ref().map(|action| attributes(&action.attributes));
     let resource = view.resource.as_ref().map(|resource| attributes(&resource.attributes));
     let requested: Vec<_> = view.requested.iter().map(grant).collect();
     let lifetimes: Vec<_> = view.lifetimes.iter().map(lifetime).collect();
     let change_lists: Vec<_> = view.proposed.iter().map(change_list).collect();
-    let proposed: Vec<_> = view.proposed.iter().zip(&change_lists).map(|(item, list)| change(item, list)).collect();
+    let proposed: Vec<_> =
+        view.proposed.iter().zip(&change_lists).map(|(item, list)| change(item, list)).collect();
     ask(Call {
         id: view.id,
         correlation: view.correlation,
@@ -30,10 +36,22 @@ pub(crate) fn with_call<R>(view: &model::View<'_>, ask: impl FnOnce(Call<'_>) ->
         phase: view.phase,
         received: view.received.0,
         seed: view.seed,
-        subject: view.subject.as_ref().zip(subject.as_ref()).map(|(subject, lists)| principal(subject, lists)),
+        subject: view
+            .subject
+            .as_ref()
+            .zip(subject.as_ref())
+            .map(|(subject, lists)| principal(subject, lists)),
         actors: &actors,
-        action: view.action.as_ref().zip(action.as_deref()).map(|(action, attributes)| entity(action, attributes)),
-        resource: view.resource.as_ref().zip(resource.as_deref()).map(|(resource, list)| entity(resource, list)),
+        action: view
+            .action
+            .as_ref()
+            .zip(action.as_deref())
+            .map(|(action, attributes)| entity(action, attributes)),
+        resource: view
+            .resource
+            .as_ref()
+            .zip(resource.as_deref())
+            .map(|(resource, list)| entity(resource, list)),
         requested: &requested,
         lifetimes: &lifetimes,
         origin: view.origin.as_ref().map(origin),
@@ -56,11 +74,17 @@ struct PrincipalLists<'a> {
 
 impl<'a> PrincipalLists<'a> {
     fn of(principal: &'a model::PrincipalView<'a>) -> Self {
-        Self { attributes: attributes(&principal.attributes), entitlements: strings(principal.entitlements) }
+        Self {
+            attributes: attributes(&principal.attributes),
+            entitlements: strings(principal.entitlements),
+        }
     }
 }
 
-fn principal<'a>(principal: &model::PrincipalView<'a>, lists: &'a PrincipalLists<'a>) -> Principal<'a> {
+fn principal<'a>(
+    principal: &model::PrincipalView<'a>,
+    lists: &'a PrincipalLists<'a>,
+) -> Principal<'a> {
     Principal {
         kind: match principal.kind {
             model::PrincipalKind::Person => PrincipalKind::Person,
@@ -76,12 +100,18 @@ fn principal<'a>(principal: &model::PrincipalView<'a>, lists: &'a PrincipalLists
     }
 }
 
-fn entity<'a>(entity: &model::EntityView<'a>, attributes: &'a [AttributeParam<'a>]) -> EntityParam<'a> {
+fn entity<'a>(
+    entity: &model::EntityView<'a>,
+    attributes: &'a [AttributeParam<'a>],
+) -> EntityParam<'a> {
     EntityParam { type_name: entity.type_name, id: entity.id, attributes }
 }
 
 fn attributes<'a>(attributes: &[&'a model::Attribute]) -> Vec<AttributeParam<'a>> {
-    attributes.iter().map(|attribute| AttributeParam { name: &attribute.name, value: &attribute.value }).collect()
+    attributes
+        .iter()
+        .map(|attribute| AttributeParam { name: &attribute.name, value: &attribute.value })
+        .collect()
 }
 
 fn strings(texts: &[impl AsRef<str>]) -> Vec<&str> {
@@ -103,7 +133,12 @@ fn grant(grant: &model::Grant) -> GrantParam<'_> {
 }
 
 fn lifetime(lifetime: &model::Lifetime) -> Lifetime {
-    Lifetime { target: target(lifetime.target), seconds: lifetime.seconds, least: lifetime.least, most: lifetime.most }
+    Lifetime {
+        target: target(lifetime.target),
+        seconds: lifetime.seconds,
+        least: lifetime.least,
+        most: lifetime.most,
+    }
 }
 
 fn origin<'a>(origin: &model::OriginView<'a>) -> Origin<'a> {
@@ -142,7 +177,9 @@ fn change<'a>(change: &'a model::Change, list: &'a [&'a str]) -> ChangeParam<'a>
         model::Change::Set { target: at, path, value } => {
             ChangeParam::Set(EditParam { target: target(*at), path, value })
         }
-        model::Change::Remove { target: at, path } => ChangeParam::Remove(PlaceParam { target: target(*at), path }),
+        model::Change::Remove { target: at, path } => {
+            ChangeParam::Remove(PlaceParam { target: target(*at), path })
+        }
         model::Change::CapLifetime { target: at, seconds } => {
             ChangeParam::CapLifetime(Cap { target: target(*at), seconds: *seconds })
         }

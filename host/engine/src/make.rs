@@ -50,7 +50,10 @@ pub(crate) struct Bench {
 impl Bench {
     /// Tools with which `configure` may take `configure_time`.
     pub(crate) fn new(configure_time: Duration) -> wasmtime::Result<Self> {
-        Ok(Self { workshop: Workshop::new(configure_time)?, compiler: Engine::new(&sandbox::code())? })
+        Ok(Self {
+            workshop: Workshop::new(configure_time)?,
+            compiler: Engine::new(&sandbox::code())?,
+        })
     }
 
     /// The engine in which guest code runs here, for the ticker.
@@ -62,7 +65,9 @@ impl Bench {
     pub(crate) fn make(&self, job: &Job<'_>) -> Result<Made, Refused> {
         let snapshot = self.workshop.snapshot(job.component, job.settings, job.memory_bytes)?;
         let code = guarded(|| self.compiler.precompile_component(&snapshot.component))
-            .ok_or_else(|| Refused::NotCompiled { why: "the compiler does not support it".to_owned() })?
+            .ok_or_else(|| Refused::NotCompiled {
+                why: "the compiler does not support it".to_owned(),
+            })?
             .map_err(|error| Refused::NotCompiled { why: line(&format!("{error:#}")) })?;
         Ok(Made {
             code,

@@ -57,7 +57,8 @@ impl Meter {
     ) -> Result<Result<(Decision, Cost), Fault>, Refused> {
         inspect(component)?;
         let mut configured = self.workshop.configure(component, settings, limits.memory_bytes)?;
-        let memory_bytes = limits.memory_bytes.saturating_sub(configured.state.store.data().memory_left());
+        let memory_bytes =
+            limits.memory_bytes.saturating_sub(configured.state.store.data().memory_left());
         // Reading memories out makes them grow, so growth is counted between the two readings.
         let before = configured.memories(self.time)?;
         let store = &mut configured.state.store;
@@ -67,7 +68,8 @@ impl Meter {
         if let Err(error) = store.set_fuel(u64::MAX) {
             return Ok(Err(Fault::from_wasmtime(&error)));
         }
-        let answered = lower::with_call(view, |call| configured.plugin.call_evaluate(&mut *store, call));
+        let answered =
+            lower::with_call(view, |call| configured.plugin.call_evaluate(&mut *store, call));
         let fuel = store.get_fuel().map_or(0, |left| u64::MAX - left);
         let decision = match answered {
             Ok(Ok(decision)) => lift::decision(decision),
@@ -76,7 +78,8 @@ impl Meter {
         };
         let grown_bytes = left.saturating_sub(configured.state.store.data().memory_left());
         let after = configured.memories(self.time)?;
-        let cost = Cost { fuel, memory_bytes, grown_bytes, pages: changed(&before, &after, grown_bytes) };
+        let cost =
+            Cost { fuel, memory_bytes, grown_bytes, pages: changed(&before, &after, grown_bytes) };
         Ok(Ok((decision, cost)))
     }
 }
@@ -87,7 +90,8 @@ fn changed(before: &[Vec<u8>], after: &[Vec<u8>], grown: u64) -> u64 {
     let mut count = 0;
     for (number, memory) in after.iter().enumerate() {
         let was = before.get(number).map(Vec::as_slice).unwrap_or_default();
-        let own = was.len().saturating_add(usize::try_from(grown).unwrap_or(usize::MAX)).div_ceil(PAGE);
+        let own =
+            was.len().saturating_add(usize::try_from(grown).unwrap_or(usize::MAX)).div_ceil(PAGE);
         for (page, bytes) in memory.chunks(PAGE).enumerate().take(own) {
             let at = page.saturating_mul(PAGE);
             let same = match was.get(at..at.saturating_add(bytes.len())) {

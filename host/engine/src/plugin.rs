@@ -89,7 +89,8 @@ impl Plugin {
                 return Ok(Ok(Found::default()));
             };
             let instance = searching.instantiate(&mut *store)?;
-            let answered = instance.portcullis_policy_search().call_find(store, call, lower::page(page))?;
+            let answered =
+                instance.portcullis_policy_search().call_find(store, call, lower::page(page))?;
             Ok(answered.map_err(error).and_then(|found| {
                 let found = lift::found(found);
                 found.check(page).map(|()| found).map_err(unusable)
@@ -152,7 +153,12 @@ impl Plugin {
     }
 
     fn store(&self, allowance: Duration) -> Store<Room> {
-        sandbox::store(&self.code.engine, self.limits.memory_bytes, self.limits.output_bytes, allowance)
+        sandbox::store(
+            &self.code.engine,
+            self.limits.memory_bytes,
+            self.limits.output_bytes,
+            allowance,
+        )
     }
 
     /// The one way into a sandbox: a fresh store with its limits and its deadline, what `ask` does in it, and

@@ -45,7 +45,9 @@ pub enum Refused {
         import: String,
     },
     /// It imports a part of the contract whose store does not exist in this version.
-    #[error("the component imports `{import}`: reference tables and memory come with a later version")]
+    #[error(
+        "the component imports `{import}`: reference tables and memory come with a later version"
+    )]
     LaterImport {
         /// The import's name.
         import: &'static str,
@@ -142,16 +144,24 @@ impl Refused {
             Self::TooLarge { .. } | Self::TooMany { .. } => {
                 "build it for size: release profile, stripped, no unused libraries"
             }
-            Self::CoreModule => "make a component of it first, as `cargo xtask` and the guest SDK's template do",
-            Self::Invalid { .. } => "build it again for `wasm32-unknown-unknown` without threads, SIMD or exceptions",
+            Self::CoreModule => {
+                "make a component of it first, as `cargo xtask` and the guest SDK's template do"
+            }
+            Self::Invalid { .. } => {
+                "build it again for `wasm32-unknown-unknown` without threads, SIMD or exceptions"
+            }
             Self::ForbiddenImport { import } if import.starts_with("wasi:") => {
                 "a plugin has no system interface: build it without WASI"
             }
             Self::ForbiddenImport { .. } | Self::WrongWorld { .. } => {
                 "build it against this version's `wit/policy.wit`"
             }
-            Self::LaterImport { .. } => "use a build of the plugin that does without, or wait for that version",
-            Self::NoSnapshot { .. } | Self::NotCompiled { .. } => "report it to the plugin's publisher",
+            Self::LaterImport { .. } => {
+                "use a build of the plugin that does without, or wait for that version"
+            }
+            Self::NoSnapshot { .. } | Self::NotCompiled { .. } => {
+                "report it to the plugin's publisher"
+            }
             Self::CompileMemory { .. } => {
                 "see that it is the plugin you expect; if it needs that much, raise `engine.compile_memory_bytes`"
             }
@@ -163,7 +173,9 @@ impl Refused {
             }
             Self::NoCompiler { .. } => "let the host start processes of its own program",
             Self::GivenUp => return None,
-            Self::Configure(Fault::Deadline) => "make the settings smaller, or report it to the plugin's publisher",
+            Self::Configure(Fault::Deadline) => {
+                "make the settings smaller, or report it to the plugin's publisher"
+            }
             Self::Configure(fault) | Self::NoStart(fault) => return fault.hint(),
             Self::Settings(_) => {
                 "correct the binding's settings; `portcullis check` shows what the plugin says about them"
@@ -196,7 +208,9 @@ pub(crate) fn line(text: &str) -> String {
 
 /// Whether this is how want of memory is spoken of: by the system, by wasmtime, and by Rust's allocator.
 pub(crate) fn no_memory(text: &str) -> bool {
-    ["annot allocate memory", "memory allocation of", "out of memory"].iter().any(|words| text.contains(words))
+    ["annot allocate memory", "memory allocation of", "out of memory"]
+        .iter()
+        .any(|words| text.contains(words))
 }
 
 /// Longest piece of foreign text in an error, characters.

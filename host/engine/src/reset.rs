@@ -27,7 +27,9 @@ impl Reset {
     /// What this machine allows.
     pub(crate) fn probe() -> Self {
         if !PoolingAllocationConfig::is_pagemap_scan_available() {
-            return Self::Fallback { why: "the kernel has no pagemap scan (linux 6.7 or later has it)" };
+            return Self::Fallback {
+                why: "the kernel has no pagemap scan (linux 6.7 or later has it)",
+            };
         }
         if swap_is_possible(&|path| fs::read_to_string(path).ok()) {
             return Self::Fallback {
@@ -56,7 +58,8 @@ impl fmt::Display for Reset {
 /// Whether a page of this process can be swapped out. What cannot be read counts as possible.
 fn swap_is_possible(read: &dyn Fn(&Path) -> Option<String>) -> bool {
     // The first line is the table's head; every further one is a swap area.
-    let none_configured = read(Path::new("/proc/swaps")).is_some_and(|table| table.lines().count() == 1);
+    let none_configured =
+        read(Path::new("/proc/swaps")).is_some_and(|table| table.lines().count() == 1);
     !none_configured && !cgroup_forbids_swap(read)
 }
 
@@ -83,8 +86,12 @@ mod tests {
     const SWAP: &str = "Filename Type Size Used Priority\n/dev/sda2 partition 1048572 0 -2\n";
 
     fn possible(files: &[(&str, &str)]) -> bool {
-        let read =
-            |path: &Path| files.iter().find(|(name, _)| Path::new(name) == path).map(|(_, text)| (*text).to_owned());
+        let read = |path: &Path| {
+            files
+                .iter()
+                .find(|(name, _)| Path::new(name) == path)
+                .map(|(_, text)| (*text).to_owned())
+        };
         swap_is_possible(&read)
     }
 
@@ -101,6 +108,13 @@ mod tests {
         assert!(!possible(&[("/proc/swaps", SWAP), group, (own, "max\n"), (above, "0\n")]));
         assert!(possible(&[("/proc/swaps", SWAP), group, (own, "max\n")]));
         assert!(possible(&[("/proc/swaps", SWAP), group, (own, "4096\n")]));
-        assert!(possible(&[("/proc/swaps", SWAP), ("/proc/self/cgroup", "4:memory:/a\n"), (own, "0\n")]), "version 1");
+        assert!(
+            possible(&[
+                ("/proc/swaps", SWAP),
+                ("/proc/self/cgroup", "4:memory:/a\n"),
+                (own, "0\n")
+            ]),
+            "version 1"
+        );
     }
 }

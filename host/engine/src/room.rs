@@ -34,7 +34,10 @@ impl Room {
 
 impl journal::Host for Room {
     fn note(&mut self, message: String) -> Result<()> {
-        let left = self.note_bytes_left.checked_sub(message.len()).filter(|_| self.notes.len() < MOST_NOTES);
+        let left = self
+            .note_bytes_left
+            .checked_sub(message.len())
+            .filter(|_| self.notes.len() < MOST_NOTES);
         self.note_bytes_left = left.ok_or(Fault::Output)?;
         self.notes.push(message);
         Ok(())
@@ -44,7 +47,12 @@ impl journal::Host for Room {
 impl types::Host for Room {}
 
 impl ResourceLimiter for Room {
-    fn memory_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> Result<bool> {
+    fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> Result<bool> {
         // All memories of an instance share one allowance.
         let more = u64::try_from(desired.saturating_sub(current))?;
         self.memory_left = self.memory_left.checked_sub(more).ok_or(Fault::Memory)?;
@@ -55,7 +63,12 @@ impl ResourceLimiter for Room {
         Err(Fault::Memory.into())
     }
 
-    fn table_growing(&mut self, _current: usize, desired: usize, maximum: Option<usize>) -> Result<bool> {
+    fn table_growing(
+        &mut self,
+        _current: usize,
+        desired: usize,
+        maximum: Option<usize>,
+    ) -> Result<bool> {
         Ok(maximum.is_none_or(|most| desired <= most))
     }
 

@@ -8,7 +8,8 @@ use std::time::Duration;
 use portcullis_model::Limits;
 use wasmparser::WasmFeatures;
 use wasmtime::{
-    Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, RegallocAlgorithm, Store,
+    Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig,
+    RegallocAlgorithm, Store,
 };
 
 use crate::engine::Options;
@@ -94,7 +95,12 @@ pub(crate) fn workshop() -> Config {
 }
 
 /// An empty store with its deadline set: before instantiation, because that runs guest code too.
-pub(crate) fn store(engine: &Engine, memory_bytes: u64, output_bytes: u32, allowance: Duration) -> Store<Room> {
+pub(crate) fn store(
+    engine: &Engine,
+    memory_bytes: u64,
+    output_bytes: u32,
+    allowance: Duration,
+) -> Store<Room> {
     let output_bytes = usize::try_from(output_bytes).unwrap_or(usize::MAX);
     let mut store = Store::new(engine, Room::new(memory_bytes, output_bytes));
     store.limiter(|room| room);

@@ -220,7 +220,14 @@ mod tests {
             Refused::NotCompiled { why: String::new() },
             Refused::Settings(Redacted::new(vec!["x".into(), String::new()])),
         ];
-        let faults = [Fault::Deadline, Fault::Memory, Fault::Stack, Fault::Output, Fault::Malformed, Fault::NoSlot];
+        let faults = [
+            Fault::Deadline,
+            Fault::Memory,
+            Fault::Stack,
+            Fault::Output,
+            Fault::Malformed,
+            Fault::NoSlot,
+        ];
         let faults = faults.into_iter().chain([Fault::Error(Redacted::new("words".into()))]);
         let faults = faults.chain(crate::fault::TRAPS.into_iter().map(Fault::Trap));
         all.extend(faults.map(Refused::Configure));

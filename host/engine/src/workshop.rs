@@ -12,7 +12,9 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use portcullis_model::Redacted;
-use wasmtime::component::{Component, ComponentNamedList, HasSelf, Instance, Lift, Linker, WasmList};
+use wasmtime::component::{
+    Component, ComponentNamedList, HasSelf, Instance, Lift, Linker, WasmList,
+};
 use wasmtime::{Config, Engine, Store};
 use wasmtime_wizer::{ComponentContext, ComponentInstanceState, Wizer};
 
@@ -64,7 +66,12 @@ impl Workshop {
     }
 
     /// Runs `configure(settings)` in at most that memory, and keeps what it leaves.
-    pub(crate) fn snapshot(&self, component: &[u8], settings: &str, memory_bytes: u64) -> Result<Snapshot, Refused> {
+    pub(crate) fn snapshot(
+        &self,
+        component: &[u8],
+        settings: &str,
+        memory_bytes: u64,
+    ) -> Result<Snapshot, Refused> {
         let mut configured = self.configure(component, settings, memory_bytes)?;
         let component = configured.read_out(self.time)?;
         Ok(Snapshot { component, notes: configured.notes })
@@ -99,14 +106,22 @@ impl Workshop {
             store.set_fuel(u64::MAX).map_err(faulty)?;
         }
         let instance = self.linker.instantiate(&mut store, &instrumented).map_err(faulty)?;
-        let plugin = Plugin::new(&mut store, &instance).map_err(|error| no_snapshot(&format!("{error:#}")))?;
+        let plugin = Plugin::new(&mut store, &instance)
+            .map_err(|error| no_snapshot(&format!("{error:#}")))?;
         let configured = plugin.call_configure(&mut store, settings).map_err(faulty)?;
         if let Err(complaints) = configured {
-            let complaints = complaints.iter().take(MOST_COMPLAINTS).map(|text| line(text)).collect();
+            let complaints =
+                complaints.iter().take(MOST_COMPLAINTS).map(|text| line(text)).collect();
             return Err(Refused::Settings(Redacted::new(complaints)));
         }
         let notes = store.data_mut().take_notes();
-        Ok(Configured { wizer, context, plugin, notes, state: State { store, instance, error: None, memories: None } })
+        Ok(Configured {
+            wizer,
+            context,
+            plugin,
+            notes,
+            state: State { store, instance, error: None, memories: None },
+        })
     }
 }
 
@@ -129,10 +144,11 @@ impl Configured<'_> {
         // through them.
         self.state.store.set_hostcall_fuel(usize::MAX);
         self.state.store.set_epoch_deadline(crate::ticker::ticks(time));
-        let component = guarded(|| now(self.wizer.snapshot_component(&self.context, &mut self.state)))
-            .flatten()
-            .ok_or_else(|| no_snapshot("its state cannot be read out"))?
-            .map_err(|error| no_snapshot(&format!("{error:#}")))?;
+        let component =
+            guarded(|| now(self.wizer.snapshot_component(&self.context, &mut self.state)))
+                .flatten()
+                .ok_or_else(|| no_snapshot("its state cannot be read out"))?
+                .map_err(|error| no_snapshot(&format!("{error:#}")))?;
         match self.state.error.take() {
             Some(error) => Err(no_snapshot(&format!("{error:#}"))),
             None => Ok(component),
@@ -158,7 +174,8 @@ pub(crate) fn linker(engine: &Engine) -> wasmtime::Result<Linker<Room>> {
 
 /// Compiles a component that was made of one that has been inspected.
 fn compile(engine: &Engine, component: &[u8]) -> Result<Component, Refused> {
-    Component::new(engine, component).map_err(|error| Refused::NotCompiled { why: line(&format!("{error:#}")) })
+    Component::new(engine, component)
+        .map_err(|error| Refused::NotCompiled { why: line(&format!("{error:#}")) })
 }
 
 /// Reads the globals and memories of an instrumented instance.
@@ -182,16 +199,26 @@ impl State {
         self.read(instance, function, |_, value: R| value).unwrap_or_default()
     }
 
-    fn read<R, U>(&mut self, instance: &str, function: &str, take: impl FnOnce(&Store<Room>, R) -> U) -> Option<U>
+    fn read<R, U>(
+        &mut self,
+        instance: &str,
+        function: &str,
+        take: impl FnOnce(&Store<Room>, R) -> U,
+    ) -> Option<U>
     where
         R: 'static,
         (R,): ComponentNamedList + Lift,
     {
         let mut read = || -> wasmtime::Result<R> {
             let missing = || wasmtime::Error::msg("an accessor is missing");
-            let interface = self.instance.get_export_index(&mut self.store, None, instance).ok_or_else(missing)?;
-            let function =
-                self.instance.get_export_index(&mut self.store, Some(&interface), function).ok_or_else(missing)?;
+            let interface = self
+                .instance
+                .get_export_index(&mut self.store, None, instance)
+                .ok_or_else(missing)?;
+            let function = self
+                .instance
+                .get_export_index(&mut self.store, Some(&interface), function)
+                .ok_or_else(missing)?;
             let function = self.instance.get_typed_func::<(), (R,)>(&mut self.store, function)?;
             let (value,) = function.call(&mut self.store, ())?;
             Ok(value)
@@ -207,7 +234,12 @@ impl State {
 }
 
 impl ComponentInstanceState for State {
-    async fn call_func_ret_list_u8(&mut self, instance: &str, func: &str, contents: impl FnOnce(&[u8]) + Send) {
+    async fn call_func_ret_list_u8(
+        &mut self,
+        instance: &str,
+        func: &str,
+        contents: impl FnOnce(&[u8]) + Send,
+    ) {
         let mut seen = self.memories.take();
         self.read(instance, func, |store, memory: WasmList<u8>| {
             let memory = memory.as_le_slice(store);

@@ -14,7 +14,8 @@ mod tests {
 
     use portcullis_engine::{Engine, Fault, Options, Plugin, Refused, componentize, inspect};
     use portcullis_model::{
-        Attribute, Change, Decision, Lifetime, Limits, Millis, PrincipalKind, PrincipalView, Target, View,
+        Attribute, Change, Decision, Lifetime, Limits, Millis, PrincipalKind, PrincipalView,
+        Target, View,
     };
     use proptest::prelude::*;
     use proptest::test_runner::{Config, TestRunner};
@@ -24,7 +25,13 @@ mod tests {
     /// The settings of `hours`: three departments, one of them at night, and a thousand wards.
     fn settings() -> String {
         let wards: Vec<_> = (0..1_000)
-            .map(|n| format!(r#"{{"name":"ward {n}","from":"{:02}:00","until":"{:02}:30"}}"#, n % 24, (n + 8) % 24))
+            .map(|n| {
+                format!(
+                    r#"{{"name":"ward {n}","from":"{:02}:00","until":"{:02}:30"}}"#,
+                    n % 24,
+                    (n + 8) % 24
+                )
+            })
             .collect();
         DEPARTMENTS.replace("WARDS", &wards.join(","))
     }
@@ -35,7 +42,8 @@ mod tests {
         {"name":"billing","from":"08:00","until":"17:30","outside":"review"},WARDS],"unlisted":"review"}"#;
 
     fn component(name: &str) -> Option<Vec<u8>> {
-        let folder = env::var_os("PORTCULLIS_PLUGINS").expect("run `cargo xtask test`, which builds the plugins");
+        let folder = env::var_os("PORTCULLIS_PLUGINS")
+            .expect("run `cargo xtask test`, which builds the plugins");
         let bytes = fs::read(PathBuf::from(folder).join(format!("{name}.wasm"))).ok()?;
         Some(componentize(&bytes).unwrap_or(bytes))
     }
@@ -46,7 +54,10 @@ mod tests {
         let found = LANGUAGES.into_iter().filter_map(|language| {
             let component = component(&format!("{name}-{language}"));
             if component.is_none() {
-                assert!(!required.split(',').any(|one| one == language), "{language} was not built");
+                assert!(
+                    !required.split(',').any(|one| one == language),
+                    "{language} was not built"
+                );
                 eprintln!("skipped: {language}, whose tools are missing");
             }
             Some((language, component?))
@@ -61,7 +72,8 @@ mod tests {
 
     /// Patient: an interpreter's `configure` runs in code that is compiled in haste, on a machine that may be busy.
     fn engine_of_its_own() -> Engine {
-        Engine::new(Options { workers: 2, plugins: 8, configure_time: Duration::from_secs(120) }).unwrap()
+        Engine::new(Options { workers: 2, plugins: 8, configure_time: Duration::from_secs(120) })
+            .unwrap()
     }
 
     fn prepare(engine: &Engine, component: &[u8], settings: &str) -> Plugin {
@@ -80,7 +92,8 @@ mod tests {
         HOURS.get_or_init(|| {
             let others = built("hours").into_iter();
             let all = [("rust", rust())].into_iter().chain(others);
-            all.map(|(language, component)| (language, prepare(engine(), &component, &settings()))).collect()
+            all.map(|(language, component)| (language, prepare(engine(), &component, &settings())))
+                .collect()
         })
     }
 
@@ -95,10 +108,18 @@ mod tests {
 
     impl fmt::Debug for SignIn {
         fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            let attributes: Vec<_> =
-                self.attributes.iter().map(|one| format!("{}={}", &*one.name, &*one.value)).collect();
-            let lifetimes: Vec<_> = self.lifetimes.iter().map(|one| (one.seconds, one.least)).collect();
-            write!(f, "received {}, known {}, {attributes:?}, {lifetimes:?}", self.received, self.known)
+            let attributes: Vec<_> = self
+                .attributes
+                .iter()
+                .map(|one| format!("{}={}", &*one.name, &*one.value))
+                .collect();
+            let lifetimes: Vec<_> =
+                self.lifetimes.iter().map(|one| (one.seconds, one.least)).collect();
+            write!(
+                f,
+                "received {}, known {}, {attributes:?}, {lifetimes:?}",
+                self.received, self.known
+            )
         }
     }
 
@@ -132,21 +153,30 @@ mod tests {
         }
 
         fn of(status: &str, department: &str, received: u64) -> Self {
-            let attribute =
-                |name: &str, text: &str| Attribute { name: name.into(), value: format!("\"{text}\"").into() };
+            let attribute = |name: &str, text: &str| Attribute {
+                name: name.into(),
+                value: format!("\"{text}\"").into(),
+            };
             Self {
                 received,
                 known: true,
                 attributes: vec![attribute("status", status), attribute("department", department)],
-                lifetimes: vec![Lifetime { target: Target::AccessToken, seconds: 3_600, least: 300, most: 86_400 }],
+                lifetimes: vec![Lifetime {
+                    target: Target::AccessToken,
+                    seconds: 3_600,
+                    least: 300,
+                    most: 86_400,
+                }],
             }
         }
     }
 
     fn outcome(plugin: &Plugin, sign_in: &SignIn) -> Decision {
-        plugin.evaluate(&sign_in.view(), Duration::from_secs(1)).outcome.unwrap_or_else(|fault| match fault {
-            Fault::Error(text) => panic!("{}", text.expose()),
-            fault => panic!("{fault}"),
+        plugin.evaluate(&sign_in.view(), Duration::from_secs(1)).outcome.unwrap_or_else(|fault| {
+            match fault {
+                Fault::Error(text) => panic!("{}", text.expose()),
+                fault => panic!("{fault}"),
+            }
         })
     }
 
@@ -156,8 +186,11 @@ mod tests {
             .findings
             .iter()
             .map(|finding| {
-                let arguments: Vec<_> =
-                    finding.arguments.iter().map(|one| format!("{}={}", &*one.name, &*one.value)).collect();
+                let arguments: Vec<_> = finding
+                    .arguments
+                    .iter()
+                    .map(|one| format!("{}={}", &*one.name, &*one.value))
+                    .collect();
                 format!("{} {:?} {arguments:?}", finding.code, finding.effect)
             })
             .collect();
@@ -239,12 +272,14 @@ mod tests {
         ];
         // On the minute, next to it, and anywhere in what a clock can say.
         let received = prop_oneof![
-            (0_u64..1_440, 0_u64..3).prop_map(|(minute, beside)| 1_795_600_800_000 + minute * 60_000 + beside * 999),
+            (0_u64..1_440, 0_u64..3)
+                .prop_map(|(minute, beside)| 1_795_600_800_000 + minute * 60_000 + beside * 999),
             1_700_000_000_000_u64..1_900_000_000_000,
             0_u64..(1 << 53),
         ];
         let seconds = prop_oneof![2 => 0_u32..100_000, 1 => Just(0_u32), 1 => Just(3_600), 1 => Just(u32::MAX)];
-        let target = prop::sample::select(vec![Target::AccessToken, Target::IdToken, Target::Assertion]);
+        let target =
+            prop::sample::select(vec![Target::AccessToken, Target::IdToken, Target::Assertion]);
         let least = prop_oneof![Just(300_u32), 0_u32..50_000];
         let lifetime = (target, seconds, least);
         let lifetimes = prop::collection::vec(lifetime, 0..4);
@@ -258,7 +293,12 @@ mod tests {
                     .collect(),
                 lifetimes: lifetimes
                     .into_iter()
-                    .map(|(target, seconds, least)| Lifetime { target, seconds, least, most: 86_400 })
+                    .map(|(target, seconds, least)| Lifetime {
+                        target,
+                        seconds,
+                        least,
+                        most: 86_400,
+                    })
                     .collect(),
             },
         )
@@ -268,10 +308,17 @@ mod tests {
     fn they_import_nothing_and_begin_within_a_limit() {
         for (language, component) in built("hours") {
             let inspection = inspect(&component).unwrap();
-            let functions = inspection.imports.iter().filter(|import| *import != "portcullis:policy/types@0.1.0");
+            let functions = inspection
+                .imports
+                .iter()
+                .filter(|import| *import != "portcullis:policy/types@0.1.0");
             assert_eq!(functions.count(), 0, "{language}: {:?}", inspection.imports);
             for export in ["configure", "evaluate"] {
-                assert!(inspection.exports.iter().any(|one| one == export), "{language}: {:?}", inspection.exports);
+                assert!(
+                    inspection.exports.iter().any(|one| one == export),
+                    "{language}: {:?}",
+                    inspection.exports
+                );
             }
             assert!(inspection.memory_bytes < Limits::DEFAULT.memory_bytes, "{language}");
         }
@@ -285,16 +332,28 @@ mod tests {
         // The same calls in every run: what this compares is four programs, not one with chance.
         let mut runner = TestRunner::new_with_rng(
             Config { cases: CALLS, failure_persistence: None, ..Config::default() },
-            proptest::test_runner::TestRng::deterministic_rng(proptest::test_runner::RngAlgorithm::ChaCha),
+            proptest::test_runner::TestRng::deterministic_rng(
+                proptest::test_runner::RngAlgorithm::ChaCha,
+            ),
         );
         let tried = std::cell::RefCell::new(&mut seen);
         let compared = runner.run(&sign_in(), |sign_in| {
             let expected = outcome(rust, &sign_in);
             for (language, plugin) in hours {
                 let decided = outcome(plugin, &sign_in);
-                prop_assert!(decided == expected, "{}: {} instead of {}", language, told(&decided), told(&expected));
+                prop_assert!(
+                    decided == expected,
+                    "{}: {} instead of {}",
+                    language,
+                    told(&decided),
+                    told(&expected)
+                );
             }
-            let code = expected.findings.first().map_or("nothing", |finding| finding.code.as_str()).to_owned();
+            let code = expected
+                .findings
+                .first()
+                .map_or("nothing", |finding| finding.code.as_str())
+                .to_owned();
             *tried.borrow_mut().entry(code).or_default() += 1;
             Ok(())
         });
@@ -307,13 +366,18 @@ mod tests {
             "HOURS_STATUS_MISSING",
             "HOURS_NO_DEPARTMENT",
         ] {
-            assert!(seen.get(code).is_some_and(|count| *count > 10), "{code} was hardly tried: {seen:?}");
+            assert!(
+                seen.get(code).is_some_and(|count| *count > 10),
+                "{code} was hardly tried: {seen:?}"
+            );
         }
     }
 
     #[test]
     fn settings_are_refused_by_all_in_the_same_places() {
-        let department = |more: &str| format!(r#"{{"terminated":["left"],"departments":[{{"name":"a"{more}}}]}}"#);
+        let department = |more: &str| {
+            format!(r#"{{"terminated":["left"],"departments":[{{"name":"a"{more}}}]}}"#)
+        };
         let hours = r#","from":"06:00","until":"22:00""#;
         let wrong = [
             ("terminated", r#"{"terminated":[],"departments":[{"name":"a","from":"06:00","until":"22:00"}]}"#.to_owned()),
@@ -333,10 +397,14 @@ mod tests {
         for (language, component) in languages {
             let quick = component.len() < 1 << 20;
             for (place, settings) in wrong.iter().skip(if quick { 0 } else { wrong.len() - 1 }) {
-                let refused = engine().prepare(&component, settings, Limits::CEILING).err().unwrap();
+                let refused =
+                    engine().prepare(&component, settings, Limits::CEILING).err().unwrap();
                 assert!(matches!(refused, Refused::Settings(_)), "{language}, {place}: {refused}");
                 let complaints = refused.complaints();
-                assert!(complaints.iter().any(|complaint| complaint.contains(place)), "{language}: {complaints:?}");
+                assert!(
+                    complaints.iter().any(|complaint| complaint.contains(place)),
+                    "{language}: {complaints:?}"
+                );
             }
         }
     }
@@ -353,18 +421,27 @@ mod tests {
                         for run in 0..25 {
                             // More threads than slots: one that finds none asks again.
                             let decided = loop {
-                                match plugin.evaluate(&sign_in.view(), Duration::from_secs(1)).outcome {
+                                match plugin
+                                    .evaluate(&sign_in.view(), Duration::from_secs(1))
+                                    .outcome
+                                {
                                     Err(Fault::NoSlot) => thread::yield_now(),
                                     Err(fault) => panic!("{language}, run {run}: {fault}"),
                                     Ok(decided) => break decided,
                                 }
                             };
-                            assert!(decided == expected, "{language} differs in run {run}: {}", told(&decided));
+                            assert!(
+                                decided == expected,
+                                "{language} differs in run {run}: {}",
+                                told(&decided)
+                            );
                         }
                     });
                 }
             });
-            let spent = (0..20).map(|_| plugin.evaluate(&sign_in.view(), Duration::from_secs(1)).spent).min();
+            let spent = (0..20)
+                .map(|_| plugin.evaluate(&sign_in.view(), Duration::from_secs(1)).spent)
+                .min();
             println!("{language}: a thousand departments, at best {spent:?} a call");
         }
     }
@@ -373,9 +450,11 @@ mod tests {
     fn what_goes_wrong_in_a_plugin_is_its_failure_and_harms_nobody() {
         let limits = Limits { time_ms: 500, ..Limits::CEILING };
         for (language, component) in built("mischief") {
-            let plugin = engine().prepare(&component, r#"{"secret":"x"}"#, limits).unwrap_or_else(|refused| {
-                panic!("{language}: {refused} {:?}", refused.complaints());
-            });
+            let plugin = engine().prepare(&component, r#"{"secret":"x"}"#, limits).unwrap_or_else(
+                |refused| {
+                    panic!("{language}: {refused} {:?}", refused.complaints());
+                },
+            );
             let asked = |deed: &str| {
                 let sign_in = SignIn::of(deed, "", 1_795_600_800_000);
                 let outcome = plugin.evaluate(&sign_in.view(), Duration::from_secs(1)).outcome;
@@ -390,7 +469,10 @@ mod tests {
             assert_eq!(asked("loop"), Err(Fault::Deadline), "{language}");
             // An interpreter that gets no more memory may still say so itself, or end.
             let eaten = asked("eat");
-            let stopped = matches!(eaten, Err(Fault::Memory | Fault::Error(_) | Fault::Trap(_) | Fault::Deadline));
+            let stopped = matches!(
+                eaten,
+                Err(Fault::Memory | Fault::Error(_) | Fault::Trap(_) | Fault::Deadline)
+            );
             assert!(stopped, "{language}: {eaten:?}");
             assert_eq!(asked("flood"), Err(Fault::Output), "{language}");
             assert!(said("throw").contains("the plugin says why"), "{language}: {}", said("throw"));
@@ -399,20 +481,35 @@ mod tests {
             } else {
                 assert!(said("crash").contains("Error"), "{language}: {}", said("crash"));
                 for impure in ["clock", "random"] {
-                    assert!(said(impure).contains("a plugin has no"), "{language}: {}", said(impure));
+                    assert!(
+                        said(impure).contains("a plugin has no"),
+                        "{language}: {}",
+                        said(impure)
+                    );
                 }
             }
             let deep = asked("recurse");
-            let stopped = matches!(deep, Err(Fault::Error(_) | Fault::Stack | Fault::Trap(_) | Fault::Memory));
+            let stopped = matches!(
+                deep,
+                Err(Fault::Error(_) | Fault::Stack | Fault::Trap(_) | Fault::Memory)
+            );
             assert!(stopped, "{language}: {deep:?}");
             // What one call leaves, the next does not find; and nothing is ordered by chance.
             for _ in 0..5 {
-                assert_eq!(asked("remember").as_deref(), Ok("[], 0 changes, risk Some(1)"), "{language}");
+                assert_eq!(
+                    asked("remember").as_deref(),
+                    Ok("[], 0 changes, risk Some(1)"),
+                    "{language}"
+                );
             }
             let order = asked("order");
-            assert!(order.as_ref().is_ok_and(|told| told.contains("ORDER")), "{language}: {order:?}");
+            assert!(
+                order.as_ref().is_ok_and(|told| told.contains("ORDER")),
+                "{language}: {order:?}"
+            );
             println!("{language}: {order:?}, {eaten:?}, {deep:?}");
-            let second = engine_of_its_own().prepare(&component, r#"{"secret":"x"}"#, limits).unwrap();
+            let second =
+                engine_of_its_own().prepare(&component, r#"{"secret":"x"}"#, limits).unwrap();
             assert_eq!(second.snapshot_digest(), plugin.snapshot_digest(), "{language}");
             let sign_in = SignIn::of("order", "", 1_795_600_800_000);
             let elsewhere = second.evaluate(&sign_in.view(), Duration::from_secs(1)).outcome;
@@ -425,16 +522,27 @@ mod tests {
     fn what_goes_wrong_in_configure_is_told_as_well() {
         // One of each language that has exceptions: to prepare one takes seconds.
         for (language, component) in built("mischief") {
-            let refused = engine().prepare(&component, r#"{"configure":"throw"}"#, Limits::CEILING).err().unwrap();
+            let refused = engine()
+                .prepare(&component, r#"{"configure":"throw"}"#, Limits::CEILING)
+                .err()
+                .unwrap();
             assert!(
-                refused.complaints().iter().any(|complaint| complaint.contains("the plugin says why")),
+                refused
+                    .complaints()
+                    .iter()
+                    .any(|complaint| complaint.contains("the plugin says why")),
                 "{language}: {refused}"
             );
         }
-        let impatient =
-            Engine::new(Options { workers: 1, plugins: 1, configure_time: Duration::from_millis(500) }).unwrap();
+        let impatient = Engine::new(Options {
+            workers: 1,
+            plugins: 1,
+            configure_time: Duration::from_millis(500),
+        })
+        .unwrap();
         for (language, component) in built("mischief") {
-            let refused = impatient.prepare(&component, r#"{"configure":"loop"}"#, Limits::CEILING).err();
+            let refused =
+                impatient.prepare(&component, r#"{"configure":"loop"}"#, Limits::CEILING).err();
             assert_eq!(refused, Some(Refused::Configure(Fault::Deadline)), "{language}");
             let begins = inspect(&component).unwrap().memory_bytes;
             let tight = Limits { memory_bytes: begins - 1, ..Limits::CEILING };
@@ -447,7 +555,12 @@ mod tests {
     fn a_change_is_a_change_in_every_language() {
         // Half an hour before the end: both tokens end with the shift.
         let mut sign_in = SignIn::of("active", "pharmacy", 1_795_642_200_000);
-        sign_in.lifetimes.push(Lifetime { target: Target::IdToken, seconds: 1_801, least: 0, most: 86_400 });
+        sign_in.lifetimes.push(Lifetime {
+            target: Target::IdToken,
+            seconds: 1_801,
+            least: 0,
+            most: 86_400,
+        });
         for (language, plugin) in hours() {
             let changes = outcome(plugin, &sign_in).changes;
             let cap = |target| Change::CapLifetime { target, seconds: 1_800 };

@@ -15,7 +15,8 @@ mod tests {
 
     use portcullis_engine::{Engine, Evaluation, Options, Plugin, Reset, componentize, inspect};
     use portcullis_model::{
-        Decision, Effect, EntityView, Limits, Millis, Page, PrincipalKind, PrincipalView, Sought, View,
+        Decision, Effect, EntityView, Limits, Millis, Page, PrincipalKind, PrincipalView, Sought,
+        View,
     };
 
     use crate::support::{Person, minor_faults};
@@ -23,13 +24,17 @@ mod tests {
     const PLUGINS: [&str; 3] = ["sod", "contractor", "access-rules"];
 
     fn component(name: &str) -> Vec<u8> {
-        let folder = env::var_os("PORTCULLIS_PLUGINS").expect("run `cargo xtask test`, which builds the plugins");
-        let bytes = fs::read(PathBuf::from(folder).join(format!("{name}.wasm"))).expect("run `cargo xtask test`");
+        let folder = env::var_os("PORTCULLIS_PLUGINS")
+            .expect("run `cargo xtask test`, which builds the plugins");
+        let bytes = fs::read(PathBuf::from(folder).join(format!("{name}.wasm")))
+            .expect("run `cargo xtask test`");
         componentize(&bytes).unwrap_or(bytes)
     }
 
     fn settings(name: &str) -> String {
-        let folder = Path::new(&std::env::var("CARGO_MANIFEST_DIR").unwrap()).join("../../plugins").join(name);
+        let folder = Path::new(&std::env::var("CARGO_MANIFEST_DIR").unwrap())
+            .join("../../plugins")
+            .join(name);
         fs::read_to_string(folder.join("settings.example.json")).unwrap()
     }
 
@@ -56,7 +61,10 @@ mod tests {
             );
             assert_eq!(inspection.exports.len(), if inspection.searches { 3 } else { 2 }, "{name}");
             assert_eq!(inspection.searches, name == "access-rules");
-            assert!(inspection.imports.iter().all(|import| import.starts_with("portcullis:policy/")), "{name}");
+            assert!(
+                inspection.imports.iter().all(|import| import.starts_with("portcullis:policy/")),
+                "{name}"
+            );
         }
     }
 
@@ -140,7 +148,8 @@ mod tests {
         }
         // What one decision takes, for whoever reads the output: the median of a thousand.
         let asked = Asked::new(Some("alice"), "write");
-        let mut times: Vec<_> = (0..1_000).map(|_| plugin.evaluate(&asked.view(None), second).spent).collect();
+        let mut times: Vec<_> =
+            (0..1_000).map(|_| plugin.evaluate(&asked.view(None), second).spent).collect();
         times.sort_unstable();
         println!("access-rules: {:?} a decision", times[500]);
     }

@@ -125,10 +125,7 @@ mod tests {
         rustix::fs::mknodat(rustix::fs::CWD, &fifo, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0)
             .unwrap();
         assert!(matches!(read_bounded(&fifo, 9), Err(ReadError::NotRegular("a FIFO"))));
-        assert!(matches!(
-            read_bounded(folder.path(), 9),
-            Err(ReadError::NotRegular("a folder"))
-        ));
+        assert!(matches!(read_bounded(folder.path(), 9), Err(ReadError::NotRegular("a folder"))));
         let link = folder.path().join("zero");
         std::os::unix::fs::symlink("/dev/zero", &link).unwrap();
         assert!(matches!(read_bounded(&link, 9), Err(ReadError::NotRegular("a device"))));

@@ -15,7 +15,13 @@ fn main() {
     // What `sod` reads.
     let mut wanted = Wanted::default();
     wanted.add(["facility"]);
-    let frame = Frame { tenant: "default", received: Millis(0), seed: 1, settings: &settings, wanted: &wanted };
+    let frame = Frame {
+        tenant: "default",
+        received: Millis(0),
+        seed: 1,
+        settings: &settings,
+        wanted: &wanted,
+    };
     let header = |_: &str| None;
 
     let request = Request { get: false, route: "", header: &header, searches: false, body: &body };

@@ -143,9 +143,12 @@ pub(crate) fn fill_in(call: &mut Call, sought: Sought, id: &str) {
     let id = Some(id.to_owned());
     match sought {
         Sought::Subject => call.subject.iter_mut().for_each(|subject| subject.id.clone_from(&id)),
-        Sought::Resource => call.resource.iter_mut().for_each(|resource| resource.id.clone_from(&id)),
+        Sought::Resource => {
+            call.resource.iter_mut().for_each(|resource| resource.id.clone_from(&id))
+        }
         Sought::Action => {
-            let action = || Entity { type_name: ACTION.to_owned(), id: None, attributes: Vec::new() };
+            let action =
+                || Entity { type_name: ACTION.to_owned(), id: None, attributes: Vec::new() };
             call.action.get_or_insert_with(action).id = id;
         }
     }

@@ -93,7 +93,8 @@ impl Answer {
     /// origin is under 1,000 bytes.
     pub fn with_reference(&self, reference: &Reference<'_>) -> Vec<u8> {
         let end = if matches!(self.slot, Slot::Within(_)) { "}}" } else { "}" };
-        let (Some(members), true) = (self.body.strip_suffix(end), self.slot != Slot::Nowhere) else {
+        let (Some(members), true) = (self.body.strip_suffix(end), self.slot != Slot::Nowhere)
+        else {
             return self.body.clone().into_bytes();
         };
         let mut out = String::with_capacity(self.body.len() + reference.log.len() + 128);
@@ -126,7 +127,10 @@ impl Answer {
                 quote(&mut out, &record);
                 let Reference { generation, spent_us, .. } = reference;
                 // Writing to a string cannot fail.
-                let _ = write!(out, ",\"deploymentPackageId\":\"{generation}\",\"elapsedTime\":{spent_us}");
+                let _ = write!(
+                    out,
+                    ",\"deploymentPackageId\":\"{generation}\",\"elapsedTime\":{spent_us}"
+                );
             }
         }
         out.push_str(end);
@@ -140,7 +144,13 @@ mod tests {
 
     #[test]
     fn the_reference_is_put_into_objects_only() {
-        let reference = Reference { log: "log.example/\"a\"", index: 7, leaf: "bGVhZg==", generation: 3, spent_us: 81 };
+        let reference = Reference {
+            log: "log.example/\"a\"",
+            index: 7,
+            leaf: "bGVhZg==",
+            generation: 3,
+            spent_us: 81,
+        };
         let text = |answer: Answer| String::from_utf8(answer.with_reference(&reference)).unwrap();
         let context = r##""debugContext":{"record":"log.example/\"a\"#7","leaf":"bGVhZg=="}"##;
         let okta = |body: &str| text(Answer::ok(body.into(), Slot::DebugContext));
@@ -149,8 +159,14 @@ mod tests {
         let member = Answer::ok("{}".into(), Slot::Member("evaluationId"));
         assert_eq!(text(member), r##"{"evaluationId":"log.example/\"a\"#7"}"##);
         let within = |body: &str| text(Answer::ok(body.into(), Slot::Within("record")));
-        assert_eq!(within(r#"{"a":1,"c":{}}"#), r##"{"a":1,"c":{"record":"log.example/\"a\"#7"}}"##);
-        assert_eq!(within(r#"{"c":{"d":[]}}"#), r##"{"c":{"d":[],"record":"log.example/\"a\"#7"}}"##);
+        assert_eq!(
+            within(r#"{"a":1,"c":{}}"#),
+            r##"{"a":1,"c":{"record":"log.example/\"a\"#7"}}"##
+        );
+        assert_eq!(
+            within(r#"{"c":{"d":[]}}"#),
+            r##"{"c":{"d":[],"record":"log.example/\"a\"#7"}}"##
+        );
         let decision = Answer::ok(r#"{"decision":"PERMIT"}"#.into(), Slot::Decision);
         let pinged = r##"{"decision":"PERMIT","id":"log.example/\"a\"#7","deploymentPackageId":"3","elapsedTime":81}"##;
         assert_eq!(text(decision), pinged);

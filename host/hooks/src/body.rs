@@ -39,7 +39,11 @@ impl Body {
     }
 
     /// An optional string: the member of `parent` that the path ends in.
-    pub(crate) fn string(&self, parent: Option<Value<'_>>, path: &'static str) -> Result<Option<String>, Malformed> {
+    pub(crate) fn string(
+        &self,
+        parent: Option<Value<'_>>,
+        path: &'static str,
+    ) -> Result<Option<String>, Malformed> {
         let Some(value) = member(parent, path) else {
             return Ok(None);
         };
@@ -67,7 +71,11 @@ impl Body {
     }
 
     /// The entitlements that the hook's pointers, or those of its kind, lead to.
-    pub(crate) fn entitlements(&self, pointers: &[String], default: &[&str]) -> Result<Vec<Text>, Malformed> {
+    pub(crate) fn entitlements(
+        &self,
+        pointers: &[String],
+        default: &[&str],
+    ) -> Result<Vec<Text>, Malformed> {
         let mut found = Strings::default();
         if pointers.is_empty() {
             for pointer in default {
@@ -106,7 +114,8 @@ impl Body {
 
     /// Refuses the request, by its event id where that is nothing but one.
     pub(crate) fn refuse(&self, cause: Cause, detail: &'static str) -> Malformed {
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b':');
+        let plain =
+            |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b':');
         let event = self.event_id.bytes().all(plain).then(|| self.event_id.clone());
         Malformed { cause, detail, event }
     }
@@ -160,8 +169,9 @@ pub(crate) fn wanted_attributes<'a>(
         Some((spelled, (name, value)))
     });
     let named = named.collect();
-    let attribute =
-        |(_, (name, value)): (_, (Value<'_>, Value<'_>))| Some(Attribute { name: name.string()?, value: value.text() });
+    let attribute = |(_, (name, value)): (_, (Value<'_>, Value<'_>))| {
+        Some(Attribute { name: name.string()?, value: value.text() })
+    };
     first_of_each(named).into_iter().filter_map(attribute).collect()
 }
 

@@ -26,9 +26,12 @@ pub use answer::{Answer, Reference};
 pub use entra::jwe::{Decryptor, DecryptorError, Undecryptable};
 pub use errand::{Errand, Message, Resume};
 pub use generic::{
-    AnswerSource, EntitySource, GrantSource, Mapping, MappingError, MappingSource, OriginSource, PrincipalSource,
+    AnswerSource, EntitySource, GrantSource, Mapping, MappingError, MappingSource, OriginSource,
+    PrincipalSource,
 };
-pub use heard::{Batch, Frame, Heard, Incoming, Malformed, Page, Refusal, Request, Settings, Until};
+pub use heard::{
+    Batch, Frame, Heard, Incoming, Malformed, Page, Refusal, Request, Settings, Until,
+};
 pub use kind::HookKind;
 pub use portcullis_model::Found;
 
@@ -150,7 +153,11 @@ pub fn read(kind: HookKind, request: &Request<'_>, frame: &Frame<'_>) -> Result<
 /// # Errors
 /// [`Unsayable`] where the platform would not do all of what the outcome wants. The server then sends the
 /// [`safe_answer`] with [`Cause::Unsayable`], or denies where it is [`Why::TooShort`].
-pub fn write(kind: HookKind, incoming: &Incoming, outcome: &Outcome<'_>) -> Result<Answer, Unsayable> {
+pub fn write(
+    kind: HookKind,
+    incoming: &Incoming,
+    outcome: &Outcome<'_>,
+) -> Result<Answer, Unsayable> {
     kind.adapter().write(incoming, outcome)
 }
 
@@ -190,13 +197,25 @@ pub fn refuse(kind: HookKind, refusal: &Refusal<'_>) -> Answer {
     }
     // Whoever cannot prove to be the platform learns nothing from the platform's default, and the platform itself, with a wrong
     // secret, treats a 401 as that default.
-    if cause == Cause::CallerUnproven { Answer::status(401) } else { kind.adapter().go_on(incoming) }
+    if cause == Cause::CallerUnproven {
+        Answer::status(401)
+    } else {
+        kind.adapter().go_on(incoming)
+    }
 }
 
 /// [`refuse`] on a hook that sets nothing for its kind.
-pub fn safe_answer(kind: HookKind, on_failure: &OnFailure, cause: Cause, incoming: Option<&Incoming>) -> Answer {
+pub fn safe_answer(
+    kind: HookKind,
+    on_failure: &OnFailure,
+    cause: Cause,
+    incoming: Option<&Incoming>,
+) -> Answer {
     let settings = Settings::default();
-    refuse(kind, &Refusal { settings: &settings, on_failure, cause, detail: "", route: "", incoming })
+    refuse(
+        kind,
+        &Refusal { settings: &settings, on_failure, cause, detail: "", route: "", incoming },
+    )
 }
 
 impl Unsayable {
@@ -208,11 +227,16 @@ impl Unsayable {
     /// What to do about it.
     pub fn hint(&self) -> Option<String> {
         match self.why {
-            Why::Kind => Some("run `portcullis check`, which names what this hook kind can say".into()),
-            Why::NoToken => Some("let the plugin look at `lifetimes`, which names the tokens being issued".into()),
-            Why::Place => {
-                Some("let it name one claim or profile member; lifetimes are capped by `cap-lifetime`".into())
+            Why::Kind => {
+                Some("run `portcullis check`, which names what this hook kind can say".into())
             }
+            Why::NoToken => Some(
+                "let the plugin look at `lifetimes`, which names the tokens being issued".into(),
+            ),
+            Why::Place => Some(
+                "let it name one claim or profile member; lifetimes are capped by `cap-lifetime`"
+                    .into(),
+            ),
             Why::Reserved => Some("let the plugin use another name".into()),
             Why::NoTarget => Some("let the plugin read the place first".into()),
             Why::Value => Some("let the plugin remove it instead".into()),

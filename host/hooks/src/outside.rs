@@ -40,7 +40,9 @@ type Known = &'static [&'static [&'static str]];
 pub fn sample(kind: HookKind, id: &str) -> Option<String> {
     let mut quoted = String::new();
     quote(&mut quoted, id);
-    okta::sample(kind, &quoted).or_else(|| entra::sample(kind, &quoted)).or_else(|| decisions::sample(kind, &quoted))
+    okta::sample(kind, &quoted)
+        .or_else(|| entra::sample(kind, &quoted))
+        .or_else(|| decisions::sample(kind, &quoted))
 }
 
 /// What the platform makes of an answer.
@@ -55,8 +57,9 @@ pub fn taken(kind: HookKind, status: u16, body: &[u8]) -> Taken {
 /// The members of a request that its kind is not known to have: each once, at most `most`. Nothing for a kind whose members are
 /// whatever the caller says.
 pub fn unknown_members(kind: HookKind, request: &Document, most: usize) -> Vec<Unknown> {
-    let known =
-        [okta::known(kind), entra::known(kind), decisions::known(kind)].into_iter().find(|known| !known.is_empty());
+    let known = [okta::known(kind), entra::known(kind), decisions::known(kind)]
+        .into_iter()
+        .find(|known| !known.is_empty());
     let known = known.unwrap_or_default();
     let mut search = Search { known, path: String::new(), found: Vec::new(), most };
     if !known.is_empty() {
@@ -71,7 +74,11 @@ pub(crate) fn object(status: u16, body: &[u8]) -> Result<Document, Taken> {
         return Err(Taken::NotTaken("its status is not 200"));
     }
     let document = Document::parse(body).map_err(|_| Taken::NotTaken("its body is not json"))?;
-    if document.root().is_object() { Ok(document) } else { Err(Taken::NotTaken("its body is not a json object")) }
+    if document.root().is_object() {
+        Ok(document)
+    } else {
+        Err(Taken::NotTaken("its body is not a json object"))
+    }
 }
 
 /// Walks a request beside what is known.
@@ -121,7 +128,9 @@ impl Search {
         }
         let mut itself = false;
         for known in self.known.iter().copied().flatten() {
-            let begins = known.get(..self.path.len()).is_some_and(|part| part.eq_ignore_ascii_case(&self.path));
+            let begins = known
+                .get(..self.path.len())
+                .is_some_and(|part| part.eq_ignore_ascii_case(&self.path));
             match known.as_bytes().get(self.path.len()) {
                 _ if !begins => {}
                 None => itself = true,
@@ -142,7 +151,10 @@ mod tests {
 
     fn found(kind: HookKind, request: &str) -> Vec<String> {
         let request = Document::parse(request.as_bytes()).unwrap();
-        unknown_members(kind, &request, 8).into_iter().map(|it| format!("{}/{}", it.parent, it.name)).collect()
+        unknown_members(kind, &request, 8)
+            .into_iter()
+            .map(|it| format!("{}/{}", it.parent, it.name))
+            .collect()
     }
 
     #[test]
@@ -167,38 +179,67 @@ mod tests {
     #[test]
     fn samples_are_read_by_their_own_kind_and_name_the_event() {
         let settings = Settings::default();
-        let frame = Frame { tenant: "t", received: Millis(1), seed: 1, settings: &settings, wanted: Wanted::all() };
+        let frame = Frame {
+            tenant: "t",
+            received: Millis(1),
+            seed: 1,
+            settings: &settings,
+            wanted: Wanted::all(),
+        };
         let mut tried = 0;
         for kind in HookKind::ALL {
             let Some(body) = sample(kind, "an-event") else { continue };
             let header = |name: &str| (name == "content-type").then_some("application/json");
             let routes = kind.routes("/");
             let route = routes.first().map_or("", |(_, route)| route);
-            let request = Request { get: false, route, header: &header, searches: false, body: body.as_bytes() };
+            let request = Request {
+                get: false,
+                route,
+                header: &header,
+                searches: false,
+                body: body.as_bytes(),
+            };
             let incoming = match crate::read(kind, &request, &frame) {
                 Ok(Heard::One(incoming)) => incoming,
-                Ok(Heard::Many(batch)) => batch.items.into_iter().next().and_then(Result::ok).unwrap(),
+                Ok(Heard::Many(batch)) => {
+                    batch.items.into_iter().next().and_then(Result::ok).unwrap()
+                }
                 _ => panic!("{}: its sample cannot be read", kind.name()),
             };
-            assert!(incoming.call.id == "an-event" || kind.repeats() == Repeats::Never, "{}", kind.name());
+            assert!(
+                incoming.call.id == "an-event" || kind.repeats() == Repeats::Never,
+                "{}",
+                kind.name()
+            );
             assert_eq!(found(kind, &body), Vec::<String>::new(), "{}", kind.name());
             tried += 1;
             // What is our own answer to it, the platform takes.
-            let stops = crate::safe_answer(kind, &OnFailure::Closed, Cause::PluginFault, Some(&incoming));
+            let stops =
+                crate::safe_answer(kind, &OnFailure::Closed, Cause::PluginFault, Some(&incoming));
             if !kind.binds() {
-                assert_eq!(taken(kind, stops.status, stops.body()), Taken::GoesOn, "{}", kind.name());
+                assert_eq!(
+                    taken(kind, stops.status, stops.body()),
+                    Taken::GoesOn,
+                    "{}",
+                    kind.name()
+                );
                 continue;
             }
             let reactions = kind.reactions();
-            let reaction = if stops.status >= 500 { reactions.server_error } else { reactions.client_error };
+            let reaction =
+                if stops.status >= 500 { reactions.server_error } else { reactions.client_error };
             match taken(kind, stops.status, stops.body()) {
                 Taken::Stops => {}
-                Taken::NotTaken(_) => assert!(matches!(reaction, Reaction::Stops(_)), "{}", kind.name()),
+                Taken::NotTaken(_) => {
+                    assert!(matches!(reaction, Reaction::Stops(_)), "{}", kind.name())
+                }
                 Taken::GoesOn => panic!("{}: it goes on where it was to stop", kind.name()),
             }
-            let goes_on = crate::safe_answer(kind, &OnFailure::Open, Cause::PluginFault, Some(&incoming));
+            let goes_on =
+                crate::safe_answer(kind, &OnFailure::Open, Cause::PluginFault, Some(&incoming));
             // Where its default is a no there is no way to let everybody in.
-            let default = if kind == HookKind::OktaPasswordImport { Taken::Stops } else { Taken::GoesOn };
+            let default =
+                if kind == HookKind::OktaPasswordImport { Taken::Stops } else { Taken::GoesOn };
             assert_eq!(taken(kind, goes_on.status, goes_on.body()), default, "{}", kind.name());
         }
         assert_eq!(tried, 13);
@@ -217,8 +258,16 @@ mod tests {
             (PingPdp, r#"{"decision":"NOT_APPLICABLE","authorized":false}"#, Some(Stops)),
             (PingPdp, r#"{"decision":"DENY","authorized":true}"#, None),
             (PingPdp, r#"{"decision":"permit","authorized":true}"#, None),
-            (PingSideband, r#"{"method":"GET","url":"https://a/","headers":[],"body":""}"#, Some(GoesOn)),
-            (PingSideband, r#"{"method":"GET","url":"https://a/","response":{"response_code":"403"}}"#, Some(Stops)),
+            (
+                PingSideband,
+                r#"{"method":"GET","url":"https://a/","headers":[],"body":""}"#,
+                Some(GoesOn),
+            ),
+            (
+                PingSideband,
+                r#"{"method":"GET","url":"https://a/","response":{"response_code":"403"}}"#,
+                Some(Stops),
+            ),
             (PingSideband, r#"{"response":{"response_code":"no"}}"#, None),
             (PingSideband, r#"{"method":"GET","url":"https://a/","headers":{"a":"b"}}"#, None),
             (PingSideband, "{}", None),
@@ -236,13 +285,18 @@ mod tests {
         use Taken::{GoesOn, NotTaken, Stops};
         let token = |body: &str| taken(HookKind::OktaToken, 200, body.as_bytes());
         let patch = |operation: &str| {
-            token(&format!(r#"{{"commands":[{{"type":"com.okta.access.patch","value":[{operation}]}}]}}"#))
+            token(&format!(
+                r#"{{"commands":[{{"type":"com.okta.access.patch","value":[{operation}]}}]}}"#
+            ))
         };
         assert_eq!(token("{}"), GoesOn);
         assert_eq!(token(r#"{"debugContext":{"record":"a#1"}}"#), GoesOn);
         assert_eq!(token(r#"{"error":{"errorSummary":"no"}}"#), Stops);
         assert_eq!(patch(r#"{"op":"add","path":"/claims/a","value":1}"#), GoesOn);
-        assert_eq!(patch(r#"{"op":"replace","path":"/token/lifetime/expiration","value":300}"#), GoesOn);
+        assert_eq!(
+            patch(r#"{"op":"replace","path":"/token/lifetime/expiration","value":300}"#),
+            GoesOn
+        );
         for wrong in [
             r#"{"op":"move","path":"/claims/a","value":1}"#,
             r#"{"op":"add","path":"/claims/","value":1}"#,
@@ -255,22 +309,38 @@ mod tests {
         ] {
             assert!(matches!(patch(wrong), NotTaken(_)), "{wrong}: {:?}", patch(wrong));
         }
-        for wrong in
-            ["", "[]", "x", r#"{"commands":{}}"#, r#"{"commands":[{"type":"com.okta.assertion.patch","value":[]}]}"#]
-        {
+        for wrong in [
+            "",
+            "[]",
+            "x",
+            r#"{"commands":{}}"#,
+            r#"{"commands":[{"type":"com.okta.assertion.patch","value":[]}]}"#,
+        ] {
             assert!(matches!(token(wrong), NotTaken(_)), "{wrong}");
         }
         assert!(matches!(taken(HookKind::OktaToken, 204, b""), NotTaken(_)));
         assert!(matches!(
-            taken(HookKind::OktaToken, 200, format!("{{\"a\":\"{}\"}}", "x".repeat(260_000)).as_bytes()),
+            taken(
+                HookKind::OktaToken,
+                200,
+                format!("{{\"a\":\"{}\"}}", "x".repeat(260_000)).as_bytes()
+            ),
             NotTaken(_)
         ));
         let import = |body: &str| taken(HookKind::OktaUserImport, 200, body.as_bytes());
         assert_eq!(
-            import(r#"{"commands":[{"type":"com.okta.action.update","value":{"result":"CREATE_USER"}}]}"#),
+            import(
+                r#"{"commands":[{"type":"com.okta.action.update","value":{"result":"CREATE_USER"}}]}"#
+            ),
             GoesOn
         );
-        assert!(matches!(import(r#"{"commands":[{"type":"com.okta.action.update","value":[]}]}"#), NotTaken(_)));
-        assert!(matches!(import(r#"{"commands":[{"type":"com.okta.access.patch","value":{}}]}"#), NotTaken(_)));
+        assert!(matches!(
+            import(r#"{"commands":[{"type":"com.okta.action.update","value":[]}]}"#),
+            NotTaken(_)
+        ));
+        assert!(matches!(
+            import(r#"{"commands":[{"type":"com.okta.access.patch","value":{}}]}"#),
+            NotTaken(_)
+        ));
     }
 }

@@ -102,11 +102,15 @@ pub fn change(kind: HookKind, change: ChangeKind) -> Saying {
 /// All complaints, effects first.
 pub fn check(kind: HookKind, emits: &Emits, mapping: &Mapping) -> Result<(), Vec<Complaint>> {
     let effects = emits.effects().iter().map(|&it| (it.name().to_owned(), effect(kind, it)));
-    let changes = emits.change_kinds(kind.name()).into_iter().map(|it| (it.to_string(), change(kind, it)));
-    let mut complaints: Vec<_> =
-        effects.chain(changes).filter_map(|(what, saying)| complaint(kind, what, saying, mapping)).collect();
-    let needs_mapping =
-        |what: &str| sayings(kind).any(|(name, saying)| name == what && matches!(saying, Saying::Mapped(..)));
+    let changes =
+        emits.change_kinds(kind.name()).into_iter().map(|it| (it.to_string(), change(kind, it)));
+    let mut complaints: Vec<_> = effects
+        .chain(changes)
+        .filter_map(|(what, saying)| complaint(kind, what, saying, mapping))
+        .collect();
+    let needs_mapping = |what: &str| {
+        sayings(kind).any(|(name, saying)| name == what && matches!(saying, Saying::Mapped(..)))
+    };
     let pointless = mapping.keys().filter(|what| !needs_mapping(what));
     complaints.extend(pointless.map(|what| Complaint::Pointless { kind, what: what.clone() }));
     if complaints.is_empty() { Ok(()) } else { Err(complaints) }
@@ -121,12 +125,18 @@ pub fn table() -> String {
         let seconds = |time: Duration| time.as_secs_f64();
         let (limit, budget) = (seconds(kind.platform_limit()), seconds(kind.default_budget()));
         let about = kind.adapter().about();
-        let _ = writeln!(text, "The platform waits {limit} s; the default budget is {budget} s. {about}");
+        let _ = writeln!(
+            text,
+            "The platform waits {limit} s; the default budget is {budget} s. {about}"
+        );
         text.push_str("\n| answered with | the platform |\n|---|---|\n");
         let Reactions { empty, client_error, server_error, silence } = kind.reactions();
-        for (answer, reaction) in
-            [("204, or nothing", empty), ("4xx", client_error), ("5xx", server_error), ("silence", silence)]
-        {
+        for (answer, reaction) in [
+            ("204, or nothing", empty),
+            ("4xx", client_error),
+            ("5xx", server_error),
+            ("silence", silence),
+        ] {
             let _ = writeln!(text, "| {answer} | {reaction} |");
         }
         text.push_str("\n| what | saying | how, or why not |\n|---|---|---|\n");
@@ -176,7 +186,8 @@ impl Complaint {
     pub fn hint(&self) -> Option<String> {
         Some(match self {
             Self::Unsayable { .. } => {
-                "bind the plugin to a hook that can, or take it out of the manifest's `emits`".into()
+                "bind the plugin to a hook that can, or take it out of the manifest's `emits`"
+                    .into()
             }
             Self::Unmapped { what, to, .. } | Self::MappedWrongly { what, to, .. } => {
                 format!("map `{what}` to {} in the binding", names(to))

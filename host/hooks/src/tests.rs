@@ -63,9 +63,15 @@ pub(crate) fn parse(kind: HookKind, body: &[u8], frame: &Frame<'_>) -> Result<In
 }
 
 /// Posts a body to one of the kind's routes.
-pub(crate) fn post(kind: HookKind, route: &'static str, body: &str, settings: &Settings) -> Result<Heard, Malformed> {
+pub(crate) fn post(
+    kind: HookKind,
+    route: &'static str,
+    body: &str,
+    settings: &Settings,
+) -> Result<Heard, Malformed> {
     let header = |name: &str| (name == "content-type").then_some("application/json; charset=utf-8");
-    let request = Request { get: false, route, header: &header, searches: true, body: body.as_bytes() };
+    let request =
+        Request { get: false, route, header: &header, searches: true, body: body.as_bytes() };
     read(kind, &request, &Frame { settings, ..frame() })
 }
 

@@ -64,18 +64,23 @@ impl KeyError {
     /// What to do about it, where there is something to do.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Name(_) => {
-                Some("use a host and path, such as `audit.hospital.example/2026`: no spaces, no `+`".into())
-            }
+            Self::Name(_) => Some(
+                "use a host and path, such as `audit.hospital.example/2026`: no spaces, no `+`"
+                    .into(),
+            ),
             Self::Public(_) => Some("a public key reads `name+8 hexadecimal digits+base64`".into()),
-            Self::Secret(_) => Some("a secret key reads `PRIVATE+KEY+name+8 hexadecimal digits+base64`".into()),
-            Self::Symmetric(_) => {
-                Some("the file holds 64 hexadecimal digits: `openssl rand -hex 32` makes them".into())
+            Self::Secret(_) => {
+                Some("a secret key reads `PRIVATE+KEY+name+8 hexadecimal digits+base64`".into())
             }
+            Self::Symmetric(_) => Some(
+                "the file holds 64 hexadecimal digits: `openssl rand -hex 32` makes them".into(),
+            ),
             Self::Exposed { path, .. } => {
                 Some(format!("run `chmod 600 {path}`, and replace the key if others had access"))
             }
-            Self::TooLarge { .. } => Some("check that the setting names the key file and not another".into()),
+            Self::TooLarge { .. } => {
+                Some("check that the setting names the key file and not another".into())
+            }
             Self::File { .. } | Self::Randomness => None,
         }
     }

@@ -33,8 +33,12 @@ pub fn read_secret_file(path: &Path) -> Result<Zeroizing<String>, KeyError> {
 /// Writes a secret and a line feed to a new file of mode 0600, durably.
 pub fn write_secret_file(path: &Path, text: &str) -> Result<(), KeyError> {
     let failed = |cause: std::io::Error| failure(path, "written", &cause);
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
-    file.write_all(text.as_bytes()).and_then(|()| file.write_all(b"\n")).and_then(|()| file.sync_all()).map_err(failed)
+    let mut file =
+        OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
+    file.write_all(text.as_bytes())
+        .and_then(|()| file.write_all(b"\n"))
+        .and_then(|()| file.sync_all())
+        .map_err(failed)
 }
 
 fn failure(path: &Path, what: &'static str, cause: &std::io::Error) -> KeyError {
@@ -56,7 +60,11 @@ mod tests {
         let path = dir.path().join("k");
         write_secret_file(&path, &SecretKey::generate("k").unwrap().to_text()).unwrap();
         assert!(SecretKey::read(&path).is_ok());
-        assert_eq!(write_secret_file(&path, "again").unwrap_err().code(), "key-file", "never replaces");
+        assert_eq!(
+            write_secret_file(&path, "again").unwrap_err().code(),
+            "key-file",
+            "never replaces"
+        );
         for mode in [0o640, 0o604, 0o610, 0o666] {
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
             let Err(error) = SecretKey::read(&path) else { panic!("{mode:o}") };

@@ -9,7 +9,9 @@ pub fn check_name(name: &str) -> Result<(), KeyError> {
     let usable = !name.is_empty()
         && name.len() <= MAX_NAME_BYTES
         && !name.chars().any(|c| c == '+' || c.is_whitespace() || c.is_control());
-    usable.then_some(()).ok_or_else(|| KeyError::Name(name.chars().filter(|c| !c.is_control()).take(80).collect()))
+    usable
+        .then_some(())
+        .ok_or_else(|| KeyError::Name(name.chars().filter(|c| !c.is_control()).take(80).collect()))
 }
 
 /// No longer than a host name, so that a note stays small.

@@ -34,8 +34,8 @@ impl PublicKey {
     /// Names 32 bytes of an Ed25519 public key.
     pub fn from_bytes(name: &str, bytes: &[u8; 32]) -> Result<Self, KeyError> {
         check_name(name)?;
-        let key =
-            VerifyingKey::from_bytes(bytes).map_err(|_| KeyError::Public("its bytes are not a point of the curve"))?;
+        let key = VerifyingKey::from_bytes(bytes)
+            .map_err(|_| KeyError::Public("its bytes are not a point of the curve"))?;
         if key.is_weak() {
             return Err(KeyError::Public("its point is of small order"));
         }
@@ -65,7 +65,8 @@ impl PublicKey {
     /// Whether `signature` is this key's over `message`, by the strict rules (RFC 8032 and no small-order points), so that all
     /// verifiers agree.
     pub fn verify_strict(&self, message: &[u8], signature: &[u8]) -> bool {
-        Signature::from_slice(signature).is_ok_and(|signature| self.key.verify_strict(message, &signature).is_ok())
+        Signature::from_slice(signature)
+            .is_ok_and(|signature| self.key.verify_strict(message, &signature).is_ok())
     }
 }
 
@@ -114,7 +115,9 @@ pub(crate) fn split(text: &str) -> Option<(&str, u32, &str)> {
 
 /// Base64 of the type byte and 32 bytes, to the 32 bytes.
 pub(crate) fn ed25519(material: &str) -> Result<[u8; 32], &'static str> {
-    let bytes = zeroize::Zeroizing::new(STANDARD.decode(material).map_err(|_| "its last part is not base64")?);
+    let bytes = zeroize::Zeroizing::new(
+        STANDARD.decode(material).map_err(|_| "its last part is not base64")?,
+    );
     match bytes.split_first() {
         Some((&TYPE_ED25519, key)) => key.try_into().map_err(|_| "its last part has not 33 bytes"),
         Some(_) => Err("its algorithm is not ed25519 (type byte 0x01)"),
@@ -137,9 +140,11 @@ mod tests {
     fn reads_and_writes_what_go_wrote() {
         let key = PublicKey::parse(NEUMANN).unwrap();
         assert_eq!((key.name(), key.id()), ("PeterNeumann", 0xc74f_20a3));
-        assert_eq!((key.to_string().as_str(), key.keyid().as_str()), (NEUMANN, "PeterNeumann+c74f20a3"));
-        let text =
-            "If you think cryptography is the answer to your problem,\nthen you don't know what your problem is.\n";
+        assert_eq!(
+            (key.to_string().as_str(), key.keyid().as_str()),
+            (NEUMANN, "PeterNeumann+c74f20a3")
+        );
+        let text = "If you think cryptography is the answer to your problem,\nthen you don't know what your problem is.\n";
         let line = "x08go/ZJkuBS9UG/SffcvIAQxVBtiFupLLr8pAcElZInNIuGUgYN1FFYC2pZSNXgKvqfqdngotpRZb6KE6RyyBwJnAM=";
         let signature = STANDARD.decode(line).unwrap();
         assert_eq!(signature[..4], key.id().to_be_bytes());
@@ -152,7 +157,10 @@ mod tests {
     fn refuses_small_order() {
         let mut identity = [0; 32];
         identity[0] = 1;
-        assert_eq!(PublicKey::from_bytes("k", &identity), Err(KeyError::Public("its point is of small order")));
+        assert_eq!(
+            PublicKey::from_bytes("k", &identity),
+            Err(KeyError::Public("its point is of small order"))
+        );
     }
 
     proptest! {

@@ -36,7 +36,9 @@ impl SecretKey {
 
     /// Reads the text form.
     pub fn parse(text: &str) -> Result<Self, KeyError> {
-        let rest = text.strip_prefix(PREFIX).ok_or(KeyError::Secret("it does not begin with `PRIVATE+KEY+`"))?;
+        let rest = text
+            .strip_prefix(PREFIX)
+            .ok_or(KeyError::Secret("it does not begin with `PRIVATE+KEY+`"))?;
         let (name, id, material) =
             split(rest).ok_or(KeyError::Secret("it has not three parts after `PRIVATE+KEY+`"))?;
         let seed = Zeroizing::new(ed25519(material).map_err(KeyError::Secret)?);
@@ -80,15 +82,18 @@ mod tests {
     use super::*;
 
     /// The example in the documentation of Go's `x/mod/sumdb/note`.
-    const NEUMANN: &str = "PRIVATE+KEY+PeterNeumann+c74f20a3+AYEKFALVFGyNhPJEMzD1QIDr+Y7hfZx09iUvxdXHKDFz";
+    const NEUMANN: &str =
+        "PRIVATE+KEY+PeterNeumann+c74f20a3+AYEKFALVFGyNhPJEMzD1QIDr+Y7hfZx09iUvxdXHKDFz";
 
     #[test]
     fn reads_signs_and_writes_as_go_does() {
         let key = SecretKey::parse(NEUMANN).unwrap();
         assert_eq!(key.to_text().as_str(), NEUMANN);
-        assert_eq!(key.public().to_string(), "PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW");
-        let text =
-            "If you think cryptography is the answer to your problem,\nthen you don't know what your problem is.\n";
+        assert_eq!(
+            key.public().to_string(),
+            "PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW"
+        );
+        let text = "If you think cryptography is the answer to your problem,\nthen you don't know what your problem is.\n";
         let line = "x08go/ZJkuBS9UG/SffcvIAQxVBtiFupLLr8pAcElZInNIuGUgYN1FFYC2pZSNXgKvqfqdngotpRZb6KE6RyyBwJnAM=";
         assert_eq!(STANDARD.decode(line).unwrap()[4..], key.sign(text.as_bytes()));
     }

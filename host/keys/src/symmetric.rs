@@ -77,9 +77,13 @@ mod tests {
         let text = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1eFF";
         let bytes = *SymmetricKey::parse(text).unwrap().expose();
         assert_eq!((bytes[0], bytes[30], bytes[31]), (0, 30, 255));
-        for wrong in
-            ["", text.trim_end_matches('F'), &text.replace('a', "g"), &format!("{text}00"), &text.replacen('0', " ", 1)]
-        {
+        for wrong in [
+            "",
+            text.trim_end_matches('F'),
+            &text.replace('a', "g"),
+            &format!("{text}00"),
+            &text.replacen('0', " ", 1),
+        ] {
             assert!(SymmetricKey::parse(wrong).is_err(), "{wrong}");
         }
     }

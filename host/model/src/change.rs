@@ -186,8 +186,9 @@ impl ChangeKind {
 
     /// Every kind there is, for tables and tests.
     pub fn all() -> impl Iterator<Item = Self> {
-        let targeted =
-            TARGETS.into_iter().flat_map(|target| [Self::Set(target), Self::Remove(target), Self::CapLifetime(target)]);
+        let targeted = TARGETS.into_iter().flat_map(|target| {
+            [Self::Set(target), Self::Remove(target), Self::CapLifetime(target)]
+        });
         targeted.chain([
             Self::AddGrant,
             Self::DropGrant,

@@ -54,8 +54,9 @@ impl serde::Serialize for Digest {
 impl<'de> serde::Deserialize<'de> for Digest {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        text.parse()
-            .map_err(|NotADigest| serde::de::Error::custom("not `sha256:` and 64 lower-case hexadecimal digits"))
+        text.parse().map_err(|NotADigest| {
+            serde::de::Error::custom("not `sha256:` and 64 lower-case hexadecimal digits")
+        })
     }
 }
 
@@ -83,9 +84,13 @@ mod tests {
     fn one_spelling_only() {
         let text = format!("sha256:{}", "0f".repeat(32));
         assert_eq!(text.parse::<Digest>().unwrap().to_string(), text);
-        for wrong in
-            [text.get(7..).unwrap(), text.get(..70).unwrap(), &text.to_uppercase(), &format!("{text}0"), "sha256:"]
-        {
+        for wrong in [
+            text.get(7..).unwrap(),
+            text.get(..70).unwrap(),
+            &text.to_uppercase(),
+            &format!("{text}0"),
+            "sha256:",
+        ] {
             assert_eq!(wrong.parse::<Digest>(), Err(NotADigest), "{wrong}");
         }
     }

@@ -88,14 +88,22 @@ impl Emits {
         let mut effects = effects.to_vec();
         effects.sort_unstable();
         effects.dedup();
-        Ok(Self { effects, changes: changes.iter().map(|text| Pattern::parse(text)).collect::<Result<_, _>>()? })
+        Ok(Self {
+            effects,
+            changes: changes.iter().map(|text| Pattern::parse(text)).collect::<Result<_, _>>()?,
+        })
     }
 
     /// Whether a decision on a hook of this kind stays within what is declared, and is well-formed.
     ///
     /// # Errors
     /// The first thing that does not.
-    pub fn check(&self, hook: &str, decision: &Decision, messages: &Messages) -> Result<(), Overreach> {
+    pub fn check(
+        &self,
+        hook: &str,
+        decision: &Decision,
+        messages: &Messages,
+    ) -> Result<(), Overreach> {
         for (at, finding) in (1..).zip(&decision.findings) {
             if !self.effects.contains(&finding.effect) {
                 return Err(Overreach::Effect { at, effect: finding.effect });
@@ -104,7 +112,10 @@ impl Emits {
                 return Err(Overreach::Code { at });
             }
             if finding.arguments.iter().any(|Attribute { value, .. }| !is_json(value)) {
-                return Err(Overreach::MalformedFinding { at, what: "the value of an argument is not json" });
+                return Err(Overreach::MalformedFinding {
+                    at,
+                    what: "the value of an argument is not json",
+                });
             }
         }
         for (at, change) in (1..).zip(&decision.changes) {
@@ -136,8 +147,12 @@ impl Emits {
     /// restricting, since that is all they declare.
     pub fn proposes(&self, hook: &str) -> bool {
         // A credential can be a good one, so declaring the kind is declaring that.
-        let restricts =
-            |kind| matches!(kind, ChangeKind::CapLifetime(_) | ChangeKind::DropGrant | ChangeKind::RequireApprovers);
+        let restricts = |kind| {
+            matches!(
+                kind,
+                ChangeKind::CapLifetime(_) | ChangeKind::DropGrant | ChangeKind::RequireApprovers
+            )
+        };
         self.on(hook).any(|pattern| !restricts(pattern.kind))
     }
 
@@ -161,11 +176,15 @@ impl Emits {
 
     /// Those of the declared changes that allow this one on this hook kind.
     pub fn allowing(&self, hook: &str, change: &Change) -> impl Iterator<Item = &str> {
-        self.on(hook).filter(|pattern| pattern.matches(change)).map(|pattern| pattern.declared.as_str())
+        self.on(hook)
+            .filter(|pattern| pattern.matches(change))
+            .map(|pattern| pattern.declared.as_str())
     }
 
     fn on(&self, hook: &str) -> impl Iterator<Item = &Pattern> {
-        self.changes.iter().filter(move |pattern| pattern.hook.as_ref().is_none_or(|only| only == hook))
+        self.changes
+            .iter()
+            .filter(move |pattern| pattern.hook.as_ref().is_none_or(|only| only == hook))
     }
 }
 
@@ -211,7 +230,9 @@ impl Overreach {
             Self::Change { kind, .. } => {
                 format!("add the `{kind}` to the changes of `emits`, or correct the plugin")
             }
-            Self::MalformedFinding { .. } | Self::MalformedChange { .. } | Self::Risk => "correct the plugin".into(),
+            Self::MalformedFinding { .. } | Self::MalformedChange { .. } | Self::Risk => {
+                "correct the plugin".into()
+            }
         })
     }
 }
@@ -248,11 +269,14 @@ impl Pattern {
             Some(rest) => rest.is_empty() || rest.starts_with(':'),
             None => false,
         };
-        let kind = ChangeKind::all().find(is_kind).ok_or_else(|| EmitsError::UnknownChange(declared.to_owned()))?;
+        let kind = ChangeKind::all()
+            .find(is_kind)
+            .ok_or_else(|| EmitsError::UnknownChange(declared.to_owned()))?;
         let rest = text.strip_prefix(&kind.to_string()).unwrap_or_default().strip_prefix(':');
         let narrowed = match (kind, rest) {
             (ChangeKind::Set(_) | ChangeKind::Remove(_), path) => {
-                let path = path.filter(|path| path.starts_with('/') && split_pointer(path).is_some());
+                let path =
+                    path.filter(|path| path.starts_with('/') && split_pointer(path).is_some());
                 let path = path.ok_or_else(|| EmitsError::Path(declared.to_owned()))?;
                 match path.strip_suffix('*') {
                     Some(parent) if parent.ends_with('/') => Narrowed::Below(parent.to_owned()),
@@ -272,9 +296,15 @@ impl Pattern {
     fn matches(&self, change: &Change) -> bool {
         let narrowed = match (&self.narrowed, change) {
             (Narrowed::No, _) => true,
-            (Narrowed::At(place), Change::Set { path, .. } | Change::Remove { path, .. }) => path == place,
-            (Narrowed::Below(place), Change::Set { path, .. } | Change::Remove { path, .. }) => path.starts_with(place),
-            (Narrowed::Grant(kind), Change::AddGrant(grant) | Change::DropGrant(grant)) => grant.kind == *kind,
+            (Narrowed::At(place), Change::Set { path, .. } | Change::Remove { path, .. }) => {
+                path == place
+            }
+            (Narrowed::Below(place), Change::Set { path, .. } | Change::Remove { path, .. }) => {
+                path.starts_with(place)
+            }
+            (Narrowed::Grant(kind), Change::AddGrant(grant) | Change::DropGrant(grant)) => {
+                grant.kind == *kind
+            }
             _ => false,
         };
         change.kind() == self.kind && narrowed
@@ -287,7 +317,9 @@ fn well_formed(change: &Change) -> Result<(), &'static str> {
             Err("its path is not a json pointer")
         }
         Change::Set { value, .. } if !is_json(value) => Err("its value is not json"),
-        Change::Statement(statement) if !is_json(&statement.payload) => Err("its payload is not json"),
+        Change::Statement(statement) if !is_json(&statement.payload) => {
+            Err("its payload is not json")
+        }
         _ => Ok(()),
     }
 }
@@ -296,8 +328,14 @@ fn is_json(text: &str) -> bool {
     Document::parse(text.as_bytes()).is_ok()
 }
 
-const GRANT_KINDS: [GrantKind; 6] =
-    [GrantKind::Entitlement, GrantKind::Group, GrantKind::Role, GrantKind::Scope, GrantKind::App, GrantKind::Claim];
+const GRANT_KINDS: [GrantKind; 6] = [
+    GrantKind::Entitlement,
+    GrantKind::Group,
+    GrantKind::Role,
+    GrantKind::Scope,
+    GrantKind::App,
+    GrantKind::Claim,
+];
 
 #[cfg(test)]
 mod tests;

@@ -114,7 +114,10 @@ impl<'a> Value<'a> {
     /// The text of this value as it was sent.
     #[inline]
     pub fn raw(self) -> &'a str {
-        self.document.text().get(self.node.start as usize..self.node.end as usize).unwrap_or_default()
+        self.document
+            .text()
+            .get(self.node.start as usize..self.node.end as usize)
+            .unwrap_or_default()
     }
 
     /// The same as a text that outlives this value.
@@ -129,13 +132,16 @@ impl<'a> Value<'a> {
         if self.node.escaped {
             return self.as_str().map(Text::from);
         }
-        (self.node.kind == Kind::String).then(|| Text::part(self.document, self.node.start + 1..self.node.end - 1))
+        (self.node.kind == Kind::String)
+            .then(|| Text::part(self.document, self.node.start + 1..self.node.end - 1))
     }
 
     /// The text of this value, but with `instead` (JSON text) wherever one of the pointers, which start at the document's root, leads
     /// to a value strictly inside it.
     pub fn without(self, pointers: &[&str], instead: &str) -> Cow<'a, str> {
-        let inside = |value: &Value<'_>| value.node.start > self.node.start && value.node.end <= self.node.end;
+        let inside = |value: &Value<'_>| {
+            value.node.start > self.node.start && value.node.end <= self.node.end
+        };
         let mut spans: Vec<_> = pointers
             .iter()
             .filter_map(|pointer| self.document.pointer(pointer).filter(inside))
@@ -186,7 +192,11 @@ impl<'a> Value<'a> {
     #[inline]
     pub fn as_str(self) -> Option<Cow<'a, str>> {
         let inner = self.quoted()?;
-        Some(if self.node.escaped { Cow::Owned(text::unescape(inner).collect()) } else { Cow::Borrowed(inner) })
+        Some(if self.node.escaped {
+            Cow::Owned(text::unescape(inner).collect())
+        } else {
+            Cow::Borrowed(inner)
+        })
     }
 
     /// The number, where it is spelled as a whole number from 0 to 2^64 - 1 without fraction or exponent.

@@ -19,7 +19,8 @@ mod search;
 mod text;
 
 pub use call::{
-    Attribute, Call, Entity, Grant, GrantKind, Lifetime, Millis, Origin, Principal, PrincipalKind, Secrets, Target,
+    Attribute, Call, Entity, Grant, GrantKind, Lifetime, Millis, Origin, Principal, PrincipalKind,
+    Secrets, Target,
 };
 pub use cause::{Cause, Party};
 pub use change::{Change, ChangeKind, Credential, Statement};
@@ -30,7 +31,9 @@ pub use json::Document;
 pub use limits::Limits;
 pub use messages::{MessageProblem, Messages, MessagesError};
 pub use plain::plain;
-pub use reads::{EntityView, MissingRead, OriginView, PrincipalView, Reads, ReadsError, View, Wanted};
+pub use reads::{
+    EntityView, MissingRead, OriginView, PrincipalView, Reads, ReadsError, View, Wanted,
+};
 pub use redacted::Redacted;
 pub use search::{Found, FoundError, LONGEST_ID, Page, Sought};
 pub use text::Text;

@@ -16,7 +16,8 @@ pub struct Limits {
 
 impl Limits {
     /// The most a manifest may ask for: 64 MiB, 1 s, 256 KiB.
-    pub const CEILING: Self = Self { memory_bytes: 64 << 20, time_ms: 1_000, output_bytes: 256 << 10 };
+    pub const CEILING: Self =
+        Self { memory_bytes: 64 << 20, time_ms: 1_000, output_bytes: 256 << 10 };
 
     /// What a manifest that says nothing gets: 16 MiB, 50 ms, 64 KiB.
     pub const DEFAULT: Self = Self { memory_bytes: 16 << 20, time_ms: 50, output_bytes: 64 << 10 };

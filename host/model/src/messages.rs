@@ -31,7 +31,9 @@ pub struct MessagesError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MessageProblem {
     /// Codes are `[A-Z][A-Z0-9_]{0,63}`.
-    #[error("has a code that is not 1 to 64 capital letters, digits and underscores, a letter first")]
+    #[error(
+        "has a code that is not 1 to 64 capital letters, digits and underscores, a letter first"
+    )]
     Code,
     /// English is what everybody gets who asks for a language that is not there.
     #[error("has no text in `en`")]
@@ -105,24 +107,34 @@ impl Messages {
     /// Strings are filled in without quotation marks, arrays with ", " between their elements, an argument
     /// that is missing or `null` as "…". At most [`LONGEST`] characters, without control characters and marks
     /// that turn the direction of writing.
-    pub fn fill(&self, code: &str, language: &str, arguments: &[Attribute]) -> Option<(&str, String)> {
+    pub fn fill(
+        &self,
+        code: &str,
+        language: &str,
+        arguments: &[Attribute],
+    ) -> Option<(&str, String)> {
         let languages = self.0.get(code)?;
         let primary = language.split('-').next().unwrap_or_default();
-        let (tag, template) = [language, primary, FALLBACK]
-            .into_iter()
-            .find_map(|wanted| languages.iter().find(|(tag, _)| tag.eq_ignore_ascii_case(wanted)))?;
+        let (tag, template) = [language, primary, FALLBACK].into_iter().find_map(|wanted| {
+            languages.iter().find(|(tag, _)| tag.eq_ignore_ascii_case(wanted))
+        })?;
         let mut text = String::with_capacity(template.len() + 64);
         for piece in pieces(template) {
             match piece {
                 Piece::Text(plain) => text.push_str(plain),
-                Piece::Argument(name) => match arguments.iter().find(|argument| argument.name == name) {
-                    Some(argument) => fill_in(&mut text, &argument.value),
-                    None => text.push(MISSING),
-                },
+                Piece::Argument(name) => {
+                    match arguments.iter().find(|argument| argument.name == name) {
+                        Some(argument) => fill_in(&mut text, &argument.value),
+                        None => text.push(MISSING),
+                    }
+                }
                 Piece::Malformed => {}
             }
         }
-        Some((tag, text.chars().filter(|&character| !is_unprintable(character)).take(LONGEST).collect()))
+        Some((
+            tag,
+            text.chars().filter(|&character| !is_unprintable(character)).take(LONGEST).collect(),
+        ))
     }
 }
 
@@ -147,7 +159,9 @@ impl MessagesError {
             MessageProblem::Language => "use a tag such as `de` or `pt-BR`".into(),
             MessageProblem::Length => "shorten it, or remove it where it is empty".into(),
             MessageProblem::Control => "write it as one line of plain text".into(),
-            MessageProblem::Placeholder => "write `{name}` for an argument, and `{{` or `}}` for a brace".into(),
+            MessageProblem::Placeholder => {
+                "write `{name}` for an argument, and `{{` or `}}` for a brace".into()
+            }
         })
     }
 }
@@ -221,15 +235,21 @@ fn is_code(code: &str) -> bool {
 }
 
 fn is_name(name: &str) -> bool {
-    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.'))
+    !name.is_empty()
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.'))
 }
 
 /// The common form of RFC 5646 tags: subtags of up to eight letters and digits, the first of letters.
 fn is_language(tag: &str) -> bool {
-    let subtag =
-        |subtag: &str| (1..=8).contains(&subtag.len()) && subtag.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    let subtag = |subtag: &str| {
+        (1..=8).contains(&subtag.len()) && subtag.bytes().all(|byte| byte.is_ascii_alphanumeric())
+    };
     let primary = tag.split('-').next().unwrap_or_default();
-    primary.len() >= 2 && primary.bytes().all(|byte| byte.is_ascii_alphabetic()) && tag.split('-').all(subtag)
+    primary.len() >= 2
+        && primary.bytes().all(|byte| byte.is_ascii_alphabetic())
+        && tag.split('-').all(subtag)
 }
 
 /// Control characters, line and paragraph separators, and the marks that embed, override or isolate a

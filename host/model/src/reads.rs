@@ -46,7 +46,9 @@ pub enum ReadsError {
     #[error("`{0}` in `reads` is not a hook kind, a colon and a json pointer")]
     Pointer(String),
     /// A table column.
-    #[error("`{0}` in `reads` looks like a column of a reference table, and tables come with a later version")]
+    #[error(
+        "`{0}` in `reads` looks like a column of a reference table, and tables come with a later version"
+    )]
     Table(String),
     /// Required, but not read.
     #[error("`{0}` is in `requires` and not in `reads`")]
@@ -125,10 +127,9 @@ impl Reads {
             origin: call.origin.as_ref().and_then(|origin| self.origin(origin)),
             purpose: call.purpose.as_deref().filter(|_| self.purpose),
             proposed: &call.proposed,
-            payload: self
-                .payload
-                .get(call.hook)
-                .map_or("null".into(), |wanted| wanted.project(call.payload.root(), &call.secrets.pointers())),
+            payload: self.payload.get(call.hook).map_or("null".into(), |wanted| {
+                wanted.project(call.payload.root(), &call.secrets.pointers())
+            }),
         })
     }
 
@@ -167,7 +168,9 @@ impl Reads {
             Path::Requested => self.requested = true,
             Path::Purpose => self.purpose = true,
             Path::Correlation => self.correlation = true,
-            Path::Payload { kind, pointer } => self.payload.entry(kind.clone()).or_default().admit(pointer),
+            Path::Payload { kind, pointer } => {
+                self.payload.entry(kind.clone()).or_default().admit(pointer)
+            }
         }
     }
 
@@ -178,7 +181,9 @@ impl Reads {
             Path::Requested => self.requested,
             Path::Purpose => self.purpose,
             Path::Correlation => self.correlation,
-            Path::Payload { kind, pointer } => self.payload.get(kind).is_some_and(|wanted| wanted.covers(pointer)),
+            Path::Payload { kind, pointer } => {
+                self.payload.get(kind).is_some_and(|wanted| wanted.covers(pointer))
+            }
         }
     }
 
@@ -217,7 +222,8 @@ impl ReadsError {
     pub fn hint(&self) -> Option<String> {
         Some(match self {
             Self::Unknown(_) => {
-                "use a path such as `subject.id`, `subject.attributes.department` or `origin.ip`".into()
+                "use a path such as `subject.id`, `subject.attributes.department` or `origin.ip`"
+                    .into()
             }
             Self::Pointer(_) => "write it like `okta.token:/data/context/user`".into(),
             Self::Table(_) => "remove it, or read the value from an attribute or a claim".into(),
@@ -279,8 +285,9 @@ impl Members {
         if !self.all_attributes && self.attributes.is_empty() {
             return Vec::new();
         }
-        let wanted =
-            |attribute: &&Attribute| self.all_attributes || self.attributes.iter().any(|name| attribute.name == **name);
+        let wanted = |attribute: &&Attribute| {
+            self.all_attributes || self.attributes.iter().any(|name| attribute.name == **name)
+        };
         attributes.iter().filter(wanted).collect()
     }
 }

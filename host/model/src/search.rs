@@ -43,7 +43,9 @@ pub enum FoundError {
     #[error("it has more results than the page may have")]
     TooMany,
     /// An end that is none.
-    #[error("its `next` is longer than {LONGEST_ID} bytes, not after where the page began, or before its last result")]
+    #[error(
+        "its `next` is longer than {LONGEST_ID} bytes, not after where the page began, or before its last result"
+    )]
     Next,
     /// A result without an id or with too long a one, or one that stands in the wrong place.
     #[error("result {at} has no id of 1 to {LONGEST_ID} bytes that comes after the one before it")]
@@ -94,7 +96,11 @@ impl Found {
                 return Err(FoundError::Id { at });
             }
             before = id;
-            if result.attributes.iter().any(|attribute| Document::parse(attribute.value.as_bytes()).is_err()) {
+            if result
+                .attributes
+                .iter()
+                .any(|attribute| Document::parse(attribute.value.as_bytes()).is_err())
+            {
                 return Err(FoundError::Attribute { at });
             }
         }
@@ -103,7 +109,11 @@ impl Found {
             let from_here = if self.results.is_empty() { next > before } else { next >= before };
             next.len() <= LONGEST_ID && from_here
         };
-        if self.next.as_deref().is_some_and(|next| !leads_on(next)) { Err(FoundError::Next) } else { Ok(()) }
+        if self.next.as_deref().is_some_and(|next| !leads_on(next)) {
+            Err(FoundError::Next)
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -139,7 +149,10 @@ mod tests {
         assert_eq!(found(vec![one.clone(), other.clone()], Some("2")).check(&page), Ok(()));
         assert_eq!(found(Vec::new(), None).check(&page), Ok(()));
         let third = result(Some("3"), "1");
-        assert_eq!(found(vec![one.clone(), other, third], None).check(&page), Err(FoundError::TooMany));
+        assert_eq!(
+            found(vec![one.clone(), other, third], None).check(&page),
+            Err(FoundError::TooMany)
+        );
         let long = "x".repeat(LONGEST_ID + 1);
         for next in ["", "/", "0", &long] {
             assert_eq!(found(Vec::new(), Some(next)).check(&page), Err(FoundError::Next), "{next}");

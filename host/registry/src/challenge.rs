@@ -47,14 +47,19 @@ pub fn challenges(value: &str) -> Vec<Challenge> {
 
 fn challenge(scheme: &str, parameters: Vec<(String, String)>) -> Option<Challenge> {
     let get = |name: &str| {
-        let mut found = parameters.iter().filter(|(is, _)| is == name).map(|(_, value)| value.clone());
+        let mut found =
+            parameters.iter().filter(|(is, _)| is == name).map(|(_, value)| value.clone());
         let first = found.next();
         // Said twice, it could be read either way.
         if found.next().is_some() { None } else { first }
     };
     match scheme {
         "basic" => Some(Challenge::Basic),
-        "bearer" => Some(Challenge::Bearer { realm: get("realm")?, service: get("service"), scope: get("scope") }),
+        "bearer" => Some(Challenge::Bearer {
+            realm: get("realm")?,
+            service: get("service"),
+            scope: get("scope"),
+        }),
         _ => None,
     }
 }
@@ -63,8 +68,9 @@ fn challenge(scheme: &str, parameters: Vec<(String, String)>) -> Option<Challeng
 fn parameter(text: &str) -> Option<(String, &str)> {
     let Some(quoted) = text.strip_prefix('"') else {
         let end = text.find(|letter: char| !is_token(letter)).unwrap_or(text.len());
-        return (end > 0)
-            .then(|| (text.get(..end).unwrap_or_default().to_owned(), text.get(end..).unwrap_or_default()));
+        return (end > 0).then(|| {
+            (text.get(..end).unwrap_or_default().to_owned(), text.get(end..).unwrap_or_default())
+        });
     };
     let (mut value, mut letters) = (String::new(), quoted.char_indices());
     while let Some((at, letter)) = letters.next() {

@@ -88,7 +88,13 @@ impl Descriptor {
     pub fn of(media_type: &str, bytes: &[u8]) -> Self {
         let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         let media_type = media_type.to_owned();
-        Self { media_type, digest: sha256(bytes), size, artifact_type: None, annotations: BTreeMap::new() }
+        Self {
+            media_type,
+            digest: sha256(bytes),
+            size,
+            artifact_type: None,
+            annotations: BTreeMap::new(),
+        }
     }
 
     /// The same, under this name.
@@ -135,7 +141,10 @@ impl Image {
 
     /// How an index lists it, by its bytes.
     pub fn descriptor(&self, bytes: &[u8]) -> Descriptor {
-        Descriptor { artifact_type: Some(self.artifact().to_owned()), ..Descriptor::of(Self::MEDIA_TYPE, bytes) }
+        Descriptor {
+            artifact_type: Some(self.artifact().to_owned()),
+            ..Descriptor::of(Self::MEDIA_TYPE, bytes)
+        }
     }
 }
 
@@ -181,10 +190,14 @@ impl Index {
 /// Reads strict JSON that does not have the member which would make it something else.
 pub(crate) fn strict<T: DeserializeOwned>(bytes: &[u8], alien: &str) -> Result<T, Malformed> {
     if bytes.len() > MOST_BYTES {
-        return Err(Malformed(format!("it has {} bytes; at most {MOST_BYTES} are read", bytes.len())));
+        return Err(Malformed(format!(
+            "it has {} bytes; at most {MOST_BYTES} are read",
+            bytes.len()
+        )));
     }
-    let document = Document::parse(bytes)
-        .map_err(|error| Malformed(format!("{} at byte {}", error.cause.code().replace('-', " "), error.at)))?;
+    let document = Document::parse(bytes).map_err(|error| {
+        Malformed(format!("{} at byte {}", error.cause.code().replace('-', " "), error.at))
+    })?;
     if document.root().get(alien).is_some() {
         return Err(Malformed(format!("it has `{alien}`, so it could be read as something else")));
     }
@@ -203,7 +216,9 @@ fn check(version: u8, media_type: &str, wanted: &str, entries: usize) -> Result<
         return Err(Malformed(format!("its mediaType is not `{wanted}`")));
     }
     if entries > MOST_ENTRIES {
-        return Err(Malformed(format!("it lists {entries} things; at most {MOST_ENTRIES} are read")));
+        return Err(Malformed(format!(
+            "it lists {entries} things; at most {MOST_ENTRIES} are read"
+        )));
     }
     Ok(())
 }

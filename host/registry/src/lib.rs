@@ -15,14 +15,17 @@ mod release;
 
 pub use challenge::{Challenge, challenges};
 pub use document::{
-    DSSE, Descriptor, EMPTY, EMPTY_CONFIG, Image, Index, MOST_BYTES, Malformed, TITLE, VERSION, named, sha256,
+    DSSE, Descriptor, EMPTY, EMPTY_CONFIG, Image, Index, MOST_BYTES, Malformed, TITLE, VERSION,
+    named, sha256,
 };
 pub use plugin::{
-    Component, ComponentFacts, MANIFEST_ARTIFACT, SUITE_ARTIFACT, WASM, WASM_CONFIG, attached, attachment, component,
-    layer, subject,
+    Component, ComponentFacts, MANIFEST_ARTIFACT, SUITE_ARTIFACT, WASM, WASM_CONFIG, attached,
+    attachment, component, layer, subject,
 };
 pub use reference::{Reference, Repository, What, WrongReference, referrers_tag};
-pub use release::{Documents, MOST_PLUGINS, RELEASE_ARTIFACT, RELEASE_DOCUMENTS, Release, SETTINGS};
+pub use release::{
+    Documents, MOST_PLUGINS, RELEASE_ARTIFACT, RELEASE_DOCUMENTS, Release, SETTINGS,
+};
 
 #[cfg(test)]
 mod tests;

@@ -78,12 +78,22 @@ pub fn attached(to: &Descriptor, artifact: &str, layer: Descriptor) -> Image {
     let mut image = Image::new(Some(artifact), Descriptor::of(EMPTY_CONFIG, EMPTY), vec![layer]);
     // Without what only indexes say, so that the same subject is the same bytes wherever its descriptor was found.
     let Descriptor { media_type, digest, size, .. } = to.clone();
-    image.subject = Some(Descriptor { media_type, digest, size, artifact_type: None, annotations: Default::default() });
+    image.subject = Some(Descriptor {
+        media_type,
+        digest,
+        size,
+        artifact_type: None,
+        annotations: Default::default(),
+    });
     image
 }
 
 /// The one layer of what refers to this artifact.
-pub fn attachment<'a>(image: &'a Image, to: Digest, artifact: &str) -> Result<&'a Descriptor, Malformed> {
+pub fn attachment<'a>(
+    image: &'a Image,
+    to: Digest,
+    artifact: &str,
+) -> Result<&'a Descriptor, Malformed> {
     let wrong = |why: &str| Err(Malformed(format!("what is attached to a component {why}")));
     if image.artifact_type.as_deref() != Some(artifact) {
         return wrong("is of another type than its index says");

@@ -47,7 +47,8 @@ pub struct WrongReference {
 impl Reference {
     /// The same repository's thing of this tag. `None` where that is no tag.
     pub fn tagged(&self, tag: &str) -> Option<Self> {
-        is_tag(tag).then(|| Self { repository: self.repository.clone(), what: What::Tag(tag.to_owned()) })
+        is_tag(tag)
+            .then(|| Self { repository: self.repository.clone(), what: What::Tag(tag.to_owned()) })
     }
 
     /// Its tag, where it is named by one.
@@ -93,13 +94,19 @@ impl FromStr for Reference {
         }
         let (place, what) = match text.split_once('@') {
             Some((place, digest)) => {
-                let digest = digest.parse().map_err(|_| wrong("what follows `@` is not a SHA-256 digest"))?;
+                let digest = digest
+                    .parse()
+                    .map_err(|_| wrong("what follows `@` is not a SHA-256 digest"))?;
                 (place, What::Digest(digest))
             }
             None => {
-                let slash = text.rfind('/').ok_or_else(|| wrong("it names no registry, as in `host/name:tag`"))?;
+                let slash = text
+                    .rfind('/')
+                    .ok_or_else(|| wrong("it names no registry, as in `host/name:tag`"))?;
                 let (path, last) = text.split_at(slash);
-                let (name, tag) = last.split_once(':').ok_or_else(|| wrong("it has neither a tag nor a digest"))?;
+                let (name, tag) = last
+                    .split_once(':')
+                    .ok_or_else(|| wrong("it has neither a tag nor a digest"))?;
                 if !is_tag(tag) {
                     return Err(wrong("its tag is not 1 to 128 letters, digits, `_`, `.` or `-`"));
                 }
@@ -107,7 +114,9 @@ impl FromStr for Reference {
                 (text.get(..end).unwrap_or_default(), What::Tag(tag.to_owned()))
             }
         };
-        let (host, name) = place.split_once('/').ok_or_else(|| wrong("it names no registry, as in `host/name:tag`"))?;
+        let (host, name) = place
+            .split_once('/')
+            .ok_or_else(|| wrong("it names no registry, as in `host/name:tag`"))?;
         if !is_host(host) {
             return Err(wrong(
                 "it does not begin with a registry's host, such as `registry.example` or `127.0.0.1:5000`",
@@ -135,7 +144,9 @@ fn shown(text: &str) -> String {
 fn is_tag(text: &str) -> bool {
     let mut bytes = text.bytes();
     let first = bytes.next().is_some_and(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-    first && text.len() <= 128 && bytes.all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+    first
+        && text.len() <= 128
+        && bytes.all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
 }
 
 /// A host with a dot, a port or brackets, or `localhost`: else it could be the first part of a name.
@@ -153,20 +164,27 @@ fn is_host(text: &str) -> bool {
         }
         None => text.split_once(':').map_or((text, None), |(host, port)| (host, Some(port))),
     };
-    let port_fits = port.is_none_or(|port| port.bytes().all(|it| it.is_ascii_digit()) && port.parse::<u16>().is_ok());
+    let port_fits = port.is_none_or(|port| {
+        port.bytes().all(|it| it.is_ascii_digit()) && port.parse::<u16>().is_ok()
+    });
     let label = |label: &str| {
         let inner = label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
         (1..=63).contains(&label.len()) && inner && !label.starts_with('-') && !label.ends_with('-')
     };
-    port_fits && host.split('.').all(label) && (port.is_some() || host.contains('.') || host == "localhost")
+    port_fits
+        && host.split('.').all(label)
+        && (port.is_some() || host.contains('.') || host == "localhost")
 }
 
 /// Distribution 1.1, *Pulling manifests*: the grammar of names.
 fn is_name(text: &str) -> bool {
     let part = |part: &str| {
-        let ends = |byte: Option<&u8>| byte.is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+        let ends = |byte: Option<&u8>| {
+            byte.is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+        };
         let bytes = part.as_bytes();
-        let inner = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-".contains(byte);
+        let inner =
+            |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-".contains(byte);
         let marks = ["..", "._", "_.", ".-", "-.", "_-", "-_", "___"];
         ends(bytes.first())
             && ends(bytes.last())

@@ -47,13 +47,17 @@ impl Release {
             return Err(Malformed("it is no release, but something else".to_owned()));
         }
         let of_type = |wanted: &str| {
-            let fits =
-                |it: &&Descriptor| it.media_type == Image::MEDIA_TYPE && it.artifact_type.as_deref() == Some(wanted);
+            let fits = |it: &&Descriptor| {
+                it.media_type == Image::MEDIA_TYPE && it.artifact_type.as_deref() == Some(wanted)
+            };
             index.manifests.iter().filter(fits).cloned().collect::<Vec<_>>()
         };
         let documents = of_type(RELEASE_DOCUMENTS);
         let [documents] = documents.as_slice() else {
-            return Err(Malformed(format!("it lists {} sets of a release's documents, not one", documents.len())));
+            return Err(Malformed(format!(
+                "it lists {} sets of a release's documents, not one",
+                documents.len()
+            )));
         };
         let (components, manifests) = (of_type(WASM_CONFIG), of_type(MANIFEST_ARTIFACT));
         if components.len().max(manifests.len()) > MOST_PLUGINS {
@@ -78,10 +82,13 @@ impl Documents {
     /// Sorts a manifest's layers. What is of no type that a release has is passed over.
     pub fn of(image: &Image) -> Result<Self, Malformed> {
         if image.artifact_type.as_deref() != Some(RELEASE_DOCUMENTS) {
-            return Err(Malformed("the release's documents are of another type than its index says".to_owned()));
+            return Err(Malformed(
+                "the release's documents are of another type than its index says".to_owned(),
+            ));
         }
-        let of_type =
-            |wanted: &str| image.layers.iter().filter(|it| it.media_type == wanted).cloned().collect::<Vec<_>>();
+        let of_type = |wanted: &str| {
+            image.layers.iter().filter(|it| it.media_type == wanted).cloned().collect::<Vec<_>>()
+        };
         let (envelopes, settings) = (of_type(DSSE), of_type(SETTINGS));
         if envelopes.len() > MOST_ENVELOPES || settings.len() > MOST_PLUGINS {
             return Err(Malformed("the release has too many documents".to_owned()));

@@ -61,7 +61,8 @@ fn a_component_is_named_three_times_alike() {
     assert!(attachment(&signed, descriptor.digest, MANIFEST_ARTIFACT).is_ok());
     assert!(attachment(&signed, sha256(b"another"), MANIFEST_ARTIFACT).is_err());
     assert!(attachment(&signed, descriptor.digest, SUITE_ARTIFACT).is_err());
-    let statement = format!(r#"{{"subject":[{{"name":"a","digest":{{"sha256":"{}"}}}}]}}"#, "0f".repeat(32));
+    let statement =
+        format!(r#"{{"subject":[{{"name":"a","digest":{{"sha256":"{}"}}}}]}}"#, "0f".repeat(32));
     assert_eq!(
         subject(statement.as_bytes()).map(|digest| digest.to_string()),
         Some(format!("sha256:{}", "0f".repeat(32)))
@@ -80,10 +81,16 @@ fn the_same_bytes_are_not_two_kinds_of_document() {
         text.replacen("image.manifest", "image.index", 1),
         format!("{text}x"),
     ] {
-        assert!(Image::parse(wrong.as_bytes()).is_err() && Index::parse(wrong.as_bytes()).is_err(), "{wrong}");
+        assert!(
+            Image::parse(wrong.as_bytes()).is_err() && Index::parse(wrong.as_bytes()).is_err(),
+            "{wrong}"
+        );
     }
     assert!(Index::parse(text.as_bytes()).is_err());
-    assert!(Image::parse(text.replacen('{', r#"{"later":1,"#, 1).as_bytes()).is_ok(), "others may write more");
+    assert!(
+        Image::parse(text.replacen('{', r#"{"later":1,"#, 1).as_bytes()).is_ok(),
+        "others may write more"
+    );
 }
 
 #[test]
@@ -103,7 +110,8 @@ fn a_release_lists_everything_once() {
     assert!(Release::of(&index).is_ok(), "the same again is the same");
     index.put(descriptor(RELEASE_DOCUMENTS, b"another"));
     assert!(Release::of(&index).is_err(), "which of the two?");
-    index.manifests = (0..=MOST_PLUGINS).map(|it| descriptor(WASM_CONFIG, &it.to_be_bytes())).collect();
+    index.manifests =
+        (0..=MOST_PLUGINS).map(|it| descriptor(WASM_CONFIG, &it.to_be_bytes())).collect();
     index.put(descriptor(RELEASE_DOCUMENTS, b"d"));
     assert!(Release::of(&index).is_err());
     assert!(Release::of(&Index::new(Some("application/vnd.other"), Vec::new())).is_err());
@@ -117,8 +125,12 @@ fn challenges_are_read() {
         scope: scope.map(str::to_owned),
     };
     let scope = "repository:a/b:pull,push";
-    let value = format!(r#"Bearer realm="https://auth.example/token",service="reg",scope="{scope}""#);
-    assert_eq!(challenges(&value), [bearer("https://auth.example/token", Some("reg"), Some(scope))]);
+    let value =
+        format!(r#"Bearer realm="https://auth.example/token",service="reg",scope="{scope}""#);
+    assert_eq!(
+        challenges(&value),
+        [bearer("https://auth.example/token", Some("reg"), Some(scope))]
+    );
     assert_eq!(
         challenges(r#"Basic realm="a, b=c \"d", bearer realm=x"#),
         [Challenge::Basic, bearer("x", None, None)],

@@ -56,15 +56,22 @@ impl Admin {
         socket.set_nonblocking(true).map_err(bind)?;
         let address = socket.local_addr().map_err(bind)?;
         let (stop, stopping) = watch::channel(false);
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(StartError::Thread)?;
         let desk = Arc::new(Desk {
             host: Arc::clone(host),
             begin: Instant::now(),
             came_up: host.clock.now(),
             log: Mutex::default(),
         });
-        let work = move || runtime.block_on(LocalSet::new().run_until(accept(socket, desk, stopping)));
-        let thread = thread::Builder::new().name("admin".to_owned()).spawn(work).map_err(StartError::Thread)?;
+        let work =
+            move || runtime.block_on(LocalSet::new().run_until(accept(socket, desk, stopping)));
+        let thread = thread::Builder::new()
+            .name("admin".to_owned())
+            .spawn(work)
+            .map_err(StartError::Thread)?;
         Ok(Self { address, stop, thread })
     }
 
@@ -81,7 +88,11 @@ impl Admin {
     }
 }
 
-async fn accept(socket: std::net::TcpListener, desk: Arc<Desk>, mut stopping: watch::Receiver<bool>) {
+async fn accept(
+    socket: std::net::TcpListener,
+    desk: Arc<Desk>,
+    mut stopping: watch::Receiver<bool>,
+) {
     let Ok(listener) = TcpListener::from_std(socket) else { return };
     let room = Arc::new(Semaphore::new(CONNECTIONS));
     let mut look = tokio::time::interval(LOOK);
@@ -138,7 +149,8 @@ fn answer(desk: &Desk, request: &Request<Incoming>) -> Response<Full<Bytes>> {
         "/health" => reply(StatusCode::OK, JSON, "{\"status\":\"alive\"}\n".to_owned()),
         "/ready" => {
             let readiness = Readiness::of(desk);
-            let status = if readiness.ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+            let status =
+                if readiness.ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
             reply(status, JSON, format!("{}\n", readiness.json()))
         }
         "/metrics" => reply(StatusCode::OK, PROMETHEUS, page::write(desk)),

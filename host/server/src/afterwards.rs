@@ -87,8 +87,10 @@ impl Afterwards {
         index: Option<u64>,
     ) {
         let Some(generation) = generation else { return };
-        if generation.hooks.get(hook.number).is_some_and(|bindings| !bindings.observers.is_empty()) {
-            let (generation, hook, incoming) = (Arc::clone(generation), Arc::clone(hook), Arc::clone(incoming));
+        if generation.hooks.get(hook.number).is_some_and(|bindings| !bindings.observers.is_empty())
+        {
+            let (generation, hook, incoming) =
+                (Arc::clone(generation), Arc::clone(hook), Arc::clone(incoming));
             self.observed.push(Observed { generation, hook, incoming, index });
         }
     }
@@ -113,7 +115,10 @@ impl Afterwards {
                 Arc::ptr_eq(live, &first.binding) || live.rollout.as_ref().is_some_and(of_rollout)
             };
             let Some(live) = bindings.enforcing().find(is_live) else { continue };
-            let Some(rollout) = live.rollout.as_ref().filter(|rollout| !rollout.is_stopped()) else { continue };
+            let Some(rollout) = live.rollout.as_ref().filter(|rollout| !rollout.is_stopped())
+            else {
+                continue;
+            };
             let fell = fallen.iter().position(|it| Arc::ptr_eq(&it.binding, &rollout.binding));
             let fell = fell.map(|place| fallen.swap_remove(place));
             // Who is in no cohort is decided by the live one alone.
@@ -157,8 +162,11 @@ impl Afterwards {
 
     fn ask_observers(&mut self) {
         for Observed { generation, hook, incoming, index } in self.observed.drain(..) {
-            let observers =
-                generation.hooks.get(hook.number).map(|bindings| bindings.observers.as_slice()).unwrap_or_default();
+            let observers = generation
+                .hooks
+                .get(hook.number)
+                .map(|bindings| bindings.observers.as_slice())
+                .unwrap_or_default();
             for binding in observers {
                 let skip = |cause| self.host.refuse(&hook, self.host.clock.now(), cause);
                 let Some(pass) = binding.breaker.enter(self.host.clock.instant()) else {
@@ -210,7 +218,11 @@ impl Fallen {
         let Self { failure, mut asked } = self;
         if matches!(failure.cause, Cause::Conflict | Cause::Unsayable) {
             for candidate in asked.iter_mut().filter(|asked| asked.cohort.is_some()) {
-                candidate.outcome = Err(AskFault::new(failure.cause, failure.cause.code(), "together with the others"));
+                candidate.outcome = Err(AskFault::new(
+                    failure.cause,
+                    failure.cause.code(),
+                    "together with the others",
+                ));
             }
         }
         asked

@@ -24,8 +24,9 @@ pub struct AsFound {
 
 /// What changes when somebody touches a file. One that another was renamed over is another file, whatever its size and times.
 pub fn stamp(file: &Path) -> Digest {
-    let looks =
-        |it: fs::Metadata| (it.dev(), it.ino(), it.len(), (it.mtime(), it.mtime_nsec()), (it.ctime(), it.ctime_nsec()));
+    let looks = |it: fs::Metadata| {
+        (it.dev(), it.ino(), it.len(), (it.mtime(), it.mtime_nsec()), (it.ctime(), it.ctime_nsec()))
+    };
     let facts = fs::metadata(file).map(looks).map_err(|error| error.kind());
     sha256(format!("{facts:?}").as_bytes())
 }

@@ -55,7 +55,12 @@ impl<T> Asked<T> {
     }
 
     /// What a run came to.
-    pub fn new(binding: &Arc<Binding>, outcome: Result<T, AskFault>, notes: Vec<String>, spent: Duration) -> Self {
+    pub fn new(
+        binding: &Arc<Binding>,
+        outcome: Result<T, AskFault>,
+        notes: Vec<String>,
+        spent: Duration,
+    ) -> Self {
         let binding = Arc::clone(binding);
         Self { binding, outcome, lifted: Vec::new(), notes, spent, ran: spent, cohort: None }
     }
@@ -82,7 +87,12 @@ pub struct Terms<'a> {
 }
 
 /// Asks for a decision, within the call's budget.
-pub async fn ask(host: &Arc<Host>, binding: &Arc<Binding>, incoming: &Arc<Incoming>, terms: Terms<'_>) -> Asked {
+pub async fn ask(
+    host: &Arc<Host>,
+    binding: &Arc<Binding>,
+    incoming: &Arc<Incoming>,
+    terms: Terms<'_>,
+) -> Asked {
     within(host, binding, incoming, terms, evaluate).await
 }
 
@@ -116,7 +126,8 @@ where
 {
     let Terms { budget, open, remains } = terms;
     let start = host.clock.instant();
-    let pass = if open { Some(binding.breaker.enter_anyway(start)) } else { binding.breaker.enter(start) };
+    let pass =
+        if open { Some(binding.breaker.enter_anyway(start)) } else { binding.breaker.enter(start) };
     let Some(pass) = pass else { return Asked::fault(binding, quarantined(), Duration::ZERO) };
     let limit = Duration::from_millis(binding.manifest().limits.time_ms.into());
     // Who is on trial is not trusted with a connection's thread.
@@ -124,7 +135,9 @@ where
         let slice = SLICE.min(limit).min(budget.left_for_plugins(start));
         let (asked, rest) = work(binding, incoming, slice);
         match &asked.outcome {
-            Err(fault) if fault.code == Fault::Deadline.code() && slice < limit => binding.overran(),
+            Err(fault) if fault.code == Fault::Deadline.code() && slice < limit => {
+                binding.overran()
+            }
             _ => {
                 note(host, pass, &asked, true);
                 remains.extend(rest);
@@ -135,7 +148,8 @@ where
     // Sandboxes must not be held by calls that wait: one plugin's queue would use them up for all others.
     remains.clear();
     let work = {
-        let (host, binding, incoming, budget) = (Arc::clone(host), Arc::clone(binding), Arc::clone(incoming), *budget);
+        let (host, binding, incoming, budget) =
+            (Arc::clone(host), Arc::clone(binding), Arc::clone(incoming), *budget);
         move || {
             // What is left is asked when the job begins: it may have waited. The instance is dropped here, so that nothing of the
             // lane's comes back to a connection's thread.
@@ -156,10 +170,14 @@ where
                 asked.spent = host.clock.instant().saturating_duration_since(start);
                 return asked;
             }
-            Ok(Err(_)) => AskFault::new(Cause::HostFault, "host-fault", "the plugin's lane lost the call"),
-            Err(_) => {
-                AskFault::new(Cause::BudgetExhausted, "budget-exhausted", "the budget ended before the plugin did")
+            Ok(Err(_)) => {
+                AskFault::new(Cause::HostFault, "host-fault", "the plugin's lane lost the call")
             }
+            Err(_) => AskFault::new(
+                Cause::BudgetExhausted,
+                "budget-exhausted",
+                "the budget ended before the plugin did",
+            ),
         },
         Err(_) => AskFault::new(Cause::Overload, "overload", "the plugin's lane was full"),
     };
@@ -178,20 +196,35 @@ pub fn note<T>(host: &Host, pass: Pass, asked: &Asked<T>, full: bool) {
         },
     };
     if let Some(turn) = pass.note(host.clock.instant(), good) {
-        quarantine::say(host, &asked.binding, turn, asked.outcome.as_ref().err().map(|fault| fault.code));
+        quarantine::say(
+            host,
+            &asked.binding,
+            turn,
+            asked.outcome.as_ref().err().map(|fault| fault.code),
+        );
     }
 }
 
 fn quarantined() -> AskFault {
-    AskFault::new(Cause::PluginQuarantined, "plugin-quarantined", "the plugin failed too often and is left alone")
+    AskFault::new(
+        Cause::PluginQuarantined,
+        "plugin-quarantined",
+        "the plugin failed too often and is left alone",
+    )
 }
 
 /// One run, on this thread.
-pub fn evaluate(binding: &Arc<Binding>, incoming: &Incoming, allowance: Duration) -> (Asked, Option<Remains>) {
+pub fn evaluate(
+    binding: &Arc<Binding>,
+    incoming: &Incoming,
+    allowance: Duration,
+) -> (Asked, Option<Remains>) {
     let manifest = binding.manifest();
     let check = |decision: &Decision| {
         let checked = manifest.emits.check(incoming.call.hook, decision, &manifest.messages);
-        checked.map_err(|overreach| AskFault::new(Cause::PluginOverreach, "plugin-overreach", &overreach.to_string()))
+        checked.map_err(|overreach| {
+            AskFault::new(Cause::PluginOverreach, "plugin-overreach", &overreach.to_string())
+        })
     };
     run(binding, incoming, |plugin, view| plugin.evaluate(view, allowance), check)
 }
@@ -227,9 +260,11 @@ fn run<T>(
 
 impl From<Fault> for AskFault {
     fn from(fault: Fault) -> Self {
-        let cause = if matches!(fault, Fault::NoSlot) { Cause::Overload } else { Cause::PluginFault };
+        let cause =
+            if matches!(fault, Fault::NoSlot) { Cause::Overload } else { Cause::PluginFault };
         let code = fault.code();
-        let detail = if let Fault::Error(text) = fault { text } else { Redacted::new(fault.to_string()) };
+        let detail =
+            if let Fault::Error(text) = fault { text } else { Redacted::new(fault.to_string()) };
         Self { cause, code, detail }
     }
 }

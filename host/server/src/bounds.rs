@@ -105,7 +105,9 @@ impl PluginsConfig {
 impl Bounds {
     /// Of the host's bounds and a binding's own, the tighter ones.
     pub fn tightened(mut self, signed: &portcullis_trust::Bounds) -> Self {
-        let size = |count: Option<u32>| count.and_then(|count| usize::try_from(count).ok()).unwrap_or(usize::MAX);
+        let size = |count: Option<u32>| {
+            count.and_then(|count| usize::try_from(count).ok()).unwrap_or(usize::MAX)
+        };
         self.concurrency = self.concurrency.min(size(signed.concurrency));
         self.queue = self.queue.min(size(signed.queue));
         self.errors.errors = self.errors.errors.min(signed.errors.unwrap_or(u32::MAX));
@@ -122,10 +124,17 @@ mod tests {
     fn a_binding_can_only_tighten() {
         let host = PluginsConfig::default().bounds(4);
         assert_eq!((host.concurrency, host.queue, host.errors.errors), (4, 64, 5));
-        let signed =
-            portcullis_trust::Bounds { concurrency: Some(1), queue: Some(900), errors: Some(2), errors_percent: None };
+        let signed = portcullis_trust::Bounds {
+            concurrency: Some(1),
+            queue: Some(900),
+            errors: Some(2),
+            errors_percent: None,
+        };
         let both = host.tightened(&signed);
-        assert_eq!((both.concurrency, both.queue, both.errors.errors, both.errors.percent), (1, 64, 2, 50));
+        assert_eq!(
+            (both.concurrency, both.queue, both.errors.errors, both.errors.percent),
+            (1, 64, 2, 50)
+        );
         assert_eq!(host.tightened(&portcullis_trust::Bounds::default()), host);
         assert!(PluginsConfig::default().check().is_ok());
         let wrong = PluginsConfig { backoff_most_ms: 4_000, ..PluginsConfig::default() };

@@ -94,7 +94,8 @@ impl Breaker {
     /// Of a binding that nothing is known of yet.
     pub fn new(budget: ErrorBudget) -> Arc<Self> {
         let window = Window::new(budget.window);
-        let state = State { phase: Phase::Asked, window, level: 0, since: None, trials: 0, healthy: None };
+        let state =
+            State { phase: Phase::Asked, window, level: 0, since: None, trials: 0, healthy: None };
         Arc::new(Self { budget, epoch: AtomicU64::new(0), state: Mutex::new(state) })
     }
 
@@ -122,7 +123,8 @@ impl Breaker {
     /// says anything about it.
     pub fn enter_anyway(self: &Arc<Self>, now: Instant) -> Pass {
         // No epoch is this one: what comes of it counts for nothing.
-        let none = || Pass { breaker: Arc::clone(self), epoch: u64::MAX, trial: false, noted: false };
+        let none =
+            || Pass { breaker: Arc::clone(self), epoch: u64::MAX, trial: false, noted: false };
         self.enter(now).unwrap_or_else(none)
     }
 
@@ -134,7 +136,9 @@ impl Breaker {
         match self.state().phase {
             Phase::Asked => Standing::Asked,
             Phase::Quarantined { until } if until <= now => Standing::Due,
-            Phase::Quarantined { until } => Standing::Quarantined(until.saturating_duration_since(now)),
+            Phase::Quarantined { until } => {
+                Standing::Quarantined(until.saturating_duration_since(now))
+            }
             Phase::OnTrial { .. } => Standing::OnTrial,
         }
     }
@@ -153,11 +157,14 @@ impl Breaker {
             Phase::Asked => {
                 state.window.note(now, good);
                 let (runs, failures) = state.window.sum(now);
-                let spent = u64::from(failures) * 100 >= u64::from(runs) * u64::from(self.budget.percent);
+                let spent =
+                    u64::from(failures) * 100 >= u64::from(runs) * u64::from(self.budget.percent);
                 if good || failures < self.budget.errors || !spent {
                     return None;
                 }
-                let relapse = state.healthy.is_some_and(|at| now.saturating_duration_since(at) < self.budget.longest);
+                let relapse = state
+                    .healthy
+                    .is_some_and(|at| now.saturating_duration_since(at) < self.budget.longest);
                 state.level = if relapse { state.level.saturating_add(1) } else { 0 };
                 (state.since, state.trials) = (Some(now), 0);
                 let for_ = self.quarantine(&mut state, now, 1);
@@ -259,9 +266,9 @@ impl Window {
 
     fn sum(&mut self, now: Instant) -> (u32, u32) {
         self.advance(now);
-        self.slots
-            .iter()
-            .fold((0, 0), |(runs, failures), slot| (runs.saturating_add(slot.0), failures.saturating_add(slot.1)))
+        self.slots.iter().fold((0, 0), |(runs, failures), slot| {
+            (runs.saturating_add(slot.0), failures.saturating_add(slot.1))
+        })
     }
 
     /// Empties what has fallen out since the last look. Threads look at the clock a little apart: time never runs back here.
@@ -269,7 +276,9 @@ impl Window {
         let begin = *self.begin.get_or_insert(now);
         let since = now.saturating_duration_since(begin).as_nanos() / self.step.as_nanos();
         let slot = u64::try_from(since).unwrap_or(u64::MAX).max(self.newest);
-        for passed in self.newest.saturating_add(1)..=slot.min(self.newest.saturating_add(SLOTS as u64)) {
+        for passed in
+            self.newest.saturating_add(1)..=slot.min(self.newest.saturating_add(SLOTS as u64))
+        {
             if let Some(slot) = self.slots.get_mut(place(passed)) {
                 *slot = (0, 0);
             }

@@ -128,7 +128,9 @@ impl<'a> Call<'a> {
     pub async fn read(&self, body: &mut Body) -> Result<Bytes, Cause> {
         let until = self.body_until();
         let mut whole = Bytes::new();
-        while let Some(frame) = timeout_at(until.into(), body.frame()).await.map_err(|_| Cause::BodyIncomplete)? {
+        while let Some(frame) =
+            timeout_at(until.into(), body.frame()).await.map_err(|_| Cause::BodyIncomplete)?
+        {
             let Ok(part) = frame.map_err(|_| Cause::BodyIncomplete)?.into_data() else { continue };
             if whole.len() + part.len() > self.hook.config.body_bytes {
                 return Err(Cause::BodyTooLarge);
@@ -142,7 +144,8 @@ impl<'a> Call<'a> {
     /// Who calls. Waits for an issuer's keys at most a part of what the call has.
     pub async fn check_caller(&self, guest: &Guest) -> Result<Proven, Unproven> {
         let until = self.budget.keys_until();
-        let proven = self.hook.caller.check(&self.head.headers, guest.peer(), self.received, until).await?;
+        let proven =
+            self.hook.caller.check(&self.head.headers, guest.peer(), self.received, until).await?;
         guest.prove();
         Ok(proven)
     }
@@ -197,8 +200,9 @@ impl<'a> Call<'a> {
                 None => Wanted::all(),
             },
         };
-        let heard =
-            self.with_request(body, |request| portcullis_hooks::read(self.hook.config.kind, request, &frame))?;
+        let heard = self.with_request(body, |request| {
+            portcullis_hooks::read(self.hook.config.kind, request, &frame)
+        })?;
         let first = match &heard {
             Heard::One(incoming) | Heard::Which(incoming, _) => Some(incoming),
             Heard::Many(batch) => batch.items.iter().find_map(|item| item.as_ref().ok()),
@@ -206,7 +210,11 @@ impl<'a> Call<'a> {
         };
         if let Some(first) = first
             && self.host.moment.due(self.received)
-            && let Some(time) = first.call.payload.pointer("/eventTime").and_then(portcullis_model::json::Value::as_str)
+            && let Some(time) = first
+                .call
+                .payload
+                .pointer("/eventTime")
+                .and_then(portcullis_model::json::Value::as_str)
             && let Some(theirs) = portcullis_trust::time::read(&time)
         {
             // Who calls is proven by now; Okta says when the event was.
@@ -225,7 +233,8 @@ impl<'a> Call<'a> {
             value.to_str().ok()
         };
         let get = self.head.method == Method::GET;
-        let searches = self.bindings().is_some_and(|bindings| bindings.searchers().next().is_some());
+        let searches =
+            self.bindings().is_some_and(|bindings| bindings.searchers().next().is_some());
         what(&Request { get, route: self.route, header: &header, searches, body })
     }
 
@@ -257,9 +266,14 @@ impl<'a> Call<'a> {
         match self.hook.config.kind.repeats() {
             Repeats::Never => Turn::Alone,
             Repeats::ById => retries.turn(serial, caller.name(), id, body.bits(), generation, now),
-            Repeats::ByIdAndBody => {
-                retries.turn(serial, caller.name(), &format!("{id} {body}"), body.bits(), generation, now)
-            }
+            Repeats::ByIdAndBody => retries.turn(
+                serial,
+                caller.name(),
+                &format!("{id} {body}"),
+                body.bits(),
+                generation,
+                now,
+            ),
         }
     }
 
@@ -290,7 +304,9 @@ impl<'a> Call<'a> {
             return None;
         }
         let now = self.host.clock.instant();
-        let alone = |binding: &&Arc<Binding>| binding.breaker.refuses(now) && self.stands(binding).is_none();
+        let alone = |binding: &&Arc<Binding>| {
+            binding.breaker.refuses(now) && self.stands(binding).is_none()
+        };
         let binding = self.bindings()?.enforcing().find(alone)?;
         Some(Failure::of_plugin(Cause::PluginQuarantined, binding))
     }
@@ -299,7 +315,9 @@ impl<'a> Call<'a> {
     /// of what time is left, so that as much remains for the live ones.
     pub fn cast(&mut self, incoming: &Incoming) -> bool {
         (self.fallen, self.cast) = (None, Vec::new());
-        let Some(bindings) = self.bindings().filter(|bindings| bindings.tries()) else { return false };
+        let Some(bindings) = self.bindings().filter(|bindings| bindings.tries()) else {
+            return false;
+        };
         let stands = |binding: &Arc<Binding>| {
             let rollout = binding.rollout.as_ref()?;
             Some((Arc::clone(&rollout.binding), rollout.answers(self.host, &incoming.call)?))

@@ -62,7 +62,9 @@ pub fn merge<'a>(changes: impl IntoIterator<Item = &'a Change>) -> Result<Vec<Ch
         match change {
             Change::AddGrant(grant) if dropped.contains(grant) => {}
             Change::CapLifetime { target, seconds } => {
-                caps.entry(*target).and_modify(|least| *least = (*least).min(*seconds)).or_insert(*seconds);
+                caps.entry(*target)
+                    .and_modify(|least| *least = (*least).min(*seconds))
+                    .or_insert(*seconds);
             }
             Change::RequireApprovers(names) => approvers.extend(names),
             other => merged.push((*other).clone()),
@@ -72,7 +74,8 @@ pub fn merge<'a>(changes: impl IntoIterator<Item = &'a Change>) -> Result<Vec<Ch
         merged.retain(|change| *change != Change::AutoApprove);
         merged.push(Change::RequireApprovers(approvers.into_iter().cloned().collect()));
     }
-    merged.extend(caps.into_iter().map(|(target, seconds)| Change::CapLifetime { target, seconds }));
+    merged
+        .extend(caps.into_iter().map(|(target, seconds)| Change::CapLifetime { target, seconds }));
     merged.sort();
     match conflict(&merged) {
         Some(place) => Err(Discord::Conflict { place }),
@@ -81,13 +84,21 @@ pub fn merge<'a>(changes: impl IntoIterator<Item = &'a Change>) -> Result<Vec<Ch
 }
 
 /// Combines the voices of all enforcing bindings into one outcome that this hook kind can say.
-pub fn combine<'a>(kind: HookKind, voices: &[Voice<'a>], lifetimes: &[Lifetime]) -> Result<Combined<'a>, Discord> {
+pub fn combine<'a>(
+    kind: HookKind,
+    voices: &[Voice<'a>],
+    lifetimes: &[Lifetime],
+) -> Result<Combined<'a>, Discord> {
     let mut verdict = Effect::Abstain;
     let mut spoken: Vec<(Effect, &'a str, &'a Finding)> = Vec::new();
     let mut sayable: Vec<&Change> = Vec::new();
     for voice in voices {
         for finding in &voice.decision.findings {
-            let effect = match translate(voice, &finding.effect.name(), say::effect(kind, finding.effect))? {
+            let effect = match translate(
+                voice,
+                &finding.effect.name(),
+                say::effect(kind, finding.effect),
+            )? {
                 Said::AsIs => finding.effect,
                 Said::Instead(verdict) => verdict,
             };
@@ -108,7 +119,11 @@ pub fn combine<'a>(kind: HookKind, voices: &[Voice<'a>], lifetimes: &[Lifetime])
     // Severity, then code and plugin, so that the order of bindings cannot choose the text.
     spoken.retain(|(effect, ..)| *effect == verdict);
     spoken.sort_by(|(_, plugin, finding), (_, other_plugin, other)| {
-        (other.severity, &finding.code, *plugin).cmp(&(finding.severity, &other.code, *other_plugin))
+        (other.severity, &finding.code, *plugin).cmp(&(
+            finding.severity,
+            &other.code,
+            *other_plugin,
+        ))
     });
     let grounds = spoken.into_iter().map(|(_, plugin, finding)| (plugin, finding)).collect();
     Ok(Combined { verdict, changes, grounds })
@@ -124,11 +139,15 @@ fn translate(voice: &Voice<'_>, what: &dyn Display, saying: Saying) -> Result<Sa
     match saying {
         Saying::Native(_) => Ok(Said::AsIs),
         Saying::Mapped(allowed, _) => {
-            let named = voice.say.get(&what()).and_then(|word| allowed.iter().find(|to| to.name() == word));
-            let unnamed = || Discord::Unsayable { plugin: voice.plugin.to_owned(), utterance: what() };
+            let named =
+                voice.say.get(&what()).and_then(|word| allowed.iter().find(|to| to.name() == word));
+            let unnamed =
+                || Discord::Unsayable { plugin: voice.plugin.to_owned(), utterance: what() };
             named.map(|to| Said::Instead(to.verdict())).ok_or_else(unnamed)
         }
-        Saying::Unsayable(_) => Err(Discord::Unsayable { plugin: voice.plugin.to_owned(), utterance: what() }),
+        Saying::Unsayable(_) => {
+            Err(Discord::Unsayable { plugin: voice.plugin.to_owned(), utterance: what() })
+        }
     }
 }
 
@@ -164,8 +183,9 @@ fn conflict(merged: &[Change]) -> Option<String> {
 
 /// Whether one JSON Pointer is the other or stands above it.
 fn overlaps(one: &str, other: &str) -> bool {
-    let below =
-        |short: &str, long: &str| long.strip_prefix(short).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    let below = |short: &str, long: &str| {
+        long.strip_prefix(short).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
     below(one, other) || below(other, one)
 }
 

@@ -54,11 +54,20 @@ impl Outbox {
 impl<S> Connection<S> {
     /// Watches a socket of which this was read already.
     pub fn new(socket: S, outbox: Outbox, said: &[u8]) -> Self {
-        Self { socket: TokioIo::new(socket), said: Bytes::copy_from_slice(said), outbox, stall: None }
+        Self {
+            socket: TokioIo::new(socket),
+            said: Bytes::copy_from_slice(said),
+            outbox,
+            stall: None,
+        }
     }
 
     /// Lets a write that is not done wait, but not for longer than [`STALL`].
-    fn bounded<T>(&mut self, written: Poll<io::Result<T>>, context: &mut Context<'_>) -> Poll<io::Result<T>> {
+    fn bounded<T>(
+        &mut self,
+        written: Poll<io::Result<T>>,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<T>> {
         if written.is_ready() {
             self.stall = None;
             return written;
@@ -84,7 +93,11 @@ impl<S: AsyncRead + Unpin> Read for Connection<S> {
 }
 
 impl<S: AsyncWrite + Unpin> Write for Connection<S> {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.socket).poll_write(context, bytes);
         self.bounded(written, context)
     }
@@ -182,7 +195,10 @@ impl Body for Tracked {
     type Data = Bytes;
     type Error = Infallible;
 
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         Poll::Ready(self.take().map(|bytes| Ok(Frame::data(bytes))))
     }
 

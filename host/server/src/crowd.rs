@@ -114,16 +114,25 @@ mod tests {
     #[tokio::test]
     async fn strangers_give_way_oldest_first_and_the_proven_stay() {
         let crowd = Crowd::new(3);
-        let (proven, second, third) =
-            (crowd.enter().await.unwrap(), crowd.enter().await.unwrap(), crowd.enter().await.unwrap());
+        let (proven, second, third) = (
+            crowd.enter().await.unwrap(),
+            crowd.enter().await.unwrap(),
+            crowd.enter().await.unwrap(),
+        );
         proven.prove();
-        assert!(timeout(Duration::from_millis(5), crowd.enter()).await.is_err(), "nobody has left yet");
+        assert!(
+            timeout(Duration::from_millis(5), crowd.enter()).await.is_err(),
+            "nobody has left yet"
+        );
         assert!(!goes(&proven).await && goes(&second).await && !goes(&third).await);
         drop(second);
         let fourth = crowd.enter().await.unwrap();
         third.prove();
         fourth.prove();
-        assert!(timeout(Duration::from_millis(5), crowd.enter()).await.is_err(), "all have proven themselves");
+        assert!(
+            timeout(Duration::from_millis(5), crowd.enter()).await.is_err(),
+            "all have proven themselves"
+        );
         drop(third);
         assert!(crowd.enter().await.is_some());
         for _ in 0..100 {

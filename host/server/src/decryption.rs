@@ -54,11 +54,18 @@ impl DecryptionKeys {
 fn read(files: &[PathBuf]) -> Result<Decryptor, StartError> {
     let mut all = Vec::new();
     for path in files {
-        let wrong = |why: String, hint| StartError::File { what: "decryption key", path: path.clone(), why, hint };
-        let text = portcullis_keys::read_secret_file(path).map_err(|error| wrong(error.to_string(), error.hint()))?;
+        let wrong = |why: String, hint| StartError::File {
+            what: "decryption key",
+            path: path.clone(),
+            why,
+            hint,
+        };
+        let text = portcullis_keys::read_secret_file(path)
+            .map_err(|error| wrong(error.to_string(), error.hint()))?;
         // Each for itself, so that the error names its file.
         Decryptor::from_pem([text.as_str()]).map_err(|error| {
-            let hint = "`openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:3072` makes one".to_owned();
+            let hint = "`openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:3072` makes one"
+                .to_owned();
             wrong(error.to_string(), Some(hint))
         })?;
         all.push(text);

@@ -57,8 +57,11 @@ impl Deliveries {
 /// The record of a batch in order, if there is anything to say.
 fn entry(batch: &[Delivery]) -> Option<Entry> {
     let (first, last) = (batch.first()?.index, batch.last()?.index);
-    let failed: Vec<_> =
-        batch.iter().filter(|delivery| delivery.write_us.is_none()).map(|delivery| delivery.index).collect();
+    let failed: Vec<_> = batch
+        .iter()
+        .filter(|delivery| delivery.write_us.is_none())
+        .map(|delivery| delivery.index)
+        .collect();
     let commit_max = batch.iter().map(|delivery| delivery.commit_us).max().unwrap_or_default();
     let mut fields = String::new();
     let mut sealed = String::with_capacity(batch.len() * 16);
@@ -74,7 +77,9 @@ fn entry(batch: &[Delivery]) -> Option<Entry> {
     for (position, delivery) in batch.iter().enumerate() {
         let comma = if position == 0 { "" } else { "," };
         let _ = match delivery.write_us {
-            Some(write_us) => write!(sealed, "{comma}[{},{},{write_us}]", delivery.index, delivery.commit_us),
+            Some(write_us) => {
+                write!(sealed, "{comma}[{},{},{write_us}]", delivery.index, delivery.commit_us)
+            }
             None => write!(sealed, "{comma}[{},{},null]", delivery.index, delivery.commit_us),
         };
     }

@@ -27,7 +27,8 @@ impl Drift {
     /// Whether this call is one to look at: the first ones, then every so many.
     pub fn due(&self) -> bool {
         let call = self.calls.fetch_add(1, Ordering::Relaxed);
-        (call < ALL_OF_THE_FIRST || call.is_multiple_of(ONE_IN)) && !self.full.load(Ordering::Relaxed)
+        (call < ALL_OF_THE_FIRST || call.is_multiple_of(ONE_IN))
+            && !self.full.load(Ordering::Relaxed)
     }
 
     /// Looks at a request, and says what is new.
@@ -38,7 +39,8 @@ impl Drift {
                 member,
                 "the platform sends a member that this hook kind is not known to have"
             );
-            let mut fields = format!(r#""hook":"{}","kind":"{}","member":"#, hook.name, hook.config.kind.name());
+            let mut fields =
+                format!(r#""hook":"{}","kind":"{}","member":"#, hook.name, hook.config.kind.name());
             quote(&mut fields, &member);
             host.say(Entry { kind: "hook.drift", fields, sealed: None });
         }
@@ -108,12 +110,17 @@ mod tests {
     #[test]
     fn each_member_is_news_once_and_names_of_people_are_hashed() {
         let drift = Drift::default();
-        let request =
-            r#"{"eventId":"e","data":{"context":{"device":{"id":1}},"noor@ward.test":1,"00u1234567":2},"new":[]}"#;
+        let request = r#"{"eventId":"e","data":{"context":{"device":{"id":1}},"noor@ward.test":1,"00u1234567":2},"new":[]}"#;
         let first = news(&drift, request);
         assert_eq!(first.len(), 4, "{first:?}");
-        assert!(first.contains(&"data.context.device".to_owned()) && first.contains(&"new".to_owned()), "{first:?}");
-        assert!(!first.concat().contains("noor") && !first.concat().contains("1234567"), "{first:?}");
+        assert!(
+            first.contains(&"data.context.device".to_owned()) && first.contains(&"new".to_owned()),
+            "{first:?}"
+        );
+        assert!(
+            !first.concat().contains("noor") && !first.concat().contains("1234567"),
+            "{first:?}"
+        );
         assert!(news(&drift, request).is_empty());
         let many: String = (0..100).map(|n| format!("\"m{n}\":1,")).collect();
         assert_eq!(news(&drift, &format!("{{{many}\"eventId\":1}}")).len(), MOST_SEEN - 4);

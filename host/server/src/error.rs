@@ -119,7 +119,13 @@ pub enum StartError {
 impl StartError {
     /// Whether the operator gave something wrong, rather than the machine refusing.
     pub fn is_configuration(&self) -> bool {
-        matches!(self, Self::File { .. } | Self::Issuer { .. } | Self::Collector { .. } | Self::Registry { .. })
+        matches!(
+            self,
+            Self::File { .. }
+                | Self::Issuer { .. }
+                | Self::Collector { .. }
+                | Self::Registry { .. }
+        )
     }
 
     /// What to do about it.

@@ -73,7 +73,9 @@ impl Evidence<'_> {
             ),
         );
         let pseudonym = |leaf: &mut String, namespace, value: Option<&str>| match value {
-            Some(value) => write_to(leaf, format_args!(r#""{}""#, self.host.pseudonym(namespace, value))),
+            Some(value) => {
+                write_to(leaf, format_args!(r#""{}""#, self.host.pseudonym(namespace, value)))
+            }
             None => leaf.push_str("null"),
         };
         match call.subject.as_ref() {
@@ -91,7 +93,10 @@ impl Evidence<'_> {
         }
         if let Some(Tally { sought, judged, found }) = self.searched {
             let sought = sought.phase();
-            write_to(&mut leaf, format_args!(r#","search":{{"for":"{sought}","judged":{judged},"found":{found}}}"#));
+            write_to(
+                &mut leaf,
+                format_args!(r#","search":{{"for":"{sought}","judged":{judged},"found":{found}}}"#),
+            );
         }
         if !call.secrets.is_empty() {
             leaf.push_str(r#","not_replayable":"secret""#);
@@ -100,7 +105,10 @@ impl Evidence<'_> {
             leaf.push_str(r#","delivery":"#);
             write_option(&mut leaf, self.delivery);
         }
-        write_to(&mut leaf, format_args!(r#","seed":"{:016x}","gen":{},"chain":["#, call.seed, self.generation));
+        write_to(
+            &mut leaf,
+            format_args!(r#","seed":"{:016x}","gen":{},"chain":["#, call.seed, self.generation),
+        );
         for (position, asked) in self.asked.iter().enumerate() {
             if position > 0 {
                 leaf.push(',');
@@ -109,7 +117,9 @@ impl Evidence<'_> {
         }
         leaf.push_str(r#"],"decision":"#);
         match self.verdict {
-            Ok(verdict) => write_to(&mut leaf, format_args!(r#"{{"verdict":"{}"}}"#, verdict.name())),
+            Ok(verdict) => {
+                write_to(&mut leaf, format_args!(r#"{{"verdict":"{}"}}"#, verdict.name()))
+            }
             Err(failure) => {
                 write_to(
                     &mut leaf,
@@ -124,7 +134,10 @@ impl Evidence<'_> {
             }
         }
         if let Some(fallen) = self.fallen {
-            write_to(&mut leaf, format_args!(r#","fallen":{{"cause":"{}","culprit":"#, fallen.cause.code()));
+            write_to(
+                &mut leaf,
+                format_args!(r#","fallen":{{"cause":"{}","culprit":"#, fallen.cause.code()),
+            );
             write_option(&mut leaf, fallen.culprit.as_deref());
             leaf.push('}');
         }
@@ -161,14 +174,19 @@ impl Evidence<'_> {
         match std::str::from_utf8(self.answer.body()) {
             Ok("") | Err(_) => sealed.push_str("null"),
             // What a plugin that sees a secret puts into the answer can hold it in any spelling.
-            Ok(_) if self.asked.iter().any(|asked| asked.could_tell(call)) => sealed.push_str(SECRET),
+            Ok(_) if self.asked.iter().any(|asked| asked.could_tell(call)) => {
+                sealed.push_str(SECRET)
+            }
             // An answer can repeat a secret of the request, such as a credential that passes through.
             Ok(text) => sealed.push_str(&unsaid(text.to_owned(), self.incoming)),
         }
         if let Some(trace) = &self.trace {
             write_to(&mut sealed, format_args!(r#","trace":"{trace}""#));
         }
-        write_to(&mut sealed, format_args!(r#","salt":"{:032x}","plugins":"#, u128::from_be_bytes(self.salt)));
+        write_to(
+            &mut sealed,
+            format_args!(r#","salt":"{:032x}","plugins":"#, u128::from_be_bytes(self.salt)),
+        );
         sealed.push_str(&seal_plugins(self.asked, self.incoming));
         sealed.push('}');
         sealed.into_bytes()
@@ -200,15 +218,19 @@ pub fn seal_plugins<'a>(asked: impl IntoIterator<Item = &'a Asked>, incoming: &I
 fn unsaid(mut said: String, incoming: &Incoming) -> String {
     let call = &incoming.call;
     let pointers = call.secrets.pointers();
-    let mut secrets: Vec<_> =
-        pointers.iter().filter_map(|pointer| call.payload.pointer(pointer)).flat_map(strings_in).collect();
+    let mut secrets: Vec<_> = pointers
+        .iter()
+        .filter_map(|pointer| call.payload.pointer(pointer))
+        .flat_map(strings_in)
+        .collect();
     // The longest first: one that is part of another would leave the rest of it.
     secrets.sort_unstable_by_key(|secret| std::cmp::Reverse(secret.len()));
     let mut found = false;
     for secret in secrets.iter().filter(|secret| !secret.is_empty()) {
         let mut quoted = String::new();
         quote(&mut quoted, secret);
-        let inside = quoted.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(secret);
+        let inside =
+            quoted.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(secret);
         for spelled in [secret.as_str(), inside] {
             if said.contains(spelled) {
                 said = said.replace(spelled, "[secret]");
@@ -240,26 +262,35 @@ impl Asked {
 
     /// Who was asked, by digest, and what they found, by code.
     pub fn write_leaf(&self, leaf: &mut String) {
-        write_to(leaf, format_args!(r#"{{{},"us":{},"#, self.binding.leaf_head(), micros(self.spent)));
+        write_to(
+            leaf,
+            format_args!(r#"{{{},"us":{},"#, self.binding.leaf_head(), micros(self.spent)),
+        );
         if let Some(why) = self.cohort {
             write_to(leaf, format_args!(r#""cohort":{},"#, why.json()));
         }
         match &self.outcome {
             Ok(decision) => {
-                write_to(leaf, format_args!(r#""verdict":"{}","codes":["#, decision.verdict().name()));
-                let mut codes: Vec<_> = decision.findings.iter().map(|finding| finding.code.as_str()).collect();
+                write_to(
+                    leaf,
+                    format_args!(r#""verdict":"{}","codes":["#, decision.verdict().name()),
+                );
+                let mut codes: Vec<_> =
+                    decision.findings.iter().map(|finding| finding.code.as_str()).collect();
                 codes.sort_unstable();
                 codes.dedup();
                 write_list(leaf, codes.into_iter().take(MOST_CODES), quote);
                 if !self.lifted.is_empty() {
                     leaf.push_str(r#"],"lifted":["#);
-                    let mut codes: Vec<_> = self.lifted.iter().map(|finding| finding.code.as_str()).collect();
+                    let mut codes: Vec<_> =
+                        self.lifted.iter().map(|finding| finding.code.as_str()).collect();
                     codes.sort_unstable();
                     codes.dedup();
                     write_list(leaf, codes.into_iter().take(MOST_CODES), quote);
                 }
                 leaf.push_str(r#"],"changes":["#);
-                let mut kinds: Vec<_> = decision.changes.iter().map(|change| change.kind().to_string()).collect();
+                let mut kinds: Vec<_> =
+                    decision.changes.iter().map(|change| change.kind().to_string()).collect();
                 kinds.sort_unstable();
                 kinds.dedup();
                 write_list(leaf, kinds.iter(), |leaf, kind| quote(leaf, kind));
@@ -317,7 +348,11 @@ fn write_findings(out: &mut String, findings: &[Finding], hushed: bool) {
         quote(out, &finding.code);
         write_to(
             out,
-            format_args!(r#","effect":"{}","severity":"{}""#, finding.effect.name(), finding.severity.name()),
+            format_args!(
+                r#","effect":"{}","severity":"{}""#,
+                finding.effect.name(),
+                finding.severity.name()
+            ),
         );
         if hushed {
             out.push('}');
@@ -342,7 +377,9 @@ fn write_change(out: &mut String, change: &Change, hushed: bool) {
     out.push_str(r#"{"change":"#);
     quote(out, &change.kind().to_string());
     match change {
-        Change::Credential(credential) => write_to(out, format_args!(r#","credential":"{}""#, credential.name())),
+        Change::Credential(credential) => {
+            write_to(out, format_args!(r#","credential":"{}""#, credential.name()))
+        }
         _ if hushed => {}
         Change::Set { path, value, .. } => {
             out.push_str(r#","path":"#);
@@ -354,7 +391,9 @@ fn write_change(out: &mut String, change: &Change, hushed: bool) {
             out.push_str(r#","path":"#);
             quote(out, path);
         }
-        Change::CapLifetime { seconds, .. } => write_to(out, format_args!(r#","seconds":{seconds}"#)),
+        Change::CapLifetime { seconds, .. } => {
+            write_to(out, format_args!(r#","seconds":{seconds}"#))
+        }
         Change::AddGrant(grant) | Change::DropGrant(grant) => {
             write_to(out, format_args!(r#","kind":"{}","id":"#, grant.kind.name()));
             quote(out, &grant.id);
@@ -373,14 +412,24 @@ fn write_change(out: &mut String, change: &Change, hushed: bool) {
             quote(out, &statement.name);
             out.push_str(r#","code":"#);
             quote(out, &statement.code);
-            write_to(out, format_args!(r#","obligatory":{},"payload":{}"#, statement.obligatory, statement.payload));
+            write_to(
+                out,
+                format_args!(
+                    r#","obligatory":{},"payload":{}"#,
+                    statement.obligatory, statement.payload
+                ),
+            );
         }
         Change::CreateUser | Change::AutoApprove => {}
     }
     out.push('}');
 }
 
-fn write_list<T>(out: &mut String, items: impl Iterator<Item = T>, mut write: impl FnMut(&mut String, T)) {
+fn write_list<T>(
+    out: &mut String,
+    items: impl Iterator<Item = T>,
+    mut write: impl FnMut(&mut String, T),
+) {
     for (position, item) in items.enumerate() {
         if position > 0 {
             out.push(',');

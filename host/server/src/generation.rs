@@ -101,7 +101,8 @@ pub struct Binding {
 impl Generation {
     /// When the set or the first of its manifests ends.
     pub fn ends(&self) -> Millis {
-        let manifests = self.hooks.iter().flat_map(Bindings::iter).map(|binding| binding.manifest().expires);
+        let manifests =
+            self.hooks.iter().flat_map(Bindings::iter).map(|binding| binding.manifest().expires);
         manifests.min().unwrap_or(self.expires).min(self.expires)
     }
 
@@ -137,7 +138,11 @@ impl Generation {
                 }
             }
             // A candidate's end stops nobody: the live one decides.
-            for binding in bindings.rollouts().map(|(_, rollout)| &rollout.binding).filter(|it| !it.is_revoked()) {
+            for binding in bindings
+                .rollouts()
+                .map(|(_, rollout)| &rollout.binding)
+                .filter(|it| !it.is_revoked())
+            {
                 if revoked(&binding.verified) {
                     binding.revoked.store(true, Ordering::Release);
                     stopped.push((number, binding.manifest().id.clone()));
@@ -166,7 +171,8 @@ impl Generation {
                 ));
             }
             if !bindings.enforced() && !hook.kind.permits(Effect::Abstain) {
-                warnings.push(format!("hook `{}`: nothing enforces, so it permits nothing", hook.name));
+                warnings
+                    .push(format!("hook `{}`: nothing enforces, so it permits nothing", hook.name));
             } else if !bindings.enforced() && hook.kind.binds() {
                 warnings.push(format!(
                     "hook `{}`: nothing enforces, so its safe answer is the platform's default",
@@ -207,7 +213,9 @@ impl Bindings {
             Mode::Advise | Mode::Monitor => &mut self.observers,
         };
         list.push(binding);
-        list.sort_by(|one, other| (&one.manifest().id, one.settings).cmp(&(&other.manifest().id, other.settings)));
+        list.sort_by(|one, other| {
+            (&one.manifest().id, one.settings).cmp(&(&other.manifest().id, other.settings))
+        });
     }
 
     /// Whether anything binds, or was to.
@@ -258,7 +266,9 @@ impl Bindings {
 
     /// All of them, and what is tried beside them.
     pub fn with_candidates(&self) -> impl Iterator<Item = &Arc<Binding>> {
-        self.iter().flat_map(|live| [live].into_iter().chain(live.rollout.as_ref().map(|rollout| &rollout.binding)))
+        self.iter().flat_map(|live| {
+            [live].into_iter().chain(live.rollout.as_ref().map(|rollout| &rollout.binding))
+        })
     }
 
     /// All of them.
@@ -280,11 +290,13 @@ impl Binding {
         let (settings, mode, say) = (source.settings, source.mode, source.say.clone());
         let proposes = verified.manifest.emits.proposes(hook.kind.name());
         let leaf_head = leaf_head(&verified, settings, role);
-        let metrics = Arc::new(BindingMetrics::new(labels(&verified.manifest, source, role, generation)));
+        let metrics =
+            Arc::new(BindingMetrics::new(labels(&verified.manifest, source, role, generation)));
         let bounds = hook.bounds.tightened(&source.bounds);
         // Who is not waited for runs one at a time, so as not to take the processors from those who are, and may wait longer.
         let decides = role == Mode::Enforce.name() || role == rollout::way(true);
-        let (threads, waiting) = if decides { (bounds.concurrency, bounds.queue) } else { (1, rollout::MOST_WAITING) };
+        let (threads, waiting) =
+            if decides { (bounds.concurrency, bounds.queue) } else { (1, rollout::MOST_WAITING) };
         Self {
             verified,
             settings,
@@ -328,12 +340,16 @@ impl Binding {
     /// Notes that it outran the inline slice.
     pub fn overran(&self) {
         // The former count is of no interest.
-        let _ = self.overruns.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| Some(count.saturating_add(1)));
+        let _ = self.overruns.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| {
+            Some(count.saturating_add(1))
+        });
     }
 
     /// Notes that it was quick in the slow lane: a busy moment of the machine must not send it there for good.
     pub fn was_quick(&self) {
-        let _ = self.overruns.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| count.checked_sub(1));
+        let _ = self
+            .overruns
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| count.checked_sub(1));
     }
 
     /// Who this is, as every leaf says it: written once.
@@ -356,7 +372,12 @@ fn leaf_head(verified: &VerifiedPlugin, settings: Digest, role: &str) -> String 
 }
 
 /// Who this is, in metrics: digests by their first bytes, which are enough to find the record.
-fn labels(manifest: &Manifest, source: &portcullis_trust::Binding, role: &str, generation: u64) -> String {
+fn labels(
+    manifest: &Manifest,
+    source: &portcullis_trust::Binding,
+    role: &str,
+    generation: u64,
+) -> String {
     let short = |digest: Digest| {
         let digest = digest.to_string();
         digest.rsplit(':').next().unwrap_or_default().chars().take(SHORT).collect::<String>()

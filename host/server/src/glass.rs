@@ -102,8 +102,9 @@ struct Opening {
 impl Open {
     /// Takes the findings with a listed code out of a decision.
     pub fn lift(&self, decision: &mut Decision) -> Vec<Finding> {
-        let (lifted, left) =
-            std::mem::take(&mut decision.findings).into_iter().partition(|finding| self.lifts.contains(&finding.code));
+        let (lifted, left) = std::mem::take(&mut decision.findings)
+            .into_iter()
+            .partition(|finding| self.lifts.contains(&finding.code));
         decision.findings = left;
         lifted
     }
@@ -132,8 +133,13 @@ impl Glass {
     pub fn spend(&self, spent: &BTreeMap<String, Millis>) {
         let mut state = self.state();
         for (id, expires) in spent {
-            let gone =
-                || Opened { hook: String::new(), opened: Millis(0), until: Millis(0), expires: *expires, closed: true };
+            let gone = || Opened {
+                hook: String::new(),
+                opened: Millis(0),
+                until: Millis(0),
+                expires: *expires,
+                closed: true,
+            };
             state.book.documents.entry(id.clone()).or_insert_with(gone);
         }
     }
@@ -147,8 +153,12 @@ impl Glass {
         let mut state = self.state();
         let now = host.clock.now();
         let folder = &host.config.trust.break_glass;
-        let mut names: Vec<_> =
-            fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+        let mut names: Vec<_> = fs::read_dir(folder)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|entry| entry.path())
+            .collect();
         names.sort();
         for path in names.iter().take(MOST_FILES) {
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
@@ -165,14 +175,25 @@ impl Glass {
             }
         }
         let is_over = |opened: &Opened| !opened.closed && opened.until <= now;
-        let over = state.book.documents.iter().filter(|(_, opened)| is_over(opened)).map(|(id, _)| id.clone());
+        let over = state
+            .book
+            .documents
+            .iter()
+            .filter(|(_, opened)| is_over(opened))
+            .map(|(id, _)| id.clone());
         let over: Vec<_> = over.collect();
         over.iter().for_each(|id| self.close(host, &mut state, id, "time"));
         state.remind(host);
         state.give(host);
     }
 
-    fn open(&self, host: &Host, state: &mut State, path: &Path, now: Millis) -> Result<(), (&'static str, String)> {
+    fn open(
+        &self,
+        host: &Host,
+        state: &mut State,
+        path: &Path,
+        now: Millis,
+    ) -> Result<(), (&'static str, String)> {
         let malformed = |what: &str| ("break-glass-malformed", what.to_owned());
         let unreadable = |error: std::io::Error| ("unreadable", error.to_string());
         if fs::metadata(path).map_err(unreadable)?.len() > LARGEST_FILE {
@@ -180,14 +201,19 @@ impl Glass {
         }
         let opening: Opening = serde_json::from_slice(&fs::read(path).map_err(unreadable)?)
             .map_err(|error| malformed(&error.to_string()))?;
-        let envelope = BASE64.decode(&opening.document).map_err(|_| malformed("its document is not base64"))?;
+        let envelope = BASE64
+            .decode(&opening.document)
+            .map_err(|_| malformed("its document is not base64"))?;
         let refused = |refusal: Refusal| (refusal.code(), refusal.to_string());
         let claimed = BreakGlass::unverified(&envelope).map_err(refused)?;
         let known = state.book.documents.get(&claimed.id).cloned();
         // One that was opened before a restart is verified as of then: its own time goes on.
         let at = known.as_ref().filter(|known| !known.closed).map_or(now, |known| known.opened);
         if known.as_ref().is_some_and(|known| known.closed) {
-            let spent = History { spent: [(claimed.id.clone(), claimed.expires)].into(), ..History::default() };
+            let spent = History {
+                spent: [(claimed.id.clone(), claimed.expires)].into(),
+                ..History::default()
+            };
             return spent.unspent(&claimed).map_err(refused);
         }
         let document = BreakGlass::verify(&host.root.load(), &envelope, at).map_err(refused)?;
@@ -197,8 +223,9 @@ impl Glass {
         }
         let in_force = host.in_force.load();
         let hook = in_force.hooks.iter().find(|hook| hook.config.name == document.hook);
-        let hook =
-            hook.ok_or_else(|| elsewhere(format!("it is for the hook `{}`, which is not here", document.hook)))?;
+        let hook = hook.ok_or_else(|| {
+            elsewhere(format!("it is for the hook `{}`, which is not here", document.hook))
+        })?;
         if hook.glass().is_some() {
             return Ok(());
         }
@@ -246,18 +273,21 @@ impl Glass {
         envelope: &[u8],
         opening: Opening,
     ) -> Result<(), (&'static str, String)> {
-        let id =
-            <[u8; 32]>::try_from(document.id.as_bytes()).map_err(|_| ("break-glass-malformed", "its id".to_owned()))?;
-        let slot = host.log.ring().note(&document.hook, None, &id, CAUSE, opened.opened.0).ok().flatten();
+        let id = <[u8; 32]>::try_from(document.id.as_bytes())
+            .map_err(|_| ("break-glass-malformed", "its id".to_owned()))?;
+        let slot =
+            host.log.ring().note(&document.hook, None, &id, CAUSE, opened.opened.0).ok().flatten();
         state.book.documents.insert(document.id.clone(), opened.clone());
         if slot.is_none() && !self.save(state) {
             state.book.documents.remove(&document.id);
             return Err((
                 "break-glass-not-kept",
-                "neither the emergency ring nor the disk can remember that it was opened".to_owned(),
+                "neither the emergency ring nor the disk can remember that it was opened"
+                    .to_owned(),
             ));
         }
-        let payload = Envelope::parse(envelope).map(|envelope| crate::digest::sha256(envelope.unverified_payload()));
+        let payload = Envelope::parse(envelope)
+            .map(|envelope| crate::digest::sha256(envelope.unverified_payload()));
         let payload = payload.unwrap_or(Digest([0; 32]));
         let codes: Vec<_> = document.lifts.iter().map(|code| format!("\"{code}\"")).collect();
         let fields = format!(
@@ -268,7 +298,10 @@ impl Glass {
             document.opens,
             opened.until
         );
-        let piece = History { spent: [(document.id.clone(), document.expires)].into(), ..History::default() };
+        let piece = History {
+            spent: [(document.id.clone(), document.expires)].into(),
+            ..History::default()
+        };
         let fields = remembered(&fields, &piece).unwrap_or(fields);
         let mut sealed = String::from("{");
         for (comma, name, text) in [
@@ -288,7 +321,9 @@ impl Glass {
     }
 
     fn close(&self, host: &Host, state: &mut State, id: &str, why: &str) {
-        let Some(opened) = state.book.documents.get_mut(id).filter(|opened| !opened.closed) else { return };
+        let Some(opened) = state.book.documents.get_mut(id).filter(|opened| !opened.closed) else {
+            return;
+        };
         opened.closed = true;
         let name = opened.hook.clone();
         // By its name: a hook that another configuration took away may come back.
@@ -322,7 +357,13 @@ impl Glass {
 }
 
 impl State {
-    fn say(&mut self, kind: &'static str, fields: String, sealed: Option<Vec<u8>>, slot: Option<Slot>) {
+    fn say(
+        &mut self,
+        kind: &'static str,
+        fields: String,
+        sealed: Option<Vec<u8>>,
+        slot: Option<Slot>,
+    ) {
         // Bounded: past that a refusal is said in the host's log only.
         if self.unsaid.len() < MOST_UNSAID {
             self.unsaid.push(Unsaid { kind, fields, sealed, slot, said: None });
@@ -332,7 +373,8 @@ impl State {
     /// Gives the log what it will take, and frees the ring's slots of what it has.
     fn give(&mut self, host: &Host) {
         for unsaid in self.unsaid.iter_mut().filter(|unsaid| unsaid.said.is_none()) {
-            let (kind, fields, sealed) = (unsaid.kind, unsaid.fields.clone(), unsaid.sealed.clone());
+            let (kind, fields, sealed) =
+                (unsaid.kind, unsaid.fields.clone(), unsaid.sealed.clone());
             match host.log.append(Entry { kind, fields, sealed }) {
                 Ok(pending) => unsaid.said = Some(pending),
                 // In order: what comes later waits too.
@@ -386,7 +428,10 @@ impl Watch {
             }
             host.glass.round(&host);
         };
-        let thread = thread::Builder::new().name("break-glass".to_owned()).spawn(run).map_err(StartError::Thread)?;
+        let thread = thread::Builder::new()
+            .name("break-glass".to_owned())
+            .spawn(run)
+            .map_err(StartError::Thread)?;
         Ok(Self { stop, thread })
     }
 
@@ -407,7 +452,9 @@ impl Hook {
 
 /// What the emergency ring remembers of an opening whose record did not become durable: the document is spent.
 pub fn recovered(host: &Host, hook: &str, id: &[u8; 32], opened: Millis) -> Option<Entry> {
-    let id = std::str::from_utf8(id).ok().filter(|id| id.bytes().all(|byte| byte.is_ascii_hexdigit()))?;
+    let id = std::str::from_utf8(id)
+        .ok()
+        .filter(|id| id.bytes().all(|byte| byte.is_ascii_hexdigit()))?;
     let spent = BTreeMap::from([(id.to_owned(), Millis(opened.0.saturating_add(LONGEST_VALID.0)))]);
     host.glass.spend(&spent);
     let mut fields = format!(r#""id":"{id}","opened":{opened},"hook":"#);

@@ -209,7 +209,8 @@ impl Host {
         let (root, revoked) = (keeper.root(), &keeper.history().revoked);
         let is_revoked = |verified: &VerifiedManifest| {
             let manifest = &verified.manifest;
-            revoked.covers(verified.digest, &manifest.id, manifest.serial) || verified.stands(root).is_err()
+            revoked.covers(verified.digest, &manifest.id, manifest.serial)
+                || verified.stands(root).is_err()
         };
         for (hook, plugin) in generation.stop(is_revoked) {
             let hook = in_force.hooks.get(hook).map_or("", |hook| &*hook.name);
@@ -231,7 +232,11 @@ impl Host {
         let put = |generation| in_force.under(Some(generation));
         let done = self.activate_for(generation, None, &in_force.config, &in_force.hooks, put);
         if let Err(NotInForce::Record(why)) = &done {
-            tracing::error!(generation = number, why, "the release is not in force: its record is not durable");
+            tracing::error!(
+                generation = number,
+                why,
+                "the release is not in force: its record is not durable"
+            );
         }
         done
     }
@@ -254,7 +259,8 @@ impl Host {
         let active = self.active(&generation, keeper.history());
         let of_set = History::of(&generation.release, active);
         keeper.record_floors(&self.log, generation.set, &of_set);
-        let piece = History { highest: of_set.highest, active: of_set.active, ..History::default() };
+        let piece =
+            History { highest: of_set.highest, active: of_set.active, ..History::default() };
         let entry = activation_entry(&generation, hooks, &piece);
         self.record(entry)?;
         keeper.remember(&of_set);
@@ -265,7 +271,8 @@ impl Host {
         if let Some(former) = &self.in_force.load().generation {
             self.record_ends(&mut keeper, former);
             let bindings = former.hooks.iter().flat_map(Bindings::with_candidates);
-            self.former.store(Arc::new(bindings.map(|binding| Arc::clone(&binding.metrics)).collect()));
+            self.former
+                .store(Arc::new(bindings.map(|binding| Arc::clone(&binding.metrics)).collect()));
         }
         self.in_force.store(Arc::new(put(Arc::new(generation))));
         self.obstacles.release(None);
@@ -276,7 +283,8 @@ impl Host {
 
     /// Appends a record that somebody waits for until it is durable. Blocks on the log.
     pub fn record(&self, entry: Entry) -> Result<(), NotInForce> {
-        let recorded = self.log.append(entry).map_err(|refused| NotInForce::Record(refused.to_string()))?;
+        let recorded =
+            self.log.append(entry).map_err(|refused| NotInForce::Record(refused.to_string()))?;
         recorded.wait().map(drop).map_err(|error| NotInForce::Record(error.to_string()))
     }
 
@@ -284,7 +292,11 @@ impl Host {
     pub fn record_stopped(&self) {
         let in_force = self.in_force.load_full();
         if let Some(generation) = &in_force.generation
-            && generation.hooks.iter().flat_map(Bindings::rollouts).any(|(_, rollout)| rollout.is_unrecorded())
+            && generation
+                .hooks
+                .iter()
+                .flat_map(Bindings::rollouts)
+                .any(|(_, rollout)| rollout.is_unrecorded())
         {
             self.record_ends(&mut self.keeper(), generation);
         }

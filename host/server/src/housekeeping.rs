@@ -70,7 +70,10 @@ impl Housekeeping {
         let (orders, inbox) = sync_channel(MOST_ORDERS);
         let keeper = Housekeeper::new(Arc::clone(host), admin, inbox);
         let run = move || keeper.run();
-        let thread = thread::Builder::new().name("housekeeping".to_owned()).spawn(run).map_err(StartError::Thread)?;
+        let thread = thread::Builder::new()
+            .name("housekeeping".to_owned())
+            .spawn(run)
+            .map_err(StartError::Thread)?;
         Ok(Self { orders, thread })
     }
 
@@ -98,8 +101,18 @@ impl Housekeeper {
     fn new(host: Arc<Host>, admin: Option<Admin>, inbox: Receiver<Order>) -> Self {
         // As they were before they were read: what was changed while the host started has not been seen.
         let AsFound { file, folders } = host.config.as_found;
-        let seen = Seen { file, folders, heeded: folders, said: BTreeSet::new(), log_stopped: false };
-        Self { host, admin, inbox, seen, looked: Instant::now(), asked: false, asked_again: false, stopping: false }
+        let seen =
+            Seen { file, folders, heeded: folders, said: BTreeSet::new(), log_stopped: false };
+        Self {
+            host,
+            admin,
+            inbox,
+            seen,
+            looked: Instant::now(),
+            asked: false,
+            asked_again: false,
+            stopping: false,
+        }
     }
 
     fn run(mut self) {
@@ -166,7 +179,9 @@ impl Housekeeper {
     /// Looks at the configuration file and the folders. What was overtaken while it was made ready is begun again, on what is there by then.
     fn look(&mut self, mut asked: bool) {
         while !self.stopping && !self.look_once(asked) {
-            tracing::info!("something newer came while a release was made ready: it is looked at again");
+            tracing::info!(
+                "something newer came while a release was made ready: it is looked at again"
+            );
             asked = true;
         }
     }
@@ -288,13 +303,17 @@ fn rotate(host: &Host, asked: bool) {
     }
     for courier in host.couriers.values() {
         match courier.reload(asked) {
-            Ok(true) => tracing::info!(delivery = courier.name, "a delivery service's secrets read"),
+            Ok(true) => {
+                tracing::info!(delivery = courier.name, "a delivery service's secrets read")
+            }
             Ok(false) => {}
             Err(error) => wrong(&error),
         }
     }
     match host.tls.as_ref().map(|tls| tls.reload(asked)) {
-        Some(Ok(true)) => tracing::info!("the TLS certificate, its key or the client authorities changed"),
+        Some(Ok(true)) => {
+            tracing::info!("the TLS certificate, its key or the client authorities changed")
+        }
         Some(Err(error)) => wrong(&error),
         Some(Ok(false)) | None => {}
     }
@@ -319,7 +338,11 @@ fn alarm(host: &Host, seen: &mut Seen) {
         tracing::error!(
             "swap was turned on: what one call leaves in memory could reach the next; every call gets its safe answer until swap is off and the host restarted"
         );
-        host.say(Entry { kind: "release.withdrawn", fields: r#""code":"swap-configured""#.to_owned(), sealed: None });
+        host.say(Entry {
+            kind: "release.withdrawn",
+            fields: r#""code":"swap-configured""#.to_owned(),
+            sealed: None,
+        });
     }
 }
 
@@ -337,11 +360,16 @@ fn alarm_expiry(host: &Host, seen: &mut Seen) {
         );
         host.say(Entry {
             kind: "release.expired",
-            fields: format!(r#""gen":{},"ended":{ends},"grace":{}"#, generation.number, generation.release.grace),
+            fields: format!(
+                r#""gen":{},"ended":{ends},"grace":{}"#,
+                generation.number, generation.release.grace
+            ),
             sealed: None,
         });
     }
-    if now >= generation.release.grace && seen.said.insert((Some(generation.set), "grace-over".to_owned())) {
+    if now >= generation.release.grace
+        && seen.said.insert((Some(generation.set), "grace-over".to_owned()))
+    {
         let stop = in_force.config.release.after_grace == AfterGrace::Stop;
         tracing::error!(
             generation = generation.number,

@@ -49,7 +49,11 @@ pub struct Names {
 
 impl InForce {
     /// Puts hooks together with what decides on them.
-    pub fn new(config: Arc<Config>, hooks: Vec<Arc<Hook>>, generation: Option<Arc<Generation>>) -> Self {
+    pub fn new(
+        config: Arc<Config>,
+        hooks: Vec<Arc<Hook>>,
+        generation: Option<Arc<Generation>>,
+    ) -> Self {
         let routes = hooks.iter().flat_map(|hook| {
             let routes = hook.config.kind.routes(&hook.config.settings.path).into_iter();
             routes.map(|(path, route)| (path, (hook.number, route)))

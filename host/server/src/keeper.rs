@@ -65,7 +65,11 @@ struct Finding {
 
 impl Keeper {
     /// Reads what is remembered, the log as far as its head goes, and the trust roots. Writes nothing.
-    pub fn prepare(config: &Config, sealing: &SymmetricKey, place: &Place) -> Result<Self, StartError> {
+    pub fn prepare(
+        config: &Config,
+        sealing: &SymmetricKey,
+        place: &Place,
+    ) -> Result<Self, StartError> {
         let seal = Seal::new(sealing).map_err(|_| StartError::Random)?;
         let file = config.trust.state.join(MEMORY);
         let (mut copies, mut findings) = (Vec::new(), Vec::new());
@@ -75,17 +79,21 @@ impl Keeper {
         }
         let own = copies.first().cloned().unwrap_or_default();
         if let Some(folder) = &config.audit.witness {
-            let there = fs::read_dir(folder).map(drop).and_then(|()| Memory::read(&folder.join(MEMORY), &seal));
+            let there = fs::read_dir(folder)
+                .map(drop)
+                .and_then(|()| Memory::read(&folder.join(MEMORY), &seal));
             match there {
                 Ok(kept) => take(kept, "witness", folder, &mut copies, &mut findings),
                 Err(error) if config.audit.witness_required => {
-                    let hint =
-                        "make it reachable; without `audit.witness_required` the host starts and says that it is not";
+                    let hint = "make it reachable; without `audit.witness_required` the host starts and says that it is not";
                     return Err(unusable("witness", folder, &error.to_string(), Some(hint)));
                 }
                 Err(error) => {
                     tracing::error!(%error, folder = %folder.display(), "the witness cannot be read: a restored backup would not be found out");
-                    findings.push(Finding { kind: "trust.witness", fields: r#""code":"unreadable""#.to_owned() });
+                    findings.push(Finding {
+                        kind: "trust.witness",
+                        fields: r#""code":"unreadable""#.to_owned(),
+                    });
                 }
             }
         }
@@ -172,8 +180,15 @@ impl Keeper {
             return Ok(Standing::Retired);
         }
         let Some(log) = reader(&OsDisk, &place.directory, key).map_err(StartError::Reading)? else {
-            let had = self.copies.iter().filter(|copy| copy.origin() == Some(key.name())).map(Memory::size).max();
-            return Ok(had.filter(|had| *had > 0).map_or(Standing::Continues, |had| Standing::Behind { has: 0, had }));
+            let had = self
+                .copies
+                .iter()
+                .filter(|copy| copy.origin() == Some(key.name()))
+                .map(Memory::size)
+                .max();
+            return Ok(had
+                .filter(|had| *had > 0)
+                .map_or(Standing::Continues, |had| Standing::Behind { has: 0, had }));
         };
         for copy in &self.copies {
             // A copy of a log that was left behind since says nothing about this one.
@@ -191,18 +206,25 @@ impl Keeper {
     /// Never to sign this log again, whatever becomes of this machine.
     pub fn retire(&mut self, place: &Place, standing: &Standing) -> Result<(), StartError> {
         let (origin, why) = (place.signer.public().name(), describe(standing));
-        tracing::error!(origin, why, "this log is not the one that this host has written: it is not signed again");
+        tracing::error!(
+            origin,
+            why,
+            "this log is not the one that this host has written: it is not signed again"
+        );
         self.memory.retired.insert(origin.to_owned());
         if place.directory.exists() {
             let text = format!("The log {origin} must not be signed any more: {why}.\n");
             let path = place.directory.join(RETIRED);
-            replace(&path, text.as_bytes()).map_err(|error| unusable("log", &path, &error.to_string(), None))?;
+            replace(&path, text.as_bytes())
+                .map_err(|error| unusable("log", &path, &error.to_string(), None))?;
         }
         let mut fields = String::from(r#""origin":"#);
         quote(&mut fields, origin);
         fields.push_str(&format!(r#","code":"{}""#, code(standing)));
         match standing {
-            Standing::Behind { has, had } => fields.push_str(&format!(r#","has":{has},"had":{had}"#)),
+            Standing::Behind { has, had } => {
+                fields.push_str(&format!(r#","has":{has},"had":{had}"#))
+            }
             Standing::Forked { at } => fields.push_str(&format!(r#","at":{at}"#)),
             Standing::Continues | Standing::Retired | Standing::Unlinked { .. } => {}
         }
@@ -218,7 +240,8 @@ impl Keeper {
     /// The log is open, and the one that is remembered, or a new one. From here on the files are written.
     pub fn begin(&mut self, config: &Config, place: &Place) -> Result<(), StartError> {
         let origin = place.signer.public().name();
-        let log = reader(&OsDisk, &place.directory, place.signer.public()).map_err(StartError::Reading)?;
+        let log = reader(&OsDisk, &place.directory, place.signer.public())
+            .map_err(StartError::Reading)?;
         let begins = log.as_ref().is_none_or(|log| log.head().size == 0);
         let other = |copy: &&Memory| copy.origin().is_some_and(|earlier| earlier != origin);
         if let Some(before) = self.copies.iter().find(other).filter(|_| begins) {
@@ -232,7 +255,8 @@ impl Keeper {
             self.memory.retired.insert(earlier);
         }
         self.log = Some((place.directory.clone(), place.signer.public().clone()));
-        let mut read = if self.own.origin() == Some(origin) { self.own.clone() } else { Memory::default() };
+        let mut read =
+            if self.own.origin() == Some(origin) { self.own.clone() } else { Memory::default() };
         if let Some(log) = &log {
             read.catch_up(log).map_err(StartError::Reading)?;
         }
@@ -241,11 +265,15 @@ impl Keeper {
         self.copies.clear();
         fs::create_dir_all(&config.trust.state)
             .and_then(|()| self.roots.keep(&config.trust))
-            .map_err(|error| unusable("folder", &config.trust.state, &error.to_string(), Some(STATE_HINT)))?;
+            .map_err(|error| {
+                unusable("folder", &config.trust.state, &error.to_string(), Some(STATE_HINT))
+            })?;
         if let Some(folder) = &config.audit.witness {
             self.witness = Some(Witness::start(folder.clone()).map_err(StartError::Thread)?);
         }
-        self.save().map_err(|error| unusable("memory of trust", &self.file, &error.to_string(), Some(STATE_HINT)))
+        self.save().map_err(|error| {
+            unusable("memory of trust", &self.file, &error.to_string(), Some(STATE_HINT))
+        })
     }
 
     /// Says what was found at the start, and everything that is remembered and not in this log yet.
@@ -384,9 +412,12 @@ impl Keeper {
     }
 
     fn catch_up(&mut self, place: &Place) -> Result<(), StartError> {
-        if let Some(log) = reader(&OsDisk, &place.directory, place.signer.public()).map_err(StartError::Reading)? {
+        if let Some(log) =
+            reader(&OsDisk, &place.directory, place.signer.public()).map_err(StartError::Reading)?
+        {
             let newest = log.head().size.checked_sub(1).and_then(|last| log.leaf(last).ok());
-            let newest = newest.and_then(|leaf| Record::parse(&leaf).ok()).map_or(0, |record| record.at);
+            let newest =
+                newest.and_then(|leaf| Record::parse(&leaf).ok()).map_or(0, |record| record.at);
             self.last_record = Millis(newest);
             let mut read = self.memory.clone();
             read.catch_up(&log).map_err(StartError::Reading)?;
@@ -440,7 +471,9 @@ pub fn describe(standing: &Standing) -> String {
             format!("it has {has} records and had {had}: it comes from an old backup")
         }
         Standing::Forked { at } => {
-            format!("its first {at} records are not those that are remembered: it was rewritten, or is another log's")
+            format!(
+                "its first {at} records are not those that are remembered: it was rewritten, or is another log's"
+            )
         }
         Standing::Retired => "another log has taken its place".to_owned(),
         Standing::Unlinked { other } => {
@@ -473,7 +506,13 @@ fn refused_root(stopped: &Stopped) -> Finding {
     Finding { kind: "trust.refused", fields: format!(r#""code":"{code}""#) }
 }
 
-fn take(kept: Kept, which: &str, path: &Path, copies: &mut Vec<Memory>, findings: &mut Vec<Finding>) {
+fn take(
+    kept: Kept,
+    which: &str,
+    path: &Path,
+    copies: &mut Vec<Memory>,
+    findings: &mut Vec<Finding>,
+) {
     match kept {
         Kept::Nothing => {}
         Kept::Memory(memory) => copies.push(*memory),
@@ -492,8 +531,10 @@ fn root_fields(root: &TrustRoot) -> String {
 /// Floors and serials beyond those known, in pieces that fit a record.
 fn floors(all: &History, known: &History) -> Vec<History> {
     let mut pieces = Vec::new();
-    let raised = |ours: &std::collections::BTreeMap<String, u64>, known: &std::collections::BTreeMap<String, u64>| {
-        let new = ours.iter().filter(|(id, serial)| known.get(*id).is_none_or(|known| known < serial));
+    let raised = |ours: &std::collections::BTreeMap<String, u64>,
+                  known: &std::collections::BTreeMap<String, u64>| {
+        let new =
+            ours.iter().filter(|(id, serial)| known.get(*id).is_none_or(|known| known < serial));
         new.map(|(id, serial)| (id.clone(), *serial)).collect::<Vec<_>>()
     };
     for some in raised(&all.serials, &known.serials).chunks(PIECE) {
@@ -513,7 +554,12 @@ fn say(log: &Log, entry: Entry) {
 }
 
 fn unusable(what: &'static str, path: &Path, why: &str, hint: Option<&str>) -> StartError {
-    StartError::File { what, path: path.to_owned(), why: why.to_owned(), hint: hint.map(str::to_owned) }
+    StartError::File {
+        what,
+        path: path.to_owned(),
+        why: why.to_owned(),
+        hint: hint.map(str::to_owned),
+    }
 }
 
 /// Says in a log's directory that it must not be signed any more.

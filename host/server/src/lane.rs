@@ -47,7 +47,8 @@ impl Lane {
     /// At most this many threads, with room for `waiting` jobs before them. Starts none yet.
     pub fn new(name: &str, threads: usize, waiting: usize) -> Self {
         let (state, work) = (Mutex::default(), Condvar::new());
-        let shared = Shared { name: name.to_owned(), threads: threads.max(1), room: waiting, state, work };
+        let shared =
+            Shared { name: name.to_owned(), threads: threads.max(1), room: waiting, state, work };
         Self { shared: Arc::new(shared) }
     }
 
@@ -81,7 +82,8 @@ impl Lane {
             let theirs = Arc::clone(shared);
             // Counted before it runs, so that the next job does not start it again.
             state.idle += 1;
-            let started = thread::Builder::new().name(shared.name.clone()).spawn(move || work(&theirs));
+            let started =
+                thread::Builder::new().name(shared.name.clone()).spawn(move || work(&theirs));
             if started.is_err() {
                 state.idle -= 1;
                 // With no thread at all nobody would ever come for it; else somebody does.
@@ -186,8 +188,11 @@ mod tests {
     #[test]
     fn one_lane_runs_no_more_at_once_than_it_may_and_loses_nothing_when_it_is_dropped() {
         let (lane, other) = (Lane::new("plugin", 2, 100), Lane::new("plugin", 1, 0));
-        let (now, most, done) =
-            (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let (now, most, done) = (
+            Arc::new(AtomicUsize::new(0)),
+            Arc::new(AtomicUsize::new(0)),
+            Arc::new(AtomicUsize::new(0)),
+        );
         let (hold, held) = channel::<()>();
         let held = Arc::new(Mutex::new(held));
         let (finished, finish) = channel::<()>();

@@ -61,10 +61,14 @@ mod watch;
 mod witness;
 
 pub use admin::Admin;
-pub use caller::config::{CallerConfig, CertificateConfig, CredentialConfig, KeysConfig, OauthConfig, Place};
+pub use caller::config::{
+    CallerConfig, CertificateConfig, CredentialConfig, KeysConfig, OauthConfig, Place,
+};
 pub use clock::Clock;
 pub use combine::{Combined, Discord, Voice, combine, merge};
-pub use config::{AfterGrace, Audit, Commit, Config, HookConfig, Listen, NextLog, ReleasePaths, Trust};
+pub use config::{
+    AfterGrace, Audit, Commit, Config, HookConfig, Listen, NextLog, ReleasePaths, Trust,
+};
 pub use decryption::DecryptionConfig;
 pub use error::{ConfigError, StartError};
 pub use generation::{Binding, Generation};

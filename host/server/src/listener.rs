@@ -104,7 +104,12 @@ fn accept(
     });
 }
 
-fn work(host: &Arc<Host>, runtime: &Runtime, mut sockets: mpsc::Receiver<Accepted>, stopping: watch::Receiver<bool>) {
+fn work(
+    host: &Arc<Host>,
+    runtime: &Runtime,
+    mut sockets: mpsc::Receiver<Accepted>,
+    stopping: watch::Receiver<bool>,
+) {
     let mut stop = stopping.clone();
     let connections = LocalSet::new();
     runtime.block_on(async {

@@ -56,7 +56,12 @@ impl EngineConfig {
 
     /// The engine. The cache's keys are derived from the sealing key: it keeps what names people, as sealed parts do. Only one that `keeps`
     /// writes to it.
-    pub fn start(&self, workers: usize, sealing: &SymmetricKey, keeps: bool) -> Result<Engine, StartError> {
+    pub fn start(
+        &self,
+        workers: usize,
+        sealing: &SymmetricKey,
+        keeps: bool,
+    ) -> Result<Engine, StartError> {
         let configure_time = Duration::from_millis(self.configure_ms);
         let options = Options { workers, configure_time, ..Options::default() };
         let confinement = Confinement {

@@ -80,7 +80,10 @@ impl Seal {
     pub fn open<T: serde::de::DeserializeOwned>(&self, bytes: &[u8]) -> Result<T, String> {
         let text = std::str::from_utf8(bytes).map_err(|_| "it is not UTF-8".to_owned())?;
         let (body, tag) = text.trim_end_matches('\n').rsplit_once('\n').ok_or("it is cut short")?;
-        let tag = tag.strip_prefix(TAG).and_then(unhex).ok_or("its last line is not an authentication tag")?;
+        let tag = tag
+            .strip_prefix(TAG)
+            .and_then(unhex)
+            .ok_or("its last line is not an authentication tag")?;
         hmac::verify(&self.0, body.as_bytes(), &tag)
             .map_err(|_| "its authentication tag is not this host's: it was altered, or the sealing key was changed")?;
         serde_json::from_str(body).map_err(|error| error.to_string())
@@ -107,7 +110,8 @@ impl Memory {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Kept::Nothing),
             Err(error) => return Err(error),
         };
-        Ok(Self::open(&bytes, seal).map_or_else(Kept::Spoilt, |memory| Kept::Memory(Box::new(memory))))
+        Ok(Self::open(&bytes, seal)
+            .map_or_else(Kept::Spoilt, |memory| Kept::Memory(Box::new(memory))))
     }
 
     fn open(bytes: &[u8], seal: &Seal) -> Result<Self, String> {
@@ -139,7 +143,11 @@ impl Memory {
         if head.size > log.head().size {
             return Ok(Standing::Behind { has: log.head().size, had: head.size });
         }
-        Ok(if log.continues(&head)? { Standing::Continues } else { Standing::Forked { at: head.size } })
+        Ok(if log.continues(&head)? {
+            Standing::Continues
+        } else {
+            Standing::Forked { at: head.size }
+        })
     }
 
     /// The log that is remembered.
@@ -167,7 +175,11 @@ impl Memory {
 }
 
 /// Opens a log's public part for reading.
-pub fn reader<'a>(disk: &'a OsDisk, directory: &Path, key: &PublicKey) -> Result<Option<Reader<'a>>, ReadError> {
+pub fn reader<'a>(
+    disk: &'a OsDisk,
+    directory: &Path,
+    key: &PublicKey,
+) -> Result<Option<Reader<'a>>, ReadError> {
     let log = directory.join("log");
     if !log.join("checkpoint").exists() {
         return Ok(None);
@@ -180,7 +192,8 @@ pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(".new");
     let beside = PathBuf::from(beside);
-    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o640).open(&beside)?;
+    let mut file =
+        fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o640).open(&beside)?;
     file.write_all(bytes)?;
     file.sync_all()?;
     fs::rename(&beside, path)?;
@@ -209,7 +222,10 @@ fn piece(leaf: &[u8]) -> Option<History> {
 fn unhex(text: &str) -> Option<Vec<u8>> {
     let (pairs, rest) = text.as_bytes().as_chunks::<2>();
     let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-    let bytes = pairs.iter().map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?)).collect::<Option<Vec<_>>>()?;
+    let bytes = pairs
+        .iter()
+        .map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?))
+        .collect::<Option<Vec<_>>>()?;
     rest.is_empty().then_some(bytes)
 }
 
@@ -245,15 +261,24 @@ mod tests {
         for at in 0..bytes.len() {
             let mut altered = bytes.clone();
             altered[at] ^= 1;
-            assert!(Memory::open(&altered, &seal(1)).is_err() || at == bytes.len() - 1, "byte {at}");
-            assert!(at == bytes.len() - 1 || Memory::open(&bytes[..at], &seal(1)).is_err(), "cut at {at}");
+            assert!(
+                Memory::open(&altered, &seal(1)).is_err() || at == bytes.len() - 1,
+                "byte {at}"
+            );
+            assert!(
+                at == bytes.len() - 1 || Memory::open(&bytes[..at], &seal(1)).is_err(),
+                "cut at {at}"
+            );
         }
     }
 
     #[test]
     fn only_records_about_trust_are_believed() {
-        let leaf =
-            |kind: &str| format!(r#"{{"v":1,"seq":7,"t":"{kind}","tenant":"x","at":1,"remember":{{"highest":9}}}}"#);
+        let leaf = |kind: &str| {
+            format!(
+                r#"{{"v":1,"seq":7,"t":"{kind}","tenant":"x","at":1,"remember":{{"highest":9}}}}"#
+            )
+        };
         assert_eq!(piece(leaf("release.active").as_bytes()).unwrap().highest, 9);
         assert_eq!(piece(leaf("hook.decision").as_bytes()), None);
         assert_eq!(piece(leaf("release.active").replace("remember", "forget").as_bytes()), None);

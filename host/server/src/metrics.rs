@@ -56,7 +56,8 @@ impl HookMetrics {
     /// Something was refused that is counted and not recorded.
     pub fn refused(&self, reason: Reason) {
         self.cells.add(REFUSED + reason.cause as usize, 1);
-        let unproven = Unproven::ALL.iter().position(|unproven| Some(unproven.code()) == reason.detail);
+        let unproven =
+            Unproven::ALL.iter().position(|unproven| Some(unproven.code()) == reason.detail);
         if let Some(unproven) = unproven {
             self.cells.add(STRANGERS + unproven, 1);
         }
@@ -123,7 +124,9 @@ impl BindingMetrics {
     pub fn asked(&self, asked: &Asked) {
         let outcome = match &asked.outcome {
             Ok(decision) => decision.verdict() as usize,
-            Err(fault) => EFFECTS + FAULTS.iter().position(|code| *code == fault.code).unwrap_or(FAULTS.len()),
+            Err(fault) => {
+                EFFECTS + FAULTS.iter().position(|code| *code == fault.code).unwrap_or(FAULTS.len())
+            }
         };
         self.cells.add(outcome, 1);
         self.cells.time(BINDING_TIMES, nanos(asked.spent));
@@ -146,7 +149,9 @@ impl BindingMetrics {
 
     /// Every outcome, and how often.
     pub fn outcomes(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        let verdicts = Effect::ALL.into_iter().map(|verdict| (verdict.name(), self.cells.sum(verdict as usize)));
+        let verdicts = Effect::ALL
+            .into_iter()
+            .map(|verdict| (verdict.name(), self.cells.sum(verdict as usize)));
         let faults = FAULTS.iter().copied().chain([OTHER]).enumerate();
         verdicts.chain(faults.map(|(place, code)| (code, self.cells.sum(EFFECTS + place))))
     }
@@ -187,15 +192,22 @@ impl Cells {
     fn time(&self, base: usize, nanos: u64) {
         let Some(shard) = self.shards.get(shard()) else { return };
         // The first bound that holds it: most times are short.
-        let bucket = BUCKETS.iter().position(|bound| nanos <= bound * 1_000).unwrap_or(BUCKETS.len());
-        if let (Some(count), Some(sum)) = (at(shard, base + bucket), at(shard, base + BUCKETS.len() + 1)) {
+        let bucket =
+            BUCKETS.iter().position(|bound| nanos <= bound * 1_000).unwrap_or(BUCKETS.len());
+        if let (Some(count), Some(sum)) =
+            (at(shard, base + bucket), at(shard, base + BUCKETS.len() + 1))
+        {
             count.fetch_add(1, Ordering::Relaxed);
             sum.fetch_add(nanos, Ordering::Relaxed);
         }
     }
 
     fn sum(&self, cell: usize) -> u64 {
-        self.shards.iter().filter_map(|shard| at(shard, cell)).map(|cell| cell.load(Ordering::Relaxed)).sum()
+        self.shards
+            .iter()
+            .filter_map(|shard| at(shard, cell))
+            .map(|cell| cell.load(Ordering::Relaxed))
+            .sum()
     }
 
     fn times(&self, base: usize) -> Times {
@@ -243,8 +255,10 @@ pub fn nanos(duration: Duration) -> u64 {
 }
 
 /// Upper bounds of the histograms' buckets, microseconds: from what a stage takes to what a platform waits.
-pub const BUCKETS: [u64; 18] =
-    [1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 100_000, 250_000, 1_000_000, 2_500_000];
+pub const BUCKETS: [u64; 18] = [
+    1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 100_000, 250_000,
+    1_000_000, 2_500_000,
+];
 /// The codes of faults that are told apart.
 const FAULTS: [&str; 14] = [
     "plugin-trap",
@@ -306,7 +320,11 @@ mod tests {
         }
         Effect::ALL.into_iter().for_each(|effect| metrics.decided(effect));
         for (times, cause) in (1..).zip(Cause::ALL) {
-            assert_eq!((metrics.safe_answers(cause), metrics.refusals(cause)), (times, times), "{cause:?}");
+            assert_eq!(
+                (metrics.safe_answers(cause), metrics.refusals(cause)),
+                (times, times),
+                "{cause:?}"
+            );
         }
         assert!(Effect::ALL.into_iter().all(|effect| metrics.decisions(effect) == 1));
         for unproven in Unproven::ALL {
@@ -333,7 +351,10 @@ mod tests {
         let times = metrics.times(Stage::Guard);
         assert_eq!(times.cumulative.last(), Some(&(each * 2 * SHARDS as u64)));
         assert!(times.cumulative.is_sorted());
-        assert_eq!(times.sum_ns, (0..each).map(|n| n * 10_000_019).sum::<u64>() * 2 * SHARDS as u64);
+        assert_eq!(
+            times.sum_ns,
+            (0..each).map(|n| n * 10_000_019).sum::<u64>() * 2 * SHARDS as u64
+        );
         // Bounds belong to their bucket.
         let exact = HookMetrics::default();
         exact.took(Stage::Parse, 1_000);

@@ -78,7 +78,9 @@ impl Moment {
     /// furthest ahead counts.
     pub fn platform(&self, theirs: Millis, ours: Millis) {
         let (seen, mut others) = (Seen::new(theirs, ours), self.others());
-        let known = others.platform.filter(|known| known.is_fresh(ours, AGAIN_MS) && known.ahead > seen.ahead);
+        let known = others
+            .platform
+            .filter(|known| known.is_fresh(ours, AGAIN_MS) && known.ahead > seen.ahead);
         if known.is_none() {
             others.platform = Some(seen);
         }
@@ -88,16 +90,22 @@ impl Moment {
     pub fn due(&self, now: Millis) -> bool {
         let looked = self.looked.load(Ordering::Relaxed);
         now.0.abs_diff(looked) >= LOOK_MS
-            && self.looked.compare_exchange(looked, now.0, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+            && self
+                .looked
+                .compare_exchange(looked, now.0, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
     }
 
     /// Looks whether the host's clock is suspect by now, and says so where that is new.
     pub fn look(&self, now: Millis) -> Option<Doubt> {
         let Others { witness, platform } = *self.others();
-        let away =
-            |seen: Option<Seen>| seen.filter(|it| it.is_fresh(now, FRESH_MS) && it.ahead.unsigned_abs() > AWAY_MS);
+        let away = |seen: Option<Seen>| {
+            seen.filter(|it| it.is_fresh(now, FRESH_MS) && it.ahead.unsigned_abs() > AWAY_MS)
+        };
         let doubt = match (away(witness), away(platform)) {
-            (Some(witness), Some(platform)) if witness.ahead.signum() == platform.ahead.signum() => {
+            (Some(witness), Some(platform))
+                if witness.ahead.signum() == platform.ahead.signum() =>
+            {
                 Some(Doubt::Began { witness: witness.ahead, platform: platform.ahead })
             }
             _ => None,

@@ -65,7 +65,8 @@ impl Debts {
         };
         self.any.store(true, Ordering::Release);
         let note = {
-            let (host, debts, name) = (Arc::clone(host), Arc::clone(&hook.owed), Arc::clone(&hook.name));
+            let (host, debts, name) =
+                (Arc::clone(host), Arc::clone(&hook.owed), Arc::clone(&hook.name));
             move || note(&host, &debts, &name, serial, owed)
         };
         if let Ok(noted) = host.ring_lane.run(note) {
@@ -156,22 +157,32 @@ pub fn recover(host: &Host, owed: &[portcullis_audit::Owed], size: u64) {
     for remembered in owed {
         let (slot, entry) = match remembered {
             Remembered::Answer { slot, hook, answer, cause, at, .. } if cause == glass::CAUSE => {
-                let Some(entry) = glass::recovered(host, hook, answer, Millis(*at)) else { continue };
+                let Some(entry) = glass::recovered(host, hook, answer, Millis(*at)) else {
+                    continue;
+                };
                 (slot, entry)
             }
-            Remembered::Answer { slot, index: Some(index), answer, cause, at, .. } if *index < size => {
+            Remembered::Answer { slot, index: Some(index), answer, cause, at, .. }
+                if *index < size =>
+            {
                 let known = Cause::ALL.iter().any(|known| known.code() == cause);
                 let cause = if known { cause } else { Cause::HostFault.code() };
                 (slot, superseded(*index, &Digest(*answer), cause, Millis(*at)))
             }
             Remembered::Answer { slot, at, .. } => (slot, gap(1, Millis(*at), Millis(*at))),
-            Remembered::Gap { slot, count, first, last } => (slot, gap(*count, Millis(*first), Millis(*last))),
+            Remembered::Gap { slot, count, first, last } => {
+                (slot, gap(*count, Millis(*first), Millis(*last)))
+            }
         };
         match host.log.append(entry).map(Pending::wait) {
             Ok(Ok(_)) => free(host, *slot),
             // It stays in the ring, and the next start tries again.
-            Ok(Err(error)) => tracing::error!(%error, "what the last run owed the log is not durable yet"),
-            Err(refused) => tracing::error!(%refused, "what the last run owed the log could not be said"),
+            Ok(Err(error)) => {
+                tracing::error!(%error, "what the last run owed the log is not durable yet")
+            }
+            Err(refused) => {
+                tracing::error!(%refused, "what the last run owed the log could not be said")
+            }
         }
     }
 }
@@ -199,7 +210,11 @@ fn superseded(index: u64, answer: &Digest, cause: &str, left: Millis) -> Entry {
 }
 
 fn gap(count: u64, first: Millis, last: Millis) -> Entry {
-    Entry { kind: "answer.gap", fields: format!(r#""count":{count},"first":{first},"last":{last}"#), sealed: None }
+    Entry {
+        kind: "answer.gap",
+        fields: format!(r#""count":{count},"first":{first},"last":{last}"#),
+        sealed: None,
+    }
 }
 
 fn free(host: &Host, slot: Slot) {

@@ -8,7 +8,9 @@ use std::sync::Arc;
 
 use hyper::body::Incoming as Body;
 use hyper::{Method, Request};
-use portcullis_hooks::{Answer, Batch, Errand, Ground, Heard, Incoming, Outcome, Page, Unsayable, Until};
+use portcullis_hooks::{
+    Answer, Batch, Errand, Ground, Heard, Incoming, Outcome, Page, Unsayable, Until,
+};
 use portcullis_model::{Call as HookCall, Cause, Change, Decision, Effect, Finding, Party};
 
 use crate::ask::{AskFault, Asked};
@@ -117,14 +119,20 @@ async fn answer_one(mut call: Call<'_>, caller: Proven, incoming: Incoming) -> R
     let first = match call.whose_turn(&caller, &incoming) {
         Turn::First(first) => Some(first),
         Turn::Alone => None,
-        Turn::Again(flight) => return call.say_again(flight, &incoming.call.id, Some(&incoming)).await,
-        Turn::Reused => return call.refuse(Failure::of(Cause::EventReused), &incoming, Vec::new(), None).await,
+        Turn::Again(flight) => {
+            return call.say_again(flight, &incoming.call.id, Some(&incoming)).await;
+        }
+        Turn::Reused => {
+            return call.refuse(Failure::of(Cause::EventReused), &incoming, Vec::new(), None).await;
+        }
     };
     let Decided { incoming, asked, outcome, errand } = decide(&mut call, incoming).await;
 
     // The record is durable before the first byte of a decision leaves, and before a message that it promises is on its way.
     match outcome {
-        Ok((verdict, answer)) => call.record_and_leave(Ok(verdict), answer, &incoming, asked, first, errand).await,
+        Ok((verdict, answer)) => {
+            call.record_and_leave(Ok(verdict), answer, &incoming, asked, first, errand).await
+        }
         Err(failure) => call.refuse(failure, &incoming, asked, first).await,
     }
 }
@@ -195,10 +203,13 @@ async fn decide_as_cast(call: &mut Call<'_>, mut incoming: Arc<Incoming>) -> Dec
             return Decided { incoming, asked, outcome: Err($failure), errand: None }
         };
     }
-    let Some(generation) = call.generation.clone() else { give_up!(Failure::of(Cause::NoActiveRelease)) };
+    let Some(generation) = call.generation.clone() else {
+        give_up!(Failure::of(Cause::NoActiveRelease))
+    };
 
     // Without the word of a plugin that was revoked there is no decision.
-    let stopped = || generation.hooks.get(hook.number).and_then(Bindings::stopped).map(Failure::revoked);
+    let stopped =
+        || generation.hooks.get(hook.number).and_then(Bindings::stopped).map(Failure::revoked);
     if let Some(failure) = stopped() {
         give_up!(failure);
     }
@@ -237,15 +248,16 @@ async fn decide_as_cast(call: &mut Call<'_>, mut incoming: Arc<Incoming>) -> Dec
     }
 
     // Many decisions become one outcome, and the outcome the platform's words, still without the record's reference.
-    let outcome = combined(hook, &asked, &incoming.call).and_then(|(combined, grounds, language)| {
-        let text = grounds.first().map(|ground| ground.text.as_str());
-        let (verdict, changes) = (combined.verdict, combined.changes.as_slice());
-        let outcome = Outcome { verdict, changes, text, language, grounds: &grounds };
-        let answer = portcullis_hooks::write(hook.config.kind, &incoming, &outcome)
-            .map_err(|unsayable| unsayable_failure(&unsayable, &asked, &combined.changes))?;
-        let errand = portcullis_hooks::errand(hook.config.kind, &incoming, &outcome);
-        Ok((combined.verdict, answer, errand))
-    });
+    let outcome =
+        combined(hook, &asked, &incoming.call).and_then(|(combined, grounds, language)| {
+            let text = grounds.first().map(|ground| ground.text.as_str());
+            let (verdict, changes) = (combined.verdict, combined.changes.as_slice());
+            let outcome = Outcome { verdict, changes, text, language, grounds: &grounds };
+            let answer = portcullis_hooks::write(hook.config.kind, &incoming, &outcome)
+                .map_err(|unsayable| unsayable_failure(&unsayable, &asked, &combined.changes))?;
+            let errand = portcullis_hooks::errand(hook.config.kind, &incoming, &outcome);
+            Ok((combined.verdict, answer, errand))
+        });
     call.note(Stage::Render);
     // It may have been revoked meanwhile: calls in flight are no exception.
     if let Some(failure) = stopped() {
@@ -253,7 +265,9 @@ async fn decide_as_cast(call: &mut Call<'_>, mut incoming: Arc<Incoming>) -> Dec
     }
     let (outcome, errand) = match outcome {
         // What nobody would take must not be recorded as being on its way.
-        Ok((verdict, _, Some(Errand::Deliver(message)))) if hook.courier(call.host, message.channel).is_none() => {
+        Ok((verdict, _, Some(Errand::Deliver(message))))
+            if hook.courier(call.host, message.channel).is_none() =>
+        {
             (Ok((verdict, portcullis_hooks::undelivered(hook.config.kind, &incoming))), None)
         }
         Ok((verdict, answer, errand)) => (Ok((verdict, answer)), errand),
@@ -291,18 +305,25 @@ impl From<Discord> for Failure {
     fn from(discord: Discord) -> Self {
         match discord {
             Discord::Conflict { .. } => Self::of(Cause::Conflict),
-            Discord::Unsayable { plugin, .. } => Self { cause: Cause::Unsayable, culprit: Some(plugin) },
+            Discord::Unsayable { plugin, .. } => {
+                Self { cause: Cause::Unsayable, culprit: Some(plugin) }
+            }
         }
     }
 }
 
 /// The first enforcing binding that failed; only those were asked.
 fn failure(asked: &[Asked]) -> Option<Failure> {
-    asked.iter().find_map(|asked| Some(Failure::of_fault(asked.outcome.as_ref().err()?, &asked.binding)))
+    asked
+        .iter()
+        .find_map(|asked| Some(Failure::of_fault(asked.outcome.as_ref().err()?, &asked.binding)))
 }
 
 fn changes(asked: &[Asked]) -> impl Iterator<Item = &Change> {
-    asked.iter().filter_map(|asked| asked.outcome.as_ref().ok()).flat_map(|decision| &decision.changes)
+    asked
+        .iter()
+        .filter_map(|asked| asked.outcome.as_ref().ok())
+        .flat_map(|decision| &decision.changes)
 }
 
 /// What was combined, the texts of its grounds, and the tag of the first text's language.
@@ -331,7 +352,8 @@ fn combined<'a>(hook: &Hook, asked: &'a [Asked], call: &HookCall) -> Result<Told
     };
     // Of what stops nobody, one text is enough.
     let most = if combined.verdict > Effect::Allow { MOST_GROUNDS } else { 1 };
-    let (tags, grounds): (Vec<_>, _) = combined.grounds.iter().filter_map(ground).take(most).unzip();
+    let (tags, grounds): (Vec<_>, _) =
+        combined.grounds.iter().filter_map(ground).take(most).unzip();
     Ok((combined, grounds, tags.first().copied().unwrap_or_default()))
 }
 
@@ -339,7 +361,10 @@ fn combined<'a>(hook: &Hook, asked: &'a [Asked], call: &HookCall) -> Result<Told
 fn unsayable_failure(unsayable: &Unsayable, asked: &[Asked], merged: &[Change]) -> Failure {
     let wish = unsayable.change.and_then(|(number, _)| merged.get(number.checked_sub(1)?));
     let wants = |asked: &&Asked| {
-        asked.outcome.as_ref().is_ok_and(|decision| decision.changes.iter().any(|it| Some(it) == wish))
+        asked
+            .outcome
+            .as_ref()
+            .is_ok_and(|decision| decision.changes.iter().any(|it| Some(it) == wish))
     };
     let culprit = asked.iter().find(wants).map(|asked| asked.binding.manifest().id.clone());
     Failure { cause: Cause::Unsayable, culprit }
@@ -347,11 +372,11 @@ fn unsayable_failure(unsayable: &Unsayable, asked: &[Asked], merged: &[Change]) 
 
 /// The language that the subject's profile asks for.
 fn language(call: &HookCall) -> String {
-    let locale = call
-        .subject
-        .as_ref()
-        .and_then(|subject| subject.attributes.iter().find(|attribute| attribute.name == *LANGUAGE));
-    locale.map_or_else(|| "en".to_owned(), |locale| locale.value.trim_matches('"').replace('_', "-"))
+    let locale = call.subject.as_ref().and_then(|subject| {
+        subject.attributes.iter().find(|attribute| attribute.name == *LANGUAGE)
+    });
+    locale
+        .map_or_else(|| "en".to_owned(), |locale| locale.value.trim_matches('"').replace('_', "-"))
 }
 
 fn with_proposed(incoming: Arc<Incoming>, proposed: Vec<Change>) -> Arc<Incoming> {

@@ -80,7 +80,8 @@ impl Host {
         self.may_activate()?;
         let (roots, history) = self.keeper().copy();
         let trusted = Trusted { roots: &roots, history: &history };
-        let (against, now, given_up) = (Against::new(&trusted), self.trusted_now(), GivenUp::default());
+        let (against, now, given_up) =
+            (Against::new(&trusted), self.trusted_now(), GivenUp::default());
         let engine = self.engine().unless(&given_up);
         let result = thread::scope(|scope| {
             let (running, ended) = channel::<()>();
@@ -89,7 +90,8 @@ impl Host {
                 found.activate(&trusted, hooks, &engine, now)
             };
             let making = thread::Builder::new().name("making".to_owned()).spawn_scoped(scope, make);
-            let making = making.map_err(|error| ReleaseError::NoThread { why: error.to_string() })?;
+            let making =
+                making.map_err(|error| ReleaseError::NoThread { why: error.to_string() })?;
             while ended.recv_timeout(ROUND) == Err(RecvTimeoutError::Timeout) {
                 // Asked also when it is being ended: what cannot wait does not wait for that either.
                 if !wanted() || !against.holds(&self.keeper().trusted()) {
@@ -114,7 +116,9 @@ impl Host {
             drop(self.follow_trust());
             let overtaken = match made {
                 Ok(None) => false,
-                Ok(Some(generation)) => matches!(self.activate(generation), Err(NotInForce::Overtaken)),
+                Ok(Some(generation)) => {
+                    matches!(self.activate(generation), Err(NotInForce::Overtaken))
+                }
                 Err(ReleaseError::Overtaken) => true,
                 Err(error) => {
                     tracing::error!(code = error.code(), %error, hint = error.hint(), "no release is active; every call gets its safe answer");

@@ -12,7 +12,12 @@ use crate::host::Host;
 
 /// Records what a run has changed.
 pub fn say(host: &Host, binding: &Binding, turn: Turn, fault: Option<&'static str>) {
-    let mut fields = format!(r#""gen":{},"hook":"{}",{}"#, binding.generation, binding.hook, binding.leaf_head());
+    let mut fields = format!(
+        r#""gen":{},"hook":"{}",{}"#,
+        binding.generation,
+        binding.hook,
+        binding.leaf_head()
+    );
     if let Some(fault) = fault {
         fields.push_str(&format!(r#","fault":"{fault}""#));
     }
@@ -35,13 +40,25 @@ pub fn say(host: &Host, binding: &Binding, turn: Turn, fault: Option<&'static st
         }
         Turn::Failed { for_ } => {
             let for_ms = micros(for_) / 1_000;
-            tracing::warn!(hook, plugin, fault, for_ms, "the plugin failed its trial: it is left alone for longer");
+            tracing::warn!(
+                hook,
+                plugin,
+                fault,
+                for_ms,
+                "the plugin failed its trial: it is left alone for longer"
+            );
             fields.push_str(&format!(r#","for_ms":{for_ms}"#));
             "plugin.probed"
         }
         Turn::Recovered { trials, after } => {
             let after_ms = micros(after) / 1_000;
-            tracing::info!(hook, plugin, trials, after_ms, "the plugin stood its trial: it is asked again");
+            tracing::info!(
+                hook,
+                plugin,
+                trials,
+                after_ms,
+                "the plugin stood its trial: it is asked again"
+            );
             fields.push_str(&format!(r#","trials":{trials},"after_ms":{after_ms}"#));
             "plugin.recovered"
         }

@@ -65,15 +65,21 @@ impl Refusals {
         let open = if everything { BTreeMap::new() } else { counts.split_off(&first) };
         let over = std::mem::replace(&mut *counts, open);
         over.into_iter()
-            .map(|((minute, hook, reason), count)| Counted { minute: Millis(minute * MINUTE), hook, reason, count })
+            .map(|((minute, hook, reason), count)| Counted {
+                minute: Millis(minute * MINUTE),
+                hook,
+                reason,
+                count,
+            })
             .collect()
     }
 
     /// Takes back what the log did not take.
     pub fn put_back(&self, counted: &Counted) {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        *counts.entry((counted.minute.0 / MINUTE, Arc::clone(&counted.hook), counted.reason)).or_default() +=
-            counted.count;
+        *counts
+            .entry((counted.minute.0 / MINUTE, Arc::clone(&counted.hook), counted.reason))
+            .or_default() += counted.count;
     }
 }
 
@@ -112,7 +118,8 @@ mod tests {
         }
         refusals.count(Millis(60_001), &h0, Cause::NotJson);
         refusals.count(Millis(125_000), &h1, Cause::NotJson);
-        let lines: Vec<_> = refusals.take(Millis(125_000), false).iter().map(Counted::fields).collect();
+        let lines: Vec<_> =
+            refusals.take(Millis(125_000), false).iter().map(Counted::fields).collect();
         assert_eq!(
             lines,
             [

@@ -15,8 +15,9 @@ use portcullis_engine::{Engine, Inspection, Refused};
 use portcullis_hooks::say;
 use portcullis_model::{Digest, Millis, Mode};
 use portcullis_trust::{
-    Capability, Downgrade, Envelope, History, Passage, PluginEntry, Refusal, RefusalCode, ReleaseSet, RevokedPlugins,
-    TrustRoot, VerifiedManifest, VerifiedPlugin, verify_manifest, verify_plugin, verify_release, verify_revocations,
+    Capability, Downgrade, Envelope, History, Passage, PluginEntry, Refusal, RefusalCode,
+    ReleaseSet, RevokedPlugins, TrustRoot, VerifiedManifest, VerifiedPlugin, verify_manifest,
+    verify_plugin, verify_release, verify_revocations,
 };
 use thiserror::Error;
 
@@ -83,7 +84,9 @@ pub enum ReleaseError {
     #[error("swap was configured after the start: instances could no longer be wiped safely")]
     Swap,
     /// This machine's clock cannot be believed.
-    #[error("this machine's clock is more than five minutes away from the witness's and the platform's")]
+    #[error(
+        "this machine's clock is more than five minutes away from the witness's and the platform's"
+    )]
     TimeSuspect,
     /// What it was held against has changed while it was made ready, or something newer is there. Nothing is wrong with it.
     #[error("something newer has come while it was made ready")]
@@ -146,8 +149,14 @@ impl ReleaseError {
     /// Whether it is no fault of the release: the same one can be tried again.
     pub fn may_pass(&self) -> bool {
         match self {
-            Self::Unreadable { .. } | Self::Swap | Self::TimeSuspect | Self::Overtaken | Self::NoThread { .. } => true,
-            Self::Engine { refused, .. } => matches!(refused, Refused::NoCompiler { .. } | Refused::GivenUp),
+            Self::Unreadable { .. }
+            | Self::Swap
+            | Self::TimeSuspect
+            | Self::Overtaken
+            | Self::NoThread { .. } => true,
+            Self::Engine { refused, .. } => {
+                matches!(refused, Refused::NoCompiler { .. } | Refused::GivenUp)
+            }
             _ => false,
         }
     }
@@ -209,7 +218,11 @@ impl ReleaseError {
     /// The plugin it is about.
     pub fn plugin(&self) -> Option<&str> {
         match self {
-            Self::Unreadable { .. } | Self::Swap | Self::TimeSuspect | Self::Overtaken | Self::NoThread { .. } => None,
+            Self::Unreadable { .. }
+            | Self::Swap
+            | Self::TimeSuspect
+            | Self::Overtaken
+            | Self::NoThread { .. } => None,
             Self::Refused { plugin, .. } => plugin.as_deref(),
             Self::Engine { plugin, .. }
             | Self::Missing { plugin, .. }
@@ -230,7 +243,8 @@ impl Found {
         // A file that cannot be read stops the release only if the set needs what is in it.
         let mut unreadable = Vec::new();
         for path in files(&paths.plugins)? {
-            let extension = path.extension().and_then(|extension| extension.to_str()).map(str::to_owned);
+            let extension =
+                path.extension().and_then(|extension| extension.to_str()).map(str::to_owned);
             if !matches!(extension.as_deref(), Some("wasm" | "json")) {
                 continue;
             }
@@ -238,7 +252,9 @@ impl Found {
                 Ok(bytes) if extension.as_deref() == Some("wasm") => {
                     drop(components.insert(sha256(&bytes), (path, bytes)))
                 }
-                Ok(bytes) if path.to_string_lossy().ends_with(SUITE) => drop(suites.insert(sha256(&bytes), bytes)),
+                Ok(bytes) if path.to_string_lossy().ends_with(SUITE) => {
+                    drop(suites.insert(sha256(&bytes), bytes))
+                }
                 Ok(bytes) => envelopes.push((path, bytes)),
                 Err(error) => unreadable.push((path, error.why())),
             }
@@ -246,7 +262,8 @@ impl Found {
         for path in files(&paths.settings)? {
             if path.extension().is_some_and(|extension| extension == "json") {
                 let text = read(&path).map_err(|error| error.why()).and_then(|bytes| {
-                    String::from_utf8(bytes).map_err(|_| format!("`{}` is not UTF-8", path.display()))
+                    String::from_utf8(bytes)
+                        .map_err(|_| format!("`{}` is not UTF-8", path.display()))
                 });
                 match text {
                     Ok(text) => drop(settings.insert(sha256(text.as_bytes()), text)),
@@ -257,12 +274,23 @@ impl Found {
         let (plugins, settings_folder) = (paths.plugins.clone(), paths.settings.clone());
         // Most of the time there is none; one that cannot be read permits nothing.
         let downgrade = read(&paths.downgrade).ok();
-        Ok(Self { plugins, settings_folder, set, downgrade, components, envelopes, settings, suites, unreadable })
+        Ok(Self {
+            plugins,
+            settings_folder,
+            set,
+            downgrade,
+            components,
+            envelopes,
+            settings,
+            suites,
+            unreadable,
+        })
     }
 
     /// The digest of the release set's signed bytes; of the file where it is no envelope.
     pub fn set_digest(&self) -> Digest {
-        Envelope::parse(&self.set).map_or_else(|_| sha256(&self.set), |envelope| sha256(envelope.unverified_payload()))
+        Envelope::parse(&self.set)
+            .map_or_else(|_| sha256(&self.set), |envelope| sha256(envelope.unverified_payload()))
     }
 
     /// Verifies everything, configures and snapshots every binding. The longest step of a swap: seconds, not microseconds.
@@ -279,13 +307,21 @@ impl Found {
         let refused = |refusal| ReleaseError::Refused { plugin: None, refusal };
         let (set, newest) = (self.set_digest(), trusted.roots.newest());
         let again = trusted.history.active.filter(|active| active.set == set);
-        let (root, at) = again.map_or((newest, now), |active| (trusted.roots.at(active.root), active.since));
+        let (root, at) =
+            again.map_or((newest, now), |active| (trusted.roots.at(active.root), active.since));
         let release = verify_release(root, &self.set, at).map_err(refused)?;
-        let passage = admit(trusted, &release, set, self.downgrade.as_deref(), now).map_err(refused)?;
-        let count = release.bindings.iter().map(|source| 1 + usize::from(source.candidate.is_some())).sum::<usize>();
+        let passage =
+            admit(trusted, &release, set, self.downgrade.as_deref(), now).map_err(refused)?;
+        let count = release
+            .bindings
+            .iter()
+            .map(|source| 1 + usize::from(source.candidate.is_some()))
+            .sum::<usize>();
         if count > MOST_BINDINGS_ALL {
             let source = release.bindings.first();
-            let name = |of: fn(&portcullis_trust::Binding) -> &String| source.map(of).cloned().unwrap_or_default();
+            let name = |of: fn(&portcullis_trust::Binding) -> &String| {
+                source.map(of).cloned().unwrap_or_default()
+            };
             return Err(ReleaseError::Binding {
                 hook: name(|source| &source.hook),
                 plugin: name(|source| &source.plugin),
@@ -306,7 +342,8 @@ impl Found {
                     selftest::self_test(&verified.manifest, component, engine, suite)
                         .map_err(|failed| ReleaseError::SelfTest { plugin: id.clone(), failed })?;
                 }
-                let stands = |(verified, _): &(Arc<VerifiedPlugin>, &[u8])| verified.stands(newest).is_ok();
+                let stands =
+                    |(verified, _): &(Arc<VerifiedPlugin>, &[u8])| verified.stands(newest).is_ok();
                 plugins.insert(id.clone(), plugin.filter(stands));
             }
             Ok::<_, ReleaseError>(plugins)
@@ -314,31 +351,43 @@ impl Found {
         let (plugins, candidates) = (listed(&release.plugins)?, listed(&release.candidates)?);
         let mut bound: Vec<Bindings> = hooks.iter().map(|_| Bindings::default()).collect();
         for source in &release.bindings {
-            let unworkable =
-                |why: String| ReleaseError::Binding { hook: source.hook.clone(), plugin: source.plugin.clone(), why };
-            let (place, hook) = bound
-                .iter_mut()
-                .zip(hooks)
-                .find(|(_, hook)| hook.name == source.hook)
-                .ok_or_else(|| unworkable("the configuration has no hook of this name".to_owned()))?;
-            let plugin = plugins
-                .get(source.plugin.as_str())
-                .ok_or_else(|| unworkable("the release set does not list this plugin".to_owned()))?;
+            let unworkable = |why: String| ReleaseError::Binding {
+                hook: source.hook.clone(),
+                plugin: source.plugin.clone(),
+                why,
+            };
+            let (place, hook) =
+                bound.iter_mut().zip(hooks).find(|(_, hook)| hook.name == source.hook).ok_or_else(
+                    || unworkable("the configuration has no hook of this name".to_owned()),
+                )?;
+            let plugin = plugins.get(source.plugin.as_str()).ok_or_else(|| {
+                unworkable("the release set does not list this plugin".to_owned())
+            })?;
             let Some((verified, component)) = plugin else {
                 if source.mode == Mode::Enforce {
                     place.stop(&source.plugin);
                 }
                 continue;
             };
-            if place.with_candidates().count() + usize::from(source.candidate.is_some()) >= MOST_BINDINGS {
+            if place.with_candidates().count() + usize::from(source.candidate.is_some())
+                >= MOST_BINDINGS
+            {
                 return Err(unworkable(format!(
                     "a hook has at most {MOST_BINDINGS} bindings and candidates, so that its record stays small"
                 )));
             }
             let settings = self.settings(source)?;
             let manifest = &verified.manifest;
-            portcullis_trust::verify_binding(source, manifest, hook.kind.name(), settings.as_bytes())
-                .map_err(|refusal| ReleaseError::Refused { plugin: Some(source.plugin.clone()), refusal })?;
+            portcullis_trust::verify_binding(
+                source,
+                manifest,
+                hook.kind.name(),
+                settings.as_bytes(),
+            )
+            .map_err(|refusal| ReleaseError::Refused {
+                plugin: Some(source.plugin.clone()),
+                refusal,
+            })?;
             // Only what binds must be sayable; the rest is recorded as it was said.
             if source.mode == Mode::Enforce {
                 say::check(hook.kind, &manifest.emits, &source.say).map_err(|complaints| {
@@ -346,22 +395,28 @@ impl Found {
                     unworkable(lines.join("; "))
                 })?;
             }
-            let engine_refused = |refused| ReleaseError::Engine { plugin: source.plugin.clone(), refused };
-            selftest::check_binding(manifest, settings)
-                .map_err(|failed| ReleaseError::SelfTest { plugin: source.plugin.clone(), failed })?;
+            let engine_refused =
+                |refused| ReleaseError::Engine { plugin: source.plugin.clone(), refused };
+            selftest::check_binding(manifest, settings).map_err(|failed| {
+                ReleaseError::SelfTest { plugin: source.plugin.clone(), failed }
+            })?;
             let inspection = portcullis_engine::inspect(component).map_err(engine_refused)?;
             check_capabilities(&inspection, &manifest.capabilities).map_err(unworkable)?;
-            let plugin = engine.prepare(component, settings, manifest.limits).map_err(engine_refused)?;
+            let plugin =
+                engine.prepare(component, settings, manifest.limits).map_err(engine_refused)?;
             let role = source.mode.name();
-            let mut binding = Binding::new(Arc::clone(verified), hook, source, role, plugin, release.version);
+            let mut binding =
+                Binding::new(Arc::clone(verified), hook, source, role, plugin, release.version);
             // A candidate that is revoked is nobody's: the live one decides.
             let tried = source.candidate.as_ref().and_then(|candidate| {
-                let plugin = candidates.get(&candidate.plugin).or_else(|| plugins.get(&candidate.plugin))?;
+                let plugin =
+                    candidates.get(&candidate.plugin).or_else(|| plugins.get(&candidate.plugin))?;
                 let (verified, component) = plugin.as_ref()?;
                 Some(Tried { source, candidate, verified, component })
             });
             if let Some(tried) = tried {
-                binding.rollout = Some(rollout::ready::ready(self, trusted, &binding, hook, &tried, engine)?);
+                binding.rollout =
+                    Some(rollout::ready::ready(self, trusted, &binding, hook, &tried, engine)?);
             }
             place.add(Arc::new(binding));
         }
@@ -381,8 +436,11 @@ impl Found {
 
     /// Components that lie there but may not run, whether or not the set names them.
     pub fn strays(&self, root: &TrustRoot, now: Millis) -> Vec<Stray> {
-        let verified: Vec<_> =
-            self.envelopes.iter().map(|(path, envelope)| (path, verify_manifest(root, envelope, now))).collect();
+        let verified: Vec<_> = self
+            .envelopes
+            .iter()
+            .map(|(path, envelope)| (path, verify_manifest(root, envelope, now)))
+            .collect();
         let mut strays = Vec::new();
         for (digest, (path, _)) in &self.components {
             let in_order = |(_, verdict): &(_, Result<VerifiedManifest, Refusal>)| {
@@ -393,16 +451,20 @@ impl Found {
             }
             let beside = verified.iter().find(|(envelope, _)| stem(envelope) == stem(path));
             let (code, sentence, hint) = match beside {
-                Some((_, Err(refusal))) => (refusal.code(), refusal.to_string(), refusal.hint().unwrap_or_default()),
+                Some((_, Err(refusal))) => {
+                    (refusal.code(), refusal.to_string(), refusal.hint().unwrap_or_default())
+                }
                 Some((envelope, Ok(_))) => (
                     "digest-mismatch",
                     format!("it is not the component that `{}` was signed for", envelope.display()),
-                    "replace it by the component that was signed, or have it signed again".to_owned(),
+                    "replace it by the component that was signed, or have it signed again"
+                        .to_owned(),
                 ),
                 None => (
                     "unsigned",
                     "no manifest in the folder was signed for it".to_owned(),
-                    "have its publisher sign it with `portcullis plugin sign`, or remove it".to_owned(),
+                    "have its publisher sign it with `portcullis plugin sign`, or remove it"
+                        .to_owned(),
                 ),
             };
             strays.push(Stray { path: path.clone(), component: *digest, code, sentence, hint });
@@ -427,10 +489,15 @@ impl Found {
         now: Millis,
     ) -> Result<(Arc<VerifiedPlugin>, &[u8]), ReleaseError> {
         let refused = |refusal| ReleaseError::Refused { plugin: Some(id.to_owned()), refusal };
-        let missing =
-            |what, digest| ReleaseError::Missing { plugin: id.to_owned(), what, digest, folder: self.plugins.clone() };
+        let missing = |what, digest| ReleaseError::Missing {
+            plugin: id.to_owned(),
+            what,
+            digest,
+            folder: self.plugins.clone(),
+        };
         let listed = |envelope: &[u8]| {
-            Envelope::parse(envelope).is_ok_and(|parsed| sha256(parsed.unverified_payload()) == entry.manifest)
+            Envelope::parse(envelope)
+                .is_ok_and(|parsed| sha256(parsed.unverified_payload()) == entry.manifest)
         };
         let (path, envelope) = self
             .envelopes
@@ -439,10 +506,12 @@ impl Found {
             .ok_or_else(|| missing("manifest", entry.manifest))?;
         let wanted = verify_manifest(root, envelope, now).map_err(refused)?.manifest.wasm;
         // A component beside its manifest that is not the signed one was altered, which says more than that one is missing.
-        let beside = || self.components.values().find(|(component, _)| stem(component) == stem(path));
+        let beside =
+            || self.components.values().find(|(component, _)| stem(component) == stem(path));
         // One that could not be read is not missing.
         let unread = || {
-            let (path, why) = self.unreadable.iter().find(|(unread, _)| stem(unread) == stem(path))?;
+            let (path, why) =
+                self.unreadable.iter().find(|(unread, _)| stem(unread) == stem(path))?;
             Some(ReleaseError::Unreadable { path: path.clone(), why: why.clone() })
         };
         let absent = || unread().unwrap_or_else(|| missing("component", wanted));
@@ -452,7 +521,10 @@ impl Found {
     }
 
     /// The settings of a binding, by digest.
-    pub(crate) fn settings(&self, source: &portcullis_trust::Binding) -> Result<&str, ReleaseError> {
+    pub(crate) fn settings(
+        &self,
+        source: &portcullis_trust::Binding,
+    ) -> Result<&str, ReleaseError> {
         let missing = || ReleaseError::Missing {
             plugin: source.plugin.clone(),
             what: "settings",
@@ -498,17 +570,24 @@ pub fn revocations(paths: &ReleasePaths, root: &TrustRoot) -> RevokedPlugins {
 ///
 /// # Errors
 /// What does not fit, in a sentence.
-pub fn check_capabilities(inspection: &Inspection, asked: &BTreeSet<Capability>) -> Result<(), String> {
+pub fn check_capabilities(
+    inspection: &Inspection,
+    asked: &BTreeSet<Capability>,
+) -> Result<(), String> {
     let imports = |interface: &str| inspection.imports.iter().any(|import| import == interface);
     if imports(JOURNAL) && !asked.contains(&Capability::Journal) {
-        return Err(format!("the component imports `{JOURNAL}`, which its manifest does not ask for"));
+        return Err(format!(
+            "the component imports `{JOURNAL}`, which its manifest does not ask for"
+        ));
     }
     match (inspection.searches, asked.contains(&Capability::Search)) {
         (true, false) => {
-            Err("the component exports `search`, which is not among its manifest's capabilities".to_owned())
+            Err("the component exports `search`, which is not among its manifest's capabilities"
+                .to_owned())
         }
         (false, true) => {
-            Err("the manifest has the capability `search`, and the component does not export it".to_owned())
+            Err("the manifest has the capability `search`, and the component does not export it"
+                .to_owned())
         }
         _ => Ok(()),
     }
@@ -516,8 +595,10 @@ pub fn check_capabilities(inspection: &Inspection, asked: &BTreeSet<Capability>)
 
 /// The files of a folder, sorted.
 pub fn files(folder: &Path) -> Result<Vec<PathBuf>, ReleaseError> {
-    let unreadable =
-        |error: std::io::Error| ReleaseError::Unreadable { path: folder.to_owned(), why: error.to_string() };
+    let unreadable = |error: std::io::Error| ReleaseError::Unreadable {
+        path: folder.to_owned(),
+        why: error.to_string(),
+    };
     let mut paths = Vec::new();
     for entry in fs::read_dir(folder).map_err(unreadable)? {
         let path = entry.map_err(unreadable)?.path();

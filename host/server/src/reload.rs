@@ -35,7 +35,9 @@ pub enum NotReloaded {
     #[error(transparent)]
     Start(#[from] StartError),
     /// The release in force binds plugins to a hook that would be gone.
-    #[error("the release in force binds plugins to hook `{hook}`, which the file no longer has as that kind")]
+    #[error(
+        "the release in force binds plugins to hook `{hook}`, which the file no longer has as that kind"
+    )]
     Bound {
         /// The hook.
         hook: String,
@@ -64,7 +66,9 @@ impl NotReloaded {
             Self::Config(_) => Some("correct the file; `portcullis check` says more".to_owned()),
             Self::Restart { .. } => Some("take the change back, or restart the host".to_owned()),
             Self::Start(error) => error.hint(),
-            Self::Bound { .. } => Some("sign a release set without those bindings first".to_owned()),
+            Self::Bound { .. } => {
+                Some("sign a release set without those bindings first".to_owned())
+            }
             Self::NotInForce(NotInForce::Overtaken) => None,
             Self::NotInForce(NotInForce::Record(_)) => Some("see to the disk".to_owned()),
         }
@@ -149,7 +153,10 @@ fn hooks(host: &Host, before: &InForce, config: &mut Config) -> Result<Vec<Arc<H
     let mut ring = host.ring.lock().unwrap_or_else(PoisonError::into_inner);
     let mut hooks = Vec::with_capacity(config.hooks.len());
     for (number, config) in config.hooks.iter_mut().enumerate() {
-        let same = before.hooks.iter().find(|hook| hook.config.name == config.name && hook.config.said == config.said);
+        let same = before
+            .hooks
+            .iter()
+            .find(|hook| hook.config.name == config.name && hook.config.said == config.said);
         let (caller, decryption) = match same {
             Some(same) => {
                 config.settings.decryptor = same.config.settings.decryptor.clone();
@@ -211,7 +218,8 @@ fn move_to(current: &Generation, before: &InForce, config: &Config) -> Result<Ge
             continue;
         }
         let mut places = config.hooks.iter().zip(&mut hooks);
-        let place = places.find(|(it, _)| it.name == hook.config.name && it.kind == hook.config.kind);
+        let place =
+            places.find(|(it, _)| it.name == hook.config.name && it.kind == hook.config.kind);
         let Some((_, place)) = place else { return Err(hook.config.name.clone()) };
         *place = bindings.clone();
     }
@@ -219,7 +227,11 @@ fn move_to(current: &Generation, before: &InForce, config: &Config) -> Result<Ge
 }
 
 /// The admin listener at its new place, or its end; nothing where it stays.
-fn moved(host: &Arc<Host>, before: &InForce, config: &Config) -> Result<Option<Option<Admin>>, StartError> {
+fn moved(
+    host: &Arc<Host>,
+    before: &InForce,
+    config: &Config,
+) -> Result<Option<Option<Admin>>, StartError> {
     let place = |config: &Config| config.admin.enabled.then_some(config.admin.address);
     match (place(&before.config), place(config)) {
         (was, is) if was == is => Ok(None),

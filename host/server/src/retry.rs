@@ -108,7 +108,9 @@ impl Retries {
         let flight = Arc::new(Flight::of(&events.bytes));
         let event = Arc::new(event);
         events.order.push_back((now, Arc::clone(&event)));
-        events.known.insert(event, Known { since: now, generation, body, flight: Arc::clone(&flight) });
+        events
+            .known
+            .insert(event, Known { since: now, generation, body, flight: Arc::clone(&flight) });
         Turn::First(First(flight))
     }
 
@@ -173,7 +175,8 @@ impl Drop for Flight {
 impl Events {
     fn forget(&mut self, now: Instant) {
         while let Some((since, _)) = self.order.front() {
-            let room = self.order.len() < REMEMBERED && self.bytes.load(Ordering::Relaxed) < REMEMBERED_BYTES;
+            let room = self.order.len() < REMEMBERED
+                && self.bytes.load(Ordering::Relaxed) < REMEMBERED_BYTES;
             if room && now.saturating_duration_since(*since) < REMEMBERED_FOR {
                 return;
             }
@@ -198,7 +201,12 @@ mod tests {
     use super::*;
 
     fn said(index: u64) -> Answered {
-        Answered { status: 200, headers: Vec::new(), body: bytes::Bytes::from_static(b"{}"), index: Some(index) }
+        Answered {
+            status: 200,
+            headers: Vec::new(),
+            body: bytes::Bytes::from_static(b"{}"),
+            index: Some(index),
+        }
     }
 
     fn again(turn: Turn) -> Option<Option<u64>> {
@@ -212,8 +220,14 @@ mod tests {
     #[test]
     fn a_retry_hears_the_same_and_another_body_is_refused() {
         let (table, now) = (Retries::default(), Instant::now());
-        let Turn::First(first) = table.turn(0, &"c".into(), "e1", 1, (7, 0), now) else { panic!("seen?") };
-        assert_eq!(again(table.turn(0, &"c".into(), "e1", 1, (7, 0), now)), Some(None), "still in flight");
+        let Turn::First(first) = table.turn(0, &"c".into(), "e1", 1, (7, 0), now) else {
+            panic!("seen?")
+        };
+        assert_eq!(
+            again(table.turn(0, &"c".into(), "e1", 1, (7, 0), now)),
+            Some(None),
+            "still in flight"
+        );
         first.settle(said(42));
         assert_eq!(again(table.turn(0, &"c".into(), "e1", 1, (7, 0), now)), Some(Some(42)));
         assert!(matches!(table.turn(0, &"c".into(), "e1", 2, (7, 0), now), Turn::Reused));
@@ -226,7 +240,9 @@ mod tests {
     #[test]
     fn an_answer_dies_with_its_generation_its_time_and_its_giver() {
         let (table, now) = (Retries::default(), Instant::now());
-        let Turn::First(first) = table.turn(0, &"c".into(), "e1", 1, (7, 0), now) else { panic!("seen?") };
+        let Turn::First(first) = table.turn(0, &"c".into(), "e1", 1, (7, 0), now) else {
+            panic!("seen?")
+        };
         first.settle(said(1));
         assert!(
             matches!(table.turn(0, &"c".into(), "e1", 1, (8, 0), now), Turn::First(_)),
@@ -236,16 +252,22 @@ mod tests {
             matches!(table.turn(0, &"c".into(), "e1", 1, (8, 0), now), Turn::First(_)),
             "the one before was given up"
         );
-        let Turn::First(first) = table.turn(0, &"c".into(), "e2", 1, (8, 0), now) else { panic!("seen?") };
+        let Turn::First(first) = table.turn(0, &"c".into(), "e2", 1, (8, 0), now) else {
+            panic!("seen?")
+        };
         first.settle(said(2));
-        assert!(matches!(table.turn(0, &"c".into(), "e2", 1, (8, 0), now + REMEMBERED_FOR), Turn::First(_)));
+        assert!(matches!(
+            table.turn(0, &"c".into(), "e2", 1, (8, 0), now + REMEMBERED_FOR),
+            Turn::First(_)
+        ));
     }
 
     #[test]
     fn the_table_is_bounded() {
         let (table, now) = (Retries::default(), Instant::now());
         for id in 0..REMEMBERED + 10 {
-            let Turn::First(first) = table.turn(0, &"c".into(), &id.to_string(), 1, (7, 0), now) else {
+            let Turn::First(first) = table.turn(0, &"c".into(), &id.to_string(), 1, (7, 0), now)
+            else {
                 panic!("seen?")
             };
             first.settle(said(1));

@@ -50,7 +50,9 @@ impl Roots {
     /// The root in force: from the pinned file, what is remembered, and what lies in the folders. Writes nothing.
     pub fn load(trust: &Trust, history: &History) -> Result<(Self, Option<Stopped>), StartError> {
         let file = &trust.root;
-        let refused = |refusal: Refusal| start(file, format!("{refusal} [{}]", refusal.code()), refusal.hint());
+        let refused = |refusal: Refusal| {
+            start(file, format!("{refusal} [{}]", refusal.code()), refusal.hint())
+        };
         let envelope = read(file).map_err(|why| start(file, why, None))?;
         let pinned = verify_pinned_root(&envelope).map_err(refused)?;
         let pin = mark(&pinned);
@@ -58,10 +60,12 @@ impl Roots {
         let mut candidates = candidates(&kept_folder(trust));
         candidates.extend(self::candidates(&trust.roots));
         // A root that the host remembers needs no walk from the pin: its digest is known.
-        let place = candidates.iter().position(|candidate| Some(mark(&candidate.root)) == history.root);
+        let place =
+            candidates.iter().position(|candidate| Some(mark(&candidate.root)) == history.root);
         let first = place.map_or_else(|| pinned.clone(), |place| candidates.swap_remove(place));
         let newest = Arc::new(first.root);
-        let accepted = Accepted { root: Arc::clone(&newest), envelope: first.envelope, kept: false };
+        let accepted =
+            Accepted { root: Arc::clone(&newest), envelope: first.envelope, kept: false };
         let mut roots = Self { accepted: BTreeMap::from([(newest.version, accepted)]), newest };
         // Those before the remembered one: a set that was let in under one of them may start again under it.
         for candidate in self::candidates(&kept_folder(trust)) {
@@ -80,7 +84,10 @@ impl Roots {
     pub fn follow(&mut self, trust: &Trust) -> (Vec<Arc<TrustRoot>>, Option<Stopped>) {
         let before = self.newest.version;
         let stopped = self.walk(&mut candidates(&trust.roots)).or_else(|| malformed(&trust.roots));
-        let new = self.accepted.range(before.saturating_add(1)..).map(|(_, accepted)| Arc::clone(&accepted.root));
+        let new = self
+            .accepted
+            .range(before.saturating_add(1)..)
+            .map(|(_, accepted)| Arc::clone(&accepted.root));
         (new.collect(), stopped)
     }
 
@@ -114,22 +121,30 @@ impl Roots {
     fn walk(&mut self, candidates: &mut Vec<Candidate>) -> Option<Stopped> {
         loop {
             let next = self.newest.version.checked_add(1)?;
-            let (claim, rest): (Vec<_>, Vec<_>) =
-                std::mem::take(candidates).into_iter().partition(|candidate| candidate.root.version == next);
+            let (claim, rest): (Vec<_>, Vec<_>) = std::mem::take(candidates)
+                .into_iter()
+                .partition(|candidate| candidate.root.version == next);
             *candidates = rest;
             let mut taken: Option<Candidate> = None;
             let mut stopped = None;
             for candidate in claim {
                 match self.newest.next(&candidate.envelope) {
-                    Ok(_) if taken.as_ref().is_some_and(|taken| taken.root.digest != candidate.root.digest) => {
-                        let refusal = Refusal::root_forked(next, "both are signed as they should be");
+                    Ok(_)
+                        if taken
+                            .as_ref()
+                            .is_some_and(|taken| taken.root.digest != candidate.root.digest) =>
+                    {
+                        let refusal =
+                            Refusal::root_forked(next, "both are signed as they should be");
                         return Some(Stopped { path: candidate.path, refusal });
                     }
                     Ok(_) => taken = Some(candidate),
                     Err(refusal) => stopped = Some(Stopped { path: candidate.path, refusal }),
                 }
             }
-            let Some(Candidate { envelope, root, .. }) = taken else { return stopped.or_else(|| self.gap(candidates)) };
+            let Some(Candidate { envelope, root, .. }) = taken else {
+                return stopped.or_else(|| self.gap(candidates));
+            };
             self.newest = Arc::new(root);
             let accepted = Accepted { root: Arc::clone(&self.newest), envelope, kept: false };
             self.accepted.insert(next, accepted);
@@ -138,7 +153,8 @@ impl Roots {
 
     /// A root that lies further on than the next: it cannot be reached.
     fn gap(&self, candidates: &[Candidate]) -> Option<Stopped> {
-        let further = candidates.iter().filter(|candidate| candidate.root.version > self.newest.version);
+        let further =
+            candidates.iter().filter(|candidate| candidate.root.version > self.newest.version);
         let nearest = further.min_by_key(|candidate| candidate.root.version)?;
         let refusal = self.newest.next(&nearest.envelope).err()?;
         Some(Stopped { path: nearest.path.clone(), refusal })
@@ -153,7 +169,12 @@ impl Roots {
     }
 
     /// Whether what was reached agrees with the pin and with what is remembered.
-    fn agrees(&self, pin: RootMark, known: Option<RootMark>, stopped: Option<&Stopped>) -> Result<(), Refusal> {
+    fn agrees(
+        &self,
+        pin: RootMark,
+        known: Option<RootMark>,
+        stopped: Option<&Stopped>,
+    ) -> Result<(), Refusal> {
         for wanted in [Some(pin), known].into_iter().flatten() {
             match self.accepted.get(&wanted.version) {
                 Some(accepted) if mark(&accepted.root) == wanted => {}
@@ -198,10 +219,18 @@ fn malformed(folder: &Path) -> Option<Stopped> {
 /// The JSON files of a folder, in the order of their names.
 fn files(folder: &Path) -> impl Iterator<Item = (PathBuf, Vec<u8>)> {
     let json = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "json");
-    let mut paths: Vec<_> =
-        fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).filter(json).collect();
+    let mut paths: Vec<_> = fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(json)
+        .collect();
     paths.sort();
-    paths.into_iter().take(MOST_FILES).filter_map(|path| read(&path).ok().map(|envelope| (path, envelope)))
+    paths
+        .into_iter()
+        .take(MOST_FILES)
+        .filter_map(|path| read(&path).ok().map(|envelope| (path, envelope)))
 }
 
 fn kept_folder(trust: &Trust) -> PathBuf {
@@ -211,7 +240,10 @@ fn kept_folder(trust: &Trust) -> PathBuf {
 fn read(path: &Path) -> Result<Vec<u8>, String> {
     let size = fs::metadata(path).map_err(|error| error.to_string())?.len();
     if size > Envelope::MAX_BYTES as u64 {
-        return Err(format!("it has {size} bytes; the largest accepted is {}", Envelope::MAX_BYTES));
+        return Err(format!(
+            "it has {size} bytes; the largest accepted is {}",
+            Envelope::MAX_BYTES
+        ));
     }
     fs::read(path).map_err(|error| error.to_string())
 }

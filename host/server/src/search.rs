@@ -82,18 +82,29 @@ enum Judged {
 impl<'a> Search<'a> {
     fn new(call: &Call<'_>, incoming: &'a Arc<Incoming>, page: &Page) -> Result<Self, Cause> {
         let question = &incoming.call;
-        let sought = question.phase.as_deref().and_then(Sought::from_phase).ok_or(Cause::HostFault)?;
+        let sought =
+            question.phase.as_deref().and_then(Sought::from_phase).ok_or(Cause::HostFault)?;
         let of_type = match sought {
             Sought::Subject => question.subject.as_ref().map(|subject| subject.type_name.clone()),
-            Sought::Resource => question.resource.as_ref().map(|resource| resource.type_name.clone()),
-            Sought::Action => Some(question.action.as_ref().map_or(ACTION, |action| &action.type_name).to_owned()),
+            Sought::Resource => {
+                question.resource.as_ref().map(|resource| resource.type_name.clone())
+            }
+            Sought::Action => {
+                Some(question.action.as_ref().map_or(ACTION, |action| &action.type_name).to_owned())
+            }
         };
-        let after = page.token.as_deref().map(|token| after(token).ok_or(Cause::WrongShape)).transpose()?;
+        let after =
+            page.token.as_deref().map(|token| after(token).ok_or(Cause::WrongShape)).transpose()?;
         Ok(Self {
             incoming,
             sought,
             of_type: of_type.ok_or(Cause::WrongShape)?,
-            searchers: call.bindings().ok_or(Cause::NoActiveRelease)?.searchers().cloned().collect(),
+            searchers: call
+                .bindings()
+                .ok_or(Cause::NoActiveRelease)?
+                .searchers()
+                .cloned()
+                .collect(),
             limit: page.limit.unwrap_or(PAGE).clamp(1, LARGEST_PAGE) as usize,
             after,
             results: Vec::new(),
@@ -139,13 +150,25 @@ impl<'a> Search<'a> {
     }
 
     /// What the bindings propose next, all of it up to the end that is given with it; no end where nobody has more.
-    async fn candidates(&mut self, call: &mut Call<'_>) -> Result<(BTreeSet<String>, Option<String>), Failure> {
+    async fn candidates(
+        &mut self,
+        call: &mut Call<'_>,
+    ) -> Result<(BTreeSet<String>, Option<String>), Failure> {
         let mut candidates = BTreeSet::new();
         let mut end: Option<String> = None;
         // One more than is wanted tells whether that is all.
-        let limit = u32::try_from(self.limit - self.results.len()).unwrap_or(LARGEST_PAGE).saturating_add(1);
+        let limit = u32::try_from(self.limit - self.results.len())
+            .unwrap_or(LARGEST_PAGE)
+            .saturating_add(1);
         for binding in self.searchers.clone() {
-            let found = ask::find(call.host, &binding, self.incoming, call.terms(), limit, self.after.clone());
+            let found = ask::find(
+                call.host,
+                &binding,
+                self.incoming,
+                call.terms(),
+                limit,
+                self.after.clone(),
+            );
             let Asked { outcome, notes, spent, .. } = found.await;
             call.afterwards.remains.clear();
             let found = match outcome {
@@ -182,7 +205,8 @@ impl<'a> Search<'a> {
             tokio::task::yield_now().await;
             self.yielded = call.host.clock.instant();
         }
-        let question = portcullis_hooks::candidate(call.hook.config.kind, self.incoming, self.sought, id);
+        let question =
+            portcullis_hooks::candidate(call.hook.config.kind, self.incoming, self.sought, id);
         let decided = decide(call, Arc::new(question)).await;
         // Sandboxes are given back at once: a search asks more often than there are any.
         call.afterwards.remains.clear();
@@ -196,7 +220,9 @@ impl<'a> Search<'a> {
             Err(_) if over => Judged::Unasked(Cause::BudgetExhausted),
             Err(Failure { cause: Cause::Overload, .. }) => Judged::Unasked(Cause::Overload),
             // As it would be answered by itself.
-            Err(failure) if *call.on_failure(Some(failure.cause)) == OnFailure::Open => Judged::Permitted,
+            Err(failure) if *call.on_failure(Some(failure.cause)) == OnFailure::Open => {
+                Judged::Permitted
+            }
             Err(_) => Judged::NotPermitted,
         }
     }
@@ -225,7 +251,8 @@ impl<'a> Search<'a> {
 
 /// Where a token leads on from; nothing where it is none of ours.
 fn after(token: &str) -> Option<String> {
-    let bytes = BASE64.decode(token).ok().filter(|bytes| (1..=LONGEST_ID).contains(&bytes.len()))?;
+    let bytes =
+        BASE64.decode(token).ok().filter(|bytes| (1..=LONGEST_ID).contains(&bytes.len()))?;
     String::from_utf8(bytes).ok()
 }
 

@@ -30,7 +30,9 @@ pub enum Failed {
     #[error("{0}")]
     SuiteUnusable(String),
     /// It does not pass.
-    #[error("it does not pass its suite here: {failed} of {cases} cases came out otherwise, the first `{first}`")]
+    #[error(
+        "it does not pass its suite here: {failed} of {cases} cases came out otherwise, the first `{first}`"
+    )]
     Suite {
         /// How many did not.
         failed: usize,
@@ -60,8 +62,12 @@ impl Failed {
     /// What to do.
     pub fn hint(&self) -> String {
         let hint = match self {
-            Self::Settings { .. } => "correct what stands at these places, and sign a new release set",
-            Self::Schema(_) | Self::SuiteUnusable(_) => "have its publisher correct it and sign the plugin again",
+            Self::Settings { .. } => {
+                "correct what stands at these places, and sign a new release set"
+            }
+            Self::Schema(_) | Self::SuiteUnusable(_) => {
+                "have its publisher correct it and sign the plugin again"
+            }
             Self::SuiteMissing(_) => {
                 "copy the `.suite.json` that `portcullis plugin sign` wrote into the plugins' folder; its name is free"
             }
@@ -94,7 +100,8 @@ pub fn terms(manifest: &Manifest) -> Terms<'_> {
 /// Holds a binding's settings against the schema in the manifest.
 pub fn check_binding(manifest: &Manifest, settings: &str) -> Result<(), Failed> {
     let Some(schema) = &manifest.settings_schema else { return Ok(()) };
-    let complaints = check_settings(&schema.text, settings).map_err(|error| Failed::Schema(error.to_string()))?;
+    let complaints = check_settings(&schema.text, settings)
+        .map_err(|error| Failed::Schema(error.to_string()))?;
     let complaints: Vec<_> = complaints.iter().map(ToString::to_string).collect();
     if complaints.is_empty() { Ok(()) } else { Err(Failed::Settings { complaints }) }
 }
@@ -109,14 +116,23 @@ pub fn self_test<'a>(
     let Some(passed) = manifest.suite else { return Ok(()) };
     let unusable = |why: String| Failed::SuiteUnusable(why);
     let bundle = found(passed.digest).ok_or(Failed::SuiteMissing(passed.digest))?;
-    let text = std::str::from_utf8(bundle).map_err(|_| unusable("its suite is not UTF-8".to_owned()))?;
+    let text =
+        std::str::from_utf8(bundle).map_err(|_| unusable("its suite is not UTF-8".to_owned()))?;
     let suite = Suite::parse(text, Syntax::Json).map_err(|error| unusable(error.to_string()))?;
     let plan = suite.plan().map_err(|error| unusable(error.to_string()))?;
     if usize::try_from(passed.cases) != Ok(plan.cases()) {
         let (cases, said) = (plan.cases(), passed.cases);
-        return Err(unusable(format!("its suite has {cases} cases here, and its manifest says {said}")));
+        return Err(unusable(format!(
+            "its suite has {cases} cases here, and its manifest says {said}"
+        )));
     }
-    let report = run(&plan, engine, component, &terms(manifest), Bounds { time: SELF_TEST_TIME, coverage: false });
+    let report = run(
+        &plan,
+        engine,
+        component,
+        &terms(manifest),
+        Bounds { time: SELF_TEST_TIME, coverage: false },
+    );
     if report.late() {
         return Err(Failed::SuiteLate);
     }
@@ -125,7 +141,12 @@ pub fn self_test<'a>(
         Some(first) => Err(Failed::Suite {
             failed: report.failed(),
             cases: report.outcomes.len(),
-            first: first.name.chars().filter(|letter| !letter.is_control()).take(LONGEST_NAME).collect(),
+            first: first
+                .name
+                .chars()
+                .filter(|letter| !letter.is_control())
+                .take(LONGEST_NAME)
+                .collect(),
         }),
     }
 }

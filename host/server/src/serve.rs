@@ -45,7 +45,12 @@ struct Line {
 }
 
 /// Serves a connection until it ends, has to give way, or the host stops.
-pub async fn serve(host: Arc<Host>, stream: std::net::TcpStream, guest: Arc<Guest>, stop: watch::Receiver<bool>) {
+pub async fn serve(
+    host: Arc<Host>,
+    stream: std::net::TcpStream,
+    guest: Arc<Guest>,
+    stop: watch::Receiver<bool>,
+) {
     let leaving = Arc::clone(&guest);
     tokio::select! {
         // The ordinary first: asking the others costs, and they hardly ever have something to say.
@@ -55,15 +60,26 @@ pub async fn serve(host: Arc<Host>, stream: std::net::TcpStream, guest: Arc<Gues
     }
 }
 
-async fn speak(host: &Arc<Host>, stream: std::net::TcpStream, guest: Arc<Guest>, stop: watch::Receiver<bool>) {
+async fn speak(
+    host: &Arc<Host>,
+    stream: std::net::TcpStream,
+    guest: Arc<Guest>,
+    stop: watch::Receiver<bool>,
+) {
     // Without it a small answer waits for the caller's delayed acknowledgement.
     let prepared = stream.set_nodelay(true).and_then(|()| TcpStream::from_std(stream));
     let Ok(mut stream) = prepared else { return };
     let line = Rc::new(Line { host: Arc::clone(host), guest, outbox: Outbox::default() });
     let Some(tls) = &host.tls else {
-        let Some((said, http2)) = first_words(&mut stream, host, stop.clone()).await else { return };
+        let Some((said, http2)) = first_words(&mut stream, host, stop.clone()).await else {
+            return;
+        };
         let connection = Connection::new(stream, line.outbox.clone(), &said);
-        return if http2 { speak_2(connection, line, stop).await } else { speak_1(connection, line, stop).await };
+        return if http2 {
+            speak_2(connection, line, stop).await
+        } else {
+            speak_1(connection, line, stop).await
+        };
     };
     let accepted = TlsAcceptor::from(tls.server()).accept(stream);
     let stream = match timeout(tls.handshake(), accepted).await {
@@ -77,12 +93,20 @@ async fn speak(host: &Arc<Host>, stream: std::net::TcpStream, guest: Arc<Guest>,
     }
     let http2 = session.alpn_protocol() == Some(H2);
     let connection = Connection::new(stream, line.outbox.clone(), &[]);
-    if http2 { speak_2(connection, line, stop).await } else { speak_1(connection, line, stop).await }
+    if http2 {
+        speak_2(connection, line, stop).await
+    } else {
+        speak_1(connection, line, stop).await
+    }
 }
 
 /// Reads until it is clear whether a client without TLS speaks HTTP/2 (it begins with a preface that is no HTTP/1.1 request: RFC 9113
 /// section 3.4). Nothing where it says nothing in time.
-async fn first_words(stream: &mut TcpStream, host: &Host, mut stop: watch::Receiver<bool>) -> Option<(Vec<u8>, bool)> {
+async fn first_words(
+    stream: &mut TcpStream,
+    host: &Host,
+    mut stop: watch::Receiver<bool>,
+) -> Option<(Vec<u8>, bool)> {
     let head = Duration::from_millis(host.in_force.load().config.listen.head_ms);
     let read = async {
         let mut said = Vec::with_capacity(PREFACE.len());
@@ -148,7 +172,9 @@ where
             let (line, busy) = (Rc::clone(&line), activity.begin());
             async move {
                 let (response, afterwards) = respond(&line, request).await;
-                Ok::<_, Infallible>(response.map(|body| Tracked::new(body, afterwards, &line.outbox, busy)))
+                Ok::<_, Infallible>(
+                    response.map(|body| Tracked::new(body, afterwards, &line.outbox, busy)),
+                )
             }
         })
     };
@@ -221,7 +247,9 @@ async fn respond(line: &Line, request: Request<Incoming>) -> (Response<Bytes>, O
         let (host, in_force, hook) = (Arc::clone(host), Arc::clone(&in_force), Arc::clone(hook));
         let guest = Arc::clone(&line.guest);
         // On the heap from the first: a call's state is some kilobytes, and a task is moved several times before it runs.
-        let answer = Box::pin(async move { pipeline::answer(&host, &in_force, &hook, route, &guest, request).await });
+        let answer = Box::pin(async move {
+            pipeline::answer(&host, &in_force, &hook, route, &guest, request).await
+        });
         tokio::task::spawn_local(answer)
     };
     let reply = match call.await {
@@ -230,7 +258,8 @@ async fn respond(line: &Line, request: Request<Incoming>) -> (Response<Bytes>, O
         Ok(None) | Err(_) => fault(host, &in_force, hook, route),
     };
     let mut response = Response::new(reply.body);
-    *response.status_mut() = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    *response.status_mut() =
+        StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(Answer::CONTENT_TYPE));
     for (name, value) in reply.headers {
         // What cannot stand in a header is left out: the answer does not depend on it.
@@ -251,7 +280,12 @@ fn fault(host: &Arc<Host>, in_force: &InForce, hook: &Hook, route: &'static str)
     let (generation, glass) = (in_force.generation.as_deref(), hook.glass());
     let answer = hook.safe_answer(generation, glass.as_deref(), Cause::HostFault, "", route, None);
     let body = Bytes::copy_from_slice(answer.body());
-    Reply { status: answer.status, headers: answer.headers, body, afterwards: Afterwards::new(host) }
+    Reply {
+        status: answer.status,
+        headers: answer.headers,
+        body,
+        afterwards: Afterwards::new(host),
+    }
 }
 
 fn not_allowed() -> Response<Bytes> {

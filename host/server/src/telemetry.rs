@@ -95,12 +95,18 @@ enum What {
 
 impl Telemetry {
     /// Starts the thread that exports.
-    pub fn start(config: &TelemetryConfig, tenant: &str, outbound: &Arc<Outbound>) -> Result<Option<Self>, StartError> {
+    pub fn start(
+        config: &TelemetryConfig,
+        tenant: &str,
+        outbound: &Arc<Outbound>,
+    ) -> Result<Option<Self>, StartError> {
         let Some(collector) = &config.otlp else { return Ok(None) };
         let (queue, traces) = sync_channel(config.queue);
         let counts = Arc::new(Counts::default());
         let export = export::Exporter::new(collector, tenant, outbound, Arc::clone(&counts))?;
-        let thread = std::thread::Builder::new().name("telemetry".to_owned()).spawn(move || export.run(&traces));
+        let thread = std::thread::Builder::new()
+            .name("telemetry".to_owned())
+            .spawn(move || export.run(&traces));
         let thread = Mutex::new(Some(thread.map_err(StartError::Thread)?));
         Ok(Some(Self { queue, ratio: config.ratio, counts, thread }))
     }

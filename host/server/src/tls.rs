@@ -91,11 +91,20 @@ impl Tls {
         let mut config = config.clone();
         config.handshake_ms = config.handshake_ms.clamp(100, 60_000);
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let ticketer = rustls::crypto::aws_lc_rs::Ticketer::new().map_err(|_| StartError::Random)?;
-        let sessions: Arc<dyn StoresServerSessions> = rustls::server::ServerSessionMemoryCache::new(SESSIONS);
+        let ticketer =
+            rustls::crypto::aws_lc_rs::Ticketer::new().map_err(|_| StartError::Random)?;
+        let sessions: Arc<dyn StoresServerSessions> =
+            rustls::server::ServerSessionMemoryCache::new(SESSIONS);
         let watch = Watch::new(paths(&config));
         let current = read(&config, &provider, &ticketer, &sessions)?;
-        Ok(Self { config, watch, provider, ticketer, sessions, current: ArcSwap::from_pointee(current) })
+        Ok(Self {
+            config,
+            watch,
+            provider,
+            ticketer,
+            sessions,
+            current: ArcSwap::from_pointee(current),
+        })
     }
 
     /// What new connections get.
@@ -219,7 +228,9 @@ impl ClientCertVerifier for JudgedLater {
 fn ends(chain: &[CertificateDer<'_>]) -> Millis {
     let end = |certificate: &CertificateDer<'_>| {
         let (_, read) = X509Certificate::from_der(certificate).ok()?;
-        Some(Millis(u64::try_from(read.validity().not_after.timestamp()).ok()?.saturating_mul(1_000)))
+        Some(Millis(
+            u64::try_from(read.validity().not_after.timestamp()).ok()?.saturating_mul(1_000),
+        ))
     };
     // One that cannot be read is none that callers would take.
     chain.iter().map(|certificate| end(certificate).unwrap_or_default()).min().unwrap_or_default()
@@ -257,7 +268,8 @@ fn read(
             let roots = Arc::new(authorities("client authorities", path)?);
             let text = std::fs::read(path).map_err(|error| wrong(path, error.to_string(), None))?;
             digest = sha256(&[&digest.0[..], &sha256(&text).0].concat());
-            let verifier = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(provider)).build();
+            let verifier =
+                WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(provider)).build();
             Some(verifier.map_err(|error| wrong(path, error.to_string(), None))?)
         }
         None => None,
@@ -266,7 +278,9 @@ fn read(
         .with_protocol_versions(&[&version::TLS13, &version::TLS12])
         .map_err(|error| StartError::Tls(error.to_string()))?;
     let server = match &clients {
-        Some(clients) => versions.with_client_cert_verifier(Arc::new(JudgedLater(Arc::clone(clients)))),
+        Some(clients) => {
+            versions.with_client_cert_verifier(Arc::new(JudgedLater(Arc::clone(clients))))
+        }
         None => versions.with_no_client_auth(),
     };
     let ends = ends(&chain);

@@ -34,10 +34,14 @@ impl Watch {
 }
 
 impl Stamp {
-    #[expect(clippy::cast_possible_wrap, reason = "numbers that are compared, and only for being the same")]
+    #[expect(
+        clippy::cast_possible_wrap,
+        reason = "numbers that are compared, and only for being the same"
+    )]
     fn of(path: &PathBuf) -> Self {
         let look = |file: std::fs::Metadata| {
-            let (dev, ino, size, mode) = (file.dev() as i64, file.ino() as i64, file.size() as i64, file.mode().into());
+            let (dev, ino, size, mode) =
+                (file.dev() as i64, file.ino() as i64, file.size() as i64, file.mode().into());
             [dev, ino, size, mode, file.mtime(), file.mtime_nsec(), file.ctime(), file.ctime_nsec()]
         };
         Self(std::fs::metadata(path).ok().map(look))

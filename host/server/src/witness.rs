@@ -59,7 +59,8 @@ impl Witness {
     pub fn flush(&self, limit: Duration) -> bool {
         let state = self.shared.state();
         let given = state.given;
-        let waited = self.shared.changed.wait_timeout_while(state, limit, |state| state.written < given);
+        let waited =
+            self.shared.changed.wait_timeout_while(state, limit, |state| state.written < given);
         waited.map_or_else(|poisoned| poisoned.into_inner().0, |(state, _)| state).written >= given
     }
 }
@@ -82,20 +83,22 @@ fn write(shared: &Shared, folder: &Path) {
     loop {
         let (copy, given) = {
             let state = shared.state();
-            let waited = shared.changed.wait_while(state, |state| state.next.is_none() && !state.ended);
+            let waited =
+                shared.changed.wait_while(state, |state| state.next.is_none() && !state.ended);
             let mut state = waited.unwrap_or_else(PoisonError::into_inner);
             let Some(copy) = state.next.take() else { return };
             (copy, state.given)
         };
         let (memory, head) = copy;
-        let written =
-            replace(&folder.join(MEMORY), &memory).and_then(|()| replace(&folder.join(HEAD), head.as_bytes()));
+        let written = replace(&folder.join(MEMORY), &memory)
+            .and_then(|()| replace(&folder.join(HEAD), head.as_bytes()));
         match written {
             Ok(()) => {
                 if std::mem::take(&mut failing) {
                     tracing::info!(folder = %folder.display(), "the witness is written again");
                 }
-                let clock = std::fs::metadata(folder.join(HEAD)).and_then(|facts| facts.modified()).ok();
+                let clock =
+                    std::fs::metadata(folder.join(HEAD)).and_then(|facts| facts.modified()).ok();
                 let mut state = shared.state();
                 (state.written, state.clock) = (given, clock);
                 drop(state);

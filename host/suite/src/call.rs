@@ -8,12 +8,14 @@ use std::collections::BTreeMap;
 use portcullis_hooks::{Frame, Heard, HookKind, Incoming, Request, Settings, read};
 use portcullis_model::json::split_pointer;
 use portcullis_model::{
-    Attribute, Call, Document, Entity, Grant, Lifetime, Millis, Origin, Principal, PrincipalKind, Secrets, Sought,
-    Wanted,
+    Attribute, Call, Document, Entity, Grant, Lifetime, Millis, Origin, Principal, PrincipalKind,
+    Secrets, Sought, Wanted,
 };
 use serde_json::Value;
 
-use crate::format::{CallText, EntityText, GrantText, LifetimeText, PrincipalKindText, PrincipalText, Suite};
+use crate::format::{
+    CallText, EntityText, GrantText, LifetimeText, PrincipalKindText, PrincipalText, Suite,
+};
 use crate::parse::SuiteError;
 
 /// What a plugin is asked. Without `Debug`: it names people.
@@ -46,7 +48,13 @@ impl Question {
         let route = route(kind, None).unwrap_or_default();
         let wire = Wire { kind, route, headers: &BTreeMap::new(), question, payload };
         let settings = Settings::default();
-        wire.hear(&Frame { tenant: TENANT, received, seed, settings: &settings, wanted: Wanted::all() })
+        wire.hear(&Frame {
+            tenant: TENANT,
+            received,
+            seed,
+            settings: &settings,
+            wanted: Wanted::all(),
+        })
     }
 }
 
@@ -104,7 +112,8 @@ impl CallText {
             ("body", self.body.is_some()),
         ] {
             if given {
-                let what = "the call has a payload and takes this from it; change the payload with `set`";
+                let what =
+                    "the call has a payload and takes this from it; change the payload with `set`";
                 return Err(SuiteError::at(&format!("{path}.{member}"), what));
             }
         }
@@ -118,10 +127,17 @@ impl CallText {
         };
         let route = route(kind, self.route.as_deref()).ok_or_else(|| {
             let routes: Vec<_> = kind.routes(PATH).into_iter().map(|(_, route)| route).collect();
-            let what = format!("{} has no such route; its routes are {}", kind.name(), routes.join(", "));
+            let what =
+                format!("{} has no such route; its routes are {}", kind.name(), routes.join(", "));
             SuiteError::at(&format!("{path}.route"), what)
         })?;
-        let wire = Wire { kind, route, headers: &self.headers, question: self.question.unwrap_or(1), payload };
+        let wire = Wire {
+            kind,
+            route,
+            headers: &self.headers,
+            question: self.question.unwrap_or(1),
+            payload,
+        };
         let tenant = self.tenant.as_deref().unwrap_or(TENANT);
         let frame = Frame { tenant, received, seed, settings: &settings, wanted: Wanted::all() };
         wire.hear(&frame).map_err(|what| SuiteError::at(&format!("{path}.payload"), what))
@@ -140,18 +156,31 @@ struct Wire<'a> {
 impl Wire<'_> {
     fn hear(&self, frame: &Frame<'_>) -> Result<Question, String> {
         let header = |name: &str| self.headers.get(name).map(String::as_str);
-        let request = Request { get: false, route: self.route, header: &header, searches: true, body: self.payload };
+        let request = Request {
+            get: false,
+            route: self.route,
+            header: &header,
+            searches: true,
+            body: self.payload,
+        };
         let heard = read(self.kind, &request, frame).map_err(|malformed| malformed.to_string())?;
         match heard {
             Heard::One(incoming) => Ok(Question::Whether(Box::new(incoming))),
-            Heard::Which(incoming, page) => Ok(Question::Which(Box::new(incoming), page.limit.unwrap_or(PAGE).max(1))),
+            Heard::Which(incoming, page) => {
+                Ok(Question::Which(Box::new(incoming), page.limit.unwrap_or(PAGE).max(1)))
+            }
             Heard::Many(batch) => {
                 let count = batch.items.len();
-                let item = self.question.checked_sub(1).and_then(|index| batch.items.into_iter().nth(index));
+                let item = self
+                    .question
+                    .checked_sub(1)
+                    .and_then(|index| batch.items.into_iter().nth(index));
                 match item {
                     Some(Ok(incoming)) => Ok(Question::Whether(Box::new(incoming))),
                     Some(Err(_)) => Err(format!("its question {} is malformed", self.question)),
-                    None => Err(format!("it has {count} questions, and no question {}", self.question)),
+                    None => {
+                        Err(format!("it has {count} questions, and no question {}", self.question))
+                    }
                 }
             }
             Heard::Nothing(_) => Err("it holds nothing to decide".to_owned()),
@@ -177,16 +206,22 @@ pub(crate) fn from_model(
     received: Millis,
     seed: u64,
 ) -> Result<Question, SuiteError> {
-    let principal = |name: &String| lookup(&suite.principals, path, "principal", name).map(principal);
+    let principal =
+        |name: &String| lookup(&suite.principals, path, "principal", name).map(principal);
     let body = text.body.as_ref().map_or_else(|| "null".to_owned(), Value::to_string);
-    let payload = Document::parse(body.as_bytes())
-        .map_err(|_| SuiteError::at(&format!("{path}.body"), "it is no JSON that a host would read"))?;
+    let payload = Document::parse(body.as_bytes()).map_err(|_| {
+        SuiteError::at(&format!("{path}.body"), "it is no JSON that a host would read")
+    })?;
     let set_up = text.set_up.clone().unwrap_or_default();
     let mut secrets = Secrets::default();
     set_up.secrets.into_iter().for_each(|pointer| secrets.add(pointer));
     let grant = |grant: &GrantText| Grant { kind: grant.kind, id: grant.id.clone() };
-    let lifetime =
-        |it: &LifetimeText| Lifetime { target: it.target, seconds: it.seconds, least: it.least, most: it.most };
+    let lifetime = |it: &LifetimeText| Lifetime {
+        target: it.target,
+        seconds: it.seconds,
+        least: it.least,
+        most: it.most,
+    };
     let call = Call {
         id: text.id.clone().unwrap_or_else(|| "event-1".to_owned()),
         correlation: text.correlation.clone(),
@@ -245,13 +280,20 @@ fn principal(text: &PrincipalText) -> Principal {
 }
 
 fn entity(text: &EntityText) -> Entity {
-    Entity { type_name: text.type_name.clone(), id: text.id.clone(), attributes: attributes(&text.attributes) }
+    Entity {
+        type_name: text.type_name.clone(),
+        id: text.id.clone(),
+        attributes: attributes(&text.attributes),
+    }
 }
 
 fn attributes(named: &BTreeMap<String, Value>) -> Vec<Attribute> {
     named
         .iter()
-        .map(|(name, value)| Attribute { name: name.as_str().into(), value: value.to_string().into() })
+        .map(|(name, value)| Attribute {
+            name: name.as_str().into(),
+            value: value.to_string().into(),
+        })
         .collect()
 }
 
@@ -260,7 +302,8 @@ pub(crate) fn edited(payload: String, set: &BTreeMap<String, Value>) -> Result<S
     if set.is_empty() {
         return Ok(payload);
     }
-    let mut body: Value = serde_json::from_str(&payload).map_err(|_| "the payload is no JSON".to_owned())?;
+    let mut body: Value =
+        serde_json::from_str(&payload).map_err(|_| "the payload is no JSON".to_owned())?;
     for (pointer, value) in set {
         let wrong = || format!("the payload has no place `{pointer}`");
         split_pointer(pointer).filter(|_| !pointer.is_empty()).ok_or_else(wrong)?;
@@ -285,7 +328,9 @@ pub(crate) fn lookup<'a, T>(
     what: &str,
     name: &str,
 ) -> Result<&'a T, SuiteError> {
-    named.get(name).ok_or_else(|| SuiteError::at(&format!("{path}.{what}"), format!("there is no {what} `{name}`")))
+    named.get(name).ok_or_else(|| {
+        SuiteError::at(&format!("{path}.{what}"), format!("there is no {what} `{name}`"))
+    })
 }
 
 /// The hook's path, on which only its routes depend.

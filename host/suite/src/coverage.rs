@@ -79,8 +79,14 @@ impl Seen {
         for change in &decision.changes {
             self.changes.extend(terms.emits.allowing(call.hook, change).map(str::to_owned));
         }
-        self.there
-            .extend(terms.reads.told(call).into_iter().filter(|(_, there)| *there).map(|(path, _)| path.to_owned()));
+        self.there.extend(
+            terms
+                .reads
+                .told(call)
+                .into_iter()
+                .filter(|(_, there)| *there)
+                .map(|(path, _)| path.to_owned()),
+        );
     }
 
     /// Finds out which reads this decision rests on: asks again without each that is not yet known to be of weight.
@@ -100,7 +106,8 @@ impl Seen {
                 return;
             }
             self.weighings += 1;
-            let others: Vec<_> = terms.reads.paths().iter().filter(|other| *other != path).cloned().collect();
+            let others: Vec<_> =
+                terms.reads.paths().iter().filter(|other| *other != path).cloned().collect();
             let Ok(less) = Reads::compile(&others, &[]) else { continue };
             if decide(plugin, &less, call).as_ref() != Some(decision) {
                 self.weighty.insert(path.clone());
@@ -114,29 +121,53 @@ impl Coverage {
         let text = &plan.coverage;
         let mut counts = BTreeMap::new();
         let mut count = |aspect, all: Vec<(String, bool)>| {
-            let missing = all.iter().filter(|(name, reached)| !reached && !text.except.contains(name));
+            let missing =
+                all.iter().filter(|(name, reached)| !reached && !text.except.contains(name));
             let missing = missing.map(|(name, _)| name.clone()).collect();
             counts.insert(aspect, Count { all: all.len(), missing });
         };
         let named = |name: &str, reached: bool| (name.to_owned(), reached);
-        count(Aspect::Hooks, terms.hooks.iter().map(|hook| named(hook, seen.hooks.contains(hook))).collect());
-        count(Aspect::Codes, terms.messages.codes().map(|code| named(code, seen.codes.contains(code))).collect());
+        count(
+            Aspect::Hooks,
+            terms.hooks.iter().map(|hook| named(hook, seen.hooks.contains(hook))).collect(),
+        );
+        count(
+            Aspect::Codes,
+            terms.messages.codes().map(|code| named(code, seen.codes.contains(code))).collect(),
+        );
         let effects = terms.emits.effects().iter();
-        count(Aspect::Effects, effects.map(|effect| named(effect.name(), seen.effects.contains(effect))).collect());
-        count(Aspect::Changes, terms.emits.changes().map(|it| named(it, seen.changes.contains(it))).collect());
+        count(
+            Aspect::Effects,
+            effects.map(|effect| named(effect.name(), seen.effects.contains(effect))).collect(),
+        );
+        count(
+            Aspect::Changes,
+            terms.emits.changes().map(|it| named(it, seen.changes.contains(it))).collect(),
+        );
         // Where there was no time to weigh them all, nobody is blamed.
         let weighed = seen.weighings < MOST_WEIGHINGS;
-        let read = |path: &String| named(path, seen.weighty.contains(path) || (!weighed && seen.there.contains(path)));
+        let read = |path: &String| {
+            named(path, seen.weighty.contains(path) || (!weighed && seen.there.contains(path)))
+        };
         count(Aspect::Reads, terms.reads.paths().iter().map(read).collect());
         if let Some(rules) = &text.rules {
             let mut names = BTreeSet::new();
-            for settings in plan.settings.iter().filter(|(name, _)| seen.settings.contains(*name)).map(|(_, text)| text)
+            for settings in plan
+                .settings
+                .iter()
+                .filter(|(name, _)| seen.settings.contains(*name))
+                .map(|(_, text)| text)
             {
                 if let Ok(settings) = serde_json::from_str(settings) {
-                    collect(&settings, &split_pointer(&rules.settings).unwrap_or_default(), &mut names);
+                    collect(
+                        &settings,
+                        &split_pointer(&rules.settings).unwrap_or_default(),
+                        &mut names,
+                    );
                 }
             }
-            let hit = |name: &String| seen.arguments.contains(&(rules.argument.clone(), name.clone()));
+            let hit =
+                |name: &String| seen.arguments.contains(&(rules.argument.clone(), name.clone()));
             count(Aspect::Rules, names.iter().map(|name| (name.clone(), hit(name))).collect());
         }
         Self { counts, demand: text.demand.clone() }
@@ -230,8 +261,12 @@ fn collect(value: &Value, tokens: &[std::borrow::Cow<'_, str>], names: &mut BTre
         return;
     };
     match (value, token.as_ref()) {
-        (Value::Array(elements), "*") => elements.iter().for_each(|element| collect(element, rest, names)),
-        (Value::Object(members), "*") => members.values().for_each(|member| collect(member, rest, names)),
+        (Value::Array(elements), "*") => {
+            elements.iter().for_each(|element| collect(element, rest, names))
+        }
+        (Value::Object(members), "*") => {
+            members.values().for_each(|member| collect(member, rest, names))
+        }
         (Value::Array(elements), token) => {
             let element = token.parse::<usize>().ok().and_then(|index| elements.get(index));
             element.into_iter().for_each(|element| collect(element, rest, names));

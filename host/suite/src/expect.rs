@@ -26,13 +26,20 @@ pub(crate) struct Expect {
 impl Expect {
     /// Compiles it.
     pub fn compile(path: &str, text: &ExpectText) -> Result<Self, SuiteError> {
-        let decides =
-            text.verdict.is_some() || text.findings.is_some() || text.changes.is_some() || text.risk.is_some();
+        let decides = text.verdict.is_some()
+            || text.findings.is_some()
+            || text.changes.is_some()
+            || text.risk.is_some();
         let ways = [decides, text.found.is_some(), text.fault.is_some(), text.refused.is_some()];
         match ways.into_iter().filter(|way| *way).count() {
             1 => {}
             0 => return Err(SuiteError::at(path, "it expects nothing")),
-            _ => return Err(SuiteError::at(path, "a decision, `found`, `fault` and `refused` exclude each other")),
+            _ => {
+                return Err(SuiteError::at(
+                    path,
+                    "a decision, `found`, `fault` and `refused` exclude each other",
+                ));
+            }
         }
         if text.refused.as_ref().is_some_and(Vec::is_empty) {
             return Err(SuiteError::at(
@@ -43,9 +50,12 @@ impl Expect {
         let mut changes = Vec::new();
         for (index, change) in text.changes.iter().flatten().enumerate() {
             let change = change.change();
-            changes.push(change.map_err(|what| SuiteError::at(&format!("{path}.changes[{index}]"), what))?);
+            changes.push(
+                change.map_err(|what| SuiteError::at(&format!("{path}.changes[{index}]"), what))?,
+            );
         }
-        let findings = text.findings.as_ref().map(|findings| findings.iter().map(|it| it.0.clone()).collect());
+        let findings =
+            text.findings.as_ref().map(|findings| findings.iter().map(|it| it.0.clone()).collect());
         Ok(Self {
             verdict: text.verdict,
             findings,
@@ -64,7 +74,10 @@ impl Expect {
                 .iter()
                 .filter(|wanted| !complaints.iter().any(|complaint| complaint.contains(*wanted)))
                 .map(|wanted| {
-                    format!("refused: expected `{wanted}` in what is said of the settings: {}", complaints.join("; "))
+                    format!(
+                        "refused: expected `{wanted}` in what is said of the settings: {}",
+                        complaints.join("; ")
+                    )
                 })
                 .collect(),
             (Said::Fault { code, detail }, None, Some(wanted), _) => match code == wanted {
@@ -89,7 +102,11 @@ impl Expect {
     fn decision_differences(&self, decision: &Decision) -> Vec<String> {
         let mut differences = Vec::new();
         if let Some(verdict) = self.verdict.filter(|verdict| *verdict != decision.verdict()) {
-            differences.push(format!("verdict: expected {}, and it is {}", verdict.name(), decision.verdict().name()));
+            differences.push(format!(
+                "verdict: expected {}, and it is {}",
+                verdict.name(),
+                decision.verdict().name()
+            ));
         }
         if let Some(wanted) = &self.findings {
             let mut left: Vec<&Finding> = decision.findings.iter().collect();
@@ -99,7 +116,10 @@ impl Expect {
             for wanted in order {
                 match left.iter().position(|finding| fits(wanted, finding)) {
                     Some(index) => drop(left.remove(index)),
-                    None => differences.push(format!("findings: expected {}, and it is not there", spelled(wanted))),
+                    None => differences.push(format!(
+                        "findings: expected {}, and it is not there",
+                        spelled(wanted)
+                    )),
                 }
             }
             for finding in left {
@@ -110,25 +130,38 @@ impl Expect {
         for wanted in &self.changes {
             match left.iter().position(|change| same(wanted, change)) {
                 Some(index) => drop(left.remove(index)),
-                None => differences.push(format!("changes: expected {}, and it is not there", change_text(wanted))),
+                None => differences.push(format!(
+                    "changes: expected {}, and it is not there",
+                    change_text(wanted)
+                )),
             }
         }
         for change in left {
             differences.push(format!("changes: nobody expected {}", change_text(change)));
         }
         if self.risk.is_some() && self.risk != decision.risk {
-            let risk = |risk: Option<u8>| risk.map_or_else(|| "none".to_owned(), |risk| risk.to_string());
-            differences.push(format!("risk: expected {}, and it is {}", risk(self.risk), risk(decision.risk)));
+            let risk =
+                |risk: Option<u8>| risk.map_or_else(|| "none".to_owned(), |risk| risk.to_string());
+            differences.push(format!(
+                "risk: expected {}, and it is {}",
+                risk(self.risk),
+                risk(decision.risk)
+            ));
         }
         differences
     }
 }
 
 fn found_differences(wanted: &[String], found: &Found) -> Vec<String> {
-    let found: Vec<_> = found.results.iter().map(|result| result.id.as_deref().unwrap_or_default()).collect();
+    let found: Vec<_> =
+        found.results.iter().map(|result| result.id.as_deref().unwrap_or_default()).collect();
     match found == wanted {
         true => Vec::new(),
-        false => vec![format!("found: expected [{}], and it is [{}]", wanted.join(", "), found.join(", "))],
+        false => vec![format!(
+            "found: expected [{}], and it is [{}]",
+            wanted.join(", "),
+            found.join(", ")
+        )],
     }
 }
 
@@ -139,7 +172,10 @@ fn weight(finding: &FindingTable) -> usize {
 
 fn fits(wanted: &FindingTable, finding: &Finding) -> bool {
     let argument = |(name, wanted): (&String, &serde_json::Value)| {
-        finding.arguments.iter().any(|argument| argument.name == **name && value(&argument.value) == *wanted)
+        finding
+            .arguments
+            .iter()
+            .any(|argument| argument.name == **name && value(&argument.value) == *wanted)
     };
     wanted.code == finding.code
         && wanted.effect.is_none_or(|effect| effect == finding.effect)

@@ -50,13 +50,20 @@ impl Explanation {
     pub fn of(terms: &Terms<'_>, call: &Call, decision: &Decision) -> Self {
         let secret = terms.reads.sees_secret(call);
         let told = terms.reads.told(call);
-        let paths =
-            |wanted: bool| told.iter().filter(move |(_, there)| *there == wanted).map(|(path, _)| (*path).to_owned());
+        let paths = |wanted: bool| {
+            told.iter()
+                .filter(move |(_, there)| *there == wanted)
+                .map(|(path, _)| (*path).to_owned())
+        };
         let mut changes: Vec<_> = decision.changes.iter().map(change_text).collect();
         changes.sort();
         Self {
             verdict: decision.verdict(),
-            findings: decision.findings.iter().map(|finding| Told::of(terms, finding, secret)).collect(),
+            findings: decision
+                .findings
+                .iter()
+                .map(|finding| Told::of(terms, finding, secret))
+                .collect(),
             changes,
             risk: decision.risk,
             saw: paths(true).collect(),
@@ -112,7 +119,11 @@ impl Told {
             code: finding.code.clone(),
             effect: finding.effect,
             severity: finding.severity,
-            arguments: finding.arguments.iter().map(|it| (it.name.clone().into(), value(&it.value))).collect(),
+            arguments: finding
+                .arguments
+                .iter()
+                .map(|it| (it.name.clone().into(), value(&it.value)))
+                .collect(),
             field: finding.field.clone(),
             texts: terms.messages.languages(&finding.code).filter_map(text).collect(),
         }
@@ -125,7 +136,8 @@ impl Told {
 
     fn json(&self) -> Value {
         let arguments: Map<_, _> = self.arguments.iter().cloned().collect();
-        let texts: Map<_, _> = self.texts.iter().map(|(tag, text)| (tag.clone(), Value::from(text.clone()))).collect();
+        let texts: Map<_, _> =
+            self.texts.iter().map(|(tag, text)| (tag.clone(), Value::from(text.clone()))).collect();
         json!({
             "code": self.code, "effect": self.effect.name(), "severity": self.severity.name(), "arguments": arguments,
             "field": self.field, "texts": texts,
@@ -135,7 +147,8 @@ impl Told {
 
 /// A finding on one line.
 pub(crate) fn finding_text(finding: &Finding) -> String {
-    let arguments: Vec<_> = finding.arguments.iter().map(|it| (it.name.as_str(), value(&it.value))).collect();
+    let arguments: Vec<_> =
+        finding.arguments.iter().map(|it| (it.name.as_str(), value(&it.value))).collect();
     let arguments = arguments.iter().map(|(name, value)| (*name, value));
     line(&finding.code, finding.effect, finding.severity, arguments, finding.field.as_deref())
 }

@@ -59,7 +59,10 @@ impl Suite {
     pub fn parse(text: &str, syntax: Syntax) -> Result<Self, SuiteError> {
         let most = if syntax == Syntax::Json { Self::MOST_BUNDLE_BYTES } else { Self::MOST_BYTES };
         if text.len() > most {
-            return Err(SuiteError::whole(format!("it has {} bytes; the most is {most}", text.len())));
+            return Err(SuiteError::whole(format!(
+                "it has {} bytes; the most is {most}",
+                text.len()
+            )));
         }
         match syntax {
             Syntax::Toml => toml(text),
@@ -72,9 +75,14 @@ impl Suite {
     ///
     /// # Errors
     /// [`SuiteError`]: a name that leads elsewhere, a file that cannot be read or is no text, or a source that is none.
-    pub fn resolve(&mut self, read: &mut dyn FnMut(&str) -> Result<Vec<u8>, String>) -> Result<(), SuiteError> {
-        let settings = self.settings.iter_mut().map(|(name, source)| (format!("settings.{name}"), source));
-        let payloads = self.payloads.iter_mut().map(|(name, source)| (format!("payloads.{name}"), source));
+    pub fn resolve(
+        &mut self,
+        read: &mut dyn FnMut(&str) -> Result<Vec<u8>, String>,
+    ) -> Result<(), SuiteError> {
+        let settings =
+            self.settings.iter_mut().map(|(name, source)| (format!("settings.{name}"), source));
+        let payloads =
+            self.payloads.iter_mut().map(|(name, source)| (format!("payloads.{name}"), source));
         for (path, source) in settings.chain(payloads) {
             source.resolve(&path, read)?;
         }
@@ -86,10 +94,14 @@ impl Suite {
     /// # Errors
     /// [`SuiteError`], where it is larger than a host reads.
     pub fn bundle(&self) -> Result<Vec<u8>, SuiteError> {
-        let text = serde_json::to_vec(self).map_err(|error| SuiteError::whole(error.to_string()))?;
+        let text =
+            serde_json::to_vec(self).map_err(|error| SuiteError::whole(error.to_string()))?;
         if text.len() > Self::MOST_BUNDLE_BYTES {
             let most = Self::MOST_BUNDLE_BYTES;
-            return Err(SuiteError::whole(format!("with its files it has {} bytes; the most is {most}", text.len())));
+            return Err(SuiteError::whole(format!(
+                "with its files it has {} bytes; the most is {most}",
+                text.len()
+            )));
         }
         Ok(text)
     }
@@ -101,19 +113,31 @@ impl Suite {
 }
 
 impl Source {
-    fn resolve(&mut self, path: &str, read: &mut dyn FnMut(&str) -> Result<Vec<u8>, String>) -> Result<(), SuiteError> {
+    fn resolve(
+        &mut self,
+        path: &str,
+        read: &mut dyn FnMut(&str) -> Result<Vec<u8>, String>,
+    ) -> Result<(), SuiteError> {
         let given = [self.file.is_some(), self.text.is_some(), self.json.is_some()];
         if given.into_iter().filter(|given| *given).count() != 1 {
-            return Err(SuiteError::at(path, "it has not exactly one of `file`, `text` and `json`"));
+            return Err(SuiteError::at(
+                path,
+                "it has not exactly one of `file`, `text` and `json`",
+            ));
         }
         let Some(file) = self.file.take() else { return Ok(()) };
         let step = |part: &str| part.is_empty() || part == "." || part == "..";
         if file.contains('\\') || file.split('/').any(step) {
-            return Err(SuiteError::at(&format!("{path}.file"), "it leads out of the suite's folder"));
+            return Err(SuiteError::at(
+                &format!("{path}.file"),
+                "it leads out of the suite's folder",
+            ));
         }
         let bytes = read(&file).map_err(|why| SuiteError::at(&format!("{path}.file"), why))?;
         let text = String::from_utf8(bytes);
-        self.text = Some(text.map_err(|_| SuiteError::at(&format!("{path}.file"), "the file is not UTF-8"))?);
+        self.text = Some(
+            text.map_err(|_| SuiteError::at(&format!("{path}.file"), "the file is not UTF-8"))?,
+        );
         Ok(())
     }
 
@@ -160,16 +184,20 @@ fn toml(text: &str) -> Result<Suite, SuiteError> {
         let before = text.get(..error.span()?.start)?;
         u64::try_from(before.matches('\n').count()).ok().map(|lines| lines + 1)
     };
-    let reader = toml::Deserializer::parse(text)
-        .map_err(|error| SuiteError { line: line(&error), ..SuiteError::whole(plain(error.message())) })?;
-    serde_path_to_error::deserialize(reader)
-        .map_err(|error| SuiteError::found(error.path(), line(error.inner()), error.inner().message()))
+    let reader = toml::Deserializer::parse(text).map_err(|error| SuiteError {
+        line: line(&error),
+        ..SuiteError::whole(plain(error.message()))
+    })?;
+    serde_path_to_error::deserialize(reader).map_err(|error| {
+        SuiteError::found(error.path(), line(error.inner()), error.inner().message())
+    })
 }
 
 fn json(text: &str) -> Result<Suite, SuiteError> {
     // serde keeps the last of two equal members of a map: the strict parser is what refuses them.
-    Document::parse(text.as_bytes())
-        .map_err(|error| SuiteError::whole(format!("{} at byte {}", error.cause.code().replace('-', " "), error.at)))?;
+    Document::parse(text.as_bytes()).map_err(|error| {
+        SuiteError::whole(format!("{} at byte {}", error.cause.code().replace('-', " "), error.at))
+    })?;
     let mut reader = serde_json::Deserializer::from_str(text);
     let suite = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
         let line = u64::try_from(error.inner().line()).ok().filter(|line| *line > 0);

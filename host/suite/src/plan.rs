@@ -53,7 +53,10 @@ impl Suite {
     /// [`SuiteError`], with the path of what does not fit.
     pub fn plan(&self) -> Result<Plan, SuiteError> {
         if self.settings.len() > Self::MOST_SETTINGS {
-            return Err(SuiteError::at("settings", format!("there are more than {}", Self::MOST_SETTINGS)));
+            return Err(SuiteError::at(
+                "settings",
+                format!("there are more than {}", Self::MOST_SETTINGS),
+            ));
         }
         let mut settings = BTreeMap::new();
         for (name, source) in &self.settings {
@@ -138,7 +141,14 @@ impl<'a> Planner<'a> {
                     for resource in each(&matrix.resources) {
                         for received in each(&matrix.received) {
                             for settings in each(&matrix.settings) {
-                                let choice = Choice { call, principal, action, resource, received, settings };
+                                let choice = Choice {
+                                    call,
+                                    principal,
+                                    action,
+                                    resource,
+                                    received,
+                                    settings,
+                                };
                                 let expect = row(matrix, &choice, &mut used);
                                 let name = choice.name(&matrix.name);
                                 let expect = expect.ok_or_else(|| {
@@ -147,7 +157,14 @@ impl<'a> Planner<'a> {
                                         format!("nothing is expected of `{name}`, and there is no `otherwise`"),
                                     )
                                 })?;
-                                self.add(path, name, choice, matrix.with.as_ref(), &matrix.set, expect)?;
+                                self.add(
+                                    path,
+                                    name,
+                                    choice,
+                                    matrix.with.as_ref(),
+                                    &matrix.set,
+                                    expect,
+                                )?;
                             }
                         }
                     }
@@ -155,9 +172,10 @@ impl<'a> Planner<'a> {
             }
         }
         match used.iter().position(|used| !used) {
-            Some(index) => {
-                Err(SuiteError::at(&format!("{path}.expect[{index}]"), "it fits nothing that an earlier row leaves"))
-            }
+            Some(index) => Err(SuiteError::at(
+                &format!("{path}.expect[{index}]"),
+                "it fits nothing that an earlier row leaves",
+            )),
             None => Ok(()),
         }
     }
@@ -172,15 +190,25 @@ impl<'a> Planner<'a> {
         expect: &ExpectText,
     ) -> Result<(), SuiteError> {
         if self.cases.len() == Suite::MOST_CASES {
-            return Err(SuiteError::at(path, format!("there are more than {} cases", Suite::MOST_CASES)));
+            return Err(SuiteError::at(
+                path,
+                format!("there are more than {} cases", Suite::MOST_CASES),
+            ));
         }
         if name.trim().is_empty() || !self.names.insert(name.clone()) {
-            return Err(SuiteError::at(&format!("{path}.name"), format!("`{name}` is empty or stands there twice")));
+            return Err(SuiteError::at(
+                &format!("{path}.name"),
+                format!("`{name}` is empty or stands there twice"),
+            ));
         }
         let settings = self.settings(path, choice.settings)?;
         let expect = Expect::compile(&format!("{path}.expect"), expect)?;
         // Where the settings are refused there is nobody to ask.
-        let question = if expect.refused.is_some() { None } else { Some(self.question(path, choice, with, set)?) };
+        let question = if expect.refused.is_some() {
+            None
+        } else {
+            Some(self.question(path, choice, with, set)?)
+        };
         self.cases.push(Case { name, settings, question, expect });
         Ok(())
     }
@@ -191,7 +219,10 @@ impl<'a> Planner<'a> {
         match chosen.or(suite.defaults.settings.as_deref()).or_else(default) {
             None => Ok(NO_SETTINGS.to_owned()),
             Some(name) if suite.settings.contains_key(name) => Ok(name.to_owned()),
-            Some(name) => Err(SuiteError::at(&format!("{path}.settings"), format!("there are no settings `{name}`"))),
+            Some(name) => Err(SuiteError::at(
+                &format!("{path}.settings"),
+                format!("there are no settings `{name}`"),
+            )),
         }
     }
 
@@ -220,14 +251,22 @@ impl<'a> Planner<'a> {
         own(choice.resource, &mut text.resource);
         own(choice.received, &mut text.received);
         let hook = text.hook.as_ref().or(defaults.hook.as_ref());
-        let hook = hook.ok_or_else(|| SuiteError::at(path, "it has no `hook`, and neither have the defaults"))?;
+        let hook = hook.ok_or_else(|| {
+            SuiteError::at(path, "it has no `hook`, and neither have the defaults")
+        })?;
         let kind = HookKind::from_name(hook);
-        let kind =
-            kind.ok_or_else(|| SuiteError::at(&format!("{path}.hook"), format!("there is no hook kind `{hook}`")))?;
+        let kind = kind.ok_or_else(|| {
+            SuiteError::at(&format!("{path}.hook"), format!("there is no hook kind `{hook}`"))
+        })?;
         let clock = text.received.as_ref().or(defaults.received.as_ref());
-        let clock = clock.ok_or_else(|| SuiteError::at(path, "it has no `received`, and neither have the defaults"))?;
+        let clock = clock.ok_or_else(|| {
+            SuiteError::at(path, "it has no `received`, and neither have the defaults")
+        })?;
         let received = words::time(clock).ok_or_else(|| {
-            SuiteError::at(&format!("{path}.received"), format!("`{clock}` is no time such as `2026-11-25T10:00:00Z`"))
+            SuiteError::at(
+                &format!("{path}.received"),
+                format!("`{clock}` is no time such as `2026-11-25T10:00:00Z`"),
+            )
         })?;
         let seed = text.seed.or(defaults.seed).unwrap_or_default();
         let mut question = match &text.payload {
@@ -239,21 +278,32 @@ impl<'a> Planner<'a> {
                         "it names a file, and a bundle holds everything itself",
                     ));
                 }
-                let body =
-                    edited(payload.content(), set).map_err(|what| SuiteError::at(&format!("{path}.set"), what))?;
+                let body = edited(payload.content(), set)
+                    .map_err(|what| SuiteError::at(&format!("{path}.set"), what))?;
                 text.posted(path, kind, received, seed, body.as_bytes())?
             }
             None if set.is_empty() => from_model(self.suite, path, &text, kind, received, seed)?,
-            None => return Err(SuiteError::at(&format!("{path}.set"), "there is no payload to put it into")),
+            None => {
+                return Err(SuiteError::at(
+                    &format!("{path}.set"),
+                    "there is no payload to put it into",
+                ));
+            }
         };
         if let Some(proposed) = &text.proposed {
             let mut changes = Vec::new();
             for (index, change) in proposed.iter().enumerate() {
                 let change = change.change();
-                changes.push(change.map_err(|what| SuiteError::at(&format!("{path}.proposed[{index}]"), what))?);
+                changes.push(
+                    change.map_err(|what| {
+                        SuiteError::at(&format!("{path}.proposed[{index}]"), what)
+                    })?,
+                );
             }
             match &mut question {
-                Question::Whether(incoming) | Question::Which(incoming, _) => incoming.call.proposed = changes,
+                Question::Whether(incoming) | Question::Which(incoming, _) => {
+                    incoming.call.proposed = changes
+                }
             }
         }
         Ok(question)
@@ -262,7 +312,8 @@ impl<'a> Planner<'a> {
 
 impl<'a> Choice<'a> {
     fn name(&self, matrix: &str) -> String {
-        let parts = [self.call, self.principal, self.action, self.resource, self.received, self.settings];
+        let parts =
+            [self.call, self.principal, self.action, self.resource, self.received, self.settings];
         let parts: Vec<_> = parts.into_iter().flatten().collect();
         if parts.is_empty() { matrix.to_owned() } else { format!("{matrix}: {}", parts.join(", ")) }
     }
@@ -270,11 +321,19 @@ impl<'a> Choice<'a> {
 
 /// Each name of an axis, or nothing once where it has none.
 fn each(names: &[String]) -> Vec<Option<&str>> {
-    if names.is_empty() { vec![None] } else { names.iter().map(|name| Some(name.as_str())).collect() }
+    if names.is_empty() {
+        vec![None]
+    } else {
+        names.iter().map(|name| Some(name.as_str())).collect()
+    }
 }
 
 /// What is expected of a combination: of the first row that fits.
-fn row<'a>(matrix: &'a MatrixText, choice: &Choice<'_>, used: &mut [bool]) -> Option<&'a ExpectText> {
+fn row<'a>(
+    matrix: &'a MatrixText,
+    choice: &Choice<'_>,
+    used: &mut [bool],
+) -> Option<&'a ExpectText> {
     let fits = |names: &Names, chosen: Option<&str>| names.fit(chosen);
     for (row, used) in matrix.expect.iter().zip(used) {
         if fits(&row.call, choice.call)

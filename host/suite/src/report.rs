@@ -91,7 +91,8 @@ impl Said {
 impl Report {
     /// Whether every case came as expected, and everything is reached that the suite demands.
     pub fn passed(&self) -> bool {
-        self.failed() == 0 && self.coverage.as_ref().is_none_or(|coverage| coverage.lacks().next().is_none())
+        self.failed() == 0
+            && self.coverage.as_ref().is_none_or(|coverage| coverage.lacks().next().is_none())
     }
 
     /// How many cases differ.
@@ -108,7 +109,9 @@ impl Report {
     pub fn first_failure(&self) -> Option<String> {
         let case = self.outcomes.iter().find(|outcome| !outcome.passed());
         case.map(|outcome| format!("case `{}`: {}", outcome.name, outcome.differences.join("; ")))
-            .or_else(|| self.coverage.as_ref()?.lacks().next().map(|lack| format!("coverage: {lack}")))
+            .or_else(|| {
+                self.coverage.as_ref()?.lacks().next().map(|lack| format!("coverage: {lack}"))
+            })
     }
 
     /// For people: what failed and why, what was reached, and a last line that counts.
@@ -121,14 +124,25 @@ impl Report {
                 let _ = writeln!(text, "         {difference}");
             }
             if !outcome.passed() {
-                text.push_str(&outcome.explanation.as_ref().map(|it| it.text("         | ")).unwrap_or_default());
+                text.push_str(
+                    &outcome
+                        .explanation
+                        .as_ref()
+                        .map(|it| it.text("         | "))
+                        .unwrap_or_default(),
+                );
             }
         }
         if let Some(coverage) = &self.coverage {
             text.push_str(&coverage.text());
         }
         let (cases, failed) = (self.outcomes.len(), self.failed());
-        let _ = write!(text, "{}: {cases} cases, {} passed, {failed} failed", self.suite, cases - failed);
+        let _ = write!(
+            text,
+            "{}: {cases} cases, {} passed, {failed} failed",
+            self.suite,
+            cases - failed
+        );
         text
     }
 

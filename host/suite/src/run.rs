@@ -43,18 +43,30 @@ pub struct Bounds {
 }
 
 /// Tries a plugin. Where the engine's preparations are given up, so is the rest of it, as if it were late.
-pub fn run(plan: &Plan, engine: &Engine, component: &[u8], terms: &Terms<'_>, bounds: Bounds) -> Report {
+pub fn run(
+    plan: &Plan,
+    engine: &Engine,
+    component: &[u8],
+    terms: &Terms<'_>,
+    bounds: Bounds,
+) -> Report {
     let until = Instant::now().checked_add(bounds.time);
     let late = || engine.is_given_up() || until.is_some_and(|until| Instant::now() >= until);
     let mut outcomes: Vec<Option<Outcome>> = plan.cases.iter().map(|_| None).collect();
     let mut seen = Seen::default();
     for (name, settings) in &plan.settings {
-        let mut cases = plan.cases.iter().zip(&mut outcomes).filter(|(case, _)| case.settings == *name).peekable();
+        let mut cases = plan
+            .cases
+            .iter()
+            .zip(&mut outcomes)
+            .filter(|(case, _)| case.settings == *name)
+            .peekable();
         if cases.peek().is_none() {
             continue;
         }
         // A plugin takes memory and its making time: one at a time, and only while it is asked.
-        let plugin = if late() { Err(Said::NotTried) } else { prepare(engine, component, settings, terms) };
+        let plugin =
+            if late() { Err(Said::NotTried) } else { prepare(engine, component, settings, terms) };
         for (case, place) in cases {
             let said = match &plugin {
                 _ if late() => (Said::NotTried, Duration::ZERO),
@@ -63,7 +75,9 @@ pub fn run(plan: &Plan, engine: &Engine, component: &[u8], terms: &Terms<'_>, bo
             };
             if bounds.coverage {
                 seen.note(case, &said.0, name, terms);
-                if let (Ok(plugin), Said::Decision(decision), Some(question)) = (&plugin, &said.0, &case.question) {
+                if let (Ok(plugin), Said::Decision(decision), Some(question)) =
+                    (&plugin, &said.0, &case.question)
+                {
                     seen.weigh(plugin, question.call(), decision, terms, &late);
                 }
             }
@@ -80,9 +94,12 @@ impl Terms<'_> {
     pub fn ask(&self, plugin: &Plugin, call: &Call) -> (Said, Vec<String>, Duration) {
         let view = match self.reads.view(call) {
             Ok(view) => view,
-            Err(missing) => return (Said::fault("missing-read", missing), Vec::new(), Duration::ZERO),
+            Err(missing) => {
+                return (Said::fault("missing-read", missing), Vec::new(), Duration::ZERO);
+            }
         };
-        let Evaluation { outcome, notes, spent, .. } = patiently(|| plugin.evaluate(&view, plugin.time()));
+        let Evaluation { outcome, notes, spent, .. } =
+            patiently(|| plugin.evaluate(&view, plugin.time()));
         let said = match outcome {
             Ok(decision) => match self.emits.check(call.hook, &decision, self.messages) {
                 Ok(()) => Said::Decision(decision),
@@ -97,10 +114,13 @@ impl Terms<'_> {
     pub fn find(&self, plugin: &Plugin, call: &Call, limit: u32) -> (Said, Vec<String>, Duration) {
         let view = match self.reads.view(call) {
             Ok(view) => view,
-            Err(missing) => return (Said::fault("missing-read", missing), Vec::new(), Duration::ZERO),
+            Err(missing) => {
+                return (Said::fault("missing-read", missing), Vec::new(), Duration::ZERO);
+            }
         };
         let page = Page { limit, after: None };
-        let Evaluation { outcome, notes, spent, .. } = patiently(|| plugin.find(&view, &page, plugin.time()));
+        let Evaluation { outcome, notes, spent, .. } =
+            patiently(|| plugin.find(&view, &page, plugin.time()));
         (outcome.map_or_else(|fault| Said::failed(&fault), Said::Found), notes, spent)
     }
 }
@@ -117,9 +137,15 @@ fn patiently<T>(mut ask: impl FnMut() -> Evaluation<T>) -> Evaluation<T> {
     evaluation
 }
 
-fn prepare(engine: &Engine, component: &[u8], settings: &str, terms: &Terms<'_>) -> Result<Plugin, Said> {
+fn prepare(
+    engine: &Engine,
+    component: &[u8],
+    settings: &str,
+    terms: &Terms<'_>,
+) -> Result<Plugin, Said> {
     if let Some(schema) = terms.schema {
-        let complaints = check_settings(schema, settings).map_err(|error| Said::fault("settings-schema", error))?;
+        let complaints = check_settings(schema, settings)
+            .map_err(|error| Said::fault("settings-schema", error))?;
         if !complaints.is_empty() {
             return Err(Said::Refused(complaints.iter().map(ToString::to_string).collect()));
         }
@@ -146,12 +172,23 @@ fn answer(case: &Case, plugin: &Plugin, terms: &Terms<'_>) -> (Said, Duration) {
 
 fn outcome(case: &Case, (said, spent): (Said, Duration), terms: &Terms<'_>) -> Outcome {
     let explanation = match (&said, &case.question) {
-        (Said::Decision(decision), Some(question)) => Some(Explanation::of(terms, question.call(), decision)),
+        (Said::Decision(decision), Some(question)) => {
+            Some(Explanation::of(terms, question.call(), decision))
+        }
         _ => None,
     };
-    let asked = case.question.as_ref().map(|question| (question.call().hook, question.call().received));
+    let asked =
+        case.question.as_ref().map(|question| (question.call().hook, question.call().received));
     let differences = case.expect.differences(&said);
-    Outcome { name: case.name.clone(), settings: case.settings.clone(), asked, differences, said, explanation, spent }
+    Outcome {
+        name: case.name.clone(),
+        settings: case.settings.clone(),
+        asked,
+        differences,
+        said,
+        explanation,
+        spent,
+    }
 }
 
 /// What the plugin would say if it saw less.

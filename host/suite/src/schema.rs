@@ -28,7 +28,8 @@ pub struct SchemaError(String);
 /// # Errors
 /// [`SchemaError`], where the schema is at fault.
 pub fn check_settings(schema: &str, settings: &str) -> Result<Vec<Complaint>, SchemaError> {
-    let schema: Value = serde_json::from_str(schema).map_err(|error| SchemaError(error.to_string()))?;
+    let schema: Value =
+        serde_json::from_str(schema).map_err(|error| SchemaError(error.to_string()))?;
     let validator = compile(&schema)?;
     if let Err(error) = Document::parse(settings.as_bytes()) {
         let what = format!("{} at byte {}", error.cause.code().replace('-', " "), error.at);
@@ -36,9 +37,15 @@ pub fn check_settings(schema: &str, settings: &str) -> Result<Vec<Complaint>, Sc
     }
     let settings: Value = match serde_json::from_str(settings) {
         Ok(settings) => settings,
-        Err(error) => return Ok(vec![Complaint { pointer: String::new(), what: error.to_string() }]),
+        Err(error) => {
+            return Ok(vec![Complaint { pointer: String::new(), what: error.to_string() }]);
+        }
     };
-    Ok(validator.iter_errors(&settings).flat_map(|error| complaints(&error)).take(MOST_COMPLAINTS).collect())
+    Ok(validator
+        .iter_errors(&settings)
+        .flat_map(|error| complaints(&error))
+        .take(MOST_COMPLAINTS)
+        .collect())
 }
 
 /// A member that is none is named by its own place; everything else by the place that the schema looked at.

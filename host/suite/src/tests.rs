@@ -78,7 +78,12 @@ fn errors_name_line_and_path() {
     let twice = r#"{"name": "x", "name": "y"}"#;
     assert!(Suite::parse(twice, Syntax::Json).is_err());
     assert!(Suite::parse("name: x\nname: y\n", Syntax::Yaml).is_err());
-    assert!(Suite::parse("name = 1", Syntax::Toml).unwrap_err().to_string().contains("line 1, `name`: invalid type"));
+    assert!(
+        Suite::parse("name = 1", Syntax::Toml)
+            .unwrap_err()
+            .to_string()
+            .contains("line 1, `name`: invalid type")
+    );
 }
 
 #[test]
@@ -111,16 +116,36 @@ fn what_does_not_fit_together_is_named_by_path() {
             "[[case]]\nname = \"anna\"\nexpect = { verdict = \"deny\" }\n[[matrix]]\nname = \"both\"",
             "stands there twice",
         ),
-        ("verdict = \"deny\", findings", "fault = \"plugin-trap\", verdict = \"deny\", findings", "exclude each other"),
-        ("[principals.bert]", "[settings.a]\njson = 1\ntext = \"1\"\n[principals.bert]", "not exactly one of"),
+        (
+            "verdict = \"deny\", findings",
+            "fault = \"plugin-trap\", verdict = \"deny\", findings",
+            "exclude each other",
+        ),
+        (
+            "[principals.bert]",
+            "[settings.a]\njson = 1\ntext = \"1\"\n[principals.bert]",
+            "not exactly one of",
+        ),
         (
             "[principals.bert]",
             "[settings.a]\nfile = \"../x.json\"\n[principals.bert]",
             "leads out of the suite's folder",
         ),
-        ("[principals.bert]", "[settings.a]\nfile = \"x.json\"\n[principals.bert]", "`settings.a.file`: no files here"),
-        ("principal = \"anna\"\nexpect", "principal = \"anna\"\nset = { \"/a\" = 1 }\nexpect", "there is no payload"),
-        ("name = \"small\"", "name = \"small\"\ncoverage = { demand = [\"rules\"] }", "does not say where they stand"),
+        (
+            "[principals.bert]",
+            "[settings.a]\nfile = \"x.json\"\n[principals.bert]",
+            "`settings.a.file`: no files here",
+        ),
+        (
+            "principal = \"anna\"\nexpect",
+            "principal = \"anna\"\nset = { \"/a\" = 1 }\nexpect",
+            "there is no payload",
+        ),
+        (
+            "name = \"small\"",
+            "name = \"small\"\ncoverage = { demand = [\"rules\"] }",
+            "does not say where they stand",
+        ),
     ] {
         assert!(SMALL.contains(from), "{from}");
         let said = refused(&SMALL.replacen(from, to, 1));
@@ -137,19 +162,31 @@ fn a_payload_is_read_as_the_platform_means_it() {
         )
     };
     assert!(refused(&suite("{}", "")).contains("`case[0].payload`: the request is refused"));
-    assert!(refused(&suite("{}", ", purpose = \"x\"")).contains("`case[0].purpose`: the call has a payload"));
+    assert!(
+        refused(&suite("{}", ", purpose = \"x\""))
+            .contains("`case[0].purpose`: the call has a payload")
+    );
     assert!(refused(&suite("[", "")).contains("`case[0].payload`"));
 }
 
 #[test]
 fn changes_are_spelled_in_one_way() {
     for (text, expected) in [
-        (r#"{"change": "cap-lifetime:id-token", "seconds": 300}"#, Ok("cap-lifetime:id-token seconds=300")),
+        (
+            r#"{"change": "cap-lifetime:id-token", "seconds": 300}"#,
+            Ok("cap-lifetime:id-token seconds=300"),
+        ),
         (r#"{"change": "set:user:/a", "value": {"b": 1}}"#, Ok(r#"set:user:/a value={"b":1}"#)),
         (r#"{"change": "add-grant:scope", "id": "x"}"#, Ok("add-grant:scope id=\"x\"")),
         (r#"{"change": "create-user"}"#, Ok("create-user")),
-        (r#"{"change": "credential", "credential": "block"}"#, Ok("credential credential=\"block\"")),
-        (r#"{"change": "create-user", "seconds": 1}"#, Err("it has a member that means nothing for it")),
+        (
+            r#"{"change": "credential", "credential": "block"}"#,
+            Ok("credential credential=\"block\""),
+        ),
+        (
+            r#"{"change": "create-user", "seconds": 1}"#,
+            Err("it has a member that means nothing for it"),
+        ),
         (r#"{"change": "cap-lifetime:id-token"}"#, Err("it has no `seconds`")),
         (r#"{"change": "cap-lifetime:tokens", "seconds": 1}"#, Err("it names no target")),
         (r#"{"change": "forbid"}"#, Err("it is no change")),
@@ -183,7 +220,10 @@ fn settings_are_held_against_their_schema_by_place() {
     assert_eq!(said("{}").len(), 1);
     assert_eq!(said("{\"a\": [], \"a\": []}")[0].1, "duplicate member at byte 10");
     assert!(check_settings("{\"type\": 7}", "{}").is_err());
-    assert!(check_settings(r#"{"$ref": "https://example.org/other"}"#, "{}").is_err(), "nothing is fetched");
+    assert!(
+        check_settings(r#"{"$ref": "https://example.org/other"}"#, "{}").is_err(),
+        "nothing is fetched"
+    );
 }
 
 #[test]

@@ -52,7 +52,11 @@ impl<'de> Deserialize<'de> for Names {
                 while let Some(name) = elements.next_element()? {
                     names.push(name);
                 }
-                if names.is_empty() { Err(A::Error::custom("an empty list fits nothing")) } else { Ok(Names(names)) }
+                if names.is_empty() {
+                    Err(A::Error::custom("an empty list fits nothing"))
+                } else {
+                    Ok(Names(names))
+                }
             }
         }
         reader.deserialize_any(OneOrMore)
@@ -151,17 +155,25 @@ impl ChangeText {
         let (verb, rest) = self.change.split_once(':').unwrap_or((&self.change, ""));
         let place = || -> Result<(Target, String), &'static str> {
             let (target, path) = rest.split_once(':').unwrap_or((rest, ""));
-            let target = TARGETS.into_iter().find(|known| known.name() == target).ok_or("it names no target")?;
+            let target = TARGETS
+                .into_iter()
+                .find(|known| known.name() == target)
+                .ok_or("it names no target")?;
             Ok((target, path.to_owned()))
         };
         let grant = || -> Result<Grant, &'static str> {
-            let kind = GRANTS.into_iter().find(|kind| kind.name() == rest).ok_or("it names no kind of grant")?;
+            let kind = GRANTS
+                .into_iter()
+                .find(|kind| kind.name() == rest)
+                .ok_or("it names no kind of grant")?;
             Ok(Grant { kind, id: self.id.clone().ok_or("it has no `id`")? })
         };
-        let json =
-            || -> Result<String, &'static str> { self.value.as_ref().map(Value::to_string).ok_or("it has no `value`") };
+        let json = || -> Result<String, &'static str> {
+            self.value.as_ref().map(Value::to_string).ok_or("it has no `value`")
+        };
         let change = match verb {
-            "set" => place().and_then(|(target, path)| Ok(Change::Set { target, path, value: json()? }))?,
+            "set" => place()
+                .and_then(|(target, path)| Ok(Change::Set { target, path, value: json()? }))?,
             "remove" => place().map(|(target, path)| Change::Remove { target, path })?,
             "cap-lifetime" => {
                 let seconds = self.seconds.ok_or("it has no `seconds`")?;
@@ -173,10 +185,14 @@ impl ChangeText {
             "create-user" => Change::CreateUser,
             "credential" => {
                 let named = |known: &Credential| Some(known.name()) == self.credential.as_deref();
-                Change::Credential(CREDENTIALS.into_iter().find(named).ok_or("it names no `credential`")?)
+                Change::Credential(
+                    CREDENTIALS.into_iter().find(named).ok_or("it names no `credential`")?,
+                )
             }
             "auto-approve" => Change::AutoApprove,
-            "require-approvers" => Change::RequireApprovers(self.approvers.clone().ok_or("it has no `approvers`")?),
+            "require-approvers" => {
+                Change::RequireApprovers(self.approvers.clone().ok_or("it has no `approvers`")?)
+            }
             "waive" => Change::Waive(self.codes.clone().ok_or("it has no `codes`")?),
             "statement" => Change::Statement(Statement {
                 name: self.name.clone().ok_or("it has no `name`")?,
@@ -207,7 +223,8 @@ impl ChangeText {
                 text.code.is_some(),
             ]
         };
-        members(self) == members(written) && (written.obligatory.is_none() || self.obligatory.is_some())
+        members(self) == members(written)
+            && (written.obligatory.is_none() || self.obligatory.is_some())
     }
 }
 
@@ -242,8 +259,14 @@ const TARGETS: [Target; 7] = [
     Target::Response,
 ];
 
-const GRANTS: [GrantKind; 6] =
-    [GrantKind::Entitlement, GrantKind::Group, GrantKind::Role, GrantKind::Scope, GrantKind::App, GrantKind::Claim];
+const GRANTS: [GrantKind; 6] = [
+    GrantKind::Entitlement,
+    GrantKind::Group,
+    GrantKind::Role,
+    GrantKind::Scope,
+    GrantKind::App,
+    GrantKind::Claim,
+];
 
 const CREDENTIALS: [Credential; 6] = [
     Credential::Verified,

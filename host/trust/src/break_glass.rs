@@ -55,8 +55,11 @@ impl BreakGlass {
 
     /// The payload to sign.
     pub fn to_payload(&self) -> Result<Vec<u8>, Refusal> {
-        let whole =
-            Self { issued: time::whole_second(self.issued), expires: time::whole_second(self.expires), ..self.clone() };
+        let whole = Self {
+            issued: time::whole_second(self.issued),
+            expires: time::whole_second(self.expires),
+            ..self.clone()
+        };
         let payload = serde_json::to_vec(&whole).map_err(|error| malformed(&error.to_string()))?;
         Self::parse(&payload)?;
         Ok(payload)
@@ -95,23 +98,32 @@ impl BreakGlass {
             return Err(malformed("`id` is not 32 lower-case hexadecimal digits"));
         }
         if !is_word(&document.hook) {
-            return Err(malformed(&format!("{} is not the name of a hook", quoted(&document.hook))));
+            return Err(malformed(&format!(
+                "{} is not the name of a hook",
+                quoted(&document.hook)
+            )));
         }
         if !(1..=Self::MAX_MINUTES).contains(&document.minutes) {
             return Err(malformed(&format!("`minutes` is not 1 to {}", Self::MAX_MINUTES)));
         }
         if document.lifts.is_empty() && !document.opens {
-            return Err(malformed("it lifts no finding code and does not open the safe answer: it would do nothing"));
+            return Err(malformed(
+                "it lifts no finding code and does not open the safe answer: it would do nothing",
+            ));
         }
         if document.lifts.len() > MAX_CODES {
             return Err(malformed(&format!("`lifts` names more than {MAX_CODES} codes")));
         }
         let is_code = |code: &String| {
-            let fits = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
+            let fits =
+                |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
             (1..=64).contains(&code.len()) && code.bytes().all(fits)
         };
         if let Some(code) = document.lifts.iter().find(|code| !is_code(code)) {
-            return Err(malformed(&format!("{} is not a finding code, such as `SOD_CONFLICT`", quoted(code))));
+            return Err(malformed(&format!(
+                "{} is not a finding code, such as `SOD_CONFLICT`",
+                quoted(code)
+            )));
         }
         if document.issued >= document.expires {
             return Err(malformed("it ends before it begins"));
@@ -133,5 +145,8 @@ impl BreakGlass {
 const MAX_CODES: usize = 32;
 
 fn malformed(what: &str) -> Refusal {
-    Refusal::new(RefusalCode::BreakGlassMalformed, format!("the break-glass document is malformed: {what}"))
+    Refusal::new(
+        RefusalCode::BreakGlassMalformed,
+        format!("the break-glass document is malformed: {what}"),
+    )
 }

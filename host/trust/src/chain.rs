@@ -30,7 +30,10 @@ impl TrustRoot {
         let next = Self::parse(envelope.unverified_payload())?;
         let what = format!("the trust root {}", next.version);
         if self.version.checked_add(1) != Some(next.version) {
-            let sentence = format!("{what} does not follow {}: each root follows the one before it", self.version);
+            let sentence = format!(
+                "{what} does not follow {}: each root follows the one before it",
+                self.version
+            );
             return Err(Refusal::new(RefusalCode::RootSkipped, sentence));
         }
         let before = self.signers(&envelope, Self::PAYLOAD_TYPE)?;
@@ -52,8 +55,10 @@ impl TrustRoot {
 
     fn keeps_revocations(&self, next: &Self) -> Result<(), Refusal> {
         let dropped = |what: String| {
-            let sentence =
-                format!("the trust root {} no longer revokes {what}: revocations are for good", next.version);
+            let sentence = format!(
+                "the trust root {} no longer revokes {what}: revocations are for good",
+                next.version
+            );
             Err(Refusal::new(RefusalCode::RevocationDropped, sentence))
         };
         let kept = |key: &&portcullis_keys::PublicKey| next.is_revoked(key);

@@ -42,8 +42,11 @@ impl Downgrade {
 
     /// The payload to sign.
     pub fn to_payload(&self) -> Result<Vec<u8>, Refusal> {
-        let whole =
-            Self { issued: time::whole_second(self.issued), expires: time::whole_second(self.expires), ..self.clone() };
+        let whole = Self {
+            issued: time::whole_second(self.issued),
+            expires: time::whole_second(self.expires),
+            ..self.clone()
+        };
         let payload = serde_json::to_vec(&whole).map_err(|error| malformed(&error.to_string()))?;
         Self::parse(&payload)?;
         Ok(payload)
@@ -76,9 +79,11 @@ impl Downgrade {
         if issued >= expires || expires.0 - issued.0 > LONGEST.0 {
             return Err(malformed("it ends before it begins, or more than seven days after"));
         }
-        for (name, text) in
-            [("person", &downgrade.person), ("reason", &downgrade.reason), ("ticket", &downgrade.ticket)]
-        {
+        for (name, text) in [
+            ("person", &downgrade.person),
+            ("reason", &downgrade.reason),
+            ("ticket", &downgrade.ticket),
+        ] {
             if !is_remark(text) {
                 return Err(malformed(&format!("`{name}` is not one line of 1 to 200 characters")));
             }

@@ -45,24 +45,29 @@ pub struct Verified<'e, 'k> {
 impl Envelope {
     /// Reads an envelope (DSSE `envelope.md`, *Standard JSON envelope*). No larger than [`Self::MAX_BYTES`].
     pub fn parse(bytes: &[u8]) -> Result<Self, Refusal> {
-        let malformed = |what: String| Refusal::new(RefusalCode::EnvelopeMalformed, format!("the envelope {what}"));
+        let malformed = |what: String| {
+            Refusal::new(RefusalCode::EnvelopeMalformed, format!("the envelope {what}"))
+        };
         if bytes.len() > Self::MAX_BYTES {
             return Err(malformed(format!("is larger than {} bytes", Self::MAX_BYTES)));
         }
-        let text: EnvelopeText = strict::json(bytes).map_err(|what| malformed(format!("does not read: {what}")))?;
+        let text: EnvelopeText =
+            strict::json(bytes).map_err(|what| malformed(format!("does not read: {what}")))?;
         if text.signatures.len() > Self::MAX_SIGNATURES {
             return Err(malformed(format!("has more than {} signatures", Self::MAX_SIGNATURES)));
         }
         let decode = |field: &str, base64: &str| {
-            STANDARD
-                .decode(base64)
-                .map_err(|_| malformed(format!("has a `{field}` that is not padded standard base64")))
+            STANDARD.decode(base64).map_err(|_| {
+                malformed(format!("has a `{field}` that is not padded standard base64"))
+            })
         };
         let payload = decode("payload", &text.payload)?;
         let mut signatures = Vec::with_capacity(text.signatures.len());
         for signature in text.signatures {
             let bytes = decode("sig", &signature.sig)?;
-            let bytes = bytes.try_into().map_err(|_| malformed("has a signature that is not 64 bytes".into()))?;
+            let bytes = bytes
+                .try_into()
+                .map_err(|_| malformed("has a signature that is not 64 bytes".into()))?;
             signatures.push(Signature { keyid: signature.keyid, bytes });
         }
         Ok(Self { payload_type: text.payload_type, payload, signatures })
@@ -72,7 +77,11 @@ impl Envelope {
     ///
     /// `known` are all keys that the caller has ever heard of, not only those that may sign this: so that a
     /// signature under a known name that does not hold is found even where it would not have counted.
-    pub fn verify<'e, 'k>(&'e self, payload_type: &str, known: &'k [PublicKey]) -> Result<Verified<'e, 'k>, Refusal> {
+    pub fn verify<'e, 'k>(
+        &'e self,
+        payload_type: &str,
+        known: &'k [PublicKey],
+    ) -> Result<Verified<'e, 'k>, Refusal> {
         self.expect_type(payload_type)?;
         if self.signatures.is_empty() {
             return Err(Refusal::new(RefusalCode::Unsigned, "the envelope carries no signature"));
@@ -81,7 +90,8 @@ impl Envelope {
         let mut verified = Verified { payload: &self.payload, signers: Vec::new(), strangers: 0 };
         for signature in &self.signatures {
             match signature.maker(&message, known)? {
-                Some(key) if verified.signers.iter().any(|counted| counted.bytes() == key.bytes()) => {}
+                Some(key)
+                    if verified.signers.iter().any(|counted| counted.bytes() == key.bytes()) => {}
                 Some(key) => verified.signers.push(key),
                 None => verified.strangers += 1,
             }
@@ -94,7 +104,11 @@ impl Envelope {
         if self.payload_type == payload_type {
             return Ok(());
         }
-        let sentence = format!("the envelope holds {}, not {}", quoted(&self.payload_type), quoted(payload_type));
+        let sentence = format!(
+            "the envelope holds {}, not {}",
+            quoted(&self.payload_type),
+            quoted(payload_type)
+        );
         Err(Refusal::new(RefusalCode::WrongPayloadType, sentence))
     }
 
@@ -120,10 +134,14 @@ impl Envelope {
         if !key.verify_strict(&self.message(), &bytes) {
             return Err(bad_signature(&keyid));
         }
-        let there = self.signatures.iter().any(|signature| signature.keyid == keyid && signature.bytes == bytes);
+        let there = self
+            .signatures
+            .iter()
+            .any(|signature| signature.keyid == keyid && signature.bytes == bytes);
         if !there {
             if self.signatures.len() >= Self::MAX_SIGNATURES {
-                let sentence = format!("the envelope has {} signatures already", Self::MAX_SIGNATURES);
+                let sentence =
+                    format!("the envelope has {} signatures already", Self::MAX_SIGNATURES);
                 return Err(Refusal::new(RefusalCode::EnvelopeMalformed, sentence));
             }
             self.signatures.push(Signature { keyid, bytes });
@@ -164,7 +182,11 @@ impl Envelope {
 
 impl Signature {
     /// The known key that made this signature over `message`; `None` if it is a stranger's.
-    fn maker<'k>(&self, message: &[u8], known: &'k [PublicKey]) -> Result<Option<&'k PublicKey>, Refusal> {
+    fn maker<'k>(
+        &self,
+        message: &[u8],
+        known: &'k [PublicKey],
+    ) -> Result<Option<&'k PublicKey>, Refusal> {
         let made_it = |key: &&PublicKey| key.verify_strict(message, &self.bytes);
         let named = known.iter().find(|key| key.keyid() == self.keyid);
         if let Some(key) = named.filter(made_it) {
@@ -189,9 +211,11 @@ impl Signature {
 /// Puts a payload of this type into an envelope signed by these keys.
 pub fn sign(payload_type: &str, payload: &[u8], keys: &[&SecretKey]) -> Vec<u8> {
     let message = pae(payload_type, payload);
-    let sign = |key: &&SecretKey| Signature { keyid: key.public().keyid(), bytes: key.sign(&message) };
+    let sign =
+        |key: &&SecretKey| Signature { keyid: key.public().keyid(), bytes: key.sign(&message) };
     let signatures = keys.iter().map(sign).collect();
-    Envelope { payload_type: payload_type.to_owned(), payload: payload.to_vec(), signatures }.to_bytes()
+    Envelope { payload_type: payload_type.to_owned(), payload: payload.to_vec(), signatures }
+        .to_bytes()
 }
 
 /// Adds this key's signature to an envelope; the payload and the other signatures stay as they are.
@@ -204,13 +228,17 @@ pub fn add_signature(envelope: &[u8], key: &SecretKey) -> Result<Vec<u8>, Refusa
 
 /// The pre-authentication encoding: the bytes that DSSE signs (`protocol.md`, *Signature Definition*).
 pub fn pae(payload_type: &str, payload: &[u8]) -> Vec<u8> {
-    let mut message = format!("DSSEv1 {} {payload_type} {} ", payload_type.len(), payload.len()).into_bytes();
+    let mut message =
+        format!("DSSEv1 {} {payload_type} {} ", payload_type.len(), payload.len()).into_bytes();
     message.extend_from_slice(payload);
     message
 }
 
 fn bad_signature(keyid: &str) -> Refusal {
-    Refusal::new(RefusalCode::BadSignature, format!("the signature by {} does not hold for these bytes", quoted(keyid)))
+    Refusal::new(
+        RefusalCode::BadSignature,
+        format!("the signature by {} does not hold for these bytes", quoted(keyid)),
+    )
 }
 
 #[derive(Deserialize)]

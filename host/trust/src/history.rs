@@ -150,7 +150,11 @@ impl History {
         for (id, entry) in set.entries() {
             let least = active.get(id).max(self.floors.get(id)).copied().unwrap_or(0);
             if entry.serial < least {
-                let sentence = format!("{} has the serial {}, and the least is {least}", quoted(id), entry.serial);
+                let sentence = format!(
+                    "{} has the serial {}, and the least is {least}",
+                    quoted(id),
+                    entry.serial
+                );
                 return Err(Refusal::new(RefusalCode::SerialOlder, sentence));
             }
         }
@@ -167,10 +171,14 @@ impl History {
             return Ok(Passage::New);
         }
         let Some((downgrade, document)) = downgrade else {
-            let sentence = format!("the release set has version {}, and {} was active here", set.version, self.highest);
+            let sentence = format!(
+                "the release set has version {}, and {} was active here",
+                set.version, self.highest
+            );
             return Err(Refusal::new(RefusalCode::ReleaseOlder, sentence));
         };
-        if downgrade.set == digest && downgrade.to == set.version && downgrade.from >= self.highest {
+        if downgrade.set == digest && downgrade.to == set.version && downgrade.from >= self.highest
+        {
             return Ok(Passage::Downgrade(document));
         }
         let Downgrade { from, to, .. } = downgrade;
@@ -231,14 +239,28 @@ mod tests {
     const SINCE: Millis = Millis(1_793_534_300_000);
 
     fn active(history: &mut History, version: u64, serial: u64, digest: u8) {
-        let active = Active { version, set: Digest([digest; 32]), root: 1, since: Millis(SINCE.0 + version) };
+        let active = Active {
+            version,
+            set: Digest([digest; 32]),
+            root: 1,
+            since: Millis(SINCE.0 + version),
+        };
         history.join(&History::of(&set(version, serial), active));
     }
 
     fn downgrade(from: u64, to: u64, digest: u8) -> Downgrade {
         let text = || "x".to_owned();
         let set = Digest([digest; 32]);
-        Downgrade { from, to, set, person: text(), reason: text(), ticket: text(), issued: SINCE, expires: NOW }
+        Downgrade {
+            from,
+            to,
+            set,
+            person: text(),
+            reason: text(),
+            ticket: text(),
+            issued: SINCE,
+            expires: NOW,
+        }
     }
 
     #[test]
@@ -246,10 +268,13 @@ mod tests {
         let mut history = History::default();
         active(&mut history, 410, 6, 10);
         active(&mut history, 412, 7, 12);
-        let admit = |history: &History, set: &ReleaseSet, digest: u8, document: Option<&Downgrade>| {
-            let document = document.map(|document| (document, Digest([99; 32])));
-            history.admit(set, Digest([digest; 32]), document, NOW).map_err(|refusal| refusal.code())
-        };
+        let admit =
+            |history: &History, set: &ReleaseSet, digest: u8, document: Option<&Downgrade>| {
+                let document = document.map(|document| (document, Digest([99; 32])));
+                history
+                    .admit(set, Digest([digest; 32]), document, NOW)
+                    .map_err(|refusal| refusal.code())
+            };
         assert_eq!(admit(&history, &set(413, 7), 13, None), Ok(Passage::New));
         assert!(matches!(admit(&history, &set(412, 7), 12, None), Ok(Passage::Again(_))));
         assert_eq!(admit(&history, &set(413, 6), 13, None), Err("serial-older"));
@@ -257,8 +282,15 @@ mod tests {
             assert_eq!(admit(&history, &set(version, 7), digest, None), Err("release-older"));
         }
         let back = downgrade(412, 410, 10);
-        assert_eq!(admit(&history, &set(410, 6), 10, Some(&back)), Ok(Passage::Downgrade(Digest([99; 32]))));
-        assert_eq!(admit(&history, &set(410, 6), 11, Some(&back)), Err("downgrade-mismatch"), "another set");
+        assert_eq!(
+            admit(&history, &set(410, 6), 10, Some(&back)),
+            Ok(Passage::Downgrade(Digest([99; 32])))
+        );
+        assert_eq!(
+            admit(&history, &set(410, 6), 11, Some(&back)),
+            Err("downgrade-mismatch"),
+            "another set"
+        );
         assert_eq!(admit(&history, &set(409, 6), 10, Some(&back)), Err("downgrade-mismatch"));
         // Once a later set was active the same paper is worth nothing.
         active(&mut history, 413, 7, 13);

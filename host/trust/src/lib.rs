@@ -33,9 +33,11 @@ pub use release::{Binding, PluginEntry, ReleaseSet};
 pub use revoked::RevokedPlugins;
 pub use rollout::{Bounds, Canary, Candidate, Stop};
 pub use root::{Publisher, Role, TrustRoot};
-pub use source::{BindingSource, ManifestSource, PublisherSource, ReleaseSource, RoleSource, RootSource};
+pub use source::{
+    BindingSource, ManifestSource, PublisherSource, ReleaseSource, RoleSource, RootSource,
+};
 pub use strict::sha256;
 pub use verify::{
-    CLOCK_TOLERANCE, VerifiedManifest, VerifiedPlugin, verify_binding, verify_manifest, verify_pinned_root,
-    verify_plugin, verify_release, verify_revocations, verify_root,
+    CLOCK_TOLERANCE, VerifiedManifest, VerifiedPlugin, verify_binding, verify_manifest,
+    verify_pinned_root, verify_plugin, verify_release, verify_revocations, verify_root,
 };

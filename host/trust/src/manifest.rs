@@ -106,20 +106,27 @@ impl Manifest {
     /// Reads and compiles the payload of a manifest.
     pub(crate) fn parse(payload: &[u8]) -> Result<Self, Refusal> {
         let statement: Statement = strict::json(payload).map_err(malformed)?;
-        let types =
-            [(&statement.statement_type, Self::STATEMENT_TYPE), (&statement.predicate_type, Self::PREDICATE_TYPE)];
+        let types = [
+            (&statement.statement_type, Self::STATEMENT_TYPE),
+            (&statement.predicate_type, Self::PREDICATE_TYPE),
+        ];
         if let Some((said, known)) = types.into_iter().find(|(said, known)| said != known) {
             return Err(malformed(format!("it is of the type {}, not `{known}`", quoted(said))));
         }
         let [subject] = statement.subject.as_slice() else {
-            return Err(malformed(format!("it is about {} components, not one", statement.subject.len())));
+            return Err(malformed(format!(
+                "it is about {} components, not one",
+                statement.subject.len()
+            )));
         };
         if subject.name != statement.predicate.id {
             let (name, id) = (quoted(&subject.name), quoted(&statement.predicate.id));
             return Err(malformed(format!("its subject is {name} and its id {id}")));
         }
         let wasm = format!("sha256:{}", subject.digest.sha256).parse();
-        let wasm = wasm.map_err(|_| malformed("its subject's `sha256` is not 64 lower-case hexadecimal digits"))?;
+        let wasm = wasm.map_err(|_| {
+            malformed("its subject's `sha256` is not 64 lower-case hexadecimal digits")
+        })?;
         statement.predicate.compile(wasm)
     }
 
@@ -128,7 +135,11 @@ impl Manifest {
         if self.hooks.iter().any(|hook| hook == kind) {
             return Ok(());
         }
-        let sentence = format!("the manifest of {} does not name the hook kind {}", quoted(&self.id), quoted(kind));
+        let sentence = format!(
+            "the manifest of {} does not name the hook kind {}",
+            quoted(&self.id),
+            quoted(kind)
+        );
         Err(Refusal::new(RefusalCode::HookNotDeclared, sentence))
     }
 
@@ -136,15 +147,19 @@ impl Manifest {
     pub fn check_component(&self, wasm: &[u8]) -> Result<(), Refusal> {
         let id = quoted(&self.id);
         if u64::try_from(wasm.len()) != Ok(self.wasm_size) {
-            let sentence =
-                format!("the component of {id} has {} bytes, its manifest says {}", wasm.len(), self.wasm_size);
+            let sentence = format!(
+                "the component of {id} has {} bytes, its manifest says {}",
+                wasm.len(),
+                self.wasm_size
+            );
             return Err(Refusal::new(RefusalCode::SizeMismatch, sentence));
         }
         let found = strict::sha256(wasm);
         if found == self.wasm {
             return Ok(());
         }
-        let sentence = format!("the component of {id} is {found}, its manifest was signed for {}", self.wasm);
+        let sentence =
+            format!("the component of {id} is {found}, its manifest was signed for {}", self.wasm);
         Err(Refusal::new(RefusalCode::DigestMismatch, sentence))
     }
 }
@@ -236,11 +251,13 @@ impl Predicate {
         self.check_names()?;
         self.check_bounds()?;
         let reads = Reads::compile(&self.reads, &self.requires).map_err(|error| match error {
-            ReadsError::Table(_) => Refusal::new(RefusalCode::CapabilityUnavailable, format!("the manifest: {error}")),
+            ReadsError::Table(_) => {
+                Refusal::new(RefusalCode::CapabilityUnavailable, format!("the manifest: {error}"))
+            }
             _ => malformed(error.to_string()),
         })?;
-        let emits =
-            Emits::compile(&self.emits.effects, &self.emits.changes).map_err(|error| malformed(error.to_string()))?;
+        let emits = Emits::compile(&self.emits.effects, &self.emits.changes)
+            .map_err(|error| malformed(error.to_string()))?;
         self.messages.validate().map_err(|error| malformed(error.to_string()))?;
         let settings_schema = self.settings_schema.map(SchemaText::check).transpose()?;
         Ok(Manifest {
@@ -270,7 +287,10 @@ impl Predicate {
             )));
         }
         if semver::Version::parse(&self.version).is_err() {
-            return Err(malformed(format!("the version {} is not one, such as `1.4.0`", quoted(&self.version))));
+            return Err(malformed(format!(
+                "the version {} is not one, such as `1.4.0`",
+                quoted(&self.version)
+            )));
         }
         if self.world != Manifest::WORLD {
             let sentence = format!(
@@ -285,7 +305,9 @@ impl Predicate {
             return Err(malformed("it names no hook kind"));
         }
         match self.hooks.iter().find(|hook| !is_hook_kind(hook)) {
-            Some(hook) => Err(malformed(format!("{} is not a hook kind, such as `okta.token`", quoted(hook)))),
+            Some(hook) => {
+                Err(malformed(format!("{} is not a hook kind, such as `okta.token`", quoted(hook))))
+            }
             None => Ok(()),
         }
     }
@@ -297,7 +319,9 @@ impl Predicate {
         if self.not_before >= self.expires {
             return Err(malformed("it ends before it begins"));
         }
-        if let Some(capability) = self.capabilities.iter().find(|capability| !capability.available()) {
+        if let Some(capability) =
+            self.capabilities.iter().find(|capability| !capability.available())
+        {
             let sentence = format!(
                 "the plugin {} asks for `{}`, whose store comes with a later version of this host",
                 quoted(&self.id),
@@ -335,5 +359,8 @@ impl SchemaText {
 }
 
 fn malformed(what: impl AsRef<str>) -> Refusal {
-    Refusal::new(RefusalCode::ManifestMalformed, format!("the manifest is malformed: {}", what.as_ref()))
+    Refusal::new(
+        RefusalCode::ManifestMalformed,
+        format!("the manifest is malformed: {}", what.as_ref()),
+    )
 }

@@ -76,7 +76,9 @@ pub(crate) fn is_word(text: &str) -> bool {
 
 /// Whether this is a sentence or a name that a person wrote for other people: one line, nothing invisible, neither empty nor endless.
 pub(crate) fn is_remark(text: &str) -> bool {
-    !text.trim().is_empty() && text.chars().all(is_plain) && text.chars().count() <= MAX_REMARK_CHARS
+    !text.trim().is_empty()
+        && text.chars().all(is_plain)
+        && text.chars().count() <= MAX_REMARK_CHARS
 }
 
 /// A name, or a piece of somebody else's text, as it may stand in a sentence: short, one line, nothing
@@ -87,7 +89,8 @@ pub(crate) fn quoted(text: &str) -> String {
 
 /// `text` cut to `most` characters and without characters that could rewrite the line it stands in.
 pub(crate) fn printable(text: &str, most: usize) -> String {
-    let mut shown: String = text.chars().map(|c| if is_plain(c) { c } else { '\u{fffd}' }).take(most).collect();
+    let mut shown: String =
+        text.chars().map(|c| if is_plain(c) { c } else { '\u{fffd}' }).take(most).collect();
     if text.chars().nth(most).is_some() {
         shown.push('…');
     }
@@ -97,7 +100,8 @@ pub(crate) fn printable(text: &str, most: usize) -> String {
 /// No control character, and none of those that change the direction of the text around them (Unicode UAX
 /// #9).
 fn is_plain(c: char) -> bool {
-    !c.is_control() && !matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    !c.is_control()
+        && !matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 fn is_dotted(text: &str) -> bool {
@@ -132,9 +136,10 @@ mod tests {
             assert!(is_plugin_id(good), "{good}");
         }
         let long = format!("org.{}", "a".repeat(125));
-        for wrong in
-            ["", "sod", ".sod", "org.", "org..sod", "Org.sod", "org.-a", "org.a-", "org/sod", "org.é", "../x", &long]
-        {
+        for wrong in [
+            "", "sod", ".sod", "org.", "org..sod", "Org.sod", "org.-a", "org.a-", "org/sod",
+            "org.é", "../x", &long,
+        ] {
             assert!(!is_plugin_id(wrong), "{wrong}");
         }
         assert!(is_plugin_prefix("org.hospital."));
@@ -148,7 +153,9 @@ mod tests {
         let covers = |pattern, kind| HookPattern::parse(pattern).unwrap().covers(kind);
         assert!(covers("okta.*", "okta.token") && covers("okta.token", "okta.token"));
         assert!(covers("authzen", "authzen") && covers("generic", "generic"));
-        for (pattern, kind) in [("okta.*", "oktaplus.token"), ("okta.*", "okta."), ("okta.token", "okta.token-x")] {
+        for (pattern, kind) in
+            [("okta.*", "oktaplus.token"), ("okta.*", "okta."), ("okta.token", "okta.token-x")]
+        {
             assert!(!covers(pattern, kind), "{pattern} {kind}");
         }
         for wrong in ["*", ".*", "okta*", "okta.t*", "okta", "okta.*.x", ""] {

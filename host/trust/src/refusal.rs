@@ -26,13 +26,17 @@ impl Refusal {
 
     /// The refusal of a second trust root of one number, which was accepted before or stands beside the first.
     pub fn root_forked(version: u64, which: &str) -> Self {
-        Self::new(RefusalCode::RootForked, format!("there is another trust root {version}: {which}"))
+        Self::new(
+            RefusalCode::RootForked,
+            format!("there is another trust root {version}: {which}"),
+        )
     }
 
     /// The refusal to go on without a trust root that was accepted before, or pinned; `newest` is the last that can be reached.
     pub fn root_lost(version: u64, newest: u64) -> Self {
-        let sentence =
-            format!("the trust root {version} was accepted or pinned, and from {newest} no chain leads to it");
+        let sentence = format!(
+            "the trust root {version} was accepted or pinned, and from {newest} no chain leads to it"
+        );
         Self::new(RefusalCode::RootLost, sentence)
     }
 
@@ -260,7 +264,8 @@ impl RefusalCode {
         let mut table = String::from("| code | what it means | what to do |\n|---|---|---|\n");
         for code in Self::ALL {
             // Writing to a string cannot fail.
-            let _ = writeln!(table, "| `{}` | {} | {} |", code.name(), code.meaning(), code.remedy());
+            let _ =
+                writeln!(table, "| `{}` | {} | {} |", code.name(), code.meaning(), code.remedy());
         }
         table
     }

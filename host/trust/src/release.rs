@@ -152,7 +152,8 @@ impl ReleaseSet {
         let nothing = sha256(Self::NO_SETTINGS);
         let live = self.bindings.iter().map(|binding| (binding.settings, binding.plugin.as_str()));
         let candidates = self.bindings.iter().filter_map(|binding| binding.candidate.as_ref());
-        let candidates = candidates.map(|candidate| (candidate.settings, candidate.plugin.as_str()));
+        let candidates =
+            candidates.map(|candidate| (candidate.settings, candidate.plugin.as_str()));
         live.chain(candidates).filter(|(digest, _)| *digest != nothing).collect()
     }
 
@@ -164,7 +165,9 @@ impl ReleaseSet {
             return Err(malformed("it ends before it begins"));
         }
         if self.grace < self.expires || self.grace.0 - self.expires.0 > MAX_GRACE.0 {
-            return Err(malformed("its `grace` ends before the set does, or more than 90 days after"));
+            return Err(malformed(
+                "its `grace` ends before the set does, or more than 90 days after",
+            ));
         }
         self.revoked.check().map_err(malformed)?;
         for (id, least) in &self.min_serial {
@@ -172,7 +175,10 @@ impl ReleaseSet {
                 return Err(malformed(format!("`min_serial` of {} is not a plugin's", quoted(id))));
             }
             if self.entries().any(|(it, entry)| it == id && entry.serial < *least) {
-                return Err(malformed(format!("it lists {} below its own `min_serial` {least}", quoted(id))));
+                return Err(malformed(format!(
+                    "it lists {} below its own `min_serial` {least}",
+                    quoted(id)
+                )));
             }
         }
         if self.min_serial.len() > MAX_FLOORS {
@@ -184,7 +190,8 @@ impl ReleaseSet {
         self.bindings.iter().try_for_each(|binding| binding.check(&self.plugins))?;
         self.check_candidates()?;
         // Mode and `say` do not make it another binding.
-        let place = |binding: &Binding| (binding.hook.clone(), binding.plugin.clone(), binding.settings);
+        let place =
+            |binding: &Binding| (binding.hook.clone(), binding.plugin.clone(), binding.settings);
         let places: BTreeSet<_> = self.bindings.iter().map(place).collect();
         if places.len() == self.bindings.len() {
             return Ok(());
@@ -216,7 +223,10 @@ impl ReleaseSet {
             idle.remove(&candidate.plugin);
         }
         match idle.first() {
-            Some(id) => Err(malformed(format!("{} is among `candidates`, and no binding tries it", quoted(id)))),
+            Some(id) => Err(malformed(format!(
+                "{} is among `candidates`, and no binding tries it",
+                quoted(id)
+            ))),
             None => Ok(()),
         }
     }
@@ -290,5 +300,8 @@ const MAX_GRACE: Millis = Millis(90 * 24 * 60 * 60 * 1_000);
 const MAX_FLOORS: usize = 1_024;
 
 pub(crate) fn malformed(what: impl AsRef<str>) -> Refusal {
-    Refusal::new(RefusalCode::ReleaseMalformed, format!("the release set is malformed: {}", what.as_ref()))
+    Refusal::new(
+        RefusalCode::ReleaseMalformed,
+        format!("the release set is malformed: {}", what.as_ref()),
+    )
 }

@@ -31,7 +31,8 @@ impl RevokedPlugins {
 
     /// Whether the manifest with this statement, of this plugin, with this serial is revoked.
     pub fn covers(&self, manifest: Digest, id: &str, serial: u64) -> bool {
-        self.manifests.contains(&manifest) || self.serials.get(id).is_some_and(|serials| serials.contains(&serial))
+        self.manifests.contains(&manifest)
+            || self.serials.get(id).is_some_and(|serials| serials.contains(&serial))
     }
 
     /// Whether everything that `other` revokes is revoked here.
@@ -54,8 +55,10 @@ impl RevokedPlugins {
         let manifests = self.manifests.difference(&other.manifests).copied().collect();
         let mut left = BTreeMap::new();
         for (id, serials) in &self.serials {
-            let known = |serial: &&u64| other.serials.get(id).is_some_and(|known| known.contains(serial));
-            let new: BTreeSet<_> = serials.iter().filter(|serial| !known(serial)).copied().collect();
+            let known =
+                |serial: &&u64| other.serials.get(id).is_some_and(|known| known.contains(serial));
+            let new: BTreeSet<_> =
+                serials.iter().filter(|serial| !known(serial)).copied().collect();
             if !new.is_empty() {
                 left.insert(id.clone(), new);
             }
@@ -65,10 +68,16 @@ impl RevokedPlugins {
 
     /// The same in pieces of at most `most` revocations each: what a record has room for.
     pub fn pieces(&self, most: usize) -> Vec<Self> {
-        let mut singles: Vec<_> =
-            self.manifests.iter().map(|digest| Self { manifests: [*digest].into(), ..Self::default() }).collect();
+        let mut singles: Vec<_> = self
+            .manifests
+            .iter()
+            .map(|digest| Self { manifests: [*digest].into(), ..Self::default() })
+            .collect();
         for (id, serials) in &self.serials {
-            let single = |serial| Self { serials: [(id.clone(), [serial].into())].into(), ..Self::default() };
+            let single = |serial| Self {
+                serials: [(id.clone(), [serial].into())].into(),
+                ..Self::default()
+            };
             singles.extend(serials.iter().copied().map(single));
         }
         let join = |some: &[Self]| {
@@ -85,7 +94,10 @@ impl RevokedPlugins {
             return Err(format!("`revoked` names {}, which is not a plugin id", quoted(id)));
         }
         if self.serials.values().any(|serials| serials.is_empty() || serials.contains(&0)) {
-            return Err("`revoked` names a plugin without a serial, or the serial 0; the first is 1".to_owned());
+            return Err(
+                "`revoked` names a plugin without a serial, or the serial 0; the first is 1"
+                    .to_owned(),
+            );
         }
         let count = self.manifests.len() + self.serials.values().map(BTreeSet::len).sum::<usize>();
         if count > MAX_REVOKED {
@@ -99,7 +111,10 @@ impl RevokedPlugins {
         if !self.covers(manifest, id, serial) {
             return Ok(());
         }
-        let sentence = format!("the manifest of {} serial {serial} ({manifest}) is revoked, for good", quoted(id));
+        let sentence = format!(
+            "the manifest of {} serial {serial} ({manifest}) is revoked, for good",
+            quoted(id)
+        );
         Err(Refusal::new(RefusalCode::RevokedManifest, sentence))
     }
 }
@@ -139,7 +154,11 @@ mod tests {
 
     #[test]
     fn lists_that_mean_nothing_are_refused() {
-        for wrong in [revoked(&[], &[("a", &[1])]), revoked(&[], &[("a.b", &[])]), revoked(&[], &[("a.b", &[0])])] {
+        for wrong in [
+            revoked(&[], &[("a", &[1])]),
+            revoked(&[], &[("a.b", &[])]),
+            revoked(&[], &[("a.b", &[0])]),
+        ] {
             assert!(wrong.check().is_err(), "{wrong:?}");
         }
         let endless: Vec<u64> = (1..=1_025).collect();

@@ -115,7 +115,8 @@ impl Bounds {
 impl Candidate {
     fn check(&self, live: &Binding) -> Result<(), Refusal> {
         let hook = quoted(&live.hook);
-        let wrong = |what: String| Err(malformed(format!("the candidate of a binding on {hook}: {what}")));
+        let wrong =
+            |what: String| Err(malformed(format!("the candidate of a binding on {hook}: {what}")));
         match (&self.canary, self.shadow) {
             (None, true) => {}
             (Some(canary), false) => {
@@ -137,7 +138,9 @@ impl Candidate {
         }
         for (name, said) in [("differ", differ), ("fail", fail), ("slow", slow)] {
             if said > of {
-                return wrong(format!("`stop.{name}` is {said}, more than `stop.of`, so it would stop nothing"));
+                return wrong(format!(
+                    "`stop.{name}` is {said}, more than `stop.of`, so it would stop nothing"
+                ));
             }
         }
         if slower_ms > MOST_SLOWER_MS {
@@ -150,13 +153,19 @@ impl Candidate {
 impl Canary {
     fn check(&self) -> Result<(), String> {
         if self.percent.is_none() && self.applications.is_empty() && self.departments.is_empty() {
-            return Err("`canary` names nobody: say `percent`, `applications` or `departments`".to_owned());
+            return Err(
+                "`canary` names nobody: say `percent`, `applications` or `departments`".to_owned()
+            );
         }
         if let Some(percent) = self.percent.filter(|percent| !(1..=100).contains(percent)) {
             return Err(format!("`canary.percent` is {percent}, not 1 to 100"));
         }
-        for (name, words) in [("applications", &self.applications), ("departments", &self.departments)] {
-            if words.len() > MOST_WORDS || words.iter().any(|word| word.is_empty() || word.len() > LONGEST_WORD) {
+        for (name, words) in
+            [("applications", &self.applications), ("departments", &self.departments)]
+        {
+            if words.len() > MOST_WORDS
+                || words.iter().any(|word| word.is_empty() || word.len() > LONGEST_WORD)
+            {
                 return Err(format!(
                     "`canary.{name}` has more than {MOST_WORDS} members, or one that is empty or longer than {LONGEST_WORD} bytes"
                 ));

@@ -101,17 +101,31 @@ impl TrustRoot {
         let root = unused.role("root", &text.roles.root)?;
         let release = unused.role("release", &text.roles.release)?;
         let log = unused.take("log", &text.roles.log.keys)?;
-        let reviewer = text.roles.reviewer.as_ref().map(|role| unused.role("reviewer", role)).transpose()?;
-        let break_glass = text.roles.break_glass.as_ref().map(|role| unused.role("break_glass", role)).transpose()?;
+        let reviewer =
+            text.roles.reviewer.as_ref().map(|role| unused.role("reviewer", role)).transpose()?;
+        let break_glass = text
+            .roles
+            .break_glass
+            .as_ref()
+            .map(|role| unused.role("break_glass", role))
+            .transpose()?;
         if reviewer.is_none()
-            && let Some(publisher) = text.roles.publishers.iter().find(|publisher| publisher.needs_reviewer)
+            && let Some(publisher) =
+                text.roles.publishers.iter().find(|publisher| publisher.needs_reviewer)
         {
             let name = quoted(&publisher.name);
-            return Err(malformed(format!("{name} needs a reviewer, and there is no role `reviewer`")));
+            return Err(malformed(format!(
+                "{name} needs a reviewer, and there is no role `reviewer`"
+            )));
         }
-        let publishers =
-            text.roles.publishers.iter().map(|publisher| publisher.read(&mut unused)).collect::<Result<_, _>>()?;
-        let names: BTreeSet<_> = text.roles.publishers.iter().map(|publisher| &publisher.name).collect();
+        let publishers = text
+            .roles
+            .publishers
+            .iter()
+            .map(|publisher| publisher.read(&mut unused))
+            .collect::<Result<_, _>>()?;
+        let names: BTreeSet<_> =
+            text.roles.publishers.iter().map(|publisher| &publisher.name).collect();
         if names.len() != text.roles.publishers.len() {
             return Err(malformed("two publishers have the same name"));
         }
@@ -148,7 +162,11 @@ impl TrustRoot {
     }
 
     /// Who signed this envelope, of those whom this root knows.
-    pub(crate) fn signers(&self, envelope: &Envelope, payload_type: &str) -> Result<Signers<'_>, Refusal> {
+    pub(crate) fn signers(
+        &self,
+        envelope: &Envelope,
+        payload_type: &str,
+    ) -> Result<Signers<'_>, Refusal> {
         let signers = envelope.verify(payload_type, &self.known)?.signers;
         let (revoked, counted) = signers.into_iter().partition(|key| self.is_revoked(key));
         Ok(Signers { counted, revoked })
@@ -159,7 +177,8 @@ impl TrustRoot {
         if now < self.expires {
             return Ok(());
         }
-        let sentence = format!("the trust root {} expired at {}", self.version, time::format(self.expires));
+        let sentence =
+            format!("the trust root {} expired at {}", self.version, time::format(self.expires));
         Err(Refusal::new(RefusalCode::Expired, sentence))
     }
 }
@@ -178,12 +197,20 @@ impl Role {
 
     /// Refuses a document that this role has not signed, or not often enough. `what` and `role` name them in
     /// the sentence.
-    pub(crate) fn demand(&self, signers: &Signers<'_>, what: &str, role: &str) -> Result<(), Refusal> {
+    pub(crate) fn demand(
+        &self,
+        signers: &Signers<'_>,
+        what: &str,
+        role: &str,
+    ) -> Result<(), Refusal> {
         match self.count(&signers.counted) {
-            few if few < self.threshold && !signers.revoked.is_empty() => Err(signers.revoked(what)),
-            0 => {
-                Err(Refusal::new(RefusalCode::UnknownSigner, format!("no key of the role `{role}` has signed {what}")))
+            few if few < self.threshold && !signers.revoked.is_empty() => {
+                Err(signers.revoked(what))
             }
+            0 => Err(Refusal::new(
+                RefusalCode::UnknownSigner,
+                format!("no key of the role `{role}` has signed {what}"),
+            )),
             few if few < self.threshold => Err(self.below_threshold(few, what, role)),
             _ => Ok(()),
         }
@@ -191,7 +218,8 @@ impl Role {
 
     /// The refusal of a document that `few` keys have signed.
     pub(crate) fn below_threshold(&self, few: usize, what: &str, role: &str) -> Refusal {
-        let sentence = format!("{few} of the {} keys that `{role}` needs have signed {what}", self.threshold);
+        let sentence =
+            format!("{few} of the {} keys that `{role}` needs have signed {what}", self.threshold);
         Refusal::new(RefusalCode::BelowThreshold, sentence)
     }
 }
@@ -200,7 +228,10 @@ impl Signers<'_> {
     /// The refusal of a document that has too few signatures without those of revoked keys.
     pub(crate) fn revoked(&self, what: &str) -> Refusal {
         let names: Vec<_> = self.revoked.iter().map(|key| quoted(&key.keyid())).collect();
-        let sentence = format!("{what} is signed by the revoked key {}, and by too few others", names.join(", "));
+        let sentence = format!(
+            "{what} is signed by the revoked key {}, and by too few others",
+            names.join(", ")
+        );
         Refusal::new(RefusalCode::RevokedKey, sentence)
     }
 }
@@ -283,10 +314,14 @@ impl RevokedText {
         plugins.merge(&previous.revoked);
         let mut keys = self.keys.clone();
         let named = |key: &&PublicKey| {
-            let said = |vkey: &String| PublicKey::parse(vkey).is_ok_and(|said| said.bytes() == key.bytes());
+            let said = |vkey: &String| {
+                PublicKey::parse(vkey).is_ok_and(|said| said.bytes() == key.bytes())
+            };
             self.keys.iter().any(said)
         };
-        keys.extend(previous.revoked_keys.iter().filter(|key| !named(key)).map(ToString::to_string));
+        keys.extend(
+            previous.revoked_keys.iter().filter(|key| !named(key)).map(ToString::to_string),
+        );
         Self { keys, manifests: plugins.manifests, serials: plugins.serials }
     }
 
@@ -301,12 +336,19 @@ impl RevokedText {
             return Err(malformed(format!("it revokes more than {MAX_REVOKED_KEYS} keys")));
         }
         for vkey in &self.keys {
-            let key = PublicKey::parse(vkey).map_err(|error| malformed(format!("{}: {error}", quoted(vkey))))?;
+            let key = PublicKey::parse(vkey)
+                .map_err(|error| malformed(format!("{}: {error}", quoted(vkey))))?;
             if keys.iter().any(|known| known.bytes() == key.bytes()) {
-                return Err(malformed(format!("the key {} is revoked twice", quoted(&key.keyid()))));
+                return Err(malformed(format!(
+                    "the key {} is revoked twice",
+                    quoted(&key.keyid())
+                )));
             }
             if let Some(serving) = serving.iter().find(|serving| serving.bytes() == key.bytes()) {
-                return Err(malformed(format!("the key {} is revoked, and serves a role", quoted(&serving.keyid()))));
+                return Err(malformed(format!(
+                    "the key {} is revoked, and serves a role",
+                    quoted(&serving.keyid())
+                )));
             }
             keys.push(key);
         }
@@ -353,10 +395,14 @@ impl Keys {
         let mut keys = BTreeMap::new();
         let mut bytes = BTreeSet::new();
         for vkey in vkeys {
-            let key = PublicKey::parse(vkey).map_err(|error| malformed(format!("{}: {error}", quoted(vkey))))?;
+            let key = PublicKey::parse(vkey)
+                .map_err(|error| malformed(format!("{}: {error}", quoted(vkey))))?;
             let keyid = key.keyid();
             if !bytes.insert(*key.bytes()) || keys.insert(keyid.clone(), key).is_some() {
-                return Err(malformed(format!("the key {} is named twice, if under two names", quoted(&keyid))));
+                return Err(malformed(format!(
+                    "the key {} is named twice, if under two names",
+                    quoted(&keyid)
+                )));
             }
         }
         Ok(Self(keys))
@@ -368,7 +414,10 @@ impl Keys {
         }
         let take = |keyid: &String| {
             self.0.remove(keyid).ok_or_else(|| {
-                malformed(format!("the key {} of {role} is not among `keys`, or serves twice", quoted(keyid)))
+                malformed(format!(
+                    "the key {} of {role} is not among `keys`, or serves twice",
+                    quoted(keyid)
+                ))
             })
         };
         keyids.iter().map(take).collect()
@@ -378,17 +427,28 @@ impl Keys {
         self.role_of(name, &text.keys, text.threshold)
     }
 
-    fn role_of(&mut self, name: &str, keyids: &[String], threshold: usize) -> Result<Role, Refusal> {
+    fn role_of(
+        &mut self,
+        name: &str,
+        keyids: &[String],
+        threshold: usize,
+    ) -> Result<Role, Refusal> {
         let keys = self.take(name, keyids)?;
         if !(1..=keys.len()).contains(&threshold) {
-            return Err(malformed(format!("{name} needs {threshold} of {} keys: at least 1, at most all", keys.len())));
+            return Err(malformed(format!(
+                "{name} needs {threshold} of {} keys: at least 1, at most all",
+                keys.len()
+            )));
         }
         Ok(Role { keys, threshold })
     }
 }
 
 fn malformed(what: impl AsRef<str>) -> Refusal {
-    Refusal::new(RefusalCode::RootMalformed, format!("the trust root is malformed: {}", what.as_ref()))
+    Refusal::new(
+        RefusalCode::RootMalformed,
+        format!("the trust root is malformed: {}", what.as_ref()),
+    )
 }
 
 /// Bounds the work of one verification: at most this many checks a signature.

@@ -16,7 +16,9 @@ pub fn sha256(bytes: &[u8]) -> Digest {
 /// where.
 pub(crate) fn json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
     // serde keeps the last of two equal keys of a map: the strict parser is what refuses them.
-    Document::parse(bytes).map_err(|error| format!("{} at byte {}", error.cause.code().replace('-', " "), error.at))?;
+    Document::parse(bytes).map_err(|error| {
+        format!("{} at byte {}", error.cause.code().replace('-', " "), error.at)
+    })?;
     serde_json::from_slice(bytes).map_err(|error| plain(&error.to_string()))
 }
 

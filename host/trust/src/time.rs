@@ -42,11 +42,16 @@ pub(crate) mod text {
     use portcullis_model::Millis;
     use serde::{Deserialize as _, Deserializer, Serializer};
 
-    pub(crate) fn serialize<S: Serializer>(time: &Millis, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(
+        time: &Millis,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
         serializer.collect_str(&super::format(*time))
     }
 
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Millis, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Millis, D::Error> {
         let text = String::deserialize(deserializer)?;
         super::parse(&text).ok_or_else(|| serde::de::Error::custom(super::EXPECTED))
     }
@@ -66,7 +71,10 @@ mod tests {
     fn one_spelling() {
         assert_eq!(parse("1970-01-01T00:00:01Z"), Some(Millis(1_000)));
         assert_eq!(parse("2027-11-01T00:00:00.250Z"), None, "a trailing zero");
-        assert_eq!(parse("2026-02-28T23:59:59.25Z").map(format).as_deref(), Some("2026-02-28T23:59:59.25Z"));
+        assert_eq!(
+            parse("2026-02-28T23:59:59.25Z").map(format).as_deref(),
+            Some("2026-02-28T23:59:59.25Z")
+        );
         for other in [
             "2027-11-01T01:00:00+01:00",
             "2027-11-01 00:00:00Z",

@@ -55,7 +55,8 @@ impl VerifiedManifest {
     pub fn stands(&self, later: &TrustRoot) -> Result<(), Refusal> {
         later.revoked.admit(self.digest, &self.manifest.id, self.manifest.serial)?;
         for (keys, threshold) in &self.standing {
-            let (revoked, left): (Vec<_>, Vec<_>) = keys.iter().partition(|key| later.is_revoked(key));
+            let (revoked, left): (Vec<_>, Vec<_>) =
+                keys.iter().partition(|key| later.is_revoked(key));
             if left.len() < *threshold {
                 let what = format!("the manifest of {}", quoted(&self.manifest.id));
                 return Err(Signers { counted: left, revoked }.revoked(&what));
@@ -98,14 +99,20 @@ pub fn verify_pinned_root(envelope: &[u8]) -> Result<TrustRoot, Refusal> {
 ///
 /// That its version is above those that were active before, and that nothing in it is revoked, is for the host, which remembers
 /// ([`History`](crate::History)).
-pub fn verify_release(root: &TrustRoot, envelope: &[u8], now: Millis) -> Result<ReleaseSet, Refusal> {
+pub fn verify_release(
+    root: &TrustRoot,
+    envelope: &[u8],
+    now: Millis,
+) -> Result<ReleaseSet, Refusal> {
     root.fresh(now)?;
     let envelope = Envelope::parse(envelope)?;
     released(root, &envelope)?;
     let set = ReleaseSet::parse(envelope.unverified_payload())?;
     if root.version < set.root_version {
-        let sentence =
-            format!("the release set {} needs trust root {}, this is {}", set.version, set.root_version, root.version);
+        let sentence = format!(
+            "the release set {} needs trust root {}, this is {}",
+            set.version, set.root_version, root.version
+        );
         return Err(Refusal::new(RefusalCode::RootTooOld, sentence));
     }
     within(&format!("the release set {}", set.version), set.issued, set.expires, now)?;
@@ -132,7 +139,11 @@ pub fn verify_revocations(root: &TrustRoot, envelope: &[u8]) -> Result<RevokedPl
 /// 5. Where the publisher needs a reviewer, enough reviewers signed it, none of them one of its authors.
 /// 6. The root does not revoke it.
 /// 7. Its time has begun and is not over.
-pub fn verify_manifest(root: &TrustRoot, envelope: &[u8], now: Millis) -> Result<VerifiedManifest, Refusal> {
+pub fn verify_manifest(
+    root: &TrustRoot,
+    envelope: &[u8],
+    now: Millis,
+) -> Result<VerifiedManifest, Refusal> {
     root.fresh(now)?;
     let envelope = Envelope::parse(envelope)?;
     let signers = root.signers(&envelope, Manifest::PAYLOAD_TYPE)?;
@@ -140,17 +151,30 @@ pub fn verify_manifest(root: &TrustRoot, envelope: &[u8], now: Millis) -> Result
     let manifest = Manifest::parse(envelope.unverified_payload())?;
     let publisher = entitled(&candidates, &manifest)?;
     let authors = publisher.role.among(&signers.counted);
-    let reviewers = root.reviewer.as_ref().map(|role| role.among(&signers.counted)).unwrap_or_default();
+    let reviewers =
+        root.reviewer.as_ref().map(|role| role.among(&signers.counted)).unwrap_or_default();
     let mut standing = vec![(cloned(&authors), publisher.role.threshold)];
     if publisher.needs_reviewer {
         standing.push(reviewed(root, publisher, &authors, &reviewers, &signers)?);
     }
     let digest = strict::sha256(envelope.unverified_payload());
     root.revoked.admit(digest, &manifest.id, manifest.serial)?;
-    within(&format!("the manifest of {}", quoted(&manifest.id)), manifest.not_before, manifest.expires, now)?;
+    within(
+        &format!("the manifest of {}", quoted(&manifest.id)),
+        manifest.not_before,
+        manifest.expires,
+        now,
+    )?;
     let ids = |keys: &[&PublicKey]| keys.iter().map(|key| key.keyid()).collect();
     let (signers, reviewers) = (ids(&authors), ids(&reviewers));
-    Ok(VerifiedManifest { manifest, digest, publisher: publisher.name.clone(), signers, reviewers, standing })
+    Ok(VerifiedManifest {
+        manifest,
+        digest,
+        publisher: publisher.name.clone(),
+        signers,
+        reviewers,
+        standing,
+    })
 }
 
 /// Verifies a plugin that a release set lists as `entry`.
@@ -179,15 +203,22 @@ pub fn verify_plugin(
 ///
 /// 1. The hook's kind is one that the manifest names.
 /// 2. The settings are the signed ones.
-pub fn verify_binding(binding: &Binding, manifest: &Manifest, kind: &str, settings: &[u8]) -> Result<(), Refusal> {
+pub fn verify_binding(
+    binding: &Binding,
+    manifest: &Manifest,
+    kind: &str,
+    settings: &[u8],
+) -> Result<(), Refusal> {
     manifest.serves(kind)?;
     let found = strict::sha256(settings);
     if found == binding.settings {
         return Ok(());
     }
     let (plugin, hook) = (quoted(&binding.plugin), quoted(&binding.hook));
-    let sentence =
-        format!("the settings of {plugin} on {hook} are {found}, the release set was signed for {}", binding.settings);
+    let sentence = format!(
+        "the settings of {plugin} on {hook} are {found}, the release set was signed for {}",
+        binding.settings
+    );
     Err(Refusal::new(RefusalCode::SettingsMismatch, sentence))
 }
 
@@ -223,15 +254,18 @@ fn reviewed(
         return Ok((cloned(&others), threshold));
     }
     if let Some(own) = own.first() {
-        let sentence = format!("{} has published the manifest, and reviewed it too", quoted(own.name()));
+        let sentence =
+            format!("{} has published the manifest, and reviewed it too", quoted(own.name()));
         return Err(Refusal::new(RefusalCode::ReviewByAuthor, sentence));
     }
     if !signers.revoked.is_empty() {
         return Err(signers.revoked("the manifest"));
     }
     let name = quoted(&publisher.name);
-    let sentence =
-        format!("{name} needs {threshold} reviewers' signatures on a manifest, and {} are there", others.len());
+    let sentence = format!(
+        "{name} needs {threshold} reviewers' signatures on a manifest, and {} are there",
+        others.len()
+    );
     Err(Refusal::new(RefusalCode::ReviewMissing, sentence))
 }
 
@@ -240,9 +274,15 @@ fn cloned(keys: &[&PublicKey]) -> Vec<PublicKey> {
 }
 
 /// The publishers of whose keys enough have signed.
-fn signed_by<'r>(publishers: &'r [Publisher], signers: &Signers<'_>) -> Result<Vec<&'r Publisher>, Refusal> {
+fn signed_by<'r>(
+    publishers: &'r [Publisher],
+    signers: &Signers<'_>,
+) -> Result<Vec<&'r Publisher>, Refusal> {
     let count = |publisher: &Publisher| publisher.role.count(&signers.counted);
-    let enough: Vec<_> = publishers.iter().filter(|publisher| count(publisher) >= publisher.role.threshold).collect();
+    let enough: Vec<_> = publishers
+        .iter()
+        .filter(|publisher| count(publisher) >= publisher.role.threshold)
+        .collect();
     if !enough.is_empty() {
         return Ok(enough);
     }
@@ -250,26 +290,37 @@ fn signed_by<'r>(publishers: &'r [Publisher], signers: &Signers<'_>) -> Result<V
         return Err(signers.revoked("the manifest"));
     }
     match publishers.iter().find(|publisher| count(publisher) > 0) {
-        Some(publisher) => Err(publisher.role.below_threshold(count(publisher), "the manifest", &publisher.name)),
-        None => Err(Refusal::new(RefusalCode::UnknownPublisher, unknown_publisher(&signers.counted))),
+        Some(publisher) => {
+            Err(publisher.role.below_threshold(count(publisher), "the manifest", &publisher.name))
+        }
+        None => {
+            Err(Refusal::new(RefusalCode::UnknownPublisher, unknown_publisher(&signers.counted)))
+        }
     }
 }
 
 fn unknown_publisher(signers: &[&PublicKey]) -> String {
     match signers.first() {
-        Some(signer) => format!("the manifest is signed by {}, which is no publisher's key", quoted(&signer.keyid())),
+        Some(signer) => format!(
+            "the manifest is signed by {}, which is no publisher's key",
+            quoted(&signer.keyid())
+        ),
         None => "the manifest is signed by nobody whom the trust root names".into(),
     }
 }
 
 /// The first of these publishers who may publish this manifest; the refusal says what the nearest of them may
 /// not.
-fn entitled<'r>(candidates: &[&'r Publisher], manifest: &Manifest) -> Result<&'r Publisher, Refusal> {
+fn entitled<'r>(
+    candidates: &[&'r Publisher],
+    manifest: &Manifest,
+) -> Result<&'r Publisher, Refusal> {
     let overreach = |publisher: &Publisher| overreach(publisher, manifest);
     match candidates.iter().find(|publisher| overreach(publisher).is_none()) {
         Some(publisher) => Ok(publisher),
         None => {
-            let in_prefix = |publisher: &&&Publisher| manifest.id.starts_with(&publisher.plugin_prefix);
+            let in_prefix =
+                |publisher: &&&Publisher| manifest.id.starts_with(&publisher.plugin_prefix);
             let nearest = candidates.iter().find(in_prefix).or(candidates.first());
             let what = nearest.and_then(|publisher| overreach(publisher)).unwrap_or_default();
             Err(Refusal::new(RefusalCode::PublisherOverreach, what))
@@ -285,19 +336,34 @@ fn overreach(publisher: &Publisher, manifest: &Manifest) -> Option<String> {
     }
     let covered = |kind: &&String| publisher.hooks.iter().any(|pattern| pattern.covers(kind));
     if let Some(kind) = manifest.hooks.iter().find(|kind| !covered(kind)) {
-        return Some(format!("{name} may not publish for the hook kind {}, which {id} names", quoted(kind)));
+        return Some(format!(
+            "{name} may not publish for the hook kind {}, which {id} names",
+            quoted(kind)
+        ));
     }
-    let capability = manifest.capabilities.iter().find(|capability| !publisher.capabilities.contains(capability))?;
-    Some(format!("{name} may not publish plugins with `{}`, which {id} asks for", capability.name()))
+    let capability = manifest
+        .capabilities
+        .iter()
+        .find(|capability| !publisher.capabilities.contains(capability))?;
+    Some(format!(
+        "{name} may not publish plugins with `{}`, which {id} asks for",
+        capability.name()
+    ))
 }
 
 /// Refuses what has not begun (but for [`CLOCK_TOLERANCE`]) and what is over.
 pub(crate) fn within(what: &str, from: Millis, until: Millis, now: Millis) -> Result<(), Refusal> {
     if now.0.saturating_add(CLOCK_TOLERANCE.0) < from.0 {
-        return Err(Refusal::new(RefusalCode::NotYetValid, format!("{what} is valid from {}", time::format(from))));
+        return Err(Refusal::new(
+            RefusalCode::NotYetValid,
+            format!("{what} is valid from {}", time::format(from)),
+        ));
     }
     if now >= until {
-        return Err(Refusal::new(RefusalCode::Expired, format!("{what} expired at {}", time::format(until))));
+        return Err(Refusal::new(
+            RefusalCode::Expired,
+            format!("{what} expired at {}", time::format(until)),
+        ));
     }
     Ok(())
 }

@@ -37,7 +37,10 @@ fn what_was_written_is_what_is_loaded() {
     let release = hospital.release();
     let plugin = hospital.load(&hospital.sign_manifest(&hospital.statement()), WASM, NOW).unwrap();
     let manifest = &plugin.manifest;
-    assert_eq!((manifest.id.as_str(), manifest.version.as_str(), manifest.serial), ("org.hospital.sod", "2.0.0", 7));
+    assert_eq!(
+        (manifest.id.as_str(), manifest.version.as_str(), manifest.serial),
+        ("org.hospital.sod", "2.0.0", 7)
+    );
     assert_eq!((manifest.wasm, manifest.wasm_size), (sha256(WASM), WASM.len() as u64));
     assert_eq!(manifest.limits, Limits { time_ms: 20, ..Limits::DEFAULT });
     assert_eq!(manifest.reads.paths().len(), 3);
@@ -50,7 +53,10 @@ fn what_was_written_is_what_is_loaded() {
 
     let [import, token] = release.bindings.as_slice() else { panic!("{:?}", release.bindings) };
     assert_eq!((import.hook.as_str(), token.hook.as_str()), ("import", "token"));
-    assert_eq!((token.mode, token.say.get("review").map(String::as_str)), (Mode::Enforce, Some("deny")));
+    assert_eq!(
+        (token.mode, token.say.get("review").map(String::as_str)),
+        (Mode::Enforce, Some("deny"))
+    );
     assert_eq!(verify_binding(token, manifest, "okta.token", SETTINGS), Ok(()));
     assert_eq!(verify_binding(import, manifest, "okta.user-import", b"{}"), Ok(()));
     let other_kind = verify_binding(token, manifest, "entra.token", SETTINGS).unwrap_err();

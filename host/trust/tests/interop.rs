@@ -10,7 +10,9 @@ mod common;
 
 use common::{Hospital, NOW};
 use portcullis_keys::SecretKey;
-use portcullis_trust::{BreakGlass, Downgrade, Manifest, ReleaseSet, RootSource, TrustRoot, sign, verify_root};
+use portcullis_trust::{
+    BreakGlass, Downgrade, Manifest, ReleaseSet, RootSource, TrustRoot, sign, verify_root,
+};
 
 #[test]
 fn securesystemslib_agrees() {
@@ -25,16 +27,24 @@ fn securesystemslib_agrees() {
     let hospital = Hospital::new();
     let Hospital { alice, bob, mallory, .. } = &hospital;
     let statement = hospital.statement();
-    let signed =
-        |keys: &[&SecretKey]| String::from_utf8(sign(Manifest::PAYLOAD_TYPE, statement.as_bytes(), keys)).unwrap();
+    let signed = |keys: &[&SecretKey]| {
+        String::from_utf8(sign(Manifest::PAYLOAD_TYPE, statement.as_bytes(), keys)).unwrap()
+    };
     let verdict = |envelope: &str| securesystemslib::ask(&python, envelope, &[alice, bob], 2);
 
     let both = signed(&[alice, bob]);
-    assert_eq!(verdict(&both), format!("ACCEPTED {} {}", alice.public().keyid(), bob.public().keyid()));
+    assert_eq!(
+        verdict(&both),
+        format!("ACCEPTED {} {}", alice.public().keyid(), bob.public().keyid())
+    );
     for short in [signed(&[alice]), signed(&[alice, mallory])] {
         assert_eq!(verdict(&short), "REFUSED", "{short}");
     }
-    assert_eq!(verdict(&both.replace(Manifest::PAYLOAD_TYPE, "application/json")), "REFUSED", "the type is signed");
+    assert_eq!(
+        verdict(&both.replace(Manifest::PAYLOAD_TYPE, "application/json")),
+        "REFUSED",
+        "the type is signed"
+    );
     // Every other kind of document is the same envelope.
     let (root, release) = (hospital.root_payload(), hospital.release_payload());
     for (kind, payload) in [
@@ -43,7 +53,8 @@ fn securesystemslib_agrees() {
         (Downgrade::PAYLOAD_TYPE, include_str!("golden/downgrade.payload.json")),
         (BreakGlass::PAYLOAD_TYPE, include_str!("golden/break-glass.payload.json")),
     ] {
-        let envelope = |keys: &[&SecretKey]| String::from_utf8(sign(kind, payload.as_bytes(), keys)).unwrap();
+        let envelope =
+            |keys: &[&SecretKey]| String::from_utf8(sign(kind, payload.as_bytes(), keys)).unwrap();
         assert!(verdict(&envelope(&[alice, bob])).starts_with("ACCEPTED"), "{kind}");
         assert_eq!(verdict(&envelope(&[bob, mallory])), "REFUSED", "{kind}");
     }
@@ -90,7 +101,11 @@ fn tuf_lets_a_root_follow_where_we_do() {
         let ours = follow(&before, &next, signers);
         let theirs = securesystemslib::follow(&python, &before, &next, signers);
         let shown = format!("{} {:x?} {} by {signers:x?}", next.version, next.keys, next.threshold);
-        assert_eq!((ours, theirs.as_str()), (follows, if follows { "ACCEPTED" } else { "REFUSED" }), "{shown}");
+        assert_eq!(
+            (ours, theirs.as_str()),
+            (follows, if follows { "ACCEPTED" } else { "REFUSED" }),
+            "{shown}"
+        );
     }
     println!("tuf agrees");
 }
@@ -98,10 +113,12 @@ fn tuf_lets_a_root_follow_where_we_do() {
 /// Whether we let it follow.
 #[cfg(test)]
 fn follow(before: &Root, next: &Root, signers: &[u8]) -> bool {
-    let key = |byte: &u8| SecretKey::from_seed(&format!("key-{byte}.example"), &[*byte; 32]).unwrap();
+    let key =
+        |byte: &u8| SecretKey::from_seed(&format!("key-{byte}.example"), &[*byte; 32]).unwrap();
     let hospital = Hospital::new();
     let payload = |root: &Root| {
-        let vkeys: Vec<_> = root.keys.iter().map(|byte| format!("\"{}\"", key(byte).public())).collect();
+        let vkeys: Vec<_> =
+            root.keys.iter().map(|byte| format!("\"{}\"", key(byte).public())).collect();
         let role = format!("keys = [{}]\nthreshold = {}", vkeys.join(", "), root.threshold);
         let ours = format!("keys = [\"{}\"]\nthreshold = 1", hospital.root_key.public());
         let version = format!("version = {}", root.version);
@@ -139,20 +156,32 @@ mod securesystemslib {
     }
 
     /// What python-tuf says of the same keys, thresholds, numbers and signers.
-    pub fn follow(python: &str, before: &super::Root, next: &super::Root, signers: &[u8]) -> String {
+    pub fn follow(
+        python: &str,
+        before: &super::Root,
+        next: &super::Root,
+        signers: &[u8],
+    ) -> String {
         let seed = |byte: &u8| format!("{byte:02x}").repeat(32);
         let root = |root: &super::Root| {
             let keys: Vec<_> = root.keys.iter().map(seed).collect();
             serde_json::json!({"version": root.version, "keys": keys, "threshold": root.threshold})
         };
         let signers: Vec<_> = signers.iter().map(seed).collect();
-        let request = serde_json::json!({"before": root(before), "next": root(next), "signers": signers});
+        let request =
+            serde_json::json!({"before": root(before), "next": root(next), "signers": signers});
         run(python, "follow_root.py", &request)
     }
 
     fn run(python: &str, script: &str, request: &serde_json::Value) -> String {
-        let script = format!("{}/tests/interop/{script}", std::env::var("CARGO_MANIFEST_DIR").unwrap());
-        let mut child = Command::new(python).arg(script).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let script =
+            format!("{}/tests/interop/{script}", std::env::var("CARGO_MANIFEST_DIR").unwrap());
+        let mut child = Command::new(python)
+            .arg(script)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
         child.stdin.take().unwrap().write_all(request.to_string().as_bytes()).unwrap();
         let output = child.wait_with_output().unwrap();
         assert!(output.status.success(), "the script failed");

@@ -7,7 +7,9 @@ mod common;
 use common::{DAY, Hospital, NOW, refused};
 use portcullis_keys::SecretKey;
 use portcullis_model::{Digest, Millis};
-use portcullis_trust::{BreakGlass, Downgrade, RootSource, TrustRoot, sign, verify_revocations, verify_root};
+use portcullis_trust::{
+    BreakGlass, Downgrade, RootSource, TrustRoot, sign, verify_revocations, verify_root,
+};
 
 #[cfg(test)]
 fn downgrade() -> Downgrade {
@@ -30,13 +32,18 @@ fn downgrades() {
     let root = hospital.root();
     let good = String::from_utf8(downgrade().to_payload().unwrap()).unwrap();
     golden("downgrade.payload.json", &good);
-    let signed = |text: &str, keys: &[&SecretKey]| sign(Downgrade::PAYLOAD_TYPE, text.as_bytes(), keys);
-    let verify = |text: &str| Downgrade::verify(&root, &signed(text, &[&hospital.release_key]), NOW);
+    let signed =
+        |text: &str, keys: &[&SecretKey]| sign(Downgrade::PAYLOAD_TYPE, text.as_bytes(), keys);
+    let verify =
+        |text: &str| Downgrade::verify(&root, &signed(text, &[&hospital.release_key]), NOW);
     assert_eq!(verify(&good).unwrap().to, 410);
     let by = |keys: &[&SecretKey]| Downgrade::verify(&root, &signed(&good, keys), NOW);
     refused("unsigned", by(&[]));
     refused("unknown-signer", by(&[&hospital.root_key, &hospital.alice]));
-    refused("wrong-payload-type", Downgrade::verify(&root, &hospital.sign_release(&hospital.release_payload()), NOW));
+    refused(
+        "wrong-payload-type",
+        Downgrade::verify(&root, &hospital.sign_release(&hospital.release_payload()), NOW),
+    );
     let at = |now| Downgrade::verify(&root, &signed(&good, &[&hospital.release_key]), Millis(now));
     refused("expired", at(NOW.0 + DAY));
     refused("not-yet-valid", at(NOW.0 - DAY));
@@ -75,16 +82,19 @@ fn document() -> BreakGlass {
 #[test]
 fn break_glass_documents() {
     let hospital = Hospital::new();
-    let keys = [31, 32, 33].map(|seed| SecretKey::from_seed(&format!("keeper-{seed}.example"), &[seed; 32]).unwrap());
+    let keys = [31, 32, 33]
+        .map(|seed| SecretKey::from_seed(&format!("keeper-{seed}.example"), &[seed; 32]).unwrap());
     let vkeys: Vec<_> = keys.iter().map(|key| format!("\"{}\"", key.public())).collect();
     let role = format!("[break_glass]\nkeys = [{}]\nthreshold = 2\n\n[log]", vkeys.join(", "));
     let text = hospital.root_toml().replace("[log]", &role);
     let payload = RootSource::parse(&text).unwrap().to_payload(None, NOW).unwrap();
-    let root = verify_root(&sign(TrustRoot::PAYLOAD_TYPE, &payload, &[&hospital.root_key]), NOW).unwrap();
+    let root =
+        verify_root(&sign(TrustRoot::PAYLOAD_TYPE, &payload, &[&hospital.root_key]), NOW).unwrap();
     let good = String::from_utf8(document().to_payload().unwrap()).unwrap();
     golden("break-glass.payload.json", &good);
 
-    let signed = |text: &str, keys: &[&SecretKey]| sign(BreakGlass::PAYLOAD_TYPE, text.as_bytes(), keys);
+    let signed =
+        |text: &str, keys: &[&SecretKey]| sign(BreakGlass::PAYLOAD_TYPE, text.as_bytes(), keys);
     let [one, two, three] = &keys;
     let by = |keys: &[&SecretKey]| BreakGlass::verify(&root, &signed(&good, keys), NOW);
     assert!(by(&[one, two]).is_ok() && by(&[three, one]).is_ok());
@@ -92,7 +102,10 @@ fn break_glass_documents() {
     refused("below-threshold", by(&[one]));
     refused("below-threshold", by(&[one, one, &hospital.mallory]));
     refused("unknown-signer", by(&[&hospital.root_key, &hospital.release_key]));
-    refused("break-glass-unavailable", BreakGlass::verify(&hospital.root(), &signed(&good, &[one, two]), NOW));
+    refused(
+        "break-glass-unavailable",
+        BreakGlass::verify(&hospital.root(), &signed(&good, &[one, two]), NOW),
+    );
     let at = |now| BreakGlass::verify(&root, &signed(&good, &[one, two]), Millis(now));
     assert!(at(NOW.0 + 299 * DAY).is_ok(), "sealed in advance");
     refused("expired", at(NOW.0 + 300 * DAY));
@@ -110,7 +123,10 @@ fn break_glass_documents() {
     ] {
         assert!(good.contains(from), "{from}");
         let text = good.replace(from, to);
-        refused("break-glass-malformed", BreakGlass::verify(&root, &signed(&text, &[one, two]), NOW));
+        refused(
+            "break-glass-malformed",
+            BreakGlass::verify(&root, &signed(&text, &[one, two]), NOW),
+        );
     }
 }
 
@@ -118,14 +134,19 @@ fn break_glass_documents() {
 fn revocations_are_read_from_a_set_of_which_nothing_else_is_taken() {
     let hospital = Hospital::new();
     let root = hospital.root();
-    let revoking = r#"{"revoked":{"serials":{"org.hospital.sod":[7]}},"version":"of a later format"}"#;
+    let revoking =
+        r#"{"revoked":{"serials":{"org.hospital.sod":[7]}},"version":"of a later format"}"#;
     let revoked = verify_revocations(&root, &hospital.sign_release(revoking)).unwrap();
     assert!(revoked.covers(Digest([0; 32]), "org.hospital.sod", 7));
     refused(
         "unknown-signer",
         verify_revocations(
             &root,
-            &sign(portcullis_trust::ReleaseSet::PAYLOAD_TYPE, revoking.as_bytes(), &[&hospital.alice]),
+            &sign(
+                portcullis_trust::ReleaseSet::PAYLOAD_TYPE,
+                revoking.as_bytes(),
+                &[&hospital.alice],
+            ),
         ),
     );
     for wrong in [
@@ -136,7 +157,11 @@ fn revocations_are_read_from_a_set_of_which_nothing_else_is_taken() {
     ] {
         refused("release-malformed", verify_revocations(&root, &hospital.sign_release(wrong)));
     }
-    assert!(verify_revocations(&root, &hospital.sign_release(&hospital.release_payload())).unwrap().is_empty());
+    assert!(
+        verify_revocations(&root, &hospital.sign_release(&hospital.release_payload()))
+            .unwrap()
+            .is_empty()
+    );
 }
 
 #[cfg(test)]

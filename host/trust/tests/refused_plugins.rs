@@ -10,8 +10,8 @@ use common::{DAY, Hospital, MANIFEST_TOML, NOW, WASM, refused, whole_second};
 use portcullis_keys::SecretKey;
 use portcullis_model::Millis;
 use portcullis_trust::{
-    CLOCK_TOLERANCE, Manifest, ManifestSource, RefusalCode, ReleaseSet, ReleaseSource, RootSource, sign,
-    verify_manifest,
+    CLOCK_TOLERANCE, Manifest, ManifestSource, RefusalCode, ReleaseSet, ReleaseSource, RootSource,
+    sign, verify_manifest,
 };
 
 #[test]
@@ -32,13 +32,26 @@ fn the_tricks_on_plugins() {
     refused("unknown-publisher", load(&envelope(&[mallory])));
     refused("unknown-publisher", load(&envelope(&[release_key])));
     refused("publisher-overreach", load(&envelope(&[carol])));
-    refused("keyid-mismatch", load(signed.replace(&alice.public().keyid(), "alice+00000000").as_bytes()));
-    refused("keyid-mismatch", load(signed.replace(&alice.public().keyid(), &carol.public().keyid()).as_bytes()));
+    refused(
+        "keyid-mismatch",
+        load(signed.replace(&alice.public().keyid(), "alice+00000000").as_bytes()),
+    );
+    refused(
+        "keyid-mismatch",
+        load(signed.replace(&alice.public().keyid(), &carol.public().keyid()).as_bytes()),
+    );
     refused(
         "bad-signature",
-        load(text(envelope(&[mallory, bob])).replace(&mallory.public().keyid(), &alice.public().keyid()).as_bytes()),
+        load(
+            text(envelope(&[mallory, bob]))
+                .replace(&mallory.public().keyid(), &alice.public().keyid())
+                .as_bytes(),
+        ),
     );
-    refused("wrong-payload-type", load(&sign(ReleaseSet::PAYLOAD_TYPE, good.as_bytes(), &[alice, bob])));
+    refused(
+        "wrong-payload-type",
+        load(&sign(ReleaseSet::PAYLOAD_TYPE, good.as_bytes(), &[alice, bob])),
+    );
     refused(
         "bad-signature",
         load(
@@ -111,18 +124,30 @@ fn the_tricks_in_manifests() {
         ("manifest-malformed", r#""okta.user-import""#, r#""okta""#),
         ("manifest-malformed", r#""hooks":["okta.token","okta.user-import"]"#, r#""hooks":[]"#),
         ("manifest-malformed", r#""subject.id""#, r#""subject.shoe-size""#),
-        ("manifest-malformed", r#""requires":["subject.entitlements"]"#, r#""requires":["origin.ip"]"#),
+        (
+            "manifest-malformed",
+            r#""requires":["subject.entitlements"]"#,
+            r#""requires":["origin.ip"]"#,
+        ),
         ("manifest-malformed", "cap-lifetime:access-token", "cap-lifetime"),
         ("manifest-malformed", r#"["allow","#, r#"["permit","#),
         ("manifest-malformed", "Statement/v1", "Statement/v0.1"),
         ("manifest-malformed", "plugin-manifest/v1", "plugin-manifest/v2"),
-        ("manifest-malformed", r#""subject":[{"#, r#""subject":[{"name":"x","digest":{"sha256":""}},{"#),
+        (
+            "manifest-malformed",
+            r#""subject":[{"#,
+            r#""subject":[{"name":"x","digest":{"sha256":""}},{"#,
+        ),
         ("manifest-malformed", r#"{"name":"org.hospital.sod""#, r#"{"name":"org.hospital.other""#),
         ("manifest-malformed", r#""digest":{"sha256":""#, r#""digest":{"sha512":"","sha256":""#),
         ("manifest-malformed", r#""digest":{"sha256":""#, r#""digest":{"sha256":"0"#),
         ("manifest-malformed", r#""type": "object""#, r#""type": "string""#),
         ("manifest-malformed", r#""not_before":"2026"#, r#""not_before":"2028"#),
-        ("manifest-malformed", r#""not_before":"2026-11-01T12:00:00Z""#, r#""not_before":"2026-11-01T13:00:00+01:00""#),
+        (
+            "manifest-malformed",
+            r#""not_before":"2026-11-01T12:00:00Z""#,
+            r#""not_before":"2026-11-01T13:00:00+01:00""#,
+        ),
     ] {
         assert!(good.contains(from), "{from}");
         refused(code, verify(&good.replacen(from, to, 1)));
@@ -136,27 +161,40 @@ fn the_tricks_in_manifests() {
 #[test]
 fn sources_are_refused_before_anything_is_signed() {
     let hospital = Hospital::new();
-    let manifest =
-        |text: &str| ManifestSource::parse(text).and_then(|source| source.to_statement(WASM, None, None, NOW));
+    let manifest = |text: &str| {
+        ManifestSource::parse(text).and_then(|source| source.to_statement(WASM, None, None, NOW))
+    };
     refused("source-malformed", manifest(MANIFEST_TOML));
     refused("source-malformed", manifest("id = 1"));
-    refused("source-malformed", manifest(&MANIFEST_TOML.replace("serial = 7", "serial = 7\nserial = 8")));
+    refused(
+        "source-malformed",
+        manifest(&MANIFEST_TOML.replace("serial = 7", "serial = 7\nserial = 8")),
+    );
     let without_schema = MANIFEST_TOML.replace("settings_schema = \"settings.schema.json\"\n", "");
     assert!(manifest(&without_schema).is_ok());
     refused("capability-unavailable", manifest(&without_schema.replace("journal", "memory")));
-    let schema = |text| ManifestSource::parse(MANIFEST_TOML).unwrap().to_statement(WASM, Some(text), None, NOW);
+    let schema = |text| {
+        ManifestSource::parse(MANIFEST_TOML).unwrap().to_statement(WASM, Some(text), None, NOW)
+    };
     for wrong in ["", "{", "{} {}", r#"{"a":1,"a":2}"#] {
         assert!(schema(wrong).is_err(), "{wrong}");
     }
     let release = |text: &str| {
-        ReleaseSource::parse(text).and_then(|source| source.to_payload(&hospital.root(), &Default::default(), NOW))
+        ReleaseSource::parse(text)
+            .and_then(|source| source.to_payload(&hospital.root(), &Default::default(), NOW))
     };
     refused("source-malformed", release(common::RELEASE_TOML));
     refused("release-malformed", release("version = 0\nplugins = []\n[validity]\ndays = 1"));
     let root = |text: &str| RootSource::parse(text).and_then(|source| source.to_payload(None, NOW));
     refused("source-malformed", root(&hospital.root_toml().replace('+', "-")));
-    refused("root-malformed", root(&hospital.root_toml().replace("threshold = 2", "threshold = 3")));
-    refused("expired", root(&hospital.root_toml().replace("days = 365", "expires = \"2020-01-01T00:00:00Z\"")));
+    refused(
+        "root-malformed",
+        root(&hospital.root_toml().replace("threshold = 2", "threshold = 3")),
+    );
+    refused(
+        "expired",
+        root(&hospital.root_toml().replace("days = 365", "expires = \"2020-01-01T00:00:00Z\"")),
+    );
 }
 
 #[test]
@@ -174,13 +212,21 @@ fn a_detached_second_signature_reaches_the_threshold() {
 #[test]
 fn refusals_speak_to_operators() {
     let hospital = Hospital::new();
-    let hostile = hospital.statement().replacen("\"version\":\"2.0.0\"", "\"version\":\"\\u001b[2J\\n`\\u202e\"", 1);
-    let refusal = verify_manifest(&hospital.root(), &hospital.sign_manifest(&hostile), NOW).err().unwrap();
+    let hostile = hospital.statement().replacen(
+        "\"version\":\"2.0.0\"",
+        "\"version\":\"\\u001b[2J\\n`\\u202e\"",
+        1,
+    );
+    let refusal =
+        verify_manifest(&hospital.root(), &hospital.sign_manifest(&hostile), NOW).err().unwrap();
     let sentence = refusal.to_string();
     assert!(!sentence.contains(['\u{1b}', '\n', '\u{202e}']), "{sentence:?}");
     let long = hospital.statement().replacen("org.hospital.sod", &"a".repeat(100_000), 1);
-    let refusal = verify_manifest(&hospital.root(), &hospital.sign_manifest(&long), NOW).err().unwrap();
+    let refusal =
+        verify_manifest(&hospital.root(), &hospital.sign_manifest(&long), NOW).err().unwrap();
     assert!(refusal.to_string().len() < 1_000);
     let codes: BTreeSet<_> = RefusalCode::ALL.iter().map(|code| code.remedy()).collect();
-    assert!(codes.iter().all(|remedy| !remedy.ends_with('.') && remedy.starts_with(char::is_lowercase)));
+    assert!(
+        codes.iter().all(|remedy| !remedy.ends_with('.') && remedy.starts_with(char::is_lowercase))
+    );
 }

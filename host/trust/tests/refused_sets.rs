@@ -7,7 +7,9 @@ mod common;
 use common::{DAY, Hospital, NOW, refused, whole_second};
 use portcullis_keys::SecretKey;
 use portcullis_model::{Digest, Millis};
-use portcullis_trust::{Active, History, ReleaseSet, TrustRoot, sign, verify_manifest, verify_release, verify_root};
+use portcullis_trust::{
+    Active, History, ReleaseSet, TrustRoot, sign, verify_manifest, verify_release, verify_root,
+};
 
 #[test]
 fn the_tricks_on_release_sets() {
@@ -16,11 +18,16 @@ fn the_tricks_on_release_sets() {
     let root = hospital.root();
     let verify = |payload: &str, now| verify_release(&root, &hospital.sign_release(payload), now);
     assert!(verify(&good, NOW).is_ok());
-    let by = |keys: &[&SecretKey]| verify_release(&root, &sign(ReleaseSet::PAYLOAD_TYPE, good.as_bytes(), keys), NOW);
+    let by = |keys: &[&SecretKey]| {
+        verify_release(&root, &sign(ReleaseSet::PAYLOAD_TYPE, good.as_bytes(), keys), NOW)
+    };
     refused("unsigned", by(&[]));
     refused("unknown-signer", by(&[&hospital.mallory]));
     refused("unknown-signer", by(&[&hospital.root_key, &hospital.alice, &hospital.bob]));
-    refused("wrong-payload-type", verify_release(&root, &hospital.sign_root(&hospital.root_payload()), NOW));
+    refused(
+        "wrong-payload-type",
+        verify_release(&root, &hospital.sign_root(&hospital.root_payload()), NOW),
+    );
     refused("expired", verify(&good, Millis(whole_second(NOW).0 + 7 * DAY)));
     refused("not-yet-valid", verify(&good, Millis(NOW.0 - DAY)));
     for (code, from, to) in [
@@ -29,12 +36,28 @@ fn the_tricks_on_release_sets() {
         ("release-malformed", r#""version":412"#, r#""version":412,"priority":1"#),
         ("release-malformed", r#""grace":"2026-11-15"#, r#""grace":"2026-11-07"#),
         ("release-malformed", r#""grace":"2026-11-15"#, r#""grace":"2027-11-15"#),
-        ("release-malformed", r#""bindings":"#, r#""min_serial":{"org.hospital.sod":8},"bindings":"#),
+        (
+            "release-malformed",
+            r#""bindings":"#,
+            r#""min_serial":{"org.hospital.sod":8},"bindings":"#,
+        ),
         ("release-malformed", r#""bindings":"#, r#""min_serial":{"sod":1},"bindings":"#),
-        ("release-malformed", r#""bindings":"#, r#""revoked":{"manifests":["sha512:"]},"bindings":"#),
-        ("release-malformed", r#""bindings":"#, r#""revoked":{"serials":{"org.hospital.sod":[]}},"bindings":"#),
+        (
+            "release-malformed",
+            r#""bindings":"#,
+            r#""revoked":{"manifests":["sha512:"]},"bindings":"#,
+        ),
+        (
+            "release-malformed",
+            r#""bindings":"#,
+            r#""revoked":{"serials":{"org.hospital.sod":[]}},"bindings":"#,
+        ),
         ("release-malformed", r#""plugin":"org.hospital.sod""#, r#""plugin":"org.hospital.other""#),
-        ("release-malformed", r#"{"org.hospital.sod":"#, r#"{"org.hospital.sod":null,"org.hospital.sod":"#),
+        (
+            "release-malformed",
+            r#"{"org.hospital.sod":"#,
+            r#"{"org.hospital.sod":null,"org.hospital.sod":"#,
+        ),
         ("release-malformed", r#"{"org.hospital.sod":"#, r#"{"../sod":"#),
         ("release-malformed", r#""hook":"token""#, r#""hook":"/token""#),
         ("release-malformed", r#"{"review":"deny"}"#, r#"{"shrug":"deny"}"#),
@@ -65,9 +88,14 @@ fn the_tricks_on_candidates() {
     assert_eq!((live.serial, tried.serial, candidate.plugin.as_str()), (7, 8, "org.hospital.sod"));
     assert_eq!((candidate.stop.of, candidate.stop.differ, token.bounds.errors), (200, 1, Some(3)));
     let active = |version| Active { version, set: Digest([9; 32]), root: 3, since: NOW };
-    assert_eq!(History::of(&set, active(412)).serials["org.hospital.sod"], 7, "a candidate raises no floor");
+    assert_eq!(
+        History::of(&set, active(412)).serials["org.hospital.sod"],
+        7,
+        "a candidate raises no floor"
+    );
     // What is bad about a live plugin is bad about a candidate.
-    let history = History { serials: [("org.hospital.sod".to_owned(), 9)].into(), ..History::default() };
+    let history =
+        History { serials: [("org.hospital.sod".to_owned(), 9)].into(), ..History::default() };
     refused("serial-older", history.admit(&set, Digest([1; 32]), None, NOW));
     let mut history = History::default();
     history.revoked.serials.entry("org.hospital.sod".to_owned()).or_default().insert(8);
@@ -92,9 +120,13 @@ fn the_tricks_on_candidates() {
         assert!(good.contains(from), "{from} in {good}");
         refused("release-malformed", verify(&good.replacen(from, to, 1)));
     }
-    let no_part = source.replace("canary = { percent = 5, departments = [\"radiology\"] }", "canary = {}");
+    let no_part =
+        source.replace("canary = { percent = 5, departments = [\"radiology\"] }", "canary = {}");
     refused("release-malformed", hospital.release_payload_of(&no_part));
-    refused("source-malformed", hospital.release_payload_of(&source.replace("differ = 1", "differs = 1")));
+    refused(
+        "source-malformed",
+        hospital.release_payload_of(&source.replace("differ = 1", "differs = 1")),
+    );
 }
 
 #[test]
@@ -103,16 +135,27 @@ fn the_tricks_on_trust_roots() {
     let good = hospital.root_payload();
     let verify = |payload: &str, now| verify_root(&hospital.sign_root(payload), now);
     assert!(verify(&good, NOW).is_ok());
-    let by = |keys: &[&SecretKey]| verify_root(&sign(TrustRoot::PAYLOAD_TYPE, good.as_bytes(), keys), NOW);
+    let by = |keys: &[&SecretKey]| {
+        verify_root(&sign(TrustRoot::PAYLOAD_TYPE, good.as_bytes(), keys), NOW)
+    };
     refused("unsigned", by(&[]));
     refused("unknown-signer", by(&[&hospital.mallory]));
     refused("unknown-signer", by(&[&hospital.release_key]));
     let ends = Millis(whole_second(NOW).0 + 365 * DAY);
     refused("expired", verify(&good, ends));
     let root = hospital.root();
-    refused("expired", verify_release(&root, &hospital.sign_release(&hospital.release_payload()), ends));
-    refused("expired", verify_manifest(&root, &hospital.sign_manifest(&hospital.statement()), ends));
-    refused("wrong-payload-type", verify_root(&hospital.sign_release(&hospital.release_payload()), NOW));
+    refused(
+        "expired",
+        verify_release(&root, &hospital.sign_release(&hospital.release_payload()), ends),
+    );
+    refused(
+        "expired",
+        verify_manifest(&root, &hospital.sign_manifest(&hospital.statement()), ends),
+    );
+    refused(
+        "wrong-payload-type",
+        verify_root(&hospital.sign_release(&hospital.release_payload()), NOW),
+    );
 
     let (alice, release) = (hospital.alice.public(), hospital.release_key.public());
     let alias = SecretKey::from_seed("alias.example", &[4; 32]).unwrap();
@@ -121,17 +164,26 @@ fn the_tricks_on_trust_roots() {
         (r#""threshold":1"#.to_owned(), r#""threshold":2"#.to_owned()),
         (r#""threshold":2"#.to_owned(), r#""threshold":3"#.to_owned()),
         // One key for two roles; one key under two names; a key for nothing; no key.
-        (format!(r#"["{}"]"#, release.keyid()), format!(r#"["{}"]"#, hospital.root_key.public().keyid())),
+        (
+            format!(r#"["{}"]"#, release.keyid()),
+            format!(r#"["{}"]"#, hospital.root_key.public().keyid()),
+        ),
         (format!(r#""{}""#, hospital.bob.public()), format!(r#""{}""#, alias.public())),
         (format!(r#""{alice}""#), format!(r#""{alice}","{}""#, hospital.mallory.public())),
-        (format!(r#""log":{{"keys":["{}"]}}"#, hospital.log_key.public().keyid()), r#""log":{"keys":[]}"#.to_owned()),
+        (
+            format!(r#""log":{{"keys":["{}"]}}"#, hospital.log_key.public().keyid()),
+            r#""log":{"keys":[]}"#.to_owned(),
+        ),
         (alice.to_string(), alice.keyid()),
         (r#""org.hospital.""#.to_owned(), r#""org.hospital""#.to_owned()),
         (r#""org.hospital.""#.to_owned(), r#""""#.to_owned()),
         (r#"["okta.*"]"#.to_owned(), r#"["*"]"#.to_owned()),
         (r#"["journal"]"#.to_owned(), r#"["network"]"#.to_owned()),
         (r#""name":"pharmacy""#.to_owned(), r#""name":"security-team""#.to_owned()),
-        (r#""name":"pharmacy""#.to_owned(), r#""name":"pharmacy","needs_reviewer":true"#.to_owned()),
+        (
+            r#""name":"pharmacy""#.to_owned(),
+            r#""name":"pharmacy","needs_reviewer":true"#.to_owned(),
+        ),
         (r#""version":3"#.to_owned(), r#""version":0"#.to_owned()),
     ] {
         assert!(good.contains(&from), "{from}");

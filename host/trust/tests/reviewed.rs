@@ -32,7 +32,9 @@ impl House {
         );
         let text = hospital.root_toml().replace("[[publisher]]\nname = \"security-team\"", &role);
         let payload = RootSource::parse(&text).unwrap().to_payload(None, NOW).unwrap();
-        let root = verify_root(&sign(TrustRoot::PAYLOAD_TYPE, &payload, &[&hospital.root_key]), NOW).unwrap();
+        let root =
+            verify_root(&sign(TrustRoot::PAYLOAD_TYPE, &payload, &[&hospital.root_key]), NOW)
+                .unwrap();
         Self { hospital, root, dora, other_alice }
     }
 
@@ -45,7 +47,8 @@ impl House {
 #[test]
 fn a_manifest_needs_the_reviewer_where_the_root_asks_for_one() {
     let house = House::new(1);
-    let House { hospital: Hospital { alice, bob, carol, mallory, .. }, dora, other_alice, .. } = &house;
+    let House { hospital: Hospital { alice, bob, carol, mallory, .. }, dora, other_alice, .. } =
+        &house;
     let verified = house.verify(&[alice, bob, dora]).unwrap();
     assert_eq!(verified.reviewers, [dora.public().keyid()]);
     assert_eq!(verified.signers, [alice.public().keyid(), bob.public().keyid()]);
@@ -53,7 +56,10 @@ fn a_manifest_needs_the_reviewer_where_the_root_asks_for_one() {
     refused("review-missing", house.verify(&[alice, bob, mallory]));
     refused("review-missing", house.verify(&[alice, bob, carol]));
     refused("review-by-author", house.verify(&[alice, bob, other_alice]));
-    assert!(house.verify(&[alice, bob, other_alice, dora]).is_ok(), "somebody else has read it too");
+    assert!(
+        house.verify(&[alice, bob, other_alice, dora]).is_ok(),
+        "somebody else has read it too"
+    );
     refused("below-threshold", house.verify(&[alice, dora]));
     refused("unknown-publisher", house.verify(&[dora]));
 
@@ -72,12 +78,15 @@ fn a_reviewer_whose_key_is_revoked_has_reviewed_nothing() {
         "[reviewer]\nkeys = [\"{}\"]\nthreshold = 1\n\n[[publisher]]\nname = \"security-team\"\nneeds_reviewer = true",
         house.other_alice.public()
     );
-    let text =
-        hospital.root_toml().replace("version = 3\n", "").replace("[[publisher]]\nname = \"security-team\"", &role);
+    let text = hospital
+        .root_toml()
+        .replace("version = 3\n", "")
+        .replace("[[publisher]]\nname = \"security-team\"", &role);
     let text = format!("{text}\n[revoked]\nkeys = [\"{}\"]\n", dora.public());
     let payload = RootSource::parse(&text).unwrap().to_payload(Some(&house.root), NOW).unwrap();
     let next = house.root.next(&sign(TrustRoot::PAYLOAD_TYPE, &payload, &[root_key])).unwrap();
     refused("revoked-key", verified.stands(&next));
-    let envelope = sign(Manifest::PAYLOAD_TYPE, hospital.statement().as_bytes(), &[alice, bob, dora]);
+    let envelope =
+        sign(Manifest::PAYLOAD_TYPE, hospital.statement().as_bytes(), &[alice, bob, dora]);
     refused("revoked-key", verify_manifest(&next, &envelope, NOW));
 }

@@ -75,13 +75,17 @@ pub(crate) fn compile(settings: Settings) -> Result<Compiled, Vec<String>> {
     let mut seen = BTreeMap::new();
     for (at, source) in settings.rules.into_iter().enumerate() {
         if let Some(first) = seen.insert(source.id.clone(), at) {
-            problems.at(format_args!("rules[{at}].id"), format_args!("is also that of `rules[{first}]`"));
+            problems.at(
+                format_args!("rules[{at}].id"),
+                format_args!("is also that of `rules[{first}]`"),
+            );
         }
         rules.push(rule(source, at, &settings.owner, &mut problems));
     }
     // In an order that does not depend on the settings' own.
     rules.sort_unstable_by(|one, other| one.id.cmp(&other.id));
-    let named: BTreeSet<String> = rules.iter().filter_map(|rule| rule.actions.as_ref()).flatten().cloned().collect();
+    let named: BTreeSet<String> =
+        rules.iter().filter_map(|rule| rule.actions.as_ref()).flatten().cloned().collect();
     let subjects = Directory::of_subjects(settings.subjects, &mut problems);
     let resources = Directory::of_resources(settings.resources, &mut problems);
     let actions = Directory::of_actions(settings.actions, named, &mut problems);
@@ -135,7 +139,9 @@ impl Rule {
         let roles = match (&self.roles, scene.subject.type_name) {
             (None, _) => Some(true),
             (Some(_), None) => None,
-            (Some(wanted), Some(_)) => Some(scene.roles.iter().any(|role| wanted.binary_search(role).is_ok())),
+            (Some(wanted), Some(_)) => {
+                Some(scene.roles.iter().any(|role| wanted.binary_search(role).is_ok()))
+            }
         };
         let Scene { subject, action, resource, .. } = scene;
         [
@@ -154,27 +160,49 @@ impl Rule {
     fn clock(&self, scene: &Scene<'_>) -> [(Option<bool>, Option<Path>); 2] {
         let begun = self.from.is_none_or(|from| scene.received >= from);
         let over = self.until.is_some_and(|until| scene.received >= until);
-        let within = self.hours.as_ref().is_none_or(|hours| hours.contain(scene.received).unwrap_or(!self.allows));
+        let within = self
+            .hours
+            .as_ref()
+            .is_none_or(|hours| hours.contain(scene.received).unwrap_or(!self.allows));
         [(Some(begun && !over), None), (Some(within), None)]
     }
 }
 
 fn rule(source: settings::Rule, at: usize, owner: &str, problems: &mut Problems) -> Rule {
-    let settings::Rule { id, effect, owner: own, subject, action, resource, when, hours, from, until } = source;
+    let settings::Rule {
+        id,
+        effect,
+        owner: own,
+        subject,
+        action,
+        resource,
+        when,
+        hours,
+        from,
+        until,
+    } = source;
     let path = format!("rules[{at}]");
     if id.is_empty() {
         problems.at(format_args!("{path}.id"), "is empty");
     }
     if own.as_deref() == Some("") {
-        problems.at(format_args!("{path}.owner"), "is empty: leave it out, or say who answers for this rule");
+        problems.at(
+            format_args!("{path}.owner"),
+            "is empty: leave it out, or say who answers for this rule",
+        );
     }
     if from.zip(until).is_some_and(|(from, until)| from >= until) {
-        problems.at(format_args!("{path}.until"), "is not later than `from`: the rule would never apply");
+        problems.at(
+            format_args!("{path}.until"),
+            "is not later than `from`: the rule would never apply",
+        );
     }
     let hours = hours.and_then(|hours| Hours::compile(&hours, &format!("{path}.hours"), problems));
     let when = when.into_iter().enumerate();
     let when = when
-        .filter_map(|(number, condition)| Condition::compile(condition, &format!("{path}.when[{number}]"), problems))
+        .filter_map(|(number, condition)| {
+            Condition::compile(condition, &format!("{path}.when[{number}]"), problems)
+        })
         .collect();
     let mut list = |member: &str, names: Option<Vec<String>>| {
         let mut names = names?;
@@ -206,7 +234,8 @@ fn rule(source: settings::Rule, at: usize, owner: &str, problems: &mut Problems)
         until: until.map(millis),
     };
     if rule.allows && rule.is_for_everything() {
-        problems.at(&path, "allows everything to everybody: say at least for whom, or what, or when");
+        problems
+            .at(&path, "allows everything to everybody: say at least for whom, or what, or when");
     }
     rule
 }
@@ -229,7 +258,10 @@ impl Rule {
 }
 
 /// Role → everything it includes, to any depth; circles are fine.
-fn included(roles: &BTreeMap<String, Vec<String>>, problems: &mut Problems) -> FxHashMap<String, Vec<String>> {
+fn included(
+    roles: &BTreeMap<String, Vec<String>>,
+    problems: &mut Problems,
+) -> FxHashMap<String, Vec<String>> {
     for (role, includes) in roles {
         if role.is_empty() || includes.iter().any(String::is_empty) {
             problems.at(format_args!("roles.{role}"), "has an empty name");

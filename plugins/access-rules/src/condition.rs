@@ -71,9 +71,13 @@ impl Condition {
             Value::Odd => return None,
         };
         match &self.test {
-            Test::Among(set, wanted) => Some(atoms.iter().any(|atom| set.contains(atom)) == *wanted),
+            Test::Among(set, wanted) => {
+                Some(atoms.iter().any(|atom| set.contains(atom)) == *wanted)
+            }
             Test::Shared(with, wanted) => match scene.value(with) {
-                Value::Known(others) => Some(atoms.iter().any(|atom| others.contains(atom)) == *wanted),
+                Value::Known(others) => {
+                    Some(atoms.iter().any(|atom| others.contains(atom)) == *wanted)
+                }
                 Value::Absent => self.if_absent,
                 Value::Odd => None,
             },
@@ -82,7 +86,9 @@ impl Condition {
                 Some(bound.allows(number.compare(*limit)?))
             }
             Test::Begins(head) => {
-                Some(atoms.iter().any(|atom| matches!(atom, Atom::Text(text) if text.starts_with(head.as_str()))))
+                Some(atoms.iter().any(
+                    |atom| matches!(atom, Atom::Text(text) if text.starts_with(head.as_str())),
+                ))
             }
             Test::Present(_) => None,
         }
@@ -112,7 +118,8 @@ impl Bound {
 fn tests(source: Source, path: &str, problems: &mut Problems) -> Vec<Test> {
     let mut tests = Vec::new();
     let literals = |member: &str, list: Vec<Json>, problems: &mut Problems| {
-        let atoms: Option<Vec<_>> = list.iter().map(|json| Atom::from_json(json).map(Atom::into_owned)).collect();
+        let atoms: Option<Vec<_>> =
+            list.iter().map(|json| Atom::from_json(json).map(Atom::into_owned)).collect();
         if list.is_empty() || atoms.is_none() {
             problems.at(
                 format_args!("{path}.{member}"),
@@ -127,7 +134,9 @@ fn tests(source: Source, path: &str, problems: &mut Problems) -> Vec<Test> {
     for (member, given, wanted) in [("in", source.is_in, true), ("not_in", source.not_in, false)] {
         tests.extend(given.map(|list| Test::Among(literals(member, list, problems), wanted)));
     }
-    for (member, given, wanted) in [("same_as", source.same_as, true), ("not_same_as", source.not_same_as, false)] {
+    for (member, given, wanted) in
+        [("same_as", source.same_as, true), ("not_same_as", source.not_same_as, false)]
+    {
         let Some(text) = given else { continue };
         match Path::parse(&text) {
             Some(with) => tests.push(Test::Shared(with, wanted)),
@@ -151,4 +160,5 @@ fn tests(source: Source, path: &str, problems: &mut Problems) -> Vec<Test> {
     tests
 }
 
-const NO_PATH: &str = "names no part of a call, such as `resource.attributes.owner`, `subject.id` or `context:/ip`";
+const NO_PATH: &str =
+    "names no part of a call, such as `resource.attributes.owner`, `subject.id` or `context:/ip`";

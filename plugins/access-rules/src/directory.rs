@@ -48,16 +48,36 @@ impl Directory {
     pub fn of_resources(resources: Vec<Resource>, problems: &mut Problems) -> Self {
         let mut directory = Self::default();
         for (at, Resource { type_name, id, attributes }) in resources.into_iter().enumerate() {
-            directory.add(&format!("resources[{at}]"), "id", &type_name, &id, None, attributes, problems);
+            directory.add(
+                &format!("resources[{at}]"),
+                "id",
+                &type_name,
+                &id,
+                None,
+                attributes,
+                problems,
+            );
         }
         directory.sorted()
     }
 
     /// The actions, and those that only rules name.
-    pub fn of_actions(actions: Vec<Action>, named: BTreeSet<String>, problems: &mut Problems) -> Self {
+    pub fn of_actions(
+        actions: Vec<Action>,
+        named: BTreeSet<String>,
+        problems: &mut Problems,
+    ) -> Self {
         let mut directory = Self::default();
         for (at, Action { name, attributes }) in actions.into_iter().enumerate() {
-            directory.add(&format!("actions[{at}]"), "name", ACTION, &name, None, attributes, problems);
+            directory.add(
+                &format!("actions[{at}]"),
+                "name",
+                ACTION,
+                &name,
+                None,
+                attributes,
+                problems,
+            );
         }
         let ids = directory.ids.entry(ACTION.into()).or_default();
         ids.extend(named.into_iter().map(Into::into));
@@ -77,7 +97,10 @@ impl Directory {
         self.ids.get(type_name).map_or(&[], Vec::as_slice)
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the parts of one entry, and where to complain of them")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the parts of one entry, and where to complain of them"
+    )]
     fn add(
         &mut self,
         path: &str,
@@ -92,7 +115,8 @@ impl Directory {
             problems.at(format_args!("{path}.type"), "is empty");
         }
         if !(1..=LONGEST_ID).contains(&id.len()) {
-            problems.at(format_args!("{path}.{member}"), format_args!("needs 1 to {LONGEST_ID} bytes"));
+            problems
+                .at(format_args!("{path}.{member}"), format_args!("needs 1 to {LONGEST_ID} bytes"));
         }
         let mut known = Vec::with_capacity(attributes.len());
         for (name, json) in attributes {

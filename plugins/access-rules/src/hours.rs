@@ -52,7 +52,9 @@ impl Hours {
         let moment = Timestamp::from_millisecond(i64::try_from(millis).ok()?).ok()?;
         let local = self.zone.to_datetime(moment);
         let (day, time) = (local.weekday(), local.time());
-        let on = |day: Weekday| self.days.get(usize::try_from(day.to_monday_zero_offset()).ok()?).copied();
+        let on = |day: Weekday| {
+            self.days.get(usize::try_from(day.to_monday_zero_offset()).ok()?).copied()
+        };
         if self.from < self.until {
             return Some(on(day)? && (self.from..self.until).contains(&time));
         }
@@ -68,7 +70,8 @@ mod tests {
     use super::*;
 
     fn hours(days: Option<Vec<Day>>, from: &str, until: &str) -> Hours {
-        let source = Source { zone: "Europe/Berlin".into(), days, from: from.into(), until: until.into() };
+        let source =
+            Source { zone: "Europe/Berlin".into(), days, from: from.into(), until: until.into() };
         let mut problems = Problems::default();
         let hours = Hours::compile(&source, "hours", &mut problems).unwrap();
         problems.or(hours).unwrap()

@@ -95,9 +95,12 @@ fn options(rule: &Rule) -> Vec<Filing> {
     };
     let (actions, types) = (&rule.actions, &rule.resource_types);
     let both = actions.as_ref().zip(types.as_ref());
-    let both = both.filter(|(actions, types)| actions.len().saturating_mul(types.len()) <= MOST_KEYS);
+    let both =
+        both.filter(|(actions, types)| actions.len().saturating_mul(types.len()) <= MOST_KEYS);
     let both = both.map(|(actions, types)| {
-        let each = |action: &String| types.iter().map(|on| spelled(ACTION_ON, [action, on])).collect::<Vec<_>>();
+        let each = |action: &String| {
+            types.iter().map(|on| spelled(ACTION_ON, [action, on])).collect::<Vec<_>>()
+        };
         Filing { kind: ACTION_ON, keys: actions.iter().flat_map(each).collect() }
     });
     [

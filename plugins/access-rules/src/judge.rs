@@ -49,14 +49,18 @@ pub(crate) fn judge(compiled: &Compiled, call: &Call) -> Decision {
     let weighed = weigh(compiled, call);
     let findings = match (weighed.denied.as_slice(), weighed.allowed) {
         ([], Some(rule)) => {
-            vec![Finding::new("ACCESS_ALLOWED", Effect::Allow).argument(Attribute::text("rule", &rule.id))]
+            vec![
+                Finding::new("ACCESS_ALLOWED", Effect::Allow)
+                    .argument(Attribute::text("rule", &rule.id)),
+            ]
         }
         ([], None) => vec![no_rule(compiled, call)],
         (denied, _) => {
             let (told, untold) = denied.split_at(denied.len().min(MOST_FINDINGS));
             let more = (!untold.is_empty()).then(|| {
                 let count = i64::try_from(untold.len()).unwrap_or(i64::MAX);
-                Finding::new("ACCESS_MORE", Effect::Deny).argument(Attribute::number("count", count))
+                Finding::new("ACCESS_MORE", Effect::Deny)
+                    .argument(Attribute::number("count", count))
             });
             told.iter().map(|(rule, unknown)| denial(rule, unknown.as_ref())).chain(more).collect()
         }

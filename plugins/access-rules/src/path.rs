@@ -32,13 +32,17 @@ impl Path {
     pub fn parse(text: &str) -> Option<Self> {
         for (head, above) in [("payload:", ""), ("context:", "/context")] {
             if let Some(pointer) = text.strip_prefix(head) {
-                return pointer.starts_with('/').then(|| Self::Payload(format!("{above}{pointer}")));
+                return pointer
+                    .starts_with('/')
+                    .then(|| Self::Payload(format!("{above}{pointer}")));
             }
         }
         let (place, member) = text.split_once('.')?;
         let place = Place::parse(place)?;
         match (place, member) {
-            (Place::Action, "name") | (Place::Subject | Place::Resource, "id") => Some(Self::Id(place)),
+            (Place::Action, "name") | (Place::Subject | Place::Resource, "id") => {
+                Some(Self::Id(place))
+            }
             (Place::Subject | Place::Resource, "type") => Some(Self::Type(place)),
             (Place::Subject, "roles") => Some(Self::Roles),
             _ => {

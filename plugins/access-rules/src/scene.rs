@@ -81,14 +81,16 @@ impl<'a> Scene<'a> {
             Path::Id(place) => text(self.part(*place).id),
             Path::Type(place) => text(self.part(*place).type_name),
             Path::Roles => match self.subject.type_name {
-                Some(_) => {
-                    Value::Known(Atoms::Many(self.roles.iter().map(|role| Atom::Text(role.as_str().into())).collect()))
-                }
+                Some(_) => Value::Known(Atoms::Many(
+                    self.roles.iter().map(|role| Atom::Text(role.as_str().into())).collect(),
+                )),
                 None => Value::Absent,
             },
             Path::Attribute(place, name) => self.part(*place).attribute(name),
             Path::Payload(pointer) => {
-                let parsed = self.parsed.get_or_init(|| serde_json::from_str(self.payload).unwrap_or_default());
+                let parsed = self
+                    .parsed
+                    .get_or_init(|| serde_json::from_str(self.payload).unwrap_or_default());
                 parsed.pointer(pointer).map_or(Value::Absent, Value::from_json)
             }
         }
@@ -154,7 +156,10 @@ fn roles(compiled: &Compiled, subject: &Part<'_>, held: &[String]) -> Vec<String
         let fills = subject.weight == Weight::Fill && listed.is_some();
         // Where the settings say which roles somebody has, the call's attributes do not fill in more.
         let value = match fills {
-            true => subject.listed.and_then(|listed| listed.attribute(name)).map_or(Value::Absent, Value::borrowed),
+            true => subject
+                .listed
+                .and_then(|listed| listed.attribute(name))
+                .map_or(Value::Absent, Value::borrowed),
             false => subject.attribute(name),
         };
         if let Value::Known(atoms) = value {
@@ -168,8 +173,12 @@ fn roles(compiled: &Compiled, subject: &Part<'_>, held: &[String]) -> Vec<String
         roles.extend(held.iter().cloned());
     }
     if !compiled.included.is_empty() {
-        let included: Vec<String> =
-            roles.iter().filter_map(|role| compiled.included.get(role.as_str())).flatten().cloned().collect();
+        let included: Vec<String> = roles
+            .iter()
+            .filter_map(|role| compiled.included.get(role.as_str()))
+            .flatten()
+            .cloned()
+            .collect();
         roles.extend(included);
     }
     roles.sort_unstable();

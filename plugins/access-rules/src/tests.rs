@@ -63,9 +63,14 @@ fn met(condition: Value, call: testing::CallBuilder) -> (bool, bool) {
     met_in(|settings| settings, condition, call)
 }
 
-fn met_in(change: impl Fn(Value) -> Value, condition: Value, call: testing::CallBuilder) -> (bool, bool) {
+fn met_in(
+    change: impl Fn(Value) -> Value,
+    condition: Value,
+    call: testing::CallBuilder,
+) -> (bool, bool) {
     let rule = |effect: &str| json!({"id": "R", "effect": effect, "when": [condition]});
-    let allows = decide(&rules(&change(one(rule("allow")))), call.clone()).verdict() == Effect::Allow;
+    let allows =
+        decide(&rules(&change(one(rule("allow")))), call.clone()).verdict() == Effect::Allow;
     let mut denying = one(rule("deny"));
     let everything = json!({"id": "A", "effect": "allow", "when": [{"what": "payload:/never", "present": false}]});
     denying["rules"].as_array_mut().unwrap().push(everything);
@@ -80,7 +85,8 @@ const UNKNOWN: (bool, bool) = (false, true);
 
 #[test]
 fn a_denial_beats_every_permission_and_nothing_is_allowed_by_silence() {
-    let mut settings = one(json!({"id": "ALL", "effect": "allow", "subject": {"roles": ["nurse"]}}));
+    let mut settings =
+        one(json!({"id": "ALL", "effect": "allow", "subject": {"roles": ["nurse"]}}));
     settings["rules"]
         .as_array_mut()
         .unwrap()
@@ -117,13 +123,19 @@ fn a_rule_is_for_those_it_names() {
     assert!(!allowed(call("ben", "read", "r1")), "not among the ids");
     assert!(!allowed(call("eve", "read", "r1")), "without a role");
     assert!(allowed(call("eve", "read", "r1").entitlement("doctor")));
-    assert!(!allowed(testing::call("authzen").subject("ann").action("action", "read").resource("bed", "r1")));
+    assert!(!allowed(
+        testing::call("authzen").subject("ann").action("action", "read").resource("bed", "r1")
+    ));
     let of_type = testing::call("authzen").subject_of_type("robot", "ann").action("action", "read");
     assert!(!allowed(of_type.resource("record", "r1").entitlement("nurse")));
     for (listed, who) in [(true, "ann"), (false, "eve")] {
-        let plugin = rules(&one(json!({"id": "R", "effect": "allow", "subject": {"listed": listed}})));
+        let plugin =
+            rules(&one(json!({"id": "R", "effect": "allow", "subject": {"listed": listed}})));
         for other in ["ann", "eve"] {
-            assert_eq!(decide(&plugin, call(other, "read", "r1")).verdict() == Effect::Allow, other == who);
+            assert_eq!(
+                decide(&plugin, call(other, "read", "r1")).verdict() == Effect::Allow,
+                other == who
+            );
         }
     }
     let plugin = rules(&one(json!({"id": "R", "effect": "allow", "resource": {"listed": true}})));
@@ -143,7 +155,11 @@ fn comparisons_are_met_unmet_or_not_known() {
         (json!({"what": "subject.attributes.ward", "is": "north"}), ben(), UNKNOWN),
         (json!({"what": "subject.attributes.ward", "is_not": "north"}), ben(), UNKNOWN),
         (json!({"what": "subject.attributes.ward", "is": "north", "if_absent": true}), ben(), MET),
-        (json!({"what": "subject.attributes.ward", "is": "north", "if_absent": false}), ben(), UNMET),
+        (
+            json!({"what": "subject.attributes.ward", "is": "north", "if_absent": false}),
+            ben(),
+            UNMET,
+        ),
         (json!({"what": "subject.attributes.licence", "is": "x"}), ben(), UNKNOWN),
         (json!({"what": "subject.attributes.licence", "present": true}), ben(), UNMET),
         (json!({"what": "subject.attributes.licence", "present": false}), ben(), MET),
@@ -151,13 +167,33 @@ fn comparisons_are_met_unmet_or_not_known() {
         (json!({"what": "subject.attributes.wards", "is_not": "south"}), ben(), UNMET),
         (json!({"what": "subject.attributes.wards", "in": ["west", "north"]}), ben(), MET),
         (json!({"what": "subject.attributes.wards", "not_in": ["west", "east"]}), ben(), MET),
-        (json!({"what": "subject.attributes.wards", "same_as": "resource.attributes.ward"}), ben(), MET),
-        (json!({"what": "subject.attributes.ward", "same_as": "resource.attributes.ward"}), ann(), MET),
-        (json!({"what": "subject.attributes.ward", "not_same_as": "resource.attributes.ward"}), ann(), UNMET),
+        (
+            json!({"what": "subject.attributes.wards", "same_as": "resource.attributes.ward"}),
+            ben(),
+            MET,
+        ),
+        (
+            json!({"what": "subject.attributes.ward", "same_as": "resource.attributes.ward"}),
+            ann(),
+            MET,
+        ),
+        (
+            json!({"what": "subject.attributes.ward", "not_same_as": "resource.attributes.ward"}),
+            ann(),
+            UNMET,
+        ),
         (json!({"what": "subject.id", "same_as": "resource.attributes.owner"}), ann(), MET),
-        (json!({"what": "subject.id", "same_as": "resource.attributes.owner"}), call("ben", "read", "r1"), UNMET),
+        (
+            json!({"what": "subject.id", "same_as": "resource.attributes.owner"}),
+            call("ben", "read", "r1"),
+            UNMET,
+        ),
         (json!({"what": "subject.id", "same_as": "resource.attributes.nobody"}), ann(), UNKNOWN),
-        (json!({"what": "subject.id", "same_as": "resource.attributes.nobody", "if_absent": false}), ann(), UNMET),
+        (
+            json!({"what": "subject.id", "same_as": "resource.attributes.nobody", "if_absent": false}),
+            ann(),
+            UNMET,
+        ),
         (json!({"what": "subject.attributes.level", "at_least": 3}), ann(), MET),
         (json!({"what": "subject.attributes.level", "more_than": 3}), ann(), UNMET),
         (json!({"what": "subject.attributes.level", "at_most": 2.5}), ann(), UNMET),
@@ -173,10 +209,22 @@ fn comparisons_are_met_unmet_or_not_known() {
         (json!({"what": "action.attributes.risk", "is": "high"}), ben(), MET),
         (json!({"what": "subject.roles", "is": "doctor"}), ben(), MET),
         (json!({"what": "subject.roles", "not_in": ["doctor"]}), ann(), MET),
-        (json!({"what": "context:/ip", "is": "192.0.2.1"}), ann().payload(r#"{"context":{"ip":"192.0.2.1"}}"#), MET),
-        (json!({"what": "context:/ip", "is": "192.0.2.1"}), ann().payload(r#"{"context":{"ip":"192.0.2.2"}}"#), UNMET),
+        (
+            json!({"what": "context:/ip", "is": "192.0.2.1"}),
+            ann().payload(r#"{"context":{"ip":"192.0.2.1"}}"#),
+            MET,
+        ),
+        (
+            json!({"what": "context:/ip", "is": "192.0.2.1"}),
+            ann().payload(r#"{"context":{"ip":"192.0.2.2"}}"#),
+            UNMET,
+        ),
         (json!({"what": "context:/ip", "is": "192.0.2.1"}), ann(), UNKNOWN),
-        (json!({"what": "context:/ip", "is": "x"}), ann().payload(r#"{"context":{"ip":{"v4":1}}}"#), UNKNOWN),
+        (
+            json!({"what": "context:/ip", "is": "x"}),
+            ann().payload(r#"{"context":{"ip":{"v4":1}}}"#),
+            UNKNOWN,
+        ),
         (json!({"what": "payload:/a/1", "is": true}), ann().payload(r#"{"a":[0,true]}"#), MET),
     ];
     for (condition, call, expected) in cases {
@@ -188,7 +236,9 @@ fn comparisons_are_met_unmet_or_not_known() {
 fn what_comes_with_a_call_counts_as_the_settings_say() {
     let is = |name: &str, value: &str| json!({"what": format!("resource.attributes.{name}"), "is": value});
     let weighed = |weight: Option<&str>, condition: Value, id: &str| {
-        let call = call("ann", "read", id).resource_attribute("ward", "west").resource_attribute("room", "7");
+        let call = call("ann", "read", id)
+            .resource_attribute("ward", "west")
+            .resource_attribute("room", "7");
         let change = |mut settings: Value| {
             if let Some(weight) = weight {
                 settings["properties"] = json!({"resource": weight});
@@ -221,7 +271,10 @@ fn what_comes_with_a_call_counts_as_the_settings_say() {
     assert_eq!(met_in(with("fill"), licence.clone(), sent()), UNMET);
     assert_eq!(met_in(with("override"), licence, sent()), MET);
     let ward = json!({"what": "subject.attributes.ward", "is": "north"});
-    assert_eq!(met_in(with("override"), ward, call("ann", "read", "r1").attribute("ward", json!(null))), MET);
+    assert_eq!(
+        met_in(with("override"), ward, call("ann", "read", "r1").attribute("ward", json!(null))),
+        MET
+    );
     // How an action is meant is for the call to say.
     let soft = json!({"what": "action.attributes.soft", "is": true});
     assert_eq!(met(soft, call("ann", "print", "r1").action_attribute("soft", true)), MET);
@@ -229,23 +282,37 @@ fn what_comes_with_a_call_counts_as_the_settings_say() {
 
 #[test]
 fn roles_come_from_where_the_settings_let_them() {
-    let allowed = |weight: &str, who: &str, add: fn(testing::CallBuilder) -> testing::CallBuilder| {
-        let mut settings = one(json!({"id": "R", "effect": "allow", "subject": {"roles": ["admin"]}}));
-        settings["properties"] = json!({"subject": weight});
-        settings["roles"] = json!({"owner": ["admin", "owner"], "root": ["owner"]});
-        decide(&rules(&settings), add(call(who, "read", "r1"))).verdict() == Effect::Allow
-    };
-    let attribute: fn(testing::CallBuilder) -> testing::CallBuilder = |call| call.attribute("role", "admin");
-    let list: fn(testing::CallBuilder) -> testing::CallBuilder = |call| call.attribute("roles", ["x", "root"]);
+    let allowed =
+        |weight: &str, who: &str, add: fn(testing::CallBuilder) -> testing::CallBuilder| {
+            let mut settings =
+                one(json!({"id": "R", "effect": "allow", "subject": {"roles": ["admin"]}}));
+            settings["properties"] = json!({"subject": weight});
+            settings["roles"] = json!({"owner": ["admin", "owner"], "root": ["owner"]});
+            decide(&rules(&settings), add(call(who, "read", "r1"))).verdict() == Effect::Allow
+        };
+    let attribute: fn(testing::CallBuilder) -> testing::CallBuilder =
+        |call| call.attribute("role", "admin");
+    let list: fn(testing::CallBuilder) -> testing::CallBuilder =
+        |call| call.attribute("roles", ["x", "root"]);
     let held: fn(testing::CallBuilder) -> testing::CallBuilder = |call| call.entitlement("owner");
     for add in [attribute, list, held] {
         // Ann's roles are in the settings; of Ben they know an attribute; of Eve nothing.
-        assert!(!allowed("ignore", "ann", add) && !allowed("ignore", "ben", add) && !allowed("ignore", "eve", add));
         assert!(
-            !allowed("unlisted", "ann", add) && !allowed("unlisted", "ben", add) && allowed("unlisted", "eve", add)
+            !allowed("ignore", "ann", add)
+                && !allowed("ignore", "ben", add)
+                && !allowed("ignore", "eve", add)
+        );
+        assert!(
+            !allowed("unlisted", "ann", add)
+                && !allowed("unlisted", "ben", add)
+                && allowed("unlisted", "eve", add)
         );
         assert!(!allowed("fill", "ann", add) && allowed("fill", "eve", add));
-        assert!(allowed("override", "ann", add) && allowed("override", "ben", add) && allowed("override", "eve", add));
+        assert!(
+            allowed("override", "ann", add)
+                && allowed("override", "ben", add)
+                && allowed("override", "eve", add)
+        );
     }
     assert!(!allowed("fill", "ben", attribute), "the settings say which role he has");
     assert!(allowed("fill", "ben", list) && allowed("fill", "ben", held), "and nothing of these");
@@ -257,15 +324,20 @@ fn rules_have_their_time() {
     rule["from"] = json!("2026-12-01T00:00:00+01:00");
     rule["until"] = json!("2027-01-01T00:00:00Z");
     let plugin = rules(&one(rule));
-    let at = |millis| decide(&plugin, call("ann", "read", "r1").received(millis)).verdict() == Effect::Allow;
+    let at = |millis| {
+        decide(&plugin, call("ann", "read", "r1").received(millis)).verdict() == Effect::Allow
+    };
     assert!(!at(1_796_079_599_999) && at(1_796_079_600_000)); // 2026-11-30T23:00:00Z
     assert!(at(1_798_761_599_999) && !at(1_798_761_600_000));
-    let hours = json!({"zone": "Europe/Berlin", "days": ["fri"], "from": "07:00", "until": "19:00"});
+    let hours =
+        json!({"zone": "Europe/Berlin", "days": ["fri"], "from": "07:00", "until": "19:00"});
     let night = json!({"id": "N", "effect": "deny", "action": {"names": ["read"]}, "hours": hours});
     let mut settings = one(json!({"id": "R", "effect": "allow", "action": {"names": ["read"]}}));
     settings["rules"].as_array_mut().unwrap().push(night);
     let plugin = rules(&settings);
-    let at = |millis| decide(&plugin, call("ann", "read", "r1").received(millis)).verdict() == Effect::Allow;
+    let at = |millis| {
+        decide(&plugin, call("ann", "read", "r1").received(millis)).verdict() == Effect::Allow
+    };
     assert!(!at(1_783_054_800_000), "2026-07-03T05:00:00Z, a Friday, 07:00 there");
     assert!(at(1_783_054_799_999) && at(1_783_141_200_000));
     assert!(!at(u64::MAX), "a moment that no calendar has weakens no denial");
@@ -283,7 +355,8 @@ fn what_a_call_does_not_say_lets_nobody_in() {
     let decision = decide(&plugin, call("ben", "read", "r1"));
     assert_eq!(decision.codes(), ["ACCESS_UNKNOWN"]);
     assert_eq!(text(&decision.findings[0], "missing"), "subject.attributes.ward");
-    let decision = decide(&plugin, testing::call("generic").subject("ann").action("action", "read"));
+    let decision =
+        decide(&plugin, testing::call("generic").subject("ann").action("action", "read"));
     assert_eq!(
         (decision.codes(), text(&decision.findings[0], "missing")),
         (vec!["ACCESS_UNKNOWN"], "resource.id".into())
@@ -295,7 +368,9 @@ fn what_a_call_does_not_say_lets_nobody_in() {
 #[test]
 fn many_denials_are_cut_short() {
     let mut settings = one(json!({"id": "R", "effect": "allow", "subject": {"types": ["user"]}}));
-    let denials = (0..20).map(|at| json!({"id": format!("D{at:02}"), "effect": "deny", "action": {"names": ["read"]}}));
+    let denials = (0..20).map(
+        |at| json!({"id": format!("D{at:02}"), "effect": "deny", "action": {"names": ["read"]}}),
+    );
     settings["rules"].as_array_mut().unwrap().extend(denials);
     let decision = decide(&rules(&settings), call("ann", "read", "r1"));
     assert_eq!(decision.findings.len(), judge::MOST_FINDINGS + 1);
@@ -320,10 +395,22 @@ fn wrong_settings_are_named_by_path() {
         ("/otherwise", json!("perhaps"), "`otherwise` is wrong"),
         ("/properties", json!({"subject": "trust"}), "`properties.subject` is wrong"),
         ("/roles", json!({"a": [""]}), "`roles.a` has an empty name"),
-        ("/subjects", json!([{"type": "user", "id": ""}]), "`subjects[0].id` needs 1 to 1024 bytes"),
+        (
+            "/subjects",
+            json!([{"type": "user", "id": ""}]),
+            "`subjects[0].id` needs 1 to 1024 bytes",
+        ),
         ("/subjects", json!([{"type": "", "id": "x"}]), "`subjects[0].type` is empty"),
-        ("/subjects", json!([{"type": "u", "id": "x"}, {"type": "u", "id": "x"}]), "`subjects[1]` is listed already"),
-        ("/subjects", json!([{"type": "u", "id": "x", "roles": [""]}]), "`subjects[0].roles` has an empty name"),
+        (
+            "/subjects",
+            json!([{"type": "u", "id": "x"}, {"type": "u", "id": "x"}]),
+            "`subjects[1]` is listed already",
+        ),
+        (
+            "/subjects",
+            json!([{"type": "u", "id": "x", "roles": [""]}]),
+            "`subjects[0].roles` has an empty name",
+        ),
         (
             "/resources",
             json!([{"type": "r", "id": "x", "attributes": {"a": {}}}]),
@@ -343,8 +430,16 @@ fn wrong_settings_are_named_by_path() {
         ("/rules/0/when/0/is", json!(null), "`rules[0].when[0]` needs exactly one"),
         ("/rules/0/when/0/is", json!({"a": 1}), "`rules[0].when[0].is` must be"),
         ("/rules/0/when/0/in", json!(["a"]), "`rules[0].when[0]` needs exactly one"),
-        ("/rules/0/when", json!([{"what": "subject.id", "in": []}]), "`rules[0].when[0].in` must be"),
-        ("/rules/0/when", json!([{"what": "subject.id", "same_as": "x"}]), "`rules[0].when[0].same_as` names no part"),
+        (
+            "/rules/0/when",
+            json!([{"what": "subject.id", "in": []}]),
+            "`rules[0].when[0].in` must be",
+        ),
+        (
+            "/rules/0/when",
+            json!([{"what": "subject.id", "same_as": "x"}]),
+            "`rules[0].when[0].same_as` names no part",
+        ),
         (
             "/rules/0/when",
             json!([{"what": "subject.id", "at_most": "x"}]),
@@ -353,14 +448,21 @@ fn wrong_settings_are_named_by_path() {
     ];
     for (pointer, value, expected) in cases {
         let sentences = with(pointer, value);
-        assert!(sentences.iter().any(|sentence| sentence.contains(expected)), "{expected}: {sentences:?}");
+        assert!(
+            sentences.iter().any(|sentence| sentence.contains(expected)),
+            "{expected}: {sentences:?}"
+        );
     }
     let twice = json!({"owner": "o", "rules": [{"id": "R", "effect": "deny"}, {"id": "R", "effect": "deny"}]});
     assert!(refusal(&twice).concat().contains("`rules[1].id` is also that of `rules[0]`"));
     let open = json!({"owner": "o", "rules": [{"id": "R", "effect": "allow"}]});
     assert!(refusal(&open).concat().contains("allows everything to everybody"));
     let over = json!({"id": "R", "effect": "deny", "from": "2026-01-01T00:00:00Z", "until": "2026-01-01T00:00:00Z"});
-    assert!(refusal(&json!({"owner": "o", "rules": [over]})).concat().contains("`rules[0].until` is not later"));
+    assert!(
+        refusal(&json!({"owner": "o", "rules": [over]}))
+            .concat()
+            .contains("`rules[0].until` is not later")
+    );
 }
 
 #[test]
@@ -395,9 +497,13 @@ fn the_example_and_the_schema_agree_with_the_plugin() {
 
 #[test]
 fn what_is_listed_is_found_and_nothing_else() {
-    let mut settings =
-        one(json!({"id": "R", "effect": "allow", "subject": {"roles": ["nurse"]}, "action": {"names": ["write"]}}));
-    settings["rules"].as_array_mut().unwrap().push(json!({"id": "D", "effect": "deny", "resource": {"ids": ["r2"]}}));
+    let mut settings = one(
+        json!({"id": "R", "effect": "allow", "subject": {"roles": ["nurse"]}, "action": {"names": ["write"]}}),
+    );
+    settings["rules"]
+        .as_array_mut()
+        .unwrap()
+        .push(json!({"id": "D", "effect": "deny", "resource": {"ids": ["r2"]}}));
     let plugin = rules(&settings);
     let find = |call: testing::CallBuilder| testing::find(&plugin, &call.build(), 1);
     assert_eq!(find(call("", "write", "r1").search(Sought::Subject, "user")), ["ann"]);

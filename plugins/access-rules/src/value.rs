@@ -79,7 +79,10 @@ impl Number {
 
     fn real(self) -> f64 {
         match self {
-            #[expect(clippy::cast_precision_loss, reason = "compared with a real number, which has no more precision")]
+            #[expect(
+                clippy::cast_precision_loss,
+                reason = "compared with a real number, which has no more precision"
+            )]
             Self::Whole(whole) => whole as f64,
             Self::Real(real) => real,
         }
@@ -132,7 +135,9 @@ impl<'a> Value<'a> {
             Self::Absent => Value::Absent,
             Self::Odd => Value::Odd,
             Self::Known(Atoms::One(atom)) => Value::one(atom.into_owned()),
-            Self::Known(atoms) => Value::Known(Atoms::Many(atoms.iter().cloned().map(Atom::into_owned).collect())),
+            Self::Known(atoms) => {
+                Value::Known(Atoms::Many(atoms.iter().cloned().map(Atom::into_owned).collect()))
+            }
         }
     }
 

@@ -9,7 +9,10 @@ use jiff::{Span, Timestamp};
 
 /// The moment that `text` ends at: the earliest over the time zones. `None` when it is neither `YYYY-MM-DD` nor an RFC 3339
 /// time with an offset.
-pub(crate) fn end_of<'a>(text: &str, zones: impl IntoIterator<Item = &'a TimeZone>) -> Option<Timestamp> {
+pub(crate) fn end_of<'a>(
+    text: &str,
+    zones: impl IntoIterator<Item = &'a TimeZone>,
+) -> Option<Timestamp> {
     if is_date(text) {
         let date: Date = text.parse().ok()?;
         return zones.into_iter().map(|zone| end_of_day(date, zone)).min();

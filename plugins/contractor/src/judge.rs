@@ -5,7 +5,8 @@
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use portcullis_guest::{
-    Attribute, Call, Cap, Change, Decision, Edit, Effect, Finding, Principal, Severity, Target, strings, text,
+    Attribute, Call, Cap, Change, Decision, Edit, Effect, Finding, Principal, Severity, Target,
+    strings, text,
 };
 
 use crate::compiled::Compiled;
@@ -43,12 +44,18 @@ struct End {
 }
 
 /// The earliest end of all items that are there. Those that are missing or cannot be read are found.
-fn earliest_end(settings: &Compiled, subject: &Principal, findings: &mut Vec<Finding>) -> Option<End> {
+fn earliest_end(
+    settings: &Compiled,
+    subject: &Principal,
+    findings: &mut Vec<Finding>,
+) -> Option<End> {
     let zones = zones(settings, subject);
     let mut earliest: Option<End> = None;
     for (kind, item) in &settings.items {
         // Platforms send an attribute that nobody filled in as `null` or as empty text.
-        let value = subject.attribute(&item.attribute).filter(|json| text(json).is_none_or(|text| !text.is_empty()));
+        let value = subject
+            .attribute(&item.attribute)
+            .filter(|json| text(json).is_none_or(|text| !text.is_empty()));
         let Some(json) = value else {
             if item.mandatory {
                 findings.push(about_item("CONTRACTOR_ITEM_MISSING", kind.name(), &item.attribute));
@@ -88,9 +95,14 @@ fn judge_sponsor(settings: &Sponsor, subject: &Principal, findings: &mut Vec<Fin
         return;
     };
     let is_self = |own: &str| same(own, &sponsor);
-    let owns = settings.self_attributes.iter().filter_map(|attribute| subject.attribute(attribute)).filter_map(strings);
+    let owns = settings
+        .self_attributes
+        .iter()
+        .filter_map(|attribute| subject.attribute(attribute))
+        .filter_map(strings);
     if subject.id.as_deref().is_some_and(is_self) || owns.flatten().any(|own| is_self(&own)) {
-        findings.push(Finding::new("CONTRACTOR_SPONSOR_SELF", Effect::Deny).severity(Severity::High));
+        findings
+            .push(Finding::new("CONTRACTOR_SPONSOR_SELF", Effect::Deny).severity(Severity::High));
     }
     let Some(attribute) = &settings.status_attribute else { return };
     let status = subject.text(attribute);
@@ -107,7 +119,8 @@ fn judge_sponsor(settings: &Sponsor, subject: &Principal, findings: &mut Vec<Fin
 fn judge_end(settings: &Compiled, call: &Call, end: &End, mut decision: Decision) -> Decision {
     for (target, path) in settings.access_end.iter().filter(|(target, _)| carries(call, *target)) {
         let value = format!("\"{}\"", whole_second(end.moment));
-        decision = decision.change(Change::Set(Edit { target: *target, path: path.clone(), value }));
+        decision =
+            decision.change(Change::Set(Edit { target: *target, path: path.clone(), value }));
     }
     let skew = i64::from(settings.clock_skew_seconds).saturating_mul(1000);
     let now = i64::try_from(call.received).unwrap_or(i64::MAX);
@@ -138,13 +151,15 @@ fn cap(settings: &Compiled, call: &Call, end: &End, left: i64, mut decision: Dec
         let longest = settings.longest_seconds.unwrap_or(u32::MAX).max(lifetime.least);
         let seconds = left.min(longest);
         if lifetime.seconds > seconds {
-            decision = decision.change(Change::CapLifetime(Cap { target: lifetime.target, seconds }));
+            decision =
+                decision.change(Change::CapLifetime(Cap { target: lifetime.target, seconds }));
             shortest = Some(shortest.map_or(seconds, |shortest: u32| shortest.min(seconds)));
         }
     }
     match shortest {
         Some(seconds) => {
-            let finding = about_end("CONTRACTOR_LIFETIME_CAPPED", Effect::Allow, Severity::Info, end);
+            let finding =
+                about_end("CONTRACTOR_LIFETIME_CAPPED", Effect::Allow, Severity::Info, end);
             decision.finding(finding.argument(Attribute::number("seconds", seconds)))
         }
         None => decision,

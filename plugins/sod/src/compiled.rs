@@ -55,7 +55,10 @@ pub(crate) fn compile(settings: Settings) -> Result<Compiled, Vec<String>> {
     let Settings { functions, roles, mut rules, exceptions, existing } = settings;
     let mut problems = Problems::default();
     if functions.is_empty() {
-        problems.at("functions", "is empty: name what people can do, and the entitlements that let them");
+        problems.at(
+            "functions",
+            "is empty: name what people can do, and the entitlements that let them",
+        );
     }
     let names = name_table(&functions, &roles, &mut problems);
     let numbers: BTreeMap<&str, u32> = functions.keys().map(String::as_str).zip(0..).collect();
@@ -88,14 +91,18 @@ fn name_table(
     for (what, lists) in [("functions", functions), ("roles", roles)] {
         for (name, list) in lists {
             if name.is_empty() || list.is_empty() || list.iter().any(String::is_empty) {
-                problems
-                    .at(format_args!("{what}.{name}"), "needs a name and at least one entitlement, none of them empty");
+                problems.at(
+                    format_args!("{what}.{name}"),
+                    "needs a name and at least one entitlement, none of them empty",
+                );
             }
         }
     }
     let mut named: Vec<(Name<'_>, u32)> = (0..)
         .zip(functions.values())
-        .flat_map(|(function, list)| list.iter().map(move |entitlement| (Name::parse(entitlement), function)))
+        .flat_map(|(function, list)| {
+            list.iter().map(move |entitlement| (Name::parse(entitlement), function))
+        })
         .collect();
     let direct = NameTable::new(named.iter().copied());
     if roles.is_empty() {
@@ -110,8 +117,10 @@ fn name_table(
             for member in members.get(inner as usize).into_iter().copied().flatten() {
                 let member = Name::parse(member);
                 named.extend(direct.numbers(member).map(|function| (Name::parse(role), function)));
-                for contained in
-                    role_numbers.numbers(member).filter(|contained| !seen.has(*contained)).collect::<Vec<_>>()
+                for contained in role_numbers
+                    .numbers(member)
+                    .filter(|contained| !seen.has(*contained))
+                    .collect::<Vec<_>>()
                 {
                     seen.insert(contained);
                     open.push(contained);
@@ -124,11 +133,14 @@ fn name_table(
 
 /// Tells what is wrong with a rule.
 fn check(rule: &Rule, at: usize, numbers: &BTreeMap<&str, u32>, problems: &mut Problems) {
-    let mut wrong = |member: &str, what: &str| problems.at(format_args!("rules[{at}]{member}"), what);
+    let mut wrong =
+        |member: &str, what: &str| problems.at(format_args!("rules[{at}]{member}"), what);
     let known = |function: &String| numbers.contains_key(function.as_str());
     match (rule.kind, &rule.a, &rule.b, &rule.set, rule.at_least) {
         (Kind::Pair, Some(a), Some(b), None, None) => {
-            for (member, function) in [(".a", a), (".b", b)].into_iter().filter(|(_, function)| !known(function)) {
+            for (member, function) in
+                [(".a", a), (".b", b)].into_iter().filter(|(_, function)| !known(function))
+            {
                 wrong(member, &format!("names no function: `{function}`"));
             }
             if a == b {
@@ -136,7 +148,8 @@ fn check(rule: &Rule, at: usize, numbers: &BTreeMap<&str, u32>, problems: &mut P
             }
         }
         (Kind::Cardinality, None, None, Some(set), Some(at_least)) => {
-            for (index, function) in set.iter().enumerate().filter(|(_, function)| !known(function)) {
+            for (index, function) in set.iter().enumerate().filter(|(_, function)| !known(function))
+            {
                 wrong(&format!(".set[{index}]"), &format!("names no function: `{function}`"));
             }
             let different = set.iter().collect::<BTreeSet<_>>().len();
@@ -147,8 +160,12 @@ fn check(rule: &Rule, at: usize, numbers: &BTreeMap<&str, u32>, problems: &mut P
                 wrong(".at_least", "must be at least 2 and at most the size of `set`");
             }
         }
-        (Kind::Pair, ..) => wrong("", "is a pair: it needs `a` and `b`, and no `set` or `at_least`"),
-        (Kind::Cardinality, ..) => wrong("", "is about cardinality: it needs `set` and `at_least`, and no `a` or `b`"),
+        (Kind::Pair, ..) => {
+            wrong("", "is a pair: it needs `a` and `b`, and no `set` or `at_least`")
+        }
+        (Kind::Cardinality, ..) => {
+            wrong("", "is about cardinality: it needs `set` and `at_least`, and no `a` or `b`")
+        }
     }
     if rule.id.is_empty() {
         wrong(".id", "is empty");
@@ -156,15 +173,23 @@ fn check(rule: &Rule, at: usize, numbers: &BTreeMap<&str, u32>, problems: &mut P
     if rule.owner.as_deref().is_none_or(str::is_empty) {
         wrong(".owner", "is missing: say who answers for this rule");
     }
-    if rule.scope.as_ref().is_some_and(|scope| scope.attribute.is_empty() || scope.values.is_empty()) {
-        wrong(".scope", "needs an attribute and at least one value: without, the rule would apply nowhere");
+    if rule
+        .scope
+        .as_ref()
+        .is_some_and(|scope| scope.attribute.is_empty() || scope.values.is_empty())
+    {
+        wrong(
+            ".scope",
+            "needs an attribute and at least one value: without, the rule would apply nowhere",
+        );
     }
 }
 
 /// What a rule that was checked forbids.
 fn forbidden(rule: &Rule, numbers: &BTreeMap<&str, u32>) -> Forbidden {
     let names = rule.a.iter().chain(&rule.b).chain(rule.set.iter().flatten());
-    let mut set: Vec<u32> = names.filter_map(|function| numbers.get(function.as_str())).copied().collect();
+    let mut set: Vec<u32> =
+        names.filter_map(|function| numbers.get(function.as_str())).copied().collect();
     set.sort_unstable();
     Forbidden { set, at_least: rule.at_least.unwrap_or(2) }
 }
@@ -173,17 +198,25 @@ fn check_ids(rules: &[Rule], problems: &mut Problems) {
     let mut seen = BTreeMap::new();
     for (at, rule) in rules.iter().enumerate() {
         if let Some(first) = seen.insert(rule.id.as_str(), at) {
-            problems.at(format_args!("rules[{at}].id"), format_args!("is also that of `rules[{first}]`"));
+            problems.at(
+                format_args!("rules[{at}].id"),
+                format_args!("is also that of `rules[{first}]`"),
+            );
         }
     }
 }
 
 /// Exceptions by the person they are for. `rules` are sorted by id.
-fn by_subject(exceptions: Vec<Exception>, rules: &[Rule], problems: &mut Problems) -> BTreeMap<String, Vec<Exempt>> {
+fn by_subject(
+    exceptions: Vec<Exception>,
+    rules: &[Rule],
+    problems: &mut Problems,
+) -> BTreeMap<String, Vec<Exempt>> {
     let mut by_subject: BTreeMap<String, Vec<Exempt>> = BTreeMap::new();
     for (at, exception) in exceptions.into_iter().enumerate() {
         let Exception { rule, subject, until, approver, control } = exception;
-        let mut wrong = |member: &str, what: &str| problems.at(format_args!("exceptions[{at}].{member}"), what);
+        let mut wrong =
+            |member: &str, what: &str| problems.at(format_args!("exceptions[{at}].{member}"), what);
         let number = rules.binary_search_by(|known| known.id.cmp(&rule));
         if number.is_err() {
             wrong("rule", "names no rule");
@@ -194,27 +227,42 @@ fn by_subject(exceptions: Vec<Exception>, rules: &[Rule], problems: &mut Problem
         if until.is_none() {
             wrong("until", "is missing: an exception needs an end");
         }
-        let given = |text: &Option<String>| text.as_deref().is_some_and(|text| !text.trim().is_empty());
+        let given =
+            |text: &Option<String>| text.as_deref().is_some_and(|text| !text.trim().is_empty());
         if !given(&approver) {
             wrong("approver", "is missing: somebody must answer for an exception");
         }
-        if approver.as_deref().is_some_and(|approver| approver.trim().eq_ignore_ascii_case(subject.trim())) {
+        if approver
+            .as_deref()
+            .is_some_and(|approver| approver.trim().eq_ignore_ascii_case(subject.trim()))
+        {
             wrong("approver", "is the subject: nobody approves an exception for themselves");
         }
         if !given(&control) {
             wrong("control", "is missing: say what is done instead, such as a monthly review");
         }
-        let (Ok(rule), Some(until), Some(approver), Some(control)) = (number, until, approver, control) else {
+        let (Ok(rule), Some(until), Some(approver), Some(control)) =
+            (number, until, approver, control)
+        else {
             continue;
         };
-        let exempt =
-            Exempt { rule: small(rule), until: millis(until), until_text: until.to_string(), approver, control };
+        let exempt = Exempt {
+            rule: small(rule),
+            until: millis(until),
+            until_text: until.to_string(),
+            approver,
+            control,
+        };
         by_subject.entry(subject).or_default().push(exempt);
     }
     // The longest first, then whatever tells them apart: the order in the settings must not matter.
     for list in by_subject.values_mut() {
         list.sort_by(|one, other| {
-            (other.until, &one.approver, &one.control).cmp(&(one.until, &other.approver, &other.control))
+            (other.until, &one.approver, &one.control).cmp(&(
+                one.until,
+                &other.approver,
+                &other.control,
+            ))
         });
     }
     by_subject

@@ -4,7 +4,9 @@
 
 use std::cmp::Reverse;
 
-use portcullis_guest::{Attribute, Call, Change, Decision, Effect, Finding, Grant, Severity, strings};
+use portcullis_guest::{
+    Attribute, Call, Change, Decision, Effect, Finding, Grant, Severity, strings,
+};
 
 use crate::compiled::{Compiled, Exempt, Facts};
 use crate::lists::Bits;
@@ -35,7 +37,8 @@ pub(crate) fn judge(compiled: &Compiled, call: &Call) -> Decision {
     // Rules are numbered by id, so that of equals the one with the first id is told first.
     conflicts.sort_by_key(|conflict| Reverse((conflict.effect, conflict.severity)));
     let (told, untold) = conflicts.split_at(conflicts.len().min(MOST_FINDINGS));
-    let findings = told.iter().map(|conflict| conflict.finding(compiled, call)).chain(more(untold)).collect();
+    let findings =
+        told.iter().map(|conflict| conflict.finding(compiled, call)).chain(more(untold)).collect();
     Decision { findings, ..Decision::default() }
 }
 
@@ -58,7 +61,8 @@ fn holdings(call: &Call) -> impl Iterator<Item = Item<'_>> {
         Change::AddGrant(grant) => Some(named(grant)),
         _ => None,
     });
-    let current = call.subject.iter().flat_map(|subject| &subject.entitlements).map(|held| Name::parse(held));
+    let current =
+        call.subject.iter().flat_map(|subject| &subject.entitlements).map(|held| Name::parse(held));
     current
         .map(|name| Item { name, held: true })
         .chain(call.requested.iter().map(named).chain(added).map(|name| Item { name, held: false }))
@@ -81,14 +85,22 @@ struct Conflict<'a> {
 }
 
 /// What a broken rule comes to; `None` where it does not apply.
-fn conflict<'a>(compiled: &'a Compiled, call: &Call, rule: u32, existing: bool) -> Option<Conflict<'a>> {
+fn conflict<'a>(
+    compiled: &'a Compiled,
+    call: &Call,
+    rule: u32,
+    existing: bool,
+) -> Option<Conflict<'a>> {
     let facts = compiled.facts.get(rule as usize)?;
     if facts.scope.as_ref().is_some_and(|scope| !in_scope(scope, call)) {
         return None;
     }
     let subject = call.subject.as_ref().and_then(|subject| subject.id.as_deref());
     let exemptions = subject.and_then(|subject| compiled.exceptions.get(subject));
-    let exempt = exemptions.into_iter().flatten().find(|exempt| exempt.rule == rule && call.received < exempt.until);
+    let exempt = exemptions
+        .into_iter()
+        .flatten()
+        .find(|exempt| exempt.rule == rule && call.received < exempt.until);
     let expired = facts.expires.is_some_and(|expires| call.received >= expires);
     let (code, effect, severity) = match (expired, exempt, existing) {
         (true, _, _) => ("SOD_RULE_EXPIRED", Effect::Allow, Severity::Low),
@@ -103,19 +115,32 @@ fn conflict<'a>(compiled: &'a Compiled, call: &Call, rule: u32, existing: bool) 
             ("SOD_EXISTING", facts.effect.min(most), facts.severity)
         }
     };
-    Some(Conflict { rule, code, effect, severity, existing, facts, exempt: exempt.filter(|_| !expired) })
+    Some(Conflict {
+        rule,
+        code,
+        effect,
+        severity,
+        existing,
+        facts,
+        exempt: exempt.filter(|_| !expired),
+    })
 }
 
 /// Whether the rule applies. Where the attribute is absent or no text, nobody knows: then it applies.
 fn in_scope(scope: &Scope, call: &Call) -> bool {
     let attribute = match scope.of {
-        Of::Subject => call.subject.as_ref().and_then(|subject| subject.attribute(&scope.attribute)),
-        Of::Resource => call.resource.as_ref().and_then(|resource| resource.attribute(&scope.attribute)),
+        Of::Subject => {
+            call.subject.as_ref().and_then(|subject| subject.attribute(&scope.attribute))
+        }
+        Of::Resource => {
+            call.resource.as_ref().and_then(|resource| resource.attribute(&scope.attribute))
+        }
     };
     let Some(values) = attribute.and_then(strings) else {
         return true;
     };
-    values.is_empty() || values.iter().any(|value| scope.values.iter().any(|wanted| value == wanted))
+    values.is_empty()
+        || values.iter().any(|value| scope.values.iter().any(|wanted| value == wanted))
 }
 
 impl Conflict<'_> {
@@ -123,7 +148,10 @@ impl Conflict<'_> {
     fn finding(&self, compiled: &Compiled, call: &Call) -> Finding {
         let (set, at_least) = compiled.rules.forbidden(self.rule);
         let mask = |item: &Item<'_>| {
-            let functions = compiled.names.numbers(item.name).filter_map(|function| set.binary_search(&function).ok());
+            let functions = compiled
+                .names
+                .numbers(item.name)
+                .filter_map(|function| set.binary_search(&function).ok());
             functions.fold(0_u64, |mask, position| mask | 1 << (position % 64))
         };
         // A conflict that was there before is explained by what was there before.
@@ -138,8 +166,9 @@ impl Conflict<'_> {
         let chosen = smallest(&masks, at_least);
         let chosen = || chosen.iter().filter_map(|position| items.get(*position));
         let together = chosen().fold(0, |together, (_, mask)| together | mask);
-        let functions = crate::lists::ones(together)
-            .filter_map(|bit| set.get(bit as usize).and_then(|function| compiled.functions.get(*function as usize)));
+        let functions = crate::lists::ones(together).filter_map(|bit| {
+            set.get(bit as usize).and_then(|function| compiled.functions.get(*function as usize))
+        });
         let entitlements: Vec<String> = chosen().map(|(name, _)| name.to_string()).collect();
         let finding = Finding::new(self.code, self.effect)
             .severity(self.severity)
@@ -162,7 +191,11 @@ fn more(untold: &[Conflict<'_>]) -> Option<Finding> {
     let worst = untold.first()?;
     let severity = untold.iter().map(|conflict| conflict.severity).max().unwrap_or(worst.severity);
     let count = i64::try_from(untold.len()).unwrap_or(i64::MAX);
-    Some(Finding::new("SOD_MORE", worst.effect).severity(severity).argument(Attribute::number("count", count)))
+    Some(
+        Finding::new("SOD_MORE", worst.effect)
+            .severity(severity)
+            .argument(Attribute::number("count", count)),
+    )
 }
 
 /// How many conflicts are told one by one: 20 stay well within the output limit of the manifest.

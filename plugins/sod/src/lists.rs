@@ -15,7 +15,9 @@ impl<T> Lists<T> {
     pub fn get(&self, number: u32) -> &[T] {
         let number = number as usize;
         let end = self.ends.get(number).copied().unwrap_or(0) as usize;
-        let start = number.checked_sub(1).and_then(|before| self.ends.get(before)).copied().unwrap_or(0) as usize;
+        let start =
+            number.checked_sub(1).and_then(|before| self.ends.get(before)).copied().unwrap_or(0)
+                as usize;
         self.items.get(start..end).unwrap_or(&[])
     }
 
@@ -29,7 +31,8 @@ impl<T> Lists<T> {
     /// From (list number, item), sorted by number; numbers without items are empty lists.
     pub fn from_sorted(numbered: impl IntoIterator<Item = (u32, T)>) -> Self {
         let numbered = numbered.into_iter();
-        let mut lists = Self { items: Vec::with_capacity(numbered.size_hint().0), ends: Vec::new() };
+        let mut lists =
+            Self { items: Vec::with_capacity(numbered.size_hint().0), ends: Vec::new() };
         for (number, item) in numbered {
             lists.ends.resize(number as usize, small(lists.items.len()));
             lists.items.push(item);

@@ -33,8 +33,11 @@ fn useful(masks: &[u64]) -> Vec<(usize, u64)> {
         first_with.entry(*mask).or_insert(position);
     }
     let beaten = |mask: u64| first_with.keys().any(|wider| mask & !wider == 0 && mask != *wider);
-    let mut useful: Vec<_> =
-        first_with.iter().filter(|(mask, _)| !beaten(**mask)).map(|(mask, position)| (*position, *mask)).collect();
+    let mut useful: Vec<_> = first_with
+        .iter()
+        .filter(|(mask, _)| !beaten(**mask))
+        .map(|(mask, position)| (*position, *mask))
+        .collect();
     useful.sort_unstable();
     useful
 }
@@ -102,7 +105,8 @@ mod tests {
     use proptest::prelude::*;
 
     fn enough(masks: &[u64], chosen: impl IntoIterator<Item = usize>, at_least: u32) -> bool {
-        chosen.into_iter().fold(0, |together, position| together | masks[position]).count_ones() >= at_least
+        chosen.into_iter().fold(0, |together, position| together | masks[position]).count_ones()
+            >= at_least
     }
 
     proptest! {

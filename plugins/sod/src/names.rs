@@ -21,7 +21,8 @@ pub(crate) struct Name<'a> {
 impl<'a> Name<'a> {
     /// What stands before the first colon is a kind only if it is one of the contract's words.
     pub fn parse(text: &'a str) -> Self {
-        let kinded = text.split_once(':').and_then(|(kind, id)| Some((GrantKind::from_name(kind)?, id)));
+        let kinded =
+            text.split_once(':').and_then(|(kind, id)| Some((GrantKind::from_name(kind)?, id)));
         match kinded {
             Some((kind, id)) => Self { kind: Some(kind), id },
             None => Self { kind: None, id: text },
@@ -53,7 +54,8 @@ pub(crate) struct NameTable {
 impl NameTable {
     /// From (name, number) in any order; a name may have several numbers.
     pub fn new<'a>(named: impl IntoIterator<Item = (Name<'a>, u32)>) -> Self {
-        let mut named: Vec<_> = named.into_iter().map(|(name, number)| (name.id, name.kind, number)).collect();
+        let mut named: Vec<_> =
+            named.into_iter().map(|(name, number)| (name.id, name.kind, number)).collect();
         named.sort_unstable();
         named.dedup();
         let mut table = Self { by_id: FxHashMap::default(), meanings: Lists::default() };
@@ -61,7 +63,8 @@ impl NameTable {
             let Some((id, ..)) = same_id.first() else {
                 continue;
             };
-            let list = table.meanings.push(same_id.iter().map(|(_, kind, number)| (*kind, *number)));
+            let list =
+                table.meanings.push(same_id.iter().map(|(_, kind, number)| (*kind, *number)));
             table.by_id.insert((*id).into(), list);
         }
         table
@@ -70,7 +73,10 @@ impl NameTable {
     /// The numbers of every name that matches; one number may come twice.
     pub fn numbers(&self, name: Name<'_>) -> impl Iterator<Item = u32> {
         let meanings = self.by_id.get(name.id).map_or(&[][..], |list| self.meanings.get(*list));
-        meanings.iter().filter(move |(kind, _)| kinds_match(*kind, name.kind)).map(|(_, number)| *number)
+        meanings
+            .iter()
+            .filter(move |(kind, _)| kinds_match(*kind, name.kind))
+            .map(|(_, number)| *number)
     }
 }
 
@@ -93,8 +99,9 @@ mod tests {
 
     #[test]
     fn a_bare_name_matches_every_kind_and_kinds_match_themselves() {
-        let table =
-            NameTable::new([("x", 0), ("group:x", 1), ("role:x", 2), ("y", 3)].map(|(n, f)| (Name::parse(n), f)));
+        let table = NameTable::new(
+            [("x", 0), ("group:x", 1), ("role:x", 2), ("y", 3)].map(|(n, f)| (Name::parse(n), f)),
+        );
         let numbers = |name| table.numbers(Name::parse(name)).collect::<Vec<_>>();
         assert_eq!(numbers("x"), [0, 1, 2]);
         assert_eq!(numbers("group:x"), [0, 1]);

@@ -58,12 +58,15 @@ impl Rules {
         let (mut book, mut places) = (Lists::default(), vec![0; rules.len()]);
         let (mut pairs, mut singles, mut watched) = (Vec::new(), Vec::new(), Vec::new());
         for (number, rule) in order {
-            let place = book.push([number, rule.at_least].into_iter().chain(rule.set.iter().copied()));
+            let place =
+                book.push([number, rule.at_least].into_iter().chain(rule.set.iter().copied()));
             if let Some(entry) = places.get_mut(number as usize) {
                 *entry = place;
             }
             watched.clone_from(&rule.set);
-            watched.sort_unstable_by_key(|function| (popularity.get(*function as usize), Reverse(*function)));
+            watched.sort_unstable_by_key(|function| {
+                (popularity.get(*function as usize), Reverse(*function))
+            });
             let spare = rule.set.len().saturating_sub(rule.at_least as usize);
             if spare + 2 > MOST_PAIRED {
                 watched.truncate(spare + 1);
@@ -92,7 +95,10 @@ impl Rules {
                     let before = (word.mask & !(u64::MAX << bit)).count_ones();
                     match self.pairs.get((word.first + before) as usize) {
                         Some(several) if several & SEVERAL != 0 => {
-                            self.shared.get(several & !SEVERAL).iter().for_each(|place| look(*place));
+                            self.shared
+                                .get(several & !SEVERAL)
+                                .iter()
+                                .for_each(|place| look(*place));
                         }
                         Some(place) => look(*place),
                         None => {}
@@ -202,7 +208,8 @@ mod tests {
     #[test]
     fn rules_that_nobody_nearly_breaks_are_not_looked_at() {
         // 1,000 rules about one popular function: each watches it together with a rare one.
-        let rules: Vec<Forbidden> = (1..=1000).map(|other| Forbidden { set: vec![0, other], at_least: 2 }).collect();
+        let rules: Vec<Forbidden> =
+            (1..=1000).map(|other| Forbidden { set: vec![0, other], at_least: 2 }).collect();
         let compiled = Rules::new(&rules, 1001);
         assert_eq!(compiled.rows.get(0).len(), 1001_usize.div_ceil(64));
         let mut bits = Bits::new(1001);

@@ -24,7 +24,11 @@ fn decide(sod: &Sod, call: testing::CallBuilder) -> Decision {
 
 fn texts(finding: &Finding, name: &str) -> Vec<String> {
     let argument = finding.arguments.iter().find(|argument| argument.name == name);
-    portcullis_guest::strings(&argument.unwrap().value).unwrap().into_iter().map(Into::into).collect()
+    portcullis_guest::strings(&argument.unwrap().value)
+        .unwrap()
+        .into_iter()
+        .map(Into::into)
+        .collect()
 }
 
 fn pharmacy() -> Value {
@@ -64,15 +68,25 @@ fn grants_that_others_propose_are_judged_too() {
     assert_eq!(decide(&sod, holds().proposed(add())).codes(), ["SOD_CONFLICT"]);
     // Dropped again: no conflict. A grant of another kind is another grant.
     let drop = |kind, id| Change::DropGrant(grant(kind, id));
-    assert!(decide(&sod, holds().proposed(add()).proposed(drop(GrantKind::Group, "P2"))).findings.is_empty());
-    assert!(decide(&sod, holds().proposed(drop(GrantKind::Scope, "D")).proposed(add())).findings.is_empty());
+    assert!(
+        decide(&sod, holds().proposed(add()).proposed(drop(GrantKind::Group, "P2")))
+            .findings
+            .is_empty()
+    );
+    assert!(
+        decide(&sod, holds().proposed(drop(GrantKind::Scope, "D")).proposed(add()))
+            .findings
+            .is_empty()
+    );
     let kept = holds().proposed(drop(GrantKind::Role, "P2")).proposed(add());
     assert_eq!(decide(&sod, kept).codes(), ["SOD_CONFLICT"]);
 }
 
 #[test]
 fn a_conflict_from_before_is_weighed_as_the_settings_say() {
-    for (existing, effect) in [("report", Effect::Allow), ("review", Effect::Review), ("enforce", Effect::Deny)] {
+    for (existing, effect) in
+        [("report", Effect::Allow), ("review", Effect::Review), ("enforce", Effect::Deny)]
+    {
         let mut settings = pharmacy();
         settings["existing"] = json!(existing);
         let holds = || testing::call("okta.token").subject("u1").entitlements(["D", "P"]);
@@ -83,7 +97,10 @@ fn a_conflict_from_before_is_weighed_as_the_settings_say() {
         settings["rules"][0]["action"] = json!("step-up");
         assert_eq!(decide(&sod(&settings), holds()).verdict(), effect.min(Effect::StepUp));
     }
-    let decision = decide(&sod(&pharmacy()), testing::call("okta.token").subject("u1").entitlements(["D", "P"]));
+    let decision = decide(
+        &sod(&pharmacy()),
+        testing::call("okta.token").subject("u1").entitlements(["D", "P"]),
+    );
     assert_eq!(decision.verdict(), Effect::Review, "review is the default");
 }
 
@@ -95,7 +112,10 @@ fn exceptions_hold_for_one_person_and_one_rule_until_their_last_millisecond() {
     ]);
     let sod = sod(&settings);
     let call = |subject, received| {
-        let call = testing::call("okta.token").received(received).entitlement("P").requested(GrantKind::Group, "D");
+        let call = testing::call("okta.token")
+            .received(received)
+            .entitlement("P")
+            .requested(GrantKind::Group, "D");
         if let Some(subject) = subject { call.subject(subject) } else { call }
     };
     let until = 1_796_079_600_000; // 2026-11-30T23:00:00Z
@@ -112,8 +132,12 @@ fn exceptions_hold_for_one_person_and_one_rule_until_their_last_millisecond() {
 fn an_expired_rule_only_reports() {
     let mut settings = pharmacy();
     settings["rules"][0]["expires"] = json!("2026-11-30T23:00:00Z");
-    let call =
-        |received| testing::call("okta.token").received(received).entitlement("P").requested(GrantKind::Role, "D");
+    let call = |received| {
+        testing::call("okta.token")
+            .received(received)
+            .entitlement("P")
+            .requested(GrantKind::Role, "D")
+    };
     assert_eq!(decide(&sod(&settings), call(1_796_079_599_999)).codes(), ["SOD_CONFLICT"]);
     let decision = decide(&sod(&settings), call(1_796_079_600_000));
     assert_eq!((decision.codes(), decision.verdict()), (vec!["SOD_RULE_EXPIRED"], Effect::Allow));
@@ -124,7 +148,9 @@ fn a_scope_narrows_a_rule_but_never_by_what_is_unknown() {
     let mut settings = pharmacy();
     settings["rules"][0]["scope"] = json!({"attribute": "facility", "values": ["north", "south"]});
     let subject = sod(&settings);
-    let call = || testing::call("okta.token").subject("u1").entitlement("P").requested(GrantKind::Role, "D");
+    let call = || {
+        testing::call("okta.token").subject("u1").entitlement("P").requested(GrantKind::Role, "D")
+    };
     let applies = |sod: &Sod, call| !decide(sod, call).findings.is_empty();
     assert!(applies(&subject, call().attribute("facility", "south")));
     assert!(applies(&subject, call().attribute("facility", ["west", "north"])));
@@ -135,22 +161,35 @@ fn a_scope_narrows_a_rule_but_never_by_what_is_unknown() {
     assert!(applies(&subject, call()));
     settings["rules"][0]["scope"]["of"] = json!("resource");
     let resource = sod(&settings);
-    assert!(!applies(&resource, call().attribute("facility", "north").resource_attribute("facility", "west")));
-    assert!(applies(&resource, call().attribute("facility", "west").resource_attribute("facility", "north")));
+    assert!(!applies(
+        &resource,
+        call().attribute("facility", "north").resource_attribute("facility", "west")
+    ));
+    assert!(applies(
+        &resource,
+        call().attribute("facility", "west").resource_attribute("facility", "north")
+    ));
 }
 
 #[test]
 fn roles_contain_what_their_roles_contain_and_cycles_end() {
     let mut settings = pharmacy();
-    settings["roles"] =
-        json!({"Top": ["Middle"], "Middle": ["P", "role:Loop"], "Loop": ["Top", "Deep"], "Deep": ["D"]});
+    settings["roles"] = json!({"Top": ["Middle"], "Middle": ["P", "role:Loop"], "Loop": ["Top", "Deep"], "Deep": ["D"]});
     settings["existing"] = json!("enforce");
     let sod = sod(&settings);
     for role in ["Top", "Middle", "Loop", "role:Middle"] {
         let decision = decide(&sod, testing::call("okta.token").subject("u1").entitlement(role));
-        assert_eq!(texts(&decision.findings[0], "entitlements"), [role], "one role is enough to break the rule");
+        assert_eq!(
+            texts(&decision.findings[0], "entitlements"),
+            [role],
+            "one role is enough to break the rule"
+        );
     }
-    assert!(decide(&sod, testing::call("okta.token").subject("u1").entitlement("Deep")).findings.is_empty());
+    assert!(
+        decide(&sod, testing::call("okta.token").subject("u1").entitlement("Deep"))
+            .findings
+            .is_empty()
+    );
 }
 
 #[test]
@@ -165,12 +204,19 @@ fn many_conflicts_are_cut_short_without_losing_the_strictest() {
         })
         .collect();
     let sod = sod(&json!({"functions": functions, "rules": rules, "existing": "enforce"}));
-    let decision =
-        decide(&sod, testing::call("okta.token").subject("u").entitlements((0..12).map(|at| format!("e{at:02}"))));
+    let decision = decide(
+        &sod,
+        testing::call("okta.token")
+            .subject("u")
+            .entitlements((0..12).map(|at| format!("e{at:02}"))),
+    );
     assert_eq!(decision.findings.len(), judge::MOST_FINDINGS + 1);
     assert_eq!(texts(&decision.findings[0], "rule"), ["10-11"]);
     let last = decision.findings.last().unwrap();
-    assert_eq!((last.code.as_str(), last.effect, last.arguments[0].value.as_str()), ("SOD_MORE", Effect::Review, "46"));
+    assert_eq!(
+        (last.code.as_str(), last.effect, last.arguments[0].value.as_str()),
+        ("SOD_MORE", Effect::Review, "46")
+    );
 }
 
 #[test]
@@ -222,10 +268,15 @@ fn wrong_settings_are_named_by_path() {
         (refusal(&json!({"functions": {"f": []}, "rules": []})), "functions.f` needs"),
     ];
     for (sentences, expected) in cases {
-        assert!(sentences.iter().any(|sentence| sentence.contains(expected)), "{expected}: {sentences:?}");
+        assert!(
+            sentences.iter().any(|sentence| sentence.contains(expected)),
+            "{expected}: {sentences:?}"
+        );
     }
     let twice = r#"{"functions": {"f": ["a"], "f": ["b"]}, "rules": []}"#;
-    assert!(testing::configure::<Sod>(twice).err().unwrap().concat().contains("`f` stands there twice"));
+    assert!(
+        testing::configure::<Sod>(twice).err().unwrap().concat().contains("`f` stands there twice")
+    );
 }
 
 #[test]
@@ -237,7 +288,10 @@ fn the_example_and_the_schema_agree_with_the_plugin() {
     let sod = sod(&example);
     let doctor = || testing::call("okta.token").subject("u1").entitlement("Hospital Physician");
     assert!(decide(&sod, doctor()).findings.is_empty());
-    assert_eq!(decide(&sod, doctor().requested(GrantKind::Role, "Pharmacist")).verdict(), Effect::Deny);
+    assert_eq!(
+        decide(&sod, doctor().requested(GrantKind::Role, "Pharmacist")).verdict(),
+        Effect::Deny
+    );
     // What the plugin refuses for its shape, the schema refuses too.
     let edits: [(&str, Value); 8] = [
         ("/existing", json!("perhaps")),
@@ -279,14 +333,20 @@ fn ten_thousand_rules_over_few_and_many_functions() {
     for functions in [600, 10_007] {
         let sod = sod(&large(functions, 10_000));
         // Sixty neighbours: no two functions of a pair, at most one of a cardinality rule.
-        let sixty = || testing::call("okta.token").subject("u").entitlements((0..60).map(|at| format!("e{at}")));
+        let sixty = || {
+            testing::call("okta.token")
+                .subject("u")
+                .entitlements((0..60).map(|at| format!("e{at}")))
+        };
         assert!(decide(&sod, sixty()).findings.is_empty());
         // The last rule, and what it takes to break it.
         let name = |at: usize| format!("e{}", at % functions);
         let missing = [9999, 9999 + 67, 9999 + 131].map(name);
-        let decision = missing.iter().fold(sixty(), |call, id| call.requested(GrantKind::Entitlement, id));
+        let decision =
+            missing.iter().fold(sixty(), |call, id| call.requested(GrantKind::Entitlement, id));
         let decision = decide(&sod, decision);
-        let rules: Vec<String> = decision.findings.iter().flat_map(|finding| texts(finding, "rule")).collect();
+        let rules: Vec<String> =
+            decision.findings.iter().flat_map(|finding| texts(finding, "rule")).collect();
         assert!(rules.contains(&"r09999".to_owned()), "{rules:?}");
         assert_eq!(decision.verdict(), Effect::Deny);
     }
@@ -297,7 +357,8 @@ fn ten_thousand_entitlements_held_against_five_hundred_rules() {
     let functions = 500;
     let mut settings = large(functions, 500);
     for at in 0..functions {
-        settings["functions"][format!("f{at}")] = (0..20).map(|copy| format!("e{at}-{copy}")).collect();
+        settings["functions"][format!("f{at}")] =
+            (0..20).map(|copy| format!("e{at}-{copy}")).collect();
     }
     let sod = sod(&settings);
     let all = (0..functions).flat_map(|at| (0..20).map(move |copy| format!("e{at}-{copy}")));
@@ -305,7 +366,11 @@ fn ten_thousand_entitlements_held_against_five_hundred_rules() {
     assert_eq!(decision.findings.len(), judge::MOST_FINDINGS + 1);
     assert_eq!(decision.findings.last().unwrap().arguments[0].value, "480");
     let one_side = (0..functions).step_by(300).map(|at| format!("e{at}-7"));
-    assert!(decide(&sod, testing::call("okta.token").subject("u").entitlements(one_side)).findings.is_empty());
+    assert!(
+        decide(&sod, testing::call("okta.token").subject("u").entitlements(one_side))
+            .findings
+            .is_empty()
+    );
 }
 
 const MANIFEST: &str = include_str!("../manifest.toml");

@@ -22,9 +22,11 @@ pub fn run(component: &str, settings: &str, calls: &str) -> Done {
     println!("reset {}", engine.reset());
     let plugin = engine.prepare(&component, &settings, Limits::CEILING)?;
 
-    let sign_in = SignIn::new((0..60).map(|number| format!("entitlement-{number}")).collect(), None);
+    let sign_in =
+        SignIn::new((0..60).map(|number| format!("entitlement-{number}")).collect(), None);
     let mut decided = 0;
-    let mut call = || decided += usize::from(plugin.evaluate(&sign_in.view(), ALLOWANCE).outcome.is_ok());
+    let mut call =
+        || decided += usize::from(plugin.evaluate(&sign_in.view(), ALLOWANCE).outcome.is_ok());
     for _ in 0..calls {
         call();
     }
@@ -36,7 +38,11 @@ pub fn run(component: &str, settings: &str, calls: &str) -> Done {
     }
     println!("calls end");
     println!("faults {}", minor_faults()? - before);
-    if decided == 2 * calls { Ok(()) } else { Err(format!("of {} calls {decided} were decided", 2 * calls).into()) }
+    if decided == 2 * calls {
+        Ok(())
+    } else {
+        Err(format!("of {} calls {decided} were decided", 2 * calls).into())
+    }
 }
 
 /// Page faults of this thread that needed no disk.
@@ -44,7 +50,9 @@ fn minor_faults() -> Done<u64> {
     let stat = fs::read_to_string("/proc/thread-self/stat")?;
     // proc(5): the second field is a name in parentheses, which may hold spaces; `minflt` is the eighth after it.
     let fields = stat.rsplit_once(')').map(|(_, fields)| fields.split_whitespace());
-    let faults = fields.and_then(|mut fields| fields.nth(7)).ok_or("the kernel does not tell page faults")?;
+    let faults = fields
+        .and_then(|mut fields| fields.nth(7))
+        .ok_or("the kernel does not tell page faults")?;
     Ok(faults.parse()?)
 }
 

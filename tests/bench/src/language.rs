@@ -28,9 +28,10 @@ pub fn run(component: &str, settings: &str, calls: &str) -> Done {
     })?;
     let made = begun.elapsed();
 
-    let sign_in = SignIn::new((0..60).map(|number| format!("entitlement-{number}")).collect(), None)
-        .attribute("status", "active")
-        .attribute("department", "pharmacy");
+    let sign_in =
+        SignIn::new((0..60).map(|number| format!("entitlement-{number}")).collect(), None)
+            .attribute("status", "active")
+            .attribute("department", "pharmacy");
     let (mut answers, mut wholes, mut first) = (Vec::new(), Vec::new(), None);
     for round in 0..calls + WARM_UP {
         let begun = Instant::now();
@@ -62,7 +63,9 @@ pub fn run(component: &str, settings: &str, calls: &str) -> Done {
     }
     let [answer, whole] = [&mut answers, &mut wholes].map(|times| {
         times.sort_unstable();
-        let at = |part: usize| times.get(times.len() * part / 100).map_or(f64::NAN, |time| time.as_secs_f64() * 1e6);
+        let at = |part: usize| {
+            times.get(times.len() * part / 100).map_or(f64::NAN, |time| time.as_secs_f64() * 1e6)
+        };
         (at(50), at(99))
     });
     println!(
@@ -87,7 +90,10 @@ pub fn run(component: &str, settings: &str, calls: &str) -> Done {
 /// Memory of this process that is in RAM, bytes.
 fn resident() -> Done<u64> {
     let status = fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("the kernel does not tell memory")?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .ok_or("the kernel does not tell memory")?;
     let kib = line.split_whitespace().next().ok_or("the kernel does not tell memory")?;
     Ok(kib.parse::<u64>()? * 1_024)
 }

@@ -24,7 +24,8 @@ pub fn run(
     connections: &str,
     milliseconds: &str,
 ) -> Done {
-    let request = Rc::new(Request::new(address, path, Path::new(secret_file), Path::new(body_file))?);
+    let request =
+        Rc::new(Request::new(address, path, Path::new(secret_file), Path::new(body_file))?);
     let connections: u64 = connections.parse()?;
     let lasts = Duration::from_millis(milliseconds.parse()?);
     // Another start of the generator has other events, and so has each connection.
@@ -35,10 +36,16 @@ pub fn run(
     LocalSet::new().block_on(&runtime, async {
         let mut all = JoinSet::new();
         for connection in 0..connections {
-            let (address, request, first) = (address.to_owned(), Rc::clone(&request), first + (connection << 32));
+            let (address, request, first) =
+                (address.to_owned(), Rc::clone(&request), first + (connection << 32));
             all.spawn_local(async move {
-                let done = timeout_at((begun + lasts + PATIENCE).into(), one(&address, &request, first, begun + lasts));
-                done.await.map_err(|_| ErrorKind::TimedOut.to_string())?.map_err(|error| error.to_string())
+                let done = timeout_at(
+                    (begun + lasts + PATIENCE).into(),
+                    one(&address, &request, first, begun + lasts),
+                );
+                done.await
+                    .map_err(|_| ErrorKind::TimedOut.to_string())?
+                    .map_err(|error| error.to_string())
             });
         }
         while let Some(ended) = all.join_next().await {
@@ -48,7 +55,9 @@ pub fn run(
     })?;
     let took = begun.elapsed().as_secs_f64();
     times.sort_unstable();
-    let at = |share: usize| times.get(times.len() * share / 1_000).copied().unwrap_or_default().as_micros();
+    let at = |share: usize| {
+        times.get(times.len() * share / 1_000).copied().unwrap_or_default().as_micros()
+    };
     let rate = f64::from(u32::try_from(times.len())?) / took;
     println!("requests {} per_second {rate:.0} p50_us {} p99_us {}", times.len(), at(500), at(990));
     Ok(())
@@ -113,8 +122,10 @@ fn whole(text: &[u8]) -> Done<bool> {
     if !head.starts_with("HTTP/1.1 200") {
         return Err(head.into());
     }
-    let length =
-        head.lines().find_map(|line| line.strip_prefix("content-length: ")).ok_or("an answer without length")?;
+    let length = head
+        .lines()
+        .find_map(|line| line.strip_prefix("content-length: "))
+        .ok_or("an answer without length")?;
     let body = text.get(end + 4..).unwrap_or_default();
     if body.starts_with(b"{\"error\"") {
         return Err(String::from_utf8_lossy(body).into_owned().into());

@@ -22,7 +22,8 @@ pub fn run(component: &str, settings: &str, body: &str, file: &str) -> Done {
     let component = componentize(&bytes).unwrap_or(bytes);
     let engine = Engine::new(Options { workers: 1, ..Options::default() })?;
     let plugin = engine.prepare(&component, &fs::read_to_string(settings)?, Limits::CEILING)?;
-    let sign_in = SignIn::new((0..60).map(|number| format!("entitlement-{number}")).collect(), None);
+    let sign_in =
+        SignIn::new((0..60).map(|number| format!("entitlement-{number}")).collect(), None);
     let view = sign_in.view();
     let body = fs::read(body)?;
     let frame = vec![1; (body.len() * TOGETHER).next_multiple_of(BLOCK)];

@@ -32,7 +32,8 @@ pub fn run(component: &str, rounds: &str) -> Done {
     let [few, many] = plugins;
     let (few, many) = (few?, many?);
 
-    let (allowed, denied) = (SignIn::new(world.held(), None), SignIn::new(world.held(), Some(world.last())));
+    let (allowed, denied) =
+        (SignIn::new(world.held(), None), SignIn::new(world.held(), Some(world.last())));
     let cells = [
         ("allow", &few, &allowed, false),
         ("allow", &many, &allowed, false),
@@ -55,11 +56,16 @@ pub fn run(component: &str, rounds: &str) -> Done {
     }
 
     let [allow_few, allow_many, deny_few, deny_many] = times.map(Medians::of);
-    println!("medians of {rounds} rounds in turns, in µs: until the answer, and with the instance wiped");
-    for (name, few, many) in [("allow", &allow_few, &allow_many), ("deny by the last rule", &deny_few, &deny_many)] {
+    println!(
+        "medians of {rounds} rounds in turns, in µs: until the answer, and with the instance wiped"
+    );
+    for (name, few, many) in
+        [("allow", &allow_few, &allow_many), ("deny by the last rule", &deny_few, &deny_many)]
+    {
         println!("{name}: 1 rule {few}, 10,000 rules {many}");
     }
-    let ratio = |few: &Medians, many: &Medians| (many.answer / few.answer).max(many.whole / few.whole);
+    let ratio =
+        |few: &Medians, many: &Medians| (many.answer / few.answer).max(many.whole / few.whole);
     let worst = ratio(&allow_few, &allow_many).max(ratio(&deny_few, &deny_many));
     println!("10,000 rules against one: {worst:.2} times (at most {MOST} is wanted)");
     if worst > MOST { Err("a call costs too much with many rules".into()) } else { Ok(()) }
@@ -80,7 +86,8 @@ fn prepare(engine: &Engine, component: &[u8], rules: usize, settings: &str) -> D
 }
 
 fn expect(decision: &Decision, denies: bool) -> Done {
-    let told: Vec<_> = decision.findings.iter().map(|finding| (finding.code.as_str(), finding.effect)).collect();
+    let told: Vec<_> =
+        decision.findings.iter().map(|finding| (finding.code.as_str(), finding.effect)).collect();
     let expected: &[_] = if denies { &[("SOD_CONFLICT", Effect::Deny)] } else { &[] };
     if told == expected { Ok(()) } else { Err(format!("the plugin found {told:?}").into()) }
 }
@@ -133,7 +140,8 @@ impl World {
             };
             let rule = Rule { set: dice.distinct(size), at_least };
             // One more function may not break it either, for that is what the denied subject asks for.
-            let spoils = rule.set.contains(&ASKED) || rule.set.intersection(&held).count() >= at_least;
+            let spoils =
+                rule.set.contains(&ASKED) || rule.set.intersection(&held).count() >= at_least;
             if !spoils {
                 rules.push(rule);
             }
@@ -154,8 +162,9 @@ impl World {
     fn settings(&self, rules: &[Rule]) -> String {
         let mut json = r#"{"existing":"enforce","functions":{"#.to_owned();
         for function in 0..=ASKED {
-            let names: Vec<_> =
-                (0..ENTITLEMENTS).map(|number| format!("\"{}\"", entitlement(function, number))).collect();
+            let names: Vec<_> = (0..ENTITLEMENTS)
+                .map(|number| format!("\"{}\"", entitlement(function, number)))
+                .collect();
             let comma = if function == 0 { "" } else { "," };
             push(&mut json, format_args!("{comma}\"{}\":[{}]", name(function), names.join(",")));
         }
@@ -164,14 +173,21 @@ impl World {
             let comma = if number == 0 { "" } else { "," };
             push(
                 &mut json,
-                format_args!(r#"{comma}{{"id":"RULE-{number:05}","owner":"owner of rule {number}","severity":"high","#),
+                format_args!(
+                    r#"{comma}{{"id":"RULE-{number:05}","owner":"owner of rule {number}","severity":"high","#
+                ),
             );
-            let names: Vec<_> = rule.set.iter().map(|function| format!("\"{}\"", name(*function))).collect();
+            let names: Vec<_> =
+                rule.set.iter().map(|function| format!("\"{}\"", name(*function))).collect();
             match names.as_slice() {
                 [a, b] => push(&mut json, format_args!(r#""kind":"pair","a":{a},"b":{b}}}"#)),
                 set => push(
                     &mut json,
-                    format_args!(r#""kind":"cardinality","at_least":{},"set":[{}]}}"#, rule.at_least, set.join(",")),
+                    format_args!(
+                        r#""kind":"cardinality","at_least":{},"set":[{}]}}"#,
+                        rule.at_least,
+                        set.join(",")
+                    ),
                 ),
             }
         }

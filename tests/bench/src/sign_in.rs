@@ -21,7 +21,12 @@ impl SignIn {
             attributes: vec![Attribute { name: "facility".into(), value: "\"north\"".into() }],
             entitlements: entitlements.into_iter().map(Text::from).collect(),
             requested: [openid].into_iter().chain(role).collect(),
-            lifetimes: vec![Lifetime { target: Target::AccessToken, seconds: 3_600, least: 300, most: 86_400 }],
+            lifetimes: vec![Lifetime {
+                target: Target::AccessToken,
+                seconds: 3_600,
+                least: 300,
+                most: 86_400,
+            }],
         }
     }
 

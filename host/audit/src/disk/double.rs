@@ -168,7 +168,10 @@ impl Double {
         if this == state.fails_at {
             return (state.random.below(2) == 0, false);
         }
-        (this < state.dies_at || (this == state.dies_at && state.random.below(2) == 0), this < state.dies_at)
+        (
+            this < state.dies_at || (this == state.dies_at && state.random.below(2) == 0),
+            this < state.dies_at,
+        )
     }
 
     fn change(&self, path: &Path, change: Change) -> io::Result<()> {
@@ -196,7 +199,9 @@ impl State {
     fn reachable(&self, dir: &Path) -> bool {
         match dir.parent() {
             None => true,
-            Some(_) => matches!(self.node(dir), Ok(Node::Dir)) && self.reachable(dir.parent().unwrap()),
+            Some(_) => {
+                matches!(self.node(dir), Ok(Node::Dir)) && self.reachable(dir.parent().unwrap())
+            }
         }
     }
 }
@@ -236,7 +241,11 @@ impl Disk for Double {
                 state.files[inode].now.clear();
                 state.files[inode].dirty.clear();
             }
-            return if success { Ok(Box::new(DoubleFile { disk: self.clone(), inode })) } else { Err(dead()) };
+            return if success {
+                Ok(Box::new(DoubleFile { disk: self.clone(), inode }))
+            } else {
+                Err(dead())
+            };
         }
         let inode = {
             let mut state = self.state();
@@ -295,7 +304,11 @@ impl Disk for Double {
 
     fn lock(&self, _: &Path) -> io::Result<Box<dyn Lock>> {
         let taken = std::mem::replace(&mut self.state().locked, true);
-        if taken { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(Box::new(DoubleLock(self.clone()))) }
+        if taken {
+            Err(io::ErrorKind::WouldBlock.into())
+        } else {
+            Ok(Box::new(DoubleLock(self.clone())))
+        }
     }
 }
 

@@ -40,7 +40,15 @@ enum End {
 impl Host {
     fn new(seed: u64, commit: Commit) -> Self {
         let (promised, heads) = (Vec::new(), Vec::new());
-        Self { disk: Double::new(seed), random: Random(seed ^ 0xabcd), commit, promised, synced: 0, heads, lives: 0 }
+        Self {
+            disk: Double::new(seed),
+            random: Random(seed ^ 0xabcd),
+            commit,
+            promised,
+            synced: 0,
+            heads,
+            lives: 0,
+        }
     }
 
     fn options(&self) -> Options {
@@ -82,7 +90,8 @@ impl Host {
                 }
                 2 => durable.sync()?,
                 _ => {
-                    let batch: Vec<_> = (0..1 + host.random.below(5)).map(|n| host.record(next + n)).collect();
+                    let batch: Vec<_> =
+                        (0..1 + host.random.below(5)).map(|n| host.record(next + n)).collect();
                     if !wal.make_room(frame_bytes(&batch), false) {
                         publish(&mut views, &mut waiting, usize::MAX)?;
                         assert!(wal.make_room(frame_bytes(&batch), false), "no segment was freed");
@@ -115,7 +124,8 @@ impl Host {
 
     /// The power goes, or only the process.
     fn crash(&mut self) {
-        let loss = [Loss::Nothing, Loss::All, Loss::Some, Loss::Some][self.random.below(4) as usize];
+        let loss =
+            [Loss::Nothing, Loss::All, Loss::Some, Loss::Some][self.random.below(4) as usize];
         self.disk.restart(loss);
         if self.commit == Commit::Kernel && loss != Loss::Nothing {
             // Nothing was promised for a power loss but what was synced or what a checkpoint covers.
@@ -126,7 +136,11 @@ impl Host {
 
     fn check(&mut self, core: &Core) {
         let size = core.views.size();
-        assert!(size >= self.promised.len() as u64, "{} promised, {size} there", self.promised.len());
+        assert!(
+            size >= self.promised.len() as u64,
+            "{} promised, {size} there",
+            self.promised.len()
+        );
         let tiles = TileReader::new(&self.disk, Path::new("/log/log"), size);
         for (index, hash) in self.promised.iter().enumerate() {
             assert_eq!(leaf_hash(&tiles.entry(index as u64).unwrap()), *hash, "record {index}");
@@ -158,7 +172,12 @@ impl Host {
             Sealed { blob, key: crate::seal::KeyId([0; 16]) }
         });
         let fields = format!("{},\"life\":{}", made.fields, self.lives);
-        let leaf = Body::new(&fields, sealed.as_ref()).unwrap().leaf(index, made.kind, &Tenant::new("default"), index);
+        let leaf = Body::new(&fields, sealed.as_ref()).unwrap().leaf(
+            index,
+            made.kind,
+            &Tenant::new("default"),
+            index,
+        );
         Sequenced { index, hash: leaf_hash(&leaf), leaf, sealed: sealed.map(|sealed| sealed.blob) }
     }
 
@@ -224,7 +243,11 @@ impl Host {
 fn with_its_threads_a_dying_disk_breaks_no_promise() {
     for seed in 0..24u64 {
         // Every third time the callers commit by their own hand, and only the process goes.
-        let (commit, loss) = if seed % 3 == 0 { (Commit::Kernel, Loss::Nothing) } else { (Commit::Disk, Loss::Some) };
+        let (commit, loss) = if seed % 3 == 0 {
+            (Commit::Kernel, Loss::Nothing)
+        } else {
+            (Commit::Disk, Loss::Some)
+        };
         let disk = Double::new(seed);
         let options = || Options { commit, ..options(Path::new("/log")) };
         let (log, _) = Log::open_on(Arc::new(disk.clone()), options()).unwrap();
@@ -251,7 +274,9 @@ fn with_its_threads_a_dying_disk_breaks_no_promise() {
         let (log, recovery) = Log::open_on(Arc::new(disk.clone()), options()).unwrap();
         assert!(recovery.unclean && recovery.size >= given.len() as u64);
         let tiles = TileReader::new(&disk, Path::new("/log/log"), recovery.size);
-        given.iter().for_each(|receipt| assert_eq!(leaf_hash(&tiles.entry(receipt.index).unwrap()), receipt.leaf_hash));
+        given.iter().for_each(|receipt| {
+            assert_eq!(leaf_hash(&tiles.entry(receipt.index).unwrap()), receipt.leaf_hash)
+        });
         assert_eq!(log.append(entry(0)).unwrap().wait().unwrap().index, recovery.size);
         log.close().unwrap();
         let options = VerifyOptions { sealed: true, ..VerifyOptions::default() };
@@ -291,7 +316,9 @@ fn commit(core: &mut Core, index: u64, sync: bool) {
 /// The segment that is not empty.
 fn written_segment(dir: &Path) -> std::path::PathBuf {
     let segments = ["0000.segment", "0001.segment"].map(|name| dir.join("wal").join(name));
-    let written = segments.into_iter().find(|path| std::fs::read(path).unwrap().iter().any(|byte| *byte != 0));
+    let written = segments
+        .into_iter()
+        .find(|path| std::fs::read(path).unwrap().iter().any(|byte| *byte != 0));
     written.unwrap()
 }
 
@@ -316,7 +343,8 @@ fn a_checkpoint_that_somebody_saw_is_never_contradicted() {
 #[test]
 fn what_a_power_loss_tore_out_never_comes_back_between_later_records() {
     let dir = tempfile::tempdir().unwrap();
-    let options = || Options { segment_bytes: 64 * 4096, commit: Commit::Kernel, ..options(dir.path()) };
+    let options =
+        || Options { segment_bytes: 64 * 4096, commit: Commit::Kernel, ..options(dir.path()) };
     let mut core = Core::open(Arc::new(OsDisk), &options()).unwrap();
     (0..3).for_each(|index| commit(&mut core, index, false));
     drop(core);

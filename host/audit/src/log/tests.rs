@@ -24,13 +24,23 @@ pub(crate) fn seal_key() -> SealKey {
 pub(crate) fn options(dir: &Path) -> Options {
     let ticks = AtomicU64::new(1_790_000_000_000);
     let clock = Arc::new(move || ticks.fetch_add(1, Ordering::Relaxed));
-    let options = Options::new(dir.to_owned(), "default".into(), Arc::new(key()), Sealer::new(seal_key()), clock);
+    let options = Options::new(
+        dir.to_owned(),
+        "default".into(),
+        Arc::new(key()),
+        Sealer::new(seal_key()),
+        clock,
+    );
     Options { segment_bytes: 2 << 20, ..options }
 }
 
 pub(crate) fn entry(n: u64) -> Entry {
     let sealed = (!n.is_multiple_of(3)).then(|| format!("who {n}").into_bytes());
-    Entry { kind: "hook.decision", fields: format!(r#""n":{n},"pad":"{}""#, "x".repeat((n % 700) as usize)), sealed }
+    Entry {
+        kind: "hook.decision",
+        fields: format!(r#""n":{n},"pad":"{}""#, "x".repeat((n % 700) as usize)),
+        sealed,
+    }
 }
 
 fn head(dir: &Path) -> Checkpoint {
@@ -52,17 +62,25 @@ fn receipts_come_true() {
     for commit in [Commit::Disk, Commit::Kernel] {
         let dir = tempfile::tempdir().unwrap();
         let (log, recovery) = Log::open(Options { commit, ..options(dir.path()) }).unwrap();
-        let fresh = Recovery { unclean: false, replayed: 0, truncated_bytes: 0, owed: vec![], size: 0 };
+        let fresh =
+            Recovery { unclean: false, replayed: 0, truncated_bytes: 0, owed: vec![], size: 0 };
         assert_eq!(recovery, fresh);
         let receipts = thread::scope(|scope| {
-            let append =
-                |thread: u64| (0..200).map(|n| log.append(entry(thread * 200 + n)).unwrap().wait().unwrap()).collect();
-            let threads: Vec<_> = (0..4).map(|thread| scope.spawn(move || -> Vec<_> { append(thread) })).collect();
+            let append = |thread: u64| {
+                (0..200)
+                    .map(|n| log.append(entry(thread * 200 + n)).unwrap().wait().unwrap())
+                    .collect()
+            };
+            let threads: Vec<_> =
+                (0..4).map(|thread| scope.spawn(move || -> Vec<_> { append(thread) })).collect();
             threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
         });
         assert_eq!(log.flush_checkpoint().unwrap(), 800);
         let health = log.health();
-        assert_eq!((health.stopped, health.next, health.published, health.queued), (None, 800, 800, 0));
+        assert_eq!(
+            (health.stopped, health.next, health.published, health.queued),
+            (None, 800, 800, 0)
+        );
         log.close().unwrap();
         let leaves = leaves(dir.path());
         assert_eq!(leaves.len(), 800);
@@ -71,8 +89,9 @@ fn receipts_come_true() {
             assert_eq!(leaf_hash(leaf), receipt.leaf_hash);
             let record = Record::parse(leaf).unwrap();
             assert_eq!((record.seq, record.tenant.as_str()), (receipt.index, "default"));
-            let blob =
-                crate::shards::ShardReader::new(&OsDisk, &dir.path().join("sealed")).read(receipt.index).unwrap();
+            let blob = crate::shards::ShardReader::new(&OsDisk, &dir.path().join("sealed"))
+                .read(receipt.index)
+                .unwrap();
             assert_eq!(record.sealed.is_some(), blob.is_some());
             if let Some(blob) = blob {
                 assert!(record.commits_to(&blob));
@@ -99,7 +118,8 @@ fn times_never_run_backwards() {
     let (log, _) = Log::open(Options { clock, ..options(dir.path()) }).unwrap();
     (0..2).for_each(|n| assert!(log.append(entry(n)).unwrap().wait().is_ok()));
     log.close().unwrap();
-    let ats: Vec<_> = leaves(dir.path()).iter().map(|leaf| Record::parse(leaf).unwrap().at).collect();
+    let ats: Vec<_> =
+        leaves(dir.path()).iter().map(|leaf| Record::parse(leaf).unwrap().at).collect();
     assert_eq!(ats, [5, 9, 9, 9, 10]);
 }
 
@@ -125,12 +145,22 @@ fn segments_roll_and_are_used_again() {
 fn what_does_not_fit_is_refused_before_it_has_a_place() {
     let dir = tempfile::tempdir().unwrap();
     let (log, _) = Log::open(options(dir.path())).unwrap();
-    let wide = |bytes: usize| Entry { kind: "k", fields: format!(r#""a":"{}""#, "x".repeat(bytes)), sealed: None };
+    let wide = |bytes: usize| Entry {
+        kind: "k",
+        fields: format!(r#""a":"{}""#, "x".repeat(bytes)),
+        sealed: None,
+    };
     assert_eq!(log.append(wide(8192)).unwrap_err().code(), "record-too-large");
     let sealed = Some(vec![0; MAX_SEALED_BYTES + 1]);
-    assert_eq!(log.append(Entry { sealed, ..wide(1) }).unwrap_err().code(), "record-sealed-too-large");
+    assert_eq!(
+        log.append(Entry { sealed, ..wide(1) }).unwrap_err().code(),
+        "record-sealed-too-large"
+    );
     assert_eq!(log.append(Entry { kind: "a b", ..wide(1) }).unwrap_err().code(), "record-type");
-    assert_eq!(log.append(Entry { fields: "\"seq\":1".into(), ..wide(1) }).unwrap_err().code(), "record-fields");
+    assert_eq!(
+        log.append(Entry { fields: "\"seq\":1".into(), ..wide(1) }).unwrap_err().code(),
+        "record-fields"
+    );
     assert_eq!(log.append(wide(8000)).unwrap().wait().unwrap().index, 0);
     log.close().unwrap();
     assert_eq!(log.append(wide(1)).unwrap_err().code(), "log-stopped");
@@ -178,7 +208,8 @@ fn a_receipt_can_be_awaited_under_a_time_limit() {
     let (log, _) = Log::open(options(dir.path())).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let limit = std::time::Duration::from_secs(60);
-    let receipt = runtime.block_on(async { tokio::time::timeout(limit, log.append(entry(0)).unwrap()).await });
+    let receipt = runtime
+        .block_on(async { tokio::time::timeout(limit, log.append(entry(0)).unwrap()).await });
     assert_eq!(receipt.unwrap().unwrap().index, 0);
 }
 
@@ -190,7 +221,9 @@ fn with_commits_to_the_kernel_a_waiting_caller_commits_for_all_who_appended() {
     let mut context = Context::from_waker(Waker::noop());
     for place in [2, 0, 1] {
         // At once: nothing was left to another thread.
-        let Poll::Ready(receipt) = Pin::new(&mut pending[place]).poll(&mut context) else { panic!("{place} waits") };
+        let Poll::Ready(receipt) = Pin::new(&mut pending[place]).poll(&mut context) else {
+            panic!("{place} waits")
+        };
         assert_eq!(receipt.unwrap().index, place as u64);
     }
     log.close().unwrap();
@@ -205,7 +238,9 @@ fn callers_on_many_threads_commit_each_others_records() {
         for thread in 0..4 {
             let log = &log;
             scope.spawn(move || {
-                (0..500).for_each(|n| assert!(log.commit(entry(thread * 500 + n)).unwrap().wait().is_ok()))
+                (0..500).for_each(|n| {
+                    assert!(log.commit(entry(thread * 500 + n)).unwrap().wait().is_ok())
+                })
             });
         }
     });

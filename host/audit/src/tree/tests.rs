@@ -48,7 +48,11 @@ fn small_trees_exhaustively() {
         let whole = root(&ours.0);
         for index in 0..size {
             let proof = inclusion_proof(&ours, index, size).unwrap();
-            assert_eq!(proof.concat(), theirs.prove_inclusion(index as usize).as_bytes(), "{index} in {size}");
+            assert_eq!(
+                proof.concat(),
+                theirs.prove_inclusion(index as usize).as_bytes(),
+                "{index} in {size}"
+            );
             for at in 0..size {
                 let leaf = &ours.0[at as usize];
                 assert_eq!(
@@ -57,11 +61,21 @@ fn small_trees_exhaustively() {
                     "{at} as {index} in {size}"
                 );
             }
-            assert!(!check_inclusion(index, size + 1, &ours.0[index as usize], &proof, &node_hash(&whole, &whole)));
+            assert!(!check_inclusion(
+                index,
+                size + 1,
+                &ours.0[index as usize],
+                &proof,
+                &node_hash(&whole, &whole)
+            ));
         }
         for old in 1..size {
             let proof = consistency_proof(&ours, old, size).unwrap();
-            assert_eq!(proof.concat(), theirs.prove_consistency((size - old) as usize).as_bytes(), "{old} to {size}");
+            assert_eq!(
+                proof.concat(),
+                theirs.prove_consistency((size - old) as usize).as_bytes(),
+                "{old} to {size}"
+            );
             let old_root = root(&ours.0[..old as usize]);
             for claimed in 0..=size {
                 let good = check_consistency(claimed, &old_root, size, &whole, &proof);

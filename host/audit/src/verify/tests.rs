@@ -65,7 +65,8 @@ fn whole_logs_are_accepted() {
 #[test]
 fn every_changed_byte_is_found_and_named() {
     let (dir, _) = log(&[3, 5, 256, 258]);
-    for path in files(&dir.path().join("log")).into_iter().chain(files(&dir.path().join("sealed"))) {
+    for path in files(&dir.path().join("log")).into_iter().chain(files(&dir.path().join("sealed")))
+    {
         let good = fs::read(&path).unwrap();
         let step = if good.len() > 4096 { 61 } else { 1 };
         for at in (0..good.len()).step_by(step) {
@@ -73,15 +74,22 @@ fn every_changed_byte_is_found_and_named() {
             bad[at] ^= 1 << (at % 8);
             fs::write(&path, &bad).unwrap();
             let damage = check(&dir, None).expect_err(&format!("{} at {at}", path.display()));
-            let relative = path.strip_prefix(dir.path().join("log")).unwrap_or(Path::new("sealed")).to_str().unwrap();
-            assert!(damage.iter().any(|damage| damage.place.ends_with(relative)), "{relative} at {at}: {damage:?}");
+            let relative = path
+                .strip_prefix(dir.path().join("log"))
+                .unwrap_or(Path::new("sealed"))
+                .to_str()
+                .unwrap();
+            assert!(
+                damage.iter().any(|damage| damage.place.ends_with(relative)),
+                "{relative} at {at}: {damage:?}"
+            );
             assert!(damage.len() < 3 || relative == "sealed", "{relative} at {at}: {damage:?}");
         }
         fs::remove_file(&path).unwrap();
         // Beside those of the sizes above there may be one of a checkpoint that a slow machine published between two records.
         let current = ["tile/0/001.p/2", "tile/1/000.p/1", "tile/entries/001.p/2"];
-        let partial_of_the_past =
-            path.to_str().unwrap().contains(".p/") && !current.iter().any(|tile| path.ends_with(tile));
+        let partial_of_the_past = path.to_str().unwrap().contains(".p/")
+            && !current.iter().any(|tile| path.ends_with(tile));
         assert_eq!(check(&dir, None).is_err(), !partial_of_the_past, "without {}", path.display());
         fs::write(&path, &good).unwrap();
     }
@@ -100,7 +108,11 @@ fn a_flipped_byte_of_an_entry_names_the_record() {
     bad[digit] = if bad[digit] == b'1' { b'2' } else { b'1' };
     fs::write(&path, bad).unwrap();
     let damage = check(&dir, None).unwrap_err();
-    assert_eq!((damage[0].place.as_str(), damage[0].index), ("tile/entries/001", Some(300)), "{damage:?}");
+    assert_eq!(
+        (damage[0].place.as_str(), damage[0].index),
+        ("tile/entries/001", Some(300)),
+        "{damage:?}"
+    );
 }
 
 #[test]
@@ -119,7 +131,10 @@ fn dropped_swapped_and_cut_records_are_found() {
         swapped.swap(at, at + 1);
         write(&swapped);
         let damage = check(&dir, None).unwrap_err();
-        assert_eq!((damage[0].place.as_str(), damage[0].index), ("tile/entries/000", Some(at as u64)));
+        assert_eq!(
+            (damage[0].place.as_str(), damage[0].index),
+            ("tile/entries/000", Some(at as u64))
+        );
         let mut dropped = all.clone();
         dropped.remove(at);
         write(&dropped);
@@ -150,11 +165,15 @@ fn dropped_swapped_and_cut_records_are_found() {
 #[test]
 fn proofs_hold_for_their_record_alone() {
     let (dir, _) = log(&[300]);
-    let proven: Vec<_> = (0..300).map(|index| prove(&OsDisk, dir.path(), key().public(), index).unwrap()).collect();
+    let proven: Vec<_> =
+        (0..300).map(|index| prove(&OsDisk, dir.path(), key().public(), index).unwrap()).collect();
     for (index, this) in proven.iter().enumerate() {
         assert_eq!(check_proof(&this.proof, &this.leaf, key().public()).unwrap().0, index as u64);
         let other = &proven[(index + 1) % 300];
-        assert_eq!(check_proof(&this.proof, &other.leaf, key().public()).unwrap_err().code(), "proof-other-record");
+        assert_eq!(
+            check_proof(&this.proof, &other.leaf, key().public()).unwrap_err().code(),
+            "proof-other-record"
+        );
     }
     let (proof, leaf) = (&proven[299].proof, &proven[299].leaf);
     assert!(proof.starts_with("c2sp.org/tlog-proof@v1\nindex 299\n"));
@@ -166,7 +185,10 @@ fn proofs_hold_for_their_record_alone() {
     }
     let extra = proof.replacen('\n', "\nextra AAAA\n", 1);
     assert_eq!(check_proof(&extra, leaf, key().public()).unwrap().0, 299);
-    assert_eq!(prove(&OsDisk, dir.path(), key().public(), 300).unwrap_err().code(), "log-no-such-record");
+    assert_eq!(
+        prove(&OsDisk, dir.path(), key().public(), 300).unwrap_err().code(),
+        "log-no-such-record"
+    );
 }
 
 #[test]
@@ -182,7 +204,9 @@ fn records_are_shown_by_place_time_and_type() {
         assert_eq!(handed, shown.len() as u64);
         shown
     };
-    let places = |filter: &Filter| all(filter, None).iter().map(|shown| shown.record.seq).collect::<Vec<_>>();
+    let places = |filter: &Filter| {
+        all(filter, None).iter().map(|shown| shown.record.seq).collect::<Vec<_>>()
+    };
     let times: Vec<_> = all(&Filter::default(), None).iter().map(|shown| shown.record.at).collect();
     assert_eq!(places(&Filter::default()), (0..300).collect::<Vec<_>>());
     assert_eq!(places(&Filter { from: 255, to: Some(258), ..Filter::default() }), [255, 256, 257]);

@@ -4,8 +4,8 @@ use aws_lc_rs::encoding::{AsDer as _, Pkcs8V1Der};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::{KeyPair as RsaKeyPair, KeySize};
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _,
-    RSA_PKCS1_SHA256,
+    ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair,
+    KeyPair as _, RSA_PKCS1_SHA256,
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -23,7 +23,12 @@ pub struct Maker {
 
 impl Maker {
     pub fn one_of_each() -> Vec<Self> {
-        vec![Self::rsa(), Self::ec("P-256", Algorithm::ES256), Self::ec("P-384", Algorithm::ES384), Self::ed25519()]
+        vec![
+            Self::rsa(),
+            Self::ec("P-256", Algorithm::ES256),
+            Self::ec("P-384", Algorithm::ES384),
+            Self::ed25519(),
+        ]
     }
 
     fn rsa() -> Self {
@@ -50,7 +55,11 @@ impl Maker {
     }
 
     fn ec(curve: &str, algorithm: Algorithm) -> Self {
-        let sort = if curve == "P-256" { &ECDSA_P256_SHA256_FIXED_SIGNING } else { &ECDSA_P384_SHA384_FIXED_SIGNING };
+        let sort = if curve == "P-256" {
+            &ECDSA_P256_SHA256_FIXED_SIGNING
+        } else {
+            &ECDSA_P384_SHA384_FIXED_SIGNING
+        };
         let pair = EcdsaKeyPair::generate(sort).unwrap();
         let der = pair.to_pkcs8v1().unwrap();
         let key = EncodingKey::from_ec_pem(pem(der.as_ref()).as_bytes()).unwrap();
@@ -100,7 +109,8 @@ impl Maker {
         let signed = format!("{}.{}", base64url(header), base64url(claims));
         let pair = self.rsa.as_ref().unwrap();
         let mut signature = vec![0; pair.public_modulus_len()];
-        pair.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), signed.as_bytes(), &mut signature).unwrap();
+        pair.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), signed.as_bytes(), &mut signature)
+            .unwrap();
         format!("{signed}.{}", base64url(signature))
     }
 
@@ -110,9 +120,15 @@ impl Maker {
         let pkcs1 = public.as_ref().to_vec();
         let spki: aws_lc_rs::encoding::PublicKeyX509Der<'_> = public.as_der().unwrap();
         let pem = |label: &str, der: &[u8]| {
-            format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", STANDARD.encode(der)).into_bytes()
+            format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", STANDARD.encode(der))
+                .into_bytes()
         };
-        vec![pem("RSA PUBLIC KEY", &pkcs1), pem("PUBLIC KEY", spki.as_ref()), spki.as_ref().to_vec(), pkcs1]
+        vec![
+            pem("RSA PUBLIC KEY", &pkcs1),
+            pem("PUBLIC KEY", spki.as_ref()),
+            spki.as_ref().to_vec(),
+            pkcs1,
+        ]
     }
 }
 
@@ -128,6 +144,7 @@ pub fn base64url(bytes: impl AsRef<[u8]>) -> String {
 
 fn pem(der: &[u8]) -> String {
     let text = STANDARD.encode(der);
-    let lines: Vec<_> = text.as_bytes().chunks(64).map(|line| String::from_utf8_lossy(line).into_owned()).collect();
+    let lines: Vec<_> =
+        text.as_bytes().chunks(64).map(|line| String::from_utf8_lossy(line).into_owned()).collect();
     format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", lines.join("\n"))
 }

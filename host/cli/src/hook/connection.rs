@@ -85,7 +85,9 @@ impl Place {
         let tls = match url.scheme_str() {
             Some("http") => None,
             Some("https") => Some(Arc::new(Trust::new(ca)?)),
-            _ => return Err(Failed::configuration("an address begins with `http://` or `https://`")),
+            _ => {
+                return Err(Failed::configuration("an address begins with `http://` or `https://`"));
+            }
         };
         Ok(Self { url, tls, own })
     }
@@ -107,7 +109,10 @@ impl Place {
 
     /// The certificates that were shown at the last attempt, the server's own first.
     pub fn certificates(&self) -> Vec<CertificateDer<'static>> {
-        let shown = self.tls.as_ref().map(|tls| tls.shown.lock().unwrap_or_else(PoisonError::into_inner).clone());
+        let shown = self
+            .tls
+            .as_ref()
+            .map(|tls| tls.shown.lock().unwrap_or_else(PoisonError::into_inner).clone());
         shown.unwrap_or_default()
     }
 
@@ -117,15 +122,19 @@ impl Place {
         let port = self.url.port_u16().unwrap_or(if self.is_https() { 443 } else { 80 });
         // A literal IPv6 address stands in brackets in a URL and without them everywhere else.
         let host = self.host().trim_start_matches('[').trim_end_matches(']');
-        let socket = TcpStream::connect((host, port)).await.map_err(|error| format!("cannot connect: {error}"))?;
+        let socket = TcpStream::connect((host, port))
+            .await
+            .map_err(|error| format!("cannot connect: {error}"))?;
         socket.set_nodelay(true).map_err(|error| error.to_string())?;
         let connected = begin.elapsed();
         let Some(trust) = &self.tls else {
-            let (sender, connection) = handshake(TokioIo::new(socket)).await.map_err(|error| error.to_string())?;
+            let (sender, connection) =
+                handshake(TokioIo::new(socket)).await.map_err(|error| error.to_string())?;
             let driver = tokio::spawn(async move { drop(connection.await) });
             return Ok(Connection { sender, driver, connected, tls: None });
         };
-        let name = ServerName::try_from(host.to_owned()).map_err(|_| format!("`{host}` is no server's name"))?;
+        let name = ServerName::try_from(host.to_owned())
+            .map_err(|_| format!("`{host}` is no server's name"))?;
         let config = ClientConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .map_err(|error| error.to_string())?
@@ -137,18 +146,27 @@ impl Place {
         }
         .map_err(|_| "the client's certificate and its key do not fit".to_owned())?;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        let stream =
-            TlsConnector::from(Arc::new(config)).connect(name, socket).await.map_err(|error| error.to_string())?;
+        let stream = TlsConnector::from(Arc::new(config))
+            .connect(name, socket)
+            .await
+            .map_err(|error| error.to_string())?;
         let version = stream.get_ref().1.protocol_version().map(|version| format!("{version:?}"));
-        let (sender, connection) = handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
+        let (sender, connection) =
+            handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
         let driver = tokio::spawn(async move { drop(connection.await) });
         Ok(Connection { sender, driver, connected, tls: version })
     }
 
     /// A request to this place.
-    pub fn request(&self, method: Method, headers: &[(String, String)], body: Bytes) -> Done<Request<Full<Bytes>>> {
+    pub fn request(
+        &self,
+        method: Method,
+        headers: &[(String, String)],
+        body: Bytes,
+    ) -> Done<Request<Full<Bytes>>> {
         let path = self.url.path_and_query().map_or("/", |path| path.as_str());
-        let authority = self.url.authority().map(|authority| authority.as_str()).unwrap_or_default();
+        let authority =
+            self.url.authority().map(|authority| authority.as_str()).unwrap_or_default();
         let mut request = Request::builder().method(method).uri(path).header("host", authority);
         request = request.header("accept", "application/json");
         if !body.is_empty() {
@@ -159,7 +177,8 @@ impl Place {
         }
         // Without the value: it may be the secret.
         let names: Vec<_> = headers.iter().map(|(name, _)| name.as_str()).collect();
-        let unsendable = || Failed::configuration(format!("`{}` cannot be sent as a header", names.join(", ")));
+        let unsendable =
+            || Failed::configuration(format!("`{}` cannot be sent as a header", names.join(", ")));
         request.body(Full::new(body)).map_err(|_| unsendable())
     }
 }
@@ -169,7 +188,8 @@ impl Connection {
     pub async fn send(&mut self, request: Request<Full<Bytes>>) -> Result<Answer, String> {
         let begin = Instant::now();
         self.sender.ready().await.map_err(|_| BROKE.to_owned())?;
-        let response: Response<Incoming> = self.sender.send_request(request).await.map_err(|_| BROKE.to_owned())?;
+        let response: Response<Incoming> =
+            self.sender.send_request(request).await.map_err(|_| BROKE.to_owned())?;
         let status = response.status().as_u16();
         let body = Limited::new(response.into_body(), LARGEST_ANSWER).collect().await;
         let body = body.map_err(|_| BROKE.to_owned())?.to_bytes();
@@ -186,12 +206,18 @@ impl Drop for Connection {
 impl Identity {
     /// Reads a client's certificate, with its chain, and its key: PEM.
     pub fn read(certificate: &std::path::Path, key: &std::path::Path) -> Done<Self> {
-        let none =
-            |file: &std::path::Path, what| Failed::configuration(format!("`{}` holds no {what}", file.display()));
-        let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&files::read(certificate)?).collect();
-        let chain = chain.ok().filter(|chain| !chain.is_empty()).ok_or_else(|| none(certificate, "certificate"))?;
+        let none = |file: &std::path::Path, what| {
+            Failed::configuration(format!("`{}` holds no {what}", file.display()))
+        };
+        let chain: Result<Vec<_>, _> =
+            CertificateDer::pem_slice_iter(&files::read(certificate)?).collect();
+        let chain = chain
+            .ok()
+            .filter(|chain| !chain.is_empty())
+            .ok_or_else(|| none(certificate, "certificate"))?;
         let text = portcullis_keys::read_secret_file(key)?;
-        let key = PrivateKeyDer::from_pem_slice(text.as_bytes()).map_err(|_| none(key, "private key"))?;
+        let key =
+            PrivateKeyDer::from_pem_slice(text.as_bytes()).map_err(|_| none(key, "private key"))?;
         Ok(Self { chain, key })
     }
 }
@@ -202,7 +228,8 @@ impl Trust {
         match ca {
             Some(file) => {
                 let text = files::read(file)?;
-                let wrong = || Failed::configuration(format!("`{}` holds no certificate", file.display()));
+                let wrong =
+                    || Failed::configuration(format!("`{}` holds no certificate", file.display()));
                 for certificate in CertificateDer::pem_slice_iter(&text) {
                     roots.add(certificate.map_err(|_| wrong())?).map_err(|_| wrong())?;
                 }
@@ -211,9 +238,12 @@ impl Trust {
                 }
             }
             // One that cannot be read is none that can be believed.
-            None => drop(roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs)),
+            None => drop(
+                roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs),
+            ),
         }
-        let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider()).build();
+        let verifier =
+            WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider()).build();
         let verifier = verifier.map_err(|_| {
             Failed::configuration("this machine has no certificate authorities to trust")
                 .hint(Some("name some with `--ca`"))

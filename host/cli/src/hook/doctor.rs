@@ -90,7 +90,10 @@ impl Doctor {
         if self.format == Format::Text {
             print(format!("{} ({}) at {}", patient.name, patient.kind.name(), patient.place.url));
         }
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failed::host)?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(Failed::host)?;
         let mut findings = Findings::default();
         runtime.block_on(self.examine(&patient, &mut findings))?;
         self.show(&patient, &findings)
@@ -103,13 +106,21 @@ impl Doctor {
             _ => None,
         };
         let (Some(file), Some(name)) = (&self.config, &self.hook) else {
-            let (kind, url) = (self.kind.as_deref().unwrap_or_default(), self.url.clone().unwrap_or_default());
+            let (kind, url) =
+                (self.kind.as_deref().unwrap_or_default(), self.url.clone().unwrap_or_default());
             let kind = HookKind::from_name(kind).ok_or_else(|| {
                 Failed::configuration(format!("kind `{kind}` is not spoken here"))
                     .hint(Some("`portcullis hook kinds` lists what is"))
             })?;
             let place = Place::new(url, self.ca.as_deref(), own)?;
-            return Ok(Patient { name: "a hook".to_owned(), kind, place, proof, on_failure: None, budget: None });
+            return Ok(Patient {
+                name: "a hook".to_owned(),
+                kind,
+                place,
+                proof,
+                on_failure: None,
+                budget: None,
+            });
         };
         let config = Config::load(file).map_err(Failed::configuration)?;
         let hook = config.hooks.iter().find(|hook| hook.name == *name).ok_or_else(|| {
@@ -126,11 +137,15 @@ impl Doctor {
             }
             None => {
                 // A kind with several routes is asked on its first, a single question.
-                let path =
-                    hook.kind.routes(&hook.settings.path).into_iter().next().map_or_else(String::new, |(path, _)| path);
-                format!("{scheme}://{}{path}", config.listen.address)
-                    .parse()
-                    .map_err(|_| Failed::configuration(format!("`{path}` cannot stand in an address")))?
+                let path = hook
+                    .kind
+                    .routes(&hook.settings.path)
+                    .into_iter()
+                    .next()
+                    .map_or_else(String::new, |(path, _)| path);
+                format!("{scheme}://{}{path}", config.listen.address).parse().map_err(|_| {
+                    Failed::configuration(format!("`{path}` cannot stand in an address"))
+                })?
             }
         };
         if proof.is_none() {
@@ -164,22 +179,31 @@ impl Doctor {
     /// Everything, in the order in which one thing needs the other.
     async fn examine(&self, patient: &Patient, findings: &mut Findings) -> Done {
         let limit = patient.kind.platform_limit() + Duration::from_secs(1);
-        let within = async |what: std::pin::Pin<Box<dyn Future<Output = Result<Answer, String>> + '_>>| {
-            tokio::time::timeout(limit, what).await.unwrap_or_else(|_| Err("no answer in time".to_owned()))
-        };
+        let within =
+            async |what: std::pin::Pin<Box<dyn Future<Output = Result<Answer, String>> + '_>>| {
+                tokio::time::timeout(limit, what)
+                    .await
+                    .unwrap_or_else(|_| Err("no answer in time".to_owned()))
+            };
         let connection = tokio::time::timeout(limit, patient.place.connect(As::Stranger)).await;
         let connection = connection.unwrap_or_else(|_| Err("no connection in time".to_owned()));
         certificate::look(patient, connection.as_ref(), findings);
         let Ok(mut connection) = connection else { return Ok(()) };
 
         // Where it is: a path that nobody serves answers anybody with 404.
-        let challenge = (patient.kind == HookKind::OktaEvent).then(|| (CHALLENGE.to_owned(), MARK.to_owned()));
-        let get = patient.place.request(Method::GET, &Vec::from_iter(challenge.clone()), Bytes::new())?;
+        let challenge =
+            (patient.kind == HookKind::OktaEvent).then(|| (CHALLENGE.to_owned(), MARK.to_owned()));
+        let get =
+            patient.place.request(Method::GET, &Vec::from_iter(challenge.clone()), Bytes::new())?;
         match within(Box::pin(connection.send(get))).await {
             Ok(answer) if challenge.is_some() => findings.first_look(&answer),
             Err(why) => findings.bad("route", why, "see the host's log and the proxy's"),
             Ok(answer) if answer.status == 404 => {
-                findings.bad("route", "nobody serves that path".to_owned(), "compare the address with `hook.path`");
+                findings.bad(
+                    "route",
+                    "nobody serves that path".to_owned(),
+                    "compare the address with `hook.path`",
+                );
             }
             Ok(answer) => findings.well("route", format!("GET is answered with {}", answer.status)),
         }
@@ -210,7 +234,11 @@ impl Doctor {
             connection = match patient.place.connect(As::Platform).await {
                 Ok(connection) => connection,
                 Err(why) => {
-                    findings.bad("caller", why, "compare the client's certificate with `hook.caller`");
+                    findings.bad(
+                        "caller",
+                        why,
+                        "compare the client's certificate with `hook.caller`",
+                    );
                     return Ok(());
                 }
             };
@@ -290,8 +318,11 @@ impl Doctor {
         }
         match sample(patient.kind, &event) {
             Some(body) => Ok(body.into()),
-            None => Err(Failed::configuration(format!("there is no built-in request for {}", patient.kind.name()))
-                .hint(Some("give one with `--payload`"))),
+            None => Err(Failed::configuration(format!(
+                "there is no built-in request for {}",
+                patient.kind.name()
+            ))
+            .hint(Some("give one with `--payload`"))),
         }
     }
 
@@ -318,7 +349,11 @@ impl Doctor {
         } else {
             print(format!("its calls made records; their event ids began with `{MARK}`"));
         }
-        if bad == 0 { Ok(()) } else { Err(Failed::wrong(format!("{bad} checks found something wrong"))) }
+        if bad == 0 {
+            Ok(())
+        } else {
+            Err(Failed::wrong(format!("{bad} checks found something wrong")))
+        }
     }
 }
 
@@ -327,12 +362,21 @@ fn proof_of(credential: &CredentialConfig) -> Option<Done<(String, String)>> {
     let read = |files: &[PathBuf]| -> Option<Done<String>> {
         let secret = portcullis_keys::read_secret_file(files.first()?);
         // One a line, while one takes the other's place.
-        Some(secret.map(|text| text.lines().next().unwrap_or_default().to_owned()).map_err(Failed::from))
+        Some(
+            secret
+                .map(|text| text.lines().next().unwrap_or_default().to_owned())
+                .map_err(Failed::from),
+        )
     };
     match credential {
-        CredentialConfig::Secret { header, files } => Some(read(files)?.map(|secret| (header.to_string(), secret))),
+        CredentialConfig::Secret { header, files } => {
+            Some(read(files)?.map(|secret| (header.to_string(), secret)))
+        }
         CredentialConfig::Basic { user, files } => Some(read(files)?.map(|password| {
-            ("authorization".to_owned(), format!("Basic {}", BASE64.encode(format!("{user}:{password}"))))
+            (
+                "authorization".to_owned(),
+                format!("Basic {}", BASE64.encode(format!("{user}:{password}"))),
+            )
         })),
         CredentialConfig::Oauth(_) => None,
     }

@@ -18,13 +18,15 @@ impl Kinds {
     /// Does it.
     pub fn run(&self) -> Done {
         for kind in HookKind::ALL {
-            let (limit, budget) = (kind.platform_limit().as_millis(), kind.default_budget().as_millis());
+            let (limit, budget) =
+                (kind.platform_limit().as_millis(), kind.default_budget().as_millis());
             let closed = safe_answer(kind, &OnFailure::Closed, Cause::PluginFault, None);
             let body = String::from_utf8_lossy(closed.body()).into_owned();
             let reactions = kind.reactions();
             match self.format {
                 Format::Text => {
-                    let restricted = if kind.offers_restricted() { "; restricted is offered" } else { "" };
+                    let restricted =
+                        if kind.offers_restricted() { "; restricted is offered" } else { "" };
                     print(format!(
                         "{} ({})\n  the platform waits {limit} ms, the default budget is {budget} ms{restricted}\n  \
                          after silence it {}\n  closed, without a decision: {} {body}",

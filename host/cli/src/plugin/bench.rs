@@ -30,7 +30,9 @@ impl Bench {
     pub fn run(self) -> Done {
         let prompt = self.asked.prepare()?;
         let Question::Whether(incoming) = &prompt.question else {
-            return Err(Failed::configuration("a search is not measured; give a payload that asks whether"));
+            return Err(Failed::configuration(
+                "a search is not measured; give a payload that asks whether",
+            ));
         };
         let view = prompt.manifest.reads.view(&incoming.call).map_err(Failed::wrong)?;
         let nothing = prompt.engine.prepare(&portcullis_engine::empty()?, "{}", Limits::DEFAULT)?;
@@ -74,7 +76,9 @@ fn ask(plugin: &Prepared, view: &View<'_>) -> Done<f64> {
     let outcome = evaluation.outcome.map(drop);
     drop(evaluation.remains);
     let spent = begun.elapsed();
-    outcome.map_err(|fault| Failed::wrong(format!("the plugin came to no decision: {fault} [{}]", fault.code())))?;
+    outcome.map_err(|fault| {
+        Failed::wrong(format!("the plugin came to no decision: {fault} [{}]", fault.code()))
+    })?;
     Ok(spent.as_secs_f64() * 1e6)
 }
 
@@ -88,11 +92,18 @@ struct Times {
 impl Times {
     fn of(mut times: Vec<f64>) -> Self {
         times.sort_by(f64::total_cmp);
-        let at = |per_mille: usize| times.get(times.len() * per_mille / 1_000).copied().unwrap_or_default();
+        let at = |per_mille: usize| {
+            times.get(times.len() * per_mille / 1_000).copied().unwrap_or_default()
+        };
         let total: f64 = times.iter().sum();
         #[expect(clippy::cast_precision_loss, reason = "a count of calls is far below 2^52")]
         let calls = times.len() as f64;
-        Self { calls: times.len(), rate: calls / (total / 1e6).max(f64::MIN_POSITIVE), median: at(500), slow: at(990) }
+        Self {
+            calls: times.len(),
+            rate: calls / (total / 1e6).max(f64::MIN_POSITIVE),
+            median: at(500),
+            slow: at(990),
+        }
     }
 }
 

@@ -34,7 +34,8 @@ impl Build {
             Failed::configuration(message).hint(Some("begin a plugin with `portcullis plugin new`"))
         })?;
         let source = project.source()?;
-        if let Some(schema) = source.settings_schema.as_ref().filter(|_| !recipe.schema.is_empty()) {
+        if let Some(schema) = source.settings_schema.as_ref().filter(|_| !recipe.schema.is_empty())
+        {
             let printed = run(&project, recipe, &recipe.schema, true)?;
             let file = project.manifest_folder().join(schema);
             // Left alone where it says the same, in whatever order of members.
@@ -60,7 +61,11 @@ impl Build {
         }
         let inspection = portcullis_engine::inspect(&files::read(&output)?)?;
         check_capabilities(&inspection, &source.capabilities).map_err(Failed::wrong)?;
-        let imports = if inspection.imports.is_empty() { "none".to_owned() } else { inspection.imports.join(", ") };
+        let imports = if inspection.imports.is_empty() {
+            "none".to_owned()
+        } else {
+            inspection.imports.join(", ")
+        };
         self.format.print(
             format!("{}: {} bytes, {}, imports {imports}", output.display(), inspection.bytes, inspection.digest),
             json!({
@@ -83,9 +88,8 @@ fn run(project: &Project, recipe: &Recipe, words: &[String], taken: bool) -> Don
     // What tools say is for the person; what this command says is the last line.
     command.stderr(Stdio::inherit()).stdout(Stdio::piped());
     let output = command.output().map_err(|error| match error.kind() {
-        ErrorKind::NotFound => {
-            Failed::configuration(format!("`{program}` is not installed")).hint(Some(brings(program)))
-        }
+        ErrorKind::NotFound => Failed::configuration(format!("`{program}` is not installed"))
+            .hint(Some(brings(program))),
         _ => Failed::configuration(format!("cannot run `{program}`: {error}")),
     })?;
     if !output.status.success() {
@@ -118,7 +122,8 @@ fn cargo_for_wasm(arguments: &[String]) -> Done<Command> {
     }
     let source = printed(DEBIAN_RUSTC, &["--print", "sysroot"])
         .map(|root| PathBuf::from(root).join("lib/rustlib/src/rust/library/std"));
-    let linker = rust_lld(&printed).or_else(|| Some(PathBuf::from(DEBIAN_LINKER)).filter(|linker| linker.exists()));
+    let linker = rust_lld(&printed)
+        .or_else(|| Some(PathBuf::from(DEBIAN_LINKER)).filter(|linker| linker.exists()));
     let (Some(linker), true) = (linker, source.is_some_and(|source| source.exists())) else {
         let message = format!("the Rust toolchain has no target {WASM}");
         let hint = format!(
@@ -128,7 +133,10 @@ fn cargo_for_wasm(arguments: &[String]) -> Done<Command> {
     };
     let mut command = Command::new(DEBIAN_CARGO);
     let path = env::var("PATH").unwrap_or_default();
-    command.env("PATH", format!("/usr/bin:{path}")).env("RUSTC", DEBIAN_RUSTC).env("RUSTC_BOOTSTRAP", "1");
+    command
+        .env("PATH", format!("/usr/bin:{path}"))
+        .env("RUSTC", DEBIAN_RUSTC)
+        .env("RUSTC_BOOTSTRAP", "1");
     command.env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER", linker);
     for inherited in ["RUSTUP_TOOLCHAIN", "CARGO", "RUSTDOC", "RUSTFLAGS"] {
         command.env_remove(inherited);
@@ -148,13 +156,20 @@ fn rust_lld(printed: &dyn Fn(&str, &[&str]) -> Option<String>) -> Option<PathBuf
 
 /// What brings a program that is missing.
 fn brings(program: &str) -> String {
-    let name = Path::new(program).file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let name = Path::new(program)
+        .file_name()
+        .map(|name| name.to_string_lossy().into_owned())
+        .unwrap_or_default();
     match name.as_str() {
-        "cargo" | "rustc" | "rustup" => "install Rust: rustup, or your distribution's packages".to_owned(),
+        "cargo" | "rustc" | "rustup" => {
+            "install Rust: rustup, or your distribution's packages".to_owned()
+        }
         "node" | "npm" | "npx" => "install Node.js 20 or newer; npm comes with it".to_owned(),
         "python3" | "python" | "pip" | "pip3" => "install Python 3.10 or newer with pip".to_owned(),
         "componentize-py" => "run `pip install componentize-py`".to_owned(),
-        "clang" | "wasm-ld" => "install clang and lld: on Debian `apt-get install clang lld`".to_owned(),
+        "clang" | "wasm-ld" => {
+            "install clang and lld: on Debian `apt-get install clang lld`".to_owned()
+        }
         "wit-bindgen" => "run `cargo install wit-bindgen-cli`".to_owned(),
         other => format!("install `{other}`, or correct `build` in `{RECIPE}`"),
     }

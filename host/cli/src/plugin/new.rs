@@ -41,20 +41,28 @@ include!(concat!(env!("OUT_DIR"), "/templates.rs"));
 impl New {
     /// Does it.
     pub fn run(self) -> Done {
-        let language = LANGUAGES.iter().find(|language| language.name == self.language).ok_or_else(|| {
-            let known: Vec<_> = LANGUAGES.iter().map(|language| language.name).collect();
-            Failed::configuration(format!("there is no template for `{}`", self.language))
-                .hint(Some(format!("use one of: {}", known.join(", "))))
-        })?;
+        let language =
+            LANGUAGES.iter().find(|language| language.name == self.language).ok_or_else(|| {
+                let known: Vec<_> = LANGUAGES.iter().map(|language| language.name).collect();
+                Failed::configuration(format!("there is no template for `{}`", self.language))
+                    .hint(Some(format!("use one of: {}", known.join(", "))))
+            })?;
         if !is_name(&self.name) {
             let message = format!("`{}` is no name for a plugin", self.name);
-            let hint = "use at most 64 lower-case letters, digits and single hyphens, a letter first";
+            let hint =
+                "use at most 64 lower-case letters, digits and single hyphens, a letter first";
             return Err(Failed::configuration(message).hint(Some(hint)));
         }
-        let folder = if self.into == Path::new(".") { PathBuf::from(&self.name) } else { self.into.join(&self.name) };
+        let folder = if self.into == Path::new(".") {
+            PathBuf::from(&self.name)
+        } else {
+            self.into.join(&self.name)
+        };
         if folder.exists() {
             let message = format!("`{}` is there already", folder.display());
-            return Err(Failed::configuration(message).hint(Some("choose another name, or remove it")));
+            return Err(
+                Failed::configuration(message).hint(Some("choose another name, or remove it"))
+            );
         }
         let mut written = Vec::new();
         for (file, bytes) in language.template {
@@ -62,7 +70,12 @@ impl New {
         }
         put(&folder, "portcullis/wit/policy.wit", CONTRACT, &mut written)?;
         for (file, bytes) in language.sdk {
-            put(&folder, &format!("portcullis/guest-sdk/{}/{file}", language.name), bytes, &mut written)?;
+            put(
+                &folder,
+                &format!("portcullis/guest-sdk/{}/{file}", language.name),
+                bytes,
+                &mut written,
+            )?;
         }
         if language.name == "rust" {
             // The versions that this host was built and tested with.
@@ -94,8 +107,9 @@ impl New {
 fn put(folder: &Path, file: &str, bytes: &[u8], written: &mut Vec<String>) -> Done {
     let path = folder.join(file);
     let parent = path.parent().unwrap_or(folder);
-    fs::create_dir_all(parent)
-        .map_err(|error| Failed::configuration(format!("cannot make `{}`: {error}", parent.display())))?;
+    fs::create_dir_all(parent).map_err(|error| {
+        Failed::configuration(format!("cannot make `{}`: {error}", parent.display()))
+    })?;
     files::write(&path, bytes)?;
     written.push(file.to_owned());
     Ok(())
@@ -129,7 +143,9 @@ mod tests {
         assert!(LANGUAGES.iter().any(|language| language.name == "rust"));
         for language in LANGUAGES {
             let has = |file: &str| language.template.iter().any(|(name, _)| *name == file);
-            for file in ["portcullis-plugin.toml", "manifest.toml", "settings.example.json", "suite.toml"] {
+            for file in
+                ["portcullis-plugin.toml", "manifest.toml", "settings.example.json", "suite.toml"]
+            {
                 assert!(has(file), "the template for {} has no {file}", language.name);
             }
         }

@@ -66,18 +66,28 @@ impl Project {
     pub fn open(folder: &Path) -> Done<Self> {
         let file = folder.join(RECIPE);
         let recipe = match fs::read_to_string(&file) {
-            Ok(text) => {
-                Some(parse(&text).map_err(|why| Failed::configuration(format!("`{}`: {why}", file.display())))?)
-            }
+            Ok(text) => Some(
+                parse(&text)
+                    .map_err(|why| Failed::configuration(format!("`{}`: {why}", file.display())))?,
+            ),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
-            Err(error) => return Err(Failed::configuration(format!("cannot read `{}`: {error}", file.display()))),
+            Err(error) => {
+                return Err(Failed::configuration(format!(
+                    "cannot read `{}`: {error}",
+                    file.display()
+                )));
+            }
         };
         Ok(Self { folder: folder.to_owned(), recipe })
     }
 
     /// A file of it.
     pub fn path(&self, file: impl AsRef<Path>) -> PathBuf {
-        if self.folder == Path::new(".") { file.as_ref().to_owned() } else { self.folder.join(file) }
+        if self.folder == Path::new(".") {
+            file.as_ref().to_owned()
+        } else {
+            self.folder.join(file)
+        }
     }
 
     /// The folder.
@@ -105,14 +115,18 @@ impl Project {
             (Some(component), _) => component.to_owned(),
             (None, Some(recipe)) => self.path(&recipe.component),
             (None, None) => {
-                let message =
-                    format!("`{}` has no `{RECIPE}`, which says where its component is", self.folder.display());
-                return Err(Failed::configuration(message).hint(Some("name the component with `--component`")));
+                let message = format!(
+                    "`{}` has no `{RECIPE}`, which says where its component is",
+                    self.folder.display()
+                );
+                return Err(Failed::configuration(message)
+                    .hint(Some("name the component with `--component`")));
             }
         };
         if !file.exists() {
             let message = format!("there is no component `{}`", file.display());
-            return Err(Failed::configuration(message).hint(Some("build it with `portcullis plugin build`")));
+            return Err(Failed::configuration(message)
+                .hint(Some("build it with `portcullis plugin build`")));
         }
         let wasm = files::read(&file)?;
         let manifest = source.manifest(&wasm, schema.as_deref(), Clock::system().now())?;
@@ -135,13 +149,16 @@ impl Project {
     pub fn suites(&self) -> Done<Vec<PathBuf>> {
         let folder = self.manifest_folder();
         let folder = if folder.as_os_str().is_empty() { PathBuf::from(".") } else { folder };
-        let unreadable =
-            |error: std::io::Error| Failed::configuration(format!("cannot read `{}`: {error}", folder.display()));
+        let unreadable = |error: std::io::Error| {
+            Failed::configuration(format!("cannot read `{}`: {error}", folder.display()))
+        };
         let mut suites = Vec::new();
         for entry in fs::read_dir(&folder).map_err(unreadable)? {
             let path = entry.map_err(unreadable)?.path();
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-            let stem = ["toml", "yaml", "yml"].iter().find_map(|end| name.strip_suffix(end)?.strip_suffix('.'));
+            let stem = ["toml", "yaml", "yml"]
+                .iter()
+                .find_map(|end| name.strip_suffix(end)?.strip_suffix('.'));
             if stem.is_some_and(|stem| stem == "suite" || stem.ends_with(".suite")) {
                 suites.push(if folder == Path::new(".") { PathBuf::from(name) } else { path });
             }
@@ -149,7 +166,8 @@ impl Project {
         suites.sort();
         if suites.is_empty() {
             let message = format!("there is no suite in `{}`", folder.display());
-            return Err(Failed::configuration(message).hint(Some("write one, `suite.toml`; docs/suites.md says how")));
+            return Err(Failed::configuration(message)
+                .hint(Some("write one, `suite.toml`; docs/suites.md says how")));
         }
         Ok(suites)
     }
@@ -163,7 +181,8 @@ pub fn check(schema: Option<&str>, settings: &str) -> Done {
         return Ok(());
     }
     let lines: Vec<_> = complaints.iter().map(|complaint| format!("\n  {complaint}")).collect();
-    let message = format!("the settings do not fit their schema [settings-invalid]{}", lines.concat());
+    let message =
+        format!("the settings do not fit their schema [settings-invalid]{}", lines.concat());
     Err(Failed::wrong(message).hint(Some("correct what stands at these places")))
 }
 
@@ -174,18 +193,28 @@ pub fn schema(source: &ManifestSource, folder: &Path) -> Done<Option<String>> {
 
 /// Reads a suite and the files that it names.
 pub fn read_suite(file: &Path) -> Done<Suite> {
-    let wrong = |error: portcullis_suite::SuiteError| Failed::configuration(format!("`{}`: {error}", file.display()));
+    let wrong = |error: portcullis_suite::SuiteError| {
+        Failed::configuration(format!("`{}`: {error}", file.display()))
+    };
     let name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let syntax = Syntax::of(&name).ok_or_else(|| {
-        Failed::configuration(format!("`{}` ends in none of `.toml`, `.yaml`, `.yml` and `.json`", file.display()))
+        Failed::configuration(format!(
+            "`{}` ends in none of `.toml`, `.yaml`, `.yml` and `.json`",
+            file.display()
+        ))
     })?;
     let mut suite = Suite::parse(&files::read_text(file)?, syntax).map_err(wrong)?;
     let folder = file.parent().unwrap_or(Path::new(""));
     let mut read = |name: &str| {
         let path = folder.join(name);
-        let size = fs::metadata(&path).map_err(|error| format!("cannot read `{}`: {error}", path.display()))?.len();
+        let size = fs::metadata(&path)
+            .map_err(|error| format!("cannot read `{}`: {error}", path.display()))?
+            .len();
         if size > LARGEST_FILE {
-            return Err(format!("`{}` has {size} bytes; the most is {LARGEST_FILE}", path.display()));
+            return Err(format!(
+                "`{}` has {size} bytes; the most is {LARGEST_FILE}",
+                path.display()
+            ));
         }
         fs::read(&path).map_err(|error| format!("cannot read `{}`: {error}", path.display()))
     };
@@ -194,11 +223,24 @@ pub fn read_suite(file: &Path) -> Done<Suite> {
 }
 
 /// Reads a suite and tries a component with it, coverage included.
-pub fn try_suite(source: &ManifestSource, file: &Path, wasm: &[u8], schema: Option<&str>) -> Done<Tried> {
+pub fn try_suite(
+    source: &ManifestSource,
+    file: &Path,
+    wasm: &[u8],
+    schema: Option<&str>,
+) -> Done<Tried> {
     let manifest = source.manifest(wasm, schema, Clock::system().now())?;
     let suite = read_suite(file)?;
-    let plan = suite.plan().map_err(|error| Failed::configuration(format!("`{}`: {error}", file.display())))?;
-    let report = run(&plan, &engine()?, wasm, &terms(&manifest), Bounds { time: SUITE_TIME, coverage: true });
+    let plan = suite
+        .plan()
+        .map_err(|error| Failed::configuration(format!("`{}`: {error}", file.display())))?;
+    let report = run(
+        &plan,
+        &engine()?,
+        wasm,
+        &terms(&manifest),
+        Bounds { time: SUITE_TIME, coverage: true },
+    );
     Ok(Tried { suite, report })
 }
 
@@ -210,7 +252,10 @@ pub fn engine() -> Done<Engine> {
 
 fn parse(text: &str) -> Result<Recipe, String> {
     toml::from_str(text).map_err(|error| {
-        let line = error.span().and_then(|span| text.get(..span.start)).map(|before| before.matches('\n').count() + 1);
+        let line = error
+            .span()
+            .and_then(|span| text.get(..span.start))
+            .map(|before| before.matches('\n').count() + 1);
         let message = portcullis_model::plain(error.message());
         line.map_or_else(|| message.clone(), |line| format!("line {line}: {message}"))
     })

@@ -80,7 +80,8 @@ impl Asked {
             (Some(hook), _) => hook,
             (None, [only]) => only,
             (None, several) => {
-                let message = format!("the manifest names several hook kinds: {}", several.join(", "));
+                let message =
+                    format!("the manifest names several hook kinds: {}", several.join(", "));
                 return Err(Failed::configuration(message).hint(Some("choose one with `--hook`")));
             }
         };
@@ -89,9 +90,14 @@ impl Asked {
             Failed::configuration(format!("there is no hook kind `{hook}`"))
                 .hint(Some("`portcullis hook kinds` lists them"))
         })?;
-        let question =
-            Question::from_payload(kind, &files::read(&self.payload)?, self.received()?, self.seed, self.question)
-                .map_err(|why| Failed::wrong(format!("`{}`: {why}", self.payload.display())))?;
+        let question = Question::from_payload(
+            kind,
+            &files::read(&self.payload)?,
+            self.received()?,
+            self.seed,
+            self.question,
+        )
+        .map_err(|why| Failed::wrong(format!("`{}`: {why}", self.payload.display())))?;
         let engine = engine()?;
         let plugin = engine.prepare(&ready.wasm, &settings, manifest.limits)?;
         Ok(Prompt { manifest, wasm: ready.wasm, settings, question, engine, plugin })
@@ -100,8 +106,9 @@ impl Asked {
     fn received(&self) -> Done<Millis> {
         match &self.received {
             None => Ok(Clock::system().now()),
-            Some(text) => time(text)
-                .ok_or_else(|| Failed::configuration(format!("`{text}` is no time such as `2026-11-25T10:00:00Z`"))),
+            Some(text) => time(text).ok_or_else(|| {
+                Failed::configuration(format!("`{text}` is no time such as `2026-11-25T10:00:00Z`"))
+            }),
         }
     }
 }
@@ -137,7 +144,9 @@ impl Run {
         };
         let micros = u64::try_from(spent.as_micros()).unwrap_or(u64::MAX);
         let found: Option<Vec<_>> = match &said {
-            Said::Found(found) => Some(found.results.iter().filter_map(|result| result.id.clone()).collect()),
+            Said::Found(found) => {
+                Some(found.results.iter().filter_map(|result| result.id.clone()).collect())
+            }
             _ => None,
         };
         match self.format {

@@ -53,7 +53,11 @@ impl Sign {
                 sign(Manifest::PAYLOAD_TYPE, &statement.bytes, &keys.iter().collect::<Vec<_>>())
             }
             (None, None, Some(envelope)) => crate::root::add_all(files::read(envelope)?, &keys)?,
-            _ => return Err(Failed::configuration("give `--source` and `--component`, or `--add-to`")),
+            _ => {
+                return Err(Failed::configuration(
+                    "give `--source` and `--component`, or `--add-to`",
+                ));
+            }
         };
         let bundle = suite.as_ref().map(|_| beside(&self.output));
         if let (Some(file), Some((_, bundle))) = (&bundle, &suite) {
@@ -64,7 +68,10 @@ impl Sign {
         let cases = suite.as_ref().map(|(passed, _)| passed.cases);
         let tried = match (&bundle, cases) {
             (Some(file), Some(cases)) => {
-                format!("\n{}: the suite that passed, {cases} cases; it goes where the component goes", file.display())
+                format!(
+                    "\n{}: the suite that passed, {cases} cases; it goes where the component goes",
+                    file.display()
+                )
             }
             _ => String::new(),
         };
@@ -96,15 +103,21 @@ fn statement(source: &Path, component: &Path) -> Done<Statement> {
 }
 
 /// Runs the suite that the manifest demands: nothing is signed that does not pass it.
-fn pass(manifest: &ManifestSource, file: &Path, wasm: &[u8], schema: Option<&str>) -> Done<(PassedSuite, Vec<u8>)> {
+fn pass(
+    manifest: &ManifestSource,
+    file: &Path,
+    wasm: &[u8],
+    schema: Option<&str>,
+) -> Done<(PassedSuite, Vec<u8>)> {
     let Tried { suite, report } = project::try_suite(manifest, file, wasm, schema)?;
     if let Some(failure) = report.first_failure() {
         let message = format!(
             "`{}` does not pass, and the manifest demands that it does: {failure} [suite-failed]",
             file.display()
         );
-        return Err(Failed::wrong(message)
-            .hint(Some("run `portcullis plugin test`; correct the plugin, or what the suite expects of it")));
+        return Err(Failed::wrong(message).hint(Some(
+            "run `portcullis plugin test`; correct the plugin, or what the suite expects of it",
+        )));
     }
     let bundle = suite.bundle().map_err(Failed::configuration)?;
     let cases = u32::try_from(report.outcomes.len()).unwrap_or(u32::MAX);
@@ -113,7 +126,9 @@ fn pass(manifest: &ManifestSource, file: &Path, wasm: &[u8], schema: Option<&str
 
 /// Where the suite of a manifest goes: `sod.suite.json` beside `sod.manifest.json`.
 fn beside(manifest: &Path) -> PathBuf {
-    let name = manifest.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let stem = name.strip_suffix(".manifest.json").or_else(|| name.strip_suffix(".json")).unwrap_or(&name);
+    let name =
+        manifest.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let stem =
+        name.strip_suffix(".manifest.json").or_else(|| name.strip_suffix(".json")).unwrap_or(&name);
     manifest.with_file_name(format!("{stem}.suite.json"))
 }

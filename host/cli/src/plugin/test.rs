@@ -78,7 +78,9 @@ impl Test {
             Ok(kept) if kept == now => Ok(Snapshot::Same),
             Ok(kept) => Ok(Snapshot::Differs(first_difference(&kept, &now))),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Snapshot::None),
-            Err(error) => Err(Failed::configuration(format!("cannot read `{}`: {error}", file.display()))),
+            Err(error) => {
+                Err(Failed::configuration(format!("cannot read `{}`: {error}", file.display())))
+            }
         }
     }
 }

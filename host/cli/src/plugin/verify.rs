@@ -35,15 +35,19 @@ impl Verify {
         let verified = verify_manifest(&root, &envelope, now)?;
         let manifest = &verified.manifest;
         if let Some(component) = &self.component {
-            let entry =
-                PluginEntry { version: manifest.version.clone(), serial: manifest.serial, manifest: verified.digest };
+            let entry = PluginEntry {
+                version: manifest.version.clone(),
+                serial: manifest.serial,
+                manifest: verified.digest,
+            };
             let wasm = files::read(component)?;
             verify_plugin(&root, &entry, &envelope, &wasm, now)?;
             let inspection = portcullis_engine::inspect(&wasm)?;
             check_capabilities(&inspection, &manifest.capabilities).map_err(Failed::wrong)?;
         }
         let reviewers = verified.reviewers.join(", ");
-        let reviewed = if reviewers.is_empty() { String::new() } else { format!(", reviewed by {reviewers}") };
+        let reviewed =
+            if reviewers.is_empty() { String::new() } else { format!(", reviewed by {reviewers}") };
         match self.format {
             Format::Text => print(format!(
                 "{} {} (serial {}): published by {}, signed by {}{}\nmanifest {}\ncomponent {}",

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 use portcullis_registry::{
-    Descriptor, Image, MANIFEST_ARTIFACT, Malformed, Reference, SUITE_ARTIFACT, attachment, layer, subject,
+    Descriptor, Image, MANIFEST_ARTIFACT, Malformed, Reference, SUITE_ARTIFACT, attachment, layer,
+    subject,
 };
 use portcullis_server::Clock;
 use portcullis_server::registry::{Client, PluginParts, PullError, RegistryError, push_plugin};
@@ -76,15 +77,22 @@ impl PushPlugin {
         let inspection = portcullis_engine::inspect(&wasm)?;
         if subject(manifest.unverified_payload()) != Some(inspection.digest) {
             let (manifest, component) = (self.manifest.display(), self.component.display());
-            let message = format!("`{manifest}` is not the manifest of `{component}` [digest-mismatch]");
-            return Err(Failed::wrong(message).hint(Some("sign the component that is to be pushed")));
+            let message =
+                format!("`{manifest}` is not the manifest of `{component}` [digest-mismatch]");
+            return Err(
+                Failed::wrong(message).hint(Some("sign the component that is to be pushed"))
+            );
         }
         if !self.roots.is_empty() {
             verify_manifest(&chain(&self.roots)?, &envelope, Clock::system().now())?;
         }
-        let name = |path: &PathBuf| path.file_name().and_then(|name| name.to_str()).unwrap_or("file").to_owned();
-        let (title, suite) =
-            (name(&self.component), self.suite.as_ref().map(|path| Done::Ok((name(path), files::read(path)?))));
+        let name = |path: &PathBuf| {
+            path.file_name().and_then(|name| name.to_str()).unwrap_or("file").to_owned()
+        };
+        let (title, suite) = (
+            name(&self.component),
+            self.suite.as_ref().map(|path| Done::Ok((name(path), files::read(path)?))),
+        );
         let suite = suite.transpose()?;
         let parts = PluginParts {
             component: &wasm,
@@ -126,8 +134,9 @@ impl PullPlugin {
             None => Ok(()),
         };
         let found = wait(find(&client, &self.reference, &accept))??;
-        fs::create_dir_all(&self.output)
-            .map_err(|error| Failed::configuration(format!("cannot make `{}`: {error}", self.output.display())))?;
+        fs::create_dir_all(&self.output).map_err(|error| {
+            Failed::configuration(format!("cannot make `{}`: {error}", self.output.display()))
+        })?;
         // The registry's own names for files are not believed; the repository's was read by its grammar.
         let name = self.reference.repository.name.rsplit('/').next().unwrap_or("plugin");
         let place = |rest: &str| self.output.join(format!("{name}.{rest}"));
@@ -141,8 +150,11 @@ impl PullPlugin {
             None => None,
         };
         files::write(&place("manifest.json"), &found.manifest)?;
-        let unverified =
-            if root.is_some() { "" } else { "; nobody looked at its signatures: `portcullis plugin verify` does" };
+        let unverified = if root.is_some() {
+            ""
+        } else {
+            "; nobody looked at its signatures: `portcullis plugin verify` does"
+        };
         self.format.print(
             format!("{}: component {} and its manifest are in `{}`{unverified}", self.reference, found.layer.digest, self.output.display()),
             json!({
@@ -171,7 +183,10 @@ async fn find(
     let wasm = client.small_blob(repository, &layer, LARGE).await?;
     let (artifact, mut manifest, mut suite, mut refused) = (sha256(&bytes), None, None, None);
     for listed in client.referrers(repository, artifact).await?.manifests {
-        let Some(kind @ (MANIFEST_ARTIFACT | SUITE_ARTIFACT)) = listed.artifact_type.as_deref() else { continue };
+        let Some(kind @ (MANIFEST_ARTIFACT | SUITE_ARTIFACT)) = listed.artifact_type.as_deref()
+        else {
+            continue;
+        };
         let image = Image::parse(&client.named(repository, &listed).await?).map_err(malformed)?;
         let held = attachment(&image, artifact, kind).map_err(malformed)?;
         if kind == SUITE_ARTIFACT {
@@ -179,9 +194,12 @@ async fn find(
             suite = Some((extension.to_owned(), client.small_blob(repository, held, SMALL).await?));
         } else if manifest.is_none() {
             let envelope = client.small_blob(repository, held, Envelope::MAX_BYTES).await?;
-            let parsed = Envelope::parse(&envelope).map_err(|refusal| PullError::Refused { plugin: None, refusal })?;
+            let parsed = Envelope::parse(&envelope)
+                .map_err(|refusal| PullError::Refused { plugin: None, refusal })?;
             if subject(parsed.unverified_payload()) != Some(layer.digest) {
-                let why = Malformed("a manifest is attached to it that was signed for another component".to_owned());
+                let why = Malformed(
+                    "a manifest is attached to it that was signed for another component".to_owned(),
+                );
                 return Err(malformed(why).into());
             }
             match accept(&envelope) {
@@ -193,7 +211,9 @@ async fn find(
     match (manifest, refused) {
         (Some(manifest), _) => Ok(Found { layer, wasm, manifest, suite }),
         (None, Some(refusal)) => Err(PullError::Refused { plugin: None, refusal }),
-        (None, None) => Err(malformed(Malformed("no signed manifest is attached to it".to_owned())).into()),
+        (None, None) => {
+            Err(malformed(Malformed("no signed manifest is attached to it".to_owned())).into())
+        }
     }
 }
 

@@ -10,7 +10,9 @@ use portcullis_server::Clock;
 use portcullis_server::registry::{
     Offer, Placed, PluginParts, ReleaseParts, Shelf, bring, place, push_release, root_name, staging,
 };
-use portcullis_trust::{Envelope, ReleaseSet, TrustRoot, sha256, verify_manifest, verify_plugin, verify_release};
+use portcullis_trust::{
+    Envelope, ReleaseSet, TrustRoot, sha256, verify_manifest, verify_plugin, verify_release,
+};
 use serde_json::json;
 
 use super::{Registry, wait};
@@ -77,7 +79,8 @@ impl PushRelease {
         let settings = self.settings(&set)?;
         let downgrade = self.from.join("downgrade.json");
         let downgrade = if downgrade.exists() { Some(files::read(&downgrade)?) } else { None };
-        let roots = self.roots.iter().skip(1).map(|root| files::read(root)).collect::<Done<Vec<_>>>()?;
+        let roots =
+            self.roots.iter().skip(1).map(|root| files::read(root)).collect::<Done<Vec<_>>>()?;
         let sizes: usize = plugins.iter().map(|ready| ready.wasm.len()).sum();
         let parts = ReleaseParts {
             version: set.version,
@@ -105,7 +108,8 @@ impl PushRelease {
 
     /// Every plugin that the set names, held against the trust root.
     fn plugins(&self, root: &TrustRoot, set: &ReleaseSet) -> Done<Vec<Ready>> {
-        let (mut components, mut envelopes, mut suites) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        let (mut components, mut envelopes, mut suites) =
+            (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         let folder = self.from.join("plugins");
         for path in listed(&folder)? {
             match path.extension().and_then(|extension| extension.to_str()) {
@@ -117,7 +121,8 @@ impl PushRelease {
                     let bytes = files::read(&path)?;
                     match Envelope::parse(&bytes) {
                         Ok(envelope) => {
-                            envelopes.insert(sha256(envelope.unverified_payload()), (bytes, envelope));
+                            envelopes
+                                .insert(sha256(envelope.unverified_payload()), (bytes, envelope));
                         }
                         Err(_) => drop(suites.insert(sha256(&bytes), bytes)),
                     }
@@ -128,13 +133,19 @@ impl PushRelease {
         let now = Clock::system().now();
         let mut plugins = Vec::with_capacity(set.plugins.len());
         for (id, entry) in set.entries() {
-            let (envelope, manifest) =
-                envelopes.remove(&entry.manifest).ok_or_else(|| missing(id, "manifest", entry.manifest, &folder))?;
+            let (envelope, manifest) = envelopes
+                .remove(&entry.manifest)
+                .ok_or_else(|| missing(id, "manifest", entry.manifest, &folder))?;
             let signed = verify_manifest(root, &envelope, now)?.manifest;
             let wanted = signed.wasm;
-            let suite = signed.suite.map(|it| suites.get(&it.digest).cloned().ok_or((it.digest, "suite")));
-            let suite = suite.transpose().map_err(|(digest, what)| missing(id, what, digest, &folder))?;
-            let wasm = components.get(&wanted).ok_or_else(|| missing(id, "component", wanted, &folder))?.clone();
+            let suite =
+                signed.suite.map(|it| suites.get(&it.digest).cloned().ok_or((it.digest, "suite")));
+            let suite =
+                suite.transpose().map_err(|(digest, what)| missing(id, what, digest, &folder))?;
+            let wasm = components
+                .get(&wanted)
+                .ok_or_else(|| missing(id, "component", wanted, &folder))?
+                .clone();
             verify_plugin(root, entry, &envelope, &wasm, now)?;
             let inspection = portcullis_engine::inspect(&wasm)?;
             let (title, tag) = (format!("{id}.wasm"), plugin_tag(id, &entry.version, entry.serial));
@@ -151,9 +162,9 @@ impl PushRelease {
             let bytes = files::read(&path)?;
             there.insert(sha256(&bytes), bytes);
         }
-        let found = wanted
-            .into_iter()
-            .map(|(digest, plugin)| there.remove(&digest).ok_or_else(|| missing(plugin, "settings", digest, &folder)));
+        let found = wanted.into_iter().map(|(digest, plugin)| {
+            there.remove(&digest).ok_or_else(|| missing(plugin, "settings", digest, &folder))
+        });
         found.collect()
     }
 }
@@ -189,26 +200,39 @@ impl PullRelease {
         let path = |name: &str| self.output.join(name);
         let [set_file, plugins, settings, downgrade] =
             ["release.json", "plugins", "settings", "downgrade.json"].map(path);
-        if let Some(here) = std::fs::read(&set_file).ok().and_then(|here| ReleaseSet::unverified(&here).ok())
+        if let Some(here) =
+            std::fs::read(&set_file).ok().and_then(|here| ReleaseSet::unverified(&here).ok())
             && here.version > set.version
         {
             let (here, is) = (here.version, set.version);
-            let message = format!("`{}` has release {here}, and the registry {is} [release-older]", set_file.display());
-            return Err(Failed::wrong(message).hint(Some("pull into another folder, if that is meant")));
+            let message = format!(
+                "`{}` has release {here}, and the registry {is} [release-older]",
+                set_file.display()
+            );
+            return Err(
+                Failed::wrong(message).hint(Some("pull into another folder, if that is meant"))
+            );
         }
-        let to = Placed { set: &set_file, plugins: &plugins, settings: &settings, downgrade: &downgrade };
+        let to = Placed {
+            set: &set_file,
+            plugins: &plugins,
+            settings: &settings,
+            downgrade: &downgrade,
+        };
         let folder = path("incoming");
         let [a, b, c, d] = staging(&folder)?;
         let from = Placed { set: &a, plugins: &b, settings: &c, downgrade: &d };
-        let brought = wait(bring(&client, repository, &offer, (&root, &set, now), &Shelf::of(&to), &from))?;
+        let brought =
+            wait(bring(&client, repository, &offer, (&root, &set, now), &Shelf::of(&to), &from))?;
         let done = brought.and_then(|()| place(&from, &to));
         drop(std::fs::remove_dir_all(&folder));
         done?;
         let roots = further.len();
         for (name, envelope) in further {
             let folder = path("trust-roots");
-            std::fs::create_dir_all(&folder)
-                .map_err(|error| Failed::configuration(format!("cannot make `{}`: {error}", folder.display())))?;
+            std::fs::create_dir_all(&folder).map_err(|error| {
+                Failed::configuration(format!("cannot make `{}`: {error}", folder.display()))
+            })?;
             files::write(&folder.join(name), envelope)?;
         }
         let count = set.plugins.len();
@@ -232,12 +256,16 @@ impl PullRelease {
 /// The tag under which a plugin of a release is kept.
 fn plugin_tag(id: &str, version: &str, serial: u64) -> String {
     let tag = format!("{id}-{version}.{serial}");
-    tag.chars().map(|it| if it.is_ascii_alphanumeric() || "._-".contains(it) { it } else { '_' }).take(128).collect()
+    tag.chars()
+        .map(|it| if it.is_ascii_alphanumeric() || "._-".contains(it) { it } else { '_' })
+        .take(128)
+        .collect()
 }
 
 fn listed(folder: &Path) -> Done<Vec<PathBuf>> {
-    let unreadable =
-        |error: std::io::Error| Failed::configuration(format!("cannot read `{}`: {error}", folder.display()));
+    let unreadable = |error: std::io::Error| {
+        Failed::configuration(format!("cannot read `{}`: {error}", folder.display()))
+    };
     let mut paths = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(unreadable)? {
         let path = entry.map_err(unreadable)?.path();

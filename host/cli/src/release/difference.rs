@@ -25,7 +25,9 @@ impl Difference {
         let empty = BTreeMap::new();
         let former = old.map_or(&empty, |old| &old.plugins);
         for id in former.keys().chain(new.plugins.keys()).collect::<BTreeSet<_>>() {
-            let said = |entry: &portcullis_trust::PluginEntry| format!("{} (serial {})", entry.version, entry.serial);
+            let said = |entry: &portcullis_trust::PluginEntry| {
+                format!("{} (serial {})", entry.version, entry.serial)
+            };
             match (former.get(id), new.plugins.get(id)) {
                 (None, Some(is)) => lines.push(('+', format!("plugin {id} {}", said(is)))),
                 (Some(was), None) => lines.push(('-', format!("plugin {id} {}", said(was)))),
@@ -39,13 +41,23 @@ impl Difference {
         bindings(old.map_or(&[][..], |old| old.bindings.as_slice()), &new.bindings, &mut lines);
         let floors = |set: &ReleaseSet| set.min_serial.clone();
         if old.map(floors).unwrap_or_default() != floors(new) {
-            let all: Vec<_> = new.min_serial.iter().map(|(id, least)| format!("{id} {least}")).collect();
-            lines.push(('~', format!("floors: {}", if all.is_empty() { "none".to_owned() } else { all.join(", ") })));
+            let all: Vec<_> =
+                new.min_serial.iter().map(|(id, least)| format!("{id} {least}")).collect();
+            lines.push((
+                '~',
+                format!(
+                    "floors: {}",
+                    if all.is_empty() { "none".to_owned() } else { all.join(", ") }
+                ),
+            ));
         }
         if old.map(|old| old.revoked.clone()).unwrap_or_default() != new.revoked {
-            let (manifests, serials) =
-                (new.revoked.manifests.len(), new.revoked.serials.values().map(BTreeSet::len).sum::<usize>());
-            lines.push(('!', format!("revokes for good: {manifests} manifests, {serials} serials")));
+            let (manifests, serials) = (
+                new.revoked.manifests.len(),
+                new.revoked.serials.values().map(BTreeSet::len).sum::<usize>(),
+            );
+            lines
+                .push(('!', format!("revokes for good: {manifests} manifests, {serials} serials")));
         }
         Self { from: old.map(|old| old.version), to: new.version, lines }
     }
@@ -65,7 +77,8 @@ impl Difference {
 
     /// For programs.
     pub fn json(&self) -> Value {
-        let lines: Vec<_> = self.lines.iter().map(|(sign, line)| format!("{sign} {line}")).collect();
+        let lines: Vec<_> =
+            self.lines.iter().map(|(sign, line)| format!("{sign} {line}")).collect();
         json!({"from": self.from, "to": self.to, "changes": lines})
     }
 }
@@ -76,8 +89,9 @@ fn bindings(old: &[Binding], new: &[Binding], lines: &mut Vec<(char, String)>) {
     let gone: Vec<_> = old.iter().filter(|binding| !new.contains(binding)).collect();
     let come: Vec<_> = new.iter().filter(|binding| !old.contains(binding)).collect();
     for key in gone.iter().chain(&come).map(|binding| pair(binding)).collect::<BTreeSet<_>>() {
-        let of =
-            |list: &[&Binding]| list.iter().filter(|it| pair(it) == key).map(|it| (*it).clone()).collect::<Vec<_>>();
+        let of = |list: &[&Binding]| {
+            list.iter().filter(|it| pair(it) == key).map(|it| (*it).clone()).collect::<Vec<_>>()
+        };
         let (was, is, (hook, plugin)) = (of(&gone), of(&come), &key);
         if let ([was], [is]) = (was.as_slice(), is.as_slice()) {
             lines.push(('~', format!("{hook}: {plugin} {}", altered(was, is))));
@@ -86,7 +100,10 @@ fn bindings(old: &[Binding], new: &[Binding], lines: &mut Vec<(char, String)>) {
         for (sign, list) in [('-', &was), ('+', &is)] {
             for it in list {
                 let says = say(it);
-                lines.push((sign, format!("{hook}: {plugin} {}, {}{says}", mode(it.mode), settings(it.settings))));
+                lines.push((
+                    sign,
+                    format!("{hook}: {plugin} {}, {}{says}", mode(it.mode), settings(it.settings)),
+                ));
             }
         }
     }
@@ -136,7 +153,9 @@ mod tests {
 
     fn plugin(id: &str, serial: u64) -> String {
         let digest = format!("{serial:064}");
-        format!(r#""{id}":{{"version":"1.{serial}.0","serial":{serial},"manifest":"sha256:{digest}"}}"#)
+        format!(
+            r#""{id}":{{"version":"1.{serial}.0","serial":{serial},"manifest":"sha256:{digest}"}}"#
+        )
     }
 
     fn binding(hook: &str, plugin: &str, mode: &str, settings: u8) -> String {
@@ -150,12 +169,14 @@ mod tests {
         let old = set(
             4,
             &[plugin("org.a", 1), plugin("org.b", 1)].join(","),
-            &[binding("token", "org.a", "enforce", 1), binding("token", "org.b", "monitor", 2)].join(","),
+            &[binding("token", "org.a", "enforce", 1), binding("token", "org.b", "monitor", 2)]
+                .join(","),
         );
         let new = set(
             5,
             &[plugin("org.a", 2), plugin("org.c", 1)].join(","),
-            &[binding("token", "org.a", "monitor", 3), binding("import", "org.c", "enforce", 2)].join(","),
+            &[binding("token", "org.a", "monitor", 3), binding("import", "org.c", "enforce", 2)]
+                .join(","),
         );
         assert_eq!(
             Difference::between(Some(&old), &new).text(),

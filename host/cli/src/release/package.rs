@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use portcullis_model::{Digest, Millis};
 use portcullis_server::check_capabilities;
 use portcullis_trust::{
-    Downgrade, Envelope, History, Manifest, Passage, RefusalCode, ReleaseSet, TrustRoot, sha256, verify_plugin,
-    verify_release,
+    Downgrade, Envelope, History, Manifest, Passage, RefusalCode, ReleaseSet, TrustRoot, sha256,
+    verify_plugin, verify_release,
 };
 
 use super::shelf::{files_of, short};
@@ -56,21 +56,32 @@ pub enum Kind {
 
 impl Package {
     /// Finds what a set needs in these folders and their `plugins` and `settings`.
-    pub fn gather(envelope: Vec<u8>, downgrade: Option<Vec<u8>>, folders: &[PathBuf]) -> Done<Self> {
+    pub fn gather(
+        envelope: Vec<u8>,
+        downgrade: Option<Vec<u8>>,
+        folders: &[PathBuf],
+    ) -> Done<Self> {
         let set = ReleaseSet::unverified(&envelope)?;
         let digest = sha256(Envelope::parse(&envelope)?.unverified_payload());
         let found: Vec<_> = within(folders).iter().flat_map(|folder| files_of(folder)).collect();
         let mut all = Vec::new();
         for (id, entry) in set.entries() {
-            let statement = |bytes: &[u8]| Envelope::parse(bytes).map(|envelope| sha256(envelope.unverified_payload()));
-            let listed =
-                |(_, bytes): &&(PathBuf, Vec<u8>)| statement(bytes).is_ok_and(|digest| digest == entry.manifest);
-            let manifest = found.iter().find(listed).ok_or_else(|| missing(id, "manifest", entry.manifest, folders))?;
+            let statement = |bytes: &[u8]| {
+                Envelope::parse(bytes).map(|envelope| sha256(envelope.unverified_payload()))
+            };
+            let listed = |(_, bytes): &&(PathBuf, Vec<u8>)| {
+                statement(bytes).is_ok_and(|digest| digest == entry.manifest)
+            };
+            let manifest = found
+                .iter()
+                .find(listed)
+                .ok_or_else(|| missing(id, "manifest", entry.manifest, folders))?;
             let Manifest { wasm: wanted, suite, .. } = Manifest::unverified(&manifest.1)?;
             let component = found.iter().find(|(_, bytes)| sha256(bytes) == wanted);
             let component = component.ok_or_else(|| missing(id, "component", wanted, folders))?;
             // What a host takes for the stem of a name ends at the first dot.
-            let stem = format!("{}-{}-{}", id.replace('.', "-"), entry.serial, short(entry.manifest));
+            let stem =
+                format!("{}-{}-{}", id.replace('.', "-"), entry.serial, short(entry.manifest));
             all.push(Piece::new(Kind::Component, format!("{stem}.wasm"), &component.1));
             all.push(Piece::new(Kind::Manifest, format!("{stem}.manifest.json"), &manifest.1));
             if let Some(suite) = suite {
@@ -102,13 +113,21 @@ impl Package {
                     continue;
                 }
                 let is = |it: &&Piece| it.kind == Kind::Component && it.digest == manifest.wasm;
-                let component = self.files.iter().find(is).map(|piece| piece.bytes.as_slice()).unwrap_or_default();
+                let component = self
+                    .files
+                    .iter()
+                    .find(is)
+                    .map(|piece| piece.bytes.as_slice())
+                    .unwrap_or_default();
                 verify_plugin(root, entry, &piece.bytes, component, now)?;
                 let inspection = portcullis_engine::inspect(component)?;
                 verified = check_capabilities(&inspection, &manifest.capabilities).map_err(Some);
             }
             verified.map_err(|why| {
-                Failed::wrong(format!("plugin `{id}`: {}", why.unwrap_or_else(|| "it has no manifest".to_owned())))
+                Failed::wrong(format!(
+                    "plugin `{id}`: {}",
+                    why.unwrap_or_else(|| "it has no manifest".to_owned())
+                ))
             })?;
         }
         Ok(())
@@ -119,7 +138,12 @@ impl Package {
         match (&alone, &self.downgrade) {
             (Err(refusal), Some(envelope)) if refusal.kind() == RefusalCode::ReleaseOlder => {
                 let downgrade = Downgrade::verify(root, envelope, now)?;
-                Ok(history.admit(&self.set, self.digest, Some((&downgrade, sha256(envelope))), now)?)
+                Ok(history.admit(
+                    &self.set,
+                    self.digest,
+                    Some((&downgrade, sha256(envelope))),
+                    now,
+                )?)
             }
             _ => Ok(alone?),
         }
@@ -133,11 +157,16 @@ impl Piece {
 }
 
 /// What would be remembered by a host that had taken all of these sets. `root` revokes what it revokes.
-pub fn history<'s>(root: &TrustRoot, sets: impl Iterator<Item = &'s super::shelf::Lying>) -> History {
+pub fn history<'s>(
+    root: &TrustRoot,
+    sets: impl Iterator<Item = &'s super::shelf::Lying>,
+) -> History {
     let mut history = History { revoked: root.revoked.clone(), ..History::default() };
     for lying in sets {
         // Nobody's word but the release role's counts.
-        let Ok(revoked) = portcullis_trust::verify_revocations(root, &lying.envelope) else { continue };
+        let Ok(revoked) = portcullis_trust::verify_revocations(root, &lying.envelope) else {
+            continue;
+        };
         history.revoked.merge(&revoked);
         let set = &lying.set;
         history.highest = history.highest.max(set.version);
@@ -155,7 +184,8 @@ pub fn history<'s>(root: &TrustRoot, sets: impl Iterator<Item = &'s super::shelf
 
 /// These folders, and those in them where releases have their parts.
 fn within(folders: &[PathBuf]) -> Vec<PathBuf> {
-    let parts = |folder: &PathBuf| [folder.clone(), folder.join("plugins"), folder.join("settings")];
+    let parts =
+        |folder: &PathBuf| [folder.clone(), folder.join("plugins"), folder.join("settings")];
     folders.iter().flat_map(parts).collect()
 }
 
@@ -167,6 +197,10 @@ pub fn folder_of(file: &Path) -> PathBuf {
 
 fn missing(plugin: &str, what: &str, digest: Digest, folders: &[PathBuf]) -> Failed {
     let folders: Vec<_> = folders.iter().map(|folder| format!("`{}`", folder.display())).collect();
-    let sentence = format!("plugin `{plugin}`: its {what} with the digest {digest} is not in {}", folders.join(", "));
-    Failed::wrong(format!("{sentence} [file-missing]")).hint(Some("name the folder where it is with `--from`"))
+    let sentence = format!(
+        "plugin `{plugin}`: its {what} with the digest {digest} is not in {}",
+        folders.join(", ")
+    );
+    Failed::wrong(format!("{sentence} [file-missing]"))
+        .hint(Some("name the folder where it is with `--from`"))
 }

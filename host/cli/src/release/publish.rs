@@ -59,8 +59,10 @@ impl Publish {
         let (shelf, config) = self.place.open()?;
         let hold = shelf.hold()?;
         let judge = Judge::new(config, &self.roots, &shelf)?;
-        let folders = if self.from.is_empty() { vec![folder_of(&self.set)] } else { self.from.clone() };
-        let package = Package::gather(files::read(&self.set)?, None, &[folders, shelf.folders()].concat())?;
+        let folders =
+            if self.from.is_empty() { vec![folder_of(&self.set)] } else { self.from.clone() };
+        let package =
+            Package::gather(files::read(&self.set)?, None, &[folders, shelf.folders()].concat())?;
         let current = shelf.current();
         if current.as_ref().is_some_and(|current| current.digest == package.digest) {
             self.format.print(
@@ -70,7 +72,8 @@ impl Publish {
             return follow(&self.replicas, &package, self.wait, self.format);
         }
         let warnings = judge.judge(&shelf, &package)?;
-        let difference = Difference::between(current.as_ref().map(|current| &current.set), &package.set);
+        let difference =
+            Difference::between(current.as_ref().map(|current| &current.set), &package.set);
         if self.dry_run {
             self.format.print(
                 format!("{}{}\nnothing was put in place", difference.text(), warned(&warnings)),
@@ -79,8 +82,10 @@ impl Publish {
             return Ok(());
         }
         let archived = shelf.fill(&hold, &package)?;
-        let kept =
-            archived.as_ref().map(|path| format!("; the former one is in {}", path.display())).unwrap_or_default();
+        let kept = archived
+            .as_ref()
+            .map(|path| format!("; the former one is in {}", path.display()))
+            .unwrap_or_default();
         self.format.print(
             format!("{}{}\npublished to {}{kept}", difference.text(), warned(&warnings), shelf.set().display()),
             json!({
@@ -143,11 +148,16 @@ pub fn follow(replicas: &Replicas, package: &Package, wait: u64, format: Format)
         State::Refused => {
             "the last good release goes on there; correct what it names and publish again, or `portcullis release rollback`"
         }
-        State::Unknown => "see that the address is that of an admin listener, and that the host runs",
-        _ => "see whether the release reaches the host's folders, and look again with `portcullis release status`",
+        State::Unknown => {
+            "see that the address is that of an admin listener, and that the host runs"
+        }
+        _ => {
+            "see whether the release reaches the host's folders, and look again with `portcullis release status`"
+        }
     };
     let (count, all, version) = (behind.len(), replicas.len(), package.set.version);
-    Err(Failed::wrong(format!("release set {version} is not active on {count} of {all} hosts")).hint(Some(hint)))
+    Err(Failed::wrong(format!("release set {version} is not active on {count} of {all} hosts"))
+        .hint(Some(hint)))
 }
 
 fn warned(warnings: &[String]) -> String {

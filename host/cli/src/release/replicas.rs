@@ -85,7 +85,10 @@ impl Replicas {
 
     /// Asks every host once.
     pub fn ask(&self, set: &ReleaseSet, digest: Digest) -> Done<Vec<Replica>> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failed::host)?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(Failed::host)?;
         let ask = |host: &Uri| {
             let status = runtime.block_on(async {
                 let asked = tokio::time::timeout(PATIENCE, status(host, self.ca.as_deref())).await;
@@ -101,7 +104,8 @@ impl Replicas {
         let until = Instant::now() + most;
         loop {
             let replicas = self.ask(set, digest)?;
-            let settled = |replica: &Replica| matches!(replica.state, State::Active | State::Refused);
+            let settled =
+                |replica: &Replica| matches!(replica.state, State::Active | State::Refused);
             if replicas.iter().all(settled) || Instant::now() >= until {
                 return Ok(replicas);
             }
@@ -144,8 +148,9 @@ impl Replica {
         let why = at("/release/refused").filter(|_| state == State::Refused).and_then(reason);
         let list = at("/release/plugins").and_then(Value::as_array).filter(|_| seen);
         let plugin = |id: &str| {
-            let one =
-                list.and_then(|list| list.iter().find(|one| one.get("plugin").and_then(Value::as_str) == Some(id)));
+            let one = list.and_then(|list| {
+                list.iter().find(|one| one.get("plugin").and_then(Value::as_str) == Some(id))
+            });
             let word = one.and_then(|one| one.get("state")).and_then(Value::as_str);
             let own = word.map_or(State::Published, State::from_name);
             let own = if state == State::Active { State::Active } else { own };
@@ -156,9 +161,10 @@ impl Replica {
 
     /// For people.
     pub fn text(&self) -> String {
-        let generation = self
-            .generation
-            .map_or_else(|| "nothing decides".to_owned(), |number| format!("generation {number} decides"));
+        let generation = self.generation.map_or_else(
+            || "nothing decides".to_owned(),
+            |number| format!("generation {number} decides"),
+        );
         let mut text = format!("{}: {}; {generation}", self.host, self.state.name());
         if let Some(why) = &self.why {
             text.push_str(&format!("\n  {why}"));
@@ -205,8 +211,9 @@ fn reason(refused: &Value) -> Option<String> {
 
 /// What a host's admin listener says.
 async fn status(host: &Uri, ca: Option<&std::path::Path>) -> Result<Value, String> {
-    let url: Uri =
-        format!("{}/status", host.to_string().trim_end_matches('/')).parse().map_err(|_| "no address".to_owned())?;
+    let url: Uri = format!("{}/status", host.to_string().trim_end_matches('/'))
+        .parse()
+        .map_err(|_| "no address".to_owned())?;
     let unusable = |failed: Failed| failed.to_string();
     let place = Place::new(url, ca, None).map_err(unusable)?;
     let request = place.request(Method::GET, &[], Bytes::new()).map_err(unusable)?;
@@ -214,7 +221,8 @@ async fn status(host: &Uri, ca: Option<&std::path::Path>) -> Result<Value, Strin
     if answer.status != 200 {
         return Err(format!("it answers {} to /status", answer.status));
     }
-    serde_json::from_slice(&answer.body).map_err(|_| "what it says at /status is no JSON".to_owned())
+    serde_json::from_slice(&answer.body)
+        .map_err(|_| "what it says at /status is no JSON".to_owned())
 }
 
 /// How long a host has to answer.

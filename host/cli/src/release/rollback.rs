@@ -65,8 +65,13 @@ impl Rollback {
         let judge = Judge::new(config, &self.roots, &shelf)?;
         let (current, older) = self.choose(&shelf)?;
         let highest = shelf.archived().iter().map(|lying| lying.set.version).max().unwrap_or(0);
-        let seen =
-            self.replicas.ask(&older.set, older.digest)?.iter().map(|replica| replica.highest).max().unwrap_or(0);
+        let seen = self
+            .replicas
+            .ask(&older.set, older.digest)?
+            .iter()
+            .map(|replica| replica.highest)
+            .max()
+            .unwrap_or(0);
         // Whoever knew of less could have meant another past.
         let from = judge.history.highest.max(current.set.version).max(highest).max(seen);
         let downgrade = self.paper(&judge.root, &older, from)?;
@@ -74,7 +79,8 @@ impl Rollback {
         let warnings = judge.judge(&shelf, &package)?;
         let difference = Difference::between(Some(&current.set), &package.set);
         let archived = shelf.fill(&hold, &package)?;
-        let warned: String = warnings.iter().map(|warning| format!("\nwarning: {warning}")).collect();
+        let warned: String =
+            warnings.iter().map(|warning| format!("\nwarning: {warning}")).collect();
         self.format.print(
             format!("{}{warned}\npublished to {} with its downgrade", difference.text(), shelf.set().display()),
             json!({
@@ -88,7 +94,10 @@ impl Rollback {
     /// The set in place, and the one to go back to.
     fn choose(&self, shelf: &Shelf) -> Done<(Lying, Lying)> {
         let current = shelf.current().ok_or_else(|| {
-            Failed::wrong(format!("there is no release set in `{}` to go back from", shelf.set().display()))
+            Failed::wrong(format!(
+                "there is no release set in `{}` to go back from",
+                shelf.set().display()
+            ))
         })?;
         let archived = shelf.archived();
         let versions: Vec<_> = archived.iter().map(|lying| lying.set.version.to_string()).collect();
@@ -97,10 +106,15 @@ impl Rollback {
             None => lying.set.version < current.set.version,
         };
         let older = archived.into_iter().find(fits).ok_or_else(|| {
-            let what =
-                self.version.map_or_else(|| format!("below {}", current.set.version), |version| version.to_string());
-            let there =
-                if versions.is_empty() { "it is empty".to_owned() } else { format!("it has {}", versions.join(", ")) };
+            let what = self.version.map_or_else(
+                || format!("below {}", current.set.version),
+                |version| version.to_string(),
+            );
+            let there = if versions.is_empty() {
+                "it is empty".to_owned()
+            } else {
+                format!("it has {}", versions.join(", "))
+            };
             Failed::wrong(format!("the archive has no release set {what}: {there}"))
                 .hint(Some("sets that `portcullis release publish` replaces are kept there"))
         })?;
@@ -133,11 +147,19 @@ impl Rollback {
     }
 
     /// What is missing before hosts go back.
-    fn wanting(&self, root: &TrustRoot, older: &Lying, from: u64, refusal: Option<&Refusal>) -> Failed {
+    fn wanting(
+        &self,
+        root: &TrustRoot,
+        older: &Lying,
+        from: u64,
+        refusal: Option<&Refusal>,
+    ) -> Failed {
         let role = &root.release;
         let names: Vec<_> = role.keys.iter().map(portcullis_keys::PublicKey::keyid).collect();
-        let (version, why) =
-            (older.set.version, refusal.map(|it| format!(" ({it} [{}])", it.code())).unwrap_or_default());
+        let (version, why) = (
+            older.set.version,
+            refusal.map(|it| format!(" ({it} [{}])", it.code())).unwrap_or_default(),
+        );
         let mut sentence = format!(
             "hosts go back from release set {from} to {version} only by a downgrade with the signatures of {} of {}{why}",
             role.threshold,

@@ -112,13 +112,23 @@ impl Shelf {
     /// Nobody else fills these folders until it is dropped.
     pub fn hold(&self) -> Done<Hold> {
         let path = self.paths.set.with_file_name(".publish.lock");
-        let failed = |error: std::io::Error| Failed::configuration(format!("cannot use `{}`: {error}", path.display()));
+        let failed = |error: std::io::Error| {
+            Failed::configuration(format!("cannot use `{}`: {error}", path.display()))
+        };
         self.make_folders()?;
-        let file =
-            OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path).map_err(failed)?;
+        let file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path)
+            .map_err(failed)?;
         file.try_lock().map_err(|_| {
-            Failed::wrong(format!("somebody else publishes into `{}` at this moment", self.paths.set.display()))
-                .hint(Some("wait until that is done, and look with `portcullis release status`"))
+            Failed::wrong(format!(
+                "somebody else publishes into `{}` at this moment",
+                self.paths.set.display()
+            ))
+            .hint(Some("wait until that is done, and look with `portcullis release status`"))
         })?;
         Ok(Hold { _file: file })
     }
@@ -130,7 +140,11 @@ impl Shelf {
             if present.get(&file.digest).is_some_and(|kinds| kinds.contains(&file.kind)) {
                 continue;
             }
-            let folder = if file.kind == Kind::Settings { &self.paths.settings } else { &self.paths.plugins };
+            let folder = if file.kind == Kind::Settings {
+                &self.paths.settings
+            } else {
+                &self.paths.plugins
+            };
             put(&folder.join(&file.name), &file.bytes)?;
         }
         let archived = match self.current().filter(|current| current.digest != package.digest) {
@@ -155,31 +169,49 @@ impl Shelf {
     /// A private folder beside the set, in which a release lies as it would lie here. It is gone when the result is dropped.
     pub fn stage(&self, package: &Package) -> Done<Staged> {
         let folder = self.paths.set.with_file_name(format!(".publish-{}", std::process::id()));
-        let failed =
-            |error: std::io::Error| Failed::configuration(format!("cannot use `{}`: {error}", folder.display()));
+        let failed = |error: std::io::Error| {
+            Failed::configuration(format!("cannot use `{}`: {error}", folder.display()))
+        };
         drop(fs::remove_dir_all(&folder));
         DirBuilder::new().mode(0o700).create(&folder).map_err(failed)?;
         let staged = Staged { folder };
         let join = |name: &str| staged.folder.join(name);
-        let mut paths =
-            ReleasePaths::new(join("release.json"), join("plugins"), join("settings"), join("downgrade.json"));
+        let mut paths = ReleasePaths::new(
+            join("release.json"),
+            join("plugins"),
+            join("settings"),
+            join("downgrade.json"),
+        );
         paths.after_grace = self.paths.after_grace;
         let there = Self::new(paths);
         there.make_folders()?;
         for file in &package.files {
-            let into = if file.kind == Kind::Settings { &there.paths.settings } else { &there.paths.plugins };
+            let into = if file.kind == Kind::Settings {
+                &there.paths.settings
+            } else {
+                &there.paths.plugins
+            };
             files::write(&into.join(&file.name), &file.bytes)?;
         }
         files::write(&there.paths.set, &package.envelope)?;
-        package.downgrade.as_ref().map_or(Ok(()), |downgrade| files::write(&there.paths.downgrade, downgrade))?;
+        package
+            .downgrade
+            .as_ref()
+            .map_or(Ok(()), |downgrade| files::write(&there.paths.downgrade, downgrade))?;
         Ok(staged)
     }
 
     fn make_folders(&self) -> Done {
-        for folder in [Some(self.paths.plugins.as_path()), Some(self.paths.settings.as_path()), self.paths.set.parent()]
-        {
-            let folder = folder.filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-            let failed = |error| Failed::configuration(format!("cannot make `{}`: {error}", folder.display()));
+        for folder in [
+            Some(self.paths.plugins.as_path()),
+            Some(self.paths.settings.as_path()),
+            self.paths.set.parent(),
+        ] {
+            let folder =
+                folder.filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            let failed = |error| {
+                Failed::configuration(format!("cannot make `{}`: {error}", folder.display()))
+            };
             fs::create_dir_all(folder).map_err(failed)?;
         }
         Ok(())
@@ -204,7 +236,9 @@ impl Shelf {
     }
 
     fn keep(&self, envelope: &[u8], what: &str, version: u64) -> Done<PathBuf> {
-        let failed = |error| Failed::configuration(format!("cannot make `{}`: {error}", self.archive.display()));
+        let failed = |error| {
+            Failed::configuration(format!("cannot make `{}`: {error}", self.archive.display()))
+        };
         fs::create_dir_all(&self.archive).map_err(failed)?;
         let path = self.archive.join(format!("{what}-{version}-{}.json", short(sha256(envelope))));
         put(&path, envelope)?;
@@ -245,14 +279,18 @@ impl Lying {
 
 /// The files of a folder that can be part of a release, with their bytes.
 pub fn files_of(folder: &Path) -> impl Iterator<Item = (PathBuf, Vec<u8>)> {
-    let mut paths: Vec<_> = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+    let mut paths: Vec<_> =
+        fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
     paths.sort();
     let fits = |path: &PathBuf| {
         let size = fs::metadata(path).ok().filter(fs::Metadata::is_file).map(|facts| facts.len());
         size.is_some_and(|size| size <= LARGEST_FILE)
             && path.extension().is_some_and(|extension| extension == "wasm" || extension == "json")
     };
-    paths.into_iter().filter(fits).filter_map(|path| fs::read(&path).ok().map(|bytes| (path, bytes)))
+    paths
+        .into_iter()
+        .filter(fits)
+        .filter_map(|path| fs::read(&path).ok().map(|bytes| (path, bytes)))
 }
 
 /// The first digits of a digest: enough to tell files apart.
@@ -262,8 +300,11 @@ pub fn short(digest: Digest) -> String {
 
 /// Writes a file whole and durably: beside its place under a name that no host reads, then moved there.
 fn put(path: &Path, bytes: &[u8]) -> Done {
-    let failed = |error: std::io::Error| Failed::configuration(format!("cannot write `{}`: {error}", path.display()));
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let failed = |error: std::io::Error| {
+        Failed::configuration(format!("cannot write `{}`: {error}", path.display()))
+    };
+    let folder =
+        path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let beside = folder.join(format!(".{name}.new"));
     let write = || {

@@ -25,7 +25,9 @@ impl Status {
         let (shelf, _) = self.place.open()?;
         let Some(Lying { set, digest, .. }) = shelf.current() else {
             let none = format!("there is no release set in `{}`", shelf.set().display());
-            return Err(Failed::wrong(none).hint(Some("put one there with `portcullis release publish`")));
+            return Err(
+                Failed::wrong(none).hint(Some("put one there with `portcullis release publish`"))
+            );
         };
         let archived: Vec<_> = shelf.archived().iter().map(|lying| lying.set.version).collect();
         let replicas = self.replicas.ask(&set, digest)?;
@@ -41,7 +43,8 @@ impl Status {
             }
             Format::Text => {
                 let archived: Vec<_> = archived.iter().map(ToString::to_string).collect();
-                let archived = if archived.is_empty() { "none".to_owned() } else { archived.join(", ") };
+                let archived =
+                    if archived.is_empty() { "none".to_owned() } else { archived.join(", ") };
                 print(format!(
                     "release set {} ends at {}; archived: {archived}",
                     set.version,
@@ -49,7 +52,10 @@ impl Status {
                 ));
                 if replicas.is_empty() {
                     for (id, entry) in &set.plugins {
-                        print(format!("  {id} {} (serial {}): published", entry.version, entry.serial));
+                        print(format!(
+                            "  {id} {} (serial {}): published",
+                            entry.version, entry.serial
+                        ));
                     }
                 }
                 replicas.iter().for_each(|replica| print(replica.text()));

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use portcullis_model::Limits;
 
-use super::guests::{NOTHING, PLENTY, attribute, component, engine, evaluating, limits, prepared, view};
+use super::guests::{
+    NOTHING, PLENTY, attribute, component, engine, evaluating, limits, prepared, view,
+};
 
 /// `evaluate` that returns as its error a hash over the first 64 KiB of its memory: the call as it was
 /// lowered, the settings as `configure` kept them, and everything that anybody else might have left there.
@@ -33,7 +35,8 @@ fn a_thousand_runs_between_traps_and_in_two_engines_agree() {
     let attribute = attribute();
     let one = || view("one", &attribute);
     let expected = snapshots[0].evaluate(&one(), PLENTY).outcome.err().unwrap();
-    let another = snapshots[0].evaluate(&view("another", &attribute), PLENTY).outcome.err().unwrap();
+    let another =
+        snapshots[0].evaluate(&view("another", &attribute), PLENTY).outcome.err().unwrap();
     assert_ne!(expected, another, "the hash must depend on the call");
     for run in 0..1_000 {
         if run % 3 == 0 {
@@ -44,7 +47,11 @@ fn a_thousand_runs_between_traps_and_in_two_engines_agree() {
             drop(cut_short);
         }
         let plugin = &snapshots[run % 2];
-        assert_eq!(plugin.evaluate(&one(), PLENTY).outcome.err(), Some(expected.clone()), "run {run}");
+        assert_eq!(
+            plugin.evaluate(&one(), PLENTY).outcome.err(),
+            Some(expected.clone()),
+            "run {run}"
+        );
     }
 }
 
@@ -68,9 +75,9 @@ fn the_snapshot_depends_on_component_and_settings_alone() {
 fn configure_is_remembered_and_not_run_again() {
     // Counts the runs of `configure` and of the start function in a global; `evaluate` tells both as its
     // risk.
-    let counting = format!("(global.set $runs (i32.add (global.get $runs) (i32.const 1))) {NOTHING}");
-    let telling =
-        "(i32.store8 (i32.const 1044) (i32.const 1)) (i32.store8 (i32.const 1045) (global.get $runs)) i32.const 1024";
+    let counting =
+        format!("(global.set $runs (i32.add (global.get $runs) (i32.const 1))) {NOTHING}");
+    let telling = "(i32.store8 (i32.const 1044) (i32.const 1)) (i32.store8 (i32.const 1045) (global.get $runs)) i32.const 1024";
     let globals = "(global $runs (mut i32) (i32.const 0))
         (func $begin (global.set $runs (i32.add (global.get $runs) (i32.const 10)))) (start $begin)";
     let plugin = prepared(&engine(), &component(&counting, telling, globals));
@@ -87,6 +94,7 @@ fn nan_has_one_form() {
         (i32.store8 (i32.const 1045) (i32.eq (i32.const 0x7fc00000)
             (i32.reinterpret_f32 (f32.add (f32.reinterpret_i32 (i32.const 0xffa12345)) (f32.const 1)))))
         i32.const 1024";
-    let decision = prepared(&engine(), &evaluating(adding, "")).evaluate(&view("1", &attribute()), PLENTY);
+    let decision =
+        prepared(&engine(), &evaluating(adding, "")).evaluate(&view("1", &attribute()), PLENTY);
     assert_eq!(decision.outcome.ok().unwrap().risk, Some(1));
 }

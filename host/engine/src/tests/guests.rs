@@ -57,7 +57,8 @@ fn module_of(world: &str, contract: &str, configure: &str, evaluate: &str, extra
     let mut resolve = Resolve::default();
     let package = resolve.push_str("policy.wit", contract).unwrap();
     let world = resolve.select_world(&[package], Some(world)).unwrap();
-    wit_component::embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).unwrap();
+    wit_component::embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8)
+        .unwrap();
     module
 }
 
@@ -90,7 +91,8 @@ pub(crate) fn searching_module(contract: &str, find: &str, extra: &str) -> Vec<u
 }
 
 /// A small engine, in which `configure` gets 200 ms.
-pub(crate) const OPTIONS: Options = Options { workers: 4, plugins: 4, configure_time: Duration::from_millis(200) };
+pub(crate) const OPTIONS: Options =
+    Options { workers: 4, plugins: 4, configure_time: Duration::from_millis(200) };
 
 /// An engine with [`OPTIONS`].
 pub(crate) fn engine() -> Engine {

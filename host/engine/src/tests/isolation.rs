@@ -27,7 +27,8 @@ const CANARY: &str = "(local $end i32)
     i32.const 1024";
 
 /// What `configure` leaves for the canary to find.
-const LEAVE: &str = "(global.set $mark (i32.const 41)) (i32.store (i32.const 65536) (i32.const 41)) i32.const 1024";
+const LEAVE: &str =
+    "(global.set $mark (i32.const 41)) (i32.store (i32.const 65536) (i32.const 41)) i32.const 1024";
 
 const EXTRA: &str = "(global $mark (mut i32) (i32.const 0))";
 
@@ -45,10 +46,13 @@ fn a_canary_never_sees_another_call_where_slots_are_wiped_the_safe_way() {
 fn never_sees_another_call(engine: &Engine) {
     let canary = prepared(engine, &guests::component(LEAVE, CANARY, EXTRA));
     // A second plugin with another image competes for the same slots.
-    let other = engine.prepare(&guests::component(LEAVE, CANARY, EXTRA), "other", limits()).unwrap();
+    let other =
+        engine.prepare(&guests::component(LEAVE, CANARY, EXTRA), "other", limits()).unwrap();
     let check = |Evaluation { outcome, .. }: Evaluation, traps: bool| match outcome {
         Ok(_) => assert!(!traps),
-        Err(fault) => assert_eq!((fault, traps), (Fault::Trap("memory access out of bounds"), true)),
+        Err(fault) => {
+            assert_eq!((fault, traps), (Fault::Trap("memory access out of bounds"), true))
+        }
     };
     thread::scope(|scope| {
         for _ in 0..4 {

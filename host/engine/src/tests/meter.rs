@@ -13,7 +13,9 @@ fn attribute() -> Attribute {
 
 fn cost(evaluate: &str) -> Cost {
     let meter = Meter::new(PLENTY).unwrap();
-    let measured = meter.measure(&evaluating(evaluate, ""), "{}", Limits::DEFAULT, &view("u1", &attribute())).unwrap();
+    let measured = meter
+        .measure(&evaluating(evaluate, ""), "{}", Limits::DEFAULT, &view("u1", &attribute()))
+        .unwrap();
     measured.unwrap_or_else(|fault| panic!("{fault}")).1
 }
 
@@ -32,11 +34,13 @@ fn the_same_call_costs_the_same_and_more_work_costs_more() {
 fn pages_that_are_written_and_memory_that_grows_are_counted() {
     let nothing = cost(NOTHING);
     assert_eq!((nothing.memory_bytes, nothing.grown_bytes), (2 << 16, 0));
-    let writing =
-        cost("(i32.store (i32.const 69632) (i32.const 7)) (i32.store (i32.const 90112) (i32.const 7)) i32.const 1024");
+    let writing = cost(
+        "(i32.store (i32.const 69632) (i32.const 7)) (i32.store (i32.const 90112) (i32.const 7)) i32.const 1024",
+    );
     assert_eq!(writing.pages, nothing.pages + 2);
-    let growing =
-        cost("(drop (memory.grow (i32.const 3))) (i32.store (i32.const 131072) (i32.const 7)) i32.const 1024");
+    let growing = cost(
+        "(drop (memory.grow (i32.const 3))) (i32.store (i32.const 131072) (i32.const 7)) i32.const 1024",
+    );
     assert_eq!(growing.grown_bytes, 3 << 16);
     assert!(growing.pages > nothing.pages, "{growing:?}");
 }
@@ -44,7 +48,8 @@ fn pages_that_are_written_and_memory_that_grows_are_counted() {
 #[test]
 fn a_call_that_fails_or_never_ends_has_no_cost() {
     let meter = Meter::new(Duration::from_millis(200)).unwrap();
-    let measure = |wasm: &[u8]| meter.measure(wasm, "{}", Limits::DEFAULT, &view("u1", &attribute()));
+    let measure =
+        |wasm: &[u8]| meter.measure(wasm, "{}", Limits::DEFAULT, &view("u1", &attribute()));
     let trapped = measure(&evaluating("unreachable", "")).unwrap();
     assert!(matches!(trapped, Err(Fault::Trap(_))));
     let endless = measure(&evaluating("(loop $again (br $again)) unreachable", "")).unwrap();

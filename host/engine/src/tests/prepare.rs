@@ -6,14 +6,19 @@ use portcullis_model::Limits;
 use proptest::prelude::*;
 
 use super::guests::{
-    FOREVER, NOTHING, PLENTY, attribute, component, engine, evaluating, limits, module, module_for, prepared, view,
+    FOREVER, NOTHING, PLENTY, attribute, component, engine, evaluating, limits, module, module_for,
+    prepared, view,
 };
 use crate::inspect::{CONTRACT, MOST_BYTES};
 use crate::{Engine, Fault, GivenUp, Refused, componentize, inspect};
 
 fn refused(component: &[u8]) -> Refused {
     let refused = inspect(component).expect_err("must be refused");
-    assert_eq!(engine().prepare(component, "{}", limits()).err(), Some(refused.clone()), "both say the same");
+    assert_eq!(
+        engine().prepare(component, "{}", limits()).err(),
+        Some(refused.clone()),
+        "both say the same"
+    );
     assert!(refused.hint().is_some());
     refused
 }
@@ -27,7 +32,10 @@ fn a_good_component_is_described() {
     let good = component("(call $note (i32.const 0) (i32.const 0)) i32.const 1024", NOTHING, "");
     let inspection = inspect(&good).unwrap();
     assert_eq!(inspection.bytes, good.len());
-    assert_eq!(inspection.imports, ["portcullis:policy/types@0.1.0", "portcullis:policy/journal@0.1.0"]);
+    assert_eq!(
+        inspection.imports,
+        ["portcullis:policy/types@0.1.0", "portcullis:policy/journal@0.1.0"]
+    );
     assert_eq!(inspection.exports, ["configure", "evaluate"]);
     assert_eq!(inspection.memory_bytes, 2 * 65_536);
     let plugin = prepared(&engine(), &good);
@@ -48,9 +56,12 @@ fn what_is_given_up_is_not_made_and_everybody_else_goes_on() {
 
 #[test]
 fn imports_outside_the_contract_are_refused_by_name() {
-    for import in
-        ["wasi:cli/environment@0.2.0", "portcullis:policy/journal@0.2.0", "portcullis:policy/secrets@0.1.0", "extra"]
-    {
+    for import in [
+        "wasi:cli/environment@0.2.0",
+        "portcullis:policy/journal@0.2.0",
+        "portcullis:policy/secrets@0.1.0",
+        "extra",
+    ] {
         let component = text(&format!(r#"(component (import "{import}" (instance)))"#));
         assert_eq!(refused(&component), Refused::ForbiddenImport { import: import.into() });
     }
@@ -96,7 +107,9 @@ fn what_is_switched_off_is_refused() {
     for extra in switched_off {
         // The encoder may refuse it before we do; both are right.
         match componentize(&module(NOTHING, NOTHING, extra)) {
-            Ok(component) => assert!(matches!(refused(&component), Refused::Invalid { .. }), "{extra}"),
+            Ok(component) => {
+                assert!(matches!(refused(&component), Refused::Invalid { .. }), "{extra}")
+            }
             Err(error) => assert!(matches!(error, Refused::Invalid { .. }), "{extra}"),
         }
     }
@@ -149,14 +162,18 @@ fn what_is_too_large_or_too_complex_is_refused_before_it_is_compiled() {
 #[test]
 fn configuring_is_bounded_in_time_memory_and_stack() {
     let engine = engine();
-    let configuring =
-        |configure: &str, extra: &str| engine.prepare(&component(configure, NOTHING, extra), "{}", limits()).err();
+    let configuring = |configure: &str, extra: &str| {
+        engine.prepare(&component(configure, NOTHING, extra), "{}", limits()).err()
+    };
     assert_eq!(configuring(FOREVER, ""), Some(Refused::Configure(Fault::Deadline)));
     let grow = format!("(drop (memory.grow (i32.const 255))) {NOTHING}");
     assert_eq!(configuring(&grow, ""), Some(Refused::Configure(Fault::Memory)));
     assert_eq!(configuring("unreachable", ""), Some(Refused::Configure(Fault::Trap("it gave up"))));
     let dive = "(func $dive (result i64) (i64.add (call $dive) (i64.const 1)))";
-    assert_eq!(configuring(&format!("(drop (call $dive)) {NOTHING}"), dive), Some(Refused::Configure(Fault::Stack)));
+    assert_eq!(
+        configuring(&format!("(drop (call $dive)) {NOTHING}"), dive),
+        Some(Refused::Configure(Fault::Stack))
+    );
     let at_start = "(func $start (loop $again (br $again))) (start $start)";
     assert_eq!(configuring(NOTHING, at_start), Some(Refused::Configure(Fault::Deadline)));
 }
@@ -165,16 +182,23 @@ fn configuring_is_bounded_in_time_memory_and_stack() {
 fn a_memory_that_begins_beyond_the_limit_is_refused() {
     let small = Limits { memory_bytes: 65_536, ..limits() };
     let component = evaluating(NOTHING, "");
-    assert_eq!(engine().prepare(&component, "{}", small).err(), Some(Refused::NoStart(Fault::Memory)));
+    assert_eq!(
+        engine().prepare(&component, "{}", small).err(),
+        Some(Refused::NoStart(Fault::Memory))
+    );
 }
 
 #[test]
 fn shared_code_does_not_lift_a_smaller_limit() {
-    let component = component(&format!("(drop (memory.grow (i32.const 10))) {NOTHING}"), NOTHING, "");
+    let component =
+        component(&format!("(drop (memory.grow (i32.const 10))) {NOTHING}"), NOTHING, "");
     let small = Limits { memory_bytes: 11 * 65_536, ..limits() };
     let engine = engine();
     let _large = prepared(&engine, &component);
-    assert_eq!(engine.prepare(&component, "{}", small).err(), Some(Refused::NoStart(Fault::Memory)));
+    assert_eq!(
+        engine.prepare(&component, "{}", small).err(),
+        Some(Refused::NoStart(Fault::Memory))
+    );
     let enough = Limits { memory_bytes: 12 * 65_536, ..limits() };
     assert!(engine.prepare(&component, "{}", enough).is_ok());
 }

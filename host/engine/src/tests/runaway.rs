@@ -5,13 +5,17 @@ use std::time::Duration;
 
 use portcullis_model::{Decision, Limits, Redacted};
 
-use super::guests::{FOREVER, NOTHING, PLENTY, attribute, component, engine, evaluating, limits, prepared, view};
+use super::guests::{
+    FOREVER, NOTHING, PLENTY, attribute, component, engine, evaluating, limits, prepared, view,
+};
 use crate::{Engine, Fault, Options};
 
 /// What one call of a guest comes to.
 fn outcome(evaluate: &str, extra: &str) -> Result<Decision, Fault> {
     let engine = engine();
-    prepared(&engine, &evaluating(evaluate, extra)).evaluate(&view("1", &attribute()), PLENTY).outcome
+    prepared(&engine, &evaluating(evaluate, extra))
+        .evaluate(&view("1", &attribute()), PLENTY)
+        .outcome
 }
 
 fn fault(evaluate: &str, extra: &str) -> Fault {
@@ -27,7 +31,8 @@ fn a_runaway_is_stopped_and_hurts_no_neighbour() {
         for _ in 0..2 {
             scope.spawn(|| {
                 for _ in 0..20 {
-                    let evaluation = runaway.evaluate(&view("1", &attribute()), Duration::from_millis(2));
+                    let evaluation =
+                        runaway.evaluate(&view("1", &attribute()), Duration::from_millis(2));
                     assert_eq!(evaluation.outcome.err(), Some(Fault::Deadline));
                     assert!(evaluation.spent >= Duration::from_millis(2), "{:?}", evaluation.spent);
                 }
@@ -61,7 +66,8 @@ fn memory_beyond_the_limit_is_a_fault_and_up_to_it_is_not() {
     assert_eq!(fault(&grow(255), ""), Fault::Memory);
     assert!(outcome(&grow(254), "").is_ok());
     assert_eq!(fault(&grow(65_535), ""), Fault::Memory);
-    let step_by_step = format!("(loop $more (drop (memory.grow (i32.const 1))) (br $more)) {NOTHING}");
+    let step_by_step =
+        format!("(loop $more (drop (memory.grow (i32.const 1))) (br $more)) {NOTHING}");
     assert_eq!(fault(&step_by_step, ""), Fault::Memory);
 }
 

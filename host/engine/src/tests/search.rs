@@ -6,7 +6,8 @@ use std::time::Duration;
 use portcullis_model::{Entity, Found, LONGEST_ID, Limits, Page, Redacted, Sought};
 
 use super::guests::{
-    FOREVER, NOTHING, PLENTY, attribute, engine, evaluating, limits, prepared, searching, searching_module, view,
+    FOREVER, NOTHING, PLENTY, attribute, engine, evaluating, limits, prepared, searching,
+    searching_module, view,
 };
 use crate::inspect::CONTRACT;
 use crate::{Fault, Plugin, Refused, componentize, inspect};
@@ -39,7 +40,8 @@ const ALPHABET: &str = "(local $limit i32)
 
 fn find(plugin: &Plugin, page: &Page<'_>) -> Result<Found, Fault> {
     let attribute = attribute();
-    let view = portcullis_model::View { phase: Some(Sought::Subject.phase()), ..view("1", &attribute) };
+    let view =
+        portcullis_model::View { phase: Some(Sought::Subject.phase()), ..view("1", &attribute) };
     plugin.find(&view, page, PLENTY).outcome
 }
 
@@ -59,8 +61,11 @@ fn what_is_found_comes_back_word_for_word() {
     assert_eq!(inspection.exports, ["configure", "evaluate", "portcullis:policy/search@0.1.0"]);
     let plugin = prepared(&engine(), &component);
     assert!(plugin.searches());
-    let entity =
-        |id: &str| Entity { type_name: "okta.token".into(), id: Some(id.into()), attributes: vec![attribute()] };
+    let entity = |id: &str| Entity {
+        type_name: "okta.token".into(),
+        id: Some(id.into()),
+        attributes: vec![attribute()],
+    };
     for (after, next) in [(None, "z"), (Some("XYZ"), "zXYZ"), (Some(""), "z")] {
         let found = find(&plugin, &Page { limit: 3, after }).ok().unwrap();
         assert!(found.results == ["a", "b", "c"].map(entity));
@@ -91,7 +96,9 @@ fn a_search_of_another_shape_is_refused() {
 #[test]
 fn a_search_is_bounded_as_a_decision_is() {
     let engine = engine();
-    let plugin = engine.prepare(&searching(FOREVER, ""), "", Limits { time_ms: 3, ..Limits::DEFAULT }).unwrap();
+    let plugin = engine
+        .prepare(&searching(FOREVER, ""), "", Limits { time_ms: 3, ..Limits::DEFAULT })
+        .unwrap();
     let attribute = attribute();
     let runaway = plugin.find(&view("1", &attribute), &first(3), Duration::from_secs(3_600));
     assert_eq!(runaway.outcome.err(), Some(Fault::Deadline));
@@ -100,18 +107,24 @@ fn a_search_is_bounded_as_a_decision_is() {
     assert_eq!(none_left.outcome.err(), Some(Fault::Deadline));
 
     assert_eq!(fault("unreachable", ""), Fault::Trap("it gave up"));
-    assert_eq!(fault(&format!("(drop (memory.grow (i32.const 255))) {NOTHING}"), ""), Fault::Memory);
+    assert_eq!(
+        fault(&format!("(drop (memory.grow (i32.const 255))) {NOTHING}"), ""),
+        Fault::Memory
+    );
     let dive = "(func $dive (result i64) (i64.add (call $dive) (i64.const 1)))";
     assert_eq!(fault(&format!("(drop (call $dive)) {NOTHING}"), dive), Fault::Stack);
     let error = "(i32.store8 (i32.const 1024) (i32.const 1)) (i32.store (i32.const 1028) (i32.const 2048))
         (i32.store (i32.const 1032) (i32.const 2)) (i32.store16 (i32.const 2048) (i32.const 0x6f6e)) i32.const 1024";
     assert_eq!(fault(error, ""), Fault::Error(Redacted::new("no".into())));
     // More text than its output limit.
-    let long = "(i32.store8 (i32.const 1036) (i32.const 1)) (i32.store (i32.const 1040) (i32.const 2048))
+    let long =
+        "(i32.store8 (i32.const 1036) (i32.const 1)) (i32.store (i32.const 1040) (i32.const 2048))
         (i32.store (i32.const 1044) (i32.const 70000)) i32.const 1024";
     assert_eq!(fault(long, ""), Fault::Output);
-    let notes = format!("(loop $more (call $note (i32.const 0) (i32.const 9)) (br $more)) {NOTHING}");
-    let evaluation = prepared(&engine, &searching(&notes, "")).find(&view("1", &attribute), &first(3), PLENTY);
+    let notes =
+        format!("(loop $more (call $note (i32.const 0) (i32.const 9)) (br $more)) {NOTHING}");
+    let evaluation =
+        prepared(&engine, &searching(&notes, "")).find(&view("1", &attribute), &first(3), PLENTY);
     assert_eq!((evaluation.outcome.err(), evaluation.notes.len()), (Some(Fault::Output), 64));
 }
 
@@ -127,12 +140,17 @@ fn a_page_that_cannot_be_used_is_a_fault() {
     // All by the same name; without a name; with an attribute that is no JSON.
     let same = ALPHABET.replace("(i32.add (i32.const 97) (local.get $i))", "(i32.const 97)");
     assert_eq!(fault(&same, ""), Fault::Malformed);
-    let nameless =
-        ALPHABET.replace("(i32.store8 offset=16392 (i32.mul (local.get $i) (i32.const 28)) (i32.const 1))", "");
+    let nameless = ALPHABET.replace(
+        "(i32.store8 offset=16392 (i32.mul (local.get $i) (i32.const 28)) (i32.const 1))",
+        "",
+    );
     assert_eq!(fault(&nameless, ""), Fault::Malformed);
     let plugin = prepared(&engine(), &searching(ALPHABET, ""));
     let wrong = portcullis_model::Attribute { name: "a".into(), value: "surgery".into() };
-    assert_eq!(plugin.find(&view("1", &wrong), &first(3), PLENTY).outcome.err(), Some(Fault::Malformed));
+    assert_eq!(
+        plugin.find(&view("1", &wrong), &first(3), PLENTY).outcome.err(),
+        Some(Fault::Malformed)
+    );
     // What is next must fit the next request.
     let long = "A".repeat(LONGEST_ID);
     assert_eq!(find(&plugin, &Page { limit: 3, after: Some(&long) }).err(), Some(Fault::Malformed));

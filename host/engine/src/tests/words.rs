@@ -2,8 +2,8 @@
 //! what it got.
 
 use portcullis_model::{
-    Attribute, Change, Credential, Effect, EntityView, Grant, GrantKind, Lifetime, Millis, OriginView, PrincipalKind,
-    PrincipalView, Redacted, Severity, Statement, Target, Text, View,
+    Attribute, Change, Credential, Effect, EntityView, Grant, GrantKind, Lifetime, Millis,
+    OriginView, PrincipalKind, PrincipalView, Redacted, Severity, Statement, Target, Text, View,
 };
 use proptest::prelude::*;
 
@@ -16,7 +16,12 @@ fn echo() -> Vec<u8> {
     // For each finding: where its code (text), its arguments (attributes) and its field (optional text) come
     // from.
     let subject = ["(local.get $call)", "(i32.const 72)", "(i32.const 92)", "(i32.const 80)"];
-    let actor = ["(i32.load offset=108 (local.get $call))", "(i32.const 4)", "(i32.const 24)", "(i32.const 12)"];
+    let actor = [
+        "(i32.load offset=108 (local.get $call))",
+        "(i32.const 4)",
+        "(i32.const 24)",
+        "(i32.const 12)",
+    ];
     let action = ["(local.get $call)", "(i32.const 120)", "(i32.const 140)", "(i32.const 128)"];
     let resource = ["(local.get $call)", "(i32.const 152)", "(i32.const 172)", "(i32.const 160)"];
     let platform = ["(local.get $call)", "(i32.const 28)", "(i32.const 92)", "(i32.const 36)"];
@@ -27,7 +32,10 @@ fn echo() -> Vec<u8> {
     let session = ["(local.get $call)", "(i32.const 20)", "(i32.const 92)", "(i32.const 256)"];
     let agent = ["(local.get $call)", "(i32.const 20)", "(i32.const 92)", "(i32.const 232)"];
     let country = ["(local.get $call)", "(i32.const 20)", "(i32.const 92)", "(i32.const 212)"];
-    let all = [subject, actor, action, resource, platform, event, tenant, payload, device, session, agent, country];
+    let all = [
+        subject, actor, action, resource, platform, event, tenant, payload, device, session, agent,
+        country,
+    ];
     let findings: String = all
         .iter()
         .enumerate()
@@ -83,7 +91,10 @@ fn texts() -> impl Strategy<Value = String> {
 fn attributes() -> impl Strategy<Value = Redacted<Vec<Attribute>>> {
     prop::collection::vec((texts(), texts()), 0..4).prop_map(|attributes| {
         Redacted::new(
-            attributes.into_iter().map(|(name, value)| Attribute { name: name.into(), value: value.into() }).collect(),
+            attributes
+                .into_iter()
+                .map(|(name, value)| Attribute { name: name.into(), value: value.into() })
+                .collect(),
         )
     })
 }
@@ -130,22 +141,24 @@ fn changes() -> impl Strategy<Value = Redacted<Change>> {
         prop::collection::vec(texts(), 0..3),
         (texts(), texts(), texts()),
     );
-    parts.prop_map(|(case, target, (seconds, obligatory), grant, credential, list, (name, code, payload))| {
-        Redacted::new(match case {
-            0 => Change::Set { target, path: name, value: payload },
-            1 => Change::Remove { target, path: name },
-            2 => Change::CapLifetime { target, seconds },
-            3 => Change::AddGrant(grant),
-            4 => Change::DropGrant(grant),
-            5 => Change::LinkUser(name),
-            6 => Change::CreateUser,
-            7 => Change::Credential(credential),
-            8 => Change::AutoApprove,
-            9 => Change::RequireApprovers(list),
-            10 => Change::Statement(Statement { name, code, payload, obligatory }),
-            _ => Change::Waive(list),
-        })
-    })
+    parts.prop_map(
+        |(case, target, (seconds, obligatory), grant, credential, list, (name, code, payload))| {
+            Redacted::new(match case {
+                0 => Change::Set { target, path: name, value: payload },
+                1 => Change::Remove { target, path: name },
+                2 => Change::CapLifetime { target, seconds },
+                3 => Change::AddGrant(grant),
+                4 => Change::DropGrant(grant),
+                5 => Change::LinkUser(name),
+                6 => Change::CreateUser,
+                7 => Change::Credential(credential),
+                8 => Change::AutoApprove,
+                9 => Change::RequireApprovers(list),
+                10 => Change::Statement(Statement { name, code, payload, obligatory }),
+                _ => Change::Waive(list),
+            })
+        },
+    )
 }
 
 proptest! {

@@ -17,13 +17,20 @@ pub struct Person {
 impl Person {
     /// Entitlements `entitlement-0` to `entitlement-59`.
     pub fn new() -> Self {
-        let attribute =
-            |n: usize| Attribute { name: format!("attribute{n}").into(), value: format!("\"value {n}\"").into() };
+        let attribute = |n: usize| Attribute {
+            name: format!("attribute{n}").into(),
+            value: format!("\"value {n}\"").into(),
+        };
         Self {
             attributes: (0..8).map(attribute).collect(),
             entitlements: (0..60).map(|n| format!("entitlement-{n}").into()).collect(),
             requested: vec![Grant { kind: GrantKind::Scope, id: "openid".into() }],
-            lifetimes: vec![Lifetime { target: Target::AccessToken, seconds: 3_600, least: 300, most: 86_400 }],
+            lifetimes: vec![Lifetime {
+                target: Target::AccessToken,
+                seconds: 3_600,
+                least: 300,
+                most: 86_400,
+            }],
         }
     }
 

@@ -17,7 +17,8 @@ use crate::answer::{Answer, Slot};
 use crate::object::{Object, array, strings, text};
 use crate::say::{Saying, To};
 use crate::{
-    Found, Frame, Heard, Incoming, Malformed, OnFailure, Outcome, Refusal, Request, Settings, Unsayable, Until, Why,
+    Found, Frame, Heard, Incoming, Malformed, OnFailure, Outcome, Refusal, Request, Settings,
+    Unsayable, Until, Why,
 };
 
 /// The hook kind.
@@ -56,7 +57,11 @@ impl Adapter for Authzen {
     }
 
     fn default_entitlements(&self) -> &'static [&'static str] {
-        &["/subject/properties/groups", "/subject/properties/roles", "/subject/properties/entitlements"]
+        &[
+            "/subject/properties/groups",
+            "/subject/properties/roles",
+            "/subject/properties/entitlements",
+        ]
     }
 
     fn echoed_header(&self) -> Option<&'static str> {
@@ -73,10 +78,14 @@ impl Adapter for Authzen {
 
     fn read(&self, request: &Request<'_>, frame: &Frame<'_>) -> Result<Heard, Malformed> {
         match request.route {
-            METADATA => Ok(Heard::Nothing(error(405, "the metadata is read with GET").header("allow", "GET".into()))),
+            METADATA => Ok(Heard::Nothing(
+                error(405, "the metadata is read with GET").header("allow", "GET".into()),
+            )),
             EVALUATION => read::evaluation(request, frame),
             EVALUATIONS => read::evaluations(request, frame),
-            _ if !request.searches => Ok(Heard::Nothing(error(404, "no plugin of this hook answers searches"))),
+            _ if !request.searches => {
+                Ok(Heard::Nothing(error(404, "no plugin of this hook answers searches")))
+            }
             _ => read::search(request, frame),
         }
     }
@@ -111,7 +120,11 @@ impl Adapter for Authzen {
 
     fn refuse(&self, refusal: &Refusal<'_>) -> Option<Answer> {
         let Refusal { cause, detail, incoming, .. } = refusal;
-        let what = if detail.is_empty() { cause.code().to_owned() } else { format!("{}: {detail}", cause.code()) };
+        let what = if detail.is_empty() {
+            cause.code().to_owned()
+        } else {
+            format!("{}: {detail}", cause.code())
+        };
         let status = match cause {
             Cause::CallerUnproven => 401,
             Cause::BodyTooLarge => 413,
@@ -120,7 +133,9 @@ impl Adapter for Authzen {
             _ => 500,
         };
         let answer = || match cause {
-            Cause::CallerUnproven => error(status, &what).header("www-authenticate", "Bearer".into()),
+            Cause::CallerUnproven => {
+                error(status, &what).header("www-authenticate", "Bearer".into())
+            }
             Cause::Overload => error(status, &what).header("retry-after", "1".into()),
             _ => error(status, &what),
         };
@@ -138,13 +153,15 @@ impl Adapter for Authzen {
     }
 
     fn gather(&self, answers: &[Vec<u8>], until: Until) -> Answer {
-        let mut answers: Vec<_> = answers.iter().map(|answer| String::from_utf8_lossy(answer).into_owned()).collect();
+        let mut answers: Vec<_> =
+            answers.iter().map(|answer| String::from_utf8_lossy(answer).into_owned()).collect();
         let (reason, deciding) = match until {
             Until::End => ("", ""),
             Until::FirstDeny => ("deny_on_first_deny", DENIED),
             Until::FirstPermit => ("permit_on_first_permit", PERMITTED),
         };
-        if let Some(last) = answers.last_mut().filter(|last| !deciding.is_empty() && last.starts_with(deciding))
+        if let Some(last) =
+            answers.last_mut().filter(|last| !deciding.is_empty() && last.starts_with(deciding))
             && let Some(members) = last.strip_suffix("}}")
         {
             let comma = if members.ends_with('{') { "" } else { "," };
@@ -169,7 +186,8 @@ impl Adapter for Authzen {
         let page = Object::new().text("next_token", found.next.as_deref().unwrap_or_default());
         let page = page.json("count", &found.results.len().to_string()).end();
         let results = array(found.results.iter().map(result));
-        let context = Object::new().json("page", &page).json("results", &results).json("context", "{}");
+        let context =
+            Object::new().json("page", &page).json("results", &results).json("context", "{}");
         Answer::ok(context.end(), Slot::Within(RECORD))
     }
 
@@ -190,14 +208,26 @@ impl Adapter for Authzen {
             ChangeKind::Statement => Native(
                 "in `context.statements`; one that is obligatory only beside a denial, since nothing obliges a caller",
             ),
-            ChangeKind::DropGrant => Mapped(&[To::Deny], "an access is permitted or not, never less of it"),
-            ChangeKind::RequireApprovers => Mapped(&[To::Deny], "a decision cannot wait for approvers"),
-            ChangeKind::Set(_) | ChangeKind::Remove(_) => Unsayable("a decision changes nothing of the request"),
+            ChangeKind::DropGrant => {
+                Mapped(&[To::Deny], "an access is permitted or not, never less of it")
+            }
+            ChangeKind::RequireApprovers => {
+                Mapped(&[To::Deny], "a decision cannot wait for approvers")
+            }
+            ChangeKind::Set(_) | ChangeKind::Remove(_) => {
+                Unsayable("a decision changes nothing of the request")
+            }
             ChangeKind::CapLifetime(_) => Unsayable("a decision has no lifetime"),
-            ChangeKind::AddGrant | ChangeKind::AutoApprove => Unsayable("a decision grants nothing beyond the access"),
-            ChangeKind::LinkUser | ChangeKind::CreateUser => Unsayable("the subject is known when it is asked about"),
+            ChangeKind::AddGrant | ChangeKind::AutoApprove => {
+                Unsayable("a decision grants nothing beyond the access")
+            }
+            ChangeKind::LinkUser | ChangeKind::CreateUser => {
+                Unsayable("the subject is known when it is asked about")
+            }
             ChangeKind::Credential => Unsayable("no password is checked"),
-            ChangeKind::Waive => Unsayable("lifting findings is for break-glass, which comes with a later version"),
+            ChangeKind::Waive => {
+                Unsayable("lifting findings is for break-glass, which comes with a later version")
+            }
         }
     }
 }
@@ -226,8 +256,12 @@ fn metadata(settings: &Settings, searches: bool) -> Answer {
         return error(404, "this hook publishes no metadata");
     };
     let base = identifier.trim_end_matches('/');
-    let answered = ENDPOINTS.iter().filter(|(route, _)| searches || matches!(*route, EVALUATION | EVALUATIONS));
-    let endpoint = |object: Object, (route, member): &(&str, &str)| object.text(member, &format!("{base}{route}"));
+    let answered = ENDPOINTS
+        .iter()
+        .filter(|(route, _)| searches || matches!(*route, EVALUATION | EVALUATIONS));
+    let endpoint = |object: Object, (route, member): &(&str, &str)| {
+        object.text(member, &format!("{base}{route}"))
+    };
     let object = answered.fold(Object::new().text("policy_decision_point", identifier), endpoint);
     Answer::ok(object.end(), Slot::Nowhere)
 }

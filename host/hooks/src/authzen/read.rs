@@ -8,9 +8,13 @@
 //! after the defaults.
 
 use portcullis_model::json::Value;
-use portcullis_model::{Call, Cause, Document, Entity, Origin, Principal, PrincipalKind, Secrets, Sought};
+use portcullis_model::{
+    Call, Cause, Document, Entity, Origin, Principal, PrincipalKind, Secrets, Sought,
+};
 
-use super::{Authzen, REQUEST_ID, SEARCH_ACTION as ACTION_ROUTE, SEARCH_RESOURCE, SEARCH_SUBJECT, failed};
+use super::{
+    Authzen, REQUEST_ID, SEARCH_ACTION as ACTION_ROUTE, SEARCH_RESOURCE, SEARCH_SUBJECT, failed,
+};
 use crate::adapter::{ACTION, Adapter, fill_in};
 use crate::body::{Body, attributes};
 use crate::object::Object;
@@ -45,8 +49,11 @@ pub(super) fn evaluations(request: &Request<'_>, frame: &Frame<'_>) -> Result<He
         body.object(Some(body.document.root()), part.name)?;
     }
     let items = items.into_iter().enumerate().map(|(number, item)| {
-        let question = read.item(item).and_then(|item| item.question(frame.seed_of(number), Some(number)));
-        question.map_err(|malformed| failed(400, &format!("{}: {}", malformed.code(), malformed.detail)))
+        let question =
+            read.item(item).and_then(|item| item.question(frame.seed_of(number), Some(number)));
+        question.map_err(|malformed| {
+            failed(400, &format!("{}: {}", malformed.code(), malformed.detail))
+        })
     });
     Ok(Heard::Many(Batch { id: None, items: items.collect(), until }))
 }
@@ -80,8 +87,10 @@ pub(super) fn candidate(search: &Incoming, sought: Sought, id: &str) -> Incoming
     for part in PARTS {
         let sent = present(root, part.name);
         object = if part.name == name {
-            let members = sent.into_iter().flat_map(Value::members).filter(|(name, _)| name != member);
-            let filled = members.fold(Object::new(), |filled, (name, value)| filled.json(&name, value.raw()));
+            let members =
+                sent.into_iter().flat_map(Value::members).filter(|(name, _)| name != member);
+            let filled = members
+                .fold(Object::new(), |filled, (name, value)| filled.json(&name, value.raw()));
             object.json(part.name, &filled.text(member, id).end())
         } else {
             object.some(sent, |object, value| object.json(part.name, value.raw()))
@@ -107,13 +116,18 @@ impl<'a> Read<'a> {
         let media_type = (request.header)("content-type").unwrap_or_default();
         let media_type = media_type.split(';').next().unwrap_or_default().trim();
         if !media_type.eq_ignore_ascii_case("application/json") {
-            return Err(refuse(Cause::WrongShape, "the content type, which must be application/json"));
+            return Err(refuse(
+                Cause::WrongShape,
+                "the content type, which must be application/json",
+            ));
         }
-        let document = Document::parse(request.body).map_err(|error| refuse(error.cause, "the body"))?;
+        let document =
+            Document::parse(request.body).map_err(|error| refuse(error.cause, "the body"))?;
         if !document.root().is_object() {
             return Err(refuse(Cause::WrongShape, "the body, which must be an object"));
         }
-        let request_id = (request.header)(REQUEST_ID).filter(|id| (1..=LONGEST_REQUEST_ID).contains(&id.len()));
+        let request_id =
+            (request.header)(REQUEST_ID).filter(|id| (1..=LONGEST_REQUEST_ID).contains(&id.len()));
         let request_id = request_id.map(str::to_owned);
         let event_id = request_id.clone().unwrap_or_else(|| format!("{:016x}", frame.seed));
         Ok(Self { body: Body { document, event_id }, request_id, frame })
@@ -123,13 +137,18 @@ impl<'a> Read<'a> {
     /// but for the members that every such part needs (AZ-CERT, batch with default value merging).
     fn item(&self, item: Value<'_>) -> Result<Self, Malformed> {
         if !item.is_object() {
-            return Err(self.body.refuse(Cause::WrongShape, "the evaluation, which must be an object"));
+            return Err(self
+                .body
+                .refuse(Cause::WrongShape, "the evaluation, which must be an object"));
         }
         let mut object = Object::new();
         for part in PARTS {
-            let (own, default) = (present(item, part.name), present(self.body.document.root(), part.name));
+            let (own, default) =
+                (present(item, part.name), present(self.body.document.root(), part.name));
             object = match (own, default) {
-                (Some(own), Some(default)) if own.is_object() => object.json(part.name, &part.filled(own, default)),
+                (Some(own), Some(default)) if own.is_object() => {
+                    object.json(part.name, &part.filled(own, default))
+                }
                 (Some(value), _) | (None, Some(value)) => object.json(part.name, value.raw()),
                 (None, None) => object,
             };
@@ -146,7 +165,12 @@ impl<'a> Read<'a> {
     }
 
     /// The question, of which a search leaves open what it is for.
-    fn open_question(self, seed: u64, number: Option<usize>, sought: &str) -> Result<Incoming, Malformed> {
+    fn open_question(
+        self,
+        seed: u64,
+        number: Option<usize>,
+        sought: &str,
+    ) -> Result<Incoming, Malformed> {
         let (read, root) = (&self.body, Some(self.body.document.root()));
         let subject = self.part(root, "subject")?;
         let action = if sought == ACTION_ROUTE { None } else { Some(self.part(root, "action")?) };
@@ -174,14 +198,17 @@ impl<'a> Read<'a> {
             }),
             None => None,
         };
-        let entitlements = read.entitlements(&self.frame.settings.entitlements, Authzen.default_entitlements())?;
+        let entitlements =
+            read.entitlements(&self.frame.settings.entitlements, Authzen.default_entitlements())?;
         let origin = Origin {
             ip: read.string(subject_properties, "subject.properties.ip_address")?,
             device: read.string(subject_properties, "subject.properties.device_id")?,
             ..Origin::default()
         };
         // Not a member that the standard names, so one of another type is merely something else.
-        let purpose = context.and_then(|context| context.get("purpose")?.as_str()).map(|text| text.into_owned());
+        let purpose = context
+            .and_then(|context| context.get("purpose")?.as_str())
+            .map(|text| text.into_owned());
         let subject = Principal {
             kind: principal_kind(&subject_type),
             type_name: subject_type,
@@ -189,8 +216,11 @@ impl<'a> Read<'a> {
             attributes: attributes([subject_properties]),
             entitlements,
         };
-        let resource =
-            Entity { type_name: resource_type, id: resource_id, attributes: attributes([resource_properties]) };
+        let resource = Entity {
+            type_name: resource_type,
+            id: resource_id,
+            attributes: attributes([resource_properties]),
+        };
 
         let mut secrets = Secrets::default();
         self.frame.settings.secrets.iter().for_each(|pointer| secrets.add(pointer.clone()));
@@ -221,7 +251,11 @@ impl<'a> Read<'a> {
         .into())
     }
 
-    fn part<'v>(&self, root: Option<Value<'v>>, name: &'static str) -> Result<Value<'v>, Malformed> {
+    fn part<'v>(
+        &self,
+        root: Option<Value<'v>>,
+        name: &'static str,
+    ) -> Result<Value<'v>, Malformed> {
         self.body.object(root, name)?.ok_or_else(|| self.body.refuse(Cause::WrongShape, name))
     }
 
@@ -247,7 +281,8 @@ impl Part {
             object = object.json(&name, value.raw());
         }
         for name in self.required.iter().filter(|name| present(own, name).is_none()) {
-            object = object.some(present(default, name), |object, value| object.json(name, value.raw()));
+            object =
+                object.some(present(default, name), |object, value| object.json(name, value.raw()));
         }
         object.end()
     }

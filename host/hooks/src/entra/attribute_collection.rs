@@ -17,7 +17,10 @@ use portcullis_model::{
     Attribute, Cause, Change, ChangeKind, Document, Effect, Party, Principal, PrincipalKind, Target,
 };
 
-use super::{BUDGET, DENIED, Event, LIMIT, Particulars, UNCHECKED, act, named, reactions, refused, text_member};
+use super::{
+    BUDGET, DENIED, Event, LIMIT, Particulars, UNCHECKED, act, named, reactions, refused,
+    text_member,
+};
 use crate::adapter::{Adapter, Reactions, Repeats};
 use crate::answer::Answer;
 use crate::body::members;
@@ -109,8 +112,13 @@ impl Adapter for AttributeCollection {
             attributes.push(Attribute { name, value });
         }
         let entitlements = body.entitlements(&frame.settings.entitlements, &[])?;
-        let subject =
-            Principal { kind: PrincipalKind::Person, type_name: "user".into(), id: None, attributes, entitlements };
+        let subject = Principal {
+            kind: PrincipalKind::Person,
+            type_name: "user".into(),
+            id: None,
+            attributes,
+            entitlements,
+        };
         let particulars = Particulars { subject: Some(subject), ..Particulars::default() };
         Ok(Heard::One(heading.incoming(&self.event, frame, particulars)))
     }
@@ -154,9 +162,9 @@ impl Adapter for AttributeCollection {
 
     fn effect(&self, effect: Effect) -> Saying {
         match effect {
-            Effect::Abstain | Effect::Allow => {
-                Saying::Native("`continueWithDefaultBehavior`, or the action that carries the changes")
-            }
+            Effect::Abstain | Effect::Allow => Saying::Native(
+                "`continueWithDefaultBehavior`, or the action that carries the changes",
+            ),
             Effect::Deny if self.filled => Saying::Native(
                 "`showValidationError` where every finding that denies names a field of the form, else `showBlockPage`",
             ),
@@ -177,19 +185,31 @@ impl Adapter for AttributeCollection {
                 "`setPrefillValues`; the place is one attribute, the value a text, a whole number or a truth value, of the type that \
                  it has in the request; a list of texts becomes one text with commas",
             ),
-            ChangeKind::Remove(Target::User) => Mapped(&[To::Deny], "an answer sets attributes and takes none away"),
-            ChangeKind::Set(_) | ChangeKind::Remove(_) => Unsayable("the hook sets the new user's attributes only"),
+            ChangeKind::Remove(Target::User) => {
+                Mapped(&[To::Deny], "an answer sets attributes and takes none away")
+            }
+            ChangeKind::Set(_) | ChangeKind::Remove(_) => {
+                Unsayable("the hook sets the new user's attributes only")
+            }
             ChangeKind::CapLifetime(_) => Unsayable("a sign-up has no lifetime"),
-            ChangeKind::AddGrant => Unsayable("a sign-up grants nothing; set an attribute that a group rule reads"),
-            ChangeKind::DropGrant => Mapped(&[To::Deny], "a sign-up grants nothing that could be taken away"),
+            ChangeKind::AddGrant => {
+                Unsayable("a sign-up grants nothing; set an attribute that a group rule reads")
+            }
+            ChangeKind::DropGrant => {
+                Mapped(&[To::Deny], "a sign-up grants nothing that could be taken away")
+            }
             ChangeKind::LinkUser | ChangeKind::CreateUser => {
                 Unsayable("whether there is such a user, Entra finds itself")
             }
             ChangeKind::Credential => Unsayable("no password is checked during a sign-up"),
             ChangeKind::AutoApprove => Unsayable("nobody is asked to approve a sign-up"),
-            ChangeKind::RequireApprovers => Mapped(&[To::Deny], "a sign-up cannot wait for approvers"),
+            ChangeKind::RequireApprovers => {
+                Mapped(&[To::Deny], "a sign-up cannot wait for approvers")
+            }
             ChangeKind::Statement => Mapped(&[To::Deny], "Entra carries out no obligations"),
-            ChangeKind::Waive => Unsayable("lifting findings is for break-glass, which comes with a later version"),
+            ChangeKind::Waive => {
+                Unsayable("lifting findings is for break-glass, which comes with a later version")
+            }
         }
     }
 }
@@ -206,7 +226,8 @@ impl AttributeCollection {
     fn refuse(&self, incoming: &Incoming, outcome: &Outcome<'_>) -> Answer {
         let mut errors: BTreeMap<&str, String> = BTreeMap::new();
         for ground in outcome.grounds {
-            let field = ground.field.filter(|field| self.filled && attribute(incoming, field).is_some());
+            let field =
+                ground.field.filter(|field| self.filled && attribute(incoming, field).is_some());
             let Some(field) = field else {
                 return self.block(outcome.text.unwrap_or(DENIED));
             };
@@ -232,8 +253,15 @@ impl AttributeCollection {
         self.act("showValidationError", &members)
     }
 
-    fn admit(&self, values: &mut BTreeMap<String, String>, incoming: &Incoming, change: &Change) -> Result<(), Why> {
-        let Change::Set { target: Target::User, path, value } = change else { return Err(Why::Kind) };
+    fn admit(
+        &self,
+        values: &mut BTreeMap<String, String>,
+        incoming: &Incoming,
+        change: &Change,
+    ) -> Result<(), Why> {
+        let Change::Set { target: Target::User, path, value } = change else {
+            return Err(Why::Kind);
+        };
         let tokens = split_pointer(path).ok_or(Why::Place)?;
         let [name] = tokens.as_slice() else { return Err(Why::Place) };
         if name.is_empty() {

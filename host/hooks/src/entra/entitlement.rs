@@ -15,13 +15,13 @@ use std::time::Duration;
 
 use portcullis_model::json::{Value, quote};
 use portcullis_model::{
-    Attribute, Call, Cause, Change, ChangeKind, Effect, Entity, Grant, GrantKind, Party, Principal, PrincipalKind,
-    Secrets,
+    Attribute, Call, Cause, Change, ChangeKind, Effect, Entity, Grant, GrantKind, Party, Principal,
+    PrincipalKind, Secrets,
 };
 
 use super::{
-    BUDGET, LIMIT, LONGEST_ID, accepted, cased, cased_members, cased_text, document, is_plain_id, refused,
-    resume_reactions,
+    BUDGET, LIMIT, LONGEST_ID, accepted, cased, cased_members, cased_text, document, is_plain_id,
+    refused, resume_reactions,
 };
 use crate::adapter::{Adapter, Need, Reactions, Repeats};
 use crate::answer::{Answer, Slot};
@@ -68,7 +68,9 @@ impl Adapter for Entitlement {
         let root = read.document.root();
         let stage = cased_text(&read, Some(root), "Stage")?;
         let event = cased_text(&read, Some(root), "Event")?;
-        let is = |word: &Option<String>, test: &str| word.as_ref().is_some_and(|word| word.eq_ignore_ascii_case(test));
+        let is = |word: &Option<String>, test: &str| {
+            word.as_ref().is_some_and(|word| word.eq_ignore_ascii_case(test))
+        };
         if is(&stage, "CustomExtensionConnectionTest") || is(&event, "CustomActionConnectionTest") {
             return Ok(Heard::Nothing(Answer::ok("{}".into(), Slot::Nowhere)));
         }
@@ -82,14 +84,19 @@ impl Adapter for Entitlement {
     fn write(&self, incoming: &Incoming, outcome: &Outcome<'_>) -> Result<Answer, Unsayable> {
         if outcome.verdict <= Effect::Allow {
             for (at, change) in (1..).zip(outcome.changes) {
-                admit(incoming, change).map_err(|why| Unsayable { change: Some((at, change.kind())), why })?;
+                admit(incoming, change)
+                    .map_err(|why| Unsayable { change: Some((at, change.kind())), why })?;
             }
         }
         Ok(accepted())
     }
 
     fn safe(&self, _on_failure: &OnFailure, cause: Cause, incoming: Option<&Incoming>) -> Answer {
-        if incoming.is_some() && cause.party() != Party::Caller { accepted() } else { refused(cause) }
+        if incoming.is_some() && cause.party() != Party::Caller {
+            accepted()
+        } else {
+            refused(cause)
+        }
     }
 
     fn go_on(&self, _incoming: Option<&Incoming>) -> Answer {
@@ -104,7 +111,9 @@ impl Adapter for Entitlement {
         let determining = stage.eq_ignore_ascii_case(DETERMINING);
         if outcome.verdict > Effect::Allow {
             let denies = stage.eq_ignore_ascii_case(CREATED);
-            return denies.then(|| resume(call, id, stage, ",\"state\":\"Denied\"", outcome.text.unwrap_or("Denied.")));
+            return denies.then(|| {
+                resume(call, id, stage, ",\"state\":\"Denied\"", outcome.text.unwrap_or("Denied."))
+            });
         }
         if !determining {
             return Some(resume(call, id, stage, "", outcome.text.unwrap_or("Checked.")));
@@ -119,7 +128,9 @@ impl Adapter for Entitlement {
         }
         // Who approves has to be said: a request that nobody said it of is not let through without approval.
         let nobody = outcome.changes.contains(&Change::AutoApprove);
-        nobody.then(|| resume(call, id, stage, "", outcome.text.unwrap_or("Checked: nobody needs to approve.")))
+        nobody.then(|| {
+            resume(call, id, stage, "", outcome.text.unwrap_or("Checked: nobody needs to approve."))
+        })
     }
 
     fn effect(&self, effect: Effect) -> Saying {
@@ -129,9 +140,10 @@ impl Adapter for Entitlement {
                 "a resume call with `state` `Denied` at assignmentRequestCreated; none at any other stage, so that the request waits",
             ),
             Effect::StepUp => Saying::Mapped(&[To::Deny], "a request cannot ask for a factor"),
-            Effect::Review => {
-                Saying::Mapped(&[To::Deny], "the resume call names approvers, not reviewers: see `require-approvers`")
-            }
+            Effect::Review => Saying::Mapped(
+                &[To::Deny],
+                "the resume call names approvers, not reviewers: see `require-approvers`",
+            ),
         }
     }
 
@@ -144,16 +156,23 @@ impl Adapter for Entitlement {
             ChangeKind::AutoApprove => Native(
                 "a resume call without an approval stage, at assignmentRequestDeterminingApprovalRequirements only",
             ),
-            ChangeKind::DropGrant => {
-                Mapped(&[To::Deny], "a request is for one access package: without it nothing is left")
+            ChangeKind::DropGrant => Mapped(
+                &[To::Deny],
+                "a request is for one access package: without it nothing is left",
+            ),
+            ChangeKind::CapLifetime(_) => {
+                Mapped(&[To::Deny], "an assignment's time is set by its policy")
             }
-            ChangeKind::CapLifetime(_) => Mapped(&[To::Deny], "an assignment's time is set by its policy"),
             ChangeKind::Statement => Mapped(&[To::Deny], "Entra carries out no obligations"),
-            ChangeKind::Set(_) | ChangeKind::Remove(_) => Unsayable("a request goes on or is denied as it is"),
+            ChangeKind::Set(_) | ChangeKind::Remove(_) => {
+                Unsayable("a request goes on or is denied as it is")
+            }
             ChangeKind::AddGrant => Unsayable("a request is for one access package"),
             ChangeKind::LinkUser | ChangeKind::CreateUser => Unsayable("the user is known"),
             ChangeKind::Credential => Unsayable("no password is checked"),
-            ChangeKind::Waive => Unsayable("lifting findings is for break-glass, which comes with a later version"),
+            ChangeKind::Waive => {
+                Unsayable("lifting findings is for break-glass, which comes with a later version")
+            }
         }
     }
 }
@@ -161,7 +180,8 @@ impl Adapter for Entitlement {
 fn parse(mut read: Body, stage: String, frame: &Frame<'_>) -> Result<Call, Malformed> {
     let id = cased_text(&read, Some(read.document.root()), "AccessPackageAssignmentRequestId")?;
     let id = id.filter(|id| is_plain_id(id));
-    let id = id.ok_or_else(|| read.refuse(Cause::WrongShape, "AccessPackageAssignmentRequestId"))?;
+    let id =
+        id.ok_or_else(|| read.refuse(Cause::WrongShape, "AccessPackageAssignmentRequestId"))?;
     read.event_id.clone_from(&id);
     let root = Some(read.document.root());
     if !(1..=64).contains(&stage.len()) || !stage.bytes().all(|byte| byte.is_ascii_alphabetic()) {
@@ -187,20 +207,32 @@ fn parse(mut read: Body, stage: String, frame: &Frame<'_>) -> Result<Call, Malfo
     let entitlements = read.entitlements(&frame.settings.entitlements, &[])?;
     let mut package_attributes = cased_members(package, &["displayName", "description"]);
     let catalogs = cased_members(catalog, &["id", "displayName"]).into_iter();
-    package_attributes
-        .extend(catalogs.map(|it| Attribute { name: format!("catalog.{}", &*it.name).into(), value: it.value }));
+    package_attributes.extend(
+        catalogs
+            .map(|it| Attribute { name: format!("catalog.{}", &*it.name).into(), value: it.value }),
+    );
     let mut asked = cased_members(root, &["stage", "requestType", "state", "status", "answers"]);
     let policy = object(&read, assignment, "Assignment.AssignmentPolicy")?;
     let policies = cased_members(policy, &["id", "displayName"]).into_iter();
-    asked.extend(policies.map(|it| Attribute { name: format!("policy.{}", &*it.name).into(), value: it.value }));
+    asked.extend(
+        policies
+            .map(|it| Attribute { name: format!("policy.{}", &*it.name).into(), value: it.value }),
+    );
     let mut phase = stage;
     lower_first(&mut phase);
     Ok(Call {
         phase: Some(phase),
         subject: subject.map(|subject| Principal { entitlements, ..subject }),
         actors: actor.into_iter().collect(),
-        action: Some(Entity { type_name: "assignment-request".into(), id: Some(id.clone()), attributes: asked }),
-        requested: package_id.iter().map(|id| Grant { kind: GrantKind::Entitlement, id: id.clone() }).collect(),
+        action: Some(Entity {
+            type_name: "assignment-request".into(),
+            id: Some(id.clone()),
+            attributes: asked,
+        }),
+        requested: package_id
+            .iter()
+            .map(|id| Grant { kind: GrantKind::Entitlement, id: id.clone() })
+            .collect(),
         resource: package.map(|_| Entity {
             type_name: "access-package".into(),
             id: package_id,
@@ -224,16 +256,25 @@ fn parse_retired(mut read: Body, event: String, frame: &Frame<'_>) -> Result<Cal
         let id = cased(&read, Some(role), "Roles.Id")?;
         read.strings(id, "Roles.Id", &mut roles)?;
     }
-    let requested = package_id.iter().map(|id| Grant { kind: GrantKind::Entitlement, id: id.clone() });
+    let requested =
+        package_id.iter().map(|id| Grant { kind: GrantKind::Entitlement, id: id.clone() });
     let roles = roles.list().into_iter().map(|id| Grant { kind: GrantKind::Role, id: id.into() });
     let requested = requested.chain(roles).collect();
     let attributes = cased_members(root, &["userName", "userEmail"]);
     let entitlements = read.entitlements(&frame.settings.entitlements, &[])?;
-    let of_package = cased_members(root, &["accessPackageName", "accessPackagePolicyName", "catalogId", "catalogName"]);
-    let asked = cased_members(root, &["event", "grantRequestCreatedDateTime", "connectedOrganizationName"]);
+    let of_package = cased_members(
+        root,
+        &["accessPackageName", "accessPackagePolicyName", "catalogId", "catalogName"],
+    );
+    let asked =
+        cased_members(root, &["event", "grantRequestCreatedDateTime", "connectedOrganizationName"]);
     // It has no id: what happened, to whom and when is the nearest.
     let when = cased_text(&read, root, "GrantRequestCreatedDateTime")?.unwrap_or_default();
-    let mut id = format!("{event}:{}:{}:{when}", package_id.as_deref().unwrap_or(""), user.as_deref().unwrap_or(""));
+    let mut id = format!(
+        "{event}:{}:{}:{when}",
+        package_id.as_deref().unwrap_or(""),
+        user.as_deref().unwrap_or("")
+    );
     if id.len() > LONGEST_ID {
         id.clear();
     }
@@ -249,9 +290,17 @@ fn parse_retired(mut read: Body, event: String, frame: &Frame<'_>) -> Result<Cal
             attributes,
             entitlements,
         }),
-        action: Some(Entity { type_name: "assignment-request".into(), id: None, attributes: asked }),
+        action: Some(Entity {
+            type_name: "assignment-request".into(),
+            id: None,
+            attributes: asked,
+        }),
         requested,
-        resource: Some(Entity { type_name: "access-package".into(), id: package_id, attributes: of_package }),
+        resource: Some(Entity {
+            type_name: "access-package".into(),
+            id: package_id,
+            attributes: of_package,
+        }),
         ..bare(id, read, frame)
     })
 }
@@ -279,7 +328,11 @@ fn bare(id: String, read: Body, frame: &Frame<'_>) -> Call {
     }
 }
 
-fn object<'a>(read: &Body, parent: Option<Value<'a>>, path: &'static str) -> Result<Option<Value<'a>>, Malformed> {
+fn object<'a>(
+    read: &Body,
+    parent: Option<Value<'a>>,
+    path: &'static str,
+) -> Result<Option<Value<'a>>, Malformed> {
     match cased(read, parent, path)? {
         Some(value) if !value.is_object() => Err(read.refuse(Cause::WrongShape, path)),
         optional => Ok(optional),
@@ -305,11 +358,13 @@ fn person(
 
 /// Whether a change can be said at the request's stage.
 fn admit(incoming: &Incoming, change: &Change) -> Result<(), Why> {
-    let determining = incoming.call.phase.as_deref().is_some_and(|stage| stage.eq_ignore_ascii_case(DETERMINING));
+    let determining =
+        incoming.call.phase.as_deref().is_some_and(|stage| stage.eq_ignore_ascii_case(DETERMINING));
     match change {
         Change::RequireApprovers(_) | Change::AutoApprove if !determining => Err(Why::Place),
         Change::RequireApprovers(ids)
-            if (1..=MOST_APPROVERS).contains(&ids.len()) && ids.iter().all(|id| is_plain_id(id)) =>
+            if (1..=MOST_APPROVERS).contains(&ids.len())
+                && ids.iter().all(|id| is_plain_id(id)) =>
         {
             Ok(())
         }
@@ -349,7 +404,9 @@ fn resume_with_stage(call: &Call, id: &str, approvers: &[&String], detail: &str)
     );
     let own = |segment: &str| format!("{BELOW}/{segment}/{id}/resume");
     // The page has us take the path of the body; it is taken where it is one of the two that there are.
-    let named = ["CallbackUriPath", "callbackUriPath"].iter().find_map(|name| call.payload.root().get(name)?.as_str());
+    let named = ["CallbackUriPath", "callbackUriPath"]
+        .iter()
+        .find_map(|name| call.payload.root().get(name)?.as_str());
     let [old, new] = ["accessPackageAssignmentRequests", "assignmentRequests"].map(own);
     let path = if named.as_deref() == Some(new.as_str()) { new } else { old };
     Errand::Resume(Resume { path: format!("/beta{path}"), body })
@@ -357,7 +414,8 @@ fn resume_with_stage(call: &Call, id: &str, approvers: &[&String], detail: &str)
 
 fn particulars(call: &Call, detail: &str) -> String {
     let names = ["CustomExtensionStageInstanceId", "customExtensionStageInstanceId"];
-    let instance = names.iter().find_map(|name| call.payload.root().get(name)?.as_str()).unwrap_or_default();
+    let instance =
+        names.iter().find_map(|name| call.payload.root().get(name)?.as_str()).unwrap_or_default();
     let mut members = String::from(",\"customExtensionStageInstanceId\":");
     quote(&mut members, &instance);
     members.push_str(",\"customExtensionStageInstanceDetail\":");

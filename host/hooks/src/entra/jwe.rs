@@ -7,15 +7,19 @@
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use aws_lc_rs::aead::{AES_128_GCM, AES_256_GCM, Aad, Algorithm as Aead, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use aws_lc_rs::aead::{
+    AES_128_GCM, AES_256_GCM, Aad, Algorithm as Aead, LessSafeKey, NONCE_LEN, Nonce, UnboundKey,
+};
 use aws_lc_rs::cipher::{
-    AES_128, AES_256, Algorithm as Cipher, DecryptionContext, PaddedBlockDecryptingKey, UnboundCipherKey,
+    AES_128, AES_256, Algorithm as Cipher, DecryptionContext, PaddedBlockDecryptingKey,
+    UnboundCipherKey,
 };
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::hmac::{Algorithm as Mac, Context, HMAC_SHA256, HMAC_SHA512, Key as MacKey};
 use aws_lc_rs::iv::FixedLength;
 use aws_lc_rs::rsa::{
-    OAEP_SHA1_MGF1SHA1, OAEP_SHA256_MGF1SHA256, OaepAlgorithm, OaepPrivateDecryptingKey, PrivateDecryptingKey,
+    OAEP_SHA1_MGF1SHA1, OAEP_SHA256_MGF1SHA256, OaepAlgorithm, OaepPrivateDecryptingKey,
+    PrivateDecryptingKey,
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
@@ -55,15 +59,19 @@ impl Decryptor {
             let before = keys.len();
             for der in PrivatePkcs8KeyDer::pem_slice_iter(text.as_bytes()) {
                 let der = der.map_err(|_| DecryptorError::NoKey)?;
-                let key =
-                    PrivateDecryptingKey::from_pkcs8(der.secret_pkcs8_der()).map_err(|_| DecryptorError::NotRsa)?;
+                let key = PrivateDecryptingKey::from_pkcs8(der.secret_pkcs8_der())
+                    .map_err(|_| DecryptorError::NotRsa)?;
                 keys.push(OaepPrivateDecryptingKey::new(key).map_err(|_| DecryptorError::NotRsa)?);
             }
             if keys.len() == before {
                 return Err(DecryptorError::NoKey);
             }
         }
-        if keys.is_empty() { Err(DecryptorError::NoKey) } else { Ok(Self(RwLock::new(keys.into()))) }
+        if keys.is_empty() {
+            Err(DecryptorError::NoKey)
+        } else {
+            Ok(Self(RwLock::new(keys.into())))
+        }
     }
 
     /// Takes the other's keys in the place of its own; what is being decrypted is, with those it began with.
@@ -183,7 +191,10 @@ impl Encryption {
                 let key = UnboundCipherKey::new(cipher, cipher_key).ok()?;
                 let key = PaddedBlockDecryptingKey::cbc_pkcs7(key).ok()?;
                 let mut text = Zeroizing::new(encrypted.text.to_vec());
-                let length = key.decrypt(&mut text, DecryptionContext::Iv128(FixedLength::from(iv))).ok()?.len();
+                let length = key
+                    .decrypt(&mut text, DecryptionContext::Iv128(FixedLength::from(iv)))
+                    .ok()?
+                    .len();
                 text.truncate(length);
                 Some(text)
             }
@@ -195,7 +206,8 @@ impl Encryption {
                 let key = LessSafeKey::new(UnboundKey::new(algorithm, key).ok()?);
                 let mut text = Zeroizing::new([encrypted.text, encrypted.tag].concat());
                 let nonce = Nonce::assume_unique_for_key(iv);
-                let length = key.open_in_place(nonce, Aad::from(encrypted.aad), &mut text).ok()?.len();
+                let length =
+                    key.open_in_place(nonce, Aad::from(encrypted.aad), &mut text).ok()?.len();
                 text.truncate(length);
                 Some(text)
             }
@@ -224,7 +236,8 @@ fn unwrap(
 fn inflate(deflated: &[u8]) -> Result<Zeroizing<Vec<u8>>, Undecryptable> {
     let mut room = Zeroizing::new(vec![0; MOST_INFLATED]);
     let whole = std::iter::once(deflated);
-    let length = miniz_oxide::inflate::decompress_slice_iter_to_slice(&mut room, whole, false, true);
+    let length =
+        miniz_oxide::inflate::decompress_slice_iter_to_slice(&mut room, whole, false, true);
     room.truncate(length.map_err(|_| Undecryptable)?);
     Ok(room)
 }

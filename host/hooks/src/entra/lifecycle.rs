@@ -8,10 +8,13 @@
 
 use std::time::Duration;
 
-use portcullis_model::{Call, Cause, ChangeKind, Effect, Entity, Party, Principal, PrincipalKind, Secrets};
+use portcullis_model::{
+    Call, Cause, ChangeKind, Effect, Entity, Party, Principal, PrincipalKind, Secrets,
+};
 
 use super::{
-    BUDGET, LIMIT, accepted, cased, cased_members, cased_text, document, is_plain_id, refused, resume_reactions,
+    BUDGET, LIMIT, accepted, cased, cased_members, cased_text, document, is_plain_id, refused,
+    resume_reactions,
 };
 use crate::adapter::{Adapter, Need, Reactions, Repeats};
 use crate::answer::Answer;
@@ -63,7 +66,11 @@ impl Adapter for Lifecycle {
     }
 
     fn safe(&self, _on_failure: &OnFailure, cause: Cause, incoming: Option<&Incoming>) -> Answer {
-        if incoming.is_some() && cause.party() != Party::Caller { accepted() } else { refused(cause) }
+        if incoming.is_some() && cause.party() != Party::Caller {
+            accepted()
+        } else {
+            refused(cause)
+        }
     }
 
     fn go_on(&self, _incoming: Option<&Incoming>) -> Answer {
@@ -72,7 +79,8 @@ impl Adapter for Lifecycle {
 
     fn errand(&self, incoming: &Incoming, outcome: &Outcome<'_>) -> Option<Errand> {
         let call = &incoming.call;
-        let (workflow, task) = (call.resource.as_ref()?.id.as_ref()?, call.action.as_ref()?.id.as_ref()?);
+        let (workflow, task) =
+            (call.resource.as_ref()?.id.as_ref()?, call.action.as_ref()?.id.as_ref()?);
         let status = if outcome.verdict > Effect::Allow { "Failed" } else { "Completed" };
         Some(Errand::Resume(Resume {
             path: format!(
@@ -90,7 +98,9 @@ impl Adapter for Lifecycle {
             Effect::Abstain | Effect::Allow => Saying::Native("a resume call with `Completed`"),
             Effect::Deny => Saying::Native("a resume call with `Failed`"),
             Effect::StepUp => Saying::Mapped(&[To::Deny], "a workflow cannot ask for a factor"),
-            Effect::Review => Saying::Mapped(&[To::Deny], "the resume call cannot wait for a person"),
+            Effect::Review => {
+                Saying::Mapped(&[To::Deny], "the resume call cannot wait for a person")
+            }
         }
     }
 
@@ -100,22 +110,33 @@ impl Adapter for Lifecycle {
             ChangeKind::DropGrant | ChangeKind::CapLifetime(_) => {
                 Mapped(&[To::Deny], "a task is completed or fails as a whole")
             }
-            ChangeKind::RequireApprovers => Mapped(&[To::Deny], "the resume call cannot wait for approvers"),
+            ChangeKind::RequireApprovers => {
+                Mapped(&[To::Deny], "the resume call cannot wait for approvers")
+            }
             ChangeKind::Statement => Mapped(&[To::Deny], "Entra carries out no obligations"),
-            ChangeKind::Set(_) | ChangeKind::Remove(_) => Unsayable("the resume call changes nothing"),
+            ChangeKind::Set(_) | ChangeKind::Remove(_) => {
+                Unsayable("the resume call changes nothing")
+            }
             ChangeKind::AddGrant => Unsayable("a task grants nothing by itself"),
             ChangeKind::LinkUser | ChangeKind::CreateUser => Unsayable("the user is known"),
             ChangeKind::Credential => Unsayable("no password is checked"),
             ChangeKind::AutoApprove => Unsayable("nobody is asked to approve a task"),
-            ChangeKind::Waive => Unsayable("lifting findings is for break-glass, which comes with a later version"),
+            ChangeKind::Waive => {
+                Unsayable("lifting findings is for break-glass, which comes with a later version")
+            }
         }
     }
 }
 
 fn parse(body: &[u8], frame: &Frame<'_>) -> Result<Call, Malformed> {
     let mut read = Body { document: document(body)?, event_id: String::new() };
-    let result = cased(&read, cased(&read, Some(read.document.root()), "data")?, "data.taskProcessingResult")?;
-    let id = cased_text(&read, result, "data.taskProcessingResult.id")?.filter(|id| is_plain_id(id));
+    let result = cased(
+        &read,
+        cased(&read, Some(read.document.root()), "data")?,
+        "data.taskProcessingResult",
+    )?;
+    let id =
+        cased_text(&read, result, "data.taskProcessingResult.id")?.filter(|id| is_plain_id(id));
     let id = id.ok_or_else(|| read.refuse(Cause::WrongShape, "data.taskProcessingResult.id"))?;
     read.event_id.clone_from(&id);
 

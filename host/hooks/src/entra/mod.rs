@@ -22,7 +22,8 @@ use std::time::Duration;
 
 use portcullis_model::json::{Value, quote};
 use portcullis_model::{
-    Attribute, Call, Cause, Document, Entity, Grant, Origin, Party, Principal, PrincipalKind, Secrets,
+    Attribute, Call, Cause, Document, Entity, Grant, Origin, Party, Principal, PrincipalKind,
+    Secrets,
 };
 
 use crate::adapter::{Reaction, Reactions};
@@ -72,11 +73,16 @@ impl Event {
     }
 
     /// Likewise, of a body that is parsed already.
-    pub(crate) fn heading_of(&self, document: Document, frame: &Frame<'_>) -> Result<Heading, Malformed> {
+    pub(crate) fn heading_of(
+        &self,
+        document: Document,
+        frame: &Frame<'_>,
+    ) -> Result<Heading, Malformed> {
         let root = document.root();
         let data = root.get("data").filter(|data| data.is_object());
         let context = data.and_then(|data| data.get("authenticationContext"));
-        let id = context.and_then(|context| context.get("correlationId")).filter(|id| !id.is_null());
+        let id =
+            context.and_then(|context| context.get("correlationId")).filter(|id| !id.is_null());
         let event_id = match id.map(|id| id.as_str().filter(|id| id.len() <= LONGEST_ID)) {
             Some(Some(id)) => id.into_owned(),
             // Entra always sends one; it only tells calls apart, so that its absence stops nobody.
@@ -92,19 +98,37 @@ impl Event {
 
         let of_type = |object: Value<'_>, name: &'static str, detail, wanted: &str| {
             let found = named(object, name).map_err(|()| body.refuse(Cause::WrongShape, detail))?;
-            let found = found.and_then(Value::as_str).ok_or_else(|| body.refuse(Cause::WrongShape, detail))?;
+            let found = found
+                .and_then(Value::as_str)
+                .ok_or_else(|| body.refuse(Cause::WrongShape, detail))?;
             let found = found.strip_prefix('#').unwrap_or(&found);
-            if found.eq_ignore_ascii_case(wanted) { Ok(()) } else { Err(body.refuse(Cause::UnknownEvent, detail)) }
+            if found.eq_ignore_ascii_case(wanted) {
+                Ok(())
+            } else {
+                Err(body.refuse(Cause::UnknownEvent, detail))
+            }
         };
-        of_type(root, "type", "type", &format!("microsoft.graph.authenticationEvent.{}", self.name))?;
-        of_type(data, "@odata.type", "data.@odata.type", &format!("microsoft.graph.{}", self.data))?;
+        of_type(
+            root,
+            "type",
+            "type",
+            &format!("microsoft.graph.authenticationEvent.{}", self.name),
+        )?;
+        of_type(
+            data,
+            "@odata.type",
+            "data.@odata.type",
+            &format!("microsoft.graph.{}", self.data),
+        )?;
         let platform_tenant = tenant(&body, data)?;
 
         let context = body.object(Some(data), "data.authenticationContext")?;
         let client = body.object(context, "data.authenticationContext.client")?;
         let user = body.object(context, "data.authenticationContext.user")?;
-        let application = body.object(context, "data.authenticationContext.clientServicePrincipal")?;
-        let resource = body.object(context, "data.authenticationContext.resourceServicePrincipal")?;
+        let application =
+            body.object(context, "data.authenticationContext.clientServicePrincipal")?;
+        let resource =
+            body.object(context, "data.authenticationContext.resourceServicePrincipal")?;
 
         // The only example of claim validation calls it `clientIp`.
         let ip = match body.string(client, "data.authenticationContext.client.ip")? {
@@ -123,8 +147,10 @@ impl Event {
             }),
         };
         let about = ["displayName", "appDisplayName", "id"];
-        let client_id = body.string(application, "data.authenticationContext.clientServicePrincipal.appId")?;
-        let resource_id = body.string(resource, "data.authenticationContext.resourceServicePrincipal.appId")?;
+        let client_id =
+            body.string(application, "data.authenticationContext.clientServicePrincipal.appId")?;
+        let resource_id =
+            body.string(resource, "data.authenticationContext.resourceServicePrincipal.appId")?;
         let client = application.map(|_| Principal {
             kind: PrincipalKind::Service,
             type_name: "application".into(),
@@ -157,7 +183,12 @@ impl Heading {
     }
 
     /// The question.
-    pub(crate) fn incoming(self, event: &Event, frame: &Frame<'_>, particulars: Particulars) -> Incoming {
+    pub(crate) fn incoming(
+        self,
+        event: &Event,
+        frame: &Frame<'_>,
+        particulars: Particulars,
+    ) -> Incoming {
         let Particulars { subject, requested, secrets } = particulars;
         let mut subject = subject.or(self.user);
         if let (Some(subject), Some(locale)) = (&mut subject, self.locale)
@@ -176,7 +207,11 @@ impl Heading {
             seed: frame.seed,
             subject,
             actors: self.client.into_iter().collect(),
-            action: Some(Entity { type_name: event.action.into(), id: None, attributes: self.context }),
+            action: Some(Entity {
+                type_name: event.action.into(),
+                id: None,
+                attributes: self.context,
+            }),
             resource: self.resource,
             requested,
             lifetimes: Vec::new(),
@@ -200,7 +235,10 @@ pub(crate) fn document(body: &[u8]) -> Result<Document, Malformed> {
 /// The member of that name, in whatever case, since Microsoft's own pages spell `@odata.type` in two ways. One that is there in
 /// several is an error: which of them counts would be a guess.
 pub(crate) fn named<'a>(object: Value<'a>, name: &str) -> Result<Option<Value<'a>>, ()> {
-    let mut found = object.members().filter(|(spelled, _)| spelled.eq_ignore_ascii_case(name)).map(|(_, value)| value);
+    let mut found = object
+        .members()
+        .filter(|(spelled, _)| spelled.eq_ignore_ascii_case(name))
+        .map(|(_, value)| value);
     match (found.next(), found.next()) {
         (found, None) => Ok(found.filter(|value| !value.is_null())),
         _ => Err(()),
@@ -239,14 +277,17 @@ pub(crate) fn cased_members(object: Option<Value<'_>>, names: &[&str]) -> Vec<At
 
 /// Whether an id can stand in an address as it is and lead nowhere else. Microsoft's are GUIDs.
 pub(crate) fn is_plain_id(id: &str) -> bool {
-    (1..=128).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+    (1..=128).contains(&id.len())
+        && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
 }
 
 /// The platform's tenant: `data.tenantId`, or what `source` names. A body that names two is refused.
 fn tenant(body: &Body, data: Value<'_>) -> Result<Option<String>, Malformed> {
-    let source = body.string(Some(body.document.root()), "source")?.filter(|source| !source.is_empty());
+    let source =
+        body.string(Some(body.document.root()), "source")?.filter(|source| !source.is_empty());
     let source = source.ok_or_else(|| body.refuse(Cause::WrongShape, "source"))?;
-    let of_source = source.strip_prefix("/tenants/").and_then(|rest| rest.split('/').next()).map(str::to_owned);
+    let of_source =
+        source.strip_prefix("/tenants/").and_then(|rest| rest.split('/').next()).map(str::to_owned);
     match (body.string(Some(data), "data.tenantId")?, of_source) {
         (Some(own), Some(other)) if !own.eq_ignore_ascii_case(&other) => {
             Err(body.refuse(Cause::WrongShape, "data.tenantId, which is not the tenant of source"))
@@ -323,7 +364,8 @@ pub(crate) const BUDGET: Duration = Duration::from_millis(700);
 pub(crate) const LONGEST_ID: usize = 256;
 
 /// What a person reads where there is no decision.
-pub(crate) const UNCHECKED: &str = "Access could not be checked. Please try again or call the help desk.";
+pub(crate) const UNCHECKED: &str =
+    "Access could not be checked. Please try again or call the help desk.";
 
 /// What a person reads where a denial has no text.
 pub(crate) const DENIED: &str = "Access is denied. Please call the help desk.";

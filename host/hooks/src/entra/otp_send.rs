@@ -69,7 +69,8 @@ impl Adapter for OtpSend {
             attributes: Vec::new(),
             entitlements: body.entitlements(&frame.settings.entitlements, &[])?,
         };
-        let particulars = Particulars { subject: Some(subject), secrets: &[CODE], ..Particulars::default() };
+        let particulars =
+            Particulars { subject: Some(subject), secrets: &[CODE], ..Particulars::default() };
         Ok(Heard::One(heading.incoming(&EVENT, frame, particulars)))
     }
 
@@ -105,7 +106,9 @@ impl Adapter for OtpSend {
             to,
             code,
             text: None,
-            locale: locale.and_then(portcullis_model::json::Value::as_str).map(|locale| locale.into_owned()),
+            locale: locale
+                .and_then(portcullis_model::json::Value::as_str)
+                .map(|locale| locale.into_owned()),
             expires: None,
             // A second code for the same sign-in is another message.
             key: key.as_ref().iter().take(16).map(|byte| format!("{byte:02x}")).collect(),
@@ -117,9 +120,9 @@ impl Adapter for OtpSend {
             Effect::Abstain | Effect::Allow => {
                 Saying::Native("the host delivers the code, then `continueWithDefaultBehavior`")
             }
-            Effect::Deny => {
-                Saying::Native("403: no code is sent, unless the listener is set to fall back to Microsoft's provider")
-            }
+            Effect::Deny => Saying::Native(
+                "403: no code is sent, unless the listener is set to fall back to Microsoft's provider",
+            ),
             Effect::StepUp => Saying::Mapped(&[To::Deny], "the code is the factor"),
             Effect::Review => Saying::Mapped(&[To::Deny], "a code cannot wait for a person"),
         }
@@ -128,7 +131,9 @@ impl Adapter for OtpSend {
     fn change(&self, change: ChangeKind) -> Saying {
         use Saying::{Mapped, Unsayable};
         match change {
-            ChangeKind::DropGrant | ChangeKind::CapLifetime(_) => Mapped(&[To::Deny], "a code is sent or not"),
+            ChangeKind::DropGrant | ChangeKind::CapLifetime(_) => {
+                Mapped(&[To::Deny], "a code is sent or not")
+            }
             ChangeKind::RequireApprovers => Mapped(&[To::Deny], "a code cannot wait for approvers"),
             ChangeKind::Statement => Mapped(&[To::Deny], "Entra carries out no obligations"),
             ChangeKind::Set(_) | ChangeKind::Remove(_) => Unsayable("the answer changes nothing"),
@@ -136,7 +141,9 @@ impl Adapter for OtpSend {
             ChangeKind::LinkUser | ChangeKind::CreateUser => Unsayable("the answer names no user"),
             ChangeKind::Credential => Unsayable("Entra checks the code"),
             ChangeKind::AutoApprove => Unsayable("nobody is asked to approve a code"),
-            ChangeKind::Waive => Unsayable("lifting findings is for break-glass, which comes with a later version"),
+            ChangeKind::Waive => {
+                Unsayable("lifting findings is for break-glass, which comes with a later version")
+            }
         }
     }
 }
@@ -144,5 +151,9 @@ impl Adapter for OtpSend {
 /// The one-time code.
 const CODE: &str = "/data/otpContext/oneTimeCode";
 
-const EVENT: Event =
-    Event { hook: "entra.otp-send", name: "emailOtpSend", data: "onOtpSendCalloutData", action: "one-time-code" };
+const EVENT: Event = Event {
+    hook: "entra.otp-send",
+    name: "emailOtpSend",
+    data: "onOtpSendCalloutData",
+    action: "one-time-code",
+};

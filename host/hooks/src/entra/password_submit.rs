@@ -17,17 +17,21 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
 use portcullis_model::json::{Value, quote};
 use portcullis_model::{
-    Attribute, Cause, Change, ChangeKind, Credential, Document, Effect, Millis, Party, Principal, PrincipalKind,
+    Attribute, Cause, Change, ChangeKind, Credential, Document, Effect, Millis, Party, Principal,
+    PrincipalKind,
 };
 use zeroize::Zeroizing;
 
 use super::{
-    BUDGET, DENIED, Event, LIMIT, Particulars, UNCHECKED, act_beside, document, reactions, refused, text_member,
+    BUDGET, DENIED, Event, LIMIT, Particulars, UNCHECKED, act_beside, document, reactions, refused,
+    text_member,
 };
 use crate::adapter::{Adapter, Need, Reactions, Repeats};
 use crate::answer::{Answer, Slot};
 use crate::say::{Saying, To};
-use crate::{Frame, Heard, Incoming, Malformed, OnFailure, Outcome, Request, Settings, Unsayable, Why};
+use crate::{
+    Frame, Heard, Incoming, Malformed, OnFailure, Outcome, Request, Settings, Unsayable, Why,
+};
 
 /// The hook kind.
 pub(crate) struct PasswordSubmit;
@@ -69,16 +73,21 @@ impl Adapter for PasswordSubmit {
         let refuse = |cause, detail| Malformed { cause, detail, event: None };
         let sent = document(request.body)?;
         let context = sent.pointer(CONTEXT).and_then(Value::as_str);
-        let context = context.ok_or_else(|| refuse(Cause::WrongShape, "data.encryptedPasswordContext"))?;
+        let context =
+            context.ok_or_else(|| refuse(Cause::WrongShape, "data.encryptedPasswordContext"))?;
         let decryptor = frame.settings.decryptor.as_deref();
-        let decryptor = decryptor.ok_or_else(|| refuse(Cause::HostFault, "the hook has no key to decrypt with"))?;
+        let decryptor = decryptor
+            .ok_or_else(|| refuse(Cause::HostFault, "the hook has no key to decrypt with"))?;
         // What is in clear is looked at first: it costs less than decrypting.
         drop(EVENT.heading(request.body, frame)?);
         let token = decryptor.decrypt(&context);
-        let token =
-            token.map_err(|_| refuse(Cause::WrongShape, "data.encryptedPasswordContext, which cannot be decrypted"))?;
-        let claims = claims(&token).ok_or_else(|| refuse(Cause::WrongShape, "the token in the password context"))?;
-        let username = check(claims.root(), frame).map_err(|detail| refuse(Cause::WrongShape, detail))?;
+        let token = token.map_err(|_| {
+            refuse(Cause::WrongShape, "data.encryptedPasswordContext, which cannot be decrypted")
+        })?;
+        let claims = claims(&token)
+            .ok_or_else(|| refuse(Cause::WrongShape, "the token in the password context"))?;
+        let username =
+            check(claims.root(), frame).map_err(|detail| refuse(Cause::WrongShape, detail))?;
 
         let opened = sent.root().without(&[CONTEXT], claims.root().raw());
         let opened = Zeroizing::new(opened.into_owned());
@@ -98,7 +107,8 @@ impl Adapter for PasswordSubmit {
             attributes,
             entitlements: body.entitlements(&frame.settings.entitlements, &[])?,
         };
-        let particulars = Particulars { subject: Some(subject), secrets: &[PASSWORD], ..Particulars::default() };
+        let particulars =
+            Particulars { subject: Some(subject), secrets: &[PASSWORD], ..Particulars::default() };
         Ok(Heard::One(heading.incoming(&EVENT, frame, particulars)))
     }
 
@@ -112,7 +122,9 @@ impl Adapter for PasswordSubmit {
             match change {
                 // Right, and not to be taken over, is what this contract has no words for.
                 Change::Credential(Credential::Verified) => return Err(unsayable(Why::Value)),
-                Change::Credential(credential) if found.is_none_or(|earlier| earlier == *credential) => {
+                Change::Credential(credential)
+                    if found.is_none_or(|earlier| earlier == *credential) =>
+                {
                     found = Some(*credential);
                 }
                 Change::Credential(_) => return Err(unsayable(Why::Conflict)),
@@ -123,10 +135,12 @@ impl Adapter for PasswordSubmit {
             Some(Credential::Migrate) => said(incoming, "MigratePassword", ""),
             Some(Credential::Update) => said(incoming, "UpdatePassword", ""),
             Some(Credential::Block) => told(incoming, "Block", outcome.text.unwrap_or(DENIED)),
-            Some(Credential::Retry | Credential::Unverified | Credential::Verified) | None => match outcome.text {
-                Some(text) => told(incoming, "Retry", text),
-                None => said(incoming, "Retry", ""),
-            },
+            Some(Credential::Retry | Credential::Unverified | Credential::Verified) | None => {
+                match outcome.text {
+                    Some(text) => told(incoming, "Retry", text),
+                    None => said(incoming, "Retry", ""),
+                }
+            }
         })
     }
 
@@ -147,7 +161,9 @@ impl Adapter for PasswordSubmit {
 
     fn effect(&self, effect: Effect) -> Saying {
         match effect {
-            Effect::Abstain | Effect::Allow => Saying::Native("what the `credential` change says; `Retry` without one"),
+            Effect::Abstain | Effect::Allow => {
+                Saying::Native("what the `credential` change says; `Retry` without one")
+            }
             Effect::Deny => Saying::Native("`Block`"),
             Effect::StepUp => Saying::Mapped(&[To::Deny], "the answer cannot ask for a factor"),
             Effect::Review => Saying::Mapped(&[To::Deny], "a sign-in cannot wait for a person"),
@@ -164,13 +180,19 @@ impl Adapter for PasswordSubmit {
             ChangeKind::DropGrant | ChangeKind::CapLifetime(_) => {
                 Mapped(&[To::Deny], "a password check grants nothing")
             }
-            ChangeKind::RequireApprovers => Mapped(&[To::Deny], "a sign-in cannot wait for approvers"),
+            ChangeKind::RequireApprovers => {
+                Mapped(&[To::Deny], "a sign-in cannot wait for approvers")
+            }
             ChangeKind::Statement => Mapped(&[To::Deny], "Entra carries out no obligations"),
-            ChangeKind::Set(_) | ChangeKind::Remove(_) => Unsayable("the answer changes nothing but the password"),
+            ChangeKind::Set(_) | ChangeKind::Remove(_) => {
+                Unsayable("the answer changes nothing but the password")
+            }
             ChangeKind::AddGrant => Unsayable("a password check grants nothing"),
             ChangeKind::LinkUser | ChangeKind::CreateUser => Unsayable("the user is known"),
             ChangeKind::AutoApprove => Unsayable("nobody is asked to approve a sign-in"),
-            ChangeKind::Waive => Unsayable("lifting findings is for break-glass, which comes with a later version"),
+            ChangeKind::Waive => {
+                Unsayable("lifting findings is for break-glass, which comes with a later version")
+            }
         }
     }
 }
@@ -184,27 +206,39 @@ fn claims(token: &[u8]) -> Option<Document> {
     }
     let decode = |part: &str| BASE64URL.decode(part.trim_end_matches('=')).map(Zeroizing::new).ok();
     let header = Document::parse(&decode(header)?).ok()?;
-    let unsigned = header.root().get("alg").and_then(Value::as_str).is_some_and(|alg| alg.eq_ignore_ascii_case("none"));
+    let unsigned = header
+        .root()
+        .get("alg")
+        .and_then(Value::as_str)
+        .is_some_and(|alg| alg.eq_ignore_ascii_case("none"));
     let claims = Document::parse(&decode(payload)?).ok()?.secret();
     (unsigned && claims.root().is_object()).then_some(claims)
 }
 
 /// Whether the token is for us and of now, and has what an answer needs; gives the user name, as JSON.
 fn check(claims: Value<'_>, frame: &Frame<'_>) -> Result<Option<String>, &'static str> {
-    let text = |name: &str| claims.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
+    let text =
+        |name: &str| claims.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
     let audience = text("aud").ok_or("aud of the password context")?;
     if frame.settings.audience.as_ref().is_some_and(|ours| !ours.eq_ignore_ascii_case(&audience)) {
         return Err("aud of the password context, which is not this hook's");
     }
     // The application's identifier URI, `api://HOST/APP`: whose last part is the application.
     let issuer = text("iss").ok_or("iss of the password context")?;
-    let of = issuer.strip_prefix("api://").and_then(|rest| rest.rsplit_once('/')).map(|(_, application)| application);
+    let of = issuer
+        .strip_prefix("api://")
+        .and_then(|rest| rest.rsplit_once('/'))
+        .map(|(_, application)| application);
     if !of.is_some_and(|application| application.eq_ignore_ascii_case(&audience)) {
         return Err("iss of the password context, which is not of its aud");
     }
     let now = frame.received;
-    let seconds =
-        |name: &str| claims.get(name).and_then(Value::as_u64).map(|seconds| Millis(seconds.saturating_mul(1_000)));
+    let seconds = |name: &str| {
+        claims
+            .get(name)
+            .and_then(Value::as_u64)
+            .map(|seconds| Millis(seconds.saturating_mul(1_000)))
+    };
     let expires = seconds("exp").ok_or("exp of the password context")?;
     if now.0 >= expires.0.saturating_add(LEEWAY_MS) {
         return Err("the password context, which has expired");
@@ -231,10 +265,16 @@ fn told(incoming: &Incoming, action: &str, text: &str) -> Answer {
 }
 
 fn said(incoming: &Incoming, action: &str, members: &str) -> Answer {
-    let nonce = incoming.call.payload.pointer(NONCE).and_then(Value::as_str).unwrap_or(Cow::Borrowed(""));
+    let nonce =
+        incoming.call.payload.pointer(NONCE).and_then(Value::as_str).unwrap_or(Cow::Borrowed(""));
     let mut beside = String::from(",\"nonce\":");
     quote(&mut beside, &nonce);
-    act_beside("onPasswordSubmitResponseData", &format!("passwordSubmit.{action}"), members, &beside)
+    act_beside(
+        "onPasswordSubmitResponseData",
+        &format!("passwordSubmit.{action}"),
+        members,
+        &beside,
+    )
 }
 
 const EVENT: Event = Event {

@@ -13,7 +13,8 @@ use std::time::Duration;
 
 use portcullis_model::json::{Value, quote};
 use portcullis_model::{
-    Call, Cause, Change, ChangeKind, Effect, Entity, Grant, GrantKind, Principal, PrincipalKind, Secrets,
+    Call, Cause, Change, ChangeKind, Effect, Entity, Grant, GrantKind, Principal, PrincipalKind,
+    Secrets,
 };
 
 use super::{DENIED, LONGEST_ID, UNCHECKED, document, named};
@@ -36,7 +37,9 @@ impl Adapter for Pim {
     }
 
     fn reactions(&self) -> Reactions {
-        let unknown = Reaction::Unknown("what becomes of an activation whose extension fails is not documented");
+        let unknown = Reaction::Unknown(
+            "what becomes of an activation whose extension fails is not documented",
+        );
         Reactions { empty: unknown, client_error: unknown, server_error: unknown, silence: unknown }
     }
 
@@ -61,14 +64,18 @@ impl Adapter for Pim {
             for (at, change) in (1..).zip(outcome.changes) {
                 match change {
                     Change::AutoApprove => automatic = true,
-                    _ => return Err(Unsayable { change: Some((at, change.kind())), why: Why::Kind }),
+                    _ => {
+                        return Err(Unsayable { change: Some((at, change.kind())), why: Why::Kind });
+                    }
                 }
             }
         }
         let (word, otherwise) = match outcome.verdict {
             Effect::StepUp | Effect::Deny => ("Denied", DENIED),
             // Who wants a person to look first is not overruled by who wants none asked.
-            Effect::Abstain | Effect::Allow if automatic => ("AutoApproved", "Checked: nobody needs to approve."),
+            Effect::Abstain | Effect::Allow if automatic => {
+                ("AutoApproved", "Checked: nobody needs to approve.")
+            }
             Effect::Abstain | Effect::Allow => ("Approved", "Checked."),
             Effect::Review => ("Approved", "Checked: somebody has to approve."),
         };
@@ -84,7 +91,11 @@ impl Adapter for Pim {
     fn safe(&self, _on_failure: &OnFailure, cause: Cause, incoming: Option<&Incoming>) -> Answer {
         if cause == Cause::NotDurable || incoming.is_none() {
             // There is no record whose reference could be put in.
-            let body = evaluation_body("Denied", &[UNCHECKED]).replacen('{', r#"{"evaluationId":"unrecorded","#, 1);
+            let body = evaluation_body("Denied", &[UNCHECKED]).replacen(
+                '{',
+                r#"{"evaluationId":"unrecorded","#,
+                1,
+            );
             return Answer::ok(body, Slot::Nowhere);
         }
         evaluation("Denied", &[UNCHECKED])
@@ -110,20 +121,29 @@ impl Adapter for Pim {
     fn change(&self, change: ChangeKind) -> Saying {
         use Saying::{Mapped, Native, Unsayable};
         match change {
-            ChangeKind::AutoApprove => Native("`AutoApproved`: whoever is set to approve is not asked"),
-            ChangeKind::CapLifetime(_) => Mapped(&[To::Deny], "an activation's time cannot be shortened, only refused"),
-            ChangeKind::DropGrant => {
-                Mapped(&[To::Deny], "an activation is for one role or group: without it nothing is left")
+            ChangeKind::AutoApprove => {
+                Native("`AutoApproved`: whoever is set to approve is not asked")
             }
+            ChangeKind::CapLifetime(_) => {
+                Mapped(&[To::Deny], "an activation's time cannot be shortened, only refused")
+            }
+            ChangeKind::DropGrant => Mapped(
+                &[To::Deny],
+                "an activation is for one role or group: without it nothing is left",
+            ),
             ChangeKind::RequireApprovers => {
                 Mapped(&[To::Deny], "the answer cannot name who approves; PIM's own settings do")
             }
             ChangeKind::Statement => Mapped(&[To::Deny], "PIM carries out no obligations"),
-            ChangeKind::Set(_) | ChangeKind::Remove(_) => Unsayable("an activation is approved or denied as it is"),
+            ChangeKind::Set(_) | ChangeKind::Remove(_) => {
+                Unsayable("an activation is approved or denied as it is")
+            }
             ChangeKind::AddGrant => Unsayable("an activation is for one role or group"),
             ChangeKind::LinkUser | ChangeKind::CreateUser => Unsayable("the principal is known"),
             ChangeKind::Credential => Unsayable("no password is checked"),
-            ChangeKind::Waive => Unsayable("lifting findings is for break-glass, which comes with a later version"),
+            ChangeKind::Waive => {
+                Unsayable("lifting findings is for break-glass, which comes with a later version")
+            }
         }
     }
 }
@@ -143,7 +163,8 @@ fn parse(body: &[u8], frame: &Frame<'_>) -> Result<Call, Malformed> {
     let read = Body { document, event_id };
     let root = read.document.root();
     let form = form(root).map_err(|(cause, detail)| read.refuse(cause, detail))?;
-    let request = if form == Form::AzureRole { read.object(Some(root), "properties")? } else { Some(root) };
+    let request =
+        if form == Form::AzureRole { read.object(Some(root), "properties")? } else { Some(root) };
 
     let needed = |path: &'static str| {
         let text = read.string(request, path)?.filter(|text| !text.is_empty());
@@ -157,9 +178,11 @@ fn parse(body: &[u8], frame: &Frame<'_>) -> Result<Call, Malformed> {
             needed("roleDefinitionId")?,
             ("directory-scope", read.string(request, "directoryScopeId")?),
         ),
-        Form::AzureRole => {
-            (GrantKind::Role, needed("roleDefinitionId")?, ("azure-scope", read.string(request, "scope")?))
-        }
+        Form::AzureRole => (
+            GrantKind::Role,
+            needed("roleDefinitionId")?,
+            ("azure-scope", read.string(request, "scope")?),
+        ),
     };
     let principal_kind = match read.string(request, "principalType")?.as_deref() {
         None | Some("User") => PrincipalKind::Person,
@@ -193,7 +216,11 @@ fn parse(body: &[u8], frame: &Frame<'_>) -> Result<Call, Malformed> {
             id: (!read.event_id.is_empty()).then(|| read.event_id.clone()),
             attributes: members(request, &["status", "accessId", "scheduleInfo", "ticketInfo"]),
         }),
-        resource: Some(Entity { type_name: resource.0.into(), id: resource.1, attributes: Vec::new() }),
+        resource: Some(Entity {
+            type_name: resource.0.into(),
+            id: resource.1,
+            attributes: Vec::new(),
+        }),
         requested: vec![Grant { kind, id: what }],
         lifetimes: Vec::new(),
         origin: None,
@@ -207,7 +234,9 @@ fn parse(body: &[u8], frame: &Frame<'_>) -> Result<Call, Malformed> {
 
 fn form(root: Value<'_>) -> Result<Form, (Cause, &'static str)> {
     let stated = named(root, "@odata.type").map_err(|()| (Cause::WrongShape, "@odata.type"))?;
-    let stated = stated.map(|stated| stated.as_str().ok_or((Cause::WrongShape, "@odata.type"))).transpose()?;
+    let stated = stated
+        .map(|stated| stated.as_str().ok_or((Cause::WrongShape, "@odata.type")))
+        .transpose()?;
     let stated = stated.map(|stated| stated.trim_start_matches('#').to_ascii_lowercase());
     let has = |name: &str| root.get(name).is_some_and(|value| !value.is_null());
     match stated.as_deref() {

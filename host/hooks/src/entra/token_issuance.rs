@@ -59,7 +59,9 @@ impl Adapter for TokenIssuance {
         }
         let mut claims = Claims::default();
         for (at, change) in (1..).zip(outcome.changes) {
-            claims.admit(change).map_err(|why| Unsayable { change: Some((at, change.kind())), why })?;
+            claims
+                .admit(change)
+                .map_err(|why| Unsayable { change: Some((at, change.kind())), why })?;
         }
         claims.answer()
     }
@@ -83,7 +85,9 @@ impl Adapter for TokenIssuance {
     fn effect(&self, effect: Effect) -> Saying {
         match effect {
             Effect::Abstain | Effect::Allow => Saying::Native("200 with `provideClaimsForToken`"),
-            Effect::Deny => Saying::Native("403: no token is issued; Entra shows an error of its own, not the text"),
+            Effect::Deny => Saying::Native(
+                "403: no token is issued; Entra shows an error of its own, not the text",
+            ),
             Effect::StepUp => Saying::Mapped(&[To::Deny], "the answer cannot ask for a factor"),
             Effect::Review => Saying::Mapped(&[To::Deny], "a token cannot wait for a person"),
         }
@@ -105,14 +109,24 @@ impl Adapter for TokenIssuance {
             ChangeKind::Set(_) | ChangeKind::Remove(_) | ChangeKind::CapLifetime(_) => {
                 Unsayable("the hook adds claims to tokens and assertions only")
             }
-            ChangeKind::AddGrant => Unsayable("an answer grants nothing; set a claim that the application reads"),
-            ChangeKind::DropGrant => Mapped(&[To::Deny], "an answer takes no scope, role or group away"),
-            ChangeKind::LinkUser | ChangeKind::CreateUser => Unsayable("the user is known when a token is issued"),
+            ChangeKind::AddGrant => {
+                Unsayable("an answer grants nothing; set a claim that the application reads")
+            }
+            ChangeKind::DropGrant => {
+                Mapped(&[To::Deny], "an answer takes no scope, role or group away")
+            }
+            ChangeKind::LinkUser | ChangeKind::CreateUser => {
+                Unsayable("the user is known when a token is issued")
+            }
             ChangeKind::Credential => Unsayable("no password is checked when a token is issued"),
             ChangeKind::AutoApprove => Unsayable("nobody is asked to approve a token"),
-            ChangeKind::RequireApprovers => Mapped(&[To::Deny], "a token cannot wait for approvers"),
+            ChangeKind::RequireApprovers => {
+                Mapped(&[To::Deny], "a token cannot wait for approvers")
+            }
             ChangeKind::Statement => Mapped(&[To::Deny], "Entra carries out no obligations"),
-            ChangeKind::Waive => Unsayable("lifting findings is for break-glass, which comes with a later version"),
+            ChangeKind::Waive => {
+                Unsayable("lifting findings is for break-glass, which comes with a later version")
+            }
         }
     }
 }
@@ -123,7 +137,11 @@ struct Claims(BTreeMap<String, String>);
 
 impl Claims {
     fn admit(&mut self, change: &Change) -> Result<(), Why> {
-        let Change::Set { target: Target::IdToken | Target::AccessToken | Target::Assertion, path, value } = change
+        let Change::Set {
+            target: Target::IdToken | Target::AccessToken | Target::Assertion,
+            path,
+            value,
+        } = change
         else {
             return Err(Why::Kind);
         };
@@ -136,7 +154,8 @@ impl Claims {
         }
         let document = Document::parse(value.as_bytes()).map_err(|_| Why::Value)?;
         let root = document.root();
-        let texts = root.is_array() && root.elements().all(|element| element.kind() == Kind::String);
+        let texts =
+            root.is_array() && root.elements().all(|element| element.kind() == Kind::String);
         if root.kind() != Kind::String && !texts {
             return Err(Why::Value);
         }

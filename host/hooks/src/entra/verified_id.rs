@@ -78,7 +78,9 @@ impl Adapter for VerifiedId {
 
     fn safe(&self, _on_failure: &OnFailure, cause: Cause, incoming: Option<&Incoming>) -> Answer {
         match incoming {
-            Some(incoming) if cause.party() != Party::Caller => failed(incoming, std::iter::empty()),
+            Some(incoming) if cause.party() != Party::Caller => {
+                failed(incoming, std::iter::empty())
+            }
             _ => refused(cause),
         }
     }
@@ -90,7 +92,9 @@ impl Adapter for VerifiedId {
     fn effect(&self, effect: Effect) -> Saying {
         match effect {
             Effect::Abstain | Effect::Allow => Saying::Native("`pass`"),
-            Effect::Deny => Saying::Native("`failed`, with the claims that the findings name as fields"),
+            Effect::Deny => {
+                Saying::Native("`failed`, with the claims that the findings name as fields")
+            }
             Effect::StepUp => Saying::Mapped(&[To::Deny], "the answer cannot ask for a factor"),
             Effect::Review => Saying::Mapped(&[To::Deny], "a recovery cannot wait for a person"),
         }
@@ -102,14 +106,18 @@ impl Adapter for VerifiedId {
             ChangeKind::DropGrant | ChangeKind::CapLifetime(_) => {
                 Mapped(&[To::Deny], "a recovery passes or fails as a whole")
             }
-            ChangeKind::RequireApprovers => Mapped(&[To::Deny], "a recovery cannot wait for approvers"),
+            ChangeKind::RequireApprovers => {
+                Mapped(&[To::Deny], "a recovery cannot wait for approvers")
+            }
             ChangeKind::Statement => Mapped(&[To::Deny], "Entra carries out no obligations"),
             ChangeKind::Set(_) | ChangeKind::Remove(_) => Unsayable("the answer changes nothing"),
             ChangeKind::AddGrant => Unsayable("a recovery grants nothing"),
             ChangeKind::LinkUser | ChangeKind::CreateUser => Unsayable("the user is known"),
             ChangeKind::Credential => Unsayable("no password is checked"),
             ChangeKind::AutoApprove => Unsayable("nobody is asked to approve a recovery"),
-            ChangeKind::Waive => Unsayable("lifting findings is for break-glass, which comes with a later version"),
+            ChangeKind::Waive => {
+                Unsayable("lifting findings is for break-glass, which comes with a later version")
+            }
         }
     }
 }
@@ -117,7 +125,8 @@ impl Adapter for VerifiedId {
 /// `failed`, with those of the fields that are claims of the request; with all claims where none is.
 fn failed<'a>(incoming: &Incoming, fields: impl Iterator<Item = &'a str>) -> Answer {
     let claims = incoming.call.payload.pointer("/data/verifiedIdClaimsContext/claims");
-    let mut names: Vec<_> = claims.into_iter().flat_map(Value::members).map(|(name, _)| name).collect();
+    let mut names: Vec<_> =
+        claims.into_iter().flat_map(Value::members).map(|(name, _)| name).collect();
     let fields: Vec<_> = fields.collect();
     if names.iter().any(|name| fields.contains(&&**name)) {
         names.retain(|name| fields.contains(&&**name));

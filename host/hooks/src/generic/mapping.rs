@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use portcullis_model::json::{Value, split_pointer};
 use portcullis_model::{
-    Call, Cause, Document, Effect, Entity, Grant, GrantKind, Origin, Principal, PrincipalKind, Secrets, Wanted,
+    Call, Cause, Document, Effect, Entity, Grant, GrantKind, Origin, Principal, PrincipalKind,
+    Secrets, Wanted,
 };
 use serde::Deserialize;
 
@@ -186,7 +187,8 @@ impl Mapping {
             template.as_deref().map(|template| Template::compile(name, template)).transpose()
         };
         let (allow, deny) = (needed("allow", &answer.allow)?, needed("deny", &answer.deny)?);
-        let (step_up, review) = (optional("step_up", &answer.step_up)?, optional("review", &answer.review)?);
+        let (step_up, review) =
+            (optional("step_up", &answer.step_up)?, optional("review", &answer.review)?);
         let deny_status = answer.deny_status.unwrap_or(200);
         let failure_status = answer.failure_status.unwrap_or(deny_status);
         for (name, status) in [("deny_status", deny_status), ("failure_status", failure_status)] {
@@ -194,9 +196,11 @@ impl Mapping {
                 return Err(MappingError::Status(name));
             }
         }
-        let others = [("deny", Some(&deny)), ("step_up", step_up.as_ref()), ("review", review.as_ref())];
+        let others =
+            [("deny", Some(&deny)), ("step_up", step_up.as_ref()), ("review", review.as_ref())];
         // A status could tell them apart too, but not for a caller that looks at the body alone.
-        if let Some((name, _)) = others.into_iter().find(|(_, other)| *other == Some(&allow) && !allow.tells_verdict())
+        if let Some((name, _)) =
+            others.into_iter().find(|(_, other)| *other == Some(&allow) && !allow.tells_verdict())
         {
             return Err(MappingError::Same(name));
         }
@@ -270,9 +274,12 @@ impl Mapping {
         if self.source.required.iter().any(|pointer| at(&read.document, Some(pointer)).is_none()) {
             return Err(read.refuse(Cause::WrongShape, "mapping.required"));
         }
-        let string = |pointer: &Option<String>, detail| match at(&read.document, pointer.as_deref()) {
+        let string = |pointer: &Option<String>, detail| match at(&read.document, pointer.as_deref())
+        {
             None => Ok(None),
-            Some(value) => scalar(value).map(Some).ok_or_else(|| read.refuse(Cause::WrongShape, detail)),
+            Some(value) => {
+                scalar(value).map(Some).ok_or_else(|| read.refuse(Cause::WrongShape, detail))
+            }
         };
         let attributes = |pointers: &[String], detail| {
             let objects = pointers.iter().filter_map(|pointer| at(&read.document, Some(pointer)));
@@ -319,7 +326,8 @@ impl Mapping {
             device: string(&from.device, "mapping.origin.device")?,
             session: string(&from.session, "mapping.origin.session")?,
         };
-        let known = [&origin.ip, &origin.country, &origin.user_agent, &origin.device, &origin.session];
+        let known =
+            [&origin.ip, &origin.country, &origin.user_agent, &origin.device, &origin.session];
         let is_known = known.into_iter().any(Option::is_some);
         let mut secrets = Secrets::default();
         frame.settings.secrets.iter().for_each(|pointer| secrets.add(pointer.clone()));
@@ -331,7 +339,9 @@ impl Mapping {
             received: frame.received,
             seed: frame.seed,
             subject: principal(&self.subject, "mapping.subject", "user", entitlements)?,
-            actors: principal(&self.actor, "mapping.actor", "client", Vec::new())?.into_iter().collect(),
+            actors: principal(&self.actor, "mapping.actor", "client", Vec::new())?
+                .into_iter()
+                .collect(),
             action: entity(&self.source.action, "mapping.action", "action")?,
             resource: entity(&self.source.resource, "mapping.resource", "resource")?,
             requested,
@@ -369,15 +379,23 @@ fn word_or_pointer(
 fn check_pointers(source: &MappingSource) -> Result<(), MappingError> {
     let well_formed = |pointer: &str| pointer.starts_with('/') && split_pointer(pointer).is_some();
     let check = |name, pointers: &[&Option<String>]| {
-        let wrong = pointers.iter().any(|pointer| pointer.as_deref().is_some_and(|pointer| !well_formed(pointer)));
+        let wrong = pointers
+            .iter()
+            .any(|pointer| pointer.as_deref().is_some_and(|pointer| !well_formed(pointer)));
         if wrong { Err(MappingError::Pointer(name)) } else { Ok(()) }
     };
     let check_all = |name, pointers: &[String]| {
-        if pointers.iter().all(|pointer| well_formed(pointer)) { Ok(()) } else { Err(MappingError::Pointer(name)) }
+        if pointers.iter().all(|pointer| well_formed(pointer)) {
+            Ok(())
+        } else {
+            Err(MappingError::Pointer(name))
+        }
     };
     // A word that is no pointer stands for itself.
     let word = |name, word: &Option<String>| {
-        let wrong = word.as_deref().is_some_and(|word| word.is_empty() || word.starts_with('/') && !well_formed(word));
+        let wrong = word
+            .as_deref()
+            .is_some_and(|word| word.is_empty() || word.starts_with('/') && !well_formed(word));
         if wrong { Err(MappingError::Pointer(name)) } else { Ok(()) }
     };
     check("id", &[&source.id])?;

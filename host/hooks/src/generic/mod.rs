@@ -15,10 +15,13 @@ use portcullis_model::{Cause, Change, ChangeKind, Effect, Target};
 use crate::adapter::{Adapter, Reaction, Reactions, Repeats};
 use crate::answer::{Answer, Slot};
 use crate::say::{Saying, To};
-use crate::{Frame, Heard, Incoming, Malformed, OnFailure, Outcome, Refusal, Request, Unsayable, Why};
+use crate::{
+    Frame, Heard, Incoming, Malformed, OnFailure, Outcome, Refusal, Request, Unsayable, Why,
+};
 
 pub use mapping::{
-    AnswerSource, EntitySource, GrantSource, Mapping, MappingError, MappingSource, OriginSource, PrincipalSource,
+    AnswerSource, EntitySource, GrantSource, Mapping, MappingError, MappingSource, OriginSource,
+    PrincipalSource,
 };
 use template::Filled;
 
@@ -62,7 +65,8 @@ impl Adapter for Generic {
     }
 
     fn write(&self, incoming: &Incoming, outcome: &Outcome<'_>) -> Result<Answer, Unsayable> {
-        let mapping = incoming.mapping.as_ref().ok_or(Unsayable { change: None, why: Why::Kind })?;
+        let mapping =
+            incoming.mapping.as_ref().ok_or(Unsayable { change: None, why: Why::Kind })?;
         let filled = Filled {
             verdict: outcome.verdict.name(),
             text: outcome.text,
@@ -73,7 +77,8 @@ impl Adapter for Generic {
         let mut body = template.fill(&filled);
         if self.permits(outcome.verdict) {
             for (at, change) in (1..).zip(outcome.changes) {
-                body = apply(&body, change).map_err(|why| Unsayable { change: Some((at, change.kind())), why })?;
+                body = apply(&body, change)
+                    .map_err(|why| Unsayable { change: Some((at, change.kind())), why })?;
             }
         }
         Ok(answer(status, body, mapping))
@@ -123,18 +128,30 @@ impl Adapter for Generic {
             ChangeKind::Set(Target::Response) => Native(
                 "a new member of the answer, or of an object that the template has; never one that the template says",
             ),
-            ChangeKind::DropGrant => Mapped(&[To::Deny], "the answer has no grants that could be taken away"),
-            ChangeKind::RequireApprovers => Mapped(&[To::Deny], "an answer cannot wait for approvers"),
-            ChangeKind::Statement => Mapped(&[To::Deny], "nobody knows whether the caller carries out obligations"),
+            ChangeKind::DropGrant => {
+                Mapped(&[To::Deny], "the answer has no grants that could be taken away")
+            }
+            ChangeKind::RequireApprovers => {
+                Mapped(&[To::Deny], "an answer cannot wait for approvers")
+            }
+            ChangeKind::Statement => {
+                Mapped(&[To::Deny], "nobody knows whether the caller carries out obligations")
+            }
             ChangeKind::Set(_) | ChangeKind::Remove(_) => {
                 Unsayable("members can be added to the answer, and nothing else")
             }
-            ChangeKind::CapLifetime(_) => Unsayable("nobody knows what the caller lets live for how long"),
+            ChangeKind::CapLifetime(_) => {
+                Unsayable("nobody knows what the caller lets live for how long")
+            }
             ChangeKind::AddGrant => Unsayable("the answer has no grants; set a member of it"),
-            ChangeKind::LinkUser | ChangeKind::CreateUser => Unsayable("nobody knows how the caller says it"),
+            ChangeKind::LinkUser | ChangeKind::CreateUser => {
+                Unsayable("nobody knows how the caller says it")
+            }
             ChangeKind::Credential => Unsayable("no password is checked"),
             ChangeKind::AutoApprove => Unsayable("nobody is asked to approve"),
-            ChangeKind::Waive => Unsayable("lifting findings is for break-glass, which comes with a later version"),
+            ChangeKind::Waive => {
+                Unsayable("lifting findings is for break-glass, which comes with a later version")
+            }
         }
     }
 }

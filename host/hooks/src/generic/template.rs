@@ -49,8 +49,8 @@ impl Template {
     /// for braces. A string that is nothing but a placeholder becomes what stands for it: `{codes}` a list, a missing text `null`.
     pub(super) fn compile(name: &'static str, source: &str) -> Result<Self, MappingError> {
         let wrong = |why| MappingError::Template { name, why };
-        let document =
-            Document::parse(source.as_bytes()).map_err(|_| wrong("is not json in which every member is there once"))?;
+        let document = Document::parse(source.as_bytes())
+            .map_err(|_| wrong("is not json in which every member is there once"))?;
         if !document.root().is_object() {
             return Err(wrong("is not an object"));
         }
@@ -70,9 +70,12 @@ impl Template {
 
     /// Whether the verdict stands in it.
     pub(super) fn tells_verdict(&self) -> bool {
-        self.0
-            .iter()
-            .any(|piece| matches!(piece, Piece::Value(Placeholder::Verdict) | Piece::Inside(Placeholder::Verdict)))
+        self.0.iter().any(|piece| {
+            matches!(
+                piece,
+                Piece::Value(Placeholder::Verdict) | Piece::Inside(Placeholder::Verdict)
+            )
+        })
     }
 
     /// The answer.
@@ -81,12 +84,20 @@ impl Template {
         for piece in &self.0 {
             match piece {
                 Piece::Json(json) => out.push_str(json),
-                Piece::Value(Placeholder::Codes) => out.push_str(&strings(filled.codes.iter().copied())),
-                Piece::Value(Placeholder::Text) => out.push_str(&filled.text.map_or("null".to_owned(), text)),
+                Piece::Value(Placeholder::Codes) => {
+                    out.push_str(&strings(filled.codes.iter().copied()))
+                }
+                Piece::Value(Placeholder::Text) => {
+                    out.push_str(&filled.text.map_or("null".to_owned(), text))
+                }
                 Piece::Value(Placeholder::Verdict) => out.push_str(&text(filled.verdict)),
                 Piece::Value(Placeholder::Id) => out.push_str(&text(filled.id)),
-                Piece::Inside(Placeholder::Codes) => out.push_str(&inside(&filled.codes.join(", "))),
-                Piece::Inside(Placeholder::Text) => out.push_str(&inside(filled.text.unwrap_or_default())),
+                Piece::Inside(Placeholder::Codes) => {
+                    out.push_str(&inside(&filled.codes.join(", ")))
+                }
+                Piece::Inside(Placeholder::Text) => {
+                    out.push_str(&inside(filled.text.unwrap_or_default()))
+                }
                 Piece::Inside(Placeholder::Verdict) => out.push_str(&inside(filled.verdict)),
                 Piece::Inside(Placeholder::Id) => out.push_str(&inside(filled.id)),
             }
@@ -157,7 +168,10 @@ fn compile(value: Value<'_>, pieces: &mut Vec<Piece>) -> Result<(), ()> {
 }
 
 fn compile_string(string: &str, pieces: &mut Vec<Piece>) -> Result<(), ()> {
-    let whole = string.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')).and_then(Placeholder::named);
+    let whole = string
+        .strip_prefix('{')
+        .and_then(|rest| rest.strip_suffix('}'))
+        .and_then(Placeholder::named);
     if let Some(placeholder) = whole {
         pieces.push(Piece::Value(placeholder));
         return Ok(());
@@ -174,7 +188,8 @@ fn compile_string(string: &str, pieces: &mut Vec<Piece>) -> Result<(), ()> {
             push(pieces, "}");
             rest = behind;
         } else {
-            let (name, behind) = after.strip_prefix('{').and_then(|after| after.split_once('}')).ok_or(())?;
+            let (name, behind) =
+                after.strip_prefix('{').and_then(|after| after.split_once('}')).ok_or(())?;
             pieces.push(Piece::Inside(Placeholder::named(name).ok_or(())?));
             rest = behind;
         }

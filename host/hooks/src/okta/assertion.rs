@@ -39,14 +39,18 @@ impl<'a> Patch<'a> {
         let value = document.root();
         let tokens = split_pointer(path).ok_or(Why::Place)?;
         let mut tokens = tokens.into_iter().map(|token| token.into_owned());
-        let (Some(section), Some(name)) = (tokens.next(), tokens.next().filter(|name| !name.is_empty())) else {
+        let (Some(section), Some(name)) =
+            (tokens.next(), tokens.next().filter(|name| !name.is_empty()))
+        else {
             return Err(Why::Place);
         };
         let inner: Vec<_> = tokens.collect();
         match section.as_str() {
             "claims" => self.statement(path, name, &inner, value),
             "authentication" if name == SESSION_LIFETIME => Err(Why::Place),
-            "authentication" | "conditions" | "subject" => self.element(path, section, name, &inner, value),
+            "authentication" | "conditions" | "subject" => {
+                self.element(path, section, name, &inner, value)
+            }
             _ => Err(Why::Place),
         }
     }
@@ -69,15 +73,26 @@ impl<'a> Patch<'a> {
     /// The command, where there is one: its type and its value.
     pub(super) fn finish(mut self) -> Option<(&'static str, String)> {
         if let Some(seconds) = self.cap {
-            let there = self.section("authentication").is_ok_and(|it| it.get(SESSION_LIFETIME).is_some());
+            let there =
+                self.section("authentication").is_ok_and(|it| it.get(SESSION_LIFETIME).is_some());
             let operation = if there { "replace" } else { "add" };
-            self.operations.write(operation, "/authentication/sessionLifetime", Some(&seconds.to_string()));
+            self.operations.write(
+                operation,
+                "/authentication/sessionLifetime",
+                Some(&seconds.to_string()),
+            );
         }
         Some(("com.okta.assertion.patch", self.operations.finish()?))
     }
 
     /// A statement as a whole, or something inside one that is there.
-    fn statement(&mut self, path: &str, name: String, inner: &[String], value: Value<'_>) -> Result<(), Why> {
+    fn statement(
+        &mut self,
+        path: &str,
+        name: String,
+        inner: &[String],
+        value: Value<'_>,
+    ) -> Result<(), Why> {
         let sent = self.section("claims")?.get(&name);
         let place = ("claims".to_owned(), name);
         let touched = self.parts.contains_key(&place);
@@ -88,7 +103,8 @@ impl<'a> Patch<'a> {
                 None if touched => return Err(Why::Conflict),
                 None => "add",
             };
-            let text = statement(value, sent.and_then(|sent| sent.get("attributes"))).ok_or(Why::Value)?;
+            let text =
+                statement(value, sent.and_then(|sent| sent.get("attributes"))).ok_or(Why::Value)?;
             return self.put(operation, path, place, &[], &text);
         }
         if sent.is_none() {
@@ -96,7 +112,9 @@ impl<'a> Patch<'a> {
         }
         let words: Vec<_> = inner.iter().map(String::as_str).collect();
         let text = match words.as_slice() {
-            ["attributes", "NameFormat"] | ["attributeValues", _, "attributes", "xsi:type"] => text(value),
+            ["attributes", "NameFormat"] | ["attributeValues", _, "attributes", "xsi:type"] => {
+                text(value)
+            }
             ["attributeValues"] => values(value),
             ["attributeValues", _] => element(value),
             ["attributeValues", _, "value"] => plain(value).map(|(_, text)| text),
@@ -118,7 +136,8 @@ impl<'a> Patch<'a> {
     ) -> Result<(), Why> {
         let sent = self.section(&section)?.get(&name);
         let place = (section, name);
-        let present = self.part(&place, sent).and_then(|part| part.below(inner)).ok_or(Why::NoTarget)?;
+        let present =
+            self.part(&place, sent).and_then(|part| part.below(inner)).ok_or(Why::NoTarget)?;
         if !present.takes(&Shape::of(value)) {
             return Err(Why::Value);
         }
@@ -163,8 +182,12 @@ fn statement(value: Value<'_>, present: Option<Value<'_>>) -> Option<String> {
     let present = present.filter(|present| strings(Some(*present), "NameFormat", BASIC).is_some());
     let (attributes, elements) = match value.kind() {
         Kind::Object => {
-            let known = value.members().all(|(name, _)| matches!(&*name, "attributes" | "attributeValues"));
-            (value.get("attributes").or(present), values(value.get("attributeValues").filter(|_| known)?)?)
+            let known =
+                value.members().all(|(name, _)| matches!(&*name, "attributes" | "attributeValues"));
+            (
+                value.get("attributes").or(present),
+                values(value.get("attributeValues").filter(|_| known)?)?,
+            )
         }
         Kind::Array => (present, values(value)?),
         _ => (present, format!("[{}]", element(value)?)),
@@ -213,7 +236,8 @@ fn text(value: Value<'_>) -> Option<String> {
 fn strings(object: Option<Value<'_>>, name: &str, default: &str) -> Option<String> {
     match object {
         Some(object) => {
-            let strings = object.is_object() && object.members().all(|(_, member)| member.kind() == Kind::String);
+            let strings = object.is_object()
+                && object.members().all(|(_, member)| member.kind() == Kind::String);
             strings.then(|| object.raw().to_owned())
         }
         None => Some(format!("{{\"{name}\":\"{default}\"}}")),

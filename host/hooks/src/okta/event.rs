@@ -11,14 +11,19 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use portcullis_model::json::{Value, quote};
-use portcullis_model::{Call, Cause, ChangeKind, Document, Effect, Entity, Origin, Party, Principal, PrincipalKind};
+use portcullis_model::{
+    Call, Cause, ChangeKind, Document, Effect, Entity, Origin, Party, Principal, PrincipalKind,
+};
 
 use super::{INLINE_LIMIT, envelope};
 use crate::adapter::{Adapter, Reaction, Reactions};
 use crate::answer::Answer;
 use crate::body::{Body, members};
 use crate::say::{Saying, To};
-use crate::{Batch, Frame, Heard, Incoming, Malformed, OnFailure, Outcome, Request, Settings, Unsayable, Until};
+use crate::{
+    Batch, Frame, Heard, Incoming, Malformed, OnFailure, Outcome, Request, Settings, Unsayable,
+    Until,
+};
 
 /// The hook kind.
 pub(crate) struct Event;
@@ -54,7 +59,8 @@ impl Adapter for Event {
     }
 
     fn greet(&self, request: &Request<'_>, _settings: &Settings) -> Option<Answer> {
-        let challenge = (request.header)("x-okta-verification-challenge").filter(|_| request.get)?;
+        let challenge =
+            (request.header)("x-okta-verification-challenge").filter(|_| request.get)?;
         if !(1..=LONGEST_CHALLENGE).contains(&challenge.len()) {
             return None;
         }
@@ -117,14 +123,18 @@ impl Adapter for Event {
     }
 
     fn change(&self, _change: ChangeKind) -> Saying {
-        Saying::Mapped(&[To::Record], "what an event tells has happened: the wish stands in the record alone")
+        Saying::Mapped(
+            &[To::Record],
+            "what an event tells has happened: the wish stands in the record alone",
+        )
     }
 }
 
 /// Reads one event.
 fn parse(event: Value<'_>, frame: &Frame<'_>) -> Result<Call, Malformed> {
     let wrong = |detail| Malformed { cause: Cause::WrongShape, detail, event: None };
-    let id = event.get("uuid").and_then(Value::as_str).filter(|id| (1..=LONGEST_ID).contains(&id.len()));
+    let id =
+        event.get("uuid").and_then(Value::as_str).filter(|id| (1..=LONGEST_ID).contains(&id.len()));
     let event_id = id.ok_or_else(|| wrong("data.events.uuid"))?.into_owned();
     let document = Document::parse(event.raw().as_bytes()).map_err(|_| wrong("data.events"))?;
     let read = Body { document, event_id };
@@ -138,7 +148,8 @@ fn parse(event: Value<'_>, frame: &Frame<'_>) -> Result<Call, Malformed> {
     let authentication = read.object(event, "authenticationContext")?;
     let outcome = read.object(event, "outcome")?;
     let transaction = read.object(event, "transaction")?;
-    let target = event.and_then(|event| event.get("target")?.index(0)).filter(|target| target.is_object());
+    let target =
+        event.and_then(|event| event.get("target")?.index(0)).filter(|target| target.is_object());
     let Some(event_type) = read.string(event, "eventType")? else {
         return Err(read.refuse(Cause::WrongShape, "eventType"));
     };
@@ -149,7 +160,11 @@ fn parse(event: Value<'_>, frame: &Frame<'_>) -> Result<Call, Malformed> {
         Some(_) => {
             let type_name = read.string(actor, "actor.type")?.unwrap_or_default();
             Some(Principal {
-                kind: if type_name == "User" { PrincipalKind::Person } else { PrincipalKind::Service },
+                kind: if type_name == "User" {
+                    PrincipalKind::Person
+                } else {
+                    PrincipalKind::Service
+                },
                 type_name,
                 id: read.string(actor, "actor.id")?,
                 attributes: members(actor, &["alternateId", "displayName"]),
@@ -166,12 +181,15 @@ fn parse(event: Value<'_>, frame: &Frame<'_>) -> Result<Call, Malformed> {
         }),
         None => None,
     };
-    let asn = security.and_then(|it| it.get("asNumber")?.as_u64()).and_then(|number| u32::try_from(number).ok());
+    let asn = security
+        .and_then(|it| it.get("asNumber")?.as_u64())
+        .and_then(|number| u32::try_from(number).ok());
     let country = read.string(place, "client.geographicalContext.country")?;
     let origin = Origin {
         ip: read.string(client, "client.ipAddress")?,
         // Okta spells countries out, as a rule; the model has codes.
-        country: country.filter(|name| name.len() == 2 && name.bytes().all(|byte| byte.is_ascii_uppercase())),
+        country: country
+            .filter(|name| name.len() == 2 && name.bytes().all(|byte| byte.is_ascii_uppercase())),
         asn,
         user_agent: read.string(agent, "client.userAgent.rawUserAgent")?,
         device: read.string(device, "device.id")?,

@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use portcullis_model::json::quote;
 use portcullis_model::{
-    Call, Cause, Change, ChangeKind, Effect, Entity, Grant, GrantKind, Principal, PrincipalKind, Target,
+    Call, Cause, Change, ChangeKind, Effect, Entity, Grant, GrantKind, Principal, PrincipalKind,
+    Target,
 };
 
 use super::profile::Profile;
@@ -36,7 +37,12 @@ impl Adapter for Import {
 
     fn reactions(&self) -> Reactions {
         let imported = Reaction::GoesOn("the user is imported");
-        Reactions { empty: imported, client_error: imported, server_error: imported, silence: imported }
+        Reactions {
+            empty: imported,
+            client_error: imported,
+            server_error: imported,
+            silence: imported,
+        }
     }
 
     fn about(&self) -> &'static str {
@@ -74,7 +80,9 @@ impl Adapter for Import {
     fn change(&self, change: ChangeKind) -> Saying {
         use Saying::{Mapped, Native, Unsayable};
         match change {
-            ChangeKind::Set(Target::User) => Native("`com.okta.user.profile.update`; the place is one profile member"),
+            ChangeKind::Set(Target::User) => {
+                Native("`com.okta.user.profile.update`; the place is one profile member")
+            }
             ChangeKind::Set(Target::AppUser) => {
                 Native("`com.okta.appUser.profile.update`; the place is one profile member")
             }
@@ -85,17 +93,25 @@ impl Adapter for Import {
                 Unsayable("the hook changes the user and the application's user only")
             }
             ChangeKind::CapLifetime(_) => Unsayable("an imported user has no lifetime"),
-            ChangeKind::AddGrant => {
-                Unsayable("an import grants nothing by itself; set a profile member that a group rule reads")
+            ChangeKind::AddGrant => Unsayable(
+                "an import grants nothing by itself; set a profile member that a group rule reads",
+            ),
+            ChangeKind::DropGrant => {
+                Mapped(&[To::Report], "an answer sets profile members and takes no group away")
             }
-            ChangeKind::DropGrant => Mapped(&[To::Report], "an answer sets profile members and takes no group away"),
-            ChangeKind::LinkUser => Native("`com.okta.action.update` with `LINK_USER`, and `com.okta.user.update`"),
+            ChangeKind::LinkUser => {
+                Native("`com.okta.action.update` with `LINK_USER`, and `com.okta.user.update`")
+            }
             ChangeKind::CreateUser => Native("`com.okta.action.update` with `CREATE_USER`"),
             ChangeKind::Credential => Unsayable("no password is checked during an import"),
             ChangeKind::AutoApprove => Unsayable("nobody is asked to approve an import"),
-            ChangeKind::RequireApprovers => Mapped(&[To::Report], "an import cannot wait for approvers"),
+            ChangeKind::RequireApprovers => {
+                Mapped(&[To::Report], "an import cannot wait for approvers")
+            }
             ChangeKind::Statement => Mapped(&[To::Report], "Okta carries out no obligations"),
-            ChangeKind::Waive => Unsayable("lifting findings is for break-glass, which comes with a later version"),
+            ChangeKind::Waive => {
+                Unsayable("lifting findings is for break-glass, which comes with a later version")
+            }
         }
     }
 }
@@ -116,10 +132,19 @@ fn parse(body: &[u8], frame: &Frame<'_>) -> Result<Call, Malformed> {
     let user_id = read.string(user, "data.user.id")?;
     let application_id = read.string(application, "data.context.application.id")?;
     let job_id = read.string(job, "data.context.job.id")?;
-    let entitlements = read.entitlements(&frame.settings.entitlements, Import.default_entitlements())?;
+    let entitlements =
+        read.entitlements(&frame.settings.entitlements, Import.default_entitlements())?;
     let mut groups = Strings::default();
-    read.strings(app_profile.and_then(|it| it.get("groups")), "data.appUser.profile.groups", &mut groups)?;
-    let requested = groups.list().into_iter().map(|id| Grant { kind: GrantKind::Group, id: id.into() }).collect();
+    read.strings(
+        app_profile.and_then(|it| it.get("groups")),
+        "data.appUser.profile.groups",
+        &mut groups,
+    )?;
+    let requested = groups
+        .list()
+        .into_iter()
+        .map(|id| Grant { kind: GrantKind::Group, id: id.into() })
+        .collect();
     let subject = user.or(app_user).map(|_| Principal {
         kind: PrincipalKind::Person,
         type_name: "user".into(),
@@ -137,7 +162,11 @@ fn parse(body: &[u8], frame: &Frame<'_>) -> Result<Call, Malformed> {
 
     Ok(Call {
         subject,
-        action: Some(Entity { type_name: "import".into(), id: job_id, attributes: action_attributes }),
+        action: Some(Entity {
+            type_name: "import".into(),
+            id: job_id,
+            attributes: action_attributes,
+        }),
         resource,
         requested,
         ..read.call("okta.user-import", frame)
@@ -173,8 +202,12 @@ enum Action<'a> {
 impl<'a> Wanted<'a> {
     fn admit(&mut self, change: &'a Change) -> Result<(), Why> {
         match change {
-            Change::Set { target: Target::User, path, value } => self.user.set(path, value, |_| true),
-            Change::Set { target: Target::AppUser, path, value } => self.app_user.set(path, value, |_| true),
+            Change::Set { target: Target::User, path, value } => {
+                self.user.set(path, value, |_| true)
+            }
+            Change::Set { target: Target::AppUser, path, value } => {
+                self.app_user.set(path, value, |_| true)
+            }
             Change::CreateUser => self.decide(Action::Create),
             Change::LinkUser(id) if id.is_empty() => Err(Why::Value),
             Change::LinkUser(id) => self.decide(Action::Link(id)),
@@ -195,7 +228,9 @@ impl<'a> Wanted<'a> {
     fn commands(self) -> Vec<(&'static str, String)> {
         let mut commands = Vec::new();
         match self.action {
-            Some(Action::Create) => commands.push((ACTION, r#"{"result":"CREATE_USER"}"#.to_owned())),
+            Some(Action::Create) => {
+                commands.push((ACTION, r#"{"result":"CREATE_USER"}"#.to_owned()))
+            }
             Some(Action::Link(id)) => {
                 commands.push((ACTION, r#"{"result":"LINK_USER"}"#.to_owned()));
                 let mut value = String::from("{\"id\":");
@@ -205,8 +240,10 @@ impl<'a> Wanted<'a> {
             }
             None => {}
         }
-        let profiles =
-            [("com.okta.appUser.profile.update", self.app_user), ("com.okta.user.profile.update", self.user)];
+        let profiles = [
+            ("com.okta.appUser.profile.update", self.app_user),
+            ("com.okta.user.profile.update", self.user),
+        ];
         let filled = profiles.into_iter().filter(|(_, profile)| !profile.is_empty());
         commands.extend(filled.map(|(name, profile)| (name, profile.json())));
         commands
@@ -214,9 +251,11 @@ impl<'a> Wanted<'a> {
 }
 
 /// What administrators read in the platform's log where there is no decision.
-const UNCHECKED: &str = "The import of this user could not be checked. The user was imported unchecked.";
+const UNCHECKED: &str =
+    "The import of this user could not be checked. The user was imported unchecked.";
 
 /// What administrators read where a report has no text.
-const REPORTED: &str = "The import of this user is against policy. The user was imported nevertheless.";
+const REPORTED: &str =
+    "The import of this user is against policy. The user was imported nevertheless.";
 
 const EVENT_TYPE: &str = "com.okta.import.transform";

@@ -29,7 +29,9 @@ pub(crate) fn envelope(body: &[u8], event_type: &str) -> Result<Body, Malformed>
     let refuse = |cause, detail| Malformed { cause, detail, event: None };
     let document = Document::parse(body).map_err(|error| refuse(error.cause, "the body"))?;
     let id = document.root().get("eventId").and_then(Value::as_str);
-    let Some(event_id) = id.filter(|id| (1..=LONGEST_EVENT_ID).contains(&id.len())).map(Cow::into_owned) else {
+    let Some(event_id) =
+        id.filter(|id| (1..=LONGEST_EVENT_ID).contains(&id.len())).map(Cow::into_owned)
+    else {
         return Err(refuse(Cause::WrongShape, "eventId"));
     };
     let found = document.root().get("eventType").and_then(Value::as_str);

@@ -31,8 +31,9 @@ impl Adapter for PasswordImport {
     }
 
     fn reactions(&self) -> Reactions {
-        let failed =
-            Reaction::Stops("the sign-in fails and the password is not imported; Okta asks again at the next one");
+        let failed = Reaction::Stops(
+            "the sign-in fails and the password is not imported; Okta asks again at the next one",
+        );
         Reactions {
             empty: Reaction::Stops("its default, `UNVERIFIED`: the sign-in fails"),
             client_error: failed,
@@ -58,12 +59,17 @@ impl Adapter for PasswordImport {
         for (at, change) in (1..).zip(outcome.changes) {
             match change {
                 Change::Credential(Credential::Verified) => verified = true,
-                Change::Credential(Credential::Unverified | Credential::Retry | Credential::Block) => {}
+                Change::Credential(
+                    Credential::Unverified | Credential::Retry | Credential::Block,
+                ) => {}
                 // Okta takes the password over and has no words for anything else.
                 _ => return Err(Unsayable { change: Some((at, change.kind())), why: Why::Kind }),
             }
         }
-        let refused = outcome.changes.iter().any(|change| *change != Change::Credential(Credential::Verified));
+        let refused = outcome
+            .changes
+            .iter()
+            .any(|change| *change != Change::Credential(Credential::Verified));
         if verified && !refused && outcome.verdict <= Effect::Allow {
             return commands(&[(ACTION, "{\"credential\":\"VERIFIED\"}".to_owned())]);
         }
@@ -80,9 +86,9 @@ impl Adapter for PasswordImport {
 
     fn effect(&self, effect: Effect) -> Saying {
         match effect {
-            Effect::Abstain | Effect::Allow => {
-                Saying::Native("`VERIFIED` with `credential(verified)`, else `UNVERIFIED`: to allow is not to verify")
-            }
+            Effect::Abstain | Effect::Allow => Saying::Native(
+                "`VERIFIED` with `credential(verified)`, else `UNVERIFIED`: to allow is not to verify",
+            ),
             Effect::Deny => Saying::Native("`UNVERIFIED`: the sign-in fails"),
             Effect::StepUp => Saying::Mapped(&[To::Deny], "a hook cannot ask for a factor"),
             Effect::Review => Saying::Mapped(&[To::Deny], "a sign-in cannot wait for a person"),
@@ -103,10 +109,12 @@ impl Adapter for PasswordImport {
             ChangeKind::AutoApprove | ChangeKind::RequireApprovers => {
                 Unsayable("nobody is asked to approve a password")
             }
-            ChangeKind::Statement => {
-                Unsayable("Okta carries out no obligations, and what sees a password says nothing free")
+            ChangeKind::Statement => Unsayable(
+                "Okta carries out no obligations, and what sees a password says nothing free",
+            ),
+            ChangeKind::Waive => {
+                Unsayable("lifting findings is for break-glass, which comes with a later version")
             }
-            ChangeKind::Waive => Unsayable("lifting findings is for break-glass, which comes with a later version"),
         }
     }
 }
@@ -148,7 +156,9 @@ fn parse(body: &[u8], frame: &Frame<'_>) -> Result<Call, Malformed> {
 
 /// The answer that lets nobody in.
 fn unverified() -> Answer {
-    let body = format!("{{\"commands\":[{{\"type\":\"{ACTION}\",\"value\":{{\"credential\":\"UNVERIFIED\"}}}}]}}");
+    let body = format!(
+        "{{\"commands\":[{{\"type\":\"{ACTION}\",\"value\":{{\"credential\":\"UNVERIFIED\"}}}}]}}"
+    );
     Answer::ok(body, Slot::DebugContext)
 }
 

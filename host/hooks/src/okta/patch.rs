@@ -27,7 +27,13 @@ pub(super) struct Patch<'a> {
 impl<'a> Patch<'a> {
     /// No operations yet.
     pub(super) fn new(target: Target, token: Option<Value<'a>>) -> Self {
-        Self { target, token, claims: BTreeMap::new(), operations: Operations::default(), cap: None }
+        Self {
+            target,
+            token,
+            claims: BTreeMap::new(),
+            operations: Operations::default(),
+            cap: None,
+        }
     }
 
     /// Puts a value at a place.
@@ -82,9 +88,9 @@ impl<'a> Patch<'a> {
             None => claim.take(),
             Some((last, parents)) => match below(claim, parents).ok_or(Why::NoTarget)? {
                 Shape::Object(members) => members.remove(last),
-                Shape::Array(elements) => {
-                    array_index(last).filter(|index| *index < elements.len()).map(|index| elements.remove(index))
-                }
+                Shape::Array(elements) => array_index(last)
+                    .filter(|index| *index < elements.len())
+                    .map(|index| elements.remove(index)),
                 Shape::Leaf(_) => None,
             },
         };
@@ -125,8 +131,10 @@ impl<'a> Patch<'a> {
 
     /// The claim that a path is about, as it is now; the tokens below it; and whether the request has it.
     fn claim(&mut self, path: &str) -> Result<(&mut Option<Shape>, Vec<String>, bool), Why> {
-        let mut tokens = split_pointer(path).ok_or(Why::Place)?.into_iter().map(|token| token.into_owned());
-        let (Some("claims"), Some(name)) = (tokens.next().as_deref(), tokens.next().filter(|name| !name.is_empty()))
+        let mut tokens =
+            split_pointer(path).ok_or(Why::Place)?.into_iter().map(|token| token.into_owned());
+        let (Some("claims"), Some(name)) =
+            (tokens.next().as_deref(), tokens.next().filter(|name| !name.is_empty()))
         else {
             return Err(Why::Place);
         };
@@ -134,7 +142,8 @@ impl<'a> Patch<'a> {
             return Err(Why::Reserved);
         }
         let token = self.token.ok_or(Why::NoToken)?;
-        let claims = token.get("claims").filter(|claims| claims.is_object()).ok_or(Why::NoTarget)?;
+        let claims =
+            token.get("claims").filter(|claims| claims.is_object()).ok_or(Why::NoTarget)?;
         let sent = claims.get(&name);
         let claim = self.claims.entry(name).or_insert_with(|| sent.map(Shape::of));
         Ok((claim, tokens.collect(), sent.is_some()))
@@ -151,7 +160,8 @@ fn below<'s>(claim: &'s mut Option<Shape>, tokens: &[String]) -> Option<&'s mut 
 }
 
 fn is_reserved(target: Target, claim: &str) -> bool {
-    let own: &[&str] = if target == Target::IdToken { &RESERVED_IN_ID_TOKENS } else { &RESERVED_IN_ACCESS_TOKENS };
+    let own: &[&str] =
+        if target == Target::IdToken { &RESERVED_IN_ID_TOKENS } else { &RESERVED_IN_ACCESS_TOKENS };
     RESERVED.contains(&claim) || own.contains(&claim)
 }
 
@@ -163,8 +173,20 @@ const EXPIRATION: &str = "/token/lifetime/expiration";
 
 /// Claims that Okta keeps for itself in both tokens. It reserves `cnf` with DPoP only, which a request does
 /// not tell.
-const RESERVED: [&str; 12] =
-    ["acr", "auth_time", "cid", "cnf", "exp", "groups", "iat", "iss", "jti", "sid", "token_type", "ver"];
+const RESERVED: [&str; 12] = [
+    "acr",
+    "auth_time",
+    "cid",
+    "cnf",
+    "exp",
+    "groups",
+    "iat",
+    "iss",
+    "jti",
+    "sid",
+    "token_type",
+    "ver",
+];
 
 const RESERVED_IN_ID_TOKENS: [&str; 43] = [
     "active",

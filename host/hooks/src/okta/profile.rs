@@ -13,7 +13,12 @@ pub(super) struct Profile<'a>(Vec<(String, &'a str)>);
 
 impl<'a> Profile<'a> {
     /// Sets the member that the path names, where its value is one that may stand there.
-    pub(super) fn set(&mut self, path: &str, value: &'a str, may: fn(Value<'_>) -> bool) -> Result<(), Why> {
+    pub(super) fn set(
+        &mut self,
+        path: &str,
+        value: &'a str,
+        may: fn(Value<'_>) -> bool,
+    ) -> Result<(), Why> {
         let tokens = split_pointer(path).ok_or(Why::Place)?;
         let [name] = tokens.as_slice() else {
             return Err(Why::Place);

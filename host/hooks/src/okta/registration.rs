@@ -10,7 +10,9 @@
 use std::time::Duration;
 
 use portcullis_model::json::{Kind, Value, quote};
-use portcullis_model::{Call, Cause, Change, ChangeKind, Effect, Entity, Principal, PrincipalKind, Target};
+use portcullis_model::{
+    Call, Cause, Change, ChangeKind, Effect, Entity, Principal, PrincipalKind, Target,
+};
 
 use super::profile::Profile;
 use super::{ACTION, Context, INLINE_LIMIT, commands, envelope, go_on};
@@ -18,7 +20,9 @@ use crate::adapter::{Adapter, Reaction, Reactions};
 use crate::answer::{Answer, Slot};
 use crate::body::attributes;
 use crate::say::{Saying, To};
-use crate::{Frame, Ground, Heard, Incoming, Malformed, OnFailure, Outcome, Request, Unsayable, Why};
+use crate::{
+    Frame, Ground, Heard, Incoming, Malformed, OnFailure, Outcome, Request, Unsayable, Why,
+};
 
 /// The hook kind.
 pub(crate) struct Registration;
@@ -68,11 +72,13 @@ impl Adapter for Registration {
     fn effect(&self, effect: Effect) -> Saying {
         match effect {
             Effect::Abstain | Effect::Allow => Saying::Native("200, and the changes as commands"),
-            Effect::Deny => {
-                Saying::Native("200 with `DENY` and `error`: nobody is registered and the person sees the text")
-            }
+            Effect::Deny => Saying::Native(
+                "200 with `DENY` and `error`: nobody is registered and the person sees the text",
+            ),
             Effect::StepUp => Saying::Mapped(&[To::Deny], "a hook cannot ask for a factor"),
-            Effect::Review => Saying::Mapped(&[To::Deny], "a registration cannot wait for a person"),
+            Effect::Review => {
+                Saying::Mapped(&[To::Deny], "a registration cannot wait for a person")
+            }
         }
     }
 
@@ -86,18 +92,28 @@ impl Adapter for Registration {
             ChangeKind::Remove(Target::User) => {
                 Mapped(&[To::Deny], "an answer sets profile members and takes none away")
             }
-            ChangeKind::Set(_) | ChangeKind::Remove(_) => Unsayable("the hook changes the user only"),
-            ChangeKind::CapLifetime(_) => Unsayable("a registered user has no lifetime"),
-            ChangeKind::AddGrant => {
-                Unsayable("a registration grants nothing by itself; set a profile member that a group rule reads")
+            ChangeKind::Set(_) | ChangeKind::Remove(_) => {
+                Unsayable("the hook changes the user only")
             }
-            ChangeKind::DropGrant => Mapped(&[To::Deny], "an answer sets profile members and takes no group away"),
-            ChangeKind::LinkUser | ChangeKind::CreateUser => Unsayable("Okta knows itself whether the user is new"),
+            ChangeKind::CapLifetime(_) => Unsayable("a registered user has no lifetime"),
+            ChangeKind::AddGrant => Unsayable(
+                "a registration grants nothing by itself; set a profile member that a group rule reads",
+            ),
+            ChangeKind::DropGrant => {
+                Mapped(&[To::Deny], "an answer sets profile members and takes no group away")
+            }
+            ChangeKind::LinkUser | ChangeKind::CreateUser => {
+                Unsayable("Okta knows itself whether the user is new")
+            }
             ChangeKind::Credential => Unsayable("no password is checked during a registration"),
             ChangeKind::AutoApprove => Unsayable("nobody is asked to approve a registration"),
-            ChangeKind::RequireApprovers => Mapped(&[To::Deny], "a registration cannot wait for approvers"),
+            ChangeKind::RequireApprovers => {
+                Mapped(&[To::Deny], "a registration cannot wait for approvers")
+            }
             ChangeKind::Statement => Mapped(&[To::Deny], "Okta carries out no obligations"),
-            ChangeKind::Waive => Unsayable("lifting findings is for break-glass, which comes with a later version"),
+            ChangeKind::Waive => {
+                Unsayable("lifting findings is for break-glass, which comes with a later version")
+            }
         }
     }
 }
@@ -129,7 +145,11 @@ fn parse(body: &[u8], frame: &Frame<'_>) -> Result<Call, Malformed> {
             attributes: attributes([form, profile]),
             entitlements,
         }),
-        action: Some(Entity { type_name: "registration".into(), id: None, attributes: attributes([form]) }),
+        action: Some(Entity {
+            type_name: "registration".into(),
+            id: None,
+            attributes: attributes([form]),
+        }),
         origin,
         ..read.call("okta.registration", frame)
     })
@@ -143,8 +163,12 @@ fn render(call: &Call, outcome: &Outcome<'_>) -> Result<Answer, Unsayable> {
     let mut profile = Profile::default();
     for (at, change) in (1..).zip(outcome.changes) {
         match change {
-            Change::Set { target: Target::User, path, .. } if is_password(path) => Err(Why::Reserved),
-            Change::Set { target: Target::User, path, value } => profile.set(path, value, is_attribute),
+            Change::Set { target: Target::User, path, .. } if is_password(path) => {
+                Err(Why::Reserved)
+            }
+            Change::Set { target: Target::User, path, value } => {
+                profile.set(path, value, is_attribute)
+            }
             _ => Err(Why::Kind),
         }
         .map_err(|why| Unsayable { change: Some((at, change.kind())), why })?;
@@ -169,11 +193,16 @@ fn deny(text: &str, grounds: &[Ground<'_>], form: Option<&Entity>) -> Answer {
     let fields = form.map(|form| form.attributes.as_slice()).unwrap_or_default();
     let mut first = true;
     for ground in grounds {
-        let Some(field) = fields.iter().map(|field| field.name.as_str()).find(|name| Some(*name) == ground.field)
+        let Some(field) =
+            fields.iter().map(|field| field.name.as_str()).find(|name| Some(*name) == ground.field)
         else {
             continue;
         };
-        body.push_str(if first { ",\"errorCauses\":[{\"errorSummary\":" } else { ",{\"errorSummary\":" });
+        body.push_str(if first {
+            ",\"errorCauses\":[{\"errorSummary\":"
+        } else {
+            ",{\"errorSummary\":"
+        });
         first = false;
         quote(&mut body, &ground.text);
         body.push_str(",\"reason\":");
@@ -202,7 +231,8 @@ fn is_attribute(value: Value<'_>) -> bool {
 const PROGRESSIVE: &str = "progressive-profile";
 
 /// What a person reads where there is no decision.
-const UNCHECKED: &str = "Your details could not be checked. Please try again or call the help desk.";
+const UNCHECKED: &str =
+    "Your details could not be checked. Please try again or call the help desk.";
 
 /// What a person reads where a denial has no text.
 const DENIED: &str = "This is not possible with these details. Please call the help desk.";

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use portcullis_model::json::Value;
 use portcullis_model::{
-    Attribute, Call, Cause, Change, ChangeKind, Effect, Entity, Grant, GrantKind, Lifetime, Party, Principal,
-    PrincipalKind, Target, Text,
+    Attribute, Call, Cause, Change, ChangeKind, Effect, Entity, Grant, GrantKind, Lifetime, Party,
+    Principal, PrincipalKind, Target, Text,
 };
 
 use super::assertion::{LIFETIME, Patch, SESSION_LIFETIME};
@@ -39,7 +39,12 @@ impl Adapter for Saml {
 
     fn reactions(&self) -> Reactions {
         let unmodified = Reaction::GoesOn("the assertion leaves unmodified");
-        Reactions { empty: unmodified, client_error: unmodified, server_error: unmodified, silence: unmodified }
+        Reactions {
+            empty: unmodified,
+            client_error: unmodified,
+            server_error: unmodified,
+            silence: unmodified,
+        }
     }
 
     fn about(&self) -> &'static str {
@@ -55,7 +60,11 @@ impl Adapter for Saml {
     }
 
     fn default_entitlements(&self) -> &'static [&'static str] {
-        &["/data/assertion/claims/groups", "/data/assertion/claims/roles", "/data/assertion/claims/entitlements"]
+        &[
+            "/data/assertion/claims/groups",
+            "/data/assertion/claims/roles",
+            "/data/assertion/claims/entitlements",
+        ]
     }
 
     fn read(&self, request: &Request<'_>, frame: &Frame<'_>) -> Result<Heard, Malformed> {
@@ -69,7 +78,9 @@ impl Adapter for Saml {
     fn safe(&self, on_failure: &OnFailure, cause: Cause, incoming: Option<&Incoming>) -> Answer {
         let restricted = match (on_failure, incoming) {
             // Where the request itself is wrong, nobody is owed a way around.
-            (OnFailure::Restricted { applications }, Some(incoming)) if cause.party() != Party::Caller => {
+            (OnFailure::Restricted { applications }, Some(incoming))
+                if cause.party() != Party::Caller =>
+            {
                 restricted(&incoming.call, applications)
             }
             _ => None,
@@ -84,9 +95,9 @@ impl Adapter for Saml {
     fn effect(&self, effect: Effect) -> Saying {
         match effect {
             Effect::Abstain | Effect::Allow => Saying::Native("200, and the changes as commands"),
-            Effect::Deny => {
-                Saying::Native("200 with `error`: no assertion leaves, as far as Okta's documents agree; see above")
-            }
+            Effect::Deny => Saying::Native(
+                "200 with `error`: no assertion leaves, as far as Okta's documents agree; see above",
+            ),
             Effect::StepUp => Saying::Mapped(&[To::Deny], "a hook cannot ask for a factor"),
             Effect::Review => Saying::Mapped(&[To::Deny], "an assertion cannot wait for a person"),
         }
@@ -108,16 +119,24 @@ impl Adapter for Saml {
             ChangeKind::Set(_) | ChangeKind::Remove(_) | ChangeKind::CapLifetime(_) => {
                 Unsayable("the hook changes the assertion only")
             }
-            ChangeKind::AddGrant => {
-                Unsayable("an assertion grants nothing by itself; set a statement that the application reads")
+            ChangeKind::AddGrant => Unsayable(
+                "an assertion grants nothing by itself; set a statement that the application reads",
+            ),
+            ChangeKind::DropGrant => {
+                Mapped(&[To::Deny], "an answer takes nothing out of an assertion")
             }
-            ChangeKind::DropGrant => Mapped(&[To::Deny], "an answer takes nothing out of an assertion"),
-            ChangeKind::LinkUser | ChangeKind::CreateUser => Unsayable("the user is known when an assertion is made"),
+            ChangeKind::LinkUser | ChangeKind::CreateUser => {
+                Unsayable("the user is known when an assertion is made")
+            }
             ChangeKind::Credential => Unsayable("no password is checked when an assertion is made"),
             ChangeKind::AutoApprove => Unsayable("nobody is asked to approve an assertion"),
-            ChangeKind::RequireApprovers => Mapped(&[To::Deny], "an assertion cannot wait for approvers"),
+            ChangeKind::RequireApprovers => {
+                Mapped(&[To::Deny], "an assertion cannot wait for approvers")
+            }
             ChangeKind::Statement => Mapped(&[To::Deny], "Okta carries out no obligations"),
-            ChangeKind::Waive => Unsayable("lifting findings is for break-glass, which comes with a later version"),
+            ChangeKind::Waive => {
+                Unsayable("lifting findings is for break-glass, which comes with a later version")
+            }
         }
     }
 }
@@ -126,12 +145,14 @@ impl Adapter for Saml {
 fn parse(body: &[u8], frame: &Frame<'_>) -> Result<Call, Malformed> {
     let read = envelope(body, EVENT_TYPE)?;
     let data = read.data()?;
-    let Context { whole: context, user, profile, user_id, origin, correlation } = Context::read(&read, data)?;
+    let Context { whole: context, user, profile, user_id, origin, correlation } =
+        Context::read(&read, data)?;
     let protocol = read.object(context, "data.context.protocol")?;
     let issuer = read.object(protocol, "data.context.protocol.issuer")?;
     let assertion = read.object(Some(data), "data.assertion")?;
     let authentication = read.object(assertion, "data.assertion.authentication")?;
-    let authentication_context = read.object(authentication, "data.assertion.authentication.authnContext")?;
+    let authentication_context =
+        read.object(authentication, "data.assertion.authentication.authnContext")?;
     let conditions = read.object(assertion, "data.assertion.conditions")?;
     let claims = read.object(assertion, "data.assertion.claims")?;
 
@@ -146,7 +167,8 @@ fn parse(body: &[u8], frame: &Frame<'_>) -> Result<Call, Malformed> {
         }),
         None => None,
     };
-    let session = authentication.and_then(|it| it.get(SESSION_LIFETIME)).filter(|value| !value.is_null());
+    let session =
+        authentication.and_then(|it| it.get(SESSION_LIFETIME)).filter(|value| !value.is_null());
     let seconds = match session {
         Some(value) => {
             let seconds = value.as_u64().and_then(|seconds| u32::try_from(seconds).ok());
@@ -155,8 +177,12 @@ fn parse(body: &[u8], frame: &Frame<'_>) -> Result<Call, Malformed> {
         }
         None => u32::MAX,
     };
-    let lifetime =
-        assertion.map(|_| Lifetime { target: Target::Assertion, seconds, least: LIFETIME.0, most: LIFETIME.1 });
+    let lifetime = assertion.map(|_| Lifetime {
+        target: Target::Assertion,
+        seconds,
+        least: LIFETIME.0,
+        most: LIFETIME.1,
+    });
     let mut resource_attributes = members(issuer, &["name", "uri"]);
     resource_attributes.extend(members(conditions, &["audienceRestriction"]));
 
@@ -181,13 +207,23 @@ fn parse(body: &[u8], frame: &Frame<'_>) -> Result<Call, Malformed> {
 }
 
 /// The profile's members, then the statements that are not among them.
-fn attributes(read: &Body, profile: Option<Value<'_>>, claims: Option<Value<'_>>) -> Result<Vec<Attribute>, Malformed> {
-    let mut named: Vec<(Cow<'_, str>, Text)> =
-        profile.into_iter().flat_map(Value::members).map(|(name, value)| (name, value.text())).collect();
+fn attributes(
+    read: &Body,
+    profile: Option<Value<'_>>,
+    claims: Option<Value<'_>>,
+) -> Result<Vec<Attribute>, Malformed> {
+    let mut named: Vec<(Cow<'_, str>, Text)> = profile
+        .into_iter()
+        .flat_map(Value::members)
+        .map(|(name, value)| (name, value.text()))
+        .collect();
     for (name, claim) in claims.into_iter().flat_map(Value::members) {
         named.push((name, plain(read, claim)?));
     }
-    Ok(first_of_each(named).into_iter().map(|(name, value)| Attribute { name: name.into(), value }).collect())
+    Ok(first_of_each(named)
+        .into_iter()
+        .map(|(name, value)| Attribute { name: name.into(), value })
+        .collect())
 }
 
 /// What a statement says, without how it says it: JSON text.
@@ -218,13 +254,17 @@ fn plain(read: &Body, claim: Value<'_>) -> Result<Text, Malformed> {
 /// What statements list, or plain lists elsewhere in the body.
 fn entitlements(read: &Body, pointers: &[String]) -> Result<Vec<Text>, Malformed> {
     let own = Saml.default_entitlements().iter().copied();
-    let pointers: Vec<_> =
-        if pointers.is_empty() { own.collect() } else { pointers.iter().map(String::as_str).collect() };
+    let pointers: Vec<_> = if pointers.is_empty() {
+        own.collect()
+    } else {
+        pointers.iter().map(String::as_str).collect()
+    };
     let mut found = Strings::default();
     for pointer in pointers {
         let place = read.document.pointer(pointer);
         let values = place.and_then(|place| place.get("attributeValues"));
-        let is_statement = values.is_some() || place.is_some_and(|place| place.get("attributes").is_some());
+        let is_statement =
+            values.is_some() || place.is_some_and(|place| place.get("attributes").is_some());
         if !is_statement {
             read.strings(place, "the entitlements", &mut found)?;
         }
@@ -260,8 +300,13 @@ fn restricted(call: &Call, applications: &[String]) -> Option<Answer> {
     if !applications.contains(application) {
         return None;
     }
-    let degraded = Change::Set { target: Target::Assertion, path: "/claims/degraded".into(), value: "true".into() };
-    let changes = [degraded, Change::CapLifetime { target: Target::Assertion, seconds: LIFETIME.0 }];
+    let degraded = Change::Set {
+        target: Target::Assertion,
+        path: "/claims/degraded".into(),
+        value: "true".into(),
+    };
+    let changes =
+        [degraded, Change::CapLifetime { target: Target::Assertion, seconds: LIFETIME.0 }];
     render(call, &Outcome { verdict: Effect::Allow, changes: &changes, ..Outcome::default() }).ok()
 }
 

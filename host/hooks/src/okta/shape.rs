@@ -43,9 +43,9 @@ impl Shape {
     pub(super) fn of(value: Value<'_>) -> Self {
         match value.kind() {
             Kind::Array => Self::Array(value.elements().map(Self::of).collect()),
-            Kind::Object => {
-                Self::Object(value.members().map(|(name, value)| (name.into_owned(), Self::of(value))).collect())
-            }
+            Kind::Object => Self::Object(
+                value.members().map(|(name, value)| (name.into_owned(), Self::of(value))).collect(),
+            ),
             leaf => Self::Leaf(leaf),
         }
     }
@@ -70,10 +70,9 @@ impl Shape {
             }
             (Self::Object(members), Self::Object(others)) => {
                 members.len() == others.len()
-                    && members
-                        .iter()
-                        .zip(others)
-                        .all(|((name, it), (other_name, other))| name == other_name && it.takes(other))
+                    && members.iter().zip(others).all(|((name, it), (other_name, other))| {
+                        name == other_name && it.takes(other)
+                    })
             }
             _ => false,
         }

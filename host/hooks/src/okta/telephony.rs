@@ -10,14 +10,18 @@
 use std::time::Duration;
 
 use portcullis_model::json::{Kind, Value, quote};
-use portcullis_model::{Attribute, Call, Cause, ChangeKind, Effect, Entity, Principal, PrincipalKind, Secrets};
+use portcullis_model::{
+    Attribute, Call, Cause, ChangeKind, Effect, Entity, Principal, PrincipalKind, Secrets,
+};
 
 use super::{Context, INLINE_LIMIT, commands, envelope, stop};
 use crate::adapter::{Adapter, Reaction, Reactions, Repeats};
 use crate::answer::Answer;
 use crate::body::{Body, attributes, members};
 use crate::say::{Saying, To};
-use crate::{Errand, Frame, Heard, Incoming, Malformed, Message, OnFailure, Outcome, Request, Unsayable, Why};
+use crate::{
+    Errand, Frame, Heard, Incoming, Malformed, Message, OnFailure, Outcome, Request, Unsayable, Why,
+};
 
 /// The hook kind.
 pub(crate) struct Telephony;
@@ -34,7 +38,12 @@ impl Adapter for Telephony {
 
     fn reactions(&self) -> Reactions {
         let failover = Reaction::GoesOn("Okta's own provider sends the code, heavily rate limited");
-        Reactions { empty: failover, client_error: failover, server_error: failover, silence: failover }
+        Reactions {
+            empty: failover,
+            client_error: failover,
+            server_error: failover,
+            silence: failover,
+        }
     }
 
     fn about(&self) -> &'static str {
@@ -67,7 +76,9 @@ impl Adapter for Telephony {
         let Some(Message { channel, key, .. }) = message(&incoming.call) else {
             return Ok(stop(UNCHECKED));
         };
-        let mut value = String::from("[{\"status\":\"SUCCESSFUL\",\"provider\":\"portcullis\",\"transactionId\":");
+        let mut value = String::from(
+            "[{\"status\":\"SUCCESSFUL\",\"provider\":\"portcullis\",\"transactionId\":",
+        );
         quote(&mut value, &key);
         value.push_str(",\"transactionMetadata\":\"channel=");
         value.push_str(channel);
@@ -90,12 +101,13 @@ impl Adapter for Telephony {
 
     fn effect(&self, effect: Effect) -> Saying {
         match effect {
-            Effect::Abstain | Effect::Allow => {
-                Saying::Native("200 with `SUCCESSFUL`, once the delivery client took the message; else `error`")
-            }
-            Effect::StepUp | Effect::Review | Effect::Deny => {
-                Saying::Mapped(&[To::Report], "a code cannot be stopped: with `error`, Okta's own provider sends it")
-            }
+            Effect::Abstain | Effect::Allow => Saying::Native(
+                "200 with `SUCCESSFUL`, once the delivery client took the message; else `error`",
+            ),
+            Effect::StepUp | Effect::Review | Effect::Deny => Saying::Mapped(
+                &[To::Report],
+                "a code cannot be stopped: with `error`, Okta's own provider sends it",
+            ),
         }
     }
 
@@ -179,7 +191,9 @@ fn message(call: &Call) -> Option<Message> {
 
 /// How the code is to be told. A message without a channel is a text message.
 fn channel(message: Option<Value<'_>>) -> Option<&'static str> {
-    let Some(named) = message?.get("deliveryChannel").filter(|named| !named.is_null()) else { return Some("sms") };
+    let Some(named) = message?.get("deliveryChannel").filter(|named| !named.is_null()) else {
+        return Some("sms");
+    };
     let named = named.as_str()?;
     match named.to_ascii_lowercase().as_str() {
         "sms" => Some("sms"),
@@ -189,9 +203,14 @@ fn channel(message: Option<Value<'_>>) -> Option<&'static str> {
 }
 
 /// An optional string that may be spelled as a whole number.
-fn spelled(read: &Body, parent: Option<Value<'_>>, path: &'static str) -> Result<Option<String>, Malformed> {
+fn spelled(
+    read: &Body,
+    parent: Option<Value<'_>>,
+    path: &'static str,
+) -> Result<Option<String>, Malformed> {
     let name = path.rsplit('.').next().unwrap_or_default();
-    let Some(value) = parent.and_then(|parent| parent.get(name)).filter(|value| !value.is_null()) else {
+    let Some(value) = parent.and_then(|parent| parent.get(name)).filter(|value| !value.is_null())
+    else {
         return Ok(None);
     };
     spelling(value).map(Some).ok_or_else(|| read.refuse(Cause::WrongShape, path))

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use portcullis_model::json::Value;
 use portcullis_model::{
-    Call, Cause, Change, ChangeKind, Effect, Entity, Grant, GrantKind, Lifetime, Party, Principal, PrincipalKind,
-    Target,
+    Call, Cause, Change, ChangeKind, Effect, Entity, Grant, GrantKind, Lifetime, Party, Principal,
+    PrincipalKind, Target,
 };
 
 use super::patch::{LIFETIME, Patch, expiration};
@@ -37,7 +37,12 @@ impl Adapter for Token {
 
     fn reactions(&self) -> Reactions {
         let unmodified = Reaction::GoesOn("the token is issued unmodified");
-        Reactions { empty: unmodified, client_error: unmodified, server_error: unmodified, silence: unmodified }
+        Reactions {
+            empty: unmodified,
+            client_error: unmodified,
+            server_error: unmodified,
+            silence: unmodified,
+        }
     }
 
     fn about(&self) -> &'static str {
@@ -72,7 +77,9 @@ impl Adapter for Token {
     fn safe(&self, on_failure: &OnFailure, cause: Cause, incoming: Option<&Incoming>) -> Answer {
         let restricted = match (on_failure, incoming) {
             // Where the request itself is wrong, nobody is owed a way around.
-            (OnFailure::Restricted { applications }, Some(incoming)) if cause.party() != Party::Caller => {
+            (OnFailure::Restricted { applications }, Some(incoming))
+                if cause.party() != Party::Caller =>
+            {
                 restricted(&incoming.call, applications)
             }
             _ => None,
@@ -87,8 +94,12 @@ impl Adapter for Token {
     fn effect(&self, effect: Effect) -> Saying {
         match effect {
             Effect::Abstain | Effect::Allow => Saying::Native("200, and the changes as commands"),
-            Effect::Deny => Saying::Native("200 with `error`: no token is issued and the person sees the text"),
-            Effect::StepUp => Saying::Mapped(&[To::Deny], "`acr` is reserved, and a hook cannot ask for a factor"),
+            Effect::Deny => {
+                Saying::Native("200 with `error`: no token is issued and the person sees the text")
+            }
+            Effect::StepUp => {
+                Saying::Mapped(&[To::Deny], "`acr` is reserved, and a hook cannot ask for a factor")
+            }
             Effect::Review => Saying::Mapped(&[To::Deny], "a token cannot wait for a person"),
         }
     }
@@ -99,27 +110,34 @@ impl Adapter for Token {
             ChangeKind::Set(Target::IdToken | Target::AccessToken) => Native(
                 "`add` or `replace` below `/claims/`; not on reserved claims; `sub` and `aud` in access tokens only",
             ),
-            ChangeKind::Remove(Target::IdToken | Target::AccessToken) => {
-                Native("`remove` below `/claims/`, of what is in the request; not on reserved claims")
-            }
-            ChangeKind::CapLifetime(Target::IdToken | Target::AccessToken) => {
-                Native("`replace` of the expiration, 300 to 86,400 s; a cap under 300 s is a denial")
-            }
+            ChangeKind::Remove(Target::IdToken | Target::AccessToken) => Native(
+                "`remove` below `/claims/`, of what is in the request; not on reserved claims",
+            ),
+            ChangeKind::CapLifetime(Target::IdToken | Target::AccessToken) => Native(
+                "`replace` of the expiration, 300 to 86,400 s; a cap under 300 s is a denial",
+            ),
             ChangeKind::Set(_) | ChangeKind::Remove(_) | ChangeKind::CapLifetime(_) => {
                 Unsayable("the hook changes ID tokens and access tokens only")
             }
-            ChangeKind::AddGrant => {
-                Unsayable("`scp`, `scope` and `groups` are reserved, so nothing can be added to them")
+            ChangeKind::AddGrant => Unsayable(
+                "`scp`, `scope` and `groups` are reserved, so nothing can be added to them",
+            ),
+            ChangeKind::DropGrant => Mapped(
+                &[To::Deny],
+                "`scp`, `scope` and `groups` are reserved, so nothing can be taken out of them",
+            ),
+            ChangeKind::LinkUser | ChangeKind::CreateUser => {
+                Unsayable("the user is known when a token is issued")
             }
-            ChangeKind::DropGrant => {
-                Mapped(&[To::Deny], "`scp`, `scope` and `groups` are reserved, so nothing can be taken out of them")
-            }
-            ChangeKind::LinkUser | ChangeKind::CreateUser => Unsayable("the user is known when a token is issued"),
             ChangeKind::Credential => Unsayable("no password is checked when a token is issued"),
             ChangeKind::AutoApprove => Unsayable("nobody is asked to approve a token"),
-            ChangeKind::RequireApprovers => Mapped(&[To::Deny], "a token cannot wait for approvers"),
+            ChangeKind::RequireApprovers => {
+                Mapped(&[To::Deny], "a token cannot wait for approvers")
+            }
             ChangeKind::Statement => Mapped(&[To::Deny], "Okta carries out no obligations"),
-            ChangeKind::Waive => Unsayable("lifting findings is for break-glass, which comes with a later version"),
+            ChangeKind::Waive => {
+                Unsayable("lifting findings is for break-glass, which comes with a later version")
+            }
         }
     }
 }
@@ -128,7 +146,8 @@ impl Adapter for Token {
 fn parse(body: &[u8], frame: &Frame<'_>) -> Result<Call, Malformed> {
     let read = envelope(body, EVENT_TYPE)?;
     let data = read.data()?;
-    let Context { whole: context, user, profile, user_id, origin, correlation } = Context::read(&read, data)?;
+    let Context { whole: context, user, profile, user_id, origin, correlation } =
+        Context::read(&read, data)?;
     let protocol = read.object(context, "data.context.protocol")?;
     let asked = read.object(protocol, "data.context.protocol.request")?;
     let issuer = read.object(protocol, "data.context.protocol.issuer")?;
@@ -143,7 +162,8 @@ fn parse(body: &[u8], frame: &Frame<'_>) -> Result<Call, Malformed> {
         Some(id) => Some(id),
         None => read.string(asked, "data.context.protocol.request.client_id")?,
     };
-    let entitlements = read.entitlements(&frame.settings.entitlements, Token.default_entitlements())?;
+    let entitlements =
+        read.entitlements(&frame.settings.entitlements, Token.default_entitlements())?;
     let actor = client_id.map(|id| Principal {
         kind: PrincipalKind::Service,
         type_name: "client".into(),
@@ -179,7 +199,9 @@ fn parse(body: &[u8], frame: &Frame<'_>) -> Result<Call, Malformed> {
         lifetimes.push(Lifetime { target, seconds, least: LIFETIME.0, most: LIFETIME.1 });
     }
     let requested = scopes.into_iter().flat_map(Value::members);
-    let requested = requested.map(|(name, _)| Grant { kind: GrantKind::Scope, id: name.into_owned() }).collect();
+    let requested = requested
+        .map(|(name, _)| Grant { kind: GrantKind::Scope, id: name.into_owned() })
+        .collect();
     let action_attributes = members(asked, &["grant_type", "response_type"]);
 
     Ok(Call {
@@ -236,7 +258,11 @@ fn restricted(call: &Call, applications: &[String]) -> Option<Answer> {
     for (target, name) in [(Target::IdToken, "identity"), (Target::AccessToken, "access")] {
         if token(call, name).is_some() {
             changes.push(Change::CapLifetime { target, seconds: LIFETIME.0 });
-            changes.push(Change::Set { target, path: "/claims/degraded".into(), value: "true".into() });
+            changes.push(Change::Set {
+                target,
+                path: "/claims/degraded".into(),
+                value: "true".into(),
+            });
         }
     }
     render(call, &Outcome { verdict: Effect::Allow, changes: &changes, ..Outcome::default() })

@@ -69,7 +69,9 @@ fn passed(root: Value<'_>) -> Taken {
     let headers = |message: Value<'_>| message.get("headers").is_none_or(Value::is_array);
     if let Some(response) = root.get("response").filter(|response| !response.is_null()) {
         let code = response.get("response_code").and_then(Value::as_str);
-        let code = code.and_then(|code| code.parse().ok()).is_some_and(|code: u16| (100..600).contains(&code));
+        let code = code
+            .and_then(|code| code.parse().ok())
+            .is_some_and(|code: u16| (100..600).contains(&code));
         return if code && headers(response) {
             Taken::Stops
         } else {

@@ -68,7 +68,8 @@ pub(super) fn taken(kind: HookKind, status: u16, body: &[u8]) -> Taken {
         };
     }
     let data = root.get("data");
-    let Some(data) = data.filter(|data| data.get("@odata.type").and_then(Value::as_str).is_some()) else {
+    let Some(data) = data.filter(|data| data.get("@odata.type").and_then(Value::as_str).is_some())
+    else {
         return Taken::NotTaken("`data` has no `@odata.type`");
     };
     let mut actions = data.get("actions").into_iter().flat_map(Value::elements);
@@ -77,7 +78,9 @@ pub(super) fn taken(kind: HookKind, status: u16, body: &[u8]) -> Taken {
     };
     let name = action.get("@odata.type").and_then(Value::as_str).unwrap_or_default();
     match name.rsplit('.').next() {
-        Some("showBlockPage" | "showValidationError" | "Block" | "Retry" | "failed") => Taken::Stops,
+        Some("showBlockPage" | "showValidationError" | "Block" | "Retry" | "failed") => {
+            Taken::Stops
+        }
         Some(name) if !name.is_empty() => Taken::GoesOn,
         _ => Taken::NotTaken("the action has no `@odata.type`"),
     }
@@ -87,7 +90,9 @@ pub(super) fn taken(kind: HookKind, status: u16, body: &[u8]) -> Taken {
 pub(super) fn known(kind: HookKind) -> Known {
     match kind {
         HookKind::EntraTokenIssuanceStart => &[EVENT],
-        HookKind::EntraAttributeCollectionStart | HookKind::EntraAttributeCollectionSubmit => &[EVENT, SIGN_UP],
+        HookKind::EntraAttributeCollectionStart | HookKind::EntraAttributeCollectionSubmit => {
+            &[EVENT, SIGN_UP]
+        }
         HookKind::EntraOtpSend => &[EVENT, OTP],
         HookKind::EntraPasswordSubmit => &[EVENT, SIGN_UP, OTP, PASSWORD],
         HookKind::EntraVerifiedId => &[EVENT, VERIFIED],

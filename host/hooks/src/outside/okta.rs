@@ -57,7 +57,11 @@ pub(super) fn sample(kind: HookKind, id: &str) -> Option<String> {
 pub(super) fn taken(kind: HookKind, status: u16, body: &[u8]) -> Taken {
     if kind == HookKind::OktaEvent {
         // It has happened: an answer acknowledges.
-        return if (200..300).contains(&status) { Taken::GoesOn } else { Taken::NotTaken("its status is not 2xx") };
+        return if (200..300).contains(&status) {
+            Taken::GoesOn
+        } else {
+            Taken::NotTaken("its status is not 2xx")
+        };
     }
     if body.len() > LARGEST {
         return Taken::NotTaken("it is larger than 256 KB");
@@ -87,7 +91,9 @@ fn read(kind: HookKind, document: &Document) -> Result<Taken, &'static str> {
             let name = each.get("type").and_then(Value::as_str).ok_or("a command has no type")?;
             let value = each.get("value").ok_or("a command has no value")?;
             command(kind, &name, value)?;
-            let says = |member, word| value.get(member).and_then(Value::as_str).is_some_and(|it| it == word);
+            let says = |member, word| {
+                value.get(member).and_then(Value::as_str).is_some_and(|it| it == word)
+            };
             verified |= says("credential", "VERIFIED");
             denied |= says("registration", "DENY");
         }
@@ -110,7 +116,10 @@ fn command(kind: HookKind, name: &str, value: Value<'_>) -> Result<(), &'static 
             HookKind::OktaUserImport,
             "appUser.profile.update" | "user.profile.update" | "action.update" | "user.update",
         )
-        | (HookKind::OktaRegistration, "user.profile.update" | "user.progressive.profile.update" | "action.update")
+        | (
+            HookKind::OktaRegistration,
+            "user.profile.update" | "user.progressive.profile.update" | "action.update",
+        )
         | (HookKind::OktaPasswordImport, "action.update")
             if value.is_object() =>
         {
@@ -130,12 +139,19 @@ fn operations(value: Value<'_>) -> Result<(), &'static str> {
         let (op, path, given) = (text("op"), text("path"), operation.get("value"));
         let claim = path.strip_prefix("/claims/").is_some_and(|name| !name.is_empty());
         match &*op {
-            "add" | "replace" if claim && given.is_none() => return Err("an operation has no value"),
+            "add" | "replace" if claim && given.is_none() => {
+                return Err("an operation has no value");
+            }
             "add" | "replace" if claim => {}
-            "remove" if claim && given.is_some_and(|given| !given.is_null()) => return Err("a removal has a value"),
+            "remove" if claim && given.is_some_and(|given| !given.is_null()) => {
+                return Err("a removal has a value");
+            }
             "remove" if claim => {}
             "replace" if path == "/token/lifetime/expiration" => {
-                if !given.and_then(Value::as_u64).is_some_and(|seconds| (300..=86_400).contains(&seconds)) {
+                if !given
+                    .and_then(Value::as_u64)
+                    .is_some_and(|seconds| (300..=86_400).contains(&seconds))
+                {
                     return Err("a lifetime is not 300 to 86,400 seconds");
                 }
             }
@@ -253,8 +269,11 @@ const IMPORT: &[&str] = &[
     "data.user.profile",
     "data.user._links",
 ];
-const PASSWORD: &[&str] =
-    &["data.context.credential.username", "data.context.credential.password", "data.action.credential"];
+const PASSWORD: &[&str] = &[
+    "data.context.credential.username",
+    "data.context.credential.password",
+    "data.action.credential",
+];
 const TELEPHONY: &[&str] = &[
     "data.userProfile.firstName",
     "data.userProfile.lastName",

@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use portcullis_model::json::Value;
 use portcullis_model::{
-    Call, Cause, Change, ChangeKind, Document, Effect, Entity, Millis, Party, Principal, PrincipalKind, Secrets, Text,
+    Call, Cause, Change, ChangeKind, Document, Effect, Entity, Millis, Party, Principal,
+    PrincipalKind, Secrets, Text,
 };
 
 use crate::adapter::{Adapter, Reaction, Reactions, Repeats};
@@ -19,7 +20,10 @@ use crate::answer::{Answer, Slot};
 use crate::body::{Body, attributes, members};
 use crate::object::{Object, array, payload_text, strings};
 use crate::say::{Saying, To};
-use crate::{Batch, Frame, Heard, Incoming, Malformed, OnFailure, Outcome, Refusal, Request, Unsayable, Until, Why};
+use crate::{
+    Batch, Frame, Heard, Incoming, Malformed, OnFailure, Outcome, Refusal, Request, Unsayable,
+    Until, Why,
+};
 
 /// The hook kind.
 pub(crate) struct Pdp;
@@ -60,7 +64,8 @@ impl Adapter for Pdp {
 
     fn read(&self, request: &Request<'_>, frame: &Frame<'_>) -> Result<Heard, Malformed> {
         let refuse = |cause, detail| Malformed { cause, detail, event: None };
-        let document = Document::parse(request.body).map_err(|error| refuse(error.cause, "the body"))?;
+        let document =
+            Document::parse(request.body).map_err(|error| refuse(error.cause, "the body"))?;
         if request.route == SINGLE {
             return Ok(Heard::One(question(document, frame, None)?));
         }
@@ -93,11 +98,16 @@ impl Adapter for Pdp {
         };
         let mut statements = Vec::new();
         let mut state = |name: &str, code: &str, payload: &str, obligatory: bool| {
-            let statement = Object::new().text("id", &(statements.len() + 1).to_string()).text("name", name);
+            let statement =
+                Object::new().text("id", &(statements.len() + 1).to_string()).text("name", name);
             let statement = statement.text("code", code).text("payload", payload);
             let obligatory = if obligatory { "true" } else { "false" };
             statements.push(
-                statement.json("obligatory", obligatory).json("fulfilled", "false").json("attributes", "{}").end(),
+                statement
+                    .json("obligatory", obligatory)
+                    .json("fulfilled", "false")
+                    .json("attributes", "{}")
+                    .end(),
             );
         };
         match outcome.verdict {
@@ -135,17 +145,30 @@ impl Adapter for Pdp {
             cause if cause.party() == Party::Caller => 400,
             _ => 500,
         };
-        let what = if detail.is_empty() { cause.code().to_owned() } else { format!("{}: {detail}", cause.code()) };
-        let error = Object::new().text("errorMessage", &what).json("status", &status.to_string()).end();
+        let what = if detail.is_empty() {
+            cause.code().to_owned()
+        } else {
+            format!("{}: {detail}", cause.code())
+        };
+        let error =
+            Object::new().text("errorMessage", &what).json("status", &status.to_string()).end();
         Some(Answer::json(status, error))
     }
 
     fn safe(&self, _on_failure: &OnFailure, cause: Cause, incoming: Option<&Incoming>) -> Answer {
-        indeterminate(incoming.map(|incoming| incoming.call.received), "PROCESSING_ERROR", cause.code())
+        indeterminate(
+            incoming.map(|incoming| incoming.call.received),
+            "PROCESSING_ERROR",
+            cause.code(),
+        )
     }
 
     fn go_on(&self, incoming: Option<&Incoming>) -> Answer {
-        let status = Object::new().text("code", "OKAY").json("messages", r#"["degraded"]"#).json("errors", "[]").end();
+        let status = Object::new()
+            .text("code", "OKAY")
+            .json("messages", r#"["degraded"]"#)
+            .json("errors", "[]")
+            .end();
         answer(incoming.map(|incoming| incoming.call.received), "PERMIT", &[], &status)
     }
 
@@ -167,23 +190,37 @@ impl Adapter for Pdp {
     fn change(&self, change: ChangeKind) -> Saying {
         use Saying::{Mapped, Native, Unsayable};
         match change {
-            ChangeKind::Statement => Native("in `statements`; a payload that is no string as its JSON text"),
-            ChangeKind::DropGrant => Mapped(&[To::Deny], "an access is permitted or not, never less of it"),
-            ChangeKind::RequireApprovers => Mapped(&[To::Deny], "a decision cannot wait for approvers"),
+            ChangeKind::Statement => {
+                Native("in `statements`; a payload that is no string as its JSON text")
+            }
+            ChangeKind::DropGrant => {
+                Mapped(&[To::Deny], "an access is permitted or not, never less of it")
+            }
+            ChangeKind::RequireApprovers => {
+                Mapped(&[To::Deny], "a decision cannot wait for approvers")
+            }
             ChangeKind::Set(_) | ChangeKind::Remove(_) => {
                 Unsayable("a decision changes nothing itself; a statement can ask for it")
             }
             ChangeKind::CapLifetime(_) => Unsayable("a decision has no lifetime"),
-            ChangeKind::AddGrant | ChangeKind::AutoApprove => Unsayable("a decision grants nothing beyond the access"),
+            ChangeKind::AddGrant | ChangeKind::AutoApprove => {
+                Unsayable("a decision grants nothing beyond the access")
+            }
             ChangeKind::LinkUser | ChangeKind::CreateUser => Unsayable("a decision makes no user"),
             ChangeKind::Credential => Unsayable("no password is checked"),
-            ChangeKind::Waive => Unsayable("lifting findings is for break-glass, which comes with a later version"),
+            ChangeKind::Waive => {
+                Unsayable("lifting findings is for break-glass, which comes with a later version")
+            }
         }
     }
 }
 
 /// Reads one request.
-fn question(document: Document, frame: &Frame<'_>, part: Option<usize>) -> Result<Incoming, Malformed> {
+fn question(
+    document: Document,
+    frame: &Frame<'_>,
+    part: Option<usize>,
+) -> Result<Incoming, Malformed> {
     let settings = frame.settings;
     let event_id = match part {
         Some(part) => format!("{:016x}/{part}", frame.seed),
@@ -191,8 +228,13 @@ fn question(document: Document, frame: &Frame<'_>, part: Option<usize>) -> Resul
     };
     let read = Body { document, event_id };
     let root = Some(read.document.root()).filter(|root| root.is_object());
-    let root = Some(root.ok_or_else(|| read.refuse(Cause::WrongShape, "the request, which must be an object"))?);
-    let sent = read.object(root, "attributes")?.ok_or_else(|| read.refuse(Cause::WrongShape, "attributes"))?;
+    let root =
+        Some(root.ok_or_else(|| {
+            read.refuse(Cause::WrongShape, "the request, which must be an object")
+        })?);
+    let sent = read
+        .object(root, "attributes")?
+        .ok_or_else(|| read.refuse(Cause::WrongShape, "attributes"))?;
     if sent.members().any(|(_, value)| value.as_str().is_none()) {
         return Err(read.refuse(Cause::WrongShape, "attributes, whose values must be strings"));
     }
@@ -200,7 +242,8 @@ fn question(document: Document, frame: &Frame<'_>, part: Option<usize>) -> Resul
     let service = read.string(root, "service")?;
     read.string(root, "domain")?;
     read.string(root, "identityProvider")?;
-    let subject = settings.subject.as_deref().and_then(|pointer| read.document.pointer(pointer)?.as_str());
+    let subject =
+        settings.subject.as_deref().and_then(|pointer| read.document.pointer(pointer)?.as_str());
     let subject = subject.map(Cow::into_owned).filter(|subject| !subject.is_empty());
     let mut entitlements: Vec<String> = Vec::new();
     for pointer in &settings.entitlements {
@@ -216,8 +259,11 @@ fn question(document: Document, frame: &Frame<'_>, part: Option<usize>) -> Resul
         attributes: attributes([Some(sent)]),
         entitlements: entitlements.into_iter().map(Text::from).collect(),
     };
-    let resource =
-        Entity { type_name: "service".into(), id: service, attributes: members(root, &["domain", "identityProvider"]) };
+    let resource = Entity {
+        type_name: "service".into(),
+        id: service,
+        attributes: members(root, &["domain", "identityProvider"]),
+    };
     let mut secrets = Secrets::default();
     settings.secrets.iter().for_each(|pointer| secrets.add(pointer.clone()));
     Ok(Call {
@@ -245,22 +291,31 @@ fn question(document: Document, frame: &Frame<'_>, part: Option<usize>) -> Resul
 
 /// Attributes are strings; one that holds several things is the text of a JSON array.
 fn listed(held: &str) -> Vec<String> {
-    let document = Document::parse(held.as_bytes()).ok().filter(|document| document.root().is_array());
+    let document =
+        Document::parse(held.as_bytes()).ok().filter(|document| document.root().is_array());
     match document {
-        Some(document) => document.root().elements().filter_map(|one| Some(one.as_str()?.into_owned())).collect(),
+        Some(document) => {
+            document.root().elements().filter_map(|one| Some(one.as_str()?.into_owned())).collect()
+        }
         None => vec![held.to_owned()],
     }
 }
 
 fn indeterminate(received: Option<Millis>, code: &str, error: &str) -> Answer {
-    let status = Object::new().text("code", code).json("messages", "[]").json("errors", &strings([error])).end();
+    let status = Object::new()
+        .text("code", code)
+        .json("messages", "[]")
+        .json("errors", &strings([error]))
+        .end();
     answer(received, "INDETERMINATE", &[], &status)
 }
 
 fn answer(received: Option<Millis>, decision: &str, statements: &[String], status: &str) -> Answer {
-    let object = Object::new().some(received, |object, received| object.text("timestamp", &timestamp(received)));
-    let object =
-        object.text("decision", decision).json("authorized", if decision == "PERMIT" { "true" } else { "false" });
+    let object = Object::new()
+        .some(received, |object, received| object.text("timestamp", &timestamp(received)));
+    let object = object
+        .text("decision", decision)
+        .json("authorized", if decision == "PERMIT" { "true" } else { "false" });
     let object = object.json("statements", &array(statements)).json("status", status);
     Answer::ok(object.end(), Slot::Decision)
 }
@@ -272,7 +327,8 @@ fn timestamp(at: Millis) -> String {
     // Years that begin in March, in eras of 400 of them.
     let shifted = day + 719_468;
     let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era =
+        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * month + 2) / 5 + 1;

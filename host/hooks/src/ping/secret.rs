@@ -37,9 +37,9 @@ fn is_secret_form(form: &str) -> bool {
 
 fn has_secret_member(value: Value<'_>) -> bool {
     match value.kind() {
-        Kind::Object => value
-            .members()
-            .any(|(name, member)| is_secret_name(&name.to_ascii_lowercase()) || has_secret_member(member)),
+        Kind::Object => value.members().any(|(name, member)| {
+            is_secret_name(&name.to_ascii_lowercase()) || has_secret_member(member)
+        }),
         Kind::Array => value.elements().any(has_secret_member),
         _ => false,
     }
@@ -73,7 +73,8 @@ fn decoded(name: &str) -> String {
     out
 }
 
-const HEADERS: [&str; 5] = ["authorization", "proxy-authorization", "cookie", "set-cookie", "authentication-info"];
+const HEADERS: [&str; 5] =
+    ["authorization", "proxy-authorization", "cookie", "set-cookie", "authentication-info"];
 
 /// Whole names: too short to be looked for inside others.
 const NAMES: [&str; 7] = ["otp", "pin", "pwd", "jwt", "assertion", "samlresponse", "code_verifier"];
@@ -82,4 +83,5 @@ const NAMES: [&str; 7] = ["otp", "pin", "pwd", "jwt", "assertion", "samlresponse
 const FIELDS: [&str; 2] = ["code", "sig"];
 
 /// Whatever contains one of these.
-const PARTS: [&str; 8] = ["token", "secret", "passw", "api-key", "apikey", "api_key", "credential", "session"];
+const PARTS: [&str; 8] =
+    ["token", "secret", "passw", "api-key", "apikey", "api_key", "credential", "session"];

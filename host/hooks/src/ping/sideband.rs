@@ -16,8 +16,8 @@ use std::time::Duration;
 
 use portcullis_model::json::{Value, escape_token, split_pointer};
 use portcullis_model::{
-    Attribute, Call, Cause, Change, ChangeKind, Document, Effect, Entity, Origin, Party, Principal, PrincipalKind,
-    Secrets, Target,
+    Attribute, Call, Cause, Change, ChangeKind, Document, Effect, Entity, Origin, Party, Principal,
+    PrincipalKind, Secrets, Target,
 };
 
 use super::secret::{is_secret_body, is_secret_header, is_secret_query};
@@ -26,7 +26,9 @@ use crate::answer::{Answer, Slot};
 use crate::body::Body;
 use crate::object::{Object, array, strings, text};
 use crate::say::{Saying, To};
-use crate::{Frame, Heard, Incoming, Malformed, OnFailure, Outcome, Refusal, Request, Unsayable, Why};
+use crate::{
+    Frame, Heard, Incoming, Malformed, OnFailure, Outcome, Refusal, Request, Unsayable, Why,
+};
 
 /// The hook kind.
 pub(crate) struct Sideband;
@@ -42,7 +44,9 @@ impl Adapter for Sideband {
 
     fn reactions(&self) -> Reactions {
         let stops = Reaction::Stops("the API's client gets 502");
-        let error = Reaction::Stops("the API's client gets 502, or the 413; a 429 would stop all calls for a while");
+        let error = Reaction::Stops(
+            "the API's client gets 502, or the 413; a 429 would stop all calls for a while",
+        );
         Reactions { empty: stops, client_error: error, server_error: stops, silence: stops }
     }
 
@@ -65,7 +69,8 @@ impl Adapter for Sideband {
 
     fn read(&self, request: &Request<'_>, frame: &Frame<'_>) -> Result<Heard, Malformed> {
         let refuse = |cause, detail| Malformed { cause, detail, event: None };
-        let document = Document::parse(request.body).map_err(|error| refuse(error.cause, "the body"))?;
+        let document =
+            Document::parse(request.body).map_err(|error| refuse(error.cause, "the body"))?;
         if !document.root().is_object() {
             return Err(refuse(Cause::WrongShape, "the body, which must be an object"));
         }
@@ -84,7 +89,8 @@ impl Adapter for Sideband {
         }
         let mut echo = Echo::of(incoming);
         for (at, change) in (1..).zip(outcome.changes) {
-            echo.admit(change).map_err(|why| Unsayable { change: Some((at, change.kind())), why })?;
+            echo.admit(change)
+                .map_err(|why| Unsayable { change: Some((at, change.kind())), why })?;
         }
         Ok(echo.answer())
     }
@@ -101,8 +107,15 @@ impl Adapter for Sideband {
             cause if cause.party() == Party::Caller => 400,
             _ => 500,
         };
-        let message = if detail.is_empty() { cause.code().to_owned() } else { format!("{}: {detail}", cause.code()) };
-        Some(Answer::json(status, Object::new().text("id", cause.code()).text("message", &message).end()))
+        let message = if detail.is_empty() {
+            cause.code().to_owned()
+        } else {
+            format!("{}: {detail}", cause.code())
+        };
+        Some(Answer::json(
+            status,
+            Object::new().text("id", cause.code()).text("message", &message).end(),
+        ))
     }
 
     fn safe(&self, _on_failure: &OnFailure, cause: Cause, incoming: Option<&Incoming>) -> Answer {
@@ -119,10 +132,12 @@ impl Adapter for Sideband {
 
     fn effect(&self, effect: Effect) -> Saying {
         match effect {
-            Effect::Abstain | Effect::Allow => Saying::Native("everything echoed, with the changes"),
-            Effect::StepUp => {
-                Saying::Native("a `response` of 401 that challenges with `insufficient_user_authentication` (RFC 9470)")
+            Effect::Abstain | Effect::Allow => {
+                Saying::Native("everything echoed, with the changes")
             }
+            Effect::StepUp => Saying::Native(
+                "a `response` of 401 that challenges with `insufficient_user_authentication` (RFC 9470)",
+            ),
             Effect::Review => Saying::Mapped(&[To::Deny], "a request cannot wait for a person"),
             Effect::Deny => Saying::Native("a `response` of 403, with the text and the codes"),
         }
@@ -131,24 +146,38 @@ impl Adapter for Sideband {
     fn change(&self, change: ChangeKind) -> Saying {
         use Saying::{Mapped, Native, Unsayable};
         match change {
-            ChangeKind::Set(Target::Request) => {
-                Native("in the request phase: `/method`, `/url`, `/body` or `/headers/NAME`, to a string")
+            ChangeKind::Set(Target::Request) => Native(
+                "in the request phase: `/method`, `/url`, `/body` or `/headers/NAME`, to a string",
+            ),
+            ChangeKind::Remove(Target::Request) => {
+                Native("in the request phase: `/headers/NAME` or `/body`")
             }
-            ChangeKind::Remove(Target::Request) => Native("in the request phase: `/headers/NAME` or `/body`"),
-            ChangeKind::Set(Target::Response) => {
-                Native("in the response phase: `/response_code`, `/body` or `/headers/NAME`, to a string")
+            ChangeKind::Set(Target::Response) => Native(
+                "in the response phase: `/response_code`, `/body` or `/headers/NAME`, to a string",
+            ),
+            ChangeKind::Remove(Target::Response) => {
+                Native("in the response phase: `/headers/NAME` or `/body`")
             }
-            ChangeKind::Remove(Target::Response) => Native("in the response phase: `/headers/NAME` or `/body`"),
-            ChangeKind::Set(_) | ChangeKind::Remove(_) => Unsayable("a request and its response are all that passes"),
+            ChangeKind::Set(_) | ChangeKind::Remove(_) => {
+                Unsayable("a request and its response are all that passes")
+            }
             ChangeKind::CapLifetime(_) => Unsayable("what passes has no lifetime"),
-            ChangeKind::AddGrant => Unsayable("nothing is granted; set a header that the API reads"),
-            ChangeKind::DropGrant => Mapped(&[To::Deny], "nothing is granted, so nothing can be taken away"),
+            ChangeKind::AddGrant => {
+                Unsayable("nothing is granted; set a header that the API reads")
+            }
+            ChangeKind::DropGrant => {
+                Mapped(&[To::Deny], "nothing is granted, so nothing can be taken away")
+            }
             ChangeKind::LinkUser | ChangeKind::CreateUser => Unsayable("a request makes no user"),
             ChangeKind::Credential => Unsayable("no password is checked"),
             ChangeKind::AutoApprove => Unsayable("nobody is asked to approve a request"),
-            ChangeKind::RequireApprovers => Mapped(&[To::Deny], "a request cannot wait for approvers"),
+            ChangeKind::RequireApprovers => {
+                Mapped(&[To::Deny], "a request cannot wait for approvers")
+            }
             ChangeKind::Statement => Mapped(&[To::Deny], "the gateway carries out no obligations"),
-            ChangeKind::Waive => Unsayable("lifting findings is for break-glass, which comes with a later version"),
+            ChangeKind::Waive => {
+                Unsayable("lifting findings is for break-glass, which comes with a later version")
+            }
         }
     }
 }
@@ -156,7 +185,8 @@ impl Adapter for Sideband {
 /// Reads one request.
 fn parse(read: Body, is_response: bool, frame: &Frame<'_>) -> Result<Incoming, Malformed> {
     let root = Some(read.document.root());
-    let required = |path| read.string(root, path)?.ok_or_else(|| read.refuse(Cause::WrongShape, path));
+    let required =
+        |path| read.string(root, path)?.ok_or_else(|| read.refuse(Cause::WrongShape, path));
     let method = required("method")?;
     let url = required("url")?;
     let body = read.string(root, "body")?.unwrap_or_default();
@@ -175,11 +205,14 @@ fn parse(read: Body, is_response: bool, frame: &Frame<'_>) -> Result<Incoming, M
         if let Some(state) = state(root) {
             correlation = Some(state.id);
             origin.ip = state.ip;
-            action_attributes
-                .extend(state.headers.into_iter().map(|(name, value)| attribute("request", &name, &value)));
+            action_attributes.extend(
+                state.headers.into_iter().map(|(name, value)| attribute("request", &name, &value)),
+            );
         } else if original.is_some() {
             let sent = self::headers(&read, original, "/request", &mut secrets)?;
-            action_attributes.extend(sent.public().iter().map(|(name, value)| attribute("request", name, value)));
+            action_attributes.extend(
+                sent.public().iter().map(|(name, value)| attribute("request", name, value)),
+            );
             origin.ip = read.string(original, "request.source_ip")?;
             if read.string(original, "request.body")?.is_some_and(|body| is_secret_body(&body)) {
                 secrets.add("/request/body".into());
@@ -200,7 +233,8 @@ fn parse(read: Body, is_response: bool, frame: &Frame<'_>) -> Result<Incoming, M
     }
     let (place, query) = url.split_once(['?', '#']).unwrap_or((&url, ""));
     let (host, path) = parts(place);
-    let mut resource_attributes = vec![json_attribute("host", &text(host)), json_attribute("path", &text(path))];
+    let mut resource_attributes =
+        vec![json_attribute("host", &text(host)), json_attribute("path", &text(path))];
     if !query.is_empty() && !is_secret_query(&url) {
         resource_attributes.push(json_attribute("query", &text(query)));
     }
@@ -220,8 +254,16 @@ fn parse(read: Body, is_response: bool, frame: &Frame<'_>) -> Result<Incoming, M
         seed: frame.seed,
         subject: None,
         actors: actor.into_iter().collect(),
-        action: Some(Entity { type_name: "method".into(), id: Some(method), attributes: action_attributes }),
-        resource: Some(Entity { type_name: "url".into(), id: Some(place.to_owned()), attributes: resource_attributes }),
+        action: Some(Entity {
+            type_name: "method".into(),
+            id: Some(method),
+            attributes: action_attributes,
+        }),
+        resource: Some(Entity {
+            type_name: "url".into(),
+            id: Some(place.to_owned()),
+            attributes: resource_attributes,
+        }),
         requested: Vec::new(),
         lifetimes: Vec::new(),
         origin: (origin.ip.is_some() || origin.user_agent.is_some()).then_some(origin),
@@ -273,10 +315,17 @@ impl Headers {
 }
 
 /// The headers of a message that stands at `at`, and which of them are secrets.
-fn headers(read: &Body, message: Option<Value<'_>>, at: &str, secrets: &mut Secrets) -> Result<Headers, Malformed> {
+fn headers(
+    read: &Body,
+    message: Option<Value<'_>>,
+    at: &str,
+    secrets: &mut Secrets,
+) -> Result<Headers, Malformed> {
     let wrong = || read.refuse(Cause::WrongShape, "headers");
     let mut headers = Headers::default();
-    let Some(sent) = message.and_then(|message| message.get("headers")).filter(|sent| !sent.is_null()) else {
+    let Some(sent) =
+        message.and_then(|message| message.get("headers")).filter(|sent| !sent.is_null())
+    else {
         return Ok(headers);
     };
     // An empty table looks like an object to some encoders.
@@ -316,12 +365,18 @@ impl<'a> Echo<'a> {
         let mut headers = Headers::default();
         // Read before, so every name and value is one.
         for header in call.payload.root().get("headers").into_iter().flat_map(Value::elements) {
-            let named = header
-                .members()
-                .filter_map(|(name, value)| Some((name.to_ascii_lowercase(), value.as_str()?.into_owned())));
+            let named = header.members().filter_map(|(name, value)| {
+                Some((name.to_ascii_lowercase(), value.as_str()?.into_owned()))
+            });
             headers.0.extend(named);
         }
-        Self { call, is_response: is_response(incoming), headers, changed: BTreeMap::new(), touched: Vec::new() }
+        Self {
+            call,
+            is_response: is_response(incoming),
+            headers,
+            changed: BTreeMap::new(),
+            touched: Vec::new(),
+        }
     }
 
     fn admit(&mut self, change: &Change) -> Result<(), Why> {
@@ -396,7 +451,8 @@ impl<'a> Echo<'a> {
 
     fn answer(mut self) -> Answer {
         // A length that is no longer true would cut the body off.
-        if let Some(body) = self.changed.get("body").filter(|_| self.headers.has("content-length")) {
+        if let Some(body) = self.changed.get("body").filter(|_| self.headers.has("content-length"))
+        {
             self.headers.set("content-length", body.len().to_string());
         }
         let root = self.call.payload.root();
@@ -409,8 +465,11 @@ impl<'a> Echo<'a> {
         if self.is_response {
             object = object.text("response_code", &said("response_code"));
             // The old status' words would contradict a new one.
-            let status = sent("response_status").filter(|_| !self.changed.contains_key("response_code"));
-            for (name, value) in [("response_status", status), ("http_version", sent("http_version"))] {
+            let status =
+                sent("response_status").filter(|_| !self.changed.contains_key("response_code"));
+            for (name, value) in
+                [("response_status", status), ("http_version", sent("http_version"))]
+            {
                 object = object.some(value, |object, value| object.text(name, &value));
             }
             object = object.text("body", &said("body")).json("headers", &self.headers.json());
@@ -446,7 +505,8 @@ impl State {
     fn of(call: &Call) -> Option<Self> {
         let attributes = call.action.iter().flat_map(|action| &action.attributes);
         let header = |attribute: &Attribute| {
-            let value = Document::parse(attribute.value.as_bytes()).ok()?.root().as_str()?.into_owned();
+            let value =
+                Document::parse(attribute.value.as_bytes()).ok()?.root().as_str()?.into_owned();
             Some((attribute.name.strip_prefix("header.")?.to_owned(), value))
         };
         let ip = call.origin.as_ref().and_then(|origin| origin.ip.clone());
@@ -456,9 +516,15 @@ impl State {
     }
 
     fn text(&self) -> String {
-        let headers = self.headers.iter().fold(Object::new(), |object, (name, value)| object.text(name, value));
+        let headers = self
+            .headers
+            .iter()
+            .fold(Object::new(), |object, (name, value)| object.text(name, value));
         let object = Object::new().json("v", "1").text("id", &self.id);
-        object.some(self.ip.as_deref(), |object, ip| object.text("ip", ip)).json("headers", &headers.end()).end()
+        object
+            .some(self.ip.as_deref(), |object, ip| object.text("ip", ip))
+            .json("headers", &headers.end())
+            .end()
     }
 
     /// Nothing where it is not ours.
@@ -471,7 +537,9 @@ impl State {
         Some(Self {
             id: root.get("id").and_then(string)?,
             ip: root.get("ip").and_then(string),
-            headers: headers.map(|(name, value)| Some((name.into_owned(), string(value)?))).collect::<Option<_>>()?,
+            headers: headers
+                .map(|(name, value)| Some((name.into_owned(), string(value)?)))
+                .collect::<Option<_>>()?,
         })
     }
 }
@@ -493,13 +561,19 @@ fn stop(is_response: bool, code: &str, message: &str, codes: &[&str]) -> Answer 
         _ => ("SERVICE UNAVAILABLE", None),
     };
     let body = Object::new().text("errorMessage", message).json("status", code);
-    let body = if codes.is_empty() { body } else { body.json("codes", &strings(codes.iter().copied())) };
+    let body =
+        if codes.is_empty() { body } else { body.json("codes", &strings(codes.iter().copied())) };
     let mut headers = Headers(vec![("content-type".to_owned(), Answer::CONTENT_TYPE.to_owned())]);
-    headers.0.extend(challenge.map(|challenge| ("www-authenticate".to_owned(), challenge.to_owned())));
-    let response =
-        Object::new().text("response_code", code).text("response_status", status).text("http_version", "1.1");
+    headers
+        .0
+        .extend(challenge.map(|challenge| ("www-authenticate".to_owned(), challenge.to_owned())));
+    let response = Object::new()
+        .text("response_code", code)
+        .text("response_status", status)
+        .text("http_version", "1.1");
     let response = response.json("headers", &headers.json()).text("body", &body.end()).end();
-    let whole = if is_response { response } else { Object::new().json("response", &response).end() };
+    let whole =
+        if is_response { response } else { Object::new().json("response", &response).end() };
     Answer::ok(whole, Slot::Member(RECORD))
 }
 
@@ -511,10 +585,15 @@ fn parts(url: &str) -> (&str, &str) {
 }
 
 /// Members that are strings, as attributes.
-fn named(names: &[&'static str], read: &Body, root: Option<Value<'_>>) -> Result<Vec<Attribute>, Malformed> {
+fn named(
+    names: &[&'static str],
+    read: &Body,
+    root: Option<Value<'_>>,
+) -> Result<Vec<Attribute>, Malformed> {
     let mut attributes = Vec::new();
     for name in names {
-        attributes.extend(read.string(root, name)?.map(|value| json_attribute(name, &text(&value))));
+        attributes
+            .extend(read.string(root, name)?.map(|value| json_attribute(name, &text(&value))));
     }
     Ok(attributes)
 }
@@ -535,7 +614,8 @@ fn is_token(text: &str) -> bool {
 
 /// RFC 9110 section 5.5: no line ends where the gateway takes it for one line.
 fn is_field_value(text: &str) -> bool {
-    text.bytes().all(|byte| byte == b'\t' || (b' '..=b'~').contains(&byte) || byte >= 0x80) && text.trim() == text
+    text.bytes().all(|byte| byte == b'\t' || (b' '..=b'~').contains(&byte) || byte >= 0x80)
+        && text.trim() == text
 }
 
 fn is_url(text: &str) -> bool {
@@ -543,7 +623,9 @@ fn is_url(text: &str) -> bool {
 }
 
 fn is_status(text: &str) -> bool {
-    text.len() == 3 && text.bytes().all(|byte| byte.is_ascii_digit()) && matches!(text.as_bytes(), [b'2'..=b'5', ..])
+    text.len() == 3
+        && text.bytes().all(|byte| byte.is_ascii_digit())
+        && matches!(text.as_bytes(), [b'2'..=b'5', ..])
 }
 
 /// What an API's client reads where a denial has no text.

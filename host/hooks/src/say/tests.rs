@@ -6,7 +6,11 @@ fn emits(effects: &[Effect], changes: &[&str]) -> Emits {
     Emits::compile(effects, &changes.iter().map(ToString::to_string).collect::<Vec<_>>()).unwrap()
 }
 
-fn complaints(kind: HookKind, emits: &Emits, mapping: &[(&str, &str)]) -> Vec<(&'static str, String)> {
+fn complaints(
+    kind: HookKind,
+    emits: &Emits,
+    mapping: &[(&str, &str)],
+) -> Vec<(&'static str, String)> {
     let mapping = mapping.iter().map(|(what, to)| ((*what).to_owned(), (*to).to_owned())).collect();
     let complaints = check(kind, emits, &mapping).err().unwrap_or_default();
     complaints.iter().map(|complaint| (complaint.code(), complaint.to_string())).collect()
@@ -18,7 +22,11 @@ fn the_page_shows_the_table() {
     if std::env::var_os("BLESS").is_some() {
         std::fs::write(&page, table()).unwrap();
     }
-    assert_eq!(std::fs::read_to_string(page).unwrap(), table(), "docs/hook-kinds.md is not what `say::table` says");
+    assert_eq!(
+        std::fs::read_to_string(page).unwrap(),
+        table(),
+        "docs/hook-kinds.md is not what `say::table` says"
+    );
 }
 
 #[test]
@@ -28,7 +36,8 @@ fn what_is_native_needs_no_mapping() {
         &["set:id-token:/claims/*", "cap-lifetime:access-token"],
     );
     assert_eq!(complaints(HookKind::OktaToken, &token, &[]), []);
-    let import = emits(&[Effect::Allow], &["set:user:/x", "set:app-user:/x", "create-user", "link-user"]);
+    let import =
+        emits(&[Effect::Allow], &["set:user:/x", "set:app-user:/x", "create-user", "link-user"]);
     assert_eq!(complaints(HookKind::OktaUserImport, &import, &[]), []);
 }
 
@@ -48,7 +57,10 @@ fn what_is_mapped_must_be_mapped_to_what_can_be() {
             ),
         ]
     );
-    assert_eq!(complaints(HookKind::OktaToken, &plugin, &[("step-up", "deny"), ("drop-grant", "deny")]), []);
+    assert_eq!(
+        complaints(HookKind::OktaToken, &plugin, &[("step-up", "deny"), ("drop-grant", "deny")]),
+        []
+    );
     let deny = emits(&[Effect::Deny], &[]);
     assert_eq!(complaints(HookKind::OktaUserImport, &deny, &[])[0].0, "unmapped");
     assert_eq!(complaints(HookKind::OktaUserImport, &deny, &[("deny", "report")]), []);
@@ -57,9 +69,16 @@ fn what_is_mapped_must_be_mapped_to_what_can_be() {
 #[test]
 fn the_unsayable_cannot_be_mapped_away_and_idle_mappings_are_named() {
     let plugin = emits(&[], &["set:user:/x"]);
-    let told = complaints(HookKind::OktaToken, &plugin, &[("set:user", "deny"), ("deny", "deny"), ("trim", "deny")]);
+    let told = complaints(
+        HookKind::OktaToken,
+        &plugin,
+        &[("set:user", "deny"), ("deny", "deny"), ("trim", "deny")],
+    );
     let codes: Vec<_> = told.iter().map(|(code, _)| *code).collect();
-    assert_eq!(codes, ["unsayable", "mapped-pointlessly", "mapped-pointlessly", "mapped-pointlessly"]);
+    assert_eq!(
+        codes,
+        ["unsayable", "mapped-pointlessly", "mapped-pointlessly", "mapped-pointlessly"]
+    );
     // Mapping what the plugin does not emit today is no harm.
     assert_eq!(complaints(HookKind::OktaToken, &emits(&[], &[]), &[("review", "deny")]), []);
 }

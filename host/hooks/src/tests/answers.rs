@@ -4,7 +4,9 @@ use portcullis_model::{Cause, Change, ChangeKind, Credential, Effect, Grant, Gra
 
 use super::{IMPORT, OKTA, SAML, TOKEN, TOKEN_OF_A_CLIENT, golden, incoming};
 use crate::say::{self, Saying};
-use crate::{Answer, HookKind, Incoming, OnFailure, Outcome, Reference, Unsayable, Why, safe_answer, write};
+use crate::{
+    Answer, HookKind, Incoming, OnFailure, Outcome, Reference, Unsayable, Why, safe_answer, write,
+};
 
 use HookKind::{OktaToken, OktaUserImport};
 
@@ -12,7 +14,12 @@ fn set(target: Target, path: &str, value: &str) -> Change {
     Change::Set { target, path: path.into(), value: value.into() }
 }
 
-fn answer(kind: HookKind, body: &str, verdict: Effect, changes: &[Change]) -> Result<Answer, Unsayable> {
+fn answer(
+    kind: HookKind,
+    body: &str,
+    verdict: Effect,
+    changes: &[Change],
+) -> Result<Answer, Unsayable> {
     write(kind, &incoming(kind, body), &Outcome { verdict, changes, ..Outcome::default() })
 }
 
@@ -56,9 +63,17 @@ fn token_answers_are_as_ever() {
     };
     let told = write(OktaToken, &token, &outcome).unwrap();
     is_golden("token-deny-text.json", &told);
-    let reference =
-        Reference { log: "hospital.example/portcullis", index: 12, leaf: "3q2+7w==", generation: 1, spent_us: 1 };
-    golden("token-deny-text.reference.json", &String::from_utf8(told.with_reference(&reference)).unwrap());
+    let reference = Reference {
+        log: "hospital.example/portcullis",
+        index: 12,
+        leaf: "3q2+7w==",
+        generation: 1,
+        spent_us: 1,
+    };
+    golden(
+        "token-deny-text.reference.json",
+        &String::from_utf8(told.with_reference(&reference)).unwrap(),
+    );
 }
 
 #[test]
@@ -70,52 +85,83 @@ fn import_answers_are_as_ever() {
         set(Target::User, "/city", "null"),
         Change::CreateUser,
     ];
-    is_golden("import-changes.json", &answer(OktaUserImport, IMPORT, Effect::Allow, &changes).unwrap());
+    is_golden(
+        "import-changes.json",
+        &answer(OktaUserImport, IMPORT, Effect::Allow, &changes).unwrap(),
+    );
     let link = [Change::LinkUser("00u-\"x\"".into())];
     is_golden("import-link.json", &answer(OktaUserImport, IMPORT, Effect::Allow, &link).unwrap());
-    is_golden("import-report.json", &answer(OktaUserImport, IMPORT, Effect::Review, &changes).unwrap());
+    is_golden(
+        "import-report.json",
+        &answer(OktaUserImport, IMPORT, Effect::Review, &changes).unwrap(),
+    );
     is_golden("import-allow.json", &answer(OktaUserImport, IMPORT, Effect::Allow, &[]).unwrap());
 }
 
 #[test]
 fn safe_answers_are_as_ever() {
-    let restricted = OnFailure::Restricted { applications: vec!["chart-app".into(), "lab-interface".into()] };
+    let restricted =
+        OnFailure::Restricted { applications: vec!["chart-app".into(), "lab-interface".into()] };
     let (token, client) = (incoming(OktaToken, TOKEN), incoming(OktaToken, TOKEN_OF_A_CLIENT));
     let restrict = |call| safe_answer(OktaToken, &restricted, Cause::BudgetExhausted, Some(call));
     is_golden("token-restricted.json", &restrict(&token));
     is_golden("token-client-restricted.json", &restrict(&client));
     let saml = incoming(HookKind::OktaSaml, SAML);
     let applications = OnFailure::Restricted { applications: vec!["0oa-pacs".into()] };
-    is_golden("saml-restricted.json", &safe_answer(HookKind::OktaSaml, &applications, Cause::PluginFault, Some(&saml)));
+    is_golden(
+        "saml-restricted.json",
+        &safe_answer(HookKind::OktaSaml, &applications, Cause::PluginFault, Some(&saml)),
+    );
     is_golden(
         "saml-closed.json",
         &safe_answer(HookKind::OktaSaml, &OnFailure::Closed, Cause::PluginFault, Some(&saml)),
     );
-    is_golden("token-closed.json", &safe_answer(OktaToken, &OnFailure::Closed, Cause::Overload, None));
-    is_golden("import-closed.json", &safe_answer(OktaUserImport, &OnFailure::Closed, Cause::Overload, None));
+    is_golden(
+        "token-closed.json",
+        &safe_answer(OktaToken, &OnFailure::Closed, Cause::Overload, None),
+    );
+    is_golden(
+        "import-closed.json",
+        &safe_answer(OktaUserImport, &OnFailure::Closed, Cause::Overload, None),
+    );
 }
 
 #[test]
 fn a_closed_token_hook_stops_whatever_the_cause() {
     let (token, import) = (incoming(OktaToken, TOKEN), incoming(OktaUserImport, IMPORT));
     let stops = |answer: &Answer| answer.status == 200 && answer.body().starts_with(b"{\"error\":");
-    let restricted = |application: &str| OnFailure::Restricted { applications: vec![application.into()] };
+    let restricted =
+        |application: &str| OnFailure::Restricted { applications: vec![application.into()] };
     for cause in Cause::ALL {
         for incoming in [None, Some(&token)] {
-            assert!(stops(&safe_answer(OktaToken, &OnFailure::Closed, cause, incoming)), "{cause:?}");
-            assert!(stops(&safe_answer(OktaToken, &restricted("another-app"), cause, incoming)), "{cause:?}");
+            assert!(
+                stops(&safe_answer(OktaToken, &OnFailure::Closed, cause, incoming)),
+                "{cause:?}"
+            );
+            assert!(
+                stops(&safe_answer(OktaToken, &restricted("another-app"), cause, incoming)),
+                "{cause:?}"
+            );
             let open = safe_answer(OktaToken, &OnFailure::Open, cause, incoming);
-            let expected = if cause == Cause::CallerUnproven { (401, &b""[..]) } else { (200, &b"{}"[..]) };
+            let expected =
+                if cause == Cause::CallerUnproven { (401, &b""[..]) } else { (200, &b"{}"[..]) };
             assert_eq!((open.status, open.body()), expected, "{cause:?}");
         }
         assert!(stops(&safe_answer(OktaToken, &restricted("chart-app"), cause, None)), "{cause:?}");
         for on_failure in [OnFailure::Closed, restricted("0oa-hr")] {
-            assert!(stops(&safe_answer(OktaUserImport, &on_failure, cause, Some(&import))), "{cause:?}");
+            assert!(
+                stops(&safe_answer(OktaUserImport, &on_failure, cause, Some(&import))),
+                "{cause:?}"
+            );
         }
     }
     // What is wrong with the request itself is no reason to let it through.
-    for cause in [Cause::CallerUnproven, Cause::EventReused, Cause::WrongShape, Cause::UnknownEvent] {
-        assert!(stops(&safe_answer(OktaToken, &restricted("chart-app"), cause, Some(&token))), "{cause:?}");
+    for cause in [Cause::CallerUnproven, Cause::EventReused, Cause::WrongShape, Cause::UnknownEvent]
+    {
+        assert!(
+            stops(&safe_answer(OktaToken, &restricted("chart-app"), cause, Some(&token))),
+            "{cause:?}"
+        );
     }
 }
 
@@ -129,11 +175,21 @@ fn a_restriction_that_cannot_be_said_is_a_refusal() {
     ] {
         let body = TOKEN.replace(from, to);
         assert_ne!(body, TOKEN);
-        let answer = safe_answer(OktaToken, &restricted, Cause::PluginFault, Some(&incoming(OktaToken, &body)));
+        let answer = safe_answer(
+            OktaToken,
+            &restricted,
+            Cause::PluginFault,
+            Some(&incoming(OktaToken, &body)),
+        );
         assert!(answer.body().starts_with(b"{\"error\":"), "{to}");
     }
     let neither = r#"{"eventId":"e","eventType":"com.okta.oauth2.tokens.transform","data":{"context":{"protocol":{"client":{"id":"chart-app"}}}}}"#;
-    let answer = safe_answer(OktaToken, &restricted, Cause::PluginFault, Some(&incoming(OktaToken, neither)));
+    let answer = safe_answer(
+        OktaToken,
+        &restricted,
+        Cause::PluginFault,
+        Some(&incoming(OktaToken, neither)),
+    );
     assert!(answer.body().starts_with(b"{\"error\":"));
 }
 
@@ -143,12 +199,29 @@ fn what_okta_would_refuse_is_named() {
     let access = |path: &str, value: &str| [set(Target::AccessToken, path, value)];
     let remove = |path: &str| [Change::Remove { target: Target::AccessToken, path: path.into() }];
     for reserved in ["sub", "aud", "groups", "role", "acr", "scope", "okta_emailVerified"] {
-        assert_eq!(why(OktaToken, TOKEN, &id(&format!("/claims/{reserved}"), "1")), Why::Reserved, "{reserved}");
+        assert_eq!(
+            why(OktaToken, TOKEN, &id(&format!("/claims/{reserved}"), "1")),
+            Why::Reserved,
+            "{reserved}"
+        );
     }
     for reserved in ["scp", "uid", "groups", "iss", "cnf"] {
-        assert_eq!(why(OktaToken, TOKEN, &access(&format!("/claims/{reserved}/0"), "1")), Why::Reserved, "{reserved}");
+        assert_eq!(
+            why(OktaToken, TOKEN, &access(&format!("/claims/{reserved}/0"), "1")),
+            Why::Reserved,
+            "{reserved}"
+        );
     }
-    for place in ["", "/", "/claims", "/claims/", "/claim/x", "claims/x", "/claims/~x", "/token/lifetime/expiration"] {
+    for place in [
+        "",
+        "/",
+        "/claims",
+        "/claims/",
+        "/claim/x",
+        "claims/x",
+        "/claims/~x",
+        "/token/lifetime/expiration",
+    ] {
         assert_eq!(why(OktaToken, TOKEN, &access(place, "1")), Why::Place, "{place}");
     }
     for nowhere in [
@@ -161,7 +234,13 @@ fn what_okta_would_refuse_is_named() {
     ] {
         assert_eq!(why(OktaToken, TOKEN, &access(nowhere, "1")), Why::NoTarget, "{nowhere}");
     }
-    for nowhere in ["/claims/none", "/claims/shift/none", "/claims/badges/3", "/claims/badges/-", "/claims/roles/0"] {
+    for nowhere in [
+        "/claims/none",
+        "/claims/shift/none",
+        "/claims/badges/3",
+        "/claims/badges/-",
+        "/claims/roles/0",
+    ] {
         assert_eq!(why(OktaToken, TOKEN, &remove(nowhere)), Why::NoTarget, "{nowhere}");
     }
     for value in ["", "x", "null", "{\"a\":1,\"a\":1}", "1,{\"op\":\"remove\"}"] {
@@ -171,17 +250,26 @@ fn what_okta_would_refuse_is_named() {
     let cap = |seconds| [Change::CapLifetime { target: Target::AccessToken, seconds }];
     assert_eq!(why(OktaToken, TOKEN, &cap(299)), Why::TooShort);
     let long = format!("\"{}\"", "x".repeat(256_000));
-    let too_long = answer(OktaToken, TOKEN, Effect::Allow, &access("/claims/x", &long)).err().unwrap();
+    let too_long =
+        answer(OktaToken, TOKEN, Effect::Allow, &access("/claims/x", &long)).err().unwrap();
     assert_eq!((too_long.why, too_long.change), (Why::TooLong, None));
     // A cap of a token that is not issued, or that lives shorter anyway, needs no words.
-    let vacuous = [Change::CapLifetime { target: Target::IdToken, seconds: 1 }, cap(600)[0].clone()];
-    assert_eq!(answer(OktaToken, TOKEN_OF_A_CLIENT, Effect::Allow, &vacuous).unwrap().body(), b"{}");
+    let vacuous =
+        [Change::CapLifetime { target: Target::IdToken, seconds: 1 }, cap(600)[0].clone()];
+    assert_eq!(
+        answer(OktaToken, TOKEN_OF_A_CLIENT, Effect::Allow, &vacuous).unwrap().body(),
+        b"{}"
+    );
 }
 
 #[test]
 fn imports_have_their_own_limits() {
     for place in ["", "/", "/a/b", "a", "/a~"] {
-        assert_eq!(why(OktaUserImport, IMPORT, &[set(Target::User, place, "1")]), Why::Place, "{place}");
+        assert_eq!(
+            why(OktaUserImport, IMPORT, &[set(Target::User, place, "1")]),
+            Why::Place,
+            "{place}"
+        );
     }
     let conflicts = [
         [Change::CreateUser, Change::LinkUser("x".into())],
@@ -190,7 +278,10 @@ fn imports_have_their_own_limits() {
     ];
     for changes in conflicts {
         let unsayable = answer(OktaUserImport, IMPORT, Effect::Allow, &changes).err().unwrap();
-        assert_eq!((unsayable.why, unsayable.change), (Why::Conflict, Some((2, changes[1].kind()))));
+        assert_eq!(
+            (unsayable.why, unsayable.change),
+            (Why::Conflict, Some((2, changes[1].kind())))
+        );
     }
     assert_eq!(why(OktaUserImport, IMPORT, &[Change::LinkUser(String::new())]), Why::Value);
     assert_eq!(why(OktaUserImport, IMPORT, &[set(Target::AppUser, "/a", "x")]), Why::Value);
@@ -205,7 +296,9 @@ fn native_is_what_renders() {
         ChangeKind::Remove(target) => Change::Remove { target, path: "/claims/department".into() },
         ChangeKind::CapLifetime(target) => Change::CapLifetime { target, seconds: 300 },
         ChangeKind::AddGrant => Change::AddGrant(Grant { kind: GrantKind::Scope, id: "x".into() }),
-        ChangeKind::DropGrant => Change::DropGrant(Grant { kind: GrantKind::Scope, id: "x".into() }),
+        ChangeKind::DropGrant => {
+            Change::DropGrant(Grant { kind: GrantKind::Scope, id: "x".into() })
+        }
         ChangeKind::LinkUser => Change::LinkUser("x".into()),
         ChangeKind::CreateUser => Change::CreateUser,
         ChangeKind::Credential => Change::Credential(Credential::Verified),

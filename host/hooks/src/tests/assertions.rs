@@ -60,7 +60,10 @@ fn the_interpreter_is_as_strict_as_it_says() {
     let assertion = &request["data"]["assertion"];
     let tried = |op: &str, path: &str, value: Value| {
         let operation = json!({"op": op, "path": path, "value": value});
-        okta(assertion, &json!({"commands": [{"type": "com.okta.assertion.patch", "value": [operation]}]}))
+        okta(
+            assertion,
+            &json!({"commands": [{"type": "com.okta.assertion.patch", "value": [operation]}]}),
+        )
     };
     let statement = json!({"attributes": {"NameFormat": "f"}, "attributeValues": [{"attributes": {"xsi:type": "xs:string"}, "value": "v"}]});
     for (op, path, value) in [
@@ -77,7 +80,11 @@ fn the_interpreter_is_as_strict_as_it_says() {
         ("add", "/claims/groups", statement.clone()),
         ("replace", "/claims/new", statement),
         ("add", "/claims/new", json!("bare")),
-        ("add", "/claims/groups/attributeValues/-", json!({"attributes": {"xsi:type": "xs:string"}, "value": "v"})),
+        (
+            "add",
+            "/claims/groups/attributeValues/-",
+            json!({"attributes": {"xsi:type": "xs:string"}, "value": "v"}),
+        ),
         ("replace", "/claims/groups/attributeValues/2/value", json!("x")),
         ("remove", "/claims/groups", Value::Null),
         ("add", "/authentication/sessionLifetime", json!(299)),
@@ -103,17 +110,27 @@ pub(super) fn okta(assertion: &Value, answer: &Value) -> Result<Value, String> {
         let operations = command["value"].as_array().unwrap();
         assert!(!operations.is_empty());
         for operation in operations {
-            let members: Vec<&str> = operation.as_object().unwrap().keys().map(String::as_str).collect();
+            let members: Vec<&str> =
+                operation.as_object().unwrap().keys().map(String::as_str).collect();
             assert_eq!(members, ["op", "path", "value"]);
-            let (name, path, value) =
-                (operation["op"].as_str().unwrap(), operation["path"].as_str().unwrap(), &operation["value"]);
-            operate(&mut patched, name, path, value).map_err(|why| format!("{name} {path}: {why}"))?;
+            let (name, path, value) = (
+                operation["op"].as_str().unwrap(),
+                operation["path"].as_str().unwrap(),
+                &operation["value"],
+            );
+            operate(&mut patched, name, path, value)
+                .map_err(|why| format!("{name} {path}: {why}"))?;
         }
     }
     Ok(patched)
 }
 
-fn operate(assertion: &mut Value, name: &str, path: &str, value: &Value) -> Result<(), &'static str> {
+fn operate(
+    assertion: &mut Value,
+    name: &str,
+    path: &str,
+    value: &Value,
+) -> Result<(), &'static str> {
     let bad = path.split('~').skip(1).any(|rest| !rest.starts_with(['0', '1']));
     let tokens: Vec<String> =
         path.split('/').skip(1).map(|token| token.replace("~1", "/").replace("~0", "~")).collect();
@@ -146,7 +163,9 @@ fn operate(assertion: &mut Value, name: &str, path: &str, value: &Value) -> Resu
                 ("claims", []) => is_statement(value),
                 ("claims", [values]) if values == "attributeValues" => is_values(value),
                 ("claims", [values, _]) if values == "attributeValues" => is_value(value),
-                ("claims", [.., last]) if ["value", "NameFormat", "xsi:type"].contains(&last.as_str()) => {
+                ("claims", [.., last])
+                    if ["value", "NameFormat", "xsi:type"].contains(&last.as_str()) =>
+                {
                     value.is_string()
                 }
                 ("claims", _) => false,
@@ -173,7 +192,9 @@ fn is_values(value: &Value) -> bool {
 }
 
 fn is_value(value: &Value) -> bool {
-    has(value, ["attributes", "value"]) && are_strings(&value["attributes"]) && value["value"].is_string()
+    has(value, ["attributes", "value"])
+        && are_strings(&value["attributes"])
+        && value["value"].is_string()
 }
 
 fn has(value: &Value, members: [&str; 2]) -> bool {
@@ -215,24 +236,34 @@ fn ask(assertion: &Value, asked: &[Asked]) -> Option<Value> {
                     continue;
                 }
                 (*seconds >= 300).then_some(())?;
-                let now = session.get("sessionLifetime").and_then(Value::as_u64).unwrap_or(u64::MAX);
-                session.insert("sessionLifetime".into(), now.min(u64::from(*seconds)).min(86_400).into());
+                let now =
+                    session.get("sessionLifetime").and_then(Value::as_u64).unwrap_or(u64::MAX);
+                session.insert(
+                    "sessionLifetime".into(),
+                    now.min(u64::from(*seconds)).min(86_400).into(),
+                );
             }
             Asked::Set(path, value) => {
-                let tokens: Vec<String> =
-                    path.split('/').skip(1).map(|token| token.replace("~1", "/").replace("~0", "~")).collect();
+                let tokens: Vec<String> = path
+                    .split('/')
+                    .skip(1)
+                    .map(|token| token.replace("~1", "/").replace("~0", "~"))
+                    .collect();
                 let (section, inner) = (tokens[0].as_str(), tokens.get(2..)?);
                 if section != "claims" {
                     let there = wanted.pointer_mut(path)?;
-                    (section != "lifetime" && path != "/authentication/sessionLifetime" && alike(there, value))
-                        .then_some(())?;
+                    (section != "lifetime"
+                        && path != "/authentication/sessionLifetime"
+                        && alike(there, value))
+                    .then_some(())?;
                     *there = value.clone();
                     continue;
                 }
                 let claims = wanted["claims"].as_object_mut()?;
                 let name = &tokens[1];
                 if inner.is_empty() {
-                    let statement = statement(value, claims.get(name).map(|sent| &sent["attributes"]))?;
+                    let statement =
+                        statement(value, claims.get(name).map(|sent| &sent["attributes"]))?;
                     // Once brought, it is not brought again.
                     (!brought.contains(name)).then_some(())?;
                     if claims.insert(name.clone(), statement).is_none() {
@@ -242,12 +273,13 @@ fn ask(assertion: &Value, asked: &[Asked]) -> Option<Value> {
                 }
                 (!brought.contains(name)).then_some(())?;
                 let value = match inner.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-                    ["attributeValues"] => Value::Array(value.as_array()?.iter().map(element).collect::<Option<_>>()?),
+                    ["attributeValues"] => {
+                        Value::Array(value.as_array()?.iter().map(element).collect::<Option<_>>()?)
+                    }
                     ["attributeValues", _] => element(value)?,
                     ["attributeValues", _, "value"] => plain(value)?.1.into(),
-                    ["attributes", "NameFormat"] | ["attributeValues", _, "attributes", "xsi:type"] => {
-                        value.as_str()?.into()
-                    }
+                    ["attributes", "NameFormat"]
+                    | ["attributeValues", _, "attributes", "xsi:type"] => value.as_str()?.into(),
                     _ => return None,
                 };
                 value.as_array().is_none_or(|values| !values.is_empty()).then_some(())?;
@@ -263,7 +295,10 @@ fn statement(value: &Value, present: Option<&Value>) -> Option<Value> {
     let basic = present.cloned().unwrap_or(basic);
     let (attributes, values) = match value {
         Value::Object(object) => {
-            object.keys().all(|name| name == "attributes" || name == "attributeValues").then_some(())?;
+            object
+                .keys()
+                .all(|name| name == "attributes" || name == "attributeValues")
+                .then_some(())?;
             let attributes = object.get("attributes").cloned().unwrap_or(basic);
             are_strings(&attributes).then_some(())?;
             (attributes, object.get("attributeValues")?.as_array()?.clone())
@@ -300,8 +335,8 @@ fn request() -> impl Strategy<Value = Value> {
     let claims = prop::collection::btree_map(claim_name(), sent(), 0..3);
     let claims = claims.prop_map(|claims| Value::Object(claims.into_iter().collect::<Map<_, _>>()));
     let absent = |share| prop::bool::weighted(share);
-    (prop::option::weighted(0.9, claims), absent(0.1), prop::option::weighted(0.3, 0..90_000u32)).prop_map(
-        |(claims, without, lifetime)| {
+    (prop::option::weighted(0.9, claims), absent(0.1), prop::option::weighted(0.3, 0..90_000u32))
+        .prop_map(|(claims, without, lifetime)| {
             let mut request: Value = serde_json::from_str(SAML).unwrap();
             let assertion = &mut request["data"]["assertion"];
             assertion["claims"] = claims.unwrap_or(Value::Null);
@@ -312,15 +347,16 @@ fn request() -> impl Strategy<Value = Value> {
                 assertion["authentication"] = Value::Null;
             }
             request
-        },
-    )
+        })
 }
 
 /// A statement as Okta sends it.
 fn sent() -> impl Strategy<Value = Value> {
     prop::collection::vec("[a-c]{0,2}", 0..3).prop_map(|values| {
-        let values: Vec<_> =
-            values.into_iter().map(|value| json!({"attributes": {"xsi:type": "xs:string"}, "value": value})).collect();
+        let values: Vec<_> = values
+            .into_iter()
+            .map(|value| json!({"attributes": {"xsi:type": "xs:string"}, "value": value}))
+            .collect();
         json!({"attributes": {"NameFormat": "f"}, "attributeValues": values})
     })
 }
@@ -390,8 +426,9 @@ fn asked() -> impl Strategy<Value = Asked> {
         "/attributes",
         "/other",
     ]);
-    let claims = (claim_name(), inner)
-        .prop_map(|(name, inner)| format!("/claims/{}{inner}", name.replace('~', "~0").replace('/', "~1")));
+    let claims = (claim_name(), inner).prop_map(|(name, inner)| {
+        format!("/claims/{}{inner}", name.replace('~', "~0").replace('/', "~1"))
+    });
     let others = prop::sample::select(vec![
         "/subject/nameId",
         "/subject/confirmation/data/recipient",
@@ -415,13 +452,20 @@ fn asked() -> impl Strategy<Value = Asked> {
 #[test]
 fn what_okta_would_refuse_is_named() {
     let call = incoming(HookKind::OktaSaml, SAML);
-    let set =
-        |path: &str, value: &str| Change::Set { target: Target::Assertion, path: path.into(), value: value.into() };
+    let set = |path: &str, value: &str| Change::Set {
+        target: Target::Assertion,
+        path: path.into(),
+        value: value.into(),
+    };
     let why = |changes: &[Change]| {
-        write(HookKind::OktaSaml, &call, &Outcome { verdict: Effect::Allow, changes, ..Outcome::default() })
-            .err()
-            .unwrap()
-            .why
+        write(
+            HookKind::OktaSaml,
+            &call,
+            &Outcome { verdict: Effect::Allow, changes, ..Outcome::default() },
+        )
+        .err()
+        .unwrap()
+        .why
     };
     for place in [
         "",
@@ -446,14 +490,24 @@ fn what_okta_would_refuse_is_named() {
     ] {
         assert_eq!(why(&[set(nowhere, "\"x\"")]), Why::NoTarget, "{nowhere}");
     }
-    for value in
-        ["", "x", "null", "[]", "{}", "[null]", "{\"attributeValues\":[],\"x\":1}", "\"x\",{\"op\":\"remove\"}"]
-    {
+    for value in [
+        "",
+        "x",
+        "null",
+        "[]",
+        "{}",
+        "[null]",
+        "{\"attributeValues\":[],\"x\":1}",
+        "\"x\",{\"op\":\"remove\"}",
+    ] {
         assert_eq!(why(&[set("/claims/x", value)]), Why::Value, "{value}");
     }
     assert_eq!(why(&[set("/claims/x", "1"), set("/claims/x", "2")]), Why::Conflict);
     assert_eq!(why(&[set("/subject/nameId", "7")]), Why::Value);
-    assert_eq!(why(&[Change::CapLifetime { target: Target::Assertion, seconds: 299 }]), Why::TooShort);
+    assert_eq!(
+        why(&[Change::CapLifetime { target: Target::Assertion, seconds: 299 }]),
+        Why::TooShort
+    );
     let long = format!("\"{}\"", "x".repeat(256_000));
     assert_eq!(why(&[set("/claims/x", &long)]), Why::TooLong);
 }
@@ -461,21 +515,30 @@ fn what_okta_would_refuse_is_named() {
 #[test]
 fn answers_are_as_ever() {
     let call = incoming(HookKind::OktaSaml, SAML);
-    let set =
-        |path: &str, value: &str| Change::Set { target: Target::Assertion, path: path.into(), value: value.into() };
+    let set = |path: &str, value: &str| Change::Set {
+        target: Target::Assertion,
+        path: path.into(),
+        value: value.into(),
+    };
     let changes = [
         set("/claims/accessEnd", "\"2026-09-30\""),
         set("/claims/https:~1~1hospital.example~1unit", "4712"),
         set("/claims/badges", "[\"b1\", 7, true, 0.5]"),
         set("/claims/groups/attributeValues/1/value", "\"off-call\""),
-        set("/claims/shift", r#"{"attributes": {"NameFormat": "urn:x"}, "attributeValues": [{"value": "night"}]}"#),
+        set(
+            "/claims/shift",
+            r#"{"attributes": {"NameFormat": "urn:x"}, "attributeValues": [{"value": "night"}]}"#,
+        ),
         set("/authentication/authnContext", r#"{"authnContextClassRef": "urn:x"}"#),
         set("/conditions/audienceRestriction", r#"["urn:hospital:pacs"]"#),
         Change::CapLifetime { target: Target::Assertion, seconds: 7200 },
         Change::CapLifetime { target: Target::Assertion, seconds: 3600 },
     ];
-    let answer =
-        write(HookKind::OktaSaml, &call, &Outcome { verdict: Effect::Allow, changes: &changes, ..Outcome::default() });
+    let answer = write(
+        HookKind::OktaSaml,
+        &call,
+        &Outcome { verdict: Effect::Allow, changes: &changes, ..Outcome::default() },
+    );
     let answer = answer.unwrap();
     okta(
         &serde_json::from_str::<Value>(SAML).unwrap()["data"]["assertion"],

@@ -8,8 +8,8 @@ use super::requests::tell;
 use super::{SETTINGS, frame, golden, grounds, json, post, posted, text};
 use crate::HookKind::Authzen;
 use crate::{
-    Answer, Found, Heard, Incoming, OnFailure, Outcome, Page, Refusal, Request, Settings, Unsayable, Until, Why,
-    gather, greet, list, read, refuse, write,
+    Answer, Found, Heard, Incoming, OnFailure, Outcome, Page, Refusal, Request, Settings,
+    Unsayable, Until, Why, gather, greet, list, read, refuse, write,
 };
 
 const ONE: &str = "/access/v1/evaluation";
@@ -62,7 +62,8 @@ fn reads_what_the_standard_says() {
     for (route, name) in [(SUBJECTS, "subject"), (RESOURCES, "resource"), (ACTIONS, "action")] {
         let mut body = question();
         body["page"] = json!({"token": "after-7", "limit": 20, "properties": {"sort": "name"}});
-        let Ok(Heard::Which(incoming, page)) = post(Authzen, route, &body.to_string(), &SETTINGS) else {
+        let Ok(Heard::Which(incoming, page)) = post(Authzen, route, &body.to_string(), &SETTINGS)
+        else {
             panic!("no search")
         };
         assert_eq!(page, Page { limit: Some(20), token: Some("after-7".into()) });
@@ -78,9 +79,13 @@ fn the_request_id_is_the_events_and_comes_back() {
         "x-request-id" => Some("req-77"),
         _ => None,
     };
-    let request = Request { get: false, route: ONE, header: &header, searches: false, body: body.as_bytes() };
+    let request =
+        Request { get: false, route: ONE, header: &header, searches: false, body: body.as_bytes() };
     let Ok(Heard::One(incoming)) = read(Authzen, &request, &frame()) else { panic!() };
-    assert_eq!((incoming.call.id.as_str(), incoming.call.correlation.as_deref()), ("req-77", Some("req-77")));
+    assert_eq!(
+        (incoming.call.id.as_str(), incoming.call.correlation.as_deref()),
+        ("req-77", Some("req-77"))
+    );
     assert_eq!(Authzen.echoed_header(), Some("x-request-id"));
     let nameless = posted(Authzen, ONE, &body).call;
     assert_eq!((nameless.id.len(), nameless.correlation), (16, None));
@@ -100,7 +105,13 @@ fn a_content_type_is_json_or_the_request_is_none() {
         (None, false),
     ] {
         let header = |name: &str| sent.filter(|_| name == "content-type");
-        let request = Request { get: false, route: ONE, header: &header, searches: false, body: body.as_bytes() };
+        let request = Request {
+            get: false,
+            route: ONE,
+            header: &header,
+            searches: false,
+            body: body.as_bytes(),
+        };
         assert_eq!(read(Authzen, &request, &frame()).is_ok(), taken, "{sent:?}");
     }
 }
@@ -119,7 +130,8 @@ fn a_required_part_that_is_missing_or_of_the_wrong_type_refuses() {
         ("/resource/type", "resource.type"),
         ("/resource/id", "resource.id"),
     ] {
-        for value in [json!("(absent)"), json!(null), json!(""), json!(123), json!({}), json!(true)] {
+        for value in [json!("(absent)"), json!(null), json!(""), json!(123), json!({}), json!(true)]
+        {
             assert_eq!(wrong(ONE, &with(question(), pointer, value)), Some(path));
         }
     }
@@ -140,7 +152,10 @@ fn a_required_part_that_is_missing_or_of_the_wrong_type_refuses() {
         ("[]", Cause::WrongShape),
         ("\"alice\"", Cause::WrongShape),
         ("null", Cause::WrongShape),
-        (r#"{"subject":{"type":"user","id":"a"},"subject":{"type":"user","id":"b"}}"#, Cause::DuplicateMember),
+        (
+            r#"{"subject":{"type":"user","id":"a"},"subject":{"type":"user","id":"b"}}"#,
+            Cause::DuplicateMember,
+        ),
         (r#"{"subject":{"type":"user","id":"a","i\u0064":"b"}}"#, Cause::DuplicateMember),
     ] {
         assert_eq!(post(Authzen, ONE, body, &SETTINGS).err().unwrap().cause, cause, "{body}");
@@ -156,14 +171,25 @@ fn a_search_needs_all_but_what_it_is_for() {
             &["/subject/id"][..],
         ),
         (RESOURCES, &["/subject", "/subject/id", "/action", "/resource/type"], &["/resource/id"]),
-        (ACTIONS, &["/subject/id", "/resource", "/resource/type", "/resource/id"], &["/action", "/action/name"]),
+        (
+            ACTIONS,
+            &["/subject/id", "/resource", "/resource/type", "/resource/id"],
+            &["/action", "/action/name"],
+        ),
     ] {
         for pointer in needed {
-            assert!(wrong(route, &with(question(), pointer, json!("(absent)"))).is_some(), "{route} {pointer}");
+            assert!(
+                wrong(route, &with(question(), pointer, json!("(absent)"))).is_some(),
+                "{route} {pointer}"
+            );
         }
         for pointer in free {
             for value in [json!("(absent)"), json!(7)] {
-                assert_eq!(wrong(route, &with(question(), pointer, value)), None, "{route} {pointer}");
+                assert_eq!(
+                    wrong(route, &with(question(), pointer, value)),
+                    None,
+                    "{route} {pointer}"
+                );
             }
         }
         for (page, path) in [
@@ -176,7 +202,10 @@ fn a_search_needs_all_but_what_it_is_for() {
         ] {
             assert_eq!(wrong(route, &with(question(), "/page", page)), Some(path));
         }
-        assert_eq!(wrong(route, &with(question(), "/page", json!({"token": "", "limit": u64::MAX}))), None);
+        assert_eq!(
+            wrong(route, &with(question(), "/page", json!({"token": "", "limit": u64::MAX}))),
+            None
+        );
     }
 }
 
@@ -185,7 +214,8 @@ fn nothing_searches_where_no_plugin_can() {
     let body = question().to_string();
     for route in [SUBJECTS, RESOURCES, ACTIONS] {
         let header = |name: &str| (name == "content-type").then_some("application/json");
-        let request = Request { get: false, route, header: &header, searches: false, body: body.as_bytes() };
+        let request =
+            Request { get: false, route, header: &header, searches: false, body: body.as_bytes() };
         let Ok(Heard::Nothing(answer)) = read(Authzen, &request, &frame()) else { panic!() };
         assert_eq!(answer.status, 404);
         assert!(json(&answer).is_string());
@@ -199,9 +229,16 @@ fn without_evaluations_there_is_one_question() {
         let one = posted(Authzen, MANY, &body.to_string());
         assert_eq!(one.call.subject.unwrap().id.as_deref(), Some("noor.haddad"));
     }
-    assert_eq!(wrong(MANY, &json!({"evaluations": []})), Some("subject"), "a single question, and none");
+    assert_eq!(
+        wrong(MANY, &json!({"evaluations": []})),
+        Some("subject"),
+        "a single question, and none"
+    );
     for evaluations in [json!({}), json!("x"), json!(1)] {
-        assert_eq!(wrong(MANY, &with(question(), "/evaluations", evaluations)), Some("evaluations"));
+        assert_eq!(
+            wrong(MANY, &with(question(), "/evaluations", evaluations)),
+            Some("evaluations")
+        );
     }
     // On the other endpoint it is a member like any that is not known.
     posted(Authzen, ONE, &with(question(), "/evaluations", json!(7)).to_string());
@@ -242,8 +279,10 @@ fn an_evaluation_that_is_none_fails_alone() {
     let told: Vec<_> = items
         .iter()
         .map(|item| {
-            item.as_ref()
-                .map_or_else(|answer| json(answer)["context"]["error"]["message"].clone(), |_| json!("question"))
+            item.as_ref().map_or_else(
+                |answer| json(answer)["context"]["error"]["message"].clone(),
+                |_| json!("question"),
+            )
         })
         .collect();
     assert_eq!(
@@ -263,7 +302,11 @@ fn an_evaluation_that_is_none_fails_alone() {
             (200, &json!(false), &json!(400))
         );
     }
-    assert_eq!(wrong(MANY, &with(body.clone(), "/subject", json!("a"))), Some("subject"), "a default is everybody's");
+    assert_eq!(
+        wrong(MANY, &with(body.clone(), "/subject", json!("a"))),
+        Some("subject"),
+        "a default is everybody's"
+    );
     let seeds: std::collections::BTreeSet<_> =
         items.iter().filter_map(|item| Some(item.as_ref().ok()?.call.seed)).collect();
     assert_eq!(seeds.len(), 2, "each question has randomness of its own");
@@ -307,11 +350,18 @@ fn parts() -> impl Strategy<Value = Value> {
         prop_oneof![4 => "[ab]".prop_map(Value::from), 1 => Just(json!(null)), 1 => Just(json!(7))]
             .prop_map(move |value| (name, value))
     };
-    let properties = prop_oneof![Just(json!({})), Just(json!({"x": 1})), Just(json!({"roles": ["r"]}))]
-        .prop_map(|value| ("properties", value));
-    let object = prop::collection::vec(prop_oneof![member("type"), member("id"), member("name"), properties], 0..5)
-        .prop_map(|members| Value::Object(members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()));
-    let part = prop_oneof![5 => object.prop_map(Some), 1 => Just(Some(json!(null))), 2 => Just(None)];
+    let properties =
+        prop_oneof![Just(json!({})), Just(json!({"x": 1})), Just(json!({"roles": ["r"]}))]
+            .prop_map(|value| ("properties", value));
+    let object = prop::collection::vec(
+        prop_oneof![member("type"), member("id"), member("name"), properties],
+        0..5,
+    )
+    .prop_map(|members| {
+        Value::Object(members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
+    });
+    let part =
+        prop_oneof![5 => object.prop_map(Some), 1 => Just(Some(json!(null))), 2 => Just(None)];
     prop::collection::vec(part, 4).prop_map(|parts| {
         let named = ["subject", "action", "resource", "context"].into_iter().zip(parts);
         Value::Object(named.filter_map(|(name, part)| Some((name.to_owned(), part?))).collect())
@@ -320,9 +370,12 @@ fn parts() -> impl Strategy<Value = Value> {
 
 fn plainly_merged(defaults: &Value, item: &Value) -> Value {
     let mut whole = serde_json::Map::new();
-    for (name, required) in
-        [("subject", &["type", "id"][..]), ("action", &["name"]), ("resource", &["type", "id"]), ("context", &[])]
-    {
+    for (name, required) in [
+        ("subject", &["type", "id"][..]),
+        ("action", &["name"]),
+        ("resource", &["type", "id"]),
+        ("context", &[]),
+    ] {
         let (own, default) = (&item[name], &defaults[name]);
         let part = match (own.is_null(), default.is_null()) {
             (true, true) => continue,
@@ -361,19 +414,35 @@ fn decisions_are_as_ever() {
         write(
             Authzen,
             &incoming,
-            &Outcome { verdict, changes, text, language: "de", grounds: &grounds(&["A_CODE", "B_CODE"]) },
+            &Outcome {
+                verdict,
+                changes,
+                text,
+                language: "de",
+                grounds: &grounds(&["A_CODE", "B_CODE"]),
+            },
         )
     };
     for verdict in Effect::ALL {
         let answer = say(verdict, &[statement(false)], Some("Nicht \"erlaubt\".")).unwrap();
         assert_eq!(answer.status, 200);
-        assert_eq!(json(&answer)["decision"], json!(verdict == Effect::Allow), "only `allow` permits");
+        assert_eq!(
+            json(&answer)["decision"],
+            json!(verdict == Effect::Allow),
+            "only `allow` permits"
+        );
         golden(&format!("authzen-{}.json", verdict.name()), text(&answer));
     }
     assert_eq!(text(&say(Effect::Allow, &[], None).unwrap()), r#"{"decision":true,"context":{}}"#);
     let obliged = say(Effect::Allow, &[statement(true)], None).err().unwrap();
-    assert_eq!(obliged, Unsayable { change: Some((1, statement(true).kind())), why: Why::Obligation });
-    assert!(say(Effect::Deny, &[statement(true)], None).is_ok(), "who is stopped can be told what would be asked");
+    assert_eq!(
+        obliged,
+        Unsayable { change: Some((1, statement(true).kind())), why: Why::Obligation }
+    );
+    assert!(
+        say(Effect::Deny, &[statement(true)], None).is_ok(),
+        "who is stopped can be told what would be asked"
+    );
 }
 
 #[test]
@@ -384,7 +453,9 @@ fn answers_are_gathered_in_order_and_the_deciding_one_says_so() {
         };
         decisions.iter().enumerate().map(one).collect()
     };
-    let tell = |decisions: &[bool], until| json(&gather(Authzen, &answers(decisions), until))["evaluations"].clone();
+    let tell = |decisions: &[bool], until| {
+        json(&gather(Authzen, &answers(decisions), until))["evaluations"].clone()
+    };
     let all = tell(&[true, false, true], Until::End);
     assert_eq!(
         all,
@@ -402,13 +473,19 @@ fn answers_are_gathered_in_order_and_the_deciding_one_says_so() {
     assert_eq!(tell(&[true, true], Until::FirstDeny)[1]["context"], json!({"record": "l#1"}));
     assert_eq!(tell(&[false], Until::FirstPermit)[0]["context"], json!({"record": "l#0"}));
     let bare = gather(Authzen, &[br#"{"decision":false,"context":{}}"#.to_vec()], Until::FirstDeny);
-    assert_eq!(json(&bare)["evaluations"][0]["context"], json!({"code": "200", "reason": "deny_on_first_deny"}));
+    assert_eq!(
+        json(&bare)["evaluations"][0]["context"],
+        json!({"code": "200", "reason": "deny_on_first_deny"})
+    );
 }
 
 #[test]
 fn lists_are_of_ids_and_end_with_an_empty_token() {
-    let entity =
-        |type_name: &str, id: &str| Entity { type_name: type_name.into(), id: Some(id.into()), attributes: Vec::new() };
+    let entity = |type_name: &str, id: &str| Entity {
+        type_name: type_name.into(),
+        id: Some(id.into()),
+        attributes: Vec::new(),
+    };
     let found = |next: Option<&str>| Found {
         results: vec![entity("user", "a"), entity("user", "b\"")],
         next: next.map(str::to_owned),
@@ -429,9 +506,14 @@ fn lists_are_of_ids_and_end_with_an_empty_token() {
 
 #[test]
 fn metadata_names_what_is_answered_and_only_by_the_operators_url() {
-    let settings = |url: Option<&str>| Settings { public_url: url.map(str::to_owned), ..Settings::default() };
+    let settings =
+        |url: Option<&str>| Settings { public_url: url.map(str::to_owned), ..Settings::default() };
     let get = |searches, settings: &Settings| {
-        greet(Authzen, &Request { get: true, route: METADATA, header: &|_| None, searches, body: &[] }, settings)
+        greet(
+            Authzen,
+            &Request { get: true, route: METADATA, header: &|_| None, searches, body: &[] },
+            settings,
+        )
     };
     let whole = get(true, &settings(Some("https://pdp.hospital.example/ward"))).unwrap();
     golden("authzen-metadata.json", text(&whole));
@@ -447,7 +529,8 @@ fn metadata_names_what_is_answered_and_only_by_the_operators_url() {
     assert_eq!(get(true, &settings(None)).unwrap().status, 404);
     let elsewhere = Request { get: true, route: ONE, header: &|_| None, searches: true, body: &[] };
     assert!(greet(Authzen, &elsewhere, &SETTINGS).is_none());
-    let routes = |path: &str| Authzen.routes(path).into_iter().map(|(path, _)| path).collect::<Vec<_>>();
+    let routes =
+        |path: &str| Authzen.routes(path).into_iter().map(|(path, _)| path).collect::<Vec<_>>();
     assert_eq!(routes("/")[0], "/access/v1/evaluation");
     assert_eq!(routes("/")[5], "/.well-known/authzen-configuration");
     assert_eq!(routes("/tenant1/")[1], "/tenant1/access/v1/evaluations");
@@ -477,7 +560,10 @@ fn errors_are_a_status_and_a_string() {
             let answer = refuse(Authzen, &refusal);
             assert_eq!(answer.status, status, "{cause:?} {on_failure:?}");
             assert_eq!(json(&answer), json!(format!("{}: subject.id", cause.code())));
-            assert_eq!(answer.headers.iter().any(|(name, _)| *name == "www-authenticate"), status == 401);
+            assert_eq!(
+                answer.headers.iter().any(|(name, _)| *name == "www-authenticate"),
+                status == 401
+            );
         }
     }
 }

@@ -7,7 +7,9 @@ use portcullis_model::Cause;
 use serde_json::Value;
 
 use super::{SETTINGS, post, posted};
-use crate::{Answer, Heard, HookKind, Incoming, Mapping, MappingSource, OnFailure, Refusal, Settings, refuse};
+use crate::{
+    Answer, Heard, HookKind, Incoming, Mapping, MappingSource, OnFailure, Refusal, Settings, refuse,
+};
 
 /// AuthZEN: `decision: true` in a 200 permits; a list in a 200 is believed.
 fn authzen_goes_on(answer: &Answer) -> bool {
@@ -34,7 +36,8 @@ fn sideband_goes_on(answer: &Answer, is_response: bool) -> bool {
     if !is_response {
         return body.get("response").is_none_or(Value::is_null);
     }
-    let code: u16 = body["response_code"].as_str().and_then(|code| code.parse().ok()).unwrap_or_default();
+    let code: u16 =
+        body["response_code"].as_str().and_then(|code| code.parse().ok()).unwrap_or_default();
     body["headers"].is_array() && code < 400
 }
 
@@ -54,14 +57,20 @@ fn closed(
     incoming: Option<&Incoming>,
 ) -> Vec<(Cause, Answer)> {
     let refuse = |cause| {
-        let refusal = Refusal { settings, on_failure: &OnFailure::Closed, cause, detail: "", route, incoming };
+        let refusal = Refusal {
+            settings,
+            on_failure: &OnFailure::Closed,
+            cause,
+            detail: "",
+            route,
+            incoming,
+        };
         (cause, refuse(kind, &refusal))
     };
     Cause::ALL.into_iter().map(refuse).collect()
 }
 
-const QUESTION: &str =
-    r#"{"subject":{"type":"user","id":"a"},"action":{"name":"b"},"resource":{"type":"c","id":"d"},"evaluations":[{}]}"#;
+const QUESTION: &str = r#"{"subject":{"type":"user","id":"a"},"action":{"name":"b"},"resource":{"type":"c","id":"d"},"evaluations":[{}]}"#;
 
 #[test]
 fn no_closed_authzen_hook_permits() {
@@ -85,7 +94,10 @@ fn no_closed_authzen_hook_permits() {
         for incoming in [None, Some(&incoming)] {
             for (cause, answer) in closed(HookKind::Authzen, &SETTINGS, route, incoming) {
                 assert!(!authzen_goes_on(&answer), "{route} {cause:?}");
-                assert!(!is_search || answer.status >= 400, "a list that is empty by mistake is a wrong answer");
+                assert!(
+                    !is_search || answer.status >= 400,
+                    "a list that is empty by mistake is a wrong answer"
+                );
             }
         }
     }
@@ -124,8 +136,7 @@ fn no_closed_pdp_authorizes() {
 #[test]
 fn no_closed_gateway_goes_on() {
     for (route, is_response) in [("/sideband/request", false), ("/sideband/response", true)] {
-        let body =
-            r#"{"method":"GET","url":"https://a.example/b","headers":[{"host":"a"}],"response_code":"200","body":""}"#;
+        let body = r#"{"method":"GET","url":"https://a.example/b","headers":[{"host":"a"}],"response_code":"200","body":""}"#;
         let incoming = posted(HookKind::PingSideband, route, body);
         for incoming in [None, Some(&incoming)] {
             for (cause, answer) in closed(HookKind::PingSideband, &SETTINGS, route, incoming) {
@@ -145,7 +156,10 @@ fn no_closed_gateway_goes_on() {
             "the model can see an allowance"
         );
         let blind = Refusal { incoming: None, ..open };
-        assert!(!sideband_goes_on(&refuse(HookKind::PingSideband, &blind), is_response), "nothing to echo");
+        assert!(
+            !sideband_goes_on(&refuse(HookKind::PingSideband, &blind), is_response),
+            "nothing to echo"
+        );
     }
 }
 
@@ -156,9 +170,13 @@ fn no_closed_flow_goes_on() {
     source.answer.deny = Some(r#"{"allowed":false,"why":"{text}","codes":"{codes}"}"#.into());
     for failure_status in [None, Some(403), Some(503)] {
         source.answer.failure_status = failure_status;
-        let settings =
-            Settings { mapping: Some(Arc::new(Mapping::compile(source.clone()).unwrap())), ..Settings::default() };
-        let Ok(Heard::One(incoming)) = post(HookKind::Generic, "", "{}", &settings) else { panic!() };
+        let settings = Settings {
+            mapping: Some(Arc::new(Mapping::compile(source.clone()).unwrap())),
+            ..Settings::default()
+        };
+        let Ok(Heard::One(incoming)) = post(HookKind::Generic, "", "{}", &settings) else {
+            panic!()
+        };
         for incoming in [None, Some(&incoming)] {
             for (cause, answer) in closed(HookKind::Generic, &settings, "", incoming) {
                 assert!(!generic_goes_on(&answer), "{cause:?}");
@@ -176,7 +194,10 @@ fn no_closed_flow_goes_on() {
                 route: "",
                 incoming,
             };
-            assert!(generic_goes_on(&refuse(HookKind::Generic, &open)), "the model can see an allowance");
+            assert!(
+                generic_goes_on(&refuse(HookKind::Generic, &open)),
+                "the model can see an allowance"
+            );
             let stranger = Refusal { cause: Cause::CallerUnproven, ..open };
             assert_eq!(refuse(HookKind::Generic, &stranger).status, 401);
         }

@@ -5,7 +5,9 @@ mod secrets;
 
 use std::sync::{Arc, LazyLock};
 
-use portcullis_model::{Cause, Change, ChangeKind, Credential, Effect, Grant, GrantKind, Party, Statement, Target};
+use portcullis_model::{
+    Cause, Change, ChangeKind, Credential, Effect, Grant, GrantKind, Party, Statement, Target,
+};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -14,8 +16,8 @@ use super::requests::tell;
 use super::{frame, golden};
 use crate::say::{self, Saying};
 use crate::{
-    Answer, Decryptor, Errand, Frame, Ground, Heard, HookKind, Incoming, Malformed, OnFailure, Outcome, Request,
-    Resume, Settings, Unsayable, Why, errand, greet, read, safe_answer, write,
+    Answer, Decryptor, Errand, Frame, Ground, Heard, HookKind, Incoming, Malformed, OnFailure,
+    Outcome, Request, Resume, Settings, Unsayable, Why, errand, greet, read, safe_answer, write,
 };
 
 /// Every kind with a request of its own, by the name of its files.
@@ -36,12 +38,24 @@ const REQUESTS: [(HookKind, &str, &str); 13] = [
         include_str!("../../tests/payloads/entra/collection-submit.json"),
     ),
     (HookKind::EntraOtpSend, "otp", include_str!("../../tests/payloads/entra/otp.json")),
-    (HookKind::EntraPasswordSubmit, "password", include_str!("../../tests/payloads/entra/password.json")),
-    (HookKind::EntraVerifiedId, "verified-id", include_str!("../../tests/payloads/entra/verified-id.json")),
+    (
+        HookKind::EntraPasswordSubmit,
+        "password",
+        include_str!("../../tests/payloads/entra/password.json"),
+    ),
+    (
+        HookKind::EntraVerifiedId,
+        "verified-id",
+        include_str!("../../tests/payloads/entra/verified-id.json"),
+    ),
     (HookKind::EntraPim, "pim-group", include_str!("../../tests/payloads/entra/pim-group.json")),
     (HookKind::EntraPim, "pim-role", include_str!("../../tests/payloads/entra/pim-role.json")),
     (HookKind::EntraPim, "pim-azure", include_str!("../../tests/payloads/entra/pim-azure.json")),
-    (HookKind::EntraEntitlement, "entitlement", include_str!("../../tests/payloads/entra/entitlement.json")),
+    (
+        HookKind::EntraEntitlement,
+        "entitlement",
+        include_str!("../../tests/payloads/entra/entitlement.json"),
+    ),
     (
         HookKind::EntraEntitlement,
         "entitlement-approval",
@@ -52,7 +66,11 @@ const REQUESTS: [(HookKind, &str, &str); 13] = [
         "entitlement-retired",
         include_str!("../../tests/payloads/entra/entitlement-retired.json"),
     ),
-    (HookKind::EntraLifecycle, "lifecycle", include_str!("../../tests/payloads/entra/lifecycle.json")),
+    (
+        HookKind::EntraLifecycle,
+        "lifecycle",
+        include_str!("../../tests/payloads/entra/lifecycle.json"),
+    ),
 ];
 
 const EVENTS: [HookKind; 6] = [
@@ -102,7 +120,8 @@ fn resumed(kind: HookKind, incoming: &Incoming, outcome: &Outcome<'_>) -> Option
 /// What the platform does, resume call included.
 fn react(name: &str, incoming: &Incoming, answer: &Answer, outcome: &Outcome<'_>) -> Does {
     let (kind, body) = request(name);
-    let resume = resumed(kind, incoming, outcome).map(|resume| serde_json::from_str(&resume.body).unwrap());
+    let resume =
+        resumed(kind, incoming, outcome).map(|resume| serde_json::from_str(&resume.body).unwrap());
     does(kind, &body, answer, resume.as_ref())
 }
 
@@ -133,10 +152,13 @@ fn every_optional_part_may_be_absent_or_null() {
         let whole = request(name).1;
         let mut pointers = Vec::new();
         pointers_below(&whole["data"], "/data", &mut pointers);
-        let needed = ["@odata.type", "encryptedPasswordContext", "otpContext", "identifier", "oneTimeCode"];
+        let needed =
+            ["@odata.type", "encryptedPasswordContext", "otpContext", "identifier", "oneTimeCode"];
         for pointer in pointers {
             let (parent, member) = pointer.rsplit_once('/').unwrap();
-            if needed.contains(&member) && kind != HookKind::EntraPasswordSubmit || needed[..2].contains(&member) {
+            if needed.contains(&member) && kind != HookKind::EntraPasswordSubmit
+                || needed[..2].contains(&member)
+            {
                 continue;
             }
             let mut without = whole.clone();
@@ -146,7 +168,12 @@ fn every_optional_part_may_be_absent_or_null() {
             }
             *without.pointer_mut(&pointer).unwrap() = Value::Null;
             incoming(kind, &without);
-            without.pointer_mut(parent).unwrap().as_object_mut().unwrap().remove(&member.replace("~1", "/"));
+            without
+                .pointer_mut(parent)
+                .unwrap()
+                .as_object_mut()
+                .unwrap()
+                .remove(&member.replace("~1", "/"));
             incoming(kind, &without);
         }
     }
@@ -182,22 +209,37 @@ fn an_event_that_is_none_is_refused() {
             (without("/data", "@odata.type"), Cause::WrongShape),
             (with("/data/@odata.type", json!(7)), Cause::WrongShape),
             (twice, Cause::WrongShape),
-            (with("/type", json!("microsoft.graph.authenticationEvent.secret")), Cause::UnknownEvent),
-            (with("/data/@odata.type", json!("microsoft.graph.secretCalloutData")), Cause::UnknownEvent),
+            (
+                with("/type", json!("microsoft.graph.authenticationEvent.secret")),
+                Cause::UnknownEvent,
+            ),
+            (
+                with("/data/@odata.type", json!("microsoft.graph.secretCalloutData")),
+                Cause::UnknownEvent,
+            ),
             (with("/data/tenantId", json!("secret-other-tenant")), Cause::WrongShape),
             (with("/data/authenticationContext", json!("secret")), Cause::WrongShape),
             (with("/data/authenticationContext/correlationId", json!(1)), Cause::WrongShape),
-            (with("/data/authenticationContext/correlationId", json!("c".repeat(257))), Cause::WrongShape),
+            (
+                with("/data/authenticationContext/correlationId", json!("c".repeat(257))),
+                Cause::WrongShape,
+            ),
             (with("/data/authenticationContext/client", json!([])), Cause::WrongShape),
-            (with("/data/authenticationContext/clientServicePrincipal/appId", json!(1)), Cause::WrongShape),
+            (
+                with("/data/authenticationContext/clientServicePrincipal/appId", json!(1)),
+                Cause::WrongShape,
+            ),
         ];
         for (body, cause) in cases {
-            let malformed = hear(kind, body.to_string().as_bytes()).err().unwrap_or_else(|| panic!("{body}"));
+            let malformed =
+                hear(kind, body.to_string().as_bytes()).err().unwrap_or_else(|| panic!("{body}"));
             assert_eq!(malformed.cause, cause, "{body}");
             assert!(!format!("{malformed} {malformed:?}").contains("secret"), "{malformed:?}");
             let answer = safe_answer(kind, &OnFailure::Closed, cause, None);
             assert_eq!(answer.status, 400);
-            assert!(serde_json::from_slice::<Value>(answer.body()).unwrap()["errors"][0].is_string());
+            assert!(
+                serde_json::from_slice::<Value>(answer.body()).unwrap()["errors"][0].is_string()
+            );
         }
         assert_eq!(safe_answer(kind, &OnFailure::Closed, Cause::CallerUnproven, None).status, 401);
         assert_eq!(safe_answer(kind, &OnFailure::Closed, Cause::HostFault, None).status % 100, 0);
@@ -213,7 +255,10 @@ fn the_letter_case_of_a_type_is_no_matter() {
     incoming(kind, &body);
     // Without `tenantId`, the tenant is the source's.
     body["data"].as_object_mut().unwrap().remove("tenantId");
-    assert_eq!(incoming(kind, &body).platform_tenant.as_deref(), Some("5b1f7c0a-93d2-4f6e-8a15-2c70d9e4b611"));
+    assert_eq!(
+        incoming(kind, &body).platform_tenant.as_deref(),
+        Some("5b1f7c0a-93d2-4f6e-8a15-2c70d9e4b611")
+    );
 }
 
 #[test]
@@ -240,7 +285,9 @@ fn requests_of_governance_that_are_none_are_refused() {
     for (name, pointer, value) in cases {
         let (kind, mut body) = request(name);
         *body.pointer_mut(pointer).unwrap() = value;
-        let malformed = hear(kind, body.to_string().as_bytes()).err().unwrap_or_else(|| panic!("{name} {pointer}"));
+        let malformed = hear(kind, body.to_string().as_bytes())
+            .err()
+            .unwrap_or_else(|| panic!("{name} {pointer}"));
         assert!(!format!("{malformed} {malformed:?}").contains("secret"), "{malformed:?}");
     }
 }
@@ -252,7 +299,9 @@ fn a_connection_test_needs_no_decision() {
         json!({"stage": "customExtensionConnectionTest", "callbackUriPath": null}),
         json!({"Event": "CustomActionConnectionTest", "AccessPackageId": ""}),
     ] {
-        let Ok(Heard::Nothing(answer)) = hear(HookKind::EntraEntitlement, body.to_string().as_bytes()) else {
+        let Ok(Heard::Nothing(answer)) =
+            hear(HookKind::EntraEntitlement, body.to_string().as_bytes())
+        else {
             panic!()
         };
         assert_eq!(answer.status, 200);
@@ -260,7 +309,10 @@ fn a_connection_test_needs_no_decision() {
     let get = Request { get: true, route: "", header: &|_| None, searches: false, body: b"" };
     for kind in EVENTS {
         let greeting = greet(kind, &get, &SETTINGS);
-        assert_eq!(greeting.is_some_and(|answer| answer.status == 200), kind == HookKind::EntraPasswordSubmit);
+        assert_eq!(
+            greeting.is_some_and(|answer| answer.status == 200),
+            kind == HookKind::EntraPasswordSubmit
+        );
     }
 }
 
@@ -295,7 +347,9 @@ fn an_open_hook_goes_on_but_for_strangers() {
             let allow = Outcome::default();
             let does = react(name, &incoming, &answer, &allow);
             match (kind, cause) {
-                (_, Cause::CallerUnproven) => assert_eq!((answer.status, answer.body()), (401, &b""[..])),
+                (_, Cause::CallerUnproven) => {
+                    assert_eq!((answer.status, answer.body()), (401, &b""[..]))
+                }
                 // Nobody has sent the code, and nobody has checked the password.
                 (HookKind::EntraOtpSend, _) => assert_eq!(does, Does::Stops("500".into())),
                 (HookKind::EntraPasswordSubmit, _) => assert_eq!(does, Does::Stops("Retry".into())),
@@ -316,7 +370,8 @@ fn restricted_is_for_the_named_applications() {
     let restricted = OnFailure::Restricted { applications: vec!["chart-app".into()] };
     for cause in Cause::ALL {
         let answer = safe_answer(kind, &restricted, cause, Some(&incoming));
-        let goes_on = does(kind, &body, &answer, None) == Does::GoesOn("provideClaimsForToken".into());
+        let goes_on =
+            does(kind, &body, &answer, None) == Does::GoesOn("provideClaimsForToken".into());
         assert_eq!(goes_on, cause.party() != Party::Caller, "{cause:?}");
         assert!(does(kind, &body, &safe_answer(kind, &restricted, cause, None), None).stops());
     }
@@ -332,7 +387,8 @@ fn native_is_what_renders() {
         for change in ChangeKind::all() {
             let sample = [sample(kind, change)];
             let native = matches!(say::change(kind, change), Saying::Native(_));
-            let outcome = Outcome { verdict: Effect::Allow, changes: &sample, ..Outcome::default() };
+            let outcome =
+                Outcome { verdict: Effect::Allow, changes: &sample, ..Outcome::default() };
             match write(kind, &incoming, &outcome) {
                 Ok(answer) => {
                     assert!(native, "{name}: {change}");
@@ -341,7 +397,9 @@ fn native_is_what_renders() {
                 }
                 Err(unsayable) => {
                     // Approvers are named at one stage only.
-                    let place = native && kind == HookKind::EntraEntitlement && name != "entitlement-approval";
+                    let place = native
+                        && kind == HookKind::EntraEntitlement
+                        && name != "entitlement-approval";
                     assert_eq!(native, place, "{name}: {change}");
                     let why = if place { Why::Place } else { Why::Kind };
                     assert_eq!(unsayable, Unsayable { change: Some((1, change)), why }, "{name}");
@@ -396,32 +454,50 @@ fn answers_are_as_ever() {
         set(Target::User, "/extension_7c1d5a520f3e4d0a9b385f1a2c9e4b77_onCall", "true"),
     ];
     tell("collection-start", "prefill", &Outcome { changes: &prefill, ..allow });
-    let known: Vec<_> =
-        prefill.iter().enumerate().filter(|(at, _)| *at != 1).map(|(_, change)| change.clone()).collect();
+    let known: Vec<_> = prefill
+        .iter()
+        .enumerate()
+        .filter(|(at, _)| *at != 1)
+        .map(|(_, change)| change.clone())
+        .collect();
     tell("collection-submit", "modify", &Outcome { changes: &known, ..allow });
     let badge = "extension_7c1d5a520f3e4d0a9b385f1a2c9e4b77_badge";
-    let fields =
-        [ground("Kein Ort.", Some("city")), ground("Zu kurz.", Some(badge)), ground("Gibt es nicht.", Some(badge))];
+    let fields = [
+        ground("Kein Ort.", Some("city")),
+        ground("Zu kurz.", Some(badge)),
+        ground("Gibt es nicht.", Some(badge)),
+    ];
     tell("collection-submit", "errors", &Outcome { grounds: &fields, ..deny });
     // One ground that is about the whole, or about nothing on the form: going back to the form would not help.
     for field in [None, Some("street")] {
         let fields = [ground("Kein Ort.", Some("city")), ground("Geht nicht.", field)];
         tell("collection-submit", "deny", &Outcome { grounds: &fields, ..deny });
     }
-    for credential in
-        [Credential::Migrate, Credential::Update, Credential::Retry, Credential::Block, Credential::Unverified]
-    {
+    for credential in [
+        Credential::Migrate,
+        Credential::Update,
+        Credential::Retry,
+        Credential::Block,
+        Credential::Unverified,
+    ] {
         let changes = [Change::Credential(credential)];
         tell("password", credential.name(), &Outcome { changes: &changes, ..allow });
     }
     let fields = [ground("x", Some("dateOfBirth")), ground("y", Some("nothing"))];
     tell("verified-id", "failed", &Outcome { grounds: &fields, ..deny });
-    let (automatic, grounds) =
-        ([Change::AutoApprove], [ground("Ticket fehlt.", None), ground("Schulung abgelaufen.", None)]);
+    let (automatic, grounds) = (
+        [Change::AutoApprove],
+        [ground("Ticket fehlt.", None), ground("Schulung abgelaufen.", None)],
+    );
     tell("pim-group", "auto-approve", &Outcome { changes: &automatic, ..allow });
-    tell("pim-role", "review", &Outcome { verdict: Effect::Review, changes: &automatic, ..Outcome::default() });
+    tell(
+        "pim-role",
+        "review",
+        &Outcome { verdict: Effect::Review, changes: &automatic, ..Outcome::default() },
+    );
     tell("pim-azure", "reasons", &Outcome { grounds: &grounds, ..deny });
-    let approvers = [Change::RequireApprovers(vec!["2f9d7a10-5c3b".into(), "07fc263f-6655".into()])];
+    let approvers =
+        [Change::RequireApprovers(vec!["2f9d7a10-5c3b".into(), "07fc263f-6655".into()])];
     tell("entitlement-approval", "approvers", &Outcome { changes: &approvers, ..allow });
     tell("entitlement-approval", "auto-approve", &Outcome { changes: &automatic, ..allow });
     for (kind, name, _) in REQUESTS {
@@ -430,7 +506,9 @@ fn answers_are_as_ever() {
             let answer = safe_answer(kind, &OnFailure::Closed, cause, Some(&incoming));
             format!("{} {}", answer.status, str::from_utf8(answer.body()).unwrap())
         };
-        let lines = [Cause::CallerUnproven, Cause::WrongShape, Cause::BudgetExhausted, Cause::NotDurable].map(safe);
+        let lines =
+            [Cause::CallerUnproven, Cause::WrongShape, Cause::BudgetExhausted, Cause::NotDurable]
+                .map(safe);
         golden(&format!("entra/{name}.closed.txt"), &lines.join("\n"));
     }
 }
@@ -440,18 +518,29 @@ fn what_entra_would_refuse_is_named() {
     let why = |name: &str, changes: &[Change]| {
         let (kind, body) = request(name);
         let outcome = Outcome { verdict: Effect::Allow, changes, ..Outcome::default() };
-        write(kind, &incoming(kind, &body), &outcome).err().unwrap_or_else(|| panic!("{name} said it")).why
+        write(kind, &incoming(kind, &body), &outcome)
+            .err()
+            .unwrap_or_else(|| panic!("{name} said it"))
+            .why
     };
     let claim = |path: &str, value: &str| [set(Target::AccessToken, path, value)];
-    for place in ["", "/", "/claims", "/claims/", "/claims/a/b", "claims/a", "/claim/a", "/claims/~"] {
+    for place in
+        ["", "/", "/claims", "/claims/", "/claims/a/b", "claims/a", "/claim/a", "/claims/~"]
+    {
         assert_eq!(why("token-issuance", &claim(place, "\"x\"")), Why::Place, "{place}");
     }
     for value in ["true", "1", "{}", "null", "[1]", "[[\"x\"]]", "x", "", "\"x\",\"y\":\"z\""] {
         assert_eq!(why("token-issuance", &claim("/claims/a", value)), Why::Value, "{value}");
     }
-    let different = [set(Target::AccessToken, "/claims/a", "\"x\""), set(Target::IdToken, "/claims/a", "\"y\"")];
+    let different = [
+        set(Target::AccessToken, "/claims/a", "\"x\""),
+        set(Target::IdToken, "/claims/a", "\"y\""),
+    ];
     assert_eq!(why("token-issuance", &different), Why::Conflict);
-    assert_eq!(why("token-issuance", &claim("/claims/a", &format!("\"{}\"", "x".repeat(2_998)))), Why::TooLong);
+    assert_eq!(
+        why("token-issuance", &claim("/claims/a", &format!("\"{}\"", "x".repeat(2_998)))),
+        Why::TooLong
+    );
     for name in ["collection-start", "collection-submit"] {
         let user = |path: &str, value: &str| [set(Target::User, path, value)];
         for place in ["", "/", "/a/b", "a"] {
@@ -507,18 +596,20 @@ fn no_body_steers_a_resume_call() {
             let approvers = [Change::RequireApprovers(vec!["a".into()])];
             for changes in [&[][..], &approvers] {
                 let outcome = Outcome { changes, ..allow };
-                let there = |body: &Value| resumed(kind, &incoming(kind, body), &outcome).map(|resume| resume.path);
+                let there = |body: &Value| {
+                    resumed(kind, &incoming(kind, body), &outcome).map(|resume| resume.path)
+                };
                 assert_eq!(there(&body), there(&honest));
             }
         }
     }
     // Of the two addresses of a request, the one that the body names.
     let (kind, mut body) = request("entitlement-approval");
-    let other =
-        "/identityGovernance/entitlementManagement/assignmentRequests/3e8b5d21-7c94-4a60-8f13-5b2d9c7e1a46/resume";
+    let other = "/identityGovernance/entitlementManagement/assignmentRequests/3e8b5d21-7c94-4a60-8f13-5b2d9c7e1a46/resume";
     body["callbackUriPath"] = json!(other);
     let changes = [Change::RequireApprovers(vec!["a".into()])];
-    let resume = resumed(kind, &incoming(kind, &body), &Outcome { changes: &changes, ..allow }).unwrap();
+    let resume =
+        resumed(kind, &incoming(kind, &body), &Outcome { changes: &changes, ..allow }).unwrap();
     assert_eq!(resume.path, format!("/beta{other}"));
 }
 
@@ -572,16 +663,23 @@ fn sample(kind: HookKind, change: ChangeKind) -> Change {
         ChangeKind::Remove(target) => Change::Remove { target, path: "/claims/x".into() },
         ChangeKind::CapLifetime(target) => Change::CapLifetime { target, seconds: 300 },
         ChangeKind::AddGrant => Change::AddGrant(Grant { kind: GrantKind::Scope, id: "x".into() }),
-        ChangeKind::DropGrant => Change::DropGrant(Grant { kind: GrantKind::Scope, id: "x".into() }),
+        ChangeKind::DropGrant => {
+            Change::DropGrant(Grant { kind: GrantKind::Scope, id: "x".into() })
+        }
         ChangeKind::LinkUser => Change::LinkUser("x".into()),
         ChangeKind::CreateUser => Change::CreateUser,
-        ChangeKind::Credential if kind == HookKind::EntraPasswordSubmit => Change::Credential(Credential::Migrate),
+        ChangeKind::Credential if kind == HookKind::EntraPasswordSubmit => {
+            Change::Credential(Credential::Migrate)
+        }
         ChangeKind::Credential => Change::Credential(Credential::Verified),
         ChangeKind::AutoApprove => Change::AutoApprove,
         ChangeKind::RequireApprovers => Change::RequireApprovers(vec!["x".into()]),
-        ChangeKind::Statement => {
-            Change::Statement(Statement { name: "x".into(), code: "x".into(), payload: "1".into(), obligatory: true })
-        }
+        ChangeKind::Statement => Change::Statement(Statement {
+            name: "x".into(),
+            code: "x".into(),
+            payload: "1".into(),
+            obligatory: true,
+        }),
         ChangeKind::Waive => Change::Waive(vec![]),
     }
 }

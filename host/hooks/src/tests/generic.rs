@@ -9,7 +9,10 @@ use serde_json::{Value, json};
 use super::requests::tell;
 use super::{SETTINGS, golden, grounds, json, post, text};
 use crate::HookKind::Generic;
-use crate::{Answer, Heard, Incoming, Mapping, MappingSource, Outcome, Reference, Settings, Unsayable, Why, write};
+use crate::{
+    Answer, Heard, Incoming, Mapping, MappingSource, Outcome, Reference, Settings, Unsayable, Why,
+    write,
+};
 
 const BODY: &str = r#"{
     "interaction": 4711, "trace": "t-1", "why": "treatment",
@@ -41,7 +44,11 @@ fn source() -> MappingSource {
 
 fn settings(source: MappingSource) -> Settings {
     let mapping = Mapping::compile(source).unwrap_or_else(|error| panic!("{error}"));
-    Settings { mapping: Some(Arc::new(mapping)), entitlements: vec!["/user/groups".into()], ..Settings::default() }
+    Settings {
+        mapping: Some(Arc::new(mapping)),
+        entitlements: vec!["/user/groups".into()],
+        ..Settings::default()
+    }
 }
 
 fn ask(body: &str) -> Incoming {
@@ -89,11 +96,23 @@ fn reads_by_its_mapping() {
     ] {
         assert_eq!(with(pointer, value), Some((Cause::WrongShape, detail)), "{pointer}");
     }
-    for pointer in ["/interaction", "/trace", "/user/profile", "/roles", "/net", "/target", "/operation", "/client"] {
+    for pointer in [
+        "/interaction",
+        "/trace",
+        "/user/profile",
+        "/roles",
+        "/net",
+        "/target",
+        "/operation",
+        "/client",
+    ] {
         assert_eq!(with(pointer, json!(null)), None, "{pointer}");
     }
     assert_eq!(post(Generic, "", "{", &settings(source())).err().unwrap().cause, Cause::NotJson);
-    assert!(post(Generic, "", BODY, &SETTINGS).is_err(), "without a mapping there is nothing to read by");
+    assert!(
+        post(Generic, "", BODY, &SETTINGS).is_err(),
+        "without a mapping there is nothing to read by"
+    );
 }
 
 #[test]
@@ -103,12 +122,22 @@ fn answers_by_its_templates() {
         assert_eq!(answer.status, if verdict <= Effect::Allow { 200 } else { 403 });
         golden(&format!("generic-{}.json", verdict.name()), text(&answer));
     }
-    let add =
-        |path: &str, value: &str| Change::Set { target: Target::Response, path: path.into(), value: value.into() };
-    let changed = say(Effect::Allow, &[add("/until", "\"2026-09-30\""), add("/result/scopes", "[\"read\"]")]).unwrap();
+    let add = |path: &str, value: &str| Change::Set {
+        target: Target::Response,
+        path: path.into(),
+        value: value.into(),
+    };
+    let changed =
+        say(Effect::Allow, &[add("/until", "\"2026-09-30\""), add("/result/scopes", "[\"read\"]")])
+            .unwrap();
     golden("generic-changed.json", text(&changed));
-    let reference =
-        Reference { log: "hospital.example/hooks", index: 12, leaf: "3q2+7w==", generation: 1, spent_us: 1 };
+    let reference = Reference {
+        log: "hospital.example/hooks",
+        index: 12,
+        leaf: "3q2+7w==",
+        generation: 1,
+        spent_us: 1,
+    };
     let whole: Value = serde_json::from_slice(&changed.with_reference(&reference)).unwrap();
     assert_eq!(whole["evidence"], "hospital.example/hooks#12");
     for (path, value, why) in [
@@ -125,7 +154,10 @@ fn answers_by_its_templates() {
         assert_eq!(say(Effect::Allow, &[add(path, value)]).err().unwrap().why, why, "{path}");
     }
     assert_eq!(say(Effect::Allow, &[Change::CreateUser]).err().unwrap().why, Why::Kind);
-    assert!(say(Effect::Deny, &[add("/result", "1")]).is_ok(), "who is stopped gets the denial and nothing else");
+    assert!(
+        say(Effect::Deny, &[add("/result", "1")]).is_ok(),
+        "who is stopped gets the denial and nothing else"
+    );
 }
 
 #[test]
@@ -141,20 +173,47 @@ fn a_mapping_is_checked_whole() {
         ("mapping.answer.allow is missing", Box::new(|it| it.answer.allow = None)),
         ("mapping.answer.deny is missing", Box::new(|it| it.answer.deny = None)),
         ("mapping.answer.deny is not json", Box::new(|it| it.answer.deny = Some("{".into()))),
-        ("mapping.answer.deny is not json", Box::new(|it| it.answer.deny = Some(r#"{"a":1,"a":2}"#.into()))),
+        (
+            "mapping.answer.deny is not json",
+            Box::new(|it| it.answer.deny = Some(r#"{"a":1,"a":2}"#.into())),
+        ),
         ("mapping.answer.deny is not an object", Box::new(|it| it.answer.deny = Some("[]".into()))),
         (
             "mapping.answer.step_up has a placeholder",
             Box::new(|it| it.answer.step_up = Some(r#"{"a":"{record}"}"#.into())),
         ),
-        ("mapping.answer.deny has a placeholder", Box::new(|it| it.answer.deny = Some(r#"{"a":"x {text"}"#.into()))),
-        ("mapping.answer.deny has a placeholder", Box::new(|it| it.answer.deny = Some(r#"{"a":"x } y"}"#.into()))),
-        ("mapping.answer.deny and allow are the same", Box::new(|it| it.answer.deny = it.answer.allow.clone())),
-        ("mapping.answer.review and allow are the same", Box::new(|it| it.answer.review = it.answer.allow.clone())),
-        ("mapping.answer.deny_status is not a status", Box::new(|it| it.answer.deny_status = Some(204))),
-        ("mapping.answer.failure_status is not a status", Box::new(|it| it.answer.failure_status = Some(99))),
-        ("mapping.answer.record is a member", Box::new(|it| it.answer.record = Some("codes".into()))),
-        ("mapping.answer.record is a member", Box::new(|it| it.answer.record = Some(String::new()))),
+        (
+            "mapping.answer.deny has a placeholder",
+            Box::new(|it| it.answer.deny = Some(r#"{"a":"x {text"}"#.into())),
+        ),
+        (
+            "mapping.answer.deny has a placeholder",
+            Box::new(|it| it.answer.deny = Some(r#"{"a":"x } y"}"#.into())),
+        ),
+        (
+            "mapping.answer.deny and allow are the same",
+            Box::new(|it| it.answer.deny = it.answer.allow.clone()),
+        ),
+        (
+            "mapping.answer.review and allow are the same",
+            Box::new(|it| it.answer.review = it.answer.allow.clone()),
+        ),
+        (
+            "mapping.answer.deny_status is not a status",
+            Box::new(|it| it.answer.deny_status = Some(204)),
+        ),
+        (
+            "mapping.answer.failure_status is not a status",
+            Box::new(|it| it.answer.failure_status = Some(99)),
+        ),
+        (
+            "mapping.answer.record is a member",
+            Box::new(|it| it.answer.record = Some("codes".into())),
+        ),
+        (
+            "mapping.answer.record is a member",
+            Box::new(|it| it.answer.record = Some(String::new())),
+        ),
         ("mapping.id is not a json pointer", Box::new(|it| it.id = Some("interaction".into()))),
         (
             "mapping.subject.id is not a json pointer",
@@ -164,12 +223,18 @@ fn a_mapping_is_checked_whole() {
             "mapping.subject.attributes is not",
             Box::new(|it| it.subject.as_mut().unwrap().attributes = vec!["user".into()]),
         ),
-        ("mapping.subject.kind is none of", Box::new(|it| it.subject.as_mut().unwrap().kind = Some("human".into()))),
+        (
+            "mapping.subject.kind is none of",
+            Box::new(|it| it.subject.as_mut().unwrap().kind = Some("human".into())),
+        ),
         (
             "mapping.action.id is not a json pointer",
             Box::new(|it| it.action.as_mut().unwrap().id = Some(String::new())),
         ),
-        ("mapping.resource.type is not", Box::new(|it| it.resource.as_mut().unwrap().type_name = Some("/~2".into()))),
+        (
+            "mapping.resource.type is not",
+            Box::new(|it| it.resource.as_mut().unwrap().type_name = Some("/~2".into())),
+        ),
         ("mapping.requested.at is not", Box::new(|it| it.requested[0].at = "roles".into())),
         ("mapping.origin is not", Box::new(|it| it.origin.ip = Some("ip".into()))),
         ("mapping.required is not", Box::new(|it| it.required = vec![String::new()])),

@@ -70,9 +70,12 @@ fn okta(data: &Value, answer: &Value) -> Result<Value, String> {
         let operations = command["value"].as_array().unwrap();
         assert!(!operations.is_empty());
         for operation in operations {
-            let members: Vec<&str> = operation.as_object().unwrap().keys().map(String::as_str).collect();
-            let (name, path) = (operation["op"].as_str().unwrap(), operation["path"].as_str().unwrap());
-            let expected: &[&str] = if name == "remove" { &["op", "path"] } else { &["op", "path", "value"] };
+            let members: Vec<&str> =
+                operation.as_object().unwrap().keys().map(String::as_str).collect();
+            let (name, path) =
+                (operation["op"].as_str().unwrap(), operation["path"].as_str().unwrap());
+            let expected: &[&str] =
+                if name == "remove" { &["op", "path"] } else { &["op", "path", "value"] };
             assert_eq!(members, expected);
             if path == "/token/lifetime/expiration" {
                 let seconds = operation["value"].as_u64().ok_or("a lifetime that is no number")?;
@@ -131,7 +134,8 @@ fn apply(mut at: &mut Value, tokens: &[String], name: &str, value: Option<&Value
 }
 
 fn index(token: &str) -> Option<usize> {
-    let plain = token.bytes().all(|byte| byte.is_ascii_digit()) && (token == "0" || !token.starts_with('0'));
+    let plain = token.bytes().all(|byte| byte.is_ascii_digit())
+        && (token == "0" || !token.starts_with('0'));
     plain.then(|| token.parse().ok())?
 }
 
@@ -153,9 +157,16 @@ fn ask(data: &Value, changes: &[Change]) -> Option<Value> {
             }
             _ => return None,
         };
-        let (name, others) = if *target == Target::IdToken { ("identity", ID_ONLY) } else { ("access", ACCESS_ONLY) };
-        let tokens: Vec<String> =
-            path.split('/').skip(2).map(|token| token.replace("~1", "/").replace("~0", "~")).collect();
+        let (name, others) = if *target == Target::IdToken {
+            ("identity", ID_ONLY)
+        } else {
+            ("access", ACCESS_ONLY)
+        };
+        let tokens: Vec<String> = path
+            .split('/')
+            .skip(2)
+            .map(|token| token.replace("~1", "/").replace("~0", "~"))
+            .collect();
         let claim = tokens.first()?.clone();
         let reserved = BOTH.split(' ').chain(others.split(' ')).any(|reserved| reserved == claim);
         if reserved || !data[name].is_object() {
@@ -202,8 +213,9 @@ fn request() -> impl Strategy<Value = Value> {
 }
 
 fn claims() -> impl Strategy<Value = Value> {
-    prop::collection::btree_map(claim_name(), value(), 0..4)
-        .prop_map(|members| Value::Object(members.into_iter().filter(|(name, _)| name != "groups").collect()))
+    prop::collection::btree_map(claim_name(), value(), 0..4).prop_map(|members| {
+        Value::Object(members.into_iter().filter(|(name, _)| name != "groups").collect())
+    })
 }
 
 /// Mostly the same few, so that changes meet; some that are reserved in one token or both.
@@ -241,7 +253,9 @@ enum Asked {
 impl Asked {
     fn change(&self) -> Change {
         match self.clone() {
-            Self::Set(target, path, value) => Change::Set { target, path, value: value.to_string() },
+            Self::Set(target, path, value) => {
+                Change::Set { target, path, value: value.to_string() }
+            }
             Self::Remove(target, path) => Change::Remove { target, path },
             Self::Cap(target, seconds) => Change::CapLifetime { target, seconds },
         }

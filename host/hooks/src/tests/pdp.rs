@@ -56,8 +56,13 @@ fn decisions_are_as_ever() {
         })
     };
     let changes = [statement(r#"{"fields":["ssn"]}"#), statement(r#""plain \"text\"""#)];
-    let reference =
-        Reference { log: "hospital.example/hooks", index: 12, leaf: "3q2+7w==", generation: 4, spent_us: 1_842 };
+    let reference = Reference {
+        log: "hospital.example/hooks",
+        index: 12,
+        leaf: "3q2+7w==",
+        generation: 4,
+        spent_us: 1_842,
+    };
     for verdict in Effect::ALL {
         let outcome = Outcome {
             verdict,
@@ -73,7 +78,8 @@ fn decisions_are_as_ever() {
             (&json!(permitted), permitted)
         );
         golden(&format!("pdp-{}.json", verdict.name()), text(&answer));
-        let whole: serde_json::Value = serde_json::from_slice(&answer.with_reference(&reference)).unwrap();
+        let whole: serde_json::Value =
+            serde_json::from_slice(&answer.with_reference(&reference)).unwrap();
         assert_eq!(
             (&whole["id"], &whole["deploymentPackageId"], &whole["elapsedTime"]),
             (&json!("hospital.example/hooks#12"), &json!("4"), &json!(1_842))
@@ -98,7 +104,9 @@ fn a_batch_is_answered_in_order() {
     assert_eq!(json(&gathered)["responses"][0], json!({"a": 1}));
     assert_eq!(json(&gathered)["responses"][1]["authorized"], json!(false));
 
-    let Ok(Heard::Nothing(nothing)) = post(PingPdp, BATCH, r#"{"requests":[]}"#, &SETTINGS) else { panic!() };
+    let Ok(Heard::Nothing(nothing)) = post(PingPdp, BATCH, r#"{"requests":[]}"#, &SETTINGS) else {
+        panic!()
+    };
     assert_eq!((nothing.status, text(&nothing)), (200, r#"{"responses":[]}"#));
     for body in ["{}", r#"{"requests":{}}"#, r#"{"requests":null}"#] {
         assert_eq!(post(PingPdp, BATCH, body, &SETTINGS).err().unwrap().detail, "requests");

@@ -6,11 +6,14 @@ use serde_json::Value;
 
 use super::{OKTA, frame, golden, incoming};
 use crate::{
-    Answer, Errand, Ground, Heard, HookKind, OnFailure, Outcome, Request, Settings, errand, gather, greet, read,
-    safe_answer, undelivered, write,
+    Answer, Errand, Ground, Heard, HookKind, OnFailure, Outcome, Request, Settings, errand, gather,
+    greet, read, safe_answer, undelivered, write,
 };
 
-use HookKind::{OktaEvent, OktaPasswordImport, OktaRegistration, OktaSaml, OktaTelephony, OktaToken, OktaUserImport};
+use HookKind::{
+    OktaEvent, OktaPasswordImport, OktaRegistration, OktaSaml, OktaTelephony, OktaToken,
+    OktaUserImport,
+};
 
 /// What Okta does then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +29,9 @@ fn okta(kind: HookKind, status: u16, body: &[u8]) -> Does {
     let error = json.as_ref().and_then(|json| json.get("error"));
     let decided = |member: &str, word: &str| {
         let commands = json.as_ref().and_then(|json| json.get("commands")?.as_array());
-        let is = |command: &Value| command["type"] == "com.okta.action.update" && command["value"][member] == word;
+        let is = |command: &Value| {
+            command["type"] == "com.okta.action.update" && command["value"][member] == word
+        };
         commands.is_some_and(|commands| commands.iter().any(is))
     };
     let stops = match kind {
@@ -60,12 +65,19 @@ fn no_answer_of_a_closed_hook_is_one_on_which_okta_goes_on() {
             for incoming in [None, Some(&request)] {
                 for on_failure in [&OnFailure::Closed, &nobody] {
                     let answer = safe_answer(kind, on_failure, cause, incoming);
-                    assert_eq!(okta(kind, answer.status, answer.body()), Does::Stops, "{kind:?} {cause:?}");
+                    assert_eq!(
+                        okta(kind, answer.status, answer.body()),
+                        Does::Stops,
+                        "{kind:?} {cause:?}"
+                    );
                 }
-                let restricted = OnFailure::Restricted { applications: vec!["chart-app".into(), "0oa-pacs".into()] };
+                let restricted = OnFailure::Restricted {
+                    applications: vec!["chart-app".into(), "0oa-pacs".into()],
+                };
                 let answer = safe_answer(kind, &restricted, cause, incoming);
-                let excused =
-                    kind.offers_restricted() && incoming.is_some() && cause.party() != portcullis_model::Party::Caller;
+                let excused = kind.offers_restricted()
+                    && incoming.is_some()
+                    && cause.party() != portcullis_model::Party::Caller;
                 let stops = okta(kind, answer.status, answer.body()) == Does::Stops;
                 assert_eq!(
                     stops, !excused,
@@ -78,9 +90,14 @@ fn no_answer_of_a_closed_hook_is_one_on_which_okta_goes_on() {
         let none: &[Change] = &[];
         for verdict in [Effect::StepUp, Effect::Review, Effect::Deny] {
             let changes = if kind == OktaPasswordImport { &wanted } else { none };
-            let outcome = Outcome { verdict, changes, text: Some("no \"way\""), ..Outcome::default() };
+            let outcome =
+                Outcome { verdict, changes, text: Some("no \"way\""), ..Outcome::default() };
             let answer = write(kind, &request, &outcome).unwrap();
-            assert_eq!(okta(kind, answer.status, answer.body()), Does::Stops, "{kind:?} {verdict:?}");
+            assert_eq!(
+                okta(kind, answer.status, answer.body()),
+                Does::Stops,
+                "{kind:?} {verdict:?}"
+            );
         }
     }
 }
@@ -88,7 +105,9 @@ fn no_answer_of_a_closed_hook_is_one_on_which_okta_goes_on() {
 /// What cannot be stopped is at least never helped along: nobody is told that a message is on its way, and no import is changed.
 #[test]
 fn where_nothing_stops_a_refusal_carries_nothing() {
-    for (kind, body) in OKTA.into_iter().filter(|(kind, _)| [OktaUserImport, OktaTelephony].contains(kind)) {
+    for (kind, body) in
+        OKTA.into_iter().filter(|(kind, _)| [OktaUserImport, OktaTelephony].contains(kind))
+    {
         let request = incoming(kind, body);
         for cause in Cause::ALL {
             for incoming in [None, Some(&request)] {
@@ -102,7 +121,8 @@ fn where_nothing_stops_a_refusal_carries_nothing() {
         }
         for verdict in [Effect::StepUp, Effect::Review, Effect::Deny] {
             let outcome = Outcome { verdict, ..Outcome::default() };
-            let json: Value = serde_json::from_slice(write(kind, &request, &outcome).unwrap().body()).unwrap();
+            let json: Value =
+                serde_json::from_slice(write(kind, &request, &outcome).unwrap().body()).unwrap();
             assert!(
                 json["error"]["errorSummary"].is_string() && json.get("commands").is_none(),
                 "{kind:?} {verdict:?}"
@@ -118,12 +138,24 @@ fn only_an_explicit_verification_verifies() {
     let request = incoming(OktaPasswordImport, body);
     let answer = |verdict, found: &[Credential]| {
         let changes: Vec<_> = found.iter().copied().map(Change::Credential).collect();
-        write(OktaPasswordImport, &request, &Outcome { verdict, changes: &changes, ..Outcome::default() })
+        write(
+            OktaPasswordImport,
+            &request,
+            &Outcome { verdict, changes: &changes, ..Outcome::default() },
+        )
     };
-    let verified = |answer: &Answer| String::from_utf8_lossy(answer.body()).contains(":\"VERIFIED\"");
+    let verified =
+        |answer: &Answer| String::from_utf8_lossy(answer.body()).contains(":\"VERIFIED\"");
     use Credential::{Block, Migrate, Retry, Unverified, Update, Verified};
     for verdict in Effect::ALL {
-        for found in [&[][..], &[Unverified], &[Retry], &[Block], &[Verified, Unverified], &[Block, Verified]] {
+        for found in [
+            &[][..],
+            &[Unverified],
+            &[Retry],
+            &[Block],
+            &[Verified, Unverified],
+            &[Block, Verified],
+        ] {
             assert!(!verified(&answer(verdict, found).unwrap()), "{verdict:?}");
         }
         assert_eq!(verified(&answer(verdict, &[Verified]).unwrap()), verdict <= Effect::Allow);
@@ -132,7 +164,10 @@ fn only_an_explicit_verification_verifies() {
         }
     }
     golden("password-verified.json", text(&answer(Effect::Allow, &[Verified]).unwrap()));
-    golden("password-closed.json", text(&safe_answer(OktaPasswordImport, &OnFailure::Closed, Cause::Overload, None)));
+    golden(
+        "password-closed.json",
+        text(&safe_answer(OktaPasswordImport, &OnFailure::Closed, Cause::Overload, None)),
+    );
     // Its default is a no: there is no way to let everybody in.
     let open = safe_answer(OktaPasswordImport, &OnFailure::Open, Cause::Overload, None);
     assert_eq!(okta(OktaPasswordImport, open.status, open.body()), Does::Stops);
@@ -144,12 +179,23 @@ fn registrations_are_answered_in_the_words_of_their_form() {
         include_str!("../../tests/payloads/registration.json"),
         include_str!("../../tests/payloads/registration-progressive.json"),
     );
-    let set = |path: &str, value: &str| Change::Set { target: Target::User, path: path.into(), value: value.into() };
-    let changes =
-        [set("/accessEnd", "\"2026-09-30\""), set("/wards", "[\"3a\",7]"), set("/accessEnd", "\"2026-09-30\"")];
+    let set = |path: &str, value: &str| Change::Set {
+        target: Target::User,
+        path: path.into(),
+        value: value.into(),
+    };
+    let changes = [
+        set("/accessEnd", "\"2026-09-30\""),
+        set("/wards", "[\"3a\",7]"),
+        set("/accessEnd", "\"2026-09-30\""),
+    ];
     let allow = |body: &str| {
-        write(OktaRegistration, &incoming(OktaRegistration, body), &Outcome { changes: &changes, ..Outcome::default() })
-            .unwrap()
+        write(
+            OktaRegistration,
+            &incoming(OktaRegistration, body),
+            &Outcome { changes: &changes, ..Outcome::default() },
+        )
+        .unwrap()
     };
     golden("registration-update.json", text(&allow(self_service)));
     golden("registration-progressive-update.json", text(&allow(progressive)));
@@ -175,16 +221,24 @@ fn registrations_are_answered_in_the_words_of_their_form() {
         grounds: &grounds,
         ..Outcome::default()
     };
-    let deny = |body: &str| write(OktaRegistration, &incoming(OktaRegistration, body), &outcome).unwrap();
+    let deny =
+        |body: &str| write(OktaRegistration, &incoming(OktaRegistration, body), &outcome).unwrap();
     golden("registration-deny.json", text(&deny(self_service)));
     golden("registration-progressive-deny.json", text(&deny(progressive)));
-    golden("registration-closed.json", text(&safe_answer(OktaRegistration, &OnFailure::Closed, Cause::Overload, None)));
+    golden(
+        "registration-closed.json",
+        text(&safe_answer(OktaRegistration, &OnFailure::Closed, Cause::Overload, None)),
+    );
 
     let request = incoming(OktaRegistration, self_service);
     let why = |path: &str, value: &str| {
-        write(OktaRegistration, &request, &Outcome { changes: &[set(path, value)], ..Outcome::default() })
-            .err()
-            .map(|it| it.why)
+        write(
+            OktaRegistration,
+            &request,
+            &Outcome { changes: &[set(path, value)], ..Outcome::default() },
+        )
+        .err()
+        .map(|it| it.why)
     };
     use crate::Why::{Place, Reserved, Value};
     for (path, value, expected) in [
@@ -210,10 +264,20 @@ fn a_message_is_delivered_or_left_to_okta() {
     let allow = Outcome { verdict: Effect::Allow, ..Outcome::default() };
     golden("telephony-allow.json", text(&write(OktaTelephony, &request, &allow).unwrap()));
     golden("telephony-undelivered.json", text(&undelivered(OktaTelephony, &request)));
-    let Some(Errand::Deliver(message)) = errand(OktaTelephony, &request, &allow) else { panic!("nothing to deliver") };
-    let told =
-        (message.channel, message.to.as_str(), message.code.as_str(), message.text.as_deref(), message.key.as_str());
-    assert_eq!(told, ("sms", "254700900123", "424242", Some("Your hospital code is 424242."), "tel-1"));
+    let Some(Errand::Deliver(message)) = errand(OktaTelephony, &request, &allow) else {
+        panic!("nothing to deliver")
+    };
+    let told = (
+        message.channel,
+        message.to.as_str(),
+        message.code.as_str(),
+        message.text.as_deref(),
+        message.key.as_str(),
+    );
+    assert_eq!(
+        told,
+        ("sms", "254700900123", "424242", Some("Your hospital code is 424242."), "tel-1")
+    );
     assert_eq!(
         (message.locale.as_deref(), message.expires.as_deref()),
         (Some("EN-KE"), Some("2026-03-02T07:20:00.000Z"))
@@ -231,10 +295,16 @@ fn a_message_is_delivered_or_left_to_okta() {
     ] {
         let changed = body.replace(from, to);
         assert_ne!(changed, body);
-        let Some(Errand::Deliver(again)) = errand(OktaTelephony, &incoming(OktaTelephony, &changed), &allow) else {
+        let Some(Errand::Deliver(again)) =
+            errand(OktaTelephony, &incoming(OktaTelephony, &changed), &allow)
+        else {
             panic!("{from}")
         };
-        assert_eq!((again.channel, &again.to, &again.code), (channel, &message.to, &message.code), "{from}");
+        assert_eq!(
+            (again.channel, &again.to, &again.code),
+            (channel, &message.to, &message.code),
+            "{from}"
+        );
     }
     for (from, to) in [
         ("\"SMS\"", "\"PIGEON\""),
@@ -255,29 +325,54 @@ fn a_message_is_delivered_or_left_to_okta() {
 fn an_event_hook_is_greeted_heard_and_acknowledged() {
     let settings = Settings::default();
     let ask = |get, challenge: Option<&'static str>| {
-        let header = move |name: &str| challenge.filter(|_| name == "x-okta-verification-challenge");
-        greet(OktaEvent, &Request { get, route: "", header: &header, searches: false, body: b"" }, &settings)
+        let header =
+            move |name: &str| challenge.filter(|_| name == "x-okta-verification-challenge");
+        greet(
+            OktaEvent,
+            &Request { get, route: "", header: &header, searches: false, body: b"" },
+            &settings,
+        )
     };
     let answer = ask(true, Some("a\"b")).unwrap();
     assert_eq!((answer.status, text(&answer)), (200, r#"{"verification":"a\"b"}"#));
-    assert!(ask(true, None).is_none() && ask(false, Some("x")).is_none() && ask(true, Some("")).is_none());
+    assert!(
+        ask(true, None).is_none()
+            && ask(false, Some("x")).is_none()
+            && ask(true, Some("")).is_none()
+    );
 
     let batch = include_str!("../../tests/payloads/events.json");
     let heard = |body: &str| {
-        let request = Request { get: false, route: "", header: &|_| None, searches: false, body: body.as_bytes() };
+        let request = Request {
+            get: false,
+            route: "",
+            header: &|_| None,
+            searches: false,
+            body: body.as_bytes(),
+        };
         read(OktaEvent, &request, &frame()).unwrap_or_else(|malformed| panic!("{malformed}"))
     };
     let Heard::Many(events) = heard(batch) else { panic!("no batch") };
     assert_eq!(events.id.as_deref(), Some("batch-1"));
-    let ids: Vec<_> = events.items.iter().map(|item| item.as_ref().ok().map(|event| event.call.id.as_str())).collect();
+    let ids: Vec<_> = events
+        .items
+        .iter()
+        .map(|item| item.as_ref().ok().map(|event| event.call.id.as_str()))
+        .collect();
     assert_eq!(ids, [Some("evt-1"), Some("evt-2")]);
-    let calls: Vec<_> = events.items.iter().flatten().map(|event| super::requests::tell(&event.call)).collect();
+    let calls: Vec<_> =
+        events.items.iter().flatten().map(|event| super::requests::tell(&event.call)).collect();
     golden("events.call.txt", &calls.join("\n\n"));
     let first = events.items[0].as_ref().ok().unwrap();
-    assert!(first.call.payload.text().contains("evt-1") && !first.call.payload.text().contains("evt-2"), "each alone");
+    assert!(
+        first.call.payload.text().contains("evt-1") && !first.call.payload.text().contains("evt-2"),
+        "each alone"
+    );
 
     // One that cannot be read keeps no other from being read; the same one twice is one.
-    let Heard::Many(odd) = heard(&batch.replace("\"uuid\": \"evt-1\"", "\"uuid\": 7")) else { panic!("no batch") };
+    let Heard::Many(odd) = heard(&batch.replace("\"uuid\": \"evt-1\"", "\"uuid\": 7")) else {
+        panic!("no batch")
+    };
     assert_eq!(odd.items.iter().map(Result::is_ok).collect::<Vec<_>>(), [false, true]);
     let Heard::Many(twice) = heard(&batch.replace("evt-2", "evt-1")) else { panic!("no batch") };
     assert_eq!(twice.items.len(), 1);
@@ -290,15 +385,25 @@ fn an_event_hook_is_greeted_heard_and_acknowledged() {
         let answer = gather(OktaEvent, parts, events.until);
         (answer.status, answer.body().to_vec())
     };
-    let part = |cause| safe_answer(OktaEvent, &OnFailure::Closed, cause, Some(first)).body().to_vec();
-    let fine = write(OktaEvent, first, &Outcome { verdict: Effect::Deny, ..Outcome::default() }).unwrap();
+    let part =
+        |cause| safe_answer(OktaEvent, &OnFailure::Closed, cause, Some(first)).body().to_vec();
+    let fine =
+        write(OktaEvent, first, &Outcome { verdict: Effect::Deny, ..Outcome::default() }).unwrap();
     assert_eq!((fine.status, fine.body()), (204, &b""[..]));
     assert_eq!(said(&[vec![], part(Cause::PluginFault), part(Cause::Unsayable)]), (204, vec![]));
     for cause in Cause::ALL {
         let (status, _) = said(&[vec![], part(cause)]);
-        assert_eq!(status, if cause.party() == portcullis_model::Party::Host { 503 } else { 204 }, "{cause:?}");
+        assert_eq!(
+            status,
+            if cause.party() == portcullis_model::Party::Host { 503 } else { 204 },
+            "{cause:?}"
+        );
         let open = safe_answer(OktaEvent, &OnFailure::Open, cause, None);
-        assert_eq!(open.status, if cause == Cause::CallerUnproven { 401 } else { 204 }, "{cause:?}");
+        assert_eq!(
+            open.status,
+            if cause == Cause::CallerUnproven { 401 } else { 204 },
+            "{cause:?}"
+        );
     }
 }
 

@@ -15,14 +15,26 @@ fn reads_what_the_contract_says() {
         (HookKind::OktaToken, TOKEN_OF_A_CLIENT, "token-client.call.txt"),
         (HookKind::OktaUserImport, IMPORT, "import.call.txt"),
         (HookKind::OktaSaml, SAML, "saml.call.txt"),
-        (HookKind::OktaRegistration, include_str!("../../tests/payloads/registration.json"), "registration.call.txt"),
+        (
+            HookKind::OktaRegistration,
+            include_str!("../../tests/payloads/registration.json"),
+            "registration.call.txt",
+        ),
         (
             HookKind::OktaRegistration,
             include_str!("../../tests/payloads/registration-progressive.json"),
             "registration-progressive.call.txt",
         ),
-        (HookKind::OktaPasswordImport, include_str!("../../tests/payloads/password.json"), "password.call.txt"),
-        (HookKind::OktaTelephony, include_str!("../../tests/payloads/telephony.json"), "telephony.call.txt"),
+        (
+            HookKind::OktaPasswordImport,
+            include_str!("../../tests/payloads/password.json"),
+            "password.call.txt",
+        ),
+        (
+            HookKind::OktaTelephony,
+            include_str!("../../tests/payloads/telephony.json"),
+            "telephony.call.txt",
+        ),
     ];
     for (kind, body, name) in cases {
         golden(name, &tell(&incoming(kind, body).call));
@@ -33,22 +45,34 @@ fn reads_what_the_contract_says() {
 fn what_nobody_reads_is_left_out_and_nothing_else_changes() {
     for (kind, body) in OKTA {
         let tell_with = |wanted: &Wanted| {
-            parse(kind, body.as_bytes(), &Frame { wanted, ..frame() }).ok().map(|incoming| incoming.call)
+            parse(kind, body.as_bytes(), &Frame { wanted, ..frame() })
+                .ok()
+                .map(|incoming| incoming.call)
         };
         let all = tell_with(Wanted::all()).unwrap();
-        let names = all.subject.iter().flat_map(|subject| &subject.attributes).map(|attribute| &*attribute.name);
+        let names = all
+            .subject
+            .iter()
+            .flat_map(|subject| &subject.attributes)
+            .map(|attribute| &*attribute.name);
         for name in names.chain(["nothing of the kind"]) {
             let mut wanted = Wanted::default();
             wanted.add([name, "email", name]);
             let mut less = tell_with(&wanted).unwrap();
             let is_wanted = |call: &Call| {
                 let attributes = call.subject.iter().flat_map(|subject| &subject.attributes);
-                attributes.filter(|attribute| wanted.has(&attribute.name)).cloned().collect::<Vec<_>>()
+                attributes
+                    .filter(|attribute| wanted.has(&attribute.name))
+                    .cloned()
+                    .collect::<Vec<_>>()
             };
             assert!(is_wanted(&less) == is_wanted(&all), "{name}");
             // All else is as ever, and of the others none or all are there.
             let kept = less.subject.iter().map(|subject| subject.attributes.len()).sum::<usize>();
-            let among = [is_wanted(&all).len(), all.subject.iter().map(|subject| subject.attributes.len()).sum()];
+            let among = [
+                is_wanted(&all).len(),
+                all.subject.iter().map(|subject| subject.attributes.len()).sum(),
+            ];
             assert!(among.contains(&kept), "{name}: {kept} of {among:?}");
             if let (Some(less), Some(all)) = (&mut less.subject, &all.subject) {
                 less.attributes.clone_from(&all.attributes);
@@ -68,11 +92,17 @@ fn every_optional_part_may_be_absent_or_null() {
         for pointer in pointers {
             let mut without = whole.clone();
             *without.pointer_mut(&pointer).unwrap() = serde_json::Value::Null;
-            assert!(parse(kind, without.to_string().as_bytes(), &frame()).is_ok(), "{pointer} is null");
+            assert!(
+                parse(kind, without.to_string().as_bytes(), &frame()).is_ok(),
+                "{pointer} is null"
+            );
             let (parent, name) = pointer.rsplit_once('/').unwrap();
             if let Some(members) = without.pointer_mut(parent).unwrap().as_object_mut() {
                 members.remove(&name.replace("~1", "/"));
-                assert!(parse(kind, without.to_string().as_bytes(), &frame()).is_ok(), "{pointer} is absent");
+                assert!(
+                    parse(kind, without.to_string().as_bytes(), &frame()).is_ok(),
+                    "{pointer} is absent"
+                );
             }
         }
     }
@@ -89,8 +119,16 @@ fn refuses_by_cause_and_shows_nothing_of_the_body() {
     let cases: Vec<(Vec<u8>, Cause, Option<&str>)> = vec![
         (b"".to_vec(), Cause::NotJson, None),
         (b"secret: yaml".to_vec(), Cause::NotJson, None),
-        (TOKEN.replace("\"eventId\"", "\"eventId\": 1, \"eventId\"").into_bytes(), Cause::DuplicateMember, None),
-        (TOKEN.replace("\"session\"", "\"user\":1, \"session\"").into_bytes(), Cause::DuplicateMember, None),
+        (
+            TOKEN.replace("\"eventId\"", "\"eventId\": 1, \"eventId\"").into_bytes(),
+            Cause::DuplicateMember,
+            None,
+        ),
+        (
+            TOKEN.replace("\"session\"", "\"user\":1, \"session\"").into_bytes(),
+            Cause::DuplicateMember,
+            None,
+        ),
         (nested.into_bytes(), Cause::TooDeep, None),
         (b"{\"eventId\":\"\xFF\xFEsecret\"}".to_vec(), Cause::NotUtf8, None),
         (b"[]".to_vec(), Cause::WrongShape, None),
@@ -100,22 +138,51 @@ fn refuses_by_cause_and_shows_nothing_of_the_body() {
         (with("/eventId", &format!("\"{}\"", "e".repeat(257))), Cause::WrongShape, None),
         (with("/eventType", "null"), Cause::WrongShape, Some("Zq3_ward-7.clean")),
         (with("/eventType", "\"secret\""), Cause::UnknownEvent, Some("Zq3_ward-7.clean")),
-        (with("/eventType", "\"com.okta.import.transform\""), Cause::UnknownEvent, Some("Zq3_ward-7.clean")),
+        (
+            with("/eventType", "\"com.okta.import.transform\""),
+            Cause::UnknownEvent,
+            Some("Zq3_ward-7.clean"),
+        ),
         (with("/data", "\"secret\""), Cause::WrongShape, Some("Zq3_ward-7.clean")),
         (with("/data/context/user/id", "7"), Cause::WrongShape, Some("Zq3_ward-7.clean")),
         (with("/data/context/user/profile", "[]"), Cause::WrongShape, Some("Zq3_ward-7.clean")),
-        (with("/data/context/request/ipAddress", "{}"), Cause::WrongShape, Some("Zq3_ward-7.clean")),
+        (
+            with("/data/context/request/ipAddress", "{}"),
+            Cause::WrongShape,
+            Some("Zq3_ward-7.clean"),
+        ),
         (with("/data/access/claims/groups", "{}"), Cause::WrongShape, Some("Zq3_ward-7.clean")),
-        (with("/data/access/claims/groups", "[\"secret\",1]"), Cause::WrongShape, Some("Zq3_ward-7.clean")),
+        (
+            with("/data/access/claims/groups", "[\"secret\",1]"),
+            Cause::WrongShape,
+            Some("Zq3_ward-7.clean"),
+        ),
         (with("/data/access/scopes", "[\"secret\"]"), Cause::WrongShape, Some("Zq3_ward-7.clean")),
-        (with("/data/access/token/lifetime/expiration", "\"3600\""), Cause::WrongShape, Some("Zq3_ward-7.clean")),
-        (with("/data/access/token/lifetime/expiration", "-1"), Cause::WrongShape, Some("Zq3_ward-7.clean")),
-        (with("/data/access/token/lifetime/expiration", "4294967296"), Cause::WrongShape, Some("Zq3_ward-7.clean")),
-        (with("/data/access/token/lifetime/expiration", "1e3"), Cause::WrongShape, Some("Zq3_ward-7.clean")),
+        (
+            with("/data/access/token/lifetime/expiration", "\"3600\""),
+            Cause::WrongShape,
+            Some("Zq3_ward-7.clean"),
+        ),
+        (
+            with("/data/access/token/lifetime/expiration", "-1"),
+            Cause::WrongShape,
+            Some("Zq3_ward-7.clean"),
+        ),
+        (
+            with("/data/access/token/lifetime/expiration", "4294967296"),
+            Cause::WrongShape,
+            Some("Zq3_ward-7.clean"),
+        ),
+        (
+            with("/data/access/token/lifetime/expiration", "1e3"),
+            Cause::WrongShape,
+            Some("Zq3_ward-7.clean"),
+        ),
     ];
     for (body, cause, event) in cases {
         let text = String::from_utf8_lossy(&body);
-        let malformed = parse(HookKind::OktaToken, &body, &frame()).err().unwrap_or_else(|| panic!("{text}"));
+        let malformed =
+            parse(HookKind::OktaToken, &body, &frame()).err().unwrap_or_else(|| panic!("{text}"));
         assert_eq!((malformed.cause, malformed.event.as_deref()), (cause, event), "{text}");
         assert!(!format!("{malformed} {malformed:?}").contains("secret"), "{malformed:?}");
     }
@@ -195,15 +262,19 @@ pub(super) fn tell(call: &Call) -> String {
         let _ = writeln!(text, "{lifetime:?}");
     }
     if let Some(origin) = &call.origin {
-        let _ =
-            writeln!(text, "origin ip {:?} session {:?} user-agent {:?}", origin.ip, origin.session, origin.user_agent);
+        let _ = writeln!(
+            text,
+            "origin ip {:?} session {:?} user-agent {:?}",
+            origin.ip, origin.session, origin.user_agent
+        );
     }
     let _ = write!(text, "purpose {:?}, proposed {}", call.purpose, call.proposed.len());
     text
 }
 
 fn tell_principal(text: &mut String, what: &str, principal: &Principal) {
-    let _ = writeln!(text, "{what} {:?} {} {:?}", principal.kind, principal.type_name, principal.id);
+    let _ =
+        writeln!(text, "{what} {:?} {} {:?}", principal.kind, principal.type_name, principal.id);
     tell_attributes(text, &principal.attributes);
     let entitlements: Vec<_> = principal.entitlements.iter().map(|held| held.as_str()).collect();
     let _ = writeln!(text, "  entitlements {entitlements:?}");

@@ -42,7 +42,11 @@ fn ask(route: &'static str, body: &Value) -> Incoming {
 }
 
 fn allow(incoming: &Incoming, changes: &[Change]) -> Result<Answer, Unsayable> {
-    write(PingSideband, incoming, &Outcome { verdict: Effect::Allow, changes, ..Outcome::default() })
+    write(
+        PingSideband,
+        incoming,
+        &Outcome { verdict: Effect::Allow, changes, ..Outcome::default() },
+    )
 }
 
 fn set(target: Target, path: &str, value: Value) -> Change {
@@ -57,8 +61,14 @@ fn remove(target: Target, path: &str) -> Change {
 fn reads_what_the_contract_says() {
     golden("sideband-request.call.txt", &tell(&ask(REQUEST, &request()).call));
     let state = json(&allow(&ask(REQUEST, &request()), &[]).unwrap())["state"].clone();
-    golden("sideband-response-state.call.txt", &tell(&ask(RESPONSE, &response(json!({"state": state}))).call));
-    golden("sideband-response-original.call.txt", &tell(&ask(RESPONSE, &response(json!({"request": request()}))).call));
+    golden(
+        "sideband-response-state.call.txt",
+        &tell(&ask(RESPONSE, &response(json!({"state": state}))).call),
+    );
+    golden(
+        "sideband-response-original.call.txt",
+        &tell(&ask(RESPONSE, &response(json!({"request": request()}))).call),
+    );
     for least in [
         json!({"method": "GET", "url": ""}),
         json!({"method": "GET", "url": "/x", "headers": {}, "body": null, "source_ip": null}),
@@ -90,14 +100,23 @@ fn reads_what_the_contract_says() {
     ] {
         let body = response(json!({"state": state}));
         let call = ask(RESPONSE, &body).call;
-        assert!(call.correlation.is_none() && call.origin.is_none(), "{state} is not ours and tells nothing");
+        assert!(
+            call.correlation.is_none() && call.origin.is_none(),
+            "{state} is not ours and tells nothing"
+        );
     }
 }
 
 #[test]
 fn credentials_are_secrets_wherever_they_stand() {
     let secrets = |route, body: &Value| {
-        ask(route, body).call.secrets.pointers().iter().map(|it| (*it).to_owned()).collect::<Vec<_>>()
+        ask(route, body)
+            .call
+            .secrets
+            .pointers()
+            .iter()
+            .map(|it| (*it).to_owned())
+            .collect::<Vec<_>>()
     };
     assert_eq!(
         secrets(REQUEST, &request()),
@@ -215,7 +234,11 @@ fn what_the_gateway_would_not_do_is_named() {
     }
     assert_eq!(why(&incoming, &[remove(to, "/headers/none")]), Why::NoTarget);
     assert_eq!(why(&incoming, &[remove(to, "/url")]), Why::Place);
-    assert_eq!(why(&incoming, &[set(from, "/body", json!("x"))]), Why::NoTarget, "the other phase's");
+    assert_eq!(
+        why(&incoming, &[set(from, "/body", json!("x"))]),
+        Why::NoTarget,
+        "the other phase's"
+    );
     assert_eq!(why(&back, &[set(to, "/body", json!("x"))]), Why::NoTarget, "the other phase's");
     assert_eq!(why(&incoming, &[set(Target::User, "/body", json!("x"))]), Why::Kind);
     let twice = [set(to, "/headers/X-A", json!("1")), set(to, "/headers/x-a", json!("2"))];

@@ -59,11 +59,21 @@ fn holds_a_plugin_to_the_places_it_declared() {
     for within in ["/claims/accessEnd", "/claims/x/y", "/claims/x/y/z"] {
         assert_eq!(says(&declared, set(within, "1")), Ok(()), "{within}");
     }
-    for beyond in ["/claims/accessEnds", "/claims/accessEnd/x", "/claims/x", "/claims/xx/y", "/claims", ""] {
+    for beyond in
+        ["/claims/accessEnds", "/claims/accessEnd/x", "/claims/x", "/claims/xx/y", "/claims", ""]
+    {
         let overreach = says(&declared, set(beyond, "1")).unwrap_err();
-        assert_eq!(overreach, Overreach::Change { at: 1, kind: ChangeKind::Set(Target::AccessToken) }, "{beyond}");
+        assert_eq!(
+            overreach,
+            Overreach::Change { at: 1, kind: ChangeKind::Set(Target::AccessToken) },
+            "{beyond}"
+        );
     }
-    let other = Change::Set { target: Target::IdToken, path: "/claims/accessEnd".into(), value: "1".into() };
+    let other = Change::Set {
+        target: Target::IdToken,
+        path: "/claims/accessEnd".into(),
+        value: "1".into(),
+    };
     assert!(says(&declared, other).is_err());
     let remove = Change::Remove { target: Target::AccessToken, path: "/claims/accessEnd".into() };
     assert!(says(&declared, remove).is_err());
@@ -75,13 +85,19 @@ fn a_grant_may_be_narrowed_to_a_kind() {
     assert_eq!(says(&["drop-grant:scope"], drop(GrantKind::Scope)), Ok(()));
     assert!(says(&["drop-grant:scope"], drop(GrantKind::Group)).is_err());
     assert_eq!(says(&["drop-grant"], drop(GrantKind::Group)), Ok(()));
-    assert!(says(&["drop-grant"], Change::AddGrant(Grant { kind: GrantKind::Group, id: "x".into() })).is_err());
+    assert!(
+        says(&["drop-grant"], Change::AddGrant(Grant { kind: GrantKind::Group, id: "x".into() }))
+            .is_err()
+    );
 }
 
 #[test]
 fn malformed_decisions_are_overreach_and_show_nothing_of_themselves() {
-    for change in [set("/claims/x/y", "secret"), set("/claims/x/y", "{\"a\":1,\"a\":2}"), set("/claims/x/secret~", "1")]
-    {
+    for change in [
+        set("/claims/x/y", "secret"),
+        set("/claims/x/y", "{\"a\":1,\"a\":2}"),
+        set("/claims/x/secret~", "1"),
+    ] {
         let overreach = says(&["set:access-token:/claims/x/*"], change).unwrap_err();
         assert!(matches!(overreach, Overreach::MalformedChange { at: 1, .. }));
         assert!(!overreach.to_string().contains("secret"), "{overreach}");
@@ -95,22 +111,43 @@ fn findings_need_a_declared_effect_a_known_code_and_json_arguments() {
     assert_eq!(emits.effects(), [Effect::Allow, Effect::Deny]);
     let check = |code: &str, effect, value: &str, risk| {
         let arguments = vec![Attribute { name: "n".into(), value: value.into() }];
-        let finding = Finding { code: code.into(), effect, severity: Severity::Low, arguments, field: None };
-        emits.check("okta.token", &Decision { findings: vec![finding], changes: vec![], risk }, &messages)
+        let finding =
+            Finding { code: code.into(), effect, severity: Severity::Low, arguments, field: None };
+        emits.check(
+            "okta.token",
+            &Decision { findings: vec![finding], changes: vec![], risk },
+            &messages,
+        )
     };
     assert_eq!(check("KNOWN", Effect::Deny, "\"v\"", Some(100)), Ok(()));
-    assert_eq!(check("KNOWN", Effect::Review, "1", None), Err(Overreach::Effect { at: 1, effect: Effect::Review }));
+    assert_eq!(
+        check("KNOWN", Effect::Review, "1", None),
+        Err(Overreach::Effect { at: 1, effect: Effect::Review })
+    );
     assert_eq!(check("MARY", Effect::Deny, "1", None), Err(Overreach::Code { at: 1 }));
     assert!(!Overreach::Code { at: 1 }.to_string().contains("MARY"));
-    assert!(matches!(check("KNOWN", Effect::Deny, "v", None), Err(Overreach::MalformedFinding { at: 1, .. })));
+    assert!(matches!(
+        check("KNOWN", Effect::Deny, "v", None),
+        Err(Overreach::MalformedFinding { at: 1, .. })
+    ));
     assert_eq!(check("KNOWN", Effect::Deny, "1", Some(101)), Err(Overreach::Risk));
 }
 
 #[test]
 fn who_declares_more_than_restrictions_proposes() {
     let proposes = |changes: &[&str]| emits(&[], changes).unwrap().proposes("okta.token");
-    assert!(!proposes(&[]) && !proposes(&["cap-lifetime:id-token", "drop-grant", "require-approvers"]));
-    for change in ["set:user:/a", "remove:user:/a", "add-grant", "create-user", "credential", "waive", "auto-approve"] {
+    assert!(
+        !proposes(&[]) && !proposes(&["cap-lifetime:id-token", "drop-grant", "require-approvers"])
+    );
+    for change in [
+        "set:user:/a",
+        "remove:user:/a",
+        "add-grant",
+        "create-user",
+        "credential",
+        "waive",
+        "auto-approve",
+    ] {
         assert!(proposes(&["drop-grant", change]), "{change}");
     }
     // Whoever does not propose can be passed nothing but restrictions.
@@ -138,17 +175,28 @@ fn who_declares_more_than_restrictions_proposes() {
 #[test]
 fn kinds_are_told_once_each() {
     let emits = emits(&[], &["set:user:/a", "set:user:/b", "create-user"]).unwrap();
-    assert_eq!(emits.change_kinds("okta.token"), [ChangeKind::Set(Target::User), ChangeKind::CreateUser]);
+    assert_eq!(
+        emits.change_kinds("okta.token"),
+        [ChangeKind::Set(Target::User), ChangeKind::CreateUser]
+    );
 }
 
 #[test]
 fn what_is_declared_for_one_hook_kind_is_not_declared_for_another() {
-    let emits = emits(&[], &["okta.token:set:access-token:/claims/a", "cap-lifetime:access-token"]).unwrap();
+    let emits = emits(&[], &["okta.token:set:access-token:/claims/a", "cap-lifetime:access-token"])
+        .unwrap();
     assert!(emits.proposes("okta.token") && !emits.proposes("okta.user-import"));
-    assert_eq!(emits.change_kinds("okta.user-import"), [ChangeKind::CapLifetime(Target::AccessToken)]);
+    assert_eq!(
+        emits.change_kinds("okta.user-import"),
+        [ChangeKind::CapLifetime(Target::AccessToken)]
+    );
     assert_eq!(emits.places("okta.token").collect::<Vec<_>>(), ["access-token:/claims/a"]);
-    let set = Change::Set { target: Target::AccessToken, path: "/claims/a".into(), value: "1".into() };
+    let set =
+        Change::Set { target: Target::AccessToken, path: "/claims/a".into(), value: "1".into() };
     let decision = Decision { changes: vec![set], ..Decision::default() };
     assert!(emits.check("okta.token", &decision, &Messages::default()).is_ok());
-    assert!(matches!(emits.check("okta.user-import", &decision, &Messages::default()), Err(Overreach::Change { .. })));
+    assert!(matches!(
+        emits.check("okta.user-import", &decision, &Messages::default()),
+        Err(Overreach::Change { .. })
+    ));
 }

@@ -13,7 +13,14 @@ use crate::cause::Cause;
 pub(super) fn parse(text: &str) -> Result<Vec<Node>, ParseError> {
     // Hook bodies have a name or value every twelve bytes or so; one that has more grows its tape.
     let tape = Vec::with_capacity(text.len() / 10 + 1);
-    let mut parser = Parser { text, bytes: text.as_bytes(), at: 0, tape, keys: Vec::new(), cause: Cause::NotJson };
+    let mut parser = Parser {
+        text,
+        bytes: text.as_bytes(),
+        at: 0,
+        tape,
+        keys: Vec::new(),
+        cause: Cause::NotJson,
+    };
     parser.space();
     let whole = parser.value(0).is_some() && {
         parser.space();
@@ -255,11 +262,14 @@ impl Parser<'_> {
         }
         let text = self.text;
         // By length first, which needs no look at the text, unless some name is spelled longer than it is.
-        let lengths = |a: &Node, b: &Node| if escaped { Ordering::Equal } else { a.bytes().cmp(&b.bytes()) };
+        let lengths =
+            |a: &Node, b: &Node| if escaped { Ordering::Equal } else { a.bytes().cmp(&b.bytes()) };
         let order = |a: &Node, b: &Node| lengths(a, b).then_with(|| compare(text, a, b));
         self.keys.sort_unstable_by(order);
         let pairs = self.keys.iter().zip(self.keys.iter().skip(1));
-        let repeated = pairs.filter(|(a, b)| order(a, b).is_eq()).map(|(a, b)| if a.start > b.start { a } else { b });
+        let repeated = pairs
+            .filter(|(a, b)| order(a, b).is_eq())
+            .map(|(a, b)| if a.start > b.start { a } else { b });
         let repeated = repeated.min_by_key(|key| key.start).copied();
         repeated.map_or(Some(()), |key| self.duplicate(&key))
     }
@@ -302,7 +312,11 @@ impl Parser<'_> {
 fn mark(name: &[u8]) -> usize {
     let at = |index: usize| usize::from(name.get(index).copied().unwrap_or_default());
     let last = name.len().saturating_sub(1);
-    (name.len() ^ at(0).wrapping_mul(29) ^ at(last / 2).wrapping_mul(53) ^ at(last).wrapping_mul(101)) % MARKS
+    (name.len()
+        ^ at(0).wrapping_mul(29)
+        ^ at(last / 2).wrapping_mul(53)
+        ^ at(last).wrapping_mul(101))
+        % MARKS
 }
 
 /// Whether two names mean the same. Most differ in length already, which needs no look at the text.
@@ -317,7 +331,8 @@ fn same(text: &str, a: &Node, b: &Node) -> bool {
 /// Compares two names as they are meant, not as they are spelled. Bytes and characters of UTF-8 sort alike.
 fn compare(text: &str, a: &Node, b: &Node) -> Ordering {
     if a.escaped || b.escaped {
-        let characters = |node| text::unescape(str::from_utf8(inner(text.as_bytes(), node)).unwrap_or_default());
+        let characters =
+            |node| text::unescape(str::from_utf8(inner(text.as_bytes(), node)).unwrap_or_default());
         return characters(a).cmp(characters(b));
     }
     inner(text.as_bytes(), a).cmp(inner(text.as_bytes(), b))

@@ -15,7 +15,11 @@ pub fn split_pointer(pointer: &str) -> Option<Vec<Cow<'_, str>>> {
 
 /// A member's name as a reference token: `~` and `/` escaped.
 pub fn escape_token(name: &str) -> Cow<'_, str> {
-    if name.contains(['~', '/']) { Cow::Owned(name.replace('~', "~0").replace('/', "~1")) } else { Cow::Borrowed(name) }
+    if name.contains(['~', '/']) {
+        Cow::Owned(name.replace('~', "~0").replace('/', "~1"))
+    } else {
+        Cow::Borrowed(name)
+    }
 }
 
 /// A reference token as an array index (RFC 6901 section 4): digits, no leading zero. `-` is none.

@@ -59,7 +59,8 @@ fn refuses_with_the_right_cause_and_place() {
 
 #[test]
 fn finds_duplicates_among_many_members_in_little_time() {
-    let names: Vec<String> = (0..50_000).map(|index| format!("\"{}-{index}\":0", "x".repeat(40))).collect();
+    let names: Vec<String> =
+        (0..50_000).map(|index| format!("\"{}-{index}\":0", "x".repeat(40))).collect();
     assert_eq!(cause(format!("{{{}}}", names.join(","))), None);
     let again = names[49_000].replace("x-", "\\u0078-");
     assert_eq!(cause(format!("{{{},{again}}}", names.join(","))), Some(Cause::DuplicateMember));
@@ -67,8 +68,9 @@ fn finds_duplicates_among_many_members_in_little_time() {
 
 #[test]
 fn follows_pointers_as_rfc_6901_section_5_does() {
-    let document =
-        document(r#"{"foo":["bar","baz"],"":0,"a/b":1,"c%d":2,"e^f":3,"g|h":4,"i\\j":5,"k\"l":6," ":7,"m~n":8}"#);
+    let document = document(
+        r#"{"foo":["bar","baz"],"":0,"a/b":1,"c%d":2,"e^f":3,"g|h":4,"i\\j":5,"k\"l":6," ":7,"m~n":8}"#,
+    );
     let cases = [
         ("/foo", r#"["bar","baz"]"#),
         ("/foo/0", "\"bar\""),
@@ -86,24 +88,34 @@ fn follows_pointers_as_rfc_6901_section_5_does() {
         assert_eq!(document.pointer(pointer).unwrap().raw(), raw, "{pointer}");
     }
     assert_eq!(document.pointer("").unwrap().raw(), document.text());
-    for nowhere in ["foo", "/foo/2", "/foo/-", "/foo/00", "/foo/+0", "/foo/ 0", "/m~n", "/m~2n", "/foo/0/x", "/x"] {
+    for nowhere in [
+        "foo", "/foo/2", "/foo/-", "/foo/00", "/foo/+0", "/foo/ 0", "/m~n", "/m~2n", "/foo/0/x",
+        "/x",
+    ] {
         assert!(document.pointer(nowhere).is_none(), "{nowhere}");
     }
 }
 
 #[test]
 fn reads_values_by_their_kind_only() {
-    let document =
-        document(r#" {"n":null,"t":true,"s":"\ud83d\ude00\u00e9\b","i":18446744073709551615,"f":1.0,"m":-1,"o":{}} "#);
+    let document = document(
+        r#" {"n":null,"t":true,"s":"\ud83d\ude00\u00e9\b","i":18446744073709551615,"f":1.0,"m":-1,"o":{}} "#,
+    );
     let get = |name| document.root().get(name).unwrap();
     assert!(get("n").is_null() && get("o").is_object() && !get("o").is_array());
     assert_eq!(get("t").as_bool(), Some(true));
     assert_eq!(get("s").as_str().unwrap(), "😀é\u{8}");
     assert_eq!(get("i").as_u64(), Some(u64::MAX));
-    assert_eq!((get("f").as_u64(), get("m").as_u64(), get("t").as_u64(), get("s").as_u64()), (None, None, None, None));
+    assert_eq!(
+        (get("f").as_u64(), get("m").as_u64(), get("t").as_u64(), get("s").as_u64()),
+        (None, None, None, None)
+    );
     assert_eq!((get("i").as_str(), get("i").as_bool()), (None, None));
     assert!(get("s").get("x").is_none() && get("s").index(0).is_none());
-    assert_eq!(get("f").members().count() + get("f").elements().count() + get("o").members().count(), 0);
+    assert_eq!(
+        get("f").members().count() + get("f").elements().count() + get("o").members().count(),
+        0
+    );
 }
 
 proptest! {
@@ -164,7 +176,9 @@ fn agrees(text: &[u8]) -> Result<(), TestCaseError> {
         (Ok(_), Err(error)) => {
             prop_assert!(error.to_string().contains("number out of range"), "{error}")
         }
-        (Err(error), Ok(_)) => prop_assert!(matches!(error.cause, Cause::DuplicateMember | Cause::TooDeep), "{error}"),
+        (Err(error), Ok(_)) => {
+            prop_assert!(matches!(error.cause, Cause::DuplicateMember | Cause::TooDeep), "{error}")
+        }
         (Err(_), Err(_)) => {}
     }
     Ok(())
@@ -216,7 +230,10 @@ fn arbitrary() -> impl Strategy<Value = Theirs> {
 }
 
 fn damage() -> impl Strategy<Value = (usize, Vec<u8>)> {
-    let byte = prop_oneof![prop::sample::select(b"{}[]\",:\\u0189aAdDfF+-.eE tfn\n\0".to_vec()), any::<u8>(),];
+    let byte = prop_oneof![
+        prop::sample::select(b"{}[]\",:\\u0189aAdDfF+-.eE tfn\n\0".to_vec()),
+        any::<u8>(),
+    ];
     (0..3usize, prop::collection::vec(byte, 0..3))
 }
 
@@ -224,7 +241,9 @@ fn damage() -> impl Strategy<Value = (usize, Vec<u8>)> {
 fn what_is_left_out_is_left_out_wherever_it_stands_inside() {
     let text = r#" {"a":{"p":"x","q":[1,{"p":"y"}]},"p":"z"} "#;
     let document = Document::parse(text.as_bytes()).unwrap();
-    let without = |at: &str, pointers: &[&str]| document.pointer(at).unwrap().without(pointers, "null").into_owned();
+    let without = |at: &str, pointers: &[&str]| {
+        document.pointer(at).unwrap().without(pointers, "null").into_owned()
+    };
     assert_eq!(without("", &["/p", "/a/q/1/p"]), r#"{"a":{"p":"x","q":[1,{"p":null}]},"p":null}"#);
     assert_eq!(without("/a", &["/p", "/a/q/1/p", "/a/q"]), r#"{"p":"x","q":null}"#);
     assert_eq!(without("/p", &["/p"]), r#""z""#, "itself is not inside itself");

@@ -16,7 +16,11 @@ pub fn quote(out: &mut String, text: &str) {
             b'\t' => out.push_str("\\t"),
             control => {
                 out.push_str("\\u00");
-                out.extend([control >> 4, control & 15].iter().filter_map(|&digit| char::from_digit(digit.into(), 16)));
+                out.extend(
+                    [control >> 4, control & 15]
+                        .iter()
+                        .filter_map(|&digit| char::from_digit(digit.into(), 16)),
+                );
             }
         }
         rest = after;

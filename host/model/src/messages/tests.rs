@@ -15,7 +15,9 @@ fn argument(name: &str, value: &str) -> Attribute {
 #[test]
 fn validates_each_rule() {
     let long = |length| format!(r#"{{"A":{{"en":"{}"}}}}"#, "é".repeat(length));
-    for right in [r#"{"SOD_1":{"en":"a {b-c.d_1} {{x}}","de":"{x}","pt-BR":"y"}}"#, "{}", &long(500)] {
+    for right in
+        [r#"{"SOD_1":{"en":"a {b-c.d_1} {{x}}","de":"{x}","pt-BR":"y"}}"#, "{}", &long(500)]
+    {
         assert_eq!(messages(right).validate(), Ok(()), "{right}");
     }
     let wrong = [
@@ -40,15 +42,23 @@ fn validates_each_rule() {
         assert_eq!(messages(&json).validate().unwrap_err().problem, problem, "{json}");
     }
     let error = messages(r#"{"A":{"en":"{"}}"#).validate().unwrap_err();
-    assert_eq!(error.to_string(), "the message `A` in `en` has a placeholder that is not a name in braces");
+    assert_eq!(
+        error.to_string(),
+        "the message `A` in `en` has a placeholder that is not a name in braces"
+    );
 }
 
 #[test]
 fn picks_the_language_then_its_primary_subtag_then_english() {
     let messages = messages(r#"{"A":{"en":"en","pt":"pt","pt-BR":"pt-BR"}}"#);
-    for (asked, got) in
-        [("pt-BR", "pt-BR"), ("pt-br", "pt-BR"), ("pt-PT", "pt"), ("fr", "en"), ("", "en"), ("en-GB", "en")]
-    {
+    for (asked, got) in [
+        ("pt-BR", "pt-BR"),
+        ("pt-br", "pt-BR"),
+        ("pt-PT", "pt"),
+        ("fr", "en"),
+        ("", "en"),
+        ("en-GB", "en"),
+    ] {
         assert_eq!(messages.fill("A", asked, &[]).unwrap().1, got, "{asked}");
     }
     assert_eq!(messages.fill("B", "en", &[]), None);

@@ -75,14 +75,15 @@ impl Path {
     /// Payload pointers, and what is no path of the model.
     fn parse_elsewhere(text: &str) -> Result<Self, ReadsError> {
         if let Some((kind, pointer)) = text.split_once(':') {
-            let named =
-                !kind.is_empty() && kind.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-'));
+            let named = !kind.is_empty()
+                && kind.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-'));
             if !named || split_pointer(pointer).is_none() {
                 return Err(ReadsError::Pointer(text.to_owned()));
             }
             return Ok(Self::Payload { kind: kind.to_owned(), pointer: pointer.to_owned() });
         }
-        let single = ["requested.", "purpose.", "correlation."].iter().any(|word| text.starts_with(word));
+        let single =
+            ["requested.", "purpose.", "correlation."].iter().any(|word| text.starts_with(word));
         Err(if text.contains('.') && !single {
             ReadsError::Table(text.to_owned())
         } else {
@@ -100,16 +101,25 @@ impl Path {
 
     pub(super) fn is_in(&self, call: &Call) -> bool {
         match self {
-            Self::Below(Place::Subject, member) => call.subject.as_ref().is_some_and(|it| member.is_in_principal(it)),
-            Self::Below(Place::Actors, member) => call.actors.first().is_some_and(|it| member.is_in_principal(it)),
-            Self::Below(Place::Action, member) => call.action.as_ref().is_some_and(|it| member.is_in_entity(it)),
-            Self::Below(Place::Resource, member) => call.resource.as_ref().is_some_and(|it| member.is_in_entity(it)),
+            Self::Below(Place::Subject, member) => {
+                call.subject.as_ref().is_some_and(|it| member.is_in_principal(it))
+            }
+            Self::Below(Place::Actors, member) => {
+                call.actors.first().is_some_and(|it| member.is_in_principal(it))
+            }
+            Self::Below(Place::Action, member) => {
+                call.action.as_ref().is_some_and(|it| member.is_in_entity(it))
+            }
+            Self::Below(Place::Resource, member) => {
+                call.resource.as_ref().is_some_and(|it| member.is_in_entity(it))
+            }
             Self::Origin(member) => call.origin.as_ref().is_some_and(|it| member.is_in(it)),
             Self::Requested => !call.requested.is_empty(),
             Self::Purpose => call.purpose.is_some(),
             Self::Correlation => call.correlation.is_some(),
             Self::Payload { kind, pointer } => {
-                call.hook != kind || call.payload.pointer(pointer).is_some_and(|value| !value.is_null())
+                call.hook != kind
+                    || call.payload.pointer(pointer).is_some_and(|value| !value.is_null())
             }
         }
     }

@@ -21,7 +21,9 @@ impl Wanted {
     /// Adds a pointer, which must be well-formed.
     pub(super) fn admit(&mut self, pointer: &str) {
         let tokens = split_pointer(pointer).unwrap_or_default();
-        let end = tokens.iter().fold(self, |wanted, token| wanted.below.entry(token.to_string()).or_default());
+        let end = tokens
+            .iter()
+            .fold(self, |wanted, token| wanted.below.entry(token.to_string()).or_default());
         end.whole = true;
     }
 
@@ -87,7 +89,8 @@ fn write(value: Value<'_>, wanted: &[&Wanted], secrets: &[&str], out: &mut Strin
 }
 
 fn write_object(object: Value<'_>, wanted: &[&Wanted], secrets: &[&str], out: &mut String) -> bool {
-    let mut names: Vec<&str> = wanted.iter().flat_map(|wanted| wanted.below.keys()).map(String::as_str).collect();
+    let mut names: Vec<&str> =
+        wanted.iter().flat_map(|wanted| wanted.below.keys()).map(String::as_str).collect();
     names.sort_unstable();
     names.dedup();
     out.push('{');
@@ -147,6 +150,9 @@ fn write_array(array: Value<'_>, wanted: &[&Wanted], secrets: &[&str], out: &mut
 /// The trees one token further.
 fn below<'w>(wanted: &[&'w Wanted], token: &str, is_element: bool) -> Vec<&'w Wanted> {
     let named = wanted.iter().filter_map(|wanted| wanted.below.get(token));
-    let every = wanted.iter().filter(|_| is_element && token != "*").filter_map(|wanted| wanted.below.get("*"));
+    let every = wanted
+        .iter()
+        .filter(|_| is_element && token != "*")
+        .filter_map(|wanted| wanted.below.get("*"));
     named.chain(every).collect()
 }

@@ -17,7 +17,11 @@ fn call(body: &str) -> Call {
         kind: PrincipalKind::Person,
         type_name: "user".into(),
         id: Some(id.into()),
-        attributes: vec![attribute("dept", "\"D\""), attribute("a.b", "1"), attribute("none", "null")],
+        attributes: vec![
+            attribute("dept", "\"D\""),
+            attribute("a.b", "1"),
+            attribute("none", "null"),
+        ],
         entitlements: vec!["E".into()],
     };
     Call {
@@ -30,11 +34,23 @@ fn call(body: &str) -> Call {
         seed: 2,
         subject: Some(principal("subject")),
         actors: vec![principal("actor")],
-        action: Some(Entity { type_name: "token".into(), id: None, attributes: vec![attribute("grant", "\"g\"")] }),
-        resource: Some(Entity { type_name: "server".into(), id: Some("R".into()), attributes: vec![] }),
+        action: Some(Entity {
+            type_name: "token".into(),
+            id: None,
+            attributes: vec![attribute("grant", "\"g\"")],
+        }),
+        resource: Some(Entity {
+            type_name: "server".into(),
+            id: Some("R".into()),
+            attributes: vec![],
+        }),
         requested: vec![Grant { kind: GrantKind::Scope, id: "openid".into() }],
         lifetimes: vec![],
-        origin: Some(Origin { ip: Some("192.0.2.1".into()), session: Some("S".into()), ..Origin::default() }),
+        origin: Some(Origin {
+            ip: Some("192.0.2.1".into()),
+            session: Some("S".into()),
+            ..Origin::default()
+        }),
         purpose: None,
         proposed: vec![],
         payload: Document::parse(body.as_bytes()).unwrap(),
@@ -78,8 +94,14 @@ fn refuses_paths_by_what_is_wrong_with_them() {
 
 #[test]
 fn what_is_required_must_be_read_and_no_wildcard() {
-    let read = ["subject.attributes.*", "origin.ip", "okta.token:/data/list/*", "okta.token:/data/user"];
-    for within in ["subject.attributes.x", "origin.ip", "okta.token:/data/list/3/y", "okta.token:/data/user/id"] {
+    let read =
+        ["subject.attributes.*", "origin.ip", "okta.token:/data/list/*", "okta.token:/data/user"];
+    for within in [
+        "subject.attributes.x",
+        "origin.ip",
+        "okta.token:/data/list/3/y",
+        "okta.token:/data/user/id",
+    ] {
         assert!(reads(&read, &[within]).is_ok(), "{within}");
     }
     for beyond in [
@@ -93,7 +115,11 @@ fn what_is_required_must_be_read_and_no_wildcard() {
         assert_eq!(reads(&read, &[beyond]).err().unwrap().code(), "requires-not-read", "{beyond}");
     }
     for wildcard in ["subject.attributes.*", "okta.token:/data/list/*"] {
-        assert_eq!(reads(&read, &[wildcard]).err().unwrap().code(), "requires-wildcard", "{wildcard}");
+        assert_eq!(
+            reads(&read, &[wildcard]).err().unwrap().code(),
+            "requires-wildcard",
+            "{wildcard}"
+        );
     }
 }
 
@@ -101,7 +127,12 @@ fn what_is_required_must_be_read_and_no_wildcard() {
 fn nothing_read_is_nothing_seen() {
     let call = call(r#"{"data":1}"#);
     let view = Reads::default().view(&call).ok().unwrap();
-    assert!(view.subject.is_none() && view.actors.is_empty() && view.action.is_none() && view.resource.is_none());
+    assert!(
+        view.subject.is_none()
+            && view.actors.is_empty()
+            && view.action.is_none()
+            && view.resource.is_none()
+    );
     assert!(view.requested.is_empty() && view.origin.is_none() && view.correlation.is_none());
     assert_eq!((view.payload.as_ref(), view.id, view.seed), ("null", "event", 2));
 }
@@ -134,8 +165,9 @@ fn each_path_shows_its_own_part() {
 
 #[test]
 fn what_is_required_and_missing_is_named() {
-    let missing =
-        |path: &str, call: &Call| reads(&[path], &[path]).unwrap().view(call).err().map(|missing| missing.path);
+    let missing = |path: &str, call: &Call| {
+        reads(&[path], &[path]).unwrap().view(call).err().map(|missing| missing.path)
+    };
     let mut call = call(r#"{"data":{"a":null,"b":1}}"#);
     let there = [
         "subject.id",
@@ -191,7 +223,10 @@ fn a_payload_keeps_its_nesting_and_its_positions() {
     }
     let mut other = call(body);
     other.hook = "okta.user-import";
-    assert_eq!(reads(&["okta.token:/data"], &[]).unwrap().view(&other).ok().unwrap().payload, "null");
+    assert_eq!(
+        reads(&["okta.token:/data"], &[]).unwrap().view(&other).ok().unwrap().payload,
+        "null"
+    );
 }
 
 /// Paths over a small world, in which every leaf is a text of its own.
@@ -210,14 +245,19 @@ fn world() -> impl Strategy<Value = serde_json::Value> {
 fn is_read(pointers: &[String], place: &[(String, bool)]) -> bool {
     pointers.iter().any(|pointer| {
         let tokens: Vec<&str> = pointer.split('/').skip(1).collect();
-        let same =
-            |(token, (name, is_element)): (&&str, &(String, bool))| *token == name || (*is_element && *token == "*");
+        let same = |(token, (name, is_element)): (&&str, &(String, bool))| {
+            *token == name || (*is_element && *token == "*")
+        };
         tokens.len() <= place.len() && tokens.iter().zip(place).all(same)
     })
 }
 
 /// Only what is read, by a definition that has nothing in common with the code: leaf by leaf.
-fn cut(value: &serde_json::Value, pointers: &[String], place: &mut Vec<(String, bool)>) -> Option<serde_json::Value> {
+fn cut(
+    value: &serde_json::Value,
+    pointers: &[String],
+    place: &mut Vec<(String, bool)>,
+) -> Option<serde_json::Value> {
     if is_read(pointers, place) {
         return Some(value.clone());
     }
@@ -231,13 +271,18 @@ fn cut(value: &serde_json::Value, pointers: &[String], place: &mut Vec<(String, 
         serde_json::Value::Object(members) => {
             let kept: serde_json::Map<_, _> = members
                 .iter()
-                .filter_map(|(name, value)| Some((name.clone(), below(name.clone(), false, value)?)))
+                .filter_map(|(name, value)| {
+                    Some((name.clone(), below(name.clone(), false, value)?))
+                })
                 .collect();
             (!kept.is_empty()).then(|| kept.into())
         }
         serde_json::Value::Array(elements) => {
-            let mut kept: Vec<_> =
-                elements.iter().enumerate().map(|(at, value)| below(at.to_string(), true, value)).collect();
+            let mut kept: Vec<_> = elements
+                .iter()
+                .enumerate()
+                .map(|(at, value)| below(at.to_string(), true, value))
+                .collect();
             kept.truncate(kept.iter().rposition(Option::is_some)? + 1);
             Some(kept.into_iter().map(Option::unwrap_or_default).collect::<Vec<_>>().into())
         }
@@ -251,7 +296,9 @@ fn add_everywhere(value: &mut serde_json::Value, name: &str) {
             members.values_mut().for_each(|member| add_everywhere(member, name));
             members.insert(name.into(), "undeclared".into());
         }
-        serde_json::Value::Array(elements) => elements.iter_mut().for_each(|element| add_everywhere(element, name)),
+        serde_json::Value::Array(elements) => {
+            elements.iter_mut().for_each(|element| add_everywhere(element, name))
+        }
         _ => {}
     }
 }
@@ -282,7 +329,8 @@ fn a_secret_is_seen_only_by_who_names_it() {
     let body = r#"{"data":{"context":{"credential":{"username":"noor","password":"hunter2"}}}}"#;
     let mut call = call(body);
     call.secrets = Secrets::at(&["/data/context/credential/password"]);
-    let seen = |paths: &[&str]| reads(paths, &[]).unwrap().view(&call).unwrap().payload.into_owned();
+    let seen =
+        |paths: &[&str]| reads(paths, &[]).unwrap().view(&call).unwrap().payload.into_owned();
     let hidden = r#"{"data":{"context":{"credential":{"username":"noor","password":null}}}}"#;
     for around in ["okta.token:", "okta.token:/data", "okta.token:/data/context/credential"] {
         assert_eq!(seen(&[around]), hidden, "{around}");
@@ -297,7 +345,8 @@ fn a_secret_in_an_array_is_named_by_its_place_or_for_every_element() {
     let body = r#"{"headers":[{"host":"a"},{"cookie":"hunter2"}]}"#;
     let mut call = call(body);
     call.secrets.add("/headers/1/cookie".into());
-    let seen = |paths: &[&str]| reads(paths, &[]).unwrap().view(&call).unwrap().payload.into_owned();
+    let seen =
+        |paths: &[&str]| reads(paths, &[]).unwrap().view(&call).unwrap().payload.into_owned();
     let hidden = r#"{"headers":[{"host":"a"},{"cookie":null}]}"#;
     for around in ["okta.token:", "okta.token:/headers", "okta.token:/headers/*"] {
         assert_eq!(seen(&[around]), hidden, "{around}");

@@ -15,7 +15,8 @@ impl Reads {
                 Path::Payload { kind, .. } if kind != call.hook => return None,
                 // As far as the first wildcard.
                 Path::Payload { pointer, .. } => {
-                    let fixed = pointer.split_once("/*").map_or(pointer.as_str(), |(fixed, _)| fixed);
+                    let fixed =
+                        pointer.split_once("/*").map_or(pointer.as_str(), |(fixed, _)| fixed);
                     call.payload.pointer(fixed).is_some_and(|value| !value.is_null())
                 }
                 Path::Below(place, Member::AllAttributes) => attributes(call, *place) > 0,
@@ -36,7 +37,11 @@ impl Reads {
                 }
             };
             keep(Member::Id, principal.id.is_some(), format!("{name}.id"));
-            keep(Member::Entitlements, !principal.entitlements.is_empty(), format!("{name}.entitlements"));
+            keep(
+                Member::Entitlements,
+                !principal.entitlements.is_empty(),
+                format!("{name}.entitlements"),
+            );
             for attribute in &principal.attributes {
                 let spelled = format!("{name}.attributes.{}", attribute.name.as_str());
                 keep(Member::Attribute(attribute.name.as_str().to_owned()), true, spelled);

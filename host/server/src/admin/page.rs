@@ -25,20 +25,33 @@ pub fn write(desk: &Desk) -> String {
     let host = &desk.host;
     let in_force = host.in_force.load_full();
     page.hooks(&in_force.hooks.iter().map(AsRef::as_ref).collect::<Vec<_>>());
-    let current = in_force.generation.iter().flat_map(|generation| bindings(generation)).map(|it| it.metrics.as_ref());
+    let current = in_force
+        .generation
+        .iter()
+        .flat_map(|generation| bindings(generation))
+        .map(|it| it.metrics.as_ref());
     let former = host.former.load_full();
     page.bindings(&current.chain(former.iter().map(AsRef::as_ref)).collect::<Vec<_>>());
-    let current: Vec<_> = in_force.generation.iter().flat_map(|generation| bindings(generation)).collect();
+    let current: Vec<_> =
+        in_force.generation.iter().flat_map(|generation| bindings(generation)).collect();
     page.standing(&current, host.clock.instant());
     page.rollouts(
-        &in_force.generation.iter().flat_map(|it| it.hooks.iter().flat_map(Bindings::rollouts)).collect::<Vec<_>>(),
+        &in_force
+            .generation
+            .iter()
+            .flat_map(|it| it.hooks.iter().flat_map(Bindings::rollouts))
+            .collect::<Vec<_>>(),
     );
 
     let health = host.log.health();
     let readiness = Readiness::of(desk);
     let generation = in_force.generation.as_deref();
     page.one("portcullis_ready", "1 if calls sent here get decisions", u8::from(readiness.ready()));
-    page.one("portcullis_generation", "The release set in force; 0 without one", generation.map_or(0, |it| it.number));
+    page.one(
+        "portcullis_generation",
+        "The release set in force; 0 without one",
+        generation.map_or(0, |it| it.number),
+    );
     let ends = generation.map_or(0, |it| it.ends().0 / 1_000);
     page.one(
         "portcullis_release_expires_timestamp_seconds",
@@ -47,7 +60,11 @@ pub fn write(desk: &Desk) -> String {
     );
     let root = host.root.load().expires.0 / 1_000;
     page.one("portcullis_trust_root_expires_timestamp_seconds", "When the trust root ends", root);
-    page.family("portcullis_certificate_expires_timestamp_seconds", "gauge", "When the TLS certificate ends");
+    page.family(
+        "portcullis_certificate_expires_timestamp_seconds",
+        "gauge",
+        "When the TLS certificate ends",
+    );
     if let Some(tls) = &host.tls {
         page.sample("portcullis_certificate_expires_timestamp_seconds", "", tls.ends().0 / 1_000);
     }
@@ -58,12 +75,24 @@ pub fn write(desk: &Desk) -> String {
     );
     for keys in host.keys.load().iter() {
         if let Some(age) = keys.age_ms() {
-            page.sample("portcullis_issuer_keys_age_seconds", &labels(&[("issuer", keys.place())]), age / 1_000);
+            page.sample(
+                "portcullis_issuer_keys_age_seconds",
+                &labels(&[("issuer", keys.place())]),
+                age / 1_000,
+            );
         }
     }
-    page.family("portcullis_break_glass_open", "gauge", "1 while a break-glass document holds the hook open");
+    page.family(
+        "portcullis_break_glass_open",
+        "gauge",
+        "1 while a break-glass document holds the hook open",
+    );
     for hook in &in_force.hooks {
-        page.sample("portcullis_break_glass_open", &of(hook, &[]), u8::from(hook.glass().is_some()));
+        page.sample(
+            "portcullis_break_glass_open",
+            &of(hook, &[]),
+            u8::from(hook.glass().is_some()),
+        );
     }
     page.one("portcullis_calls_in_progress", "Calls in progress", host.admission.inside());
     page.one(
@@ -74,19 +103,37 @@ pub fn write(desk: &Desk) -> String {
     page.one("portcullis_sandboxes_in_use", "Plugin instances that exist", host.sandboxes_in_use());
     let (name, done) = ("portcullis_plugin_preparations_total", host.preparations());
     page.family(name, "counter", "Plugins made ready, by where their code came from");
-    for (from, count) in [("made", done.made), ("cache", done.cached), ("not-believed", done.spoilt)] {
+    for (from, count) in
+        [("made", done.made), ("cache", done.cached), ("not-believed", done.spoilt)]
+    {
         page.sample(name, &labels(&[("from", from)]), count);
     }
-    page.one("portcullis_events_remembered", "Events whose answer would be given again", host.retries.remembered());
+    page.one(
+        "portcullis_events_remembered",
+        "Events whose answer would be given again",
+        host.retries.remembered(),
+    );
     page.one("portcullis_log_next", "The next record's place in the log", health.next);
     page.one("portcullis_log_durable", "Records that survive a power loss", health.durable);
-    page.one("portcullis_log_published", "Records under the last signed checkpoint", health.published);
+    page.one(
+        "portcullis_log_published",
+        "Records under the last signed checkpoint",
+        health.published,
+    );
     page.one("portcullis_log_queued", "Records that wait for the disk", health.queued);
-    page.one("portcullis_log_stopped", "1 once the record has stopped", u8::from(health.stopped.is_some()));
+    page.one(
+        "portcullis_log_stopped",
+        "1 once the record has stopped",
+        u8::from(health.stopped.is_some()),
+    );
     if let Some(telemetry) = &host.telemetry {
         let counts = telemetry.counts();
         for (name, help, count) in [
-            ("portcullis_traces_exported_total", "Traces that the collector took", &counts.exported),
+            (
+                "portcullis_traces_exported_total",
+                "Traces that the collector took",
+                &counts.exported,
+            ),
             (
                 "portcullis_traces_dropped_total",
                 "Traces for which there was no room, or that the collector did not take",
@@ -138,10 +185,19 @@ impl Page {
             }
         }
         let name = "portcullis_strangers_total";
-        self.family(name, "counter", "Callers that did not prove themselves, by what was wrong with their proof");
+        self.family(
+            name,
+            "counter",
+            "Callers that did not prove themselves, by what was wrong with their proof",
+        );
         for hook in hooks {
             for unproven in Unproven::ALL {
-                self.hook(name, hook, ("reason", unproven.code()), hook.metrics.strangers(unproven));
+                self.hook(
+                    name,
+                    hook,
+                    ("reason", unproven.code()),
+                    hook.metrics.strangers(unproven),
+                );
             }
         }
         let name = "portcullis_repeats_total";
@@ -151,7 +207,11 @@ impl Page {
         self.family(name, "counter", "Answers whose last byte did not leave");
         hooks.iter().for_each(|hook| self.sample(name, &of(hook, &[]), hook.metrics.lost()));
         let name = "portcullis_unknown_members";
-        self.family(name, "gauge", "Members that the platform sends and the hook kind is not known to have");
+        self.family(
+            name,
+            "gauge",
+            "Members that the platform sends and the hook kind is not known to have",
+        );
         hooks.iter().for_each(|hook| self.sample(name, &of(hook, &[]), hook.drift.seen().len()));
         let name = "portcullis_stage_duration_microseconds";
         self.family(name, "histogram", "What each stage of a call took");
@@ -167,15 +227,25 @@ impl Page {
         self.family(name, "counter", "What plugins answered, by verdict or fault");
         for binding in bindings {
             for (outcome, count) in binding.outcomes() {
-                self.sample(name, &format!("{},{}", binding.labels, labels(&[("outcome", outcome)])), count);
+                self.sample(
+                    name,
+                    &format!("{},{}", binding.labels, labels(&[("outcome", outcome)])),
+                    count,
+                );
             }
         }
         let name = "portcullis_plugin_slow_lane_total";
         self.family(name, "counter", "Plugin runs in their binding's lane");
         bindings.iter().for_each(|binding| self.sample(name, &binding.labels, binding.slow_runs()));
         let name = "portcullis_plugin_quarantines_total";
-        self.family(name, "counter", "How often a plugin was left alone because it failed too often");
-        bindings.iter().for_each(|binding| self.sample(name, &binding.labels, binding.quarantines()));
+        self.family(
+            name,
+            "counter",
+            "How often a plugin was left alone because it failed too often",
+        );
+        bindings
+            .iter()
+            .for_each(|binding| self.sample(name, &binding.labels, binding.quarantines()));
         let name = "portcullis_plugin_duration_microseconds";
         self.family(name, "histogram", "What asking a plugin took, all runs of a call together");
         bindings.iter().for_each(|binding| self.times(name, &binding.labels, &binding.times()));
@@ -191,16 +261,24 @@ impl Page {
         }
         let name = "portcullis_plugin_running";
         self.family(name, "gauge", "Plugin runs in their binding's lane at this moment");
-        bindings.iter().for_each(|binding| self.sample(name, &binding.metrics.labels, binding.lane.running()));
+        bindings
+            .iter()
+            .for_each(|binding| self.sample(name, &binding.metrics.labels, binding.lane.running()));
         let name = "portcullis_plugin_waiting";
         self.family(name, "gauge", "Plugin runs that wait for their binding's lane");
-        bindings.iter().for_each(|binding| self.sample(name, &binding.metrics.labels, binding.lane.waiting()));
+        bindings
+            .iter()
+            .for_each(|binding| self.sample(name, &binding.metrics.labels, binding.lane.waiting()));
     }
 
     /// What is tried, and how it compares.
     fn rollouts(&mut self, rollouts: &[(&Arc<Binding>, &Rollout)]) {
         let name = "portcullis_candidate_compared_total";
-        self.family(name, "counter", "Calls in which a candidate was compared with the live plugin, by outcome");
+        self.family(
+            name,
+            "counter",
+            "Calls in which a candidate was compared with the live plugin, by outcome",
+        );
         for (_, rollout) in rollouts {
             for (outcome, count) in rollout.outcomes() {
                 let own = &rollout.binding.metrics.labels;
@@ -216,7 +294,11 @@ impl Page {
             }
         }
         let name = "portcullis_candidate_stopped";
-        self.family(name, "gauge", "1 once a candidate has spent its divergence budget and is asked no more");
+        self.family(
+            name,
+            "gauge",
+            "1 once a candidate has spent its divergence budget and is asked no more",
+        );
         for (_, rollout) in rollouts {
             self.sample(name, &rollout.binding.metrics.labels, u8::from(rollout.is_stopped()));
         }
@@ -224,7 +306,8 @@ impl Page {
 
     /// How it goes with the registry, where one is followed.
     fn registry(&mut self, source: Option<&Source>) {
-        let (polls, contact) = ("portcullis_registry_polls_total", "portcullis_registry_contact_timestamp_seconds");
+        let (polls, contact) =
+            ("portcullis_registry_polls_total", "portcullis_registry_contact_timestamp_seconds");
         self.family(polls, "counter", "Looks at the release in the registry, by what they came to");
         for outcome in source.iter().flat_map(|_| Outcome::ALL) {
             let count = source.map_or(0, |source| source.count(outcome));
@@ -260,7 +343,8 @@ impl Page {
     }
 
     fn times(&mut self, name: &str, labels: &str, times: &Times) {
-        let (bucket, total) = (format!("{name}_bucket"), times.cumulative.last().copied().unwrap_or_default());
+        let (bucket, total) =
+            (format!("{name}_bucket"), times.cumulative.last().copied().unwrap_or_default());
         for (bound, count) in BUCKETS.iter().zip(&times.cumulative) {
             self.sample(&bucket, &format!("{labels},le=\"{bound}\""), count);
         }

@@ -58,87 +58,155 @@ impl Readiness {
             let what = "swap was turned on: what one call leaves in memory could reach the next";
             reason("swap-configured", what.to_owned(), "turn swap off, then restart the host");
         } else if in_force.generation.is_none() {
-            let refused =
-                host.obstacles.refused_release().map(|code| format!("; the one in the folders was refused: {code}"));
+            let refused = host
+                .obstacles
+                .refused_release()
+                .map(|code| format!("; the one in the folders was refused: {code}"));
             let what = format!("no release is active{}", refused.unwrap_or_default());
             reason("no-active-release", what, "see the host's log, or run `portcullis check`");
         }
         let health = host.log.health();
         if let Some(why) = &health.stopped {
-            reason("log-stopped", format!("the record has stopped: {why}"), "see to the disk, then restart the host");
+            reason(
+                "log-stopped",
+                format!("the record has stopped: {why}"),
+                "see to the disk, then restart the host",
+            );
         } else if let Some(since) = stuck_since(desk) {
-            let what = format!("nothing has become durable for {} ms although records wait", since.as_millis());
+            let what = format!(
+                "nothing has become durable for {} ms although records wait",
+                since.as_millis()
+            );
             reason("log-stalled", what, "see to the disk that holds audit.directory");
         }
         let limits = [
-            ("trust-root", Some(host.root.load().expires), "sign the next trust root and put it into trust.roots"),
+            (
+                "trust-root",
+                Some(host.root.load().expires),
+                "sign the next trust root and put it into trust.roots",
+            ),
             (
                 "release",
                 in_force.generation.as_ref().map(|it| it.ends()),
                 "sign a new release set, and new manifests where they end",
             ),
-            ("certificate", host.tls.as_ref().map(|tls| tls.ends()), "renew it and put it in the old one's place"),
+            (
+                "certificate",
+                host.tls.as_ref().map(|tls| tls.ends()),
+                "renew it and put it in the old one's place",
+            ),
         ];
         let lenient = in_force.config.admin.expired_is_ready;
         for (thing, ends, hint) in limits {
             let Some(ends) = ends else { continue };
             let (code, soon) = expiry_codes(thing);
             if now >= ends {
-                let it = Reason { code, what: format!("the {thing} ended at {}", time::format(ends)), hint };
+                let it = Reason {
+                    code,
+                    what: format!("the {thing} ended at {}", time::format(ends)),
+                    hint,
+                };
                 if lenient { warnings.push(it) } else { reasons.push(it) }
             } else if now >= Millis(ends.0.saturating_sub(SOON_MS)) {
-                warnings.push(Reason { code: soon, what: format!("the {thing} ends at {}", time::format(ends)), hint });
+                warnings.push(Reason {
+                    code: soon,
+                    what: format!("the {thing} ends at {}", time::format(ends)),
+                    hint,
+                });
             }
         }
         // Without an issuer's keys its callers are nobody's.
         for keys in host.keys.load().iter().filter(|keys| keys.age_ms().is_none()) {
-            let what = format!("the keys of `{}` could not be had, or are older than is trusted", keys.place());
-            let hint = "see that the host reaches it: every call with its tokens is refused until then";
+            let what = format!(
+                "the keys of `{}` could not be had, or are older than is trusted",
+                keys.place()
+            );
+            let hint =
+                "see that the host reaches it: every call with its tokens is refused until then";
             reasons.push(Reason { code: "keys-unavailable", what, hint });
         }
         let mut warning = |code, what: String, hint| warnings.push(Reason { code, what, hint });
-        if let (Some(code), Some(generation)) = (host.obstacles.refused_release(), &in_force.generation) {
-            let what = format!("the release in the folders was refused: {code}; {} goes on", generation.number);
+        if let (Some(code), Some(generation)) =
+            (host.obstacles.refused_release(), &in_force.generation)
+        {
+            let what = format!(
+                "the release in the folders was refused: {code}; {} goes on",
+                generation.number
+            );
             warning("release-refused", what, "see the host's log, or run `portcullis check`");
         }
         if let Some((source, code, outcome)) =
             host.registry.as_ref().and_then(|it| Some((it, it.state().code?, it.state().outcome?)))
         {
-            let what = format!("`{}` brings nothing: {code}; what is here goes on", source.reference);
-            let warned = if outcome == Outcome::Refused { "registry-refused" } else { "registry-failed" };
-            warning(warned, what, "see the host's log, and whether the registry has what it should");
+            let what =
+                format!("`{}` brings nothing: {code}; what is here goes on", source.reference);
+            let warned =
+                if outcome == Outcome::Refused { "registry-refused" } else { "registry-failed" };
+            warning(
+                warned,
+                what,
+                "see the host's log, and whether the registry has what it should",
+            );
         }
         if let Some(why) = host.obstacles.refused_configuration() {
-            warning("configuration-refused", why, "correct the file, or restart the host where a setting needs it");
+            warning(
+                "configuration-refused",
+                why,
+                "correct the file, or restart the host where a setting needs it",
+            );
         }
         if host.moment.is_suspect() {
             let what = "this machine's clock is more than five minutes away from the witness's and the platform's";
-            warning("time-suspect", what.to_owned(), "put it right: no release comes into force until then");
+            warning(
+                "time-suspect",
+                what.to_owned(),
+                "put it right: no release comes into force until then",
+            );
         }
         if host.admission.inside() >= host.admission.limit() {
-            let what = format!("{} calls are in progress: further ones get the safe answer", host.admission.inside());
+            let what = format!(
+                "{} calls are in progress: further ones get the safe answer",
+                host.admission.inside()
+            );
             warning("overload", what, "raise listen.calls, or find out who calls");
         }
         for hook in in_force.hooks.iter().filter(|hook| hook.glass().is_some()) {
             let what = format!("hook `{}` is held open by a break-glass document", hook.name);
             warning("break-glass", what, "close it as soon as it is not needed");
         }
-        let revoked = in_force.generation.iter().flat_map(|generation| in_force.hooks.iter().zip(&generation.hooks));
-        for (hook, plugin) in revoked.filter_map(|(hook, bindings)| Some((hook, bindings.stopped()?))) {
-            let what = format!("hook `{}` decides nothing: `{plugin}`, which binds there, is revoked", hook.name);
+        let revoked = in_force
+            .generation
+            .iter()
+            .flat_map(|generation| in_force.hooks.iter().zip(&generation.hooks));
+        for (hook, plugin) in
+            revoked.filter_map(|(hook, bindings)| Some((hook, bindings.stopped()?)))
+        {
+            let what = format!(
+                "hook `{}` decides nothing: `{plugin}`, which binds there, is revoked",
+                hook.name
+            );
             warning("plugin-revoked", what, "sign a release set without it");
         }
         let bindings = in_force.generation.iter().flat_map(|generation| &generation.hooks);
         for binding in bindings.clone().flat_map(Bindings::with_candidates) {
             if binding.breaker.standing(host.clock.instant()) != Standing::Asked {
                 let (hook, plugin, role) = (&binding.hook, &binding.manifest().id, binding.role);
-                let what = format!("hook `{hook}`: `{plugin}` ({role}) failed too often and is left alone for a while");
-                warning("plugin-quarantined", what, "see its `plugin.quarantined` record for the fault");
+                let what = format!(
+                    "hook `{hook}`: `{plugin}` ({role}) failed too often and is left alone for a while"
+                );
+                warning(
+                    "plugin-quarantined",
+                    what,
+                    "see its `plugin.quarantined` record for the fault",
+                );
             }
         }
-        for (live, rollout) in bindings.flat_map(Bindings::rollouts).filter(|(_, rollout)| rollout.is_stopped()) {
+        for (live, rollout) in
+            bindings.flat_map(Bindings::rollouts).filter(|(_, rollout)| rollout.is_stopped())
+        {
             let (hook, plugin, way) = (&live.hook, &rollout.binding.manifest().id, rollout.way());
-            let what = format!("hook `{hook}`: the {way} `{plugin}` was stopped; the live plugin decides");
+            let what =
+                format!("hook `{hook}`: the {way} `{plugin}` was stopped; the live plugin decides");
             warning(
                 "candidate-stopped",
                 what,
@@ -146,7 +214,8 @@ impl Readiness {
             );
         }
         for hook in in_force.hooks.iter().filter(|hook| hook.owed.any()) {
-            let what = format!("hook `{}` owes the log answers that left without their record", hook.name);
+            let what =
+                format!("hook `{}` owes the log answers that left without their record", hook.name);
             warning("owes-log", what, "it pays by itself once the disk takes records again");
         }
         Self { reasons, warnings }
@@ -160,7 +229,10 @@ impl Readiness {
     /// As it is answered.
     pub fn json(&self) -> Value {
         let list = |reasons: &[Reason]| -> Vec<Value> {
-            reasons.iter().map(|it| json!({"code": it.code, "what": it.what, "hint": it.hint})).collect()
+            reasons
+                .iter()
+                .map(|it| json!({"code": it.code, "what": it.what, "hint": it.hint}))
+                .collect()
         };
         json!({"ready": self.ready(), "reasons": list(&self.reasons), "warnings": list(&self.warnings)})
     }

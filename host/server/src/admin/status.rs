@@ -88,7 +88,9 @@ fn binding(desk: &Desk, binding: &Binding) -> Map<String, Value> {
     let manifest = binding.manifest();
     let standing = match binding.breaker.standing(desk.host.clock.instant()) {
         Standing::Asked => json!({"state": "asked"}),
-        Standing::Quarantined(left) => json!({"state": "quarantined", "left_ms": micros(left) / 1_000}),
+        Standing::Quarantined(left) => {
+            json!({"state": "quarantined", "left_ms": micros(left) / 1_000})
+        }
         Standing::Due => json!({"state": "trial-due"}),
         Standing::OnTrial => json!({"state": "on-trial"}),
     };
@@ -116,7 +118,8 @@ fn some(counts: impl IntoIterator<Item = (&'static str, u64)>) -> Map<String, Va
 /// What a hook did since the process began; what never happened is left out.
 fn counts(hook: &Hook) -> Value {
     let metrics = &hook.metrics;
-    let decisions = Effect::ALL.map(|verdict| (verdict.name(), metrics.decisions(verdict))).to_vec();
+    let decisions =
+        Effect::ALL.map(|verdict| (verdict.name(), metrics.decisions(verdict))).to_vec();
     let safe = Cause::ALL.map(|cause| (cause.code(), metrics.safe_answers(cause))).to_vec();
     let refused = Cause::ALL.map(|cause| (cause.code(), metrics.refusals(cause))).to_vec();
     json!({

@@ -52,10 +52,12 @@ impl Model {
         }
         self.runs.push((now, good));
         let slot = |at: u64| at - self.began;
-        let recent: Vec<_> = self.runs.iter().filter(|(at, _)| slot(now) - slot(*at) < 10).collect();
+        let recent: Vec<_> =
+            self.runs.iter().filter(|(at, _)| slot(now) - slot(*at) < 10).collect();
         let bad = recent.iter().filter(|(_, good)| !good).count();
         if !good && bad >= 3 && bad * 2 >= recent.len() {
-            self.level = if self.ended.is_some_and(|ended| now - ended < 30) { self.level + 1 } else { 0 };
+            self.level =
+                if self.ended.is_some_and(|ended| now - ended < 30) { self.level + 1 } else { 0 };
             self.shut(now);
         }
     }

@@ -33,7 +33,8 @@ impl Call<'_> {
             }
             Some(Errand::Resume(resume)) => resume,
         };
-        let (index, until, before) = (self.afterwards.index, self.budget.errand_until(), self.host.clock.instant());
+        let (index, until, before) =
+            (self.afterwards.index, self.budget.errand_until(), self.host.clock.instant());
         let spooled = self.host.resumes.put(self.host, self.hook, resume, index, until).await;
         self.took(Stage::Errand, before);
         let done = spooled.is_some();
@@ -44,7 +45,12 @@ impl Call<'_> {
     /// The platform is told that its call failed, whatever the hook's safe answer is: nothing that it would wait for follows.
     pub(super) async fn leave_undone(&mut self) -> (Answer, Vec<u8>) {
         self.count_safe(Cause::HostFault);
-        let failed = portcullis_hooks::safe_answer(self.hook.config.kind, &OnFailure::Closed, Cause::HostFault, None);
+        let failed = portcullis_hooks::safe_answer(
+            self.hook.config.kind,
+            &OnFailure::Closed,
+            Cause::HostFault,
+            None,
+        );
         self.owe(self.afterwards.index, Cause::HostFault, &failed).await;
         let wire = failed.body().to_vec();
         (failed, wire)
@@ -61,10 +67,18 @@ impl Call<'_> {
 
     /// Takes a message to whoever delivers it, once. The answer that leaves: the one that says so, or, where nobody took it, the one that
     /// makes the platform send it; the hook owes the log that fact.
-    async fn deliver(&self, message: &Message, answer: Answer, incoming: &Incoming, index: u64) -> Answer {
+    async fn deliver(
+        &self,
+        message: &Message,
+        answer: Answer,
+        incoming: &Incoming,
+        index: u64,
+    ) -> Answer {
         let Some(courier) = self.hook.courier(self.host, message.channel) else { return answer };
         let (now, until) = (self.host.clock.instant(), self.budget.delivery_until());
-        let Err(error) = courier.deliver(&self.host.outbound, message, until, now).await else { return answer };
+        let Err(error) = courier.deliver(&self.host.outbound, message, until, now).await else {
+            return answer;
+        };
         tracing::warn!(
             hook = self.hook.config.name, delivery = courier.name, code = error.code(), %error, record = index,
             "nobody took a message; it is left to the platform"

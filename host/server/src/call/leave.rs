@@ -54,16 +54,26 @@ struct PartRecord {
 
 impl Call<'_> {
     /// Waits for the first call's answer and gives it again, as a record of its own. `incoming` is the question, where it was one.
-    pub async fn say_again(mut self, flight: Arc<Flight>, id: &str, incoming: Option<&Arc<Incoming>>) -> Reply {
+    pub async fn say_again(
+        mut self,
+        flight: Arc<Flight>,
+        id: &str,
+        incoming: Option<&Arc<Incoming>>,
+    ) -> Reply {
         let answered = timeout_at(self.budget.plugins_until().into(), flight.answered()).await;
         let Some(answered) = answered.ok().flatten() else {
             // The first call was given up: there is nothing to say again.
             return match incoming {
-                Some(incoming) => self.refuse(Failure::of(Cause::HostFault), incoming, Vec::new(), None).await,
+                Some(incoming) => {
+                    self.refuse(Failure::of(Cause::HostFault), incoming, Vec::new(), None).await
+                }
                 None => self.turn_away(Cause::HostFault, None).await,
             };
         };
-        let mut fields = format!(r#""recv":{},"hook":"{}","duplicate_of":"#, self.received, self.hook.config.name);
+        let mut fields = format!(
+            r#""recv":{},"hook":"{}","duplicate_of":"#,
+            self.received, self.hook.config.name
+        );
         match answered.index {
             Some(index) => fields.push_str(&index.to_string()),
             None => fields.push_str("null"),
@@ -80,7 +90,9 @@ impl Call<'_> {
                 self.leave_with(answered.status, answered.headers, answered.body)
             }
             None => {
-                let safe = self.unrecorded(incoming.map(|incoming| &**incoming), self.afterwards.index).await;
+                let safe = self
+                    .unrecorded(incoming.map(|incoming| &**incoming), self.afterwards.index)
+                    .await;
                 self.leave(&safe)
             }
         }
@@ -88,7 +100,11 @@ impl Call<'_> {
 
     /// A refusal that nobody can be held to: counted, not recorded, and in the hook kind's own words. Its place is free before
     /// its bytes leave, so that nobody holds places by not reading.
-    pub async fn turn_away(mut self, reason: impl Into<Reason>, unread: Option<&mut Body>) -> Reply {
+    pub async fn turn_away(
+        mut self,
+        reason: impl Into<Reason>,
+        unread: Option<&mut Body>,
+    ) -> Reply {
         let reason = reason.into();
         self.host.refuse(self.hook, self.received, reason);
         self.traced(Outcome::Cause(reason.cause.code()));
@@ -109,8 +125,20 @@ impl Call<'_> {
         self.leave(&answer)
     }
 
-    fn safe_answer(&self, cause: Cause, detail: &'static str, incoming: Option<&Incoming>) -> Answer {
-        self.hook.safe_answer(self.generation.as_deref(), self.glass.as_deref(), cause, detail, self.route, incoming)
+    fn safe_answer(
+        &self,
+        cause: Cause,
+        detail: &'static str,
+        incoming: Option<&Incoming>,
+    ) -> Answer {
+        self.hook.safe_answer(
+            self.generation.as_deref(),
+            self.glass.as_deref(),
+            cause,
+            detail,
+            self.route,
+            incoming,
+        )
     }
 
     /// What leaves when there is no decision, and why.
@@ -152,7 +180,8 @@ impl Call<'_> {
             _ => None,
         };
         let delivery = delivery.map(|courier| courier.name.as_str());
-        let entry = self.entry(None, verdict.as_ref().copied(), &answer, incoming, &asked, delivery);
+        let entry =
+            self.entry(None, verdict.as_ref().copied(), &answer, incoming, &asked, delivery);
         let (answer, wire) = match self.commit(entry).await {
             Some(receipt) => match self.prepare(errand, answer, incoming, receipt.index).await {
                 Some(answer) => {
@@ -193,7 +222,8 @@ impl Call<'_> {
     pub fn record_part(&mut self, number: usize, decided: Decided) -> (bool, Part) {
         let Decided { incoming, asked, outcome, .. } = decided;
         let cause = outcome.as_ref().err().map(|failure| failure.cause);
-        let on_failure = self.hook.on_failure(self.generation.as_deref(), cause, self.glass.as_deref());
+        let on_failure =
+            self.hook.on_failure(self.generation.as_deref(), cause, self.glass.as_deref());
         let (verdict, permitted, answer) = match outcome {
             Ok((verdict, answer)) => (Ok(verdict), self.hook.config.kind.permits(verdict), answer),
             Err(failure) => {
@@ -201,7 +231,8 @@ impl Call<'_> {
                 (Err(failure), *on_failure == OnFailure::Open, answer)
             }
         };
-        let entry = self.entry(Some(number), verdict.as_ref().copied(), &answer, &incoming, &asked, None);
+        let entry =
+            self.entry(Some(number), verdict.as_ref().copied(), &answer, &incoming, &asked, None);
         let appended = self.append(entry);
         self.afterwards.observe(
             self.generation.as_ref(),
@@ -216,7 +247,9 @@ impl Call<'_> {
     /// What was said is compared with what the others would have said, after the reply.
     fn compare(&mut self, incoming: &Arc<Incoming>, asked: Vec<Asked>, index: Option<u64>) {
         let fallen = self.fallen.take();
-        if let Some(bindings) = self.generation.as_ref().and_then(|generation| generation.hooks.get(self.hook.number)) {
+        if let Some(bindings) =
+            self.generation.as_ref().and_then(|generation| generation.hooks.get(self.hook.number))
+        {
             self.afterwards.compare(bindings, self.hook, incoming, asked, fallen, index);
         }
     }
@@ -228,7 +261,12 @@ impl Call<'_> {
     }
 
     /// Waits until every part is durable, and makes one answer of them.
-    pub async fn gather_and_leave(mut self, parts: Vec<Part>, until: Until, first: Option<First>) -> Reply {
+    pub async fn gather_and_leave(
+        mut self,
+        parts: Vec<Part>,
+        until: Until,
+        first: Option<First>,
+    ) -> Reply {
         let before = self.host.clock.instant();
         let mut answers = Vec::with_capacity(parts.len());
         for Part { answer, record } in parts {
@@ -246,12 +284,18 @@ impl Call<'_> {
                 None => self.unrecorded(Some(&incoming), index).await.body().to_vec(),
             });
         }
-        self.afterwards.commit_us = micros(self.host.clock.instant().saturating_duration_since(before));
+        self.afterwards.commit_us =
+            micros(self.host.clock.instant().saturating_duration_since(before));
         let answer = portcullis_hooks::gather(self.hook.config.kind, &answers, until);
         // An answer that asks for all of it once more is not one to be said again: whoever comes next is the first.
         if let Some(first) = first.filter(|_| answer.status < 500) {
             let (status, headers) = (answer.status, answer.headers.clone());
-            first.settle(Answered { status, headers, body: Bytes::copy_from_slice(answer.body()), index: None });
+            first.settle(Answered {
+                status,
+                headers,
+                body: Bytes::copy_from_slice(answer.body()),
+                index: None,
+            });
         }
         self.leave(&answer)
     }
@@ -355,7 +399,10 @@ impl Call<'_> {
 
     async fn durable(&self, appended: Result<Pending, Refused>) -> Option<Receipt> {
         match appended {
-            Ok(pending) => timeout_at(self.budget.record_until().into(), pending).await.ok().and_then(Result::ok),
+            Ok(pending) => timeout_at(self.budget.record_until().into(), pending)
+                .await
+                .ok()
+                .and_then(Result::ok),
             Err(refused) => {
                 tracing::error!(hook = self.hook.config.name, %refused, "a record was not taken; the safe answer leaves");
                 None
@@ -373,15 +420,27 @@ impl Call<'_> {
 
     pub(super) async fn owe(&self, index: Option<u64>, cause: Cause, left: &Answer) {
         let answer = crate::digest::sha256(left.body());
-        self.hook.owed.add(self.host, self.hook, Owed { index, cause, answer, at: self.host.clock.now() }).await;
+        self.hook
+            .owed
+            .add(self.host, self.hook, Owed { index, cause, answer, at: self.host.clock.now() })
+            .await;
     }
 
     /// The end of every way: what is to be done afterwards goes with the answer.
     pub fn leave(&mut self, answer: &Answer) -> Reply {
-        self.leave_with(answer.status, answer.headers.clone(), Bytes::copy_from_slice(answer.body()))
+        self.leave_with(
+            answer.status,
+            answer.headers.clone(),
+            Bytes::copy_from_slice(answer.body()),
+        )
     }
 
-    fn leave_with(&mut self, status: u16, mut headers: Vec<(&'static str, String)>, body: Bytes) -> Reply {
+    fn leave_with(
+        &mut self,
+        status: u16,
+        mut headers: Vec<(&'static str, String)>,
+        body: Bytes,
+    ) -> Reply {
         let mut afterwards = std::mem::replace(&mut self.afterwards, Afterwards::new(self.host));
         let ready = self.host.clock.instant();
         afterwards.ready = Some(ready);

@@ -29,7 +29,12 @@ impl Bearer {
     }
 
     /// Whether the request's head carries a good token. May wait for the issuer's keys, until then at most.
-    pub async fn check(&self, headers: &HeaderMap, now: Millis, until: Instant) -> Result<Proven, Unproven> {
+    pub async fn check(
+        &self,
+        headers: &HeaderMap,
+        now: Millis,
+        until: Instant,
+    ) -> Result<Proven, Unproven> {
         let given = credentials(only_value(headers, &AUTHORIZATION)?, b"bearer")?;
         let text = std::str::from_utf8(given).map_err(|_| Unproven::TokenMalformed)?;
         let token = Token::parse(text)?;

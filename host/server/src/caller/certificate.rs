@@ -11,12 +11,14 @@ use crate::tls::Names;
 impl CertificateConfig {
     /// Holds a certificate's names against the pinned ones.
     pub fn check(&self, names: &Names) -> Result<Proven, Unproven> {
-        let dns = self.dns.iter().find(|pin| names.dns.iter().any(|name| name.eq_ignore_ascii_case(pin)));
+        let dns =
+            self.dns.iter().find(|pin| names.dns.iter().any(|name| name.eq_ignore_ascii_case(pin)));
         let uri = || self.uri.iter().find(|pin| names.uri.contains(pin));
         if let Some(name) = dns.or_else(uri) {
             return Ok(Proven::named(&format!("certificate:{name}")));
         }
-        let spki = self.spki.iter().find(|pin| **pin == names.spki).ok_or(Unproven::CertificateName)?;
+        let spki =
+            self.spki.iter().find(|pin| **pin == names.spki).ok_or(Unproven::CertificateName)?;
         Ok(Proven::named(&format!("certificate:{spki}")))
     }
 }

@@ -192,7 +192,10 @@ impl CallerSource {
         }
         let credential = credentials.pop();
         if credential.is_none() && certificate.is_none() {
-            return Err("caller has none of secret_file, basic, oauth and certificate: anybody could call".to_owned());
+            return Err(
+                "caller has none of secret_file, basic, oauth and certificate: anybody could call"
+                    .to_owned(),
+            );
         }
         Ok(CallerConfig { credential, certificate })
     }
@@ -201,8 +204,12 @@ impl CallerSource {
 impl BasicSource {
     fn check(self, base: &Path) -> Result<CredentialConfig, String> {
         // RFC 7617 section 2: a colon would end the name early.
-        if self.user.is_empty() || self.user.contains(|character: char| character == ':' || character.is_control()) {
-            return Err("caller.basic.user is empty, or has a colon or control character in it".to_owned());
+        if self.user.is_empty()
+            || self.user.contains(|character: char| character == ':' || character.is_control())
+        {
+            return Err(
+                "caller.basic.user is empty, or has a colon or control character in it".to_owned()
+            );
         }
         let files = files("password_file", self.password_file, self.password_files, base)?;
         let files = files.ok_or("caller.basic has no password_file")?;
@@ -221,7 +228,9 @@ fn files(
         (None, None) => return Ok(None),
         (Some(path), None) => vec![path],
         (None, Some(paths)) if (1..=MOST_FILES).contains(&paths.len()) => paths,
-        (None, Some(paths)) => return Err(format!("{name}s lists {} files, not 1 to {MOST_FILES}", paths.len())),
+        (None, Some(paths)) => {
+            return Err(format!("{name}s lists {} files, not 1 to {MOST_FILES}", paths.len()));
+        }
         (Some(_), Some(_)) => return Err(format!("{name} and {name}s exclude each other")),
     };
     Ok(Some(paths.into_iter().map(|path| base.join(path)).collect()))
@@ -240,13 +249,18 @@ impl OauthSource {
             return Err(format!("caller.oauth.skew_s is {}, not 0 to {MOST_SKEW_S}", self.skew_s));
         }
         if !(60..=MOST_STALE_S).contains(&self.keys_stale_s) {
-            return Err(format!("caller.oauth.keys_stale_s is {}, not 60 to {MOST_STALE_S}", self.keys_stale_s));
+            return Err(format!(
+                "caller.oauth.keys_stale_s is {}, not 60 to {MOST_STALE_S}",
+                self.keys_stale_s
+            ));
         }
         let names = self.names()?;
         let clients = match (&self.clients, self.profile) {
             (Some(clients), _) => clients.clone(),
             (None, Profile::Entra | Profile::EntraExternal) => vec![entra_client(kind)?.to_owned()],
-            (None, _) => return Err("caller.oauth.clients must list the client ids that may call".to_owned()),
+            (None, _) => {
+                return Err("caller.oauth.clients must list the client ids that may call".to_owned());
+            }
         };
         listed("clients", &clients)?;
         let place = self.place(&names)?;
@@ -277,7 +291,8 @@ impl OauthSource {
             Profile::Generic | Profile::Okta => {
                 unwanted("authority", &self.authority)?;
                 let issuer = self.issuer.clone().ok_or("caller.oauth.issuer is missing")?;
-                address(&issuer).map_err(|error| format!("caller.oauth.issuer `{issuer}`: {error}"))?;
+                address(&issuer)
+                    .map_err(|error| format!("caller.oauth.issuer `{issuer}`: {error}"))?;
                 let usual = if self.profile == Profile::Okta { "cid" } else { "client_id" };
                 let claim = self.client_claim.clone().unwrap_or_else(|| usual.to_owned());
                 Ok(vec![(issuer, claim)])
@@ -292,14 +307,19 @@ impl OauthSource {
                             .to_owned(),
                     );
                 }
-                let version_2 = |authority: &str| (format!("{authority}/{tenant}/v2.0"), "azp".to_owned());
+                let version_2 =
+                    |authority: &str| (format!("{authority}/{tenant}/v2.0"), "azp".to_owned());
                 let authority = self.authority()?;
                 if self.profile == Profile::Entra {
-                    let version_1 = (format!("https://sts.windows.net/{tenant}/"), "appid".to_owned());
+                    let version_1 =
+                        (format!("https://sts.windows.net/{tenant}/"), "appid".to_owned());
                     return Ok(vec![version_2(&authority), version_1]);
                 }
                 // Whatever domain a tenant goes by, its tokens may name its id as the host.
-                let mut names = vec![version_2(&authority), version_2(&format!("https://{tenant}.ciamlogin.com"))];
+                let mut names = vec![
+                    version_2(&authority),
+                    version_2(&format!("https://{tenant}.ciamlogin.com")),
+                ];
                 names.dedup();
                 Ok(names)
             }
@@ -309,13 +329,18 @@ impl OauthSource {
     /// Where an Entra tenant signs people in: without a slash at its end.
     fn authority(&self) -> Result<String, String> {
         let usual = match self.profile {
-            Profile::EntraExternal => format!("https://{}.ciamlogin.com", self.tenant.as_deref().unwrap_or_default()),
+            Profile::EntraExternal => {
+                format!("https://{}.ciamlogin.com", self.tenant.as_deref().unwrap_or_default())
+            }
             _ => "https://login.microsoftonline.com".to_owned(),
         };
         let authority = self.authority.clone().unwrap_or(usual);
-        let uri = address(&authority).map_err(|error| format!("caller.oauth.authority `{authority}`: {error}"))?;
+        let uri = address(&authority)
+            .map_err(|error| format!("caller.oauth.authority `{authority}`: {error}"))?;
         if authority.ends_with('/') || uri.path() != "/" {
-            return Err(format!("caller.oauth.authority `{authority}` must end with the host's name"));
+            return Err(format!(
+                "caller.oauth.authority `{authority}` must end with the host's name"
+            ));
         }
         Ok(authority)
     }
@@ -323,12 +348,14 @@ impl OauthSource {
     fn place(&self, names: &[(String, String)]) -> Result<Place, String> {
         let place = match (&self.discovery, &self.jwks_uri) {
             (Some(_), Some(_)) => {
-                return Err("caller.oauth.discovery and caller.oauth.jwks_uri exclude each other".to_owned());
+                return Err("caller.oauth.discovery and caller.oauth.jwks_uri exclude each other"
+                    .to_owned());
             }
             (Some(address), None) => Place::Discovery(address.clone()),
             (None, Some(address)) => Place::Keys(address.clone()),
             (None, None) => {
-                let issuer = names.first().map(|(name, _)| name.trim_end_matches('/')).unwrap_or_default();
+                let issuer =
+                    names.first().map(|(name, _)| name.trim_end_matches('/')).unwrap_or_default();
                 // OpenID Connect Discovery 1.0 section 4: behind the issuer's whole name.
                 Place::Discovery(format!("{issuer}/.well-known/openid-configuration"))
             }
@@ -342,15 +369,23 @@ impl OauthSource {
 impl CertificateSource {
     fn check(self) -> Result<CertificateConfig, String> {
         let digest = |text: &String| {
-            text.parse()
-                .map_err(|_| format!("caller.certificate.spki `{text}` is not `sha256:` and 64 hexadecimal digits"))
+            text.parse().map_err(|_| {
+                format!(
+                    "caller.certificate.spki `{text}` is not `sha256:` and 64 hexadecimal digits"
+                )
+            })
         };
         let spki = self.spki.iter().map(digest).collect::<Result<Vec<Digest>, String>>()?;
         if self.dns.len() + self.uri.len() + spki.len() == 0 {
-            return Err("caller.certificate lists no dns, uri or spki: every certificate would do".to_owned());
+            return Err("caller.certificate lists no dns, uri or spki: every certificate would do"
+                .to_owned());
         }
-        if let Some(name) = self.dns.iter().chain(&self.uri).find(|name| name.is_empty() || name.contains('*')) {
-            return Err(format!("caller.certificate: `{name}` is not a whole name; there are no wildcards"));
+        if let Some(name) =
+            self.dns.iter().chain(&self.uri).find(|name| name.is_empty() || name.contains('*'))
+        {
+            return Err(format!(
+                "caller.certificate: `{name}` is not a whole name; there are no wildcards"
+            ));
         }
         Ok(CertificateConfig { dns: self.dns, uri: self.uri, spki })
     }
@@ -368,7 +403,8 @@ impl<'de> Deserialize<'de> for CallerSources {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
-                CallerSource::deserialize(MapAccessDeserializer::new(map)).map(|one| CallerSources(vec![one]))
+                CallerSource::deserialize(MapAccessDeserializer::new(map))
+                    .map(|one| CallerSources(vec![one]))
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Self::Value, A::Error> {
@@ -398,7 +434,10 @@ fn is_guid(text: &str) -> bool {
     let hexadecimal = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
     let dash = |place| matches!(place, 8 | 13 | 18 | 23);
     text.len() == 36
-        && text.bytes().enumerate().all(|(place, byte)| if dash(place) { byte == b'-' } else { hexadecimal(byte) })
+        && text
+            .bytes()
+            .enumerate()
+            .all(|(place, byte)| if dash(place) { byte == b'-' } else { hexadecimal(byte) })
 }
 
 /// Files of secrets at once: one in use, one that comes, and room for a mistake.

@@ -121,7 +121,12 @@ impl KeyRing {
 
 impl Keys {
     /// Whether a token's signature holds under one of the keys; waits for newer keys where they may help, and until then at most.
-    pub async fn verify(self: &Arc<Self>, token: &Token<'_>, now: Millis, until: Instant) -> Result<(), Unproven> {
+    pub async fn verify(
+        self: &Arc<Self>,
+        token: &Token<'_>,
+        now: Millis,
+        until: Instant,
+    ) -> Result<(), Unproven> {
         let tried = self.known.load_full();
         match self.try_with(tried.as_ref(), token, now) {
             Err(Unproven::TokenKey | Unproven::KeysUnavailable) => {
@@ -132,13 +137,24 @@ impl Keys {
         }
     }
 
-    fn try_with(&self, known: Option<&Arc<Known>>, token: &Token<'_>, now: Millis) -> Result<(), Unproven> {
-        let known = known.filter(|known| now.0.saturating_sub(known.fetched.0) <= self.config.stale_ms);
+    fn try_with(
+        &self,
+        known: Option<&Arc<Known>>,
+        token: &Token<'_>,
+        now: Millis,
+    ) -> Result<(), Unproven> {
+        let known =
+            known.filter(|known| now.0.saturating_sub(known.fetched.0) <= self.config.stale_ms);
         token.verify(&known.ok_or(Unproven::KeysUnavailable)?.keys)
     }
 
     /// Waits for a look that may know more than what was `tried`; starts one, unless one has ended meanwhile.
-    async fn look_and_wait(self: &Arc<Self>, tried: Option<Arc<Known>>, now: Millis, until: Instant) {
+    async fn look_and_wait(
+        self: &Arc<Self>,
+        tried: Option<Arc<Known>>,
+        now: Millis,
+        until: Instant,
+    ) {
         let Some(_place) = Waiting::enter(&self.waiting, self.most_waiting) else { return };
         let running = {
             let mut looks = self.looks.lock().unwrap_or_else(PoisonError::into_inner);
@@ -194,13 +210,17 @@ impl Keys {
         let before = self.known.load().as_ref().and_then(|known| known.place.clone());
         let (mut issuer, place) = match (&self.config.place, before) {
             (Place::Keys(place), _) => (None, address(place).map_err(|error| error.to_string())?),
-            (Place::Discovery(_), Some(place)) if !wholly => (self.config.issuers.first().cloned(), place),
+            (Place::Discovery(_), Some(place)) if !wholly => {
+                (self.config.issuers.first().cloned(), place)
+            }
             (Place::Discovery(place), _) => {
                 let place = address(place).map_err(|error| error.to_string())?;
                 let bytes = self.get(place.clone(), until).await?;
                 let expected = self.config.issuers.iter().map(String::as_str);
-                let found = Discovery::parse(&bytes, expected).map_err(|error| format!("`{place}`: {error}"))?;
-                let keys = address(&found.jwks_uri).map_err(|error| format!("`{place}`: jwks_uri: {error}"))?;
+                let found = Discovery::parse(&bytes, expected)
+                    .map_err(|error| format!("`{place}`: {error}"))?;
+                let keys = address(&found.jwks_uri)
+                    .map_err(|error| format!("`{place}`: jwks_uri: {error}"))?;
                 if place.scheme_str() == Some("https") && keys.scheme_str() != Some("https") {
                     return Err(format!("`{place}`: jwks_uri is not https"));
                 }
@@ -226,9 +246,14 @@ impl Keys {
     }
 
     async fn get(&self, place: Uri, until: Instant) -> Result<Bytes, String> {
-        let request = Request::get(place.clone()).header(ACCEPT, "application/json").body(Bytes::new());
+        let request =
+            Request::get(place.clone()).header(ACCEPT, "application/json").body(Bytes::new());
         let request = request.map_err(|_| format!("`{place}` cannot be asked for"))?;
-        let answer = self.outbound.send(request, until).await.map_err(|error| format!("`{place}`: {error}"))?;
+        let answer = self
+            .outbound
+            .send(request, until)
+            .await
+            .map_err(|error| format!("`{place}`: {error}"))?;
         if answer.status() != StatusCode::OK {
             return Err(format!("`{place}`: it answered {}", answer.status().as_u16()));
         }
@@ -245,7 +270,11 @@ impl Keys {
                 looks.due = Millis(now.0 + FRESH_MS);
                 let before = self.known.load().as_ref().map(|known| known.digest);
                 if before != Some(known.digest) || looks.said.is_some() {
-                    tracing::info!(issuer = self.place(), keys = known.keys.len(), "the issuer's keys are here");
+                    tracing::info!(
+                        issuer = self.place(),
+                        keys = known.keys.len(),
+                        "the issuer's keys are here"
+                    );
                 }
                 looks.said = None;
                 self.known.store(Some(Arc::new(known)));
@@ -272,7 +301,12 @@ impl Keys {
             _ => keys,
         };
         if !keys.is_empty() && fetched <= self.clock.now() {
-            self.known.store(Some(Arc::new(Known { keys, digest: sha256(&bytes), fetched, place: None })));
+            self.known.store(Some(Arc::new(Known {
+                keys,
+                digest: sha256(&bytes),
+                fetched,
+                place: None,
+            })));
         }
     }
 }

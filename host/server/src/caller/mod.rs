@@ -52,11 +52,16 @@ pub struct Proven {
 
 impl Caller {
     /// Reads the secrets and readies the keys' sources; calls nobody yet.
-    pub fn load(hook: &str, config: &[CallerConfig], keys: &mut KeyRing) -> Result<Self, StartError> {
+    pub fn load(
+        hook: &str,
+        config: &[CallerConfig],
+        keys: &mut KeyRing,
+    ) -> Result<Self, StartError> {
         let ways = config.iter().map(|way| Way::load(way, keys)).collect::<Result<Vec<_>, _>>()?;
         let mut schemes: Vec<_> = ways.iter().filter_map(Way::scheme).collect();
         schemes.dedup();
-        let challenges: Vec<_> = schemes.iter().map(|scheme| format!("{scheme} realm=\"{hook}\"")).collect();
+        let challenges: Vec<_> =
+            schemes.iter().map(|scheme| format!("{scheme} realm=\"{hook}\"")).collect();
         // The name was checked with the configuration: it has nothing that a header could not carry.
         let challenge = HeaderValue::from_str(&challenges.join(", "));
         Ok(Self { ways, challenge: challenge.unwrap_or(HeaderValue::from_static("Bearer")) })
@@ -75,7 +80,8 @@ impl Caller {
             match way.check(headers, peer, now, until).await {
                 Ok(proven) => return Ok(proven),
                 // What came and was wrong says more than what did not come.
-                Err(Unproven::NoCredential | Unproven::NoCertificate) if why != Unproven::NoCredential => {}
+                Err(Unproven::NoCredential | Unproven::NoCertificate)
+                    if why != Unproven::NoCredential => {}
                 Err(other) => why = other,
             }
         }
@@ -94,7 +100,9 @@ impl Caller {
         for way in &self.ways {
             let Some(Credential::Secret(secrets)) = &way.credential else { continue };
             match secrets.reload(asked) {
-                Ok(Some(count)) => tracing::info!(hook, secrets = count, "the caller's secret changed"),
+                Ok(Some(count)) => {
+                    tracing::info!(hook, secrets = count, "the caller's secret changed")
+                }
                 Ok(None) => {}
                 Err(error) => wrong.push(error),
             }
@@ -109,7 +117,9 @@ impl Way {
             Some(CredentialConfig::Secret { header, files }) => {
                 Some(Credential::Secret(Secrets::header(header, files)?))
             }
-            Some(CredentialConfig::Basic { user, files }) => Some(Credential::Secret(Secrets::basic(user, files)?)),
+            Some(CredentialConfig::Basic { user, files }) => {
+                Some(Credential::Secret(Secrets::basic(user, files)?))
+            }
             Some(CredentialConfig::Oauth(oauth)) => {
                 let keys = keys.of(&oauth.keys)?;
                 Some(Credential::Bearer(Bearer::new(oauth, keys)))

@@ -111,13 +111,18 @@ fn read(form: &Form, files: &[PathBuf]) -> Result<Vec<Digest>, StartError> {
             };
             StartError::File { what, path: path.clone(), why, hint }
         };
-        let text = portcullis_keys::read_secret_file(path).map_err(|error| wrong(error.to_string(), error.hint()))?;
+        let text = portcullis_keys::read_secret_file(path)
+            .map_err(|error| wrong(error.to_string(), error.hint()))?;
         let lines: Vec<&str> = text.lines().filter(|line| !line.is_empty()).collect();
         if lines.is_empty() || lines.len() > MOST_SECRETS {
-            return Err(wrong(format!("it holds {} secrets, not 1 to {MOST_SECRETS}, one a line", lines.len()), None));
+            return Err(wrong(
+                format!("it holds {} secrets, not 1 to {MOST_SECRETS}, one a line", lines.len()),
+                None,
+            ));
         }
         if lines.iter().any(|line| line.len() < SHORTEST_SECRET) {
-            let hint = "take a random one, as `portcullis keys generate --kind secret` makes".to_owned();
+            let hint =
+                "take a random one, as `portcullis keys generate --kind secret` makes".to_owned();
             return Err(wrong(format!("shorter than {SHORTEST_SECRET} characters"), Some(hint)));
         }
         secrets.extend(lines.iter().map(|line| match form {
@@ -166,8 +171,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("secret");
         write(&path, &format!("{FIRST}\r\n{SECOND}\n"));
-        let secrets = Secrets::header(HeaderName::from_static("x-hook-secret"), vec![path]).unwrap();
-        let proven = |values: &[&str]| check(&secrets, "x-hook-secret", values).map(|proven| proven.name().to_string());
+        let secrets =
+            Secrets::header(HeaderName::from_static("x-hook-secret"), vec![path]).unwrap();
+        let proven = |values: &[&str]| {
+            check(&secrets, "x-hook-secret", values).map(|proven| proven.name().to_string())
+        };
         assert_eq!(proven(&[FIRST]), Ok("header-secret".to_owned()));
         assert_eq!(proven(&[SECOND]), Ok("header-secret".to_owned()));
         for (wrong, why) in [

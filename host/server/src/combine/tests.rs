@@ -40,13 +40,17 @@ impl Wish {
     fn change(&self) -> Change {
         match self {
             Self::Set(path, value) => set(path, value),
-            Self::Remove(path) => Change::Remove { target: Target::AccessToken, path: (*path).to_owned() },
+            Self::Remove(path) => {
+                Change::Remove { target: Target::AccessToken, path: (*path).to_owned() }
+            }
             Self::Cap(seconds) => cap(*seconds),
             Self::Add(id) => Change::AddGrant(grant(id)),
             Self::Drop(id) => Change::DropGrant(grant(id)),
             Self::Create => Change::CreateUser,
             Self::Link => Change::LinkUser("00u1".to_owned()),
-            Self::Approvers(names) => Change::RequireApprovers(names.iter().map(|name| (*name).to_owned()).collect()),
+            Self::Approvers(names) => {
+                Change::RequireApprovers(names.iter().map(|name| (*name).to_owned()).collect())
+            }
             Self::Auto => Change::AutoApprove,
         }
     }
@@ -61,7 +65,11 @@ struct Plan {
 
 impl Plan {
     fn decision(&self) -> Decision {
-        let findings = self.findings.iter().map(|(code, effect, severity)| finding(code, *effect, *severity)).collect();
+        let findings = self
+            .findings
+            .iter()
+            .map(|(code, effect, severity)| finding(code, *effect, *severity))
+            .collect();
         Decision { findings, changes: self.wishes.iter().map(Wish::change).collect(), risk: None }
     }
 }
@@ -98,18 +106,25 @@ fn any_plan() -> impl Strategy<Value = Plan> {
 type Facts = Result<(Effect, Vec<String>, Option<(String, String)>), Discord>;
 
 fn facts(decisions: &[(usize, &Decision)]) -> Facts {
-    let say: BTreeMap<_, _> =
-        [("review", "deny"), ("step-up", "deny")].map(|(what, to)| (what.to_owned(), to.to_owned())).into();
+    let say: BTreeMap<_, _> = [("review", "deny"), ("step-up", "deny")]
+        .map(|(what, to)| (what.to_owned(), to.to_owned()))
+        .into();
     let names = ["org.a", "org.b", "org.c", "org.d"];
-    let voices: Vec<_> =
-        decisions.iter().map(|(number, decision)| Voice { plugin: names[*number], decision, say: &say }).collect();
-    let lifetimes = [Lifetime { target: Target::AccessToken, seconds: 3_600, least: 300, most: 86_400 }];
+    let voices: Vec<_> = decisions
+        .iter()
+        .map(|(number, decision)| Voice { plugin: names[*number], decision, say: &say })
+        .collect();
+    let lifetimes =
+        [Lifetime { target: Target::AccessToken, seconds: 3_600, least: 300, most: 86_400 }];
     combine(HookKind::OktaToken, &voices, &lifetimes).map(|combined| {
         let changes = combined.changes.iter().map(describe).collect();
         (
             combined.verdict,
             changes,
-            combined.grounds.first().map(|(plugin, finding)| ((*plugin).to_owned(), finding.code.clone())),
+            combined
+                .grounds
+                .first()
+                .map(|(plugin, finding)| ((*plugin).to_owned(), finding.code.clone())),
         )
     })
 }
@@ -206,13 +221,19 @@ fn different_wishes_for_one_place_are_a_conflict() {
     ));
     assert!(conflict(Change::CreateUser, Change::LinkUser("00u1".to_owned())));
     assert!(!conflict(set("/claims/a", "1"), set("/claims/a", "1")), "the same wish twice is one");
-    assert!(!conflict(set("/claims/a", "1"), set("/claims/ab", "2")), "a longer name is another place");
+    assert!(
+        !conflict(set("/claims/a", "1"), set("/claims/ab", "2")),
+        "a longer name is another place"
+    );
 }
 
 #[test]
 fn less_life_than_can_be_said_is_a_denial() {
-    let decision =
-        Decision { findings: vec![finding("A", Effect::Allow, Severity::Info)], changes: vec![cap(299)], risk: None };
+    let decision = Decision {
+        findings: vec![finding("A", Effect::Allow, Severity::Info)],
+        changes: vec![cap(299)],
+        risk: None,
+    };
     assert_eq!(facts(&[(0, &decision)]).unwrap().0, Effect::Deny);
     let decision = Decision { changes: vec![cap(300)], ..decision };
     assert_eq!(facts(&[(0, &decision)]).unwrap().0, Effect::Allow);
@@ -220,8 +241,14 @@ fn less_life_than_can_be_said_is_a_denial() {
 
 #[test]
 fn what_cannot_be_said_and_is_not_named_is_nobodys_allow() {
-    let decision = Decision { findings: vec![finding("A", Effect::Review, Severity::Low)], ..Decision::default() };
+    let decision = Decision {
+        findings: vec![finding("A", Effect::Review, Severity::Low)],
+        ..Decision::default()
+    };
     let voice = Voice { plugin: "org.a", decision: &decision, say: &BTreeMap::new() };
     let discord = combine(HookKind::OktaToken, &[voice], &[]).err();
-    assert_eq!(discord, Some(Discord::Unsayable { plugin: "org.a".to_owned(), utterance: "review".to_owned() }));
+    assert_eq!(
+        discord,
+        Some(Discord::Unsayable { plugin: "org.a".to_owned(), utterance: "review".to_owned() })
+    );
 }

@@ -65,7 +65,12 @@ pub enum Commit {
 impl Audit {
     /// Paths, from that folder.
     pub(super) fn resolve(&mut self, base: &Path) {
-        for path in [&mut self.directory, &mut self.signing_key, &mut self.sealing_key, &mut self.pseudonym_key] {
+        for path in [
+            &mut self.directory,
+            &mut self.signing_key,
+            &mut self.sealing_key,
+            &mut self.pseudonym_key,
+        ] {
             *path = base.join(&*path);
         }
         if let Some(witness) = &mut self.witness {
@@ -81,12 +86,17 @@ impl Audit {
     pub(super) fn check(&self) -> Result<(), String> {
         let segment = self.segment_bytes;
         if !segment.is_multiple_of(4_096) || !(2 << 20..=1 << 30).contains(&segment) {
-            return Err(format!("audit.segment_bytes {segment} is not a multiple of 4,096 from 2 MiB to 1 GiB"));
+            return Err(format!(
+                "audit.segment_bytes {segment} is not a multiple of 4,096 from 2 MiB to 1 GiB"
+            ));
         }
         if let Some(next) = &self.next
             && (next.directory == self.directory || next.origin == self.origin)
         {
-            return Err("audit.next has the directory or the origin of the log that it is to follow".to_owned());
+            return Err(
+                "audit.next has the directory or the origin of the log that it is to follow"
+                    .to_owned(),
+            );
         }
         if self.witness_required && self.witness.is_none() {
             return Err("audit.witness_required without audit.witness".to_owned());

@@ -97,11 +97,17 @@ impl HookConfig {
     pub(super) fn check(source: HookSource, base: &Path) -> Result<Self, String> {
         let name = source.name;
         if !is_name(&name) {
-            return Err(format!("hook name `{name}` is not 1 to 64 letters, digits, `-`, `_` or `.`"));
+            return Err(format!(
+                "hook name `{name}` is not 1 to 64 letters, digits, `-`, `_` or `.`"
+            ));
         }
         let kind = HookKind::from_name(&source.kind).ok_or_else(|| {
             let known: Vec<_> = HookKind::ALL.iter().map(|kind| kind.name()).collect();
-            format!("hook `{name}`: kind `{}` is not spoken here; known are {}", source.kind, known.join(", "))
+            format!(
+                "hook `{name}`: kind `{}` is not spoken here; known are {}",
+                source.kind,
+                known.join(", ")
+            )
         })?;
         if !source.path.starts_with('/') {
             return Err(format!("hook `{name}`: path `{}` does not start with `/`", source.path));
@@ -113,13 +119,17 @@ impl HookConfig {
                 OnFailure::Restricted { applications }
             }
             (OnFailureWord::Restricted, None) if kind.offers_restricted() => {
-                return Err(format!("hook `{name}`: on_failure = \"restricted\" needs restricted_applications"));
+                return Err(format!(
+                    "hook `{name}`: on_failure = \"restricted\" needs restricted_applications"
+                ));
             }
             (OnFailureWord::Restricted, _) => {
                 return Err(format!("hook `{name}`: {} offers no restricted answer", kind.name()));
             }
             (_, Some(_)) => {
-                return Err(format!("hook `{name}`: restricted_applications without on_failure = \"restricted\""));
+                return Err(format!(
+                    "hook `{name}`: restricted_applications without on_failure = \"restricted\""
+                ));
             }
         };
         let needed = [
@@ -135,7 +145,8 @@ impl HookConfig {
         if source.decryption.as_ref().is_some_and(|decryption| decryption.key_files.is_empty()) {
             return Err(format!("hook `{name}`: decryption.key_files is empty"));
         }
-        let audience = source.decryption.as_ref().and_then(|decryption| decryption.audience.clone());
+        let audience =
+            source.decryption.as_ref().and_then(|decryption| decryption.audience.clone());
         let settings = Settings {
             path: source.path,
             entitlements: source.entitlements,
@@ -146,7 +157,10 @@ impl HookConfig {
             ..Settings::default()
         };
         let settings = contract(&name, kind, settings, source.mapping)?;
-        let callers = source.caller.check(kind.name(), base).map_err(|what| format!("hook `{name}`: {what}"))?;
+        let callers = source
+            .caller
+            .check(kind.name(), base)
+            .map_err(|what| format!("hook `{name}`: {what}"))?;
         let hook = Self {
             kind,
             callers,
@@ -176,21 +190,33 @@ impl HookConfig {
     }
 
     /// Keeps back what its services may take, and sees that something is left.
-    pub(super) fn reserve_for(&mut self, deliveries: &BTreeMap<String, DeliveryConfig>) -> Result<(), String> {
+    pub(super) fn reserve_for(
+        &mut self,
+        deliveries: &BTreeMap<String, DeliveryConfig>,
+    ) -> Result<(), String> {
         if let Some(chosen) = &self.delivery {
             if !self.kind.delivers() {
-                return Err(format!("hook `{}`: {} has no messages to deliver", self.name, self.kind.name()));
+                return Err(format!(
+                    "hook `{}`: {} has no messages to deliver",
+                    self.name,
+                    self.kind.name()
+                ));
             }
             chosen.check().map_err(|why| format!("hook `{}`: {why}", self.name))?;
             for name in chosen.names() {
                 let service = deliveries.get(name);
-                let service = service.ok_or_else(|| format!("hook `{}`: there is no [delivery.{name}]", self.name))?;
+                let service = service.ok_or_else(|| {
+                    format!("hook `{}`: there is no [delivery.{name}]", self.name)
+                })?;
                 self.deliver_ms = self.deliver_ms.max(service.timeout_ms);
             }
         }
         if self.commit_ms + self.write_ms + self.deliver_ms >= self.budget_ms {
-            let besides =
-                if self.deliver_ms > 0 { ", write_ms and the delivery's timeout_ms" } else { " and write_ms" };
+            let besides = if self.deliver_ms > 0 {
+                ", write_ms and the delivery's timeout_ms"
+            } else {
+                " and write_ms"
+            };
             return Err(format!(
                 "hook `{}`: commit_ms{besides} leave nothing of budget_ms {}",
                 self.name, self.budget_ms
@@ -229,30 +255,42 @@ fn contract(
     match &settings.public_url {
         Some(_) if kind != HookKind::Authzen => return alien("public_url"),
         Some(url) if !is_identifier(url) => {
-            return Err(format!("hook `{name}`: public_url `{url}` is not an https URL without query and fragment"));
+            return Err(format!(
+                "hook `{name}`: public_url `{url}` is not an https URL without query and fragment"
+            ));
         }
         _ => {}
     }
     if settings.subject.is_some() && kind != HookKind::PingPdp {
         return alien("subject");
     }
-    let takes_secrets =
-        matches!(kind, HookKind::PingSideband | HookKind::PingPdp | HookKind::Authzen | HookKind::Generic);
+    let takes_secrets = matches!(
+        kind,
+        HookKind::PingSideband | HookKind::PingPdp | HookKind::Authzen | HookKind::Generic
+    );
     if !settings.secrets.is_empty() && !takes_secrets {
         return alien("secrets");
     }
-    let is_pointer = |pointer: &String| pointer.starts_with('/') && split_pointer(pointer).is_some();
-    for (setting, pointers) in [("subject", settings.subject.as_slice()), ("secrets", settings.secrets.as_slice())] {
+    let is_pointer =
+        |pointer: &String| pointer.starts_with('/') && split_pointer(pointer).is_some();
+    for (setting, pointers) in
+        [("subject", settings.subject.as_slice()), ("secrets", settings.secrets.as_slice())]
+    {
         if let Some(wrong) = pointers.iter().find(|pointer| !is_pointer(pointer)) {
-            return Err(format!("hook `{name}`: {setting} `{wrong}` is not a json pointer, which begins with `/`"));
+            return Err(format!(
+                "hook `{name}`: {setting} `{wrong}` is not a json pointer, which begins with `/`"
+            ));
         }
     }
     settings.mapping = match (mapping, kind == HookKind::Generic) {
         (Some(_), false) => return alien("mapping"),
-        (None, true) => return Err(format!("hook `{name}`: generic needs a mapping, or nothing could be read")),
+        (None, true) => {
+            return Err(format!("hook `{name}`: generic needs a mapping, or nothing could be read"));
+        }
         (None, false) => None,
         (Some(mapping), true) => {
-            let compiled = Mapping::compile(mapping).map_err(|error| format!("hook `{name}`: {error}"))?;
+            let compiled =
+                Mapping::compile(mapping).map_err(|error| format!("hook `{name}`: {error}"))?;
             Some(Arc::new(compiled))
         }
     };

@@ -65,7 +65,10 @@ pub struct TelemetryConfig {
 impl Listen {
     /// Whether it is a place where what is spoken there may be spoken.
     pub(super) fn check_place(&self) -> Result<(), String> {
-        if self.tls.is_none() && !self.address.ip().is_loopback() && !self.plain_http_beyond_loopback {
+        if self.tls.is_none()
+            && !self.address.ip().is_loopback()
+            && !self.plain_http_beyond_loopback
+        {
             return Err(format!(
                 "listen.address `{}` is not a loopback address, and plain HTTP must not leave this machine: set [listen.tls], or put a \
                  TLS-terminating proxy on this machine in front",
@@ -109,7 +112,8 @@ impl TelemetryConfig {
         within("telemetry.ratio", self.ratio, 0.0, 1.0)?;
         within("telemetry.queue", self.queue, 1, 65_536)?;
         if let Some(collector) = &self.otlp {
-            crate::outbound::address(collector).map_err(|error| format!("telemetry.otlp `{collector}`: {error}"))?;
+            crate::outbound::address(collector)
+                .map_err(|error| format!("telemetry.otlp `{collector}`: {error}"))?;
         }
         Ok(())
     }

@@ -73,10 +73,11 @@ impl Config {
     /// Reads and checks a configuration file. Relative paths are relative to its folder.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let file = stamp(path);
-        let text =
-            std::fs::read_to_string(path).map_err(|cause| ConfigError::Unreadable { path: path.to_owned(), cause })?;
+        let text = std::fs::read_to_string(path)
+            .map_err(|cause| ConfigError::Unreadable { path: path.to_owned(), cause })?;
         let base = path.parent().unwrap_or(Path::new(""));
-        let mut config = Self::parse(&text, base).map_err(|what| ConfigError::Wrong { path: path.to_owned(), what })?;
+        let mut config = Self::parse(&text, base)
+            .map_err(|what| ConfigError::Wrong { path: path.to_owned(), what })?;
         config.file = path.to_owned();
         config.as_found = AsFound { file: Some(file), folders: Some(fingerprint(&config)) };
         Ok(config)
@@ -98,7 +99,11 @@ impl Config {
             outbound: file.outbound,
             resume: file.resume,
             deliveries: deliveries(file.delivery, base)?,
-            hooks: file.hook.into_iter().map(|hook| HookConfig::check(hook, base)).collect::<Result<_, _>>()?,
+            hooks: file
+                .hook
+                .into_iter()
+                .map(|hook| HookConfig::check(hook, base))
+                .collect::<Result<_, _>>()?,
             file: PathBuf::new(),
             digest: crate::digest::sha256(text.as_bytes()),
             as_found: AsFound::default(),
@@ -122,18 +127,28 @@ impl Config {
         for hook in &mut config.hooks {
             hook.reserve_for(&config.deliveries)?;
         }
-        for file in config.hooks.iter_mut().filter_map(|hook| hook.decryption.as_mut()).flat_map(|it| &mut it.key_files)
+        for file in config
+            .hooks
+            .iter_mut()
+            .filter_map(|hook| hook.decryption.as_mut())
+            .flat_map(|it| &mut it.key_files)
         {
             *file = base.join(&*file);
         }
         for (name, resume) in &mut config.resume {
             if !is_name(name) {
-                return Err(format!("the name in [resume.{name}] is not 1 to 64 letters, digits, `-`, `_` or `.`"));
+                return Err(format!(
+                    "the name in [resume.{name}] is not 1 to 64 letters, digits, `-`, `_` or `.`"
+                ));
             }
             resume.check(name, base)?;
         }
         let outbound = &mut config.outbound;
-        for path in outbound.ca_file.iter_mut().chain([outbound.cache.get_or_insert_with(|| "cache".into())]) {
+        for path in outbound
+            .ca_file
+            .iter_mut()
+            .chain([outbound.cache.get_or_insert_with(|| "cache".into())])
+        {
             *path = base.join(&*path);
         }
         if let Some(registry) = &mut config.registry {
@@ -148,7 +163,8 @@ impl Config {
     pub fn needs_restart(&self, other: &Self) -> Vec<String> {
         let mut names: BTreeSet<&String> = self.raw.keys().chain(other.raw.keys()).collect();
         names.retain(|name| !["hook", "release", "admin", "listen"].contains(&name.as_str()));
-        let changed = names.into_iter().filter(|name| self.raw.get(*name) != other.raw.get(*name)).cloned();
+        let changed =
+            names.into_iter().filter(|name| self.raw.get(*name) != other.raw.get(*name)).cloned();
         let (one, two) = (table(&self.raw, "listen"), table(&other.raw, "listen"));
         let mut listen: BTreeSet<&String> = one.keys().chain(two.keys()).collect();
         listen.retain(|name| !["calls", "head_ms", "body_ms", "drain_ms"].contains(&name.as_str()));
@@ -161,8 +177,10 @@ impl Config {
         self.telemetry.check()?;
         self.listen.check_place()?;
         let client_ca = self.listen.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
-        if let Some(hook) =
-            self.hooks.iter().find(|it| !client_ca && it.callers.iter().any(|it| it.certificate.is_some()))
+        if let Some(hook) = self
+            .hooks
+            .iter()
+            .find(|it| !client_ca && it.callers.iter().any(|it| it.certificate.is_some()))
         {
             return Err(format!(
                 "hook `{}`: caller.certificate needs listen.tls.client_ca, whose authorities it is held against",
@@ -176,17 +194,25 @@ impl Config {
         }
         self.audit.check()?;
         if !is_name(&self.tenant) {
-            return Err(format!("tenant `{}` is not 1 to 64 letters, digits, `-`, `_` or `.`", self.tenant));
+            return Err(format!(
+                "tenant `{}` is not 1 to 64 letters, digits, `-`, `_` or `.`",
+                self.tenant
+            ));
         }
-        let used: BTreeSet<_> =
-            self.hooks.iter().filter_map(|hook| hook.delivery.as_ref()).flat_map(Chosen::names).collect();
+        let used: BTreeSet<_> = self
+            .hooks
+            .iter()
+            .filter_map(|hook| hook.delivery.as_ref())
+            .flat_map(Chosen::names)
+            .collect();
         if let Some(idle) = self.deliveries.keys().find(|name| !used.contains(name.as_str())) {
             return Err(format!("delivery `{idle}` serves no hook"));
         }
         let mut names = BTreeSet::new();
         let mut paths = BTreeSet::new();
         for hook in &self.hooks {
-            if let Some(name) = hook.resume.as_ref().filter(|name| !self.resume.contains_key(*name)) {
+            if let Some(name) = hook.resume.as_ref().filter(|name| !self.resume.contains_key(*name))
+            {
                 return Err(format!("hook `{}`: there is no [resume.{name}]", hook.name));
             }
             if !names.insert(&hook.name) {
@@ -242,7 +268,9 @@ fn deliveries(
 ) -> Result<BTreeMap<String, DeliveryConfig>, String> {
     let check = |(name, source): (String, DeliverySource)| {
         if !is_name(&name) {
-            return Err(format!("delivery name `{name}` is not 1 to 64 letters, digits, `-`, `_` or `.`"));
+            return Err(format!(
+                "delivery name `{name}` is not 1 to 64 letters, digits, `-`, `_` or `.`"
+            ));
         }
         let checked = source.check(base).map_err(|why| format!("delivery `{name}`: {why}"))?;
         Ok((name, checked))
@@ -256,8 +284,16 @@ fn misread(text: &str, error: &toml::de::Error) -> String {
     let at = error.span().map_or(0, |span| span.start);
     let before = text.get(..at).unwrap_or_default();
     let line = before.matches('\n').count();
-    let setting = text.lines().nth(line).and_then(|line| line.split_once('=')).map_or("", |(name, _)| name.trim());
-    let place = if is_name(setting) { format!("line {}, `{setting}`", line + 1) } else { format!("line {}", line + 1) };
+    let setting = text
+        .lines()
+        .nth(line)
+        .and_then(|line| line.split_once('='))
+        .map_or("", |(name, _)| name.trim());
+    let place = if is_name(setting) {
+        format!("line {}, `{setting}`", line + 1)
+    } else {
+        format!("line {}", line + 1)
+    };
     format!("{place}: {}", error.message())
 }
 
@@ -267,7 +303,12 @@ fn table(raw: &toml::Table, name: &str) -> toml::Table {
 }
 
 /// Refuses a number that is out of bounds.
-fn within<N: PartialOrd + std::fmt::Display>(name: &str, value: N, least: N, most: N) -> Result<(), String> {
+fn within<N: PartialOrd + std::fmt::Display>(
+    name: &str,
+    value: N,
+    least: N,
+    most: N,
+) -> Result<(), String> {
     if value < least || value > most {
         return Err(format!("{name} is {value}, not {least} to {most}"));
     }
@@ -276,7 +317,8 @@ fn within<N: PartialOrd + std::fmt::Display>(name: &str, value: N, least: N, mos
 
 /// A name that is safe in paths, records and metrics.
 fn is_name(text: &str) -> bool {
-    (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+    (1..=64).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
 }
 
 fn default_tenant() -> String {

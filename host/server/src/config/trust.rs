@@ -59,7 +59,14 @@ impl Trust {
 impl ReleasePaths {
     /// These places, and everything else by default.
     pub fn new(set: PathBuf, plugins: PathBuf, settings: PathBuf, downgrade: PathBuf) -> Self {
-        Self { set, plugins, settings, downgrade, after_grace: AfterGrace::default(), watch_ms: default_watch_ms() }
+        Self {
+            set,
+            plugins,
+            settings,
+            downgrade,
+            after_grace: AfterGrace::default(),
+            watch_ms: default_watch_ms(),
+        }
     }
 
     /// Paths, from that folder.

@@ -100,7 +100,10 @@ impl Chosen {
     pub fn check(&self) -> Result<(), String> {
         let Self::ByChannel(channels) = self else { return Ok(()) };
         match channels.keys().find(|channel| !CHANNELS.contains(&channel.as_str())) {
-            Some(channel) => Err(format!("delivery: `{channel}` is no channel; known are {}", CHANNELS.join(", "))),
+            Some(channel) => Err(format!(
+                "delivery: `{channel}` is no channel; known are {}",
+                CHANNELS.join(", ")
+            )),
             None => Ok(()),
         }
     }
@@ -149,19 +152,27 @@ impl DeliverySource {
     /// Checks what is written. Relative paths are relative to `base`.
     pub fn check(self, base: &Path) -> Result<DeliveryConfig, String> {
         let url = crate::outbound::address(&self.url).map_err(|error| format!("url: {error}"))?;
-        let headers =
-            self.headers.into_iter().map(|(name, value)| header(&name, value, base)).collect::<Result<_, _>>()?;
+        let headers = self
+            .headers
+            .into_iter()
+            .map(|(name, value)| header(&name, value, base))
+            .collect::<Result<_, _>>()?;
         let body = match (self.json, self.form) {
             (Some(json), None) => {
                 let json = serde_json::from_str(&json).map_err(|error| {
-                    format!("json: it is not json at line {}, column {}", error.line(), error.column())
+                    format!(
+                        "json: it is not json at line {}, column {}",
+                        error.line(),
+                        error.column()
+                    )
                 })?;
                 parse_json(&json).map_err(|why| format!("json: {why}"))?;
                 Body::Json(json)
             }
             (None, Some(form)) => {
                 let member = |(name, text): (String, String)| {
-                    let template = Template::parse(&text).map_err(|why| format!("form: `{name}`: {why}"))?;
+                    let template =
+                        Template::parse(&text).map_err(|why| format!("form: `{name}`: {why}"))?;
                     Ok((name, template))
                 };
                 Body::Form(form.into_iter().map(member).collect::<Result<_, String>>()?)
@@ -169,7 +180,8 @@ impl DeliverySource {
             _ => return Err("give `json` or `form`, and not both".to_owned()),
         };
         if !body.names("to") {
-            return Err("nothing says whom a message is for: put {to} where the service wants it".to_owned());
+            return Err("nothing says whom a message is for: put {to} where the service wants it"
+                .to_owned());
         }
         if !body.names("code") && !body.names("text") {
             return Err(
@@ -180,7 +192,10 @@ impl DeliverySource {
             return Err(format!("status: {status} does not mean that anything was taken"));
         }
         if !(10..=LONGEST_TIMEOUT_MS).contains(&self.timeout_ms) {
-            return Err(format!("timeout_ms is {}, not 10 to {LONGEST_TIMEOUT_MS}", self.timeout_ms));
+            return Err(format!(
+                "timeout_ms is {}, not 10 to {LONGEST_TIMEOUT_MS}",
+                self.timeout_ms
+            ));
         }
         let method = match self.method {
             MethodWord::Post => Method::POST,
@@ -195,25 +210,32 @@ impl Body {
     /// Whether it has that placeholder.
     pub fn names(&self, name: &str) -> bool {
         match self {
-            Self::Json(json) => parse_json(json).is_ok_and(|all| all.iter().any(|template| template.names(name))),
+            Self::Json(json) => {
+                parse_json(json).is_ok_and(|all| all.iter().any(|template| template.names(name)))
+            }
             Self::Form(members) => members.iter().any(|(_, template)| template.names(name)),
         }
     }
 }
 
 fn header(name: &str, value: HeaderSource, base: &Path) -> Result<(HeaderName, Header), String> {
-    let header: HeaderName =
-        name.to_ascii_lowercase().parse().map_err(|_| format!("headers: `{name}` is not a header name"))?;
+    let header: HeaderName = name
+        .to_ascii_lowercase()
+        .parse()
+        .map_err(|_| format!("headers: `{name}` is not a header name"))?;
     match value {
         HeaderSource::Secret(source) => Ok((header, Header::Secret(base.join(source.secret_file)))),
         // Never repeated: it may be one.
-        HeaderSource::Plain(_) if SECRET_HEADERS.contains(&header.as_str()) => {
-            Err(format!("headers: `{name}` holds a secret, which belongs into a file: {{ secret_file = \"…\" }}"))
-        }
+        HeaderSource::Plain(_) if SECRET_HEADERS.contains(&header.as_str()) => Err(format!(
+            "headers: `{name}` holds a secret, which belongs into a file: {{ secret_file = \"…\" }}"
+        )),
         HeaderSource::Plain(text) => {
-            let template = Template::parse(&text).map_err(|why| format!("headers: `{name}`: {why}"))?;
+            let template =
+                Template::parse(&text).map_err(|why| format!("headers: `{name}`: {why}"))?;
             if ["to", "code", "text"].iter().any(|secret| template.names(secret)) {
-                return Err(format!("headers: `{name}`: whom a message is for and what it says belong into the body"));
+                return Err(format!(
+                    "headers: `{name}`: whom a message is for and what it says belong into the body"
+                ));
             }
             Ok((header, Header::Plain(template)))
         }

@@ -67,7 +67,9 @@ impl Courier {
             url: config.url.clone(),
             headers: config.headers.clone(),
             secrets: Mutex::default(),
-            files: Watch::new(config.headers.iter().filter_map(|(_, header)| header.file()).collect()),
+            files: Watch::new(
+                config.headers.iter().filter_map(|(_, header)| header.file()).collect(),
+            ),
             body: config.body.clone(),
             status: config.status.clone(),
             accepted: config.accepted.clone(),
@@ -90,9 +92,14 @@ impl Courier {
         let mut secrets = Vec::new();
         for (header, value) in &self.headers {
             let Header::Secret(path) = value else { continue };
-            let wrong = |why: String, hint| StartError::File { what: "delivery secret", path: path.clone(), why, hint };
-            let text =
-                portcullis_keys::read_secret_file(path).map_err(|error| wrong(error.to_string(), error.hint()))?;
+            let wrong = |why: String, hint| StartError::File {
+                what: "delivery secret",
+                path: path.clone(),
+                why,
+                hint,
+            };
+            let text = portcullis_keys::read_secret_file(path)
+                .map_err(|error| wrong(error.to_string(), error.hint()))?;
             let mut value = HeaderValue::from_str(text.trim_end_matches(['\n', '\r']))
                 .map_err(|_| wrong("it cannot stand in a header".to_owned(), None))?;
             value.set_sensitive(true);
@@ -113,8 +120,11 @@ impl Courier {
         let request = self.request(message)?;
         let answer = outbound.send(request, until.min(now + self.timeout)).await?;
         let status = answer.status().as_u16();
-        let expected =
-            if self.status.is_empty() { answer.status().is_success() } else { self.status.contains(&status) };
+        let expected = if self.status.is_empty() {
+            answer.status().is_success()
+        } else {
+            self.status.contains(&status)
+        };
         if !expected {
             return Err(Undelivered::Status(status));
         }
@@ -130,7 +140,9 @@ impl Courier {
         }
         let fill = |name: &str| value(message, name);
         let (kind, body) = match &self.body {
-            Body::Json(template) => ("application/json", template::fill_json(template, &fill).to_string()),
+            Body::Json(template) => {
+                ("application/json", template::fill_json(template, &fill).to_string())
+            }
             Body::Form(members) => {
                 let mut form = form_urlencoded::Serializer::new(String::new());
                 for (name, template) in members {

@@ -25,7 +25,9 @@ impl Template {
                         PLACEHOLDERS.map(|it| format!("{{{it}}}")).join(", ")
                     ));
                 }
-                Piece::Malformed => return Err("a brace stands alone; write `{{` or `}}` for a brace".to_owned()),
+                Piece::Malformed => {
+                    return Err("a brace stands alone; write `{{` or `}}` for a brace".to_owned());
+                }
             }
         }
         Ok(Self(text.to_owned()))
@@ -68,7 +70,9 @@ pub fn parse_json(json: &Value) -> Result<Vec<Template>, String> {
 pub fn fill_json<'m>(json: &Value, value: &impl Fn(&str) -> &'m str) -> Value {
     match json {
         Value::String(text) => Value::String(Template(text.clone()).fill(value)),
-        Value::Array(elements) => elements.iter().map(|element| fill_json(element, value)).collect(),
+        Value::Array(elements) => {
+            elements.iter().map(|element| fill_json(element, value)).collect()
+        }
         Value::Object(members) => members
             .iter()
             .map(|(name, member)| (name.clone(), fill_json(member, value)))

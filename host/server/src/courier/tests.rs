@@ -8,7 +8,8 @@ use super::config::{DeliveryConfig, DeliverySource};
 use super::*;
 
 fn config(toml: &str) -> Result<DeliveryConfig, String> {
-    let source: DeliverySource = toml::from_str(toml).map_err(|error| error.message().to_owned())?;
+    let source: DeliverySource =
+        toml::from_str(toml).map_err(|error| error.message().to_owned())?;
     source.check(Path::new("/etc/portcullis"))
 }
 
@@ -42,11 +43,18 @@ form = { To = "{to}", Body = "{text}", "odd name&" = "{code}" }
 
 #[test]
 fn a_request_is_as_the_template_has_it() {
-    let request = courier(JSON).request(&message("+254 700", "42\"42", Some("Code: 42\"42\n"))).unwrap();
-    assert_eq!((request.method(), request.uri().to_string().as_str()), (&Method::POST, "http://127.0.0.1:9/send"));
+    let request =
+        courier(JSON).request(&message("+254 700", "42\"42", Some("Code: 42\"42\n"))).unwrap();
+    assert_eq!(
+        (request.method(), request.uri().to_string().as_str()),
+        (&Method::POST, "http://127.0.0.1:9/send")
+    );
     let header = |name: &str| request.headers().get(name).unwrap().to_str().unwrap().to_owned();
     assert_eq!(header("content-type"), "application/json");
-    assert_eq!((header("accept"), header("idempotency-key")), ("application/json".into(), "portcullis-event-1".into()));
+    assert_eq!(
+        (header("accept"), header("idempotency-key")),
+        ("application/json".into(), "portcullis-event-1".into())
+    );
     let json: serde_json::Value = serde_json::from_slice(request.body()).unwrap();
     let expected = serde_json::json!({
         "to": ["+254 700"], "body": "{Code: 42\"42\n} (42\"42)", "locale": "de-AT", "until": "", "keep": [1, true, null],
@@ -64,10 +72,16 @@ fn a_request_is_as_the_template_has_it() {
 #[test]
 fn a_message_without_its_code_does_not_leave() {
     let only_text = "url = \"http://127.0.0.1:9/\"\nform = { to = \"{to}\", text = \"{text}\" }";
-    assert!(matches!(courier(only_text).request(&message("1", "2", None)), Err(Undelivered::NoText)));
+    assert!(matches!(
+        courier(only_text).request(&message("1", "2", None)),
+        Err(Undelivered::NoText)
+    ));
     assert!(courier(JSON).request(&message("1", "2", None)).is_ok());
     let key = Message { key: "a\nb".into(), ..message("1", "2", None) };
-    assert!(matches!(courier(JSON).request(&key), Err(Undelivered::Malformed)), "a key that no header can hold");
+    assert!(
+        matches!(courier(JSON).request(&key), Err(Undelivered::Malformed)),
+        "a key that no header can hold"
+    );
 }
 
 #[test]
@@ -84,7 +98,10 @@ fn what_cannot_be_is_named() {
         (&format!("{good}\njson = '{{}}'"), "not both"),
         (&format!("{good}\nstatus = [500]"), "500 does not mean"),
         (&format!("{good}\ntimeout_ms = 1"), "timeout_ms is 1"),
-        (&format!("{good}\nheaders = {{ authorization = \"Basic c2VjcmV0\" }}"), "belongs into a file"),
+        (
+            &format!("{good}\nheaders = {{ authorization = \"Basic c2VjcmV0\" }}"),
+            "belongs into a file",
+        ),
         (&format!("{good}\nheaders = {{ x-text = \"{{text}}\" }}"), "belong into the body"),
         (&format!("{good}\nheaders = {{ \"a b\" = \"x\" }}"), "not a header name"),
         (&format!("{good}\ncolour = 1"), "unknown field"),

@@ -83,7 +83,8 @@ impl Hook {
         let bindings = generation.map(|generation| generation.hooks.get(self.number));
         let enforced = bindings.is_none_or(|bindings| bindings.is_some_and(Bindings::enforced));
         let asks = !self.config.kind.permits(Effect::Abstain) || !self.config.kind.binds();
-        let ours = cause.is_some_and(|cause| cause.party() != Party::Caller && cause != Cause::PluginRevoked);
+        let ours = cause
+            .is_some_and(|cause| cause.party() != Party::Caller && cause != Cause::PluginRevoked);
         let held_open = ours && glass.is_some_and(|open| open.opens);
         if (enforced || asks) && !held_open { &self.config.on_failure } else { &OnFailure::Open }
     }
@@ -98,7 +99,8 @@ impl Hook {
         route: &'static str,
         incoming: Option<&Incoming>,
     ) -> Answer {
-        let (settings, on_failure) = (&self.config.settings, self.on_failure(generation, Some(cause), glass));
+        let (settings, on_failure) =
+            (&self.config.settings, self.on_failure(generation, Some(cause), glass));
         let refusal = Refusal { settings, on_failure, cause, detail, route, incoming };
         portcullis_hooks::refuse(self.config.kind, &refusal)
     }
@@ -107,7 +109,11 @@ impl Hook {
     /// to stop where it is not.
     pub fn errand(&self, on_failure: &OnFailure, incoming: &Incoming) -> Option<Errand> {
         let verdict = if *on_failure == OnFailure::Open { Effect::Allow } else { Effect::Deny };
-        let errand = portcullis_hooks::errand(self.config.kind, incoming, &Outcome { verdict, ..Outcome::default() });
+        let errand = portcullis_hooks::errand(
+            self.config.kind,
+            incoming,
+            &Outcome { verdict, ..Outcome::default() },
+        );
         errand.filter(|errand| matches!(errand, Errand::Resume(_)))
     }
 

@@ -70,17 +70,26 @@ impl Prepared {
     pub fn new(mut config: Config, clock: Clock, keeps: bool) -> Result<Self, StartError> {
         let own_folder = keeps.then(|| OwnFolder::hold(&config.trust)).transpose()?;
         let audit = &config.audit;
-        let mut places = vec![place(&audit.directory, &audit.signing_key, &audit.origin, "audit.origin")?];
+        let mut places =
+            vec![place(&audit.directory, &audit.signing_key, &audit.origin, "audit.origin")?];
         if let Some(next) = &audit.next {
-            places.push(place(&next.directory, &next.signing_key, &next.origin, "audit.next.origin")?);
+            places.push(place(
+                &next.directory,
+                &next.signing_key,
+                &next.origin,
+                "audit.next.origin",
+            )?);
         }
-        let symmetric =
-            |what, path: &std::path::Path| SymmetricKey::read(path).map_err(|error| file(what, path, &error));
+        let symmetric = |what, path: &std::path::Path| {
+            SymmetricKey::read(path).map_err(|error| file(what, path, &error))
+        };
         let sealing = symmetric("sealing key", &config.audit.sealing_key)?;
         let naming = symmetric("pseudonym key", &config.audit.pseudonym_key)?;
         if sealing.expose() == naming.expose() {
-            let (why, hint) =
-                ("it is the sealing key too".to_owned(), Some("generate another: each key serves one end".to_owned()));
+            let (why, hint) = (
+                "it is the sealing key too".to_owned(),
+                Some("generate another: each key serves one end".to_owned()),
+            );
             return Err(StartError::File {
                 what: "pseudonym key",
                 path: config.audit.pseudonym_key.clone(),
@@ -89,14 +98,23 @@ impl Prepared {
             });
         }
         let cache_key = CacheKey::derive(&naming);
-        let keeper = places.first().map(|place| Keeper::prepare(&config, &sealing, place)).transpose()?;
+        let keeper =
+            places.first().map(|place| Keeper::prepare(&config, &sealing, place)).transpose()?;
         let mut keeper = keeper.ok_or(StartError::Random)?;
         own_folder.into_iter().for_each(|folder| keeper.hold(folder));
         for place in &places {
             if !keeper.root().log.contains(place.signer.public()) {
-                let why = format!("the trust root does not list `{}` under roles.log", place.signer.public().keyid());
+                let why = format!(
+                    "the trust root does not list `{}` under roles.log",
+                    place.signer.public().keyid()
+                );
                 let (what, path) = ("signing key", config.audit.signing_key.clone());
-                return Err(StartError::File { what, path, why, hint: Some(SIGNING_HINT.to_owned()) });
+                return Err(StartError::File {
+                    what,
+                    path,
+                    why,
+                    hint: Some(SIGNING_HINT.to_owned()),
+                });
             }
         }
         // Serving threads, and every binding's own: an instance is given back before its call waits for the log or a lane, so what runs
@@ -108,17 +126,21 @@ impl Prepared {
         let outbound = Arc::new(Outbound::new(&config.outbound)?);
         let resumes = Resumes::open(&config.resume, &config.tenant, &sealing, &outbound, &clock)?;
         let registry = config.registry.as_ref().map(Source::new).transpose()?;
-        let (sealer, pseudonyms) = (Sealer::new(sealing), Pseudonyms::new(&naming, PSEUDONYM_KEY_VERSION));
+        let (sealer, pseudonyms) =
+            (Sealer::new(sealing), Pseudonyms::new(&naming, PSEUDONYM_KEY_VERSION));
         let cache = config.outbound.cache.clone().map(|folder| (folder, cache_key));
-        let mut ring = KeyRing::new(Arc::clone(&outbound), clock.clone(), cache, config.listen.calls);
-        let load = |hook: &HookConfig| Caller::load(&hook.name, &hook.callers, &mut ring).map(Arc::new);
+        let mut ring =
+            KeyRing::new(Arc::clone(&outbound), clock.clone(), cache, config.listen.calls);
+        let load =
+            |hook: &HookConfig| Caller::load(&hook.name, &hook.callers, &mut ring).map(Arc::new);
         let callers = config.hooks.iter().map(load).collect::<Result<_, _>>()?;
         let tls = config.listen.tls.as_ref().map(Tls::load).transpose()?.map(Arc::new);
         let mut decryption = Vec::with_capacity(config.hooks.len());
         for hook in &mut config.hooks {
             decryption.push(Hook::decryption(hook)?);
         }
-        let courier = |(name, config)| Ok((String::clone(name), Arc::new(Courier::new(name, config)?)));
+        let courier =
+            |(name, config)| Ok((String::clone(name), Arc::new(Courier::new(name, config)?)));
         let couriers = config.deliveries.iter().map(courier).collect::<Result<_, StartError>>()?;
         let (standing, moment) = (ReleaseStanding::default(), Moment::default());
         moment.at_least(keeper.last_known());
@@ -127,7 +149,9 @@ impl Prepared {
             standing.found(&found, &keeper.trusted(), now);
             found.activate(&keeper.trusted(), &config.hooks, &engine, now)
         };
-        let release = Found::read(&config.release).and_then(activate).inspect_err(|error| standing.refused(error));
+        let release = Found::read(&config.release)
+            .and_then(activate)
+            .inspect_err(|error| standing.refused(error));
         Ok(Self {
             config,
             keeper,
@@ -153,7 +177,12 @@ impl Prepared {
     /// Whether the record on disk, if there is one, is this configuration's: its checkpoint is signed by its key.
     pub fn check_record(&self) -> Result<(), portcullis_audit::ReadError> {
         let Some(place) = self.places.first() else { return Ok(()) };
-        crate::memory::reader(&portcullis_audit::disk::OsDisk, &place.directory, place.signer.public()).map(drop)
+        crate::memory::reader(
+            &portcullis_audit::disk::OsDisk,
+            &place.directory,
+            place.signer.public(),
+        )
+        .map(drop)
     }
 
     /// Components in the plugins' folder that may not run.
@@ -267,7 +296,10 @@ impl Prepared {
                 Standing::Unlinked { .. } => {}
                 _ => self.keeper.retire(&place, &standing)?,
             }
-            foreign = foreign.or(Some(StartError::Foreign { origin: place.signer.public().name().to_owned(), why }));
+            foreign = foreign.or(Some(StartError::Foreign {
+                origin: place.signer.public().name().to_owned(),
+                why,
+            }));
             // Somebody named another directory: that is not for this host to put right.
             if unlinked {
                 break;
@@ -303,14 +335,20 @@ impl Prepared {
 pub fn trusted_by(config: &Config) -> Result<(Arc<TrustRoot>, History), StartError> {
     let audit = &config.audit;
     let sealing = &audit.sealing_key;
-    let sealing = SymmetricKey::read(sealing).map_err(|error| file("sealing key", sealing, &error))?;
+    let sealing =
+        SymmetricKey::read(sealing).map_err(|error| file("sealing key", sealing, &error))?;
     let place = place(&audit.directory, &audit.signing_key, &audit.origin, "audit.origin")?;
     let keeper = Keeper::prepare(config, &sealing, &place)?;
     Ok((Arc::clone(keeper.root()), keeper.history().clone()))
 }
 
 /// A log's directory and key, which is named like its origin.
-fn place(directory: &std::path::Path, key: &std::path::Path, origin: &str, setting: &str) -> Result<Place, StartError> {
+fn place(
+    directory: &std::path::Path,
+    key: &std::path::Path,
+    origin: &str,
+    setting: &str,
+) -> Result<Place, StartError> {
     let signer = SecretKey::read(key).map_err(|error| file("signing key", key, &error))?;
     if signer.public().name() == origin {
         return Ok(Place { directory: directory.to_owned(), signer: Arc::new(signer) });
@@ -320,7 +358,11 @@ fn place(directory: &std::path::Path, key: &std::path::Path, origin: &str, setti
     Err(StartError::File { what: "signing key", path: key.to_owned(), why, hint })
 }
 
-fn file(what: &'static str, path: &std::path::Path, error: &portcullis_keys::KeyError) -> StartError {
+fn file(
+    what: &'static str,
+    path: &std::path::Path,
+    error: &portcullis_keys::KeyError,
+) -> StartError {
     StartError::File { what, path: path.to_owned(), why: error.to_string(), hint: error.hint() }
 }
 

@@ -83,7 +83,11 @@ impl Outbound {
             .pool_max_idle_per_host(IDLE_CONNECTIONS)
             .http2_max_header_list_size(LONGEST_HEAD)
             .build(connector);
-        let runtime = Builder::new_multi_thread().worker_threads(1).thread_name("outbound").enable_all().build();
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("outbound")
+            .enable_all()
+            .build();
         let runtime = Some(runtime.map_err(StartError::Thread)?);
         Ok(Self { client, runtime, trusts_nobody, plain_http_anywhere: false })
     }
@@ -96,7 +100,11 @@ impl Outbound {
     }
 
     /// Sends a request to an absolute address and reads the answer, up to [`LONGEST_ANSWER`] bytes, whatever its status.
-    pub async fn send(&self, request: Request<Bytes>, until: Instant) -> Result<Response<Bytes>, OutboundError> {
+    pub async fn send(
+        &self,
+        request: Request<Bytes>,
+        until: Instant,
+    ) -> Result<Response<Bytes>, OutboundError> {
         self.admit(request.uri())?;
         let client = self.client.clone();
         self.until(until, async move { exchange(&client, request).await }).await
@@ -104,10 +112,16 @@ impl Outbound {
 
     /// Sends a request and gives the answer once its head is there, whatever its status. To read, bound and time its body is for whoever
     /// asked.
-    pub async fn open(&self, request: Request<Bytes>, until: Instant) -> Result<Response<Incoming>, OutboundError> {
+    pub async fn open(
+        &self,
+        request: Request<Bytes>,
+        until: Instant,
+    ) -> Result<Response<Incoming>, OutboundError> {
         self.admit(request.uri())?;
         let client = self.client.clone();
-        let call = async move { client.request(request.map(Full::new)).await.map_err(|error| failed(&error)) };
+        let call = async move {
+            client.request(request.map(Full::new)).await.map_err(|error| failed(&error))
+        };
         self.until(until, call).await
     }
 
@@ -188,7 +202,9 @@ fn check(uri: &Uri) -> Result<(), OutboundError> {
     match uri.scheme_str() {
         Some("https") => Ok(()),
         Some("http") if is_this_machine(authority.host()) => Ok(()),
-        Some("http") => Err(OutboundError::Address("it is not https; plain http may call a loopback address only")),
+        Some("http") => Err(OutboundError::Address(
+            "it is not https; plain http may call a loopback address only",
+        )),
         _ => Err(OutboundError::Address("it is not https")),
     }
 }
@@ -205,10 +221,9 @@ async fn exchange(
 ) -> Result<Response<Bytes>, OutboundError> {
     let answer = client.request(request.map(Full::new)).await.map_err(|error| failed(&error))?;
     let (head, body) = answer.into_parts();
-    let body = Limited::new(body, LONGEST_ANSWER)
-        .collect()
-        .await
-        .map_err(|error| if error.is::<LengthLimitError>() { OutboundError::TooLong } else { failed(&*error) })?;
+    let body = Limited::new(body, LONGEST_ANSWER).collect().await.map_err(|error| {
+        if error.is::<LengthLimitError>() { OutboundError::TooLong } else { failed(&*error) }
+    })?;
     Ok(Response::from_parts(head, body.to_bytes()))
 }
 
@@ -240,7 +255,12 @@ mod tests {
 
     #[test]
     fn only_https_leaves_this_machine() {
-        for good in ["https://login.example/keys", "http://127.0.0.1:8080/x", "http://[::1]/x", "https://h:8443/"] {
+        for good in [
+            "https://login.example/keys",
+            "http://127.0.0.1:8080/x",
+            "http://[::1]/x",
+            "https://h:8443/",
+        ] {
             assert!(address(good).is_ok(), "{good}");
         }
         for bad in [

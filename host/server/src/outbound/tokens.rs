@@ -105,7 +105,8 @@ impl Tokens {
         if let Some(current) = self.good(|current| current.renew) {
             return Ok(current.header.clone());
         }
-        let one = timeout_at(until.into(), self.asking.lock()).await.map_err(|_| OutboundError::Late)?;
+        let one =
+            timeout_at(until.into(), self.asking.lock()).await.map_err(|_| OutboundError::Late)?;
         // Somebody else may have asked meanwhile.
         if let Some(current) = self.good(|current| current.renew) {
             return Ok(current.header.clone());
@@ -143,13 +144,22 @@ impl Tokens {
         match &self.config.proof {
             ClientProof::Secret(path) => {
                 let wrong = |why| TokenError::File { path: path.clone(), why };
-                let text = portcullis_keys::read_secret_file(path).map_err(|error| wrong(error.to_string()))?;
+                let text = portcullis_keys::read_secret_file(path)
+                    .map_err(|error| wrong(error.to_string()))?;
                 let secret = text.lines().next().filter(|line| !line.is_empty());
-                field(&mut form, "client_secret", secret.ok_or_else(|| wrong("it is empty".to_owned()))?);
+                field(
+                    &mut form,
+                    "client_secret",
+                    secret.ok_or_else(|| wrong("it is empty".to_owned()))?,
+                );
             }
             ClientProof::Key { file, kid, certificate } => {
                 let assertion = self.assertion(file, kid.as_deref(), certificate.as_deref())?;
-                field(&mut form, "client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer");
+                field(
+                    &mut form,
+                    "client_assertion_type",
+                    "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
+                );
                 field(&mut form, "client_assertion", &assertion);
             }
         }
@@ -164,7 +174,12 @@ impl Tokens {
     }
 
     /// A statement that we are this client, for this issuer, for five minutes (RFC 7523 section 3).
-    fn assertion(&self, file: &Path, kid: Option<&str>, certificate: Option<&Path>) -> Result<String, TokenError> {
+    fn assertion(
+        &self,
+        file: &Path,
+        kid: Option<&str>,
+        certificate: Option<&Path>,
+    ) -> Result<String, TokenError> {
         let signer = Signer::read(file)?;
         let mut header = format!(r#"{{"alg":"{}","typ":"JWT""#, signer.algorithm());
         if let Some(kid) = kid {
@@ -173,8 +188,9 @@ impl Tokens {
         }
         if let Some(path) = certificate {
             let wrong = |why: String| TokenError::File { path: path.to_owned(), why };
-            let der: rustls::pki_types::CertificateDer<'_> = rustls::pki_types::pem::PemObject::from_pem_file(path)
-                .map_err(|error| wrong(super::trust::said(&error)))?;
+            let der: rustls::pki_types::CertificateDer<'_> =
+                rustls::pki_types::pem::PemObject::from_pem_file(path)
+                    .map_err(|error| wrong(super::trust::said(&error)))?;
             header.push_str(&format!(r#","x5t#S256":"{}""#, BASE64URL.encode(sha256(&der).0)));
         }
         header.push('}');
@@ -194,9 +210,10 @@ impl Tokens {
             now + ASSERTED_FOR_S
         ));
         let signed = format!("{}.{}", BASE64URL.encode(header), BASE64URL.encode(claims));
-        let signature = signer
-            .sign(signed.as_bytes())
-            .ok_or_else(|| TokenError::File { path: file.to_owned(), why: "it cannot sign".to_owned() })?;
+        let signature = signer.sign(signed.as_bytes()).ok_or_else(|| TokenError::File {
+            path: file.to_owned(),
+            why: "it cannot sign".to_owned(),
+        })?;
         Ok(format!("{signed}.{}", BASE64URL.encode(signature)))
     }
 }
@@ -210,7 +227,8 @@ enum Signer {
 impl Signer {
     fn read(path: &Path) -> Result<Self, TokenError> {
         let wrong = |why: String| TokenError::File { path: path.to_owned(), why };
-        let text = portcullis_keys::read_secret_file(path).map_err(|error| wrong(error.to_string()))?;
+        let text =
+            portcullis_keys::read_secret_file(path).map_err(|error| wrong(error.to_string()))?;
         let key: rustls::pki_types::PrivatePkcs8KeyDer<'_> =
             rustls::pki_types::pem::PemObject::from_pem_slice(text.as_bytes())
                 .map_err(|error| wrong(super::trust::said(&error)))?;
@@ -238,7 +256,9 @@ impl Signer {
                 let with = &aws_lc_rs::signature::RSA_PKCS1_SHA256;
                 pair.sign(with, &random, message, &mut signature).ok().map(|()| signature)
             }
-            Self::P256(pair) => pair.sign(&random, message).ok().map(|signature| signature.as_ref().to_vec()),
+            Self::P256(pair) => {
+                pair.sign(&random, message).ok().map(|signature| signature.as_ref().to_vec())
+            }
         }
     }
 }
@@ -249,7 +269,8 @@ fn read(status: u16, body: &[u8], asked: Millis) -> Result<Current, TokenError> 
     let document = Document::parse(body).map_err(|_| refused("it is not JSON"))?;
     let text = |name| document.root().get(name).and_then(Value::as_str);
     if status != 200 {
-        let code = text("error").filter(|code| code.len() <= 64 && code.bytes().all(|byte| byte.is_ascii_graphic()));
+        let code = text("error")
+            .filter(|code| code.len() <= 64 && code.bytes().all(|byte| byte.is_ascii_graphic()));
         return Err(refused(code.as_deref().unwrap_or("no error code")));
     }
     let token = text("access_token").ok_or_else(|| refused("it has no access_token"))?;
@@ -258,7 +279,9 @@ fn read(status: u16, body: &[u8], asked: Millis) -> Result<Current, TokenError> 
     }
     // A number, or the same as text, as some issuers write it.
     let seconds = document.root().get("expires_in");
-    let seconds = seconds.and_then(|it| it.as_u64().or_else(|| it.as_str()?.parse().ok())).unwrap_or(SHORT_LIFE_S);
+    let seconds = seconds
+        .and_then(|it| it.as_u64().or_else(|| it.as_str()?.parse().ok()))
+        .unwrap_or(SHORT_LIFE_S);
     let mut header = HeaderValue::from_str(&format!("Bearer {token}"))
         .map_err(|_| refused("its access_token is no header value"))?;
     header.set_sensitive(true);
@@ -277,7 +300,9 @@ fn field(form: &mut String, name: &str, value: &str) {
     form.push('=');
     for byte in value.bytes() {
         match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'*' => form.push(char::from(byte)),
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'*' => {
+                form.push(char::from(byte))
+            }
             _ => form.push_str(&format!("%{byte:02X}")),
         }
     }

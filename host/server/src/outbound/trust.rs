@@ -24,19 +24,25 @@ pub fn client(config: &OutboundConfig) -> Result<(ClientConfig, bool), StartErro
     };
     let trusts_nobody = roots.is_empty();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let versions = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let versions =
+        ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
     let tls = versions.map_err(|error| StartError::Tls(error.to_string()))?;
     Ok((tls.with_root_certificates(roots).with_no_client_auth(), trusts_nobody))
 }
 
 /// The certificate authorities of a PEM file: all of them are good, and there is at least one.
-pub fn authorities(what: &'static str, path: &std::path::Path) -> Result<RootCertStore, StartError> {
+pub fn authorities(
+    what: &'static str,
+    path: &std::path::Path,
+) -> Result<RootCertStore, StartError> {
     let wrong = |why: String| StartError::File { what, path: path.to_owned(), why, hint: None };
     let mut roots = RootCertStore::empty();
     let certificates = CertificateDer::pem_file_iter(path).map_err(|error| wrong(said(&error)))?;
     for certificate in certificates {
         let certificate = certificate.map_err(|error| wrong(said(&error)))?;
-        roots.add(certificate).map_err(|error| wrong(format!("a certificate is of no use: {error}")))?;
+        roots
+            .add(certificate)
+            .map_err(|error| wrong(format!("a certificate is of no use: {error}")))?;
     }
     if roots.is_empty() {
         return Err(wrong("it holds no certificate in PEM form".to_owned()));

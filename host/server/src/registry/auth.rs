@@ -67,7 +67,8 @@ impl Proofs {
         until: Instant,
     ) -> Result<(), RegistryError> {
         let place = repository.to_string();
-        let denied = |why: &str| RegistryError::Denied { place: place.clone(), why: why.to_owned() };
+        let denied =
+            |why: &str| RegistryError::Denied { place: place.clone(), why: why.to_owned() };
         let asked: Vec<_> = head
             .get_all(WWW_AUTHENTICATE)
             .iter()
@@ -92,19 +93,29 @@ impl Proofs {
                 token(outbound, uri, password, &place, until).await?
             }
             Some(Challenge::Basic) => {
-                let credential =
-                    access.credential.as_ref().ok_or_else(|| denied("it wants a password, and none is set"))?;
+                let credential = access
+                    .credential
+                    .as_ref()
+                    .ok_or_else(|| denied("it wants a password, and none is set"))?;
                 Held { header: basic(credential)?, until: Some(Instant::now() + KEEP_PASSWORD) }
             }
             None => return Err(denied("it does not say how it wants to be told who asks")),
         };
-        self.held.lock().unwrap_or_else(PoisonError::into_inner).insert((repository.clone(), purpose), held);
+        self.held
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert((repository.clone(), purpose), held);
         Ok(())
     }
 }
 
 /// Where a token for this repository and purpose is to be had. The scope is our own, whatever the challenge says.
-fn token_uri(realm: &str, service: Option<&str>, repository: &Repository, purpose: Purpose) -> Option<Uri> {
+fn token_uri(
+    realm: &str,
+    service: Option<&str>,
+    repository: &Repository,
+    purpose: Purpose,
+) -> Option<Uri> {
     let uri = address(realm).ok()?;
     let mut query = form_urlencoded::Serializer::new(String::new());
     if let Some(service) = service {
@@ -120,7 +131,9 @@ fn may_see_password(uri: &Uri, realm: &str, repository: &Repository, access: &Ac
     let own: Option<Uri> = format!("https://{}/", repository.host).parse().ok();
     access.token_realm.as_deref() == Some(realm)
         || own.is_some_and(|own| {
-            own.host().is_some() && own.host() == uri.host() && (uri.scheme_str() == Some("https") || access.plain_http)
+            own.host().is_some()
+                && own.host() == uri.host()
+                && (uri.scheme_str() == Some("https") || access.plain_http)
         })
 }
 
@@ -153,17 +166,28 @@ async fn token(
     if let Some(password) = password {
         request = request.header(AUTHORIZATION, password);
     }
-    let request = request.body(Bytes::new()).map_err(|_| denied("its place for tokens cannot be called"))?;
+    let request =
+        request.body(Bytes::new()).map_err(|_| denied("its place for tokens cannot be called"))?;
     let answer = outbound.send(request, until).await;
-    let answer = answer.map_err(|cause| RegistryError::Outbound { place: format!("{place}: token"), cause })?;
+    let answer = answer
+        .map_err(|cause| RegistryError::Outbound { place: format!("{place}: token"), cause })?;
     if answer.status() != 200 {
         return Err(denied(&format!("no token was given: {}", answer.status().as_u16())));
     }
-    let document = Document::parse(answer.body()).map_err(|_| denied("what came instead of a token is not JSON"))?;
+    let document = Document::parse(answer.body())
+        .map_err(|_| denied("what came instead of a token is not JSON"))?;
     let text = |name| document.root().get(name).and_then(Value::as_str);
-    let token = text("token").or_else(|| text("access_token")).ok_or_else(|| denied("the answer has no token"))?;
-    let life = document.root().get("expires_in").and_then(Value::as_u64).unwrap_or(SHORT_LIFE_S).min(LONGEST_LIFE_S);
-    let header = secret(&format!("Bearer {token}")).ok_or_else(|| denied("the token is no header value"))?;
+    let token = text("token")
+        .or_else(|| text("access_token"))
+        .ok_or_else(|| denied("the answer has no token"))?;
+    let life = document
+        .root()
+        .get("expires_in")
+        .and_then(Value::as_u64)
+        .unwrap_or(SHORT_LIFE_S)
+        .min(LONGEST_LIFE_S);
+    let header =
+        secret(&format!("Bearer {token}")).ok_or_else(|| denied("the token is no header value"))?;
     // A tenth of its life early: it must last for the request it is shown with.
     let until = Some(Instant::now() + Duration::from_secs(life) * 9 / 10);
     Ok(Held { header, until })

@@ -46,13 +46,22 @@ struct Call<'a> {
 impl Client {
     /// Readies it; calls nobody.
     pub fn new(access: Access) -> Result<Self, StartError> {
-        let outbound = Outbound::new(&OutboundConfig { ca_file: access.ca_file.clone(), cache: None })?;
-        let outbound = if access.plain_http_beyond_loopback { outbound.plain_http_anywhere() } else { outbound };
+        let outbound =
+            Outbound::new(&OutboundConfig { ca_file: access.ca_file.clone(), cache: None })?;
+        let outbound = if access.plain_http_beyond_loopback {
+            outbound.plain_http_anywhere()
+        } else {
+            outbound
+        };
         Ok(Self { outbound, access, proofs: Proofs::default() })
     }
 
     /// A manifest or index of this type, by tag or digest.
-    pub async fn manifest(&self, reference: &Reference, media_type: &str) -> Result<Vec<u8>, RegistryError> {
+    pub async fn manifest(
+        &self,
+        reference: &Reference,
+        media_type: &str,
+    ) -> Result<Vec<u8>, RegistryError> {
         let place = reference.to_string();
         let until = self.until();
         let call = Call {
@@ -61,12 +70,22 @@ impl Client {
         };
         let url = self.url(&reference.repository, &format!("manifests/{}", reference.what));
         let answer = self.read(&call, url, until).await?;
-        let malformed = |why: &str| RegistryError::Malformed { place: place.clone(), why: Malformed(why.to_owned()) };
-        let said = answer.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let malformed = |why: &str| RegistryError::Malformed {
+            place: place.clone(),
+            why: Malformed(why.to_owned()),
+        };
+        let said = answer
+            .headers()
+            .get(CONTENT_TYPE)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default();
         if said.split(';').next().map(str::trim) != Some(media_type) {
             return Err(malformed(&format!("it is not of the type `{media_type}`")));
         }
-        let told = answer.headers().get("docker-content-digest").and_then(|value| value.to_str().ok()?.parse().ok());
+        let told = answer
+            .headers()
+            .get("docker-content-digest")
+            .and_then(|value| value.to_str().ok()?.parse().ok());
         let bytes = gather(answer, MOST_BYTES, &place, until).await?;
         let is = sha256(&bytes);
         let wanted = match reference.what {
@@ -81,12 +100,20 @@ impl Client {
     }
 
     /// A manifest that something else has named.
-    pub async fn named(&self, repository: &Repository, it: &Descriptor) -> Result<Vec<u8>, RegistryError> {
+    pub async fn named(
+        &self,
+        repository: &Repository,
+        it: &Descriptor,
+    ) -> Result<Vec<u8>, RegistryError> {
         let reference = Reference { repository: repository.clone(), what: What::Digest(it.digest) };
         let bytes = self.manifest(&reference, &it.media_type).await?;
         if u64::try_from(bytes.len()) != Ok(it.size) {
             let is = bytes.len().to_string();
-            return Err(RegistryError::WrongSize { place: reference.to_string(), is, wanted: it.size });
+            return Err(RegistryError::WrongSize {
+                place: reference.to_string(),
+                is,
+                wanted: it.size,
+            });
         }
         Ok(bytes)
     }
@@ -101,10 +128,17 @@ impl Client {
         let place = format!("{repository}@{}", it.digest);
         let until = self.until();
         let call = self.call(repository, Purpose::Pull, Method::GET, place.clone());
-        let answer = self.read(&call, self.url(repository, &format!("blobs/{}", it.digest)), until).await?;
-        let wrong_size =
-            |is: &str| RegistryError::WrongSize { place: place.clone(), is: is.to_owned(), wanted: it.size };
-        let told = answer.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+        let answer =
+            self.read(&call, self.url(repository, &format!("blobs/{}", it.digest)), until).await?;
+        let wrong_size = |is: &str| RegistryError::WrongSize {
+            place: place.clone(),
+            is: is.to_owned(),
+            wanted: it.size,
+        };
+        let told = answer
+            .headers()
+            .get(CONTENT_LENGTH)
+            .and_then(|value| value.to_str().ok()?.parse().ok());
         if told.is_some_and(|told: u64| told != it.size) {
             return Err(wrong_size(&told.unwrap_or_default().to_string()));
         }
@@ -145,7 +179,11 @@ impl Client {
     }
 
     /// What refers to a manifest: by the referrers API where the registry has it, else by the tag schema; nothing is an empty index.
-    pub async fn referrers(&self, repository: &Repository, to: Digest) -> Result<Index, RegistryError> {
+    pub async fn referrers(
+        &self,
+        repository: &Repository,
+        to: Digest,
+    ) -> Result<Index, RegistryError> {
         let place = format!("{repository}: referrers of {to}");
         let until = self.until();
         let call = Call {
@@ -167,7 +205,8 @@ impl Client {
     async fn listed(&self, repository: &Repository, to: Digest) -> Result<Index, RegistryError> {
         let tag = Reference { repository: repository.clone(), what: What::Tag(referrers_tag(to)) };
         match self.manifest(&tag, Index::MEDIA_TYPE).await {
-            Ok(bytes) => Index::parse(&bytes).map_err(|why| RegistryError::Malformed { place: tag.to_string(), why }),
+            Ok(bytes) => Index::parse(&bytes)
+                .map_err(|why| RegistryError::Malformed { place: tag.to_string(), why }),
             Err(RegistryError::Lacks { .. }) => Ok(Index::new(None, Vec::new())),
             Err(error) => Err(error),
         }
@@ -175,14 +214,20 @@ impl Client {
 
     /// Lists what refers to a manifest by the tag schema. Somebody else may write the same index at the same time: it is looked at afterwards, and
     /// written again where ours is gone.
-    pub async fn list(&self, repository: &Repository, to: Digest, it: &Descriptor) -> Result<(), RegistryError> {
+    pub async fn list(
+        &self,
+        repository: &Repository,
+        to: Digest,
+        it: &Descriptor,
+    ) -> Result<(), RegistryError> {
         for _ in 0..MOST_LISTINGS {
             let mut index = self.listed(repository, to).await?;
             if index.lists(it.digest) {
                 return Ok(());
             }
             index.put(it.clone());
-            let tag = Reference { repository: repository.clone(), what: What::Tag(referrers_tag(to)) };
+            let tag =
+                Reference { repository: repository.clone(), what: What::Tag(referrers_tag(to)) };
             self.push_manifest(&tag, Index::MEDIA_TYPE, index.to_bytes().into()).await?;
         }
         let place = format!("{repository}: referrers of {to}");
@@ -190,7 +235,12 @@ impl Client {
     }
 
     /// Puts a blob there, unless it is.
-    pub async fn push_blob(&self, repository: &Repository, it: &Descriptor, bytes: Bytes) -> Result<(), RegistryError> {
+    pub async fn push_blob(
+        &self,
+        repository: &Repository,
+        it: &Descriptor,
+        bytes: Bytes,
+    ) -> Result<(), RegistryError> {
         let place = format!("{repository}@{}", it.digest);
         let until = self.until();
         let head = self.call(repository, Purpose::Push, Method::HEAD, place.clone());
@@ -222,7 +272,12 @@ impl Client {
     }
 
     /// Puts a manifest there, under a tag or its digest. What it lists must be there already.
-    pub async fn push_manifest(&self, to: &Reference, media_type: &str, bytes: Bytes) -> Result<(), RegistryError> {
+    pub async fn push_manifest(
+        &self,
+        to: &Reference,
+        media_type: &str,
+        bytes: Bytes,
+    ) -> Result<(), RegistryError> {
         let place = to.to_string();
         let until = self.until();
         let put = Call {
@@ -235,7 +290,13 @@ impl Client {
         if answer.status() == 201 { Ok(()) } else { Err(refused(answer, &place, until).await) }
     }
 
-    fn call<'a>(&self, repository: &'a Repository, purpose: Purpose, method: Method, place: String) -> Call<'a> {
+    fn call<'a>(
+        &self,
+        repository: &'a Repository,
+        purpose: Purpose,
+        method: Method,
+        place: String,
+    ) -> Call<'a> {
         Call { repository, purpose, method, headers: Vec::new(), body: Bytes::new(), place }
     }
 
@@ -262,7 +323,8 @@ impl Client {
             match answer.status().as_u16() {
                 200 => return Ok(answer),
                 301 | 302 | 303 | 307 | 308 => {
-                    let next = target(&url, &answer).ok_or_else(|| elsewhere("no place that can be called"))?;
+                    let next = target(&url, &answer)
+                        .ok_or_else(|| elsewhere("no place that can be called"))?;
                     if url.starts_with("https:") && !next.starts_with("https:") {
                         return Err(elsewhere("plain HTTP"));
                     }
@@ -284,7 +346,8 @@ impl Client {
     ) -> Result<Response<Incoming>, RegistryError> {
         let mut asked = false;
         loop {
-            let mut request = Request::builder().method(call.method.clone()).uri(url).header(USER_AGENT, AGENT);
+            let mut request =
+                Request::builder().method(call.method.clone()).uri(url).header(USER_AGENT, AGENT);
             for (name, value) in &call.headers {
                 request = request.header(name, value);
             }
@@ -293,9 +356,14 @@ impl Client {
                 request = request.header(AUTHORIZATION, proof);
             }
             let request = request.body(call.body.clone());
-            let request =
-                request.map_err(|_| outbound(&call.place, OutboundError::Address("its address cannot be called")))?;
-            let answer = self.outbound.open(request, until).await.map_err(|cause| outbound(&call.place, cause))?;
+            let request = request.map_err(|_| {
+                outbound(&call.place, OutboundError::Address("its address cannot be called"))
+            })?;
+            let answer = self
+                .outbound
+                .open(request, until)
+                .await
+                .map_err(|cause| outbound(&call.place, cause))?;
             if answer.status() != 401 || !own {
                 return Ok(answer);
             }
@@ -312,7 +380,8 @@ impl Client {
 
 /// Where an answer sends us, as an absolute address.
 fn target(from: &str, answer: &Response<Incoming>) -> Option<String> {
-    let location = answer.headers().get(LOCATION)?.to_str().ok().filter(|it| it.len() <= LONGEST_LOCATION)?;
+    let location =
+        answer.headers().get(LOCATION)?.to_str().ok().filter(|it| it.len() <= LONGEST_LOCATION)?;
     let place = if location.starts_with("//") {
         return None;
     } else if location.starts_with('/') {
@@ -323,7 +392,8 @@ fn target(from: &str, answer: &Response<Incoming>) -> Option<String> {
     let uri: Uri = place.parse().ok()?;
     let authority = uri.authority()?;
     let known = matches!(uri.scheme_str(), Some("http" | "https"));
-    (known && !authority.as_str().contains('@')).then(|| place.split('#').next().unwrap_or_default().to_owned())
+    (known && !authority.as_str().contains('@'))
+        .then(|| place.split('#').next().unwrap_or_default().to_owned())
 }
 
 /// Scheme and authority.
@@ -337,7 +407,10 @@ async fn refused(answer: Response<Incoming>, place: &str, until: Instant) -> Reg
     let (place, status) = (place.to_owned(), answer.status().as_u16());
     match status {
         404 => RegistryError::Lacks { place },
-        401 | 403 => RegistryError::Denied { place, why: format!("it answered {status}: this may not be done here") },
+        401 | 403 => RegistryError::Denied {
+            place,
+            why: format!("it answered {status}: this may not be done here"),
+        },
         _ => {
             let body = gather(answer, LONGEST_COMPLAINT, &place, until).await.unwrap_or_default();
             let code = complaint(&body).map(|code| format!(" {code}")).unwrap_or_default();
@@ -350,7 +423,8 @@ async fn refused(answer: Response<Incoming>, place: &str, until: Instant) -> Reg
 fn complaint(body: &[u8]) -> Option<String> {
     let document = Document::parse(body).ok()?;
     let code = document.root().get("errors")?.index(0)?.get("code")?.as_str()?;
-    let plain = (1..=64).contains(&code.len()) && code.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_');
+    let plain = (1..=64).contains(&code.len())
+        && code.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_');
     plain.then(|| code.into_owned())
 }
 
@@ -372,9 +446,15 @@ async fn gather(
 }
 
 /// The next piece of a body.
-async fn piece(body: &mut Incoming, place: &str, until: Instant) -> Result<Option<Bytes>, RegistryError> {
+async fn piece(
+    body: &mut Incoming,
+    place: &str,
+    until: Instant,
+) -> Result<Option<Bytes>, RegistryError> {
     loop {
-        let frame = timeout_at(until.into(), body.frame()).await.map_err(|_| outbound(place, OutboundError::Late))?;
+        let frame = timeout_at(until.into(), body.frame())
+            .await
+            .map_err(|_| outbound(place, OutboundError::Late))?;
         match frame {
             None => return Ok(None),
             Some(Err(error)) => return Err(outbound(place, failed(&error))),

@@ -60,7 +60,12 @@ pub struct Access {
 
 impl RegistryConfig {
     /// Checks it, and resolves its paths against the configuration's folder.
-    pub fn check(&mut self, base: &Path, set: &Path, default_ca: Option<&PathBuf>) -> Result<(), String> {
+    pub fn check(
+        &mut self,
+        base: &Path,
+        set: &Path,
+        default_ca: Option<&PathBuf>,
+    ) -> Result<(), String> {
         let reference = self.reference()?;
         for path in self.password_file.iter_mut().chain(&mut self.ca_file) {
             *path = base.join(&*path);
@@ -84,9 +89,12 @@ impl RegistryConfig {
 
     /// The release to follow.
     pub fn reference(&self) -> Result<Reference, String> {
-        let reference: Reference = self.release.parse().map_err(|error| format!("registry.release: {error}"))?;
+        let reference: Reference =
+            self.release.parse().map_err(|error| format!("registry.release: {error}"))?;
         if reference.tag().is_none() {
-            return Err("registry.release names a digest, which never changes; name a tag".to_owned());
+            return Err(
+                "registry.release names a digest, which never changes; name a tag".to_owned()
+            );
         }
         Ok(reference)
     }

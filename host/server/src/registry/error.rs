@@ -149,8 +149,14 @@ impl RegistryError {
     fn is_content(&self) -> bool {
         match self {
             Self::Outbound { cause, .. } => matches!(cause, OutboundError::TooLong),
-            Self::Malformed { .. } | Self::WrongDigest { .. } | Self::WrongSize { .. } | Self::Redirect { .. } => true,
-            Self::Status { .. } | Self::Lacks { .. } | Self::Denied { .. } | Self::Password { .. } => false,
+            Self::Malformed { .. }
+            | Self::WrongDigest { .. }
+            | Self::WrongSize { .. }
+            | Self::Redirect { .. } => true,
+            Self::Status { .. }
+            | Self::Lacks { .. }
+            | Self::Denied { .. }
+            | Self::Password { .. } => false,
         }
     }
 
@@ -161,12 +167,15 @@ impl RegistryError {
                 Some("see whether the registry is up and can be reached from here")
             }
             Self::Lacks { .. } => Some("see whether it was pushed there, under this name"),
-            Self::Denied { .. } | Self::Password { .. } => {
-                Some("see `username`, `password_file` and `token_realm`, and what the account may do")
-            }
-            Self::Malformed { .. } | Self::WrongDigest { .. } | Self::WrongSize { .. } | Self::Redirect { .. } => {
-                Some("push it again; where that does not help, do not trust the registry or what stands before it")
-            }
+            Self::Denied { .. } | Self::Password { .. } => Some(
+                "see `username`, `password_file` and `token_realm`, and what the account may do",
+            ),
+            Self::Malformed { .. }
+            | Self::WrongDigest { .. }
+            | Self::WrongSize { .. }
+            | Self::Redirect { .. } => Some(
+                "push it again; where that does not help, do not trust the registry or what stands before it",
+            ),
         }
     }
 }
@@ -192,7 +201,9 @@ impl PullError {
             Self::Incomplete(_) => Some("push it again with `portcullis release push`".to_owned()),
             Self::Release(error) => error.hint(),
             Self::Unready { .. } => None,
-            Self::Disk { .. } => Some("see to the disk, and that the host may write there".to_owned()),
+            Self::Disk { .. } => {
+                Some("see to the disk, and that the host may write there".to_owned())
+            }
         }
     }
 
@@ -200,7 +211,10 @@ impl PullError {
     pub fn is_refusal(&self) -> bool {
         match self {
             Self::Registry(error) => error.is_content(),
-            Self::Refused { .. } | Self::Incomplete(_) | Self::Release(_) | Self::Unready { .. } => true,
+            Self::Refused { .. }
+            | Self::Incomplete(_)
+            | Self::Release(_)
+            | Self::Unready { .. } => true,
             Self::Disk { .. } => false,
         }
     }

@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 
 use portcullis_model::{Digest, Millis};
 use portcullis_registry::{
-    Descriptor, Documents, Image, Index, MANIFEST_ARTIFACT, MOST_PLUGINS, Malformed, Reference, Release, Repository,
-    attachment, layer, sha256,
+    Descriptor, Documents, Image, Index, MANIFEST_ARTIFACT, MOST_PLUGINS, Malformed, Reference,
+    Release, Repository, attachment, layer, sha256,
 };
 use portcullis_trust::{Downgrade, Envelope, ReleaseSet, TrustRoot, verify_manifest};
 
@@ -60,17 +60,22 @@ impl Offer {
         let mut index = Index::parse(&bytes).map_err(malformed)?;
         let repository = &reference.repository;
         if index.manifests.len() > MOST_LISTED {
-            return Err(malformed(Malformed(format!("it lists more than {MOST_LISTED} manifests"))).into());
+            return Err(malformed(Malformed(format!(
+                "it lists more than {MOST_LISTED} manifests"
+            )))
+            .into());
         }
         // Tools that copy an index may leave out what its manifests are; they say so themselves.
         for listed in index.manifests.iter_mut().filter(|it| it.artifact_type.is_none()) {
             if listed.media_type == Image::MEDIA_TYPE {
-                let image = Image::parse(&client.named(repository, listed).await?).map_err(malformed)?;
+                let image =
+                    Image::parse(&client.named(repository, listed).await?).map_err(malformed)?;
                 listed.artifact_type = Some(image.artifact().to_owned());
             }
         }
         let release = Release::of(&index).map_err(malformed)?;
-        let image = Image::parse(&client.named(repository, &release.documents).await?).map_err(malformed)?;
+        let image = Image::parse(&client.named(repository, &release.documents).await?)
+            .map_err(malformed)?;
         let documents = Documents::of(&image).map_err(malformed)?;
         let mut offer = Self {
             artifact: sha256(&bytes),
@@ -94,7 +99,9 @@ impl Offer {
                 _ => false,
             };
             if again {
-                return Err(PullError::Incomplete("has two documents of one kind: which is meant?".to_owned()));
+                return Err(PullError::Incomplete(
+                    "has two documents of one kind: which is meant?".to_owned(),
+                ));
             }
         }
         if offer.set.is_empty() {
@@ -111,7 +118,8 @@ impl Offer {
 
     /// The digest of the set's signed bytes.
     pub fn set_digest(&self) -> Digest {
-        Envelope::parse(&self.set).map_or_else(|_| sha256(&self.set), |envelope| sha256(envelope.unverified_payload()))
+        Envelope::parse(&self.set)
+            .map_or_else(|_| sha256(&self.set), |envelope| sha256(envelope.unverified_payload()))
     }
 }
 
@@ -119,11 +127,15 @@ impl Shelf {
     /// What lies in these folders; nothing, where there are none. Reads every file.
     pub fn of(placed: &Placed<'_>) -> Self {
         let mut found = BTreeMap::new();
-        for path in
-            [placed.plugins, placed.settings].into_iter().filter_map(|it| fs::read_dir(it).ok()).flatten().flatten()
+        for path in [placed.plugins, placed.settings]
+            .into_iter()
+            .filter_map(|it| fs::read_dir(it).ok())
+            .flatten()
+            .flatten()
         {
             let path = path.path();
-            let fits = fs::metadata(&path).is_ok_and(|facts| facts.is_file() && facts.len() <= LARGEST_FILE);
+            let fits = fs::metadata(&path)
+                .is_ok_and(|facts| facts.is_file() && facts.len() <= LARGEST_FILE);
             if let Some(bytes) = fits.then(|| fs::read(&path).ok()).flatten() {
                 found.insert(sha256(&bytes), path);
             }
@@ -145,7 +157,8 @@ pub async fn bring(
         fs::create_dir_all(folder).map_err(|error| disk(folder, &error))?;
     }
     let bringing = Bringing { client, repository, shelf, left: std::cell::Cell::new(MOST_ALL) };
-    let mut missing: BTreeMap<Digest, &String> = set.entries().map(|(id, entry)| (entry.manifest, id)).collect();
+    let mut missing: BTreeMap<Digest, &String> =
+        set.entries().map(|(id, entry)| (entry.manifest, id)).collect();
     for listed in &offer.release.manifests {
         if missing.is_empty() {
             break;
@@ -172,7 +185,9 @@ pub async fn bring(
         }
     }
     if let Some(id) = missing.values().next() {
-        return Err(PullError::Incomplete(format!("lacks the manifest of `{id}` that its set names")));
+        return Err(PullError::Incomplete(format!(
+            "lacks the manifest of `{id}` that its set names"
+        )));
     }
     for digest in set.settings().into_keys() {
         let listed = offer.file(digest, "settings")?;
@@ -216,11 +231,17 @@ impl Bringing<'_> {
         listed: &Descriptor,
         release: &'r Release,
     ) -> Result<(Vec<u8>, &'r Descriptor), PullError> {
-        let malformed = |why| RegistryError::Malformed { place: format!("{}@{}", self.repository, listed.digest), why };
-        let image = Image::parse(&self.client.named(self.repository, listed).await?).map_err(malformed)?;
+        let malformed = |why| RegistryError::Malformed {
+            place: format!("{}@{}", self.repository, listed.digest),
+            why,
+        };
+        let image =
+            Image::parse(&self.client.named(self.repository, listed).await?).map_err(malformed)?;
         let to = image.subject.as_ref().and_then(|subject| release.component(subject.digest));
         let to = to.ok_or_else(|| {
-            PullError::Incomplete("has a manifest that is attached to none of its components".to_owned())
+            PullError::Incomplete(
+                "has a manifest that is attached to none of its components".to_owned(),
+            )
         })?;
         let signed = attachment(&image, to.digest, MANIFEST_ARTIFACT).map_err(malformed)?;
         Ok((self.client.small_blob(self.repository, signed, Envelope::MAX_BYTES).await?, to))
@@ -228,8 +249,12 @@ impl Bringing<'_> {
 
     /// The layer of a component's artifact.
     async fn component(&self, listed: &Descriptor) -> Result<Descriptor, PullError> {
-        let malformed = |why| RegistryError::Malformed { place: format!("{}@{}", self.repository, listed.digest), why };
-        let image = Image::parse(&self.client.named(self.repository, listed).await?).map_err(malformed)?;
+        let malformed = |why| RegistryError::Malformed {
+            place: format!("{}@{}", self.repository, listed.digest),
+            why,
+        };
+        let image =
+            Image::parse(&self.client.named(self.repository, listed).await?).map_err(malformed)?;
         let config = self.client.small_blob(self.repository, &image.config, LARGEST_CONFIG).await?;
         Ok(layer(&image, &config).map_err(malformed)?.clone())
     }

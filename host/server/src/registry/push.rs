@@ -7,8 +7,9 @@ use bytes::Bytes;
 use portcullis_engine::Inspection;
 use portcullis_model::{Digest, Document};
 use portcullis_registry::{
-    ComponentFacts, DSSE, Descriptor, Documents, EMPTY, EMPTY_CONFIG, Image, Index, MANIFEST_ARTIFACT,
-    RELEASE_DOCUMENTS, Reference, Release, Repository, SETTINGS, SUITE_ARTIFACT, What, attached, component, sha256,
+    ComponentFacts, DSSE, Descriptor, Documents, EMPTY, EMPTY_CONFIG, Image, Index,
+    MANIFEST_ARTIFACT, RELEASE_DOCUMENTS, Reference, Release, Repository, SETTINGS, SUITE_ARTIFACT,
+    What, attached, component, sha256,
 };
 use portcullis_trust::{Envelope, Manifest};
 
@@ -80,11 +81,14 @@ pub async fn push_plugin(
     let bytes = made.image.to_bytes();
     let listed = made.image.descriptor(&bytes);
     client.push_manifest(to, Image::MEDIA_TYPE, bytes.into()).await?;
-    let signed = Descriptor::of(DSSE, parts.envelope).titled(&format!("{}.manifest.json", stem(parts.title)));
-    let manifest = attach(client, repository, &listed, (MANIFEST_ARTIFACT, signed, parts.envelope)).await?;
+    let signed = Descriptor::of(DSSE, parts.envelope)
+        .titled(&format!("{}.manifest.json", stem(parts.title)));
+    let manifest =
+        attach(client, repository, &listed, (MANIFEST_ARTIFACT, signed, parts.envelope)).await?;
     let suite = match parts.suite {
         Some((name, bytes)) => {
-            let media_type = if name.ends_with(".toml") { "application/toml" } else { "application/yaml" };
+            let media_type =
+                if name.ends_with(".toml") { "application/toml" } else { "application/yaml" };
             let layer = Descriptor::of(media_type, bytes).titled(name);
             Some(attach(client, repository, &listed, (SUITE_ARTIFACT, layer, bytes)).await?)
         }
@@ -94,10 +98,17 @@ pub async fn push_plugin(
 }
 
 /// Pushes a release with everything that it names, and moves the tag there. Gives the index's digest.
-pub async fn push_release(client: &Client, to: &Reference, parts: &ReleaseParts<'_>) -> Result<Digest, RegistryError> {
+pub async fn push_release(
+    client: &Client,
+    to: &Reference,
+    parts: &ReleaseParts<'_>,
+) -> Result<Digest, RegistryError> {
     let repository = &to.repository;
-    let mut release =
-        Release { documents: Descriptor::of(Image::MEDIA_TYPE, &[]), components: Vec::new(), manifests: Vec::new() };
+    let mut release = Release {
+        documents: Descriptor::of(Image::MEDIA_TYPE, &[]),
+        components: Vec::new(),
+        manifests: Vec::new(),
+    };
     for (plugin, tag) in &parts.plugins {
         let place = Reference { repository: repository.clone(), what: What::Tag(tag.clone()) };
         let pushed = push_plugin(client, &place, plugin).await?;
@@ -108,31 +119,51 @@ pub async fn push_release(client: &Client, to: &Reference, parts: &ReleaseParts<
         release.manifests.push(pushed.manifest);
     }
     let mut documents = Documents { envelopes: Vec::new(), settings: Vec::new() };
-    let roots = parts.roots.iter().map(|root| (*root, format!("trust-roots/{}.json", digits(root))));
+    let roots =
+        parts.roots.iter().map(|root| (*root, format!("trust-roots/{}.json", digits(root))));
     let further = parts.downgrade.map(|it| (it, "downgrade.json".to_owned()));
-    for (bytes, title) in [(parts.set, "release-set.json".to_owned())].into_iter().chain(further).chain(roots) {
+    for (bytes, title) in
+        [(parts.set, "release-set.json".to_owned())].into_iter().chain(further).chain(roots)
+    {
         let listed = Descriptor::of(DSSE, bytes).titled(&title);
         client.push_blob(repository, &listed, Bytes::copy_from_slice(bytes)).await?;
         documents.envelopes.push(listed);
     }
-    let settings = parts.settings.iter().map(|bytes| (bytes, format!("settings/{}.json", digits(bytes))));
-    let suites = parts.suites.iter().map(|bytes| (bytes, format!("suites/{}.suite.json", digits(bytes))));
+    let settings =
+        parts.settings.iter().map(|bytes| (bytes, format!("settings/{}.json", digits(bytes))));
+    let suites =
+        parts.suites.iter().map(|bytes| (bytes, format!("suites/{}.suite.json", digits(bytes))));
     for (bytes, title) in settings.chain(suites) {
         let listed = Descriptor::of(SETTINGS, bytes).titled(&title);
         client.push_blob(repository, &listed, Bytes::copy_from_slice(bytes)).await?;
         documents.settings.push(listed);
     }
     let image = documents.to_image();
-    client.push_blob(repository, &Descriptor::of(EMPTY_CONFIG, EMPTY), Bytes::from_static(EMPTY)).await?;
+    client
+        .push_blob(repository, &Descriptor::of(EMPTY_CONFIG, EMPTY), Bytes::from_static(EMPTY))
+        .await?;
     let bytes = image.to_bytes();
-    release.documents = Descriptor { artifact_type: Some(RELEASE_DOCUMENTS.to_owned()), ..image.descriptor(&bytes) };
+    release.documents = Descriptor {
+        artifact_type: Some(RELEASE_DOCUMENTS.to_owned()),
+        ..image.descriptor(&bytes)
+    };
     let tagged = |tag: String| Reference { repository: repository.clone(), what: What::Tag(tag) };
     // Under tags of their own too: some registries' sweeps keep only what has one.
     client
-        .push_manifest(&tagged(format!("release-{}-documents", parts.version)), Image::MEDIA_TYPE, bytes.into())
+        .push_manifest(
+            &tagged(format!("release-{}-documents", parts.version)),
+            Image::MEDIA_TYPE,
+            bytes.into(),
+        )
         .await?;
     let index: Bytes = release.to_index(parts.version).to_bytes().into();
-    client.push_manifest(&tagged(format!("release-{}", parts.version)), Index::MEDIA_TYPE, index.clone()).await?;
+    client
+        .push_manifest(
+            &tagged(format!("release-{}", parts.version)),
+            Index::MEDIA_TYPE,
+            index.clone(),
+        )
+        .await?;
     client.push_manifest(to, Index::MEDIA_TYPE, index.clone()).await?;
     Ok(sha256(&index))
 }
@@ -145,7 +176,9 @@ async fn attach(
     (artifact, layer, bytes): (&str, Descriptor, &[u8]),
 ) -> Result<Descriptor, RegistryError> {
     client.push_blob(repository, &layer, Bytes::copy_from_slice(bytes)).await?;
-    client.push_blob(repository, &Descriptor::of(EMPTY_CONFIG, EMPTY), Bytes::from_static(EMPTY)).await?;
+    client
+        .push_blob(repository, &Descriptor::of(EMPTY_CONFIG, EMPTY), Bytes::from_static(EMPTY))
+        .await?;
     let image = attached(to, artifact, layer);
     let bytes = image.to_bytes();
     let listed = image.descriptor(&bytes);
@@ -158,7 +191,8 @@ async fn attach(
 /// From when a manifest may be used: the moment that its artifact bears, so that it is the same whenever it is pushed.
 fn begin(manifest: &Envelope) -> String {
     let document = Document::parse(manifest.unverified_payload()).ok();
-    let begin = document.as_ref().and_then(|it| it.root().get("predicate")?.get("not_before")?.as_str());
+    let begin =
+        document.as_ref().and_then(|it| it.root().get("predicate")?.get("not_before")?.as_str());
     begin.map_or_else(|| "1970-01-01T00:00:00Z".to_owned(), Into::into)
 }
 

@@ -80,7 +80,13 @@ impl Source {
             })?;
         }
         let client = Client::new(config.access())?;
-        Ok(Self { client, reference, config: config.clone(), state: Mutex::default(), counts: Default::default() })
+        Ok(Self {
+            client,
+            reference,
+            config: config.clone(),
+            state: Mutex::default(),
+            counts: Default::default(),
+        })
     }
 
     /// How it goes.

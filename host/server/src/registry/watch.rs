@@ -59,7 +59,8 @@ impl RegistryWatch {
         if host.registry.is_none() {
             return Ok(None);
         }
-        let runtime = Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
+        let runtime =
+            Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
         let (host, signals) = (Arc::clone(host), Arc::new(Signals::default()));
         let theirs = Arc::clone(&signals);
         let run = move || {
@@ -70,7 +71,10 @@ impl RegistryWatch {
                 }
             });
         };
-        let thread = thread::Builder::new().name("registry".to_owned()).spawn(run).map_err(StartError::Thread)?;
+        let thread = thread::Builder::new()
+            .name("registry".to_owned())
+            .spawn(run)
+            .map_err(StartError::Thread)?;
         Ok(Some(Self { thread, signals }))
     }
 
@@ -120,7 +124,12 @@ async fn follow(host: &Arc<Host>, reload: &Reload, look: &Notify) {
 }
 
 /// One look.
-async fn round(host: &Arc<Host>, source: &Source, look: &Notify, seen: &mut Seen) -> Result<Outcome, PullError> {
+async fn round(
+    host: &Arc<Host>,
+    source: &Source,
+    look: &Notify,
+    seen: &mut Seen,
+) -> Result<Outcome, PullError> {
     seen.artifact = None;
     let config = Arc::clone(&host.in_force.load().config);
     let (offer, root) = hear(host, source, &config, &mut seen.artifact).await?;
@@ -137,7 +146,8 @@ async fn round(host: &Arc<Host>, source: &Source, look: &Notify, seen: &mut Seen
         None => (root, now),
     };
     let set = verify_release(&root, &offer.set, at).map_err(refused)?;
-    release::admit(&host.keeper().trusted(), &set, digest, offer.downgrade.as_deref(), now).map_err(refused)?;
+    release::admit(&host.keeper().trusted(), &set, digest, offer.downgrade.as_deref(), now)
+        .map_err(refused)?;
     // Another trust root may take what this one does not.
     let under = host.root.load().version;
     if let Some((artifact, configuration, root, code)) = seen.unready
@@ -145,7 +155,8 @@ async fn round(host: &Arc<Host>, source: &Source, look: &Notify, seen: &mut Seen
     {
         return Err(PullError::Unready { code });
     }
-    let folder = source.config.staging.clone().unwrap_or_else(|| paths.set.with_file_name("incoming"));
+    let folder =
+        source.config.staging.clone().unwrap_or_else(|| paths.set.with_file_name("incoming"));
     let done = take(host, source, look, &offer, (&root, &set, at), &config, &folder).await;
     // What is left there is of no use, or only a copy.
     drop(std::fs::remove_dir_all(&folder));
@@ -156,8 +167,13 @@ async fn round(host: &Arc<Host>, source: &Source, look: &Notify, seen: &mut Seen
     }
     done?;
     tracing::info!(release = %source.reference, version = set.version, artifact = %offer.artifact, "release pulled");
-    let fields = format!(r#""version":{},"set":"{digest}","artifact":"{}""#, set.version, offer.artifact);
-    host.say(Entry { kind: "release.pulled", fields, sealed: Some(source.reference.to_string().into_bytes()) });
+    let fields =
+        format!(r#""version":{},"set":"{digest}","artifact":"{}""#, set.version, offer.artifact);
+    host.say(Entry {
+        kind: "release.pulled",
+        fields,
+        sealed: Some(source.reference.to_string().into_bytes()),
+    });
     Ok(Outcome::Pulled)
 }
 
@@ -194,7 +210,9 @@ async fn try_release(
     let mut wanted = Some(Arc::new(()));
     let still = wanted.as_ref().map(Arc::downgrade).unwrap_or_default();
     let (its_host, its_config, staged) = (Arc::clone(host), Arc::clone(config), staged.clone());
-    let mut making = spawn_blocking(move || its_host.try_release(&staged, &its_config, || still.strong_count() > 0));
+    let mut making = spawn_blocking(move || {
+        its_host.try_release(&staged, &its_config, || still.strong_count() > 0)
+    });
     loop {
         tokio::select! {
             made = &mut making => return made.unwrap_or_else(|error| resume_unwind(error.into_panic())),
@@ -233,7 +251,9 @@ fn roots(host: &Host, config: &Config, offer: &Offer) -> Result<Arc<TrustRoot>, 
     let mut newest = Arc::clone(host.keeper().root());
     let before = newest.version;
     for (version, envelope) in offer.roots.range(before.saturating_add(1)..) {
-        let next = newest.next(envelope).map_err(|refusal| PullError::Refused { plugin: None, refusal })?;
+        let next = newest
+            .next(envelope)
+            .map_err(|refusal| PullError::Refused { plugin: None, refusal })?;
         let folder = &config.trust.roots;
         std::fs::create_dir_all(folder).map_err(|error| pull::disk(folder, &error))?;
         pull::write(&folder.join(pull::root_name(*version, envelope)), envelope)?;
@@ -264,7 +284,11 @@ fn complain(host: &Host, source: &Source, seen: &mut Seen, error: &PullError, ch
         Some(artifact) => quote(&mut fields, &artifact.to_string()),
         None => fields.push_str("null"),
     }
-    if host.say(Entry { kind: "release.pull-refused", fields, sealed: Some(error.to_string().into_bytes()) }) {
+    if host.say(Entry {
+        kind: "release.pull-refused",
+        fields,
+        sealed: Some(error.to_string().into_bytes()),
+    }) {
         seen.recorded = Some(said);
     }
 }
@@ -272,7 +296,9 @@ fn complain(host: &Host, source: &Source, seen: &mut Seen, error: &PullError, ch
 /// How long until the next look: longer after each that brought nothing good, and never the same for two hosts.
 fn pause(poll_ms: u64, failures: u32) -> Duration {
     let longest = LONGEST_PAUSE_MS.max(poll_ms);
-    let wait = poll_ms.saturating_mul(1_u64.checked_shl(failures.min(DOUBLINGS)).unwrap_or(1)).min(longest);
+    let wait = poll_ms
+        .saturating_mul(1_u64.checked_shl(failures.min(DOUBLINGS)).unwrap_or(1))
+        .min(longest);
     let mut random = [0; 2];
     // Without randomness it is the middle.
     let part = match aws_lc_rs::rand::fill(&mut random) {
@@ -284,7 +310,12 @@ fn pause(poll_ms: u64, failures: u32) -> Duration {
 }
 
 fn placed(paths: &ReleasePaths) -> Placed<'_> {
-    Placed { set: &paths.set, plugins: &paths.plugins, settings: &paths.settings, downgrade: &paths.downgrade }
+    Placed {
+        set: &paths.set,
+        plugins: &paths.plugins,
+        settings: &paths.settings,
+        downgrade: &paths.downgrade,
+    }
 }
 
 /// The longest pause while nothing good comes, milliseconds: a quarter of an hour, or the interval itself.
@@ -301,7 +332,9 @@ mod tests {
 
     #[test]
     fn pauses_grow_and_stay_bounded() {
-        for (failures, middle) in [(0, 60_000), (1, 120_000), (3, 480_000), (4, 900_000), (u32::MAX, 900_000)] {
+        for (failures, middle) in
+            [(0, 60_000), (1, 120_000), (3, 480_000), (4, 900_000), (u32::MAX, 900_000)]
+        {
             let pause = u64::try_from(pause(60_000, failures).as_millis()).unwrap();
             assert!((middle * 9 / 10..=middle * 11 / 10).contains(&pause), "{failures}: {pause}");
         }

@@ -50,7 +50,9 @@ pub fn activation_entry(generation: &Generation, hooks: &[Arc<Hook>], piece: &Hi
 /// What plugins noted while they were configured: a list a binding.
 fn configure_notes(generation: &Generation) -> String {
     let mut notes = String::from("[");
-    for (position, binding) in generation.hooks.iter().flat_map(Bindings::with_candidates).enumerate() {
+    for (position, binding) in
+        generation.hooks.iter().flat_map(Bindings::with_candidates).enumerate()
+    {
         notes.push_str(if position == 0 { "[" } else { ",[" });
         for (position, note) in binding.plugin.notes().iter().enumerate() {
             notes.push_str(if position == 0 { "" } else { "," });

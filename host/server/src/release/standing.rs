@@ -60,12 +60,17 @@ impl Standing {
         let set = found.set_digest();
         let release = ReleaseSet::unverified(&found.set).ok();
         let again = trusted.history.active.filter(|active| active.set == set);
-        let (root, at) =
-            again.map_or((trusted.roots.newest(), now), |active| (trusted.roots.at(active.root), active.since));
+        let (root, at) = again.map_or((trusted.roots.newest(), now), |active| {
+            (trusted.roots.at(active.root), active.since)
+        });
         let plugins = release.iter().flat_map(|release| &release.plugins).map(|(id, entry)| {
             let verified = found.plugin(root, id, entry, at).map(drop);
-            let bindings = release.iter().flat_map(|release| &release.bindings).filter(|binding| binding.plugin == *id);
-            let settings = bindings.map(|binding| found.settings(binding).map(drop)).find_map(Result::err);
+            let bindings = release
+                .iter()
+                .flat_map(|release| &release.bindings)
+                .filter(|binding| binding.plugin == *id);
+            let settings =
+                bindings.map(|binding| found.settings(binding).map(drop)).find_map(Result::err);
             let error = verified.err().or(settings);
             let stage = match &error {
                 None => Stage::Verified,
@@ -73,12 +78,21 @@ impl Standing {
                 Some(_) => Stage::Refused,
             };
             let (version, serial, manifest) = (entry.version.clone(), entry.serial, entry.manifest);
-            Plugin { id: id.clone(), version, serial, manifest, stage, refused: error.as_ref().map(Why::of) }
+            Plugin {
+                id: id.clone(),
+                version,
+                serial,
+                manifest,
+                stage,
+                refused: error.as_ref().map(Why::of),
+            }
         });
         let plugins: Vec<_> = plugins.collect();
-        let all = !plugins.is_empty() && plugins.iter().all(|plugin| plugin.stage == Stage::Verified);
+        let all =
+            !plugins.is_empty() && plugins.iter().all(|plugin| plugin.stage == Stage::Verified);
         let stage = if all { Stage::Verified } else { Stage::Delivered };
-        let (version, highest) = (release.as_ref().map(|release| release.version), trusted.history.highest);
+        let (version, highest) =
+            (release.as_ref().map(|release| release.version), trusted.history.highest);
         *self.lock() = Some(Looked { set, version, highest, stage, refused: None, plugins });
     }
 

@@ -43,7 +43,8 @@ pub struct ResumeConfig {
 impl ResumeConfig {
     /// Checks it, and resolves its paths against the configuration's folder.
     pub fn check(&mut self, name: &str, base: &Path) -> Result<(), String> {
-        for (member, url) in [("base_url", &mut self.base_url), ("token_url", &mut self.token_url)] {
+        for (member, url) in [("base_url", &mut self.base_url), ("token_url", &mut self.token_url)]
+        {
             let wrong = |why: &str| format!("resume.{name}.{member}: {why}");
             let address = outbound::address(url).map_err(|error| wrong(&error.to_string()))?;
             if address.query().is_some() {
@@ -55,22 +56,39 @@ impl ResumeConfig {
             return Err(format!("resume.{name}.client_id is empty"));
         }
         if !(100..=60_000).contains(&self.attempt_ms) {
-            return Err(format!("resume.{name}.attempt_ms is {}, not 100 to 60000", self.attempt_ms));
+            return Err(format!(
+                "resume.{name}.attempt_ms is {}, not 100 to 60000",
+                self.attempt_ms
+            ));
         }
         if !(1..=720).contains(&self.give_up_hours) {
-            return Err(format!("resume.{name}.give_up_hours is {}, not 1 to 720", self.give_up_hours));
+            return Err(format!(
+                "resume.{name}.give_up_hours is {}, not 1 to 720",
+                self.give_up_hours
+            ));
         }
         if self.client_secret_file.is_some() == self.client_key_file.is_some() {
-            return Err(format!("resume.{name} needs either client_secret_file or client_key_file"));
+            return Err(format!(
+                "resume.{name} needs either client_secret_file or client_key_file"
+            ));
         }
-        if self.client_key_file.is_none() && (self.client_key_id.is_some() || self.client_certificate_file.is_some()) {
-            return Err(format!("resume.{name}: client_key_id and client_certificate_file go with client_key_file"));
+        if self.client_key_file.is_none()
+            && (self.client_key_id.is_some() || self.client_certificate_file.is_some())
+        {
+            return Err(format!(
+                "resume.{name}: client_key_id and client_certificate_file go with client_key_file"
+            ));
         }
-        let files = [&mut self.client_secret_file, &mut self.client_key_file, &mut self.client_certificate_file];
+        let files = [
+            &mut self.client_secret_file,
+            &mut self.client_key_file,
+            &mut self.client_certificate_file,
+        ];
         for file in files.into_iter().flatten() {
             *file = base.join(&*file);
         }
-        self.spool = Some(base.join(self.spool.take().unwrap_or_else(|| Path::new("resume").join(name))));
+        self.spool =
+            Some(base.join(self.spool.take().unwrap_or_else(|| Path::new("resume").join(name))));
         Ok(())
     }
 

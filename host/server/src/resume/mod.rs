@@ -85,7 +85,8 @@ impl Resumes {
             })?;
             let tokens = Tokens::new(Arc::clone(outbound), clock.clone(), token);
             let (spool, at_once) = (Arc::new(spool), Semaphore::new(AT_ONCE));
-            let platform = Platform { name: name.clone(), config: config.clone(), spool, tokens, at_once };
+            let platform =
+                Platform { name: name.clone(), config: config.clone(), spool, tokens, at_once };
             platforms.insert(name.clone(), Arc::new(platform));
         }
         let lane = Lane::new("resume", 1, LANE_WAITING);
@@ -102,7 +103,8 @@ impl Resumes {
         until: Instant,
     ) -> Option<Spooled> {
         let platform = self.platforms.get(hook.config.resume.as_ref()?)?;
-        let (spool, name, now) = (Arc::clone(&platform.spool), hook.config.name.clone(), host.clock.now());
+        let (spool, name, now) =
+            (Arc::clone(&platform.spool), hook.config.name.clone(), host.clock.now());
         // What is spooled after nobody waits any more is dropped with its receiver, and so taken away again.
         let put = self.lane.run(move || spool.put(&name, resume, of, now)).ok()?;
         match timeout_at(until.into(), put).await {
@@ -124,7 +126,10 @@ impl Resumes {
                         tracing::error!(file = %file.display(), "a resume call of the last run cannot be read and was put aside: the platform waits until its own time is over");
                         host.say(Entry {
                             kind: "resume.failed",
-                            fields: format!(r#""platform":"{}","code":"unreadable""#, platform.name),
+                            fields: format!(
+                                r#""platform":"{}","code":"unreadable""#,
+                                platform.name
+                            ),
                             sealed: None,
                         });
                     }
@@ -139,7 +144,9 @@ impl Resumes {
 
     /// Makes a call, now that the answer that promises it has left.
     pub fn make(&self, host: &Arc<Host>, hook: &Hook, spooled: Spooled) {
-        if let Some(platform) = hook.config.resume.as_ref().and_then(|name| self.platforms.get(name)) {
+        if let Some(platform) =
+            hook.config.resume.as_ref().and_then(|name| self.platforms.get(name))
+        {
             start(host, platform, spooled);
         }
     }
@@ -170,7 +177,9 @@ impl Platform {
                     refusals += 1;
                     (Some(status), Duration::ZERO)
                 }
-                Attempt::Refused(status) => break End { code: Some("refused"), status: Some(status) },
+                Attempt::Refused(status) => {
+                    break End { code: Some("refused"), status: Some(status) };
+                }
                 Attempt::Again(status, least) => (status, least),
             };
             let waited = host.clock.now().0.saturating_sub(job.at);
@@ -219,8 +228,14 @@ impl Platform {
         if status.is_success() {
             return Attempt::Done(status.as_u16());
         }
-        tracing::warn!(platform = self.name, hook = job.hook, status = status.as_u16(), "a resume call was refused");
-        let after = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+        tracing::warn!(
+            platform = self.name,
+            hook = job.hook,
+            status = status.as_u16(),
+            "a resume call was refused"
+        );
+        let after =
+            answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
         let after = Duration::from_secs(after.unwrap_or(0));
         match status {
             StatusCode::UNAUTHORIZED => {
@@ -247,7 +262,9 @@ struct End {
 
 impl End {
     fn entry(&self, platform: &str, job: &Job, attempts: u32) -> Entry {
-        let number = |number: Option<u64>| number.map_or_else(|| "null".to_owned(), |number| number.to_string());
+        let number = |number: Option<u64>| {
+            number.map_or_else(|| "null".to_owned(), |number| number.to_string())
+        };
         let mut fields = format!(
             r#""platform":"{platform}","hook":"{}","of":{},"attempts":{attempts},"status":{}"#,
             job.hook,
@@ -286,19 +303,27 @@ mod tests {
 
     #[test]
     fn waits_grow_to_a_bound() {
-        let waits: Vec<_> = [1, 2, 3, 10, 11, 17, u32::MAX].map(|attempts| backoff(attempts).as_secs()).into();
+        let waits: Vec<_> =
+            [1, 2, 3, 10, 11, 17, u32::MAX].map(|attempts| backoff(attempts).as_secs()).into();
         assert_eq!(waits, [1, 2, 4, 512, 900, 900, 900]);
     }
 
     #[test]
     fn a_leaf_names_nobody() {
-        let job = Job { hook: "hr".into(), path: "/x/2f9d7a10/resume".into(), body: "{}".into(), of: Some(7), at: 1 };
+        let job = Job {
+            hook: "hr".into(),
+            path: "/x/2f9d7a10/resume".into(),
+            body: "{}".into(),
+            of: Some(7),
+            at: 1,
+        };
         let done = End { code: None, status: Some(204) }.entry("graph", &job, 2);
         assert_eq!(
             (done.kind, &*done.fields),
             ("resume.done", r#""platform":"graph","hook":"hr","of":7,"attempts":2,"status":204"#)
         );
-        let failed = End { code: Some("expired"), status: None }.entry("graph", &Job { of: None, ..job }, 9);
+        let failed =
+            End { code: Some("expired"), status: None }.entry("graph", &Job { of: None, ..job }, 9);
         let fields = r#""platform":"graph","hook":"hr","of":null,"attempts":9,"status":null,"code":"expired""#;
         assert_eq!((failed.kind, &*failed.fields), ("resume.failed", fields));
     }

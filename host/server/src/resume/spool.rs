@@ -66,7 +66,13 @@ impl Spool {
     pub fn open(folder: &Path, tenant: &str, key: &SealKey) -> io::Result<Self> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
         let (folder, tenant) = (folder.to_owned(), tenant.to_owned());
-        Ok(Self { folder, tenant, sealer: Sealer::new(key.clone()), key: key.clone(), waiting: AtomicUsize::new(0) })
+        Ok(Self {
+            folder,
+            tenant,
+            sealer: Sealer::new(key.clone()),
+            key: key.clone(),
+            waiting: AtomicUsize::new(0),
+        })
     }
 
     /// What the last run left, oldest first; and the files that could not be read, which are put aside.
@@ -106,13 +112,15 @@ impl Spool {
             self.waiting.fetch_sub(1, Ordering::Relaxed);
             return Err(SpoolError::Full);
         }
-        let job = Job { hook: hook.to_owned(), path: resume.path, body: resume.body, of, at: now.0 };
+        let job =
+            Job { hook: hook.to_owned(), path: resume.path, body: resume.body, of, at: now.0 };
         let mut random = [0; 8];
         // Only tells files of one millisecond apart.
         let _ = aws_lc_rs::rand::fill(&mut random);
         let name = format!("{:013}-{:016x}.sealed", now.0, u64::from_be_bytes(random));
         // From here on, a failure takes away what is there.
-        let spooled = Spooled { spool: Arc::clone(self), file: self.folder.join(name), job: Some(job) };
+        let spooled =
+            Spooled { spool: Arc::clone(self), file: self.folder.join(name), job: Some(job) };
         let plain = serde_json::to_vec(&spooled.job).map_err(|_| SpoolError::Seal)?;
         let sealed = self.sealer.seal(&self.tenant, KIND, plain).map_err(|_| SpoolError::Seal)?;
         let new = spooled.file.with_extension("new");
@@ -135,8 +143,17 @@ impl Spooled {
     /// The call, which has been promised by now: it stays until it is [done](Self::done).
     pub fn promised(mut self) -> (Job, Kept) {
         let job = self.job.take();
-        let empty = || Job { hook: String::new(), path: String::new(), body: String::new(), of: None, at: 0 };
-        (job.unwrap_or_else(empty), Kept { spool: Arc::clone(&self.spool), file: self.file.clone() })
+        let empty = || Job {
+            hook: String::new(),
+            path: String::new(),
+            body: String::new(),
+            of: None,
+            at: 0,
+        };
+        (
+            job.unwrap_or_else(empty),
+            Kept { spool: Arc::clone(&self.spool), file: self.file.clone() },
+        )
     }
 }
 
@@ -184,7 +201,10 @@ mod tests {
     use portcullis_keys::SymmetricKey;
 
     fn spool(folder: &Path, key: u8) -> Arc<Spool> {
-        Arc::new(Spool::open(folder, "north", &SealKey::new(SymmetricKey::from_bytes([key; 32]))).unwrap())
+        Arc::new(
+            Spool::open(folder, "north", &SealKey::new(SymmetricKey::from_bytes([key; 32])))
+                .unwrap(),
+        )
     }
 
     fn resume(path: &str) -> Resume {
@@ -192,8 +212,10 @@ mod tests {
     }
 
     fn files(folder: &Path) -> Vec<String> {
-        let mut names: Vec<_> =
-            fs::read_dir(folder).unwrap().map(|it| it.unwrap().file_name().into_string().unwrap()).collect();
+        let mut names: Vec<_> = fs::read_dir(folder)
+            .unwrap()
+            .map(|it| it.unwrap().file_name().into_string().unwrap())
+            .collect();
         names.sort();
         names
     }

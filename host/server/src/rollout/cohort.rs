@@ -31,14 +31,17 @@ pub struct Why {
 impl Cohort {
     /// The cohort of this candidate.
     pub fn new(canary: &Canary, candidate: &Binding) -> Self {
-        let salt = format!("{} {} {}", candidate.hook, candidate.verified.digest, candidate.settings);
+        let salt =
+            format!("{} {} {}", candidate.hook, candidate.verified.digest, candidate.settings);
         Self { canary: canary.clone(), salt }
     }
 
     /// Whether a call is in it, and by what. `draw` gives a number below a limit, always the same for the same text.
     pub fn why(&self, draw: &dyn Fn(&str, u32) -> u32, call: &Call) -> Option<Why> {
         let Canary { percent, applications, departments } = &self.canary;
-        if !applications.is_empty() && !application(call).is_some_and(|id| applications.contains(id)) {
+        if !applications.is_empty()
+            && !application(call).is_some_and(|id| applications.contains(id))
+        {
             return None;
         }
         if !departments.is_empty() && !of_department(call, departments) {
@@ -46,7 +49,9 @@ impl Cohort {
         }
         if let Some(percent) = percent {
             let subject = call.subject.as_ref()?.id.as_deref()?;
-            if draw(&format!("{} {subject}", self.salt), PARTS) >= percent.saturating_mul(PARTS / 100) {
+            if draw(&format!("{} {subject}", self.salt), PARTS)
+                >= percent.saturating_mul(PARTS / 100)
+            {
                 return None;
             }
         }
@@ -61,8 +66,13 @@ impl Cohort {
 impl Why {
     /// As a JSON list.
     pub fn json(self) -> String {
-        let words = [(self.percent, "percent"), (self.application, "application"), (self.department, "department")];
-        let words: Vec<_> = words.iter().filter(|(is, _)| *is).map(|(_, word)| format!("\"{word}\"")).collect();
+        let words = [
+            (self.percent, "percent"),
+            (self.application, "application"),
+            (self.department, "department"),
+        ];
+        let words: Vec<_> =
+            words.iter().filter(|(is, _)| *is).map(|(_, word)| format!("\"{word}\"")).collect();
         format!("[{}]", words.join(","))
     }
 }
@@ -79,7 +89,9 @@ pub fn application(call: &Call) -> Option<&str> {
 /// Whether the subject's department is one of these.
 fn of_department(call: &Call, departments: &BTreeSet<String>) -> bool {
     let attributes = call.subject.iter().flat_map(|subject| &subject.attributes);
-    let mut values = attributes.filter(|attribute| attribute.name == *DEPARTMENT).map(|attribute| &attribute.value);
+    let mut values = attributes
+        .filter(|attribute| attribute.name == *DEPARTMENT)
+        .map(|attribute| &attribute.value);
     let (Some(value), None) = (values.next(), values.next()) else { return false };
     serde_json::from_str::<String>(value).is_ok_and(|value| departments.contains(&value))
 }
@@ -107,7 +119,8 @@ mod tests {
             attributes,
             entitlements: Vec::new(),
         };
-        let department = Attribute { name: "department".into(), value: format!("\"{department}\"").into() };
+        let department =
+            Attribute { name: "department".into(), value: format!("\"{department}\"").into() };
         Call {
             id: "event".to_owned(),
             correlation: None,
@@ -130,15 +143,23 @@ mod tests {
         }
     }
 
-    fn cohort(percent: Option<u32>, applications: &[&str], departments: &[&str], salt: &str) -> Cohort {
+    fn cohort(
+        percent: Option<u32>,
+        applications: &[&str],
+        departments: &[&str],
+        salt: &str,
+    ) -> Cohort {
         let set = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
-        let canary = Canary { percent, applications: set(applications), departments: set(departments) };
+        let canary =
+            Canary { percent, applications: set(applications), departments: set(departments) };
         Cohort { canary, salt: salt.to_owned() }
     }
 
     fn within(cohort: &Cohort, key: u8, call: &Call) -> bool {
         let pseudonyms = Pseudonyms::new(&SymmetricKey::from_bytes([key; 32]), 1);
-        cohort.why(&|value, limit| pseudonyms.number("default", "cohort", value, limit), call).is_some()
+        cohort
+            .why(&|value, limit| pseudonyms.number("default", "cohort", value, limit), call)
+            .is_some()
     }
 
     proptest! {
@@ -166,10 +187,14 @@ mod tests {
     #[test]
     fn another_candidate_or_another_key_chooses_others() {
         let half = |salt: &str| cohort(Some(50), &[], &[], salt);
-        let people: Vec<_> = (0..400).map(|number| call(Some(&format!("00u{number}")), "0oa1", "x")).collect();
-        let chosen = |cohort: &Cohort, key| people.iter().map(|call| within(cohort, key, call)).collect::<Vec<_>>();
+        let people: Vec<_> =
+            (0..400).map(|number| call(Some(&format!("00u{number}")), "0oa1", "x")).collect();
+        let chosen = |cohort: &Cohort, key| {
+            people.iter().map(|call| within(cohort, key, call)).collect::<Vec<_>>()
+        };
         let one = chosen(&half("a"), 1);
-        let same = |other: Vec<bool>| one.iter().zip(&other).filter(|(one, other)| one == other).count();
+        let same =
+            |other: Vec<bool>| one.iter().zip(&other).filter(|(one, other)| one == other).count();
         for other in [chosen(&half("b"), 1), chosen(&half("a"), 2)] {
             assert!((120..280).contains(&same(other)), "half of them by chance");
         }
@@ -178,12 +203,21 @@ mod tests {
     #[test]
     fn all_that_is_said_must_hold() {
         let radiology = call(Some("00u1"), "0oaportal", "radiology");
-        assert!(within(&cohort(None, &["0oaportal"], &["radiology", "surgery"], "s"), 1, &radiology));
+        assert!(within(
+            &cohort(None, &["0oaportal"], &["radiology", "surgery"], "s"),
+            1,
+            &radiology
+        ));
         assert!(within(&cohort(Some(100), &["0oaportal"], &[], "s"), 1, &radiology));
         assert!(!within(&cohort(Some(100), &["0oaother"], &[], "s"), 1, &radiology));
         assert!(!within(&cohort(None, &["0oaportal"], &["surgery"], "s"), 1, &radiology));
-        assert!(!within(&cohort(Some(100), &[], &[], "s"), 1, &call(None, "0oaportal", "radiology")), "nobody");
-        let why = cohort(Some(100), &["0oaportal"], &["radiology"], "s").why(&|_, _| 0, &radiology).unwrap();
+        assert!(
+            !within(&cohort(Some(100), &[], &[], "s"), 1, &call(None, "0oaportal", "radiology")),
+            "nobody"
+        );
+        let why = cohort(Some(100), &["0oaportal"], &["radiology"], "s")
+            .why(&|_, _| 0, &radiology)
+            .unwrap();
         assert_eq!(why.json(), r#"["percent","application","department"]"#);
     }
 }

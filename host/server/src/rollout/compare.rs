@@ -48,11 +48,14 @@ impl Comparison {
     /// Compares what both said; the candidate was slower if it took more than `slower` longer.
     pub fn of(live: &Asked, candidate: &Asked, slower: Duration) -> Self {
         let said = match (&live.outcome, &candidate.outcome) {
-            (Ok(ours), Ok(theirs)) => Said::Both(differences((ours, &live.lifted), (theirs, &candidate.lifted))),
+            (Ok(ours), Ok(theirs)) => {
+                Said::Both(differences((ours, &live.lifted), (theirs, &candidate.lifted)))
+            }
             (Ok(_), Err(_)) => Said::CandidateFailed,
             (Err(_), _) => Said::LiveFailed,
         };
-        let slower = matches!(said, Said::Both(_)) && candidate.ran > live.ran.saturating_add(slower);
+        let slower =
+            matches!(said, Said::Both(_)) && candidate.ran > live.ran.saturating_add(slower);
         Self { said, slower }
     }
 
@@ -92,16 +95,28 @@ impl Comparison {
 
     /// Places among [`Self::DIFFERENCES`].
     pub fn differences(&self) -> impl Iterator<Item = usize> + use<> {
-        let Differences { verdict, findings, changes } =
-            if let Said::Both(differences) = self.said { differences } else { Differences::default() };
+        let Differences { verdict, findings, changes } = if let Said::Both(differences) = self.said
+        {
+            differences
+        } else {
+            Differences::default()
+        };
         let marks = [verdict, findings, changes, self.slower];
         marks.into_iter().enumerate().filter(|(_, mark)| *mark).map(|(place, _)| place)
     }
 
     /// The members of its record: codes and kinds, nothing out of a body.
-    pub fn fields(&self, hook: &Hook, way: &str, of: Option<u64>, live: &Asked, candidate: &Asked) -> String {
+    pub fn fields(
+        &self,
+        hook: &Hook,
+        way: &str,
+        of: Option<u64>,
+        live: &Asked,
+        candidate: &Asked,
+    ) -> String {
         let of = of.map_or_else(|| "null".to_owned(), |index| index.to_string());
-        let mut fields = format!(r#""of":{of},"hook":"{}","way":"{way}","differs":["#, hook.config.name);
+        let mut fields =
+            format!(r#""of":{of},"hook":"{}","way":"{way}","differs":["#, hook.config.name);
         let words = self.differences().filter_map(|place| Self::DIFFERENCES.get(place));
         let words: Vec<_> = words.map(|word| format!("\"{word}\"")).collect();
         fields.push_str(&words.join(","));
@@ -137,7 +152,9 @@ fn verdict((decision, lifted): Spoken<'_>) -> Effect {
 
 fn found<'a>((decision, lifted): Spoken<'a>) -> BTreeSet<(&'a str, Effect, Option<&'a str>)> {
     let findings = decision.findings.iter().chain(lifted);
-    findings.map(|finding| (finding.code.as_str(), finding.effect, finding.field.as_deref())).collect()
+    findings
+        .map(|finding| (finding.code.as_str(), finding.effect, finding.field.as_deref()))
+        .collect()
 }
 
 fn wanted<'a>((decision, _): Spoken<'a>) -> BTreeSet<&'a Change> {
@@ -170,7 +187,8 @@ mod tests {
             let grant = Grant { kind: GrantKind::Role, id: format!("role-{which}") };
             if *drop { Change::DropGrant(grant) } else { Change::AddGrant(grant) }
         };
-        let (findings, changes) = (findings.iter().map(finding).collect(), changes.iter().map(change).collect());
+        let (findings, changes) =
+            (findings.iter().map(finding).collect(), changes.iter().map(change).collect());
         Decision { findings, changes, risk: None }
     }
 

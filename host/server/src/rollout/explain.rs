@@ -10,14 +10,17 @@ impl Rollout {
         let whom = match self.cohort.as_ref().map(|cohort| &cohort.canary) {
             None => "it is asked about every call after the reply and binds nobody".to_owned(),
             Some(Canary { percent, applications, departments }) => {
-                let part = percent.map_or("everybody".to_owned(), |percent| format!("{percent} % of all subjects"));
+                let part = percent.map_or("everybody".to_owned(), |percent| {
+                    format!("{percent} % of all subjects")
+                });
                 let through = among("who use", applications.len(), "application");
                 let of = among("of", departments.len(), "department");
                 format!("it answers for {part}{through}{of}")
             }
         };
         let Stop { of, differ, fail, slow, slower_ms } = self.stop;
-        let ended = if self.is_stopped() { "; it was stopped in this set, and is not asked" } else { "" };
+        let ended =
+            if self.is_stopped() { "; it was stopped in this set, and is not asked" } else { "" };
         format!(
             "{whom}; stops by itself when of the last {of} compared more than {differ} differ, {fail} fail or {slow} are {slower_ms} ms slower{ended}"
         )

@@ -77,7 +77,12 @@ impl Rollout {
     }
 
     /// What the end of this candidate is remembered by: which set, where, and both sides of it.
-    pub fn key(set: Digest, live: &portcullis_trust::Binding, candidate: &Candidate, manifest: Digest) -> Digest {
+    pub fn key(
+        set: Digest,
+        live: &portcullis_trust::Binding,
+        candidate: &Candidate,
+        manifest: Digest,
+    ) -> Digest {
         let parts = [
             set.to_string(),
             live.hook.clone(),
@@ -105,7 +110,10 @@ impl Rollout {
         if self.binding.breaker.refuses(host.clock.instant()) {
             return None;
         }
-        cohort.why(&|value, limit| host.pseudonyms.number(&host.config.tenant, NAMESPACE, value, limit), call)
+        cohort.why(
+            &|value, limit| host.pseudonyms.number(&host.config.tenant, NAMESPACE, value, limit),
+            call,
+        )
     }
 
     /// How it stands.
@@ -115,7 +123,9 @@ impl Rollout {
 
     /// Outcomes of comparisons, and how often.
     pub fn outcomes(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        Comparison::OUTCOMES.into_iter().zip(self.metrics.outcomes.iter().map(|count| count.load(Ordering::Relaxed)))
+        Comparison::OUTCOMES
+            .into_iter()
+            .zip(self.metrics.outcomes.iter().map(|count| count.load(Ordering::Relaxed)))
     }
 
     /// What differed, and how often.
@@ -125,7 +135,15 @@ impl Rollout {
     }
 
     /// Both have spoken about one call.
-    fn note(&self, host: &Host, hook: &Hook, live: &Asked, candidate: &Asked, incoming: &Incoming, of: Option<u64>) {
+    fn note(
+        &self,
+        host: &Host,
+        hook: &Hook,
+        live: &Asked,
+        candidate: &Asked,
+        incoming: &Incoming,
+        of: Option<u64>,
+    ) {
         let slower = Duration::from_millis(self.stop.slower_ms.into());
         let comparison = Comparison::of(live, candidate, slower);
         let count = |counts: &[AtomicU64], place: usize| {
@@ -198,7 +216,13 @@ pub struct Doubled {
 
 impl Doubled {
     /// Asks the other one, in a lane of its own, and compares. Nobody waits for it, and where the lane is full it is not done.
-    pub fn compare_later(self, host: &Arc<Host>, hook: &Arc<Hook>, incoming: &Arc<Incoming>, of: Option<u64>) {
+    pub fn compare_later(
+        self,
+        host: &Arc<Host>,
+        hook: &Arc<Hook>,
+        incoming: &Arc<Incoming>,
+        of: Option<u64>,
+    ) {
         let Some(rollout) = &self.live.rollout else { return };
         let lane = Arc::clone(&rollout.lane);
         let (theirs, own, incoming) = (Arc::clone(host), Arc::clone(hook), Arc::clone(incoming));
@@ -209,7 +233,9 @@ impl Doubled {
 
     fn compare(self, host: &Arc<Host>, hook: &Hook, incoming: &Arc<Incoming>, of: Option<u64>) {
         let Self { live, first, fallen } = self;
-        let Some(rollout) = live.rollout.as_ref().filter(|rollout| !rollout.is_stopped()) else { return };
+        let Some(rollout) = live.rollout.as_ref().filter(|rollout| !rollout.is_stopped()) else {
+            return;
+        };
         if let Some(fallen) = fallen {
             return rollout.note(host, hook, &first, &fallen, incoming, of);
         }
@@ -228,7 +254,8 @@ impl Doubled {
             other.metrics.asked(&second);
             second
         };
-        let (of_live, of_candidate) = if by_candidate { (&second, &first) } else { (&first, &second) };
+        let (of_live, of_candidate) =
+            if by_candidate { (&second, &first) } else { (&first, &second) };
         rollout.note(host, hook, of_live, of_candidate, incoming, of);
     }
 }

@@ -43,25 +43,29 @@ pub fn ready(
         why: format!("as a candidate: {why}"),
     };
     // The binding as it would be once the candidate is live.
-    let mut promoted = Source { plugin: candidate.plugin.clone(), settings: candidate.settings, ..source.clone() };
+    let mut promoted =
+        Source { plugin: candidate.plugin.clone(), settings: candidate.settings, ..source.clone() };
     if !candidate.say.is_empty() {
         promoted.say.clone_from(&candidate.say);
     }
     let (settings, manifest) = (found.settings(&promoted)?, &verified.manifest);
-    verify_binding(&promoted, manifest, hook.kind.name(), settings.as_bytes())
-        .map_err(|refusal| ReleaseError::Refused { plugin: Some(candidate.plugin.clone()), refusal })?;
+    verify_binding(&promoted, manifest, hook.kind.name(), settings.as_bytes()).map_err(
+        |refusal| ReleaseError::Refused { plugin: Some(candidate.plugin.clone()), refusal },
+    )?;
     if source.mode == Mode::Enforce {
         say::check(hook.kind, &manifest.emits, &promoted.say).map_err(|complaints| {
             let lines: Vec<_> = complaints.iter().map(ToString::to_string).collect();
             unworkable(lines.join("; "))
         })?;
     }
-    let engine_refused = |refused| ReleaseError::Engine { plugin: candidate.plugin.clone(), refused };
+    let engine_refused =
+        |refused| ReleaseError::Engine { plugin: candidate.plugin.clone(), refused };
     let inspection = portcullis_engine::inspect(component).map_err(engine_refused)?;
     check_capabilities(&inspection, &manifest.capabilities).map_err(unworkable)?;
     let plugin = engine.prepare(component, settings, manifest.limits).map_err(engine_refused)?;
     let role = way(candidate.canary.is_some());
-    let binding = Binding::new(Arc::clone(verified), hook, &promoted, role, plugin, live.generation);
+    let binding =
+        Binding::new(Arc::clone(verified), hook, &promoted, role, plugin, live.generation);
     // Guards see everything proposed and proposers do not: the two cannot stand in one another's place within a call.
     if candidate.canary.is_some() && binding.proposes() != live.proposes() {
         return Err(unworkable(

@@ -67,7 +67,11 @@ impl Counts {
 
     /// What the budget is spent on.
     pub fn why(&self, stop: &Stop) -> Option<&'static str> {
-        let of = [("fail", self.fail, stop.fail), ("differ", self.differ, stop.differ), ("slow", self.slow, stop.slow)];
+        let of = [
+            ("fail", self.fail, stop.fail),
+            ("differ", self.differ, stop.differ),
+            ("slow", self.slow, stop.slow),
+        ];
         // Where all may go wrong nothing is too much.
         of.into_iter().find(|(_, is, most)| is > most).map(|(word, ..)| word)
     }

@@ -24,9 +24,12 @@ impl Context {
         let mut values = headers.get_all("traceparent").iter();
         let (Some(value), None) = (values.next(), values.next()) else { return None };
         let mut context = Self::parse(value.to_str().ok()?)?;
-        let states: Option<Vec<_>> = headers.get_all("tracestate").iter().map(|value| value.to_str().ok()).collect();
-        context.state =
-            states.map(|states| states.join(",")).filter(|state| state.len() <= LONGEST_STATE).unwrap_or_default();
+        let states: Option<Vec<_>> =
+            headers.get_all("tracestate").iter().map(|value| value.to_str().ok()).collect();
+        context.state = states
+            .map(|states| states.join(","))
+            .filter(|state| state.len() <= LONGEST_STATE)
+            .unwrap_or_default();
         Some(context)
     }
 
@@ -38,8 +41,12 @@ impl Context {
     /// Whether chance has it that this trace is recorded: the same everywhere, since it is the trace's id that decides.
     pub fn within(&self, ratio: f64) -> bool {
         let [.., a, b, c, d, e, f, g, h] = self.trace;
-        #[expect(clippy::cast_precision_loss, reason = "a ratio needs no more than a double's precision")]
-        let place = (u64::from_be_bytes([a, b, c, d, e, f, g, h]) >> 1) as f64 / (1_u64 << 63) as f64;
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "a ratio needs no more than a double's precision"
+        )]
+        let place =
+            (u64::from_be_bytes([a, b, c, d, e, f, g, h]) >> 1) as f64 / (1_u64 << 63) as f64;
         place < ratio
     }
 
@@ -50,13 +57,15 @@ impl Context {
 
     fn parse(text: &str) -> Option<Self> {
         let mut parts = text.split('-');
-        let (version, trace, parent, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+        let (version, trace, parent, flags) =
+            (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
         let [version] = bytes::<1>(version)?;
         // A later version may say more; the first one may not, and the last one does not exist.
         if version == 0xff || (version == 0 && parts.next().is_some()) {
             return None;
         }
-        let (trace, parent, [flags]) = (bytes::<16>(trace)?, bytes::<8>(parent)?, bytes::<1>(flags)?);
+        let (trace, parent, [flags]) =
+            (bytes::<16>(trace)?, bytes::<8>(parent)?, bytes::<1>(flags)?);
         if trace == [0; 16] || parent == [0; 8] {
             return None;
         }
@@ -125,8 +134,15 @@ mod tests {
         assert_eq!(context.parent.map(|parent| hex(&parent)).as_deref(), Some("00f067aa0ba902b7"));
         assert_eq!((context.sampled, context.state.as_str()), (true, "a=1,b=2"));
         assert!(!read(&[&GOOD.replace("-01", "-00")], &[]).unwrap().sampled);
-        assert!(read(&[&format!("cc{}-what-comes", GOOD.trim_start_matches("00"))], &[]).is_some(), "a later version");
-        assert_eq!(read(&[GOOD], &[&"x".repeat(513)]).unwrap().state, "", "too much is not passed on");
+        assert!(
+            read(&[&format!("cc{}-what-comes", GOOD.trim_start_matches("00"))], &[]).is_some(),
+            "a later version"
+        );
+        assert_eq!(
+            read(&[GOOD], &[&"x".repeat(513)]).unwrap().state,
+            "",
+            "too much is not passed on"
+        );
     }
 
     #[test]

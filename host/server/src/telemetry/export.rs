@@ -38,8 +38,15 @@ impl Exporter {
         let wrong = |why: String| StartError::Collector { place: collector.to_owned(), why };
         outbound.may_call(&place).map_err(|error| wrong(error.to_string()))?;
         let traces = place.parse().map_err(|_| wrong("it is not an address".to_owned()))?;
-        let runtime = tokio::runtime::Builder::new_current_thread().build().map_err(StartError::Thread)?;
-        Ok(Self { traces, tenant: tenant.to_owned(), outbound: Arc::clone(outbound), counts, runtime })
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().build().map_err(StartError::Thread)?;
+        Ok(Self {
+            traces,
+            tenant: tenant.to_owned(),
+            outbound: Arc::clone(outbound),
+            counts,
+            runtime,
+        })
     }
 
     /// Exports until the end: then what is left, as long as the collector takes it.
@@ -62,7 +69,10 @@ impl Exporter {
                     Err(why) => {
                         self.counts.dropped.fetch_add(count, Ordering::Relaxed);
                         if !std::mem::replace(&mut failing, true) {
-                            tracing::warn!(why, "the trace collector takes nothing; traces are dropped until it does");
+                            tracing::warn!(
+                                why,
+                                "the trace collector takes nothing; traces are dropped until it does"
+                            );
                         }
                     }
                 }
@@ -77,8 +87,16 @@ impl Exporter {
         let body = Bytes::from(otlp::request(batch, &self.tenant).to_string());
         let request = Request::post(self.traces.clone()).header(CONTENT_TYPE, "application/json");
         let request = request.body(body).map_err(|error| error.to_string())?;
-        let answer = self.outbound.send(request, Instant::now() + PATIENCE).await.map_err(|error| error.to_string())?;
-        if answer.status().is_success() { Ok(()) } else { Err(format!("it answered {}", answer.status().as_u16())) }
+        let answer = self
+            .outbound
+            .send(request, Instant::now() + PATIENCE)
+            .await
+            .map_err(|error| error.to_string())?;
+        if answer.status().is_success() {
+            Ok(())
+        } else {
+            Err(format!("it answered {}", answer.status().as_u16()))
+        }
     }
 }
 

@@ -44,7 +44,13 @@ fn spans(trace: &Trace) -> Vec<Value> {
         }
     };
     let name = format!("hook {}", trace.hook.name);
-    let mut root = span(trace, &trace.span, trace.context.parent.as_ref(), &name, (Duration::ZERO, trace.left));
+    let mut root = span(
+        trace,
+        &trace.span,
+        trace.context.parent.as_ref(),
+        &name,
+        (Duration::ZERO, trace.left),
+    );
     if let Some(root) = root.as_object_mut() {
         root.insert("kind".to_owned(), json!(SERVER));
         root.insert("attributes".to_owned(), attributes.into());
@@ -61,7 +67,8 @@ fn child(trace: &Trace, part: &Part) -> Value {
         What::Stage(stage) => span(trace, &random(), Some(&trace.span), stage.name(), time),
         What::Plugin { binding, outcome } => {
             let manifest = binding.manifest();
-            let mut span = span(trace, &random(), Some(&trace.span), &format!("plugin {}", manifest.id), time);
+            let mut span =
+                span(trace, &random(), Some(&trace.span), &format!("plugin {}", manifest.id), time);
             let attributes = vec![
                 text("portcullis.plugin", &manifest.id),
                 text("portcullis.plugin.version", &manifest.version),
@@ -77,7 +84,13 @@ fn child(trace: &Trace, part: &Part) -> Value {
     }
 }
 
-fn span(trace: &Trace, id: &[u8; 8], parent: Option<&[u8; 8]>, name: &str, (from, to): (Duration, Duration)) -> Value {
+fn span(
+    trace: &Trace,
+    id: &[u8; 8],
+    parent: Option<&[u8; 8]>,
+    name: &str,
+    (from, to): (Duration, Duration),
+) -> Value {
     let mut span = json!({
         "traceId": hex(&trace.context.trace), "spanId": hex(id), "name": name, "kind": INTERNAL,
         "startTimeUnixNano": trace.at(from).to_string(), "endTimeUnixNano": trace.at(to).to_string(),

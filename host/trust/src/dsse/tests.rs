@@ -43,7 +43,9 @@ fn key_ids_are_hints_that_must_not_lie() {
     let known = [one.public().clone(), two.public().clone()];
     let text = String::from_utf8(sign("t", b"{}", &[&one])).unwrap();
     let keyid = one.public().keyid();
-    let verify = |text: &str| Envelope::parse(text.as_bytes()).unwrap().verify("t", &known).map(|v| v.signers.len());
+    let verify = |text: &str| {
+        Envelope::parse(text.as_bytes()).unwrap().verify("t", &known).map(|v| v.signers.len())
+    };
 
     let named_two = text.replace(&keyid, &two.public().keyid());
     let named_nobody = text.replace(&keyid, "nobody+00000000");
@@ -61,11 +63,23 @@ fn another_type_or_payload_is_another_message() {
     let known = [one.public().clone()];
     let text = String::from_utf8(sign("t", b"{}", &[&one])).unwrap();
     let code = |text: &str, payload_type| {
-        Envelope::parse(text.as_bytes()).unwrap().verify(payload_type, &known).err().map(|refusal| refusal.code())
+        Envelope::parse(text.as_bytes())
+            .unwrap()
+            .verify(payload_type, &known)
+            .err()
+            .map(|refusal| refusal.code())
     };
     assert_eq!(code(&text, "u"), Some("wrong-payload-type"));
-    assert_eq!(code(&text.replace(r#""t""#, r#""u""#), "u"), Some("bad-signature"), "the type is signed");
-    assert_eq!(code(&text.replace("e30=", "W10="), "t"), Some("bad-signature"), "the payload is signed");
+    assert_eq!(
+        code(&text.replace(r#""t""#, r#""u""#), "u"),
+        Some("bad-signature"),
+        "the type is signed"
+    );
+    assert_eq!(
+        code(&text.replace("e30=", "W10="), "t"),
+        Some("bad-signature"),
+        "the payload is signed"
+    );
     let none = String::from_utf8(sign("t", b"{}", &[])).unwrap();
     assert_eq!(code(&none, "t"), Some("unsigned"));
 }
@@ -116,7 +130,10 @@ fn signatures_are_added_later_and_elsewhere() {
     assert_eq!(add_signature(&both, &one).unwrap(), both, "once is enough");
 
     let mut envelope = Envelope::parse(&first).unwrap();
-    assert_eq!(envelope.add(two.public(), one.sign(&envelope.message())).unwrap_err().code(), "bad-signature");
+    assert_eq!(
+        envelope.add(two.public(), one.sign(&envelope.message())).unwrap_err().code(),
+        "bad-signature"
+    );
     envelope.add(two.public(), two.sign(&envelope.message())).unwrap();
     assert_eq!(envelope.to_bytes(), both);
     assert_eq!(envelope.verify("t", &known).unwrap().signers.len(), 2);

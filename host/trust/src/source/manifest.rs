@@ -10,7 +10,8 @@ use serde_json::value::RawValue;
 
 use super::{Validity, malformed, payload};
 use crate::manifest::{
-    Capability, EmitsText, Manifest, PassedSuite, Predicate, SchemaText, Statement, Subject, SubjectDigest,
+    Capability, EmitsText, Manifest, PassedSuite, Predicate, SchemaText, Statement, Subject,
+    SubjectDigest,
 };
 use crate::refusal::Refusal;
 use crate::strict;
@@ -71,7 +72,9 @@ impl ManifestSource {
         now: Millis,
     ) -> Result<Vec<u8>, Refusal> {
         if self.suite.is_some() != suite.is_some() {
-            return Err(malformed("it demands a passed suite, and none has passed; or the other way round"));
+            return Err(malformed(
+                "it demands a passed suite, and none has passed; or the other way round",
+            ));
         }
         let bytes = self.statement(wasm, schema, suite, now)?;
         Manifest::parse(&bytes)?;
@@ -79,7 +82,12 @@ impl ManifestSource {
     }
 
     /// The manifest that this comes to, for trying the component before anything is signed.
-    pub fn manifest(&self, wasm: &[u8], schema: Option<&str>, now: Millis) -> Result<Manifest, Refusal> {
+    pub fn manifest(
+        &self,
+        wasm: &[u8],
+        schema: Option<&str>,
+        now: Millis,
+    ) -> Result<Manifest, Refusal> {
         Manifest::parse(&self.statement(wasm, schema, None, now)?)
     }
 
@@ -106,7 +114,8 @@ impl ManifestSource {
             version: self.version.clone(),
             serial: self.serial,
             world: Manifest::WORLD.to_owned(),
-            wasm_size: u64::try_from(wasm.len()).map_err(|_| malformed("the component is too large"))?,
+            wasm_size: u64::try_from(wasm.len())
+                .map_err(|_| malformed("the component is too large"))?,
             hooks: self.hooks.clone(),
             reads: self.reads.clone(),
             requires: self.requires.clone(),
@@ -145,6 +154,7 @@ fn schema_text(schema: &str) -> Result<SchemaText, Refusal> {
     let schema = schema.trim_matches([' ', '\t', '\r', '\n']);
     let digest = strict::sha256(schema.as_bytes());
     let schema = RawValue::from_string(schema.to_owned());
-    let schema = schema.map_err(|error| malformed(format!("its settings schema is not json: {error}")))?;
+    let schema =
+        schema.map_err(|error| malformed(format!("its settings schema is not json: {error}")))?;
     Ok(SchemaText { digest, schema })
 }

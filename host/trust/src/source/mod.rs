@@ -32,13 +32,17 @@ struct Validity {
 impl Validity {
     /// From when until when, to the second.
     fn window(&self, now: Millis) -> Result<(Millis, Millis), Refusal> {
-        let read = |text: &str| time::parse(text).ok_or_else(|| malformed(format!("`validity`: {}", time::EXPECTED)));
+        let read = |text: &str| {
+            time::parse(text).ok_or_else(|| malformed(format!("`validity`: {}", time::EXPECTED)))
+        };
         let from = self.not_before.as_deref().map_or(Ok(time::whole_second(now)), read)?;
         let until = match (self.days, &self.expires) {
             (Some(days @ 1..=MAX_DAYS), None) => time::days_after(from, days),
             (None, Some(expires)) => read(expires)?,
             _ => {
-                return Err(malformed(format!("`validity` needs either `days` (1 to {MAX_DAYS}) or `expires`")));
+                return Err(malformed(format!(
+                    "`validity` needs either `days` (1 to {MAX_DAYS}) or `expires`"
+                )));
             }
         };
         Ok((from, until))
@@ -51,7 +55,10 @@ fn payload(document: &impl Serialize) -> Result<Vec<u8>, Refusal> {
 }
 
 fn malformed(what: impl AsRef<str>) -> Refusal {
-    Refusal::new(RefusalCode::SourceMalformed, format!("the source file is malformed: {}", what.as_ref()))
+    Refusal::new(
+        RefusalCode::SourceMalformed,
+        format!("the source file is malformed: {}", what.as_ref()),
+    )
 }
 
 /// Ten years: longer is a slip of the pen.
@@ -66,11 +73,16 @@ mod tests {
         let now = Millis(1_700_000_000_999);
         let of = |text: &str| crate::strict::toml::<Validity>(text).unwrap().window(now);
         assert_eq!(of("days = 1"), Ok((Millis(1_700_000_000_000), Millis(1_700_086_400_000))));
-        let dates = of("not_before = \"2027-01-01T00:00:00Z\"\nexpires = \"2028-01-01T00:00:00Z\"").unwrap();
+        let dates = of("not_before = \"2027-01-01T00:00:00Z\"\nexpires = \"2028-01-01T00:00:00Z\"")
+            .unwrap();
         assert_eq!(dates.1.0 - dates.0.0, 365 * 86_400_000);
-        for wrong in
-            ["", "days = 0", "days = 4000", "days = 1\nexpires = \"2028-01-01T00:00:00Z\"", "expires = \"2028-01-01\""]
-        {
+        for wrong in [
+            "",
+            "days = 0",
+            "days = 4000",
+            "days = 1\nexpires = \"2028-01-01T00:00:00Z\"",
+            "expires = \"2028-01-01\"",
+        ] {
             assert_eq!(of(wrong).unwrap_err().code(), "source-malformed", "{wrong}");
         }
     }

@@ -68,7 +68,10 @@ impl ReleaseSource {
     /// [`to_payload`](Self::to_payload).
     pub fn files(&self) -> impl Iterator<Item = &str> {
         let settings = self.bindings.iter().filter_map(|binding| binding.settings.as_deref());
-        let tried = self.bindings.iter().filter_map(|binding| binding.candidate.as_ref()?.settings.as_deref());
+        let tried = self
+            .bindings
+            .iter()
+            .filter_map(|binding| binding.candidate.as_ref()?.settings.as_deref());
         self.plugins.iter().chain(&self.candidates).map(String::as_str).chain(settings).chain(tried)
     }
 
@@ -81,18 +84,27 @@ impl ReleaseSource {
         now: Millis,
     ) -> Result<Vec<u8>, Refusal> {
         if self.validity.not_before.is_some() {
-            return Err(malformed("a release set has no `not_before`: it begins when it is issued"));
+            return Err(malformed(
+                "a release set has no `not_before`: it begins when it is issued",
+            ));
         }
         let (issued, expires) = self.validity.window(now)?;
-        let file =
-            |path: &String| files.get(path).ok_or_else(|| malformed(format!("{} was not handed in", quoted(path))));
+        let file = |path: &String| {
+            files.get(path).ok_or_else(|| malformed(format!("{} was not handed in", quoted(path))))
+        };
         let listed = |paths: &[String]| {
             let mut plugins = BTreeMap::new();
             for path in paths {
                 let verified = verify_manifest(root, file(path)?, now)?;
                 let id = verified.manifest.id.clone();
-                if plugins.insert(id, PluginEntry::of(&verified.manifest, verified.digest)).is_some() {
-                    return Err(malformed(format!("{} is a second manifest of the same plugin", quoted(path))));
+                if plugins
+                    .insert(id, PluginEntry::of(&verified.manifest, verified.digest))
+                    .is_some()
+                {
+                    return Err(malformed(format!(
+                        "{} is a second manifest of the same plugin",
+                        quoted(path)
+                    )));
                 }
             }
             Ok(plugins)
@@ -100,8 +112,10 @@ impl ReleaseSource {
         let (plugins, candidates) = (listed(&self.plugins)?, listed(&self.candidates)?);
         let mut bindings = Vec::with_capacity(self.bindings.len());
         for source in &self.bindings {
-            let settings =
-                source.settings.as_ref().map_or(Ok(ReleaseSet::NO_SETTINGS), |path| file(path).map(Vec::as_slice))?;
+            let settings = source
+                .settings
+                .as_ref()
+                .map_or(Ok(ReleaseSet::NO_SETTINGS), |path| file(path).map(Vec::as_slice))?;
             bindings.push(Binding {
                 hook: source.hook.clone(),
                 plugin: source.plugin.clone(),
@@ -109,7 +123,11 @@ impl ReleaseSource {
                 settings: strict::sha256(settings),
                 say: source.say.clone(),
                 bounds: source.bounds,
-                candidate: source.candidate.as_ref().map(|it| it.to_candidate(source, &file)).transpose()?,
+                candidate: source
+                    .candidate
+                    .as_ref()
+                    .map(|it| it.to_candidate(source, &file))
+                    .transpose()?,
             });
         }
         bindings.sort();

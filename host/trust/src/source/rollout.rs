@@ -49,7 +49,8 @@ impl CandidateSource {
         file: &impl Fn(&String) -> Result<&'f Vec<u8>, Refusal>,
     ) -> Result<Candidate, Refusal> {
         let settings = self.settings.as_ref().or(live.settings.as_ref());
-        let settings = settings.map_or(Ok(ReleaseSet::NO_SETTINGS), |path| file(path).map(Vec::as_slice))?;
+        let settings =
+            settings.map_or(Ok(ReleaseSet::NO_SETTINGS), |path| file(path).map(Vec::as_slice))?;
         Ok(Candidate {
             plugin: self.plugin.as_ref().unwrap_or(&live.plugin).clone(),
             settings: strict::sha256(settings),

@@ -71,7 +71,11 @@ impl RootSource {
     /// The payload to sign, as [`TrustRoot::PAYLOAD_TYPE`]. A root has no beginning: it holds once it is
     /// pinned, or once hosts see it. One that follows another carries that one's revocations on, so that nobody
     /// has to keep a list by hand.
-    pub fn to_payload(&self, previous: Option<&TrustRoot>, now: Millis) -> Result<Vec<u8>, Refusal> {
+    pub fn to_payload(
+        &self,
+        previous: Option<&TrustRoot>,
+        now: Millis,
+    ) -> Result<Vec<u8>, Refusal> {
         if self.validity.not_before.is_some() {
             return Err(malformed("a trust root has no `not_before`"));
         }
@@ -81,7 +85,9 @@ impl RootSource {
             vkeys.extend_from_slice(keys);
             keys.iter().map(|vkey| keyid(vkey)).collect::<Result<Vec<_>, _>>()
         };
-        let mut role = |source: &RoleSource| Ok(RoleText { keys: named(&source.keys)?, threshold: source.threshold });
+        let mut role = |source: &RoleSource| {
+            Ok(RoleText { keys: named(&source.keys)?, threshold: source.threshold })
+        };
         let root = role(&self.root)?;
         let release = role(&self.release)?;
         let reviewer = self.reviewer.as_ref().map(&mut role).transpose()?;
@@ -103,9 +109,12 @@ impl RootSource {
         let next = previous.map_or(1, |previous| previous.version.saturating_add(1));
         let version = self.version.unwrap_or(next);
         if previous.is_some() && version != next {
-            return Err(malformed(format!("`version` is {version}, and the root after the one before is {next}")));
+            return Err(malformed(format!(
+                "`version` is {version}, and the root after the one before is {next}"
+            )));
         }
-        let revoked = previous.map_or_else(|| self.revoked.clone(), |previous| self.revoked.and(previous));
+        let revoked =
+            previous.map_or_else(|| self.revoked.clone(), |previous| self.revoked.and(previous));
         let bytes = payload(&RootText { version, expires, keys: vkeys, roles, revoked })?;
         TrustRoot::parse(&bytes)?.fresh(now)?;
         Ok(bytes)
@@ -113,6 +122,7 @@ impl RootSource {
 }
 
 fn keyid(vkey: &str) -> Result<String, Refusal> {
-    let key = PublicKey::parse(vkey).map_err(|error| malformed(format!("{}: {error}", quoted(vkey))))?;
+    let key =
+        PublicKey::parse(vkey).map_err(|error| malformed(format!("{}: {error}", quoted(vkey))))?;
     Ok(key.keyid())
 }

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use portcullis_keys::SecretKey;
 use portcullis_model::Millis;
 use portcullis_trust::{
-    Manifest, ManifestSource, Refusal, ReleaseSet, ReleaseSource, RootSource, TrustRoot, VerifiedPlugin, sign,
-    verify_plugin, verify_release, verify_root,
+    Manifest, ManifestSource, Refusal, ReleaseSet, ReleaseSource, RootSource, TrustRoot,
+    VerifiedPlugin, sign, verify_plugin, verify_release, verify_root,
 };
 
 /// 2026-11-01T12:00:00Z and a bit.
@@ -18,7 +18,8 @@ pub const WASM: &[u8] = b"\0asm\x0d\0\x01\0 and what a component holds";
 
 pub const SETTINGS: &[u8] = br#"{"rules":[]}"#;
 
-pub const SCHEMA: &str = "\n{ \"type\": \"object\",\n  \"properties\": { \"rules\": { \"type\": \"array\" } } }\n";
+pub const SCHEMA: &str =
+    "\n{ \"type\": \"object\",\n  \"properties\": { \"rules\": { \"type\": \"array\" } } }\n";
 
 pub const MANIFEST_TOML: &str = include_str!("manifest.toml");
 
@@ -55,8 +56,10 @@ impl Hospital {
 
     pub fn root_toml(&self) -> String {
         let mut text = include_str!("trust-root.toml").to_owned();
-        let keys = [&self.root_key, &self.release_key, &self.log_key, &self.alice, &self.bob, &self.carol];
-        for (name, key) in ["ROOT", "RELEASE", "LOG", "ALICE", "BOB", "CAROL"].into_iter().zip(keys) {
+        let keys =
+            [&self.root_key, &self.release_key, &self.log_key, &self.alice, &self.bob, &self.carol];
+        for (name, key) in ["ROOT", "RELEASE", "LOG", "ALICE", "BOB", "CAROL"].into_iter().zip(keys)
+        {
             text = text.replace(name, &key.public().to_string());
         }
         text
@@ -76,7 +79,10 @@ impl Hospital {
     }
 
     pub fn statement(&self) -> String {
-        let bytes = ManifestSource::parse(MANIFEST_TOML).unwrap().to_statement(WASM, Some(SCHEMA), None, NOW).unwrap();
+        let bytes = ManifestSource::parse(MANIFEST_TOML)
+            .unwrap()
+            .to_statement(WASM, Some(SCHEMA), None, NOW)
+            .unwrap();
         String::from_utf8(bytes).unwrap()
     }
 
@@ -92,10 +98,16 @@ impl Hospital {
     pub fn release_payload_of(&self, source: &str) -> Result<String, Refusal> {
         let source = ReleaseSource::parse(source)?;
         let next = MANIFEST_TOML.replace("serial = 7", "serial = 8").replace("2.0.0", "2.1.0");
-        let next = ManifestSource::parse(&next).unwrap().to_statement(WASM, Some(SCHEMA), None, NOW).unwrap();
+        let next = ManifestSource::parse(&next)
+            .unwrap()
+            .to_statement(WASM, Some(SCHEMA), None, NOW)
+            .unwrap();
         let files = BTreeMap::from([
             ("sod.manifest.json".to_owned(), self.sign_manifest(&self.statement())),
-            ("sod-next.manifest.json".to_owned(), self.sign_manifest(std::str::from_utf8(&next).unwrap())),
+            (
+                "sod-next.manifest.json".to_owned(),
+                self.sign_manifest(std::str::from_utf8(&next).unwrap()),
+            ),
             ("settings/sod.json".to_owned(), SETTINGS.to_vec()),
             ("settings/sod-next.json".to_owned(), b"{\"existing\":\"report\"}".to_vec()),
         ]);
@@ -107,11 +119,16 @@ impl Hospital {
     pub fn release_toml_with_candidate() -> String {
         let token = RELEASE_TOML.find("hook = \"token\"").unwrap();
         let (before, binding) = RELEASE_TOML.split_at(token);
-        let (binding, after) =
-            binding.split_once("\n[[binding]]").map_or((binding, None), |(it, rest)| (it, Some(rest)));
+        let (binding, after) = binding
+            .split_once("\n[[binding]]")
+            .map_or((binding, None), |(it, rest)| (it, Some(rest)));
         let after = after.map(|rest| format!("\n[[binding]]{rest}")).unwrap_or_default();
         let plugins = "plugins = [";
-        let before = before.replacen(plugins, &format!("candidates = [\"sod-next.manifest.json\"]\n{plugins}"), 1);
+        let before = before.replacen(
+            plugins,
+            &format!("candidates = [\"sod-next.manifest.json\"]\n{plugins}"),
+            1,
+        );
         format!(
             "{before}{binding}\nbounds = {{ concurrency = 2, errors = 3 }}\n\n[binding.candidate]\nsettings = \"settings/sod-next.json\"\ncanary = {{ percent = 5, departments = [\"radiology\"] }}\nstop = {{ differ = 1 }}\n{after}"
         )
@@ -126,7 +143,12 @@ impl Hospital {
     }
 
     /// What loading the release's plugin from these bytes comes to.
-    pub fn load(&self, envelope: &[u8], wasm: &[u8], now: Millis) -> Result<VerifiedPlugin, Refusal> {
+    pub fn load(
+        &self,
+        envelope: &[u8],
+        wasm: &[u8],
+        now: Millis,
+    ) -> Result<VerifiedPlugin, Refusal> {
         let release = self.release();
         verify_plugin(&self.root(), release.entry("org.hospital.sod")?, envelope, wasm, now)
     }
@@ -140,7 +162,10 @@ pub fn refused<T>(code: &str, outcome: Result<T, Refusal>) {
         Err(refusal) => {
             assert_eq!(refusal.code(), code, "{refusal}");
             let sentence = refusal.to_string();
-            assert!(!sentence.ends_with('.') && sentence.starts_with(|c: char| !c.is_uppercase()), "{sentence}");
+            assert!(
+                !sentence.ends_with('.') && sentence.starts_with(|c: char| !c.is_uppercase()),
+                "{sentence}"
+            );
             assert!(refusal.hint().is_some());
             println!("{code}: {sentence}");
         }

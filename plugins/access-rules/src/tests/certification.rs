@@ -28,7 +28,8 @@ fn decisions_by_identifiers() {
 
 #[test]
 fn decisions_by_properties() {
-    let archived = |who: &str, id: &str| call(who, "write", id).resource_attribute("status", "archived");
+    let archived =
+        |who: &str, id: &str| call(who, "write", id).resource_attribute("status", "archived");
     assert!(!yes(archived("alice", "record-2")));
     assert!(yes(archived("bob", "record-2").attribute("role", "admin")));
     let delete = |soft: bool| call("alice", "delete", "record-1").action_attribute("soft", soft);
@@ -47,7 +48,9 @@ fn decisions_by_properties() {
 
 #[test]
 fn more_than_is_asked_for_changes_nothing() {
-    let more = call("alice", "read", "record-1").attribute("department", "Sales").attribute("role", "manager");
+    let more = call("alice", "read", "record-1")
+        .attribute("department", "Sales")
+        .attribute("role", "manager");
     let more = more.action_attribute("method", "GET").resource_attribute("status", "active");
     let more = more.resource_attribute("owner", "bob").payload(r#"{"context":{"ip":"192.0.2.1"}}"#);
     assert!(yes(more));
@@ -64,7 +67,8 @@ fn searches() {
     // With properties.
     assert_eq!(found(who("write", "record-2").resource_attribute("status", "archived")), ["bob"]);
     assert_eq!(found(which("bob", "write").attribute("role", "admin")), ["record-2"]);
-    let bob = what("bob", "record-2").attribute("role", "admin").resource_attribute("status", "archived");
+    let bob =
+        what("bob", "record-2").attribute("role", "admin").resource_attribute("status", "archived");
     assert_eq!(found(bob), ["read", "write"]);
     // What is unknown is found nowhere.
     assert!(found(what("nonexistent-user", "record-1")).is_empty());

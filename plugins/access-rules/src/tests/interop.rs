@@ -68,20 +68,24 @@ fn every_decision_and_every_search_is_that_of_the_policy() {
                     "{who:?} {what} {document:?}"
                 );
             }
-            let expected: Vec<_> = ACTIONS.into_iter().filter(|what| may(who, what, document)).collect();
+            let expected: Vec<_> =
+                ACTIONS.into_iter().filter(|what| may(who, what, document)).collect();
             let search = call(who.0, "", &document.0).search(Sought::Action, "").build();
             assert_eq!(testing::find(&plugin, &search, 2), expected);
         }
         for what in ACTIONS {
-            let expected =
-                documents.iter().filter(|document| may(who, what, document)).map(|document| document.0.clone());
+            let expected = documents
+                .iter()
+                .filter(|document| may(who, what, document))
+                .map(|document| document.0.clone());
             let search = call(who.0, what, "").search(Sought::Resource, "record").build();
             assert_eq!(testing::find(&plugin, &search, 7), expected.collect::<Vec<String>>());
         }
     }
     for document in &documents {
         for what in ACTIONS {
-            let expected: Vec<_> = PEOPLE.iter().filter(|who| may(who, what, document)).map(|who| who.0).collect();
+            let expected: Vec<_> =
+                PEOPLE.iter().filter(|who| may(who, what, document)).map(|who| who.0).collect();
             let search = call("", what, &document.0).search(Sought::Subject, "user").build();
             assert_eq!(testing::find(&plugin, &search, 3), expected);
         }

@@ -54,27 +54,39 @@ fn condition() -> impl Strategy<Value = Value> {
         name().prop_map(|it| ("starts_with", json!(it))),
         any::<bool>().prop_map(|it| ("present", json!(it))),
     ];
-    (path(), comparison, prop::option::weighted(0.2, any::<bool>())).prop_map(|(what, (test, value), if_absent)| {
-        let mut condition = json!({"what": what, test: value});
-        if let Some(if_absent) = if_absent {
-            condition["if_absent"] = json!(if_absent);
-        }
-        condition
-    })
+    (path(), comparison, prop::option::weighted(0.2, any::<bool>())).prop_map(
+        |(what, (test, value), if_absent)| {
+            let mut condition = json!({"what": what, test: value});
+            if let Some(if_absent) = if_absent {
+                condition["if_absent"] = json!(if_absent);
+            }
+            condition
+        },
+    )
 }
 
 fn rule() -> impl Strategy<Value = Value> {
     let listed = || prop::option::weighted(0.1, any::<bool>());
-    let parts = (names(), names(), names(), names(), names(), listed(), prop::collection::vec(condition(), 0..3));
-    (any::<bool>(), parts).prop_map(|(allow, (ids, roles, actions, types, resources, listed, when))| {
-        json!({
-            "effect": if allow { "allow" } else { "deny" },
-            "subject": {"ids": ids, "roles": roles, "listed": listed},
-            "action": {"names": actions},
-            "resource": {"types": types, "ids": resources},
-            "when": when,
-        })
-    })
+    let parts = (
+        names(),
+        names(),
+        names(),
+        names(),
+        names(),
+        listed(),
+        prop::collection::vec(condition(), 0..3),
+    );
+    (any::<bool>(), parts).prop_map(
+        |(allow, (ids, roles, actions, types, resources, listed, when))| {
+            json!({
+                "effect": if allow { "allow" } else { "deny" },
+                "subject": {"ids": ids, "roles": roles, "listed": listed},
+                "action": {"names": actions},
+                "resource": {"types": types, "ids": resources},
+                "when": when,
+            })
+        },
+    )
 }
 
 fn attributes() -> impl Strategy<Value = Value> {
@@ -122,7 +134,8 @@ struct Asked {
 
 impl Asked {
     fn call(&self) -> testing::CallBuilder {
-        let mut call = testing::call("authzen").payload(&json!({"context": self.context}).to_string());
+        let mut call =
+            testing::call("authzen").payload(&json!({"context": self.context}).to_string());
         let members = |value: &Value| value.as_object().cloned().unwrap_or_default();
         if let Some((id, attributes, held)) = &self.subject {
             call = call.subject(id).entitlements(held.iter().copied());
@@ -154,7 +167,12 @@ fn asked() -> impl Strategy<Value = Asked> {
         prop::option::weighted(0.9, (name(), name(), attributes())),
         attributes(),
     );
-    parts.prop_map(|(subject, action, resource, context)| Asked { subject, action, resource, context })
+    parts.prop_map(|(subject, action, resource, context)| Asked {
+        subject,
+        action,
+        resource,
+        context,
+    })
 }
 
 proptest! {
@@ -255,7 +273,8 @@ fn large(count: usize) -> Value {
             json!({"id": format!("R{at}"), "effect": "deny", "subject": {"ids": [format!("u{at}")]}, "action": {"names": ["write"]}, "resource": {"types": ["record"]}})
         }
     };
-    let subject = |at: usize| json!({"type": "user", "id": format!("u{at}"), "roles": [format!("role{at}")]});
+    let subject =
+        |at: usize| json!({"type": "user", "id": format!("u{at}"), "roles": [format!("role{at}")]});
     let resource = |at: usize| json!({"type": "record", "id": format!("r{at}"), "attributes": {"status": "active"}});
     json!({
         "owner": "o",
@@ -273,7 +292,9 @@ fn ten_thousand_rules_are_held_against_a_call_by_the_few_that_can_concern_it() {
     assert_eq!(ask("u5", "read", "r9999").codes(), ["ACCESS_ALLOWED"], "by role");
     assert_eq!(ask("u9999", "write", "r1").codes(), ["ACCESS_DENIED"]);
     assert_eq!(ask("u6", "read", "r9999").codes(), ["NO_RULE"]);
-    for (who, what, to) in [("u9999", "read", "r8000"), ("u5", "read", "r9999"), ("u9999", "write", "r1")] {
+    for (who, what, to) in
+        [("u9999", "read", "r8000"), ("u5", "read", "r9999"), ("u9999", "write", "r1")]
+    {
         let call = call(who, what, to).build();
         let scene = Scene::of(&plugin.0, &call);
         let considered = plugin.0.index.rules(&scene).len();

@@ -4,8 +4,14 @@ use proptest::prelude::*;
 
 use super::*;
 
-const ITEMS: [&str; 6] =
-    ["contractEnd", "projectEnd", "sponsorUntil", "trainingExpires", "licenceExpires", "agreementEnd"];
+const ITEMS: [&str; 6] = [
+    "contractEnd",
+    "projectEnd",
+    "sponsorUntil",
+    "trainingExpires",
+    "licenceExpires",
+    "agreementEnd",
+];
 
 /// An end somewhere in November and December 2026, as a date or as a time with an offset. Ordered by how late it is.
 #[derive(Clone, Copy, Debug)]
@@ -17,7 +23,9 @@ enum When {
 impl When {
     fn text(self) -> String {
         match self {
-            Self::Day(day) => (jiff::civil::date(2026, 10, 20) + jiff::Span::new().days(day)).to_string(),
+            Self::Day(day) => {
+                (jiff::civil::date(2026, 10, 20) + jiff::Span::new().days(day)).to_string()
+            }
             Self::Minute(minute) => (base() + jiff::Span::new().minutes(minute)).to_string(),
         }
     }
@@ -40,7 +48,8 @@ fn when() -> impl Strategy<Value = When> {
 
 fn items() -> impl Strategy<Value = Vec<Option<When>>> {
     let others = prop::collection::vec(prop::option::of(when()), 5);
-    (when(), others).prop_map(|(contract, others)| [Some(contract)].into_iter().chain(others).collect())
+    (when(), others)
+        .prop_map(|(contract, others)| [Some(contract)].into_iter().chain(others).collect())
 }
 
 /// How many seconds of access this call gives; none if it denies.

@@ -20,17 +20,19 @@ struct World {
 
 fn world() -> impl Strategy<Value = World> {
     let rules = prop::collection::vec((1..32_u8, 2..4_u32), 0..6);
-    (prop::array::uniform5(1..64_u8), 0..64_u8, rules, 0..128_u8, 0..128_u8, any::<u8>(), 0..16_u8).prop_map(
-        |(functions, role, rules, held, requested, added, dropped)| World {
+    (prop::array::uniform5(1..64_u8), 0..64_u8, rules, 0..128_u8, 0..128_u8, any::<u8>(), 0..16_u8)
+        .prop_map(|(functions, role, rules, held, requested, added, dropped)| World {
             functions,
             role,
-            rules: rules.into_iter().filter(|(set, at_least)| set.count_ones() >= *at_least).collect(),
+            rules: rules
+                .into_iter()
+                .filter(|(set, at_least)| set.count_ones() >= *at_least)
+                .collect(),
             held,
             requested,
             added: added & 0b111_1111,
             dropped,
-        },
-    )
+        })
 }
 
 impl World {
@@ -77,8 +79,11 @@ impl World {
 
     /// The functions of a rule that these entitlements give.
     fn given(&self, entitlements: u8, set: u8) -> u32 {
-        let entitlements = if entitlements >> 6 & 1 == 1 { entitlements | self.role } else { entitlements };
-        (0..5).filter(|at| set >> at & 1 == 1 && self.functions[*at] & entitlements & 0b11_1111 != 0).count() as u32
+        let entitlements =
+            if entitlements >> 6 & 1 == 1 { entitlements | self.role } else { entitlements };
+        (0..5)
+            .filter(|at| set >> at & 1 == 1 && self.functions[*at] & entitlements & 0b11_1111 != 0)
+            .count() as u32
     }
 
     /// (rule, was it broken before, the size of the smallest set that breaks it), by trying every subset.
@@ -93,7 +98,8 @@ impl World {
             let existing = broken(before, *set, *at_least);
             let from = if existing { before } else { after };
             let subsets = (0..128_u8).filter(|subset| subset & !from == 0);
-            let smallest = subsets.filter(|subset| broken(*subset, *set, *at_least)).map(u8::count_ones).min();
+            let smallest =
+                subsets.filter(|subset| broken(*subset, *set, *at_least)).map(u8::count_ones).min();
             Some((format!("r{at}"), existing, smallest.unwrap() as usize))
         };
         self.rules.iter().enumerate().filter_map(judge).collect()
@@ -144,7 +150,8 @@ proptest! {
 fn shuffle<T>(list: &mut [T], seed: u64) {
     let mut state = seed | 1;
     for at in (1..list.len()).rev() {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         list.swap(at, (state >> 33) as usize % (at + 1));
     }
 }

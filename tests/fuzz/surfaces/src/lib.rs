@@ -8,8 +8,8 @@ use std::sync::{Arc, LazyLock};
 use portcullis_audit::prove::check_proof;
 use portcullis_callers::{Discovery, Issuer, KeySet, Token};
 use portcullis_hooks::{
-    AnswerSource, Decryptor, Errand, Frame, Heard, HookKind, Incoming, Mapping, MappingSource, OnFailure, Outcome,
-    Refusal, Request, Settings, errand, read, refuse, safe_answer, write,
+    AnswerSource, Decryptor, Errand, Frame, Heard, HookKind, Incoming, Mapping, MappingSource,
+    OnFailure, Outcome, Refusal, Request, Settings, errand, read, refuse, safe_answer, write,
 };
 use portcullis_keys::PublicKey;
 use portcullis_model::{Cause, Change, Credential, Document, Effect, Millis, Target, Wanted};
@@ -18,8 +18,8 @@ use portcullis_registry::{
 };
 use portcullis_suite::{Suite, Syntax, check_settings};
 use portcullis_trust::{
-    BreakGlass, Downgrade, Envelope, ManifestSource, ReleaseSet, ReleaseSource, RootSource, TrustRoot, verify_manifest,
-    verify_release, verify_revocations, verify_root,
+    BreakGlass, Downgrade, Envelope, ManifestSource, ReleaseSet, ReleaseSource, RootSource,
+    TrustRoot, verify_manifest, verify_release, verify_revocations, verify_root,
 };
 
 /// What is done with untrusted bytes.
@@ -80,8 +80,15 @@ pub fn entra(bytes: &[u8]) {
     for kind in HookKind::ALL.into_iter().filter(|kind| kind.name().starts_with("entra.")) {
         body(kind, bytes);
         let settings = Settings::default();
-        let frame = Frame { tenant: "t", received: Millis(1), seed: 2, settings: &settings, wanted: Wanted::all() };
-        let request = Request { get: false, route: "", header: &|_| None, searches: false, body: bytes };
+        let frame = Frame {
+            tenant: "t",
+            received: Millis(1),
+            seed: 2,
+            settings: &settings,
+            wanted: Wanted::all(),
+        };
+        let request =
+            Request { get: false, route: "", header: &|_| None, searches: false, body: bytes };
         let heard = read(kind, &request, &frame);
         let Ok(Heard::One(incoming)) = &heard else { continue };
         for cause in Cause::ALL {
@@ -97,15 +104,25 @@ pub fn entra(bytes: &[u8]) {
                 ".pass\"",
                 "Approved",
             ];
-            assert!(closed.status != 200 || !goes_on.iter().any(|word| said.contains(word)), "a closed hook stops");
+            assert!(
+                closed.status != 200 || !goes_on.iter().any(|word| said.contains(word)),
+                "a closed hook stops"
+            );
         }
         let approvers = [Change::RequireApprovers(vec!["a".into()])];
         for changes in [&[][..], &approvers] {
             let outcome = Outcome { verdict: Effect::Allow, changes, ..Outcome::default() };
             if let Some(Errand::Resume(resume)) = errand(kind, incoming, &outcome) {
                 let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-_.".contains(&byte);
-                assert!(resume.path.bytes().all(plain) && !resume.path.contains("..") && !resume.path.contains("//"));
-                assert!(resume.path.ends_with("/resume") && Document::parse(resume.body.as_bytes()).is_ok());
+                assert!(
+                    resume.path.bytes().all(plain)
+                        && !resume.path.contains("..")
+                        && !resume.path.contains("//")
+                );
+                assert!(
+                    resume.path.ends_with("/resume")
+                        && Document::parse(resume.body.as_bytes()).is_ok()
+                );
             }
         }
     }
@@ -113,8 +130,9 @@ pub fn entra(bytes: &[u8]) {
 
 /// A compact JWE that nobody encrypted for us.
 pub fn jwe(bytes: &[u8]) {
-    static DECRYPTOR: LazyLock<Option<Decryptor>> =
-        LazyLock::new(|| Decryptor::from_pem([include_str!("../../../../host/hooks/tests/jwe/key.pem")]).ok());
+    static DECRYPTOR: LazyLock<Option<Decryptor>> = LazyLock::new(|| {
+        Decryptor::from_pem([include_str!("../../../../host/hooks/tests/jwe/key.pem")]).ok()
+    });
     let (Some(decryptor), Ok(text)) = (&*DECRYPTOR, std::str::from_utf8(bytes)) else { return };
     if let Ok(plaintext) = decryptor.decrypt(text) {
         assert!(plaintext.len() <= 16 << 10, "what is inflated is bounded");
@@ -129,7 +147,8 @@ pub fn sideband(bytes: &[u8]) {
         for incoming in questions(HookKind::PingSideband, route, bytes, &settings) {
             let outcome = Outcome { verdict: Effect::Allow, ..Outcome::default() };
             let Ok(answer) = write(HookKind::PingSideband, &incoming, &outcome) else { continue };
-            let echo = Document::parse(answer.body()).map(|echo| echo.root().get("response").is_none());
+            let echo =
+                Document::parse(answer.body()).map(|echo| echo.root().get("response").is_none());
             assert_eq!(echo, Ok(true), "what is allowed is no refusal");
             answered(HookKind::PingSideband, route, Some(&incoming), &settings);
         }
@@ -140,13 +159,22 @@ pub fn sideband(bytes: &[u8]) {
 /// The body of a `ping.pdp` call, single and as a batch.
 pub fn pdp(bytes: &[u8]) {
     let settings = Settings { subject: Some("/attributes/User".to_owned()), ..Settings::default() };
-    every_way(HookKind::PingPdp, &["/governance-engine", "/governance-engine/batch"], bytes, &settings);
+    every_way(
+        HookKind::PingPdp,
+        &["/governance-engine", "/governance-engine/batch"],
+        bytes,
+        &settings,
+    );
 }
 
 /// The body of an `authzen` call on every endpoint: only a verdict `allow` makes a `decision: true`.
 pub fn authzen(bytes: &[u8]) {
-    let routes =
-        ["/access/v1/evaluation", "/access/v1/evaluations", "/access/v1/search/subject", "/access/v1/search/action"];
+    let routes = [
+        "/access/v1/evaluation",
+        "/access/v1/evaluations",
+        "/access/v1/search/subject",
+        "/access/v1/search/action",
+    ];
     every_way(HookKind::Authzen, &routes, bytes, &Settings::default());
 }
 
@@ -214,12 +242,22 @@ pub fn envelope(bytes: &[u8]) {
         assert!(Envelope::parse(&again).is_ok(), "what was read can be written and read");
     }
     // Read without a signature, for showing: never a panic.
-    drop((TrustRoot::unverified(bytes), ReleaseSet::unverified(bytes), BreakGlass::unverified(bytes)));
+    drop((
+        TrustRoot::unverified(bytes),
+        ReleaseSet::unverified(bytes),
+        BreakGlass::unverified(bytes),
+    ));
     if let Ok(root) = verify_root(bytes, now) {
         // Only who holds the root's own keys can make one: then it must at least refuse itself as anything else.
-        assert!(verify_manifest(&root, bytes, now).is_err() && verify_release(&root, bytes, now).is_err());
+        assert!(
+            verify_manifest(&root, bytes, now).is_err()
+                && verify_release(&root, bytes, now).is_err()
+        );
         assert!(verify_revocations(&root, bytes).is_err() && root.next(bytes).is_err());
-        assert!(Downgrade::verify(&root, bytes, now).is_err() && BreakGlass::verify(&root, bytes, now).is_err());
+        assert!(
+            Downgrade::verify(&root, bytes, now).is_err()
+                && BreakGlass::verify(&root, bytes, now).is_err()
+        );
     }
 }
 
@@ -245,10 +283,14 @@ pub fn suite(bytes: &[u8]) {
             continue;
         }
         let Ok(bundle) = suite.bundle() else { continue };
-        let again = std::str::from_utf8(&bundle).ok().and_then(|text| Suite::parse(text, Syntax::Json).ok());
+        let again = std::str::from_utf8(&bundle)
+            .ok()
+            .and_then(|text| Suite::parse(text, Syntax::Json).ok());
         assert!(again.as_ref() == Some(&suite), "a bundle is the suite");
-        let (planned, replanned) =
-            (suite.plan().map(|plan| plan.cases()), again.map(|suite| suite.plan().map(|plan| plan.cases())));
+        let (planned, replanned) = (
+            suite.plan().map(|plan| plan.cases()),
+            again.map(|suite| suite.plan().map(|plan| plan.cases())),
+        );
         assert_eq!(Some(planned.ok()), replanned.map(Result::ok));
     }
     drop(check_settings(text, "{}"));
@@ -281,7 +323,9 @@ pub fn component(bytes: &[u8]) {
 pub fn bearer(bytes: &[u8]) {
     drop(KeySet::parse(bytes));
     drop(Discovery::parse(bytes, ["https://issuer.example"].into_iter()));
-    let (Ok(text), Ok(keys)) = (std::str::from_utf8(bytes), KeySet::parse(BEARER_KEYS)) else { return };
+    let (Ok(text), Ok(keys)) = (std::str::from_utf8(bytes), KeySet::parse(BEARER_KEYS)) else {
+        return;
+    };
     let Ok(token) = Token::parse(text) else { return };
     let issuer = Issuer {
         names: vec![("https://issuer.example".to_owned(), "cid".to_owned())],
@@ -300,14 +344,21 @@ pub fn registry(bytes: &[u8]) {
     let (image, index) = (Image::parse(bytes), Index::parse(bytes));
     assert!(image.is_err() || index.is_err(), "no bytes are both");
     if let Ok(image) = image {
-        assert_eq!(Image::parse(&image.to_bytes()).as_ref(), Ok(&image), "what was read can be written and read");
+        assert_eq!(
+            Image::parse(&image.to_bytes()).as_ref(),
+            Ok(&image),
+            "what was read can be written and read"
+        );
         drop(Documents::of(&image));
         if let Ok(layer) = portcullis_registry::layer(&image, bytes) {
             assert_eq!(image.layers.first(), Some(layer));
         }
         for kind in [MANIFEST_ARTIFACT, SUITE_ARTIFACT] {
             let to = portcullis_registry::sha256(bytes);
-            assert!(portcullis_registry::attachment(&image, to, kind).is_err(), "no manifest refers to itself");
+            assert!(
+                portcullis_registry::attachment(&image, to, kind).is_err(),
+                "no manifest refers to itself"
+            );
         }
     }
     if let Ok(index) = index {
@@ -330,7 +381,12 @@ fn every_way(kind: HookKind, routes: &[&'static str], bytes: &[u8], settings: &S
     for route in routes {
         for incoming in questions(kind, route, bytes, settings) {
             for verdict in Effect::ALL {
-                let outcome = Outcome { verdict, text: Some("no \"way\"\n"), language: "en", ..Outcome::default() };
+                let outcome = Outcome {
+                    verdict,
+                    text: Some("no \"way\"\n"),
+                    language: "en",
+                    ..Outcome::default()
+                };
                 let Ok(answer) = write(kind, &incoming, &outcome) else { continue };
                 let body = Document::parse(answer.body());
                 assert!(body.is_ok(), "an answer is JSON");
@@ -347,8 +403,14 @@ fn every_way(kind: HookKind, routes: &[&'static str], bytes: &[u8], settings: &S
 }
 
 /// The questions in a body, of whichever form.
-fn questions(kind: HookKind, route: &'static str, bytes: &[u8], settings: &Settings) -> Vec<Incoming> {
-    let frame = Frame { tenant: "t", received: Millis(1), seed: 2, settings, wanted: Wanted::all() };
+fn questions(
+    kind: HookKind,
+    route: &'static str,
+    bytes: &[u8],
+    settings: &Settings,
+) -> Vec<Incoming> {
+    let frame =
+        Frame { tenant: "t", received: Millis(1), seed: 2, settings, wanted: Wanted::all() };
     let header = |name: &str| (name == "content-type").then_some("application/json");
     let request = Request { get: false, route, header: &header, searches: true, body: bytes };
     match read(kind, &request, &frame) {
@@ -362,7 +424,8 @@ fn questions(kind: HookKind, route: &'static str, bytes: &[u8], settings: &Setti
 fn answered(kind: HookKind, route: &'static str, incoming: Option<&Incoming>, settings: &Settings) {
     for on_failure in [OnFailure::Closed, OnFailure::Open] {
         for cause in Cause::ALL {
-            let refusal = Refusal { settings, on_failure: &on_failure, cause, detail: "", route, incoming };
+            let refusal =
+                Refusal { settings, on_failure: &on_failure, cause, detail: "", route, incoming };
             let answer = refuse(kind, &refusal);
             assert!(answer.body().is_empty() || Document::parse(answer.body()).is_ok());
         }
@@ -371,12 +434,21 @@ fn answered(kind: HookKind, route: &'static str, incoming: Option<&Incoming>, se
 
 fn body(kind: HookKind, bytes: &[u8]) {
     let settings = Settings::default();
-    let frame = Frame { tenant: "t", received: Millis(1), seed: 2, settings: &settings, wanted: Wanted::all() };
-    let request = Request { get: false, route: "", header: &|_| None, searches: false, body: bytes };
+    let frame = Frame {
+        tenant: "t",
+        received: Millis(1),
+        seed: 2,
+        settings: &settings,
+        wanted: Wanted::all(),
+    };
+    let request =
+        Request { get: false, route: "", header: &|_| None, searches: false, body: bytes };
     let heard = read(kind, &request, &frame);
     let questions: Vec<_> = match &heard {
         Ok(Heard::One(incoming)) => vec![incoming],
-        Ok(Heard::Many(batch)) => batch.items.iter().filter_map(|item| item.as_ref().ok()).collect(),
+        Ok(Heard::Many(batch)) => {
+            batch.items.iter().filter_map(|item| item.as_ref().ok()).collect()
+        }
         _ => Vec::new(),
     };
     for incoming in [None].into_iter().chain(questions.iter().copied().map(Some)) {
@@ -389,9 +461,11 @@ fn body(kind: HookKind, bytes: &[u8]) {
 
 /// Every safe answer is one that the platform reads, and a closed hook that can stop does.
 fn refused(kind: HookKind, incoming: Option<&Incoming>) {
-    for on_failure in
-        [OnFailure::Closed, OnFailure::Open, OnFailure::Restricted { applications: vec!["0oaportal".into()] }]
-    {
+    for on_failure in [
+        OnFailure::Closed,
+        OnFailure::Open,
+        OnFailure::Restricted { applications: vec!["0oaportal".into()] },
+    ] {
         for cause in Cause::ALL {
             let answer = safe_answer(kind, &on_failure, cause, incoming);
             let body = Document::parse(answer.body());
@@ -402,7 +476,10 @@ fn refused(kind: HookKind, incoming: Option<&Incoming>) {
                 assert!(answer.status == 200 && stops, "a closed hook stops");
             }
             let text = String::from_utf8_lossy(answer.body());
-            assert!(!text.contains("\"VERIFIED\"") && !text.contains("SUCCESSFUL"), "nothing is vouched for");
+            assert!(
+                !text.contains("\"VERIFIED\"") && !text.contains("SUCCESSFUL"),
+                "nothing is vouched for"
+            );
         }
     }
 }
@@ -410,16 +487,29 @@ fn refused(kind: HookKind, incoming: Option<&Incoming>) {
 /// Every answer is one that the platform reads, and vouches for nothing that was not said.
 fn spoken(kind: HookKind, incoming: &Incoming) {
     let changes = [
-        Change::Set { target: Target::AccessToken, path: "/claims/x".into(), value: "\"y\"".into() },
-        Change::Set { target: Target::Assertion, path: "/claims/x".into(), value: "[\"y\",1]".into() },
+        Change::Set {
+            target: Target::AccessToken,
+            path: "/claims/x".into(),
+            value: "\"y\"".into(),
+        },
+        Change::Set {
+            target: Target::Assertion,
+            path: "/claims/x".into(),
+            value: "[\"y\",1]".into(),
+        },
         Change::CapLifetime { target: Target::AccessToken, seconds: 600 },
         Change::CapLifetime { target: Target::Assertion, seconds: 600 },
-        Change::Set { target: Target::User, path: "/accessEnd".into(), value: "\"2026-12-31\"".into() },
+        Change::Set {
+            target: Target::User,
+            path: "/accessEnd".into(),
+            value: "\"2026-12-31\"".into(),
+        },
         Change::Credential(Credential::Verified),
     ];
     for changes in changes.chunks(1).chain([&[][..]]) {
         for verdict in Effect::ALL {
-            let outcome = Outcome { verdict, changes, text: Some("no \"way\"\n"), ..Outcome::default() };
+            let outcome =
+                Outcome { verdict, changes, text: Some("no \"way\"\n"), ..Outcome::default() };
             let Ok(answer) = write(kind, incoming, &outcome) else { continue };
             assert!(answer.body().is_empty() || Document::parse(answer.body()).is_ok());
             let text = String::from_utf8_lossy(answer.body());
@@ -427,7 +517,10 @@ fn spoken(kind: HookKind, incoming: &Incoming) {
                 assert!(verdict <= Effect::Allow && changes.len() == 1);
             }
             if kind == HookKind::OktaTelephony {
-                assert_eq!(text.contains("\"SUCCESSFUL\""), errand(kind, incoming, &outcome).is_some());
+                assert_eq!(
+                    text.contains("\"SUCCESSFUL\""),
+                    errand(kind, incoming, &outcome).is_some()
+                );
             }
         }
     }

@@ -1,6 +1,10 @@
 //! The fuzz targets' functions over their corpus and some thousand deterministic changes of it: a part of every test run.
 
-#![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test whose own arithmetic is wrong must say so")]
+#![expect(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "a test whose own arithmetic is wrong must say so"
+)]
 
 use std::fs;
 use std::path::Path;
@@ -10,9 +14,12 @@ use portcullis_surfaces::SURFACES;
 #[test]
 fn no_surface_panics_on_its_corpus_or_near_it() {
     for (name, surface) in SURFACES {
-        let folder = Path::new(&std::env::var("CARGO_MANIFEST_DIR").unwrap()).join("../corpus").join(name);
-        let mut seeds: Vec<_> =
-            fs::read_dir(&folder).unwrap().map(|entry| fs::read(entry.unwrap().path()).unwrap()).collect();
+        let folder =
+            Path::new(&std::env::var("CARGO_MANIFEST_DIR").unwrap()).join("../corpus").join(name);
+        let mut seeds: Vec<_> = fs::read_dir(&folder)
+            .unwrap()
+            .map(|entry| fs::read(entry.unwrap().path()).unwrap())
+            .collect();
         seeds.sort();
         assert!(!seeds.is_empty(), "{name} has no corpus");
         let mut random = Random(0x9e37_79b9_7f4a_7c15);
@@ -41,7 +48,10 @@ fn changed(seed: &[u8], seeds: &[Vec<u8>], random: &mut Random) -> Vec<u8> {
             _ => {
                 let other = &seeds[random.below(seeds.len())];
                 let from = random.below(other.len().max(1)).min(other.len());
-                bytes.splice(at.min(bytes.len())..at.min(bytes.len()), other[from..].iter().take(32).copied());
+                bytes.splice(
+                    at.min(bytes.len())..at.min(bytes.len()),
+                    other[from..].iter().take(32).copied(),
+                );
             }
         }
     }

@@ -5,7 +5,8 @@ use std::hint::black_box;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use portcullis_guest::{
-    Attribute, Call, Cap, Change, Credential, Decision, Edit, Effect, Finding, Grant, GrantKind, Place, Target, journal,
+    Attribute, Call, Cap, Change, Credential, Decision, Edit, Effect, Finding, Grant, GrantKind,
+    Place, Target, journal,
 };
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
@@ -152,13 +153,18 @@ impl Deed {
             Self::Allow | Self::RefuseSettings => allow(),
             Self::Abstain => nothing(),
             Self::Deny { why } => deny(why),
-            Self::DenyField { field } => {
-                nothing().finding(Finding { field: Some(field.clone()), ..denial(&format!("because of {field}")) })
-            }
+            Self::DenyField { field } => nothing().finding(Finding {
+                field: Some(field.clone()),
+                ..denial(&format!("because of {field}"))
+            }),
             Self::Verify { pointer, expected } => {
                 let seen: Value = serde_json::from_str(&call.payload).unwrap_or_default();
                 let right = seen.pointer(pointer).and_then(Value::as_str) == Some(expected);
-                allow().change(Change::Credential(if right { Credential::Verified } else { Credential::Unverified }))
+                allow().change(Change::Credential(if right {
+                    Credential::Verified
+                } else {
+                    Credential::Unverified
+                }))
             }
             Self::Blab => blab(&reveal(call).to_string()),
             Self::StepUp => nothing().finding(Finding::new("MISCHIEF_STEPS_UP", Effect::StepUp)),
@@ -174,20 +180,32 @@ impl Deed {
             }
             Self::GrowMemory => hoard(),
             Self::FloodNotes => flood(),
-            Self::HugeOutput => (0..HUGE).fold(nothing(), |decision, _| decision.finding(denial(FILLER))),
-            Self::Error => return Err(format!("saw {}", reveal(call))),
-            Self::UndeclaredEffect => nothing().finding(Finding::new("MISCHIEF_ALLOWS", Effect::Abstain)),
-            Self::UndeclaredCode => nothing().finding(Finding::new("NOT_IN_THE_CATALOGUE", Effect::Allow)),
-            Self::UndeclaredChange => nothing().change(Change::Set(edit(Target::Response, "/status", "204"))),
-            Self::MalformedValue => {
-                nothing().change(Change::Set(edit(Target::AccessToken, "/claims/note", "{\"half\":")))
+            Self::HugeOutput => {
+                (0..HUGE).fold(nothing(), |decision, _| decision.finding(denial(FILLER)))
             }
+            Self::Error => return Err(format!("saw {}", reveal(call))),
+            Self::UndeclaredEffect => {
+                nothing().finding(Finding::new("MISCHIEF_ALLOWS", Effect::Abstain))
+            }
+            Self::UndeclaredCode => {
+                nothing().finding(Finding::new("NOT_IN_THE_CATALOGUE", Effect::Allow))
+            }
+            Self::UndeclaredChange => {
+                nothing().change(Change::Set(edit(Target::Response, "/status", "204")))
+            }
+            Self::MalformedValue => nothing().change(Change::Set(edit(
+                Target::AccessToken,
+                "/claims/note",
+                "{\"half\":",
+            ))),
             Self::MalformedArgument => {
                 let argument = Attribute { name: "why".to_owned(), value: "not json".to_owned() };
                 nothing().finding(Finding::new("MISCHIEF_DENIES", Effect::Deny).argument(argument))
             }
             Self::ImpossibleRisk => Decision { risk: Some(101), ..allow() },
-            Self::Set { target, path, value } => allow().change(Change::Set(edit(*target, path, &value.to_string()))),
+            Self::Set { target, path, value } => {
+                allow().change(Change::Set(edit(*target, path, &value.to_string())))
+            }
             Self::Remove { target, path } => {
                 allow().change(Change::Remove(Place { target: *target, path: path.clone() }))
             }
@@ -234,9 +252,13 @@ fn blab(what: &str) -> Decision {
     journal::note(&hex(what));
     let said = |code, effect| Finding {
         field: Some(what.to_owned()),
-        ..Finding::new(code, effect).argument(Attribute::text("why", what)).argument(Attribute::text("hex", &hex(what)))
+        ..Finding::new(code, effect)
+            .argument(Attribute::text("why", what))
+            .argument(Attribute::text("hex", &hex(what)))
     };
-    Decision::default().finding(said("MISCHIEF_ALLOWS", Effect::Allow)).finding(said("MISCHIEF_BLABS", Effect::Allow))
+    Decision::default()
+        .finding(said("MISCHIEF_ALLOWS", Effect::Allow))
+        .finding(said("MISCHIEF_BLABS", Effect::Allow))
 }
 
 fn hex(text: &str) -> String {

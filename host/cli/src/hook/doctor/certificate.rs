@@ -13,9 +13,18 @@ pub fn look(patient: &Patient, connection: Result<&Connection, &String>, finding
     let shown = patient.place.certificates();
     match connection {
         Ok(connection) => {
-            let tls = connection.tls.as_deref().map(|version| format!(" over {version}")).unwrap_or_default();
-            findings
-                .well("reach", format!("connected{tls} in {:.1} ms", super::findings::millis(connection.connected)));
+            let tls = connection
+                .tls
+                .as_deref()
+                .map(|version| format!(" over {version}"))
+                .unwrap_or_default();
+            findings.well(
+                "reach",
+                format!(
+                    "connected{tls} in {:.1} ms",
+                    super::findings::millis(connection.connected)
+                ),
+            );
         }
         Err(why) if shown.is_empty() => {
             findings.bad(
@@ -47,14 +56,21 @@ pub fn look(patient: &Patient, connection: Result<&Connection, &String>, finding
         return findings.bad("certificate", "it cannot be read".to_owned(), "replace it");
     };
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let ends = Duration::from_secs(u64::try_from(own.validity().not_after.timestamp()).unwrap_or_default());
+    let ends = Duration::from_secs(
+        u64::try_from(own.validity().not_after.timestamp()).unwrap_or_default(),
+    );
     let days = ends.saturating_sub(now).as_secs() / DAY;
-    let said = format!("for {}, {days} days left, chain of {}", names(&own).join(", "), shown.len());
+    let said =
+        format!("for {}, {days} days left, chain of {}", names(&own).join(", "), shown.len());
     if connection.is_err() {
         // What is wrong was said; here is what was shown.
         findings.skip("certificate", &said);
     } else if days < SOON {
-        findings.odd("certificate", said, "renew it: at its end every call of the platform fails at once");
+        findings.odd(
+            "certificate",
+            said,
+            "renew it: at its end every call of the platform fails at once",
+        );
     } else {
         findings.well("certificate", said);
     }
@@ -62,11 +78,13 @@ pub fn look(patient: &Patient, connection: Result<&Connection, &String>, finding
 
 fn names(certificate: &X509Certificate<'_>) -> Vec<String> {
     let alternatives = certificate.subject_alternative_name().ok().flatten();
-    let names = alternatives.into_iter().flat_map(|it| &it.value.general_names).filter_map(|name| match name {
-        GeneralName::DNSName(name) => Some((*name).to_owned()),
-        GeneralName::IPAddress(bytes) => Some(ip(bytes)),
-        _ => None,
-    });
+    let names = alternatives.into_iter().flat_map(|it| &it.value.general_names).filter_map(
+        |name| match name {
+            GeneralName::DNSName(name) => Some((*name).to_owned()),
+            GeneralName::IPAddress(bytes) => Some(ip(bytes)),
+            _ => None,
+        },
+    );
     let names: Vec<_> = names.take(MOST_NAMES).collect();
     if names.is_empty() { vec!["nobody by name".to_owned()] } else { names }
 }

@@ -18,7 +18,10 @@ impl Findings {
         } else {
             self.bad(
                 "route",
-                format!("the verification challenge is answered with {} and not repeated", answer.status),
+                format!(
+                    "the verification challenge is answered with {} and not repeated",
+                    answer.status
+                ),
                 "compare the address with `hook.path`, and see that no proxy takes headers away",
             );
         }
@@ -29,16 +32,31 @@ impl Findings {
         let open = patient.on_failure == Some(OnFailure::Open);
         let hint = "a stranger's call must be answered by Portcullis itself: see that no proxy answers in its place, and `hook.on_failure`";
         match taken(patient.kind, answer.status, &answer.body) {
-            Taken::Stops => self.well("stranger", format!("is answered with {}, which stops", answer.status)),
+            Taken::Stops => {
+                self.well("stranger", format!("is answered with {}, which stops", answer.status))
+            }
             Taken::GoesOn => {
-                self.bad("stranger", "gets an answer on which the platform goes on".to_owned(), hint);
+                self.bad(
+                    "stranger",
+                    "gets an answer on which the platform goes on".to_owned(),
+                    hint,
+                );
             }
             Taken::NotTaken(why) => {
                 let reactions = patient.kind.reactions();
-                let reaction = if answer.status >= 500 { reactions.server_error } else { reactions.client_error };
-                let said = format!("is answered with {}: {why}; the platform then {reaction}", answer.status);
+                let reaction = if answer.status >= 500 {
+                    reactions.server_error
+                } else {
+                    reactions.client_error
+                };
+                let said = format!(
+                    "is answered with {}: {why}; the platform then {reaction}",
+                    answer.status
+                );
                 match reaction {
-                    _ if !patient.kind.binds() => self.well("stranger", format!("is answered with {}", answer.status)),
+                    _ if !patient.kind.binds() => {
+                        self.well("stranger", format!("is answered with {}", answer.status))
+                    }
                     Reaction::Stops(_) => self.well("stranger", said),
                     _ if open => self.well("stranger", format!("{said}; the hook is open")),
                     _ => self.bad("stranger", said, hint),
@@ -50,7 +68,9 @@ impl Findings {
     /// What the platform itself gets.
     pub fn preview(&mut self, patient: &Patient, answer: &Answer, stranger: Option<&Answer>) {
         let text = String::from_utf8_lossy(&answer.body);
-        let same = stranger.is_some_and(|stranger| stranger.status == answer.status && stranger.body == answer.body);
+        let same = stranger.is_some_and(|stranger| {
+            stranger.status == answer.status && stranger.body == answer.body
+        });
         if same {
             self.bad(
                 "caller",
@@ -73,9 +93,10 @@ impl Findings {
                 "see that nothing between host and platform changes answers; else report it with the record",
             ),
         }
-        if let Some(reference) = serde_json::from_slice::<serde_json::Value>(&answer.body)
-            .ok()
-            .and_then(|body| body.pointer("/debugContext/record").and_then(|it| it.as_str()).map(str::to_owned))
+        if let Some(reference) =
+            serde_json::from_slice::<serde_json::Value>(&answer.body).ok().and_then(|body| {
+                body.pointer("/debugContext/record").and_then(|it| it.as_str()).map(str::to_owned)
+            })
         {
             self.well("record", format!("the call's record is {reference}"));
         }
@@ -83,7 +104,9 @@ impl Findings {
 
     pub fn latency(&mut self, patient: &Patient, mut times: Vec<Duration>) {
         times.sort();
-        let (Some(median), Some(worst)) = (times.get(times.len() / 2), times.last()) else { return };
+        let (Some(median), Some(worst)) = (times.get(times.len() / 2), times.last()) else {
+            return;
+        };
         let limit = patient.kind.platform_limit();
         let said = format!(
             "{:.1} ms in the middle, {:.1} ms at worst of {}; the platform waits {} ms",
@@ -93,9 +116,17 @@ impl Findings {
             limit.as_millis()
         );
         if *worst >= limit {
-            self.bad("latency", said, "see `spent_us` of the calls' records for the stage that took it");
+            self.bad(
+                "latency",
+                said,
+                "see `spent_us` of the calls' records for the stage that took it",
+            );
         } else if *worst * 2 >= limit {
-            self.odd("latency", said, "little is left for a busy hour: see `spent_us` of the calls' records");
+            self.odd(
+                "latency",
+                said,
+                "little is left for a busy hour: see `spent_us` of the calls' records",
+            );
         } else {
             self.well("latency", said);
         }

@@ -27,7 +27,12 @@ fn what_others_encrypt_is_decrypted() {
     let all = vectors["vectors"].as_array().unwrap();
     for vector in all {
         let plaintext = decryptor.decrypt(vector["compact"].as_str().unwrap()).unwrap();
-        assert_eq!(str::from_utf8(&plaintext).unwrap(), vector["plaintext"].as_str().unwrap(), "{}", vector["enc"]);
+        assert_eq!(
+            str::from_utf8(&plaintext).unwrap(),
+            vector["plaintext"].as_str().unwrap(),
+            "{}",
+            vector["enc"]
+        );
     }
     assert_eq!(all.len(), 2 * 2 * 4 * 2);
 }
@@ -40,7 +45,12 @@ fn either_key_serves_while_one_rotates() {
         let compact = vectors["tokens"][token].as_str().unwrap();
         assert!(both.decrypt(compact).is_ok());
         assert!(Decryptor::from_pem([pem]).unwrap().decrypt(compact).is_ok());
-        assert!(Decryptor::from_pem([if pem == KEY { OTHER } else { KEY }]).unwrap().decrypt(compact).is_err());
+        assert!(
+            Decryptor::from_pem([if pem == KEY { OTHER } else { KEY }])
+                .unwrap()
+                .decrypt(compact)
+                .is_err()
+        );
     }
     let rotated = Decryptor::from_pem([KEY]).unwrap();
     rotated.replace(&Decryptor::from_pem([OTHER]).unwrap());
@@ -56,7 +66,11 @@ fn what_is_not_taken_is_one_error() {
     let decryptor = Decryptor::from_pem([KEY]).unwrap();
     let vectors = vectors();
     for (name, compact) in vectors["refused"].as_object().unwrap() {
-        assert_eq!(decryptor.decrypt(compact.as_str().unwrap()).err(), Some(Undecryptable), "{name}");
+        assert_eq!(
+            decryptor.decrypt(compact.as_str().unwrap()).err(),
+            Some(Undecryptable),
+            "{name}"
+        );
     }
     let good = good();
     let parts: Vec<_> = good.split('.').collect();
@@ -70,8 +84,9 @@ fn what_is_not_taken_is_one_error() {
         parts[at] = part;
         parts.join(".")
     };
-    let mut wrong: Vec<_> =
-        (0..5).flat_map(|at| [without(at), with(at, ""), with(at, "!"), with(at, "AAAA")]).collect();
+    let mut wrong: Vec<_> = (0..5)
+        .flat_map(|at| [without(at), with(at, ""), with(at, "!"), with(at, "AAAA")])
+        .collect();
     wrong.extend(["", ".", "....", "a.b.c.d.e", "{5-part-JWE}"].map(str::to_owned));
     wrong.push(format!("{good}."));
     wrong.push("A".repeat(LONGEST + 1));
@@ -98,7 +113,9 @@ fn what_is_not_taken_is_one_error() {
 fn only_rsa_keys_in_pem_are_taken() {
     let none: [&str; 0] = [];
     assert_eq!(Decryptor::from_pem(none).err(), Some(DecryptorError::NoKey));
-    for text in ["", "secret", "-----BEGIN PRIVATE KEY-----\nAAAA\n", &KEY.replace("PRIVATE", "PUBLIC")] {
+    for text in
+        ["", "secret", "-----BEGIN PRIVATE KEY-----\nAAAA\n", &KEY.replace("PRIVATE", "PUBLIC")]
+    {
         assert_eq!(Decryptor::from_pem([KEY, text]).err(), Some(DecryptorError::NoKey), "{text}");
     }
     // An Ed25519 key (RFC 8410, 10.3).

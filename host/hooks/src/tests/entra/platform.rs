@@ -23,7 +23,12 @@ impl Does {
 }
 
 /// What the platform does with an answer to a request; `resume` is the body of the resume call, where one was made.
-pub(super) fn does(kind: HookKind, request: &Value, answer: &Answer, resume: Option<&Value>) -> Does {
+pub(super) fn does(
+    kind: HookKind,
+    request: &Value,
+    answer: &Answer,
+    resume: Option<&Value>,
+) -> Does {
     match kind {
         HookKind::EntraPim => pim(answer),
         HookKind::EntraEntitlement => entitlement(request, answer, resume),
@@ -38,13 +43,21 @@ fn json(answer: &Answer) -> Value {
 
 fn event(kind: HookKind, request: &Value, answer: &Answer) -> Does {
     if answer.status != 200 {
-        let errors = json(answer)["errors"].as_array().is_some_and(|errors| errors.iter().all(Value::is_string));
-        return if errors { Does::Stops(answer.status.to_string()) } else { Does::Chokes("errors".into()) };
+        let errors = json(answer)["errors"]
+            .as_array()
+            .is_some_and(|errors| errors.iter().all(Value::is_string));
+        return if errors {
+            Does::Stops(answer.status.to_string())
+        } else {
+            Does::Chokes("errors".into())
+        };
     }
     let body = json(answer);
     let data = &body["data"];
     let (response, prefix): (&str, &str) = match kind {
-        HookKind::EntraTokenIssuanceStart => ("onTokenIssuanceStartResponseData", "tokenIssuanceStart"),
+        HookKind::EntraTokenIssuanceStart => {
+            ("onTokenIssuanceStartResponseData", "tokenIssuanceStart")
+        }
         HookKind::EntraAttributeCollectionStart => {
             ("onAttributeCollectionStartResponseData", "attributeCollectionStart")
         }
@@ -53,7 +66,9 @@ fn event(kind: HookKind, request: &Value, answer: &Answer) -> Does {
         }
         HookKind::EntraOtpSend => ("OnOtpSendResponseData", "OtpSend"),
         HookKind::EntraPasswordSubmit => ("onPasswordSubmitResponseData", "passwordSubmit"),
-        HookKind::EntraVerifiedId => ("onVerifiedIdClaimValidationResponseData", "verifiedIdClaimValidation"),
+        HookKind::EntraVerifiedId => {
+            ("onVerifiedIdClaimValidationResponseData", "verifiedIdClaimValidation")
+        }
         _ => return Does::Chokes("no event".into()),
     };
     if data["@odata.type"] != format!("microsoft.graph.{response}") {
@@ -73,7 +88,9 @@ fn event(kind: HookKind, request: &Value, answer: &Answer) -> Does {
         (HookKind::EntraAttributeCollectionStart, "continueWithDefaultBehavior")
         | (HookKind::EntraAttributeCollectionSubmit, "continueWithDefaultBehavior")
         | (HookKind::EntraOtpSend, "continueWithDefaultBehavior") => true,
-        (HookKind::EntraAttributeCollectionStart, "setPrefillValues") => values(&action["inputs"], form, false),
+        (HookKind::EntraAttributeCollectionStart, "setPrefillValues") => {
+            values(&action["inputs"], form, false)
+        }
         (HookKind::EntraAttributeCollectionSubmit, "modifyAttributeValues") => {
             values(&action["attributes"], form, true)
         }
@@ -82,28 +99,36 @@ fn event(kind: HookKind, request: &Value, answer: &Answer) -> Does {
             text("message")
                 && errors.is_some_and(|errors| {
                     !errors.is_empty()
-                        && errors.iter().all(|(name, error)| form.get(name).is_some() && error.is_string())
+                        && errors
+                            .iter()
+                            .all(|(name, error)| form.get(name).is_some() && error.is_string())
                 })
         }
-        (HookKind::EntraAttributeCollectionStart | HookKind::EntraAttributeCollectionSubmit, "showBlockPage") => {
-            text("title") && text("message")
-        }
-        (HookKind::EntraPasswordSubmit, "MigratePassword" | "UpdatePassword" | "Retry" | "Block") => {
-            data["nonce"].as_str() == Some(NONCE)
-        }
+        (
+            HookKind::EntraAttributeCollectionStart | HookKind::EntraAttributeCollectionSubmit,
+            "showBlockPage",
+        ) => text("title") && text("message"),
+        (
+            HookKind::EntraPasswordSubmit,
+            "MigratePassword" | "UpdatePassword" | "Retry" | "Block",
+        ) => data["nonce"].as_str() == Some(NONCE),
         (HookKind::EntraVerifiedId, "pass") => true,
-        (HookKind::EntraVerifiedId, "failed") => action["failedClaims"].as_array().is_some_and(|claims| {
-            claims.iter().all(|claim| {
-                claim
-                    .as_str()
-                    .is_some_and(|claim| request["data"]["verifiedIdClaimsContext"]["claims"].get(claim).is_some())
+        (HookKind::EntraVerifiedId, "failed") => {
+            action["failedClaims"].as_array().is_some_and(|claims| {
+                claims.iter().all(|claim| {
+                    claim.as_str().is_some_and(|claim| {
+                        request["data"]["verifiedIdClaimsContext"]["claims"].get(claim).is_some()
+                    })
+                })
             })
-        }),
+        }
         _ => false,
     };
     match name {
         _ if !fine => Does::Chokes(name.to_owned()),
-        "showBlockPage" | "showValidationError" | "Retry" | "Block" | "failed" => Does::Stops(name.to_owned()),
+        "showBlockPage" | "showValidationError" | "Retry" | "Block" | "failed" => {
+            Does::Stops(name.to_owned())
+        }
         _ => Does::GoesOn(name.to_owned()),
     }
 }
@@ -150,7 +175,8 @@ fn values(values: &Value, form: &Value, all_known: bool) -> bool {
 fn pim(answer: &Answer) -> Does {
     let body = json(answer);
     let reasons = body["reason"].as_array().is_some_and(|reasons| {
-        !reasons.is_empty() && reasons.iter().all(|reason| reason.as_str().is_some_and(|reason| !reason.is_empty()))
+        !reasons.is_empty()
+            && reasons.iter().all(|reason| reason.as_str().is_some_and(|reason| !reason.is_empty()))
     });
     match body["evaluationOutcome"].as_str() {
         _ if answer.status != 200 => Does::GoesOn(answer.status.to_string()),
@@ -166,11 +192,13 @@ fn entitlement(request: &Value, answer: &Answer, resume: Option<&Value>) -> Does
     }
     let Some(resume) = resume else { return Does::Stops("waits".into()) };
     let data = &resume["data"];
-    let either =
-        |name: &str, camel: &str| request.get(name).or_else(|| request.get(camel)).cloned().unwrap_or_default();
+    let either = |name: &str, camel: &str| {
+        request.get(name).or_else(|| request.get(camel)).cloned().unwrap_or_default()
+    };
     let stage = either("Stage", "stage");
-    let same =
-        |value: &Value| value.as_str().is_some_and(|it| it.eq_ignore_ascii_case(stage.as_str().unwrap_or_default()));
+    let same = |value: &Value| {
+        value.as_str().is_some_and(|it| it.eq_ignore_ascii_case(stage.as_str().unwrap_or_default()))
+    };
     let kind = resume["type"].as_str().unwrap_or_default();
     let fine = kind.starts_with("microsoft.graph.accessPackageCustomExtensionStage.")
         && same(&data["stage"])
@@ -180,12 +208,13 @@ fn entitlement(request: &Value, answer: &Answer, resume: Option<&Value>) -> Does
         && resume["source"].is_string();
     match (data["@odata.type"].as_str(), data.get("state").and_then(Value::as_str)) {
         _ if !fine => Does::Chokes("callback".into()),
-        (Some("microsoft.graph.accessPackageAssignmentRequestCallbackData"), None) => Does::GoesOn("continues".into()),
-        (Some("microsoft.graph.accessPackageAssignmentRequestCallbackData"), Some("Denied" | "Canceled"))
-            if data["stage"] == "assignmentRequestCreated" =>
-        {
-            Does::Stops("Denied".into())
+        (Some("microsoft.graph.accessPackageAssignmentRequestCallbackData"), None) => {
+            Does::GoesOn("continues".into())
         }
+        (
+            Some("microsoft.graph.accessPackageAssignmentRequestCallbackData"),
+            Some("Denied" | "Canceled"),
+        ) if data["stage"] == "assignmentRequestCreated" => Does::Stops("Denied".into()),
         (Some("microsoft.graph.assignmentRequestApprovalStageCallbackData"), None) => {
             let people = data["approvalStage"]["primaryApprovers"].as_array();
             if people.is_some_and(|people| !people.is_empty()) {
@@ -204,7 +233,9 @@ fn lifecycle(answer: &Answer, resume: Option<&Value>) -> Does {
     }
     let Some(resume) = resume else { return Does::Stops("waits".into()) };
     match resume["data"]["operationStatus"].as_str() {
-        _ if resume["type"] != "lifecycleEvent" || !resume["source"].is_string() => Does::Chokes("callback".into()),
+        _ if resume["type"] != "lifecycleEvent" || !resume["source"].is_string() => {
+            Does::Chokes("callback".into())
+        }
         Some("Completed") => Does::GoesOn("Completed".into()),
         Some("Failed") => Does::Stops("Failed".into()),
         _ => Does::Chokes("operationStatus".into()),

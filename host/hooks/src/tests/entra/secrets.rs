@@ -19,15 +19,23 @@ fn password(token: &Value) -> Value {
 fn a_password_is_a_secret_of_the_payload_and_stands_nowhere_else() {
     let incoming = incoming(HookKind::EntraPasswordSubmit, &password(&VECTORS["tokens"]["good"]));
     let call = &incoming.call;
-    let said = call.payload.pointer("/data/encryptedPasswordContext/user-password").and_then(|it| it.as_str());
+    let said = call
+        .payload
+        .pointer("/data/encryptedPasswordContext/user-password")
+        .and_then(|it| it.as_str());
     assert_eq!(said.as_deref(), Some(PASSWORD));
-    let nonce = call.payload.pointer("/data/encryptedPasswordContext/nonce").and_then(|it| it.as_str());
+    let nonce =
+        call.payload.pointer("/data/encryptedPasswordContext/nonce").and_then(|it| it.as_str());
     assert_eq!(nonce.as_deref(), Some(NONCE));
     let kept = call.payload.root().without(&call.secrets.pointers(), "null");
     assert!(kept.contains(NONCE) && !kept.contains("Baum"));
     let attributes = &call.subject.as_ref().unwrap().attributes;
     assert!(attributes.iter().all(|attribute| !attribute.value.contains("Baum")));
-    assert!(attributes.iter().any(|it| it.name == "username" && it.value == "\"m.okoye@hospital.example\""));
+    assert!(
+        attributes
+            .iter()
+            .any(|it| it.name == "username" && it.value == "\"m.okoye@hospital.example\"")
+    );
     // Nothing else is left of what was sent.
     assert!(!call.payload.text().contains(VECTORS["tokens"]["good"].as_str().unwrap()));
 }
@@ -36,15 +44,24 @@ fn a_password_is_a_secret_of_the_payload_and_stands_nowhere_else() {
 fn what_is_encrypted_well_and_says_nothing_good_is_refused() {
     for (name, token) in VECTORS["wrong"].as_object().unwrap() {
         let body = password(token).to_string();
-        let malformed = hear(HookKind::EntraPasswordSubmit, body.as_bytes()).err().unwrap_or_else(|| panic!("{name}"));
+        let malformed = hear(HookKind::EntraPasswordSubmit, body.as_bytes())
+            .err()
+            .unwrap_or_else(|| panic!("{name}"));
         assert_eq!(malformed.cause, Cause::WrongShape, "{name}");
         assert!(!format!("{malformed:?}").contains("Baum"));
     }
     for (name, token) in VECTORS["refused"].as_object().unwrap() {
-        let malformed = hear(HookKind::EntraPasswordSubmit, password(token).to_string().as_bytes()).err().unwrap();
-        assert_eq!(malformed.detail, "data.encryptedPasswordContext, which cannot be decrypted", "{name}");
+        let malformed = hear(HookKind::EntraPasswordSubmit, password(token).to_string().as_bytes())
+            .err()
+            .unwrap();
+        assert_eq!(
+            malformed.detail, "data.encryptedPasswordContext, which cannot be decrypted",
+            "{name}"
+        );
     }
-    assert!(hear(HookKind::EntraPasswordSubmit, password(&json!({})).to_string().as_bytes()).is_err());
+    assert!(
+        hear(HookKind::EntraPasswordSubmit, password(&json!({})).to_string().as_bytes()).is_err()
+    );
     incoming(HookKind::EntraPasswordSubmit, &password(&VECTORS["tokens"]["without username"]));
 }
 
@@ -53,14 +70,23 @@ fn a_password_context_has_its_time_and_its_audience() {
     let body = password(&VECTORS["tokens"]["ten minutes"]).to_string();
     let hear = |at: u64, settings: &Settings| {
         let frame = Frame { received: Millis(at * 1_000), settings, ..frame() };
-        let request = Request { get: false, route: "", header: &|_| None, searches: false, body: body.as_bytes() };
+        let request = Request {
+            get: false,
+            route: "",
+            header: &|_| None,
+            searches: false,
+            body: body.as_bytes(),
+        };
         read(HookKind::EntraPasswordSubmit, &request, &frame).is_ok()
     };
     // From 1772435690, for ten minutes; a minute between two clocks.
-    let at = [1_772_435_629, 1_772_435_630, 1_772_436_349, 1_772_436_350].map(|at| hear(at, &SETTINGS));
+    let at =
+        [1_772_435_629, 1_772_435_630, 1_772_436_349, 1_772_436_350].map(|at| hear(at, &SETTINGS));
     assert_eq!(at, [false, true, true, false]);
     let application = VECTORS["application"].as_str().unwrap();
-    for (audience, good) in [(application.to_ascii_uppercase(), true), ("another".to_owned(), false)] {
+    for (audience, good) in
+        [(application.to_ascii_uppercase(), true), ("another".to_owned(), false)]
+    {
         let settings = Settings { audience: Some(audience), ..SETTINGS.clone() };
         assert_eq!(hear(1_772_435_700, &settings), good);
     }
@@ -74,12 +100,16 @@ fn a_code_is_delivered_to_whom_it_is_for() {
     let kept = heard.call.payload.root().without(&heard.call.secrets.pointers(), "null");
     assert!(!kept.contains("90417352"));
     let allow = Outcome { verdict: Effect::Allow, ..Outcome::default() };
-    let deliver = |incoming: &crate::Incoming, outcome: &Outcome<'_>| match errand(kind, incoming, outcome) {
-        Some(Errand::Deliver(message)) => Some(message),
-        _ => None,
-    };
+    let deliver =
+        |incoming: &crate::Incoming, outcome: &Outcome<'_>| match errand(kind, incoming, outcome) {
+            Some(Errand::Deliver(message)) => Some(message),
+            _ => None,
+        };
     let message = deliver(&heard, &allow).unwrap();
-    assert_eq!((message.channel, &*message.to, &*message.code), ("email", "mary@partner.example", "90417352"));
+    assert_eq!(
+        (message.channel, &*message.to, &*message.code),
+        ("email", "mary@partner.example", "90417352")
+    );
     assert_eq!(message.locale.as_deref(), Some("de-DE"));
     let mut other = body.clone();
     other["data"]["otpContext"]["oneTimeCode"] = json!("90417353");

@@ -56,7 +56,8 @@ impl Cache {
         }
         let mac = STANDARD.encode(hmac::sign(&self.key.0, &self.covered(fetched, document)));
         let aside = self.path.with_extension("new");
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&aside)?;
+        let mut file =
+            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&aside)?;
         file.write_all(format!("{fetched} {mac}\n").as_bytes())?;
         file.write_all(document)?;
         fs::rename(&aside, &self.path)
@@ -110,7 +111,8 @@ mod tests {
         }
         fs::write(cache.path(), &text).unwrap();
         assert!(cache.recall().is_some());
-        let other = Cache { path: cache.path.clone(), place: "https://b.example/keys".into(), key: key(1) };
+        let other =
+            Cache { path: cache.path.clone(), place: "https://b.example/keys".into(), key: key(1) };
         assert!(other.recall().is_none(), "another issuer's");
         let other = Cache { path: cache.path.clone(), place: cache.place.clone(), key: key(2) };
         assert!(other.recall().is_none(), "another host's");

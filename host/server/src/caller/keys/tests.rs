@@ -33,7 +33,10 @@ struct Signer {
 
 impl Signer {
     fn new(kid: &str) -> Self {
-        Self { kid: kid.into(), pair: EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap() }
+        Self {
+            kid: kid.into(),
+            pair: EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap(),
+        }
     }
 
     fn jwk(&self) -> String {
@@ -54,9 +57,14 @@ impl Issuer {
     fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
-        let issuer =
-            Self { address: address.clone(), looks: Arc::default(), down: Arc::default(), says: Arc::default() };
-        let (looks, down, says) = (Arc::clone(&issuer.looks), Arc::clone(&issuer.down), Arc::clone(&issuer.says));
+        let issuer = Self {
+            address: address.clone(),
+            looks: Arc::default(),
+            down: Arc::default(),
+            says: Arc::default(),
+        };
+        let (looks, down, says) =
+            (Arc::clone(&issuer.looks), Arc::clone(&issuer.down), Arc::clone(&issuer.says));
         thread::spawn(move || {
             for mut socket in listener.incoming().map_while(Result::ok) {
                 let mut request = [0; 4096];
@@ -69,8 +77,10 @@ impl Issuer {
                     format!(r#"{{"issuer":"{address}","jwks_uri":"{address}/keys"}}"#)
                 };
                 if !down.load(Ordering::SeqCst) {
-                    let head =
-                        format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", body.len());
+                    let head = format!(
+                        "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+                        body.len()
+                    );
                     drop(socket.write_all((head + &body).as_bytes()));
                 }
             }
@@ -112,7 +122,9 @@ impl Rig {
         let key = CacheKey::derive(&SymmetricKey::from_bytes([self.key; 32]));
         let outbound = Arc::new(Outbound::new(&OutboundConfig::default()).unwrap());
         let clock = Clock::fixed(Arc::clone(&self.now));
-        KeyRing::new(outbound, clock, Some((self.folder.path().to_owned(), key)), 64).of(config).unwrap()
+        KeyRing::new(outbound, clock, Some((self.folder.path().to_owned(), key)), 64)
+            .of(config)
+            .unwrap()
     }
 
     fn pass(&self, ms: u64) {
@@ -142,7 +154,8 @@ fn settled(keys: &Arc<Keys>) {
 
 #[test]
 fn the_first_call_waits_and_a_rotated_key_is_found_by_the_call_that_brings_it() {
-    let (rig, issuer, old, new) = (Rig::new(), Issuer::start(), Signer::new("old"), Signer::new("new"));
+    let (rig, issuer, old, new) =
+        (Rig::new(), Issuer::start(), Signer::new("old"), Signer::new("new"));
     issuer.publish(&[&old]);
     let keys = rig.keys(&issuer.config());
     assert_eq!(rig.call(&keys, &old.token()), Ok(()));
@@ -214,7 +227,10 @@ fn an_issuer_that_is_down_is_done_without_up_to_the_stated_age_also_after_a_rest
     settled(&restarted);
     assert_eq!((rig.call(&restarted, &token), restarted.age_ms()), (Ok(()), Some(24 * HOUR)));
     rig.pass(1);
-    assert_eq!((rig.call(&restarted, &token), restarted.age_ms()), (Err(Unproven::KeysUnavailable), None));
+    assert_eq!(
+        (rig.call(&restarted, &token), restarted.age_ms()),
+        (Err(Unproven::KeysUnavailable), None)
+    );
 
     // Another host's cache is nobody's word.
     rig.now.store(START, Ordering::Relaxed);
@@ -232,7 +248,9 @@ fn an_answer_of_no_use_never_replaces_keys_that_are() {
     issuer.publish(&[&good]);
     let keys = rig.keys(&issuer.config());
     assert_eq!(rig.call(&keys, &good.token()), Ok(()));
-    for wrong in ["", "{}", r#"{"keys":[]}"#, "<html>", r#"{"keys":[{"kty":"oct","kid":"good","k":"AA"}]}"#] {
+    for wrong in
+        ["", "{}", r#"{"keys":[]}"#, "<html>", r#"{"keys":[{"kty":"oct","kid":"good","k":"AA"}]}"#]
+    {
         *issuer.says.lock().unwrap() = wrong.to_owned();
         keys.tend(true);
         settled(&keys);
@@ -245,7 +263,8 @@ fn an_answer_of_no_use_never_replaces_keys_that_are() {
 fn a_discovery_document_of_another_issuer_is_refused() {
     let (rig, issuer, good) = (Rig::new(), Issuer::start(), Signer::new("good"));
     issuer.publish(&[&good]);
-    let keys = rig.keys(&KeysConfig { issuers: vec!["https://another.example".into()], ..issuer.config() });
+    let keys = rig
+        .keys(&KeysConfig { issuers: vec!["https://another.example".into()], ..issuer.config() });
     assert_eq!(rig.call(&keys, &good.token()), Err(Unproven::KeysUnavailable));
     assert!(keys.looks.lock().unwrap().said.as_ref().unwrap().ends_with("it names another issuer"));
     assert_eq!(issuer.looks(), 0);

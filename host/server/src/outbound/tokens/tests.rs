@@ -39,7 +39,10 @@ fn endpoint() -> Endpoint {
             }
             drop(sender.send(said.split("\r\n\r\n").nth(1).unwrap_or_default().to_owned()));
             let (status, body) = saying.lock().unwrap().clone();
-            let head = format!("HTTP/1.1 {status} X\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", body.len());
+            let head = format!(
+                "HTTP/1.1 {status} X\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+                body.len()
+            );
             drop(socket.write_all((head + &body).as_bytes()));
         }
     });
@@ -101,9 +104,17 @@ fn a_token_is_kept_renewed_before_it_ends_and_used_while_it_lasts() {
 
     now.fetch_add(1_000_000, Ordering::Relaxed);
     for (status, body, why) in [
-        (400, r#"{"error":"invalid_client","error_description":"two"}"#, "the issuer answered 400: invalid_client"),
+        (
+            400,
+            r#"{"error":"invalid_client","error_description":"two"}"#,
+            "the issuer answered 400: invalid_client",
+        ),
         (200, r#"{"token_type":"Bearer"}"#, "the issuer answered 200: it has no access_token"),
-        (200, r#"{"access_token":"x","token_type":"mac"}"#, "the issuer answered 200: its token_type is not Bearer"),
+        (
+            200,
+            r#"{"access_token":"x","token_type":"mac"}"#,
+            "the issuer answered 200: its token_type is not Bearer",
+        ),
         (
             200,
             r#"{"access_token":"x\n","token_type":"Bearer"}"#,
@@ -126,7 +137,10 @@ fn an_assertion_is_one_that_its_issuer_can_verify() {
     let folder = tempfile::tempdir().unwrap();
     let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
     let der = pair.to_pkcs8v1().unwrap();
-    let pem = format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", STANDARD.encode(der.as_ref()));
+    let pem = format!(
+        "-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n",
+        STANDARD.encode(der.as_ref())
+    );
     let file = secret_file(&folder, "key", &pem);
     let (uri, says, forms) = endpoint();
     *says.lock().unwrap() = (200, r#"{"access_token":"one","token_type":"Bearer"}"#.to_owned());
@@ -136,11 +150,14 @@ fn an_assertion_is_one_that_its_issuer_can_verify() {
     assert_eq!(get(&tokens).unwrap(), "Bearer one");
     let form = forms.recv().unwrap();
     let assertion = form.split("client_assertion=").nth(1).unwrap();
-    assert!(form.contains("client_assertion_type=urn%3Aietf%3Aparams%3Aoauth%3Aclient-assertion-type%3Ajwt-bearer&"));
+    assert!(form.contains(
+        "client_assertion_type=urn%3Aietf%3Aparams%3Aoauth%3Aclient-assertion-type%3Ajwt-bearer&"
+    ));
 
     let point = &pair.public_key().as_ref()[1..];
     let (x, y) = (BASE64URL.encode(&point[..32]), BASE64URL.encode(&point[32..]));
-    let keys = format!(r#"{{"keys":[{{"kty":"EC","crv":"P-256","kid":"k\"1","x":"{x}","y":"{y}"}}]}}"#);
+    let keys =
+        format!(r#"{{"keys":[{{"kty":"EC","crv":"P-256","kid":"k\"1","x":"{x}","y":"{y}"}}]}}"#);
     let token = Token::parse(assertion).unwrap();
     let issuer = Issuer {
         names: vec![("the client".into(), "sub".into())],

@@ -15,7 +15,8 @@ pub(crate) fn judge(shifts: &Shifts, call: &Call) -> Decision {
         return one(finding.argument(Attribute::text("status", &status)));
     }
     let department = text("department");
-    let shift = shifts.shifts.iter().find(|shift| department.as_deref() == Some(shift.department.as_str()));
+    let shift =
+        shifts.shifts.iter().find(|shift| department.as_deref() == Some(shift.department.as_str()));
     let Some(shift) = shift else {
         if shifts.unlisted == Effect::Abstain {
             return Decision::default();
@@ -40,7 +41,8 @@ fn inside(shift: &Shift, left: u64, call: &Call) -> Decision {
         let finding = Finding::new("HOURS_ENDING", Effect::Deny).severity(Severity::Low);
         return one(shift.name(finding).argument(Attribute::number("seconds", left)));
     }
-    let inside = one(shift.name(Finding::new("HOURS_INSIDE", Effect::Allow).severity(Severity::Info)));
+    let inside =
+        one(shift.name(Finding::new("HOURS_INSIDE", Effect::Allow).severity(Severity::Info)));
     too_long().fold(inside, |decision, lifetime| {
         decision.change(Change::CapLifetime(Cap { target: lifetime.target, seconds: left }))
     })

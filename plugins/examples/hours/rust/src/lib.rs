@@ -38,7 +38,8 @@ mod tests {
 
     #[test]
     fn the_schema_file_is_what_follows_from_the_types() {
-        let file = std::path::Path::new(&std::env::var("CARGO_MANIFEST_DIR").unwrap()).join("../settings.schema.json");
+        let file = std::path::Path::new(&std::env::var("CARGO_MANIFEST_DIR").unwrap())
+            .join("../settings.schema.json");
         testing::assert_schema::<Settings>(&file);
     }
 }

@@ -86,7 +86,10 @@ impl Settings {
         for (index, department) in self.departments.into_iter().enumerate() {
             let mut time = |member: &str, text: &str| {
                 minutes(text).unwrap_or_else(|| {
-                    problems.at(format_args!("departments[{index}].{member}"), "is no time of day such as `07:30`");
+                    problems.at(
+                        format_args!("departments[{index}].{member}"),
+                        "is no time of day such as `07:30`",
+                    );
                     0
                 })
             };
@@ -97,9 +100,18 @@ impl Settings {
             if shifts.iter().any(|shift| shift.department == department.name) {
                 problems.at(format_args!("departments[{index}].name"), "stands there twice");
             }
-            shifts.push(Shift { department: department.name, from, until, outside: department.outside.effect() });
+            shifts.push(Shift {
+                department: department.name,
+                from,
+                until,
+                outside: department.outside.effect(),
+            });
         }
-        problems.or(Shifts { terminated: self.terminated, shifts, unlisted: self.unlisted.effect() })
+        problems.or(Shifts {
+            terminated: self.terminated,
+            shifts,
+            unlisted: self.unlisted.effect(),
+        })
     }
 }
 
