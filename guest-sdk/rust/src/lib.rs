@@ -122,8 +122,8 @@ macro_rules! plugin {
                 }
             }
 
-    #[cfg(target_arch = "wasm32")]
-            $crate::bindings::search::export!(Exports with_types_in $crate::bindings::search);
+            #[cfg(target_arch = "wasm32")]
+    $crate::bindings::search::export!(Exports with_types_in $crate::bindings::search);
         };
     };
     ($plugin:ty, room = $room:expr) => {
@@ -144,8 +144,8 @@ macro_rules! plugin {
                 }
             }
 
-    #[cfg(target_arch = "wasm32")]
-            $crate::bindings::export!(Exports with_types_in $crate::bindings);
+            #[cfg(target_arch = "wasm32")]
+    $crate::bindings::export!(Exports with_types_in $crate::bindings);
         };
     };
 }

@@ -86,7 +86,9 @@ impl Place {
             Some("http") => None,
             Some("https") => Some(Arc::new(Trust::new(ca)?)),
             _ => {
-                return Err(Failed::configuration("an address begins with `http://` or `https://`"));
+                return Err(Failed::configuration(
+                    "an address begins with `http://` or `https://`",
+                ));
             }
         };
         Ok(Self { url, tls, own })

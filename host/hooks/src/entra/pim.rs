@@ -65,7 +65,10 @@ impl Adapter for Pim {
                 match change {
                     Change::AutoApprove => automatic = true,
                     _ => {
-                        return Err(Unsayable { change: Some((at, change.kind())), why: Why::Kind });
+                        return Err(Unsayable {
+                            change: Some((at, change.kind())),
+                            why: Why::Kind,
+                        });
                     }
                 }
             }

@@ -259,7 +259,9 @@ impl OauthSource {
             (Some(clients), _) => clients.clone(),
             (None, Profile::Entra | Profile::EntraExternal) => vec![entra_client(kind)?.to_owned()],
             (None, _) => {
-                return Err("caller.oauth.clients must list the client ids that may call".to_owned());
+                return Err(
+                    "caller.oauth.clients must list the client ids that may call".to_owned()
+                );
             }
         };
         listed("clients", &clients)?;

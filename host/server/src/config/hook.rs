@@ -285,7 +285,9 @@ fn contract(
     settings.mapping = match (mapping, kind == HookKind::Generic) {
         (Some(_), false) => return alien("mapping"),
         (None, true) => {
-            return Err(format!("hook `{name}`: generic needs a mapping, or nothing could be read"));
+            return Err(format!(
+                "hook `{name}`: generic needs a mapping, or nothing could be read"
+            ));
         }
         (None, false) => None,
         (Some(mapping), true) => {
