@@ -158,7 +158,7 @@ impl Disk {
                 }
             }
             "unlink" | "rmdir" => {
-                drop(self.take_name(root, &call.paths(root.parent().unwrap())[0]))
+                self.take_name(root, &call.paths(root.parent().unwrap())[0]);
             }
             "openat" => {}
             "write" | "writev" | "sendto" | "sendmsg"
