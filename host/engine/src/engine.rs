@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::hash::{Hash as _, Hasher};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -135,6 +136,7 @@ impl Engine {
             maker,
             configure_time: options.configure_time,
             reset,
+            reset_held: AtomicBool::new(true),
             warm: options.workers.max(1),
             in_use: Mutex::default(),
             preparations: Mutex::default(),
@@ -160,10 +162,18 @@ impl Engine {
     }
 
     /// Whether [`Engine::reset`] is still safe: false when swap was configured after the start. The operator
-    /// must then turn swap off or restart. Reads two small files: for activations and health checks, not for
+    /// must then turn swap off or restart. Where the files that tell cannot be read, for want of descriptors
+    /// for example, the last answer holds. Reads two small files: for activations and health checks, not for
     /// calls.
     pub fn reset_still_holds(&self) -> bool {
-        self.inner.reset.still_holds()
+        let last = &self.inner.reset_held;
+        match self.inner.reset.still_holds() {
+            Some(holds) => {
+                last.store(holds, Ordering::Relaxed);
+                holds
+            }
+            None => last.load(Ordering::Relaxed),
+        }
     }
 
     /// How many sandboxes are in use at this moment, for metrics.
@@ -244,6 +254,8 @@ struct Inner {
     maker: Maker,
     configure_time: Duration,
     reset: Reset,
+    /// The last answer to whether it is still safe.
+    reset_held: AtomicBool,
     /// How many slots are made ready for a new plugin.
     warm: usize,
     in_use: Mutex<HashMap<(Digest, Digest), Weak<Code>>>,
