@@ -17,7 +17,7 @@ use crate::outcome::{Done, Failed, print};
 #[derive(Args)]
 #[command(
     after_help = "Example:\n  portcullis serve --config portcullis.toml\n\nThe first line on standard output ends with the address, the second with that of the admin listener; logs go to standard error. \
-    PORTCULLIS_LOG sets what is logged (default `info`)."
+    PORTCULLIS_LOG sets what is logged (default `info`; of the libraries h2, hyper and rustls only errors, unless it names them)."
 )]
 pub struct Serve {
     /// The configuration.
@@ -77,12 +77,23 @@ impl Serve {
     }
 
     fn log(&self) {
-        let filter =
-            EnvFilter::try_from_env("PORTCULLIS_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+        let wanted = std::env::var("PORTCULLIS_LOG").unwrap_or_default();
+        let (filter, wrong) = match EnvFilter::try_new(format!("{PEERS},{wanted}")) {
+            Ok(filter) if !wanted.is_empty() => (filter, None),
+            Ok(_) => (EnvFilter::new(format!("info,{PEERS}")), None),
+            Err(error) => (EnvFilter::new(format!("info,{PEERS}")), Some(error)),
+        };
         let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
         match self.log_format {
             LogFormat::Text => logs.with_ansi(false).init(),
             LogFormat::Json => logs.json().init(),
+        }
+        if let Some(error) = wrong {
+            tracing::warn!(
+                event = "log.filter-invalid",
+                %error,
+                "PORTCULLIS_LOG cannot be read as a filter; the default is used"
+            );
         }
     }
 }
@@ -95,6 +106,10 @@ fn end_within(limit: Duration) {
         std::process::exit(70);
     });
 }
+
+/// Libraries that warn about what peers send: only their errors are logged unless `PORTCULLIS_LOG`
+/// names the library itself, so that no unauthenticated client can fill the log.
+const PEERS: &str = "h2=error,hyper=error,rustls=error,tokio_rustls=error";
 
 /// How long closing the record may take after the calls have ended.
 const CLOSING: Duration = Duration::from_secs(10);

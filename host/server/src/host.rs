@@ -31,6 +31,7 @@ use crate::keeper::Keeper;
 use crate::lane::Lane;
 use crate::metrics::BindingMetrics;
 use crate::moment::{Doubt, Moment};
+use crate::observe::log_limit::LOG_LIMITS;
 use crate::obstacles::Obstacles;
 use crate::outbound::Outbound;
 use crate::owed;
@@ -359,8 +360,15 @@ impl Host {
     pub fn say(&self, entry: Entry) -> bool {
         let kind = entry.kind;
         let refused = self.log.append(entry).err();
-        if let Some(refused) = &refused {
-            tracing::error!(kind, %refused, "a record could not be appended");
+        if let Some(refused) = &refused
+            && LOG_LIMITS.admit("log.append-failed", kind, self.clock.instant())
+        {
+            tracing::error!(
+                event = "log.append-failed",
+                kind,
+                %refused,
+                "a record could not be appended"
+            );
         }
         refused.is_none()
     }

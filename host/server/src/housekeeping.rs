@@ -19,6 +19,7 @@ use crate::config::{AfterGrace, ReleasePaths};
 use crate::error::StartError;
 use crate::host::{Host, NotInForce};
 use crate::keeper::refused_entry;
+use crate::observe::log_limit::LOG_LIMITS;
 use crate::release::{self, Found, ReleaseError, refusal_entry, stray_entry};
 use crate::reload::{NotReloaded, reload};
 
@@ -165,6 +166,7 @@ impl Housekeeper {
     /// What is done every round, and waits for no release that is being made ready.
     fn go_round(&mut self) {
         let host = Arc::clone(&self.host);
+        LOG_LIMITS.report(host.clock.instant());
         host.keys.load().iter().for_each(|keys| keys.tend(false));
         report(&host, false);
         host.keeper().refresh();

@@ -37,6 +37,7 @@ mod making;
 mod memory;
 mod metrics;
 mod moment;
+mod observe;
 mod obstacles;
 pub mod outbound;
 mod owed;

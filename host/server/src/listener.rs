@@ -6,7 +6,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
@@ -16,6 +16,7 @@ use tokio::task::LocalSet;
 use crate::crowd::{Crowd, Guest};
 use crate::error::StartError;
 use crate::host::Host;
+use crate::observe::log_limit::LOG_LIMITS;
 use crate::serve::serve;
 
 /// A listener in operation.
@@ -90,7 +91,9 @@ fn accept(
                         Ok((stream, _)) => break Some((stream.into_std().ok()?, crowd.enter().await?)),
                         // Out of descriptors, or a peer that left again: neither may end the acceptor.
                         Err(error) => {
-                            tracing::warn!(%error, "cannot accept a connection");
+                            if LOG_LIMITS.admit(ACCEPT_FAILED, "", Instant::now()) {
+                                tracing::warn!(event = ACCEPT_FAILED, %error, "cannot accept a connection");
+                            }
                             tokio::time::sleep(ACCEPT_PAUSE).await;
                         }
                     }
@@ -138,3 +141,5 @@ fn runtime() -> Result<Runtime, StartError> {
 
 /// Pause after a failed accept.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// The event of a failed accept.
+const ACCEPT_FAILED: &str = "listener.accept-failed";

@@ -18,6 +18,7 @@ use portcullis_model::{Cause, Digest, Millis};
 
 use crate::glass;
 use crate::host::{Hook, Host};
+use crate::observe::log_limit::LOG_LIMITS;
 
 /// One answer that left without its record.
 #[derive(Clone, Copy)]
@@ -197,7 +198,14 @@ fn note(host: &Host, debts: &Debts, hook: &str, serial: u64, owed: Owed) {
         },
         Ok(None) => host.owes_tally.store(true, Ordering::Release),
         Err(error) => {
-            tracing::error!(%error, hook, "the emergency ring takes nothing; only memory knows of an answer")
+            if LOG_LIMITS.admit("log.ring-failed", hook, host.clock.instant()) {
+                tracing::error!(
+                    event = "log.ring-failed",
+                    %error,
+                    hook,
+                    "the emergency ring takes nothing; only memory knows of an answer"
+                );
+            }
         }
     }
 }
@@ -218,8 +226,14 @@ fn gap(count: u64, first: Millis, last: Millis) -> Entry {
 }
 
 fn free(host: &Host, slot: Slot) {
-    if let Err(error) = host.log.ring().settle(slot) {
-        tracing::error!(%error, "a slot of the emergency ring could not be freed");
+    if let Err(error) = host.log.ring().settle(slot)
+        && LOG_LIMITS.admit("log.ring-slot-kept", "", host.clock.instant())
+    {
+        tracing::error!(
+            event = "log.ring-slot-kept",
+            %error,
+            "a slot of the emergency ring could not be freed"
+        );
     }
 }
 

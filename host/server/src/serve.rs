@@ -34,6 +34,7 @@ use crate::connection::{Activity, Connection, Outbox, Tracked};
 use crate::crowd::Guest;
 use crate::host::{Hook, Host};
 use crate::in_force::InForce;
+use crate::observe::log_limit::LOG_LIMITS;
 use crate::pipeline;
 use crate::tls::{H2, Peer};
 
@@ -275,7 +276,13 @@ async fn respond(line: &Line, request: Request<Incoming>) -> (Response<Bytes>, O
 
 /// A defect of ours met by one call: the safe answer all the same.
 fn fault(host: &Arc<Host>, in_force: &InForce, hook: &Hook, route: &'static str) -> Reply {
-    tracing::error!(hook = hook.config.name, "a call panicked; its caller got the safe answer");
+    if LOG_LIMITS.admit("call.panicked", &hook.config.name, host.clock.instant()) {
+        tracing::error!(
+            event = "call.panicked",
+            hook = hook.config.name,
+            "a call panicked; its caller got the safe answer"
+        );
+    }
     host.refuse(hook, host.clock.now(), Cause::HostFault);
     let (generation, glass) = (in_force.generation.as_deref(), hook.glass());
     let answer = hook.safe_answer(generation, glass.as_deref(), Cause::HostFault, "", route, None);

@@ -12,6 +12,7 @@ use portcullis_model::Cause;
 use super::Call;
 use crate::budget::Stage;
 use crate::metrics::nanos;
+use crate::observe::log_limit::LOG_LIMITS;
 
 impl Call<'_> {
     /// Does what has to be done before an answer leaves that promises it. The answer that leaves; nothing where none can that makes the
@@ -79,13 +80,19 @@ impl Call<'_> {
         let Err(error) = courier.deliver(&self.host.outbound, message, until, now).await else {
             return answer;
         };
-        tracing::warn!(
-            hook = self.hook.config.name, delivery = courier.name, code = error.code(), %error, record = index,
-            "nobody took a message; it is left to the platform"
-        );
+        if LOG_LIMITS.admit(UNDELIVERED, &self.hook.config.name, self.host.clock.instant()) {
+            tracing::warn!(
+                event = UNDELIVERED,
+                hook = self.hook.config.name, delivery = courier.name, code = error.code(), %error, record = index,
+                "nobody took a message; it is left to the platform"
+            );
+        }
         let fallback = portcullis_hooks::undelivered(self.hook.config.kind, incoming);
         self.owe(Some(index), Cause::Undelivered, &fallback).await;
         self.hook.metrics.safe(Cause::Undelivered);
         fallback
     }
 }
+
+/// The event of a message that its delivery service did not accept.
+const UNDELIVERED: &str = "delivery.failed";

@@ -20,6 +20,7 @@ use crate::afterwards::Afterwards;
 use crate::ask::Asked;
 use crate::budget::{Stage, micros};
 use crate::evidence::Evidence;
+use crate::observe::log_limit::LOG_LIMITS;
 use crate::owed::Owed;
 use crate::pipeline::{Decided, Failure};
 use crate::refusals::Reason;
@@ -404,7 +405,15 @@ impl Call<'_> {
                 .ok()
                 .and_then(Result::ok),
             Err(refused) => {
-                tracing::error!(hook = self.hook.config.name, %refused, "a record was not taken; the safe answer leaves");
+                let (hook, now) = (&*self.hook.config.name, self.host.clock.instant());
+                if LOG_LIMITS.admit("log.append-refused", hook, now) {
+                    tracing::error!(
+                        event = "log.append-refused",
+                        hook,
+                        %refused,
+                        "a record was not taken; the safe answer leaves"
+                    );
+                }
                 None
             }
         }

@@ -23,6 +23,7 @@ use crate::clock::Clock;
 use crate::error::StartError;
 use crate::host::{Hook, Host};
 use crate::lane::Lane;
+use crate::observe::log_limit::LOG_LIMITS;
 use crate::outbound::Outbound;
 use crate::outbound::tokens::Tokens;
 
@@ -110,7 +111,9 @@ impl Resumes {
         match timeout_at(until.into(), put).await {
             Ok(Ok(Ok(spooled))) => Some(spooled),
             Ok(Ok(Err(error))) => {
-                tracing::error!(hook = hook.config.name, %error, "the platform is told that its callout failed");
+                if LOG_LIMITS.admit(SPOOL_FAILED, &hook.config.name, host.clock.instant()) {
+                    tracing::error!(event = SPOOL_FAILED, hook = hook.config.name, %error, "the platform is told that its callout failed");
+                }
                 None
             }
             Ok(Err(_)) | Err(_) => None,
@@ -188,8 +191,9 @@ impl Platform {
             }
             wait = backoff(attempts).max(least.min(LONGEST_WAIT));
         };
-        if end.code.is_some() {
+        if end.code.is_some() && LOG_LIMITS.admit(RESUME_FAILED, &self.name, host.clock.instant()) {
             tracing::error!(
+                event = RESUME_FAILED,
                 platform = self.name,
                 hook = job.hook,
                 status = end.status,
@@ -203,7 +207,9 @@ impl Platform {
 
     async fn attempt(&self, host: &Host, job: &Job) -> Attempt {
         let again = |what: &str, error: &dyn std::fmt::Display| {
-            tracing::warn!(platform = self.name, hook = job.hook, %error, "{what}; it is tried again");
+            if LOG_LIMITS.admit(RESUME_RETRIED, &self.name, host.clock.instant()) {
+                tracing::warn!(event = RESUME_RETRIED, platform = self.name, hook = job.hook, %error, "{what}; it is tried again");
+            }
             Attempt::Again(None, Duration::ZERO)
         };
         let until = Instant::now() + Duration::from_millis(self.config.attempt_ms);
@@ -228,12 +234,15 @@ impl Platform {
         if status.is_success() {
             return Attempt::Done(status.as_u16());
         }
-        tracing::warn!(
-            platform = self.name,
-            hook = job.hook,
-            status = status.as_u16(),
-            "a resume call was refused"
-        );
+        if LOG_LIMITS.admit(RESUME_REFUSED, &self.name, host.clock.instant()) {
+            tracing::warn!(
+                event = RESUME_REFUSED,
+                platform = self.name,
+                hook = job.hook,
+                status = status.as_u16(),
+                "a resume call was refused"
+            );
+        }
         let after =
             answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
         let after = Duration::from_secs(after.unwrap_or(0));
@@ -296,6 +305,14 @@ const MOST_REFUSALS: u32 = 4;
 const AT_ONCE: usize = 4;
 /// Calls that may wait for the disk.
 const LANE_WAITING: usize = 256;
+/// The event of a resume call that could not be written to the disk.
+const SPOOL_FAILED: &str = "resume.spool-failed";
+/// The event of a resume call that is made no more.
+const RESUME_FAILED: &str = "resume.failed";
+/// The event of a resume call that is made again later.
+const RESUME_RETRIED: &str = "resume.retried";
+/// The event of a resume call that the platform refused.
+const RESUME_REFUSED: &str = "resume.refused";
 
 #[cfg(test)]
 mod tests {

@@ -1,0 +1,5 @@
+//! Observation: the means by which a host tells an operator what it does.
+//!
+//! Invariant: nothing here decides, and nothing that a caller sends can make it cost without bound.
+
+pub mod log_limit;
