@@ -153,3 +153,18 @@ fn a_file_of_500_megabytes_is_not_even_read() {
     );
     assert!(ran.err.contains("[unreadable]"), "{}", ran.err);
 }
+
+/// The child itself tries to open a file, a socket and a program; the kernel refuses each.
+#[test]
+fn the_host_logs_at_start_how_the_compiling_child_is_confined() {
+    let house = House::build(&[Binding::new("token", "sod", duties())]);
+    let host = house.serve();
+    host.until_log("engine.confinement");
+    let log = host.log();
+    let line = log.lines().find(|line| line.contains("engine.confinement")).unwrap();
+    for denied in ["seccomp=full", "files=denied", "network=denied", "programs=denied"] {
+        assert!(line.contains(denied), "{denied}: {line}");
+    }
+    let landlock = line.contains("landlock=full") || log.contains("the kernel has no Landlock");
+    assert!(landlock || log.contains("older than Linux 6.12"), "{log}");
+}

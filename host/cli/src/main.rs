@@ -67,7 +67,11 @@ enum Command {
     Audit(audit::Audit),
     /// How the host starts itself to make a plugin.
     #[command(name = portcullis_engine::MAKE_PLUGIN, hide = true)]
-    MakePlugin,
+    MakePlugin {
+        /// Report which confinement holds, and prepare nothing.
+        #[arg(long)]
+        probe: bool,
+    },
 }
 
 fn main() -> ExitCode {
@@ -82,7 +86,8 @@ fn main() -> ExitCode {
         Command::BreakGlass(break_glass) => break_glass.run(),
         Command::Hook(hook) => hook.run(),
         Command::Audit(audit) => audit.run(),
-        Command::MakePlugin => return portcullis_engine::make_plugin(),
+        Command::MakePlugin { probe: true } => return portcullis_engine::probe_confinement(),
+        Command::MakePlugin { probe: false } => return portcullis_engine::make_plugin(),
     };
     report(done)
 }

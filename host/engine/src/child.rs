@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use crate::given_up::GivenUp;
 use crate::make::{Bench, Job, Made};
 use crate::refused::{Refused, line, no_memory};
-use crate::{ticker, wire};
+use crate::{child_confinement, ticker, wire};
 
 /// The argument that makes this program the child. Its `main` must call [`make_plugin`] then, before it does anything else.
 pub const MAKE_PLUGIN: &str = "make-plugin";
@@ -41,7 +41,7 @@ impl Confinement {
     pub(crate) fn make(&self, job: &Job<'_>, given_up: &GivenUp) -> Result<Made, Refused> {
         let unavailable = |error: io::Error| Refused::NoCompiler { why: line(&error.to_string()) };
         let until = Instant::now() + Duration::from_secs(self.wall_s);
-        let mut child = self.command().spawn().map_err(unavailable)?;
+        let mut child = self.command(&[]).spawn().map_err(unavailable)?;
         // When the machine runs out of memory, it is this process that goes. Where that cannot be said, the limits hold all the same.
         drop(std::fs::write(format!("/proc/{}/oom_score_adj", child.id()), "900"));
         let done = converse(&mut child, job, until, given_up);
@@ -66,10 +66,12 @@ impl Confinement {
         }
     }
 
-    fn command(&self) -> Command {
+    /// A child of this program with these arguments, under its limits.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         // Not by its path: that may be another build by now.
         let mut command = Command::new("/proc/self/exe");
-        command.arg0("portcullis").arg(MAKE_PLUGIN).env_clear().current_dir("/").process_group(0);
+        command.arg0("portcullis").arg(MAKE_PLUGIN).args(arguments);
+        command.env_clear().current_dir("/").process_group(0);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         self.confine(&mut command);
         command
@@ -145,6 +147,9 @@ impl Confinement {
 
 /// The child: one job from standard input, what became of it to standard output.
 pub fn make_plugin() -> ExitCode {
+    // Before a byte of the job is read, and while there is one thread. The host has logged at its
+    // start which layers this kernel lacks.
+    child_confinement::apply();
     no_more_descriptors();
     let mut bytes = Vec::new();
     let read = io::stdin().lock().take(LARGEST_JOB).read_to_end(&mut bytes);

@@ -15,6 +15,7 @@ mod bindings;
 mod build_id;
 mod cache;
 mod child;
+mod child_confinement;
 mod componentize;
 mod empty;
 mod engine;
@@ -41,6 +42,9 @@ mod tests;
 
 pub use cache::Cache;
 pub use child::{Confinement, MAKE_PLUGIN, make_plugin};
+pub use child_confinement::{
+    ConfinementReport, Layer as ConfinementLayer, PROBE, probe as probe_confinement,
+};
 pub use componentize::componentize;
 pub use empty::empty;
 pub use engine::{Engine, EngineError, Options, Preparations, Workplace};

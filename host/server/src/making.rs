@@ -69,8 +69,33 @@ impl EngineConfig {
             cpu_s: self.compile_cpu_s,
             wall_s: self.compile_wall_s,
         };
+        if keeps {
+            log_confinement(confinement);
+        }
         let cache = Cache::new(self.cache.clone(), self.cache_bytes, keeps, sealing.expose());
         let cache = cache.map_err(|_| StartError::Random)?;
         Ok(Engine::with_workplace(options, Workplace { confinement, cache })?)
+    }
+}
+
+/// Logs how the child that prepares plugins is confined on this machine, and each layer that is
+/// missing.
+///
+/// The host goes on without them: the limits on memory, time and descriptors hold all the same, and
+/// only components that a trusted key signed are compiled.
+fn log_confinement(confinement: Confinement) {
+    let event = "engine.confinement";
+    match confinement.probe() {
+        Ok(report) => {
+            tracing::info!(event, %report, "the child that compiles plugins is confined");
+            for missing in report.missing() {
+                tracing::warn!(event, missing, "the child that compiles plugins is confined less");
+            }
+        }
+        Err(error) => tracing::warn!(
+            event,
+            %error,
+            "the confinement of the child that compiles plugins could not be probed"
+        ),
     }
 }
