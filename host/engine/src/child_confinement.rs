@@ -175,16 +175,17 @@ fn apply_landlock() -> Result<Layer, landlock::RulesetError> {
 }
 
 fn apply_seccomp() -> Layer {
-    let applied = filters().is_some_and(|[allowed, no_clone3]| {
-        apply_filter(&allowed).is_ok() && apply_filter(&no_clone3).is_ok()
+    // The allow-list last: it does not allow a further filter.
+    let applied = filters().is_some_and(|[no_clone3, allowed]| {
+        apply_filter(&no_clone3).is_ok() && apply_filter(&allowed).is_ok()
     });
     if applied { Layer::Full } else { Layer::Missing }
 }
 
-/// Two filters: the calls that compiling needs, and `clone3` answered as unknown.
+/// Two filters: `clone3` answered as unknown, and the calls that compiling needs.
 ///
 /// `clone3` takes its flags behind a pointer, which no filter can read. Told that the kernel does
-/// not know it, the C library uses `clone`, whose flags the first filter checks.
+/// not know it, the C library uses `clone`, whose flags the second filter checks.
 fn filters() -> Option<[BpfProgram; 2]> {
     let arch = TargetArch::try_from(std::env::consts::ARCH).ok()?;
     let compile = |rules: BTreeMap<i64, Vec<SeccompRule>>, otherwise, matched| {
@@ -197,7 +198,7 @@ fn filters() -> Option<[BpfProgram; 2]> {
     rules.insert(libc::SYS_clone, vec![only_if(0, masked(libc::CLONE_THREAD)?, THREAD)?]);
     rules.insert(libc::SYS_tgkill, vec![only_if(0, SeccompCmpOp::Eq, own_process)?]);
     rules.insert(libc::SYS_prlimit64, vec![only_if(0, SeccompCmpOp::Eq, 0)?]);
-    let names = [libc::PR_SET_NAME, PR_SET_VMA, libc::PR_SET_SECCOMP];
+    let names = [libc::PR_SET_NAME, PR_SET_VMA];
     let names =
         names.into_iter().map(|option| only_if(0, SeccompCmpOp::Eq, u64::try_from(option).ok()?));
     rules.insert(libc::SYS_prctl, names.collect::<Option<_>>()?);
@@ -205,7 +206,7 @@ fn filters() -> Option<[BpfProgram; 2]> {
     let not_known = SeccompAction::Errno(u32::try_from(libc::ENOSYS).ok()?);
     let allowed = compile(rules, not_permitted, SeccompAction::Allow)?;
     let clone3 = BTreeMap::from([(libc::SYS_clone3, Vec::new())]);
-    Some([allowed, compile(clone3, SeccompAction::Allow, not_known)?])
+    Some([compile(clone3, SeccompAction::Allow, not_known)?, allowed])
 }
 
 fn masked(flag: libc::c_int) -> Option<SeccompCmpOp> {
