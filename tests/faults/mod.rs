@@ -1,6 +1,7 @@
 //! Faults of everything below the host: killed processes, lost power, disks that are full, slow or broken. What a caller was told is in the
 //! log afterwards, and nothing is repaired by hand.
 
+mod clock;
 mod kill;
 mod ledger;
 mod moment;

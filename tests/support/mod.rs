@@ -10,6 +10,7 @@
 
 mod answer;
 mod client;
+mod clock;
 mod collector;
 mod delivery_service;
 mod ends;
@@ -34,6 +35,7 @@ mod tls;
 
 pub use answer::Answer;
 pub use client::{Begun, Client, Raw};
+pub use clock::MovedClock;
 pub use collector::Collector;
 pub use delivery_service::{DeliveryService, Said};
 pub use ends::Ends;

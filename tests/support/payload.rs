@@ -98,6 +98,13 @@ impl SignIn {
         self
     }
 
+    /// Sets the time of the platform's event, seconds since 1970.
+    #[must_use]
+    pub fn at(mut self, seconds: i64) -> Self {
+        self.body["eventTime"] = crate::rfc3339(seconds).into();
+        self
+    }
+
     /// The bytes that go over the wire.
     pub fn bytes(&self) -> Vec<u8> {
         self.body.to_string().into_bytes()

@@ -20,7 +20,9 @@ fn main() {
     let parent = tempfile::tempdir_in(argument(4, ".")).unwrap();
     let key = Arc::new(SecretKey::generate("bench.example").unwrap());
     let clock = Arc::new(|| {
-        u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap()
+        u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis())
+            .unwrap()
+            .into()
     });
     let sealer = Sealer::new(SealKey::new(SymmetricKey::generate().unwrap()));
     let options = Options::new(parent.path().join("log"), "default".into(), key, sealer, clock);

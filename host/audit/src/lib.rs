@@ -36,6 +36,6 @@ pub use note::Signer;
 pub use pseudonym::{Pseudonym, Pseudonyms};
 pub use queue::{Pending, Receipt};
 pub use reader::{ReadError, Reader};
-pub use record::{Entry, Record};
+pub use record::{Entry, Record, RecordTime, TIME_RESET, TimeMark};
 pub use ring::{Owed, Ring, Slot};
 pub use seal::{KeyId, OVERHEAD, SealError, SealKey, Sealed, Sealer, open_sealed};

@@ -22,7 +22,7 @@ use crate::disk::{Disk, Lock, OsDisk};
 use crate::error::{AuditError, Refused};
 use crate::note::Signer;
 use crate::queue::{Pending, Queue};
-use crate::record::{Body, Entry, Record, Tenant, check_kind};
+use crate::record::{Body, Entry, Record, RecordTime, TIME_RESET, Tenant, check_kind};
 use crate::recover::{Recovered, keep_fitting};
 use crate::ring::{Owed, Ring};
 use crate::seal::Sealer;
@@ -54,7 +54,7 @@ pub struct Options {
     /// Records that may wait for the disk, 1 to 65,536; more are refused at once.
     pub queue_entries: usize,
     /// Milliseconds since 1970 UTC.
-    pub clock: Arc<dyn Fn() -> u64 + Send + Sync>,
+    pub clock: Arc<dyn Fn() -> RecordTime + Send + Sync>,
 }
 
 impl Options {
@@ -65,7 +65,7 @@ impl Options {
         tenant: String,
         signer: Arc<dyn Signer>,
         sealer: Sealer,
-        clock: Arc<dyn Fn() -> u64 + Send + Sync>,
+        clock: Arc<dyn Fn() -> RecordTime + Send + Sync>,
     ) -> Self {
         Self {
             dir,
@@ -167,7 +167,7 @@ pub struct Log {
     tenant: Arc<Tenant>,
     tenant_name: String,
     sealer: Sealer,
-    clock: Arc<dyn Fn() -> u64 + Send + Sync>,
+    clock: Arc<dyn Fn() -> RecordTime + Send + Sync>,
     origin: String,
     threads: Mutex<Vec<JoinHandle<()>>>,
     lock: Mutex<Option<Box<dyn Lock>>>,
@@ -223,7 +223,7 @@ impl Log {
     ///
     /// The sealed part is encrypted here, on the caller's thread: callers do that side by side, the one writer could not.
     pub fn append(&self, entry: Entry) -> Result<Pending, Refused> {
-        let pending = self.sequence(entry)?;
+        let pending = self.sequence(entry, None)?;
         self.committer.call_writer();
         Ok(pending)
     }
@@ -232,10 +232,22 @@ impl Log {
     /// one. With [`Commit::Kernel`] the waiting caller makes it itself: a copy into the kernel's memory costs less than waking the
     /// writer. While the disk hangs it is left to the writer.
     pub fn commit(&self, entry: Entry) -> Result<Pending, Refused> {
-        Ok(self.sequence(entry)?.begun_by_waiter(&self.committer))
+        Ok(self.sequence(entry, None)?.begun_by_waiter(&self.committer))
     }
 
-    fn sequence(&self, entry: Entry) -> Result<Pending, Refused> {
+    /// Appends the record of a time reset: runs `reset`, which changes what the clock tells, and gives
+    /// this record and all after it the new time, which may be earlier. The record's type must be
+    /// [`TIME_RESET`]; verifiers accept an earlier time in no other.
+    pub fn append_reset(&self, entry: Entry, mut reset: impl FnMut()) -> Result<Pending, Refused> {
+        if entry.kind != TIME_RESET {
+            return Err(Refused::Kind);
+        }
+        let pending = self.sequence(entry, Some(&mut reset))?;
+        self.committer.call_writer();
+        Ok(pending)
+    }
+
+    fn sequence(&self, entry: Entry, reset: Option<&mut dyn FnMut()>) -> Result<Pending, Refused> {
         check_kind(entry.kind)?;
         let sealed = match entry.sealed {
             Some(plain) if plain.len() > MAX_SEALED_BYTES => {
@@ -258,7 +270,7 @@ impl Log {
         }
         let sealed = sealed.map(|sealed| sealed.blob);
         let bytes = leaf_bytes.saturating_add(sealed.as_ref().map_or(0, Vec::len));
-        self.shared.queue.push(entry.kind, body, sealed, bytes, (self.clock)())
+        self.shared.queue.push(entry.kind, body, sealed, bytes, &*self.clock, reset)
     }
 
     /// How the log is.
@@ -266,6 +278,11 @@ impl Log {
         let (next, queued) = self.shared.queue.position();
         let (durable, published) = (self.shared.durable.before(), self.shared.published());
         Health { stopped: self.shared.failure(), next, durable, published, queued }
+    }
+
+    /// The time of the last record, in milliseconds since 1970 UTC; 0 where there is none.
+    pub fn last_at(&self) -> u64 {
+        self.shared.queue.last_at()
     }
 
     /// The log's name.

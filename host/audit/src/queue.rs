@@ -1,6 +1,6 @@
 //! The way from callers to the log: where a record gets its sequence number, who commits what waits, and where receipts come back.
 //!
-//! Invariant: sequence numbers are given without a gap, in the order of the queue, and times never run backwards in it. One at a time leads:
+//! Invariant: sequence numbers are given without a gap, in the order of the queue, and times never run backwards in it, but where a record resets them. One at a time leads:
 //! takes what waits and commits it, in that order. What waits while somebody leads is committed by them, or the writer is called for it;
 //! no record is left to nobody. Nothing here does I/O, so a caller waits for nobody but another caller.
 
@@ -14,7 +14,7 @@ use std::thread::{self, Thread};
 use tokio::sync::oneshot;
 
 use crate::error::{NotDurable, Refused};
-use crate::record::Body;
+use crate::record::{Body, RecordTime};
 use crate::tree::Hash;
 use crate::writer::Committer;
 
@@ -94,7 +94,7 @@ impl fmt::Debug for Pending {
 /// A record on its way to the writer.
 pub(crate) struct Queued {
     pub(crate) index: u64,
-    pub(crate) at: u64,
+    pub(crate) time: RecordTime,
     pub(crate) kind: &'static str,
     pub(crate) body: Body,
     pub(crate) sealed: Option<Vec<u8>>,
@@ -136,14 +136,18 @@ impl Queue {
         Self { state: Mutex::new(state), changed: Condvar::new(), limit }
     }
 
-    /// Gives a record its place. Somebody must then see to its commit: [`Queue::lead`] or [`Queue::call`].
+    /// Gives a record its place and the time that `clock` tells. Somebody must then see to its commit:
+    /// [`Queue::lead`] or [`Queue::call`]. The clock is read under the queue's lock, so that no record
+    /// gets a time that was read before a reset after it. `reset` runs first, where there is one:
+    /// then the time may be before that of the record before.
     pub(crate) fn push(
         &self,
         kind: &'static str,
         body: Body,
         sealed: Option<Vec<u8>>,
         bytes: usize,
-        now: u64,
+        clock: &dyn Fn() -> RecordTime,
+        reset: Option<&mut dyn FnMut()>,
     ) -> Result<Pending, Refused> {
         let (answer, receiver) = oneshot::channel();
         let mut state = self.state();
@@ -155,10 +159,15 @@ impl Queue {
         }
         let index = state.next;
         state.next = state.next.saturating_add(1);
-        state.last_at = state.last_at.max(now);
+        if let Some(reset) = reset {
+            reset();
+            state.last_at = 0;
+        }
+        let mut time = clock();
+        time.at = time.at.max(state.last_at);
+        state.last_at = time.at;
         state.bytes = state.bytes.saturating_add(bytes);
-        let at = state.last_at;
-        state.waiting.push(Queued { index, at, kind, body, sealed, bytes, answer });
+        state.waiting.push(Queued { index, time, kind, body, sealed, bytes, answer });
         drop(state);
         Ok(Pending { index, answer: receiver, begin: None })
     }
@@ -256,6 +265,11 @@ impl Queue {
     pub(crate) fn position(&self) -> (u64, usize) {
         let state = self.state();
         (state.next, state.waiting.len())
+    }
+
+    /// The time of the last record that got a place.
+    pub(crate) fn last_at(&self) -> u64 {
+        self.state().last_at
     }
 
     fn state(&self) -> MutexGuard<'_, QueueState> {

@@ -23,6 +23,34 @@ pub struct Entry {
     pub sealed: Option<Vec<u8>>,
 }
 
+/// The time that a record gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecordTime {
+    /// Milliseconds since 1970 UTC: the least that the time is known to be.
+    pub at: u64,
+    /// Set while the host's clock is not believed: then `at` is not taken from it.
+    pub mark: Option<TimeMark>,
+}
+
+/// The mark of a record that was made while the host's clock was not believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimeMark {
+    /// Why, as the member `time` of the record: lower-case letters and `-`.
+    pub state: &'static str,
+    /// The host's clock, milliseconds since 1970 UTC, as the member `host_clock`.
+    pub host_clock: u64,
+}
+
+impl From<u64> for RecordTime {
+    /// A time that is believed.
+    fn from(at: u64) -> Self {
+        Self { at, mark: None }
+    }
+}
+
+/// The type of the record that permits an earlier time than the record before it has.
+pub const TIME_RESET: &str = "trust.time-reset";
+
 /// The members that this crate writes into every leaf, read back.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Record {
@@ -35,8 +63,15 @@ pub struct Record {
     pub kind: String,
     /// Whose it is.
     pub tenant: String,
-    /// When it was given its place, in milliseconds since 1970 UTC; never less than in the record before.
+    /// When it was given its place, in milliseconds since 1970 UTC; less than in the record before
+    /// only in a record of the type [`TIME_RESET`].
     pub at: u64,
+    /// Why the host's clock was not believed then, where it was not.
+    #[serde(default)]
+    pub time: Option<String>,
+    /// The host's clock in that case, in milliseconds since 1970 UTC.
+    #[serde(default)]
+    pub host_clock: Option<u64>,
     /// `sha256:` and the digest of the sealed part's bytes, where there is one.
     #[serde(default)]
     pub sealed: Option<String>,
@@ -91,13 +126,14 @@ impl Body {
     }
 
     /// The leaf.
-    pub(crate) fn leaf(&self, seq: u64, kind: &str, tenant: &Tenant, at: u64) -> Vec<u8> {
+    pub(crate) fn leaf(&self, seq: u64, kind: &str, tenant: &Tenant, time: RecordTime) -> Vec<u8> {
         let mut leaf = String::with_capacity(self.leaf_bytes(kind, tenant));
-        let _ = write!(
-            leaf,
-            r#"{{"v":1,"seq":{seq},"t":"{kind}","tenant":{},"at":{at}{}"#,
-            tenant.0, self.0
-        );
+        let at = time.at;
+        let _ = write!(leaf, r#"{{"v":1,"seq":{seq},"t":"{kind}","tenant":{},"at":{at}"#, tenant.0);
+        if let Some(TimeMark { state, host_clock }) = time.mark {
+            let _ = write!(leaf, r#","time":"{state}","host_clock":{host_clock}"#);
+        }
+        leaf.push_str(&self.0);
         leaf.into_bytes()
     }
 }
@@ -204,10 +240,12 @@ impl<'de> Deserialize<'de> for Name {
     }
 }
 
-const RESERVED: [&str; 7] = ["v", "seq", "t", "tenant", "at", "sealed", "seal_key"];
+const RESERVED: [&str; 9] =
+    ["v", "seq", "t", "tenant", "at", "time", "host_clock", "sealed", "seal_key"];
 
-/// `{"v":1,"seq":,"t":"","tenant":,"at":` and two numbers of at most 20 digits.
-const FRAME_BYTES: usize = 38 + 40;
+/// `{"v":1,"seq":,"t":"","tenant":,"at":` and two numbers of at most 20 digits; then the mark
+/// `,"time":"","host_clock":` with a state of at most 16 letters and a third number.
+const FRAME_BYTES: usize = 38 + 40 + 25 + 16 + 20;
 
 impl fmt::Display for KeyId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -225,7 +263,7 @@ mod tests {
     fn leaf(fields: &str, sealed: Option<&Sealed>) -> Result<String, Refused> {
         let tenant = Tenant::new("north \"clinic\"");
         let body = Body::new(fields, sealed)?;
-        let leaf = body.leaf(u64::MAX, "hook.decision", &tenant, u64::MAX);
+        let leaf = body.leaf(u64::MAX, "hook.decision", &tenant, u64::MAX.into());
         assert!(leaf.len() <= body.leaf_bytes("hook.decision", &tenant));
         Ok(String::from_utf8(leaf).unwrap())
     }
@@ -269,6 +307,21 @@ mod tests {
         ];
         for fields in wrong {
             assert!(matches!(leaf(fields, None), Err(Refused::Fields(_))), "{fields}");
+        }
+    }
+
+    #[test]
+    fn a_time_that_is_not_believed_is_marked() {
+        let tenant = Tenant::new("x");
+        let mark = TimeMark { state: "unconfirmed", host_clock: u64::MAX };
+        let time = RecordTime { at: 7, mark: Some(mark) };
+        for fields in ["", r#""a":1"#] {
+            let body = Body::new(fields, None).unwrap();
+            let leaf = body.leaf(u64::MAX, "host.start", &tenant, time);
+            assert!(leaf.len() <= body.leaf_bytes("host.start", &tenant));
+            let record = Record::parse(&leaf).unwrap();
+            assert_eq!((record.at, record.host_clock), (7, Some(u64::MAX)));
+            assert_eq!(record.time.as_deref(), Some("unconfirmed"));
         }
     }
 

@@ -5,11 +5,12 @@
 use portcullis_keys::PublicKey;
 use zeroize::Zeroizing;
 
+use std::ops::Range;
 use std::path::Path;
 
 use crate::disk::Disk;
 use crate::reader::{ReadError, Reader};
-use crate::record::Record;
+use crate::record::{Record, TIME_RESET};
 use crate::seal::{SealKey, open_sealed};
 
 /// Which records; the default is all.
@@ -47,28 +48,63 @@ pub fn show(
     mut each: impl FnMut(Shown) -> bool,
 ) -> Result<u64, ReadError> {
     let reader = Reader::open(disk, dir, key)?;
-    let mut index = filter.from.max(first_since(&reader, filter.since.unwrap_or(0))?);
-    let end = filter.to.unwrap_or(u64::MAX).min(reader.head().size);
     let mut handed = 0;
-    while index < end {
-        let (record, leaf) = record(&reader, index)?;
-        if filter.until.is_some_and(|until| record.at >= until) {
+    for stretch in stretches(&reader, filter) {
+        if !show_stretch(&reader, filter, seal_key, &stretch, &mut handed, &mut each)? {
             break;
+        }
+    }
+    Ok(handed)
+}
+
+/// Shows the records of a stretch in which times never run backwards. Returns whether `each` wants more.
+fn show_stretch(
+    reader: &Reader<'_>,
+    filter: &Filter,
+    seal_key: Option<&SealKey>,
+    stretch: &Range<u64>,
+    handed: &mut u64,
+    each: &mut impl FnMut(Shown) -> bool,
+) -> Result<bool, ReadError> {
+    let first = first_since(reader, filter.since.unwrap_or(0), stretch)?;
+    let mut index = filter.from.max(first);
+    let end = filter.to.unwrap_or(u64::MAX).min(stretch.end);
+    while index < end {
+        let (record, leaf) = record(reader, index)?;
+        if filter.until.is_some_and(|until| record.at >= until) {
+            return Ok(true);
         }
         if filter.kind.as_ref().is_none_or(|kind| {
             record.kind == *kind || (kind.ends_with('.') && record.kind.starts_with(kind.as_str()))
         }) {
-            handed += 1;
+            *handed += 1;
             let sealed = seal_key
                 .filter(|_| record.sealed.is_some())
-                .map(|seal_key| open(&reader, &record, seal_key));
+                .map(|seal_key| open(reader, &record, seal_key));
             if !each(Shown { record, leaf, sealed }) {
-                break;
+                return Ok(false);
             }
         }
         index += 1;
     }
-    Ok(handed)
+    Ok(true)
+}
+
+/// The stretches of the log in which times never run backwards: a time reset begins a new one. Where
+/// no time is asked for the whole log is one; else the log is read once for its resets.
+fn stretches(reader: &Reader<'_>, filter: &Filter) -> Vec<Range<u64>> {
+    let mut starts = vec![0];
+    if filter.since.is_some() || filter.until.is_some() {
+        // Damage elsewhere must not keep records from being shown.
+        let _ = reader.scan(0, |index, leaf| {
+            let is_named = leaf.windows(TIME_RESET.len()).any(|part| part == TIME_RESET.as_bytes());
+            if is_named && Record::parse(leaf).is_ok_and(|record| record.kind == TIME_RESET) {
+                starts.push(index);
+            }
+        });
+    }
+    let ends = starts.iter().skip(1).copied().chain([reader.head().size]);
+    starts.iter().copied().zip(ends).map(|(start, end)| start..end).collect()
 }
 
 fn open(reader: &Reader<'_>, record: &Record, key: &SealKey) -> Result<Zeroizing<Vec<u8>>, String> {
@@ -82,9 +118,10 @@ fn open(reader: &Reader<'_>, record: &Record, key: &SealKey) -> Result<Zeroizing
     open_sealed(key, &record.tenant, &record.kind, &blob).map_err(|error| error.to_string())
 }
 
-/// The first record not before a time: times never run backwards, so it is found by halving.
-fn first_since(reader: &Reader<'_>, since: u64) -> Result<u64, ReadError> {
-    let (mut low, mut high) = (0, if since == 0 { 0 } else { reader.head().size });
+/// The first record of a stretch that is not before a time: found by halving.
+fn first_since(reader: &Reader<'_>, since: u64, stretch: &Range<u64>) -> Result<u64, ReadError> {
+    let mut low = stretch.start;
+    let mut high = if since == 0 { low } else { stretch.end };
     while low < high {
         let middle = low + (high - low) / 2;
         if record(reader, middle)?.0.at < since {

@@ -15,7 +15,7 @@ use portcullis_keys::PublicKey;
 use crate::checkpoint::Checkpoint;
 use crate::disk::Disk;
 use crate::reader::{ReadError, Reader};
-use crate::record::Record;
+use crate::record::{Record, TIME_RESET};
 use crate::seal::{SealKey, open_sealed};
 use crate::tiles::{Row, TILE_WIDTH, Tile, entries, hashes_in};
 use crate::tree::{Frontier, Hash, leaf_hash, perfect_root};
@@ -172,7 +172,7 @@ impl Walk<'_> {
     }
 
     fn record(&mut self, bundle: Tile, record: &Record) {
-        if record.at < self.last_at {
+        if record.at < self.last_at && record.kind != TIME_RESET {
             self.report(
                 bundle.path(),
                 Some(record.seq),

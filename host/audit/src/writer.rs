@@ -237,7 +237,7 @@ impl Drop for Leading<'_> {
 }
 
 fn sequence(queued: Queued, tenant: &Tenant) -> (Sequenced, Answer) {
-    let leaf = queued.body.leaf(queued.index, queued.kind, tenant, queued.at);
+    let leaf = queued.body.leaf(queued.index, queued.kind, tenant, queued.time);
     (
         Sequenced { index: queued.index, hash: leaf_hash(&leaf), leaf, sealed: queued.sealed },
         queued.answer,

@@ -29,7 +29,7 @@ fn go_accepts_the_log_and_refuses_a_changed_one() {
     let dir = tempfile::tempdir().unwrap();
     let key = SecretKey::generate("audit.hospital.example/2026").unwrap();
     let vkey = key.public().to_string();
-    let clock = Arc::new(|| 1_790_000_000_000);
+    let clock = Arc::new(|| 1_790_000_000_000.into());
     let sealer = Sealer::new(SealKey::new(SymmetricKey::generate().unwrap()));
     let options =
         Options::new(dir.path().to_owned(), "default".into(), Arc::new(key.clone()), sealer, clock);

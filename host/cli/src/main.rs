@@ -16,6 +16,7 @@ mod release;
 mod root;
 mod serve;
 mod signature;
+mod trust;
 
 use std::process::ExitCode;
 
@@ -56,6 +57,9 @@ enum Command {
     /// Sign release sets (which plugins are live, with which settings, on which hook), bring them to hosts, and go back.
     #[command(subcommand)]
     Release(release::Release),
+    /// Sign documents about a host's time: that its clock is right, or that its records had a wrong one.
+    #[command(subcommand)]
+    Trust(trust::Trust),
     /// Hold one hook open for a while, because some people have signed that it may be.
     #[command(subcommand)]
     BreakGlass(break_glass::BreakGlass),
@@ -83,6 +87,7 @@ fn main() -> ExitCode {
         Command::Signature(signature) => signature.run(),
         Command::Plugin(plugin) => plugin.run(),
         Command::Release(release) => release.run(),
+        Command::Trust(trust) => trust.run(),
         Command::BreakGlass(break_glass) => break_glass.run(),
         Command::Hook(hook) => hook.run(),
         Command::Audit(audit) => audit.run(),

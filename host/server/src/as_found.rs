@@ -35,7 +35,7 @@ pub fn stamp(file: &Path) -> Digest {
 pub fn fingerprint(config: &Config) -> Digest {
     let (paths, trust) = (&config.release, &config.trust);
     let mut all = vec![paths.set.clone(), paths.downgrade.clone()];
-    for folder in [&paths.plugins, &paths.settings, &trust.roots] {
+    for folder in [&paths.plugins, &paths.settings, &trust.roots, &trust.time_documents] {
         all.extend(files(folder).unwrap_or_default());
     }
     let lines = all.iter().map(|path| format!("{}|{}\n", path.display(), stamp(path)));

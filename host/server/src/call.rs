@@ -90,7 +90,7 @@ impl<'a> Call<'a> {
         route: &'static str,
         head: Parts,
     ) -> Self {
-        let (start, received) = (host.clock.instant(), host.clock.now());
+        let (start, received) = (host.clock.instant(), host.trusted_time.for_calls());
         let generation = in_force.generation.clone();
         let trace = host.telemetry.as_ref().and_then(|telemetry| {
             let number = generation.as_ref().map_or(0, |generation| generation.number);
@@ -209,7 +209,7 @@ impl<'a> Call<'a> {
             Heard::Nothing(_) => None,
         };
         if let Some(first) = first
-            && self.host.moment.due(self.received)
+            && self.host.trusted_time.observes_platform()
             && let Some(time) = first
                 .call
                 .payload
@@ -218,7 +218,7 @@ impl<'a> Call<'a> {
             && let Some(theirs) = portcullis_trust::time::read(&time)
         {
             // Who calls is proven by now; Okta says when the event was.
-            self.host.moment.platform(theirs, self.received);
+            self.host.trusted_time.observe_platform(theirs);
         }
         if let Some(first) = first.filter(|_| self.hook.drift.due()) {
             self.afterwards.unknown = Some(first.call.payload.clone());

@@ -151,9 +151,6 @@ impl Evidence<'_> {
             ),
         );
         self.ledger.write_json(&mut leaf);
-        if self.host.moment.is_suspect() {
-            leaf.push_str(r#","time":"suspect""#);
-        }
         if let Some(open) = self.glass {
             open.calls.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             write_to(&mut leaf, format_args!(r#","break_glass":"{}""#, open.id));

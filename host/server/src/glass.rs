@@ -36,6 +36,9 @@ pub struct Open {
     /// Whether the hook's safe answer is the platform's default.
     pub opens: bool,
     ends: Instant,
+    /// When it was taken up by this process, and how much of its time earlier ones had used, milliseconds.
+    began: Instant,
+    used_before: u64,
     /// Calls that were answered while it was in force.
     pub calls: AtomicU64,
 }
@@ -59,6 +62,8 @@ struct State {
     unsaid: Vec<Unsaid>,
     refused: BTreeSet<String>,
     reminded: Option<Instant>,
+    /// When the list was written last.
+    saved: Option<Instant>,
 }
 
 /// What is kept in the host's own folder: so that no restart makes a document new, or ends one early.
@@ -77,6 +82,10 @@ struct Opened {
     /// Until when the document could have been opened: then it need not be remembered.
     expires: Millis,
     closed: bool,
+    /// How much of its time is used, milliseconds: counted by the monotonic clock, so that no clock that
+    /// is set back gives any of it back.
+    #[serde(default)]
+    used: u64,
 }
 
 /// A record that the log has not taken for good yet.
@@ -139,6 +148,7 @@ impl Glass {
                 until: Millis(0),
                 expires: *expires,
                 closed: true,
+                used: 0,
             };
             state.book.documents.entry(id.clone()).or_insert_with(gone);
         }
@@ -151,7 +161,8 @@ impl Glass {
     /// Looks at the folder, ends what is over, and gives the log what it has not taken yet.
     fn round(&self, host: &Host) {
         let mut state = self.state();
-        let now = host.clock.now();
+        let now = host.trusted_time.now();
+        self.count_use(host, &mut state);
         let folder = &host.config.trust.break_glass;
         let mut names: Vec<_> = fs::read_dir(folder)
             .into_iter()
@@ -174,7 +185,10 @@ impl Glass {
                 self.close(host, &mut state, id, "person");
             }
         }
-        let is_over = |opened: &Opened| !opened.closed && opened.until <= now;
+        let lasts = |opened: &Opened| opened.until.0.saturating_sub(opened.opened.0);
+        let is_over = |opened: &Opened| {
+            !opened.closed && (opened.until <= now || opened.used >= lasts(opened))
+        };
         let over = state
             .book
             .documents
@@ -236,8 +250,9 @@ impl Glass {
             until: Millis(now.0.saturating_add(lasts.0)),
             expires: document.expires,
             closed: false,
+            used: 0,
         });
-        let left = opened.until.0.saturating_sub(now.0).min(lasts.0);
+        let left = opened.until.0.saturating_sub(now.0).min(lasts.0.saturating_sub(opened.used));
         if left == 0 {
             return Ok(());
         }
@@ -249,6 +264,8 @@ impl Glass {
             lifts: document.lifts.clone(),
             opens: document.opens,
             ends: Instant::now() + Duration::from_millis(left),
+            began: Instant::now(),
+            used_before: opened.used,
             calls: AtomicU64::new(0),
         })));
         tracing::error!(
@@ -318,6 +335,29 @@ impl Glass {
         sealed.push('}');
         state.say("break-glass.opened", fields, Some(sealed.into_bytes()), slot);
         Ok(())
+    }
+
+    /// Writes down the time that open documents have used, at the end.
+    fn write_use(&self, host: &Host) {
+        let mut state = self.state();
+        state.saved = None;
+        self.count_use(host, &mut state);
+    }
+
+    /// Counts the time that open documents have used, and writes it down now and then.
+    fn count_use(&self, host: &Host, state: &mut State) {
+        let mut is_open = false;
+        for hook in &host.in_force.load().hooks {
+            let Some(open) = hook.glass.load_full() else { continue };
+            let Some(opened) = state.book.documents.get_mut(&open.id) else { continue };
+            let since = u64::try_from(open.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+            opened.used = opened.used.max(open.used_before.saturating_add(since));
+            is_open |= !opened.closed;
+        }
+        if is_open && state.saved.is_none_or(|saved| saved.elapsed() >= SAVE_EVERY) {
+            state.saved = Some(Instant::now());
+            self.save(state);
+        }
     }
 
     fn close(&self, host: &Host, state: &mut State, id: &str, why: &str) {
@@ -427,6 +467,7 @@ impl Watch {
                 thread::park_timeout(ROUND);
             }
             host.glass.round(&host);
+            host.glass.write_use(&host);
         };
         let thread = thread::Builder::new()
             .name("break-glass".to_owned())
@@ -476,6 +517,8 @@ const OVER: &str = ".over.json";
 const ROUND: Duration = Duration::from_millis(250);
 /// How often the host's log says that a hook is held open.
 const REMIND_EVERY: Duration = Duration::from_secs(60);
+/// How much of an open document's time a crash may give back.
+const SAVE_EVERY: Duration = Duration::from_secs(10);
 /// Files of the folder that are looked at.
 const MOST_FILES: usize = 256;
 /// Records that may wait for the log.

@@ -30,7 +30,6 @@ use crate::in_force::{InForce, Names};
 use crate::keeper::Keeper;
 use crate::lane::Lane;
 use crate::metrics::BindingMetrics;
-use crate::moment::{Doubt, Moment};
 use crate::observe::log_limit::LOG_LIMITS;
 use crate::obstacles::Obstacles;
 use crate::outbound::Outbound;
@@ -43,6 +42,7 @@ use crate::retry::Retries;
 use crate::roots::Stopped;
 use crate::telemetry::Telemetry;
 use crate::tls::Tls;
+use crate::trust::{ClockAlarm, TrustedTime};
 
 pub use hook::Hook;
 pub use prepared::{Prepared, trusted_by};
@@ -97,8 +97,10 @@ pub struct Host {
     pub telemetry: Option<Telemetry>,
     /// What stands in the way of being ready.
     pub obstacles: Obstacles,
-    /// What is known of the time.
-    pub moment: Moment,
+    /// The time that is trusted, and how far this machine's clock is.
+    pub trusted_time: Arc<TrustedTime>,
+    /// Whether the kernel's clock was synchronised at the start, where the kernel tells.
+    pub kernel_synchronised: Option<bool>,
     /// What belongs to hooks' names.
     pub names: Names,
     /// How far the set in the folders has come.
@@ -147,36 +149,20 @@ impl Host {
         self.keeper.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Trusted time: what the ends of things are held against.
+    /// The time that the ends of trust documents are checked against.
     pub fn trusted_now(&self) -> Millis {
-        self.moment.trusted(self.clock.now())
+        self.trusted_time.for_documents()
     }
 
-    /// Looks at the other clocks, and says where this one becomes suspect or ceases to be. Says whether it has ceased.
-    pub fn look_at_time(&self) -> bool {
-        let now = self.clock.now();
-        if let Some(theirs) = self.keeper().witness_clock() {
-            self.moment.witness(theirs, now);
+    /// Records what has become of the trust in this machine's clock since the last round. Returns whether
+    /// the clock is believed again: then documents that had to wait are to be looked at.
+    pub fn check_clock(&self) -> bool {
+        let alarms = self.trusted_time.take_alarms();
+        for alarm in &alarms {
+            alarm.log();
+            self.say(alarm.entry());
         }
-        let doubt = self.moment.look(now);
-        match doubt {
-            Some(Doubt::Began { witness, platform }) => {
-                tracing::error!(
-                    witness,
-                    platform,
-                    "this machine's clock is more than five minutes away from the witness's and the platform's (milliseconds that they are \
-                     ahead): no release comes into force and nothing expires until it is put right"
-                );
-                let fields = format!(r#""witness_ms":{witness},"platform_ms":{platform}"#);
-                self.say(Entry { kind: "trust.time-suspect", fields, sealed: None });
-            }
-            Some(Doubt::Ended) => {
-                tracing::info!("this machine's clock agrees with another one again");
-                self.say(Entry { kind: "trust.time-trusted", fields: String::new(), sealed: None });
-            }
-            None => {}
-        }
-        doubt == Some(Doubt::Ended)
+        alarms.iter().any(|alarm| matches!(alarm, ClockAlarm::Confirmed { .. }))
     }
 
     /// Takes trust roots that have arrived, and stops what they or the set in the folder revoke: at once, whatever becomes of the rest.
@@ -207,7 +193,7 @@ impl Host {
     fn stop_revoked(&self, keeper: &Keeper) {
         let in_force = self.in_force.load_full();
         let Some(generation) = &in_force.generation else { return };
-        let (root, revoked) = (keeper.root(), &keeper.history().revoked);
+        let (root, revoked) = (keeper.strictest_root(), &keeper.history().revoked);
         let is_revoked = |verified: &VerifiedManifest| {
             let manifest = &verified.manifest;
             revoked.covers(verified.digest, &manifest.id, manifest.serial)
@@ -318,10 +304,15 @@ impl Host {
         if let Passage::Again(active) = generation.passage {
             return active;
         }
-        let after = history.active.map_or(0, |active| active.since.0.saturating_add(1));
-        // Not now: compiling takes its time, and its end may have come meanwhile.
-        let since = Millis(generation.verified.0.max(after));
-        Active { version: generation.number, set: generation.set, root: generation.root, since }
+        let resets = history.resets();
+        let before = history.active.filter(|active| active.resets == resets);
+        let after = before.map_or(0, |active| active.since.0.saturating_add(1));
+        // Not now: compiling takes its time, and its end may have come meanwhile. Nor by a clock that is
+        // not confirmed: this moment is kept for good.
+        let verified = generation.verified.min(self.trusted_now());
+        let since = Millis(verified.0.max(after));
+        let (version, set, root) = (generation.number, generation.set, generation.root);
+        Active { version, set, root, since, resets }
     }
 
     /// Counts a refusal that nobody can be held to.

@@ -133,6 +133,7 @@ impl Housekeeper {
             }
             if let Some(asked) = self.due() {
                 rotate(&host, asked);
+                let asked = self.apply_time_documents() || asked;
                 self.look(asked);
                 self.asked |= std::mem::take(&mut self.asked_again);
             }
@@ -170,7 +171,7 @@ impl Housekeeper {
         host.keys.load().iter().for_each(|keys| keys.tend(false));
         report(&host, false);
         host.keeper().refresh();
-        if host.look_at_time() {
+        if host.check_clock() {
             // What was refused for the clock's sake.
             self.asked = true;
         }
@@ -228,6 +229,7 @@ impl Housekeeper {
             // All of it is looked at when this one is made.
             self.asked_again |= asked;
             rotate(&self.host, asked);
+            self.asked_again |= self.apply_time_documents();
             let folders = Some(fingerprint(&self.host.in_force.load().config));
             if asked || folders != self.seen.heeded {
                 self.follow_trust(folders);
@@ -237,6 +239,20 @@ impl Housekeeper {
         }
         self.go_round();
         wanted && !self.stopping
+    }
+
+    /// Uses signed documents about the time; returns whether one had an effect. Tells once what is wrong
+    /// with one.
+    fn apply_time_documents(&mut self) -> bool {
+        let applied = self.host.apply_time_documents();
+        for refused in &applied.refused {
+            let file = crate::digest::sha256(refused.path.to_string_lossy().as_bytes());
+            if self.seen.said.insert((Some(file), refused.sentence.clone())) {
+                refused.log();
+                self.host.say(refused.entry());
+            }
+        }
+        applied.changed
     }
 
     /// Stops what is revoked by now, in these folders; says once what is wrong with a trust root that lies there.
@@ -409,7 +425,7 @@ fn refuse(host: &Host, seen: &mut Seen, error: &ReleaseError) {
 fn report_strays(host: &Host, seen: &mut Seen) {
     let Ok(found) = Found::read(&host.in_force.load().config.release) else { return };
     let root = Arc::clone(host.keeper().root());
-    for stray in found.strays(&root, host.clock.now()) {
+    for stray in found.strays(&root, host.trusted_now()) {
         if seen.said.insert((Some(stray.component), stray.code.to_owned())) {
             let (file, hint) = (stray.path.display(), &stray.hint);
             tracing::warn!(code = stray.code, %file, hint, "plugin refused: {}", stray.sentence);

@@ -7,7 +7,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use portcullis_audit::disk::OsDisk;
 use portcullis_audit::{Entry, Log, Pending, Record};
@@ -16,12 +16,14 @@ use portcullis_model::json::quote;
 use portcullis_model::{Digest, Millis};
 use portcullis_trust::{History, RevokedPlugins, TrustRoot, verify_revocations};
 
+use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::StartError;
 use crate::memory::{Kept, Memory, Seal, Standing, reader, replace};
 use crate::own_folder::{OwnFolder, STATE_HINT};
-use crate::release::{Trusted, revocations};
+use crate::release::{ReleaseError, Trusted, issued, revocations};
 use crate::roots::{Roots, Stopped, mark};
+use crate::trust::TrustedTime;
 use crate::witness::{MEMORY, Witness};
 
 /// Keeps it all.
@@ -41,6 +43,10 @@ pub struct Keeper {
     witness: Option<Witness>,
     /// When the newest record was made.
     last_record: Millis,
+    trusted_time: Arc<TrustedTime>,
+    /// A trust root that follows the newest, and waits until the clock is confirmed. What it revokes
+    /// holds already.
+    pending_root: Option<Arc<TrustRoot>>,
     /// When the file was written last.
     saved: Option<Instant>,
     log: Option<(PathBuf, PublicKey)>,
@@ -69,6 +75,7 @@ impl Keeper {
         config: &Config,
         sealing: &SymmetricKey,
         place: &Place,
+        clock: &Clock,
     ) -> Result<Self, StartError> {
         let seal = Seal::new(sealing).map_err(|_| StartError::Random)?;
         let file = config.trust.state.join(MEMORY);
@@ -104,7 +111,7 @@ impl Keeper {
         }
         own.head.clone_into(&mut memory.head);
         let mut keeper = Self {
-            roots: Roots::load(&config.trust, &memory.history)?.0,
+            roots: Roots::load(&config.trust, &memory.history, true)?.0,
             own,
             recorded: History::default(),
             memory,
@@ -114,6 +121,8 @@ impl Keeper {
             file,
             witness: None,
             last_record: Millis(0),
+            trusted_time: Arc::new(TrustedTime::new(clock.clone(), Millis(0), &[])),
+            pending_root: None,
             saved: None,
             log: None,
             folder: None,
@@ -122,11 +131,27 @@ impl Keeper {
         if let Standing::Continues = keeper.standing(place)? {
             keeper.catch_up(place)?;
         }
-        let (roots, stopped) = Roots::load(&config.trust, &keeper.memory.history)?;
+        let (roots, stopped) = Roots::load(&config.trust, &keeper.memory.history, true)?;
         keeper.roots = roots;
+        let documents: Vec<_> = issued(&config.release, keeper.roots.newest())
+            .into_iter()
+            .chain(keeper.roots.newest().issued)
+            .collect();
+        let floor = keeper.last_known();
+        keeper.trusted_time = Arc::new(TrustedTime::new(clock.clone(), floor, &documents));
+        let is_new = keeper
+            .memory
+            .history
+            .root
+            .is_some_and(|known| known.version < keeper.roots.newest().version);
+        if is_new && keeper.trusted_time.is_unconfirmed() {
+            let held = Roots::load(&config.trust, &keeper.memory.history, false)?.0;
+            keeper.pending_root = Some(Arc::clone(keeper.roots.newest()));
+            keeper.roots = held;
+        }
         keeper.findings.extend(stopped.as_ref().map(refused_root));
-        keeper.memory.history.revoked.merge(&keeper.roots.newest().revoked.clone());
-        let by_set = revocations(&config.release, keeper.roots.newest());
+        keeper.memory.history.revoked.merge(&keeper.strictest_root().revoked.clone());
+        let by_set = revocations(&config.release, keeper.strictest_root());
         keeper.memory.history.revoked.merge(&by_set);
         keeper.memory.history.root = Some(mark(keeper.roots.newest()));
         Ok(keeper)
@@ -152,15 +177,44 @@ impl Keeper {
         self.roots.newest()
     }
 
-    /// When the newest record of the log was made, or what is in force came into force: trusted time is not below.
-    pub fn last_known(&self) -> Millis {
-        self.last_record.max(self.memory.history.active.map_or(Millis(0), |active| active.since))
+    /// The trust root whose revocations hold: the one in force, or the one that waits to follow it.
+    pub fn strictest_root(&self) -> &Arc<TrustRoot> {
+        self.pending_root.as_ref().unwrap_or_else(|| self.roots.newest())
     }
 
-    /// What the witness's clock said, where it has said anything since the last look.
-    pub fn witness_clock(&self) -> Option<Millis> {
-        let since = self.witness.as_ref()?.clock()?.duration_since(UNIX_EPOCH).ok()?;
-        Some(Millis(u64::try_from(since.as_millis()).ok()?))
+    /// When the newest record of the log was made, or what is in force came into force: trusted time is not below.
+    pub fn last_known(&self) -> Millis {
+        let active =
+            self.memory.history.active.filter(|it| it.resets == self.memory.history.resets());
+        self.last_record.max(active.map_or(Millis(0), |active| active.since))
+    }
+
+    /// The time that the host goes by.
+    pub fn trusted_time(&self) -> Arc<TrustedTime> {
+        Arc::clone(&self.trusted_time)
+    }
+
+    /// The time that a release set is checked against that is to come into force. A host that has never
+    /// had one has nothing to keep while its clock waits to be confirmed: it takes the first one by
+    /// its clock.
+    pub fn time_for_activation(&self) -> Millis {
+        let is_first = self.memory.history.active.is_none();
+        if is_first { self.trusted_time.for_calls() } else { self.trusted_time.for_documents() }
+    }
+
+    /// Refuses to exchange the set that was active last for another one while the clock waits to be
+    /// confirmed.
+    pub fn may_take(&self, set: Digest) -> Result<(), ReleaseError> {
+        let is_other = self.memory.history.active.is_some_and(|active| active.set != set);
+        if is_other && self.trusted_time.is_unconfirmed() {
+            return Err(ReleaseError::ClockUnconfirmed);
+        }
+        Ok(())
+    }
+
+    /// The public key of the log that is written; `None` before it is open.
+    pub fn log_key(&self) -> Option<&PublicKey> {
+        self.log.as_ref().map(|(_, key)| key)
     }
 
     /// What authenticates the host's own files.
@@ -308,6 +362,10 @@ impl Keeper {
             let piece = History { stopped: some.iter().copied().collect(), ..History::default() };
             self.record(log, "trust.carried", "", &piece);
         }
+        let time = History { time: all.time, ..History::default() };
+        if time.beyond(&self.recorded) {
+            self.record(log, "trust.carried", "", &time);
+        }
         for (id, until) in &all.spent {
             let piece = History { spent: [(id.clone(), *until)].into(), ..History::default() };
             if piece.beyond(&self.recorded) {
@@ -318,8 +376,20 @@ impl Keeper {
     }
 
     /// Walks on to the trust roots that have arrived; gives whether there were any.
+    ///
+    /// While the clock waits to be confirmed none is taken; what the newest of them revokes holds.
     pub fn follow(&mut self, config: &Config, log: &Log) -> (bool, Option<Stopped>) {
-        let (new, stopped) = self.roots.follow(&config.trust);
+        let mut ahead = self.roots.clone();
+        let (new, stopped) = ahead.follow(&config.trust);
+        if let Some(issued) = new.last().and_then(|root| root.issued) {
+            self.trusted_time.observe_document(issued);
+        }
+        if self.trusted_time.is_unconfirmed() {
+            self.pending_root = new.last().cloned();
+            return (false, stopped);
+        }
+        self.pending_root = None;
+        self.roots = ahead;
         if new.is_empty() {
             return (false, stopped);
         }
@@ -338,15 +408,15 @@ impl Keeper {
     /// What is revoked that was not before: by the trust root in force, and by the set in the folder. It holds from here on; recording it is
     /// for [`Keeper::record_revoked`], after what runs was stopped.
     pub fn revocations(&mut self, config: &Config) -> RevokedPlugins {
-        let mut new = self.memory.history.revoked.merge(&self.roots.newest().revoked.clone());
-        let by_set = revocations(&config.release, self.roots.newest());
+        let mut new = self.memory.history.revoked.merge(&self.strictest_root().revoked.clone());
+        let by_set = revocations(&config.release, self.strictest_root());
         new.merge(&self.memory.history.revoked.merge(&by_set));
         new
     }
 
     /// What a set revokes that lies in no folder, where it was not revoked before: nothing, where the release role has not signed it.
     pub fn revoked_by(&mut self, set: &[u8]) -> RevokedPlugins {
-        let by_set = verify_revocations(self.roots.newest(), set).unwrap_or_default();
+        let by_set = verify_revocations(self.strictest_root(), set).unwrap_or_default();
         self.memory.history.revoked.merge(&by_set)
     }
 

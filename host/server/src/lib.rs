@@ -36,7 +36,6 @@ mod listener;
 mod making;
 mod memory;
 mod metrics;
-mod moment;
 mod observe;
 mod obstacles;
 pub mod outbound;
@@ -58,6 +57,7 @@ mod selftest;
 mod serve;
 mod telemetry;
 mod tls;
+mod trust;
 mod watch;
 mod witness;
 

@@ -48,7 +48,8 @@ impl Host {
         let (paths, hooks) = (&in_force.config.release, &in_force.config.hooks);
         let found = Found::read(paths)?;
         let set = found.set_digest();
-        self.standing.found(&found, &self.keeper().trusted(), self.clock.now());
+        self.observe_documents(&found);
+        self.standing.found(&found, &self.keeper().trusted(), self.trusted_now());
         if in_force.generation.as_ref().is_some_and(|current| current.set == set) {
             self.standing.active(set, 0);
             return Ok(None);
@@ -77,11 +78,12 @@ impl Host {
         hooks: &[HookConfig],
         mut wanted: impl FnMut() -> bool,
     ) -> Result<Generation, ReleaseError> {
-        self.may_activate()?;
+        self.observe_documents(found);
+        self.may_activate(found)?;
         let (roots, history) = self.keeper().copy();
         let trusted = Trusted { roots: &roots, history: &history };
-        let (against, now, given_up) =
-            (Against::new(&trusted), self.trusted_now(), GivenUp::default());
+        let (against, given_up) = (Against::new(&trusted), GivenUp::default());
+        let now = self.keeper().time_for_activation();
         let engine = self.engine().unless(&given_up);
         let result = thread::scope(|scope| {
             let (running, ended) = channel::<()>();
@@ -104,7 +106,7 @@ impl Host {
             return Err(ReleaseError::Overtaken);
         }
         // It took its time.
-        self.may_activate()?;
+        self.may_activate(found)?;
         result
     }
 
@@ -135,14 +137,18 @@ impl Host {
     }
 
     /// Whether any release may come into force on this machine now.
-    fn may_activate(&self) -> Result<(), ReleaseError> {
+    fn may_activate(&self, found: &Found) -> Result<(), ReleaseError> {
         if !self.reset_still_holds() {
             return Err(ReleaseError::Swap);
         }
-        if self.moment.is_suspect() {
-            return Err(ReleaseError::TimeSuspect);
+        self.keeper().may_take(found.set_digest())
+    }
+
+    /// A set that was signed within the last day agrees with a clock of that time.
+    pub fn observe_documents(&self, found: &Found) {
+        if let Some(issued) = found.issued(&self.root.load()) {
+            self.trusted_time.observe_document(issued);
         }
-        Ok(())
     }
 }
 

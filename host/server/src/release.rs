@@ -16,8 +16,8 @@ use portcullis_hooks::say;
 use portcullis_model::{Digest, Millis, Mode};
 use portcullis_trust::{
     Capability, Downgrade, Envelope, History, Passage, PluginEntry, Refusal, RefusalCode,
-    ReleaseSet, RevokedPlugins, TrustRoot, VerifiedManifest, VerifiedPlugin, verify_manifest,
-    verify_plugin, verify_release, verify_revocations,
+    ReleaseSet, RevokedPlugins, TrustRoot, VerifiedManifest, VerifiedPlugin, verify_issued,
+    verify_manifest, verify_plugin, verify_release, verify_revocations,
 };
 use thiserror::Error;
 
@@ -83,11 +83,11 @@ pub enum ReleaseError {
     /// Memory can be swapped out by now, which makes the quick reset of instances unsafe.
     #[error("swap was configured after the start: instances could no longer be wiped safely")]
     Swap,
-    /// This machine's clock cannot be believed.
+    /// This machine's clock is not confirmed.
     #[error(
-        "this machine's clock is more than five minutes away from the witness's and the platform's"
+        "this machine's clock is more than a day ahead of all that the host knows, and nothing has confirmed it: no other release set comes into force until then"
     )]
-    TimeSuspect,
+    ClockUnconfirmed,
     /// What it was held against has changed while it was made ready, or something newer is there. Nothing is wrong with it.
     #[error("something newer has come while it was made ready")]
     Overtaken,
@@ -151,7 +151,7 @@ impl ReleaseError {
         match self {
             Self::Unreadable { .. }
             | Self::Swap
-            | Self::TimeSuspect
+            | Self::ClockUnconfirmed
             | Self::Overtaken
             | Self::NoThread { .. } => true,
             Self::Engine { refused, .. } => {
@@ -171,7 +171,7 @@ impl ReleaseError {
             Self::SelfTest { failed, .. } => failed.code(),
             Self::Binding { .. } => "binding-unworkable",
             Self::Swap => "swap-configured",
-            Self::TimeSuspect => "time-suspect",
+            Self::ClockUnconfirmed => "clock-unconfirmed",
             Self::Overtaken => "release-overtaken",
             Self::NoThread { .. } => "no-thread",
         }
@@ -189,7 +189,10 @@ impl ReleaseError {
             Self::Swap => {
                 Some("turn swap off, or restart the host, which then resets instances the slow way".to_owned())
             }
-            Self::TimeSuspect => Some("put the clock right; the release is looked at again by itself".to_owned()),
+            Self::ClockUnconfirmed => Some(
+                "put the clock right, or confirm it with `portcullis trust confirm-clock`; the release is looked at again by itself"
+                    .to_owned(),
+            ),
             Self::Overtaken => None,
             Self::NoThread { .. } => {
                 Some("let the host have more threads and memory; the release is looked at again at a SIGHUP".to_owned())
@@ -220,7 +223,7 @@ impl ReleaseError {
         match self {
             Self::Unreadable { .. }
             | Self::Swap
-            | Self::TimeSuspect
+            | Self::ClockUnconfirmed
             | Self::Overtaken
             | Self::NoThread { .. } => None,
             Self::Refused { plugin, .. } => plugin.as_deref(),
@@ -291,6 +294,13 @@ impl Found {
     pub fn set_digest(&self) -> Digest {
         Envelope::parse(&self.set)
             .map_or_else(|_| sha256(&self.set), |envelope| sha256(envelope.unverified_payload()))
+    }
+
+    /// When the set, and what permits it to be older, was signed last; `None` where neither is signed by enough keys of `root`.
+    pub fn issued(&self, root: &TrustRoot) -> Option<Millis> {
+        let envelopes = [Some(&self.set), self.downgrade.as_ref()];
+        let issued = envelopes.into_iter().flatten().filter_map(|it| verify_issued(root, it).ok());
+        issued.max()
     }
 
     /// Verifies everything, configures and snapshots every binding. The longest step of a swap: seconds, not microseconds.
@@ -564,6 +574,13 @@ pub fn set_in(paths: &ReleasePaths) -> Option<Digest> {
 /// What the set in the folder revokes, whether or not it can be taken: nothing, where the release role has not signed it.
 pub fn revocations(paths: &ReleasePaths, root: &TrustRoot) -> RevokedPlugins {
     read(&paths.set).ok().and_then(|set| verify_revocations(root, &set).ok()).unwrap_or_default()
+}
+
+/// When the set in the folder, and what permits it to be older, were signed; without those that too few of the root's keys signed.
+pub fn issued(paths: &ReleasePaths, root: &TrustRoot) -> Vec<Millis> {
+    let files = [&paths.set, &paths.downgrade];
+    let envelopes = files.into_iter().filter_map(|path| read(path).ok());
+    envelopes.filter_map(|envelope| verify_issued(root, &envelope).ok()).collect()
 }
 
 /// Whether a component does what its manifest asks for, as far as that can be seen from outside, and nothing beyond.

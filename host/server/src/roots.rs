@@ -47,8 +47,13 @@ pub struct Stopped {
 }
 
 impl Roots {
-    /// The root in force: from the pinned file, what is remembered, and what lies in the folders. Writes nothing.
-    pub fn load(trust: &Trust, history: &History) -> Result<(Self, Option<Stopped>), StartError> {
+    /// The root in force: from the pinned file, what is remembered, and what lies in the folders. Writes nothing. Unless `takes_new`
+    /// no root is taken that is newer than the remembered one and than the pinned one.
+    pub fn load(
+        trust: &Trust,
+        history: &History,
+        takes_new: bool,
+    ) -> Result<(Self, Option<Stopped>), StartError> {
         let file = &trust.root;
         let refused = |refusal: Refusal| {
             start(file, format!("{refusal} [{}]", refusal.code()), refusal.hint())
@@ -59,6 +64,10 @@ impl Roots {
         let pinned = Candidate { path: file.clone(), envelope, root: pinned };
         let mut candidates = candidates(&kept_folder(trust));
         candidates.extend(self::candidates(&trust.roots));
+        if let (Some(known), false) = (history.root, takes_new) {
+            let newest = known.version.max(pin.version);
+            candidates.retain(|candidate| candidate.root.version <= newest);
+        }
         // A root that the host remembers needs no walk from the pin: its digest is known.
         let place =
             candidates.iter().position(|candidate| Some(mark(&candidate.root)) == history.root);

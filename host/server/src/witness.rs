@@ -7,7 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use crate::memory::replace;
 
@@ -28,8 +28,6 @@ struct State {
     next: Option<(Vec<u8>, String)>,
     given: u64,
     written: u64,
-    /// What the folder's own clock said of what was written last, and nobody has taken yet.
-    clock: Option<SystemTime>,
     ended: bool,
 }
 
@@ -48,11 +46,6 @@ impl Witness {
         state.next = Some((memory, head));
         state.given += 1;
         self.shared.changed.notify_all();
-    }
-
-    /// What the folder's own clock, which may be another machine's, said at the last write; once.
-    pub fn clock(&self) -> Option<SystemTime> {
-        self.shared.state().clock.take()
     }
 
     /// Waits a moment until what was handed over is there. Says whether it is.
@@ -97,11 +90,7 @@ fn write(shared: &Shared, folder: &Path) {
                 if std::mem::take(&mut failing) {
                     tracing::info!(folder = %folder.display(), "the witness is written again");
                 }
-                let clock =
-                    std::fs::metadata(folder.join(HEAD)).and_then(|facts| facts.modified()).ok();
-                let mut state = shared.state();
-                (state.written, state.clock) = (given, clock);
-                drop(state);
+                shared.state().written = given;
                 shared.changed.notify_all();
             }
             Err(error) if !std::mem::replace(&mut failing, true) => {

@@ -70,7 +70,7 @@ impl Downgrade {
         Ok(downgrade)
     }
 
-    fn parse(payload: &[u8]) -> Result<Self, Refusal> {
+    pub(crate) fn parse(payload: &[u8]) -> Result<Self, Refusal> {
         let downgrade: Self = strict::json(payload).map_err(|what| malformed(&what))?;
         let Self { from, to, issued, expires, .. } = &downgrade;
         if *to == 0 || to > from {

@@ -45,6 +45,19 @@ pub struct History {
     /// Candidates of a release set that were stopped: digests of which one in which set. A later set begins anew.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub stopped: BTreeSet<Digest>,
+    /// The signed documents about the time that were used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time: Option<TimeDocuments>,
+}
+
+/// The signed documents about the time that a host has used: none works twice.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TimeDocuments {
+    /// The serial of the last time reset. What was confirmed before it counts no more.
+    pub reset: u64,
+    /// When the newest clock confirmation since then was made.
+    pub confirmed: Millis,
 }
 
 /// A trust root, by number and digest.
@@ -69,6 +82,9 @@ pub struct Active {
     pub root: u64,
     /// When: what it is held against when it starts again.
     pub since: Millis,
+    /// The serial of the last time reset before that: moments compare only under the same one.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub resets: u64,
 }
 
 /// How a release set may come into force.
@@ -94,7 +110,9 @@ impl History {
         self.root = self.root.max(other.root);
         self.highest = self.highest.max(other.highest);
         if let Some(theirs) = other.active
-            && self.active.is_none_or(|ours| ours.since < theirs.since)
+            && self
+                .active
+                .is_none_or(|ours| (ours.resets, ours.since) < (theirs.resets, theirs.since))
         {
             self.active = Some(theirs);
         }
@@ -105,6 +123,7 @@ impl History {
             self.spent.insert(id.clone(), *until);
         }
         self.stopped.extend(&other.stopped);
+        self.time = self.time.max(other.time);
         *self != before
     }
 
@@ -113,9 +132,9 @@ impl History {
         other.clone().join(self)
     }
 
-    /// Forgets documents that could not be opened any more anyway.
-    pub fn tidy(&mut self, now: Millis) {
-        self.spent.retain(|_, until| now < *until);
+    /// The serial of the last time reset; 0 where there was none.
+    pub fn resets(&self) -> u64 {
+        self.time.map_or(0, |time| time.reset)
     }
 
     /// Whether a release set may come into force.
@@ -244,6 +263,7 @@ mod tests {
             set: Digest([digest; 32]),
             root: 1,
             since: Millis(SINCE.0 + version),
+            resets: 0,
         };
         history.join(&History::of(&set(version, serial), active));
     }

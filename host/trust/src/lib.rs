@@ -20,12 +20,13 @@ mod root;
 mod source;
 mod strict;
 pub mod time;
+mod time_documents;
 mod verify;
 
 pub use break_glass::BreakGlass;
 pub use downgrade::Downgrade;
 pub use dsse::{Envelope, Signature, Verified, add_signature, pae, sign};
-pub use history::{Active, History, Passage, RootMark};
+pub use history::{Active, History, Passage, RootMark, TimeDocuments};
 pub use manifest::{Capability, Manifest, PassedSuite, SettingsSchema};
 pub use names::{HookPattern, Utterance};
 pub use refusal::{Refusal, RefusalCode};
@@ -37,7 +38,9 @@ pub use source::{
     BindingSource, ManifestSource, PublisherSource, ReleaseSource, RoleSource, RootSource,
 };
 pub use strict::sha256;
+pub use time_documents::{ClockConfirmation, TimeReset};
 pub use verify::{
-    CLOCK_TOLERANCE, VerifiedManifest, VerifiedPlugin, verify_binding, verify_manifest,
-    verify_pinned_root, verify_plugin, verify_release, verify_revocations, verify_root,
+    CLOCK_TOLERANCE, VerifiedManifest, VerifiedPlugin, verify_binding, verify_issued,
+    verify_manifest, verify_pinned_root, verify_plugin, verify_release, verify_revocations,
+    verify_root,
 };

@@ -204,6 +204,18 @@ codes! {
     BreakGlassSpent = "break-glass-spent",
         "the break-glass document was opened before: each works once",
         "use another one; more can be signed in advance";
+    /// The time reset or clock confirmation does not say what its format needs.
+    TimeDocumentMalformed = "time-document-malformed",
+        "the time reset or the clock confirmation does not say what its format needs",
+        "make it again with `portcullis trust time-reset` or `portcullis trust confirm-clock`";
+    /// The time reset or clock confirmation is for another host's log.
+    TimeDocumentWrongTarget = "time-document-wrong-target",
+        "the time reset or the clock confirmation is for the log of another host",
+        "make one with the public key of this host's log";
+    /// The time reset or clock confirmation was used before.
+    TimeDocumentUsed = "time-document-already-used",
+        "the time reset or the clock confirmation, or a later one, was used here before: each works once",
+        "have another one signed: a time reset with a higher serial, a clock confirmation of this moment";
     /// The manifest does not say what its format needs.
     ManifestMalformed = "manifest-malformed",
         "the manifest does not say what its format needs",

@@ -24,6 +24,8 @@ use crate::{strict, time};
 pub struct TrustRoot {
     /// Its number; a later root has a higher one.
     pub version: u64,
+    /// When it was made; `None` for one that does not tell.
+    pub issued: Option<Millis>,
     /// When it ends.
     pub expires: Millis,
     /// The digest of its payload: what an operator pins.
@@ -136,6 +138,7 @@ impl TrustRoot {
         let known = keys.iter().chain(&revoked_keys).cloned().collect();
         Ok(Self {
             version: text.version,
+            issued: text.issued.as_deref().map(issued).transpose()?,
             expires: text.expires,
             digest,
             root,
@@ -241,6 +244,8 @@ impl Signers<'_> {
 #[serde(deny_unknown_fields)]
 pub(crate) struct RootText {
     pub(crate) version: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) issued: Option<String>,
     #[serde(with = "time::text")]
     pub(crate) expires: Millis,
     /// Vkeys.
@@ -442,6 +447,10 @@ impl Keys {
         }
         Ok(Role { keys, threshold })
     }
+}
+
+fn issued(text: &str) -> Result<Millis, Refusal> {
+    time::parse(text).ok_or_else(|| malformed(format!("`issued`: {}", time::EXPECTED)))
 }
 
 fn malformed(what: impl AsRef<str>) -> Refusal {

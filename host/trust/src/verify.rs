@@ -10,6 +10,7 @@ use std::ops::Deref;
 use portcullis_keys::PublicKey;
 use portcullis_model::{Digest, Millis};
 
+use crate::downgrade::Downgrade;
 use crate::dsse::Envelope;
 use crate::manifest::Manifest;
 use crate::names::quoted;
@@ -128,6 +129,21 @@ pub fn verify_revocations(root: &TrustRoot, envelope: &[u8]) -> Result<RevokedPl
     let envelope = Envelope::parse(envelope)?;
     released(root, &envelope)?;
     ReleaseSet::revocations(envelope.unverified_payload())
+}
+
+/// When a release set or a downgrade was made: what it says of the time, whatever its own time is.
+///
+/// 1. Enough of the root's release keys signed it.
+/// 2. It says what its format needs.
+pub fn verify_issued(root: &TrustRoot, envelope: &[u8]) -> Result<Millis, Refusal> {
+    let envelope = Envelope::parse(envelope)?;
+    if envelope.payload_type() == Downgrade::PAYLOAD_TYPE {
+        let signers = root.signers(&envelope, Downgrade::PAYLOAD_TYPE)?;
+        root.release.demand(&signers, "the downgrade", "release")?;
+        return Ok(Downgrade::parse(envelope.unverified_payload())?.issued);
+    }
+    released(root, &envelope)?;
+    Ok(ReleaseSet::parse(envelope.unverified_payload())?.issued)
 }
 
 /// Verifies a manifest by itself, whether or not it is live.

@@ -87,7 +87,7 @@ fn the_tricks_on_candidates() {
     let (live, tried) = (set.entry("org.hospital.sod").unwrap(), set.candidate(candidate).unwrap());
     assert_eq!((live.serial, tried.serial, candidate.plugin.as_str()), (7, 8, "org.hospital.sod"));
     assert_eq!((candidate.stop.of, candidate.stop.differ, token.bounds.errors), (200, 1, Some(3)));
-    let active = |version| Active { version, set: Digest([9; 32]), root: 3, since: NOW };
+    let active = |version| Active { version, set: Digest([9; 32]), root: 3, since: NOW, resets: 0 };
     assert_eq!(
         History::of(&set, active(412)).serials["org.hospital.sod"],
         7,

@@ -176,7 +176,7 @@ impl Host {
             index,
             made.kind,
             &Tenant::new("default"),
-            index,
+            index.into(),
         );
         Sequenced { index, hash: leaf_hash(&leaf), leaf, sealed: sealed.map(|sealed| sealed.blob) }
     }

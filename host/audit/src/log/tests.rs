@@ -23,7 +23,7 @@ pub(crate) fn seal_key() -> SealKey {
 /// Options with a clock that counts by itself.
 pub(crate) fn options(dir: &Path) -> Options {
     let ticks = AtomicU64::new(1_790_000_000_000);
-    let clock = Arc::new(move || ticks.fetch_add(1, Ordering::Relaxed));
+    let clock = Arc::new(move || ticks.fetch_add(1, Ordering::Relaxed).into());
     let options = Options::new(
         dir.to_owned(),
         "default".into(),
@@ -111,7 +111,7 @@ fn times_never_run_backwards() {
     let times = [5u64, 9, 3, 4, 10];
     let at = Arc::new(AtomicU64::new(0));
     let shared = Arc::clone(&at);
-    let clock = Arc::new(move || times[shared.fetch_add(1, Ordering::Relaxed) as usize % 5]);
+    let clock = Arc::new(move || times[shared.fetch_add(1, Ordering::Relaxed) as usize % 5].into());
     let (log, _) = Log::open(Options { clock: clock.clone(), ..options(dir.path()) }).unwrap();
     (0..3).for_each(|n| assert!(log.append(entry(n)).unwrap().wait().is_ok()));
     log.close().unwrap();
@@ -121,6 +121,55 @@ fn times_never_run_backwards() {
     let ats: Vec<_> =
         leaves(dir.path()).iter().map(|leaf| Record::parse(leaf).unwrap().at).collect();
     assert_eq!(ats, [5, 9, 9, 9, 10]);
+}
+
+#[test]
+fn only_the_record_of_a_time_reset_has_an_earlier_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = Arc::new(AtomicU64::new(1_860_000_000_000));
+    let clock = {
+        let at = Arc::clone(&at);
+        Arc::new(move || at.load(Ordering::Relaxed).into())
+    };
+    let (log, _) = Log::open(Options { clock: clock.clone(), ..options(dir.path()) }).unwrap();
+    assert!(log.append(entry(0)).unwrap().wait().is_ok());
+    let reset = || at.store(1_790_000_000_000, Ordering::Relaxed);
+    assert!(log.append_reset(entry(1), reset).is_err(), "it has a type of its own");
+    assert_eq!(at.load(Ordering::Relaxed), 1_860_000_000_000, "nothing was changed");
+    let entry_of = |kind| Entry { kind, fields: String::new(), sealed: None };
+    assert!(log.append_reset(entry_of(TIME_RESET), reset).unwrap().wait().is_ok());
+    assert!(log.append(entry(2)).unwrap().wait().is_ok());
+    assert_eq!(log.last_at(), 1_790_000_000_000);
+    log.close().unwrap();
+    let ats: Vec<_> =
+        leaves(dir.path()).iter().map(|leaf| Record::parse(leaf).unwrap().at).collect();
+    assert_eq!(ats, [1_860_000_000_000, 1_790_000_000_000, 1_790_000_000_000]);
+    let public = key();
+    let whole = crate::verify::verify(
+        &OsDisk,
+        dir.path(),
+        public.public(),
+        &crate::verify::VerifyOptions::default(),
+    );
+    assert!(whole.is_ok(), "{whole:?}");
+    // Readers find records by time on both sides of it.
+    let seen = |since, until| {
+        let filter = crate::show::Filter { since, until, ..Default::default() };
+        let mut seen = Vec::new();
+        let each = |shown: crate::show::Shown| {
+            seen.push(shown.record.seq);
+            true
+        };
+        crate::show::show(&OsDisk, dir.path(), public.public(), &filter, None, each).unwrap();
+        seen
+    };
+    assert_eq!(seen(Some(1_800_000_000_000), None), [0]);
+    assert_eq!(seen(None, Some(1_800_000_000_000)), [1, 2]);
+    assert_eq!(seen(Some(1_700_000_000_000), Some(1_900_000_000_000)), [0, 1, 2]);
+    // The next start goes on from the new time.
+    let (log, _) = Log::open(Options { clock, ..options(dir.path()) }).unwrap();
+    assert_eq!(log.last_at(), 1_790_000_000_000);
+    log.close().unwrap();
 }
 
 #[test]

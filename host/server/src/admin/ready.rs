@@ -13,7 +13,10 @@ use serde_json::{Value, json};
 use super::Desk;
 use crate::breaker::Standing;
 use crate::generation::Bindings;
+use crate::host::Host;
 use crate::registry::Outcome;
+use crate::trust::ClockState;
+use crate::trust::trusted_time::MAX_SKEW;
 
 /// Why the host is not ready, and what an operator should know although it is.
 pub struct Readiness {
@@ -155,13 +158,8 @@ impl Readiness {
                 "correct the file, or restart the host where a setting needs it",
             );
         }
-        if host.moment.is_suspect() {
-            let what = "this machine's clock is more than five minutes away from the witness's and the platform's";
-            warning(
-                "time-suspect",
-                what.to_owned(),
-                "put it right: no release comes into force until then",
-            );
+        for (code, what, hint) in clock_warnings(host) {
+            warning(code, what, hint);
         }
         if host.admission.inside() >= host.admission.limit() {
             let what = format!(
@@ -254,6 +252,50 @@ fn stuck_since(desk: &Desk) -> Option<Duration> {
     look(desk);
     let watch = desk.log.lock().unwrap_or_else(PoisonError::into_inner);
     watch.stuck.map(|(_, since)| since.elapsed()).filter(|since| *since >= STALLED)
+}
+
+/// What is wrong with this machine's clock, as far as the host can tell.
+fn clock_warnings(host: &Host) -> Vec<(&'static str, String, &'static str)> {
+    let it = host.trusted_time.snapshot();
+    let text = |at: Millis| time::format(Millis(at.0 - at.0 % 1_000));
+    let mut warnings = Vec::new();
+    match it.state {
+        ClockState::Trusted => {}
+        ClockState::Unconfirmed => warnings.push((
+            "clock-unconfirmed",
+            format!(
+                "this machine's clock ({}) is more than a day ahead of all that the host knows (last {}), and nothing has confirmed it: nothing expires, and no other release set or trust root comes into force",
+                text(it.clock),
+                text(it.trusted)
+            ),
+            "put it right; if it is right, a platform's next call confirms it, or sign a confirmation with `portcullis trust confirm-clock`",
+        )),
+        ClockState::Behind => warnings.push((
+            "clock-behind",
+            format!(
+                "this machine's clock ({}) is more than a day behind the newest record ({})",
+                text(it.clock),
+                text(it.trusted)
+            ),
+            "put it right; if it is right and the records are wrong, have a time reset signed with `portcullis trust time-reset`",
+        )),
+    }
+    let is_far = |ahead: &i64| Duration::from_millis(ahead.unsigned_abs()) > MAX_SKEW;
+    if let Some(ahead) = it.platform_ahead.filter(is_far) {
+        let (minutes, way) =
+            (ahead.unsigned_abs() / 60_000, if ahead < 0 { "behind" } else { "ahead of" });
+        let what = format!("a platform's clock is {minutes} minutes {way} this machine's");
+        warnings.push(("clock-skew", what, "check this machine's time synchronisation"));
+    }
+    // A machine on which nothing ever tells the kernel (many virtual machines) is told about at the start
+    // and at `/status`; here only a change for the worse.
+    let was = host.kernel_synchronised == Some(true);
+    if was && portcullis_engine::kernel_clock_is_synchronised() == Some(false) {
+        let what = "nothing synchronises this machine's clock any more".to_owned();
+        let hint = "see to chrony, systemd-timesyncd or the hypervisor's time service";
+        warnings.push(("clock-unsynchronised", what, hint));
+    }
+    warnings
 }
 
 fn expiry_codes(thing: &str) -> (&'static str, &'static str) {

@@ -7,7 +7,7 @@ use super::{Desk, Readiness};
 use crate::breaker::Standing;
 use crate::budget::micros;
 use crate::generation::Binding;
-use crate::host::Hook;
+use crate::host::{Hook, Host};
 use crate::registry::{Outcome, Source};
 use crate::rollout::Counts;
 
@@ -38,6 +38,7 @@ pub fn json(desk: &Desk) -> Value {
         "tenant": host.config.tenant,
         "up_seconds": desk.begin.elapsed().as_secs(),
         "now": host.clock.now().0,
+        "time": time(host),
         "configuration": in_force.config.digest.to_string(),
         "reset": host.reset().to_string(),
         "generation": generation,
@@ -51,6 +52,17 @@ pub fn json(desk: &Desk) -> Value {
         },
         "registry": host.registry.as_ref().map(registry),
         "readiness": readiness.json(),
+    })
+}
+
+/// How far this machine's clock is believed.
+fn time(host: &Host) -> Value {
+    let it = host.trusted_time.snapshot();
+    json!({
+        "state": it.state.name(), "trusted": it.trusted.0, "clock": it.clock.0,
+        "newest_document": it.newest_document.map(|issued| issued.0), "platform_ahead_ms": it.platform_ahead,
+        "kernel_synchronised": portcullis_engine::kernel_clock_is_synchronised(),
+        "last_reset": host.keeper().history().resets(),
     })
 }
 

@@ -23,6 +23,10 @@ pub struct Trust {
     /// The folder in which break-glass documents are opened and closed. Default `break-glass`; it may be missing.
     #[serde(default = "default_break_glass")]
     pub break_glass: PathBuf,
+    /// The folder of signed documents about the time (`*.json`): time resets and clock confirmations. Looked at with the release.
+    /// Default `time-documents`; it may be missing.
+    #[serde(default = "default_time_documents")]
+    pub time_documents: PathBuf,
 }
 
 /// Where release set, plugins and settings lie. Files are found by digest, their names are free.
@@ -50,7 +54,8 @@ pub struct ReleasePaths {
 impl Trust {
     /// Paths, from that folder.
     pub(super) fn resolve(&mut self, base: &Path) {
-        for path in [&mut self.root, &mut self.roots, &mut self.state, &mut self.break_glass] {
+        let Self { root, roots, state, break_glass, time_documents } = self;
+        for path in [root, roots, state, break_glass, time_documents] {
             *path = base.join(&*path);
         }
     }
@@ -101,6 +106,10 @@ fn default_state() -> PathBuf {
 
 fn default_break_glass() -> PathBuf {
     PathBuf::from("break-glass")
+}
+
+fn default_time_documents() -> PathBuf {
+    PathBuf::from("time-documents")
 }
 
 fn default_watch_ms() -> u64 {

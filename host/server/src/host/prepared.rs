@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 use portcullis_audit::{Log, Pseudonyms, Recovery, SealKey, Sealer};
 use portcullis_engine::Engine;
 use portcullis_keys::{SecretKey, SymmetricKey};
+use portcullis_model::Millis;
 use portcullis_trust::{History, TrustRoot};
 
 use super::{Hook, Host};
@@ -27,7 +28,6 @@ use crate::in_force::{InForce, Names};
 use crate::keeper::{self, Keeper, Place};
 use crate::lane::Lane;
 use crate::memory::Standing;
-use crate::moment::Moment;
 use crate::obstacles::Obstacles;
 use crate::outbound::Outbound;
 use crate::owed;
@@ -39,6 +39,7 @@ use crate::resume::Resumes;
 use crate::retry::Retries;
 use crate::telemetry::Telemetry;
 use crate::tls::Tls;
+use crate::trust::TrustedTime;
 
 /// What is ready before the record is opened: all that `check` looks at and `serve` needs.
 pub struct Prepared {
@@ -59,7 +60,7 @@ pub struct Prepared {
     pseudonyms: Pseudonyms,
     clock: Clock,
     standing: ReleaseStanding,
-    moment: Moment,
+    trusted_time: Arc<TrustedTime>,
     /// The release, or why there is none.
     pub release: Result<Generation, ReleaseError>,
 }
@@ -98,8 +99,10 @@ impl Prepared {
             });
         }
         let cache_key = CacheKey::derive(&naming);
-        let keeper =
-            places.first().map(|place| Keeper::prepare(&config, &sealing, place)).transpose()?;
+        let keeper = places
+            .first()
+            .map(|place| Keeper::prepare(&config, &sealing, place, &clock))
+            .transpose()?;
         let mut keeper = keeper.ok_or(StartError::Random)?;
         own_folder.into_iter().for_each(|folder| keeper.hold(folder));
         for place in &places {
@@ -142,14 +145,15 @@ impl Prepared {
         let courier =
             |(name, config)| Ok((String::clone(name), Arc::new(Courier::new(name, config)?)));
         let couriers = config.deliveries.iter().map(courier).collect::<Result<_, StartError>>()?;
-        let (standing, moment) = (ReleaseStanding::default(), Moment::default());
-        moment.at_least(keeper.last_known());
-        let now = moment.trusted(clock.now());
+        let standing = ReleaseStanding::default();
+        let trusted_time = keeper.trusted_time();
+        let now = keeper.time_for_activation();
         let activate = |found: Found| {
             standing.found(&found, &keeper.trusted(), now);
             found.activate(&keeper.trusted(), &config.hooks, &engine, now)
         };
         let release = Found::read(&config.release)
+            .and_then(|found| keeper.may_take(found.set_digest()).map(|()| found))
             .and_then(activate)
             .inspect_err(|error| standing.refused(error));
         Ok(Self {
@@ -169,7 +173,7 @@ impl Prepared {
             pseudonyms,
             clock,
             standing,
-            moment,
+            trusted_time,
             release,
         })
     }
@@ -188,7 +192,9 @@ impl Prepared {
     /// Components in the plugins' folder that may not run.
     pub fn strays(&self) -> Vec<Stray> {
         let found = Found::read(&self.config.release);
-        found.map(|found| found.strays(self.keeper.root(), self.clock.now())).unwrap_or_default()
+        found
+            .map(|found| found.strays(self.keeper.root(), self.trusted_time.for_documents()))
+            .unwrap_or_default()
     }
 
     /// The configuration.
@@ -237,7 +243,8 @@ impl Prepared {
             former: ArcSwap::default(),
             telemetry,
             obstacles: Obstacles::default(),
-            moment: self.moment,
+            trusted_time: self.trusted_time,
+            kernel_synchronised: kernel_synchronised(),
             names,
             standing: self.standing,
             engine: self.engine,
@@ -252,7 +259,12 @@ impl Prepared {
         owed::recover(&host, &recovery.owed, recovery.size);
         host.resumes.take_up(&host);
         host.glass.spend(&host.keeper().history().spent);
-        host.begin(self.release);
+        // What waited for the time that a document gives is looked at again.
+        let release = match self.release {
+            Err(_) if host.apply_time_documents().changed => Err(ReleaseError::Overtaken),
+            release => release,
+        };
+        host.begin(release);
         Ok(host)
     }
 }
@@ -271,14 +283,21 @@ impl Prepared {
                 standing = self.keeper.standing(&place)?;
                 if standing == Standing::Continues {
                     self.keeper.begin(&self.config, &place)?;
+                    // What the write-ahead log gave back is newer than what was read before.
+                    self.trusted_time.raise_floor(Millis(log.last_at()));
+                    if self.keeper.history().resets() > known.resets() {
+                        // The write-ahead log gave back a time reset.
+                        self.trusted_time.reset(Millis(log.last_at()));
+                    }
                     // What the write-ahead log gave back may be news: then the release is looked at again.
                     if self.keeper.history().beyond(&known) {
                         self.release = Found::read(&self.config.release).and_then(|found| {
+                            self.keeper.may_take(found.set_digest())?;
                             found.activate(
                                 &self.keeper.trusted(),
                                 &self.config.hooks,
                                 &self.engine,
-                                self.moment.trusted(self.clock.now()),
+                                self.keeper.time_for_activation(),
                             )
                         });
                         if let Err(error) = &self.release {
@@ -309,7 +328,7 @@ impl Prepared {
     }
 
     fn log_options(&self, place: &Place) -> portcullis_audit::Options {
-        let (audit, clock) = (&self.config.audit, self.clock.clone());
+        let (audit, time) = (&self.config.audit, Arc::clone(&self.trusted_time));
         let signer: Arc<SecretKey> = Arc::clone(&place.signer);
         portcullis_audit::Options {
             commit: match audit.commit {
@@ -322,7 +341,7 @@ impl Prepared {
                 self.config.tenant.clone(),
                 signer,
                 self.sealer.clone(),
-                Arc::new(move || clock.now().0),
+                Arc::new(move || time.for_records()),
             )
         }
     }
@@ -338,7 +357,7 @@ pub fn trusted_by(config: &Config) -> Result<(Arc<TrustRoot>, History), StartErr
     let sealing =
         SymmetricKey::read(sealing).map_err(|error| file("sealing key", sealing, &error))?;
     let place = place(&audit.directory, &audit.signing_key, &audit.origin, "audit.origin")?;
-    let keeper = Keeper::prepare(config, &sealing, &place)?;
+    let keeper = Keeper::prepare(config, &sealing, &place, &Clock::system())?;
     Ok((Arc::clone(keeper.root()), keeper.history().clone()))
 }
 
@@ -364,6 +383,18 @@ fn file(
     error: &portcullis_keys::KeyError,
 ) -> StartError {
     StartError::File { what, path: path.to_owned(), why: error.to_string(), hint: error.hint() }
+}
+
+/// A hint for the operator, and no more: a daemon may set the clock without telling the kernel.
+fn kernel_synchronised() -> Option<bool> {
+    let synchronised = portcullis_engine::kernel_clock_is_synchronised();
+    if synchronised == Some(false) {
+        tracing::info!(
+            event = "clock.unsynchronised",
+            "the kernel says that nothing synchronises this machine's clock: make sure that chrony, systemd-timesyncd or the hypervisor does"
+        );
+    }
+    synchronised
 }
 
 fn random_seed() -> Result<u64, StartError> {

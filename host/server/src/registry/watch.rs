@@ -13,7 +13,7 @@ use std::time::Duration;
 use portcullis_audit::Entry;
 use portcullis_model::json::quote;
 use portcullis_model::{Digest, Millis};
-use portcullis_trust::{ReleaseSet, TrustRoot, verify_release};
+use portcullis_trust::{ReleaseSet, TrustRoot, verify_issued, verify_release};
 use tokio::runtime::Builder;
 use tokio::sync::Notify;
 use tokio::task::spawn_blocking;
@@ -138,13 +138,14 @@ async fn round(
     if here && host.in_force.load().generation.is_some() {
         return Ok(Outcome::Current);
     }
-    let now = host.clock.now();
+    let now = host.keeper().time_for_activation();
     let refused = |refusal| PullError::Refused { plugin: None, refusal };
     let again = host.keeper().history().active.filter(|active| active.set == digest);
     let (root, at) = match again {
         Some(active) => (Arc::clone(host.keeper().trusted().roots.at(active.root)), active.since),
         None => (root, now),
     };
+    host.keeper().may_take(digest).map_err(PullError::Release)?;
     let set = verify_release(&root, &offer.set, at).map_err(refused)?;
     release::admit(&host.keeper().trusted(), &set, digest, offer.downgrade.as_deref(), now)
         .map_err(refused)?;
@@ -243,6 +244,9 @@ async fn hear(
     *artifact = Some(offer.artifact);
     let root = roots(host, config, &offer)?;
     host.heed(&offer.set);
+    if let Ok(issued) = verify_issued(&host.root.load(), &offer.set) {
+        host.trusted_time.observe_document(issued);
+    }
     Ok((offer, root))
 }
 

@@ -105,7 +105,7 @@ impl Resumes {
     ) -> Option<Spooled> {
         let platform = self.platforms.get(hook.config.resume.as_ref()?)?;
         let (spool, name, now) =
-            (Arc::clone(&platform.spool), hook.config.name.clone(), host.clock.now());
+            (Arc::clone(&platform.spool), hook.config.name.clone(), host.trusted_time.now());
         // What is spooled after nobody waits any more is dropped with its receiver, and so taken away again.
         let put = self.lane.run(move || spool.put(&name, resume, of, now)).ok()?;
         match timeout_at(until.into(), put).await {
@@ -185,7 +185,7 @@ impl Platform {
                 }
                 Attempt::Again(status, least) => (status, least),
             };
-            let waited = host.clock.now().0.saturating_sub(job.at);
+            let waited = host.trusted_time.now().0.saturating_sub(job.at);
             if waited >= self.config.give_up_hours.saturating_mul(3_600_000) {
                 break End { code: Some("expired"), status };
             }

@@ -13,7 +13,7 @@ use crate::manifest::Capability;
 use crate::names::quoted;
 use crate::refusal::Refusal;
 use crate::root::{LogText, PublisherText, RevokedText, RoleText, RolesText, RootText, TrustRoot};
-use crate::strict;
+use crate::{strict, time};
 
 /// The source of a trust root.
 #[derive(Deserialize)]
@@ -79,7 +79,7 @@ impl RootSource {
         if self.validity.not_before.is_some() {
             return Err(malformed("a trust root has no `not_before`"));
         }
-        let (_, expires) = self.validity.window(now)?;
+        let (issued, expires) = self.validity.window(now)?;
         let mut vkeys = Vec::new();
         let mut named = |keys: &[String]| {
             vkeys.extend_from_slice(keys);
@@ -115,7 +115,14 @@ impl RootSource {
         }
         let revoked =
             previous.map_or_else(|| self.revoked.clone(), |previous| self.revoked.and(previous));
-        let bytes = payload(&RootText { version, expires, keys: vkeys, roles, revoked })?;
+        let bytes = payload(&RootText {
+            version,
+            issued: Some(time::format(issued)),
+            expires,
+            keys: vkeys,
+            roles,
+            revoked,
+        })?;
         TrustRoot::parse(&bytes)?.fresh(now)?;
         Ok(bytes)
     }

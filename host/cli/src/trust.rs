@@ -1,0 +1,261 @@
+//! `portcullis trust`: signed documents about the time of a host.
+//!
+//! Invariant: a document is written only if a host could take it once enough keys have signed; the
+//! commands need no host and no network. Hosts pick the documents up from the folder
+//! `trust.time_documents`.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use portcullis_keys::{PublicKey, SecretKey};
+use portcullis_model::Millis;
+use portcullis_server::Clock;
+use portcullis_trust::{ClockConfirmation, Refusal, RefusalCode, TimeReset, sign, time};
+use serde_json::json;
+
+use crate::files;
+use crate::outcome::{Done, Failed, Format};
+use crate::root::{add_all, chain};
+
+/// Sign documents about a host's time: that its clock is right, or that its records had a wrong one.
+#[derive(Subcommand)]
+pub enum Trust {
+    /// Sign that a host's clock is right (role `release`), after it was off for long or has jumped.
+    #[command(
+        after_help = "Examples:\n  portcullis trust confirm-clock --log-key log.vkey --root trust-root.json --key release.key \\\n    --person noor.haddad --reason off-for-a-month --ticket CHG-81 --output time-documents/clock.json\n  portcullis trust confirm-clock --add-to clock.json --root trust-root.json --key second.key \\\n    --output time-documents/clock.json\n\nThe document says that it is now what this machine's clock shows. It confirms a host's clock that shows the same,\nto a day, and moves nothing. It works once, for the host with this log, for at most 24 hours."
+    )]
+    ConfirmClock(ConfirmClock),
+    /// Take a host's time back after its records got a time of the future (role `root`).
+    #[command(subcommand)]
+    TimeReset(TimeResetCommand),
+}
+
+/// Take a host's time back.
+#[derive(Subcommand)]
+pub enum TimeResetCommand {
+    /// Write a time reset that nobody has signed yet.
+    #[command(
+        after_help = "Example:\n  portcullis trust time-reset prepare --log-key log.vkey --serial 1 --person noor.haddad \\\n    --reason the-clock-was-a-year-ahead --ticket INC-31 --output reset.json\n\nSet the host's clock right first. `/status` of the host shows under `time` the serial that was used last."
+    )]
+    Prepare(Prepare),
+    /// Add signatures of root keys; as many as the trust root asks for.
+    #[command(
+        after_help = "Example:\n  portcullis trust time-reset sign reset.json --root trust-root.json --key root.key \\\n    --output time-documents/reset.json"
+    )]
+    Sign(Sign),
+}
+
+/// Sign that a clock is right.
+#[derive(Args)]
+pub struct ConfirmClock {
+    /// The public key (vkey) of the host's log.
+    #[arg(long, required_unless_present = "add_to")]
+    log_key: Option<PathBuf>,
+    /// Add a signature to this document instead.
+    #[arg(long, conflicts_with_all = ["log_key", "person", "reason", "ticket", "hours"])]
+    add_to: Option<PathBuf>,
+    /// The trust root's envelope, and those that followed, in order.
+    #[arg(long = "root", required = true)]
+    roots: Vec<PathBuf>,
+    /// A key of the role `release`; as many as are at hand.
+    #[arg(long = "key", required = true)]
+    keys: Vec<PathBuf>,
+    /// Who asks for it.
+    #[arg(long, required_unless_present = "add_to")]
+    person: Option<String>,
+    /// Why.
+    #[arg(long, required_unless_present = "add_to")]
+    reason: Option<String>,
+    /// Under which ticket.
+    #[arg(long, required_unless_present = "add_to")]
+    ticket: Option<String>,
+    /// How long it may be used, hours from now: 1 to 24 [default: 24].
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=24))]
+    hours: Option<u64>,
+    /// Where the envelope goes.
+    #[arg(long)]
+    output: PathBuf,
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+}
+
+/// Write a time reset.
+#[derive(Args)]
+pub struct Prepare {
+    /// The public key (vkey) of the host's log.
+    #[arg(long)]
+    log_key: PathBuf,
+    /// Its number: above that of every time reset that this host has used. The first is 1.
+    #[arg(long)]
+    serial: u64,
+    /// What the host's time becomes, such as `2026-11-29T18:00:00Z`; a time that has passed. This moment
+    /// where nothing is given.
+    #[arg(long)]
+    floor: Option<String>,
+    /// How long it may be used, days from now: 1 to 7.
+    #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u64).range(1..=7))]
+    days: u64,
+    /// Who asks for it.
+    #[arg(long)]
+    person: String,
+    /// Why.
+    #[arg(long)]
+    reason: String,
+    /// Under which ticket.
+    #[arg(long)]
+    ticket: String,
+    /// Where the envelope goes.
+    #[arg(long)]
+    output: PathBuf,
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+}
+
+/// Sign a time reset.
+#[derive(Args)]
+pub struct Sign {
+    /// The time reset's envelope.
+    document: PathBuf,
+    /// The trust root's envelope, and those that followed, in order.
+    #[arg(long = "root", required = true)]
+    roots: Vec<PathBuf>,
+    /// A root key; as many as are at hand.
+    #[arg(long = "key", required = true)]
+    keys: Vec<PathBuf>,
+    /// Where the envelope goes.
+    #[arg(long)]
+    output: PathBuf,
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+}
+
+impl Trust {
+    /// Does it.
+    pub fn run(self) -> Done {
+        match self {
+            Self::ConfirmClock(confirm) => confirm.run(),
+            Self::TimeReset(TimeResetCommand::Prepare(prepare)) => prepare.run(),
+            Self::TimeReset(TimeResetCommand::Sign(sign)) => sign.run(),
+        }
+    }
+}
+
+impl ConfirmClock {
+    fn run(self) -> Done {
+        let root = chain(&self.roots)?;
+        let keys = crate::plugin::read_keys(&self.keys)?;
+        may_sign(&root.release.keys, &keys, "a clock confirmation")?;
+        let envelope = match &self.add_to {
+            Some(path) => add_all(files::read(path)?, &keys)?,
+            None => {
+                let payload = self.document()?.to_payload()?;
+                sign(ClockConfirmation::PAYLOAD_TYPE, &payload, &keys.iter().collect::<Vec<_>>())
+            }
+        };
+        let missing = missing(ClockConfirmation::signed(&root, &envelope).map(drop))?;
+        files::write(&self.output, &envelope)?;
+        self.format.print(
+            format!("clock confirmation in {}{}", self.output.display(), still(missing.as_ref())),
+            json!({"file": self.output, "missing": missing.map(|refusal| refusal.to_string())}),
+        );
+        Ok(())
+    }
+
+    fn document(&self) -> Done<ClockConfirmation> {
+        let now = Clock::system().now();
+        let text = |text: &Option<String>| text.clone().unwrap_or_default();
+        let hours = self.hours.unwrap_or(24);
+        Ok(ClockConfirmation {
+            log: read_log_key(self.log_key.as_deref().unwrap_or_else(|| Path::new("")))?,
+            person: text(&self.person),
+            reason: text(&self.reason),
+            ticket: text(&self.ticket),
+            issued: now,
+            expires: Millis(now.0.saturating_add(hours * 60 * 60 * 1_000)),
+        })
+    }
+}
+
+impl Prepare {
+    fn run(self) -> Done {
+        let now = Clock::system().now();
+        let read = |text: &String| {
+            time::parse(text).ok_or_else(|| {
+                Failed::configuration(format!("`{text}` is no time: write `2026-11-29T18:00:00Z`"))
+            })
+        };
+        let floor = self.floor.as_ref().map(read).transpose()?.unwrap_or(now);
+        let reset = TimeReset {
+            log: read_log_key(&self.log_key)?,
+            serial: self.serial,
+            floor,
+            person: self.person,
+            reason: self.reason,
+            ticket: self.ticket,
+            issued: now,
+            expires: Millis(now.0.saturating_add(self.days * 24 * 60 * 60 * 1_000)),
+        };
+        let envelope = sign(TimeReset::PAYLOAD_TYPE, &reset.to_payload()?, &[]);
+        files::write(&self.output, &envelope)?;
+        let floor = time::format(Millis(floor.0 - floor.0 % 1_000));
+        self.format.print(
+            format!(
+                "time reset {} to {floor} in {}: nobody has signed it yet",
+                self.serial,
+                self.output.display()
+            ),
+            json!({"serial": self.serial, "floor": floor, "file": self.output}),
+        );
+        Ok(())
+    }
+}
+
+impl Sign {
+    fn run(self) -> Done {
+        let root = chain(&self.roots)?;
+        let keys = crate::plugin::read_keys(&self.keys)?;
+        may_sign(&root.root.keys, &keys, "a time reset")?;
+        let envelope = add_all(files::read(&self.document)?, &keys)?;
+        let reset = TimeReset::unverified(&envelope)?;
+        let missing = missing(TimeReset::signed(&root, &envelope).map(drop))?;
+        files::write(&self.output, &envelope)?;
+        self.format.print(
+            format!(
+                "time reset {} to {} in {}{}",
+                reset.serial,
+                time::format(reset.floor),
+                self.output.display(),
+                still(missing.as_ref())
+            ),
+            json!({
+                "serial": reset.serial, "floor": time::format(reset.floor), "file": self.output,
+                "missing": missing.map(|refusal| refusal.to_string()),
+            }),
+        );
+        Ok(())
+    }
+}
+
+fn read_log_key(path: &Path) -> Done<String> {
+    Ok(PublicKey::parse(files::read_text(path)?.trim())?.to_string())
+}
+
+/// Refuses a key that could never count.
+fn may_sign(role: &[PublicKey], keys: &[SecretKey], what: &str) -> Done {
+    let counts = |key: &&SecretKey| role.iter().any(|ours| ours.bytes() == key.public().bytes());
+    match keys.iter().find(|key| !counts(key)) {
+        None => Ok(()),
+        Some(key) => {
+            let message = format!("{} may not sign {what} [unknown-signer]", key.public().keyid());
+            Err(Failed::wrong(message).hint(Some(RefusalCode::UnknownSigner.remedy())))
+        }
+    }
+}
+
+fn missing(verified: Result<(), Refusal>) -> Done<Option<Refusal>> {
+    crate::release::missing(verified)
+}
+
+fn still(missing: Option<&Refusal>) -> String {
+    missing.map(|refusal| format!("; not in order yet: {refusal}")).unwrap_or_default()
+}

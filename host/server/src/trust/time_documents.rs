@@ -1,0 +1,211 @@
+//! Time resets and clock confirmations: from a file in the host's folder to a record and its effect.
+//!
+//! Invariant: a document is verified, recorded and remembered, and works once. A time reset changes the
+//! time in the very moment in which its record gets its place in the log, so that no record before it
+//! has the new time and none after it the old one. Reads files, so it runs on no thread that serves
+//! connections.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use portcullis_audit::{Entry, Pending, TIME_RESET};
+use portcullis_model::json::quote;
+use portcullis_trust::{
+    ClockConfirmation, Envelope, History, Refusal, TimeDocuments, TimeReset, sha256, time,
+};
+
+use crate::host::Host;
+use crate::keeper::remembered;
+
+/// What became of the documents in the folder.
+#[derive(Default)]
+pub struct AppliedDocuments {
+    /// Whether one of them had an effect.
+    pub changed: bool,
+    /// Those that had none, and why.
+    pub refused: Vec<RefusedDocument>,
+}
+
+/// A document that was refused.
+pub struct RefusedDocument {
+    /// Its file.
+    pub path: PathBuf,
+    /// Its stable code.
+    pub code: &'static str,
+    /// What is wrong with it.
+    pub sentence: String,
+    hint: Option<String>,
+}
+
+impl Host {
+    /// Uses the time resets and clock confirmations that lie in the host's folder. Blocks on the log.
+    pub fn apply_time_documents(&self) -> AppliedDocuments {
+        let folder = self.in_force.load().config.trust.time_documents.clone();
+        let mut applied = AppliedDocuments::default();
+        for path in files(&folder) {
+            match self.apply_time_document(&path) {
+                Ok(()) => {
+                    applied.changed = true;
+                    // Out of the way, so that it is not taken for another try. Where the host may not
+                    // write there it is refused as used from now on.
+                    let mut used = path.clone().into_os_string();
+                    used.push(USED);
+                    drop(fs::rename(&path, used));
+                }
+                Err(mut refused) => {
+                    refused.path = path;
+                    applied.refused.push(refused);
+                }
+            }
+        }
+        applied
+    }
+
+    fn apply_time_document(&self, path: &Path) -> Result<(), RefusedDocument> {
+        let envelope = portcullis_files::read_bounded(path, Envelope::MAX_BYTES as u64)
+            .map_err(|error| RefusedDocument::unreadable(&error.to_string()))?;
+        let kind = Envelope::parse(&envelope)?;
+        match kind.payload_type() {
+            TimeReset::PAYLOAD_TYPE => self.apply_time_reset(&envelope),
+            ClockConfirmation::PAYLOAD_TYPE => self.apply_confirmation(&envelope),
+            // Refuses it, by its type.
+            _ => Ok(TimeReset::unverified(&envelope).map(drop)?),
+        }
+    }
+
+    fn apply_time_reset(&self, envelope: &[u8]) -> Result<(), RefusedDocument> {
+        let mut keeper = self.keeper();
+        let log = keeper.log_key().ok_or_else(RefusedDocument::too_early)?;
+        let used = keeper.history().time.unwrap_or_default();
+        // The host's own clock decides: trusted time is what is wrong.
+        let clock = self.clock.now();
+        let reset = TimeReset::verify(keeper.root(), envelope, log, used, clock)?;
+        let piece = History {
+            time: Some(TimeDocuments { reset: reset.serial, ..TimeDocuments::default() }),
+            ..History::default()
+        };
+        let fields = format!(
+            r#""serial":{},"floor":{},"before":{},"clock":{clock},"document":"{}""#,
+            reset.serial,
+            reset.floor,
+            self.trusted_time.now(),
+            sha256(Envelope::parse(envelope)?.unverified_payload()),
+        );
+        let sealed = Some(sealed(envelope, [&reset.person, &reset.reason, &reset.ticket]));
+        let fields = remembered(&fields, &piece).map_err(RefusedDocument::not_recorded)?;
+        let entry = Entry { kind: TIME_RESET, fields, sealed };
+        let time = &self.trusted_time;
+        let pending = self.log.append_reset(entry, || time.reset(reset.floor));
+        pending
+            .map_err(RefusedDocument::not_recorded)?
+            .wait()
+            .map_err(RefusedDocument::not_recorded)?;
+        keeper.remember(&piece);
+        tracing::warn!(
+            event = "clock.reset",
+            serial = reset.serial,
+            floor = %time::format(reset.floor),
+            "trusted time was taken back by a signed time reset"
+        );
+        Ok(())
+    }
+
+    fn apply_confirmation(&self, envelope: &[u8]) -> Result<(), RefusedDocument> {
+        let mut keeper = self.keeper();
+        let log = keeper.log_key().ok_or_else(RefusedDocument::too_early)?;
+        let used = keeper.history().time.unwrap_or_default();
+        let clock = self.clock.now();
+        let it = ClockConfirmation::verify(keeper.root(), envelope, log, used, clock)?;
+        let piece = History {
+            time: Some(TimeDocuments { confirmed: it.issued, ..used }),
+            ..History::default()
+        };
+        let fields = format!(
+            r#""issued":{},"clock":{clock},"document":"{}""#,
+            it.issued,
+            sha256(Envelope::parse(envelope)?.unverified_payload()),
+        );
+        let sealed = Some(sealed(envelope, [&it.person, &it.reason, &it.ticket]));
+        let fields = remembered(&fields, &piece).map_err(RefusedDocument::not_recorded)?;
+        let entry = Entry { kind: "trust.clock-confirmation", fields, sealed };
+        let recorded = self.log.append(entry).map(Pending::wait);
+        recorded.map_err(RefusedDocument::not_recorded)?.map_err(RefusedDocument::not_recorded)?;
+        keeper.remember(&piece);
+        self.trusted_time.confirm(it.issued);
+        tracing::warn!(
+            event = "clock.confirmation",
+            issued = %time::format(it.issued),
+            "this machine's clock was confirmed by a signed document"
+        );
+        Ok(())
+    }
+}
+
+impl RefusedDocument {
+    /// Tells the operator.
+    pub fn log(&self) {
+        let (code, sentence, hint) = (self.code, &self.sentence, &self.hint);
+        let file = self.path.display();
+        tracing::warn!(event = "clock.document-refused", code, hint, %file, "a document about the time is refused: {sentence}");
+    }
+
+    /// The record of it.
+    pub fn entry(&self) -> Entry {
+        let sealed = format!("{}: {}", self.path.display(), self.sentence);
+        let fields = format!(r#""code":"{}""#, self.code);
+        Entry { kind: "trust.refused", fields, sealed: Some(sealed.into_bytes()) }
+    }
+
+    fn unreadable(why: &str) -> Self {
+        let hint = Some("see that it is a file that the host may read".to_owned());
+        Self { path: PathBuf::new(), code: "unreadable", sentence: why.to_owned(), hint }
+    }
+
+    fn not_recorded(why: impl ToString) -> Self {
+        let hint = Some("see to the disk; the document is looked at again".to_owned());
+        Self { path: PathBuf::new(), code: "not-durable", sentence: why.to_string(), hint }
+    }
+
+    fn too_early() -> Self {
+        Self::not_recorded("the log is not open yet")
+    }
+}
+
+impl From<Refusal> for RefusedDocument {
+    fn from(refusal: Refusal) -> Self {
+        let (code, sentence, hint) = (refusal.code(), refusal.to_string(), refusal.hint());
+        Self { path: PathBuf::new(), code, sentence, hint }
+    }
+}
+
+/// The documents of the folder, in the order of their names.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let is_json = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "json");
+    let mut paths: Vec<_> =
+        entries.take(MAX_ENTRIES).map(|entry| entry.path()).filter(is_json).collect();
+    paths.sort();
+    paths.truncate(MAX_FILES);
+    paths
+}
+
+/// The sealed part: who, why, under which ticket, and the document itself.
+fn sealed(envelope: &[u8], [person, reason, ticket]: [&String; 3]) -> Vec<u8> {
+    let mut text = String::from("{");
+    for (name, value) in [("person", person), ("reason", reason), ("ticket", ticket)] {
+        text.push_str(&format!(r#""{name}":"#));
+        quote(&mut text, value);
+        text.push(',');
+    }
+    text.push_str(&format!(r#""envelope":"{}"}}"#, STANDARD.encode(envelope)));
+    text.into_bytes()
+}
+
+/// What the name of a document ends with that was used.
+const USED: &str = ".used";
+/// Documents that are looked at.
+const MAX_FILES: usize = 64;
+/// Names of the folder that are looked at.
+const MAX_ENTRIES: usize = 4_096;

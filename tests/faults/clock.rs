@@ -1,0 +1,501 @@
+//! A clock that is wrong: it leaves no trace once it is right again, and until then calls are decided.
+//!
+//! The host under test is the ordinary one; a library moves the wall clock of its process.
+
+use std::fs;
+
+use portcullis_tests::{
+    Answer, Binding, CONFLICT, Host, House, MovedClock, RELEASE_SET, Ran, SignIn, duties, now,
+};
+use serde_json::{Value, json};
+
+const MINUTE: i64 = 60;
+const HOUR: i64 = 60 * MINUTE;
+const DAY: i64 = 24 * HOUR;
+
+fn house() -> House {
+    let house = House::build(&[Binding::new("token", "sod", duties())]);
+    house.configure("watch_ms = 500", "watch_ms = 0");
+    house
+}
+
+/// Somebody signs in whom every rule lets in; the platform's clock shows this.
+fn harmless(host: &Host, event_time: i64) -> Answer {
+    host.sign_in(&SignIn::with_groups(&["ward-reader"]).at(event_time))
+}
+
+/// Decides on it: the plugin lets one person in and keeps the other out.
+fn decides(host: &Host, event_time: i64) {
+    assert!(!harmless(host, event_time).stops_a_token());
+    let conflict = host.sign_in(&SignIn::with_groups(&CONFLICT).at(event_time));
+    assert!(conflict.stops_a_token());
+}
+
+/// Runs a command in the house by a clock that is moved.
+fn run_by(clock: &MovedClock, house: &House, arguments: &[&str]) -> Ran {
+    let output = clock.command().current_dir(house.path("")).args(arguments).output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    let (out, err) = (text(output.stdout), text(output.stderr));
+    Ran { code: output.status.code().unwrap_or(-1), out, err }
+}
+
+fn warns(host: &Host, code: &str) -> bool {
+    host.admin("/ready").json["warnings"].to_string().contains(&format!("\"{code}\""))
+}
+
+fn at(record: &Value) -> i64 {
+    record["at"].as_i64().unwrap() / 1_000
+}
+
+/// Every record has a time near this, or before, and never runs back but at a time reset.
+fn no_record_after(house: &House, latest: i64) {
+    let mut before = 0;
+    for record in house.records() {
+        assert!(at(&record) <= latest, "{record}");
+        assert!(at(&record) >= before || record["t"] == "trust.time-reset", "{record}");
+        before = at(&record);
+    }
+    assert_eq!(house.verify().code, 0, "{:?}", house.verify());
+}
+
+#[test]
+fn a_host_that_started_a_year_ahead_is_itself_again_when_its_clock_is_right() {
+    let (mut house, clock) = (house(), MovedClock::new());
+    let host = clock.serve(&house);
+    decides(&host, now());
+    host.stop();
+
+    // The clock is wrong at a start: what was active goes on, and nothing expires.
+    clock.ahead(400 * DAY);
+    let host = clock.serve(&house);
+    decides(&host, now());
+    let ready = host.admin("/ready");
+    assert_eq!(ready.status, 200, "{}", ready.json);
+    assert!(warns(&host, "clock-unconfirmed"), "{}", ready.json);
+    assert_eq!(host.admin("/status").json["time"]["state"], "unconfirmed");
+    let decision = harmless(&host, now()).index().unwrap();
+    host.stop();
+    let record = house.record(decision);
+    assert_eq!(record["time"], "unconfirmed");
+    assert!((record["host_clock"].as_i64().unwrap() / 1_000 - now() - 400 * DAY).abs() < HOUR);
+    assert_eq!(house.records_of("trust.clock-unconfirmed").len(), 1);
+    assert!(house.records_of("release.expired").is_empty());
+
+    // Right again: nothing is left of it, and a set of today is taken.
+    clock.ahead(0);
+    let host = clock.serve(&house);
+    decides(&host, now());
+    assert!(!warns(&host, "clock-unconfirmed"));
+    house.release(&[Binding::new("token", "sod", duties())]);
+    assert!(host.look(&["release active", "release refused"]).contains("release active"));
+    let decision = harmless(&host, now()).index().unwrap();
+    host.stop();
+    assert!(house.record(decision)["time"].is_null());
+    no_record_after(&house, now());
+}
+
+#[test]
+fn a_first_start_with_a_clock_that_is_ahead_does_no_lasting_harm() {
+    let (house, clock) = (house(), MovedClock::new());
+    clock.ahead(400 * DAY);
+    let host = clock.serve(&house);
+    // By its clock the set has expired, and it never was active here.
+    assert!(harmless(&host, now()).stops_a_token());
+    assert!(warns(&host, "clock-unconfirmed"));
+    // The clock is put right while it serves: the set comes into force by itself.
+    clock.ahead(0);
+    host.until_log("release active");
+    decides(&host, now());
+    host.stop();
+    no_record_after(&house, now());
+    let host = house.serve();
+    decides(&host, now());
+    host.stop();
+}
+
+#[test]
+fn a_clock_that_jumps_while_the_host_serves_replaces_and_ends_nothing_but_what_is_revoked() {
+    let mut house = House::build(&[
+        Binding::new("token", "sod", duties()),
+        Binding::new("import", "contractor", portcullis_tests::contract()),
+    ]);
+    house.configure("watch_ms = 500", "watch_ms = 0");
+    let clock = MovedClock::new();
+    let host = clock.serve(&house);
+    decides(&host, now());
+    clock.ahead(400 * DAY);
+    host.until_log("clock.unconfirmed");
+    decides(&host, now());
+
+    // Neither a set nor a trust root is taken; an odd platform's clock moves nothing.
+    harmless(&host, now() + 200 * DAY);
+    house.release(&[Binding::new("token", "sod", duties())]);
+    assert!(host.look(&["release refused"]).contains("clock-unconfirmed"));
+    let first = house.read("release/release.json");
+    assert_eq!(house.next_root(2, &["root"], |source| source).code, 0);
+    host.look(&["clock-unconfirmed"]);
+    assert!(house.records_of("trust.root").len() <= 1);
+    assert_eq!(host.admin("/status").json["time"]["state"], "unconfirmed");
+
+    // What is revoked holds at once.
+    let mut set = house.opened("release/release.json");
+    set["version"] = json!(3);
+    set["revoked"] = json!({"serials": {"org.portcullis.contractor": [1]}});
+    house.write("release/release.json", house.forge("release", RELEASE_SET, &set.to_string()));
+    assert!(host.look(&["plugin revoked"]).contains("contractor"));
+    house.write("release/release.json", first);
+
+    // The clock is put right: the root and the set that waited are taken by themselves.
+    clock.ahead(0);
+    host.until_log("believed again");
+    host.until_log("trust root accepted");
+    decides(&host, now());
+    host.stop();
+    let confirmed = house.records_of("trust.clock-confirmed");
+    assert_eq!((confirmed.len(), &confirmed[0]["by"]), (1, &json!("clock")));
+    assert!(house.records_of("release.expired").is_empty());
+    no_record_after(&house, now());
+}
+
+#[test]
+fn a_clock_that_creeps_ahead_in_steps_of_hours_is_not_believed_either() {
+    let (house, clock) = (house(), MovedClock::new());
+    let host = clock.serve(&house);
+    for hours in [20, 40, 60, 80] {
+        clock.ahead(hours * HOUR);
+        decides(&host, now());
+        std::thread::sleep(std::time::Duration::from_millis(700));
+    }
+    assert!(warns(&host, "clock-unconfirmed"));
+    host.stop();
+    no_record_after(&house, now() + DAY);
+}
+
+#[test]
+fn a_host_that_was_off_for_a_month_serves_and_believes_its_clock_when_a_platform_agrees() {
+    let (house, clock) = (house(), MovedClock::new());
+    clock.serve(&house).stop();
+    clock.ahead(30 * DAY);
+    let host = clock.serve(&house);
+    // Platforms whose clocks do not agree say nothing.
+    decides(&host, clock.now() - 40 * MINUTE);
+    let before = harmless(&host, clock.now() + 20 * MINUTE).index().unwrap();
+    assert!(warns(&host, "clock-unconfirmed"));
+    // Nor does somebody without the secret.
+    let event = SignIn::with_groups(&["ward-reader"]).at(clock.now());
+    let stranger = portcullis_tests::Raw::post(
+        "/okta/token",
+        "wrong-secret-of-thirty-two-chars",
+        &event.bytes(),
+    );
+    host.client().send(&stranger).unwrap();
+    assert!(warns(&host, "clock-unconfirmed"));
+    // One that agrees: from this very call on the clock is believed.
+    let first = harmless(&host, clock.now() - 2);
+    assert!(!first.stops_a_token());
+    assert!(!warns(&host, "clock-unconfirmed"));
+    decides(&host, clock.now());
+    host.until_log("believed again");
+    host.stop();
+    assert_eq!(house.record(before)["time"], "unconfirmed");
+    let first = house.record(first.index().unwrap());
+    assert!(first["time"].is_null() && (at(&first) - clock.now()).abs() < HOUR, "{first}");
+    let confirmed = house.records_of("trust.clock-confirmed");
+    assert_eq!((confirmed.len(), &confirmed[0]["by"]), (1, &json!("platform")));
+    assert_eq!(house.verify().code, 0);
+    // The next start has nothing to ask.
+    let host = clock.serve(&house);
+    assert!(!warns(&host, "clock-unconfirmed"));
+    host.stop();
+}
+
+#[test]
+fn a_set_that_was_signed_today_confirms_the_clock_of_a_host_that_was_off() {
+    let (mut house, clock) = (house(), MovedClock::new());
+    clock.serve(&house).stop();
+    clock.ahead(30 * DAY);
+    let host = clock.serve(&house);
+    assert!(warns(&host, "clock-unconfirmed"));
+    // Signed elsewhere by a clock of today, which is in a month.
+    house.release(&[Binding::new("token", "sod", duties())]);
+    let ran = run_by(
+        &clock,
+        &house,
+        &[
+            "release",
+            "sign",
+            "--source",
+            "release.toml",
+            "--key",
+            "keys/release.key",
+            "--root",
+            "trust-root.json",
+            "--output",
+            "release/release.json",
+        ],
+    );
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(host.look(&["release active", "release refused"]).contains("release active"));
+    decides(&host, now());
+    host.until_log("believed again");
+    host.stop();
+    assert_eq!(house.records_of("trust.clock-confirmed")[0]["by"], "document");
+}
+
+#[test]
+fn the_release_role_confirms_a_clock_once_and_for_one_host() {
+    let (house, clock) = (house(), MovedClock::new());
+    clock.serve(&house).stop();
+    fs::create_dir(house.path("time-documents")).unwrap();
+    clock.ahead(30 * DAY);
+    let host = clock.serve(&house);
+    let confirm = |name: &str, key: &str, log: &str| {
+        let output = format!("time-documents/{name}.json");
+        let ran = [
+            "trust",
+            "confirm-clock",
+            "--log-key",
+            log,
+            "--root",
+            "trust-root.json",
+            "--key",
+            key,
+            "--person",
+            "noor.haddad",
+            "--reason",
+            "off for a month",
+            "--ticket",
+            "CHG-81",
+            "--output",
+            &output,
+        ];
+        run_by(&clock, &house, &ran)
+    };
+    let wrong = confirm("no", "keys/root.key", "log.vkey");
+    assert!(wrong.code == 1 && wrong.err.contains("[unknown-signer]"), "{wrong:?}");
+    assert_eq!(confirm("elsewhere", "keys/release.key", "keys/root.vkey").code, 0);
+    assert!(host.look(&["is refused"]).contains("time-document-wrong-target"));
+    fs::remove_file(house.path("time-documents/elsewhere.json")).unwrap();
+    // Signed by a clock that shows the true time, a month before that of the host.
+    clock.ahead(0);
+    assert_eq!(confirm("old", "keys/release.key", "log.vkey").code, 0);
+    clock.ahead(30 * DAY);
+    assert!(host.look(&["is refused"]).contains("code=\"expired\""));
+    fs::remove_file(house.path("time-documents/old.json")).unwrap();
+    assert!(warns(&host, "clock-unconfirmed"));
+    assert_eq!(confirm("good", "keys/release.key", "log.vkey").code, 0);
+    let document = house.read("time-documents/good.json");
+    host.look(&["believed again"]);
+    assert!(!warns(&host, "clock-unconfirmed"));
+    assert!(house.path("time-documents/good.json.used").exists());
+    // The same one once more.
+    house.write("time-documents/again.json", document);
+    assert!(host.look(&["is refused"]).contains("time-document-already-used"));
+    decides(&host, now());
+    host.stop();
+    let used = house.records_of("trust.clock-confirmation");
+    assert_eq!(used.len(), 1);
+    let sealed = house.sealed(used[0]["seq"].as_u64().unwrap()).to_string();
+    assert!(sealed.contains("noor.haddad") && sealed.contains("CHG-81"), "{sealed}");
+    assert_eq!(house.records_of("trust.clock-confirmed")[0]["by"], "confirmation");
+    assert_eq!(house.records_of("trust.refused").len(), 3);
+    assert_eq!(house.verify().code, 0);
+}
+
+#[test]
+fn a_time_reset_heals_a_log_that_got_times_of_the_future() {
+    let (mut house, clock) = (house(), MovedClock::new());
+    clock.serve(&house).stop();
+    fs::create_dir(house.path("time-documents")).unwrap();
+    // A wrong clock and a platform that agreed with it: the log has times of the next year but one.
+    clock.ahead(400 * DAY);
+    let host = clock.serve(&house);
+    decides(&host, clock.now());
+    host.stop();
+    assert!(at(house.records().last().unwrap()) > now() + 399 * DAY);
+    clock.ahead(0);
+    house.release(&[Binding::new("token", "sod", duties())]);
+    let host = clock.serve(&house);
+    assert!(harmless(&host, now()).stops_a_token(), "everything has expired by the log's time");
+    assert!(warns(&host, "clock-behind"));
+
+    let prepare = |serial: &str, output: &str| {
+        house.must(&[
+            "trust",
+            "time-reset",
+            "prepare",
+            "--log-key",
+            "log.vkey",
+            "--serial",
+            serial,
+            "--person",
+            "noor.haddad",
+            "--reason",
+            "the clock was ahead",
+            "--ticket",
+            "INC-31",
+            "--output",
+            output,
+        ])
+    };
+    let sign = |document: &str, key: &str, output: &str| {
+        house.run(&[
+            "trust",
+            "time-reset",
+            "sign",
+            document,
+            "--root",
+            "trust-root.json",
+            "--key",
+            key,
+            "--output",
+            output,
+        ])
+    };
+    assert!(prepare("1", "reset.json").contains("nobody has signed it yet"));
+    house.write("time-documents/unsigned.json", house.read("reset.json"));
+    assert!(host.look(&["is refused"]).contains("code=\"unsigned\""));
+    fs::remove_file(house.path("time-documents/unsigned.json")).unwrap();
+    let wrong = sign("reset.json", "keys/release.key", "no.json");
+    assert!(wrong.code == 1 && wrong.err.contains("[unknown-signer]"), "{wrong:?}");
+    let ran = sign("reset.json", "keys/root.key", "signed.json");
+    assert_eq!(ran.code, 0, "{ran:?}");
+    house.write("time-documents/reset.json", house.read("signed.json"));
+    assert!(host.look(&["release active"]).contains("clock.reset"));
+    decides(&host, now());
+    assert!(!warns(&host, "clock-behind"));
+    assert_eq!(host.admin("/status").json["time"]["last_reset"], 1);
+    host.kill();
+
+    // It holds over a crash, in the log, and works once.
+    let host = clock.serve(&house);
+    decides(&host, now());
+    assert!(!warns(&host, "clock-behind"));
+    house.write("time-documents/again.json", house.read("signed.json"));
+    assert!(host.look(&["is refused"]).contains("time-document-already-used"));
+    host.stop();
+    // Without the host's own folder too: the log tells.
+    fs::remove_dir_all(house.path("trust-state")).unwrap();
+    let host = clock.serve(&house);
+    decides(&host, now());
+    host.look(&["is refused"]);
+    host.stop();
+    let resets = house.records_of("trust.time-reset");
+    assert_eq!((resets.len(), &resets[0]["serial"]), (1, &json!(1)));
+    assert!((at(&resets[0]) - now()).abs() < HOUR);
+    assert!(at(house.records().last().unwrap()) <= now());
+    assert_eq!(house.verify().code, 0, "{:?}", house.verify());
+    // Records are found by time on both sides of it.
+    let show = |more: &[&str]| {
+        let show = ["audit", "show", "--log", "audit/log", "--key", "log.vkey"];
+        house.must(&[&show[..], more].concat()).lines().count()
+    };
+    let all = show(&[]);
+    let year = portcullis_tests::rfc3339(now() + 100 * DAY);
+    let (late, early) = (show(&["--since", &year]), show(&["--until", &year]));
+    assert!(late > 0 && early > 0 && late + early == all, "{late} + {early} of {all}");
+}
+
+#[test]
+fn a_clock_that_is_set_back_takes_no_record_back() {
+    let (house, clock) = (house(), MovedClock::new());
+    let host = clock.serve(&house);
+    decides(&host, now());
+    for back in [HOUR, 20 * DAY, 400 * DAY] {
+        clock.ahead(-back);
+        decides(&host, now());
+    }
+    host.until_log("clock.behind");
+    assert!(warns(&host, "clock-behind"));
+    let decision = harmless(&host, now()).index().unwrap();
+    host.stop();
+    let record = house.record(decision);
+    assert_eq!(record["time"], "behind");
+    let host = clock.serve(&house);
+    decides(&host, now());
+    host.stop();
+    no_record_after(&house, now() + MINUTE);
+}
+
+#[test]
+fn a_clock_that_is_set_back_gives_no_break_glass_time_back() {
+    let (house, clock) = (house(), MovedClock::new());
+    house.generate("keeper");
+    let keeper = house.read("keys/keeper.vkey").trim().to_owned();
+    let role = format!("[break_glass]\nkeys = [\"{keeper}\"]\nthreshold = 1\n\n[[publisher]]");
+    house.sign_root(|source| source.replace("[[publisher]]", &role));
+    fs::create_dir(house.path("break-glass")).unwrap();
+    let document = |name: &str, minutes: &str| {
+        house.must(&[
+            "break-glass",
+            "prepare",
+            "--hook",
+            "token",
+            "--lift",
+            "SOD_EXISTING",
+            "--minutes",
+            minutes,
+            "--person",
+            "p",
+            "--reason",
+            "r",
+            "--ticket",
+            "t",
+            "--output",
+            name,
+        ]);
+        house.must(&[
+            "break-glass",
+            "sign",
+            name,
+            "--root",
+            "trust-root.json",
+            "--key",
+            "keys/keeper.key",
+            "--output",
+            name,
+        ]);
+        house.must(&[
+            "break-glass",
+            "open",
+            name,
+            "--root",
+            "trust-root.json",
+            "--folder",
+            "break-glass",
+            "--person",
+            "noor.haddad",
+            "--reason",
+            "r",
+            "--ticket",
+            "t",
+        ]);
+    };
+    let conflict = |host: &Host| host.sign_in(&SignIn::with_groups(&CONFLICT).at(now()));
+    let host = clock.serve(&house);
+    document("long.json", "60");
+    host.until_log("BREAK-GLASS");
+    assert!(!conflict(&host).stops_a_token());
+    // Fifty minutes go by; then the process dies and the clock is set back to where it was.
+    clock.ahead(50 * MINUTE);
+    assert!(!conflict(&host).stops_a_token());
+    host.kill();
+    clock.ahead(0);
+    let host = clock.serve(&house);
+    host.until_log("BREAK-GLASS");
+    let log = host.log();
+    let line = log.lines().find(|line| line.contains("BREAK-GLASS")).unwrap();
+    let left = line.split("minutes=").nth(1).unwrap().split(' ').next().unwrap();
+    assert!(left.trim().parse::<i64>().unwrap() <= 10, "{line}");
+    // When its time is over it stays over, whatever the clock shows.
+    clock.ahead(61 * MINUTE);
+    host.until_log("break-glass is over");
+    assert!(conflict(&host).stops_a_token());
+    clock.ahead(-30 * MINUTE);
+    assert!(conflict(&host).stops_a_token());
+    host.stop();
+    let host = clock.serve(&house);
+    assert!(conflict(&host).stops_a_token());
+    host.stop();
+    assert_eq!(house.records_of("break-glass.closed").len(), 1);
+}
