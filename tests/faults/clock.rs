@@ -387,7 +387,7 @@ fn a_time_reset_heals_a_log_that_got_times_of_the_future() {
     assert_eq!(house.verify().code, 0, "{:?}", house.verify());
     // Records are found by time on both sides of it.
     let show = |more: &[&str]| {
-        let show = ["audit", "show", "--log", "audit/log", "--key", "log.vkey"];
+        let show = ["audit", "show", "--format", "json", "--log", "audit/log", "--key", "log.vkey"];
         house.must(&[&show[..], more].concat()).lines().count()
     };
     let all = show(&[]);

@@ -41,8 +41,9 @@ pub struct Keeper {
     seal: Seal,
     file: PathBuf,
     witness: Option<Witness>,
-    /// When the newest record was made.
+    /// When the newest record of the first log was made, as far as its head goes.
     last_record: Millis,
+    first_log: PathBuf,
     trusted_time: Arc<TrustedTime>,
     /// A trust root that follows the newest, and waits until the clock is confirmed. What it revokes
     /// holds already.
@@ -121,6 +122,7 @@ impl Keeper {
             file,
             witness: None,
             last_record: Millis(0),
+            first_log: place.directory.clone(),
             trusted_time: Arc::new(TrustedTime::new(clock.clone(), Millis(0), &[])),
             pending_root: None,
             saved: None,
@@ -187,6 +189,11 @@ impl Keeper {
         let active =
             self.memory.history.active.filter(|it| it.resets == self.memory.history.resets());
         self.last_record.max(active.map_or(Millis(0), |active| active.since))
+    }
+
+    /// When the newest record of this log was made, as it was read before it was opened; 0 where it was not.
+    pub fn last_record(&self, place: &Place) -> Millis {
+        if place.directory == self.first_log { self.last_record } else { Millis(0) }
     }
 
     /// The time that the host goes by.

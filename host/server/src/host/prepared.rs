@@ -285,8 +285,9 @@ impl Prepared {
                     self.keeper.begin(&self.config, &place)?;
                     // What the write-ahead log gave back is newer than what was read before.
                     self.trusted_time.raise_floor(Millis(log.last_at()));
-                    if self.keeper.history().resets() > known.resets() {
-                        // The write-ahead log gave back a time reset.
+                    if log.last_at() > 0 && Millis(log.last_at()) < self.keeper.last_record(&place)
+                    {
+                        // It gave back a time reset.
                         self.trusted_time.reset(Millis(log.last_at()));
                     }
                     // What the write-ahead log gave back may be news: then the release is looked at again.
