@@ -10,11 +10,12 @@ use clap::{Args, Subcommand};
 use portcullis_keys::{PublicKey, SecretKey};
 use portcullis_model::Millis;
 use portcullis_server::Clock;
-use portcullis_trust::{ClockConfirmation, Refusal, RefusalCode, TimeReset, sign, time};
+use portcullis_trust::{ClockConfirmation, RefusalCode, TimeReset, sign, time};
 use serde_json::json;
 
 use crate::files;
 use crate::outcome::{Done, Failed, Format};
+use crate::release::{missing, still};
 use crate::root::{add_all, chain};
 
 /// Sign documents about a host's time: that its clock is right, or that its records had a wrong one.
@@ -250,12 +251,4 @@ fn may_sign(role: &[PublicKey], keys: &[SecretKey], what: &str) -> Done {
             Err(Failed::wrong(message).hint(Some(RefusalCode::UnknownSigner.remedy())))
         }
     }
-}
-
-fn missing(verified: Result<(), Refusal>) -> Done<Option<Refusal>> {
-    crate::release::missing(verified)
-}
-
-fn still(missing: Option<&Refusal>) -> String {
-    missing.map(|refusal| format!("; not in order yet: {refusal}")).unwrap_or_default()
 }

@@ -140,6 +140,7 @@ impl Housekeeper {
             self.go_round();
         }
         report(&host, true);
+        host.check_clock();
         if let Some(admin) = self.admin {
             admin.stop();
         }

@@ -175,14 +175,18 @@ impl Keys {
     /// Looks for newer keys if that is due, or if `asked`. Waits for nothing.
     pub fn tend(self: &Arc<Self>, asked: bool) {
         let mut looks = self.looks.lock().unwrap_or_else(PoisonError::into_inner);
-        if looks.running().is_none() && (asked || self.clock.now() >= looks.due) {
+        let now = self.clock.now();
+        // A clock that was ahead at the last look and is right again must not put the next one off.
+        let is_due = now >= looks.due || looks.due.0 > now.0.saturating_add(FRESH_MS);
+        if looks.running().is_none() && (asked || is_due) {
             self.start(&mut looks, true);
         }
     }
 
     /// How old the keys are that are in use, milliseconds; nothing where there are none that may be used.
     pub fn age_ms(&self) -> Option<u64> {
-        let age = self.clock.now().0.saturating_sub(self.known.load().as_ref()?.fetched.0);
+        // Keys of the future were fetched while the clock was ahead: by how much is as unknown as their age.
+        let age = self.clock.now().0.abs_diff(self.known.load().as_ref()?.fetched.0);
         (age <= self.config.stale_ms).then_some(age)
     }
 

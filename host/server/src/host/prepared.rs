@@ -255,6 +255,7 @@ impl Prepared {
         // Asked for before anybody calls, so that the first call need not wait.
         host.keys.load().iter().for_each(|keys| keys.tend(true));
         host.say(host.start_entry(&recovery));
+        host.check_clock();
         host.keeper().say_findings(&host.log);
         owed::recover(&host, &recovery.owed, recovery.size);
         host.resumes.take_up(&host);
@@ -285,13 +286,13 @@ impl Prepared {
                     self.keeper.begin(&self.config, &place)?;
                     // What the write-ahead log gave back is newer than what was read before.
                     self.trusted_time.raise_floor(Millis(log.last_at()));
-                    if log.last_at() > 0 && Millis(log.last_at()) < self.keeper.last_record(&place)
-                    {
-                        // It gave back a time reset.
-                        self.trusted_time.reset(Millis(log.last_at()));
+                    let last = Millis(log.last_at());
+                    let is_reset = last > Millis(0) && last < self.keeper.last_record(&place);
+                    if is_reset {
+                        self.trusted_time.reset(last);
                     }
                     // What the write-ahead log gave back may be news: then the release is looked at again.
-                    if self.keeper.history().beyond(&known) {
+                    if is_reset || self.keeper.history().beyond(&known) {
                         self.release = Found::read(&self.config.release).and_then(|found| {
                             self.keeper.may_take(found.set_digest())?;
                             found.activate(

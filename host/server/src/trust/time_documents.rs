@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use portcullis_audit::{Entry, Pending, TIME_RESET};
+use portcullis_audit::{Entry, Pending};
 use portcullis_model::json::quote;
 use portcullis_trust::{
     ClockConfirmation, Envelope, History, Refusal, TimeDocuments, TimeReset, sha256, time,
@@ -95,7 +95,7 @@ impl Host {
         );
         let sealed = Some(sealed(envelope, [&reset.person, &reset.reason, &reset.ticket]));
         let fields = remembered(&fields, &piece).map_err(RefusedDocument::not_recorded)?;
-        let entry = Entry { kind: TIME_RESET, fields, sealed };
+        let entry = Entry { kind: "trust.time-reset", fields, sealed };
         let time = &self.trusted_time;
         let pending = self.log.append_reset(entry, || time.reset(reset.floor));
         pending
