@@ -15,8 +15,7 @@ use crate::breaker::Standing;
 use crate::generation::Bindings;
 use crate::host::Host;
 use crate::registry::Outcome;
-use crate::trust::ClockState;
-use crate::trust::trusted_time::MAX_SKEW;
+use crate::trust::{ClockState, MAX_SKEW};
 
 /// Why the host is not ready, and what an operator should know although it is.
 pub struct Readiness {

@@ -2,8 +2,10 @@
 //!
 //! Invariant: what is trusted changes only by signed documents and by records; a clock alone changes nothing.
 
+mod clock_machine;
 mod clock_records;
 mod time_documents;
 pub mod trusted_time;
 
+pub use clock_machine::MAX_SKEW;
 pub use trusted_time::{ClockAlarm, ClockState, TrustedTime};
