@@ -23,7 +23,7 @@ use crate::root::{add_all, chain};
 pub enum Trust {
     /// Sign that a host's clock is right (role `release`), after it was off for long or has jumped.
     #[command(
-        after_help = "Examples:\n  portcullis trust confirm-clock --log-key log.vkey --root trust-root.json --key release.key \\\n    --person noor.haddad --reason off-for-a-month --ticket CHG-81 --output time-documents/clock.json\n  portcullis trust confirm-clock --add-to clock.json --root trust-root.json --key second.key \\\n    --output time-documents/clock.json\n\nThe document says that it is now what this machine's clock shows. It confirms a host's clock that shows the same,\nto a day, and moves nothing. It works once, for the host with this log, for at most 24 hours."
+        after_help = "Examples:\n  portcullis trust confirm-clock --log-key log.vkey --root trust-root.json --key release.key \\\n    --person noor.haddad --reason off-for-a-month --ticket CHG-81 --output time-documents/clock.json\n  portcullis trust confirm-clock --add-to clock.json --root trust-root.json --key second.key \\\n    --output time-documents/clock.json\n\nThe document says that it is now what this machine's clock shows. It confirms the clock of a host\nthat shows the same, to a day, and moves nothing. It works once, for the host with this log, for\nat most 24 hours."
     )]
     ConfirmClock(ConfirmClock),
     /// Take a host's time back after its records got a time of the future (role `root`).
@@ -89,8 +89,8 @@ pub struct Prepare {
     /// Its number: above that of every time reset that this host has used. The first is 1.
     #[arg(long)]
     serial: u64,
-    /// What the host's time becomes, such as `2026-11-29T18:00:00Z`; a time that has passed. This moment
-    /// where nothing is given.
+    /// What the host's time becomes, such as `2026-11-29T18:00:00Z`; a time that has passed. The
+    /// moment of signing by default.
     #[arg(long)]
     floor: Option<String>,
     /// How long it may be used, days from now: 1 to 7.
