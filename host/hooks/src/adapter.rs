@@ -33,6 +33,11 @@ pub(crate) trait Adapter: Sync {
         vec![(path.to_owned(), "")]
     }
 
+    /// The methods that a route answers.
+    fn methods(&self, _route: &'static str) -> Methods {
+        Methods::Post
+    }
+
     /// What the operator has to set up besides, for the kind to work at all.
     fn needs(&self) -> &'static [Need] {
         &[]
@@ -127,6 +132,33 @@ pub(crate) trait Adapter: Sync {
     fn change(&self, change: ChangeKind) -> Saying;
 }
 
+/// The methods that a route answers (RFC 9110 section 9).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Methods {
+    /// `POST`.
+    Post,
+    /// `GET`, and `HEAD`, which every resource with `GET` has.
+    Get,
+    /// All three.
+    GetAndPost,
+}
+
+impl Methods {
+    /// Returns whether `GET` and `HEAD` are answered.
+    pub fn has_get(self) -> bool {
+        self != Self::Post
+    }
+
+    /// The value of `Allow`.
+    pub fn allow(self) -> &'static str {
+        match self {
+            Self::Post => "POST",
+            Self::Get => "GET, HEAD",
+            Self::GetAndPost => "GET, HEAD, POST",
+        }
+    }
+}
+
 /// What a hook kind needs of the operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Need {
@@ -179,6 +211,15 @@ pub struct Reactions {
     pub server_error: Reaction,
     /// To silence, or an answer that comes too late.
     pub silence: Reaction,
+}
+
+impl Reactions {
+    /// Returns whether the platform stops, by its documents, however its call fails.
+    pub fn always_stop(&self) -> bool {
+        [self.empty, self.client_error, self.server_error, self.silence]
+            .iter()
+            .all(|reaction| matches!(reaction, Reaction::Stops(_)))
+    }
 }
 
 /// What a platform does.

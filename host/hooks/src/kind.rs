@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use portcullis_model::Effect;
 
-use crate::adapter::{Adapter, Need, Reactions, Repeats};
+use crate::adapter::{Adapter, Methods, Need, Reactions, Repeats};
 use crate::{authzen, entra, generic, okta, ping};
 
 /// A hook kind.
@@ -136,6 +136,12 @@ impl HookKind {
         Self::ALL.into_iter().find(|kind| kind.name() == name)
     }
 
+    /// The Okta hook kind whose requests have this `eventType`. `None` where the type is none of
+    /// a hook that is known.
+    pub fn from_event_type(event_type: &str) -> Option<Self> {
+        okta::EVENT_TYPES.iter().find(|(known, _)| *known == event_type).map(|(_, kind)| *kind)
+    }
+
     /// How long the platform waits before it goes on without us.
     pub fn platform_limit(self) -> Duration {
         self.adapter().platform_limit()
@@ -176,6 +182,11 @@ impl HookKind {
         self.adapter().reactions()
     }
 
+    /// The methods that a route answers.
+    pub fn methods(self, route: &'static str) -> Methods {
+        self.adapter().methods(route)
+    }
+
     /// The request's header that every answer repeats, where the contract wants one.
     pub fn echoed_header(self) -> Option<&'static str> {
         self.adapter().echoed_header()
@@ -208,5 +219,16 @@ mod tests {
             assert!(kind.default_budget() < kind.platform_limit());
         }
         assert_eq!(HookKind::from_name("okta.nothing"), None);
+    }
+
+    #[test]
+    fn every_okta_kind_has_one_event_type() {
+        for kind in HookKind::ALL {
+            let types = okta::EVENT_TYPES.iter().filter(|(_, of)| *of == kind).count();
+            assert_eq!(types, usize::from(kind.name().starts_with("okta.")), "{kind:?}");
+        }
+        let token = HookKind::from_event_type("com.okta.oauth2.tokens.transform");
+        assert_eq!(token, Some(HookKind::OktaToken));
+        assert_eq!(HookKind::from_event_type("com.okta.oauth2.tokens.transform2"), None);
     }
 }

@@ -21,7 +21,7 @@ pub mod say;
 
 use portcullis_model::{Cause, Change, ChangeKind, Effect, Sought};
 
-pub use adapter::{Need, Reaction, Reactions, Repeats};
+pub use adapter::{Methods, Need, Reaction, Reactions, Repeats};
 pub use answer::{Answer, Reference};
 pub use entra::jwe::{Decryptor, DecryptorError, Undecryptable};
 pub use errand::{Errand, Message, Resume};
@@ -202,6 +202,20 @@ pub fn refuse(kind: HookKind, refusal: &Refusal<'_>) -> Answer {
     } else {
         kind.adapter().go_on(incoming)
     }
+}
+
+/// The answer to a request that is wrong as HTTP (its path, method or head) where a plain status
+/// could make the platform go on: the kind states its refusals in a 200, or its platform's
+/// documents do not say that every failure stops and the kind has an answer with a body. `None`
+/// where a plain status is right: on open hooks, on hooks that bind nobody, and where any failure
+/// stops.
+pub fn stop_answer(kind: HookKind, refusal: &Refusal<'_>) -> Option<Answer> {
+    if *refusal.on_failure == OnFailure::Open || !kind.binds() {
+        return None;
+    }
+    let answer = refuse(kind, refusal);
+    let told = !kind.reactions().always_stop() && !answer.body().is_empty();
+    (answer.status < 300 || told).then_some(answer)
 }
 
 /// [`refuse`] on a hook that sets nothing for its kind.

@@ -25,6 +25,14 @@ pub enum Cause {
     UnknownEvent,
     /// Caller: the same event id came with another body.
     EventReused,
+    /// Caller: the request is not valid HTTP, such as one without `Host` (RFC 9112 section 3.2).
+    BadRequest,
+    /// Caller: the request's head is larger, or has more fields, than is read.
+    HeadTooLarge,
+    /// Caller: the path is the hook's in another spelling, such as one with a trailing slash.
+    WrongPath,
+    /// Caller: a method that the hook kind does not answer.
+    WrongMethod,
     /// Host: too many calls at once.
     Overload,
     /// Host: no release set is active.
@@ -79,7 +87,11 @@ impl Cause {
             | Self::TooDeep
             | Self::WrongShape
             | Self::UnknownEvent
-            | Self::EventReused => Party::Caller,
+            | Self::EventReused
+            | Self::BadRequest
+            | Self::HeadTooLarge
+            | Self::WrongPath
+            | Self::WrongMethod => Party::Caller,
             Self::Overload
             | Self::NoActiveRelease
             | Self::BudgetExhausted
@@ -98,7 +110,7 @@ impl Cause {
     }
 
     /// Every cause, for tables and counters.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 28] = [
         Self::CallerUnproven,
         Self::BodyTooLarge,
         Self::BodyIncomplete,
@@ -109,6 +121,10 @@ impl Cause {
         Self::WrongShape,
         Self::UnknownEvent,
         Self::EventReused,
+        Self::BadRequest,
+        Self::HeadTooLarge,
+        Self::WrongPath,
+        Self::WrongMethod,
         Self::Overload,
         Self::NoActiveRelease,
         Self::BudgetExhausted,
@@ -138,6 +154,10 @@ impl Cause {
             Self::WrongShape => "wrong-shape",
             Self::UnknownEvent => "unknown-event",
             Self::EventReused => "event-reused",
+            Self::BadRequest => "bad-request",
+            Self::HeadTooLarge => "head-too-large",
+            Self::WrongPath => "wrong-path",
+            Self::WrongMethod => "wrong-method",
             Self::Overload => "overload",
             Self::NoActiveRelease => "no-active-release",
             Self::BudgetExhausted => "budget-exhausted",

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use portcullis_model::{Cause, Change, ChangeKind, Effect, Party, Sought};
 
-use crate::adapter::{Adapter, Reaction, Reactions, Repeats};
+use crate::adapter::{Adapter, Methods, Reaction, Reactions, Repeats};
 use crate::answer::{Answer, Slot};
 use crate::object::{Object, array, strings, text};
 use crate::say::{Saying, To};
@@ -72,6 +72,10 @@ impl Adapter for Authzen {
         verdict == Effect::Allow
     }
 
+    fn methods(&self, route: &'static str) -> Methods {
+        if route == METADATA { Methods::Get } else { Methods::Post }
+    }
+
     fn greet(&self, request: &Request<'_>, settings: &Settings) -> Option<Answer> {
         (request.get && request.route == METADATA).then(|| metadata(settings, request.searches))
     }
@@ -79,7 +83,8 @@ impl Adapter for Authzen {
     fn read(&self, request: &Request<'_>, frame: &Frame<'_>) -> Result<Heard, Malformed> {
         match request.route {
             METADATA => Ok(Heard::Nothing(
-                error(405, "the metadata is read with GET").header("allow", "GET".into()),
+                error(405, "the metadata is read with GET")
+                    .header("allow", Methods::Get.allow().into()),
             )),
             EVALUATION => read::evaluation(request, frame),
             EVALUATIONS => read::evaluations(request, frame),

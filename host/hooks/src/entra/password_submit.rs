@@ -26,7 +26,7 @@ use super::{
     BUDGET, DENIED, Event, LIMIT, Particulars, UNCHECKED, act_beside, document, reactions, refused,
     text_member,
 };
-use crate::adapter::{Adapter, Need, Reactions, Repeats};
+use crate::adapter::{Adapter, Methods, Need, Reactions, Repeats};
 use crate::answer::{Answer, Slot};
 use crate::say::{Saying, To};
 use crate::{
@@ -62,6 +62,10 @@ impl Adapter for PasswordSubmit {
 
     fn repeats(&self) -> Repeats {
         Repeats::ByIdAndBody
+    }
+
+    fn methods(&self, _route: &'static str) -> Methods {
+        Methods::GetAndPost
     }
 
     fn greet(&self, request: &Request<'_>, _settings: &Settings) -> Option<Answer> {

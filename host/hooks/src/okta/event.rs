@@ -16,7 +16,7 @@ use portcullis_model::{
 };
 
 use super::{INLINE_LIMIT, envelope};
-use crate::adapter::{Adapter, Reaction, Reactions};
+use crate::adapter::{Adapter, Methods, Reaction, Reactions};
 use crate::answer::Answer;
 use crate::body::{Body, members};
 use crate::say::{Saying, To};
@@ -56,6 +56,10 @@ impl Adapter for Event {
 
     fn binds(&self) -> bool {
         false
+    }
+
+    fn methods(&self, _route: &'static str) -> Methods {
+        Methods::GetAndPost
     }
 
     fn greet(&self, request: &Request<'_>, _settings: &Settings) -> Option<Answer> {
@@ -216,7 +220,7 @@ fn once_more() -> Answer {
     Answer::json(503, "{}".into())
 }
 
-const EVENT_TYPE: &str = "com.okta.event_hook";
+pub(super) const EVENT_TYPE: &str = "com.okta.event_hook";
 
 /// The longest challenge that is repeated, bytes. Okta's have 64 at most.
 const LONGEST_CHALLENGE: usize = 1_024;

@@ -258,4 +258,4 @@ const UNCHECKED: &str =
 const REPORTED: &str =
     "The import of this user is against policy. The user was imported nevertheless.";
 
-const EVENT_TYPE: &str = "com.okta.import.transform";
+pub(super) const EVENT_TYPE: &str = "com.okta.import.transform";

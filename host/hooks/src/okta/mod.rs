@@ -22,7 +22,7 @@ use portcullis_model::{Cause, Document, Origin};
 
 use crate::answer::{Answer, Slot};
 use crate::body::Body;
-use crate::{Malformed, Unsayable, Why};
+use crate::{HookKind, Malformed, Unsayable, Why};
 
 /// Reads the envelope of an event of that type.
 pub(crate) fn envelope(body: &[u8], event_type: &str) -> Result<Body, Malformed> {
@@ -116,6 +116,17 @@ pub(crate) fn commands(commands: &[(&str, String)]) -> Result<Answer, Unsayable>
     }
     Ok(Answer::ok(body, Slot::DebugContext))
 }
+
+/// Each hook's `eventType`, and the kind that it belongs to.
+pub(crate) const EVENT_TYPES: [(&str, HookKind); 7] = [
+    (event::EVENT_TYPE, HookKind::OktaEvent),
+    (import::EVENT_TYPE, HookKind::OktaUserImport),
+    (password::EVENT_TYPE, HookKind::OktaPasswordImport),
+    (registration::EVENT_TYPE, HookKind::OktaRegistration),
+    (saml::EVENT_TYPE, HookKind::OktaSaml),
+    (telephony::EVENT_TYPE, HookKind::OktaTelephony),
+    (token::EVENT_TYPE, HookKind::OktaToken),
+];
 
 /// The command that decides, where a hook has one.
 pub(super) const ACTION: &str = "com.okta.action.update";

@@ -162,4 +162,4 @@ fn unverified() -> Answer {
     Answer::ok(body, Slot::DebugContext)
 }
 
-const EVENT_TYPE: &str = "com.okta.user.credential.password.import";
+pub(super) const EVENT_TYPE: &str = "com.okta.user.credential.password.import";

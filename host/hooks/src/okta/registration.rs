@@ -237,4 +237,4 @@ const UNCHECKED: &str =
 /// What a person reads where a denial has no text.
 const DENIED: &str = "This is not possible with these details. Please call the help desk.";
 
-const EVENT_TYPE: &str = "com.okta.user.pre-registration";
+pub(super) const EVENT_TYPE: &str = "com.okta.user.pre-registration";

@@ -321,4 +321,4 @@ const UNCHECKED: &str = "Access could not be checked. Please try again or call t
 /// What a person reads where a denial has no text.
 const DENIED: &str = "Access is denied. Please call the help desk.";
 
-const EVENT_TYPE: &str = "com.okta.saml.tokens.transform";
+pub(super) const EVENT_TYPE: &str = "com.okta.saml.tokens.transform";

@@ -232,7 +232,7 @@ const UNDELIVERED: &str = "This message could not be delivered.";
 /// What they read where a report has no text.
 const REPORTED: &str = "This message is against policy.";
 
-const EVENT_TYPE: &str = "com.okta.telephony.provider";
+pub(super) const EVENT_TYPE: &str = "com.okta.telephony.provider";
 
 /// What every request type begins with.
 const REQUEST_TYPE: &str = "com.okta.user.telephony.";

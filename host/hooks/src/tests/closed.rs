@@ -8,7 +8,8 @@ use serde_json::Value;
 
 use super::{SETTINGS, post, posted};
 use crate::{
-    Answer, Heard, HookKind, Incoming, Mapping, MappingSource, OnFailure, Refusal, Settings, refuse,
+    Answer, Heard, HookKind, Incoming, Mapping, MappingSource, OnFailure, Refusal, Settings,
+    refuse, stop_answer,
 };
 
 /// AuthZEN: `decision: true` in a 200 permits; a list in a 200 is believed.
@@ -202,4 +203,38 @@ fn no_closed_flow_goes_on() {
             assert_eq!(refuse(HookKind::Generic, &stranger).status, 401);
         }
     }
+}
+
+/// A request that is wrong as HTTP: the kinds that state their refusals in a 200 answer it so.
+#[test]
+fn only_kinds_whose_platform_could_go_on_answer_faulty_http_themselves() {
+    let answered = |kind: &HookKind, on_failure| {
+        let refusal = Refusal {
+            settings: &SETTINGS,
+            on_failure,
+            cause: Cause::WrongMethod,
+            detail: "",
+            route: "",
+            incoming: None,
+        };
+        stop_answer(*kind, &refusal).is_some_and(|answer| {
+            assert_eq!(answer.status, 200, "{kind:?}");
+            true
+        })
+    };
+    let closed = |kind: &HookKind| answered(kind, &OnFailure::Closed);
+    let named: Vec<_> = HookKind::ALL.into_iter().filter(closed).map(|kind| kind.name()).collect();
+    assert_eq!(
+        named,
+        [
+            "okta.password-import",
+            "okta.registration",
+            "okta.saml",
+            "okta.telephony",
+            "okta.token",
+            "okta.user-import",
+            "entra.pim",
+        ]
+    );
+    assert!(!HookKind::ALL.into_iter().any(|kind| answered(&kind, &OnFailure::Open)));
 }
