@@ -82,15 +82,15 @@ pub struct Fallen {
 }
 
 impl<'a> Call<'a> {
-    /// Its time starts now.
+    /// Its time starts when its head has arrived: as monotonic and as wall time.
     pub fn begin(
         host: &'a Arc<Host>,
         in_force: &'a InForce,
         hook: &'a Arc<Hook>,
         route: &'static str,
         head: Parts,
+        (start, received): (Instant, Millis),
     ) -> Self {
-        let (start, received) = (host.clock.instant(), host.trusted_time.for_calls());
         let generation = in_force.generation.clone();
         let trace = host.telemetry.as_ref().and_then(|telemetry| {
             let number = generation.as_ref().map_or(0, |generation| generation.number);
@@ -123,8 +123,7 @@ impl<'a> Call<'a> {
         self.ledger.note(stage, self.host.clock.instant());
     }
 
-    /// Reads the body whole. What is too large, or the body of somebody who is turned away, is read to its end and thrown away,
-    /// within bounds: a caller that is still sending would not see its answer otherwise.
+    /// Reads the body whole, within the hook's limit and time.
     pub async fn read(&self, body: &mut Body) -> Result<Bytes, Cause> {
         let until = self.body_until();
         let mut whole = Bytes::new();
@@ -163,17 +162,6 @@ impl<'a> Call<'a> {
             Heard::Nothing(_) => true,
         };
         if all { Ok(()) } else { Err(Unproven::TenantDiffers) }
-    }
-
-    async fn discard(&self, body: &mut Body) {
-        let until = self.body_until();
-        let mut seen = 0;
-        while let Ok(Some(Ok(frame))) = timeout_at(until.into(), body.frame()).await {
-            seen += frame.data_ref().map_or(0, Bytes::len);
-            if seen > MOST_DISCARDED {
-                return;
-            }
-        }
     }
 
     /// When a body must be there: after its own limit, or when nothing would be left for plugins.
@@ -232,7 +220,8 @@ impl<'a> Call<'a> {
             let (Some(value), None) = (values.next(), values.next()) else { return None };
             value.to_str().ok()
         };
-        let get = self.head.method == Method::GET;
+        // `HEAD` is answered as `GET` is (RFC 9110 section 9.3.2).
+        let get = self.head.method == Method::GET || self.head.method == Method::HEAD;
         let searches =
             self.bindings().is_some_and(|bindings| bindings.searchers().next().is_some());
         what(&Request { get, route: self.route, header: &header, searches, body })
@@ -346,6 +335,3 @@ impl<'a> Call<'a> {
         self.cast.iter().find(|(stands, _)| Arc::ptr_eq(stands, candidate)).cloned()
     }
 }
-
-/// The most that is read of a body only to throw it away: 4 MiB.
-const MOST_DISCARDED: usize = 4 << 20;

@@ -8,19 +8,22 @@ use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::future::Future as _;
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::{Buf as _, Bytes};
 use hyper::body::{Body, Frame, SizeHint};
-use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Sleep, sleep};
 
 use crate::afterwards::Afterwards;
+use crate::http::frame_gate::{FrameGate, Intake, Next, Unfinished};
+use crate::http::http1_watch::{self, Http1Watch};
 
 /// Replies handed to the connection that may not have left yet.
 #[derive(Clone, Default)]
@@ -34,14 +37,28 @@ pub struct Connection<S> {
     /// What was read before it was known what is spoken.
     said: Bytes,
     outbox: Outbox,
+    watch: Watch,
     /// Runs while the peer does not read.
     stall: Option<Pin<Box<Sleep>>>,
+}
+
+/// What is watched of what comes in.
+pub enum Watch {
+    /// The heads of HTTP/1.1.
+    Http1(http1_watch::Shared),
+    /// The frames of HTTP/2.
+    Http2(FrameGate),
 }
 
 impl Outbox {
     /// A reply goes to the connection now.
     pub fn put(&self, afterwards: Afterwards) {
         self.waiting.borrow_mut().push(afterwards);
+    }
+
+    /// What has not left by now does not leave.
+    pub fn abandon(&self) {
+        drop(std::mem::take(&mut *self.waiting.borrow_mut()));
     }
 
     fn delivered(&self) {
@@ -52,14 +69,22 @@ impl Outbox {
 }
 
 impl<S> Connection<S> {
-    /// Watches a socket of which this was read already.
-    pub fn new(socket: S, outbox: Outbox, said: &[u8]) -> Self {
-        Self {
-            socket: TokioIo::new(socket),
-            said: Bytes::copy_from_slice(said),
-            outbox,
-            stall: None,
-        }
+    /// Speaks HTTP/1.1 on a socket of which this was read already.
+    pub fn http1(socket: S, outbox: Outbox, watch: http1_watch::Shared, said: &[u8]) -> Self {
+        watch.read(said);
+        let said = Bytes::copy_from_slice(said);
+        Self { socket: TokioIo::new(socket), said, outbox, watch: Watch::Http1(watch), stall: None }
+    }
+
+    /// Speaks HTTP/2 on a socket of which this was read already.
+    pub fn http2(socket: S, outbox: Outbox, intake: Rc<Intake>, said: &[u8]) -> Self {
+        let watch = Watch::Http2(FrameGate::new(intake, said));
+        Self { socket: TokioIo::new(socket), said: Bytes::new(), outbox, watch, stall: None }
+    }
+
+    /// The socket.
+    pub fn into_socket(self) -> S {
+        self.socket.into_inner()
     }
 
     /// Lets a write that is not done wait, but not for longer than [`STALL`].
@@ -88,7 +113,58 @@ impl<S: AsyncRead + Unpin> Read for Connection<S> {
             buffer.put_slice(&self.said.split_to(part));
             return Poll::Ready(Ok(()));
         }
-        Pin::new(&mut self.socket).poll_read(context, buffer)
+        let Self { socket, watch, .. } = &mut *self;
+        match watch {
+            Watch::Http1(watch) => poll_watched(socket, context, buffer, watch),
+            Watch::Http2(gate) => poll_gated(socket, context, buffer, gate),
+        }
+    }
+}
+
+/// Reads, and shows the watch what came.
+fn poll_watched<S: AsyncRead + Unpin>(
+    socket: &mut TokioIo<S>,
+    context: &mut Context<'_>,
+    mut buffer: ReadBufCursor<'_>,
+    watch: &Http1Watch,
+) -> Poll<io::Result<()>> {
+    let mut space = [MaybeUninit::uninit(); READ_SIZE];
+    let size = READ_SIZE.min(buffer.remaining());
+    let mut read = ReadBuf::uninit(space.get_mut(..size).unwrap_or_default());
+    ready!(Pin::new(socket).poll_read(context, read.unfilled()))?;
+    watch.read(read.filled());
+    buffer.put_slice(read.filled());
+    Poll::Ready(Ok(()))
+}
+
+/// Reads what the gate lets through.
+fn poll_gated<S: AsyncRead + Unpin>(
+    socket: &mut TokioIo<S>,
+    context: &mut Context<'_>,
+    mut buffer: ReadBufCursor<'_>,
+    gate: &mut FrameGate,
+) -> Poll<io::Result<()>> {
+    loop {
+        match gate.next(context) {
+            Next::Take => {
+                let count = gate.released().len().min(buffer.remaining());
+                buffer.put_slice(gate.released().get(..count).unwrap_or_default());
+                gate.consume(count);
+                return Poll::Ready(Ok(()));
+            }
+            Next::Wait => return Poll::Pending,
+            Next::Read if gate.is_open() => return Pin::new(socket).poll_read(context, buffer),
+            Next::Read => {
+                let mut space = [MaybeUninit::uninit(); READ_SIZE];
+                let mut read = ReadBuf::uninit(&mut space);
+                ready!(Pin::new(&mut *socket).poll_read(context, read.unfilled()))?;
+                if read.filled().is_empty() {
+                    gate.end();
+                } else {
+                    gate.fill(read.filled());
+                }
+            }
+        }
     }
 }
 
@@ -98,6 +174,9 @@ impl<S: AsyncWrite + Unpin> Write for Connection<S> {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        if self.watch.withholds(bytes) {
+            return Poll::Ready(Ok(bytes.len()));
+        }
         let written = Pin::new(&mut self.socket).poll_write(context, bytes);
         self.bounded(written, context)
     }
@@ -107,6 +186,9 @@ impl<S: AsyncWrite + Unpin> Write for Connection<S> {
         context: &mut Context<'_>,
         buffers: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if self.watch.withholds(buffers.first().map_or(&[], |first| first)) {
+            return Poll::Ready(Ok(buffers.iter().map(|buffer| buffer.len()).sum()));
+        }
         let written = Pin::new(&mut self.socket).poll_write_vectored(context, buffers);
         self.bounded(written, context)
     }
@@ -120,12 +202,21 @@ impl<S: AsyncWrite + Unpin> Write for Connection<S> {
         let flushed = Pin::new(&mut self.socket).poll_flush(context);
         if matches!(flushed, Poll::Ready(Ok(()))) {
             self.outbox.delivered();
+            if let Watch::Http1(watch) = &self.watch {
+                watch.flushed();
+            }
         }
         self.bounded(flushed, context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.socket).poll_shutdown(context)
+    }
+}
+
+impl Watch {
+    fn withholds(&self, bytes: &[u8]) -> bool {
+        matches!(self, Self::Http1(watch) if watch.withholds(bytes))
     }
 }
 
@@ -144,6 +235,7 @@ pub struct Tracked {
     afterwards: Option<Afterwards>,
     outbox: Outbox,
     _busy: Busy,
+    _unfinished: Unfinished,
 }
 
 impl Activity {
@@ -159,9 +251,15 @@ impl Activity {
     }
 
     /// When nothing will have happened for that long; a call in progress counts as something, but not for ever.
-    pub fn quiet_at(&self, idle: Duration) -> Instant {
+    /// On a connection without authentication a call in progress waits for a client that does not
+    /// read.
+    pub fn quiet_at(&self, idle: Duration, is_authenticated: bool) -> Instant {
         let (calls, last) = self.state.get();
-        last + if calls > 0 { idle.max(LONGEST_CALL) } else { idle }
+        match (calls > 0, is_authenticated) {
+            (true, true) => last + idle.max(LONGEST_CALL),
+            (true, false) => last + idle.min(STALL),
+            (false, _) => last + idle,
+        }
     }
 }
 
@@ -173,8 +271,15 @@ impl Drop for Busy {
 
 impl Tracked {
     /// A whole body, and what is to be done once it has left.
-    pub fn new(bytes: Bytes, afterwards: Option<Afterwards>, outbox: &Outbox, busy: Busy) -> Self {
-        let mut body = Self { bytes: Some(bytes), afterwards, outbox: outbox.clone(), _busy: busy };
+    pub fn new(
+        bytes: Bytes,
+        afterwards: Option<Afterwards>,
+        outbox: &Outbox,
+        busy: Busy,
+        unfinished: Unfinished,
+    ) -> Self {
+        let (bytes, outbox) = (Some(bytes), outbox.clone());
+        let mut body = Self { bytes, afterwards, outbox, _busy: busy, _unfinished: unfinished };
         // An empty one leaves with its headers and is never asked for.
         if body.bytes.as_ref().is_some_and(Bytes::is_empty) {
             body.take();
@@ -214,5 +319,7 @@ impl Body for Tracked {
 /// How long a call may be in progress on an HTTP/2 connection on which nothing else happens: far longer than any budget. What is not
 /// over by then waits for a client that does not read.
 const LONGEST_CALL: Duration = Duration::from_secs(30);
+/// Bytes that are read at a time.
+const READ_SIZE: usize = 16 << 10;
 /// How long a peer may read nothing while there is something to read.
 const STALL: Duration = Duration::from_secs(5);

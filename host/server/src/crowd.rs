@@ -80,7 +80,8 @@ impl Guest {
         }
     }
 
-    fn is_proven(&self) -> bool {
+    /// Whether a call on this connection was proven to be its caller's.
+    pub fn is_proven(&self) -> bool {
         self.proven.load(Ordering::Acquire)
     }
 

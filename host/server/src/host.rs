@@ -26,6 +26,7 @@ use crate::courier::Courier;
 use crate::delivery::Deliveries;
 use crate::generation::{Bindings, Generation};
 use crate::glass::Glass;
+use crate::http::counts::UnroutedCounts;
 use crate::in_force::{InForce, Names};
 use crate::keeper::Keeper;
 use crate::lane::Lane;
@@ -71,6 +72,8 @@ pub struct Host {
     pub retries: Retries,
     /// Counted refusals.
     pub refusals: Refusals,
+    /// Counted requests that belong to no hook.
+    pub unrouted: UnroutedCounts,
     /// Who delivers messages, by name.
     pub couriers: BTreeMap<String, Arc<Courier>>,
     /// Deliveries to be recorded.

@@ -7,12 +7,14 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwapOption;
+use portcullis_hooks::OnFailure;
 
 use crate::config::Config;
 use crate::drift::Drift;
 use crate::generation::Generation;
 use crate::glass::Open;
 use crate::host::Hook;
+use crate::http::target::normalize;
 use crate::metrics::HookMetrics;
 use crate::owed::Debts;
 
@@ -26,6 +28,19 @@ pub struct InForce {
     pub generation: Option<Arc<Generation>>,
     /// Path → hook's place, and which of its kind's routes the path is.
     routes: Arc<HashMap<String, (usize, &'static str)>>,
+    /// The same by the paths' normal form.
+    spellings: Arc<HashMap<String, (usize, &'static str)>>,
+}
+
+/// Where a request path leads.
+#[derive(Clone, Copy)]
+pub enum Target<'a> {
+    /// To a hook, by one of its kind's routes.
+    Hook(&'a Arc<Hook>, &'static str),
+    /// Nowhere, but it is another spelling of a path that leads there.
+    Spelling(&'a Arc<Hook>, &'static str),
+    /// Nowhere.
+    Nothing,
 }
 
 /// What belongs to a hook's name for as long as the process lives, whatever becomes of its configuration.
@@ -58,19 +73,38 @@ impl InForce {
             let routes = hook.config.kind.routes(&hook.config.settings.path).into_iter();
             routes.map(|(path, route)| (path, (hook.number, route)))
         });
-        Self { config, routes: Arc::new(routes.collect()), hooks, generation }
+        let routes: HashMap<_, _> = routes.collect();
+        // Where two paths have one normal form, the hook that its platform's calls depend on more.
+        let mut paths: Vec<_> = routes.iter().collect();
+        paths.sort_by_key(|(path, (number, _))| {
+            let open = hooks.get(*number).is_none_or(|it| it.config.on_failure == OnFailure::Open);
+            (!open, *path)
+        });
+        let spellings = paths.into_iter().map(|(path, place)| (normalize(path), *place)).collect();
+        let (routes, spellings) = (Arc::new(routes), Arc::new(spellings));
+        Self { config, routes, spellings, hooks, generation }
     }
 
     /// The same hooks under another generation.
     pub fn under(&self, generation: Option<Arc<Generation>>) -> Self {
         let (config, routes) = (Arc::clone(&self.config), Arc::clone(&self.routes));
-        Self { config, hooks: self.hooks.clone(), generation, routes }
+        let spellings = Arc::clone(&self.spellings);
+        Self { config, hooks: self.hooks.clone(), generation, routes, spellings }
     }
 
-    /// The hook that a request path names, and which of its kind's routes the path is.
-    pub fn route(&self, path: &str) -> Option<(&Arc<Hook>, &'static str)> {
-        let (number, route) = *self.routes.get(path)?;
-        Some((self.hooks.get(number)?, route))
+    /// Where a request path leads.
+    pub fn target(&self, path: &str) -> Target<'_> {
+        let hook = |place: Option<&(usize, &'static str)>| {
+            let (number, route) = *place?;
+            Some((self.hooks.get(number)?, route))
+        };
+        if let Some((hook, route)) = hook(self.routes.get(path)) {
+            return Target::Hook(hook, route);
+        }
+        match hook(self.spellings.get(&normalize(path))) {
+            Some((hook, route)) => Target::Spelling(hook, route),
+            None => Target::Nothing,
+        }
     }
 }
 

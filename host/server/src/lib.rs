@@ -29,6 +29,7 @@ mod generation;
 mod glass;
 mod host;
 mod housekeeping;
+mod http;
 mod in_force;
 mod keeper;
 mod lane;

@@ -6,8 +6,7 @@
 
 use std::sync::Arc;
 
-use hyper::body::Incoming as Body;
-use hyper::{Method, Request};
+use hyper::body::{Body as _, Incoming as Body};
 use portcullis_hooks::{
     Answer, Batch, Errand, Ground, Heard, Incoming, Outcome, Page, Unsayable, Until,
 };
@@ -21,6 +20,7 @@ use crate::combine::{Combined, Discord, Voice, combine, merge};
 use crate::crowd::Guest;
 use crate::generation::{Binding, Bindings, LANGUAGE};
 use crate::host::{Hook, Host};
+use crate::http::preflight::Admitted;
 use crate::in_force::InForce;
 use crate::retry::Turn;
 use crate::search::{Searched, search};
@@ -46,51 +46,41 @@ pub struct Decided {
     pub errand: Option<Errand>,
 }
 
-/// Answers one request that came to a hook by one of its routes. Nothing for a `GET` that the hook kind does not know.
+/// Answers a call that has its place. What was decided of the request before is in
+/// `http::preflight`: whether there was room for it, and who sent it, where that did not have to
+/// wait. Returns also whether the caller may still be sending the body.
 pub async fn answer(
     host: &Arc<Host>,
     in_force: &InForce,
-    hook: &Arc<Hook>,
-    route: &'static str,
     guest: &Guest,
-    request: Request<Body>,
-) -> Option<Reply> {
-    let (head, mut body) = request.into_parts();
-    let mut call = Call::begin(host, in_force, hook, route, head);
-
-    // A platform's first look at an endpoint needs no proof and no decision, and learns nothing.
-    if let Some(greeting) = call.greet() {
-        return Some(call.leave(&greeting));
-    }
-    if call.head.method == Method::GET {
-        return None;
-    }
-    Some(answer_call(call, guest, &mut body).await)
-}
-
-/// Answers what is posted.
-async fn answer_call(mut call: Call<'_>, guest: &Guest, body: &mut Body) -> Reply {
-    let host = call.host;
-
-    // Admission comes before everything that costs: a caller that sends too much is told so at once.
-    let place = match host.admission.enter() {
-        Ok(place) => place,
-        Err(cause) => return call.turn_away(cause, Some(body)).await,
-    };
+    admitted: Admitted,
+) -> (Reply, bool) {
+    let Admitted { hook, route, head, mut body, place, began, received, caller } = admitted;
+    let mut call = Call::begin(host, in_force, &hook, route, head, (began, received));
     call.afterwards.place = Some(place);
 
-    // The caller proves itself before its body is read, so that strangers cost neither memory nor parsing.
-    let caller = match call.check_caller(guest).await {
-        Ok(caller) => caller,
-        Err(unproven) => return call.turn_away(unproven, Some(body)).await,
+    // The caller is authenticated before its body is read, so that unauthenticated requests cost
+    // neither memory nor parsing.
+    let caller = match caller {
+        Some(caller) => caller,
+        None => match call.check_caller(guest).await {
+            Ok(caller) => caller,
+            Err(unproven) => return (call.turn_away(unproven), !body.is_end_stream()),
+        },
     };
+    let reply = answer_call(call, caller, &mut body).await;
+    (reply, !body.is_end_stream())
+}
+
+/// Answers a call whose caller is known.
+async fn answer_call(mut call: Call<'_>, caller: Proven, body: &mut Body) -> Reply {
     if let Some(trace) = &mut call.trace {
         trace.prove();
     }
     call.note(Stage::Caller);
     let bytes = match call.read(body).await {
         Ok(bytes) => bytes,
-        Err(cause) => return call.turn_away(cause, Some(body)).await,
+        Err(cause) => return call.turn_away(cause),
     };
     call.note(Stage::Body);
 
@@ -100,7 +90,7 @@ async fn answer_call(mut call: Call<'_>, guest: &Guest, body: &mut Body) -> Repl
         Err(malformed) => return call.turn_away_malformed(&malformed),
     };
     if let Err(differs) = call.check_tenant(&caller, &heard) {
-        return call.turn_away(differs, None).await;
+        return call.turn_away(differs);
     }
     call.note(Stage::Parse);
     match heard {
@@ -144,7 +134,7 @@ async fn answer_many(mut call: Call<'_>, caller: Proven, batch: Batch, bytes: &[
         Some((_, Turn::First(first))) => Some(first),
         Some((_, Turn::Alone)) | None => None,
         Some((id, Turn::Again(flight))) => return call.say_again(flight, id, None).await,
-        Some((_, Turn::Reused)) => return call.turn_away(Cause::EventReused, None).await,
+        Some((_, Turn::Reused)) => return call.turn_away(Cause::EventReused),
     };
     let mut parts = Vec::with_capacity(batch.items.len());
     for (number, item) in batch.items.into_iter().enumerate() {

@@ -5,7 +5,7 @@
 //! nobody else notices.
 
 use std::convert::Infallible;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -14,17 +14,17 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
+use hyper::header::{CONNECTION, HeaderValue};
 use hyper::rt::Executor;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioTimer;
-use portcullis_hooks::Answer;
 use portcullis_model::Cause;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio::time::{sleep_until, timeout};
 use tokio_rustls::TlsAcceptor;
 
@@ -33,6 +33,11 @@ use crate::call::Reply;
 use crate::connection::{Activity, Connection, Outbox, Tracked};
 use crate::crowd::Guest;
 use crate::host::{Hook, Host};
+use crate::http::frame_gate::Intake;
+use crate::http::head::{MAX_FIELDS, MAX_HEAD};
+use crate::http::head_scanner::HeadReport;
+use crate::http::preflight::{self, Answered, Preflight, preflight};
+use crate::http::{by_hand, http1_watch, unknown_path};
 use crate::in_force::InForce;
 use crate::observe::log_limit::LOG_LIMITS;
 use crate::pipeline;
@@ -43,6 +48,7 @@ struct Line {
     host: Arc<Host>,
     guest: Arc<Guest>,
     outbox: Outbox,
+    intake: Rc<Intake>,
 }
 
 /// Serves a connection until it ends, has to give way, or the host stops.
@@ -70,16 +76,20 @@ async fn speak(
     // Without it a small answer waits for the caller's delayed acknowledgement.
     let prepared = stream.set_nodelay(true).and_then(|()| TcpStream::from_std(stream));
     let Ok(mut stream) = prepared else { return };
-    let line = Rc::new(Line { host: Arc::clone(host), guest, outbox: Outbox::default() });
+    let line = Rc::new(Line {
+        host: Arc::clone(host),
+        guest,
+        outbox: Outbox::default(),
+        intake: Rc::default(),
+    });
     let Some(tls) = &host.tls else {
         let Some((said, http2)) = first_words(&mut stream, host, stop.clone()).await else {
             return;
         };
-        let connection = Connection::new(stream, line.outbox.clone(), &said);
         return if http2 {
-            speak_2(connection, line, stop).await
+            speak_2(stream, &said, line, stop).await
         } else {
-            speak_1(connection, line, stop).await
+            speak_1(stream, &said, line, stop).await
         };
     };
     let accepted = TlsAcceptor::from(tls.server()).accept(stream);
@@ -93,11 +103,10 @@ async fn speak(
         line.guest.known_by(Peer::new(tls, chain));
     }
     let http2 = session.alpn_protocol() == Some(H2);
-    let connection = Connection::new(stream, line.outbox.clone(), &[]);
     if http2 {
-        speak_2(connection, line, stop).await
+        speak_2(stream, &[], line, stop).await
     } else {
-        speak_1(connection, line, stop).await
+        speak_1(stream, &[], line, stop).await
     }
 }
 
@@ -127,74 +136,125 @@ async fn first_words(
     }
 }
 
-async fn speak_1<S>(connection: Connection<S>, line: Rc<Line>, mut stop: watch::Receiver<bool>)
+async fn speak_1<S>(socket: S, said: &[u8], line: Rc<Line>, mut stop: watch::Receiver<bool>)
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let head = Duration::from_millis(line.host.in_force.load().config.listen.head_ms);
-    let service = service_fn(move |request| {
-        let line = Rc::clone(&line);
-        async move {
-            let (response, afterwards) = respond(&line, request).await;
-            if let Some(afterwards) = afterwards {
-                line.outbox.put(afterwards);
-            }
-            Ok::<_, Infallible>(response.map(Full::new))
-        }
-    });
-    let connection = http1::Builder::new()
+    let watch = http1_watch::Shared::default();
+    let connection = Connection::http1(socket, line.outbox.clone(), Rc::clone(&watch), said);
+    let service = {
+        let (line, watch) = (Rc::clone(&line), Rc::clone(&watch));
+        service_fn(move |request| {
+            let step = line.begin(request, watch.begin().as_ref());
+            let (line, watch) = (Rc::clone(&line), Rc::clone(&watch));
+            Box::pin(async move {
+                let (answered, unread) = step.finish(&line).await;
+                if answered.by_hand {
+                    watch.answer_by_hand(answered.response);
+                    return Err(ByHand);
+                }
+                if let Some(afterwards) = answered.afterwards {
+                    line.outbox.put(afterwards);
+                }
+                watch.answered(unread);
+                let mut response = answered.response;
+                if line.intake.is_exhausted() {
+                    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
+                Ok(response.map(Full::new))
+            })
+        })
+    };
+    let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(head)
-        .max_headers(MOST_HEADERS)
-        .max_buf_size(READ_BUFFER)
+        // A client that has said all it will still waits for its answer.
+        .half_close(true)
+        .max_headers(MAX_FIELDS)
+        .max_buf_size(MAX_HEAD)
         .serve_connection(connection, service);
-    let mut connection = pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        _ = stop.wait_for(|stop| *stop) => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+    let mut stopping = false;
+    let ended = loop {
+        tokio::select! {
+            ended = poll_fn(|context| connection.poll_without_shutdown(context)) => break ended,
+            _ = stop.wait_for(|stop| *stop), if !stopping => {
+                Pin::new(&mut connection).graceful_shutdown();
+                stopping = true;
+            }
         }
     };
     if let Err(error) = ended {
         tracing::debug!(%error, "a connection ended early");
     }
+    let mut socket = connection.into_parts().io.into_socket();
+    line.outbox.abandon();
+    let in_force = line.host.in_force.load_full();
+    let farewell = watch
+        .farewell(|status, words| preflight::refused_head(&line.host, &in_force, status, words));
+    if let Some(answer) = &farewell {
+        by_hand::write(&mut socket, answer, line.host.clock.now()).await;
+    }
+    if farewell.is_some() || watch.may_be_sending() {
+        by_hand::linger(&mut socket).await;
+    } else {
+        // It has ended already, or ends when it is dropped.
+        drop(timeout(GOODBYE, socket.shutdown()).await);
+    }
 }
 
-async fn speak_2<S>(connection: Connection<S>, line: Rc<Line>, mut stop: watch::Receiver<bool>)
+async fn speak_2<S>(socket: S, said: &[u8], line: Rc<Line>, mut stop: watch::Receiver<bool>)
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let idle = Duration::from_millis(line.host.in_force.load().config.listen.head_ms);
     let activity = Activity::new();
+    let intake = Rc::clone(&line.intake);
+    let connection = Connection::http2(socket, line.outbox.clone(), Rc::clone(&intake), said);
     let service = {
         let activity = activity.clone();
         service_fn(move |request| {
             let (line, busy) = (Rc::clone(&line), activity.begin());
+            let unfinished = line.intake.begin();
+            // What the head decides is decided here, before the next head is read.
+            let step = line.begin(request, None);
             async move {
-                let (response, afterwards) = respond(&line, request).await;
+                // A body that is waited for must not keep other frames from coming: it is among them.
+                let unfinished = (!step.waits_for_body()).then_some(unfinished);
+                let (answered, _) = step.finish(&line).await;
+                let unfinished = unfinished.unwrap_or_else(|| line.intake.begin());
+                let afterwards = answered.afterwards;
                 Ok::<_, Infallible>(
-                    response.map(|body| Tracked::new(body, afterwards, &line.outbox, busy)),
+                    answered
+                        .response
+                        .map(|body| Tracked::new(body, afterwards, &line.outbox, busy, unfinished)),
                 )
             }
         })
     };
     let connection = http2::Builder::new(OnThisThread)
         .timer(TokioTimer::new())
-        .max_concurrent_streams(MOST_STREAMS)
-        .max_header_list_size(LONGEST_HEADERS)
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_header_list_size(MAX_HEADER_LIST)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_send_buf_size(SEND_BUFFER)
-        .max_pending_accept_reset_streams(MOST_RESETS)
-        .max_local_error_reset_streams(MOST_RESETS)
+        .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
+        // A stream that is refused is no error of the peer's. Without authentication the frames of a
+        // connection are counted; with it, a peer that does not read what it causes is given up.
+        .max_local_error_reset_streams(None)
         .serve_connection(connection, service);
     let mut connection = pin!(connection);
     let mut leaving = false;
     loop {
-        let quiet = if leaving { Instant::now() + GOODBYE } else { activity.quiet_at(idle) };
+        let quiet_at = || activity.quiet_at(idle, intake.is_authenticated());
+        let quiet = if leaving { Instant::now() + GOODBYE } else { quiet_at() };
+        let turn = poll_fn(|context| {
+            intake.begin_turn();
+            connection.as_mut().poll(context)
+        });
         tokio::select! {
-            ended = connection.as_mut() => {
+            ended = turn => {
                 if let Err(error) = ended {
                     tracing::debug!(%error, "a connection ended early");
                 }
@@ -203,14 +263,21 @@ where
             _ = stop.wait_for(|stop| *stop), if !leaving => {
                 connection.as_mut().graceful_shutdown();
                 // From here on the stop's own limit counts.
-                drop(connection.await);
+                drop(poll_fn(|context| {
+                    intake.begin_turn();
+                    connection.as_mut().poll(context)
+                }).await);
                 return;
+            }
+            () = intake.exhausted(), if !leaving => {
+                connection.as_mut().graceful_shutdown();
+                leaving = true;
             }
             () = sleep_until(quiet.into()) => {
                 if leaving {
                     return tracing::debug!("a connection did not end when it was asked to");
                 }
-                if activity.quiet_at(idle) <= Instant::now() {
+                if quiet_at() <= Instant::now() {
                     connection.as_mut().graceful_shutdown();
                     leaving = true;
                 }
@@ -218,6 +285,11 @@ where
         }
     }
 }
+
+/// An answer is written by hand, and the HTTP library has no further part in the connection.
+#[derive(Debug, thiserror::Error)]
+#[error("the answer is written by hand")]
+struct ByHand;
 
 /// Runs HTTP/2's streams on the connection's own thread.
 #[derive(Clone)]
@@ -231,47 +303,79 @@ impl<F: Future + 'static> Executor<F> for OnThisThread {
     }
 }
 
-/// Answers one request; what is to be done afterwards is given along, where there is something.
-async fn respond(line: &Line, request: Request<Incoming>) -> (Response<Bytes>, Option<Afterwards>) {
-    let host = &line.host;
-    let in_force = host.in_force.load_full();
-    let Some((hook, route)) = in_force.route(request.uri().path()) else {
-        return (plain(StatusCode::NOT_FOUND), None);
-    };
-    let get = request.method() == Method::GET;
-    if !get && request.method() != Method::POST {
-        return (not_allowed(), None);
+/// A request on its way to its answer.
+struct Step {
+    kind: StepKind,
+    /// Whether the request has a body of which nothing was read.
+    has_body: bool,
+    in_force: Arc<InForce>,
+}
+
+enum StepKind {
+    Answered(Box<Answered>),
+    Call { call: JoinHandle<(Reply, bool)>, hook: Arc<Hook>, route: &'static str },
+    Unknown(Incoming, StatusCode),
+}
+
+impl Line {
+    /// Does with a request what its head decides, without waiting.
+    fn begin(&self, request: Request<Incoming>, report: Option<&HeadReport>) -> Step {
+        let in_force = self.host.in_force.load_full();
+        let has_body = preflight::is_unread(request.body());
+        let kind = match preflight(&self.host, &in_force, &self.guest, report, request) {
+            Preflight::Answered(answered) => StepKind::Answered(answered),
+            Preflight::Unknown(body, status) => StepKind::Unknown(body, status),
+            Preflight::Call(admitted) => {
+                if admitted.caller.is_some() {
+                    self.intake.authenticate();
+                }
+                let (hook, route) = (Arc::clone(&admitted.hook), admitted.route);
+                // A task of its own: a caller that hangs up does not take a call with it whose record
+                // is already written, and a panic ends that task only.
+                let (host, in_force) = (Arc::clone(&self.host), Arc::clone(&in_force));
+                let guest = Arc::clone(&self.guest);
+                // On the heap from the first: a call's state is some kilobytes, and a task is moved
+                // several times before it runs.
+                let answer =
+                    Box::pin(
+                        async move { pipeline::answer(&host, &in_force, &guest, *admitted).await },
+                    );
+                StepKind::Call { call: tokio::task::spawn_local(answer), hook, route }
+            }
+        };
+        Step { kind, has_body, in_force }
     }
-    // A task of its own: a caller that hangs up does not take a call with it whose record is already written, and a panic ends
-    // that task only.
-    let call = {
-        let (host, in_force, hook) = (Arc::clone(host), Arc::clone(&in_force), Arc::clone(hook));
-        let guest = Arc::clone(&line.guest);
-        // On the heap from the first: a call's state is some kilobytes, and a task is moved several times before it runs.
-        let answer = Box::pin(async move {
-            pipeline::answer(&host, &in_force, &hook, route, &guest, request).await
-        });
-        tokio::task::spawn_local(answer)
-    };
-    let reply = match call.await {
-        Ok(Some(reply)) => reply,
-        Ok(None) if get => return (not_allowed(), None),
-        Ok(None) | Err(_) => fault(host, &in_force, hook, route),
-    };
-    let mut response = Response::new(reply.body);
-    *response.status_mut() =
-        StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(Answer::CONTENT_TYPE));
-    for (name, value) in reply.headers {
-        // What cannot stand in a header is left out: the answer does not depend on it.
-        if let Ok(value) = HeaderValue::try_from(value) {
-            response.headers_mut().insert(name, value);
+}
+
+impl Step {
+    fn waits_for_body(&self) -> bool {
+        matches!(self.kind, StepKind::Unknown(..))
+    }
+
+    /// The answer, and whether the peer may still be sending the request's body.
+    async fn finish(self, line: &Line) -> (Answered, bool) {
+        let Self { kind, has_body, in_force } = self;
+        let (answered, unread) = match kind {
+            StepKind::Answered(answered) => (*answered, has_body),
+            StepKind::Unknown(body, otherwise) => {
+                let response = unknown_path::answer(&line.host, &in_force, body, otherwise).await;
+                (Answered::unasked(response), has_body)
+            }
+            StepKind::Call { call, hook, route } => {
+                let (reply, unread) = call
+                    .await
+                    .unwrap_or_else(|_| (fault(&line.host, &in_force, &hook, route), has_body));
+                if line.guest.is_proven() {
+                    line.intake.authenticate();
+                }
+                (Answered::new(reply, &hook, !line.intake.is_authenticated()), unread)
+            }
+        };
+        if answered.is_unauthenticated {
+            line.intake.reject();
         }
+        (answered, unread)
     }
-    if response.status() == StatusCode::UNAUTHORIZED {
-        response.headers_mut().insert(WWW_AUTHENTICATE, hook.caller.challenge().clone());
-    }
-    (response, Some(reply.afterwards))
 }
 
 /// A defect of ours met by one call: the safe answer all the same.
@@ -295,36 +399,22 @@ fn fault(host: &Arc<Host>, in_force: &InForce, hook: &Hook, route: &'static str)
     }
 }
 
-fn not_allowed() -> Response<Bytes> {
-    let mut response = plain(StatusCode::METHOD_NOT_ALLOWED);
-    response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
-    response
-}
-
-fn plain(status: StatusCode) -> Response<Bytes> {
-    let mut response = Response::new(Bytes::new());
-    *response.status_mut() = status;
-    response
-}
-
-/// Headers of one request over HTTP/1.1; more is `431`.
-const MOST_HEADERS: usize = 256;
-/// Bytes hyper may hold of one HTTP/1.1 connection: the largest head, and the step in which bodies are read.
-const READ_BUFFER: usize = 64 << 10;
+/// Calls at once on one HTTP/2 connection: more than may be in progress in the whole process, so
+/// that admission answers them and not the protocol. So many can be sent before our settings arrive.
+const MAX_STREAMS: u32 = 1_024;
 /// How a client begins that speaks HTTP/2 without having been asked.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// Calls at once on one HTTP/2 connection.
-const MOST_STREAMS: u32 = 100;
-/// Bytes of one request's headers over HTTP/2.
-const LONGEST_HEADERS: u32 = 64 << 10;
+/// Bytes of one request's fields over HTTP/2, as RFC 9113 section 6.5.2 counts them, that are taken.
+/// More than [`MAX_HEAD`], so that a request between the two can be answered in its hook's words.
+const MAX_HEADER_LIST: u32 = 256 << 10;
 /// Bytes of one HTTP/2 request's body that may come before they are read: the largest body there may be.
 const STREAM_WINDOW: u32 = 256 << 10;
 /// The same for all requests of one connection.
 const CONNECTION_WINDOW: u32 = 1 << 20;
 /// Bytes of one HTTP/2 response that may wait to be sent.
 const SEND_BUFFER: usize = 256 << 10;
-/// Streams that a client may begin and give up before anybody looked at them (CVE-2023-44487), and errors of its own that it may
-/// repeat; more ends the connection.
-const MOST_RESETS: usize = 20;
+/// Streams that a client may begin and give up before they are looked at (CVE-2023-44487); more ends
+/// the connection. As many as it may open.
+const MAX_PENDING_RESETS: usize = MAX_STREAMS as usize;
 /// How long a client has to leave once it was asked to.
 const GOODBYE: Duration = Duration::from_secs(1);

@@ -100,6 +100,15 @@ pub fn write(desk: &Desk) -> String {
         "Calls that may be in progress; further ones get the safe answer",
         host.admission.limit(),
     );
+    let name = "portcullis_unrouted_requests_total";
+    page.family(
+        name,
+        "counter",
+        "Requests that belong to no hook, by what they were answered with",
+    );
+    for (answer, count) in host.unrouted.all() {
+        page.sample(name, &labels(&[("answer", answer)]), count);
+    }
     page.one("portcullis_sandboxes_in_use", "Plugin instances that exist", host.sandboxes_in_use());
     let (name, done) = ("portcullis_plugin_preparations_total", host.preparations());
     page.family(name, "counter", "Plugins made ready, by where their code came from");

@@ -9,7 +9,6 @@ use std::task::Poll;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
-use hyper::body::Incoming as Body;
 use portcullis_audit::{Entry, Pending, Receipt, Refused};
 use portcullis_hooks::{Answer, Errand, Incoming, Malformed, OnFailure, Reference, Until};
 use portcullis_model::{Cause, Effect};
@@ -68,7 +67,7 @@ impl Call<'_> {
                 Some(incoming) => {
                     self.refuse(Failure::of(Cause::HostFault), incoming, Vec::new(), None).await
                 }
-                None => self.turn_away(Cause::HostFault, None).await,
+                None => self.turn_away(Cause::HostFault),
             };
         };
         let mut fields = format!(
@@ -101,18 +100,11 @@ impl Call<'_> {
 
     /// A refusal that nobody can be held to: counted, not recorded, and in the hook kind's own words. Its place is free before
     /// its bytes leave, so that nobody holds places by not reading.
-    pub async fn turn_away(
-        mut self,
-        reason: impl Into<Reason>,
-        unread: Option<&mut Body>,
-    ) -> Reply {
+    pub fn turn_away(mut self, reason: impl Into<Reason>) -> Reply {
         let reason = reason.into();
         self.host.refuse(self.hook, self.received, reason);
         self.traced(Outcome::Cause(reason.cause.code()));
         self.afterwards.place = None;
-        if let Some(body) = unread {
-            self.discard(body).await;
-        }
         let answer = self.safe_answer(reason.cause, "", None);
         self.leave(&answer)
     }

@@ -105,6 +105,20 @@ impl Hook {
         portcullis_hooks::refuse(self.config.kind, &refusal)
     }
 
+    /// The safe answer to a request that is wrong as HTTP. `None` where a plain status is right.
+    pub fn stop_answer(
+        &self,
+        generation: Option<&Generation>,
+        glass: Option<&Open>,
+        cause: Cause,
+        route: &'static str,
+    ) -> Option<Answer> {
+        let on_failure = self.on_failure(generation, Some(cause), glass);
+        let settings = &self.config.settings;
+        let refusal = Refusal { settings, on_failure, cause, detail: "", route, incoming: None };
+        portcullis_hooks::stop_answer(self.config.kind, &refusal)
+    }
+
     /// What is to be done where there is no decision: a platform that waits for a call is told to go on where the hook is open, and
     /// to stop where it is not.
     pub fn errand(&self, on_failure: &OnFailure, incoming: &Incoming) -> Option<Errand> {

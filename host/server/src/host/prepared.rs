@@ -24,6 +24,7 @@ use crate::delivery::Deliveries;
 use crate::error::StartError;
 use crate::generation::Generation;
 use crate::glass::Glass;
+use crate::http::counts::UnroutedCounts;
 use crate::in_force::{InForce, Names};
 use crate::keeper::{self, Keeper, Place};
 use crate::lane::Lane;
@@ -230,6 +231,7 @@ impl Prepared {
             admission: Admission::new(config.listen.calls),
             retries: Retries::default(),
             refusals: Refusals::default(),
+            unrouted: UnroutedCounts::default(),
             couriers: self.couriers,
             deliveries: Deliveries::default(),
             ring_lane,

@@ -1,0 +1,16 @@
+//! What a request is as HTTP, before it is a call: its path, method and head, and what it may cost.
+//!
+//! Invariant: a request that does not become a call is answered from its head alone, at once, and
+//! nothing of it is kept while the answer leaves. On a closed hook whose platform could go on
+//! otherwise every such answer is the hook's safe answer. `serve` drives the protocols; `pipeline`
+//! is what happens to a call.
+
+pub mod by_hand;
+pub mod counts;
+pub mod frame_gate;
+pub mod head;
+pub mod head_scanner;
+pub mod http1_watch;
+pub mod preflight;
+pub mod target;
+pub mod unknown_path;

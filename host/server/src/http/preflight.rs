@@ -1,0 +1,324 @@
+//! Everything about a request that its head decides: where it goes, whether its method and its head
+//! are valid, whether there is room for it, and who sent it.
+//!
+//! Invariant: this waits for nothing, and what it answers keeps nothing of the request. On a hook
+//! whose platform could go on otherwise a faulty request gets the hook's safe answer, whatever its
+//! method, the spelling of its path or its size; on every other hook it gets the status that
+//! RFC 9110 names. A call goes on from here with its place and, unless keys must be waited for, its
+//! caller. What becomes of a call is `pipeline`.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Instant;
+
+use bytes::Bytes;
+use hyper::body::{Body as _, Incoming};
+use hyper::header::{
+    ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE,
+};
+use hyper::http::request::Parts;
+use hyper::{Method, Request, Response, StatusCode, Version};
+use portcullis_hooks::Answer;
+use portcullis_model::{Cause, Millis};
+
+use super::by_hand::{self, plain};
+use super::counts::Unrouted;
+use super::head;
+use super::head_scanner::HeadReport;
+use crate::admission::Place;
+use crate::afterwards::Afterwards;
+use crate::budget::Budget;
+use crate::call::{Call, Reply};
+use crate::caller::Proven;
+use crate::crowd::Guest;
+use crate::host::{Hook, Host};
+use crate::in_force::{InForce, Target};
+use crate::observe::log_limit::LOG_LIMITS;
+use crate::refusals::Reason;
+
+/// What becomes of a request.
+pub enum Preflight {
+    /// It is answered.
+    Answered(Box<Answered>),
+    /// It is a call.
+    Call(Box<Admitted>),
+    /// It belongs to no hook, and its body may tell that a platform called the wrong path.
+    Unknown(Incoming, StatusCode),
+}
+
+/// An answer that is ready, and what is to be done once it has left.
+pub struct Answered {
+    /// The answer.
+    pub response: Response<Bytes>,
+    /// What is to be done once it has left.
+    pub afterwards: Option<Afterwards>,
+    /// Whether the caller was not authenticated, or nobody asked who it was.
+    pub is_unauthenticated: bool,
+    /// Whether HTTP/1.1 needs it written by hand: a 200 to `CONNECT` begins a tunnel otherwise
+    /// (RFC 9110 section 9.3.6).
+    pub by_hand: bool,
+}
+
+/// A call that has its place.
+pub struct Admitted {
+    /// The hook.
+    pub hook: Arc<Hook>,
+    /// Which of its kind's routes it came by.
+    pub route: &'static str,
+    /// The request's head.
+    pub head: Parts,
+    /// The request's body, of which nothing was read.
+    pub body: Incoming,
+    /// Its place among the calls.
+    pub place: Place,
+    /// When its head had arrived.
+    pub began: Instant,
+    /// The same as wall time.
+    pub received: Millis,
+    /// Its caller. `None` where that waits for an issuer's keys.
+    pub caller: Option<Proven>,
+}
+
+/// What a request comes to.
+pub fn preflight(
+    host: &Arc<Host>,
+    in_force: &InForce,
+    guest: &Guest,
+    report: Option<&HeadReport>,
+    request: Request<Incoming>,
+) -> Preflight {
+    let (head, body) = request.into_parts();
+    let fault = head::fault(head.version, &head.headers, report);
+    let (hook, route, cause) = match in_force.target(head.uri.path()) {
+        Target::Hook(hook, route) => (hook, route, fault),
+        // The spelling counts only where an answer stops; elsewhere it is another path.
+        Target::Spelling(hook, route)
+            if stops(in_force, hook, route, Cause::WrongPath).is_some() =>
+        {
+            (hook, route, fault.or(Some(Cause::WrongPath)))
+        }
+        Target::Spelling(..) | Target::Nothing => {
+            let status = fault.map_or(StatusCode::NOT_FOUND, head::status);
+            if head.method == Method::POST {
+                return Preflight::Unknown(body, status);
+            }
+            return Preflight::answered(not_routed(host, status));
+        }
+    };
+    let methods = hook.config.kind.methods(route);
+    let reads = head.method == Method::GET || head.method == Method::HEAD;
+    // A `POST` where there is none is a call to the kind, which answers it in its own words.
+    let known = if reads { methods.has_get() } else { head.method == Method::POST };
+    let cause = cause.or((!known).then_some(Cause::WrongMethod));
+    if let Some(cause) = cause {
+        return Preflight::answered(faulty(host, in_force, hook, route, &head, cause));
+    }
+    let (began, received) = (host.clock.instant(), host.trusted_time.for_calls());
+    if reads {
+        return Preflight::answered(greet(host, in_force, hook, route, head, (began, received)));
+    }
+
+    // Admission comes before everything that costs: a caller that sends too much is told so at once.
+    let place = match host.admission.enter() {
+        Ok(place) => place,
+        Err(cause) => {
+            let call = Call::begin(host, in_force, hook, route, head, (began, received));
+            return Preflight::answered(Answered::new(call.turn_away(cause), hook, true));
+        }
+    };
+    let until = Budget::start(began, &hook.config).keys_until();
+    let caller = match now(hook.caller.check(&head.headers, guest.peer(), received, until)) {
+        Some(Ok(caller)) => Some(caller),
+        Some(Err(unproven)) => {
+            drop(place);
+            let reason = Reason::from(unproven);
+            let call = Call::begin(host, in_force, hook, route, head, (began, received));
+            return Preflight::answered(Answered::new(call.turn_away(reason), hook, true));
+        }
+        None => None,
+    };
+    if caller.is_some() {
+        guest.prove();
+    }
+    let hook = Arc::clone(hook);
+    let call = Admitted { hook, route, head, body, place, began, received, caller };
+    Preflight::Call(Box::new(call))
+}
+
+/// The answer to a head that the HTTP library refused over HTTP/1.1 with this status.
+pub fn refused_head(
+    host: &Arc<Host>,
+    in_force: &InForce,
+    status: StatusCode,
+    line: &[u8],
+) -> Response<Bytes> {
+    let cause = match status {
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE | StatusCode::URI_TOO_LONG => {
+            Cause::HeadTooLarge
+        }
+        _ => Cause::BadRequest,
+    };
+    let path = by_hand::method_and_path(line).map(|(_, path)| path);
+    if let Some(Target::Hook(hook, route) | Target::Spelling(hook, route)) =
+        path.as_deref().map(|path| in_force.target(path))
+        && let Some(answer) = stops(in_force, hook, route, cause)
+    {
+        note(host, hook, cause);
+        return response(answer);
+    }
+    host.unrouted.count(Unrouted::Bad);
+    plain(status)
+}
+
+/// The safe answer, where a plain status could make the hook's platform go on.
+fn stops(in_force: &InForce, hook: &Hook, route: &'static str, cause: Cause) -> Option<Answer> {
+    hook.stop_answer(in_force.generation.as_deref(), hook.glass().as_deref(), cause, route)
+}
+
+/// The answer to a request that is wrong as HTTP.
+fn faulty(
+    host: &Arc<Host>,
+    in_force: &InForce,
+    hook: &Hook,
+    route: &'static str,
+    head: &Parts,
+    cause: Cause,
+) -> Answered {
+    let stop = stops(in_force, hook, route, cause);
+    let by_hand = stop.is_some() && head.method == Method::CONNECT;
+    let mut response = match stop {
+        Some(answer) => {
+            note(host, hook, cause);
+            response(answer)
+        }
+        None => plain(head::status(cause)),
+    };
+    if response.status() == StatusCode::METHOD_NOT_ALLOWED {
+        let allow = hook.config.kind.methods(route).allow();
+        response.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
+    }
+    if let Some(name) = hook.config.kind.echoed_header()
+        && let Some(value) = head.headers.get(name)
+    {
+        response.headers_mut().insert(name, value.clone());
+    }
+    let ends = matches!(cause, Cause::BadRequest | Cause::HeadTooLarge);
+    if ends && head.version < Version::HTTP_2 {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    without_body(&mut response, &head.method);
+    Answered { response, afterwards: None, is_unauthenticated: true, by_hand }
+}
+
+/// The answer to a `GET` or `HEAD`: a platform's first look at an endpoint needs no proof and no
+/// decision, and tells nothing.
+fn greet(
+    host: &Arc<Host>,
+    in_force: &InForce,
+    hook: &Arc<Hook>,
+    route: &'static str,
+    head: Parts,
+    begin: (Instant, Millis),
+) -> Answered {
+    let method = head.method.clone();
+    let mut call = Call::begin(host, in_force, hook, route, head, begin);
+    let mut answered = match call.greet() {
+        Some(greeting) => Answered::new(call.leave(&greeting), hook, true),
+        // `GET` is answered where it asks what the kind knows; this one does not.
+        None => {
+            let mut response = plain(StatusCode::METHOD_NOT_ALLOWED);
+            response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
+            Answered::unasked(response)
+        }
+    };
+    without_body(&mut answered.response, &method);
+    answered
+}
+
+/// The answer to a request that belongs to no hook.
+pub fn not_routed(host: &Host, status: StatusCode) -> Answered {
+    let what = if status == StatusCode::NOT_FOUND { Unrouted::NotFound } else { Unrouted::Bad };
+    host.unrouted.count(what);
+    Answered::unasked(plain(status))
+}
+
+impl Preflight {
+    fn answered(answered: Answered) -> Self {
+        Self::Answered(Box::new(answered))
+    }
+}
+
+impl Answered {
+    /// An answer to a request whose caller nobody asked for.
+    pub fn unasked(response: Response<Bytes>) -> Self {
+        Self { response, afterwards: None, is_unauthenticated: true, by_hand: false }
+    }
+
+    /// The answer of a call.
+    pub fn new(reply: Reply, hook: &Hook, is_unauthenticated: bool) -> Self {
+        let mut response = Response::new(reply.body);
+        *response.status_mut() =
+            StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(Answer::CONTENT_TYPE));
+        for (name, value) in reply.headers {
+            // What cannot stand in a header is left out: the answer does not depend on it.
+            if let Ok(value) = HeaderValue::try_from(value) {
+                headers.insert(name, value);
+            }
+        }
+        if response.status() == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(WWW_AUTHENTICATE, hook.caller.challenge().clone());
+        }
+        let afterwards = Some(reply.afterwards);
+        Self { response, afterwards, is_unauthenticated, by_hand: false }
+    }
+}
+
+/// An answer without a call.
+pub fn response(answer: Answer) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::copy_from_slice(answer.body()));
+    *response.status_mut() =
+        StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(Answer::CONTENT_TYPE));
+    response
+}
+
+/// `HEAD` is answered as `GET` is, without the content (RFC 9110 section 9.3.2).
+fn without_body(response: &mut Response<Bytes>, method: &Method) {
+    if *method == Method::HEAD {
+        let length = response.body().len();
+        response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
+        *response.body_mut() = Bytes::new();
+    }
+}
+
+/// Counts and logs a request that got a hook's safe answer because it is wrong as HTTP.
+fn note(host: &Host, hook: &Hook, cause: Cause) {
+    host.refuse(hook, host.clock.now(), cause);
+    if LOG_LIMITS.admit(FAULTY, &hook.config.name, host.clock.instant()) {
+        tracing::warn!(
+            event = FAULTY,
+            hook = hook.config.name,
+            cause = cause.code(),
+            "a request to the hook is not valid; it got the hook's safe answer"
+        );
+    }
+}
+
+/// Whether a request's body has something to be read.
+pub fn is_unread(body: &Incoming) -> bool {
+    !body.is_end_stream()
+}
+
+/// The outcome of what does not have to wait.
+fn now<T>(future: impl Future<Output = T>) -> Option<T> {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(outcome) => Some(outcome),
+        Poll::Pending => None,
+    }
+}
+
+/// The event of a request that is wrong as HTTP and got a hook's safe answer.
+const FAULTY: &str = "http.faulty-request";

@@ -1,0 +1,183 @@
+//! A request to a path that is no hook's: a platform that was given a wrong address must not go on.
+//!
+//! Invariant: a `POST` whose JSON body has the `eventType` of an Okta hook gets the answer that
+//! makes Okta stop, unless the configuration has hooks of that kind and all of them are open;
+//! everything else gets 404. No secret is asked for, since the answer tells nothing. Bodies that are
+//! read here are bounded in size, time and number, and where that keeps one from being read whole,
+//! what there is of it decides.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use hyper::{Response, StatusCode};
+use portcullis_hooks::{HookKind, OnFailure, safe_answer};
+use portcullis_model::{Cause, Document};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+use super::counts::Unrouted;
+use super::preflight::{not_routed, response};
+use crate::host::Host;
+use crate::in_force::InForce;
+use crate::observe::log_limit::LOG_LIMITS;
+
+/// The answer, after as much of the body as tells. `otherwise` is the status for what is no
+/// platform's call.
+pub async fn answer(
+    host: &Arc<Host>,
+    in_force: &InForce,
+    mut body: Incoming,
+    otherwise: StatusCode,
+) -> Response<Bytes> {
+    let limit = Duration::from_millis(in_force.config.listen.body_ms);
+    let mut whole = BytesMut::new();
+    if let Ok(_place) = READERS.try_acquire() {
+        let read = async {
+            while let Some(Ok(frame)) = body.frame().await {
+                let part = frame.into_data().unwrap_or_default();
+                let room = MAX_BODY.saturating_sub(whole.len());
+                whole.extend_from_slice(part.get(..room.min(part.len())).unwrap_or_default());
+                if whole.len() == MAX_BODY {
+                    break;
+                }
+            }
+        };
+        // What has not come by then does not count.
+        drop(timeout(limit, read).await);
+    } else if LOG_LIMITS.admit(BUSY, "", host.clock.instant()) {
+        tracing::warn!(
+            event = BUSY,
+            "too many requests to unknown paths at once: the body of one was not read"
+        );
+    }
+    drop(body);
+    let Some(called) = called(&whole) else { return not_routed(host, otherwise).response };
+    let kind = match called {
+        Called::Kind(kind) => kind,
+        // Every inline hook stops at what the token hook is refused with.
+        Called::UnknownType => HookKind::OktaToken,
+    };
+    if is_open(in_force, kind) || !kind.binds() {
+        return not_routed(host, otherwise).response;
+    }
+    host.unrouted.count(Unrouted::Stopped);
+    if LOG_LIMITS.admit(STOPPED, kind.name(), host.clock.instant()) {
+        tracing::warn!(
+            event = STOPPED,
+            kind = kind.name(),
+            "Okta called a path that is no hook's; it got the answer that stops: compare the \
+             address at Okta with `hook.path`"
+        );
+    }
+    response(safe_answer(kind, &OnFailure::Closed, Cause::WrongPath, None))
+}
+
+/// What a body is.
+#[derive(Debug, PartialEq, Eq)]
+enum Called {
+    /// A call of a hook of this kind.
+    Kind(HookKind),
+    /// An Okta call of a type that is not known.
+    UnknownType,
+}
+
+/// What a body is. `None` where it is no Okta call.
+fn called(body: &[u8]) -> Option<Called> {
+    let event_type = match Document::parse(body) {
+        Ok(document) => document.root().get("eventType")?.as_str()?.into_owned(),
+        // Cut short, or not quite JSON: a platform that goes on must not depend on that.
+        Err(_) => event_type_in(body)?,
+    };
+    match HookKind::from_event_type(&event_type) {
+        Some(kind) => Some(Called::Kind(kind)),
+        None => event_type.starts_with(PREFIX).then_some(Called::UnknownType),
+    }
+}
+
+/// The first `"eventType": "com.okta.…"` in bytes that are no JSON document.
+fn event_type_in(body: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(body);
+    text.match_indices(MEMBER).find_map(|(at, _)| {
+        let rest = text.get(at + MEMBER.len()..)?.trim_start().strip_prefix(':')?;
+        let value = rest.trim_start().strip_prefix('"')?;
+        let end = value.find('"').unwrap_or(value.len());
+        let value = value.get(..end)?;
+        value.starts_with(PREFIX).then(|| value.to_owned())
+    })
+}
+
+/// Whether the operator lets calls of a kind go on where there is no decision.
+fn is_open(in_force: &InForce, kind: HookKind) -> bool {
+    let mut hooks = in_force.hooks.iter().filter(|hook| hook.config.kind == kind).peekable();
+    hooks.peek().is_some() && hooks.all(|hook| hook.config.on_failure == OnFailure::Open)
+}
+
+/// Bodies that are read at once, in the whole process.
+static READERS: Semaphore = Semaphore::const_new(MAX_READERS);
+/// How many that are.
+const MAX_READERS: usize = 64;
+/// Bytes of a body that are read: the largest that a hook takes.
+const MAX_BODY: usize = 256 << 10;
+/// The member that tells a platform's call, as JSON spells it.
+const MEMBER: &str = "\"eventType\"";
+/// How all of Okta's types begin.
+const PREFIX: &str = "com.okta.";
+const STOPPED: &str = "http.unknown-path";
+const BUSY: &str = "http.unknown-path-busy";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const TOKEN: &str =
+        r#"{"eventId":"a","eventType":"com.okta.oauth2.tokens.transform","data":{"x":[1]}}"#;
+
+    #[test]
+    fn only_the_member_of_the_document_itself_counts() {
+        let token = Some(Called::Kind(HookKind::OktaToken));
+        assert_eq!(called(TOKEN.as_bytes()), token);
+        assert_eq!(called(br#" {"\u0065ventType": "com.okta.oauth2.tokens.transform"} "#), token);
+        let event = br#"{"eventType":"com.okta.event_hook"}"#;
+        assert_eq!(called(event), Some(Called::Kind(HookKind::OktaEvent)));
+        let new = br#"{"eventType":"com.okta.something.new"}"#;
+        assert_eq!(called(new), Some(Called::UnknownType));
+        for other in [
+            "",
+            "{}",
+            "[]",
+            "hello",
+            r#"{"eventType":7}"#,
+            r#"{"eventType":"user.session.start"}"#,
+            r#"{"type":"microsoft.graph.authenticationEvent.tokenIssuanceStart"}"#,
+            r#"{"data":{"eventType":"com.okta.oauth2.tokens.transform"}}"#,
+            r#"["eventType","com.okta.oauth2.tokens.transform"]"#,
+        ] {
+            assert_eq!(called(other.as_bytes()), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn what_is_cut_short_or_not_quite_json_counts_too() {
+        let token = Some(Called::Kind(HookKind::OktaToken));
+        assert_eq!(called(TOKEN.split_once(",\"data").unwrap().0.as_bytes()), token);
+        assert_eq!(called(format!("\u{feff}{TOKEN}").as_bytes()), token);
+        assert_eq!(called(TOKEN.replace("{\"x\"", "{\"x\":1,\"x\"").as_bytes()), token);
+        assert_eq!(called(br#"{"eventType" : "com.okta.saml.tok"#), Some(Called::UnknownType));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            called(&bytes);
+        }
+
+        #[test]
+        fn wherever_a_call_breaks_off_after_its_type_it_counts(cut in 62_usize..TOKEN.len()) {
+            prop_assert_eq!(called(&TOKEN.as_bytes()[..cut]), Some(Called::Kind(HookKind::OktaToken)));
+        }
+    }
+}
