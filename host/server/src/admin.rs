@@ -2,15 +2,19 @@
 //!
 //! Invariants: a thread and a runtime of its own, so that it answers when every serving thread is busy; reads only; connections, head
 //! and time are bounded and no body is read; no secret, no name of a person and nothing out of a body is in any answer. It asks nobody
-//! who they are, so it listens on this machine alone unless the operator says otherwise.
+//! who they are, so it listens on this machine alone unless the operator says otherwise. A connection has one request, and none keeps
+//! another from its answer ([`places`]); web pages of other origins are not answered ([`origin`]).
 
+pub mod origin;
 mod page;
+mod places;
 mod ready;
 mod status;
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -18,18 +22,24 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::{Body as _, Incoming};
-use hyper::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderValue};
+use hyper::header::{
+    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS,
+};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioTimer;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::LocalSet;
 
+use crate::connection::{Connection, Outbox};
 use crate::error::StartError;
 use crate::host::Host;
+use crate::http::head_scanner::HeadReport;
+use crate::http::{by_hand, head, http1_watch};
 
+use places::{Phase, Place, Places};
 use ready::Readiness;
 
 /// The listener in operation.
@@ -94,49 +104,90 @@ async fn accept(
     mut stopping: watch::Receiver<bool>,
 ) {
     let Ok(listener) = TcpListener::from_std(socket) else { return };
-    let room = Arc::new(Semaphore::new(CONNECTIONS));
+    let places = Places::default();
     let mut look = tokio::time::interval(LOOK);
     loop {
-        let next = async {
-            let permit = Arc::clone(&room).acquire_owned().await.ok()?;
-            let (stream, _) = listener.accept().await.ok()?;
-            Some((stream, permit))
-        };
         tokio::select! {
             _ = stopping.wait_for(|stop| *stop) => return,
             // Whether the log makes headway is seen by looking more than once.
             _ = look.tick() => ready::look(&desk),
-            accepted = next => match accepted {
-                Some((stream, permit)) => {
-                    let desk = Arc::clone(&desk);
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => {
+                    let (desk, place) = (Arc::clone(&desk), Rc::new(places.enter()));
                     tokio::task::spawn_local(async move {
-                        // Whoever stays longer is let go: a scraper comes back.
-                        drop(tokio::time::timeout(LONGEST, serve(stream, desk)).await);
-                        drop(permit);
+                        tokio::select! {
+                            // Its answer first, where both are ready.
+                            biased;
+                            () = serve(stream, &desk, &place) => {}
+                            () = place.ended() => {}
+                            () = tokio::time::sleep(MAX_TIME) => {}
+                        }
                     });
+                    // What has sent its request is answered before anything else comes.
+                    tokio::task::yield_now().await;
                 }
-                None => tokio::time::sleep(PAUSE).await,
+                Err(_) => tokio::time::sleep(PAUSE).await,
             },
         }
     }
 }
 
-async fn serve(stream: TcpStream, desk: Arc<Desk>) {
-    let answer = |request| {
-        let desk = Arc::clone(&desk);
-        async move { Ok::<_, Infallible>(answer(&desk, &request)) }
+async fn serve(stream: TcpStream, desk: &Arc<Desk>, place: &Rc<Place>) {
+    let watch = http1_watch::Shared::default();
+    let connection = Connection::http1(stream, Outbox::default(), Rc::clone(&watch), &[]);
+    let service = {
+        let (desk, place, watch) = (Arc::clone(desk), Rc::clone(place), Rc::clone(&watch));
+        service_fn(move |request: Request<Incoming>| {
+            let has_body = !request.body().is_end_stream();
+            let report = watch.begin();
+            let answer = answer(&desk, &place, report.as_ref(), &request);
+            watch.answered(has_body);
+            std::future::ready(Ok::<_, Infallible>(answer))
+        })
     };
-    let connection = http1::Builder::new()
+    let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD)
+        .keep_alive(false)
+        .header_read_timeout(MAX_TIME)
         .max_headers(MOST_HEADERS)
         .max_buf_size(READ_BUFFER)
-        .serve_connection(TokioIo::new(stream), service_fn(answer));
+        .serve_connection(connection, service);
     // What goes wrong here is the asker's to see.
-    drop(pin!(connection).await);
+    drop(poll_fn(|context| connection.poll_without_shutdown(context)).await);
+    let mut socket = connection.into_parts().io.into_socket();
+    let farewell = watch.farewell(|status, _| by_hand::plain(status));
+    if let Some(answer) = &farewell {
+        by_hand::write(&mut socket, answer, desk.host.clock.now()).await;
+    }
+    if farewell.is_some() || watch.may_be_sending() {
+        by_hand::linger(&mut socket).await;
+    }
 }
 
-fn answer(desk: &Desk, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+fn answer(
+    desk: &Desk,
+    place: &Place,
+    report: Option<&HeadReport>,
+    request: &Request<Incoming>,
+) -> Response<Full<Bytes>> {
+    if let Some(cause) = head::fault(request.version(), request.headers(), report) {
+        return plain(head::status(cause), "the request is not valid HTTP (RFC 9112)\n");
+    }
+    let in_force = desk.host.in_force.load();
+    if let Some((status, why)) =
+        origin::refusal(request.uri(), request.headers(), &in_force.config.admin.hosts)
+    {
+        return plain(status, why);
+    }
+    let path = request.uri().path();
+    let (phase, known) = match path {
+        "/health" | "/ready" => (Phase::Probe, true),
+        path => (Phase::Page, matches!(path, "/metrics" | "/status")),
+    };
+    place.set(phase);
+    if !known {
+        return plain(StatusCode::NOT_FOUND, "there are /health, /ready, /metrics and /status\n");
+    }
     if request.method() != Method::GET && request.method() != Method::HEAD {
         let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, "only GET is answered here\n");
         response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
@@ -145,7 +196,7 @@ fn answer(desk: &Desk, request: &Request<Incoming>) -> Response<Full<Bytes>> {
     if !request.body().is_end_stream() {
         return plain(StatusCode::BAD_REQUEST, "no body is read here\n");
     }
-    match request.uri().path() {
+    match path {
         "/health" => reply(StatusCode::OK, JSON, "{\"status\":\"alive\"}\n".to_owned()),
         "/ready" => {
             let readiness = Readiness::of(desk);
@@ -154,8 +205,7 @@ fn answer(desk: &Desk, request: &Request<Incoming>) -> Response<Full<Bytes>> {
             reply(status, JSON, format!("{}\n", readiness.json()))
         }
         "/metrics" => reply(StatusCode::OK, PROMETHEUS, page::write(desk)),
-        "/status" => reply(StatusCode::OK, JSON, format!("{}\n", status::json(desk))),
-        _ => plain(StatusCode::NOT_FOUND, "there are /health, /ready, /metrics and /status\n"),
+        _ => reply(StatusCode::OK, JSON, format!("{}\n", status::json(desk))),
     }
 }
 
@@ -164,6 +214,10 @@ fn reply(status: StatusCode, content: &'static str, body: String) -> Response<Fu
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content));
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    // A web page may neither embed an answer nor have it taken for something else.
+    response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    let policy = HeaderName::from_static("cross-origin-resource-policy");
+    response.headers_mut().insert(policy, HeaderValue::from_static("same-origin"));
     response
 }
 
@@ -177,12 +231,8 @@ fn plain(status: StatusCode, text: &'static str) -> Response<Full<Bytes>> {
 const JSON: &str = "application/json";
 /// Prometheus' text format.
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
-/// Connections at once; a further one waits in the kernel's queue.
-const CONNECTIONS: usize = 16;
-/// Time for a request's head, and for which a connection may be idle.
-const HEAD: Duration = Duration::from_secs(10);
-/// Time for which a connection may stand.
-const LONGEST: Duration = Duration::from_secs(600);
+/// Time that a connection has, for its request and its answer.
+const MAX_TIME: Duration = Duration::from_secs(10);
 /// Headers of one request.
 const MOST_HEADERS: usize = 64;
 /// Bytes of a head.

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use serde::Deserialize;
 
 use super::within;
+use crate::admin::origin::is_host_name;
 use crate::tls::TlsConfig;
 
 /// Where and how much to listen.
@@ -45,6 +46,9 @@ pub struct AdminConfig {
     pub address: SocketAddr,
     /// Lets it listen where other machines can reach it: whoever does sees names of hooks and plugins, and counts. Default: no.
     pub beyond_loopback: bool,
+    /// Names besides addresses and `localhost` by which it may be asked. A request by another name
+    /// gets 421, so that a web page cannot read it by a name of its own. Default: none.
+    pub hosts: Vec<String>,
     /// Whether a host is still ready whose release, trust root or certificate has ended. Default: no.
     pub expired_is_ready: bool,
 }
@@ -102,6 +106,11 @@ impl AdminConfig {
                 self.address
             ));
         }
+        if let Some(wrong) = self.hosts.iter().find(|name| !is_host_name(name)) {
+            return Err(format!(
+                "admin.hosts: `{wrong}` is not a host's name; write it without port and wildcard"
+            ));
+        }
         Ok(())
     }
 }
@@ -144,6 +153,12 @@ impl Default for TelemetryConfig {
 impl Default for AdminConfig {
     fn default() -> Self {
         let address = SocketAddr::from(([127, 0, 0, 1], 8601));
-        Self { enabled: true, address, beyond_loopback: false, expired_is_ready: false }
+        Self {
+            enabled: true,
+            address,
+            beyond_loopback: false,
+            hosts: Vec::new(),
+            expired_is_ready: false,
+        }
     }
 }
