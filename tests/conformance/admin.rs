@@ -230,19 +230,23 @@ fn it_reads_no_more_than_it_must() {
     let house = House::build(&[]);
     let host = house.serve();
     let say = |bytes: &str| Client::new(host.admin_address()).say(bytes.as_bytes()).unwrap().status;
-    assert_eq!(say("POST /ready HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n"), 405);
-    assert_eq!(say("DELETE /metrics HTTP/1.1\r\nhost: a\r\n\r\n"), 405);
-    assert_eq!(say("GET /ready HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\n\r\nabc"), 400);
+    assert_eq!(say("POST /ready HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 0\r\n\r\n"), 405);
+    assert_eq!(say("DELETE /metrics HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n"), 405);
+    assert_eq!(say("GET /ready HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 3\r\n\r\nabc"), 400);
     assert_eq!(
-        say("GET /ready HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n"),
+        say(
+            "GET /ready HTTP/1.1\r\nhost: 127.0.0.1\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n"
+        ),
         400
     );
-    assert_eq!(say("GET /okta/token HTTP/1.1\r\nhost: a\r\n\r\n"), 404);
-    assert_eq!(say("GET /ready?deep=1 HTTP/1.1\r\nhost: a\r\n\r\n"), 200);
-    let long = format!("GET /ready HTTP/1.1\r\nhost: a\r\nx-long: {}\r\n\r\n", "a".repeat(40_000));
+    assert_eq!(say("GET /okta/token HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n"), 404);
+    assert_eq!(say("GET /ready?deep=1 HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n"), 200);
+    let long =
+        format!("GET /ready HTTP/1.1\r\nhost: 127.0.0.1\r\nx-long: {}\r\n\r\n", "a".repeat(40_000));
     assert_eq!(say(&long), 431);
     let mut head = TcpStream::connect(host.admin_address()).unwrap();
-    head.write_all(b"HEAD /status HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").unwrap();
+    head.write_all(b"HEAD /status HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n")
+        .unwrap();
     let mut heard = String::new();
     head.read_to_string(&mut heard).unwrap();
     assert!(heard.starts_with("HTTP/1.1 200 ") && heard.ends_with("\r\n\r\n"), "{heard}");
@@ -253,6 +257,81 @@ fn it_reads_no_more_than_it_must() {
     drop(silent);
     assert_eq!(host.admin("/health").status, 200);
     drop(host.stop());
+}
+
+#[test]
+fn clients_that_stay_keep_nobody_from_an_answer() {
+    let house = House::build(&[]);
+    let host = house.serve();
+    let connect = |bytes: &[u8]| -> TcpStream {
+        let mut socket = TcpStream::connect(host.admin_address()).unwrap();
+        socket.write_all(bytes).unwrap();
+        socket
+    };
+    let mut stay = Vec::new();
+    let in_time = |path: &str| {
+        let begin = Instant::now();
+        assert!(matches!(host.admin(path).status, 200 | 503), "{path}");
+        assert!(begin.elapsed() < Duration::from_secs(2), "{path} took {:?}", begin.elapsed());
+    };
+    for bytes in [
+        &b""[..],
+        b"GET /health HTTP/1.1\r\nhost: 127.0.0.1\r\n",
+        b"GET /metrics HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n",
+        b"GET /health HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n",
+    ] {
+        stay.extend((0..40).map(|_| connect(bytes)));
+        ["/health", "/ready", "/metrics"].into_iter().for_each(in_time);
+    }
+    // One request a connection.
+    let mut once = connect(b"GET /health HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n");
+    let mut heard = String::new();
+    once.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    once.read_to_string(&mut heard).unwrap();
+    assert!(heard.contains("\r\nconnection: close\r\n"), "{heard}");
+    drop(stay);
+    drop(host.stop());
+}
+
+#[test]
+fn it_answers_by_its_own_names_alone_and_no_web_page_of_others() {
+    let house = House::build(&[]);
+    house.configure(
+        "address = \"127.0.0.2:0\"\n\n[listen]",
+        "address = \"127.0.0.2:0\"\nhosts = [\"metrics.hospital.example\"]\n\n[listen]",
+    );
+    let host = house.serve();
+    let ask = |head: &str| {
+        let answer = Client::new(host.admin_address()).say(format!("{head}\r\n\r\n").as_bytes());
+        answer.unwrap()
+    };
+    for name in ["127.0.0.2", "[::1]:1", "localhost:8601", "METRICS.hospital.example:80"] {
+        let answer = ask(&format!("GET /status HTTP/1.1\r\nhost: {name}"));
+        assert_eq!(answer.status, 200, "{name}");
+        assert_eq!(answer.header("access-control-allow-origin"), None);
+        assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
+        assert_eq!(answer.header("cross-origin-resource-policy"), Some("same-origin"));
+    }
+    for path in ["/status", "/health", "/ready", "/metrics", "/"] {
+        let answer = ask(&format!("GET {path} HTTP/1.1\r\nhost: evil.example"));
+        assert_eq!(answer.status, 421, "{path}");
+        assert!(String::from_utf8_lossy(&answer.body).contains("admin.hosts"));
+    }
+    let own = "GET /status HTTP/1.1\r\nhost: 127.0.0.2\r\n";
+    assert_eq!(ask(&format!("{own}origin: http://evil.example")).status, 403);
+    assert_eq!(ask(&format!("{own}origin: http://127.0.0.2:1")).status, 200);
+    assert_eq!(ask("GET /health HTTP/1.1").status, 400);
+    assert_eq!(ask("GET /health HTTP/1.0").status, 200);
+    assert_eq!(ask(&format!("{own}host: 127.0.0.2")).status, 400);
+    let both = "transfer-encoding: chunked\r\ncontent-length: 0";
+    assert_eq!(ask(&format!("{own}{both}")).status, 400);
+    let wrong = ask("DELETE /status HTTP/1.1\r\nhost: 127.0.0.2");
+    assert_eq!((wrong.status, wrong.header("allow")), (405, Some("GET, HEAD")));
+    assert_eq!(ask("DELETE /other HTTP/1.1\r\nhost: 127.0.0.2").status, 404);
+    drop(host.stop());
+    house.configure("metrics.hospital.example", "*.example");
+    let refused = house.run(&["check", "--config", "portcullis.toml"]);
+    assert!(refused.code == 64 && refused.err.contains("admin.hosts"), "{}", refused.err);
 }
 
 #[test]

@@ -16,6 +16,7 @@ mod doctor;
 mod entra;
 mod entra_resume;
 mod events;
+mod faulty_http;
 mod generic;
 mod import;
 mod languages;

@@ -2,6 +2,7 @@
 //! nobody else notices.
 
 mod deeds;
+mod floods;
 mod in_time;
 mod making;
 mod overtaken;

@@ -77,6 +77,12 @@ impl Client {
         Ok(Begun { socket, body: body.to_vec() })
     }
 
+    /// Reads one answer from a connection of [`connect`](Self::connect); whether it stands is the second
+    /// part.
+    pub fn read(socket: &mut TcpStream) -> std::io::Result<(Answer, bool)> {
+        read(socket)
+    }
+
     /// A new connection, for tests that speak to it themselves.
     pub fn connect(&self) -> std::io::Result<TcpStream> {
         let socket = TcpStream::connect(&self.address)?;

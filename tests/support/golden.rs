@@ -54,3 +54,30 @@ pub fn normal(text: &str) -> String {
     }
     out + &word(rest)
 }
+
+/// Holds a part of a page of the documentation against what a test found. It stands between
+/// `<!-- NAME -->` and `<!-- end of NAME -->`.
+#[expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a part that is missing or differs is a failed test"
+)]
+pub fn golden_part(page: &str, name: &str, text: &str) {
+    let file = checkout().join("docs").join(page);
+    let (begin, end) = (format!("<!-- {name} -->\n"), format!("<!-- end of {name} -->\n"));
+    let whole = fs::read_to_string(&file).unwrap();
+    let parts = whole.split_once(&begin).and_then(|(before, rest)| {
+        let (part, after) = rest.split_once(&end)?;
+        Some((before, part, after))
+    });
+    let Some((before, part, after)) = parts else { panic!("`{page}` has no part `{name}`") };
+    if env::var_os("BLESS").is_some() {
+        fs::write(&file, [before, &begin, text, &end, after].concat()).unwrap();
+        return;
+    }
+    let differs = text.lines().zip(part.lines()).find(|(is, was)| is != was);
+    assert!(
+        text == part,
+        "`{name}` in `{page}` differs: {differs:?}\nif that is meant, run with BLESS=1"
+    );
+}

@@ -20,6 +20,7 @@ mod golden;
 mod guest;
 mod host;
 mod house;
+mod http2;
 mod issuer;
 mod kinds;
 mod payload;
@@ -41,10 +42,14 @@ pub use delivery_service::{DeliveryService, Said};
 pub use ends::Ends;
 pub use entra::{entra, entra_house};
 pub use forge::{MANIFEST, RELEASE_SET, TRUST_ROOT, wrongly_signed};
-pub use golden::{golden, normal};
+pub use golden::{golden, golden_part, normal};
 pub use guest::{Guest, bomb};
 pub use host::Host;
 pub use house::{Binding, Candidate, House, Ran, SECRET};
+pub use http2::{
+    CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, Http2, PING, RST_STREAM, Stream, block,
+    frame, request,
+};
 pub use issuer::Issuer;
 pub use kinds::with_list;
 pub use payload::{
