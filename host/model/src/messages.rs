@@ -2,7 +2,7 @@
 //!
 //! Invariant: text that reaches a person is a template of the manifest, filled with typed arguments; a plugin
 //! has no free text there. What is filled in can neither be long, nor break a line, nor turn the direction of
-//! writing around.
+//! writing around, nor open an HTML tag.
 
 use std::collections::BTreeMap;
 
@@ -106,7 +106,8 @@ impl Messages {
     ///
     /// Strings are filled in without quotation marks, arrays with ", " between their elements, an argument
     /// that is missing or `null` as "…". At most [`LONGEST`] characters, without control characters and marks
-    /// that turn the direction of writing.
+    /// that turn the direction of writing. Arguments lose `<` and `>` too: platforms and flows show the text in
+    /// pages that are not ours, and some show it as HTML. `&` stays, since names have it and it opens no tag.
     pub fn fill(
         &self,
         code: &str,
@@ -124,7 +125,11 @@ impl Messages {
                 Piece::Text(plain) => text.push_str(plain),
                 Piece::Argument(name) => {
                     match arguments.iter().find(|argument| argument.name == name) {
-                        Some(argument) => fill_in(&mut text, &argument.value),
+                        Some(argument) => {
+                            let mut filled = String::new();
+                            fill_in(&mut filled, &argument.value);
+                            text.extend(filled.chars().filter(|&it| !is_unfit_argument(it)));
+                        }
                         None => text.push(MISSING),
                     }
                 }
@@ -257,6 +262,13 @@ fn is_language(tag: &str) -> bool {
 /// differently.
 fn is_unprintable(character: char) -> bool {
     character.is_control() || matches!(character, '\u{2028}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
+}
+
+/// Characters of an argument that are left out: those above, the marks that only hint at a direction (a
+/// template may need them, an argument does not), and what begins or ends an HTML tag.
+fn is_unfit_argument(character: char) -> bool {
+    is_unprintable(character)
+        || matches!(character, '<' | '>' | '\u{200E}' | '\u{200F}' | '\u{061C}')
 }
 
 /// The longest template and the longest filled text, characters.

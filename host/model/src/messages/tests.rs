@@ -68,7 +68,7 @@ fn picks_the_language_then_its_primary_subtag_then_english() {
 fn fills_by_type_and_never_twice() {
     let messages = messages(r#"{"A":{"en":"<{s}> {l} {n} {b} {gone} {null} {broken} {{s}} {o}"}}"#);
     let arguments = [
-        argument("s", "\"{l}\\n\\u202e!\\u0007\""),
+        argument("s", r#""{l}\n\u202e!\u0007<b>&\u200f""#),
         argument("l", "[\"a\",[\"b\",2],null]"),
         argument("n", "1.50"),
         argument("b", "false"),
@@ -78,7 +78,7 @@ fn fills_by_type_and_never_twice() {
     ];
     let (language, text) = messages.fill("A", "fr", &arguments).unwrap();
     assert_eq!(language, "en", "what was filled in, not what was asked for");
-    assert_eq!(text, "<{l}!> a, b, 2, … 1.50 false … … … {s} {\"k\":\"v\"}");
+    assert_eq!(text, "<{l}!b&> a, b, 2, … 1.50 false … … … {s} {\"k\":\"v\"}");
 }
 
 #[test]
@@ -95,6 +95,7 @@ proptest! {
         let mut json = String::new();
         crate::json::quote(&mut json, &value);
         let (_, text) = messages.fill("A", "de", &[argument("a", &json)]).unwrap();
+        prop_assert!(!text.contains(['<', '>']));
         prop_assert!(text.chars().count() <= LONGEST && !text.contains(is_unprintable));
         if messages.validate().is_ok() && !template.contains(['{', '}']) {
             prop_assert_eq!(text, template);
