@@ -9,6 +9,7 @@ mod check;
 mod files;
 mod hook;
 mod keys;
+mod logging;
 mod outcome;
 mod plugin;
 mod registry;

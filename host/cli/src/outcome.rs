@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::ValueEnum;
+use portcullis_model::escape::escape_lines;
 
 /// Why a command did not do what it was asked.
 pub struct Failed {
@@ -30,6 +31,16 @@ impl Failed {
     /// Looked, and found wrong: exit 1.
     pub fn wrong(message: impl Display) -> Self {
         Self { code: 1, message: message.to_string(), hint: None }
+    }
+
+    /// What was asked for does not exist: exit 3.
+    pub fn missing(message: impl Display) -> Self {
+        Self { code: 3, message: message.to_string(), hint: None }
+    }
+
+    /// What was asked for exists and cannot be proved yet: exit 4.
+    pub fn not_yet(message: impl Display) -> Self {
+        Self { code: 4, message: message.to_string(), hint: None }
     }
 
     /// The configuration, a key or another file that the operator gives is of no use: exit 64.
@@ -78,10 +89,11 @@ impl From<portcullis_engine::Refused> for Failed {
     }
 }
 
-/// Prints a result; a reader that went away is no error.
+/// Prints a result, with what could steer a terminal escaped; a reader that went away is no error.
 pub fn print(text: impl Display) {
     let mut out = std::io::stdout().lock();
-    drop(writeln!(out, "{text}").and_then(|()| out.flush()));
+    let text = text.to_string();
+    drop(writeln!(out, "{}", escape_lines(&text)).and_then(|()| out.flush()));
 }
 
 impl Format {
@@ -98,9 +110,9 @@ impl Format {
 pub fn report(done: Done) -> ExitCode {
     let Err(failed) = done else { return ExitCode::SUCCESS };
     let mut err = std::io::stderr().lock();
-    drop(writeln!(err, "error: {}", failed.message));
+    drop(writeln!(err, "error: {}", escape_lines(&failed.message)));
     if let Some(hint) = &failed.hint {
-        drop(writeln!(err, "hint: {hint}"));
+        drop(writeln!(err, "hint: {}", escape_lines(hint)));
     }
     ExitCode::from(failed.code)
 }

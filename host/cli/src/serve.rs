@@ -3,15 +3,14 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use crate::logging::LogFormat;
+use crate::outcome::{Done, Failed, print};
+use clap::Args;
 use portcullis_server::{
     Admin, BreakGlassWatch, Clock, Config, Housekeeping, Listener, Prepared, Reload,
     registry::RegistryWatch,
 };
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tracing_subscriber::EnvFilter;
-
-use crate::outcome::{Done, Failed, print};
 
 /// Answer hooks until stopped.
 #[derive(Args)]
@@ -28,16 +27,10 @@ pub struct Serve {
     log_format: LogFormat,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-enum LogFormat {
-    Text,
-    Json,
-}
-
 impl Serve {
     /// Configuration, keys, sandbox, release, record, port: in this order, so that nothing is bound before all else stands.
     pub fn run(self) -> Done {
-        self.log();
+        self.log_format.start();
         let prepared = prepare(&self.config, true)?;
         tracing::info!(reset = %prepared.reset(), "instances are reset");
         let host = prepared.open().map_err(start_failed)?;
@@ -75,27 +68,6 @@ impl Serve {
         host.close();
         Ok(())
     }
-
-    fn log(&self) {
-        let wanted = std::env::var("PORTCULLIS_LOG").unwrap_or_default();
-        let (filter, wrong) = match EnvFilter::try_new(format!("{PEERS},{wanted}")) {
-            Ok(filter) if !wanted.is_empty() => (filter, None),
-            Ok(_) => (EnvFilter::new(format!("info,{PEERS}")), None),
-            Err(error) => (EnvFilter::new(format!("info,{PEERS}")), Some(error)),
-        };
-        let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-        match self.log_format {
-            LogFormat::Text => logs.with_ansi(false).init(),
-            LogFormat::Json => logs.json().init(),
-        }
-        if let Some(error) = wrong {
-            tracing::warn!(
-                event = "log.filter-invalid",
-                %error,
-                "PORTCULLIS_LOG cannot be read as a filter; the default is used"
-            );
-        }
-    }
 }
 
 /// Ends the process if stopping takes longer, because a disk hangs say: the next start recovers what is on it.
@@ -106,10 +78,6 @@ fn end_within(limit: Duration) {
         std::process::exit(70);
     });
 }
-
-/// Libraries that warn about what peers send: only their errors are logged unless `PORTCULLIS_LOG`
-/// names the library itself, so that no unauthenticated client can fill the log.
-const PEERS: &str = "h2=error,hyper=error,rustls=error,tokio_rustls=error";
 
 /// How long closing the record may take after the calls have ended.
 const CLOSING: Duration = Duration::from_secs(10);

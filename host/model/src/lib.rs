@@ -9,6 +9,7 @@ mod change;
 mod decision;
 mod digest;
 mod emits;
+pub mod escape;
 pub mod json;
 mod limits;
 pub mod messages;

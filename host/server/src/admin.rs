@@ -29,6 +29,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioTimer;
+use portcullis_model::escape::escape_lines;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::LocalSet;
@@ -210,6 +211,8 @@ fn answer(
 }
 
 fn reply(status: StatusCode, content: &'static str, body: String) -> Response<Full<Bytes>> {
+    // The pages are read on terminals too. An escape of JSON is the same JSON.
+    let body = escape_lines(&body).into_owned();
     let mut response = Response::new(Full::new(Bytes::from(body)));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content));

@@ -97,11 +97,8 @@ pub(crate) fn printable(text: &str, most: usize) -> String {
     shown
 }
 
-/// No control character, and none of those that change the direction of the text around them (Unicode UAX
-/// #9).
 fn is_plain(c: char) -> bool {
-    !c.is_control()
-        && !matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    !portcullis_model::escape::is_unsafe_to_show(c)
 }
 
 fn is_dotted(text: &str) -> bool {
