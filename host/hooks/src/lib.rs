@@ -13,6 +13,7 @@ mod errand;
 mod generic;
 mod heard;
 mod kind;
+mod member_names;
 mod object;
 mod okta;
 pub mod outside;
@@ -33,6 +34,7 @@ pub use heard::{
     Batch, Frame, Heard, Incoming, Malformed, Page, Refusal, Request, Settings, Until,
 };
 pub use kind::HookKind;
+pub use member_names::{UNKNOWN_MEMBER, is_shown_member, shown_member, shown_path};
 pub use portcullis_model::Found;
 
 /// What to answer, after combination and mapping.

@@ -68,6 +68,13 @@ pub fn unknown_members(kind: HookKind, request: &Document, most: usize) -> Vec<U
     search.found
 }
 
+/// The paths of all members that any kind's requests are known to have.
+pub(crate) fn known_members() -> impl Iterator<Item = &'static str> {
+    let of_kind = |kind| [okta::known(kind), entra::known(kind), decisions::known(kind)];
+    let lists = HookKind::ALL.into_iter().flat_map(of_kind);
+    lists.flat_map(|known| known.iter().flat_map(|members| members.iter().copied()))
+}
+
 /// An answer that every kind of the platform must be able to read: the status and one JSON object.
 pub(crate) fn object(status: u16, body: &[u8]) -> Result<Document, Taken> {
     if status != 200 {

@@ -1,15 +1,16 @@
 //! The drift alarm: a platform sends members that its hook kind is not known to have.
 //!
 //! Invariant: each unknown member of a hook is spoken of once a run, and at most [`MOST_SEEN`] are; only calls that could be read are looked
-//! at, a sample of them, after their answer has left. A record holds names of members only, and those only where they look like names.
+//! at, a sample of them, after their answer has left. A name that may be a person's is in the sealed part of the record alone; the leaf,
+//! the host's log and `/status` have a salted hash of it, whose salt is sealed with the name.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use portcullis_audit::Entry;
-use portcullis_hooks::HookKind;
 use portcullis_hooks::outside::{Unknown, unknown_members};
+use portcullis_hooks::{HookKind, is_shown_member};
 use portcullis_model::Document;
 use portcullis_model::json::quote;
 
@@ -20,7 +21,16 @@ use crate::host::{Hook, Host};
 pub struct Drift {
     calls: AtomicU32,
     full: AtomicBool,
-    seen: Mutex<BTreeSet<String>>,
+    /// By parent and name, as the platform wrote it; with what is shown instead.
+    seen: Mutex<BTreeMap<Unknown, String>>,
+}
+
+/// A member that was not seen before.
+struct News {
+    /// Its path, with a hash where the name must not be shown.
+    shown: String,
+    /// The name and the hash's salt, where the name must not be shown.
+    hidden: Option<(String, [u8; 16])>,
 }
 
 impl Drift {
@@ -31,59 +41,70 @@ impl Drift {
             && !self.full.load(Ordering::Relaxed)
     }
 
-    /// Looks at a request, and says what is new.
+    /// Looks at a request, and records what is new.
     pub fn look(&self, host: &Host, hook: &Hook, request: &Document) {
-        for member in self.news(hook.config.kind, request) {
+        for News { shown, hidden } in self.news(hook.config.kind, request, || host.salt()) {
             tracing::warn!(
+                event = "hook.drift",
                 hook = &*hook.name,
-                member,
+                member = shown,
                 "the platform sends a member that this hook kind is not known to have"
             );
             let mut fields =
                 format!(r#""hook":"{}","kind":"{}","member":"#, hook.name, hook.config.kind.name());
-            quote(&mut fields, &member);
-            host.say(Entry { kind: "hook.drift", fields, sealed: None });
+            quote(&mut fields, &shown);
+            let sealed = hidden.map(|(name, salt)| {
+                let mut sealed = String::from(r#"{"member":"#);
+                quote(&mut sealed, &name);
+                sealed.push_str(&format!(r#","salt":"{:032x}"}}"#, u128::from_be_bytes(salt)));
+                sealed.into_bytes()
+            });
+            host.say(Entry { kind: "hook.drift", fields, sealed });
         }
     }
 
-    /// The members seen so far.
+    /// The members seen so far, as they may be shown.
     pub fn seen(&self) -> Vec<String> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
-    fn news(&self, kind: HookKind, request: &Document) -> Vec<String> {
+    fn news(&self, kind: HookKind, request: &Document, salt: impl Fn() -> [u8; 16]) -> Vec<News> {
         let found = unknown_members(kind, request, MOST_SEEN);
         if found.is_empty() {
             return Vec::new();
         }
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let mut news = Vec::new();
-        for member in found.iter().map(spelled) {
+        for member in found {
             if seen.len() >= MOST_SEEN {
                 self.full.store(true, Ordering::Relaxed);
                 break;
             }
-            if seen.insert(member.clone()) {
-                news.push(member);
+            if seen.contains_key(&member) {
+                continue;
             }
+            let new = News::of(&member, &salt);
+            seen.insert(member, new.shown.clone());
+            news.push(new);
         }
         news
     }
 }
 
-/// A member's path. A name that does not look like one may be a person's: it is named by its hash.
-fn spelled(unknown: &Unknown) -> String {
-    let name = &unknown.name;
-    let plain = (1..=LONGEST_NAME).contains(&name.len())
-        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-$@".contains(&byte))
-        && name.bytes().filter(u8::is_ascii_digit).count() < MOST_DIGITS;
-    let name = if plain {
-        name.clone()
-    } else {
-        let digest = crate::digest::sha256(name.as_bytes()).to_string();
-        digest.chars().take("sha256:".len() + HASH_SHOWN).collect()
-    };
-    if unknown.parent.is_empty() { name } else { format!("{}.{name}", unknown.parent) }
+impl News {
+    fn of(unknown: &Unknown, salt: impl Fn() -> [u8; 16]) -> Self {
+        let Unknown { parent, name } = unknown;
+        let (last, hidden) = if is_shown_member(name) {
+            (name.clone(), None)
+        } else {
+            let salt = salt();
+            let digest = crate::digest::sha256_of(&[&salt, name.as_bytes()]).to_string();
+            let shown = digest.chars().take("sha256:".len() + HASH_SHOWN).collect();
+            (shown, Some((name.clone(), salt)))
+        };
+        let shown = if parent.is_empty() { last } else { format!("{parent}.{last}") };
+        Self { shown, hidden }
+    }
 }
 
 /// Unknown members of one hook that are told apart; past that it is another interface, and one record less does not matter.
@@ -92,10 +113,6 @@ const MOST_SEEN: usize = 32;
 const ALL_OF_THE_FIRST: u32 = 64;
 /// After those, one call in so many.
 const ONE_IN: u32 = 64;
-/// The longest name that looks like one.
-const LONGEST_NAME: usize = 48;
-/// As many digits are a number, not a name.
-const MOST_DIGITS: usize = 5;
 /// Characters of a name's hash.
 const HASH_SHOWN: usize = 16;
 
@@ -103,24 +120,25 @@ const HASH_SHOWN: usize = 16;
 mod tests {
     use super::*;
 
-    fn news(drift: &Drift, request: &str) -> Vec<String> {
-        drift.news(HookKind::OktaToken, &Document::parse(request.as_bytes()).unwrap())
+    fn news(drift: &Drift, request: &str) -> Vec<News> {
+        let request = Document::parse(request.as_bytes()).unwrap();
+        drift.news(HookKind::OktaToken, &request, || [7; 16])
     }
 
     #[test]
-    fn each_member_is_news_once_and_names_of_people_are_hashed() {
+    fn each_member_is_news_once_and_a_name_that_may_be_a_persons_is_hidden() {
         let drift = Drift::default();
-        let request = r#"{"eventId":"e","data":{"context":{"device":{"id":1}},"noor@ward.test":1,"00u1234567":2},"new":[]}"#;
+        let request = r#"{"eventId":"e","data":{"context":{"device":{"id":1}},"Zebulon-Quartermain":1,"00u1234567":2},"new":[]}"#;
         let first = news(&drift, request);
-        assert_eq!(first.len(), 4, "{first:?}");
-        assert!(
-            first.contains(&"data.context.device".to_owned()) && first.contains(&"new".to_owned()),
-            "{first:?}"
-        );
-        assert!(
-            !first.concat().contains("noor") && !first.concat().contains("1234567"),
-            "{first:?}"
-        );
+        let shown: Vec<_> = first.iter().map(|new| new.shown.as_str()).collect();
+        assert_eq!(shown.len(), 4, "{shown:?}");
+        assert!(shown.contains(&"data.context.device") && shown.contains(&"new"), "{shown:?}");
+        let hashed = shown.iter().filter(|shown| shown.starts_with("data.sha256:")).count();
+        assert_eq!(hashed, 2, "{shown:?}");
+        assert_eq!(drift.seen().len(), 4);
+        assert!(!drift.seen().concat().contains("Zebulon"));
+        let hidden: Vec<_> = first.iter().filter_map(|new| new.hidden.as_ref()).collect();
+        assert!(hidden.contains(&&("Zebulon-Quartermain".to_owned(), [7; 16])));
         assert!(news(&drift, request).is_empty());
         let many: String = (0..100).map(|n| format!("\"m{n}\":1,")).collect();
         assert_eq!(news(&drift, &format!("{{{many}\"eventId\":1}}")).len(), MOST_SEEN - 4);
