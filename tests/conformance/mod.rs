@@ -25,6 +25,7 @@ mod open;
 mod password;
 mod pdp;
 mod publish;
+mod record_readers;
 mod registration;
 mod registry;
 mod release;

@@ -110,6 +110,32 @@ pub(crate) fn decode(bytes: &[u8]) -> Option<(Head, &[u8], usize)> {
     ))
 }
 
+/// What the head of a frame claims. Only [`decode`] proves it.
+pub(crate) struct Claim {
+    pub(crate) first: u64,
+    pub(crate) count: u32,
+    payload: u32,
+}
+
+impl Claim {
+    /// Bytes of the frame, without padding.
+    pub(crate) fn frame_bytes(&self) -> u64 {
+        u64::from(self.payload).saturating_add((HEAD_BYTES + CRC_BYTES) as u64)
+    }
+}
+
+/// What the head at the start of `bytes` claims, where there is one.
+pub(crate) fn claim(bytes: &[u8]) -> Option<Claim> {
+    let (payload, rest) = bytes.strip_prefix(&MAGIC)?.split_first_chunk()?;
+    let (count, rest) = rest.split_first_chunk()?;
+    let (first, _) = rest.split_at_checked(8)?.1.split_first_chunk()?;
+    Some(Claim {
+        first: u64::from_be_bytes(*first),
+        count: u32::from_be_bytes(*count),
+        payload: u32::from_be_bytes(*payload),
+    })
+}
+
 /// First sequence and payload bytes that the head of an unfinished frame claims, where one was begun at the start of `bytes`.
 pub(crate) fn begun(bytes: &[u8]) -> Option<(u64, u32)> {
     let (length, rest) = bytes.strip_prefix(&MAGIC)?.split_first_chunk()?;
@@ -169,7 +195,7 @@ pub(crate) const BLOCK: u64 = 4096;
 
 /// Not UTF-8, so no leaf can hold it.
 const MAGIC: [u8; 8] = *b"\xF5PCWAL1\0";
-const HEAD_BYTES: usize = 40;
+pub(crate) const HEAD_BYTES: usize = 40;
 const CRC_BYTES: usize = 4;
 /// What stands around a record with both sections: its length, and type and length of each.
 const RECORD_BYTES: usize = 4 + 5 + 5;

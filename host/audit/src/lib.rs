@@ -23,6 +23,8 @@ mod shards;
 pub mod show;
 pub mod tiles;
 pub mod tree;
+mod uncovered;
+mod verified;
 pub mod verify;
 mod views;
 mod wal;
@@ -30,7 +32,8 @@ mod writer;
 
 pub use error::{AuditError, NotDurable, Refused};
 pub use log::{
-    CheckpointEvery, Commit, Health, Log, MAX_LEAF_BYTES, MAX_SEALED_BYTES, Options, Recovery,
+    CheckpointEvery, Commit, Health, Log, MAX_LEAF_BYTES, MAX_SEALED_BYTES, Monotonic, Options,
+    Recovery,
 };
 pub use note::Signer;
 pub use pseudonym::{Pseudonym, Pseudonyms};
@@ -39,3 +42,4 @@ pub use reader::{ReadError, Reader};
 pub use record::{Entry, Record, RecordTime, TIME_RESET, TimeMark};
 pub use ring::{Owed, Ring, Slot};
 pub use seal::{KeyId, OVERHEAD, SealError, SealKey, Sealed, Sealer, open_sealed};
+pub use verified::VerifiedRecord;

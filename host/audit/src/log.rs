@@ -17,6 +17,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::Instant;
 
 use crate::disk::{Disk, Lock, OsDisk};
 use crate::error::{AuditError, Refused};
@@ -55,7 +56,12 @@ pub struct Options {
     pub queue_entries: usize,
     /// Milliseconds since 1970 UTC.
     pub clock: Arc<dyn Fn() -> RecordTime + Send + Sync>,
+    /// The monotonic clock by which checkpoints are due and a sync counts as hanging.
+    pub monotonic: Monotonic,
 }
+
+/// A source of monotonic time.
+pub type Monotonic = Arc<dyn Fn() -> Instant + Send + Sync>;
 
 impl Options {
     /// The defaults: receipts for what is on disk, up to sixteen segments of 16 MiB, a checkpoint after 256 entries or one second, 4,096
@@ -79,6 +85,7 @@ impl Options {
             checkpoint_every: CheckpointEvery::default(),
             queue_entries: 4096,
             clock,
+            monotonic: Arc::new(Instant::now),
         }
     }
 
@@ -184,7 +191,14 @@ impl Log {
         options.check()?;
         let Core { lock, wal, pool, views, ring, last_at, recovery } = Core::open(disk, &options)?;
         let queue = Queue::new(recovery.size, last_at, options.queue_entries);
-        let shared = Arc::new(Shared::new(queue, pool, ring, wal.durable(), views.head().size));
+        let shared = Arc::new(Shared::new(
+            queue,
+            pool,
+            ring,
+            wal.durable(),
+            views.head().size,
+            Arc::clone(&options.monotonic),
+        ));
         let tenant = Arc::new(Tenant::new(&options.tenant));
         let (commit, every) = (options.commit, options.checkpoint_every);
         let mut threads = Vec::new();
@@ -355,7 +369,7 @@ impl Core {
     pub(crate) fn open(disk: Arc<dyn Disk>, options: &Options) -> Result<Self, AuditError> {
         let dir = &options.dir;
         let (wal_dir, log_dir, sealed_dir) =
-            (dir.join("wal"), dir.join(LOG_DIR), dir.join(SEALED_DIR));
+            (dir.join(WAL_DIR), dir.join(LOG_DIR), dir.join(SEALED_DIR));
         let lock = prepare(disk.as_ref(), dir, &[&wal_dir, &log_dir, &sealed_dir])?;
         let found = Views::checkpoint(disk.as_ref(), &log_dir, options.signer.as_ref())?;
         // A process that was killed may have left the checkpoint's new name in the kernel's memory alone: segments are freed on the strength of it.
@@ -398,7 +412,13 @@ impl Core {
         let Some(segment) = pool.take(false) else {
             return Err(AuditError::Options("there is no write-ahead segment"));
         };
-        let wal = Wal::new(Arc::clone(&pool), segment, epoch, views.size());
+        let wal = Wal::new(
+            Arc::clone(&pool),
+            segment,
+            epoch,
+            views.size(),
+            Arc::clone(&options.monotonic),
+        );
         let (ring, owed, unclean) = Ring::open(disk.as_ref(), &dir.join(RING))?;
         let (replayed, size) = (views.size().saturating_sub(applied), views.size());
         let unclean = unclean || replayed > 0 || truncated_bytes > 0;
@@ -470,6 +490,8 @@ fn has_tiles(disk: &dyn Disk, log: &Path) -> bool {
 
 /// The public part of a log's directory.
 pub(crate) const LOG_DIR: &str = "log";
+/// The write-ahead log.
+pub(crate) const WAL_DIR: &str = "wal";
 /// The sealed part.
 pub(crate) const SEALED_DIR: &str = "sealed";
 const LOCK: &str = "lock";

@@ -57,7 +57,7 @@ pub fn prove(
     index: u64,
 ) -> Result<Proven, ReadError> {
     let reader = Reader::open(disk, dir, key)?;
-    let leaf = reader.leaf(index)?;
+    let leaf = reader.verified(index)?.into_leaf();
     let path = inclusion_proof(&reader.tiles, index, reader.head().size)
         .map_err(|error| unreadable(&reader.log, &error))?;
     let mut proof = format!("{HEADER}\nindex {index}\n");

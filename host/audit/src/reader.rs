@@ -1,7 +1,7 @@
 //! Reading a log that somebody else writes or wrote: its head, its entries, its sealed parts.
 //!
-//! Invariant: nothing is written and no lock is taken; a log can be read while it grows. The head's signature is checked when opening, what
-//! is read below it is not (`verify` does that).
+//! Invariant: nothing is written and no lock is taken; a log can be read while it grows. The head's signature is checked when opening, and
+//! no record is handed out that does not lead to it. That the rest of the log does too is for `verify` to find.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,11 +10,13 @@ use portcullis_keys::PublicKey;
 
 use crate::checkpoint::Checkpoint;
 use crate::disk::Disk;
-use crate::log::{LOG_DIR, SEALED_DIR};
+use crate::log::{LOG_DIR, SEALED_DIR, WAL_DIR};
 use crate::note::NoteError;
 use crate::shards::ShardReader;
-use crate::tiles::{Row, TILE_WIDTH, Tile, TileReader, entries};
-use crate::tree::{check_consistency, consistency_proof, leaf_hash};
+use crate::tiles::TileReader;
+use crate::tree::{check_consistency, consistency_proof};
+use crate::uncovered;
+use crate::verified::{Unverified, VerifiedRecord, Verifier};
 use crate::views::CHECKPOINT;
 
 /// Why a log cannot be read.
@@ -39,6 +41,14 @@ pub enum ReadError {
         /// Entries under the checkpoint.
         size: u64,
     },
+    /// The record is durable, and no checkpoint covers it yet.
+    #[error("record {index} is not under a checkpoint yet: the last one covers {size}")]
+    NotYetCovered {
+        /// What was asked for.
+        index: u64,
+        /// Entries under the checkpoint.
+        size: u64,
+    },
     /// What was read does not fit the checkpoint.
     #[error("the log is damaged: {0}")]
     Damaged(String),
@@ -51,6 +61,7 @@ impl ReadError {
             Self::File { .. } => "log-unreadable",
             Self::Checkpoint(_) => "log-checkpoint",
             Self::NoSuchRecord { .. } => "log-no-such-record",
+            Self::NotYetCovered { .. } => "log-not-yet-covered",
             Self::Damaged(_) => "log-damaged",
         }
     }
@@ -65,8 +76,11 @@ impl ReadError {
             Self::Checkpoint(NoteError::Unsigned(_)) => {
                 Some("check that the vkey is this log's".into())
             }
-            Self::NoSuchRecord { .. } => Some(
-                "a record is listed once a checkpoint covers it, about a second after it was made"
+            Self::NoSuchRecord { .. } => {
+                Some("check the number, and that this is the log that the answer names".into())
+            }
+            Self::NotYetCovered { .. } => Some(
+                "try again: a checkpoint covers a record about a second after it was made, and while the log's disk is full once there is room again"
                     .into(),
             ),
             Self::Checkpoint(_) | Self::Damaged(_) => {
@@ -83,6 +97,9 @@ pub struct Reader<'a> {
     pub(crate) tiles: TileReader<'a>,
     pub(crate) note: String,
     head: Checkpoint,
+    verifier: Verifier,
+    wal_dir: PathBuf,
+    disk: &'a dyn Disk,
     shards: ShardReader<'a>,
 }
 
@@ -99,7 +116,10 @@ impl<'a> Reader<'a> {
         let sealed_dir = log.parent().unwrap_or(Path::new("")).join(SEALED_DIR);
         let tiles = TileReader::new(disk, &log, head.size);
         let note = String::from_utf8_lossy(&note).into_owned();
-        Ok(Self { log, shards: ShardReader::new(disk, &sealed_dir), sealed_dir, tiles, note, head })
+        let verifier = Verifier::new(head.size, head.root);
+        let wal_dir = log.parent().unwrap_or(Path::new("")).join(WAL_DIR);
+        let shards = ShardReader::new(disk, &sealed_dir);
+        Ok(Self { log, shards, sealed_dir, tiles, note, head, verifier, wal_dir, disk })
     }
 
     /// The head.
@@ -107,12 +127,39 @@ impl<'a> Reader<'a> {
         &self.head
     }
 
-    /// The exact bytes of a record.
-    pub fn leaf(&self, index: u64) -> Result<Vec<u8>, ReadError> {
-        if index >= self.head.size {
-            return Err(ReadError::NoSuchRecord { index, size: self.head.size });
+    /// The record at an index, checked against the checkpoint.
+    ///
+    /// # Errors
+    /// There is no such record, no checkpoint covers it yet, or what was read is not what was signed.
+    pub fn verified(&self, index: u64) -> Result<VerifiedRecord, ReadError> {
+        self.require(index)?;
+        self.verifier.record(&self.tiles, index).map_err(|unverified| match unverified {
+            Unverified::Disk(error) => unreadable(&self.log, &error),
+            Unverified::Altered(what) => ReadError::Damaged(what),
+        })
+    }
+
+    /// Checks that the checkpoint covers a record.
+    ///
+    /// # Errors
+    /// There is no such record, or no checkpoint covers it yet.
+    pub fn require(&self, index: u64) -> Result<(), ReadError> {
+        let size = self.head.size;
+        if index < size {
+            Ok(())
+        } else if uncovered::holds(self.disk, &self.wal_dir, index) {
+            Err(ReadError::NotYetCovered { index, size })
+        } else {
+            Err(ReadError::NoSuchRecord { index, size })
         }
-        self.tiles.entry(index).map_err(|error| unreadable(&self.log, &error))
+    }
+
+    /// The exact bytes of a record, checked as by [`Reader::verified`].
+    ///
+    /// # Errors
+    /// As [`Reader::verified`].
+    pub fn leaf(&self, index: u64) -> Result<Vec<u8>, ReadError> {
+        self.verified(index).map(VerifiedRecord::into_leaf)
     }
 
     /// Whether this log continues an earlier head of its own. Only as sure as the tiles on disk: `verify` looks at all of them.
@@ -128,36 +175,15 @@ impl<'a> Reader<'a> {
         Ok(check_consistency(earlier.size, &earlier.root, self.head.size, &self.head.root, &proof))
     }
 
-    /// Hands out every record from `first` on, in order. Each is held against the hash that the tree has for it.
+    /// Hands out every record from `first` on, in order, each checked against the checkpoint.
+    ///
+    /// # Errors
+    /// As [`Reader::verified`].
     pub fn scan(&self, first: u64, mut look: impl FnMut(u64, &[u8])) -> Result<(), ReadError> {
-        let failed = |error: io::Error| unreadable(&self.log, &error);
-        let mut next = first;
-        while next < self.head.size {
-            let bundle = next / TILE_WIDTH;
-            let (Some(tile), Some(hashed)) = (
-                Tile::at(Row::Entries, bundle, self.head.size),
-                Tile::at(Row::Hashes(0), bundle, self.head.size),
-            ) else {
-                break;
-            };
-            let bytes = self.tiles.read(tile).map_err(failed)?;
-            let hashes = self.tiles.hashes(hashed).map_err(failed)?;
-            let found = entries(&bytes).filter(|found| found.len() == hashes.len());
-            let found = found.ok_or_else(|| {
-                ReadError::Damaged(format!("`{}` has not its entries", tile.path()))
-            })?;
-            let skip = usize::try_from(next % TILE_WIDTH).unwrap_or(usize::MAX);
-            for (leaf, hash) in found.iter().zip(&hashes).skip(skip) {
-                if leaf_hash(leaf) != *hash {
-                    return Err(ReadError::Damaged(format!(
-                        "record {next} is not the one that was logged"
-                    )));
-                }
-                look(next, leaf);
-                next += 1;
-            }
-        }
-        Ok(())
+        (first..self.head.size).try_for_each(|index| {
+            look(index, self.verified(index)?.leaf());
+            Ok(())
+        })
     }
 
     /// The signed note of the head.

@@ -1,6 +1,6 @@
 //! Showing records: by place, by time, by type; with the sealing key also the sealed part.
 //!
-//! Invariant: reads only, one record at a time. That the records are the ones that were logged is for `verify` to say.
+//! Invariant: reads only, one record at a time, and shows none that was not checked against the signed checkpoint.
 
 use portcullis_keys::PublicKey;
 use zeroize::Zeroizing;
@@ -12,6 +12,7 @@ use crate::disk::Disk;
 use crate::reader::{ReadError, Reader};
 use crate::record::{Record, TIME_RESET};
 use crate::seal::{SealKey, open_sealed};
+use crate::verified::VerifiedRecord;
 
 /// Which records; the default is all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,10 +31,8 @@ pub struct Filter {
 
 /// A record to show.
 pub struct Shown {
-    /// What the log wrote into it.
-    pub record: Record,
-    /// The exact bytes.
-    pub leaf: Vec<u8>,
+    /// The record, checked against the checkpoint.
+    pub verified: VerifiedRecord,
     /// The sealed part, decrypted: only with a key that opens it; wiped when dropped.
     pub sealed: Option<Result<Zeroizing<Vec<u8>>, String>>,
 }
@@ -48,6 +47,12 @@ pub fn show(
     mut each: impl FnMut(Shown) -> bool,
 ) -> Result<u64, ReadError> {
     let reader = Reader::open(disk, dir, key)?;
+    if let Some(last) =
+        filter.to.and_then(|to| to.checked_sub(1)).filter(|last| *last == filter.from)
+    {
+        // One record is asked for: where it is not there, that is the answer.
+        reader.require(last)?;
+    }
     let mut handed = 0;
     for stretch in stretches(&reader, filter) {
         if !show_stretch(&reader, filter, seal_key, &stretch, &mut handed, &mut each)? {
@@ -70,7 +75,8 @@ fn show_stretch(
     let mut index = filter.from.max(first);
     let end = filter.to.unwrap_or(u64::MAX).min(stretch.end);
     while index < end {
-        let (record, leaf) = record(reader, index)?;
+        let verified = reader.verified(index)?;
+        let record = verified.record();
         if filter.until.is_some_and(|until| record.at >= until) {
             return Ok(true);
         }
@@ -80,8 +86,8 @@ fn show_stretch(
             *handed += 1;
             let sealed = seal_key
                 .filter(|_| record.sealed.is_some())
-                .map(|seal_key| open(reader, &record, seal_key));
-            if !each(Shown { record, leaf, sealed }) {
+                .map(|seal_key| open(reader, record, seal_key));
+            if !each(Shown { verified, sealed }) {
                 return Ok(false);
             }
         }
@@ -124,24 +130,11 @@ fn first_since(reader: &Reader<'_>, since: u64, stretch: &Range<u64>) -> Result<
     let mut high = if since == 0 { low } else { stretch.end };
     while low < high {
         let middle = low + (high - low) / 2;
-        if record(reader, middle)?.0.at < since {
+        if reader.verified(middle)?.record().at < since {
             low = middle + 1;
         } else {
             high = middle;
         }
     }
     Ok(low)
-}
-
-fn record(reader: &Reader<'_>, index: u64) -> Result<(Record, Vec<u8>), ReadError> {
-    let leaf = reader.leaf(index)?;
-    let record = Record::parse(&leaf)
-        .map_err(|what| ReadError::Damaged(format!("record {index}: {what}")))?;
-    if record.seq != index {
-        return Err(ReadError::Damaged(format!(
-            "record {index} says that it is record {}",
-            record.seq
-        )));
-    }
-    Ok((record, leaf))
 }

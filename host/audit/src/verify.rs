@@ -439,4 +439,4 @@ fn missing(error: &io::Error) -> String {
 const MAX_DAMAGE: usize = 1000;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

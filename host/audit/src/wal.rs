@@ -12,6 +12,7 @@ use std::time::Instant;
 
 use crate::disk::{Disk, DiskFile};
 use crate::frame::{self, BLOCK, Framed, Head, Sequenced};
+use crate::log::Monotonic;
 
 /// A segment file.
 #[derive(Clone, Debug)]
@@ -172,12 +173,19 @@ pub(crate) struct Wal {
 
 impl Wal {
     /// Goes on at sequence `end` in a free segment, as a new epoch.
-    pub(crate) fn new(pool: Arc<Pool>, segment: Segment, epoch: u64, end: u64) -> Self {
+    pub(crate) fn new(
+        pool: Arc<Pool>,
+        segment: Segment,
+        epoch: u64,
+        end: u64,
+        clock: Monotonic,
+    ) -> Self {
         let durable = Arc::new(Durable {
             before: AtomicU64::new(end),
             unsynced: Mutex::default(),
             syncing: Mutex::default(),
-            opened: Instant::now(),
+            opened: clock(),
+            clock,
             since: AtomicU64::new(NEVER),
         });
         Self { pool, segment, epoch, offset: 0, end, durable, frame: Vec::new() }
@@ -225,13 +233,13 @@ impl Wal {
 }
 
 /// What has been written, and how much of it is known to be durable.
-#[derive(Debug)]
 pub(crate) struct Durable {
     before: AtomicU64,
     unsynced: Mutex<Unsynced>,
     /// Held while syncing, so that whoever syncs next finds it done; says whether it ever failed.
     syncing: Mutex<bool>,
     opened: Instant,
+    clock: Monotonic,
     /// When the sync began that is under way: milliseconds from `opened`, or [`NEVER`].
     since: AtomicU64,
 }
@@ -272,7 +280,8 @@ impl Durable {
     }
 
     fn elapsed(&self) -> u64 {
-        u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(NEVER - 1)
+        u64::try_from((self.clock)().saturating_duration_since(self.opened).as_millis())
+            .unwrap_or(NEVER - 1)
     }
 
     fn wrote(&self, segment: &Segment, records: &[Sequenced]) {

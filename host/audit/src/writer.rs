@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::NotDurable;
 use crate::frame::{Sequenced, frame_bytes, frame_room};
-use crate::log::{CheckpointEvery, Commit};
+use crate::log::{CheckpointEvery, Commit, Monotonic};
 use crate::queue::{Queue, Queued, Receipt};
 use crate::record::Tenant;
 use crate::ring::Ring;
@@ -27,6 +27,7 @@ pub(crate) struct Shared {
     pub(crate) pool: Arc<Pool>,
     pub(crate) ring: Ring,
     pub(crate) durable: Arc<Durable>,
+    clock: Monotonic,
     state: Mutex<State>,
     /// Something for the applier to do.
     work: Condvar,
@@ -60,10 +61,11 @@ impl Shared {
         ring: Ring,
         durable: Arc<Durable>,
         published: u64,
+        clock: Monotonic,
     ) -> Self {
         let state = Mutex::new(State { published, ..State::default() });
         let (work, done, written) = Default::default();
-        Self { queue, pool, ring, durable, state, work, done, written }
+        Self { queue, pool, ring, durable, clock, state, work, done, written }
     }
 
     /// Why the log stopped, if it did.
@@ -276,7 +278,7 @@ fn hand_over(shared: &Shared, committed: Committed) {
     let before = state.waiting;
     state.waiting = before.saturating_add(committed.hashes.len());
     state.committed.push_back(committed);
-    state.oldest.get_or_insert_with(Instant::now);
+    state.oldest.get_or_insert_with(&*shared.clock);
     let many = before < APPLIED_TOGETHER && state.waiting >= APPLIED_TOGETHER;
     if std::mem::take(&mut state.idle) || many || state.wanted > state.published {
         shared.work.notify_all();
@@ -284,6 +286,12 @@ fn hand_over(shared: &Shared, committed: Committed) {
 }
 
 impl State {
+    /// Returns whether a checkpoint is asked for that can be made now, with all before `end` committed. A receipt is given before
+    /// its record reaches this state: a checkpoint made at once would be short of what was asked for, and one more.
+    fn wants(&self, end: u64) -> bool {
+        self.published < self.wanted && self.wanted <= end
+    }
+
     /// Takes the oldest commits, of at most so many records together.
     fn take(&mut self, most: usize) -> Vec<Committed> {
         let mut left = most;
@@ -302,12 +310,12 @@ impl State {
 
 /// The applier: brings the views up to the write-ahead log, signs checkpoints, frees segments.
 pub(crate) fn apply(shared: &Shared, mut views: Views, every: CheckpointEvery) {
-    let (mut earliest, mut buffer) = (Instant::now(), Vec::new());
+    let (mut earliest, mut buffer) = ((shared.clock)(), Vec::new());
     while let Some((commits, publish)) = next_round(shared, &views, every, earliest) {
         let failed = match round(shared, &mut views, &commits, &mut buffer, publish) {
             Ok(()) => {
                 if publish {
-                    earliest = Instant::now() + MIN_ROUND;
+                    earliest = (shared.clock)() + MIN_ROUND;
                 }
                 continue;
             }
@@ -333,14 +341,14 @@ fn next_round(
         let applied = views.size().saturating_sub(views.head().size);
         let waiting = state.waiting as u64;
         let unpublished = applied.saturating_add(waiting);
-        let now = Instant::now();
+        let now = (shared.clock)();
         let due = if unpublished == 0 {
             if state.writer_ended {
                 return None;
             }
             None
         } else if state.writer_ended
-            || state.published < state.wanted
+            || state.wants(views.size().saturating_add(waiting))
             || unpublished >= ROUND_RECORDS
         {
             Some(now)

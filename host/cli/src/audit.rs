@@ -8,6 +8,7 @@ use portcullis_audit::show::{Filter, Shown};
 use portcullis_audit::verify::VerifyOptions;
 use portcullis_audit::{ReadError, SealKey, prove, show, verify};
 use portcullis_keys::{PublicKey, SymmetricKey};
+use portcullis_model::escape::escape;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
@@ -22,9 +23,9 @@ pub enum Audit {
         after_help = "Examples:\n  portcullis audit verify --log audit/log --key log.vkey\n  portcullis audit verify --log audit/log --key log.vkey \\\n    --retained checkpoint-of-last-week"
     )]
     Verify(Verify),
-    /// Show records; with the sealing key also what is sealed beside them.
+    /// Show records, each proved against the signed checkpoint; with the sealing key also what is sealed beside them.
     #[command(
-        after_help = "Examples:\n  portcullis audit show --log audit/log --key log.vkey --type hook.decision\n  portcullis audit show --log audit/log --key log.vkey --index 17 \\\n    --sealing-key keys/sealing.key"
+        after_help = "Examples:\n  portcullis audit show --log audit/log --key log.vkey --type hook.decision\n  portcullis audit show --log audit/log --key log.vkey --index 17 \\\n    --sealing-key keys/sealing.key\n\nExit 1: a record is not what was signed. Exit 3: there is no record `--index`. Exit 4: it is durable, and no checkpoint covers it yet."
     )]
     Show(Show),
     /// Write the proof of one record (C2SP tlog-proof), and the record beside it; or check one.
@@ -134,7 +135,7 @@ impl Verify {
             Err(damage) => {
                 for damage in &damage {
                     match self.format {
-                        Format::Text => print(damage),
+                        Format::Text => print(escape(&damage.to_string())),
                         Format::Json => print(
                             json!({"place": damage.place, "index": damage.index, "what": damage.what}),
                         ),
@@ -189,7 +190,8 @@ impl Show {
     }
 
     fn print(&self, shown: &Shown) {
-        let leaf = String::from_utf8_lossy(&shown.leaf);
+        let (record, leaf) =
+            (shown.verified.record(), String::from_utf8_lossy(shown.verified.leaf()));
         if self.format == Format::Json {
             return match &shown.sealed {
                 Some(Ok(sealed)) => print(
@@ -199,11 +201,12 @@ impl Show {
                 None => print(leaf),
             };
         }
-        let time = portcullis_trust::time::format(portcullis_model::Millis(shown.record.at));
-        print(format!("{} {time} {}\n  {leaf}", shown.record.seq, shown.record.kind));
+        let time = portcullis_trust::time::format(portcullis_model::Millis(record.at));
+        print(format!("{} {time} {}\n  {}", record.seq, escape(&record.kind), escape(&leaf)));
         match &shown.sealed {
             Some(Ok(sealed)) => {
-                print(format!("  sealed: {}", raw(&String::from_utf8_lossy(sealed))))
+                let sealed = raw(&String::from_utf8_lossy(sealed)).to_string();
+                print(format!("  sealed: {}", escape(&sealed)));
             }
             Some(Err(why)) => print(format!("  sealed, and not readable: {why}")),
             None => {}
@@ -254,7 +257,13 @@ fn seal_key(path: &Path) -> Done<SealKey> {
 
 fn unreadable(error: ReadError) -> Failed {
     let hint = error.hint();
-    Failed::wrong(format!("{error} [{}]", error.code())).hint(hint)
+    let message = format!("{error} [{}]", error.code());
+    let failed = match error {
+        ReadError::NoSuchRecord { .. } => Failed::missing(message),
+        ReadError::NotYetCovered { .. } => Failed::not_yet(message),
+        _ => Failed::wrong(message),
+    };
+    failed.hint(hint)
 }
 
 /// Milliseconds since 1970, or an RFC 3339 time in UTC.

@@ -34,6 +34,12 @@ pub(crate) fn options(dir: &Path) -> Options {
     Options { segment_bytes: 2 << 20, ..options }
 }
 
+/// A monotonic clock that stands still: no checkpoint is due by time, and no sync counts as hanging.
+pub(crate) fn still() -> Monotonic {
+    let start = Instant::now();
+    Arc::new(move || start)
+}
+
 pub(crate) fn entry(n: u64) -> Entry {
     let sealed = (!n.is_multiple_of(3)).then(|| format!("who {n}").into_bytes());
     Entry {
@@ -157,7 +163,7 @@ fn only_the_record_of_a_time_reset_has_an_earlier_time() {
         let filter = crate::show::Filter { since, until, ..Default::default() };
         let mut seen = Vec::new();
         let each = |shown: crate::show::Shown| {
-            seen.push(shown.record.seq);
+            seen.push(shown.verified.record().seq);
             true
         };
         crate::show::show(&OsDisk, dir.path(), public.public(), &filter, None, each).unwrap();
@@ -265,7 +271,9 @@ fn a_receipt_can_be_awaited_under_a_time_limit() {
 #[test]
 fn with_commits_to_the_kernel_a_waiting_caller_commits_for_all_who_appended() {
     let dir = tempfile::tempdir().unwrap();
-    let (log, _) = Log::open(Options { commit: Commit::Kernel, ..options(dir.path()) }).unwrap();
+    let (log, _) =
+        Log::open(Options { commit: Commit::Kernel, monotonic: still(), ..options(dir.path()) })
+            .unwrap();
     let mut pending: Vec<_> = (0..3).map(|n| log.commit(entry(n)).unwrap()).collect();
     let mut context = Context::from_waker(Waker::noop());
     for place in [2, 0, 1] {
@@ -309,4 +317,29 @@ fn a_record_whose_caller_went_away_is_committed_all_the_same() {
         }
         assert_eq!(log.flush_checkpoint().unwrap(), 1);
     }
+}
+
+#[test]
+fn a_checkpoint_is_due_by_the_clock_that_was_given_and_by_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let start = std::time::Instant::now();
+    let passed = Arc::new(AtomicU64::new(0));
+    let shared = Arc::clone(&passed);
+    let monotonic: Monotonic =
+        Arc::new(move || start + std::time::Duration::from_millis(shared.load(Ordering::Relaxed)));
+    let checkpoint_every = CheckpointEvery { entries: 65_536, within_ms: 5 };
+    let (log, _) =
+        Log::open(Options { monotonic, checkpoint_every, ..options(dir.path()) }).unwrap();
+    for n in 0..3 {
+        log.append(entry(n)).unwrap().wait().unwrap();
+        assert_eq!(log.health().published, 0);
+    }
+    passed.store(300, Ordering::Relaxed);
+    while log.health().published < 3 {
+        thread::yield_now();
+    }
+    log.close().unwrap();
+    let partials = std::fs::read_dir(dir.path().join("log/tile/0/000.p")).unwrap();
+    let widths: Vec<_> = partials.map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(widths, ["3"], "one checkpoint, over all three records");
 }

@@ -1,0 +1,142 @@
+//! What commands show of the log: only what the signed checkpoint covers and nobody has changed, with exit
+//! codes of their own for what is not there, and nothing that steers the terminal that shows it.
+
+use std::fs;
+
+use portcullis_tests::{House, SignIn, golden, normal};
+
+#[test]
+fn an_altered_record_is_never_shown_as_genuine() {
+    let house = House::build(&[]);
+    let host = house.serve();
+    let index = host.sign_in(&SignIn::with_groups(&["ward-reader"])).index().unwrap();
+    host.stop();
+    let entries = bundle(&house);
+    let good = fs::read(&entries).unwrap();
+    let verdict = br#""verdict":"abstain""#;
+    let at = good.windows(verdict.len()).position(|window| window == verdict).unwrap();
+    let mut altered = good.clone();
+    altered[at..at + verdict.len()].copy_from_slice(br#""verdict":"abstaim""#);
+    fs::write(&entries, altered).unwrap();
+
+    let show = ["audit", "show", "--log", "audit/log", "--key", "log.vkey"];
+    let number = index.to_string();
+    let one = [&show[..], &["--index", &number]].concat();
+    let as_json = [&one[..], &["--format", "json"]].concat();
+    for arguments in [&show[..], &one, &as_json] {
+        let shown = house.run(arguments);
+        assert_eq!(shown.code, 1, "{}{}", shown.out, shown.err);
+        assert!(!shown.out.contains("abstaim"), "{}", shown.out);
+        assert!(shown.err.contains("log-damaged"), "{}", shown.err);
+    }
+    golden("show-altered.txt", &normal(&house.run(&one).err));
+    let proved = house.run(
+        &[
+            &["audit", "prove"][..],
+            &show[2..],
+            &["--index", &number, "--output", "altered.tlog-proof"],
+        ]
+        .concat(),
+    );
+    assert_eq!(proved.code, 1, "{}", proved.out);
+    assert!(!house.path("altered.json").exists() && !house.path("altered.tlog-proof").exists());
+
+    // The records beside it are genuine, and are shown.
+    let first = house.run(&[&show[..], &["--index", "0"]].concat());
+    assert_eq!(first.code, 0, "{}", first.err);
+    // So is this one once it is back.
+    fs::write(&entries, good).unwrap();
+    assert!(house.must(&one).contains("abstain"));
+}
+
+#[test]
+fn a_record_that_is_missing_or_not_yet_under_a_checkpoint_has_an_exit_code_of_its_own() {
+    let house = House::build(&[]);
+    let host = house.serve();
+    let index = host.sign_in(&SignIn::with_groups(&["ward-reader"])).index().unwrap();
+    house.until_record("hook.decision", |record| record["seq"].as_u64() == Some(index));
+    let early = fs::read(house.path("audit/log/checkpoint")).unwrap();
+    let later = host.sign_in(&SignIn::with_groups(&["ward-reader"])).index().unwrap();
+    host.kill();
+    // The log as it was a moment earlier: the later record is in the write-ahead log alone.
+    fs::write(house.path("audit/log/checkpoint"), early).unwrap();
+    let ask = |command: &str, index: u64| {
+        let index = index.to_string();
+        let mut arguments = vec!["audit", command, "--log", "audit/log", "--key", "log.vkey"];
+        arguments.extend(["--index", &index]);
+        if command == "prove" {
+            arguments.extend(["--output", "none.tlog-proof"]);
+        }
+        house.run(&arguments)
+    };
+    for command in ["show", "prove"] {
+        let waits = ask(command, later);
+        assert_eq!((waits.code, waits.out.as_str()), (4, ""), "{}", waits.err);
+        assert!(waits.err.contains("log-not-yet-covered"), "{}", waits.err);
+        let missing = ask(command, later + 1_000_000);
+        assert_eq!((missing.code, missing.out.as_str()), (3, ""), "{}", missing.err);
+        assert!(missing.err.contains("log-no-such-record"), "{}", missing.err);
+    }
+    golden("show-not-yet.txt", &normal(&ask("show", later).err));
+    golden("show-missing.txt", &normal(&ask("show", later + 1_000_000).err));
+    // An auditor's copy has no write-ahead log.
+    fs::rename(house.path("audit/wal"), house.path("wal")).unwrap();
+    assert_eq!(ask("show", later).code, 3);
+}
+
+#[test]
+fn text_of_a_caller_does_not_steer_the_terminal_that_shows_it() {
+    let house = House::build(&[]);
+    let host = house.serve();
+    let steering =
+        "\u{1b}]0;pwned\u{7}\u{1b}[2J\u{202e}evil\u{2066}\u{9b}31m\u{61c}\u{200f}\r\u{2028}";
+    let event = format!("c1-{}\u{9b}31m\u{202e}", portcullis_tests::event());
+    let sign_in =
+        SignIn::with_groups(&["ward-reader"]).profile("firstName", steering).event(&event);
+    let index = host.sign_in(&sign_in).index().unwrap();
+    let log = host.stop();
+    let unsafe_to_show = |text: &str| {
+        let shown = text.chars().filter(|it| !matches!(it, '\n' | '\t'));
+        shown.into_iter().any(|it| {
+            it.is_control()
+                || matches!(it, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}'
+                    | '\u{200f}' | '\u{61c}' | '\u{2028}' | '\u{2029}')
+        })
+    };
+    for format in ["text", "json"] {
+        let shown = house.must(&[
+            "audit",
+            "show",
+            "--log",
+            "audit/log",
+            "--key",
+            "log.vkey",
+            "--index",
+            &index.to_string(),
+            "--sealing-key",
+            "keys/sealing.key",
+            "--format",
+            format,
+        ]);
+        assert!(!unsafe_to_show(&shown), "{format}: {shown:?}");
+        assert!(shown.contains("\\u202eevil\\u2066\\u009b31m"), "{format}: {shown}");
+    }
+    assert_eq!(
+        house.sealed(index)["request"]["data"]["context"]["user"]["profile"]["firstName"],
+        steering,
+        "escaped JSON is the same JSON"
+    );
+    assert!(!unsafe_to_show(&log), "{log:?}");
+}
+
+/// The file with the records of a small log.
+fn bundle(house: &House) -> std::path::PathBuf {
+    let folder = house.path("audit/log/tile/entries/000.p");
+    let mut widths: Vec<_> =
+        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let width = |path: &std::path::PathBuf| -> u64 {
+        path.file_name().unwrap().to_str().unwrap().parse().unwrap()
+    };
+    widths.sort_by_key(width);
+    widths.pop().unwrap()
+}
