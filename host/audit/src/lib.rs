@@ -6,6 +6,7 @@
 //! auditor's tool can be built from it alone.
 
 pub mod checkpoint;
+pub mod corrections;
 pub mod disk;
 mod error;
 mod frame;
@@ -40,6 +41,6 @@ pub use pseudonym::{Pseudonym, Pseudonyms};
 pub use queue::{Pending, Receipt};
 pub use reader::{ReadError, Reader};
 pub use record::{Entry, Record, RecordTime, TIME_RESET, TimeMark};
-pub use ring::{Owed, Ring, Slot};
+pub use ring::{Owed, Ring, Slot, Tally};
 pub use seal::{KeyId, OVERHEAD, SealError, SealKey, Sealed, Sealer, open_sealed};
 pub use verified::VerifiedRecord;

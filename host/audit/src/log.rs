@@ -19,6 +19,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
+use crate::corrections::{Found, spelled};
 use crate::disk::{Disk, Lock, OsDisk};
 use crate::error::{AuditError, Refused};
 use crate::note::Signer;
@@ -27,6 +28,7 @@ use crate::record::{Body, Entry, Record, RecordTime, TIME_RESET, Tenant, check_k
 use crate::recover::{Recovered, keep_fitting};
 use crate::ring::{Owed, Ring};
 use crate::seal::Sealer;
+use crate::tiles::{Row, TILE_WIDTH, Tile, TileReader, entries};
 use crate::tree::leaf_hash;
 use crate::views::{ROUND_RECORDS, Views};
 use crate::wal::{Pool, Wal, write_segment};
@@ -420,11 +422,62 @@ impl Core {
             Arc::clone(&options.monotonic),
         );
         let (ring, owed, unclean) = Ring::open(disk.as_ref(), &dir.join(RING))?;
+        let owed = without_recorded(disk.as_ref(), &log_dir, views.size(), &ring, owed)
+            .map_err(AuditError::disk(dir, "recovered"))?;
         let (replayed, size) = (views.size().saturating_sub(applied), views.size());
         let unclean = unclean || replayed > 0 || truncated_bytes > 0;
         let recovery = Recovery { unclean, replayed, truncated_bytes, owed, size };
         Ok(Self { lock, wal, pool, views, ring, last_at, recovery })
     }
+}
+
+/// What the ring remembers, without that which the log has: a process can end after a correction is durable and before its slot is free.
+fn without_recorded(
+    disk: &dyn Disk,
+    log: &Path,
+    size: u64,
+    ring: &Ring,
+    owed: Vec<Owed>,
+) -> io::Result<Vec<Owed>> {
+    let begins = owed.iter().filter_map(|owed| match owed {
+        Owed::Answer { index, .. } => *index,
+        Owed::Counted(tally) => (!tally.hook.is_empty()).then_some(tally.from),
+        Owed::Damaged { .. } => None,
+    });
+    let Some(first) = begins.min().filter(|first| *first < size) else { return Ok(owed) };
+    let tiles = TileReader::new(disk, log, size);
+    let mut found = Vec::new();
+    for bundle in first / TILE_WIDTH..size.div_ceil(TILE_WIDTH) {
+        let Some(tile) = Tile::at(Row::Entries, bundle, size) else { break };
+        let bytes = tiles.read(tile)?;
+        found.extend(entries(&bytes).unwrap_or_default().into_iter().filter_map(Found::read));
+    }
+    let mut left = Vec::new();
+    for mut owed in owed {
+        match &mut owed {
+            Owed::Answer { slot, index: Some(of), answer, .. } => {
+                let recorded = Found::Superseded { of: *of, out: spelled(answer) };
+                if found.contains(&recorded) {
+                    ring.settle(*slot)?;
+                    continue;
+                }
+            }
+            Owed::Counted(tally) if !tally.hook.is_empty() => {
+                let answers = found.iter().map(|found| match found {
+                    Found::Gap { tally: id, answers } if *id == tally.id => *answers,
+                    _ => 0,
+                });
+                tally.recorded = answers.sum::<u64>().min(tally.all.answers);
+                if tally.recorded == tally.all.answers {
+                    ring.count(tally)?;
+                    continue;
+                }
+            }
+            Owed::Answer { .. } | Owed::Counted(_) | Owed::Damaged { .. } => {}
+        }
+        left.push(owed);
+    }
+    Ok(left)
 }
 
 /// Makes the directories, durably, and takes the lock.

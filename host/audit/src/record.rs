@@ -178,7 +178,7 @@ fn digest(blob: &[u8]) -> String {
 }
 
 /// Lower-case hexadecimal digits.
-fn push_hex(text: &mut String, bytes: &[u8]) {
+pub(crate) fn push_hex(text: &mut String, bytes: &[u8]) {
     let digit =
         |nibble: u8| char::from(if nibble < 10 { b'0' + nibble } else { b'a' - 10 + nibble });
     for byte in bytes {

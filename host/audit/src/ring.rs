@@ -1,13 +1,24 @@
-//! The emergency ring: 64 slots written in advance, for what must not be forgotten while the log cannot take it.
+//! The emergency ring: slots written in advance, for what must not be forgotten while the log cannot take it.
+//!
+//! ```text
+//! slot 0         whether the log is open, and the count of what found no tally
+//! 1 to 63        one answer each
+//! 64 to 1,023    480 tallies of two slots each, written in turn and far from each other
+//! 1,024 to 2,047 one answer each
+//! ```
 //!
 //! Invariant: a note is one write into a page that exists: it allocates nothing on the disk and survives the end of the process at once. It
-//! survives a power loss after the next `sync`, which the log's own thread does within a second. When the slots are used up the rest is
-//! counted, with its times. A slot is given back only when its owner says that the log has it.
+//! survives a power loss after the next `sync`, which comes within a second. An answer that finds no slot is counted in a tally, by hook and
+//! cause; what finds no tally is counted in slot 0. A tally's last write never replaces the one before, so that a write which was cut off
+//! loses nothing that was counted earlier. A slot is given back only when its owner says that the log has it. Every call here may block
+//! on the disk.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::corrections::Count;
 use crate::disk::{Disk, DiskFile};
 use crate::error::AuditError;
 use crate::tree::Hash;
@@ -30,43 +41,73 @@ pub enum Owed {
         /// When, in milliseconds since 1970 UTC.
         at: u64,
     },
-    /// Answers that found the ring full: only their number and times are known.
-    Gap {
-        /// To be settled when the log has it.
-        slot: Slot,
+    /// Answers that are only counted.
+    Counted(Tally),
+    /// Slots that hold something and cannot be read, `answers` of which held one answer each.
+    Damaged {
         /// How many.
-        count: u64,
-        /// When the first left, in milliseconds since 1970 UTC.
-        first: u64,
-        /// When the last left.
-        last: u64,
+        slots: u64,
+        /// How many of them held one answer each.
+        answers: u64,
     },
+}
+
+/// Answers of one hook and cause that are only counted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tally {
+    /// The hook, cut to 64 bytes; empty where it is not known.
+    pub hook: String,
+    /// Why, cut to 64 bytes; empty where it is not known.
+    pub cause: String,
+    /// Tells this tally from every other: an `answer.gap` record names it.
+    pub id: u64,
+    /// No record that names it stands before this place of the log.
+    pub from: u64,
+    /// All answers that were counted in it.
+    pub all: Count,
+    /// How many of them the log has, as found when it was opened.
+    pub recorded: u64,
 }
 
 /// A slot in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Slot(u8);
-
-impl Slot {
-    /// The tally of what found no slot.
-    pub const TALLY: Self = Self(0);
-}
+pub struct Slot(u16);
 
 /// The ring of one log.
 #[derive(Debug)]
 pub struct Ring {
     file: Box<dyn DiskFile>,
+    /// Pairs of slots for tallies: none where the file could not be made longer.
+    pairs: usize,
     state: Mutex<State>,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    /// A bit a slot.
-    used: u64,
-    /// Count, first and last time of what found no slot; `open` while the log is in use.
-    lost: (u64, u64, u64),
+    /// Slots with an answer.
+    used: Vec<bool>,
+    /// Where the tally of a hook and cause stands.
+    places: BTreeMap<Key, Place>,
+    /// Tallies that found no place.
+    placeless: BTreeMap<Key, Tally>,
+    /// What an earlier run counted without hook and cause.
+    unnamed: Count,
+    /// While the log is in use.
     open: bool,
     dirty: bool,
+    /// The last sync failed.
+    unsure: bool,
+}
+
+/// Hook and cause.
+type Key = (String, String);
+
+/// A pair of slots, the number of the last write to it, and whether it counts anything.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    pair: usize,
+    written: u64,
+    empty: bool,
 }
 
 impl Ring {
@@ -76,24 +117,29 @@ impl Ring {
         path: &Path,
     ) -> Result<(Self, Vec<Owed>, bool), AuditError> {
         let failed = |what| AuditError::disk(path, what);
-        let file = match disk.open(path) {
-            Ok(file) if file.length().map_err(failed("read"))? == FILE_BYTES => file,
-            Ok(_) => create(disk, path).map_err(failed("created"))?,
+        let (file, length) = match disk.open(path) {
+            Ok(file) => {
+                let length = file.length().map_err(failed("read"))?;
+                (file, length)
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                create(disk, path).map_err(failed("created"))?
+                (create(disk, path).map_err(failed("created"))?, FILE_BYTES)
             }
             Err(error) => return Err(failed("opened")(error)),
         };
-        let ring = Self { file, state: Mutex::default() };
-        let owed = ring.load().map_err(failed("read"))?;
+        let grown = grow(file.as_ref(), length);
+        let pairs = if grown { PAIRS } else { 0 };
+        let ring = Self { file, pairs, state: Mutex::default() };
+        let cut = length < OLD_FILE_BYTES;
+        let owed = ring.load(cut, length.min(FILE_BYTES)).map_err(failed("read"))?;
         let mut state = ring.state();
         let unclean = std::mem::replace(&mut state.open, true);
-        ring.write_tally(&state).and_then(|()| ring.file.sync()).map_err(failed("written"))?;
+        ring.write_head(&state).and_then(|()| ring.file.sync()).map_err(failed("written"))?;
         drop(state);
         Ok((ring, owed, unclean))
     }
 
-    /// Keeps that an answer left. `None` where no slot is free: it is counted.
+    /// Keeps that an answer left. `None` where no slot is free: then it is to be counted in a tally.
     pub fn note(
         &self,
         hook: &str,
@@ -103,23 +149,45 @@ impl Ring {
         at: u64,
     ) -> io::Result<Option<Slot>> {
         let mut state = self.state();
-        state.dirty = true;
-        let Some(free) = (1..SLOTS).find(|slot| state.used >> slot & 1 == 0) else {
-            let (count, first, last) = state.lost;
-            state.lost =
-                (count.saturating_add(1), if count == 0 { at } else { first }, last.max(at));
-            self.write_tally(&state)?;
-            return Ok(None);
-        };
+        let free = self.answer_slots().find(|slot| state.used.get(*slot).is_some_and(|used| !used));
+        let Some(free) = free else { return Ok(None) };
         let mut content = vec![STATE_ANSWER, u8::from(index.is_some())];
         content.extend_from_slice(&index.unwrap_or(0).to_be_bytes());
         content.extend_from_slice(&at.to_be_bytes());
         content.extend_from_slice(answer);
         push_text(&mut content, hook);
         push_text(&mut content, cause);
+        state.dirty = true;
         self.write_slot(free, &content)?;
-        state.used |= 1 << free;
-        Ok(u8::try_from(free).ok().map(Slot))
+        state.mark(free, true);
+        Ok(u16::try_from(free).ok().map(Slot))
+    }
+
+    /// Keeps a tally as it is now. One whose answers are all in the log gives its place back.
+    pub fn count(&self, tally: &Tally) -> io::Result<()> {
+        let mut state = self.state();
+        let key = (cut(&tally.hook).to_owned(), cut(&tally.cause).to_owned());
+        let empty = tally.all.answers == tally.recorded;
+        state.dirty = true;
+        let Some(place) = state.place(&key, self.pairs) else {
+            if empty {
+                state.placeless.remove(&key);
+            } else {
+                state.placeless.insert(key, tally.clone());
+            }
+            return self.write_head(&state);
+        };
+        let written = place.written.saturating_add(1);
+        let mut content = vec![STATE_TALLY, u8::from(empty)];
+        let Count { answers, first, last } = tally.all;
+        for number in [written, tally.id, tally.from, answers, first, last] {
+            content.extend_from_slice(&number.to_be_bytes());
+        }
+        push_text(&mut content, &key.0);
+        push_text(&mut content, &key.1);
+        self.write_slot(slot_of(place.pair, written), &content)?;
+        state.places.insert(key, Place { written, empty, ..place });
+        Ok(())
     }
 
     /// Gives a slot back: the log has what it held.
@@ -127,58 +195,138 @@ impl Ring {
         let mut state = self.state();
         state.dirty = true;
         let place = usize::from(slot.0);
-        if place == 0 {
-            state.lost = (0, 0, 0);
-            return self.write_tally(&state);
-        }
         self.write_slot(place, &[STATE_FREE])?;
-        state.used &= !(1 << place);
+        state.mark(place, false);
+        Ok(())
+    }
+
+    /// Gives back what an earlier run counted without hook and cause: the log has it.
+    pub fn settle_unnamed(&self) -> io::Result<()> {
+        let mut state = self.state();
+        state.dirty = true;
+        state.unnamed = Count::default();
+        self.write_head(&state)
+    }
+
+    /// Clears slots that could not be read: the log has that fact.
+    pub fn settle_damaged(&self) -> io::Result<()> {
+        let mut state = self.state();
+        state.dirty = true;
+        for place in 1..self.slots() {
+            if read_slot(self.file.as_ref(), place)?.is_damaged() {
+                self.write_slot(place, &[STATE_FREE])?;
+                state.mark(place, false);
+            }
+        }
         Ok(())
     }
 
     /// Makes the notes durable, if there are new ones.
     pub fn sync(&self) -> io::Result<()> {
-        if std::mem::take(&mut self.state().dirty) { self.file.sync() } else { Ok(()) }
+        {
+            let mut state = self.state();
+            if !std::mem::take(&mut state.dirty) {
+                return Ok(());
+            }
+            if state.unsure {
+                // The kernel may have dropped what the failed sync was to write, and would call the next one a success.
+                self.write_again().inspect_err(|_| state.dirty = true)?;
+            }
+        }
+        let synced = self.file.sync();
+        let mut state = self.state();
+        state.unsure = synced.is_err();
+        state.dirty |= state.unsure;
+        synced
     }
 
     /// Says that the log was closed in order.
     pub(crate) fn close(&self) -> io::Result<()> {
         let mut state = self.state();
         state.open = false;
-        self.write_tally(&state)?;
+        self.write_head(&state)?;
         self.file.sync()
     }
 
-    fn load(&self) -> io::Result<Vec<Owed>> {
+    fn load(&self, cut: bool, length: u64) -> io::Result<Vec<Owed>> {
         let mut owed = Vec::new();
+        let (mut damaged, mut damaged_answers) = (u64::from(cut), 0);
         let mut state = self.state();
-        for place in 0..SLOTS {
-            let mut bytes = [0; SLOT_BYTES];
-            self.file.read_at(&mut bytes, position(place))?;
-            // A torn slot is a note whose write was cut off: its answer never left.
-            let Some(content) = checked(&bytes) else { continue };
-            let slot = Slot(u8::try_from(place).unwrap_or(u8::MAX));
-            match read(content, slot) {
+        state.used = vec![false; self.slots()];
+        let mut pairs: BTreeMap<usize, (u64, bool, Tally)> = BTreeMap::new();
+        let there = usize::try_from(length / SLOT_BYTES as u64).unwrap_or(0).min(self.slots());
+        for place in 0..there {
+            let slot = read_slot(self.file.as_ref(), place)?;
+            let Content::Whole(content) = &slot else {
+                if slot.is_damaged() {
+                    damaged += 1;
+                    // Without the head nobody knows that the log was closed.
+                    state.open |= place == 0;
+                    damaged_answers += u64::from(is_answer_slot(place));
+                    state.mark(place, true);
+                }
+                continue;
+            };
+            match read(content, place) {
                 Some(Found::Answer(answer)) => {
                     owed.push(answer);
-                    state.used |= 1 << place;
+                    state.mark(place, true);
                 }
-                Some(Found::Tally { open, count, first, last }) => {
-                    (state.open, state.lost) = (open, (count, first, last));
-                    if count > 0 {
-                        owed.push(Owed::Gap { slot, count, first, last });
+                Some(Found::Head { open, unnamed }) => {
+                    (state.open, state.unnamed) = (open, unnamed);
+                    if unnamed.answers > 0 {
+                        owed.push(Owed::Counted(Tally {
+                            hook: String::new(),
+                            cause: String::new(),
+                            id: 0,
+                            from: 0,
+                            all: unnamed,
+                            recorded: 0,
+                        }));
                     }
                 }
+                Some(Found::Tally { written, empty, tally }) if is_tally_slot(place) => {
+                    let pair = (place - FIRST_PAIR_SLOT) % PAIRS;
+                    let before = pairs.get(&pair).map_or(0, |(before, _, _)| *before);
+                    if written > before {
+                        pairs.insert(pair, (written, empty, tally));
+                    }
+                }
+                Some(Found::Tally { .. }) => damaged += 1,
                 None => {}
             }
+        }
+        for (pair, (written, empty, tally)) in pairs {
+            let key = (tally.hook.clone(), tally.cause.clone());
+            state.places.insert(key, Place { pair, written, empty });
+            if !empty {
+                owed.push(Owed::Counted(tally));
+            }
+        }
+        if damaged > 0 {
+            owed.push(Owed::Damaged { slots: damaged, answers: damaged_answers });
         }
         Ok(owed)
     }
 
-    fn write_tally(&self, state: &State) -> io::Result<()> {
-        let (count, first, last) = state.lost;
-        let mut content = vec![STATE_TALLY, u8::from(state.open)];
-        [count, first, last]
+    /// Writes all slots as they are in the kernel's memory.
+    fn write_again(&self) -> io::Result<()> {
+        (0..self.slots()).try_for_each(|place| {
+            let mut bytes = [0; SLOT_BYTES];
+            self.file.read_at(&mut bytes, position(place))?;
+            self.file.write_at(&bytes, position(place))
+        })
+    }
+
+    /// Writes slot 0: whether the log is open, and the sum of what has no tally of its own.
+    fn write_head(&self, state: &State) -> io::Result<()> {
+        let mut sum = state.unnamed;
+        for tally in state.placeless.values() {
+            let left = tally.all.answers.saturating_sub(tally.recorded);
+            sum.join(&Count { answers: left, ..tally.all });
+        }
+        let mut content = vec![STATE_HEAD, u8::from(state.open)];
+        [sum.answers, sum.first, sum.last]
             .iter()
             .for_each(|number| content.extend_from_slice(&number.to_be_bytes()));
         self.write_slot(0, &content)
@@ -194,17 +342,77 @@ impl Ring {
         self.file.write_at(&bytes, position(place))
     }
 
+    fn slots(&self) -> usize {
+        if self.pairs > 0 { SLOTS } else { OLD_SLOTS }
+    }
+
+    fn answer_slots(&self) -> impl Iterator<Item = usize> {
+        (1..self.slots()).filter(|slot| is_answer_slot(*slot))
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-enum Found {
-    Answer(Owed),
-    Tally { open: bool, count: u64, first: u64, last: u64 },
+impl State {
+    fn mark(&mut self, slot: usize, used: bool) {
+        if let Some(it) = self.used.get_mut(slot) {
+            *it = used;
+        }
+    }
+
+    /// The place of a tally: the one it has, a fresh one, or one whose tally is empty.
+    fn place(&mut self, key: &Key, pairs: usize) -> Option<Place> {
+        if let Some(place) = self.places.get(key) {
+            return Some(*place);
+        }
+        if self.placeless.contains_key(key) {
+            return None;
+        }
+        let taken = self.places.len();
+        if taken < pairs {
+            let used: Vec<_> = self.places.values().map(|place| place.pair).collect();
+            let pair = (0..pairs).find(|pair| !used.contains(pair))?;
+            return Some(Place { pair, written: 0, empty: true });
+        }
+        let (former, place) = self.places.iter().find(|(_, place)| place.empty)?;
+        let (former, place) = (former.clone(), *place);
+        self.places.remove(&former);
+        Some(place)
+    }
 }
 
-fn read(content: &[u8], slot: Slot) -> Option<Found> {
+enum Found {
+    Answer(Owed),
+    Head { open: bool, unnamed: Count },
+    Tally { written: u64, empty: bool, tally: Tally },
+}
+
+/// What stands in a slot.
+enum Content {
+    Empty,
+    Damaged,
+    Whole(Vec<u8>),
+}
+
+impl Content {
+    fn is_damaged(&self) -> bool {
+        matches!(self, Self::Damaged)
+    }
+}
+
+fn read_slot(file: &dyn DiskFile, place: usize) -> io::Result<Content> {
+    let mut bytes = [0; SLOT_BYTES];
+    file.read_at(&mut bytes, position(place))?;
+    Ok(match checked(&bytes) {
+        Some(content) => Content::Whole(content.to_vec()),
+        None if bytes.iter().all(|byte| *byte == 0) => Content::Empty,
+        None => Content::Damaged,
+    })
+}
+
+fn read(content: &[u8], place: usize) -> Option<Found> {
     let ([state, flag], mut rest) = content.split_first_chunk()?;
     let mut number = || {
         let (number, after) = rest.split_first_chunk()?;
@@ -212,18 +420,24 @@ fn read(content: &[u8], slot: Slot) -> Option<Found> {
         Some(u64::from_be_bytes(*number))
     };
     match *state {
-        STATE_TALLY => Some(Found::Tally {
-            open: *flag == 1,
-            count: number()?,
-            first: number()?,
-            last: number()?,
-        }),
+        STATE_HEAD => {
+            let unnamed = Count { answers: number()?, first: number()?, last: number()? };
+            Some(Found::Head { open: *flag == 1, unnamed })
+        }
         STATE_ANSWER => {
             let (index, at) = (number()?, number()?);
             let (answer, mut rest) = rest.split_first_chunk()?;
             let (hook, cause) = (take_text(&mut rest)?, take_text(&mut rest)?);
             let index = (*flag == 1).then_some(index);
+            let slot = Slot(u16::try_from(place).ok()?);
             Some(Found::Answer(Owed::Answer { slot, hook, index, answer: *answer, cause, at }))
+        }
+        STATE_TALLY => {
+            let (written, id, from) = (number()?, number()?, number()?);
+            let all = Count { answers: number()?, first: number()?, last: number()? };
+            let (hook, cause) = (take_text(&mut rest)?, take_text(&mut rest)?);
+            let tally = Tally { hook, cause, id, from, all, recorded: 0 };
+            Some(Found::Tally { written, empty: *flag == 1, tally })
         }
         _ => None,
     }
@@ -233,13 +447,18 @@ fn checked(bytes: &[u8]) -> Option<&[u8]> {
     let (length, rest) = bytes.split_first_chunk()?;
     let (content, rest) = rest.split_at_checked(usize::from(u16::from_be_bytes(*length)))?;
     let covered = bytes.get(..2 + content.len())?;
-    (crc32fast::hash(covered).to_be_bytes() == *rest.first_chunk()?).then_some(content)
+    let whole = crc32fast::hash(covered).to_be_bytes() == *rest.first_chunk()?;
+    (whole && !content.is_empty()).then_some(content)
 }
 
 fn push_text(out: &mut Vec<u8>, text: &str) {
-    let cut = text.get(..text.floor_char_boundary(TEXT_BYTES)).unwrap_or_default();
+    let cut = cut(text);
     out.push(u8::try_from(cut.len()).unwrap_or(0));
     out.extend_from_slice(cut.as_bytes());
+}
+
+fn cut(text: &str) -> &str {
+    text.get(..text.floor_char_boundary(TEXT_BYTES)).unwrap_or_default()
 }
 
 fn take_text(bytes: &mut &[u8]) -> Option<String> {
@@ -259,95 +478,54 @@ fn create(disk: &dyn Disk, path: &Path) -> io::Result<Box<dyn DiskFile>> {
     Ok(file)
 }
 
+/// Makes the file as long as it has to be, such as one of an earlier version. Returns whether it is. Where the disk has no room the ring
+/// does with its first slots.
+fn grow(file: &dyn DiskFile, length: u64) -> bool {
+    let extend_to = |bytes: u64| -> io::Result<()> {
+        let missing = usize::try_from(bytes.saturating_sub(length)).unwrap_or(0);
+        if missing == 0 {
+            return Ok(());
+        }
+        file.write_at(&vec![0; missing], length)?;
+        file.sync()
+    };
+    // Where there is not even room for the first slots, the first write to one of them says so.
+    extend_to(FILE_BYTES).or_else(|error| extend_to(OLD_FILE_BYTES).and(Err(error))).is_ok()
+}
+
+fn is_tally_slot(place: usize) -> bool {
+    (FIRST_PAIR_SLOT..FIRST_PAIR_SLOT + 2 * PAIRS).contains(&place)
+}
+
+fn is_answer_slot(place: usize) -> bool {
+    place > 0 && !is_tally_slot(place)
+}
+
+/// The slot that a tally's write of this number goes to.
+fn slot_of(pair: usize, written: u64) -> usize {
+    FIRST_PAIR_SLOT + pair + if written % 2 == 1 { PAIRS } else { 0 }
+}
+
 fn position(place: usize) -> u64 {
     (place * SLOT_BYTES) as u64
 }
 
-/// The first keeps the tally of what found no slot.
-const SLOTS: usize = 64;
+const SLOTS: usize = 2_048;
+/// Slots of a ring as earlier versions wrote it: the head and answers.
+const OLD_SLOTS: usize = 64;
+const FIRST_PAIR_SLOT: usize = OLD_SLOTS;
+/// Tallies: hooks times causes, of which a hook has a few.
+const PAIRS: usize = 480;
 
 /// Half a disk sector: a slot is never torn by a disk that writes whole sectors.
 const SLOT_BYTES: usize = 256;
 const FILE_BYTES: u64 = (SLOTS * SLOT_BYTES) as u64;
+const OLD_FILE_BYTES: u64 = (OLD_SLOTS * SLOT_BYTES) as u64;
 const TEXT_BYTES: usize = 64;
 const STATE_FREE: u8 = 0;
-const STATE_TALLY: u8 = 1;
+const STATE_HEAD: u8 = 1;
 const STATE_ANSWER: u8 = 2;
+const STATE_TALLY: u8 = 3;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::disk::OsDisk;
-
-    #[test]
-    fn keeps_what_was_noted_until_it_is_settled() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("emergency");
-        let (ring, owed, unclean) = Ring::open(&OsDisk, &path).unwrap();
-        assert_eq!((owed, unclean), (vec![], false));
-        let long = "ü".repeat(40);
-        let first = ring.note("token", Some(7), &[1; 32], &long, 1000).unwrap().unwrap();
-        let second = ring.note("import", None, &[2; 32], "log-queue-full", 1001).unwrap().unwrap();
-        drop(ring);
-
-        let (ring, owed, unclean) = Ring::open(&OsDisk, &path).unwrap();
-        let answer = |slot, hook: &str, index, byte, cause: &str, at| Owed::Answer {
-            slot,
-            hook: hook.into(),
-            index,
-            answer: [byte; 32],
-            cause: cause.into(),
-            at,
-        };
-        let expected = [
-            answer(first, "token", Some(7), 1, &"ü".repeat(32), 1000),
-            answer(second, "import", None, 2, "log-queue-full", 1001),
-        ];
-        assert_eq!((owed, unclean), (expected.to_vec(), true));
-        ring.settle(first).unwrap();
-        ring.close().unwrap();
-
-        let (ring, owed, unclean) = Ring::open(&OsDisk, &path).unwrap();
-        assert_eq!((owed, unclean), (expected[1..].to_vec(), false));
-        assert_eq!(
-            ring.note("token", None, &[3; 32], "c", 1002).unwrap(),
-            Some(first),
-            "the slot is used again"
-        );
-    }
-
-    #[test]
-    fn what_finds_no_slot_is_counted() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("emergency");
-        let (ring, _, _) = Ring::open(&OsDisk, &path).unwrap();
-        let noted = (0..70u64)
-            .filter(|at| ring.note("h", None, &[0; 32], "c", *at).unwrap().is_some())
-            .count();
-        assert_eq!(noted, 63);
-        drop(ring);
-        let (ring, owed, _) = Ring::open(&OsDisk, &path).unwrap();
-        assert_eq!(owed.len(), 64);
-        let Owed::Gap { slot, count, first, last } = owed[0] else { panic!("{owed:?}") };
-        assert_eq!((count, first, last), (7, 63, 69));
-        ring.settle(slot).unwrap();
-        drop(ring);
-        assert_eq!(Ring::open(&OsDisk, &path).unwrap().1.len(), 63);
-    }
-
-    #[test]
-    fn a_torn_slot_is_no_note() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("emergency");
-        let (ring, _, _) = Ring::open(&OsDisk, &path).unwrap();
-        ring.note("token", Some(7), &[1; 32], "c", 1000).unwrap();
-        drop(ring);
-        let bytes = std::fs::read(&path).unwrap();
-        for at in 256..256 + 60 {
-            let mut torn = bytes.clone();
-            torn[at] ^= 0xff;
-            std::fs::write(&path, torn).unwrap();
-            assert_eq!(Ring::open(&OsDisk, &path).unwrap().1, vec![], "{at}");
-        }
-    }
-}
+mod tests;

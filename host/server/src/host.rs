@@ -7,7 +7,7 @@ mod hook;
 mod prepared;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
@@ -34,7 +34,6 @@ use crate::metrics::BindingMetrics;
 use crate::observe::log_limit::LOG_LIMITS;
 use crate::obstacles::Obstacles;
 use crate::outbound::Outbound;
-use crate::owed;
 use crate::refusals::{Reason, Refusals};
 use crate::registry::Source;
 use crate::release::{Standing as ReleaseStanding, activation_entry};
@@ -80,8 +79,6 @@ pub struct Host {
     pub deliveries: Deliveries,
     /// The thread that writes the emergency ring.
     pub ring_lane: Lane,
-    /// Whether the emergency ring had to count what found no slot.
-    pub owes_tally: AtomicBool,
     /// TLS towards callers, where the configuration asks for it.
     pub tls: Option<Arc<Tls>>,
     /// The keys of everybody whose tokens callers bring.
@@ -372,16 +369,22 @@ impl Host {
         self.pseudonyms.of(&self.config.tenant, namespace, value)
     }
 
-    /// Says what hooks owe the log and frees what the emergency ring no longer needs to hold. Blocks on the log.
+    /// Says what hooks owe the log, and has the emergency ring hold what the log does not have. Blocks on the disk.
     pub fn settle_debts(&self) {
-        let mut clear = true;
         for lasting in self.names.all() {
             // Refused: the log takes nothing now; the next round tries again.
             drop(lasting.owed.settle(self));
-            clear &= lasting.owed.free_slots(self);
+            lasting.owed.tend(self);
         }
-        if clear && self.owes_tally.swap(false, Ordering::AcqRel) {
-            owed::free_tally(self);
+        // The log's own thread syncs the ring too, but not after the log has stopped.
+        if let Err(error) = self.log.ring().sync()
+            && LOG_LIMITS.admit("log.ring-unsynced", "", self.clock.instant())
+        {
+            tracing::error!(
+                event = "log.ring-unsynced",
+                %error,
+                "the emergency ring cannot be synced; a power loss could take what it holds"
+            );
         }
     }
 

@@ -56,6 +56,12 @@ pub struct Lasting {
     pub metrics: Arc<HookMetrics>,
 }
 
+impl Lasting {
+    fn of(name: &str) -> Self {
+        Self { owed: Arc::new(Debts::of(name)), ..Self::default() }
+    }
+}
+
 /// Hook's name → what lasts of it. Grows only by names that an operator configures.
 #[derive(Default)]
 pub struct Names {
@@ -112,7 +118,7 @@ impl Names {
     /// What lasts of a hook of this name.
     pub fn of(&self, name: &str) -> Lasting {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.entry(name.to_owned()).or_default().clone()
+        known.entry(name.to_owned()).or_insert_with(|| Lasting::of(name)).clone()
     }
 
     /// What lasts of every hook there ever was, so that debts are paid although their hook is gone.

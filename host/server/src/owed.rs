@@ -1,11 +1,12 @@
 //! What a hook owes the log: answers that left without their record, or other than it says.
 //!
 //! Invariant: before a hook decides again, the log has been given `answer.superseded` for every record that was sequenced but whose
-//! decision did not leave, or `answer.gap` for what was never sequenced; the log keeps its order, so they stand before the next
-//! decision. The emergency ring holds the same facts until those records are durable, for the case that this process ends first;
-//! it is written by a thread of its own, because a disk that hangs must not keep a safe answer from leaving.
+//! decision did not leave, and `answer.gap` for all answers that were never sequenced; the log keeps its order, so they stand before the
+//! next decision. The emergency ring holds the same facts until those records are durable, for the case that this process ends first: no
+//! answer is known to memory alone, unless the ring's disk fails too. The ring is written by a thread of its own, because a disk that hangs
+//! must not keep a safe answer from leaving.
 
-use std::fmt::Write as _;
+use std::collections::BTreeMap;
 use std::future::Future as _;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,11 +14,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use portcullis_audit::{Entry, Pending, Refused, Slot};
+use portcullis_audit::corrections::{self, Count};
+use portcullis_audit::{NotDurable, Pending, Refused, Slot, Tally};
 use portcullis_model::{Cause, Digest, Millis};
+use tokio::sync::oneshot;
 
 use crate::glass;
-use crate::host::{Hook, Host};
+use crate::host::Host;
 use crate::observe::log_limit::LOG_LIMITS;
 
 /// One answer that left without its record.
@@ -36,20 +39,25 @@ pub struct Owed {
 /// One hook's debts.
 #[derive(Default)]
 pub struct Debts {
+    hook: Box<str>,
     any: AtomicBool,
     books: Mutex<Books>,
+    /// Held while the ring is written, so that no older count replaces a newer one.
+    writing: Mutex<()>,
 }
 
 #[derive(Default)]
 struct Books {
     debts: Vec<Debt>,
     serial: u64,
-    /// What found the list full: how many, when first, when last.
-    more: Option<(u64, Millis, Millis)>,
+    /// Answers that are only counted, by cause.
+    counted: BTreeMap<String, Counted>,
 }
 
+/// An answer that supersedes a record.
 struct Debt {
     serial: u64,
+    index: u64,
     owed: Owed,
     /// Its slot of the emergency ring, once that is written.
     slot: Option<Slot>,
@@ -57,23 +65,56 @@ struct Debt {
     said: Option<Pending>,
 }
 
+/// Answers of one cause.
+struct Counted {
+    id: u64,
+    /// No record about them stands before this place of the log.
+    from: Option<u64>,
+    all: Count,
+    /// Those of them that the log has not been given.
+    open: Count,
+    /// Those that it was given, with their records on the way to the disk.
+    given: Vec<(Count, Pending)>,
+    /// How many the log has.
+    recorded: u64,
+    /// Whether the ring holds them as they are now.
+    kept: bool,
+}
+
 impl Debts {
+    /// The debts of the hook of that name.
+    pub fn of(hook: &str) -> Self {
+        Self { hook: hook.into(), ..Self::default() }
+    }
+
     /// Notes a debt, and waits a moment for the emergency ring to hold it.
-    pub async fn add(&self, host: &Arc<Host>, hook: &Hook, owed: Owed) {
-        let Some(serial) = self.books().enter(owed) else {
-            self.any.store(true, Ordering::Release);
-            return;
-        };
+    pub async fn add(self: &Arc<Self>, host: &Arc<Host>, owed: Owed) {
+        let serial = self.books().enter(owed);
         self.any.store(true, Ordering::Release);
-        let note = {
-            let (host, debts, name) =
-                (Arc::clone(host), Arc::clone(&hook.owed), Arc::clone(&hook.name));
-            move || note(&host, &debts, &name, serial, owed)
+        let (kept, waits) = oneshot::channel::<()>();
+        let keep = {
+            let (host, debts) = (Arc::clone(host), Arc::clone(self));
+            move || {
+                debts.keep(&host, serial);
+                drop(kept);
+            }
         };
-        if let Ok(noted) = host.ring_lane.run(note) {
-            // Late or never: the answer leaves, and memory knows of it.
-            drop(tokio::time::timeout(RING_WAIT, noted).await);
+        if host.ring_lane.start_job(keep).is_ok() {
+            // Late: the answer leaves, and memory knows of it. The job goes on.
+            drop(tokio::time::timeout(RING_WAIT, waits).await);
         }
+    }
+
+    /// Counts an answer that left and has no record. Memory alone knows of it until the ring is written.
+    pub fn count(&self, cause: Cause, at: Millis) {
+        self.books().count(cause.code(), at);
+        self.any.store(true, Ordering::Release);
+    }
+
+    /// How many answers are only counted, and not in the log.
+    pub fn counted(&self) -> u64 {
+        let books = self.books();
+        books.counted.values().map(|counted| counted.all.answers - counted.recorded).sum()
     }
 
     /// Whether anything is owed that the log has not been given.
@@ -88,67 +129,236 @@ impl Debts {
         }
         let mut books = self.books();
         for debt in books.debts.iter_mut().filter(|debt| debt.said.is_none()) {
-            debt.said = Some(host.log.append(debt.owed.entry())?);
+            let Owed { answer, cause, at, .. } = &debt.owed;
+            let entry = corrections::superseded(debt.index, &answer.0, cause.code(), at.0);
+            debt.said = Some(host.log.append(entry)?);
         }
-        if let Some((count, first, last)) = books.more {
-            host.log.append(gap(count, first, last))?;
-            books.more = None;
+        for (cause, counted) in &mut books.counted {
+            if counted.open.answers > 0 {
+                counted.begins_at(host);
+                let entry = corrections::gap(counted.id, &self.hook, cause, &counted.open);
+                let pending = host.log.append(entry)?;
+                counted.given.push((std::mem::take(&mut counted.open), pending));
+            }
         }
         self.any.store(false, Ordering::Release);
         Ok(())
     }
 
-    /// Frees the ring's slots of what the log has by now; says whether nothing is owed any more. Waits for nothing.
-    pub fn free_slots(&self, host: &Host) -> bool {
-        let mut books = self.books();
-        books.debts.retain_mut(|debt| {
-            let Some(said) = &mut debt.said else { return true };
-            match Pin::new(said).poll(&mut Context::from_waker(Waker::noop())) {
-                Poll::Pending => true,
-                // The log has stopped for good: the ring keeps what it holds for the next start.
-                Poll::Ready(Err(_)) => false,
-                Poll::Ready(Ok(_)) => {
-                    if let Some(slot) = debt.slot {
+    /// Frees what the ring holds and the log has by now, and writes to the ring what it does not hold yet; says whether nothing is owed
+    /// any more. Waits for no record; blocks on the ring's disk.
+    pub fn tend(&self, host: &Host) -> bool {
+        let _writing = self.writing();
+        let (slots, done) = self.books().collect();
+        if self.books().is_owing() {
+            self.any.store(true, Ordering::Release);
+        }
+        slots.into_iter().for_each(|slot| free(host, slot));
+        for (cause, counted) in done {
+            self.write(host, &counted.tally(&self.hook, &cause));
+        }
+        self.write_counts(host);
+        self.books().is_clear()
+    }
+
+    /// Takes up what an earlier run counted.
+    fn restore(&self, tally: Tally) {
+        let left = tally.all.answers.saturating_sub(tally.recorded);
+        let counted = Counted {
+            id: tally.id,
+            from: Some(tally.from),
+            all: tally.all,
+            open: Count { answers: left, ..tally.all },
+            given: Vec::new(),
+            recorded: tally.recorded,
+            kept: true,
+        };
+        self.books().counted.insert(tally.cause, counted);
+        self.any.store(true, Ordering::Release);
+    }
+
+    /// Takes up one answer that an earlier run kept and that has no record, and writes the count to the ring.
+    fn restore_one(&self, host: &Host, cause: &str, at: Millis) {
+        self.books().count(cause, at);
+        self.any.store(true, Ordering::Release);
+        let _writing = self.writing();
+        self.write_counts(host);
+    }
+
+    /// Writes a debt to the ring and tells the books where; or, where it is only counted, the count.
+    fn keep(&self, host: &Host, serial: Option<u64>) {
+        let _writing = self.writing();
+        let Some(serial) = serial else { return self.write_counts(host) };
+        let owed = self.books().debts.iter().find(|debt| debt.serial == serial).map(|it| it.owed);
+        // It was paid meanwhile.
+        let Some(owed) = owed else { return };
+        let cause = owed.cause.code();
+        match host.log.ring().note(&self.hook, owed.index, &owed.answer.0, cause, owed.at.0) {
+            Ok(Some(slot)) => {
+                let mut books = self.books();
+                match books.debts.iter_mut().find(|debt| debt.serial == serial) {
+                    Some(debt) => debt.slot = Some(slot),
+                    None => {
+                        drop(books);
                         free(host, slot);
                     }
-                    false
                 }
             }
-        });
-        books.debts.is_empty() && books.more.is_none()
+            Ok(None) => {
+                self.books().count_instead(serial);
+                self.write_counts(host);
+            }
+            Err(error) => say_ring_failed(host, &self.hook, &error),
+        }
+    }
+
+    /// Writes the counts that the ring does not hold yet.
+    fn write_counts(&self, host: &Host) {
+        let unkept: Vec<_> = {
+            let mut books = self.books();
+            let unkept = books.counted.iter_mut().filter(|(_, counted)| !counted.kept);
+            unkept
+                .map(|(cause, counted)| {
+                    counted.begins_at(host);
+                    counted.kept = true;
+                    counted.tally(&self.hook, cause)
+                })
+                .collect()
+        };
+        for tally in unkept {
+            if !self.write(host, &tally)
+                && let Some(counted) = self.books().counted.get_mut(&tally.cause)
+            {
+                counted.kept = false;
+            }
+        }
+    }
+
+    fn write(&self, host: &Host, tally: &Tally) -> bool {
+        let written = host.log.ring().count(tally);
+        if let Err(error) = &written {
+            say_ring_failed(host, &self.hook, error);
+        }
+        written.is_ok()
     }
 
     fn books(&self) -> MutexGuard<'_, Books> {
         self.books.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn writing(&self) -> MutexGuard<'_, ()> {
+        self.writing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Books {
     /// The debt's number, or nothing where it is only counted.
     fn enter(&mut self, owed: Owed) -> Option<u64> {
-        if self.debts.len() >= MOST_DEBTS {
-            let (count, first, _) = self.more.unwrap_or((0, owed.at, owed.at));
-            self.more = Some((count + 1, first, owed.at));
+        let Some(index) = owed.index.filter(|_| self.debts.len() < MAX_DEBTS) else {
+            self.count(owed.cause.code(), owed.at);
             return None;
-        }
+        };
         self.serial += 1;
-        self.debts.push(Debt { serial: self.serial, owed, slot: None, said: None });
+        self.debts.push(Debt { serial: self.serial, index, owed, slot: None, said: None });
         Some(self.serial)
     }
-}
 
-impl Owed {
-    fn entry(&self) -> Entry {
-        match self.index {
-            Some(index) => superseded(index, &self.answer, self.cause.code(), self.at),
-            None => gap(1, self.at, self.at),
+    fn count(&mut self, cause: &str, at: Millis) {
+        if !self.counted.contains_key(cause) {
+            self.counted.insert(cause.to_owned(), Counted::new());
         }
+        if let Some(counted) = self.counted.get_mut(cause) {
+            counted.all.add(at.0);
+            counted.open.add(at.0);
+            counted.kept = false;
+        }
+    }
+
+    /// Counts a debt for which the ring has no slot, unless the log was given it already.
+    fn count_instead(&mut self, serial: u64) {
+        let at = self.debts.iter().position(|it| it.serial == serial && it.said.is_none());
+        if let Some(at) = at {
+            let Owed { cause, at, .. } = self.debts.remove(at).owed;
+            self.count(cause.code(), at);
+        }
+    }
+
+    /// Sorts out what the log was given: slots that can be freed, and counts whose answers it has all.
+    fn collect(&mut self) -> (Vec<Slot>, Vec<(String, Counted)>) {
+        let mut slots = Vec::new();
+        self.debts.retain_mut(|debt| match poll(&mut debt.said) {
+            None => true,
+            Some(Ok(())) => {
+                slots.extend(debt.slot);
+                false
+            }
+            Some(Err(_)) => {
+                // The log stopped before the record was durable: it is given once more when the log resumes.
+                debt.said = None;
+                true
+            }
+        });
+        for counted in self.counted.values_mut() {
+            for (count, pending) in std::mem::take(&mut counted.given) {
+                let mut pending = Some(pending);
+                match (poll(&mut pending), pending) {
+                    (Some(Ok(())), _) => counted.recorded += count.answers,
+                    (Some(Err(_)), _) => counted.open.join(&count),
+                    (None, Some(pending)) => counted.given.push((count, pending)),
+                    (None, None) => {}
+                }
+            }
+        }
+        let is_done = |counted: &Counted| counted.recorded >= counted.all.answers;
+        let done: Vec<_> = self
+            .counted
+            .iter()
+            .filter(|(_, counted)| is_done(counted))
+            .map(|(cause, _)| cause.clone())
+            .collect();
+        let done = done.into_iter().filter_map(|cause| self.counted.remove_entry(&cause));
+        (slots, done.collect())
+    }
+
+    /// Whether anything waits to be given to the log.
+    fn is_owing(&self) -> bool {
+        self.debts.iter().any(|debt| debt.said.is_none())
+            || self.counted.values().any(|counted| counted.open.answers > 0)
+    }
+
+    fn is_clear(&self) -> bool {
+        self.debts.is_empty() && self.counted.is_empty()
     }
 }
 
-/// Frees the ring's tally of what found no slot: for when no hook owes anything.
-pub fn free_tally(host: &Host) {
-    free(host, Slot::TALLY);
+impl Counted {
+    fn new() -> Self {
+        Self {
+            id: corrections::tally_id(),
+            from: None,
+            all: Count::default(),
+            open: Count::default(),
+            given: Vec::new(),
+            recorded: 0,
+            kept: false,
+        }
+    }
+
+    /// Notes the place of the log before which no record is about it.
+    fn begins_at(&mut self, host: &Host) {
+        self.from.get_or_insert_with(|| host.log.health().next);
+    }
+
+    fn tally(&self, hook: &str, cause: &str) -> Tally {
+        Tally {
+            hook: hook.to_owned(),
+            cause: cause.to_owned(),
+            id: self.id,
+            from: self.from.unwrap_or(0),
+            all: self.all,
+            recorded: self.recorded,
+        }
+    }
 }
 
 /// Says what the last run owed, as the emergency ring remembers it. `size` is how many records survived: an index beyond was given
@@ -156,72 +366,92 @@ pub fn free_tally(host: &Host) {
 pub fn recover(host: &Host, owed: &[portcullis_audit::Owed], size: u64) {
     use portcullis_audit::Owed as Remembered;
     for remembered in owed {
-        let (slot, entry) = match remembered {
+        match remembered {
             Remembered::Answer { slot, hook, answer, cause, at, .. } if cause == glass::CAUSE => {
-                let Some(entry) = glass::recovered(host, hook, answer, Millis(*at)) else {
-                    continue;
-                };
-                (slot, entry)
+                if let Some(entry) = glass::recovered(host, hook, answer, Millis(*at))
+                    && say(host, entry)
+                {
+                    free(host, *slot);
+                }
             }
             Remembered::Answer { slot, index: Some(index), answer, cause, at, .. }
                 if *index < size =>
             {
-                let known = Cause::ALL.iter().any(|known| known.code() == cause);
-                let cause = if known { cause } else { Cause::HostFault.code() };
-                (slot, superseded(*index, &Digest(*answer), cause, Millis(*at)))
+                if say(host, corrections::superseded(*index, answer, known_cause(cause), *at)) {
+                    free(host, *slot);
+                }
             }
-            Remembered::Answer { slot, at, .. } => (slot, gap(1, Millis(*at), Millis(*at))),
-            Remembered::Gap { slot, count, first, last } => {
-                (slot, gap(*count, Millis(*first), Millis(*last)))
+            Remembered::Answer { slot, hook, cause, at, .. } => {
+                host.names.of(hook).owed.restore_one(host, known_cause(cause), Millis(*at));
+                free(host, *slot);
             }
-        };
-        match host.log.append(entry).map(Pending::wait) {
-            Ok(Ok(_)) => free(host, *slot),
-            // It stays in the ring, and the next start tries again.
-            Ok(Err(error)) => {
-                tracing::error!(%error, "what the last run owed the log is not durable yet")
+            Remembered::Counted(tally) if tally.hook.is_empty() => {
+                let id = corrections::tally_id();
+                if say(host, corrections::gap(id, "", "", &tally.all))
+                    && let Err(error) = host.log.ring().settle_unnamed()
+                {
+                    say_ring_failed(host, "", &error);
+                }
             }
-            Err(refused) => {
-                tracing::error!(%refused, "what the last run owed the log could not be said")
-            }
-        }
-    }
-}
-
-/// Writes a debt to the ring and tells the books where. If it was paid meanwhile, the slot is free again at once.
-fn note(host: &Host, debts: &Debts, hook: &str, serial: u64, owed: Owed) {
-    let cause = owed.cause.code();
-    match host.log.ring().note(hook, owed.index, &owed.answer.0, cause, owed.at.0) {
-        Ok(Some(slot)) => match debts.books().debts.iter_mut().find(|debt| debt.serial == serial) {
-            Some(debt) => debt.slot = Some(slot),
-            None => free(host, slot),
-        },
-        Ok(None) => host.owes_tally.store(true, Ordering::Release),
-        Err(error) => {
-            if LOG_LIMITS.admit("log.ring-failed", hook, host.clock.instant()) {
+            Remembered::Counted(tally) => host.names.of(&tally.hook).owed.restore(tally.clone()),
+            Remembered::Damaged { slots, answers } => {
                 tracing::error!(
-                    event = "log.ring-failed",
-                    %error,
-                    hook,
-                    "the emergency ring takes nothing; only memory knows of an answer"
+                    event = "log.ring-damaged",
+                    slots,
+                    answers,
+                    "parts of the emergency ring cannot be read: more answers may have left without a record than the log says"
                 );
+                if say(host, corrections::ring_damaged(*answers, *slots))
+                    && let Err(error) = host.log.ring().settle_damaged()
+                {
+                    say_ring_failed(host, "", &error);
+                }
             }
         }
     }
+    host.settle_debts();
+    // Counts that are durable before the first decision need not be found again by the next start.
+    if host.log.flush_checkpoint().is_ok() {
+        host.settle_debts();
+    }
 }
 
-fn superseded(index: u64, answer: &Digest, cause: &str, left: Millis) -> Entry {
-    let mut fields = String::new();
-    // Writing to a string cannot fail.
-    let _ = write!(fields, r#""of":{index},"out":"{answer}","cause":"{cause}","left":{left}"#);
-    Entry { kind: "answer.superseded", fields, sealed: None }
+/// Appends a record and waits until it is durable. Where it is not, what it says stays in the ring, and the next start tries again.
+fn say(host: &Host, entry: portcullis_audit::Entry) -> bool {
+    match host.log.append(entry).map(Pending::wait) {
+        Ok(Ok(_)) => return true,
+        Ok(Err(error)) => {
+            tracing::error!(%error, "what the last run owed the log is not durable yet")
+        }
+        Err(refused) => {
+            tracing::error!(%refused, "what the last run owed the log could not be said")
+        }
+    }
+    false
 }
 
-fn gap(count: u64, first: Millis, last: Millis) -> Entry {
-    Entry {
-        kind: "answer.gap",
-        fields: format!(r#""count":{count},"first":{first},"last":{last}"#),
-        sealed: None,
+/// The cause, unless it is none of this version's.
+fn known_cause(cause: &str) -> &str {
+    let known = Cause::ALL.iter().any(|known| known.code() == cause);
+    if known { cause } else { Cause::HostFault.code() }
+}
+
+/// What became of a record that nobody waits for: nothing yet, durable, or not.
+fn poll(said: &mut Option<Pending>) -> Option<Result<(), NotDurable>> {
+    match Pin::new(said.as_mut()?).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Pending => None,
+        Poll::Ready(result) => Some(result.map(drop)),
+    }
+}
+
+fn say_ring_failed(host: &Host, hook: &str, error: &std::io::Error) {
+    if LOG_LIMITS.admit("log.ring-failed", hook, host.clock.instant()) {
+        tracing::error!(
+            event = "log.ring-failed",
+            hook,
+            %error,
+            "the emergency ring cannot be written; until it can, memory alone knows of some answers"
+        );
     }
 }
 
@@ -238,6 +468,6 @@ fn free(host: &Host, slot: Slot) {
 }
 
 /// Debts of one hook that are kept one by one; the rest are counted.
-const MOST_DEBTS: usize = 1_024;
+const MAX_DEBTS: usize = 1_024;
 /// How long a safe answer waits for the ring, out of the time kept back for writing.
 const RING_WAIT: Duration = Duration::from_millis(20);

@@ -423,7 +423,7 @@ impl Call<'_> {
         let answer = crate::digest::sha256(left.body());
         self.hook
             .owed
-            .add(self.host, self.hook, Owed { index, cause, answer, at: self.host.clock.now() })
+            .add(self.host, Owed { index, cause, answer, at: self.host.clock.now() })
             .await;
     }
 

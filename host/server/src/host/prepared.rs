@@ -3,7 +3,7 @@
 //! Invariant: configuration, keys, record, release, then the port: whatever fails, nothing was bound before.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
@@ -235,7 +235,6 @@ impl Prepared {
             couriers: self.couriers,
             deliveries: Deliveries::default(),
             ring_lane,
-            owes_tally: AtomicBool::new(false),
             tls: self.tls,
             keys: ArcSwap::from_pointee(self.ring.all()),
             ring: Mutex::new(self.ring),

@@ -1,0 +1,170 @@
+//! The records that correct the log: `answer.superseded` and `answer.gap`.
+//!
+//! Invariant: an answer that left without its record is in the log exactly once. A correction says of
+//! itself which answers it is about: `answer.superseded` by the record that it supersedes, `answer.gap`
+//! by the tally that its answers were counted in. So a start after a crash finds out which of the
+//! corrections that the emergency ring remembers the log has already. When they are made is the
+//! caller's decision.
+
+use std::fmt::Write as _;
+
+use serde_json::{Map, Value};
+
+use crate::record::{Entry, push_hex};
+use crate::tree::Hash;
+
+/// Answers without a record that are counted together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Count {
+    /// How many.
+    pub answers: u64,
+    /// When the first left, in milliseconds since 1970 UTC.
+    pub first: u64,
+    /// When the last left, in milliseconds since 1970 UTC.
+    pub last: u64,
+}
+
+impl Count {
+    /// Counts one more answer.
+    pub fn add(&mut self, at: u64) {
+        self.join(&Self { answers: 1, first: at, last: at });
+    }
+
+    /// Counts those of another count too.
+    pub fn join(&mut self, other: &Self) {
+        if self.answers == 0 {
+            *self = *other;
+        } else if other.answers > 0 {
+            self.answers = self.answers.saturating_add(other.answers);
+            self.first = self.first.min(other.first);
+            self.last = self.last.max(other.last);
+        }
+    }
+}
+
+/// Says that what record `of` says left did not leave: `answer` did, at `left` (milliseconds since 1970 UTC).
+pub fn superseded(of: u64, answer: &Hash, cause: &str, left: u64) -> Entry {
+    let mut fields = format!(r#""of":{of},"out":"sha256:"#);
+    push_hex(&mut fields, answer);
+    let cause = Value::from(cause);
+    // Writing to a string does not fail.
+    let _ = write!(fields, r#"","cause":{cause},"left":{left}"#);
+    Entry { kind: SUPERSEDED, fields, sealed: None }
+}
+
+/// Says that answers of a hook left that have no record. `tally` is the tally that they were counted in.
+pub fn gap(tally: u64, hook: &str, cause: &str, count: &Count) -> Entry {
+    let mut fields = String::new();
+    for (name, text) in [("hook", hook), ("cause", cause)] {
+        if !text.is_empty() {
+            let text = Value::from(text);
+            let _ = write!(fields, r#""{name}":{text},"#);
+        }
+    }
+    let Count { answers, first, last } = count;
+    let _ =
+        write!(fields, r#""count":{answers},"first":{first},"last":{last},"tally":"{tally:016x}""#);
+    Entry { kind: GAP, fields, sealed: None }
+}
+
+/// Says that parts of the emergency ring cannot be read: at least `least` answers that it remembered are
+/// counted nowhere else.
+pub fn ring_damaged(least: u64, parts: u64) -> Entry {
+    let fields = format!(r#""cause":"ring-damaged","count":{least},"damaged":{parts}"#);
+    Entry { kind: GAP, fields, sealed: None }
+}
+
+/// A number that tells a tally from every other.
+pub fn tally_id() -> u64 {
+    let mut id = [0; 8];
+    // The generator does not fail once it is up. A number that comes twice would hide a count from the next start only if this process
+    // ended within the same second.
+    if aws_lc_rs::rand::fill(&mut id).is_err() {
+        let since = std::time::UNIX_EPOCH.elapsed().unwrap_or_default();
+        id = u64::try_from(since.as_nanos()).unwrap_or(u64::MAX).to_be_bytes();
+    }
+    u64::from_be_bytes(id)
+}
+
+/// A correction that was found in the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// Of record `of`, by an answer of this hash.
+    Superseded { of: u64, out: String },
+    /// Of this many answers of this tally.
+    Gap { tally: u64, answers: u64 },
+}
+
+impl Found {
+    /// Reads a leaf, if it is a correction.
+    pub(crate) fn read(leaf: &[u8]) -> Option<Self> {
+        // Nearly no record is one: they are told apart before they are parsed.
+        let names = |kind: &str| leaf.windows(kind.len()).any(|window| window == kind.as_bytes());
+        if !names(SUPERSEDED) && !names(GAP) {
+            return None;
+        }
+        let members: Map<String, Value> = serde_json::from_slice(leaf).ok()?;
+        match members.get("t")?.as_str()? {
+            SUPERSEDED => Some(Self::Superseded {
+                of: members.get("of")?.as_u64()?,
+                out: members.get("out")?.as_str()?.to_owned(),
+            }),
+            GAP => Some(Self::Gap {
+                tally: u64::from_str_radix(members.get("tally")?.as_str()?, 16).ok()?,
+                answers: members.get("count")?.as_u64()?,
+            }),
+            _ => None,
+        }
+    }
+}
+
+/// `sha256:` and the digits of a hash.
+pub(crate) fn spelled(hash: &Hash) -> String {
+    let mut text = String::from("sha256:");
+    push_hex(&mut text, hash);
+    text
+}
+
+const SUPERSEDED: &str = "answer.superseded";
+const GAP: &str = "answer.gap";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::{Body, Tenant};
+
+    fn leaf(entry: &Entry) -> Vec<u8> {
+        Body::new(&entry.fields, None).unwrap().leaf(7, entry.kind, &Tenant::new("t"), 9)
+    }
+
+    #[test]
+    fn corrections_are_read_back_from_their_records() {
+        let count = Count { answers: 12_000, first: 5, last: 9 };
+        let entry = gap(0xab, "to\"ken", "not-durable", &count);
+        assert_eq!(
+            entry.fields,
+            r#""hook":"to\"ken","cause":"not-durable","count":12000,"first":5,"last":9,"tally":"00000000000000ab""#
+        );
+        assert_eq!(Found::read(&leaf(&entry)), Some(Found::Gap { tally: 0xab, answers: 12_000 }));
+        let entry = superseded(3, &[1; 32], "undelivered", 4);
+        let out = spelled(&[1; 32]);
+        assert!(
+            entry.fields.starts_with(&format!(r#""of":3,"out":"{out}","cause":"undelivered""#))
+        );
+        assert_eq!(Found::read(&leaf(&entry)), Some(Found::Superseded { of: 3, out }));
+        assert_eq!(Found::read(&leaf(&ring_damaged(1, 2))), None);
+        let other = Entry { kind: "x", fields: r#""a":"answer.gap""#.into(), sealed: None };
+        assert_eq!(Found::read(&leaf(&other)), None);
+    }
+
+    #[test]
+    fn counts_keep_the_first_and_the_last_time() {
+        let mut count = Count::default();
+        for at in [7, 5, 9] {
+            count.add(at);
+        }
+        assert_eq!(count, Count { answers: 3, first: 5, last: 9 });
+        count.join(&Count::default());
+        assert_eq!(count.answers, 3);
+    }
+}
