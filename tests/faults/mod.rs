@@ -7,6 +7,7 @@ mod ledger;
 mod moment;
 mod order;
 mod power;
+mod shortage;
 mod stall;
 mod stop;
 mod trace;

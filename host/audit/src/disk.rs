@@ -168,3 +168,4 @@ const PAGE: u64 = 4096;
 
 #[cfg(test)]
 pub(crate) mod double;
+pub(crate) mod spare;

@@ -34,11 +34,11 @@ mod writer;
 pub use error::{AuditError, NotDurable, Refused};
 pub use log::{
     CheckpointEvery, Commit, Health, Log, MAX_LEAF_BYTES, MAX_SEALED_BYTES, Monotonic, Options,
-    Recovery,
+    Recovery, max_descriptors,
 };
 pub use note::Signer;
 pub use pseudonym::{Pseudonym, Pseudonyms};
-pub use queue::{Pending, Receipt};
+pub use queue::{Pending, Receipt, Sequence};
 pub use reader::{ReadError, Reader};
 pub use record::{Entry, Record, RecordTime, TIME_RESET, TimeMark};
 pub use ring::{Owed, Ring, Slot, Tally};

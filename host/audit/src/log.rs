@@ -20,17 +20,18 @@ use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
 use crate::corrections::{Found, spelled};
+use crate::disk::spare::{self, SpareDisk};
 use crate::disk::{Disk, Lock, OsDisk};
 use crate::error::{AuditError, Refused};
 use crate::note::Signer;
-use crate::queue::{Pending, Queue};
+use crate::queue::{Pending, Queue, Sequence};
 use crate::record::{Body, Entry, Record, RecordTime, TIME_RESET, Tenant, check_kind};
 use crate::recover::{Recovered, keep_fitting};
 use crate::ring::{Owed, Ring};
 use crate::seal::Sealer;
 use crate::tiles::{Row, TILE_WIDTH, Tile, TileReader, entries};
 use crate::tree::leaf_hash;
-use crate::views::{ROUND_RECORDS, Views};
+use crate::views::{OPEN_FILES, ROUND_RECORDS, Views};
 use crate::wal::{Pool, Wal, write_segment};
 use crate::writer::{self, Committer, Shared};
 
@@ -157,8 +158,12 @@ pub struct Recovery {
 /// How a log is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Health {
-    /// Why it stopped, if it did.
+    /// Why it takes no record, if it does not.
     pub stopped: Option<Arc<str>>,
+    /// Whether it can take records again without a restart: [`Log::resume`] tries.
+    pub resumes: bool,
+    /// Why tiles and checkpoints fall behind, if they do. Records are durable all the same.
+    pub delayed: Option<Arc<str>>,
     /// The next sequence number.
     pub next: u64,
     /// All records before this survive a power loss.
@@ -185,7 +190,8 @@ pub struct Log {
 impl Log {
     /// Opens a log, or begins one where the directory is empty or missing.
     pub fn open(options: Options) -> Result<(Self, Recovery), AuditError> {
-        Self::open_on(Arc::new(OsDisk), options)
+        let held = [WAL_DIR, LOG_DIR, SEALED_DIR].map(|name| options.dir.join(name));
+        Self::open_on(Arc::new(SpareDisk::new(OsDisk, held)), options)
     }
 
     /// The same on another file system.
@@ -293,7 +299,31 @@ impl Log {
     pub fn health(&self) -> Health {
         let (next, queued) = self.shared.queue.position();
         let (durable, published) = (self.shared.durable.before(), self.shared.published());
-        Health { stopped: self.shared.failure(), next, durable, published, queued }
+        let (failed, suspended) = (self.shared.failure(), self.shared.suspension());
+        let resumes = failed.is_none() && suspended.is_some();
+        let delayed = self.shared.delay();
+        Health { stopped: failed.or(suspended), resumes, delayed, next, durable, published, queued }
+    }
+
+    /// Takes records again after a stop for want of room, if there is room by now and every record that was promised is still there.
+    /// Blocks on the disk. Returns whether the log had stopped.
+    ///
+    /// # Errors
+    /// It stays stopped: there is still no room ([`Health::resumes`] stays set), or it stopped for good.
+    pub fn resume(&self) -> Result<bool, AuditError> {
+        if let Some(cause) = self.shared.failure() {
+            return Err(AuditError::Stopped(cause));
+        }
+        if self.shared.suspension().is_none() {
+            return Ok(false);
+        }
+        self.committer.resume().map(|()| true)
+    }
+
+    /// Whether a place was given before the log stopped and resumed, and its record was lost with the stop: the index is another record's
+    /// by now.
+    pub fn is_void(&self, sequence: Sequence) -> bool {
+        self.shared.queue.is_void(sequence)
     }
 
     /// The time of the last record, in milliseconds since 1970 UTC; 0 where there is none.
@@ -320,12 +350,13 @@ impl Log {
     /// Takes no more records, makes all durable and published, and gives the directory back. Blocks. A second call does nothing.
     pub fn close(&self) -> Result<(), AuditError> {
         self.shared.queue.end(Arc::from("it was closed"));
+        self.shared.begin_close();
         let threads =
             std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
         let ran = !threads.is_empty();
         let panicked = threads.into_iter().filter_map(|thread| thread.join().err()).count();
         let lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(cause) = self.shared.failure() {
+        if let Some(cause) = self.shared.failure().or_else(|| self.shared.suspension()) {
             return Err(AuditError::Stopped(cause));
         }
         if panicked > 0 {
@@ -541,6 +572,13 @@ fn has_tiles(disk: &dyn Disk, log: &Path) -> bool {
     disk.list(log).is_ok_and(|names| names.iter().any(|name| name == "tile"))
 }
 
+/// The most descriptors that a log with so many segments holds at once, spare ones included.
+pub fn max_descriptors(max_segments: u32) -> u64 {
+    // Lock, ring, two files of sealed parts, and those that are open for a moment.
+    const OTHERS: u64 = 8;
+    u64::from(max_segments) + spare::MAX_HELD + OPEN_FILES as u64 + OTHERS
+}
+
 /// The public part of a log's directory.
 pub(crate) const LOG_DIR: &str = "log";
 /// The write-ahead log.
@@ -558,5 +596,7 @@ pub const MAX_SEALED_BYTES: usize = 512 * 1024;
 
 #[cfg(test)]
 mod crashes;
+#[cfg(test)]
+mod shortage;
 #[cfg(test)]
 pub(crate) mod tests;

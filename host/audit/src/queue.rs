@@ -27,10 +27,21 @@ pub struct Receipt {
     pub leaf_hash: Hash,
 }
 
+/// The place that a record was given. When the log resumes after a stop it gives the places anew that no durable record has: then
+/// the same index is another record's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sequence {
+    /// The place.
+    pub index: u64,
+    /// How often the log had resumed by then.
+    pub(crate) life: u64,
+}
+
 /// A sequenced record whose commit is under way. Dropping it does not take the record back.
 pub struct Pending {
     /// Its place in the log.
     pub index: u64,
+    life: u64,
     answer: oneshot::Receiver<Result<Receipt, NotDurable>>,
     /// Whoever waits first begins the commit.
     begin: Option<Arc<Committer>>,
@@ -69,6 +80,11 @@ impl Future for Pending {
 }
 
 impl Pending {
+    /// The place that it was given.
+    pub fn sequence(&self) -> Sequence {
+        Sequence { index: self.index, life: self.life }
+    }
+
     /// Lets whoever waits for it begin the commit, instead of calling the writer.
     pub(crate) fn begun_by_waiter(mut self, committer: &Arc<Committer>) -> Self {
         self.begin = Some(Arc::clone(committer));
@@ -119,6 +135,10 @@ struct QueueState {
     /// The writer is to look.
     called: bool,
     ended: Option<Arc<str>>,
+    /// No record is taken until the log resumes.
+    suspended: Option<Arc<str>>,
+    /// Where the places begin that each life after the first gave.
+    lives: Vec<u64>,
 }
 
 impl Queue {
@@ -132,6 +152,8 @@ impl Queue {
             leading: false,
             called: false,
             ended: None,
+            suspended: None,
+            lives: Vec::new(),
         };
         Self { state: Mutex::new(state), changed: Condvar::new(), limit }
     }
@@ -151,7 +173,7 @@ impl Queue {
     ) -> Result<Pending, Refused> {
         let (answer, receiver) = oneshot::channel();
         let mut state = self.state();
-        if let Some(cause) = &state.ended {
+        if let Some(cause) = state.ended.as_ref().or(state.suspended.as_ref()) {
             return Err(Refused::Stopped(Arc::clone(cause)));
         }
         if state.waiting.len() >= self.limit || state.bytes.saturating_add(bytes) > QUEUE_BYTES {
@@ -168,8 +190,9 @@ impl Queue {
         state.last_at = time.at;
         state.bytes = state.bytes.saturating_add(bytes);
         state.waiting.push(Queued { index, time, kind, body, sealed, bytes, answer });
+        let life = state.lives.len() as u64;
         drop(state);
-        Ok(Pending { index, answer: receiver, begin: None })
+        Ok(Pending { index, life, answer: receiver, begin: None })
     }
 
     /// Calls the writer, unless somebody leads: they look again before they stop.
@@ -259,6 +282,34 @@ impl Queue {
             let _ = queued.answer.send(Err(NotDurable(Arc::clone(cause))));
         }
         self.changed.notify_all();
+    }
+
+    /// Takes no more records until [`Queue::resume`], tells those that wait, and gives the places from `end` on anew after that, at `at` or
+    /// later: a time reset that was lost has not happened.
+    pub(crate) fn suspend(&self, cause: &Arc<str>, end: u64, at: u64) {
+        let mut state = self.state();
+        state.suspended = Some(Arc::clone(cause));
+        state.next = end;
+        state.last_at = state.last_at.max(at);
+        state.lives.push(end);
+        state.bytes = 0;
+        let waiting = std::mem::take(&mut state.waiting);
+        drop(state);
+        for queued in waiting {
+            let _ = queued.answer.send(Err(NotDurable(Arc::clone(cause))));
+        }
+    }
+
+    /// Takes records again.
+    pub(crate) fn resume(&self) {
+        self.state().suspended = None;
+    }
+
+    /// Whether the place was given by a life that ended before its record was committed.
+    pub(crate) fn is_void(&self, sequence: Sequence) -> bool {
+        let state = self.state();
+        let next = usize::try_from(sequence.life).ok().and_then(|life| state.lives.get(life));
+        next.is_some_and(|begins| sequence.index >= *begins)
     }
 
     /// The next sequence number, and the number of records that wait.

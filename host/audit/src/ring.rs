@@ -200,6 +200,26 @@ impl Ring {
         Ok(())
     }
 
+    /// Answers that supersede a record from `end` on supersede none: those places are given anew. They stay as answers without a record.
+    pub(crate) fn void_from(&self, end: u64) -> io::Result<()> {
+        let mut state = self.state();
+        state.dirty = true;
+        for place in self.answer_slots().filter(|place| state.used.get(*place) == Some(&true)) {
+            let mut bytes = [0; SLOT_BYTES];
+            self.file.read_at(&mut bytes, position(place))?;
+            let Content::Whole(content) = Content::of(&bytes) else { continue };
+            if let Some(Found::Answer(Owed::Answer { index: Some(index), .. })) =
+                read(content, place)
+                && index >= end
+            {
+                let mut content = content.to_vec();
+                content.get_mut(1).into_iter().for_each(|flag| *flag = 0);
+                self.write_slot(place, &content)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Gives back what an earlier run counted without hook and cause: the log has it.
     pub fn settle_unnamed(&self) -> io::Result<()> {
         let mut state = self.state();
@@ -213,7 +233,9 @@ impl Ring {
         let mut state = self.state();
         state.dirty = true;
         for place in 1..self.slots() {
-            if read_slot(self.file.as_ref(), place)?.is_damaged() {
+            let mut bytes = [0; SLOT_BYTES];
+            self.file.read_at(&mut bytes, position(place))?;
+            if Content::of(&bytes).is_damaged() {
                 self.write_slot(place, &[STATE_FREE])?;
                 state.mark(place, false);
             }
@@ -255,9 +277,11 @@ impl Ring {
         state.used = vec![false; self.slots()];
         let mut pairs: BTreeMap<usize, (u64, bool, Tally)> = BTreeMap::new();
         let there = usize::try_from(length / SLOT_BYTES as u64).unwrap_or(0).min(self.slots());
-        for place in 0..there {
-            let slot = read_slot(self.file.as_ref(), place)?;
-            let Content::Whole(content) = &slot else {
+        let mut bytes = vec![0; there * SLOT_BYTES];
+        self.file.read_at(&mut bytes, 0)?;
+        for (place, bytes) in bytes.as_chunks().0.iter().enumerate() {
+            let slot = Content::of(bytes);
+            let Content::Whole(content) = slot else {
                 if slot.is_damaged() {
                     damaged += 1;
                     // Without the head nobody knows that the log was closed.
@@ -311,11 +335,9 @@ impl Ring {
 
     /// Writes all slots as they are in the kernel's memory.
     fn write_again(&self) -> io::Result<()> {
-        (0..self.slots()).try_for_each(|place| {
-            let mut bytes = [0; SLOT_BYTES];
-            self.file.read_at(&mut bytes, position(place))?;
-            self.file.write_at(&bytes, position(place))
-        })
+        let mut bytes = vec![0; self.slots() * SLOT_BYTES];
+        self.file.read_at(&mut bytes, 0)?;
+        self.file.write_at(&bytes, 0)
     }
 
     /// Writes slot 0: whether the log is open, and the sum of what has no tally of its own.
@@ -390,26 +412,23 @@ enum Found {
 }
 
 /// What stands in a slot.
-enum Content {
+enum Content<'a> {
     Empty,
     Damaged,
-    Whole(Vec<u8>),
+    Whole(&'a [u8]),
 }
 
-impl Content {
+impl<'a> Content<'a> {
+    fn of(bytes: &'a [u8; SLOT_BYTES]) -> Self {
+        if *bytes == [0; SLOT_BYTES] {
+            return Self::Empty;
+        }
+        checked(bytes).map_or(Self::Damaged, Self::Whole)
+    }
+
     fn is_damaged(&self) -> bool {
         matches!(self, Self::Damaged)
     }
-}
-
-fn read_slot(file: &dyn DiskFile, place: usize) -> io::Result<Content> {
-    let mut bytes = [0; SLOT_BYTES];
-    file.read_at(&mut bytes, position(place))?;
-    Ok(match checked(&bytes) {
-        Some(content) => Content::Whole(content.to_vec()),
-        None if bytes.iter().all(|byte| *byte == 0) => Content::Empty,
-        None => Content::Damaged,
-    })
 }
 
 fn read(content: &[u8], place: usize) -> Option<Found> {

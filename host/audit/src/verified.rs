@@ -167,7 +167,6 @@ fn unverified(tile: Tile, error: io::Error) -> Unverified {
 mod tests {
     use std::fs;
 
-    use super::*;
     use crate::disk::OsDisk;
     use crate::log::tests::key;
     use crate::reader::Reader;

@@ -89,6 +89,30 @@ impl Views {
         Ok(views)
     }
 
+    /// The same views, opened anew from the checkpoint on disk, as after a crash: what could not be written is left behind, and what the
+    /// checkpoint does not cover is written again from the write-ahead log.
+    pub(crate) fn reopen(&mut self) -> Result<Self, AuditError> {
+        // Their descriptors may be the ones that are missing.
+        self.files.clear();
+        let head = Self::checkpoint(self.disk.as_ref(), &self.log, self.signer.as_ref())?
+            .ok_or_else(|| AuditError::CheckpointMissing(self.log.display().to_string()))?;
+        self.disk.sync_dir(&self.log).map_err(AuditError::disk(&self.log, "synced"))?;
+        if head.size < self.head.size {
+            let what = format!(
+                "the checkpoint covers {} records, and covered {}",
+                head.size, self.head.size
+            );
+            return Err(AuditError::Tiles { dir: self.log.display().to_string(), what });
+        }
+        Self::open(
+            Arc::clone(&self.disk),
+            &self.log,
+            &self.sealed_dir,
+            Arc::clone(&self.signer),
+            head,
+        )
+    }
+
     /// Signs and writes the checkpoint of a log without entries.
     pub(crate) fn begin(
         disk: &dyn Disk,
@@ -218,7 +242,7 @@ impl Views {
         let file = self.disk.create(&path)?;
         file.write_at(bytes, 0)?;
         self.files.push((file, bytes.len() as u64));
-        if self.files.len() >= OPEN_FILES { self.sync() } else { Ok(()) }
+        if self.files.len() >= OPEN_FILES { self.sync_files() } else { Ok(()) }
     }
 
     /// Creates a directory and those above it. The name of one that was there may not be durable yet: it is synced once a start.
@@ -235,11 +259,16 @@ impl Views {
         Ok(())
     }
 
-    fn sync(&mut self) -> io::Result<()> {
+    fn sync_files(&mut self) -> io::Result<()> {
         for (file, bytes) in self.files.drain(..) {
             file.sync()?;
             file.forget(bytes);
         }
+        Ok(())
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.sync_files()?;
         for dir in std::mem::take(&mut self.dirs) {
             self.disk.sync_dir(&dir)?;
         }
@@ -301,7 +330,13 @@ fn edge(
     let tiles = TileReader::new(disk, log, head.size);
     let unfinished = |row| Tile::at(row, hashes_in(row, head.size) / TILE_WIDTH, head.size);
     let unreadable = |tile: Tile| {
-        move |error: io::Error| wrong(format!("`{}` could not be read: {error}", tile.path()))
+        move |error: io::Error| match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => {
+                wrong(format!("`{}` could not be read: {error}", tile.path()))
+            }
+            // The disk's matter, or that of the number of open files: it says nothing about the tile.
+            _ => AuditError::disk(&log.join(tile.path()), "read")(error),
+        }
     };
     let mut levels = Vec::new();
     for level in (0..=8u8).take_while(|level| hashes_in(Row::Hashes(*level), head.size) > 0) {
@@ -364,7 +399,7 @@ pub(crate) const CHECKPOINT: &str = "checkpoint";
 const FRESH_CHECKPOINT: &str = ".checkpoint";
 
 /// Files held open before they are synced.
-const OPEN_FILES: usize = 128;
+pub(crate) const OPEN_FILES: usize = 16;
 
 /// Records that one round of publishing takes at most, so that a crash leaves few files and a round has an end.
 pub(crate) const ROUND_RECORDS: u64 = 65_536;

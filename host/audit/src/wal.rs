@@ -74,6 +74,8 @@ struct PoolState {
     full: Vec<(u64, Segment)>,
     numbers: Vec<u32>,
     stopped: bool,
+    /// The views cannot be written, so that no segment becomes free for now.
+    starved: bool,
 }
 
 impl Pool {
@@ -97,14 +99,14 @@ impl Pool {
         }
     }
 
-    /// A free segment. Waits for one where `wait` says so; `None` where there is none, or the log stops.
+    /// A free segment. Waits for one where `wait` says so; `None` where there is none, none becomes free for now, or the log stops.
     pub(crate) fn take(&self, wait: bool) -> Option<Segment> {
         let mut state = self.state();
         loop {
             if let Some(segment) = state.free.pop() {
                 return Some(segment);
             }
-            if state.stopped || !wait {
+            if state.stopped || state.starved || !wait {
                 return None;
             }
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -139,10 +141,35 @@ impl Pool {
             state.numbers.push(number);
             number
         };
-        let segment = write_segment(self.disk.as_ref(), &self.dir, number, self.segment_bytes)?;
-        self.state().free.push(segment);
+        match write_segment(self.disk.as_ref(), &self.dir, number, self.segment_bytes) {
+            Ok(segment) => {
+                self.state().free.push(segment);
+                self.changed.notify_all();
+                Ok(())
+            }
+            Err(error) => {
+                // A part of it would keep room from the tiles, which free segments by themselves.
+                let _ = self.disk.remove(&self.dir.join(segment_name(number)));
+                self.state().numbers.retain(|taken| *taken != number);
+                Err(error)
+            }
+        }
+    }
+
+    /// Says whether segments become free at all: they do not while the views cannot be written. Whoever waits for one hears of it.
+    pub(crate) fn starve(&self, starved: bool) {
+        self.state().starved = starved;
         self.changed.notify_all();
-        Ok(())
+    }
+
+    /// Whether a segment lies ready.
+    pub(crate) fn has_free(&self) -> bool {
+        !self.state().free.is_empty()
+    }
+
+    /// Whether no segment becomes free for now.
+    pub(crate) fn is_starved(&self) -> bool {
+        self.state().starved
     }
 
     /// Nobody waits for a segment any longer.
@@ -169,6 +196,10 @@ pub(crate) struct Wal {
     end: u64,
     durable: Arc<Durable>,
     frame: Vec<u8>,
+    /// The time of the last record that was committed since the log was opened; 0 where there is none.
+    pub(crate) last_at: u64,
+    /// Bytes of the frame that could not be written at the present place, where there is one.
+    failed: usize,
 }
 
 impl Wal {
@@ -188,12 +219,41 @@ impl Wal {
             clock,
             since: AtomicU64::new(NEVER),
         });
-        Self { pool, segment, epoch, offset: 0, end, durable, frame: Vec::new() }
+        Self {
+            pool,
+            segment,
+            epoch,
+            offset: 0,
+            end,
+            durable,
+            frame: Vec::new(),
+            last_at: 0,
+            failed: 0,
+        }
     }
 
     /// What a thread that syncs later needs.
     pub(crate) fn durable(&self) -> Arc<Durable> {
         Arc::clone(&self.durable)
+    }
+
+    /// The sequence after the last record that was written.
+    pub(crate) fn end(&self) -> u64 {
+        self.end
+    }
+
+    /// Whether the next frame, whatever its size, has a place: a free segment, or room in this one.
+    pub(crate) fn has_place(&self) -> bool {
+        self.pool.has_free() || self.has_room(BLOCK)
+    }
+
+    /// Finds out whether the place can be written to at which a write failed: erases what that left there, durably. The frame that was
+    /// cut off is gone then, and the next one takes its place.
+    pub(crate) fn retry(&mut self) -> io::Result<()> {
+        self.segment.file.write_at(&vec![0; self.failed], self.offset)?;
+        self.segment.file.sync()?;
+        self.failed = 0;
+        Ok(())
     }
 
     /// Whether a frame of so many bytes fits the segment.
@@ -217,7 +277,9 @@ impl Wal {
     /// Writes the records, for which there is room, as one frame, and says where it lies.
     pub(crate) fn write(&mut self, records: &[Sequenced]) -> io::Result<Place> {
         let head = frame::encode(&mut self.frame, self.epoch, self.durable.before(), records);
+        self.failed = self.frame.len();
         self.segment.file.write_at(&self.frame, self.offset)?;
+        self.failed = 0;
         let place = Place {
             segment: self.segment.clone(),
             offset: self.offset,

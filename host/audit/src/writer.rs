@@ -1,9 +1,12 @@
 //! Who makes records durable: the committer, by hand of a waiting caller or of the writer; the applier, which brings the views up to them;
 //! and, where commits go to the kernel only, the syncer.
 //!
-//! Invariant: a receipt is given after the commit of its record and never before. The first failed write or sync ends the log for good:
-//! what the kernel did with the pages after that is unknown, and a second try could succeed without having written anything. A caller
-//! commits by its own hand only where that is a copy into the kernel's memory and the disk keeps up; all else is the writer's.
+//! Invariant: a receipt is given after the commit of its record and never before. A sync of the write-ahead log that fails ends the log for
+//! good: what the kernel did with the pages after that is unknown, and a second try could succeed without having written anything. A write
+//! to it that fails for want of room suspends the log, as does a write-ahead log that is full while the views cannot be written: nothing that
+//! has a receipt is touched by it, and the log resumes once that very place can be written. Views that cannot be written end nothing, since all that they lack is in the write-ahead log: they are opened anew from
+//! their checkpoint, as after a crash, until it goes well. A caller commits by its own hand only where that is a copy into the kernel's
+//! memory and the disk keeps up; all else is the writer's.
 
 use std::collections::VecDeque;
 use std::io;
@@ -11,7 +14,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::error::NotDurable;
+use crate::error::{AuditError, NotDurable};
 use crate::frame::{Sequenced, frame_bytes, frame_room};
 use crate::log::{CheckpointEvery, Commit, Monotonic};
 use crate::queue::{Queue, Queued, Receipt};
@@ -51,7 +54,13 @@ struct State {
     wanted: u64,
     unsynced: bool,
     writer_ended: bool,
+    /// The log is being closed.
+    closing: bool,
     failed: Option<Arc<str>>,
+    /// Why no record is taken for now, and the sequence that the next one gets.
+    suspended: Option<(Arc<str>, u64)>,
+    /// Why the views fall behind.
+    delayed: Option<Arc<str>>,
 }
 
 impl Shared {
@@ -68,9 +77,25 @@ impl Shared {
         Self { queue, pool, ring, durable, clock, state, work, done, written }
     }
 
-    /// Why the log stopped, if it did.
+    /// Why the log stopped for good, if it did.
     pub(crate) fn failure(&self) -> Option<Arc<str>> {
         self.state().failed.clone()
+    }
+
+    /// Why the log takes no record for now, if it does not.
+    pub(crate) fn suspension(&self) -> Option<Arc<str>> {
+        self.state().suspended.as_ref().map(|(cause, _)| Arc::clone(cause))
+    }
+
+    /// Why tiles and checkpoints fall behind, if they do.
+    pub(crate) fn delay(&self) -> Option<Arc<str>> {
+        self.state().delayed.clone()
+    }
+
+    /// Says that the log is being closed: nobody waits for better times any more.
+    pub(crate) fn begin_close(&self) {
+        self.state().closing = true;
+        self.work.notify_all();
     }
 
     /// Size of the last checkpoint.
@@ -87,7 +112,11 @@ impl Shared {
             match &state.failed {
                 _ if state.published >= size => return Ok(state.published),
                 Some(cause) => return Err(Arc::clone(cause)),
-                None => state = self.done.wait(state).unwrap_or_else(PoisonError::into_inner),
+                None => {}
+            }
+            match &state.suspended {
+                Some((cause, end)) if size > *end => return Err(Arc::clone(cause)),
+                _ => state = self.done.wait(state).unwrap_or_else(PoisonError::into_inner),
             }
         }
     }
@@ -103,6 +132,20 @@ impl Shared {
         self.work.notify_all();
         self.done.notify_all();
         self.written.notify_all();
+        cause
+    }
+
+    /// Takes no record until the log resumes; the next one then follows `end`.
+    fn suspend(&self, what: &str, error: &io::Error, wal: &Wal) -> Arc<str> {
+        let end = wal.end();
+        let cause: Arc<str> = Arc::from(format!("{what}: {error}"));
+        {
+            let mut state = self.state();
+            state.wanted = state.wanted.min(end);
+            state.suspended = Some((Arc::clone(&cause), end));
+        }
+        self.queue.suspend(&cause, end, wal.last_at);
+        self.done.notify_all();
         cause
     }
 
@@ -142,6 +185,37 @@ impl Committer {
         self.shared.queue.call();
     }
 
+    /// Goes on after a suspension: what has a receipt is read again, and the place is tried at which a write failed.
+    pub(crate) fn resume(&self) -> Result<(), AuditError> {
+        let shared = &self.shared;
+        let mut wal = self.wal.lock().unwrap_or_else(PoisonError::into_inner);
+        let waiting: Vec<_> =
+            shared.state().committed.iter().map(|committed| committed.place.clone()).collect();
+        let failed = |what: &str, error: &io::Error| AuditError::Stopped(shared.fail(what, error));
+        let mut buffer = Vec::new();
+        for place in waiting {
+            place.records(&mut buffer).map_err(|unreadable| {
+                let error = io::Error::other(unreadable.to_string());
+                failed(
+                    "the log cannot resume: a commit that had its receipt was read again",
+                    &error,
+                )
+            })?;
+        }
+        shared.durable.sync().map_err(|error| {
+            failed("the log cannot resume: its last commits were not synced", &error)
+        })?;
+        let still = |error: io::Error| AuditError::Stopped(Arc::from(error.to_string()));
+        if !wal.has_place() {
+            return Err(still(io::Error::other("the write-ahead log is full")));
+        }
+        wal.retry().map_err(still)?;
+        shared.ring.void_from(wal.end()).map_err(still)?;
+        shared.state().suspended = None;
+        shared.queue.resume();
+        Ok(())
+    }
+
     /// Leads, beginning with these records.
     fn run(&self, queued: Vec<Queued>, by: By) {
         let _leading = Leading(&self.shared);
@@ -162,10 +236,12 @@ impl Committer {
 
     /// One commit and its receipts; says whether the log goes on.
     fn commit_all(&self, wal: &mut Wal, queued: Vec<Queued>) -> bool {
+        let last_at = queued.last().map_or(0, |queued| queued.time.at);
         let (records, answers): (Vec<_>, Vec<_>) =
             queued.into_iter().map(|queued| sequence(queued, &self.tenant)).unzip();
         match self.write(wal, &records) {
             Ok(place) => {
+                wal.last_at = last_at;
                 for (record, answer) in records.iter().zip(answers) {
                     // Whoever no longer waits has sent the safe answer and owes the log a word about it.
                     let _ =
@@ -175,8 +251,24 @@ impl Committer {
                 hand_over(&self.shared, Committed { place, hashes });
                 true
             }
-            Err(error) => {
-                let cause = self.shared.fail("the write-ahead log could not be written", &error);
+            Err(failed) => {
+                let what = "the write-ahead log could not be written";
+                let cause = match failed {
+                    CommitError::Write(error) if is_want_of_room(&error) => {
+                        self.shared.suspend(what, &error, wal)
+                    }
+                    CommitError::Write(error) | CommitError::Sync(error) => {
+                        self.shared.fail(what, &error)
+                    }
+                    CommitError::Full if self.shared.pool.is_starved() => {
+                        let why = self.shared.delay().unwrap_or_else(|| Arc::from("no room"));
+                        let error = io::Error::other(why.to_string());
+                        self.shared.suspend("the write-ahead log is full", &error, wal)
+                    }
+                    CommitError::Full => {
+                        self.shared.fail(what, &io::Error::other("no segment became free"))
+                    }
+                };
                 for answer in answers {
                     let _ = answer.send(Err(NotDurable(Arc::clone(&cause))));
                 }
@@ -185,13 +277,13 @@ impl Committer {
         }
     }
 
-    fn write(&self, wal: &mut Wal, records: &[Sequenced]) -> io::Result<Place> {
+    fn write(&self, wal: &mut Wal, records: &[Sequenced]) -> Result<Place, CommitError> {
         if !wal.has_room(frame_bytes(records)) {
-            return Err(io::Error::other("no segment became free"));
+            return Err(CommitError::Full);
         }
-        let place = wal.write(records)?;
+        let place = wal.write(records).map_err(CommitError::Write)?;
         match self.commit {
-            Commit::Disk => self.shared.durable.sync()?,
+            Commit::Disk => self.shared.durable.sync().map_err(CommitError::Sync)?,
             Commit::Kernel => {
                 let mut state = self.shared.state();
                 if !std::mem::replace(&mut state.unsynced, true) {
@@ -199,7 +291,7 @@ impl Committer {
                 }
                 // The syncer may have failed since the last commit; then no further receipt is given.
                 if let Some(cause) = &state.failed {
-                    return Err(io::Error::other(cause.to_string()));
+                    return Err(CommitError::Sync(io::Error::other(cause.to_string())));
                 }
             }
         }
@@ -216,6 +308,27 @@ pub(crate) fn write(committer: &Committer) {
     shared.state().writer_ended = true;
     shared.work.notify_all();
     shared.written.notify_all();
+}
+
+/// Why a commit failed.
+enum CommitError {
+    /// Its frame could not be written; nothing else was touched.
+    Write(io::Error),
+    /// What is on the disk is not known any more.
+    Sync(io::Error),
+    /// No segment is free.
+    Full,
+}
+
+/// Whether a write failed because there is no room, or no memory at that moment: the same write can go well later.
+fn is_want_of_room(error: &io::Error) -> bool {
+    use io::ErrorKind::{
+        FileTooLarge, Interrupted, OutOfMemory, QuotaExceeded, StorageFull, WriteZero,
+    };
+    matches!(
+        error.kind(),
+        StorageFull | QuotaExceeded | FileTooLarge | OutOfMemory | Interrupted | WriteZero
+    )
 }
 
 /// By whose hand a commit is made.
@@ -269,7 +382,9 @@ impl Committed {
                 format!("a commit was read again: {changed}"),
             ),
         })?;
-        records.iter().zip(&self.hashes).try_for_each(|(record, hash)| views.apply(record, *hash))
+        let new = views.size();
+        let records = records.iter().zip(&self.hashes).skip_while(|(record, _)| record.index < new);
+        records.into_iter().try_for_each(|(record, hash)| views.apply(record, *hash))
     }
 }
 
@@ -311,19 +426,105 @@ impl State {
 /// The applier: brings the views up to the write-ahead log, signs checkpoints, frees segments.
 pub(crate) fn apply(shared: &Shared, mut views: Views, every: CheckpointEvery) {
     let (mut earliest, mut buffer) = ((shared.clock)(), Vec::new());
+    // What no checkpoint covers: views that are opened anew need it once more.
+    let mut unpublished: Vec<Committed> = Vec::new();
     while let Some((commits, publish)) = next_round(shared, &views, every, earliest) {
-        let failed = match round(shared, &mut views, &commits, &mut buffer, publish) {
-            Ok(()) => {
-                if publish {
-                    earliest = (shared.clock)() + MIN_ROUND;
-                }
-                continue;
+        let applied = unpublished.len();
+        unpublished.extend(commits);
+        let commits = unpublished.get(applied..).unwrap_or_default();
+        let gone_well = match round(shared, &mut views, commits, &mut buffer, publish) {
+            Ok(()) => true,
+            Err(Trouble::Views(error)) => {
+                catch_up(shared, &mut views, &unpublished, &mut buffer, error)
             }
-            Err(error) => error,
+            Err(Trouble::Final(what, error)) => {
+                shared.fail(what, &error);
+                false
+            }
         };
-        shared.fail("the log's tiles and checkpoint could not be written", &failed);
-        break;
+        if !gone_well {
+            break;
+        }
+        if views.size() == views.head().size {
+            unpublished.clear();
+            earliest = (shared.clock)() + MIN_ROUND;
+        }
     }
+}
+
+/// Why the applier could not do its part.
+enum Trouble {
+    /// The views could not be written. Nothing is lost: the write-ahead log has all of it.
+    Views(io::Error),
+    /// The write-ahead log is not what was written.
+    Final(&'static str, io::Error),
+}
+
+impl Trouble {
+    fn of_views(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => {
+                Self::Final(VIEWS_FAILED, error)
+            }
+            _ => Self::Views(error),
+        }
+    }
+}
+
+/// Opens the views anew and publishes all of these commits, again and again until it goes well. Returns `false` when the log has stopped,
+/// or is being closed and it still does not go well.
+fn catch_up(
+    shared: &Shared,
+    views: &mut Views,
+    unpublished: &[Committed],
+    buffer: &mut Vec<u8>,
+    mut error: io::Error,
+) -> bool {
+    let mut pause = FIRST_RETRY;
+    loop {
+        let closing = {
+            let mut state = shared.state();
+            state.delayed = Some(Arc::from(format!("{VIEWS_FAILED}: {error}")));
+            shared.pool.starve(true);
+            let waits = |state: &mut State| state.failed.is_none() && !state.closing;
+            let waited = shared.work.wait_timeout_while(state, pause, waits);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            if state.failed.is_some() {
+                return false;
+            }
+            state.closing
+        };
+        match try_again(shared, views, unpublished, buffer) {
+            Ok(()) => {
+                shared.pool.starve(false);
+                shared.state().delayed = None;
+                return true;
+            }
+            Err(Trouble::Views(again)) if !closing => error = again,
+            Err(Trouble::Views(again)) => {
+                shared.fail(VIEWS_FAILED, &again);
+                return false;
+            }
+            Err(Trouble::Final(what, again)) => {
+                shared.fail(what, &again);
+                return false;
+            }
+        }
+        pause = (pause * 2).min(LAST_RETRY);
+    }
+}
+
+fn try_again(
+    shared: &Shared,
+    views: &mut Views,
+    unpublished: &[Committed],
+    buffer: &mut Vec<u8>,
+) -> Result<(), Trouble> {
+    *views = views.reopen().map_err(|error| match error {
+        AuditError::Disk { .. } => Trouble::Views(io::Error::other(error.to_string())),
+        damaged => Trouble::Final(VIEWS_FAILED, io::Error::other(damaged.to_string())),
+    })?;
+    round(shared, views, unpublished, buffer, true)
 }
 
 /// Waits until there is enough to apply, or a checkpoint is due; gives what to apply, and whether to publish. `None` when the log has ended.
@@ -387,9 +588,8 @@ fn next_round(
                     .0;
                 if state.committed.is_empty() {
                     drop(state);
-                    if let Err(error) = shared.ring.sync() {
-                        shared.fail("the emergency ring could not be written", &error);
-                    }
+                    // It stays to be synced: who counts answers in it finds out too.
+                    let _ = shared.ring.sync();
                     state = shared.state();
                 }
             }
@@ -404,9 +604,9 @@ fn round(
     commits: &[Committed],
     buffer: &mut Vec<u8>,
     publish: bool,
-) -> io::Result<()> {
+) -> Result<(), Trouble> {
     for committed in commits {
-        committed.apply(views, buffer)?;
+        committed.apply(views, buffer).map_err(Trouble::of_views)?;
     }
     buffer.shrink_to(KEPT_FRAME_BYTES);
     if !publish {
@@ -415,12 +615,14 @@ fn round(
     // Once it is visible a checkpoint may be kept by others. If what it covers could still be lost with the power, other records could be
     // signed in its place; so the write-ahead log is durable first.
     if shared.durable.before() < views.size() {
-        shared.durable.sync()?;
+        let failed = |error| Trouble::Final("the write-ahead log could not be synced", error);
+        shared.durable.sync().map_err(failed)?;
     }
-    let published = views.publish()?;
-    shared.ring.sync()?;
+    let published = views.publish().map_err(Trouble::of_views)?;
+    // Neither keeps a record waiting: the ring stays to be synced, and the segments that there are go round.
+    let _ = shared.ring.sync();
     shared.pool.release(published);
-    shared.pool.top_up()?;
+    let _ = shared.pool.top_up();
     shared.state().published = published;
     shared.done.notify_all();
     Ok(())
@@ -461,6 +663,12 @@ const APPLIED_TOGETHER: usize = 64;
 
 /// Under load a checkpoint is made no more often than this: each costs some ten syncs, which the commits would wait behind.
 const MIN_ROUND: Duration = Duration::from_millis(200);
+
+/// How soon views that could not be written are tried again, and how seldom at last.
+const FIRST_RETRY: Duration = Duration::from_millis(50);
+const LAST_RETRY: Duration = Duration::from_secs(1);
+
+const VIEWS_FAILED: &str = "the log's tiles and checkpoint could not be written";
 
 /// With `Commit::Kernel`, what a power loss can take.
 const KERNEL_SYNC: Duration = Duration::from_millis(50);

@@ -14,7 +14,7 @@ use http_body_util::BodyExt;
 use hyper::Method;
 use hyper::body::Incoming as Body;
 use hyper::http::request::Parts;
-use portcullis_audit::Pseudonym;
+use portcullis_audit::{Pseudonym, Sequence};
 use portcullis_callers::Unproven;
 use portcullis_hooks::{Answer, Frame, Heard, Incoming, Malformed, OnFailure, Repeats, Request};
 use portcullis_model::{Cause, Millis, Wanted};
@@ -71,6 +71,8 @@ pub struct Call<'a> {
     cast: Vec<(Arc<Binding>, Why)>,
     /// What came of asking candidates, where that was no decision.
     pub fallen: Option<Fallen>,
+    /// The place that its record was given.
+    record: Option<Sequence>,
 }
 
 /// An attempt with candidates that came to no decision: the live bindings decide as if there were none.
@@ -114,6 +116,7 @@ impl<'a> Call<'a> {
             searched: None,
             cast: Vec::new(),
             fallen: None,
+            record: None,
             afterwards: Afterwards::new(host),
         }
     }

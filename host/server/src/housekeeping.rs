@@ -63,6 +63,7 @@ struct Seen {
     heeded: Option<Digest>,
     said: BTreeSet<(Option<Digest>, String)>,
     log_stopped: bool,
+    log_delayed: bool,
 }
 
 impl Housekeeping {
@@ -102,8 +103,14 @@ impl Housekeeper {
     fn new(host: Arc<Host>, admin: Option<Admin>, inbox: Receiver<Order>) -> Self {
         // As they were before they were read: what was changed while the host started has not been seen.
         let AsFound { file, folders } = host.config.as_found;
-        let seen =
-            Seen { file, folders, heeded: folders, said: BTreeSet::new(), log_stopped: false };
+        let seen = Seen {
+            file,
+            folders,
+            heeded: folders,
+            said: BTreeSet::new(),
+            log_stopped: false,
+            log_delayed: false,
+        };
         Self {
             host,
             admin,
@@ -343,14 +350,7 @@ fn rotate(host: &Host, asked: bool) {
 
 /// What must not stay unsaid while the host goes on: a record that stopped, and instances that can no longer be wiped safely.
 fn alarm(host: &Host, seen: &mut Seen) {
-    if let Some(why) = host.log.health().stopped
-        && !std::mem::replace(&mut seen.log_stopped, true)
-    {
-        tracing::error!(
-            why = &*why,
-            "the record has stopped; every call gets its safe answer: see to the disk, then restart"
-        );
-    }
+    alarm_log(host, seen);
     let in_force = host.in_force.load_full();
     if !host.reset_still_holds() && in_force.generation.is_some() {
         host.in_force.store(Arc::new(in_force.under(None)));
@@ -362,6 +362,54 @@ fn alarm(host: &Host, seen: &mut Seen) {
             fields: r#""code":"swap-configured""#.to_owned(),
             sealed: None,
         });
+    }
+}
+
+/// Says that the log has stopped, resumed, or cannot publish what it has; and has it resume once there is room.
+fn alarm_log(host: &Host, seen: &mut Seen) {
+    let health = host.log.health();
+    match &health.delayed {
+        Some(why) if !seen.log_delayed => tracing::warn!(
+            event = "log.delayed",
+            why = &**why,
+            "records are durable, and tiles and checkpoints wait: they follow by themselves"
+        ),
+        None if seen.log_delayed => tracing::info!(
+            event = "log.caught-up",
+            published = health.published,
+            "tiles and checkpoints have caught up"
+        ),
+        _ => {}
+    }
+    seen.log_delayed = health.delayed.is_some();
+    let Some(why) = health.stopped else { return };
+    if !std::mem::replace(&mut seen.log_stopped, true) {
+        let next = if health.resumes {
+            "it resumes by itself once there is room"
+        } else {
+            "what is on the disk is not known after that: see to the disk, then restart, and the start finds out"
+        };
+        tracing::error!(
+            event = "log.stopped",
+            why = &*why,
+            resumes = health.resumes,
+            "the record has stopped; every call gets its safe answer: {next}"
+        );
+    }
+    if !health.resumes {
+        return;
+    }
+    match host.log.resume() {
+        Ok(_) => {
+            seen.log_stopped = false;
+            tracing::info!(
+                event = "log.resumed",
+                next = host.log.health().next,
+                "the record has resumed: nothing that was promised was lost"
+            );
+        }
+        // Said again where it cannot resume any more.
+        Err(_) => seen.log_stopped = host.log.health().resumes,
     }
 }
 

@@ -15,7 +15,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use portcullis_audit::corrections::{self, Count};
-use portcullis_audit::{NotDurable, Pending, Refused, Slot, Tally};
+use portcullis_audit::{NotDurable, Pending, Refused, Sequence, Slot, Tally};
 use portcullis_model::{Cause, Digest, Millis};
 use tokio::sync::oneshot;
 
@@ -27,7 +27,7 @@ use crate::observe::log_limit::LOG_LIMITS;
 #[derive(Clone, Copy)]
 pub struct Owed {
     /// The record that must not be believed; `None` if there never was one.
-    pub index: Option<u64>,
+    pub record: Option<Sequence>,
     /// Why something else left.
     pub cause: Cause,
     /// Hash of what left instead.
@@ -52,12 +52,14 @@ struct Books {
     serial: u64,
     /// Answers that are only counted, by cause.
     counted: BTreeMap<String, Counted>,
+    /// Slots of the ring whose answers are counted since.
+    freed: Vec<Slot>,
 }
 
 /// An answer that supersedes a record.
 struct Debt {
     serial: u64,
-    index: u64,
+    record: Sequence,
     owed: Owed,
     /// Its slot of the emergency ring, once that is written.
     slot: Option<Slot>,
@@ -128,9 +130,10 @@ impl Debts {
             return Ok(());
         }
         let mut books = self.books();
+        self.void(host, &mut books);
         for debt in books.debts.iter_mut().filter(|debt| debt.said.is_none()) {
             let Owed { answer, cause, at, .. } = &debt.owed;
-            let entry = corrections::superseded(debt.index, &answer.0, cause.code(), at.0);
+            let entry = corrections::superseded(debt.record.index, &answer.0, cause.code(), at.0);
             debt.said = Some(host.log.append(entry)?);
         }
         for (cause, counted) in &mut books.counted {
@@ -153,12 +156,24 @@ impl Debts {
         if self.books().is_owing() {
             self.any.store(true, Ordering::Release);
         }
-        slots.into_iter().for_each(|slot| free(host, slot));
+        let freed = std::mem::take(&mut self.books().freed);
+        // A count is in the ring before the slot that it takes the place of is free.
+        self.write_counts(host);
+        slots.into_iter().chain(freed).for_each(|slot| free(host, slot));
         for (cause, counted) in done {
             self.write(host, &counted.tally(&self.hook, &cause));
         }
-        self.write_counts(host);
         self.books().is_clear()
+    }
+
+    /// A record that was lost with a stop of the log supersedes nothing and is superseded by nothing: its answer is only counted.
+    fn void(&self, host: &Host, books: &mut Books) {
+        let is_void = |debt: &Debt| debt.said.is_none() && host.log.is_void(debt.record);
+        let void: Vec<_> = books.debts.extract_if(.., |debt| is_void(debt)).collect();
+        for debt in void {
+            books.count(debt.owed.cause.code(), debt.owed.at);
+            books.freed.extend(debt.slot);
+        }
     }
 
     /// Takes up what an earlier run counted.
@@ -193,7 +208,15 @@ impl Debts {
         // It was paid meanwhile.
         let Some(owed) = owed else { return };
         let cause = owed.cause.code();
-        match host.log.ring().note(&self.hook, owed.index, &owed.answer.0, cause, owed.at.0) {
+        let is_void = || owed.record.is_some_and(|record| host.log.is_void(record));
+        let index = owed.record.map(|record| record.index).filter(|_| !is_void());
+        match host.log.ring().note(&self.hook, index, &owed.answer.0, cause, owed.at.0) {
+            // The log resumed meanwhile, and the index may be another record's.
+            Ok(Some(slot)) if index.is_some() && is_void() => {
+                self.books().count_instead(serial);
+                self.write_counts(host);
+                free(host, slot);
+            }
             Ok(Some(slot)) => {
                 let mut books = self.books();
                 match books.debts.iter_mut().find(|debt| debt.serial == serial) {
@@ -254,12 +277,12 @@ impl Debts {
 impl Books {
     /// The debt's number, or nothing where it is only counted.
     fn enter(&mut self, owed: Owed) -> Option<u64> {
-        let Some(index) = owed.index.filter(|_| self.debts.len() < MAX_DEBTS) else {
+        let Some(record) = owed.record.filter(|_| self.debts.len() < MAX_DEBTS) else {
             self.count(owed.cause.code(), owed.at);
             return None;
         };
         self.serial += 1;
-        self.debts.push(Debt { serial: self.serial, index, owed, slot: None, said: None });
+        self.debts.push(Debt { serial: self.serial, record, owed, slot: None, said: None });
         Some(self.serial)
     }
 

@@ -21,6 +21,18 @@ pub(crate) enum Loss {
     Some,
 }
 
+/// What the disk has none of at the moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Want {
+    Nothing,
+    /// Room: what makes a file longer or adds a name fails. Of a disk that never writes in place, every write.
+    Room {
+        in_place: bool,
+    },
+    /// Descriptors: nothing can be opened.
+    Descriptors,
+}
+
 #[derive(Clone, Debug)]
 pub(crate) struct Double(Arc<Mutex<State>>);
 
@@ -33,6 +45,7 @@ struct State {
     dies_at: u64,
     /// This one operation fails.
     fails_at: u64,
+    want: Want,
     random: Random,
     locked: bool,
 }
@@ -90,6 +103,7 @@ impl Double {
             operations: 0,
             dies_at: u64::MAX,
             fails_at: u64::MAX,
+            want: Want::Nothing,
             random: Random(seed),
             locked: false,
         };
@@ -113,6 +127,25 @@ impl Double {
         state.fails_at = state.operations.saturating_add(count);
     }
 
+    /// From now on the disk wants this.
+    pub(crate) fn wants(&self, want: Want) {
+        self.state().want = want;
+    }
+
+    fn can_open(&self) -> io::Result<()> {
+        match self.state().want {
+            Want::Descriptors => Err(io::Error::from_raw_os_error(24)),
+            _ => Ok(()),
+        }
+    }
+
+    fn has_room(&self) -> io::Result<()> {
+        match self.state().want {
+            Want::Room { .. } => Err(io::ErrorKind::StorageFull.into()),
+            _ => Ok(()),
+        }
+    }
+
     /// Whether it died.
     pub(crate) fn is_dead(&self) -> bool {
         let state = self.state();
@@ -123,7 +156,7 @@ impl Double {
     pub(crate) fn restart(&self, loss: Loss) {
         let state = &mut *self.state();
         state.locked = false;
-        (state.dies_at, state.fails_at) = (u64::MAX, u64::MAX);
+        (state.dies_at, state.fails_at, state.want) = (u64::MAX, u64::MAX, Want::Nothing);
         if loss == Loss::Nothing {
             return;
         }
@@ -222,6 +255,7 @@ impl Change {
 
 impl Disk for Double {
     fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        self.can_open()?;
         match self.state().node(path)? {
             Node::File(inode) => Ok(Box::new(DoubleFile { disk: self.clone(), inode })),
             Node::Dir => Err(io::ErrorKind::IsADirectory.into()),
@@ -233,7 +267,11 @@ impl Disk for Double {
     }
 
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        self.can_open()?;
         let known = self.state().node(path);
+        if known.is_err() {
+            self.has_room()?;
+        }
         if let Ok(Node::File(inode)) = known {
             let mut state = self.state();
             let (effect, success) = Self::count(&mut state);
@@ -257,6 +295,7 @@ impl Disk for Double {
     }
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        self.can_open()?;
         let state = self.state();
         match state.node(path)? {
             Node::File(inode) => Ok(state.files[inode].now.clone()),
@@ -265,6 +304,7 @@ impl Disk for Double {
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        self.can_open()?;
         Ok(self.state().dir(dir)?.now.keys().cloned().collect())
     }
 
@@ -272,6 +312,7 @@ impl Disk for Double {
         if matches!(self.state().node(path), Ok(Node::Dir)) {
             return Ok(());
         }
+        self.has_room()?;
         self.state().dirs.entry(path.to_owned()).or_default();
         self.change(path, Change::Set(name(path), Node::Dir))
     }
@@ -292,6 +333,7 @@ impl Disk for Double {
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        self.can_open()?;
         let mut state = self.state();
         let (effect, success) = Self::count(&mut state);
         let dir = state.dir(dir)?;
@@ -321,6 +363,13 @@ struct DoubleFile {
 impl DiskFile for DoubleFile {
     fn write_at(&self, bytes: &[u8], position: u64) -> io::Result<()> {
         let mut state = self.disk.state();
+        let longer = position + bytes.len() as u64 > state.files[self.inode].now.len() as u64;
+        match state.want {
+            Want::Room { in_place } if in_place || longer => {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            _ => {}
+        }
         let (effect, success) = Double::count(&mut state);
         let file = &mut state.files[self.inode];
         if effect && !bytes.is_empty() {

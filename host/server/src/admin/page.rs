@@ -135,6 +135,17 @@ pub fn write(desk: &Desk) -> String {
         "1 once the record has stopped",
         u8::from(health.stopped.is_some()),
     );
+    page.one(
+        "portcullis_log_delayed",
+        "1 while tiles and checkpoints cannot be written",
+        u8::from(health.delayed.is_some()),
+    );
+    let counted: u64 = host.names.all().iter().map(|lasting| lasting.owed.counted()).sum();
+    page.one(
+        "portcullis_log_owed_answers",
+        "Answers that left without a record and are not in the log yet",
+        counted,
+    );
     if let Some(telemetry) = &host.telemetry {
         let counts = telemetry.counts();
         for (name, help, count) in [

@@ -72,7 +72,11 @@ impl Readiness {
             reason(
                 "log-stopped",
                 format!("the record has stopped: {why}"),
-                "see to the disk, then restart the host",
+                if health.resumes {
+                    "make room on the disk that holds audit.directory: the record resumes by itself"
+                } else {
+                    "see to the disk, then restart the host"
+                },
             );
         } else if let Some(since) = stuck_since(desk) {
             let what = format!(
@@ -209,6 +213,11 @@ impl Readiness {
                 what,
                 "see its `hook.diverged` records, and sign a set without it or with a better one",
             );
+        }
+        if let Some(why) = &health.delayed {
+            let what = format!("{why}; records are durable and cannot be proved yet");
+            let hint = "make room on the disk that holds audit.directory, or raise the limit of open files: they follow by themselves";
+            warning("log-delayed", what, hint);
         }
         for hook in in_force.hooks.iter().filter(|hook| hook.owed.any()) {
             let what =

@@ -48,7 +48,8 @@ pub fn json(desk: &Desk) -> Value {
         "calls": {"in_progress": host.admission.inside(), "limit": host.admission.limit()},
         "log": {
             "origin": host.log.origin(), "next": health.next, "durable": health.durable, "published": health.published,
-            "queued": health.queued, "stopped": health.stopped.as_deref(),
+            "queued": health.queued, "stopped": health.stopped.as_deref(), "resumes": health.resumes,
+            "delayed": health.delayed.as_deref(),
         },
         "registry": host.registry.as_ref().map(registry),
         "readiness": readiness.json(),

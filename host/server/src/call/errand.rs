@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use portcullis_audit::Sequence;
 use portcullis_hooks::{Answer, Errand, Incoming, Message, OnFailure};
 use portcullis_model::Cause;
 
@@ -16,19 +17,19 @@ use crate::observe::log_limit::LOG_LIMITS;
 
 impl Call<'_> {
     /// Does what has to be done before an answer leaves that promises it. The answer that leaves; nothing where none can that makes the
-    /// platform wait.
+    /// platform wait. `record` is the answer's durable record, where it has one.
     pub(super) async fn prepare(
         &mut self,
         errand: Option<Errand>,
         answer: Answer,
         incoming: &Incoming,
-        index: u64,
+        record: Option<Sequence>,
     ) -> Option<Answer> {
         let resume = match errand {
             None => return Some(answer),
             Some(Errand::Deliver(message)) => {
                 let before = self.host.clock.instant();
-                let answer = self.deliver(&message, answer, incoming, index).await;
+                let answer = self.deliver(&message, answer, incoming, record).await;
                 self.took(Stage::Errand, before);
                 return Some(answer);
             }
@@ -43,18 +44,11 @@ impl Call<'_> {
         done.then_some(answer)
     }
 
-    /// The platform is told that its call failed, whatever the hook's safe answer is: nothing that it would wait for follows.
-    pub(super) async fn leave_undone(&mut self) -> (Answer, Vec<u8>) {
+    /// The answer that tells the platform that its call failed, whatever the hook's safe answer is: nothing that it would wait for follows.
+    pub(super) fn undone(&mut self) -> Answer {
         self.count_safe(Cause::HostFault);
-        let failed = portcullis_hooks::safe_answer(
-            self.hook.config.kind,
-            &OnFailure::Closed,
-            Cause::HostFault,
-            None,
-        );
-        self.owe(self.afterwards.index, Cause::HostFault, &failed).await;
-        let wire = failed.body().to_vec();
-        (failed, wire)
+        let kind = self.hook.config.kind;
+        portcullis_hooks::safe_answer(kind, &OnFailure::Closed, Cause::HostFault, None)
     }
 
     /// What was done since then was this stage's.
@@ -73,7 +67,7 @@ impl Call<'_> {
         message: &Message,
         answer: Answer,
         incoming: &Incoming,
-        index: u64,
+        record: Option<Sequence>,
     ) -> Answer {
         let Some(courier) = self.hook.courier(self.host, message.channel) else { return answer };
         let (now, until) = (self.host.clock.instant(), self.budget.delivery_until());
@@ -83,12 +77,15 @@ impl Call<'_> {
         if LOG_LIMITS.admit(UNDELIVERED, &self.hook.config.name, self.host.clock.instant()) {
             tracing::warn!(
                 event = UNDELIVERED,
-                hook = self.hook.config.name, delivery = courier.name, code = error.code(), %error, record = index,
+                hook = self.hook.config.name, delivery = courier.name, code = error.code(), %error, record = record.map(|record| record.index),
                 "nobody took a message; it is left to the platform"
             );
         }
         let fallback = portcullis_hooks::undelivered(self.hook.config.kind, incoming);
-        self.owe(Some(index), Cause::Undelivered, &fallback).await;
+        // An answer without a record is owed to the log as it leaves.
+        if record.is_some() {
+            self.owe(record, Cause::Undelivered, &fallback).await;
+        }
         self.hook.metrics.safe(Cause::Undelivered);
         fallback
     }

@@ -9,7 +9,7 @@ use std::task::Poll;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
-use portcullis_audit::{Entry, Pending, Receipt, Refused};
+use portcullis_audit::{Entry, Pending, Receipt, Refused, Sequence};
 use portcullis_hooks::{Answer, Errand, Incoming, Malformed, OnFailure, Reference, Until};
 use portcullis_model::{Cause, Effect};
 use tokio::time::timeout_at;
@@ -90,9 +90,7 @@ impl Call<'_> {
                 self.leave_with(answered.status, answered.headers, answered.body)
             }
             None => {
-                let safe = self
-                    .unrecorded(incoming.map(|incoming| &**incoming), self.afterwards.index)
-                    .await;
+                let safe = self.unrecorded(incoming.map(|incoming| &**incoming), self.record).await;
                 self.leave(&safe)
             }
         }
@@ -176,25 +174,32 @@ impl Call<'_> {
         let entry =
             self.entry(None, verdict.as_ref().copied(), &answer, incoming, &asked, delivery);
         let (answer, wire) = match self.commit(entry).await {
-            Some(receipt) => match self.prepare(errand, answer, incoming, receipt.index).await {
+            Some(receipt) => match self.prepare(errand, answer, incoming, self.record).await {
                 Some(answer) => {
                     self.count(verdict.as_ref().copied());
                     let wire = self.with_reference(&answer, receipt);
                     (answer, wire)
                 }
                 // Recorded, but the platform must not wait for what will never be done.
-                None => self.leave_undone().await,
+                None => {
+                    let failed = self.undone();
+                    self.owe(self.record, Cause::HostFault, &failed).await;
+                    let wire = failed.body().to_vec();
+                    (failed, wire)
+                }
             },
             None => {
                 let errand = self.errand(Cause::NotDurable, incoming);
-                let safe = self.unrecorded(Some(incoming), self.afterwards.index).await;
-                match self.prepare(errand, safe, incoming, 0).await {
-                    Some(safe) => {
-                        let wire = safe.body().to_vec();
-                        (safe, wire)
-                    }
-                    None => self.leave_undone().await,
-                }
+                self.count_safe(Cause::NotDurable);
+                let safe = self.safe_answer(Cause::NotDurable, "", Some(incoming));
+                let left = match self.prepare(errand, safe, incoming, None).await {
+                    Some(safe) => safe,
+                    None => self.undone(),
+                };
+                // Once, and of what leaves in the end.
+                self.owe(self.record, Cause::NotDurable, &left).await;
+                let wire = left.body().to_vec();
+                (left, wire)
             }
         };
         let (status, headers, wire) = (answer.status, answer.headers, Bytes::from(wire));
@@ -267,14 +272,14 @@ impl Call<'_> {
                 answers.push(answer.body().to_vec());
                 continue;
             };
-            let index = appended.as_ref().ok().map(|pending| pending.index);
-            self.afterwards.further.extend(index);
+            let record = appended.as_ref().ok().map(Pending::sequence);
+            self.afterwards.further.extend(record.map(|record| record.index));
             answers.push(match self.durable(appended).await {
                 Some(receipt) => {
                     self.count(verdict.as_ref().copied());
                     self.with_reference(&answer, receipt)
                 }
-                None => self.unrecorded(Some(&incoming), index).await.body().to_vec(),
+                None => self.unrecorded(Some(&incoming), record).await.body().to_vec(),
             });
         }
         self.afterwards.commit_us =
@@ -371,9 +376,14 @@ impl Call<'_> {
     async fn commit(&mut self, entry: Entry) -> Option<Receipt> {
         let before = self.host.clock.instant();
         let appended = self.append(entry);
-        self.afterwards.index = appended.as_ref().ok().map(|pending| pending.index);
+        self.record = appended.as_ref().ok().map(Pending::sequence);
+        self.afterwards.index = self.record.map(|record| record.index);
         others_first().await;
         let receipt = self.durable(appended).await;
+        if receipt.is_none() && self.record.is_some_and(|record| self.host.log.is_void(record)) {
+            // The record was lost with a stop of the log, and its index will be another's.
+            (self.record, self.afterwards.index) = (None, None);
+        }
         let after = self.host.clock.instant();
         self.afterwards.commit_us = micros(after.saturating_duration_since(before));
         if let Some(trace) = &mut self.trace {
@@ -412,18 +422,22 @@ impl Call<'_> {
     }
 
     /// The safe answer in place of what could not be recorded in time; the hook owes the log that fact.
-    async fn unrecorded(&mut self, incoming: Option<&Incoming>, index: Option<u64>) -> Answer {
+    async fn unrecorded(
+        &mut self,
+        incoming: Option<&Incoming>,
+        record: Option<Sequence>,
+    ) -> Answer {
         self.count_safe(Cause::NotDurable);
         let safe = self.safe_answer(Cause::NotDurable, "", incoming);
-        self.owe(index, Cause::NotDurable, &safe).await;
+        self.owe(record, Cause::NotDurable, &safe).await;
         safe
     }
 
-    pub(super) async fn owe(&self, index: Option<u64>, cause: Cause, left: &Answer) {
+    pub(super) async fn owe(&self, record: Option<Sequence>, cause: Cause, left: &Answer) {
         let answer = crate::digest::sha256(left.body());
         self.hook
             .owed
-            .add(self.host, Owed { index, cause, answer, at: self.host.clock.now() })
+            .add(self.host, Owed { record, cause, answer, at: self.host.clock.now() })
             .await;
     }
 

@@ -1,0 +1,168 @@
+//! The file system with descriptors of its own: for a log that must go on while the process has none left.
+//!
+//! Invariant: an operation that fails because no descriptor is free is tried again with one out of a stock that was opened in advance,
+//! and directories that are synced all the time are held open. What is gained is a few files at a time, not room for more: the stock
+//! is filled up again as soon as descriptors are free. Only opening is retried: an operation that changed anything is not.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use rustix::io::Errno;
+
+use super::{Disk, DiskFile, Lock};
+
+/// A file system with spare descriptors.
+#[derive(Debug)]
+pub(crate) struct SpareDisk<D> {
+    disk: D,
+    /// Directories that are held open once they exist.
+    held: Vec<(PathBuf, Mutex<Option<File>>)>,
+    spares: Mutex<Vec<File>>,
+}
+
+impl<D: Disk> SpareDisk<D> {
+    /// Opens the stock.
+    pub(crate) fn new(disk: D, held: impl IntoIterator<Item = PathBuf>) -> Self {
+        let held = held.into_iter().map(|dir| (dir, Mutex::new(None))).collect();
+        let spare = Self { disk, held, spares: Mutex::new(Vec::new()) };
+        spare.fill_up();
+        spare
+    }
+
+    fn opening<T>(&self, open: impl Fn() -> io::Result<T>) -> io::Result<T> {
+        loop {
+            match open() {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if is_want_of_descriptors(&error) => {
+                    // Closed by being dropped. Another thread can take its number first: then the next one goes.
+                    if self.spares().pop().is_none() {
+                        return Err(error);
+                    }
+                }
+                opened => {
+                    self.fill_up();
+                    return opened;
+                }
+            }
+        }
+    }
+
+    fn fill_up(&self) {
+        let mut spares = self.spares();
+        while spares.len() < SPARE_DESCRIPTORS {
+            // Where there is none now, there may be one the next time.
+            let Ok(spare) = File::open("/dev/null") else { return };
+            spares.push(spare);
+        }
+    }
+
+    fn spares(&self) -> MutexGuard<'_, Vec<File>> {
+        self.spares.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<D: Disk> Disk for SpareDisk<D> {
+    fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        self.opening(|| self.disk.open(path))
+    }
+
+    fn open_read(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        self.opening(|| self.disk.open_read(path))
+    }
+
+    fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        self.opening(|| self.disk.create(path))
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        self.opening(|| self.disk.read(path))
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        self.opening(|| self.disk.list(dir))
+    }
+
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        self.disk.create_dir(path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.disk.rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.disk.remove(path)
+    }
+
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        self.disk.remove_dir(path)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        let Some((_, held)) = self.held.iter().find(|(path, _)| path == dir) else {
+            // An error of the sync itself is never one of the two that are retried.
+            return self.opening(|| self.disk.sync_dir(dir));
+        };
+        let mut held = held.lock().unwrap_or_else(PoisonError::into_inner);
+        let open = match held.take() {
+            Some(open) => open,
+            None => self.opening(|| File::open(dir))?,
+        };
+        held.insert(open).sync_all()
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn Lock>> {
+        self.opening(|| self.disk.lock(path))
+    }
+}
+
+fn is_want_of_descriptors(error: &io::Error) -> bool {
+    let code = error.raw_os_error();
+    [Errno::MFILE, Errno::NFILE].iter().any(|errno| code == Some(errno.raw_os_error()))
+}
+
+/// Descriptors kept in stock: as many as publishing a checkpoint needs at once under little load, twice.
+const SPARE_DESCRIPTORS: usize = 8;
+/// All descriptors that are held here: the stock, and the three directories of a log.
+pub(crate) const MAX_HELD: u64 = SPARE_DESCRIPTORS as u64 + 3;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::OsDisk;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    #[test]
+    fn an_operation_without_a_descriptor_takes_one_of_the_stock_and_the_stock_is_filled_up() {
+        let disk = SpareDisk::new(OsDisk, []);
+        let tries = AtomicU64::new(0);
+        let open = || match tries.fetch_add(1, Ordering::Relaxed) {
+            0 => Err(Errno::MFILE.into()),
+            1 => Err(Errno::INTR.into()),
+            2 => Err(Errno::NFILE.into()),
+            tried => Ok((tried, disk.spares().len())),
+        };
+        assert_eq!(disk.opening(open).unwrap(), (3, SPARE_DESCRIPTORS - 2));
+        assert_eq!(disk.spares().len(), SPARE_DESCRIPTORS);
+        let never = || -> io::Result<()> { Err(Errno::MFILE.into()) };
+        assert_eq!(disk.opening(never).unwrap_err().raw_os_error(), Some(24));
+        let full = || -> io::Result<()> { Err(Errno::NOSPC.into()) };
+        assert!(disk.opening(full).is_err());
+        assert_eq!(disk.spares().len(), SPARE_DESCRIPTORS);
+    }
+
+    #[test]
+    fn directories_of_the_log_are_held_open() {
+        let dir = tempfile::tempdir().unwrap();
+        let held = dir.path().join("log");
+        std::fs::create_dir(&held).unwrap();
+        let disk = SpareDisk::new(OsDisk, [held.clone()]);
+        disk.sync_dir(&held).unwrap();
+        // The name is not looked up again.
+        std::fs::rename(&held, dir.path().join("elsewhere")).unwrap();
+        disk.sync_dir(&held).unwrap();
+        assert!(disk.sync_dir(&dir.path().join("other")).is_err());
+    }
+}
