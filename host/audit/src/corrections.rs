@@ -100,7 +100,7 @@ impl Found {
     pub(crate) fn read(leaf: &[u8]) -> Option<Self> {
         // Nearly no record is one: they are told apart before they are parsed.
         let names = |kind: &str| leaf.windows(kind.len()).any(|window| window == kind.as_bytes());
-        if !names(SUPERSEDED) && !names(GAP) {
+        if !names(SUPERSEDED) && !names(GAP) && !names(REFUSED) {
             return None;
         }
         let members: Map<String, Value> = serde_json::from_slice(leaf).ok()?;
@@ -109,7 +109,7 @@ impl Found {
                 of: members.get("of")?.as_u64()?,
                 out: members.get("out")?.as_str()?.to_owned(),
             }),
-            GAP => Some(Self::Gap {
+            GAP | REFUSED => Some(Self::Gap {
                 tally: u64::from_str_radix(members.get("tally")?.as_str()?, 16).ok()?,
                 answers: members.get("count")?.as_u64()?,
             }),
@@ -127,6 +127,8 @@ pub(crate) fn spelled(hash: &Hash) -> String {
 
 const SUPERSEDED: &str = "answer.superseded";
 const GAP: &str = "answer.gap";
+/// Refusals are counted in tallies too.
+const REFUSED: &str = "hook.refused";
 
 #[cfg(test)]
 mod tests {

@@ -2,14 +2,17 @@
 //!
 //! ```text
 //! slot 0         whether the log is open, and the count of what found no tally
-//! 1 to 63        one answer each
-//! 64 to 1,023    480 tallies of two slots each, written in turn and far from each other
+//! 1 to 31        one answer each
+//! 32 to 63       16 tallies of two slots each, written in turn and far from each other
+//! 64 to 1,023    480 further tallies
 //! 1,024 to 2,047 one answer each
 //! ```
 //!
+//! Earlier versions had 64 slots and answers in all of them but the first.
+//!
 //! Invariant: a note is one write into a page that exists: it allocates nothing on the disk and survives the end of the process at once. It
 //! survives a power loss after the next `sync`, which comes within a second. An answer that finds no slot is counted in a tally, by hook and
-//! cause; what finds no tally is counted in slot 0. A tally's last write never replaces the one before, so that a write which was cut off
+//! cause; what finds no tally, or one that cannot be written, is counted in slot 0. A tally's last write never replaces the one before, so that a write which was cut off
 //! loses nothing that was counted earlier. A slot is given back only when its owner says that the log has it. Every call here may block
 //! on the disk.
 
@@ -77,8 +80,8 @@ pub struct Slot(u16);
 #[derive(Debug)]
 pub struct Ring {
     file: Box<dyn DiskFile>,
-    /// Pairs of slots for tallies: none where the file could not be made longer.
-    pairs: usize,
+    /// Slots: fewer where the file could not be made longer.
+    slots: usize,
     state: Mutex<State>,
 }
 
@@ -88,8 +91,8 @@ struct State {
     used: Vec<bool>,
     /// Where the tally of a hook and cause stands.
     places: BTreeMap<Key, Place>,
-    /// Tallies that found no place.
-    placeless: BTreeMap<Key, Tally>,
+    /// What of tallies found no place, or could not be written to the one that it has.
+    placeless: BTreeMap<Key, Count>,
     /// What an earlier run counted without hook and cause.
     unnamed: Count,
     /// While the log is in use.
@@ -102,11 +105,12 @@ struct State {
 /// Hook and cause.
 type Key = (String, String);
 
-/// A pair of slots, the number of the last write to it, and whether it counts anything.
+/// A pair of slots, the number of the last write to it, how many answers that counted, and whether the log has all of them.
 #[derive(Clone, Copy, Debug)]
 struct Place {
     pair: usize,
     written: u64,
+    answers: u64,
     empty: bool,
 }
 
@@ -128,8 +132,8 @@ impl Ring {
             Err(error) => return Err(failed("opened")(error)),
         };
         let grown = grow(file.as_ref(), length);
-        let pairs = if grown { PAIRS } else { 0 };
-        let ring = Self { file, pairs, state: Mutex::default() };
+        let slots = if grown { SLOTS } else { OLD_SLOTS };
+        let ring = Self { file, slots, state: Mutex::default() };
         let cut = length < OLD_FILE_BYTES;
         let owed = ring.load(cut, length.min(FILE_BYTES)).map_err(failed("read"))?;
         let mut state = ring.state();
@@ -158,7 +162,12 @@ impl Ring {
         push_text(&mut content, hook);
         push_text(&mut content, cause);
         state.dirty = true;
-        self.write_slot(free, &content)?;
+        match self.write_slot(free, &content) {
+            Ok(()) => {}
+            // A file may be kept from being written to its end: what lies at its beginning is tried.
+            Err(_) if free >= OLD_SLOTS => return Ok(None),
+            Err(error) => return Err(error),
+        }
         state.mark(free, true);
         Ok(u16::try_from(free).ok().map(Slot))
     }
@@ -169,12 +178,9 @@ impl Ring {
         let key = (cut(&tally.hook).to_owned(), cut(&tally.cause).to_owned());
         let empty = tally.all.answers == tally.recorded;
         state.dirty = true;
-        let Some(place) = state.place(&key, self.pairs) else {
-            if empty {
-                state.placeless.remove(&key);
-            } else {
-                state.placeless.insert(key, tally.clone());
-            }
+        let left = Count { answers: tally.all.answers.saturating_sub(tally.recorded), ..tally.all };
+        let Some(place) = state.place(&key, self.slots) else {
+            state.keep_without_place(key, left);
             return self.write_head(&state);
         };
         let written = place.written.saturating_add(1);
@@ -185,9 +191,17 @@ impl Ring {
         }
         push_text(&mut content, &key.0);
         push_text(&mut content, &key.1);
-        self.write_slot(slot_of(place.pair, written), &content)?;
-        state.places.insert(key, Place { written, empty, ..place });
-        Ok(())
+        if let Err(error) = self.write_slot(slot_of(place.pair, written), &content) {
+            if place.pair < OLD_PAIRS {
+                return Err(error);
+            }
+            // As above. The place has what was written there last.
+            let answers = left.answers.saturating_sub(place.answers);
+            state.keep_without_place(key, Count { answers, ..left });
+            return self.write_head(&state);
+        }
+        state.places.insert(key.clone(), Place { written, empty, answers, ..place });
+        if state.placeless.remove(&key).is_some() { self.write_head(&state) } else { Ok(()) }
     }
 
     /// Gives a slot back: the log has what it held.
@@ -204,7 +218,7 @@ impl Ring {
     pub(crate) fn void_from(&self, end: u64) -> io::Result<()> {
         let mut state = self.state();
         state.dirty = true;
-        for place in self.answer_slots().filter(|place| state.used.get(*place) == Some(&true)) {
+        for place in (1..self.slots).filter(|place| state.used.get(*place) == Some(&true)) {
             let mut bytes = [0; SLOT_BYTES];
             self.file.read_at(&mut bytes, position(place))?;
             let Content::Whole(content) = Content::of(&bytes) else { continue };
@@ -232,7 +246,7 @@ impl Ring {
     pub fn settle_damaged(&self) -> io::Result<()> {
         let mut state = self.state();
         state.dirty = true;
-        for place in 1..self.slots() {
+        for place in 1..self.slots {
             let mut bytes = [0; SLOT_BYTES];
             self.file.read_at(&mut bytes, position(place))?;
             if Content::of(&bytes).is_damaged() {
@@ -274,9 +288,9 @@ impl Ring {
         let mut owed = Vec::new();
         let (mut damaged, mut damaged_answers) = (u64::from(cut), 0);
         let mut state = self.state();
-        state.used = vec![false; self.slots()];
+        state.used = vec![false; self.slots];
         let mut pairs: BTreeMap<usize, (u64, bool, Tally)> = BTreeMap::new();
-        let there = usize::try_from(length / SLOT_BYTES as u64).unwrap_or(0).min(self.slots());
+        let there = usize::try_from(length / SLOT_BYTES as u64).unwrap_or(0).min(self.slots);
         let mut bytes = vec![0; there * SLOT_BYTES];
         self.file.read_at(&mut bytes, 0)?;
         for (place, bytes) in bytes.as_chunks().0.iter().enumerate() {
@@ -309,8 +323,8 @@ impl Ring {
                         }));
                     }
                 }
-                Some(Found::Tally { written, empty, tally }) if is_tally_slot(place) => {
-                    let pair = (place - FIRST_PAIR_SLOT) % PAIRS;
+                Some(Found::Tally { written, empty, tally }) if pair_of(place).is_some() => {
+                    let pair = pair_of(place).unwrap_or(0);
                     let before = pairs.get(&pair).map_or(0, |(before, _, _)| *before);
                     if written > before {
                         pairs.insert(pair, (written, empty, tally));
@@ -322,7 +336,8 @@ impl Ring {
         }
         for (pair, (written, empty, tally)) in pairs {
             let key = (tally.hook.clone(), tally.cause.clone());
-            state.places.insert(key, Place { pair, written, empty });
+            let answers = tally.all.answers;
+            state.places.insert(key, Place { pair, written, answers, empty });
             if !empty {
                 owed.push(Owed::Counted(tally));
             }
@@ -335,7 +350,7 @@ impl Ring {
 
     /// Writes all slots as they are in the kernel's memory.
     fn write_again(&self) -> io::Result<()> {
-        let mut bytes = vec![0; self.slots() * SLOT_BYTES];
+        let mut bytes = vec![0; self.slots * SLOT_BYTES];
         self.file.read_at(&mut bytes, 0)?;
         self.file.write_at(&bytes, 0)
     }
@@ -343,10 +358,7 @@ impl Ring {
     /// Writes slot 0: whether the log is open, and the sum of what has no tally of its own.
     fn write_head(&self, state: &State) -> io::Result<()> {
         let mut sum = state.unnamed;
-        for tally in state.placeless.values() {
-            let left = tally.all.answers.saturating_sub(tally.recorded);
-            sum.join(&Count { answers: left, ..tally.all });
-        }
+        state.placeless.values().for_each(|count| sum.join(count));
         let mut content = vec![STATE_HEAD, u8::from(state.open)];
         [sum.answers, sum.first, sum.last]
             .iter()
@@ -364,12 +376,8 @@ impl Ring {
         self.file.write_at(&bytes, position(place))
     }
 
-    fn slots(&self) -> usize {
-        if self.pairs > 0 { SLOTS } else { OLD_SLOTS }
-    }
-
     fn answer_slots(&self) -> impl Iterator<Item = usize> {
-        (1..self.slots()).filter(|slot| is_answer_slot(*slot))
+        (1..self.slots).filter(|slot| is_answer_slot(*slot))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -378,6 +386,14 @@ impl Ring {
 }
 
 impl State {
+    fn keep_without_place(&mut self, key: Key, left: Count) {
+        if left.answers == 0 {
+            self.placeless.remove(&key);
+        } else {
+            self.placeless.insert(key, left);
+        }
+    }
+
     fn mark(&mut self, slot: usize, used: bool) {
         if let Some(it) = self.used.get_mut(slot) {
             *it = used;
@@ -385,18 +401,24 @@ impl State {
     }
 
     /// The place of a tally: the one it has, a fresh one, or one whose tally is empty.
-    fn place(&mut self, key: &Key, pairs: usize) -> Option<Place> {
+    fn place(&mut self, key: &Key, slots: usize) -> Option<Place> {
         if let Some(place) = self.places.get(key) {
             return Some(*place);
         }
         if self.placeless.contains_key(key) {
             return None;
         }
-        let taken = self.places.len();
-        if taken < pairs {
-            let used: Vec<_> = self.places.values().map(|place| place.pair).collect();
-            let pair = (0..pairs).find(|pair| !used.contains(pair))?;
-            return Some(Place { pair, written: 0, empty: true });
+        let taken: Vec<_> = self.places.values().map(|place| place.pair).collect();
+        let is_free = |pair: &usize| {
+            let slots_of = [slot_of(*pair, 0), slot_of(*pair, 1)];
+            // An earlier version may have left an answer there.
+            let holds_answer = |slot: &usize| self.used.get(*slot) == Some(&true);
+            !taken.contains(pair)
+                && slots_of.iter().all(|slot| *slot < slots)
+                && !slots_of.iter().any(holds_answer)
+        };
+        if let Some(pair) = (0..OLD_PAIRS + PAIRS).find(is_free) {
+            return Some(Place { pair, written: 0, answers: 0, empty: true });
         }
         let (former, place) = self.places.iter().find(|(_, place)| place.empty)?;
         let (former, place) = (former.clone(), *place);
@@ -512,17 +534,26 @@ fn grow(file: &dyn DiskFile, length: u64) -> bool {
     extend_to(FILE_BYTES).or_else(|error| extend_to(OLD_FILE_BYTES).and(Err(error))).is_ok()
 }
 
-fn is_tally_slot(place: usize) -> bool {
-    (FIRST_PAIR_SLOT..FIRST_PAIR_SLOT + 2 * PAIRS).contains(&place)
+/// The pair that a slot belongs to, if it is a tally's.
+fn pair_of(slot: usize) -> Option<usize> {
+    match slot {
+        OLD_PAIR_SLOT..OLD_SLOTS => Some((slot - OLD_PAIR_SLOT) % OLD_PAIRS),
+        OLD_SLOTS..PAIRS_END => Some(OLD_PAIRS + (slot - OLD_SLOTS) % PAIRS),
+        _ => None,
+    }
 }
 
-fn is_answer_slot(place: usize) -> bool {
-    place > 0 && !is_tally_slot(place)
+fn is_answer_slot(slot: usize) -> bool {
+    slot > 0 && pair_of(slot).is_none()
 }
 
 /// The slot that a tally's write of this number goes to.
 fn slot_of(pair: usize, written: u64) -> usize {
-    FIRST_PAIR_SLOT + pair + if written % 2 == 1 { PAIRS } else { 0 }
+    let second = written % 2 == 1;
+    match pair.checked_sub(OLD_PAIRS) {
+        None => OLD_PAIR_SLOT + pair + if second { OLD_PAIRS } else { 0 },
+        Some(pair) => OLD_SLOTS + pair + if second { PAIRS } else { 0 },
+    }
 }
 
 fn position(place: usize) -> u64 {
@@ -532,9 +563,12 @@ fn position(place: usize) -> u64 {
 const SLOTS: usize = 2_048;
 /// Slots of a ring as earlier versions wrote it: the head and answers.
 const OLD_SLOTS: usize = 64;
-const FIRST_PAIR_SLOT: usize = OLD_SLOTS;
-/// Tallies: hooks times causes, of which a hook has a few.
+/// The tallies among those, and the first slot that they have.
+const OLD_PAIRS: usize = 16;
+const OLD_PAIR_SLOT: usize = OLD_SLOTS - 2 * OLD_PAIRS;
+/// Further tallies: there are as many as hooks times causes, of which a hook has a few.
 const PAIRS: usize = 480;
+const PAIRS_END: usize = OLD_SLOTS + 2 * PAIRS;
 
 /// Half a disk sector: a slot is never torn by a disk that writes whole sectors.
 const SLOT_BYTES: usize = 256;

@@ -303,12 +303,7 @@ impl Housekeeper {
 
 /// Counts and deliveries.
 fn report(host: &Host, everything: bool) {
-    let counted = host.refusals.take(host.clock.now(), everything);
-    for counted in counted {
-        if !host.say(Entry { kind: "hook.refused", fields: counted.fields(), sealed: None }) {
-            host.refusals.put_back(&counted);
-        }
-    }
+    host.refusals.report(host, everything);
     host.deliveries.report(|entry| host.say(entry));
     host.record_stopped();
     host.settle_debts();

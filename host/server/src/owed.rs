@@ -22,6 +22,7 @@ use tokio::sync::oneshot;
 use crate::glass;
 use crate::host::Host;
 use crate::observe::log_limit::LOG_LIMITS;
+use crate::refusals;
 
 /// One answer that left without its record.
 #[derive(Clone, Copy)]
@@ -79,8 +80,8 @@ struct Counted {
     given: Vec<(Count, Pending)>,
     /// How many the log has.
     recorded: u64,
-    /// Whether the ring holds them as they are now.
-    kept: bool,
+    /// How many of them the ring holds.
+    kept: u64,
 }
 
 impl Debts {
@@ -161,7 +162,7 @@ impl Debts {
         self.write_counts(host);
         slots.into_iter().chain(freed).for_each(|slot| free(host, slot));
         for (cause, counted) in done {
-            self.write(host, &counted.tally(&self.hook, &cause));
+            write_tally(host, &counted.tally(&self.hook, &cause));
         }
         self.books().is_clear()
     }
@@ -186,7 +187,7 @@ impl Debts {
             open: Count { answers: left, ..tally.all },
             given: Vec::new(),
             recorded: tally.recorded,
-            kept: true,
+            kept: tally.all.answers,
         };
         self.books().counted.insert(tally.cause, counted);
         self.any.store(true, Ordering::Release);
@@ -239,30 +240,26 @@ impl Debts {
     fn write_counts(&self, host: &Host) {
         let unkept: Vec<_> = {
             let mut books = self.books();
-            let unkept = books.counted.iter_mut().filter(|(_, counted)| !counted.kept);
+            let unkept = books.counted.iter_mut().filter(|(_, counted)| !counted.is_kept());
             unkept
                 .map(|(cause, counted)| {
                     counted.begins_at(host);
-                    counted.kept = true;
                     counted.tally(&self.hook, cause)
                 })
                 .collect()
         };
         for tally in unkept {
-            if !self.write(host, &tally)
+            if write_tally(host, &tally)
                 && let Some(counted) = self.books().counted.get_mut(&tally.cause)
             {
-                counted.kept = false;
+                counted.kept = tally.all.answers;
             }
         }
     }
 
-    fn write(&self, host: &Host, tally: &Tally) -> bool {
-        let written = host.log.ring().count(tally);
-        if let Err(error) = &written {
-            say_ring_failed(host, &self.hook, error);
-        }
-        written.is_ok()
+    /// How many causes have counts that the emergency ring does not hold yet.
+    pub fn unkept(&self) -> usize {
+        self.books().counted.values().filter(|counted| !counted.is_kept()).count()
     }
 
     fn books(&self) -> MutexGuard<'_, Books> {
@@ -293,7 +290,6 @@ impl Books {
         if let Some(counted) = self.counted.get_mut(cause) {
             counted.all.add(at.0);
             counted.open.add(at.0);
-            counted.kept = false;
         }
     }
 
@@ -363,8 +359,12 @@ impl Counted {
             open: Count::default(),
             given: Vec::new(),
             recorded: 0,
-            kept: false,
+            kept: 0,
         }
+    }
+
+    fn is_kept(&self) -> bool {
+        self.kept == self.all.answers
     }
 
     /// Notes the place of the log before which no record is about it.
@@ -416,6 +416,7 @@ pub fn recover(host: &Host, owed: &[portcullis_audit::Owed], size: u64) {
                     say_ring_failed(host, "", &error);
                 }
             }
+            Remembered::Counted(tally) if refusals::is_kept(tally) => host.refusals.restore(tally),
             Remembered::Counted(tally) => host.names.of(&tally.hook).owed.restore(tally.clone()),
             Remembered::Damaged { slots, answers } => {
                 tracing::error!(
@@ -460,11 +461,20 @@ fn known_cause(cause: &str) -> &str {
 }
 
 /// What became of a record that nobody waits for: nothing yet, durable, or not.
-fn poll(said: &mut Option<Pending>) -> Option<Result<(), NotDurable>> {
+pub fn poll(said: &mut Option<Pending>) -> Option<Result<(), NotDurable>> {
     match Pin::new(said.as_mut()?).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Pending => None,
         Poll::Ready(result) => Some(result.map(drop)),
     }
+}
+
+/// Writes a tally to the emergency ring; says whether it was written, and in the host's log where it was not.
+pub fn write_tally(host: &Host, tally: &Tally) -> bool {
+    let written = host.log.ring().count(tally);
+    if let Err(error) = &written {
+        say_ring_failed(host, &tally.hook, error);
+    }
+    written.is_ok()
 }
 
 fn say_ring_failed(host: &Host, hook: &str, error: &std::io::Error) {
@@ -493,4 +503,4 @@ fn free(host: &Host, slot: Slot) {
 /// Debts of one hook that are kept one by one; the rest are counted.
 const MAX_DEBTS: usize = 1_024;
 /// How long a safe answer waits for the ring, out of the time kept back for writing.
-const RING_WAIT: Duration = Duration::from_millis(20);
+pub const RING_WAIT: Duration = Duration::from_millis(20);

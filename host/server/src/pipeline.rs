@@ -87,7 +87,7 @@ async fn answer_call(mut call: Call<'_>, caller: Proven, body: &mut Body) -> Rep
     // Bytes become questions. From here on there is something to record.
     let heard = match call.hear(&bytes) {
         Ok(heard) => heard,
-        Err(malformed) => return call.turn_away_malformed(&malformed),
+        Err(malformed) => return call.turn_away_malformed(&malformed).await,
     };
     if let Err(differs) = call.check_tenant(&caller, &heard) {
         return call.turn_away(differs);

@@ -46,6 +46,8 @@ struct State {
     /// This one operation fails.
     fails_at: u64,
     want: Want,
+    /// No file can be written beyond this.
+    limit: u64,
     random: Random,
     locked: bool,
 }
@@ -104,6 +106,7 @@ impl Double {
             dies_at: u64::MAX,
             fails_at: u64::MAX,
             want: Want::Nothing,
+            limit: u64::MAX,
             random: Random(seed),
             locked: false,
         };
@@ -130,6 +133,11 @@ impl Double {
     /// From now on the disk wants this.
     pub(crate) fn wants(&self, want: Want) {
         self.state().want = want;
+    }
+
+    /// No file can be written beyond so many bytes.
+    pub(crate) fn limit(&self, bytes: u64) {
+        self.state().limit = bytes;
     }
 
     fn can_open(&self) -> io::Result<()> {
@@ -363,6 +371,9 @@ struct DoubleFile {
 impl DiskFile for DoubleFile {
     fn write_at(&self, bytes: &[u8], position: u64) -> io::Result<()> {
         let mut state = self.disk.state();
+        if position + bytes.len() as u64 > state.limit {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
         let longer = position + bytes.len() as u64 > state.files[self.inode].now.len() as u64;
         match state.want {
             Want::Room { in_place } if in_place || longer => {

@@ -146,6 +146,12 @@ pub fn write(desk: &Desk) -> String {
         "Answers that left without a record and are not in the log yet",
         counted,
     );
+    let unkept: usize = host.names.all().iter().map(|lasting| lasting.owed.unkept()).sum();
+    page.one(
+        "portcullis_log_ring_unwritten",
+        "Counts of answers and refusals that the emergency ring does not hold yet",
+        unkept + host.refusals.unkept(),
+    );
     if let Some(telemetry) = &host.telemetry {
         let counts = telemetry.counts();
         for (name, help, count) in [

@@ -22,7 +22,7 @@ use crate::evidence::Evidence;
 use crate::observe::log_limit::LOG_LIMITS;
 use crate::owed::Owed;
 use crate::pipeline::{Decided, Failure};
-use crate::refusals::Reason;
+use crate::refusals::{Reason, Refusals};
 use crate::retry::{Answered, First, Flight};
 use crate::telemetry::Outcome;
 
@@ -103,15 +103,17 @@ impl Call<'_> {
         self.host.refuse(self.hook, self.received, reason);
         self.traced(Outcome::Cause(reason.cause.code()));
         self.afterwards.place = None;
+        Refusals::have_kept(self.host);
         let answer = self.safe_answer(reason.cause, "", None);
         self.leave(&answer)
     }
 
     /// [`turn_away`](Self::turn_away), of a request that was read whole and is none.
-    pub fn turn_away_malformed(mut self, malformed: &Malformed) -> Reply {
+    pub async fn turn_away_malformed(mut self, malformed: &Malformed) -> Reply {
         self.host.refuse(self.hook, self.received, malformed.cause);
         self.traced(Outcome::Cause(malformed.cause.code()));
         self.afterwards.place = None;
+        Refusals::keep(self.host).await;
         let answer = self.safe_answer(malformed.cause, malformed.detail, None);
         self.leave(&answer)
     }
