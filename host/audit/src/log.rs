@@ -574,8 +574,8 @@ fn has_tiles(disk: &dyn Disk, log: &Path) -> bool {
 
 /// The most descriptors that a log with so many segments holds at once, spare ones included.
 pub fn max_descriptors(max_segments: u32) -> u64 {
-    // Lock, ring, two files of sealed parts, and those that are open for a moment.
-    const OTHERS: u64 = 8;
+    // Lock, ring, two files of sealed parts, and the one that is open for a moment.
+    const OTHERS: u64 = 5;
     u64::from(max_segments) + spare::MAX_HELD + OPEN_FILES as u64 + OTHERS
 }
 

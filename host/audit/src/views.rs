@@ -399,7 +399,7 @@ pub(crate) const CHECKPOINT: &str = "checkpoint";
 const FRESH_CHECKPOINT: &str = ".checkpoint";
 
 /// Files held open before they are synced.
-pub(crate) const OPEN_FILES: usize = 16;
+pub(crate) const OPEN_FILES: usize = 8;
 
 /// Records that one round of publishing takes at most, so that a crash leaves few files and a round has an end.
 pub(crate) const ROUND_RECORDS: u64 = 65_536;
