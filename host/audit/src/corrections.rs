@@ -136,7 +136,7 @@ mod tests {
     use crate::record::{Body, Tenant};
 
     fn leaf(entry: &Entry) -> Vec<u8> {
-        Body::new(&entry.fields, None).unwrap().leaf(7, entry.kind, &Tenant::new("t"), 9)
+        Body::new(&entry.fields, None).unwrap().leaf(7, entry.kind, &Tenant::new("t"), 9.into())
     }
 
     #[test]
