@@ -360,16 +360,19 @@ fn alarm(host: &Host, seen: &mut Seen) {
     }
 }
 
-/// Says that the log has stopped, resumed, or cannot publish what it has; and has it resume once there is room.
+/// Says that the log has stopped, resumed, or cannot publish what it has; and has it resume once there is room. A disk that has room by
+/// turns could cause a line in every round: they are limited.
 fn alarm_log(host: &Host, seen: &mut Seen) {
-    let health = host.log.health();
+    let (health, now) = (host.log.health(), host.clock.instant());
     match &health.delayed {
-        Some(why) if !seen.log_delayed => tracing::warn!(
-            event = "log.delayed",
-            why = &**why,
-            "records are durable, and tiles and checkpoints wait: they follow by themselves"
-        ),
-        None if seen.log_delayed => tracing::info!(
+        Some(why) if !seen.log_delayed && LOG_LIMITS.admit("log.delayed", "", now) => {
+            tracing::warn!(
+                event = "log.delayed",
+                why = &**why,
+                "records are durable, and tiles and checkpoints wait: they follow by themselves"
+            );
+        }
+        None if seen.log_delayed && LOG_LIMITS.admit("log.caught-up", "", now) => tracing::info!(
             event = "log.caught-up",
             published = health.published,
             "tiles and checkpoints have caught up"
@@ -378,7 +381,7 @@ fn alarm_log(host: &Host, seen: &mut Seen) {
     }
     seen.log_delayed = health.delayed.is_some();
     let Some(why) = health.stopped else { return };
-    if !std::mem::replace(&mut seen.log_stopped, true) {
+    if !std::mem::replace(&mut seen.log_stopped, true) && LOG_LIMITS.admit("log.stopped", "", now) {
         let next = if health.resumes {
             "it resumes by itself once there is room"
         } else {
@@ -397,11 +400,13 @@ fn alarm_log(host: &Host, seen: &mut Seen) {
     match host.log.resume() {
         Ok(_) => {
             seen.log_stopped = false;
-            tracing::info!(
-                event = "log.resumed",
-                next = host.log.health().next,
-                "the record has resumed: nothing that was promised was lost"
-            );
+            if LOG_LIMITS.admit("log.resumed", "", now) {
+                tracing::info!(
+                    event = "log.resumed",
+                    next = host.log.health().next,
+                    "the record has resumed: nothing that was promised was lost"
+                );
+            }
         }
         // Said again where it cannot resume any more.
         Err(_) => seen.log_stopped = host.log.health().resumes,
