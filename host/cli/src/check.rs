@@ -48,6 +48,7 @@ impl Check {
             }
         };
         let mut warnings = generation.warnings(&prepared.config().hooks);
+        warnings.extend(prepared.clock_warning());
         let strays = prepared.strays();
         warnings.extend(strays.iter().map(|stray| {
             format!("`{}` may not run: {} [{}]", stray.path.display(), stray.sentence, stray.code)

@@ -201,20 +201,26 @@ impl<'a> Call<'a> {
         };
         if let Some(first) = first
             && self.host.trusted_time.observes_platform()
-            && let Some(time) = first
-                .call
-                .payload
-                .pointer("/eventTime")
-                .and_then(portcullis_model::json::Value::as_str)
-            && let Some(theirs) = portcullis_trust::time::read(&time)
+            && let Some(theirs) = self.platform_time(first)
         {
-            // Who calls is proven by now; Okta says when the event was.
+            // The caller is authenticated by now.
             self.host.trusted_time.observe_platform(theirs);
         }
         if let Some(first) = first.filter(|_| self.hook.drift.due()) {
             self.afterwards.unknown = Some(first.call.payload.clone());
         }
         Ok(heard)
+    }
+
+    /// When the platform says that this event was. Only Okta's kinds have a member that the platform
+    /// itself writes; elsewhere a member of that name could be anybody's.
+    fn platform_time(&self, incoming: &Incoming) -> Option<Millis> {
+        if !self.hook.config.kind.name().starts_with("okta.") {
+            return None;
+        }
+        let payload = &incoming.call.payload;
+        let time = payload.pointer("/eventTime").or_else(|| payload.pointer("/published"))?;
+        portcullis_trust::time::read(&time.as_str()?)
     }
 
     fn with_request<T>(&self, body: &[u8], what: impl FnOnce(&Request<'_>) -> T) -> T {

@@ -40,7 +40,7 @@ use crate::resume::Resumes;
 use crate::retry::Retries;
 use crate::telemetry::Telemetry;
 use crate::tls::Tls;
-use crate::trust::TrustedTime;
+use crate::trust::{ClockState, TrustedTime};
 
 /// What is ready before the record is opened: all that `check` looks at and `serve` needs.
 pub struct Prepared {
@@ -196,6 +196,17 @@ impl Prepared {
         found
             .map(|found| found.strays(self.keeper.root(), self.trusted_time.for_documents()))
             .unwrap_or_default()
+    }
+
+    /// What is wrong with this machine's clock, in a sentence; `None` where it is believed.
+    pub fn clock_warning(&self) -> Option<String> {
+        let what = match self.trusted_time.state() {
+            ClockState::Trusted => return None,
+            ClockState::Unconfirmed => "ahead of the last record and of every signed document",
+            ClockState::Behind => "behind the last record",
+        };
+        let code = self.trusted_time.state().name();
+        Some(format!("this machine's clock is more than a day {what} [clock-{code}]"))
     }
 
     /// The configuration.
