@@ -124,6 +124,7 @@ fn a_clock_that_jumps_while_the_host_serves_replaces_and_ends_nothing_but_what_i
     ]);
     house.configure("watch_ms = 500", "watch_ms = 0");
     let clock = MovedClock::new();
+    let active = house.read("release/release.json");
     let host = clock.serve(&house);
     decides(&host, now());
     clock.ahead(400 * DAY);
@@ -134,7 +135,7 @@ fn a_clock_that_jumps_while_the_host_serves_replaces_and_ends_nothing_but_what_i
     harmless(&host, now() + 200 * DAY);
     house.release(&[Binding::new("token", "sod", duties())]);
     assert!(host.look(&["release refused"]).contains("clock-unconfirmed"));
-    let first = house.read("release/release.json");
+    let next = house.read("release/release.json");
     assert_eq!(house.next_root(2, &["root"], |source| source).code, 0);
     host.look(&["clock-unconfirmed"]);
     assert!(house.records_of("trust.root").len() <= 1);
@@ -146,7 +147,14 @@ fn a_clock_that_jumps_while_the_host_serves_replaces_and_ends_nothing_but_what_i
     set["revoked"] = json!({"serials": {"org.portcullis.contractor": [1]}});
     house.write("release/release.json", house.forge("release", RELEASE_SET, &set.to_string()));
     assert!(host.look(&["plugin revoked"]).contains("contractor"));
-    house.write("release/release.json", first);
+
+    // A restart meanwhile changes nothing of that.
+    host.stop();
+    house.write("release/release.json", active);
+    let host = clock.serve(&house);
+    decides(&host, now());
+    assert_eq!(house.records_of("trust.root").len(), 1);
+    house.write("release/release.json", next);
 
     // The clock is put right: the root and the set that waited are taken by themselves.
     clock.ahead(0);
@@ -156,6 +164,7 @@ fn a_clock_that_jumps_while_the_host_serves_replaces_and_ends_nothing_but_what_i
     host.stop();
     let confirmed = house.records_of("trust.clock-confirmed");
     assert_eq!((confirmed.len(), &confirmed[0]["by"]), (1, &json!("clock")));
+    assert_eq!(house.records_of("trust.root").len(), 2);
     assert!(house.records_of("release.expired").is_empty());
     no_record_after(&house, now());
 }
