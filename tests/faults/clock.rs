@@ -1,4 +1,5 @@
-//! A clock that is wrong: it leaves no trace once it is right again, and until then calls are decided.
+//! A clock that is wrong: it leaves no trace once it is right again, and until then calls are
+//! decided.
 //!
 //! The host under test is the ordinary one; a library moves the wall clock of its process.
 

@@ -1,7 +1,7 @@
 //! A wall clock that a test moves while the host runs under it.
 //!
-//! Invariant: the host under test is the ordinary one; a library that is loaded before libc's moves the
-//! clock for its process alone.
+//! Invariant: the host under test is the ordinary one; a library that is loaded before libc's moves
+//! the clock for its process alone.
 
 use std::fs;
 use std::path::PathBuf;

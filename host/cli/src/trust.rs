@@ -18,7 +18,8 @@ use crate::outcome::{Done, Failed, Format};
 use crate::release::{missing, still};
 use crate::root::{add_all, chain};
 
-/// Sign documents about a host's time: that its clock is right, or that its records had a wrong one.
+/// Sign documents about a host's time: that its clock is right, or that its records had a wrong
+/// one.
 #[derive(Subcommand)]
 pub enum Trust {
     /// Sign that a host's clock is right (role `release`), after it was off for long or has jumped.

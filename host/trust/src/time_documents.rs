@@ -1,11 +1,11 @@
 //! Signed documents about the time: the time reset and the clock confirmation.
 //!
-//! Invariant: each is for one log, ends soon and works once. A time reset takes a host's trusted time
-//! back after its records got a time of the future; since that lets documents hold again that had
-//! expired, the role `root` signs it. A clock confirmation says only that a clock is right, which a
-//! fresh release set says too, so the role `release` signs it. Neither asks whether the trust root has
-//! expired: the time is what is in doubt. That each works once is for the host, which remembers
-//! ([`TimeDocuments`](crate::TimeDocuments)).
+//! Invariant: each is for one log, ends soon and works once. A time reset takes a host's trusted
+//! time back after its records got a time of the future; since that lets documents hold again that
+//! had expired, the role `root` signs it. A clock confirmation says only that a clock is right,
+//! which a fresh release set says too, so the role `release` signs it. Neither asks whether the
+//! trust root has expired: the time is what is in doubt. That each works once is for the host,
+//! which remembers ([`TimeDocuments`](crate::TimeDocuments)).
 
 use portcullis_keys::PublicKey;
 use portcullis_model::Millis;
@@ -89,7 +89,8 @@ impl TimeReset {
     /// 2. It says what its format needs.
     /// 3. It is for this log.
     /// 4. Its serial is above those that were used.
-    /// 5. Its time has begun and is not over by the host's own clock, since trusted time is what is wrong.
+    /// 5. Its time has begun and is not over by the host's own clock, since trusted time is what is
+    ///    wrong.
     pub fn verify(
         root: &TrustRoot,
         envelope: &[u8],
@@ -160,7 +161,8 @@ impl ClockConfirmation {
         Ok(payload)
     }
 
-    /// Verifies a clock confirmation for the host with this log, which has used these documents before.
+    /// Verifies a clock confirmation for the host with this log, which has used these documents
+    /// before.
     ///
     /// 1. Enough keys of the role `release` signed it.
     /// 2. It says what its format needs.
@@ -271,7 +273,8 @@ mod tests {
         Keys { root, second, release: key("example/release", 3), log: key("example/log", 4) }
     }
 
-    /// A root that two root keys sign for; it has expired, as by a time of the future every root has.
+    /// A root that two root keys sign for; it has expired, as by a time of the future every root
+    /// has.
     fn root(keys: &Keys) -> TrustRoot {
         let id = |key: &SecretKey| key.public().keyid();
         let publisher = key("example/publisher", 5);

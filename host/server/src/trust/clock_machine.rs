@@ -1,7 +1,7 @@
 //! The states of the trust in a clock, and what moves between them.
 //!
-//! Invariant: pure; every reading is passed in. Time runs backwards in a reset only, and no source but
-//! the clock itself and the monotonic clock moves it forward.
+//! Invariant: pure; every reading is passed in. Time runs backwards in a reset only, and no source
+//! but the clock itself and the monotonic clock moves it forward.
 
 use std::time::Duration;
 
@@ -41,7 +41,8 @@ pub struct ClockMachine {
     /// What documents are checked against while the clock is not confirmed.
     pub held: Option<Millis>,
     /// What a clock would show that was right when something last agreed with it: the clock may run
-    /// [`MAX_JUMP`] ahead of this and no further, in however many steps. `None` where nothing is known.
+    /// [`MAX_JUMP`] ahead of this and no further, in however many steps. `None` where nothing is
+    /// known.
     expected: Option<Millis>,
     /// The newest document.
     pub issued: Option<Millis>,
@@ -55,8 +56,8 @@ impl ClockMachine {
     pub fn new(floor: Millis, documents: &[Millis], reading: Reading) -> Self {
         let is_past = |issued: &Millis| *issued <= after(reading.wall, MAX_AGREEMENT);
         let issued = documents.iter().copied().filter(is_past).max();
-        // Where there is no record yet, the documents are all that is known of the time. Their signer's
-        // clock alone must not raise it either.
+        // Where there is no record yet, the documents are all that is known of the time. Their
+        // signer's clock alone must not raise it either.
         let begins = floor == Millis(0);
         let expected =
             if begins { issued.map(|issued| issued.min(reading.wall)) } else { Some(floor) };

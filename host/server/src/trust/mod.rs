@@ -1,6 +1,7 @@
 //! What the host holds about trust while it runs.
 //!
-//! Invariant: what is trusted changes only by signed documents and by records; a clock alone changes nothing.
+//! Invariant: what is trusted changes only by signed documents and by records; a clock alone
+//! changes nothing.
 
 mod clock_machine;
 mod clock_records;

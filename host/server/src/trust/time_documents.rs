@@ -1,9 +1,10 @@
-//! Time resets and clock confirmations: from a file in the host's folder to a record and its effect.
+//! Time resets and clock confirmations: from a file in the host's folder to a record and its
+//! effect.
 //!
-//! Invariant: a document is verified, recorded and remembered, and works once. A time reset changes the
-//! time in the very moment in which its record gets its place in the log, so that no record before it
-//! has the new time and none after it the old one. Reads files, so it runs on no thread that serves
-//! connections.
+//! Invariant: a document is verified, recorded and remembered, and works once. A time reset changes
+//! the time in the very moment in which its record gets its place in the log, so that no record
+//! before it has the new time and none after it the old one. Reads files, so it runs on no thread
+//! that serves connections.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -40,7 +41,8 @@ pub struct RefusedDocument {
 }
 
 impl Host {
-    /// Uses the time resets and clock confirmations that lie in the host's folder. Blocks on the log.
+    /// Uses the time resets and clock confirmations that lie in the host's folder. Blocks on the
+    /// log.
     pub fn apply_time_documents(&self) -> AppliedDocuments {
         let folder = self.in_force.load().config.trust.time_documents.clone();
         let mut applied = AppliedDocuments::default();
@@ -48,8 +50,8 @@ impl Host {
             match self.apply_time_document(&path) {
                 Ok(()) => {
                     applied.changed = true;
-                    // Out of the way, so that it is not taken for another try. Where the host may not
-                    // write there it is refused as used from now on.
+                    // Out of the way, so that it is not taken for another try. Where the host may
+                    // not write there it is refused as used from now on.
                     let mut used = path.clone().into_os_string();
                     used.push(USED);
                     drop(fs::rename(&path, used));

@@ -1,13 +1,13 @@
 //! Trusted time: how far this machine's clock is believed, and what holds while it is not.
 //!
 //! Invariant: trusted time is never above the true time by the fault of one clock alone, and never
-//! runs backwards but by a signed time reset. A clock that is more than a day ahead of what the host
-//! knows is not believed until something else agrees with it: an authenticated platform, a signed
-//! document that was made within that day, or a signed confirmation. None of these moves the time; it
-//! can only agree with the clock, so that no single source can push it. Until then trusted time goes
-//! on from the last moment that was believed, by the machine's monotonic clock, so that nothing
-//! durable ever holds the wrong time. The states are in `clock_machine`. This file reads no file and
-//! writes no record.
+//! runs backwards but by a signed time reset. A clock that is more than a day ahead of what the
+//! host knows is not believed until something else agrees with it: an authenticated platform, a
+//! signed document that was made within that day, or a signed confirmation. None of these moves the
+//! time; it can only agree with the clock, so that no single source can push it. Until then trusted
+//! time goes on from the last moment that was believed, by the machine's monotonic clock, so that
+//! nothing durable ever holds the wrong time. The states are in `clock_machine`. This file reads no
+//! file and writes no record.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -105,8 +105,9 @@ pub struct Snapshot {
 }
 
 impl TrustedTime {
-    /// Begins. `floor` is the time of the newest durable record, or of what was active, whichever is
-    /// later; 0 where nothing is known. `documents` are the times at which verified documents were made.
+    /// Begins. `floor` is the time of the newest durable record, or of what was active, whichever
+    /// is later; 0 where nothing is known. `documents` are the times at which verified documents
+    /// were made.
     pub fn new(clock: Clock, floor: Millis, documents: &[Millis]) -> Self {
         let began = Instant::now();
         let machine = ClockMachine::new(floor, documents, Reading::first(clock.now()));
@@ -118,8 +119,8 @@ impl TrustedTime {
         self.evaluate().0.time
     }
 
-    /// The time that the ends of trust documents are checked against. While the clock is not confirmed
-    /// it stands still, so that nothing expires.
+    /// The time that the ends of trust documents are checked against. While the clock is not
+    /// confirmed it stands still, so that nothing expires.
     pub fn for_documents(&self) -> Millis {
         let (machine, _) = self.evaluate();
         machine.held.unwrap_or(machine.time)
@@ -159,8 +160,8 @@ impl TrustedTime {
         machine.observe_document(issued, reading);
     }
 
-    /// A signed confirmation for this host's log was made at this time. Returns whether the clock agrees
-    /// with it, which is all that it can say.
+    /// A signed confirmation for this host's log was made at this time. Returns whether the clock
+    /// agrees with it, which is all that it can say.
     pub fn confirm(&self, issued: Millis) -> bool {
         let (mut machine, reading) = self.evaluate();
         let agrees = is_fresh(issued, reading.wall);
@@ -176,8 +177,8 @@ impl TrustedTime {
         machine.reset(floor, reading);
     }
 
-    /// Returns whether the time of a platform's event is to be observed now: always while the clock is
-    /// not confirmed, else once a second.
+    /// Returns whether the time of a platform's event is to be observed now: always while the clock
+    /// is not confirmed, else once a second.
     pub fn observes_platform(&self) -> bool {
         let (machine, reading) = self.evaluate();
         if machine.state == ClockState::Unconfirmed {
