@@ -2,6 +2,7 @@
 //! log afterwards, and nothing is repaired by hand.
 
 mod clock;
+mod hanging_mount;
 mod kill;
 mod ledger;
 mod moment;

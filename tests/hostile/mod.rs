@@ -3,6 +3,7 @@
 
 mod deeds;
 mod floods;
+mod folders;
 mod in_time;
 mod making;
 mod overtaken;

@@ -4,12 +4,16 @@
 //! else is assumed of a disk; the tests' double drops everything that this does not promise.
 
 use std::fmt::Debug;
-use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io;
 use std::num::NonZeroU64;
-use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _};
 use std::path::Path;
 
+use portcullis_files::{
+    MAX_ENTRIES, create_or_empty, open_in_place, open_or_create, open_regular, read_bounded,
+    sync_folder,
+};
 use rustix::fs::{Advice, fadvise};
 
 /// A file system.
@@ -20,7 +24,7 @@ pub trait Disk: Debug + Send + Sync {
     fn open_read(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
     /// Creates a file, or empties the one of that name.
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
-    /// The content of a file.
+    /// The content of a file that is read whole: a tile, a bundle of entries, a signed note.
     fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
     /// The names in a directory, sorted.
     fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
@@ -61,33 +65,29 @@ pub struct OsDisk;
 
 impl Disk for OsDisk {
     fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-        Ok(Box::new(OpenOptions::new().read(true).write(true).open(path)?))
+        Ok(Box::new(open_in_place(path)?))
     }
 
     fn open_read(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-        Ok(Box::new(File::open(path)?))
+        Ok(Box::new(open_regular(path)?.file))
     }
 
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-        let mut options = OpenOptions::new();
-        Ok(Box::new(
-            options
-                .read(true)
-                .write(true)
-                .create(true)
-                .truncate(true)
-                .mode(FILE_MODE)
-                .open(path)?,
-        ))
+        Ok(Box::new(create_or_empty(path, FILE_MODE)?))
     }
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        fs::read(path)
+        Ok(read_bounded(path, MAX_READ_BYTES)?)
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
         let mut names = Vec::new();
-        for entry in fs::read_dir(dir)? {
+        #[expect(clippy::disallowed_methods, reason = "bounded below, and an error beyond")]
+        let entries = fs::read_dir(dir)?;
+        for entry in entries {
+            if names.len() >= MAX_ENTRIES {
+                return Err(io::Error::other(format!("it has more than {MAX_ENTRIES} files")));
+            }
             names.extend(entry?.file_name().into_string());
         }
         names.sort_unstable();
@@ -114,16 +114,11 @@ impl Disk for OsDisk {
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        File::open(dir)?.sync_all()
+        sync_folder(dir)
     }
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Lock>> {
-        let file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(FILE_MODE)
-            .open(path)?;
+        let file = open_or_create(path, FILE_MODE)?;
         match file.try_lock() {
             Ok(()) => Ok(Box::new(file)),
             Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
@@ -163,6 +158,9 @@ impl Lock for File {}
 /// Owner and the auditors' group.
 const FILE_MODE: u32 = 0o640;
 const DIR_MODE: u32 = 0o750;
+/// The largest file that is read whole, bytes: above a bundle of the largest entries. A log can be
+/// somebody else's.
+const MAX_READ_BYTES: u64 = 32 << 20;
 /// The kernel keeps files in pieces of this size, or of multiples of it.
 const PAGE: u64 = 4096;
 

@@ -5,6 +5,11 @@
 //! without being found out by someone who has an earlier one. This crate knows nothing of hooks, plugins or servers, so that an
 //! auditor's tool can be built from it alone.
 
+#![cfg_attr(
+    test,
+    expect(clippy::disallowed_methods, reason = "tests read and write what they made themselves")
+)]
+
 pub mod checkpoint;
 pub mod corrections;
 pub mod disk;

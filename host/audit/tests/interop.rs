@@ -3,6 +3,7 @@
 //! Skipped with a word where Go or its package is missing (Debian: `golang-go`, `golang-golang-x-mod-dev`), unless
 //! `PORTCULLIS_REQUIRE_INTEROP=1` asks for it.
 
+#![expect(clippy::disallowed_methods, reason = "tests read and write what they made themselves")]
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use std::path::{Path, PathBuf};

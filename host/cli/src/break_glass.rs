@@ -2,12 +2,12 @@
 //!
 //! Opening and closing put a file into the host's folder: they need neither the log nor the network, and no word from the host.
 
-use std::fs;
 use std::path::PathBuf;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use clap::{Args, Subcommand};
+use portcullis_files::{MAX_ENTRIES, list_bounded};
 use portcullis_keys::{SecretKey, SymmetricKey};
 use portcullis_model::Millis;
 use portcullis_server::Clock;
@@ -270,7 +270,7 @@ impl Close {
 impl List {
     fn run(self) -> Done {
         // The first line is the list, the second its authentication, which is for the host.
-        let known = fs::read_to_string(self.state.join("break-glass")).unwrap_or_default();
+        let known = files::read_text(&self.state.join("break-glass")).unwrap_or_default();
         let known: Value = known
             .lines()
             .next()
@@ -278,8 +278,8 @@ impl List {
             .unwrap_or_default();
         let known = known.get("documents").and_then(Value::as_object).cloned().unwrap_or_default();
         let mut listed: Vec<_> = known.keys().cloned().collect();
-        let names = fs::read_dir(&self.folder).into_iter().flatten().flatten();
-        let names = names.filter_map(|entry| entry.file_name().into_string().ok());
+        let names = list_bounded(&self.folder, &[".open.json"], MAX_ENTRIES).unwrap_or_default();
+        let names = names.names.into_iter().filter_map(|name| name.into_string().ok());
         listed.extend(names.filter_map(|name| name.strip_suffix(".open.json").map(str::to_owned)));
         listed.sort();
         listed.dedup();

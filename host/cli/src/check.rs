@@ -50,9 +50,15 @@ impl Check {
         let mut warnings = generation.warnings(&prepared.config().hooks);
         warnings.extend(prepared.clock_warning());
         let strays = prepared.strays();
-        warnings.extend(strays.iter().map(|stray| {
+        warnings.extend(strays.found.iter().map(|stray| {
             format!("`{}` may not run: {} [{}]", stray.path.display(), stray.sentence, stray.code)
         }));
+        if strays.more > 0 {
+            warnings.push(format!("{} more components may not run", strays.more));
+        }
+        if strays.unexamined > 0 {
+            warnings.push(format!("{} files were too many to examine", strays.unexamined));
+        }
         let mut lines = Vec::new();
         for (hook, bindings) in prepared.config().hooks.iter().zip(&generation.hooks) {
             for binding in bindings.iter() {

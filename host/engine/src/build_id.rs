@@ -11,6 +11,7 @@ use sha2::{Digest as _, Sha256};
 
 /// The id of the running program.
 pub(crate) fn build_id() -> io::Result<Vec<u8>> {
+    #[expect(clippy::disallowed_methods, reason = "the program itself, which runs already")]
     let file = File::open("/proc/self/exe")?;
     if let Some(id) = noted(&file).filter(|id| id.len() >= SHORTEST) {
         return Ok(id);

@@ -5,14 +5,17 @@
 //! the code depends on (component, settings, memory limit, compiler's configuration, this build). What is wrong, cut, swapped or
 //! another host's does not open, and is made again. What is not here is no loss: nothing else depends on the cache.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::fs;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use aws_lc_rs::{hkdf, hmac, rand};
+use portcullis_files::{
+    Durability, MAX_ENTRIES, create_private_folder, open_regular, remove_temporary_files,
+    write_atomic_with,
+};
 use portcullis_model::Digest;
 
 use crate::child::LARGEST_ANSWER;
@@ -81,9 +84,9 @@ impl Cache {
     /// What is kept under this name.
     pub(crate) fn open(&self, name: &str) -> Kept {
         let mut bytes = Vec::new();
-        let file = match File::open(self.path(name)) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Kept::Nothing,
+        let file = match open_regular(&self.path(name)) {
+            Ok(opened) => opened.file,
+            Err(error) if error.is_missing() => return Kept::Nothing,
             Err(_) => return Kept::Spoilt("it cannot be read"),
         };
         if (&file).take(LARGEST_ANSWER).read_to_end(&mut bytes).is_err() {
@@ -129,13 +132,10 @@ impl Cache {
         if u64::try_from(HEAD + body.len()).map_or(true, |bytes| bytes > self.most_bytes) {
             return Err(io::Error::other("it is larger than the whole cache may be"));
         }
-        DirBuilder::new().recursive(true).mode(0o700).create(&self.folder)?;
-        let aside = self.folder.join(format!("{name}.new"));
-        let mut file =
-            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&aside)?;
-        file.write_all(&[&[VERSION], &nonce[..]].concat()).and_then(|()| file.write_all(&body))?;
-        // Not synced: an entry that a power loss cut short does not open, and is made again.
-        fs::rename(&aside, self.path(name))?;
+        create_private_folder(&self.folder)?;
+        // An entry that a power loss cut short does not open, and is made again.
+        let pieces = [&[VERSION], &nonce[..], &body];
+        write_atomic_with(&self.path(name), &pieces, 0o600, Durability::Cached)?;
         self.tidy(name)
     }
 
@@ -149,13 +149,13 @@ impl Cache {
     /// Removes entries, those first that were not used for longest, until the rest is no more than may be.
     fn tidy(&self, newest: &str) -> io::Result<()> {
         let mut entries = Vec::new();
-        for entry in fs::read_dir(&self.folder)?.flatten() {
+        // Left by a host that was ended while it wrote: there is one writer, and it is here.
+        remove_temporary_files(&self.folder)?;
+        #[expect(clippy::disallowed_methods, reason = "the cache's own folder, bounded")]
+        let entries_there = fs::read_dir(&self.folder)?;
+        for entry in entries_there.take(MAX_ENTRIES).flatten() {
             let (path, Ok(facts)) = (entry.path(), entry.metadata()) else { continue };
-            let is = |extension: &str| path.extension().is_some_and(|it| it == extension);
-            if is("new") {
-                // Left by a host that was ended while it wrote: there is one writer, and it is here.
-                drop(fs::remove_file(&path));
-            } else if is(EXTENSION) {
+            if path.extension().is_some_and(|extension| extension == EXTENSION) {
                 let spared = path == self.path(newest);
                 entries.push((
                     spared,
@@ -292,7 +292,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let cache = cache(folder.path(), 17_000, 1);
         let aged = |name: &str, seconds| {
-            let file = File::options().write(true).open(cache.path(name)).unwrap();
+            let file = fs::File::options().write(true).open(cache.path(name)).unwrap();
             file.set_modified(SystemTime::now() - Duration::from_secs(seconds)).unwrap();
         };
         for (name, age) in [("aa", 30), ("bb", 20), ("cc", 10)] {
@@ -300,11 +300,11 @@ mod tests {
             aged(name, age);
         }
         assert!(matches!(cache.open("aa"), Kept::Made(_)), "used now");
-        fs::write(cache.folder.join("left.new"), "half").unwrap();
+        fs::write(cache.folder.join(".left.0123456789abcdef.tmp"), "half").unwrap();
         cache.keep("dd", &made(1)).unwrap();
         let kept = ["aa", "bb", "cc", "dd"].map(|name| cache.path(name).exists());
         assert_eq!(kept, [true, false, true, true]);
-        assert!(!cache.folder.join("left.new").exists());
+        assert!(!cache.folder.join(".left.0123456789abcdef.tmp").exists());
         let small = self::cache(&folder.path().join("small"), 100, 1);
         assert!(small.keep("aa", &made(1)).is_err(), "larger than all of it");
     }

@@ -43,6 +43,7 @@ impl Confinement {
         let until = Instant::now() + Duration::from_secs(self.wall_s);
         let mut child = self.command(&[]).spawn().map_err(unavailable)?;
         // When the machine runs out of memory, it is this process that goes. Where that cannot be said, the limits hold all the same.
+        #[expect(clippy::disallowed_methods, reason = "a file of the kernel")]
         drop(std::fs::write(format!("/proc/{}/oom_score_adj", child.id()), "900"));
         let done = converse(&mut child, job, until, given_up);
         // Whatever happened above, no child is left behind.

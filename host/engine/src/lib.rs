@@ -11,6 +11,11 @@
 //! run (`trust`), cut the call down to what the plugin reads or check what it said (`model`), or retry and
 //! refuse (`server`).
 
+#![cfg_attr(
+    test,
+    expect(clippy::disallowed_methods, reason = "tests read and write what they made themselves")
+)]
+
 mod bindings;
 mod build_id;
 mod cache;

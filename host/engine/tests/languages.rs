@@ -4,6 +4,8 @@
 //! Takes `hours.wasm`, `hours-LANGUAGE.wasm` and `mischief-LANGUAGE.wasm` from the directory `PORTCULLIS_PLUGINS`. A language whose
 //! tools were missing there is left out, with a word; `PORTCULLIS_REQUIRE_LANGUAGES` names those that may not be.
 
+#![expect(clippy::disallowed_methods, reason = "tests read and write what they made themselves")]
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;

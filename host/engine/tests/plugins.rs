@@ -4,6 +4,8 @@
 //! Takes `sod.wasm`, `contractor.wasm` and `access-rules.wasm` from the directory `PORTCULLIS_PLUGINS`, and each plugin's own
 //! example settings.
 
+#![expect(clippy::disallowed_methods, reason = "tests read and write what they made themselves")]
+
 #[cfg(test)]
 mod support;
 

@@ -55,26 +55,66 @@ pub struct Regular {
     pub size: u64,
 }
 
+impl Regular {
+    /// Returns the file as a reader that ends after `max_bytes` bytes, for a file that is not to be
+    /// held in memory whole.
+    ///
+    /// # Errors
+    /// The file was larger than the bound when it was opened. A file that grows while it is read
+    /// ends at the bound.
+    pub fn take(self, max_bytes: u64) -> Result<io::Take<File>, ReadError> {
+        if self.size > max_bytes {
+            return Err(ReadError::TooLarge { max_bytes });
+        }
+        Ok(self.file.take(max_bytes))
+    }
+
+    /// Returns the whole content, of at most `max_bytes` bytes.
+    ///
+    /// # Errors
+    /// The file is not readable or larger than the bound.
+    pub fn read(self, max_bytes: u64) -> Result<Vec<u8>, ReadError> {
+        if self.size > max_bytes {
+            return Err(ReadError::TooLarge { max_bytes });
+        }
+        let mut bytes = Vec::with_capacity(usize::try_from(self.size).unwrap_or(0));
+        // One byte more shows that the file has grown over the bound meanwhile.
+        self.file.take(max_bytes.saturating_add(1)).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > max_bytes {
+            return Err(ReadError::TooLarge { max_bytes });
+        }
+        Ok(bytes)
+    }
+}
+
 /// Opens a regular file for reading, without waiting for a writer of a FIFO or for a device.
 ///
-/// A symbolic link is followed: a release folder is often a link to its current version. What the
-/// link leads to is checked on the open descriptor.
+/// A symbolic link is followed: a release folder is often a link to its current version, and
+/// mounted secrets are links. The file that it leads to is checked on the open descriptor. The
+/// first check, on the path, keeps a device from being opened at all: opening some has effects.
 ///
 /// # Errors
 /// The file is missing, not readable, or not a regular file.
 pub fn open_regular(path: &Path) -> Result<Regular, ReadError> {
+    let stat = rustix::fs::stat(path).map_err(io::Error::from)?;
+    require_regular(stat.st_mode)?;
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
     let descriptor = rustix::fs::open(path, flags, Mode::empty()).map_err(io::Error::from)?;
     let stat = rustix::fs::fstat(&descriptor).map_err(io::Error::from)?;
-    match FileType::from_raw_mode(stat.st_mode) {
-        FileType::RegularFile => {}
-        FileType::Directory => return Err(ReadError::NotRegular("a folder")),
-        FileType::Fifo => return Err(ReadError::NotRegular("a FIFO")),
-        FileType::Socket => return Err(ReadError::NotRegular("a socket")),
-        _ => return Err(ReadError::NotRegular("a device")),
-    }
+    require_regular(stat.st_mode)?;
     let size = u64::try_from(stat.st_size).unwrap_or(0);
     Ok(Regular { file: File::from(descriptor), size })
+}
+
+/// Refuses the mode of anything but a regular file.
+pub(crate) fn require_regular(mode: rustix::fs::RawMode) -> Result<(), ReadError> {
+    match FileType::from_raw_mode(mode) {
+        FileType::RegularFile => Ok(()),
+        FileType::Directory => Err(ReadError::NotRegular("a folder")),
+        FileType::Fifo => Err(ReadError::NotRegular("a FIFO")),
+        FileType::Socket => Err(ReadError::NotRegular("a socket")),
+        _ => Err(ReadError::NotRegular("a device")),
+    }
 }
 
 /// Reads a whole regular file of at most `max_bytes` bytes.
@@ -82,16 +122,7 @@ pub fn open_regular(path: &Path) -> Result<Regular, ReadError> {
 /// # Errors
 /// The file is missing, not readable, not regular, or larger than the bound.
 pub fn read_bounded(path: &Path, max_bytes: u64) -> Result<Vec<u8>, ReadError> {
-    let Regular { file, size } = open_regular(path)?;
-    if size > max_bytes {
-        return Err(ReadError::TooLarge { max_bytes });
-    }
-    let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
-    file.take(max_bytes.saturating_add(1)).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > max_bytes {
-        return Err(ReadError::TooLarge { max_bytes });
-    }
-    Ok(bytes)
+    open_regular(path)?.read(max_bytes)
 }
 
 /// Reads a whole UTF-8 file of at most `max_bytes` bytes.
@@ -129,6 +160,31 @@ mod tests {
         let link = folder.path().join("zero");
         std::os::unix::fs::symlink("/dev/zero", &link).unwrap();
         assert!(matches!(read_bounded(&link, 9), Err(ReadError::NotRegular("a device"))));
+    }
+
+    #[test]
+    fn what_the_kernel_says_of_a_process_is_bounded_too() {
+        // Regular files by their type, without an end, or that cannot be read.
+        assert!(read_bounded(Path::new("/proc/self/mem"), 9).is_err());
+        assert!(matches!(
+            read_bounded(Path::new("/proc/self/pagemap"), 9),
+            Err(ReadError::TooLarge { .. } | ReadError::Io(_))
+        ));
+    }
+
+    #[test]
+    fn a_reader_ends_at_the_bound_although_the_file_grows() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("grows");
+        fs::write(&path, b"12345").unwrap();
+        let mut reader = open_regular(&path).unwrap().take(5).unwrap();
+        fs::write(&path, b"1234567890").unwrap();
+        let mut read = Vec::new();
+        reader.read_to_end(&mut read).unwrap();
+        assert_eq!(read.len(), 5);
+        let file = open_regular(&path).unwrap();
+        fs::write(&path, vec![0; 100]).unwrap();
+        assert!(matches!(file.read(50), Err(ReadError::TooLarge { max_bytes: 50 })));
     }
 
     #[test]

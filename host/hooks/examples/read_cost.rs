@@ -2,6 +2,8 @@
 //!
 //! Prints the least of many rounds for parsing alone, and for reading it as a call of `okta.token` and dropping that.
 
+#![expect(clippy::disallowed_methods, reason = "reads a file that its caller names")]
+
 use std::time::Instant;
 
 use portcullis_hooks::{Frame, HookKind, Request, Settings, read};

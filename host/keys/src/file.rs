@@ -3,11 +3,12 @@
 //! Invariant: a secret is read only from a file that group and others may not touch, judged on the opened file itself, and a
 //! secret file is created with that mode and never replaces another.
 
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
+use portcullis_files::open_regular;
 use zeroize::Zeroizing;
 
 use crate::KeyError;
@@ -15,7 +16,7 @@ use crate::KeyError;
 /// Reads a secret text file of at most 4 KiB. A link is followed (mounted secrets are links); what it leads to is judged.
 pub fn read_secret_file(path: &Path) -> Result<Zeroizing<String>, KeyError> {
     let failed = |cause: std::io::Error| failure(path, "read", &cause);
-    let file = File::open(path).map_err(failed)?;
+    let file = open_regular(path).map_err(|error| failed(error.into()))?.file;
     let mode = file.metadata().map_err(failed)?.permissions().mode() & 0o7777;
     if mode & 0o077 != 0 {
         return Err(KeyError::Exposed { path: path.display().to_string(), mode });
@@ -33,6 +34,7 @@ pub fn read_secret_file(path: &Path) -> Result<Zeroizing<String>, KeyError> {
 /// Writes a secret and a line feed to a new file of mode 0600, durably.
 pub fn write_secret_file(path: &Path, text: &str) -> Result<(), KeyError> {
     let failed = |cause: std::io::Error| failure(path, "written", &cause);
+    #[expect(clippy::disallowed_methods, reason = "a new file, never through a link")]
     let mut file =
         OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
     file.write_all(text.as_bytes())

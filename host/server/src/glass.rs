@@ -4,8 +4,9 @@
 //! needs neither the log nor the network: this thread waits for nothing but a write into the emergency ring, which exists
 //! already, and reads files of its own folder only. What happened is in the log as soon as the log takes records.
 
+mod folder;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -14,18 +15,19 @@ use std::task::{Context, Poll, Waker};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use portcullis_audit::{Entry, Pending, Slot};
+use portcullis_files::read_bounded;
 use portcullis_model::json::quote;
 use portcullis_model::{Decision, Digest, Finding, Millis};
 use portcullis_trust::{BreakGlass, Envelope, History, Refusal};
 use serde::{Deserialize, Serialize};
 
 use crate::error::StartError;
+use crate::file_worker::POLL_LIMIT;
 use crate::host::{Hook, Host};
 use crate::keeper::remembered;
 use crate::memory::{Seal, replace};
+use folder::{GlassFolder, Looked, Opening, Refused, put_away};
 
 /// A document in force on a hook.
 pub struct Open {
@@ -48,6 +50,9 @@ pub struct Glass {
     seal: Seal,
     file: PathBuf,
     state: Mutex<State>,
+    /// Shared with the thread that looks, which may hang.
+    folder: Arc<Mutex<GlassFolder>>,
+    overlooked: AtomicU64,
 }
 
 /// The thread.
@@ -60,7 +65,14 @@ pub struct Watch {
 struct State {
     book: Book,
     unsaid: Vec<Unsaid>,
+    /// Names in the folder that were refused, with the code.
     refused: BTreeSet<String>,
+    /// The minute that is counted, since 1970.
+    minute: u64,
+    /// How many refusals of this minute were recorded by name.
+    named: u32,
+    /// The rest of this minute, by code.
+    counted: BTreeMap<&'static str, u64>,
     reminded: Option<Instant>,
     /// When the list was written last.
     saved: Option<Instant>,
@@ -97,17 +109,6 @@ struct Unsaid {
     said: Option<Pending>,
 }
 
-/// A file by which somebody opens a document.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Opening {
-    /// The envelope, base64.
-    document: String,
-    person: String,
-    reason: String,
-    ticket: String,
-}
-
 impl Open {
     /// Takes the findings with a listed code out of a decision.
     pub fn lift(&self, decision: &mut Decision) -> Vec<Finding> {
@@ -128,14 +129,20 @@ impl Glass {
     /// Reads what was opened before. A file that is not ours is not believed: then what the log and the emergency ring know remains.
     pub fn new(state: &Path, seal: Seal) -> Self {
         let file = state.join("break-glass");
-        let book = match fs::read(&file) {
+        let book = match read_bounded(&file, MAX_BOOK_BYTES) {
             Ok(bytes) => seal.open(&bytes).unwrap_or_else(|why| {
                 tracing::error!(file = %file.display(), why, "the list of opened break-glass documents is not believed");
                 Book::default()
             }),
             Err(_) => Book::default(),
         };
-        Self { seal, file, state: Mutex::new(State { book, ..State::default() }) }
+        Self {
+            seal,
+            file,
+            state: Mutex::new(State { book, ..State::default() }),
+            folder: Arc::default(),
+            overlooked: AtomicU64::new(0),
+        }
     }
 
     /// Learns of documents that the log, the second copy or the emergency ring knows: each is spent.
@@ -158,33 +165,59 @@ impl Glass {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Looks at the folder, ends what is over, and gives the log what it has not taken yet.
-    fn round(&self, host: &Host) {
+    /// How many documents the folder holds beyond those that are read.
+    pub fn overlooked(&self) -> u64 {
+        self.overlooked.load(Ordering::Acquire)
+    }
+
+    /// Looks at the folder on a thread that may hang with it; `None` where it does not answer, or
+    /// was looked at a moment ago.
+    fn look(&self, host: &Host) -> Option<Looked> {
+        let open = |(id, opened): (&String, &Opened)| (!opened.closed).then(|| id.clone());
+        let open: Vec<_> = self.state().book.documents.iter().filter_map(open).collect();
+        let (folder, path) = (Arc::clone(&self.folder), host.config.trust.break_glass.clone());
+        let look = move || folder.lock().unwrap_or_else(PoisonError::into_inner).look(&path, &open);
+        host.files.break_glass.run(POLL_LIMIT, look).flatten()
+    }
+
+    /// Takes up what a look found, ends what is over, and gives the log what it has not taken yet.
+    fn round(&self, host: &Host, looks: bool) {
+        host.break_glass_beat.beat();
+        let looked = if looks { self.look(host) } else { None };
         let mut state = self.state();
         let now = host.trusted_time.now();
         self.count_use(host, &mut state);
-        let folder = &host.config.trust.break_glass;
-        let mut names: Vec<_> = fs::read_dir(folder)
-            .into_iter()
-            .flatten()
-            .flatten()
-            .map(|entry| entry.path())
-            .collect();
-        names.sort();
-        for path in names.iter().take(MOST_FILES) {
-            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-            if name.ends_with(OPEN) {
-                if let Err((code, sentence)) = self.open(host, &mut state, path, now)
-                    && state.refused.insert(format!("{name} {code}"))
-                {
-                    tracing::error!(code, file = name, sentence, "break-glass refused");
-                    let sealed = Some(format!("{name}: {sentence}").into_bytes());
-                    state.say("break-glass.refused", format!(r#""code":"{code}""#), sealed, None);
+        if let Some(looked) = looked {
+            let mut refused = BTreeSet::new();
+            for (name, content) in &looked.openings {
+                let result = match content {
+                    Ok(opening) => self.open(host, &mut state, opening, now),
+                    Err(refused) => Err(refused.clone()),
+                };
+                if let Err((code, sentence)) = result {
+                    let known = format!("{name} {code}");
+                    if !state.refused.contains(&known) {
+                        state.refuse(name, code, &sentence, now);
+                    }
+                    refused.insert(known);
                 }
-            } else if let Some(id) = name.strip_suffix(CLOSE) {
+            }
+            // Bounded: a file that is gone is forgotten.
+            state.refused = refused;
+            for id in &looked.closing {
                 self.close(host, &mut state, id, "person");
             }
+            if self.overlooked.swap(looked.overlooked, Ordering::AcqRel) == 0
+                && looked.overlooked > 0
+            {
+                tracing::error!(
+                    event = "break-glass.overfull",
+                    overlooked = looked.overlooked,
+                    "the break-glass folder holds more documents than are read: the newest are read"
+                );
+            }
         }
+        state.count_refused(now, !looks);
         let lasts = |opened: &Opened| opened.until.0.saturating_sub(opened.opened.0);
         let is_over = |opened: &Opened| {
             !opened.closed && (opened.until <= now || opened.used >= lasts(opened))
@@ -205,21 +238,12 @@ impl Glass {
         &self,
         host: &Host,
         state: &mut State,
-        path: &Path,
+        opening: &Opening,
         now: Millis,
-    ) -> Result<(), (&'static str, String)> {
-        let malformed = |what: &str| ("break-glass-malformed", what.to_owned());
-        let unreadable = |error: std::io::Error| ("unreadable", error.to_string());
-        if fs::metadata(path).map_err(unreadable)?.len() > LARGEST_FILE {
-            return Err(malformed("the file is too large"));
-        }
-        let opening: Opening = serde_json::from_slice(&fs::read(path).map_err(unreadable)?)
-            .map_err(|error| malformed(&error.to_string()))?;
-        let envelope = BASE64
-            .decode(&opening.document)
-            .map_err(|_| malformed("its document is not base64"))?;
+    ) -> Result<(), Refused> {
+        let envelope = &opening.envelope;
         let refused = |refusal: Refusal| (refusal.code(), refusal.to_string());
-        let claimed = BreakGlass::unverified(&envelope).map_err(refused)?;
+        let claimed = BreakGlass::unverified(envelope).map_err(refused)?;
         let known = state.book.documents.get(&claimed.id).cloned();
         // One that was opened before a restart is verified as of then: its own time goes on.
         let at = known.as_ref().filter(|known| !known.closed).map_or(now, |known| known.opened);
@@ -230,7 +254,7 @@ impl Glass {
             };
             return spent.unspent(&claimed).map_err(refused);
         }
-        let document = BreakGlass::verify(&host.root.load(), &envelope, at).map_err(refused)?;
+        let document = BreakGlass::verify(&host.root.load(), envelope, at).map_err(refused)?;
         let elsewhere = |what: String| ("break-glass-elsewhere", what);
         if document.tenant != host.config.tenant {
             return Err(elsewhere(format!("it is for the tenant `{}`", document.tenant)));
@@ -257,7 +281,7 @@ impl Glass {
             return Ok(());
         }
         if known.is_none() {
-            self.spend_and_say(host, state, &document, &opened, &envelope, opening)?;
+            self.spend_and_say(host, state, &document, &opened, opening)?;
         }
         hook.glass.store(Some(Arc::new(Open {
             id: document.id.clone(),
@@ -287,9 +311,8 @@ impl Glass {
         state: &mut State,
         document: &BreakGlass,
         opened: &Opened,
-        envelope: &[u8],
-        opening: Opening,
-    ) -> Result<(), (&'static str, String)> {
+        opening: &Opening,
+    ) -> Result<(), Refused> {
         let id = <[u8; 32]>::try_from(document.id.as_bytes())
             .map_err(|_| ("break-glass-malformed", "its id".to_owned()))?;
         let slot =
@@ -303,7 +326,7 @@ impl Glass {
                     .to_owned(),
             ));
         }
-        let payload = Envelope::parse(envelope)
+        let payload = Envelope::parse(&opening.envelope)
             .map(|envelope| crate::digest::sha256(envelope.unverified_payload()));
         let payload = payload.unwrap_or(Digest([0; 32]));
         let codes: Vec<_> = document.lifts.iter().map(|code| format!("\"{code}\"")).collect();
@@ -374,10 +397,9 @@ impl Glass {
             open.calls.load(Ordering::Relaxed)
         });
         tracing::error!(hook = name, id, why, calls, "break-glass is over");
-        // Out of the way, so that the file of one that is over is not taken for another try.
-        let folder = &host.config.trust.break_glass;
-        drop(fs::rename(folder.join(format!("{id}{OPEN}")), folder.join(format!("{id}{OVER}"))));
-        drop(fs::remove_file(folder.join(format!("{id}{CLOSE}"))));
+        // Where the folder does not answer, its file stays and is refused as spent.
+        let (folder, its_id) = (host.config.trust.break_glass.clone(), id.to_owned());
+        let _ = host.files.break_glass.run(POLL_LIMIT, move || put_away(&folder, &its_id));
         state.say(
             "break-glass.closed",
             format!(r#""id":"{id}","hook":"{name}","why":"{why}","calls":{calls}"#),
@@ -397,6 +419,35 @@ impl Glass {
 }
 
 impl State {
+    /// A file was refused that was not refused before: the first of a minute are recorded by name,
+    /// the rest is counted.
+    fn refuse(&mut self, name: &str, code: &'static str, sentence: &str, now: Millis) {
+        self.count_refused(now, false);
+        if self.named >= MAX_NAMED_A_MINUTE {
+            *self.counted.entry(code).or_default() += 1;
+            return;
+        }
+        self.named = self.named.saturating_add(1);
+        tracing::error!(code, file = name, sentence, "break-glass refused");
+        let sealed = Some(format!("{name}: {sentence}").into_bytes());
+        self.say("break-glass.refused", format!(r#""code":"{code}""#), sealed, None);
+    }
+
+    /// Records what was counted in a minute that is over; `everything` that of the present one too.
+    fn count_refused(&mut self, now: Millis, everything: bool) {
+        let minute = now.0 / MINUTE_MS;
+        if minute == self.minute && !everything {
+            return;
+        }
+        let begin = std::mem::replace(&mut self.minute, minute).saturating_mul(MINUTE_MS);
+        self.named = 0;
+        for (code, count) in std::mem::take(&mut self.counted) {
+            tracing::error!(code, count, "further break-glass files were refused within a minute");
+            let fields = format!(r#""code":"{code}","minute":{begin},"count":{count}"#);
+            self.say("break-glass.refused", fields, None, None);
+        }
+    }
+
     fn say(
         &mut self,
         kind: &'static str,
@@ -463,10 +514,10 @@ impl Watch {
         let (host, theirs) = (Arc::clone(host), Arc::clone(&stop));
         let run = move || {
             while !theirs.load(Ordering::Acquire) {
-                host.glass.round(&host);
+                host.glass.round(&host, true);
                 thread::park_timeout(ROUND);
             }
-            host.glass.round(&host);
+            host.glass.round(&host, false);
             host.glass.write_use(&host);
         };
         let thread = thread::Builder::new()
@@ -508,19 +559,15 @@ pub fn recovered(host: &Host, hook: &str, id: &[u8; 32], opened: Millis) -> Opti
 const LONGEST_VALID: Millis = Millis(3_660 * 24 * 60 * 60 * 1_000);
 /// What the emergency ring calls an opening: its answer's hash is the document's id.
 pub const CAUSE: &str = "break-glass";
-/// How a file that opens a document ends.
-const OPEN: &str = ".open.json";
-/// How a file that closes one ends, after its id.
-const CLOSE: &str = ".close";
-/// What it ends with when it is over.
-const OVER: &str = ".over.json";
 const ROUND: Duration = Duration::from_millis(250);
 /// How often the host's log says that a hook is held open.
 const REMIND_EVERY: Duration = Duration::from_secs(60);
 /// How much of an open document's time a crash may give back.
 const SAVE_EVERY: Duration = Duration::from_secs(10);
-/// Files of the folder that are looked at.
-const MOST_FILES: usize = 256;
+/// Refused files that are recorded by name within a minute.
+const MAX_NAMED_A_MINUTE: u32 = 8;
+const MINUTE_MS: u64 = 60_000;
 /// Records that may wait for the log.
 const MOST_UNSAID: usize = 256;
-const LARGEST_FILE: u64 = 64 << 10;
+/// The largest list of opened documents, bytes: tens of thousands of them.
+const MAX_BOOK_BYTES: u64 = 16 << 20;

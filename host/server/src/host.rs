@@ -24,6 +24,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::courier::Courier;
 use crate::delivery::Deliveries;
+use crate::file_worker::{FileWorkers, Heartbeat, POLL_LIMIT};
 use crate::generation::{Bindings, Generation};
 use crate::glass::Glass;
 use crate::http::counts::UnroutedCounts;
@@ -36,10 +37,10 @@ use crate::obstacles::Obstacles;
 use crate::outbound::Outbound;
 use crate::refusals::{Reason, Refusals};
 use crate::registry::Source;
-use crate::release::{Standing as ReleaseStanding, activation_entry};
+use crate::release::{Digests, Reading, Standing as ReleaseStanding, activation_entry, set_bytes};
 use crate::resume::Resumes;
 use crate::retry::Retries;
-use crate::roots::Stopped;
+use crate::roots::{Arrived, Stopped};
 use crate::telemetry::Telemetry;
 use crate::tls::Tls;
 use crate::trust::{ClockAlarm, TrustedTime};
@@ -105,6 +106,14 @@ pub struct Host {
     pub names: Names,
     /// How far the set in the folders has come.
     pub standing: ReleaseStanding,
+    /// Digests of files in release folders that were hashed before.
+    pub digests: Arc<Digests>,
+    /// Threads for file operations that may hang.
+    pub files: FileWorkers,
+    /// When housekeeping came round last.
+    pub housekeeping_beat: Heartbeat,
+    /// When the break-glass thread came round last.
+    pub break_glass_beat: Heartbeat,
     engine: Engine,
     seeds: AtomicU64,
     /// Random, and each used once.
@@ -149,6 +158,12 @@ impl Host {
         self.keeper.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What a reading of release folders goes by at this moment.
+    pub fn reading(&self) -> Reading {
+        let roots = self.keeper().trusted().signers();
+        Reading { roots, digests: Arc::clone(&self.digests) }
+    }
+
     /// The time that the ends of trust documents are checked against.
     pub fn trusted_now(&self) -> Millis {
         self.trusted_time.for_documents()
@@ -167,11 +182,16 @@ impl Host {
 
     /// Takes trust roots that have arrived, and stops what they or the set in the folder revoke: at once, whatever becomes of the rest.
     pub fn follow_trust(&self) -> Option<Stopped> {
-        let mut keeper = self.keeper();
+        // Read before the keeper is held, on threads that may hang: what hangs holds up nobody else.
         let config = Arc::clone(&self.in_force.load().config);
-        let (_, refused) = keeper.follow(&config, &self.log);
+        let newest = self.root.load().version;
+        let (folder, paths) = (config.trust.roots.clone(), config.release.clone());
+        let arrived = self.files.roots.run(POLL_LIMIT, move || Arrived::read(&folder, newest));
+        let set = self.files.release.run(POLL_LIMIT, move || set_bytes(&paths)).flatten();
+        let mut keeper = self.keeper();
+        let (_, refused) = keeper.follow(&config, arrived.unwrap_or_default(), &self.log);
         self.root.store(Arc::clone(keeper.root()));
-        let new = keeper.revocations(&config);
+        let new = keeper.revocations(set.as_deref());
         self.stop_revoked(&keeper);
         if !new.is_empty() {
             keeper.record_revoked(&self.log, &new);

@@ -1,26 +1,28 @@
 //! Housekeeping: twice a second, counts and deliveries go to the log, and the configuration file and the release's folders are looked at.
 //!
-//! Invariant: runs on a thread of its own and holds nothing that a call waits for. A release or configuration that is refused
+//! Invariant: runs on a thread of its own and holds nothing that a call waits for. Folders and files that others write are read on threads
+//! that may hang ([`FileWorkers`](crate::file_worker)): what hangs there keeps nothing else waiting for longer than a poll's limit. A release or configuration that is refused
 //! changes nothing; each refusal is recorded once, not every second. What is in force is exchanged here and nowhere else. While a release
 //! is made ready everything else goes on, revocations first.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use portcullis_audit::Entry;
-use portcullis_model::Digest;
+use portcullis_model::{Digest, Millis};
 
 use crate::admin::Admin;
-use crate::as_found::{AsFound, fingerprint, stamp};
+use crate::as_found::{AsFound, Folders, ReleasePoll, roots, stamp};
 use crate::config::{AfterGrace, ReleasePaths};
 use crate::error::StartError;
+use crate::file_worker::POLL_LIMIT;
 use crate::host::{Host, NotInForce};
 use crate::keeper::refused_entry;
 use crate::observe::log_limit::LOG_LIMITS;
-use crate::release::{self, Found, ReleaseError, refusal_entry, stray_entry};
+use crate::release::{self, MAX_SCANNED_BYTES, ReleaseError, Strays, refusal_entry, stray_entry};
 use crate::reload::{NotReloaded, reload};
 
 /// The thread.
@@ -53,14 +55,24 @@ struct Housekeeper {
     /// Whether one was asked for while another was being made.
     asked_again: bool,
     stopping: bool,
+    /// Shared with the thread that polls, which may hang.
+    poll: Arc<Mutex<ReleasePoll>>,
+    /// The scan for components that may not run, while it goes on.
+    scan: Option<Receiver<Strays>>,
+    /// Whether another scan is due.
+    scan_due: bool,
+    /// What may still be said of strays this minute.
+    strays: Allowance,
+    /// And of documents about the time.
+    documents: Allowance,
 }
 
 /// What has been seen and said already.
 struct Seen {
     file: Option<Digest>,
-    folders: Option<Digest>,
+    folders: Folders,
     /// The folders as they were when it was looked last what they revoke.
-    heeded: Option<Digest>,
+    heeded: Folders,
     said: BTreeSet<(Option<Digest>, String)>,
     log_stopped: bool,
     log_delayed: bool,
@@ -120,6 +132,11 @@ impl Housekeeper {
             asked: false,
             asked_again: false,
             stopping: false,
+            poll: Arc::default(),
+            scan: None,
+            scan_due: true,
+            strays: Allowance::default(),
+            documents: Allowance::default(),
         }
     }
 
@@ -131,7 +148,6 @@ impl Housekeeper {
                  and payloads and can change answers"
             );
         }
-        report_strays(&host, &mut self.seen);
         while !self.stopping {
             let order = self.inbox.recv_timeout(if self.asked { Duration::ZERO } else { ROUND });
             self.take(order);
@@ -139,7 +155,7 @@ impl Housekeeper {
                 break;
             }
             if let Some(asked) = self.due() {
-                rotate(&host, asked);
+                self.rotate(asked);
                 let asked = self.apply_time_documents() || asked;
                 self.look(asked);
                 self.asked |= std::mem::take(&mut self.asked_again);
@@ -176,6 +192,8 @@ impl Housekeeper {
     fn go_round(&mut self) {
         let host = Arc::clone(&self.host);
         LOG_LIMITS.report(host.clock.instant());
+        host.housekeeping_beat.beat();
+        self.scan_strays();
         host.keys.load().iter().for_each(|keys| keys.tend(false));
         report(&host, false);
         host.keeper().refresh();
@@ -201,7 +219,7 @@ impl Housekeeper {
     fn look_once(&mut self, asked: bool) -> bool {
         let host = Arc::clone(&self.host);
         let Some(reloaded) = self.look_at_file(asked) else { return false };
-        let folders = Some(fingerprint(&host.in_force.load().config));
+        let folders = self.folders();
         if !asked && !reloaded && folders == self.seen.folders {
             return true;
         }
@@ -213,18 +231,73 @@ impl Housekeeper {
                 Ok(()) => {}
                 Err(NotInForce::Overtaken) => return false,
                 // Nothing is wrong with the release: the next look tries again.
-                Err(NotInForce::Record(_)) => self.seen.folders = None,
+                Err(NotInForce::Record(_)) => self.seen.folders = Folders::default(),
             },
             Ok(None) => host.obstacles.release(None),
             Err(ReleaseError::Overtaken) => return false,
             Err(error) => refuse(&host, &mut self.seen, &error),
         }
-        report_strays(&host, &mut self.seen);
+        self.scan_due = true;
         true
     }
 
+    /// The folders as they are now; as they were where one of them does not answer.
+    fn folders(&self) -> Folders {
+        let host = &self.host;
+        let config = Arc::clone(&host.in_force.load().config);
+        let (poll, paths, used) =
+            (Arc::clone(&self.poll), config.release.clone(), host.standing.used());
+        // A part that was missing may come without a trace in the folder's own times.
+        let thorough = host.obstacles.refused_release().is_some();
+        let release = host.files.release.run(POLL_LIMIT, move || {
+            poll.lock().unwrap_or_else(PoisonError::into_inner).poll(&paths, &used, thorough)
+        });
+        let folder = config.trust.roots.clone();
+        let roots = host.files.roots.run(POLL_LIMIT, move || roots(&folder));
+        Folders {
+            release: release.or(self.seen.folders.release),
+            roots: roots.or(self.seen.folders.roots),
+        }
+    }
+
+    /// Takes up secrets, keys and certificates that were replaced.
+    fn rotate(&self, asked: bool) {
+        let host = Arc::clone(&self.host);
+        // Where it hangs, what is in force goes on, and `/ready` warns.
+        let _ = self.host.files.secrets.run(POLL_LIMIT, move || rotate(&host, asked));
+    }
+
+    /// The configuration file as it is now; as it was where its file system does not answer.
+    fn file(&self) -> Option<Digest> {
+        let file = self.host.in_force.load().config.file.clone();
+        self.host.files.configuration.run(POLL_LIMIT, move || stamp(&file)).or(self.seen.file)
+    }
+
+    /// Begins a scan for components that may not run where one is due, and reports what one found.
+    fn scan_strays(&mut self) {
+        let host = Arc::clone(&self.host);
+        match self.scan.as_ref().map(Receiver::try_recv) {
+            Some(Err(TryRecvError::Empty)) => return,
+            Some(Ok(strays)) => {
+                // What was not examined is examined by the next scans, a part at a time.
+                self.scan_due |= strays.unexamined > 0 && !strays.is_fruitless;
+                report_strays(&host, &mut self.seen, &mut self.strays, strays);
+                self.scan = None;
+            }
+            Some(Err(TryRecvError::Disconnected)) | None => self.scan = None,
+        }
+        if std::mem::take(&mut self.scan_due) {
+            let root = Arc::clone(host.keeper().root());
+            let (paths, digests) =
+                (host.in_force.load().config.release.clone(), Arc::clone(&host.digests));
+            let now = host.trusted_now();
+            let scan = move || Strays::scan(&paths, &root, now, &digests, MAX_SCANNED_BYTES);
+            self.scan = host.files.strays.start(Duration::ZERO, scan);
+        }
+    }
+
     /// What cannot wait while a release is made ready; says whether that is still what is wanted.
-    fn goes_on(&mut self, paths: &ReleasePaths, set: Digest) -> bool {
+    fn goes_on(&mut self, paths: &ReleasePaths, set: Option<Digest>) -> bool {
         loop {
             match self.inbox.try_recv() {
                 Ok(order) => self.take(Ok(order)),
@@ -236,14 +309,18 @@ impl Housekeeper {
         if let Some(asked) = self.due() {
             // All of it is looked at when this one is made.
             self.asked_again |= asked;
-            rotate(&self.host, asked);
+            self.rotate(asked);
             self.asked_again |= self.apply_time_documents();
-            let folders = Some(fingerprint(&self.host.in_force.load().config));
+            let folders = self.folders();
             if asked || folders != self.seen.heeded {
                 self.follow_trust(folders);
-                wanted = release::set_in(paths) == Some(set);
+                let paths = paths.clone();
+                let read = move || release::set_in(&paths);
+                // A set that cannot be read at this moment is no other set.
+                let there = self.host.files.release.run(POLL_LIMIT, read);
+                wanted = set.is_none() || there.is_none_or(|there| there == set);
             }
-            wanted &= self.seen.file == Some(stamp(&self.host.in_force.load().config.file));
+            wanted &= self.seen.file == self.file();
         }
         self.go_round();
         wanted && !self.stopping
@@ -255,7 +332,10 @@ impl Housekeeper {
         let applied = self.host.apply_time_documents();
         for refused in &applied.refused {
             let file = crate::digest::sha256(refused.path.to_string_lossy().as_bytes());
-            if self.seen.said.insert((Some(file), refused.sentence.clone())) {
+            let said = (Some(file), refused.sentence.clone());
+            // Whoever may write the folder must not be able to write the log at will.
+            if !self.seen.said.contains(&said) && self.documents.take(self.host.clock.now()) {
+                self.seen.said.insert(said);
                 refused.log();
                 self.host.say(refused.entry());
             }
@@ -264,10 +344,10 @@ impl Housekeeper {
     }
 
     /// Stops what is revoked by now, in these folders; says once what is wrong with a trust root that lies there.
-    fn follow_trust(&mut self, folders: Option<Digest>) {
+    fn follow_trust(&mut self, folders: Folders) {
         self.seen.heeded = folders;
         if let Some(stopped) = self.host.follow_trust()
-            && self.seen.said.insert((folders, stopped.refusal.to_string()))
+            && self.seen.said.insert((folders.roots, stopped.refusal.to_string()))
         {
             self.host.say(refused_entry(&stopped));
         }
@@ -276,7 +356,7 @@ impl Housekeeper {
     /// Takes up a configuration file that has changed; says whether it did, and nothing where that was overtaken.
     fn look_at_file(&mut self, asked: bool) -> Option<bool> {
         let host = Arc::clone(&self.host);
-        let file = Some(stamp(&host.in_force.load().config.file));
+        let file = self.file();
         if std::mem::replace(&mut self.seen.file, file) == file && !asked {
             return Some(false);
         }
@@ -294,6 +374,10 @@ impl Housekeeper {
             }
             Err(NotReloaded::NotInForce(NotInForce::Overtaken)) => None,
             Err(error) => {
+                if matches!(error, NotReloaded::Stalled) {
+                    // Looked at again when it answers.
+                    self.seen.file = None;
+                }
                 refuse_configuration(&host, &mut self.seen, &error);
                 Some(false)
             }
@@ -466,20 +550,33 @@ fn refuse(host: &Host, seen: &mut Seen, error: &ReleaseError) {
     host.obstacles.release(Some(error.code()));
     host.standing.refused(error);
     tracing::warn!(code = error.code(), %error, hint = error.hint(), "release refused; the last good one goes on");
-    if seen.said.insert((seen.folders, error.to_string())) {
+    if seen.said.insert((seen.folders.release, error.to_string())) {
         host.say(refusal_entry(error));
     }
 }
 
-fn report_strays(host: &Host, seen: &mut Seen) {
-    let Ok(found) = Found::read(&host.in_force.load().config.release) else { return };
-    let root = Arc::clone(host.keeper().root());
-    for stray in found.strays(&root, host.trusted_now()) {
-        if seen.said.insert((Some(stray.component), stray.code.to_owned())) {
-            let (file, hint) = (stray.path.display(), &stray.hint);
-            tracing::warn!(code = stray.code, %file, hint, "plugin refused: {}", stray.sentence);
-            host.say(stray_entry(&stray));
+fn report_strays(host: &Host, seen: &mut Seen, allowance: &mut Allowance, strays: Strays) {
+    let mut more = strays.more;
+    for stray in strays.found {
+        if seen.said.contains(&(Some(stray.component), stray.code.to_owned())) {
+            continue;
         }
+        // Whoever may write the folder must not be able to write the log at will.
+        if !allowance.take(host.clock.now()) {
+            more = more.saturating_add(1);
+            continue;
+        }
+        seen.said.insert((Some(stray.component), stray.code.to_owned()));
+        let (file, hint) = (stray.path.display(), &stray.hint);
+        tracing::warn!(code = stray.code, %file, hint, "plugin refused: {}", stray.sentence);
+        host.say(stray_entry(&stray));
+    }
+    if host.obstacles.more_strays(more) && more > 0 {
+        tracing::warn!(
+            event = "plugin.more-refused",
+            more,
+            "more files in the plugins' folder may not run than are named here"
+        );
     }
     // Bounded: past that, some of it may be said again.
     while seen.said.len() > MOST_SAID {
@@ -487,9 +584,30 @@ fn report_strays(host: &Host, seen: &mut Seen) {
     }
 }
 
+/// How many files of a folder are recorded, by the minute.
+#[derive(Default)]
+struct Allowance {
+    minute: u64,
+    taken: u32,
+}
+
+impl Allowance {
+    /// Takes one of this minute's; says whether there was one.
+    fn take(&mut self, now: Millis) -> bool {
+        let minute = now.0 / 60_000;
+        if std::mem::replace(&mut self.minute, minute) != minute {
+            self.taken = 0;
+        }
+        self.taken = self.taken.saturating_add(1);
+        self.taken <= MAX_SAID_A_MINUTE
+    }
+}
+
 /// How often it comes round.
 const ROUND: Duration = Duration::from_millis(500);
 /// Orders that may wait.
 const MOST_ORDERS: usize = 4;
+/// Files of one folder that may not be used, of which a record is made within one minute.
+const MAX_SAID_A_MINUTE: u32 = 60;
 /// Refusals remembered so as not to repeat them.
 const MOST_SAID: usize = 4_096;

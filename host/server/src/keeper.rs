@@ -4,13 +4,14 @@
 //! which holds at once. A log that is not the one that is remembered is never signed. Blocks on disks, so it never runs on a
 //! thread that serves connections.
 
-use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use portcullis_audit::disk::OsDisk;
 use portcullis_audit::{Entry, Log, Pending, Record};
+use portcullis_files::{create_private_folder, list_bounded};
 use portcullis_keys::{PublicKey, SecretKey, SymmetricKey};
 use portcullis_model::json::quote;
 use portcullis_model::{Digest, Millis};
@@ -19,10 +20,11 @@ use portcullis_trust::{History, RevokedPlugins, TrustRoot, verify_revocations};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::StartError;
+use crate::file_worker::{FileWorkers, START_LIMIT};
 use crate::memory::{Kept, Memory, Seal, Standing, reader, replace};
 use crate::own_folder::{OwnFolder, STATE_HINT};
-use crate::release::{ReleaseError, Trusted, issued, revocations};
-use crate::roots::{Roots, Stopped, mark};
+use crate::release::{ReleaseError, Trusted, issued, set_and_downgrade};
+use crate::roots::{Arrived, Roots, Stopped, mark};
 use crate::trust::TrustedTime;
 use crate::witness::{MEMORY, Witness};
 
@@ -86,11 +88,16 @@ impl Keeper {
             Err(error) => return Err(unusable("memory of trust", &file, &error.to_string(), None)),
         }
         let own = copies.first().cloned().unwrap_or_default();
+        let files = FileWorkers::default();
         if let Some(folder) = &config.audit.witness {
-            let there = fs::read_dir(folder)
-                .map(drop)
-                .and_then(|()| Memory::read(&folder.join(MEMORY), &seal));
-            match there {
+            let (there, its_seal) = (folder.clone(), seal.clone());
+            let read = move || {
+                list_bounded(&there, &[], 1)
+                    .map(drop)
+                    .and_then(|()| Memory::read(&there.join(MEMORY), &its_seal))
+            };
+            let stalled = || Err(io::Error::new(io::ErrorKind::TimedOut, "it does not answer"));
+            match files.reading.run(START_LIMIT, read).unwrap_or_else(stalled) {
                 Ok(kept) => take(kept, "witness", folder, &mut copies, &mut findings),
                 Err(error) if config.audit.witness_required => {
                     let hint = "make it reachable; without `audit.witness_required` the host starts and says that it is not";
@@ -111,8 +118,12 @@ impl Keeper {
             memory.retired.extend(copy.retired.iter().cloned());
         }
         own.head.clone_into(&mut memory.head);
+        // What does not answer is read again by the first poll.
+        let folder = config.trust.roots.clone();
+        let arrived = files.roots.run(START_LIMIT, move || Arrived::read(&folder, 0));
+        let arrived = arrived.unwrap_or_default();
         let mut keeper = Self {
-            roots: Roots::load(&config.trust, &memory.history, true)?.0,
+            roots: Roots::load(&config.trust, &memory.history, &arrived, true)?.0,
             own,
             recorded: History::default(),
             memory,
@@ -133,9 +144,13 @@ impl Keeper {
         if let Standing::Continues = keeper.standing(place)? {
             keeper.catch_up(place)?;
         }
-        let (roots, stopped) = Roots::load(&config.trust, &keeper.memory.history, true)?;
+        let history = &keeper.memory.history;
+        let (roots, stopped) = Roots::load(&config.trust, history, &arrived, true)?;
         keeper.roots = roots;
-        let documents: Vec<_> = issued(&config.release, keeper.roots.newest())
+        let paths = config.release.clone();
+        let read = files.release.run(START_LIMIT, move || set_and_downgrade(&paths));
+        let (set, downgrade) = read.unwrap_or_default();
+        let documents: Vec<_> = issued(set.iter().chain(&downgrade), keeper.roots.newest())
             .into_iter()
             .chain(keeper.roots.newest().issued)
             .collect();
@@ -147,13 +162,14 @@ impl Keeper {
             .root
             .is_some_and(|known| known.version < keeper.roots.newest().version);
         if is_new && keeper.trusted_time.is_unconfirmed() {
-            let held = Roots::load(&config.trust, &keeper.memory.history, false)?.0;
+            let held = Roots::load(&config.trust, &keeper.memory.history, &arrived, false)?.0;
             keeper.pending_root = Some(Arc::clone(keeper.roots.newest()));
             keeper.roots = held;
         }
         keeper.findings.extend(stopped.as_ref().map(refused_root));
         keeper.memory.history.revoked.merge(&keeper.strictest_root().revoked.clone());
-        let by_set = revocations(&config.release, keeper.strictest_root());
+        let set = set.unwrap_or_default();
+        let by_set = verify_revocations(keeper.strictest_root(), &set).unwrap_or_default();
         keeper.memory.history.revoked.merge(&by_set);
         keeper.memory.history.root = Some(mark(keeper.roots.newest()));
         Ok(keeper)
@@ -324,8 +340,8 @@ impl Keeper {
         (self.memory.head, self.recorded) = (read.head, read.history);
         self.memory.history.join(&self.recorded);
         self.copies.clear();
-        fs::create_dir_all(&config.trust.state)
-            .and_then(|()| self.roots.keep(&config.trust))
+        create_private_folder(&config.trust.state)
+            .and_then(|_| self.roots.keep(&config.trust))
             .map_err(|error| {
                 unusable("folder", &config.trust.state, &error.to_string(), Some(STATE_HINT))
             })?;
@@ -385,9 +401,14 @@ impl Keeper {
     /// Walks on to the trust roots that have arrived; gives whether there were any.
     ///
     /// While the clock waits to be confirmed none is taken; what the newest of them revokes holds.
-    pub fn follow(&mut self, config: &Config, log: &Log) -> (bool, Option<Stopped>) {
+    pub fn follow(
+        &mut self,
+        config: &Config,
+        arrived: Arrived,
+        log: &Log,
+    ) -> (bool, Option<Stopped>) {
         let mut ahead = self.roots.clone();
-        let (new, stopped) = ahead.follow(&config.trust);
+        let (new, stopped) = ahead.follow(arrived);
         if let Some(issued) = new.last().and_then(|root| root.issued) {
             self.trusted_time.observe_document(issued);
         }
@@ -414,9 +435,10 @@ impl Keeper {
 
     /// What is revoked that was not before: by the trust root in force, and by the set in the folder. It holds from here on; recording it is
     /// for [`Keeper::record_revoked`], after what runs was stopped.
-    pub fn revocations(&mut self, config: &Config) -> RevokedPlugins {
+    pub fn revocations(&mut self, set: Option<&[u8]>) -> RevokedPlugins {
         let mut new = self.memory.history.revoked.merge(&self.strictest_root().revoked.clone());
-        let by_set = revocations(&config.release, self.strictest_root());
+        let set = set.unwrap_or_default();
+        let by_set = verify_revocations(self.strictest_root(), set).unwrap_or_default();
         new.merge(&self.memory.history.revoked.merge(&by_set));
         new
     }

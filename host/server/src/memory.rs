@@ -4,15 +4,14 @@
 //! the file; a file that is missing, cut or not ours costs a reading of the log, never a memory. It is authenticated with a key that is
 //! derived from the host's sealing key, so that nobody who can only write files can make the host forget.
 
-use std::fs::{self, File};
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::Path;
 
 use aws_lc_rs::{hkdf, hmac};
 use portcullis_audit::checkpoint::Checkpoint;
 use portcullis_audit::disk::OsDisk;
 use portcullis_audit::{ReadError, Reader};
+use portcullis_files::{read_bounded, write_atomic};
 use portcullis_keys::{PublicKey, SymmetricKey};
 use portcullis_trust::History;
 use serde::{Deserialize, Serialize};
@@ -104,20 +103,17 @@ impl Seal {
 impl Memory {
     /// Reads a file.
     pub fn read(path: &Path, seal: &Seal) -> io::Result<Kept> {
-        let mut bytes = Vec::new();
-        match File::open(path) {
-            Ok(file) => file.take(MOST_BYTES + 1).read_to_end(&mut bytes)?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Kept::Nothing),
-            Err(error) => return Err(error),
+        let bytes = match read_bounded(path, MOST_BYTES) {
+            Ok(bytes) => bytes,
+            Err(error) if error.is_missing() => return Ok(Kept::Nothing),
+            Err(portcullis_files::ReadError::Io(error)) => return Err(error),
+            Err(error) => return Ok(Kept::Spoilt(error.to_string())),
         };
         Ok(Self::open(&bytes, seal)
             .map_or_else(Kept::Spoilt, |memory| Kept::Memory(Box::new(memory))))
     }
 
     fn open(bytes: &[u8], seal: &Seal) -> Result<Self, String> {
-        if bytes.len() as u64 > MOST_BYTES {
-            return Err(format!("it is larger than {MOST_BYTES} bytes"));
-        }
         seal.open(bytes)
     }
 
@@ -187,20 +183,9 @@ pub fn reader<'a>(
     Reader::open(disk, &log, key).map(Some)
 }
 
-/// Writes a file whole, durably, and in one step for whoever reads it.
+/// Writes a file whole and durably, for its owner and the auditors' group.
 pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".new");
-    let beside = PathBuf::from(beside);
-    let mut file =
-        fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o640).open(&beside)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&beside, path)?;
-    match path.parent() {
-        Some(folder) => File::open(folder)?.sync_all(),
-        None => Ok(()),
-    }
+    write_atomic(path, bytes, 0o640)
 }
 
 /// What a record tells to remember.
@@ -257,7 +242,7 @@ mod tests {
         let Ok(Kept::Memory(read)) = Memory::read(&path, &seal(1)) else { panic!() };
         assert_eq!(*read, memory);
         assert!(matches!(Memory::read(&path, &seal(2)), Ok(Kept::Spoilt(_))), "another host's");
-        let bytes = fs::read(&path).unwrap();
+        let bytes = std::fs::read(&path).unwrap();
         for at in 0..bytes.len() {
             let mut altered = bytes.clone();
             altered[at] ^= 1;

@@ -3,10 +3,10 @@
 //! Invariant: it is held before anything in it is read, until everything in it is written a last time, so that nobody writes over what another
 //! host remembers. Who only looks (`check`, `break-glass list`) holds nothing.
 
-use std::fs;
 use std::io;
 
 use portcullis_audit::disk::{Disk as _, Lock, OsDisk};
+use portcullis_files::{create_private_folder, remove_temporary_files};
 
 use crate::config::Trust;
 use crate::error::StartError;
@@ -24,11 +24,19 @@ impl OwnFolder {
             let hint = Some(STATE_HINT.to_owned());
             StartError::File { what: "folder", path: path.clone(), why: error.to_string(), hint }
         };
-        fs::create_dir_all(path).map_err(unusable)?;
+        if create_private_folder(path).map_err(unusable)? {
+            tracing::warn!(
+                event = "trust.state-folder-closed",
+                folder = %path.display(),
+                "other users could use the host's own folder; its mode is 0700 from now on"
+            );
+        }
         let lock = OsDisk.lock(&path.join(LOCK)).map_err(|error| match error.kind() {
             io::ErrorKind::WouldBlock => StartError::InUse(path.clone()),
             _ => unusable(error),
         })?;
+        // Left by a host that was ended while it wrote: nobody else writes here.
+        remove_temporary_files(path).map_err(unusable)?;
         Ok(Self { _lock: lock })
     }
 }

@@ -39,14 +39,14 @@ impl Against {
 
 impl Host {
     /// Reads the release's folders and readies what they hold; `None` if it is what is in force already. `wanted` is asked time and again
-    /// whether the set of this digest, from these folders, is wanted still.
+    /// whether the set of this digest, from these folders, is wanted still; without a digest while it is being read.
     pub fn load_release(
         &self,
-        mut wanted: impl FnMut(&ReleasePaths, Digest) -> bool,
+        mut wanted: impl FnMut(&ReleasePaths, Option<Digest>) -> bool,
     ) -> Result<Option<Generation>, ReleaseError> {
         let in_force = self.in_force.load_full();
         let (paths, hooks) = (&in_force.config.release, &in_force.config.hooks);
-        let found = Found::read(paths)?;
+        let found = self.read_release(paths, || wanted(paths, None))?;
         let set = found.set_digest();
         self.observe_documents(&found);
         self.standing.found(&found, &self.keeper().trusted(), self.trusted_now());
@@ -54,7 +54,26 @@ impl Host {
             self.standing.active(set, 0);
             return Ok(None);
         }
-        self.ready(&found, hooks, || wanted(paths, set)).map(Some)
+        self.ready(&found, hooks, || wanted(paths, Some(set))).map(Some)
+    }
+
+    /// Reads release folders on a thread that may hang with them. Asks time and again whether that
+    /// is `wanted`.
+    ///
+    /// # Errors
+    /// As [`Found::read`]; [`ReleaseError::Stalled`] where an earlier reading has not returned.
+    pub fn read_release(
+        &self,
+        paths: &ReleasePaths,
+        wanted: impl FnMut() -> bool,
+    ) -> Result<Found, ReleaseError> {
+        let (its_paths, reading) = (paths.clone(), self.reading());
+        let read = move || Found::read(&its_paths, &reading);
+        let found = self.files.reading.run_while(read, ROUND, wanted);
+        found.unwrap_or_else(|| match self.files.reading.stalled_for() {
+            Some(limit) => Err(ReleaseError::Stalled { path: paths.set.clone(), limit }),
+            None => Err(ReleaseError::Overtaken),
+        })
     }
 
     /// Whether a release in these folders would come into force, for the hooks of this configuration.
@@ -64,7 +83,7 @@ impl Host {
         config: &Config,
         wanted: impl FnMut() -> bool,
     ) -> Result<(), ReleaseError> {
-        self.ready(&Found::read(paths)?, &config.hooks, wanted).map(drop)
+        self.ready(&Found::read(paths, &self.reading())?, &config.hooks, wanted).map(drop)
     }
 
     /// Readies what was found for these hooks. Time and again asks whether it is `wanted`, until it is made or ended: whoever asks for it

@@ -4,20 +4,24 @@
 //! waits for the process that compiles, so it never runs on a thread that serves connections.
 
 mod entries;
+mod folder;
+mod index;
+mod read;
 mod standing;
+mod strays;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use portcullis_engine::{Engine, Inspection, Refused};
+use portcullis_files::read_bounded;
 use portcullis_hooks::say;
 use portcullis_model::{Digest, Millis, Mode};
 use portcullis_trust::{
-    Capability, Downgrade, Envelope, History, Passage, PluginEntry, Refusal, RefusalCode,
-    ReleaseSet, RevokedPlugins, TrustRoot, VerifiedManifest, VerifiedPlugin, verify_issued,
-    verify_manifest, verify_plugin, verify_release, verify_revocations,
+    Capability, Downgrade, Envelope, History, Manifest, Passage, PluginEntry, Refusal, RefusalCode,
+    ReleaseSet, TrustRoot, VerifiedPlugin, verify_issued, verify_manifest, verify_plugin,
+    verify_release,
 };
 use thiserror::Error;
 
@@ -31,7 +35,11 @@ use crate::roots::Roots;
 use crate::selftest;
 
 pub use entries::{activation_entry, refusal_entry, stray_entry};
+pub use folder::{Budget, Digests, Folder, MAX_FILES};
+pub use index::FileIndex;
+pub use read::{FolderFacts, Reading};
 pub use standing::Standing;
+pub use strays::{MAX_CHECKED_BYTES, MAX_SCANNED_BYTES, Stray, Strays};
 
 /// Why a release was refused.
 #[derive(Debug, Error)]
@@ -91,6 +99,14 @@ pub enum ReleaseError {
     /// What it was held against has changed while it was made ready, or something newer is there. Nothing is wrong with it.
     #[error("something newer has come while it was made ready")]
     Overtaken,
+    /// The file system of a folder does not answer.
+    #[error("the file system of `{}` has not answered within {} seconds", path.display(), limit.as_secs())]
+    Stalled {
+        /// The folder or file that was to be read.
+        path: PathBuf,
+        /// For how long the host waited.
+        limit: std::time::Duration,
+    },
     /// There is no thread to make it on.
     #[error("cannot start a thread to make it ready: {why}")]
     NoThread {
@@ -109,18 +125,52 @@ pub enum ReleaseError {
     },
 }
 
-/// Everything that lies in the release's folders.
+/// The release set in the folders, and what it lists of them.
 pub struct Found {
     plugins: PathBuf,
     settings_folder: PathBuf,
     set: Vec<u8>,
+    /// Whether a release role that this host trusts has signed the set.
+    signed: bool,
     downgrade: Option<Vec<u8>>,
-    components: HashMap<Digest, (PathBuf, Vec<u8>)>,
+    /// The manifests that the set lists.
     envelopes: Vec<(PathBuf, Vec<u8>)>,
+    /// Their components.
+    components: HashMap<Digest, (PathBuf, Vec<u8>)>,
+    /// Files beside listed manifests that are not their components, by the digest that is wanted.
+    altered: HashMap<Digest, Altered>,
     settings: HashMap<Digest, String>,
     suites: HashMap<Digest, Vec<u8>>,
+    /// Where listed components, settings and suites were found, whether or not they are held.
+    present: HashMap<Digest, PathBuf>,
     /// Files that could not be read, and why.
     unreadable: Vec<(PathBuf, String)>,
+    facts: FolderFacts,
+}
+
+impl Trusted<'_> {
+    /// Returns the trust roots under which a set may have been signed: the newest, and that of the
+    /// set that was active last.
+    pub fn signers(&self) -> Vec<Arc<TrustRoot>> {
+        let active = self.history.active.map(|active| Arc::clone(self.roots.at(active.root)));
+        std::iter::once(Arc::clone(self.roots.newest())).chain(active).collect()
+    }
+}
+
+/// A component that is not the one that was signed, as far as that is known of it.
+struct Altered {
+    path: PathBuf,
+    bytes: u64,
+    /// Its digest, where its size alone does not tell it from the signed one.
+    digest: Option<Digest>,
+}
+
+impl Altered {
+    /// Refuses it.
+    fn check(&self, manifest: &Manifest) -> Result<(), Refusal> {
+        let unknown = || sha256(self.path.as_os_str().as_encoded_bytes());
+        manifest.check_measured(self.bytes, || self.digest.unwrap_or_else(unknown))
+    }
 }
 
 /// What a release is held against.
@@ -131,25 +181,12 @@ pub struct Trusted<'a> {
     pub history: &'a History,
 }
 
-/// A component in the plugins' folder that may not run, and why not.
-pub struct Stray {
-    /// Its file.
-    pub path: PathBuf,
-    /// Its digest; of its path where it cannot be read.
-    pub component: Digest,
-    /// The stable code.
-    pub code: &'static str,
-    /// What is wrong with it.
-    pub sentence: String,
-    /// What to do.
-    pub hint: String,
-}
-
 impl ReleaseError {
     /// Whether it is no fault of the release: the same one can be tried again.
     pub fn may_pass(&self) -> bool {
         match self {
             Self::Unreadable { .. }
+            | Self::Stalled { .. }
             | Self::Swap
             | Self::ClockUnconfirmed
             | Self::Overtaken
@@ -165,6 +202,7 @@ impl ReleaseError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Unreadable { .. } => "unreadable",
+            Self::Stalled { .. } => "folder-stalled",
             Self::Refused { refusal, .. } => refusal.code(),
             Self::Engine { refused, .. } => refused.code(),
             Self::Missing { .. } => "file-missing",
@@ -197,16 +235,12 @@ impl ReleaseError {
             Self::NoThread { .. } => {
                 Some("let the host have more threads and memory; the release is looked at again at a SIGHUP".to_owned())
             }
+            Self::Stalled { .. } => Some("see to the network file system; the host looks again by itself".to_owned()),
             Self::Unreadable { .. } => Some("see that the file is there and that the host may read it".to_owned()),
             Self::Binding { .. } => {
                 Some("correct the binding in the release source (`hook`, `say`) and sign a new release set".to_owned())
             }
         }
-    }
-
-    /// What is wrong with a file, without its name.
-    fn why(&self) -> String {
-        if let Self::Unreadable { why, .. } = self { why.clone() } else { self.to_string() }
     }
 
     /// What the plugin says is wrong with its settings. For the operator's eyes, not for logs: settings name people.
@@ -222,6 +256,7 @@ impl ReleaseError {
     pub fn plugin(&self) -> Option<&str> {
         match self {
             Self::Unreadable { .. }
+            | Self::Stalled { .. }
             | Self::Swap
             | Self::ClockUnconfirmed
             | Self::Overtaken
@@ -236,60 +271,6 @@ impl ReleaseError {
 }
 
 impl Found {
-    /// Reads the folders. Files above [`LARGEST_FILE`] count as unreadable.
-    pub fn read(paths: &ReleasePaths) -> Result<Self, ReleaseError> {
-        let set = read(&paths.set)?;
-        let mut components = HashMap::new();
-        let mut envelopes = Vec::new();
-        let mut settings = HashMap::new();
-        let mut suites = HashMap::new();
-        // A file that cannot be read stops the release only if the set needs what is in it.
-        let mut unreadable = Vec::new();
-        for path in files(&paths.plugins)? {
-            let extension =
-                path.extension().and_then(|extension| extension.to_str()).map(str::to_owned);
-            if !matches!(extension.as_deref(), Some("wasm" | "json")) {
-                continue;
-            }
-            match read(&path) {
-                Ok(bytes) if extension.as_deref() == Some("wasm") => {
-                    drop(components.insert(sha256(&bytes), (path, bytes)))
-                }
-                Ok(bytes) if path.to_string_lossy().ends_with(SUITE) => {
-                    drop(suites.insert(sha256(&bytes), bytes))
-                }
-                Ok(bytes) => envelopes.push((path, bytes)),
-                Err(error) => unreadable.push((path, error.why())),
-            }
-        }
-        for path in files(&paths.settings)? {
-            if path.extension().is_some_and(|extension| extension == "json") {
-                let text = read(&path).map_err(|error| error.why()).and_then(|bytes| {
-                    String::from_utf8(bytes)
-                        .map_err(|_| format!("`{}` is not UTF-8", path.display()))
-                });
-                match text {
-                    Ok(text) => drop(settings.insert(sha256(text.as_bytes()), text)),
-                    Err(why) => unreadable.push((path, why)),
-                }
-            }
-        }
-        let (plugins, settings_folder) = (paths.plugins.clone(), paths.settings.clone());
-        // Most of the time there is none; one that cannot be read permits nothing.
-        let downgrade = read(&paths.downgrade).ok();
-        Ok(Self {
-            plugins,
-            settings_folder,
-            set,
-            downgrade,
-            components,
-            envelopes,
-            settings,
-            suites,
-            unreadable,
-        })
-    }
-
     /// The digest of the release set's signed bytes; of the file where it is no envelope.
     pub fn set_digest(&self) -> Digest {
         Envelope::parse(&self.set)
@@ -444,52 +425,6 @@ impl Found {
         })
     }
 
-    /// Components that lie there but may not run, whether or not the set names them.
-    pub fn strays(&self, root: &TrustRoot, now: Millis) -> Vec<Stray> {
-        let verified: Vec<_> = self
-            .envelopes
-            .iter()
-            .map(|(path, envelope)| (path, verify_manifest(root, envelope, now)))
-            .collect();
-        let mut strays = Vec::new();
-        for (digest, (path, _)) in &self.components {
-            let in_order = |(_, verdict): &(_, Result<VerifiedManifest, Refusal>)| {
-                verdict.as_ref().is_ok_and(|found| found.manifest.wasm == *digest)
-            };
-            if verified.iter().any(in_order) {
-                continue;
-            }
-            let beside = verified.iter().find(|(envelope, _)| stem(envelope) == stem(path));
-            let (code, sentence, hint) = match beside {
-                Some((_, Err(refusal))) => {
-                    (refusal.code(), refusal.to_string(), refusal.hint().unwrap_or_default())
-                }
-                Some((envelope, Ok(_))) => (
-                    "digest-mismatch",
-                    format!("it is not the component that `{}` was signed for", envelope.display()),
-                    "replace it by the component that was signed, or have it signed again"
-                        .to_owned(),
-                ),
-                None => (
-                    "unsigned",
-                    "no manifest in the folder was signed for it".to_owned(),
-                    "have its publisher sign it with `portcullis plugin sign`, or remove it"
-                        .to_owned(),
-                ),
-            };
-            strays.push(Stray { path: path.clone(), component: *digest, code, sentence, hint });
-        }
-        strays.extend(self.unreadable.iter().map(|(path, why)| Stray {
-            path: path.clone(),
-            component: sha256(path.as_os_str().as_encoded_bytes()),
-            code: "unreadable",
-            sentence: why.clone(),
-            hint: "remove the file, or let the host read it".to_owned(),
-        }));
-        strays.sort_by(|one, other| one.path.cmp(&other.path));
-        strays
-    }
-
     /// One live plugin, verified, with its component.
     fn plugin(
         &self,
@@ -505,27 +440,20 @@ impl Found {
             digest,
             folder: self.plugins.clone(),
         };
-        let listed = |envelope: &[u8]| {
-            Envelope::parse(envelope)
-                .is_ok_and(|parsed| sha256(parsed.unverified_payload()) == entry.manifest)
+        let (path, envelope) =
+            self.manifest(entry.manifest).ok_or_else(|| missing("manifest", entry.manifest))?;
+        let manifest = verify_manifest(root, envelope, now).map_err(refused)?.manifest;
+        let Some((_, component)) = self.components.get(&manifest.wasm) else {
+            if let Some(altered) = self.altered.get(&manifest.wasm) {
+                altered.check(&manifest).map_err(refused)?;
+            }
+            // One that could not be read is not missing.
+            let unread = self.unreadable.iter().find(|(unread, _)| stem(unread) == stem(path));
+            return Err(unread.map_or_else(
+                || missing("component", manifest.wasm),
+                |(path, why)| ReleaseError::Unreadable { path: path.clone(), why: why.clone() },
+            ));
         };
-        let (path, envelope) = self
-            .envelopes
-            .iter()
-            .find(|(_, envelope)| listed(envelope))
-            .ok_or_else(|| missing("manifest", entry.manifest))?;
-        let wanted = verify_manifest(root, envelope, now).map_err(refused)?.manifest.wasm;
-        // A component beside its manifest that is not the signed one was altered, which says more than that one is missing.
-        let beside =
-            || self.components.values().find(|(component, _)| stem(component) == stem(path));
-        // One that could not be read is not missing.
-        let unread = || {
-            let (path, why) =
-                self.unreadable.iter().find(|(unread, _)| stem(unread) == stem(path))?;
-            Some(ReleaseError::Unreadable { path: path.clone(), why: why.clone() })
-        };
-        let absent = || unread().unwrap_or_else(|| missing("component", wanted));
-        let (_, component) = self.components.get(&wanted).or_else(beside).ok_or_else(absent)?;
         let verified = verify_plugin(root, entry, envelope, component, now).map_err(refused)?;
         Ok((Arc::new(verified), component))
     }
@@ -567,20 +495,30 @@ pub fn admit(
 
 /// The digest of the signed bytes of the set that lies there.
 pub fn set_in(paths: &ReleasePaths) -> Option<Digest> {
-    let set = read(&paths.set).ok()?;
-    Envelope::parse(&set).ok().map(|envelope| sha256(envelope.unverified_payload()))
+    set_digest(&read::read_set(paths).ok()?)
 }
 
-/// What the set in the folder revokes, whether or not it can be taken: nothing, where the release role has not signed it.
-pub fn revocations(paths: &ReleasePaths, root: &TrustRoot) -> RevokedPlugins {
-    read(&paths.set).ok().and_then(|set| verify_revocations(root, &set).ok()).unwrap_or_default()
+/// The digest of the signed bytes of a set.
+pub fn set_digest(set: &[u8]) -> Option<Digest> {
+    Envelope::parse(set).ok().map(|envelope| sha256(envelope.unverified_payload()))
 }
 
-/// When the set in the folder, and what permits it to be older, were signed; without those that too few of the root's keys signed.
-pub fn issued(paths: &ReleasePaths, root: &TrustRoot) -> Vec<Millis> {
-    let files = [&paths.set, &paths.downgrade];
-    let envelopes = files.into_iter().filter_map(|path| read(path).ok());
-    envelopes.filter_map(|envelope| verify_issued(root, &envelope).ok()).collect()
+/// The set's file, whatever it holds.
+pub fn set_bytes(paths: &ReleasePaths) -> Option<Vec<u8>> {
+    read::read_set(paths).ok()
+}
+
+/// The set's file and the downgrade's, whatever they hold.
+pub fn set_and_downgrade(paths: &ReleasePaths) -> (Option<Vec<u8>>, Option<Vec<u8>>) {
+    (set_bytes(paths), read_bounded(&paths.downgrade, Envelope::MAX_BYTES as u64).ok())
+}
+
+/// When these documents were signed; without those that too few of the root's keys signed.
+pub fn issued<'d>(
+    documents: impl IntoIterator<Item = &'d Vec<u8>>,
+    root: &TrustRoot,
+) -> Vec<Millis> {
+    documents.into_iter().filter_map(|envelope| verify_issued(root, envelope).ok()).collect()
 }
 
 /// Whether a component does what its manifest asks for, as far as that can be seen from outside, and nothing beyond.
@@ -608,32 +546,6 @@ pub fn check_capabilities(
         }
         _ => Ok(()),
     }
-}
-
-/// The files of a folder, sorted.
-pub fn files(folder: &Path) -> Result<Vec<PathBuf>, ReleaseError> {
-    let unreadable = |error: std::io::Error| ReleaseError::Unreadable {
-        path: folder.to_owned(),
-        why: error.to_string(),
-    };
-    let mut paths = Vec::new();
-    for entry in fs::read_dir(folder).map_err(unreadable)? {
-        let path = entry.map_err(unreadable)?.path();
-        if path.is_file() {
-            paths.push(path);
-        }
-    }
-    paths.sort();
-    Ok(paths)
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, ReleaseError> {
-    let unreadable = |why: String| ReleaseError::Unreadable { path: path.to_owned(), why };
-    let size = fs::metadata(path).map_err(|error| unreadable(error.to_string()))?.len();
-    if size > LARGEST_FILE {
-        return Err(unreadable(format!("{size} bytes; the largest accepted is {LARGEST_FILE}")));
-    }
-    fs::read(path).map_err(|error| unreadable(error.to_string()))
 }
 
 fn about(plugin: &Option<String>) -> String {

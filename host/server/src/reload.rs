@@ -14,6 +14,7 @@ use crate::admin::Admin;
 use crate::caller::Caller;
 use crate::config::{Config, ReleasePaths};
 use crate::error::{ConfigError, StartError};
+use crate::file_worker::POLL_LIMIT;
 use crate::generation::{Bindings, Generation};
 use crate::host::{Hook, Host, NotInForce};
 use crate::in_force::InForce;
@@ -42,6 +43,9 @@ pub enum NotReloaded {
         /// The hook.
         hook: String,
     },
+    /// The file system of the file, or of a file that it names, does not answer.
+    #[error("its file system, or that of a file that it names, does not answer")]
+    Stalled,
     /// It is ready, and not in force.
     #[error(transparent)]
     NotInForce(#[from] NotInForce),
@@ -54,6 +58,7 @@ impl NotReloaded {
             Self::Config(_) => "config-wrong",
             Self::Restart { .. } => "config-needs-restart",
             Self::Start(_) => "config-unusable",
+            Self::Stalled => "config-stalled",
             Self::Bound { .. } => "config-hook-bound",
             Self::NotInForce(NotInForce::Overtaken) => "config-overtaken",
             Self::NotInForce(NotInForce::Record(_)) => "config-not-recorded",
@@ -66,6 +71,7 @@ impl NotReloaded {
             Self::Config(_) => Some("correct the file; `portcullis check` says more".to_owned()),
             Self::Restart { .. } => Some("take the change back, or restart the host".to_owned()),
             Self::Start(error) => error.hint(),
+            Self::Stalled => Some("see to the network file system, then send a SIGHUP".to_owned()),
             Self::Bound { .. } => {
                 Some("sign a release set without those bindings first".to_owned())
             }
@@ -88,10 +94,12 @@ impl NotReloaded {
 pub fn reload(
     host: &Arc<Host>,
     admin: &mut Option<Admin>,
-    wanted: impl FnMut(&ReleasePaths, Digest) -> bool,
+    wanted: impl FnMut(&ReleasePaths, Option<Digest>) -> bool,
 ) -> Result<bool, NotReloaded> {
     let before = host.in_force.load_full();
-    let mut config = Config::load(&before.config.file)?;
+    let file = before.config.file.clone();
+    let config = host.files.configuration.run(POLL_LIMIT, move || Config::load(&file));
+    let config = config.ok_or(NotReloaded::Stalled)??;
     if config.digest == before.config.digest {
         return Ok(false);
     }
@@ -99,7 +107,11 @@ pub fn reload(
     if !settings.is_empty() {
         return Err(NotReloaded::Restart { settings });
     }
-    let hooks = hooks(host, &before, &mut config)?;
+    // Reads the secrets that it names.
+    let (its_host, its_before, mut config) = (Arc::clone(host), Arc::clone(&before), config);
+    let read = move || hooks(&its_host, &its_before, &mut config).map(|hooks| (hooks, config));
+    let read = host.files.configuration.run(POLL_LIMIT, read);
+    let (hooks, config) = read.ok_or(NotReloaded::Stalled)??;
     let next = generation(host, &before, &config, wanted)?;
     let moved = moved(host, &before, &config)?;
 
@@ -185,7 +197,7 @@ fn generation(
     host: &Host,
     before: &InForce,
     config: &Config,
-    mut wanted: impl FnMut(&ReleasePaths, Digest) -> bool,
+    mut wanted: impl FnMut(&ReleasePaths, Option<Digest>) -> bool,
 ) -> Result<Next, NotReloaded> {
     let Some(current) = &before.generation else {
         // Housekeeping looks at the release next, with the new hooks.
@@ -196,9 +208,11 @@ fn generation(
         Err(hook) => hook,
     };
     // A release that is to come with these hooks: both come into force, or neither.
-    let found = Found::read(&config.release).ok().filter(|found| found.set_digest() != current.set);
+    let found = host.read_release(&config.release, || wanted(&config.release, None));
+    let found = found.ok().filter(|found| found.set_digest() != current.set);
     let (paths, hooks) = (&config.release, &config.hooks);
-    let ready = |found: Found| host.ready(&found, hooks, || wanted(paths, found.set_digest()));
+    let ready =
+        |found: Found| host.ready(&found, hooks, || wanted(paths, Some(found.set_digest())));
     match found.map(ready) {
         Some(Ok(generation)) => Ok(Next::New(Box::new(generation))),
         Some(Err(ReleaseError::Overtaken)) => Err(NotInForce::Overtaken.into()),

@@ -5,14 +5,15 @@
 //! taken again. Reads files, so it never runs on a thread that serves connections.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use portcullis_files::{create_private_folder, read_bounded};
 use portcullis_trust::{Envelope, History, Refusal, RootMark, TrustRoot, verify_pinned_root};
 
 use crate::config::Trust;
 use crate::error::StartError;
+use crate::release::Folder;
 
 /// The accepted roots.
 #[derive(Clone)]
@@ -38,7 +39,18 @@ struct Candidate {
     root: TrustRoot,
 }
 
+/// What lies in the folder of arriving roots, as far as it matters.
+#[derive(Clone, Default)]
+pub struct Arrived {
+    candidates: Vec<Candidate>,
+    /// The first file that should be a trust root and does not read as one.
+    malformed: Option<Stopped>,
+    /// Whether the folder holds more than was read.
+    pub overfull: bool,
+}
+
 /// A file that should have been the next root, and why it is not.
+#[derive(Clone)]
 pub struct Stopped {
     /// The file.
     pub path: PathBuf,
@@ -52,6 +64,7 @@ impl Roots {
     pub fn load(
         trust: &Trust,
         history: &History,
+        arrived: &Arrived,
         takes_new: bool,
     ) -> Result<(Self, Option<Stopped>), StartError> {
         let file = &trust.root;
@@ -62,8 +75,9 @@ impl Roots {
         let pinned = verify_pinned_root(&envelope).map_err(refused)?;
         let pin = mark(&pinned);
         let pinned = Candidate { path: file.clone(), envelope, root: pinned };
-        let mut candidates = candidates(&kept_folder(trust));
-        candidates.extend(self::candidates(&trust.roots));
+        let kept = Arrived::read(&kept_folder(trust), 0).candidates;
+        let mut candidates = kept.clone();
+        candidates.extend(arrived.candidates.iter().cloned());
         if let (Some(known), false) = (history.root, takes_new) {
             let newest = known.version.max(pin.version);
             candidates.retain(|candidate| candidate.root.version <= newest);
@@ -77,22 +91,23 @@ impl Roots {
             Accepted { root: Arc::clone(&newest), envelope: first.envelope, kept: false };
         let mut roots = Self { accepted: BTreeMap::from([(newest.version, accepted)]), newest };
         // Those before the remembered one: a set that was let in under one of them may start again under it.
-        for candidate in self::candidates(&kept_folder(trust)) {
+        for candidate in kept {
             if candidate.root.version < roots.newest.version {
                 roots.keep_older(candidate);
             }
         }
         candidates.push(pinned);
-        let stopped = roots.walk(&mut candidates).or_else(|| malformed(&trust.roots));
+        let stopped = roots.walk(&mut candidates).or_else(|| arrived.malformed.clone());
         roots.agrees(pin, history.root, stopped.as_ref()).map_err(refused)?;
         Ok((roots, stopped))
     }
 
     /// Looks for the roots that follow. Gives those that were taken, in order, and why it went no further, where a file claims to be the
     /// next one and is not.
-    pub fn follow(&mut self, trust: &Trust) -> (Vec<Arc<TrustRoot>>, Option<Stopped>) {
+    pub fn follow(&mut self, arrived: Arrived) -> (Vec<Arc<TrustRoot>>, Option<Stopped>) {
         let before = self.newest.version;
-        let stopped = self.walk(&mut candidates(&trust.roots)).or_else(|| malformed(&trust.roots));
+        let Arrived { mut candidates, malformed, .. } = arrived;
+        let stopped = self.walk(&mut candidates).or(malformed);
         let new = self
             .accepted
             .range(before.saturating_add(1)..)
@@ -113,11 +128,11 @@ impl Roots {
     /// Keeps what was accepted in the host's own folder, durably.
     pub fn keep(&mut self, trust: &Trust) -> std::io::Result<()> {
         let folder = kept_folder(trust);
-        fs::create_dir_all(&folder)?;
+        create_private_folder(&folder)?;
         for (version, accepted) in &mut self.accepted {
             if !accepted.kept {
                 let path = folder.join(format!("{version:06}.json"));
-                if fs::read(&path).ok().as_ref() != Some(&accepted.envelope) {
+                if read(&path).ok().as_ref() != Some(&accepted.envelope) {
                     crate::memory::replace(&path, &accepted.envelope)?;
                 }
                 accepted.kept = true;
@@ -208,38 +223,55 @@ pub fn mark(root: &TrustRoot) -> RootMark {
     RootMark { version: root.version, digest: root.digest }
 }
 
-/// Everything in a folder that claims to be a trust root. What does not is passed over.
-fn candidates(folder: &Path) -> Vec<Candidate> {
-    let candidate = |(path, envelope): (PathBuf, Vec<u8>)| {
-        let root = TrustRoot::unverified(&envelope).ok()?;
-        Some(Candidate { path, envelope, root })
-    };
-    files(folder).filter_map(candidate).collect()
-}
+impl Arrived {
+    /// Reads a folder: everything that claims to be a trust root later than this one. The lowest
+    /// versions come first where there is more than can be held, and of these the smallest files.
+    pub fn read(folder: &Path, newest: u64) -> Self {
+        let found = Folder::read(folder, &[".json"]).unwrap_or_default();
+        let mut arrived = Self { overfull: found.overfull, ..Self::default() };
+        let mut files = found.files;
+        files.sort_by_key(|file| file.stamp.size());
+        let mut left_to_read = MAX_READ_BYTES;
+        for file in files {
+            let size = file.stamp.size();
+            let Some(left) = left_to_read.checked_sub(size) else {
+                arrived.overfull = true;
+                break;
+            };
+            left_to_read = left;
+            // Larger than any envelope: it is none, and is not read.
+            if size > Envelope::MAX_BYTES as u64 {
+                continue;
+            }
+            let Ok(envelope) = file.bytes() else { continue };
+            match TrustRoot::unverified(&envelope) {
+                Ok(root) if root.version > newest => {
+                    arrived.candidates.push(Candidate { path: file.path, envelope, root });
+                    arrived.bound();
+                }
+                Ok(_) => {}
+                Err(refusal) => {
+                    if arrived.malformed.as_ref().is_none_or(|known| file.path < known.path) {
+                        arrived.malformed = Some(Stopped { path: file.path, refusal });
+                    }
+                }
+            }
+        }
+        arrived
+    }
 
-/// The first file that should be a trust root and does not read as one.
-fn malformed(folder: &Path) -> Option<Stopped> {
-    files(folder).find_map(|(path, envelope)| {
-        let refusal = TrustRoot::unverified(&envelope).err()?;
-        Some(Stopped { path, refusal })
-    })
-}
-
-/// The JSON files of a folder, in the order of their names.
-fn files(folder: &Path) -> impl Iterator<Item = (PathBuf, Vec<u8>)> {
-    let json = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "json");
-    let mut paths: Vec<_> = fs::read_dir(folder)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|entry| entry.path())
-        .filter(json)
-        .collect();
-    paths.sort();
-    paths
-        .into_iter()
-        .take(MOST_FILES)
-        .filter_map(|path| read(&path).ok().map(|envelope| (path, envelope)))
+    /// Drops the highest versions while there is more than is held.
+    fn bound(&mut self) {
+        let bytes = |it: &[Candidate]| it.iter().map(|it| it.envelope.len()).sum::<usize>();
+        if bytes(&self.candidates) <= MAX_HELD_BYTES {
+            return;
+        }
+        self.candidates.sort_by_key(|candidate| (candidate.root.version, candidate.envelope.len()));
+        while bytes(&self.candidates) > MAX_HELD_BYTES {
+            self.candidates.pop();
+            self.overfull = true;
+        }
+    }
 }
 
 fn kept_folder(trust: &Trust) -> PathBuf {
@@ -247,19 +279,14 @@ fn kept_folder(trust: &Trust) -> PathBuf {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, String> {
-    let size = fs::metadata(path).map_err(|error| error.to_string())?.len();
-    if size > Envelope::MAX_BYTES as u64 {
-        return Err(format!(
-            "it has {size} bytes; the largest accepted is {}",
-            Envelope::MAX_BYTES
-        ));
-    }
-    fs::read(path).map_err(|error| error.to_string())
+    read_bounded(path, Envelope::MAX_BYTES as u64).map_err(|error| error.to_string())
 }
 
 fn start(path: &Path, why: String, hint: Option<String>) -> StartError {
     StartError::File { what: "trust root", path: path.to_owned(), why, hint }
 }
 
-/// Files of one folder that are looked at.
-const MOST_FILES: usize = 1_000;
+/// The most bytes of one folder that are read: thousands of trust roots.
+const MAX_READ_BYTES: u64 = 256 << 20;
+/// The most bytes of arriving trust roots that are held.
+const MAX_HELD_BYTES: usize = 32 << 20;

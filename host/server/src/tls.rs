@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use portcullis_callers::Unproven;
+use portcullis_files::read_bounded;
 use portcullis_model::{Digest, Millis};
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::CryptoProvider;
@@ -23,7 +24,7 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use crate::digest::sha256;
 use crate::error::StartError;
-use crate::outbound::trust::{authorities, said};
+use crate::outbound::trust::{MAX_PEM_BYTES, authorities, said};
 use crate::watch::Watch;
 
 /// The settings of `[listen.tls]`.
@@ -251,7 +252,8 @@ fn read(
         StartError::File { what, path: path.clone(), why, hint }
     };
     let certificate = |error: String| wrong(&config.certificate, error, None);
-    let pem = std::fs::read(&config.certificate).map_err(|error| certificate(error.to_string()))?;
+    let pem = read_bounded(&config.certificate, MAX_PEM_BYTES)
+        .map_err(|error| certificate(error.to_string()))?;
     let chain = CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>();
     let chain = chain.map_err(|error| certificate(said(&error)))?;
     if chain.is_empty() {
@@ -266,7 +268,8 @@ fn read(
     let clients = match &config.client_ca {
         Some(path) => {
             let roots = Arc::new(authorities("client authorities", path)?);
-            let text = std::fs::read(path).map_err(|error| wrong(path, error.to_string(), None))?;
+            let text = read_bounded(path, MAX_PEM_BYTES)
+                .map_err(|error| wrong(path, error.to_string(), None))?;
             digest = sha256(&[&digest.0[..], &sha256(&text).0].concat());
             let verifier =
                 WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(provider)).build();

@@ -3,48 +3,30 @@
 //! Invariant: a change is noticed by what the file system says of the file that a path leads to (links are followed: mounted secrets are
 //! links), so that an unchanged file is never read again, and one that was wrong is spoken of once.
 
-use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
+
+use portcullis_files::Stamp;
 
 /// Some files and how they looked when they were last read.
 #[derive(Debug)]
 pub struct Watch {
     paths: Vec<PathBuf>,
-    seen: Mutex<Vec<Stamp>>,
+    seen: Mutex<Vec<Option<Stamp>>>,
 }
-
-/// How a file looks from outside; nothing where it is not there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stamp(Option<[i64; 8]>);
 
 impl Watch {
     /// Watches these from now on: make it before they are read, so that no change falls in between.
     pub fn new(paths: Vec<PathBuf>) -> Self {
-        let seen = Mutex::new(paths.iter().map(Stamp::of).collect());
+        let seen = Mutex::new(paths.iter().map(|path| Stamp::of(path)).collect());
         Self { paths, seen }
     }
 
     /// Whether one of them has changed since this was asked last.
     pub fn changed(&self) -> bool {
-        let now: Vec<_> = self.paths.iter().map(Stamp::of).collect();
+        let now: Vec<_> = self.paths.iter().map(|path| Stamp::of(path)).collect();
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::replace(&mut *seen, now) != *seen
-    }
-}
-
-impl Stamp {
-    #[expect(
-        clippy::cast_possible_wrap,
-        reason = "numbers that are compared, and only for being the same"
-    )]
-    fn of(path: &PathBuf) -> Self {
-        let look = |file: std::fs::Metadata| {
-            let (dev, ino, size, mode) =
-                (file.dev() as i64, file.ino() as i64, file.size() as i64, file.mode().into());
-            [dev, ino, size, mode, file.mtime(), file.mtime_nsec(), file.ctime(), file.ctime_nsec()]
-        };
-        Self(std::fs::metadata(path).ok().map(look))
     }
 }
 

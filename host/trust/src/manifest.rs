@@ -145,16 +145,29 @@ impl Manifest {
 
     /// Refuses a component that has not the size, and then the digest, that the manifest was made for.
     pub fn check_component(&self, wasm: &[u8]) -> Result<(), Refusal> {
+        let bytes = u64::try_from(wasm.len()).unwrap_or(u64::MAX);
+        self.check_measured(bytes, || strict::sha256(wasm))
+    }
+
+    /// Refuses a component of which only the size in bytes and the digest are known. The digest is asked for
+    /// only where the size is right.
+    ///
+    /// # Errors
+    /// [`RefusalCode::SizeMismatch`] or [`RefusalCode::DigestMismatch`].
+    pub fn check_measured(
+        &self,
+        bytes: u64,
+        digest: impl FnOnce() -> Digest,
+    ) -> Result<(), Refusal> {
         let id = quoted(&self.id);
-        if u64::try_from(wasm.len()) != Ok(self.wasm_size) {
+        if bytes != self.wasm_size {
             let sentence = format!(
-                "the component of {id} has {} bytes, its manifest says {}",
-                wasm.len(),
+                "the component of {id} has {bytes} bytes, its manifest says {}",
                 self.wasm_size
             );
             return Err(Refusal::new(RefusalCode::SizeMismatch, sentence));
         }
-        let found = strict::sha256(wasm);
+        let found = digest();
         if found == self.wasm {
             return Ok(());
         }

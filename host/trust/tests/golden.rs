@@ -1,6 +1,8 @@
 //! What third parties see: the exact payloads that are signed. A change here changes what others verify: it
 //! is a decision. `PORTCULLIS_BLESS=1` writes the files anew.
 
+#![expect(clippy::disallowed_methods, reason = "tests read and write what they made themselves")]
+
 #[cfg(test)]
 #[expect(dead_code, reason = "the fixture serves several files")]
 mod common;

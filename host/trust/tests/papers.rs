@@ -1,5 +1,7 @@
 //! Downgrades and break-glass documents: signed by whom, for what, for how long; and every trick on them.
 
+#![expect(clippy::disallowed_methods, reason = "tests read and write what they made themselves")]
+
 #[cfg(test)]
 #[expect(dead_code, reason = "the fixture serves several files")]
 mod common;

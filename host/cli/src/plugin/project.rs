@@ -2,11 +2,11 @@
 //!
 //! Invariant: nothing in a plugin's folder is run but what its owner asked for with `plugin build`.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use portcullis_engine::{Engine, Options};
+use portcullis_files::{MAX_ENTRIES, list_bounded, read_bounded, read_text_bounded};
 use portcullis_server::{Clock, terms};
 use portcullis_suite::{Bounds, Report, Suite, Syntax, check_settings, run};
 use portcullis_trust::{Manifest, ManifestSource};
@@ -65,12 +65,12 @@ impl Project {
     /// Looks at a folder.
     pub fn open(folder: &Path) -> Done<Self> {
         let file = folder.join(RECIPE);
-        let recipe = match fs::read_to_string(&file) {
+        let recipe = match read_text_bounded(&file, files::MAX_FILE_BYTES) {
             Ok(text) => Some(
                 parse(&text)
                     .map_err(|why| Failed::configuration(format!("`{}`: {why}", file.display())))?,
             ),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+            Err(error) if error.is_missing() => None,
             Err(error) => {
                 return Err(Failed::configuration(format!(
                     "cannot read `{}`: {error}",
@@ -153,8 +153,8 @@ impl Project {
             Failed::configuration(format!("cannot read `{}`: {error}", folder.display()))
         };
         let mut suites = Vec::new();
-        for entry in fs::read_dir(&folder).map_err(unreadable)? {
-            let path = entry.map_err(unreadable)?.path();
+        let listed = list_bounded(&folder, &[], MAX_ENTRIES).map_err(unreadable)?;
+        for path in listed.names.iter().map(|name| folder.join(name)) {
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
             let stem = ["toml", "yaml", "yml"]
                 .iter()
@@ -207,16 +207,8 @@ pub fn read_suite(file: &Path) -> Done<Suite> {
     let folder = file.parent().unwrap_or(Path::new(""));
     let mut read = |name: &str| {
         let path = folder.join(name);
-        let size = fs::metadata(&path)
-            .map_err(|error| format!("cannot read `{}`: {error}", path.display()))?
-            .len();
-        if size > LARGEST_FILE {
-            return Err(format!(
-                "`{}` has {size} bytes; the most is {LARGEST_FILE}",
-                path.display()
-            ));
-        }
-        fs::read(&path).map_err(|error| format!("cannot read `{}`: {error}", path.display()))
+        read_bounded(&path, LARGEST_FILE)
+            .map_err(|error| format!("cannot read `{}`: {error}", path.display()))
     };
     suite.resolve(&mut read).map_err(wrong)?;
     Ok(suite)

@@ -1,9 +1,9 @@
 //! `portcullis plugin test`: the suites beside a plugin, their snapshots, and what they reach.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use portcullis_files::read_text_bounded;
 use portcullis_suite::Report;
 use serde_json::json;
 
@@ -74,10 +74,10 @@ impl Test {
             files::write(&file, now.as_bytes())?;
             return Ok(Snapshot::Written);
         }
-        match fs::read_to_string(&file) {
+        match read_text_bounded(&file, files::MAX_FILE_BYTES) {
             Ok(kept) if kept == now => Ok(Snapshot::Same),
             Ok(kept) => Ok(Snapshot::Differs(first_difference(&kept, &now))),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Snapshot::None),
+            Err(error) if error.is_missing() => Ok(Snapshot::None),
             Err(error) => {
                 Err(Failed::configuration(format!("cannot read `{}`: {error}", file.display())))
             }

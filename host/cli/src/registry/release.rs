@@ -1,17 +1,16 @@
 //! `portcullis release push` and `release pull`.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use portcullis_model::Digest;
 use portcullis_registry::Reference;
-use portcullis_server::Clock;
 use portcullis_server::registry::{
     Offer, Placed, PluginParts, ReleaseParts, Shelf, bring, place, push_release, root_name, staging,
 };
+use portcullis_server::{Clock, Digests, FileIndex};
 use portcullis_trust::{
-    Envelope, ReleaseSet, TrustRoot, sha256, verify_manifest, verify_plugin, verify_release,
+    Envelope, ReleaseSet, TrustRoot, verify_manifest, verify_plugin, verify_release,
 };
 use serde_json::json;
 
@@ -108,44 +107,22 @@ impl PushRelease {
 
     /// Every plugin that the set names, held against the trust root.
     fn plugins(&self, root: &TrustRoot, set: &ReleaseSet) -> Done<Vec<Ready>> {
-        let (mut components, mut envelopes, mut suites) =
-            (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         let folder = self.from.join("plugins");
-        for path in listed(&folder)? {
-            match path.extension().and_then(|extension| extension.to_str()) {
-                Some("wasm") => {
-                    let bytes = files::read(&path)?;
-                    components.insert(sha256(&bytes), bytes);
-                }
-                Some("json") => {
-                    let bytes = files::read(&path)?;
-                    match Envelope::parse(&bytes) {
-                        Ok(envelope) => {
-                            envelopes
-                                .insert(sha256(envelope.unverified_payload()), (bytes, envelope));
-                        }
-                        Err(_) => drop(suites.insert(sha256(&bytes), bytes)),
-                    }
-                }
-                _ => {}
-            }
-        }
+        let found = FileIndex::of([folder.as_path()]);
         let now = Clock::system().now();
         let mut plugins = Vec::with_capacity(set.plugins.len());
         for (id, entry) in set.entries() {
-            let (envelope, manifest) = envelopes
-                .remove(&entry.manifest)
+            let envelope = found
+                .envelope(entry.manifest)
                 .ok_or_else(|| missing(id, "manifest", entry.manifest, &folder))?;
+            let manifest = Envelope::parse(&envelope)?;
             let signed = verify_manifest(root, &envelope, now)?.manifest;
             let wanted = signed.wasm;
-            let suite =
-                signed.suite.map(|it| suites.get(&it.digest).cloned().ok_or((it.digest, "suite")));
+            let suite = signed.suite.map(|it| found.bytes(it.digest).ok_or((it.digest, "suite")));
             let suite =
                 suite.transpose().map_err(|(digest, what)| missing(id, what, digest, &folder))?;
-            let wasm = components
-                .get(&wanted)
-                .ok_or_else(|| missing(id, "component", wanted, &folder))?
-                .clone();
+            let wasm = found.bytes(wanted);
+            let wasm = wasm.ok_or_else(|| missing(id, "component", wanted, &folder))?;
             verify_plugin(root, entry, &envelope, &wasm, now)?;
             let inspection = portcullis_engine::inspect(&wasm)?;
             let (title, tag) = (format!("{id}.wasm"), plugin_tag(id, &entry.version, entry.serial));
@@ -156,14 +133,10 @@ impl PushRelease {
 
     /// The settings that the set names.
     fn settings(&self, set: &ReleaseSet) -> Done<Vec<Vec<u8>>> {
-        let (folder, mut there) = (self.from.join("settings"), BTreeMap::new());
-        let wanted = set.settings();
-        for path in if wanted.is_empty() { Vec::new() } else { listed(&folder)? } {
-            let bytes = files::read(&path)?;
-            there.insert(sha256(&bytes), bytes);
-        }
-        let found = wanted.into_iter().map(|(digest, plugin)| {
-            there.remove(&digest).ok_or_else(|| missing(plugin, "settings", digest, &folder))
+        let folder = self.from.join("settings");
+        let there = FileIndex::of([folder.as_path()]);
+        let found = set.settings().into_iter().map(|(digest, plugin)| {
+            there.bytes(digest).ok_or_else(|| missing(plugin, "settings", digest, &folder))
         });
         found.collect()
     }
@@ -201,7 +174,7 @@ impl PullRelease {
         let [set_file, plugins, settings, downgrade] =
             ["release.json", "plugins", "settings", "downgrade.json"].map(path);
         if let Some(here) =
-            std::fs::read(&set_file).ok().and_then(|here| ReleaseSet::unverified(&here).ok())
+            files::read(&set_file).ok().and_then(|here| ReleaseSet::unverified(&here).ok())
             && here.version > set.version
         {
             let (here, is) = (here.version, set.version);
@@ -222,8 +195,14 @@ impl PullRelease {
         let folder = path("incoming");
         let [a, b, c, d] = staging(&folder)?;
         let from = Placed { set: &a, plugins: &b, settings: &c, downgrade: &d };
-        let brought =
-            wait(bring(&client, repository, &offer, (&root, &set, now), &Shelf::of(&to), &from))?;
+        let brought = wait(bring(
+            &client,
+            repository,
+            &offer,
+            (&root, &set, now),
+            &Shelf::of(&to, &Digests::default()),
+            &from,
+        ))?;
         let done = brought.and_then(|()| place(&from, &to));
         drop(std::fs::remove_dir_all(&folder));
         done?;
@@ -260,20 +239,6 @@ fn plugin_tag(id: &str, version: &str, serial: u64) -> String {
         .map(|it| if it.is_ascii_alphanumeric() || "._-".contains(it) { it } else { '_' })
         .take(128)
         .collect()
-}
-
-fn listed(folder: &Path) -> Done<Vec<PathBuf>> {
-    let unreadable = |error: std::io::Error| {
-        Failed::configuration(format!("cannot read `{}`: {error}", folder.display()))
-    };
-    let mut paths = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(unreadable)? {
-        let path = entry.map_err(unreadable)?.path();
-        if path.is_file() {
-            paths.push(path);
-        }
-    }
-    Ok(paths)
 }
 
 fn missing(plugin: &str, what: &str, digest: Digest, folder: &Path) -> Failed {

@@ -6,13 +6,13 @@
 use std::path::{Path, PathBuf};
 
 use portcullis_model::{Digest, Millis};
-use portcullis_server::check_capabilities;
+use portcullis_server::{FileIndex, check_capabilities};
 use portcullis_trust::{
     Downgrade, Envelope, History, Manifest, Passage, RefusalCode, ReleaseSet, TrustRoot, sha256,
     verify_plugin, verify_release,
 };
 
-use super::shelf::{files_of, short};
+use super::shelf::short;
 use crate::outcome::{Done, Failed};
 
 /// A release to be put in place.
@@ -63,38 +63,32 @@ impl Package {
     ) -> Done<Self> {
         let set = ReleaseSet::unverified(&envelope)?;
         let digest = sha256(Envelope::parse(&envelope)?.unverified_payload());
-        let found: Vec<_> = within(folders).iter().flat_map(|folder| files_of(folder)).collect();
+        let within = within(folders);
+        let found = FileIndex::of(within.iter().map(PathBuf::as_path));
         let mut all = Vec::new();
         for (id, entry) in set.entries() {
-            let statement = |bytes: &[u8]| {
-                Envelope::parse(bytes).map(|envelope| sha256(envelope.unverified_payload()))
-            };
-            let listed = |(_, bytes): &&(PathBuf, Vec<u8>)| {
-                statement(bytes).is_ok_and(|digest| digest == entry.manifest)
-            };
             let manifest = found
-                .iter()
-                .find(listed)
+                .envelope(entry.manifest)
                 .ok_or_else(|| missing(id, "manifest", entry.manifest, folders))?;
-            let Manifest { wasm: wanted, suite, .. } = Manifest::unverified(&manifest.1)?;
-            let component = found.iter().find(|(_, bytes)| sha256(bytes) == wanted);
+            let Manifest { wasm: wanted, suite, .. } = Manifest::unverified(&manifest)?;
+            let component = found.bytes(wanted);
             let component = component.ok_or_else(|| missing(id, "component", wanted, folders))?;
             // What a host takes for the stem of a name ends at the first dot.
             let stem =
                 format!("{}-{}-{}", id.replace('.', "-"), entry.serial, short(entry.manifest));
-            all.push(Piece::new(Kind::Component, format!("{stem}.wasm"), &component.1));
-            all.push(Piece::new(Kind::Manifest, format!("{stem}.manifest.json"), &manifest.1));
+            all.push(Piece::new(Kind::Component, format!("{stem}.wasm"), &component));
+            all.push(Piece::new(Kind::Manifest, format!("{stem}.manifest.json"), &manifest));
             if let Some(suite) = suite {
-                let passed = found.iter().find(|(_, bytes)| sha256(bytes) == suite.digest);
+                let passed = found.bytes(suite.digest);
                 let passed = passed.ok_or_else(|| missing(id, "suite", suite.digest, folders))?;
-                all.push(Piece::new(Kind::Suite, format!("{stem}.suite.json"), &passed.1));
+                all.push(Piece::new(Kind::Suite, format!("{stem}.suite.json"), &passed));
             }
         }
         for (digest, plugin) in set.settings() {
-            let settings = found.iter().find(|(_, bytes)| sha256(bytes) == digest);
+            let settings = found.bytes(digest);
             let settings = settings.ok_or_else(|| missing(plugin, "settings", digest, folders))?;
             let name = format!("{}-{}.json", plugin.replace('.', "-"), short(digest));
-            all.push(Piece::new(Kind::Settings, name, &settings.1));
+            all.push(Piece::new(Kind::Settings, name, &settings));
         }
         Ok(Self { envelope, digest, set, downgrade, files: all })
     }

@@ -5,14 +5,14 @@
 //! One publisher at a time. What was in place before is kept in `archive` beside the set.
 
 use std::collections::BTreeMap;
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::Write as _;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::fs::{self, DirBuilder, File};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use portcullis_files::{list_bounded, open_or_create, read_bounded, write_atomic};
 use portcullis_model::Digest;
-use portcullis_server::{Config, ReleasePaths};
+use portcullis_server::{Config, FileIndex, ReleasePaths};
 use portcullis_trust::{Envelope, ReleaseSet, sha256};
 
 use super::package::{Kind, Package};
@@ -103,8 +103,9 @@ impl Shelf {
 
     /// The sets that were in place before, the newest version first.
     pub fn archived(&self) -> Vec<Lying> {
-        let entries = fs::read_dir(&self.archive).into_iter().flatten().flatten();
-        let mut sets: Vec<_> = entries.filter_map(|entry| Lying::read(&entry.path())).collect();
+        let listed = list_bounded(&self.archive, &[".json"], MAX_FILES).unwrap_or_default();
+        let paths = listed.names.iter().map(|name| self.archive.join(name));
+        let mut sets: Vec<_> = paths.filter_map(|path| Lying::read(&path)).collect();
         sets.sort_by_key(|lying| std::cmp::Reverse((lying.set.version, lying.digest)));
         sets
     }
@@ -116,13 +117,7 @@ impl Shelf {
             Failed::configuration(format!("cannot use `{}`: {error}", path.display()))
         };
         self.make_folders()?;
-        let file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(&path)
-            .map_err(failed)?;
+        let file = open_or_create(&path, 0o600).map_err(failed)?;
         file.try_lock().map_err(|_| {
             Failed::wrong(format!(
                 "somebody else publishes into `{}` at this moment",
@@ -157,7 +152,7 @@ impl Shelf {
         }
         put(&self.paths.set, &package.envelope)?;
         if package.downgrade.is_none()
-            && let Ok(former) = fs::read(&self.paths.downgrade)
+            && let Ok(former) = read_bounded(&self.paths.downgrade, Envelope::MAX_BYTES as u64)
         {
             // It was for another set, and lies in nobody's way; but whoever looks here should see what is meant.
             self.keep(&former, "downgrade", package.set.version)?;
@@ -221,7 +216,7 @@ impl Shelf {
     fn present(&self) -> BTreeMap<Digest, Vec<Kind>> {
         let mut present: BTreeMap<_, Vec<_>> = BTreeMap::new();
         for (folder, settings) in [(&self.paths.plugins, false), (&self.paths.settings, true)] {
-            for (path, bytes) in files_of(folder) {
+            for (digest, path) in FileIndex::of([folder.as_path()]).files() {
                 let kind = match path.extension().and_then(|it| it.to_str()) {
                     Some("wasm") if !settings => Kind::Component,
                     Some("json") if settings => Kind::Settings,
@@ -229,7 +224,7 @@ impl Shelf {
                     Some("json") => Kind::Manifest,
                     _ => continue,
                 };
-                present.entry(sha256(&bytes)).or_default().push(kind);
+                present.entry(digest).or_default().push(kind);
             }
         }
         present
@@ -270,27 +265,11 @@ impl Drop for Staged {
 impl Lying {
     /// Reads a release set; nothing where there is none.
     pub fn read(path: &Path) -> Option<Self> {
-        let envelope = fs::read(path).ok()?;
+        let envelope = read_bounded(path, Envelope::MAX_BYTES as u64).ok()?;
         let digest = sha256(Envelope::parse(&envelope).ok()?.unverified_payload());
         let set = ReleaseSet::unverified(&envelope).ok()?;
         Some(Self { path: path.to_owned(), envelope, digest, set })
     }
-}
-
-/// The files of a folder that can be part of a release, with their bytes.
-pub fn files_of(folder: &Path) -> impl Iterator<Item = (PathBuf, Vec<u8>)> {
-    let mut paths: Vec<_> =
-        fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
-    paths.sort();
-    let fits = |path: &PathBuf| {
-        let size = fs::metadata(path).ok().filter(fs::Metadata::is_file).map(|facts| facts.len());
-        size.is_some_and(|size| size <= LARGEST_FILE)
-            && path.extension().is_some_and(|extension| extension == "wasm" || extension == "json")
-    };
-    paths
-        .into_iter()
-        .filter(fits)
-        .filter_map(|path| fs::read(&path).ok().map(|bytes| (path, bytes)))
 }
 
 /// The first digits of a digest: enough to tell files apart.
@@ -298,25 +277,15 @@ pub fn short(digest: Digest) -> String {
     digest.to_string().trim_start_matches("sha256:").chars().take(SHORT).collect()
 }
 
-/// Writes a file whole and durably: beside its place under a name that no host reads, then moved there.
+/// Writes a file whole and durably. Hosts do not read the temporary file, and a link in its place is replaced.
 fn put(path: &Path, bytes: &[u8]) -> Done {
     let failed = |error: std::io::Error| {
         Failed::configuration(format!("cannot write `{}`: {error}", path.display()))
     };
-    let folder =
-        path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let beside = folder.join(format!(".{name}.new"));
-    let write = || {
-        let mut file = File::create(&beside)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&beside, path)?;
-        File::open(folder)?.sync_all()
-    };
-    write().map_err(failed)
+    // Readable for hosts of other users, as far as the umask allows.
+    write_atomic(path, bytes, 0o666).map_err(failed)
 }
 
 const SHORT: usize = 12;
-/// What a host reads at most.
-const LARGEST_FILE: u64 = 64 << 20;
+/// The most sets of the archive that are read.
+const MAX_FILES: usize = 10_000;

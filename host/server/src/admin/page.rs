@@ -4,6 +4,7 @@
 //! on configuration and release alone. <https://prometheus.io/docs/instrumenting/exposition_formats/>
 
 use std::fmt::{Display, Write as _};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -348,13 +349,16 @@ impl Page {
     /// What every process is asked for, under the names that every process uses.
     fn process(&mut self, desk: &Desk) {
         self.one("process_start_time_seconds", "When the host came up", desk.came_up.0 / 1_000);
-        if let Some(pages) = std::fs::read_to_string("/proc/self/statm")
-            .ok()
-            .and_then(|statm| statm.split(' ').nth(1)?.parse::<u64>().ok())
+        if let Some(pages) =
+            portcullis_files::read_text_bounded(Path::new("/proc/self/statm"), 4096)
+                .ok()
+                .and_then(|statm| statm.split(' ').nth(1)?.parse::<u64>().ok())
         {
             self.one("process_resident_memory_bytes", "Memory in use", pages * PAGE);
         }
-        if let Ok(open) = std::fs::read_dir("/proc/self/fd") {
+        #[expect(clippy::disallowed_methods, reason = "a folder of the kernel")]
+        let open = std::fs::read_dir("/proc/self/fd");
+        if let Ok(open) = open {
             self.one("process_open_fds", "Open files and sockets", open.count());
         }
     }

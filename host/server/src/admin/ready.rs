@@ -121,7 +121,8 @@ impl Readiness {
                 });
             }
         }
-        // Without an issuer's keys its callers are nobody's.
+        // Without an issuer's keys its callers are nobody's. All hosts share their issuers: a load
+        // balancer that left them all would stop every other hook's decisions too.
         for keys in host.keys.load().iter().filter(|keys| keys.age_ms().is_none()) {
             let what = format!(
                 "the keys of `{}` could not be had, or are older than is trusted",
@@ -129,9 +130,37 @@ impl Readiness {
             );
             let hint =
                 "see that the host reaches it: every call with its tokens is refused until then";
-            reasons.push(Reason { code: "keys-unavailable", what, hint });
+            warnings.push(Reason { code: "keys-unavailable", what, hint });
         }
         let mut warning = |code, what: String, hint| warnings.push(Reason { code, what, hint });
+        for stall in host.files.stalled() {
+            let what = format!("{} has not answered for {} s", stall.place, stall.lasts.as_secs());
+            let hint = "see to its file system; what was read before goes on meanwhile";
+            warning(stall.code, what, hint);
+        }
+        for (code, beat) in [
+            ("housekeeping-stalled", &host.housekeeping_beat),
+            ("break-glass-thread-stalled", &host.break_glass_beat),
+        ] {
+            if let Some(silent) = beat.silent_for() {
+                let what = format!("a thread has not come round for {} s", silent.as_secs());
+                warning(code, what, "see to the disks of trust.state and audit.directory");
+            }
+        }
+        let facts = host.standing.facts();
+        let strays = host.obstacles.unnamed_strays();
+        if facts.overfull || facts.unexamined > 0 || strays > 0 {
+            let what = format!(
+                "the release folders hold more files than are looked at ({} not examined, {strays} refused and not named)",
+                facts.unexamined
+            );
+            warning("release-folder-overfull", what, "remove what no release set lists");
+        }
+        let more = host.glass.overlooked();
+        if more > 0 {
+            let what = format!("the break-glass folder holds {more} documents more than are read");
+            warning("break-glass-overfull", what, "remove what is no document of yours");
+        }
         if let (Some(code), Some(generation)) =
             (host.obstacles.refused_release(), &in_force.generation)
         {

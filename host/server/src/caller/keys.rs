@@ -6,6 +6,7 @@
 //! trusts verify nothing.
 
 mod cache;
+mod floor;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -29,12 +30,23 @@ use crate::outbound::{Outbound, address};
 use cache::Cache;
 
 pub use cache::CacheKey;
+pub use floor::Floors;
+
+/// Where keys are kept for the next start.
+pub struct Kept {
+    /// The folder.
+    pub folder: std::path::PathBuf,
+    /// What authenticates them.
+    pub key: CacheKey,
+    /// When the newest were fetched.
+    pub floors: Arc<Floors>,
+}
 
 /// All issuers' keys: one entry an issuer, however many hooks believe it.
 pub struct KeyRing {
     outbound: Arc<Outbound>,
     clock: Clock,
-    cache: Option<(std::path::PathBuf, CacheKey)>,
+    cache: Option<Kept>,
     most_waiting: usize,
     issuers: HashMap<KeysConfig, Arc<Keys>>,
 }
@@ -78,12 +90,7 @@ struct Waiting<'k>(&'k AtomicUsize);
 
 impl KeyRing {
     /// Without any issuer yet. `cache` says where keys are kept for the next start.
-    pub fn new(
-        outbound: Arc<Outbound>,
-        clock: Clock,
-        cache: Option<(std::path::PathBuf, CacheKey)>,
-        calls: usize,
-    ) -> Self {
+    pub fn new(outbound: Arc<Outbound>, clock: Clock, cache: Option<Kept>, calls: usize) -> Self {
         // Half of the calls: whoever waits here may be a stranger, and the other half goes on meanwhile.
         Self { outbound, clock, cache, most_waiting: calls.div_ceil(2), issuers: HashMap::new() }
     }
@@ -97,7 +104,9 @@ impl KeyRing {
         self.outbound
             .may_call(place)
             .map_err(|error| StartError::Issuer { place: place.clone(), why: error.to_string() })?;
-        let cache = self.cache.as_ref().map(|(folder, key)| Cache::new(folder, key.clone(), place));
+        let cache = self.cache.as_ref().map(|kept| {
+            Cache::new(&kept.folder, kept.key.clone(), Arc::clone(&kept.floors), place)
+        });
         let keys = Arc::new(Keys {
             config: config.clone(),
             outbound: Arc::clone(&self.outbound),

@@ -24,7 +24,7 @@ use bearer::Bearer;
 use config::{CallerConfig, CertificateConfig, CredentialConfig};
 use secret::Secrets;
 
-pub use keys::{CacheKey, KeyRing, Keys};
+pub use keys::{CacheKey, Floors, Kept, KeyRing, Keys};
 
 /// How the caller of one hook proves itself: in any of these ways.
 pub struct Caller {

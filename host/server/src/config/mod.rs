@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use crate::as_found::{AsFound, fingerprint, stamp};
+use crate::as_found::{AsFound, Folders, stamp};
 use crate::bounds::PluginsConfig;
 use crate::courier::config::{Chosen, DeliveryConfig, DeliverySource};
 use crate::error::ConfigError;
@@ -73,13 +73,14 @@ impl Config {
     /// Reads and checks a configuration file. Relative paths are relative to its folder.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let file = stamp(path);
-        let text = std::fs::read_to_string(path)
-            .map_err(|cause| ConfigError::Unreadable { path: path.to_owned(), cause })?;
+        let text = portcullis_files::read_text_bounded(path, MAX_FILE_BYTES).map_err(|error| {
+            ConfigError::Unreadable { path: path.to_owned(), cause: error.into() }
+        })?;
         let base = path.parent().unwrap_or(Path::new(""));
         let mut config = Self::parse(&text, base)
             .map_err(|what| ConfigError::Wrong { path: path.to_owned(), what })?;
         config.file = path.to_owned();
-        config.as_found = AsFound { file: Some(file), folders: Some(fingerprint(&config)) };
+        config.as_found = AsFound { file: Some(file), folders: Folders::default() };
         Ok(config)
     }
 
@@ -320,6 +321,9 @@ fn is_name(text: &str) -> bool {
     (1..=64).contains(&text.len())
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
 }
+
+/// The largest configuration file that is read, bytes: many times one with thousands of hooks.
+const MAX_FILE_BYTES: u64 = 4 << 20;
 
 fn default_tenant() -> String {
     "default".to_owned()

@@ -15,13 +15,14 @@ use portcullis_trust::{History, TrustRoot};
 
 use super::{Hook, Host};
 use crate::admission::Admission;
-use crate::caller::{CacheKey, Caller, KeyRing};
+use crate::caller::{CacheKey, Caller, Floors, Kept, KeyRing};
 use crate::clock::Clock;
 use crate::config::{Commit, Config, HookConfig};
 use crate::courier::Courier;
 use crate::decryption::DecryptionKeys;
 use crate::delivery::Deliveries;
 use crate::error::StartError;
+use crate::file_worker::{FileWorkers, Heartbeat, START_LIMIT};
 use crate::generation::Generation;
 use crate::glass::Glass;
 use crate::http::counts::UnroutedCounts;
@@ -35,7 +36,9 @@ use crate::owed;
 use crate::own_folder::OwnFolder;
 use crate::refusals::Refusals;
 use crate::registry::Source;
-use crate::release::{Found, ReleaseError, Standing as ReleaseStanding, Stray};
+use crate::release::{
+    Digests, Found, MAX_CHECKED_BYTES, Reading, ReleaseError, Standing as ReleaseStanding, Strays,
+};
 use crate::resume::Resumes;
 use crate::retry::Retries;
 use crate::telemetry::Telemetry;
@@ -71,6 +74,9 @@ impl Prepared {
     /// and compiled plugins are kept for the next time, only by one that `keeps` them: the host itself, whose files they are to be.
     pub fn new(mut config: Config, clock: Clock, keeps: bool) -> Result<Self, StartError> {
         let own_folder = keeps.then(|| OwnFolder::hold(&config.trust)).transpose()?;
+        let mut as_found = config.as_found;
+        as_found.look(&config);
+        config.as_found = as_found;
         let audit = &config.audit;
         let mut places =
             vec![place(&audit.directory, &audit.signing_key, &audit.origin, "audit.origin")?];
@@ -132,7 +138,9 @@ impl Prepared {
         let registry = config.registry.as_ref().map(Source::new).transpose()?;
         let (sealer, pseudonyms) =
             (Sealer::new(sealing), Pseudonyms::new(&naming, PSEUDONYM_KEY_VERSION));
-        let cache = config.outbound.cache.clone().map(|folder| (folder, cache_key));
+        let floors = Arc::new(Floors::read(&config.trust.state, keeper.seal()));
+        let cache = config.outbound.cache.clone();
+        let cache = cache.map(|folder| Kept { folder, key: cache_key, floors });
         let mut ring =
             KeyRing::new(Arc::clone(&outbound), clock.clone(), cache, config.listen.calls);
         let load =
@@ -153,7 +161,7 @@ impl Prepared {
             standing.found(&found, &keeper.trusted(), now);
             found.activate(&keeper.trusted(), &config.hooks, &engine, now)
         };
-        let release = Found::read(&config.release)
+        let release = read_release(&config, &keeper)
             .and_then(|found| keeper.may_take(found.set_digest()).map(|()| found))
             .and_then(activate)
             .inspect_err(|error| standing.refused(error));
@@ -191,11 +199,14 @@ impl Prepared {
     }
 
     /// Components in the plugins' folder that may not run.
-    pub fn strays(&self) -> Vec<Stray> {
-        let found = Found::read(&self.config.release);
-        found
-            .map(|found| found.strays(self.keeper.root(), self.trusted_time.for_documents()))
-            .unwrap_or_default()
+    pub fn strays(&self) -> Strays {
+        Strays::scan(
+            &self.config.release,
+            self.keeper.root(),
+            self.trusted_time.for_documents(),
+            &Digests::default(),
+            MAX_CHECKED_BYTES,
+        )
     }
 
     /// What is wrong with this machine's clock, in a sentence; `None` where it is believed.
@@ -259,6 +270,10 @@ impl Prepared {
             kernel_synchronised: kernel_synchronised(),
             names,
             standing: self.standing,
+            digests: Arc::default(),
+            files: FileWorkers::default(),
+            housekeeping_beat: Heartbeat::default(),
+            break_glass_beat: Heartbeat::default(),
             engine: self.engine,
             seeds: AtomicU64::new(random_seed()?),
             salts: Mutex::default(),
@@ -305,7 +320,8 @@ impl Prepared {
                     }
                     // What the write-ahead log gave back may be news: then the release is looked at again.
                     if is_reset || self.keeper.history().beyond(&known) {
-                        self.release = Found::read(&self.config.release).and_then(|found| {
+                        let found = read_release(&self.config, &self.keeper);
+                        self.release = found.and_then(|found| {
                             self.keeper.may_take(found.set_digest())?;
                             found.activate(
                                 &self.keeper.trusted(),
@@ -373,6 +389,16 @@ pub fn trusted_by(config: &Config) -> Result<(Arc<TrustRoot>, History), StartErr
     let place = place(&audit.directory, &audit.signing_key, &audit.origin, "audit.origin")?;
     let keeper = Keeper::prepare(config, &sealing, &place, &Clock::system())?;
     Ok((Arc::clone(keeper.root()), keeper.history().clone()))
+}
+
+/// Reads the release folders at the start: a file system that does not answer must not keep the port
+/// from being bound.
+fn read_release(config: &Config, keeper: &Keeper) -> Result<Found, ReleaseError> {
+    let (paths, reading) = (config.release.clone(), Reading::new(&keeper.trusted()));
+    let read = move || Found::read(&paths, &reading);
+    FileWorkers::default().reading.run(START_LIMIT, read).unwrap_or_else(|| {
+        Err(ReleaseError::Stalled { path: config.release.set.clone(), limit: START_LIMIT })
+    })
 }
 
 /// A log's directory and key, which is named like its origin.

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use portcullis_files::read_bounded;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
@@ -37,8 +38,8 @@ pub fn authorities(
 ) -> Result<RootCertStore, StartError> {
     let wrong = |why: String| StartError::File { what, path: path.to_owned(), why, hint: None };
     let mut roots = RootCertStore::empty();
-    let certificates = CertificateDer::pem_file_iter(path).map_err(|error| wrong(said(&error)))?;
-    for certificate in certificates {
+    let pem = read_bounded(path, MAX_PEM_BYTES).map_err(|error| wrong(error.to_string()))?;
+    for certificate in CertificateDer::pem_slice_iter(&pem) {
         let certificate = certificate.map_err(|error| wrong(said(&error)))?;
         roots
             .add(certificate)
@@ -49,6 +50,9 @@ pub fn authorities(
     }
     Ok(roots)
 }
+
+/// The largest file of certificates that is read, bytes: many times a machine's whole store.
+pub const MAX_PEM_BYTES: u64 = 8 << 20;
 
 /// What is wrong with a PEM file, in an operator's words.
 pub fn said(error: &rustls::pki_types::pem::Error) -> String {

@@ -7,8 +7,10 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Write as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
+use portcullis_files::{create_or_empty, list_bounded, read_bounded};
 use portcullis_model::{Digest, Millis};
 use portcullis_registry::{
     Descriptor, Documents, Image, Index, MANIFEST_ARTIFACT, MOST_PLUGINS, Malformed, Reference,
@@ -19,6 +21,7 @@ use portcullis_trust::{Downgrade, Envelope, ReleaseSet, TrustRoot, verify_manife
 use super::client::Client;
 use super::error::{PullError, RegistryError};
 use crate::memory::replace;
+use crate::release::{Budget, Digests, Folder, MAX_FILES};
 
 /// What a tag leads to: the release's own documents, not yet believed.
 pub struct Offer {
@@ -124,20 +127,16 @@ impl Offer {
 }
 
 impl Shelf {
-    /// What lies in these folders; nothing, where there are none. Reads every file.
-    pub fn of(placed: &Placed<'_>) -> Self {
-        let mut found = BTreeMap::new();
-        for path in [placed.plugins, placed.settings]
-            .into_iter()
-            .filter_map(|it| fs::read_dir(it).ok())
-            .flatten()
-            .flatten()
-        {
-            let path = path.path();
-            let fits = fs::metadata(&path)
-                .is_ok_and(|facts| facts.is_file() && facts.len() <= LARGEST_FILE);
-            if let Some(bytes) = fits.then(|| fs::read(&path).ok()).flatten() {
-                found.insert(sha256(&bytes), path);
+    /// What lies in these folders; nothing, where there are none. Hashes files that were not hashed
+    /// before, within a budget: what is passed over comes from the registry again.
+    pub fn of(placed: &Placed<'_>, digests: &Digests) -> Self {
+        let (mut found, mut budget) = (BTreeMap::new(), Budget::new(MOST_ALL));
+        for folder in [placed.plugins, placed.settings] {
+            let files = Folder::read(folder, &[".wasm", ".json"]).unwrap_or_default().files;
+            for file in files {
+                if let Ok(Some(digest)) = digests.of_file(&file, &mut budget) {
+                    found.insert(digest, file.path);
+                }
             }
         }
         Self(found)
@@ -203,11 +202,9 @@ pub async fn bring(
 pub fn place(from: &Placed<'_>, to: &Placed<'_>) -> Result<(), PullError> {
     for (from, to) in [(from.settings, to.settings), (from.plugins, to.plugins)] {
         fs::create_dir_all(to).map_err(|error| disk(to, &error))?;
-        for entry in fs::read_dir(from).map_err(|error| disk(from, &error))? {
-            let path = entry.map_err(|error| disk(from, &error))?.path();
-            if let Some(name) = path.file_name() {
-                put(&path, &to.join(name))?;
-            }
+        let listed = list_bounded(from, &[".wasm", ".json"], MAX_FILES);
+        for name in listed.map_err(|error| disk(from, &error))?.names {
+            put(&from.join(&name), &to.join(&name))?;
         }
     }
     if from.downgrade.exists() {
@@ -261,11 +258,12 @@ impl Bringing<'_> {
 
     /// A file, from the shelf or the registry.
     async fn fetch(&self, it: &Descriptor, to: &Path) -> Result<(), PullError> {
-        if let Some(at_hand) = self.shelf.0.get(&it.digest) {
-            // Another file system, or one without links: then it is copied.
-            return fs::hard_link(at_hand, to)
-                .or_else(|_| fs::copy(at_hand, to).map(drop))
-                .map_err(|error| disk(to, &error));
+        // Copied and not linked: somebody could write into a linked file after it was checked.
+        if let Some(at_hand) = self.shelf.0.get(&it.digest)
+            && let Ok(bytes) = read_bounded(at_hand, LARGEST_FILE)
+            && sha256(&bytes) == it.digest
+        {
+            return write(to, &bytes);
         }
         let left = self.left.get().checked_sub(it.size).filter(|_| it.size <= LARGEST_FILE);
         let left = left.ok_or_else(|| {
@@ -273,7 +271,7 @@ impl Bringing<'_> {
             RegistryError::Malformed { place: format!("{}@{}", self.repository, it.digest), why }
         })?;
         self.left.set(left);
-        let mut file = fs::File::create(to).map_err(|error| disk(to, &error))?;
+        let mut file = create_or_empty(to, 0o640).map_err(|error| disk(to, &error))?;
         self.client.blob(self.repository, it, &mut |piece| file.write_all(piece)).await?;
         file.sync_all().map_err(|error| disk(to, &error))
     }
@@ -285,7 +283,11 @@ pub fn staging(folder: &Path) -> Result<[PathBuf; 4], PullError> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(disk(folder, &error)),
         _ => {}
     }
-    fs::create_dir_all(folder).map_err(|error| disk(folder, &error))?;
+    if let Some(parent) = folder.parent() {
+        fs::create_dir_all(parent).map_err(|error| disk(folder, &error))?;
+    }
+    // Made here and for this user alone: a folder that somebody has put there is refused.
+    fs::DirBuilder::new().mode(0o700).create(folder).map_err(|error| disk(folder, &error))?;
     Ok(["release-set.json", "plugins", "settings", "downgrade.json"].map(|name| folder.join(name)))
 }
 
@@ -305,8 +307,8 @@ pub fn disk(path: &Path, error: &io::Error) -> PullError {
 }
 
 fn put(from: &Path, to: &Path) -> Result<(), PullError> {
-    let bytes = fs::read(from).map_err(|error| disk(from, &error))?;
-    if fs::read(to).is_ok_and(|there| there == bytes) {
+    let bytes = read_bounded(from, LARGEST_FILE).map_err(|error| disk(from, &error.into()))?;
+    if read_bounded(to, LARGEST_FILE).is_ok_and(|there| there == bytes) {
         return Ok(());
     }
     write(to, &bytes)

@@ -8,7 +8,7 @@ use std::panic::resume_unwind;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use portcullis_audit::Entry;
 use portcullis_model::json::quote;
@@ -70,6 +70,8 @@ impl RegistryWatch {
                     () = theirs.stop.notified() => {}
                 }
             });
+            // A release that is being made ready is ended with its process.
+            runtime.shutdown_timeout(STOP_LIMIT);
         };
         let thread = thread::Builder::new()
             .name("registry".to_owned())
@@ -83,9 +85,21 @@ impl RegistryWatch {
         self.signals.look.notify_one();
     }
 
-    /// Ends it: a request in progress is given up, and a release that is being made ready.
+    /// Ends it: a request in progress is given up, and a release that is being made ready. A folder
+    /// that hangs is not waited for.
     pub fn stop(self) {
         self.signals.stop.notify_one();
+        let begin = Instant::now();
+        while !self.thread.is_finished() {
+            if begin.elapsed() >= STOP_LIMIT {
+                tracing::warn!(
+                    event = "registry.stop-stalled",
+                    "the registry's thread is left behind: a folder that it fills does not answer"
+                );
+                return;
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
         drop(self.thread.join());
     }
 }
@@ -191,7 +205,7 @@ async fn take(
     let [set, plugins, settings, downgrade] = pull::staging(folder)?;
     let staged = ReleasePaths { set, plugins, settings, downgrade, ..config.release.clone() };
     let (from, to) = (placed(&staged), placed(&config.release));
-    let (repository, shelf) = (&source.reference.repository, Shelf::of(&to));
+    let (repository, shelf) = (&source.reference.repository, Shelf::of(&to, &host.digests));
     pull::bring(&source.client, repository, offer, verified, &shelf, &from).await?;
     try_release(host, source, look, offer.artifact, &staged, config).await?;
     pull::place(&from, &to)
@@ -321,6 +335,9 @@ fn placed(paths: &ReleasePaths) -> Placed<'_> {
         downgrade: &paths.downgrade,
     }
 }
+
+/// How long a stop waits for what the thread is busy with.
+const STOP_LIMIT: Duration = Duration::from_secs(5);
 
 /// The longest pause while nothing good comes, milliseconds: a quarter of an hour, or the interval itself.
 const LONGEST_PAUSE_MS: u64 = 900_000;

@@ -3,18 +3,21 @@
 //! Invariant: it tells of the set that was looked at last, whatever is in force. It decides nothing: every answer here is found by the
 //! checks that activation makes, and a sentence is the one that the host's log has. Holds nobody's settings.
 
+use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
 use portcullis_model::{Digest, Millis};
 use portcullis_trust::{ReleaseSet, sha256};
 use serde_json::{Value, json};
 
-use super::{Found, ReleaseError, Trusted};
+use super::{FolderFacts, Found, ReleaseError, Trusted};
 
 /// What is known of the set in the folders.
 #[derive(Default)]
 pub struct Standing {
     looked: Mutex<Option<Looked>>,
+    /// What lies in the folders beyond the set, and the files in which the set's parts lie.
+    folder: Mutex<(FolderFacts, Vec<PathBuf>)>,
 }
 
 struct Looked {
@@ -55,8 +58,19 @@ enum Stage {
 }
 
 impl Standing {
+    /// What lay in the folders beyond the set when they were read last.
+    pub fn facts(&self) -> FolderFacts {
+        self.folder.lock().unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    /// The files in which the parts of the set were found that was read last.
+    pub fn used(&self) -> Vec<PathBuf> {
+        self.folder.lock().unwrap_or_else(PoisonError::into_inner).1.clone()
+    }
+
     /// A set was found: how its plugins stand by themselves, before anything is configured.
     pub fn found(&self, found: &Found, trusted: &Trusted<'_>, now: Millis) {
+        *self.folder.lock().unwrap_or_else(PoisonError::into_inner) = (found.facts(), found.used());
         let set = found.set_digest();
         let release = ReleaseSet::unverified(&found.set).ok();
         let again = trusted.history.active.filter(|active| active.set == set);
@@ -64,15 +78,21 @@ impl Standing {
             (trusted.roots.at(active.root), active.since)
         });
         let plugins = release.iter().flat_map(|release| &release.plugins).map(|(id, entry)| {
-            let verified = found.plugin(root, id, entry, at).map(drop);
+            // Of a set that nobody has signed nothing was read.
+            let verified = if found.is_signed() {
+                found.plugin(root, id, entry, at).map(drop)
+            } else {
+                Ok(())
+            };
             let bindings = release
                 .iter()
                 .flat_map(|release| &release.bindings)
                 .filter(|binding| binding.plugin == *id);
             let settings =
                 bindings.map(|binding| found.settings(binding).map(drop)).find_map(Result::err);
-            let error = verified.err().or(settings);
+            let error = verified.err().or(settings.filter(|_| found.is_signed()));
             let stage = match &error {
+                None if !found.is_signed() => Stage::Delivered,
                 None => Stage::Verified,
                 Some(ReleaseError::Missing { .. }) => Stage::Published,
                 Some(_) => Stage::Refused,
@@ -131,12 +151,13 @@ impl Standing {
 
     /// For the status page.
     pub fn json(&self) -> Value {
-        let looked = self.lock();
+        let (looked, facts) = (self.lock(), self.facts());
         let Some(looked) = looked.as_ref() else { return Value::Null };
         let plugins: Vec<_> = looked.plugins.iter().map(Plugin::json).collect();
         json!({
             "set": looked.set.to_string(), "version": looked.version, "highest": looked.highest,
             "state": looked.stage.name(), "refused": looked.refused.as_ref().map(Why::json), "plugins": plugins,
+            "folder": {"ignored": facts.ignored, "unexamined": facts.unexamined, "overfull": facts.overfull},
         })
     }
 

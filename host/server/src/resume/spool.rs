@@ -4,14 +4,14 @@
 //! is recorded; a call that was never promised is taken away again. One file a call; a file that cannot be read is kept aside, never
 //! deleted and never guessed at.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use portcullis_audit::{SealKey, Sealer, open_sealed};
+use portcullis_files::{create_private_folder, read_bounded, remove_temporary_files, write_atomic};
 use portcullis_hooks::Resume;
 use portcullis_model::Millis;
 use serde::{Deserialize, Serialize};
@@ -64,7 +64,7 @@ pub enum SpoolError {
 impl Spool {
     /// Opens the folder, which is made where it is not there.
     pub fn open(folder: &Path, tenant: &str, key: &SealKey) -> io::Result<Self> {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+        create_private_folder(folder)?;
         let (folder, tenant) = (folder.to_owned(), tenant.to_owned());
         Ok(Self {
             folder,
@@ -78,23 +78,25 @@ impl Spool {
     /// What the last run left, oldest first; and the files that could not be read, which are put aside.
     pub fn left(self: &Arc<Self>) -> io::Result<(Vec<Spooled>, Vec<PathBuf>)> {
         let (mut left, mut aside) = (Vec::new(), Vec::new());
-        let mut files: Vec<_> = fs::read_dir(&self.folder)?.collect::<Result<_, _>>()?;
+        // Of calls that were never promised.
+        remove_temporary_files(&self.folder)?;
+        #[expect(clippy::disallowed_methods, reason = "the spool's own folder, of mode 0700")]
+        let entries = fs::read_dir(&self.folder)?;
+        let mut files: Vec<_> = entries.collect::<Result<_, _>>()?;
         files.sort_by_key(fs::DirEntry::file_name);
         for file in files.iter().map(fs::DirEntry::path) {
-            match file.extension().and_then(|it| it.to_str()) {
-                // Of a call that was never promised.
-                Some("new") => fs::remove_file(&file)?,
-                Some("sealed") => match self.read(&file) {
-                    Some(job) => {
-                        self.waiting.fetch_add(1, Ordering::Relaxed);
-                        left.push(Spooled { spool: Arc::clone(self), file, job: Some(job) });
-                    }
-                    None => {
-                        fs::rename(&file, file.with_extension("unreadable"))?;
-                        aside.push(file);
-                    }
-                },
-                _ => {}
+            if file.extension().is_none_or(|extension| extension != "sealed") {
+                continue;
+            }
+            match self.read(&file) {
+                Some(job) => {
+                    self.waiting.fetch_add(1, Ordering::Relaxed);
+                    left.push(Spooled { spool: Arc::clone(self), file, job: Some(job) });
+                }
+                None => {
+                    fs::rename(&file, file.with_extension("unreadable"))?;
+                    aside.push(file);
+                }
             }
         }
         Ok((left, aside))
@@ -123,17 +125,12 @@ impl Spool {
             Spooled { spool: Arc::clone(self), file: self.folder.join(name), job: Some(job) };
         let plain = serde_json::to_vec(&spooled.job).map_err(|_| SpoolError::Seal)?;
         let sealed = self.sealer.seal(&self.tenant, KIND, plain).map_err(|_| SpoolError::Seal)?;
-        let new = spooled.file.with_extension("new");
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
-        file.write_all(&sealed.blob)?;
-        file.sync_data()?;
-        fs::rename(&new, &spooled.file)?;
-        File::open(&self.folder)?.sync_all()?;
+        write_atomic(&spooled.file, &sealed.blob, 0o600)?;
         Ok(spooled)
     }
 
     fn read(&self, file: &Path) -> Option<Job> {
-        let blob = fs::read(file).ok()?;
+        let blob = read_bounded(file, MAX_CALL_BYTES).ok()?;
         let plain = open_sealed(&self.key, &self.tenant, KIND, &blob).ok()?;
         serde_json::from_slice(&plain).ok()
     }
@@ -182,15 +179,16 @@ impl Drop for Spooled {
     fn drop(&mut self) {
         if self.job.is_some() {
             self.spool.waiting.fetch_sub(1, Ordering::Relaxed);
-            for file in [&self.file, &self.file.with_extension("new")] {
-                drop(fs::remove_file(file));
-            }
+            drop(fs::remove_file(&self.file));
         }
     }
 }
 
 /// Calls of one platform that may wait at once; a further one is not promised.
 const MOST_WAITING: usize = 10_000;
+
+/// The largest sealed call that is read, bytes: many times the largest that is written.
+const MAX_CALL_BYTES: u64 = 16 << 20;
 
 /// What is sealed.
 const KIND: &str = "pending resume call";
@@ -235,7 +233,7 @@ mod tests {
             assert!(!bytes.windows(5).any(|it| it == b"Okoye"), "it lies there sealed");
         }
         // The process ends, and another begins.
-        fs::write(folder.join("0000000000009-x.new"), "half").unwrap();
+        fs::write(folder.join(".x.0123456789abcdef.tmp"), "half").unwrap();
         let second = spool(&folder, 1);
         let (left, aside) = second.left().unwrap();
         assert!(aside.is_empty());

@@ -12,11 +12,13 @@ use std::path::{Path, PathBuf};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use portcullis_audit::{Entry, Pending};
+use portcullis_files::{list_bounded, read_bounded};
 use portcullis_model::json::quote;
 use portcullis_trust::{
     ClockConfirmation, Envelope, History, Refusal, TimeDocuments, TimeReset, sha256, time,
 };
 
+use crate::file_worker::POLL_LIMIT;
 use crate::host::Host;
 use crate::keeper::remembered;
 
@@ -46,15 +48,21 @@ impl Host {
     pub fn apply_time_documents(&self) -> AppliedDocuments {
         let folder = self.in_force.load().config.trust.time_documents.clone();
         let mut applied = AppliedDocuments::default();
-        for path in files(&folder) {
-            match self.apply_time_document(&path) {
+        // Read on a thread that may hang: what does not answer is read by a later poll.
+        let worker = &self.files.time_documents;
+        let documents = worker.run(POLL_LIMIT, move || read(&folder)).unwrap_or_default();
+        for (path, content) in documents {
+            let used = content
+                .map_err(|why| RefusedDocument::unreadable(&why))
+                .and_then(|envelope| self.apply_time_document(&envelope));
+            match used {
                 Ok(()) => {
                     applied.changed = true;
                     // Out of the way, so that it is not taken for another try. Where the host may
                     // not write there it is refused as used from now on.
                     let mut used = path.clone().into_os_string();
                     used.push(USED);
-                    drop(fs::rename(&path, used));
+                    let _ = worker.run(POLL_LIMIT, move || drop(fs::rename(&path, used)));
                 }
                 Err(mut refused) => {
                     refused.path = path;
@@ -65,15 +73,13 @@ impl Host {
         applied
     }
 
-    fn apply_time_document(&self, path: &Path) -> Result<(), RefusedDocument> {
-        let envelope = portcullis_files::read_bounded(path, Envelope::MAX_BYTES as u64)
-            .map_err(|error| RefusedDocument::unreadable(&error.to_string()))?;
-        let kind = Envelope::parse(&envelope)?;
+    fn apply_time_document(&self, envelope: &[u8]) -> Result<(), RefusedDocument> {
+        let kind = Envelope::parse(envelope)?;
         match kind.payload_type() {
-            TimeReset::PAYLOAD_TYPE => self.apply_time_reset(&envelope),
-            ClockConfirmation::PAYLOAD_TYPE => self.apply_confirmation(&envelope),
+            TimeReset::PAYLOAD_TYPE => self.apply_time_reset(envelope),
+            ClockConfirmation::PAYLOAD_TYPE => self.apply_confirmation(envelope),
             // Refuses it, by its type.
-            _ => Ok(TimeReset::unverified(&envelope).map(drop)?),
+            _ => Ok(TimeReset::unverified(envelope).map(drop)?),
         }
     }
 
@@ -182,15 +188,13 @@ impl From<Refusal> for RefusedDocument {
     }
 }
 
-/// The documents of the folder, in the order of their names.
-fn files(folder: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    let is_json = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "json");
-    let mut paths: Vec<_> =
-        entries.take(MAX_ENTRIES).map(|entry| entry.path()).filter(is_json).collect();
-    paths.sort();
-    paths.truncate(MAX_FILES);
-    paths
+/// The documents of the folder, in the order of their names, or why one cannot be read.
+fn read(folder: &Path) -> Vec<(PathBuf, Result<Vec<u8>, String>)> {
+    let listed = list_bounded(folder, &[".json"], MAX_FILES).unwrap_or_default();
+    let paths = listed.names.iter().map(|name| folder.join(name));
+    let content =
+        |path: &Path| read_bounded(path, MAX_DOCUMENT_BYTES).map_err(|error| error.to_string());
+    paths.map(|path| (path.clone(), content(&path))).collect()
 }
 
 /// The sealed part: who, why, under which ticket, and the document itself.
@@ -209,5 +213,5 @@ fn sealed(envelope: &[u8], [person, reason, ticket]: [&String; 3]) -> Vec<u8> {
 const USED: &str = ".used";
 /// Documents that are looked at.
 const MAX_FILES: usize = 64;
-/// Names of the folder that are looked at.
-const MAX_ENTRIES: usize = 4_096;
+/// The largest document that is read, bytes.
+const MAX_DOCUMENT_BYTES: u64 = 64 << 10;

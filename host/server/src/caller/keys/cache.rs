@@ -1,19 +1,20 @@
 //! Keys kept for the next start: an issuer that is down while the host restarts must not stop every sign-in.
 //!
 //! Invariant: a file counts only under a MAC of this host's key over its place, time and content, so that whoever can write to the folder
-//! can at most take keys away; and never beyond the age that the operator trusts, which counts from when they were fetched.
+//! can at most take keys away, and not bring back older ones ([`Floors`]); and never beyond the age that the operator trusts, which counts from when they were fetched.
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use portcullis_files::{Durability, create_private_folder, read_bounded, write_atomic_with};
 use portcullis_keys::SymmetricKey;
 use portcullis_model::Millis;
 
+use super::floor::Floors;
 use crate::digest::sha256;
 
 /// The key of the MAC: derived, so that it serves no other end.
@@ -25,6 +26,7 @@ pub struct Cache {
     path: PathBuf,
     place: String,
     key: CacheKey,
+    floors: Arc<Floors>,
 }
 
 impl CacheKey {
@@ -38,10 +40,11 @@ impl CacheKey {
 
 impl Cache {
     /// The file for keys that come from there.
-    pub fn new(folder: &Path, key: CacheKey, place: &str) -> Self {
+    pub fn new(folder: &Path, key: CacheKey, floors: Arc<Floors>, place: &str) -> Self {
         let name = sha256(place.as_bytes()).to_string();
         let name = name.trim_start_matches("sha256:").get(..32).unwrap_or_default();
-        Self { path: folder.join(format!("issuer-{name}.keys")), place: place.to_owned(), key }
+        let (path, place) = (folder.join(format!("issuer-{name}.keys")), place.to_owned());
+        Self { path, place, key, floors }
     }
 
     /// The file.
@@ -52,28 +55,33 @@ impl Cache {
     /// Keeps a document: one line of time and MAC, then its bytes. Replaces the one before whole.
     pub fn keep(&self, fetched: Millis, document: &[u8]) -> io::Result<()> {
         if let Some(folder) = self.path.parent() {
-            fs::create_dir_all(folder)?;
+            create_private_folder(folder)?;
         }
         let mac = STANDARD.encode(hmac::sign(&self.key.0, &self.covered(fetched, document)));
-        let aside = self.path.with_extension("new");
-        let mut file =
-            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&aside)?;
-        file.write_all(format!("{fetched} {mac}\n").as_bytes())?;
-        file.write_all(document)?;
-        fs::rename(&aside, &self.path)
+        let line = format!("{fetched} {mac}\n");
+        // A power loss can take it away: then the issuer is asked at the next start.
+        write_atomic_with(&self.path, &[line.as_bytes(), document], 0o600, Durability::Cached)?;
+        // Afterwards: a crash in between leaves newer keys than are listed, which are taken up.
+        self.floors.raise(&self.place, fetched)
     }
 
     /// What was kept, if this host kept it.
     pub fn recall(&self) -> Option<(Millis, Vec<u8>)> {
-        let file = fs::File::open(&self.path).ok()?;
-        let mut bytes = Vec::new();
-        io::Read::read_to_end(&mut io::Read::take(file, MOST_BYTES), &mut bytes).ok()?;
+        let bytes = read_bounded(&self.path, MOST_BYTES).ok()?;
         let end = bytes.iter().position(|byte| *byte == b'\n')?;
         let (line, document) = bytes.split_at_checked(end)?;
         let document = document.get(1..)?;
         let (fetched, mac) = std::str::from_utf8(line).ok()?.split_once(' ')?;
         let (fetched, mac) = (Millis(fetched.parse().ok()?), STANDARD.decode(mac).ok()?);
         hmac::verify(&self.key.0, &self.covered(fetched, document), &mac).ok()?;
+        if !self.floors.admits(&self.place, fetched) {
+            tracing::warn!(
+                event = "issuer-keys.older",
+                issuer = self.place,
+                "kept keys of an issuer are older than the newest that were kept, and are not taken up"
+            );
+            return None;
+        }
         Some((fetched, document.to_vec()))
     }
 
@@ -89,14 +97,20 @@ const MOST_BYTES: u64 = crate::outbound::LONGEST_ANSWER as u64 + 256;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::memory::Seal;
+    use std::fs;
 
     #[test]
     fn only_what_this_host_kept_from_there_counts() {
         let folder = tempfile::tempdir().unwrap();
         let key = |byte| CacheKey::derive(&SymmetricKey::from_bytes([byte; 32]));
-        let cache = Cache::new(&folder.path().join("made"), key(1), "https://a.example/keys");
+        let seal = Seal::new(&SymmetricKey::from_bytes([9; 32])).unwrap();
+        let floors = Arc::new(Floors::read(folder.path(), seal));
+        let place = "https://a.example/keys";
+        let cache = Cache::new(&folder.path().join("made"), key(1), Arc::clone(&floors), place);
         assert!(cache.recall().is_none());
         cache.keep(Millis(7), b"old").unwrap();
+        let older = fs::read(cache.path()).unwrap();
         cache.keep(Millis(42), b"{}\n{}").unwrap();
         assert_eq!(cache.recall().unwrap(), (Millis(42), b"{}\n{}".to_vec()));
         let text = fs::read_to_string(cache.path()).unwrap();
@@ -111,10 +125,15 @@ mod tests {
         }
         fs::write(cache.path(), &text).unwrap();
         assert!(cache.recall().is_some());
-        let other =
-            Cache { path: cache.path.clone(), place: "https://b.example/keys".into(), key: key(1) };
-        assert!(other.recall().is_none(), "another issuer's");
-        let other = Cache { path: cache.path.clone(), place: cache.place.clone(), key: key(2) };
-        assert!(other.recall().is_none(), "another host's");
+        let other = |place: &str, byte| Cache {
+            path: cache.path.clone(),
+            place: place.to_owned(),
+            key: key(byte),
+            floors: Arc::clone(&floors),
+        };
+        assert!(other("https://b.example/keys", 1).recall().is_none(), "another issuer's");
+        assert!(other(place, 2).recall().is_none(), "another host's");
+        fs::write(cache.path(), older).unwrap();
+        assert!(cache.recall().is_none(), "an older file of this host");
     }
 }

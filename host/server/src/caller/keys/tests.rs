@@ -13,6 +13,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
 use portcullis_keys::SymmetricKey;
 use tokio::runtime::Builder;
 
+use crate::memory::Seal;
 use crate::outbound::OutboundConfig;
 
 const HOUR: u64 = 3_600_000;
@@ -122,9 +123,10 @@ impl Rig {
         let key = CacheKey::derive(&SymmetricKey::from_bytes([self.key; 32]));
         let outbound = Arc::new(Outbound::new(&OutboundConfig::default()).unwrap());
         let clock = Clock::fixed(Arc::clone(&self.now));
-        KeyRing::new(outbound, clock, Some((self.folder.path().to_owned(), key)), 64)
-            .of(config)
-            .unwrap()
+        let seal = Seal::new(&SymmetricKey::from_bytes([self.key; 32])).unwrap();
+        let folder = self.folder.path().to_owned();
+        let floors = Arc::new(Floors::read(&folder, seal));
+        KeyRing::new(outbound, clock, Some(Kept { folder, key, floors }), 64).of(config).unwrap()
     }
 
     fn pass(&self, ms: u64) {

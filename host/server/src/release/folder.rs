@@ -1,0 +1,278 @@
+//! Files of a release folder: found by their names, told apart by size and digest.
+//!
+//! Invariant: nothing is held in memory but names, stamps and digests, and no more of them than
+//! [`MAX_FILES`] a folder; a file is hashed in pieces, and again only when its stamp has changed.
+//! A file that is hashed here has not been verified: whoever uses its bytes checks them.
+
+use std::collections::HashMap;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use portcullis_files::{Stamp, list_bounded, open_regular, read_bounded};
+use portcullis_model::Digest;
+use portcullis_trust::Envelope;
+use sha2::{Digest as _, Sha256};
+
+use super::LARGEST_FILE;
+use crate::digest::sha256;
+
+/// What a folder holds, as far as its names end as they should.
+#[derive(Debug, Default)]
+pub struct Folder {
+    /// Regular files that are not too large, in the order of their names.
+    pub files: Vec<FolderFile>,
+    /// Everything else of such a name, and why it is not read.
+    pub unreadable: Vec<(PathBuf, String)>,
+    /// Entries whose names end otherwise or begin with a dot.
+    pub ignored: u64,
+    /// Whether the folder has more files than are listed.
+    pub overfull: bool,
+}
+
+/// One file.
+#[derive(Clone, Debug)]
+pub struct FolderFile {
+    /// Its path.
+    pub path: PathBuf,
+    /// What the file system says of it.
+    pub stamp: Stamp,
+}
+
+/// Digests of files that were hashed before, by stamp: an old file costs nothing twice.
+#[derive(Debug, Default)]
+pub struct Digests {
+    known: Mutex<Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    whole: HashMap<Stamp, Digest>,
+    /// Digests of what envelopes sign; `None` for a file that is no envelope.
+    signed: HashMap<Stamp, Option<Digest>>,
+}
+
+/// How many bytes may still be read for hashing.
+#[derive(Debug)]
+pub struct Budget {
+    left: u64,
+    used: bool,
+    /// Files that were passed over because nothing was left.
+    pub unexamined: u64,
+}
+
+impl Folder {
+    /// Lists a folder: the visible files whose names end in one of `suffixes`.
+    ///
+    /// # Errors
+    /// The folder is not readable.
+    pub fn read(folder: &Path, suffixes: &[&str]) -> std::io::Result<Self> {
+        let listing = list_bounded(folder, suffixes, MAX_FILES)?;
+        let mut found =
+            Self { ignored: listing.ignored, overfull: listing.overfull, ..Self::default() };
+        for path in listing.names.iter().map(|name| folder.join(name)) {
+            match Stamp::of(&path) {
+                Some(stamp) if stamp.is_regular() && stamp.size() <= LARGEST_FILE => {
+                    found.files.push(FolderFile { path, stamp });
+                }
+                Some(stamp) if stamp.is_regular() => {
+                    let why = format!("it is larger than {LARGEST_FILE} bytes");
+                    found.unreadable.push((path, why));
+                }
+                // The system's own word for it, without opening what is no regular file.
+                _ => {
+                    let why = open_regular(&path).err().map(|error| error.to_string());
+                    found.unreadable.push((path, why.unwrap_or_default()));
+                }
+            }
+        }
+        Ok(found)
+    }
+}
+
+impl FolderFile {
+    /// Returns the part of its name before the first dot.
+    pub fn stem(&self) -> Option<&str> {
+        super::stem(&self.path)
+    }
+
+    /// Returns whether its name ends so.
+    pub fn ends_with(&self, suffix: &str) -> bool {
+        self.path.to_str().is_some_and(|path| path.ends_with(suffix))
+    }
+
+    /// Reads it whole: no more than it had when it was listed.
+    ///
+    /// # Errors
+    /// What is wrong with it, in words.
+    pub fn bytes(&self) -> Result<Vec<u8>, String> {
+        read_bounded(&self.path, self.stamp.size()).map_err(|error| error.to_string())
+    }
+}
+
+impl Budget {
+    /// A budget of that many bytes.
+    pub fn new(bytes: u64) -> Self {
+        Self { left: bytes, used: false, unexamined: 0 }
+    }
+
+    /// Returns whether any of it was used.
+    pub fn is_used(&self) -> bool {
+        self.used
+    }
+
+    /// Takes what a file needs; says whether there was enough.
+    fn spend(&mut self, bytes: u64) -> bool {
+        let left = self.left.checked_sub(bytes);
+        match left {
+            Some(left) => {
+                self.left = left;
+                self.used = true;
+            }
+            None => self.unexamined = self.unexamined.saturating_add(1),
+        }
+        left.is_some()
+    }
+}
+
+impl Digests {
+    /// Returns the digest of a file; `None` where it is not known and the budget is used up.
+    ///
+    /// # Errors
+    /// What is wrong with the file, in words.
+    pub fn of_file(
+        &self,
+        file: &FolderFile,
+        budget: &mut Budget,
+    ) -> Result<Option<Digest>, String> {
+        if let Some(known) = self.lock().whole.get(&file.stamp) {
+            return Ok(Some(*known));
+        }
+        if !budget.spend(file.stamp.size()) {
+            return Ok(None);
+        }
+        let reader = open_regular(&file.path).and_then(|opened| opened.take(file.stamp.size()));
+        let mut reader = reader.map_err(|error| error.to_string())?;
+        let (mut hash, mut piece) = (Sha256::new(), vec![0; PIECE_BYTES]);
+        loop {
+            match reader.read(&mut piece).map_err(|error| error.to_string())? {
+                0 => break,
+                read => hash.update(piece.get(..read).unwrap_or_default()),
+            }
+        }
+        let digest = Digest(hash.finalize().into());
+        self.keep(file, |known| &mut known.whole, digest);
+        Ok(Some(digest))
+    }
+
+    /// Returns the digest of what an envelope signs, `None` inside for a file that is no envelope;
+    /// `None` outside where it is not known and the budget is used up.
+    ///
+    /// # Errors
+    /// What is wrong with the file, in words.
+    pub fn of_signed(
+        &self,
+        file: &FolderFile,
+        budget: &mut Budget,
+    ) -> Result<Option<Option<Digest>>, String> {
+        if let Some(known) = self.lock().signed.get(&file.stamp) {
+            return Ok(Some(*known));
+        }
+        if file.stamp.size() > Envelope::MAX_BYTES as u64 {
+            return Ok(Some(None));
+        }
+        if !budget.spend(file.stamp.size()) {
+            return Ok(None);
+        }
+        let envelope = Envelope::parse(&file.bytes()?);
+        let digest = envelope.ok().map(|envelope| sha256(envelope.unverified_payload()));
+        self.keep(file, |known| &mut known.signed, digest);
+        Ok(Some(digest))
+    }
+
+    /// Remembers a digest, unless the file has changed meanwhile or so lately that the next change
+    /// could leave its times as they are.
+    fn keep<T>(&self, file: &FolderFile, of: fn(&mut Known) -> &mut HashMap<Stamp, T>, digest: T) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let settled = i64::try_from(now)
+            .is_ok_and(|now| now.saturating_sub(file.stamp.changed().0) >= SETTLED_AFTER_S);
+        if settled && Stamp::of(&file.path) == Some(file.stamp) {
+            let mut known = self.lock();
+            let known = of(&mut known);
+            if known.len() >= MAX_KNOWN {
+                known.clear();
+            }
+            known.insert(file.stamp, digest);
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The most files of one folder that are looked at.
+pub const MAX_FILES: usize = 10_000;
+/// The most digests that are remembered of each kind.
+const MAX_KNOWN: usize = 4 * MAX_FILES;
+/// How much of a file is in memory while it is hashed, bytes.
+const PIECE_BYTES: usize = 256 << 10;
+/// How long a file must have been left alone before its digest is remembered, seconds: more than
+/// the coarsest clock of a file system.
+const SETTLED_AFTER_S: i64 = 3;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::{self, File};
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn only_regular_files_of_the_right_name_and_size_are_listed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        fs::write(path("b.wasm"), "b").unwrap();
+        fs::write(path("._b.wasm"), "apple").unwrap();
+        fs::write(path("readme.txt"), "text").unwrap();
+        fs::create_dir(path("folder.wasm")).unwrap();
+        symlink("/dev/zero", path("zero.wasm")).unwrap();
+        symlink("nowhere", path("dangling.wasm")).unwrap();
+        symlink(path("b.wasm"), path("a.wasm")).unwrap();
+        File::create(path("huge.wasm")).unwrap().set_len(LARGEST_FILE + 1).unwrap();
+        let found = Folder::read(folder.path(), &[".wasm", ".json"]).unwrap();
+        let names = |paths: Vec<&PathBuf>| -> Vec<String> {
+            let name = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().to_owned();
+            paths.into_iter().map(name).collect()
+        };
+        assert_eq!(
+            names(found.files.iter().map(|file| &file.path).collect()),
+            ["a.wasm", "b.wasm"]
+        );
+        assert_eq!(
+            names(found.unreadable.iter().map(|(path, _)| path).collect()),
+            ["dangling.wasm", "folder.wasm", "huge.wasm", "zero.wasm"]
+        );
+        assert_eq!(found.ignored, 2);
+        assert!(!found.overfull);
+    }
+
+    #[test]
+    fn a_budget_bounds_what_is_hashed_and_counts_what_is_left() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["a.wasm", "b.wasm", "c.wasm"] {
+            File::create(folder.path().join(name)).unwrap().set_len(1_000).unwrap();
+        }
+        let found = Folder::read(folder.path(), &[".wasm"]).unwrap();
+        let (digests, mut budget) = (Digests::default(), Budget::new(1_500));
+        let known: Vec<_> = found
+            .files
+            .iter()
+            .map(|file| digests.of_file(file, &mut budget).unwrap().is_some())
+            .collect();
+        assert_eq!(known, [true, false, false]);
+        assert_eq!(budget.unexamined, 2);
+        let digest = digests.of_file(&found.files[0], &mut Budget::new(1_000)).unwrap().unwrap();
+        assert_eq!(digest, sha256(&[0; 1_000]));
+    }
+}

@@ -1,0 +1,158 @@
+//! Components that lie in the plugins' folder and may not run, whether or not the set lists them.
+//!
+//! Invariant: nothing here decides what runs. A scan holds no file in memory but one manifest at a
+//! time, hashes within a budget and reports a bounded number; it takes up where the last one ended,
+//! since digests are remembered.
+
+use std::path::{Path, PathBuf};
+
+use portcullis_model::{Digest, Millis};
+use portcullis_trust::{Refusal, TrustRoot, verify_manifest};
+
+use super::folder::{Budget, Digests, Folder, FolderFile};
+use super::{SUITE, stem};
+use crate::config::ReleasePaths;
+use crate::digest::sha256;
+
+/// A component in the plugins' folder that may not run, and why not.
+pub struct Stray {
+    /// Its file.
+    pub path: PathBuf,
+    /// Its digest; of its path where the file is not read.
+    pub component: Digest,
+    /// The stable code.
+    pub code: &'static str,
+    /// What is wrong with it.
+    pub sentence: String,
+    /// What to do.
+    pub hint: String,
+}
+
+/// What one scan found.
+#[derive(Default)]
+pub struct Strays {
+    /// The first of them, in the order of their names.
+    pub found: Vec<Stray>,
+    /// How many more there are.
+    pub more: u64,
+    /// Files that were not examined: the next scan examines some of them.
+    pub unexamined: u64,
+    /// Whether this scan hashed nothing that was not known before: the next one would not either.
+    pub is_fruitless: bool,
+}
+
+/// A manifest that lies there, without its bytes.
+struct Seen {
+    path: PathBuf,
+    verdict: Result<Digest, Refusal>,
+}
+
+impl Strays {
+    /// Scans the plugins' folder, and the settings' for files that cannot be read. A folder that
+    /// cannot be read has none.
+    pub fn scan(
+        paths: &ReleasePaths,
+        root: &TrustRoot,
+        now: Millis,
+        digests: &Digests,
+        most_bytes: u64,
+    ) -> Self {
+        let folder = Folder::read(&paths.plugins, &[".wasm", ".json"]).unwrap_or_default();
+        let settings = Folder::read(&paths.settings, &[".json"]).unwrap_or_default();
+        let mut budget = Budget::new(most_bytes);
+        let is_manifest = |file: &&FolderFile| file.ends_with(".json") && !file.ends_with(SUITE);
+        let mut strays = Self::default();
+        let (mut manifests, mut left_to_verify) = (Vec::new(), most_bytes);
+        let mut files: Vec<_> = folder.files.iter().filter(is_manifest).collect();
+        files.sort_by_key(|file| file.stamp.size());
+        for file in files {
+            // What is no envelope was found out before, or is now.
+            match digests.of_signed(file, &mut budget) {
+                Ok(Some(Some(_))) => {}
+                Ok(Some(None) | None) => continue,
+                Err(why) => {
+                    strays.add(unreadable(&file.path, &why));
+                    continue;
+                }
+            }
+            let Some(left) = left_to_verify.checked_sub(file.stamp.size()) else {
+                strays.unexamined = strays.unexamined.saturating_add(1);
+                continue;
+            };
+            left_to_verify = left;
+            let Ok(envelope) = file.bytes() else { continue };
+            let verdict = verify_manifest(root, &envelope, now);
+            let verdict = verdict.map(|verified| verified.manifest.wasm);
+            manifests.push(Seen { path: file.path.clone(), verdict });
+        }
+        for file in folder.files.iter().filter(|file| file.ends_with(".wasm")) {
+            match digests.of_file(file, &mut budget) {
+                Ok(Some(component)) => {
+                    if let Some(stray) = judge(&file.path, component, &manifests) {
+                        strays.add(stray);
+                    }
+                }
+                Ok(None) => {}
+                Err(why) => strays.add(unreadable(&file.path, &why)),
+            }
+        }
+        for (path, why) in folder.unreadable.iter().chain(&settings.unreadable) {
+            strays.add(unreadable(path, why));
+        }
+        strays.found.sort_by(|one, other| one.path.cmp(&other.path));
+        strays.unexamined = strays.unexamined.saturating_add(budget.unexamined);
+        strays.is_fruitless = !budget.is_used();
+        strays
+    }
+
+    fn add(&mut self, stray: Stray) {
+        if self.found.len() < MAX_STRAYS {
+            self.found.push(stray);
+        } else {
+            self.more = self.more.saturating_add(1);
+        }
+    }
+}
+
+/// What is wrong with a component; `None` where a manifest that may be used was signed for it.
+fn judge(path: &Path, component: Digest, manifests: &[Seen]) -> Option<Stray> {
+    let is_for = |seen: &&Seen| seen.verdict.as_ref().is_ok_and(|wasm| *wasm == component);
+    if manifests.iter().any(|seen| is_for(&seen)) {
+        return None;
+    }
+    let beside = stem(path)
+        .and_then(|stem| manifests.iter().find(|seen| super::stem(&seen.path) == Some(stem)));
+    let (code, sentence, hint) = match beside.map(|seen| (&seen.path, &seen.verdict)) {
+        Some((_, Err(refusal))) => {
+            (refusal.code(), refusal.to_string(), refusal.hint().unwrap_or_default())
+        }
+        Some((manifest, Ok(_))) => (
+            "digest-mismatch",
+            format!("it is not the component that `{}` was signed for", manifest.display()),
+            "replace it by the component that was signed, or have it signed again".to_owned(),
+        ),
+        None => (
+            "unsigned",
+            "no manifest in the folder was signed for it".to_owned(),
+            "have its publisher sign it with `portcullis plugin sign`, or remove it".to_owned(),
+        ),
+    };
+    Some(Stray { path: path.to_owned(), component, code, sentence, hint })
+}
+
+fn unreadable(path: &Path, why: &str) -> Stray {
+    Stray {
+        path: path.to_owned(),
+        component: sha256(path.as_os_str().as_encoded_bytes()),
+        code: "unreadable",
+        sentence: why.to_owned(),
+        hint: "remove the file, or let the host read it".to_owned(),
+    }
+}
+
+/// The most components that one scan reports by name.
+const MAX_STRAYS: usize = 64;
+/// The most bytes that a scan hashes while the host serves: a quarter of a second or so.
+pub const MAX_SCANNED_BYTES: u64 = 256 << 20;
+/// The most bytes that a scan hashes for `check`, which waits for it.
+pub const MAX_CHECKED_BYTES: u64 = 4 << 30;

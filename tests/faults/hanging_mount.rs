@@ -1,0 +1,58 @@
+//! A release folder whose file system does not answer: everything that does not need it goes on, and a stop is in order.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use portcullis_tests::{Host, Raw};
+
+use super::ledger::sign_in;
+use super::{house, trace};
+
+#[test]
+fn a_mount_that_hangs_is_a_warning_and_holds_up_neither_calls_nor_trust_nor_secrets_nor_a_stop() {
+    let house = house();
+    house.configure("watch_ms = 500", "watch_ms = 100");
+    // From some poll on, every call that names the release set's file stays in the kernel for an hour.
+    let inject = "inject=statx,openat:delay_enter=3600000000:when=12+";
+    let hangs = ["-q", "-o", "/dev/null", "-P", "release/release.json", "-e", inject];
+    let Some(command) = trace::strace(&hangs) else { return };
+    let host = Host::start_with(&house.path(""), command);
+    assert!(!host.sign_in(&sign_in()).stops_a_token());
+    until_warned(&host, "release-folder-stalled");
+    let ready = host.admin("/ready");
+    assert_eq!(ready.status, 200, "a condition that all replicas share is no reason: {ready:?}");
+    assert!(!host.sign_in(&sign_in()).stops_a_token(), "calls are decided");
+    // A trust root, which may revoke, and a secret are taken meanwhile.
+    assert_eq!(house.next_root(2, &["root"], |source| source).code, 0);
+    host.until_log("trust root accepted");
+    let secret = "another secret of the hook";
+    let fresh = house.path("secrets/fresh");
+    fs::write(&fresh, secret).unwrap();
+    fs::set_permissions(&fresh, fs::Permissions::from_mode(0o600)).unwrap();
+    fs::rename(&fresh, house.path("secrets/token")).unwrap();
+    let request = Raw::post("/okta/token", secret, &sign_in().bytes());
+    let begin = Instant::now();
+    while host.client().send(&request).unwrap().status != 200 {
+        assert!(begin.elapsed() < PATIENCE, "the secret was never taken:\n{}", host.log());
+        thread::sleep(Duration::from_millis(50));
+    }
+    let begin = Instant::now();
+    host.stop();
+    let took = begin.elapsed();
+    assert!(took < Duration::from_secs(8), "the stop took {took:?}");
+    assert_eq!(house.verify().code, 0);
+    assert_eq!(house.records_of("host.stop").len(), 1, "the stop was in order");
+}
+
+/// Waits until `/ready` warns of this.
+fn until_warned(host: &Host, code: &str) {
+    let begin = Instant::now();
+    while !host.admin("/ready").json["warnings"].to_string().contains(code) {
+        assert!(begin.elapsed() < PATIENCE, "no warning `{code}`: {:?}", host.admin("/ready"));
+        thread::sleep(Duration::from_millis(100));
+    }
+}
+
+const PATIENCE: Duration = Duration::from_secs(60);
