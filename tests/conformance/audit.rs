@@ -171,6 +171,13 @@ fn damaged(house: &House) {
     for file in &files {
         let bytes = fs::read(file).unwrap();
         let place = file.strip_prefix(&log).unwrap().to_string_lossy().into_owned();
+        fs::remove_file(file).unwrap();
+        // Checkpoints that were due meanwhile leave narrower tiles, which wider ones have replaced:
+        // nothing that is signed now is in them.
+        if place.contains(".p/") && house.verify().code == 0 {
+            continue;
+        }
+        named(house, &place, "taken away");
         for at in [0, bytes.len() / 3, bytes.len() / 2, bytes.len() - 2] {
             let mut changed = bytes.clone();
             changed[at] ^= 1;
@@ -179,11 +186,6 @@ fn damaged(house: &House) {
         }
         fs::write(file, &bytes[..bytes.len() - 1]).unwrap();
         named(house, &place, "cut");
-        fs::remove_file(file).unwrap();
-        // A narrower tile that a wider one has replaced may go: nothing that was signed is gone with it.
-        if !(place.contains(".p/") && house.verify().code == 0) {
-            named(house, &place, "taken away");
-        }
         fs::write(file, &bytes).unwrap();
     }
     assert_eq!(house.verify().code, 0, "everything is back");
