@@ -396,8 +396,10 @@ impl Host {
             drop(lasting.owed.settle(self));
             lasting.owed.tend(self);
         }
-        // The log's own thread syncs the ring too, but not after the log has stopped.
-        if let Err(error) = self.log.ring().sync()
+        // The log's own thread syncs the ring every second, but not while it cannot do its work.
+        let health = self.log.health();
+        if (health.stopped.is_some() || health.delayed.is_some())
+            && let Err(error) = self.log.ring().sync()
             && LOG_LIMITS.admit("log.ring-unsynced", "", self.clock.instant())
         {
             tracing::error!(
