@@ -167,9 +167,9 @@ impl Pool {
         !self.state().free.is_empty()
     }
 
-    /// Whether no segment becomes free for now.
-    pub(crate) fn is_starved(&self) -> bool {
-        self.state().starved
+    /// Whether the log has stopped for good.
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.state().stopped
     }
 
     /// Nobody waits for a segment any longer.
@@ -200,6 +200,8 @@ pub(crate) struct Wal {
     pub(crate) last_at: u64,
     /// Bytes of the frame that could not be written at the present place, where there is one.
     failed: usize,
+    /// Bytes of the frame that found no room, where there is one.
+    needs: u64,
 }
 
 impl Wal {
@@ -229,6 +231,7 @@ impl Wal {
             frame: Vec::new(),
             last_at: 0,
             failed: 0,
+            needs: 0,
         }
     }
 
@@ -242,9 +245,14 @@ impl Wal {
         self.end
     }
 
-    /// Whether the next frame, whatever its size, has a place: a free segment, or room in this one.
+    /// Notes that a frame of so many bytes found no room.
+    pub(crate) fn found_no_room(&mut self, bytes: u64) {
+        self.needs = bytes;
+    }
+
+    /// Whether the frame that found no room would find some now: a free segment, or room in this one.
     pub(crate) fn has_place(&self) -> bool {
-        self.pool.has_free() || self.has_room(BLOCK)
+        self.pool.has_free() || self.has_room(self.needs.max(BLOCK))
     }
 
     /// Finds out whether the place can be written to at which a write failed: erases what that left there, durably. The frame that was
@@ -252,7 +260,7 @@ impl Wal {
     pub(crate) fn retry(&mut self) -> io::Result<()> {
         self.segment.file.write_at(&vec![0; self.failed], self.offset)?;
         self.segment.file.sync()?;
-        self.failed = 0;
+        (self.failed, self.needs) = (0, 0);
         Ok(())
     }
 

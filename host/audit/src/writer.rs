@@ -260,7 +260,7 @@ impl Committer {
                     CommitError::Write(error) | CommitError::Sync(error) => {
                         self.shared.fail(what, &error)
                     }
-                    CommitError::Full if self.shared.pool.is_starved() => {
+                    CommitError::Full if !self.shared.pool.is_stopped() => {
                         let why = self.shared.delay().unwrap_or_else(|| Arc::from("no room"));
                         let error = io::Error::other(why.to_string());
                         self.shared.suspend("the write-ahead log is full", &error, wal)
@@ -279,6 +279,7 @@ impl Committer {
 
     fn write(&self, wal: &mut Wal, records: &[Sequenced]) -> Result<Place, CommitError> {
         if !wal.has_room(frame_bytes(records)) {
+            wal.found_no_room(frame_bytes(records));
             return Err(CommitError::Full);
         }
         let place = wal.write(records).map_err(CommitError::Write)?;
