@@ -39,8 +39,8 @@ impl Recovered {
             let path = dir.join(&name);
             let file = disk.open(&path).map_err(AuditError::disk(&path, "opened"))?;
             let segment = Segment { file: file.into(), number };
-            let length = scan(disk, &path, &segment, &mut found, &mut torn)
-                .map_err(AuditError::disk(&path, "read"))?;
+            let length =
+                scan(&segment, &mut found, &mut torn).map_err(AuditError::disk(&path, "read"))?;
             segments.push((segment, length));
         }
         let run = run(&found, applied);
@@ -101,14 +101,11 @@ impl Recovered {
 }
 
 /// Finds all whole frames of a segment, and those begun and not finished. Returns the segment's length.
-fn scan(
-    disk: &dyn Disk,
-    path: &Path,
-    segment: &Segment,
-    found: &mut Vec<Place>,
-    torn: &mut Vec<(u64, u64)>,
-) -> io::Result<u64> {
-    let bytes = disk.read(path)?;
+fn scan(segment: &Segment, found: &mut Vec<Place>, torn: &mut Vec<(u64, u64)>) -> io::Result<u64> {
+    // A segment is the host's own, and larger than what is read whole of anybody's log.
+    let length = segment.file.length()?;
+    let mut bytes = vec![0; usize::try_from(length).map_err(io::Error::other)?];
+    segment.file.read_at(&mut bytes, 0)?;
     let mut offset = 0;
     while let Some(rest) = usize::try_from(offset)
         .ok()
