@@ -1,5 +1,6 @@
-//! Shortages: a disk without room, a sync that fails, a process without descriptors. Every answer that left is in the log afterwards, as a
-//! record or counted, also after `kill -9` and in several runs in a row; where nothing was lost the host goes on by itself.
+//! Shortages: a disk without room, a sync that fails, a process without descriptors. Every answer
+//! that left is in the log afterwards, as a record or counted, also after `kill -9` and in several
+//! runs in a row; where nothing was lost the host goes on by itself.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -254,8 +255,8 @@ impl Caller {
         (0..count).map(|_| self.call()).collect()
     }
 
-    /// Calls until so many answers have had no record, on a disk that stays full: what the host gives
-    /// back of its own is filled again.
+    /// Calls until so many answers have had no record, on a disk that stays full: what the host
+    /// gives back of its own is filled again.
     fn until_unrecorded(&mut self, disk: &SmallDisk, count: usize) -> Vec<Answer> {
         let (mut answers, mut unrecorded, begin) = (Vec::new(), 0, Instant::now());
         while unrecorded < count {

@@ -1,10 +1,10 @@
 //! The records that correct the log: `answer.superseded` and `answer.gap`.
 //!
-//! Invariant: an answer that left without its record is in the log exactly once. A correction says of
-//! itself which answers it is about: `answer.superseded` by the record that it supersedes, `answer.gap`
-//! by the tally that its answers were counted in. So a start after a crash finds out which of the
-//! corrections that the emergency ring remembers the log has already. When they are made is the
-//! caller's decision.
+//! Invariant: an answer that left without its record is in the log exactly once. A correction says
+//! of itself which answers it is about: `answer.superseded` by the record that it supersedes,
+//! `answer.gap` by the tally that its answers were counted in. So a start after a crash finds out
+//! which of the corrections that the emergency ring remembers the log has already. When they are
+//! made is the caller's decision.
 
 use std::fmt::Write as _;
 
@@ -42,7 +42,8 @@ impl Count {
     }
 }
 
-/// Says that what record `of` says left did not leave: `answer` did, at `left` (milliseconds since 1970 UTC).
+/// Says that what record `of` says left did not leave: `answer` did, at `left` (milliseconds since
+/// 1970 UTC).
 pub fn superseded(of: u64, answer: &Hash, cause: &str, left: u64) -> Entry {
     let mut fields = format!(r#""of":{of},"out":"sha256:"#);
     push_hex(&mut fields, answer);
@@ -52,7 +53,8 @@ pub fn superseded(of: u64, answer: &Hash, cause: &str, left: u64) -> Entry {
     Entry { kind: SUPERSEDED, fields, sealed: None }
 }
 
-/// Says that answers of a hook left that have no record. `tally` is the tally that they were counted in.
+/// Says that answers of a hook left that have no record. `tally` is the tally that they were
+/// counted in.
 pub fn gap(tally: u64, hook: &str, cause: &str, count: &Count) -> Entry {
     let mut fields = String::new();
     for (name, text) in [("hook", hook), ("cause", cause)] {
@@ -67,8 +69,8 @@ pub fn gap(tally: u64, hook: &str, cause: &str, count: &Count) -> Entry {
     Entry { kind: GAP, fields, sealed: None }
 }
 
-/// Says that parts of the emergency ring cannot be read: at least `least` answers that it remembered are
-/// counted nowhere else.
+/// Says that parts of the emergency ring cannot be read: at least `least` answers that it
+/// remembered are counted nowhere else.
 pub fn ring_damaged(least: u64, parts: u64) -> Entry {
     let fields = format!(r#""cause":"ring-damaged","count":{least},"damaged":{parts}"#);
     Entry { kind: GAP, fields, sealed: None }
@@ -77,8 +79,8 @@ pub fn ring_damaged(least: u64, parts: u64) -> Entry {
 /// A number that tells a tally from every other.
 pub fn tally_id() -> u64 {
     let mut id = [0; 8];
-    // The generator does not fail once it is up. A number that comes twice would hide a count from the next start only if this process
-    // ended within the same second.
+    // The generator does not fail once it is up. A number that comes twice would hide a count from
+    // the next start only if this process ended within the same second.
     if aws_lc_rs::rand::fill(&mut id).is_err() {
         let since = std::time::UNIX_EPOCH.elapsed().unwrap_or_default();
         id = u64::try_from(since.as_nanos()).unwrap_or(u64::MAX).to_be_bytes();

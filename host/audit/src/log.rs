@@ -9,8 +9,9 @@
 //! DIR/emergency         what the log could not take
 //! ```
 //!
-//! Invariant: when `append`'s future says so, the record is durable as `Commit` promises. Opening goes on from whatever a crash left, or
-//! refuses; nothing is repaired by hand, and nothing is signed that does not continue the checkpoint on disk.
+//! Invariant: when `append`'s future says so, the record is durable as `Commit` promises. Opening
+//! goes on from whatever a crash left, or refuses; nothing is repaired by hand, and nothing is
+//! signed that does not continue the checkpoint on disk.
 
 use std::fmt;
 use std::io;
@@ -49,9 +50,11 @@ pub struct Options {
     pub sealer: Sealer,
     /// What a receipt promises.
     pub commit: Commit,
-    /// Size of a write-ahead segment: a multiple of 4 KiB from 2 MiB to 1 GiB. Two are written when the log begins.
+    /// Size of a write-ahead segment: a multiple of 4 KiB from 2 MiB to 1 GiB. Two are written when
+    /// the log begins.
     pub segment_bytes: u64,
-    /// The most segments there may be. When all wait for the views, appends wait; that bounds disk and memory.
+    /// The most segments there may be. When all wait for the views, appends wait; that bounds disk
+    /// and memory.
     pub max_segments: u32,
     /// When a checkpoint is due.
     pub checkpoint_every: CheckpointEvery,
@@ -67,8 +70,9 @@ pub struct Options {
 pub type Monotonic = Arc<dyn Fn() -> Instant + Send + Sync>;
 
 impl Options {
-    /// The defaults: receipts for what is on disk, up to sixteen segments of 16 MiB, a checkpoint after 256 entries or one second, 4,096
-    /// records in the queue. The signer's key names the origin.
+    /// The defaults: receipts for what is on disk, up to sixteen segments of 16 MiB, a checkpoint
+    /// after 256 entries or one second, 4,096 records in the queue. The signer's key names the
+    /// origin.
     pub fn new(
         dir: PathBuf,
         tenant: String,
@@ -121,11 +125,13 @@ impl Options {
 pub enum Commit {
     /// The record survives a power loss: it was given after `fdatasync`.
     Disk,
-    /// The record survives the end of the process, and a power loss some 50 ms later: it was given after the write.
+    /// The record survives the end of the process, and a power loss some 50 ms later: it was given
+    /// after the write.
     Kernel,
 }
 
-/// When a checkpoint is due: whichever comes first. Under load not more often than five times a second.
+/// When a checkpoint is due: whichever comes first. Under load not more often than five times a
+/// second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CheckpointEvery {
     /// Entries that no checkpoint covers.
@@ -240,26 +246,28 @@ impl Log {
         Ok((log, recovery))
     }
 
-    /// Gives a record its place and calls the writer for it; await or `wait` for its receipt, or do not. Does no I/O and never waits for
-    /// the disk.
+    /// Gives a record its place and calls the writer for it; await or `wait` for its receipt, or do
+    /// not. Does no I/O and never waits for the disk.
     ///
-    /// The sealed part is encrypted here, on the caller's thread: callers do that side by side, the one writer could not.
+    /// The sealed part is encrypted here, on the caller's thread: callers do that side by side, the
+    /// one writer could not.
     pub fn append(&self, entry: Entry) -> Result<Pending, Refused> {
         let pending = self.sequence(entry, None)?;
         self.committer.call_writer();
         Ok(pending)
     }
 
-    /// The same for a caller that awaits the receipt. The commit begins when it does: callers who append first and then wait together share
-    /// one. With [`Commit::Kernel`] the waiting caller makes it itself: a copy into the kernel's memory costs less than waking the
-    /// writer. While the disk hangs it is left to the writer.
+    /// The same for a caller that awaits the receipt. The commit begins when it does: callers who
+    /// append first and then wait together share one. With [`Commit::Kernel`] the waiting caller
+    /// makes it itself: a copy into the kernel's memory costs less than waking the writer. While
+    /// the disk hangs it is left to the writer.
     pub fn commit(&self, entry: Entry) -> Result<Pending, Refused> {
         Ok(self.sequence(entry, None)?.begun_by_waiter(&self.committer))
     }
 
-    /// Appends the record of a time reset: runs `reset`, which changes what the clock tells, and gives
-    /// this record and all after it the new time, which may be earlier. The record's type must be
-    /// [`TIME_RESET`]; verifiers accept an earlier time in no other.
+    /// Appends the record of a time reset: runs `reset`, which changes what the clock tells, and
+    /// gives this record and all after it the new time, which may be earlier. The record's type
+    /// must be [`TIME_RESET`]; verifiers accept an earlier time in no other.
     pub fn append_reset(&self, entry: Entry, mut reset: impl FnMut()) -> Result<Pending, Refused> {
         if entry.kind != TIME_RESET {
             return Err(Refused::Kind);
@@ -305,11 +313,12 @@ impl Log {
         Health { stopped: failed.or(suspended), resumes, delayed, next, durable, published, queued }
     }
 
-    /// Takes records again after a stop for want of room, if there is room by now and every record that was promised is still there.
-    /// Blocks on the disk. Returns whether the log had stopped.
+    /// Takes records again after a stop for want of room, if there is room by now and every record
+    /// that was promised is still there. Blocks on the disk. Returns whether the log had stopped.
     ///
     /// # Errors
-    /// It stays stopped: there is still no room ([`Health::resumes`] stays set), or it stopped for good.
+    /// It stays stopped: there is still no room ([`Health::resumes`] stays set), or it stopped for
+    /// good.
     pub fn resume(&self) -> Result<bool, AuditError> {
         if let Some(cause) = self.shared.failure() {
             return Err(AuditError::Stopped(cause));
@@ -320,8 +329,8 @@ impl Log {
         self.committer.resume().map(|()| true)
     }
 
-    /// Whether a place was given before the log stopped and resumed, and its record was lost with the stop: the index is another record's
-    /// by now.
+    /// Whether a place was given before the log stopped and resumed, and its record was lost with
+    /// the stop: the index is another record's by now.
     pub fn is_void(&self, sequence: Sequence) -> bool {
         self.shared.queue.is_void(sequence)
     }
@@ -341,13 +350,15 @@ impl Log {
         &self.shared.ring
     }
 
-    /// Waits until a signed checkpoint covers all that was appended by now; returns its size. Blocks.
+    /// Waits until a signed checkpoint covers all that was appended by now; returns its size.
+    /// Blocks.
     pub fn flush_checkpoint(&self) -> Result<u64, AuditError> {
         let (next, _) = self.shared.queue.position();
         self.shared.publish(next).map_err(AuditError::Stopped)
     }
 
-    /// Takes no more records, makes all durable and published, and gives the directory back. Blocks. A second call does nothing.
+    /// Takes no more records, makes all durable and published, and gives the directory back.
+    /// Blocks. A second call does nothing.
     pub fn close(&self) -> Result<(), AuditError> {
         self.shared.queue.end(Arc::from("it was closed"));
         self.shared.begin_close();
@@ -405,13 +416,15 @@ impl Core {
             (dir.join(WAL_DIR), dir.join(LOG_DIR), dir.join(SEALED_DIR));
         let lock = prepare(disk.as_ref(), dir, &[&wal_dir, &log_dir, &sealed_dir])?;
         let found = Views::checkpoint(disk.as_ref(), &log_dir, options.signer.as_ref())?;
-        // A process that was killed may have left the checkpoint's new name in the kernel's memory alone: segments are freed on the strength of it.
+        // A process that was killed may have left the checkpoint's new name in the kernel's memory
+        // alone: segments are freed on the strength of it.
         disk.sync_dir(&log_dir).map_err(AuditError::disk(&log_dir, "synced"))?;
         let applied = found.as_ref().map_or(0, |head| head.size);
         let recovered = Recovered::read(disk.as_ref(), &wal_dir, applied)?;
         let head = match found {
             Some(head) => head,
-            // The checkpoint of the empty log is written before the first record is: without it there must be none.
+            // The checkpoint of the empty log is written before the first record is: without it
+            // there must be none.
             None if recovered.any || has_tiles(disk.as_ref(), &log_dir) => {
                 return Err(AuditError::CheckpointMissing(dir.display().to_string()));
             }
@@ -462,7 +475,8 @@ impl Core {
     }
 }
 
-/// What the ring remembers, without that which the log has: a process can end after a correction is durable and before its slot is free.
+/// What the ring remembers, without that which the log has: a process can end after a correction is
+/// durable and before its slot is free.
 fn without_recorded(
     disk: &dyn Disk,
     log: &Path,
@@ -550,7 +564,8 @@ fn replay(views: &mut Views, recovered: &Recovered) -> Result<(), Replay> {
     Ok(())
 }
 
-/// The segments to go on with: all of them, now that the views hold what was in them, and at least two.
+/// The segments to go on with: all of them, now that the views hold what was in them, and at least
+/// two.
 fn segments(
     disk: &Arc<dyn Disk>,
     dir: &Path,

@@ -1,8 +1,11 @@
-//! The way from callers to the log: where a record gets its sequence number, who commits what waits, and where receipts come back.
+//! The way from callers to the log: where a record gets its sequence number, who commits what
+//! waits, and where receipts come back.
 //!
-//! Invariant: sequence numbers are given without a gap, in the order of the queue, and times never run backwards in it, but where a record resets them. One at a time leads:
-//! takes what waits and commits it, in that order. What waits while somebody leads is committed by them, or the writer is called for it;
-//! no record is left to nobody. Nothing here does I/O, so a caller waits for nobody but another caller.
+//! Invariant: sequence numbers are given without a gap, in the order of the queue, and times never
+//! run backwards in it, but where a record resets them. One at a time leads: takes what waits and
+//! commits it, in that order. What waits while somebody leads is committed by them, or the writer
+//! is called for it; no record is left to nobody. Nothing here does I/O, so a caller waits for
+//! nobody but another caller.
 
 use std::fmt;
 use std::future::Future;
@@ -27,8 +30,8 @@ pub struct Receipt {
     pub leaf_hash: Hash,
 }
 
-/// The place that a record was given. When the log resumes after a stop it gives the places anew that no durable record has: then
-/// the same index is another record's.
+/// The place that a record was given. When the log resumes after a stop it gives the places anew
+/// that no durable record has: then the same index is another record's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sequence {
     /// The place.
@@ -48,7 +51,8 @@ pub struct Pending {
 }
 
 impl Pending {
-    /// Blocks this thread until the record is durable or known not to be. On an asynchronous thread, await it instead.
+    /// Blocks this thread until the record is durable or known not to be. On an asynchronous
+    /// thread, await it instead.
     pub fn wait(self) -> Result<Receipt, NotDurable> {
         struct Unpark(Thread);
         impl Wake for Unpark {
@@ -158,10 +162,10 @@ impl Queue {
         Self { state: Mutex::new(state), changed: Condvar::new(), limit }
     }
 
-    /// Gives a record its place and the time that `clock` tells. Somebody must then see to its commit:
-    /// [`Queue::lead`] or [`Queue::call`]. The clock is read under the queue's lock, so that no record
-    /// gets a time that was read before a reset after it. `reset` runs first, where there is one:
-    /// then the time may be before that of the record before.
+    /// Gives a record its place and the time that `clock` tells. Somebody must then see to its
+    /// commit: [`Queue::lead`] or [`Queue::call`]. The clock is read under the queue's lock, so
+    /// that no record gets a time that was read before a reset after it. `reset` runs first, where
+    /// there is one: then the time may be before that of the record before.
     pub(crate) fn push(
         &self,
         kind: &'static str,
@@ -217,7 +221,8 @@ impl Queue {
         Some(state.take())
     }
 
-    /// The writer's way to lead: waits until it is called or the queue has ended. `None` when it has ended and is drained.
+    /// The writer's way to lead: waits until it is called or the queue has ended. `None` when it
+    /// has ended and is drained.
     pub(crate) fn lead_when_called(&self) -> Option<Vec<Queued>> {
         let mut state = self.state();
         loop {
@@ -245,7 +250,8 @@ impl Queue {
         Some(state.take())
     }
 
-    /// Gives up the lead; what was taken and not committed goes back, and the writer is called for all that waits.
+    /// Gives up the lead; what was taken and not committed goes back, and the writer is called for
+    /// all that waits.
     pub(crate) fn hand_to_writer(&self, mut taken: Vec<Queued>) {
         let mut state = self.state();
         state.bytes = state.bytes.saturating_add(taken.iter().map(|queued| queued.bytes).sum());
@@ -254,7 +260,8 @@ impl Queue {
         self.stop_leading(state);
     }
 
-    /// Whoever waits for the lead looks again: the writer, where something waits or the queue has ended.
+    /// Whoever waits for the lead looks again: the writer, where something waits or the queue has
+    /// ended.
     fn stop_leading(&self, mut state: MutexGuard<'_, QueueState>) {
         state.leading = false;
         let call = !state.waiting.is_empty() || state.ended.is_some();
@@ -284,8 +291,9 @@ impl Queue {
         self.changed.notify_all();
     }
 
-    /// Takes no more records until [`Queue::resume`], tells those that wait, and gives the places from `end` on anew after that, at `at` or
-    /// later: a time reset that was lost has not happened.
+    /// Takes no more records until [`Queue::resume`], tells those that wait, and gives the places
+    /// from `end` on anew after that, at `at` or later: a time reset that was lost has not
+    /// happened.
     pub(crate) fn suspend(&self, cause: &Arc<str>, end: u64, at: u64) {
         let mut state = self.state();
         state.suspended = Some(Arc::clone(cause));

@@ -1,7 +1,8 @@
 //! Reading a log that somebody else writes or wrote: its head, its entries, its sealed parts.
 //!
-//! Invariant: nothing is written and no lock is taken; a log can be read while it grows. The head's signature is checked when opening, and
-//! no record is handed out that does not lead to it. That the rest of the log does too is for `verify` to find.
+//! Invariant: nothing is written and no lock is taken; a log can be read while it grows. The head's
+//! signature is checked when opening, and no record is handed out that does not lead to it. That
+//! the rest of the log does too is for `verify` to find.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -104,7 +105,8 @@ pub struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    /// Opens the directory that holds `checkpoint`, or the one above it; the checkpoint must be signed by `key`.
+    /// Opens the directory that holds `checkpoint`, or the one above it; the checkpoint must be
+    /// signed by `key`.
     pub fn open(disk: &'a dyn Disk, dir: &Path, key: &PublicKey) -> Result<Self, ReadError> {
         let below = dir.join(LOG_DIR);
         let (log, path) = match disk.read(&below.join(CHECKPOINT)) {
@@ -130,7 +132,8 @@ impl<'a> Reader<'a> {
     /// The record at an index, checked against the checkpoint.
     ///
     /// # Errors
-    /// There is no such record, no checkpoint covers it yet, or what was read is not what was signed.
+    /// There is no such record, no checkpoint covers it yet, or what was read is not what was
+    /// signed.
     pub fn verified(&self, index: u64) -> Result<VerifiedRecord, ReadError> {
         self.require(index)?;
         self.verifier.record(&self.tiles, index).map_err(|unverified| match unverified {
@@ -162,7 +165,8 @@ impl<'a> Reader<'a> {
         self.verified(index).map(VerifiedRecord::into_leaf)
     }
 
-    /// Whether this log continues an earlier head of its own. Only as sure as the tiles on disk: `verify` looks at all of them.
+    /// Whether this log continues an earlier head of its own. Only as sure as the tiles on disk:
+    /// `verify` looks at all of them.
     pub fn continues(&self, earlier: &Checkpoint) -> Result<bool, ReadError> {
         if earlier.origin != self.head.origin || earlier.size > self.head.size {
             return Ok(false);

@@ -1,4 +1,5 @@
-//! The emergency ring: slots written in advance, for what must not be forgotten while the log cannot take it.
+//! The emergency ring: slots written in advance, for what must not be forgotten while the log
+//! cannot take it.
 //!
 //! ```text
 //! slot 0         whether the log is open, and the count of what found no tally
@@ -10,11 +11,13 @@
 //!
 //! Earlier versions had 64 slots and answers in all of them but the first.
 //!
-//! Invariant: a note is one write into a page that exists: it allocates nothing on the disk and survives the end of the process at once. It
-//! survives a power loss after the next `sync`, which comes within a second. An answer that finds no slot is counted in a tally, by hook and
-//! cause; what finds no tally, or one that cannot be written, is counted in slot 0. A tally's last write never replaces the one before, so that a write which was cut off
-//! loses nothing that was counted earlier. A slot is given back only when its owner says that the log has it. Every call here may block
-//! on the disk.
+//! Invariant: a note is one write into a page that exists: it allocates nothing on the disk and
+//! survives the end of the process at once. It survives a power loss after the next `sync`, which
+//! comes within a second. An answer that finds no slot is counted in a tally, by hook and cause;
+//! what finds no tally, or one that cannot be written, is counted in slot 0. A tally's last write
+//! never replaces the one before, so that a write which was cut off loses nothing that was counted
+//! earlier. A slot is given back only when its owner says that the log has it. Every call here may
+//! block on the disk.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -105,7 +108,8 @@ struct State {
 /// Hook and cause.
 type Key = (String, String);
 
-/// A pair of slots, the number of the last write to it, how many answers that counted, and whether the log has all of them.
+/// A pair of slots, the number of the last write to it, how many answers that counted, and whether
+/// the log has all of them.
 #[derive(Clone, Copy, Debug)]
 struct Place {
     pair: usize,
@@ -115,7 +119,8 @@ struct Place {
 }
 
 impl Ring {
-    /// Opens or creates the ring; returns what it holds, and whether the log was left without being closed.
+    /// Opens or creates the ring; returns what it holds, and whether the log was left without being
+    /// closed.
     pub(crate) fn open(
         disk: &dyn Disk,
         path: &Path,
@@ -143,7 +148,8 @@ impl Ring {
         Ok((ring, owed, unclean))
     }
 
-    /// Keeps that an answer left. `None` where no slot is free: then it is to be counted in a tally.
+    /// Keeps that an answer left. `None` where no slot is free: then it is to be counted in a
+    /// tally.
     pub fn note(
         &self,
         hook: &str,
@@ -164,7 +170,8 @@ impl Ring {
         state.dirty = true;
         match self.write_slot(free, &content) {
             Ok(()) => {}
-            // A file may be kept from being written to its end: what lies at its beginning is tried.
+            // A file may be kept from being written to its end: what lies at its beginning is
+            // tried.
             Err(_) if free >= OLD_SLOTS => return Ok(None),
             Err(error) => return Err(error),
         }
@@ -214,7 +221,8 @@ impl Ring {
         Ok(())
     }
 
-    /// Answers that supersede a record from `end` on supersede none: those places are given anew. They stay as answers without a record.
+    /// Answers that supersede a record from `end` on supersede none: those places are given anew.
+    /// They stay as answers without a record.
     pub(crate) fn void_from(&self, end: u64) -> io::Result<()> {
         let mut state = self.state();
         state.dirty = true;
@@ -265,7 +273,8 @@ impl Ring {
                 return Ok(());
             }
             if state.unsure {
-                // The kernel may have dropped what the failed sync was to write, and would call the next one a success.
+                // The kernel may have dropped what the failed sync was to write, and would call the
+                // next one a success.
                 self.write_again().inspect_err(|_| state.dirty = true)?;
             }
         }
@@ -519,8 +528,8 @@ fn create(disk: &dyn Disk, path: &Path) -> io::Result<Box<dyn DiskFile>> {
     Ok(file)
 }
 
-/// Makes the file as long as it has to be, such as one of an earlier version. Returns whether it is. Where the disk has no room the ring
-/// does with its first slots.
+/// Makes the file as long as it has to be, such as one of an earlier version. Returns whether it
+/// is. Where the disk has no room the ring does with its first slots.
 fn grow(file: &dyn DiskFile, length: u64) -> bool {
     let extend_to = |bytes: u64| -> io::Result<()> {
         let missing = usize::try_from(bytes.saturating_sub(length)).unwrap_or(0);

@@ -1,6 +1,7 @@
 //! Showing records: by place, by time, by type; with the sealing key also the sealed part.
 //!
-//! Invariant: reads only, one record at a time, and shows none that was not checked against the signed checkpoint.
+//! Invariant: reads only, one record at a time, and shows none that was not checked against the
+//! signed checkpoint.
 
 use portcullis_keys::PublicKey;
 use zeroize::Zeroizing;
@@ -37,7 +38,8 @@ pub struct Shown {
     pub sealed: Option<Result<Zeroizing<Vec<u8>>, String>>,
 }
 
-/// Hands the records that the filter lets through to `each`, in order, until it says `false`. Returns how many it was handed.
+/// Hands the records that the filter lets through to `each`, in order, until it says `false`.
+/// Returns how many it was handed.
 pub fn show(
     disk: &dyn Disk,
     dir: &Path,
@@ -62,7 +64,8 @@ pub fn show(
     Ok(handed)
 }
 
-/// Shows the records of a stretch in which times never run backwards. Returns whether `each` wants more.
+/// Shows the records of a stretch in which times never run backwards. Returns whether `each` wants
+/// more.
 fn show_stretch(
     reader: &Reader<'_>,
     filter: &Filter,
@@ -96,8 +99,8 @@ fn show_stretch(
     Ok(true)
 }
 
-/// The stretches of the log in which times never run backwards: a time reset begins a new one. Where
-/// no time is asked for the whole log is one; else the log is read once for its resets.
+/// The stretches of the log in which times never run backwards: a time reset begins a new one.
+/// Where no time is asked for the whole log is one; else the log is read once for its resets.
 fn stretches(reader: &Reader<'_>, filter: &Filter) -> Vec<Range<u64>> {
     let mut starts = vec![0];
     if filter.since.is_some() || filter.until.is_some() {

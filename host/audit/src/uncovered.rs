@@ -1,7 +1,7 @@
 //! Looks into a write-ahead log for a record that no checkpoint covers yet.
 //!
-//! Invariant: nothing is written and no lock is taken; every read is bounded. A record that is found
-//! here is whole, but nobody has signed for it: it can be named, never shown as genuine.
+//! Invariant: nothing is written and no lock is taken; every read is bounded. A record that is
+//! found here is whole, but nobody has signed for it: it can be named, never shown as genuine.
 
 use std::io;
 use std::path::Path;
@@ -10,7 +10,8 @@ use crate::disk::{Disk, DiskFile};
 use crate::frame::{self, BLOCK};
 use crate::wal::segment_number;
 
-/// Returns whether a whole frame in the folder holds the record. A folder that is missing holds none.
+/// Returns whether a whole frame in the folder holds the record. A folder that is missing holds
+/// none.
 pub(crate) fn holds(disk: &dyn Disk, wal: &Path, index: u64) -> bool {
     let names = disk.list(wal).unwrap_or_default();
     let segments = names.iter().filter(|name| segment_number(name).is_some());

@@ -1,9 +1,9 @@
 //! Records that were checked against the signed checkpoint, one at a time.
 //!
 //! Invariant: a [`VerifiedRecord`] exists only for bytes whose leaf hash leads to the root of a
-//! checkpoint that the log's key has signed, at the place that the record itself names. Whoever prints
-//! or interprets a record takes this type, so that no command can skip the check. It does not check
-//! other records: that the whole log is what was signed is for `verify` to find.
+//! checkpoint that the log's key has signed, at the place that the record itself names. Whoever
+//! prints or interprets a record takes this type, so that no command can skip the check. It does
+//! not check other records: that the whole log is what was signed is for `verify` to find.
 
 use std::cell::RefCell;
 use std::io;

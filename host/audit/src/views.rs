@@ -1,8 +1,11 @@
-//! The views of the write-ahead log that others read: tiles, entry bundles, sealed parts, and the signed checkpoint over them.
+//! The views of the write-ahead log that others read: tiles, entry bundles, sealed parts, and the
+//! signed checkpoint over them.
 //!
-//! Invariant: a checkpoint is signed only when all that it covers is durable, and it continues the one before: it is grown from that one's
-//! own tiles, whose root was checked against it when the log was opened. Its size is the applied position: all before it lives here and no
-//! longer needs the write-ahead log. What it does not cover may be half-written, and is written again after a crash.
+//! Invariant: a checkpoint is signed only when all that it covers is durable, and it continues the
+//! one before: it is grown from that one's own tiles, whose root was checked against it when the
+//! log was opened. Its size is the applied position: all before it lives here and no longer needs
+//! the write-ahead log. What it does not cover may be half-written, and is written again after a
+//! crash.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -89,8 +92,9 @@ impl Views {
         Ok(views)
     }
 
-    /// The same views, opened anew from the checkpoint on disk, as after a crash: what could not be written is left behind, and what the
-    /// checkpoint does not cover is written again from the write-ahead log.
+    /// The same views, opened anew from the checkpoint on disk, as after a crash: what could not be
+    /// written is left behind, and what the checkpoint does not cover is written again from the
+    /// write-ahead log.
     pub(crate) fn reopen(&mut self) -> Result<Self, AuditError> {
         // Their descriptors may be the ones that are missing.
         self.files.clear();
@@ -170,7 +174,8 @@ impl Views {
         self.push_hash(0, hash)
     }
 
-    /// Makes all that was taken durable and signs a checkpoint over it. Returns its size. The write-ahead log must be durable up to here.
+    /// Makes all that was taken durable and signs a checkpoint over it. Returns its size. The
+    /// write-ahead log must be durable up to here.
     pub(crate) fn publish(&mut self) -> io::Result<u64> {
         if self.size == self.head.size {
             return Ok(self.size);
@@ -245,7 +250,8 @@ impl Views {
         if self.files.len() >= OPEN_FILES { self.sync_files() } else { Ok(()) }
     }
 
-    /// Creates a directory and those above it. The name of one that was there may not be durable yet: it is synced once a start.
+    /// Creates a directory and those above it. The name of one that was there may not be durable
+    /// yet: it is synced once a start.
     fn ensure_dir(&mut self, dir: &Path) -> io::Result<()> {
         if dir == self.log || self.known.contains(dir) {
             return Ok(());
@@ -281,12 +287,14 @@ impl Views {
         remove_tree(self.disk.as_ref(), &dir)
     }
 
-    /// Removes partial forms that no checkpoint covers, left by a crash, and those that a full tile has superseded.
+    /// Removes partial forms that no checkpoint covers, left by a crash, and those that a full tile
+    /// has superseded.
     fn sweep(&mut self) -> io::Result<()> {
         let mut rows: Vec<_> = (0..=8).map(Row::Hashes).collect();
         rows.push(Row::Entries);
         for row in rows {
-            // A crash leaves at most what one round of publishing wrote: the neighbourhood of the edge.
+            // A crash leaves at most what one round of publishing wrote: the neighbourhood of the
+            // edge.
             let edge = hashes_in(row, self.head.size) / TILE_WIDTH;
             let (low, high) = (edge.saturating_sub(ROUND_TILES), edge.saturating_add(ROUND_TILES));
             for thousand in low / 1000..=high / 1000 {
@@ -320,7 +328,8 @@ impl Views {
     }
 }
 
-/// The unfinished tiles and bundle of a log, whose root is checked against its checkpoint and whose leaf hashes against the bundle.
+/// The unfinished tiles and bundle of a log, whose root is checked against its checkpoint and whose
+/// leaf hashes against the bundle.
 fn edge(
     disk: &dyn Disk,
     log: &Path,
@@ -334,7 +343,8 @@ fn edge(
             io::ErrorKind::NotFound | io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => {
                 wrong(format!("`{}` could not be read: {error}", tile.path()))
             }
-            // The disk's matter, or that of the number of open files: it says nothing about the tile.
+            // The disk's matter, or that of the number of open files: it says nothing about the
+            // tile.
             _ => AuditError::disk(&log.join(tile.path()), "read")(error),
         }
     };
@@ -401,6 +411,7 @@ const FRESH_CHECKPOINT: &str = ".checkpoint";
 /// Files held open before they are synced.
 pub(crate) const OPEN_FILES: usize = 8;
 
-/// Records that one round of publishing takes at most, so that a crash leaves few files and a round has an end.
+/// Records that one round of publishing takes at most, so that a crash leaves few files and a round
+/// has an end.
 pub(crate) const ROUND_RECORDS: u64 = 65_536;
 const ROUND_TILES: u64 = ROUND_RECORDS / TILE_WIDTH + 1;

@@ -1,7 +1,8 @@
 //! The write-ahead log: segments of fixed size, written in advance, used over and over.
 //!
-//! Invariant: a commit is one frame, one write and (where the commit is to the disk) one `fdatasync` of a file whose size does not change.
-//! A segment is used again only when the views hold all of it durably; its old frames then lie below the sequence and epoch that a reader
+//! Invariant: a commit is one frame, one write and (where the commit is to the disk) one
+//! `fdatasync` of a file whose size does not change. A segment is used again only when the views
+//! hold all of it durably; its old frames then lie below the sequence and epoch that a reader
 //! expects. Reading it all back is `recover`'s matter.
 
 use std::io;
@@ -99,7 +100,8 @@ impl Pool {
         }
     }
 
-    /// A free segment. Waits for one where `wait` says so; `None` where there is none, none becomes free for now, or the log stops.
+    /// A free segment. Waits for one where `wait` says so; `None` where there is none, none becomes
+    /// free for now, or the log stops.
     pub(crate) fn take(&self, wait: bool) -> Option<Segment> {
         let mut state = self.state();
         loop {
@@ -156,7 +158,8 @@ impl Pool {
         }
     }
 
-    /// Says whether segments become free at all: they do not while the views cannot be written. Whoever waits for one hears of it.
+    /// Says whether segments become free at all: they do not while the views cannot be written.
+    /// Whoever waits for one hears of it.
     pub(crate) fn starve(&self, starved: bool) {
         self.state().starved = starved;
         self.changed.notify_all();
@@ -196,7 +199,8 @@ pub(crate) struct Wal {
     end: u64,
     durable: Arc<Durable>,
     frame: Vec<u8>,
-    /// The time of the last record that was committed since the log was opened; 0 where there is none.
+    /// The time of the last record that was committed since the log was opened; 0 where there is
+    /// none.
     pub(crate) last_at: u64,
     /// Bytes of the frame that could not be written at the present place, where there is one.
     failed: usize,
@@ -250,13 +254,14 @@ impl Wal {
         self.needs = bytes;
     }
 
-    /// Whether the frame that found no room would find some now: a free segment, or room in this one.
+    /// Whether the frame that found no room would find some now: a free segment, or room in this
+    /// one.
     pub(crate) fn has_place(&self) -> bool {
         self.pool.has_free() || self.has_room(self.needs.max(BLOCK))
     }
 
-    /// Finds out whether the place can be written to at which a write failed: erases what that left there, durably. The frame that was
-    /// cut off is gone then, and the next one takes its place.
+    /// Finds out whether the place can be written to at which a write failed: erases what that left
+    /// there, durably. The frame that was cut off is gone then, and the next one takes its place.
     pub(crate) fn retry(&mut self) -> io::Result<()> {
         self.segment.file.write_at(&vec![0; self.failed], self.offset)?;
         self.segment.file.sync()?;
@@ -269,7 +274,8 @@ impl Wal {
         self.offset.saturating_add(bytes) <= self.pool.segment_bytes()
     }
 
-    /// Finds room for a frame of so many bytes; `false` where no segment is free (and, with `wait`, the log stops).
+    /// Finds room for a frame of so many bytes; `false` where no segment is free (and, with `wait`,
+    /// the log stops).
     pub(crate) fn make_room(&mut self, bytes: u64, wait: bool) -> bool {
         if self.has_room(bytes) {
             return true;
@@ -367,7 +373,8 @@ impl Durable {
     }
 }
 
-/// Writes a segment full of zeros, so that later writes allocate nothing and `fdatasync` has no size to record.
+/// Writes a segment full of zeros, so that later writes allocate nothing and `fdatasync` has no
+/// size to record.
 pub(crate) fn write_segment(
     disk: &dyn Disk,
     dir: &Path,

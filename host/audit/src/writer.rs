@@ -1,12 +1,16 @@
-//! Who makes records durable: the committer, by hand of a waiting caller or of the writer; the applier, which brings the views up to them;
-//! and, where commits go to the kernel only, the syncer.
+//! Who makes records durable: the committer, by hand of a waiting caller or of the writer; the
+//! applier, which brings the views up to them; and, where commits go to the kernel only, the
+//! syncer.
 //!
-//! Invariant: a receipt is given after the commit of its record and never before. A sync of the write-ahead log that fails ends the log for
-//! good: what the kernel did with the pages after that is unknown, and a second try could succeed without having written anything. A write
-//! to it that fails for want of room suspends the log, as does a write-ahead log that is full while the views cannot be written: nothing that
-//! has a receipt is touched by it, and the log resumes once that very place can be written. Views that cannot be written end nothing, since all that they lack is in the write-ahead log: they are opened anew from
-//! their checkpoint, as after a crash, until it goes well. A caller commits by its own hand only where that is a copy into the kernel's
-//! memory and the disk keeps up; all else is the writer's.
+//! Invariant: a receipt is given after the commit of its record and never before. A sync of the
+//! write-ahead log that fails ends the log for good: what the kernel did with the pages after that
+//! is unknown, and a second try could succeed without having written anything. A write to it that
+//! fails for want of room suspends the log, as does a write-ahead log that is full while the views
+//! cannot be written: nothing that has a receipt is touched by it, and the log resumes once that
+//! very place can be written. Views that cannot be written end nothing, since all that they lack is
+//! in the write-ahead log: they are opened anew from their checkpoint, as after a crash, until it
+//! goes well. A caller commits by its own hand only where that is a copy into the kernel's memory
+//! and the disk keeps up; all else is the writer's.
 
 use std::collections::VecDeque;
 use std::io;
@@ -170,7 +174,8 @@ impl Committer {
 
     /// Sees to the commit of what waits, for a caller on a thread that must not wait for the disk.
     pub(crate) fn commit(&self) {
-        // A disk that hangs shows in the syncer first: from then on even writes to the kernel's memory could wait for it.
+        // A disk that hangs shows in the syncer first: from then on even writes to the kernel's
+        // memory could wait for it.
         if self.commit == Commit::Disk || self.shared.durable.hangs() {
             return self.call_writer();
         }
@@ -185,7 +190,8 @@ impl Committer {
         self.shared.queue.call();
     }
 
-    /// Goes on after a suspension: what has a receipt is read again, and the place is tried at which a write failed.
+    /// Goes on after a suspension: what has a receipt is read again, and the place is tried at
+    /// which a write failed.
     pub(crate) fn resume(&self) -> Result<(), AuditError> {
         let shared = &self.shared;
         let mut wal = self.wal.lock().unwrap_or_else(PoisonError::into_inner);
@@ -243,7 +249,8 @@ impl Committer {
             Ok(place) => {
                 wal.last_at = last_at;
                 for (record, answer) in records.iter().zip(answers) {
-                    // Whoever no longer waits has sent the safe answer and owes the log a word about it.
+                    // Whoever no longer waits has sent the safe answer and owes the log a word
+                    // about it.
                     let _ =
                         answer.send(Ok(Receipt { index: record.index, leaf_hash: record.hash }));
                 }
@@ -290,7 +297,8 @@ impl Committer {
                 if !std::mem::replace(&mut state.unsynced, true) {
                     self.shared.written.notify_all();
                 }
-                // The syncer may have failed since the last commit; then no further receipt is given.
+                // The syncer may have failed since the last commit; then no further receipt is
+                // given.
                 if let Some(cause) = &state.failed {
                     return Err(CommitError::Sync(io::Error::other(cause.to_string())));
                 }
@@ -321,7 +329,8 @@ enum CommitError {
     Full,
 }
 
-/// Whether a write failed because there is no room, or no memory at that moment: the same write can go well later.
+/// Whether a write failed because there is no room, or no memory at that moment: the same write can
+/// go well later.
 fn is_want_of_room(error: &io::Error) -> bool {
     use io::ErrorKind::{
         FileTooLarge, Interrupted, OutOfMemory, QuotaExceeded, StorageFull, WriteZero,
@@ -365,7 +374,8 @@ fn room_for(queued: &[Queued]) -> u64 {
     frame_room(queued.len(), queued.iter().map(|queued| queued.bytes).sum())
 }
 
-/// A commit that the views have not taken. They read it where it was written: the memory of the calls is free by then.
+/// A commit that the views have not taken. They read it where it was written: the memory of the
+/// calls is free by then.
 #[derive(Debug)]
 pub(crate) struct Committed {
     pub(crate) place: Place,
@@ -402,8 +412,9 @@ fn hand_over(shared: &Shared, committed: Committed) {
 }
 
 impl State {
-    /// Returns whether a checkpoint is asked for that can be made now, with all before `end` committed. A receipt is given before
-    /// its record reaches this state: a checkpoint made at once would be short of what was asked for, and one more.
+    /// Returns whether a checkpoint is asked for that can be made now, with all before `end`
+    /// committed. A receipt is given before its record reaches this state: a checkpoint made at
+    /// once would be short of what was asked for, and one more.
     fn wants(&self, end: u64) -> bool {
         self.published < self.wanted && self.wanted <= end
     }
@@ -472,8 +483,8 @@ impl Trouble {
     }
 }
 
-/// Opens the views anew and publishes all of these commits, again and again until it goes well. Returns `false` when the log has stopped,
-/// or is being closed and it still does not go well.
+/// Opens the views anew and publishes all of these commits, again and again until it goes well.
+/// Returns `false` when the log has stopped, or is being closed and it still does not go well.
 fn catch_up(
     shared: &Shared,
     views: &mut Views,
@@ -528,7 +539,8 @@ fn try_again(
     round(shared, views, unpublished, buffer, true)
 }
 
-/// Waits until there is enough to apply, or a checkpoint is due; gives what to apply, and whether to publish. `None` when the log has ended.
+/// Waits until there is enough to apply, or a checkpoint is due; gives what to apply, and whether
+/// to publish. `None` when the log has ended.
 fn next_round(
     shared: &Shared,
     views: &Views,
@@ -613,14 +625,16 @@ fn round(
     if !publish {
         return Ok(());
     }
-    // Once it is visible a checkpoint may be kept by others. If what it covers could still be lost with the power, other records could be
-    // signed in its place; so the write-ahead log is durable first.
+    // Once it is visible a checkpoint may be kept by others. If what it covers could still be lost
+    // with the power, other records could be signed in its place; so the write-ahead log is durable
+    // first.
     if shared.durable.before() < views.size() {
         let failed = |error| Trouble::Final("the write-ahead log could not be synced", error);
         shared.durable.sync().map_err(failed)?;
     }
     let published = views.publish().map_err(Trouble::of_views)?;
-    // Neither keeps a record waiting: the ring stays to be synced, and the segments that there are go round.
+    // Neither keeps a record waiting: the ring stays to be synced, and the segments that there are
+    // go round.
     let _ = shared.ring.sync();
     shared.pool.release(published);
     let _ = shared.pool.top_up();
@@ -653,16 +667,18 @@ pub(crate) fn sync(shared: &Shared) {
     }
 }
 
-/// Commits that a caller makes in one go: the rest is the writer's, so that no call pays for all others.
+/// Commits that a caller makes in one go: the rest is the writer's, so that no call pays for all
+/// others.
 const MOST_COMMITS: u32 = 4;
 
 type Answer = tokio::sync::oneshot::Sender<Result<Receipt, NotDurable>>;
 
-/// So many records are applied together before a checkpoint is due: soon enough that they are still in the processor's cache, and
-/// seldom enough that waking the applier costs nothing beside.
+/// So many records are applied together before a checkpoint is due: soon enough that they are still
+/// in the processor's cache, and seldom enough that waking the applier costs nothing beside.
 const APPLIED_TOGETHER: usize = 64;
 
-/// Under load a checkpoint is made no more often than this: each costs some ten syncs, which the commits would wait behind.
+/// Under load a checkpoint is made no more often than this: each costs some ten syncs, which the
+/// commits would wait behind.
 const MIN_ROUND: Duration = Duration::from_millis(200);
 
 /// How soon views that could not be written are tried again, and how seldom at last.

@@ -1,7 +1,8 @@
 //! The host's log on standard error: filter, format and escapes.
 //!
-//! Invariant: one event is one line. Untrusted text in it neither ends the line nor steers the terminal
-//! that shows it: every such character is written as `\uXXXX`, which in JSON lines is the same JSON.
+//! Invariant: one event is one line. Untrusted text in it neither ends the line nor steers the
+//! terminal that shows it: every such character is written as `\uXXXX`, which in JSON lines is the
+//! same JSON.
 
 use std::io::{self, Write};
 

@@ -30,7 +30,8 @@ pub fn shown_path(path: &str) -> Cow<'_, str> {
 
 /// Returns whether every word of a member name is in the vocabulary.
 ///
-/// Words begin at capital letters and after `_`, `-`, `$`, `@` and `:`; letters' case means nothing.
+/// Words begin at capital letters and after `_`, `-`, `$`, `@` and `:`; letters' case means
+/// nothing.
 pub fn is_shown_member(name: &str) -> bool {
     if name.is_empty() || name.len() > MAX_MEMBER_BYTES || !name.is_ascii() {
         return false;

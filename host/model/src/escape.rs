@@ -1,8 +1,9 @@
 //! Escapes for untrusted text that is shown: on terminals, in log lines and in JSON.
 //!
-//! Invariant: escaped text holds no character that moves a cursor, ends a line, changes the direction
-//! of writing or is invisible; each of them is written as `\uXXXX`, which is also what JSON writes, so
-//! that JSON text stays the same JSON text. This module does not escape for HTML: the host writes none.
+//! Invariant: escaped text holds no character that moves a cursor, ends a line, changes the
+//! direction of writing or is invisible; each of them is written as `\uXXXX`, which is also what
+//! JSON writes, so that JSON text stays the same JSON text. This module does not escape for HTML:
+//! the host writes none.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;

@@ -1,10 +1,12 @@
 //! What a hook owes the log: answers that left without their record, or other than it says.
 //!
-//! Invariant: before a hook decides again, the log has been given `answer.superseded` for every record that was sequenced but whose
-//! decision did not leave, and `answer.gap` for all answers that were never sequenced; the log keeps its order, so they stand before the
-//! next decision. The emergency ring holds the same facts until those records are durable, for the case that this process ends first: no
-//! answer is known to memory alone, unless the ring's disk fails too. The ring is written by a thread of its own, because a disk that hangs
-//! must not keep a safe answer from leaving.
+//! Invariant: before a hook decides again, the log has been given `answer.superseded` for every
+//! record that was sequenced but whose decision did not leave, and `answer.gap` for all answers
+//! that were never sequenced; the log keeps its order, so they stand before the next decision. The
+//! emergency ring holds the same facts until those records are durable, for the case that this
+//! process ends first: no answer is known to memory alone, unless the ring's disk fails too. The
+//! ring is written by a thread of its own, because a disk that hangs must not keep a safe answer
+//! from leaving.
 
 use std::collections::BTreeMap;
 use std::future::Future as _;
@@ -108,7 +110,8 @@ impl Debts {
         }
     }
 
-    /// Counts an answer that left and has no record. Memory alone knows of it until the ring is written.
+    /// Counts an answer that left and has no record. Memory alone knows of it until the ring is
+    /// written.
     pub fn count(&self, cause: Cause, at: Millis) {
         self.books().count(cause.code(), at);
         self.any.store(true, Ordering::Release);
@@ -125,7 +128,8 @@ impl Debts {
         self.any.load(Ordering::Acquire)
     }
 
-    /// Gives the log everything that is owed. Refused as long as the log takes nothing: then the hook must not decide.
+    /// Gives the log everything that is owed. Refused as long as the log takes nothing: then the
+    /// hook must not decide.
     pub fn settle(&self, host: &Host) -> Result<(), Refused> {
         if !self.any.load(Ordering::Acquire) {
             return Ok(());
@@ -149,8 +153,9 @@ impl Debts {
         Ok(())
     }
 
-    /// Frees what the ring holds and the log has by now, and writes to the ring what it does not hold yet; says whether nothing is owed
-    /// any more. Waits for no record; blocks on the ring's disk.
+    /// Frees what the ring holds and the log has by now, and writes to the ring what it does not
+    /// hold yet; says whether nothing is owed any more. Waits for no record; blocks on the ring's
+    /// disk.
     pub fn tend(&self, host: &Host) -> bool {
         let _writing = self.writing();
         let (slots, done) = self.books().collect();
@@ -167,7 +172,8 @@ impl Debts {
         self.books().is_clear()
     }
 
-    /// A record that was lost with a stop of the log supersedes nothing and is superseded by nothing: its answer is only counted.
+    /// A record that was lost with a stop of the log supersedes nothing and is superseded by
+    /// nothing: its answer is only counted.
     fn void(&self, host: &Host, books: &mut Books) {
         let is_void = |debt: &Debt| debt.said.is_none() && host.log.is_void(debt.record);
         let void: Vec<_> = books.debts.extract_if(.., |debt| is_void(debt)).collect();
@@ -193,7 +199,8 @@ impl Debts {
         self.any.store(true, Ordering::Release);
     }
 
-    /// Takes up one answer that an earlier run kept and that has no record, and writes the count to the ring.
+    /// Takes up one answer that an earlier run kept and that has no record, and writes the count to
+    /// the ring.
     fn restore_one(&self, host: &Host, cause: &str, at: Millis) {
         self.books().count(cause, at);
         self.any.store(true, Ordering::Release);
@@ -201,7 +208,8 @@ impl Debts {
         self.write_counts(host);
     }
 
-    /// Writes a debt to the ring and tells the books where; or, where it is only counted, the count.
+    /// Writes a debt to the ring and tells the books where; or, where it is only counted, the
+    /// count.
     fn keep(&self, host: &Host, serial: Option<u64>) {
         let _writing = self.writing();
         let Some(serial) = serial else { return self.write_counts(host) };
@@ -302,7 +310,8 @@ impl Books {
         }
     }
 
-    /// Sorts out what the log was given: slots that can be freed, and counts whose answers it has all.
+    /// Sorts out what the log was given: slots that can be freed, and counts whose answers it has
+    /// all.
     fn collect(&mut self) -> (Vec<Slot>, Vec<(String, Counted)>) {
         let mut slots = Vec::new();
         self.debts.retain_mut(|debt| match poll(&mut debt.said) {
@@ -312,7 +321,8 @@ impl Books {
                 false
             }
             Some(Err(_)) => {
-                // The log stopped before the record was durable: it is given once more when the log resumes.
+                // The log stopped before the record was durable: it is given once more when the log
+                // resumes.
                 debt.said = None;
                 true
             }
@@ -384,8 +394,8 @@ impl Counted {
     }
 }
 
-/// Says what the last run owed, as the emergency ring remembers it. `size` is how many records survived: an index beyond was given
-/// and never durable, and is another record's by now.
+/// Says what the last run owed, as the emergency ring remembers it. `size` is how many records
+/// survived: an index beyond was given and never durable, and is another record's by now.
 pub fn recover(host: &Host, owed: &[portcullis_audit::Owed], size: u64) {
     use portcullis_audit::Owed as Remembered;
     for remembered in owed {
@@ -440,7 +450,8 @@ pub fn recover(host: &Host, owed: &[portcullis_audit::Owed], size: u64) {
     }
 }
 
-/// Appends a record and waits until it is durable. Where it is not, what it says stays in the ring, and the next start tries again.
+/// Appends a record and waits until it is durable. Where it is not, what it says stays in the ring,
+/// and the next start tries again.
 fn say(host: &Host, entry: portcullis_audit::Entry) -> bool {
     match host.log.append(entry).map(Pending::wait) {
         Ok(Ok(_)) => return true,
@@ -468,7 +479,8 @@ pub fn poll(said: &mut Option<Pending>) -> Option<Result<(), NotDurable>> {
     }
 }
 
-/// Writes a tally to the emergency ring; says whether it was written, and in the host's log where it was not.
+/// Writes a tally to the emergency ring; says whether it was written, and in the host's log where
+/// it was not.
 pub fn write_tally(host: &Host, tally: &Tally) -> bool {
     let written = host.log.ring().count(tally);
     if let Err(error) = &written {

@@ -1,7 +1,9 @@
-//! Refusals that nobody proved to be a caller's, or that were no call: counted per minute, hook and reason, not recorded one by one.
+//! Refusals that nobody proved to be a caller's, or that were no call: counted per minute, hook and
+//! reason, not recorded one by one.
 //!
-//! Invariant: whatever outsiders send, the log grows by at most one record a minute, hook and reason, and nobody can buy an `fsync`. What no
-//! durable record counts yet is written to the emergency ring as its answer leaves: the end of the process takes no count away that was
+//! Invariant: whatever outsiders send, the log grows by at most one record a minute, hook and
+//! reason, and nobody can buy an `fsync`. What no durable record counts yet is written to the
+//! emergency ring as its answer leaves: the end of the process takes no count away that was
 //! written, and none is recorded twice.
 
 use std::collections::BTreeMap;
@@ -108,7 +110,8 @@ impl Refusals {
         drop(tokio::time::timeout(RING_WAIT, waits).await);
     }
 
-    /// Has the emergency ring hold what was counted by now, and does not wait: for answers that must cost nothing.
+    /// Has the emergency ring hold what was counted by now, and does not wait: for answers that
+    /// must cost nothing.
     pub fn have_kept(host: &Arc<Host>) {
         // One job is for all that come before it begins.
         if host.refusals.asked.swap(true, Ordering::AcqRel) {
@@ -131,7 +134,8 @@ impl Refusals {
         self.counts().values().filter(|counts| !counts.is_kept()).count()
     }
 
-    /// Gives the log the minutes that are over; `everything` gives the present one too (at a stop). Blocks on the ring's disk.
+    /// Gives the log the minutes that are over; `everything` gives the present one too (at a stop).
+    /// Blocks on the ring's disk.
     pub fn report(&self, host: &Host, everything: bool) {
         for counted in self.take(host.clock.now(), everything) {
             let fields = counted.fields();
@@ -280,7 +284,8 @@ impl Reason {
         }
     }
 
-    /// The reason that the emergency ring calls so. One that this version does not know is a fault of the host.
+    /// The reason that the emergency ring calls so. One that this version does not know is a fault
+    /// of the host.
     fn kept_as(name: &str) -> Option<Self> {
         let name = name.strip_prefix(KEPT)?;
         let (cause, detail) = name.split_once('/').unwrap_or((name, ""));

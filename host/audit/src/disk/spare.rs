@@ -1,8 +1,10 @@
-//! The file system with descriptors of its own: for a log that must go on while the process has none left.
+//! The file system with descriptors of its own: for a log that must go on while the process has
+//! none left.
 //!
-//! Invariant: an operation that fails because no descriptor is free is tried again with one out of a stock that was opened in advance,
-//! and directories that are synced all the time are held open. What is gained is a few files at a time, not room for more: the stock
-//! is filled up again as soon as descriptors are free. Only opening is retried: an operation that changed anything is not.
+//! Invariant: an operation that fails because no descriptor is free is tried again with one out of
+//! a stock that was opened in advance, and directories that are synced all the time are held open.
+//! What is gained is a few files at a time, not room for more: the stock is filled up again as soon
+//! as descriptors are free. Only opening is retried: an operation that changed anything is not.
 
 use std::fs::File;
 use std::io;
@@ -36,7 +38,8 @@ impl<D: Disk> SpareDisk<D> {
             match open() {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if is_want_of_descriptors(&error) => {
-                    // Closed by being dropped. Another thread can take its number first: then the next one goes.
+                    // Closed by being dropped. Another thread can take its number first: then the
+                    // next one goes.
                     if self.spares().pop().is_none() {
                         return Err(error);
                     }
@@ -129,7 +132,8 @@ fn is_want_of_descriptors(error: &io::Error) -> bool {
     [Errno::MFILE, Errno::NFILE].iter().any(|errno| code == Some(errno.raw_os_error()))
 }
 
-/// Descriptors kept in stock: as many as publishing a checkpoint needs at once under little load, twice.
+/// Descriptors kept in stock: as many as publishing a checkpoint needs at once under little load,
+/// twice.
 const SPARE_DESCRIPTORS: usize = 8;
 /// All descriptors that are held here: the stock, and the three directories of a log.
 pub(crate) const MAX_HELD: u64 = SPARE_DESCRIPTORS as u64 + 3;

@@ -1,4 +1,5 @@
-//! A log that goes on through shortages: no room, no descriptors, a ring that must count what left meanwhile.
+//! A log that goes on through shortages: no room, no descriptors, a ring that must count what left
+//! meanwhile.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -204,7 +205,8 @@ fn a_correction_that_the_log_has_is_not_owed_once_more() {
     };
     log.ring().count(&tally(0)).unwrap();
     log.ring().note("token", Some(0), &[1; 32], "not-durable", 5).unwrap();
-    // A part of the tally and the superseded record are in the log, and the process ends before the ring knows.
+    // A part of the tally and the superseded record are in the log, and the process ends before the
+    // ring knows.
     let part = Count { answers: 13_000, ..all };
     log.append(corrections::gap(77, "token", "not-durable", &part)).unwrap().wait().unwrap();
     log.append(corrections::superseded(0, &[1; 32], "not-durable", 5)).unwrap().wait().unwrap();

@@ -1,4 +1,5 @@
-//! The ring on the real file system: what is noted and counted is there after a crash, whatever became of the file.
+//! The ring on the real file system: what is noted and counted is there after a crash, whatever
+//! became of the file.
 
 use proptest::prelude::*;
 
