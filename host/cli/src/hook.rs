@@ -91,7 +91,7 @@ impl Send {
         if let Some(file) = &self.secret_file {
             headers.push((
                 self.header.clone(),
-                portcullis_keys::read_secret_file(file)?.trim_end().to_owned(),
+                portcullis_keys::read_secret_lines(file)?.first().unwrap_or_default().to_owned(),
             ));
         }
         let request = place.request(Method::POST, &headers, payload.into())?;

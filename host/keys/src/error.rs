@@ -41,6 +41,14 @@ pub enum KeyError {
         /// The file, as the operator gave it.
         path: String,
     },
+    /// A line of secret text holds characters that cannot be meant.
+    #[error("the secret file `{path}` is not usable: {why}")]
+    SecretText {
+        /// The file, as the operator gave it.
+        path: String,
+        /// What is wrong, without any part of the secret.
+        why: &'static str,
+    },
     /// The operating system gave no random bytes.
     #[error("the operating system gave no random bytes")]
     Randomness,
@@ -57,6 +65,7 @@ impl KeyError {
             Self::File { .. } => "key-file",
             Self::Exposed { .. } => "key-file-exposed",
             Self::TooLarge { .. } => "key-file-too-large",
+            Self::SecretText { .. } => "key-secret-text",
             Self::Randomness => "key-randomness",
         }
     }
@@ -81,6 +90,10 @@ impl KeyError {
             Self::TooLarge { .. } => {
                 Some("check that the setting names the key file and not another".into())
             }
+            Self::SecretText { path, .. } => Some(format!(
+                "write it anew, one secret a line and nothing else, for example with \
+                 `printf '%s\\n' SECRET > {path}`"
+            )),
             Self::File { .. } | Self::Randomness => None,
         }
     }

@@ -6,6 +6,7 @@
 
 mod error;
 mod file;
+mod lines;
 mod name;
 mod public;
 mod secret;
@@ -13,6 +14,7 @@ mod symmetric;
 
 pub use error::KeyError;
 pub use file::{read_secret_file, write_secret_file};
+pub use lines::{SecretLines, read_secret_lines};
 pub use name::check_name;
 pub use public::{PublicKey, key_id};
 pub use secret::SecretKey;

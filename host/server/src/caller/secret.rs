@@ -111,9 +111,9 @@ fn read(form: &Form, files: &[PathBuf]) -> Result<Vec<Digest>, StartError> {
             };
             StartError::File { what, path: path.clone(), why, hint }
         };
-        let text = portcullis_keys::read_secret_file(path)
+        let text = portcullis_keys::read_secret_lines(path)
             .map_err(|error| wrong(error.to_string(), error.hint()))?;
-        let lines: Vec<&str> = text.lines().filter(|line| !line.is_empty()).collect();
+        let lines: Vec<&str> = text.iter().collect();
         if lines.is_empty() || lines.len() > MOST_SECRETS {
             return Err(wrong(
                 format!("it holds {} secrets, not 1 to {MOST_SECRETS}, one a line", lines.len()),

@@ -98,9 +98,9 @@ impl Courier {
                 why,
                 hint,
             };
-            let text = portcullis_keys::read_secret_file(path)
+            let text = portcullis_keys::read_secret_lines(path)
                 .map_err(|error| wrong(error.to_string(), error.hint()))?;
-            let mut value = HeaderValue::from_str(text.trim_end_matches(['\n', '\r']))
+            let mut value = HeaderValue::from_str(text.first().unwrap_or_default())
                 .map_err(|_| wrong("it cannot stand in a header".to_owned(), None))?;
             value.set_sensitive(true);
             secrets.push((header.clone(), value));

@@ -144,13 +144,12 @@ impl Tokens {
         match &self.config.proof {
             ClientProof::Secret(path) => {
                 let wrong = |why| TokenError::File { path: path.clone(), why };
-                let text = portcullis_keys::read_secret_file(path)
+                let text = portcullis_keys::read_secret_lines(path)
                     .map_err(|error| wrong(error.to_string()))?;
-                let secret = text.lines().next().filter(|line| !line.is_empty());
                 field(
                     &mut form,
                     "client_secret",
-                    secret.ok_or_else(|| wrong("it is empty".to_owned()))?,
+                    text.first().ok_or_else(|| wrong("it is empty".to_owned()))?,
                 );
             }
             ClientProof::Key { file, kid, certificate } => {

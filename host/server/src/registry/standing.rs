@@ -72,7 +72,7 @@ impl Source {
         let wrong = |why| StartError::Registry { release: config.release.clone(), why };
         let reference = config.reference().map_err(wrong)?;
         if let Some(file) = &config.password_file {
-            portcullis_keys::read_secret_file(file).map_err(|error| StartError::File {
+            portcullis_keys::read_secret_lines(file).map_err(|error| StartError::File {
                 what: "registry password",
                 path: file.clone(),
                 why: error.to_string(),

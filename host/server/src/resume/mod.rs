@@ -8,6 +8,7 @@ pub mod config;
 mod spool;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,7 @@ use hyper::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
 use hyper::{Method, Request, StatusCode};
 use portcullis_audit::{Entry, SealKey};
 use portcullis_hooks::Resume;
+use portcullis_keys::KeyError;
 use tokio::sync::Semaphore;
 use tokio::time::timeout_at;
 
@@ -68,13 +70,17 @@ impl Resumes {
     ) -> Result<Self, StartError> {
         let mut platforms = BTreeMap::new();
         for (name, config) in configs {
-            for path in config.client_secret_file.iter().chain(&config.client_key_file) {
-                portcullis_keys::read_secret_file(path).map_err(|error| StartError::File {
-                    what: "client secret",
-                    path: path.clone(),
-                    why: error.to_string(),
-                    hint: error.hint(),
-                })?;
+            let wrong = |path: &PathBuf, error: KeyError| StartError::File {
+                what: "client secret",
+                path: path.clone(),
+                why: error.to_string(),
+                hint: error.hint(),
+            };
+            if let Some(path) = &config.client_secret_file {
+                portcullis_keys::read_secret_lines(path).map_err(|error| wrong(path, error))?;
+            }
+            if let Some(path) = &config.client_key_file {
+                portcullis_keys::read_secret_file(path).map_err(|error| wrong(path, error))?;
             }
             let token = config.token().map_err(|error| StartError::Tls(error.to_string()))?;
             let folder = config.spool.clone().unwrap_or_default();
