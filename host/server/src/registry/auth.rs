@@ -126,22 +126,31 @@ fn token_uri(
     format!("{realm}{mark}{}", query.finish()).parse().ok()
 }
 
-/// The registry's own host may, whichever port; another only where the operator said so.
+/// Returns whether the password may be sent to this address: the registry's own origin (scheme, host
+/// and port, RFC 6454), or the place that the operator's `token_realm` names.
 fn may_see_password(uri: &Uri, realm: &str, repository: &Repository, access: &Access) -> bool {
-    let own: Option<Uri> = format!("https://{}/", repository.host).parse().ok();
+    let scheme = if access.plain_http { "http" } else { "https" };
+    let own: Option<Uri> = format!("{scheme}://{}/", repository.host).parse().ok();
     access.token_realm.as_deref() == Some(realm)
-        || own.is_some_and(|own| {
-            own.host().is_some()
-                && own.host() == uri.host()
-                && (uri.scheme_str() == Some("https") || access.plain_http)
-        })
+        || own.is_some_and(|own| origin(&own).is_some() && origin(&own) == origin(uri))
+}
+
+/// Returns scheme, host in lower case, and port. `None`: the address lacks one of them.
+fn origin(uri: &Uri) -> Option<(&str, String, u16)> {
+    let scheme = uri.scheme_str()?;
+    let standard = match scheme {
+        "https" => 443,
+        "http" => 80,
+        _ => return None,
+    };
+    Some((scheme, uri.host()?.to_ascii_lowercase(), uri.port_u16().unwrap_or(standard)))
 }
 
 fn basic((name, file): &(String, std::path::PathBuf)) -> Result<HeaderValue, RegistryError> {
     let wrong = |why: String| RegistryError::Password { path: file.clone(), why };
-    let text = portcullis_keys::read_secret_file(file).map_err(|error| wrong(error.to_string()))?;
-    let password = text.lines().next().filter(|line| !line.is_empty());
-    let password = password.ok_or_else(|| wrong("it is empty".to_owned()))?;
+    let text =
+        portcullis_keys::read_secret_lines(file).map_err(|error| wrong(error.to_string()))?;
+    let password = text.first().ok_or_else(|| wrong("it is empty".to_owned()))?;
     let pair = Zeroizing::new(format!("{name}:{password}"));
     secret(&Zeroizing::new(format!("Basic {}", STANDARD.encode(pair.as_bytes()))))
         .ok_or_else(|| wrong("it is no password".to_owned()))
