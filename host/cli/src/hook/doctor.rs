@@ -6,8 +6,10 @@
 mod certificate;
 mod findings;
 mod judge;
+mod token;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
@@ -17,7 +19,7 @@ use clap::Args;
 use hyper::{Method, Uri};
 use portcullis_hooks::outside::sample;
 use portcullis_hooks::{HookKind, OnFailure, Repeats};
-use portcullis_server::{Config, CredentialConfig};
+use portcullis_server::{CallerConfig, Config, CredentialConfig, OauthConfig};
 use serde_json::json;
 
 use self::findings::{Findings, How};
@@ -78,6 +80,8 @@ struct Patient {
     place: Place,
     /// The header that proves the caller.
     proof: Option<(String, String)>,
+    /// The issuers whose tokens the configuration accepts.
+    issuers: Vec<Arc<OauthConfig>>,
     /// Where the configuration says so: what leaves without a decision.
     on_failure: Option<OnFailure>,
     budget: Option<Duration>,
@@ -118,6 +122,7 @@ impl Doctor {
                 kind,
                 place,
                 proof,
+                issuers: Vec::new(),
                 on_failure: None,
                 budget: None,
             });
@@ -157,6 +162,7 @@ impl Doctor {
             kind: hook.kind,
             place: Place::new(url, self.ca.as_deref(), own)?,
             proof,
+            issuers: hook.callers.iter().filter_map(issuer_of).collect(),
             on_failure: Some(hook.on_failure.clone()),
             budget: Some(Duration::from_millis(hook.budget_ms)),
         })
@@ -165,7 +171,7 @@ impl Doctor {
     /// The header that proves the caller, where it is given here.
     fn proof(&self) -> Done<Option<(String, String)>> {
         let read = |file: &PathBuf| -> Done<String> {
-            Ok(portcullis_keys::read_secret_file(file)?.trim_end_matches(['\r', '\n']).to_owned())
+            Ok(portcullis_keys::read_secret_lines(file)?.first().unwrap_or_default().to_owned())
         };
         let authorization = |value: String| Some(("authorization".to_owned(), value));
         Ok(match (&self.secret_file, &self.bearer_file, &self.basic_file) {
@@ -188,6 +194,11 @@ impl Doctor {
         let connection = tokio::time::timeout(limit, patient.place.connect(As::Stranger)).await;
         let connection = connection.unwrap_or_else(|_| Err("no connection in time".to_owned()));
         certificate::look(patient, connection.as_ref(), findings);
+        if let Some(file) = &self.bearer_file {
+            let text = portcullis_keys::read_secret_lines(file)?;
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
+            findings.token(text.first().unwrap_or_default(), &patient.issuers, now);
+        }
         let Ok(mut connection) = connection else { return Ok(()) };
 
         // Where it is: a path that nobody serves answers anybody with 404.
@@ -360,13 +371,9 @@ impl Doctor {
 /// The header of a way that the configuration has the secret for; a token is its issuer's to give.
 fn proof_of(credential: &CredentialConfig) -> Option<Done<(String, String)>> {
     let read = |files: &[PathBuf]| -> Option<Done<String>> {
-        let secret = portcullis_keys::read_secret_file(files.first()?);
+        let secret = portcullis_keys::read_secret_lines(files.first()?);
         // One a line, while one takes the other's place.
-        Some(
-            secret
-                .map(|text| text.lines().next().unwrap_or_default().to_owned())
-                .map_err(Failed::from),
-        )
+        Some(secret.map(|text| text.first().unwrap_or_default().to_owned()).map_err(Failed::from))
     };
     match credential {
         CredentialConfig::Secret { header, files } => {
@@ -379,6 +386,14 @@ fn proof_of(credential: &CredentialConfig) -> Option<Done<(String, String)>> {
             )
         })),
         CredentialConfig::Oauth(_) => None,
+    }
+}
+
+/// The issuer of the tokens that this caller shows, if it shows tokens.
+fn issuer_of(caller: &CallerConfig) -> Option<Arc<OauthConfig>> {
+    match &caller.credential {
+        Some(CredentialConfig::Oauth(issuer)) => Some(Arc::clone(issuer)),
+        _ => None,
     }
 }
 
