@@ -174,6 +174,11 @@ impl Reads {
         }
     }
 
+    /// Returns whether this path of `reads` is among what is read. Text that is no path is not.
+    pub fn covers_path(&self, path: &str) -> bool {
+        Path::parse(path).is_ok_and(|path| self.covers(&path))
+    }
+
     fn covers(&self, path: &Path) -> bool {
         match path {
             Path::Below(place, member) => self.members(*place).covers(member),

@@ -100,7 +100,7 @@ pub fn terms(manifest: &Manifest) -> Terms<'_> {
 /// Holds a binding's settings against the schema in the manifest.
 pub fn check_binding(manifest: &Manifest, settings: &str) -> Result<(), Failed> {
     let Some(schema) = &manifest.settings_schema else { return Ok(()) };
-    let complaints = check_settings(&schema.text, settings)
+    let complaints = check_settings(&schema.text, settings, &manifest.reads)
         .map_err(|error| Failed::Schema(error.to_string()))?;
     let complaints: Vec<_> = complaints.iter().map(ToString::to_string).collect();
     if complaints.is_empty() { Ok(()) } else { Err(Failed::Settings { complaints }) }

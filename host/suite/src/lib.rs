@@ -17,6 +17,7 @@ mod explain;
 mod format;
 mod parse;
 mod plan;
+mod reads;
 mod report;
 mod run;
 mod schema;

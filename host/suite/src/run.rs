@@ -144,7 +144,7 @@ fn prepare(
     terms: &Terms<'_>,
 ) -> Result<Plugin, Said> {
     if let Some(schema) = terms.schema {
-        let complaints = check_settings(schema, settings)
+        let complaints = check_settings(schema, settings, terms.reads)
             .map_err(|error| Said::fault("settings-schema", error))?;
         if !complaints.is_empty() {
             return Err(Said::Refused(complaints.iter().map(ToString::to_string).collect()));

@@ -5,9 +5,11 @@
 
 use jsonschema::error::ValidationErrorKind;
 use jsonschema::{Draft, ValidationError, Validator};
-use portcullis_model::Document;
 use portcullis_model::json::escape_token;
+use portcullis_model::{Document, Reads};
 use serde_json::Value;
+
+use crate::reads::check_reads;
 
 /// Operator: one thing that is wrong with settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,11 +25,16 @@ pub struct Complaint {
 #[error("the settings' schema cannot be used: {0}")]
 pub struct SchemaError(String);
 
-/// Holds settings (JSON text) against a schema (JSON text, 2020-12 unless it says otherwise). No complaint: they fit.
+/// Checks settings (JSON text) against a schema (JSON text, 2020-12 unless it says otherwise), and the
+/// inputs that they name against the manifest's `reads`. No complaint: they fit.
 ///
 /// # Errors
 /// [`SchemaError`], where the schema is at fault.
-pub fn check_settings(schema: &str, settings: &str) -> Result<Vec<Complaint>, SchemaError> {
+pub fn check_settings(
+    schema: &str,
+    settings: &str,
+    reads: &Reads,
+) -> Result<Vec<Complaint>, SchemaError> {
     let schema: Value =
         serde_json::from_str(schema).map_err(|error| SchemaError(error.to_string()))?;
     let validator = compile(&schema)?;
@@ -44,6 +51,7 @@ pub fn check_settings(schema: &str, settings: &str) -> Result<Vec<Complaint>, Sc
     Ok(validator
         .iter_errors(&settings)
         .flat_map(|error| complaints(&error))
+        .chain(check_reads(&schema, &settings, reads))
         .take(MOST_COMPLAINTS)
         .collect())
 }

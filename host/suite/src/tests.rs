@@ -1,6 +1,6 @@
 //! What suites may say and may not, without any plugin.
 
-use portcullis_model::{Change, Effect};
+use portcullis_model::{Change, Effect, Reads};
 use proptest::prelude::*;
 
 use crate::format::ChangeText;
@@ -209,7 +209,7 @@ fn settings_are_held_against_their_schema_by_place() {
                      "properties": {"a": {"type": "array", "items": {"type": "object", "additionalProperties": false,
                      "properties": {"b": {"type": "string", "pattern": "^x"}}}}}}"#;
     let said = |settings: &str| {
-        let complaints = check_settings(schema, settings).unwrap();
+        let complaints = check_settings(schema, settings, &Reads::default()).unwrap();
         complaints.iter().map(|it| (it.pointer.clone(), it.what.clone())).collect::<Vec<_>>()
     };
     assert!(said(r#"{"a": [{"b": "x"}]}"#).is_empty());
@@ -219,9 +219,10 @@ fn settings_are_held_against_their_schema_by_place() {
     assert!(!format!("{wrong:?}").contains("Anna"), "values are not repeated: {wrong:?}");
     assert_eq!(said("{}").len(), 1);
     assert_eq!(said("{\"a\": [], \"a\": []}")[0].1, "duplicate member at byte 10");
-    assert!(check_settings("{\"type\": 7}", "{}").is_err());
+    assert!(check_settings("{\"type\": 7}", "{}", &Reads::default()).is_err());
     assert!(
-        check_settings(r#"{"$ref": "https://example.org/other"}"#, "{}").is_err(),
+        check_settings(r#"{"$ref": "https://example.org/other"}"#, "{}", &Reads::default())
+            .is_err(),
         "nothing is fetched"
     );
 }

@@ -141,7 +141,7 @@ impl Project {
             None if example.exists() => files::read_text(&example)?,
             None => "{}".to_owned(),
         };
-        check(manifest.settings_schema.as_ref().map(|schema| schema.text.as_str()), &settings)?;
+        check(manifest, &settings)?;
         Ok(settings)
     }
 
@@ -173,10 +173,11 @@ impl Project {
     }
 }
 
-/// Holds settings against a schema, and names what is wrong by its place.
-pub fn check(schema: Option<&str>, settings: &str) -> Done {
-    let Some(schema) = schema else { return Ok(()) };
-    let complaints = check_settings(schema, settings).map_err(Failed::configuration)?;
+/// Checks settings against the manifest's schema and `reads`, and names what is wrong by its place.
+pub fn check(manifest: &Manifest, settings: &str) -> Done {
+    let Some(schema) = &manifest.settings_schema else { return Ok(()) };
+    let complaints =
+        check_settings(&schema.text, settings, &manifest.reads).map_err(Failed::configuration)?;
     if complaints.is_empty() {
         return Ok(());
     }

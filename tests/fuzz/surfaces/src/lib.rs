@@ -12,7 +12,9 @@ use portcullis_hooks::{
     OnFailure, Outcome, Refusal, Request, Settings, errand, read, refuse, safe_answer, write,
 };
 use portcullis_keys::PublicKey;
-use portcullis_model::{Cause, Change, Credential, Document, Effect, Millis, Target, Wanted};
+use portcullis_model::{
+    Cause, Change, Credential, Document, Effect, Millis, Reads, Target, Wanted,
+};
 use portcullis_registry::{
     Documents, Image, Index, MANIFEST_ARTIFACT, MOST_PLUGINS, Reference, Release, SUITE_ARTIFACT,
 };
@@ -293,8 +295,9 @@ pub fn suite(bytes: &[u8]) {
         );
         assert_eq!(Some(planned.ok()), replanned.map(Result::ok));
     }
-    drop(check_settings(text, "{}"));
-    drop(check_settings(r#"{"type": "object"}"#, text));
+    let reads = Reads::default();
+    drop(check_settings(text, "{}", &reads));
+    drop(check_settings(r#"{"type": "object", "x-reads": "subject.attributes.*"}"#, text, &reads));
 }
 
 /// A signed note: never ours, since we do not have its key.
