@@ -603,8 +603,9 @@ pub(crate) const SEALED_DIR: &str = "sealed";
 const LOCK: &str = "lock";
 const RING: &str = "emergency";
 
-/// The largest leaf. The format's own limit is 65,535.
-pub const MAX_LEAF_BYTES: usize = 8 * 1024;
+/// The largest leaf, bytes. The format's own limit is 65,535. A decision takes about one kilobyte; only
+/// the record of a release with its bindings (at most 64) takes tens of kilobytes.
+pub const MAX_LEAF_BYTES: usize = 48 * 1024;
 
 /// The largest sealed part, before encryption.
 pub const MAX_SEALED_BYTES: usize = 512 * 1024;

@@ -562,7 +562,7 @@ const SUITE: &str = ".suite.json";
 /// The import that the capability `journal` gives.
 const JOURNAL: &str = "portcullis:policy/journal@0.1.0";
 /// The most bindings of one release set: what the leaf of its activation has room for.
-const MOST_BINDINGS_ALL: usize = 16;
+const MOST_BINDINGS_ALL: usize = 64;
 /// The most bindings of one hook: what a leaf has room for.
 const MOST_BINDINGS: usize = 8;
 /// The largest file of a release: 64 MiB, above what any language's component needs.
