@@ -22,6 +22,7 @@ mod import;
 mod languages;
 mod modes;
 mod open;
+mod operators;
 mod password;
 mod pdp;
 mod publish;

@@ -9,12 +9,13 @@ mod prepared;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use portcullis_audit::{Entry, Log, Pseudonym, Pseudonyms, Recovery};
 use portcullis_engine::Engine;
-use portcullis_model::Millis;
 use portcullis_model::json::quote;
+use portcullis_model::{Cause, Millis};
 use portcullis_trust::{Active, History, Passage, TrustRoot, VerifiedManifest};
 use thiserror::Error;
 
@@ -339,6 +340,9 @@ impl Host {
     pub fn refuse(&self, hook: &Hook, now: Millis, reason: impl Into<Reason>) {
         let reason = reason.into();
         hook.metrics.refused(reason);
+        if reason.cause == Cause::CallerUnproven {
+            log_rejected_caller(hook, reason, self.clock.instant());
+        }
         self.refusals.count(now, &hook.name, reason);
     }
 
@@ -435,6 +439,19 @@ impl Host {
             recovery.truncated_bytes
         );
         Entry { kind: "host.start", fields, sealed: None }
+    }
+}
+
+/// Logs that a caller could not be authenticated: which hook, and why. The claims of a token and the
+/// text of a secret stay out.
+fn log_rejected_caller(hook: &Hook, reason: Reason, now: Instant) {
+    if LOG_LIMITS.admit("hook.caller-rejected", &hook.name, now) {
+        tracing::warn!(
+            event = "hook.caller-rejected",
+            hook = %hook.name,
+            reason = reason.detail.unwrap_or(reason.cause.code()),
+            "a call was rejected because its caller could not be authenticated"
+        );
     }
 }
 

@@ -6,6 +6,7 @@
 mod audit;
 mod hook;
 mod listen;
+mod problems;
 mod trust;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,6 +23,7 @@ use crate::outbound::OutboundConfig;
 use crate::registry::RegistryConfig;
 use crate::resume::config::ResumeConfig;
 use hook::HookSource;
+use problems::{Problems, read_toml};
 
 pub use audit::{Audit, Commit, NextLog};
 pub use hook::HookConfig;
@@ -84,8 +86,14 @@ impl Config {
         Ok(config)
     }
 
+    /// Parses and checks everything that needs no other file, and returns all problems at once.
     fn parse(text: &str, base: &Path) -> Result<Self, String> {
-        let file: File = toml::from_str(text).map_err(|error| misread(text, &error))?;
+        let mut problems = Problems::default();
+        let Some(file) = read_toml::<File>(text, &mut problems, misread) else {
+            return Err(problems.result().err().unwrap_or_default());
+        };
+        let hooks = file.hook.into_iter().map(|hook| HookConfig::check(hook, base));
+        let hooks: Vec<_> = hooks.map(|hook| problems.keep(hook)).collect();
         let mut config = Self {
             tenant: file.tenant,
             listen: file.listen,
@@ -99,12 +107,8 @@ impl Config {
             plugins: file.plugins,
             outbound: file.outbound,
             resume: file.resume,
-            deliveries: deliveries(file.delivery, base)?,
-            hooks: file
-                .hook
-                .into_iter()
-                .map(|hook| HookConfig::check(hook, base))
-                .collect::<Result<_, _>>()?,
+            deliveries: deliveries(file.delivery, base, &mut problems),
+            hooks: Vec::new(),
             file: PathBuf::new(),
             digest: crate::digest::sha256(text.as_bytes()),
             as_found: AsFound::default(),
@@ -112,51 +116,56 @@ impl Config {
         };
         let said = config.raw.get("hook").and_then(toml::Value::as_array).into_iter().flatten();
         let bounds = config.plugins.bounds(config.listen.workers);
-        config.hooks.iter_mut().for_each(|hook| hook.bounds = bounds);
-        for (hook, said) in config.hooks.iter_mut().zip(said) {
+        for (hook, said) in hooks.into_iter().zip(said) {
+            let Some(mut hook) = hook else { continue };
+            hook.bounds = bounds;
             hook.said = crate::digest::sha256(said.to_string().as_bytes());
+            config.hooks.push(hook);
         }
-        config.release.resolve(base);
-        config.trust.resolve(base);
-        config.audit.resolve(base);
-        config.engine.cache = base.join(&config.engine.cache);
-        if let Some(tls) = &mut config.listen.tls {
+        config.resolve(base, &mut problems);
+        config.check(&mut problems);
+        problems.result()?;
+        Ok(config)
+    }
+
+    /// Makes relative paths relative to the configuration's folder, and reserves what services need.
+    fn resolve(&mut self, base: &Path, problems: &mut Problems) {
+        self.release.resolve(base);
+        self.trust.resolve(base);
+        self.audit.resolve(base);
+        self.engine.cache = base.join(&self.engine.cache);
+        if let Some(tls) = &mut self.listen.tls {
             for path in [&mut tls.certificate, &mut tls.key].into_iter().chain(&mut tls.client_ca) {
                 *path = base.join(&*path);
             }
         }
-        for hook in &mut config.hooks {
-            hook.reserve_for(&config.deliveries)?;
+        let all_deliveries = problems.is_empty();
+        for hook in &mut self.hooks {
+            if all_deliveries {
+                problems.keep(hook.reserve_for(&self.deliveries));
+            }
+            for file in hook.decryption.iter_mut().flat_map(|it| &mut it.key_files) {
+                *file = base.join(&*file);
+            }
         }
-        for file in config
-            .hooks
-            .iter_mut()
-            .filter_map(|hook| hook.decryption.as_mut())
-            .flat_map(|it| &mut it.key_files)
-        {
-            *file = base.join(&*file);
-        }
-        for (name, resume) in &mut config.resume {
-            if !is_name(name) {
-                return Err(format!(
+        for (name, resume) in &mut self.resume {
+            if is_name(name) {
+                problems.keep(resume.check(name, base));
+            } else {
+                problems.add(format!(
                     "the name in [resume.{name}] is not 1 to 64 letters, digits, `-`, `_` or `.`"
                 ));
             }
-            resume.check(name, base)?;
         }
-        let outbound = &mut config.outbound;
-        for path in outbound
-            .ca_file
-            .iter_mut()
-            .chain([outbound.cache.get_or_insert_with(|| "cache".into())])
-        {
+        let outbound = &mut self.outbound;
+        let cache = outbound.cache.get_or_insert_with(|| "cache".into());
+        for path in outbound.ca_file.iter_mut().chain([cache]) {
             *path = base.join(&*path);
         }
-        if let Some(registry) = &mut config.registry {
-            registry.check(base, &config.release.set, config.outbound.ca_file.as_ref())?;
+        if let Some(registry) = &mut self.registry {
+            let ca = self.outbound.ca_file.as_ref();
+            problems.keep(registry.check(base, &self.release.set, ca));
         }
-        config.check()?;
-        Ok(config)
     }
 
     /// The settings that another configuration changes and that a running host cannot: all but hooks, `release`, `admin` and a few of
@@ -173,63 +182,61 @@ impl Config {
         changed.chain(of_listen.map(|name| format!("listen.{name}"))).collect()
     }
 
-    fn check(&self) -> Result<(), String> {
-        self.admin.check()?;
-        self.telemetry.check()?;
-        self.listen.check_place()?;
+    fn check(&self, problems: &mut Problems) {
+        problems.keep(self.admin.check());
+        problems.keep(self.telemetry.check());
+        problems.keep(self.listen.check_place());
         let client_ca = self.listen.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
-        if let Some(hook) = self
-            .hooks
-            .iter()
-            .find(|it| !client_ca && it.callers.iter().any(|it| it.certificate.is_some()))
-        {
-            return Err(format!(
+        let certified = |hook: &&HookConfig| hook.callers.iter().any(|it| it.certificate.is_some());
+        for hook in self.hooks.iter().filter(|_| !client_ca).filter(certified) {
+            problems.add(format!(
                 "hook `{}`: caller.certificate needs listen.tls.client_ca, whose authorities it is held against",
                 hook.name
             ));
         }
-        self.plugins.check()?;
-        self.listen.check_bounds()?;
+        problems.keep(self.plugins.check());
+        problems.keep(self.listen.check_bounds());
         for (name, value, least, most) in self.engine.bounds() {
-            within(name, value, least, most)?;
+            problems.keep(within(name, value, least, most));
         }
-        self.audit.check()?;
+        problems.keep(self.audit.check());
         if !is_name(&self.tenant) {
-            return Err(format!(
+            problems.add(format!(
                 "tenant `{}` is not 1 to 64 letters, digits, `-`, `_` or `.`",
                 self.tenant
             ));
         }
-        let used: BTreeSet<_> = self
-            .hooks
-            .iter()
-            .filter_map(|hook| hook.delivery.as_ref())
-            .flat_map(Chosen::names)
-            .collect();
-        if let Some(idle) = self.deliveries.keys().find(|name| !used.contains(name.as_str())) {
-            return Err(format!("delivery `{idle}` serves no hook"));
+        let chosen = self.hooks.iter().filter_map(|hook| hook.delivery.as_ref());
+        let used: BTreeSet<_> = chosen.flat_map(Chosen::names).collect();
+        let idle = self.deliveries.keys().filter(|name| !used.contains(name.as_str()));
+        // A hook with a problem of its own is missing here, so only a whole list is judged.
+        let all_hooks = problems.is_empty();
+        for idle in idle.filter(|_| all_hooks) {
+            problems.add(format!("delivery `{idle}` serves no hook"));
         }
+        self.check_hooks(problems);
+    }
+
+    fn check_hooks(&self, problems: &mut Problems) {
         let mut names = BTreeSet::new();
         let mut paths = BTreeSet::new();
         for hook in &self.hooks {
             if let Some(name) = hook.resume.as_ref().filter(|name| !self.resume.contains_key(*name))
             {
-                return Err(format!("hook `{}`: there is no [resume.{name}]", hook.name));
+                problems.add(format!("hook `{}`: there is no [resume.{name}]", hook.name));
             }
             if !names.insert(&hook.name) {
-                return Err(format!("hook `{}` is there twice", hook.name));
+                problems.add(format!("hook `{}` is there twice", hook.name));
             }
             for (path, _) in hook.kind.routes(&hook.settings.path) {
-                if paths.contains(&path) {
-                    return Err(format!("path `{path}` serves two hooks"));
+                if !paths.insert(path.clone()) {
+                    problems.add(format!("path `{path}` serves two hooks"));
                 }
-                paths.insert(path);
             }
         }
-        if self.hooks.is_empty() {
-            return Err("there is no [[hook]]: nothing would be answered".to_owned());
+        if self.hooks.is_empty() && problems.is_empty() {
+            problems.add("there is no [[hook]]: nothing would be answered".to_owned());
         }
-        Ok(())
     }
 }
 
@@ -266,7 +273,8 @@ struct File {
 fn deliveries(
     sources: BTreeMap<String, DeliverySource>,
     base: &Path,
-) -> Result<BTreeMap<String, DeliveryConfig>, String> {
+    problems: &mut Problems,
+) -> BTreeMap<String, DeliveryConfig> {
     let check = |(name, source): (String, DeliverySource)| {
         if !is_name(&name) {
             return Err(format!(
@@ -276,7 +284,7 @@ fn deliveries(
         let checked = source.check(base).map_err(|why| format!("delivery `{name}`: {why}"))?;
         Ok((name, checked))
     };
-    sources.into_iter().map(check).collect()
+    sources.into_iter().map(check).filter_map(|checked| problems.keep(checked)).collect()
 }
 
 /// What is wrong, at which line and setting. Never the line itself: whoever mistakes a key's file for this one must not find the

@@ -1,0 +1,165 @@
+//! What an operator is told: every problem at once, settings that cannot work, secrets that an
+//! editor changed, callers that were rejected, and the claims of a token.
+
+use std::fs;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
+use portcullis_tests::{Binding, House, SignIn, duties};
+use serde_json::{Value, json};
+
+const CHECK: [&str; 3] = ["check", "--config", "portcullis.toml"];
+
+#[test]
+fn all_problems_of_a_configuration_are_reported_at_once() {
+    let house = House::build(&[]);
+    house.configure("watch_ms = 500", "watch_ms = \"often\"\nwatch = true");
+    house.configure("[listen]", "[listen]\ncolour = \"blue\"");
+    let ran = house.run(&CHECK);
+    assert_eq!(ran.code, 64, "{}", ran.err);
+    for problem in ["3 problems", "`watch_ms`", "unknown field `watch`", "unknown field `colour`"] {
+        assert!(ran.err.contains(problem), "{problem}: {}", ran.err);
+    }
+
+    let house = House::build(&[]);
+    house.configure("path = \"/okta/import\"", "path = \"okta/import\"");
+    house.configure("[[hook]]\nname = \"token\"", "[[hook]]\nbudget_ms = 3000\nname = \"token\"");
+    house.configure("127.0.0.1:0", "0.0.0.0:0");
+    let ran = house.run(&CHECK);
+    assert_eq!(ran.code, 64, "{}", ran.err);
+    for problem in ["does not start with `/`", "platform's own limit of 3000", "not a loopback"] {
+        assert!(ran.err.contains(problem), "{problem}: {}", ran.err);
+    }
+    assert!(!house.path("audit").exists(), "nothing was begun");
+}
+
+#[test]
+fn a_secret_that_an_editor_changed_is_refused_before_a_call_fails() {
+    let house = House::build(&[]);
+    for text in [
+        "\u{feff}bom-secret-of-sixteen-plus\n",
+        " blank-before-the-secret\n",
+        "tab-after-the-secret\t\n",
+    ] {
+        house.write_secret("secrets/token", text);
+        let ran = house.run(&CHECK);
+        assert_eq!(ran.code, 64, "{text:?}: {}", ran.err);
+        assert!(ran.err.contains("secrets/token") && ran.err.contains("hint: "), "{}", ran.err);
+        assert!(!ran.err.contains(text.trim_matches(['\u{feff}', ' ', '\t', '\n'])), "{}", ran.err);
+    }
+}
+
+#[test]
+fn a_plugin_that_can_never_decide_on_a_hook_is_a_warning() {
+    let nothing_held = House::speaking(
+        "ping.sideband",
+        "/ping",
+        "",
+        (&[], &[]),
+        &[Binding::new("asked", "mischief", json!({}))],
+    );
+    let told = nothing_held.must(&CHECK);
+    assert!(told.contains("which ping.sideband does not send"), "{told}");
+    let held = House::build(&[Binding::new("token", "sod", duties())]);
+    assert!(!held.must(&CHECK).contains("does not send"));
+}
+
+#[test]
+fn settings_that_name_an_input_the_manifest_leaves_out_are_refused() {
+    let mut settings = duties();
+    settings["rules"][0]["scope"] = json!({"attribute": "ward", "values": ["3B"]});
+    let mut house = House::build(&[]);
+    house.release(&[Binding::new("token", "sod", settings.clone())]);
+    let ran = house.run(&CHECK);
+    assert_eq!(ran.code, 1, "{}{}", ran.out, ran.err);
+    let told = "`/rules/0/scope/attribute`: the plugin's manifest does not read \"subject.attributes.ward\"";
+    assert!(ran.err.contains(told), "{}", ran.err);
+    settings["rules"][0]["scope"]["attribute"] = json!("facility");
+    house.release(&[Binding::new("token", "sod", settings)]);
+    house.must(&CHECK);
+}
+
+#[test]
+fn a_release_set_has_up_to_sixty_four_bindings() {
+    let mut house = House::build(&[]);
+    let mut configuration = house.read("portcullis.toml");
+    for hook in 0..8 {
+        configuration.push_str(&format!(
+            "\n[[hook]]\nname = \"hook-{hook}\"\nkind = \"okta.token\"\npath = \"/okta/hook-{hook}\"\n\
+             caller = {{ secret_file = \"secrets/token\" }}\n"
+        ));
+    }
+    house.write("portcullis.toml", configuration);
+    let binding = |number: usize| {
+        let mut settings = duties();
+        settings["functions"][format!("variant-{}", number % 8)] = json!(["nothing"]);
+        Binding::new(&format!("hook-{}", number / 8), "sod", settings)
+    };
+    let bindings: Vec<_> = (0..64).map(binding).collect();
+    house.release(&bindings);
+    let host = house.serve();
+    let answer = host.post("hook-7", &SignIn::with_groups(&[]).bytes());
+    let record = house.record(answer.index().unwrap());
+    assert_eq!(record["chain"].as_array().map(Vec::len), Some(8), "{record}");
+    let shown = house.must(&[&CHECK[..], &["--format", "json"]].concat());
+    let shown: Value = serde_json::from_str(shown.lines().last().unwrap()).unwrap();
+    assert_eq!(shown["bindings"].as_array().map(Vec::len), Some(64));
+}
+
+#[test]
+fn a_rejected_caller_leaves_a_log_line_with_hook_and_reason() {
+    let house = House::build(&[Binding::new("token", "sod", duties())]);
+    let host = house.serve();
+    let body = SignIn::with_groups(&[]).bytes();
+    let wrong = host.request("token", &body).header("authorization", "wrong-secret-of-sixteen");
+    for _ in 0..100 {
+        host.client().send(&wrong).unwrap();
+    }
+    host.until_log("hook.caller-rejected");
+    let log = host.log();
+    let lines: Vec<_> = log.lines().filter(|line| line.contains("hook.caller-rejected")).collect();
+    assert!(lines[0].contains("token") && lines[0].contains("wrong-secret"), "{}", lines[0]);
+    assert!(lines.len() < 30, "the lines are limited: {}", lines.len());
+    assert!(!log.contains("wrong-secret-of-sixteen"), "the secret stays out");
+}
+
+#[test]
+fn doctor_decodes_the_token_that_it_was_given() {
+    let house = House::build(&[Binding::new("token", "sod", duties())]);
+    let host = house.serve();
+    let part = |value: Value| BASE64URL.encode(value.to_string());
+    let claims = json!({
+        "iss": "https://login.example/v2.0", "aud": "api://elsewhere", "tid": "tenant-b",
+        "azp": "client-b", "exp": 1_000, "sub": "alice@hospital.example"
+    });
+    let token = format!("{}.{}.c2ln", part(json!({"alg": "RS256", "kid": "k"})), part(claims));
+    house.write_secret("secrets/bearer", &token);
+    let configuration = house.read("portcullis.toml").replace(
+        "caller = { secret_file = \"secrets/token\" }",
+        "caller = { oauth = { issuer = \"https://login.example/v2.0\", audiences = [\"api://portcullis\"], \
+         clients = [\"client-a\"], client_claim = \"azp\", jwks_uri = \"http://127.0.0.1:9/keys\" } }",
+    );
+    fs::write(house.path("doctor.toml"), &configuration).unwrap();
+    let url = format!("http://{}/okta/token", host.address());
+    let ran = house.run(&[
+        "hook",
+        "doctor",
+        "--config",
+        "doctor.toml",
+        "--hook",
+        "token",
+        "--url",
+        &url,
+        "--bearer-file",
+        "secrets/bearer",
+    ]);
+    for told in [
+        "`aud` is \"api://elsewhere\"; the configuration accepts \"api://portcullis\"",
+        "`azp` is \"client-b\"; the configuration accepts \"client-a\"",
+        "the token expired",
+    ] {
+        assert!(ran.out.contains(told), "{told}: {}{}", ran.out, ran.err);
+    }
+    assert!(!ran.out.contains("alice"), "{}", ran.out);
+    assert_eq!(ran.code, 1);
+}
