@@ -456,6 +456,13 @@ fn tokens_are_fetched_and_the_password_goes_nowhere_else() {
     };
     assert!(!heard.iter().any(shown), "only the token endpoint sees the password");
 
+    // A challenge names another port of the same host: that is another server.
+    let port = Shelf::start();
+    shelf.want_tokens(&format!("http://{}/token", port.address()));
+    let ran = house.run(&with);
+    assert!(ran.code == 1 && ran.err.contains("[registry-denied]"), "{ran:?}");
+    assert!(port.heard().is_empty(), "the password stays here");
+
     // A challenge names another host: the operator has not.
     let realm = format!("http://{}/token", other.address());
     shelf.want_tokens(&realm);
