@@ -51,17 +51,18 @@ impl Issuer {
         let said = token.text(client_claim).ok_or(Unproven::TokenClient)?;
         let id =
             self.clients.iter().find(|client| ***client == said).ok_or(Unproven::TokenClient)?;
-        self.check_times(token, now.0 / 1_000)?;
+        self.check_times(token, now)?;
         Ok(Client { id: Arc::clone(id), tenant: self.tenant.clone() })
     }
 
-    fn check_times(&self, token: &Token<'_>, now: u64) -> Result<(), Unproven> {
+    fn check_times(&self, token: &Token<'_>, now: Millis) -> Result<(), Unproven> {
+        let skew = self.skew.saturating_mul(1_000);
         let exp = token.time("exp")?.ok_or(Unproven::TokenMalformed)?;
-        if now >= exp.saturating_add(self.skew) {
+        if now.0 >= exp.0.saturating_add(skew) {
             return Err(Unproven::TokenExpired);
         }
         for claim in ["nbf", "iat"] {
-            if token.time(claim)?.is_some_and(|from| from > now.saturating_add(self.skew)) {
+            if token.time(claim)?.is_some_and(|from| from.0 > now.0.saturating_add(skew)) {
                 return Err(Unproven::TokenEarly);
             }
         }

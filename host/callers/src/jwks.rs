@@ -19,7 +19,8 @@ pub struct KeySet {
 
 /// One public key.
 pub struct Key {
-    name: Box<str>,
+    /// `kid`, where the issuer gave one.
+    name: Option<Box<str>>,
     /// Whose tokens it is for, where the set serves several issuers: Entra's `issuer` member, with `{tenantid}` for a tenant's id.
     issuer: Option<Box<str>>,
     uses: Vec<(Algorithm, ParsedPublicKey)>,
@@ -72,7 +73,12 @@ impl KeySet {
 
     /// The keys of that `kid`.
     pub fn named(&self, name: &str) -> impl Iterator<Item = &Key> {
-        self.keys.iter().filter(move |key| &*key.name == name)
+        self.keys.iter().filter(move |key| key.name.as_deref() == Some(name))
+    }
+
+    /// Every key.
+    pub fn all(&self) -> impl Iterator<Item = &Key> {
+        self.keys.iter()
     }
 
     /// Whether there is none.
@@ -87,6 +93,16 @@ impl KeySet {
 }
 
 impl Key {
+    /// Whether it has a `kid`.
+    pub fn is_named(&self) -> bool {
+        self.name.is_some()
+    }
+
+    /// Whether it may be used with that algorithm.
+    pub fn serves(&self, algorithm: Algorithm) -> bool {
+        self.uses.iter().any(|(of, _)| *of == algorithm)
+    }
+
     /// Whether a signature of that algorithm holds.
     pub fn verify(
         &self,
@@ -110,7 +126,11 @@ impl Key {
         if key.get("key_ops").is_some_and(|operations| !verifies(operations)) {
             return None;
         }
-        let name = text("kid")?;
+        // One that has no name is one all the same; one whose name is no text is not understood.
+        let name = match key.get("kid") {
+            None => None,
+            Some(name) => Some(name.as_str()?.into()),
+        };
         let uses = match &*text("kty")? {
             "RSA" => rsa(&bytes(key, "n")?, &bytes(key, "e")?),
             "EC" => {
@@ -138,7 +158,7 @@ impl Key {
         let uses: Vec<_> =
             uses.into_iter().filter(|(of, _)| only.is_none_or(|only| only == *of)).collect();
         let issuer = text("issuer").map(|issuer| issuer.into());
-        (!uses.is_empty()).then(|| Self { name: name.into(), issuer, uses })
+        (!uses.is_empty()).then_some(Self { name, issuer, uses })
     }
 }
 

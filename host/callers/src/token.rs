@@ -7,10 +7,10 @@ use std::borrow::Cow;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use portcullis_model::Document;
 use portcullis_model::json::Value;
+use portcullis_model::{Document, Millis};
 
-use crate::{Algorithm, KeySet, Unproven};
+use crate::{Algorithm, Key, KeySet, Unproven};
 
 /// A token, read and not yet believed. No `Debug`: it is a credential.
 pub struct Token<'t> {
@@ -18,7 +18,8 @@ pub struct Token<'t> {
     signed: &'t str,
     signature: Vec<u8>,
     algorithm: Algorithm,
-    key: Box<str>,
+    /// `kid`; a token of an issuer with one key may have none (RFC 7515 section 4.1.4).
+    key: Option<Box<str>>,
     claims: Document,
 }
 
@@ -45,10 +46,12 @@ impl<'t> Token<'t> {
         self.claims.root().get(claim)?.as_str()
     }
 
-    /// A claim that is a time (`NumericDate`): whole seconds since the epoch. `Err` where it is there and is none.
-    pub fn time(&self, claim: &str) -> Result<Option<u64>, Unproven> {
+    /// A claim that is a time: seconds since the epoch, perhaps with a fraction (`NumericDate`, RFC 7519 section 2), as
+    /// milliseconds. `Err` where it is there and is none.
+    pub fn time(&self, claim: &str) -> Result<Option<Millis>, Unproven> {
         let value = self.claims.root().get(claim);
-        value.map(|value| value.as_u64().ok_or(Unproven::TokenMalformed)).transpose()
+        let time = |value: Value<'_>| value.as_epoch_millis().map(Millis);
+        value.map(|value| time(value).ok_or(Unproven::TokenMalformed)).transpose()
     }
 
     /// Whether a claim that is text, or a list of texts, has this one.
@@ -58,15 +61,33 @@ impl<'t> Token<'t> {
         same(value) || value.elements().any(same)
     }
 
-    /// Which of its issuer's keys it claims to be signed with.
-    pub fn key(&self) -> &str {
-        &self.key
+    /// Which of its issuer's keys it claims to be signed with, where it says so.
+    pub fn key(&self) -> Option<&str> {
+        self.key.as_deref()
+    }
+
+    /// Whether the token's `kid` is that of a key of the set: only then does it say which key it means, and a signature
+    /// that does not hold is nobody's but the caller's fault.
+    pub fn names_key_of(&self, keys: &KeySet) -> bool {
+        self.key.as_ref().is_some_and(|name| keys.named(name).next().is_some())
     }
 
     /// Whether the signature holds under the key of that `kid`. Where several have it, any of them.
+    ///
+    /// A token without `kid` names no key, and no token names a key without one. Then the key counts that the token's
+    /// algorithm fits, where it is the only one: what a key may be used with is the key's own word, here as everywhere.
     pub fn verify(&self, keys: &KeySet) -> Result<(), Unproven> {
+        if !self.names_key_of(keys) {
+            let may_be_meant = |key: &&Key| self.key.is_none() || !key.is_named();
+            let fits = |key: &&Key| key.serves(self.algorithm);
+            let mut fitting = keys.all().filter(may_be_meant).filter(fits);
+            let (Some(key), None) = (fitting.next(), fitting.next()) else {
+                return Err(Unproven::TokenKey);
+            };
+            return key.verify(self.algorithm, self.signed.as_bytes(), &self.signature);
+        }
         let mut verdict = Err(Unproven::TokenKey);
-        for key in keys.named(&self.key) {
+        for key in keys.named(self.key().unwrap_or_default()) {
             match key.verify(self.algorithm, self.signed.as_bytes(), &self.signature) {
                 Ok(()) => return Ok(()),
                 // A key that fits and refuses says more than one that does not fit.
@@ -85,8 +106,8 @@ fn document(part: &str) -> Result<Document, Unproven> {
     if document.root().is_object() { Ok(document) } else { Err(Unproven::TokenMalformed) }
 }
 
-/// Algorithm and `kid`. `jku`, `jwk`, `x5u` and `x5c` are not looked at: keys come from the issuer alone.
-fn check_header(header: Value<'_>) -> Result<(Algorithm, Box<str>), Unproven> {
+/// Algorithm and `kid`, where there is one. `jku`, `jwk`, `x5u` and `x5c` are not looked at: keys come from the issuer alone.
+fn check_header(header: Value<'_>) -> Result<(Algorithm, Option<Box<str>>), Unproven> {
     if header.get("crit").is_some() {
         return Err(Unproven::TokenType);
     }
@@ -101,11 +122,12 @@ fn check_header(header: Value<'_>) -> Result<(Algorithm, Box<str>), Unproven> {
     }
     let algorithm = header.get("alg").and_then(Value::as_str).ok_or(Unproven::TokenMalformed)?;
     let algorithm = Algorithm::from_name(&algorithm).ok_or(Unproven::TokenAlgorithm)?;
-    let key = header.get("kid").and_then(Value::as_str).ok_or(Unproven::TokenKey)?;
+    let Some(key) = header.get("kid") else { return Ok((algorithm, None)) };
+    let key = key.as_str().ok_or(Unproven::TokenKey)?;
     if key.len() > LONGEST_KEY_NAME {
         return Err(Unproven::TokenMalformed);
     }
-    Ok((algorithm, key.into()))
+    Ok((algorithm, Some(key.into())))
 }
 
 /// RFC 7519 section 5.1 and RFC 9068 section 2.1; in any case, with or without [`APPLICATION`].

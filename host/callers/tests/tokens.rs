@@ -154,7 +154,9 @@ fn claims_that_are_not_for_us_are_refused_before_any_key_is_looked_at() {
         (Unproven::TokenExpired, "exp", json!(0)),
         (Unproven::TokenMalformed, "exp", json!("1795000300")),
         (Unproven::TokenMalformed, "exp", json!(-1)),
-        (Unproven::TokenMalformed, "exp", json!(1.5e9)),
+        (Unproven::TokenExpired, "exp", json!(1.5e9)),
+        (Unproven::TokenMalformed, "exp", json!(1e300)),
+        (Unproven::TokenMalformed, "iat", json!(-0.5)),
         (Unproven::TokenEarly, "nbf", json!(NOW + 61)),
         (Unproven::TokenEarly, "iat", json!(NOW + 61)),
         (Unproven::TokenMalformed, "nbf", json!("soon")),
@@ -168,6 +170,14 @@ fn claims_that_are_not_for_us_are_refused_before_any_key_is_looked_at() {
         }),
         Err(Unproven::TokenMalformed)
     );
+    // A time may have a fraction (RFC 7519 section 2), and counts to the millisecond.
+    let (now, skew) = (NOW as f64, 60.0);
+    assert_eq!(check(&|c| c["exp"] = json!(now + 0.5)), good);
+    assert_eq!(check(&|c| c["exp"] = json!(now - skew + 0.25)), good);
+    assert_eq!(check(&|c| c["exp"] = json!(now - skew - 0.25)), Err(Unproven::TokenExpired));
+    assert_eq!(check(&|c| c["nbf"] = json!(now + skew - 0.25)), good);
+    assert_eq!(check(&|c| c["nbf"] = json!(now + skew + 0.25)), Err(Unproven::TokenEarly));
+    assert_eq!(check(&|c| c["iat"] = json!(now - 0.125)), good);
     // To the second, with the clocks' tolerance.
     assert_eq!(check(&|c| c["exp"] = json!(NOW - 59)), good);
     assert_eq!(check(&|c| c["nbf"] = json!(NOW + 60)), good);
@@ -297,6 +307,69 @@ fn a_set_of_keys_is_taken_whole_or_refused() {
 }
 
 #[test]
+fn a_token_without_kid_counts_where_exactly_one_key_fits() {
+    let rsa = &makers()[0];
+    let without = |mut value: Value| {
+        value.as_object_mut().unwrap().remove("kid");
+        value
+    };
+    let unnamed = |maker: &Maker| maker.sign_unnamed(maker.algorithms()[0], &claims());
+    let ok = Ok("the-platform".to_owned());
+    // The token says nothing, the keys have names: the one that fits.
+    let all: Vec<Value> = makers().iter().map(Maker::jwk).collect();
+    for maker in makers() {
+        assert_eq!(prove(&unnamed(maker), &set(&all)), ok, "{}", maker.kid());
+    }
+    // The key has no name: for a token with and without one.
+    let nameless = set(&[without(rsa.jwk())]);
+    let named = rsa.sign(rsa.algorithms()[0], &claims());
+    assert_eq!(prove(&unnamed(rsa), &nameless), ok);
+    assert_eq!(prove(&named, &nameless), ok);
+    // A name that a key has goes before a key without one, whoever of them signed.
+    let mut stranger = makers()[1].jwk();
+    stranger["kid"] = json!(rsa.kid());
+    let both = set(&[without(rsa.jwk()), stranger]);
+    assert_eq!(prove(&named, &both), Err(Unproven::TokenAlgorithm));
+    // Two that fit: which of them is meant would be a guess, although one of them verifies.
+    let mut twin = rsa.jwk();
+    twin["kid"] = json!("twin");
+    for keys in [set(&[rsa.jwk(), twin]), set(&[without(rsa.jwk()), rsa.jwk()])] {
+        assert_eq!(prove(&unnamed(rsa), &keys), Err(Unproven::TokenKey));
+    }
+    // A name that no key has is no name of a key that has another.
+    let mut other = rsa.jwk();
+    other["kid"] = json!("other");
+    assert_eq!(prove(&named, &set(&[other])), Err(Unproven::TokenKey));
+}
+
+#[test]
+fn a_key_without_kid_serves_no_algorithm_but_its_own() {
+    let rsa = &makers()[0];
+    for (member, value) in
+        [("use", json!("enc")), ("alg", json!("PS256")), ("key_ops", json!(["sign"]))]
+    {
+        let mut key = rsa.jwk();
+        key.as_object_mut().unwrap().remove("kid");
+        key[member] = value;
+        let keys = set(&[key, makers()[1].jwk()]);
+        let token = rsa.sign_unnamed(jsonwebtoken::Algorithm::RS256, &claims());
+        assert_eq!(prove(&token, &keys), Err(Unproven::TokenKey), "{member}");
+    }
+    // Nor does it turn a public key into a shared secret.
+    let mut key = rsa.jwk();
+    key.as_object_mut().unwrap().remove("kid");
+    let keys = set(&[key]);
+    for secret in rsa.public_forms() {
+        let token = issuing::hmac_unnamed(&secret, &claims());
+        assert_eq!(prove(&token, &keys), Err(Unproven::TokenAlgorithm));
+    }
+    let mut forged = rsa.sign_unnamed(jsonwebtoken::Algorithm::RS256, &claims());
+    forged.truncate(forged.len() - 2);
+    forged.push_str("AA");
+    assert_eq!(prove(&forged, &keys), Err(Unproven::TokenSignature));
+}
+
+#[test]
 fn a_key_of_another_issuer_in_a_shared_set_is_left_out() {
     let token = makers()[0].sign(makers()[0].algorithms()[0], &claims());
     let ours = format!("https://login.microsoftonline.com/{TENANT}/v2.0");
@@ -345,6 +418,33 @@ proptest! {
         let theirs: Value = serde_json::from_slice(&payload).unwrap();
         let read_aud = read.text("aud");
         prop_assert_eq!(read_aud.as_deref(), theirs["aud"].as_str());
-        prop_assert_eq!(read.time("exp").unwrap(), theirs["exp"].as_u64());
+        let theirs = theirs["exp"].as_u64().map(|seconds| Millis(seconds * 1_000));
+        prop_assert_eq!(read.time("exp").unwrap(), theirs);
+    }
+
+    /// As `jsonwebtoken` judges the same token at the same moment, which takes times to the second.
+    #[test]
+    fn fractions_of_a_second_are_judged_as_another_hand_judges_them(
+        seconds in -30i64..30, thousandths in 0u32..1_000,
+    ) {
+        let maker = &makers()[0];
+        let now = jsonwebtoken::get_current_timestamp();
+        // Half a second of distance from where the two may round differently.
+        prop_assume!(seconds.abs() > 2);
+        let exp = now as f64 + seconds as f64 + f64::from(thousandths) / 1_000.0;
+        let mut claims = claims();
+        claims["exp"] = json!(exp);
+        claims["nbf"] = json!(now - 300);
+        claims["iat"] = json!(now - 300);
+        let token = maker.sign(maker.algorithms()[0], &claims);
+        let ours = Issuer { skew: 0, ..issuer() }
+            .screen(&Token::parse(&token).unwrap(), Millis(now * 1_000));
+        let mut rules = jsonwebtoken::Validation::new(maker.algorithms()[0]);
+        rules.leeway = 0;
+        rules.validate_aud = false;
+        let jwk: jsonwebtoken::jwk::Jwk = serde_json::from_value(maker.jwk()).unwrap();
+        let key = jsonwebtoken::DecodingKey::from_jwk(&jwk).unwrap();
+        let theirs = jsonwebtoken::decode::<Value>(&token, &key, &rules);
+        prop_assert_eq!(ours.is_ok(), theirs.is_ok(), "{:?} {:?}", ours, theirs.err());
     }
 }

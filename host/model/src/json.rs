@@ -204,6 +204,26 @@ impl<'a> Value<'a> {
         (self.node.kind == Kind::Number).then(|| self.raw().parse().ok())?
     }
 
+    /// A time as JSON Web Tokens have it (`NumericDate`, RFC 7519 section 2): seconds since the epoch, perhaps with
+    /// a fraction, as whole milliseconds. Nothing where it is no number, negative, or too large for any date.
+    pub fn as_epoch_millis(self) -> Option<u64> {
+        if self.node.kind != Kind::Number {
+            return None;
+        }
+        if let Some(seconds) = self.as_u64() {
+            return Some(seconds.saturating_mul(1_000));
+        }
+        let millis = self.raw().parse::<f64>().ok()? * 1_000.0;
+        // Up to there every whole number is one; it is the year 287,396.
+        const MAX_MILLIS: f64 = 9_007_199_254_740_992.0;
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "the range is checked, and what is cut off is less than a millisecond"
+        )]
+        (0.0..MAX_MILLIS).contains(&millis).then_some(millis as u64)
+    }
+
     /// The truth value.
     pub fn as_bool(self) -> Option<bool> {
         (self.node.kind == Kind::Bool).then(|| self.raw() == "true")

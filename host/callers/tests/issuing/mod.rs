@@ -104,6 +104,11 @@ impl Maker {
         jsonwebtoken::encode(&header, claims, &self.key).unwrap()
     }
 
+    /// The same without `kid`.
+    pub fn sign_unnamed(&self, algorithm: Algorithm, claims: &Value) -> String {
+        jsonwebtoken::encode(&Header::new(algorithm), claims, &self.key).unwrap()
+    }
+
     /// RS256 over a header and claims as they are, whatever they say.
     pub fn sign_raw(&self, header: &str, claims: &str) -> String {
         let signed = format!("{}.{}", base64url(header), base64url(claims));
@@ -135,6 +140,12 @@ impl Maker {
 /// A token under a shared secret.
 pub fn hmac(secret: &[u8], kid: &str, claims: &Value) -> String {
     let header = Header { kid: Some(kid.to_owned()), ..Header::new(Algorithm::HS256) };
+    jsonwebtoken::encode(&header, claims, &EncodingKey::from_secret(secret)).unwrap()
+}
+
+/// The same without `kid`.
+pub fn hmac_unnamed(secret: &[u8], claims: &Value) -> String {
+    let header = Header::new(Algorithm::HS256);
     jsonwebtoken::encode(&header, claims, &EncodingKey::from_secret(secret)).unwrap()
 }
 

@@ -312,17 +312,18 @@ impl OauthSource {
                 let version_2 =
                     |authority: &str| (format!("{authority}/{tenant}/v2.0"), "azp".to_owned());
                 let authority = self.authority()?;
+                let version_1 = (format!("https://sts.windows.net/{tenant}/"), "appid".to_owned());
                 if self.profile == Profile::Entra {
-                    let version_1 =
-                        (format!("https://sts.windows.net/{tenant}/"), "appid".to_owned());
                     return Ok(vec![version_2(&authority), version_1]);
                 }
-                // Whatever domain a tenant goes by, its tokens may name its id as the host.
+                // Whatever domain a tenant goes by, its tokens may name its id as the host. Which version of token an
+                // application gets is a setting of that application (`accessTokenAcceptedVersion`), here as there.
                 let mut names = vec![
                     version_2(&authority),
                     version_2(&format!("https://{tenant}.ciamlogin.com")),
                 ];
                 names.dedup();
+                names.push(version_1);
                 Ok(names)
             }
         }

@@ -137,8 +137,11 @@ impl Keys {
         until: Instant,
     ) -> Result<(), Unproven> {
         let tried = self.known.load_full();
+        // A token that names no key may be signed with a newer one than is known.
+        let named = tried.as_ref().is_some_and(|known| token.names_key_of(&known.keys));
         match self.try_with(tried.as_ref(), token, now) {
-            Err(Unproven::TokenKey | Unproven::KeysUnavailable) => {
+            Err(Unproven::TokenSignature) if named => Err(Unproven::TokenSignature),
+            Err(Unproven::TokenKey | Unproven::TokenSignature | Unproven::KeysUnavailable) => {
                 self.look_and_wait(tried, now, until).await;
                 self.try_with(self.known.load_full().as_ref(), token, now)
             }
