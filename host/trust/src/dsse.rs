@@ -2,12 +2,14 @@
 //!
 //! Invariant: the payload is decoded once, and [`Verified`] hands out the very bytes that the signatures
 //! cover. What counts is distinct public keys that verify; a key id is a hint, and one that points at another
-//! key than the signature's is refused. Stricter than the specification in two places, so that a signed file
-//! has one spelling and changing any byte of it is found: base64 is the standard alphabet with padding only,
-//! and unknown members are refused. Who may sign is for the documents.
+//! key than the signature's is refused. Stricter than the specification in two places, so that changing a byte of
+//! a signed file is found: unknown members are refused, and base64 is canonical and in one alphabet throughout the
+//! envelope, the standard or the URL-safe one (RFC 4648, 4 and 5; the latter with or without padding). So whatever is
+//! changed in a file is refused, or leaves its decoded bytes and signatures as they were: where a file has a single
+//! letter that tells the two alphabets apart, that letter has two spellings. Who may sign is for the documents.
 
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE, URL_SAFE_NO_PAD};
 use portcullis_keys::{PublicKey, SecretKey};
 use portcullis_model::json;
 use serde::Deserialize;
@@ -56,9 +58,25 @@ impl Envelope {
         if text.signatures.len() > Self::MAX_SIGNATURES {
             return Err(malformed(format!("has more than {} signatures", Self::MAX_SIGNATURES)));
         }
+        let texts = || {
+            let signatures = text.signatures.iter().map(|signature| signature.sig.as_str());
+            std::iter::once(text.payload.as_str()).chain(signatures)
+        };
+        let has = |letters: [char; 2]| texts().any(|text| text.contains(letters));
+        let (standard, url_safe) = (has(['+', '/']), has(['-', '_']));
+        if standard && url_safe {
+            return Err(malformed("mixes the two alphabets of base64".into()));
+        }
+        // Without a letter of its own an envelope is in both alphabets, and may leave out the padding as one may.
         let decode = |field: &str, base64: &str| {
-            STANDARD.decode(base64).map_err(|_| {
-                malformed(format!("has a `{field}` that is not padded standard base64"))
+            let whole = base64.len().is_multiple_of(4);
+            let decoded = match (standard, whole) {
+                (true, _) => STANDARD.decode(base64),
+                (false, true) => URL_SAFE.decode(base64),
+                (false, false) => URL_SAFE_NO_PAD.decode(base64),
+            };
+            decoded.map_err(|_| {
+                malformed(format!("has a `{field}` that is not canonical base64 (RFC 4648)"))
             })
         };
         let payload = decode("payload", &text.payload)?;

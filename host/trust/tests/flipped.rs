@@ -5,7 +5,7 @@
 mod common;
 
 use common::{Hospital, NOW};
-use portcullis_trust::{Manifest, sign, verify_manifest, verify_release, verify_root};
+use portcullis_trust::{Envelope, Manifest, sign, verify_manifest, verify_release, verify_root};
 use proptest::prelude::*;
 
 #[test]
@@ -40,6 +40,7 @@ proptest! {
         };
         let at = at.index(envelope.len());
         prop_assume!(envelope[at] != to);
+        let signed = envelope.clone();
         envelope[at] = to;
         let root = hospital.root();
         let taken = match which {
@@ -47,7 +48,9 @@ proptest! {
             1 => verify_release(&root, &envelope, NOW).is_ok(),
             _ => verify_manifest(&root, &envelope, NOW).is_ok(),
         };
-        prop_assert!(!taken, "byte {}", at);
+        // The one letter of a file that tells the alphabets of base64 apart may be either alphabet's: nothing is changed.
+        let unchanged = || Envelope::parse(&envelope).is_ok_and(|read| read.to_bytes() == signed);
+        prop_assert!(!taken || unchanged(), "byte {}", at);
     }
 
     #[test]

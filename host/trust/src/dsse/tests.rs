@@ -96,8 +96,9 @@ fn only_one_spelling_is_read() {
     };
     let many = sign("t", &payload, &[&one; 17]);
     let wrong = [
-        swap("+/8=", "-_8="),
+        swap("+/8=", "-/8="),
         swap("+/8=", "+/8"),
+        text.replace(['+', '/'], "-").replacen("--8=", "+-8=", 1),
         swap("+/8=", "+/9="),
         swap("+/8=", "+/8=\\n"),
         swap(r#""payloadType":"#, r#""payloadtype":"#),
@@ -118,6 +119,45 @@ fn only_one_spelling_is_read() {
         assert_eq!(code, Some("envelope-malformed"), "{}", text.get(..200).unwrap_or(&text));
     }
     assert!(Envelope::parse(format!(" {text}\n").as_bytes()).is_ok());
+}
+
+#[test]
+fn both_alphabets_of_base64_are_read_and_never_mixed() {
+    let one = key("one", 1);
+    let known = [one.public().clone()];
+    let signers = |text: &str| {
+        let envelope = Envelope::parse(text.as_bytes()).map_err(|refusal| refusal.code())?;
+        assert_eq!(envelope.verify("t", &known).unwrap().payload, envelope.unverified_payload());
+        Ok(envelope.verify("t", &known).unwrap().signers.len())
+    };
+    // Payloads of every remainder, with and without letters that tell the alphabets apart.
+    for payload in
+        [&b""[..], b"{}", b"abc", b"abcd", &[0xfb, 0xff], &[0xfb, 0xff, 0xfe], &[0xff; 7]]
+    {
+        let text = String::from_utf8(sign("t", payload, &[&one])).unwrap();
+        let url_safe = text.replace('+', "-").replace('/', "_");
+        // The key's id is no base64 and keeps its plus sign.
+        let url_safe =
+            url_safe.replace(&one.public().keyid().replace('+', "-"), &one.public().keyid());
+        let bare = url_safe.replace('=', "");
+        assert_eq!(signers(&text), Ok(1));
+        assert_eq!(signers(&url_safe), Ok(1), "{url_safe}");
+        assert_eq!(signers(&bare), Ok(1), "{bare}");
+        assert_eq!(Envelope::parse(bare.as_bytes()).unwrap().to_bytes(), text.as_bytes());
+        // A letter of one alphabet among those of the other, and letters that no canonical text ends in.
+        let letters = url_safe.matches(['-', '_']).count();
+        if letters > 1 {
+            let at = url_safe.find(['-', '_']).unwrap();
+            let mut mixed = url_safe.clone();
+            let other = if mixed.as_bytes()[at] == b'-' { "+" } else { "/" };
+            mixed.replace_range(at..=at, other);
+            assert_eq!(signers(&mixed), Err("envelope-malformed"), "{mixed}");
+        }
+        assert_eq!(
+            signers(&bare.replacen("\",\"payloadType", "=\",\"payloadType", 1)).is_ok(),
+            payload.len() % 3 == 2
+        );
+    }
 }
 
 #[test]
