@@ -169,10 +169,11 @@ fn batch() {
     in_context["evaluations"][1]["context"] =
         json!({"time": "2025-06-27T19:00-07:00", "source": "batch-override"});
     assert_eq!(decisions(&in_context).len(), 2);
-    let merged = json!({"subject": alice, "action": action("write"), "resource": {"type": "record"}, "evaluations": [
-        {"resource": {"id": "record-1", "properties": {"status": "active"}}}, {"resource": record_in("record-2", "archived")},
+    // A part of an item replaces the default whole: nothing of it is put into the item's part.
+    let partial = json!({"subject": alice, "action": action("write"), "resource": {"type": "record"}, "evaluations": [
+        {"resource": {"id": "record-1", "properties": {"status": "active"}}}, {"resource": record_in("record-1", "active")},
     ]});
-    assert_eq!(decisions(&merged), [true, false]);
+    assert_eq!(decisions(&partial), [false, true]);
     let one_is_none = json!({"subject": alice, "action": action("read"), "evaluations": [{"resource": record("record-1")}, {}]});
     assert_eq!(decisions(&one_is_none), [true, false]);
     for evaluations in [json!(null), json!([])] {

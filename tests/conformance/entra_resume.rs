@@ -110,6 +110,17 @@ fn what_was_decided_goes_by_the_resume_call() {
             (&json!("hook.decision"), &done["hook"])
         );
     }
+    // An extension that is launched and not waited for: answered, recorded, and called by nobody.
+    for (payload, hook, places) in [
+        ("entitlement", "packages", ["/CallbackUriPath", "/CallbackConfiguration"]),
+        ("lifecycle", "leavers", ["/data/callbackUriPath", "/data/callbackUriPath"]),
+    ] {
+        let mut body = entra(payload, "deny");
+        for place in places {
+            *body.pointer_mut(place).unwrap() = Value::Null;
+        }
+        assert_eq!(host.entra(hook, &body).status, 202, "{payload}");
+    }
     // Asked again, the platform hears the same, and nobody is told twice.
     call_out(&host, "lifecycle", "allow", "r-1");
     std::thread::sleep(Duration::from_millis(1_500));

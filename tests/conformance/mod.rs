@@ -23,6 +23,7 @@ mod languages;
 mod modes;
 mod open;
 mod operators;
+mod ordinary_clients;
 mod password;
 mod pdp;
 mod publish;

@@ -226,3 +226,41 @@ fn who_searches_says_so_in_its_manifest() {
     let checked = house.run(&["check", "--config", "portcullis.toml"]);
     assert!(checked.code != 0 && (checked.out + &checked.err).contains("exports `search`"));
 }
+
+#[test]
+fn a_page_token_is_good_for_its_own_list_and_outlives_a_restart() {
+    let mut settings = charts();
+    let records = (0..9).map(
+        |at| json!({"type": "record", "id": format!("r-{at}"), "attributes": {"status": "active"}}),
+    );
+    settings["resources"].as_array_mut().unwrap().extend(records);
+    let house = house(&[(settings, "enforce")]);
+    let host = house.serve();
+    let ask = |host: &Host, name: &str, page: Value| {
+        let body = json!({"subject": user("alice"), "action": {"name": name}, "resource": {"type": "record"}, "page": page});
+        search(host, "resource", &body)
+    };
+    let first = ask(&host, "read", json!({"limit": 2}));
+    assert_eq!(found(&first).len(), 2, "{}", first.json);
+    let token = first.json["page"]["next_token"].clone();
+    for (name, page) in [
+        ("write", json!({"token": token, "limit": 2})),
+        ("read", json!({"token": "YWxpY2U", "limit": 2})),
+        ("read", json!({"token": "not one of ours"})),
+    ] {
+        let refused = ask(&host, name, page);
+        assert_eq!(refused.status, 400, "{}", refused.json);
+        assert!(refused.json.as_str().unwrap().contains("page.token"), "{}", refused.json);
+    }
+    // None now, and then from where that page would have begun.
+    let none = ask(&host, "read", json!({"limit": 0}));
+    assert_eq!(found(&none), Vec::<&str>::new());
+    let begun = ask(&host, "read", json!({"limit": 2, "token": none.json["page"]["next_token"]}));
+    assert_eq!(found(&begun), found(&first));
+    host.stop();
+    let host = house.serve();
+    let second = ask(&host, "read", json!({"limit": 3, "token": token}));
+    assert_eq!(found(&second).len(), 3, "another limit is the same list");
+    assert!(found(&second).iter().all(|id| !found(&first).contains(id)));
+    host.stop();
+}

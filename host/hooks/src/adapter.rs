@@ -6,11 +6,11 @@
 use std::fmt;
 use std::time::Duration;
 
-use portcullis_model::{Call, Cause, ChangeKind, Effect, Entity, Sought};
+use portcullis_model::{Call, Cause, Change, ChangeKind, Effect, Entity, Sought};
 
 use crate::answer::Answer;
 use crate::errand::Errand;
-use crate::heard::{Frame, Heard, Incoming, Malformed, Request, Settings, Until};
+use crate::heard::{Frame, Gathering, Heard, Incoming, Malformed, Request, Settings};
 use crate::say::Saying;
 use crate::{Found, OnFailure, Outcome, Refusal, Unsayable};
 
@@ -64,6 +64,10 @@ pub(crate) trait Adapter: Sync {
         false
     }
 
+    /// The members without which a request is refused, as their contract names them: those that no decision can be made without, and
+    /// those whose text has to be a known word. Every other member may be absent, `null` or of any type.
+    fn required(&self) -> &'static [&'static str];
+
     /// Where the body lists what the subject holds, unless the hook says otherwise: JSON Pointers.
     fn default_entitlements(&self) -> &'static [&'static str] {
         &[]
@@ -91,6 +95,12 @@ pub(crate) trait Adapter: Sync {
     /// Writes an answer, without the record's reference.
     fn write(&self, incoming: &Incoming, outcome: &Outcome<'_>) -> Result<Answer, Unsayable>;
 
+    /// Returns whether an answer leaves out a change, because the platform has nothing there that it could
+    /// change and would lose nothing by it.
+    fn skips(&self, _incoming: &Incoming, _change: &Change) -> bool {
+        false
+    }
+
     /// What leaves instead of the safe answer, whatever that is set to: where the contract has an answer of its own for requests at
     /// fault, or the operator wrote the answers. Asked first.
     fn refuse(&self, _refusal: &Refusal<'_>) -> Option<Answer> {
@@ -109,7 +119,7 @@ pub(crate) trait Adapter: Sync {
     }
 
     /// One answer out of many, each with its reference.
-    fn gather(&self, _answers: &[Vec<u8>], _until: Until) -> Answer {
+    fn gather(&self, _answers: &[Vec<u8>], _batch: &Gathering) -> Answer {
         Answer::status(500)
     }
 

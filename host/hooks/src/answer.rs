@@ -26,6 +26,8 @@ pub enum Slot {
     Nowhere,
     /// A member `debugContext`, which Okta copies to its System Log: `{"record", "leaf"}`.
     DebugContext,
+    /// The same with a text for whoever tries the hook out: `{"record", "leaf", "reason"}`.
+    Explained(&'static str),
     /// A member of that name: `"ORIGIN#INDEX"`.
     Member(&'static str),
     /// A member that the operator named: `"ORIGIN#INDEX"`.
@@ -110,11 +112,15 @@ impl Answer {
                 out.push(':');
                 quote(&mut out, &record);
             }
-            Slot::DebugContext => {
+            Slot::DebugContext | Slot::Explained(_) => {
                 out.push_str("debugContext\":{\"record\":");
                 quote(&mut out, &record);
                 out.push_str(",\"leaf\":");
                 quote(&mut out, reference.leaf);
+                if let Slot::Explained(reason) = self.slot {
+                    out.push_str(",\"reason\":");
+                    quote(&mut out, reason);
+                }
                 out.push('}');
             }
             Slot::Member(name) | Slot::Within(name) => {

@@ -1,8 +1,11 @@
 //! Reading a body: what all hook kinds share.
 //!
-//! Invariant: a request is read tolerantly: unknown members are ignored, and an optional part may be absent
-//! or `null`; but a member that is used and has the wrong type refuses the request, since guessing would
-//! decide on something else.
+//! Invariant: a request is read tolerantly. A member without which no decision can be made refuses the
+//! request and is named; every other member may be absent, `null` or of any JSON type, and counts only
+//! where it has the type that its contract gives it. What the subject holds follows the same rule at the
+//! places that a hook kind knows by itself: a value that is no string is no entitlement. A place that the
+//! operator configured is different. It is where the entitlements are, so that a value that cannot be read
+//! there refuses the request: to go on would be to overlook what somebody holds.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -22,55 +25,24 @@ pub(crate) struct Body {
 impl Body {
     /// `data`, which every request has.
     pub(crate) fn data(&self) -> Result<Value<'_>, Malformed> {
-        let data = self.document.root().get("data").filter(|data| data.is_object());
-        data.ok_or_else(|| self.refuse(Cause::WrongShape, "data"))
+        object(Some(self.document.root()), "data")
+            .ok_or_else(|| self.refuse(Cause::WrongShape, "data"))
     }
 
-    /// An optional object: the member of `parent` that the path ends in.
-    pub(crate) fn object<'a>(
-        &self,
-        parent: Option<Value<'a>>,
-        path: &'static str,
-    ) -> Result<Option<Value<'a>>, Malformed> {
-        match member(parent, path) {
-            Some(value) if !value.is_object() => Err(self.refuse(Cause::WrongShape, path)),
-            optional => Ok(optional),
-        }
-    }
-
-    /// An optional string: the member of `parent` that the path ends in.
-    pub(crate) fn string(
+    /// A string without which no decision can be made: the member of `parent` that the path ends in. An
+    /// empty one is none.
+    pub(crate) fn required(
         &self,
         parent: Option<Value<'_>>,
         path: &'static str,
-    ) -> Result<Option<String>, Malformed> {
-        let Some(value) = member(parent, path) else {
-            return Ok(None);
-        };
-        let text = value.as_str().ok_or_else(|| self.refuse(Cause::WrongShape, path))?;
-        Ok(Some(text.into_owned()))
+    ) -> Result<String, Malformed> {
+        let name = path.rsplit('.').next().unwrap_or(path);
+        string(parent, name)
+            .filter(|text| !text.is_empty())
+            .ok_or_else(|| self.refuse(Cause::WrongShape, path))
     }
 
-    /// Appends an optional list of strings, or an optional string as a list of one; each string once.
-    pub(crate) fn strings<'a>(
-        &self,
-        value: Option<Value<'a>>,
-        path: &'static str,
-        into: &mut Strings<'a>,
-    ) -> Result<(), Malformed> {
-        let Some(value) = value.filter(|value| !value.is_null()) else {
-            return Ok(());
-        };
-        if into.push(value) {
-            return Ok(());
-        }
-        if value.is_array() && value.elements().all(|element| into.push(element)) {
-            return Ok(());
-        }
-        Err(self.refuse(Cause::WrongShape, path))
-    }
-
-    /// The entitlements that the hook's pointers, or those of its kind, lead to.
+    /// The entitlements that the hook's pointers lead to or, where it has none, those of its kind.
     pub(crate) fn entitlements(
         &self,
         pointers: &[String],
@@ -79,13 +51,23 @@ impl Body {
         let mut found = Strings::default();
         if pointers.is_empty() {
             for pointer in default {
-                self.strings(self.document.pointer(pointer), "the entitlements", &mut found)?;
+                found.take(self.document.pointer(pointer));
             }
         }
         for pointer in pointers {
-            self.strings(self.document.pointer(pointer), "the entitlements", &mut found)?;
+            let place = self.document.pointer(pointer);
+            if !found.take_all(place) {
+                return Err(self.unreadable_place(pointer, "entitlements"));
+            }
         }
         Ok(found.list())
+    }
+
+    /// Refuses a request whose value at a place that the operator configured cannot be read. The pointer is
+    /// the operator's text and no caller's.
+    pub(crate) fn unreadable_place(&self, pointer: &str, setting: &str) -> Malformed {
+        let detail = format!("{pointer}, which the setting {setting} names as strings");
+        self.refuse(Cause::WrongShape, detail)
     }
 
     /// A call about this body that says nothing yet but whose it is.
@@ -113,11 +95,11 @@ impl Body {
     }
 
     /// Refuses the request, by its event id where that is nothing but one.
-    pub(crate) fn refuse(&self, cause: Cause, detail: &'static str) -> Malformed {
+    pub(crate) fn refuse(&self, cause: Cause, detail: impl Into<Cow<'static, str>>) -> Malformed {
         let plain =
             |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b':');
         let event = self.event_id.bytes().all(plain).then(|| self.event_id.clone());
-        Malformed { cause, detail, event }
+        Malformed { cause, detail: detail.into(), event }
     }
 }
 
@@ -126,7 +108,28 @@ impl Body {
 pub(crate) struct Strings<'a>(Vec<(Cow<'a, str>, Value<'a>)>);
 
 impl<'a> Strings<'a> {
-    /// Adds a string; says whether it is one.
+    /// Adds a string, or those elements of a list that are strings; everything else is passed over.
+    pub(crate) fn take(&mut self, value: Option<Value<'a>>) {
+        let Some(value) = value else { return };
+        if !self.push(value) {
+            for element in value.elements() {
+                self.push(element);
+            }
+        }
+    }
+
+    /// Adds a string, or the strings of a list. Returns false where the value is something else, or the
+    /// list has an element that is; `null` is as good as absent.
+    pub(crate) fn take_all(&mut self, value: Option<Value<'a>>) -> bool {
+        let Some(value) = value.filter(|value| !value.is_null()) else { return true };
+        let whole = |element: Value<'a>| element.is_null() || self.push(element);
+        match value.is_array() {
+            true => value.elements().all(whole),
+            false => self.push(value),
+        }
+    }
+
+    /// Adds a string. Returns whether it is one.
     fn push(&mut self, value: Value<'a>) -> bool {
         let text = value.as_str();
         let is_one = text.is_some();
@@ -147,9 +150,28 @@ pub(crate) fn first_of_each<'a, T>(mut named: Vec<(Cow<'a, str>, T)>) -> Vec<(Co
     named
 }
 
-/// The member that the path ends in, where it is there and not `null`.
-fn member<'a>(parent: Option<Value<'a>>, path: &str) -> Option<Value<'a>> {
-    parent?.get(path.rsplit('.').next()?).filter(|value| !value.is_null())
+/// An optional member that is an object. A value of another type is as good as absent.
+pub(crate) fn object<'a>(parent: Option<Value<'a>>, name: &str) -> Option<Value<'a>> {
+    parent?.get(name).filter(|value| value.is_object())
+}
+
+/// An optional member that is a string. A value of another type is as good as absent.
+pub(crate) fn string(parent: Option<Value<'_>>, name: &str) -> Option<String> {
+    parent?.get(name)?.as_str().map(Cow::into_owned)
+}
+
+/// An optional member that is a string, or a whole number as it is spelled: platforms disagree with their own
+/// documents about codes and numbers. An empty string is none.
+pub(crate) fn spelled(parent: Option<Value<'_>>, name: &str) -> Option<String> {
+    spelling(parent?.get(name)?)
+}
+
+/// Likewise, of a value.
+pub(crate) fn spelling(value: Value<'_>) -> Option<String> {
+    match value.as_str() {
+        Some(text) => Some(text.into_owned()).filter(|text| !text.is_empty()),
+        None => value.as_u64().map(|_| value.raw().to_owned()),
+    }
 }
 
 /// The members of several objects as attributes; a name that an earlier object has is not taken from a later

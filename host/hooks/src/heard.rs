@@ -2,6 +2,7 @@
 //!
 //! Invariant: what cannot be read is [`Malformed`] and repeats nothing of the body; what was read owns its text.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use portcullis_model::{Call, Cause, Millis, Wanted};
@@ -40,6 +41,11 @@ pub struct Frame<'a> {
 }
 
 impl Frame<'_> {
+    /// An id for a call whose platform gave it none: no other call has it.
+    pub(crate) fn own_id(&self) -> String {
+        format!("{:016x}", self.seed)
+    }
+
     /// The randomness of one of several questions in a request: each has its own, and which follows from the frame's.
     pub(crate) fn seed_of(&self, part: usize) -> u64 {
         let mixed = (self.seed ^ part as u64).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -66,6 +72,23 @@ pub struct Settings {
     pub secrets: Vec<String>,
     /// What stands where in the body, and what is answered, where the kind leaves both to the operator.
     pub mapping: Option<Arc<Mapping>>,
+    /// `authzen`: which optional members its answers have.
+    pub answer: AnswerParts,
+}
+
+/// Which optional members an answer has. Runners of test suites that compare whole bodies want none of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AnswerParts {
+    /// `context`: why not, statements, the record's reference.
+    pub context: bool,
+    /// `page`, where a list is complete and nobody asked for a page. It is there always where a list goes on.
+    pub page: bool,
+}
+
+impl Default for AnswerParts {
+    fn default() -> Self {
+        Self { context: true, page: true }
+    }
 }
 
 /// What a request turned out to be.
@@ -82,13 +105,34 @@ pub enum Heard {
 
 /// Several questions in one request.
 pub struct Batch {
-    /// Each question, or its answer where it could not be read as one.
-    pub items: Vec<Result<Incoming, Answer>>,
+    /// Each question, or why it is none.
+    pub items: Vec<Result<Incoming, Box<Unread>>>,
     /// How far to go.
     pub until: Until,
     /// The platform's id of all of it, where it may send the whole once more: then it hears the same. `None` where every request is a
     /// question of its own.
     pub id: Option<String>,
+    /// The attributes and values that each question is about, where the answers are arranged by them; empty
+    /// where they stand in the order of the questions.
+    pub query: Vec<Vec<(String, String)>>,
+}
+
+/// One of several questions that could not be read as one.
+pub struct Unread {
+    /// Its part of the answer.
+    pub answer: Answer,
+    /// What was wrong with it.
+    pub malformed: Malformed,
+    /// What came, where a record of its own has to tell it; nothing where the answer tells the caller.
+    pub question: Option<Incoming>,
+}
+
+/// How the answers to several questions become one.
+pub struct Gathering {
+    /// How far it went.
+    pub until: Until,
+    /// [`Batch::query`].
+    pub query: Vec<Vec<(String, String)>>,
 }
 
 /// How far to go in a batch.
@@ -105,10 +149,13 @@ pub enum Until {
 /// How much of a list is wanted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page {
-    /// At most so many; nothing where the caller does not say.
+    /// At most so many, which may be none; nothing where the caller does not say.
     pub limit: Option<u32>,
     /// From here on: what an earlier answer said.
     pub token: Option<String>,
+    /// The list that is asked for, without the page: the same text for the same question, whatever the order
+    /// of its members and its white space. A token is good for its own list alone.
+    pub of: String,
 }
 
 /// A request that could be read. Without `Debug`: it names people.
@@ -120,6 +167,8 @@ pub struct Incoming {
     pub platform_tenant: Option<String>,
     /// How it is answered, where the operator wrote that.
     pub mapping: Option<Arc<Mapping>>,
+    /// Which optional members its answer has.
+    pub answer: AnswerParts,
 }
 
 /// Why there is no decision, and all that is known of the request.
@@ -131,7 +180,7 @@ pub struct Refusal<'a> {
     /// Why.
     pub cause: Cause,
     /// What was wrong with a request at fault; empty where that is not known.
-    pub detail: &'static str,
+    pub detail: &'a str,
     /// Which of the kind's routes it came by.
     pub route: &'static str,
     /// The request, where it could be read.
@@ -144,8 +193,9 @@ pub struct Refusal<'a> {
 pub struct Malformed {
     /// One of the causes that name the caller.
     pub cause: Cause,
-    /// What was wrong, in words of this crate, such as the member with the wrong type.
-    pub detail: &'static str,
+    /// What was wrong: the member as its contract names it, or the place that the operator configured, and
+    /// perhaps more behind a comma. Never a caller's text.
+    pub detail: Cow<'static, str>,
     /// The platform's event id, where it could be read and looks like one.
     pub event: Option<String>,
 }
@@ -155,10 +205,24 @@ impl Malformed {
     pub fn code(&self) -> &'static str {
         self.cause.code()
     }
+
+    /// The member that was wrong, without what else there is to say of it. There are only so many: the names
+    /// in the contracts, and the places in the configuration.
+    pub fn member(&self) -> Cow<'static, str> {
+        match &self.detail {
+            Cow::Borrowed(detail) => {
+                Cow::Borrowed(detail.split_once(", ").map_or(*detail, |(member, _)| member))
+            }
+            Cow::Owned(detail) => {
+                let member = detail.split_once(", ").map_or(detail.as_str(), |(member, _)| member);
+                Cow::Owned(member.to_owned())
+            }
+        }
+    }
 }
 
 impl From<Call> for Incoming {
     fn from(call: Call) -> Self {
-        Self { call, platform_tenant: None, mapping: None }
+        Self { call, platform_tenant: None, mapping: None, answer: AnswerParts::default() }
     }
 }

@@ -162,6 +162,11 @@ impl HookKind {
         self.adapter().default_entitlements()
     }
 
+    /// The members without which a request is refused, as their contract names them.
+    pub fn required(self) -> &'static [&'static str] {
+        self.adapter().required()
+    }
+
     /// Whether the operator has to set that up, for the kind to work at all.
     pub fn needs(self, need: Need) -> bool {
         self.adapter().needs().contains(&need)

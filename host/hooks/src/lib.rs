@@ -36,7 +36,8 @@ pub use generic::{
     PrincipalSource,
 };
 pub use heard::{
-    Batch, Frame, Heard, Incoming, Malformed, Page, Refusal, Request, Settings, Until,
+    AnswerParts, Batch, Frame, Gathering, Heard, Incoming, Malformed, Page, Refusal, Request,
+    Settings, Unread, Until,
 };
 pub use kind::HookKind;
 pub use member_names::{UNKNOWN_MEMBER, is_shown_member, shown_member, shown_path};
@@ -96,9 +97,6 @@ pub enum Why {
     /// This hook kind has no words for it; see [`say::change`].
     #[error("this hook kind cannot say it")]
     Kind,
-    /// The request has no such token.
-    #[error("that token is not being issued")]
-    NoToken,
     /// Not a place that can be changed.
     #[error("its place is none that this hook kind lets change")]
     Place,
@@ -168,6 +166,12 @@ pub fn write(
     kind.adapter().write(incoming, outcome)
 }
 
+/// The changes of an outcome that [`write`] leaves out because what they would change is not there.
+pub fn skipped(kind: HookKind, incoming: &Incoming, outcome: &Outcome<'_>) -> Vec<ChangeKind> {
+    let skips = |change: &&Change| kind.adapter().skips(incoming, change);
+    outcome.changes.iter().filter(skips).map(Change::kind).collect()
+}
+
 /// What the host has to do for the platform besides answering it.
 pub fn errand(kind: HookKind, incoming: &Incoming, outcome: &Outcome<'_>) -> Option<Errand> {
     kind.adapter().errand(incoming, outcome)
@@ -179,8 +183,8 @@ pub fn undelivered(kind: HookKind, incoming: &Incoming) -> Answer {
 }
 
 /// One answer out of many, each as it was [written](write) and has its reference.
-pub fn gather(kind: HookKind, answers: &[Vec<u8>], until: Until) -> Answer {
-    kind.adapter().gather(answers, until)
+pub fn gather(kind: HookKind, answers: &[Vec<u8>], batch: &Gathering) -> Answer {
+    kind.adapter().gather(answers, batch)
 }
 
 /// The question that a search asks about one candidate: what it would be if somebody asked about that one alone.
@@ -251,9 +255,6 @@ impl Unsayable {
             Why::Kind => {
                 Some("run `portcullis check`, which names what this hook kind can say".into())
             }
-            Why::NoToken => Some(
-                "let the plugin look at `lifetimes`, which names the tokens being issued".into(),
-            ),
             Why::Place => Some(
                 "let it name one claim or profile member; lifetimes are capped by `cap-lifetime`"
                     .into(),

@@ -129,6 +129,14 @@ pub fn table() -> String {
             text,
             "The platform waits {limit} s; the default budget is {budget} s. {about}"
         );
+        let required: Vec<_> = kind.required().iter().map(|member| format!("`{member}`")).collect();
+        if !required.is_empty() {
+            let _ = writeln!(
+                text,
+                "\nA request is refused, and the member named, where one of these is missing or cannot be read: {}.",
+                required.join(", ")
+            );
+        }
         text.push_str("\n| answered with | the platform |\n|---|---|\n");
         let Reactions { empty, client_error, server_error, silence } = kind.reactions();
         for (answer, reaction) in [
@@ -227,6 +235,13 @@ Generated from the code (`host/hooks/src/say.rs` and each kind's adapter); a tes
 
 *native*: the platform has words for it. *mapped*: it has none, and the binding must name what it becomes (`step-up = \"deny\"`).
 *unsayable*: `portcullis check` refuses a binding whose plugin may emit it.
+
+Requests are read tolerantly. A member that is not listed as required may be absent, `null` or of any JSON type, and
+counts only where it has the type that its contract gives it. What the subject holds is read the same way at the places
+that a kind knows by itself: a string is an entitlement, and so is each string of a list; anything else is none. At a
+place that the setting `entitlements` names (for `generic` also `requested`) a value that is neither refuses the request,
+since to pass it over would be to overlook what somebody holds. A refusal names the member in the host's log, in the
+metric `portcullis_rejected_members_total`, at `/status` and in `hook.refused`.
 ";
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ mod authzen;
 mod closed;
 mod entra;
 mod generic;
+mod mutations;
 mod patches;
 mod pdp;
 mod platform;
@@ -15,7 +16,10 @@ mod sideband;
 
 use portcullis_model::{Millis, Wanted};
 
-use crate::{Answer, Frame, Ground, Heard, HookKind, Incoming, Malformed, Request, Settings, read};
+use crate::{
+    Answer, AnswerParts, Frame, Gathering, Ground, Heard, HookKind, Incoming, Malformed, Request,
+    Settings, Until, read,
+};
 
 pub(crate) const TOKEN: &str = include_str!("../tests/payloads/token.json");
 pub(crate) const TOKEN_OF_A_CLIENT: &str = include_str!("../tests/payloads/token-client.json");
@@ -41,6 +45,7 @@ pub(crate) static SETTINGS: Settings = Settings {
     subject: None,
     secrets: Vec::new(),
     mapping: None,
+    answer: AnswerParts { context: true, page: true },
 };
 
 pub(crate) fn frame() -> Frame<'static> {
@@ -82,6 +87,11 @@ pub(crate) fn posted(kind: HookKind, route: &'static str, body: &str) -> Incomin
         Ok(_) => panic!("not one question"),
         Err(malformed) => panic!("{malformed}"),
     }
+}
+
+/// A batch whose answers stand in the order of its questions.
+pub(crate) fn in_order(until: Until) -> Gathering {
+    Gathering { until, query: Vec::new() }
 }
 
 /// An answer's body.

@@ -35,7 +35,7 @@ use crate::rollout::Why;
 use crate::search::Tally;
 use crate::telemetry::Trace;
 
-pub use leave::Reply;
+pub use leave::{Reply, header_values};
 
 /// One call on its way.
 pub struct Call<'a> {

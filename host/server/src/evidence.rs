@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use portcullis_audit::{OVERHEAD, Pseudonym};
 use portcullis_hooks::{Answer, Incoming, OnFailure};
 use portcullis_model::json::{Kind, Value, quote};
-use portcullis_model::{Attribute, Change, Decision, Document, Effect, Finding};
+use portcullis_model::{Attribute, Change, ChangeKind, Decision, Document, Effect, Finding};
 
 use crate::ask::Asked;
 use crate::budget::{Ledger, micros};
@@ -39,6 +39,8 @@ pub struct Evidence<'a> {
     pub asked: &'a [Asked],
     /// The verdict, or why there is none.
     pub verdict: Result<Effect, &'a Failure>,
+    /// The changes that the answer leaves out, since what they would change is not there.
+    pub skipped: &'a [ChangeKind],
     /// Who is to deliver the message that the answer says is on its way.
     pub delivery: Option<&'a str>,
     /// What leaves when there is no decision.
@@ -132,6 +134,14 @@ impl Evidence<'_> {
                 write_option(&mut leaf, failure.culprit.as_deref());
                 leaf.push('}');
             }
+        }
+        if !self.skipped.is_empty() {
+            let mut kinds: Vec<_> = self.skipped.iter().map(ChangeKind::to_string).collect();
+            kinds.sort_unstable();
+            kinds.dedup();
+            leaf.push_str(r#","skipped":["#);
+            write_list(&mut leaf, kinds.iter(), |leaf, kind| quote(leaf, kind));
+            leaf.push(']');
         }
         if let Some(fallen) = self.fallen {
             write_to(

@@ -339,9 +339,22 @@ impl Host {
     /// Counts a refusal that nobody can be held to.
     pub fn refuse(&self, hook: &Hook, now: Millis, reason: impl Into<Reason>) {
         let reason = reason.into();
-        hook.metrics.refused(reason);
+        hook.metrics.refused(&reason);
         if reason.cause == Cause::CallerUnproven {
-            log_rejected_caller(hook, reason, self.clock.instant());
+            log_rejected_caller(hook, &reason, self.clock.instant());
+        }
+        if let Some(member) = &reason.member {
+            let cause = reason.cause;
+            if let Some(count) = hook.metrics.members.count(cause, member, now) {
+                tracing::warn!(
+                    event = "hook.request-rejected",
+                    hook = hook.config.name,
+                    cause = cause.code(),
+                    member = &**member,
+                    count,
+                    "requests were rejected: this member is missing or is not what its contract says"
+                );
+            }
         }
         self.refusals.count(now, &hook.name, reason);
     }
@@ -444,7 +457,7 @@ impl Host {
 
 /// Logs that a caller could not be authenticated: which hook, and why. The claims of a token and the
 /// text of a secret stay out.
-fn log_rejected_caller(hook: &Hook, reason: Reason, now: Instant) {
+fn log_rejected_caller(hook: &Hook, reason: &Reason, now: Instant) {
     if LOG_LIMITS.admit("hook.caller-rejected", &hook.name, now) {
         tracing::warn!(
             event = "hook.caller-rejected",

@@ -53,6 +53,7 @@ mod preparation;
 mod quarantine;
 mod refusals;
 pub mod registry;
+mod rejected_members;
 mod release;
 mod reload;
 mod resume;

@@ -15,9 +15,12 @@ use portcullis_model::{Cause, Effect};
 use crate::ask::Asked;
 use crate::budget::Stage;
 use crate::refusals::Reason;
+use crate::rejected_members::RejectedMembers;
 
 /// What one hook did since the process began.
 pub struct HookMetrics {
+    /// The members for whose shape requests were rejected.
+    pub members: RejectedMembers,
     cells: Cells,
 }
 
@@ -38,7 +41,7 @@ pub struct Times {
 
 impl Default for HookMetrics {
     fn default() -> Self {
-        Self { cells: Cells::new(HOOK_CELLS) }
+        Self { members: RejectedMembers::default(), cells: Cells::new(HOOK_CELLS) }
     }
 }
 
@@ -54,7 +57,7 @@ impl HookMetrics {
     }
 
     /// Something was refused that is counted and not recorded.
-    pub fn refused(&self, reason: Reason) {
+    pub fn refused(&self, reason: &Reason) {
         self.cells.add(REFUSED + reason.cause as usize, 1);
         let unproven =
             Unproven::ALL.iter().position(|unproven| Some(unproven.code()) == reason.detail);
@@ -315,7 +318,7 @@ mod tests {
         for (times, cause) in (1..).zip(Cause::ALL) {
             for _ in 0..times {
                 metrics.safe(cause);
-                metrics.refused(cause.into());
+                metrics.refused(&cause.into());
             }
         }
         Effect::ALL.into_iter().for_each(|effect| metrics.decided(effect));
@@ -328,7 +331,7 @@ mod tests {
         }
         assert!(Effect::ALL.into_iter().all(|effect| metrics.decisions(effect) == 1));
         for unproven in Unproven::ALL {
-            metrics.refused(unproven.into());
+            metrics.refused(&unproven.into());
         }
         assert!(Unproven::ALL.into_iter().all(|unproven| metrics.strangers(unproven) == 1));
         assert_eq!((metrics.repeats(), metrics.lost()), (0, 0));

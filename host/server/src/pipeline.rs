@@ -8,12 +8,16 @@ use std::sync::Arc;
 
 use hyper::body::{Body as _, Incoming as Body};
 use portcullis_hooks::{
-    Answer, Batch, Errand, Ground, Heard, Incoming, Outcome, Page, Unsayable, Until,
+    Answer, Batch, Errand, Gathering, Ground, Heard, Incoming, Malformed, Outcome, Page, Unsayable,
+    Until,
 };
-use portcullis_model::{Call as HookCall, Cause, Change, Decision, Effect, Finding, Party};
+use portcullis_model::{
+    Call as HookCall, Cause, Change, ChangeKind, Decision, Effect, Finding, Party,
+};
 
 use crate::ask::{AskFault, Asked};
 use crate::budget::Stage;
+pub use crate::call::header_values;
 use crate::call::{Call, Reply};
 use crate::caller::Proven;
 use crate::combine::{Combined, Discord, Voice, combine, merge};
@@ -23,7 +27,7 @@ use crate::host::{Hook, Host};
 use crate::http::preflight::Admitted;
 use crate::in_force::InForce;
 use crate::retry::Turn;
-use crate::search::{Searched, search};
+use crate::search::{PageToken, Searched, search};
 
 /// Why there is no decision, and whose fault it is.
 #[derive(Clone, Debug)]
@@ -44,6 +48,8 @@ pub struct Decided {
     pub outcome: Result<(Effect, Answer), Failure>,
     /// What is to be done before or after that answer leaves.
     pub errand: Option<Errand>,
+    /// The changes that the answer leaves out, since what they would change is not there.
+    pub skipped: Vec<ChangeKind>,
 }
 
 /// Answers a call that has its place. What was decided of the request before is in
@@ -96,7 +102,15 @@ async fn answer_call(mut call: Call<'_>, caller: Proven, body: &mut Body) -> Rep
     match heard {
         Heard::One(incoming) => answer_one(call, caller, incoming).await,
         Heard::Many(batch) => answer_many(call, caller, batch, &bytes).await,
-        Heard::Which(incoming, page) => answer_which(call, Arc::new(incoming), &page).await,
+        Heard::Which(incoming, page) => {
+            // A page of another list would be told as one of this.
+            let Some(token) = PageToken::read(call.host, call.hook, &page) else {
+                let detail = "page.token, which is not of this request".into();
+                let malformed = Malformed { cause: Cause::WrongShape, detail, event: None };
+                return call.turn_away_malformed(&malformed).await;
+            };
+            answer_which(call, Arc::new(incoming), &page, token).await
+        }
         Heard::Nothing(answer) => call.leave(&answer),
     }
 }
@@ -116,12 +130,13 @@ async fn answer_one(mut call: Call<'_>, caller: Proven, incoming: Incoming) -> R
             return call.refuse(Failure::of(Cause::EventReused), &incoming, Vec::new(), None).await;
         }
     };
-    let Decided { incoming, asked, outcome, errand } = decide(&mut call, incoming).await;
+    let Decided { incoming, asked, outcome, errand, skipped } = decide(&mut call, incoming).await;
 
     // The record is durable before the first byte of a decision leaves, and before a message that it promises is on its way.
     match outcome {
         Ok((verdict, answer)) => {
-            call.record_and_leave(Ok(verdict), answer, &incoming, asked, first, errand).await
+            let verdict = (Ok(verdict), skipped.as_slice());
+            call.record_and_leave(verdict, answer, &incoming, asked, first, errand).await
         }
         Err(failure) => call.refuse(failure, &incoming, asked, first).await,
     }
@@ -134,6 +149,8 @@ async fn answer_many(mut call: Call<'_>, caller: Proven, batch: Batch, bytes: &[
         Some((_, Turn::First(first))) => Some(first),
         Some((_, Turn::Alone)) | None => None,
         Some((id, Turn::Again(flight))) => return call.say_again(flight, id, None).await,
+        // What only tells that things have happened is never turned away: it would be lost.
+        Some((_, Turn::Reused)) if !call.hook.config.kind.binds() => None,
         Some((_, Turn::Reused)) => return call.turn_away(Cause::EventReused),
     };
     let mut parts = Vec::with_capacity(batch.items.len());
@@ -143,7 +160,7 @@ async fn answer_many(mut call: Call<'_>, caller: Proven, batch: Batch, bytes: &[
                 let decided = decide(&mut call, Arc::new(incoming)).await;
                 call.record_part(number, decided)
             }
-            Err(unread) => (false, call.unread_part(unread)),
+            Err(unread) => (false, call.unread_part(number, unread)),
         };
         parts.push(part);
         // The thread is other calls' too: a request holds it no longer at a time than one question does.
@@ -154,18 +171,25 @@ async fn answer_many(mut call: Call<'_>, caller: Proven, batch: Batch, bytes: &[
             _ => {}
         }
     }
-    call.gather_and_leave(parts, batch.until, first).await
+    let batch = Gathering { until: batch.until, query: batch.query };
+    call.gather_and_leave(parts, &batch, first).await
 }
 
 /// "Which ones?": those about whom the answer would be yes, in one answer with one record.
-async fn answer_which(mut call: Call<'_>, incoming: Arc<Incoming>, page: &Page) -> Reply {
-    let Searched { found, asked } = search(&mut call, &incoming, page).await;
+async fn answer_which(
+    mut call: Call<'_>,
+    incoming: Arc<Incoming>,
+    page: &Page,
+    token: PageToken,
+) -> Reply {
+    let Searched { found, asked } = search(&mut call, &incoming, page, token).await;
     call.note(Stage::Search);
     match found {
         Ok(found) => {
             // A list decides nothing: what its results are allowed was decided one by one.
             let answer = portcullis_hooks::list(call.hook.config.kind, &incoming, &found);
-            call.record_and_leave(Ok(Effect::Abstain), answer, &incoming, asked, None, None).await
+            let verdict = (Ok(Effect::Abstain), [].as_slice());
+            call.record_and_leave(verdict, answer, &incoming, asked, None, None).await
         }
         Err(failure) => call.refuse(failure, &incoming, asked, None).await,
     }
@@ -190,7 +214,13 @@ async fn decide_as_cast(call: &mut Call<'_>, mut incoming: Arc<Incoming>) -> Dec
     let mut asked = Vec::new();
     macro_rules! give_up {
         ($failure:expr) => {
-            return Decided { incoming, asked, outcome: Err($failure), errand: None }
+            return Decided {
+                incoming,
+                asked,
+                outcome: Err($failure),
+                errand: None,
+                skipped: Vec::new(),
+            }
         };
     }
     let Some(generation) = call.generation.clone() else {
@@ -246,24 +276,30 @@ async fn decide_as_cast(call: &mut Call<'_>, mut incoming: Arc<Incoming>) -> Dec
             let answer = portcullis_hooks::write(hook.config.kind, &incoming, &outcome)
                 .map_err(|unsayable| unsayable_failure(&unsayable, &asked, &combined.changes))?;
             let errand = portcullis_hooks::errand(hook.config.kind, &incoming, &outcome);
-            Ok((combined.verdict, answer, errand))
+            // A denial has no changes.
+            let skipped = match verdict > Effect::Allow {
+                true => Vec::new(),
+                false => portcullis_hooks::skipped(hook.config.kind, &incoming, &outcome),
+            };
+            Ok((combined.verdict, answer, errand, skipped))
         });
     call.note(Stage::Render);
     // It may have been revoked meanwhile: calls in flight are no exception.
     if let Some(failure) = stopped() {
         give_up!(failure);
     }
-    let (outcome, errand) = match outcome {
+    let (outcome, errand, skipped) = match outcome {
         // What nobody would take must not be recorded as being on its way.
-        Ok((verdict, _, Some(Errand::Deliver(message))))
+        Ok((verdict, _, Some(Errand::Deliver(message)), skipped))
             if hook.courier(call.host, message.channel).is_none() =>
         {
-            (Ok((verdict, portcullis_hooks::undelivered(hook.config.kind, &incoming))), None)
+            let left = portcullis_hooks::undelivered(hook.config.kind, &incoming);
+            (Ok((verdict, left)), None, skipped)
         }
-        Ok((verdict, answer, errand)) => (Ok((verdict, answer)), errand),
-        Err(failure) => (Err(failure), None),
+        Ok((verdict, answer, errand, skipped)) => (Ok((verdict, answer)), errand, skipped),
+        Err(failure) => (Err(failure), None, Vec::new()),
     };
-    Decided { incoming, asked, outcome, errand }
+    Decided { incoming, asked, outcome, errand, skipped }
 }
 
 impl Failure {

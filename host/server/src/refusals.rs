@@ -6,6 +6,7 @@
 //! emergency ring as its answer leaves: the end of the process takes no count away that was
 //! written, and none is recorded twice.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,6 +15,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use portcullis_audit::corrections::{self, Count};
 use portcullis_audit::{Entry, Pending, Tally};
 use portcullis_callers::Unproven;
+use portcullis_hooks::Malformed;
+use portcullis_model::json::quote;
 use portcullis_model::{Cause, Millis};
 use tokio::sync::oneshot;
 
@@ -63,23 +66,34 @@ pub struct Counted {
 }
 
 /// Why a request was refused: a cause, and in which respect where there are several.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Reason {
     /// Why.
     pub cause: Cause,
     /// In which respect: a code.
     pub detail: Option<&'static str>,
+    /// The member that was missing or had another shape than its contract says: the contract's name of it, or the
+    /// place that the operator configured.
+    pub member: Option<Cow<'static, str>>,
 }
 
 impl From<Cause> for Reason {
     fn from(cause: Cause) -> Self {
-        Self { cause, detail: None }
+        Self { cause, detail: None, member: None }
+    }
+}
+
+impl From<&Malformed> for Reason {
+    fn from(malformed: &Malformed) -> Self {
+        let names = matches!(malformed.cause, Cause::WrongShape | Cause::UnknownEvent);
+        let member = names.then(|| malformed.member());
+        Self { cause: malformed.cause, detail: None, member }
     }
 }
 
 impl From<Unproven> for Reason {
     fn from(unproven: Unproven) -> Self {
-        Self { cause: Cause::CallerUnproven, detail: Some(unproven.code()) }
+        Self { cause: Cause::CallerUnproven, detail: Some(unproven.code()), member: None }
     }
 }
 
@@ -178,7 +192,7 @@ impl Refusals {
                 taken.push(Counted {
                     minute: Millis(minute * MINUTE),
                     hook: Arc::clone(hook),
-                    reason: *reason,
+                    reason: reason.clone(),
                     count,
                     tally: counts.id,
                 });
@@ -276,9 +290,10 @@ impl Counts {
 
 impl Reason {
     /// What the emergency ring calls it.
-    fn kept_name(self) -> String {
+    fn kept_name(&self) -> String {
         let cause = self.cause.code();
-        match self.detail {
+        let member = self.member.as_deref().filter(|member| member.len() <= MAX_KEPT_MEMBER);
+        match self.detail.or(member) {
             Some(detail) => format!("{KEPT}{cause}/{detail}"),
             None => format!("{KEPT}{cause}"),
         }
@@ -290,8 +305,10 @@ impl Reason {
         let name = name.strip_prefix(KEPT)?;
         let (cause, detail) = name.split_once('/').unwrap_or((name, ""));
         let cause = Cause::ALL.into_iter().find(|known| known.code() == cause);
-        let detail = Unproven::ALL.into_iter().find(|known| known.code() == detail);
-        Some(Self { cause: cause.unwrap_or(Cause::HostFault), detail: detail.map(Unproven::code) })
+        let unproven = Unproven::ALL.into_iter().find(|known| known.code() == detail);
+        let member = (unproven.is_none() && !detail.is_empty()).then(|| detail.to_owned().into());
+        let cause = cause.unwrap_or(Cause::HostFault);
+        Some(Self { cause, detail: unproven.map(Unproven::code), member })
     }
 }
 
@@ -315,6 +332,11 @@ impl Counted {
         if let Some(detail) = self.reason.detail {
             let _ = write!(fields, r#""detail":"{detail}","#);
         }
+        if let Some(member) = &self.reason.member {
+            fields.push_str(r#""detail":"#);
+            quote(&mut fields, member);
+            fields.push(',');
+        }
         let _ = write!(fields, r#""count":{},"tally":"{:016x}""#, self.count, self.tally);
         fields
     }
@@ -325,6 +347,8 @@ const MINUTE: u64 = 60_000;
 const MAX_WAITING: usize = 1_024;
 /// How the emergency ring tells refusals from answers that are owed.
 const KEPT: &str = "refused:";
+/// The longest name of a member that the emergency ring keeps, bytes; a count with a longer one is kept without.
+const MAX_KEPT_MEMBER: usize = 48;
 
 #[cfg(test)]
 mod tests {
@@ -376,7 +400,7 @@ mod tests {
             refusals.restore(&tally);
             let taken = refusals.take(Millis(500_000), false);
             assert_eq!(taken.len(), 1);
-            assert_eq!((taken[0].count, taken[0].reason), (10, reason));
+            assert_eq!((taken[0].count, taken[0].reason.clone()), (10, reason));
             assert_eq!(taken[0].minute, Millis(60_000));
         }
         assert_eq!(Reason::kept_as("not-durable"), None);

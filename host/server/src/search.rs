@@ -11,14 +11,17 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
+use aws_lc_rs::constant_time::verify_slices_are_equal;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use portcullis_hooks::{Incoming, OnFailure, Page};
+use portcullis_model::json::quote;
 use portcullis_model::{Cause, Decision, Entity, Found, LONGEST_ID, Sought};
 
 use crate::ask::{self, Asked, SLICE};
 use crate::call::Call;
 use crate::generation::Binding;
+use crate::host::{Hook, Host};
 use crate::pipeline::{Failure, decide};
 
 /// What came of a search, and who proposed what: for the record. Of bindings that could not find there is the fault.
@@ -41,15 +44,23 @@ pub struct Tally {
 }
 
 /// Searches. The call says what for, by its phase.
-pub async fn search(call: &mut Call<'_>, incoming: &Arc<Incoming>, page: &Page) -> Searched {
-    let mut search = match Search::new(call, incoming, page) {
+pub async fn search(
+    call: &mut Call<'_>,
+    incoming: &Arc<Incoming>,
+    page: &Page,
+    token: PageToken,
+) -> Searched {
+    let mut search = match Search::new(call, incoming, page, token.after) {
         Ok(search) => search,
         Err(cause) => return Searched { found: Err(Failure::of(cause)), asked: Vec::new() },
     };
     let found = search.run(call).await;
     let Search { asked, judged, results, sought, .. } = search;
     call.searched = Some(Tally { sought, judged, found: results.len() });
-    let found = found.map(|next| Found { results, next: next.map(|after| BASE64.encode(after)) });
+    let next = |next: Option<String>| {
+        next.map(|after| PageToken { after: Some(after) }.text(call.host, call.hook, page))
+    };
+    let found = found.map(|end| Found { results, next: next(end) });
     Searched { found, asked }
 }
 
@@ -80,7 +91,12 @@ enum Judged {
 }
 
 impl<'a> Search<'a> {
-    fn new(call: &Call<'_>, incoming: &'a Arc<Incoming>, page: &Page) -> Result<Self, Cause> {
+    fn new(
+        call: &Call<'_>,
+        incoming: &'a Arc<Incoming>,
+        page: &Page,
+        after: Option<String>,
+    ) -> Result<Self, Cause> {
         let question = &incoming.call;
         let sought =
             question.phase.as_deref().and_then(Sought::from_phase).ok_or(Cause::HostFault)?;
@@ -93,8 +109,6 @@ impl<'a> Search<'a> {
                 Some(question.action.as_ref().map_or(ACTION, |action| &action.type_name).to_owned())
             }
         };
-        let after =
-            page.token.as_deref().map(|token| after(token).ok_or(Cause::WrongShape)).transpose()?;
         Ok(Self {
             incoming,
             sought,
@@ -105,7 +119,7 @@ impl<'a> Search<'a> {
                 .searchers()
                 .cloned()
                 .collect(),
-            limit: page.limit.unwrap_or(PAGE).clamp(1, LARGEST_PAGE) as usize,
+            limit: page.limit.unwrap_or(PAGE).min(LARGEST_PAGE) as usize,
             after,
             results: Vec::new(),
             bytes: 0,
@@ -117,6 +131,10 @@ impl<'a> Search<'a> {
 
     /// Candidates, page by page, until there are no more or it is enough. Gives where to go on; nothing at the end.
     async fn run(&mut self, call: &mut Call<'_>) -> Result<Option<String>, Failure> {
+        if self.limit == 0 {
+            // Nothing is wanted now; whoever goes on begins where this would have.
+            return Ok(Some(self.after.take().unwrap_or_default()));
+        }
         for _ in 0..MOST_ROUNDS {
             let (candidates, end) = self.candidates(call).await?;
             for id in candidates {
@@ -249,12 +267,44 @@ impl<'a> Search<'a> {
     }
 }
 
-/// Where a token leads on from; nothing where it is none of ours.
-fn after(token: &str) -> Option<String> {
-    let bytes =
-        BASE64.decode(token).ok().filter(|bytes| (1..=LONGEST_ID).contains(&bytes.len()))?;
-    String::from_utf8(bytes).ok()
+/// Where a page begins. As text it is a token that is good for its own list alone: the id behind which the page begins,
+/// behind a keyed hash of that id, the hook and the list. It holds no state, and outlives a restart with the same key.
+pub struct PageToken {
+    /// Everything up to this id is done with; `None` at the beginning.
+    after: Option<String>,
 }
+
+impl PageToken {
+    /// Reads the token of a page. `None` where it is not of this list.
+    pub fn read(host: &Host, hook: &Hook, page: &Page) -> Option<Self> {
+        let Some(token) = &page.token else { return Some(Self { after: None }) };
+        let bytes = BASE64.decode(token).ok()?;
+        let (tag, after) = bytes.split_at_checked(TAG)?;
+        let after = std::str::from_utf8(after).ok().filter(|after| after.len() <= LONGEST_ID)?;
+        verify_slices_are_equal(tag, &Self::tag(host, hook, page, after)).ok()?;
+        Some(Self { after: (!after.is_empty()).then(|| after.to_owned()) })
+    }
+
+    /// The token, for this list.
+    fn text(&self, host: &Host, hook: &Hook, page: &Page) -> String {
+        let after = self.after.as_deref().unwrap_or_default();
+        let mut bytes = Self::tag(host, hook, page, after).to_vec();
+        bytes.extend_from_slice(after.as_bytes());
+        BASE64.encode(bytes)
+    }
+
+    fn tag(host: &Host, hook: &Hook, page: &Page, after: &str) -> [u8; TAG] {
+        // Each part in quotation marks, so that no two of them run together.
+        let mut of = String::new();
+        for part in [&hook.config.name, after, &page.of] {
+            quote(&mut of, part);
+        }
+        host.pseudonym("page-token", &of).bits().to_be_bytes()
+    }
+}
+
+/// Bytes of a token's keyed hash.
+const TAG: usize = 16;
 
 /// Results in an answer whose caller does not say how many it wants.
 pub const PAGE: u32 = 100;
@@ -276,19 +326,3 @@ const MOST_NOTES: usize = 64;
 
 /// The type of an action that a search does not mention.
 const ACTION: &str = "action";
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_token_leads_on_from_where_it_was_given() {
-        for id in ["record-1", "ä \" / ~", &"x".repeat(LONGEST_ID)] {
-            assert_eq!(after(&BASE64.encode(id)).as_deref(), Some(id));
-        }
-        let long = BASE64.encode("x".repeat(LONGEST_ID + 1));
-        for wrong in ["", "not base64!", &BASE64.encode([0xff, 0xfe]), &long] {
-            assert_eq!(after(wrong), None, "{wrong}");
-        }
-    }
-}

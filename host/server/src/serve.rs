@@ -393,7 +393,7 @@ fn fault(host: &Arc<Host>, in_force: &InForce, hook: &Hook, route: &'static str)
     let body = Bytes::copy_from_slice(answer.body());
     Reply {
         status: answer.status,
-        headers: answer.headers,
+        headers: pipeline::header_values(answer.headers),
         body,
         afterwards: Afterwards::new(host),
     }

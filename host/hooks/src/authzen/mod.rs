@@ -17,14 +17,34 @@ use crate::answer::{Answer, Slot};
 use crate::object::{Object, array, strings, text};
 use crate::say::{Saying, To};
 use crate::{
-    Found, Frame, Heard, Incoming, Malformed, OnFailure, Outcome, Refusal, Request, Settings,
-    Unsayable, Until, Why,
+    AnswerParts, Found, Frame, Gathering, Heard, Incoming, Malformed, OnFailure, Outcome, Refusal,
+    Request, Settings, Unsayable, Until, Why,
 };
 
 /// The hook kind.
 pub(crate) struct Authzen;
 
 impl Adapter for Authzen {
+    fn required(&self) -> &'static [&'static str] {
+        &[
+            "subject",
+            "subject.type",
+            "subject.id",
+            "action",
+            "action.name",
+            "resource",
+            "resource.type",
+            "resource.id",
+            "context",
+            "evaluations",
+            "the evaluation",
+            "options.evaluations_semantic",
+            "page",
+            "page.token",
+            "page.limit",
+        ]
+    }
+
     fn platform_limit(&self) -> Duration {
         Duration::from_secs(10)
     }
@@ -95,7 +115,7 @@ impl Adapter for Authzen {
         }
     }
 
-    fn write(&self, _incoming: &Incoming, outcome: &Outcome<'_>) -> Result<Answer, Unsayable> {
+    fn write(&self, incoming: &Incoming, outcome: &Outcome<'_>) -> Result<Answer, Unsayable> {
         let permitted = self.permits(outcome.verdict);
         let mut statements = Vec::new();
         for (at, change) in (1..).zip(outcome.changes) {
@@ -120,7 +140,7 @@ impl Adapter for Authzen {
         if !statements.is_empty() {
             context = context.json("statements", &array(&statements));
         }
-        Ok(decision(permitted, context))
+        Ok(decision(incoming.answer, permitted, context))
     }
 
     fn refuse(&self, refusal: &Refusal<'_>) -> Option<Answer> {
@@ -149,18 +169,18 @@ impl Adapter for Authzen {
         (cause.party() == Party::Caller || !readable && !open).then(answer)
     }
 
-    fn safe(&self, _on_failure: &OnFailure, cause: Cause, _incoming: Option<&Incoming>) -> Answer {
-        failed(500, cause.code())
+    fn safe(&self, _on_failure: &OnFailure, cause: Cause, incoming: Option<&Incoming>) -> Answer {
+        failed(parts_of(incoming), 500, cause.code())
     }
 
-    fn go_on(&self, _incoming: Option<&Incoming>) -> Answer {
-        decision(true, Object::new().json("degraded", "true"))
+    fn go_on(&self, incoming: Option<&Incoming>) -> Answer {
+        decision(parts_of(incoming), true, Object::new().json("degraded", "true"))
     }
 
-    fn gather(&self, answers: &[Vec<u8>], until: Until) -> Answer {
+    fn gather(&self, answers: &[Vec<u8>], batch: &Gathering) -> Answer {
         let mut answers: Vec<_> =
             answers.iter().map(|answer| String::from_utf8_lossy(answer).into_owned()).collect();
-        let (reason, deciding) = match until {
+        let (reason, deciding) = match batch.until {
             Until::End => ("", ""),
             Until::FirstDeny => ("deny_on_first_deny", DENIED),
             Until::FirstPermit => ("permit_on_first_permit", PERMITTED),
@@ -190,10 +210,15 @@ impl Adapter for Authzen {
         };
         let page = Object::new().text("next_token", found.next.as_deref().unwrap_or_default());
         let page = page.json("count", &found.results.len().to_string()).end();
-        let results = array(found.results.iter().map(result));
-        let context =
-            Object::new().json("page", &page).json("results", &results).json("context", "{}");
-        Answer::ok(context.end(), Slot::Within(RECORD))
+        let asked = incoming.call.payload.root().get("page").is_some();
+        // A list that goes on has to say where, whatever is switched off.
+        let paged = incoming.answer.page || found.next.is_some() || asked;
+        let list = if paged { Object::new().json("page", &page) } else { Object::new() };
+        let list = list.json("results", &array(found.results.iter().map(result)));
+        if !incoming.answer.context {
+            return Answer::ok(list.end(), Slot::Nowhere);
+        }
+        Answer::ok(list.json("context", "{}").end(), Slot::Within(RECORD))
     }
 
     fn effect(&self, effect: Effect) -> Saying {
@@ -237,16 +262,24 @@ impl Adapter for Authzen {
     }
 }
 
-/// A decision. Its context is there even where it is empty: that is where the record's reference stands.
-fn decision(permitted: bool, context: Object) -> Answer {
+/// A decision. Its context is there even where it is empty, since the record's reference stands in it, unless the
+/// operator switched it off.
+fn decision(parts: AnswerParts, permitted: bool, context: Object) -> Answer {
     let head = Object::new().json("decision", if permitted { "true" } else { "false" });
+    if !parts.context {
+        return Answer::ok(head.end(), Slot::Nowhere);
+    }
     Answer::ok(head.json("context", &context.end()).end(), Slot::Within(RECORD))
 }
 
 /// No decision, where there is a place for one.
-fn failed(status: u16, message: &str) -> Answer {
+fn failed(parts: AnswerParts, status: u16, message: &str) -> Answer {
     let error = Object::new().json("status", &status.to_string()).text("message", message).end();
-    decision(false, Object::new().json("error", &error))
+    decision(parts, false, Object::new().json("error", &error))
+}
+
+fn parts_of(incoming: Option<&Incoming>) -> AnswerParts {
+    incoming.map(|incoming| incoming.answer).unwrap_or_default()
 }
 
 /// An error of the request as a whole.

@@ -1,13 +1,14 @@
 //! Reading AuthZEN requests.
 //!
-//! Invariant: unknown members are ignored; a required part that is missing, or any part of the wrong type, refuses the request, or the
-//! one evaluation that has it. `null` is as good as absent.
+//! Invariant: unknown members are ignored; a required part that is missing or of the wrong type refuses the request,
+//! or the one evaluation that has it. `null` is as good as absent. A part that an evaluation has replaces the default
+//! whole, and nothing of the default is put into it. Properties may be of any JSON type.
 //!
 //! The subject's, action's and resource's `properties` are their attributes; the action's name is its id. `context` stays in the
 //! payload (`authzen:/context/…`), but for `purpose`. A question out of several has a payload of its own: the four parts as they are
 //! after the defaults.
 
-use portcullis_model::json::Value;
+use portcullis_model::json::{Kind, Value};
 use portcullis_model::{
     Call, Cause, Document, Entity, Origin, Principal, PrincipalKind, Secrets, Sought,
 };
@@ -16,9 +17,9 @@ use super::{
     Authzen, REQUEST_ID, SEARCH_ACTION as ACTION_ROUTE, SEARCH_RESOURCE, SEARCH_SUBJECT, failed,
 };
 use crate::adapter::{ACTION, Adapter, fill_in};
-use crate::body::{Body, attributes};
-use crate::object::Object;
-use crate::{Batch, Frame, Heard, Incoming, Malformed, Page, Request, Until};
+use crate::body::{Body, attributes, object, string};
+use crate::object::{Object, array, text};
+use crate::{Batch, Frame, Heard, Incoming, Malformed, Page, Request, Unread, Until};
 
 /// One question.
 pub(super) fn evaluation(request: &Request<'_>, frame: &Frame<'_>) -> Result<Heard, Malformed> {
@@ -46,16 +47,18 @@ pub(super) fn evaluations(request: &Request<'_>, frame: &Frame<'_>) -> Result<He
     }
     // A default that is wrong is wrong for the request as a whole, whether or not an item uses it.
     for part in PARTS {
-        body.object(Some(body.document.root()), part.name)?;
+        read.optional(part)?;
     }
     let items = items.into_iter().enumerate().map(|(number, item)| {
         let question =
             read.item(item).and_then(|item| item.question(frame.seed_of(number), Some(number)));
         question.map_err(|malformed| {
-            failed(400, &format!("{}: {}", malformed.code(), malformed.detail))
+            let message = format!("{}: {}", malformed.code(), malformed.detail);
+            let answer = failed(frame.settings.answer, 400, &message);
+            Box::new(Unread { answer, malformed, question: None })
         })
     });
-    Ok(Heard::Many(Batch { id: None, items: items.collect(), until }))
+    Ok(Heard::Many(Batch { id: None, items: items.collect(), until, query: Vec::new() }))
 }
 
 /// "Which ones?"
@@ -66,7 +69,7 @@ pub(super) fn search(request: &Request<'_>, frame: &Frame<'_>) -> Result<Heard, 
         SEARCH_RESOURCE => Sought::Resource,
         _ => Sought::Action,
     };
-    let page = page(&read.body)?;
+    let page = page(&read.body, sought)?;
     let mut incoming = read.open_question(frame.seed, None, request.route)?;
     incoming.call.phase = Some(sought.phase().to_owned());
     Ok(Heard::Which(incoming, page))
@@ -85,15 +88,15 @@ pub(super) fn candidate(search: &Incoming, sought: Sought, id: &str) -> Incoming
     let root = search.call.payload.root();
     let mut object = Object::new();
     for part in PARTS {
-        let sent = present(root, part.name);
-        object = if part.name == name {
+        let sent = present(root, part);
+        object = if part == name {
             let members =
                 sent.into_iter().flat_map(Value::members).filter(|(name, _)| name != member);
             let filled = members
                 .fold(Object::new(), |filled, (name, value)| filled.json(&name, value.raw()));
-            object.json(part.name, &filled.text(member, id).end())
+            object.json(part, &filled.text(member, id).end())
         } else {
-            object.some(sent, |object, value| object.json(part.name, value.raw()))
+            object.some(sent, |object, value| object.json(part, value.raw()))
         };
     }
     // What was parsed, cut down and filled in is JSON still.
@@ -112,7 +115,8 @@ struct Read<'a> {
 
 impl<'a> Read<'a> {
     fn new(request: &Request<'_>, frame: &'a Frame<'a>) -> Result<Self, Malformed> {
-        let refuse = |cause, detail| Malformed { cause, detail, event: None };
+        let refuse =
+            |cause, detail: &'static str| Malformed { cause, detail: detail.into(), event: None };
         let media_type = (request.header)("content-type").unwrap_or_default();
         let media_type = media_type.split(';').next().unwrap_or_default().trim();
         if !media_type.eq_ignore_ascii_case("application/json") {
@@ -129,12 +133,12 @@ impl<'a> Read<'a> {
         let request_id =
             (request.header)(REQUEST_ID).filter(|id| (1..=LONGEST_REQUEST_ID).contains(&id.len()));
         let request_id = request_id.map(str::to_owned);
-        let event_id = request_id.clone().unwrap_or_else(|| format!("{:016x}", frame.seed));
+        let event_id = request_id.clone().unwrap_or_else(|| frame.own_id());
         Ok(Self { body: Body { document, event_id }, request_id, frame })
     }
 
-    /// One of several evaluations, with the defaults of the request. A part that an item has stands for the whole of the default,
-    /// but for the members that every such part needs (AZ-CERT, batch with default value merging).
+    /// One of several evaluations, with the defaults of the request. A part that an item has stands for the
+    /// whole of the default.
     fn item(&self, item: Value<'_>) -> Result<Self, Malformed> {
         if !item.is_object() {
             return Err(self
@@ -143,15 +147,8 @@ impl<'a> Read<'a> {
         }
         let mut object = Object::new();
         for part in PARTS {
-            let (own, default) =
-                (present(item, part.name), present(self.body.document.root(), part.name));
-            object = match (own, default) {
-                (Some(own), Some(default)) if own.is_object() => {
-                    object.json(part.name, &part.filled(own, default))
-                }
-                (Some(value), _) | (None, Some(value)) => object.json(part.name, value.raw()),
-                (None, None) => object,
-            };
+            let value = present(item, part).or_else(|| present(self.body.document.root(), part));
+            object = object.some(value, |object, value| object.json(part, value.raw()));
         }
         let document = Document::parse(object.end().as_bytes());
         let document = document.map_err(|error| self.body.refuse(error.cause, "the evaluation"))?;
@@ -175,25 +172,25 @@ impl<'a> Read<'a> {
         let subject = self.part(root, "subject")?;
         let action = if sought == ACTION_ROUTE { None } else { Some(self.part(root, "action")?) };
         let resource = self.part(root, "resource")?;
-        let context = read.object(root, "context")?;
-        let subject_properties = read.object(Some(subject), "subject.properties")?;
-        let action_properties = read.object(action, "action.properties")?;
-        let resource_properties = read.object(Some(resource), "resource.properties")?;
+        let context = self.optional("context")?;
+        let subject_properties = object(Some(subject), "properties");
+        let action_properties = object(action, "properties");
+        let resource_properties = object(Some(resource), "properties");
 
-        let subject_type = self.required(subject, "subject.type")?;
+        let subject_type = read.required(Some(subject), "subject.type")?;
         let subject_id = match sought {
             SEARCH_SUBJECT => None,
-            _ => Some(self.required(subject, "subject.id")?),
+            _ => Some(read.required(Some(subject), "subject.id")?),
         };
-        let resource_type = self.required(resource, "resource.type")?;
+        let resource_type = read.required(Some(resource), "resource.type")?;
         let resource_id = match sought {
             SEARCH_RESOURCE => None,
-            _ => Some(self.required(resource, "resource.id")?),
+            _ => Some(read.required(Some(resource), "resource.id")?),
         };
         let action = match action {
             Some(action) => Some(Entity {
                 type_name: ACTION.into(),
-                id: Some(self.required(action, "action.name")?),
+                id: Some(read.required(Some(action), "action.name")?),
                 attributes: attributes([action_properties]),
             }),
             None => None,
@@ -201,8 +198,8 @@ impl<'a> Read<'a> {
         let entitlements =
             read.entitlements(&self.frame.settings.entitlements, Authzen.default_entitlements())?;
         let origin = Origin {
-            ip: read.string(subject_properties, "subject.properties.ip_address")?,
-            device: read.string(subject_properties, "subject.properties.device_id")?,
+            ip: string(subject_properties, "ip_address"),
+            device: string(subject_properties, "device_id"),
             ..Origin::default()
         };
         // Not a member that the standard names, so one of another type is merely something else.
@@ -228,7 +225,8 @@ impl<'a> Read<'a> {
             Some(number) => format!("{}/{number}", read.event_id),
             None => read.event_id.clone(),
         };
-        Ok(Call {
+        let answer = self.frame.settings.answer;
+        let call = Call {
             id,
             correlation: self.request_id,
             tenant: self.frame.tenant.to_owned(),
@@ -247,8 +245,8 @@ impl<'a> Read<'a> {
             proposed: Vec::new(),
             payload: self.body.document,
             secrets,
-        }
-        .into())
+        };
+        Ok(Incoming { answer, ..call.into() })
     }
 
     fn part<'v>(
@@ -256,63 +254,95 @@ impl<'a> Read<'a> {
         root: Option<Value<'v>>,
         name: &'static str,
     ) -> Result<Value<'v>, Malformed> {
-        self.body.object(root, name)?.ok_or_else(|| self.body.refuse(Cause::WrongShape, name))
+        object(root, name).ok_or_else(|| self.body.refuse(Cause::WrongShape, name))
     }
 
-    fn required(&self, part: Value<'_>, path: &'static str) -> Result<String, Malformed> {
-        let text = self.body.string(Some(part), path)?.filter(|text| !text.is_empty());
-        text.ok_or_else(|| self.body.refuse(Cause::WrongShape, path))
-    }
-}
-
-/// A part of a question.
-struct Part {
-    name: &'static str,
-    /// What it cannot be without.
-    required: &'static [&'static str],
-}
-
-impl Part {
-    /// An item's own part, with what it needs and lacks out of the default.
-    fn filled(&self, own: Value<'_>, default: Value<'_>) -> String {
-        let kept = |name: &str| !self.required.contains(&name) || present(own, name).is_some();
-        let mut object = Object::new();
-        for (name, value) in own.members().filter(|(name, _)| kept(name)) {
-            object = object.json(&name, value.raw());
+    /// A part that may be absent. The standard says that each is an object: one that is not could be meant as
+    /// a condition, and to pass it over would decide without it.
+    fn optional(&self, name: &'static str) -> Result<Option<Value<'_>>, Malformed> {
+        match present(self.body.document.root(), name) {
+            Some(value) if !value.is_object() => Err(self.body.refuse(Cause::WrongShape, name)),
+            optional => Ok(optional),
         }
-        for name in self.required.iter().filter(|name| present(own, name).is_none()) {
-            object =
-                object.some(present(default, name), |object, value| object.json(name, value.raw()));
-        }
-        object.end()
     }
 }
 
 /// How far to go.
 fn until(body: &Body) -> Result<Until, Malformed> {
-    let options = body.object(Some(body.document.root()), "options")?;
-    match body.string(options, "options.evaluations_semantic")?.as_deref() {
-        None | Some("execute_all") => Ok(Until::End),
+    let options = object(Some(body.document.root()), "options");
+    let Some(semantic) = options.and_then(|options| present(options, "evaluations_semantic"))
+    else {
+        return Ok(Until::End);
+    };
+    match semantic.as_str().as_deref() {
+        Some("execute_all") => Ok(Until::End),
         Some("deny_on_first_deny") => Ok(Until::FirstDeny),
         Some("permit_on_first_permit") => Ok(Until::FirstPermit),
         // Taken for another, it could answer what was not asked.
-        Some(_) => Err(body.refuse(Cause::WrongShape, "options.evaluations_semantic")),
+        _ => Err(body.refuse(Cause::WrongShape, "options.evaluations_semantic")),
     }
 }
 
-/// How much of a list.
-fn page(body: &Body) -> Result<Page, Malformed> {
-    let page = body.object(Some(body.document.root()), "page")?;
-    let token = body.string(page, "page.token")?.filter(|token| !token.is_empty());
+/// How much of a list. A token or a limit that cannot be read refuses: to pass it over would tell another part of
+/// the list than was asked for.
+fn page(body: &Body, sought: Sought) -> Result<Page, Malformed> {
+    let page = match present(body.document.root(), "page") {
+        Some(page) if !page.is_object() => return Err(body.refuse(Cause::WrongShape, "page")),
+        page => page,
+    };
+    let token = match page.and_then(|page| present(page, "token")) {
+        None => None,
+        Some(token) => {
+            let text = token.as_str().map(|text| text.into_owned());
+            text.map(Some).ok_or_else(|| body.refuse(Cause::WrongShape, "page.token"))?
+        }
+    };
     let limit = match page.and_then(|page| present(page, "limit")) {
         None => None,
         Some(limit) => {
-            let whole = limit.as_u64().filter(|limit| *limit > 0);
+            let whole = limit.as_u64();
             let whole = whole.ok_or_else(|| body.refuse(Cause::WrongShape, "page.limit"))?;
             Some(u32::try_from(whole).unwrap_or(u32::MAX))
         }
     };
-    Ok(Page { limit, token })
+    let token = token.filter(|token| !token.is_empty());
+    Ok(Page { limit, token, of: list_of(body, sought) })
+}
+
+/// The list that a search asks for: what is sought, and the parts that say whose. The id of what is sought means
+/// nothing, and how a page is to be cut is not part of the list.
+fn list_of(body: &Body, sought: Sought) -> String {
+    let mut object = Object::new().text("for", sought.phase());
+    for part in PARTS {
+        let value = present(body.document.root(), part);
+        object = object.some(value, |object, value| {
+            let is_sought = matches!(
+                (sought, part),
+                (Sought::Subject, "subject") | (Sought::Resource, "resource")
+            );
+            object.json(part, &canonical(value, if is_sought { Some("id") } else { None }))
+        });
+    }
+    object.end()
+}
+
+/// JSON text that is the same for the same value: without white space, names in order, strings spelled one way.
+/// Numbers stay as they are spelled. `without` is a member to leave out.
+fn canonical(value: Value<'_>, without: Option<&str>) -> String {
+    match value.kind() {
+        Kind::Object => {
+            let mut members: Vec<_> =
+                value.members().filter(|(name, _)| Some(&**name) != without).collect();
+            members.sort_by(|(one, _), (other, _)| one.cmp(other));
+            let object = members.iter().fold(Object::new(), |object, (name, value)| {
+                object.json(name, &canonical(*value, None))
+            });
+            object.end()
+        }
+        Kind::Array => array(value.elements().map(|element| canonical(element, None))),
+        Kind::String => text(&value.as_str().unwrap_or_default()),
+        Kind::Null | Kind::Bool | Kind::Number => value.raw().to_owned(),
+    }
 }
 
 /// A member that is there and not `null`.
@@ -332,12 +362,7 @@ fn principal_kind(type_name: &str) -> PrincipalKind {
 }
 
 /// What a question consists of.
-const PARTS: [Part; 4] = [
-    Part { name: "subject", required: &["type", "id"] },
-    Part { name: "action", required: &["name"] },
-    Part { name: "resource", required: &["type", "id"] },
-    Part { name: "context", required: &[] },
-];
+const PARTS: [&str; 4] = ["subject", "action", "resource", "context"];
 
 /// Evaluations in one request. Each is asked, recorded and answered by itself, within one budget.
 const MOST_EVALUATIONS: usize = 256;

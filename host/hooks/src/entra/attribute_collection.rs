@@ -23,7 +23,7 @@ use super::{
 };
 use crate::adapter::{Adapter, Reactions, Repeats};
 use crate::answer::Answer;
-use crate::body::members;
+use crate::body::{members, object};
 use crate::say::{Saying, To};
 use crate::{Frame, Heard, Incoming, Malformed, OnFailure, Outcome, Request, Unsayable, Why};
 
@@ -68,6 +68,10 @@ pub(crate) static SUBMIT: AttributeCollection = AttributeCollection {
 };
 
 impl Adapter for AttributeCollection {
+    fn required(&self) -> &'static [&'static str] {
+        &["type", "source", "data", "data.@odata.type", "data.tenantId"]
+    }
+
     fn platform_limit(&self) -> Duration {
         LIMIT
     }
@@ -99,15 +103,16 @@ impl Adapter for AttributeCollection {
     fn read(&self, request: &Request<'_>, frame: &Frame<'_>) -> Result<Heard, Malformed> {
         let heading = self.event.heading(request.body, frame)?;
         let body = heading.body();
-        let info = body.object(heading.data(), "data.userSignUpInfo")?;
-        let form = body.object(info, "data.userSignUpInfo.attributes")?;
+        let info = object(heading.data(), "userSignUpInfo");
+        let form = object(info, "attributes");
         let mut attributes = members(info, &["identities"]);
         for (name, described) in form.into_iter().flat_map(Value::named) {
-            if !described.is_object() {
-                return Err(body.refuse(Cause::WrongShape, "data.userSignUpInfo.attributes"));
-            }
             let Some(name) = name.string() else { continue };
-            let value = described.get("value").map_or("null".into(), Value::text);
+            let value = match described.is_object() {
+                true => described.get("value").map_or("null".into(), Value::text),
+                // Without its description the value stands alone.
+                false => described.text(),
+            };
             attributes.retain(|attribute| attribute.name != name);
             attributes.push(Attribute { name, value });
         }

@@ -1,8 +1,9 @@
 //! `entra.entitlement`: entitlement management calls out at a stage of an access package's request or assignment, and waits for a call
 //! of ours.
 //!
-//! Invariants: the answer only says that the call was heard; what was decided goes by the resume call. A request is denied only where
-//! the platform can deny it, and where it cannot, nothing resumes it. No text of a body becomes part of an address unless it is a
+//! Invariants: the answer only says that the call was heard; what was decided goes by the resume call, and where
+//! nothing waits (an extension that is launched and not waited for: no `CallbackUriPath`, no `CallbackConfiguration`)
+//! there is none. A request is denied only where the platform can deny it, and where it cannot, nothing resumes it. No text of a body becomes part of an address unless it is a
 //! plain id. Sources: Microsoft's Logic App templates for the form on the wire, the Graph pages on resuming a request and on
 //! callback data, and the page on dynamic approval.
 //!
@@ -20,8 +21,8 @@ use portcullis_model::{
 };
 
 use super::{
-    BUDGET, LIMIT, LONGEST_ID, accepted, cased, cased_members, cased_text, document, is_plain_id,
-    refused, resume_reactions,
+    BUDGET, LIMIT, LONGEST_ID, accepted, cased, cased_members, cased_object, cased_text, document,
+    is_plain_id, refused, resume_reactions,
 };
 use crate::adapter::{Adapter, Need, Reactions, Repeats};
 use crate::answer::{Answer, Slot};
@@ -34,6 +35,10 @@ use crate::{Frame, Heard, Incoming, Malformed, OnFailure, Outcome, Request, Unsa
 pub(crate) struct Entitlement;
 
 impl Adapter for Entitlement {
+    fn required(&self) -> &'static [&'static str] {
+        &["Stage", "AccessPackageAssignmentRequestId", "CustomExtensionStageInstanceId"]
+    }
+
     fn platform_limit(&self) -> Duration {
         LIMIT
     }
@@ -50,7 +55,8 @@ impl Adapter for Entitlement {
         "The answer is 202 at once, and what was decided follows by a resume call (`[resume]` in the settings): without `state` to go \
          on, with `state` `Denied` to stop, which the platform knows at the stage assignmentRequestCreated only. A denial at another \
          stage is not resumed: the request waits until the platform's own time is over. A closed hook whose fault it is denies likewise; \
-         401 and 400 are for who is not proven and what cannot be read. Restricted is not offered. Open: 202, and the resume call goes \
+         401 and 400 are for who is not proven and what cannot be read. Where nothing waits, because the extension is launched and not waited \
+         for, the decision stands in the record alone and there is no resume call. Restricted is not offered. Open: 202, and the resume call goes \
          on; 401 to a caller who is not proven. Connection tests are answered 200 without a decision."
     }
 
@@ -66,8 +72,8 @@ impl Adapter for Entitlement {
         let document = document(request.body)?;
         let read = Body { document, event_id: String::new() };
         let root = read.document.root();
-        let stage = cased_text(&read, Some(root), "Stage")?;
-        let event = cased_text(&read, Some(root), "Event")?;
+        let stage = cased_text(Some(root), "Stage");
+        let event = cased_text(Some(root), "Event");
         let is = |word: &Option<String>, test: &str| {
             word.as_ref().is_some_and(|word| word.eq_ignore_ascii_case(test))
         };
@@ -105,6 +111,9 @@ impl Adapter for Entitlement {
 
     fn errand(&self, incoming: &Incoming, outcome: &Outcome<'_>) -> Option<Errand> {
         let call = &incoming.call;
+        if !waits(call.payload.root()) {
+            return None;
+        }
         let id = call.action.as_ref()?.id.as_ref()?;
         let stage = call.phase.as_deref()?;
         let approvers: Vec<_> = outcome.changes.iter().filter_map(approvers_of).flatten().collect();
@@ -178,27 +187,29 @@ impl Adapter for Entitlement {
 }
 
 fn parse(mut read: Body, stage: String, frame: &Frame<'_>) -> Result<Call, Malformed> {
-    let id = cased_text(&read, Some(read.document.root()), "AccessPackageAssignmentRequestId")?;
+    let id = cased_text(Some(read.document.root()), "AccessPackageAssignmentRequestId");
     let id = id.filter(|id| is_plain_id(id));
-    let id =
-        id.ok_or_else(|| read.refuse(Cause::WrongShape, "AccessPackageAssignmentRequestId"))?;
-    read.event_id.clone_from(&id);
+    read.event_id = id.clone().unwrap_or_default();
     let root = Some(read.document.root());
     if !(1..=64).contains(&stage.len()) || !stage.bytes().all(|byte| byte.is_ascii_alphabetic()) {
         return Err(read.refuse(Cause::WrongShape, "Stage"));
     }
-    let instance = cased_text(&read, root, "CustomExtensionStageInstanceId")?;
-    if !instance.is_some_and(|instance| (1..=LONGEST_ID).contains(&instance.len())) {
-        return Err(read.refuse(Cause::WrongShape, "CustomExtensionStageInstanceId"));
+    // Only a resume call needs them.
+    if waits(read.document.root()) {
+        if id.is_none() {
+            return Err(read.refuse(Cause::WrongShape, "AccessPackageAssignmentRequestId"));
+        }
+        let instance = cased_text(root, "CustomExtensionStageInstanceId");
+        if !instance.is_some_and(|instance| (1..=LONGEST_ID).contains(&instance.len())) {
+            return Err(read.refuse(Cause::WrongShape, "CustomExtensionStageInstanceId"));
+        }
     }
-    let package = object(&read, root, "AccessPackage")?;
-    let catalog = object(&read, root, "AccessPackageCatalog")?;
-    let assignment = object(&read, root, "Assignment")?;
-    let target = object(&read, assignment, "Assignment.Target")?;
-    let target = person(&read, target, ("Assignment.Target.ObjectId", "Assignment.Target.Id"))?;
-    let requestor = object(&read, root, "Requestor")?;
-    let requestor = person(&read, requestor, ("Requestor.ObjectId", "Requestor.Id"))?;
-    let package_id = cased_text(&read, package, "AccessPackage.Id")?;
+    let package = cased_object(root, "AccessPackage");
+    let catalog = cased_object(root, "AccessPackageCatalog");
+    let assignment = cased_object(root, "Assignment");
+    let target = person(cased_object(assignment, "Target"));
+    let requestor = person(cased_object(root, "Requestor"));
+    let package_id = cased_text(package, "Id");
     let (subject, actor) = match (target, requestor) {
         (Some(target), Some(requestor)) if target.id == requestor.id => (Some(target), None),
         (Some(target), requestor) => (Some(target), requestor),
@@ -212,7 +223,7 @@ fn parse(mut read: Body, stage: String, frame: &Frame<'_>) -> Result<Call, Malfo
             .map(|it| Attribute { name: format!("catalog.{}", &*it.name).into(), value: it.value }),
     );
     let mut asked = cased_members(root, &["stage", "requestType", "state", "status", "answers"]);
-    let policy = object(&read, assignment, "Assignment.AssignmentPolicy")?;
+    let policy = cased_object(assignment, "AssignmentPolicy");
     let policies = cased_members(policy, &["id", "displayName"]).into_iter();
     asked.extend(
         policies
@@ -226,7 +237,7 @@ fn parse(mut read: Body, stage: String, frame: &Frame<'_>) -> Result<Call, Malfo
         actors: actor.into_iter().collect(),
         action: Some(Entity {
             type_name: "assignment-request".into(),
-            id: Some(id.clone()),
+            id: id.clone(),
             attributes: asked,
         }),
         requested: package_id
@@ -238,23 +249,24 @@ fn parse(mut read: Body, stage: String, frame: &Frame<'_>) -> Result<Call, Malfo
             id: package_id,
             attributes: package_attributes,
         }),
-        ..bare(id, read, frame)
+        ..bare(id.unwrap_or_default(), read, frame)
     })
+}
+
+/// Whether the platform waits for a resume call: only then does it say where to.
+fn waits(root: Value<'_>) -> bool {
+    let path = cased_text(Some(root), "CallbackUriPath").is_some_and(|path| !path.is_empty());
+    path || cased_object(Some(root), "CallbackConfiguration").is_some()
 }
 
 /// The retired form, of extensions that are told and never answered.
 fn parse_retired(mut read: Body, event: String, frame: &Frame<'_>) -> Result<Call, Malformed> {
     let root = Some(read.document.root());
-    let package_id = cased_text(&read, root, "AccessPackageId")?;
-    let user = cased_text(&read, root, "UserId")?;
+    let package_id = cased_text(root, "AccessPackageId");
+    let user = cased_text(root, "UserId");
     let mut roles = Strings::default();
-    let listed = cased(&read, root, "Roles")?;
-    if listed.is_some_and(|listed| !listed.is_array()) {
-        return Err(read.refuse(Cause::WrongShape, "Roles"));
-    }
-    for role in listed.into_iter().flat_map(Value::elements) {
-        let id = cased(&read, Some(role), "Roles.Id")?;
-        read.strings(id, "Roles.Id", &mut roles)?;
+    for role in cased(root, "Roles").into_iter().flat_map(Value::elements) {
+        roles.take(cased(Some(role), "Id"));
     }
     let requested =
         package_id.iter().map(|id| Grant { kind: GrantKind::Entitlement, id: id.clone() });
@@ -269,7 +281,7 @@ fn parse_retired(mut read: Body, event: String, frame: &Frame<'_>) -> Result<Cal
     let asked =
         cased_members(root, &["event", "grantRequestCreatedDateTime", "connectedOrganizationName"]);
     // It has no id: what happened, to whom and when is the nearest.
-    let when = cased_text(&read, root, "GrantRequestCreatedDateTime")?.unwrap_or_default();
+    let when = cased_text(root, "GrantRequestCreatedDateTime").unwrap_or_default();
     let mut id = format!(
         "{event}:{}:{}:{when}",
         package_id.as_deref().unwrap_or(""),
@@ -328,38 +340,19 @@ fn bare(id: String, read: Body, frame: &Frame<'_>) -> Call {
     }
 }
 
-fn object<'a>(
-    read: &Body,
-    parent: Option<Value<'a>>,
-    path: &'static str,
-) -> Result<Option<Value<'a>>, Malformed> {
-    match cased(read, parent, path)? {
-        Some(value) if !value.is_object() => Err(read.refuse(Cause::WrongShape, path)),
-        optional => Ok(optional),
-    }
-}
-
-fn person(
-    read: &Body,
-    of: Option<Value<'_>>,
-    (object_id, id): (&'static str, &'static str),
-) -> Result<Option<Principal>, Malformed> {
-    if of.is_none() {
-        return Ok(None);
-    }
-    let id = match cased_text(read, of, object_id)? {
-        Some(id) => Some(id),
-        None => cased_text(read, of, id)?,
-    };
+fn person(of: Option<Value<'_>>) -> Option<Principal> {
+    of?;
+    let id = cased_text(of, "ObjectId").or_else(|| cased_text(of, "Id"));
     let attributes = cased_members(of, &["displayName", "connectedOrganization"]);
     let (kind, type_name) = (PrincipalKind::Person, "user".to_owned());
-    Ok(Some(Principal { kind, type_name, id, attributes, entitlements: Vec::new() }))
+    Some(Principal { kind, type_name, id, attributes, entitlements: Vec::new() })
 }
 
 /// Whether a change can be said at the request's stage.
 fn admit(incoming: &Incoming, change: &Change) -> Result<(), Why> {
-    let determining =
-        incoming.call.phase.as_deref().is_some_and(|stage| stage.eq_ignore_ascii_case(DETERMINING));
+    let call = &incoming.call;
+    let determining = waits(call.payload.root())
+        && call.phase.as_deref().is_some_and(|stage| stage.eq_ignore_ascii_case(DETERMINING));
     match change {
         Change::RequireApprovers(_) | Change::AutoApprove if !determining => Err(Why::Place),
         Change::RequireApprovers(ids)

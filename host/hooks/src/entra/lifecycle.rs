@@ -1,6 +1,7 @@
 //! `entra.lifecycle`: a lifecycle workflow runs a custom task for a joiner, mover or leaver, and waits for a call of ours.
 //!
-//! Invariants: the answer only says that the call was heard; whether the task is done goes by the resume call. The address of that call
+//! Invariants: the answer only says that the call was heard; whether the task is done goes by the resume call, and where
+//! nothing waits (a task that is launched and not waited for: no `callbackUriPath`) there is none. The address of that call
 //! is made of the body's ids, which are plain ids, and never of the path that the body names. Sources: Microsoft's page on Logic
 //! Apps for lifecycle workflows, and the Graph page on resuming a task.
 //!
@@ -8,13 +9,14 @@
 
 use std::time::Duration;
 
+use portcullis_model::json::Value;
 use portcullis_model::{
     Call, Cause, ChangeKind, Effect, Entity, Party, Principal, PrincipalKind, Secrets,
 };
 
 use super::{
-    BUDGET, LIMIT, accepted, cased, cased_members, cased_text, document, is_plain_id, refused,
-    resume_reactions,
+    BUDGET, LIMIT, accepted, cased_members, cased_object, cased_text, document, is_plain_id,
+    refused, resume_reactions,
 };
 use crate::adapter::{Adapter, Need, Reactions, Repeats};
 use crate::answer::Answer;
@@ -27,6 +29,10 @@ use crate::{Frame, Heard, Incoming, Malformed, OnFailure, Outcome, Request, Unsa
 pub(crate) struct Lifecycle;
 
 impl Adapter for Lifecycle {
+    fn required(&self) -> &'static [&'static str] {
+        &["data", "data.taskProcessingResult.id", "data.task.id", "data.workflow.id"]
+    }
+
     fn platform_limit(&self) -> Duration {
         LIMIT
     }
@@ -42,7 +48,8 @@ impl Adapter for Lifecycle {
     fn about(&self) -> &'static str {
         "The answer is 202 at once, and what was decided follows by a resume call (`[resume]` in the settings): `Completed`, or `Failed`, \
          with which the task fails and, unless it is set to continue on error, the workflow ends. A closed hook whose fault it is lets the \
-         task fail; 401 and 400 are for who is not proven and what cannot be read. Restricted is not offered. Open: 202, and \
+         task fail; 401 and 400 are for who is not proven and what cannot be read. Where nothing waits, because the extension is launched and \
+         not waited for, the decision stands in the record alone and there is no resume call. Restricted is not offered. Open: 202, and \
          `Completed`; 401 to a caller who is not proven."
     }
 
@@ -79,6 +86,9 @@ impl Adapter for Lifecycle {
 
     fn errand(&self, incoming: &Incoming, outcome: &Outcome<'_>) -> Option<Errand> {
         let call = &incoming.call;
+        if !waits(data_of(call.payload.root())) {
+            return None;
+        }
         let (workflow, task) =
             (call.resource.as_ref()?.id.as_ref()?, call.action.as_ref()?.id.as_ref()?);
         let status = if outcome.verdict > Effect::Allow { "Failed" } else { "Completed" };
@@ -128,37 +138,47 @@ impl Adapter for Lifecycle {
     }
 }
 
+fn data_of(root: Value<'_>) -> Option<Value<'_>> {
+    cased_object(Some(root), "data")
+}
+
+/// Whether the platform waits for a resume call: only then does it say where to.
+fn waits(data: Option<Value<'_>>) -> bool {
+    cased_text(data, "callbackUriPath").is_some_and(|path| !path.is_empty())
+}
+
 fn parse(body: &[u8], frame: &Frame<'_>) -> Result<Call, Malformed> {
     let mut read = Body { document: document(body)?, event_id: String::new() };
-    let result = cased(
-        &read,
-        cased(&read, Some(read.document.root()), "data")?,
-        "data.taskProcessingResult",
-    )?;
-    let id =
-        cased_text(&read, result, "data.taskProcessingResult.id")?.filter(|id| is_plain_id(id));
-    let id = id.ok_or_else(|| read.refuse(Cause::WrongShape, "data.taskProcessingResult.id"))?;
-    read.event_id.clone_from(&id);
+    let plain_id = |of| cased_text(of, "id").filter(|id| is_plain_id(id));
+    let result = cased_object(data_of(read.document.root()), "taskProcessingResult");
+    read.event_id = plain_id(result).unwrap_or_default();
+    let id = read.event_id.clone();
 
-    let data = cased(&read, Some(read.document.root()), "data")?;
-    let id_of = |path: &'static str, id_path: &'static str| {
-        let object = cased(&read, data, path)?;
-        let id = cased_text(&read, object, id_path)?.filter(|id| is_plain_id(id));
-        let id = id.ok_or_else(|| read.refuse(Cause::WrongShape, id_path))?;
-        Ok((object, id))
-    };
-    let (task, task_id) = id_of("data.task", "data.task.id")?;
-    let (workflow, workflow_id) = id_of("data.workflow", "data.workflow.id")?;
-    let subject = cased(&read, data, "data.subject")?;
-    if subject.is_some_and(|subject| !subject.is_object()) {
-        return Err(read.refuse(Cause::WrongShape, "data.subject"));
+    let data = data_of(read.document.root());
+    if data.is_none() {
+        return Err(read.refuse(Cause::WrongShape, "data"));
     }
+    let (task, workflow) = (cased_object(data, "task"), cased_object(data, "workflow"));
+    let (task_id, workflow_id) = (plain_id(task), plain_id(workflow));
+    // Only a resume call needs them.
+    if waits(data) {
+        for (found, path) in [
+            (!id.is_empty(), "data.taskProcessingResult.id"),
+            (task_id.is_some(), "data.task.id"),
+            (workflow_id.is_some(), "data.workflow.id"),
+        ] {
+            if !found {
+                return Err(read.refuse(Cause::WrongShape, path));
+            }
+        }
+    }
+    let subject = cased_object(data, "subject");
     let subject = match subject {
         None => None,
         Some(_) => Some(Principal {
             kind: PrincipalKind::Person,
             type_name: "user".into(),
-            id: cased_text(&read, subject, "data.subject.id")?,
+            id: cased_text(subject, "id"),
             attributes: attributes([subject]),
             entitlements: read.entitlements(&frame.settings.entitlements, &[])?,
         }),
@@ -174,12 +194,12 @@ fn parse(body: &[u8], frame: &Frame<'_>) -> Result<Call, Malformed> {
         actors: Vec::new(),
         action: Some(Entity {
             type_name: "workflow-task".into(),
-            id: Some(task_id),
+            id: task_id,
             attributes: cased_members(task, &["displayName"]),
         }),
         resource: Some(Entity {
             type_name: "workflow".into(),
-            id: Some(workflow_id),
+            id: workflow_id,
             attributes: cased_members(workflow, &["displayName", "workflowVersion"]),
         }),
         requested: Vec::new(),

@@ -28,7 +28,7 @@ use portcullis_model::{
 
 use crate::adapter::{Reaction, Reactions};
 use crate::answer::{Answer, Slot};
-use crate::body::{Body, attributes, members};
+use crate::body::{Body, attributes, members, object, string};
 use crate::{Frame, Incoming, Malformed};
 
 /// An authentication event.
@@ -63,7 +63,7 @@ pub(crate) struct Particulars {
     /// What would be granted.
     pub(crate) requested: Vec<Grant>,
     /// JSON Pointers to secrets in the payload.
-    pub(crate) secrets: &'static [&'static str],
+    pub(crate) secrets: Vec<String>,
 }
 
 impl Event {
@@ -81,22 +81,14 @@ impl Event {
         let root = document.root();
         let data = root.get("data").filter(|data| data.is_object());
         let context = data.and_then(|data| data.get("authenticationContext"));
-        let id =
-            context.and_then(|context| context.get("correlationId")).filter(|id| !id.is_null());
-        let event_id = match id.map(|id| id.as_str().filter(|id| id.len() <= LONGEST_ID)) {
-            Some(Some(id)) => id.into_owned(),
-            // Entra always sends one; it only tells calls apart, so that its absence stops nobody.
-            None => String::new(),
-            Some(None) => {
-                let detail = "data.authenticationContext.correlationId";
-                return Err(Malformed { cause: Cause::WrongShape, detail, event: None });
-            }
-        };
+        // Entra always sends one; it only tells calls apart, so that its absence stops nobody.
+        let id = string(context, "correlationId").filter(|id| id.len() <= LONGEST_ID);
+        let event_id = id.unwrap_or_default();
         let body = Body { document, event_id };
         let root = body.document.root();
         let data = body.data()?;
 
-        let of_type = |object: Value<'_>, name: &'static str, detail, wanted: &str| {
+        let of_type = |object: Value<'_>, name: &str, detail: &'static str, wanted: &str| {
             let found = named(object, name).map_err(|()| body.refuse(Cause::WrongShape, detail))?;
             let found = found
                 .and_then(Value::as_str)
@@ -122,35 +114,28 @@ impl Event {
         )?;
         let platform_tenant = tenant(&body, data)?;
 
-        let context = body.object(Some(data), "data.authenticationContext")?;
-        let client = body.object(context, "data.authenticationContext.client")?;
-        let user = body.object(context, "data.authenticationContext.user")?;
-        let application =
-            body.object(context, "data.authenticationContext.clientServicePrincipal")?;
-        let resource =
-            body.object(context, "data.authenticationContext.resourceServicePrincipal")?;
+        let context = object(Some(data), "authenticationContext");
+        let client = object(context, "client");
+        let user = object(context, "user");
+        let application = object(context, "clientServicePrincipal");
+        let resource = object(context, "resourceServicePrincipal");
 
         // The only example of claim validation calls it `clientIp`.
-        let ip = match body.string(client, "data.authenticationContext.client.ip")? {
+        let ip = match string(client, "ip") {
             Some(ip) => Some(ip),
-            None => body.string(client, "data.authenticationContext.client.clientIp")?,
+            None => string(client, "clientIp"),
         };
         let locale = members(client, &["locale"]).pop();
-        let user = match user {
-            None => None,
-            Some(_) => Some(Principal {
-                kind: PrincipalKind::Person,
-                type_name: "user".into(),
-                id: body.string(user, "data.authenticationContext.user.id")?,
-                attributes: attributes([user]),
-                entitlements: Vec::new(),
-            }),
-        };
+        let user = user.map(|_| Principal {
+            kind: PrincipalKind::Person,
+            type_name: "user".into(),
+            id: string(user, "id"),
+            attributes: attributes([user]),
+            entitlements: Vec::new(),
+        });
         let about = ["displayName", "appDisplayName", "id"];
-        let client_id =
-            body.string(application, "data.authenticationContext.clientServicePrincipal.appId")?;
-        let resource_id =
-            body.string(resource, "data.authenticationContext.resourceServicePrincipal.appId")?;
+        let client_id = string(application, "appId");
+        let resource_id = string(resource, "appId");
         let client = application.map(|_| Principal {
             kind: PrincipalKind::Service,
             type_name: "application".into(),
@@ -196,6 +181,8 @@ impl Heading {
         {
             subject.attributes.push(locale);
         }
+        let mut pointers = Secrets::default();
+        secrets.into_iter().for_each(|pointer| pointers.add(pointer));
         let id = self.body.event_id;
         let call = Call {
             correlation: (!id.is_empty()).then(|| id.clone()),
@@ -219,7 +206,7 @@ impl Heading {
             purpose: None,
             proposed: Vec::new(),
             payload: self.body.document,
-            secrets: Secrets::at(secrets),
+            secrets: pointers,
         };
         Incoming { platform_tenant: self.platform_tenant, ..call.into() }
     }
@@ -227,7 +214,7 @@ impl Heading {
 
 /// Parses a body that is an object.
 pub(crate) fn document(body: &[u8]) -> Result<Document, Malformed> {
-    let refuse = |cause| Malformed { cause, detail: "the body", event: None };
+    let refuse = |cause| Malformed { cause, detail: "the body".into(), event: None };
     let document = Document::parse(body).map_err(|error| refuse(error.cause))?;
     if document.root().is_object() { Ok(document) } else { Err(refuse(Cause::WrongShape)) }
 }
@@ -245,25 +232,19 @@ pub(crate) fn named<'a>(object: Value<'a>, name: &str) -> Result<Option<Value<'a
     }
 }
 
-/// An optional member of `parent`, the one that the path ends in, in whatever case.
-pub(crate) fn cased<'a>(
-    body: &Body,
-    parent: Option<Value<'a>>,
-    path: &'static str,
-) -> Result<Option<Value<'a>>, Malformed> {
-    let (Some(parent), Some(name)) = (parent, path.rsplit('.').next()) else { return Ok(None) };
-    named(parent, name).map_err(|()| body.refuse(Cause::WrongShape, path))
+/// An optional member of `parent`, in whatever case. One that is there in several is as good as absent.
+pub(crate) fn cased<'a>(parent: Option<Value<'a>>, name: &str) -> Option<Value<'a>> {
+    named(parent?, name).ok()?
+}
+
+/// Likewise, an object.
+pub(crate) fn cased_object<'a>(parent: Option<Value<'a>>, name: &str) -> Option<Value<'a>> {
+    cased(parent, name).filter(|value| value.is_object())
 }
 
 /// Likewise, a string.
-pub(crate) fn cased_text(
-    body: &Body,
-    parent: Option<Value<'_>>,
-    path: &'static str,
-) -> Result<Option<String>, Malformed> {
-    let Some(value) = cased(body, parent, path)? else { return Ok(None) };
-    let text = value.as_str().ok_or_else(|| body.refuse(Cause::WrongShape, path))?;
-    Ok(Some(text.into_owned()))
+pub(crate) fn cased_text(parent: Option<Value<'_>>, name: &str) -> Option<String> {
+    cased(parent, name)?.as_str().map(|text| text.into_owned())
 }
 
 /// Those members of an object, in whatever case, as attributes by these names.
@@ -283,12 +264,10 @@ pub(crate) fn is_plain_id(id: &str) -> bool {
 
 /// The platform's tenant: `data.tenantId`, or what `source` names. A body that names two is refused.
 fn tenant(body: &Body, data: Value<'_>) -> Result<Option<String>, Malformed> {
-    let source =
-        body.string(Some(body.document.root()), "source")?.filter(|source| !source.is_empty());
-    let source = source.ok_or_else(|| body.refuse(Cause::WrongShape, "source"))?;
+    let source = body.required(Some(body.document.root()), "source")?;
     let of_source =
         source.strip_prefix("/tenants/").and_then(|rest| rest.split('/').next()).map(str::to_owned);
-    match (body.string(Some(data), "data.tenantId")?, of_source) {
+    match (string(Some(data), "tenantId"), of_source) {
         (Some(own), Some(other)) if !own.eq_ignore_ascii_case(&other) => {
             Err(body.refuse(Cause::WrongShape, "data.tenantId, which is not the tenant of source"))
         }

@@ -3,17 +3,23 @@
 //! Invariant: `continueWithDefaultBehavior` says that the code is on its way, so it is only said where the host is to deliver it; the
 //! code is a secret of the call and stands nowhere else. Entra makes the code and checks it.
 //!
-//! Reading. The subject is who gets the code, by the address (`otpContext.identifier`). The action's attribute `requestType` says
+//! Reading. The subject is who gets the code, by the address (`otpContext.identifier`). Names below `data` are taken in
+//! any case, and the code is a secret wherever it stands. The action's attribute `requestType` says
 //! what for (`signUp`, …).
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
+use portcullis_model::json::{Value, escape_token};
 use portcullis_model::{Cause, ChangeKind, Effect, Principal, PrincipalKind};
 
-use super::{BUDGET, DENIED, Event, LIMIT, Particulars, act, error, refused};
+use super::{
+    BUDGET, DENIED, Event, LIMIT, Particulars, act, cased_object, cased_text, error, refused,
+};
 use crate::adapter::{Adapter, Reaction, Reactions, Repeats};
 use crate::answer::Answer;
+use crate::body::spelling;
 use crate::errand::{Errand, Message};
 use crate::say::{Saying, To};
 use crate::{Frame, Heard, Incoming, Malformed, OnFailure, Outcome, Request, Unsayable, Why};
@@ -22,6 +28,18 @@ use crate::{Frame, Heard, Incoming, Malformed, OnFailure, Outcome, Request, Unsa
 pub(crate) struct OtpSend;
 
 impl Adapter for OtpSend {
+    fn required(&self) -> &'static [&'static str] {
+        &[
+            "type",
+            "source",
+            "data",
+            "data.@odata.type",
+            "data.tenantId",
+            "data.otpContext.identifier",
+            "data.otpContext.oneTimeCode",
+        ]
+    }
+
     fn platform_limit(&self) -> Duration {
         LIMIT
     }
@@ -55,13 +73,12 @@ impl Adapter for OtpSend {
     fn read(&self, request: &Request<'_>, frame: &Frame<'_>) -> Result<Heard, Malformed> {
         let heading = EVENT.heading(request.body, frame)?;
         let body = heading.body();
-        let context = body.object(heading.data(), "data.otpContext")?;
-        let needed = |path: &'static str| {
-            let text = body.string(context, path)?.filter(|text| !text.is_empty());
-            text.ok_or_else(|| body.refuse(Cause::WrongShape, path))
-        };
-        let address = needed("data.otpContext.identifier")?;
-        needed("data.otpContext.oneTimeCode")?;
+        let context = cased_object(heading.data(), "otpContext");
+        let address = cased_text(context, "identifier").filter(|address| !address.is_empty());
+        let address =
+            address.ok_or_else(|| body.refuse(Cause::WrongShape, "data.otpContext.identifier"))?;
+        let code = code_place(heading.data())
+            .ok_or_else(|| body.refuse(Cause::WrongShape, "data.otpContext.oneTimeCode"))?;
         let subject = Principal {
             kind: PrincipalKind::Person,
             type_name: "user".into(),
@@ -70,7 +87,7 @@ impl Adapter for OtpSend {
             entitlements: body.entitlements(&frame.settings.entitlements, &[])?,
         };
         let particulars =
-            Particulars { subject: Some(subject), secrets: &[CODE], ..Particulars::default() };
+            Particulars { subject: Some(subject), secrets: vec![code], ..Particulars::default() };
         Ok(Heard::One(heading.incoming(&EVENT, frame, particulars)))
     }
 
@@ -98,7 +115,8 @@ impl Adapter for OtpSend {
         }
         let call = &incoming.call;
         let to = call.subject.as_ref()?.id.clone()?;
-        let code = call.payload.pointer(CODE)?.as_str()?.into_owned();
+        let code = code_place(call.payload.root().get("data"))?;
+        let code = spelling(call.payload.pointer(&code)?)?;
         let locale = call.payload.pointer("/data/authenticationContext/client/locale");
         let key = digest(&SHA256, format!("{}\n{to}\n{code}", call.id).as_bytes());
         Some(Errand::Deliver(Message {
@@ -106,9 +124,7 @@ impl Adapter for OtpSend {
             to,
             code,
             text: None,
-            locale: locale
-                .and_then(portcullis_model::json::Value::as_str)
-                .map(|locale| locale.into_owned()),
+            locale: locale.and_then(Value::as_str).map(|locale| locale.into_owned()),
             expires: None,
             // A second code for the same sign-in is another message.
             key: key.as_ref().iter().take(16).map(|byte| format!("{byte:02x}")).collect(),
@@ -148,8 +164,23 @@ impl Adapter for OtpSend {
     }
 }
 
-/// The one-time code.
-const CODE: &str = "/data/otpContext/oneTimeCode";
+/// A JSON Pointer to the one-time code, by the names that the request gives the places: Microsoft's documents and its
+/// service do not agree in their case. None where there is no code, or more than one.
+fn code_place(data: Option<Value<'_>>) -> Option<String> {
+    let context = only(data?, "otpContext")?;
+    let code = only(data?.get(&context)?, "oneTimeCode")?;
+    spelling(data?.get(&context)?.get(&code)?)?;
+    Some(format!("/data/{}/{}", escape_token(&context), escape_token(&code)))
+}
+
+/// How the one member of that name is spelled.
+fn only<'a>(object: Value<'a>, name: &str) -> Option<Cow<'a, str>> {
+    let mut spelled = object
+        .members()
+        .filter(|(spelled, value)| spelled.eq_ignore_ascii_case(name) && !value.is_null());
+    let (found, other) = (spelled.next(), spelled.next());
+    found.filter(|_| other.is_none()).map(|(spelled, _)| spelled)
+}
 
 const EVENT: Event = Event {
     hook: "entra.otp-send",

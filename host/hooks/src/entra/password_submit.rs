@@ -28,6 +28,7 @@ use super::{
 };
 use crate::adapter::{Adapter, Methods, Need, Reactions, Repeats};
 use crate::answer::{Answer, Slot};
+use crate::body::{object, string};
 use crate::say::{Saying, To};
 use crate::{
     Frame, Heard, Incoming, Malformed, OnFailure, Outcome, Request, Settings, Unsayable, Why,
@@ -37,6 +38,17 @@ use crate::{
 pub(crate) struct PasswordSubmit;
 
 impl Adapter for PasswordSubmit {
+    fn required(&self) -> &'static [&'static str] {
+        &[
+            "type",
+            "source",
+            "data",
+            "data.@odata.type",
+            "data.tenantId",
+            "data.encryptedPasswordContext",
+        ]
+    }
+
     fn platform_limit(&self) -> Duration {
         LIMIT
     }
@@ -74,7 +86,8 @@ impl Adapter for PasswordSubmit {
     }
 
     fn read(&self, request: &Request<'_>, frame: &Frame<'_>) -> Result<Heard, Malformed> {
-        let refuse = |cause, detail| Malformed { cause, detail, event: None };
+        let refuse =
+            |cause, detail: &'static str| Malformed { cause, detail: detail.into(), event: None };
         let sent = document(request.body)?;
         let context = sent.pointer(CONTEXT).and_then(Value::as_str);
         let context =
@@ -97,8 +110,8 @@ impl Adapter for PasswordSubmit {
         let opened = Zeroizing::new(opened.into_owned());
         let heading = EVENT.heading_of(document(opened.as_bytes())?.secret(), frame)?;
         let body = heading.body();
-        let user = body.object(heading.data(), "data.authenticationContext")?;
-        let user = body.object(user, "data.authenticationContext.user")?;
+        let user = object(heading.data(), "authenticationContext");
+        let user = object(user, "user");
         let mut attributes = crate::body::attributes([user]);
         if let Some(username) = username {
             attributes.retain(|attribute| attribute.name != "username");
@@ -107,12 +120,12 @@ impl Adapter for PasswordSubmit {
         let subject = Principal {
             kind: PrincipalKind::Person,
             type_name: "user".into(),
-            id: body.string(user, "data.authenticationContext.user.id")?,
+            id: string(user, "id"),
             attributes,
             entitlements: body.entitlements(&frame.settings.entitlements, &[])?,
         };
-        let particulars =
-            Particulars { subject: Some(subject), secrets: &[PASSWORD], ..Particulars::default() };
+        let secrets = vec![PASSWORD.to_owned()];
+        let particulars = Particulars { subject: Some(subject), secrets, ..Particulars::default() };
         Ok(Heard::One(heading.incoming(&EVENT, frame, particulars)))
     }
 
@@ -237,18 +250,14 @@ fn check(claims: Value<'_>, frame: &Frame<'_>) -> Result<Option<String>, &'stati
         return Err("iss of the password context, which is not of its aud");
     }
     let now = frame.received;
-    let seconds = |name: &str| {
-        claims
-            .get(name)
-            .and_then(Value::as_u64)
-            .map(|seconds| Millis(seconds.saturating_mul(1_000)))
-    };
-    let expires = seconds("exp").ok_or("exp of the password context")?;
+    // A `NumericDate` may have a fraction (RFC 7519, 2).
+    let time = |name: &str| claims.get(name).and_then(Value::as_epoch_millis).map(Millis);
+    let expires = time("exp").ok_or("exp of the password context")?;
     if now.0 >= expires.0.saturating_add(LEEWAY_MS) {
         return Err("the password context, which has expired");
     }
     if claims.get("nbf").is_some() {
-        let begins = seconds("nbf").ok_or("nbf of the password context")?;
+        let begins = time("nbf").ok_or("nbf of the password context")?;
         if now.0.saturating_add(LEEWAY_MS) < begins.0 {
             return Err("the password context, which is not valid yet");
         }

@@ -20,7 +20,7 @@ use portcullis_model::{
 use super::{DENIED, LONGEST_ID, UNCHECKED, document, named};
 use crate::adapter::{Adapter, Reaction, Reactions, Repeats};
 use crate::answer::{Answer, Slot};
-use crate::body::{Body, members};
+use crate::body::{Body, members, object, string};
 use crate::say::{Saying, To};
 use crate::{Frame, Heard, Incoming, Malformed, OnFailure, Outcome, Request, Unsayable, Why};
 
@@ -28,6 +28,10 @@ use crate::{Frame, Heard, Incoming, Malformed, OnFailure, Outcome, Request, Unsa
 pub(crate) struct Pim;
 
 impl Adapter for Pim {
+    fn required(&self) -> &'static [&'static str] {
+        &["@odata.type", "principalId", "groupId", "roleDefinitionId"]
+    }
+
     fn platform_limit(&self) -> Duration {
         LIMIT
     }
@@ -167,37 +171,34 @@ fn parse(body: &[u8], frame: &Frame<'_>) -> Result<Call, Malformed> {
     let root = read.document.root();
     let form = form(root).map_err(|(cause, detail)| read.refuse(cause, detail))?;
     let request =
-        if form == Form::AzureRole { read.object(Some(root), "properties")? } else { Some(root) };
+        if form == Form::AzureRole { object(Some(root), "properties") } else { Some(root) };
 
-    let needed = |path: &'static str| {
-        let text = read.string(request, path)?.filter(|text| !text.is_empty());
-        text.ok_or_else(|| read.refuse(Cause::WrongShape, path))
-    };
+    let needed = |name: &'static str| read.required(request, name);
     let principal = needed("principalId")?;
     let (kind, what, resource) = match form {
         Form::Group => (GrantKind::Group, needed("groupId")?, ("group", Some(needed("groupId")?))),
         Form::EntraRole => (
             GrantKind::Role,
             needed("roleDefinitionId")?,
-            ("directory-scope", read.string(request, "directoryScopeId")?),
+            ("directory-scope", string(request, "directoryScopeId")),
         ),
         Form::AzureRole => (
             GrantKind::Role,
             needed("roleDefinitionId")?,
-            ("azure-scope", read.string(request, "scope")?),
+            ("azure-scope", string(request, "scope")),
         ),
     };
-    let principal_kind = match read.string(request, "principalType")?.as_deref() {
+    let principal_kind = match string(request, "principalType").as_deref() {
         None | Some("User") => PrincipalKind::Person,
         Some("ServicePrincipal") => PrincipalKind::Service,
         Some("Device") => PrincipalKind::Device,
         Some(_) => PrincipalKind::Other,
     };
-    let action = match read.string(request, "action")? {
+    let action = match string(request, "action") {
         Some(action) => Some(action),
-        None => read.string(request, "requestType")?,
+        None => string(request, "requestType"),
     };
-    let purpose = read.string(request, "justification")?;
+    let purpose = string(request, "justification");
     let entitlements = read.entitlements(&frame.settings.entitlements, &[])?;
     Ok(Call {
         correlation: None,
@@ -237,16 +238,16 @@ fn parse(body: &[u8], frame: &Frame<'_>) -> Result<Call, Malformed> {
 
 fn form(root: Value<'_>) -> Result<Form, (Cause, &'static str)> {
     let stated = named(root, "@odata.type").map_err(|()| (Cause::WrongShape, "@odata.type"))?;
-    let stated = stated
-        .map(|stated| stated.as_str().ok_or((Cause::WrongShape, "@odata.type")))
-        .transpose()?;
+    // One that is no text says nothing; the members tell the form as well.
+    let stated = stated.and_then(Value::as_str);
     let stated = stated.map(|stated| stated.trim_start_matches('#').to_ascii_lowercase());
     let has = |name: &str| root.get(name).is_some_and(|value| !value.is_null());
+    let has_object = |name: &str| root.get(name).is_some_and(Value::is_object);
     match stated.as_deref() {
         Some("microsoft.graph.privilegedaccessgroupassignmentschedulerequest") => Ok(Form::Group),
         Some("microsoft.graph.unifiedroleassignmentschedulerequest") => Ok(Form::EntraRole),
         Some(_) => Err((Cause::UnknownEvent, "@odata.type")),
-        None if has("properties") => Ok(Form::AzureRole),
+        None if has_object("properties") => Ok(Form::AzureRole),
         None if has("groupId") => Ok(Form::Group),
         None if has("roleDefinitionId") => Ok(Form::EntraRole),
         None => Err((Cause::WrongShape, "@odata.type, properties, groupId or roleDefinitionId")),

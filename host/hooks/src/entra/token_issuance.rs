@@ -22,6 +22,10 @@ use std::time::Duration;
 pub(crate) struct TokenIssuance;
 
 impl Adapter for TokenIssuance {
+    fn required(&self) -> &'static [&'static str] {
+        &["type", "source", "data", "data.@odata.type", "data.tenantId"]
+    }
+
     fn platform_limit(&self) -> Duration {
         LIMIT
     }

@@ -15,7 +15,7 @@ use portcullis_model::{Cause, ChangeKind, Effect, Party, Principal, PrincipalKin
 use super::{BUDGET, Event, LIMIT, Particulars, act, reactions, refused};
 use crate::adapter::{Adapter, Reactions, Repeats};
 use crate::answer::Answer;
-use crate::body::attributes;
+use crate::body::{attributes, object, string};
 use crate::say::{Saying, To};
 use crate::{Frame, Heard, Incoming, Malformed, OnFailure, Outcome, Request, Unsayable, Why};
 
@@ -23,6 +23,10 @@ use crate::{Frame, Heard, Incoming, Malformed, OnFailure, Outcome, Request, Unsa
 pub(crate) struct VerifiedId;
 
 impl Adapter for VerifiedId {
+    fn required(&self) -> &'static [&'static str] {
+        &["type", "source", "data", "data.@odata.type", "data.tenantId"]
+    }
+
     fn platform_limit(&self) -> Duration {
         LIMIT
     }
@@ -49,15 +53,15 @@ impl Adapter for VerifiedId {
     fn read(&self, request: &Request<'_>, frame: &Frame<'_>) -> Result<Heard, Malformed> {
         let heading = EVENT.heading(request.body, frame)?;
         let body = heading.body();
-        let shown = body.object(heading.data(), "data.verifiedIdClaimsContext")?;
-        let claims = body.object(shown, "data.verifiedIdClaimsContext.claims")?;
-        let known = body.object(shown, "data.verifiedIdClaimsContext.additionalInfo")?;
-        let context = body.object(heading.data(), "data.authenticationContext")?;
-        let user = body.object(context, "data.authenticationContext.user")?;
+        let shown = object(heading.data(), "verifiedIdClaimsContext");
+        let claims = object(shown, "claims");
+        let known = object(shown, "additionalInfo");
+        let context = object(heading.data(), "authenticationContext");
+        let user = object(context, "user");
         let subject = Principal {
             kind: PrincipalKind::Person,
             type_name: "user".into(),
-            id: body.string(user, "data.authenticationContext.user.id")?,
+            id: string(user, "id"),
             attributes: attributes([user, known, claims]),
             entitlements: body.entitlements(&frame.settings.entitlements, &[])?,
         };

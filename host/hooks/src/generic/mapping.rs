@@ -261,70 +261,62 @@ impl Mapping {
 
     /// Reads a request.
     pub(super) fn call(&self, body: &[u8], frame: &Frame<'_>) -> Result<Call, Malformed> {
-        let refuse = |cause, detail| Malformed { cause, detail, event: None };
-        let document = Document::parse(body).map_err(|error| refuse(error.cause, "the body"))?;
-        let event_id = match at(&document, self.source.id.as_deref()) {
-            None => format!("{:016x}", frame.seed),
-            Some(id) => {
-                let id = scalar(id).filter(|id| (1..=LONGEST_ID).contains(&id.len()));
-                id.ok_or_else(|| refuse(Cause::WrongShape, "mapping.id"))?
-            }
-        };
+        let refuse = |cause| Malformed { cause, detail: "the body".into(), event: None };
+        let document = Document::parse(body).map_err(|error| refuse(error.cause))?;
+        let id = at(&document, self.source.id.as_deref()).and_then(scalar);
+        let id = id.filter(|id| (1..=LONGEST_ID).contains(&id.len()));
+        let event_id = id.unwrap_or_else(|| frame.own_id());
         let read = Body { document, event_id };
-        if self.source.required.iter().any(|pointer| at(&read.document, Some(pointer)).is_none()) {
-            return Err(read.refuse(Cause::WrongShape, "mapping.required"));
+        let missing = |pointer: &&String| at(&read.document, Some(pointer)).is_none();
+        if let Some(missing) = self.source.required.iter().find(missing) {
+            let detail = format!("{missing}, which the setting mapping.required names");
+            return Err(read.refuse(Cause::WrongShape, detail));
         }
-        let string = |pointer: &Option<String>, detail| match at(&read.document, pointer.as_deref())
-        {
-            None => Ok(None),
-            Some(value) => {
-                scalar(value).map(Some).ok_or_else(|| read.refuse(Cause::WrongShape, detail))
-            }
-        };
-        let attributes = |pointers: &[String], detail| {
+        // What the operator does not require may be absent, and a value that is none is as good as that.
+        let string =
+            |pointer: &Option<String>| at(&read.document, pointer.as_deref()).and_then(scalar);
+        let attributes = |pointers: &[String]| {
             let objects = pointers.iter().filter_map(|pointer| at(&read.document, Some(pointer)));
-            let objects: Vec<_> = objects.collect();
-            let wrong = objects.iter().any(|object| !object.is_object());
-            if wrong {
-                return Err(read.refuse(Cause::WrongShape, detail));
-            }
-            Ok(wanted_attributes(Wanted::all(), objects.into_iter().map(Some)))
+            let objects: Vec<_> = objects.filter(|object| object.is_object()).collect();
+            wanted_attributes(Wanted::all(), objects.into_iter().map(Some))
         };
-        let principal = |who: &Option<Who>, detail, word: &str, entitlements| {
-            let Some(Who { kind, source }) = who else { return Ok(None) };
-            let type_name = word_or_pointer(&source.type_name, |pointer| string(pointer, detail))?;
-            Ok(Some(Principal {
+        let principal = |who: &Option<Who>, word: &str, entitlements| {
+            let Who { kind, source } = who.as_ref()?;
+            let type_name = word_or_pointer(&source.type_name, string);
+            Some(Principal {
                 kind: *kind,
                 type_name: type_name.unwrap_or_else(|| word.to_owned()),
-                id: string(&source.id, detail)?,
-                attributes: attributes(&source.attributes, detail)?,
+                id: string(&source.id),
+                attributes: attributes(&source.attributes),
                 entitlements,
-            }))
+            })
         };
-        let entity = |source: &Option<EntitySource>, detail, word: &str| {
-            let Some(source) = source else { return Ok(None) };
-            let type_name = word_or_pointer(&source.type_name, |pointer| string(pointer, detail))?;
-            Ok(Some(Entity {
+        let entity = |source: &Option<EntitySource>, word: &str| {
+            let source = source.as_ref()?;
+            let type_name = word_or_pointer(&source.type_name, string);
+            Some(Entity {
                 type_name: type_name.unwrap_or_else(|| word.to_owned()),
-                id: word_or_pointer(&source.id, |pointer| string(pointer, detail))?,
-                attributes: attributes(&source.attributes, detail)?,
-            }))
+                id: word_or_pointer(&source.id, string),
+                attributes: attributes(&source.attributes),
+            })
         };
         let entitlements = read.entitlements(&frame.settings.entitlements, &[])?;
         let mut requested = Vec::new();
         for GrantSource { kind, at: pointer } in &self.source.requested {
             let mut ids = Strings::default();
-            read.strings(at(&read.document, Some(pointer)), "mapping.requested", &mut ids)?;
+            if !ids.take_all(at(&read.document, Some(pointer))) {
+                return Err(read.unreadable_place(pointer, "mapping.requested"));
+            }
             requested.extend(ids.list().into_iter().map(|id| Grant { kind: *kind, id: id.into() }));
         }
         let from = &self.source.origin;
         let origin = Origin {
-            ip: string(&from.ip, "mapping.origin.ip")?,
-            country: string(&from.country, "mapping.origin.country")?,
+            ip: string(&from.ip),
+            country: string(&from.country),
             asn: None,
-            user_agent: string(&from.user_agent, "mapping.origin.user_agent")?,
-            device: string(&from.device, "mapping.origin.device")?,
-            session: string(&from.session, "mapping.origin.session")?,
+            user_agent: string(&from.user_agent),
+            device: string(&from.device),
+            session: string(&from.session),
         };
         let known =
             [&origin.ip, &origin.country, &origin.user_agent, &origin.device, &origin.session];
@@ -332,22 +324,20 @@ impl Mapping {
         let mut secrets = Secrets::default();
         frame.settings.secrets.iter().for_each(|pointer| secrets.add(pointer.clone()));
         Ok(Call {
-            correlation: string(&self.source.correlation, "mapping.correlation")?,
+            correlation: string(&self.source.correlation),
             tenant: frame.tenant.to_owned(),
             hook: "generic",
             phase: None,
             received: frame.received,
             seed: frame.seed,
-            subject: principal(&self.subject, "mapping.subject", "user", entitlements)?,
-            actors: principal(&self.actor, "mapping.actor", "client", Vec::new())?
-                .into_iter()
-                .collect(),
-            action: entity(&self.source.action, "mapping.action", "action")?,
-            resource: entity(&self.source.resource, "mapping.resource", "resource")?,
+            subject: principal(&self.subject, "user", entitlements),
+            actors: principal(&self.actor, "client", Vec::new()).into_iter().collect(),
+            action: entity(&self.source.action, "action"),
+            resource: entity(&self.source.resource, "resource"),
             requested,
             lifetimes: Vec::new(),
             origin: is_known.then_some(origin),
-            purpose: string(&self.source.purpose, "mapping.purpose")?,
+            purpose: string(&self.source.purpose),
             proposed: Vec::new(),
             id: read.event_id,
             payload: read.document,
@@ -368,10 +358,10 @@ fn scalar(value: Value<'_>) -> Option<String> {
 
 fn word_or_pointer(
     source: &Option<String>,
-    string: impl Fn(&Option<String>) -> Result<Option<String>, Malformed>,
-) -> Result<Option<String>, Malformed> {
+    string: impl Fn(&Option<String>) -> Option<String>,
+) -> Option<String> {
     match source {
-        Some(word) if !word.starts_with('/') => Ok(Some(word.clone())),
+        Some(word) if !word.starts_with('/') => Some(word.clone()),
         pointer => string(pointer),
     }
 }

@@ -29,6 +29,10 @@ use template::Filled;
 pub(crate) struct Generic;
 
 impl Adapter for Generic {
+    fn required(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     fn platform_limit(&self) -> Duration {
         Duration::from_secs(30)
     }
@@ -56,12 +60,12 @@ impl Adapter for Generic {
         let Some(mapping) = &frame.settings.mapping else {
             return Err(Malformed {
                 cause: Cause::WrongShape,
-                detail: "the mapping, which this hook has not",
+                detail: "the mapping, which this hook has not".into(),
                 event: None,
             });
         };
         let call = mapping.call(request.body, frame)?;
-        Ok(Heard::One(Incoming { call, platform_tenant: None, mapping: Some(mapping.clone()) }))
+        Ok(Heard::One(Incoming { mapping: Some(mapping.clone()), ..call.into() }))
     }
 
     fn write(&self, incoming: &Incoming, outcome: &Outcome<'_>) -> Result<Answer, Unsayable> {

@@ -1,11 +1,14 @@
 //! `okta.event`: Okta's event hook, `com.okta.event_hook`: what the System Log tells of, in batches.
 //!
-//! Invariant: nothing that is answered here changes anything at Okta but whether the batch is sent once more: an empty `204` says that every
-//! event in it is on record, `503` that the host could not see to that. An event hook has `GET` for its first look only.
+//! Invariant: nothing that is answered here changes anything at Okta but whether the batch is sent once more: an
+//! empty `204` says that every event in it is on record, `503` that the host could not see to that. A batch of a
+//! proven caller is never answered with 4xx, since Okta then drops it for good. An event hook has `GET` for its
+//! first look only.
 //!
-//! Reading. Each event of a batch is a question of its own, by its `uuid`, and its payload is that event alone. The subject is the event's
-//! actor, the action its type and outcome, the resource its first target. The correlation is the transaction's id, which inline hooks have as
-//! theirs. An event that cannot be read is counted and does not keep the others from being read.
+//! Reading. Each event of a batch is a question of its own, by its `uuid`, and its payload is that event alone. The
+//! subject is the event's actor, the action its type and outcome, the resource its first target. The correlation is
+//! the transaction's id, which inline hooks have as theirs. An event that cannot be read is on record as one, with
+//! what came, and does not keep the others from being read.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -15,20 +18,24 @@ use portcullis_model::{
     Call, Cause, ChangeKind, Document, Effect, Entity, Origin, Party, Principal, PrincipalKind,
 };
 
-use super::{INLINE_LIMIT, envelope};
+use super::{Envelope, INLINE_LIMIT, envelope};
 use crate::adapter::{Adapter, Methods, Reaction, Reactions};
 use crate::answer::Answer;
-use crate::body::{Body, members};
+use crate::body::{Body, members, object, string};
 use crate::say::{Saying, To};
 use crate::{
-    Batch, Frame, Heard, Incoming, Malformed, OnFailure, Outcome, Request, Settings, Unsayable,
-    Until,
+    Batch, Frame, Gathering, Heard, Incoming, Malformed, OnFailure, Outcome, Request, Settings,
+    Unread, Unsayable, Until,
 };
 
 /// The hook kind.
 pub(crate) struct Event;
 
 impl Adapter for Event {
+    fn required(&self) -> &'static [&'static str] {
+        &["eventType", "data", "data.events", "data.events.eventType"]
+    }
+
     fn platform_limit(&self) -> Duration {
         INLINE_LIMIT
     }
@@ -48,9 +55,11 @@ impl Adapter for Event {
 
     fn about(&self) -> &'static str {
         "What an event tells has happened: nothing here decides, whatever a binding's mode. Every event of a batch is put before the hook's \
-         plugins and has a record of its own; a batch that Okta sends again is known by its `eventId` for 30 s and not looked at twice. The answer is an \
-         empty `204` once every record is durable, and `503` where the host could not see to that, so that Okta sends the batch once \
-         more. Closed and open differ in that alone: an open hook always says `204`. The first look (`GET` with \
+         plugins and has a record of its own; one that cannot be read has a record with the cause `wrong-shape` instead. A batch that Okta \
+         sends again is known by its `eventId` for 30 s and not looked at twice. The answer is an \
+         empty `204` once every record is durable, and `503` where the host could not see to that or the batch as a whole could not be \
+         read or is larger than `body_bytes`, so that Okta sends it once more. Closed and open differ in that alone: an open hook always says \
+         `204`. A caller who is not proven gets 401. The first look (`GET` with \
          `x-okta-verification-challenge`) is answered without proof and says nothing that the caller did not."
     }
 
@@ -75,22 +84,25 @@ impl Adapter for Event {
     }
 
     fn read(&self, request: &Request<'_>, frame: &Frame<'_>) -> Result<Heard, Malformed> {
-        let read = envelope(request.body, EVENT_TYPE)?;
+        let Envelope { body: read, sent_id } = envelope(request.body, EVENT_TYPE, frame)?;
         let events = read.data()?.get("events").filter(|events| events.is_array());
         let events = events.ok_or_else(|| read.refuse(Cause::WrongShape, "data.events"))?;
         let mut seen = BTreeSet::new();
         let mut items = Vec::new();
-        for event in events.elements() {
-            match parse(event, frame) {
+        for (number, event) in events.elements().enumerate() {
+            match parse(event, number, frame) {
                 Ok(call) if seen.insert(call.id.clone()) => items.push(Ok(call.into())),
                 Ok(_) => {}
-                Err(_) => items.push(Err(arrived())),
+                Err(malformed) => {
+                    let question = unreadable(event, number, frame).map(Incoming::from);
+                    items.push(Err(Box::new(Unread { answer: arrived(), malformed, question })));
+                }
             }
         }
         if items.is_empty() {
             return Ok(Heard::Nothing(arrived()));
         }
-        Ok(Heard::Many(Batch { items, until: Until::End, id: Some(read.event_id) }))
+        Ok(Heard::Many(Batch { items, until: Until::End, id: sent_id, query: Vec::new() }))
     }
 
     fn write(&self, _incoming: &Incoming, _outcome: &Outcome<'_>) -> Result<Answer, Unsayable> {
@@ -100,10 +112,10 @@ impl Adapter for Event {
     fn safe(&self, _on_failure: &OnFailure, cause: Cause, _incoming: Option<&Incoming>) -> Answer {
         match cause.party() {
             Party::Caller if cause == Cause::CallerUnproven => Answer::status(401),
-            Party::Caller => Answer::status(400),
             // It would fail the second time too.
             Party::Plugin => arrived(),
-            Party::Host => once_more(),
+            // 4xx would be the last of the batch.
+            Party::Caller | Party::Host => once_more(),
         }
     }
 
@@ -112,7 +124,7 @@ impl Adapter for Event {
     }
 
     /// A part that is not on record has a body.
-    fn gather(&self, answers: &[Vec<u8>], _until: Until) -> Answer {
+    fn gather(&self, answers: &[Vec<u8>], _batch: &Gathering) -> Answer {
         if answers.iter().all(Vec::is_empty) { arrived() } else { Answer::status(503) }
     }
 
@@ -134,35 +146,44 @@ impl Adapter for Event {
     }
 }
 
-/// Reads one event.
-fn parse(event: Value<'_>, frame: &Frame<'_>) -> Result<Call, Malformed> {
-    let wrong = |detail| Malformed { cause: Cause::WrongShape, detail, event: None };
+/// The body of one event, by its `uuid` or, without one, by an id of its own.
+fn body(event: Value<'_>, number: usize, frame: &Frame<'_>) -> Option<Body> {
     let id =
         event.get("uuid").and_then(Value::as_str).filter(|id| (1..=LONGEST_ID).contains(&id.len()));
-    let event_id = id.ok_or_else(|| wrong("data.events.uuid"))?.into_owned();
-    let document = Document::parse(event.raw().as_bytes()).map_err(|_| wrong("data.events"))?;
-    let read = Body { document, event_id };
+    let event_id = id.map_or_else(|| format!("{}/{number}", frame.own_id()), |id| id.into_owned());
+    Some(Body { document: Document::parse(event.raw().as_bytes()).ok()?, event_id })
+}
+
+/// What is on record of an event that cannot be read: what came, and nothing that it tells.
+fn unreadable(event: Value<'_>, number: usize, frame: &Frame<'_>) -> Option<Call> {
+    let call = body(event, number, frame)?.call("okta.event", frame);
+    Some(Call { seed: frame.seed_of(number), ..call })
+}
+
+/// Reads one event.
+fn parse(event: Value<'_>, number: usize, frame: &Frame<'_>) -> Result<Call, Malformed> {
+    let wrong =
+        || Malformed { cause: Cause::WrongShape, detail: "data.events".into(), event: None };
+    let read = body(event, number, frame).filter(|_| event.is_object()).ok_or_else(wrong)?;
     let event = Some(read.document.root());
-    let actor = read.object(event, "actor")?;
-    let client = read.object(event, "client")?;
-    let agent = read.object(client, "client.userAgent")?;
-    let place = read.object(client, "client.geographicalContext")?;
-    let security = read.object(event, "securityContext")?;
-    let device = read.object(event, "device")?;
-    let authentication = read.object(event, "authenticationContext")?;
-    let outcome = read.object(event, "outcome")?;
-    let transaction = read.object(event, "transaction")?;
+    let actor = object(event, "actor");
+    let client = object(event, "client");
+    let agent = object(client, "userAgent");
+    let place = object(client, "geographicalContext");
+    let security = object(event, "securityContext");
+    let device = object(event, "device");
+    let authentication = object(event, "authenticationContext");
+    let outcome = object(event, "outcome");
+    let transaction = object(event, "transaction");
     let target =
         event.and_then(|event| event.get("target")?.index(0)).filter(|target| target.is_object());
-    let Some(event_type) = read.string(event, "eventType")? else {
-        return Err(read.refuse(Cause::WrongShape, "eventType"));
-    };
+    let event_type = read.required(event, "data.events.eventType")?;
 
     let mut action_attributes = members(event, &["published", "severity", "displayMessage"]);
     action_attributes.extend(members(outcome, &["result", "reason"]));
     let subject = match actor {
         Some(_) => {
-            let type_name = read.string(actor, "actor.type")?.unwrap_or_default();
+            let type_name = string(actor, "type").unwrap_or_default();
             Some(Principal {
                 kind: if type_name == "User" {
                     PrincipalKind::Person
@@ -170,38 +191,35 @@ fn parse(event: Value<'_>, frame: &Frame<'_>) -> Result<Call, Malformed> {
                     PrincipalKind::Service
                 },
                 type_name,
-                id: read.string(actor, "actor.id")?,
+                id: string(actor, "id"),
                 attributes: members(actor, &["alternateId", "displayName"]),
                 entitlements: Vec::new(),
             })
         }
         None => None,
     };
-    let resource = match target {
-        Some(_) => Some(Entity {
-            type_name: read.string(target, "target.type")?.unwrap_or_default(),
-            id: read.string(target, "target.id")?,
-            attributes: members(target, &["alternateId", "displayName"]),
-        }),
-        None => None,
-    };
+    let resource = target.map(|_| Entity {
+        type_name: string(target, "type").unwrap_or_default(),
+        id: string(target, "id"),
+        attributes: members(target, &["alternateId", "displayName"]),
+    });
     let asn = security
         .and_then(|it| it.get("asNumber")?.as_u64())
         .and_then(|number| u32::try_from(number).ok());
-    let country = read.string(place, "client.geographicalContext.country")?;
+    let country = string(place, "country");
     let origin = Origin {
-        ip: read.string(client, "client.ipAddress")?,
+        ip: string(client, "ipAddress"),
         // Okta spells countries out, as a rule; the model has codes.
         country: country
             .filter(|name| name.len() == 2 && name.bytes().all(|byte| byte.is_ascii_uppercase())),
         asn,
-        user_agent: read.string(agent, "client.userAgent.rawUserAgent")?,
-        device: read.string(device, "device.id")?,
-        session: read.string(authentication, "authenticationContext.externalSessionId")?,
+        user_agent: string(agent, "rawUserAgent"),
+        device: string(device, "id"),
+        session: string(authentication, "externalSessionId"),
     };
 
     Ok(Call {
-        correlation: read.string(transaction, "transaction.id")?,
+        correlation: string(transaction, "id"),
         subject,
         action: Some(Entity { type_name: event_type, id: None, attributes: action_attributes }),
         resource,

@@ -16,10 +16,10 @@ use portcullis_model::{
 };
 
 use super::profile::Profile;
-use super::{ACTION, INLINE_LIMIT, commands, envelope, go_on, stop};
+use super::{ACTION, INLINE_LIMIT, commands, envelope, go_on, stop, unchecked};
 use crate::adapter::{Adapter, Reaction, Reactions};
 use crate::answer::Answer;
-use crate::body::{Strings, members, wanted_attributes};
+use crate::body::{Strings, members, object, string, wanted_attributes};
 use crate::say::{Saying, To};
 use crate::{Frame, Heard, Incoming, Malformed, OnFailure, Outcome, Request, Unsayable, Why};
 
@@ -27,6 +27,10 @@ use crate::{Frame, Heard, Incoming, Malformed, OnFailure, Outcome, Request, Unsa
 pub(crate) struct Import;
 
 impl Adapter for Import {
+    fn required(&self) -> &'static [&'static str] {
+        &["eventType", "data"]
+    }
+
     fn platform_limit(&self) -> Duration {
         INLINE_LIMIT
     }
@@ -59,8 +63,8 @@ impl Adapter for Import {
         render(outcome)
     }
 
-    fn safe(&self, _on_failure: &OnFailure, _cause: Cause, _incoming: Option<&Incoming>) -> Answer {
-        stop(UNCHECKED)
+    fn safe(&self, _on_failure: &OnFailure, cause: Cause, _incoming: Option<&Incoming>) -> Answer {
+        stop(unchecked(cause, UNCHECKED))
     }
 
     fn go_on(&self, _incoming: Option<&Incoming>) -> Answer {
@@ -118,28 +122,24 @@ impl Adapter for Import {
 
 /// Reads a request.
 fn parse(body: &[u8], frame: &Frame<'_>) -> Result<Call, Malformed> {
-    let read = envelope(body, EVENT_TYPE)?;
+    let read = envelope(body, EVENT_TYPE, frame)?.body;
     let data = read.data()?;
-    let context = read.object(Some(data), "data.context")?;
-    let application = read.object(context, "data.context.application")?;
-    let job = read.object(context, "data.context.job")?;
-    let action = read.object(Some(data), "data.action")?;
-    let user = read.object(Some(data), "data.user")?;
-    let profile = read.object(user, "data.user.profile")?;
-    let app_user = read.object(Some(data), "data.appUser")?;
-    let app_profile = read.object(app_user, "data.appUser.profile")?;
+    let context = object(Some(data), "context");
+    let application = object(context, "application");
+    let job = object(context, "job");
+    let action = object(Some(data), "action");
+    let user = object(Some(data), "user");
+    let profile = object(user, "profile");
+    let app_user = object(Some(data), "appUser");
+    let app_profile = object(app_user, "profile");
 
-    let user_id = read.string(user, "data.user.id")?;
-    let application_id = read.string(application, "data.context.application.id")?;
-    let job_id = read.string(job, "data.context.job.id")?;
+    let user_id = string(user, "id");
+    let application_id = string(application, "id");
+    let job_id = string(job, "id");
     let entitlements =
         read.entitlements(&frame.settings.entitlements, Import.default_entitlements())?;
     let mut groups = Strings::default();
-    read.strings(
-        app_profile.and_then(|it| it.get("groups")),
-        "data.appUser.profile.groups",
-        &mut groups,
-    )?;
+    groups.take(app_profile.and_then(|it| it.get("groups")));
     let requested = groups
         .list()
         .into_iter()

@@ -21,29 +21,55 @@ use portcullis_model::json::{Value, quote};
 use portcullis_model::{Cause, Document, Origin};
 
 use crate::answer::{Answer, Slot};
-use crate::body::Body;
-use crate::{HookKind, Malformed, Unsayable, Why};
+use crate::body::{Body, object, string};
+use crate::{Frame, HookKind, Malformed, Unsayable, Why};
 
-/// Reads the envelope of an event of that type.
-pub(crate) fn envelope(body: &[u8], event_type: &str) -> Result<Body, Malformed> {
-    let refuse = |cause, detail| Malformed { cause, detail, event: None };
+/// The envelope of an event.
+pub(crate) struct Envelope {
+    /// The body, and the event's id: Okta's, or one of the host's own where Okta's cannot be read.
+    pub(crate) body: Body,
+    /// Okta's id, by which a retry is known.
+    pub(crate) sent_id: Option<String>,
+}
+
+/// Reads the envelope of an event of that type. An event without a readable `eventId` gets an id of its own,
+/// which no other call has, so that it is decided and no retry of it is ever found.
+pub(crate) fn envelope(
+    body: &[u8],
+    event_type: &str,
+    frame: &Frame<'_>,
+) -> Result<Envelope, Malformed> {
+    let refuse =
+        |cause, detail: &'static str| Malformed { cause, detail: detail.into(), event: None };
     let document = Document::parse(body).map_err(|error| refuse(error.cause, "the body"))?;
-    let id = document.root().get("eventId").and_then(Value::as_str);
-    let Some(event_id) =
-        id.filter(|id| (1..=LONGEST_EVENT_ID).contains(&id.len())).map(Cow::into_owned)
-    else {
-        return Err(refuse(Cause::WrongShape, "eventId"));
-    };
-    let found = document.root().get("eventType").and_then(Value::as_str);
+    let root = document.root();
+    let sent_id = root
+        .get("eventId")
+        .or_else(|| only_spelling(root, "eventId"))
+        .and_then(Value::as_str)
+        .filter(|id| (1..=LONGEST_EVENT_ID).contains(&id.len()))
+        .map(Cow::into_owned);
+    let found = root.get("eventType").and_then(Value::as_str);
     let problem = match found {
-        None => Some((Cause::WrongShape, "eventType")),
-        Some(found) if found != event_type => Some((Cause::UnknownEvent, "eventType")),
+        None => Some(Cause::WrongShape),
+        Some(found) if found != event_type => Some(Cause::UnknownEvent),
         Some(_) => None,
     };
-    let body = Body { document, event_id };
-    match problem {
-        None => Ok(body),
-        Some((cause, detail)) => Err(body.refuse(cause, detail)),
+    if let Some(cause) = problem {
+        let body = Body { document, event_id: sent_id.unwrap_or_default() };
+        let refused = body.refuse(cause, "eventType");
+        return Err(Malformed { event: refused.event.filter(|id| !id.is_empty()), ..refused });
+    }
+    let event_id = sent_id.clone().unwrap_or_else(|| frame.own_id());
+    Ok(Envelope { body: Body { document, event_id }, sent_id })
+}
+
+/// The member of that name in another case, where there is exactly one.
+fn only_spelling<'a>(object: Value<'a>, name: &str) -> Option<Value<'a>> {
+    let mut found = object.members().filter(|(spelled, _)| spelled.eq_ignore_ascii_case(name));
+    match (found.next(), found.next()) {
+        (Some((_, value)), None) => Some(value),
+        _ => None,
     }
 }
 
@@ -51,8 +77,7 @@ pub(crate) fn envelope(body: &[u8], event_type: &str) -> Result<Body, Malformed>
 pub(super) struct Context<'a> {
     /// All of it.
     pub(super) whole: Option<Value<'a>>,
-    /// `user`, which is not there where nobody is known yet.
-    pub(super) user: Option<Value<'a>>,
+    /// Of `user`, which is not there where nobody is known yet.
     pub(super) profile: Option<Value<'a>>,
     pub(super) user_id: Option<String>,
     pub(super) origin: Option<Origin>,
@@ -62,31 +87,35 @@ pub(super) struct Context<'a> {
 
 impl<'a> Context<'a> {
     /// Reads what is there.
-    pub(super) fn read(read: &Body, data: Value<'a>) -> Result<Self, Malformed> {
-        let whole = read.object(Some(data), "data.context")?;
-        let request = read.object(whole, "data.context.request")?;
-        let session = read.object(whole, "data.context.session")?;
-        let user = read.object(whole, "data.context.user")?;
-        let profile = read.object(user, "data.context.user.profile")?;
+    pub(super) fn read(data: Value<'a>) -> Self {
+        let whole = object(Some(data), "context");
+        let request = object(whole, "request");
+        let session = object(whole, "session");
+        let user = object(whole, "user");
+        let profile = object(user, "profile");
         let origin = Origin {
-            ip: read.string(request, "data.context.request.ipAddress")?,
-            session: read.string(session, "data.context.session.id")?,
+            ip: string(request, "ipAddress"),
+            session: string(session, "id"),
             ..Origin::default()
         };
-        Ok(Self {
+        Self {
             whole,
-            user,
             profile,
-            user_id: read.string(user, "data.context.user.id")?,
+            user_id: string(user, "id"),
             origin: (origin.ip.is_some() || origin.session.is_some()).then_some(origin),
-            correlation: read.string(request, "data.context.request.id")?,
-        })
+            correlation: string(request, "id"),
+        }
     }
 }
 
 /// The platform's default: nothing to say.
 pub(crate) fn go_on() -> Answer {
     Answer::ok("{}".into(), Slot::DebugContext)
+}
+
+/// The text of a refusal without a decision: one that explains itself where that helps whoever reads it.
+pub(super) fn unchecked(cause: Cause, text: &'static str) -> &'static str {
+    if cause == Cause::EventReused { EVENT_REUSED } else { text }
 }
 
 /// An answer with `error`.
@@ -127,6 +156,11 @@ pub(crate) const EVENT_TYPES: [(&str, HookKind); 7] = [
     (telephony::EVENT_TYPE, HookKind::OktaTelephony),
     (token::EVENT_TYPE, HookKind::OktaToken),
 ];
+
+/// What is read where an event id comes a second time with another body. Okta never sends that by itself; a
+/// preview in its console does, when somebody edits the request and sends it again.
+pub(super) const EVENT_REUSED: &str = "This could not be checked: the event id was used a moment ago \
+     with another body. In a preview of the Okta console, change eventId with each edit, or wait 30 seconds.";
 
 /// The command that decides, where a hook has one.
 pub(super) const ACTION: &str = "com.okta.action.update";

@@ -11,10 +11,10 @@ use portcullis_model::{
     Call, Cause, Change, ChangeKind, Credential, Effect, Entity, Principal, PrincipalKind, Secrets,
 };
 
-use super::{ACTION, Context, INLINE_LIMIT, commands, envelope, go_on};
+use super::{ACTION, Context, EVENT_REUSED, INLINE_LIMIT, commands, envelope, go_on};
 use crate::adapter::{Adapter, Reaction, Reactions};
 use crate::answer::{Answer, Slot};
-use crate::body::members;
+use crate::body::{members, object, string};
 use crate::say::{Saying, To};
 use crate::{Frame, Heard, Incoming, Malformed, OnFailure, Outcome, Request, Unsayable, Why};
 
@@ -22,6 +22,15 @@ use crate::{Frame, Heard, Incoming, Malformed, OnFailure, Outcome, Request, Unsa
 pub(crate) struct PasswordImport;
 
 impl Adapter for PasswordImport {
+    fn required(&self) -> &'static [&'static str] {
+        &[
+            "eventType",
+            "data",
+            "data.context.credential.username",
+            "data.context.credential.password",
+        ]
+    }
+
     fn platform_limit(&self) -> Duration {
         INLINE_LIMIT
     }
@@ -73,11 +82,15 @@ impl Adapter for PasswordImport {
         if verified && !refused && outcome.verdict <= Effect::Allow {
             return commands(&[(ACTION, "{\"credential\":\"VERIFIED\"}".to_owned())]);
         }
-        Ok(unverified())
+        Ok(unverified(Slot::DebugContext))
     }
 
-    fn safe(&self, _on_failure: &OnFailure, _cause: Cause, _incoming: Option<&Incoming>) -> Answer {
-        unverified()
+    fn safe(&self, _on_failure: &OnFailure, cause: Cause, _incoming: Option<&Incoming>) -> Answer {
+        let slot = match cause {
+            Cause::EventReused => Slot::Explained(EVENT_REUSED),
+            _ => Slot::DebugContext,
+        };
+        unverified(slot)
     }
 
     fn go_on(&self, _incoming: Option<&Incoming>) -> Answer {
@@ -121,16 +134,14 @@ impl Adapter for PasswordImport {
 
 /// Reads a request.
 fn parse(body: &[u8], frame: &Frame<'_>) -> Result<Call, Malformed> {
-    let read = envelope(body, EVENT_TYPE)?;
+    let read = envelope(body, EVENT_TYPE, frame)?.body;
     let data = read.data()?;
-    let Context { whole: context, origin, correlation, .. } = Context::read(&read, data)?;
-    let credential = read.object(context, "data.context.credential")?;
-    let action = read.object(Some(data), "data.action")?;
-    let user_name = read.string(credential, "data.context.credential.username")?;
-    let Some(user_name) = user_name.filter(|name| !name.is_empty()) else {
-        return Err(read.refuse(Cause::WrongShape, "data.context.credential.username"));
-    };
-    if read.string(credential, "data.context.credential.password")?.is_none() {
+    let Context { whole: context, origin, correlation, .. } = Context::read(data);
+    let credential = object(context, "credential");
+    let action = object(Some(data), "action");
+    let user_name = read.required(credential, "data.context.credential.username")?;
+    // An empty one is one, and wrong.
+    if string(credential, "password").is_none() {
         return Err(read.refuse(Cause::WrongShape, "data.context.credential.password"));
     }
 
@@ -155,11 +166,11 @@ fn parse(body: &[u8], frame: &Frame<'_>) -> Result<Call, Malformed> {
 }
 
 /// The answer that lets nobody in.
-fn unverified() -> Answer {
+fn unverified(slot: Slot) -> Answer {
     let body = format!(
         "{{\"commands\":[{{\"type\":\"{ACTION}\",\"value\":{{\"credential\":\"UNVERIFIED\"}}}}]}}"
     );
-    Answer::ok(body, Slot::DebugContext)
+    Answer::ok(body, slot)
 }
 
 pub(super) const EVENT_TYPE: &str = "com.okta.user.credential.password.import";

@@ -15,10 +15,10 @@ use portcullis_model::{
 };
 
 use super::profile::Profile;
-use super::{ACTION, Context, INLINE_LIMIT, commands, envelope, go_on};
+use super::{ACTION, Context, INLINE_LIMIT, commands, envelope, go_on, unchecked};
 use crate::adapter::{Adapter, Reaction, Reactions};
 use crate::answer::{Answer, Slot};
-use crate::body::attributes;
+use crate::body::{attributes, object, string};
 use crate::say::{Saying, To};
 use crate::{
     Frame, Ground, Heard, Incoming, Malformed, OnFailure, Outcome, Request, Unsayable, Why,
@@ -28,6 +28,10 @@ use crate::{
 pub(crate) struct Registration;
 
 impl Adapter for Registration {
+    fn required(&self) -> &'static [&'static str] {
+        &["eventType", "data", "requestType"]
+    }
+
     fn platform_limit(&self) -> Duration {
         INLINE_LIMIT
     }
@@ -61,8 +65,8 @@ impl Adapter for Registration {
         render(&incoming.call, outcome)
     }
 
-    fn safe(&self, _on_failure: &OnFailure, _cause: Cause, _incoming: Option<&Incoming>) -> Answer {
-        deny(UNCHECKED, &[], None)
+    fn safe(&self, _on_failure: &OnFailure, cause: Cause, _incoming: Option<&Incoming>) -> Answer {
+        deny(unchecked(cause, UNCHECKED), &[], None)
     }
 
     fn go_on(&self, _incoming: Option<&Incoming>) -> Answer {
@@ -120,19 +124,20 @@ impl Adapter for Registration {
 
 /// Reads a request.
 fn parse(body: &[u8], frame: &Frame<'_>) -> Result<Call, Malformed> {
-    let read = envelope(body, EVENT_TYPE)?;
-    let request_type = read.string(Some(read.document.root()), "requestType")?;
+    let read = envelope(body, EVENT_TYPE, frame)?.body;
+    let request_type = string(Some(read.document.root()), "requestType");
+    let data = read.data()?;
+    let (new, update) =
+        (object(Some(data), "userProfile"), object(Some(data), "userProfileUpdate"));
     let progressive = match request_type.as_deref() {
-        None | Some("self.service.registration") => false,
+        Some("self.service.registration") => false,
         Some("progressive.profile") => true,
         Some(_) => return Err(read.refuse(Cause::UnknownEvent, "requestType")),
+        // Without a word about it the form says which it is.
+        None => new.is_none() && update.is_some(),
     };
-    let data = read.data()?;
-    let Context { profile, user_id, origin, correlation, .. } = Context::read(&read, data)?;
-    let form = match progressive {
-        false => read.object(Some(data), "data.userProfile")?,
-        true => read.object(Some(data), "data.userProfileUpdate")?,
-    };
+    let Context { profile, user_id, origin, correlation, .. } = Context::read(data);
+    let form = if progressive { update } else { new };
     let entitlements = read.entitlements(&frame.settings.entitlements, &[])?;
 
     Ok(Call {

@@ -17,10 +17,10 @@ use portcullis_model::{
 };
 
 use super::assertion::{LIFETIME, Patch, SESSION_LIFETIME};
-use super::{Context, INLINE_LIMIT, commands, envelope, go_on, stop};
+use super::{Context, INLINE_LIMIT, commands, envelope, go_on, stop, unchecked};
 use crate::adapter::{Adapter, Reaction, Reactions};
 use crate::answer::Answer;
-use crate::body::{Body, Strings, first_of_each, members};
+use crate::body::{Body, Strings, first_of_each, members, object, string};
 use crate::object::array;
 use crate::say::{Saying, To};
 use crate::{Frame, Heard, Incoming, Malformed, OnFailure, Outcome, Request, Unsayable, Why};
@@ -29,6 +29,10 @@ use crate::{Frame, Heard, Incoming, Malformed, OnFailure, Outcome, Request, Unsa
 pub(crate) struct Saml;
 
 impl Adapter for Saml {
+    fn required(&self) -> &'static [&'static str] {
+        &["eventType", "data"]
+    }
+
     fn platform_limit(&self) -> Duration {
         INLINE_LIMIT
     }
@@ -85,7 +89,7 @@ impl Adapter for Saml {
             }
             _ => None,
         };
-        restricted.unwrap_or_else(|| stop(UNCHECKED))
+        restricted.unwrap_or_else(|| stop(unchecked(cause, UNCHECKED)))
     }
 
     fn go_on(&self, _incoming: Option<&Incoming>) -> Answer {
@@ -143,40 +147,31 @@ impl Adapter for Saml {
 
 /// Reads a request.
 fn parse(body: &[u8], frame: &Frame<'_>) -> Result<Call, Malformed> {
-    let read = envelope(body, EVENT_TYPE)?;
+    let read = envelope(body, EVENT_TYPE, frame)?.body;
     let data = read.data()?;
-    let Context { whole: context, user, profile, user_id, origin, correlation } =
-        Context::read(&read, data)?;
-    let protocol = read.object(context, "data.context.protocol")?;
-    let issuer = read.object(protocol, "data.context.protocol.issuer")?;
-    let assertion = read.object(Some(data), "data.assertion")?;
-    let authentication = read.object(assertion, "data.assertion.authentication")?;
-    let authentication_context =
-        read.object(authentication, "data.assertion.authentication.authnContext")?;
-    let conditions = read.object(assertion, "data.assertion.conditions")?;
-    let claims = read.object(assertion, "data.assertion.claims")?;
+    let Context { whole: context, profile, user_id, origin, correlation } = Context::read(data);
+    let user = context.and_then(|context| context.get("user")).filter(|user| !user.is_null());
+    let protocol = object(context, "protocol");
+    let issuer = object(protocol, "issuer");
+    let assertion = object(Some(data), "assertion");
+    let authentication = object(assertion, "authentication");
+    let authentication_context = object(authentication, "authnContext");
+    let conditions = object(assertion, "conditions");
+    let claims = object(assertion, "claims");
 
-    let application = read.string(issuer, "data.context.protocol.issuer.id")?;
+    let application = string(issuer, "id");
     let subject = match user {
         Some(_) => Some(Principal {
             kind: PrincipalKind::Person,
             type_name: "user".into(),
             id: user_id,
-            attributes: attributes(&read, profile, claims)?,
+            attributes: attributes(profile, claims),
             entitlements: entitlements(&read, &frame.settings.entitlements)?,
         }),
         None => None,
     };
-    let session =
-        authentication.and_then(|it| it.get(SESSION_LIFETIME)).filter(|value| !value.is_null());
-    let seconds = match session {
-        Some(value) => {
-            let seconds = value.as_u64().and_then(|seconds| u32::try_from(seconds).ok());
-            let path = "data.assertion.authentication.sessionLifetime";
-            seconds.ok_or_else(|| read.refuse(Cause::WrongShape, path))?
-        }
-        None => u32::MAX,
-    };
+    let session = authentication.and_then(|it| it.get(SESSION_LIFETIME)).and_then(Value::as_u64);
+    let seconds = session.and_then(|seconds| u32::try_from(seconds).ok()).unwrap_or(u32::MAX);
     let lifetime = assertion.map(|_| Lifetime {
         target: Target::Assertion,
         seconds,
@@ -207,72 +202,75 @@ fn parse(body: &[u8], frame: &Frame<'_>) -> Result<Call, Malformed> {
 }
 
 /// The profile's members, then the statements that are not among them.
-fn attributes(
-    read: &Body,
-    profile: Option<Value<'_>>,
-    claims: Option<Value<'_>>,
-) -> Result<Vec<Attribute>, Malformed> {
+fn attributes(profile: Option<Value<'_>>, claims: Option<Value<'_>>) -> Vec<Attribute> {
     let mut named: Vec<(Cow<'_, str>, Text)> = profile
         .into_iter()
         .flat_map(Value::members)
         .map(|(name, value)| (name, value.text()))
         .collect();
     for (name, claim) in claims.into_iter().flat_map(Value::members) {
-        named.push((name, plain(read, claim)?));
+        named.push((name, plain(claim)));
     }
-    Ok(first_of_each(named)
-        .into_iter()
-        .map(|(name, value)| Attribute { name: name.into(), value })
-        .collect())
+    let named = first_of_each(named).into_iter();
+    named.map(|(name, value)| Attribute { name: name.into(), value }).collect()
 }
 
-/// What a statement says, without how it says it: JSON text.
-fn plain(read: &Body, claim: Value<'_>) -> Result<Text, Malformed> {
-    let wrong = || read.refuse(Cause::WrongShape, "data.assertion.claims");
-    if claim.is_null() {
-        return Ok("null".into());
-    }
+/// The value of a statement, without how it is written: JSON text. A value in no form that Okta documents
+/// stands as it came.
+fn plain(claim: Value<'_>) -> Text {
     if !claim.is_object() {
-        return Err(wrong());
+        return claim.text();
     }
-    let values = match claim.get("attributeValues").filter(|values| !values.is_null()) {
-        Some(values) if !values.is_array() => return Err(wrong()),
-        values => values.into_iter().flat_map(Value::elements),
+    let values = claim.get("attributeValues").into_iter().flat_map(Value::elements);
+    let value = |value: Value<'_>| match value.is_object() {
+        true => value.get("value").map_or("null".into(), Value::text),
+        false => value.text(),
     };
-    let value = |value: Value<'_>| match value.is_object() || value.is_null() {
-        true => Ok(value.get("value").map_or("null".into(), Value::text)),
-        false => Err(wrong()),
-    };
-    let values = values.map(value).collect::<Result<Vec<_>, _>>()?;
-    Ok(match values.as_slice() {
+    let values: Vec<_> = values.map(value).collect();
+    match values.as_slice() {
         [] => "null".into(),
         [value] => value.clone(),
         several => array(several).into(),
-    })
+    }
 }
 
 /// What statements list, or plain lists elsewhere in the body.
 fn entitlements(read: &Body, pointers: &[String]) -> Result<Vec<Text>, Malformed> {
-    let own = Saml.default_entitlements().iter().copied();
-    let pointers: Vec<_> = if pointers.is_empty() {
-        own.collect()
-    } else {
-        pointers.iter().map(String::as_str).collect()
-    };
     let mut found = Strings::default();
+    if pointers.is_empty() {
+        for pointer in Saml.default_entitlements() {
+            let place = read.document.pointer(pointer);
+            found.take(place);
+            let values = place.and_then(|place| place.get("attributeValues"));
+            for element in values.into_iter().flat_map(Value::elements) {
+                found.take(Some(element));
+                found.take(element.get("value"));
+            }
+        }
+    }
     for pointer in pointers {
         let place = read.document.pointer(pointer);
-        let values = place.and_then(|place| place.get("attributeValues"));
-        let is_statement =
-            values.is_some() || place.is_some_and(|place| place.get("attributes").is_some());
-        if !is_statement {
-            read.strings(place, "the entitlements", &mut found)?;
-        }
-        for element in values.into_iter().flat_map(Value::elements) {
-            read.strings(element.get("value"), "the entitlements", &mut found)?;
+        let readable = match statement(place) {
+            Some(values) => values
+                .into_iter()
+                .flat_map(Value::elements)
+                .all(|element| found.take_all(element.get("value").or(Some(element)))),
+            None => found.take_all(place),
+        };
+        if !readable {
+            return Err(read.unreadable_place(pointer, "entitlements"));
         }
     }
     Ok(found.list())
+}
+
+/// The values of a statement, where the place is one in Okta's form; nothing where it has another.
+fn statement(place: Option<Value<'_>>) -> Option<Option<Value<'_>>> {
+    let values = place?.get("attributeValues").filter(|values| !values.is_null());
+    match values {
+        Some(values) => values.is_array().then_some(Some(values)),
+        None => place?.get("attributes").map(|_| None),
+    }
 }
 
 /// Writes an answer.

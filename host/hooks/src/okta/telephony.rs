@@ -9,15 +9,15 @@
 
 use std::time::Duration;
 
-use portcullis_model::json::{Kind, Value, quote};
+use portcullis_model::json::{Value, quote};
 use portcullis_model::{
     Attribute, Call, Cause, ChangeKind, Effect, Entity, Principal, PrincipalKind, Secrets,
 };
 
-use super::{Context, INLINE_LIMIT, commands, envelope, stop};
+use super::{Context, INLINE_LIMIT, commands, envelope, stop, unchecked};
 use crate::adapter::{Adapter, Reaction, Reactions, Repeats};
 use crate::answer::Answer;
-use crate::body::{Body, attributes, members};
+use crate::body::{attributes, members, object, spelled, spelling, string};
 use crate::say::{Saying, To};
 use crate::{
     Errand, Frame, Heard, Incoming, Malformed, Message, OnFailure, Outcome, Request, Unsayable, Why,
@@ -27,6 +27,17 @@ use crate::{
 pub(crate) struct Telephony;
 
 impl Adapter for Telephony {
+    fn required(&self) -> &'static [&'static str] {
+        &[
+            "eventType",
+            "data",
+            "requestType",
+            "data.messageProfile.phoneNumber",
+            "data.messageProfile.otpCode",
+            "data.messageProfile.deliveryChannel",
+        ]
+    }
+
     fn platform_limit(&self) -> Duration {
         INLINE_LIMIT
     }
@@ -87,7 +98,7 @@ impl Adapter for Telephony {
     }
 
     fn safe(&self, _on_failure: &OnFailure, cause: Cause, _incoming: Option<&Incoming>) -> Answer {
-        stop(if cause == Cause::Undelivered { UNDELIVERED } else { UNCHECKED })
+        stop(if cause == Cause::Undelivered { UNDELIVERED } else { unchecked(cause, UNCHECKED) })
     }
 
     fn go_on(&self, _incoming: Option<&Incoming>) -> Answer {
@@ -118,10 +129,10 @@ impl Adapter for Telephony {
 
 /// Reads a request.
 fn parse(body: &[u8], frame: &Frame<'_>) -> Result<Call, Malformed> {
-    let read = envelope(body, EVENT_TYPE)?;
+    let read = envelope(body, EVENT_TYPE, frame)?.body;
     let root = Some(read.document.root());
     // Okta's own example has none.
-    let phase = match read.string(root, "requestType")? {
+    let phase = match string(root, "requestType") {
         Some(request_type) => match request_type.strip_prefix(REQUEST_TYPE) {
             Some(phase) => Some(phase.to_owned()),
             None => return Err(read.refuse(Cause::UnknownEvent, "requestType")),
@@ -129,20 +140,15 @@ fn parse(body: &[u8], frame: &Frame<'_>) -> Result<Call, Malformed> {
         None => None,
     };
     let data = read.data()?;
-    let Context { origin, correlation, .. } = Context::read(&read, data)?;
-    let user = read.object(Some(data), "data.userProfile")?;
-    let message = read.object(Some(data), "data.messageProfile")?;
-    let number = spelled(&read, message, "data.messageProfile.phoneNumber")?;
-    let code = spelled(&read, message, "data.messageProfile.otpCode")?;
-    if number.is_none() {
+    let Context { origin, correlation, .. } = Context::read(data);
+    let user = object(Some(data), "userProfile");
+    let message = object(Some(data), "messageProfile");
+    if spelled(message, "phoneNumber").is_none() {
         return Err(read.refuse(Cause::WrongShape, "data.messageProfile.phoneNumber"));
     }
-    if code.is_none() {
+    if spelled(message, "otpCode").is_none() {
         return Err(read.refuse(Cause::WrongShape, "data.messageProfile.otpCode"));
     }
-    read.string(message, "data.messageProfile.msgTemplate")?;
-    read.string(message, "data.messageProfile.locale")?;
-    read.string(message, "data.messageProfile.otpExpires")?;
     if channel(message).is_none() {
         return Err(read.refuse(Cause::WrongShape, "data.messageProfile.deliveryChannel"));
     }
@@ -159,7 +165,7 @@ fn parse(body: &[u8], frame: &Frame<'_>) -> Result<Call, Malformed> {
         subject: Some(Principal {
             kind: PrincipalKind::Person,
             type_name: "user".into(),
-            id: read.string(user, "data.userProfile.userId")?,
+            id: string(user, "userId"),
             attributes: own,
             entitlements: read.entitlements(&frame.settings.entitlements, &[])?,
         }),
@@ -194,32 +200,12 @@ fn channel(message: Option<Value<'_>>) -> Option<&'static str> {
     let Some(named) = message?.get("deliveryChannel").filter(|named| !named.is_null()) else {
         return Some("sms");
     };
-    let named = named.as_str()?;
+    // One that is no text is none.
+    let Some(named) = named.as_str() else { return Some("sms") };
     match named.to_ascii_lowercase().as_str() {
         "sms" => Some("sms"),
         "voice call" | "voice" | "call" => Some("voice"),
         _ => None,
-    }
-}
-
-/// An optional string that may be spelled as a whole number.
-fn spelled(
-    read: &Body,
-    parent: Option<Value<'_>>,
-    path: &'static str,
-) -> Result<Option<String>, Malformed> {
-    let name = path.rsplit('.').next().unwrap_or_default();
-    let Some(value) = parent.and_then(|parent| parent.get(name)).filter(|value| !value.is_null())
-    else {
-        return Ok(None);
-    };
-    spelling(value).map(Some).ok_or_else(|| read.refuse(Cause::WrongShape, path))
-}
-
-fn spelling(value: Value<'_>) -> Option<String> {
-    match value.kind() {
-        Kind::Number => value.as_u64().map(|number| number.to_string()),
-        _ => value.as_str().filter(|text| !text.is_empty()).map(|text| text.into_owned()),
     }
 }
 

@@ -1,6 +1,7 @@
 //! `okta.token`: Okta's token inline hook, `com.okta.oauth2.tokens.transform`.
 //!
 //! Invariant: no answer leaves here that Okta would skip; skipped means that the token is issued unmodified.
+//! A change of a token that is not issued is left out, since with it Okta would skip all the others.
 //!
 //! Reading. The subject is `data.context.user`; its attributes are the profile's members, then the access
 //! token's claims, then the ID token's, a name from the first of them that has it, even where it is `null`
@@ -16,10 +17,10 @@ use portcullis_model::{
 };
 
 use super::patch::{LIFETIME, Patch, expiration};
-use super::{Context, INLINE_LIMIT, commands, envelope, go_on, stop};
+use super::{Context, INLINE_LIMIT, commands, envelope, go_on, stop, unchecked};
 use crate::adapter::{Adapter, Reaction, Reactions};
 use crate::answer::Answer;
-use crate::body::{members, wanted_attributes};
+use crate::body::{members, object, string, wanted_attributes};
 use crate::say::{Saying, To};
 use crate::{Frame, Heard, Incoming, Malformed, OnFailure, Outcome, Request, Unsayable, Why};
 
@@ -27,6 +28,10 @@ use crate::{Frame, Heard, Incoming, Malformed, OnFailure, Outcome, Request, Unsa
 pub(crate) struct Token;
 
 impl Adapter for Token {
+    fn required(&self) -> &'static [&'static str] {
+        &["eventType", "data"]
+    }
+
     fn platform_limit(&self) -> Duration {
         INLINE_LIMIT
     }
@@ -84,11 +89,20 @@ impl Adapter for Token {
             }
             _ => None,
         };
-        restricted.unwrap_or_else(|| stop(UNCHECKED))
+        restricted.unwrap_or_else(|| stop(unchecked(cause, UNCHECKED)))
     }
 
     fn go_on(&self, _incoming: Option<&Incoming>) -> Answer {
         go_on()
+    }
+
+    fn skips(&self, incoming: &Incoming, change: &Change) -> bool {
+        let issued = match change.kind().target() {
+            Some(Target::IdToken) => token(&incoming.call, "identity"),
+            Some(Target::AccessToken) => token(&incoming.call, "access"),
+            _ => return false,
+        };
+        issued.is_none()
     }
 
     fn effect(&self, effect: Effect) -> Saying {
@@ -144,23 +158,24 @@ impl Adapter for Token {
 
 /// Reads a request.
 fn parse(body: &[u8], frame: &Frame<'_>) -> Result<Call, Malformed> {
-    let read = envelope(body, EVENT_TYPE)?;
+    let read = envelope(body, EVENT_TYPE, frame)?.body;
     let data = read.data()?;
-    let Context { whole: context, user, profile, user_id, origin, correlation } =
-        Context::read(&read, data)?;
-    let protocol = read.object(context, "data.context.protocol")?;
-    let asked = read.object(protocol, "data.context.protocol.request")?;
-    let issuer = read.object(protocol, "data.context.protocol.issuer")?;
-    let client = read.object(protocol, "data.context.protocol.client")?;
-    let identity = read.object(Some(data), "data.identity")?;
-    let access = read.object(Some(data), "data.access")?;
-    let identity_claims = read.object(identity, "data.identity.claims")?;
-    let access_claims = read.object(access, "data.access.claims")?;
-    let scopes = read.object(access, "data.access.scopes")?;
+    let Context { whole: context, profile, user_id, origin, correlation } = Context::read(data);
+    // A user whose description cannot be read is somebody all the same, and no client.
+    let is_person = context.and_then(|context| context.get("user")).is_some_and(is_there);
+    let protocol = object(context, "protocol");
+    let asked = object(protocol, "request");
+    let issuer = object(protocol, "issuer");
+    let client = object(protocol, "client");
+    let identity = object(Some(data), "identity");
+    let access = object(Some(data), "access");
+    let identity_claims = object(identity, "claims");
+    let access_claims = object(access, "claims");
+    let scopes = object(access, "scopes");
 
-    let client_id = match read.string(client, "data.context.protocol.client.id")? {
+    let client_id = match string(client, "id") {
         Some(id) => Some(id),
-        None => read.string(asked, "data.context.protocol.request.client_id")?,
+        None => string(asked, "client_id"),
     };
     let entitlements =
         read.entitlements(&frame.settings.entitlements, Token.default_entitlements())?;
@@ -171,31 +186,28 @@ fn parse(body: &[u8], frame: &Frame<'_>) -> Result<Call, Malformed> {
         attributes: members(client, &["name", "type"]),
         entitlements: Vec::new(),
     });
-    let subject = match (user, &actor) {
-        (Some(_), _) => Some(Principal {
+    let subject = match (is_person, &actor) {
+        (true, _) => Some(Principal {
             kind: PrincipalKind::Person,
             type_name: "user".into(),
             id: user_id,
             attributes: wanted_attributes(frame.wanted, [profile, access_claims, identity_claims]),
             entitlements,
         }),
-        (None, Some(actor)) => {
+        (false, Some(actor)) => {
             let attributes = wanted_attributes(frame.wanted, [access_claims, identity_claims]);
             Some(Principal { attributes, entitlements, ..actor.clone() })
         }
-        (None, None) => None,
+        (false, None) => None,
     };
-    let issuer = read.string(issuer, "data.context.protocol.issuer.uri")?;
+    let issuer = string(issuer, "uri");
     let mut lifetimes = Vec::new();
-    for (target, token, path) in [
-        (Target::IdToken, identity, "data.identity.token.lifetime.expiration"),
-        (Target::AccessToken, access, "data.access.token.lifetime.expiration"),
-    ] {
-        let Some(value) = token.and_then(expiration) else {
+    for (target, token) in [(Target::IdToken, identity), (Target::AccessToken, access)] {
+        // One that cannot be read is not known; a cap of it cannot be said then, and stops.
+        let seconds = token.and_then(expiration).and_then(Value::as_u64);
+        let Some(seconds) = seconds.and_then(|seconds| u32::try_from(seconds).ok()) else {
             continue;
         };
-        let seconds = value.as_u64().and_then(|seconds| u32::try_from(seconds).ok());
-        let seconds = seconds.ok_or_else(|| read.refuse(Cause::WrongShape, path))?;
         lifetimes.push(Lifetime { target, seconds, least: LIFETIME.0, most: LIFETIME.1 });
     }
     let requested = scopes.into_iter().flat_map(Value::members);
@@ -270,9 +282,13 @@ fn restricted(call: &Call, applications: &[String]) -> Option<Answer> {
         .filter(|_| !changes.is_empty())
 }
 
-/// `data.identity` or `data.access`: there where that token is issued.
+/// `data.identity` or `data.access`: there where that token is issued, whatever it is.
 fn token<'a>(call: &'a Call, name: &str) -> Option<Value<'a>> {
-    call.payload.root().get("data")?.get(name).filter(|token| token.is_object())
+    call.payload.root().get("data")?.get(name).filter(|token| is_there(*token))
+}
+
+fn is_there(value: Value<'_>) -> bool {
+    !value.is_null()
 }
 
 /// What a person reads where there is no decision.

@@ -1,10 +1,15 @@
-//! `ping.pdp`: PingAuthorize's JSON PDP API: policy decisions, single (`/governance-engine`) and in batches (`/governance-engine/batch`).
+//! `ping.pdp`: PingAuthorize's JSON PDP API: policy decisions, single (`/governance-engine`), in batches
+//! (`/governance-engine/batch`) and as queries (`/governance-engine/query`).
 //!
-//! Invariant: `authorized` is true where the decision is `PERMIT`, and only a verdict `allow` is one. No decision is `INDETERMINATE`.
-//! Its queries (`/query`) are not answered: they ask for whole tables of decisions.
+//! Invariant: `authorized` is true where the decision is `PERMIT`, and only a verdict `allow` is one. No decision is
+//! `INDETERMINATE`. A query is decided combination by combination, each like a request of its own, so that it never
+//! contradicts one.
 //!
-//! Reading. All that is known stands in `attributes`, as strings; they are the subject's attributes. Which of them is its id, the
-//! operator says (`subject`). The action and the service are the action's and the resource's ids.
+//! Reading. All that is known stands in `attributes`, as strings; they are the subject's attributes. Which of them is
+//! its id, the operator says (`subject`). The action and the service are the action's and the resource's ids. Reading
+//! queries is in `query`.
+
+mod query;
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -17,18 +22,22 @@ use portcullis_model::{
 
 use crate::adapter::{Adapter, Reaction, Reactions, Repeats};
 use crate::answer::{Answer, Slot};
-use crate::body::{Body, attributes, members};
+use crate::body::{Body, Strings, attributes, members, object, string};
 use crate::object::{Object, array, payload_text, strings};
 use crate::say::{Saying, To};
 use crate::{
-    Batch, Frame, Heard, Incoming, Malformed, OnFailure, Outcome, Refusal, Request, Unsayable,
-    Until, Why,
+    Batch, Frame, Gathering, Heard, Incoming, Malformed, OnFailure, Outcome, Refusal, Request,
+    Unread, Unsayable, Until, Why,
 };
 
 /// The hook kind.
 pub(crate) struct Pdp;
 
 impl Adapter for Pdp {
+    fn required(&self) -> &'static [&'static str] {
+        &["attributes", "requests", "the request", "query", "query.attribute", "query.values"]
+    }
+
     fn platform_limit(&self) -> Duration {
         Duration::from_secs(10)
     }
@@ -44,14 +53,16 @@ impl Adapter for Pdp {
 
     fn about(&self) -> &'static str {
         "The contract sets no time limit; the one here is ours. We are asked whether it may be, so only `allow` permits: \
-         `abstain` is `NOT_APPLICABLE`, also where nothing enforces. A request that is wrong as a whole gets 400, 401 or 413, whatever the safe \
+         `abstain` is `NOT_APPLICABLE`, also where nothing enforces. A query is decided for each combination of its values, at most \
+         256, and its answer lists those that are permitted; an attribute without `values` gets 400, since the host has no list of \
+         them. A request that is wrong as a whole gets 400, 401 or 413, whatever the safe \
          answer is. Closed: `200` with `INDETERMINATE` and `authorized: false`; 500, or 503 when there are too many calls, where the request could \
          not be read before the failure. Open: `PERMIT`. Restricted is not offered. `deploymentPackageId` is the generation, `id` the record."
     }
 
     fn routes(&self, path: &str) -> Vec<(String, &'static str)> {
         let base = path.trim_end_matches('/');
-        [SINGLE, BATCH].map(|route| (format!("{base}{route}"), route)).to_vec()
+        [SINGLE, BATCH, QUERY].map(|route| (format!("{base}{route}"), route)).to_vec()
     }
 
     fn repeats(&self) -> Repeats {
@@ -63,17 +74,22 @@ impl Adapter for Pdp {
     }
 
     fn read(&self, request: &Request<'_>, frame: &Frame<'_>) -> Result<Heard, Malformed> {
-        let refuse = |cause, detail| Malformed { cause, detail, event: None };
+        let refuse =
+            |cause, detail: &'static str| Malformed { cause, detail: detail.into(), event: None };
         let document =
             Document::parse(request.body).map_err(|error| refuse(error.cause, "the body"))?;
         if request.route == SINGLE {
             return Ok(Heard::One(question(document, frame, None)?));
         }
+        if request.route == QUERY {
+            return query::read(&document, frame);
+        }
         let requests = document.root().get("requests").filter(|requests| requests.is_array());
         let requests = requests.ok_or_else(|| refuse(Cause::WrongShape, "requests"))?;
         let requests: Vec<_> = requests.elements().take(MOST_REQUESTS + 1).collect();
         if requests.is_empty() {
-            return Ok(Heard::Nothing(self.gather(&[], Until::End)));
+            let nothing = Gathering { until: Until::End, query: Vec::new() };
+            return Ok(Heard::Nothing(self.gather(&[], &nothing)));
         }
         if requests.len() > MOST_REQUESTS {
             return Err(refuse(Cause::WrongShape, "requests, of which there may be 256"));
@@ -84,10 +100,12 @@ impl Adapter for Pdp {
                 .and_then(|document| question(document, frame, Some(number)));
             question.map_err(|malformed| {
                 let wrong = format!("{}: {}", malformed.code(), malformed.detail);
-                indeterminate(Some(frame.received), "BAD_REQUEST", &wrong)
+                let answer = indeterminate(Some(frame.received), "BAD_REQUEST", &wrong);
+                Box::new(Unread { answer, malformed, question: None })
             })
         });
-        Ok(Heard::Many(Batch { id: None, items: items.collect(), until: Until::End }))
+        let (items, query) = (items.collect(), Vec::new());
+        Ok(Heard::Many(Batch { id: None, items, until: Until::End, query }))
     }
 
     fn write(&self, incoming: &Incoming, outcome: &Outcome<'_>) -> Result<Answer, Unsayable> {
@@ -172,7 +190,10 @@ impl Adapter for Pdp {
         answer(incoming.map(|incoming| incoming.call.received), "PERMIT", &[], &status)
     }
 
-    fn gather(&self, answers: &[Vec<u8>], _until: Until) -> Answer {
+    fn gather(&self, answers: &[Vec<u8>], batch: &Gathering) -> Answer {
+        if !batch.query.is_empty() {
+            return query::answer(answers, &batch.query);
+        }
         let answers = array(answers.iter().map(|answer| String::from_utf8_lossy(answer)));
         Answer::ok(Object::new().json("responses", &answers).end(), Slot::Nowhere)
     }
@@ -232,23 +253,30 @@ fn question(
         Some(root.ok_or_else(|| {
             read.refuse(Cause::WrongShape, "the request, which must be an object")
         })?);
-    let sent = read
-        .object(root, "attributes")?
-        .ok_or_else(|| read.refuse(Cause::WrongShape, "attributes"))?;
-    if sent.members().any(|(_, value)| value.as_str().is_none()) {
-        return Err(read.refuse(Cause::WrongShape, "attributes, whose values must be strings"));
-    }
-    let action = read.string(root, "action")?;
-    let service = read.string(root, "service")?;
-    read.string(root, "domain")?;
-    read.string(root, "identityProvider")?;
+    let sent =
+        object(root, "attributes").ok_or_else(|| read.refuse(Cause::WrongShape, "attributes"))?;
+    let action = string(root, "action");
+    let service = string(root, "service");
     let subject =
         settings.subject.as_deref().and_then(|pointer| read.document.pointer(pointer)?.as_str());
     let subject = subject.map(Cow::into_owned).filter(|subject| !subject.is_empty());
     let mut entitlements: Vec<String> = Vec::new();
     for pointer in &settings.entitlements {
-        let held = read.document.pointer(pointer).and_then(Value::as_str);
-        held.into_iter().for_each(|held| entitlements.extend(listed(&held)));
+        let place = read.document.pointer(pointer).filter(|place| !place.is_null());
+        let readable = match place.map(Value::as_str) {
+            None => true,
+            Some(Some(held)) => held_in(&held, &mut entitlements),
+            // Not what the contract says, but no harder to read.
+            Some(None) => {
+                let mut found = Strings::default();
+                let whole = found.take_all(place);
+                entitlements.extend(found.list().into_iter().map(String::from));
+                whole
+            }
+        };
+        if !readable {
+            return Err(read.unreadable_place(pointer, "entitlements"));
+        }
     }
     entitlements.sort_unstable();
     entitlements.dedup();
@@ -289,16 +317,19 @@ fn question(
     .into())
 }
 
-/// Attributes are strings; one that holds several things is the text of a JSON array.
-fn listed(held: &str) -> Vec<String> {
+/// Attributes are strings; one that holds several things is the text of a JSON array. Returns false where that array
+/// has something else than strings in it.
+fn held_in(held: &str, into: &mut Vec<String>) -> bool {
     let document =
         Document::parse(held.as_bytes()).ok().filter(|document| document.root().is_array());
-    match document {
-        Some(document) => {
-            document.root().elements().filter_map(|one| Some(one.as_str()?.into_owned())).collect()
-        }
-        None => vec![held.to_owned()],
-    }
+    let Some(document) = document else {
+        into.push(held.to_owned());
+        return true;
+    };
+    let mut found = Strings::default();
+    let whole = found.take_all(Some(document.root()));
+    into.extend(found.list().into_iter().map(String::from));
+    whole
 }
 
 fn indeterminate(received: Option<Millis>, code: &str, error: &str) -> Answer {
@@ -343,6 +374,7 @@ const DENIED: &str = "Access is denied.";
 
 const SINGLE: &str = "/governance-engine";
 const BATCH: &str = "/governance-engine/batch";
+const QUERY: &str = "/governance-engine/query";
 
 /// Requests in one batch. Each is asked, recorded and answered by itself, within one budget.
 const MOST_REQUESTS: usize = 256;

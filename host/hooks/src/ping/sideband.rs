@@ -23,7 +23,7 @@ use portcullis_model::{
 use super::secret::{is_secret_body, is_secret_header, is_secret_query};
 use crate::adapter::{Adapter, Reaction, Reactions, Repeats};
 use crate::answer::{Answer, Slot};
-use crate::body::Body;
+use crate::body::{Body, object, spelled, string};
 use crate::object::{Object, array, strings, text};
 use crate::say::{Saying, To};
 use crate::{
@@ -34,6 +34,10 @@ use crate::{
 pub(crate) struct Sideband;
 
 impl Adapter for Sideband {
+    fn required(&self) -> &'static [&'static str] {
+        &["method", "url", "headers", "response_code"]
+    }
+
     fn platform_limit(&self) -> Duration {
         Duration::from_secs(10)
     }
@@ -68,7 +72,8 @@ impl Adapter for Sideband {
     }
 
     fn read(&self, request: &Request<'_>, frame: &Frame<'_>) -> Result<Heard, Malformed> {
-        let refuse = |cause, detail| Malformed { cause, detail, event: None };
+        let refuse =
+            |cause, detail: &'static str| Malformed { cause, detail: detail.into(), event: None };
         let document =
             Document::parse(request.body).map_err(|error| refuse(error.cause, "the body"))?;
         if !document.root().is_object() {
@@ -185,22 +190,25 @@ impl Adapter for Sideband {
 /// Reads one request.
 fn parse(read: Body, is_response: bool, frame: &Frame<'_>) -> Result<Incoming, Malformed> {
     let root = Some(read.document.root());
-    let required =
-        |path| read.string(root, path)?.ok_or_else(|| read.refuse(Cause::WrongShape, path));
+    // An empty one is passed on as it is.
+    let required = |name| string(root, name).ok_or_else(|| read.refuse(Cause::WrongShape, name));
     let method = required("method")?;
     let url = required("url")?;
-    let body = read.string(root, "body")?.unwrap_or_default();
+    let body = passed_on(root, "body").unwrap_or_default();
     let mut secrets = Secrets::default();
     frame.settings.secrets.iter().for_each(|pointer| secrets.add(pointer.clone()));
-    let headers = headers(&read, root, "", &mut secrets)?;
-    let mut action_attributes = named(&["http_version"], &read, root)?;
-    let mut origin = Origin { ip: read.string(root, "source_ip")?, ..Origin::default() };
+    let headers = Headers::read(root, "", &mut secrets)
+        .ok_or_else(|| read.refuse(Cause::WrongShape, "headers"))?;
+    let mut action_attributes = named(&["http_version"], root);
+    let mut origin = Origin { ip: string(root, "source_ip"), ..Origin::default() };
     let mut correlation = None;
-    let certificate = read.object(root, "client_certificate")?;
+    let certificate = object(root, "client_certificate");
     if is_response {
-        required("response_code")?;
-        action_attributes.extend(named(&["response_code", "response_status"], &read, root)?);
-        let original = read.object(root, "request")?;
+        if spelled(root, "response_code").is_none() {
+            return Err(read.refuse(Cause::WrongShape, "response_code"));
+        }
+        action_attributes.extend(named(&["response_code", "response_status"], root));
+        let original = object(root, "request");
         // One that is not ours is as good as none: what it would have told is then absent, as from a gateway that keeps no state.
         if let Some(state) = state(root) {
             correlation = Some(state.id);
@@ -209,15 +217,19 @@ fn parse(read: Body, is_response: bool, frame: &Frame<'_>) -> Result<Incoming, M
                 state.headers.into_iter().map(|(name, value)| attribute("request", &name, &value)),
             );
         } else if original.is_some() {
-            let sent = self::headers(&read, original, "/request", &mut secrets)?;
+            // Headers that cannot be read could be credentials, every one of them.
+            let sent = Headers::read(original, "/request", &mut secrets).unwrap_or_else(|| {
+                secrets.add("/request/headers".into());
+                Headers::default()
+            });
             action_attributes.extend(
                 sent.public().iter().map(|(name, value)| attribute("request", name, value)),
             );
-            origin.ip = read.string(original, "request.source_ip")?;
-            if read.string(original, "request.body")?.is_some_and(|body| is_secret_body(&body)) {
+            origin.ip = string(original, "source_ip");
+            if passed_on(original, "body").is_some_and(|body| is_secret_body(&body)) {
                 secrets.add("/request/body".into());
             }
-            if read.string(original, "request.url")?.is_some_and(|url| is_secret_query(&url)) {
+            if passed_on(original, "url").is_some_and(|url| is_secret_query(&url)) {
                 secrets.add("/request/url".into());
             }
         }
@@ -281,6 +293,56 @@ fn parse(read: Body, is_response: bool, frame: &Frame<'_>) -> Result<Incoming, M
 struct Headers(Vec<(String, String)>);
 
 impl Headers {
+    /// The headers of a message that stands at `at`; which of them are secrets is added to `secrets`. None where they
+    /// have a form in which no header could be told from another.
+    ///
+    /// The contract has a list of objects with one string each. An object alone, several members, numbers and lists
+    /// of values are as easy to read, and go on in the contract's form.
+    fn read(message: Option<Value<'_>>, at: &str, secrets: &mut Secrets) -> Option<Self> {
+        let mut headers = Self::default();
+        let Some(sent) =
+            message.and_then(|message| message.get("headers")).filter(|sent| !sent.is_null())
+        else {
+            return Some(headers);
+        };
+        if sent.is_object() {
+            headers.take(sent, &format!("{at}/headers"), secrets);
+            return Some(headers);
+        }
+        if !sent.is_array() {
+            return None;
+        }
+        for (number, header) in sent.elements().enumerate() {
+            if !header.is_object() {
+                return None;
+            }
+            headers.take(header, &format!("{at}/headers/{number}"), secrets);
+        }
+        Some(headers)
+    }
+
+    /// Takes the members of an object as headers.
+    fn take(&mut self, object: Value<'_>, at: &str, secrets: &mut Secrets) {
+        for (spelled, value) in object.members() {
+            let name = spelled.to_ascii_lowercase();
+            if is_secret_header(&name) {
+                secrets.add(format!("{at}/{}", escape_token(&spelled)));
+            }
+            let values = match value.is_array() {
+                true => value.elements().collect(),
+                false => vec![value],
+            };
+            for value in values {
+                let text = match value.as_str() {
+                    Some(text) => text.into_owned(),
+                    None if value.is_null() => String::new(),
+                    None => value.raw().to_owned(),
+                };
+                self.0.push((name.clone(), text));
+            }
+        }
+    }
+
     /// Those that are no secrets, repeated ones joined (RFC 9110 section 5.3).
     fn public(&self) -> BTreeMap<String, String> {
         let mut joined: BTreeMap<String, String> = BTreeMap::new();
@@ -314,40 +376,6 @@ impl Headers {
     }
 }
 
-/// The headers of a message that stands at `at`, and which of them are secrets.
-fn headers(
-    read: &Body,
-    message: Option<Value<'_>>,
-    at: &str,
-    secrets: &mut Secrets,
-) -> Result<Headers, Malformed> {
-    let wrong = || read.refuse(Cause::WrongShape, "headers");
-    let mut headers = Headers::default();
-    let Some(sent) =
-        message.and_then(|message| message.get("headers")).filter(|sent| !sent.is_null())
-    else {
-        return Ok(headers);
-    };
-    // An empty table looks like an object to some encoders.
-    if !sent.is_array() && (!sent.is_object() || sent.members().next().is_some()) {
-        return Err(wrong());
-    }
-    for (number, header) in sent.elements().enumerate() {
-        if !header.is_object() {
-            return Err(wrong());
-        }
-        for (spelled, value) in header.members() {
-            let value = value.as_str().ok_or_else(wrong)?.into_owned();
-            let name = spelled.to_ascii_lowercase();
-            if is_secret_header(&name) {
-                secrets.add(format!("{at}/headers/{number}/{}", escape_token(&spelled)));
-            }
-            headers.0.push((name, value));
-        }
-    }
-    Ok(headers)
-}
-
 /// What goes on.
 struct Echo<'a> {
     call: &'a Call,
@@ -362,18 +390,12 @@ struct Echo<'a> {
 impl<'a> Echo<'a> {
     fn of(incoming: &'a Incoming) -> Self {
         let call = &incoming.call;
-        let mut headers = Headers::default();
-        // Read before, so every name and value is one.
-        for header in call.payload.root().get("headers").into_iter().flat_map(Value::elements) {
-            let named = header.members().filter_map(|(name, value)| {
-                Some((name.to_ascii_lowercase(), value.as_str()?.into_owned()))
-            });
-            headers.0.extend(named);
-        }
+        // They were read before, and what of them is secret was found then.
+        let headers = Headers::read(Some(call.payload.root()), "", &mut Secrets::default());
         Self {
             call,
             is_response: is_response(incoming),
-            headers,
+            headers: headers.unwrap_or_default(),
             changed: BTreeMap::new(),
             touched: Vec::new(),
         }
@@ -456,23 +478,35 @@ impl<'a> Echo<'a> {
             self.headers.set("content-length", body.len().to_string());
         }
         let root = self.call.payload.root();
-        let sent = |name: &str| root.get(name).and_then(Value::as_str);
+        let sent = |name: &str| root.get(name).filter(|value| !value.is_null());
         let said = |name: &str| match self.changed.get(name) {
             Some(changed) => Cow::Borrowed(changed.as_str()),
-            None => sent(name).unwrap_or_default(),
+            None => sent(name).and_then(Value::as_str).unwrap_or_default(),
+        };
+        // A body that came as something else than a string goes on as it came.
+        let body = match sent("body").filter(|_| !self.changed.contains_key("body")) {
+            Some(body) if body.as_str().is_none() => body.raw().to_owned(),
+            _ => text(&said("body")),
         };
         let mut object = Object::new();
         if self.is_response {
-            object = object.text("response_code", &said("response_code"));
+            let code = match self.changed.get("response_code") {
+                Some(code) => Some(code.clone()),
+                None => spelled(Some(root), "response_code"),
+            };
+            object = object.text("response_code", &code.unwrap_or_default());
             // The old status' words would contradict a new one.
             let status =
                 sent("response_status").filter(|_| !self.changed.contains_key("response_code"));
             for (name, value) in
                 [("response_status", status), ("http_version", sent("http_version"))]
             {
-                object = object.some(value, |object, value| object.text(name, &value));
+                object = object.some(value, |object, value| match value.as_str() {
+                    Some(value) => object.text(name, &value),
+                    None => object.json(name, value.raw()),
+                });
             }
-            object = object.text("body", &said("body")).json("headers", &self.headers.json());
+            object = object.json("body", &body).json("headers", &self.headers.json());
             return Answer::ok(object.end(), Slot::Member(RECORD));
         }
         for (name, value) in root.members() {
@@ -486,7 +520,7 @@ impl<'a> Echo<'a> {
                 },
             };
         }
-        object = object.text("body", &said("body")).json("headers", &self.headers.json());
+        object = object.json("body", &body).json("headers", &self.headers.json());
         let state = State::of(self.call);
         object = object.some(state, |object, state| object.text("state", &state.text()));
         Answer::ok(object.end(), Slot::Member(RECORD))
@@ -584,18 +618,16 @@ fn parts(url: &str) -> (&str, &str) {
     rest.split_at(end)
 }
 
-/// Members that are strings, as attributes.
-fn named(
-    names: &[&'static str],
-    read: &Body,
-    root: Option<Value<'_>>,
-) -> Result<Vec<Attribute>, Malformed> {
-    let mut attributes = Vec::new();
-    for name in names {
-        attributes
-            .extend(read.string(root, name)?.map(|value| json_attribute(name, &text(&value))));
-    }
-    Ok(attributes)
+/// Members that are strings or whole numbers, as attributes.
+fn named(names: &[&'static str], root: Option<Value<'_>>) -> Vec<Attribute> {
+    let member = |name: &&str| Some(json_attribute(name, &text(&spelled(root, name)?)));
+    names.iter().filter_map(member).collect()
+}
+
+/// What passes through as text: a string, or anything else as it is spelled.
+fn passed_on(root: Option<Value<'_>>, name: &str) -> Option<String> {
+    let value = root?.get(name).filter(|value| !value.is_null())?;
+    Some(value.as_str().map_or_else(|| value.raw().to_owned(), Cow::into_owned))
 }
 
 fn attribute(message: &str, name: &str, value: &str) -> Attribute {

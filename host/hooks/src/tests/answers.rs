@@ -246,7 +246,6 @@ fn what_okta_would_refuse_is_named() {
     for value in ["", "x", "null", "{\"a\":1,\"a\":1}", "1,{\"op\":\"remove\"}"] {
         assert_eq!(why(OktaToken, TOKEN, &access("/claims/x", value)), Why::Value, "{value}");
     }
-    assert_eq!(why(OktaToken, TOKEN_OF_A_CLIENT, &id("/claims/x", "1")), Why::NoToken);
     let cap = |seconds| [Change::CapLifetime { target: Target::AccessToken, seconds }];
     assert_eq!(why(OktaToken, TOKEN, &cap(299)), Why::TooShort);
     let long = format!("\"{}\"", "x".repeat(256_000));
@@ -334,5 +333,50 @@ fn native_is_what_renders() {
                 "{kind:?} {verdict:?}"
             );
         }
+    }
+}
+
+#[test]
+fn a_change_for_a_token_that_is_not_issued_is_skipped_and_told() {
+    let client = incoming(OktaToken, TOKEN_OF_A_CLIENT);
+    let set = |target, path: &str| Change::Set { target, path: path.into(), value: "1".into() };
+    let changes = [
+        set(Target::IdToken, "/claims/x"),
+        Change::Remove { target: Target::IdToken, path: "/claims/y".into() },
+        Change::CapLifetime { target: Target::IdToken, seconds: 300 },
+        set(Target::AccessToken, "/claims/x"),
+    ];
+    let outcome = Outcome { verdict: Effect::Allow, changes: &changes, ..Outcome::default() };
+    let answer = write(OktaToken, &client, &outcome).unwrap();
+    let commands = super::json(&answer)["commands"].clone();
+    assert_eq!(
+        commands,
+        serde_json::json!([{"type": "com.okta.access.patch", "value": [{"op": "add", "path": "/claims/x", "value": 1}]}])
+    );
+    let skipped: Vec<_> =
+        crate::skipped(OktaToken, &client, &outcome).iter().map(ToString::to_string).collect();
+    assert_eq!(skipped, ["set:id-token", "remove:id-token", "cap-lifetime:id-token"]);
+    // One that is issued and cannot be read is not passed over.
+    let mut odd: serde_json::Value = serde_json::from_str(TOKEN_OF_A_CLIENT).unwrap();
+    odd["data"]["identity"] = serde_json::json!(7);
+    let odd = incoming(OktaToken, &odd.to_string());
+    assert!(crate::skipped(OktaToken, &odd, &outcome).is_empty());
+    assert!(write(OktaToken, &odd, &outcome).is_err());
+}
+
+#[test]
+fn an_event_id_that_is_used_again_explains_itself() {
+    for (kind, body) in OKTA {
+        let known = incoming(kind, body);
+        let answer = crate::safe_answer(
+            kind,
+            &crate::OnFailure::Closed,
+            portcullis_model::Cause::EventReused,
+            Some(&known),
+        );
+        let reference =
+            crate::Reference { log: "l", index: 1, leaf: "x", generation: 1, spent_us: 1 };
+        let whole = String::from_utf8(answer.with_reference(&reference)).unwrap();
+        assert!(whole.contains("preview") && whole.contains("eventId"), "{}: {whole}", kind.name());
     }
 }

@@ -1,14 +1,16 @@
 //! AuthZEN: what is read, the defaults of evaluations against a plain reading of the rule, errors to the letter, and answers.
 
+use std::borrow::Cow;
+
 use portcullis_model::{Cause, Change, Effect, Entity, Statement};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::requests::tell;
-use super::{SETTINGS, frame, golden, grounds, json, post, posted, text};
+use super::{SETTINGS, frame, golden, grounds, in_order, json, post, posted, text};
 use crate::HookKind::Authzen;
 use crate::{
-    Answer, Found, Heard, Incoming, OnFailure, Outcome, Page, Refusal, Request, Settings,
+    AnswerParts, Found, Heard, Incoming, OnFailure, Outcome, Refusal, Request, Settings, Unread,
     Unsayable, Until, Why, gather, greet, list, read, refuse, write,
 };
 
@@ -31,7 +33,7 @@ fn question() -> Value {
     })
 }
 
-fn many(route: &'static str, body: &Value) -> (Vec<Result<Incoming, Answer>>, Until) {
+fn many(route: &'static str, body: &Value) -> (Vec<Result<Incoming, Box<Unread>>>, Until) {
     match post(Authzen, route, &body.to_string(), &SETTINGS) {
         Ok(Heard::Many(batch)) => (batch.items, batch.until),
         Ok(_) => panic!("not many"),
@@ -39,7 +41,7 @@ fn many(route: &'static str, body: &Value) -> (Vec<Result<Incoming, Answer>>, Un
     }
 }
 
-fn wrong(route: &'static str, body: &Value) -> Option<&'static str> {
+fn wrong(route: &'static str, body: &Value) -> Option<Cow<'static, str>> {
     let malformed = post(Authzen, route, &body.to_string(), &SETTINGS).err()?;
     assert_eq!(malformed.cause, Cause::WrongShape);
     Some(malformed.detail)
@@ -66,7 +68,8 @@ fn reads_what_the_standard_says() {
         else {
             panic!("no search")
         };
-        assert_eq!(page, Page { limit: Some(20), token: Some("after-7".into()) });
+        assert_eq!((page.limit, page.token.as_deref()), (Some(20), Some("after-7")));
+        assert!(!page.of.contains("after-7"), "a list is the same whatever page is asked for");
         golden(&format!("authzen-search-{name}.call.txt"), &tell(&incoming.call));
     }
 }
@@ -120,7 +123,8 @@ fn a_content_type_is_json_or_the_request_is_none() {
 fn a_required_part_that_is_missing_or_of_the_wrong_type_refuses() {
     for pointer in ["/subject", "/action", "/resource"] {
         for value in [json!("(absent)"), json!(null), json!("alice"), json!(7), json!([])] {
-            assert_eq!(wrong(ONE, &with(question(), pointer, value)), pointer.strip_prefix('/'));
+            let named = wrong(ONE, &with(question(), pointer, value));
+            assert_eq!(named.as_deref(), pointer.strip_prefix('/'));
         }
     }
     for (pointer, path) in [
@@ -132,20 +136,21 @@ fn a_required_part_that_is_missing_or_of_the_wrong_type_refuses() {
     ] {
         for value in [json!("(absent)"), json!(null), json!(""), json!(123), json!({}), json!(true)]
         {
-            assert_eq!(wrong(ONE, &with(question(), pointer, value)), Some(path));
+            assert_eq!(wrong(ONE, &with(question(), pointer, value)).as_deref(), Some(path));
         }
     }
-    for (pointer, path) in [
-        ("/subject/properties", "subject.properties"),
-        ("/action/properties", "action.properties"),
-        ("/resource/properties", "resource.properties"),
-        ("/context", "context"),
-    ] {
-        assert_eq!(wrong(ONE, &with(question(), pointer, json!([1]))), Some(path));
-        for optional in [json!(null), json!("(absent)"), json!({})] {
-            assert_eq!(wrong(ONE, &with(question(), pointer, optional)), None);
+    let optional = ["/subject/properties", "/action/properties", "/resource/properties"];
+    for pointer in optional {
+        for value in [json!(null), json!("(absent)"), json!({}), json!([1]), json!("x"), json!(7)] {
+            assert_eq!(wrong(ONE, &with(question(), pointer, value)), None);
         }
     }
+    for value in [json!(null), json!("(absent)"), json!({})] {
+        assert_eq!(wrong(ONE, &with(question(), "/context", value)), None);
+    }
+    // It could be meant as a condition.
+    let context = with(question(), "/context", json!([1]));
+    assert_eq!(wrong(ONE, &context).as_deref(), Some("context"));
     for (body, cause) in [
         ("", Cause::NotJson),
         ("{", Cause::NotJson),
@@ -195,17 +200,16 @@ fn a_search_needs_all_but_what_it_is_for() {
         for (page, path) in [
             (json!(3), "page"),
             (json!({"limit": "3"}), "page.limit"),
-            (json!({"limit": 0}), "page.limit"),
             (json!({"limit": -1}), "page.limit"),
             (json!({"limit": 1.5}), "page.limit"),
             (json!({"token": 1}), "page.token"),
         ] {
-            assert_eq!(wrong(route, &with(question(), "/page", page)), Some(path));
+            let named = wrong(route, &with(question(), "/page", page));
+            assert_eq!(named.as_deref(), Some(path));
         }
-        assert_eq!(
-            wrong(route, &with(question(), "/page", json!({"token": "", "limit": u64::MAX}))),
-            None
-        );
+        for page in [json!({"token": "", "limit": u64::MAX}), json!({"limit": 0}), json!(null)] {
+            assert_eq!(wrong(route, &with(question(), "/page", page)), None);
+        }
     }
 }
 
@@ -230,13 +234,13 @@ fn without_evaluations_there_is_one_question() {
         assert_eq!(one.call.subject.unwrap().id.as_deref(), Some("noor.haddad"));
     }
     assert_eq!(
-        wrong(MANY, &json!({"evaluations": []})),
+        wrong(MANY, &json!({"evaluations": []})).as_deref(),
         Some("subject"),
         "a single question, and none"
     );
     for evaluations in [json!({}), json!("x"), json!(1)] {
         assert_eq!(
-            wrong(MANY, &with(question(), "/evaluations", evaluations)),
+            wrong(MANY, &with(question(), "/evaluations", evaluations)).as_deref(),
             Some("evaluations")
         );
     }
@@ -251,6 +255,8 @@ fn options_are_ignored_but_for_the_semantic_which_must_be_known() {
         (json!("(absent)"), Until::End),
         (json!(null), Until::End),
         (json!({"another": {"option": 1}}), Until::End),
+        (json!([]), Until::End),
+        (json!("execute_all"), Until::End),
         (json!({"evaluations_semantic": null}), Until::End),
         (json!({"evaluations_semantic": "execute_all"}), Until::End),
         (json!({"evaluations_semantic": "deny_on_first_deny", "x": 1}), Until::FirstDeny),
@@ -258,13 +264,10 @@ fn options_are_ignored_but_for_the_semantic_which_must_be_known() {
     ] {
         assert_eq!(many(MANY, &with(body.clone(), "/options", options)).1, until);
     }
-    for (options, path) in [
-        (json!([]), "options"),
-        (json!("execute_all"), "options"),
-        (json!({"evaluations_semantic": 1}), "options.evaluations_semantic"),
-        (json!({"evaluations_semantic": "EXECUTE_ALL"}), "options.evaluations_semantic"),
-    ] {
-        assert_eq!(wrong(MANY, &with(body.clone(), "/options", options)), Some(path));
+    for semantic in [json!(1), json!("EXECUTE_ALL"), json!([])] {
+        let options = json!({ "evaluations_semantic": semantic });
+        let named = wrong(MANY, &with(body.clone(), "/options", options));
+        assert_eq!(named.as_deref(), Some("options.evaluations_semantic"));
     }
 }
 
@@ -280,7 +283,7 @@ fn an_evaluation_that_is_none_fails_alone() {
         .iter()
         .map(|item| {
             item.as_ref().map_or_else(
-                |answer| json(answer)["context"]["error"]["message"].clone(),
+                |unread| json(&unread.answer)["context"]["error"]["message"].clone(),
                 |_| json!("question"),
             )
         })
@@ -296,14 +299,16 @@ fn an_evaluation_that_is_none_fails_alone() {
             "question"
         ]
     );
-    for answer in items.iter().filter_map(|item| item.as_ref().err()) {
+    for unread in items.iter().filter_map(|item| item.as_ref().err()) {
+        let answer = &unread.answer;
+        assert!(unread.question.is_none(), "the answer tells the caller");
         assert_eq!(
             (answer.status, &json(answer)["decision"], &json(answer)["context"]["error"]["status"]),
             (200, &json!(false), &json!(400))
         );
     }
     assert_eq!(
-        wrong(MANY, &with(body.clone(), "/subject", json!("a"))),
+        wrong(MANY, &with(body.clone(), "/subject", json!("a"))).as_deref(),
         Some("subject"),
         "a default is everybody's"
     );
@@ -311,12 +316,12 @@ fn an_evaluation_that_is_none_fails_alone() {
         items.iter().filter_map(|item| Some(item.as_ref().ok()?.call.seed)).collect();
     assert_eq!(seeds.len(), 2, "each question has randomness of its own");
     let too_many = with(body.clone(), "/evaluations", vec![json!({}); 257].into());
-    assert_eq!(wrong(MANY, &too_many), Some("evaluations, of which there may be 256"));
+    assert_eq!(wrong(MANY, &too_many).as_deref(), Some("evaluations, of which there may be 256"));
     assert_eq!(many(MANY, &with(body, "/evaluations", vec![json!({}); 256].into())).0.len(), 256);
 }
 
 proptest! {
-    /// An item's part stands for the whole default, but for a required member that it lacks (AZ-CERT).
+    /// An item's part stands for the whole default.
     #[test]
     fn defaults_are_as_the_rule_reads(defaults in parts(), items in prop::collection::vec(parts(), 1..5)) {
         let mut body = defaults.clone();
@@ -334,9 +339,9 @@ proptest! {
                     (read.id, read.seed) = (alone.id.clone(), alone.seed);
                     prop_assert_eq!(tell(&read), tell(&alone));
                 }
-                (Err(answer), Err(malformed)) => {
+                (Err(unread), Err(malformed)) => {
                     let message = format!("wrong-shape: {}", malformed.detail);
-                    prop_assert_eq!(&json(&answer)["context"]["error"]["message"], &json!(message));
+                    prop_assert_eq!(&json(&unread.answer)["context"]["error"]["message"], &json!(message));
                 }
                 (read, alone) => prop_assert!(false, "{} {} {whole}", read.is_ok(), alone.is_ok()),
             }
@@ -370,33 +375,127 @@ fn parts() -> impl Strategy<Value = Value> {
 
 fn plainly_merged(defaults: &Value, item: &Value) -> Value {
     let mut whole = serde_json::Map::new();
-    for (name, required) in [
-        ("subject", &["type", "id"][..]),
-        ("action", &["name"]),
-        ("resource", &["type", "id"]),
-        ("context", &[]),
-    ] {
-        let (own, default) = (&item[name], &defaults[name]);
-        let part = match (own.is_null(), default.is_null()) {
-            (true, true) => continue,
-            (true, false) => default.clone(),
-            (false, true) => own.clone(),
-            (false, false) => {
-                let mut own = own.clone();
-                for member in required {
-                    if own[member].is_null() {
-                        own.as_object_mut().unwrap().remove(*member);
-                        if !default[member].is_null() {
-                            own[member] = default[member].clone();
-                        }
-                    }
-                }
-                own
-            }
-        };
-        whole.insert(name.to_owned(), part);
+    for name in ["subject", "action", "resource", "context"] {
+        let part = if item[name].is_null() { &defaults[name] } else { &item[name] };
+        if !part.is_null() {
+            whole.insert(name.to_owned(), part.clone());
+        }
     }
     Value::Object(whole)
+}
+
+#[test]
+fn nothing_of_a_default_is_put_into_an_item_s_own_part() {
+    let default = json!({
+        "subject": {"type": "user", "id": "alice"}, "action": {"name": "read"},
+        "resource": {"type": "record", "id": "record-1"},
+    });
+    for (item, path) in [
+        (json!({"resource": {"type": "record"}}), "resource.id"),
+        (json!({"resource": {"id": "record-2"}}), "resource.type"),
+        (json!({"resource": {"properties": {"a": 1}}}), "resource.type"),
+        (json!({"subject": {"type": "user"}}), "subject.id"),
+        (json!({"subject": {}}), "subject.type"),
+        (json!({"action": {}}), "action.name"),
+    ] {
+        let (items, _) = many(MANY, &with(default.clone(), "/evaluations", json!([item, {}])));
+        let [Err(unread), Ok(_)] = items.as_slice() else { panic!("{item}") };
+        assert_eq!(unread.malformed.detail, path, "{item}");
+        assert_eq!(json(&unread.answer)["decision"], json!(false));
+    }
+}
+
+#[test]
+fn a_property_is_whatever_json_it_is_and_only_a_string_is_an_entitlement() {
+    let held = |properties: Value| {
+        let body = with(question(), "/subject/properties", properties);
+        let subject = posted(Authzen, ONE, &body.to_string()).call.subject.unwrap();
+        let held: Vec<_> = subject.entitlements.iter().map(|it| it.as_str().to_owned()).collect();
+        (subject.attributes.len(), held)
+    };
+    for (properties, expected) in [
+        (json!({"groups": [{"id": "g1", "display": "Nurses"}]}), vec![]),
+        (json!({"entitlements": {"app": "x"}}), vec![]),
+        (json!({"roles": [1, "nurse", null, {"a": 1}, ["b"], true]}), vec!["nurse"]),
+        (json!({"roles": 7}), vec![]),
+        (json!({"groups": "nurses"}), vec!["nurses"]),
+    ] {
+        assert_eq!(
+            held(properties.clone()),
+            (1, expected.iter().map(|it| (*it).to_owned()).collect()),
+            "{properties}"
+        );
+    }
+    let body = with(
+        question(),
+        "/subject/properties",
+        json!({"ip_address": ["192.0.2.1"], "device_id": 7}),
+    );
+    assert!(posted(Authzen, ONE, &body.to_string()).call.origin.is_none());
+}
+
+#[test]
+fn a_list_is_the_same_however_it_is_spelled_and_another_where_the_question_is() {
+    let of = |route, body: &str| match post(Authzen, route, body, &SETTINGS) {
+        Ok(Heard::Which(_, page)) => page.of,
+        _ => panic!("no search: {body}"),
+    };
+    let one = r#"{"subject":{"type":"user","properties":{"a":1,"b":["x"]}},"action":{"name":"read"},"resource":{"type":"r","id":"1"}}"#;
+    for same in [
+        r#"{ "resource": {"id":"1", "type":"r"}, "action":{"name":"r\u0065ad"}, "subject":{"properties":{"b":["x"],"a":1},"type":"user","id":"ignored"}}"#,
+        r#"{"subject":{"type":"user","properties":{"a":1,"b":["x"]}},"action":{"name":"read"},"resource":{"type":"r","id":"1"},"page":{"token":"t","limit":3},"unknown":1}"#,
+    ] {
+        assert_eq!(of(SUBJECTS, same), of(SUBJECTS, one), "{same}");
+    }
+    for other in [
+        one.replace("read", "write"),
+        one.replace(r#""id":"1""#, r#""id":"2""#),
+        one.replace(r#""a":1"#, r#""a":2"#),
+        one.replace(r#"["x"]"#, r#"["x","y"]"#),
+        one.replacen('{', r#"{"context":{"time":"now"},"#, 1),
+    ] {
+        assert_ne!(of(SUBJECTS, &other), of(SUBJECTS, one), "{other}");
+    }
+    assert_ne!(of(RESOURCES, &question().to_string()), of(SUBJECTS, &question().to_string()));
+}
+
+#[test]
+fn context_and_page_are_left_out_where_they_are_switched_off() {
+    let settings =
+        Settings { answer: AnswerParts { context: false, page: false }, ..Settings::default() };
+    let ask = |route, body: &Value| post(Authzen, route, &body.to_string(), &settings);
+    let Ok(Heard::One(incoming)) = ask(ONE, &question()) else { panic!() };
+    for (verdict, whole) in
+        [(Effect::Allow, r#"{"decision":true}"#), (Effect::Deny, r#"{"decision":false}"#)]
+    {
+        let outcome =
+            Outcome { verdict, text: Some("No."), grounds: &grounds(&["A"]), ..Outcome::default() };
+        let answer = write(Authzen, &incoming, &outcome).unwrap();
+        assert_eq!(text(&answer), whole);
+        let reference =
+            crate::Reference { log: "l", index: 1, leaf: "x", generation: 1, spent_us: 1 };
+        assert_eq!(answer.with_reference(&reference), whole.as_bytes(), "no reference either");
+        // The deciding one of several says nothing more.
+        let until = if verdict == Effect::Deny { Until::FirstDeny } else { Until::FirstPermit };
+        let gathered = gather(Authzen, &[answer.body().to_vec()], &in_order(until));
+        assert_eq!(text(&gathered), format!(r#"{{"evaluations":[{whole}]}}"#));
+    }
+    let body = with(question(), "/evaluations", json!([{"subject": {}}]));
+    let Ok(Heard::Many(batch)) = ask(MANY, &body) else { panic!() };
+    let Err(unread) = &batch.items[0] else { panic!() };
+    assert_eq!(text(&unread.answer), r#"{"decision":false}"#);
+
+    let found = |next: Option<&str>| Found { results: Vec::new(), next: next.map(str::to_owned) };
+    let search = |body: &Value| match ask(SUBJECTS, body) {
+        Ok(Heard::Which(incoming, _)) => incoming,
+        _ => panic!(),
+    };
+    let plain = search(&question());
+    assert_eq!(text(&list(Authzen, &plain, &found(None))), r#"{"results":[]}"#);
+    // Where a list goes on, or somebody asked for a page, it has to be told.
+    assert_eq!(json(&list(Authzen, &plain, &found(Some("t"))))["page"]["next_token"], "t");
+    let paged = search(&with(question(), "/page", json!({"limit": 1})));
+    assert_eq!(json(&list(Authzen, &paged, &found(None)))["page"]["next_token"], "");
 }
 
 #[test]
@@ -454,7 +553,7 @@ fn answers_are_gathered_in_order_and_the_deciding_one_says_so() {
         decisions.iter().enumerate().map(one).collect()
     };
     let tell = |decisions: &[bool], until| {
-        json(&gather(Authzen, &answers(decisions), until))["evaluations"].clone()
+        json(&gather(Authzen, &answers(decisions), &in_order(until)))["evaluations"].clone()
     };
     let all = tell(&[true, false, true], Until::End);
     assert_eq!(
@@ -472,7 +571,8 @@ fn answers_are_gathered_in_order_and_the_deciding_one_says_so() {
     // Where the end came first, nothing decided.
     assert_eq!(tell(&[true, true], Until::FirstDeny)[1]["context"], json!({"record": "l#1"}));
     assert_eq!(tell(&[false], Until::FirstPermit)[0]["context"], json!({"record": "l#0"}));
-    let bare = gather(Authzen, &[br#"{"decision":false,"context":{}}"#.to_vec()], Until::FirstDeny);
+    let until = in_order(Until::FirstDeny);
+    let bare = gather(Authzen, &[br#"{"decision":false,"context":{}}"#.to_vec()], &until);
     assert_eq!(
         json(&bare)["evaluations"][0]["context"],
         json!({"code": "200", "reason": "deny_on_first_deny"})

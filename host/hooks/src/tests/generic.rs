@@ -51,6 +51,11 @@ fn settings(source: MappingSource) -> Settings {
     }
 }
 
+/// A request and the settings of its hook.
+pub(super) fn asked() -> (Value, Settings) {
+    (serde_json::from_str(BODY).unwrap(), settings(source()))
+}
+
 fn ask(body: &str) -> Incoming {
     match post(Generic, "", body, &settings(source())) {
         Ok(Heard::One(incoming)) => incoming,
@@ -80,21 +85,30 @@ fn reads_by_its_mapping() {
         *body.pointer_mut(pointer).unwrap() = value;
         post(Generic, "", &body.to_string(), &settings(source()))
             .err()
-            .map(|malformed| (malformed.cause, malformed.detail))
+            .map(|malformed| (malformed.cause, malformed.member()))
     };
-    for (pointer, value, detail) in [
-        ("/interaction", json!({}), "mapping.id"),
-        ("/interaction", json!("x".repeat(257)), "mapping.id"),
-        ("/trace", json!([]), "mapping.correlation"),
-        ("/user/id", json!({}), "mapping.subject"),
-        ("/user/id", json!(null), "mapping.required"),
-        ("/user/profile", json!("x"), "mapping.subject"),
-        ("/target/kind", json!(false), "mapping.resource"),
-        ("/roles", json!({}), "mapping.requested"),
-        ("/net/ip", json!({}), "mapping.origin.ip"),
-        ("/user/groups", json!(7), "the entitlements"),
+    // What must be there, and the places that the operator named as lists of what somebody holds or asks for.
+    for (pointer, value, member) in [
+        ("/user/id", json!(null), "/user/id"),
+        ("/roles", json!({}), "/roles"),
+        ("/roles", json!(["a", 1]), "/roles"),
+        ("/user/groups", json!(7), "/user/groups"),
+        ("/user/groups", json!([{"id": "g"}]), "/user/groups"),
     ] {
-        assert_eq!(with(pointer, value), Some((Cause::WrongShape, detail)), "{pointer}");
+        let refused = with(pointer, value).map(|(cause, member)| (cause, member.into_owned()));
+        assert_eq!(refused, Some((Cause::WrongShape, member.to_owned())), "{pointer}");
+    }
+    for (pointer, value) in [
+        ("/interaction", json!({})),
+        ("/interaction", json!("x".repeat(257))),
+        ("/trace", json!([])),
+        ("/user/id", json!({})),
+        ("/user/profile", json!("x")),
+        ("/target/kind", json!(false)),
+        ("/net/ip", json!(["192.0.2.44"])),
+        ("/why", json!(7.5)),
+    ] {
+        assert_eq!(with(pointer, value), None, "{pointer}");
     }
     for pointer in [
         "/interaction",

@@ -162,6 +162,10 @@ fn ask(data: &Value, changes: &[Change]) -> Option<Value> {
         } else {
             ("access", ACCESS_ONLY)
         };
+        // Nothing is changed of a token that is not issued, and the other token's changes stand.
+        if data[name].is_null() {
+            continue;
+        }
         let tokens: Vec<String> = path
             .split('/')
             .skip(2)
@@ -169,7 +173,7 @@ fn ask(data: &Value, changes: &[Change]) -> Option<Value> {
             .collect();
         let claim = tokens.first()?.clone();
         let reserved = BOTH.split(' ').chain(others.split(' ')).any(|reserved| reserved == claim);
-        if reserved || !data[name].is_object() {
+        if reserved {
             return None;
         }
         let sent = data[name]["claims"].get(&claim).is_some();

@@ -4,12 +4,13 @@ use portcullis_model::{Cause, Change, Effect, Statement};
 use serde_json::json;
 
 use super::requests::tell;
-use super::{SETTINGS, golden, grounds, json, post, posted, text};
+use super::{SETTINGS, golden, grounds, in_order, json, post, posted, text};
 use crate::HookKind::PingPdp;
-use crate::{Heard, Outcome, Reference, Settings, Until, gather, write};
+use crate::{Gathering, Heard, Incoming, Outcome, Reference, Settings, Until, gather, write};
 
 const ONE: &str = "/governance-engine";
 const BATCH: &str = "/governance-engine/batch";
+const QUERY: &str = "/governance-engine/query";
 
 const QUESTION: &str = r#"{
     "domain": "Hospital.Charts", "action": "retrieve", "service": "Hospital.Api", "identityProvider": "Hospital.Workforce",
@@ -34,13 +35,127 @@ fn reads_what_the_contract_says() {
         ("{}", "attributes"),
         (r#"{"attributes":null}"#, "attributes"),
         (r#"{"attributes":["a"]}"#, "attributes"),
-        (r#"{"attributes":{"a":1}}"#, "attributes, whose values must be strings"),
-        (r#"{"attributes":{},"action":1}"#, "action"),
-        (r#"{"attributes":{},"domain":{}}"#, "domain"),
         ("[]", "the request, which must be an object"),
     ] {
         let malformed = post(PingPdp, ONE, body, &SETTINGS).err().unwrap();
-        assert_eq!((malformed.cause, malformed.detail), (Cause::WrongShape, detail), "{body}");
+        assert_eq!((malformed.cause, &*malformed.detail), (Cause::WrongShape, detail), "{body}");
+    }
+    for open in [
+        r#"{"attributes":{"a":1,"b":[null],"c":{"d":true}}}"#,
+        r#"{"attributes":{},"action":1,"service":[],"domain":{},"identityProvider":true}"#,
+    ] {
+        posted(PingPdp, ONE, open);
+    }
+}
+
+#[test]
+fn a_place_of_entitlements_is_read_whole_or_not_at_all() {
+    let settings =
+        Settings { entitlements: vec!["/attributes/Groups".into()], ..Settings::default() };
+    let ask = |groups: serde_json::Value| {
+        let body = json!({"attributes": {"Groups": groups}}).to_string();
+        match post(PingPdp, ONE, &body, &settings) {
+            Ok(Heard::One(incoming)) => {
+                let held = incoming.call.subject.unwrap().entitlements;
+                Ok(held.iter().map(|it| it.as_str().to_owned()).collect::<Vec<_>>())
+            }
+            Ok(_) => panic!("not one"),
+            Err(malformed) => Err(malformed.member().into_owned()),
+        }
+    };
+    assert_eq!(ask(json!("nurse")), Ok(vec!["nurse".into()]));
+    assert_eq!(ask(json!("[\"nurse\",\"triage\"]")), Ok(vec!["nurse".into(), "triage".into()]));
+    assert_eq!(ask(json!(["triage", "nurse"])), Ok(vec!["nurse".into(), "triage".into()]));
+    assert_eq!(ask(json!(null)), Ok(vec![]));
+    for unreadable in [json!("[1]"), json!("[\"a\",{}]"), json!([1]), json!({"a": "b"}), json!(7)] {
+        assert_eq!(ask(unreadable.clone()), Err("/attributes/Groups".into()), "{unreadable}");
+    }
+}
+
+#[test]
+fn a_query_is_every_combination_and_tells_those_that_are_permitted() {
+    let body = json!({
+        "query": [
+            {"attribute": "Action", "values": ["edit", "view"]},
+            {"attribute": "Subject", "values": ["nhaddad"]},
+            {"attribute": "Chart", "values": ["a", "b"]},
+        ],
+        "context": {"domain": "Hospital", "attributes": {"Zone": "north", "Chart": "overridden"}},
+    });
+    let ask = |body: &serde_json::Value| post(PingPdp, QUERY, &body.to_string(), &SETTINGS);
+    let Ok(Heard::Many(batch)) = ask(&body) else { panic!("no query") };
+    let asked: Vec<_> = batch
+        .items
+        .iter()
+        .map(|item| item.as_ref().ok().unwrap().call.payload.text().to_owned())
+        .collect();
+    assert_eq!(asked.len(), 4);
+    assert_eq!(
+        serde_json::from_str::<serde_json::Value>(&asked[1]).unwrap(),
+        json!({"domain": "Hospital", "action": "edit",
+            "attributes": {"Zone": "north", "Action": "edit", "Subject": "nhaddad", "Chart": "b"}})
+    );
+    let decide = |item: &Incoming, verdict| {
+        let answer = write(PingPdp, item, &Outcome { verdict, ..Outcome::default() }).unwrap();
+        let reference = Reference { log: "log", index: 7, leaf: "x", generation: 4, spent_us: 9 };
+        answer.with_reference(&reference)
+    };
+    let verdicts = [Effect::Allow, Effect::Deny, Effect::Allow, Effect::Allow];
+    let answers: Vec<_> = batch
+        .items
+        .iter()
+        .zip(verdicts)
+        .map(|(item, verdict)| decide(item.as_ref().ok().unwrap(), verdict))
+        .collect();
+    let gathering = Gathering { until: batch.until, query: batch.query.clone() };
+    let told = json(&gather(PingPdp, &answers, &gathering));
+    assert_eq!((&told["requestId"], &told["deploymentPackageId"]), (&json!("log#7"), &json!("4")));
+    let leaf = |chart: &str| json!({"attribute": "Chart", "value": chart, "decision": "PERMIT", "id": "log#7", "statements": []});
+    let branch = |action: &str, leaves: Vec<serde_json::Value>| {
+        json!({"attribute": "Action", "value": action, "results": [
+            {"attribute": "Subject", "value": "nhaddad", "results": leaves}]})
+    };
+    let expected =
+        json!([branch("edit", vec![leaf("a")]), branch("view", vec![leaf("a"), leaf("b")])]);
+    assert_eq!((&told["results"], &told["result"]), (&expected, &expected));
+    let nobody: Vec<_> = batch
+        .items
+        .iter()
+        .map(|item| decide(item.as_ref().ok().unwrap(), Effect::Abstain))
+        .collect();
+    assert_eq!(json(&gather(PingPdp, &nobody, &gathering))["results"], json!([]));
+
+    let values = |count: usize| (0..count).map(|it| it.to_string()).collect::<Vec<_>>();
+    for (query, member) in [
+        (json!(null), "query"),
+        (json!([]), "query"),
+        (json!({}), "query"),
+        (json!([{"values": ["a"]}]), "query.attribute"),
+        (json!(["a"]), "query.attribute"),
+        (
+            json!([{"attribute": "a", "values": ["1"]}, {"attribute": "a", "values": ["2"]}]),
+            "query.attribute",
+        ),
+        (json!([{"attribute": "a"}]), "query.values"),
+        (json!([{"attribute": "a", "values": []}]), "query.values"),
+        (json!([{"attribute": "a", "values": [{}]}]), "query.values"),
+        (
+            json!([{"attribute": "a", "values": values(16)}, {"attribute": "b", "values": values(17)}]),
+            "query.values",
+        ),
+    ] {
+        let refused = ask(&json!({ "query": query })).err().map(|it| it.member().into_owned());
+        assert_eq!(refused.as_deref(), Some(member), "{query}");
+    }
+    let most = json!({"query": [{"attribute": "a", "values": values(16)}, {"attribute": "b", "values": values(16)}]});
+    let Ok(Heard::Many(batch)) = ask(&most) else { panic!("no query") };
+    assert_eq!(batch.items.len(), 256);
+    // Without a context there are the attributes alone; one that is none is as good as absent.
+    for context in [json!(null), json!("x"), json!({"attributes": 7, "domain": {}})] {
+        let body = json!({"query": [{"attribute": "a", "values": [7]}], "context": context});
+        let Ok(Heard::Many(batch)) = ask(&body) else { panic!("no query") };
+        let item = batch.items[0].as_ref().ok().unwrap();
+        assert_eq!(item.call.payload.text(), r#"{"attributes":{"a":"7"}}"#);
     }
 }
 
@@ -99,8 +214,9 @@ fn a_batch_is_answered_in_order() {
     assert_eq!(first.call.action.as_ref().unwrap().id.as_deref(), Some("retrieve"));
     assert_eq!(third.call.payload.text(), r#"{"attributes":{"n":"3"}}"#);
     assert_ne!(first.call.seed, third.call.seed);
-    golden("pdp-bad-request.json", text(second));
-    let gathered = gather(PingPdp, &[b"{\"a\":1}".to_vec(), second.body().to_vec()], Until::End);
+    golden("pdp-bad-request.json", text(&second.answer));
+    let parts = [b"{\"a\":1}".to_vec(), second.answer.body().to_vec()];
+    let gathered = gather(PingPdp, &parts, &in_order(Until::End));
     assert_eq!(json(&gathered)["responses"][0], json!({"a": 1}));
     assert_eq!(json(&gathered)["responses"][1]["authorized"], json!(false));
 

@@ -37,6 +37,12 @@ fn response(with: Value) -> Value {
     body
 }
 
+/// A request of each route.
+pub(super) fn bodies() -> [(&'static str, Value); 3] {
+    let original = response(json!({ "request": request() }));
+    [(REQUEST, request()), (RESPONSE, response(json!({"state": "theirs"}))), (RESPONSE, original)]
+}
+
 fn ask(route: &'static str, body: &Value) -> Incoming {
     posted(PingSideband, route, &body.to_string())
 }
@@ -79,17 +85,41 @@ fn reads_what_the_contract_says() {
         ("method", json!(null)),
         ("method", json!(1)),
         ("url", json!(null)),
-        ("body", json!({})),
         ("headers", json!("x")),
-        ("headers", json!({"a": "b"})),
         ("headers", json!(["a"])),
-        ("headers", json!([{"a": 1}])),
-        ("source_ip", json!(1)),
-        ("client_certificate", json!("x")),
     ] {
         let mut body = request();
         body[pointer] = value;
-        assert!(post(PingSideband, REQUEST, &body.to_string(), &SETTINGS).is_err(), "{pointer}");
+        let refused = post(PingSideband, REQUEST, &body.to_string(), &SETTINGS).err().unwrap();
+        assert_eq!(refused.member(), pointer);
+    }
+    // As easy to read, and echoed: headers in the contract's form, all else as it came.
+    for (pointer, value, echoed) in [
+        ("body", json!({"a": 1}), json!({"a": 1})),
+        ("body", json!(7.5), json!(7.5)),
+        ("headers", json!({"A": "b"}), json!([{"a": "b"}])),
+        (
+            "headers",
+            json!([{"a": 1}, {"B": ["x", null]}]),
+            json!([{"a": "1"}, {"b": "x"}, {"b": ""}]),
+        ),
+        ("source_ip", json!(["192.0.2.1"]), json!(["192.0.2.1"])),
+        ("client_certificate", json!("x"), json!("x")),
+    ] {
+        let mut body = request();
+        body[pointer] = value;
+        let incoming = ask(REQUEST, &body);
+        assert_eq!(json(&allow(&incoming, &[]).unwrap())[pointer], echoed, "{pointer}");
+    }
+    let mut numbered = response(json!({"response_code": 201, "http_version": 1.1}));
+    let back = json(&allow(&ask(RESPONSE, &numbered), &[]).unwrap());
+    assert_eq!((&back["response_code"], &back["http_version"]), (&json!("201"), &json!(1.1)));
+    // Headers of the original request that cannot be read could all be credentials.
+    numbered["request"] =
+        json!({"headers": ["authorization: Bearer s3cr3t"], "body": {"password": "s3cr3t"}});
+    let secrets = ask(RESPONSE, &numbered).call.secrets;
+    for place in ["/request/headers", "/request/body"] {
+        assert!(secrets.pointers().contains(&place), "{place}");
     }
     for state in [
         json!(1),

@@ -211,6 +211,15 @@ impl Page {
                 self.hook(name, hook, ("reason", cause.code()), hook.metrics.refusals(cause));
             }
         }
+        let name = "portcullis_rejected_members_total";
+        let help = "Requests rejected for the shape of a member, by member; none before the first";
+        self.family(name, "counter", help);
+        for hook in hooks {
+            for (cause, member, count) in hook.metrics.members.all() {
+                let labels = of(hook, &[("reason", cause.code()), ("member", &member)]);
+                self.sample(name, &labels, count);
+            }
+        }
         let name = "portcullis_strangers_total";
         self.family(
             name,

@@ -135,8 +135,15 @@ fn counts(hook: &Hook) -> Value {
         Effect::ALL.map(|verdict| (verdict.name(), metrics.decisions(verdict))).to_vec();
     let safe = Cause::ALL.map(|cause| (cause.code(), metrics.safe_answers(cause))).to_vec();
     let refused = Cause::ALL.map(|cause| (cause.code(), metrics.refusals(cause))).to_vec();
+    let mut members = Map::new();
+    for (_, member, count) in metrics.members.all() {
+        // A member that was missing once and of another kind once is one member.
+        let before = members.get(&member).and_then(Value::as_u64).unwrap_or_default();
+        members.insert(member, json!(before + count));
+    }
     json!({
         "decisions": some(decisions), "safe_answers": some(safe), "refusals": some(refused),
+        "rejected_members": members,
         "repeats": metrics.repeats(), "undelivered": metrics.lost(),
     })
 }

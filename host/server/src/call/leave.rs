@@ -9,9 +9,12 @@ use std::task::Poll;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
+use hyper::header::HeaderValue;
 use portcullis_audit::{Entry, Pending, Receipt, Refused, Sequence};
-use portcullis_hooks::{Answer, Errand, Incoming, Malformed, OnFailure, Reference, Until};
-use portcullis_model::{Cause, Effect};
+use portcullis_hooks::{
+    Answer, Errand, Gathering, Incoming, Malformed, OnFailure, Reference, Unread,
+};
+use portcullis_model::{Cause, ChangeKind, Effect};
 use tokio::time::timeout_at;
 
 use super::Call;
@@ -31,7 +34,7 @@ pub struct Reply {
     /// HTTP status.
     pub status: u16,
     /// Headers besides the content's type: lower-case names.
-    pub headers: Vec<(&'static str, String)>,
+    pub headers: Vec<(&'static str, HeaderValue)>,
     /// The body, reference included.
     pub body: Bytes,
     /// For when the last byte has left.
@@ -43,6 +46,14 @@ pub struct Part {
     answer: Answer,
     /// Its record on the way to the disk; nothing where there is nothing to record.
     record: Option<PartRecord>,
+}
+
+/// What was decided, for the record.
+struct Said<'a> {
+    /// The verdict, or why there is none.
+    verdict: Result<Effect, &'a Failure>,
+    /// The changes that the answer leaves out, since what they would change is not there.
+    skipped: &'a [ChangeKind],
 }
 
 /// The record of a part on its way.
@@ -100,30 +111,44 @@ impl Call<'_> {
     /// its bytes leave, so that nobody holds places by not reading.
     pub fn turn_away(mut self, reason: impl Into<Reason>) -> Reply {
         let reason = reason.into();
+        let cause = reason.cause;
+        if cause == Cause::BodyTooLarge && !self.hook.config.kind.binds() {
+            self.warn_of_lost_batch();
+        }
         self.host.refuse(self.hook, self.received, reason);
-        self.traced(Outcome::Cause(reason.cause.code()));
+        self.traced(Outcome::Cause(cause.code()));
         self.afterwards.place = None;
         Refusals::have_kept(self.host);
-        let answer = self.safe_answer(reason.cause, "", None);
+        let answer = self.safe_answer(cause, "", None);
         self.leave(&answer)
+    }
+
+    /// A batch of events that is too large is sent once more, and then it is lost to the log.
+    fn warn_of_lost_batch(&self) {
+        let members = &self.hook.metrics.members;
+        if let Some(count) = members.count(Cause::BodyTooLarge, "the body", self.received) {
+            tracing::warn!(
+                event = "hook.batch-too-large",
+                hook = self.hook.config.name,
+                body_bytes = self.hook.config.body_bytes,
+                count,
+                "batches of events are larger than body_bytes and are not read; the platform sends each once \
+                 more and then drops it: raise body_bytes, or subscribe the hook to fewer types of events"
+            );
+        }
     }
 
     /// [`turn_away`](Self::turn_away), of a request that was read whole and is none.
     pub async fn turn_away_malformed(mut self, malformed: &Malformed) -> Reply {
-        self.host.refuse(self.hook, self.received, malformed.cause);
+        self.host.refuse(self.hook, self.received, malformed);
         self.traced(Outcome::Cause(malformed.cause.code()));
         self.afterwards.place = None;
         Refusals::keep(self.host).await;
-        let answer = self.safe_answer(malformed.cause, malformed.detail, None);
+        let answer = self.safe_answer(malformed.cause, &malformed.detail, None);
         self.leave(&answer)
     }
 
-    fn safe_answer(
-        &self,
-        cause: Cause,
-        detail: &'static str,
-        incoming: Option<&Incoming>,
-    ) -> Answer {
+    fn safe_answer(&self, cause: Cause, detail: &str, incoming: Option<&Incoming>) -> Answer {
         self.hook.safe_answer(
             self.generation.as_deref(),
             self.glass.as_deref(),
@@ -153,14 +178,14 @@ impl Call<'_> {
     ) -> Reply {
         let answer = self.safe_answer(failure.cause, "", Some(incoming));
         let errand = self.errand(failure.cause, incoming);
-        self.record_and_leave(Err(failure), answer, incoming, asked, first, errand).await
+        self.record_and_leave((Err(failure), &[]), answer, incoming, asked, first, errand).await
     }
 
     /// Seals, sequences and waits until the record is durable, has delivered what is to be delivered, and splices the reference in. A
     /// decision whose record is late is not given: the safe answer leaves, and the hook owes the log that fact before it decides again.
     pub async fn record_and_leave(
         mut self,
-        verdict: Result<Effect, Failure>,
+        (verdict, skipped): (Result<Effect, Failure>, &[ChangeKind]),
         answer: Answer,
         incoming: &Arc<Incoming>,
         asked: Vec<Asked>,
@@ -173,8 +198,8 @@ impl Call<'_> {
             _ => None,
         };
         let delivery = delivery.map(|courier| courier.name.as_str());
-        let entry =
-            self.entry(None, verdict.as_ref().copied(), &answer, incoming, &asked, delivery);
+        let said = Said { verdict: verdict.as_ref().copied(), skipped };
+        let entry = self.entry(None, said, &answer, incoming, &asked, delivery);
         let (answer, wire) = match self.commit(entry).await {
             Some(receipt) => match self.prepare(errand, answer, incoming, self.record).await {
                 Some(answer) => {
@@ -220,7 +245,7 @@ impl Call<'_> {
 
     /// Appends the record of one of many questions, and does not wait for it. Says whether the question was permitted.
     pub fn record_part(&mut self, number: usize, decided: Decided) -> (bool, Part) {
-        let Decided { incoming, asked, outcome, .. } = decided;
+        let Decided { incoming, asked, outcome, skipped, .. } = decided;
         let cause = outcome.as_ref().err().map(|failure| failure.cause);
         let on_failure =
             self.hook.on_failure(self.generation.as_deref(), cause, self.glass.as_deref());
@@ -231,8 +256,8 @@ impl Call<'_> {
                 (Err(failure), *on_failure == OnFailure::Open, answer)
             }
         };
-        let entry =
-            self.entry(Some(number), verdict.as_ref().copied(), &answer, &incoming, &asked, None);
+        let said = Said { verdict: verdict.as_ref().copied(), skipped: &skipped };
+        let entry = self.entry(Some(number), said, &answer, &incoming, &asked, None);
         let appended = self.append(entry);
         self.afterwards.observe(
             self.generation.as_ref(),
@@ -254,17 +279,26 @@ impl Call<'_> {
         }
     }
 
-    /// A part that could not be read as a question: counted, and answered as it stands.
-    pub fn unread_part(&self, answer: Answer) -> Part {
-        self.host.refuse(self.hook, self.received, Cause::WrongShape);
-        Part { answer, record: None }
+    /// A part that could not be read as a question is counted, and answered as it stands. Where the answer tells its
+    /// caller nothing it has a record, which holds what came.
+    pub fn unread_part(&mut self, number: usize, unread: Box<Unread>) -> Part {
+        let Unread { answer, malformed, question } = *unread;
+        self.host.refuse(self.hook, self.received, &malformed);
+        let Some(incoming) = question.map(Arc::new) else {
+            return Part { answer, record: None };
+        };
+        let verdict = Err(Failure::of(malformed.cause));
+        let said = Said { verdict: verdict.as_ref().copied(), skipped: &[] };
+        let entry = self.entry(Some(number), said, &answer, &incoming, &[], None);
+        let appended = self.append(entry);
+        Part { answer, record: Some(PartRecord { incoming, verdict, appended }) }
     }
 
     /// Waits until every part is durable, and makes one answer of them.
     pub async fn gather_and_leave(
         mut self,
         parts: Vec<Part>,
-        until: Until,
+        batch: &Gathering,
         first: Option<First>,
     ) -> Reply {
         let before = self.host.clock.instant();
@@ -286,7 +320,7 @@ impl Call<'_> {
         }
         self.afterwards.commit_us =
             micros(self.host.clock.instant().saturating_duration_since(before));
-        let answer = portcullis_hooks::gather(self.hook.config.kind, &answers, until);
+        let answer = portcullis_hooks::gather(self.hook.config.kind, &answers, batch);
         // An answer that asks for all of it once more is not one to be said again: whoever comes next is the first.
         if let Some(first) = first.filter(|_| answer.status < 500) {
             let (status, headers) = (answer.status, answer.headers.clone());
@@ -304,12 +338,13 @@ impl Call<'_> {
     fn entry(
         &mut self,
         part: Option<usize>,
-        verdict: Result<Effect, &Failure>,
+        said: Said<'_>,
         answer: &Answer,
         incoming: &Incoming,
         asked: &[Asked],
         delivery: Option<&str>,
     ) -> Entry {
+        let Said { verdict, skipped } = said;
         let body_pseudonym = match self.body_pseudonym.take() {
             Some(made) => made,
             None => self.host.pseudonym("body", &crate::evidence::kept(incoming)),
@@ -324,6 +359,7 @@ impl Call<'_> {
             generation: self.generation.as_ref().map_or(0, |generation| generation.number),
             asked,
             verdict,
+            skipped,
             safe: self.hook.on_failure(
                 self.generation.as_deref(),
                 verdict.err().map(|failure| failure.cause),
@@ -455,9 +491,10 @@ impl Call<'_> {
     fn leave_with(
         &mut self,
         status: u16,
-        mut headers: Vec<(&'static str, String)>,
+        headers: Vec<(&'static str, String)>,
         body: Bytes,
     ) -> Reply {
+        let mut headers = header_values(headers);
         let mut afterwards = std::mem::replace(&mut self.afterwards, Afterwards::new(self.host));
         let ready = self.host.clock.instant();
         afterwards.ready = Some(ready);
@@ -471,12 +508,19 @@ impl Call<'_> {
             afterwards.trace = Some(trace);
         }
         if let Some(name) = self.hook.config.kind.echoed_header()
-            && let Some(value) = self.head.headers.get(name).and_then(|value| value.to_str().ok())
+            && let Some(value) = self.head.headers.get(name)
         {
-            headers.push((name, value.to_owned()));
+            // As it came: it is the caller's text, in whatever encoding.
+            headers.push((name, value.clone()));
         }
         Reply { status, headers, body, afterwards }
     }
+}
+
+/// Headers as they leave. What cannot stand in a header is left out: the answer does not depend on it.
+pub fn header_values(headers: Vec<(&'static str, String)>) -> Vec<(&'static str, HeaderValue)> {
+    let value = |(name, value)| Some((name, HeaderValue::try_from(value).ok()?));
+    headers.into_iter().filter_map(value).collect()
 }
 
 /// Lets calls go first that are ready to run on this thread, so that their records share a commit with this one. Without the look

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use portcullis_hooks::{HookKind, Mapping, MappingSource, Need, OnFailure, Settings};
+use portcullis_hooks::{AnswerParts, HookKind, Mapping, MappingSource, Need, OnFailure, Settings};
 use portcullis_model::json::split_pointer;
 use serde::Deserialize;
 
@@ -77,6 +77,8 @@ pub(super) struct HookSource {
     #[serde(default)]
     secrets: Vec<String>,
     mapping: Option<MappingSource>,
+    answer_context: Option<bool>,
+    answer_page: Option<bool>,
     decryption: Option<DecryptionConfig>,
     resume: Option<String>,
     delivery: Option<Chosen>,
@@ -154,6 +156,7 @@ impl HookConfig {
             subject: source.subject,
             secrets: source.secrets,
             audience,
+            answer: answer_parts(&name, kind, source.answer_context, source.answer_page)?,
             ..Settings::default()
         };
         let settings = contract(&name, kind, settings, source.mapping)?;
@@ -297,6 +300,21 @@ fn contract(
         }
     };
     Ok(settings)
+}
+
+/// Which optional members answers have: all of them, but where the operator switched one off.
+fn answer_parts(
+    name: &str,
+    kind: HookKind,
+    context: Option<bool>,
+    page: Option<bool>,
+) -> Result<AnswerParts, String> {
+    for (setting, value) in [("answer_context", context), ("answer_page", page)] {
+        if value.is_some() && kind != HookKind::Authzen {
+            return Err(format!("hook `{name}`: {} has no {setting}", kind.name()));
+        }
+    }
+    Ok(AnswerParts { context: context.unwrap_or(true), page: page.unwrap_or(true) })
 }
 
 /// Whether callers can know a hook by this: AuthZEN's *policy decision point* identifier.

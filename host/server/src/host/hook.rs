@@ -95,7 +95,7 @@ impl Hook {
         generation: Option<&Generation>,
         glass: Option<&Open>,
         cause: Cause,
-        detail: &'static str,
+        detail: &str,
         route: &'static str,
         incoming: Option<&Incoming>,
     ) -> Answer {

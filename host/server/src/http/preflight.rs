@@ -263,10 +263,7 @@ impl Answered {
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(Answer::CONTENT_TYPE));
         for (name, value) in reply.headers {
-            // What cannot stand in a header is left out: the answer does not depend on it.
-            if let Ok(value) = HeaderValue::try_from(value) {
-                headers.insert(name, value);
-            }
+            headers.insert(name, value);
         }
         if response.status() == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(WWW_AUTHENTICATE, hook.caller.challenge().clone());

@@ -1,0 +1,168 @@
+//! PingAuthorize's policy queries: which combinations of attribute values are permitted.
+//!
+//! Invariant: every combination is a question of its own, with a record of its own; the answer lists a combination
+//! only where its decision is `PERMIT`. A query whose combinations cannot all be decided is refused: a list that is
+//! shorter by mistake would be a wrong answer. The host has no source of values, so that an attribute must bring
+//! its own. Source: PingAuthorize API reference, query decision request, and its examples of policy queries.
+
+use portcullis_model::json::Value;
+use portcullis_model::{Cause, Document};
+
+use super::{MOST_REQUESTS, indeterminate, question};
+use crate::answer::{Answer, Slot};
+use crate::body::{object, spelled, spelling, string};
+use crate::object::{Object, array};
+use crate::{Batch, Frame, Heard, Malformed, Unread, Until};
+
+/// An attribute of a query, with the values that are asked about.
+struct Asked {
+    name: String,
+    values: Vec<String>,
+}
+
+/// Reads a query: one question for each combination, in the order of the values.
+pub(super) fn read(document: &Document, frame: &Frame<'_>) -> Result<Heard, Malformed> {
+    let asked = attributes(document.root())?;
+    let query = combinations(&asked);
+    let context = object(Some(document.root()), "context");
+    let items = query.iter().enumerate().map(|(number, combination)| {
+        let body = request(context, combination);
+        let question = Document::parse(body.as_bytes())
+            .map_err(|error| Malformed { cause: error.cause, detail: "query".into(), event: None })
+            .and_then(|document| question(document, frame, Some(number)));
+        question.map_err(|malformed| {
+            let answer = indeterminate(Some(frame.received), "BAD_REQUEST", malformed.code());
+            Box::new(Unread { answer, malformed, question: None })
+        })
+    });
+    let items = items.collect();
+    Ok(Heard::Many(Batch { id: None, items, until: Until::End, query }))
+}
+
+/// The answer to a query, of the answers to its questions.
+pub(super) fn answer(answers: &[Vec<u8>], query: &[Vec<(String, String)>]) -> Answer {
+    let decisions: Vec<_> =
+        answers.iter().filter_map(|answer| Document::parse(answer).ok()).collect();
+    let permitted: Vec<_> = query
+        .iter()
+        .zip(&decisions)
+        .filter(|(_, decision)| {
+            string(Some(decision.root()), "decision").as_deref() == Some("PERMIT")
+        })
+        .map(|(combination, decision)| (combination.as_slice(), decision.root()))
+        .collect();
+    let first = decisions.first().map(Document::root);
+    let member = |name| string(first, name);
+    let elapsed =
+        decisions.iter().filter_map(|decision| decision.root().get("elapsedTime")?.as_u64()).max();
+    let results = level(&permitted, 0);
+    let head = Object::new()
+        .some(member("id"), |object, id| object.text("requestId", &id))
+        .some(member("timestamp"), |object, at| object.text("timeStamp", &at))
+        .some(member("deploymentPackageId"), |object, id| object.text("deploymentPackageId", &id))
+        .some(elapsed, |object, elapsed| object.json("elapsedTime", &elapsed.to_string()));
+    // The reference speaks of `results` and its examples have `result`: clients exist for both.
+    let whole = head.json("results", &results).json("result", &results);
+    Answer::ok(whole.end(), Slot::Nowhere)
+}
+
+/// The attributes of a query: at least one, each once and with values.
+fn attributes(root: Value<'_>) -> Result<Vec<Asked>, Malformed> {
+    let refuse = |detail: &'static str| Malformed {
+        cause: Cause::WrongShape,
+        detail: detail.into(),
+        event: None,
+    };
+    let items =
+        root.get("query").filter(|query| query.is_array()).ok_or_else(|| refuse("query"))?;
+    let mut asked: Vec<Asked> = Vec::new();
+    let mut combinations = 1_usize;
+    for item in items.elements() {
+        let name = string(Some(item), "attribute").filter(|name| !name.is_empty());
+        let name = name.ok_or_else(|| refuse("query.attribute"))?;
+        if asked.iter().any(|earlier| earlier.name == name) {
+            return Err(refuse("query.attribute, of which one is there twice"));
+        }
+        let values = item.get("values").into_iter().flat_map(Value::elements);
+        let values = values.map(spelling).collect::<Option<Vec<_>>>();
+        let values = values.ok_or_else(|| refuse("query.values, which must be strings"))?;
+        if values.is_empty() {
+            return Err(refuse("query.values, since this host has no source of values"));
+        }
+        combinations = combinations.saturating_mul(values.len());
+        if combinations > MOST_REQUESTS {
+            return Err(refuse("query.values, of which there may be 256 combinations"));
+        }
+        asked.push(Asked { name, values });
+    }
+    if asked.is_empty() { Err(refuse("query")) } else { Ok(asked) }
+}
+
+/// Every combination, the last attribute's values changing first.
+fn combinations(asked: &[Asked]) -> Vec<Vec<(String, String)>> {
+    asked.iter().fold(vec![Vec::new()], |so_far, Asked { name, values }| {
+        let longer = |combination: &Vec<(String, String)>| {
+            let with = |value: &String| {
+                let mut longer = combination.clone();
+                longer.push((name.clone(), value.clone()));
+                longer
+            };
+            values.iter().map(with).collect::<Vec<_>>()
+        };
+        so_far.iter().flat_map(longer).collect()
+    })
+}
+
+/// The request about one combination: the context, with the combination's values among its attributes. An attribute
+/// that is called as a member of a request is stands there too, where the context leaves it out.
+fn request(context: Option<Value<'_>>, combination: &[(String, String)]) -> String {
+    let mut request = Object::new();
+    for name in ["domain", "action", "service", "identityProvider"] {
+        let own = spelled(context, name);
+        let asked = combination.iter().find(|(asked, _)| asked.eq_ignore_ascii_case(name));
+        let said = own.or_else(|| asked.map(|(_, value)| value.clone()));
+        request = request.some(said, |request, said| request.text(name, &said));
+    }
+    let mut attributes = Object::new();
+    let kept = object(context, "attributes").into_iter().flat_map(Value::members);
+    for (name, value) in kept.filter(|(name, _)| combination.iter().all(|(asked, _)| asked != name))
+    {
+        attributes = attributes.json(&name, value.raw());
+    }
+    for (name, value) in combination {
+        attributes = attributes.text(name, value);
+    }
+    request.json("attributes", &attributes.end()).end()
+}
+
+/// One level of the answer: the values of one attribute, each with what is permitted below it.
+fn level(permitted: &[(&[(String, String)], Value<'_>)], depth: usize) -> String {
+    let mut nodes = Vec::new();
+    let mut rest = permitted;
+    while let Some((combination, decision)) = rest.first() {
+        let Some((name, value)) = combination.get(depth) else { break };
+        let same = |(other, _): &&(&[(String, String)], Value<'_>)| {
+            other.get(depth).is_some_and(|(_, other)| other == value)
+        };
+        let run = rest.iter().take_while(same).count();
+        let (here, after) = rest.split_at(run);
+        let node = Object::new().text("attribute", name).text("value", value);
+        let node = if combination.len() == depth + 1 {
+            leaf(node, *decision)
+        } else {
+            node.json("results", &level(here, depth + 1)).end()
+        };
+        nodes.push(node);
+        rest = after;
+    }
+    array(nodes)
+}
+
+/// The end of a branch: the decision, its record and what it says besides.
+fn leaf(node: Object, decision: Value<'_>) -> String {
+    let mut node = node.json("decision", r#""PERMIT""#);
+    for name in ["id", "statements"] {
+        node = node.some(decision.get(name), |node, value| node.json(name, value.raw()));
+    }
+    node.end()
+}
