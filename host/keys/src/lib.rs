@@ -4,6 +4,11 @@
 //! Invariant: one spelling and one check for every key of the project, whoever uses it; secret text is wiped when dropped, has no
 //! `Debug`, and is read only from files that nobody else may read. What a key may sign is not decided here.
 
+#![cfg_attr(
+    test,
+    expect(clippy::disallowed_methods, reason = "tests read and write what they made themselves")
+)]
+
 mod error;
 mod file;
 mod lines;
