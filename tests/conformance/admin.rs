@@ -268,7 +268,6 @@ fn clients_that_stay_keep_nobody_from_an_answer() {
         socket.write_all(bytes).unwrap();
         socket
     };
-    let mut stay = Vec::new();
     let in_time = |path: &str| {
         let begin = Instant::now();
         assert!(matches!(host.admin(path).status, 200 | 503), "{path}");
@@ -280,8 +279,9 @@ fn clients_that_stay_keep_nobody_from_an_answer() {
         b"GET /metrics HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n",
         b"GET /health HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n",
     ] {
-        stay.extend((0..40).map(|_| connect(bytes)));
+        let stay: Vec<_> = (0..40).map(|_| connect(bytes)).collect();
         ["/health", "/ready", "/metrics"].into_iter().for_each(in_time);
+        drop(stay);
     }
     // One request a connection.
     let mut once = connect(b"GET /health HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n");
@@ -289,7 +289,6 @@ fn clients_that_stay_keep_nobody_from_an_answer() {
     once.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
     once.read_to_string(&mut heard).unwrap();
     assert!(heard.contains("\r\nconnection: close\r\n"), "{heard}");
-    drop(stay);
     drop(host.stop());
 }
 

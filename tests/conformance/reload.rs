@@ -188,7 +188,7 @@ fn the_admin_listener_moves_and_the_file_is_watched() {
         .configure("[admin]\naddress = \"127.0.0.2:0\"", &format!("[admin]\naddress = \"{free}\""));
     host.until_log("configuration active");
     let asked = portcullis_tests::Client::new(&free.to_string())
-        .say(b"GET /health HTTP/1.1\r\nhost: a\r\n\r\n")
+        .say(b"GET /health HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n")
         .unwrap();
     assert_eq!(asked.status, 200);
     assert!(std::net::TcpStream::connect(&before).is_err(), "the old one is gone");
@@ -197,7 +197,7 @@ fn the_admin_listener_moves_and_the_file_is_watched() {
     house.configure(&free.to_string(), &taken.local_addr().unwrap().to_string());
     host.until_log("configuration refused");
     let asked = portcullis_tests::Client::new(&free.to_string())
-        .say(b"GET /ready HTTP/1.1\r\nhost: a\r\n\r\n")
+        .say(b"GET /ready HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n")
         .unwrap();
     assert_eq!(asked.status, 200);
     drop(host.stop());

@@ -118,7 +118,7 @@ fn control_frames_without_a_call_end_the_connection() {
 
 #[test]
 fn clients_without_the_secret_hold_a_bounded_amount_of_memory() {
-    hold_memory(100);
+    hold_memory(60);
 }
 
 #[test]

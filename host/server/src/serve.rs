@@ -169,8 +169,6 @@ where
     let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(head)
-        // A client that has said all it will still waits for its answer.
-        .half_close(true)
         .max_headers(MAX_FIELDS)
         .max_buf_size(MAX_HEAD)
         .serve_connection(connection, service);

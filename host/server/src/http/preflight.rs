@@ -124,7 +124,8 @@ pub fn preflight(
         Ok(place) => place,
         Err(cause) => {
             let call = Call::begin(host, in_force, hook, route, head, (began, received));
-            return Preflight::answered(Answered::new(call.turn_away(cause), hook, true));
+            // Nobody asked who it was, so this says nothing about the connection.
+            return Preflight::answered(Answered::new(call.turn_away(cause), hook, false));
         }
     };
     let until = Budget::start(began, &hook.config).keys_until();
