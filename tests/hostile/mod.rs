@@ -1,12 +1,14 @@
 //! Hostile plugins and registries: whatever they do, the answer is the hook's own, the record says what happened and whose fault it was, and
 //! nobody else notices.
 
+mod connection_floods;
 mod deeds;
 mod floods;
 mod folders;
 mod in_time;
 mod making;
 mod overtaken;
+mod proxies;
 mod quarantine;
 mod registry;
 mod runaway;

@@ -131,7 +131,8 @@ impl Raw {
         self
     }
 
-    pub(crate) fn bytes(&self, host: &str) -> Vec<u8> {
+    /// The request as it is sent to this host.
+    pub fn bytes(&self, host: &str) -> Vec<u8> {
         let mut bytes = format!("POST {} HTTP/1.1\r\nhost: {host}\r\n", self.path).into_bytes();
         for (name, value) in &self.headers {
             bytes.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());

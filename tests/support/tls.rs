@@ -145,7 +145,10 @@ impl Trust {
 
     /// A connection for HTTP/1.1.
     pub fn connect(&self, address: &str) -> std::io::Result<Secure> {
-        let socket = TcpStream::connect(address)?;
+        self.secure(TcpStream::connect(address)?, address)
+    }
+
+    fn secure(&self, socket: TcpStream, address: &str) -> std::io::Result<Secure> {
         socket.set_nodelay(true)?;
         socket.set_read_timeout(Some(PATIENCE))?;
         let name = ServerName::try_from("127.0.0.1").unwrap();
@@ -154,6 +157,20 @@ impl Trust {
         let mut stream = StreamOwned::new(session, socket);
         stream.conn.complete_io(&mut stream.sock)?;
         Ok(Secure { stream, address: address.to_owned() })
+    }
+
+    /// A connection of a client that is this far away: it waits so long before TLS, and before its first
+    /// request.
+    pub fn connect_from_afar(
+        &self,
+        address: &str,
+        round_trip: Duration,
+    ) -> std::io::Result<Secure> {
+        let socket = TcpStream::connect(address)?;
+        std::thread::sleep(round_trip);
+        let secure = self.secure(socket, address)?;
+        std::thread::sleep(round_trip);
+        Ok(secure)
     }
 
     /// Sends requests at once on one connection, over HTTP/2.

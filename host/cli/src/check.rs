@@ -49,6 +49,7 @@ impl Check {
         };
         let mut warnings = generation.warnings(&prepared.config().hooks);
         warnings.extend(prepared.clock_warning());
+        warnings.extend(prepared.limit_warnings());
         let strays = prepared.strays();
         warnings.extend(strays.found.iter().map(|stray| {
             format!("`{}` may not run: {} [{}]", stray.path.display(), stray.sentence, stray.code)

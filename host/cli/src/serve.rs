@@ -33,6 +33,9 @@ impl Serve {
         self.log_format.start();
         let prepared = prepare(&self.config, true)?;
         tracing::info!(reset = %prepared.reset(), "instances are reset");
+        for warning in prepared.limit_warnings() {
+            tracing::warn!(event = "limits.too-low", "{warning}");
+        }
         let host = prepared.open().map_err(start_failed)?;
         let admin = &host.config.admin;
         let admin = admin

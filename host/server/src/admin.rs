@@ -39,7 +39,9 @@ use crate::error::StartError;
 use crate::host::Host;
 use crate::http::head_scanner::HeadReport;
 use crate::http::{by_hand, head, http1_watch};
+use crate::net::socket;
 
+pub use places::MAX_CONNECTIONS;
 use places::{Phase, Place, Places};
 use ready::Readiness;
 
@@ -63,8 +65,7 @@ impl Admin {
     /// Binds the port and starts answering.
     pub fn start(host: &Arc<Host>, wanted: SocketAddr) -> Result<Self, StartError> {
         let bind = |cause| StartError::BindAdmin { address: wanted, cause };
-        let socket = std::net::TcpListener::bind(wanted).map_err(bind)?;
-        socket.set_nonblocking(true).map_err(bind)?;
+        let socket = socket::listen(wanted, places::MAX_CONNECTIONS).map_err(bind)?;
         let address = socket.local_addr().map_err(bind)?;
         let (stop, stopping) = watch::channel(false);
         let runtime = tokio::runtime::Builder::new_current_thread()

@@ -24,11 +24,11 @@ use crate::afterwards::Afterwards;
 use crate::ask::{self, Asked, Terms};
 use crate::budget::{Budget, Ledger, Stage};
 use crate::caller::Proven;
-use crate::crowd::Guest;
 use crate::generation::{Binding, Bindings, Generation};
 use crate::glass::Open;
 use crate::host::{Hook, Host};
 use crate::in_force::InForce;
+use crate::net::connection_limit::ConnectionSlot;
 use crate::pipeline::{Decided, Failure};
 use crate::retry::Turn;
 use crate::rollout::Why;
@@ -144,11 +144,11 @@ impl<'a> Call<'a> {
     }
 
     /// Who calls. Waits for an issuer's keys at most a part of what the call has.
-    pub async fn check_caller(&self, guest: &Guest) -> Result<Proven, Unproven> {
+    pub async fn check_caller(&self, guest: &ConnectionSlot) -> Result<Proven, Unproven> {
         let until = self.budget.keys_until();
         let proven =
             self.hook.caller.check(&self.head.headers, guest.peer(), self.received, until).await?;
-        guest.prove();
+        guest.mark_authenticated(&self.hook.config.name, proven.name());
         Ok(proven)
     }
 

@@ -24,11 +24,14 @@ use tokio::time::{Sleep, sleep};
 use crate::afterwards::Afterwards;
 use crate::http::frame_gate::{FrameGate, Intake, Next, Unfinished};
 use crate::http::http1_watch::{self, Http1Watch};
+use crate::net::connection_limit::CallGuard;
 
 /// Replies handed to the connection that may not have left yet.
 #[derive(Clone, Default)]
 pub struct Outbox {
     waiting: Rc<RefCell<Vec<Afterwards>>>,
+    /// Calls whose answers are not written yet.
+    calls: Rc<RefCell<Vec<CallGuard>>>,
 }
 
 /// The socket, or the TLS over it, watched.
@@ -56,12 +59,18 @@ impl Outbox {
         self.waiting.borrow_mut().push(afterwards);
     }
 
+    /// Keeps a connection from being evicted until the answer that it has now is written.
+    pub fn hold(&self, call: CallGuard) {
+        self.calls.borrow_mut().push(call);
+    }
+
     /// What has not left by now does not leave.
     pub fn abandon(&self) {
         drop(std::mem::take(&mut *self.waiting.borrow_mut()));
     }
 
     fn delivered(&self) {
+        drop(std::mem::take(&mut *self.calls.borrow_mut()));
         // Taken out first: what runs may not find the box borrowed.
         let waiting = std::mem::take(&mut *self.waiting.borrow_mut());
         waiting.into_iter().for_each(Afterwards::delivered);

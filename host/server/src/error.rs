@@ -9,6 +9,8 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use crate::net::descriptors::how_to_raise;
+
 /// The configuration file is of no use.
 #[derive(Debug, Error)]
 pub enum ConfigError {
@@ -108,6 +110,22 @@ pub enum StartError {
         /// Why.
         cause: io::Error,
     },
+    /// The limit of file descriptors leaves no room for the least that a host needs.
+    #[error(
+        "the limit of file descriptors is {limit}; the host needs at least {least}, and {needed} \
+         for listen.connections as configured"
+    )]
+    Descriptors {
+        /// The limit.
+        limit: usize,
+        /// Descriptors for the fewest connections.
+        least: usize,
+        /// Descriptors for the connections that were asked for.
+        needed: usize,
+    },
+    /// The limit of file descriptors cannot be raised.
+    #[error("the limit of file descriptors cannot be raised: {0}")]
+    DescriptorLimit(io::Error),
     /// A thread cannot be started.
     #[error("cannot start a thread: {0}")]
     Thread(io::Error),
@@ -125,6 +143,7 @@ impl StartError {
                 | Self::Issuer { .. }
                 | Self::Collector { .. }
                 | Self::Registry { .. }
+                | Self::Descriptors { .. }
         )
     }
 
@@ -145,7 +164,9 @@ impl StartError {
             Self::Bind { .. } => Some("choose another `listen.address`, or end what listens there".to_owned()),
             Self::BindAdmin { .. } => Some("choose another `admin.address`, or end what listens there".to_owned()),
             Self::Collector { .. } => Some("plain HTTP may call a collector on this machine only".to_owned()),
+            Self::Descriptors { needed, .. } => Some(how_to_raise(*needed)),
             Self::Engine(_)
+            | Self::DescriptorLimit(_)
             | Self::Thread(_)
             | Self::Random
             | Self::Issuer { .. }

@@ -33,6 +33,7 @@ use crate::in_force::{InForce, Names};
 use crate::keeper::Keeper;
 use crate::lane::Lane;
 use crate::metrics::BindingMetrics;
+use crate::net::connection_limit::ConnectionLimiter;
 use crate::observe::log_limit::LOG_LIMITS;
 use crate::obstacles::Obstacles;
 use crate::outbound::Outbound;
@@ -67,6 +68,8 @@ pub struct Host {
     pub pseudonyms: Pseudonyms,
     /// The clock.
     pub clock: Clock,
+    /// Connections of the listener.
+    pub connections: Arc<ConnectionLimiter>,
     /// The gate.
     pub admission: Admission,
     /// Retried events.

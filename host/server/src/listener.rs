@@ -1,22 +1,22 @@
 //! The listener: sockets in, one acceptor, one runtime a core.
 //!
-//! Invariants: connections are bounded, and strangers give way; a connection stays on one thread, so that a call is never handed over; a
-//! stop lets calls in progress end. What happens on one connection is `serve`'s.
+//! Invariants: a connection on which bytes were sent stays on one thread, so that a call is never handed
+//! over; a stop lets calls in progress end. How many connections there may be is `net::connection_limit`'s,
+//! how they are accepted is `net::acceptor`'s, and what happens on one of them is `serve`'s.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
 use tokio::task::LocalSet;
 
-use crate::crowd::{Crowd, Guest};
 use crate::error::StartError;
 use crate::host::Host;
-use crate::observe::log_limit::LOG_LIMITS;
+use crate::net::acceptor::{Accepted, Acceptor};
+use crate::net::socket;
 use crate::serve::serve;
 
 /// A listener in operation.
@@ -29,10 +29,9 @@ pub struct Listener {
 impl Listener {
     /// Binds the port and starts serving.
     pub fn start(host: &Arc<Host>) -> Result<Self, StartError> {
-        let wanted = host.config.listen.address;
-        let bind = |cause| StartError::Bind { address: wanted, cause };
-        let socket = std::net::TcpListener::bind(wanted).map_err(bind)?;
-        socket.set_nonblocking(true).map_err(bind)?;
+        let listen = &host.config.listen;
+        let bind = |cause| StartError::Bind { address: listen.address, cause };
+        let socket = socket::listen(listen.address, listen.connections).map_err(bind)?;
         let address = socket.local_addr().map_err(bind)?;
         let (stop, stopping) = watch::channel(false);
         let mut threads = Vec::new();
@@ -45,10 +44,13 @@ impl Listener {
             threads.push(spawn(name, move || work(&host, &runtime, sockets, stopping))?);
             workers.push(sender);
         }
-        let connections = host.config.listen.connections;
         let runtime = runtime()?;
-        let acceptor = move || accept(&runtime, socket, &workers, connections, stopping);
-        threads.push(spawn("accept".to_owned(), acceptor)?);
+        let limiter = Arc::clone(&host.connections);
+        let first_bytes = Duration::from_millis(listen.first_bytes_ms);
+        let proxy_protocol = listen.proxy_protocol;
+        let acceptor = move || Acceptor::new(limiter, workers, first_bytes, proxy_protocol);
+        let accept = move || accept(&runtime, socket, acceptor, stopping);
+        threads.push(spawn("accept".to_owned(), accept)?);
         Ok(Self { address, stop, threads })
     }
 
@@ -71,40 +73,14 @@ fn spawn(name: String, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle
     thread::Builder::new().name(name).spawn(run).map_err(StartError::Thread)
 }
 
-/// A socket on its way to the runtime that serves it, and its place among the connections.
-type Accepted = (std::net::TcpStream, Arc<Guest>);
-
 fn accept(
     runtime: &Runtime,
     socket: std::net::TcpListener,
-    workers: &[mpsc::Sender<Accepted>],
-    connections: usize,
+    acceptor: impl FnOnce() -> Acceptor,
     mut stopping: watch::Receiver<bool>,
 ) {
-    runtime.block_on(async {
-        let Ok(listener) = TcpListener::from_std(socket) else { return };
-        let crowd = Crowd::new(connections);
-        for worker in workers.iter().cycle() {
-            let accepted = async {
-                loop {
-                    match listener.accept().await {
-                        Ok((stream, _)) => break Some((stream.into_std().ok()?, crowd.enter().await?)),
-                        // Out of descriptors, or a peer that left again: neither may end the acceptor.
-                        Err(error) => {
-                            if LOG_LIMITS.admit(ACCEPT_FAILED, "", Instant::now()) {
-                                tracing::warn!(event = ACCEPT_FAILED, %error, "cannot accept a connection");
-                            }
-                            tokio::time::sleep(ACCEPT_PAUSE).await;
-                        }
-                    }
-                }
-            };
-            tokio::select! {
-                accepted = accepted => if let Some(accepted) = accepted { drop(worker.send(accepted).await) },
-                _ = stopping.wait_for(|stop| *stop) => return,
-            }
-        }
-    });
+    let stop = async move { drop(stopping.wait_for(|stop| *stop).await) };
+    LocalSet::new().block_on(runtime, async { acceptor().run(socket, stop).await });
 }
 
 fn work(
@@ -138,8 +114,3 @@ fn work(
 fn runtime() -> Result<Runtime, StartError> {
     tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)
 }
-
-/// Pause after a failed accept.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// The event of a failed accept.
-const ACCEPT_FAILED: &str = "listener.accept-failed";

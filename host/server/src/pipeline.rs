@@ -21,11 +21,11 @@ pub use crate::call::header_values;
 use crate::call::{Call, Reply};
 use crate::caller::Proven;
 use crate::combine::{Combined, Discord, Voice, combine, merge};
-use crate::crowd::Guest;
 use crate::generation::{Binding, Bindings, LANGUAGE};
 use crate::host::{Hook, Host};
 use crate::http::preflight::Admitted;
 use crate::in_force::InForce;
+use crate::net::connection_limit::ConnectionSlot;
 use crate::retry::Turn;
 use crate::search::{PageToken, Searched, search};
 
@@ -58,7 +58,7 @@ pub struct Decided {
 pub async fn answer(
     host: &Arc<Host>,
     in_force: &InForce,
-    guest: &Guest,
+    guest: &ConnectionSlot,
     admitted: Admitted,
 ) -> (Reply, bool) {
     let Admitted { hook, route, head, mut body, place, began, received, caller } = admitted;

@@ -31,7 +31,6 @@ use tokio_rustls::TlsAcceptor;
 use crate::afterwards::Afterwards;
 use crate::call::Reply;
 use crate::connection::{Activity, Connection, Outbox, Tracked};
-use crate::crowd::Guest;
 use crate::host::{Hook, Host};
 use crate::http::frame_gate::Intake;
 use crate::http::head::{MAX_FIELDS, MAX_HEAD};
@@ -39,6 +38,8 @@ use crate::http::head_scanner::HeadReport;
 use crate::http::preflight::{self, Answered, Preflight, preflight};
 use crate::http::{by_hand, http1_watch, unknown_path};
 use crate::in_force::InForce;
+use crate::net::connection_limit::{CallGuard, ConnectionSlot};
+use crate::net::proxy_protocol::{self, Origin};
 use crate::observe::log_limit::LOG_LIMITS;
 use crate::pipeline;
 use crate::tls::{H2, Peer};
@@ -46,7 +47,7 @@ use crate::tls::{H2, Peer};
 /// What all calls of one connection share.
 struct Line {
     host: Arc<Host>,
-    guest: Arc<Guest>,
+    guest: Arc<ConnectionSlot>,
     outbox: Outbox,
     intake: Rc<Intake>,
 }
@@ -55,7 +56,7 @@ struct Line {
 pub async fn serve(
     host: Arc<Host>,
     stream: std::net::TcpStream,
-    guest: Arc<Guest>,
+    guest: Arc<ConnectionSlot>,
     stop: watch::Receiver<bool>,
 ) {
     let leaving = Arc::clone(&guest);
@@ -63,19 +64,22 @@ pub async fn serve(
         // The ordinary first: asking the others costs, and they hardly ever have something to say.
         biased;
         () = speak(&host, stream, guest, stop) => {}
-        () = leaving.asked_to_go() => tracing::debug!("a connection gave way"),
+        () = leaving.evicted() => tracing::debug!("a connection was closed for another"),
     }
 }
 
 async fn speak(
     host: &Arc<Host>,
     stream: std::net::TcpStream,
-    guest: Arc<Guest>,
+    guest: Arc<ConnectionSlot>,
     stop: watch::Receiver<bool>,
 ) {
     // Without it a small answer waits for the caller's delayed acknowledgement.
     let prepared = stream.set_nodelay(true).and_then(|()| TcpStream::from_std(stream));
     let Ok(mut stream) = prepared else { return };
+    if !client_behind_proxy(host, &mut stream, &guest).await {
+        return;
+    }
     let line = Rc::new(Line {
         host: Arc::clone(host),
         guest,
@@ -100,7 +104,7 @@ async fn speak(
     };
     let (_, session) = stream.get_ref();
     if let Some(chain) = session.peer_certificates().filter(|chain| !chain.is_empty()) {
-        line.guest.known_by(Peer::new(tls, chain));
+        line.guest.set_peer(Peer::new(tls, chain));
     }
     let http2 = session.alpn_protocol() == Some(H2);
     if http2 {
@@ -108,6 +112,41 @@ async fn speak(
     } else {
         speak_1(stream, &[], line, stop).await
     }
+}
+
+/// Reads the header of a proxy that sends one, and waits for the first bytes of the client behind it.
+/// Returns false where the connection ends with that.
+async fn client_behind_proxy(host: &Host, stream: &mut TcpStream, slot: &ConnectionSlot) -> bool {
+    let listen = &host.config.listen;
+    let Ok(peer) = stream.peer_addr() else { return false };
+    if !listen.proxy_protocol || !listen.proxies.contains(peer.ip()) {
+        return true;
+    }
+    let limit = Duration::from_millis(listen.first_bytes_ms);
+    let origin = match timeout(limit, proxy_protocol::read_header(stream)).await {
+        Ok(Ok(origin)) => origin,
+        Ok(Err(error)) => {
+            let proxy = peer.ip().to_string();
+            if LOG_LIMITS.admit(NO_PROXY_HEADER, "", host.clock.instant()) {
+                tracing::warn!(
+                    event = NO_PROXY_HEADER,
+                    proxy,
+                    %error,
+                    "a connection of a listed proxy was closed: listen.proxy_protocol is on, and it \
+                     has no header that can be read"
+                );
+            }
+            return false;
+        }
+        Err(_) => return false,
+    };
+    if let Origin::Client(address, _) = origin
+        && slot.set_client(address, host.clock.instant()).is_err()
+    {
+        return false;
+    }
+    let sent = timeout(limit, stream.readable()).await;
+    matches!(sent, Ok(Ok(()))) && slot.mark_started(host.clock.instant()).is_ok()
 }
 
 /// Reads until it is clear whether a client without TLS speaks HTTP/2 (it begins with a preface that is no HTTP/1.1 request: RFC 9113
@@ -180,6 +219,10 @@ where
                 Pin::new(&mut connection).graceful_shutdown();
                 stopping = true;
             }
+            () = line.guest.surplus(), if !stopping => {
+                Pin::new(&mut connection).graceful_shutdown();
+                stopping = true;
+            }
         }
     };
     if let Err(error) = ended {
@@ -207,6 +250,7 @@ where
 {
     let idle = Duration::from_millis(line.host.in_force.load().config.listen.head_ms);
     let activity = Activity::new();
+    let guest = Arc::clone(&line.guest);
     let intake = Rc::clone(&line.intake);
     let connection = Connection::http2(socket, line.outbox.clone(), Rc::clone(&intake), said);
     let service = {
@@ -267,6 +311,10 @@ where
                 }).await);
                 return;
             }
+            () = guest.surplus(), if !leaving => {
+                connection.as_mut().graceful_shutdown();
+                leaving = true;
+            }
             () = intake.exhausted(), if !leaving => {
                 connection.as_mut().graceful_shutdown();
                 leaving = true;
@@ -307,6 +355,8 @@ struct Step {
     /// Whether the request has a body of which nothing was read.
     has_body: bool,
     in_force: Arc<InForce>,
+    /// Keeps the connection from being evicted.
+    call: CallGuard,
 }
 
 enum StepKind {
@@ -318,6 +368,7 @@ enum StepKind {
 impl Line {
     /// Does with a request what its head decides, without waiting.
     fn begin(&self, request: Request<Incoming>, report: Option<&HeadReport>) -> Step {
+        let call = self.guest.begin_call();
         let in_force = self.host.in_force.load_full();
         let has_body = preflight::is_unread(request.body());
         let kind = match preflight(&self.host, &in_force, &self.guest, report, request) {
@@ -341,7 +392,7 @@ impl Line {
                 StepKind::Call { call: tokio::task::spawn_local(answer), hook, route }
             }
         };
-        Step { kind, has_body, in_force }
+        Step { kind, has_body, in_force, call }
     }
 }
 
@@ -352,7 +403,7 @@ impl Step {
 
     /// The answer, and whether the peer may still be sending the request's body.
     async fn finish(self, line: &Line) -> (Answered, bool) {
-        let Self { kind, has_body, in_force } = self;
+        let Self { kind, has_body, in_force, call: guard } = self;
         let (answered, unread) = match kind {
             StepKind::Answered(answered) => (*answered, has_body),
             StepKind::Unknown(body, otherwise) => {
@@ -363,7 +414,7 @@ impl Step {
                 let (reply, unread) = call
                     .await
                     .unwrap_or_else(|_| (fault(&line.host, &in_force, &hook, route), has_body));
-                if line.guest.is_proven() {
+                if line.guest.is_authenticated() {
                     line.intake.authenticate();
                 }
                 (Answered::new(reply, &hook, !line.intake.is_authenticated()), unread)
@@ -372,6 +423,7 @@ impl Step {
         if answered.is_unauthenticated {
             line.intake.reject();
         }
+        line.outbox.hold(guard);
         (answered, unread)
     }
 }
@@ -414,5 +466,7 @@ const SEND_BUFFER: usize = 256 << 10;
 /// Streams that a client may begin and give up before they are looked at (CVE-2023-44487); more ends
 /// the connection. As many as it may open.
 const MAX_PENDING_RESETS: usize = MAX_STREAMS as usize;
+/// The event of a connection of a proxy that sends no header.
+const NO_PROXY_HEADER: &str = "connection.no-proxy-header";
 /// How long a client has to leave once it was asked to.
 const GOODBYE: Duration = Duration::from_secs(1);

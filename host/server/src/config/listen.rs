@@ -8,6 +8,8 @@ use serde::Deserialize;
 
 use super::within;
 use crate::admin::origin::is_host_name;
+use crate::net::connection_limit::ConnectionLimits;
+use crate::net::networks::Networks;
 use crate::tls::TlsConfig;
 
 /// Where and how much to listen.
@@ -22,8 +24,23 @@ pub struct Listen {
     pub plain_http_beyond_loopback: bool,
     /// Threads that serve connections. Default: one a core. Each runs plugins inline for at most one slice.
     pub workers: usize,
-    /// Connections at once; a further one waits in the kernel's queue. Default 1,024.
+    /// Connections at once. Default 1,024, or what the limit of file descriptors leaves. Where a further
+    /// one comes, the source that costs most loses one on which no caller has proved itself.
     pub connections: usize,
+    /// Connections of one source (/24 of IPv4, /56 of IPv6) on which no caller has proved itself.
+    /// Default: half of `connections`.
+    pub connections_per_source: Option<usize>,
+    /// Connections that one caller may keep open; a further one is closed after its answer. Default:
+    /// half of `connections`.
+    pub connections_per_caller: Option<usize>,
+    /// Time until the first bytes of a new connection, milliseconds; then it is closed. Default 3,000.
+    pub first_bytes_ms: u64,
+    /// Networks of proxies that pass connections on: exempt from `connections_per_source`.
+    pub proxies: Networks,
+    /// Whether connections from `proxies` begin with a PROXY protocol header, version 2. Default: no.
+    pub proxy_protocol: bool,
+    /// Networks of platforms, as these publish them: evicted last.
+    pub platform_networks: Networks,
     /// Calls in progress at once; a further one gets the safe answer. Default 256.
     pub calls: usize,
     /// Time a caller has to send a request's head, and a connection may be idle, milliseconds; then it is closed. Default 75,000:
@@ -67,6 +84,16 @@ pub struct TelemetryConfig {
 }
 
 impl Listen {
+    /// The limits of connections.
+    pub fn connection_limits(&self) -> ConnectionLimits {
+        let half = self.connections.div_ceil(2);
+        ConnectionLimits {
+            connections: self.connections,
+            per_source: self.connections_per_source.unwrap_or(half),
+            per_caller: self.connections_per_caller.unwrap_or(half),
+        }
+    }
+
     /// Whether it is a place where what is spoken there may be spoken.
     pub(super) fn check_place(&self) -> Result<(), String> {
         if self.tls.is_none()
@@ -89,6 +116,19 @@ impl Listen {
     pub(super) fn check_bounds(&self) -> Result<(), String> {
         within("listen.workers", self.workers, 1, 256)?;
         within("listen.connections", self.connections, 1, 100_000)?;
+        for (name, limit) in [
+            ("listen.connections_per_source", self.connections_per_source),
+            ("listen.connections_per_caller", self.connections_per_caller),
+        ] {
+            limit.map_or(Ok(()), |limit| within(name, limit, 1, 100_000))?;
+        }
+        within("listen.first_bytes_ms", self.first_bytes_ms, 100, 60_000)?;
+        if self.proxy_protocol && self.proxies.is_empty() {
+            return Err(
+                "listen.proxy_protocol needs listen.proxies: a PROXY header is believed from a                  listed proxy alone"
+                    .to_owned(),
+            );
+        }
         within("listen.calls", self.calls, 1, 100_000)?;
         within("listen.head_ms", self.head_ms, 100, 600_000)?;
         within("listen.body_ms", self.body_ms, 10, 60_000)?;
@@ -136,6 +176,12 @@ impl Default for Listen {
             plain_http_beyond_loopback: false,
             workers: std::thread::available_parallelism().map_or(1, Into::into),
             connections: 1_024,
+            connections_per_source: None,
+            connections_per_caller: None,
+            first_bytes_ms: 3_000,
+            proxies: Networks::default(),
+            proxy_protocol: false,
+            platform_networks: Networks::default(),
             calls: 256,
             head_ms: 75_000,
             body_ms: 1_000,

@@ -30,6 +30,9 @@ use crate::in_force::{InForce, Names};
 use crate::keeper::{self, Keeper, Place};
 use crate::lane::Lane;
 use crate::memory::Standing;
+use crate::net::connection_limit::ConnectionLimiter;
+use crate::net::descriptors::DescriptorBudget;
+use crate::net::socket::queue_warning;
 use crate::obstacles::Obstacles;
 use crate::outbound::Outbound;
 use crate::owed;
@@ -65,6 +68,7 @@ pub struct Prepared {
     clock: Clock,
     standing: ReleaseStanding,
     trusted_time: Arc<TrustedTime>,
+    descriptors: DescriptorBudget,
     /// The release, or why there is none.
     pub release: Result<Generation, ReleaseError>,
 }
@@ -73,6 +77,7 @@ impl Prepared {
     /// Reads keys and secrets, makes the sandbox and readies the release. Opens no record and binds no port. The host's own folder is held,
     /// and compiled plugins are kept for the next time, only by one that `keeps` them: the host itself, whose files they are to be.
     pub fn new(mut config: Config, clock: Clock, keeps: bool) -> Result<Self, StartError> {
+        let descriptors = DescriptorBudget::apply(&mut config)?;
         let own_folder = keeps.then(|| OwnFolder::hold(&config.trust)).transpose()?;
         let mut as_found = config.as_found;
         as_found.look(&config);
@@ -133,7 +138,8 @@ impl Prepared {
         let workers = config.listen.workers.saturating_add(own).saturating_add(1);
         let engine = config.engine.start(workers, &sealing, keeps)?;
         let sealing = SealKey::new(sealing);
-        let outbound = Arc::new(Outbound::new(&config.outbound)?);
+        let outbound = Outbound::new(&config.outbound)?.at_most(descriptors.outbound);
+        let outbound = Arc::new(outbound);
         let resumes = Resumes::open(&config.resume, &config.tenant, &sealing, &outbound, &clock)?;
         let registry = config.registry.as_ref().map(Source::new).transpose()?;
         let (sealer, pseudonyms) =
@@ -183,6 +189,7 @@ impl Prepared {
             clock,
             standing,
             trusted_time,
+            descriptors,
             release,
         })
     }
@@ -225,6 +232,12 @@ impl Prepared {
         &self.config
     }
 
+    /// What an operator should know of the limits of this process and machine.
+    pub fn limit_warnings(&self) -> Vec<String> {
+        let queue = queue_warning(self.config.listen.connections);
+        self.descriptors.warning().into_iter().chain(queue).collect()
+    }
+
     /// Whether and why the engine resets instances the quick way.
     pub fn reset(&self) -> portcullis_engine::Reset {
         self.engine.reset()
@@ -250,6 +263,11 @@ impl Prepared {
             log,
             pseudonyms: self.pseudonyms,
             clock: self.clock,
+            connections: ConnectionLimiter::new(
+                config.listen.connection_limits(),
+                config.listen.proxies.clone(),
+                config.listen.platform_networks.clone(),
+            ),
             admission: Admission::new(config.listen.calls),
             retries: Retries::default(),
             refusals: Refusals::default(),

@@ -31,9 +31,9 @@ use crate::afterwards::Afterwards;
 use crate::budget::Budget;
 use crate::call::{Call, Reply};
 use crate::caller::Proven;
-use crate::crowd::Guest;
 use crate::host::{Hook, Host};
 use crate::in_force::{InForce, Target};
+use crate::net::connection_limit::ConnectionSlot;
 use crate::observe::log_limit::LOG_LIMITS;
 use crate::refusals::Reason;
 
@@ -84,7 +84,7 @@ pub struct Admitted {
 pub fn preflight(
     host: &Arc<Host>,
     in_force: &InForce,
-    guest: &Guest,
+    guest: &ConnectionSlot,
     report: Option<&HeadReport>,
     request: Request<Incoming>,
 ) -> Preflight {
@@ -139,8 +139,8 @@ pub fn preflight(
         }
         None => None,
     };
-    if caller.is_some() {
-        guest.prove();
+    if let Some(caller) = &caller {
+        guest.mark_authenticated(&hook.config.name, caller.name());
     }
     let hook = Arc::clone(hook);
     let call = Admitted { hook, route, head, body, place, began, received, caller };

@@ -9,6 +9,7 @@ pub(crate) mod trust;
 
 use std::future::Future;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -22,6 +23,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use serde::Deserialize;
 use thiserror::Error;
 use tokio::runtime::{Builder, Runtime};
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio::time::timeout_at;
 
@@ -44,6 +46,8 @@ pub struct Outbound {
     runtime: Option<Runtime>,
     trusts_nobody: bool,
     plain_http_anywhere: bool,
+    /// Calls that may be made at once.
+    places: Arc<Semaphore>,
 }
 
 /// Why a call brought no answer. Never holds what was sent.
@@ -89,13 +93,26 @@ impl Outbound {
             .enable_all()
             .build();
         let runtime = Some(runtime.map_err(StartError::Thread)?);
-        Ok(Self { client, runtime, trusts_nobody, plain_http_anywhere: false })
+        Ok(Self {
+            client,
+            runtime,
+            trusts_nobody,
+            plain_http_anywhere: false,
+            places: Arc::new(Semaphore::new(MAX_CALLS)),
+        })
     }
 
     /// Lets it speak plain HTTP to other machines too: only where nothing secret goes along and what comes is verified.
     #[must_use]
     pub fn plain_http_anywhere(mut self) -> Self {
         self.plain_http_anywhere = true;
+        self
+    }
+
+    /// Lets it make so many calls at once; a further one waits, as long as its time lets it.
+    #[must_use]
+    pub fn at_most(mut self, calls: usize) -> Self {
+        self.places = Arc::new(Semaphore::new(calls));
         self
     }
 
@@ -142,6 +159,11 @@ impl Outbound {
         T: Send + 'static,
         F: Future<Output = Result<T, OutboundError>> + Send + 'static,
     {
+        let places = Arc::clone(&self.places);
+        let call = async move {
+            let _place = places.acquire_owned().await;
+            call.await
+        };
         let call = self.spawn(async move { timeout_at(until.into(), call).await });
         let Some(call) = call else { return Err(OutboundError::Late) };
         let mut call = Ended(call);
@@ -238,6 +260,8 @@ pub(crate) fn failed(error: &(dyn std::error::Error + 'static)) -> OutboundError
     OutboundError::Failed(said)
 }
 
+/// Calls at once where no fewer are set: more than any host has reason to make.
+const MAX_CALLS: usize = 256;
 /// The longest answer that is read: 1 MiB.
 pub const LONGEST_ANSWER: usize = 1 << 20;
 /// How long connecting may take; a name may have several addresses.

@@ -18,6 +18,7 @@ use portcullis_model::{
 use portcullis_registry::{
     Documents, Image, Index, MANIFEST_ARTIFACT, MOST_PLUGINS, Reference, Release, SUITE_ARTIFACT,
 };
+use portcullis_server::net::proxy_protocol;
 use portcullis_suite::{Suite, Syntax, check_settings};
 use portcullis_trust::{
     BreakGlass, Downgrade, Envelope, ManifestSource, ReleaseSet, ReleaseSource, RootSource,
@@ -28,7 +29,7 @@ use portcullis_trust::{
 pub type Surface = fn(&[u8]);
 
 /// Every surface and its name: the name of its fuzz target and of its corpus.
-pub const SURFACES: [(&str, Surface); 22] = [
+pub const SURFACES: [(&str, Surface); 23] = [
     ("json", json),
     ("token", token),
     ("import", import),
@@ -51,7 +52,28 @@ pub const SURFACES: [(&str, Surface); 22] = [
     ("component", component),
     ("bearer", bearer),
     ("registry", registry),
+    ("proxy", proxy),
 ];
+
+/// The beginning of a connection of a listed proxy: a header is read whole or not at all, never past its
+/// end, and what follows it changes nothing.
+pub fn proxy(bytes: &[u8]) {
+    match proxy_protocol::parse(bytes) {
+        Ok(Some((origin, length))) => {
+            assert!(length <= bytes.len().min(proxy_protocol::MAX_HEADER), "no more than there is");
+            let header = bytes.get(..length).unwrap_or_default();
+            let again = proxy_protocol::parse(header).ok().flatten();
+            assert_eq!(again, Some((origin, length)), "what follows changes nothing");
+            let cut = header.get(..length.saturating_sub(1)).unwrap_or_default();
+            assert!(
+                matches!(proxy_protocol::parse(cut), Ok(None)),
+                "a header that is cut is awaited"
+            );
+        }
+        Ok(None) => assert!(bytes.len() < proxy_protocol::MAX_HEADER, "it is not awaited for ever"),
+        Err(error) => drop(error.to_string()),
+    }
+}
 
 /// A JSON document: what it says of a value is what stands there.
 pub fn json(bytes: &[u8]) {

@@ -1,0 +1,242 @@
+//! Takes connections off a listening socket and deals them to the threads that serve them.
+//!
+//! Invariants: a connection reaches a serving thread when its client has sent something, and not before;
+//! until then it costs a descriptor and a few hundred bytes, and ends here after `listen.first_bytes_ms`.
+//! A want of descriptors never ends the loop, and never makes it spin. What is spoken on a connection is
+//! not looked at here.
+
+use std::fs::File;
+use std::future::Future;
+use std::io;
+use std::mem::MaybeUninit;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use socket2::SockRef;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio::time::{sleep, timeout};
+
+use super::connection_limit::{ConnectionLimiter, ConnectionSlot};
+use super::descriptors::SPARE;
+use super::socket::abort;
+use crate::observe::log_limit::LOG_LIMITS;
+
+/// A socket on its way to the runtime that serves it, and its place among the connections.
+pub type Accepted = (std::net::TcpStream, Arc<ConnectionSlot>);
+
+/// The loop and its means.
+pub struct Acceptor {
+    limiter: Arc<ConnectionLimiter>,
+    workers: Rc<Vec<mpsc::Sender<Accepted>>>,
+    next_worker: usize,
+    first_bytes: Duration,
+    proxy_protocol: bool,
+    /// Given up to accept a connection where there is no other descriptor, so that it can be closed.
+    spare: Option<File>,
+}
+
+impl Acceptor {
+    /// Returns an acceptor that deals connections to these threads. `proxy_protocol`: connections of
+    /// proxies begin with a header of the proxy's own.
+    pub fn new(
+        limiter: Arc<ConnectionLimiter>,
+        workers: Vec<mpsc::Sender<Accepted>>,
+        first_bytes: Duration,
+        proxy_protocol: bool,
+    ) -> Self {
+        Self {
+            limiter,
+            workers: Rc::new(workers),
+            next_worker: 0,
+            first_bytes,
+            proxy_protocol,
+            spare: spare(),
+        }
+    }
+
+    /// Accepts connections until `stop` comes to an end. Needs a [`LocalSet`](tokio::task::LocalSet).
+    pub async fn run(mut self, listener: std::net::TcpListener, stop: impl Future<Output = ()>) {
+        let Ok(listener) = TcpListener::from_std(listener) else { return };
+        let mut stop = std::pin::pin!(stop);
+        let mut accepted: usize = 0;
+        loop {
+            let next = tokio::select! {
+                () = &mut stop => return,
+                next = listener.accept() => next,
+            };
+            match next {
+                Ok((stream, peer)) => self.take(stream, peer).await,
+                Err(error) => self.accept_failed(&listener, &error).await,
+            }
+            accepted = accepted.wrapping_add(1);
+            if accepted.is_multiple_of(BATCH) {
+                // The clients that have just connected have their turn, and those that were evicted end.
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+
+    /// Takes a connection, or closes it.
+    async fn take(&mut self, stream: TcpStream, peer: SocketAddr) {
+        let address = peer.ip().to_canonical();
+        let headed = self.proxy_protocol && self.limiter.is_proxy(address);
+        let sent_bytes = match SockRef::from(&stream).peek(&mut [MaybeUninit::uninit()]) {
+            Ok(0) => return,
+            Ok(_) => !headed,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => false,
+            Err(_) => return,
+        };
+        let Some(slot) = self.place(&stream, address, sent_bytes).await else { return };
+        let worker = self.next_worker;
+        self.next_worker = self.next_worker.wrapping_add(1);
+        if sent_bytes {
+            hand_over(&self.workers, worker, stream, slot).await;
+            return;
+        }
+        let waiting = Waiting {
+            slot,
+            workers: Rc::clone(&self.workers),
+            worker,
+            first_bytes: self.first_bytes,
+            headed,
+        };
+        tokio::task::spawn_local(waiting.run(stream));
+    }
+
+    /// Finds a place for a connection, and waits a little for one where all calls in progress are
+    /// about to end.
+    async fn place(
+        &self,
+        stream: &TcpStream,
+        address: std::net::IpAddr,
+        sent_bytes: bool,
+    ) -> Option<Arc<ConnectionSlot>> {
+        let most = self.limiter.limits().connections;
+        let until = Instant::now() + MAX_WAIT;
+        let rejected = loop {
+            let now = Instant::now();
+            match self.limiter.acquire(address, sent_bytes, now) {
+                Ok(slot) => {
+                    // Those that were evicted end soon; descriptors are kept for so many of them.
+                    while self.limiter.existing() > most + SPARE / 2 {
+                        if timeout(EVICTION_WAIT, self.limiter.ended()).await.is_err() {
+                            break;
+                        }
+                    }
+                    return Some(slot);
+                }
+                Err(rejected) if self.limiter.may_wait(rejected) && now < until => {
+                    drop(timeout(until - now, self.limiter.ended()).await);
+                }
+                Err(rejected) => break rejected,
+            }
+        };
+        if LOG_LIMITS.admit(REJECTED, "", Instant::now()) {
+            tracing::warn!(
+                event = REJECTED,
+                why = rejected.code(),
+                "a new connection was closed: its source, or the host, has as many as there may be"
+            );
+        }
+        abort(stream);
+        None
+    }
+
+    /// A connection could not be accepted.
+    async fn accept_failed(&mut self, listener: &TcpListener, error: &io::Error) {
+        if !is_want(error) {
+            // The peer left again, or its packet was refused: the next one is another's.
+            return;
+        }
+        let now = Instant::now();
+        if LOG_LIMITS.admit(ACCEPT_FAILED, "", now) {
+            tracing::warn!(
+                event = ACCEPT_FAILED,
+                %error,
+                "a connection cannot be accepted; connections without a caller are closed instead"
+            );
+        }
+        if self.limiter.evict_one(now) {
+            // Its descriptor is free when it has ended.
+            drop(timeout(EVICTION_WAIT, self.limiter.ended()).await);
+        } else if self.spare.take().is_some() {
+            // Nothing can be closed but the new one: its client hears so at once, and may try again.
+            if let Ok(Ok((stream, _))) = timeout(ACCEPT_PAUSE, listener.accept()).await {
+                abort(&stream);
+            }
+        }
+        if self.spare.is_none() {
+            self.spare = spare();
+        }
+        sleep(ACCEPT_PAUSE).await;
+    }
+}
+
+/// A connection whose client has sent nothing yet.
+struct Waiting {
+    slot: Arc<ConnectionSlot>,
+    workers: Rc<Vec<mpsc::Sender<Accepted>>>,
+    worker: usize,
+    first_bytes: Duration,
+    /// Its first bytes are a proxy's.
+    headed: bool,
+}
+
+impl Waiting {
+    async fn run(self, stream: TcpStream) {
+        let readable = tokio::select! {
+            biased;
+            () = self.slot.evicted() => false,
+            ready = timeout(self.first_bytes, stream.readable()) => {
+                let Ok(Ok(())) = ready else { return };
+                true
+            }
+        };
+        if !readable || (!self.headed && self.slot.mark_started(Instant::now()).is_err()) {
+            abort(&stream);
+            return;
+        }
+        hand_over(&self.workers, self.worker, stream, self.slot).await;
+    }
+}
+
+/// Gives a connection to the thread whose turn it is.
+async fn hand_over(
+    workers: &[mpsc::Sender<Accepted>],
+    turn: usize,
+    stream: TcpStream,
+    slot: Arc<ConnectionSlot>,
+) {
+    let worker = turn.checked_rem(workers.len()).and_then(|number| workers.get(number));
+    if let (Some(worker), Ok(stream)) = (worker, stream.into_std()) {
+        // There is room in its queue for every connection there can be.
+        drop(worker.send((stream, slot)).await);
+    }
+}
+
+/// Returns whether the machine or the process lacks what a connection needs (accept(2)).
+fn is_want(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let wants = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
+    wants.iter().any(|want| error.raw_os_error() == Some(want.raw_os_error()))
+}
+
+fn spare() -> Option<File> {
+    File::open("/dev/null").ok()
+}
+
+/// Connections that are accepted before those that were accepted have their turn.
+const BATCH: usize = 16;
+/// Pause after a connection could not be accepted.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
+/// How long the acceptor waits for the end of a connection that was evicted.
+const EVICTION_WAIT: Duration = Duration::from_millis(50);
+/// How long a new connection waits for the end of a call where every place is taken.
+const MAX_WAIT: Duration = Duration::from_millis(500);
+/// The event of a connection that cannot be accepted.
+const ACCEPT_FAILED: &str = "listener.accept-failed";
+/// The event of a connection that is closed at once.
+const REJECTED: &str = "connection.rejected";

@@ -1,0 +1,102 @@
+//! Connections that a proxy passes on: the header is believed from a listed proxy alone, and demanded from it.
+
+use std::io::{Read as _, Write as _};
+
+use portcullis_tests::{Binding, Host, House, Raw, SECRET, SignIn, duties, read};
+
+fn serve(listen: &str) -> (House, Host) {
+    let house = House::build(&[Binding::new("token", "sod", duties())]);
+    house.configure("[trust]", &format!("{listen}\n\n[trust]"));
+    let host = house.serve();
+    (house, host)
+}
+
+/// A PROXY protocol header, version 2, for a client over TCP and IPv4.
+fn header(client: [u8; 4]) -> Vec<u8> {
+    let mut bytes = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c".to_vec();
+    bytes.extend(client);
+    bytes.extend([10, 0, 0, 1, 0xc0, 1, 1, 0xbb]);
+    bytes
+}
+
+/// Sends bytes and a sign-in; the status of the answer, or nothing where the connection was closed.
+fn status_after(host: &Host, before: &[u8]) -> Option<u16> {
+    let mut socket = host.client().connect().unwrap();
+    let body = SignIn::with_groups(&["ward-reader"]).bytes();
+    let request = Raw::post("/okta/token", SECRET, &body);
+    socket.write_all(before).ok()?;
+    socket.write_all(&request.bytes(host.address())).ok()?;
+    read(&mut socket).ok().map(|(answer, _)| answer.status)
+}
+
+#[test]
+fn a_listed_proxy_is_believed_and_must_send_a_header() {
+    let (_house, host) = serve("proxies = [\"127.0.0.1\"]\nproxy_protocol = true");
+    assert_eq!(status_after(&host, &header([203, 0, 113, 9])), Some(200));
+    // Its own connections, such as health checks.
+    assert_eq!(status_after(&host, b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0"), Some(200));
+    let wrong: [&[u8]; 4] = [
+        b"",
+        b"PROXY TCP4 203.0.113.9 10.0.0.1 1 2\r\n",
+        b"\r\n\r\n\0\r\nQUIT\n\x21\x12\0\x0c123456789012",
+        b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x05",
+    ];
+    for wrong in wrong {
+        assert_eq!(status_after(&host, wrong), None, "{wrong:?}");
+    }
+    host.until_log("connection.no-proxy-header");
+    host.stop();
+}
+
+#[test]
+fn clients_behind_a_proxy_are_counted_and_not_the_proxy() {
+    let (_house, host) = serve(
+        "proxies = [\"127.0.0.1\"]\nproxy_protocol = true\nconnections = 64\nconnections_per_source = 2",
+    );
+    let silent = |client: [u8; 4]| {
+        let mut socket = host.client().connect().unwrap();
+        // Part of a head: the client has sent bytes, and no call.
+        socket.write_all(&[&header(client)[..], b"POST /okta/token HT"].concat()).unwrap();
+        socket
+    };
+    let mut first: Vec<_> = (0..2).map(|number| silent([203, 0, 113, number])).collect();
+    let others: Vec<_> = (0..20).map(|number| silent([198, 51, number, 1])).collect();
+    assert_eq!(status_after(&host, &header([203, 0, 114, 9])), Some(200), "another source");
+    // A third one of the first source is closed: both others have sent bytes, and are kept.
+    let mut third = silent([203, 0, 113, 7]);
+    assert!(matches!(third.read(&mut [0]), Ok(0) | Err(_)));
+    for socket in &mut first {
+        socket.set_nonblocking(true).unwrap();
+        let kind = socket.read(&mut [0]).unwrap_err().kind();
+        assert_eq!(kind, std::io::ErrorKind::WouldBlock, "it is open");
+    }
+    drop(others);
+    host.stop();
+}
+
+#[test]
+fn a_header_from_anybody_else_is_no_header() {
+    let (_house, host) = serve("proxies = [\"192.0.2.1\"]\nproxy_protocol = true");
+    assert_eq!(status_after(&host, b""), Some(200));
+    assert_ne!(status_after(&host, &header([203, 0, 113, 9])), Some(200));
+    host.stop();
+}
+
+#[test]
+fn settings_that_cannot_be_are_refused() {
+    let house = House::build(&[Binding::new("token", "sod", duties())]);
+    house.configure("[trust]", "#listen\n\n[trust]");
+    for (listen, why) in [
+        ("proxy_protocol = true", "needs listen.proxies"),
+        ("proxies = [\"10.0.0.1/8\", \"x\"]", "beyond its prefix length; `x` is no network"),
+        ("platform_networks = [\"10.0.0.0/40\"]", "no prefix length"),
+        ("connections_per_source = 0", "listen.connections_per_source is 0"),
+        ("first_bytes_ms = 1", "listen.first_bytes_ms is 1"),
+    ] {
+        house.configure("#listen", listen);
+        let ran = house.run(&["check", "--config", "portcullis.toml"]);
+        assert_eq!(ran.code, 64, "{listen}: {ran:?}");
+        assert!(ran.err.contains(why), "{listen}: {}", ran.err);
+        house.configure(listen, "#listen");
+    }
+}
