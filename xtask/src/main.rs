@@ -7,6 +7,8 @@ mod bench;
 mod build;
 mod demo;
 mod languages;
+mod limited;
+mod long;
 mod provision;
 mod run;
 mod stage;
@@ -24,7 +26,9 @@ fn main() -> ExitCode {
     let done = match words.as_slice() {
         ["demo"] => demo::run(None),
         ["demo", "--keep", directory] => demo::run(Some(directory)),
+        ["test", "--long", filters @ ..] => build::all().and_then(|it| long::run(&it, filters)),
         ["test", filters @ ..] => test::run(filters),
+        [limited::RUN_TEST, program, arguments @ ..] => limited::run(program, arguments),
         ["lint"] => test::lint(),
         ["build"] => build::all().map(drop),
         ["bench", "rules"] => bench::rules(),
@@ -48,6 +52,7 @@ usage: cargo xtask COMMAND
 
   demo [--keep DIR]   build everything, sign, serve on loopback, send real hook payloads, verify the record
   test [FILTER…]      every test; the last line counts them
+  test --long [FILTER…]  the tests that take too long for every run; writes docs/long-tests.md
   lint                rustfmt and clippy, as the tests run them
   build               host and plugins only
   bench rules         call time of `sod` with 10,000 rules against one rule

@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
 use crate::build;
+use crate::limited;
 use crate::provision;
 use crate::run::{Done, Fail, cargo, must, say, succeeds, target};
 
@@ -56,6 +57,8 @@ pub fn run(filters: &[&str]) -> Done {
         cargo.env("PORTCULLIS_PYTHON", python);
     }
     cargo.envs(built.languages.tools());
+    let (runner, value) = limited::runner()?;
+    cargo.env(runner, value);
     if strict {
         cargo.env("PORTCULLIS_REQUIRE_LANGUAGES", "javascript,python,c");
         cargo.env("PORTCULLIS_REQUIRE_INTEROP", "1");

@@ -17,6 +17,7 @@ use crate::budget::Stage;
 use crate::generation::{Binding, Bindings, Generation};
 use crate::host::Hook;
 use crate::metrics::{BUCKETS, BindingMetrics, Times, labels};
+use crate::net::connection_limit::ConnectionLimiter;
 use crate::registry::{Outcome, Source};
 use crate::rollout::Rollout;
 
@@ -110,6 +111,7 @@ pub fn write(desk: &Desk) -> String {
     for (answer, count) in host.unrouted.all() {
         page.sample(name, &labels(&[("answer", answer)]), count);
     }
+    page.connections(&host.connections);
     page.one("portcullis_sandboxes_in_use", "Plugin instances that exist", host.sandboxes_in_use());
     let (name, done) = ("portcullis_plugin_preparations_total", host.preparations());
     page.family(name, "counter", "Plugins made ready, by where their code came from");
@@ -337,6 +339,30 @@ impl Page {
         );
         for (_, rollout) in rollouts {
             self.sample(name, &rollout.binding.metrics.labels, u8::from(rollout.is_stopped()));
+        }
+    }
+
+    /// The listener's connections.
+    fn connections(&mut self, limiter: &ConnectionLimiter) {
+        let now = limiter.snapshot();
+        let name = "portcullis_connections";
+        self.family(name, "gauge", "Connections, by whether a caller has proved itself");
+        for (state, count) in
+            [("authenticated", now.authenticated), ("unauthenticated", now.unauthenticated)]
+        {
+            self.sample(name, &labels(&[("state", state)]), count);
+        }
+        let most = limiter.limits().connections;
+        self.one("portcullis_connections_limit", "Connections that there may be at once", most);
+        let name = "portcullis_connections_closed_total";
+        self.family(name, "counter", "Connections that were closed because of a limit, by reason");
+        for (reason, count) in [
+            ("evicted", now.evicted),
+            ("source-limit", now.rejected_source),
+            ("full", now.rejected_full),
+            ("caller-limit", now.surplus),
+        ] {
+            self.sample(name, &labels(&[("reason", reason)]), count);
         }
     }
 

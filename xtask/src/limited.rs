@@ -1,0 +1,75 @@
+//! Runs test programs under a limit of file descriptors: a host must serve where it has few, so the tests
+//! have few as well.
+//!
+//! Invariant: the black-box tests run with at most [`DESCRIPTORS`], soft and hard. The tests that need more
+//! are in one list, each with the reason, and run afterwards without that limit; every other program
+//! runs as it is.
+
+use std::ffi::OsString;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::Command;
+
+use crate::run::{Done, Fail, status};
+
+/// The word by which cargo has this program run a test program.
+pub const RUN_TEST: &str = "run-test";
+
+/// Tests of the black-box program that need more descriptors, and why.
+const NEED_MORE: [(&str, &str); 0] = [];
+
+/// The environment variable by which cargo runs test programs through this one, and its value.
+pub fn runner() -> Done<(String, OsString)> {
+    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let about = crate::run::output(Command::new(rustc).arg("-vV"))?;
+    let host = about.lines().find_map(|line| line.strip_prefix("host: "));
+    let host = host.ok_or_else(|| Fail("rustc -vV names no host".to_owned()))?;
+    let name = format!("CARGO_TARGET_{}_RUNNER", host.to_uppercase().replace('-', "_"));
+    let mut value = std::env::current_exe()?.into_os_string();
+    value.push(" ");
+    value.push(RUN_TEST);
+    Ok((name, value))
+}
+
+/// Runs a test program with its arguments.
+pub fn run(program: &str, arguments: &[&str]) -> Done {
+    let name = Path::new(program).file_name().unwrap_or_default().to_string_lossy();
+    if !name.starts_with("blackbox-") {
+        // Comes back only where it could not be run.
+        return Err(Command::new(program).args(arguments).exec().into());
+    }
+    let mut first = limited(program);
+    first.args(arguments);
+    for (test, _) in NEED_MORE {
+        first.args(["--skip", test]);
+    }
+    let mut good = status(&mut first)? == Some(0);
+    let wanted = wanted(arguments);
+    if !wanted.is_empty() {
+        println!("\nwithout a limit of {DESCRIPTORS} file descriptors:");
+        for (test, why) in &wanted {
+            println!("  {test}: {why}");
+        }
+        let mut second = Command::new(program);
+        second.arg("--exact").args(wanted.iter().map(|(test, _)| test));
+        good &= status(&mut second)? == Some(0);
+    }
+    if good { Ok(()) } else { Err(Fail(format!("{name} failed"))) }
+}
+
+/// A command that runs a program under the limit.
+fn limited(program: &str) -> Command {
+    let mut command = Command::new("sh");
+    command.args(["-c", &format!("ulimit -n {DESCRIPTORS}; exec \"$0\" \"$@\""), program]);
+    command
+}
+
+/// The tests of the list that these arguments of a test program mean.
+fn wanted(arguments: &[&str]) -> Vec<(&'static str, &'static str)> {
+    let filters: Vec<_> = arguments.iter().filter(|argument| !argument.starts_with("--")).collect();
+    let means = |test: &str| filters.is_empty() || filters.iter().any(|it| test.contains(**it));
+    NEED_MORE.into_iter().filter(|(test, _)| means(test)).collect()
+}
+
+/// The limit of descriptors of the black-box tests, and of every host that they start.
+pub const DESCRIPTORS: u32 = 256;
