@@ -125,7 +125,8 @@ impl Listen {
         within("listen.first_bytes_ms", self.first_bytes_ms, 100, 60_000)?;
         if self.proxy_protocol && self.proxies.is_empty() {
             return Err(
-                "listen.proxy_protocol needs listen.proxies: a PROXY header is believed from a                  listed proxy alone"
+                "listen.proxy_protocol needs listen.proxies: a PROXY header is believed from a \
+                 listed proxy alone"
                     .to_owned(),
             );
         }
