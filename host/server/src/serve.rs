@@ -145,8 +145,8 @@ async fn client_behind_proxy(host: &Host, stream: &mut TcpStream, slot: &Connect
     {
         return false;
     }
-    let sent = timeout(limit, stream.readable()).await;
-    matches!(sent, Ok(Ok(()))) && slot.mark_started(host.clock.instant()).is_ok()
+    let sent = timeout(limit, stream.peek(&mut [0])).await;
+    matches!(sent, Ok(Ok(1..))) && slot.mark_started(host.clock.instant()).is_ok()
 }
 
 /// Reads until it is clear whether a client without TLS speaks HTTP/2 (it begins with a preface that is no HTTP/1.1 request: RFC 9113

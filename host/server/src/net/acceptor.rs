@@ -187,11 +187,13 @@ struct Waiting {
 
 impl Waiting {
     async fn run(self, stream: TcpStream) {
+        let mut first = [0];
         let readable = tokio::select! {
             biased;
             () = self.slot.evicted() => false,
-            ready = timeout(self.first_bytes, stream.readable()) => {
-                let Ok(Ok(())) = ready else { return };
+            // Not `readable`, which may come to an end without a byte.
+            peeked = timeout(self.first_bytes, stream.peek(&mut first)) => {
+                let Ok(Ok(1..)) = peeked else { return };
                 true
             }
         };
