@@ -314,8 +314,6 @@ const MAX_KEPT_IDLE: usize = 16;
 /// How long a connection may be idle before it is evicted ahead of newer ones of the same cost: three
 /// round trips between continents.
 const IDLE_GRACE: Duration = Duration::from_millis(500);
-/// The same for one whose client has sent bytes: enough for a handshake and a request.
-const STARTED_GRACE: Duration = Duration::from_secs(2);
 
 #[cfg(test)]
 mod tests;

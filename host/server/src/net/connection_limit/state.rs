@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::ranking::{Member, Phase, Rank, Source, Tier};
 use super::slot::ConnectionSlot;
-use super::{ConnectionLimiter, IDLE_GRACE, STARTED_GRACE};
+use super::{ConnectionLimiter, IDLE_GRACE};
 use crate::net::networks::{Prefix, client_address};
 
 /// All connections and sources.
@@ -498,7 +498,8 @@ impl Phase {
     fn grace(self) -> Duration {
         match self {
             Self::Idle => IDLE_GRACE,
-            Self::Started => STARTED_GRACE,
+            // A request that has come whole is read at once: what is older has had longer.
+            Self::Started => Duration::ZERO,
         }
     }
 }
