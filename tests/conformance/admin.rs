@@ -90,6 +90,7 @@ fn a_host_that_serves_is_alive_ready_and_counts() {
     let counts = json!({
         "decisions": {"abstain": 3, "deny": 1}, "safe_answers": {},
         "refusals": {"caller-unproven": 1, "not-json": 1}, "repeats": 1, "undelivered": 0,
+        "rejected_members": {},
     });
     assert_eq!(status["hooks"][0]["counts"], counts);
     assert_eq!(status["hooks"][1]["in_force"], json!("open"), "nothing enforces on it");

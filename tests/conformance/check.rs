@@ -124,6 +124,8 @@ fn check_says_what_serve_would_do() {
         Binding::new("token", "sod", duties()),
         Binding::new("import", "sod", duties()).mode("monitor").say(&[]),
     ]);
+    // So few that they fit under any limit of file descriptors.
+    house.configure("[trust]", "connections = 64\n\n[trust]");
     golden("check.txt", &normal(&house.must(&["check", "--config", "portcullis.toml"])));
     let told: Value = serde_json::from_str(&house.must(&[
         "check",
