@@ -180,13 +180,13 @@ fn a_host_from_an_old_backup_neither_takes_the_old_set_nor_forks_its_log() {
         );
         let before = house.read("audit/log/checkpoint");
         if !ready {
-            let ran = house.run(&["serve", "--config", "portcullis.toml"]);
+            let ran = house.run(&["serve", "--strict", "--config", "portcullis.toml"]);
             assert!(
                 ran.code == 70 && ran.err.contains("old backup") && ran.err.contains("hint: "),
                 "{ran:?}"
             );
             assert_eq!(house.read("audit/log/checkpoint"), before, "nothing was signed");
-            let again = house.run(&["serve", "--config", "portcullis.toml"]);
+            let again = house.run(&["serve", "--strict", "--config", "portcullis.toml"]);
             assert!(again.code == 70, "{again:?}");
             assert!(house.verify_against("kept-elsewhere").code == 1, "an auditor sees it too");
         }
@@ -275,7 +275,7 @@ fn a_log_that_was_rewritten_is_not_signed() {
         house.serve().stop();
     }
     house.restore(&["trust-state"], "kept");
-    let ran = house.run(&["serve", "--config", "portcullis.toml"]);
+    let ran = house.run(&["serve", "--strict", "--config", "portcullis.toml"]);
     assert!(ran.code == 70 && ran.err.contains("rewritten"), "{ran:?}");
 }
 
@@ -288,7 +288,7 @@ fn a_witness_that_must_be_there_and_is_not_stops_the_start() {
     host.stop();
     assert_eq!(house.records_of("trust.witness").len(), 1);
     house.configure("witness = \"witness\"", "witness = \"witness\"\nwitness_required = true");
-    let ran = house.run(&["serve", "--config", "portcullis.toml"]);
+    let ran = house.run(&["serve", "--strict", "--config", "portcullis.toml"]);
     assert!(ran.code == 64 && ran.err.contains("witness") && ran.err.contains("hint: "), "{ran:?}");
     fs::create_dir(house.path("witness")).unwrap();
     house.serve().stop();

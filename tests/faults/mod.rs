@@ -7,6 +7,7 @@ mod kill;
 mod ledger;
 mod moment;
 mod order;
+mod platform;
 mod power;
 mod shortage;
 mod stall;

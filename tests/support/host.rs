@@ -29,12 +29,21 @@ impl Host {
 
     /// Starts the host under another command, which gets `serve …` as its last arguments.
     pub fn start_with(directory: &Path, command: Command) -> Self {
+        let host = Self::begin_with(directory, command);
+        host.until_started();
+        host
+    }
+
+    /// Starts the host under another command, and does not wait until calls get decisions: only until the port answers.
+    pub fn begin_with(directory: &Path, command: Command) -> Self {
         Self::start_said(directory, command, 2)
     }
 
     /// Starts a host whose admin listener is turned off.
     pub fn start_alone(directory: &Path) -> Self {
-        Self::start_said(directory, Command::new(binary()), 1)
+        let host = Self::start_said(directory, Command::new(binary()), 1);
+        host.until_started();
+        host
     }
 
     fn start_said(directory: &Path, mut command: Command, lines: usize) -> Self {
@@ -70,20 +79,16 @@ impl Host {
             host.reader.take().map(JoinHandle::join).transpose().unwrap();
             panic_with(&host.log());
         }
-        // What is said before it listens is read by then, so that nobody takes it for something later.
+        host
+    }
+
+    /// Waits until the start has finished: a release is in force, or there is none.
+    pub fn until_started(&self) {
         let begin = Instant::now();
-        while !["release active", "no release is active", "is not in force"]
-            .iter()
-            .any(|said| host.log().contains(said))
-        {
-            assert!(
-                begin.elapsed() < PATIENCE,
-                "the host never said what is in force:\n{}",
-                host.log()
-            );
+        while !self.log().contains("the start has finished") {
+            assert!(begin.elapsed() < PATIENCE, "the start never finished:\n{}", self.log());
             thread::sleep(Duration::from_millis(5));
         }
-        host
     }
 
     /// Where it listens.
@@ -203,8 +208,13 @@ impl Host {
     }
 
     /// Stops it in order and gives its log.
-    pub fn stop(mut self) -> String {
+    pub fn stop(self) -> String {
         self.signal("TERM");
+        self.ended()
+    }
+
+    /// Waits for the end of a host that was told to stop, and gives its log.
+    pub fn ended(mut self) -> String {
         let status = self.child.wait().unwrap();
         self.reader.take().map(JoinHandle::join).transpose().unwrap();
         assert!(status.success(), "the host ended with {status}:\n{}", self.log());

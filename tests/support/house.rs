@@ -488,6 +488,7 @@ address = "127.0.0.2:0"
 
 [listen]
 address = "127.0.0.1:0"
+shutdown_delay_ms = 0
 
 [trust]
 root = "trust-root.json"

@@ -24,7 +24,7 @@ pub struct Check {
 impl Check {
     /// Does it.
     pub fn run(self) -> Done {
-        let prepared = prepare(&self.config, false)?;
+        let prepared = prepare(&self.config)?;
         prepared.check_record().map_err(|error| {
             let hint = error.hint();
             Failed::configuration(format!(

@@ -1,21 +1,24 @@
 //! `portcullis serve`: answer hooks until stopped.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::logging::LogFormat;
 use crate::outcome::{Done, Failed, print};
 use clap::Args;
 use portcullis_server::{
-    Admin, BreakGlassWatch, Clock, Config, Housekeeping, Listener, Prepared, Reload,
-    registry::RegistryWatch,
+    Admin, Clock, Config, Configured, Frontend, Listener, Outcome, Passed, Prepared, Running,
+    Sockets, Startup,
 };
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot::Receiver;
 
 /// Answer hooks until stopped.
 #[derive(Args)]
 #[command(
     after_help = "Example:\n  portcullis serve --config portcullis.toml\n\nThe first line on standard output ends with the address, the second with that of the admin listener; logs go to standard error. \
+    From that line on every call is answered; `/ready` tells when calls get decisions. \
     PORTCULLIS_LOG sets what is logged (default `info`; of the libraries h2, hyper and rustls only errors, unless it names them)."
 )]
 pub struct Serve {
@@ -25,50 +28,61 @@ pub struct Serve {
     /// How logs are written.
     #[arg(long, value_enum, default_value = "text")]
     log_format: LogFormat,
+    /// End with an exit code where the log, the state folder or another part cannot be opened, instead of giving safe
+    /// answers and trying again.
+    #[arg(long)]
+    strict: bool,
 }
 
 impl Serve {
-    /// Configuration, keys, sandbox, release, record, port: in this order, so that nothing is bound before all else stands.
+    /// Signals, configuration, ports, safe answers, and then everything that can take time: state, log, release.
     pub fn run(self) -> Done {
+        // Before there are threads.
+        let passed = Passed::take();
         self.log_format.start();
-        let prepared = prepare(&self.config, true)?;
-        tracing::info!(reset = %prepared.reset(), "instances are reset");
-        for warning in prepared.limit_warnings() {
-            tracing::warn!(event = "limits.too-low", "{warning}");
-        }
-        let host = prepared.open().map_err(start_failed)?;
-        let admin = &host.config.admin;
-        let admin = admin
-            .enabled
-            .then(|| Admin::start(&host, admin.address))
-            .transpose()
-            .map_err(start_failed)?;
-        let admin_address = admin.as_ref().map(Admin::address);
-        let listener = Listener::start(&host).map_err(start_failed)?;
-        let housekeeping = Housekeeping::start(&host, admin).map_err(start_failed)?;
-        let break_glass = BreakGlassWatch::start(&host).map_err(start_failed)?;
-        let registry = RegistryWatch::start(&host, housekeeping.reload()).map_err(start_failed)?;
+        // Before anything else: from here on a signal ends nothing by itself.
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(Failed::host)?;
-        // Listened for before anybody is told where we are: who knows may send them at once.
-        let signals = runtime.block_on(async { Signals::catch() })?;
+        let mut signals = runtime.block_on(async { Signals::catch() })?;
+        let config = Config::load(&self.config).map_err(Failed::configuration)?;
+        let configured = Configured::load(config, Clock::system()).map_err(start_failed)?;
+        for warning in configured.limit_warnings() {
+            tracing::warn!(event = "limits.too-low", "{warning}");
+        }
+        configured.check_trust().map_err(start_failed)?;
+        let config = Arc::clone(configured.config());
+        let sockets = Sockets::bind(passed, &config).map_err(start_failed)?;
+        let frontend = Arc::new(configured.frontend());
+        let inherited = sockets.hooks.inherited;
+        let listener = Listener::start(&frontend, sockets.hooks).map_err(start_failed)?;
+        let admin = sockets.admin.map(|socket| Admin::start(&frontend, socket)).transpose();
+        let admin = admin.map_err(start_failed)?;
         print(format!("listening on {}", listener.address()));
-        if let Some(address) = admin_address {
-            print(format!("admin on {address}"));
+        if let Some(admin) = &admin {
+            print(format!("admin on {}", admin.address()));
         }
-        runtime.block_on(signals.until_stop(&housekeeping.reload(), registry.as_ref()));
-        host.obstacles.stop();
-        tracing::info!("stopping: calls in progress end first");
-        end_within(Duration::from_millis(host.config.listen.drain_ms) + CLOSING);
+        tracing::info!(
+            event = "listen.bound", address = %listener.address(), inherited,
+            "the port answers: every call gets its safe answer until the release is ready"
+        );
+        let (startup, outcome) =
+            Startup::begin(configured, &frontend, admin, self.strict).map_err(start_failed)?;
+        let running = runtime.block_on(signals.until_stop(outcome, &frontend))?;
+
+        let listen = frontend.in_force().config.listen.drain_ms;
+        tracing::info!(event = "stop.draining", "stopping: calls in progress end first");
+        end_within(Duration::from_millis(listen) + CLOSING);
         listener.stop();
-        break_glass.stop();
-        if let Some(registry) = registry {
-            registry.stop();
+        match running {
+            Some(running) => running.stop(),
+            None => startup.stop(),
         }
-        housekeeping.stop();
-        host.close();
+        match frontend.host() {
+            Some(host) => host.close(),
+            None => frontend.tell_unrecorded(),
+        }
         Ok(())
     }
 }
@@ -85,10 +99,10 @@ fn end_within(limit: Duration) {
 /// How long closing the record may take after the calls have ended.
 const CLOSING: Duration = Duration::from_secs(10);
 
-/// Reads and readies everything, for `serve` and `check` alike. Only what serves keeps what it compiled: the files are to be its own.
-pub fn prepare(path: &std::path::Path, serves: bool) -> Done<Prepared> {
+/// Reads and readies everything that `serve` would, for `check`.
+pub fn prepare(path: &std::path::Path) -> Done<Prepared> {
     let config = Config::load(path).map_err(Failed::configuration)?;
-    Prepared::new(config, Clock::system(), serves).map_err(start_failed)
+    Prepared::new(config, Clock::system()).map_err(start_failed)
 }
 
 /// What the operator gave is of no use (64), or the machine does not let us (70).
@@ -119,17 +133,80 @@ impl Signals {
         })
     }
 
-    /// Waits for SIGTERM or SIGINT; at a SIGHUP the host looks at configuration and release, and asks its registry.
-    async fn until_stop(mut self, reload: &Reload, registry: Option<&RegistryWatch>) {
+    /// Lets the host serve until it is to end, its delay before that included. Gives the threads of a host whose start has
+    /// finished.
+    async fn until_stop(
+        &mut self,
+        outcome: Receiver<Outcome>,
+        frontend: &Frontend,
+    ) -> Done<Option<Running>> {
+        let running = self.until_signal(outcome).await?;
+        let config = Arc::clone(&frontend.in_force().config);
+        let delay = match running.signal {
+            // No load balancer has sent calls to a host that was never ready.
+            Stop::Terminate if running.running.is_some() => config.listen.shutdown_delay_ms,
+            Stop::Terminate | Stop::Interrupt => 0,
+        };
+        frontend.obstacles.stop();
+        if delay > 0 {
+            tracing::info!(
+                event = "stop.delay",
+                delay_ms = delay,
+                "stopping: the host serves on for a while, so that its callers can go elsewhere"
+            );
+            tokio::select! {
+                () = tokio::time::sleep(Duration::from_millis(delay)) => {}
+                _ = self.terminate.recv() => {}
+                _ = self.interrupt.recv() => {}
+            }
+        }
+        Ok(running.running)
+    }
+
+    /// Waits for SIGTERM or SIGINT. At a SIGHUP the host looks at configuration and release, and asks its registry; while it
+    /// starts, that is due as soon as the start has finished.
+    async fn until_signal(&mut self, mut outcome: Receiver<Outcome>) -> Done<Stopped> {
+        let (mut running, mut waits, mut due) = (None::<Running>, true, false);
         loop {
             tokio::select! {
-                _ = self.terminate.recv() => return,
-                _ = self.interrupt.recv() => return,
-                _ = self.hang_up.recv() => {
-                    reload.now();
-                    registry.iter().for_each(|registry| registry.now());
+                _ = self.terminate.recv() => return Ok(Stopped { running, signal: Stop::Terminate }),
+                _ = self.interrupt.recv() => return Ok(Stopped { running, signal: Stop::Interrupt }),
+                _ = self.hang_up.recv() => match &running {
+                    Some(running) => running.reload(),
+                    None => due = true,
+                },
+                outcome = &mut outcome, if waits => {
+                    waits = false;
+                    match outcome {
+                        Ok(Outcome::Running(started)) => {
+                            if due {
+                                started.reload();
+                            }
+                            running = Some(started);
+                        }
+                        Ok(Outcome::Failed(error)) => return Err(start_failed(error)),
+                        // A defect of ours. Silence would be worse than safe answers.
+                        Err(_) => tracing::error!(
+                            event = "start.panicked",
+                            "the start ended by a defect; every call gets its safe answer until a restart"
+                        ),
+                    }
                 }
             }
         }
     }
+}
+
+/// Why the host is to end, and what runs by then.
+struct Stopped {
+    running: Option<Running>,
+    signal: Stop,
+}
+
+/// The signal that ends the host.
+enum Stop {
+    /// SIGTERM: after the delay for load balancers.
+    Terminate,
+    /// SIGINT, from a terminal: without it.
+    Interrupt,
 }

@@ -35,6 +35,8 @@ pub enum Cause {
     WrongMethod,
     /// Host: too many calls at once.
     Overload,
+    /// Host: it is starting; no release is ready yet.
+    Starting,
     /// Host: no release set is active.
     NoActiveRelease,
     /// Host: the time ran out.
@@ -93,6 +95,7 @@ impl Cause {
             | Self::WrongPath
             | Self::WrongMethod => Party::Caller,
             Self::Overload
+            | Self::Starting
             | Self::NoActiveRelease
             | Self::BudgetExhausted
             | Self::NotDurable
@@ -110,7 +113,7 @@ impl Cause {
     }
 
     /// Every cause, for tables and counters.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::CallerUnproven,
         Self::BodyTooLarge,
         Self::BodyIncomplete,
@@ -126,6 +129,7 @@ impl Cause {
         Self::WrongPath,
         Self::WrongMethod,
         Self::Overload,
+        Self::Starting,
         Self::NoActiveRelease,
         Self::BudgetExhausted,
         Self::NotDurable,
@@ -159,6 +163,7 @@ impl Cause {
             Self::WrongPath => "wrong-path",
             Self::WrongMethod => "wrong-method",
             Self::Overload => "overload",
+            Self::Starting => "starting",
             Self::NoActiveRelease => "no-active-release",
             Self::BudgetExhausted => "budget-exhausted",
             Self::NotDurable => "not-durable",

@@ -9,13 +9,14 @@ pub mod origin;
 mod page;
 mod places;
 mod ready;
+mod starting;
 mod status;
 
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -36,10 +37,10 @@ use tokio::task::LocalSet;
 
 use crate::connection::{Connection, Outbox};
 use crate::error::StartError;
+use crate::frontend::Frontend;
 use crate::host::Host;
 use crate::http::head_scanner::HeadReport;
 use crate::http::{by_hand, head, http1_watch};
-use crate::net::socket;
 
 pub use places::MAX_CONNECTIONS;
 use places::{Phase, Place, Places};
@@ -52,7 +53,7 @@ pub struct Admin {
     thread: JoinHandle<()>,
 }
 
-/// What its answers are made of.
+/// What its answers are made of, once the host is complete.
 struct Desk {
     host: Arc<Host>,
     begin: Instant,
@@ -61,25 +62,44 @@ struct Desk {
     log: Mutex<ready::LogWatch>,
 }
 
+/// What its answers are made of at any time.
+struct Office {
+    frontend: Arc<Frontend>,
+    begin: Instant,
+    came_up: portcullis_model::Millis,
+    desk: OnceLock<Desk>,
+}
+
+impl Office {
+    /// The desk, once the host is complete.
+    fn desk(&self) -> Option<&Desk> {
+        let host = self.frontend.host()?;
+        let (begin, came_up) = (self.begin, self.came_up);
+        let desk = || Desk { host: Arc::clone(host), begin, came_up, log: Mutex::default() };
+        Some(self.desk.get_or_init(desk))
+    }
+}
+
 impl Admin {
-    /// Binds the port and starts answering.
-    pub fn start(host: &Arc<Host>, wanted: SocketAddr) -> Result<Self, StartError> {
-        let bind = |cause| StartError::BindAdmin { address: wanted, cause };
-        let socket = socket::listen(wanted, places::MAX_CONNECTIONS).map_err(bind)?;
-        let address = socket.local_addr().map_err(bind)?;
+    /// Starts answering on a bound socket.
+    pub fn start(
+        frontend: &Arc<Frontend>,
+        socket: std::net::TcpListener,
+    ) -> Result<Self, StartError> {
+        let address = socket.local_addr().map_err(StartError::Thread)?;
         let (stop, stopping) = watch::channel(false);
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(StartError::Thread)?;
-        let desk = Arc::new(Desk {
-            host: Arc::clone(host),
+        let office = Arc::new(Office {
+            frontend: Arc::clone(frontend),
             begin: Instant::now(),
-            came_up: host.clock.now(),
-            log: Mutex::default(),
+            came_up: frontend.clock.now(),
+            desk: OnceLock::new(),
         });
         let work =
-            move || runtime.block_on(LocalSet::new().run_until(accept(socket, desk, stopping)));
+            move || runtime.block_on(LocalSet::new().run_until(accept(socket, office, stopping)));
         let thread = thread::Builder::new()
             .name("admin".to_owned())
             .spawn(work)
@@ -102,7 +122,7 @@ impl Admin {
 
 async fn accept(
     socket: std::net::TcpListener,
-    desk: Arc<Desk>,
+    office: Arc<Office>,
     mut stopping: watch::Receiver<bool>,
 ) {
     let Ok(listener) = TcpListener::from_std(socket) else { return };
@@ -112,15 +132,15 @@ async fn accept(
         tokio::select! {
             _ = stopping.wait_for(|stop| *stop) => return,
             // Whether the log makes headway is seen by looking more than once.
-            _ = look.tick() => ready::look(&desk),
+            _ = look.tick() => office.desk().into_iter().for_each(ready::look),
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
-                    let (desk, place) = (Arc::clone(&desk), Rc::new(places.enter()));
+                    let (office, place) = (Arc::clone(&office), Rc::new(places.enter()));
                     tokio::task::spawn_local(async move {
                         tokio::select! {
                             // Its answer first, where both are ready.
                             biased;
-                            () = serve(stream, &desk, &place) => {}
+                            () = serve(stream, &office, &place) => {}
                             () = place.ended() => {}
                             () = tokio::time::sleep(MAX_TIME) => {}
                         }
@@ -134,15 +154,15 @@ async fn accept(
     }
 }
 
-async fn serve(stream: TcpStream, desk: &Arc<Desk>, place: &Rc<Place>) {
+async fn serve(stream: TcpStream, office: &Arc<Office>, place: &Rc<Place>) {
     let watch = http1_watch::Shared::default();
     let connection = Connection::http1(stream, Outbox::default(), Rc::clone(&watch), &[]);
     let service = {
-        let (desk, place, watch) = (Arc::clone(desk), Rc::clone(place), Rc::clone(&watch));
+        let (office, place, watch) = (Arc::clone(office), Rc::clone(place), Rc::clone(&watch));
         service_fn(move |request: Request<Incoming>| {
             let has_body = !request.body().is_end_stream();
             let report = watch.begin();
-            let answer = answer(&desk, &place, report.as_ref(), &request);
+            let answer = answer(&office, &place, report.as_ref(), &request);
             watch.answered(has_body);
             std::future::ready(Ok::<_, Infallible>(answer))
         })
@@ -159,7 +179,7 @@ async fn serve(stream: TcpStream, desk: &Arc<Desk>, place: &Rc<Place>) {
     let mut socket = connection.into_parts().io.into_socket();
     let farewell = watch.farewell(|status, _| by_hand::plain(status));
     if let Some(answer) = &farewell {
-        by_hand::write(&mut socket, answer, desk.host.clock.now()).await;
+        by_hand::write(&mut socket, answer, office.frontend.clock.now()).await;
     }
     if farewell.is_some() || watch.may_be_sending() {
         by_hand::linger(&mut socket).await;
@@ -167,7 +187,7 @@ async fn serve(stream: TcpStream, desk: &Arc<Desk>, place: &Rc<Place>) {
 }
 
 fn answer(
-    desk: &Desk,
+    office: &Office,
     place: &Place,
     report: Option<&HeadReport>,
     request: &Request<Incoming>,
@@ -175,7 +195,7 @@ fn answer(
     if let Some(cause) = head::fault(request.version(), request.headers(), report) {
         return plain(head::status(cause), "the request is not valid HTTP (RFC 9112)\n");
     }
-    let in_force = desk.host.in_force.load();
+    let in_force = office.frontend.in_force();
     if let Some((status, why)) =
         origin::refusal(request.uri(), request.headers(), &in_force.config.admin.hosts)
     {
@@ -198,16 +218,24 @@ fn answer(
     if !request.body().is_end_stream() {
         return plain(StatusCode::BAD_REQUEST, "no body is read here\n");
     }
+    let (frontend, desk) = (&office.frontend, office.desk());
     match path {
         "/health" => reply(StatusCode::OK, JSON, "{\"status\":\"alive\"}\n".to_owned()),
         "/ready" => {
-            let readiness = Readiness::of(desk);
+            let readiness = desk.map_or_else(|| starting::readiness(frontend), Readiness::of);
             let status =
                 if readiness.ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
             reply(status, JSON, format!("{}\n", readiness.json()))
         }
-        "/metrics" => reply(StatusCode::OK, PROMETHEUS, page::write(desk)),
-        _ => reply(StatusCode::OK, JSON, format!("{}\n", status::json(desk))),
+        "/metrics" => {
+            let page = desk.map_or_else(|| page::early(frontend), page::write);
+            reply(StatusCode::OK, PROMETHEUS, page)
+        }
+        _ => {
+            let status = desk
+                .map_or_else(|| starting::status(frontend, office.begin.elapsed()), status::json);
+            reply(StatusCode::OK, JSON, format!("{status}\n"))
+        }
     }
 }
 

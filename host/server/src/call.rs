@@ -3,6 +3,7 @@
 //! Invariant: a call keeps to what was in force when it began, to its end. The ways in which it ends are `leave`'s; in which order all
 //! this happens is `pipeline`'s.
 
+pub mod body;
 mod errand;
 mod leave;
 
@@ -10,15 +11,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http_body_util::BodyExt;
-use hyper::Method;
 use hyper::body::Incoming as Body;
 use hyper::http::request::Parts;
 use portcullis_audit::{Pseudonym, Sequence};
 use portcullis_callers::Unproven;
 use portcullis_hooks::{Answer, Frame, Heard, Incoming, Malformed, OnFailure, Repeats, Request};
 use portcullis_model::{Cause, Millis, Wanted};
-use tokio::time::timeout_at;
 
 use crate::afterwards::Afterwards;
 use crate::ask::{self, Asked, Terms};
@@ -128,19 +126,7 @@ impl<'a> Call<'a> {
 
     /// Reads the body whole, within the hook's limit and time.
     pub async fn read(&self, body: &mut Body) -> Result<Bytes, Cause> {
-        let until = self.body_until();
-        let mut whole = Bytes::new();
-        while let Some(frame) =
-            timeout_at(until.into(), body.frame()).await.map_err(|_| Cause::BodyIncomplete)?
-        {
-            let Ok(part) = frame.map_err(|_| Cause::BodyIncomplete)?.into_data() else { continue };
-            if whole.len() + part.len() > self.hook.config.body_bytes {
-                return Err(Cause::BodyTooLarge);
-            }
-            // Most bodies come in one part and are not copied.
-            whole = if whole.is_empty() { part } else { [whole, part].concat().into() };
-        }
-        Ok(whole)
+        body::read_whole(body, self.body_until(), self.hook.config.body_bytes).await
     }
 
     /// Who calls. Waits for an issuer's keys at most a part of what the call has.
@@ -154,17 +140,7 @@ impl<'a> Call<'a> {
 
     /// Whether everything that the body asks is asked for the tenant that the caller's token was issued in.
     pub fn check_tenant(&self, caller: &Proven, heard: &Heard) -> Result<(), Unproven> {
-        let Some(proven) = caller.tenant() else { return Ok(()) };
-        let same = |incoming: &Incoming| {
-            // Ids of tenants are hexadecimal: their case means nothing.
-            incoming.platform_tenant.as_ref().is_none_or(|named| named.eq_ignore_ascii_case(proven))
-        };
-        let all = match heard {
-            Heard::One(incoming) | Heard::Which(incoming, _) => same(incoming),
-            Heard::Many(batch) => batch.items.iter().flatten().all(same),
-            Heard::Nothing(_) => true,
-        };
-        if all { Ok(()) } else { Err(Unproven::TenantDiffers) }
+        tenant_matches(caller, heard)
     }
 
     /// When a body must be there: after its own limit, or when nothing would be left for plugins.
@@ -224,16 +200,9 @@ impl<'a> Call<'a> {
     }
 
     fn with_request<T>(&self, body: &[u8], what: impl FnOnce(&Request<'_>) -> T) -> T {
-        let header = |name: &str| {
-            let mut values = self.head.headers.get_all(name).iter();
-            let (Some(value), None) = (values.next(), values.next()) else { return None };
-            value.to_str().ok()
-        };
-        // `HEAD` is answered as `GET` is (RFC 9110 section 9.3.2).
-        let get = self.head.method == Method::GET || self.head.method == Method::HEAD;
         let searches =
             self.bindings().is_some_and(|bindings| bindings.searchers().next().is_some());
-        what(&Request { get, route: self.route, header: &header, searches, body })
+        body::with_request(&self.head, self.route, searches, body, what)
     }
 
     /// The hook's bindings in force.
@@ -343,4 +312,19 @@ impl<'a> Call<'a> {
         let candidate = &binding.rollout.as_ref()?.binding;
         self.cast.iter().find(|(stands, _)| Arc::ptr_eq(stands, candidate)).cloned()
     }
+}
+
+/// Whether everything that a body asks is asked for the tenant that the caller's token was issued in.
+pub fn tenant_matches(caller: &Proven, heard: &Heard) -> Result<(), Unproven> {
+    let Some(proven) = caller.tenant() else { return Ok(()) };
+    let same = |incoming: &Incoming| {
+        // Ids of tenants are hexadecimal: their case means nothing.
+        incoming.platform_tenant.as_ref().is_none_or(|named| named.eq_ignore_ascii_case(proven))
+    };
+    let all = match heard {
+        Heard::One(incoming) | Heard::Which(incoming, _) => same(incoming),
+        Heard::Many(batch) => batch.items.iter().flatten().all(same),
+        Heard::Nothing(_) => true,
+    };
+    if all { Ok(()) } else { Err(Unproven::TenantDiffers) }
 }

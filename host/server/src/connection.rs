@@ -259,6 +259,11 @@ impl Activity {
         Busy(self.clone())
     }
 
+    /// Something happened now.
+    pub fn touch(&self) {
+        self.state.set((self.state.get().0, Instant::now()));
+    }
+
     /// When nothing will have happened for that long; a call in progress counts as something, but not for ever.
     /// On a connection without authentication a call in progress waits for a client that does not
     /// read.

@@ -75,6 +75,9 @@ pub enum StartError {
         /// Why.
         cause: io::Error,
     },
+    /// A socket that a supervisor handed over is of no use.
+    #[error("LISTEN_FDS: {0}")]
+    Inherited(String),
     /// An issuer of callers' tokens cannot be asked for its keys, whatever the network says.
     #[error("caller.oauth: `{place}`: {why}")]
     Issuer {
@@ -144,6 +147,7 @@ impl StartError {
                 | Self::Collector { .. }
                 | Self::Registry { .. }
                 | Self::Descriptors { .. }
+                | Self::Inherited(_)
         )
     }
 
@@ -163,6 +167,9 @@ impl StartError {
             ),
             Self::Bind { .. } => Some("choose another `listen.address`, or end what listens there".to_owned()),
             Self::BindAdmin { .. } => Some("choose another `admin.address`, or end what listens there".to_owned()),
+            Self::Inherited(_) => Some(
+                "the socket unit has one TCP socket for calls, and may have one with `FileDescriptorName=admin`".to_owned(),
+            ),
             Self::Collector { .. } => Some("plain HTTP may call a collector on this machine only".to_owned()),
             Self::Descriptors { needed, .. } => Some(how_to_raise(*needed)),
             Self::Engine(_)

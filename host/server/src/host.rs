@@ -3,6 +3,7 @@
 //! Invariant: the generation is one pointer, exchanged whole. Locks here are held for a few instructions, never across a commit or a
 //! plugin. How a host comes up is `prepared`'s matter, what belongs to one hook is `hook`'s.
 
+mod configured;
 mod hook;
 mod prepared;
 
@@ -20,11 +21,13 @@ use portcullis_trust::{Active, History, Passage, TrustRoot, VerifiedManifest};
 use thiserror::Error;
 
 use crate::admission::Admission;
+use crate::as_found::AsFound;
 use crate::caller::{KeyRing, Keys};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::courier::Courier;
 use crate::delivery::Deliveries;
+use crate::error::StartError;
 use crate::file_worker::{FileWorkers, Heartbeat, POLL_LIMIT};
 use crate::generation::{Bindings, Generation};
 use crate::glass::Glass;
@@ -37,6 +40,7 @@ use crate::net::connection_limit::ConnectionLimiter;
 use crate::observe::log_limit::LOG_LIMITS;
 use crate::obstacles::Obstacles;
 use crate::outbound::Outbound;
+use crate::progress::Progress;
 use crate::refusals::{Reason, Refusals};
 use crate::registry::Source;
 use crate::release::{Digests, Reading, Standing as ReleaseStanding, activation_entry, set_bytes};
@@ -47,6 +51,7 @@ use crate::telemetry::Telemetry;
 use crate::tls::Tls;
 use crate::trust::{ClockAlarm, TrustedTime};
 
+pub use configured::{Configured, Opened};
 pub use hook::Hook;
 pub use prepared::{Prepared, trusted_by};
 
@@ -75,9 +80,9 @@ pub struct Host {
     /// Retried events.
     pub retries: Retries,
     /// Counted refusals.
-    pub refusals: Refusals,
+    pub refusals: Arc<Refusals>,
     /// Counted requests that belong to no hook.
-    pub unrouted: UnroutedCounts,
+    pub unrouted: Arc<UnroutedCounts>,
     /// Who delivers messages, by name.
     pub couriers: BTreeMap<String, Arc<Courier>>,
     /// Deliveries to be recorded.
@@ -101,19 +106,23 @@ pub struct Host {
     /// Where traces go, if anywhere.
     pub telemetry: Option<Telemetry>,
     /// What stands in the way of being ready.
-    pub obstacles: Obstacles,
+    pub obstacles: Arc<Obstacles>,
+    /// How far the start has come.
+    pub progress: Arc<Progress>,
     /// The time that is trusted, and how far this machine's clock is.
     pub trusted_time: Arc<TrustedTime>,
     /// Whether the kernel's clock was synchronised at the start, where the kernel tells.
     pub kernel_synchronised: Option<bool>,
     /// What belongs to hooks' names.
-    pub names: Names,
+    pub names: Arc<Names>,
     /// How far the set in the folders has come.
     pub standing: ReleaseStanding,
     /// Digests of files in release folders that were hashed before.
     pub digests: Arc<Digests>,
     /// Threads for file operations that may hang.
     pub files: FileWorkers,
+    /// What lay in the folders before any of it was read.
+    pub as_found: AsFound,
     /// When housekeeping came round last.
     pub housekeeping_beat: Heartbeat,
     /// When the break-glass thread came round last.
@@ -339,6 +348,11 @@ impl Host {
         Active { version, set, root, since, resets }
     }
 
+    /// Why there is no decision where no generation is in force.
+    pub fn undecided(&self) -> Cause {
+        if self.progress.is_starting() { Cause::Starting } else { Cause::NoActiveRelease }
+    }
+
     /// Counts a refusal that nobody can be held to.
     pub fn refuse(&self, hook: &Hook, now: Millis, reason: impl Into<Reason>) {
         let reason = reason.into();
@@ -430,8 +444,9 @@ impl Host {
         }
     }
 
-    /// The last record of a run, and an orderly end of the log.
+    /// The last records of a run, and an orderly end of the log.
     pub fn close(&self) {
+        crate::housekeeping::report(self, true);
         self.say(Entry { kind: "host.stop", fields: String::new(), sealed: None });
         if let Some(telemetry) = &self.telemetry {
             telemetry.stop();
@@ -469,6 +484,16 @@ fn log_rejected_caller(hook: &Hook, reason: &Reason, now: Instant) {
             "a call was rejected because its caller could not be authenticated"
         );
     }
+}
+
+/// A random start for the calls' seeds.
+///
+/// # Errors
+/// [`StartError::Random`].
+pub fn random_seed() -> Result<u64, StartError> {
+    let mut bytes = [0; 8];
+    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| StartError::Random)?;
+    Ok(u64::from_le_bytes(bytes))
 }
 
 /// Salts that are made together.

@@ -114,7 +114,7 @@ impl Reload {
 impl Housekeeper {
     fn new(host: Arc<Host>, admin: Option<Admin>, inbox: Receiver<Order>) -> Self {
         // As they were before they were read: what was changed while the host started has not been seen.
-        let AsFound { file, folders } = host.config.as_found;
+        let AsFound { file, folders } = host.as_found;
         let seen = Seen {
             file,
             folders,
@@ -385,8 +385,8 @@ impl Housekeeper {
     }
 }
 
-/// Counts and deliveries.
-fn report(host: &Host, everything: bool) {
+/// Gives the log counts, deliveries and debts; of counts those of finished minutes, or `everything`.
+pub fn report(host: &Host, everything: bool) {
     host.refusals.report(host, everything);
     host.deliveries.report(|entry| host.say(entry));
     host.record_stopped();

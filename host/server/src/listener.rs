@@ -1,8 +1,9 @@
 //! The listener: sockets in, one acceptor, one runtime a core.
 //!
 //! Invariants: a connection on which bytes were sent stays on one thread, so that a call is never handed
-//! over; a stop lets calls in progress end. How many connections there may be is `net::connection_limit`'s,
-//! how they are accepted is `net::acceptor`'s, and what happens on one of them is `serve`'s.
+//! over; a stop lets calls in progress end, and every connection that was accepted is served before that. How many
+//! connections there may be is `net::connection_limit`'s, how they are accepted is `net::acceptor`'s, and what happens
+//! on one of them is `serve`'s.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,10 +15,10 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::LocalSet;
 
 use crate::error::StartError;
-use crate::host::Host;
+use crate::frontend::Frontend;
 use crate::net::acceptor::{Accepted, Acceptor};
-use crate::net::socket;
 use crate::serve::serve;
+use crate::sockets::HookSocket;
 
 /// A listener in operation.
 pub struct Listener {
@@ -27,28 +28,29 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Binds the port and starts serving.
-    pub fn start(host: &Arc<Host>) -> Result<Self, StartError> {
-        let listen = &host.config.listen;
-        let bind = |cause| StartError::Bind { address: listen.address, cause };
-        let socket = socket::listen(listen.address, listen.connections).map_err(bind)?;
-        let address = socket.local_addr().map_err(bind)?;
+    /// Starts serving on a bound socket.
+    pub fn start(frontend: &Arc<Frontend>, socket: HookSocket) -> Result<Self, StartError> {
+        let HookSocket { listener: socket, address, inherited } = socket;
+        let config = Arc::clone(&frontend.in_force().config);
+        let listen = &config.listen;
         let (stop, stopping) = watch::channel(false);
         let mut threads = Vec::new();
         let mut workers = Vec::new();
-        for number in 0..host.config.listen.workers {
+        for number in 0..listen.workers {
             // Room for every connection there can be, so that handing one over never waits.
-            let (sender, sockets) = mpsc::channel(host.config.listen.connections);
-            let (host, stopping) = (Arc::clone(host), stopping.clone());
+            let (sender, sockets) = mpsc::channel(listen.connections);
+            let (frontend, stopping) = (Arc::clone(frontend), stopping.clone());
             let (name, runtime) = (format!("serve-{number}"), runtime()?);
-            threads.push(spawn(name, move || work(&host, &runtime, sockets, stopping))?);
+            threads.push(spawn(name, move || work(&frontend, &runtime, sockets, stopping))?);
             workers.push(sender);
         }
         let runtime = runtime()?;
-        let limiter = Arc::clone(&host.connections);
+        let limiter = Arc::clone(&frontend.connections);
         let first_bytes = Duration::from_millis(listen.first_bytes_ms);
         let proxy_protocol = listen.proxy_protocol;
-        let acceptor = move || Acceptor::new(limiter, workers, first_bytes, proxy_protocol);
+        let acceptor = move || {
+            Acceptor::new(limiter, workers, first_bytes, proxy_protocol).inherits(inherited)
+        };
         let accept = move || accept(&runtime, socket, acceptor, stopping);
         threads.push(spawn("accept".to_owned(), accept)?);
         Ok(Self { address, stop, threads })
@@ -59,7 +61,7 @@ impl Listener {
         self.address
     }
 
-    /// Takes no further call, lets those in progress end, and waits for that.
+    /// Accepts no further connection, lets calls in progress end, and waits for that.
     pub fn stop(self) {
         self.stop.send_replace(true);
         for thread in self.threads {
@@ -73,6 +75,7 @@ fn spawn(name: String, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle
     thread::Builder::new().name(name).spawn(run).map_err(StartError::Thread)
 }
 
+/// Accepts until the stop. The workers' queues end with it: what they hold by then is served.
 fn accept(
     runtime: &Runtime,
     socket: std::net::TcpListener,
@@ -84,29 +87,25 @@ fn accept(
 }
 
 fn work(
-    host: &Arc<Host>,
+    frontend: &Arc<Frontend>,
     runtime: &Runtime,
     mut sockets: mpsc::Receiver<Accepted>,
-    stopping: watch::Receiver<bool>,
+    mut stopping: watch::Receiver<bool>,
 ) {
-    let mut stop = stopping.clone();
     let connections = LocalSet::new();
     runtime.block_on(async {
         connections
             .run_until(async {
-                loop {
-                    tokio::select! {
-                        accepted = sockets.recv() => {
-                            let Some((stream, guest)) = accepted else { break };
-                            tokio::task::spawn_local(serve(Arc::clone(host), stream, guest, stopping.clone()));
-                        }
-                        _ = stop.wait_for(|stop| *stop) => break,
-                    }
+                // Ends with the acceptor, and not before every connection was taken up.
+                while let Some((stream, guest)) = sockets.recv().await {
+                    let (frontend, stopping) = (Arc::clone(frontend), stopping.clone());
+                    tokio::task::spawn_local(serve(frontend, stream, guest, stopping));
                 }
+                drop(stopping.wait_for(|stop| *stop).await);
             })
             .await;
         // Every connection ends by itself once its call has: bounded all the same.
-        let drain = Duration::from_millis(host.in_force.load().config.listen.drain_ms);
+        let drain = Duration::from_millis(frontend.in_force().config.listen.drain_ms);
         drop(tokio::time::timeout(drain, connections).await);
     });
 }

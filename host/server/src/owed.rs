@@ -186,7 +186,7 @@ impl Debts {
     /// Takes up what an earlier run counted.
     fn restore(&self, tally: Tally) {
         let left = tally.all.answers.saturating_sub(tally.recorded);
-        let counted = Counted {
+        let mut counted = Counted {
             id: tally.id,
             from: Some(tally.from),
             all: tally.all,
@@ -195,7 +195,14 @@ impl Debts {
             recorded: tally.recorded,
             kept: tally.all.answers,
         };
-        self.books().counted.insert(tally.cause, counted);
+        let mut books = self.books();
+        // Calls of this run may have been counted before the log was open.
+        if let Some(early) = books.counted.remove(&tally.cause) {
+            counted.all.join(&early.open);
+            counted.open.join(&early.open);
+        }
+        books.counted.insert(tally.cause, counted);
+        drop(books);
         self.any.store(true, Ordering::Release);
     }
 

@@ -17,7 +17,6 @@ use portcullis_model::{
 
 use crate::ask::{AskFault, Asked};
 use crate::budget::Stage;
-pub use crate::call::header_values;
 use crate::call::{Call, Reply};
 use crate::caller::Proven;
 use crate::combine::{Combined, Discord, Voice, combine, merge};
@@ -224,7 +223,7 @@ async fn decide_as_cast(call: &mut Call<'_>, mut incoming: Arc<Incoming>) -> Dec
         };
     }
     let Some(generation) = call.generation.clone() else {
-        give_up!(Failure::of(Cause::NoActiveRelease))
+        give_up!(Failure::of(call.host.undecided()))
     };
 
     // Without the word of a plugin that was revoked there is no decision.

@@ -16,7 +16,7 @@ use portcullis_trust::RevokedPlugins;
 use crate::config::{Config, HookConfig, ReleasePaths};
 use crate::generation::Generation;
 use crate::host::{Host, NotInForce};
-use crate::release::{Found, ReleaseError, Trusted, refusal_entry};
+use crate::release::{Found, ReleaseError, Trusted, refusal_entry, set_in};
 
 /// What a generation was held against, as far as that changes while one is made.
 #[derive(Debug, PartialEq, Eq)]
@@ -46,7 +46,8 @@ impl Host {
     ) -> Result<Option<Generation>, ReleaseError> {
         let in_force = self.in_force.load_full();
         let (paths, hooks) = (&in_force.config.release, &in_force.config.hooks);
-        let found = self.read_release(paths, || wanted(paths, None))?;
+        let mut found = self.read_release(paths, || wanted(paths, None))?;
+        found.report_to(&self.progress);
         let set = found.set_digest();
         self.observe_documents(&found);
         self.standing.found(&found, &self.keeper().trusted(), self.trusted_now());
@@ -129,12 +130,18 @@ impl Host {
         result
     }
 
-    /// Puts what was made ready at the start in force, or what has overtaken it meanwhile.
-    pub fn begin(&self, made: Result<Generation, ReleaseError>) {
-        let mut made = made.map(Some);
-        loop {
+    /// Readies the release that the folders hold at the start and puts it in force, or what has overtaken it meanwhile. Ends
+    /// without one where it is `wanted` no more.
+    pub fn begin(&self, wanted: impl Fn() -> bool) {
+        while wanted() {
             // What is wrong with files that arrived meanwhile, housekeeping says.
             drop(self.follow_trust());
+            self.progress.step("reading the release's folders");
+            let made = self.load_release(|paths, set| {
+                // What early calls owe the log need not wait for the release.
+                self.settle_debts();
+                wanted() && (set.is_none() || set_in(paths) == set)
+            });
             let overtaken = match made {
                 Ok(None) => false,
                 Ok(Some(generation)) => {
@@ -143,6 +150,7 @@ impl Host {
                 Err(ReleaseError::Overtaken) => true,
                 Err(error) => {
                     tracing::error!(code = error.code(), %error, hint = error.hint(), "no release is active; every call gets its safe answer");
+                    self.standing.refused(&error);
                     self.obstacles.release(Some(error.code()));
                     self.say(refusal_entry(&error));
                     false
@@ -151,7 +159,6 @@ impl Host {
             if !overtaken {
                 return;
             }
-            made = self.load_release(|_, _| true);
         }
     }
 

@@ -29,6 +29,7 @@ use crate::config::{HookConfig, ReleasePaths};
 use crate::digest::sha256;
 use crate::generation::{Binding, Bindings, Generation};
 use crate::preparation::Against;
+use crate::progress::Progress;
 use crate::rollout;
 use crate::rollout::ready::Tried;
 use crate::roots::Roots;
@@ -146,6 +147,8 @@ pub struct Found {
     /// Files that could not be read, and why.
     unreadable: Vec<(PathBuf, String)>,
     facts: FolderFacts,
+    /// The start that waits for it.
+    progress: Option<Arc<Progress>>,
 }
 
 impl Trusted<'_> {
@@ -271,6 +274,17 @@ impl ReleaseError {
 }
 
 impl Found {
+    /// Tells a start how far activating has come.
+    pub fn report_to(&mut self, progress: &Arc<Progress>) {
+        self.progress = Some(Arc::clone(progress));
+    }
+
+    fn report(&self, what: &str, number: usize, total: usize, plugin: &str) {
+        if let Some(progress) = &self.progress {
+            progress.step(format!("{what} plugin {number} of {total}: {plugin}"));
+        }
+    }
+
     /// The digest of the release set's signed bytes; of the file where it is no envelope.
     pub fn set_digest(&self) -> Digest {
         Envelope::parse(&self.set)
@@ -323,12 +337,13 @@ impl Found {
         }
         let listed = |entries: &BTreeMap<String, PluginEntry>| {
             let mut plugins = BTreeMap::new();
-            for (id, entry) in entries {
+            for (number, (id, entry)) in (1..).zip(entries) {
                 // Looked at before any file: whoever finds out that a plugin is bad removes it.
                 let covered = trusted.history.revoked.covers(entry.manifest, id, entry.serial);
                 let plugin = if covered { None } else { Some(self.plugin(root, id, entry, at)?) };
                 // What has passed here once, and is only started again, must not be kept from starting by a busy machine.
                 if let (Some((verified, component)), None) = (&plugin, again) {
+                    self.report("testing", number, entries.len(), id);
                     let suite = |digest| self.suites.get(&digest).map(Vec::as_slice);
                     selftest::self_test(&verified.manifest, component, engine, suite)
                         .map_err(|failed| ReleaseError::SelfTest { plugin: id.clone(), failed })?;
@@ -341,7 +356,7 @@ impl Found {
         };
         let (plugins, candidates) = (listed(&release.plugins)?, listed(&release.candidates)?);
         let mut bound: Vec<Bindings> = hooks.iter().map(|_| Bindings::default()).collect();
-        for source in &release.bindings {
+        for (number, source) in (1..).zip(&release.bindings) {
             let unworkable = |why: String| ReleaseError::Binding {
                 hook: source.hook.clone(),
                 plugin: source.plugin.clone(),
@@ -393,6 +408,7 @@ impl Found {
             })?;
             let inspection = portcullis_engine::inspect(component).map_err(engine_refused)?;
             check_capabilities(&inspection, &manifest.capabilities).map_err(unworkable)?;
+            self.report("preparing", number, release.bindings.len(), &source.plugin);
             let plugin =
                 engine.prepare(component, settings, manifest.limits).map_err(engine_refused)?;
             let role = source.mode.name();

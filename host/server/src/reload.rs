@@ -15,10 +15,12 @@ use crate::caller::Caller;
 use crate::config::{Config, ReleasePaths};
 use crate::error::{ConfigError, StartError};
 use crate::file_worker::POLL_LIMIT;
+use crate::frontend::Frontend;
 use crate::generation::{Bindings, Generation};
 use crate::host::{Hook, Host, NotInForce};
 use crate::in_force::InForce;
 use crate::release::{Found, ReleaseError};
+use crate::sockets::bind_admin;
 
 /// Why a changed configuration is not in force.
 #[derive(Debug, Error)]
@@ -251,7 +253,8 @@ fn moved(
         (was, is) if was == is => Ok(None),
         (_, None) => Ok(Some(None)),
         (_, Some(address)) => {
-            let admin = Admin::start(host, address)?;
+            let socket = bind_admin(address)?;
+            let admin = Admin::start(&Arc::new(Frontend::of(host)), socket)?;
             tracing::info!(address = %admin.address(), "the admin listener moves");
             Ok(Some(Some(admin)))
         }

@@ -115,7 +115,7 @@ impl<'a> Search<'a> {
             of_type: of_type.ok_or(Cause::WrongShape)?,
             searchers: call
                 .bindings()
-                .ok_or(Cause::NoActiveRelease)?
+                .ok_or_else(|| call.host.undecided())?
                 .searchers()
                 .cloned()
                 .collect(),

@@ -11,7 +11,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{CONNECTION, HeaderValue};
@@ -23,15 +22,15 @@ use hyper_util::rt::TokioTimer;
 use portcullis_model::Cause;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep_until, timeout};
 use tokio_rustls::TlsAcceptor;
 
-use crate::afterwards::Afterwards;
 use crate::call::Reply;
 use crate::connection::{Activity, Connection, Outbox, Tracked};
-use crate::host::{Hook, Host};
+use crate::frontend::Frontend;
+use crate::host::Hook;
 use crate::http::frame_gate::Intake;
 use crate::http::head::{MAX_FIELDS, MAX_HEAD};
 use crate::http::head_scanner::HeadReport;
@@ -41,20 +40,22 @@ use crate::in_force::InForce;
 use crate::net::connection_limit::{CallGuard, ConnectionSlot};
 use crate::net::proxy_protocol::{self, Origin};
 use crate::observe::log_limit::LOG_LIMITS;
-use crate::pipeline;
 use crate::tls::{H2, Peer};
+use crate::{pipeline, starting};
 
 /// What all calls of one connection share.
 struct Line {
-    host: Arc<Host>,
+    frontend: Arc<Frontend>,
     guest: Arc<ConnectionSlot>,
     outbox: Outbox,
     intake: Rc<Intake>,
+    /// An answer told the client that this connection ends.
+    leaves: Notify,
 }
 
 /// Serves a connection until it ends, has to give way, or the host stops.
 pub async fn serve(
-    host: Arc<Host>,
+    frontend: Arc<Frontend>,
     stream: std::net::TcpStream,
     guest: Arc<ConnectionSlot>,
     stop: watch::Receiver<bool>,
@@ -63,13 +64,13 @@ pub async fn serve(
     tokio::select! {
         // The ordinary first: asking the others costs, and they hardly ever have something to say.
         biased;
-        () = speak(&host, stream, guest, stop) => {}
+        () = speak(&frontend, stream, guest, stop) => {}
         () = leaving.evicted() => tracing::debug!("a connection was closed for another"),
     }
 }
 
 async fn speak(
-    host: &Arc<Host>,
+    frontend: &Arc<Frontend>,
     stream: std::net::TcpStream,
     guest: Arc<ConnectionSlot>,
     stop: watch::Receiver<bool>,
@@ -77,17 +78,18 @@ async fn speak(
     // Without it a small answer waits for the caller's delayed acknowledgement.
     let prepared = stream.set_nodelay(true).and_then(|()| TcpStream::from_std(stream));
     let Ok(mut stream) = prepared else { return };
-    if !client_behind_proxy(host, &mut stream, &guest).await {
+    if !client_behind_proxy(frontend, &mut stream, &guest).await {
         return;
     }
     let line = Rc::new(Line {
-        host: Arc::clone(host),
+        frontend: Arc::clone(frontend),
         guest,
         outbox: Outbox::default(),
         intake: Rc::default(),
+        leaves: Notify::new(),
     });
-    let Some(tls) = &host.tls else {
-        let Some((said, http2)) = first_words(&mut stream, host, stop.clone()).await else {
+    let Some(tls) = &frontend.tls else {
+        let Some((said, http2)) = first_words(&mut stream, frontend, stop.clone()).await else {
             return;
         };
         return if http2 {
@@ -116,8 +118,13 @@ async fn speak(
 
 /// Reads the header of a proxy that sends one, and waits for the first bytes of the client behind it.
 /// Returns false where the connection ends with that.
-async fn client_behind_proxy(host: &Host, stream: &mut TcpStream, slot: &ConnectionSlot) -> bool {
-    let listen = &host.config.listen;
+async fn client_behind_proxy(
+    frontend: &Frontend,
+    stream: &mut TcpStream,
+    slot: &ConnectionSlot,
+) -> bool {
+    let config = Arc::clone(&frontend.in_force().config);
+    let listen = &config.listen;
     let Ok(peer) = stream.peer_addr() else { return false };
     if !listen.proxy_protocol || !listen.proxies.contains(peer.ip()) {
         return true;
@@ -127,7 +134,7 @@ async fn client_behind_proxy(host: &Host, stream: &mut TcpStream, slot: &Connect
         Ok(Ok(origin)) => origin,
         Ok(Err(error)) => {
             let proxy = peer.ip().to_string();
-            if LOG_LIMITS.admit(NO_PROXY_HEADER, "", host.clock.instant()) {
+            if LOG_LIMITS.admit(NO_PROXY_HEADER, "", frontend.clock.instant()) {
                 tracing::warn!(
                     event = NO_PROXY_HEADER,
                     proxy,
@@ -141,22 +148,23 @@ async fn client_behind_proxy(host: &Host, stream: &mut TcpStream, slot: &Connect
         Err(_) => return false,
     };
     if let Origin::Client(address, _) = origin
-        && slot.set_client(address, host.clock.instant()).is_err()
+        && slot.set_client(address, frontend.clock.instant()).is_err()
     {
         return false;
     }
     let sent = timeout(limit, stream.peek(&mut [0])).await;
-    matches!(sent, Ok(Ok(1..))) && slot.mark_started(host.clock.instant()).is_ok()
+    matches!(sent, Ok(Ok(1..))) && slot.mark_started(frontend.clock.instant()).is_ok()
 }
 
 /// Reads until it is clear whether a client without TLS speaks HTTP/2 (it begins with a preface that is no HTTP/1.1 request: RFC 9113
 /// section 3.4). Nothing where it says nothing in time.
 async fn first_words(
     stream: &mut TcpStream,
-    host: &Host,
+    frontend: &Frontend,
     mut stop: watch::Receiver<bool>,
 ) -> Option<(Vec<u8>, bool)> {
-    let head = Duration::from_millis(host.in_force.load().config.listen.head_ms);
+    let accepted = Instant::now();
+    let head = Duration::from_millis(frontend.in_force().config.listen.head_ms);
     let read = async {
         let mut said = Vec::with_capacity(PREFACE.len());
         while said.len() < PREFACE.len() && PREFACE.starts_with(&said) {
@@ -171,7 +179,11 @@ async fn first_words(
     tokio::select! {
         biased;
         read = timeout(head, read) => read.ok()?,
-        _ = stop.wait_for(|stop| *stop) => None,
+        // A client that connected just before the stop has the rest of its grace to begin.
+        () = async {
+            drop(stop.wait_for(|stop| *stop).await);
+            sleep_until((accepted + BEGIN_GRACE).into()).await;
+        } => None,
     }
 }
 
@@ -179,7 +191,7 @@ async fn speak_1<S>(socket: S, said: &[u8], line: Rc<Line>, mut stop: watch::Rec
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
-    let head = Duration::from_millis(line.host.in_force.load().config.listen.head_ms);
+    let head = Duration::from_millis(line.frontend.in_force().config.listen.head_ms);
     let watch = http1_watch::Shared::default();
     let connection = Connection::http1(socket, line.outbox.clone(), Rc::clone(&watch), said);
     let service = {
@@ -198,7 +210,7 @@ where
                 }
                 watch.answered(unread);
                 let mut response = answered.response;
-                if line.intake.is_exhausted() {
+                if line.intake.is_exhausted() || line.frontend.obstacles.stopping() {
                     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 }
                 Ok(response.map(Full::new))
@@ -230,11 +242,12 @@ where
     }
     let mut socket = connection.into_parts().io.into_socket();
     line.outbox.abandon();
-    let in_force = line.host.in_force.load_full();
-    let farewell = watch
-        .farewell(|status, words| preflight::refused_head(&line.host, &in_force, status, words));
+    let in_force = line.frontend.in_force();
+    let farewell = watch.farewell(|status, words| {
+        preflight::refused_head(&line.frontend, &in_force, status, words)
+    });
     if let Some(answer) = &farewell {
-        by_hand::write(&mut socket, answer, line.host.clock.now()).await;
+        by_hand::write(&mut socket, answer, line.frontend.clock.now()).await;
     }
     if farewell.is_some() || watch.may_be_sending() {
         by_hand::linger(&mut socket).await;
@@ -248,10 +261,11 @@ async fn speak_2<S>(socket: S, said: &[u8], line: Rc<Line>, mut stop: watch::Rec
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
-    let idle = Duration::from_millis(line.host.in_force.load().config.listen.head_ms);
+    let idle = Duration::from_millis(line.frontend.in_force().config.listen.head_ms);
     let activity = Activity::new();
     let guest = Arc::clone(&line.guest);
     let intake = Rc::clone(&line.intake);
+    let answers = Rc::clone(&line);
     let connection = Connection::http2(socket, line.outbox.clone(), Rc::clone(&intake), said);
     let service = {
         let activity = activity.clone();
@@ -266,6 +280,9 @@ where
                 let (answered, _) = step.finish(&line).await;
                 let unfinished = unfinished.unwrap_or_else(|| line.intake.begin());
                 let afterwards = answered.afterwards;
+                if line.frontend.obstacles.stopping() {
+                    line.leaves.notify_one();
+                }
                 Ok::<_, Infallible>(
                     answered
                         .response
@@ -290,7 +307,8 @@ where
     let mut leaving = false;
     loop {
         let quiet_at = || activity.quiet_at(idle, intake.is_authenticated());
-        let quiet = if leaving { Instant::now() + GOODBYE } else { quiet_at() };
+        let goodbye_at = || activity.quiet_at(GOODBYE, intake.is_authenticated());
+        let quiet = if leaving { goodbye_at() } else { quiet_at() };
         let turn = poll_fn(|context| {
             intake.begin_turn();
             connection.as_mut().poll(context)
@@ -313,18 +331,29 @@ where
             }
             () = guest.surplus(), if !leaving => {
                 connection.as_mut().graceful_shutdown();
+                activity.touch();
                 leaving = true;
             }
             () = intake.exhausted(), if !leaving => {
                 connection.as_mut().graceful_shutdown();
+                activity.touch();
+                leaving = true;
+            }
+            () = answers.leaves.notified(), if !leaving => {
+                connection.as_mut().graceful_shutdown();
+                activity.touch();
                 leaving = true;
             }
             () = sleep_until(quiet.into()) => {
                 if leaving {
+                    if goodbye_at() > Instant::now() {
+                        continue;
+                    }
                     return tracing::debug!("a connection did not end when it was asked to");
                 }
                 if quiet_at() <= Instant::now() {
                     connection.as_mut().graceful_shutdown();
+                    activity.touch();
                     leaving = true;
                 }
             }
@@ -369,9 +398,9 @@ impl Line {
     /// Does with a request what its head decides, without waiting.
     fn begin(&self, request: Request<Incoming>, report: Option<&HeadReport>) -> Step {
         let call = self.guest.begin_call();
-        let in_force = self.host.in_force.load_full();
+        let in_force = self.frontend.in_force();
         let has_body = preflight::is_unread(request.body());
-        let kind = match preflight(&self.host, &in_force, &self.guest, report, request) {
+        let kind = match preflight(&self.frontend, &in_force, &self.guest, report, request) {
             Preflight::Answered(answered) => StepKind::Answered(answered),
             Preflight::Unknown(body, status) => StepKind::Unknown(body, status),
             Preflight::Call(admitted) => {
@@ -381,14 +410,16 @@ impl Line {
                 let (hook, route) = (Arc::clone(&admitted.hook), admitted.route);
                 // A task of its own: a caller that hangs up does not take a call with it whose record
                 // is already written, and a panic ends that task only.
-                let (host, in_force) = (Arc::clone(&self.host), Arc::clone(&in_force));
+                let (frontend, in_force) = (Arc::clone(&self.frontend), Arc::clone(&in_force));
                 let guest = Arc::clone(&self.guest);
                 // On the heap from the first: a call's state is some kilobytes, and a task is moved
                 // several times before it runs.
-                let answer =
-                    Box::pin(
-                        async move { pipeline::answer(&host, &in_force, &guest, *admitted).await },
-                    );
+                let answer = Box::pin(async move {
+                    match frontend.host() {
+                        Some(host) => pipeline::answer(host, &in_force, &guest, *admitted).await,
+                        None => starting::answer(&frontend, &in_force, &guest, *admitted).await,
+                    }
+                });
                 StepKind::Call { call: tokio::task::spawn_local(answer), hook, route }
             }
         };
@@ -407,13 +438,14 @@ impl Step {
         let (answered, unread) = match kind {
             StepKind::Answered(answered) => (*answered, has_body),
             StepKind::Unknown(body, otherwise) => {
-                let response = unknown_path::answer(&line.host, &in_force, body, otherwise).await;
+                let response =
+                    unknown_path::answer(&line.frontend, &in_force, body, otherwise).await;
                 (Answered::unasked(response), has_body)
             }
             StepKind::Call { call, hook, route } => {
                 let (reply, unread) = call
                     .await
-                    .unwrap_or_else(|_| (fault(&line.host, &in_force, &hook, route), has_body));
+                    .unwrap_or_else(|_| (fault(&line.frontend, &in_force, &hook, route), has_body));
                 if line.guest.is_authenticated() {
                     line.intake.authenticate();
                 }
@@ -429,24 +461,17 @@ impl Step {
 }
 
 /// A defect of ours met by one call: the safe answer all the same.
-fn fault(host: &Arc<Host>, in_force: &InForce, hook: &Hook, route: &'static str) -> Reply {
-    if LOG_LIMITS.admit("call.panicked", &hook.config.name, host.clock.instant()) {
+fn fault(frontend: &Frontend, in_force: &InForce, hook: &Hook, route: &'static str) -> Reply {
+    if LOG_LIMITS.admit("call.panicked", &hook.config.name, frontend.clock.instant()) {
         tracing::error!(
             event = "call.panicked",
             hook = hook.config.name,
             "a call panicked; its caller got the safe answer"
         );
     }
-    host.refuse(hook, host.clock.now(), Cause::HostFault);
+    frontend.refuse(hook, Cause::HostFault);
     let (generation, glass) = (in_force.generation.as_deref(), hook.glass());
-    let answer = hook.safe_answer(generation, glass.as_deref(), Cause::HostFault, "", route, None);
-    let body = Bytes::copy_from_slice(answer.body());
-    Reply {
-        status: answer.status,
-        headers: pipeline::header_values(answer.headers),
-        body,
-        afterwards: Afterwards::new(host),
-    }
+    hook.safe_answer(generation, glass.as_deref(), Cause::HostFault, "", route, None).into()
 }
 
 /// Calls at once on one HTTP/2 connection: more than may be in progress in the whole process, so
@@ -468,5 +493,7 @@ const SEND_BUFFER: usize = 256 << 10;
 const MAX_PENDING_RESETS: usize = MAX_STREAMS as usize;
 /// The event of a connection of a proxy that sends no header.
 const NO_PROXY_HEADER: &str = "connection.no-proxy-header";
+/// How long a connection has to send its first bytes when the host stops: from its acceptance on.
+const BEGIN_GRACE: Duration = Duration::from_secs(1);
 /// How long a client has to leave once it was asked to.
 const GOODBYE: Duration = Duration::from_secs(1);

@@ -119,7 +119,7 @@ impl Judge {
         // What is left is known only by trying: whether the hooks are there, and whether plugins take their settings.
         let staged = shelf.stage(package)?;
         staged.redirect(&mut config);
-        let prepared = Prepared::new(config, Clock::system(), false).map_err(start_failed)?;
+        let prepared = Prepared::new(config, Clock::system()).map_err(start_failed)?;
         match &prepared.release {
             Ok(generation) => Ok(generation.warnings(&prepared.config().hooks)),
             Err(error) => {

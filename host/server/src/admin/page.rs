@@ -14,6 +14,7 @@ use portcullis_model::{Cause, Effect};
 use super::{Desk, Readiness};
 use crate::breaker::Standing;
 use crate::budget::Stage;
+use crate::frontend::Frontend;
 use crate::generation::{Binding, Bindings, Generation};
 use crate::host::Hook;
 use crate::metrics::{BUCKETS, BindingMetrics, Times, labels};
@@ -48,7 +49,7 @@ pub fn write(desk: &Desk) -> String {
     let health = host.log.health();
     let readiness = Readiness::of(desk);
     let generation = in_force.generation.as_deref();
-    page.one("portcullis_ready", "1 if calls sent here get decisions", u8::from(readiness.ready()));
+    page.one("portcullis_ready", READY, u8::from(readiness.ready()));
     page.one(
         "portcullis_generation",
         "The release set in force; 0 without one",
@@ -96,7 +97,7 @@ pub fn write(desk: &Desk) -> String {
             u8::from(hook.glass().is_some()),
         );
     }
-    page.one("portcullis_calls_in_progress", "Calls in progress", host.admission.inside());
+    page.one("portcullis_calls_in_progress", IN_PROGRESS, host.admission.inside());
     page.one(
         "portcullis_calls_limit",
         "Calls that may be in progress; further ones get the safe answer",
@@ -188,6 +189,16 @@ fn bindings(generation: &Generation) -> impl Iterator<Item = &Binding> {
 
 struct Page {
     text: String,
+}
+
+/// The page before the host is complete: what its hooks did so far, and that it is not ready.
+pub fn early(frontend: &Frontend) -> String {
+    let mut page = Page { text: String::with_capacity(16 << 10) };
+    let in_force = frontend.in_force();
+    page.hooks(&in_force.hooks.iter().map(AsRef::as_ref).collect::<Vec<_>>());
+    page.one("portcullis_ready", READY, 0);
+    page.one("portcullis_calls_in_progress", IN_PROGRESS, frontend.admission.inside());
+    page.text
 }
 
 impl Page {
@@ -444,3 +455,6 @@ fn of(hook: &Hook, further: &[(&str, &str)]) -> String {
 
 /// Bytes of a page of memory where this runs (x86-64, and arm64 as servers set it up).
 const PAGE: u64 = 4_096;
+
+const READY: &str = "1 if calls sent here get decisions";
+const IN_PROGRESS: &str = "Calls in progress";

@@ -50,15 +50,15 @@ impl Readiness {
         let (mut reasons, mut warnings) = (Vec::new(), Vec::new());
         let mut reason = |code, what: String, hint| reasons.push(Reason { code, what, hint });
         if host.obstacles.stopping() {
-            reason(
-                "stopping",
-                "the host is stopping and takes no further call".to_owned(),
-                "send calls to another host",
-            );
+            let Reason { code, what, hint } = Reason::stopping();
+            reason(code, what, hint);
         }
+        let starting = super::starting::reason(&host.progress);
         if !host.reset_still_holds() {
             let what = "swap was turned on: what one call leaves in memory could reach the next";
             reason("swap-configured", what.to_owned(), "turn swap off, then restart the host");
+        } else if let Some(Reason { code, what, hint }) = starting {
+            reason(code, what, hint);
         } else if in_force.generation.is_none() {
             let refused = host
                 .obstacles
@@ -270,6 +270,17 @@ impl Readiness {
                 .collect()
         };
         json!({"ready": self.ready(), "reasons": list(&self.reasons), "warnings": list(&self.warnings)})
+    }
+}
+
+impl Reason {
+    /// The host stops: it serves on for a while, so that whoever balances the load can notice.
+    pub fn stopping() -> Self {
+        Self {
+            code: "stopping",
+            what: "the host is stopping".to_owned(),
+            hint: "send calls to another host",
+        }
     }
 }
 

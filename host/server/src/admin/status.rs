@@ -41,6 +41,7 @@ pub fn json(desk: &Desk) -> Value {
         "time": time(host),
         "configuration": in_force.config.digest.to_string(),
         "reset": host.reset().to_string(),
+        "start": host.progress.unfinished().map(|unfinished| unfinished.json()),
         "generation": generation,
         "release": host.standing.json(),
         "plugins": {"made": preparations.made, "from_cache": preparations.cached, "not_believed": preparations.spoilt},

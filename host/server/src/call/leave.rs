@@ -37,8 +37,21 @@ pub struct Reply {
     pub headers: Vec<(&'static str, HeaderValue)>,
     /// The body, reference included.
     pub body: Bytes,
-    /// For when the last byte has left.
-    pub afterwards: Afterwards,
+    /// For when the last byte has left, where there is anything to do by then.
+    pub afterwards: Option<Afterwards>,
+}
+
+impl From<Answer> for Reply {
+    /// An answer that belongs to no recorded call.
+    fn from(answer: Answer) -> Self {
+        let body = Bytes::copy_from_slice(answer.body());
+        Self {
+            status: answer.status,
+            headers: header_values(answer.headers),
+            body,
+            afterwards: None,
+        }
+    }
 }
 
 /// One part of an answer to many questions.
@@ -513,7 +526,7 @@ impl Call<'_> {
             // As it came: it is the caller's text, in whatever encoding.
             headers.push((name, value.clone()));
         }
-        Reply { status, headers, body, afterwards }
+        Reply { status, headers, body, afterwards: Some(afterwards) }
     }
 }
 

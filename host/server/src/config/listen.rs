@@ -48,7 +48,10 @@ pub struct Listen {
     pub head_ms: u64,
     /// Time a caller has to send the body after the head, milliseconds; then the safe answer leaves. Default 1,000.
     pub body_ms: u64,
-    /// Time the host waits at a stop for calls in progress, milliseconds. Default 5,000.
+    /// Time for which the host serves on after a SIGTERM, milliseconds: `/ready` has 503 by then, and answers end their
+    /// connections, so that a load balancer or a client goes elsewhere before the port is closed. Default 5,000.
+    pub shutdown_delay_ms: u64,
+    /// Time the host waits after that for calls in progress, milliseconds. Default 5,000.
     pub drain_ms: u64,
 }
 
@@ -96,18 +99,23 @@ impl Listen {
 
     /// Whether it is a place where what is spoken there may be spoken.
     pub(super) fn check_place(&self) -> Result<(), String> {
-        if self.tls.is_none()
-            && !self.address.ip().is_loopback()
-            && !self.plain_http_beyond_loopback
-        {
-            return Err(format!(
-                "listen.address `{}` is not a loopback address, and plain HTTP must not leave this machine: set [listen.tls], or put a \
-                 TLS-terminating proxy on this machine in front",
-                self.address
-            ));
-        }
+        self.check_address(self.address).map_err(|why| format!("listen.{why}"))?;
         if let Some(tls) = &self.tls {
             within("listen.tls.handshake_ms", tls.handshake_ms, 100, 60_000)?;
+        }
+        Ok(())
+    }
+
+    /// Whether calls may be taken at this address.
+    ///
+    /// # Errors
+    /// A sentence that begins with `address`.
+    pub fn check_address(&self, address: SocketAddr) -> Result<(), String> {
+        if self.tls.is_none() && !address.ip().is_loopback() && !self.plain_http_beyond_loopback {
+            return Err(format!(
+                "address `{address}` is not a loopback address, and plain HTTP must not leave this machine: set [listen.tls], or put a \
+                 TLS-terminating proxy on this machine in front"
+            ));
         }
         Ok(())
     }
@@ -133,6 +141,7 @@ impl Listen {
         within("listen.calls", self.calls, 1, 100_000)?;
         within("listen.head_ms", self.head_ms, 100, 600_000)?;
         within("listen.body_ms", self.body_ms, 10, 60_000)?;
+        within("listen.shutdown_delay_ms", self.shutdown_delay_ms, 0, 600_000)?;
         within("listen.drain_ms", self.drain_ms, 0, 600_000)
     }
 }
@@ -140,11 +149,18 @@ impl Listen {
 impl AdminConfig {
     /// Whether it may listen there.
     pub(super) fn check(&self) -> Result<(), String> {
-        if !self.address.ip().is_loopback() && !self.beyond_loopback {
+        self.check_address(self.address).map_err(|why| format!("admin.{why}"))
+    }
+
+    /// Whether it may listen at this address.
+    ///
+    /// # Errors
+    /// A sentence that begins with `address`.
+    pub fn check_address(&self, address: SocketAddr) -> Result<(), String> {
+        if !address.ip().is_loopback() && !self.beyond_loopback {
             return Err(format!(
-                "admin.address `{}` is not a loopback address: whoever reaches it sees names of hooks and plugins, and counts; \
-                 say `beyond_loopback = true` if that is meant",
-                self.address
+                "address `{address}` is not a loopback address: whoever reaches it sees names of hooks and plugins, and counts; \
+                 say `beyond_loopback = true` if that is meant"
             ));
         }
         if let Some(wrong) = self.hosts.iter().find(|name| !is_host_name(name)) {
@@ -186,6 +202,7 @@ impl Default for Listen {
             calls: 256,
             head_ms: 75_000,
             body_ms: 1_000,
+            shutdown_delay_ms: 5_000,
             drain_ms: 5_000,
         }
     }

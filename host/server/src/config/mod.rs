@@ -177,7 +177,7 @@ impl Config {
             names.into_iter().filter(|name| self.raw.get(*name) != other.raw.get(*name)).cloned();
         let (one, two) = (table(&self.raw, "listen"), table(&other.raw, "listen"));
         let mut listen: BTreeSet<&String> = one.keys().chain(two.keys()).collect();
-        listen.retain(|name| !["calls", "head_ms", "body_ms", "drain_ms"].contains(&name.as_str()));
+        listen.retain(|name| !LIVE_LISTEN.contains(&name.as_str()));
         let of_listen = listen.into_iter().filter(|name| one.get(*name) != two.get(*name));
         changed.chain(of_listen.map(|name| format!("listen.{name}"))).collect()
     }
@@ -239,6 +239,9 @@ impl Config {
         }
     }
 }
+
+/// The settings of `[listen]` that a running host takes up.
+const LIVE_LISTEN: [&str; 5] = ["calls", "head_ms", "body_ms", "shutdown_delay_ms", "drain_ms"];
 
 /// The file as it is written.
 #[derive(Deserialize)]

@@ -31,11 +31,13 @@ use crate::afterwards::Afterwards;
 use crate::budget::Budget;
 use crate::call::{Call, Reply};
 use crate::caller::Proven;
-use crate::host::{Hook, Host};
+use crate::frontend::Frontend;
+use crate::host::Hook;
 use crate::in_force::{InForce, Target};
 use crate::net::connection_limit::ConnectionSlot;
 use crate::observe::log_limit::LOG_LIMITS;
 use crate::refusals::Reason;
+use crate::starting::EarlyCall;
 
 /// What becomes of a request.
 pub enum Preflight {
@@ -82,7 +84,7 @@ pub struct Admitted {
 
 /// What a request comes to.
 pub fn preflight(
-    host: &Arc<Host>,
+    frontend: &Frontend,
     in_force: &InForce,
     guest: &ConnectionSlot,
     report: Option<&HeadReport>,
@@ -103,7 +105,7 @@ pub fn preflight(
             if head.method == Method::POST {
                 return Preflight::Unknown(body, status);
             }
-            return Preflight::answered(not_routed(host, status));
+            return Preflight::answered(not_routed(frontend, status));
         }
     };
     let methods = hook.config.kind.methods(route);
@@ -112,30 +114,42 @@ pub fn preflight(
     let known = if reads { methods.has_get() } else { head.method == Method::POST };
     let cause = cause.or((!known).then_some(Cause::WrongMethod));
     if let Some(cause) = cause {
-        return Preflight::answered(faulty(host, in_force, hook, route, &head, cause));
+        return Preflight::answered(faulty(frontend, in_force, hook, route, &head, cause));
     }
-    let (began, received) = (host.clock.instant(), host.trusted_time.for_calls());
+    let (began, received) = (frontend.clock.instant(), frontend.received());
     if reads {
-        return Preflight::answered(greet(host, in_force, hook, route, head, (began, received)));
+        return Preflight::answered(greet(
+            frontend,
+            in_force,
+            hook,
+            route,
+            head,
+            (began, received),
+        ));
     }
 
     // Admission comes before everything that costs: a caller that sends too much is told so at once.
-    let place = match host.admission.enter() {
+    let turn_away = |head, reason: Reason, is_unauthenticated| {
+        let reply = match frontend.host() {
+            Some(host) => {
+                Call::begin(host, in_force, hook, route, head, (began, received)).turn_away(reason)
+            }
+            None => EarlyCall::begin(frontend, in_force, hook, route, head, (began, received))
+                .turn_away(reason),
+        };
+        Preflight::answered(Answered::new(reply, hook, is_unauthenticated))
+    };
+    let place = match frontend.admission.enter() {
         Ok(place) => place,
-        Err(cause) => {
-            let call = Call::begin(host, in_force, hook, route, head, (began, received));
-            // Nobody asked who it was, so this says nothing about the connection.
-            return Preflight::answered(Answered::new(call.turn_away(cause), hook, false));
-        }
+        // Nobody asked who it was, so this says nothing about the connection.
+        Err(cause) => return turn_away(head, cause.into(), false),
     };
     let until = Budget::start(began, &hook.config).keys_until();
     let caller = match now(hook.caller.check(&head.headers, guest.peer(), received, until)) {
         Some(Ok(caller)) => Some(caller),
         Some(Err(unproven)) => {
             drop(place);
-            let reason = Reason::from(unproven);
-            let call = Call::begin(host, in_force, hook, route, head, (began, received));
-            return Preflight::answered(Answered::new(call.turn_away(reason), hook, true));
+            return turn_away(head, unproven.into(), true);
         }
         None => None,
     };
@@ -149,7 +163,7 @@ pub fn preflight(
 
 /// The answer to a head that the HTTP library refused over HTTP/1.1 with this status.
 pub fn refused_head(
-    host: &Arc<Host>,
+    frontend: &Frontend,
     in_force: &InForce,
     status: StatusCode,
     line: &[u8],
@@ -165,10 +179,10 @@ pub fn refused_head(
         path.as_deref().map(|path| in_force.target(path))
         && let Some(answer) = stops(in_force, hook, route, cause)
     {
-        note(host, hook, cause);
+        note(frontend, hook, cause);
         return response(answer);
     }
-    host.unrouted.count(Unrouted::Bad);
+    frontend.unrouted.count(Unrouted::Bad);
     plain(status)
 }
 
@@ -179,7 +193,7 @@ fn stops(in_force: &InForce, hook: &Hook, route: &'static str, cause: Cause) -> 
 
 /// The answer to a request that is wrong as HTTP.
 fn faulty(
-    host: &Arc<Host>,
+    frontend: &Frontend,
     in_force: &InForce,
     hook: &Hook,
     route: &'static str,
@@ -190,7 +204,7 @@ fn faulty(
     let by_hand = stop.is_some() && head.method == Method::CONNECT;
     let mut response = match stop {
         Some(answer) => {
-            note(host, hook, cause);
+            note(frontend, hook, cause);
             response(answer)
         }
         None => plain(head::status(cause)),
@@ -215,7 +229,7 @@ fn faulty(
 /// The answer to a `GET` or `HEAD`: a platform's first look at an endpoint needs no proof and no
 /// decision, and tells nothing.
 fn greet(
-    host: &Arc<Host>,
+    frontend: &Frontend,
     in_force: &InForce,
     hook: &Arc<Hook>,
     route: &'static str,
@@ -223,9 +237,15 @@ fn greet(
     begin: (Instant, Millis),
 ) -> Answered {
     let method = head.method.clone();
-    let mut call = Call::begin(host, in_force, hook, route, head, begin);
-    let mut answered = match call.greet() {
-        Some(greeting) => Answered::new(call.leave(&greeting), hook, true),
+    let greeting = match frontend.host() {
+        Some(host) => {
+            let mut call = Call::begin(host, in_force, hook, route, head, begin);
+            call.greet().map(|greeting| call.leave(&greeting))
+        }
+        None => EarlyCall::begin(frontend, in_force, hook, route, head, begin).greet(),
+    };
+    let mut answered = match greeting {
+        Some(greeting) => Answered::new(greeting, hook, true),
         // `GET` is answered where it asks what the kind knows; this one does not.
         None => {
             let mut response = plain(StatusCode::METHOD_NOT_ALLOWED);
@@ -238,9 +258,9 @@ fn greet(
 }
 
 /// The answer to a request that belongs to no hook.
-pub fn not_routed(host: &Host, status: StatusCode) -> Answered {
+pub fn not_routed(frontend: &Frontend, status: StatusCode) -> Answered {
     let what = if status == StatusCode::NOT_FOUND { Unrouted::NotFound } else { Unrouted::Bad };
-    host.unrouted.count(what);
+    frontend.unrouted.count(what);
     Answered::unasked(plain(status))
 }
 
@@ -269,8 +289,7 @@ impl Answered {
         if response.status() == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(WWW_AUTHENTICATE, hook.caller.challenge().clone());
         }
-        let afterwards = Some(reply.afterwards);
-        Self { response, afterwards, is_unauthenticated, by_hand: false }
+        Self { response, afterwards: reply.afterwards, is_unauthenticated, by_hand: false }
     }
 }
 
@@ -293,9 +312,9 @@ fn without_body(response: &mut Response<Bytes>, method: &Method) {
 }
 
 /// Counts and logs a request that got a hook's safe answer because it is wrong as HTTP.
-fn note(host: &Host, hook: &Hook, cause: Cause) {
-    host.refuse(hook, host.clock.now(), cause);
-    if LOG_LIMITS.admit(FAULTY, &hook.config.name, host.clock.instant()) {
+fn note(frontend: &Frontend, hook: &Hook, cause: Cause) {
+    frontend.refuse(hook, cause);
+    if LOG_LIMITS.admit(FAULTY, &hook.config.name, frontend.clock.instant()) {
         tracing::warn!(
             event = FAULTY,
             hook = hook.config.name,

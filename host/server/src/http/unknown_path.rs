@@ -6,7 +6,6 @@
 //! read here are bounded in size, time and number, and where that keeps one from being read whole,
 //! what there is of it decides.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -20,14 +19,14 @@ use tokio::time::timeout;
 
 use super::counts::Unrouted;
 use super::preflight::{not_routed, response};
-use crate::host::Host;
+use crate::frontend::Frontend;
 use crate::in_force::InForce;
 use crate::observe::log_limit::LOG_LIMITS;
 
 /// The answer, after as much of the body as tells. `otherwise` is the status for what is no
 /// platform's call.
 pub async fn answer(
-    host: &Arc<Host>,
+    frontend: &Frontend,
     in_force: &InForce,
     mut body: Incoming,
     otherwise: StatusCode,
@@ -47,24 +46,24 @@ pub async fn answer(
         };
         // What has not come by then does not count.
         drop(timeout(limit, read).await);
-    } else if LOG_LIMITS.admit(BUSY, "", host.clock.instant()) {
+    } else if LOG_LIMITS.admit(BUSY, "", frontend.clock.instant()) {
         tracing::warn!(
             event = BUSY,
             "too many requests to unknown paths at once: the body of one was not read"
         );
     }
     drop(body);
-    let Some(called) = called(&whole) else { return not_routed(host, otherwise).response };
+    let Some(called) = called(&whole) else { return not_routed(frontend, otherwise).response };
     let kind = match called {
         Called::Kind(kind) => kind,
         // Every inline hook stops at what the token hook is refused with.
         Called::UnknownType => HookKind::OktaToken,
     };
     if is_open(in_force, kind) || !kind.binds() {
-        return not_routed(host, otherwise).response;
+        return not_routed(frontend, otherwise).response;
     }
-    host.unrouted.count(Unrouted::Stopped);
-    if LOG_LIMITS.admit(STOPPED, kind.name(), host.clock.instant()) {
+    frontend.unrouted.count(Unrouted::Stopped);
+    if LOG_LIMITS.admit(STOPPED, kind.name(), frontend.clock.instant()) {
         tracing::warn!(
             event = STOPPED,
             kind = kind.name(),

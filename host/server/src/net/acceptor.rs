@@ -34,6 +34,8 @@ pub struct Acceptor {
     next_worker: usize,
     first_bytes: Duration,
     proxy_protocol: bool,
+    /// Whether a supervisor keeps the socket open when this process ends.
+    inherited: bool,
     /// Given up to accept a connection where there is no other descriptor, so that it can be closed.
     spare: Option<File>,
 }
@@ -53,18 +55,26 @@ impl Acceptor {
             next_worker: 0,
             first_bytes,
             proxy_protocol,
+            inherited: false,
             spare: spare(),
         }
     }
 
-    /// Accepts connections until `stop` comes to an end. Needs a [`LocalSet`](tokio::task::LocalSet).
+    /// With a socket that a supervisor keeps open: what waits in its queue at the end is the next process's.
+    pub fn inherits(self, inherited: bool) -> Self {
+        Self { inherited, ..self }
+    }
+
+    /// Accepts connections until `stop` comes to an end, and gives those that were accepted by then a moment to send
+    /// something. Needs a [`LocalSet`](tokio::task::LocalSet).
     pub async fn run(mut self, listener: std::net::TcpListener, stop: impl Future<Output = ()>) {
+        let Ok(backlog) = listener.try_clone() else { return };
         let Ok(listener) = TcpListener::from_std(listener) else { return };
         let mut stop = std::pin::pin!(stop);
         let mut accepted: usize = 0;
         loop {
             let next = tokio::select! {
-                () = &mut stop => return,
+                () = &mut stop => break,
                 next = listener.accept() => next,
             };
             match next {
@@ -75,6 +85,34 @@ impl Acceptor {
             if accepted.is_multiple_of(BATCH) {
                 // The clients that have just connected have their turn, and those that were evicted end.
                 tokio::task::yield_now().await;
+            }
+        }
+        // The queue of a socket of our own would be reset with the socket.
+        while let Some((stream, peer)) = self.next_waiting(&backlog) {
+            self.take(stream, peer).await;
+        }
+        drop((listener, backlog));
+        let until = Instant::now() + BEGIN_GRACE;
+        while Rc::strong_count(&self.workers) > 1 && Instant::now() < until {
+            sleep(GRACE_ROUND).await;
+        }
+    }
+
+    /// A connection that waits in the kernel's queue when the host stops; nothing where none does, or where the queue is
+    /// not ours.
+    fn next_waiting(&self, backlog: &std::net::TcpListener) -> Option<(TcpStream, SocketAddr)> {
+        if self.inherited {
+            return None;
+        }
+        loop {
+            match backlog.accept() {
+                Ok((stream, peer)) => {
+                    stream.set_nonblocking(true).ok()?;
+                    return Some((TcpStream::from_std(stream).ok()?, peer));
+                }
+                // A peer that left again.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(_) => return None,
             }
         }
     }
@@ -238,6 +276,10 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 const EVICTION_WAIT: Duration = Duration::from_millis(50);
 /// How long a new connection waits for the end of a call where every place is taken.
 const MAX_WAIT: Duration = Duration::from_millis(500);
+/// How long a connection that was accepted has to send its first bytes when the host stops.
+const BEGIN_GRACE: Duration = Duration::from_secs(1);
+/// How often it is asked whether all have.
+const GRACE_ROUND: Duration = Duration::from_millis(10);
 /// The event of a connection that cannot be accepted.
 const ACCEPT_FAILED: &str = "listener.accept-failed";
 /// The event of a connection that is closed at once.

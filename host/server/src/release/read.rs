@@ -81,6 +81,7 @@ impl Found {
                 unexamined: 0,
                 overfull: plugins.overfull || settings.overfull,
             },
+            progress: None,
             set,
         };
         let mut search = Search {

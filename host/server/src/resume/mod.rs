@@ -60,16 +60,12 @@ enum Attempt {
 }
 
 impl Resumes {
-    /// Opens the spools. Makes no call.
-    pub fn open(
-        configs: &BTreeMap<String, ResumeConfig>,
-        tenant: &str,
-        key: &SealKey,
-        outbound: &Arc<Outbound>,
-        clock: &Clock,
-    ) -> Result<Self, StartError> {
-        let mut platforms = BTreeMap::new();
-        for (name, config) in configs {
+    /// Reads the secrets once, so that what is wrong with them is found before a port is bound.
+    ///
+    /// # Errors
+    /// [`StartError::File`].
+    pub fn check(configs: &BTreeMap<String, ResumeConfig>) -> Result<(), StartError> {
+        for config in configs.values() {
             let wrong = |path: &PathBuf, error: KeyError| StartError::File {
                 what: "client secret",
                 path: path.clone(),
@@ -82,6 +78,20 @@ impl Resumes {
             if let Some(path) = &config.client_key_file {
                 portcullis_keys::read_secret_file(path).map_err(|error| wrong(path, error))?;
             }
+        }
+        Ok(())
+    }
+
+    /// Opens the spools. Makes no call.
+    pub fn open(
+        configs: &BTreeMap<String, ResumeConfig>,
+        tenant: &str,
+        key: &SealKey,
+        outbound: &Arc<Outbound>,
+        clock: &Clock,
+    ) -> Result<Self, StartError> {
+        let mut platforms = BTreeMap::new();
+        for (name, config) in configs {
             let token = config.token().map_err(|error| StartError::Tls(error.to_string()))?;
             let folder = config.spool.clone().unwrap_or_default();
             let spool = Spool::open(&folder, tenant, key).map_err(|error| StartError::File {

@@ -1,0 +1,56 @@
+//! The admin listener's pages before the host is complete: the log is not open, and no release is ready.
+//!
+//! Invariant: the pages have the members of the complete ones, as far as there is something to tell, so that a reader of
+//! both needs no other code.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::ready::{Readiness, Reason};
+use crate::frontend::Frontend;
+use crate::host::Hook;
+use crate::progress::Progress;
+
+/// Why the host is not ready.
+pub fn readiness(frontend: &Frontend) -> Readiness {
+    let mut reasons = Vec::new();
+    if frontend.obstacles.stopping() {
+        reasons.push(Reason::stopping());
+    }
+    reasons.extend(reason(&frontend.progress));
+    Readiness { reasons, warnings: Vec::new() }
+}
+
+/// The start as a reason, as long as it has not finished.
+pub fn reason(progress: &Progress) -> Option<Reason> {
+    let unfinished = progress.unfinished()?;
+    let hint = match unfinished.failure {
+        None => "wait; every call gets its safe answer until then",
+        Some(_) => "repair what the last attempt names; the host tries again by itself",
+    };
+    Some(Reason { code: "starting", what: unfinished.sentence(), hint })
+}
+
+/// The page `/status`.
+pub fn status(frontend: &Frontend, up: Duration) -> Value {
+    let in_force = frontend.in_force();
+    let hooks = in_force.hooks.iter().map(|hook| {
+        json!({
+            "name": hook.config.name, "kind": hook.config.kind.name(), "path": hook.config.settings.path,
+            "on_failure": Hook::on_failure_name(&hook.config.on_failure), "unrecorded": hook.owed.counted(),
+        })
+    });
+    json!({
+        "build": env!("CARGO_PKG_VERSION"),
+        "tenant": in_force.config.tenant,
+        "up_seconds": up.as_secs(),
+        "now": frontend.clock.now().0,
+        "configuration": in_force.config.digest.to_string(),
+        "start": frontend.progress.unfinished().map(|unfinished| unfinished.json()),
+        "generation": null,
+        "hooks": hooks.collect::<Vec<_>>(),
+        "calls": {"in_progress": frontend.admission.inside(), "limit": frontend.admission.limit()},
+        "readiness": readiness(frontend).json(),
+    })
+}

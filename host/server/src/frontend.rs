@@ -1,0 +1,140 @@
+//! The front end: the part of the host that exists from the moment the port is bound, before the log is open.
+//!
+//! Invariant: there is an answer to every call at any moment. Until the [`Host`] is complete the answer is the hook's
+//! safe answer ([`starting`](crate::starting)), from then on the pipeline's; the change is one pointer that is set once.
+//! What counts (admission, refusals, what hooks owe the log) is shared with the host, so that nothing is lost in between.
+
+use std::sync::{Arc, OnceLock};
+
+use portcullis_model::Millis;
+
+use crate::admission::Admission;
+use crate::clock::Clock;
+use crate::host::{Hook, Host};
+use crate::http::counts::UnroutedCounts;
+use crate::in_force::InForce;
+use crate::net::connection_limit::ConnectionLimiter;
+use crate::obstacles::Obstacles;
+use crate::progress::Progress;
+use crate::refusals::{Reason, Refusals};
+use crate::tls::Tls;
+
+/// What listeners and connections share.
+pub struct Frontend {
+    /// The clock.
+    pub clock: Clock,
+    /// TLS towards callers, where the configuration asks for it.
+    pub tls: Option<Arc<Tls>>,
+    /// The limits of connections.
+    pub connections: Arc<ConnectionLimiter>,
+    /// The limit of calls in progress.
+    pub admission: Admission,
+    /// Counted refusals.
+    pub refusals: Arc<Refusals>,
+    /// Counted requests that belong to no hook.
+    pub unrouted: Arc<UnroutedCounts>,
+    /// What stands in the way of being ready.
+    pub obstacles: Arc<Obstacles>,
+    /// How far the start has come.
+    pub progress: Arc<Progress>,
+    /// The hooks of the configuration that the process started with. No generation decides on them.
+    starting: Arc<InForce>,
+    host: OnceLock<Arc<Host>>,
+}
+
+/// The parts of a front end that the host takes over.
+pub struct Shared {
+    /// The clock.
+    pub clock: Clock,
+    /// TLS towards callers, where the configuration asks for it.
+    pub tls: Option<Arc<Tls>>,
+    /// The hooks of the configuration, without a generation.
+    pub hooks: Arc<InForce>,
+}
+
+impl Frontend {
+    /// A front end whose host is not there yet.
+    pub fn new(shared: Shared) -> Self {
+        let Shared { clock, tls, hooks } = shared;
+        Self {
+            clock,
+            tls,
+            connections: ConnectionLimiter::new(
+                hooks.config.listen.connection_limits(),
+                hooks.config.listen.proxies.clone(),
+                hooks.config.listen.platform_networks.clone(),
+            ),
+            admission: Admission::new(hooks.config.listen.calls),
+            refusals: Arc::default(),
+            unrouted: Arc::default(),
+            obstacles: Arc::default(),
+            progress: Arc::default(),
+            starting: hooks,
+            host: OnceLock::new(),
+        }
+    }
+
+    /// The front end of a complete host: for a listener that is added later.
+    pub fn of(host: &Arc<Host>) -> Self {
+        Self {
+            clock: host.clock.clone(),
+            tls: host.tls.clone(),
+            connections: Arc::clone(&host.connections),
+            admission: host.admission.clone(),
+            refusals: Arc::clone(&host.refusals),
+            unrouted: Arc::clone(&host.unrouted),
+            obstacles: Arc::clone(&host.obstacles),
+            progress: Arc::clone(&host.progress),
+            starting: host.in_force.load_full(),
+            host: OnceLock::from(Arc::clone(host)),
+        }
+    }
+
+    /// The host, once it is complete.
+    pub fn host(&self) -> Option<&Arc<Host>> {
+        self.host.get()
+    }
+
+    /// The hooks in force and what decides on them; while the host starts, nothing does.
+    pub fn in_force(&self) -> Arc<InForce> {
+        self.host.get().map_or_else(|| Arc::clone(&self.starting), |host| host.in_force.load_full())
+    }
+
+    /// The time at which a call that comes now was received.
+    pub fn received(&self) -> Millis {
+        self.host.get().map_or_else(|| self.clock.now(), |host| host.trusted_time.for_calls())
+    }
+
+    /// Counts a refusal that nobody can be held to.
+    pub fn refuse(&self, hook: &Hook, reason: impl Into<Reason>) {
+        let (now, reason) = (self.clock.now(), reason.into());
+        match self.host.get() {
+            Some(host) => host.refuse(hook, now, reason),
+            None => {
+                hook.metrics.refused(reason);
+                self.refusals.count(now, &hook.name, reason);
+            }
+        }
+    }
+
+    /// Says how many safe answers left that no log holds, since none could be opened: for a process that ends like that.
+    pub fn tell_unrecorded(&self) {
+        for hook in &self.starting.hooks {
+            let answers = hook.owed.counted();
+            if answers > 0 {
+                tracing::error!(
+                    event = "start.unrecorded",
+                    hook = hook.config.name,
+                    answers,
+                    "safe answers left before the log could be opened: the log does not hold them"
+                );
+            }
+        }
+    }
+
+    /// The host is complete: it answers every call from here on.
+    pub(crate) fn open(&self, host: Arc<Host>) {
+        // Set once, by the thread that starts the host.
+        drop(self.host.set(host));
+    }
+}

@@ -1,0 +1,434 @@
+//! What a host is by its configuration alone: settings, keys, secrets, certificates, and how its callers prove themselves.
+//!
+//! Invariant: everything here is read before a port is bound, from the configuration file and the files that it names;
+//! what is wrong with it is the operator's to repair (exit 64). Folders that others write, the host's own state and the
+//! log are read afterwards, by the steps of [`Startup`](crate::startup::Startup).
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::AtomicU64;
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use portcullis_audit::{Log, Pseudonyms, Recovery, SealKey, Sealer};
+use portcullis_engine::Engine;
+use portcullis_keys::{SecretKey, SymmetricKey};
+use portcullis_model::Millis;
+
+use super::prepared::{file, log_place};
+use super::{Hook, Host};
+use crate::as_found::AsFound;
+use crate::caller::{CacheKey, Caller, Floors, Kept as KeptKeys, KeyRing};
+use crate::clock::Clock;
+use crate::config::{Commit, Config};
+use crate::courier::Courier;
+use crate::delivery::Deliveries;
+use crate::error::StartError;
+use crate::file_worker::{FileWorkers, Heartbeat};
+use crate::frontend::{Frontend, Shared};
+use crate::glass::Glass;
+use crate::in_force::{InForce, Names};
+use crate::keeper::{self, Keeper, Place};
+use crate::lane::Lane;
+use crate::memory::{Kept, Memory, Seal, Standing};
+use crate::net::descriptors::DescriptorBudget;
+use crate::net::socket::queue_warning;
+use crate::outbound::Outbound;
+use crate::owed;
+use crate::registry::Source;
+use crate::release::Standing as ReleaseStanding;
+use crate::resume::Resumes;
+use crate::retry::Retries;
+use crate::roots::Roots;
+use crate::telemetry::Telemetry;
+use crate::tls::Tls;
+use crate::witness::MEMORY;
+
+/// A configuration with everything that it names, ready to serve.
+pub struct Configured {
+    config: Arc<Config>,
+    hooks: Arc<InForce>,
+    names: Arc<Names>,
+    /// The log, and the one held ready.
+    places: Vec<Place>,
+    sealing: SymmetricKey,
+    sealer: Sealer,
+    pseudonyms: Pseudonyms,
+    outbound: Arc<Outbound>,
+    registry: Option<Source>,
+    couriers: BTreeMap<String, Arc<Courier>>,
+    ring: KeyRing,
+    tls: Option<Arc<Tls>>,
+    clock: Clock,
+    descriptors: DescriptorBudget,
+}
+
+/// What the steps of a start have opened: the parts of a host that are not its configuration's.
+pub struct Opened {
+    /// What lay in the folders before any of it was read.
+    pub as_found: AsFound,
+    /// What must not be forgotten.
+    pub keeper: Keeper,
+    /// What makes and runs plugins.
+    pub engine: Engine,
+    /// Calls that platforms wait for.
+    pub resumes: Resumes,
+    /// Traces.
+    pub telemetry: Option<Telemetry>,
+    /// The log.
+    pub log: Log,
+    /// What opening the log found.
+    pub recovery: Recovery,
+}
+
+impl Configured {
+    /// Reads every file that the configuration names: keys, secrets and certificates. Opens no log and binds no port.
+    ///
+    /// # Errors
+    /// [`StartError`], naming the file or setting.
+    pub fn load(mut config: Config, clock: Clock) -> Result<Self, StartError> {
+        let descriptors = DescriptorBudget::apply(&mut config)?;
+        let audit = &config.audit;
+        let mut places =
+            vec![log_place(&audit.directory, &audit.signing_key, &audit.origin, "audit.origin")?];
+        if let Some(next) = &audit.next {
+            let setting = "audit.next.origin";
+            places.push(log_place(&next.directory, &next.signing_key, &next.origin, setting)?);
+        }
+        let symmetric =
+            |what, path: &Path| SymmetricKey::read(path).map_err(|error| file(what, path, &error));
+        let sealing = symmetric("sealing key", &config.audit.sealing_key)?;
+        let naming = symmetric("pseudonym key", &config.audit.pseudonym_key)?;
+        if sealing.expose() == naming.expose() {
+            let (why, hint) = (
+                "it is the sealing key too".to_owned(),
+                Some("generate another: each key serves one end".to_owned()),
+            );
+            return Err(StartError::File {
+                what: "pseudonym key",
+                path: config.audit.pseudonym_key.clone(),
+                why,
+                hint,
+            });
+        }
+        let cache_key = CacheKey::derive(&naming);
+        let outbound = Outbound::new(&config.outbound)?.at_most(descriptors.outbound);
+        let outbound = Arc::new(outbound);
+        Resumes::check(&config.resume)?;
+        let registry = config.registry.as_ref().map(Source::new).transpose()?;
+        let seal = Seal::new(&sealing).map_err(|_| StartError::Random)?;
+        let floors = Arc::new(Floors::read(&config.trust.state, seal));
+        let cache = config.outbound.cache.clone();
+        let cache = cache.map(|folder| KeptKeys { folder, key: cache_key, floors });
+        let mut ring =
+            KeyRing::new(Arc::clone(&outbound), clock.clone(), cache, config.listen.calls);
+        let mut callers = Vec::with_capacity(config.hooks.len());
+        let mut decryption = Vec::with_capacity(config.hooks.len());
+        for hook in &mut config.hooks {
+            callers.push(Arc::new(Caller::load(&hook.name, &hook.callers, &mut ring)?));
+            decryption.push(Hook::decryption(hook)?);
+        }
+        let tls = config.listen.tls.as_ref().map(Tls::load).transpose()?.map(Arc::new);
+        let courier =
+            |(name, config)| Ok((String::clone(name), Arc::new(Courier::new(name, config)?)));
+        let couriers = config.deliveries.iter().map(courier).collect::<Result<_, StartError>>()?;
+        let (names, config) = (Arc::new(Names::default()), Arc::new(config));
+        let hooks = config.hooks.iter().cloned().zip(callers).zip(decryption).enumerate();
+        let hooks = hooks.map(|(number, ((config, caller), decryption))| {
+            Arc::new(Hook::new(number, config, caller, decryption, &names))
+        });
+        let hooks = Arc::new(InForce::new(Arc::clone(&config), hooks.collect(), None));
+        Ok(Self {
+            hooks,
+            names,
+            places,
+            sealer: Sealer::new(SealKey::new(sealing.clone())),
+            sealing,
+            pseudonyms: Pseudonyms::new(&naming, PSEUDONYM_KEY_VERSION),
+            outbound,
+            registry,
+            couriers,
+            ring,
+            tls,
+            clock,
+            descriptors,
+            config,
+        })
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &Arc<Config> {
+        &self.config
+    }
+
+    /// The clock.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// The log's place.
+    pub fn log_place(&self) -> Option<&Place> {
+        self.places.first()
+    }
+
+    /// What an operator should know of the limits of this process and machine.
+    pub fn limit_warnings(&self) -> Vec<String> {
+        let queue = queue_warning(self.config.listen.connections);
+        self.descriptors.warning().into_iter().chain(queue).collect()
+    }
+
+    /// What listeners answer with from the moment that a port is bound.
+    pub fn frontend(&self) -> Frontend {
+        let (clock, tls, hooks) = (self.clock.clone(), self.tls.clone(), Arc::clone(&self.hooks));
+        Frontend::new(Shared { clock, tls, hooks })
+    }
+
+    /// Refuses a trust root that is of no use, or that does not list the log's key, before a port is bound. The folder of
+    /// trust roots and the host's own are read for it, so it waits for [`TRUST_CHECK_LIMIT`] at most: what is not found out by
+    /// then is found out by [`Configured::keeper`], while calls get their safe answers.
+    ///
+    /// # Errors
+    /// [`StartError::File`] of a trust root or a signing key.
+    pub fn check_trust(&self) -> Result<(), StartError> {
+        let (sender, receiver) = channel();
+        let (config, sealing) = (Arc::clone(&self.config), self.sealing.clone());
+        let places = self.places.clone();
+        let check = move || {
+            let result = trust_root_of(&config, &sealing, &places);
+            // Nobody waits any more where it took too long.
+            drop(sender.send(result));
+        };
+        let check = thread::Builder::new().name("trust-check".to_owned()).spawn(check);
+        drop(check.map_err(StartError::Thread)?);
+        receiver.recv_timeout(TRUST_CHECK_LIMIT).unwrap_or(Ok(()))
+    }
+
+    /// Reads what the host remembers, the log as far as its head goes, and the trust roots. Writes nothing.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub fn keeper(&self) -> Result<Keeper, StartError> {
+        let place = self.places.first().ok_or(StartError::Random)?;
+        let keeper = Keeper::prepare(&self.config, &self.sealing, place, &self.clock)?;
+        lists_keys(keeper.root(), &self.places, &self.config)?;
+        Ok(keeper)
+    }
+
+    /// Makes the sandboxes. Compiled plugins are kept for the next time only by one that `keeps` them: the host itself.
+    ///
+    /// # Errors
+    /// [`StartError::Engine`].
+    pub fn engine(&self, keeps: bool) -> Result<Engine, StartError> {
+        let config = &self.config;
+        // Serving threads, and every binding's own: an instance is given back before its call waits for the log or a lane, so what runs
+        // at once is bounded by threads, not by calls in progress.
+        let own = config.plugins.bounds(config.listen.workers).concurrency;
+        let workers = config.listen.workers.saturating_add(own).saturating_add(1);
+        config.engine.start(workers, &self.sealing, keeps)
+    }
+
+    /// Opens the spools of resume calls.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub fn resumes(&self) -> Result<Resumes, StartError> {
+        let key = SealKey::new(self.sealing.clone());
+        let config = &self.config;
+        Resumes::open(&config.resume, &config.tenant, &key, &self.outbound, &self.clock)
+    }
+
+    /// Starts the thread that exports traces, where the configuration asks for it.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub fn telemetry(&self) -> Result<Option<Telemetry>, StartError> {
+        Telemetry::start(&self.config.telemetry, &self.config.tenant, &self.outbound)
+    }
+
+    /// Asks issuers for their keys, so that the first call need not wait.
+    pub fn ask_for_keys(&self) {
+        self.ring.all().iter().for_each(|keys| keys.tend(true));
+    }
+
+    /// Opens the log that is this host's to write: the one of the configuration, unless it is not the one that is remembered; then the one
+    /// held ready. A log is looked at before it is opened, and again when it has recovered, before anything is added to it.
+    ///
+    /// # Errors
+    /// [`StartError::Audit`] where the disk does not let it, [`StartError::Foreign`] where no log is this host's.
+    pub fn open_log(&self, keeper: &mut Keeper) -> Result<(Log, Recovery), StartError> {
+        let mut foreign = None;
+        for place in &self.places {
+            let mut standing = keeper.standing(place)?;
+            // What is behind may yet recover from its write-ahead log.
+            if matches!(standing, Standing::Continues | Standing::Behind { .. }) {
+                let (log, recovery) = Log::open(self.log_options(place, keeper))?;
+                let begun = keeper.standing(place).and_then(|found| {
+                    standing = found;
+                    if standing == Standing::Continues {
+                        keeper.begin(&self.config, place)?;
+                    }
+                    Ok(())
+                });
+                if begun.is_ok() && standing == Standing::Continues {
+                    // What the write-ahead log gave back is newer than what was read before.
+                    let (last, trusted_time) = (Millis(log.last_at()), keeper.trusted_time());
+                    trusted_time.raise_floor(last);
+                    if last > Millis(0) && last < keeper.last_record(place) {
+                        trusted_time.reset(last);
+                    }
+                    return Ok((log, recovery));
+                }
+                log.close()?;
+                begun?;
+            }
+            let why = keeper::describe(&standing);
+            let unlinked = matches!(standing, Standing::Unlinked { .. });
+            match standing {
+                Standing::Retired => keeper.is_retired(place),
+                Standing::Unlinked { .. } => {}
+                _ => keeper.retire(place, &standing)?,
+            }
+            foreign = foreign.or(Some(StartError::Foreign {
+                origin: place.signer.public().name().to_owned(),
+                why,
+            }));
+            // Somebody named another directory: that is not for this host to put right.
+            if unlinked {
+                break;
+            }
+        }
+        Err(foreign.unwrap_or(StartError::Random))
+    }
+
+    /// Puts the host together, and gives the log what was found at the start. No release is in force yet.
+    pub fn complete(self, opened: Opened, frontend: &Frontend, seed: u64) -> Arc<Host> {
+        let Opened { as_found, keeper, engine, resumes, telemetry, log, recovery } = opened;
+        let (config, trusted_time) = (self.config, keeper.trusted_time());
+        let host = Arc::new(Host {
+            root: ArcSwap::new(Arc::clone(keeper.root())),
+            glass: Glass::new(&config.trust.state, keeper.seal()),
+            keeper: Mutex::new(keeper),
+            in_force: ArcSwap::new(self.hooks),
+            log,
+            pseudonyms: self.pseudonyms,
+            clock: self.clock,
+            connections: Arc::clone(&frontend.connections),
+            admission: frontend.admission.clone(),
+            retries: Retries::default(),
+            refusals: Arc::clone(&frontend.refusals),
+            unrouted: Arc::clone(&frontend.unrouted),
+            couriers: self.couriers,
+            deliveries: Deliveries::default(),
+            ring_lane: Lane::new("ring", 1, RING_WAITING),
+            tls: self.tls,
+            keys: ArcSwap::from_pointee(self.ring.all()),
+            ring: Mutex::new(self.ring),
+            outbound: self.outbound,
+            resumes,
+            registry: self.registry,
+            former: ArcSwap::default(),
+            telemetry,
+            obstacles: Arc::clone(&frontend.obstacles),
+            progress: Arc::clone(&frontend.progress),
+            trusted_time,
+            kernel_synchronised: kernel_synchronised(),
+            names: self.names,
+            standing: ReleaseStanding::default(),
+            digests: Arc::default(),
+            files: FileWorkers::default(),
+            as_found,
+            housekeeping_beat: Heartbeat::default(),
+            break_glass_beat: Heartbeat::default(),
+            engine,
+            seeds: AtomicU64::new(seed),
+            salts: Mutex::default(),
+            config,
+        });
+        host.say(host.start_entry(&recovery));
+        host.check_clock();
+        host.keeper().say_findings(&host.log);
+        owed::recover(&host, &recovery.owed, recovery.size);
+        host.resumes.take_up(&host);
+        host.glass.spend(&host.keeper().history().spent);
+        // What left before there was a log is in it from here on.
+        host.settle_debts();
+        host
+    }
+
+    fn log_options(&self, place: &Place, keeper: &Keeper) -> portcullis_audit::Options {
+        let (audit, time) = (&self.config.audit, keeper.trusted_time());
+        let signer: Arc<SecretKey> = Arc::clone(&place.signer);
+        portcullis_audit::Options {
+            commit: match audit.commit {
+                Commit::Disk => portcullis_audit::Commit::Disk,
+                Commit::Kernel => portcullis_audit::Commit::Kernel,
+            },
+            segment_bytes: audit.segment_bytes,
+            ..portcullis_audit::Options::new(
+                place.directory.clone(),
+                self.config.tenant.clone(),
+                signer,
+                self.sealer.clone(),
+                Arc::new(move || time.for_records()),
+            )
+        }
+    }
+}
+
+/// Whether the trust root that this host would follow reads, and lists the log's keys. What cannot be read of the host's own
+/// files is no matter of the configuration.
+fn trust_root_of(
+    config: &Config,
+    sealing: &SymmetricKey,
+    places: &[Place],
+) -> Result<(), StartError> {
+    let Ok(seal) = Seal::new(sealing) else { return Ok(()) };
+    let remembered = Memory::read(&config.trust.state.join(MEMORY), &seal);
+    let history = match remembered {
+        Ok(Kept::Memory(memory)) => memory.history,
+        Ok(Kept::Nothing) => Default::default(),
+        Ok(Kept::Spoilt(_)) | Err(_) => return Ok(()),
+    };
+    let (roots, _) = Roots::load(&config.trust, &history, true)?;
+    lists_keys(roots.newest(), places, config)
+}
+
+fn lists_keys(
+    root: &portcullis_trust::TrustRoot,
+    places: &[Place],
+    config: &Config,
+) -> Result<(), StartError> {
+    let Some(unlisted) = places.iter().find(|place| !root.log.contains(place.signer.public()))
+    else {
+        return Ok(());
+    };
+    let keyid = unlisted.signer.public().keyid();
+    Err(StartError::File {
+        what: "signing key",
+        path: config.audit.signing_key.clone(),
+        why: format!("the trust root does not list `{keyid}` under roles.log"),
+        hint: Some(super::prepared::SIGNING_HINT.to_owned()),
+    })
+}
+
+/// A hint for the operator, and no more: a daemon may set the clock without telling the kernel.
+fn kernel_synchronised() -> Option<bool> {
+    let synchronised = portcullis_engine::kernel_clock_is_synchronised();
+    if synchronised == Some(false) {
+        tracing::info!(
+            event = "clock.unsynchronised",
+            "the kernel says that nothing synchronises this machine's clock: make sure that chrony, systemd-timesyncd or the hypervisor does"
+        );
+    }
+    synchronised
+}
+
+/// How long the start waits for the check of the trust roots before it binds its port.
+const TRUST_CHECK_LIMIT: Duration = Duration::from_secs(1);
+/// The version that pseudonyms carry; it grows when the key is changed.
+const PSEUDONYM_KEY_VERSION: u32 = 1;
+/// Notes that may wait for the emergency ring; memory knows of the rest.
+const RING_WAITING: usize = 4_096;

@@ -1,0 +1,205 @@
+//! Answers while the host starts: each hook's safe answer, at once.
+//!
+//! Invariant: a call is admitted, its caller is checked and its body is read within the same limits as in the pipeline;
+//! each safe answer is owed to the log, which gets an `answer.gap` record before it gets the next decision. Nothing here
+//! waits for the log, the release or a folder.
+
+use std::time::{Duration, Instant};
+
+use hyper::body::{Body as _, Incoming as Body};
+use hyper::http::request::Parts;
+use portcullis_hooks::{Answer, Batch, Frame, Gathering, Heard, Incoming, OnFailure, Until};
+use portcullis_model::{Cause, Millis, Wanted};
+
+use crate::budget::Budget;
+use crate::call::{Reply, body, tenant_matches};
+use crate::caller::Proven;
+use crate::frontend::Frontend;
+use crate::host::Hook;
+use crate::http::preflight::Admitted;
+use crate::in_force::InForce;
+use crate::net::connection_limit::ConnectionSlot;
+use crate::refusals::Reason;
+
+/// One call that came before the host was complete.
+pub struct EarlyCall<'a> {
+    frontend: &'a Frontend,
+    in_force: &'a InForce,
+    hook: &'a Hook,
+    route: &'static str,
+    head: Parts,
+    received: Millis,
+    budget: Budget,
+}
+
+/// Answers a call that has its place. Returns also whether the caller may still be sending the body.
+pub async fn answer(
+    frontend: &Frontend,
+    in_force: &InForce,
+    guest: &ConnectionSlot,
+    admitted: Admitted,
+) -> (Reply, bool) {
+    let Admitted { hook, route, head, mut body, place, began, received, caller } = admitted;
+    let call = EarlyCall::begin(frontend, in_force, &hook, route, head, (began, received));
+    let answer = call.answer(guest, caller, &mut body).await;
+    drop(place);
+    (call.leave(answer), !body.is_end_stream())
+}
+
+impl<'a> EarlyCall<'a> {
+    /// Its time has started.
+    pub fn begin(
+        frontend: &'a Frontend,
+        in_force: &'a InForce,
+        hook: &'a Hook,
+        route: &'static str,
+        head: Parts,
+        (began, received): (Instant, Millis),
+    ) -> Self {
+        let budget = Budget::start(began, &hook.config);
+        Self { frontend, in_force, hook, route, head, received, budget }
+    }
+
+    /// The answer to what needs neither proof nor decision.
+    pub fn greet(&self) -> Option<Reply> {
+        let (kind, settings) = (self.hook.config.kind, &self.hook.config.settings);
+        let greeting = body::with_request(&self.head, self.route, false, &[], |request| {
+            portcullis_hooks::greet(kind, request, settings)
+        });
+        greeting.map(|greeting| self.leave(greeting))
+    }
+
+    /// A refusal that is counted and not recorded, as in the pipeline.
+    pub fn turn_away(&self, reason: Reason) -> Reply {
+        self.leave(self.reject(reason))
+    }
+
+    fn leave(&self, answer: Answer) -> Reply {
+        let mut reply = Reply::from(answer);
+        if let Some(name) = self.hook.config.kind.echoed_header()
+            && let Some(value) = self.head.headers.get(name)
+        {
+            // As it came: it is the caller's text, in whatever encoding.
+            reply.headers.push((name, value.clone()));
+        }
+        reply
+    }
+
+    async fn answer(
+        &self,
+        guest: &ConnectionSlot,
+        caller: Option<Proven>,
+        body: &mut Body,
+    ) -> Answer {
+        let caller = match caller {
+            Some(caller) => caller,
+            None => {
+                let (caller, until) = (&self.hook.caller, self.budget.keys_until());
+                let headers = &self.head.headers;
+                match caller.check(headers, guest.peer(), self.received, until).await {
+                    Ok(caller) => caller,
+                    Err(unproven) => return self.reject(unproven),
+                }
+            }
+        };
+        guest.mark_authenticated(&self.hook.config.name, caller.name());
+        let most = self.hook.config.body_bytes;
+        let bytes = match body::read_whole(body, self.body_until(), most).await {
+            Ok(bytes) => bytes,
+            Err(cause) => return self.reject(cause),
+        };
+        let frame = Frame {
+            tenant: &self.in_force.config.tenant,
+            received: self.received,
+            // Only plugins use it, and none runs.
+            seed: 0,
+            settings: &self.hook.config.settings,
+            wanted: Wanted::all(),
+        };
+        let kind = self.hook.config.kind;
+        let heard = body::with_request(&self.head, self.route, false, &bytes, |request| {
+            portcullis_hooks::read(kind, request, &frame)
+        });
+        let heard = match heard {
+            Ok(heard) => heard,
+            Err(malformed) => {
+                self.frontend.refuse(self.hook, malformed.cause);
+                return self.safe(malformed.cause, &malformed.detail, None);
+            }
+        };
+        if let Err(differs) = tenant_matches(&caller, &heard) {
+            return self.reject(differs);
+        }
+        match heard {
+            Heard::One(incoming) | Heard::Which(incoming, _) => self.unrecorded(&incoming),
+            Heard::Many(batch) => self.batch(batch),
+            Heard::Nothing(answer) => answer,
+        }
+    }
+
+    /// Many questions: each gets its safe answer and is owed to the log by itself.
+    fn batch(&self, batch: Batch) -> Answer {
+        let permitted = *self.on_failure() == OnFailure::Open;
+        let Batch { items, until, query, .. } = batch;
+        let mut answers = Vec::with_capacity(items.len());
+        for item in items {
+            let (permits, answer) = match item {
+                Ok(incoming) => (permitted, self.unrecorded(&incoming)),
+                Err(unread) => {
+                    // The pipeline records it where its answer does not tell the caller.
+                    match unread.question {
+                        Some(_) => self.owe(),
+                        None => self.frontend.refuse(self.hook, unread.malformed.cause),
+                    }
+                    (false, unread.answer)
+                }
+            };
+            answers.push(answer.body().to_vec());
+            match until {
+                Until::FirstDeny if !permits => break,
+                Until::FirstPermit if permits => break,
+                _ => {}
+            }
+        }
+        portcullis_hooks::gather(self.hook.config.kind, &answers, &Gathering { until, query })
+    }
+
+    /// The safe answer to one question. The hook owes the log that fact.
+    fn unrecorded(&self, incoming: &Incoming) -> Answer {
+        // A platform that would wait for a call of ours is told that its call failed: no call can be kept yet.
+        let answer = match self.hook.errand(self.on_failure(), incoming) {
+            Some(_) => {
+                let kind = self.hook.config.kind;
+                portcullis_hooks::safe_answer(kind, &OnFailure::Closed, Cause::HostFault, None)
+            }
+            None => self.safe(Cause::Starting, "", Some(incoming)),
+        };
+        self.owe();
+        answer
+    }
+
+    /// A safe answer leaves that no record tells of: the hook owes the log that fact.
+    fn owe(&self) {
+        self.hook.metrics.safe(Cause::Starting);
+        self.hook.owed.count(Cause::Starting, self.received);
+    }
+
+    fn reject(&self, reason: impl Into<Reason>) -> Answer {
+        let reason = reason.into();
+        self.frontend.refuse(self.hook, reason);
+        self.safe(reason.cause, "", None)
+    }
+
+    fn safe(&self, cause: Cause, detail: &str, incoming: Option<&Incoming>) -> Answer {
+        self.hook.safe_answer(None, None, cause, detail, self.route, incoming)
+    }
+
+    fn on_failure(&self) -> &OnFailure {
+        self.hook.on_failure(None, Some(Cause::Starting), None)
+    }
+
+    fn body_until(&self) -> Instant {
+        let limit = Duration::from_millis(self.in_force.config.listen.body_ms);
+        (self.frontend.clock.instant() + limit).min(self.budget.plugins_until())
+    }
+}

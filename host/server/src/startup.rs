@@ -1,0 +1,248 @@
+//! The start of a host behind its bound port: state, engine, log, release, one step after the other.
+//!
+//! Invariant: while this thread works, calls get their safe answers. A step that fails (a full disk, a folder that is not
+//! mounted, a state folder that an older process still holds) is tried again, with a pause that grows; it ends the process
+//! only where the operator asked for that. A step that hangs keeps no call, no signal and no admin page waiting.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+
+use crate::admin::Admin;
+use crate::error::StartError;
+use crate::frontend::Frontend;
+use crate::glass::Watch as BreakGlassWatch;
+use crate::host::{Configured, Host, Opened, random_seed};
+use crate::housekeeping::Housekeeping;
+use crate::own_folder::OwnFolder;
+use crate::registry::RegistryWatch;
+use crate::telemetry::Telemetry;
+
+/// A start in progress.
+pub struct Startup {
+    thread: JoinHandle<()>,
+    stop: Arc<AtomicBool>,
+    /// Ends with the thread.
+    ended: Receiver<()>,
+}
+
+/// What a start comes to.
+pub enum Outcome {
+    /// The host serves.
+    Running(Running),
+    /// A step failed, and the operator wants no second attempt.
+    Failed(StartError),
+}
+
+/// The threads of a host that serves.
+pub struct Running {
+    housekeeping: Housekeeping,
+    break_glass: BreakGlassWatch,
+    registry: Option<RegistryWatch>,
+}
+
+/// The thread's own.
+struct Work {
+    frontend: Arc<Frontend>,
+    stop: Arc<AtomicBool>,
+    /// Whether a failure ends the start.
+    strict: bool,
+    /// When a failure was logged last, and its text.
+    logged: Option<(Instant, String)>,
+}
+
+impl Startup {
+    /// Starts the thread. What it comes to is sent once; nothing is sent where [`Startup::stop`] came first.
+    ///
+    /// # Errors
+    /// [`StartError::Thread`].
+    pub fn begin(
+        configured: Configured,
+        frontend: &Arc<Frontend>,
+        admin: Option<Admin>,
+        strict: bool,
+    ) -> Result<(Self, oneshot::Receiver<Outcome>), StartError> {
+        let (sender, receiver) = oneshot::channel();
+        let (running, ended) = channel::<()>();
+        let stop = Arc::new(AtomicBool::new(false));
+        let work =
+            Work { frontend: Arc::clone(frontend), stop: Arc::clone(&stop), strict, logged: None };
+        let run = move || {
+            let _running = running;
+            if let Some(outcome) = work.run(configured, admin) {
+                // A receiver that is gone waits for nothing.
+                drop(sender.send(outcome));
+            }
+        };
+        let thread = thread::Builder::new()
+            .name("startup".to_owned())
+            .spawn(run)
+            .map_err(StartError::Thread)?;
+        Ok((Self { thread, stop, ended }, receiver))
+    }
+
+    /// Ends the start, where it has not ended. A step that hangs is left behind after [`STOP_LIMIT`].
+    pub fn stop(self) {
+        self.stop.store(true, Ordering::Release);
+        self.thread.thread().unpark();
+        if self.ended.recv_timeout(STOP_LIMIT) == Err(RecvTimeoutError::Timeout) {
+            tracing::warn!(
+                event = "start.abandoned",
+                "a step of the start hangs and is left behind"
+            );
+        }
+    }
+}
+
+impl Running {
+    /// Looks for a new configuration, release and artifact now.
+    pub fn reload(&self) {
+        self.housekeeping.reload().now();
+        self.registry.iter().for_each(RegistryWatch::now);
+    }
+
+    /// Ends the threads.
+    pub fn stop(self) {
+        self.break_glass.stop();
+        if let Some(registry) = self.registry {
+            registry.stop();
+        }
+        self.housekeeping.stop();
+    }
+}
+
+impl Work {
+    fn run(mut self, configured: Configured, admin: Option<Admin>) -> Option<Outcome> {
+        configured.ask_for_keys();
+        let opened = match self.open(&configured) {
+            Ok(opened) => opened,
+            Err(error) => {
+                admin.into_iter().for_each(Admin::stop);
+                return error.map(Outcome::Failed);
+            }
+        };
+        let (opened, seed) = opened;
+        let host = configured.complete(opened, &self.frontend, seed);
+        self.frontend.open(Arc::clone(&host));
+        match self.serve(&host, admin) {
+            Ok(running) => running.map(Outcome::Running),
+            Err(error) => Some(Outcome::Failed(error)),
+        }
+    }
+
+    /// Opens everything, as often as it takes. An error ends the start; none means that it is to stop.
+    fn open(&mut self, configured: &Configured) -> Result<(Opened, u64), Option<StartError>> {
+        let (mut engine, mut telemetry) = (None, None);
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let failed = match self.attempt(configured, &mut engine, &mut telemetry) {
+                Ok(opened) => {
+                    self.frontend.progress.succeeded();
+                    return Ok(opened);
+                }
+                Err(error) => error,
+            };
+            if self.strict {
+                return Err(Some(failed));
+            }
+            self.report(&failed);
+            // An older process that drains gives the folder back soon.
+            let this = if matches!(failed, StartError::InUse(_)) { FIRST_PAUSE } else { pause };
+            pause = pause.saturating_mul(2).min(MAX_PAUSE);
+            let until = Instant::now() + this;
+            while !self.stopping() && Instant::now() < until {
+                thread::park_timeout(until.saturating_duration_since(Instant::now()));
+            }
+            if self.stopping() {
+                return Err(None);
+            }
+        }
+    }
+
+    /// One attempt. What does not depend on a disk is kept for the next one.
+    fn attempt(
+        &self,
+        configured: &Configured,
+        engine: &mut Option<portcullis_engine::Engine>,
+        telemetry: &mut Option<Option<Telemetry>>,
+    ) -> Result<(Opened, u64), StartError> {
+        let progress = &self.frontend.progress;
+        let config = configured.config();
+        let seed = random_seed()?;
+        progress.step("taking the state folder");
+        let own_folder = OwnFolder::hold(&config.trust)?;
+        progress.step("reading the state and the trust roots");
+        let mut as_found = config.as_found;
+        as_found.look(config);
+        let mut keeper = configured.keeper()?;
+        keeper.hold(own_folder);
+        progress.step("setting up the sandboxes");
+        let ready = match engine.take() {
+            Some(engine) => engine,
+            None => configured.engine(true)?,
+        };
+        tracing::info!(reset = %ready.reset(), "instances are reset");
+        let engine = &*engine.insert(ready);
+        progress.step("opening the spool of resume calls");
+        let resumes = configured.resumes()?;
+        if telemetry.is_none() {
+            *telemetry = Some(configured.telemetry()?);
+        }
+        progress.step("opening the audit log");
+        let (log, recovery) = configured.open_log(&mut keeper)?;
+        let (engine, telemetry) = (engine.clone(), telemetry.take().flatten());
+        Ok((Opened { as_found, keeper, engine, resumes, telemetry, log, recovery }, seed))
+    }
+
+    /// Readies the release, and starts the threads of a host that serves. Nothing where it is to stop.
+    fn serve(&self, host: &Arc<Host>, admin: Option<Admin>) -> Result<Option<Running>, StartError> {
+        let break_glass = BreakGlassWatch::start(host)?;
+        // A document about the time may be what the release waits for.
+        drop(host.apply_time_documents());
+        host.begin(|| !self.stopping());
+        if self.stopping() {
+            admin.into_iter().for_each(Admin::stop);
+            break_glass.stop();
+            return Ok(None);
+        }
+        let housekeeping = Housekeeping::start(host, admin)?;
+        let registry = RegistryWatch::start(host, housekeeping.reload())?;
+        host.progress.finish();
+        Ok(Some(Running { housekeeping, break_glass, registry }))
+    }
+
+    /// Tells of a failed attempt: at once where it is a new failure, else from time to time.
+    fn report(&mut self, failed: &StartError) {
+        let (why, hint) = (failed.to_string(), failed.hint());
+        self.frontend.progress.failed(why.clone(), hint.clone());
+        let known =
+            self.logged.as_ref().is_some_and(|(at, text)| *text == why && at.elapsed() < LOG_EVERY);
+        if known {
+            return;
+        }
+        tracing::error!(
+            event = "start.failed",
+            error = why,
+            hint,
+            "the host cannot start yet: every call gets its safe answer, and the host tries again by itself"
+        );
+        self.logged = Some((Instant::now(), why));
+    }
+
+    fn stopping(&self) -> bool {
+        self.stop.load(Ordering::Acquire)
+    }
+}
+
+/// The pause after a first failed attempt, and after every one that found the state folder in use.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+/// The longest pause between two attempts.
+const MAX_PAUSE: Duration = Duration::from_secs(5);
+/// How often the same failure is logged.
+const LOG_EVERY: Duration = Duration::from_secs(30);
+/// How long a stop waits for a step in progress.
+const STOP_LIMIT: Duration = Duration::from_secs(3);

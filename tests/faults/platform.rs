@@ -1,0 +1,535 @@
+//! A simulated platform: it calls every 20 ms, keeps every answer that it got, and at the end its account is compared
+//! with the log's. Each answer is in the log once: as the record that the answer names, or, where it names none, in an
+//! `answer.gap` or as what left instead of a record (`answer.superseded`).
+//!
+//! The stories differ in what happens to the host meanwhile. A story in which no process is killed demands that the
+//! accounts are equal; where one is killed, what was on its way at that moment may be missing on the platform's side alone.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::io::ErrorKind;
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use portcullis_tests::{
+    Answer, Binding, Client, Ends, Host, House, Raw, SECRET, SignIn, binary, event, leaf_hash,
+};
+use serde_json::{Value, json};
+
+#[test]
+fn restarts_with_inherited_sockets_lose_no_answer_and_the_accounts_are_equal() {
+    restarts_with_inherited_sockets(3);
+}
+
+#[test]
+#[ignore = "long: ten restarts, half a minute"]
+fn ten_restarts_with_inherited_sockets_lose_no_answer_and_the_accounts_are_equal() {
+    restarts_with_inherited_sockets(10);
+}
+
+fn restarts_with_inherited_sockets(restarts: usize) {
+    let (house, supervisor) = (house(), Supervisor::listen());
+    let platform = Platform::of(&supervisor.address());
+    platform
+        .while_calling(|| {
+            for life in 0..restarts {
+                let host = supervisor.start(&house);
+                // Part of the lives end with a signal that comes while the host starts.
+                match life % 3 {
+                    0 => platform.until_answers(25),
+                    1 => {
+                        host.signal("HUP");
+                        host.until_started();
+                        platform.until_decisions(10);
+                    }
+                    _ => platform.until_answers(1),
+                }
+                host.stop();
+            }
+            let host = supervisor.start(&house);
+            host.until_started();
+            platform.until_decisions(10);
+            host
+        })
+        .stop();
+    let account = platform.account();
+    assert_eq!(account.refused, 0, "the supervisor's socket refused a connection: {account:?}");
+    assert_eq!(account.lost, 0, "a connection ended without an answer: {account:?}");
+    account.equals(&house);
+    assert_eq!(house.records_of("host.start").len(), restarts + 1);
+}
+
+#[test]
+fn restarts_of_a_host_with_its_own_socket_answer_everything_that_was_accepted() {
+    restarts_with_own_sockets(3);
+}
+
+#[test]
+#[ignore = "long: ten restarts, half a minute"]
+fn ten_restarts_of_a_host_with_its_own_socket_answer_everything_that_was_accepted() {
+    restarts_with_own_sockets(10);
+}
+
+fn restarts_with_own_sockets(restarts: usize) {
+    let house = house();
+    // A port of this test's own, the same in every life.
+    let address = Supervisor::listen().address();
+    house.configure("127.0.0.1:0", &address);
+    let platform = Platform::of(&address);
+    platform
+        .while_calling(|| {
+            for _ in 0..restarts {
+                let host = house.serve();
+                platform.until_decisions(20);
+                host.stop();
+            }
+            let host = house.serve();
+            platform.until_decisions(10);
+            host
+        })
+        .stop();
+    let account = platform.account();
+    assert!(account.decisions.len() > restarts * 20, "{account:?}");
+    // A connection may come between the last look at the queue and the end of the socket: that is what inheriting is for.
+    assert!(account.lost <= restarts, "{account:?}");
+    account.equals(&house);
+}
+
+#[test]
+fn a_stop_is_told_before_it_comes_and_the_host_serves_on_meanwhile() {
+    let house = house();
+    house.configure("shutdown_delay_ms = 300", "shutdown_delay_ms = 60000");
+    let host = house.serve();
+    assert_eq!(host.admin("/ready").status, 200);
+    let mut kept = host.client();
+    let call = |kept: &mut Client| {
+        kept.send(&host.request("token", &sign_in().event(&event()).bytes())).unwrap()
+    };
+    assert_eq!(call(&mut kept).header("connection"), None);
+    host.signal("TERM");
+    host.until_log("the host serves on for a while");
+    let ready = host.admin("/ready");
+    assert_eq!((ready.status, &ready.json["reasons"][0]["code"]), (503, &json!("stopping")));
+    // On the connection that stands and on a new one: a decision, and the word that the connection ends.
+    for client in [&mut kept, &mut host.client()] {
+        let answer = call(client);
+        assert!(answer.index().is_some() && !answer.stops_a_token(), "{answer:?}");
+        assert_eq!(answer.header("connection"), Some("close"));
+    }
+    // A second signal does not wait for the rest of the minute.
+    let begin = Instant::now();
+    let records = house.records_of("hook.decision").len();
+    host.stop();
+    assert!(begin.elapsed() < Duration::from_secs(30), "{:?}", begin.elapsed());
+    assert!(house.records_of("hook.decision").len() >= records.max(3));
+    assert_eq!(house.records().last().unwrap()["t"], "host.stop");
+}
+
+#[test]
+fn while_the_log_cannot_be_opened_calls_get_safe_answers_that_the_log_has_afterwards() {
+    let house = house();
+    // What stands where the log's folder is to be: an error that passes when somebody repairs it.
+    house.write("audit", "no folder");
+    let host = Host::begin_with(&house.path(""), Command::new(binary()));
+    let platform = Platform::of(host.address());
+    platform.while_calling(|| {
+        host.until_log("the host cannot start yet");
+        platform.until_answers(30);
+        let ready = host.admin("/ready");
+        let reason = &ready.json["reasons"][0];
+        assert_eq!((ready.status, &reason["code"]), (503, &json!("starting")), "{ready:?}");
+        assert!(reason["what"].as_str().unwrap().contains("opening the audit log"), "{ready:?}");
+        let status = host.admin("/status").json;
+        assert!(status["start"]["failures"].as_u64() > Some(0), "{status}");
+        assert_eq!(host.admin("/health").status, 200);
+        assert_eq!(host.metric("portcullis_ready"), 0.0);
+        std::fs::remove_file(house.path("audit")).unwrap();
+        host.until_started();
+        platform.until_decisions(10);
+    });
+    host.until_log("the start has finished");
+    assert_eq!(host.admin("/ready").status, 200);
+    host.stop();
+    let account = platform.account();
+    assert!(account.unrecorded >= 30 && account.lost == 0, "{account:?}");
+    account.equals(&house);
+    // Who prefers an end to safe answers says so.
+    house.configure("directory = \"audit\"", "directory = \"trust-root.json\"");
+    let strict = house.run(&["serve", "--strict", "--config", "portcullis.toml"]);
+    assert!(strict.code == 70 && strict.err.contains("audit: "), "{strict:?}");
+}
+
+#[test]
+fn signals_while_a_host_starts_end_it_in_order_or_are_heeded_later() {
+    let house = house();
+    for (calls, signal) in (1..).zip(["TERM", "INT"]) {
+        let host = Host::begin_with(&house.path(""), Command::new(binary()));
+        host.signal("HUP");
+        let answer = host.sign_in(&sign_in());
+        assert_eq!(answer.status, 200, "{answer:?}");
+        host.signal(signal);
+        let log = host.ended();
+        assert!(log.contains("stopping"), "{log}");
+        assert_eq!(house.records().last().unwrap()["t"], "host.stop", "{log}");
+        // The safe answer that left during the start is in the log, whenever that was.
+        assert_eq!(
+            house.records_of("answer.gap").len() + house.records_of("hook.decision").len(),
+            calls
+        );
+    }
+    // A HUP during the start is a look that is due: the file that changed meanwhile is taken up.
+    let host = Host::begin_with(&house.path(""), Command::new(binary()));
+    house.configure("watch_ms = 500", "watch_ms = 600000");
+    host.signal("HUP");
+    host.until_log("configuration active");
+    host.stop();
+}
+
+#[test]
+fn a_killed_host_owes_nothing_that_it_answered() {
+    let (house, supervisor) = (house(), Supervisor::listen());
+    let platform = Platform::of(&supervisor.address());
+    let lives = 3;
+    platform
+        .while_calling(|| {
+            for _ in 0..lives {
+                let host = supervisor.start(&house);
+                host.until_started();
+                platform.until_decisions(15);
+                host.kill();
+            }
+            let host = supervisor.start(&house);
+            host.until_started();
+            platform.until_decisions(5);
+            host
+        })
+        .stop();
+    let account = platform.account();
+    assert_eq!(account.refused, 0, "{account:?}");
+    account.is_within(&house);
+}
+
+#[test]
+fn a_flood_of_connections_changes_no_account() {
+    let house = house();
+    let host = house.serve();
+    let platform = Platform::of(host.address());
+    let address = host.address().to_owned();
+    platform.while_calling(|| {
+        for _ in 0..20 {
+            // Connections that say nothing, below the limit of descriptors of any machine.
+            let idle: Vec<_> = (0..50).filter_map(|_| TcpStream::connect(&address).ok()).collect();
+            platform.until_answers(2);
+            drop(idle);
+        }
+    });
+    host.stop();
+    let account = platform.account();
+    assert_eq!((account.lost, account.refused), (0, 0), "{account:?}");
+    account.equals(&house);
+}
+
+#[test]
+fn a_socket_that_the_host_has_no_use_for_is_refused_before_anything_is_bound() {
+    let house = house();
+    let supervisor = Supervisor::listen();
+    let refused = |name: &str, change: &str| {
+        let mut command = supervisor.command(name);
+        house.configure("[listen]\n", &format!("[listen]\n{change}"));
+        command.args(["serve", "--config", "portcullis.toml"]).current_dir(house.path(""));
+        let output = command.output().unwrap();
+        house.configure(&format!("[listen]\n{change}"), "[listen]\n");
+        assert_eq!(output.status.code(), Some(64), "{output:?}");
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    house.configure("[admin]\n", "[admin]\nenabled = false\n");
+    assert!(refused("admin", "").contains("no admin listener"));
+}
+
+#[test]
+fn the_units_for_systemd_are_in_order() {
+    let folder = portcullis_tests::checkout().join("docs/systemd");
+    let unit = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap();
+    let service = unit("portcullis.service");
+    assert!(service.contains("ExecReload=/bin/kill -HUP $MAINPID"));
+    for socket in ["portcullis.socket", "portcullis-admin.socket"] {
+        assert!(service.contains(socket) && unit(socket).contains("Service=portcullis.service"));
+    }
+    let found = Command::new("systemd-analyze").arg("--version").output();
+    if found.is_err() {
+        println!("skipped: systemd-analyze is missing");
+        return;
+    }
+    // In a folder of their own, with a program that is here: what is checked is their syntax and their settings.
+    let copy = tempfile::tempdir().unwrap();
+    for name in ["portcullis.service", "portcullis.socket", "portcullis-admin.socket"] {
+        let text = unit(name).replace("/usr/local/bin/portcullis", &binary().display().to_string());
+        std::fs::write(copy.path().join(name), text).unwrap();
+    }
+    let units = ["portcullis.service", "portcullis.socket", "portcullis-admin.socket"];
+    let output = Command::new("systemd-analyze")
+        .args(["verify", "--man=no", "--generators=no", "--recursive-errors=no"])
+        .args(units.map(|name| copy.path().join(name)))
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    let ours: Vec<_> = text.lines().filter(|line| line.contains("portcullis")).collect();
+    assert!(ours.is_empty(), "{text}");
+}
+
+/// A house with an allowing plugin, whose host serves on for a moment after a SIGTERM.
+fn house() -> House {
+    let house = House::build(&[Binding::new("token", "mischief", json!({"do": "allow"}))]);
+    house.configure("shutdown_delay_ms = 0", "shutdown_delay_ms = 300");
+    house
+}
+
+fn sign_in() -> SignIn {
+    SignIn::with_groups(&["nurses"])
+}
+
+/// A supervisor, as systemd is one: it holds the socket, whatever becomes of the host.
+struct Supervisor {
+    socket: TcpListener,
+}
+
+impl Supervisor {
+    fn listen() -> Self {
+        Self { socket: TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap() }
+    }
+
+    fn address(&self) -> String {
+        self.socket.local_addr().unwrap().to_string()
+    }
+
+    /// A host's program with the socket as its descriptor 3 and the environment of `sd_listen_fds(3)`.
+    fn command(&self, name: &str) -> Command {
+        let hand_over = "exec 3<&0 0</dev/null; export LISTEN_PID=$$; exec \"$0\" \"$@\"";
+        let mut command = Command::new("sh");
+        command.args(["-c", hand_over]).arg(binary());
+        command.env("LISTEN_FDS", "1").env("LISTEN_FDNAMES", name);
+        command.stdin(Stdio::from(OwnedFd::from(self.socket.try_clone().unwrap())));
+        command
+    }
+
+    /// Starts a host, and waits only until it answers.
+    fn start(&self, house: &House) -> Host {
+        let host = Host::begin_with(&house.path(""), self.command("hooks"));
+        assert_eq!(host.address(), self.address());
+        host
+    }
+}
+
+/// The platform: one caller that keeps its connection, and one with a new connection for each call.
+struct Platform {
+    address: String,
+    account: Mutex<Account>,
+}
+
+/// What a platform knows of its calls.
+#[derive(Default)]
+struct Account {
+    /// Record's index → leaf hash, of answers that name their record.
+    decisions: BTreeMap<u64, String>,
+    /// Of these, answers that let the person in.
+    permitted: usize,
+    /// Answers that name no record.
+    unrecorded: u64,
+    /// Calls on a connection that was accepted, and that got no answer.
+    lost: usize,
+    /// Calls for which there was no connection.
+    refused: usize,
+    /// Calls whose kept connection had ended, and that were sent once more (RFC 9112, 9.3.1).
+    resent: usize,
+    /// What went wrong with lost calls.
+    errors: Vec<String>,
+}
+
+impl Platform {
+    fn of(address: &str) -> Self {
+        Self { address: address.to_owned(), account: Mutex::default() }
+    }
+
+    /// Calls every 20 ms, until `meanwhile` is done.
+    fn while_calling<R>(&self, meanwhile: impl FnOnce() -> R) -> R {
+        let done = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let ends = Ends(&done);
+            for keeps in [true, false] {
+                let done = &done;
+                scope.spawn(move || {
+                    let mut client = Client::new(&self.address);
+                    let mut next = Instant::now();
+                    while !done.load(Ordering::Relaxed) {
+                        if !keeps {
+                            client = Client::new(&self.address);
+                        }
+                        self.call(&mut client, keeps);
+                        // A platform does not call faster because an answer was late.
+                        next = (next + EVERY).max(Instant::now());
+                        thread::sleep(next.saturating_duration_since(Instant::now()));
+                    }
+                });
+            }
+            let result = meanwhile();
+            drop(ends);
+            result
+        })
+    }
+
+    fn call(&self, client: &mut Client, kept: bool) {
+        let body = sign_in().event(&event()).bytes();
+        let request = Raw::post("/okta/token", SECRET, &body);
+        let begin = Instant::now();
+        let mut answer = client.send(&request);
+        // A host may end a connection that nobody uses, and the call may cross that end: then it is sent on another one.
+        let crossed = kept && answer.is_err() && begin.elapsed() < EVERY;
+        if crossed {
+            answer = client.send(&request);
+        }
+        let mut account = self.account();
+        account.resent += usize::from(crossed);
+        match answer {
+            Ok(answer) => account.note(&answer),
+            Err(error) if error.kind() == ErrorKind::ConnectionRefused => account.refused += 1,
+            Err(error) => {
+                account.lost += 1;
+                account.errors.push(format!("{error} after {:?}", begin.elapsed()));
+            }
+        }
+    }
+
+    /// Waits for so many further answers, whatever they say.
+    fn until_answers(&self, further: usize) {
+        let before = self.account().answers();
+        self.until(|account| account.answers() >= before + further);
+    }
+
+    /// Waits for so many further answers that let the person in.
+    fn until_decisions(&self, further: usize) {
+        let before = self.account().permitted;
+        self.until(|account| account.permitted >= before + further);
+    }
+
+    fn until(&self, came: impl Fn(&Account) -> bool) {
+        let begin = Instant::now();
+        while !came(&self.account()) {
+            assert!(begin.elapsed() < PATIENCE, "{:?}", self.account());
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn account(&self) -> MutexGuard<'_, Account> {
+        self.account.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Account {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { decisions, permitted, unrecorded, lost, refused, resent, errors } = self;
+        let recorded = decisions.len();
+        write!(
+            f,
+            "{recorded} recorded, {permitted} of them permitted, {unrecorded} unrecorded, {lost} lost, {refused} refused, {resent} resent, {errors:?}"
+        )
+    }
+}
+
+impl Account {
+    fn note(&mut self, answer: &Answer) {
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let (Some(index), Some(leaf)) = (answer.index(), answer.leaf()) else {
+            assert!(answer.stops_a_token(), "a decision that names no record: {answer:?}");
+            self.unrecorded += 1;
+            return;
+        };
+        self.permitted += usize::from(!answer.stops_a_token());
+        let before = self.decisions.insert(index, leaf.to_owned());
+        assert!(before.is_none(), "two answers name record {index}");
+    }
+
+    fn answers(&self) -> usize {
+        self.decisions.len() + usize::try_from(self.unrecorded).unwrap()
+    }
+
+    /// The log holds exactly the platform's answers.
+    fn equals(&self, house: &House) {
+        println!("{self:?}");
+        // A call that was sent once more had not been answered before.
+        assert_eq!(house.records_of("hook.duplicate").len(), 0, "{self:?}");
+        let log = Logged::of(house);
+        log.holds(self);
+        let known: BTreeSet<_> = self.decisions.keys().copied().collect();
+        let lost = u64::try_from(self.lost).unwrap();
+        if lost == 0 {
+            assert_eq!(known, log.decisions, "records that name no answer of the platform's");
+            assert_eq!(self.unrecorded, log.unrecorded, "answers without a record");
+        } else {
+            self.is_within(house);
+        }
+    }
+
+    /// The log holds every answer of the platform's, and at most those besides that the platform did not get.
+    fn is_within(&self, house: &House) {
+        let log = Logged::of(house);
+        log.holds(self);
+        let lost = u64::try_from(self.lost).unwrap();
+        let further = log.decisions.len() - self.decisions.len();
+        assert!(log.unrecorded >= self.unrecorded, "{} of {self:?}", log.unrecorded);
+        let further = u64::try_from(further).unwrap() + log.unrecorded - self.unrecorded;
+        assert!(
+            further <= lost,
+            "{further} answers in the log that the platform never got: {self:?}"
+        );
+    }
+}
+
+/// What the log knows of answers.
+struct Logged {
+    leaves: Vec<String>,
+    /// Decisions that left, by their record's index.
+    decisions: BTreeSet<u64>,
+    /// Answers that left without a record of their own.
+    unrecorded: u64,
+}
+
+impl Logged {
+    fn of(house: &House) -> Self {
+        let verified = house.verify();
+        assert_eq!(verified.code, 0, "{}{}", verified.out, verified.err);
+        let leaves = house.leaves();
+        let (mut decisions, mut unrecorded) = (BTreeSet::new(), 0);
+        for leaf in &leaves {
+            let record: Value = serde_json::from_str(leaf).unwrap();
+            match record["t"].as_str().unwrap() {
+                "hook.decision" => drop(decisions.insert(record["seq"].as_u64().unwrap())),
+                "answer.gap" => unrecorded += record["count"].as_u64().unwrap(),
+                "answer.superseded" => {
+                    assert!(decisions.remove(&record["of"].as_u64().unwrap()), "{record}");
+                    unrecorded += 1;
+                }
+                _ => {}
+            }
+        }
+        Self { leaves, decisions, unrecorded }
+    }
+
+    /// Every answer that names a record is that record, to the byte.
+    fn holds(&self, account: &Account) {
+        for (index, told) in &account.decisions {
+            let leaf = self.leaves.get(usize::try_from(*index).unwrap());
+            let found = leaf.map(|leaf| leaf_hash(leaf));
+            assert_eq!(found.as_ref(), Some(told), "record {index}: {leaf:?}");
+            assert!(self.decisions.contains(index), "record {index} was taken back: {leaf:?}");
+        }
+    }
+}
+
+/// How often a caller calls.
+const EVERY: Duration = Duration::from_millis(20);
+const PATIENCE: Duration = Duration::from_secs(60);
