@@ -8,6 +8,7 @@ mod ledger;
 mod moment;
 mod order;
 mod platform;
+mod platform_disk;
 mod power;
 mod shortage;
 mod stall;

@@ -283,7 +283,7 @@ fn the_units_for_systemd_are_in_order() {
 }
 
 /// A house with an allowing plugin, whose host serves on for a moment after a SIGTERM.
-fn house() -> House {
+pub fn house() -> House {
     let house = House::build(&[Binding::new("token", "mischief", json!({"do": "allow"}))]);
     house.configure("shutdown_delay_ms = 0", "shutdown_delay_ms = 300");
     house
@@ -326,22 +326,22 @@ impl Supervisor {
 }
 
 /// The platform: one caller that keeps its connection, and one with a new connection for each call.
-struct Platform {
+pub struct Platform {
     address: String,
     account: Mutex<Account>,
 }
 
 /// What a platform knows of its calls.
 #[derive(Default)]
-struct Account {
+pub struct Account {
     /// Record's index → leaf hash, of answers that name their record.
     decisions: BTreeMap<u64, String>,
     /// Of these, answers that let the person in.
     permitted: usize,
     /// Answers that name no record.
-    unrecorded: u64,
+    pub unrecorded: u64,
     /// Calls on a connection that was accepted, and that got no answer.
-    lost: usize,
+    pub lost: usize,
     /// Calls for which there was no connection.
     refused: usize,
     /// Calls whose kept connection had ended, and that were sent once more (RFC 9112, 9.3.1).
@@ -351,12 +351,12 @@ struct Account {
 }
 
 impl Platform {
-    fn of(address: &str) -> Self {
+    pub fn of(address: &str) -> Self {
         Self { address: address.to_owned(), account: Mutex::default() }
     }
 
     /// Calls every 20 ms, until `meanwhile` is done.
-    fn while_calling<R>(&self, meanwhile: impl FnOnce() -> R) -> R {
+    pub fn while_calling<R>(&self, meanwhile: impl FnOnce() -> R) -> R {
         let done = AtomicBool::new(false);
         thread::scope(|scope| {
             let ends = Ends(&done);
@@ -405,13 +405,13 @@ impl Platform {
     }
 
     /// Waits for so many further answers, whatever they say.
-    fn until_answers(&self, further: usize) {
+    pub fn until_answers(&self, further: usize) {
         let before = self.account().answers();
         self.until(|account| account.answers() >= before + further);
     }
 
     /// Waits for so many further answers that let the person in.
-    fn until_decisions(&self, further: usize) {
+    pub fn until_decisions(&self, further: usize) {
         let before = self.account().permitted;
         self.until(|account| account.permitted >= before + further);
     }
@@ -424,7 +424,7 @@ impl Platform {
         }
     }
 
-    fn account(&self) -> MutexGuard<'_, Account> {
+    pub fn account(&self) -> MutexGuard<'_, Account> {
         self.account.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -458,7 +458,7 @@ impl Account {
     }
 
     /// The log holds exactly the platform's answers.
-    fn equals(&self, house: &House) {
+    pub fn equals(&self, house: &House) {
         println!("{self:?}");
         // A call that was sent once more had not been answered before.
         assert_eq!(house.records_of("hook.duplicate").len(), 0, "{self:?}");
@@ -475,7 +475,7 @@ impl Account {
     }
 
     /// The log holds every answer of the platform's, and at most those besides that the platform did not get.
-    fn is_within(&self, house: &House) {
+    pub fn is_within(&self, house: &House) {
         let log = Logged::of(house);
         log.holds(self);
         let lost = u64::try_from(self.lost).unwrap();

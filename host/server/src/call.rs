@@ -33,7 +33,7 @@ use crate::rollout::Why;
 use crate::search::Tally;
 use crate::telemetry::Trace;
 
-pub use leave::{Reply, header_values};
+pub use leave::Reply;
 
 /// One call on its way.
 pub struct Call<'a> {

@@ -111,7 +111,7 @@ impl Frontend {
         match self.host.get() {
             Some(host) => host.refuse(hook, now, reason),
             None => {
-                hook.metrics.refused(reason);
+                hook.metrics.refused(&reason);
                 self.refusals.count(now, &hook.name, reason);
             }
         }

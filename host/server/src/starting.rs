@@ -186,8 +186,9 @@ impl<'a> EarlyCall<'a> {
 
     fn reject(&self, reason: impl Into<Reason>) -> Answer {
         let reason = reason.into();
+        let cause = reason.cause;
         self.frontend.refuse(self.hook, reason);
-        self.safe(reason.cause, "", None)
+        self.safe(cause, "", None)
     }
 
     fn safe(&self, cause: Cause, detail: &str, incoming: Option<&Incoming>) -> Answer {

@@ -531,7 +531,7 @@ impl Call<'_> {
 }
 
 /// Headers as they leave. What cannot stand in a header is left out: the answer does not depend on it.
-pub fn header_values(headers: Vec<(&'static str, String)>) -> Vec<(&'static str, HeaderValue)> {
+fn header_values(headers: Vec<(&'static str, String)>) -> Vec<(&'static str, HeaderValue)> {
     let value = |(name, value)| Some((name, HeaderValue::try_from(value).ok()?));
     headers.into_iter().filter_map(value).collect()
 }

@@ -42,7 +42,7 @@ use crate::registry::Source;
 use crate::release::Standing as ReleaseStanding;
 use crate::resume::Resumes;
 use crate::retry::Retries;
-use crate::roots::Roots;
+use crate::roots::{Arrived, Roots};
 use crate::telemetry::Telemetry;
 use crate::tls::Tls;
 use crate::witness::MEMORY;
@@ -392,7 +392,8 @@ fn trust_root_of(
         Ok(Kept::Nothing) => Default::default(),
         Ok(Kept::Spoilt(_)) | Err(_) => return Ok(()),
     };
-    let (roots, _) = Roots::load(&config.trust, &history, true)?;
+    let arrived = Arrived::read(&config.trust.roots, 0);
+    let (roots, _) = Roots::load(&config.trust, &history, &arrived, true)?;
     lists_keys(roots.newest(), places, config)
 }
 
