@@ -38,6 +38,7 @@ impl TrustRoot {
         }
         let before = self.signers(&envelope, Self::PAYLOAD_TYPE)?;
         if self.root.count(&before.counted) < self.root.threshold {
+            before.unrejected()?;
             let sentence = format!(
                 "{what} is signed by {} of the {} root keys that its predecessor {} asks for",
                 self.root.count(&before.counted),

@@ -1,12 +1,14 @@
 //! DSSE 1.0.2: signing bytes together with their type, and counting who signed.
 //!
 //! Invariant: the payload is decoded once, and [`Verified`] hands out the very bytes that the signatures
-//! cover. What counts is distinct public keys that verify; a key id is a hint, and one that points at another
-//! key than the signature's is refused. Stricter than the specification in two places, so that changing a byte of
-//! a signed file is found: unknown members are refused, and base64 is canonical and in one alphabet throughout the
-//! envelope, the standard or the URL-safe one (RFC 4648, 4 and 5; the latter with or without padding). So whatever is
-//! changed in a file is refused, or leaves its decoded bytes and signatures as they were: where a file has a single
-//! letter that tells the two alphabets apart, that letter has two spellings. Who may sign is for the documents.
+//! cover. What counts is distinct public keys that verify. A signature that does not hold, or whose key id
+//! names another key than the one that made it, counts for nothing and harms nothing: otherwise anybody who
+//! carries a document could have it refused without a key. It is named where too few others are left. Stricter
+//! than the specification in two places, so that changing a byte of what counts is found: unknown members are
+//! refused, and base64 is canonical and in one alphabet throughout the envelope, the standard or the URL-safe one
+//! (RFC 4648, 4 and 5; the latter with or without padding). So whatever is changed in a file is refused, or leaves
+//! its decoded bytes and enough signatures as they were: where a file has a single letter that tells the two
+//! alphabets apart, that letter has two spellings. Who may sign is for the documents.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE, URL_SAFE_NO_PAD};
@@ -42,6 +44,9 @@ pub struct Verified<'e, 'k> {
     pub signers: Vec<&'k PublicKey>,
     /// How many signatures are by none of the keys given.
     pub strangers: usize,
+    /// Signatures that count for nothing: they do not hold under the key that they name, or they name another
+    /// key than the one that made them.
+    pub rejected: Vec<Refusal>,
 }
 
 impl Envelope {
@@ -94,7 +99,7 @@ impl Envelope {
     /// Counts who, among `known`, signed this payload as this type.
     ///
     /// `known` are all keys that the caller has ever heard of, not only those that may sign this: so that a
-    /// signature under a known name that does not hold is found even where it would not have counted.
+    /// signature under a known name that does not hold is told from one by an unknown key.
     pub fn verify<'e, 'k>(
         &'e self,
         payload_type: &str,
@@ -105,13 +110,14 @@ impl Envelope {
             return Err(Refusal::new(RefusalCode::Unsigned, "the envelope carries no signature"));
         }
         let message = pae(&self.payload_type, &self.payload);
-        let mut verified = Verified { payload: &self.payload, signers: Vec::new(), strangers: 0 };
+        let mut verified = Verified { payload: &self.payload, signers: Vec::new(), strangers: 0, rejected: Vec::new() };
         for signature in &self.signatures {
-            match signature.maker(&message, known)? {
-                Some(key)
+            match signature.maker(&message, known) {
+                Ok(Some(key))
                     if verified.signers.iter().any(|counted| counted.bytes() == key.bytes()) => {}
-                Some(key) => verified.signers.push(key),
-                None => verified.strangers += 1,
+                Ok(Some(key)) => verified.signers.push(key),
+                Ok(None) => verified.strangers += 1,
+                Err(refusal) => verified.rejected.push(refusal),
             }
         }
         Ok(verified)

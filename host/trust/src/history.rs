@@ -30,6 +30,10 @@ pub struct History {
     /// The set that was active last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub active: Option<Active>,
+    /// The release sets that came into force last, the oldest first: what a way back goes by. Never part of a
+    /// record, whose `active` says as much.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub activations: Vec<Active>,
     /// The highest serial of each plugin that was active.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub serials: BTreeMap<String, u64>,
@@ -116,6 +120,11 @@ impl History {
         {
             self.active = Some(theirs);
         }
+        self.activations.extend(other.activations.iter().chain(&other.active));
+        self.activations.sort_by_key(|it| (it.resets, it.since, it.version, it.set, it.root));
+        self.activations.dedup();
+        let surplus = self.activations.len().saturating_sub(MAX_ACTIVATIONS);
+        drop(self.activations.drain(..surplus));
         raise(&mut self.serials, &other.serials);
         raise(&mut self.floors, &other.floors);
         self.revoked.merge(&other.revoked);
@@ -135,6 +144,21 @@ impl History {
     /// The serial of the last time reset; 0 where there was none.
     pub fn resets(&self) -> u64 {
         self.time.map_or(0, |time| time.reset)
+    }
+
+    /// Returns the set that a way back from the active one leads to: the one that was active before it. A set
+    /// that was left by going back is passed over, so that going back twice never returns to it.
+    pub fn before_active(&self) -> Option<Active> {
+        let mut line: Vec<Active> = Vec::new();
+        for activation in &self.activations {
+            // Going back to a version leaves all above it.
+            while line.last().is_some_and(|last| last.version >= activation.version) {
+                line.pop();
+            }
+            line.push(*activation);
+        }
+        let active = line.pop()?;
+        line.pop().filter(|_| self.active.is_none_or(|it| it.set == active.set))
     }
 
     /// Whether a release set may come into force.
@@ -237,6 +261,9 @@ fn raise(ours: &mut BTreeMap<String, u64>, theirs: &BTreeMap<String, u64>) {
     }
 }
 
+/// The activations that are remembered.
+const MAX_ACTIVATIONS: usize = 32;
+
 fn is_zero(number: &u64) -> bool {
     *number == 0
 }
@@ -334,6 +361,34 @@ mod tests {
         assert!(matches!(again(set.expires), Ok(Passage::Again(_))));
         assert!(matches!(again(Millis(set.grace.0 - 1)), Ok(Passage::Again(_))));
         assert_eq!(again(set.grace), Err("grace-over"));
+    }
+
+    #[test]
+    fn the_way_back_never_leads_to_a_set_that_was_left() {
+        let mut history = History::default();
+        let mut now = SINCE.0;
+        let mut activate = |version: u64| {
+            now += 1;
+            let digest = Digest([u8::try_from(version).unwrap(); 32]);
+            let (root, since) = (1, Millis(now));
+            let active = Active { version, set: digest, root, since, resets: 0 };
+            history.join(&History::of(&set(version, 1), active));
+            history.before_active().map(|active| active.version)
+        };
+        assert_eq!(activate(1), None);
+        assert_eq!(activate(2), Some(1));
+        assert_eq!(activate(1), None, "2 was left");
+        assert_eq!(activate(3), Some(1), "not 2, which was left");
+        assert_eq!(activate(4), Some(3));
+        assert_eq!(activate(2), Some(1), "3 and 4 were left for 2");
+        for version in 5..60 {
+            activate(version);
+        }
+        assert_eq!(activate(60), Some(59));
+        assert_eq!(history.activations.len(), MAX_ACTIVATIONS);
+        // A restart of the active set is no further activation.
+        let last = history.activations.last().copied().unwrap();
+        assert!(!history.join(&History { active: Some(last), ..History::default() }));
     }
 
     #[test]

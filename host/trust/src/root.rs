@@ -57,6 +57,8 @@ pub(crate) struct Signers<'r> {
     pub(crate) counted: Vec<&'r PublicKey>,
     /// Keys that the root has revoked: they count no more.
     pub(crate) revoked: Vec<&'r PublicKey>,
+    /// The first signature that counts for nothing, and why.
+    pub(crate) rejected: Option<Refusal>,
 }
 
 /// Some keys, and how many of them must sign.
@@ -170,9 +172,19 @@ impl TrustRoot {
         envelope: &Envelope,
         payload_type: &str,
     ) -> Result<Signers<'_>, Refusal> {
-        let signers = envelope.verify(payload_type, &self.known)?.signers;
-        let (revoked, counted) = signers.into_iter().partition(|key| self.is_revoked(key));
-        Ok(Signers { counted, revoked })
+        let verified = envelope.verify(payload_type, &self.known)?;
+        let (revoked, counted) = verified.signers.into_iter().partition(|key| self.is_revoked(key));
+        Ok(Signers { counted, revoked, rejected: verified.rejected.into_iter().next() })
+    }
+
+    /// Returns why signatures of an envelope count for nothing, although the document may have enough others:
+    /// somebody altered it, or signed it wrongly.
+    ///
+    /// # Errors
+    /// The envelope does not read, or has no signature.
+    pub fn rejected_signatures(&self, envelope: &[u8]) -> Result<Vec<Refusal>, Refusal> {
+        let envelope = Envelope::parse(envelope)?;
+        Ok(envelope.verify(envelope.payload_type(), &self.known)?.rejected)
     }
 
     /// Refuses once this root's time is over.
@@ -207,6 +219,7 @@ impl Role {
         role: &str,
     ) -> Result<(), Refusal> {
         match self.count(&signers.counted) {
+            few if few < self.threshold && signers.rejected.is_some() => signers.unrejected(),
             few if few < self.threshold && !signers.revoked.is_empty() => {
                 Err(signers.revoked(what))
             }
@@ -228,6 +241,11 @@ impl Role {
 }
 
 impl Signers<'_> {
+    /// Refuses where a signature counts for nothing: what a document with too few signatures is refused for.
+    pub(crate) fn unrejected(&self) -> Result<(), Refusal> {
+        self.rejected.clone().map_or(Ok(()), Err)
+    }
+
     /// The refusal of a document that has too few signatures without those of revoked keys.
     pub(crate) fn revoked(&self, what: &str) -> Refusal {
         let names: Vec<_> = self.revoked.iter().map(|key| quoted(&key.keyid())).collect();

@@ -60,7 +60,7 @@ impl VerifiedManifest {
                 keys.iter().partition(|key| later.is_revoked(key));
             if left.len() < *threshold {
                 let what = format!("the manifest of {}", quoted(&self.manifest.id));
-                return Err(Signers { counted: left, revoked }.revoked(&what));
+                return Err(Signers { counted: left, revoked, rejected: None }.revoked(&what));
             }
         }
         Ok(())
@@ -118,6 +118,24 @@ pub fn verify_release(
     }
     within(&format!("the release set {}", set.version), set.issued, set.expires, now)?;
     Ok(set)
+}
+
+/// Refuses a release set that was let in under `root` once a `later` root has revoked so many of the keys that
+/// signed it that too few are left. What a later root merely leaves out does not touch what was let in before.
+pub fn release_stands(
+    root: &TrustRoot,
+    later: &TrustRoot,
+    envelope: &[u8],
+) -> Result<(), Refusal> {
+    let envelope = Envelope::parse(envelope)?;
+    let signers = root.signers(&envelope, ReleaseSet::PAYLOAD_TYPE)?;
+    let ours = root.release.among(&signers.counted);
+    let (revoked, counted): (Vec<_>, Vec<_>) =
+        ours.into_iter().partition(|key| later.is_revoked(key));
+    if revoked.is_empty() || counted.len() >= root.release.threshold {
+        return Ok(());
+    }
+    Err(Signers { counted, revoked, rejected: None }.revoked("the release set"))
 }
 
 /// What a release set revokes: taken from every set that enough release keys signed, whatever else is wrong with it, since
@@ -269,6 +287,7 @@ fn reviewed(
     if others.len() >= threshold {
         return Ok((cloned(&others), threshold));
     }
+    signers.unrejected()?;
     if let Some(own) = own.first() {
         let sentence =
             format!("{} has published the manifest, and reviewed it too", quoted(own.name()));
@@ -302,6 +321,7 @@ fn signed_by<'r>(
     if !enough.is_empty() {
         return Ok(enough);
     }
+    signers.unrejected()?;
     if !signers.revoked.is_empty() {
         return Err(signers.revoked("the manifest"));
     }

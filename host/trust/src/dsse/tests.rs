@@ -38,22 +38,44 @@ fn a_stranger_s_signature_neither_counts_nor_harms() {
 }
 
 #[test]
+fn a_signature_that_does_not_hold_neither_counts_nor_harms() {
+    let (one, two) = (key("one", 1), key("two", 2));
+    let known = [one.public().clone(), two.public().clone()];
+    let mut envelope = Envelope::parse(&sign("t", b"{}", &[&one])).unwrap();
+    // Anybody can write this without a key, before and after the genuine signature.
+    for at in [0, 2] {
+        let bytes = [u8::try_from(at).unwrap(); 64];
+        envelope.signatures.insert(at, Signature { keyid: two.public().keyid(), bytes });
+    }
+    let copied = Signature { keyid: two.public().keyid(), bytes: one.sign(&envelope.message()) };
+    envelope.signatures.push(copied);
+    let verified = envelope.verify("t", &known).unwrap();
+    let signers: Vec<_> = verified.signers.iter().map(|key| key.keyid()).collect();
+    assert_eq!(signers, [one.public().keyid()], "one key counts, and once");
+    let codes: Vec<_> = verified.rejected.iter().map(Refusal::code).collect();
+    assert_eq!(codes, ["bad-signature", "bad-signature", "keyid-mismatch"]);
+}
+
+#[test]
 fn key_ids_are_hints_that_must_not_lie() {
     let (one, two) = (key("one", 1), key("two", 2));
     let known = [one.public().clone(), two.public().clone()];
     let text = String::from_utf8(sign("t", b"{}", &[&one])).unwrap();
     let keyid = one.public().keyid();
     let verify = |text: &str| {
-        Envelope::parse(text.as_bytes()).unwrap().verify("t", &known).map(|v| v.signers.len())
+        let envelope = Envelope::parse(text.as_bytes()).unwrap();
+        let verified = envelope.verify("t", &known).unwrap();
+        let rejected: Vec<_> = verified.rejected.iter().map(Refusal::code).collect();
+        (verified.signers.len(), rejected)
     };
 
     let named_two = text.replace(&keyid, &two.public().keyid());
     let named_nobody = text.replace(&keyid, "nobody+00000000");
     for lie in [&named_two, &named_nobody] {
-        assert_eq!(verify(lie).unwrap_err().code(), "keyid-mismatch", "{lie}");
+        assert_eq!(verify(lie), (0, vec!["keyid-mismatch"]), "{lie}");
     }
     for silence in [text.replace(&keyid, ""), text.replace(&format!(r#""keyid":"{keyid}","#), "")] {
-        assert_eq!(verify(&silence), Ok(1), "{silence}");
+        assert_eq!(verify(&silence), (1, vec![]), "{silence}");
     }
 }
 
@@ -63,11 +85,14 @@ fn another_type_or_payload_is_another_message() {
     let known = [one.public().clone()];
     let text = String::from_utf8(sign("t", b"{}", &[&one])).unwrap();
     let code = |text: &str, payload_type| {
-        Envelope::parse(text.as_bytes())
-            .unwrap()
-            .verify(payload_type, &known)
-            .err()
-            .map(|refusal| refusal.code())
+        let envelope = Envelope::parse(text.as_bytes()).unwrap();
+        match envelope.verify(payload_type, &known) {
+            Ok(verified) => {
+                assert!(verified.signers.is_empty(), "{text}");
+                verified.rejected.first().map(Refusal::code)
+            }
+            Err(refusal) => Some(refusal.code()),
+        }
     };
     assert_eq!(code(&text, "u"), Some("wrong-payload-type"));
     assert_eq!(
