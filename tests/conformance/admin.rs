@@ -197,18 +197,18 @@ fn readiness_tells_the_truth() {
 }
 
 #[test]
-fn what_has_ended_is_not_ready_unless_the_operator_says_so() {
+fn what_has_ended_leaves_a_host_ready_unless_the_operator_says_otherwise() {
     let house = House::build(&[]);
-    house.configure(
-        "address = \"127.0.0.2:0\"\n\n[listen]",
-        "address = \"127.0.0.2:0\"\nexpired_is_ready = true\n\n[listen]",
-    );
     house.configure("watch_ms = 500", "watch_ms = 0");
     let ends = now() + 15;
     house.sign_root(|source| {
         source.replace("days = 30", &format!("expires = \"{}\"", rfc3339(ends)))
     });
+    let checked = house.must(&["check", "--config", "portcullis.toml"]);
+    assert!(checked.contains("warning: the trust root 1 ends at "), "{checked}");
+    assert!(checked.contains("[trust-root-expires]"), "{checked}");
     let host = house.serve();
+    host.until_log("the trust root 1 ends at ");
     let wait = |part: &str| {
         let begin = Instant::now();
         while !codes(&host.admin("/ready"), part).contains(&"trust-root-expired".to_owned()) {
@@ -218,10 +218,22 @@ fn what_has_ended_is_not_ready_unless_the_operator_says_so() {
     };
     wait("warnings");
     assert_eq!(host.admin("/ready").status, 200);
-    house.configure("expired_is_ready = true", "expired_is_ready = false");
-    host.look(&["configuration active"]);
-    wait("reasons");
-    assert_eq!(host.admin("/ready").status, 503);
+    host.until_log("the trust root 1 ended at ");
+    // Under its name, and under the one that it had before.
+    let mut before = "[listen]".to_owned();
+    for (setting, part, status) in [
+        ("ready_when_expired = false", "reasons", 503),
+        ("ready_when_expired = true", "warnings", 200),
+        ("expired_is_ready = false", "reasons", 503),
+        ("expired_is_ready = true", "warnings", 200),
+    ] {
+        let after = format!("{setting}\n\n[listen]");
+        house.configure(&before, &after);
+        before = after;
+        host.look(&["configuration active"]);
+        wait(part);
+        assert_eq!(host.admin("/ready").status, status, "{setting}");
+    }
     assert!(host.sign_in(&SignIn::with_groups(&[])).index().is_some(), "it goes on deciding");
     drop(host.stop());
 }

@@ -5,7 +5,7 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
-use portcullis_tests::{Binding, House, Ran, binary, duties, golden, normal};
+use portcullis_tests::{Binding, House, RELEASE_SET, Ran, binary, duties, golden, normal};
 use serde_json::{Value, json};
 
 #[test]
@@ -141,12 +141,16 @@ fn check_says_what_serve_would_do() {
     );
     assert_eq!(
         told["warnings"].as_array().map(Vec::len),
-        Some(1),
-        "nothing enforces on the import hook: {told}"
+        Some(2),
+        "nothing enforces on the import hook, and the set ends within a week: {told}"
     );
     assert!(!house.path("audit").exists(), "check writes nothing");
 
-    house.release(&[Binding::new("token", "sod", duties()).say(&[("review", "deny")])]);
+    // `release sign` refuses this; somebody who signs with other tools is not held back by it.
+    house.release(&[Binding::new("token", "sod", duties())]);
+    let mut set = house.opened("release/release.json");
+    set["bindings"][0]["say"] = json!({"review": "deny"});
+    house.write("release/release.json", house.forge("release", RELEASE_SET, &set.to_string()));
     let unsayable = house.run(&["check", "--config", "portcullis.toml"]);
     assert_eq!(unsayable.code, 1);
     golden("check-unsayable.txt", &normal(&unsayable.err));

@@ -20,6 +20,7 @@ mod faulty_http;
 mod generic;
 mod import;
 mod languages;
+mod last_good;
 mod modes;
 mod open;
 mod operators;

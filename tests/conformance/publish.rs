@@ -329,3 +329,185 @@ fn a_folder_that_hosts_read_is_filled_without_their_configuration() {
         )
     );
 }
+
+const GROUNDS: [&str; 8] = [
+    "--person",
+    "noor.haddad",
+    "--reason",
+    "too lenient",
+    "--ticket",
+    "CHG-79",
+    "--key",
+    "keys/release.key",
+];
+
+#[test]
+fn the_way_back_leads_to_what_was_active_before_and_never_to_what_was_left() {
+    // From a host's configuration, from what hosts say, and from the folder alone.
+    for by in ["the configuration", "a host", "the folder"] {
+        let house = House::build(&[Binding::new("token", "sod", duties())]);
+        let host = house.serve();
+        let admin = format!("http://{}", host.admin_address());
+        let mut place = if by == "the configuration" {
+            vec!["--config", "portcullis.toml"]
+        } else {
+            vec!["--to", "release", "--root", "trust-root.json"]
+        };
+        if by != "the folder" {
+            place.extend(["--host", &admin]);
+        }
+        let publish = |version: u64, settings: Value| {
+            dist(&house, version, &settings, |source| source);
+            let set = ["release", "publish", "--set", "dist/release.json"];
+            let ran = house.run(&[&set[..], &place].concat());
+            assert_eq!(ran.code, 0, "{by}: {ran:?}");
+            host.until_log(&format!("release active generation={version}"));
+        };
+        let back =
+            |further: &[&str]| house.run(&[&["release", "rollback"][..], &place, further].concat());
+        publish(2, lenient());
+        // What would be done, who must sign for it, and nothing else.
+        let before = house.read("release/release.json");
+        let ran = back(&["--dry-run"]);
+        assert_eq!(ran.code, 0, "{by}: {ran:?}");
+        for said in [
+            "release set 2 → 1\n  ~ token: org.portcullis.sod settings ",
+            "hosts go back from 2 to 1 by a downgrade, which 1 of test.example/release+",
+            "nothing was put in place",
+        ] {
+            assert!(ran.out.contains(said), "{by}: {said}: {}", ran.out);
+        }
+        assert_eq!(house.read("release/release.json"), before, "{by}");
+        assert!(!house.path("release/downgrade.json").exists(), "{by}");
+        let ran = back(&GROUNDS);
+        assert!(ran.code == 0 && ran.out.contains("release set 2 → 1"), "{by}: {ran:?}");
+        let until_stops = |wanted: bool| {
+            let begin = std::time::Instant::now();
+            while stops(&host) != wanted {
+                assert!(begin.elapsed() < std::time::Duration::from_secs(60), "{by}");
+            }
+        };
+        until_stops(true);
+        // Further back than the first there is nothing, and 2 was left.
+        let ran = back(&["--dry-run"]);
+        assert_eq!(ran.code, 1, "{by}: {ran:?}");
+        assert!(ran.err.contains("no release was active before release set 1"), "{by}: {ran:?}");
+        publish(3, lenient());
+        let ran = back(&["--dry-run", "--format", "json"]);
+        let plan: Value = serde_json::from_str(&ran.out).unwrap_or_else(|_| panic!("{ran:?}"));
+        assert_eq!(
+            (&plan["version"], &plan["needs_downgrade"], &plan["published"]),
+            (&json!(1), &json!(true), &json!(false)),
+            "{by}: {plan}"
+        );
+        let ran = back(&GROUNDS);
+        assert!(ran.code == 0 && ran.out.contains("release set 3 → 1"), "{by}: {ran:?}");
+        until_stops(true);
+        host.stop();
+    }
+}
+
+#[test]
+fn a_release_that_hosts_refuse_is_left_without_a_downgrade() {
+    let house = House::build(&[Binding::new("token", "sod", duties())]);
+    let host = house.serve();
+    dist(&house, 2, &lenient(), |source| source);
+    assert_eq!(publish(&house, &[]).code, 0);
+    host.until_log("release active generation=2");
+    // Past `publish`, into the folder by hand: a set for a hook that the host does not have.
+    house.must(&["release", "status", "--config", "portcullis.toml"]);
+    let mut set = house.opened("release/release.json");
+    set["version"] = json!(3);
+    set["bindings"][0]["hook"] = json!("night-token");
+    let third = house.forge("release", portcullis_tests::RELEASE_SET, &set.to_string());
+    fs::copy(house.path("release/release.json"), house.path("second.json")).unwrap();
+    house.write("release/release.json", third);
+    host.until_log("code=\"binding-unworkable\"");
+    let back = ["release", "rollback", "--config", "portcullis.toml"];
+    let ran = house.run(&[&back[..], &["--dry-run"]].concat());
+    assert_eq!(ran.code, 1, "2 is in no archive: {ran:?}");
+    fs::copy(house.path("second.json"), house.path("release/archive/release-2.json")).unwrap();
+    let ran = house.run(&back);
+    assert!(ran.code == 0 && ran.out.contains("no downgrade is needed"), "{ran:?}");
+    assert_eq!(house.read("release/release.json"), house.read("second.json"));
+    host.stop();
+}
+
+#[test]
+fn what_a_host_would_refuse_is_not_signed() {
+    let house = House::build(&[Binding::new("token", "sod", duties())]);
+    let sign = |change: &dyn Fn(String) -> String, further: &[&str]| {
+        fs::create_dir_all(house.path("dist")).unwrap();
+        house.write("dist/sod.json", duties().to_string());
+        let source = "version = 9\nvalidity = { days = 1 }\nplugins = [\"../release/plugins/sod.manifest.json\"]\n\
+             [[binding]]\nhook = \"token\"\nplugin = \"org.portcullis.sod\"\nsettings = \"sod.json\"\nmode = \"enforce\"\n\
+             say = { review = \"deny\", step-up = \"deny\" }\n";
+        house.write("dist/release.toml", change(source.to_owned()));
+        let command = [
+            "release",
+            "sign",
+            "--source",
+            "dist/release.toml",
+            "--root",
+            "trust-root.json",
+            "--key",
+            "keys/release.key",
+            "--output",
+            "dist/release.json",
+        ];
+        house.run(&[&command[..], further].concat())
+    };
+    let config = ["--config", "portcullis.toml"];
+    assert_eq!(sign(&|source| source, &config).code, 0);
+    type Case<'a> = (&'a str, &'a dyn Fn(String) -> String, &'a [&'a str]);
+    let cases: [Case<'_>; 7] = [
+        ("binding-unworkable", &|source| source.replace("review = \"deny\", ", ""), &[]),
+        (
+            "binding-unworkable",
+            &|source| source.replace("step-up = \"deny\"", "step-up = \"open\""),
+            &[],
+        ),
+        ("binding-unworkable", &|source| source.replace("\"token\"", "\"night-token\""), &config),
+        (
+            "release-malformed",
+            &|source| source.replace("days = 1", "expires = \"2026-01-01T00:00:00Z\""),
+            &[],
+        ),
+        (
+            "settings-invalid",
+            &|source| {
+                house.write("dist/sod.json", "{\"rulez\":[]}");
+                source
+            },
+            &[],
+        ),
+        ("cannot read", &|source| source.replace("sod.json", "gone.json"), &[]),
+        (
+            "file-missing",
+            &|source| {
+                fs::rename(house.path("release/plugins/sod.wasm"), house.path("release/sod.wasm"))
+                    .unwrap();
+                source
+            },
+            &[],
+        ),
+    ];
+    for (code, change, further) in cases {
+        let _ = fs::remove_file(house.path("dist/release.json"));
+        let ran = sign(change, further);
+        assert_ne!(ran.code, 0, "{code}: {ran:?}");
+        assert!(ran.err.contains(code), "{code}: {ran:?}");
+        assert!(!house.path("dist/release.json").exists(), "{code}: nothing was signed");
+    }
+    // The component is elsewhere: named, or left to whoever publishes.
+    assert_eq!(sign(&|source| source, &["--from", "release"]).code, 0);
+    assert_eq!(sign(&|source| source, &["--without-components"]).code, 0);
+    // Everything that is wrong is named at once.
+    let twice = |source: String| {
+        let binding = source.split_once("[[binding]]").unwrap().1.to_owned();
+        let more = binding.replace("\"token\"", "\"import\"").replace("step-up", "drop-grant");
+        format!("{}\n[[binding]]{more}", source.replace("review = \"deny\", ", ""))
+    };
+    let ran = sign(&twice, &["--without-components"]);
+    assert_eq!(ran.err.matches("[binding-unworkable]").count(), 2, "{ran:?}");
+}

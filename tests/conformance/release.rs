@@ -59,8 +59,13 @@ fn a_refused_release_changes_nothing_and_says_why() {
     good.restore(&house);
 
     // What the publisher and the operator sign in good faith can still be of no use here.
+    house.release(&[Binding::new("token", "sod", duties())]);
+    let mut unsayable = house.opened("release/release.json");
+    unsayable["bindings"][0]["say"] = json!({});
+    let unsayable = house.forge("release", RELEASE_SET, &unsayable.to_string());
+    house.write("release/release.json", unsayable);
+    trial.refused("binding-unworkable");
     for (bindings, code) in [
-        (vec![Binding::new("token", "sod", duties()).say(&[])], "binding-unworkable"),
         (vec![Binding::new("night-token", "sod", duties())], "binding-unworkable"),
         (
             // Nothing that a schema can know: the rule names a function that is none.

@@ -43,8 +43,8 @@ fn an_older_set_comes_back_by_a_signed_downgrade_only() {
     let mut house = strict_then_lenient();
     house.write("release/release.json", house.read("first.json"));
     let host = house.serve();
-    // After a restart too: nothing is in force, which is the safe answer for everybody.
-    assert!(host.sign_in(&SignIn::with_groups(&["ward-reader"])).stops_a_token());
+    // After a restart too: the last good one goes on, which is lenient.
+    assert!(!host.sign_in(&SignIn::with_groups(&CONFLICT)).stops_a_token());
     let refused = |host: &portcullis_tests::Host, code: &str| {
         let said = host.look(&["release refused", "release active"]);
         assert!(said.contains(&format!("code=\"{code}\"")), "{code}: {said}");
@@ -147,7 +147,8 @@ fn nothing_is_forgotten_with_the_file_that_remembers_it() {
     house.write("trust-state/memory", memory.replace("\"highest\":2", "\"highest\":1"));
     assert!(code(&house).contains("[release-older]"));
     let host = house.serve();
-    assert!(host.sign_in(&SignIn::with_groups(&["ward-reader"])).stops_a_token());
+    let conflict = host.sign_in(&SignIn::with_groups(&CONFLICT));
+    assert!(!conflict.stops_a_token(), "the last good one goes on, not the older one");
     host.stop();
     assert_eq!(house.records_of("trust.spoilt").len(), 1);
     assert!(house.read("trust-state/memory").contains("\"highest\":2"), "it is whole again");
@@ -219,8 +220,10 @@ fn a_host_from_an_old_backup_neither_takes_the_old_set_nor_forks_its_log() {
                 host.look(&["release refused", "release active"])
                     .contains("code=\"release-older\"")
             );
-            assert!(
-                host.sign_in(&SignIn::with_groups(&["ward-reader"])).stops_a_token(),
+            // The copy of the last good one is where the host's own folder was not in the backup.
+            assert_eq!(
+                host.sign_in(&SignIn::with_groups(&CONFLICT)).stops_a_token(),
+                witnessed,
                 "no old set decides"
             );
             host.stop();

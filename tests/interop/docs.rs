@@ -279,7 +279,9 @@ fn the_operating_page_lists_every_metric_and_every_reason() {
     host.stop();
     let listed: BTreeSet<_> = rows(&page, "### Metrics").into_iter().flatten().collect();
     assert_eq!(listed, families, "the metrics of the page, and those of the host");
-    let source = fs::read_to_string(checkout().join("host/server/src/admin/ready.rs")).unwrap();
+    let source = ["admin/ready.rs", "expiry.rs"]
+        .map(|file| fs::read_to_string(checkout().join("host/server/src").join(file)).unwrap());
+    let source = source.concat();
     let words = source
         .split('"')
         .skip(1)

@@ -36,7 +36,10 @@ pub fn normal(text: &str) -> String {
         let hexadecimal = word.len() >= 8 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
         match () {
             () if hexadecimal => "…".to_owned(),
-            () if word.bytes().all(|byte| byte.is_ascii_digit()) && !word.is_empty() => {
+            // A time, such as 2026-11-30T19:33:49Z, has letters in it.
+            () if word.starts_with(|letter: char| letter.is_ascii_digit())
+                && word.bytes().all(|byte| byte.is_ascii_digit() || b"TZ".contains(&byte)) =>
+            {
                 "0".to_owned()
             }
             () => word.to_owned(),

@@ -39,9 +39,15 @@ impl Check {
                 for complaint in error.complaints() {
                     failed.push_str(&format!("\n  {complaint}"));
                 }
+                let last_good = prepared.last_good();
+                if let Some(version) = last_good {
+                    failed.push_str(&format!(
+                        "\n`serve` would go on with release set {version}, which was active last, from its own copy"
+                    ));
+                }
                 if self.format == Format::Json {
                     print(
-                        json!({"refused": error.code(), "sentence": error.to_string(), "hint": error.hint()}),
+                        json!({"last_good": last_good, "refused": error.code(), "sentence": error.to_string(), "hint": error.hint()}),
                     );
                 }
                 return Err(Failed::wrong(failed).hint(error.hint()));
@@ -60,6 +66,11 @@ impl Check {
         if strays.unexamined > 0 {
             warnings.push(format!("{} files were too many to examine", strays.unexamined));
         }
+        warnings.extend(prepared.expiring());
+        warnings.extend(prepared.rejected_signatures().iter().map(|(file, refusal)| {
+            let (file, code) = (file.display(), refusal.code());
+            format!("`{file}` carries a signature that counts for nothing: {refusal} [{code}]")
+        }));
         let mut lines = Vec::new();
         for (hook, bindings) in prepared.config().hooks.iter().zip(&generation.hooks) {
             for binding in bindings.iter() {

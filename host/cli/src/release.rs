@@ -1,5 +1,6 @@
 //! `portcullis release`: release sets, how they come to hosts, and the way back to an older one.
 
+mod checks;
 mod difference;
 mod package;
 mod publish;
@@ -8,16 +9,14 @@ mod rollback;
 mod shelf;
 mod status;
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use portcullis_keys::SecretKey;
 use portcullis_model::Millis;
 use portcullis_server::Clock;
 use portcullis_trust::{
-    Downgrade, Envelope, Refusal, RefusalCode, ReleaseSet, ReleaseSource, TrustRoot, sha256, sign,
-    verify_manifest, verify_release,
+    Downgrade, Envelope, Refusal, RefusalCode, ReleaseSet, TrustRoot, sha256, sign, verify_release,
 };
 use serde_json::json;
 
@@ -25,6 +24,8 @@ use crate::files;
 use crate::outcome::{Done, Failed, Format};
 use crate::registry::{PullRelease, PushRelease};
 use crate::root::{add_all, chain};
+
+use checks::SignChecks;
 
 /// Sign release sets, bring them to hosts, and go back.
 #[derive(Subcommand)]
@@ -84,6 +85,8 @@ pub struct Sign {
     /// Where the envelope goes.
     #[arg(long)]
     output: PathBuf,
+    #[command(flatten)]
+    checks: SignChecks,
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
 }
@@ -148,7 +151,7 @@ impl Sign {
         let keys = crate::plugin::read_keys(&self.keys)?;
         let envelope = match (&self.source, &self.add_to) {
             (Some(source), None) => {
-                let payload = payload(source, &root, now)?;
+                let payload = self.checks.payload(source, &root, now)?;
                 sign(ReleaseSet::PAYLOAD_TYPE, &payload, &keys.iter().collect::<Vec<_>>())
             }
             (None, Some(envelope)) => add_all(files::read(envelope)?, &keys)?,
@@ -173,52 +176,6 @@ impl Sign {
         );
         Ok(())
     }
-}
-
-fn payload(source: &Path, root: &TrustRoot, now: Millis) -> Done<Vec<u8>> {
-    let base = source.parent().unwrap_or(Path::new(""));
-    let source = ReleaseSource::parse(&files::read_text(source)?)?;
-    let mut named = BTreeMap::new();
-    for file in source.files() {
-        named.insert(file.to_owned(), files::read(&base.join(file))?);
-    }
-    let payload = source.to_payload(root, &named, now)?;
-    check_settings(&payload, root, &named, now)?;
-    Ok(payload)
-}
-
-/// Holds the settings of every binding against the schema in its plugin's manifest: who signs hears what a host would refuse.
-fn check_settings(
-    payload: &[u8],
-    root: &TrustRoot,
-    named: &BTreeMap<String, Vec<u8>>,
-    now: Millis,
-) -> Done {
-    let set = ReleaseSet::unverified_payload(payload)?;
-    let by_digest = |digest| named.values().find(|bytes| sha256(bytes) == digest);
-    for binding in &set.bindings {
-        let Some(entry) = set.plugins.get(&binding.plugin) else { continue };
-        let listed = |envelope: &&Vec<u8>| {
-            Envelope::parse(envelope)
-                .is_ok_and(|parsed| sha256(parsed.unverified_payload()) == entry.manifest)
-        };
-        let Some(envelope) = named.values().find(listed) else { continue };
-        let manifest = verify_manifest(root, envelope, now)?.manifest;
-        let settings = by_digest(binding.settings).map_or(&b"{}"[..], Vec::as_slice);
-        let settings = String::from_utf8_lossy(settings);
-        portcullis_server::check_binding(&manifest, &settings).map_err(|failed| {
-            let lines: Vec<_> =
-                failed.complaints().iter().map(|complaint| format!("\n  {complaint}")).collect();
-            let (hook, plugin) = (&binding.hook, &binding.plugin);
-            let message = format!(
-                "binding of `{plugin}` on hook `{hook}`: {failed} [{}]{}",
-                failed.code(),
-                lines.concat()
-            );
-            Failed::wrong(message).hint(Some(failed.hint()))
-        })?;
-    }
-    Ok(())
 }
 
 impl Back {

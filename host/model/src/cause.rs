@@ -51,6 +51,8 @@ pub enum Cause {
     PluginFault,
     /// Plugin: it is revoked, and was to bind.
     PluginRevoked,
+    /// Plugin: it was to bind, and could not be made ready from the last good release.
+    PluginUnavailable,
     /// Plugin: it failed too often and is left alone for a while.
     PluginQuarantined,
     /// Plugin: it said what its manifest does not declare, or what is not well-formed.
@@ -104,6 +106,7 @@ impl Cause {
             | Self::ObserverSkipped => Party::Host,
             Self::PluginFault
             | Self::PluginRevoked
+            | Self::PluginUnavailable
             | Self::PluginQuarantined
             | Self::PluginOverreach
             | Self::MissingRead
@@ -113,7 +116,7 @@ impl Cause {
     }
 
     /// Every cause, for tables and counters.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 30] = [
         Self::CallerUnproven,
         Self::BodyTooLarge,
         Self::BodyIncomplete,
@@ -137,6 +140,7 @@ impl Cause {
         Self::HostFault,
         Self::PluginFault,
         Self::PluginRevoked,
+        Self::PluginUnavailable,
         Self::PluginQuarantined,
         Self::PluginOverreach,
         Self::MissingRead,
@@ -171,6 +175,7 @@ impl Cause {
             Self::HostFault => "host-fault",
             Self::PluginFault => "plugin-fault",
             Self::PluginRevoked => "plugin-revoked",
+            Self::PluginUnavailable => "plugin-unavailable",
             Self::PluginQuarantined => "plugin-quarantined",
             Self::PluginOverreach => "plugin-overreach",
             Self::MissingRead => "missing-read",

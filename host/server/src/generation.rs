@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 
 use portcullis_engine::Plugin;
 use portcullis_model::json::quote;
-use portcullis_model::{Digest, Effect, Millis, Mode, Wanted};
+use portcullis_model::{Cause, Digest, Effect, Millis, Mode, Wanted};
 use portcullis_trust::{Manifest, Passage, ReleaseSet, VerifiedManifest, VerifiedPlugin};
 
 use crate::breaker::Breaker;
@@ -16,6 +16,7 @@ use crate::config::HookConfig;
 use crate::lane::Lane;
 use crate::metrics::BindingMetrics;
 use crate::preparation::Against;
+use crate::release::LeftOut;
 use crate::rollout::cohort::DEPARTMENT;
 use crate::rollout::{self, Rollout};
 
@@ -43,6 +44,11 @@ pub struct Generation {
     pub hooks: Vec<Bindings>,
     /// How often something in it was stopped.
     pub stops: Arc<AtomicU64>,
+    /// Bindings that could not be made ready: of the last good release alone.
+    pub left_out: Vec<LeftOut>,
+    /// Whether it comes from the host's own copy, because the release's folders hold nothing that may come into
+    /// force.
+    pub last_good: Arc<AtomicBool>,
 }
 
 /// The bindings of one hook, sorted out by what they do; each list in the order of plugin ids and settings' digests, never in the
@@ -59,8 +65,17 @@ pub struct Bindings {
     tries: bool,
     /// The attributes of a subject that any of them reads, or the host itself.
     wanted: Wanted,
-    /// The revoked plugin that was to bind here: without its word there is no decision.
-    stopped: Arc<OnceLock<String>>,
+    /// The plugin that was to bind here and does not run: without its word there is no decision.
+    stopped: Arc<OnceLock<Stopped>>,
+}
+
+/// A plugin that was to bind on a hook and does not run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stopped {
+    /// The plugin's id.
+    pub plugin: String,
+    /// Why it does not run.
+    pub cause: Cause,
 }
 
 /// A plugin with its settings and mode, on a hook.
@@ -99,6 +114,11 @@ pub struct Binding {
 }
 
 impl Generation {
+    /// Returns whether it comes from the host's own copy.
+    pub fn is_last_good(&self) -> bool {
+        self.last_good.load(Ordering::Acquire)
+    }
+
     /// When the set or the first of its manifests ends.
     pub fn ends(&self) -> Millis {
         let manifests =
@@ -119,6 +139,8 @@ impl Generation {
             against: Arc::clone(&self.against),
             hooks,
             stops: Arc::clone(&self.stops),
+            left_out: self.left_out.clone(),
+            last_good: Arc::clone(&self.last_good),
         }
     }
 
@@ -131,7 +153,7 @@ impl Generation {
                 if revoked(&binding.verified) {
                     let id = binding.manifest().id.clone();
                     if binding.mode == Mode::Enforce {
-                        bindings.stop(&id);
+                        bindings.stop(&id, Cause::PluginRevoked);
                     }
                     binding.revoked.store(true, Ordering::Release);
                     stopped.push((number, id));
@@ -238,15 +260,15 @@ impl Bindings {
         !self.proposers.is_empty() || !self.guards.is_empty() || self.stopped.get().is_some()
     }
 
-    /// Says that a revoked plugin was to bind here.
-    pub fn stop(&self, plugin: &str) {
+    /// Notes that a plugin which was to bind here does not run.
+    pub fn stop(&self, plugin: &str, cause: Cause) {
         // The first one is enough: nothing is decided here any more.
-        let _ = self.stopped.set(plugin.to_owned());
+        let _ = self.stopped.set(Stopped { plugin: plugin.to_owned(), cause });
     }
 
-    /// The revoked plugin without whose word nothing is decided here.
-    pub fn stopped(&self) -> Option<&str> {
-        self.stopped.get().map(String::as_str)
+    /// The plugin without whose word nothing is decided here.
+    pub fn stopped(&self) -> Option<&Stopped> {
+        self.stopped.get()
     }
 
     /// Whether nobody was ever to be asked here. Where the only one was revoked before the start there is nobody either, and no decision.

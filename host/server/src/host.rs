@@ -5,6 +5,7 @@
 
 mod configured;
 mod hook;
+mod last_good;
 mod prepared;
 
 use std::collections::BTreeMap;
@@ -43,7 +44,9 @@ use crate::outbound::Outbound;
 use crate::progress::Progress;
 use crate::refusals::{Reason, Refusals};
 use crate::registry::Source;
-use crate::release::{Digests, Reading, Standing as ReleaseStanding, activation_entry, set_bytes};
+use crate::release::{
+    Digests, LastGood, Reading, Standing as ReleaseStanding, activation_entry, set_bytes,
+};
 use crate::resume::Resumes;
 use crate::retry::Retries;
 use crate::roots::{Arrived, Stopped};
@@ -127,6 +130,8 @@ pub struct Host {
     pub housekeeping_beat: Heartbeat,
     /// When the break-glass thread came round last.
     pub break_glass_beat: Heartbeat,
+    /// Copies of what is in force, for a start whose release folders are damaged.
+    pub last_good: LastGood,
     engine: Engine,
     seeds: AtomicU64,
     /// Random, and each used once.
@@ -294,9 +299,16 @@ impl Host {
             self.former
                 .store(Arc::new(bindings.map(|binding| Arc::clone(&binding.metrics)).collect()));
         }
+        // The last good release comes into force although the one in the folders was refused.
+        if !generation.is_last_good() {
+            self.obstacles.release(None);
+        }
+        self.obstacles.altered(None);
         self.in_force.store(Arc::new(put(Arc::new(generation))));
-        self.obstacles.release(None);
         self.standing.active(set, keeper.history().highest);
+        self.standing.leads_back_to(keeper.history().before_active());
+        drop(keeper);
+        self.kept(set);
         tracing::info!(generation = number, "release active");
         Ok(())
     }

@@ -18,6 +18,7 @@ use crate::admin::Admin;
 use crate::as_found::{AsFound, Folders, ReleasePoll, roots, stamp};
 use crate::config::{AfterGrace, ReleasePaths};
 use crate::error::StartError;
+use crate::expiry::{Nearness, Reminders, endings};
 use crate::file_worker::POLL_LIMIT;
 use crate::host::{Host, NotInForce};
 use crate::keeper::refused_entry;
@@ -65,6 +66,8 @@ struct Housekeeper {
     strays: Allowance,
     /// And of documents about the time.
     documents: Allowance,
+    /// When it was considered last to look again although nothing has changed.
+    retried: Instant,
 }
 
 /// What has been seen and said already.
@@ -76,6 +79,7 @@ struct Seen {
     said: BTreeSet<(Option<Digest>, String)>,
     log_stopped: bool,
     log_delayed: bool,
+    reminders: Reminders,
 }
 
 impl Housekeeping {
@@ -122,6 +126,7 @@ impl Housekeeper {
             said: BTreeSet::new(),
             log_stopped: false,
             log_delayed: false,
+            reminders: Reminders::default(),
         };
         Self {
             host,
@@ -137,6 +142,7 @@ impl Housekeeper {
             scan_due: true,
             strays: Allowance::default(),
             documents: Allowance::default(),
+            retried: Instant::now(),
         }
     }
 
@@ -154,6 +160,7 @@ impl Housekeeper {
             if self.stopping {
                 break;
             }
+            self.asked |= self.is_retry_due();
             if let Some(asked) = self.due() {
                 self.rotate(asked);
                 let asked = self.apply_time_documents() || asked;
@@ -167,6 +174,18 @@ impl Housekeeper {
         if let Some(admin) = self.admin {
             admin.stop();
         }
+    }
+
+    /// Whether to look again although nothing has changed: nothing decides, or there is no copy of what does, and what
+    /// stood in the way may be over.
+    fn is_retry_due(&mut self) -> bool {
+        if self.retried.elapsed() < RETRY {
+            return false;
+        }
+        self.retried = Instant::now();
+        let host = &self.host;
+        let missing = host.in_force.load().generation.is_none();
+        missing || host.obstacles.why_not_kept().is_some()
     }
 
     fn take(&mut self, order: Result<Order, RecvTimeoutError>) {
@@ -203,6 +222,7 @@ impl Housekeeper {
         }
         alarm(&host, &mut self.seen);
         alarm_expiry(&host, &mut self.seen);
+        remind_of_expiry(&host, &mut self.seen.reminders);
     }
 
     /// Looks at the configuration file and the folders. What was overtaken while it was made ready is begun again, on what is there by then.
@@ -235,7 +255,14 @@ impl Housekeeper {
             },
             Ok(None) => host.obstacles.release(None),
             Err(ReleaseError::Overtaken) => return false,
-            Err(error) => refuse(&host, &mut self.seen, &error),
+            Err(error) => {
+                refuse(&host, &mut self.seen, &error);
+                if host.in_force.load().generation.is_none()
+                    && host.fall_back(&error, || self.goes_on_with_last_good())
+                {
+                    return false;
+                }
+            }
         }
         self.scan_due = true;
         true
@@ -248,7 +275,8 @@ impl Housekeeper {
         let (poll, paths, used) =
             (Arc::clone(&self.poll), config.release.clone(), host.standing.used());
         // A part that was missing may come without a trace in the folder's own times.
-        let thorough = host.obstacles.refused_release().is_some();
+        let thorough = host.obstacles.refused_release().is_some()
+            || host.obstacles.altered_release().is_some();
         let release = host.files.release.run(POLL_LIMIT, move || {
             poll.lock().unwrap_or_else(PoisonError::into_inner).poll(&paths, &used, thorough)
         });
@@ -298,13 +326,7 @@ impl Housekeeper {
 
     /// What cannot wait while a release is made ready; says whether that is still what is wanted.
     fn goes_on(&mut self, paths: &ReleasePaths, set: Option<Digest>) -> bool {
-        loop {
-            match self.inbox.try_recv() {
-                Ok(order) => self.take(Ok(order)),
-                Err(TryRecvError::Disconnected) => self.take(Err(RecvTimeoutError::Disconnected)),
-                Err(TryRecvError::Empty) => break,
-            }
-        }
+        self.take_all();
         let mut wanted = true;
         if let Some(asked) = self.due() {
             // All of it is looked at when this one is made.
@@ -341,6 +363,36 @@ impl Housekeeper {
             }
         }
         applied.changed
+    }
+
+    /// The same while the last good release is made ready, which is wanted until something in the folders changes.
+    fn goes_on_with_last_good(&mut self) -> bool {
+        self.take_all();
+        let mut wanted = true;
+        if let Some(asked) = self.due() {
+            self.asked_again |= asked;
+            self.rotate(asked);
+            let folders = self.folders();
+            if asked || folders != self.seen.heeded {
+                self.follow_trust(folders);
+            }
+            wanted = folders == self.seen.folders && self.seen.file == self.file();
+        }
+        self.go_round();
+        wanted && !self.stopping
+    }
+
+    /// Takes every order that waits.
+    fn take_all(&mut self) {
+        loop {
+            match self.inbox.try_recv() {
+                Ok(order) => self.take(Ok(order)),
+                Err(TryRecvError::Disconnected) => {
+                    return self.take(Err(RecvTimeoutError::Disconnected));
+                }
+                Err(TryRecvError::Empty) => return,
+            }
+        }
     }
 
     /// Stops what is revoked by now, in these folders; says once what is wrong with a trust root that lies there.
@@ -537,6 +589,22 @@ fn alarm_expiry(host: &Host, seen: &mut Seen) {
     }
 }
 
+/// Says once a day what has ended, or ends within seven days.
+fn remind_of_expiry(host: &Host, reminders: &mut Reminders) {
+    let in_force = host.in_force.load();
+    let certificate = host.tls.as_ref().map(|tls| tls.ends());
+    let endings = endings(&host.root.load(), in_force.generation.as_deref(), certificate);
+    for (ending, nearness) in reminders.due(endings, host.trusted_now()) {
+        let (code, hint) = (ending.code(nearness), ending.hint());
+        let what = ending.sentence(nearness);
+        if nearness == Nearness::Over {
+            tracing::error!(event = "expiry.over", code, hint, "{what}");
+        } else {
+            tracing::warn!(event = "expiry.soon", code, hint, "{what}");
+        }
+    }
+}
+
 fn refuse_configuration(host: &Host, seen: &mut Seen, error: &NotReloaded) {
     tracing::warn!(code = error.code(), %error, hint = error.hint(), "configuration refused; what is in force goes on");
     host.obstacles.configuration(Some(error.to_string()));
@@ -549,7 +617,7 @@ fn refuse(host: &Host, seen: &mut Seen, error: &ReleaseError) {
     // Before it is said: whoever hears of it may look at the status page next.
     host.obstacles.release(Some(error.code()));
     host.standing.refused(error);
-    tracing::warn!(code = error.code(), %error, hint = error.hint(), "release refused; the last good one goes on");
+    tracing::warn!(code = error.code(), %error, hint = error.hint(), "{}", if host.in_force.load().generation.is_some() { "release refused; the last good one goes on" } else { "release refused" });
     if seen.said.insert((seen.folders.release, error.to_string())) {
         host.say(refusal_entry(error));
     }
@@ -605,6 +673,8 @@ impl Allowance {
 
 /// How often it comes round.
 const ROUND: Duration = Duration::from_millis(500);
+/// How often it is tried again to put a release in force where none is, or to copy the one that is.
+const RETRY: Duration = Duration::from_secs(60);
 /// Orders that may wait.
 const MOST_ORDERS: usize = 4;
 /// Files of one folder that may not be used, of which a record is made within one minute.

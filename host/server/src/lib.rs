@@ -29,6 +29,7 @@ mod digest;
 mod drift;
 mod error;
 mod evidence;
+mod expiry;
 mod file_worker;
 mod frontend;
 mod generation;
@@ -92,9 +93,11 @@ pub use host::{Configured, Host, Prepared, trusted_by};
 pub use housekeeping::{Housekeeping, Reload};
 pub use listener::Listener;
 pub use making::EngineConfig;
-pub use release::{Digests, FileIndex, ReleaseError, Stray, Strays, check_capabilities};
+pub use release::{
+    Digests, FileIndex, Given, ReleaseError, Stray, Strays, check_capabilities, check_source,
+};
 pub use resume::config::ResumeConfig;
-pub use selftest::{Failed as SelfTestFailed, check_binding, terms};
+pub use selftest::{Failed as SelfTestFailed, terms};
 pub use sockets::{HookSocket, Passed, Sockets};
 pub use startup::{Outcome, Running, Startup};
 pub use tls::TlsConfig;

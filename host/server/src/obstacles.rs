@@ -12,6 +12,17 @@ pub struct Obstacles {
     refused_release: Mutex<Option<&'static str>>,
     refused_configuration: Mutex<Option<String>>,
     more_strays: AtomicU64,
+    altered_release: Mutex<Option<Altered>>,
+    not_kept: Mutex<Option<String>>,
+}
+
+/// Why the files of the release in force would not be taken at the next start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Altered {
+    /// The stable code.
+    pub code: &'static str,
+    /// What is wrong.
+    pub sentence: String,
 }
 
 impl Obstacles {
@@ -44,6 +55,32 @@ impl Obstacles {
     /// How many files in the plugins' folder may not run and are named nowhere.
     pub fn unnamed_strays(&self) -> u64 {
         self.more_strays.load(Ordering::Acquire)
+    }
+
+    /// Notes whether the folders still hold the release in force, whole and signed. Returns whether that is news.
+    pub fn altered(&self, altered: Option<Altered>) -> bool {
+        let mut known = self.altered_release.lock().unwrap_or_else(PoisonError::into_inner);
+        let changed = *known != altered;
+        *known = altered;
+        changed
+    }
+
+    /// Returns what is wrong with the files of the release in force.
+    pub fn altered_release(&self) -> Option<Altered> {
+        self.altered_release.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes why there is no copy of the release in force; or that there is one. Returns whether that is news.
+    pub fn not_kept(&self, why: Option<String>) -> bool {
+        let mut known = self.not_kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let changed = *known != why;
+        *known = why;
+        changed
+    }
+
+    /// Returns why there is no copy of the release in force.
+    pub fn why_not_kept(&self) -> Option<String> {
+        self.not_kept.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The configuration file was refused, and why; or it was not.

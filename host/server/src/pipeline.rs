@@ -20,7 +20,7 @@ use crate::budget::Stage;
 use crate::call::{Call, Reply};
 use crate::caller::Proven;
 use crate::combine::{Combined, Discord, Voice, combine, merge};
-use crate::generation::{Binding, Bindings, LANGUAGE};
+use crate::generation::{Binding, Bindings, LANGUAGE, Stopped};
 use crate::host::{Hook, Host};
 use crate::http::preflight::Admitted;
 use crate::in_force::InForce;
@@ -226,9 +226,9 @@ async fn decide_as_cast(call: &mut Call<'_>, mut incoming: Arc<Incoming>) -> Dec
         give_up!(Failure::of(call.host.undecided()))
     };
 
-    // Without the word of a plugin that was revoked there is no decision.
+    // Without the word of a plugin that does not run there is no decision.
     let stopped =
-        || generation.hooks.get(hook.number).and_then(Bindings::stopped).map(Failure::revoked);
+        || generation.hooks.get(hook.number).and_then(Bindings::stopped).map(Failure::stopped);
     if let Some(failure) = stopped() {
         give_up!(failure);
     }
@@ -307,9 +307,9 @@ impl Failure {
         Self { cause, culprit: None }
     }
 
-    /// A plugin that was to bind is revoked.
-    fn revoked(plugin: &str) -> Self {
-        Self { cause: Cause::PluginRevoked, culprit: Some(plugin.to_owned()) }
+    /// A plugin that was to bind does not run.
+    fn stopped(stopped: &Stopped) -> Self {
+        Self { cause: stopped.cause, culprit: Some(stopped.plugin.clone()) }
     }
 
     /// A failure that is this plugin's.

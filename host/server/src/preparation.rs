@@ -5,6 +5,7 @@
 //! of it. To begin again is for whoever wants it. What is being made and wanted no more is ended, its process with it.
 
 use std::panic::resume_unwind;
+use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::Duration;
@@ -16,7 +17,7 @@ use portcullis_trust::RevokedPlugins;
 use crate::config::{Config, HookConfig, ReleasePaths};
 use crate::generation::Generation;
 use crate::host::{Host, NotInForce};
-use crate::release::{Found, ReleaseError, Trusted, refusal_entry, set_in};
+use crate::release::{Demand, Found, ReleaseError, Trusted, refusal_entry, set_in};
 
 /// What a generation was held against, as far as that changes while one is made.
 #[derive(Debug, PartialEq, Eq)]
@@ -50,12 +51,25 @@ impl Host {
         found.report_to(&self.progress);
         let set = found.set_digest();
         self.observe_documents(&found);
+        for (file, refusal) in found.rejected_signatures(self.keeper().root()) {
+            tracing::warn!(
+                event = "trust.signature_ignored", file = %file.display(), code = refusal.code(), error = %refusal,
+                "a signature counts for nothing; enough others are needed"
+            );
+        }
         self.standing.found(&found, &self.keeper().trusted(), self.trusted_now());
-        if in_force.generation.as_ref().is_some_and(|current| current.set == set) {
-            self.standing.active(set, 0);
+        // What had to be left out of the last good release may be had again.
+        let whole = |it: &&Arc<Generation>| it.set == set && it.left_out.is_empty();
+        if let Some(current) = in_force.generation.as_ref().filter(whole) {
+            self.recheck(&found, current);
             return Ok(None);
         }
-        self.ready(&found, hooks, || wanted(paths, Some(set))).map(Some)
+        // It is another set that lies there; what is wrong with it is said of that one.
+        self.obstacles.altered(None);
+        let generation =
+            self.ready(&found, hooks, Demand::Everything, || wanted(paths, Some(set)))?;
+        self.keep_release(&found, &generation.release);
+        Ok(Some(generation))
     }
 
     /// Reads release folders on a thread that may hang with them. Asks time and again whether that
@@ -84,7 +98,8 @@ impl Host {
         config: &Config,
         wanted: impl FnMut() -> bool,
     ) -> Result<(), ReleaseError> {
-        self.ready(&Found::read(paths, &self.reading())?, &config.hooks, wanted).map(drop)
+        let found = Found::read(paths, &self.reading())?;
+        self.ready(&found, &config.hooks, Demand::Everything, wanted).map(drop)
     }
 
     /// Readies what was found for these hooks. Time and again asks whether it is `wanted`, until it is made or ended: whoever asks for it
@@ -96,6 +111,7 @@ impl Host {
         &self,
         found: &Found,
         hooks: &[HookConfig],
+        demand: Demand,
         mut wanted: impl FnMut() -> bool,
     ) -> Result<Generation, ReleaseError> {
         self.observe_documents(found);
@@ -109,7 +125,7 @@ impl Host {
             let (running, ended) = channel::<()>();
             let make = || {
                 let _running = running;
-                found.activate(&trusted, hooks, &engine, now)
+                found.activate(&trusted, hooks, &engine, now, demand)
             };
             let making = thread::Builder::new().name("making".to_owned()).spawn_scoped(scope, make);
             let making =
@@ -145,20 +161,36 @@ impl Host {
             let overtaken = match made {
                 Ok(None) => false,
                 Ok(Some(generation)) => {
+                    self.keep_from_folders(&generation);
                     matches!(self.activate(generation), Err(NotInForce::Overtaken))
                 }
                 Err(ReleaseError::Overtaken) => true,
                 Err(error) => {
-                    tracing::error!(code = error.code(), %error, hint = error.hint(), "no release is active; every call gets its safe answer");
-                    self.standing.refused(&error);
-                    self.obstacles.release(Some(error.code()));
+                    tracing::warn!(code = error.code(), %error, hint = error.hint(), "release refused");
                     self.say(refusal_entry(&error));
-                    false
+                    self.fall_back(&error, || true)
                 }
             };
             if !overtaken {
                 return;
             }
+        }
+    }
+
+    /// Puts the last good release in force where nothing decides, after the one in the folders was refused. Says
+    /// whether that was overtaken, and is to be begun again.
+    pub fn fall_back(&self, refused: &ReleaseError, wanted: impl FnMut() -> bool) -> bool {
+        self.obstacles.release(Some(refused.code()));
+        self.standing.refused(refused);
+        match self.last_good_release(wanted) {
+            Ok(Some(generation)) => {
+                matches!(self.activate(generation), Err(NotInForce::Overtaken))
+            }
+            Ok(None) => {
+                tracing::error!(code = refused.code(), error = %refused, hint = refused.hint(), "no release is active; every call gets its safe answer");
+                false
+            }
+            Err(_) => true,
         }
     }
 

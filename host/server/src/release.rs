@@ -3,24 +3,26 @@
 //! Invariant: nothing runs that did not pass every check of `trust`; a release that fails anywhere changes nothing. Reads files and
 //! waits for the process that compiles, so it never runs on a thread that serves connections.
 
+mod checks;
 mod entries;
 mod folder;
 mod index;
+mod last_good;
 mod read;
 mod standing;
 mod strays;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
-use portcullis_engine::{Engine, Inspection, Refused};
+use portcullis_engine::{Engine, Refused};
 use portcullis_files::read_bounded;
-use portcullis_hooks::say;
-use portcullis_model::{Digest, Millis, Mode};
+use portcullis_model::{Cause, Digest, Millis, Mode};
 use portcullis_trust::{
-    Capability, Downgrade, Envelope, History, Manifest, Passage, PluginEntry, Refusal, RefusalCode,
-    ReleaseSet, TrustRoot, VerifiedPlugin, verify_issued, verify_manifest, verify_plugin,
+    Downgrade, Envelope, History, Manifest, Passage, PluginEntry, Refusal, RefusalCode, ReleaseSet,
+    TrustRoot, VerifiedPlugin, release_stands, verify_issued, verify_manifest, verify_plugin,
     verify_release,
 };
 use thiserror::Error;
@@ -35,9 +37,11 @@ use crate::rollout::ready::Tried;
 use crate::roots::Roots;
 use crate::selftest;
 
-pub use entries::{activation_entry, refusal_entry, stray_entry};
+pub use checks::{Given, check_binding, check_capabilities, check_source, promoted};
+pub use entries::{activation_entry, altered_entry, refusal_entry, stray_entry};
 pub use folder::{Budget, Digests, Folder, MAX_FILES};
 pub use index::FileIndex;
+pub use last_good::LastGood;
 pub use read::{FolderFacts, Reading};
 pub use standing::Standing;
 pub use strays::{MAX_CHECKED_BYTES, MAX_SCANNED_BYTES, Stray, Strays};
@@ -130,6 +134,7 @@ pub enum ReleaseError {
 pub struct Found {
     plugins: PathBuf,
     settings_folder: PathBuf,
+    set_file: PathBuf,
     set: Vec<u8>,
     /// Whether a release role that this host trusts has signed the set.
     signed: bool,
@@ -182,6 +187,41 @@ pub struct Trusted<'a> {
     pub roots: &'a Roots,
     /// What the host remembers.
     pub history: &'a History,
+}
+
+/// How much of a release must be ready before it may come into force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Demand {
+    /// All of it: what decides until then goes on meanwhile.
+    Everything,
+    /// What can be had of the last good release, because nothing else decides: a binding that cannot be made ready
+    /// stops its own hook and no other.
+    LastGood,
+}
+
+/// A binding of the last good release that could not be made ready.
+#[derive(Clone, Debug)]
+pub struct LeftOut {
+    /// The hook's name.
+    pub hook: String,
+    /// The plugin's id.
+    pub plugin: String,
+    /// Whether it binds, so that its hook decides nothing without it.
+    pub enforces: bool,
+    /// The stable code.
+    pub code: &'static str,
+    /// What is wrong.
+    pub sentence: String,
+}
+
+/// A plugin that a set lists, and what became of it.
+enum Listed<'a> {
+    /// It may run.
+    Live(Arc<VerifiedPlugin>, &'a [u8]),
+    /// It is revoked.
+    Revoked,
+    /// It cannot be had from the copy of the last good release.
+    Unusable(&'static str, String),
 }
 
 impl ReleaseError {
@@ -243,6 +283,18 @@ impl ReleaseError {
             Self::Binding { .. } => {
                 Some("correct the binding in the release source (`hook`, `say`) and sign a new release set".to_owned())
             }
+        }
+    }
+
+    /// What is wrong, without the plugin and hook that it is about.
+    pub fn reason(&self) -> String {
+        match self {
+            Self::Refused { refusal, .. } => refusal.to_string(),
+            Self::Engine { refused, .. } => refused.to_string(),
+            Self::SelfTest { failed, .. } => failed.to_string(),
+            Self::Binding { why, .. } => why.clone(),
+            Self::Missing { what, digest, .. } => format!("its {what} ({digest}) is not here"),
+            _ => self.to_string(),
         }
     }
 
@@ -308,6 +360,7 @@ impl Found {
         hooks: &[HookConfig],
         engine: &Engine,
         now: Millis,
+        demand: Demand,
     ) -> Result<Generation, ReleaseError> {
         let refused = |refusal| ReleaseError::Refused { plugin: None, refusal };
         let (set, newest) = (self.set_digest(), trusted.roots.newest());
@@ -315,6 +368,7 @@ impl Found {
         let (root, at) =
             again.map_or((newest, now), |active| (trusted.roots.at(active.root), active.since));
         let release = verify_release(root, &self.set, at).map_err(refused)?;
+        release_stands(root, newest, &self.set).map_err(refused)?;
         let passage =
             admit(trusted, &release, set, self.downgrade.as_deref(), now).map_err(refused)?;
         let count = release
@@ -340,90 +394,93 @@ impl Found {
             for (number, (id, entry)) in (1..).zip(entries) {
                 // Looked at before any file: whoever finds out that a plugin is bad removes it.
                 let covered = trusted.history.revoked.covers(entry.manifest, id, entry.serial);
-                let plugin = if covered { None } else { Some(self.plugin(root, id, entry, at)?) };
+                let plugin = if covered {
+                    Listed::Revoked
+                } else {
+                    self.listed(root, newest, id, entry, at, demand)?
+                };
                 // What has passed here once, and is only started again, must not be kept from starting by a busy machine.
-                if let (Some((verified, component)), None) = (&plugin, again) {
+                if let (Listed::Live(verified, component), None) = (&plugin, again) {
                     self.report("testing", number, entries.len(), id);
                     let suite = |digest| self.suites.get(&digest).map(Vec::as_slice);
                     selftest::self_test(&verified.manifest, component, engine, suite)
                         .map_err(|failed| ReleaseError::SelfTest { plugin: id.clone(), failed })?;
                 }
-                let stands =
-                    |(verified, _): &(Arc<VerifiedPlugin>, &[u8])| verified.stands(newest).is_ok();
-                plugins.insert(id.clone(), plugin.filter(stands));
+                plugins.insert(id.clone(), plugin);
             }
             Ok::<_, ReleaseError>(plugins)
         };
         let (plugins, candidates) = (listed(&release.plugins)?, listed(&release.candidates)?);
         let mut bound: Vec<Bindings> = hooks.iter().map(|_| Bindings::default()).collect();
+        let mut left_out = Vec::new();
         for (number, source) in (1..).zip(&release.bindings) {
-            let unworkable = |why: String| ReleaseError::Binding {
-                hook: source.hook.clone(),
-                plugin: source.plugin.clone(),
-                why,
-            };
-            let (place, hook) =
-                bound.iter_mut().zip(hooks).find(|(_, hook)| hook.name == source.hook).ok_or_else(
-                    || unworkable("the configuration has no hook of this name".to_owned()),
-                )?;
-            let plugin = plugins.get(source.plugin.as_str()).ok_or_else(|| {
-                unworkable("the release set does not list this plugin".to_owned())
-            })?;
-            let Some((verified, component)) = plugin else {
-                if source.mode == Mode::Enforce {
-                    place.stop(&source.plugin);
+            let mut leave_out = |error: ReleaseError| match demand {
+                Demand::LastGood if !error.may_pass() => {
+                    left_out.push(LeftOut::new(source, error.code(), &error.to_string()));
+                    Ok(())
                 }
+                Demand::LastGood | Demand::Everything => Err(error),
+            };
+            let place = bound.iter_mut().zip(hooks).find(|(_, hook)| hook.name == source.hook);
+            let Some((place, hook)) = place else {
+                // Nobody can call a hook that is not there.
+                leave_out(unworkable(source, "the configuration has no hook of this name"))?;
                 continue;
+            };
+            let enforces = source.mode == Mode::Enforce;
+            let plugin = plugins
+                .get(source.plugin.as_str())
+                .ok_or_else(|| unworkable(source, "the release set does not list this plugin"))?;
+            let (verified, component) = match plugin {
+                Listed::Live(verified, component) => (verified, *component),
+                Listed::Revoked => {
+                    if enforces {
+                        place.stop(&source.plugin, Cause::PluginRevoked);
+                    }
+                    continue;
+                }
+                Listed::Unusable(code, sentence) => {
+                    if enforces {
+                        place.stop(&source.plugin, Cause::PluginUnavailable);
+                    }
+                    left_out.push(LeftOut::new(source, code, sentence));
+                    continue;
+                }
             };
             if place.with_candidates().count() + usize::from(source.candidate.is_some())
                 >= MOST_BINDINGS
             {
-                return Err(unworkable(format!(
-                    "a hook has at most {MOST_BINDINGS} bindings and candidates, so that its record stays small"
-                )));
+                return Err(unworkable(
+                    source,
+                    format!(
+                        "a hook has at most {MOST_BINDINGS} bindings and candidates, so that its record stays small"
+                    ),
+                ));
             }
-            let settings = self.settings(source)?;
-            let manifest = &verified.manifest;
-            portcullis_trust::verify_binding(
-                source,
-                manifest,
-                hook.kind.name(),
-                settings.as_bytes(),
-            )
-            .map_err(|refusal| ReleaseError::Refused {
-                plugin: Some(source.plugin.clone()),
-                refusal,
-            })?;
-            // Only what binds must be sayable; the rest is recorded as it was said.
-            if source.mode == Mode::Enforce {
-                say::check(hook.kind, &manifest.emits, &source.say).map_err(|complaints| {
-                    let lines: Vec<_> = complaints.iter().map(ToString::to_string).collect();
-                    unworkable(lines.join("; "))
-                })?;
-            }
-            let engine_refused =
-                |refused| ReleaseError::Engine { plugin: source.plugin.clone(), refused };
-            selftest::check_binding(manifest, settings).map_err(|failed| {
-                ReleaseError::SelfTest { plugin: source.plugin.clone(), failed }
-            })?;
-            let inspection = portcullis_engine::inspect(component).map_err(engine_refused)?;
-            check_capabilities(&inspection, &manifest.capabilities).map_err(unworkable)?;
             self.report("preparing", number, release.bindings.len(), &source.plugin);
-            let plugin =
-                engine.prepare(component, settings, manifest.limits).map_err(engine_refused)?;
-            let role = source.mode.name();
-            let mut binding =
-                Binding::new(Arc::clone(verified), hook, source, role, plugin, release.version);
+            let made = self.bind(hook, source, verified, component, engine, release.version);
+            let mut binding = match made {
+                Ok(binding) => binding,
+                Err(error) => {
+                    leave_out(error)?;
+                    if enforces {
+                        place.stop(&source.plugin, Cause::PluginUnavailable);
+                    }
+                    continue;
+                }
+            };
             // A candidate that is revoked is nobody's: the live one decides.
             let tried = source.candidate.as_ref().and_then(|candidate| {
                 let plugin =
                     candidates.get(&candidate.plugin).or_else(|| plugins.get(&candidate.plugin))?;
-                let (verified, component) = plugin.as_ref()?;
+                let Listed::Live(verified, component) = plugin else { return None };
                 Some(Tried { source, candidate, verified, component })
             });
             if let Some(tried) = tried {
-                binding.rollout =
-                    Some(rollout::ready::ready(self, trusted, &binding, hook, &tried, engine)?);
+                match rollout::ready::ready(self, trusted, &binding, hook, &tried, engine) {
+                    Ok(rollout) => binding.rollout = Some(rollout),
+                    Err(error) => leave_out(error)?,
+                }
             }
             place.add(Arc::new(binding));
         }
@@ -437,8 +494,109 @@ impl Found {
             against: Arc::new(Against::new(trusted)),
             hooks: bound,
             stops: Arc::default(),
+            left_out,
+            last_good: Arc::new(AtomicBool::new(demand == Demand::LastGood)),
             release,
         })
+    }
+
+    /// Verifies the files of a release that is in force against the set that lies there: a release may be active
+    /// while its files are altered or gone, and then only the host's own copy lets it start again.
+    ///
+    /// # Errors
+    /// What keeps the files from being taken at the next start.
+    pub fn recheck(
+        &self,
+        trusted: &Trusted<'_>,
+        active: &Generation,
+    ) -> Result<ReleaseSet, ReleaseError> {
+        let refused = |refusal| ReleaseError::Refused { plugin: None, refusal };
+        let (root, at) = (trusted.roots.at(active.root), active.verified);
+        let release = verify_release(root, &self.set, at).map_err(refused)?;
+        release_stands(root, trusted.roots.newest(), &self.set).map_err(refused)?;
+        for (id, entry) in release.entries() {
+            if !trusted.history.revoked.covers(entry.manifest, id, entry.serial) {
+                self.plugin(root, id, entry, at)?;
+            }
+        }
+        for (digest, plugin) in release.settings() {
+            self.settings_of(digest, plugin)?;
+        }
+        Ok(release)
+    }
+
+    /// Returns signatures of the set and of the manifests that it lists which count for nothing under this root, each
+    /// with its file: somebody altered the file, or signed it wrongly.
+    pub fn rejected_signatures(&self, root: &TrustRoot) -> Vec<(PathBuf, Refusal)> {
+        let release = ReleaseSet::unverified(&self.set).ok();
+        let entries = release.iter().flat_map(ReleaseSet::entries);
+        let files = entries.filter_map(|(_, entry)| self.manifest(entry.manifest));
+        [(&self.set_file, self.set.as_slice())]
+            .into_iter()
+            .chain(files)
+            .flat_map(|(path, envelope)| {
+                let rejected = root.rejected_signatures(envelope).unwrap_or_default();
+                rejected.into_iter().map(|refusal| (path.clone(), refusal))
+            })
+            .collect()
+    }
+
+    /// The files that a release set names, for a copy of it: the folder and ending of each, and its bytes. Files of
+    /// revoked plugins may be missing; suites are not needed to start again.
+    fn needed(&self, release: &ReleaseSet) -> Vec<(&'static str, &'static str, &[u8])> {
+        let mut needed = Vec::new();
+        for (_, entry) in release.entries() {
+            let Some((_, envelope)) = self.manifest(entry.manifest) else { continue };
+            needed.push(("plugins", "json", envelope));
+            let component = Manifest::unverified(envelope)
+                .ok()
+                .and_then(|manifest| self.components.get(&manifest.wasm));
+            needed.extend(component.map(|(_, bytes)| ("plugins", "wasm", bytes.as_slice())));
+        }
+        let settings = release.settings();
+        let settings = settings.keys().filter_map(|digest| self.settings.get(digest));
+        needed.extend(settings.map(|text| ("settings", "json", text.as_bytes())));
+        needed
+    }
+
+    /// One binding: checked, and its plugin made ready.
+    fn bind(
+        &self,
+        hook: &HookConfig,
+        source: &portcullis_trust::Binding,
+        verified: &Arc<VerifiedPlugin>,
+        component: &[u8],
+        engine: &Engine,
+        generation: u64,
+    ) -> Result<Binding, ReleaseError> {
+        let settings = self.settings(source)?;
+        let manifest = &verified.manifest;
+        checks::check_binding(hook.kind, source, manifest, component, settings)?;
+        let plugin = engine
+            .prepare(component, settings, manifest.limits)
+            .map_err(|refused| ReleaseError::Engine { plugin: source.plugin.clone(), refused })?;
+        let role = source.mode.name();
+        Ok(Binding::new(Arc::clone(verified), hook, source, role, plugin, generation))
+    }
+
+    /// One plugin of a set, by what may become of it.
+    fn listed(
+        &self,
+        root: &TrustRoot,
+        newest: &TrustRoot,
+        id: &str,
+        entry: &PluginEntry,
+        at: Millis,
+        demand: Demand,
+    ) -> Result<Listed<'_>, ReleaseError> {
+        match self.plugin(root, id, entry, at) {
+            Ok((verified, _)) if verified.stands(newest).is_err() => Ok(Listed::Revoked),
+            Ok((verified, component)) => Ok(Listed::Live(verified, component)),
+            Err(error) if demand == Demand::LastGood && !error.may_pass() => {
+                Ok(Listed::Unusable(error.code(), error.to_string()))
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// One live plugin, verified, with its component.
@@ -479,17 +637,35 @@ impl Found {
         &self,
         source: &portcullis_trust::Binding,
     ) -> Result<&str, ReleaseError> {
-        let missing = || ReleaseError::Missing {
-            plugin: source.plugin.clone(),
-            what: "settings",
-            digest: source.settings,
-            folder: self.settings_folder.clone(),
-        };
         if source.settings == sha256(ReleaseSet::NO_SETTINGS) {
             return Ok("{}");
         }
-        self.settings.get(&source.settings).map(String::as_str).ok_or_else(missing)
+        self.settings_of(source.settings, &source.plugin)
     }
+
+    /// Settings that lie in a file, by digest.
+    fn settings_of(&self, digest: Digest, plugin: &str) -> Result<&str, ReleaseError> {
+        let missing = || ReleaseError::Missing {
+            plugin: plugin.to_owned(),
+            what: "settings",
+            digest,
+            folder: self.settings_folder.clone(),
+        };
+        self.settings.get(&digest).map(String::as_str).ok_or_else(missing)
+    }
+}
+
+impl LeftOut {
+    fn new(source: &portcullis_trust::Binding, code: &'static str, sentence: &str) -> Self {
+        let (hook, plugin) = (source.hook.clone(), source.plugin.clone());
+        let (enforces, sentence) = (source.mode == Mode::Enforce, sentence.to_owned());
+        Self { hook, plugin, enforces, code, sentence }
+    }
+}
+
+fn unworkable(source: &portcullis_trust::Binding, why: impl Into<String>) -> ReleaseError {
+    let (hook, plugin) = (source.hook.clone(), source.plugin.clone());
+    ReleaseError::Binding { hook, plugin, why: why.into() }
 }
 
 /// Whether a set may come into force, by itself or by a downgrade that lies beside it.
@@ -519,6 +695,11 @@ pub fn set_digest(set: &[u8]) -> Option<Digest> {
     Envelope::parse(set).ok().map(|envelope| sha256(envelope.unverified_payload()))
 }
 
+/// The set that lies there, where it is signed and its time is not over.
+pub fn verified_set_in(paths: &ReleasePaths, root: &TrustRoot, now: Millis) -> Option<ReleaseSet> {
+    verify_release(root, &set_bytes(paths)?, now).ok()
+}
+
 /// The set's file, whatever it holds.
 pub fn set_bytes(paths: &ReleasePaths) -> Option<Vec<u8>> {
     read::read_set(paths).ok()
@@ -537,33 +718,6 @@ pub fn issued<'d>(
     documents.into_iter().filter_map(|envelope| verify_issued(root, envelope).ok()).collect()
 }
 
-/// Whether a component does what its manifest asks for, as far as that can be seen from outside, and nothing beyond.
-///
-/// # Errors
-/// What does not fit, in a sentence.
-pub fn check_capabilities(
-    inspection: &Inspection,
-    asked: &BTreeSet<Capability>,
-) -> Result<(), String> {
-    let imports = |interface: &str| inspection.imports.iter().any(|import| import == interface);
-    if imports(JOURNAL) && !asked.contains(&Capability::Journal) {
-        return Err(format!(
-            "the component imports `{JOURNAL}`, which its manifest does not ask for"
-        ));
-    }
-    match (inspection.searches, asked.contains(&Capability::Search)) {
-        (true, false) => {
-            Err("the component exports `search`, which is not among its manifest's capabilities"
-                .to_owned())
-        }
-        (false, true) => {
-            Err("the manifest has the capability `search`, and the component does not export it"
-                .to_owned())
-        }
-        _ => Ok(()),
-    }
-}
-
 fn about(plugin: &Option<String>) -> String {
     plugin.as_ref().map(|id| format!("plugin `{id}`: ")).unwrap_or_default()
 }
@@ -575,8 +729,6 @@ fn stem(path: &Path) -> Option<&str> {
 
 /// How the file of a suite ends, which is no envelope.
 const SUITE: &str = ".suite.json";
-/// The import that the capability `journal` gives.
-const JOURNAL: &str = "portcullis:policy/journal@0.1.0";
 /// The most bindings of one release set: what the leaf of its activation has room for.
 const MOST_BINDINGS_ALL: usize = 64;
 /// The most bindings of one hook: what a leaf has room for.

@@ -6,8 +6,8 @@
 use std::sync::{Arc, PoisonError};
 
 use portcullis_audit::Entry;
-use portcullis_model::Digest;
 use portcullis_model::json::quote;
+use portcullis_model::{Cause, Digest};
 use thiserror::Error;
 
 use crate::admin::Admin;
@@ -19,7 +19,7 @@ use crate::frontend::Frontend;
 use crate::generation::{Bindings, Generation};
 use crate::host::{Hook, Host, NotInForce};
 use crate::in_force::InForce;
-use crate::release::{Found, ReleaseError};
+use crate::release::{Demand, Found, ReleaseError};
 use crate::sockets::bind_admin;
 
 /// Why a changed configuration is not in force.
@@ -205,32 +205,46 @@ fn generation(
         // Housekeeping looks at the release next, with the new hooks.
         return Ok(Next::Nothing);
     };
-    let hook = match move_to(current, before, config) {
-        Ok(moved) => return Ok(Next::Moved(Box::new(moved))),
-        Err(hook) => hook,
-    };
+    // What had to be left out of the last good release may be had with these hooks.
+    let whole = current.left_out.is_empty();
+    let moved = move_to(current, before, config);
+    if whole && moved.is_ok() {
+        return or_moved(moved);
+    }
     // A release that is to come with these hooks: both come into force, or neither.
-    let found = host.read_release(&config.release, || wanted(&config.release, None));
-    let found = found.ok().filter(|found| found.set_digest() != current.set);
+    let found = host.read_release(&config.release, || wanted(&config.release, None)).ok();
+    let found = found.filter(|found| !whole || found.set_digest() != current.set);
     let (paths, hooks) = (&config.release, &config.hooks);
-    let ready =
-        |found: Found| host.ready(&found, hooks, || wanted(paths, Some(found.set_digest())));
+    let ready = |found: Found| {
+        let wanted = || wanted(paths, Some(found.set_digest()));
+        let generation = host.ready(&found, hooks, Demand::Everything, wanted)?;
+        host.keep_release(&found, &generation.release);
+        Ok(generation)
+    };
     match found.map(ready) {
         Some(Ok(generation)) => Ok(Next::New(Box::new(generation))),
         Some(Err(ReleaseError::Overtaken)) => Err(NotInForce::Overtaken.into()),
         Some(Err(error)) => {
             tracing::warn!(code = error.code(), %error, hint = error.hint(), "the release that came with the configuration is refused");
-            Err(NotReloaded::Bound { hook })
+            or_moved(moved)
         }
-        None => Err(NotReloaded::Bound { hook }),
+        None => or_moved(moved),
     }
+}
+
+fn or_moved(moved: Result<Generation, String>) -> Result<Next, NotReloaded> {
+    let bound = |hook| NotReloaded::Bound { hook };
+    moved.map(|moved| Next::Moved(Box::new(moved))).map_err(bound)
 }
 
 /// A generation for other hooks: the same bindings, each where its hook is now. The hook that is missing, where one is.
 fn move_to(current: &Generation, before: &InForce, config: &Config) -> Result<Generation, String> {
     let mut hooks: Vec<Bindings> = config.hooks.iter().map(|_| Bindings::default()).collect();
     for (hook, bindings) in before.hooks.iter().zip(&current.hooks) {
-        if bindings.are_none() {
+        // Where nothing is bound, or what is to be bound was left out and is looked at below.
+        let left_out = bindings.iter().next().is_none()
+            && bindings.stopped().is_some_and(|it| it.cause == Cause::PluginUnavailable);
+        if bindings.are_none() || left_out {
             continue;
         }
         let mut places = config.hooks.iter().zip(&mut hooks);
@@ -238,6 +252,13 @@ fn move_to(current: &Generation, before: &InForce, config: &Config) -> Result<Ge
             places.find(|(it, _)| it.name == hook.config.name && it.kind == hook.config.kind);
         let Some((_, place)) = place else { return Err(hook.config.name.clone()) };
         *place = bindings.clone();
+    }
+    // What the last good release binds on a hook that was missing until now: nothing is decided there without it.
+    for left in current.left_out.iter().filter(|left| left.enforces) {
+        let mut places = config.hooks.iter().zip(&mut hooks);
+        if let Some((_, place)) = places.find(|(it, _)| it.name == left.hook) {
+            place.stop(&left.plugin, Cause::PluginUnavailable);
+        }
     }
     Ok(current.moved(hooks))
 }

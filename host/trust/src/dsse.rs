@@ -110,7 +110,12 @@ impl Envelope {
             return Err(Refusal::new(RefusalCode::Unsigned, "the envelope carries no signature"));
         }
         let message = pae(&self.payload_type, &self.payload);
-        let mut verified = Verified { payload: &self.payload, signers: Vec::new(), strangers: 0, rejected: Vec::new() };
+        let mut verified = Verified {
+            payload: &self.payload,
+            signers: Vec::new(),
+            strangers: 0,
+            rejected: Vec::new(),
+        };
         for signature in &self.signatures {
             match signature.maker(&message, known) {
                 Ok(Some(key))

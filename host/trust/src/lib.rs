@@ -40,7 +40,7 @@ pub use source::{
 pub use strict::sha256;
 pub use time_documents::{ClockConfirmation, TimeReset};
 pub use verify::{
-    CLOCK_TOLERANCE, VerifiedManifest, VerifiedPlugin, release_stands, verify_binding, verify_issued,
-    verify_manifest, verify_pinned_root, verify_plugin, verify_release, verify_revocations,
-    verify_root,
+    CLOCK_TOLERANCE, VerifiedManifest, VerifiedPlugin, release_stands, verify_binding,
+    verify_issued, verify_manifest, verify_pinned_root, verify_plugin, verify_release,
+    verify_revocations, verify_root,
 };

@@ -106,11 +106,11 @@ codes! {
         "have it signed by its publisher, or remove the file";
     /// A signature is not that of the key it names, over these bytes.
     BadSignature = "bad-signature",
-        "a signature is not that of the key it names, over these bytes",
+        "too few signatures hold, and one is not that of the key it names, over these bytes",
         "treat the file as altered: fetch it again from its publisher, and find out where it changed";
     /// A signature names another key than the one that made it.
     KeyidMismatch = "keyid-mismatch",
-        "a signature names another key than the one that made it",
+        "too few signatures count, and one names another key than the one that made it",
         "have the signature made again, under the name of the key that makes it";
     /// No signature is by a key that may sign this document.
     UnknownSigner = "unknown-signer",

@@ -48,7 +48,9 @@ fn flipped(envelope: &[u8]) -> impl Iterator<Item = (usize, usize, Vec<u8>)> {
     (0..envelope.len()).flat_map(move |at| {
         (0..8).map(move |bit| {
             let mut flipped = envelope.to_vec();
-            flipped[at] ^= 1 << bit;
+            if let Some(byte) = flipped.get_mut(at) {
+                *byte ^= 1 << bit;
+            }
             (at, bit, flipped)
         })
     })

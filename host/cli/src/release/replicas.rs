@@ -33,6 +33,10 @@ pub struct Replica {
     pub state: State,
     /// The generation that decides there.
     pub generation: Option<u64>,
+    /// The digest of the set that decides there.
+    pub active: Option<String>,
+    /// The digest of the set that a way back from that one leads to.
+    pub before: Option<String>,
     /// The highest version that was ever active there.
     pub highest: u64,
     /// Why it does not go on.
@@ -126,6 +130,8 @@ impl Replica {
                     host,
                     state: State::Unknown,
                     generation: None,
+                    active: None,
+                    before: None,
                     highest: 0,
                     why: Some(why),
                     plugins: all(State::Unknown),
@@ -145,7 +151,10 @@ impl Replica {
         if is("/generation/set") {
             state = State::Active;
         }
-        let why = at("/release/refused").filter(|_| state == State::Refused).and_then(reason);
+        // Files of the set in force that were altered are refused at the next start: that is said too.
+        let why = at("/release/refused").filter(|_| seen).and_then(reason);
+        let text = |pointer: &str| at(pointer).and_then(Value::as_str).map(str::to_owned);
+        let (active, before) = (text("/generation/set"), text("/generation/before/set"));
         let list = at("/release/plugins").and_then(Value::as_array).filter(|_| seen);
         let plugin = |id: &str| {
             let one = list.and_then(|list| {
@@ -156,7 +165,16 @@ impl Replica {
             let own = if state == State::Active { State::Active } else { own };
             (own, one.and_then(|one| one.get("refused")).and_then(reason))
         };
-        Self { state, generation, highest, why, plugins: plugins(set, plugin), host }
+        Self {
+            state,
+            generation,
+            active,
+            before,
+            highest,
+            why,
+            plugins: plugins(set, plugin),
+            host,
+        }
     }
 
     /// For people.

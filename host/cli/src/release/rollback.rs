@@ -6,18 +6,20 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use portcullis_keys::PublicKey;
+use portcullis_model::{Digest, Millis};
 use portcullis_server::Clock;
-use portcullis_trust::{Downgrade, Refusal, TrustRoot, sign};
+use portcullis_trust::{Downgrade, History, Refusal, RefusalCode, TrustRoot, sign};
 use serde_json::json;
 
 use super::difference::Difference;
 use super::package::Package;
 use super::publish::{Judge, follow};
-use super::replicas::Replicas;
+use super::replicas::{Replica, Replicas};
 use super::shelf::{Lying, Place, Shelf};
 use super::{Grounds, downgrade_payload, may_sign, missing};
 use crate::files;
-use crate::outcome::{Done, Failed, Format};
+use crate::outcome::{Done, Failed, Format, print};
 
 /// Go back to a release that was in place before.
 #[derive(Args)]
@@ -27,9 +29,13 @@ pub struct Rollback {
     /// With `--to`: the trust root's envelope, and those that followed, in order.
     #[arg(long = "root", conflicts_with = "config", required_unless_present = "config")]
     roots: Vec<PathBuf>,
-    /// The archived set to go back to. Default: the highest below the one in place.
+    /// The archived set to go back to. Default: the one that was active before the one in place, passing over those
+    /// that were left by going back.
     #[arg(long)]
     version: Option<u64>,
+    /// Say what would change and who must sign for it; change nothing.
+    #[arg(long)]
+    dry_run: bool,
     /// A downgrade that was signed elsewhere; without it one is made, which takes the next four and `--key`.
     #[arg(long, conflicts_with_all = ["person", "reason", "ticket", "keys"])]
     downgrade: Option<PathBuf>,
@@ -61,64 +67,128 @@ impl Rollback {
     /// Does it.
     pub fn run(self) -> Done {
         let (shelf, config) = self.place.open()?;
-        let hold = shelf.hold()?;
+        let hold = if self.dry_run { None } else { Some(shelf.hold()?) };
         let judge = Judge::new(config, &self.roots, &shelf)?;
-        let (current, older) = self.choose(&shelf)?;
-        let highest = shelf.archived().iter().map(|lying| lying.set.version).max().unwrap_or(0);
-        let seen = self
-            .replicas
-            .ask(&older.set, older.digest)?
-            .iter()
-            .map(|replica| replica.highest)
-            .max()
-            .unwrap_or(0);
-        // Whoever knew of less could have meant another past.
-        let from = judge.history.highest.max(current.set.version).max(highest).max(seen);
-        let downgrade = self.paper(&judge.root, &older, from)?;
-        let package = Package::gather(older.envelope.clone(), Some(downgrade), &shelf.folders())?;
-        let warnings = judge.judge(&shelf, &package)?;
-        let difference = Difference::between(Some(&current.set), &package.set);
-        let archived = shelf.fill(&hold, &package)?;
-        let warned: String =
-            warnings.iter().map(|warning| format!("\nwarning: {warning}")).collect();
-        self.format.print(
-            format!("{}{warned}\npublished to {} with its downgrade", difference.text(), shelf.set().display()),
-            json!({
-                "version": package.set.version, "set": package.digest.to_string(), "from": from, "difference": difference.json(),
-                "warnings": warnings, "published": true, "archived": archived,
-            }),
-        );
-        follow(&self.replicas, &package, self.wait, self.format)
-    }
-
-    /// The set in place, and the one to go back to.
-    fn choose(&self, shelf: &Shelf) -> Done<(Lying, Lying)> {
         let current = shelf.current().ok_or_else(|| {
             Failed::wrong(format!(
                 "there is no release set in `{}` to go back from",
                 shelf.set().display()
             ))
         })?;
+        let replicas = self.replicas.ask(&current.set, current.digest)?;
         let archived = shelf.archived();
-        let versions: Vec<_> = archived.iter().map(|lying| lying.set.version.to_string()).collect();
-        let fits = |lying: &Lying| match self.version {
-            Some(version) => lying.set.version == version && lying.digest != current.digest,
-            None => lying.set.version < current.set.version,
-        };
-        let older = archived.into_iter().find(fits).ok_or_else(|| {
-            let what = self.version.map_or_else(
-                || format!("below {}", current.set.version),
-                |version| version.to_string(),
+        let highest = archived.iter().map(|lying| lying.set.version).max().unwrap_or(0);
+        let seen = replicas.iter().map(|replica| replica.highest).max().unwrap_or(0);
+        let older = self.choose(&shelf, &judge, &replicas, &current, archived)?;
+        // Whoever knew of less could have meant another past.
+        let from = judge.history.highest.max(current.set.version).max(highest).max(seen);
+        let difference = Difference::between(Some(&current.set), &older.set);
+        let needed = self.needs_downgrade(&judge, &older, from)?;
+        let how =
+            if needed { self.how(&judge.root, from, &older) } else { NO_DOWNGRADE.to_owned() };
+        if self.dry_run {
+            self.format.print(
+                format!("{}\n{how}\nnothing was put in place", difference.text()),
+                json!({
+                    "version": older.set.version, "set": older.digest.to_string(), "from": from,
+                    "difference": difference.json(), "needs_downgrade": needed, "how": how, "published": false,
+                }),
             );
-            let there = if versions.is_empty() {
-                "it is empty".to_owned()
-            } else {
-                format!("it has {}", versions.join(", "))
-            };
+            return Ok(());
+        }
+        let downgrade = if needed { Some(self.paper(&judge.root, &older, from)?) } else { None };
+        if self.format == Format::Text {
+            print(format!("{}\n{how}", difference.text()));
+        }
+        let package = Package::gather(older.envelope.clone(), downgrade, &shelf.folders())?;
+        let warnings = judge.judge(&shelf, &package)?;
+        let archived = hold.map(|hold| shelf.fill(&hold, &package)).transpose()?.flatten();
+        let warned: String =
+            warnings.iter().map(|warning| format!("warning: {warning}\n")).collect();
+        self.format.print(
+            format!("{warned}published to {}", shelf.set().display()),
+            json!({
+                "version": package.set.version, "set": package.digest.to_string(), "from": from, "difference": difference.json(),
+                "needs_downgrade": needed, "how": how, "warnings": warnings, "published": true, "archived": archived,
+            }),
+        );
+        follow(&self.replicas, &package, self.wait, self.format)
+    }
+
+    /// The archived set to go back to: the one that was named, or the one that was active before.
+    fn choose(
+        &self,
+        shelf: &Shelf,
+        judge: &Judge,
+        replicas: &[Replica],
+        current: &Lying,
+        archived: Vec<Lying>,
+    ) -> Done<Lying> {
+        let versions: Vec<_> = archived.iter().map(|lying| lying.set.version.to_string()).collect();
+        let there = if versions.is_empty() {
+            "it is empty".to_owned()
+        } else {
+            format!("it has {}", versions.join(", "))
+        };
+        let lacks = |what: String| {
             Failed::wrong(format!("the archive has no release set {what}: {there}"))
                 .hint(Some("sets that `portcullis release publish` replaces are kept there"))
-        })?;
-        Ok((current, older))
+        };
+        let mut archived = archived.into_iter();
+        if let Some(version) = self.version {
+            let named =
+                |lying: &Lying| lying.set.version == version && lying.digest != current.digest;
+            return archived.find(named).ok_or_else(|| lacks(version.to_string()));
+        }
+        match before(shelf, judge, replicas, current)? {
+            Before::Known(digest) => {
+                archived.find(|lying| lying.digest == digest).ok_or_else(|| lacks(digest.to_string()))
+            }
+            Before::Nothing => Err(Failed::wrong(format!(
+                "no release was active before release set {} but those that were left by going back",
+                current.set.version
+            ))
+            .hint(Some("name the one that you mean with `--version`"))),
+            Before::Unknown => archived
+                .find(|lying| lying.set.version < current.set.version)
+                .ok_or_else(|| lacks(format!("below {}", current.set.version))),
+        }
+    }
+
+    /// Whether hosts take the set only by a downgrade; refuses one that no downgrade brings back.
+    fn needs_downgrade(&self, judge: &Judge, older: &Lying, from: u64) -> Done<bool> {
+        let now = Clock::system().now();
+        let (history, set, digest) = (&judge.history, &older.set, older.digest);
+        match history.admit(set, digest, None, now) {
+            Ok(_) => return Ok(false),
+            Err(refusal) if refusal.kind() == RefusalCode::ReleaseOlder => {}
+            Err(refusal) => return Err(refusal.into()),
+        }
+        // With a downgrade that nobody has signed yet: floors and revocations hold for it too.
+        let paper = Downgrade {
+            from,
+            to: set.version,
+            set: digest,
+            person: String::new(),
+            reason: String::new(),
+            ticket: String::new(),
+            issued: now,
+            expires: Millis(now.0.saturating_add(1)),
+        };
+        history.admit(set, digest, Some((&paper, digest)), now)?;
+        Ok(true)
+    }
+
+    /// Who lets hosts go back, in a sentence.
+    fn how(&self, root: &TrustRoot, from: u64, older: &Lying) -> String {
+        let names: Vec<_> = root.release.keys.iter().map(PublicKey::keyid).collect();
+        format!(
+            "hosts go back from {from} to {} by a downgrade, which {} of {} must sign, within {} hours",
+            older.set.version,
+            root.release.threshold,
+            names.join(", "),
+            self.hours
+        )
     }
 
     /// The downgrade: the one that was given, or one made here.
@@ -155,7 +225,7 @@ impl Rollback {
         refusal: Option<&Refusal>,
     ) -> Failed {
         let role = &root.release;
-        let names: Vec<_> = role.keys.iter().map(portcullis_keys::PublicKey::keyid).collect();
+        let names: Vec<_> = role.keys.iter().map(PublicKey::keyid).collect();
         let (version, why) = (
             older.set.version,
             refusal.map(|it| format!(" ({it} [{}])", it.code())).unwrap_or_default(),
@@ -184,3 +254,57 @@ impl Rollback {
         )))
     }
 }
+
+/// The set that was active before the one in place.
+enum Before {
+    /// This one.
+    Known(Digest),
+    /// There was none.
+    Nothing,
+    /// Nothing that is known reaches so far back.
+    Unknown,
+}
+
+/// What the host of the configuration remembers, or else what the hosts say that were asked, or else what was
+/// published into the folders. A set in place that was never active is left for the one that is.
+fn before(shelf: &Shelf, judge: &Judge, replicas: &[Replica], current: &Lying) -> Done<Before> {
+    if judge.history.active.is_some() {
+        return Ok(by_history(&judge.history, current));
+    }
+    let wanted = current.digest.to_string();
+    let answers = replicas.iter().filter_map(|replica| {
+        let active = replica.active.as_ref()?;
+        Some(if *active == wanted { replica.before.clone() } else { Some(active.clone()) })
+    });
+    let answers: Vec<_> = answers.collect();
+    let Some(first) = answers.first() else { return Ok(by_history(&shelf.published(), current)) };
+    if answers.iter().any(|answer| answer != first) {
+        let all: Vec<_> = replicas
+            .iter()
+            .map(|replica| {
+                let before = replica.before.as_deref().unwrap_or("none");
+                format!("{}: {before}", replica.host)
+            })
+            .collect();
+        let message = format!("hosts had different releases before ({})", all.join(", "));
+        return Err(
+            Failed::wrong(message).hint(Some("name the one that you mean with `--version`"))
+        );
+    }
+    let Some(digest) = first else { return Ok(Before::Nothing) };
+    digest.parse().map(Before::Known).map_err(|_| {
+        Failed::wrong("a host names the release before by something that is no digest")
+    })
+}
+
+fn by_history(history: &History, current: &Lying) -> Before {
+    match (history.active, history.before_active()) {
+        (Some(active), _) if active.set != current.digest => Before::Known(active.set),
+        (_, Some(before)) => Before::Known(before.set),
+        // A history that begins with the set in place says nothing of what was before.
+        (_, None) if history.activations.len() < 2 => Before::Unknown,
+        (_, None) => Before::Nothing,
+    }
+}
+
+const NO_DOWNGRADE: &str = "no downgrade is needed: it is the release that hosts have active";

@@ -11,9 +11,10 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use portcullis_files::{list_bounded, open_or_create, read_bounded, write_atomic};
-use portcullis_model::Digest;
+use portcullis_model::{Digest, Millis};
 use portcullis_server::{Config, FileIndex, ReleasePaths};
-use portcullis_trust::{Envelope, ReleaseSet, sha256};
+use portcullis_trust::{Active, Envelope, History, ReleaseSet, sha256};
+use serde::{Deserialize, Serialize};
 
 use super::package::{Kind, Package};
 use crate::files;
@@ -46,6 +47,13 @@ pub struct Lying {
     pub digest: Digest,
     /// What it says. Nobody has looked at its signatures yet.
     pub set: ReleaseSet,
+}
+
+/// A set that came into the folders.
+#[derive(Serialize, Deserialize)]
+struct Noted {
+    version: u64,
+    set: Digest,
 }
 
 /// Held while folders are filled.
@@ -146,6 +154,7 @@ impl Shelf {
             Some(current) => Some(self.keep(&current.envelope, "release", current.set.version)?),
             None => None,
         };
+        self.note(package)?;
         // Before the set that it is for: it permits nothing else.
         if let Some(downgrade) = &package.downgrade {
             put(&self.paths.downgrade, downgrade)?;
@@ -194,6 +203,46 @@ impl Shelf {
             .as_ref()
             .map_or(Ok(()), |downgrade| files::write(&there.paths.downgrade, downgrade))?;
         Ok(staged)
+    }
+
+    /// The sets that came into these folders, the oldest first, as a history of activations: what a way back goes by
+    /// where no host is asked. Empty where nothing is noted.
+    pub fn published(&self) -> History {
+        let text = files::read(&self.journal()).unwrap_or_default();
+        let noted: Vec<Noted> = serde_json::from_slice(&text).unwrap_or_default();
+        let mut history = History::default();
+        for (at, noted) in (1..).zip(noted) {
+            let Noted { version, set } = noted;
+            let active = Active { version, set, root: 0, since: Millis(at), resets: 0 };
+            history.join(&History { active: Some(active), ..History::default() });
+        }
+        history
+    }
+
+    /// Notes that a set comes into these folders, after the one that lies there.
+    fn note(&self, package: &Package) -> Done {
+        let mut all: Vec<_> = self.published().activations;
+        let mut add = |version, set| {
+            if all.last().is_none_or(|last| last.set != set) {
+                all.push(Active { version, set, root: 0, since: Millis(0), resets: 0 });
+            }
+        };
+        if let Some(current) = self.current() {
+            add(current.set.version, current.digest);
+        }
+        add(package.set.version, package.digest);
+        let noted: Vec<_> =
+            all.iter().map(|it| Noted { version: it.version, set: it.set }).collect();
+        let failed = |error| {
+            Failed::configuration(format!("cannot write `{}`: {error}", self.journal().display()))
+        };
+        fs::create_dir_all(&self.archive).map_err(failed)?;
+        let text = serde_json::to_vec(&noted).map_err(|error| failed(error.into()))?;
+        put(&self.journal(), &text)
+    }
+
+    fn journal(&self) -> PathBuf {
+        self.archive.join("published.json")
     }
 
     fn make_folders(&self) -> Done {

@@ -6,13 +6,14 @@
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
-use portcullis_model::Millis;
+use portcullis_model::{Cause, Millis};
 use portcullis_trust::time;
 use serde_json::{Value, json};
 
 use super::Desk;
 use crate::breaker::Standing;
-use crate::generation::Bindings;
+use crate::expiry::{Nearness, endings};
+use crate::generation::{Bindings, Generation};
 use crate::host::Host;
 use crate::registry::Outcome;
 use crate::trust::{ClockState, MAX_SKEW};
@@ -85,40 +86,17 @@ impl Readiness {
             );
             reason("log-stalled", what, "see to the disk that holds audit.directory");
         }
-        let limits = [
-            (
-                "trust-root",
-                Some(host.root.load().expires),
-                "sign the next trust root and put it into trust.roots",
-            ),
-            (
-                "release",
-                in_force.generation.as_ref().map(|it| it.ends()),
-                "sign a new release set, and new manifests where they end",
-            ),
-            (
-                "certificate",
-                host.tls.as_ref().map(|tls| tls.ends()),
-                "renew it and put it in the old one's place",
-            ),
-        ];
-        let lenient = in_force.config.admin.expired_is_ready;
-        for (thing, ends, hint) in limits {
-            let Some(ends) = ends else { continue };
-            let (code, soon) = expiry_codes(thing);
-            if now >= ends {
-                let it = Reason {
-                    code,
-                    what: format!("the {thing} ended at {}", time::format(ends)),
-                    hint,
-                };
-                if lenient { warnings.push(it) } else { reasons.push(it) }
-            } else if now >= Millis(ends.0.saturating_sub(SOON_MS)) {
-                warnings.push(Reason {
-                    code: soon,
-                    what: format!("the {thing} ends at {}", time::format(ends)),
-                    hint,
-                });
+        let certificate = host.tls.as_ref().map(|tls| tls.ends());
+        for ending in endings(&host.root.load(), in_force.generation.as_deref(), certificate) {
+            let nearness = ending.nearness(now);
+            let (code, what) = (ending.code(nearness), ending.sentence(nearness));
+            let it = Reason { code, what, hint: ending.hint() };
+            match nearness {
+                Nearness::Far => {}
+                Nearness::Over if !in_force.config.admin.is_ready_after(ending.subject) => {
+                    reasons.push(it);
+                }
+                Nearness::Soon | Nearness::Over => warnings.push(it),
             }
         }
         // Without an issuer's keys its callers are nobody's. All hosts share their issuers: a load
@@ -208,15 +186,19 @@ impl Readiness {
             .generation
             .iter()
             .flat_map(|generation| in_force.hooks.iter().zip(&generation.hooks));
-        for (hook, plugin) in
+        for (hook, stopped) in
             revoked.filter_map(|(hook, bindings)| Some((hook, bindings.stopped()?)))
         {
-            let what = format!(
-                "hook `{}` decides nothing: `{plugin}`, which binds there, is revoked",
-                hook.name
-            );
-            warning("plugin-revoked", what, "sign a release set without it");
+            // One that could not be made ready is named below, with the reason.
+            if stopped.cause == Cause::PluginRevoked {
+                let what = format!(
+                    "hook `{}` decides nothing: `{}`, which binds there, is revoked",
+                    hook.name, stopped.plugin
+                );
+                warning("plugin-revoked", what, "sign a release set without it");
+            }
         }
+        last_good(host, in_force.generation.as_deref(), &mut warning);
         let bindings = in_force.generation.iter().flat_map(|generation| &generation.hooks);
         for binding in bindings.clone().flat_map(Bindings::with_candidates) {
             if binding.breaker.standing(host.clock.instant()) != Standing::Asked {
@@ -284,6 +266,48 @@ impl Reason {
     }
 }
 
+/// What keeps the release in force from starting again as it is, or has kept it from that.
+fn last_good(
+    host: &Host,
+    generation: Option<&Generation>,
+    warning: &mut impl FnMut(&'static str, String, &'static str),
+) {
+    let Some(generation) = generation else { return };
+    let number = generation.number;
+    if generation.is_last_good() {
+        let what = format!(
+            "release {number} was started from the host's own copy: the release folders hold nothing that may come into force"
+        );
+        let hint = "publish the release again with `portcullis release publish`, or a new one";
+        warning("last-good-release", what, hint);
+    }
+    for left in &generation.left_out {
+        let (hook, plugin, code) = (&left.hook, &left.plugin, left.code);
+        let what = format!(
+            "hook `{hook}`: `{plugin}` of the last good release {number} could not be made ready: {code}"
+        );
+        warning(
+            "binding-left-out",
+            what,
+            "see the host's log, and publish a release that binds what there is",
+        );
+    }
+    if let Some(altered) = host.obstacles.altered_release() {
+        let what = format!(
+            "the release folders no longer hold release {number}, which goes on: {}",
+            altered.code
+        );
+        let hint = "publish it again with `portcullis release publish`, and find out who changed the folders";
+        warning("release-altered", what, hint);
+    }
+    if let Some(why) = host.obstacles.why_not_kept() {
+        let what = format!("there is no copy of release {number} in trust.state: {why}");
+        let hint =
+            "see to the disk that holds trust.state; until then a start needs the release folders";
+        warning("release-not-kept", what, hint);
+    }
+}
+
 /// Looks whether the log has made headway since the last look.
 pub fn look(desk: &Desk) {
     let health = desk.host.log.health();
@@ -346,15 +370,5 @@ fn clock_warnings(host: &Host) -> Vec<(&'static str, String, &'static str)> {
     warnings
 }
 
-fn expiry_codes(thing: &str) -> (&'static str, &'static str) {
-    match thing {
-        "trust-root" => ("trust-root-expired", "trust-root-expires"),
-        "certificate" => ("certificate-expired", "certificate-expires"),
-        _ => ("release-expired", "release-expires"),
-    }
-}
-
 /// A disk that takes longer than this is not busy but stuck; calls get their safe answers by then.
 const STALLED: Duration = Duration::from_secs(1);
-/// How long before its end something is spoken of: 7 days.
-const SOON_MS: u64 = 7 * 24 * 60 * 60 * 1_000;

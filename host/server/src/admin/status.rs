@@ -29,7 +29,10 @@ pub fn json(desk: &Desk) -> Value {
     });
     let hooks: Vec<_> = hooks.collect();
     let generation = in_force.generation.as_ref().map(|generation| {
-        json!({"number": generation.number, "set": generation.set.to_string(), "ends": generation.ends().0})
+        json!({
+            "number": generation.number, "set": generation.set.to_string(), "ends": generation.ends().0,
+            "last_good": generation.is_last_good(), "before": host.standing.before_json(),
+        })
     });
     let readiness = Readiness::of(desk);
     let preparations = host.preparations();

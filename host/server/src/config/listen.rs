@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use super::within;
 use crate::admin::origin::is_host_name;
+use crate::expiry::Subject;
 use crate::net::connection_limit::ConnectionLimits;
 use crate::net::networks::Networks;
 use crate::tls::TlsConfig;
@@ -69,8 +70,11 @@ pub struct AdminConfig {
     /// Names besides addresses and `localhost` by which it may be asked. A request by another name
     /// gets 421, so that a web page cannot read it by a name of its own. Default: none.
     pub hosts: Vec<String>,
-    /// Whether a host is still ready whose release, trust root or certificate has ended. Default: no.
-    pub expired_is_ready: bool,
+    /// Whether a host is still ready whose release, manifests, trust root or certificate have ended. Default: with its
+    /// certificate it is not, since callers refuse that; otherwise it is, since it goes on deciding. The name before was
+    /// `expired_is_ready`.
+    #[serde(alias = "expired_is_ready")]
+    pub ready_when_expired: Option<bool>,
 }
 
 /// Where traces go.
@@ -170,6 +174,11 @@ impl AdminConfig {
         }
         Ok(())
     }
+
+    /// Returns whether the host is still ready once this has ended.
+    pub fn is_ready_after(&self, ended: Subject) -> bool {
+        self.ready_when_expired.unwrap_or(ended != Subject::Certificate)
+    }
 }
 
 impl TelemetryConfig {
@@ -222,7 +231,7 @@ impl Default for AdminConfig {
             address,
             beyond_loopback: false,
             hosts: Vec::new(),
-            expired_is_ready: false,
+            ready_when_expired: None,
         }
     }
 }

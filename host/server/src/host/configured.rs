@@ -39,7 +39,7 @@ use crate::net::socket::queue_warning;
 use crate::outbound::Outbound;
 use crate::owed;
 use crate::registry::Source;
-use crate::release::Standing as ReleaseStanding;
+use crate::release::{LastGood, Standing as ReleaseStanding};
 use crate::resume::Resumes;
 use crate::retry::Retries;
 use crate::roots::{Arrived, Roots};
@@ -172,6 +172,11 @@ impl Configured {
     /// The log's place.
     pub fn log_place(&self) -> Option<&Place> {
         self.places.first()
+    }
+
+    /// When the listener's certificate ends. `None`: there is no TLS.
+    pub fn certificate_ends(&self) -> Option<Millis> {
+        self.tls.as_ref().map(|tls| tls.ends())
     }
 
     /// What an operator should know of the limits of this process and machine.
@@ -310,6 +315,7 @@ impl Configured {
         let host = Arc::new(Host {
             root: ArcSwap::new(Arc::clone(keeper.root())),
             glass: Glass::new(&config.trust.state, keeper.seal()),
+            last_good: LastGood::new(&config.trust.state, keeper.seal()),
             keeper: Mutex::new(keeper),
             in_force: ArcSwap::new(self.hooks),
             log,

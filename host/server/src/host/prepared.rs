@@ -3,21 +3,25 @@
 //! Invariant: nothing is written, no log is opened and no port is bound. How a host that serves comes up is
 //! [`Startup`](crate::startup::Startup)'s matter.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use portcullis_engine::Engine;
+use portcullis_files::read_bounded;
 use portcullis_keys::{SecretKey, SymmetricKey};
-use portcullis_trust::{History, TrustRoot};
+use portcullis_trust::{Envelope, History, Refusal, TrustRoot, verify_pinned_root};
 
 use super::Configured;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::StartError;
+use crate::expiry::{Ending, Nearness, endings};
 use crate::file_worker::{FileWorkers, START_LIMIT};
 use crate::generation::Generation;
 use crate::keeper::{Keeper, Place};
-use crate::release::{Digests, Found, MAX_CHECKED_BYTES, Reading, ReleaseError, Strays};
+use crate::release::{
+    Demand, Digests, Found, LastGood, MAX_CHECKED_BYTES, Reading, ReleaseError, Strays,
+};
 use crate::trust::ClockState;
 
 /// What a host of this configuration would serve with.
@@ -41,9 +45,12 @@ impl Prepared {
         drop(configured.resumes()?);
         let now = keeper.time_for_activation();
         let config = configured.config();
+        let activate = |found: Found| {
+            found.activate(&keeper.trusted(), &config.hooks, &engine, now, Demand::Everything)
+        };
         let release = read_release(config, &keeper)
             .and_then(|found| keeper.may_take(found.set_digest()).map(|()| found))
-            .and_then(|found| found.activate(&keeper.trusted(), &config.hooks, &engine, now));
+            .and_then(activate);
         Ok(Self { configured, keeper, engine, release })
     }
 
@@ -79,6 +86,42 @@ impl Prepared {
         };
         let code = state.name();
         Some(format!("this machine's clock is more than a day {what} [clock-{code}]"))
+    }
+
+    /// The release set that a start would fall back to: the one that was active last, if this host has its copy.
+    pub fn last_good(&self) -> Option<u64> {
+        let active = self.keeper.history().active?;
+        let copies = LastGood::new(&self.config().trust.state, self.keeper.seal());
+        copies.holds(active.set).then_some(active.version)
+    }
+
+    /// What has ended or ends within seven days, in sentences.
+    pub fn expiring(&self) -> Vec<String> {
+        let certificate = self.configured.certificate_ends();
+        let now = self.keeper.trusted_time().for_documents();
+        let endings = endings(self.keeper.root(), self.release.as_ref().ok(), certificate);
+        let near = endings.iter().filter(|ending| ending.nearness(now) != Nearness::Far);
+        let say = |ending: &Ending| {
+            let nearness = ending.nearness(now);
+            format!("{} [{}]", ending.sentence(nearness), ending.code(nearness))
+        };
+        near.map(say).collect()
+    }
+
+    /// Signatures of the trust root, the release set and its manifests that count for nothing: file, and why.
+    pub fn rejected_signatures(&self) -> Vec<(PathBuf, Refusal)> {
+        let (root, file) = (self.keeper.root(), &self.config().trust.root);
+        let pinned = read_bounded(file, Envelope::MAX_BYTES as u64).unwrap_or_default();
+        // The keys of the pinned root are its own: a later one may not know them any more.
+        let pinned = verify_pinned_root(&pinned)
+            .and_then(|root| root.rejected_signatures(&pinned))
+            .unwrap_or_default();
+        let mut rejected: Vec<_> =
+            pinned.into_iter().map(|refusal| (file.clone(), refusal)).collect();
+        if let Ok(found) = read_release(self.config(), &self.keeper) {
+            rejected.extend(found.rejected_signatures(root));
+        }
+        rejected
     }
 
     /// The configuration.

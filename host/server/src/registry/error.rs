@@ -117,6 +117,13 @@ pub enum PullError {
         /// The code of what was found then.
         code: &'static str,
     },
+    /// Something else came into the folders while it was made ready: it is not overwritten. The next poll sees what
+    /// is there by then.
+    #[error("not put into the folders: {why}")]
+    Overtaken {
+        /// What came.
+        why: String,
+    },
     /// The disk.
     #[error("cannot write `{}`: {why}", path.display())]
     Disk {
@@ -189,6 +196,7 @@ impl PullError {
             Self::Incomplete(_) => "release-incomplete",
             Self::Release(error) => error.code(),
             Self::Unready { code } => code,
+            Self::Overtaken { .. } => "folders-changed",
             Self::Disk { .. } => "disk",
         }
     }
@@ -200,10 +208,19 @@ impl PullError {
             Self::Refused { refusal, .. } => refusal.hint(),
             Self::Incomplete(_) => Some("push it again with `portcullis release push`".to_owned()),
             Self::Release(error) => error.hint(),
-            Self::Unready { .. } => None,
+            Self::Unready { .. } | Self::Overtaken { .. } => None,
             Self::Disk { .. } => {
                 Some("see to the disk, and that the host may write there".to_owned())
             }
+        }
+    }
+
+    /// Whether nothing is wrong with the registry or the release: the same can be tried again soon.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Release(error) => error.may_pass(),
+            Self::Overtaken { .. } => true,
+            _ => false,
         }
     }
 
@@ -215,7 +232,7 @@ impl PullError {
             | Self::Incomplete(_)
             | Self::Release(_)
             | Self::Unready { .. } => true,
-            Self::Disk { .. } => false,
+            Self::Overtaken { .. } | Self::Disk { .. } => false,
         }
     }
 }

@@ -10,7 +10,7 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
-use portcullis_files::{create_or_empty, list_bounded, read_bounded};
+use portcullis_files::{create_or_empty, list_bounded, open_or_create, read_bounded};
 use portcullis_model::{Digest, Millis};
 use portcullis_registry::{
     Descriptor, Documents, Image, Index, MANIFEST_ARTIFACT, MOST_PLUGINS, Malformed, Reference,
@@ -291,6 +291,19 @@ pub fn staging(folder: &Path) -> Result<[PathBuf; 4], PullError> {
     Ok(["release-set.json", "plugins", "settings", "downgrade.json"].map(|name| folder.join(name)))
 }
 
+/// Holds the folders of a release set as `portcullis release publish` does, until it is dropped.
+pub fn lock(set: &Path) -> Result<fs::File, PullError> {
+    let path = set.with_file_name(LOCK);
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder).map_err(|error| disk(folder, &error))?;
+    }
+    let file = open_or_create(&path, 0o600).map_err(|error| disk(&path, &error))?;
+    let held =
+        |_| PullError::Overtaken { why: "somebody publishes there at this moment".to_owned() };
+    file.try_lock().map_err(held)?;
+    Ok(file)
+}
+
 /// How a trust root's file is called.
 pub fn root_name(version: u64, envelope: &[u8]) -> String {
     format!("{version:06}-{}.json", short(sha256(envelope)))
@@ -328,6 +341,8 @@ fn short(digest: Digest) -> String {
     digest.to_string().chars().skip("sha256:".len()).take(16).collect()
 }
 
+/// The file that whoever fills the folders of a release set holds, beside the set.
+pub const LOCK: &str = ".publish.lock";
 /// The most manifests that a release lists: its documents, and two a plugin.
 const MOST_LISTED: usize = 2 * MOST_PLUGINS + 1;
 /// The largest file that is taken: 64 MiB, as from a folder.

@@ -26,7 +26,7 @@ use crate::config::{Config, ReleasePaths};
 use crate::error::StartError;
 use crate::host::Host;
 use crate::housekeeping::Reload;
-use crate::release::{self, ReleaseError};
+use crate::release::{self, ReleaseError, Trusted};
 
 /// The thread, where a registry is followed.
 pub struct RegistryWatch {
@@ -125,7 +125,8 @@ async fn follow(host: &Arc<Host>, reload: &Reload, look: &Notify) {
             }
             Err(error) => {
                 // Whoever pushes what is not taken soon pushes something better.
-                let most = if error.is_refusal() { REFUSED_DOUBLINGS } else { DOUBLINGS };
+                let soon = error.is_refusal() || error.may_pass();
+                let most = if soon { REFUSED_DOUBLINGS } else { DOUBLINGS };
                 seen.failures = seen.failures.saturating_add(1).min(most);
                 complain(host, source, &mut seen, error, changed);
             }
@@ -149,7 +150,12 @@ async fn round(
     let (offer, root) = hear(host, source, &config, &mut seen.artifact).await?;
     let (paths, digest) = (&config.release, offer.set_digest());
     let here = release::set_in(paths) == Some(digest);
-    if here && host.in_force.load().generation.is_some() {
+    // What lies there and was refused is pulled again: perhaps it was damaged here.
+    let active = host.in_force.load().generation.clone();
+    let damaged = host.obstacles.refused_release().is_some()
+        || host.obstacles.altered_release().is_some()
+        || active.as_ref().is_none_or(|it| it.is_last_good());
+    if here && !damaged {
         return Ok(Outcome::Current);
     }
     let now = host.keeper().time_for_activation();
@@ -207,8 +213,43 @@ async fn take(
     let (from, to) = (placed(&staged), placed(&config.release));
     let (repository, shelf) = (&source.reference.repository, Shelf::of(&to, &host.digests));
     pull::bring(&source.client, repository, offer, verified, &shelf, &from).await?;
+    let before = release::set_in(&config.release);
     try_release(host, source, look, offer.artifact, &staged, config).await?;
+    // Making it ready took its time: what was published here meanwhile is not overwritten.
+    let _lock = pull::lock(&config.release.set)?;
+    may_install(host, &config.release, offer, before)?;
     pull::place(&from, &to)
+}
+
+/// Refuses to put a release into the folders that may not come into force any more, or in place of another one that
+/// came there while it was made ready.
+fn may_install(
+    host: &Host,
+    paths: &ReleasePaths,
+    offer: &Offer,
+    before: Option<Digest>,
+) -> Result<(), PullError> {
+    let refused = |refusal| PullError::Refused { plugin: None, refusal };
+    let (digest, offered) =
+        (offer.set_digest(), ReleaseSet::unverified(&offer.set).map_err(refused)?);
+    let (roots, history) = host.keeper().copy();
+    let trusted = Trusted { roots: &roots, history: &history };
+    release::admit(&trusted, &offered, digest, offer.downgrade.as_deref(), host.trusted_now())
+        .map_err(refused)?;
+    let there = release::set_in(paths);
+    if there == before || there == Some(digest) {
+        return Ok(());
+    }
+    match release::verified_set_in(paths, roots.newest(), host.trusted_now()) {
+        Some(set) if set.version >= offered.version => {
+            let (version, offered) = (set.version, offered.version);
+            let why =
+                format!("release set {version} has come there, and the registry has {offered}");
+            Err(PullError::Overtaken { why })
+        }
+        // Nobody has signed what came, or it is older.
+        _ => Ok(()),
+    }
 }
 
 /// Has it made ready, and goes on asking the registry meanwhile: what that offers by then may revoke, and takes the place of what is being

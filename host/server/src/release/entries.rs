@@ -42,6 +42,9 @@ pub fn activation_entry(generation: &Generation, hooks: &[Arc<Hook>], piece: &Hi
         Passage::Again(_) => fields.push_str(r#","again":true"#),
         Passage::Downgrade(document) => fields.push_str(&format!(r#","downgrade":"{document}""#)),
     }
+    if generation.is_last_good() {
+        fields.push_str(r#","last_good":true"#);
+    }
     // A history is written as plain JSON: this cannot fail.
     let fields = remembered(&fields, piece).unwrap_or(fields);
     Entry { kind: "release.active", fields, sealed: Some(configure_notes(generation).into_bytes()) }
@@ -73,6 +76,12 @@ pub fn refusal_entry(error: &ReleaseError) -> Entry {
     }
     // Settings and file names may name people: the sentence is sealed.
     Entry { kind: "release.refused", fields, sealed: Some(error.to_string().into_bytes()) }
+}
+
+/// The record of folders that no longer hold the release in force.
+pub fn altered_entry(generation: u64, error: &ReleaseError) -> Entry {
+    let Entry { fields, sealed, .. } = refusal_entry(error);
+    Entry { kind: "release.altered", fields: format!(r#""gen":{generation},{fields}"#), sealed }
 }
 
 /// The record of a component that may not run.

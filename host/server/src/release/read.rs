@@ -67,6 +67,7 @@ impl Found {
         let mut found = Self {
             plugins: paths.plugins.clone(),
             settings_folder: paths.settings.clone(),
+            set_file: paths.set.clone(),
             signed,
             downgrade,
             components: HashMap::new(),

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
 use portcullis_model::{Digest, Millis};
-use portcullis_trust::{ReleaseSet, sha256};
+use portcullis_trust::{Active, ReleaseSet, sha256};
 use serde_json::{Value, json};
 
 use super::{FolderFacts, Found, ReleaseError, Trusted};
@@ -18,6 +18,8 @@ pub struct Standing {
     looked: Mutex<Option<Looked>>,
     /// What lies in the folders beyond the set, and the files in which the set's parts lie.
     folder: Mutex<(FolderFacts, Vec<PathBuf>)>,
+    /// The set that a way back from the active one leads to.
+    before: Mutex<Option<Active>>,
 }
 
 struct Looked {
@@ -138,6 +140,14 @@ impl Standing {
         looked.refused = Some(why);
     }
 
+    /// This set is in force, and its files would not be taken at the next start.
+    pub fn altered(&self, error: &ReleaseError) {
+        self.refused(error);
+        if let Some(looked) = self.lock().as_mut() {
+            looked.stage = Stage::Active;
+        }
+    }
+
     /// This set is in force.
     pub fn active(&self, set: Digest, highest: u64) {
         let mut looked = self.lock();
@@ -147,6 +157,17 @@ impl Standing {
         for plugin in &mut looked.plugins {
             (plugin.stage, plugin.refused) = (Stage::Active, None);
         }
+    }
+
+    /// Notes which set a way back from the active one leads to.
+    pub fn leads_back_to(&self, before: Option<Active>) {
+        *self.before.lock().unwrap_or_else(PoisonError::into_inner) = before;
+    }
+
+    /// The set that a way back from the active one leads to, for the status page.
+    pub fn before_json(&self) -> Value {
+        let before = *self.before.lock().unwrap_or_else(PoisonError::into_inner);
+        before.map_or(Value::Null, |it| json!({"version": it.version, "set": it.set.to_string()}))
     }
 
     /// For the status page.

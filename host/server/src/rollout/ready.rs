@@ -6,14 +6,12 @@
 use std::sync::Arc;
 
 use portcullis_engine::Engine;
-use portcullis_hooks::say;
-use portcullis_model::Mode;
-use portcullis_trust::{Binding as Source, Candidate, VerifiedPlugin, verify_binding};
+use portcullis_trust::{Binding as Source, Candidate, VerifiedPlugin};
 
 use super::{Rollout, way};
 use crate::config::HookConfig;
 use crate::generation::Binding;
-use crate::release::{Found, ReleaseError, Trusted, check_capabilities};
+use crate::release::{Found, ReleaseError, Trusted, check_binding, promoted};
 
 /// What a candidate is readied from.
 pub struct Tried<'a> {
@@ -42,26 +40,16 @@ pub fn ready(
         plugin: candidate.plugin.clone(),
         why: format!("as a candidate: {why}"),
     };
-    // The binding as it would be once the candidate is live.
-    let mut promoted =
-        Source { plugin: candidate.plugin.clone(), settings: candidate.settings, ..source.clone() };
-    if !candidate.say.is_empty() {
-        promoted.say.clone_from(&candidate.say);
-    }
+    let promoted = promoted(source, candidate);
     let (settings, manifest) = (found.settings(&promoted)?, &verified.manifest);
-    verify_binding(&promoted, manifest, hook.kind.name(), settings.as_bytes()).map_err(
-        |refusal| ReleaseError::Refused { plugin: Some(candidate.plugin.clone()), refusal },
+    check_binding(hook.kind, &promoted, manifest, component, settings).map_err(
+        |error| match error {
+            ReleaseError::Binding { why, .. } => unworkable(why),
+            other => other,
+        },
     )?;
-    if source.mode == Mode::Enforce {
-        say::check(hook.kind, &manifest.emits, &promoted.say).map_err(|complaints| {
-            let lines: Vec<_> = complaints.iter().map(ToString::to_string).collect();
-            unworkable(lines.join("; "))
-        })?;
-    }
     let engine_refused =
         |refused| ReleaseError::Engine { plugin: candidate.plugin.clone(), refused };
-    let inspection = portcullis_engine::inspect(component).map_err(engine_refused)?;
-    check_capabilities(&inspection, &manifest.capabilities).map_err(unworkable)?;
     let plugin = engine.prepare(component, settings, manifest.limits).map_err(engine_refused)?;
     let role = way(candidate.canary.is_some());
     let binding =

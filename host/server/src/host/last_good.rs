@@ -1,0 +1,160 @@
+//! When a copy of the release in force is made, when a start falls back to it, and what is said of both.
+//!
+//! Invariant: a copy is made of files that were verified, before its release is recorded as active. The host falls back
+//! to it only where nothing else decides, and it is checked against everything that is remembered and revoked by
+//! then. What is wrong is a warning until it is over, one line in the host's log for each change, and one record.
+
+use std::sync::atomic::Ordering;
+
+use portcullis_model::Digest;
+use portcullis_trust::ReleaseSet;
+
+use super::Host;
+use crate::generation::Generation;
+use crate::obstacles::Altered;
+use crate::release::{Demand, Found, ReleaseError, Trusted, altered_entry};
+
+impl Host {
+    /// Copies a release that is about to come into force, or is in force. What keeps it from being copied keeps it
+    /// from nothing else.
+    pub(crate) fn keep_release(&self, found: &Found, release: &ReleaseSet) {
+        let set = found.set_digest();
+        // What is not the active one any more is of no use, and may be in the way of the new copy.
+        if let Some(active) = self.keeper().history().active {
+            drop(self.last_good.prune(active.set));
+        }
+        let kept = self.last_good.keep(found, release);
+        let why = kept.as_ref().err().map(ToString::to_string);
+        if let Err(error) = kept
+            && self.obstacles.not_kept(why)
+        {
+            tracing::warn!(
+                event = "release.not_kept",
+                %set,
+                %error,
+                "there is no copy of the release for a start whose release folder is damaged; see to the disk that holds trust.state"
+            );
+        }
+    }
+
+    /// Copies a release from the folders if they still hold it, verified. A copy that is there already is compared
+    /// with it, and put right.
+    pub(crate) fn keep_from_folders(&self, generation: &Generation) {
+        let config = self.in_force.load().config.clone();
+        let found = self.read_release(&config.release, || true).ok();
+        let Some(found) = found.filter(|found| found.set_digest() == generation.set) else {
+            return;
+        };
+        let (roots, history) = self.keeper().copy();
+        let trusted = Trusted { roots: &roots, history: &history };
+        if let Ok(release) = found.recheck(&trusted, generation) {
+            self.keep_release(&found, &release);
+        }
+    }
+
+    /// The release with this set is in force: no other copy is needed any more.
+    pub(crate) fn kept(&self, set: Digest) {
+        if self.last_good.holds(set) {
+            self.obstacles.not_kept(None);
+            if let Err(error) = self.last_good.prune(set) {
+                tracing::debug!(%error, "copies of earlier releases are left; they are removed later");
+            }
+        }
+    }
+
+    /// Makes the last good release ready where nothing decides: the set that was active last, from the host's own
+    /// copy. `wanted` is asked as [`Host::ready`] asks it. `None` where there is no such copy, or it may not come into
+    /// force either.
+    ///
+    /// # Errors
+    /// [`ReleaseError::Overtaken`] alone: something newer is there.
+    pub(crate) fn last_good_release(
+        &self,
+        wanted: impl FnMut() -> bool,
+    ) -> Result<Option<Generation>, ReleaseError> {
+        let Some(active) = self.keeper().history().active else { return Ok(None) };
+        let found = match self.last_good.read(active.set, &self.reading()) {
+            Ok(found) => found,
+            Err(why) => {
+                tracing::error!(
+                    event = "release.last_good_missing",
+                    version = active.version,
+                    why,
+                    "the release that was active last cannot start from the host's own copy"
+                );
+                return Ok(None);
+            }
+        };
+        let config = self.in_force.load().config.clone();
+        match self.ready(&found, &config.hooks, Demand::LastGood, wanted) {
+            Ok(generation) => {
+                tracing::warn!(
+                    event = "release.last_good",
+                    generation = generation.number,
+                    "the release folders hold nothing that may come into force: the release that was active last starts \
+                     from the host's own copy"
+                );
+                for left in &generation.left_out {
+                    let (hook, plugin, code) = (&left.hook, &left.plugin, left.code);
+                    tracing::error!(
+                        event = "release.binding_left_out",
+                        hook,
+                        plugin,
+                        code,
+                        error = left.sentence,
+                        "a binding of the last good release could not be made ready; all other bindings go on"
+                    );
+                }
+                Ok(Some(generation))
+            }
+            Err(ReleaseError::Overtaken) => Err(ReleaseError::Overtaken),
+            Err(error) => {
+                tracing::error!(
+                    event = "release.last_good_refused",
+                    code = error.code(), %error, hint = error.hint(),
+                    "the release that was active last may not start either"
+                );
+                Ok(None)
+            }
+        }
+    }
+
+    /// Verifies what lies in the folders although its set is the one in force. What is wrong with it is said at once,
+    /// because the next start would meet it.
+    pub(crate) fn recheck(&self, found: &Found, generation: &Generation) {
+        let (roots, history) = self.keeper().copy();
+        let trusted = Trusted { roots: &roots, history: &history };
+        match found.recheck(&trusted, generation) {
+            Ok(release) => {
+                // Before it is said: whoever reads that line finds the host as it is.
+                self.obstacles.release(None);
+                let was_last_good = generation.last_good.swap(false, Ordering::AcqRel);
+                if self.obstacles.altered(None) || was_last_good {
+                    tracing::info!(
+                        event = "release.whole_again",
+                        generation = generation.number,
+                        "the release folders hold the release in force again"
+                    );
+                }
+                self.standing.active(generation.set, 0);
+                if !self.last_good.holds(generation.set) {
+                    self.keep_release(found, &release);
+                    self.kept(generation.set);
+                }
+            }
+            Err(error) => {
+                let altered = Altered { code: error.code(), sentence: error.to_string() };
+                self.standing.altered(&error);
+                if self.obstacles.altered(Some(altered)) {
+                    tracing::warn!(
+                        event = "release.altered",
+                        generation = generation.number,
+                        code = error.code(), %error, hint = error.hint(),
+                        "the release folders no longer hold the release in force, which goes on"
+                    );
+                    self.say(altered_entry(generation.number, &error));
+                }
+            }
+        }
+    }
+}

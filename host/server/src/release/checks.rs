@@ -1,0 +1,194 @@
+//! What is asked of a binding before its plugin is made ready: whether it can be made, and whether everything that the
+//! plugin may emit can be said.
+//!
+//! Invariant: one function for the host, for candidates and for the commands that sign and check, so that nothing is
+//! signed that a host refuses for one of these reasons. Nothing here compiles or runs a plugin.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use portcullis_engine::Inspection;
+use portcullis_hooks::{HookKind, say};
+use portcullis_model::{Digest, Mode};
+use portcullis_trust::{
+    Binding, Candidate, Capability, Manifest, PluginEntry, ReleaseSet, verify_binding,
+};
+
+use super::{ReleaseError, unworkable};
+use crate::digest::sha256;
+use crate::selftest;
+
+/// What a release set is made of, for a check before anybody signs it.
+pub struct Given<'a> {
+    /// The set.
+    pub set: &'a ReleaseSet,
+    /// Manifest, by the digest that the set lists.
+    pub manifests: BTreeMap<Digest, Manifest>,
+    /// Component, by its digest. One that is not there is a problem, unless `components_elsewhere`.
+    pub components: BTreeMap<Digest, Vec<u8>>,
+    /// Settings, by digest.
+    pub settings: BTreeMap<Digest, String>,
+    /// Whether components that are not there are left to whoever publishes.
+    pub components_elsewhere: bool,
+    /// The hooks of the host that it is for, by name, where that is known.
+    pub hooks: Option<BTreeMap<String, HookKind>>,
+}
+
+/// What is wrong with a binding of a set that is to be signed.
+pub struct Problem {
+    /// The hook's name.
+    pub hook: String,
+    /// The plugin's id; of a candidate, the candidate's.
+    pub plugin: String,
+    /// What is wrong.
+    pub error: ReleaseError,
+}
+
+/// Checks everything of a release set that a host would refuse it for and that can be known without running its
+/// plugins. Signatures and times are checked by whoever signs.
+///
+/// # Errors
+/// Everything that is wrong, never nothing.
+pub fn check_source(given: &Given<'_>) -> Result<(), Vec<Problem>> {
+    let mut problems = Vec::new();
+    for source in &given.set.bindings {
+        problems.extend(given.problem(source, given.set.plugins.get(&source.plugin)));
+        if let Some(candidate) = &source.candidate {
+            let promoted = promoted(source, candidate);
+            problems.extend(given.problem(&promoted, given.set.candidate(candidate)));
+        }
+    }
+    if problems.is_empty() { Ok(()) } else { Err(problems) }
+}
+
+impl Given<'_> {
+    fn problem(&self, source: &Binding, entry: Option<&PluginEntry>) -> Option<Problem> {
+        let error = self.check(source, entry).err()?;
+        Some(Problem { hook: source.hook.clone(), plugin: source.plugin.clone(), error })
+    }
+
+    fn check(&self, source: &Binding, entry: Option<&PluginEntry>) -> Result<(), ReleaseError> {
+        let missing = |what, digest| ReleaseError::Missing {
+            plugin: source.plugin.clone(),
+            what,
+            digest,
+            folder: PathBuf::from("."),
+        };
+        let entry =
+            entry.ok_or_else(|| unworkable(source, "the release set does not list this plugin"))?;
+        let manifest = self
+            .manifests
+            .get(&entry.manifest)
+            .ok_or_else(|| missing("manifest", entry.manifest))?;
+        let none = source.settings == sha256(ReleaseSet::NO_SETTINGS);
+        let settings =
+            if none { Some("{}") } else { self.settings.get(&source.settings).map(String::as_str) };
+        let settings = settings.ok_or_else(|| missing("settings", source.settings))?;
+        let component = self.components.get(&manifest.wasm);
+        if component.is_none() && !self.components_elsewhere {
+            return Err(missing("component", manifest.wasm));
+        }
+        let component = component.map(Vec::as_slice);
+        let kinds: Vec<_> = match &self.hooks {
+            Some(hooks) => {
+                vec![hooks.get(&source.hook).copied().ok_or_else(|| {
+                    unworkable(source, "the configuration has no hook of this name")
+                })?]
+            }
+            // Which kind the hook has is not known: one of the manifest's it must be.
+            None => manifest.hooks.iter().filter_map(|name| HookKind::from_name(name)).collect(),
+        };
+        let mut first = None;
+        for kind in kinds {
+            match check_known(kind, source, manifest, component, settings) {
+                Ok(()) => return Ok(()),
+                Err(error) => first = first.or(Some(error)),
+            }
+        }
+        Err(first
+            .unwrap_or_else(|| unworkable(source, "this build knows no hook kind of its plugin")))
+    }
+}
+
+/// The binding as it would be once its candidate is live.
+pub fn promoted(source: &Binding, candidate: &Candidate) -> Binding {
+    let mut promoted = Binding {
+        plugin: candidate.plugin.clone(),
+        settings: candidate.settings,
+        ..source.clone()
+    };
+    if !candidate.say.is_empty() {
+        promoted.say.clone_from(&candidate.say);
+    }
+    promoted
+}
+
+/// Checks one binding of a release set on a hook of this kind.
+///
+/// # Errors
+/// The first reason for which a host refuses it.
+pub fn check_binding(
+    kind: HookKind,
+    source: &Binding,
+    manifest: &Manifest,
+    component: &[u8],
+    settings: &str,
+) -> Result<(), ReleaseError> {
+    check_known(kind, source, manifest, Some(component), settings)
+}
+
+/// The same where the component may be elsewhere.
+fn check_known(
+    kind: HookKind,
+    source: &Binding,
+    manifest: &Manifest,
+    component: Option<&[u8]>,
+    settings: &str,
+) -> Result<(), ReleaseError> {
+    let plugin = || source.plugin.clone();
+    verify_binding(source, manifest, kind.name(), settings.as_bytes())
+        .map_err(|refusal| ReleaseError::Refused { plugin: Some(plugin()), refusal })?;
+    // Only what binds must be sayable; the rest is recorded as it was said.
+    if source.mode == Mode::Enforce {
+        say::check(kind, &manifest.emits, &source.say).map_err(|complaints| {
+            let lines: Vec<_> = complaints.iter().map(ToString::to_string).collect();
+            unworkable(source, lines.join("; "))
+        })?;
+    }
+    selftest::check_binding(manifest, settings)
+        .map_err(|failed| ReleaseError::SelfTest { plugin: plugin(), failed })?;
+    let Some(component) = component else { return Ok(()) };
+    let inspection = portcullis_engine::inspect(component)
+        .map_err(|refused| ReleaseError::Engine { plugin: plugin(), refused })?;
+    check_capabilities(&inspection, &manifest.capabilities).map_err(|why| unworkable(source, why))
+}
+
+/// Whether a component does what its manifest asks for, as far as that can be seen from outside, and nothing beyond.
+///
+/// # Errors
+/// What does not fit, in a sentence.
+pub fn check_capabilities(
+    inspection: &Inspection,
+    asked: &BTreeSet<Capability>,
+) -> Result<(), String> {
+    let imports = |interface: &str| inspection.imports.iter().any(|import| import == interface);
+    if imports(JOURNAL) && !asked.contains(&Capability::Journal) {
+        return Err(format!(
+            "the component imports `{JOURNAL}`, which its manifest does not ask for"
+        ));
+    }
+    match (inspection.searches, asked.contains(&Capability::Search)) {
+        (true, false) => {
+            Err("the component exports `search`, which is not among its manifest's capabilities"
+                .to_owned())
+        }
+        (false, true) => {
+            Err("the manifest has the capability `search`, and the component does not export it"
+                .to_owned())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The import that the capability `journal` gives.
+const JOURNAL: &str = "portcullis:policy/journal@0.1.0";

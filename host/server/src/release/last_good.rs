@@ -1,0 +1,310 @@
+//! The last good release: a copy of what is in force, in the host's own folder, which a start falls back to.
+//!
+//! Invariant: a copy is complete and durable before its release is recorded as active, and an older one is removed
+//! only afterwards, so that a crash at any point leaves the copy of the release that the log names as active. An index
+//! names each file; it is authenticated with the key of the host's memory, and every file is found by the digest that
+//! a signed document demands. The copy gives a release no right of its own: it is verified like a release folder,
+//! and only the set that was active last may start again. Nothing here decides when that happens.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+
+use portcullis_files::{
+    MAX_ENTRIES, list_bounded, read_bounded, remove_temporary_files, write_atomic,
+};
+use portcullis_model::Digest;
+use portcullis_trust::ReleaseSet;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use super::{Found, Reading, ReleaseError};
+use crate::config::ReleasePaths;
+use crate::digest::sha256;
+use crate::memory::Seal;
+
+/// The copies in the host's own folder.
+pub struct LastGood {
+    folder: PathBuf,
+    seal: Seal,
+}
+
+/// Why a release was not copied.
+#[derive(Debug, Error)]
+pub enum NotKept {
+    /// Its files are too large together.
+    #[error("its files have {bytes} bytes together; at most {MAX_KEPT_BYTES} are kept")]
+    TooLarge {
+        /// How many.
+        bytes: u64,
+    },
+    /// The disk.
+    #[error("cannot write `{}`: {why}", path.display())]
+    Disk {
+        /// The file or folder.
+        path: PathBuf,
+        /// Why.
+        why: io::Error,
+    },
+}
+
+/// What a copy consists of.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Index {
+    /// What kind of document this is: other documents are authenticated with the same key.
+    kind: String,
+    /// The digest of the release set's signed bytes.
+    set: Digest,
+    /// Its version, for people.
+    version: u64,
+    /// File, below the folder of copies → its size in bytes.
+    files: BTreeMap<String, u64>,
+}
+
+impl LastGood {
+    /// The copies in the host's own folder `state`. Reads and writes nothing yet.
+    pub fn new(state: &Path, seal: Seal) -> Self {
+        Self { folder: state.join(FOLDER), seal }
+    }
+
+    /// Returns whether there is a copy of this set, by its index and the sizes of its files.
+    pub fn holds(&self, set: Digest) -> bool {
+        self.index(set).is_ok_and(|index| {
+            let there = |(name, size): (&String, &u64)| {
+                fs::symlink_metadata(self.folder.join(name))
+                    .is_ok_and(|facts| facts.is_file() && facts.len() == *size)
+            };
+            index.files.iter().all(there)
+        })
+    }
+
+    /// Copies what a verified release consists of, durably. Files that are there already are not written again.
+    ///
+    /// # Errors
+    /// The release is too large, or the disk refuses; the copies that were there are whole.
+    pub fn keep(&self, found: &Found, release: &ReleaseSet) -> Result<(), NotKept> {
+        let set = found.set_digest();
+        let mut files = BTreeMap::from([(set_name(set), found.set.as_slice())]);
+        for (folder, ending, bytes) in found.needed(release) {
+            files.insert(format!("{folder}/{}.{ending}", hex(sha256(bytes))), bytes);
+        }
+        let bytes = files.values().map(|bytes| bytes.len() as u64).sum();
+        if bytes > MAX_KEPT_BYTES {
+            return Err(NotKept::TooLarge { bytes });
+        }
+        for folder in [self.folder.clone(), self.path(PLUGINS), self.path(SETTINGS)] {
+            make_folder(&folder).map_err(|why| NotKept::Disk { path: folder, why })?;
+        }
+        for (name, bytes) in &files {
+            let path = self.folder.join(name);
+            if !read_bounded(&path, bytes.len() as u64).is_ok_and(|there| there == *bytes) {
+                write(&path, bytes)?;
+            }
+        }
+        let sizes = files.iter().map(|(name, bytes)| (name.clone(), bytes.len() as u64)).collect();
+        let index = Index { kind: KIND.to_owned(), set, version: release.version, files: sizes };
+        let path = self.folder.join(index_name(set));
+        let text = self.seal.close(&index);
+        write(&path, &text.map_err(|why| NotKept::Disk { path: path.clone(), why })?)
+    }
+
+    /// Reads the copy of this set.
+    ///
+    /// # Errors
+    /// Why there is none that can be used, in a sentence.
+    pub fn read(&self, set: Digest, reading: &Reading) -> Result<Found, String> {
+        self.index(set)?;
+        let [plugins, settings] = [PLUGINS, SETTINGS].map(|name| self.path(name));
+        let none = self.path("no-downgrade");
+        let paths = ReleasePaths::new(self.folder.join(set_name(set)), plugins, settings, none);
+        let found =
+            Found::read(&paths, reading).map_err(|error: ReleaseError| error.to_string())?;
+        if found.set_digest() == set {
+            Ok(found)
+        } else {
+            Err(format!("`{}` was altered", paths.set.display()))
+        }
+    }
+
+    /// Removes every copy but the one of this set, and what an interrupted write left behind.
+    ///
+    /// # Errors
+    /// The disk refuses; what is left is removed the next time.
+    pub fn prune(&self, set: Digest) -> io::Result<()> {
+        // A copy that cannot be read is replaced by the next one that is kept, never removed beforehand.
+        let Ok(index) = self.index(set) else { return Ok(()) };
+        let mut needed: BTreeSet<PathBuf> =
+            index.files.keys().map(|name| self.folder.join(name)).collect();
+        needed.insert(self.folder.join(index_name(set)));
+        for folder in [self.folder.clone(), self.path(PLUGINS), self.path(SETTINGS)] {
+            remove_temporary_files(&folder)?;
+            for name in list_bounded(&folder, &[".json", ".wasm", ".index"], MAX_ENTRIES)?.names {
+                let path = folder.join(name);
+                if !needed.contains(&path) {
+                    fs::remove_file(path)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn index(&self, set: Digest) -> Result<Index, String> {
+        let path = self.folder.join(index_name(set));
+        let bytes = read_bounded(&path, MAX_INDEX_BYTES).map_err(|error| {
+            if error.is_missing() {
+                "this host has no copy of it".to_owned()
+            } else {
+                format!("cannot read `{}`: {error}", path.display())
+            }
+        })?;
+        let index: Index =
+            self.seal.open(&bytes).map_err(|why| format!("`{}`: {why}", path.display()))?;
+        if index.kind == KIND && index.set == set {
+            Ok(index)
+        } else {
+            Err(format!("`{}` is another document", path.display()))
+        }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<(), NotKept> {
+    write_atomic(path, bytes, FILE_MODE).map_err(|why| NotKept::Disk { path: path.to_owned(), why })
+}
+
+fn make_folder(path: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(path)
+}
+
+fn set_name(set: Digest) -> String {
+    format!("{}.json", hex(set))
+}
+
+fn index_name(set: Digest) -> String {
+    format!("{}.index", hex(set))
+}
+
+fn hex(digest: Digest) -> String {
+    digest.to_string().trim_start_matches("sha256:").to_owned()
+}
+
+/// The folder of copies, below the host's own.
+const FOLDER: &str = "last-good";
+/// Components and manifests, below that.
+const PLUGINS: &str = "plugins";
+/// Settings, below that.
+const SETTINGS: &str = "settings";
+/// What an index says that it is.
+const KIND: &str = "portcullis last good release v1";
+/// The most bytes of one copy: 512 MiB, as much as a registry's release may have.
+const MAX_KEPT_BYTES: u64 = 512 << 20;
+/// The largest index: room for some hundred files.
+const MAX_INDEX_BYTES: u64 = 1 << 20;
+/// Settings name people.
+const FILE_MODE: u32 = 0o600;
+const FOLDER_MODE: u32 = 0o700;
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use portcullis_keys::{SecretKey, SymmetricKey};
+    use portcullis_trust::sign;
+
+    use super::super::FolderFacts;
+    use super::*;
+
+    fn seal(byte: u8) -> Seal {
+        Seal::new(&SymmetricKey::from_bytes([byte; 32])).unwrap()
+    }
+
+    /// A release without plugins: what it consists of is its set alone.
+    fn release(version: u64) -> (Found, ReleaseSet) {
+        let text = format!(
+            r#"{{"version":{version},"issued":"2026-11-01T12:00:00Z","expires":"2026-11-08T12:00:00Z","grace":"2026-11-15T12:00:00Z","root_version":1,"plugins":{{}},"bindings":[]}}"#
+        );
+        let key = SecretKey::from_seed("release.example", &[7; 32]).unwrap();
+        let set = sign(ReleaseSet::PAYLOAD_TYPE, text.as_bytes(), &[&key]);
+        let release = ReleaseSet::unverified(&set).unwrap();
+        let found = Found {
+            plugins: PathBuf::new(),
+            settings_folder: PathBuf::new(),
+            set_file: PathBuf::new(),
+            set,
+            signed: true,
+            downgrade: None,
+            components: HashMap::new(),
+            altered: HashMap::new(),
+            envelopes: Vec::new(),
+            settings: HashMap::new(),
+            suites: HashMap::new(),
+            present: HashMap::new(),
+            unreadable: Vec::new(),
+            facts: FolderFacts::default(),
+            progress: None,
+        };
+        (found, release)
+    }
+
+    #[test]
+    fn a_copy_is_there_until_a_later_one_is_the_active_one() {
+        let state = tempfile::tempdir().unwrap();
+        let copies = LastGood::new(state.path(), seal(1));
+        let ((one, first), (two, second)) = (release(1), release(2));
+        assert!(!copies.holds(one.set_digest()));
+        copies.keep(&one, &first).unwrap();
+        // A crash after the second was copied and before it was recorded: both can be used.
+        copies.keep(&two, &second).unwrap();
+        for found in [&one, &two] {
+            assert!(copies.holds(found.set_digest()));
+            let read = copies.read(found.set_digest(), &Reading::default()).unwrap();
+            assert_eq!(read.set, found.set);
+            assert!(read.downgrade.is_none());
+        }
+        fs::write(state.path().join("last-good/.left.tmp"), "half").unwrap();
+        copies.prune(two.set_digest()).unwrap();
+        assert!(!copies.holds(one.set_digest()));
+        assert!(copies.holds(two.set_digest()));
+        let left: Vec<_> = fs::read_dir(state.path().join("last-good")).unwrap().collect();
+        assert_eq!(left.len(), 4, "set, index and two folders: {left:?}");
+        // Without a copy of the active one nothing is removed.
+        copies.prune(one.set_digest()).unwrap();
+        assert!(copies.holds(two.set_digest()));
+    }
+
+    #[test]
+    fn only_an_index_of_this_host_is_believed() {
+        let state = tempfile::tempdir().unwrap();
+        let copies = LastGood::new(state.path(), seal(1));
+        let (found, set) = release(1);
+        copies.keep(&found, &set).unwrap();
+        let digest = found.set_digest();
+        let refused = |copies: &LastGood| copies.read(digest, &Reading::default()).err().unwrap();
+        assert!(refused(&LastGood::new(state.path(), seal(2))).contains("authentication tag"));
+        let index = state.path().join("last-good").join(index_name(digest));
+        let whole = fs::read(&index).unwrap();
+        // The copy of another set under this one's name.
+        let (other, other_set) = release(2);
+        copies.keep(&other, &other_set).unwrap();
+        let others = state.path().join("last-good").join(index_name(other.set_digest()));
+        fs::copy(others, &index).unwrap();
+        assert!(refused(&copies).contains("another document"));
+        fs::write(&index, &whole[..whole.len() / 2]).unwrap();
+        assert!(!refused(&copies).is_empty());
+        fs::write(&index, &whole).unwrap();
+        assert!(copies.read(digest, &Reading::default()).is_ok());
+        // The set's own file is exchanged for one that is signed as well.
+        fs::write(state.path().join("last-good").join(set_name(digest)), &other.set).unwrap();
+        assert!(refused(&copies).contains("was altered"));
+        assert!(!copies.holds(digest) || other.set.len() == found.set.len());
+        // What is wrong is put right by keeping it again.
+        copies.keep(&found, &set).unwrap();
+        assert!(copies.read(digest, &Reading::default()).is_ok());
+    }
+}
