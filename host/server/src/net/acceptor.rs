@@ -264,6 +264,7 @@ fn is_want(error: &io::Error) -> bool {
     wants.iter().any(|want| error.raw_os_error() == Some(want.raw_os_error()))
 }
 
+#[expect(clippy::disallowed_methods, reason = "a device of the kernel's own")]
 fn spare() -> Option<File> {
     File::open("/dev/null").ok()
 }
