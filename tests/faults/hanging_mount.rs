@@ -14,12 +14,13 @@ use super::{house, trace};
 fn a_mount_that_hangs_is_a_warning_and_holds_up_neither_calls_nor_trust_nor_secrets_nor_a_stop() {
     let house = house();
     house.configure("watch_ms = 500", "watch_ms = 100");
-    // From some poll on, every call that names the release set's file stays in the kernel for an hour.
-    let inject = "inject=statx,openat:delay_enter=3600000000:when=12+";
-    let hangs = ["-q", "-o", "/dev/null", "-P", "release/release.json", "-e", inject];
+    // Every call that names this file stays in the kernel for an hour, from when the file is there.
+    let inject = "inject=statx,openat:delay_enter=3600000000";
+    let hangs = ["-q", "-o", "/dev/null", "-P", SLOW, "-e", inject];
     let Some(command) = trace::strace(&hangs) else { return };
     let host = Host::start_with(&house.path(""), command);
     assert!(!host.sign_in(&sign_in()).stops_a_token());
+    house.write(SLOW, "{}");
     until_warned(&host, "release-folder-stalled");
     let ready = host.admin("/ready");
     assert_eq!(ready.status, 200, "a condition that all replicas share is no reason: {ready:?}");
@@ -55,4 +56,6 @@ fn until_warned(host: &Host, code: &str) {
     }
 }
 
+/// A file in the release folder.
+const SLOW: &str = "release/plugins/slow.json";
 const PATIENCE: Duration = Duration::from_secs(60);
