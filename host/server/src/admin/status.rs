@@ -14,6 +14,8 @@ use crate::rollout::Counts;
 /// The page.
 pub fn json(desk: &Desk) -> Value {
     let host = &desk.host;
+    // First: a set that is active here decides by then.
+    let release = host.standing.json();
     let in_force = host.in_force.load();
     let health = host.log.health();
     let hooks = in_force.hooks.iter().map(|hook| {
@@ -46,7 +48,7 @@ pub fn json(desk: &Desk) -> Value {
         "reset": host.reset().to_string(),
         "start": host.progress.unfinished().map(|unfinished| unfinished.json()),
         "generation": generation,
-        "release": host.standing.json(),
+        "release": release,
         "plugins": {"made": preparations.made, "from_cache": preparations.cached, "not_believed": preparations.spoilt},
         "hooks": hooks,
         "calls": {"in_progress": host.admission.inside(), "limit": host.admission.limit()},
