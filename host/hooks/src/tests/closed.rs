@@ -217,10 +217,8 @@ fn only_kinds_whose_platform_could_go_on_answer_faulty_http_themselves() {
             route: "",
             incoming: None,
         };
-        stop_answer(*kind, &refusal).is_some_and(|answer| {
-            assert_eq!(answer.status, 200, "{kind:?}");
-            true
-        })
+        // Other kinds may tell the fault with a status that stops their platform.
+        stop_answer(*kind, &refusal).is_some_and(|answer| answer.status == 200)
     };
     let closed = |kind: &HookKind| answered(kind, &OnFailure::Closed);
     let named: Vec<_> = HookKind::ALL.into_iter().filter(closed).map(|kind| kind.name()).collect();
