@@ -93,6 +93,9 @@ fn attributes(root: Value<'_>) -> Result<Vec<Asked>, Malformed> {
         if combinations > MOST_REQUESTS {
             return Err(refuse("query.values, of which there may be 256 combinations"));
         }
+        if asked.len() == MAX_ATTRIBUTES {
+            return Err(refuse("query, of which there may be 32 attributes"));
+        }
         asked.push(Asked { name, values });
     }
     if asked.is_empty() { Err(refuse("query")) } else { Ok(asked) }
@@ -166,3 +169,6 @@ fn leaf(node: Object, decision: Value<'_>) -> String {
     }
     node.end()
 }
+
+/// Attributes of one query: each may have one value, so the limit of combinations does not bound them.
+const MAX_ATTRIBUTES: usize = 32;
