@@ -241,7 +241,6 @@ where
         tracing::debug!(%error, "a connection ended early");
     }
     let mut socket = connection.into_parts().io.into_socket();
-    line.outbox.abandon();
     let in_force = line.frontend.in_force();
     let farewell = watch.farewell(|status, words| {
         preflight::refused_head(&line.frontend, &in_force, status, words)
@@ -249,6 +248,8 @@ where
     if let Some(answer) = &farewell {
         by_hand::write(&mut socket, answer, line.frontend.clock.now()).await;
     }
+    // Before the wait for the client's end, so that a client who waits holds no place that counts as busy.
+    line.outbox.abandon();
     if farewell.is_some() || watch.may_be_sending() {
         by_hand::linger(&mut socket).await;
     } else {

@@ -234,7 +234,9 @@ impl ConnectionLimiter {
         if state.open_of(source) <= self.limits.per_source {
             return Ok(());
         }
-        let victim = state.victim_beside(source, Phase::Idle, id, now);
+        let victim = state
+            .victim_beside(source, Phase::Idle, id, now)
+            .or_else(|| state.victim_beside(source, Phase::Started, id, now));
         let evicted = victim.is_some_and(|victim| self.evict(state, victim));
         if evicted { Ok(()) } else { Err(Rejected::Source) }
     }
@@ -298,7 +300,7 @@ impl Rejected {
 impl ConnectionLimits {
     /// Places that only connections have whose client has not sent anything yet.
     fn kept_idle(&self) -> usize {
-        (self.connections / 8).clamp(1, MAX_KEPT_IDLE)
+        (self.connections / 8).clamp(1, MAX_KEPT_IDLE).min(self.connections / 2)
     }
 
     /// How many connections may be kept open on which a caller proved itself: so many that others can
