@@ -120,7 +120,12 @@ impl Shared {
             }
             match &state.suspended {
                 Some((cause, end)) if size > *end => return Err(Arc::clone(cause)),
-                _ => state = self.done.wait(state).unwrap_or_else(PoisonError::into_inner),
+                _ => {}
+            }
+            match &state.delayed {
+                // The views are tried again for as long as it takes; nobody waits for that.
+                Some(cause) => return Err(Arc::clone(cause)),
+                None => state = self.done.wait(state).unwrap_or_else(PoisonError::into_inner),
             }
         }
     }
@@ -195,6 +200,11 @@ impl Committer {
     pub(crate) fn resume(&self) -> Result<(), AuditError> {
         let shared = &self.shared;
         let mut wal = self.wal.lock().unwrap_or_else(PoisonError::into_inner);
+        let still = |error: io::Error| AuditError::Stopped(Arc::from(error.to_string()));
+        // Asked first, because it costs nothing: what follows reads every commit that waits.
+        if !wal.has_place() {
+            return Err(still(io::Error::other("the write-ahead log is full")));
+        }
         let waiting: Vec<_> =
             shared.state().committed.iter().map(|committed| committed.place.clone()).collect();
         let failed = |what: &str, error: &io::Error| AuditError::Stopped(shared.fail(what, error));
@@ -211,10 +221,6 @@ impl Committer {
         shared.durable.sync().map_err(|error| {
             failed("the log cannot resume: its last commits were not synced", &error)
         })?;
-        let still = |error: io::Error| AuditError::Stopped(Arc::from(error.to_string()));
-        if !wal.has_place() {
-            return Err(still(io::Error::other("the write-ahead log is full")));
-        }
         wal.retry().map_err(still)?;
         shared.ring.void_from(wal.end()).map_err(still)?;
         shared.state().suspended = None;
@@ -497,6 +503,7 @@ fn catch_up(
         let closing = {
             let mut state = shared.state();
             state.delayed = Some(Arc::from(format!("{VIEWS_FAILED}: {error}")));
+            shared.done.notify_all();
             shared.pool.starve(true);
             let waits = |state: &mut State| state.failed.is_none() && !state.closing;
             let waited = shared.work.wait_timeout_while(state, pause, waits);
