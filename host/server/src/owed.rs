@@ -405,7 +405,10 @@ impl Counted {
 /// survived: an index beyond was given and never durable, and is another record's by now.
 pub fn recover(host: &Host, owed: &[portcullis_audit::Owed], size: u64) {
     use portcullis_audit::Owed as Remembered;
-    for remembered in owed {
+    // Counts first: an answer whose record did not survive is added to the count of its cause.
+    let is_count = |remembered: &&Remembered| matches!(remembered, Remembered::Counted(_));
+    let counts = owed.iter().filter(is_count);
+    for remembered in counts.chain(owed.iter().filter(|remembered| !is_count(remembered))) {
         match remembered {
             Remembered::Answer { slot, hook, answer, cause, at, .. } if cause == glass::CAUSE => {
                 if let Some(entry) = glass::recovered(host, hook, answer, Millis(*at))
