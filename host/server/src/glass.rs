@@ -476,8 +476,11 @@ impl State {
             let Some(said) = &mut unsaid.said else { return true };
             match Pin::new(said).poll(&mut Context::from_waker(Waker::noop())) {
                 Poll::Pending => true,
-                // The log has stopped: the ring tells the next start.
-                Poll::Ready(Err(_)) => false,
+                // The log took nothing: it is said again when the log goes on.
+                Poll::Ready(Err(_)) => {
+                    unsaid.said = None;
+                    true
+                }
                 Poll::Ready(Ok(_)) => {
                     if let Some(slot) = unsaid.slot {
                         drop(host.log.ring().settle(slot));

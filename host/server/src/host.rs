@@ -305,6 +305,8 @@ impl Host {
         }
         self.obstacles.altered(None);
         self.in_force.store(Arc::new(put(Arc::new(generation))));
+        // A root that waits for the clock revokes keys already.
+        self.stop_revoked(&keeper);
         self.standing.active(set, keeper.history().highest);
         self.standing.leads_back_to(keeper.history().before_active());
         drop(keeper);

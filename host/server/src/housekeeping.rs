@@ -256,6 +256,11 @@ impl Housekeeper {
             Ok(None) => host.obstacles.release(None),
             Err(ReleaseError::Overtaken) => return false,
             Err(error) => {
+                if matches!(error, ReleaseError::Stalled { .. }) {
+                    // Nothing was read: the next poll reads again, also where nothing has changed.
+                    self.seen.folders = Folders::default();
+                    self.seen.heeded = Folders::default();
+                }
                 refuse(&host, &mut self.seen, &error);
                 if host.in_force.load().generation.is_none()
                     && host.fall_back(&error, || self.goes_on_with_last_good())

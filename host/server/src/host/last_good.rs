@@ -10,6 +10,7 @@ use portcullis_model::Digest;
 use portcullis_trust::ReleaseSet;
 
 use super::Host;
+use crate::file_worker::START_LIMIT;
 use crate::generation::Generation;
 use crate::obstacles::Altered;
 use crate::release::{Demand, Found, ReleaseError, Trusted, altered_entry};
@@ -41,7 +42,9 @@ impl Host {
     /// with it, and put right.
     pub(crate) fn keep_from_folders(&self, generation: &Generation) {
         let config = self.in_force.load().config.clone();
-        let found = self.read_release(&config.release, || true).ok();
+        // The release in force must not wait for a file system that hangs.
+        let until = self.clock.instant() + START_LIMIT;
+        let found = self.read_release(&config.release, || self.clock.instant() < until).ok();
         let Some(found) = found.filter(|found| found.set_digest() == generation.set) else {
             return;
         };
