@@ -245,4 +245,4 @@ const MAX_PAUSE: Duration = Duration::from_secs(5);
 /// How often the same failure is logged.
 const LOG_EVERY: Duration = Duration::from_secs(30);
 /// How long a stop waits for a step in progress.
-const STOP_LIMIT: Duration = Duration::from_secs(3);
+const STOP_LIMIT: Duration = Duration::from_secs(8);
