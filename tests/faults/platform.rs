@@ -1,9 +1,11 @@
-//! A simulated platform: it calls every 20 ms, keeps every answer that it got, and at the end its account is compared
-//! with the log's. Each answer is in the log once: as the record that the answer names, or, where it names none, in an
-//! `answer.gap` or as what left instead of a record (`answer.superseded`).
+//! A simulated platform: it calls every 20 ms, keeps every answer that it got, and at the end its
+//! account is compared with the log's. Each answer is in the log once: as the record that the
+//! answer names, or, where it names none, in an `answer.gap`, as what left instead of a record
+//! (`answer.superseded`), or counted as a refusal (`hook.refused`).
 //!
-//! The stories differ in what happens to the host meanwhile. A story in which no process is killed demands that the
-//! accounts are equal; where one is killed, what was on its way at that moment may be missing on the platform's side alone.
+//! The stories differ in what happens to the host meanwhile. A story in which no process is killed
+//! demands that the accounts are equal; where one is killed, what was on its way at that moment may
+//! be missing on the platform's side alone.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -95,7 +97,8 @@ fn restarts_with_own_sockets(restarts: usize) {
         .stop();
     let account = platform.account();
     assert!(account.decisions.len() > restarts * 20, "{account:?}");
-    // A connection may come between the last look at the queue and the end of the socket: that is what inheriting is for.
+    // A connection may come between the last look at the queue and the end of the socket: that is
+    // what inheriting is for.
     assert!(account.lost <= restarts, "{account:?}");
     account.equals(&house);
 }
@@ -115,7 +118,8 @@ fn a_stop_is_told_before_it_comes_and_the_host_serves_on_meanwhile() {
     host.until_log("the host serves on for a while");
     let ready = host.admin("/ready");
     assert_eq!((ready.status, &ready.json["reasons"][0]["code"]), (503, &json!("stopping")));
-    // On the connection that stands and on a new one: a decision, and the word that the connection ends.
+    // On the connection that stands and on a new one: a decision, and the word that the connection
+    // ends.
     for client in [&mut kept, &mut host.client()] {
         let answer = call(client);
         assert!(answer.index().is_some() && !answer.stops_a_token(), "{answer:?}");
@@ -265,7 +269,8 @@ fn the_units_for_systemd_are_in_order() {
         println!("skipped: systemd-analyze is missing");
         return;
     }
-    // In a folder of their own, with a program that is here: what is checked is their syntax and their settings.
+    // In a folder of their own, with a program that is here: what is checked is their syntax and
+    // their settings.
     let copy = tempfile::tempdir().unwrap();
     for name in ["portcullis.service", "portcullis.socket", "portcullis-admin.socket"] {
         let text = unit(name).replace("/usr/local/bin/portcullis", &binary().display().to_string());
@@ -307,7 +312,8 @@ impl Supervisor {
         self.socket.local_addr().unwrap().to_string()
     }
 
-    /// A host's program with the socket as its descriptor 3 and the environment of `sd_listen_fds(3)`.
+    /// A host's program with the socket as its descriptor 3 and the environment of
+    /// `sd_listen_fds(3)`.
     fn command(&self, name: &str) -> Command {
         let hand_over = "exec 3<&0 0</dev/null; export LISTEN_PID=$$; exec \"$0\" \"$@\"";
         let mut command = Command::new("sh");
@@ -387,7 +393,8 @@ impl Platform {
         let request = Raw::post("/okta/token", SECRET, &body);
         let begin = Instant::now();
         let mut answer = client.send(&request);
-        // A host may end a connection that nobody uses, and the call may cross that end: then it is sent on another one.
+        // A host may end a connection that nobody uses, and the call may cross that end: then it is
+        // sent on another one.
         let crossed = kept && answer.is_err() && begin.elapsed() < EVERY;
         if crossed {
             answer = client.send(&request);
@@ -435,7 +442,8 @@ impl fmt::Debug for Account {
         let recorded = decisions.len();
         write!(
             f,
-            "{recorded} recorded, {permitted} of them permitted, {unrecorded} unrecorded, {lost} lost, {refused} refused, {resent} resent, {errors:?}"
+            "{recorded} recorded, {permitted} of them permitted, {unrecorded} unrecorded, {lost} \
+             lost, {refused} refused, {resent} resent, {errors:?}"
         )
     }
 }
@@ -474,7 +482,8 @@ impl Account {
         }
     }
 
-    /// The log holds every answer of the platform's, and at most those besides that the platform did not get.
+    /// The log holds every answer of the platform's, and at most those besides that the platform
+    /// did not get.
     pub fn is_within(&self, house: &House) {
         let log = Logged::of(house);
         log.holds(self);
@@ -508,7 +517,8 @@ impl Logged {
             let record: Value = serde_json::from_str(leaf).unwrap();
             match record["t"].as_str().unwrap() {
                 "hook.decision" => drop(decisions.insert(record["seq"].as_u64().unwrap())),
-                // A busy machine can make a call's body late: a safe answer, counted as a refusal.
+                // A busy machine can make a call's body late: a safe answer that is counted as a
+                // refusal.
                 "answer.gap" | "hook.refused" => unrecorded += record["count"].as_u64().unwrap(),
                 "answer.superseded" => {
                     assert!(decisions.remove(&record["of"].as_u64().unwrap()), "{record}");

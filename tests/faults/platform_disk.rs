@@ -1,5 +1,5 @@
-//! The simulated platform beside a disk that is full or broken, and a clock that jumps: its account and the log's are
-//! equal in the end.
+//! The simulated platform beside a disk that is full or broken, and a clock that jumps: its account
+//! and the log's are equal in the end.
 
 use std::process::Command;
 

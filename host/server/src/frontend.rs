@@ -1,8 +1,10 @@
-//! The front end: the part of the host that exists from the moment the port is bound, before the log is open.
+//! The front end: the part of the host that exists from the moment the port is bound, before the
+//! log is open.
 //!
-//! Invariant: there is an answer to every call at any moment. Until the [`Host`] is complete the answer is the hook's
-//! safe answer ([`starting`](crate::starting)), from then on the pipeline's; the change is one pointer that is set once.
-//! What counts (admission, refusals, what hooks owe the log) is shared with the host, so that nothing is lost in between.
+//! Invariant: there is an answer to every call at any moment. Until the [`Host`] is complete the
+//! answer is the hook's safe answer ([`starting`](crate::starting)), from then on the pipeline's;
+//! the change is one pointer that is set once. What counts (admission, refusals, what hooks owe the
+//! log) is shared with the host, so that nothing is lost in between.
 
 use std::sync::{Arc, OnceLock};
 
@@ -117,7 +119,8 @@ impl Frontend {
         }
     }
 
-    /// Says how many safe answers left that no log holds, since none could be opened: for a process that ends like that.
+    /// Says how many safe answers left that no log holds, since none could be opened: for a process
+    /// that ends like that.
     pub fn tell_unrecorded(&self) {
         for hook in &self.starting.hooks {
             let answers = hook.owed.counted();

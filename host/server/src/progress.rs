@@ -1,7 +1,8 @@
 //! How far the start of the host has come: for the log, `/ready` and `/status`.
 //!
-//! Invariant: a start begins with [`Progress::default`] and ends once, with [`Progress::finish`]. Each step has one log
-//! line. The module decides nothing and holds no text of a caller or a plugin.
+//! Invariant: a start begins with [`Progress::default`] and ends once, with [`Progress::finish`].
+//! Each step has one log line. The module decides nothing and holds no text of a caller or a
+//! plugin.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};

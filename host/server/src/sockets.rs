@@ -1,8 +1,10 @@
-//! The sockets that the host listens on: inherited from a supervisor (systemd's `LISTEN_FDS`), or bound here.
+//! The sockets that the host listens on: inherited from a supervisor (systemd's `LISTEN_FDS`), or
+//! bound here.
 //!
-//! Invariant: an inherited socket obeys the same rules as a configured address: plain HTTP and the admin listener stay on
-//! this machine unless the configuration permits otherwise. A socket that the host has no use for is an error, since its
-//! clients would wait for ever. Protocol: `sd_listen_fds(3)`.
+//! Invariant: an inherited socket obeys the same rules as a configured address: plain HTTP and the
+//! admin listener stay on this machine unless the configuration permits otherwise. A socket that
+//! the host has no use for is an error, since its clients would wait for ever. Protocol:
+//! `sd_listen_fds(3)`.
 
 use std::env;
 use std::net::{SocketAddr, TcpListener};
@@ -119,5 +121,6 @@ impl Inherited {
     }
 }
 
-/// The name of the admin listener's socket (`FileDescriptorName=`); every other socket is for calls.
+/// The name of the admin listener's socket (`FileDescriptorName=`); every other socket is for
+/// calls.
 const ADMIN: &str = "admin";

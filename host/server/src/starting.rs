@@ -1,8 +1,8 @@
 //! Answers while the host starts: each hook's safe answer, at once.
 //!
-//! Invariant: a call is admitted, its caller is checked and its body is read within the same limits as in the pipeline;
-//! each safe answer is owed to the log, which gets an `answer.gap` record before it gets the next decision. Nothing here
-//! waits for the log, the release or a folder.
+//! Invariant: a call is admitted, its caller is checked and its body is read within the same limits
+//! as in the pipeline; each safe answer is owed to the log, which gets an `answer.gap` record
+//! before it gets the next decision. Nothing here waits for the log, the release or a folder.
 
 use std::time::{Duration, Instant};
 
@@ -32,7 +32,8 @@ pub struct EarlyCall<'a> {
     budget: Budget,
 }
 
-/// Answers a call that has its place. Returns also whether the caller may still be sending the body.
+/// Answers a call that has its place. Returns also whether the caller may still be sending the
+/// body.
 pub async fn answer(
     frontend: &Frontend,
     in_force: &InForce,
@@ -166,7 +167,8 @@ impl<'a> EarlyCall<'a> {
 
     /// The safe answer to one question. The hook owes the log that fact.
     fn unrecorded(&self, incoming: &Incoming) -> Answer {
-        // A platform that would wait for a call of ours is told that its call failed: no call can be kept yet.
+        // A platform that would wait for a call of ours is told that its call failed: no call can
+        // be kept yet.
         let answer = match self.hook.errand(self.on_failure(), incoming) {
             Some(_) => {
                 let kind = self.hook.config.kind;

@@ -1,8 +1,10 @@
-//! The start of a host behind its bound port: state, engine, log, release, one step after the other.
+//! The start of a host behind its bound port: state, engine, log, release, one step after the
+//! other.
 //!
-//! Invariant: while this thread works, calls get their safe answers. A step that fails (a full disk, a folder that is not
-//! mounted, a state folder that an older process still holds) is tried again, with a pause that grows; it ends the process
-//! only where the operator asked for that. A step that hangs keeps no call, no signal and no admin page waiting.
+//! Invariant: while this thread works, calls get their safe answers. A step that fails (a full
+//! disk, a folder that is not mounted, a state folder that an older process still holds) is tried
+//! again, with a pause that grows; it ends the process only where the operator asked for that. A
+//! step that hangs keeps no call, no signal and no admin page waiting.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -56,7 +58,8 @@ struct Work {
 }
 
 impl Startup {
-    /// Starts the thread. What it comes to is sent once; nothing is sent where [`Startup::stop`] came first.
+    /// Starts the thread. What it comes to is sent once; nothing is sent where [`Startup::stop`]
+    /// came first.
     ///
     /// # Errors
     /// [`StartError::Thread`].
@@ -85,7 +88,8 @@ impl Startup {
         Ok((Self { thread, stop, ended }, receiver))
     }
 
-    /// Ends the start, where it has not ended. A step that hangs is left behind after [`STOP_LIMIT`].
+    /// Ends the start, where it has not ended. A step that hangs is left behind after
+    /// [`STOP_LIMIT`].
     pub fn stop(self) {
         self.stop.store(true, Ordering::Release);
         self.thread.thread().unpark();
@@ -134,7 +138,8 @@ impl Work {
         }
     }
 
-    /// Opens everything, as often as it takes. An error ends the start; none means that it is to stop.
+    /// Opens everything, as often as it takes. An error ends the start; none means that it is to
+    /// stop.
     fn open(&mut self, configured: &Configured) -> Result<(Opened, u64), Option<StartError>> {
         let (mut engine, mut telemetry) = (None, None);
         let mut pause = FIRST_PAUSE;
@@ -198,7 +203,8 @@ impl Work {
         Ok((Opened { as_found, keeper, engine, resumes, telemetry, log, recovery }, seed))
     }
 
-    /// Readies the release, and starts the threads of a host that serves. Nothing where it is to stop.
+    /// Readies the release, and starts the threads of a host that serves. Nothing where it is to
+    /// stop.
     fn serve(&self, host: &Arc<Host>, admin: Option<Admin>) -> Result<Option<Running>, StartError> {
         let break_glass = BreakGlassWatch::start(host)?;
         // A document about the time may be what the release waits for.
@@ -228,7 +234,8 @@ impl Work {
             event = "start.failed",
             error = why,
             hint,
-            "the host cannot start yet: every call gets its safe answer, and the host tries again by itself"
+            "the host cannot start yet: every call gets its safe answer, and the host tries again by \
+             itself"
         );
         self.logged = Some((Instant::now(), why));
     }

@@ -1,7 +1,8 @@
-//! The admin listener's pages before the host is complete: the log is not open, and no release is ready.
+//! The admin listener's pages before the host is complete: the log is not open, and no release is
+//! ready.
 //!
-//! Invariant: the pages have the members of the complete ones, as far as there is something to tell, so that a reader of
-//! both needs no other code.
+//! Invariant: the pages have the members of the complete ones, as far as there is something to
+//! tell, so that a reader of both needs no other code.
 
 use std::time::Duration;
 

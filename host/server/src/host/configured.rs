@@ -1,8 +1,10 @@
-//! What a host is by its configuration alone: settings, keys, secrets, certificates, and how its callers prove themselves.
+//! What a host is by its configuration alone: settings, keys, secrets, certificates, and how its
+//! callers prove themselves.
 //!
-//! Invariant: everything here is read before a port is bound, from the configuration file and the files that it names;
-//! what is wrong with it is the operator's to repair (exit 64). Folders that others write, the host's own state and the
-//! log are read afterwards, by the steps of [`Startup`](crate::startup::Startup).
+//! Invariant: everything here is read before a port is bound, from the configuration file and the
+//! files that it names; what is wrong with it is the operator's to repair (exit 64). Folders that
+//! others write, the host's own state and the log are read afterwards, by the steps of
+//! [`Startup`](crate::startup::Startup).
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -85,7 +87,8 @@ pub struct Opened {
 }
 
 impl Configured {
-    /// Reads every file that the configuration names: keys, secrets and certificates. Opens no log and binds no port.
+    /// Reads every file that the configuration names: keys, secrets and certificates. Opens no log
+    /// and binds no port.
     ///
     /// # Errors
     /// [`StartError`], naming the file or setting.
@@ -191,9 +194,10 @@ impl Configured {
         Frontend::new(Shared { clock, tls, hooks })
     }
 
-    /// Refuses a trust root that is of no use, or that does not list the log's key, before a port is bound. The folder of
-    /// trust roots and the host's own are read for it, so it waits for [`TRUST_CHECK_LIMIT`] at most: what is not found out by
-    /// then is found out by [`Configured::keeper`], while calls get their safe answers.
+    /// Refuses a trust root that is of no use, or that does not list the log's key, before a port
+    /// is bound. The folder of trust roots and the host's own are read for it, so it waits for
+    /// [`TRUST_CHECK_LIMIT`] at most: what is not found out by then is found out by
+    /// [`Configured::keeper`], while calls get their safe answers.
     ///
     /// # Errors
     /// [`StartError::File`] of a trust root or a signing key.
@@ -211,7 +215,8 @@ impl Configured {
         receiver.recv_timeout(TRUST_CHECK_LIMIT).unwrap_or(Ok(()))
     }
 
-    /// Reads what the host remembers, the log as far as its head goes, and the trust roots. Writes nothing.
+    /// Reads what the host remembers, the log as far as its head goes, and the trust roots. Writes
+    /// nothing.
     ///
     /// # Errors
     /// [`StartError`].
@@ -222,14 +227,16 @@ impl Configured {
         Ok(keeper)
     }
 
-    /// Makes the sandboxes. Compiled plugins are kept for the next time only by one that `keeps` them: the host itself.
+    /// Makes the sandboxes. Compiled plugins are kept for the next time only by one that `keeps`
+    /// them: the host itself.
     ///
     /// # Errors
     /// [`StartError::Engine`].
     pub fn engine(&self, keeps: bool) -> Result<Engine, StartError> {
         let config = &self.config;
-        // Serving threads, and every binding's own: an instance is given back before its call waits for the log or a lane, so what runs
-        // at once is bounded by threads, not by calls in progress.
+        // Serving threads, and every binding's own: an instance is given back before its call waits
+        // for the log or a lane, so what runs at once is bounded by threads, not by calls in
+        // progress.
         let own = config.plugins.bounds(config.listen.workers).concurrency;
         let workers = config.listen.workers.saturating_add(own).saturating_add(1);
         config.engine.start(workers, &self.sealing, keeps)
@@ -258,11 +265,13 @@ impl Configured {
         self.ring.all().iter().for_each(|keys| keys.tend(true));
     }
 
-    /// Opens the log that is this host's to write: the one of the configuration, unless it is not the one that is remembered; then the one
-    /// held ready. A log is looked at before it is opened, and again when it has recovered, before anything is added to it.
+    /// Opens the log that is this host's to write: the one of the configuration, unless it is not
+    /// the one that is remembered; then the one held ready. A log is looked at before it is opened,
+    /// and again when it has recovered, before anything is added to it.
     ///
     /// # Errors
-    /// [`StartError::Audit`] where the disk does not let it, [`StartError::Foreign`] where no log is this host's.
+    /// [`StartError::Audit`] where the disk does not let it, [`StartError::Foreign`] where no log
+    /// is this host's.
     pub fn open_log(&self, keeper: &mut Keeper) -> Result<(Log, Recovery), StartError> {
         let mut foreign = None;
         for place in &self.places {
@@ -308,7 +317,8 @@ impl Configured {
         Err(foreign.unwrap_or(StartError::Random))
     }
 
-    /// Puts the host together, and gives the log what was found at the start. No release is in force yet.
+    /// Puts the host together, and gives the log what was found at the start. No release is in
+    /// force yet.
     pub fn complete(self, opened: Opened, frontend: &Frontend, seed: u64) -> Arc<Host> {
         let Opened { as_found, keeper, engine, resumes, telemetry, log, recovery } = opened;
         let (config, trusted_time) = (self.config, keeper.trusted_time());
@@ -384,8 +394,8 @@ impl Configured {
     }
 }
 
-/// Whether the trust root that this host would follow reads, and lists the log's keys. What cannot be read of the host's own
-/// files is no matter of the configuration.
+/// Whether the trust root that this host would follow reads, and lists the log's keys. What cannot
+/// be read of the host's own files is no matter of the configuration.
 fn trust_root_of(
     config: &Config,
     sealing: &SymmetricKey,

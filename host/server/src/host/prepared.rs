@@ -1,7 +1,8 @@
-//! Everything that `check` examines: configuration, keys, trust, and a release made ready, without serving.
+//! Everything that `check` examines: configuration, keys, trust, and a release made ready, without
+//! serving.
 //!
-//! Invariant: nothing is written, no log is opened and no port is bound. How a host that serves comes up is
-//! [`Startup`](crate::startup::Startup)'s matter.
+//! Invariant: nothing is written, no log is opened and no port is bound. How a host that serves
+//! comes up is [`Startup`](crate::startup::Startup)'s matter.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -54,7 +55,8 @@ impl Prepared {
         Ok(Self { configured, keeper, engine, release })
     }
 
-    /// Whether the record on disk, if there is one, is this configuration's: its checkpoint is signed by its key.
+    /// Whether the record on disk, if there is one, is this configuration's: its checkpoint is
+    /// signed by its key.
     pub fn check_record(&self) -> Result<(), portcullis_audit::ReadError> {
         let Some(place) = self.configured.log_place() else { return Ok(()) };
         crate::memory::reader(
@@ -88,7 +90,8 @@ impl Prepared {
         Some(format!("this machine's clock is more than a day {what} [clock-{code}]"))
     }
 
-    /// The release set that a start would fall back to: the one that was active last, if this host has its copy.
+    /// The release set that a start would fall back to: the one that was active last, if this host
+    /// has its copy.
     pub fn last_good(&self) -> Option<u64> {
         let active = self.keeper.history().active?;
         let copies = LastGood::new(&self.config().trust.state, self.keeper.seal());
@@ -108,7 +111,8 @@ impl Prepared {
         near.map(say).collect()
     }
 
-    /// Signatures of the trust root, the release set and its manifests that count for nothing: file, and why.
+    /// Signatures of the trust root, the release set and its manifests that count for nothing:
+    /// file, and why.
     pub fn rejected_signatures(&self) -> Vec<(PathBuf, Refusal)> {
         let (root, file) = (self.keeper.root(), &self.config().trust.root);
         let pinned = read_bounded(file, Envelope::MAX_BYTES as u64).unwrap_or_default();
@@ -140,7 +144,8 @@ impl Prepared {
     }
 }
 
-/// The trust root in force for a host of this configuration, and what it remembers: for whoever prepares a release. Writes nothing.
+/// The trust root in force for a host of this configuration, and what it remembers: for whoever
+/// prepares a release. Writes nothing.
 ///
 /// # Errors
 /// [`StartError`], where the configuration's files are of no use.
@@ -154,7 +159,8 @@ pub fn trusted_by(config: &Config) -> Result<(Arc<TrustRoot>, History), StartErr
     Ok((Arc::clone(keeper.root()), keeper.history().clone()))
 }
 
-/// Reads the release folders at once, for `check`: a file system that does not answer must not keep it.
+/// Reads the release folders at once, for `check`: a file system that does not answer must not keep
+/// it.
 fn read_release(config: &Config, keeper: &Keeper) -> Result<Found, ReleaseError> {
     let (paths, reading) = (config.release.clone(), Reading::new(&keeper.trusted()));
     let read = move || Found::read(&paths, &reading);
