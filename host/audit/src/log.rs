@@ -18,7 +18,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::corrections::{Found, spelled};
 use crate::disk::spare::{self, SpareDisk};
@@ -354,7 +354,16 @@ impl Log {
     /// Blocks.
     pub fn flush_checkpoint(&self) -> Result<u64, AuditError> {
         let (next, _) = self.shared.queue.position();
-        self.shared.publish(next).map_err(AuditError::Stopped)
+        self.shared.publish(next, None).map_err(AuditError::Stopped)
+    }
+
+    /// The same, for at most this long: tiles that cannot be written are tried again without an end.
+    ///
+    /// # Errors
+    /// The log has stopped, or the checkpoint is not written by then.
+    pub fn flush_checkpoint_within(&self, limit: Duration) -> Result<u64, AuditError> {
+        let (next, _) = self.shared.queue.position();
+        self.shared.publish(next, Some(limit)).map_err(AuditError::Stopped)
     }
 
     /// Takes no more records, makes all durable and published, and gives the directory back.

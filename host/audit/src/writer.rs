@@ -107,8 +107,9 @@ impl Shared {
         self.state().published
     }
 
-    /// Waits until a checkpoint covers all before `size`.
-    pub(crate) fn publish(&self, size: u64) -> Result<u64, Arc<str>> {
+    /// Waits until a checkpoint covers all before `size`, for as long as it takes or up to `limit`.
+    pub(crate) fn publish(&self, size: u64, limit: Option<Duration>) -> Result<u64, Arc<str>> {
+        let begun = Instant::now();
         let mut state = self.state();
         state.wanted = state.wanted.max(size);
         self.work.notify_all();
@@ -122,9 +123,13 @@ impl Shared {
                 Some((cause, end)) if size > *end => return Err(Arc::clone(cause)),
                 _ => {}
             }
-            match &state.delayed {
-                // The views are tried again for as long as it takes; nobody waits for that.
-                Some(cause) => return Err(Arc::clone(cause)),
+            let left = limit.map(|limit| limit.saturating_sub(begun.elapsed()));
+            match left {
+                Some(Duration::ZERO) => return Err(Arc::from(NOT_YET)),
+                Some(left) => {
+                    let waited = self.done.wait_timeout(state, left);
+                    state = waited.unwrap_or_else(PoisonError::into_inner).0;
+                }
                 None => state = self.done.wait(state).unwrap_or_else(PoisonError::into_inner),
             }
         }
@@ -503,7 +508,6 @@ fn catch_up(
         let closing = {
             let mut state = shared.state();
             state.delayed = Some(Arc::from(format!("{VIEWS_FAILED}: {error}")));
-            shared.done.notify_all();
             shared.pool.starve(true);
             let waits = |state: &mut State| state.failed.is_none() && !state.closing;
             let waited = shared.work.wait_timeout_while(state, pause, waits);
@@ -692,6 +696,8 @@ const MIN_ROUND: Duration = Duration::from_millis(200);
 const FIRST_RETRY: Duration = Duration::from_millis(50);
 const LAST_RETRY: Duration = Duration::from_secs(1);
 
+/// A wait for a checkpoint that has a limit.
+const NOT_YET: &str = "the checkpoint is not written yet";
 const VIEWS_FAILED: &str = "the log's tiles and checkpoint could not be written";
 
 /// With `Commit::Kernel`, what a power loss can take.

@@ -455,7 +455,7 @@ pub fn recover(host: &Host, owed: &[portcullis_audit::Owed], size: u64) {
     }
     host.settle_debts();
     // Counts that are durable before the first decision need not be found again by the next start.
-    if host.log.flush_checkpoint().is_ok() {
+    if host.log.flush_checkpoint_within(START_CHECKPOINT).is_ok() {
         host.settle_debts();
     }
 }
@@ -522,6 +522,9 @@ fn free(host: &Host, slot: Slot) {
     }
 }
 
+/// How long a start waits for the checkpoint over what it recovered. Without it the next start finds
+/// the same again; tiles that cannot be written must not keep a host from deciding.
+const START_CHECKPOINT: Duration = Duration::from_secs(2);
 /// Debts of one hook that are kept one by one; the rest are counted.
 const MAX_DEBTS: usize = 1_024;
 /// How long a safe answer waits for the ring, out of the time kept back for writing.

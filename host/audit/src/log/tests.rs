@@ -205,7 +205,7 @@ fn what_does_not_fit_is_refused_before_it_has_a_place() {
         fields: format!(r#""a":"{}""#, "x".repeat(bytes)),
         sealed: None,
     };
-    assert_eq!(log.append(wide(8192)).unwrap_err().code(), "record-too-large");
+    assert_eq!(log.append(wide(MAX_LEAF_BYTES)).unwrap_err().code(), "record-too-large");
     let sealed = Some(vec![0; MAX_SEALED_BYTES + 1]);
     assert_eq!(
         log.append(Entry { sealed, ..wide(1) }).unwrap_err().code(),
