@@ -237,7 +237,8 @@ fn nothing_is_signed_that_a_host_would_refuse() {
     house.sign_plugin("sod", |source| source);
     house.write("settings.json", duties().to_string());
     let source = "version = 9\nvalidity = { days = 1 }\nplugins = [\"release/plugins/sod.manifest.json\"]\n\
-        [[binding]]\nhook = \"token\"\nplugin = \"org.portcullis.sod\"\nmode = \"enforce\"\nsettings = \"settings.json\"\n";
+        [[binding]]\nhook = \"token\"\nplugin = \"org.portcullis.sod\"\nmode = \"enforce\"\nsettings = \"settings.json\"\n\
+        say = { review = \"deny\", step-up = \"deny\" }\n";
     let sign = |text: &str, key: &str| {
         house.write("nine.toml", text);
         let key = format!("keys/{key}.key");
