@@ -64,8 +64,12 @@ impl SignChecks {
             .collect();
         let wanted: BTreeSet<_> = manifests.values().map(|manifest| manifest.wasm).collect();
         let found = FileIndex::of(folders.iter().map(PathBuf::as_path));
-        let components =
-            wanted.into_iter().filter_map(|digest| Some((digest, found.bytes(digest)?))).collect();
+        // Without components none is looked at, also where some lie beside the manifests.
+        let components = wanted
+            .into_iter()
+            .filter(|_| !self.without_components)
+            .filter_map(|digest| Some((digest, found.bytes(digest)?)))
+            .collect();
         let text = |bytes: &Vec<u8>| String::from_utf8(bytes.clone()).ok();
         let settings = named.values().filter_map(|bytes| Some((sha256(bytes), text(bytes)?)));
         let hooks = self.config.as_deref().map(Config::load).transpose();

@@ -234,9 +234,7 @@ impl ConnectionLimiter {
         if state.open_of(source) <= self.limits.per_source {
             return Ok(());
         }
-        let victim = state
-            .victim_beside(source, Phase::Idle, id, now)
-            .or_else(|| state.victim_beside(source, Phase::Started, id, now));
+        let victim = state.victim_beside(source, Phase::Idle, id, now);
         let evicted = victim.is_some_and(|victim| self.evict(state, victim));
         if evicted { Ok(()) } else { Err(Rejected::Source) }
     }

@@ -102,6 +102,10 @@ impl Given<'_> {
         for kind in kinds {
             match check_known(kind, source, manifest, component, settings) {
                 Ok(()) => return Ok(()),
+                // What is wrong on every kind says more than what one kind cannot say.
+                Err(error) if !matches!(error, ReleaseError::Binding { .. }) => {
+                    return Err(error);
+                }
                 Err(error) => first = first.or(Some(error)),
             }
         }
@@ -148,6 +152,8 @@ fn check_known(
     let plugin = || source.plugin.clone();
     verify_binding(source, manifest, kind.name(), settings.as_bytes())
         .map_err(|refusal| ReleaseError::Refused { plugin: Some(plugin()), refusal })?;
+    selftest::check_binding(manifest, settings)
+        .map_err(|failed| ReleaseError::SelfTest { plugin: plugin(), failed })?;
     // Only what binds must be sayable; the rest is recorded as it was said.
     if source.mode == Mode::Enforce {
         say::check(kind, &manifest.emits, &source.say).map_err(|complaints| {
@@ -155,8 +161,6 @@ fn check_known(
             unworkable(source, lines.join("; "))
         })?;
     }
-    selftest::check_binding(manifest, settings)
-        .map_err(|failed| ReleaseError::SelfTest { plugin: plugin(), failed })?;
     let Some(component) = component else { return Ok(()) };
     let inspection = portcullis_engine::inspect(component)
         .map_err(|refused| ReleaseError::Engine { plugin: plugin(), refused })?;

@@ -229,7 +229,7 @@ mod tests {
         let text = format!(
             r#"{{"version":{version},"issued":"2026-11-01T12:00:00Z","expires":"2026-11-08T12:00:00Z","grace":"2026-11-15T12:00:00Z","root_version":1,"plugins":{{}},"bindings":[]}}"#
         );
-        let key = SecretKey::from_seed("release.example", &[7; 32]).unwrap();
+        let key = SecretKey::from_seed("releases.example", &[7; 32]).unwrap();
         let set = sign(ReleaseSet::PAYLOAD_TYPE, text.as_bytes(), &[&key]);
         let release = ReleaseSet::unverified(&set).unwrap();
         let found = Found {
