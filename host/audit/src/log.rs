@@ -13,138 +13,27 @@
 //! goes on from whatever a crash left, or refuses; nothing is repaired by hand, and nothing is
 //! signed that does not continue the checkpoint on disk.
 
+mod opening;
+mod options;
+
 use std::fmt;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::corrections::{Found, spelled};
 use crate::disk::spare::{self, SpareDisk};
 use crate::disk::{Disk, Lock, OsDisk};
 use crate::error::{AuditError, Refused};
-use crate::note::Signer;
 use crate::queue::{Pending, Queue, Sequence};
-use crate::record::{Body, Entry, Record, RecordTime, TIME_RESET, Tenant, check_kind};
-use crate::recover::{Recovered, keep_fitting};
+use crate::record::{Body, Entry, RecordTime, TIME_RESET, Tenant, check_kind};
 use crate::ring::{Owed, Ring};
 use crate::seal::Sealer;
-use crate::tiles::{Row, TILE_WIDTH, Tile, TileReader, entries};
-use crate::tree::leaf_hash;
-use crate::views::{OPEN_FILES, ROUND_RECORDS, Views};
-use crate::wal::{Pool, Wal, write_segment};
+use crate::views::OPEN_FILES;
 use crate::writer::{self, Committer, Shared};
 
-/// How a log is opened.
-pub struct Options {
-    /// The directory; its parent must exist.
-    pub dir: PathBuf,
-    /// The log's name, which is also the name of the signer's key.
-    pub origin: String,
-    /// Whose records these are.
-    pub tenant: String,
-    /// Signs checkpoints.
-    pub signer: Arc<dyn Signer>,
-    /// Encrypts sealed parts.
-    pub sealer: Sealer,
-    /// What a receipt promises.
-    pub commit: Commit,
-    /// Size of a write-ahead segment: a multiple of 4 KiB from 2 MiB to 1 GiB. Two are written when
-    /// the log begins.
-    pub segment_bytes: u64,
-    /// The most segments there may be. When all wait for the views, appends wait; that bounds disk
-    /// and memory.
-    pub max_segments: u32,
-    /// When a checkpoint is due.
-    pub checkpoint_every: CheckpointEvery,
-    /// Records that may wait for the disk, 1 to 65,536; more are refused at once.
-    pub queue_entries: usize,
-    /// Milliseconds since 1970 UTC.
-    pub clock: Arc<dyn Fn() -> RecordTime + Send + Sync>,
-    /// The monotonic clock by which checkpoints are due and a sync counts as hanging.
-    pub monotonic: Monotonic,
-}
-
-/// A source of monotonic time.
-pub type Monotonic = Arc<dyn Fn() -> Instant + Send + Sync>;
-
-impl Options {
-    /// The defaults: receipts for what is on disk, up to sixteen segments of 16 MiB, a checkpoint
-    /// after 256 entries or one second, 4,096 records in the queue. The signer's key names the
-    /// origin.
-    pub fn new(
-        dir: PathBuf,
-        tenant: String,
-        signer: Arc<dyn Signer>,
-        sealer: Sealer,
-        clock: Arc<dyn Fn() -> RecordTime + Send + Sync>,
-    ) -> Self {
-        Self {
-            dir,
-            origin: signer.public().name().to_owned(),
-            tenant,
-            signer,
-            sealer,
-            commit: Commit::Disk,
-            segment_bytes: 16 << 20,
-            max_segments: 16,
-            checkpoint_every: CheckpointEvery::default(),
-            queue_entries: 4096,
-            clock,
-            monotonic: Arc::new(Instant::now),
-        }
-    }
-
-    fn check(&self) -> Result<(), AuditError> {
-        let problem = if self.origin != self.signer.public().name() {
-            "the log's origin and the name of its key differ: give the key the origin's name"
-        } else if !self.segment_bytes.is_multiple_of(4096)
-            || !(2 << 20..=1 << 30).contains(&self.segment_bytes)
-        {
-            "the write-ahead segment is not a multiple of 4 KiB from 2 MiB to 1 GiB"
-        } else if !(2..=1024).contains(&self.max_segments) {
-            "the number of write-ahead segments is not from 2 to 1,024"
-        } else if !(1..=65_536).contains(&self.queue_entries) {
-            "the queue's length is not from 1 to 65,536"
-        } else if !(1..=65_536).contains(&self.checkpoint_every.entries)
-            || self.checkpoint_every.within_ms > 60_000
-        {
-            "a checkpoint is due after 1 to 65,536 entries and at most 60 seconds"
-        } else if self.tenant.is_empty() || self.tenant.len() > 128 {
-            "the tenant's name has not 1 to 128 bytes"
-        } else {
-            return Ok(());
-        };
-        Err(AuditError::Options(problem))
-    }
-}
-
-/// What a receipt promises.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Commit {
-    /// The record survives a power loss: it was given after `fdatasync`.
-    Disk,
-    /// The record survives the end of the process, and a power loss some 50 ms later: it was given
-    /// after the write.
-    Kernel,
-}
-
-/// When a checkpoint is due: whichever comes first. Under load not more often than five times a
-/// second.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CheckpointEvery {
-    /// Entries that no checkpoint covers.
-    pub entries: u64,
-    /// Age of the oldest of them in milliseconds.
-    pub within_ms: u64,
-}
-
-impl Default for CheckpointEvery {
-    fn default() -> Self {
-        Self { entries: 256, within_ms: 1000 }
-    }
-}
+pub(crate) use opening::Core;
+pub use options::{CheckpointEvery, Commit, Monotonic, Options};
 
 /// What opening found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -404,196 +293,6 @@ impl fmt::Debug for Log {
             .field("health", &self.health())
             .finish_non_exhaustive()
     }
-}
-
-/// A log without its threads: what they drive.
-pub(crate) struct Core {
-    pub(crate) lock: Box<dyn Lock>,
-    pub(crate) wal: Wal,
-    pub(crate) pool: Arc<Pool>,
-    pub(crate) views: Views,
-    pub(crate) ring: Ring,
-    pub(crate) last_at: u64,
-    pub(crate) recovery: Recovery,
-}
-
-impl Core {
-    /// Opens the directory: lock, checkpoint and tiles, write-ahead log on top of them, ring.
-    pub(crate) fn open(disk: Arc<dyn Disk>, options: &Options) -> Result<Self, AuditError> {
-        let dir = &options.dir;
-        let (wal_dir, log_dir, sealed_dir) =
-            (dir.join(WAL_DIR), dir.join(LOG_DIR), dir.join(SEALED_DIR));
-        let lock = prepare(disk.as_ref(), dir, &[&wal_dir, &log_dir, &sealed_dir])?;
-        let found = Views::checkpoint(disk.as_ref(), &log_dir, options.signer.as_ref())?;
-        // A process that was killed may have left the checkpoint's new name in the kernel's memory
-        // alone: segments are freed on the strength of it.
-        disk.sync_dir(&log_dir).map_err(AuditError::disk(&log_dir, "synced"))?;
-        let applied = found.as_ref().map_or(0, |head| head.size);
-        let recovered = Recovered::read(disk.as_ref(), &wal_dir, applied)?;
-        let head = match found {
-            Some(head) => head,
-            // The checkpoint of the empty log is written before the first record is: without it
-            // there must be none.
-            None if recovered.any || has_tiles(disk.as_ref(), &log_dir) => {
-                return Err(AuditError::CheckpointMissing(dir.display().to_string()));
-            }
-            None => Views::begin(disk.as_ref(), &log_dir, options.signer.as_ref())
-                .map_err(AuditError::disk(&log_dir, "written"))?,
-        };
-        let mut views = Views::open(
-            Arc::clone(&disk),
-            &log_dir,
-            &sealed_dir,
-            Arc::clone(&options.signer),
-            head,
-        )?;
-        replay(&mut views, &recovered).map_err(|error| match error {
-            Replay::Damaged(error) => error,
-            Replay::Disk(error) => AuditError::disk(&log_dir, "written")(error),
-        })?;
-        let last_leaf = views.last_leaf().map_err(AuditError::disk(&log_dir, "read"))?;
-        let last_at =
-            last_leaf.and_then(|leaf| Record::parse(&leaf).ok()).map_or(0, |record| record.at);
-        let (epoch, truncated_bytes) = (recovered.next_epoch, recovered.truncated_bytes);
-        let free = segments(&disk, &wal_dir, recovered, options.segment_bytes)
-            .map_err(AuditError::disk(&wal_dir, "written"))?;
-        let pool = Arc::new(Pool::new(
-            Arc::clone(&disk),
-            &wal_dir,
-            options.segment_bytes,
-            options.max_segments,
-            free,
-        ));
-        let Some(segment) = pool.take(false) else {
-            return Err(AuditError::Options("there is no write-ahead segment"));
-        };
-        let wal = Wal::new(
-            Arc::clone(&pool),
-            segment,
-            epoch,
-            views.size(),
-            Arc::clone(&options.monotonic),
-        );
-        let (ring, owed, unclean) = Ring::open(disk.as_ref(), &dir.join(RING))?;
-        let owed = without_recorded(disk.as_ref(), &log_dir, views.size(), &ring, owed)
-            .map_err(AuditError::disk(dir, "recovered"))?;
-        let (replayed, size) = (views.size().saturating_sub(applied), views.size());
-        let unclean = unclean || replayed > 0 || truncated_bytes > 0;
-        let recovery = Recovery { unclean, replayed, truncated_bytes, owed, size };
-        Ok(Self { lock, wal, pool, views, ring, last_at, recovery })
-    }
-}
-
-/// What the ring remembers, without that which the log has: a process can end after a correction is
-/// durable and before its slot is free.
-fn without_recorded(
-    disk: &dyn Disk,
-    log: &Path,
-    size: u64,
-    ring: &Ring,
-    owed: Vec<Owed>,
-) -> io::Result<Vec<Owed>> {
-    let begins = owed.iter().filter_map(|owed| match owed {
-        Owed::Answer { index, .. } => *index,
-        Owed::Counted(tally) => (!tally.hook.is_empty()).then_some(tally.from),
-        Owed::Damaged { .. } => None,
-    });
-    let Some(first) = begins.min().filter(|first| *first < size) else { return Ok(owed) };
-    let tiles = TileReader::new(disk, log, size);
-    let mut found = Vec::new();
-    for bundle in first / TILE_WIDTH..size.div_ceil(TILE_WIDTH) {
-        let Some(tile) = Tile::at(Row::Entries, bundle, size) else { break };
-        let bytes = tiles.read(tile)?;
-        found.extend(entries(&bytes).unwrap_or_default().into_iter().filter_map(Found::read));
-    }
-    let mut left = Vec::new();
-    for mut owed in owed {
-        match &mut owed {
-            Owed::Answer { slot, index: Some(of), answer, .. } => {
-                let recorded = Found::Superseded { of: *of, out: spelled(answer) };
-                if found.contains(&recorded) {
-                    ring.settle(*slot)?;
-                    continue;
-                }
-            }
-            Owed::Counted(tally) if !tally.hook.is_empty() => {
-                let answers = found.iter().map(|found| match found {
-                    Found::Gap { tally: id, answers } if *id == tally.id => *answers,
-                    _ => 0,
-                });
-                tally.recorded = answers.sum::<u64>().min(tally.all.answers);
-                if tally.recorded == tally.all.answers {
-                    ring.count(tally)?;
-                    continue;
-                }
-            }
-            Owed::Answer { .. } | Owed::Counted(_) | Owed::Damaged { .. } => {}
-        }
-        left.push(owed);
-    }
-    Ok(left)
-}
-
-/// Makes the directories, durably, and takes the lock.
-fn prepare(disk: &dyn Disk, dir: &Path, below: &[&Path]) -> Result<Box<dyn Lock>, AuditError> {
-    let failed = || AuditError::disk(dir, "prepared");
-    disk.create_dir(dir).map_err(failed())?;
-    let lock = disk.lock(&dir.join(LOCK)).map_err(|error| match error.kind() {
-        io::ErrorKind::WouldBlock => AuditError::InUse(dir.display().to_string()),
-        _ => failed()(error),
-    })?;
-    below.iter().try_for_each(|path| disk.create_dir(path)).map_err(failed())?;
-    disk.sync_dir(dir).map_err(failed())?;
-    match dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        Some(parent) => disk.sync_dir(parent).map_err(failed())?,
-        None => disk.sync_dir(Path::new(".")).map_err(failed())?,
-    }
-    Ok(lock)
-}
-
-enum Replay {
-    Damaged(AuditError),
-    Disk(io::Error),
-}
-
-/// Brings the views up to the write-ahead log.
-fn replay(views: &mut Views, recovered: &Recovered) -> Result<(), Replay> {
-    let mut buffer = Vec::new();
-    for frame in 0..recovered.frames() {
-        let records = recovered.records(frame, &mut buffer).map_err(Replay::Damaged)?;
-        let applied = views.size();
-        for record in records.iter().skip_while(|record| record.index < applied) {
-            views.apply(record, leaf_hash(record.leaf)).map_err(Replay::Disk)?;
-        }
-        if views.size().saturating_sub(views.head().size) >= ROUND_RECORDS / 2 {
-            views.publish().map_err(Replay::Disk)?;
-        }
-    }
-    views.publish().map_err(Replay::Disk)?;
-    Ok(())
-}
-
-/// The segments to go on with: all of them, now that the views hold what was in them, and at least
-/// two.
-fn segments(
-    disk: &Arc<dyn Disk>,
-    dir: &Path,
-    recovered: Recovered,
-    segment_bytes: u64,
-) -> io::Result<Vec<crate::wal::Segment>> {
-    let mut free = keep_fitting(disk, dir, recovered.segments, segment_bytes)?;
-    let mut number = 0;
-    while free.len() < 2 {
-        if free.iter().all(|segment| segment.number != number) {
-            free.push(write_segment(disk.as_ref(), dir, number, segment_bytes)?);
-        }
-        number += 1;
-    }
-    Ok(free)
-}
-
-fn has_tiles(disk: &dyn Disk, log: &Path) -> bool {
-    disk.list(log).is_ok_and(|names| names.iter().any(|name| name == "tile"))
 }
 
 /// The most descriptors that a log with so many segments holds at once, spare ones included.

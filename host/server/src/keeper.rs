@@ -4,18 +4,22 @@
 //! which holds at once. A log that is not the one that is remembered is never signed. Blocks on disks, so it never runs on a
 //! thread that serves connections.
 
+mod arrivals;
+mod logs;
+mod recording;
+
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use portcullis_audit::Record;
 use portcullis_audit::disk::OsDisk;
-use portcullis_audit::{Entry, Log, Pending, Record};
 use portcullis_files::{create_private_folder, list_bounded};
 use portcullis_keys::{PublicKey, SecretKey, SymmetricKey};
 use portcullis_model::json::quote;
 use portcullis_model::{Digest, Millis};
-use portcullis_trust::{History, RevokedPlugins, TrustRoot, verify_revocations};
+use portcullis_trust::{History, TrustRoot, verify_revocations};
 
 use crate::clock::Clock;
 use crate::config::Config;
@@ -24,9 +28,14 @@ use crate::file_worker::{FileWorkers, START_LIMIT};
 use crate::memory::{Kept, Memory, Seal, Standing, reader, replace};
 use crate::own_folder::{OwnFolder, STATE_HINT};
 use crate::release::{ReleaseError, Trusted, issued, set_and_downgrade};
-use crate::roots::{Arrived, Roots, Stopped, mark};
+use crate::roots::{Arrived, Roots, mark};
 use crate::trust::TrustedTime;
 use crate::witness::{MEMORY, Witness};
+
+pub use arrivals::refused_entry;
+use arrivals::refused_root;
+pub use logs::describe;
+pub use recording::remembered;
 
 /// Keeps it all.
 pub struct Keeper {
@@ -250,70 +259,6 @@ impl Keeper {
         &self.memory.history
     }
 
-    /// How a log stands to everything that is remembered of it. A log that is not there is one that begins.
-    pub fn standing(&self, place: &Place) -> Result<Standing, StartError> {
-        let key = place.signer.public();
-        if place.directory.join(RETIRED).exists() || self.memory.retired.contains(key.name()) {
-            return Ok(Standing::Retired);
-        }
-        let Some(log) = reader(&OsDisk, &place.directory, key).map_err(StartError::Reading)? else {
-            let had = self
-                .copies
-                .iter()
-                .filter(|copy| copy.origin() == Some(key.name()))
-                .map(Memory::size)
-                .max();
-            return Ok(had
-                .filter(|had| *had > 0)
-                .map_or(Standing::Continues, |had| Standing::Behind { has: 0, had }));
-        };
-        for copy in &self.copies {
-            // A copy of a log that was left behind since says nothing about this one.
-            if copy.origin().is_some_and(|origin| self.memory.retired.contains(origin)) {
-                continue;
-            }
-            let standing = copy.standing(&log, key).map_err(StartError::Reading)?;
-            if standing != Standing::Continues {
-                return Ok(standing);
-            }
-        }
-        Ok(Standing::Continues)
-    }
-
-    /// Never to sign this log again, whatever becomes of this machine.
-    pub fn retire(&mut self, place: &Place, standing: &Standing) -> Result<(), StartError> {
-        let (origin, why) = (place.signer.public().name(), describe(standing));
-        tracing::error!(
-            origin,
-            why,
-            "this log is not the one that this host has written: it is not signed again"
-        );
-        self.memory.retired.insert(origin.to_owned());
-        if place.directory.exists() {
-            let text = format!("The log {origin} must not be signed any more: {why}.\n");
-            let path = place.directory.join(RETIRED);
-            replace(&path, text.as_bytes())
-                .map_err(|error| unusable("log", &path, &error.to_string(), None))?;
-        }
-        let mut fields = String::from(r#""origin":"#);
-        quote(&mut fields, origin);
-        fields.push_str(&format!(r#","code":"{}""#, code(standing)));
-        match standing {
-            Standing::Behind { has, had } => {
-                fields.push_str(&format!(r#","has":{has},"had":{had}"#))
-            }
-            Standing::Forked { at } => fields.push_str(&format!(r#","at":{at}"#)),
-            Standing::Continues | Standing::Retired | Standing::Unlinked { .. } => {}
-        }
-        self.findings.push(Finding { kind: "log.retired", fields });
-        Ok(())
-    }
-
-    /// This log was given up before.
-    pub fn is_retired(&mut self, place: &Place) {
-        self.memory.retired.insert(place.signer.public().name().to_owned());
-    }
-
     /// The log is open, and the one that is remembered, or a new one. From here on the files are written.
     pub fn begin(&mut self, config: &Config, place: &Place) -> Result<(), StartError> {
         let origin = place.signer.public().name();
@@ -353,131 +298,6 @@ impl Keeper {
         })
     }
 
-    /// Says what was found at the start, and everything that is remembered and not in this log yet.
-    pub fn say_findings(&mut self, log: &Log) {
-        for Finding { kind, fields } in std::mem::take(&mut self.findings) {
-            say(log, Entry { kind, fields, sealed: None });
-        }
-        let all = self.memory.history.clone();
-        if all.root.is_some() && all.root > self.recorded.root {
-            self.record(
-                log,
-                "trust.root",
-                &root_fields(self.roots.newest()),
-                &History { root: all.root, ..History::default() },
-            );
-        }
-        for revoked in all.revoked.pieces(PIECE) {
-            if !self.recorded.revoked.includes(&revoked) {
-                let piece = History { revoked, ..History::default() };
-                self.record(log, "trust.revoked", "", &piece);
-            }
-        }
-        for piece in floors(&all, &self.recorded) {
-            self.record(log, "trust.floors", "", &piece);
-        }
-        let last = History { highest: all.highest, active: all.active, ..History::default() };
-        if last.beyond(&self.recorded) {
-            self.record(log, "trust.carried", "", &last);
-        }
-        let unknown: Vec<_> = all.stopped.difference(&self.recorded.stopped).copied().collect();
-        for some in unknown.chunks(PIECE) {
-            let piece = History { stopped: some.iter().copied().collect(), ..History::default() };
-            self.record(log, "trust.carried", "", &piece);
-        }
-        let time = History { time: all.time, ..History::default() };
-        if time.beyond(&self.recorded) {
-            self.record(log, "trust.carried", "", &time);
-        }
-        for (id, until) in &all.spent {
-            let piece = History { spent: [(id.clone(), *until)].into(), ..History::default() };
-            if piece.beyond(&self.recorded) {
-                self.record(log, "trust.carried", "", &piece);
-            }
-        }
-        self.saved_or_said();
-    }
-
-    /// Walks on to the trust roots that have arrived; gives whether there were any.
-    ///
-    /// While the clock waits to be confirmed none is taken; what the newest of them revokes holds.
-    pub fn follow(
-        &mut self,
-        config: &Config,
-        arrived: Arrived,
-        log: &Log,
-    ) -> (bool, Option<Stopped>) {
-        let mut ahead = self.roots.clone();
-        let (new, stopped) = ahead.follow(arrived);
-        if let Some(issued) = new.last().and_then(|root| root.issued) {
-            self.trusted_time.observe_document(issued);
-        }
-        if self.trusted_time.is_unconfirmed() {
-            self.pending_root = new.last().cloned();
-            return (false, stopped);
-        }
-        self.pending_root = None;
-        self.roots = ahead;
-        if new.is_empty() {
-            return (false, stopped);
-        }
-        if let Err(error) = self.roots.keep(&config.trust) {
-            tracing::error!(%error, "an accepted trust root could not be kept; the log has it");
-        }
-        for root in &new {
-            tracing::info!(version = root.version, "trust root accepted");
-            let piece = History { root: Some(mark(root)), ..History::default() };
-            self.record(log, "trust.root", &root_fields(root), &piece);
-        }
-        self.saved_or_said();
-        (true, stopped)
-    }
-
-    /// What is revoked that was not before: by the trust root in force, and by the set in the folder. It holds from here on; recording it is
-    /// for [`Keeper::record_revoked`], after what runs was stopped.
-    pub fn revocations(&mut self, set: Option<&[u8]>) -> RevokedPlugins {
-        let mut new = self.memory.history.revoked.merge(&self.strictest_root().revoked.clone());
-        let set = set.unwrap_or_default();
-        let by_set = verify_revocations(self.strictest_root(), set).unwrap_or_default();
-        new.merge(&self.memory.history.revoked.merge(&by_set));
-        new
-    }
-
-    /// What a set revokes that lies in no folder, where it was not revoked before: nothing, where the release role has not signed it.
-    pub fn revoked_by(&mut self, set: &[u8]) -> RevokedPlugins {
-        let by_set = verify_revocations(self.strictest_root(), set).unwrap_or_default();
-        self.memory.history.revoked.merge(&by_set)
-    }
-
-    /// Records what was revoked.
-    pub fn record_revoked(&mut self, log: &Log, new: &RevokedPlugins) {
-        for revoked in new.pieces(PIECE) {
-            self.record(log, "trust.revoked", "", &History { revoked, ..History::default() });
-        }
-        self.saved_or_said();
-    }
-
-    /// Records the floors of a set that is about to come into force. The rest is in the record of its activation.
-    pub fn record_floors(&mut self, log: &Log, set: Digest, of_set: &History) {
-        for piece in floors(of_set, &self.recorded) {
-            self.record(log, "trust.floors", &format!(r#""set":"{set}""#), &piece);
-        }
-    }
-
-    /// Records that a candidate was stopped.
-    pub fn record_stopped(&mut self, log: &Log, fields: &str, key: Digest) {
-        let piece = History { stopped: [key].into(), ..History::default() };
-        self.record(log, "release.candidate-stopped", fields, &piece);
-        self.saved_or_said();
-    }
-
-    /// Remembers what a durable record has said.
-    pub fn remember(&mut self, piece: &History) {
-        self.memory.history.join(piece);
-        self.recorded.join(piece);
-        self.saved_or_said();
-    }
-
     /// Brings the files up to the log's head: the second copy as it moves, the host's own once a minute.
     pub fn refresh(&mut self) {
         let head = self.memory.head.clone();
@@ -495,19 +315,6 @@ impl Keeper {
         self.read_head();
         self.saved_or_said();
         drop(self.folder.take());
-    }
-
-    fn record(&mut self, log: &Log, kind: &'static str, fields: &str, piece: &History) {
-        let fields = match remembered(fields, piece) {
-            Ok(fields) => fields,
-            Err(error) => return tracing::error!(kind, %error, "a record could not be written"),
-        };
-        match log.append(Entry { kind, fields, sealed: None }).map(Pending::wait) {
-            Ok(Ok(_)) => drop(self.recorded.join(piece)),
-            Ok(Err(error)) => tracing::error!(kind, %error, "a record about trust is not durable"),
-            Err(refused) => tracing::error!(kind, %refused, "a record about trust was not taken"),
-        }
-        self.memory.history.join(piece);
     }
 
     fn catch_up(&mut self, place: &Place) -> Result<(), StartError> {
@@ -556,55 +363,6 @@ impl Keeper {
     }
 }
 
-/// The members of a record that tells what to remember.
-pub fn remembered(fields: &str, piece: &History) -> serde_json::Result<String> {
-    let comma = if fields.is_empty() { "" } else { "," };
-    Ok(format!(r#"{fields}{comma}"remember":{}"#, serde_json::to_string(piece)?))
-}
-
-/// What stands in the way of signing a log, in words.
-pub fn describe(standing: &Standing) -> String {
-    match standing {
-        Standing::Continues => "it continues what is remembered".to_owned(),
-        Standing::Behind { has, had } => {
-            format!("it has {has} records and had {had}: it comes from an old backup")
-        }
-        Standing::Forked { at } => {
-            format!(
-                "its first {at} records are not those that are remembered: it was rewritten, or is another log's"
-            )
-        }
-        Standing::Retired => "another log has taken its place".to_owned(),
-        Standing::Unlinked { other } => {
-            format!("this host has written `{other}` last, and no record links this log to it")
-        }
-    }
-}
-
-/// The stable code of the same.
-fn code(standing: &Standing) -> &'static str {
-    match standing {
-        Standing::Continues => "log-continues",
-        Standing::Behind { .. } => "log-behind",
-        Standing::Forked { .. } => "log-forked",
-        Standing::Retired => "log-retired",
-        Standing::Unlinked { .. } => "log-unlinked",
-    }
-}
-
-/// The record of a file that claims to be the next trust root and is not.
-pub fn refused_entry(stopped: &Stopped) -> Entry {
-    let Finding { kind, fields } = refused_root(stopped);
-    let sealed = format!("{}: {}", stopped.path.display(), stopped.refusal);
-    Entry { kind, fields, sealed: Some(sealed.into_bytes()) }
-}
-
-fn refused_root(stopped: &Stopped) -> Finding {
-    let (code, error, hint) = (stopped.refusal.code(), &stopped.refusal, stopped.refusal.hint());
-    tracing::warn!(code, %error, hint, file = %stopped.path.display(), "trust root refused");
-    Finding { kind: "trust.refused", fields: format!(r#""code":"{code}""#) }
-}
-
 fn take(
     kept: Kept,
     which: &str,
@@ -623,35 +381,6 @@ fn take(
     }
 }
 
-fn root_fields(root: &TrustRoot) -> String {
-    format!(r#""version":{},"digest":"{}","expires":{}"#, root.version, root.digest, root.expires)
-}
-
-/// Floors and serials beyond those known, in pieces that fit a record.
-fn floors(all: &History, known: &History) -> Vec<History> {
-    let mut pieces = Vec::new();
-    let raised = |ours: &std::collections::BTreeMap<String, u64>,
-                  known: &std::collections::BTreeMap<String, u64>| {
-        let new =
-            ours.iter().filter(|(id, serial)| known.get(*id).is_none_or(|known| known < serial));
-        new.map(|(id, serial)| (id.clone(), *serial)).collect::<Vec<_>>()
-    };
-    for some in raised(&all.serials, &known.serials).chunks(PIECE) {
-        pieces.push(History { serials: some.iter().cloned().collect(), ..History::default() });
-    }
-    for some in raised(&all.floors, &known.floors).chunks(PIECE) {
-        pieces.push(History { floors: some.iter().cloned().collect(), ..History::default() });
-    }
-    pieces
-}
-
-fn say(log: &Log, entry: Entry) {
-    let kind = entry.kind;
-    if let Err(refused) = log.append(entry) {
-        tracing::error!(kind, %refused, "a record could not be appended");
-    }
-}
-
 fn unusable(what: &'static str, path: &Path, why: &str, hint: Option<&str>) -> StartError {
     StartError::File {
         what,
@@ -661,10 +390,6 @@ fn unusable(what: &'static str, path: &Path, why: &str, hint: Option<&str>) -> S
     }
 }
 
-/// Says in a log's directory that it must not be signed any more.
-const RETIRED: &str = "retired";
-/// Names of plugins that one record has room for.
-const PIECE: usize = 32;
 /// How old the host's own file may be: after a crash that much of the log is read again.
 const SAVE_EVERY: Duration = Duration::from_secs(60);
 /// How long a change waits for the second copy.

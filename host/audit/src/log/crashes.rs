@@ -2,6 +2,7 @@
 //!
 //! The histories drive the log's parts without its threads, so that a seed gives the same operations every time.
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -14,6 +15,7 @@ use crate::seal::Sealed;
 use crate::tiles::TileReader;
 use crate::tree::{Hash, leaf_hash};
 use crate::verify::{VerifyOptions, verify};
+use crate::views::Views;
 use crate::writer::Committed;
 
 /// A host that appends, is cut off and comes back.

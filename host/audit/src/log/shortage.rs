@@ -11,6 +11,7 @@ use crate::disk::double::{Double, Loss, Want};
 use crate::queue::Receipt;
 use crate::ring::Tally;
 use crate::tiles::TileReader;
+use crate::tree::leaf_hash;
 use crate::verify::{VerifyOptions, verify};
 
 fn open(disk: &Double) -> (Log, Recovery) {

@@ -3,11 +3,13 @@
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
+use std::time::Instant;
 
 use portcullis_keys::{SecretKey, SymmetricKey};
 
 use super::*;
 use crate::checkpoint::Checkpoint;
+use crate::record::Record;
 use crate::seal::{SealKey, open_sealed};
 use crate::tiles::TileReader;
 use crate::tree::{Frontier, leaf_hash};

@@ -1,0 +1,140 @@
+//! What must not stay unsaid while the host goes on: a log that stopped, swap, what ends soon.
+//!
+//! Invariant: each state is written to the host's log once when it begins, and once when it is over; records
+//! tell the same. Has the log resume where there is room again. Refuses nothing.
+
+use std::sync::Arc;
+
+use portcullis_audit::Entry;
+
+use super::Seen;
+use crate::config::AfterGrace;
+use crate::expiry::{Nearness, Reminders, endings};
+use crate::host::Host;
+use crate::observe::log_limit::LOG_LIMITS;
+
+/// What must not stay unsaid while the host goes on: a record that stopped, and instances that can no longer be wiped safely.
+pub(super) fn alarm(host: &Host, seen: &mut Seen) {
+    alarm_log(host, seen);
+    let in_force = host.in_force.load_full();
+    if !host.reset_still_holds() && in_force.generation.is_some() {
+        host.in_force.store(Arc::new(in_force.under(None)));
+        tracing::error!(
+            "swap was turned on: what one call leaves in memory could reach the next; every call gets its safe answer until swap is off and the host restarted"
+        );
+        host.say(Entry {
+            kind: "release.withdrawn",
+            fields: r#""code":"swap-configured""#.to_owned(),
+            sealed: None,
+        });
+    }
+}
+
+/// Says that the log has stopped, resumed, or cannot publish what it has; and has it resume once there is room. A disk that has room by
+/// turns could cause a line in every round: they are limited.
+fn alarm_log(host: &Host, seen: &mut Seen) {
+    let (health, now) = (host.log.health(), host.clock.instant());
+    match &health.delayed {
+        Some(why) if !seen.log_delayed && LOG_LIMITS.admit("log.delayed", "", now) => {
+            tracing::warn!(
+                event = "log.delayed",
+                why = &**why,
+                "records are durable, and tiles and checkpoints wait: they follow by themselves"
+            );
+        }
+        None if seen.log_delayed && LOG_LIMITS.admit("log.caught-up", "", now) => tracing::info!(
+            event = "log.caught-up",
+            published = health.published,
+            "tiles and checkpoints have caught up"
+        ),
+        _ => {}
+    }
+    seen.log_delayed = health.delayed.is_some();
+    let Some(why) = health.stopped else { return };
+    if !std::mem::replace(&mut seen.log_stopped, true) && LOG_LIMITS.admit("log.stopped", "", now) {
+        let next = if health.resumes {
+            "it resumes by itself once there is room"
+        } else {
+            "what is on the disk is not known after that: see to the disk, then restart, and the start finds out"
+        };
+        tracing::error!(
+            event = "log.stopped",
+            why = &*why,
+            resumes = health.resumes,
+            "the record has stopped; every call gets its safe answer: {next}"
+        );
+    }
+    if !health.resumes {
+        return;
+    }
+    match host.log.resume() {
+        Ok(_) => {
+            seen.log_stopped = false;
+            if LOG_LIMITS.admit("log.resumed", "", now) {
+                tracing::info!(
+                    event = "log.resumed",
+                    next = host.log.health().next,
+                    "the record has resumed: nothing that was promised was lost"
+                );
+            }
+        }
+        // Said again where it cannot resume any more.
+        Err(_) => seen.log_stopped = host.log.health().resumes,
+    }
+}
+
+/// A release that ends while it is in force goes on, since a hospital's sign-ins must not all stop at a date, and says so once. When its
+/// grace is over as well, the operator's word decides.
+pub(super) fn alarm_expiry(host: &Host, seen: &mut Seen) {
+    let in_force = host.in_force.load_full();
+    let Some(generation) = &in_force.generation else { return };
+    let ends = generation.ends();
+    let now = host.trusted_now();
+    if now >= ends && seen.said.insert((Some(generation.set), "expired".to_owned())) {
+        tracing::error!(
+            generation = generation.number,
+            "the release in force has expired; sign a new one: once its grace is over it does not start again"
+        );
+        host.say(Entry {
+            kind: "release.expired",
+            fields: format!(
+                r#""gen":{},"ended":{ends},"grace":{}"#,
+                generation.number, generation.release.grace
+            ),
+            sealed: None,
+        });
+    }
+    if now >= generation.release.grace
+        && seen.said.insert((Some(generation.set), "grace-over".to_owned()))
+    {
+        let stop = in_force.config.release.after_grace == AfterGrace::Stop;
+        tracing::error!(
+            generation = generation.number,
+            stop,
+            "the grace of the release in force is over; sign a new one"
+        );
+        let fields = format!(r#""gen":{},"code":"grace-over""#, generation.number);
+        if stop {
+            host.in_force.store(Arc::new(in_force.under(None)));
+            host.say(Entry { kind: "release.withdrawn", fields, sealed: None });
+        } else {
+            host.say(Entry { kind: "release.overdue", fields, sealed: None });
+        }
+    }
+}
+
+/// Says once a day what has ended, or ends within seven days.
+pub(super) fn remind_of_expiry(host: &Host, reminders: &mut Reminders) {
+    let in_force = host.in_force.load();
+    let certificate = host.tls.as_ref().map(|tls| tls.ends());
+    let endings = endings(&host.root.load(), in_force.generation.as_deref(), certificate);
+    for (ending, nearness) in reminders.due(endings, host.trusted_now()) {
+        let (code, hint) = (ending.code(nearness), ending.hint());
+        let what = ending.sentence(nearness);
+        if nearness == Nearness::Over {
+            tracing::error!(event = "expiry.over", code, hint, "{what}");
+        } else {
+            tracing::warn!(event = "expiry.soon", code, hint, "{what}");
+        }
+    }
+}

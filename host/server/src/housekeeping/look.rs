@@ -1,0 +1,177 @@
+//! The looks at the configuration file and the folders of release and trust.
+//!
+//! Invariant: what is revoked stops before anything else is looked at, whatever becomes of the rest. What could
+//! not be read is read again by the next look, also where nothing has changed. A release that is refused
+//! changes nothing.
+
+use std::sync::{Arc, PoisonError};
+
+use portcullis_model::Digest;
+
+use super::Housekeeper;
+use super::told::{refuse, refuse_configuration};
+use crate::as_found::{Folders, roots, stamp};
+use crate::config::ReleasePaths;
+use crate::file_worker::POLL_LIMIT;
+use crate::host::NotInForce;
+use crate::keeper::refused_entry;
+use crate::release::{self, ReleaseError};
+use crate::reload::{NotReloaded, reload};
+
+impl Housekeeper {
+    /// Looks at the configuration file and the folders. What was overtaken while it was made ready is begun again, on what is there by then.
+    pub(super) fn look(&mut self, mut asked: bool) {
+        while !self.stopping && !self.look_once(asked) {
+            tracing::info!(
+                "something newer came while a release was made ready: it is looked at again"
+            );
+            asked = true;
+        }
+    }
+
+    /// Looks once; says whether it came to an end.
+    fn look_once(&mut self, asked: bool) -> bool {
+        let host = Arc::clone(&self.host);
+        let Some(reloaded) = self.look_at_file(asked) else { return false };
+        let folders = self.folders();
+        if !asked && !reloaded && folders == self.seen.folders {
+            return true;
+        }
+        self.seen.folders = folders;
+        // Revocations come first, and hold whatever becomes of the rest.
+        self.follow_trust(folders);
+        match host.load_release(|paths, set| self.goes_on(paths, set)) {
+            Ok(Some(generation)) => match host.activate(generation) {
+                Ok(()) => {}
+                Err(NotInForce::Overtaken) => return false,
+                // Nothing is wrong with the release: the next look tries again.
+                Err(NotInForce::Record(_)) => self.seen.folders = Folders::default(),
+            },
+            Ok(None) => host.obstacles.release(None),
+            Err(ReleaseError::Overtaken) => return false,
+            Err(error) => {
+                if matches!(error, ReleaseError::Stalled { .. }) {
+                    // Nothing was read: the next poll reads again, also where nothing has changed.
+                    self.seen.folders = Folders::default();
+                    self.seen.heeded = Folders::default();
+                }
+                refuse(&host, &mut self.seen, &error);
+                if host.in_force.load().generation.is_none()
+                    && host.fall_back(&error, || self.goes_on_with_last_good())
+                {
+                    return false;
+                }
+            }
+        }
+        self.scan_due = true;
+        true
+    }
+
+    /// The folders as they are now; as they were where one of them does not answer.
+    fn folders(&self) -> Folders {
+        let host = &self.host;
+        let config = Arc::clone(&host.in_force.load().config);
+        let (poll, paths, used) =
+            (Arc::clone(&self.poll), config.release.clone(), host.standing.used());
+        // A part that was missing may come without a trace in the folder's own times.
+        let thorough = host.obstacles.refused_release().is_some()
+            || host.obstacles.altered_release().is_some();
+        let release = host.files.release.run(POLL_LIMIT, move || {
+            poll.lock().unwrap_or_else(PoisonError::into_inner).poll(&paths, &used, thorough)
+        });
+        let folder = config.trust.roots.clone();
+        let roots = host.files.roots.run(POLL_LIMIT, move || roots(&folder));
+        Folders {
+            release: release.or(self.seen.folders.release),
+            roots: roots.or(self.seen.folders.roots),
+        }
+    }
+
+    /// The configuration file as it is now; as it was where its file system does not answer.
+    fn file(&self) -> Option<Digest> {
+        let file = self.host.in_force.load().config.file.clone();
+        self.host.files.configuration.run(POLL_LIMIT, move || stamp(&file)).or(self.seen.file)
+    }
+
+    /// What cannot wait while a release is made ready; says whether that is still what is wanted.
+    fn goes_on(&mut self, paths: &ReleasePaths, set: Option<Digest>) -> bool {
+        self.take_all();
+        let mut wanted = true;
+        if let Some(asked) = self.due() {
+            // All of it is looked at when this one is made.
+            self.asked_again |= asked;
+            self.rotate(asked);
+            self.asked_again |= self.apply_time_documents();
+            let folders = self.folders();
+            if asked || folders != self.seen.heeded {
+                self.follow_trust(folders);
+                let paths = paths.clone();
+                let read = move || release::set_in(&paths);
+                // A set that cannot be read at this moment is no other set.
+                let there = self.host.files.release.run(POLL_LIMIT, read);
+                wanted = set.is_none() || there.is_none_or(|there| there == set);
+            }
+            wanted &= self.seen.file == self.file();
+        }
+        self.go_round();
+        wanted && !self.stopping
+    }
+
+    /// The same while the last good release is made ready, which is wanted until something in the folders changes.
+    fn goes_on_with_last_good(&mut self) -> bool {
+        self.take_all();
+        let mut wanted = true;
+        if let Some(asked) = self.due() {
+            self.asked_again |= asked;
+            self.rotate(asked);
+            let folders = self.folders();
+            if asked || folders != self.seen.heeded {
+                self.follow_trust(folders);
+            }
+            wanted = folders == self.seen.folders && self.seen.file == self.file();
+        }
+        self.go_round();
+        wanted && !self.stopping
+    }
+
+    /// Stops what is revoked by now, in these folders; says once what is wrong with a trust root that lies there.
+    fn follow_trust(&mut self, folders: Folders) {
+        self.seen.heeded = folders;
+        if let Some(stopped) = self.host.follow_trust()
+            && self.seen.said.insert((folders.roots, stopped.refusal.to_string()))
+        {
+            self.host.say(refused_entry(&stopped));
+        }
+    }
+
+    /// Takes up a configuration file that has changed; says whether it did, and nothing where that was overtaken.
+    fn look_at_file(&mut self, asked: bool) -> Option<bool> {
+        let host = Arc::clone(&self.host);
+        let file = self.file();
+        if std::mem::replace(&mut self.seen.file, file) == file && !asked {
+            return Some(false);
+        }
+        let mut admin = self.admin.take();
+        let result = reload(&host, &mut admin, |paths, set| self.goes_on(paths, set));
+        self.admin = admin;
+        match result {
+            Ok(reloaded) => {
+                // Before it is said: whoever reads that line finds the host as it is.
+                host.obstacles.configuration(None);
+                if !reloaded {
+                    tracing::debug!("configuration unchanged");
+                }
+                Some(reloaded)
+            }
+            Err(NotReloaded::NotInForce(NotInForce::Overtaken)) => None,
+            Err(error) => {
+                if matches!(error, NotReloaded::Stalled) {
+                    // Looked at again when it answers.
+                    self.seen.file = None;
+                }
+                refuse_configuration(&host, &mut self.seen, &error);
+                Some(false)
+            }
+        }
+    }
+}

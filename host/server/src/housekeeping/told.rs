@@ -1,0 +1,86 @@
+//! What is told of refused configurations, releases and files: once each, in the host's log and as a record.
+//!
+//! Invariant: whoever may write a folder cannot write the log at will: what is told of single files is limited
+//! by the minute. Decides nothing.
+
+use portcullis_model::Millis;
+
+use super::Seen;
+use crate::host::Host;
+use crate::release::{ReleaseError, Strays, refusal_entry, stray_entry};
+use crate::reload::NotReloaded;
+
+pub(super) fn refuse_configuration(host: &Host, seen: &mut Seen, error: &NotReloaded) {
+    tracing::warn!(code = error.code(), %error, hint = error.hint(), "configuration refused; what is in force goes on");
+    host.obstacles.configuration(Some(error.to_string()));
+    if seen.said.insert((seen.file, error.to_string())) {
+        host.say(error.entry());
+    }
+}
+
+pub(super) fn refuse(host: &Host, seen: &mut Seen, error: &ReleaseError) {
+    // Before it is said: whoever hears of it may look at the status page next.
+    host.obstacles.release(Some(error.code()));
+    host.standing.refused(error);
+    tracing::warn!(code = error.code(), %error, hint = error.hint(), "{}", if host.in_force.load().generation.is_some() { "release refused; the last good one goes on" } else { "release refused" });
+    if seen.said.insert((seen.folders.release, error.to_string())) {
+        host.say(refusal_entry(error));
+    }
+}
+
+pub(super) fn report_strays(
+    host: &Host,
+    seen: &mut Seen,
+    allowance: &mut Allowance,
+    strays: Strays,
+) {
+    let mut more = strays.more;
+    for stray in strays.found {
+        if seen.said.contains(&(Some(stray.component), stray.code.to_owned())) {
+            continue;
+        }
+        // Whoever may write the folder must not be able to write the log at will.
+        if !allowance.take(host.clock.now()) {
+            more = more.saturating_add(1);
+            continue;
+        }
+        seen.said.insert((Some(stray.component), stray.code.to_owned()));
+        let (file, hint) = (stray.path.display(), &stray.hint);
+        tracing::warn!(code = stray.code, %file, hint, "plugin refused: {}", stray.sentence);
+        host.say(stray_entry(&stray));
+    }
+    if host.obstacles.more_strays(more) && more > 0 {
+        tracing::warn!(
+            event = "plugin.more-refused",
+            more,
+            "more files in the plugins' folder may not run than are named here"
+        );
+    }
+    // Bounded: past that, some of it may be said again.
+    while seen.said.len() > MOST_SAID {
+        seen.said.pop_first();
+    }
+}
+
+#[derive(Default)]
+pub(super) struct Allowance {
+    minute: u64,
+    taken: u32,
+}
+
+impl Allowance {
+    /// Takes one of this minute's; says whether there was one.
+    pub(super) fn take(&mut self, now: Millis) -> bool {
+        let minute = now.0 / 60_000;
+        if std::mem::replace(&mut self.minute, minute) != minute {
+            self.taken = 0;
+        }
+        self.taken = self.taken.saturating_add(1);
+        self.taken <= MAX_SAID_A_MINUTE
+    }
+}
+
+/// Files of one folder that may not be used, of which a record is made within one minute.
+const MAX_SAID_A_MINUTE: u32 = 60;
+/// Refusals remembered so as not to repeat them.
+const MOST_SAID: usize = 4_096;

@@ -1,0 +1,78 @@
+//! Trust roots and revocations that arrive while the host runs.
+//!
+//! Invariant: a revocation holds from the moment at which it is read, before it is recorded. A trust root
+//! follows the newest one by its signatures, or is refused. Reads no file.
+
+use portcullis_audit::{Entry, Log};
+use portcullis_trust::{History, RevokedPlugins, verify_revocations};
+
+use super::recording::root_fields;
+use super::{Finding, Keeper};
+use crate::config::Config;
+use crate::roots::{Arrived, Stopped, mark};
+
+impl Keeper {
+    /// Walks on to the trust roots that have arrived; gives whether there were any.
+    ///
+    /// While the clock waits to be confirmed none is taken; what the newest of them revokes holds.
+    pub fn follow(
+        &mut self,
+        config: &Config,
+        arrived: Arrived,
+        log: &Log,
+    ) -> (bool, Option<Stopped>) {
+        let mut ahead = self.roots.clone();
+        let (new, stopped) = ahead.follow(arrived);
+        if let Some(issued) = new.last().and_then(|root| root.issued) {
+            self.trusted_time.observe_document(issued);
+        }
+        if self.trusted_time.is_unconfirmed() {
+            self.pending_root = new.last().cloned();
+            return (false, stopped);
+        }
+        self.pending_root = None;
+        self.roots = ahead;
+        if new.is_empty() {
+            return (false, stopped);
+        }
+        if let Err(error) = self.roots.keep(&config.trust) {
+            tracing::error!(%error, "an accepted trust root could not be kept; the log has it");
+        }
+        for root in &new {
+            tracing::info!(version = root.version, "trust root accepted");
+            let piece = History { root: Some(mark(root)), ..History::default() };
+            self.record(log, "trust.root", &root_fields(root), &piece);
+        }
+        self.saved_or_said();
+        (true, stopped)
+    }
+
+    /// What is revoked that was not before: by the trust root in force, and by the set in the folder. It holds from here on; recording it is
+    /// for [`Keeper::record_revoked`], after what runs was stopped.
+    pub fn revocations(&mut self, set: Option<&[u8]>) -> RevokedPlugins {
+        let mut new = self.memory.history.revoked.merge(&self.strictest_root().revoked.clone());
+        let set = set.unwrap_or_default();
+        let by_set = verify_revocations(self.strictest_root(), set).unwrap_or_default();
+        new.merge(&self.memory.history.revoked.merge(&by_set));
+        new
+    }
+
+    /// What a set revokes that lies in no folder, where it was not revoked before: nothing, where the release role has not signed it.
+    pub fn revoked_by(&mut self, set: &[u8]) -> RevokedPlugins {
+        let by_set = verify_revocations(self.strictest_root(), set).unwrap_or_default();
+        self.memory.history.revoked.merge(&by_set)
+    }
+}
+
+/// The record of a file that claims to be the next trust root and is not.
+pub fn refused_entry(stopped: &Stopped) -> Entry {
+    let Finding { kind, fields } = refused_root(stopped);
+    let sealed = format!("{}: {}", stopped.path.display(), stopped.refusal);
+    Entry { kind, fields, sealed: Some(sealed.into_bytes()) }
+}
+
+pub(super) fn refused_root(stopped: &Stopped) -> Finding {
+    let (code, error, hint) = (stopped.refusal.code(), &stopped.refusal, stopped.refusal.hint());
+    tracing::warn!(code, %error, hint, file = %stopped.path.display(), "trust root refused");
+    Finding { kind: "trust.refused", fields: format!(r#""code":"{code}""#) }
+}

@@ -1,0 +1,110 @@
+//! Which log this host may sign: the one that it has written, and no other.
+//!
+//! Invariant: a log that is shorter than it was, has other records, or was given up is never signed again.
+//! Opens no log for writing.
+
+use portcullis_audit::disk::OsDisk;
+use portcullis_model::json::quote;
+
+use super::{Finding, Keeper, Place, unusable};
+use crate::error::StartError;
+use crate::memory::{Memory, Standing, reader, replace};
+
+impl Keeper {
+    /// How a log stands to everything that is remembered of it. A log that is not there is one that begins.
+    pub fn standing(&self, place: &Place) -> Result<Standing, StartError> {
+        let key = place.signer.public();
+        if place.directory.join(RETIRED).exists() || self.memory.retired.contains(key.name()) {
+            return Ok(Standing::Retired);
+        }
+        let Some(log) = reader(&OsDisk, &place.directory, key).map_err(StartError::Reading)? else {
+            let had = self
+                .copies
+                .iter()
+                .filter(|copy| copy.origin() == Some(key.name()))
+                .map(Memory::size)
+                .max();
+            return Ok(had
+                .filter(|had| *had > 0)
+                .map_or(Standing::Continues, |had| Standing::Behind { has: 0, had }));
+        };
+        for copy in &self.copies {
+            // A copy of a log that was left behind since says nothing about this one.
+            if copy.origin().is_some_and(|origin| self.memory.retired.contains(origin)) {
+                continue;
+            }
+            let standing = copy.standing(&log, key).map_err(StartError::Reading)?;
+            if standing != Standing::Continues {
+                return Ok(standing);
+            }
+        }
+        Ok(Standing::Continues)
+    }
+
+    /// Never to sign this log again, whatever becomes of this machine.
+    pub fn retire(&mut self, place: &Place, standing: &Standing) -> Result<(), StartError> {
+        let (origin, why) = (place.signer.public().name(), describe(standing));
+        tracing::error!(
+            origin,
+            why,
+            "this log is not the one that this host has written: it is not signed again"
+        );
+        self.memory.retired.insert(origin.to_owned());
+        if place.directory.exists() {
+            let text = format!("The log {origin} must not be signed any more: {why}.\n");
+            let path = place.directory.join(RETIRED);
+            replace(&path, text.as_bytes())
+                .map_err(|error| unusable("log", &path, &error.to_string(), None))?;
+        }
+        let mut fields = String::from(r#""origin":"#);
+        quote(&mut fields, origin);
+        fields.push_str(&format!(r#","code":"{}""#, code(standing)));
+        match standing {
+            Standing::Behind { has, had } => {
+                fields.push_str(&format!(r#","has":{has},"had":{had}"#))
+            }
+            Standing::Forked { at } => fields.push_str(&format!(r#","at":{at}"#)),
+            Standing::Continues | Standing::Retired | Standing::Unlinked { .. } => {}
+        }
+        self.findings.push(Finding { kind: "log.retired", fields });
+        Ok(())
+    }
+
+    /// This log was given up before.
+    pub fn is_retired(&mut self, place: &Place) {
+        self.memory.retired.insert(place.signer.public().name().to_owned());
+    }
+}
+
+/// What stands in the way of signing a log, in words.
+pub fn describe(standing: &Standing) -> String {
+    match standing {
+        Standing::Continues => "it continues what is remembered".to_owned(),
+        Standing::Behind { has, had } => {
+            format!("it has {has} records and had {had}: it comes from an old backup")
+        }
+        Standing::Forked { at } => {
+            format!(
+                "its first {at} records are not those that are remembered: it was rewritten, or is another log's"
+            )
+        }
+        Standing::Retired => "another log has taken its place".to_owned(),
+        Standing::Unlinked { other } => {
+            format!("this host has written `{other}` last, and no record links this log to it")
+        }
+    }
+}
+
+/// The stable code of the same.
+fn code(standing: &Standing) -> &'static str {
+    match standing {
+        Standing::Continues => "log-continues",
+        Standing::Behind { .. } => "log-behind",
+        Standing::Forked { .. } => "log-forked",
+        Standing::Retired => "log-retired",
+        Standing::Unlinked { .. } => "log-unlinked",
+    }
+}
+
+/// Says in a log's directory that it must not be signed any more.
+const RETIRED: &str = "retired";
