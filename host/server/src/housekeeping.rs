@@ -331,8 +331,6 @@ fn rotate(host: &Host, asked: bool) {
     }
 }
 
-/// How many files of a folder are recorded, by the minute.
-
 /// How often it comes round.
 const ROUND: Duration = Duration::from_millis(500);
 /// How often it is tried again to put a release in force where none is, or to copy the one that is.

@@ -62,6 +62,7 @@ pub(super) fn report_strays(
     }
 }
 
+/// How many files of a folder are recorded, by the minute.
 #[derive(Default)]
 pub(super) struct Allowance {
     minute: u64,
