@@ -7,7 +7,7 @@ use std::process::Command;
 
 use crate::languages::{self, Languages};
 use crate::provision::{WasmTarget, wasm_target};
-use crate::run::{Done, cargo, must, root, say, target};
+use crate::run::{Done, cargo, must, root, say, target, test_cargo};
 
 /// What was built.
 pub struct Built {
@@ -47,8 +47,17 @@ impl Profile {
 /// Host first: it turns the plugins' modules into components. Whoever asks, the same is built, tests included: another choice
 /// of packages is another choice of their dependencies' features, and would build half of them a second time.
 pub fn all() -> Done<Built> {
+    with(cargo())
+}
+
+/// The same for the tests, which need no speed ([`test_cargo`]).
+pub fn for_tests() -> Done<Built> {
+    with(test_cargo())
+}
+
+fn with(mut cargo: Command) -> Done<Built> {
     say("building the host (the first time takes some minutes)");
-    must(cargo().args(["build", "--release", "--locked", "--workspace", "--all-targets"]))?;
+    must(cargo.args(["build", "--release", "--locked", "--workspace", "--all-targets"]))?;
     let portcullis = target().join("release/portcullis");
     let plugins = plugins(&portcullis)?;
     say("building the plugins in other languages");

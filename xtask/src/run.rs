@@ -125,6 +125,19 @@ pub fn cargo() -> Command {
     cargo
 }
 
+/// The same for the tests: crates of other projects as everywhere, ours not optimised.
+///
+/// Optimising ours would be three quarters of the time that a test run takes, since each crate is compiled a
+/// second time with its unit tests. Nothing that a test checks depends on speed; long tests and benchmarks
+/// run what users run. Crates of other projects keep their settings, so they are built once for all commands.
+pub fn test_cargo() -> Command {
+    let mut cargo = cargo();
+    for setting in ["profile.release.opt-level=0", "profile.release.package.\"*\".opt-level=3"] {
+        cargo.args(["--config", setting]);
+    }
+    cargo
+}
+
 fn spell(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     words.map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")

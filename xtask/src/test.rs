@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use crate::build;
 use crate::limited;
 use crate::provision;
-use crate::run::{Done, Fail, cargo, must, say, succeeds, target};
+use crate::run::{Done, Fail, cargo, must, say, succeeds, target, test_cargo};
 
 /// Builds everything and runs the tests whose names hold one of the filters, or all.
 pub fn run(filters: &[&str]) -> Done {
@@ -35,11 +35,11 @@ pub fn run(filters: &[&str]) -> Done {
     if filters.is_empty() {
         lint()?;
     }
-    let built = build::all()?;
+    let built = build::for_tests()?;
     skipped.extend(built.languages.skipped.iter().map(String::as_str));
     let sdks = if filters.is_empty() { built.languages.test(&built.portcullis)? } else { (0, 0) };
     say("running the tests");
-    let mut cargo = cargo();
+    let mut cargo = test_cargo();
     cargo.args([
         "test",
         "--release",
