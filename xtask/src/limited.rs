@@ -10,7 +10,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::Command;
 
-use crate::run::{Done, Fail, status};
+use crate::run::{Done, Fail, output, status};
 
 /// The word by which cargo has this program run a test program.
 pub const RUN_TEST: &str = "run-test";
@@ -26,7 +26,7 @@ const NEED_MORE: [(&str, &str); 4] = [
 /// The environment variable by which cargo runs test programs through this one, and its value.
 pub fn runner() -> Done<(String, OsString)> {
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-    let about = crate::run::output(Command::new(rustc).arg("-vV"))?;
+    let about = output(Command::new(rustc).arg("-vV"))?;
     let host = about.lines().find_map(|line| line.strip_prefix("host: "));
     let host = host.ok_or_else(|| Fail("rustc -vV names no host".to_owned()))?;
     let name = format!("CARGO_TARGET_{}_RUNNER", host.to_uppercase().replace('-', "_"));
@@ -49,14 +49,14 @@ pub fn run(program: &str, arguments: &[&str]) -> Done {
         first.args(["--skip", test]);
     }
     let mut good = status(&mut first)? == Some(0);
-    let wanted = wanted(arguments);
+    let wanted = need_more(program, arguments)?;
     if !wanted.is_empty() {
         println!("\nwithout a limit of {DESCRIPTORS} file descriptors:");
-        for (test, why) in &wanted {
-            println!("  {test}: {why}");
+        for (prefix, why) in &NEED_MORE {
+            println!("  {prefix}: {why}");
         }
         let mut second = Command::new(program);
-        second.arg("--exact").args(wanted.iter().map(|(test, _)| test));
+        second.arg("--exact").args(wanted);
         good &= status(&mut second)? == Some(0);
     }
     if good { Ok(()) } else { Err(Fail(format!("{name} failed"))) }
@@ -69,11 +69,13 @@ fn limited(program: &str) -> Command {
     command
 }
 
-/// The tests of the list that these arguments of a test program mean.
-fn wanted(arguments: &[&str]) -> Vec<(&'static str, &'static str)> {
-    let filters: Vec<_> = arguments.iter().filter(|argument| !argument.starts_with("--")).collect();
-    let means = |test: &str| filters.is_empty() || filters.iter().any(|it| test.contains(**it));
-    NEED_MORE.into_iter().filter(|(test, _)| means(test)).collect()
+/// Returns the full names of the tests in the list that these arguments of a test program select.
+fn need_more(program: &str, arguments: &[&str]) -> Done<Vec<String>> {
+    let listed =
+        output(Command::new(program).args(arguments).args(["--list", "--format", "terse"]))?;
+    let names = listed.lines().filter_map(|line| line.strip_suffix(": test"));
+    let needs = |name: &&str| NEED_MORE.iter().any(|(prefix, _)| name.starts_with(prefix));
+    Ok(names.filter(needs).map(str::to_owned).collect())
 }
 
 /// The limit of descriptors of the black-box tests, and of every host that they start.
