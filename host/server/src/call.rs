@@ -25,8 +25,8 @@ use crate::caller::Proven;
 use crate::generation::{Binding, Bindings, Generation};
 use crate::glass::Open;
 use crate::host::{Hook, Host};
+use crate::http::session::Session;
 use crate::in_force::InForce;
-use crate::net::connection_limit::ConnectionSlot;
 use crate::pipeline::{Decided, Failure};
 use crate::retry::Turn;
 use crate::rollout::Why;
@@ -130,11 +130,11 @@ impl<'a> Call<'a> {
     }
 
     /// Who calls. Waits for an issuer's keys at most a part of what the call has.
-    pub async fn check_caller(&self, guest: &ConnectionSlot) -> Result<Proven, Unproven> {
+    pub async fn check_caller(&self, session: &Session) -> Result<Proven, Unproven> {
         let until = self.budget.keys_until();
         let proven =
-            self.hook.caller.check(&self.head.headers, guest.peer(), self.received, until).await?;
-        guest.mark_authenticated(&self.hook.config.name, proven.name());
+            self.hook.caller.check(&self.head.headers, session.peer(), self.received, until).await?;
+        session.authenticate(&self.hook.config.name, proven.name());
         Ok(proven)
     }
 

@@ -23,8 +23,8 @@ use crate::combine::{Combined, Discord, Voice, combine, merge};
 use crate::generation::{Binding, Bindings, LANGUAGE, Stopped};
 use crate::host::{Hook, Host};
 use crate::http::preflight::Admitted;
+use crate::http::session::Session;
 use crate::in_force::InForce;
-use crate::net::connection_limit::ConnectionSlot;
 use crate::retry::Turn;
 use crate::search::{PageToken, Searched, search};
 
@@ -57,7 +57,7 @@ pub struct Decided {
 pub async fn answer(
     host: &Arc<Host>,
     in_force: &InForce,
-    guest: &ConnectionSlot,
+    session: &Session,
     admitted: Admitted,
 ) -> (Reply, bool) {
     let Admitted { hook, route, head, mut body, place, began, received, caller } = admitted;
@@ -68,7 +68,7 @@ pub async fn answer(
     // neither memory nor parsing.
     let caller = match caller {
         Some(caller) => caller,
-        None => match call.check_caller(guest).await {
+        None => match call.check_caller(session).await {
             Ok(caller) => caller,
             Err(unproven) => return (call.turn_away(unproven), !body.is_end_stream()),
         },

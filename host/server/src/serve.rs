@@ -31,10 +31,10 @@ use crate::call::Reply;
 use crate::connection::{Activity, Connection, Outbox, Tracked};
 use crate::frontend::Frontend;
 use crate::host::Hook;
-use crate::http::frame_gate::Intake;
 use crate::http::head::{MAX_FIELDS, MAX_HEAD};
 use crate::http::head_scanner::HeadReport;
 use crate::http::preflight::{self, Answered, Preflight, preflight};
+use crate::http::session::Session;
 use crate::http::{by_hand, http1_watch, unknown_path};
 use crate::in_force::InForce;
 use crate::net::connection_limit::{CallGuard, ConnectionSlot};
@@ -46,9 +46,8 @@ use crate::{pipeline, starting};
 /// What all calls of one connection share.
 struct Line {
     frontend: Arc<Frontend>,
-    guest: Arc<ConnectionSlot>,
+    session: Session,
     outbox: Outbox,
-    intake: Rc<Intake>,
     /// An answer told the client that this connection ends.
     leaves: Notify,
 }
@@ -83,9 +82,8 @@ async fn speak(
     }
     let line = Rc::new(Line {
         frontend: Arc::clone(frontend),
-        guest,
+        session: Session::new(guest),
         outbox: Outbox::default(),
-        intake: Rc::default(),
         leaves: Notify::new(),
     });
     let Some(tls) = &frontend.tls else {
@@ -106,7 +104,7 @@ async fn speak(
     };
     let (_, session) = stream.get_ref();
     if let Some(chain) = session.peer_certificates().filter(|chain| !chain.is_empty()) {
-        line.guest.set_peer(Peer::new(tls, chain));
+        line.session.slot.set_peer(Peer::new(tls, chain));
     }
     let http2 = session.alpn_protocol() == Some(H2);
     if http2 {
@@ -210,7 +208,7 @@ where
                 }
                 watch.answered(unread);
                 let mut response = answered.response;
-                if line.intake.is_exhausted() || line.frontend.obstacles.stopping() {
+                if line.session.intake.is_exhausted() || line.frontend.obstacles.stopping() {
                     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 }
                 Ok(response.map(Full::new))
@@ -231,7 +229,7 @@ where
                 Pin::new(&mut connection).graceful_shutdown();
                 stopping = true;
             }
-            () = line.guest.surplus(), if !stopping => {
+            () = line.session.slot.surplus(), if !stopping => {
                 Pin::new(&mut connection).graceful_shutdown();
                 stopping = true;
             }
@@ -264,22 +262,22 @@ where
 {
     let idle = Duration::from_millis(line.frontend.in_force().config.listen.head_ms);
     let activity = Activity::new();
-    let guest = Arc::clone(&line.guest);
-    let intake = Rc::clone(&line.intake);
+    let guest = Arc::clone(&line.session.slot);
+    let intake = Rc::clone(&line.session.intake);
     let answers = Rc::clone(&line);
     let connection = Connection::http2(socket, line.outbox.clone(), Rc::clone(&intake), said);
     let service = {
         let activity = activity.clone();
         service_fn(move |request| {
             let (line, busy) = (Rc::clone(&line), activity.begin());
-            let unfinished = line.intake.begin();
+            let unfinished = line.session.intake.begin();
             // What the head decides is decided here, before the next head is read.
             let step = line.begin(request, None);
             async move {
                 // A body that is waited for must not keep other frames from coming: it is among them.
                 let unfinished = (!step.waits_for_body()).then_some(unfinished);
                 let (answered, _) = step.finish(&line).await;
-                let unfinished = unfinished.unwrap_or_else(|| line.intake.begin());
+                let unfinished = unfinished.unwrap_or_else(|| line.session.intake.begin());
                 let afterwards = answered.afterwards;
                 if line.frontend.obstacles.stopping() {
                     line.leaves.notify_one();
@@ -398,27 +396,24 @@ enum StepKind {
 impl Line {
     /// Does with a request what its head decides, without waiting.
     fn begin(&self, request: Request<Incoming>, report: Option<&HeadReport>) -> Step {
-        let call = self.guest.begin_call();
+        let call = self.session.slot.begin_call();
         let in_force = self.frontend.in_force();
         let has_body = preflight::is_unread(request.body());
-        let kind = match preflight(&self.frontend, &in_force, &self.guest, report, request) {
+        let kind = match preflight(&self.frontend, &in_force, &self.session, report, request) {
             Preflight::Answered(answered) => StepKind::Answered(answered),
             Preflight::Unknown(body, status) => StepKind::Unknown(body, status),
             Preflight::Call(admitted) => {
-                if admitted.caller.is_some() {
-                    self.intake.authenticate();
-                }
                 let (hook, route) = (Arc::clone(&admitted.hook), admitted.route);
                 // A task of its own: a caller that hangs up does not take a call with it whose record
                 // is already written, and a panic ends that task only.
                 let (frontend, in_force) = (Arc::clone(&self.frontend), Arc::clone(&in_force));
-                let guest = Arc::clone(&self.guest);
+                let session = self.session.clone();
                 // On the heap from the first: a call's state is some kilobytes, and a task is moved
                 // several times before it runs.
                 let answer = Box::pin(async move {
                     match frontend.host() {
-                        Some(host) => pipeline::answer(host, &in_force, &guest, *admitted).await,
-                        None => starting::answer(&frontend, &in_force, &guest, *admitted).await,
+                        Some(host) => pipeline::answer(host, &in_force, &session, *admitted).await,
+                        None => starting::answer(&frontend, &in_force, &session, *admitted).await,
                     }
                 });
                 StepKind::Call { call: tokio::task::spawn_local(answer), hook, route }
@@ -447,14 +442,11 @@ impl Step {
                 let (reply, unread) = call
                     .await
                     .unwrap_or_else(|_| (fault(&line.frontend, &in_force, &hook, route), has_body));
-                if line.guest.is_authenticated() {
-                    line.intake.authenticate();
-                }
-                (Answered::new(reply, &hook, !line.intake.is_authenticated()), unread)
+                (Answered::new(reply, &hook, !line.session.intake.is_authenticated()), unread)
             }
         };
         if answered.is_unauthenticated {
-            line.intake.reject();
+            line.session.intake.reject();
         }
         line.outbox.hold(guard);
         (answered, unread)

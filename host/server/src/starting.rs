@@ -17,8 +17,8 @@ use crate::caller::Proven;
 use crate::frontend::Frontend;
 use crate::host::Hook;
 use crate::http::preflight::Admitted;
+use crate::http::session::Session;
 use crate::in_force::InForce;
-use crate::net::connection_limit::ConnectionSlot;
 use crate::refusals::Reason;
 
 /// One call that came before the host was complete.
@@ -37,12 +37,12 @@ pub struct EarlyCall<'a> {
 pub async fn answer(
     frontend: &Frontend,
     in_force: &InForce,
-    guest: &ConnectionSlot,
+    session: &Session,
     admitted: Admitted,
 ) -> (Reply, bool) {
     let Admitted { hook, route, head, mut body, place, began, received, caller } = admitted;
     let call = EarlyCall::begin(frontend, in_force, &hook, route, head, (began, received));
-    let answer = call.answer(guest, caller, &mut body).await;
+    let answer = call.answer(session, caller, &mut body).await;
     drop(place);
     (call.leave(answer), !body.is_end_stream())
 }
@@ -88,7 +88,7 @@ impl<'a> EarlyCall<'a> {
 
     async fn answer(
         &self,
-        guest: &ConnectionSlot,
+        session: &Session,
         caller: Option<Proven>,
         body: &mut Body,
     ) -> Answer {
@@ -97,13 +97,13 @@ impl<'a> EarlyCall<'a> {
             None => {
                 let (caller, until) = (&self.hook.caller, self.budget.keys_until());
                 let headers = &self.head.headers;
-                match caller.check(headers, guest.peer(), self.received, until).await {
+                match caller.check(headers, session.peer(), self.received, until).await {
                     Ok(caller) => caller,
                     Err(unproven) => return self.reject(unproven),
                 }
             }
         };
-        guest.mark_authenticated(&self.hook.config.name, caller.name());
+        session.authenticate(&self.hook.config.name, caller.name());
         let most = self.hook.config.body_bytes;
         let bytes = match body::read_whole(body, self.body_until(), most).await {
             Ok(bytes) => bytes,

@@ -12,5 +12,6 @@ pub mod head;
 pub mod head_scanner;
 pub mod http1_watch;
 pub mod preflight;
+pub mod session;
 pub mod target;
 pub mod unknown_path;

@@ -26,6 +26,7 @@ use super::by_hand::{self, plain};
 use super::counts::Unrouted;
 use super::head;
 use super::head_scanner::HeadReport;
+use super::session::Session;
 use crate::admission::Place;
 use crate::afterwards::Afterwards;
 use crate::budget::Budget;
@@ -34,7 +35,6 @@ use crate::caller::Proven;
 use crate::frontend::Frontend;
 use crate::host::Hook;
 use crate::in_force::{InForce, Target};
-use crate::net::connection_limit::ConnectionSlot;
 use crate::observe::log_limit::LOG_LIMITS;
 use crate::refusals::Reason;
 use crate::starting::EarlyCall;
@@ -86,7 +86,7 @@ pub struct Admitted {
 pub fn preflight(
     frontend: &Frontend,
     in_force: &InForce,
-    guest: &ConnectionSlot,
+    session: &Session,
     report: Option<&HeadReport>,
     request: Request<Incoming>,
 ) -> Preflight {
@@ -145,7 +145,7 @@ pub fn preflight(
         Err(cause) => return turn_away(head, cause.into(), false),
     };
     let until = Budget::start(began, &hook.config).keys_until();
-    let caller = match now(hook.caller.check(&head.headers, guest.peer(), received, until)) {
+    let caller = match now(hook.caller.check(&head.headers, session.peer(), received, until)) {
         Some(Ok(caller)) => Some(caller),
         Some(Err(unproven)) => {
             drop(place);
@@ -154,7 +154,7 @@ pub fn preflight(
         None => None,
     };
     if let Some(caller) = &caller {
-        guest.mark_authenticated(&hook.config.name, caller.name());
+        session.authenticate(&hook.config.name, caller.name());
     }
     let hook = Arc::clone(hook);
     let call = Admitted { hook, route, head, body, place, began, received, caller };
