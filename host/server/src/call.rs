@@ -3,9 +3,11 @@
 //! Invariant: a call keeps to what was in force when it began, to its end. The ways in which it ends are `leave`'s; in which order all
 //! this happens is `pipeline`'s.
 
+mod batch;
 pub mod body;
 mod errand;
 mod leave;
+mod recording;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -132,8 +134,11 @@ impl<'a> Call<'a> {
     /// Who calls. Waits for an issuer's keys at most a part of what the call has.
     pub async fn check_caller(&self, session: &Session) -> Result<Proven, Unproven> {
         let until = self.budget.keys_until();
-        let proven =
-            self.hook.caller.check(&self.head.headers, session.peer(), self.received, until).await?;
+        let proven = self
+            .hook
+            .caller
+            .check(&self.head.headers, session.peer(), self.received, until)
+            .await?;
         session.authenticate(&self.hook.config.name, proven.name());
         Ok(proven)
     }

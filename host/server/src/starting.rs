@@ -86,12 +86,7 @@ impl<'a> EarlyCall<'a> {
         reply
     }
 
-    async fn answer(
-        &self,
-        session: &Session,
-        caller: Option<Proven>,
-        body: &mut Body,
-    ) -> Answer {
+    async fn answer(&self, session: &Session, caller: Option<Proven>, body: &mut Body) -> Answer {
         let caller = match caller {
             Some(caller) => caller,
             None => {

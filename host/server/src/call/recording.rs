@@ -1,0 +1,186 @@
+//! The record of what was decided: made, appended, waited for, and owed where it is late.
+//!
+//! Invariant: whoever gives a record to the log gives it first what the hook owes, and waits for it
+//! no longer than the budget lets it. Which answer leaves then is `leave`'s and `batch`'s matter;
+//! what the record says is `evidence`'s.
+
+use std::task::Poll;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use portcullis_audit::{Entry, Pending, Receipt, Refused, Sequence};
+use portcullis_hooks::{Answer, Incoming, Reference};
+use portcullis_model::{Cause, ChangeKind, Effect};
+use tokio::time::timeout_at;
+
+use super::Call;
+use crate::ask::Asked;
+use crate::budget::micros;
+use crate::evidence::Evidence;
+use crate::observe::log_limit::LOG_LIMITS;
+use crate::owed::Owed;
+use crate::pipeline::Failure;
+use crate::telemetry::Outcome;
+
+/// What was decided, for the record.
+pub(super) struct Said<'a> {
+    /// The verdict, or why there is none.
+    pub verdict: Result<Effect, &'a Failure>,
+    /// The changes that the answer leaves out, since what they would change is not there.
+    pub skipped: &'a [ChangeKind],
+}
+
+impl Call<'_> {
+    /// The record of one question.
+    pub(super) fn entry(
+        &mut self,
+        part: Option<usize>,
+        said: Said<'_>,
+        answer: &Answer,
+        incoming: &Incoming,
+        asked: &[Asked],
+        delivery: Option<&str>,
+    ) -> Entry {
+        let Said { verdict, skipped } = said;
+        let body_pseudonym = match self.body_pseudonym.take() {
+            Some(made) => made,
+            None => self.host.pseudonym("body", &crate::evidence::kept(incoming)),
+        };
+        let evidence = Evidence {
+            host: self.host,
+            hook: self.hook,
+            incoming,
+            part,
+            searched: self.searched,
+            body_pseudonym,
+            generation: self.generation.as_ref().map_or(0, |generation| generation.number),
+            asked,
+            verdict,
+            skipped,
+            safe: self.hook.on_failure(
+                self.generation.as_deref(),
+                verdict.err().map(|failure| failure.cause),
+                self.glass.as_deref(),
+            ),
+            fallen: self.fallen.as_ref().map(|fallen| &fallen.failure),
+            glass: self.glass.as_deref(),
+            delivery,
+            answer,
+            salt: self.host.salt(),
+            trace: self.trace.as_ref().map(|trace| trace.context.trace_text()),
+            ledger: &self.ledger,
+        };
+        Entry { kind: "hook.decision", fields: evidence.fields(), sealed: Some(evidence.sealed()) }
+    }
+
+    /// A recorded answer goes out.
+    pub(super) fn count(&mut self, verdict: Result<Effect, &Failure>) {
+        match verdict {
+            Ok(verdict) => {
+                self.hook.metrics.decided(verdict);
+                self.traced(Outcome::Verdict(verdict.name()));
+            }
+            Err(failure) => self.count_safe(failure.cause),
+        }
+    }
+
+    /// A safe answer to a call that could be read goes out.
+    pub(super) fn count_safe(&mut self, cause: Cause) {
+        self.hook.metrics.safe(cause);
+        self.traced(Outcome::Cause(cause.code()));
+    }
+
+    pub(super) fn with_reference(&self, answer: &Answer, receipt: Receipt) -> Vec<u8> {
+        let leaf = BASE64.encode(receipt.leaf_hash);
+        answer.with_reference(&Reference {
+            log: self.host.log.origin(),
+            index: receipt.index,
+            leaf: &leaf,
+            generation: self.generation.as_ref().map_or(0, |generation| generation.number),
+            spent_us: micros(self.host.clock.instant().saturating_duration_since(self.began)),
+        })
+    }
+
+    /// Appends a record and waits until it is durable, for as long as the budget lets it. `None` if it is not by then.
+    pub(super) async fn commit(&mut self, entry: Entry) -> Option<Receipt> {
+        let before = self.host.clock.instant();
+        let appended = self.append(entry);
+        self.record = appended.as_ref().ok().map(Pending::sequence);
+        self.afterwards.index = self.record.map(|record| record.index);
+        others_first().await;
+        let receipt = self.durable(appended).await;
+        if receipt.is_none() && self.record.is_some_and(|record| self.host.log.is_void(record)) {
+            // The record was lost with a stop of the log, and its index will be another's.
+            (self.record, self.afterwards.index) = (None, None);
+        }
+        let after = self.host.clock.instant();
+        self.afterwards.commit_us = micros(after.saturating_duration_since(before));
+        if let Some(trace) = &mut self.trace {
+            trace.committed(before, after);
+        }
+        receipt
+    }
+
+    pub(super) fn append(&mut self, entry: Entry) -> Result<Pending, Refused> {
+        // What an earlier call of this hook owes the log comes first.
+        let appended = self.hook.owed.settle(self.host).and_then(|()| self.host.log.commit(entry));
+        // Given back before the wait: sandboxes must not be held by a slow disk.
+        self.afterwards.remains.clear();
+        appended
+    }
+
+    pub(super) async fn durable(&self, appended: Result<Pending, Refused>) -> Option<Receipt> {
+        match appended {
+            Ok(pending) => timeout_at(self.budget.record_until().into(), pending)
+                .await
+                .ok()
+                .and_then(Result::ok),
+            Err(refused) => {
+                let (hook, now) = (&*self.hook.config.name, self.host.clock.instant());
+                if LOG_LIMITS.admit("log.append-refused", hook, now) {
+                    tracing::error!(
+                        event = "log.append-refused",
+                        hook,
+                        %refused,
+                        "a record was not taken; the safe answer leaves"
+                    );
+                }
+                None
+            }
+        }
+    }
+
+    /// The safe answer in place of what could not be recorded in time; the hook owes the log that fact.
+    pub(super) async fn unrecorded(
+        &mut self,
+        incoming: Option<&Incoming>,
+        record: Option<Sequence>,
+    ) -> Answer {
+        self.count_safe(Cause::NotDurable);
+        let safe = self.safe_answer(Cause::NotDurable, "", incoming);
+        self.owe(record, Cause::NotDurable, &safe).await;
+        safe
+    }
+
+    pub(super) async fn owe(&self, record: Option<Sequence>, cause: Cause, left: &Answer) {
+        let answer = crate::digest::sha256(left.body());
+        self.hook
+            .owed
+            .add(self.host, Owed { record, cause, answer, at: self.host.clock.now() })
+            .await;
+    }
+}
+
+/// Lets calls go first that are ready to run on this thread, so that their records share a commit with this one. Without the look
+/// at the sockets that tokio's own yielding takes.
+async fn others_first() {
+    let mut went = false;
+    std::future::poll_fn(|context| {
+        if std::mem::replace(&mut went, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
