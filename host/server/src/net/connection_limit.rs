@@ -7,6 +7,7 @@
 //! number of connections. Time is handed in; no socket is touched here: a connection that is evicted is
 //! told by [`ConnectionSlot::evicted`].
 
+mod known_addresses;
 mod ranking;
 mod slot;
 mod state;

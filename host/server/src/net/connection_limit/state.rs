@@ -4,11 +4,12 @@
 //! number of sources that are remembered without an open connection is bounded.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use super::known_addresses::KnownAddresses;
 use super::ranking::{Member, Phase, Rank, Source, Tier};
 use super::slot::ConnectionSlot;
 use super::{ConnectionLimiter, IDLE_GRACE};
@@ -75,14 +76,6 @@ struct Costs {
     failed: u32,
     idle: BTreeSet<Member>,
     started: BTreeSet<Member>,
-}
-
-/// Addresses from which a caller proved itself, the newest [`MAX_KNOWN`] of them, and how many
-/// connections without a caller each has in their tier.
-#[derive(Default)]
-pub struct KnownAddresses {
-    held: HashMap<IpAddr, usize>,
-    order: VecDeque<IpAddr>,
 }
 
 impl State {
@@ -504,46 +497,9 @@ impl Phase {
     }
 }
 
-impl KnownAddresses {
-    /// Returns whether one more connection from there counts as known.
-    pub fn has_room(&self, address: IpAddr) -> bool {
-        self.held.get(&address).is_some_and(|held| *held < MAX_HELD_PER_KNOWN)
-    }
-
-    fn insert(&mut self, address: IpAddr) {
-        if self.held.contains_key(&address) {
-            return;
-        }
-        self.held.insert(address, 0);
-        self.order.push_back(address);
-        if self.order.len() > MAX_KNOWN
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.held.remove(&oldest);
-        }
-    }
-
-    fn take(&mut self, address: IpAddr) {
-        if let Some(held) = self.held.get_mut(&address) {
-            *held = held.saturating_add(1);
-        }
-    }
-
-    fn give_back(&mut self, address: IpAddr) {
-        if let Some(held) = self.held.get_mut(&address) {
-            *held = held.saturating_sub(1);
-        }
-    }
-}
-
 /// The time in which what a source is remembered to have cost is halved.
 const DECAY: Duration = Duration::from_secs(1);
 /// Sources that are remembered without an open connection.
 const MAX_REMEMBERED: usize = 8_192;
-/// Addresses from which a caller proved itself that are remembered.
-const MAX_KNOWN: usize = 4_096;
-/// Connections without a caller that one known address has ahead of unknown ones: more than a platform
-/// opens at once while all of them prove themselves, and few enough that it can hold nothing for long.
-const MAX_HELD_PER_KNOWN: usize = 16;
 /// Later than any phase that has begun.
 const FOREVER: Duration = Duration::from_secs(3_600);
