@@ -368,7 +368,8 @@ impl Host {
     }
 
     /// Counts a refusal that nobody can be held to.
-    pub fn refuse(&self, hook: &Hook, now: Millis, reason: impl Into<Reason>) {
+    /// The emergency ring is given it without a wait, whatever the way out.
+    pub fn refuse(self: &Arc<Self>, hook: &Hook, now: Millis, reason: impl Into<Reason>) {
         let reason = reason.into();
         hook.metrics.refused(&reason);
         if reason.cause == Cause::CallerUnproven {
@@ -388,6 +389,7 @@ impl Host {
             }
         }
         self.refusals.count(now, &hook.name, reason);
+        Refusals::have_kept(self);
     }
 
     /// What makes and runs plugins.

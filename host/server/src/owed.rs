@@ -94,13 +94,27 @@ impl Debts {
 
     /// Notes a debt, and waits a moment for the emergency ring to hold it.
     pub async fn add(self: &Arc<Self>, host: &Arc<Host>, owed: Owed) {
-        let serial = self.books().enter(owed);
+        self.add_all(host, vec![owed]).await;
+    }
+
+    /// Notes the debts of one call, and waits a moment for the emergency ring to hold them: once, so
+    /// that an answer with many parts is no later than one with a single part.
+    pub async fn add_all(self: &Arc<Self>, host: &Arc<Host>, owed: Vec<Owed>) {
+        if owed.is_empty() {
+            return;
+        }
+        let serials: Vec<_> = {
+            let mut books = self.books();
+            owed.into_iter().map(|owed| books.enter(owed)).collect()
+        };
         self.any.store(true, Ordering::Release);
         let (kept, waits) = oneshot::channel::<()>();
         let keep = {
             let (host, debts) = (Arc::clone(host), Arc::clone(self));
             move || {
-                debts.keep(&host, serial);
+                for serial in &serials {
+                    debts.keep(&host, *serial);
+                }
                 drop(kept);
             }
         };

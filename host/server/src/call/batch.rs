@@ -8,13 +8,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 use portcullis_audit::{Pending, Refused};
 use portcullis_hooks::{Answer, Gathering, Incoming, OnFailure, Unread};
-use portcullis_model::Effect;
+use portcullis_model::{Cause, Effect};
 
 use super::Call;
 use super::leave::Reply;
 use super::recording::Said;
 use crate::budget::micros;
 use crate::pipeline::{Decided, Failure};
+use crate::refusals::Refusals;
 use crate::retry::{Answered, First};
 
 /// One part of an answer to many questions.
@@ -82,9 +83,11 @@ impl Call<'_> {
     ) -> Reply {
         let before = self.host.clock.instant();
         let mut answers = Vec::with_capacity(parts.len());
+        let (mut owed, mut is_counted) = (Vec::new(), false);
         for Part { answer, record } in parts {
             let Some(PartRecord { incoming, verdict, appended }) = record else {
                 answers.push(answer.body().to_vec());
+                is_counted = true;
                 continue;
             };
             let record = appended.as_ref().ok().map(Pending::sequence);
@@ -94,9 +97,20 @@ impl Call<'_> {
                     self.count(verdict.as_ref().copied());
                     self.with_reference(&answer, receipt)
                 }
-                None => self.unrecorded(Some(&incoming), record).await.body().to_vec(),
+                None => {
+                    let safe = self.not_durable(Some(&incoming));
+                    owed.push(self.owed(record, Cause::NotDurable, &safe));
+                    safe.body().to_vec()
+                }
             });
         }
+        // The ring is waited for once, however many parts it has to hold.
+        let keeps_refusals = async {
+            if is_counted {
+                Refusals::keep(self.host).await;
+            }
+        };
+        tokio::join!(self.hook.owed.add_all(self.host, owed), keeps_refusals);
         self.afterwards.commit_us =
             micros(self.host.clock.instant().saturating_duration_since(before));
         let answer = portcullis_hooks::gather(self.hook.config.kind, &answers, batch);

@@ -103,7 +103,6 @@ impl Call<'_> {
         self.host.refuse(self.hook, self.received, reason);
         self.traced(Outcome::Cause(cause.code()));
         self.afterwards.place = None;
-        Refusals::have_kept(self.host);
         let answer = self.safe_answer(cause, "", None);
         self.leave(&answer)
     }

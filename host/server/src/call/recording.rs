@@ -156,18 +156,26 @@ impl Call<'_> {
         incoming: Option<&Incoming>,
         record: Option<Sequence>,
     ) -> Answer {
-        self.count_safe(Cause::NotDurable);
-        let safe = self.safe_answer(Cause::NotDurable, "", incoming);
+        let safe = self.not_durable(incoming);
         self.owe(record, Cause::NotDurable, &safe).await;
         safe
     }
 
     pub(super) async fn owe(&self, record: Option<Sequence>, cause: Cause, left: &Answer) {
+        self.hook.owed.add(self.host, self.owed(record, cause, left)).await;
+    }
+
+    /// The safe answer in place of what could not be recorded in time, counted. The caller sees to it
+    /// that the hook owes the log that fact.
+    pub(super) fn not_durable(&mut self, incoming: Option<&Incoming>) -> Answer {
+        self.count_safe(Cause::NotDurable);
+        self.safe_answer(Cause::NotDurable, "", incoming)
+    }
+
+    /// The fact that this answer left without its record, or other than that says.
+    pub(super) fn owed(&self, record: Option<Sequence>, cause: Cause, left: &Answer) -> Owed {
         let answer = crate::digest::sha256(left.body());
-        self.hook
-            .owed
-            .add(self.host, Owed { record, cause, answer, at: self.host.clock.now() })
-            .await;
+        Owed { record, cause, answer, at: self.host.clock.now() }
     }
 }
 

@@ -137,7 +137,7 @@ impl Rollout {
     /// Both have spoken about one call.
     fn note(
         &self,
-        host: &Host,
+        host: &Arc<Host>,
         hook: &Hook,
         live: &Asked,
         candidate: &Asked,
