@@ -3,7 +3,8 @@
 //! Invariants: a connection on which a caller proved itself is never evicted, nor is one between the
 //! head of a request and the last byte of its answer. Among the others the source that costs most loses
 //! first, and of it what is idle before what has sent bytes; a client is never judged by the age of its
-//! connection alone. Every operation takes a number of steps that grows with the logarithm of the
+//! connection alone. A source at its own limit makes room for its newcomers by itself, in the same
+//! order: only while each of its connections has a call in progress is a newcomer rejected. Every operation takes a number of steps that grows with the logarithm of the
 //! number of connections. Time is handed in; no socket is touched here: a connection that is evicted is
 //! told by [`ConnectionSlot::evicted`].
 
@@ -50,7 +51,7 @@ pub struct ConnectionLimits {
 /// The reason why a connection is not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rejected {
-    /// Its source has as many as one may have, and each of them is in use.
+    /// Its source has as many as one may have, and each of them has a call in progress.
     Source,
     /// Every place is taken, and no connection costs more than this one.
     Full,
@@ -235,7 +236,10 @@ impl ConnectionLimiter {
         if state.open_of(source) <= self.limits.per_source {
             return Ok(());
         }
-        let victim = state.victim_beside(source, Phase::Idle, id, now);
+        // What has sent part of a request and not the rest keeps no newcomer of its source out.
+        let victim = state
+            .victim_beside(source, Phase::Idle, id, now)
+            .or_else(|| state.victim_beside(source, Phase::Started, id, now));
         let evicted = victim.is_some_and(|victim| self.evict(state, victim));
         if evicted { Ok(()) } else { Err(Rejected::Source) }
     }

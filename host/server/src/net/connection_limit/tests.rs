@@ -212,6 +212,33 @@ fn one_source_has_its_limit_and_proxies_have_none() {
 }
 
 #[test]
+fn a_source_full_of_slow_senders_makes_room_for_its_own_newcomers() {
+    let limits = ConnectionLimits { connections: 100, per_source: 4, per_caller: 50 };
+    let limiter = ConnectionLimiter::new(limits, Networks::default(), Networks::default());
+    let start = Instant::now();
+    let at = |millis| start + Duration::from_millis(millis);
+    let proven = limiter.acquire(ip("10.1.1.9"), true, start).unwrap();
+    proven.mark_authenticated("hook", "a");
+    let other = limiter.acquire(ip("10.2.1.1"), true, start).unwrap();
+    // The address is known since: its neighbour is not, and is held to the limit.
+    let calling = limiter.acquire(ip("10.1.1.1"), true, at(1)).unwrap();
+    let call = calling.begin_call();
+    let slow: Vec<_> =
+        (2..5).map(|time| limiter.acquire(ip("10.1.1.1"), true, at(time)).unwrap()).collect();
+    let newcomer = limiter.acquire(ip("10.1.1.2"), true, at(6)).unwrap();
+    let gone: Vec<_> = slow.iter().map(|slot| evicted(slot)).collect();
+    assert_eq!(gone, [true, false, false], "its oldest slow sender");
+    let idle = limiter.acquire(ip("10.1.1.3"), false, at(7)).unwrap();
+    let last = limiter.acquire(ip("10.1.1.4"), true, at(8)).unwrap();
+    assert!(evicted(&slow[1]) && evicted(&idle), "what is idle goes first");
+    for slot in [&slow[2], &newcomer, &last, &calling, &proven, &other] {
+        assert!(!evicted(slot));
+    }
+    assert_eq!(limiter.snapshot().rejected_source, 0);
+    drop(call);
+}
+
+#[test]
 fn platforms_and_proxies_go_last() {
     let (limiter, now) = (limiter(16), Instant::now());
     let take = |text, sent| limiter.acquire(ip(text), sent, now).unwrap();
