@@ -92,6 +92,11 @@ impl Admin {
             .enable_all()
             .build()
             .map_err(StartError::Thread)?;
+        let listener = {
+            let _context = runtime.enter();
+            TcpListener::from_std(socket)
+                .map_err(|cause| StartError::BindAdmin { address, cause })?
+        };
         let office = Arc::new(Office {
             frontend: Arc::clone(frontend),
             begin: Instant::now(),
@@ -99,7 +104,7 @@ impl Admin {
             desk: OnceLock::new(),
         });
         let work =
-            move || runtime.block_on(LocalSet::new().run_until(accept(socket, office, stopping)));
+            move || runtime.block_on(LocalSet::new().run_until(accept(listener, office, stopping)));
         let thread = thread::Builder::new()
             .name("admin".to_owned())
             .spawn(work)
@@ -120,12 +125,7 @@ impl Admin {
     }
 }
 
-async fn accept(
-    socket: std::net::TcpListener,
-    office: Arc<Office>,
-    mut stopping: watch::Receiver<bool>,
-) {
-    let Ok(listener) = TcpListener::from_std(socket) else { return };
+async fn accept(listener: TcpListener, office: Arc<Office>, mut stopping: watch::Receiver<bool>) {
     let places = Places::default();
     let mut look = tokio::time::interval(LOOK);
     loop {

@@ -16,7 +16,7 @@ use tokio::task::LocalSet;
 
 use crate::error::StartError;
 use crate::frontend::Frontend;
-use crate::net::acceptor::{Accepted, Acceptor};
+use crate::net::acceptor::{Accepted, Acceptor, WatchedSocket};
 use crate::serve::serve;
 use crate::sockets::HookSocket;
 
@@ -33,6 +33,11 @@ impl Listener {
         let HookSocket { listener: socket, address, inherited } = socket;
         let config = Arc::clone(&frontend.in_force().config);
         let listen = &config.listen;
+        let accepting = runtime()?;
+        let socket = {
+            let _context = accepting.enter();
+            WatchedSocket::new(socket).map_err(|cause| StartError::Bind { address, cause })?
+        };
         let (stop, stopping) = watch::channel(false);
         let mut threads = Vec::new();
         let mut workers = Vec::new();
@@ -44,14 +49,13 @@ impl Listener {
             threads.push(spawn(name, move || work(&frontend, &runtime, sockets, stopping))?);
             workers.push(sender);
         }
-        let runtime = runtime()?;
         let limiter = Arc::clone(&frontend.connections);
         let first_bytes = Duration::from_millis(listen.first_bytes_ms);
         let proxy_protocol = listen.proxy_protocol;
         let acceptor = move || {
             Acceptor::new(limiter, workers, first_bytes, proxy_protocol).inherits(inherited)
         };
-        let accept = move || accept(&runtime, socket, acceptor, stopping);
+        let accept = move || accept(&accepting, socket, acceptor, stopping);
         threads.push(spawn("accept".to_owned(), accept)?);
         Ok(Self { address, stop, threads })
     }
@@ -78,7 +82,7 @@ fn spawn(name: String, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle
 /// Accepts until the stop. The workers' queues end with it: what they hold by then is served.
 fn accept(
     runtime: &Runtime,
-    socket: std::net::TcpListener,
+    socket: WatchedSocket,
     acceptor: impl FnOnce() -> Acceptor,
     mut stopping: watch::Receiver<bool>,
 ) {

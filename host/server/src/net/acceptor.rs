@@ -27,6 +27,25 @@ use crate::observe::log_limit::LOG_LIMITS;
 /// A socket on its way to the runtime that serves it, and its place among the connections.
 pub type Accepted = (std::net::TcpStream, Arc<ConnectionSlot>);
 
+/// A listening socket that the runtime watches.
+pub struct WatchedSocket {
+    listener: TcpListener,
+    /// The same socket for what waits in its queue at a stop.
+    backlog: std::net::TcpListener,
+}
+
+impl WatchedSocket {
+    /// Has the runtime in whose context this is called watch a socket that does not block.
+    ///
+    /// # Errors
+    /// The runtime cannot watch it (epoll_ctl(2)), or there is no descriptor for its copy. A host
+    /// that cannot accept must not start.
+    pub fn new(socket: std::net::TcpListener) -> io::Result<Self> {
+        let backlog = socket.try_clone()?;
+        Ok(Self { listener: TcpListener::from_std(socket)?, backlog })
+    }
+}
+
 /// The loop and its means.
 pub struct Acceptor {
     limiter: Arc<ConnectionLimiter>,
@@ -67,9 +86,8 @@ impl Acceptor {
 
     /// Accepts connections until `stop` comes to an end, and gives those that were accepted by then a moment to send
     /// something. Needs a [`LocalSet`](tokio::task::LocalSet).
-    pub async fn run(mut self, listener: std::net::TcpListener, stop: impl Future<Output = ()>) {
-        let Ok(backlog) = listener.try_clone() else { return };
-        let Ok(listener) = TcpListener::from_std(listener) else { return };
+    pub async fn run(mut self, socket: WatchedSocket, stop: impl Future<Output = ()>) {
+        let WatchedSocket { listener, backlog } = socket;
         let mut stop = std::pin::pin!(stop);
         let mut accepted: usize = 0;
         loop {
@@ -107,8 +125,12 @@ impl Acceptor {
         loop {
             match backlog.accept() {
                 Ok((stream, peer)) => {
-                    stream.set_nonblocking(true).ok()?;
-                    return Some((TcpStream::from_std(stream).ok()?, peer));
+                    let watched =
+                        stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
+                    match watched {
+                        Ok(stream) => return Some((stream, peer)),
+                        Err(error) => log_unserved(&error),
+                    }
                 }
                 // A peer that left again.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
@@ -251,9 +273,28 @@ async fn hand_over(
     slot: Arc<ConnectionSlot>,
 ) {
     let worker = turn.checked_rem(workers.len()).and_then(|number| workers.get(number));
-    if let (Some(worker), Ok(stream)) = (worker, stream.into_std()) {
-        // There is room in its queue for every connection there can be.
-        drop(worker.send((stream, slot)).await);
+    let stream = match stream.into_std() {
+        Ok(stream) => stream,
+        Err(error) => return log_unserved(&error),
+    };
+    // There is room in its queue for every connection there can be.
+    let is_served = match worker {
+        Some(worker) => worker.send((stream, slot)).await.is_ok(),
+        None => false,
+    };
+    if !is_served {
+        log_unserved(&io::Error::other("its thread has ended"));
+    }
+}
+
+/// Logs a connection that was accepted and cannot be served.
+pub fn log_unserved(error: &io::Error) {
+    if LOG_LIMITS.admit(UNSERVED, "", Instant::now()) {
+        tracing::error!(
+            event = UNSERVED,
+            %error,
+            "a connection was accepted and closed again: this machine cannot serve it"
+        );
     }
 }
 
@@ -283,5 +324,24 @@ const BEGIN_GRACE: Duration = Duration::from_secs(1);
 const GRACE_ROUND: Duration = Duration::from_millis(10);
 /// The event of a connection that cannot be accepted.
 const ACCEPT_FAILED: &str = "listener.accept-failed";
+/// The event of a connection that was accepted and cannot be served.
+const UNSERVED: &str = "connection.unserved";
 /// The event of a connection that is closed at once.
 const REJECTED: &str = "connection.rejected";
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::OwnedFd;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_socket_that_cannot_be_watched_is_an_error_and_no_silent_end() {
+        // epoll takes no regular file: what a machine without watches to give answers, too.
+        let file = OwnedFd::from(tempfile::tempfile().unwrap());
+        assert!(WatchedSocket::new(std::net::TcpListener::from(file)).is_err());
+        let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        socket.set_nonblocking(true).unwrap();
+        assert!(WatchedSocket::new(socket).is_ok());
+    }
+}
