@@ -14,6 +14,7 @@ mod registry;
 mod runaway;
 mod sight;
 mod together;
+mod unknown_paths;
 
 use portcullis_tests::{Binding, SignIn};
 use serde_json::{Value, json};

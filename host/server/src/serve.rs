@@ -37,6 +37,7 @@ use crate::http::preflight::{self, Answered, Preflight, preflight};
 use crate::http::session::Session;
 use crate::http::{by_hand, http1_watch, unknown_path};
 use crate::in_force::InForce;
+use crate::net::acceptor::log_unserved;
 use crate::net::connection_limit::{CallGuard, ConnectionSlot};
 use crate::net::proxy_protocol::{self, Origin};
 use crate::observe::log_limit::LOG_LIMITS;
@@ -76,7 +77,10 @@ async fn speak(
 ) {
     // Without it a small answer waits for the caller's delayed acknowledgement.
     let prepared = stream.set_nodelay(true).and_then(|()| TcpStream::from_std(stream));
-    let Ok(mut stream) = prepared else { return };
+    let mut stream = match prepared {
+        Ok(stream) => stream,
+        Err(error) => return log_unserved(&error),
+    };
     if !client_behind_proxy(frontend, &mut stream, &guest).await {
         return;
     }
@@ -434,8 +438,14 @@ impl Step {
         let (answered, unread) = match kind {
             StepKind::Answered(answered) => (*answered, has_body),
             StepKind::Unknown(body, otherwise) => {
-                let response =
-                    unknown_path::answer(&line.frontend, &in_force, body, otherwise).await;
+                let response = unknown_path::answer(
+                    &line.frontend,
+                    &in_force,
+                    &line.session.slot,
+                    body,
+                    otherwise,
+                )
+                .await;
                 (Answered::unasked(response), has_body)
             }
             StepKind::Call { call, hook, route } => {

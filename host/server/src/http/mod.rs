@@ -5,6 +5,7 @@
 //! otherwise every such answer is the hook's safe answer. `serve` drives the protocols; `pipeline`
 //! is what happens to a call.
 
+pub mod body_readers;
 pub mod by_hand;
 pub mod counts;
 pub mod frame_gate;

@@ -2,25 +2,30 @@
 //!
 //! Invariant: a `POST` whose JSON body has the `eventType` of an Okta hook gets the answer that
 //! makes Okta stop, unless the configuration has hooks of that kind and all of them are open;
-//! everything else gets 404. No secret is asked for, since the answer tells nothing. Bodies that are
-//! read here are bounded in size, time and number, and where that keeps one from being read whole,
-//! what there is of it decides.
+//! everything else gets 404. No secret is asked for, since the answer tells nothing. What has arrived
+//! of a body is read whoever else is being read; the rest is waited for in a bounded time and a
+//! bounded number of places, and what there is of a body then decides.
 
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::{Response, StatusCode};
 use portcullis_hooks::{HookKind, OnFailure, safe_answer};
 use portcullis_model::{Cause, Document};
-use tokio::sync::Semaphore;
+use tokio::task::yield_now;
 use tokio::time::timeout;
 
+use super::body_readers::BodyReaders;
 use super::counts::Unrouted;
 use super::preflight::{not_routed, response};
 use crate::frontend::Frontend;
 use crate::in_force::InForce;
+use crate::net::connection_limit::ConnectionSlot;
 use crate::observe::log_limit::LOG_LIMITS;
 
 /// The answer, after as much of the body as tells. `otherwise` is the status for what is no
@@ -28,32 +33,33 @@ use crate::observe::log_limit::LOG_LIMITS;
 pub async fn answer(
     frontend: &Frontend,
     in_force: &InForce,
+    slot: &ConnectionSlot,
     mut body: Incoming,
     otherwise: StatusCode,
 ) -> Response<Bytes> {
     let limit = Duration::from_millis(in_force.config.listen.body_ms);
-    let mut whole = BytesMut::new();
-    if let Ok(_place) = READERS.try_acquire() {
-        let read = async {
-            while let Some(Ok(frame)) = body.frame().await {
-                let part = frame.into_data().unwrap_or_default();
-                let room = MAX_BODY.saturating_sub(whole.len());
-                whole.extend_from_slice(part.get(..room.min(part.len())).unwrap_or_default());
-                if whole.len() == MAX_BODY {
-                    break;
+    let mut received = Received::default();
+    if !received.read_available(&mut body).await {
+        let place = READERS.enter(slot.source());
+        tokio::select! {
+            biased;
+            // What has not come by then does not count.
+            _ = timeout(limit, received.read_rest(&mut body)) => {}
+            () = place.ended() => {
+                if LOG_LIMITS.admit(BUSY, "", frontend.clock.instant()) {
+                    tracing::warn!(
+                        event = BUSY,
+                        "too many requests to unknown paths send their bodies slowly: the oldest was \
+                         answered from the part of its body that had arrived"
+                    );
                 }
             }
-        };
-        // What has not come by then does not count.
-        drop(timeout(limit, read).await);
-    } else if LOG_LIMITS.admit(BUSY, "", frontend.clock.instant()) {
-        tracing::warn!(
-            event = BUSY,
-            "too many requests to unknown paths at once: the body of one was not read"
-        );
+        }
     }
     drop(body);
-    let Some(called) = called(&whole) else { return not_routed(frontend, otherwise).response };
+    let Some(called) = called(&received.bytes) else {
+        return not_routed(frontend, otherwise).response;
+    };
     let kind = match called {
         Called::Kind(kind) => kind,
         // Every inline hook stops at what the token hook is refused with.
@@ -72,6 +78,53 @@ pub async fn answer(
         );
     }
     response(safe_answer(kind, &OnFailure::Closed, Cause::WrongPath, None))
+}
+
+/// The part of a body that has arrived.
+#[derive(Default)]
+struct Received {
+    bytes: BytesMut,
+}
+
+impl Received {
+    /// Takes what has arrived already, without waiting for more. Returns whether that is everything
+    /// that counts.
+    async fn read_available(&mut self, body: &mut Incoming) -> bool {
+        let mut turns = 0;
+        while turns < MAX_TURNS && self.bytes.len() < MAX_AVAILABLE {
+            let next = poll_fn(|context| Poll::Ready(Pin::new(&mut *body).poll_frame(context)));
+            match next.await {
+                Poll::Ready(Some(Ok(frame))) => {
+                    turns = 0;
+                    if !self.takes_more_after(frame.into_data().unwrap_or_default()) {
+                        return true;
+                    }
+                }
+                Poll::Ready(_) => return true,
+                Poll::Pending => {
+                    turns += 1;
+                    // The connection has its turn: it reads what its socket has.
+                    yield_now().await;
+                }
+            }
+        }
+        body.is_end_stream()
+    }
+
+    /// Waits for the rest.
+    async fn read_rest(&mut self, body: &mut Incoming) {
+        while let Some(Ok(frame)) = body.frame().await {
+            if !self.takes_more_after(frame.into_data().unwrap_or_default()) {
+                break;
+            }
+        }
+    }
+
+    fn takes_more_after(&mut self, part: Bytes) -> bool {
+        let left = MAX_BODY.saturating_sub(self.bytes.len());
+        self.bytes.extend_from_slice(part.get(..left.min(part.len())).unwrap_or_default());
+        self.bytes.len() < MAX_BODY
+    }
 }
 
 /// What a body is.
@@ -114,10 +167,13 @@ fn is_open(in_force: &InForce, kind: HookKind) -> bool {
     hooks.peek().is_some() && hooks.all(|hook| hook.config.on_failure == OnFailure::Open)
 }
 
-/// Bodies that are read at once, in the whole process.
-static READERS: Semaphore = Semaphore::const_new(MAX_READERS);
-/// How many that are.
-const MAX_READERS: usize = 64;
+/// The bodies that are waited for, in the whole process.
+static READERS: BodyReaders = BodyReaders::new();
+/// Turns in which nothing arrives after which a body is one that has to be waited for.
+const MAX_TURNS: usize = 8;
+/// Bytes that are taken of a body before it needs a place: more than a platform's call is before its
+/// `eventType`, and little enough that every connection may have them at once.
+const MAX_AVAILABLE: usize = 32 << 10;
 /// Bytes of a body that are read: the largest that a hook takes.
 const MAX_BODY: usize = 256 << 10;
 /// The member that tells a platform's call, as JSON spells it.

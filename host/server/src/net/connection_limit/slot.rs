@@ -10,7 +10,9 @@ use std::time::Instant;
 
 use tokio::sync::Notify;
 
+use super::ranking::Tier;
 use super::{ConnectionLimiter, Rejected};
+use crate::net::networks::Prefix;
 use crate::tls::Peer;
 
 /// One connection. Gives its place back when it is dropped.
@@ -86,6 +88,13 @@ impl ConnectionSlot {
     /// Returns whether a caller proved itself on this connection.
     pub fn is_authenticated(&self) -> bool {
         self.authenticated.load(Ordering::Acquire)
+    }
+
+    /// The network that the connection is counted under; `None` for a proxy, behind which anybody may
+    /// be.
+    pub fn source(&self) -> Option<Prefix> {
+        let source = self.limiter.lock().source(self.id)?;
+        (source.tier != Tier::Proxy).then_some(source.prefix)
     }
 
     /// Comes to an end when the connection must be closed for another. One on which a call has begun

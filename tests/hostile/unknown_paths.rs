@@ -1,0 +1,74 @@
+//! Calls of Okta on a path that is no hook's get the answer that stops, however many clients send bodies slowly at
+//! the same time.
+
+use std::io::Write as _;
+use std::net::TcpStream;
+use std::time::Duration;
+
+use portcullis_tests::{Binding, Host, House, SignIn, duties, read};
+
+/// A host behind a proxy that tells whose the connections are.
+fn serve() -> (House, Host) {
+    let house = House::build(&[Binding::new("token", "sod", duties())]);
+    let listen = "proxies = [\"127.0.0.1\"]\nproxy_protocol = true\nbody_ms = 20000";
+    house.configure("[trust]", &format!("{listen}\n\n[trust]"));
+    let host = house.serve();
+    (house, host)
+}
+
+/// Opens a connection of this client, and sends the head and the beginning of a body.
+fn begin(host: &Host, client: [u8; 4], body: &[u8], sent: usize) -> TcpStream {
+    let mut socket = host.client().connect().unwrap();
+    let mut bytes = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c".to_vec();
+    bytes.extend(client);
+    bytes.extend([10, 0, 0, 1, 0xc0, 1, 1, 0xbb]);
+    let head = format!(
+        "POST /hooks/token HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    bytes.extend(head.as_bytes());
+    bytes.extend(&body[..sent]);
+    socket.write_all(&bytes).unwrap();
+    socket
+}
+
+fn call() -> Vec<u8> {
+    SignIn::with_groups(&["ward-reader"]).bytes()
+}
+
+/// Calls of Okta stop, whether their bodies come with the head or a moment later.
+fn calls_stop(host: &Host, client: [u8; 4]) {
+    let call = call();
+    for sent in [call.len(), 0, 20] {
+        let mut socket = begin(host, client, &call, sent);
+        if sent < call.len() {
+            // The host has read the head by now, and waits for the body.
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        socket.write_all(&call[sent..]).unwrap();
+        let (answer, _) = read(&mut socket).unwrap();
+        assert!(answer.stops_a_token(), "{sent} bytes with the head: {answer:?}");
+    }
+}
+
+#[test]
+fn slow_bodies_of_one_source_take_no_answer_from_it_or_from_others() {
+    let (_house, host) = serve();
+    let slow: Vec<_> = (0..150).map(|_| begin(&host, [203, 0, 113, 1], &call(), 1)).collect();
+    calls_stop(&host, [198, 51, 100, 1]);
+    calls_stop(&host, [203, 0, 113, 2]);
+    drop(slow);
+    host.stop();
+}
+
+#[test]
+fn slow_bodies_of_many_sources_take_no_answer_from_others() {
+    let (_house, host) = serve();
+    let slow: Vec<_> =
+        (0..80).flat_map(|number| [begin(&host, [203, 0, number, 1], &call(), 1)]).collect();
+    calls_stop(&host, [198, 51, 100, 1]);
+    // A sender whose place was taken is answered from the part that had come.
+    host.until_log("http.unknown-path-busy");
+    drop(slow);
+    host.stop();
+}
