@@ -315,3 +315,30 @@ fn settings_that_make_no_sense_are_refused_whole() {
         assert!(checked.err.contains(says), "{more}: {}", checked.err);
     }
 }
+
+/// Switched off by the operator, `context` is in no answer, whatever the question; the records stay.
+#[test]
+fn answers_without_context_have_the_decision_alone() {
+    let with = house("", &[("mischief", "enforce")]);
+    let without = house("answer_context = false", &[("mischief", "enforce")]);
+    let host = without.serve();
+    assert_eq!(post(&host, ONE, &question("ward")).json, json!({"decision": true}));
+    for group in ["denied", "review", "trap"] {
+        assert_eq!(post(&host, ONE, &question(group)).json, json!({"decision": false}), "{group}");
+    }
+    let items = [question("ward"), json!({"subject": 1}), question("denied")];
+    let all = post(&host, MANY, &json!({ "evaluations": items }));
+    assert_eq!(all.status, 200);
+    for (at, decision) in [(0, true), (2, false)] {
+        assert_eq!(all.json["evaluations"][at], json!({"decision": decision}), "{at}");
+    }
+    assert_eq!(all.json["evaluations"][1]["decision"], false);
+    host.stop();
+    assert_eq!(without.records_of("hook.decision").len(), 6, "each has its record all the same");
+    assert_eq!(without.verify().code, 0);
+
+    let host = with.serve();
+    let answer = post(&host, ONE, &question("ward"));
+    assert!(answer.index_at("/context/record").is_some(), "{}", answer.json);
+    host.stop();
+}

@@ -463,3 +463,48 @@ fn an_issuers_keys_rotate_under_load_and_it_may_be_down_for_a_while_and_through_
     tampered.stop();
     assert_eq!(counted(&house, "token").get("keys-unavailable"), Some(&1));
 }
+
+/// An external tenant issues tokens of either version, under its own domain or its id's.
+#[test]
+fn callers_of_an_external_tenant_bring_tokens_of_either_version() {
+    let mut issuer = Issuer::start(&format!("https://{TENANT}.ciamlogin.com/{TENANT}/v2.0"));
+    let house = house(&format!(
+        "{{ oauth = {{ profile = \"entra-external\", tenant = \"{TENANT}\", authority = \"https://hospital.ciamlogin.com\", \
+         audiences = [\"{AUDIENCE}\"], clients = [\"{MICROSOFT}\"], discovery = \"{}\" }} }}",
+        issuer.discovery()
+    ));
+    let host = house.serve();
+    let version_1 =
+        |issuer: &str| json!({"iss": issuer, "azp": null, "appid": MICROSOFT, "ver": "1.0"});
+    let sts = format!("https://sts.windows.net/{TENANT}/");
+    for right in [
+        json!({}),
+        json!({"iss": format!("https://hospital.ciamlogin.com/{TENANT}/v2.0")}),
+        version_1(&sts),
+    ] {
+        let claims = good(&issuer, right);
+        let token = issuer.token("first", &claims);
+        let answer = call(&host, &format!("Bearer {token}"));
+        assert_eq!(answer.without_reference(), "{}", "{claims}");
+    }
+    let other = TENANT.replace("0f0b", "0f0c");
+    for (reason, wrong) in [
+        ("token-issuer", version_1(&format!("https://sts.windows.net/{other}/"))),
+        ("token-issuer", version_1(&format!("https://hospital.ciamlogin.com/{TENANT}/"))),
+        ("token-issuer", json!({"iss": format!("https://other.ciamlogin.com/{TENANT}/v2.0")})),
+        // Each version names its client in its own claim.
+        ("token-client", json!({"iss": sts})),
+        ("token-client", json!({"azp": null, "appid": MICROSOFT})),
+        ("token-tenant", json!({"iss": sts, "azp": null, "appid": MICROSOFT, "tid": other})),
+    ] {
+        let claims = good(&issuer, wrong);
+        let token = issuer.token("first", &claims);
+        assert!(call(&host, &format!("Bearer {token}")).stops_a_token(), "{reason}: {claims}");
+    }
+    host.stop();
+    let expected = [("token-issuer", 3), ("token-client", 2), ("token-tenant", 1)];
+    assert_eq!(
+        counted(&house, "token"),
+        expected.map(|(reason, count)| (reason.to_owned(), count)).into()
+    );
+}

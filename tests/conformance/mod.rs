@@ -18,6 +18,7 @@ mod entra_resume;
 mod events;
 mod faulty_http;
 mod generic;
+mod http2;
 mod import;
 mod languages;
 mod last_good;

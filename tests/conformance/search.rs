@@ -264,3 +264,29 @@ fn a_page_token_is_good_for_its_own_list_and_outlives_a_restart() {
     assert!(found(&second).iter().all(|id| !found(&first).contains(id)));
     host.stop();
 }
+
+/// Switched off by the operator, `context` is in no list, and `page` only where a page was asked for or the list goes on.
+#[test]
+fn lists_without_context_and_page_have_their_results_alone() {
+    let body = json!({"subject": user("alice"), "action": {"name": "write"}, "resource": {"type": "record"}});
+    let off = "answer_context = false\nanswer_page = false\npublic_url = \"https://pdp.hospital.example/pdp\"";
+    let rules = Binding::new("asked", "access-rules", charts()).say(&[]);
+    let without = House::speaking("authzen", "/pdp", off, (&[], &[]), &[rules]);
+    let host = without.serve();
+    let list = search(&host, "resource", &body);
+    assert_eq!(found(&list), ["record-1"]);
+    assert_eq!(list.json.as_object().unwrap().len(), 1, "{}", list.json);
+    let mut paged = body.clone();
+    paged["page"] = json!({"limit": 5});
+    let list = search(&host, "resource", &paged).json;
+    assert_eq!(list["page"]["next_token"], "", "{list}");
+    assert_eq!(list.get("context"), None, "{list}");
+    host.stop();
+    assert_eq!(without.records_of("hook.decision").len(), 2, "each has its record all the same");
+
+    let with = house(&[(charts(), "enforce")]);
+    let host = with.serve();
+    let list = search(&host, "resource", &body).json;
+    assert!(list["page"].is_object() && list["context"].is_object(), "{list}");
+    host.stop();
+}

@@ -197,3 +197,48 @@ fn a_closed_gateway_stops_whatever_the_plugin_does() {
         host.stop();
     }
 }
+
+/// The gateway adds `/sideband/request` and `/sideband/response` to its service URL. Every other path gets a status with
+/// which the gateway stops, and is never decided.
+#[test]
+fn the_paths_are_those_that_a_gateway_makes_of_its_service_url() {
+    let house_at = |path: &str| {
+        let binding =
+            Binding::new("asked", "mischief", json!({"do": "allow"})).say(&[("review", "deny")]);
+        House::speaking("ping.sideband", path, "", (&PLAIN, &[]), &[binding])
+    };
+    let send = |host: &Host, path: &str| {
+        let raw = Raw::post(path, "", request().to_string().as_bytes());
+        host.client().send(&raw.header("authorization", SECRET)).unwrap()
+    };
+    for (path, base) in [("/", ""), ("/gw", "/gw"), ("/gw/", "/gw"), ("/a/b", "/a/b")] {
+        let house = house_at(path);
+        let host = house.serve();
+        let first = send(&host, &format!("{base}/sideband/request"));
+        assert_eq!(first.status, 200, "{path}: {first:?}");
+        let back = json!({
+            "method": "GET", "url": "https://api.hospital.example:443/charts/1", "body": "{}", "response_code": "200",
+            "response_status": "OK", "headers": [], "http_version": "1.1", "state": first.json["state"],
+        });
+        let raw = Raw::post(&format!("{base}/sideband/response"), "", back.to_string().as_bytes());
+        let second = host.client().send(&raw.header("authorization", SECRET)).unwrap();
+        assert_eq!((second.status, &second.json["response_code"]), (200, &json!("200")), "{path}");
+        for wrong in [
+            "",
+            "/",
+            "/sideband",
+            "/sideband/",
+            "/sideband/requests",
+            "/request",
+            "/sideband//request",
+        ] {
+            let other = format!("{base}{wrong}");
+            let answer = send(&host, if other.is_empty() { "/" } else { &other });
+            assert!(answer.status >= 400, "{other}: {answer:?}");
+        }
+        let get = host.client().get(&format!("{base}/sideband/request")).unwrap();
+        assert_eq!((get.status, get.header("allow")), (405, Some("POST")), "{path}");
+        host.stop();
+        assert_eq!(house.records_of("hook.decision").len(), 2, "{path}");
+    }
+}
