@@ -52,7 +52,7 @@ pub fn all() -> Done<Built> {
 
 /// The same for the tests, which need no speed ([`test_cargo`]).
 pub fn for_tests() -> Done<Built> {
-    with(test_cargo())
+    with(test_cargo()?)
 }
 
 fn with(mut cargo: Command) -> Done<Built> {

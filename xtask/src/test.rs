@@ -39,7 +39,7 @@ pub fn run(filters: &[&str]) -> Done {
     skipped.extend(built.languages.skipped.iter().map(String::as_str));
     let sdks = if filters.is_empty() { built.languages.test(&built.portcullis)? } else { (0, 0) };
     say("running the tests");
-    let mut cargo = test_cargo();
+    let mut cargo = test_cargo()?;
     cargo.args([
         "test",
         "--release",
