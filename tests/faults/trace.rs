@@ -1,9 +1,14 @@
-//! A trace of the host's system calls, by strace: what it asked of the disk and of its sockets, in which order, and what had finished when.
+//! A trace of the host's system calls, by strace: what it asked of the disk and of its sockets, in
+//! which order, and what had finished when.
 //!
-//! Only calls that name what they act on are traced, and all text is hexadecimal, so that a line is taken apart without guessing.
+//! Every call that can change a file or a directory is traced, by each of its names: libraries and
+//! architectures differ in which they use (`open` or `openat`). strace prints the path behind each
+//! descriptor, and all text is hexadecimal, so that a line is taken apart without guessing.
 
 use std::collections::HashMap;
+use std::ffi::OsString;
 use std::fs;
+use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -25,10 +30,8 @@ pub struct Call {
 impl Call {
     /// What its descriptor is of: a path, or `socket:[…]`.
     pub fn descriptor(&self) -> String {
-        let inside = self.arguments.split_once('<').and_then(|(_, rest)| rest.split_once('>'));
-        inside.map_or_else(String::new, |(text, _)| {
-            String::from_utf8_lossy(&plain(text)).into_owned()
-        })
+        let inside = behind(&self.arguments).map(plain).unwrap_or_default();
+        String::from_utf8_lossy(&inside).into_owned()
     }
 
     /// All its texts, one after the other.
@@ -36,12 +39,22 @@ impl Call {
         self.arguments.split('"').skip(1).step_by(2).map(plain).collect()
     }
 
-    /// The paths that it names, from the directory that the host was started in.
+    /// The paths that it names. A relative one begins at the folder whose descriptor stands before
+    /// it, as in `renameat`, or else at the directory that the host was started in.
     pub fn paths(&self, directory: &Path) -> Vec<PathBuf> {
-        self.texts()
-            .into_iter()
-            .map(|text| directory.join(String::from_utf8_lossy(&text).into_owned()))
-            .collect()
+        let mut from = None;
+        let mut paths = Vec::new();
+        for argument in self.arguments.split(", ") {
+            let text = argument.trim().strip_prefix('"').and_then(|rest| rest.split('"').next());
+            match text {
+                Some(text) => {
+                    let folder = from.take().unwrap_or_else(|| directory.to_owned());
+                    paths.push(folder.join(path(text)));
+                }
+                None => from = behind(argument).map(path),
+            }
+        }
+        paths
     }
 
     /// Its last argument as a number.
@@ -124,12 +137,46 @@ fn number(result: &str) -> i64 {
     number.and_then(|number| number.parse().ok()).unwrap_or(-1)
 }
 
+/// The text behind a descriptor, as in `5<…>`.
+fn behind(argument: &str) -> Option<&str> {
+    let (_, rest) = argument.split_once('<')?;
+    rest.split_once('>').map(|(text, _)| text)
+}
+
+fn path(text: &str) -> PathBuf {
+    PathBuf::from(OsString::from_vec(plain(text)))
+}
+
 /// `\x2f\x74…` as bytes; what is not written so stays as it is.
 fn plain(text: &str) -> Vec<u8> {
     let Some(rest) = text.strip_prefix("\\x") else { return text.as_bytes().to_vec() };
     rest.split("\\x").map(|pair| u8::from_str_radix(pair, 16).unwrap()).collect()
 }
 
-/// Whatever changes a file or a directory, and whatever sends.
-const CALLS: &str = "trace=openat,pwrite64,write,writev,sendto,sendmsg,ftruncate,fallocate,rename,renameat,renameat2,unlink,unlinkat,rmdir,\
-    mkdir,mkdirat,fdatasync,fsync";
+/// Whatever changes a file or a directory, and whatever sends. `?`: not every architecture has it.
+const CALLS: &str = "trace=?open,openat,openat2,?creat,pwrite64,pwritev,pwritev2,write,writev,\
+    sendto,sendmsg,?truncate,ftruncate,fallocate,copy_file_range,?rename,?renameat,renameat2,\
+    ?link,linkat,?symlink,symlinkat,?unlink,unlinkat,?rmdir,?mkdir,mkdirat,fdatasync,fsync,\
+    sync_file_range";
+
+#[test]
+fn a_path_begins_at_the_folder_whose_descriptor_stands_before_it() {
+    let paths = |arguments: &str| {
+        let call = Call {
+            name: String::new(),
+            began: 0,
+            ended: None,
+            result: 0,
+            arguments: arguments.to_owned(),
+        };
+        call.paths(Path::new("/cwd"))
+    };
+    // `/a`, `b`, `/c` and `d` as strace writes them.
+    let (a, b, c, d) = (r"\x2f\x61", r"\x62", r"\x2f\x63", r"\x64");
+    assert_eq!(paths(&format!(r#""{a}", O_RDONLY"#)), [Path::new("/a")]);
+    assert_eq!(paths(&format!(r#"AT_FDCWD<{a}>, "{b}", O_RDONLY"#)), [Path::new("/a/b")]);
+    assert_eq!(paths(&format!(r#"5<{a}>, "{c}", O_RDONLY"#)), [Path::new("/c")]);
+    assert_eq!(paths(&format!(r#""{b}", "{d}""#)), [Path::new("/cwd/b"), Path::new("/cwd/d")]);
+    let both = paths(&format!(r#"5<{a}>, "{b}", 6<{c}>, "{d}", 0"#));
+    assert_eq!(both, [Path::new("/a/b"), Path::new("/c/d")]);
+}
