@@ -36,6 +36,7 @@ mod views;
 mod wal;
 mod writer;
 
+pub use disk::spare::SpareDescriptors;
 pub use error::{AuditError, NotDurable, Refused};
 pub use log::{
     CheckpointEvery, Commit, Health, Log, MAX_LEAF_BYTES, MAX_SEALED_BYTES, Monotonic, Options,

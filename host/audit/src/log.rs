@@ -86,7 +86,8 @@ impl Log {
     /// Opens a log, or begins one where the directory is empty or missing.
     pub fn open(options: Options) -> Result<(Self, Recovery), AuditError> {
         let held = [WAL_DIR, LOG_DIR, SEALED_DIR].map(|name| options.dir.join(name));
-        Self::open_on(Arc::new(SpareDisk::new(OsDisk, held)), options)
+        let disk = SpareDisk::new(OsDisk, held, Arc::clone(&options.spares));
+        Self::open_on(Arc::new(disk), options)
     }
 
     /// The same on another file system.

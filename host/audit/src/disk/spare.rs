@@ -5,55 +5,34 @@
 //! a stock that was opened in advance, and directories that are synced all the time are held open.
 //! What is gained is a few files at a time, not room for more: the stock is filled up again as soon
 //! as descriptors are free. Only opening is retried: an operation that changed anything is not.
+//!
+//! A process that opens the stock before everything else has low numbers in it. A limit that is
+//! lowered while the process runs is a limit of numbers, so that giving back a number above it would
+//! free nothing.
 
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::io::Errno;
 
 use super::{Disk, DiskFile, Lock};
 
-/// A file system with spare descriptors.
-#[derive(Debug)]
-pub(crate) struct SpareDisk<D> {
-    disk: D,
-    /// Directories that are held open once they exist.
-    held: Vec<(PathBuf, Mutex<Option<File>>)>,
-    spares: Mutex<Vec<File>>,
-}
+/// A stock of descriptors, of no file.
+#[derive(Debug, Default)]
+pub struct SpareDescriptors(Mutex<Vec<File>>);
 
-impl<D: Disk> SpareDisk<D> {
-    /// Opens the stock.
-    pub(crate) fn new(disk: D, held: impl IntoIterator<Item = PathBuf>) -> Self {
-        let held = held.into_iter().map(|dir| (dir, Mutex::new(None))).collect();
-        let spare = Self { disk, held, spares: Mutex::new(Vec::new()) };
-        spare.fill_up();
-        spare
-    }
-
-    fn opening<T>(&self, open: impl Fn() -> io::Result<T>) -> io::Result<T> {
-        loop {
-            match open() {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if is_want_of_descriptors(&error) => {
-                    // Closed by being dropped. Another thread can take its number first: then the
-                    // next one goes.
-                    if self.spares().pop().is_none() {
-                        return Err(error);
-                    }
-                }
-                opened => {
-                    self.fill_up();
-                    return opened;
-                }
-            }
-        }
+impl SpareDescriptors {
+    /// Opens the stock; where there are not enough descriptors now, the rest of it later.
+    pub fn open() -> Self {
+        let spares = Self::default();
+        spares.fill_up();
+        spares
     }
 
     fn fill_up(&self) {
-        let mut spares = self.spares();
+        let mut spares = self.all();
         while spares.len() < SPARE_DESCRIPTORS {
             // Where there is none now, there may be one the next time.
             #[expect(clippy::disallowed_methods, reason = "a descriptor to hold, of no file")]
@@ -63,8 +42,53 @@ impl<D: Disk> SpareDisk<D> {
         }
     }
 
-    fn spares(&self) -> MutexGuard<'_, Vec<File>> {
-        self.spares.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Gives one back to the process, by closing it. Returns whether there was one.
+    fn give_back(&self) -> bool {
+        self.all().pop().is_some()
+    }
+
+    fn all(&self) -> MutexGuard<'_, Vec<File>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A file system with spare descriptors.
+#[derive(Debug)]
+pub(crate) struct SpareDisk<D> {
+    disk: D,
+    /// Directories that are held open once they exist.
+    held: Vec<(PathBuf, Mutex<Option<File>>)>,
+    spares: Arc<SpareDescriptors>,
+}
+
+impl<D: Disk> SpareDisk<D> {
+    /// Takes the stock, and fills it up.
+    pub(crate) fn new(
+        disk: D,
+        held: impl IntoIterator<Item = PathBuf>,
+        spares: Arc<SpareDescriptors>,
+    ) -> Self {
+        let held = held.into_iter().map(|dir| (dir, Mutex::new(None))).collect();
+        spares.fill_up();
+        Self { disk, held, spares }
+    }
+
+    fn opening<T>(&self, open: impl Fn() -> io::Result<T>) -> io::Result<T> {
+        loop {
+            match open() {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if is_want_of_descriptors(&error) => {
+                    // Another thread can take its number first: then the next one goes.
+                    if !self.spares.give_back() {
+                        return Err(error);
+                    }
+                }
+                opened => {
+                    self.spares.fill_up();
+                    return opened;
+                }
+            }
+        }
     }
 }
 
@@ -146,21 +170,21 @@ mod tests {
 
     #[test]
     fn an_operation_without_a_descriptor_takes_one_of_the_stock_and_the_stock_is_filled_up() {
-        let disk = SpareDisk::new(OsDisk, []);
+        let disk = SpareDisk::new(OsDisk, [], Arc::default());
         let tries = AtomicU64::new(0);
         let open = || match tries.fetch_add(1, Ordering::Relaxed) {
             0 => Err(Errno::MFILE.into()),
             1 => Err(Errno::INTR.into()),
             2 => Err(Errno::NFILE.into()),
-            tried => Ok((tried, disk.spares().len())),
+            tried => Ok((tried, disk.spares.all().len())),
         };
         assert_eq!(disk.opening(open).unwrap(), (3, SPARE_DESCRIPTORS - 2));
-        assert_eq!(disk.spares().len(), SPARE_DESCRIPTORS);
+        assert_eq!(disk.spares.all().len(), SPARE_DESCRIPTORS);
         let never = || -> io::Result<()> { Err(Errno::MFILE.into()) };
         assert_eq!(disk.opening(never).unwrap_err().raw_os_error(), Some(24));
         let full = || -> io::Result<()> { Err(Errno::NOSPC.into()) };
         assert!(disk.opening(full).is_err());
-        assert_eq!(disk.spares().len(), SPARE_DESCRIPTORS);
+        assert_eq!(disk.spares.all().len(), SPARE_DESCRIPTORS);
     }
 
     #[test]
@@ -168,7 +192,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let held = dir.path().join("log");
         std::fs::create_dir(&held).unwrap();
-        let disk = SpareDisk::new(OsDisk, [held.clone()]);
+        let disk = SpareDisk::new(OsDisk, [held.clone()], Arc::default());
         disk.sync_dir(&held).unwrap();
         // The name is not looked up again.
         std::fs::rename(&held, dir.path().join("elsewhere")).unwrap();

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::disk::spare::SpareDescriptors;
 use crate::error::AuditError;
 use crate::note::Signer;
 use crate::record::RecordTime;
@@ -39,6 +40,9 @@ pub struct Options {
     pub clock: Arc<dyn Fn() -> RecordTime + Send + Sync>,
     /// The monotonic clock by which checkpoints are due and a sync counts as hanging.
     pub monotonic: Monotonic,
+    /// Descriptors for the time when the process has none left. A stock that was opened before
+    /// everything else helps also where the limit is lowered while the process runs.
+    pub spares: Arc<SpareDescriptors>,
 }
 
 /// A source of monotonic time.
@@ -68,6 +72,7 @@ impl Options {
             queue_entries: 4096,
             clock,
             monotonic: Arc::new(Instant::now),
+            spares: Arc::default(),
         }
     }
 

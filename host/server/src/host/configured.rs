@@ -15,7 +15,7 @@ use std::thread;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use portcullis_audit::{Log, Pseudonyms, Recovery, SealKey, Sealer};
+use portcullis_audit::{Log, Pseudonyms, Recovery, SealKey, Sealer, SpareDescriptors};
 use portcullis_engine::Engine;
 use portcullis_keys::{SecretKey, SymmetricKey};
 use portcullis_model::Millis;
@@ -66,6 +66,8 @@ pub struct Configured {
     tls: Option<Arc<Tls>>,
     clock: Clock,
     descriptors: DescriptorBudget,
+    /// The log's stock, opened before sockets and threads take the low numbers.
+    spares: Arc<SpareDescriptors>,
 }
 
 /// What the steps of a start have opened: the parts of a host that are not its configuration's.
@@ -94,6 +96,7 @@ impl Configured {
     /// [`StartError`], naming the file or setting.
     pub fn load(mut config: Config, clock: Clock) -> Result<Self, StartError> {
         let descriptors = DescriptorBudget::apply(&mut config)?;
+        let spares = Arc::new(SpareDescriptors::open());
         let audit = &config.audit;
         let mut places =
             vec![log_place(&audit.directory, &audit.signing_key, &audit.origin, "audit.origin")?];
@@ -158,6 +161,7 @@ impl Configured {
             tls,
             clock,
             descriptors,
+            spares,
             config,
         })
     }
@@ -383,6 +387,7 @@ impl Configured {
                 Commit::Kernel => portcullis_audit::Commit::Kernel,
             },
             segment_bytes: audit.segment_bytes,
+            spares: Arc::clone(&self.spares),
             ..portcullis_audit::Options::new(
                 place.directory.clone(),
                 self.config.tenant.clone(),
