@@ -11,11 +11,13 @@
 
 mod list;
 mod read;
+mod room;
 mod stamp;
 mod write;
 
-pub use list::{Listing, MAX_ENTRIES, list_bounded};
+pub use list::{Listing, MAX_ENTRIES, Newest, list_bounded, list_newest};
 pub use read::{ReadError, Regular, open_regular, read_bounded, read_text_bounded};
+pub use room::free_bytes;
 pub use stamp::Stamp;
 pub use write::{
     Durability, create_exclusive, create_or_empty, create_private_folder, open_in_place,

@@ -1,14 +1,17 @@
 //! Names in a folder that others fill, bounded in number.
 //!
 //! Invariant: a listing holds at most so many names as its caller allows, and looks at no more
-//! entries than [`MAX_ENTRIES`]; no file is opened and no link followed. A folder that hangs can
-//! still hang a listing.
+//! entries than its bound; no file is opened. A folder that hangs can still hang a listing.
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
+
+use crate::Stamp;
 
 /// The names of a folder that a caller asked for, sorted by their bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -36,10 +39,7 @@ pub fn list_bounded(folder: &Path, suffixes: &[&str], max_names: usize) -> io::R
             break;
         }
         let name = entry?.file_name();
-        let bytes = name.as_bytes();
-        let wanted =
-            suffixes.is_empty() || suffixes.iter().any(|suffix| bytes.ends_with(suffix.as_bytes()));
-        if !wanted || bytes.starts_with(b".") {
+        if !is_wanted(name.as_bytes(), suffixes) {
             listing.ignored = listing.ignored.saturating_add(1);
         } else if listing.names.len() >= max_names {
             listing.overfull = true;
@@ -49,6 +49,60 @@ pub fn list_bounded(folder: &Path, suffixes: &[&str], max_names: usize) -> io::R
     }
     listing.names.sort_unstable();
     Ok(listing)
+}
+
+/// The newest files of a folder, of the names that a caller asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Newest {
+    /// The names that were kept, with their stamps, the newest first; what has no stamp is the oldest.
+    pub files: Vec<(OsString, Option<Stamp>)>,
+    /// How many further names of the kind there are.
+    pub older: u64,
+    /// Whether the folder has more entries than were looked at: newer files may be among them.
+    pub overfull: bool,
+}
+
+/// Lists the newest `max_names` files of a folder whose names end in one of `suffixes` and do not begin
+/// with a dot. Looks at `max_entries` entries, and asks the file system of each name of the kind when that
+/// file changed last: no writer can choose that time. Links are followed for it, as [`Stamp::of`] does.
+///
+/// # Errors
+/// The folder is missing or not readable.
+pub fn list_newest(
+    folder: &Path,
+    suffixes: &[&str],
+    max_names: usize,
+    max_entries: usize,
+) -> io::Result<Newest> {
+    let mut newest = Newest::default();
+    // The oldest of those that are kept is on top.
+    let mut kept = BinaryHeap::new();
+    for (number, entry) in fs::read_dir(folder)?.enumerate() {
+        if number >= max_entries {
+            newest.overfull = true;
+            break;
+        }
+        let name = entry?.file_name();
+        if !is_wanted(name.as_bytes(), suffixes) {
+            continue;
+        }
+        let stamp = Stamp::of(&folder.join(&name));
+        kept.push(Reverse((stamp.map(|stamp| stamp.changed()), name, stamp)));
+        if kept.len() > max_names {
+            kept.pop();
+            newest.older = newest.older.saturating_add(1);
+        }
+    }
+    // In ascending order of what is reversed: the newest first.
+    let sorted = kept.into_sorted_vec().into_iter();
+    newest.files = sorted.map(|Reverse((_, name, stamp))| (name, stamp)).collect();
+    Ok(newest)
+}
+
+/// Whether a name is visible and ends as it should.
+fn is_wanted(name: &[u8], suffixes: &[&str]) -> bool {
+    let ends = |suffix: &&str| name.ends_with(suffix.as_bytes());
+    !name.starts_with(b".") && (suffixes.is_empty() || suffixes.iter().any(ends))
 }
 
 /// The most entries of one folder that a listing looks at: about 50 ms on a local disk.
@@ -73,5 +127,31 @@ mod tests {
         assert!(listing.overfull);
         assert_eq!(list_bounded(folder.path(), &[], 9).unwrap().names.len(), 4);
         assert!(list_bounded(&folder.path().join("gone"), &[], 9).is_err());
+    }
+    #[test]
+    fn the_newest_files_are_listed_in_whatever_order_the_folder_has_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        for number in 0..50 {
+            fs::write(path(&format!("{number:02}.open")), "").unwrap();
+        }
+        fs::write(path("other"), "").unwrap();
+        fs::write(path(".hidden.open"), "").unwrap();
+        let all = list_newest(folder.path(), &[".open"], 99, 99).unwrap();
+        assert_eq!((all.files.len(), all.older, all.overfull), (50, 0, false));
+        // A file in the middle of the names becomes the newest: until the file system's clock has moved on.
+        let before = all.files[0].1.unwrap().changed();
+        let changed = || Stamp::of(&path("20.open")).unwrap().changed();
+        while changed() <= before {
+            fs::write(path("20.open"), "again").unwrap();
+        }
+        let newest = list_newest(folder.path(), &[".open"], 3, 99).unwrap();
+        assert_eq!(newest.files[0].0, "20.open");
+        assert_eq!((newest.files.len(), newest.older, newest.overfull), (3, 47, false));
+        let times: Vec<_> =
+            newest.files.iter().map(|(_, stamp)| stamp.unwrap().changed()).collect();
+        assert!(times.is_sorted_by(|one, two| one >= two));
+        assert!(list_newest(folder.path(), &[".open"], 3, 10).unwrap().overfull);
+        assert!(list_newest(&path("gone"), &[".open"], 3, 9).is_err());
     }
 }

@@ -23,7 +23,8 @@ pub enum Durability {
     Cached,
 }
 
-/// Creates a new file beside `path` with a random name and the permission bits `mode`.
+/// Creates a new file beside `path` with a random name and the permission bits `mode`, less those of the
+/// process's umask.
 ///
 /// Returns the file, open for writing, and its path. The name begins with a dot and ends in `.tmp`.
 ///
@@ -49,7 +50,11 @@ pub fn create_exclusive(path: &Path, mode: u32) -> io::Result<(File, PathBuf)> {
 /// The content and the rename are synchronised to the disk before this function returns.
 ///
 /// # Errors
-/// The disk refused; the old file, if any, is unchanged and the temporary file is removed.
+/// The disk refused. Where it refused the content or the rename, the old file, if any, is unchanged and
+/// the temporary file is removed. Where it refused only to synchronise the folder, which comes last, a
+/// reader finds the new content already, and after a power loss the old or the new one. So a caller may
+/// assume after an error that the file is whole, and not which of the two it is; to write it again is
+/// safe.
 pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     write_atomic_with(path, &[bytes], mode, Durability::Synced)
 }

@@ -3,10 +3,10 @@
 //! Invariant: only files named `*.open.json` are read, the newest first, no more than
 //! [`MAX_DOCUMENTS`] of them, and a file that has not changed only once; closing looks for the
 //! names of open documents and nothing else. So nobody hides a document by filling the folder,
-//! other than by writing newer ones all the time, which is said. Decides nothing. A network file
+//! other than by writing newer ones all the time or more than [`MAX_ENTRIES`] files, which is
+//! said. Decides nothing. A network file
 //! system can hang here, so this runs on a thread that may hang.
 
-use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use std::time::Instant;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use portcullis_files::{ReadError, Stamp, list_bounded, read_bounded};
+use portcullis_files::{ReadError, Stamp, list_newest, read_bounded};
 use serde::Deserialize;
 
 /// A code and a sentence: why a file opens nothing.
@@ -75,24 +75,12 @@ impl GlassFolder {
     }
 
     fn look_now(&mut self, folder: &Path, open: &[String]) -> Looked {
-        let listing = list_bounded(folder, &[OPEN], MAX_NAMES).unwrap_or_default();
-        let mut files: Vec<_> = listing
-            .names
-            .into_iter()
-            .map(|name| {
-                let path = folder.join(&name);
-                (Stamp::of(&path), name, path)
-            })
-            .collect();
-        // By when the file system says that the file came: no writer can choose that time.
-        files.sort_by_key(|(stamp, ..)| Reverse(stamp.map(|stamp| stamp.changed())));
-        let mut overlooked = files.len().saturating_sub(MAX_DOCUMENTS) as u64;
-        if listing.overfull {
-            overlooked = overlooked.saturating_add(1);
-        }
+        let newest = list_newest(folder, &[OPEN], MAX_DOCUMENTS, MAX_ENTRIES).unwrap_or_default();
+        let overlooked = newest.older.saturating_add(u64::from(newest.overfull));
         let mut known = HashMap::new();
         let mut looked = Looked { overlooked, ..Looked::default() };
-        for (stamp, name, path) in files.into_iter().take(MAX_DOCUMENTS) {
+        for (name, stamp) in newest.files {
+            let path = folder.join(&name);
             let before = self.known.remove(&path).filter(|(before, _)| Some(*before) == stamp);
             let content = before.map_or_else(|| read(&path), |(_, content)| content);
             if let Some(stamp) = stamp {
@@ -139,8 +127,9 @@ const CLOSE: &str = ".close";
 const OVER: &str = ".over.json";
 /// The most files that are read.
 const MAX_DOCUMENTS: usize = 256;
-/// The most names that are compared.
-const MAX_NAMES: usize = 10_000;
+/// The most entries of the folder that are looked at, of which the newest are read: some seconds on a local
+/// disk.
+const MAX_ENTRIES: usize = 1_000_000;
 /// The largest file that is read, bytes.
 const MAX_FILE_BYTES: u64 = 64 << 10;
 /// How many times as long as a look took the next one waits: at most a tenth of a processor's time.
@@ -159,7 +148,8 @@ mod tests {
     #[test]
     fn the_newest_documents_are_read_and_the_rest_is_counted() {
         let home = tempfile::tempdir().unwrap();
-        for number in 0..MAX_DOCUMENTS + 10 {
+        // More than a listing of all names would hold.
+        for number in 0..11_000 {
             fs::write(home.path().join(format!("!{number}.open.json")), "junk").unwrap();
         }
         for number in 0..500 {
@@ -170,7 +160,7 @@ mod tests {
         let mut folder = GlassFolder::default();
         let looked = folder.look_now(home.path(), &[]);
         assert_eq!(looked.openings.len(), MAX_DOCUMENTS);
-        assert_eq!(looked.overlooked, 11);
+        assert_eq!(looked.overlooked, 11_001 - MAX_DOCUMENTS as u64);
         let (name, content) = &looked.openings[0];
         assert_eq!(name, "deadbeef.open.json");
         assert_eq!(content.as_ref().unwrap().ticket, "1");
