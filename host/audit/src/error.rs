@@ -4,6 +4,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::note::NoteError;
 
@@ -59,6 +60,12 @@ pub enum AuditError {
     /// The log has stopped.
     #[error("the log has stopped: {0}")]
     Stopped(Arc<str>),
+    /// A checkpoint was not written in time. The records that it was to cover are durable all the same.
+    #[error("the checkpoint was not written within {} ms", limit.as_millis())]
+    NotPublished {
+        /// How long it was waited for.
+        limit: Duration,
+    },
 }
 
 impl AuditError {
@@ -74,6 +81,7 @@ impl AuditError {
             Self::WriteAhead { .. } => "log-write-ahead",
             Self::Ring(_) => "log-ring",
             Self::Stopped(_) => "log-stopped",
+            Self::NotPublished { .. } => "log-not-published",
         }
     }
 
@@ -92,6 +100,9 @@ impl AuditError {
             }
             Self::Ring(_) => "keep the file as evidence, then remove it: what it held is lost",
             Self::Stopped(_) => "see to the disk, then restart",
+            Self::NotPublished { .. } => {
+                "see to the disk of the log; the checkpoint follows by itself"
+            }
             Self::Disk { .. } | Self::Options(_) => return None,
         };
         Some(hint.to_owned())

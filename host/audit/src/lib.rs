@@ -39,14 +39,14 @@ mod writer;
 pub use disk::spare::SpareDescriptors;
 pub use error::{AuditError, NotDurable, Refused};
 pub use log::{
-    CheckpointEvery, Commit, Health, Log, MAX_LEAF_BYTES, MAX_SEALED_BYTES, Monotonic, Options,
-    Recovery, max_descriptors,
+    CheckpointEvery, Commit, Health, Log, MAX_CHECKPOINT_WAIT, MAX_LEAF_BYTES, MAX_SEALED_BYTES,
+    Monotonic, Options, Recovery, max_descriptors,
 };
 pub use note::Signer;
 pub use pseudonym::{Pseudonym, Pseudonyms};
 pub use queue::{Pending, Receipt, Sequence};
 pub use reader::{ReadError, Reader};
 pub use record::{Entry, Record, RecordTime, TIME_RESET, TimeMark};
-pub use ring::{Owed, Ring, Slot, Tally};
+pub use ring::{MAX_RING_TEXT, Owed, Ring, Slot, Tally};
 pub use seal::{KeyId, OVERHEAD, SealError, SealKey, Sealed, Sealer, open_sealed};
 pub use verified::VerifiedRecord;

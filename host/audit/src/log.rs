@@ -241,19 +241,23 @@ impl Log {
     }
 
     /// Waits until a signed checkpoint covers all that was appended by now; returns its size.
-    /// Blocks.
+    /// Blocks for at most [`MAX_CHECKPOINT_WAIT`].
+    ///
+    /// # Errors
+    /// As [`Log::flush_checkpoint_within`].
     pub fn flush_checkpoint(&self) -> Result<u64, AuditError> {
-        let (next, _) = self.shared.queue.position();
-        self.shared.publish(next, None).map_err(AuditError::Stopped)
+        self.flush_checkpoint_within(MAX_CHECKPOINT_WAIT)
     }
 
     /// The same, for at most this long: tiles that cannot be written are tried again without an end.
     ///
     /// # Errors
-    /// The log has stopped, or the checkpoint is not written by then.
+    /// The log has stopped ([`AuditError::Stopped`]), or the checkpoint is not written by then
+    /// ([`AuditError::NotPublished`]): then the records are as durable as before, and the checkpoint
+    /// follows by itself.
     pub fn flush_checkpoint_within(&self, limit: Duration) -> Result<u64, AuditError> {
         let (next, _) = self.shared.queue.position();
-        self.shared.publish(next, Some(limit)).map_err(AuditError::Stopped)
+        self.shared.publish(next, limit)
     }
 
     /// Takes no more records, makes all durable and published, and gives the directory back.
@@ -311,6 +315,10 @@ pub(crate) const WAL_DIR: &str = "wal";
 pub(crate) const SEALED_DIR: &str = "sealed";
 const LOCK: &str = "lock";
 const RING: &str = "emergency";
+
+/// How long a caller waits for a checkpoint that names no limit of its own: many times what one takes on a
+/// disk that answers.
+pub const MAX_CHECKPOINT_WAIT: Duration = Duration::from_secs(30);
 
 /// The largest leaf, bytes. The format's own limit is 65,535. A decision takes about one kilobyte; only
 /// the record of a release with its bindings (at most 64) takes tens of kilobytes.

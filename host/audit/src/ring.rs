@@ -508,7 +508,7 @@ fn push_text(out: &mut Vec<u8>, text: &str) {
 }
 
 fn cut(text: &str) -> &str {
-    text.get(..text.floor_char_boundary(TEXT_BYTES)).unwrap_or_default()
+    text.get(..text.floor_char_boundary(MAX_RING_TEXT)).unwrap_or_default()
 }
 
 fn take_text(bytes: &mut &[u8]) -> Option<String> {
@@ -583,7 +583,8 @@ const PAIRS_END: usize = OLD_SLOTS + 2 * PAIRS;
 const SLOT_BYTES: usize = 256;
 const FILE_BYTES: u64 = (SLOTS * SLOT_BYTES) as u64;
 const OLD_FILE_BYTES: u64 = (OLD_SLOTS * SLOT_BYTES) as u64;
-const TEXT_BYTES: usize = 64;
+/// The longest name of a hook or cause that a slot keeps, bytes; a longer one is cut.
+pub const MAX_RING_TEXT: usize = 64;
 const STATE_FREE: u8 = 0;
 const STATE_HEAD: u8 = 1;
 const STATE_ANSWER: u8 = 2;

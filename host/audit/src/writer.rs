@@ -113,8 +113,8 @@ impl Shared {
         self.state().published
     }
 
-    /// Waits until a checkpoint covers all before `size`, for as long as it takes or up to `limit`.
-    pub(crate) fn publish(&self, size: u64, limit: Option<Duration>) -> Result<u64, Arc<str>> {
+    /// Waits until a checkpoint covers all before `size`, for at most `limit`.
+    pub(crate) fn publish(&self, size: u64, limit: Duration) -> Result<u64, AuditError> {
         let begun = Instant::now();
         let mut state = self.state();
         state.wanted = state.wanted.max(size);
@@ -122,22 +122,21 @@ impl Shared {
         loop {
             match &state.failed {
                 _ if state.published >= size => return Ok(state.published),
-                Some(cause) => return Err(Arc::clone(cause)),
+                Some(cause) => return Err(AuditError::Stopped(Arc::clone(cause))),
                 None => {}
             }
             match &state.suspended {
-                Some((cause, end)) if size > *end => return Err(Arc::clone(cause)),
+                Some((cause, end)) if size > *end => {
+                    return Err(AuditError::Stopped(Arc::clone(cause)));
+                }
                 _ => {}
             }
-            let left = limit.map(|limit| limit.saturating_sub(begun.elapsed()));
-            match left {
-                Some(Duration::ZERO) => return Err(Arc::from(NOT_YET)),
-                Some(left) => {
-                    let waited = self.done.wait_timeout(state, left);
-                    state = waited.unwrap_or_else(PoisonError::into_inner).0;
-                }
-                None => state = self.done.wait(state).unwrap_or_else(PoisonError::into_inner),
+            let left = limit.saturating_sub(begun.elapsed());
+            if left.is_zero() {
+                return Err(AuditError::NotPublished { limit });
             }
+            let waited = self.done.wait_timeout(state, left);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
@@ -396,6 +395,3 @@ fn room_for(queued: &[Queued]) -> u64 {
 const MOST_COMMITS: u32 = 4;
 
 type Answer = tokio::sync::oneshot::Sender<Result<Receipt, NotDurable>>;
-
-/// A wait for a checkpoint that has a limit.
-const NOT_YET: &str = "the checkpoint is not written yet";

@@ -51,6 +51,9 @@ fn without_room_or_descriptors_for_tiles_records_are_durable_and_tiles_follow_la
         assert_eq!((health.stopped, health.published, health.durable), (None, 10, 300), "{want:?}");
         assert!(!health.resumes);
         promised.extend((300..400).map(|n| append(&log, n)));
+        let late = log.flush_checkpoint_within(Duration::from_millis(1)).unwrap_err();
+        assert_eq!(late.code(), "log-not-published");
+        assert!(log.health().stopped.is_none(), "{want:?}");
         disk.wants(Want::Nothing);
         assert_eq!(log.flush_checkpoint().unwrap(), 400);
         until(|| log.health().delayed.is_none());
