@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
 use hyper::{Method, Request, StatusCode};
-use portcullis_audit::{Entry, SealKey};
+use portcullis_audit::{Entry, Log, SealKey};
 use portcullis_hooks::Resume;
 use portcullis_keys::KeyError;
 use tokio::sync::Semaphore;
@@ -216,9 +216,7 @@ impl Platform {
                 "a resume call failed for good: the platform waits until its own time is over"
             );
         }
-        if host.say(end.entry(&self.name, &job, attempts)) {
-            kept.done();
-        }
+        finish(&host.log, &self.name, &end.entry(&self.name, &job, attempts), kept).await;
     }
 
     async fn attempt(&self, host: &Host, job: &Job) -> Attempt {
@@ -306,6 +304,33 @@ impl End {
     }
 }
 
+/// Records how a call ended, and takes it off the disk once that record is durable. Tries again until the
+/// log takes it: where the host ends before, the next start makes the call again.
+async fn finish(log: &Log, platform: &str, entry: &Entry, kept: Kept) {
+    let mut wait = FIRST_WAIT;
+    loop {
+        let Entry { kind, fields, sealed } = entry;
+        let again = Entry { kind, fields: fields.clone(), sealed: sealed.clone() };
+        let why = match log.append(again) {
+            Ok(pending) => match pending.await {
+                Ok(_) => return kept.done(),
+                Err(error) => error.to_string(),
+            },
+            Err(refused) => refused.to_string(),
+        };
+        if LOG_LIMITS.admit(RESUME_UNRECORDED, platform, Instant::now()) {
+            tracing::error!(
+                event = RESUME_UNRECORDED,
+                platform,
+                why,
+                "a resume call ended and its record is not durable: the call stays on the disk until it is"
+            );
+        }
+        tokio::time::sleep(wait).await;
+        wait = wait.saturating_mul(2).min(LONGEST_RECORD_WAIT);
+    }
+}
+
 /// 1 s, 2 s, 4 s, … up to [`LONGEST_WAIT`].
 fn backoff(attempts: u32) -> Duration {
     FIRST_WAIT.saturating_mul(1 << attempts.min(16).saturating_sub(1)).min(LONGEST_WAIT)
@@ -315,6 +340,8 @@ fn backoff(attempts: u32) -> Duration {
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 /// The longest between two attempts.
 const LONGEST_WAIT: Duration = Duration::from_secs(900);
+/// The longest between two attempts to record how a call ended.
+const LONGEST_RECORD_WAIT: Duration = Duration::from_secs(60);
 /// Refusals after which a call is given up: the platform may not be waiting yet at the first.
 const MOST_REFUSALS: u32 = 4;
 /// Calls to one platform at once.
@@ -325,6 +352,8 @@ const LANE_WAITING: usize = 256;
 const SPOOL_FAILED: &str = "resume.spool-failed";
 /// The event of a resume call that is made no more.
 const RESUME_FAILED: &str = "resume.failed";
+/// The event of a resume call that ended and has no durable record yet.
+const RESUME_UNRECORDED: &str = "resume.not-recorded";
 /// The event of a resume call that is made again later.
 const RESUME_RETRIED: &str = "resume.retried";
 /// The event of a resume call that the platform refused.
@@ -332,6 +361,10 @@ const RESUME_REFUSED: &str = "resume.refused";
 
 #[cfg(test)]
 mod tests {
+    use portcullis_audit::{Options, Sealer};
+    use portcullis_keys::{SecretKey, SymmetricKey};
+    use portcullis_model::Millis;
+
     use super::*;
 
     #[test]
@@ -359,5 +392,28 @@ mod tests {
             End { code: Some("expired"), status: None }.entry("graph", &Job { of: None, ..job }, 9);
         let fields = r#""platform":"graph","hook":"hr","of":null,"attempts":9,"status":null,"code":"expired""#;
         assert_eq!((failed.kind, &*failed.fields), ("resume.failed", fields));
+    }
+    #[tokio::test]
+    async fn a_call_stays_on_the_disk_until_its_outcome_is_durable() {
+        let home = tempfile::tempdir().unwrap();
+        let key = || SealKey::new(SymmetricKey::from_bytes([1; 32]));
+        let spool = Arc::new(Spool::open(&home.path().join("spool"), "north", &key()).unwrap());
+        let resume = Resume { path: "/x".to_owned(), body: "{}".to_owned() };
+        let (job, kept) = spool.put("hr", resume, None, Millis(1)).unwrap().promised();
+        let left = || std::fs::read_dir(home.path().join("spool")).unwrap().count();
+        let signer = Arc::new(SecretKey::from_seed("log.example/2026", &[7; 32]).unwrap());
+        let (folder, clock) = (home.path().join("audit"), Arc::new(|| 1_790_000_000_000.into()));
+        let options = Options::new(folder, "north".to_owned(), signer, Sealer::new(key()), clock);
+        let (log, _) = Log::open(Options { segment_bytes: 2 << 20, ..options }).unwrap();
+        let entry = End { code: None, status: Some(204) }.entry("graph", &job, 1);
+        finish(&log, "graph", &entry, kept).await;
+        assert_eq!((left(), log.health().durable), (0, 1));
+        log.close().unwrap();
+        let resume = Resume { path: "/y".to_owned(), body: "{}".to_owned() };
+        let (job, kept) = spool.put("hr", resume, None, Millis(2)).unwrap().promised();
+        let entry = End { code: None, status: Some(204) }.entry("graph", &job, 1);
+        let finish = finish(&log, "graph", &entry, kept);
+        assert!(tokio::time::timeout(Duration::from_millis(20), finish).await.is_err());
+        assert_eq!(left(), 1, "without a record the next start makes the call again");
     }
 }
