@@ -47,6 +47,7 @@ mod metrics;
 pub mod net;
 mod observe;
 mod obstacles;
+mod open_tally;
 pub mod outbound;
 mod owed;
 mod own_folder;

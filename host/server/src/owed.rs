@@ -4,20 +4,19 @@
 //! record that was sequenced but whose decision did not leave, and `answer.gap` for all answers
 //! that were never sequenced; the log keeps its order, so they stand before the next decision. The
 //! emergency ring holds the same facts until those records are durable, for the case that this
-//! process ends first: no answer is known to memory alone, unless the ring's disk fails too. The
+//! process ends first: no answer is known to memory alone, unless the ring's disk fails too. Where
+//! the ring has no slot it counts the answer, and which record it supersedes is known to memory. The
 //! ring is written by a thread of its own, because a disk that hangs must not keep a safe answer
 //! from leaving.
 
-use std::collections::BTreeMap;
-use std::future::Future as _;
-use std::pin::Pin;
+mod books;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use portcullis_audit::corrections::{self, Count};
-use portcullis_audit::{NotDurable, Pending, Refused, Sequence, Slot, Tally};
+use portcullis_audit::corrections;
+use portcullis_audit::{Pending, Refused, Sequence, Slot, Tally};
 use portcullis_model::{Cause, Digest, Millis};
 use tokio::sync::oneshot;
 
@@ -25,6 +24,8 @@ use crate::glass;
 use crate::host::Host;
 use crate::observe::log_limit::LOG_LIMITS;
 use crate::refusals;
+
+use books::Books;
 
 /// One answer that left without its record.
 #[derive(Clone, Copy)]
@@ -47,43 +48,6 @@ pub struct Debts {
     books: Mutex<Books>,
     /// Held while the ring is written, so that no older count replaces a newer one.
     writing: Mutex<()>,
-}
-
-#[derive(Default)]
-struct Books {
-    debts: Vec<Debt>,
-    serial: u64,
-    /// Answers that are only counted, by cause.
-    counted: BTreeMap<String, Counted>,
-    /// Slots of the ring whose answers are counted since.
-    freed: Vec<Slot>,
-}
-
-/// An answer that supersedes a record.
-struct Debt {
-    serial: u64,
-    record: Sequence,
-    owed: Owed,
-    /// Its slot of the emergency ring, once that is written.
-    slot: Option<Slot>,
-    /// Its record, once the log was given it.
-    said: Option<Pending>,
-}
-
-/// Answers of one cause.
-struct Counted {
-    id: u64,
-    /// No record about them stands before this place of the log.
-    from: Option<u64>,
-    all: Count,
-    /// Those of them that the log has not been given.
-    open: Count,
-    /// Those that it was given, with their records on the way to the disk.
-    given: Vec<(Count, Pending)>,
-    /// How many the log has.
-    recorded: u64,
-    /// How many of them the ring holds.
-    kept: u64,
 }
 
 impl Debts {
@@ -133,8 +97,7 @@ impl Debts {
 
     /// How many answers are only counted, and not in the log.
     pub fn counted(&self) -> u64 {
-        let books = self.books();
-        books.counted.values().map(|counted| counted.all.answers - counted.recorded).sum()
+        self.books().counted()
     }
 
     /// Whether anything is owed that the log has not been given.
@@ -149,20 +112,8 @@ impl Debts {
             return Ok(());
         }
         let mut books = self.books();
-        self.void(host, &mut books);
-        for debt in books.debts.iter_mut().filter(|debt| debt.said.is_none()) {
-            let Owed { answer, cause, at, .. } = &debt.owed;
-            let entry = corrections::superseded(debt.record.index, &answer.0, cause.code(), at.0);
-            debt.said = Some(host.log.append(entry)?);
-        }
-        for (cause, counted) in &mut books.counted {
-            if counted.open.answers > 0 {
-                counted.begins_at(host);
-                let entry = corrections::gap(counted.id, &self.hook, cause, &counted.open);
-                let pending = host.log.append(entry)?;
-                counted.given.push((std::mem::take(&mut counted.open), pending));
-            }
-        }
+        books.void(&host.log);
+        books.give(&self.hook, &host.log)?;
         self.any.store(false, Ordering::Release);
         Ok(())
     }
@@ -172,51 +123,22 @@ impl Debts {
     /// disk.
     pub fn tend(&self, host: &Host) -> bool {
         let _writing = self.writing();
-        let (slots, done) = self.books().collect();
+        let (slots, done) = self.books().collect(&self.hook);
         if self.books().is_owing() {
             self.any.store(true, Ordering::Release);
         }
-        let freed = std::mem::take(&mut self.books().freed);
         // A count is in the ring before the slot that it takes the place of is free.
         self.write_counts(host);
-        slots.into_iter().chain(freed).for_each(|slot| free(host, slot));
-        for (cause, counted) in done {
-            write_tally(host, &counted.tally(&self.hook, &cause));
+        slots.into_iter().for_each(|slot| free(host, slot));
+        for tally in done {
+            write_tally(host, &tally);
         }
         self.books().is_clear()
     }
 
-    /// A record that was lost with a stop of the log supersedes nothing and is superseded by
-    /// nothing: its answer is only counted.
-    fn void(&self, host: &Host, books: &mut Books) {
-        let is_void = |debt: &Debt| debt.said.is_none() && host.log.is_void(debt.record);
-        let void: Vec<_> = books.debts.extract_if(.., |debt| is_void(debt)).collect();
-        for debt in void {
-            books.count(debt.owed.cause.code(), debt.owed.at);
-            books.freed.extend(debt.slot);
-        }
-    }
-
     /// Takes up what an earlier run counted.
-    fn restore(&self, tally: Tally) {
-        let left = tally.all.answers.saturating_sub(tally.recorded);
-        let mut counted = Counted {
-            id: tally.id,
-            from: Some(tally.from),
-            all: tally.all,
-            open: Count { answers: left, ..tally.all },
-            given: Vec::new(),
-            recorded: tally.recorded,
-            kept: tally.all.answers,
-        };
-        let mut books = self.books();
-        // Calls of this run may have been counted before the log was open.
-        if let Some(early) = books.counted.remove(&tally.cause) {
-            counted.all.join(&early.open);
-            counted.open.join(&early.open);
-        }
-        books.counted.insert(tally.cause, counted);
-        drop(books);
+    fn restore(&self, tally: &Tally) {
+        self.books().restore(tally);
         self.any.store(true, Ordering::Release);
     }
 
@@ -234,9 +156,8 @@ impl Debts {
     fn keep(&self, host: &Host, serial: Option<u64>) {
         let _writing = self.writing();
         let Some(serial) = serial else { return self.write_counts(host) };
-        let owed = self.books().debts.iter().find(|debt| debt.serial == serial).map(|it| it.owed);
         // It was paid meanwhile.
-        let Some(owed) = owed else { return };
+        let Some(owed) = self.books().owed(serial) else { return };
         let cause = owed.cause.code();
         let is_void = || owed.record.is_some_and(|record| host.log.is_void(record));
         let index = owed.record.map(|record| record.index).filter(|_| !is_void());
@@ -248,17 +169,13 @@ impl Debts {
                 free(host, slot);
             }
             Ok(Some(slot)) => {
-                let mut books = self.books();
-                match books.debts.iter_mut().find(|debt| debt.serial == serial) {
-                    Some(debt) => debt.slot = Some(slot),
-                    None => {
-                        drop(books);
-                        free(host, slot);
-                    }
+                if !self.books().kept_in(serial, slot) {
+                    free(host, slot);
                 }
             }
+            // Memory still knows which record it supersedes.
             Ok(None) => {
-                self.books().count_instead(serial);
+                self.books().stand_by(serial);
                 self.write_counts(host);
             }
             Err(error) => say_ring_failed(host, &self.hook, &error),
@@ -267,28 +184,17 @@ impl Debts {
 
     /// Writes the counts that the ring does not hold yet.
     fn write_counts(&self, host: &Host) {
-        let unkept: Vec<_> = {
-            let mut books = self.books();
-            let unkept = books.counted.iter_mut().filter(|(_, counted)| !counted.is_kept());
-            unkept
-                .map(|(cause, counted)| {
-                    counted.begins_at(host);
-                    counted.tally(&self.hook, cause)
-                })
-                .collect()
-        };
+        let unkept = self.books().unkept(&self.hook, host.log.health().durable);
         for tally in unkept {
-            if write_tally(host, &tally)
-                && let Some(counted) = self.books().counted.get_mut(&tally.cause)
-            {
-                counted.kept = tally.all.answers;
+            if write_tally(host, &tally) {
+                self.books().keep(&tally);
             }
         }
     }
 
     /// How many causes have counts that the emergency ring does not hold yet.
     pub fn unkept(&self) -> usize {
-        self.books().counted.values().filter(|counted| !counted.is_kept()).count()
+        self.books().count_unkept()
     }
 
     fn books(&self) -> MutexGuard<'_, Books> {
@@ -297,121 +203,6 @@ impl Debts {
 
     fn writing(&self) -> MutexGuard<'_, ()> {
         self.writing.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Books {
-    /// The debt's number, or nothing where it is only counted.
-    fn enter(&mut self, owed: Owed) -> Option<u64> {
-        let Some(record) = owed.record.filter(|_| self.debts.len() < MAX_DEBTS) else {
-            self.count(owed.cause.code(), owed.at);
-            return None;
-        };
-        self.serial += 1;
-        self.debts.push(Debt { serial: self.serial, record, owed, slot: None, said: None });
-        Some(self.serial)
-    }
-
-    fn count(&mut self, cause: &str, at: Millis) {
-        if !self.counted.contains_key(cause) {
-            self.counted.insert(cause.to_owned(), Counted::new());
-        }
-        if let Some(counted) = self.counted.get_mut(cause) {
-            counted.all.add(at.0);
-            counted.open.add(at.0);
-        }
-    }
-
-    /// Counts a debt for which the ring has no slot, unless the log was given it already.
-    fn count_instead(&mut self, serial: u64) {
-        let at = self.debts.iter().position(|it| it.serial == serial && it.said.is_none());
-        if let Some(at) = at {
-            let Owed { cause, at, .. } = self.debts.remove(at).owed;
-            self.count(cause.code(), at);
-        }
-    }
-
-    /// Sorts out what the log was given: slots that can be freed, and counts whose answers it has
-    /// all.
-    fn collect(&mut self) -> (Vec<Slot>, Vec<(String, Counted)>) {
-        let mut slots = Vec::new();
-        self.debts.retain_mut(|debt| match poll(&mut debt.said) {
-            None => true,
-            Some(Ok(())) => {
-                slots.extend(debt.slot);
-                false
-            }
-            Some(Err(_)) => {
-                // The log stopped before the record was durable: it is given once more when the log
-                // resumes.
-                debt.said = None;
-                true
-            }
-        });
-        for counted in self.counted.values_mut() {
-            for (count, pending) in std::mem::take(&mut counted.given) {
-                let mut pending = Some(pending);
-                match (poll(&mut pending), pending) {
-                    (Some(Ok(())), _) => counted.recorded += count.answers,
-                    (Some(Err(_)), _) => counted.open.join(&count),
-                    (None, Some(pending)) => counted.given.push((count, pending)),
-                    (None, None) => {}
-                }
-            }
-        }
-        let is_done = |counted: &Counted| counted.recorded >= counted.all.answers;
-        let done: Vec<_> = self
-            .counted
-            .iter()
-            .filter(|(_, counted)| is_done(counted))
-            .map(|(cause, _)| cause.clone())
-            .collect();
-        let done = done.into_iter().filter_map(|cause| self.counted.remove_entry(&cause));
-        (slots, done.collect())
-    }
-
-    /// Whether anything waits to be given to the log.
-    fn is_owing(&self) -> bool {
-        self.debts.iter().any(|debt| debt.said.is_none())
-            || self.counted.values().any(|counted| counted.open.answers > 0)
-    }
-
-    fn is_clear(&self) -> bool {
-        self.debts.is_empty() && self.counted.is_empty()
-    }
-}
-
-impl Counted {
-    fn new() -> Self {
-        Self {
-            id: corrections::tally_id(),
-            from: None,
-            all: Count::default(),
-            open: Count::default(),
-            given: Vec::new(),
-            recorded: 0,
-            kept: 0,
-        }
-    }
-
-    fn is_kept(&self) -> bool {
-        self.kept == self.all.answers
-    }
-
-    /// Notes the place of the log before which no record is about it.
-    fn begins_at(&mut self, host: &Host) {
-        self.from.get_or_insert_with(|| host.log.health().next);
-    }
-
-    fn tally(&self, hook: &str, cause: &str) -> Tally {
-        Tally {
-            hook: hook.to_owned(),
-            cause: cause.to_owned(),
-            id: self.id,
-            from: self.from.unwrap_or(0),
-            all: self.all,
-            recorded: self.recorded,
-        }
     }
 }
 
@@ -451,7 +242,7 @@ pub fn recover(host: &Host, owed: &[portcullis_audit::Owed], size: u64) {
                 }
             }
             Remembered::Counted(tally) if refusals::is_kept(tally) => host.refusals.restore(tally),
-            Remembered::Counted(tally) => host.names.of(&tally.hook).owed.restore(tally.clone()),
+            Remembered::Counted(tally) => host.names.of(&tally.hook).owed.restore(tally),
             Remembered::Damaged { slots, answers } => {
                 tracing::error!(
                     event = "log.ring-damaged",
@@ -469,8 +260,16 @@ pub fn recover(host: &Host, owed: &[portcullis_audit::Owed], size: u64) {
     }
     host.settle_debts();
     // Counts that are durable before the first decision need not be found again by the next start.
-    if host.log.flush_checkpoint_within(START_CHECKPOINT).is_ok() {
-        host.settle_debts();
+    match host.log.flush_checkpoint_within(START_CHECKPOINT) {
+        Ok(_) => host.settle_debts(),
+        Err(error) => tracing::warn!(
+            event = "log.checkpoint-late",
+            code = error.code(),
+            %error,
+            hint = error.hint(),
+            "no checkpoint covers yet what the last run owed the log; the host goes on, and a start before there is \
+             one looks for it again"
+        ),
     }
 }
 
@@ -493,14 +292,6 @@ fn say(host: &Host, entry: portcullis_audit::Entry) -> bool {
 fn known_cause(cause: &str) -> &str {
     let known = Cause::ALL.iter().any(|known| known.code() == cause);
     if known { cause } else { Cause::HostFault.code() }
-}
-
-/// What became of a record that nobody waits for: nothing yet, durable, or not.
-pub fn poll(said: &mut Option<Pending>) -> Option<Result<(), NotDurable>> {
-    match Pin::new(said.as_mut()?).poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Pending => None,
-        Poll::Ready(result) => Some(result.map(drop)),
-    }
 }
 
 /// Writes a tally to the emergency ring; says whether it was written, and in the host's log where
@@ -539,7 +330,5 @@ fn free(host: &Host, slot: Slot) {
 /// How long a start waits for the checkpoint over what it recovered. Without it the next start finds
 /// the same again; tiles that cannot be written must not keep a host from deciding.
 const START_CHECKPOINT: Duration = Duration::from_secs(2);
-/// Debts of one hook that are kept one by one; the rest are counted.
-const MAX_DEBTS: usize = 1_024;
 /// How long a safe answer waits for the ring, out of the time kept back for writing.
 pub const RING_WAIT: Duration = Duration::from_millis(20);

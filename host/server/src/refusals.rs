@@ -8,20 +8,23 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use portcullis_audit::corrections::{self, Count};
-use portcullis_audit::{Entry, Pending, Tally};
+use portcullis_audit::corrections::Count;
+use portcullis_audit::{Entry as Record, MAX_RING_TEXT, Pending, Tally};
 use portcullis_callers::Unproven;
 use portcullis_hooks::Malformed;
 use portcullis_model::json::quote;
 use portcullis_model::{Cause, Millis};
 use tokio::sync::oneshot;
 
+use crate::digest::sha256;
 use crate::host::Host;
-use crate::owed::{RING_WAIT, poll, write_tally};
+use crate::open_tally::{OpenTally, poll_all};
+use crate::owed::{RING_WAIT, write_tally};
 
 /// Counts.
 #[derive(Default)]
@@ -37,18 +40,12 @@ pub struct Refusals {
 
 /// What was counted of one hook and reason, and how much of it the log has.
 struct Counts {
-    /// The tally that the ring keeps them in.
-    id: u64,
-    /// No record about them stands before this place of the log.
-    from: Option<u64>,
-    all: Count,
+    reason: Reason,
+    tally: OpenTally,
     /// By minute, what the log was not given.
     open: BTreeMap<u64, u64>,
     /// Minute and count of records on their way to the disk.
-    given: Vec<(u64, u64, Pending)>,
-    recorded: u64,
-    /// How many of them the ring holds.
-    kept: u64,
+    given: Vec<((u64, u64), Pending)>,
 }
 
 /// One line of a finished minute.
@@ -61,6 +58,8 @@ pub struct Counted {
     pub reason: Reason,
     /// How often.
     pub count: u64,
+    /// Which counts these are from.
+    key: Key,
     /// The tally of the emergency ring that has these.
     tally: u64,
 }
@@ -97,15 +96,27 @@ impl From<Unproven> for Reason {
     }
 }
 
-/// Hook's name and reason. By name: a hook's place is another's after a reload.
-type Key = (Arc<str>, Reason);
+/// The hook's name, since its place is another's after a reload, and what the emergency ring calls the reason:
+/// no two counts share a place there.
+type Key = (Arc<str>, String);
 
 impl Refusals {
     /// Counts one.
     pub fn count(&self, now: Millis, hook: &Arc<str>, reason: impl Into<Reason>) {
+        let reason = reason.into();
         let mut counts = self.counts();
-        let counts = counts.entry((Arc::clone(hook), reason.into())).or_insert_with(Counts::new);
-        counts.all.add(now.0);
+        let counts = match counts.entry((Arc::clone(hook), reason.kept_name())) {
+            Entry::Vacant(vacant) => vacant.insert(Counts::new(reason)),
+            Entry::Occupied(occupied) => {
+                let counts = occupied.into_mut();
+                // An earlier run's was kept without a member that is too long for the ring.
+                if counts.reason.member.is_none() {
+                    counts.reason = reason;
+                }
+                counts
+            }
+        };
+        counts.tally.add(now);
         *counts.open.entry(now.0 / MINUTE).or_default() += 1;
     }
 
@@ -144,16 +155,16 @@ impl Refusals {
     }
 
     /// How many hooks and reasons have counts that the emergency ring does not hold yet.
-    pub fn unkept(&self) -> usize {
-        self.counts().values().filter(|counts| !counts.is_kept()).count()
+    pub fn count_unkept(&self) -> usize {
+        self.counts().values().filter(|counts| !counts.tally.is_kept()).count()
     }
 
     /// Gives the log the minutes that are over; `everything` gives the present one too (at a stop).
     /// Blocks on the ring's disk.
     pub fn report(&self, host: &Host, everything: bool) {
-        for counted in self.take(host.clock.now(), everything) {
+        for counted in self.take(host.clock.now(), everything, host.log.health().durable) {
             let fields = counted.fields();
-            let given = host.log.append(Entry { kind: "hook.refused", fields, sealed: None });
+            let given = host.log.append(Record { kind: "hook.refused", fields, sealed: None });
             self.given(counted, given.ok());
         }
         let writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
@@ -166,35 +177,38 @@ impl Refusals {
         self.waiting().clear();
     }
 
-    /// Takes up what an earlier run counted.
+    /// Takes up what an earlier run counted. Calls of this run may have been counted before the log was open.
     pub fn restore(&self, tally: &Tally) {
         let Some(reason) = Reason::kept_as(&tally.cause) else { return };
-        let left = tally.all.answers.saturating_sub(tally.recorded);
-        let counts = Counts {
-            id: tally.id,
-            from: Some(tally.from),
-            all: tally.all,
-            open: BTreeMap::from([(tally.all.first / MINUTE, left)]),
-            given: Vec::new(),
-            recorded: tally.recorded,
-            kept: tally.all.answers,
-        };
-        self.counts().insert((Arc::from(tally.hook.as_str()), reason), counts);
+        let restored = OpenTally::restored(tally);
+        let open = BTreeMap::from([(tally.all.first / MINUTE, restored.left())]);
+        let restored = Counts { reason, tally: restored, open, given: Vec::new() };
+        let mut counts = self.counts();
+        match counts.entry((Arc::from(tally.hook.as_str()), tally.cause.clone())) {
+            Entry::Vacant(vacant) => drop(vacant.insert(restored)),
+            Entry::Occupied(mut occupied) => {
+                let early = occupied.insert(restored);
+                occupied.get_mut().take_up(early);
+            }
+        }
     }
 
-    /// Takes the minutes that are over; `everything` takes the present one too.
-    fn take(&self, now: Millis, everything: bool) -> Vec<Counted> {
+    /// Takes the minutes that are over, for a log with so many durable records; `everything` takes the present
+    /// one too.
+    fn take(&self, now: Millis, everything: bool, durable: u64) -> Vec<Counted> {
         let mut taken = Vec::new();
-        for ((hook, reason), counts) in self.counts().iter_mut() {
+        for (key, counts) in self.counts().iter_mut() {
             let present = if everything { u64::MAX } else { now.0 / MINUTE };
             let open = counts.open.split_off(&present);
             for (minute, count) in std::mem::replace(&mut counts.open, open) {
+                counts.tally.begins_at(durable);
                 taken.push(Counted {
                     minute: Millis(minute * MINUTE),
-                    hook: Arc::clone(hook),
-                    reason: reason.clone(),
+                    hook: Arc::clone(&key.0),
+                    reason: counts.reason.clone(),
                     count,
-                    tally: counts.id,
+                    key: key.clone(),
+                    tally: counts.tally.id(),
                 });
             }
         }
@@ -203,11 +217,11 @@ impl Refusals {
 
     /// Notes the record that counts these, or takes them back.
     fn given(&self, counted: Counted, record: Option<Pending>) {
-        let Counted { minute, hook, reason, count, .. } = counted;
+        let Counted { minute, count, key, .. } = counted;
         let minute = minute.0 / MINUTE;
-        if let Some(counts) = self.counts().get_mut(&(hook, reason)) {
+        if let Some(counts) = self.counts().get_mut(&key) {
             match record {
-                Some(record) => counts.given.push((minute, count, record)),
+                Some(record) => counts.given.push(((minute, count), record)),
                 None => *counts.open.entry(minute).or_default() += count,
             }
         }
@@ -216,37 +230,44 @@ impl Refusals {
     /// Sorts out what the log has by now: gives the tallies of which it has all.
     fn collect(&self) -> Vec<Tally> {
         let mut all = self.counts();
-        for counts in all.values_mut() {
-            for (minute, count, record) in std::mem::take(&mut counts.given) {
-                let mut record = Some(record);
-                match (poll(&mut record), record) {
-                    (Some(Ok(())), _) => counts.recorded += count,
-                    (Some(Err(_)), _) => *counts.open.entry(minute).or_default() += count,
-                    (None, Some(record)) => counts.given.push((minute, count, record)),
-                    (None, None) => {}
+        for Counts { tally, open, given, .. } in all.values_mut() {
+            poll_all(given, |(minute, count), durable| {
+                if durable {
+                    tally.record(count);
+                } else {
+                    *open.entry(minute).or_default() += count;
                 }
-            }
+            });
         }
-        let is_done = |counts: &Counts| counts.recorded >= counts.all.answers;
-        let done: Vec<_> =
-            all.iter().filter(|(_, it)| is_done(it)).map(|(key, _)| key.clone()).collect();
-        done.into_iter().filter_map(|key| Some(all.remove(&key)?.tally(&key))).collect()
+        let done = all.extract_if(.., |_, counts| counts.tally.is_done());
+        done.map(|((hook, name), counts)| counts.tally.tally(&hook, &name)).collect()
     }
 
     /// Writes the counts that the ring does not hold yet.
     fn write(&self, host: &Host) {
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut unkept = Vec::new();
-        for (key, counts) in self.counts().iter_mut().filter(|(_, it)| !it.is_kept()) {
-            counts.from.get_or_insert_with(|| host.log.health().next);
-            unkept.push((key.clone(), counts.tally(key)));
-        }
-        for (key, tally) in unkept {
-            if write_tally(host, &tally)
-                && let Some(counts) = self.counts().get_mut(&key)
-            {
-                counts.kept = tally.all.answers;
+        let durable = host.log.health().durable;
+        for (key, tally) in self.unkept(durable) {
+            if write_tally(host, &tally) {
+                self.kept(&key, &tally);
             }
+        }
+    }
+
+    /// The tallies that the ring does not have as they are.
+    fn unkept(&self, durable: u64) -> Vec<(Key, Tally)> {
+        let mut unkept = Vec::new();
+        for (key, counts) in self.counts().iter_mut().filter(|(_, it)| !it.tally.is_kept()) {
+            counts.tally.begins_at(durable);
+            unkept.push((key.clone(), counts.tally.tally(&key.0, &key.1)));
+        }
+        unkept
+    }
+
+    /// The ring has this tally.
+    fn kept(&self, key: &Key, tally: &Tally) {
+        if let Some(counts) = self.counts().get_mut(key) {
+            counts.tally.keep(tally.all.answers);
         }
     }
 
@@ -260,43 +281,38 @@ impl Refusals {
 }
 
 impl Counts {
-    fn new() -> Self {
-        Self {
-            id: corrections::tally_id(),
-            from: None,
-            all: Count::default(),
-            open: BTreeMap::new(),
-            given: Vec::new(),
-            recorded: 0,
-            kept: 0,
+    fn new(reason: Reason) -> Self {
+        Self { reason, tally: OpenTally::new(), open: BTreeMap::new(), given: Vec::new() }
+    }
+
+    /// Takes up what others counted, of which the log was given nothing.
+    fn take_up(&mut self, early: Self) {
+        let answers = early.open.values().sum();
+        self.tally.join(&Count { answers, ..early.tally.span() });
+        for (minute, count) in early.open {
+            *self.open.entry(minute).or_default() += count;
         }
-    }
-
-    fn is_kept(&self) -> bool {
-        self.kept == self.all.answers
-    }
-
-    fn tally(&self, (hook, reason): &Key) -> Tally {
-        Tally {
-            hook: hook.to_string(),
-            cause: reason.kept_name(),
-            id: self.id,
-            from: self.from.unwrap_or(0),
-            all: self.all,
-            recorded: self.recorded,
+        if early.reason.member.is_some() {
+            self.reason = early.reason;
         }
     }
 }
 
 impl Reason {
-    /// What the emergency ring calls it.
+    /// What the emergency ring calls it: a name of its own, also where the member is longer than the ring has
+    /// room for.
     fn kept_name(&self) -> String {
         let cause = self.cause.code();
-        let member = self.member.as_deref().filter(|member| member.len() <= MAX_KEPT_MEMBER);
-        match self.detail.or(member) {
-            Some(detail) => format!("{KEPT}{cause}/{detail}"),
-            None => format!("{KEPT}{cause}"),
+        let Some(detail) = self.detail.or(self.member.as_deref()) else {
+            return format!("{KEPT}{cause}");
+        };
+        let name = format!("{KEPT}{cause}/{detail}");
+        if name.len() <= MAX_RING_TEXT {
+            return name;
         }
+        let digest = sha256(detail.as_bytes()).to_string();
+        let hex = digest.trim_start_matches("sha256:").get(..16).unwrap_or_default();
+        format!("{KEPT}{cause}/{DIGEST}{hex}")
     }
 
     /// The reason that the emergency ring calls so. One that this version does not know is a fault
@@ -306,7 +322,8 @@ impl Reason {
         let (cause, detail) = name.split_once('/').unwrap_or((name, ""));
         let cause = Cause::ALL.into_iter().find(|known| known.code() == cause);
         let unproven = Unproven::ALL.into_iter().find(|known| known.code() == detail);
-        let member = (unproven.is_none() && !detail.is_empty()).then(|| detail.to_owned().into());
+        let is_member = unproven.is_none() && !detail.is_empty() && !detail.starts_with(DIGEST);
+        let member = is_member.then(|| detail.to_owned().into());
         let cause = cause.unwrap_or(Cause::HostFault);
         Some(Self { cause, detail: unproven.map(Unproven::code), member })
     }
@@ -347,8 +364,8 @@ const MINUTE: u64 = 60_000;
 const MAX_WAITING: usize = 1_024;
 /// How the emergency ring tells refusals from answers that are owed.
 const KEPT: &str = "refused:";
-/// The longest name of a member that the emergency ring keeps, bytes; a count with a longer one is kept without.
-const MAX_KEPT_MEMBER: usize = 48;
+/// How a digest begins that stands for a member whose name is too long for the emergency ring.
+const DIGEST: char = '#';
 
 #[cfg(test)]
 mod tests {
@@ -363,7 +380,7 @@ mod tests {
         }
         refusals.count(Millis(60_001), &h0, Cause::NotJson);
         refusals.count(Millis(125_000), &h1, Cause::NotJson);
-        let taken = refusals.take(Millis(125_000), false);
+        let taken = refusals.take(Millis(125_000), false, 0);
         let lines: Vec<_> = taken.iter().map(Counted::fields).collect();
         let tally = |line: usize| format!(r#","tally":"{:016x}""#, taken[line].tally);
         assert_eq!(
@@ -379,8 +396,12 @@ mod tests {
         for counted in taken {
             refusals.given(counted, None);
         }
-        assert_eq!(refusals.take(Millis(125_000), true).len(), 3, "what was not taken comes back");
-        assert!(refusals.take(Millis(999_000), true).is_empty());
+        assert_eq!(
+            refusals.take(Millis(125_000), true, 0).len(),
+            3,
+            "what was not taken comes back"
+        );
+        assert!(refusals.take(Millis(999_000), true, 0).is_empty());
     }
 
     #[test]
@@ -398,11 +419,63 @@ mod tests {
             assert!(is_kept(&tally));
             let refusals = Refusals::default();
             refusals.restore(&tally);
-            let taken = refusals.take(Millis(500_000), false);
+            let taken = refusals.take(Millis(500_000), false, 0);
             assert_eq!(taken.len(), 1);
             assert_eq!((taken[0].count, taken[0].reason.clone()), (10, reason));
             assert_eq!(taken[0].minute, Millis(60_000));
         }
         assert_eq!(Reason::kept_as("not-durable"), None);
+    }
+    #[test]
+    fn what_an_earlier_run_counted_is_added_to_what_was_counted_before_the_log_was_open() {
+        let tally = |cause: &str, id, answers| Tally {
+            hook: "token".into(),
+            cause: format!("{KEPT}{cause}"),
+            id,
+            from: 3,
+            all: Count { answers, first: 61_000, last: 190_000 },
+            recorded: 2,
+        };
+        let refusals = Refusals::default();
+        refusals.count(Millis(300_000), &Arc::from("token"), Cause::HostFault);
+        refusals.restore(&tally(Cause::HostFault.code(), 7, 12));
+        // Two causes that this version does not know, which are one to it.
+        refusals.restore(&tally("of-another-version", 8, 22));
+        refusals.restore(&tally("of-yet-another", 9, 32));
+        let unkept = refusals.unkept(50);
+        assert_eq!(unkept.len(), 1, "the ring has the others as they are");
+        let kept = &unkept[0].1;
+        assert_eq!((kept.id, kept.from, kept.all.answers), (7, 3, 13));
+        let taken = refusals.take(Millis(500_000), false, 50);
+        assert_eq!(taken.iter().map(|it| it.count).sum::<u64>(), 1 + 10 + 20 + 30);
+        let tallies: std::collections::BTreeSet<_> = taken.iter().map(|it| it.tally).collect();
+        assert_eq!(tallies, [7, 8, 9].into(), "each record names the tally that it is about");
+    }
+
+    #[test]
+    fn reasons_with_long_members_have_names_of_their_own_in_the_ring() {
+        let refusals = Refusals::default();
+        let reason = |member: &str| Reason {
+            cause: Cause::WrongShape,
+            detail: None,
+            member: Some(Cow::Owned(member.to_owned())),
+        };
+        let hook: Arc<str> = Arc::from("token");
+        let long = ["a".repeat(200), "a".repeat(300), "\u{e9}".repeat(40)];
+        for member in &long {
+            refusals.count(Millis(1), &hook, reason(member));
+        }
+        refusals.count(Millis(1), &hook, Cause::WrongShape);
+        let tallies: Vec<_> = refusals.unkept(0).into_iter().map(|(_, tally)| tally).collect();
+        assert_eq!(tallies.len(), 4);
+        assert!(tallies.iter().all(|tally| tally.cause.len() <= MAX_RING_TEXT));
+        // The next run counts on under the same names, and knows the member when it sees it again.
+        let next = Refusals::default();
+        tallies.iter().for_each(|tally| next.restore(tally));
+        next.count(Millis(2), &hook, reason(&long[0]));
+        let taken = next.take(Millis(500_000), false, 0);
+        assert_eq!(taken.len(), 4);
+        let again = taken.iter().find(|it| it.count == 2).unwrap();
+        assert_eq!(again.reason.member.as_deref(), Some(&*long[0]));
     }
 }

@@ -154,7 +154,7 @@ pub fn write(desk: &Desk) -> String {
     page.one(
         "portcullis_log_ring_unwritten",
         "Counts of answers and refusals that the emergency ring does not hold yet",
-        unkept + host.refusals.unkept(),
+        unkept + host.refusals.count_unkept(),
     );
     if let Some(telemetry) = &host.telemetry {
         let counts = telemetry.counts();

@@ -1,0 +1,363 @@
+//! The books of one hook: which records are superseded, and which answers are only counted.
+//!
+//! Invariant: an answer is in the books once, as a debt or in a count, until the log has its record. A debt
+//! that has no slot of the emergency ring stands by in the tally of its cause: the end of the process leaves it
+//! counted, although nothing supersedes its record then. Debts are bounded by [`MAX_DEBTS`]; further answers
+//! are counted. Writes nothing itself.
+
+use std::collections::BTreeMap;
+
+use portcullis_audit::corrections::{self, Count};
+use portcullis_audit::{Log, Pending, Refused, Sequence, Slot, Tally};
+use portcullis_model::Millis;
+
+use super::Owed;
+use crate::open_tally::{OpenTally, poll, poll_all};
+
+/// What one hook owes the log.
+#[derive(Default)]
+pub(super) struct Books {
+    debts: Vec<Debt>,
+    serial: u64,
+    /// Answers that are only counted, by cause.
+    counted: BTreeMap<String, Counted>,
+    /// Slots of the ring whose answers are counted since.
+    freed: Vec<Slot>,
+}
+
+/// An answer that supersedes a record.
+struct Debt {
+    serial: u64,
+    record: Sequence,
+    owed: Owed,
+    /// What the emergency ring has of it.
+    kept: Kept,
+    /// Its record, once the log was given it.
+    said: Option<Pending>,
+}
+
+/// Where the emergency ring has an answer.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kept {
+    /// Nowhere yet.
+    Nowhere,
+    /// In a slot of its own.
+    Slot(Slot),
+    /// In the tally of its cause: no slot was free.
+    Tally,
+}
+
+/// Answers of one cause.
+struct Counted {
+    tally: OpenTally,
+    /// Those of them that the log has not been given.
+    open: Count,
+    /// Those that it was given, with their records on the way to the disk.
+    given: Vec<(Count, Pending)>,
+}
+
+impl Books {
+    /// The debt's number, or nothing where it is only counted.
+    pub fn enter(&mut self, owed: Owed) -> Option<u64> {
+        let Some(record) = owed.record.filter(|_| self.debts.len() < MAX_DEBTS) else {
+            self.count(owed.cause.code(), owed.at);
+            return None;
+        };
+        self.serial += 1;
+        let (serial, kept) = (self.serial, Kept::Nowhere);
+        self.debts.push(Debt { serial, record, owed, kept, said: None });
+        Some(self.serial)
+    }
+
+    /// Counts an answer.
+    pub fn count(&mut self, cause: &str, at: Millis) {
+        let counted = self.of(cause);
+        counted.tally.add(at);
+        counted.open.add(at.0);
+    }
+
+    /// The answer of a debt; nothing where it was paid meanwhile.
+    pub fn owed(&self, serial: u64) -> Option<Owed> {
+        self.debts.iter().find(|debt| debt.serial == serial).map(|debt| debt.owed)
+    }
+
+    /// The ring has a debt in this slot. Returns `false` where the debt was paid meanwhile.
+    pub fn kept_in(&mut self, serial: u64, slot: Slot) -> bool {
+        let debt = self.debts.iter_mut().find(|debt| debt.serial == serial);
+        debt.map(|debt| debt.kept = Kept::Slot(slot)).is_some()
+    }
+
+    /// The ring has no slot for a debt: its tally counts the answer, for the case that the process ends.
+    pub fn stand_by(&mut self, serial: u64) {
+        let debt = self.debts.iter_mut().find(|debt| debt.serial == serial);
+        let Some(debt) = debt.filter(|debt| debt.kept == Kept::Nowhere) else { return };
+        debt.kept = Kept::Tally;
+        let owed = debt.owed;
+        self.of(owed.cause.code()).tally.stand_by(owed.at);
+    }
+
+    /// Counts a debt whose record was lost with a stop of the log, unless the log was given it already.
+    pub fn count_instead(&mut self, serial: u64) {
+        let at = self.debts.iter().position(|it| it.serial == serial && it.said.is_none());
+        if let Some(at) = at {
+            let debt = self.debts.remove(at);
+            self.only_count(debt);
+        }
+    }
+
+    /// A record that was lost with a stop of the log supersedes nothing and is superseded by nothing: its
+    /// answer is only counted.
+    pub fn void(&mut self, log: &Log) {
+        let is_void = |debt: &mut Debt| debt.said.is_none() && log.is_void(debt.record);
+        let void: Vec<_> = self.debts.extract_if(.., is_void).collect();
+        void.into_iter().for_each(|debt| self.only_count(debt));
+    }
+
+    /// Gives the log everything that it was not given yet.
+    pub fn give(&mut self, hook: &str, log: &Log) -> Result<(), Refused> {
+        for debt in self.debts.iter_mut().filter(|debt| debt.said.is_none()) {
+            let Owed { answer, cause, at, .. } = &debt.owed;
+            let entry = corrections::superseded(debt.record.index, &answer.0, cause.code(), at.0);
+            debt.said = Some(log.append(entry)?);
+        }
+        let open = |(_, counted): &(&String, &mut Counted)| counted.open.answers > 0;
+        for (cause, counted) in self.counted.iter_mut().filter(open) {
+            counted.tally.begins_at(log.health().durable);
+            let entry = corrections::gap(counted.tally.id(), hook, cause, &counted.open);
+            let pending = log.append(entry)?;
+            counted.given.push((std::mem::take(&mut counted.open), pending));
+        }
+        Ok(())
+    }
+
+    /// Sorts out what the log was given: slots that can be freed, and tallies whose answers it has all.
+    pub fn collect(&mut self, hook: &str) -> (Vec<Slot>, Vec<Tally>) {
+        let mut slots = std::mem::take(&mut self.freed);
+        let mut stood_by = Vec::new();
+        self.debts.retain_mut(|debt| match poll(&mut debt.said) {
+            None => true,
+            Some(Ok(())) => {
+                match debt.kept {
+                    Kept::Slot(slot) => slots.push(slot),
+                    Kept::Tally => stood_by.push(debt.owed.cause.code()),
+                    Kept::Nowhere => {}
+                }
+                false
+            }
+            Some(Err(_)) => {
+                // The log stopped before the record was durable: it is given once more when the log
+                // resumes.
+                debt.said = None;
+                true
+            }
+        });
+        stood_by.into_iter().for_each(|cause| self.of(cause).tally.stand_down());
+        for Counted { tally, open, given } in self.counted.values_mut() {
+            poll_all(
+                given,
+                |count, durable| {
+                    if durable { tally.record(count.answers) } else { open.join(&count) }
+                },
+            );
+        }
+        let done = self.counted.extract_if(.., |_, counted| counted.tally.is_done());
+        (slots, done.map(|(cause, counted)| counted.tally.tally(hook, &cause)).collect())
+    }
+
+    /// Takes up what an earlier run counted.
+    pub fn restore(&mut self, tally: &Tally) {
+        let restored = OpenTally::restored(tally);
+        let open = Count { answers: restored.left(), ..tally.all };
+        let restored = Counted { tally: restored, open, given: Vec::new() };
+        // Calls of this run may have been counted before the log was open.
+        let early = self.counted.insert(tally.cause.clone(), restored);
+        if let (Some(early), Some(counted)) = (early, self.counted.get_mut(&tally.cause)) {
+            counted.tally.join(&early.open);
+            counted.open.join(&early.open);
+        }
+    }
+
+    /// The tallies that the ring does not have as they are, of a log with so many durable records.
+    pub fn unkept(&mut self, hook: &str, durable: u64) -> Vec<Tally> {
+        let unkept = self.counted.iter_mut().filter(|(_, counted)| !counted.tally.is_kept());
+        let tally = |(cause, counted): (&String, &mut Counted)| {
+            counted.tally.begins_at(durable);
+            counted.tally.tally(hook, cause)
+        };
+        unkept.map(tally).collect()
+    }
+
+    /// The ring has this tally.
+    pub fn keep(&mut self, tally: &Tally) {
+        if let Some(counted) = self.counted.get_mut(&tally.cause) {
+            counted.tally.keep(tally.all.answers);
+        }
+    }
+
+    /// How many causes have counts that the ring does not hold yet.
+    pub fn count_unkept(&self) -> usize {
+        self.counted.values().filter(|counted| !counted.tally.is_kept()).count()
+    }
+
+    /// How many answers are only counted, and not in the log.
+    pub fn counted(&self) -> u64 {
+        self.counted.values().map(|counted| counted.tally.left()).sum()
+    }
+
+    /// Whether anything waits to be given to the log.
+    pub fn is_owing(&self) -> bool {
+        self.debts.iter().any(|debt| debt.said.is_none())
+            || self.counted.values().any(|counted| counted.open.answers > 0)
+    }
+
+    pub fn is_clear(&self) -> bool {
+        self.debts.is_empty() && self.counted.is_empty()
+    }
+
+    fn only_count(&mut self, debt: Debt) {
+        let cause = debt.owed.cause.code();
+        match debt.kept {
+            Kept::Slot(slot) => self.freed.push(slot),
+            Kept::Tally => self.of(cause).tally.stand_down(),
+            Kept::Nowhere => {}
+        }
+        self.count(cause, debt.owed.at);
+    }
+
+    fn of(&mut self, cause: &str) -> &mut Counted {
+        let new = || Counted { tally: OpenTally::new(), open: Count::default(), given: Vec::new() };
+        self.counted.entry(cause.to_owned()).or_insert_with(new)
+    }
+}
+
+/// Debts of one hook that are kept one by one, with a record each that supersedes another; answers beyond
+/// them are counted. They take some two megabytes of memory.
+pub(super) const MAX_DEBTS: usize = 8_192;
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use portcullis_audit::disk::OsDisk;
+    use portcullis_audit::{Entry, Options, Reader, SealKey, Sealer};
+    use portcullis_keys::{SecretKey, SymmetricKey};
+    use portcullis_model::{Cause, Digest};
+
+    use super::*;
+
+    fn key() -> SecretKey {
+        SecretKey::from_seed("log.example/2026", &[7; 32]).unwrap()
+    }
+
+    fn open(folder: &Path) -> Log {
+        let sealer = Sealer::new(SealKey::new(SymmetricKey::from_bytes([9; 32])));
+        let (signer, clock) = (Arc::new(key()), Arc::new(|| 1_790_000_000_000.into()));
+        let options = Options::new(folder.to_owned(), "t".to_owned(), signer, sealer, clock);
+        Log::open(Options { segment_bytes: 2 << 20, ..options }).unwrap().0
+    }
+
+    fn records(folder: &Path, of: &str) -> Vec<serde_json::Value> {
+        let key = key();
+        let log = Reader::open(&OsDisk, &folder.join("log"), key.public()).unwrap();
+        let mut found = Vec::new();
+        let record = |_, leaf: &[u8]| {
+            let record: serde_json::Value = serde_json::from_slice(leaf).unwrap();
+            found.extend((record["t"] == of).then_some(record));
+        };
+        log.scan(0, record).unwrap();
+        found
+    }
+
+    /// Late answers to this many decisions whose records are durable.
+    fn late(log: &Log, count: u8) -> Vec<Owed> {
+        let decision = || Entry { kind: "hook.decision", fields: String::new(), sealed: None };
+        let late = |number| {
+            let record = log.append(decision()).unwrap();
+            let sequence = record.sequence();
+            record.wait().unwrap();
+            let (cause, answer) = (Cause::NotDurable, Digest([number; 32]));
+            Owed { record: Some(sequence), cause, answer, at: Millis(u64::from(number)) }
+        };
+        (0..count).map(late).collect()
+    }
+
+    #[test]
+    fn what_the_ring_has_no_slot_for_is_superseded_too_and_counted_only_until_then() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = open(folder.path());
+        let mut books = Books::default();
+        for owed in late(&log, 40) {
+            let serial = books.enter(owed).unwrap();
+            if serial > 30 {
+                books.stand_by(serial);
+                books.stand_by(serial);
+            }
+        }
+        let unkept = books.unkept("token", log.health().durable);
+        assert_eq!(unkept.len(), 1);
+        assert_eq!((unkept[0].all.answers, unkept[0].recorded), (10, 0), "those without a slot");
+        books.keep(&unkept[0]);
+        assert_eq!((books.count_unkept(), books.counted()), (0, 0));
+        assert!(books.is_owing());
+        books.give("token", &log).unwrap();
+        log.flush_checkpoint().unwrap();
+        let (slots, done) = books.collect("token");
+        assert!(slots.is_empty() && books.is_clear() && !books.is_owing());
+        assert_eq!(done.len(), 1);
+        assert_eq!(
+            (done[0].all.answers, done[0].recorded),
+            (0, 0),
+            "the ring gives its place back"
+        );
+        log.close().unwrap();
+        let superseded = records(folder.path(), "answer.superseded");
+        let of: Vec<_> = superseded.iter().map(|record| record["of"].as_u64().unwrap()).collect();
+        assert_eq!(of, (0..40).collect::<Vec<_>>());
+        assert!(records(folder.path(), "answer.gap").is_empty());
+    }
+
+    #[test]
+    fn answers_beyond_the_bound_are_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = open(folder.path());
+        let owed = late(&log, 1)[0];
+        let mut books = Books::default();
+        for _ in 0..MAX_DEBTS {
+            assert!(books.enter(owed).is_some());
+        }
+        assert!(books.enter(owed).is_none());
+        assert_eq!(books.counted(), 1);
+    }
+
+    #[test]
+    fn a_count_has_its_records_behind_the_place_where_it_begins() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = open(folder.path());
+        late(&log, 3);
+        let mut books = Books::default();
+        books.count("not-durable", Millis(5));
+        // Given to the log before the ring is written.
+        books.give("token", &log).unwrap();
+        late(&log, 3);
+        let tally = books.unkept("token", log.health().durable).remove(0);
+        log.close().unwrap();
+        let gap = records(folder.path(), "answer.gap").remove(0);
+        assert!(tally.from <= gap["seq"].as_u64().unwrap(), "{} {gap}", tally.from);
+        assert_eq!(gap["tally"], format!("{:016x}", tally.id));
+    }
+
+    #[test]
+    fn what_two_runs_counted_of_one_cause_is_added_up() {
+        let all = Count { answers: 12, first: 61, last: 190 };
+        let (hook, cause) = ("token".to_owned(), "not-durable".to_owned());
+        let tally = Tally { hook, cause, id: 7, from: 3, all, recorded: 2 };
+        let mut books = Books::default();
+        books.count("not-durable", Millis(200));
+        books.restore(&tally);
+        assert_eq!(books.counted(), 11);
+        let unkept = books.unkept("token", 90).remove(0);
+        assert_eq!((unkept.id, unkept.from, unkept.recorded), (7, 3, 2));
+        assert_eq!(unkept.all, Count { answers: 13, first: 61, last: 200 });
+    }
+}
