@@ -7,6 +7,7 @@
 
 mod alarms;
 mod look;
+mod retry;
 mod told;
 
 use std::collections::BTreeSet;
@@ -27,6 +28,7 @@ use crate::observe::log_limit::LOG_LIMITS;
 use crate::release::{MAX_SCANNED_BYTES, Strays};
 
 use alarms::{alarm, alarm_expiry, remind_of_expiry};
+use retry::Retry;
 use told::{Allowance, report_strays};
 
 /// The thread.
@@ -69,8 +71,8 @@ struct Housekeeper {
     strays: Allowance,
     /// And of documents about the time.
     documents: Allowance,
-    /// When it was considered last to look again although nothing has changed.
-    retried: Instant,
+    /// When to look again although nothing has changed.
+    retry: Retry,
 }
 
 /// What has been seen and said already.
@@ -145,7 +147,7 @@ impl Housekeeper {
             scan_due: true,
             strays: Allowance::default(),
             documents: Allowance::default(),
-            retried: Instant::now(),
+            retry: Retry::new(Instant::now()),
         }
     }
 
@@ -182,13 +184,10 @@ impl Housekeeper {
     /// Whether to look again although nothing has changed: nothing decides, or there is no copy of what does, and what
     /// stood in the way may be over.
     fn is_retry_due(&mut self) -> bool {
-        if self.retried.elapsed() < RETRY {
-            return false;
-        }
-        self.retried = Instant::now();
         let host = &self.host;
-        let missing = host.in_force.load().generation.is_none();
-        missing || host.obstacles.why_not_kept().is_some()
+        let nothing_decides = host.in_force.load().generation.is_none();
+        let not_kept = host.obstacles.why_not_kept().is_some();
+        self.retry.is_due(Instant::now(), nothing_decides, not_kept)
     }
 
     fn take(&mut self, order: Result<Order, RecvTimeoutError>) {
@@ -333,7 +332,5 @@ fn rotate(host: &Host, asked: bool) {
 
 /// How often it comes round.
 const ROUND: Duration = Duration::from_millis(500);
-/// How often it is tried again to put a release in force where none is, or to copy the one that is.
-const RETRY: Duration = Duration::from_secs(60);
 /// Orders that may wait.
 const MOST_ORDERS: usize = 4;

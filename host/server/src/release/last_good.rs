@@ -13,7 +13,7 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use portcullis_files::{
-    MAX_ENTRIES, list_bounded, read_bounded, remove_temporary_files, write_atomic,
+    MAX_ENTRIES, free_bytes, list_bounded, read_bounded, remove_temporary_files, write_atomic,
 };
 use portcullis_model::Digest;
 use portcullis_trust::ReleaseSet;
@@ -38,6 +38,14 @@ pub enum NotKept {
     #[error("its files have {bytes} bytes together; at most {MAX_KEPT_BYTES} are kept")]
     TooLarge {
         /// How many.
+        bytes: u64,
+    },
+    /// The disk has too little room.
+    #[error(
+        "its files need {bytes} bytes more on the disk that holds trust.state, of which {MIN_FREE_BYTES} must stay free"
+    )]
+    NoRoom {
+        /// How many bytes are to be written.
         bytes: u64,
     },
     /// The disk.
@@ -84,8 +92,19 @@ impl LastGood {
     /// Copies what a verified release consists of, durably. Files that are there already are not written again.
     ///
     /// # Errors
-    /// The release is too large, or the disk refuses; the copies that were there are whole.
+    /// The release is too large, the disk has no room for it beside [`MIN_FREE_BYTES`], or refuses; the copies that were
+    /// there are whole, and nothing is left of this one.
     pub fn keep(&self, found: &Found, release: &ReleaseSet) -> Result<(), NotKept> {
+        self.keep_with(found, release, &|| free_bytes(&self.folder))
+    }
+
+    /// The same on a disk with so much room.
+    fn keep_with(
+        &self,
+        found: &Found,
+        release: &ReleaseSet,
+        free: &dyn Fn() -> io::Result<u64>,
+    ) -> Result<(), NotKept> {
         let set = found.set_digest();
         let mut files = BTreeMap::from([(set_name(set), found.set.as_slice())]);
         for (folder, ending, bytes) in found.needed(release) {
@@ -98,14 +117,41 @@ impl LastGood {
         for folder in [self.folder.clone(), self.path(PLUGINS), self.path(SETTINGS)] {
             make_folder(&folder).map_err(|why| NotKept::Disk { path: folder, why })?;
         }
-        for (name, bytes) in &files {
-            let path = self.folder.join(name);
-            if !read_bounded(&path, bytes.len() as u64).is_ok_and(|there| there == *bytes) {
-                write(&path, bytes)?;
-            }
+        let is_there = |(name, bytes): &(&String, &&[u8])| {
+            let there = read_bounded(&self.folder.join(name), bytes.len() as u64);
+            there.is_ok_and(|there| there == **bytes)
+        };
+        let missing: Vec<_> = files.iter().filter(|file| !is_there(file)).collect();
+        let bytes = missing.iter().map(|(_, bytes)| bytes.len() as u64).sum::<u64>();
+        let free = free().map_err(|why| NotKept::Disk { path: self.folder.clone(), why })?;
+        if bytes > 0 && free < bytes.saturating_add(MIN_FREE_BYTES) {
+            return Err(NotKept::NoRoom { bytes });
         }
+        let mut begun = Vec::new();
+        let written = missing.iter().try_for_each(|(name, bytes)| {
+            let path = self.folder.join(name);
+            // A file of that name belongs to an earlier copy, and stays.
+            if fs::symlink_metadata(&path).is_err() {
+                begun.push(path.clone());
+            }
+            write(&path, bytes)
+        });
+        let written = written.and_then(|()| self.write_index(&files, set, release.version));
+        if written.is_err() {
+            begun.iter().for_each(|path| drop(fs::remove_file(path)));
+        }
+        written
+    }
+
+    /// Writes the index of a copy, which makes it one.
+    fn write_index(
+        &self,
+        files: &BTreeMap<String, &[u8]>,
+        set: Digest,
+        version: u64,
+    ) -> Result<(), NotKept> {
         let sizes = files.iter().map(|(name, bytes)| (name.clone(), bytes.len() as u64)).collect();
-        let index = Index { kind: KIND.to_owned(), set, version: release.version, files: sizes };
+        let index = Index { kind: KIND.to_owned(), set, version, files: sizes };
         let path = self.folder.join(index_name(set));
         let text = self.seal.close(&index);
         write(&path, &text.map_err(|why| NotKept::Disk { path: path.clone(), why })?)
@@ -204,6 +250,9 @@ const SETTINGS: &str = "settings";
 const KIND: &str = "portcullis last good release v1";
 /// The most bytes of one copy: 512 MiB, as much as a registry's release may have.
 const MAX_KEPT_BYTES: u64 = 512 << 20;
+/// What a copy must leave free on the disk that holds `trust.state`: 1 GiB. The host's memory of trust, and often
+/// the log, are on the same disk, and matter more than a copy.
+const MIN_FREE_BYTES: u64 = 1 << 30;
 /// The largest index: room for some hundred files.
 const MAX_INDEX_BYTES: u64 = 1 << 20;
 /// Settings name people.
@@ -306,5 +355,41 @@ mod tests {
         // What is wrong is put right by keeping it again.
         copies.keep(&found, &set).unwrap();
         assert!(copies.read(digest, &Reading::default()).is_ok());
+    }
+    #[test]
+    fn a_copy_is_not_begun_where_the_disk_would_have_too_little_room_left() {
+        let state = tempfile::tempdir().unwrap();
+        let copies = LastGood::new(state.path(), seal(1));
+        let (found, set) = release(1);
+        let bytes = found.set.len() as u64;
+        let full = copies.keep_with(&found, &set, &|| Ok(bytes + MIN_FREE_BYTES - 1));
+        assert!(matches!(full, Err(NotKept::NoRoom { bytes: needs }) if needs == bytes));
+        assert!(!copies.holds(found.set_digest()));
+        copies.keep_with(&found, &set, &|| Ok(bytes + MIN_FREE_BYTES)).unwrap();
+        // What is there already needs no room.
+        copies.keep_with(&found, &set, &|| Ok(0)).unwrap();
+        assert!(copies.holds(found.set_digest()));
+    }
+
+    #[test]
+    fn nothing_is_left_of_a_copy_that_could_not_be_finished() {
+        let state = tempfile::tempdir().unwrap();
+        let copies = LastGood::new(state.path(), seal(1));
+        let ((one, first), (two, second)) = (release(1), release(2));
+        copies.keep(&one, &first).unwrap();
+        let files = || {
+            let files = fs::read_dir(state.path().join("last-good")).unwrap();
+            let mut names: Vec<_> = files.map(|file| file.unwrap().file_name()).collect();
+            names.sort();
+            names
+        };
+        let before = files();
+        // A folder in the place of its index.
+        let index = state.path().join("last-good").join(index_name(two.set_digest()));
+        fs::create_dir(&index).unwrap();
+        assert!(matches!(copies.keep(&two, &second), Err(NotKept::Disk { .. })));
+        fs::remove_dir(&index).unwrap();
+        assert_eq!(files(), before);
+        assert!(copies.holds(one.set_digest()), "the copy that was there is whole");
     }
 }

@@ -1,0 +1,73 @@
+//! When it is looked again although nothing has changed.
+//!
+//! Invariant: where nothing decides, it is tried again every [`RETRY`]. A copy of the release in force that
+//! could not be made costs a reading of the whole release each time: it is tried less and less often, down to
+//! once in [`MAX_COPY_PAUSE`]. Time is handed in.
+
+use std::time::{Duration, Instant};
+
+/// When it was tried last, and how long to wait for the next time.
+pub(super) struct Retry {
+    tried: Instant,
+    /// The pause before the copy is tried again.
+    copy_pause: Duration,
+}
+
+impl Retry {
+    pub fn new(now: Instant) -> Self {
+        Self { tried: now, copy_pause: RETRY }
+    }
+
+    /// Whether to look again: nothing decides, or there is no copy of what does.
+    pub fn is_due(&mut self, now: Instant, nothing_decides: bool, not_kept: bool) -> bool {
+        if !not_kept {
+            self.copy_pause = RETRY;
+        }
+        let pause = if nothing_decides || !not_kept { RETRY } else { self.copy_pause };
+        if now.saturating_duration_since(self.tried) < pause {
+            return false;
+        }
+        self.tried = now;
+        if not_kept {
+            self.copy_pause = self.copy_pause.saturating_mul(2).min(MAX_COPY_PAUSE);
+        }
+        nothing_decides || not_kept
+    }
+}
+
+/// How often it is tried again to put a release in force where none is, and the first pause before a copy of
+/// the release in force is tried again.
+const RETRY: Duration = Duration::from_secs(60);
+/// The longest pause before a copy is tried again.
+const MAX_COPY_PAUSE: Duration = Duration::from_secs(3_600);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The minutes of a day at which it is due.
+    fn due(nothing_decides: bool, not_kept: bool) -> Vec<u64> {
+        let begin = Instant::now();
+        let mut retry = Retry::new(begin);
+        let at = |minute: &u64| begin + Duration::from_secs(minute * 60);
+        (0..=24 * 60).filter(|minute| retry.is_due(at(minute), nothing_decides, not_kept)).collect()
+    }
+
+    #[test]
+    fn a_copy_is_tried_less_and_less_often_and_a_missing_release_every_minute() {
+        assert_eq!(due(false, true)[..8], [1, 3, 7, 15, 31, 63, 123, 183]);
+        assert_eq!(due(true, false).len(), 24 * 60);
+        assert_eq!(due(true, true).len(), 24 * 60);
+        assert!(due(false, false).is_empty());
+    }
+
+    #[test]
+    fn a_copy_that_was_made_begins_anew() {
+        let begin = Instant::now();
+        let mut retry = Retry::new(begin);
+        let at = |minute: u64| begin + Duration::from_secs(minute * 60);
+        assert!(retry.is_due(at(1), false, true) && retry.is_due(at(3), false, true));
+        assert!(!retry.is_due(at(4), false, false));
+        assert!(retry.is_due(at(5), false, true), "a minute after the last look");
+    }
+}
