@@ -1,8 +1,12 @@
 //! Break-glass: one hook held open for a while, because some people have signed that it may be.
 //!
-//! Invariant: a document works once, for at most an hour after it is opened, and ends by itself; it never lifts a revocation or the record. Opening
-//! needs neither the log nor the network: this thread waits for nothing but a write into the emergency ring, which exists
-//! already, and reads files of its own folder only. What happened is in the log as soon as the log takes records.
+//! Invariant: a document works once, for the minutes that it was signed for, which are at most
+//! [`BreakGlass::MAX_MINUTES`], and ends by itself; it never lifts a revocation or the record. That it is
+//! spent is in the emergency ring, or in the host's own folder, before it holds. Opening needs neither the log
+//! nor the network. This thread writes to these two places, both on the host's own disks: one that hangs holds
+//! it up. The folder of documents is read and its files are renamed on a thread that may hang, for which this
+//! one waits no longer than [`POLL_LIMIT`] at a time. What happened is in the log once the log takes records;
+//! of refusals beyond [`MOST_UNSAID`] that wait for it only the host's log tells.
 
 mod folder;
 
@@ -26,6 +30,7 @@ use crate::error::StartError;
 use crate::file_worker::POLL_LIMIT;
 use crate::host::{Hook, Host};
 use crate::keeper::remembered;
+use crate::late_read::LateRead;
 use crate::memory::{Seal, replace};
 use folder::{GlassFolder, Looked, Opening, Refused, put_away};
 
@@ -52,6 +57,8 @@ pub struct Glass {
     state: Mutex<State>,
     /// Shared with the thread that looks, which may hang.
     folder: Arc<Mutex<GlassFolder>>,
+    /// A look that has not returned.
+    late: LateRead<Option<Looked>>,
     overlooked: AtomicU64,
 }
 
@@ -141,6 +148,7 @@ impl Glass {
             file,
             state: Mutex::new(State { book, ..State::default() }),
             folder: Arc::default(),
+            late: LateRead::default(),
             overlooked: AtomicU64::new(0),
         }
     }
@@ -170,14 +178,14 @@ impl Glass {
         self.overlooked.load(Ordering::Acquire)
     }
 
-    /// Looks at the folder on a thread that may hang with it; `None` where it does not answer, or
-    /// was looked at a moment ago.
+    /// Looks at the folder on a thread that may hang with it; `None` where it does not answer yet, or
+    /// was looked at a moment ago. A look that takes longer is taken up by a later round.
     fn look(&self, host: &Host) -> Option<Looked> {
         let open = |(id, opened): (&String, &Opened)| (!opened.closed).then(|| id.clone());
         let open: Vec<_> = self.state().book.documents.iter().filter_map(open).collect();
         let (folder, path) = (Arc::clone(&self.folder), host.config.trust.break_glass.clone());
         let look = move || folder.lock().unwrap_or_else(PoisonError::into_inner).look(&path, &open);
-        host.files.break_glass.run(POLL_LIMIT, look).flatten()
+        self.late.look(&host.files.break_glass, POLL_LIMIT, None, look).value.flatten()
     }
 
     /// Takes up what a look found, ends what is over, and gives the log what it has not taken yet.
@@ -430,7 +438,7 @@ impl State {
         self.named = self.named.saturating_add(1);
         tracing::error!(code, file = name, sentence, "break-glass refused");
         let sealed = Some(format!("{name}: {sentence}").into_bytes());
-        self.say("break-glass.refused", format!(r#""code":"{code}""#), sealed, None);
+        self.say(REFUSED, format!(r#""code":"{code}""#), sealed, None);
     }
 
     /// Records what was counted in a minute that is over; `everything` that of the present one too.
@@ -444,7 +452,7 @@ impl State {
         for (code, count) in std::mem::take(&mut self.counted) {
             tracing::error!(code, count, "further break-glass files were refused within a minute");
             let fields = format!(r#""code":"{code}","minute":{begin},"count":{count}"#);
-            self.say("break-glass.refused", fields, None, None);
+            self.say(REFUSED, fields, None, None);
         }
     }
 
@@ -455,8 +463,9 @@ impl State {
         sealed: Option<Vec<u8>>,
         slot: Option<Slot>,
     ) {
-        // Bounded: past that a refusal is said in the host's log only.
-        if self.unsaid.len() < MOST_UNSAID {
+        // Bounded: past that a refusal is said in the host's log only. Openings and ends are bounded by
+        // the documents that were signed.
+        if kind != REFUSED || self.unsaid.len() < MOST_UNSAID {
             self.unsaid.push(Unsaid { kind, fields, sealed, slot, said: None });
         }
     }
@@ -570,7 +579,9 @@ const SAVE_EVERY: Duration = Duration::from_secs(10);
 /// Refused files that are recorded by name within a minute.
 const MAX_NAMED_A_MINUTE: u32 = 8;
 const MINUTE_MS: u64 = 60_000;
-/// Records that may wait for the log.
+/// The record of a file that opens nothing.
+const REFUSED: &str = "break-glass.refused";
+/// Records that may wait for the log before further refusals are left out.
 const MOST_UNSAID: usize = 256;
 /// The largest list of opened documents, bytes: tens of thousands of them.
 const MAX_BOOK_BYTES: u64 = 16 << 20;

@@ -4,6 +4,7 @@
 //! plugin. How a host comes up is `prepared`'s matter, what belongs to one hook is `hook`'s.
 
 mod configured;
+mod follow;
 mod hook;
 mod last_good;
 mod prepared;
@@ -16,9 +17,8 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 use portcullis_audit::{Entry, Log, Pseudonym, Pseudonyms, Recovery};
 use portcullis_engine::Engine;
-use portcullis_model::json::quote;
 use portcullis_model::{Cause, Millis};
-use portcullis_trust::{Active, History, Passage, TrustRoot, VerifiedManifest};
+use portcullis_trust::{Active, History, Passage, TrustRoot};
 use thiserror::Error;
 
 use crate::admission::Admission;
@@ -29,7 +29,7 @@ use crate::config::Config;
 use crate::courier::Courier;
 use crate::delivery::Deliveries;
 use crate::error::StartError;
-use crate::file_worker::{FileWorkers, Heartbeat, POLL_LIMIT};
+use crate::file_worker::{FileWorkers, Heartbeat};
 use crate::generation::{Bindings, Generation};
 use crate::glass::Glass;
 use crate::http::counts::UnroutedCounts;
@@ -44,17 +44,15 @@ use crate::outbound::Outbound;
 use crate::progress::Progress;
 use crate::refusals::{Reason, Refusals};
 use crate::registry::Source;
-use crate::release::{
-    Digests, LastGood, Reading, Standing as ReleaseStanding, activation_entry, set_bytes,
-};
+use crate::release::{Digests, LastGood, Reading, Standing as ReleaseStanding, activation_entry};
 use crate::resume::Resumes;
 use crate::retry::Retries;
-use crate::roots::{Arrived, Stopped};
 use crate::telemetry::Telemetry;
 use crate::tls::Tls;
 use crate::trust::{ClockAlarm, TrustedTime};
 
 pub use configured::{Configured, Opened};
+pub use follow::LateTrust;
 pub use hook::Hook;
 pub use prepared::{Prepared, trusted_by};
 
@@ -124,6 +122,8 @@ pub struct Host {
     pub digests: Arc<Digests>,
     /// Threads for file operations that may hang.
     pub files: FileWorkers,
+    /// Reads of arriving trust that have not returned.
+    pub late_trust: LateTrust,
     /// What lay in the folders before any of it was read.
     pub as_found: AsFound,
     /// When housekeeping came round last.
@@ -196,58 +196,6 @@ impl Host {
             self.say(alarm.entry());
         }
         alarms.iter().any(|alarm| matches!(alarm, ClockAlarm::Confirmed { .. }))
-    }
-
-    /// Takes trust roots that have arrived, and stops what they or the set in the folder revoke: at once, whatever becomes of the rest.
-    pub fn follow_trust(&self) -> Option<Stopped> {
-        // Read before the keeper is held, on threads that may hang: what hangs holds up nobody else.
-        let config = Arc::clone(&self.in_force.load().config);
-        let newest = self.root.load().version;
-        let (folder, paths) = (config.trust.roots.clone(), config.release.clone());
-        let arrived = self.files.roots.run(POLL_LIMIT, move || Arrived::read(&folder, newest));
-        let set = self.files.release.run(POLL_LIMIT, move || set_bytes(&paths)).flatten();
-        let mut keeper = self.keeper();
-        let (_, refused) = keeper.follow(&config, arrived.unwrap_or_default(), &self.log);
-        self.root.store(Arc::clone(keeper.root()));
-        let new = keeper.revocations(set.as_deref());
-        self.stop_revoked(&keeper);
-        if !new.is_empty() {
-            keeper.record_revoked(&self.log, &new);
-        }
-        refused
-    }
-
-    /// Stops what a set revokes that lies in no folder: one that a registry offers, and of which perhaps nothing else is taken.
-    pub fn heed(&self, set: &[u8]) {
-        let mut keeper = self.keeper();
-        let new = keeper.revoked_by(set);
-        if !new.is_empty() {
-            self.stop_revoked(&keeper);
-            keeper.record_revoked(&self.log, &new);
-        }
-    }
-
-    /// Stops every binding of what is revoked by now, and says so.
-    fn stop_revoked(&self, keeper: &Keeper) {
-        let in_force = self.in_force.load_full();
-        let Some(generation) = &in_force.generation else { return };
-        let (root, revoked) = (keeper.strictest_root(), &keeper.history().revoked);
-        let is_revoked = |verified: &VerifiedManifest| {
-            let manifest = &verified.manifest;
-            revoked.covers(verified.digest, &manifest.id, manifest.serial)
-                || verified.stands(root).is_err()
-        };
-        for (hook, plugin) in generation.stop(is_revoked) {
-            let hook = in_force.hooks.get(hook).map_or("", |hook| &*hook.name);
-            tracing::error!(
-                hook,
-                plugin,
-                "plugin revoked: it is asked no more, and where it binds every call gets the safe answer"
-            );
-            let mut fields = format!(r#""gen":{},"hook":"{hook}","plugin":"#, generation.number);
-            quote(&mut fields, &plugin);
-            self.say(Entry { kind: "plugin.stopped", fields, sealed: None });
-        }
     }
 
     /// Puts a generation in force for the hooks that are: recorded, durable, then swapped in one exchange. Calls in flight finish on

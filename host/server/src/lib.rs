@@ -40,6 +40,7 @@ mod http;
 mod in_force;
 mod keeper;
 mod lane;
+mod late_read;
 mod listener;
 mod making;
 mod memory;

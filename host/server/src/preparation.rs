@@ -151,7 +151,7 @@ impl Host {
     pub fn begin(&self, wanted: impl Fn() -> bool) {
         while wanted() {
             // What is wrong with files that arrived meanwhile, housekeeping says.
-            drop(self.follow_trust());
+            drop(self.follow_trust(self.as_found.folders));
             self.progress.step("reading the release's folders");
             let made = self.load_release(|paths, set| {
                 // What early calls owe the log need not wait for the release.

@@ -21,7 +21,7 @@ use portcullis_keys::{SecretKey, SymmetricKey};
 use portcullis_model::Millis;
 
 use super::prepared::{file, log_place};
-use super::{Hook, Host};
+use super::{Hook, Host, LateTrust};
 use crate::as_found::AsFound;
 use crate::caller::{CacheKey, Caller, Floors, Kept as KeptKeys, KeyRing};
 use crate::clock::Clock;
@@ -359,6 +359,7 @@ impl Configured {
             standing: ReleaseStanding::default(),
             digests: Arc::default(),
             files: FileWorkers::default(),
+            late_trust: LateTrust::default(),
             as_found,
             housekeeping_beat: Heartbeat::default(),
             break_glass_beat: Heartbeat::default(),

@@ -35,11 +35,19 @@ impl Housekeeper {
         let Some(reloaded) = self.look_at_file(asked) else { return false };
         let folders = self.folders();
         if !asked && !reloaded && folders == self.seen.folders {
-            return true;
+            if host.late_trust.is_heeded() {
+                return true;
+            }
+            // A folder did not answer in time, or its answer was late: the rest follows once it has.
+            self.follow_trust(folders);
+            if !host.late_trust.is_heeded() {
+                return true;
+            }
+        } else {
+            self.seen.folders = folders;
+            // Revocations come first, and hold whatever becomes of the rest.
+            self.follow_trust(folders);
         }
-        self.seen.folders = folders;
-        // Revocations come first, and hold whatever becomes of the rest.
-        self.follow_trust(folders);
         match host.load_release(|paths, set| self.goes_on(paths, set)) {
             Ok(Some(generation)) => match host.activate(generation) {
                 Ok(()) => {}
@@ -103,7 +111,7 @@ impl Housekeeper {
             self.rotate(asked);
             self.asked_again |= self.apply_time_documents();
             let folders = self.folders();
-            if asked || folders != self.seen.heeded {
+            if asked || folders != self.seen.heeded || !self.host.late_trust.is_heeded() {
                 self.follow_trust(folders);
                 let paths = paths.clone();
                 let read = move || release::set_in(&paths);
@@ -125,7 +133,7 @@ impl Housekeeper {
             self.asked_again |= asked;
             self.rotate(asked);
             let folders = self.folders();
-            if asked || folders != self.seen.heeded {
+            if asked || folders != self.seen.heeded || !self.host.late_trust.is_heeded() {
                 self.follow_trust(folders);
             }
             wanted = folders == self.seen.folders && self.seen.file == self.file();
@@ -137,7 +145,7 @@ impl Housekeeper {
     /// Stops what is revoked by now, in these folders; says once what is wrong with a trust root that lies there.
     fn follow_trust(&mut self, folders: Folders) {
         self.seen.heeded = folders;
-        if let Some(stopped) = self.host.follow_trust()
+        if let Some(stopped) = self.host.follow_trust(folders)
             && self.seen.said.insert((folders.roots, stopped.refusal.to_string()))
         {
             self.host.say(refused_entry(&stopped));

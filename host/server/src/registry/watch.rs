@@ -22,6 +22,7 @@ use tokio::time::sleep;
 use super::error::PullError;
 use super::pull::{self, Offer, Placed, Shelf};
 use super::standing::{Outcome, Source};
+use crate::as_found::Folders;
 use crate::config::{Config, ReleasePaths};
 use crate::error::StartError;
 use crate::host::Host;
@@ -320,7 +321,7 @@ fn roots(host: &Host, config: &Config, offer: &Offer) -> Result<Arc<TrustRoot>, 
     }
     if newest.version > before {
         // What is wrong with other files there, housekeeping says.
-        drop(host.follow_trust());
+        drop(host.follow_trust(Folders::default()));
     }
     Ok(Arc::clone(host.keeper().root()))
 }

@@ -9,4 +9,5 @@ mod time_documents;
 pub mod trusted_time;
 
 pub use clock_machine::MAX_SKEW;
+pub use time_documents::Documents;
 pub use trusted_time::{ClockAlarm, ClockState, TrustedTime};

@@ -31,6 +31,9 @@ pub struct AppliedDocuments {
     pub refused: Vec<RefusedDocument>,
 }
 
+/// What lies in the folder: files, and their bytes or why they cannot be read.
+pub type Documents = Vec<(PathBuf, Result<Vec<u8>, String>)>;
+
 /// A document that was refused.
 pub struct RefusedDocument {
     /// Its file.
@@ -48,10 +51,11 @@ impl Host {
     pub fn apply_time_documents(&self) -> AppliedDocuments {
         let folder = self.in_force.load().config.trust.time_documents.clone();
         let mut applied = AppliedDocuments::default();
-        // Read on a thread that may hang: what does not answer is read by a later poll.
+        // Read on a thread that may hang: what is late is taken up by a later poll.
         let worker = &self.files.time_documents;
-        let documents = worker.run(POLL_LIMIT, move || read(&folder)).unwrap_or_default();
-        for (path, content) in documents {
+        let late = &self.late_trust.time_documents;
+        let documents = late.look(worker, POLL_LIMIT, None, move || read(&folder));
+        for (path, content) in documents.value.unwrap_or_default() {
             let used = content
                 .map_err(|why| RefusedDocument::unreadable(&why))
                 .and_then(|envelope| self.apply_time_document(&envelope));
@@ -189,7 +193,7 @@ impl From<Refusal> for RefusedDocument {
 }
 
 /// The documents of the folder, in the order of their names, or why one cannot be read.
-fn read(folder: &Path) -> Vec<(PathBuf, Result<Vec<u8>, String>)> {
+fn read(folder: &Path) -> Documents {
     let listed = list_bounded(folder, &[".json"], MAX_FILES).unwrap_or_default();
     let paths = listed.names.iter().map(|name| folder.join(name));
     let content =

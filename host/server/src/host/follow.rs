@@ -1,0 +1,106 @@
+//! Trust that arrives while the host runs: newer trust roots, and what they or a release set revoke.
+//!
+//! Invariant: what is revoked stops at once, before it is recorded and whatever becomes of the rest. A folder
+//! that does not answer in time holds up nobody, and is read in the end.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use portcullis_audit::Entry;
+use portcullis_model::json::quote;
+use portcullis_trust::VerifiedManifest;
+
+use super::Host;
+use crate::as_found::Folders;
+use crate::file_worker::POLL_LIMIT;
+use crate::keeper::Keeper;
+use crate::late_read::LateRead;
+use crate::release::set_bytes;
+use crate::roots::{Arrived, Stopped};
+use crate::trust::Documents;
+
+/// Reads of arriving trust, and whether the last look got all of it.
+pub struct LateTrust {
+    roots: LateRead<Arrived>,
+    set: LateRead<Option<Vec<u8>>>,
+    /// Of signed documents about the time.
+    pub(crate) time_documents: LateRead<Documents>,
+    heeded: AtomicBool,
+}
+
+impl LateTrust {
+    /// Whether both folders were read as they were at the last look.
+    pub fn is_heeded(&self) -> bool {
+        self.heeded.load(Ordering::Acquire)
+    }
+}
+
+impl Default for LateTrust {
+    fn default() -> Self {
+        Self {
+            roots: LateRead::default(),
+            set: LateRead::default(),
+            time_documents: LateRead::default(),
+            heeded: AtomicBool::new(true),
+        }
+    }
+}
+
+impl Host {
+    /// Takes trust roots that have arrived, and stops what they or the set in the folder revoke: at once, whatever becomes of the rest.
+    /// `folders` is how the folders are now; where one of them does not answer in time, [`LateTrust::is_heeded`] tells so.
+    pub fn follow_trust(&self, folders: Folders) -> Option<Stopped> {
+        // Read before the keeper is held, on threads that may hang: what hangs holds up nobody else.
+        let config = Arc::clone(&self.in_force.load().config);
+        let newest = self.root.load().version;
+        let (folder, paths) = (config.trust.roots.clone(), config.release.clone());
+        let (files, late) = (&self.files, &self.late_trust);
+        let read_roots = move || Arrived::read(&folder, newest);
+        let roots = late.roots.look(&files.roots, POLL_LIMIT, folders.roots, read_roots);
+        let read_set = move || set_bytes(&paths);
+        let set = late.set.look(&files.release, POLL_LIMIT, folders.release, read_set);
+        late.heeded.store(roots.is_whole && set.is_whole, Ordering::Release);
+        let mut keeper = self.keeper();
+        let (_, refused) = keeper.follow(&config, roots.value.unwrap_or_default(), &self.log);
+        self.root.store(Arc::clone(keeper.root()));
+        let new = keeper.revocations(set.value.flatten().as_deref());
+        self.stop_revoked(&keeper);
+        if !new.is_empty() {
+            keeper.record_revoked(&self.log, &new);
+        }
+        refused
+    }
+
+    /// Stops what a set revokes that lies in no folder: one that a registry offers, and of which perhaps nothing else is taken.
+    pub fn heed(&self, set: &[u8]) {
+        let mut keeper = self.keeper();
+        let new = keeper.revoked_by(set);
+        if !new.is_empty() {
+            self.stop_revoked(&keeper);
+            keeper.record_revoked(&self.log, &new);
+        }
+    }
+
+    /// Stops every binding of what is revoked by now, and says so.
+    pub(super) fn stop_revoked(&self, keeper: &Keeper) {
+        let in_force = self.in_force.load_full();
+        let Some(generation) = &in_force.generation else { return };
+        let (root, revoked) = (keeper.strictest_root(), &keeper.history().revoked);
+        let is_revoked = |verified: &VerifiedManifest| {
+            let manifest = &verified.manifest;
+            revoked.covers(verified.digest, &manifest.id, manifest.serial)
+                || verified.stands(root).is_err()
+        };
+        for (hook, plugin) in generation.stop(is_revoked) {
+            let hook = in_force.hooks.get(hook).map_or("", |hook| &*hook.name);
+            tracing::error!(
+                hook,
+                plugin,
+                "plugin revoked: it is asked no more, and where it binds every call gets the safe answer"
+            );
+            let mut fields = format!(r#""gen":{},"hook":"{hook}","plugin":"#, generation.number);
+            quote(&mut fields, &plugin);
+            self.say(Entry { kind: "plugin.stopped", fields, sealed: None });
+        }
+    }
+}

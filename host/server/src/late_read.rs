@@ -1,0 +1,118 @@
+//! A read that may take longer than a look waits: its result is taken up by a later look.
+//!
+//! Invariant: a file system that is slow and answers is read in the end, however short the wait is; one that
+//! hangs keeps nobody waiting for longer than the limit. What is read late counts as read only where the folder
+//! is still as it was when the read began.
+
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use portcullis_model::Digest;
+
+use crate::file_worker::FileWorker;
+
+/// One kind of read. At most one is in progress.
+pub struct LateRead<T>(Mutex<Option<Running<T>>>);
+
+/// A read in progress.
+struct Running<T> {
+    result: Receiver<T>,
+    /// The folder as it was when the read began.
+    of: Option<Digest>,
+}
+
+/// What a look got.
+pub struct Looked<T> {
+    /// What was read; `None` where nothing has come yet.
+    pub value: Option<T>,
+    /// Whether that is the folder as it is now: else it is to be looked at again.
+    pub is_whole: bool,
+}
+
+impl<T> Default for LateRead<T> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<T: Send + 'static> LateRead<T> {
+    /// Reads on the worker's thread, or takes up the read in progress, and waits for at most `limit` for each. `of` is the
+    /// folder as it is now.
+    pub fn look(
+        &self,
+        worker: &FileWorker,
+        limit: Duration,
+        of: Option<Digest>,
+        read: impl FnOnce() -> T + Send + 'static,
+    ) -> Looked<T> {
+        let mut running = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let start = || worker.start(limit, read).map(|result| Running { result, of });
+        let Some(read) = running.take().or_else(start) else {
+            return Looked { value: None, is_whole: false };
+        };
+        match read.result.recv_timeout(limit) {
+            Ok(value) => Looked { value: Some(value), is_whole: read.of == of },
+            Err(RecvTimeoutError::Timeout) => {
+                *running = Some(read);
+                Looked { value: None, is_whole: false }
+            }
+            Err(RecvTimeoutError::Disconnected) => Looked { value: None, is_whole: false },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use super::*;
+
+    const SHORT: Duration = Duration::from_millis(1);
+    const LONG: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn what_comes_late_is_taken_up_and_not_read_twice() {
+        let worker = FileWorker::new("test", LONG);
+        let read = LateRead::default();
+        let (go_on, waits) = channel::<()>();
+        let (one, other) = (Some(Digest([1; 32])), Some(Digest([2; 32])));
+        let slow = move || {
+            let _ = waits.recv();
+            "late"
+        };
+        let looked = read.look(&worker, SHORT, one, slow);
+        assert!(looked.value.is_none() && !looked.is_whole);
+        let looked = read.look(&worker, SHORT, one, || "a second read");
+        assert!(looked.value.is_none() && !looked.is_whole, "the first is still in progress");
+        drop(go_on);
+        let looked = read.look(&worker, LONG, one, || "a second read");
+        assert_eq!((looked.value, looked.is_whole), (Some("late"), true));
+        let looked = read.look(&worker, LONG, other, || "at once");
+        assert_eq!((looked.value, looked.is_whole), (Some("at once"), true));
+    }
+
+    #[test]
+    fn what_was_read_of_a_folder_that_has_changed_is_not_the_whole() {
+        let worker = FileWorker::new("test", LONG);
+        let read = LateRead::default();
+        let (go_on, waits) = channel::<()>();
+        let slow = move || {
+            let _ = waits.recv();
+        };
+        assert!(read.look(&worker, SHORT, Some(Digest([1; 32])), slow).value.is_none());
+        drop(go_on);
+        let looked = read.look(&worker, LONG, Some(Digest([2; 32])), || ());
+        assert!(looked.value.is_some() && !looked.is_whole);
+    }
+
+    #[test]
+    fn a_read_that_panics_is_begun_anew() {
+        let worker = FileWorker::new("test", LONG);
+        let read = LateRead::default();
+        let looked = read.look(&worker, LONG, None, || panic!("on purpose"));
+        assert!(looked.value.is_none() && !looked.is_whole);
+        let looked = read.look(&worker, LONG, None, || 7);
+        assert_eq!((looked.value, looked.is_whole), (Some(7), true));
+    }
+}
