@@ -130,6 +130,12 @@ fn a_document_opens_one_hook_once_and_lifts_what_it_names() {
     host.until_log("code=\"break-glass-spent\"");
     assert!(conflict(&host).stops_a_token());
     host.stop();
+    // Nor without the list of those that were opened alone: the memory of trust knows it too.
+    fs::remove_file(house.path("trust-state/break-glass")).unwrap();
+    let host = house.serve();
+    host.until_log("code=\"break-glass-spent\"");
+    assert!(conflict(&host).stops_a_token());
+    host.stop();
     fs::remove_dir_all(house.path("trust-state")).unwrap();
     let host = house.serve();
     host.until_log("code=\"break-glass-spent\"");

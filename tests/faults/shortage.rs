@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use portcullis_tests::{Answer, Client, Host, House, Raw, SECRET};
+use portcullis_tests::{Answer, Client, Host, House, RELEASE_SET, Raw, SECRET};
+use serde_json::json;
 
 use super::ledger::sign_in;
 use super::{house, trace};
@@ -187,6 +188,41 @@ fn refusals_of_the_present_minute_survive_kill_9_and_a_full_disk() {
     drop(house.serve().stop());
     assert_eq!(house.verify().code, 0);
     assert_eq!(counted(), refused);
+}
+
+#[test]
+fn trust_that_arrives_while_the_disk_is_full_is_recorded_once_there_is_room() {
+    for killed in [false, true] {
+        let house = house();
+        let Some(disk) = SmallDisk::under(&house.path("audit")) else { return };
+        let host = house.serve();
+        Caller::of(&host, 0).until_unrecorded(&disk, 1);
+        let mut set = house.opened("release/release.json");
+        let plugin = set["plugins"].as_object().unwrap().values().next().unwrap();
+        set["revoked"] = json!({"manifests": [plugin["manifest"]]});
+        house.write("release/release.json", house.forge("release", RELEASE_SET, &set.to_string()));
+        host.until_log("plugin revoked");
+        assert_eq!(house.next_root(2, &["root"], |source| source).code, 0);
+        host.until_log("trust root accepted");
+        let host = if killed {
+            host.kill();
+            disk.make_room();
+            house.serve()
+        } else {
+            disk.make_room();
+            host
+        };
+        until(|| house.records_of("trust.root").len() == 2);
+        until(|| house.records_of("trust.revoked").len() == 1);
+        drop(host.stop());
+        // Once is enough.
+        drop(house.serve().stop());
+        assert_eq!(house.verify().code, 0);
+        let versions: Vec<_> =
+            house.records_of("trust.root").iter().map(|it| it["version"].as_u64()).collect();
+        assert_eq!(versions, [Some(1), Some(2)], "killed: {killed}");
+        assert_eq!(house.records_of("trust.revoked").len(), 1, "killed: {killed}");
+    }
 }
 
 /// What a platform counted.

@@ -55,6 +55,8 @@ pub struct Glass {
     seal: Seal,
     file: PathBuf,
     state: Mutex<State>,
+    /// Documents that were spent since the keeper asked last, and until when they could have been opened.
+    spent: Mutex<BTreeMap<String, Millis>>,
     /// Shared with the thread that looks, which may hang.
     folder: Arc<Mutex<GlassFolder>>,
     /// A look that has not returned.
@@ -147,6 +149,7 @@ impl Glass {
             seal,
             file,
             state: Mutex::new(State { book, ..State::default() }),
+            spent: Mutex::default(),
             folder: Arc::default(),
             late: LateRead::default(),
             overlooked: AtomicU64::new(0),
@@ -167,6 +170,16 @@ impl Glass {
             };
             state.book.documents.entry(id.clone()).or_insert_with(gone);
         }
+    }
+
+    /// Takes what the keeper has to remember: the log's head that it keeps may be past the records of these.
+    pub fn take_spent(&self) -> History {
+        let spent = std::mem::take(&mut *self.newly_spent());
+        History { spent, ..History::default() }
+    }
+
+    fn newly_spent(&self) -> MutexGuard<'_, BTreeMap<String, Millis>> {
+        self.spent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -351,6 +364,7 @@ impl Glass {
             ..History::default()
         };
         let fields = remembered(&fields, &piece).unwrap_or(fields);
+        self.newly_spent().extend(piece.spent);
         let mut sealed = String::from("{");
         for (comma, name, text) in [
             ("", "person", &opening.person),
@@ -561,6 +575,7 @@ pub fn recovered(host: &Host, hook: &str, id: &[u8; 32], opened: Millis) -> Opti
         .filter(|id| id.bytes().all(|byte| byte.is_ascii_hexdigit()))?;
     let spent = BTreeMap::from([(id.to_owned(), Millis(opened.0.saturating_add(LONGEST_VALID.0)))]);
     host.glass.spend(&spent);
+    host.glass.newly_spent().extend(spent.clone());
     let mut fields = format!(r#""id":"{id}","opened":{opened},"hook":"#);
     quote(&mut fields, hook);
     let fields = remembered(&fields, &History { spent, ..History::default() }).ok()?;

@@ -419,7 +419,7 @@ impl Host {
             tracing::error!(%error, "the log did not close in order; it recovers at the next start");
         }
         // The head that the log was closed with is what the next start holds it against.
-        self.keeper().end();
+        self.keeper().end(|| self.glass.take_spent());
     }
 
     fn start_entry(&self, recovery: &Recovery) -> Entry {

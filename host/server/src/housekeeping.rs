@@ -217,7 +217,7 @@ impl Housekeeper {
         self.scan_strays();
         host.keys.load().iter().for_each(|keys| keys.tend(false));
         report(&host, false);
-        host.keeper().refresh();
+        host.refresh_keeper();
         if host.check_clock() {
             // What was refused for the clock's sake.
             self.asked = true;

@@ -1,7 +1,7 @@
 //! The keeper of what must not be forgotten: trust roots, the memory of what was active, revoked and spent, and its second copy.
 //!
-//! Invariant: a change is in the log before it is in the files, and in the files before anything is decided by it, but for a revocation,
-//! which holds at once. A log that is not the one that is remembered is never signed. Blocks on disks, so it never runs on a
+//! Invariant: a change is in the log before it is in the files, and in the files before anything is decided by it, but for a revocation
+//! and a trust root, which hold at once; what the log did not take of them is recorded when it goes on, in this run or a later one. A log that is not the one that is remembered is never signed. Blocks on disks, so it never runs on a
 //! thread that serves connections.
 
 mod arrivals;
@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use portcullis_audit::Record;
 use portcullis_audit::disk::OsDisk;
+use portcullis_audit::{Log, Record};
 use portcullis_files::{create_private_folder, list_bounded};
 use portcullis_keys::{PublicKey, SecretKey, SymmetricKey};
 use portcullis_model::json::quote;
@@ -26,6 +26,7 @@ use crate::config::Config;
 use crate::error::StartError;
 use crate::file_worker::{FileWorkers, START_LIMIT};
 use crate::memory::{Kept, Memory, Seal, Standing, reader, replace};
+use crate::observe::log_limit::LOG_LIMITS;
 use crate::own_folder::{OwnFolder, STATE_HINT};
 use crate::release::{ReleaseError, Trusted, issued, set_and_downgrade};
 use crate::roots::{Arrived, Roots, mark};
@@ -61,6 +62,8 @@ pub struct Keeper {
     pending_root: Option<Arc<TrustRoot>>,
     /// When the file was written last.
     saved: Option<Instant>,
+    /// When the log was given last what it had not taken.
+    retried: Option<Instant>,
     log: Option<(PathBuf, PublicKey)>,
     /// The folder that it writes, once it may.
     folder: Option<OwnFolder>,
@@ -146,6 +149,7 @@ impl Keeper {
             trusted_time: Arc::new(TrustedTime::new(clock.clone(), Millis(0), &[])),
             pending_root: None,
             saved: None,
+            retried: None,
             log: None,
             folder: None,
         };
@@ -277,8 +281,9 @@ impl Keeper {
             self.memory.retired.insert(earlier);
         }
         self.log = Some((place.directory.clone(), place.signer.public().clone()));
-        let mut read =
-            if self.own.origin() == Some(origin) { self.own.clone() } else { Memory::default() };
+        // Where the log lacks some of it, the log is read from its beginning to find out what.
+        let is_whole = self.own.origin() == Some(origin) && !self.own.unrecorded;
+        let mut read = if is_whole { self.own.clone() } else { Memory::default() };
         if let Some(log) = &log {
             read.catch_up(log).map_err(StartError::Reading)?;
         }
@@ -298,10 +303,14 @@ impl Keeper {
         })
     }
 
-    /// Brings the files up to the log's head: the second copy as it moves, the host's own once a minute.
-    pub fn refresh(&mut self) {
+    /// Brings the files up to the log's head: the second copy as it moves, the host's own once a minute. Gives the log what
+    /// it has not taken yet, where it takes records again. `learn` gives what others have given the log to record: asked after
+    /// the head was read, so that no head is kept without it.
+    pub fn refresh(&mut self, log: &Log, learn: impl FnOnce() -> History) {
         let head = self.memory.head.clone();
         self.read_head();
+        self.learn(&learn());
+        self.say_again(log);
         let due = self.saved.is_none_or(|saved| saved.elapsed() > SAVE_EVERY);
         if due {
             self.saved_or_said();
@@ -310,9 +319,11 @@ impl Keeper {
         }
     }
 
-    /// Writes everything a last time, waits a moment for the second copy, and gives the folder back.
-    pub fn end(&mut self) {
+    /// Writes everything a last time, waits a moment for the second copy, and gives the folder back. `learn` is as in
+    /// [`Keeper::refresh`].
+    pub fn end(&mut self, learn: impl FnOnce() -> History) {
         self.read_head();
+        self.learn(&learn());
         self.saved_or_said();
         drop(self.folder.take());
     }
@@ -341,7 +352,16 @@ impl Keeper {
 
     fn saved_or_said(&mut self) {
         if let Err(error) = self.save() {
-            tracing::error!(%error, file = %self.file.display(), "what must not be forgotten could not be written; the log has it");
+            // The next round tries again.
+            self.saved = None;
+            if LOG_LIMITS.admit("trust.state-not-written", "", Instant::now()) {
+                tracing::error!(
+                    event = "trust.state-not-written",
+                    %error,
+                    file = %self.file.display(),
+                    "what must not be forgotten could not be written to the host's own folder; the host tries again by itself"
+                );
+            }
         }
         let unseen = self.witness.as_ref().is_some_and(|witness| !witness.flush(WITNESS_WAIT));
         if unseen {
@@ -350,6 +370,7 @@ impl Keeper {
     }
 
     fn save(&mut self) -> std::io::Result<()> {
+        self.memory.unrecorded = self.is_unrecorded();
         replace(&self.file, &self.memory.to_bytes(&self.seal)?)?;
         self.saved = Some(Instant::now());
         self.give();
@@ -394,3 +415,6 @@ fn unusable(what: &'static str, path: &Path, why: &str, hint: Option<&str>) -> S
 const SAVE_EVERY: Duration = Duration::from_secs(60);
 /// How long a change waits for the second copy.
 const WITNESS_WAIT: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,8 @@
 //! What the host remembers of trust, in a file of its own: what was active, accepted, revoked and spent, and the head of the log then.
 //!
 //! Invariant: the log is the truth and the file is how far it has been read. Every change is a record first (its member `remember`), then in
-//! the file; a file that is missing, cut or not ours costs a reading of the log, never a memory. It is authenticated with a key that is
+//! the file; a file that is missing, cut or not ours costs a reading of the log, never a memory. A change that holds although the log took no
+//! record of it is in the file too, which then tells that not everything is recorded. It is authenticated with a key that is
 //! derived from the host's sealing key, so that nobody who can only write files can make the host forget.
 
 use std::io;
@@ -26,6 +27,10 @@ pub struct Memory {
     pub history: History,
     /// Origins of logs that this host must never sign again.
     pub retired: std::collections::BTreeSet<String>,
+    /// Whether some of the history is in no record of the log: a start then finds out from the log itself
+    /// what is. Absent from the file where it is not so.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub unrecorded: bool,
 }
 
 /// Authenticates memories.
@@ -202,6 +207,11 @@ fn piece(leaf: &[u8]) -> Option<History> {
     }
     let leaf: Leaf = serde_json::from_slice(leaf).ok()?;
     KINDS.iter().any(|kind| leaf.t.starts_with(kind)).then_some(leaf.remember)?
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands out references")]
+fn is_false(flag: &bool) -> bool {
+    !*flag
 }
 
 fn unhex(text: &str) -> Option<Vec<u8>> {

@@ -1,8 +1,8 @@
 //! The trust roots that this host has accepted, and the next ones as they arrive.
 //!
 //! Invariant: the newest root is reached from the pinned one, or from one that this host remembers by digest, by a chain without a gap; what
-//! was accepted is kept in the host's own folder before it is used, so no older root and no other root of the same number is ever
-//! taken again. Reads files, so it never runs on a thread that serves connections.
+//! was accepted is kept in the host's own folder, as soon as that can be written, and remembered by digest, so no older root and no other
+//! root of the same number is ever taken again. Reads files, so it never runs on a thread that serves connections.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -108,11 +108,7 @@ impl Roots {
         let before = self.newest.version;
         let Arrived { mut candidates, malformed, .. } = arrived;
         let stopped = self.walk(&mut candidates).or(malformed);
-        let new = self
-            .accepted
-            .range(before.saturating_add(1)..)
-            .map(|(_, accepted)| Arc::clone(&accepted.root));
-        (new.collect(), stopped)
+        (self.after(before), stopped)
     }
 
     /// The root in force.
@@ -125,7 +121,21 @@ impl Roots {
         self.accepted.get(&version).map_or(&self.newest, |accepted| &accepted.root)
     }
 
-    /// Keeps what was accepted in the host's own folder, durably.
+    /// The accepted roots after this number, the oldest first.
+    pub fn after(&self, version: u64) -> Vec<Arc<TrustRoot>> {
+        let after = self.accepted.range(version.saturating_add(1)..);
+        after.map(|(_, accepted)| Arc::clone(&accepted.root)).collect()
+    }
+
+    /// Whether every accepted root lies in the host's own folder.
+    pub fn are_kept(&self) -> bool {
+        self.accepted.values().all(|accepted| accepted.kept)
+    }
+
+    /// Keeps what was accepted in the host's own folder, durably. Writes only what is not there.
+    ///
+    /// # Errors
+    /// The disk refuses; what was not kept is kept by the next call.
     pub fn keep(&mut self, trust: &Trust) -> std::io::Result<()> {
         let folder = kept_folder(trust);
         create_private_folder(&folder)?;

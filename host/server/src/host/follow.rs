@@ -81,6 +81,13 @@ impl Host {
         }
     }
 
+    /// Brings the keeper's files up to the log, and tries again what could not be written or recorded.
+    pub fn refresh_keeper(&self) {
+        let mut keeper = self.keeper();
+        keeper.keep_roots(&self.in_force.load().config);
+        keeper.refresh(&self.log, || self.glass.take_spent());
+    }
+
     /// Stops every binding of what is revoked by now, and says so.
     pub(super) fn stop_revoked(&self, keeper: &Keeper) {
         let in_force = self.in_force.load_full();

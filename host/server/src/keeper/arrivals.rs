@@ -3,12 +3,15 @@
 //! Invariant: a revocation holds from the moment at which it is read, before it is recorded. A trust root
 //! follows the newest one by its signatures, or is refused. Reads no file.
 
+use std::time::Instant;
+
 use portcullis_audit::{Entry, Log};
 use portcullis_trust::{History, RevokedPlugins, verify_revocations};
 
 use super::recording::root_fields;
 use super::{Finding, Keeper};
 use crate::config::Config;
+use crate::observe::log_limit::LOG_LIMITS;
 use crate::roots::{Arrived, Stopped, mark};
 
 impl Keeper {
@@ -32,11 +35,9 @@ impl Keeper {
         }
         self.pending_root = None;
         self.roots = ahead;
+        self.keep_roots(config);
         if new.is_empty() {
             return (false, stopped);
-        }
-        if let Err(error) = self.roots.keep(&config.trust) {
-            tracing::error!(%error, "an accepted trust root could not be kept; the log has it");
         }
         for root in &new {
             tracing::info!(version = root.version, "trust root accepted");
@@ -45,6 +46,24 @@ impl Keeper {
         }
         self.saved_or_said();
         (true, stopped)
+    }
+
+    /// Keeps accepted trust roots in the host's own folder, where they are not there yet.
+    pub fn keep_roots(&mut self, config: &Config) {
+        if self.roots.are_kept() {
+            return;
+        }
+        if let Err(error) = self.roots.keep(&config.trust)
+            && LOG_LIMITS.admit("trust.root-not-kept", "", Instant::now())
+        {
+            tracing::error!(
+                event = "trust.root-not-kept",
+                %error,
+                folder = %config.trust.state.display(),
+                "an accepted trust root is in force and could not be written to the host's own folder; the host \
+                 tries again by itself: leave the file in trust.roots until then"
+            );
+        }
     }
 
     /// What is revoked that was not before: by the trust root in force, and by the set in the folder. It holds from here on; recording it is

@@ -1,29 +1,33 @@
 //! Records about trust: what is remembered goes into the log, in pieces that fit a record.
 //!
 //! Invariant: nothing counts as recorded before its record is durable. What must hold at once is remembered
-//! although its record is not; what is remembered and in no record is given to the log again by
-//! [`Keeper::say_findings`]. Writes no file of its own.
+//! although its record is not; what is remembered and in no record is given to the log again, in this run
+//! ([`Keeper::say_again`]) or by the next start. A record that became durable unnoticed is made twice, never
+//! left out. Writes no file of its own.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use portcullis_audit::{Entry, Log, Pending};
 use portcullis_model::Digest;
 use portcullis_trust::{History, RevokedPlugins, TrustRoot};
 
-use super::{Finding, Keeper};
+use super::Keeper;
+use crate::observe::log_limit::LOG_LIMITS;
+use crate::roots::mark;
 
 impl Keeper {
-    /// Says what was found at the start, and everything that is remembered and not in this log yet.
+    /// Records what was found at the start, and everything that is remembered and not in this log yet. What the log does not
+    /// take is given to it again by [`Keeper::refresh`].
     pub fn say_findings(&mut self, log: &Log) {
-        for Finding { kind, fields } in std::mem::take(&mut self.findings) {
-            say(log, Entry { kind, fields, sealed: None });
-        }
+        let findings = std::mem::take(&mut self.findings).into_iter();
+        self.findings = findings.filter(|it| !append(log, it.kind, it.fields.clone())).collect();
         let all = self.memory.history.clone();
-        if all.root.is_some() && all.root > self.recorded.root {
-            self.record(
-                log,
-                "trust.root",
-                &root_fields(self.roots.newest()),
-                &History { root: all.root, ..History::default() },
-            );
+        if all.root > self.recorded.root {
+            for root in self.unrecorded_roots() {
+                let piece = History { root: Some(mark(&root)), ..History::default() };
+                self.record(log, "trust.root", &root_fields(&root), &piece);
+            }
         }
         for revoked in all.revoked.pieces(PIECE) {
             if !self.recorded.revoked.includes(&revoked) {
@@ -85,17 +89,49 @@ impl Keeper {
         self.saved_or_said();
     }
 
-    pub(super) fn record(&mut self, log: &Log, kind: &'static str, fields: &str, piece: &History) {
-        let fields = match remembered(fields, piece) {
-            Ok(fields) => fields,
-            Err(error) => return tracing::error!(kind, %error, "a record could not be written"),
-        };
-        match log.append(Entry { kind, fields, sealed: None }).map(Pending::wait) {
-            Ok(Ok(_)) => drop(self.recorded.join(piece)),
-            Ok(Err(error)) => tracing::error!(kind, %error, "a record about trust is not durable"),
-            Err(refused) => tracing::error!(kind, %refused, "a record about trust was not taken"),
+    /// Remembers what the records of others tell.
+    pub(super) fn learn(&mut self, piece: &History) {
+        if !piece.is_empty() {
+            self.remember(piece);
         }
+    }
+
+    /// Gives the log what it has not taken, unless it still takes nothing.
+    pub(super) fn say_again(&mut self, log: &Log) {
+        let is_due = self.retried.is_none_or(|retried| retried.elapsed() >= RECORD_AGAIN);
+        let is_owed = self.memory.unrecorded || !self.findings.is_empty();
+        if is_owed && is_due && log.health().stopped.is_none() {
+            self.retried = Some(Instant::now());
+            self.say_findings(log);
+        }
+    }
+
+    /// Whether something is remembered that is in no durable record.
+    pub(super) fn is_unrecorded(&self) -> bool {
+        // Activations are never part of a record: `active` tells as much.
+        let all = History { activations: Vec::new(), ..self.memory.history.clone() };
+        all.beyond(&self.recorded)
+    }
+
+    pub(super) fn record(&mut self, log: &Log, kind: &'static str, fields: &str, piece: &History) {
         self.memory.history.join(piece);
+        match remembered(fields, piece) {
+            Ok(fields) => {
+                if append(log, kind, fields) {
+                    self.recorded.join(piece);
+                }
+            }
+            Err(error) => tracing::error!(kind, %error, "a record could not be written"),
+        }
+    }
+
+    /// The accepted roots that the log does not tell of, the oldest first: of a log that tells of none, the
+    /// newest.
+    fn unrecorded_roots(&self) -> Vec<Arc<TrustRoot>> {
+        match self.recorded.root {
+            Some(known) => self.roots.after(known.version),
+            None => vec![Arc::clone(self.roots.newest())],
+        }
     }
 }
 
@@ -127,12 +163,25 @@ fn floors(all: &History, known: &History) -> Vec<History> {
     pieces
 }
 
-fn say(log: &Log, entry: Entry) {
-    let kind = entry.kind;
-    if let Err(refused) = log.append(entry) {
-        tracing::error!(kind, %refused, "a record could not be appended");
+/// Appends a record about trust and waits until it is durable; returns whether it is.
+fn append(log: &Log, kind: &'static str, fields: String) -> bool {
+    let why = match log.append(Entry { kind, fields, sealed: None }).map(Pending::wait) {
+        Ok(Ok(_)) => return true,
+        Ok(Err(error)) => error.to_string(),
+        Err(refused) => refused.to_string(),
+    };
+    if LOG_LIMITS.admit("trust.not-recorded", kind, Instant::now()) {
+        tracing::error!(
+            event = "trust.not-recorded",
+            kind,
+            why,
+            "a record about trust is not in the log; what it tells of holds, and it is recorded when the log takes records again"
+        );
     }
+    false
 }
 
 /// Names of plugins that one record has room for.
 const PIECE: usize = 32;
+/// How often the log is given again what it has not taken, while it takes records.
+const RECORD_AGAIN: Duration = Duration::from_secs(5);

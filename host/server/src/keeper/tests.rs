@@ -1,0 +1,184 @@
+//! What is remembered although the log did not take it, in this run and after a restart.
+
+use std::fs;
+
+use portcullis_audit::{Options, SealKey, Sealer};
+use portcullis_trust::{RevokedPlugins, RootSource, sign};
+
+use super::*;
+
+/// A folder with everything that a keeper reads.
+struct Home {
+    folder: tempfile::TempDir,
+    config: Config,
+    place: Place,
+    root_key: SecretKey,
+    source: String,
+}
+
+impl Home {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let key = |name: &str, seed| SecretKey::from_seed(name, &[seed; 32]).unwrap();
+        let (root_key, release) = (key("root.example", 1), key("release.example", 2));
+        let log = key("log.example/2026", 3);
+        let source = format!(
+            "[validity]\ndays = 365\n[root]\nkeys = [\"{}\"]\nthreshold = 1\n[release]\nkeys = [\"{}\"]\n\
+             threshold = 1\n[log]\nkeys = [\"{}\"]\n[[publisher]]\nname = \"team\"\nkeys = [\"{}\"]\n\
+             threshold = 1\nplugin_prefix = \"org.example.\"\nhooks = [\"okta.token\"]\n",
+            root_key.public(),
+            release.public(),
+            log.public(),
+            key("team.example", 4).public(),
+        );
+        let text = "[listen]\naddress = \"127.0.0.1:0\"\n[trust]\nroot = \"root.json\"\n[release]\nset = \"set.json\"\n\
+             plugins = \"plugins\"\nsettings = \"settings\"\n[audit]\ndirectory = \"audit\"\norigin = \"log.example/2026\"\n\
+             signing_key = \"k\"\nsealing_key = \"k\"\npseudonym_key = \"k\"\n[[hook]]\nname = \"token\"\n\
+             kind = \"okta.token\"\npath = \"/token\"\ncaller = { secret_file = \"secret\" }\n";
+        let file = folder.path().join("portcullis.toml");
+        fs::write(&file, text).unwrap();
+        let config = Config::load(&file).unwrap();
+        let place = Place { directory: config.audit.directory.clone(), signer: Arc::new(log) };
+        let home = Self { folder, config, place, root_key, source };
+        home.sign("root.json", None);
+        fs::create_dir(home.folder.path().join("trust-roots")).unwrap();
+        home
+    }
+
+    /// Signs a trust root, which follows another one.
+    fn sign(&self, name: &str, before: Option<&TrustRoot>) {
+        let source = RootSource::parse(&self.source).unwrap();
+        let payload = source.to_payload(before, Clock::system().now()).unwrap();
+        let root = sign(TrustRoot::PAYLOAD_TYPE, &payload, &[&self.root_key]);
+        fs::write(self.folder.path().join(name), root).unwrap();
+    }
+
+    fn log(&self) -> Log {
+        let sealer = Sealer::new(SealKey::new(SymmetricKey::from_bytes([9; 32])));
+        let signer = Arc::clone(&self.place.signer);
+        let clock = Arc::new(|| Clock::system().now().0.into());
+        let directory = self.place.directory.clone();
+        let options = Options::new(directory, "default".to_owned(), signer, sealer, clock);
+        Log::open(Options { segment_bytes: 2 << 20, ..options }).unwrap().0
+    }
+
+    fn keeper(&self) -> Keeper {
+        let sealing = SymmetricKey::from_bytes([7; 32]);
+        Keeper::prepare(&self.config, &sealing, &self.place, &Clock::system()).unwrap()
+    }
+
+    /// A start: keeper and log, with everything said that was to be said.
+    fn start(&self) -> (Keeper, Log) {
+        let mut keeper = self.keeper();
+        let log = self.log();
+        keeper.begin(&self.config, &self.place).unwrap();
+        keeper.say_findings(&log);
+        (keeper, log)
+    }
+
+    fn count(&self, kind: &str) -> usize {
+        let key = self.place.signer.public();
+        let log = reader(&OsDisk, &self.place.directory, key).unwrap().unwrap();
+        let mut count = 0;
+        let it = |_, leaf: &[u8]| count += usize::from(Record::parse(leaf).unwrap().kind == kind);
+        log.scan(0, it).unwrap();
+        count
+    }
+}
+
+fn revoked(serial: u64) -> RevokedPlugins {
+    let serials = [("org.example.a".to_owned(), [serial].into())].into();
+    RevokedPlugins { serials, ..RevokedPlugins::default() }
+}
+
+/// A revocation and a trust root arrive while the log takes nothing.
+fn miss(home: &Home, keeper: &mut Keeper, stopped: &Log) {
+    let new = revoked(3);
+    keeper.memory.history.revoked.merge(&new);
+    keeper.record_revoked(stopped, &new);
+    home.sign("trust-roots/2.json", Some(keeper.root()));
+    let arrived = Arrived::read(&home.config.trust.roots, 1);
+    assert!(keeper.follow(&home.config, arrived, stopped).0);
+    assert!(keeper.memory.unrecorded, "the file tells that the log lacks something");
+    assert!(keeper.history().revoked.includes(&new) && keeper.root().version == 2);
+}
+
+#[test]
+fn what_the_log_did_not_take_is_recorded_when_it_takes_records_again() {
+    let home = Home::new();
+    let (mut keeper, log) = home.start();
+    assert!(!keeper.memory.unrecorded);
+    log.close().unwrap();
+    miss(&home, &mut keeper, &log);
+    keeper.refresh(&log, History::default);
+    assert!(keeper.memory.unrecorded, "the log still takes nothing");
+    drop(log);
+    let log = home.log();
+    keeper.refresh(&log, History::default);
+    assert!(keeper.memory.unrecorded, "it is not tried again at once");
+    keeper.retried = None;
+    keeper.refresh(&log, History::default);
+    assert!(!keeper.memory.unrecorded);
+    // Once is enough.
+    keeper.retried = None;
+    keeper.refresh(&log, History::default);
+    log.close().unwrap();
+    assert_eq!((home.count("trust.revoked"), home.count("trust.root")), (1, 2));
+}
+
+#[test]
+fn what_the_log_did_not_take_is_recorded_by_the_next_start() {
+    let home = Home::new();
+    let (mut keeper, log) = home.start();
+    log.close().unwrap();
+    miss(&home, &mut keeper, &log);
+    keeper.end(History::default);
+    drop((keeper, log));
+    for _ in 0..2 {
+        let (mut keeper, log) = home.start();
+        assert!(!keeper.memory.unrecorded);
+        assert!(keeper.history().revoked.includes(&revoked(3)));
+        log.close().unwrap();
+        keeper.end(History::default);
+        assert_eq!((home.count("trust.revoked"), home.count("trust.root")), (1, 2));
+    }
+}
+
+#[test]
+fn what_a_start_found_is_recorded_although_the_log_took_nothing_then() {
+    let home = Home::new();
+    fs::create_dir_all(&home.config.trust.state).unwrap();
+    fs::write(home.config.trust.state.join(MEMORY), "not ours").unwrap();
+    let mut keeper = home.keeper();
+    let log = home.log();
+    keeper.begin(&home.config, &home.place).unwrap();
+    log.close().unwrap();
+    keeper.say_findings(&log);
+    drop(log);
+    let log = home.log();
+    keeper.refresh(&log, History::default);
+    log.close().unwrap();
+    assert_eq!((home.count("trust.spoilt"), home.count("trust.root")), (1, 1));
+}
+
+#[test]
+fn a_trust_root_that_could_not_be_kept_is_kept_once_the_disk_takes_it() {
+    let home = Home::new();
+    let (mut keeper, log) = home.start();
+    // A file in the place of the folder: whoever the test runs as, nothing can be written there.
+    let kept = home.config.trust.state.join("roots");
+    fs::remove_dir_all(&kept).unwrap();
+    fs::write(&kept, "").unwrap();
+    home.sign("trust-roots/2.json", Some(keeper.root()));
+    let arrived = Arrived::read(&home.config.trust.roots, 1);
+    assert!(keeper.follow(&home.config, arrived, &log).0);
+    fs::remove_file(&kept).unwrap();
+    keeper.keep_roots(&home.config);
+    assert!(kept.join("000002.json").exists());
+    // It is the host's own copy that the next start goes by.
+    fs::remove_file(home.folder.path().join("trust-roots/2.json")).unwrap();
+    log.close().unwrap();
+    keeper.end(History::default);
+    drop((keeper, log));
+    assert_eq!(home.start().0.root().version, 2);
+}
