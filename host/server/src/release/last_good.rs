@@ -42,7 +42,7 @@ pub enum NotKept {
     },
     /// The disk has too little room.
     #[error(
-        "its files need {bytes} bytes more on the disk that holds trust.state, of which {MIN_FREE_BYTES} must stay free"
+        "it needs {bytes} bytes on the disk that holds trust.state, and {MIN_FREE_BYTES} bytes must stay free beside it"
     )]
     NoRoom {
         /// How many bytes are to be written.
