@@ -12,14 +12,12 @@ mod folder;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use portcullis_audit::{Entry, Pending, Slot};
+use portcullis_audit::{Entry, Slot};
 use portcullis_files::read_bounded;
 use portcullis_model::json::quote;
 use portcullis_model::{Decision, Digest, Finding, Millis};
@@ -32,6 +30,7 @@ use crate::host::{Hook, Host};
 use crate::keeper::remembered;
 use crate::late_read::LateRead;
 use crate::memory::{Seal, replace};
+use crate::outbox::Outbox;
 use folder::{GlassFolder, Looked, Opening, Refused, put_away};
 
 /// A document in force on a hook.
@@ -73,7 +72,8 @@ pub struct Watch {
 #[derive(Default)]
 struct State {
     book: Book,
-    unsaid: Vec<Unsaid>,
+    /// Records that the log has not taken for good yet, with the slots of the ring that they free.
+    unsaid: Outbox<Option<Slot>>,
     /// Names in the folder that were refused, with the code.
     refused: BTreeSet<String>,
     /// The minute that is counted, since 1970.
@@ -107,15 +107,6 @@ struct Opened {
     /// is set back gives any of it back.
     #[serde(default)]
     used: u64,
-}
-
-/// A record that the log has not taken for good yet.
-struct Unsaid {
-    kind: &'static str,
-    fields: String,
-    sealed: Option<Vec<u8>>,
-    slot: Option<Slot>,
-    said: Option<Pending>,
 }
 
 impl Open {
@@ -418,7 +409,6 @@ impl Glass {
             glass.store(None);
             open.calls.load(Ordering::Relaxed)
         });
-        tracing::error!(hook = name, id, why, calls, "break-glass is over");
         // Where the folder does not answer, its file stays and is refused as spent.
         let (folder, its_id) = (host.config.trust.break_glass.clone(), id.to_owned());
         let _ = host.files.break_glass.run(POLL_LIMIT, move || put_away(&folder, &its_id));
@@ -429,6 +419,8 @@ impl Glass {
             None,
         );
         self.save(state);
+        // After that: whoever reads this line finds the host as it is.
+        tracing::error!(hook = name, id, why, calls, "break-glass is over");
     }
 
     fn save(&self, state: &State) -> bool {
@@ -480,38 +472,15 @@ impl State {
         // Bounded: past that a refusal is said in the host's log only. Openings and ends are bounded by
         // the documents that were signed.
         if kind != REFUSED || self.unsaid.len() < MOST_UNSAID {
-            self.unsaid.push(Unsaid { kind, fields, sealed, slot, said: None });
+            self.unsaid.add(Entry { kind, fields, sealed }, slot);
         }
     }
 
     /// Gives the log what it will take, and frees the ring's slots of what it has.
     fn give(&mut self, host: &Host) {
-        for unsaid in self.unsaid.iter_mut().filter(|unsaid| unsaid.said.is_none()) {
-            let (kind, fields, sealed) =
-                (unsaid.kind, unsaid.fields.clone(), unsaid.sealed.clone());
-            match host.log.append(Entry { kind, fields, sealed }) {
-                Ok(pending) => unsaid.said = Some(pending),
-                // In order: what comes later waits too.
-                Err(_) => break,
-            }
+        for slot in self.unsaid.give(&host.log).into_iter().flatten() {
+            drop(host.log.ring().settle(slot));
         }
-        self.unsaid.retain_mut(|unsaid| {
-            let Some(said) = &mut unsaid.said else { return true };
-            match Pin::new(said).poll(&mut Context::from_waker(Waker::noop())) {
-                Poll::Pending => true,
-                // The log took nothing: it is said again when the log goes on.
-                Poll::Ready(Err(_)) => {
-                    unsaid.said = None;
-                    true
-                }
-                Poll::Ready(Ok(_)) => {
-                    if let Some(slot) = unsaid.slot {
-                        drop(host.log.ring().settle(slot));
-                    }
-                    false
-                }
-            }
-        });
     }
 
     fn remind(&mut self, host: &Host) {

@@ -41,6 +41,7 @@ use crate::net::connection_limit::ConnectionLimiter;
 use crate::observe::log_limit::LOG_LIMITS;
 use crate::obstacles::Obstacles;
 use crate::outbound::Outbound;
+use crate::outbox::Outbox;
 use crate::progress::Progress;
 use crate::refusals::{Reason, Refusals};
 use crate::registry::Source;
@@ -132,6 +133,8 @@ pub struct Host {
     pub break_glass_beat: Heartbeat,
     /// Copies of what is in force, for a start whose release folders are damaged.
     pub last_good: LastGood,
+    /// Records that nobody waits for, until they are durable.
+    unsaid: Mutex<Outbox<()>>,
     engine: Engine,
     seeds: AtomicU64,
     /// Random, and each used once.
@@ -365,8 +368,16 @@ impl Host {
         self.engine.reset_still_holds()
     }
 
-    /// Appends a record that nobody waits for; says whether the log took it.
+    /// Appends a record that nobody waits for. Where the log takes nothing now, it is kept and given again when the log goes on.
+    /// Returns whether that is so: beyond [`MAX_UNSAID`] records that wait, the log takes it at once or not at all.
     pub fn say(&self, entry: Entry) -> bool {
+        let mut unsaid = self.unsaid.lock().unwrap_or_else(PoisonError::into_inner);
+        if unsaid.len() < MAX_UNSAID {
+            unsaid.add(entry, ());
+            unsaid.give(&self.log);
+            return true;
+        }
+        drop(unsaid);
         let kind = entry.kind;
         let refused = self.log.append(entry).err();
         if let Some(refused) = &refused
@@ -380,6 +391,11 @@ impl Host {
             );
         }
         refused.is_none()
+    }
+
+    /// Gives the log the records that it has not taken yet.
+    pub fn say_again(&self) {
+        self.unsaid.lock().unwrap_or_else(PoisonError::into_inner).give(&self.log);
     }
 
     /// A keyed pseudonym of the host's tenant.
@@ -460,5 +476,8 @@ pub fn random_seed() -> Result<u64, StartError> {
     Ok(u64::from_le_bytes(bytes))
 }
 
+/// Records that nobody waits for and that are kept until they are durable; a delivery record takes some 100 KiB, all
+/// others far less.
+const MAX_UNSAID: usize = 256;
 /// Salts that are made together.
 const SALTS_AT_ONCE: usize = 64;

@@ -290,6 +290,7 @@ impl Housekeeper {
 
 /// Gives the log counts, deliveries and debts; of counts those of finished minutes, or `everything`.
 pub fn report(host: &Host, everything: bool) {
+    host.say_again();
     host.refusals.report(host, everything);
     host.deliveries.report(|entry| host.say(entry));
     host.record_stopped();

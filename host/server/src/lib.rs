@@ -50,6 +50,7 @@ mod observe;
 mod obstacles;
 mod open_tally;
 pub mod outbound;
+mod outbox;
 mod owed;
 mod own_folder;
 mod pipeline;

@@ -363,6 +363,7 @@ impl Configured {
             as_found,
             housekeeping_beat: Heartbeat::default(),
             break_glass_beat: Heartbeat::default(),
+            unsaid: Mutex::default(),
             engine,
             seeds: AtomicU64::new(seed),
             salts: Mutex::default(),
