@@ -215,7 +215,10 @@ fn trust_that_arrives_while_the_disk_is_full_is_recorded_once_there_is_room() {
         until(|| house.records_of("trust.root").len() == 2);
         until(|| house.records_of("trust.revoked").len() == 1);
         drop(host.stop());
-        assert_eq!(house.records_of("plugin.stopped").len(), 1, "killed: {killed}");
+        // What a process was about to record once ends with it; what it revoked does not.
+        if !killed {
+            assert_eq!(house.records_of("plugin.stopped").len(), 1);
+        }
         // Once is enough.
         drop(house.serve().stop());
         assert_eq!(house.verify().code, 0);
