@@ -28,16 +28,15 @@ fn with_plugins_that_hang_everywhere_every_answer_is_in_time_and_the_host_can_be
         }
         assert!(calls.join().unwrap().iter().all(|(answer, _)| answer.stops_a_token()));
     });
-    let hook = r#"hook="token",kind="okta.token""#;
-    let safe: f64 = ["plugin-fault", "budget-exhausted", "overload"]
-        .iter()
-        .map(|cause| {
-            host.metric(&format!(r#"portcullis_safe_answers_total{{{hook},cause="{cause}"}}"#))
-        })
-        .sum();
-    let turned_away =
-        host.metric(&format!(r#"portcullis_refusals_total{{{hook},reason="overload"}}"#));
-    assert!(safe + turned_away >= (CALLERS + 64) as f64, "every one of them is counted");
+    // On a busy machine bodies and records can be late too: every answer is counted once, under
+    // whichever cause.
+    let counted = ["safe_answers", "refusals"].map(|what| {
+        let samples = host.samples(&format!("portcullis_{what}_total"));
+        (samples.values().sum::<f64>(), samples)
+    });
+    let [(safe, _), (turned_away, _)] = &counted;
+    assert_eq!(safe + turned_away, (CALLERS + 64) as f64, "{counted:?}");
+    assert_eq!(host.samples("portcullis_decisions_total").len(), 0, "{counted:?}");
     drop(host.stop());
     assert_eq!(house.verify().code, 0);
     // More at once than the slow lane has room for: those that found it full did not wait for it.

@@ -1,5 +1,6 @@
 //! A host that serves a house, as a process of its own.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
@@ -116,6 +117,17 @@ impl Host {
         line.unwrap_or_else(|| panic_with(&format!("no metric `{sample}`:\n{page}")))
             .parse()
             .unwrap()
+    }
+
+    /// The samples of a metric that are not zero: labels as they stand on the page, and the value.
+    pub fn samples(&self, metric: &str) -> BTreeMap<String, f64> {
+        let page = String::from_utf8(self.admin("/metrics").body).unwrap();
+        let sample = |line: &str| {
+            let (labels, value) = line.strip_prefix(metric)?.strip_prefix('{')?.rsplit_once("} ")?;
+            let value: f64 = value.parse().unwrap();
+            (value != 0.0).then(|| (labels.to_owned(), value))
+        };
+        page.lines().filter_map(sample).collect()
     }
 
     /// The host's process, also where it runs under another command.
