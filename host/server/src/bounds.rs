@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::config::{Problems, within};
+
 /// `[plugins]`: bounds of every binding, each for itself.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -68,22 +70,20 @@ impl Default for PluginsConfig {
 }
 
 impl PluginsConfig {
-    /// What is out of bounds, in a sentence.
-    pub fn check(&self) -> Result<(), String> {
-        let within = |name: &str, value: u64, least: u64, most: u64| {
-            if (least..=most).contains(&value) {
-                return Ok(());
-            }
-            Err(format!("plugins.{name} is {value}, not {least} to {most}"))
-        };
+    /// Adds what is out of bounds.
+    pub fn check(&self, problems: &mut Problems) {
         let long = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
-        within("concurrency", self.concurrency.map_or(1, long), 1, 256)?;
-        within("queue", long(self.queue), 0, 4_096)?;
-        within("errors", self.errors.into(), 1, 1_000_000)?;
-        within("errors_percent", self.errors_percent.into(), 1, 100)?;
-        within("window_ms", self.window_ms, 1_000, 3_600_000)?;
-        within("backoff_ms", self.backoff_ms, 100, 3_600_000)?;
-        within("backoff_most_ms", self.backoff_most_ms, self.backoff_ms, 86_400_000)
+        for (name, value, least, most) in [
+            ("plugins.concurrency", self.concurrency.map_or(1, long), 1, 256),
+            ("plugins.queue", long(self.queue), 0, 4_096),
+            ("plugins.errors", self.errors.into(), 1, 1_000_000),
+            ("plugins.errors_percent", self.errors_percent.into(), 1, 100),
+            ("plugins.window_ms", self.window_ms, 1_000, 3_600_000),
+            ("plugins.backoff_ms", self.backoff_ms, 100, 3_600_000),
+            ("plugins.backoff_most_ms", self.backoff_most_ms, self.backoff_ms, 86_400_000),
+        ] {
+            problems.keep(within(name, value, least, most));
+        }
     }
 
     /// The host's bounds, where a binding says nothing.
@@ -136,8 +136,22 @@ mod tests {
             (1, 64, 2, 50)
         );
         assert_eq!(host.tightened(&portcullis_trust::Bounds::default()), host);
-        assert!(PluginsConfig::default().check().is_ok());
-        let wrong = PluginsConfig { backoff_most_ms: 4_000, ..PluginsConfig::default() };
-        assert!(wrong.check().unwrap_err().starts_with("plugins.backoff_most_ms is 4000"));
+    }
+
+    #[test]
+    fn everything_that_is_out_of_bounds_is_reported_with_the_line_to_write() {
+        let checked = |config: &PluginsConfig| {
+            let mut problems = Problems::default();
+            config.check(&mut problems);
+            problems.result()
+        };
+        assert!(checked(&PluginsConfig::default()).is_ok());
+        let wrong = PluginsConfig { backoff_most_ms: 4_000, errors: 0, ..PluginsConfig::default() };
+        assert_eq!(
+            checked(&wrong).unwrap_err(),
+            "2 problems\n  1. plugins.errors is 0, not 1 to 1000000: write `errors = 1`\
+             \n  2. plugins.backoff_most_ms is 4000, not 5000 to 86400000: write \
+             `backoff_most_ms = 5000`"
+        );
     }
 }

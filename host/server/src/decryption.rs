@@ -2,13 +2,15 @@
 //!
 //! Invariant: keys are in files of their own and can be replaced while the host serves; files that are of no use change nothing.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use portcullis_hooks::Decryptor;
 use serde::Deserialize;
+use zeroize::Zeroizing;
 
 use crate::error::StartError;
+use crate::start_problems::{DECRYPTION_KEY, StartProblems, key_file};
 use crate::watch::Watch;
 
 /// The settings of `decryption`.
@@ -52,29 +54,33 @@ impl DecryptionKeys {
 }
 
 fn read(files: &[PathBuf]) -> Result<Decryptor, StartError> {
+    let mut problems = StartProblems::default();
     let mut all = Vec::new();
     for path in files {
-        let wrong = |why: String, hint| StartError::File {
-            what: "decryption key",
-            path: path.clone(),
-            why,
-            hint,
-        };
-        let text = portcullis_keys::read_secret_file(path)
-            .map_err(|error| wrong(error.to_string(), error.hint()))?;
-        // Each for itself, so that the error names its file.
-        Decryptor::from_pem([text.as_str()]).map_err(|error| {
-            let hint = "`openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:3072` makes one"
-                .to_owned();
-            wrong(error.to_string(), Some(hint))
-        })?;
-        all.push(text);
+        all.extend(problems.keep(read_file(path)));
     }
+    problems.result()?;
     let path = files.first().cloned().unwrap_or_default();
     Decryptor::from_pem(all.iter().map(|text| text.as_str())).map_err(|error| StartError::File {
-        what: "decryption key",
+        what: DECRYPTION_KEY,
         path,
         why: error.to_string(),
         hint: None,
     })
+}
+
+/// The text of a key, which is one: each for itself, so that the error names its file.
+fn read_file(path: &Path) -> Result<Zeroizing<String>, StartError> {
+    let text = portcullis_keys::read_secret_file(path)
+        .map_err(|error| key_file(DECRYPTION_KEY, path, &error))?;
+    Decryptor::from_pem([text.as_str()]).map_err(|error| {
+        let hint = "`openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:3072` makes one";
+        StartError::File {
+            what: DECRYPTION_KEY,
+            path: path.to_owned(),
+            why: error.to_string(),
+            hint: Some(hint.to_owned()),
+        }
+    })?;
+    Ok(text)
 }

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use crate::net::descriptors::how_to_raise;
+use crate::start_problems::list;
 
 /// The configuration file is of no use.
 #[derive(Debug, Error)]
@@ -47,6 +48,9 @@ pub enum StartError {
         /// What to do, where that is known.
         hint: Option<String>,
     },
+    /// Several files are of no use.
+    #[error("{}", list(.0))]
+    Several(Vec<Self>),
     /// The record cannot be opened.
     #[error("audit: {0}")]
     Audit(#[from] portcullis_audit::AuditError),
@@ -140,15 +144,16 @@ pub enum StartError {
 impl StartError {
     /// Whether the operator gave something wrong, rather than the machine refusing.
     pub fn is_configuration(&self) -> bool {
-        matches!(
-            self,
+        match self {
             Self::File { .. }
-                | Self::Issuer { .. }
-                | Self::Collector { .. }
-                | Self::Registry { .. }
-                | Self::Descriptors { .. }
-                | Self::Inherited(_)
-        )
+            | Self::Issuer { .. }
+            | Self::Collector { .. }
+            | Self::Registry { .. }
+            | Self::Descriptors { .. }
+            | Self::Inherited(_) => true,
+            Self::Several(several) => several.iter().any(Self::is_configuration),
+            _ => false,
+        }
     }
 
     /// What to do about it.
@@ -172,7 +177,8 @@ impl StartError {
             ),
             Self::Collector { .. } => Some("plain HTTP may call a collector on this machine only".to_owned()),
             Self::Descriptors { needed, .. } => Some(how_to_raise(*needed)),
-            Self::Engine(_)
+            Self::Several(_)
+            | Self::Engine(_)
             | Self::DescriptorLimit(_)
             | Self::Thread(_)
             | Self::Random

@@ -70,6 +70,7 @@ mod search;
 mod selftest;
 mod serve;
 mod sockets;
+mod start_problems;
 mod starting;
 mod startup;
 mod telemetry;

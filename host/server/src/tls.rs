@@ -4,7 +4,7 @@
 //! handshake: whether it leads to a trusted authority is decided where the hook can still say what stops the platform, also for resumed
 //! sessions and, at least once a minute, for connections that stand. That the client holds its key is proven by the handshake.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -25,6 +25,7 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 use crate::digest::sha256;
 use crate::error::StartError;
 use crate::outbound::trust::{MAX_PEM_BYTES, authorities, said};
+use crate::start_problems::{StartProblems, key_file};
 use crate::watch::Watch;
 
 /// The settings of `[listen.tls]`.
@@ -247,36 +248,19 @@ fn read(
     ticketer: &Arc<dyn ProducesTickets>,
     sessions: &Arc<dyn StoresServerSessions>,
 ) -> Result<Current, StartError> {
-    let wrong = |path: &PathBuf, why: String, hint: Option<String>| {
-        let what = if *path == config.key { "TLS key" } else { "TLS certificate" };
-        StartError::File { what, path: path.clone(), why, hint }
+    let mut problems = StartProblems::default();
+    let chain = problems.keep(read_chain(&config.certificate));
+    let key = problems.keep(read_key(&config.key));
+    let clients = config.client_ca.as_deref().map(|path| read_clients(path, provider));
+    let clients = clients.map(|clients| problems.keep(clients));
+    let (Some((chain, mut digest)), Some(key)) = (chain, key) else {
+        return Err(problems.error());
     };
-    let certificate = |error: String| wrong(&config.certificate, error, None);
-    let pem = read_bounded(&config.certificate, MAX_PEM_BYTES)
-        .map_err(|error| certificate(error.to_string()))?;
-    let chain = CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>();
-    let chain = chain.map_err(|error| certificate(said(&error)))?;
-    if chain.is_empty() {
-        return Err(certificate("it holds no certificate in PEM form".to_owned()));
-    }
-    let secret = portcullis_keys::read_secret_file(&config.key)
-        .map_err(|error| wrong(&config.key, error.to_string(), error.hint()))?;
-    let key = PrivateKeyDer::from_pem_slice(secret.as_bytes());
-    let key = key.map_err(|error| wrong(&config.key, said(&error), None))?;
-    // Only its digest is kept: whether the key is another one shows in the certificate.
-    let mut digest = sha256(&pem);
-    let clients = match &config.client_ca {
-        Some(path) => {
-            let roots = Arc::new(authorities("client authorities", path)?);
-            let text = read_bounded(path, MAX_PEM_BYTES)
-                .map_err(|error| wrong(path, error.to_string(), None))?;
-            digest = sha256(&[&digest.0[..], &sha256(&text).0].concat());
-            let verifier =
-                WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(provider)).build();
-            Some(verifier.map_err(|error| wrong(path, error.to_string(), None))?)
-        }
-        None => None,
-    };
+    problems.result()?;
+    let clients = clients.flatten().map(|(clients, authorities)| {
+        digest = sha256(&[&digest.0[..], &authorities.0].concat());
+        clients
+    });
     let versions = ServerConfig::builder_with_provider(Arc::clone(provider))
         .with_protocol_versions(&[&version::TLS13, &version::TLS12])
         .map_err(|error| StartError::Tls(error.to_string()))?;
@@ -289,7 +273,7 @@ fn read(
     let ends = ends(&chain);
     let mut server = server.with_single_cert(chain, key).map_err(|error| {
         let hint = "certificate and key must belong together; the host's own certificate comes first in its file";
-        wrong(&config.certificate, error.to_string(), Some(hint.to_owned()))
+        wrong(CERTIFICATE, &config.certificate, error.to_string(), Some(hint.to_owned()))
     })?;
     server.alpn_protocols = vec![H2.to_vec(), b"http/1.1".to_vec()];
     // Kept across certificates, so that a rotation costs no client its resumption.
@@ -298,6 +282,44 @@ fn read(
     Ok(Current { server: Arc::new(server), clients, ends, digest })
 }
 
+/// The certificates of a file, at least one, and the file's digest. Only that is kept: whether the
+/// key is another one shows in the certificate.
+fn read_chain(path: &Path) -> Result<(Vec<CertificateDer<'static>>, Digest), StartError> {
+    let certificate = |error: String| wrong(CERTIFICATE, path, error, None);
+    let pem = read_bounded(path, MAX_PEM_BYTES).map_err(|error| certificate(error.to_string()))?;
+    let chain = CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>();
+    let chain = chain.map_err(|error| certificate(said(&error)))?;
+    if chain.is_empty() {
+        return Err(certificate("it holds no certificate in PEM form".to_owned()));
+    }
+    Ok((chain, sha256(&pem)))
+}
+
+fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, StartError> {
+    let what = "TLS key";
+    let secret =
+        portcullis_keys::read_secret_file(path).map_err(|error| key_file(what, path, &error))?;
+    let key = PrivateKeyDer::from_pem_slice(secret.as_bytes());
+    key.map_err(|error| wrong(what, path, said(&error), None))
+}
+
+/// What judges client certificates by the authorities of a file, and the file's digest.
+fn read_clients(
+    path: &Path,
+    provider: &Arc<CryptoProvider>,
+) -> Result<(Arc<dyn ClientCertVerifier>, Digest), StartError> {
+    let roots = Arc::new(authorities("client authorities", path)?);
+    let failed = |error: String| wrong(CERTIFICATE, path, error, None);
+    let text = read_bounded(path, MAX_PEM_BYTES).map_err(|error| failed(error.to_string()))?;
+    let verifier = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(provider)).build();
+    Ok((verifier.map_err(|error| failed(error.to_string()))?, sha256(&text)))
+}
+
+fn wrong(what: &'static str, path: &Path, why: String, hint: Option<String>) -> StartError {
+    StartError::File { what, path: path.to_owned(), why, hint }
+}
+
+const CERTIFICATE: &str = "TLS certificate";
 /// HTTP/2's name in ALPN (RFC 9113 section 3.2).
 pub const H2: &[u8] = b"h2";
 /// Sessions remembered for clients that take no tickets.

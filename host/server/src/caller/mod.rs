@@ -19,6 +19,7 @@ use portcullis_callers::{Client, Unproven};
 use portcullis_model::Millis;
 
 use crate::error::StartError;
+use crate::start_problems::StartProblems;
 use crate::tls::Peer;
 use bearer::Bearer;
 use config::{CallerConfig, CertificateConfig, CredentialConfig};
@@ -57,7 +58,10 @@ impl Caller {
         config: &[CallerConfig],
         keys: &mut KeyRing,
     ) -> Result<Self, StartError> {
-        let ways = config.iter().map(|way| Way::load(way, keys)).collect::<Result<Vec<_>, _>>()?;
+        let mut problems = StartProblems::default();
+        let ways = config.iter().filter_map(|way| problems.keep(Way::load(way, keys)));
+        let ways: Vec<_> = ways.collect();
+        problems.result()?;
         let mut schemes: Vec<_> = ways.iter().filter_map(Way::scheme).collect();
         schemes.dedup();
         let challenges: Vec<_> =
@@ -65,6 +69,18 @@ impl Caller {
         // The name was checked with the configuration: it has nothing that a header could not carry.
         let challenge = HeaderValue::from_str(&challenges.join(", "));
         Ok(Self { ways, challenge: challenge.unwrap_or(HeaderValue::from_static("Bearer")) })
+    }
+
+    /// Reads the secrets, where a caller cannot be loaded for another reason.
+    ///
+    /// # Errors
+    /// The secrets' files that are of no use.
+    pub fn check_secrets(config: &[CallerConfig]) -> Result<(), StartError> {
+        let mut problems = StartProblems::default();
+        for secrets in config.iter().filter_map(Way::secrets) {
+            problems.keep(secrets);
+        }
+        problems.result()
     }
 
     /// Whether the request's head, or its connection, proves a caller. Waits only for keys, and until then at most.
@@ -113,20 +129,22 @@ impl Caller {
 
 impl Way {
     fn load(config: &CallerConfig, keys: &mut KeyRing) -> Result<Self, StartError> {
-        let credential = match config.credential.clone() {
-            Some(CredentialConfig::Secret { header, files }) => {
-                Some(Credential::Secret(Secrets::header(header, files)?))
-            }
-            Some(CredentialConfig::Basic { user, files }) => {
-                Some(Credential::Secret(Secrets::basic(user, files)?))
-            }
+        let credential = match &config.credential {
             Some(CredentialConfig::Oauth(oauth)) => {
                 let keys = keys.of(&oauth.keys)?;
-                Some(Credential::Bearer(Bearer::new(oauth, keys)))
+                Some(Credential::Bearer(Bearer::new(oauth.clone(), keys)))
             }
-            None => None,
+            _ => Self::secrets(config).transpose()?.map(Credential::Secret),
         };
         Ok(Self { credential, certificate: config.certificate.clone() })
+    }
+
+    fn secrets(config: &CallerConfig) -> Option<Result<Secrets, StartError>> {
+        match config.credential.clone()? {
+            CredentialConfig::Secret { header, files } => Some(Secrets::header(header, files)),
+            CredentialConfig::Basic { user, files } => Some(Secrets::basic(user, files)),
+            CredentialConfig::Oauth(_) => None,
+        }
     }
 
     async fn check(

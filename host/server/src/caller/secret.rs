@@ -3,7 +3,7 @@
 //! Invariant: secrets are held as digests, so that neither their bytes nor their length can leak by timing, a log or a panic; every one is
 //! compared, in constant time, whichever it is. What is in force is exchanged whole; files of which one is wrong change nothing.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -19,6 +19,7 @@ use zeroize::Zeroizing;
 use super::{Proven, only_value};
 use crate::digest::sha256;
 use crate::error::StartError;
+use crate::start_problems::{CALLER_PASSWORD, CALLER_SECRET, StartProblems, key_file};
 use crate::watch::Watch;
 
 /// Secrets, any of which proves a caller.
@@ -102,40 +103,46 @@ pub fn credentials<'v>(value: &'v [u8], scheme: &[u8]) -> Result<&'v [u8], Unpro
 
 /// The secrets of all files, one a line. Each file is private to its owner and holds at least one.
 fn read(form: &Form, files: &[PathBuf]) -> Result<Vec<Digest>, StartError> {
+    let mut problems = StartProblems::default();
     let mut secrets = Vec::new();
     for path in files {
-        let wrong = |why: String, hint: Option<String>| {
-            let what = match form {
-                Form::Header(_) => "caller secret",
-                Form::Basic(_) => "caller password",
-            };
-            StartError::File { what, path: path.clone(), why, hint }
-        };
-        let text = portcullis_keys::read_secret_lines(path)
-            .map_err(|error| wrong(error.to_string(), error.hint()))?;
-        let lines: Vec<&str> = text.iter().collect();
-        if lines.is_empty() || lines.len() > MOST_SECRETS {
-            return Err(wrong(
-                format!("it holds {} secrets, not 1 to {MOST_SECRETS}, one a line", lines.len()),
-                None,
-            ));
-        }
-        if lines.iter().any(|line| line.len() < SHORTEST_SECRET) {
-            let hint =
-                "take a random one, as `portcullis keys generate --kind secret` makes".to_owned();
-            return Err(wrong(format!("shorter than {SHORTEST_SECRET} characters"), Some(hint)));
-        }
-        secrets.extend(lines.iter().map(|line| match form {
-            Form::Header(_) => sha256(line.as_bytes()),
-            Form::Basic(user) => {
-                let pair = Zeroizing::new(format!("{user}:{line}"));
-                sha256(Zeroizing::new(STANDARD.encode(pair.as_bytes())).as_bytes())
-            }
-        }));
+        secrets.extend(problems.keep(read_file(form, path)).into_iter().flatten());
     }
+    problems.result()?;
     secrets.sort_unstable();
     secrets.dedup();
     Ok(secrets)
+}
+
+fn read_file(form: &Form, path: &Path) -> Result<Vec<Digest>, StartError> {
+    let what = match form {
+        Form::Header(_) => CALLER_SECRET,
+        Form::Basic(_) => CALLER_PASSWORD,
+    };
+    let wrong = |why: String| {
+        let hint = "take a random one, as `portcullis keys generate --kind secret` makes";
+        StartError::File { what, path: path.to_owned(), why, hint: Some(hint.to_owned()) }
+    };
+    let text =
+        portcullis_keys::read_secret_lines(path).map_err(|error| key_file(what, path, &error))?;
+    let lines: Vec<&str> = text.iter().collect();
+    if lines.is_empty() || lines.len() > MOST_SECRETS {
+        let count = lines.len();
+        return Err(wrong(format!(
+            "it holds {count} secrets, not 1 to {MOST_SECRETS}, one a line"
+        )));
+    }
+    if lines.iter().any(|line| line.len() < SHORTEST_SECRET) {
+        return Err(wrong(format!("shorter than {SHORTEST_SECRET} characters")));
+    }
+    let digest = |line: &&str| match form {
+        Form::Header(_) => sha256(line.as_bytes()),
+        Form::Basic(user) => {
+            let pair = Zeroizing::new(format!("{user}:{line}"));
+            sha256(Zeroizing::new(STANDARD.encode(pair.as_bytes())).as_bytes())
+        }
+    };
+    Ok(lines.iter().map(digest).collect())
 }
 
 /// A shorter secret can be guessed.

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use super::problems::Problems;
+
 /// The record.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -83,25 +85,30 @@ impl Audit {
     }
 
     /// Whether it can be so.
-    pub(super) fn check(&self) -> Result<(), String> {
+    pub(super) fn check(&self, problems: &mut Problems) {
         let segment = self.segment_bytes;
         if !segment.is_multiple_of(4_096) || !(2 << 20..=1 << 30).contains(&segment) {
-            return Err(format!(
-                "audit.segment_bytes {segment} is not a multiple of 4,096 from 2 MiB to 1 GiB"
+            problems.add(format!(
+                "audit.segment_bytes {segment} is not a multiple of 4,096 from 2 MiB to 1 GiB: \
+                 write `segment_bytes = {}`",
+                default_segment_bytes()
             ));
         }
         if let Some(next) = &self.next
             && (next.directory == self.directory || next.origin == self.origin)
         {
-            return Err(
-                "audit.next has the directory or the origin of the log that it is to follow"
+            problems.add(
+                "audit.next has the directory or the origin of the log that it is to follow: give \
+                 it others"
                     .to_owned(),
             );
         }
         if self.witness_required && self.witness.is_none() {
-            return Err("audit.witness_required without audit.witness".to_owned());
+            problems.add(
+                "audit.witness_required without audit.witness: write `witness = \"FOLDER\"`"
+                    .to_owned(),
+            );
         }
-        Ok(())
     }
 }
 

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 
 use serde::Deserialize;
 
+use super::problems::Problems;
 use super::within;
 use crate::admin::origin::is_host_name;
 use crate::expiry::Subject;
@@ -102,12 +103,12 @@ impl Listen {
     }
 
     /// Whether it is a place where what is spoken there may be spoken.
-    pub(super) fn check_place(&self) -> Result<(), String> {
-        self.check_address(self.address).map_err(|why| format!("listen.{why}"))?;
+    pub(super) fn check_place(&self, problems: &mut Problems) {
+        let place = self.check_address(self.address);
+        problems.keep(place.map_err(|why| format!("listen.{why}")));
         if let Some(tls) = &self.tls {
-            within("listen.tls.handshake_ms", tls.handshake_ms, 100, 60_000)?;
+            problems.keep(within("listen.tls.handshake_ms", tls.handshake_ms, 100, 60_000));
         }
-        Ok(())
     }
 
     /// Whether calls may be taken at this address.
@@ -125,35 +126,45 @@ impl Listen {
     }
 
     /// Whether its numbers are within bounds.
-    pub(super) fn check_bounds(&self) -> Result<(), String> {
-        within("listen.workers", self.workers, 1, 256)?;
-        within("listen.connections", self.connections, 1, 100_000)?;
+    pub(super) fn check_bounds(&self, problems: &mut Problems) {
+        problems.keep(within("listen.workers", self.workers, 1, 256));
+        problems.keep(within("listen.connections", self.connections, 1, 100_000));
         for (name, limit) in [
             ("listen.connections_per_source", self.connections_per_source),
             ("listen.connections_per_caller", self.connections_per_caller),
         ] {
-            limit.map_or(Ok(()), |limit| within(name, limit, 1, 100_000))?;
+            problems.keep(limit.map_or(Ok(()), |limit| within(name, limit, 1, 100_000)));
         }
-        within("listen.first_bytes_ms", self.first_bytes_ms, 100, 60_000)?;
         if self.proxy_protocol && self.proxies.is_empty() {
-            return Err(
+            problems.add(
                 "listen.proxy_protocol needs listen.proxies: a PROXY header is believed from a \
-                 listed proxy alone"
+                 listed proxy alone: write `proxies = [\"ADDRESS-OF-THE-PROXY\"]`"
                     .to_owned(),
             );
         }
-        within("listen.calls", self.calls, 1, 100_000)?;
-        within("listen.head_ms", self.head_ms, 100, 600_000)?;
-        within("listen.body_ms", self.body_ms, 10, 60_000)?;
-        within("listen.shutdown_delay_ms", self.shutdown_delay_ms, 0, 600_000)?;
-        within("listen.drain_ms", self.drain_ms, 0, 600_000)
+        problems.keep(within("listen.calls", self.calls, 1, 100_000));
+        for (name, millis, least, most) in [
+            ("listen.first_bytes_ms", self.first_bytes_ms, 100, 60_000),
+            ("listen.head_ms", self.head_ms, 100, 600_000),
+            ("listen.body_ms", self.body_ms, 10, 60_000),
+            ("listen.shutdown_delay_ms", self.shutdown_delay_ms, 0, 600_000),
+            ("listen.drain_ms", self.drain_ms, 0, 600_000),
+        ] {
+            problems.keep(within(name, millis, least, most));
+        }
     }
 }
 
 impl AdminConfig {
     /// Whether it may listen there.
-    pub(super) fn check(&self) -> Result<(), String> {
-        self.check_address(self.address).map_err(|why| format!("admin.{why}"))
+    pub(super) fn check(&self, problems: &mut Problems) {
+        let place = self.check_address(self.address);
+        problems.keep(place.map_err(|why| format!("admin.{why}")));
+        for wrong in self.hosts.iter().filter(|name| !is_host_name(name)) {
+            problems.add(format!(
+                "admin.hosts: `{wrong}` is not a host's name; write it without port and wildcard"
+            ));
+        }
     }
 
     /// Whether it may listen at this address.
@@ -167,11 +178,6 @@ impl AdminConfig {
                  say `beyond_loopback = true` if that is meant"
             ));
         }
-        if let Some(wrong) = self.hosts.iter().find(|name| !is_host_name(name)) {
-            return Err(format!(
-                "admin.hosts: `{wrong}` is not a host's name; write it without port and wildcard"
-            ));
-        }
         Ok(())
     }
 
@@ -183,14 +189,14 @@ impl AdminConfig {
 
 impl TelemetryConfig {
     /// Whether its numbers are within bounds, and its collector can be called.
-    pub(super) fn check(&self) -> Result<(), String> {
-        within("telemetry.ratio", self.ratio, 0.0, 1.0)?;
-        within("telemetry.queue", self.queue, 1, 65_536)?;
+    pub(super) fn check(&self, problems: &mut Problems) {
+        problems.keep(within("telemetry.ratio", self.ratio, 0.0, 1.0));
+        problems.keep(within("telemetry.queue", self.queue, 1, 65_536));
         if let Some(collector) = &self.otlp {
-            crate::outbound::address(collector)
-                .map_err(|error| format!("telemetry.otlp `{collector}`: {error}"))?;
+            let address = crate::outbound::address(collector);
+            problems
+                .keep(address.map_err(|error| format!("telemetry.otlp `{collector}`: {error}")));
         }
-        Ok(())
     }
 }
 

@@ -23,11 +23,12 @@ use crate::outbound::OutboundConfig;
 use crate::registry::RegistryConfig;
 use crate::resume::config::ResumeConfig;
 use hook::HookSource;
-use problems::{Problems, read_toml};
+use problems::read_toml;
 
 pub use audit::{Audit, Commit, NextLog};
 pub use hook::HookConfig;
 pub use listen::{AdminConfig, Listen, TelemetryConfig};
+pub use problems::{Problems, numbered};
 pub use trust::{AfterGrace, ReleasePaths, Trust};
 
 /// The whole configuration, checked.
@@ -183,9 +184,9 @@ impl Config {
     }
 
     fn check(&self, problems: &mut Problems) {
-        problems.keep(self.admin.check());
-        problems.keep(self.telemetry.check());
-        problems.keep(self.listen.check_place());
+        self.admin.check(problems);
+        self.telemetry.check(problems);
+        self.listen.check_place(problems);
         let client_ca = self.listen.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
         let certified = |hook: &&HookConfig| hook.callers.iter().any(|it| it.certificate.is_some());
         for hook in self.hooks.iter().filter(|_| !client_ca).filter(certified) {
@@ -194,12 +195,12 @@ impl Config {
                 hook.name
             ));
         }
-        problems.keep(self.plugins.check());
-        problems.keep(self.listen.check_bounds());
+        self.plugins.check(problems);
+        self.listen.check_bounds(problems);
         for (name, value, least, most) in self.engine.bounds() {
             problems.keep(within(name, value, least, most));
         }
-        problems.keep(self.audit.check());
+        self.audit.check(problems);
         if !is_name(&self.tenant) {
             problems.add(format!(
                 "tenant `{}` is not 1 to 64 letters, digits, `-`, `_` or `.`",
@@ -314,17 +315,19 @@ fn table(raw: &toml::Table, name: &str) -> toml::Table {
     raw.get(name).and_then(toml::Value::as_table).cloned().unwrap_or_default()
 }
 
-/// Refuses a number that is out of bounds.
-fn within<N: PartialOrd + std::fmt::Display>(
+/// Refuses a number that is out of bounds, with the line that sets the nearest one within.
+pub fn within<N: PartialOrd + std::fmt::Display>(
     name: &str,
     value: N,
     least: N,
     most: N,
 ) -> Result<(), String> {
-    if value < least || value > most {
-        return Err(format!("{name} is {value}, not {least} to {most}"));
+    if value >= least && value <= most {
+        return Ok(());
     }
-    Ok(())
+    let nearest = if value > most { &most } else { &least };
+    let setting = name.rsplit(['.', ' ']).next().unwrap_or(name);
+    Err(format!("{name} is {value}, not {least} to {most}: write `{setting} = {nearest}`"))
 }
 
 /// A name that is safe in paths, records and metrics.

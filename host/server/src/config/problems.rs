@@ -5,11 +5,11 @@
 
 /// The problems found so far, a sentence each.
 #[derive(Debug, Default)]
-pub(super) struct Problems(Vec<String>);
+pub struct Problems(Vec<String>);
 
 impl Problems {
     /// Adds the problem of a check, if it has one, and returns what the check made.
-    pub(super) fn keep<T>(&mut self, checked: Result<T, String>) -> Option<T> {
+    pub fn keep<T>(&mut self, checked: Result<T, String>) -> Option<T> {
         match checked {
             Ok(value) => Some(value),
             Err(problem) => {
@@ -20,14 +20,14 @@ impl Problems {
     }
 
     /// Adds a problem, once.
-    pub(super) fn add(&mut self, problem: String) {
+    pub fn add(&mut self, problem: String) {
         if !self.0.contains(&problem) {
             self.0.push(problem);
         }
     }
 
     /// Returns whether there is none.
-    pub(super) fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
@@ -35,26 +35,31 @@ impl Problems {
     ///
     /// # Errors
     /// There is a problem.
-    pub(super) fn result(self) -> Result<(), String> {
+    pub fn result(self) -> Result<(), String> {
         match self.0.as_slice() {
             [] => Ok(()),
             [one] => Err(one.clone()),
-            several => {
-                let mut text = format!("{} problems", several.len());
-                for (position, problem) in several.iter().enumerate() {
-                    text.push_str(&format!("\n  {}. {problem}", position + 1));
-                }
-                Err(text)
-            }
+            several => Err(numbered(several)),
         }
     }
+}
+
+/// Several problems as one text: their number, and a numbered list.
+pub fn numbered<T: std::fmt::Display>(problems: impl IntoIterator<Item = T>) -> String {
+    let mut list = String::new();
+    let mut count = 0;
+    for problem in problems {
+        count += 1;
+        list.push_str(&format!("\n  {count}. {problem}"));
+    }
+    format!("{count} problems{list}")
 }
 
 /// Reads a TOML file and returns every setting that cannot be read: at most [`MAX_MISREAD`].
 ///
 /// The line of a wrong setting is left out and the rest is read again, so that the next one is
 /// found. `describe` makes a sentence of an error.
-pub(super) fn read_toml<T: serde::de::DeserializeOwned>(
+pub fn read_toml<T: serde::de::DeserializeOwned>(
     text: &str,
     problems: &mut Problems,
     describe: impl Fn(&str, &toml::de::Error) -> String,

@@ -7,6 +7,7 @@
 pub mod config;
 mod template;
 
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -19,6 +20,7 @@ use thiserror::Error;
 
 use crate::error::StartError;
 use crate::outbound::{Outbound, OutboundError};
+use crate::start_problems::{StartProblems, key_file};
 use crate::watch::Watch;
 use config::{Accepted, Body, DeliveryConfig, Header};
 
@@ -89,22 +91,14 @@ impl Courier {
     }
 
     fn read_secrets(&self) -> Result<(), StartError> {
+        let mut problems = StartProblems::default();
         let mut secrets = Vec::new();
         for (header, value) in &self.headers {
             let Header::Secret(path) = value else { continue };
-            let wrong = |why: String, hint| StartError::File {
-                what: "delivery secret",
-                path: path.clone(),
-                why,
-                hint,
-            };
-            let text = portcullis_keys::read_secret_lines(path)
-                .map_err(|error| wrong(error.to_string(), error.hint()))?;
-            let mut value = HeaderValue::from_str(text.first().unwrap_or_default())
-                .map_err(|_| wrong("it cannot stand in a header".to_owned(), None))?;
-            value.set_sensitive(true);
-            secrets.push((header.clone(), value));
+            let value = problems.keep(header_secret(path));
+            secrets.extend(value.map(|value| (header.clone(), value)));
         }
+        problems.result()?;
         *self.secrets.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(secrets);
         Ok(())
     }
@@ -164,6 +158,22 @@ impl Courier {
         }
         request.body(Bytes::from(body)).map_err(|_| Undelivered::Malformed)
     }
+}
+
+/// The secret of a header that comes from a file.
+fn header_secret(path: &Path) -> Result<HeaderValue, StartError> {
+    let what = "delivery secret";
+    let text =
+        portcullis_keys::read_secret_lines(path).map_err(|error| key_file(what, path, &error))?;
+    let value = HeaderValue::from_str(text.first().unwrap_or_default());
+    let mut value = value.map_err(|_| StartError::File {
+        what,
+        path: path.to_owned(),
+        why: "it cannot stand in a header".to_owned(),
+        hint: Some("write visible ASCII characters only".to_owned()),
+    })?;
+    value.set_sensitive(true);
+    Ok(value)
 }
 
 impl Undelivered {

@@ -20,7 +20,7 @@ use portcullis_engine::Engine;
 use portcullis_keys::{SecretKey, SymmetricKey};
 use portcullis_model::Millis;
 
-use super::prepared::{file, log_place};
+use super::prepared::log_place;
 use super::{Hook, Host, LateTrust};
 use crate::as_found::AsFound;
 use crate::caller::{CacheKey, Caller, Floors, Kept as KeptKeys, KeyRing};
@@ -45,6 +45,7 @@ use crate::release::{LastGood, Standing as ReleaseStanding};
 use crate::resume::Resumes;
 use crate::retry::Retries;
 use crate::roots::{Arrived, Roots};
+use crate::start_problems::{PSEUDONYM_KEY, SEALING_KEY, SIGNING_KEY, StartProblems, key_file};
 use crate::telemetry::Telemetry;
 use crate::tls::Tls;
 use crate::witness::MEMORY;
@@ -97,50 +98,52 @@ impl Configured {
     pub fn load(mut config: Config, clock: Clock) -> Result<Self, StartError> {
         let descriptors = DescriptorBudget::apply(&mut config)?;
         let spares = Arc::new(SpareDescriptors::open());
+        let mut problems = StartProblems::default();
         let audit = &config.audit;
-        let mut places =
-            vec![log_place(&audit.directory, &audit.signing_key, &audit.origin, "audit.origin")?];
+        let mut places = Vec::new();
+        let first = log_place(&audit.directory, &audit.signing_key, &audit.origin, "audit.origin");
+        places.extend(problems.keep(first));
         if let Some(next) = &audit.next {
             let setting = "audit.next.origin";
-            places.push(log_place(&next.directory, &next.signing_key, &next.origin, setting)?);
+            let next = log_place(&next.directory, &next.signing_key, &next.origin, setting);
+            places.extend(problems.keep(next));
         }
-        let symmetric =
-            |what, path: &Path| SymmetricKey::read(path).map_err(|error| file(what, path, &error));
-        let sealing = symmetric("sealing key", &config.audit.sealing_key)?;
-        let naming = symmetric("pseudonym key", &config.audit.pseudonym_key)?;
-        if sealing.expose() == naming.expose() {
-            let (why, hint) = (
-                "it is the sealing key too".to_owned(),
-                Some("generate another: each key serves one end".to_owned()),
-            );
-            return Err(StartError::File {
-                what: "pseudonym key",
-                path: config.audit.pseudonym_key.clone(),
-                why,
-                hint,
-            });
+        let keys = symmetric_keys(&config, &mut problems);
+        let outbound = problems.keep(Outbound::new(&config.outbound));
+        problems.keep(Resumes::check(&config.resume));
+        let registry = config.registry.as_ref().map(Source::new);
+        let registry = registry.and_then(|source| problems.keep(source));
+        let tls = config.listen.tls.as_ref().map(Tls::load);
+        let tls = tls.and_then(|tls| problems.keep(tls)).map(Arc::new);
+        let couriers = config.deliveries.iter().filter_map(|(name, config)| {
+            Some((name.clone(), Arc::new(problems.keep(Courier::new(name, config))?)))
+        });
+        let couriers = couriers.collect();
+        let mut decryption = Vec::with_capacity(config.hooks.len());
+        for hook in &mut config.hooks {
+            decryption.extend(problems.keep(Hook::decryption(hook)));
         }
-        let cache_key = CacheKey::derive(&naming);
-        let outbound = Outbound::new(&config.outbound)?.at_most(descriptors.outbound);
-        let outbound = Arc::new(outbound);
-        Resumes::check(&config.resume)?;
-        let registry = config.registry.as_ref().map(Source::new).transpose()?;
+        // Without these no caller could be looked up; their secrets can be read all the same.
+        let (Some((sealing, naming)), Some(outbound)) = (keys, outbound) else {
+            for hook in &config.hooks {
+                problems.keep(Caller::check_secrets(&hook.callers));
+            }
+            return Err(problems.error());
+        };
+        let outbound = Arc::new(outbound.at_most(descriptors.outbound));
         let seal = Seal::new(&sealing).map_err(|_| StartError::Random)?;
         let floors = Arc::new(Floors::read(&config.trust.state, seal));
         let cache = config.outbound.cache.clone();
-        let cache = cache.map(|folder| KeptKeys { folder, key: cache_key, floors });
+        let key = CacheKey::derive(&naming);
+        let cache = cache.map(|folder| KeptKeys { folder, key, floors });
         let mut ring =
             KeyRing::new(Arc::clone(&outbound), clock.clone(), cache, config.listen.calls);
         let mut callers = Vec::with_capacity(config.hooks.len());
-        let mut decryption = Vec::with_capacity(config.hooks.len());
-        for hook in &mut config.hooks {
-            callers.push(Arc::new(Caller::load(&hook.name, &hook.callers, &mut ring)?));
-            decryption.push(Hook::decryption(hook)?);
+        for hook in &config.hooks {
+            let caller = problems.keep(Caller::load(&hook.name, &hook.callers, &mut ring));
+            callers.extend(caller.map(Arc::new));
         }
-        let tls = config.listen.tls.as_ref().map(Tls::load).transpose()?.map(Arc::new);
-        let courier =
-            |(name, config)| Ok((String::clone(name), Arc::new(Courier::new(name, config)?)));
-        let couriers = config.deliveries.iter().map(courier).collect::<Result<_, StartError>>()?;
+        problems.result()?;
         let (names, config) = (Arc::new(Names::default()), Arc::new(config));
         let hooks = config.hooks.iter().cloned().zip(callers).zip(decryption).enumerate();
         let hooks = hooks.map(|(number, ((config, caller), decryption))| {
@@ -401,6 +404,28 @@ impl Configured {
     }
 }
 
+/// The key of sealed parts and the key of pseudonyms.
+fn symmetric_keys(
+    config: &Config,
+    problems: &mut StartProblems,
+) -> Option<(SymmetricKey, SymmetricKey)> {
+    let mut read = |what, path: &Path| {
+        let key = SymmetricKey::read(path);
+        problems.keep(key.map_err(|error| key_file(what, path, &error)))
+    };
+    let sealing = read(SEALING_KEY, &config.audit.sealing_key);
+    let naming = read(PSEUDONYM_KEY, &config.audit.pseudonym_key);
+    let (sealing, naming) = (sealing?, naming?);
+    if sealing.expose() == naming.expose() {
+        let path = config.audit.pseudonym_key.clone();
+        let why = "it is the sealing key too".to_owned();
+        let hint = Some("generate another: each key serves one end".to_owned());
+        problems.add(StartError::File { what: PSEUDONYM_KEY, path, why, hint });
+        return None;
+    }
+    Some((sealing, naming))
+}
+
 /// Whether the trust root that this host would follow reads, and lists the log's keys. What cannot
 /// be read of the host's own files is no matter of the configuration.
 fn trust_root_of(
@@ -425,17 +450,18 @@ fn lists_keys(
     places: &[Place],
     config: &Config,
 ) -> Result<(), StartError> {
-    let Some(unlisted) = places.iter().find(|place| !root.log.contains(place.signer.public()))
-    else {
-        return Ok(());
-    };
-    let keyid = unlisted.signer.public().keyid();
-    Err(StartError::File {
-        what: "signing key",
-        path: config.audit.signing_key.clone(),
-        why: format!("the trust root does not list `{keyid}` under roles.log"),
-        hint: Some(super::prepared::SIGNING_HINT.to_owned()),
-    })
+    let mut problems = StartProblems::default();
+    let next = config.audit.next.as_ref().map(|next| &next.signing_key);
+    let files = [&config.audit.signing_key].into_iter().chain(next);
+    for (place, path) in places.iter().zip(files) {
+        if !root.log.contains(place.signer.public()) {
+            let keyid = place.signer.public().keyid();
+            let why = format!("the trust root does not list `{keyid}` under roles.log");
+            let hint = Some(super::prepared::SIGNING_HINT.to_owned());
+            problems.add(StartError::File { what: SIGNING_KEY, path: path.clone(), why, hint });
+        }
+    }
+    problems.result()
 }
 
 /// A hint for the operator, and no more: a daemon may set the clock without telling the kernel.

@@ -23,6 +23,7 @@ use crate::keeper::{Keeper, Place};
 use crate::release::{
     Demand, Digests, Found, LastGood, MAX_CHECKED_BYTES, Reading, ReleaseError, Strays,
 };
+use crate::start_problems::{SEALING_KEY, SIGNING_KEY, key_file};
 use crate::trust::ClockState;
 
 /// What a host of this configuration would serve with.
@@ -153,7 +154,7 @@ pub fn trusted_by(config: &Config) -> Result<(Arc<TrustRoot>, History), StartErr
     let audit = &config.audit;
     let sealing = &audit.sealing_key;
     let sealing =
-        SymmetricKey::read(sealing).map_err(|error| file("sealing key", sealing, &error))?;
+        SymmetricKey::read(sealing).map_err(|error| key_file(SEALING_KEY, sealing, &error))?;
     let place = log_place(&audit.directory, &audit.signing_key, &audit.origin, "audit.origin")?;
     let keeper = Keeper::prepare(config, &sealing, &place, &Clock::system())?;
     Ok((Arc::clone(keeper.root()), keeper.history().clone()))
@@ -176,21 +177,13 @@ pub(super) fn log_place(
     origin: &str,
     setting: &str,
 ) -> Result<Place, StartError> {
-    let signer = SecretKey::read(key).map_err(|error| file("signing key", key, &error))?;
+    let signer = SecretKey::read(key).map_err(|error| key_file(SIGNING_KEY, key, &error))?;
     if signer.public().name() == origin {
         return Ok(Place { directory: directory.to_owned(), signer: Arc::new(signer) });
     }
     let why = format!("its name is `{}`, but {setting} is `{origin}`", signer.public().name());
     let hint = Some(SIGNING_HINT.to_owned());
-    Err(StartError::File { what: "signing key", path: key.to_owned(), why, hint })
-}
-
-pub(super) fn file(
-    what: &'static str,
-    path: &Path,
-    error: &portcullis_keys::KeyError,
-) -> StartError {
-    StartError::File { what, path: path.to_owned(), why: error.to_string(), hint: error.hint() }
+    Err(StartError::File { what: SIGNING_KEY, path: key.to_owned(), why, hint })
 }
 
 pub(super) const SIGNING_HINT: &str = "use the key that began this log, or begin a new one with a key and an origin of one name, listed under `[log]` of the trust root";

@@ -12,6 +12,7 @@ use super::client::Client;
 use super::config::RegistryConfig;
 use super::error::PullError;
 use crate::error::StartError;
+use crate::start_problems::key_file;
 
 /// A registry that is followed.
 pub struct Source {
@@ -72,12 +73,8 @@ impl Source {
         let wrong = |why| StartError::Registry { release: config.release.clone(), why };
         let reference = config.reference().map_err(wrong)?;
         if let Some(file) = &config.password_file {
-            portcullis_keys::read_secret_lines(file).map_err(|error| StartError::File {
-                what: "registry password",
-                path: file.clone(),
-                why: error.to_string(),
-                hint: error.hint(),
-            })?;
+            portcullis_keys::read_secret_lines(file)
+                .map_err(|error| key_file("registry password", file, &error))?;
         }
         let client = Client::new(config.access())?;
         Ok(Self {

@@ -8,7 +8,7 @@ pub mod config;
 mod spool;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -28,6 +28,7 @@ use crate::lane::Lane;
 use crate::observe::log_limit::LOG_LIMITS;
 use crate::outbound::Outbound;
 use crate::outbound::tokens::Tokens;
+use crate::start_problems::{StartProblems, key_file};
 
 use config::ResumeConfig;
 use spool::{Job, Kept, Spool};
@@ -65,21 +66,19 @@ impl Resumes {
     /// # Errors
     /// [`StartError::File`].
     pub fn check(configs: &BTreeMap<String, ResumeConfig>) -> Result<(), StartError> {
+        let mut problems = StartProblems::default();
         for config in configs.values() {
-            let wrong = |path: &PathBuf, error: KeyError| StartError::File {
-                what: "client secret",
-                path: path.clone(),
-                why: error.to_string(),
-                hint: error.hint(),
-            };
+            let wrong = |path: &Path, error: KeyError| key_file("client secret", path, &error);
             if let Some(path) = &config.client_secret_file {
-                portcullis_keys::read_secret_lines(path).map_err(|error| wrong(path, error))?;
+                let read = portcullis_keys::read_secret_lines(path);
+                problems.keep(read.map_err(|error| wrong(path, error)));
             }
             if let Some(path) = &config.client_key_file {
-                portcullis_keys::read_secret_file(path).map_err(|error| wrong(path, error))?;
+                let read = portcullis_keys::read_secret_file(path);
+                problems.keep(read.map_err(|error| wrong(path, error)));
             }
         }
-        Ok(())
+        problems.result()
     }
 
     /// Opens the spools. Makes no call.
