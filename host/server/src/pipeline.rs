@@ -85,7 +85,7 @@ async fn answer_call(mut call: Call<'_>, caller: Proven, body: &mut Body) -> Rep
     call.note(Stage::Caller);
     let bytes = match call.read(body).await {
         Ok(bytes) => bytes,
-        Err(cause) => return call.turn_away(cause),
+        Err(cause) => return call.turn_away_proven(cause).await,
     };
     call.note(Stage::Body);
 
@@ -95,7 +95,7 @@ async fn answer_call(mut call: Call<'_>, caller: Proven, body: &mut Body) -> Rep
         Err(malformed) => return call.turn_away_malformed(&malformed).await,
     };
     if let Err(differs) = call.check_tenant(&caller, &heard) {
-        return call.turn_away(differs);
+        return call.turn_away_proven(differs).await;
     }
     call.note(Stage::Parse);
     match heard {
@@ -150,7 +150,7 @@ async fn answer_many(mut call: Call<'_>, caller: Proven, batch: Batch, bytes: &[
         Some((id, Turn::Again(flight))) => return call.say_again(flight, id, None).await,
         // What only tells that things have happened is never turned away: it would be lost.
         Some((_, Turn::Reused)) if !call.hook.config.kind.binds() => None,
-        Some((_, Turn::Reused)) => return call.turn_away(Cause::EventReused),
+        Some((_, Turn::Reused)) => return call.turn_away_proven(Cause::EventReused).await,
     };
     let mut parts = Vec::with_capacity(batch.items.len());
     for (number, item) in batch.items.into_iter().enumerate() {

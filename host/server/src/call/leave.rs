@@ -63,7 +63,7 @@ impl Call<'_> {
                 Some(incoming) => {
                     self.refuse(Failure::of(Cause::HostFault), incoming, Vec::new(), None).await
                 }
-                None => self.turn_away(Cause::HostFault),
+                None => self.turn_away_proven(Cause::HostFault).await,
             };
         };
         let mut fields = format!(
@@ -95,7 +95,29 @@ impl Call<'_> {
     /// A refusal that nobody can be held to: counted, not recorded, and in the hook kind's own words. Its place is free before
     /// its bytes leave, so that nobody holds places by not reading.
     pub fn turn_away(mut self, reason: impl Into<Reason>) -> Reply {
-        let reason = reason.into();
+        let cause = self.count_refusal(reason.into());
+        let answer = self.safe_answer(cause, "", None);
+        self.leave(&answer)
+    }
+
+    /// [`turn_away`](Self::turn_away) of a caller that is proven. The answer waits for the emergency
+    /// ring, so that the count outlives the end of the process that the answer outlives.
+    pub async fn turn_away_proven(mut self, reason: impl Into<Reason>) -> Reply {
+        let cause = self.count_refusal(reason.into());
+        Refusals::keep(self.host).await;
+        let answer = self.safe_answer(cause, "", None);
+        self.leave(&answer)
+    }
+
+    /// [`turn_away_proven`](Self::turn_away_proven) of a request that was read whole and is none.
+    pub async fn turn_away_malformed(mut self, malformed: &Malformed) -> Reply {
+        let cause = self.count_refusal(malformed.into());
+        Refusals::keep(self.host).await;
+        let answer = self.safe_answer(cause, &malformed.detail, None);
+        self.leave(&answer)
+    }
+
+    fn count_refusal(&mut self, reason: Reason) -> Cause {
         let cause = reason.cause;
         if cause == Cause::BodyTooLarge && !self.hook.config.kind.binds() {
             self.warn_of_lost_batch();
@@ -103,8 +125,7 @@ impl Call<'_> {
         self.host.refuse(self.hook, self.received, reason);
         self.traced(Outcome::Cause(cause.code()));
         self.afterwards.place = None;
-        let answer = self.safe_answer(cause, "", None);
-        self.leave(&answer)
+        cause
     }
 
     /// A batch of events that is too large is sent once more, and then it is lost to the log.
@@ -120,16 +141,6 @@ impl Call<'_> {
                  more and then drops it: raise body_bytes, or subscribe the hook to fewer types of events"
             );
         }
-    }
-
-    /// [`turn_away`](Self::turn_away), of a request that was read whole and is none.
-    pub async fn turn_away_malformed(mut self, malformed: &Malformed) -> Reply {
-        self.host.refuse(self.hook, self.received, malformed);
-        self.traced(Outcome::Cause(malformed.cause.code()));
-        self.afterwards.place = None;
-        Refusals::keep(self.host).await;
-        let answer = self.safe_answer(malformed.cause, &malformed.detail, None);
-        self.leave(&answer)
     }
 
     pub(super) fn safe_answer(
