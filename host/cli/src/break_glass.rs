@@ -8,16 +8,17 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use clap::{Args, Subcommand};
 use portcullis_files::{MAX_ENTRIES, list_bounded};
-use portcullis_keys::{SecretKey, SymmetricKey};
+use portcullis_keys::{PublicKey, SymmetricKey};
 use portcullis_model::Millis;
 use portcullis_server::Clock;
-use portcullis_trust::{BreakGlass as Document, RefusalCode, sign, time};
+use portcullis_trust::{BreakGlass as Document, TrustRoot, sign, time};
 use serde_json::{Value, json};
 
+use crate::document::SignDocument;
 use crate::files;
 use crate::outcome::{Done, Failed, Format, print};
 use crate::release::missing;
-use crate::root::{add_all, chain};
+use crate::root::chain;
 
 /// Hold one hook open for a while, for a reason.
 #[derive(Subcommand)]
@@ -31,7 +32,7 @@ pub enum BreakGlass {
     #[command(
         after_help = "Example:\n  portcullis break-glass sign plan-7.json --root trust-root.json --key cmio.key --output plan-7.json"
     )]
-    Sign(Sign),
+    Sign(SignDocument),
     /// Open: from here on the hook is held open, once.
     #[command(
         after_help = "Example:\n  portcullis break-glass open plan-7.json --root trust-root.json --folder break-glass \\\n    --person noor.haddad --reason ward-4-cannot-sign-in --ticket INC-12"
@@ -79,24 +80,6 @@ pub struct Prepare {
     /// Under which ticket or plan.
     #[arg(long)]
     ticket: String,
-    /// Where the envelope goes.
-    #[arg(long)]
-    output: PathBuf,
-    #[arg(long, value_enum, default_value = "text")]
-    format: Format,
-}
-
-/// Sign a document.
-#[derive(Args)]
-pub struct Sign {
-    /// The document's envelope.
-    document: PathBuf,
-    /// The trust root's envelope, and those that followed, in order.
-    #[arg(long = "root", required = true)]
-    roots: Vec<PathBuf>,
-    /// A key of the role `break_glass`; as many as are at hand.
-    #[arg(long = "key", required = true)]
-    keys: Vec<PathBuf>,
     /// Where the envelope goes.
     #[arg(long)]
     output: PathBuf,
@@ -158,7 +141,7 @@ impl BreakGlass {
     pub fn run(self) -> Done {
         match self {
             Self::Prepare(prepare) => prepare.run(),
-            Self::Sign(sign) => sign.run(),
+            Self::Sign(document) => sign_document(document),
             Self::Open(open) => open.run(),
             Self::Close(close) => close.run(),
             Self::List(list) => list.run(),
@@ -197,36 +180,16 @@ impl Prepare {
     }
 }
 
-impl Sign {
-    fn run(self) -> Done {
-        let root = chain(&self.roots)?;
-        let keys = crate::plugin::read_keys(&self.keys)?;
-        let keepers =
-            root.break_glass.as_ref().map(|role| role.keys.as_slice()).unwrap_or_default();
-        let counts =
-            |key: &&SecretKey| keepers.iter().any(|ours| ours.bytes() == key.public().bytes());
-        if let Some(key) = keys.iter().find(|key| !counts(key)) {
-            let message = format!(
-                "{} may not sign a break-glass document [unknown-signer]",
-                key.public().keyid()
-            );
-            return Err(Failed::wrong(message).hint(Some(RefusalCode::UnknownSigner.remedy())));
-        }
-        let envelope = add_all(files::read(&self.document)?, &keys)?;
-        let document = Document::unverified(&envelope)?;
-        let verified = Document::verify(&root, &envelope, Clock::system().now());
-        let missing = missing(verified.map(drop))?;
-        files::write(&self.output, &envelope)?;
-        let still = missing
-            .as_ref()
-            .map(|refusal| format!("; not in order yet: {refusal}"))
-            .unwrap_or_default();
-        self.format.print(
-            format!("break-glass document {} in {}{still}", document.id, self.output.display()),
-            json!({"id": document.id, "file": self.output, "missing": missing.map(|refusal| refusal.to_string())}),
-        );
-        Ok(())
-    }
+fn sign_document(sign: SignDocument) -> Done {
+    let (root, envelope) = sign.sign("a break-glass document", keepers)?;
+    let document = Document::unverified(&envelope)?;
+    let verified = Document::verify(&root, &envelope, Clock::system().now());
+    let name = format!("break-glass document {}", document.id);
+    sign.write(&envelope, missing(verified.map(drop))?, &name, json!({"id": document.id}))
+}
+
+fn keepers(root: &TrustRoot) -> &[PublicKey] {
+    root.break_glass.as_ref().map(|role| role.keys.as_slice()).unwrap_or_default()
 }
 
 impl Open {

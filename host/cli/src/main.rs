@@ -6,6 +6,7 @@
 mod audit;
 mod break_glass;
 mod check;
+mod document;
 mod files;
 mod hook;
 mod keys;

@@ -7,12 +7,13 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use portcullis_keys::{PublicKey, SecretKey};
+use portcullis_keys::PublicKey;
 use portcullis_model::Millis;
 use portcullis_server::Clock;
-use portcullis_trust::{ClockConfirmation, RefusalCode, TimeReset, sign, time};
+use portcullis_trust::{ClockConfirmation, TimeReset, sign, time};
 use serde_json::json;
 
+use crate::document::{SignDocument, may_sign};
 use crate::files;
 use crate::outcome::{Done, Failed, Format};
 use crate::release::{missing, still};
@@ -44,7 +45,7 @@ pub enum TimeResetCommand {
     #[command(
         after_help = "Example:\n  portcullis trust time-reset sign reset.json --root trust-root.json --key root.key \\\n    --output time-documents/reset.json"
     )]
-    Sign(Sign),
+    Sign(SignDocument),
 }
 
 /// Sign that a clock is right.
@@ -113,31 +114,13 @@ pub struct Prepare {
     format: Format,
 }
 
-/// Sign a time reset.
-#[derive(Args)]
-pub struct Sign {
-    /// The time reset's envelope.
-    document: PathBuf,
-    /// The trust root's envelope, and those that followed, in order.
-    #[arg(long = "root", required = true)]
-    roots: Vec<PathBuf>,
-    /// A root key; as many as are at hand.
-    #[arg(long = "key", required = true)]
-    keys: Vec<PathBuf>,
-    /// Where the envelope goes.
-    #[arg(long)]
-    output: PathBuf,
-    #[arg(long, value_enum, default_value = "text")]
-    format: Format,
-}
-
 impl Trust {
     /// Does it.
     pub fn run(self) -> Done {
         match self {
             Self::ConfirmClock(confirm) => confirm.run(),
             Self::TimeReset(TimeResetCommand::Prepare(prepare)) => prepare.run(),
-            Self::TimeReset(TimeResetCommand::Sign(sign)) => sign.run(),
+            Self::TimeReset(TimeResetCommand::Sign(sign)) => sign_reset(sign),
         }
     }
 }
@@ -212,44 +195,15 @@ impl Prepare {
     }
 }
 
-impl Sign {
-    fn run(self) -> Done {
-        let root = chain(&self.roots)?;
-        let keys = crate::plugin::read_keys(&self.keys)?;
-        may_sign(&root.root.keys, &keys, "a time reset")?;
-        let envelope = add_all(files::read(&self.document)?, &keys)?;
-        let reset = TimeReset::unverified(&envelope)?;
-        let missing = missing(TimeReset::signed(&root, &envelope).map(drop))?;
-        files::write(&self.output, &envelope)?;
-        self.format.print(
-            format!(
-                "time reset {} to {} in {}{}",
-                reset.serial,
-                time::format(reset.floor),
-                self.output.display(),
-                still(missing.as_ref())
-            ),
-            json!({
-                "serial": reset.serial, "floor": time::format(reset.floor), "file": self.output,
-                "missing": missing.map(|refusal| refusal.to_string()),
-            }),
-        );
-        Ok(())
-    }
+fn sign_reset(sign: SignDocument) -> Done {
+    let (root, envelope) = sign.sign("a time reset", |root| &root.root.keys)?;
+    let reset = TimeReset::unverified(&envelope)?;
+    let missing = missing(TimeReset::signed(&root, &envelope).map(drop))?;
+    let floor = time::format(reset.floor);
+    let name = format!("time reset {} to {floor}", reset.serial);
+    sign.write(&envelope, missing, &name, json!({"serial": reset.serial, "floor": floor}))
 }
 
 fn read_log_key(path: &Path) -> Done<String> {
     Ok(PublicKey::parse(files::read_text(path)?.trim())?.to_string())
-}
-
-/// Refuses a key that could never count.
-fn may_sign(role: &[PublicKey], keys: &[SecretKey], what: &str) -> Done {
-    let counts = |key: &&SecretKey| role.iter().any(|ours| ours.bytes() == key.public().bytes());
-    match keys.iter().find(|key| !counts(key)) {
-        None => Ok(()),
-        Some(key) => {
-            let message = format!("{} may not sign {what} [unknown-signer]", key.public().keyid());
-            Err(Failed::wrong(message).hint(Some(RefusalCode::UnknownSigner.remedy())))
-        }
-    }
 }

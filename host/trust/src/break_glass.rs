@@ -9,11 +9,11 @@ use std::collections::BTreeSet;
 use portcullis_model::Millis;
 use serde::{Deserialize, Serialize};
 
-use crate::dsse::Envelope;
-use crate::names::{is_remark, is_word, quoted};
+use crate::document::{self, Document, check_remarks};
+use crate::names::{is_word, quoted};
 use crate::refusal::{Refusal, RefusalCode};
 use crate::root::TrustRoot;
-use crate::{strict, time};
+use crate::time;
 
 /// A break-glass document that says what its format needs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,14 +55,7 @@ impl BreakGlass {
 
     /// The payload to sign.
     pub fn to_payload(&self) -> Result<Vec<u8>, Refusal> {
-        let whole = Self {
-            issued: time::whole_second(self.issued),
-            expires: time::whole_second(self.expires),
-            ..self.clone()
-        };
-        let payload = serde_json::to_vec(&whole).map_err(|error| malformed(&error.to_string()))?;
-        Self::parse(&payload)?;
-        Ok(payload)
+        document::to_payload(self)
     }
 
     /// Verifies a break-glass document.
@@ -76,77 +69,66 @@ impl BreakGlass {
             let sentence = format!("the trust root {} has no role `break_glass`", root.version);
             return Err(Refusal::new(RefusalCode::BreakGlassUnavailable, sentence));
         };
-        let envelope = Envelope::parse(envelope)?;
-        let signers = root.signers(&envelope, Self::PAYLOAD_TYPE)?;
-        role.demand(&signers, "the break-glass document", "break_glass")?;
-        let document = Self::parse(envelope.unverified_payload())?;
-        crate::verify::within("the break-glass document", document.issued, document.expires, now)?;
+        let document: Self = document::signed(root, (role, "break_glass"), envelope)?;
+        crate::verify::within(Self::NAME, document.issued, document.expires, now)?;
         Ok(document)
     }
 
     /// Reads one for showing it; to act on it, [`verify`](Self::verify).
     pub fn unverified(envelope: &[u8]) -> Result<Self, Refusal> {
-        let envelope = Envelope::parse(envelope)?;
-        envelope.expect_type(Self::PAYLOAD_TYPE)?;
-        Self::parse(envelope.unverified_payload())
+        document::unverified(envelope)
+    }
+}
+
+impl Document for BreakGlass {
+    const TYPE: &'static str = Self::PAYLOAD_TYPE;
+    const NAME: &'static str = "the break-glass document";
+    const MALFORMED: RefusalCode = RefusalCode::BreakGlassMalformed;
+
+    fn times(&mut self) -> Vec<&mut Millis> {
+        vec![&mut self.issued, &mut self.expires]
     }
 
-    fn parse(payload: &[u8]) -> Result<Self, Refusal> {
-        let document: Self = strict::json(payload).map_err(|what| malformed(&what))?;
+    fn check(&self) -> Result<(), String> {
         let hexadecimal = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
-        if document.id.len() != 32 || !document.id.bytes().all(hexadecimal) {
-            return Err(malformed("`id` is not 32 lower-case hexadecimal digits"));
+        if self.id.len() != 32 || !self.id.bytes().all(hexadecimal) {
+            return Err("`id` is not 32 lower-case hexadecimal digits".to_owned());
         }
-        if !is_word(&document.hook) {
-            return Err(malformed(&format!(
-                "{} is not the name of a hook",
-                quoted(&document.hook)
-            )));
+        if !is_word(&self.hook) {
+            return Err(format!("{} is not the name of a hook", quoted(&self.hook)));
         }
-        if !(1..=Self::MAX_MINUTES).contains(&document.minutes) {
-            return Err(malformed(&format!("`minutes` is not 1 to {}", Self::MAX_MINUTES)));
+        if !(1..=Self::MAX_MINUTES).contains(&self.minutes) {
+            return Err(format!("`minutes` is not 1 to {}", Self::MAX_MINUTES));
         }
-        if document.lifts.is_empty() && !document.opens {
-            return Err(malformed(
-                "it lifts no finding code and does not open the safe answer: it would do nothing",
-            ));
+        if self.lifts.is_empty() && !self.opens {
+            let what = "it lifts no finding code and does not open the safe answer: it would do \
+                        nothing";
+            return Err(what.to_owned());
         }
-        if document.lifts.len() > MAX_CODES {
-            return Err(malformed(&format!("`lifts` names more than {MAX_CODES} codes")));
+        if self.lifts.len() > MAX_CODES {
+            return Err(format!("`lifts` names more than {MAX_CODES} codes"));
         }
         let is_code = |code: &String| {
             let fits =
                 |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
             (1..=64).contains(&code.len()) && code.bytes().all(fits)
         };
-        if let Some(code) = document.lifts.iter().find(|code| !is_code(code)) {
-            return Err(malformed(&format!(
-                "{} is not a finding code, such as `SOD_CONFLICT`",
-                quoted(code)
-            )));
+        if let Some(code) = self.lifts.iter().find(|code| !is_code(code)) {
+            let code = quoted(code);
+            return Err(format!("{code} is not a finding code, such as `SOD_CONFLICT`"));
         }
-        if document.issued >= document.expires {
-            return Err(malformed("it ends before it begins"));
+        if self.issued >= self.expires {
+            return Err("it ends before it begins".to_owned());
         }
-        let remarks = [
-            ("tenant", &document.tenant),
-            ("person", &document.person),
-            ("reason", &document.reason),
-            ("ticket", &document.ticket),
-        ];
-        if let Some((name, _)) = remarks.into_iter().find(|(_, text)| !is_remark(text)) {
-            return Err(malformed(&format!("`{name}` is not one line of 1 to 200 characters")));
-        }
-        Ok(document)
+        let Self { tenant, person, reason, ticket, .. } = self;
+        check_remarks(&[
+            ("tenant", tenant),
+            ("person", person),
+            ("reason", reason),
+            ("ticket", ticket),
+        ])
     }
 }
 
 /// Bounds the codes that one document lifts.
 const MAX_CODES: usize = 32;
-
-fn malformed(what: &str) -> Refusal {
-    Refusal::new(
-        RefusalCode::BreakGlassMalformed,
-        format!("the break-glass document is malformed: {what}"),
-    )
-}

@@ -6,11 +6,10 @@
 use portcullis_model::{Digest, Millis};
 use serde::{Deserialize, Serialize};
 
-use crate::dsse::Envelope;
-use crate::names::is_remark;
+use crate::document::{self, Document, check_remarks, check_validity};
 use crate::refusal::{Refusal, RefusalCode};
 use crate::root::TrustRoot;
-use crate::{strict, time};
+use crate::time;
 
 /// A downgrade that says what its format needs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,14 +41,7 @@ impl Downgrade {
 
     /// The payload to sign.
     pub fn to_payload(&self) -> Result<Vec<u8>, Refusal> {
-        let whole = Self {
-            issued: time::whole_second(self.issued),
-            expires: time::whole_second(self.expires),
-            ..self.clone()
-        };
-        let payload = serde_json::to_vec(&whole).map_err(|error| malformed(&error.to_string()))?;
-        Self::parse(&payload)?;
-        Ok(payload)
+        document::to_payload(self)
     }
 
     /// Verifies a downgrade.
@@ -62,39 +54,30 @@ impl Downgrade {
     /// Whether it is for this set and this host's past is for [`History`](crate::History).
     pub fn verify(root: &TrustRoot, envelope: &[u8], now: Millis) -> Result<Self, Refusal> {
         root.fresh(now)?;
-        let envelope = Envelope::parse(envelope)?;
-        let signers = root.signers(&envelope, Self::PAYLOAD_TYPE)?;
-        root.release.demand(&signers, "the downgrade", "release")?;
-        let downgrade = Self::parse(envelope.unverified_payload())?;
-        crate::verify::within("the downgrade", downgrade.issued, downgrade.expires, now)?;
+        let downgrade: Self = document::signed(root, (&root.release, "release"), envelope)?;
+        crate::verify::within(Self::NAME, downgrade.issued, downgrade.expires, now)?;
         Ok(downgrade)
     }
+}
 
-    pub(crate) fn parse(payload: &[u8]) -> Result<Self, Refusal> {
-        let downgrade: Self = strict::json(payload).map_err(|what| malformed(&what))?;
-        let Self { from, to, issued, expires, .. } = &downgrade;
+impl Document for Downgrade {
+    const TYPE: &'static str = Self::PAYLOAD_TYPE;
+    const NAME: &'static str = "the downgrade";
+    const MALFORMED: RefusalCode = RefusalCode::DowngradeMalformed;
+
+    fn times(&mut self) -> Vec<&mut Millis> {
+        vec![&mut self.issued, &mut self.expires]
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let Self { from, to, person, reason, ticket, issued, expires, .. } = self;
         if *to == 0 || to > from {
-            return Err(malformed("`to` is 0, or above `from`"));
+            return Err("`to` is 0, or above `from`".to_owned());
         }
-        if issued >= expires || expires.0 - issued.0 > LONGEST.0 {
-            return Err(malformed("it ends before it begins, or more than seven days after"));
-        }
-        for (name, text) in [
-            ("person", &downgrade.person),
-            ("reason", &downgrade.reason),
-            ("ticket", &downgrade.ticket),
-        ] {
-            if !is_remark(text) {
-                return Err(malformed(&format!("`{name}` is not one line of 1 to 200 characters")));
-            }
-        }
-        Ok(downgrade)
+        check_validity((*issued, *expires), LONGEST, "seven days")?;
+        check_remarks(&[("person", person), ("reason", reason), ("ticket", ticket)])
     }
 }
 
 /// How long a downgrade may be used.
 const LONGEST: Millis = Millis(7 * 24 * 60 * 60 * 1_000);
-
-fn malformed(what: &str) -> Refusal {
-    Refusal::new(RefusalCode::DowngradeMalformed, format!("the downgrade is malformed: {what}"))
-}

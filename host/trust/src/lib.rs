@@ -7,6 +7,7 @@
 
 mod break_glass;
 mod chain;
+mod document;
 mod downgrade;
 mod dsse;
 mod history;

@@ -11,12 +11,11 @@ use portcullis_keys::PublicKey;
 use portcullis_model::Millis;
 use serde::{Deserialize, Serialize};
 
-use crate::dsse::Envelope;
+use crate::document::{self, Document, check_remarks, check_validity};
 use crate::history::TimeDocuments;
-use crate::names::is_remark;
 use crate::refusal::{Refusal, RefusalCode};
 use crate::root::TrustRoot;
-use crate::{strict, time};
+use crate::time;
 
 /// A document that takes the trusted time of one host back.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,15 +71,7 @@ impl TimeReset {
 
     /// The payload to sign.
     pub fn to_payload(&self) -> Result<Vec<u8>, Refusal> {
-        let whole = Self {
-            floor: time::whole_second(self.floor),
-            issued: time::whole_second(self.issued),
-            expires: time::whole_second(self.expires),
-            ..self.clone()
-        };
-        let payload = serde_json::to_vec(&whole).map_err(|error| malformed(&error.to_string()))?;
-        Self::parse(&payload)?;
-        Ok(payload)
+        document::to_payload(self)
     }
 
     /// Verifies a time reset for the host with this log, which has used these documents before.
@@ -107,38 +98,42 @@ impl TimeReset {
             );
             return Err(Refusal::new(RefusalCode::TimeDocumentUsed, sentence));
         }
-        crate::verify::within("the time reset", reset.issued, reset.expires, clock)?;
+        crate::verify::within(Self::NAME, reset.issued, reset.expires, clock)?;
         Ok(reset)
     }
 
     /// Verifies its signatures and its format: what whoever signs it can look at.
     pub fn signed(root: &TrustRoot, envelope: &[u8]) -> Result<Self, Refusal> {
-        let envelope = Envelope::parse(envelope)?;
-        let signers = root.signers(&envelope, Self::PAYLOAD_TYPE)?;
-        root.root.demand(&signers, "the time reset", "root")?;
-        Self::parse(envelope.unverified_payload())
+        document::signed(root, (&root.root, "root"), envelope)
     }
 
     /// Reads one for showing it; to act on it, [`verify`](Self::verify).
     pub fn unverified(envelope: &[u8]) -> Result<Self, Refusal> {
-        let envelope = Envelope::parse(envelope)?;
-        envelope.expect_type(Self::PAYLOAD_TYPE)?;
-        Self::parse(envelope.unverified_payload())
+        document::unverified(envelope)
+    }
+}
+
+impl Document for TimeReset {
+    const TYPE: &'static str = Self::PAYLOAD_TYPE;
+    const NAME: &'static str = "the time reset";
+    const MALFORMED: RefusalCode = RefusalCode::TimeDocumentMalformed;
+
+    fn times(&mut self) -> Vec<&mut Millis> {
+        vec![&mut self.floor, &mut self.issued, &mut self.expires]
     }
 
-    fn parse(payload: &[u8]) -> Result<Self, Refusal> {
-        let reset: Self = strict::json(payload).map_err(|what| malformed(&what))?;
-        if reset.serial == 0 {
-            return Err(malformed("`serial` is 0; the first is 1"));
+    fn check(&self) -> Result<(), String> {
+        let Self { log, person, reason, ticket, issued, expires, .. } = self;
+        if self.serial == 0 {
+            return Err("`serial` is 0; the first is 1".to_owned());
         }
-        if reset.floor > reset.issued {
-            return Err(malformed(
-                "`floor` is later than `issued`: it must be a time that has passed",
-            ));
+        if self.floor > self.issued {
+            let what = "`floor` is later than `issued`: it must be a time that has passed";
+            return Err(what.to_owned());
         }
-        check_validity(reset.issued, reset.expires, Self::MAX_VALID, "seven days")?;
-        check_texts(&reset.log, &[&reset.person, &reset.reason, &reset.ticket])?;
-        Ok(reset)
+        check_validity((*issued, *expires), Self::MAX_VALID, "seven days")?;
+        check_log(log)?;
+        check_remarks(&[("person", person), ("reason", reason), ("ticket", ticket)])
     }
 }
 
@@ -151,14 +146,7 @@ impl ClockConfirmation {
 
     /// The payload to sign.
     pub fn to_payload(&self) -> Result<Vec<u8>, Refusal> {
-        let whole = Self {
-            issued: time::whole_second(self.issued),
-            expires: time::whole_second(self.expires),
-            ..self.clone()
-        };
-        let payload = serde_json::to_vec(&whole).map_err(|error| malformed(&error.to_string()))?;
-        Self::parse(&payload)?;
-        Ok(payload)
+        document::to_payload(self)
     }
 
     /// Verifies a clock confirmation for the host with this log, which has used these documents
@@ -187,24 +175,30 @@ impl ClockConfirmation {
             return Err(Refusal::new(RefusalCode::TimeDocumentUsed, sentence));
         }
         let (issued, expires) = (confirmation.issued, confirmation.expires);
-        crate::verify::within("the clock confirmation", issued, expires, clock)?;
+        crate::verify::within(Self::NAME, issued, expires, clock)?;
         Ok(confirmation)
     }
 
     /// Verifies its signatures and its format: what whoever signs it can look at.
     pub fn signed(root: &TrustRoot, envelope: &[u8]) -> Result<Self, Refusal> {
-        let envelope = Envelope::parse(envelope)?;
-        let signers = root.signers(&envelope, Self::PAYLOAD_TYPE)?;
-        root.release.demand(&signers, "the clock confirmation", "release")?;
-        Self::parse(envelope.unverified_payload())
+        document::signed(root, (&root.release, "release"), envelope)
+    }
+}
+
+impl Document for ClockConfirmation {
+    const TYPE: &'static str = Self::PAYLOAD_TYPE;
+    const NAME: &'static str = "the clock confirmation";
+    const MALFORMED: RefusalCode = RefusalCode::TimeDocumentMalformed;
+
+    fn times(&mut self) -> Vec<&mut Millis> {
+        vec![&mut self.issued, &mut self.expires]
     }
 
-    fn parse(payload: &[u8]) -> Result<Self, Refusal> {
-        let confirmation: Self = strict::json(payload).map_err(|what| malformed(&what))?;
-        check_validity(confirmation.issued, confirmation.expires, Self::MAX_VALID, "a day")?;
-        let Self { log, person, reason, ticket, .. } = &confirmation;
-        check_texts(log, &[person, reason, ticket])?;
-        Ok(confirmation)
+    fn check(&self) -> Result<(), String> {
+        let Self { log, person, reason, ticket, issued, expires } = self;
+        check_validity((*issued, *expires), Self::MAX_VALID, "a day")?;
+        check_log(log)?;
+        check_remarks(&[("person", person), ("reason", reason), ("ticket", ticket)])
     }
 }
 
@@ -218,33 +212,9 @@ fn is_for(named: &str, log: &PublicKey) -> Result<(), Refusal> {
     Err(Refusal::new(RefusalCode::TimeDocumentWrongTarget, sentence))
 }
 
-fn check_validity(
-    issued: Millis,
-    expires: Millis,
-    longest: Millis,
-    words: &str,
-) -> Result<(), Refusal> {
-    if issued >= expires || expires.0 - issued.0 > longest.0 {
-        return Err(malformed(&format!("it ends before it begins, or more than {words} after")));
-    }
-    Ok(())
-}
-
-fn check_texts(log: &str, remarks: &[&String; 3]) -> Result<(), Refusal> {
-    if PublicKey::parse(log).is_err() {
-        return Err(malformed("`log` is not a public key (vkey), such as `keys list` prints"));
-    }
-    for (name, text) in ["person", "reason", "ticket"].into_iter().zip(remarks) {
-        if !is_remark(text) {
-            return Err(malformed(&format!("`{name}` is not one line of 1 to 200 characters")));
-        }
-    }
-    Ok(())
-}
-
-fn malformed(what: &str) -> Refusal {
-    let sentence = format!("the document about the time is malformed: {what}");
-    Refusal::new(RefusalCode::TimeDocumentMalformed, sentence)
+fn check_log(log: &str) -> Result<(), String> {
+    let read = PublicKey::parse(log).map(drop);
+    read.map_err(|_| "`log` is not a public key (vkey), such as `keys list` prints".to_owned())
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use std::ops::Deref;
 use portcullis_keys::PublicKey;
 use portcullis_model::{Digest, Millis};
 
+use crate::document;
 use crate::downgrade::Downgrade;
 use crate::dsse::Envelope;
 use crate::manifest::Manifest;
@@ -154,7 +155,7 @@ pub fn verify_issued(root: &TrustRoot, envelope: &[u8]) -> Result<Millis, Refusa
     if envelope.payload_type() == Downgrade::PAYLOAD_TYPE {
         let signers = root.signers(&envelope, Downgrade::PAYLOAD_TYPE)?;
         root.release.demand(&signers, "the downgrade", "release")?;
-        return Ok(Downgrade::parse(envelope.unverified_payload())?.issued);
+        return Ok(document::parse::<Downgrade>(envelope.unverified_payload())?.issued);
     }
     released(root, &envelope)?;
     Ok(ReleaseSet::parse(envelope.unverified_payload())?.issued)

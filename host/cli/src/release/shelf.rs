@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use portcullis_files::{list_bounded, open_or_create, read_bounded, write_atomic};
 use portcullis_model::{Digest, Millis};
+use portcullis_server::registry::LOCK;
 use portcullis_server::{Config, FileIndex, ReleasePaths};
 use portcullis_trust::{Active, Envelope, History, ReleaseSet, sha256};
 use serde::{Deserialize, Serialize};
@@ -120,7 +121,7 @@ impl Shelf {
 
     /// Nobody else fills these folders until it is dropped.
     pub fn hold(&self) -> Done<Hold> {
-        let path = self.paths.set.with_file_name(".publish.lock");
+        let path = self.paths.set.with_file_name(LOCK);
         let failed = |error: std::io::Error| {
             Failed::configuration(format!("cannot use `{}`: {error}", path.display()))
         };

@@ -20,7 +20,7 @@ mod watch;
 pub use client::Client;
 pub use config::{Access, RegistryConfig};
 pub use error::{PullError, RegistryError};
-pub use pull::{Offer, Placed, Shelf, bring, place, root_name, staging};
+pub use pull::{LOCK, Offer, Placed, Shelf, bring, place, root_name, staging};
 pub use push::{PluginParts, PushedPlugin, ReleaseParts, push_plugin, push_release};
 pub use standing::{Outcome, Source, State};
 pub use watch::RegistryWatch;
