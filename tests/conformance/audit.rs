@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use portcullis_tests::{Host, House, Raw, SECRET, SignIn, golden, normal};
+use portcullis_tests::{Host, House, Raw, SECRET, SignIn, audit_show, golden, normal};
 use serde_json::{Value, json};
 
 #[test]
@@ -58,13 +58,7 @@ fn calls(host: &Host, count: usize) -> u64 {
 
 fn shown(house: &House, last: u64) {
     let show = |more: &[&str]| {
-        let shown = house.must(
-            &[
-                &["audit", "show", "--log", "audit/log", "--key", "log.vkey", "--format", "json"],
-                more,
-            ]
-            .concat(),
-        );
+        let shown = house.must(&audit_show(&[&["--format", "json"], more].concat()));
         shown.lines().map(|line| serde_json::from_str(line).unwrap()).collect::<Vec<Value>>()
     };
     let all = show(&[]);
@@ -93,8 +87,7 @@ fn shown(house: &House, last: u64) {
         !all.iter().any(|record| record.to_string().contains("Noor")),
         "without the key there are no names"
     );
-    let text =
-        house.must(&["audit", "show", "--log", "audit/log", "--key", "log.vkey", "--index", "0"]);
+    let text = house.must(&audit_show(&["--index", "0"]));
     assert!(text.starts_with("0 20") && text.contains("host.start"), "{text}");
 }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use portcullis_tests::{
-    Binding, Host, House, Raw, SECRET, SignIn, duties, event, traces, wrongly_signed,
+    Binding, Host, House, Raw, SECRET, SignIn, audit_show, duties, event, traces, wrongly_signed,
 };
 use serde_json::{Value, json};
 
@@ -198,16 +198,7 @@ fn recorded_failures(house: &House, host: &Host, taken: &str) {
 
 /// Neither what was sent nor the secret stands in the host's log or in any leaf, plainly or as base64.
 fn leaks_nothing(house: &House, log: &str, good: u64) {
-    let leaves = house.must(&[
-        "audit",
-        "show",
-        "--log",
-        "audit/log",
-        "--key",
-        "log.vkey",
-        "--format",
-        "json",
-    ]);
+    let leaves = house.must(&audit_show(&["--format", "json"]));
     let sealed = house.sealed(good).to_string();
     assert!(
         traces(sealed.as_bytes(), MARKER) > 0,

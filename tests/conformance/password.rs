@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use portcullis_tests::{Answer, Binding, House, Raw, SECRET, below, password, traces};
+use portcullis_tests::{Answer, Binding, House, Raw, SECRET, audit_show, below, password, traces};
 use serde_json::{Value, json};
 
 /// The right password: with what JSON has to escape, and what is no ASCII.
@@ -126,18 +126,7 @@ fn nowhere(house: &House, log: &str, answers: &[Answer]) {
     let files = below(&house.path("audit"));
     assert!(files.iter().any(|file| file.to_string_lossy().contains("wal")), "{files:?}");
     places.extend(files.iter().map(|file| (file.display().to_string(), fs::read(file).unwrap())));
-    let show = [
-        "audit",
-        "show",
-        "--log",
-        "audit/log",
-        "--key",
-        "log.vkey",
-        "--format",
-        "json",
-        "--sealing-key",
-        "keys/sealing.key",
-    ];
+    let show = audit_show(&["--format", "json", "--sealing-key", "keys/sealing.key"]);
     let sealed = house.must(&show);
     assert!(traces(sealed.as_bytes(), WHO) > 0, "the search finds what is there");
     let leaves = house.must(show.split_at(8).0);

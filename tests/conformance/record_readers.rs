@@ -4,7 +4,7 @@
 
 use std::fs;
 
-use portcullis_tests::{House, SignIn, golden, normal};
+use portcullis_tests::{House, SignIn, audit_show, golden, normal};
 
 #[test]
 fn an_altered_record_is_never_shown_as_genuine() {
@@ -105,20 +105,14 @@ fn text_of_a_caller_does_not_steer_the_terminal_that_shows_it() {
         })
     };
     for format in ["text", "json"] {
-        let shown = house.must(&[
-            "audit",
-            "show",
-            "--log",
-            "audit/log",
-            "--key",
-            "log.vkey",
+        let shown = house.must(&audit_show(&[
             "--index",
             &index.to_string(),
             "--sealing-key",
             "keys/sealing.key",
             "--format",
             format,
-        ]);
+        ]));
         assert!(!unsafe_to_show(&shown), "{format}: {shown:?}");
         assert!(shown.contains("\\u202eevil\\u2066\\u009b31m"), "{format}: {shown}");
     }

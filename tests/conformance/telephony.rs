@@ -3,7 +3,9 @@
 use std::fs;
 use std::time::Duration;
 
-use portcullis_tests::{Answer, Binding, DeliveryService, House, Said, below, message, traces};
+use portcullis_tests::{
+    Answer, Binding, DeliveryService, House, Said, audit_show, below, message, traces,
+};
 use serde_json::{Value, json};
 
 const DELIVERY: &str = r#"
@@ -144,18 +146,7 @@ fn nowhere(house: &House, log: &str, answers: &[Answer]) {
             .iter()
             .map(|file| (file.display().to_string(), fs::read(file).unwrap())),
     );
-    let show = [
-        "audit",
-        "show",
-        "--log",
-        "audit/log",
-        "--key",
-        "log.vkey",
-        "--format",
-        "json",
-        "--sealing-key",
-        "keys/sealing.key",
-    ];
+    let show = audit_show(&["--format", "json", "--sealing-key", "keys/sealing.key"]);
     let sealed = house.must(&show);
     assert!(traces(sealed.as_bytes(), "+43 664 1") > 0, "the search finds what is there");
     for (place, bytes) in &places {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use portcullis_tests::{Host, House, SECRET, binary, checkout, component};
+use portcullis_tests::{Host, House, SECRET, audit_show, binary, checkout, component};
 use tempfile::TempDir;
 
 #[test]
@@ -76,17 +76,7 @@ fn the_operating_page_leads_from_an_empty_directory_to_an_answered_hook() {
 fn until_shown(home: &Path, text: &str) {
     let begin = Instant::now();
     let mut show = Command::new(binary());
-    show.args([
-        "audit",
-        "show",
-        "--log",
-        "audit/log",
-        "--key",
-        "log.vkey",
-        "--type",
-        "release.active",
-    ])
-    .current_dir(home);
+    show.args(audit_show(&["--type", "release.active"])).current_dir(home);
     while !String::from_utf8_lossy(&show.output().unwrap().stdout).contains(text) {
         assert!(begin.elapsed() < Duration::from_secs(20), "the log never held {text}");
         std::thread::sleep(Duration::from_millis(50));

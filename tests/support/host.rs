@@ -123,7 +123,8 @@ impl Host {
     pub fn samples(&self, metric: &str) -> BTreeMap<String, f64> {
         let page = String::from_utf8(self.admin("/metrics").body).unwrap();
         let sample = |line: &str| {
-            let (labels, value) = line.strip_prefix(metric)?.strip_prefix('{')?.rsplit_once("} ")?;
+            let (labels, value) =
+                line.strip_prefix(metric)?.strip_prefix('{')?.rsplit_once("} ")?;
             let value: f64 = value.parse().unwrap();
             (value != 0.0).then(|| (labels.to_owned(), value))
         };

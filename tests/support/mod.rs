@@ -58,7 +58,7 @@ pub use payload::{
     Import, SignIn, assertion, batch, event, message, password, progressive, registration,
 };
 pub use python::python;
-pub use record::{digest, leaf_hash};
+pub use record::{audit_show, digest, leaf_hash};
 pub use registry::{PASSWORD, Registry};
 pub use search::{below, traces};
 pub use settings::{CONFLICT, charts, contract, duties, now, rfc3339};

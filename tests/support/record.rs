@@ -23,9 +23,7 @@ impl House {
 
     fn shown(&self, index: u64, further: &[&str]) -> String {
         let index = index.to_string();
-        let mut show =
-            vec!["audit", "show", "--log", "audit/log", "--key", "log.vkey", "--format", "json"];
-        show.extend(["--index", &index]);
+        let mut show = audit_show(&["--format", "json", "--index", &index]);
         show.extend(further);
         let begin = Instant::now();
         loop {
@@ -42,16 +40,7 @@ impl House {
 
     /// Every record's exact bytes, in their order.
     pub fn leaves(&self) -> Vec<String> {
-        let shown = self.must(&[
-            "audit",
-            "show",
-            "--log",
-            "audit/log",
-            "--key",
-            "log.vkey",
-            "--format",
-            "json",
-        ]);
+        let shown = self.must(&audit_show(&["--format", "json"]));
         shown.lines().map(str::to_owned).collect()
     }
 
@@ -92,19 +81,7 @@ impl House {
     pub fn until_record(&self, kind: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         let begin = Instant::now();
         loop {
-            let show = [
-                "audit",
-                "show",
-                "--log",
-                "audit/log",
-                "--key",
-                "log.vkey",
-                "--type",
-                kind,
-                "--format",
-                "json",
-            ];
-            let shown = self.run(&show);
+            let shown = self.run(&audit_show(&["--type", kind, "--format", "json"]));
             let records =
                 shown.out.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
             if let Some(record) = records.into_iter().find(|record| wanted(record)) {
@@ -119,6 +96,13 @@ impl House {
             thread::sleep(Duration::from_millis(50));
         }
     }
+}
+
+/// The arguments of a command that shows a house's log, and these further ones.
+pub fn audit_show<'a>(further: &[&'a str]) -> Vec<&'a str> {
+    let mut all = vec!["audit", "show", "--log", "audit/log", "--key", "log.vkey"];
+    all.extend(further);
+    all
 }
 
 /// RFC 6962 section 2.1: the hash of a leaf, base64.
