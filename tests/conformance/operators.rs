@@ -1,7 +1,8 @@
 //! What an operator is told: every problem at once, settings that cannot work, secrets that an
 //! editor changed, callers that were rejected, and the claims of a token.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
@@ -31,6 +32,53 @@ fn all_problems_of_a_configuration_are_reported_at_once() {
         assert!(ran.err.contains(problem), "{problem}: {}", ran.err);
     }
     assert!(!house.path("audit").exists(), "nothing was begun");
+
+    let house = House::build(&[]);
+    house.configure("[listen]\n", "[listen]\ncalls = 0\nbody_ms = 5\nhead_ms = 700000\n");
+    house.configure("[[hook]]\nname = \"token\"", "[[hook]]\nbody_bytes = 0\nname = \"token\"");
+    let ran = house.run(&CHECK);
+    assert_eq!(ran.code, 64, "{}", ran.err);
+    for problem in [
+        "4 problems",
+        "listen.calls is 0, not 1 to 100000: write `calls = 1`",
+        "listen.body_ms is 5, not 10 to 60000: write `body_ms = 10`",
+        "listen.head_ms is 700000, not 100 to 600000: write `head_ms = 600000`",
+        "hook `token`: body_bytes is 0, not 1 to 262144: write `body_bytes = 1`",
+    ] {
+        assert!(ran.err.contains(problem), "{problem}: {}", ran.err);
+    }
+}
+
+#[test]
+fn all_problems_of_key_and_secret_files_are_reported_at_once_with_the_command_to_run() {
+    let house = House::build(&[]);
+    let open = Permissions::from_mode(0o644);
+    fs::set_permissions(house.path("keys/log.key"), open.clone()).unwrap();
+    fs::remove_file(house.path("keys/sealing.key")).unwrap();
+    house.write_secret("keys/pseudonym.key", "not a key");
+    fs::set_permissions(house.path("secrets/token"), open).unwrap();
+    house.configure("secrets/import", "secrets/none");
+    house.configure(
+        "[trust]",
+        "[listen.tls]\ncertificate = \"none.pem\"\nkey = \"none.key\"\n\n[trust]",
+    );
+    for command in ["check", "serve"] {
+        let ran = house.run(&[command, "--config", "portcullis.toml"]);
+        assert_eq!((ran.code, ran.out.as_str()), (64, ""), "{}", ran.err);
+        for problem in [
+            "7 problems",
+            "hint: run `chmod 600 keys/log.key`",
+            "`portcullis keys generate --kind symmetric --output keys/sealing.key`",
+            "pseudonym key `keys/pseudonym.key`: not a symmetric key",
+            "hint: run `chmod 600 secrets/token`",
+            "`portcullis keys generate --kind secret --output secrets/none`",
+            "TLS certificate `none.pem`",
+            "TLS key `none.key`",
+        ] {
+            assert!(ran.err.contains(problem), "{command}, {problem}: {}", ran.err);
+        }
+        assert!(!house.path("audit").exists(), "nothing was begun");
+    }
 }
 
 #[test]
@@ -59,9 +107,34 @@ fn a_plugin_that_can_never_decide_on_a_hook_is_a_warning() {
         &[Binding::new("asked", "mischief", json!({"do": "abstain"})).say(&[("review", "deny")])],
     );
     let told = nothing_held.must(&CHECK);
-    assert!(told.contains("which ping.sideband does not send"), "{told}");
+    assert!(told.contains("which ping.sideband never sends, so it can never decide"), "{told}");
     let held = House::build(&[Binding::new("token", "sod", duties())]);
-    assert!(!held.must(&CHECK).contains("does not send"));
+    assert!(!held.must(&CHECK).contains("never sends"));
+}
+
+#[test]
+fn a_plugin_that_reads_what_its_hook_never_sends_is_a_warning() {
+    let told = |reads: &str, requires: &str| {
+        let mut house = House::build(&[]);
+        house.sign_plugin("mischief", |manifest| {
+            let manifest = manifest.replace("reads = [", &format!("reads = [{reads}"));
+            format!("requires = [{requires}]\n{manifest}")
+        });
+        house.release(&[Binding::new("token", "mischief", json!({"do": "allow"}))]);
+        house.must(&CHECK)
+    };
+    let sent =
+        r#""origin.ip", "subject.attributes.anything", "okta.token:/data/context/user/id", "#;
+    assert!(!told(sent, "").contains("never sends"));
+    let never = r#""origin.device", "purpose", "okta.token:/data/weather", "#;
+    let warned = told(never, "");
+    for input in ["`origin.device`", "`purpose`", "`okta.token:/data/weather`"] {
+        assert!(warned.contains(input), "{input}: {warned}");
+    }
+    assert!(warned.contains("which okta.token never sends, so it can never decide"), "{warned}");
+    let warned = told(never, r#""purpose""#);
+    assert!(warned.contains("requires `purpose`, which okta.token never sends"), "{warned}");
+    assert!(warned.contains("every call gets the hook's safe answer"), "{warned}");
 }
 
 #[test]

@@ -68,6 +68,10 @@ pub(crate) trait Adapter: Sync {
     /// those whose text has to be a known word. Every other member may be absent, `null` or of any type.
     fn required(&self) -> &'static [&'static str];
 
+    /// What a call of this kind can have, as a manifest spells it in `reads`; `attributes.*` where
+    /// the platform or its customer names the attributes. Nothing else is ever in a call.
+    fn inputs(&self, settings: &Settings) -> Vec<&'static str>;
+
     /// Where the body lists what the subject holds, unless the hook says otherwise: JSON Pointers.
     fn default_entitlements(&self) -> &'static [&'static str] {
         &[]

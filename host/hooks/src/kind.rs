@@ -7,7 +7,8 @@ use std::time::Duration;
 use portcullis_model::Effect;
 
 use crate::adapter::{Adapter, Methods, Need, Reactions, Repeats};
-use crate::{authzen, entra, generic, okta, ping};
+use crate::heard::Settings;
+use crate::{authzen, entra, generic, inputs, okta, ping};
 
 /// A hook kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -160,6 +161,17 @@ impl HookKind {
     /// Where the body lists what the subject holds, unless the hook says otherwise: JSON Pointers.
     pub fn default_entitlements(self) -> &'static [&'static str] {
         self.adapter().default_entitlements()
+    }
+
+    /// Those of a manifest's `reads` or `requires` that no call of this kind ever has, whatever the
+    /// platform sends, with these settings of the hook. A payload pointer of another kind is none of
+    /// them: it is for that kind's calls.
+    pub fn never_sends<'p>(
+        self,
+        settings: &Settings,
+        paths: impl IntoIterator<Item = &'p str>,
+    ) -> Vec<&'p str> {
+        inputs::never_sent(self, settings, paths)
     }
 
     /// The members without which a request is refused, as their contract names them.

@@ -17,6 +17,7 @@ mod entra;
 mod errand;
 mod generic;
 mod heard;
+mod inputs;
 mod kind;
 mod member_names;
 mod object;
@@ -39,6 +40,7 @@ pub use heard::{
     AnswerParts, Batch, Frame, Gathering, Heard, Incoming, Malformed, Page, Refusal, Request,
     Settings, Unread, Until,
 };
+pub use inputs::HELD;
 pub use kind::HookKind;
 pub use member_names::{UNKNOWN_MEMBER, is_shown_member, shown_member, shown_path};
 pub use portcullis_model::Found;

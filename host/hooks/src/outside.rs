@@ -57,15 +57,41 @@ pub fn taken(kind: HookKind, status: u16, body: &[u8]) -> Taken {
 /// The members of a request that its kind is not known to have: each once, at most `most`. Nothing for a kind whose members are
 /// whatever the caller says.
 pub fn unknown_members(kind: HookKind, request: &Document, most: usize) -> Vec<Unknown> {
-    let known = [okta::known(kind), entra::known(kind), decisions::known(kind)]
-        .into_iter()
-        .find(|known| !known.is_empty());
-    let known = known.unwrap_or_default();
+    let known = known(kind);
     let mut search = Search { known, path: String::new(), found: Vec::new(), most };
     if !known.is_empty() {
         search.look(request.root());
     }
     search.found
+}
+
+/// The members that requests of that kind are known to have; none where they are the caller's choice.
+fn known(kind: HookKind) -> Known {
+    let lists = [okta::known(kind), entra::known(kind), decisions::known(kind)];
+    lists.into_iter().find(|known| !known.is_empty()).unwrap_or_default()
+}
+
+/// Whether a request of that kind can have something at this JSON Pointer, as far as its members are
+/// known. Elements of a list are passed over, named by their position or as `*`.
+pub(crate) fn may_send(kind: HookKind, pointer: &str) -> bool {
+    let known = known(kind);
+    let mut search = Search { known, path: String::new(), found: Vec::new(), most: 0 };
+    for name in pointer.split('/').skip(1) {
+        if name == "*" || name.bytes().all(|byte| byte.is_ascii_digit()) {
+            continue;
+        }
+        if !search.path.is_empty() {
+            search.path.push('.');
+        }
+        search.path.push_str(&name.replace("~1", "/").replace("~0", "~"));
+        match search.knows(name) {
+            (_, true) => {}
+            // Whatever stands below is known too.
+            (true, false) => return true,
+            (false, false) => return known.is_empty(),
+        }
+    }
+    true
 }
 
 /// The paths of all members that any kind's requests are known to have.

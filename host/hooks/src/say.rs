@@ -11,6 +11,7 @@ use std::time::Duration;
 use portcullis_model::{ChangeKind, Effect, Emits};
 
 use crate::adapter::Reactions;
+use crate::heard::Settings;
 use crate::kind::HookKind;
 
 /// What a hook kind makes of an effect or a change.
@@ -137,6 +138,11 @@ pub fn table() -> String {
                 required.join(", ")
             );
         }
+        let _ = writeln!(
+            text,
+            "\nA plugin can read {} and what it names of the payload.",
+            inputs(kind)
+        );
         text.push_str("\n| answered with | the platform |\n|---|---|\n");
         let Reactions { empty, client_error, server_error, silence } = kind.reactions();
         for (answer, reaction) in [
@@ -205,6 +211,18 @@ impl Complaint {
     }
 }
 
+/// What calls of a kind can have, where its hook is set up for all of it.
+fn inputs(kind: HookKind) -> String {
+    if kind == HookKind::Generic {
+        return "what the hook's `mapping` names".to_owned();
+    }
+    let everything = Settings { subject: Some(String::new()), ..Settings::default() };
+    let mut inputs = kind.adapter().inputs(&everything);
+    inputs.sort_unstable();
+    let inputs: Vec<_> = inputs.iter().map(|input| format!("`{input}`")).collect();
+    inputs.join(", ")
+}
+
 /// Every effect and change there is, with its saying.
 fn sayings(kind: HookKind) -> impl Iterator<Item = (String, Saying)> {
     let effects = Effect::ALL.into_iter().map(move |it| (it.name().to_owned(), effect(kind, it)));
@@ -242,6 +260,10 @@ that a kind knows by itself: a string is an entitlement, and so is each string o
 place that the setting `entitlements` names (for `generic` also `requested`) a value that is neither refuses the request,
 since to pass it over would be to overlook what somebody holds. A refusal names the member in the host's log, in the
 metric `portcullis_rejected_members_total`, at `/status` and in `hook.refused`.
+
+What a plugin can read is spelled as in its manifest's `reads`. Everything else is absent from every call of the kind, and
+`portcullis check` warns of a plugin that enforces and reads it. `subject.entitlements` is there only where the kind knows
+a place for it or the hook's setting `entitlements` names one, and `subject.id` of `ping.pdp` where `subject` does.
 ";
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ mod authzen;
 mod closed;
 mod entra;
 mod generic;
-mod mutations;
+pub(crate) mod mutations;
 mod patches;
 mod pdp;
 mod platform;

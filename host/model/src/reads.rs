@@ -100,6 +100,11 @@ impl Reads {
         &self.paths
     }
 
+    /// What must be there, as the manifest spells it.
+    pub fn required(&self) -> impl Iterator<Item = &str> {
+        self.required.iter().map(|(path, _)| path.as_str())
+    }
+
     /// The call, cut down.
     ///
     /// A required path is missing where it is absent or `null`; a required list (`requested`,

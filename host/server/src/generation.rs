@@ -2,6 +2,8 @@
 //!
 //! Invariant: a generation is complete before anybody sees it and never changes; calls in flight finish on the one they began with.
 
+mod never_sent;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -202,20 +204,8 @@ impl Generation {
                 ));
             }
             warnings.extend(hook.warnings());
-            if hook.kind.default_entitlements().is_empty() && hook.settings.entitlements.is_empty()
-            {
-                let enforcing = bindings.proposers.iter().chain(&bindings.guards);
-                let blind = enforcing.filter(|binding| binding.manifest().reads.covers_path(HELD));
-                warnings.extend(blind.map(|binding| {
-                    format!(
-                        "hook `{}`: `{}` enforces here and reads `{HELD}`, which {} does not send, \
-                         so it can never decide on them; bind it to a hook whose kind sends them, \
-                         or set `entitlements` of the hook to where the body lists them",
-                        hook.name,
-                        binding.manifest().id,
-                        hook.kind.name()
-                    )
-                }));
+            for binding in bindings.enforcing() {
+                warnings.extend(never_sent::warnings(hook, binding.manifest()));
             }
             let mut wanted: BTreeMap<String, &str> = BTreeMap::new();
             for binding in bindings.proposers.iter().chain(&bindings.guards) {
@@ -436,6 +426,3 @@ const SHORT: usize = 12;
 const OVERRUNS_TO_SLOW: u32 = 3;
 /// The attribute of a subject that says their language.
 pub const LANGUAGE: &str = "locale";
-
-/// The input that holds what a subject has: a path of a manifest's `reads`.
-const HELD: &str = "subject.entitlements";

@@ -25,6 +25,10 @@ use crate::{
 pub(crate) struct Authzen;
 
 impl Adapter for Authzen {
+    fn inputs(&self, _settings: &Settings) -> Vec<&'static str> {
+        INPUTS.to_vec()
+    }
+
     fn required(&self) -> &'static [&'static str] {
         &[
             "subject",
@@ -326,3 +330,18 @@ const RECORD: &str = "record";
 /// What answers to evaluations begin with.
 const PERMITTED: &str = r#"{"decision":true,"#;
 const DENIED: &str = r#"{"decision":false,"#;
+
+/// What a call can have.
+const INPUTS: &[&str] = &[
+    "subject.id",
+    "subject.attributes.*",
+    "subject.entitlements",
+    "action.id",
+    "action.attributes.*",
+    "resource.id",
+    "resource.attributes.*",
+    "correlation",
+    "origin.ip",
+    "origin.device",
+    "purpose",
+];

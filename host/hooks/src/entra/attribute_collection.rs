@@ -25,7 +25,9 @@ use crate::adapter::{Adapter, Reactions, Repeats};
 use crate::answer::Answer;
 use crate::body::{members, object};
 use crate::say::{Saying, To};
-use crate::{Frame, Heard, Incoming, Malformed, OnFailure, Outcome, Request, Unsayable, Why};
+use crate::{
+    Frame, Heard, Incoming, Malformed, OnFailure, Outcome, Request, Settings, Unsayable, Why,
+};
 
 /// Both hook kinds.
 pub(crate) struct AttributeCollection {
@@ -68,6 +70,11 @@ pub(crate) static SUBMIT: AttributeCollection = AttributeCollection {
 };
 
 impl Adapter for AttributeCollection {
+    fn inputs(&self, _settings: &Settings) -> Vec<&'static str> {
+        // Nobody has an id yet.
+        super::inputs(&["subject.attributes.*", "subject.entitlements"])
+    }
+
     fn required(&self) -> &'static [&'static str] {
         &["type", "source", "data", "data.@odata.type", "data.tenantId"]
     }

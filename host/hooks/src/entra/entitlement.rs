@@ -29,12 +29,18 @@ use crate::answer::{Answer, Slot};
 use crate::body::{Body, Strings};
 use crate::errand::{Errand, Resume};
 use crate::say::{Saying, To};
-use crate::{Frame, Heard, Incoming, Malformed, OnFailure, Outcome, Request, Unsayable, Why};
+use crate::{
+    Frame, Heard, Incoming, Malformed, OnFailure, Outcome, Request, Settings, Unsayable, Why,
+};
 
 /// The hook kind.
 pub(crate) struct Entitlement;
 
 impl Adapter for Entitlement {
+    fn inputs(&self, _settings: &Settings) -> Vec<&'static str> {
+        INPUTS.to_vec()
+    }
+
     fn required(&self) -> &'static [&'static str] {
         &["Stage", "AccessPackageAssignmentRequestId", "CustomExtensionStageInstanceId"]
     }
@@ -435,3 +441,21 @@ const APPROVAL_TIME: &str = "P2D";
 
 /// Approvers of one request.
 const MOST_APPROVERS: usize = 20;
+
+/// What a call can have.
+const INPUTS: &[&str] = &[
+    "subject.id",
+    "subject.entitlements",
+    "subject.attributes.displayName",
+    "subject.attributes.connectedOrganization",
+    "subject.attributes.userName",
+    "subject.attributes.userEmail",
+    "actors.id",
+    "actors.attributes.displayName",
+    "actors.attributes.connectedOrganization",
+    "action.id",
+    "action.attributes.*",
+    "resource.id",
+    "resource.attributes.*",
+    "requested",
+];

@@ -23,12 +23,18 @@ use crate::answer::Answer;
 use crate::body::{Body, attributes};
 use crate::errand::{Errand, Resume};
 use crate::say::{Saying, To};
-use crate::{Frame, Heard, Incoming, Malformed, OnFailure, Outcome, Request, Unsayable, Why};
+use crate::{
+    Frame, Heard, Incoming, Malformed, OnFailure, Outcome, Request, Settings, Unsayable, Why,
+};
 
 /// The hook kind.
 pub(crate) struct Lifecycle;
 
 impl Adapter for Lifecycle {
+    fn inputs(&self, _settings: &Settings) -> Vec<&'static str> {
+        INPUTS.to_vec()
+    }
+
     fn required(&self) -> &'static [&'static str] {
         &["data", "data.taskProcessingResult.id", "data.task.id", "data.workflow.id"]
     }
@@ -212,3 +218,15 @@ fn parse(body: &[u8], frame: &Frame<'_>) -> Result<Call, Malformed> {
         secrets: Secrets::default(),
     })
 }
+
+/// What a call can have.
+const INPUTS: &[&str] = &[
+    "subject.id",
+    "subject.attributes.*",
+    "subject.entitlements",
+    "action.id",
+    "action.attributes.displayName",
+    "resource.id",
+    "resource.attributes.displayName",
+    "resource.attributes.workflowVersion",
+];

@@ -212,6 +212,11 @@ impl Heading {
     }
 }
 
+/// What a call about an authentication event can have: `of_subject` beside what the heading has.
+pub(crate) fn inputs(of_subject: &[&'static str]) -> Vec<&'static str> {
+    of_subject.iter().chain(HEADING_INPUTS).copied().collect()
+}
+
 /// Parses a body that is an object.
 pub(crate) fn document(body: &[u8]) -> Result<Document, Malformed> {
     let refuse = |cause| Malformed { cause, detail: "the body".into(), event: None };
@@ -348,3 +353,20 @@ pub(crate) const UNCHECKED: &str =
 
 /// What a person reads where a denial has no text.
 pub(crate) const DENIED: &str = "Access is denied. Please call the help desk.";
+
+/// What the heading of an authentication event has.
+const HEADING_INPUTS: &[&str] = &[
+    "subject.attributes.locale",
+    "actors.id",
+    "actors.attributes.displayName",
+    "actors.attributes.appDisplayName",
+    "actors.attributes.id",
+    "action.attributes.protocol",
+    "action.attributes.requestType",
+    "resource.id",
+    "resource.attributes.displayName",
+    "resource.attributes.appDisplayName",
+    "resource.attributes.id",
+    "correlation",
+    "origin.ip",
+];

@@ -22,12 +22,18 @@ use crate::answer::Answer;
 use crate::body::spelling;
 use crate::errand::{Errand, Message};
 use crate::say::{Saying, To};
-use crate::{Frame, Heard, Incoming, Malformed, OnFailure, Outcome, Request, Unsayable, Why};
+use crate::{
+    Frame, Heard, Incoming, Malformed, OnFailure, Outcome, Request, Settings, Unsayable, Why,
+};
 
 /// The hook kind.
 pub(crate) struct OtpSend;
 
 impl Adapter for OtpSend {
+    fn inputs(&self, _settings: &Settings) -> Vec<&'static str> {
+        super::inputs(&["subject.id", "subject.entitlements"])
+    }
+
     fn required(&self) -> &'static [&'static str] {
         &[
             "type",

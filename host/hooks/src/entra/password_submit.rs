@@ -38,6 +38,10 @@ use crate::{
 pub(crate) struct PasswordSubmit;
 
 impl Adapter for PasswordSubmit {
+    fn inputs(&self, _settings: &Settings) -> Vec<&'static str> {
+        super::inputs(&["subject.id", "subject.attributes.*", "subject.entitlements"])
+    }
+
     fn required(&self) -> &'static [&'static str] {
         &[
             "type",

@@ -22,12 +22,18 @@ use crate::adapter::{Adapter, Reaction, Reactions, Repeats};
 use crate::answer::{Answer, Slot};
 use crate::body::{Body, members, object, string};
 use crate::say::{Saying, To};
-use crate::{Frame, Heard, Incoming, Malformed, OnFailure, Outcome, Request, Unsayable, Why};
+use crate::{
+    Frame, Heard, Incoming, Malformed, OnFailure, Outcome, Request, Settings, Unsayable, Why,
+};
 
 /// The hook kind.
 pub(crate) struct Pim;
 
 impl Adapter for Pim {
+    fn inputs(&self, _settings: &Settings) -> Vec<&'static str> {
+        INPUTS.to_vec()
+    }
+
     fn required(&self) -> &'static [&'static str] {
         &["@odata.type", "principalId", "groupId", "roleDefinitionId"]
     }
@@ -278,3 +284,17 @@ const BUDGET: Duration = Duration::from_millis(800);
 
 /// Reasons in one answer.
 const MOST_REASONS: usize = 8;
+
+/// What a call can have.
+const INPUTS: &[&str] = &[
+    "subject.id",
+    "subject.entitlements",
+    "action.id",
+    "action.attributes.status",
+    "action.attributes.accessId",
+    "action.attributes.scheduleInfo",
+    "action.attributes.ticketInfo",
+    "resource.id",
+    "requested",
+    "purpose",
+];

@@ -15,13 +15,19 @@ use super::{BUDGET, DENIED, Event, LIMIT, Particulars, act, error, reactions, re
 use crate::adapter::{Adapter, Reactions, Repeats};
 use crate::answer::Answer;
 use crate::say::{Saying, To};
-use crate::{Frame, Heard, Incoming, Malformed, OnFailure, Outcome, Request, Unsayable, Why};
+use crate::{
+    Frame, Heard, Incoming, Malformed, OnFailure, Outcome, Request, Settings, Unsayable, Why,
+};
 use std::time::Duration;
 
 /// The hook kind.
 pub(crate) struct TokenIssuance;
 
 impl Adapter for TokenIssuance {
+    fn inputs(&self, _settings: &Settings) -> Vec<&'static str> {
+        super::inputs(&["subject.id", "subject.attributes.*", "subject.entitlements"])
+    }
+
     fn required(&self) -> &'static [&'static str] {
         &["type", "source", "data", "data.@odata.type", "data.tenantId"]
     }

@@ -17,12 +17,18 @@ use crate::adapter::{Adapter, Reactions, Repeats};
 use crate::answer::Answer;
 use crate::body::{attributes, object, string};
 use crate::say::{Saying, To};
-use crate::{Frame, Heard, Incoming, Malformed, OnFailure, Outcome, Request, Unsayable, Why};
+use crate::{
+    Frame, Heard, Incoming, Malformed, OnFailure, Outcome, Request, Settings, Unsayable, Why,
+};
 
 /// The hook kind.
 pub(crate) struct VerifiedId;
 
 impl Adapter for VerifiedId {
+    fn inputs(&self, _settings: &Settings) -> Vec<&'static str> {
+        super::inputs(&["subject.id", "subject.attributes.*", "subject.entitlements"])
+    }
+
     fn required(&self) -> &'static [&'static str] {
         &["type", "source", "data", "data.@odata.type", "data.tenantId"]
     }

@@ -249,6 +249,33 @@ impl Mapping {
         }
     }
 
+    /// What a call can have: what the operator mapped.
+    pub(super) fn inputs(&self) -> Vec<&'static str> {
+        let source = &self.source;
+        let (subject, actor) = (source.subject.as_ref(), source.actor.as_ref());
+        let (action, resource) = (source.action.as_ref(), source.resource.as_ref());
+        let all = [
+            ("correlation", source.correlation.is_some()),
+            ("purpose", source.purpose.is_some()),
+            ("requested", !source.requested.is_empty()),
+            ("subject.id", subject.is_some_and(|it| it.id.is_some())),
+            ("subject.attributes.*", subject.is_some_and(|it| !it.attributes.is_empty())),
+            ("subject.entitlements", subject.is_some()),
+            ("actors.id", actor.is_some_and(|it| it.id.is_some())),
+            ("actors.attributes.*", actor.is_some_and(|it| !it.attributes.is_empty())),
+            ("action.id", action.is_some_and(|it| it.id.is_some())),
+            ("action.attributes.*", action.is_some_and(|it| !it.attributes.is_empty())),
+            ("resource.id", resource.is_some_and(|it| it.id.is_some())),
+            ("resource.attributes.*", resource.is_some_and(|it| !it.attributes.is_empty())),
+            ("origin.ip", source.origin.ip.is_some()),
+            ("origin.country", source.origin.country.is_some()),
+            ("origin.user-agent", source.origin.user_agent.is_some()),
+            ("origin.device", source.origin.device.is_some()),
+            ("origin.session", source.origin.session.is_some()),
+        ];
+        all.into_iter().filter_map(|(input, mapped)| mapped.then_some(input)).collect()
+    }
+
     /// The status of a denial that is no decision.
     pub(super) fn failure_status(&self) -> u16 {
         self.failure_status

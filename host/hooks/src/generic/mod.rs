@@ -16,7 +16,8 @@ use crate::adapter::{Adapter, Reaction, Reactions, Repeats};
 use crate::answer::{Answer, Slot};
 use crate::say::{Saying, To};
 use crate::{
-    Frame, Heard, Incoming, Malformed, OnFailure, Outcome, Refusal, Request, Unsayable, Why,
+    Frame, Heard, Incoming, Malformed, OnFailure, Outcome, Refusal, Request, Settings, Unsayable,
+    Why,
 };
 
 pub use mapping::{
@@ -29,6 +30,10 @@ use template::Filled;
 pub(crate) struct Generic;
 
 impl Adapter for Generic {
+    fn inputs(&self, settings: &Settings) -> Vec<&'static str> {
+        settings.mapping.as_ref().map(|mapping| mapping.inputs()).unwrap_or_default()
+    }
+
     fn required(&self) -> &'static [&'static str] {
         &[]
     }

@@ -32,6 +32,10 @@ use crate::{
 pub(crate) struct Event;
 
 impl Adapter for Event {
+    fn inputs(&self, _settings: &Settings) -> Vec<&'static str> {
+        INPUTS.to_vec()
+    }
+
     fn required(&self) -> &'static [&'static str] {
         &["eventType", "data", "data.events", "data.events.eventType"]
     }
@@ -245,3 +249,25 @@ const LONGEST_CHALLENGE: usize = 1_024;
 
 /// The longest event id that is taken, bytes. Okta's have 36.
 const LONGEST_ID: usize = 256;
+
+/// What a call can have.
+const INPUTS: &[&str] = &[
+    "subject.id",
+    "subject.attributes.alternateId",
+    "subject.attributes.displayName",
+    "action.attributes.published",
+    "action.attributes.severity",
+    "action.attributes.displayMessage",
+    "action.attributes.result",
+    "action.attributes.reason",
+    "resource.id",
+    "resource.attributes.alternateId",
+    "resource.attributes.displayName",
+    "correlation",
+    "origin.ip",
+    "origin.country",
+    "origin.asn",
+    "origin.user-agent",
+    "origin.device",
+    "origin.session",
+];

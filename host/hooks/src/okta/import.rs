@@ -21,12 +21,18 @@ use crate::adapter::{Adapter, Reaction, Reactions};
 use crate::answer::Answer;
 use crate::body::{Strings, members, object, string, wanted_attributes};
 use crate::say::{Saying, To};
-use crate::{Frame, Heard, Incoming, Malformed, OnFailure, Outcome, Request, Unsayable, Why};
+use crate::{
+    Frame, Heard, Incoming, Malformed, OnFailure, Outcome, Request, Settings, Unsayable, Why,
+};
 
 /// The hook kind.
 pub(crate) struct Import;
 
 impl Adapter for Import {
+    fn inputs(&self, _settings: &Settings) -> Vec<&'static str> {
+        INPUTS.to_vec()
+    }
+
     fn required(&self) -> &'static [&'static str] {
         &["eventType", "data"]
     }
@@ -259,3 +265,19 @@ const REPORTED: &str =
     "The import of this user is against policy. The user was imported nevertheless.";
 
 pub(super) const EVENT_TYPE: &str = "com.okta.import.transform";
+
+/// What a call can have.
+const INPUTS: &[&str] = &[
+    "subject.id",
+    "subject.attributes.*",
+    "subject.entitlements",
+    "action.id",
+    "action.attributes.result",
+    "action.attributes.conflicts",
+    "action.attributes.matches",
+    "resource.id",
+    "resource.attributes.name",
+    "resource.attributes.label",
+    "resource.attributes.status",
+    "requested",
+];

@@ -16,12 +16,18 @@ use crate::adapter::{Adapter, Reaction, Reactions};
 use crate::answer::{Answer, Slot};
 use crate::body::{members, object, string};
 use crate::say::{Saying, To};
-use crate::{Frame, Heard, Incoming, Malformed, OnFailure, Outcome, Request, Unsayable, Why};
+use crate::{
+    Frame, Heard, Incoming, Malformed, OnFailure, Outcome, Request, Settings, Unsayable, Why,
+};
 
 /// The hook kind.
 pub(crate) struct PasswordImport;
 
 impl Adapter for PasswordImport {
+    fn inputs(&self, _settings: &Settings) -> Vec<&'static str> {
+        INPUTS.to_vec()
+    }
+
     fn required(&self) -> &'static [&'static str] {
         &[
             "eventType",
@@ -174,3 +180,14 @@ fn unverified(slot: Slot) -> Answer {
 }
 
 pub(super) const EVENT_TYPE: &str = "com.okta.user.credential.password.import";
+
+/// What a call can have.
+const INPUTS: &[&str] = &[
+    "subject.id",
+    "subject.attributes.username",
+    "subject.entitlements",
+    "action.attributes.credential",
+    "correlation",
+    "origin.ip",
+    "origin.session",
+];

@@ -21,13 +21,18 @@ use crate::answer::{Answer, Slot};
 use crate::body::{attributes, object, string};
 use crate::say::{Saying, To};
 use crate::{
-    Frame, Ground, Heard, Incoming, Malformed, OnFailure, Outcome, Request, Unsayable, Why,
+    Frame, Ground, Heard, Incoming, Malformed, OnFailure, Outcome, Request, Settings, Unsayable,
+    Why,
 };
 
 /// The hook kind.
 pub(crate) struct Registration;
 
 impl Adapter for Registration {
+    fn inputs(&self, _settings: &Settings) -> Vec<&'static str> {
+        INPUTS.to_vec()
+    }
+
     fn required(&self) -> &'static [&'static str] {
         &["eventType", "data", "requestType"]
     }
@@ -243,3 +248,14 @@ const UNCHECKED: &str =
 const DENIED: &str = "This is not possible with these details. Please call the help desk.";
 
 pub(super) const EVENT_TYPE: &str = "com.okta.user.pre-registration";
+
+/// What a call can have.
+const INPUTS: &[&str] = &[
+    "subject.id",
+    "subject.attributes.*",
+    "subject.entitlements",
+    "action.attributes.*",
+    "correlation",
+    "origin.ip",
+    "origin.session",
+];

@@ -23,12 +23,18 @@ use crate::answer::Answer;
 use crate::body::{Body, Strings, first_of_each, members, object, string};
 use crate::object::array;
 use crate::say::{Saying, To};
-use crate::{Frame, Heard, Incoming, Malformed, OnFailure, Outcome, Request, Unsayable, Why};
+use crate::{
+    Frame, Heard, Incoming, Malformed, OnFailure, Outcome, Request, Settings, Unsayable, Why,
+};
 
 /// The hook kind.
 pub(crate) struct Saml;
 
 impl Adapter for Saml {
+    fn inputs(&self, _settings: &Settings) -> Vec<&'static str> {
+        INPUTS.to_vec()
+    }
+
     fn required(&self) -> &'static [&'static str] {
         &["eventType", "data"]
     }
@@ -320,3 +326,19 @@ const UNCHECKED: &str = "Access could not be checked. Please try again or call t
 const DENIED: &str = "Access is denied. Please call the help desk.";
 
 pub(super) const EVENT_TYPE: &str = "com.okta.saml.tokens.transform";
+
+/// What a call can have.
+const INPUTS: &[&str] = &[
+    "subject.id",
+    "subject.attributes.*",
+    "subject.entitlements",
+    "action.attributes.authnContextClassRef",
+    "resource.id",
+    "resource.attributes.name",
+    "resource.attributes.uri",
+    "resource.attributes.audienceRestriction",
+    "requested",
+    "correlation",
+    "origin.ip",
+    "origin.session",
+];

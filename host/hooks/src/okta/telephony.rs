@@ -20,13 +20,18 @@ use crate::answer::Answer;
 use crate::body::{attributes, members, object, spelled, spelling, string};
 use crate::say::{Saying, To};
 use crate::{
-    Errand, Frame, Heard, Incoming, Malformed, Message, OnFailure, Outcome, Request, Unsayable, Why,
+    Errand, Frame, Heard, Incoming, Malformed, Message, OnFailure, Outcome, Request, Settings,
+    Unsayable, Why,
 };
 
 /// The hook kind.
 pub(crate) struct Telephony;
 
 impl Adapter for Telephony {
+    fn inputs(&self, _settings: &Settings) -> Vec<&'static str> {
+        INPUTS.to_vec()
+    }
+
     fn required(&self) -> &'static [&'static str] {
         &[
             "eventType",
@@ -222,3 +227,15 @@ pub(super) const EVENT_TYPE: &str = "com.okta.telephony.provider";
 
 /// What every request type begins with.
 const REQUEST_TYPE: &str = "com.okta.user.telephony.";
+
+/// What a call can have.
+const INPUTS: &[&str] = &[
+    "subject.id",
+    "subject.attributes.*",
+    "subject.entitlements",
+    "action.attributes.deliveryChannel",
+    "action.attributes.otpExpires",
+    "correlation",
+    "origin.ip",
+    "origin.session",
+];

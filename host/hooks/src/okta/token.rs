@@ -22,12 +22,18 @@ use crate::adapter::{Adapter, Reaction, Reactions};
 use crate::answer::Answer;
 use crate::body::{members, object, string, wanted_attributes};
 use crate::say::{Saying, To};
-use crate::{Frame, Heard, Incoming, Malformed, OnFailure, Outcome, Request, Unsayable, Why};
+use crate::{
+    Frame, Heard, Incoming, Malformed, OnFailure, Outcome, Request, Settings, Unsayable, Why,
+};
 
 /// The hook kind.
 pub(crate) struct Token;
 
 impl Adapter for Token {
+    fn inputs(&self, _settings: &Settings) -> Vec<&'static str> {
+        INPUTS.to_vec()
+    }
+
     fn required(&self) -> &'static [&'static str] {
         &["eventType", "data"]
     }
@@ -298,3 +304,20 @@ const UNCHECKED: &str = "Access could not be checked. Please try again or call t
 const DENIED: &str = "Access is denied. Please call the help desk.";
 
 pub(super) const EVENT_TYPE: &str = "com.okta.oauth2.tokens.transform";
+
+/// What a call can have.
+const INPUTS: &[&str] = &[
+    "subject.id",
+    "subject.attributes.*",
+    "subject.entitlements",
+    "actors.id",
+    "actors.attributes.name",
+    "actors.attributes.type",
+    "action.attributes.grant_type",
+    "action.attributes.response_type",
+    "resource.id",
+    "requested",
+    "correlation",
+    "origin.ip",
+    "origin.session",
+];

@@ -27,13 +27,19 @@ use crate::object::{Object, array, payload_text, strings};
 use crate::say::{Saying, To};
 use crate::{
     Batch, Frame, Gathering, Heard, Incoming, Malformed, OnFailure, Outcome, Refusal, Request,
-    Unread, Unsayable, Until, Why,
+    Settings, Unread, Unsayable, Until, Why,
 };
 
 /// The hook kind.
 pub(crate) struct Pdp;
 
 impl Adapter for Pdp {
+    fn inputs(&self, settings: &Settings) -> Vec<&'static str> {
+        // The contract has no place for the subject's id.
+        let id = settings.subject.is_some().then_some("subject.id");
+        INPUTS.iter().copied().chain(id).collect()
+    }
+
     fn required(&self) -> &'static [&'static str] {
         &["attributes", "requests", "the request", "query", "query.attribute", "query.values"]
     }
@@ -378,6 +384,16 @@ const QUERY: &str = "/governance-engine/query";
 
 /// Requests in one batch. Each is asked, recorded and answered by itself, within one budget.
 const MOST_REQUESTS: usize = 256;
+
+/// What a call can have, besides the id of the subject.
+const INPUTS: &[&str] = &[
+    "subject.attributes.*",
+    "subject.entitlements",
+    "action.id",
+    "resource.id",
+    "resource.attributes.domain",
+    "resource.attributes.identityProvider",
+];
 
 #[cfg(test)]
 mod tests {

@@ -27,13 +27,18 @@ use crate::body::{Body, object, spelled, string};
 use crate::object::{Object, array, strings, text};
 use crate::say::{Saying, To};
 use crate::{
-    Frame, Heard, Incoming, Malformed, OnFailure, Outcome, Refusal, Request, Unsayable, Why,
+    Frame, Heard, Incoming, Malformed, OnFailure, Outcome, Refusal, Request, Settings, Unsayable,
+    Why,
 };
 
 /// The hook kind.
 pub(crate) struct Sideband;
 
 impl Adapter for Sideband {
+    fn inputs(&self, _settings: &Settings) -> Vec<&'static str> {
+        INPUTS.to_vec()
+    }
+
     fn required(&self) -> &'static [&'static str] {
         &["method", "url", "headers", "response_code"]
     }
@@ -678,3 +683,17 @@ const RECORD: &str = "record";
 
 /// The most that a state holds of headers, bytes.
 const LARGEST_STATE: usize = 16 << 10;
+
+/// What a call can have.
+const INPUTS: &[&str] = &[
+    "correlation",
+    "actors.attributes.client_certificate",
+    "action.id",
+    "action.attributes.*",
+    "resource.id",
+    "resource.attributes.host",
+    "resource.attributes.path",
+    "resource.attributes.query",
+    "origin.ip",
+    "origin.user-agent",
+];

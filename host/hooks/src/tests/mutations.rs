@@ -10,7 +10,7 @@ use super::{OKTA, SETTINGS, TOKEN_OF_A_CLIENT, entra, generic, sideband};
 use crate::{Heard, HookKind, Malformed, Request, Settings, read};
 
 /// A request: its kind, its route, its body, and the settings of its hook.
-type Asked = (HookKind, &'static str, Value, Arc<Settings>);
+pub(crate) type Asked = (HookKind, &'static str, Value, Arc<Settings>);
 
 #[test]
 fn a_member_of_another_shape_is_passed_over_or_named() {
@@ -85,7 +85,7 @@ fn is_needed_elsewhere(kind: HookKind, route: &str, member: &str) -> bool {
     }
 }
 
-fn requests() -> Vec<Asked> {
+pub(crate) fn requests() -> Vec<Asked> {
     let plain = Arc::new(SETTINGS.clone());
     let mut all: Vec<Asked> = Vec::new();
     for (kind, body) in OKTA.into_iter().chain([(HookKind::OktaToken, TOKEN_OF_A_CLIENT)]) {

@@ -1,0 +1,164 @@
+//! Inputs that a hook kind never sends, so that nothing can be decided by them.
+//!
+//! Invariant: an input is named only if no request of the kind can lead to it, by what the kind's own
+//! adapter says of its calls and by the members that its requests are known to have. What a request
+//! may leave out is not named.
+
+use crate::adapter::Need;
+use crate::heard::Settings;
+use crate::kind::HookKind;
+use crate::outside;
+
+/// Those of the paths that no call of the kind ever has.
+pub(crate) fn never_sent<'p>(
+    kind: HookKind,
+    settings: &Settings,
+    paths: impl IntoIterator<Item = &'p str>,
+) -> Vec<&'p str> {
+    let mut inputs = kind.adapter().inputs(settings);
+    if kind.default_entitlements().is_empty() && settings.entitlements.is_empty() {
+        inputs.retain(|input| *input != HELD);
+    }
+    let is_sent = |path: &&str| match path.split_once(':') {
+        Some((of, pointer)) if of == kind.name() => {
+            // What is encrypted is not among the members that requests are known to have.
+            kind.needs(Need::Decryption) || outside::may_send(kind, pointer)
+        }
+        Some(_) => true,
+        None => inputs.iter().any(|input| covers(input, path)),
+    };
+    paths.into_iter().filter(|path| !is_sent(path)).collect()
+}
+
+/// Whether an input, or one of those that a wildcard stands for, is what a path names or may name.
+fn covers(input: &str, path: &str) -> bool {
+    let within = |whole: &str, part: &str| {
+        whole.strip_suffix('*').is_some_and(|before| part.starts_with(before))
+    };
+    input == path || within(input, path) || within(path, input)
+}
+
+/// What the subject holds already.
+pub const HELD: &str = "subject.entitlements";
+
+#[cfg(test)]
+mod tests {
+    use portcullis_model::{Call, Principal};
+
+    use super::*;
+    use crate::tests::mutations::requests;
+    use crate::{Heard, Incoming};
+
+    /// Every input that a call has, attributes by their names.
+    fn inputs(call: &Call) -> Vec<String> {
+        let mut all = Vec::new();
+        let mut add = |name: &str, is_there: bool| {
+            if is_there {
+                all.push(name.to_owned());
+            }
+        };
+        add("correlation", call.correlation.is_some());
+        add("purpose", call.purpose.is_some());
+        add("requested", !call.requested.is_empty());
+        if let Some(origin) = &call.origin {
+            add("origin.ip", origin.ip.is_some());
+            add("origin.country", origin.country.is_some());
+            add("origin.asn", origin.asn.is_some());
+            add("origin.user-agent", origin.user_agent.is_some());
+            add("origin.device", origin.device.is_some());
+            add("origin.session", origin.session.is_some());
+        }
+        let principal = |principal: &Principal| {
+            (principal.id.is_some(), &principal.attributes, !principal.entitlements.is_empty())
+        };
+        let of_principals = call
+            .subject
+            .iter()
+            .map(|it| ("subject", principal(it)))
+            .chain(call.actors.iter().map(|it| ("actors", principal(it))));
+        let of_entities = [("action", &call.action), ("resource", &call.resource)];
+        let of_entities = of_entities.into_iter().filter_map(|(place, entity)| {
+            let entity = entity.as_ref()?;
+            Some((place, (entity.id.is_some(), &entity.attributes, false)))
+        });
+        for (place, (id, attributes, held)) in of_principals.chain(of_entities) {
+            add(&format!("{place}.id"), id);
+            add(&format!("{place}.entitlements"), held);
+            for attribute in attributes {
+                add(&format!("{place}.attributes.{}", &*attribute.name), true);
+            }
+        }
+        all
+    }
+
+    #[test]
+    fn no_request_leads_to_an_input_that_its_kind_never_sends() {
+        let (mut calls, mut kinds) = (0, std::collections::BTreeSet::new());
+        for (kind, route, body, settings) in requests() {
+            let heard = crate::tests::post(kind, route, &body.to_string(), &settings);
+            let questions: Vec<Incoming> = match heard {
+                Ok(Heard::One(incoming) | Heard::Which(incoming, _)) => vec![incoming],
+                Ok(Heard::Many(batch)) => batch.items.into_iter().flatten().collect(),
+                Ok(Heard::Nothing(_)) | Err(_) => continue,
+            };
+            for incoming in questions {
+                let inputs = inputs(&incoming.call);
+                let never = kind.never_sends(&settings, inputs.iter().map(String::as_str));
+                assert!(never.is_empty(), "{}: {never:?}", kind.name());
+                calls += 1;
+                kinds.insert(kind);
+            }
+        }
+        assert_eq!(kinds.len(), HookKind::ALL.len(), "{kinds:?}");
+        assert!(calls > 25, "{calls}");
+    }
+
+    #[test]
+    fn every_secret_and_required_member_can_be_sent() {
+        for kind in HookKind::ALL {
+            for member in kind.required().iter().filter(|member| !member.contains(' ')) {
+                let pointer = format!("/{}", member.replace('.', "/"));
+                let path = format!("{}:{pointer}", kind.name());
+                // `@odata.type` is one name.
+                let split = member.contains('@');
+                let never = kind.never_sends(&Settings::default(), [path.as_str()]);
+                assert!(split || never.is_empty(), "{path}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_kind_never_sends_is_named() {
+        let plain = Settings::default();
+        let token = HookKind::OktaToken;
+        let paths = [
+            "subject.attributes.anything",
+            "subject.attributes.*",
+            "subject.entitlements",
+            "actors.attributes.*",
+            "origin.ip",
+            "origin.device",
+            "purpose",
+            "okta.token:/data/context/user/profile/x",
+            "okta.token:/data/risk",
+            "okta.saml:/anything",
+        ];
+        let never = token.never_sends(&plain, paths);
+        assert_eq!(never, ["origin.device", "purpose", "okta.token:/data/risk"]);
+        // Entitlements are where the kind or the operator says.
+        let held = Settings { entitlements: vec!["/x".to_owned()], ..Settings::default() };
+        for (kind, settings, expected) in [
+            (HookKind::OktaSaml, &plain, 0),
+            (HookKind::EntraOtpSend, &plain, 1),
+            (HookKind::EntraOtpSend, &held, 0),
+            (HookKind::OktaEvent, &held, 1),
+            (HookKind::PingSideband, &held, 1),
+        ] {
+            assert_eq!(kind.never_sends(settings, [HELD]).len(), expected, "{}", kind.name());
+        }
+        let subject = Settings { subject: Some("/attributes/User".to_owned()), ..plain.clone() };
+        assert_eq!(HookKind::PingPdp.never_sends(&plain, ["subject.id"]), ["subject.id"]);
+        assert!(HookKind::PingPdp.never_sends(&subject, ["subject.id"]).is_empty());
+        assert_eq!(HookKind::Generic.never_sends(&plain, ["subject.id", HELD]).len(), 2);
+    }
+}
