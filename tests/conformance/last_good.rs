@@ -1,5 +1,6 @@
-//! The last good release survives a restart: whatever has become of the release folders, of one plugin's settings or
-//! of the configuration meanwhile, a host that had a release in force starts with it again, and says so.
+//! The last good release survives a restart: whatever has become of the release folders, of one
+//! plugin's settings or of the configuration meanwhile, a host that had a release in force starts
+//! with it again, and says so.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -198,7 +199,8 @@ fn settings_that_one_plugin_refuses_stop_no_hook_after_a_restart() {
 #[test]
 fn what_is_revoked_stays_stopped_in_the_last_good_release_and_nothing_else_does() {
     let house = served_once();
-    // An old set that revokes one plugin: it stops that plugin's hooks, also when the host starts again.
+    // An old set that revokes one plugin: it stops that plugin's hooks, also when the host starts
+    // again.
     let mut set = house.opened("release/release.json");
     set["version"] = json!(1);
     let manifest = set["plugins"]["org.portcullis.sod"]["manifest"].clone();

@@ -1,4 +1,5 @@
-//! Requests of ordinary clients that are not as their documents show them: they are decided, or refused by name.
+//! Requests of ordinary clients that are not as their documents show them: they are decided, or
+//! refused by name.
 
 use portcullis_tests::{Binding, House, SignIn, batch, duties};
 use serde_json::json;
@@ -27,7 +28,8 @@ fn a_claim_of_another_shape_locks_nobody_out() {
     for _ in 0..2 {
         assert_eq!(host.sign_in(&nameless).without_reference(), "{}");
     }
-    // Where the operator says that entitlements stand, what cannot be read refuses, by the place's name.
+    // Where the operator says that entitlements stand, what cannot be read refuses, by the place's
+    // name.
     let numbers = SignIn::with_groups(&[]).claim("roles", json!([1001]));
     assert!(host.post("strict", &numbers.bytes()).stops_a_token());
     let mut headless = SignIn::with_groups(&[]);

@@ -1,4 +1,5 @@
-//! A release folder whose file system does not answer: everything that does not need it goes on, and a stop is in order.
+//! A release folder whose file system does not answer: everything that does not need it goes on,
+//! and a stop is in order.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;

@@ -2,8 +2,8 @@
 //!
 //! A trace of the system calls is played into a disk that promises as little as POSIX does: bytes
 //! and length of a file are durable when an `fdatasync` that began after they were written has
-//! finished; a name is durable when an `fsync` of its directory has. Then the process is killed, its
-//! directory is replaced by what is durable, and the next one has to go on from there.
+//! finished; a name is durable when an `fsync` of its directory has. Then the process is killed,
+//! its directory is replaced by what is durable, and the next one has to go on from there.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -169,7 +169,8 @@ impl Disk {
             other => {
                 let descriptor = PathBuf::from(call.descriptor());
                 let elsewhere = |path: &PathBuf| !path.starts_with(root);
-                // What is written need not be a path, but what names one must not be below the root.
+                // What is written need not be a path, but what names one must not be below the
+                // root.
                 let writes = ["write", "writev", "sendto", "sendmsg"].contains(&other);
                 let knows = elsewhere(&descriptor) && (writes || paths().iter().all(elsewhere));
                 assert!(knows, "the disk does not know `{other}`");

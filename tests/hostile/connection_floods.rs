@@ -1,5 +1,5 @@
-//! Clients without a secret who connect by the thousand: the platform's calls are answered all the same, and
-//! the record says what happened and nothing else.
+//! Clients without a secret who connect by the thousand: the platform's calls are answered all the
+//! same, and the record says what happened and nothing else.
 
 use std::io::Read as _;
 use std::process::Command;
@@ -49,8 +49,8 @@ struct Outcome {
     memory_kib: u64,
 }
 
-/// Floods a host for some time, while a platform calls it: on one connection that it keeps, and on new
-/// ones, a round trip before TLS and one before the request.
+/// Floods a host for some time, while a platform calls it: on one connection that it keeps, and on
+/// new ones, a round trip before TLS and one before the request.
 fn flood(descriptors: u32, rate: u64, sources: u32, kept: usize, time: Duration) -> Outcome {
     let (house, trust) = house();
     let host = Host::start_with(&house.path(""), limited(descriptors));

@@ -127,8 +127,8 @@ fn a_thousand_clients_without_the_secret_hold_a_bounded_amount_of_memory() {
     hold_memory(1_000);
 }
 
-/// Every way to hold memory, with so many connections each. What the host holds grows by no more than
-/// 256 KiB a connection and a constant.
+/// Every way to hold memory, with so many connections each. What the host holds grows by no more
+/// than 256 KiB a connection and a constant.
 fn hold_memory(connections: usize) {
     let house = house();
     // All are of one address, the platform too, and none is to be closed for that.

@@ -1,7 +1,9 @@
-//! Folders that others fill: whatever lies in them, the host answers, keeps its memory, goes on polling and stops in order.
+//! Folders that others fill: whatever lies in them, the host answers, keeps its memory, goes on
+//! polling and stops in order.
 //!
-//! Each round plants a random set of FIFOs, devices, links, sparse files, odd names, sub-folders and files that change
-//! while they are read, before a start and while the host serves. The seed is printed with a failure.
+//! Each round plants a random set of FIFOs, devices, links, sparse files, odd names, sub-folders
+//! and files that change while they are read, before a start and while the host serves. The seed is
+//! printed with a failure.
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
@@ -26,7 +28,8 @@ struct Planter {
 
 /// Files that change while they are read.
 const CHANGING: usize = 2;
-/// More memory than this over that of the start is a leak: one component of the largest size, and room.
+/// More memory than this over that of the start is a leak: one component of the largest size, and
+/// room.
 const MAX_GROWTH_KIB: u64 = 192 << 10;
 /// What a call may take while folders are full: far less than any platform waits.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -173,7 +176,8 @@ const REPLACEMENTS: [(&str, Plant); 6] = [
     ("a file that is no release", |path| fs::write(path, "{}").unwrap()),
 ];
 
-/// One round: plants before a start and while the host serves, and holds the host to what it promises.
+/// One round: plants before a start and while the host serves, and holds the host to what it
+/// promises.
 fn round(seed: u64, planted: usize, many: usize) {
     println!("seed {seed}");
     let mut planter = Planter::new(seed);
@@ -209,8 +213,8 @@ fn round(seed: u64, planted: usize, many: usize) {
         for number in 0..planted {
             planter.plant(&folders[number % folders.len()]);
         }
-        // Sparse files of the very size of the signed component, and of the largest that is read: all of them no more than a
-        // few hundred kilobytes of disk.
+        // Sparse files of the very size of the signed component, and of the largest that is read:
+        // all of them no more than a few hundred kilobytes of disk.
         for number in 0..40 {
             let path = house.path(&format!("release/plugins/0{number}.sparse.wasm"));
             sparse(&path, if number % 2 == 0 { size } else { 64 << 20 });
@@ -234,7 +238,8 @@ fn round(seed: u64, planted: usize, many: usize) {
         replace(&house.path("release/release.json"), |path| fs::write(path, &good).unwrap());
         drop(ends);
     });
-    // The folders are still looked at: a good release, a trust root and a new secret are taken among all of that.
+    // The folders are still looked at: a good release, a trust root and a new secret are taken
+    // among all of that.
     let mut lenient = duties();
     lenient["rules"][0]["action"] = json!("allow");
     house.release(&[Binding::new("token", "sod", lenient)]);
@@ -260,7 +265,8 @@ fn round(seed: u64, planted: usize, many: usize) {
     somebody_elses_log(&mut planter, &house);
 }
 
-/// A log that was copied from elsewhere, with anything in it: `audit verify` ends in time and says that it is not whole.
+/// A log that was copied from elsewhere, with anything in it: `audit verify` ends in time and says
+/// that it is not whole.
 fn somebody_elses_log(planter: &mut Planter, house: &House) {
     house.back_up(&["audit"], "copied");
     let log = house.path("copied/audit/log");

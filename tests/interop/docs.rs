@@ -207,7 +207,8 @@ fn the_operating_page_lists_every_setting_record_cause_and_refusal() {
     for file in sources(&checkout().join("host/server/src")).into_iter().chain([corrections]) {
         let text = fs::read_to_string(&file).unwrap_or_default();
         let in_server = !file.ends_with("corrections.rs");
-        // Events of the host's log are named alike: where they are written, limited or kept as constants.
+        // Events of the host's log are named alike: where they are written, limited or kept as
+        // constants.
         let is_event = |before: &str| {
             let before = before.trim_end();
             in_server && ["event =", "admit(", ": &str ="].iter().any(|end| before.ends_with(end))

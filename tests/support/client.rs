@@ -77,8 +77,8 @@ impl Client {
         Ok(Begun { socket, body: body.to_vec() })
     }
 
-    /// Reads one answer from a connection of [`connect`](Self::connect); whether it stands is the second
-    /// part.
+    /// Reads one answer from a connection of [`connect`](Self::connect); whether it stands is the
+    /// second part.
     pub fn read(socket: &mut TcpStream) -> std::io::Result<(Answer, bool)> {
         read(socket)
     }

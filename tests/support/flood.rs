@@ -1,7 +1,7 @@
 //! Clients that connect and send nothing, from many loopback addresses, at a fixed rate.
 //!
-//! Invariant: bounded in rate, time and descriptors; what was opened is closed when it is dropped. It
-//! connects without waiting, as a flooder does.
+//! Invariant: bounded in rate, time and descriptors; what was opened is closed when it is dropped.
+//! It connects without waiting, as a flooder does.
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
@@ -30,8 +30,8 @@ pub struct Flooded {
 }
 
 impl Flood {
-    /// Opens `rate` connections a second, each from the next of `sources` addresses, and keeps the newest
-    /// `kept` of them open. Each address is in a /24 of its own.
+    /// Opens `rate` connections a second, each from the next of `sources` addresses, and keeps the
+    /// newest `kept` of them open. Each address is in a /24 of its own.
     pub fn start(address: &str, rate: u64, sources: u32, kept: usize) -> Self {
         let to: Option<SocketAddrV4> = address.parse().ok();
         let (stop, opened) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));

@@ -35,7 +35,8 @@ impl Host {
         host
     }
 
-    /// Starts the host under another command, and does not wait until calls get decisions: only until the port answers.
+    /// Starts the host under another command, and does not wait until calls get decisions: only
+    /// until the port answers.
     pub fn begin_with(directory: &Path, command: Command) -> Self {
         Self::start_said(directory, command, 2)
     }

@@ -55,8 +55,8 @@ impl Http2 {
         self.socket.write_all(bytes).is_ok()
     }
 
-    /// Reads until this holds or the connection ends. Returns whether it holds. Answers `SETTINGS` and
-    /// `PING` meanwhile.
+    /// Reads until this holds or the connection ends. Returns whether it holds. Answers `SETTINGS`
+    /// and `PING` meanwhile.
     pub fn until(&mut self, patience: Duration, holds: impl Fn(&Self) -> bool) -> bool {
         let begin = Instant::now();
         let mut chunk = [0; 64 << 10];

@@ -159,8 +159,8 @@ impl Trust {
         Ok(Secure { stream, address: address.to_owned() })
     }
 
-    /// A connection of a client that is this far away: it waits so long before TLS, and before its first
-    /// request.
+    /// A connection of a client that is this far away: it waits so long before TLS, and before its
+    /// first request.
     pub fn connect_from_afar(
         &self,
         address: &str,

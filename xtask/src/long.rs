@@ -1,7 +1,8 @@
-//! `cargo xtask test --long`: the tests that take too long for every run, and a dated table of what they saw.
+//! `cargo xtask test --long`: the tests that take too long for every run, and a dated table of what
+//! they saw.
 //!
-//! Invariant: a long test is an ordinary one that says `#[ignore = "long: …"]`; each runs alone, and the
-//! table has what it printed. A test that fails is in the table, and fails the command.
+//! Invariant: a long test is an ordinary one that says `#[ignore = "long: …"]`; each runs alone,
+//! and the table has what it printed. A test that fails is in the table, and fails the command.
 
 use std::fs;
 use std::process::{Command, Stdio};
@@ -19,7 +20,8 @@ struct Ran {
     printed: Vec<String>,
 }
 
-/// Runs the long tests whose names hold one of the filters, or all, and writes `docs/long-tests.md`.
+/// Runs the long tests whose names hold one of the filters, or all, and writes
+/// `docs/long-tests.md`.
 pub fn run(built: &Built, filters: &[&str]) -> Done {
     let program = blackbox()?;
     let listed = output(test(&program, built).args(["--ignored", "--list", "--format", "terse"]))?;

@@ -46,8 +46,8 @@ impl<'t> Token<'t> {
         self.claims.root().get(claim)?.as_str()
     }
 
-    /// A claim that is a time: seconds since the epoch, perhaps with a fraction (`NumericDate`, RFC 7519 section 2), as
-    /// milliseconds. `Err` where it is there and is none.
+    /// A claim that is a time: seconds since the epoch, perhaps with a fraction (`NumericDate`, RFC
+    /// 7519 section 2), as milliseconds. `Err` where it is there and is none.
     pub fn time(&self, claim: &str) -> Result<Option<Millis>, Unproven> {
         let value = self.claims.root().get(claim);
         let time = |value: Value<'_>| value.as_epoch_millis().map(Millis);
@@ -66,16 +66,17 @@ impl<'t> Token<'t> {
         self.key.as_deref()
     }
 
-    /// Whether the token's `kid` is that of a key of the set: only then does it say which key it means, and a signature
-    /// that does not hold is nobody's but the caller's fault.
+    /// Whether the token's `kid` is that of a key of the set: only then does it say which key it
+    /// means, and a signature that does not hold is nobody's but the caller's fault.
     pub fn names_key_of(&self, keys: &KeySet) -> bool {
         self.key.as_ref().is_some_and(|name| keys.named(name).next().is_some())
     }
 
     /// Whether the signature holds under the key of that `kid`. Where several have it, any of them.
     ///
-    /// A token without `kid` names no key, and no token names a key without one. Then the key counts that the token's
-    /// algorithm fits, where it is the only one: what a key may be used with is the key's own word, here as everywhere.
+    /// A token without `kid` names no key, and no token names a key without one. Then the key
+    /// counts that the token's algorithm fits, where it is the only one: what a key may be used
+    /// with is the key's own word, here as everywhere.
     pub fn verify(&self, keys: &KeySet) -> Result<(), Unproven> {
         if !self.names_key_of(keys) {
             let may_be_meant = |key: &&Key| self.key.is_none() || !key.is_named();
@@ -106,7 +107,8 @@ fn document(part: &str) -> Result<Document, Unproven> {
     if document.root().is_object() { Ok(document) } else { Err(Unproven::TokenMalformed) }
 }
 
-/// Algorithm and `kid`, where there is one. `jku`, `jwk`, `x5u` and `x5c` are not looked at: keys come from the issuer alone.
+/// Algorithm and `kid`, where there is one. `jku`, `jwk`, `x5u` and `x5c` are not looked at: keys
+/// come from the issuer alone.
 fn check_header(header: Value<'_>) -> Result<(Algorithm, Option<Box<str>>), Unproven> {
     if header.get("crit").is_some() {
         return Err(Unproven::TokenType);

@@ -59,7 +59,8 @@ enum Command {
     /// Sign release sets (which plugins are live, with which settings, on which hook), bring them to hosts, and go back.
     #[command(subcommand)]
     Release(release::Release),
-    /// Sign documents about a host's time: that its clock is right, or that its records had a wrong one.
+    /// Sign documents about a host's time: that its clock is right, or that its records had a wrong
+    /// one.
     #[command(subcommand)]
     Trust(trust::Trust),
     /// Hold one hook open for a while, because some people have signed that it may be.

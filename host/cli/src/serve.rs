@@ -28,14 +28,15 @@ pub struct Serve {
     /// How logs are written.
     #[arg(long, value_enum, default_value = "text")]
     log_format: LogFormat,
-    /// End with an exit code where the log, the state folder or another part cannot be opened, instead of giving safe
-    /// answers and trying again.
+    /// End with an exit code where the log, the state folder or another part cannot be opened,
+    /// instead of giving safe answers and trying again.
     #[arg(long)]
     strict: bool,
 }
 
 impl Serve {
-    /// Signals, configuration, ports, safe answers, and then everything that can take time: state, log, release.
+    /// Signals, configuration, ports, safe answers, and then everything that can take time: state,
+    /// log, release.
     pub fn run(self) -> Done {
         // Before there are threads.
         let passed = Passed::take();
@@ -133,8 +134,8 @@ impl Signals {
         })
     }
 
-    /// Lets the host serve until it is to end, its delay before that included. Gives the threads of a host whose start has
-    /// finished.
+    /// Lets the host serve until it is to end, its delay before that included. Gives the threads of
+    /// a host whose start has finished.
     async fn until_stop(
         &mut self,
         outcome: Receiver<Outcome>,
@@ -163,8 +164,8 @@ impl Signals {
         Ok(running.running)
     }
 
-    /// Waits for SIGTERM or SIGINT. At a SIGHUP the host looks at configuration and release, and asks its registry; while it
-    /// starts, that is due as soon as the start has finished.
+    /// Waits for SIGTERM or SIGINT. At a SIGHUP the host looks at configuration and release, and
+    /// asks its registry; while it starts, that is due as soon as the start has finished.
     async fn until_signal(&mut self, mut outcome: Receiver<Outcome>) -> Done<Stopped> {
         let (mut running, mut waits, mut due) = (None::<Running>, true, false);
         loop {

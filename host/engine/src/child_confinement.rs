@@ -2,8 +2,8 @@
 //!
 //! Invariant: once [`apply`] has returned, this process opens no file, no socket and no other
 //! process, whatever a compiler that a component took over asks for. The kernel enforces each layer
-//! that it supports; [`Confinement::probe`] reports each layer that is missing. Limits on memory and
-//! time are set elsewhere (`child`), before the program is loaded.
+//! that it supports; [`Confinement::probe`] reports each layer that is missing. Limits on memory
+//! and time are set elsewhere (`child`), before the program is loaded.
 //!
 //! Sources: landlock(7); seccomp(2); the list of system calls was read off with `strace -f` while
 //! plugins in Rust, JavaScript, Python and C were prepared.

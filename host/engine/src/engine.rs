@@ -161,10 +161,10 @@ impl Engine {
         self.inner.reset
     }
 
-    /// Whether [`Engine::reset`] is still safe: false when swap was configured after the start. The operator
-    /// must then turn swap off or restart. Where the files that tell cannot be read, for want of descriptors
-    /// for example, the last answer holds. Reads two small files: for activations and health checks, not for
-    /// calls.
+    /// Whether [`Engine::reset`] is still safe: false when swap was configured after the start. The
+    /// operator must then turn swap off or restart. Where the files that tell cannot be read, for
+    /// want of descriptors for example, the last answer holds. Reads two small files: for
+    /// activations and health checks, not for calls.
     pub fn reset_still_holds(&self) -> bool {
         let last = &self.inner.reset_held;
         match self.inner.reset.still_holds() {

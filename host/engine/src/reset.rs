@@ -43,9 +43,9 @@ impl Reset {
         }
     }
 
-    /// Returns whether the choice made at start is still right: false when swap was configured since. An
-    /// operator must then restart. `None` where that cannot be told now, for want of descriptors for
-    /// example: the last answer holds until it can be told again.
+    /// Returns whether the choice made at start is still right: false when swap was configured
+    /// since. An operator must then restart. `None` where that cannot be told now, for want of
+    /// descriptors for example: the last answer holds until it can be told again.
     pub(crate) fn still_holds(self) -> Option<bool> {
         if self != Self::PagemapScan {
             return Some(true);
@@ -90,8 +90,8 @@ fn read(path: &Path) -> io::Result<String> {
 type Reader<'a> = &'a dyn Fn(&Path) -> io::Result<String>;
 
 fn swap(read: Reader<'_>) -> Swap {
-    // The first line is the table's head; every further one is a swap area. Anything else is not what the
-    // kernel writes, and says nothing.
+    // The first line is the table's head; every further one is a swap area. Anything else is not
+    // what the kernel writes, and says nothing.
     match read(Path::new("/proc/swaps")).map(|table| table.lines().count()) {
         Ok(1) => return Swap::Impossible,
         Ok(0) | Err(_) => match cgroup_forbids_swap(read) {
@@ -107,8 +107,8 @@ fn swap(read: Reader<'_>) -> Swap {
     }
 }
 
-/// Returns whether the control group (version 2) of this process, or one above it, forbids swap. `None`
-/// where a file that exists cannot be read.
+/// Returns whether the control group (version 2) of this process, or one above it, forbids swap.
+/// `None` where a file that exists cannot be read.
 fn cgroup_forbids_swap(read: Reader<'_>) -> Option<bool> {
     let membership = match read(Path::new("/proc/self/cgroup")) {
         Ok(membership) => membership,

@@ -64,8 +64,9 @@ pub(crate) trait Adapter: Sync {
         false
     }
 
-    /// The members without which a request is refused, as their contract names them: those that no decision can be made without, and
-    /// those whose text has to be a known word. Every other member may be absent, `null` or of any type.
+    /// The members without which a request is refused, as their contract names them: those that no
+    /// decision can be made without, and those whose text has to be a known word. Every other
+    /// member may be absent, `null` or of any type.
     fn required(&self) -> &'static [&'static str];
 
     /// What a call of this kind can have, as a manifest spells it in `reads`; `attributes.*` where
@@ -99,8 +100,8 @@ pub(crate) trait Adapter: Sync {
     /// Writes an answer, without the record's reference.
     fn write(&self, incoming: &Incoming, outcome: &Outcome<'_>) -> Result<Answer, Unsayable>;
 
-    /// Returns whether an answer leaves out a change, because the platform has nothing there that it could
-    /// change and would lose nothing by it.
+    /// Returns whether an answer leaves out a change, because the platform has nothing there that
+    /// it could change and would lose nothing by it.
     fn skips(&self, _incoming: &Incoming, _change: &Change) -> bool {
         false
     }

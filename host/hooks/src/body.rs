@@ -1,11 +1,12 @@
 //! Reading a body: what all hook kinds share.
 //!
-//! Invariant: a request is read tolerantly. A member without which no decision can be made refuses the
-//! request and is named; every other member may be absent, `null` or of any JSON type, and counts only
-//! where it has the type that its contract gives it. What the subject holds follows the same rule at the
-//! places that a hook kind knows by itself: a value that is no string is no entitlement. A place that the
-//! operator configured is different. It is where the entitlements are, so that a value that cannot be read
-//! there refuses the request: to go on would be to overlook what somebody holds.
+//! Invariant: a request is read tolerantly. A member without which no decision can be made refuses
+//! the request and is named; every other member may be absent, `null` or of any JSON type, and
+//! counts only where it has the type that its contract gives it. What the subject holds follows the
+//! same rule at the places that a hook kind knows by itself: a value that is no string is no
+//! entitlement. A place that the operator configured is different. It is where the entitlements
+//! are, so that a value that cannot be read there refuses the request: to go on would be to
+//! overlook what somebody holds.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -29,8 +30,8 @@ impl Body {
             .ok_or_else(|| self.refuse(Cause::WrongShape, "data"))
     }
 
-    /// A string without which no decision can be made: the member of `parent` that the path ends in. An
-    /// empty one is none.
+    /// A string without which no decision can be made: the member of `parent` that the path ends
+    /// in. An empty one is none.
     pub(crate) fn required(
         &self,
         parent: Option<Value<'_>>,
@@ -63,8 +64,8 @@ impl Body {
         Ok(found.list())
     }
 
-    /// Refuses a request whose value at a place that the operator configured cannot be read. The pointer is
-    /// the operator's text and no caller's.
+    /// Refuses a request whose value at a place that the operator configured cannot be read. The
+    /// pointer is the operator's text and no caller's.
     pub(crate) fn unreadable_place(&self, pointer: &str, setting: &str) -> Malformed {
         let detail = format!("{pointer}, which the setting {setting} names as strings");
         self.refuse(Cause::WrongShape, detail)
@@ -118,8 +119,8 @@ impl<'a> Strings<'a> {
         }
     }
 
-    /// Adds a string, or the strings of a list. Returns false where the value is something else, or the
-    /// list has an element that is; `null` is as good as absent.
+    /// Adds a string, or the strings of a list. Returns false where the value is something else, or
+    /// the list has an element that is; `null` is as good as absent.
     pub(crate) fn take_all(&mut self, value: Option<Value<'a>>) -> bool {
         let Some(value) = value.filter(|value| !value.is_null()) else { return true };
         let whole = |element: Value<'a>| element.is_null() || self.push(element);
@@ -160,8 +161,8 @@ pub(crate) fn string(parent: Option<Value<'_>>, name: &str) -> Option<String> {
     parent?.get(name)?.as_str().map(Cow::into_owned)
 }
 
-/// An optional member that is a string, or a whole number as it is spelled: platforms disagree with their own
-/// documents about codes and numbers. An empty string is none.
+/// An optional member that is a string, or a whole number as it is spelled: platforms disagree with
+/// their own documents about codes and numbers. An empty string is none.
 pub(crate) fn spelled(parent: Option<Value<'_>>, name: &str) -> Option<String> {
     spelling(parent?.get(name)?)
 }

@@ -76,12 +76,14 @@ pub struct Settings {
     pub answer: AnswerParts,
 }
 
-/// Which optional members an answer has. Runners of test suites that compare whole bodies want none of them.
+/// Which optional members an answer has. Runners of test suites that compare whole bodies want none
+/// of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AnswerParts {
     /// `context`: why not, statements, the record's reference.
     pub context: bool,
-    /// `page`, where a list is complete and nobody asked for a page. It is there always where a list goes on.
+    /// `page`, where a list is complete and nobody asked for a page. It is there always where a
+    /// list goes on.
     pub page: bool,
 }
 
@@ -112,8 +114,8 @@ pub struct Batch {
     /// The platform's id of all of it, where it may send the whole once more: then it hears the same. `None` where every request is a
     /// question of its own.
     pub id: Option<String>,
-    /// The attributes and values that each question is about, where the answers are arranged by them; empty
-    /// where they stand in the order of the questions.
+    /// The attributes and values that each question is about, where the answers are arranged by
+    /// them; empty where they stand in the order of the questions.
     pub query: Vec<Vec<(String, String)>>,
 }
 
@@ -123,7 +125,8 @@ pub struct Unread {
     pub answer: Answer,
     /// What was wrong with it.
     pub malformed: Malformed,
-    /// What came, where a record of its own has to tell it; nothing where the answer tells the caller.
+    /// What came, where a record of its own has to tell it; nothing where the answer tells the
+    /// caller.
     pub question: Option<Incoming>,
 }
 
@@ -153,8 +156,8 @@ pub struct Page {
     pub limit: Option<u32>,
     /// From here on: what an earlier answer said.
     pub token: Option<String>,
-    /// The list that is asked for, without the page: the same text for the same question, whatever the order
-    /// of its members and its white space. A token is good for its own list alone.
+    /// The list that is asked for, without the page: the same text for the same question, whatever
+    /// the order of its members and its white space. A token is good for its own list alone.
     pub of: String,
 }
 
@@ -193,8 +196,8 @@ pub struct Refusal<'a> {
 pub struct Malformed {
     /// One of the causes that name the caller.
     pub cause: Cause,
-    /// What was wrong: the member as its contract names it, or the place that the operator configured, and
-    /// perhaps more behind a comma. Never a caller's text.
+    /// What was wrong: the member as its contract names it, or the place that the operator
+    /// configured, and perhaps more behind a comma. Never a caller's text.
     pub detail: Cow<'static, str>,
     /// The platform's event id, where it could be read and looks like one.
     pub event: Option<String>,
@@ -206,8 +209,8 @@ impl Malformed {
         self.cause.code()
     }
 
-    /// The member that was wrong, without what else there is to say of it. There are only so many: the names
-    /// in the contracts, and the places in the configuration.
+    /// The member that was wrong, without what else there is to say of it. There are only so many:
+    /// the names in the contracts, and the places in the configuration.
     pub fn member(&self) -> Cow<'static, str> {
         match &self.detail {
             Cow::Borrowed(detail) => {

@@ -1,8 +1,8 @@
 //! Inputs that a hook kind never sends, so that nothing can be decided by them.
 //!
-//! Invariant: an input is named only if no request of the kind can lead to it, by what the kind's own
-//! adapter says of its calls and by the members that its requests are known to have. What a request
-//! may leave out is not named.
+//! Invariant: an input is named only if no request of the kind can lead to it, by what the kind's
+//! own adapter says of its calls and by the members that its requests are known to have. What a
+//! request may leave out is not named.
 
 use crate::adapter::Need;
 use crate::heard::Settings;

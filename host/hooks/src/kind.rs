@@ -164,8 +164,8 @@ impl HookKind {
     }
 
     /// Those of a manifest's `reads` or `requires` that no call of this kind ever has, whatever the
-    /// platform sends, with these settings of the hook. A payload pointer of another kind is none of
-    /// them: it is for that kind's calls.
+    /// platform sends, with these settings of the hook. A payload pointer of another kind is none
+    /// of them: it is for that kind's calls.
     pub fn never_sends<'p>(
         self,
         settings: &Settings,

@@ -65,14 +65,15 @@ pub fn unknown_members(kind: HookKind, request: &Document, most: usize) -> Vec<U
     search.found
 }
 
-/// The members that requests of that kind are known to have; none where they are the caller's choice.
+/// The members that requests of that kind are known to have; none where they are the caller's
+/// choice.
 fn known(kind: HookKind) -> Known {
     let lists = [okta::known(kind), entra::known(kind), decisions::known(kind)];
     lists.into_iter().find(|known| !known.is_empty()).unwrap_or_default()
 }
 
-/// Whether a request of that kind can have something at this JSON Pointer, as far as its members are
-/// known. Elements of a list are passed over, named by their position or as `*`.
+/// Whether a request of that kind can have something at this JSON Pointer, as far as its members
+/// are known. Elements of a list are passed over, named by their position or as `*`.
 pub(crate) fn may_send(kind: HookKind, pointer: &str) -> bool {
     let known = known(kind);
     let mut search = Search { known, path: String::new(), found: Vec::new(), most: 0 };

@@ -1,9 +1,9 @@
 //! Files that hold secrets as lines of text: shared secrets, passwords, tokens.
 //!
-//! Invariant: a line that is taken is what the other side sends or checks, byte for byte. Characters
-//! that an editor adds and nobody sees (a byte order mark, blanks around the text, controls) are an
-//! error and are never removed, because the other side may have them too. Which lines are enough,
-//! and how long each must be, is the caller's to check.
+//! Invariant: a line that is taken is what the other side sends or checks, byte for byte.
+//! Characters that an editor adds and nobody sees (a byte order mark, blanks around the text,
+//! controls) are an error and are never removed, because the other side may have them too. Which
+//! lines are enough, and how long each must be, is the caller's to check.
 
 use std::path::Path;
 

@@ -204,8 +204,9 @@ impl<'a> Value<'a> {
         (self.node.kind == Kind::Number).then(|| self.raw().parse().ok())?
     }
 
-    /// A time as JSON Web Tokens have it (`NumericDate`, RFC 7519 section 2): seconds since the epoch, perhaps with
-    /// a fraction, as whole milliseconds. Nothing where it is no number, negative, or too large for any date.
+    /// A time as JSON Web Tokens have it (`NumericDate`, RFC 7519 section 2): seconds since the
+    /// epoch, perhaps with a fraction, as whole milliseconds. Nothing where it is no number,
+    /// negative, or too large for any date.
     pub fn as_epoch_millis(self) -> Option<u64> {
         if self.node.kind != Kind::Number {
             return None;

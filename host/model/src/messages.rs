@@ -104,10 +104,11 @@ impl Messages {
     /// The message for people and the tag of its language: in that language (case does not matter), else in its
     /// primary language (`pt` for `pt-BR`), else in English; nothing where the code is not in the catalogue.
     ///
-    /// Strings are filled in without quotation marks, arrays with ", " between their elements, an argument
-    /// that is missing or `null` as "…". At most [`LONGEST`] characters, without control characters and marks
-    /// that turn the direction of writing. Arguments lose `<` and `>` too: platforms and flows show the text in
-    /// pages that are not ours, and some show it as HTML. `&` stays, since names have it and it opens no tag.
+    /// Strings are filled in without quotation marks, arrays with ", " between their elements, an
+    /// argument that is missing or `null` as "…". At most [`LONGEST`] characters, without control
+    /// characters and marks that turn the direction of writing. Arguments lose `<` and `>` too:
+    /// platforms and flows show the text in pages that are not ours, and some show it as HTML. `&`
+    /// stays, since names have it and it opens no tag.
     pub fn fill(
         &self,
         code: &str,
@@ -264,8 +265,8 @@ fn is_unprintable(character: char) -> bool {
     character.is_control() || matches!(character, '\u{2028}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
 }
 
-/// Characters of an argument that are left out: those above, the marks that only hint at a direction (a
-/// template may need them, an argument does not), and what begins or ends an HTML tag.
+/// Characters of an argument that are left out: those above, the marks that only hint at a
+/// direction (a template may need them, an argument does not), and what begins or ends an HTML tag.
 fn is_unfit_argument(character: char) -> bool {
     is_unprintable(character)
         || matches!(character, '<' | '>' | '\u{200E}' | '\u{200F}' | '\u{061C}')

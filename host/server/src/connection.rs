@@ -64,7 +64,8 @@ impl Outbox {
         self.calls.borrow_mut().push(call);
     }
 
-    /// What has not left by now does not leave, and keeps the connection from being evicted no more.
+    /// What has not left by now does not leave, and keeps the connection from being evicted no
+    /// more.
     pub fn abandon(&self) {
         drop(std::mem::take(&mut *self.calls.borrow_mut()));
         drop(std::mem::take(&mut *self.waiting.borrow_mut()));

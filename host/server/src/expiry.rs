@@ -1,7 +1,8 @@
-//! What ends: the trust root, the release set, its manifests and the TLS certificate, and when that is spoken of.
+//! What ends: the trust root, the release set, its manifests and the TLS certificate, and when that
+//! is spoken of.
 //!
-//! Invariant: one list for `check`, `/ready`, `/status` and the host's log, so that all of them warn from the same moment.
-//! Nothing here stops anything, and every time is handed in.
+//! Invariant: one list for `check`, `/ready`, `/status` and the host's log, so that all of them
+//! warn from the same moment. Nothing here stops anything, and every time is handed in.
 
 use std::collections::BTreeSet;
 
@@ -125,7 +126,8 @@ impl Ending {
 }
 
 impl Reminders {
-    /// Returns what is to be said now: what has ended or ends soon, each once a day, and at once when it gets nearer.
+    /// Returns what is to be said now: what has ended or ends soon, each once a day, and at once
+    /// when it gets nearer.
     pub fn due(&mut self, endings: Vec<Ending>, now: Millis) -> Vec<(Ending, Nearness)> {
         let day = now.0 / DAY_MS;
         if self.day != day {

@@ -48,8 +48,8 @@ pub struct Generation {
     pub stops: Arc<AtomicU64>,
     /// Bindings that could not be made ready: of the last good release alone.
     pub left_out: Vec<LeftOut>,
-    /// Whether it comes from the host's own copy, because the release's folders hold nothing that may come into
-    /// force.
+    /// Whether it comes from the host's own copy, because the release's folders hold nothing that
+    /// may come into force.
     pub last_good: Arc<AtomicBool>,
 }
 

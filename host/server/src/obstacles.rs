@@ -57,7 +57,8 @@ impl Obstacles {
         self.more_strays.load(Ordering::Acquire)
     }
 
-    /// Notes whether the folders still hold the release in force, whole and signed. Returns whether that is news.
+    /// Notes whether the folders still hold the release in force, whole and signed. Returns whether
+    /// that is news.
     pub fn altered(&self, altered: Option<Altered>) -> bool {
         let mut known = self.altered_release.lock().unwrap_or_else(PoisonError::into_inner);
         let changed = *known != altered;
@@ -70,7 +71,8 @@ impl Obstacles {
         self.altered_release.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Notes why there is no copy of the release in force; or that there is one. Returns whether that is news.
+    /// Notes why there is no copy of the release in force; or that there is one. Returns whether
+    /// that is news.
     pub fn not_kept(&self, why: Option<String>) -> bool {
         let mut known = self.not_kept.lock().unwrap_or_else(PoisonError::into_inner);
         let changed = *known != why;

@@ -1,7 +1,8 @@
 //! Members for whose shape requests were rejected: counted by name, and reported in the host's log.
 //!
-//! Invariant: a name is one of the contract's or a place that the operator configured, never a caller's text, and one
-//! hook holds at most [`MAX_MEMBERS`]. A member has at most one log line in [`LINE_EVERY_MS`], however often it is met.
+//! Invariant: a name is one of the contract's or a place that the operator configured, never a
+//! caller's text, and one hook holds at most [`MAX_MEMBERS`]. A member has at most one log line in
+//! [`LINE_EVERY_MS`], however often it is met.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};

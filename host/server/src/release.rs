@@ -194,8 +194,8 @@ pub struct Trusted<'a> {
 pub enum Demand {
     /// All of it: what decides until then goes on meanwhile.
     Everything,
-    /// What can be had of the last good release, because nothing else decides: a binding that cannot be made ready
-    /// stops its own hook and no other.
+    /// What can be had of the last good release, because nothing else decides: a binding that
+    /// cannot be made ready stops its own hook and no other.
     LastGood,
 }
 
@@ -343,7 +343,8 @@ impl Found {
             .map_or_else(|_| sha256(&self.set), |envelope| sha256(envelope.unverified_payload()))
     }
 
-    /// When the set, and what permits it to be older, was signed last; `None` where neither is signed by enough keys of `root`.
+    /// When the set, and what permits it to be older, was signed last; `None` where neither is
+    /// signed by enough keys of `root`.
     pub fn issued(&self, root: &TrustRoot) -> Option<Millis> {
         let envelopes = [Some(&self.set), self.downgrade.as_ref()];
         let issued = envelopes.into_iter().flatten().filter_map(|it| verify_issued(root, it).ok());
@@ -500,8 +501,9 @@ impl Found {
         })
     }
 
-    /// Verifies the files of a release that is in force against the set that lies there: a release may be active
-    /// while its files are altered or gone, and then only the host's own copy lets it start again.
+    /// Verifies the files of a release that is in force against the set that lies there: a release
+    /// may be active while its files are altered or gone, and then only the host's own copy lets it
+    /// start again.
     ///
     /// # Errors
     /// What keeps the files from being taken at the next start.
@@ -525,8 +527,8 @@ impl Found {
         Ok(release)
     }
 
-    /// Returns signatures of the set and of the manifests that it lists which count for nothing under this root, each
-    /// with its file: somebody altered the file, or signed it wrongly.
+    /// Returns signatures of the set and of the manifests that it lists which count for nothing
+    /// under this root, each with its file: somebody altered the file, or signed it wrongly.
     pub fn rejected_signatures(&self, root: &TrustRoot) -> Vec<(PathBuf, Refusal)> {
         let release = ReleaseSet::unverified(&self.set).ok();
         let entries = release.iter().flat_map(ReleaseSet::entries);
@@ -541,8 +543,8 @@ impl Found {
             .collect()
     }
 
-    /// The files that a release set names, for a copy of it: the folder and ending of each, and its bytes. Files of
-    /// revoked plugins may be missing; suites are not needed to start again.
+    /// The files that a release set names, for a copy of it: the folder and ending of each, and its
+    /// bytes. Files of revoked plugins may be missing; suites are not needed to start again.
     fn needed(&self, release: &ReleaseSet) -> Vec<(&'static str, &'static str, &[u8])> {
         let mut needed = Vec::new();
         for (_, entry) in release.entries() {

@@ -253,7 +253,8 @@ fn move_to(current: &Generation, before: &InForce, config: &Config) -> Result<Ge
         let Some((_, place)) = place else { return Err(hook.config.name.clone()) };
         *place = bindings.clone();
     }
-    // What the last good release binds on a hook that was missing until now: nothing is decided there without it.
+    // What the last good release binds on a hook that was missing until now: nothing is decided
+    // there without it.
     for left in current.left_out.iter().filter(|left| left.enforces) {
         let mut places = config.hooks.iter().zip(&mut hooks);
         if let Some((_, place)) = places.find(|(it, _)| it.name == left.hook) {

@@ -267,8 +267,9 @@ impl<'a> Search<'a> {
     }
 }
 
-/// Where a page begins. As text it is a token that is good for its own list alone: the id behind which the page begins,
-/// behind a keyed hash of that id, the hook and the list. It holds no state, and outlives a restart with the same key.
+/// Where a page begins. As text it is a token that is good for its own list alone: the id behind
+/// which the page begins, behind a keyed hash of that id, the hook and the list. It holds no state,
+/// and outlives a restart with the same key.
 pub struct PageToken {
     /// Everything up to this id is done with; `None` at the beginning.
     after: Option<String>,

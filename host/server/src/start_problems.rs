@@ -1,4 +1,5 @@
-//! All problems of the files that a configuration names, so that an operator corrects them in one go.
+//! All problems of the files that a configuration names, so that an operator corrects them in one
+//! go.
 //!
 //! Invariant: a problem is added and never replaced; the order is that of the checks, and each is
 //! there once. What cannot be checked because of an earlier problem is left out and never guessed.

@@ -1,10 +1,11 @@
 //! Settings that name an input of the plugin (an attribute, say) checked against the manifest's
 //! `reads`.
 //!
-//! Invariant: an input that a setting names and the manifest does not read is a complaint, because a
-//! rule on it would never apply. The schema marks such settings with `x-reads`: a path of `reads`,
-//! or several, in which `*` stands for the setting's text. Schemas without the mark are not checked.
-//! This reads a schema and does not validate: [`check_settings`](crate::check_settings) does.
+//! Invariant: an input that a setting names and the manifest does not read is a complaint, because
+//! a rule on it would never apply. The schema marks such settings with `x-reads`: a path of
+//! `reads`, or several, in which `*` stands for the setting's text. Schemas without the mark are
+//! not checked. This reads a schema and does not validate:
+//! [`check_settings`](crate::check_settings) does.
 
 use portcullis_model::Reads;
 use portcullis_model::json::escape_token;

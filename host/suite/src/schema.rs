@@ -25,8 +25,8 @@ pub struct Complaint {
 #[error("the settings' schema cannot be used: {0}")]
 pub struct SchemaError(String);
 
-/// Checks settings (JSON text) against a schema (JSON text, 2020-12 unless it says otherwise), and the
-/// inputs that they name against the manifest's `reads`. No complaint: they fit.
+/// Checks settings (JSON text) against a schema (JSON text, 2020-12 unless it says otherwise), and
+/// the inputs that they name against the manifest's `reads`. No complaint: they fit.
 ///
 /// # Errors
 /// [`SchemaError`], where the schema is at fault.

@@ -1,14 +1,15 @@
 //! DSSE 1.0.2: signing bytes together with their type, and counting who signed.
 //!
-//! Invariant: the payload is decoded once, and [`Verified`] hands out the very bytes that the signatures
-//! cover. What counts is distinct public keys that verify. A signature that does not hold, or whose key id
-//! names another key than the one that made it, counts for nothing and harms nothing: otherwise anybody who
-//! carries a document could have it refused without a key. It is named where too few others are left. Stricter
-//! than the specification in two places, so that changing a byte of what counts is found: unknown members are
-//! refused, and base64 is canonical and in one alphabet throughout the envelope, the standard or the URL-safe one
-//! (RFC 4648, 4 and 5; the latter with or without padding). So whatever is changed in a file is refused, or leaves
-//! its decoded bytes and enough signatures as they were: where a file has a single letter that tells the two
-//! alphabets apart, that letter has two spellings. Who may sign is for the documents.
+//! Invariant: the payload is decoded once, and [`Verified`] hands out the very bytes that the
+//! signatures cover. What counts is distinct public keys that verify. A signature that does not
+//! hold, or whose key id names another key than the one that made it, counts for nothing and harms
+//! nothing: otherwise anybody who carries a document could have it refused without a key. It is
+//! named where too few others are left. Stricter than the specification in two places, so that
+//! changing a byte of what counts is found: unknown members are refused, and base64 is canonical
+//! and in one alphabet throughout the envelope, the standard or the URL-safe one (RFC 4648, 4 and
+//! 5; the latter with or without padding). So whatever is changed in a file is refused, or leaves
+//! its decoded bytes and enough signatures as they were: where a file has a single letter that
+//! tells the two alphabets apart, that letter has two spellings. Who may sign is for the documents.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE, URL_SAFE_NO_PAD};
@@ -44,8 +45,8 @@ pub struct Verified<'e, 'k> {
     pub signers: Vec<&'k PublicKey>,
     /// How many signatures are by none of the keys given.
     pub strangers: usize,
-    /// Signatures that count for nothing: they do not hold under the key that they name, or they name another
-    /// key than the one that made them.
+    /// Signatures that count for nothing: they do not hold under the key that they name, or they
+    /// name another key than the one that made them.
     pub rejected: Vec<Refusal>,
 }
 
@@ -72,7 +73,8 @@ impl Envelope {
         if standard && url_safe {
             return Err(malformed("mixes the two alphabets of base64".into()));
         }
-        // Without a letter of its own an envelope is in both alphabets, and may leave out the padding as one may.
+        // Without a letter of its own an envelope is in both alphabets, and may leave out the
+        // padding as one may.
         let decode = |field: &str, base64: &str| {
             let whole = base64.len().is_multiple_of(4);
             let decoded = match (standard, whole) {

@@ -30,8 +30,8 @@ pub struct History {
     /// The set that was active last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub active: Option<Active>,
-    /// The release sets that came into force last, the oldest first: what a way back goes by. Never part of a
-    /// record, whose `active` says as much.
+    /// The release sets that came into force last, the oldest first: what a way back goes by. Never
+    /// part of a record, whose `active` says as much.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub activations: Vec<Active>,
     /// The highest serial of each plugin that was active.
@@ -146,8 +146,9 @@ impl History {
         self.time.map_or(0, |time| time.reset)
     }
 
-    /// Returns the set that a way back from the active one leads to: the one that was active before it. A set
-    /// that was left by going back is passed over, so that going back twice never returns to it.
+    /// Returns the set that a way back from the active one leads to: the one that was active before
+    /// it. A set that was left by going back is passed over, so that going back twice never returns
+    /// to it.
     pub fn before_active(&self) -> Option<Active> {
         let mut line: Vec<Active> = Vec::new();
         for activation in &self.activations {

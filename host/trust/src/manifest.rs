@@ -149,8 +149,8 @@ impl Manifest {
         self.check_measured(bytes, || strict::sha256(wasm))
     }
 
-    /// Refuses a component of which only the size in bytes and the digest are known. The digest is asked for
-    /// only where the size is right.
+    /// Refuses a component of which only the size in bytes and the digest are known. The digest is
+    /// asked for only where the size is right.
     ///
     /// # Errors
     /// [`RefusalCode::SizeMismatch`] or [`RefusalCode::DigestMismatch`].

@@ -177,8 +177,8 @@ impl TrustRoot {
         Ok(Signers { counted, revoked, rejected: verified.rejected.into_iter().next() })
     }
 
-    /// Returns why signatures of an envelope count for nothing, although the document may have enough others:
-    /// somebody altered it, or signed it wrongly.
+    /// Returns why signatures of an envelope count for nothing, although the document may have
+    /// enough others: somebody altered it, or signed it wrongly.
     ///
     /// # Errors
     /// The envelope does not read, or has no signature.
@@ -241,7 +241,8 @@ impl Role {
 }
 
 impl Signers<'_> {
-    /// Refuses where a signature counts for nothing: what a document with too few signatures is refused for.
+    /// Refuses where a signature counts for nothing: what a document with too few signatures is
+    /// refused for.
     pub(crate) fn unrejected(&self) -> Result<(), Refusal> {
         self.rejected.clone().map_or(Ok(()), Err)
     }

@@ -121,8 +121,9 @@ pub fn verify_release(
     Ok(set)
 }
 
-/// Refuses a release set that was let in under `root` once a `later` root has revoked so many of the keys that
-/// signed it that too few are left. What a later root merely leaves out does not touch what was let in before.
+/// Refuses a release set that was let in under `root` once a `later` root has revoked so many of
+/// the keys that signed it that too few are left. What a later root merely leaves out does not
+/// touch what was let in before.
 pub fn release_stands(root: &TrustRoot, later: &TrustRoot, envelope: &[u8]) -> Result<(), Refusal> {
     let envelope = Envelope::parse(envelope)?;
     let signers = root.signers(&envelope, ReleaseSet::PAYLOAD_TYPE)?;

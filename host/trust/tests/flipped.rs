@@ -1,5 +1,5 @@
-//! No byte that a signature is needed for can be changed: every single bit of an envelope, and any byte to
-//! anything. Signatures beyond those that are needed can be spoilt, which changes nothing.
+//! No byte that a signature is needed for can be changed: every single bit of an envelope, and any
+//! byte to anything. Signatures beyond those that are needed can be spoilt, which changes nothing.
 
 #[cfg(test)]
 #[expect(dead_code, reason = "the fixture serves several files")]
@@ -78,7 +78,8 @@ proptest! {
             1 => verify_release(&root, &envelope, NOW).is_ok(),
             _ => verify_manifest(&root, &envelope, NOW).is_ok(),
         };
-        // The one letter of a file that tells the alphabets of base64 apart may be either alphabet's: nothing is changed.
+        // The one letter of a file that tells the alphabets of base64 apart may be either
+        // alphabet's: nothing is changed.
         let unchanged = || Envelope::parse(&envelope).is_ok_and(|read| read.to_bytes() == signed);
         prop_assert!(!taken || unchanged(), "byte {}", at);
     }

@@ -25,7 +25,8 @@ pub(crate) enum Loss {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Want {
     Nothing,
-    /// Room: what makes a file longer or adds a name fails. Of a disk that never writes in place, every write.
+    /// Room: what makes a file longer or adds a name fails. Of a disk that never writes in place,
+    /// every write.
     Room {
         in_place: bool,
     },

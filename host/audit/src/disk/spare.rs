@@ -7,8 +7,8 @@
 //! as descriptors are free. Only opening is retried: an operation that changed anything is not.
 //!
 //! A process that opens the stock before everything else has low numbers in it. A limit that is
-//! lowered while the process runs is a limit of numbers, so that giving back a number above it would
-//! free nothing.
+//! lowered while the process runs is a limit of numbers, so that giving back a number above it
+//! would free nothing.
 
 use std::fs::File;
 use std::io;

@@ -1,7 +1,7 @@
 //! The opening of a directory: what a crash left is taken up, or the log is refused.
 //!
-//! Invariant: nothing is signed that does not continue the checkpoint on disk, and what the log has already is
-//! owed no more. Starts no thread.
+//! Invariant: nothing is signed that does not continue the checkpoint on disk, and what the log has
+//! already is owed no more. Starts no thread.
 
 use std::io;
 use std::path::Path;

@@ -36,7 +36,8 @@ pub(crate) fn options(dir: &Path) -> Options {
     Options { segment_bytes: 2 << 20, ..options }
 }
 
-/// A monotonic clock that stands still: no checkpoint is due by time, and no sync counts as hanging.
+/// A monotonic clock that stands still: no checkpoint is due by time, and no sync counts as
+/// hanging.
 pub(crate) fn still() -> Monotonic {
     let start = Instant::now();
     Arc::new(move || start)

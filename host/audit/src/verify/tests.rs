@@ -13,7 +13,8 @@ use crate::prove::{check_proof, prove};
 use crate::show::{Filter, show};
 use crate::{CheckpointEvery, Log};
 
-/// A closed log of these sizes, with a checkpoint at each of them and nowhere else; returns the checkpoints too.
+/// A closed log of these sizes, with a checkpoint at each of them and nowhere else; returns the
+/// checkpoints too.
 pub(crate) fn log(sizes: &[u64]) -> (TempDir, Vec<Vec<u8>>) {
     let dir = tempfile::tempdir().unwrap();
     let checkpoint_every = CheckpointEvery { entries: 65_536, ..CheckpointEvery::default() };

@@ -1,8 +1,8 @@
 //! The applier: brings the views up to the write-ahead log, signs checkpoints, frees segments.
 //!
-//! Invariant: a checkpoint covers only what is durable in the write-ahead log. Views that cannot be written
-//! are opened anew from their checkpoint, as after a crash, until it goes well; what they lack is in the
-//! write-ahead log meanwhile. Gives no receipt.
+//! Invariant: a checkpoint covers only what is durable in the write-ahead log. Views that cannot be
+//! written are opened anew from their checkpoint, as after a crash, until it goes well; what they
+//! lack is in the write-ahead log meanwhile. Gives no receipt.
 
 use std::io;
 use std::sync::{Arc, PoisonError};

@@ -1,7 +1,9 @@
-//! What `release sign` refuses: what a host would refuse, as far as it can be known where a set is signed.
+//! What `release sign` refuses: what a host would refuse, as far as it can be known where a set is
+//! signed.
 //!
 //! Invariant: everything that is wrong is named at once, by the checks that hosts and `check` make
-//! (`portcullis_server::check_source`). Without a configuration the kinds of hooks are not known, and no plugin is run.
+//! (`portcullis_server::check_source`). Without a configuration the kinds of hooks are not known,
+//! and no plugin is run.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -18,7 +20,8 @@ use crate::outcome::{Done, Failed};
 /// Where what a set needs is looked for.
 #[derive(Args)]
 pub struct SignChecks {
-    /// A host's configuration: the set must bind hooks that it has, and say what their kinds can say.
+    /// A host's configuration: the set must bind hooks that it has, and say what their kinds can
+    /// say.
     #[arg(long)]
     config: Option<PathBuf>,
     /// A folder with components, once for each. Default: the folders of the manifests.

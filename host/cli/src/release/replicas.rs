@@ -151,7 +151,8 @@ impl Replica {
         if is("/generation/set") {
             state = State::Active;
         }
-        // Files of the set in force that were altered are refused at the next start: that is said too.
+        // Files of the set in force that were altered are refused at the next start: that is said
+        // too.
         let why = at("/release/refused").filter(|_| seen).and_then(reason);
         let text = |pointer: &str| at(pointer).and_then(Value::as_str).map(str::to_owned);
         let (active, before) = (text("/generation/set"), text("/generation/before/set"));

@@ -29,8 +29,8 @@ pub struct Rollback {
     /// With `--to`: the trust root's envelope, and those that followed, in order.
     #[arg(long = "root", conflicts_with = "config", required_unless_present = "config")]
     roots: Vec<PathBuf>,
-    /// The archived set to go back to. Default: the one that was active before the one in place, passing over those
-    /// that were left by going back.
+    /// The archived set to go back to. Default: the one that was active before the one in place,
+    /// passing over those that were left by going back.
     #[arg(long)]
     version: Option<u64>,
     /// Say what would change and who must sign for it; change nothing.
@@ -265,8 +265,9 @@ enum Before {
     Unknown,
 }
 
-/// What the host of the configuration remembers, or else what the hosts say that were asked, or else what was
-/// published into the folders. A set in place that was never active is left for the one that is.
+/// What the host of the configuration remembers, or else what the hosts say that were asked, or
+/// else what was published into the folders. A set in place that was never active is left for the
+/// one that is.
 fn before(shelf: &Shelf, judge: &Judge, replicas: &[Replica], current: &Lying) -> Done<Before> {
     if judge.history.active.is_some() {
         return Ok(by_history(&judge.history, current));

@@ -206,8 +206,8 @@ impl Shelf {
         Ok(staged)
     }
 
-    /// The sets that came into these folders, the oldest first, as a history of activations: what a way back goes by
-    /// where no host is asked. Empty where nothing is noted.
+    /// The sets that came into these folders, the oldest first, as a history of activations: what a
+    /// way back goes by where no host is asked. Empty where nothing is noted.
     pub fn published(&self) -> History {
         let text = files::read(&self.journal()).unwrap_or_default();
         let noted: Vec<Noted> = serde_json::from_slice(&text).unwrap_or_default();
@@ -327,7 +327,8 @@ pub fn short(digest: Digest) -> String {
     digest.to_string().trim_start_matches("sha256:").chars().take(SHORT).collect()
 }
 
-/// Writes a file whole and durably. Hosts do not read the temporary file, and a link in its place is replaced.
+/// Writes a file whole and durably. Hosts do not read the temporary file, and a link in its place
+/// is replaced.
 fn put(path: &Path, bytes: &[u8]) -> Done {
     let failed = |error: std::io::Error| {
         Failed::configuration(format!("cannot write `{}`: {error}", path.display()))

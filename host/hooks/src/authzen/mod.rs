@@ -266,8 +266,8 @@ impl Adapter for Authzen {
     }
 }
 
-/// A decision. Its context is there even where it is empty, since the record's reference stands in it, unless the
-/// operator switched it off.
+/// A decision. Its context is there even where it is empty, since the record's reference stands in
+/// it, unless the operator switched it off.
 fn decision(parts: AnswerParts, permitted: bool, context: Object) -> Answer {
     let head = Object::new().json("decision", if permitted { "true" } else { "false" });
     if !parts.context {

@@ -1,8 +1,9 @@
 //! Reading AuthZEN requests.
 //!
-//! Invariant: unknown members are ignored; a required part that is missing or of the wrong type refuses the request,
-//! or the one evaluation that has it. `null` is as good as absent. A part that an evaluation has replaces the default
-//! whole, and nothing of the default is put into it. Properties may be of any JSON type.
+//! Invariant: unknown members are ignored; a required part that is missing or of the wrong type
+//! refuses the request, or the one evaluation that has it. `null` is as good as absent. A part that
+//! an evaluation has replaces the default whole, and nothing of the default is put into it.
+//! Properties may be of any JSON type.
 //!
 //! The subject's, action's and resource's `properties` are their attributes; the action's name is its id. `context` stays in the
 //! payload (`authzen:/context/…`), but for `purpose`. A question out of several has a payload of its own: the four parts as they are
@@ -137,8 +138,8 @@ impl<'a> Read<'a> {
         Ok(Self { body: Body { document, event_id }, request_id, frame })
     }
 
-    /// One of several evaluations, with the defaults of the request. A part that an item has stands for the
-    /// whole of the default.
+    /// One of several evaluations, with the defaults of the request. A part that an item has stands
+    /// for the whole of the default.
     fn item(&self, item: Value<'_>) -> Result<Self, Malformed> {
         if !item.is_object() {
             return Err(self
@@ -257,8 +258,8 @@ impl<'a> Read<'a> {
         object(root, name).ok_or_else(|| self.body.refuse(Cause::WrongShape, name))
     }
 
-    /// A part that may be absent. The standard says that each is an object: one that is not could be meant as
-    /// a condition, and to pass it over would decide without it.
+    /// A part that may be absent. The standard says that each is an object: one that is not could
+    /// be meant as a condition, and to pass it over would decide without it.
     fn optional(&self, name: &'static str) -> Result<Option<Value<'_>>, Malformed> {
         match present(self.body.document.root(), name) {
             Some(value) if !value.is_object() => Err(self.body.refuse(Cause::WrongShape, name)),
@@ -283,8 +284,8 @@ fn until(body: &Body) -> Result<Until, Malformed> {
     }
 }
 
-/// How much of a list. A token or a limit that cannot be read refuses: to pass it over would tell another part of
-/// the list than was asked for.
+/// How much of a list. A token or a limit that cannot be read refuses: to pass it over would tell
+/// another part of the list than was asked for.
 fn page(body: &Body, sought: Sought) -> Result<Page, Malformed> {
     let page = match present(body.document.root(), "page") {
         Some(page) if !page.is_object() => return Err(body.refuse(Cause::WrongShape, "page")),
@@ -309,8 +310,8 @@ fn page(body: &Body, sought: Sought) -> Result<Page, Malformed> {
     Ok(Page { limit, token, of: list_of(body, sought) })
 }
 
-/// The list that a search asks for: what is sought, and the parts that say whose. The id of what is sought means
-/// nothing, and how a page is to be cut is not part of the list.
+/// The list that a search asks for: what is sought, and the parts that say whose. The id of what is
+/// sought means nothing, and how a page is to be cut is not part of the list.
 fn list_of(body: &Body, sought: Sought) -> String {
     let mut object = Object::new().text("for", sought.phase());
     for part in PARTS {
@@ -326,8 +327,8 @@ fn list_of(body: &Body, sought: Sought) -> String {
     object.end()
 }
 
-/// JSON text that is the same for the same value: without white space, names in order, strings spelled one way.
-/// Numbers stay as they are spelled. `without` is a member to leave out.
+/// JSON text that is the same for the same value: without white space, names in order, strings
+/// spelled one way. Numbers stay as they are spelled. `without` is a member to leave out.
 fn canonical(value: Value<'_>, without: Option<&str>) -> String {
     match value.kind() {
         Kind::Object => {

@@ -1,11 +1,13 @@
 //! `entra.entitlement`: entitlement management calls out at a stage of an access package's request or assignment, and waits for a call
 //! of ours.
 //!
-//! Invariants: the answer only says that the call was heard; what was decided goes by the resume call, and where
-//! nothing waits (an extension that is launched and not waited for: no `CallbackUriPath`, no `CallbackConfiguration`)
-//! there is none. A request is denied only where the platform can deny it, and where it cannot, nothing resumes it. No text of a body becomes part of an address unless it is a
-//! plain id. Sources: Microsoft's Logic App templates for the form on the wire, the Graph pages on resuming a request and on
-//! callback data, and the page on dynamic approval.
+//! Invariants: the answer only says that the call was heard; what was decided goes by the resume
+//! call, and where nothing waits (an extension that is launched and not waited for: no
+//! `CallbackUriPath`, no `CallbackConfiguration`) there is none. A request is denied only where the
+//! platform can deny it, and where it cannot, nothing resumes it. No text of a body becomes part of
+//! an address unless it is a plain id. Sources: Microsoft's Logic App templates for the form on the
+//! wire, the Graph pages on resuming a request and on callback data, and the page on dynamic
+//! approval.
 //!
 //! Reading. Members are taken in Pascal case, which the platform sends, and in camel case, which its pages show; attributes are in camel
 //! case always. The subject is the assignment's target, by its object id, or the requestor where there is none; a requestor who is

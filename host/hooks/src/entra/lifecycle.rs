@@ -1,9 +1,10 @@
 //! `entra.lifecycle`: a lifecycle workflow runs a custom task for a joiner, mover or leaver, and waits for a call of ours.
 //!
-//! Invariants: the answer only says that the call was heard; whether the task is done goes by the resume call, and where
-//! nothing waits (a task that is launched and not waited for: no `callbackUriPath`) there is none. The address of that call
-//! is made of the body's ids, which are plain ids, and never of the path that the body names. Sources: Microsoft's page on Logic
-//! Apps for lifecycle workflows, and the Graph page on resuming a task.
+//! Invariants: the answer only says that the call was heard; whether the task is done goes by the
+//! resume call, and where nothing waits (a task that is launched and not waited for: no
+//! `callbackUriPath`) there is none. The address of that call is made of the body's ids, which are
+//! plain ids, and never of the path that the body names. Sources: Microsoft's page on Logic Apps
+//! for lifecycle workflows, and the Graph page on resuming a task.
 //!
 //! Reading. The subject is `data.subject`, the action the task, the resource the workflow.
 

@@ -237,7 +237,8 @@ pub(crate) fn named<'a>(object: Value<'a>, name: &str) -> Result<Option<Value<'a
     }
 }
 
-/// An optional member of `parent`, in whatever case. One that is there in several is as good as absent.
+/// An optional member of `parent`, in whatever case. One that is there in several is as good as
+/// absent.
 pub(crate) fn cased<'a>(parent: Option<Value<'a>>, name: &str) -> Option<Value<'a>> {
     named(parent?, name).ok()?
 }

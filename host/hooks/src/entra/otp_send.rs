@@ -3,9 +3,9 @@
 //! Invariant: `continueWithDefaultBehavior` says that the code is on its way, so it is only said where the host is to deliver it; the
 //! code is a secret of the call and stands nowhere else. Entra makes the code and checks it.
 //!
-//! Reading. The subject is who gets the code, by the address (`otpContext.identifier`). Names below `data` are taken in
-//! any case, and the code is a secret wherever it stands. The action's attribute `requestType` says
-//! what for (`signUp`, …).
+//! Reading. The subject is who gets the code, by the address (`otpContext.identifier`). Names below
+//! `data` are taken in any case, and the code is a secret wherever it stands. The action's
+//! attribute `requestType` says what for (`signUp`, …).
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -170,8 +170,9 @@ impl Adapter for OtpSend {
     }
 }
 
-/// A JSON Pointer to the one-time code, by the names that the request gives the places: Microsoft's documents and its
-/// service do not agree in their case. None where there is no code, or more than one.
+/// A JSON Pointer to the one-time code, by the names that the request gives the places: Microsoft's
+/// documents and its service do not agree in their case. None where there is no code, or more than
+/// one.
 fn code_place(data: Option<Value<'_>>) -> Option<String> {
     let context = only(data?, "otpContext")?;
     let code = only(data?.get(&context)?, "oneTimeCode")?;

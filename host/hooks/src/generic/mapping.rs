@@ -299,7 +299,8 @@ impl Mapping {
             let detail = format!("{missing}, which the setting mapping.required names");
             return Err(read.refuse(Cause::WrongShape, detail));
         }
-        // What the operator does not require may be absent, and a value that is none is as good as that.
+        // What the operator does not require may be absent, and a value that is none is as good as
+        // that.
         let string =
             |pointer: &Option<String>| at(&read.document, pointer.as_deref()).and_then(scalar);
         let attributes = |pointers: &[String]| {

@@ -1,14 +1,15 @@
 //! `okta.event`: Okta's event hook, `com.okta.event_hook`: what the System Log tells of, in batches.
 //!
-//! Invariant: nothing that is answered here changes anything at Okta but whether the batch is sent once more: an
-//! empty `204` says that every event in it is on record, `503` that the host could not see to that. A batch of a
-//! proven caller is never answered with 4xx, since Okta then drops it for good. An event hook has `GET` for its
-//! first look only.
+//! Invariant: nothing that is answered here changes anything at Okta but whether the batch is sent
+//! once more: an empty `204` says that every event in it is on record, `503` that the host could
+//! not see to that. A batch of a proven caller is never answered with 4xx, since Okta then drops it
+//! for good. An event hook has `GET` for its first look only.
 //!
-//! Reading. Each event of a batch is a question of its own, by its `uuid`, and its payload is that event alone. The
-//! subject is the event's actor, the action its type and outcome, the resource its first target. The correlation is
-//! the transaction's id, which inline hooks have as theirs. An event that cannot be read is on record as one, with
-//! what came, and does not keep the others from being read.
+//! Reading. Each event of a batch is a question of its own, by its `uuid`, and its payload is that
+//! event alone. The subject is the event's actor, the action its type and outcome, the resource its
+//! first target. The correlation is the transaction's id, which inline hooks have as theirs. An
+//! event that cannot be read is on record as one, with what came, and does not keep the others from
+//! being read.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -32,8 +32,8 @@ pub(crate) struct Envelope {
     pub(crate) sent_id: Option<String>,
 }
 
-/// Reads the envelope of an event of that type. An event without a readable `eventId` gets an id of its own,
-/// which no other call has, so that it is decided and no retry of it is ever found.
+/// Reads the envelope of an event of that type. An event without a readable `eventId` gets an id of
+/// its own, which no other call has, so that it is decided and no retry of it is ever found.
 pub(crate) fn envelope(
     body: &[u8],
     event_type: &str,
@@ -113,7 +113,8 @@ pub(crate) fn go_on() -> Answer {
     Answer::ok("{}".into(), Slot::DebugContext)
 }
 
-/// The text of a refusal without a decision: one that explains itself where that helps whoever reads it.
+/// The text of a refusal without a decision: one that explains itself where that helps whoever
+/// reads it.
 pub(super) fn unchecked(cause: Cause, text: &'static str) -> &'static str {
     if cause == Cause::EventReused { EVENT_REUSED } else { text }
 }
@@ -157,8 +158,8 @@ pub(crate) const EVENT_TYPES: [(&str, HookKind); 7] = [
     (token::EVENT_TYPE, HookKind::OktaToken),
 ];
 
-/// What is read where an event id comes a second time with another body. Okta never sends that by itself; a
-/// preview in its console does, when somebody edits the request and sends it again.
+/// What is read where an event id comes a second time with another body. Okta never sends that by
+/// itself; a preview in its console does, when somebody edits the request and sends it again.
 pub(super) const EVENT_REUSED: &str = "This could not be checked: the event id was used a moment ago \
      with another body. In a preview of the Okta console, change eventId with each edit, or wait 30 seconds.";
 

@@ -16,7 +16,8 @@ use crate::Why;
 /// Operations on one token.
 pub(super) struct Patch<'a> {
     target: Target,
-    /// `data.identity` or `data.access`; nothing where that token is not issued, and then nothing changes it.
+    /// `data.identity` or `data.access`; nothing where that token is not issued, and then nothing
+    /// changes it.
     token: Option<Value<'a>>,
     /// The claims that are touched, as the operations leave them; nothing where one is gone.
     claims: BTreeMap<String, Option<Shape>>,

@@ -221,8 +221,8 @@ fn attributes(profile: Option<Value<'_>>, claims: Option<Value<'_>>) -> Vec<Attr
     named.map(|(name, value)| Attribute { name: name.into(), value }).collect()
 }
 
-/// The value of a statement, without how it is written: JSON text. A value in no form that Okta documents
-/// stands as it came.
+/// The value of a statement, without how it is written: JSON text. A value in no form that Okta
+/// documents stands as it came.
 fn plain(claim: Value<'_>) -> Text {
     if !claim.is_object() {
         return claim.text();

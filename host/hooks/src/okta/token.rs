@@ -1,7 +1,8 @@
 //! `okta.token`: Okta's token inline hook, `com.okta.oauth2.tokens.transform`.
 //!
-//! Invariant: no answer leaves here that Okta would skip; skipped means that the token is issued unmodified.
-//! A change of a token that is not issued is left out, since with it Okta would skip all the others.
+//! Invariant: no answer leaves here that Okta would skip; skipped means that the token is issued
+//! unmodified. A change of a token that is not issued is left out, since with it Okta would skip
+//! all the others.
 //!
 //! Reading. The subject is `data.context.user`; its attributes are the profile's members, then the access
 //! token's claims, then the ID token's, a name from the first of them that has it, even where it is `null`

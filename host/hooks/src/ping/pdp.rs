@@ -1,13 +1,13 @@
-//! `ping.pdp`: PingAuthorize's JSON PDP API: policy decisions, single (`/governance-engine`), in batches
-//! (`/governance-engine/batch`) and as queries (`/governance-engine/query`).
+//! `ping.pdp`: PingAuthorize's JSON PDP API: policy decisions, single (`/governance-engine`), in
+//! batches (`/governance-engine/batch`) and as queries (`/governance-engine/query`).
 //!
-//! Invariant: `authorized` is true where the decision is `PERMIT`, and only a verdict `allow` is one. No decision is
-//! `INDETERMINATE`. A query is decided combination by combination, each like a request of its own, so that it never
-//! contradicts one.
+//! Invariant: `authorized` is true where the decision is `PERMIT`, and only a verdict `allow` is
+//! one. No decision is `INDETERMINATE`. A query is decided combination by combination, each like a
+//! request of its own, so that it never contradicts one.
 //!
-//! Reading. All that is known stands in `attributes`, as strings; they are the subject's attributes. Which of them is
-//! its id, the operator says (`subject`). The action and the service are the action's and the resource's ids. Reading
-//! queries is in `query`.
+//! Reading. All that is known stands in `attributes`, as strings; they are the subject's
+//! attributes. Which of them is its id, the operator says (`subject`). The action and the service
+//! are the action's and the resource's ids. Reading queries is in `query`.
 
 mod query;
 
@@ -323,8 +323,8 @@ fn question(
     .into())
 }
 
-/// Attributes are strings; one that holds several things is the text of a JSON array. Returns false where that array
-/// has something else than strings in it.
+/// Attributes are strings; one that holds several things is the text of a JSON array. Returns false
+/// where that array has something else than strings in it.
 fn held_in(held: &str, into: &mut Vec<String>) -> bool {
     let document =
         Document::parse(held.as_bytes()).ok().filter(|document| document.root().is_array());

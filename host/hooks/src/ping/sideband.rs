@@ -298,11 +298,11 @@ fn parse(read: Body, is_response: bool, frame: &Frame<'_>) -> Result<Incoming, M
 struct Headers(Vec<(String, String)>);
 
 impl Headers {
-    /// The headers of a message that stands at `at`; which of them are secrets is added to `secrets`. None where they
-    /// have a form in which no header could be told from another.
+    /// The headers of a message that stands at `at`; which of them are secrets is added to
+    /// `secrets`. None where they have a form in which no header could be told from another.
     ///
-    /// The contract has a list of objects with one string each. An object alone, several members, numbers and lists
-    /// of values are as easy to read, and go on in the contract's form.
+    /// The contract has a list of objects with one string each. An object alone, several members,
+    /// numbers and lists of values are as easy to read, and go on in the contract's form.
     fn read(message: Option<Value<'_>>, at: &str, secrets: &mut Secrets) -> Option<Self> {
         let mut headers = Self::default();
         let Some(sent) =

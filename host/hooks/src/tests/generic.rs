@@ -87,7 +87,8 @@ fn reads_by_its_mapping() {
             .err()
             .map(|malformed| (malformed.cause, malformed.member()))
     };
-    // What must be there, and the places that the operator named as lists of what somebody holds or asks for.
+    // What must be there, and the places that the operator named as lists of what somebody holds or
+    // asks for.
     for (pointer, value, member) in [
         ("/user/id", json!(null), "/user/id"),
         ("/roles", json!({}), "/roles"),

@@ -1,5 +1,5 @@
-//! Every request of every kind with each of its members left out, `null`, and of every other JSON type: it is decided, or refused by the
-//! name of a member that the kind says it cannot do without.
+//! Every request of every kind with each of its members left out, `null`, and of every other JSON
+//! type: it is decided, or refused by the name of a member that the kind says it cannot do without.
 
 use std::sync::Arc;
 
@@ -42,7 +42,8 @@ fn a_member_of_another_shape_is_passed_over_or_named() {
                             || named.starts_with('@')
                             || mutated == "properties")
                         || kind == HookKind::EntraEntitlement && mutated == "event"
-                        // One of several requests that is none has no name of its own, or lacks what it needs.
+                        // One of several requests that is none has no name of its own, or lacks
+                        // what it needs.
                         || named.starts_with("the ")
                         || kind == HookKind::PingPdp && mutated.starts_with("requests");
                     assert!(inside || form, "{} {pointer}: refused for `{member}`", kind.name());
@@ -60,7 +61,8 @@ fn every_required_member_is_missed() {
         for member in kind.required() {
             let mut places = pointers(&whole);
             places.retain(|pointer| plain(pointer) == plain(member));
-            // Some are wanted on another route, or are refused only where they are there and say something unknown.
+            // Some are wanted on another route, or are refused only where they are there and say
+            // something unknown.
             if places.is_empty() {
                 continue;
             }

@@ -187,7 +187,8 @@ fn a_claim_of_another_shape_is_no_entitlement_and_stops_nobody() {
         let expected: Vec<_> = expected.iter().map(|it| (*it).to_owned()).collect();
         assert_eq!(held(&Settings::default(), &claims), Ok(expected), "{claims:?}");
     }
-    // Where the operator says that they stand there, what cannot be read could be what somebody holds.
+    // Where the operator says that they stand there, what cannot be read could be what somebody
+    // holds.
     let place = "/data/access/claims/roles";
     let settings = Settings { entitlements: vec![place.into()], ..Settings::default() };
     assert_eq!(held(&settings, &[("roles", json!(["nurse"]))]), Ok(vec!["nurse".into()]));

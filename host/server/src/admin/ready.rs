@@ -359,8 +359,8 @@ fn clock_warnings(host: &Host) -> Vec<(&'static str, String, &'static str)> {
         let what = format!("a platform's clock is {minutes} minutes {way} this machine's");
         warnings.push(("clock-skew", what, "check this machine's time synchronisation"));
     }
-    // A machine on which nothing ever tells the kernel (many virtual machines) is told about at the start
-    // and at `/status`; here only a change for the worse.
+    // A machine on which nothing ever tells the kernel (many virtual machines) is told about at the
+    // start and at `/status`; here only a change for the worse.
     let was = host.kernel_synchronised == Some(true);
     if was && portcullis_engine::kernel_clock_is_synchronised() == Some(false) {
         let what = "nothing synchronises this machine's clock any more".to_owned();

@@ -44,7 +44,8 @@ impl Call<'_> {
         done.then_some(answer)
     }
 
-    /// The answer that tells the platform that its call failed, whatever the hook's safe answer is: nothing that it would wait for follows.
+    /// The answer that tells the platform that its call failed, whatever the hook's safe answer is:
+    /// nothing that it would wait for follows.
     pub(super) fn undone(&mut self) -> Answer {
         self.count_safe(Cause::HostFault);
         let kind = self.hook.config.kind;

@@ -316,8 +316,9 @@ impl OauthSource {
                 if self.profile == Profile::Entra {
                     return Ok(vec![version_2(&authority), version_1]);
                 }
-                // Whatever domain a tenant goes by, its tokens may name its id as the host. Which version of token an
-                // application gets is a setting of that application (`accessTokenAcceptedVersion`), here as there.
+                // Whatever domain a tenant goes by, its tokens may name its id as the host. Which
+                // version of token an application gets is a setting of that application
+                // (`accessTokenAcceptedVersion`), here as there.
                 let mut names = vec![
                     version_2(&authority),
                     version_2(&format!("https://{tenant}.ciamlogin.com")),

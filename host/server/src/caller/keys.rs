@@ -197,7 +197,8 @@ impl Keys {
 
     /// How old the keys are that are in use, milliseconds; nothing where there are none that may be used.
     pub fn age_ms(&self) -> Option<u64> {
-        // Keys of the future were fetched while the clock was ahead: by how much is as unknown as their age.
+        // Keys of the future were fetched while the clock was ahead: by how much is as unknown as
+        // their age.
         let age = self.clock.now().0.abs_diff(self.known.load().as_ref()?.fetched.0);
         (age <= self.config.stale_ms).then_some(age)
     }

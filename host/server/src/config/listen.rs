@@ -26,20 +26,23 @@ pub struct Listen {
     pub plain_http_beyond_loopback: bool,
     /// Threads that serve connections. Default: one a core. Each runs plugins inline for at most one slice.
     pub workers: usize,
-    /// Connections at once. Default 1,024, or what the limit of file descriptors leaves. Where a further
-    /// one comes, the source that costs most loses one on which no caller has proved itself.
+    /// Connections at once. Default 1,024, or what the limit of file descriptors leaves. Where a
+    /// further one comes, the source that costs most loses one on which no caller has proved
+    /// itself.
     pub connections: usize,
     /// Connections of one source (/24 of IPv4, /56 of IPv6) on which no caller has proved itself.
     /// Default: half of `connections`.
     pub connections_per_source: Option<usize>,
-    /// Connections that one caller may keep open; a further one is closed after its answer. Default:
-    /// half of `connections`.
+    /// Connections that one caller may keep open; a further one is closed after its answer.
+    /// Default: half of `connections`.
     pub connections_per_caller: Option<usize>,
-    /// Time until the first bytes of a new connection, milliseconds; then it is closed. Default 3,000.
+    /// Time until the first bytes of a new connection, milliseconds; then it is closed. Default
+    /// 3,000.
     pub first_bytes_ms: u64,
     /// Networks of proxies that pass connections on: exempt from `connections_per_source`.
     pub proxies: Networks,
-    /// Whether connections from `proxies` begin with a PROXY protocol header, version 2. Default: no.
+    /// Whether connections from `proxies` begin with a PROXY protocol header, version 2. Default:
+    /// no.
     pub proxy_protocol: bool,
     /// Networks of platforms, as these publish them: evicted last.
     pub platform_networks: Networks,
@@ -50,8 +53,9 @@ pub struct Listen {
     pub head_ms: u64,
     /// Time a caller has to send the body after the head, milliseconds; then the safe answer leaves. Default 1,000.
     pub body_ms: u64,
-    /// Time for which the host serves on after a SIGTERM, milliseconds: `/ready` has 503 by then, and answers end their
-    /// connections, so that a load balancer or a client goes elsewhere before the port is closed. Default 5,000.
+    /// Time for which the host serves on after a SIGTERM, milliseconds: `/ready` has 503 by then,
+    /// and answers end their connections, so that a load balancer or a client goes elsewhere before
+    /// the port is closed. Default 5,000.
     pub shutdown_delay_ms: u64,
     /// Time the host waits after that for calls in progress, milliseconds. Default 5,000.
     pub drain_ms: u64,
@@ -71,9 +75,9 @@ pub struct AdminConfig {
     /// Names besides addresses and `localhost` by which it may be asked. A request by another name
     /// gets 421, so that a web page cannot read it by a name of its own. Default: none.
     pub hosts: Vec<String>,
-    /// Whether a host is still ready whose release, manifests, trust root or certificate have ended. Default: with its
-    /// certificate it is not, since callers refuse that; otherwise it is, since it goes on deciding. The name before was
-    /// `expired_is_ready`.
+    /// Whether a host is still ready whose release, manifests, trust root or certificate have
+    /// ended. Default: with its certificate it is not, since callers refuse that; otherwise it is,
+    /// since it goes on deciding. The name before was `expired_is_ready`.
     #[serde(alias = "expired_is_ready")]
     pub ready_when_expired: Option<bool>,
 }

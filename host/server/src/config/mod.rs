@@ -129,7 +129,8 @@ impl Config {
         Ok(config)
     }
 
-    /// Makes relative paths relative to the configuration's folder, and reserves what services need.
+    /// Makes relative paths relative to the configuration's folder, and reserves what services
+    /// need.
     fn resolve(&mut self, base: &Path, problems: &mut Problems) {
         self.release.resolve(base);
         self.trust.resolve(base);

@@ -1,7 +1,7 @@
 //! All problems of a configuration at once, so that an operator corrects a file in one go.
 //!
-//! Invariant: a problem is added and never replaced; the order is that of the checks. What cannot be
-//! checked because of an earlier problem is left out and never guessed. This knows no setting.
+//! Invariant: a problem is added and never replaced; the order is that of the checks. What cannot
+//! be checked because of an earlier problem is left out and never guessed. This knows no setting.
 
 /// The problems found so far, a sentence each.
 #[derive(Debug, Default)]

@@ -23,8 +23,8 @@ pub struct Trust {
     /// The folder in which break-glass documents are opened and closed. Default `break-glass`; it may be missing.
     #[serde(default = "default_break_glass")]
     pub break_glass: PathBuf,
-    /// The folder of signed documents about the time (`*.json`): time resets and clock confirmations. Looked at with the release.
-    /// Default `time-documents`; it may be missing.
+    /// The folder of signed documents about the time (`*.json`): time resets and clock
+    /// confirmations. Looked at with the release. Default `time-documents`; it may be missing.
     #[serde(default = "default_time_documents")]
     pub time_documents: PathBuf,
 }

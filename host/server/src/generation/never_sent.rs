@@ -1,7 +1,7 @@
 //! Warnings about enforcing bindings whose plugin reads what its hook's kind never sends.
 //!
-//! Invariant: this refuses nothing: a plugin that serves several kinds may read what only one of them
-//! sends. Which inputs those are is the hook kind's word
+//! Invariant: this refuses nothing: a plugin that serves several kinds may read what only one of
+//! them sends. Which inputs those are is the hook kind's word
 //! ([`HookKind::never_sends`](portcullis_hooks::HookKind::never_sends)).
 
 use portcullis_hooks::{HELD, Settings};

@@ -1,8 +1,10 @@
-//! When a copy of the release in force is made, when a start falls back to it, and what is said of both.
+//! When a copy of the release in force is made, when a start falls back to it, and what is said of
+//! both.
 //!
-//! Invariant: a copy is made of files that were verified, before its release is recorded as active. The host falls back
-//! to it only where nothing else decides, and it is checked against everything that is remembered and revoked by
-//! then. What is wrong is a warning until it is over, one line in the host's log for each change, and one record.
+//! Invariant: a copy is made of files that were verified, before its release is recorded as active.
+//! The host falls back to it only where nothing else decides, and it is checked against everything
+//! that is remembered and revoked by then. What is wrong is a warning until it is over, one line in
+//! the host's log for each change, and one record.
 
 use std::sync::atomic::Ordering;
 
@@ -16,8 +18,8 @@ use crate::obstacles::Altered;
 use crate::release::{Demand, Found, ReleaseError, Trusted, altered_entry};
 
 impl Host {
-    /// Copies a release that is about to come into force, or is in force. What keeps it from being copied keeps it
-    /// from nothing else.
+    /// Copies a release that is about to come into force, or is in force. What keeps it from being
+    /// copied keeps it from nothing else.
     pub(crate) fn keep_release(&self, found: &Found, release: &ReleaseSet) {
         let set = found.set_digest();
         // What is not the active one any more is of no use, and may be in the way of the new copy.
@@ -38,8 +40,8 @@ impl Host {
         }
     }
 
-    /// Copies a release from the folders if they still hold it, verified. A copy that is there already is compared
-    /// with it, and put right.
+    /// Copies a release from the folders if they still hold it, verified. A copy that is there
+    /// already is compared with it, and put right.
     pub(crate) fn keep_from_folders(&self, generation: &Generation) {
         let config = self.in_force.load().config.clone();
         // The release in force must not wait for a file system that hangs.
@@ -65,9 +67,9 @@ impl Host {
         }
     }
 
-    /// Makes the last good release ready where nothing decides: the set that was active last, from the host's own
-    /// copy. `wanted` is asked as [`Host::ready`] asks it. `None` where there is no such copy, or it may not come into
-    /// force either.
+    /// Makes the last good release ready where nothing decides: the set that was active last, from
+    /// the host's own copy. `wanted` is asked as [`Host::ready`] asks it. `None` where there is no
+    /// such copy, or it may not come into force either.
     ///
     /// # Errors
     /// [`ReleaseError::Overtaken`] alone: something newer is there.
@@ -122,8 +124,8 @@ impl Host {
         }
     }
 
-    /// Verifies what lies in the folders although its set is the one in force. What is wrong with it is said at once,
-    /// because the next start would meet it.
+    /// Verifies what lies in the folders although its set is the one in force. What is wrong with
+    /// it is said at once, because the next start would meet it.
     pub(crate) fn recheck(&self, found: &Found, generation: &Generation) {
         let (roots, history) = self.keeper().copy();
         let trusted = Trusted { roots: &roots, history: &history };

@@ -1,7 +1,7 @@
 //! What must not stay unsaid while the host goes on: a log that stopped, swap, what ends soon.
 //!
-//! Invariant: each state is written to the host's log once when it begins, and once when it is over; records
-//! tell the same. Has the log resume where there is room again. Refuses nothing.
+//! Invariant: each state is written to the host's log once when it begins, and once when it is
+//! over; records tell the same. Has the log resume where there is room again. Refuses nothing.
 
 use std::sync::Arc;
 
@@ -13,7 +13,8 @@ use crate::expiry::{Nearness, Reminders, endings};
 use crate::host::Host;
 use crate::observe::log_limit::LOG_LIMITS;
 
-/// What must not stay unsaid while the host goes on: a record that stopped, and instances that can no longer be wiped safely.
+/// What must not stay unsaid while the host goes on: a record that stopped, and instances that can
+/// no longer be wiped safely.
 pub(super) fn alarm(host: &Host, seen: &mut Seen) {
     alarm_log(host, seen);
     let in_force = host.in_force.load_full();
@@ -30,8 +31,9 @@ pub(super) fn alarm(host: &Host, seen: &mut Seen) {
     }
 }
 
-/// Says that the log has stopped, resumed, or cannot publish what it has; and has it resume once there is room. A disk that has room by
-/// turns could cause a line in every round: they are limited.
+/// Says that the log has stopped, resumed, or cannot publish what it has; and has it resume once
+/// there is room. A disk that has room by turns could cause a line in every round: they are
+/// limited.
 fn alarm_log(host: &Host, seen: &mut Seen) {
     let (health, now) = (host.log.health(), host.clock.instant());
     match &health.delayed {
@@ -83,8 +85,8 @@ fn alarm_log(host: &Host, seen: &mut Seen) {
     }
 }
 
-/// A release that ends while it is in force goes on, since a hospital's sign-ins must not all stop at a date, and says so once. When its
-/// grace is over as well, the operator's word decides.
+/// A release that ends while it is in force goes on, since a hospital's sign-ins must not all stop
+/// at a date, and says so once. When its grace is over as well, the operator's word decides.
 pub(super) fn alarm_expiry(host: &Host, seen: &mut Seen) {
     let in_force = host.in_force.load_full();
     let Some(generation) = &in_force.generation else { return };

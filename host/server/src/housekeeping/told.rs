@@ -1,7 +1,8 @@
-//! What is told of refused configurations, releases and files: once each, in the host's log and as a record.
+//! What is told of refused configurations, releases and files: once each, in the host's log and as
+//! a record.
 //!
-//! Invariant: whoever may write a folder cannot write the log at will: what is told of single files is limited
-//! by the minute. Decides nothing.
+//! Invariant: whoever may write a folder cannot write the log at will: what is told of single files
+//! is limited by the minute. Decides nothing.
 
 use portcullis_model::Millis;
 

@@ -2,10 +2,10 @@
 //!
 //! Invariant: until then the library gets at most [`MAX_TURN_HEADS`] requests a turn, no part of a
 //! header block before its end, nothing while [`MAX_UNFINISHED`] answers have not left, and in all
-//! at most [`MAX_FRAMES`] frames, [`MAX_BYTES`] bytes and about [`MAX_CALLS`] calls. So a connection
-//! can announce many streams, and a caller that knows the secret can use all of them at once, while
-//! everybody else holds a bounded amount of memory. The gate parses frame headers (RFC 9113
-//! section 4.1) and decides nothing about their content: that is the library's.
+//! at most [`MAX_FRAMES`] frames, [`MAX_BYTES`] bytes and about [`MAX_CALLS`] calls. So a
+//! connection can announce many streams, and a caller that knows the secret can use all of them at
+//! once, while everybody else holds a bounded amount of memory. The gate parses frame headers (RFC
+//! 9113 section 4.1) and decides nothing about their content: that is the library's.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;

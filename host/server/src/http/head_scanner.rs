@@ -84,8 +84,8 @@ impl HeadScanner {
         self.whole.pop_front()
     }
 
-    /// The request line of the oldest head that was not asked about, as far as it came. Empty between
-    /// heads.
+    /// The request line of the oldest head that was not asked about, as far as it came. Empty
+    /// between heads.
     pub fn line(&self) -> &[u8] {
         self.whole.front().map_or(&self.head.report.line, |report| &report.line)
     }

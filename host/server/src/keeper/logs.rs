@@ -1,7 +1,7 @@
 //! Which log this host may sign: the one that it has written, and no other.
 //!
-//! Invariant: a log that is shorter than it was, has other records, or was given up is never signed again.
-//! Opens no log for writing.
+//! Invariant: a log that is shorter than it was, has other records, or was given up is never signed
+//! again. Opens no log for writing.
 
 use portcullis_audit::disk::OsDisk;
 use portcullis_model::json::quote;
@@ -11,7 +11,8 @@ use crate::error::StartError;
 use crate::memory::{Memory, Standing, reader, replace};
 
 impl Keeper {
-    /// How a log stands to everything that is remembered of it. A log that is not there is one that begins.
+    /// How a log stands to everything that is remembered of it. A log that is not there is one that
+    /// begins.
     pub fn standing(&self, place: &Place) -> Result<Standing, StartError> {
         let key = place.signer.public();
         if place.directory.join(RETIRED).exists() || self.memory.retired.contains(key.name()) {

@@ -1,8 +1,9 @@
 //! The budget of file descriptors: what the host needs, and how many connections fit into the rest.
 //!
-//! Invariant: connections never take the descriptors that the log, the release and outbound calls need.
-//! Where the limit of the process leaves no room for what the configuration asks for, fewer connections
-//! are taken, and where it leaves none for the least there must be, the host does not start.
+//! Invariant: connections never take the descriptors that the log, the release and outbound calls
+//! need. Where the limit of the process leaves no room for what the configuration asks for, fewer
+//! connections are taken, and where it leaves none for the least there must be, the host does not
+//! start.
 
 use std::io;
 
@@ -27,7 +28,8 @@ pub struct DescriptorBudget {
 }
 
 impl DescriptorBudget {
-    /// Raises the limit of this process as far as it may, and lowers `listen.connections` to what fits.
+    /// Raises the limit of this process as far as it may, and lowers `listen.connections` to what
+    /// fits.
     ///
     /// # Errors
     /// [`StartError::Descriptors`], where not even [`MIN_CONNECTIONS`] fit.
@@ -101,17 +103,18 @@ fn raise_limit() -> io::Result<usize> {
 
 /// Connections without which a host does not start, unless fewer are asked for.
 pub const MIN_CONNECTIONS: usize = 16;
-/// Descriptors of the audit log: the segments of its write-ahead log, tiles, sealed parts, checkpoint,
-/// the emergency ring, and what it keeps open so that a write never waits for a descriptor.
+/// Descriptors of the audit log: the segments of its write-ahead log, tiles, sealed parts,
+/// checkpoint, the emergency ring, and what it keeps open so that a write never waits for a
+/// descriptor.
 pub const LOG_FILES: usize = 40;
 /// Descriptors of connections of the admin listener.
 const ADMIN_CONNECTIONS: usize = crate::admin::MAX_CONNECTIONS + 4;
 /// Descriptors of the rest: standard streams, listeners, runtimes of the host's threads, the state
-/// folder, the sandbox, release and configuration files while they are read, the pipes of the process
-/// that compiles plugins.
+/// folder, the sandbox, release and configuration files while they are read, the pipes of the
+/// process that compiles plugins.
 const HOST_FILES: usize = 56;
-/// Descriptors of connections that were evicted and are not closed yet, of connections between accept
-/// and decision, and of the one that is kept for accepting when there is no other.
+/// Descriptors of connections that were evicted and are not closed yet, of connections between
+/// accept and decision, and of the one that is kept for accepting when there is no other.
 pub const SPARE: usize = 16;
 /// Descriptors of one runtime: its poll, its waker, its timer.
 const DESCRIPTORS_PER_RUNTIME: usize = 3;

@@ -1,7 +1,8 @@
 //! Networks as an operator writes them: addresses and CIDR blocks, IPv4 and IPv6.
 //!
-//! Invariant: a set is sorted and its ranges do not overlap, so that a look-up takes a number of steps
-//! that grows with the logarithm of the set. IPv4 addresses that came mapped into IPv6 count as IPv4.
+//! Invariant: a set is sorted and its ranges do not overlap, so that a look-up takes a number of
+//! steps that grows with the logarithm of the set. IPv4 addresses that came mapped into IPv6 count
+//! as IPv4.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -84,8 +85,8 @@ impl fmt::Display for NotANetwork {
     }
 }
 
-/// The network that an address is counted under: /24 of IPv4, /56 of IPv6, since one client can have
-/// every address of it.
+/// The network that an address is counted under: /24 of IPv4, /56 of IPv6, since one client can
+/// have every address of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Prefix(u128);
 
@@ -110,8 +111,8 @@ impl fmt::Display for Prefix {
     }
 }
 
-/// The address that one client is known by again: all of IPv4, /64 of IPv6, in which a client changes
-/// its address by itself (RFC 8981).
+/// The address that one client is known by again: all of IPv4, /64 of IPv6, in which a client
+/// changes its address by itself (RFC 8981).
 pub fn client_address(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from(u128::from(address) & mask(64))),

@@ -2,9 +2,9 @@
 //! (<https://www.haproxy.org/download/2.8/doc/proxy-protocol.txt>, section 2.2).
 //!
 //! Invariant: exactly the header is read, and nothing of what follows it; a header is at most
-//! [`MAX_HEADER`] bytes. Everything that is not exactly such a header is an error: version 1, UDP, UNIX
-//! sockets, lengths that do not fit. Whether the peer may send one is its caller's decision: only a
-//! proxy that an operator listed is believed.
+//! [`MAX_HEADER`] bytes. Everything that is not exactly such a header is an error: version 1, UDP,
+//! UNIX sockets, lengths that do not fit. Whether the peer may send one is its caller's decision:
+//! only a proxy that an operator listed is believed.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -16,8 +16,8 @@ use tokio::io::{AsyncRead, AsyncReadExt as _};
 pub enum Origin {
     /// The connection is a client's, from this address and port.
     Client(IpAddr, u16),
-    /// The connection is the proxy's own, such as a health check (`LOCAL`), or the proxy does not know
-    /// whose it is (`AF_UNSPEC`).
+    /// The connection is the proxy's own, such as a health check (`LOCAL`), or the proxy does not
+    /// know whose it is (`AF_UNSPEC`).
     Proxy,
 }
 
@@ -126,8 +126,8 @@ impl Fixed {
     }
 }
 
-/// Checks that the fields after the addresses (section 2.2.1: a type, a length, a value each) end where
-/// the header does. Their values are not used.
+/// Checks that the fields after the addresses (section 2.2.1: a type, a length, a value each) end
+/// where the header does. Their values are not used.
 fn check_fields(mut fields: &[u8]) -> Result<(), HeaderError> {
     while let Some(([_, high, low], rest)) = fields.split_first_chunk::<3>() {
         let length = usize::from(u16::from_be_bytes([*high, *low]));
@@ -138,7 +138,8 @@ fn check_fields(mut fields: &[u8]) -> Result<(), HeaderError> {
 
 /// The twelve bytes with which every header of version 2 begins.
 pub const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
-/// Bytes of the longest header that is read: addresses, and the certificate fields that proxies add.
+/// Bytes of the longest header that is read: addresses, and the certificate fields that proxies
+/// add.
 pub const MAX_HEADER: usize = 4_096;
 /// Bytes before the addresses.
 const FIXED: usize = 16;

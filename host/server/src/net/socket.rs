@@ -1,7 +1,7 @@
 //! Listening sockets: how deep their queue is, and how they are accepted from.
 //!
-//! Invariant: a burst of as many connections as the host takes at once waits in the kernel's queue and
-//! not for a second SYN, as far as `net.core.somaxconn` lets it.
+//! Invariant: a burst of as many connections as the host takes at once waits in the kernel's queue
+//! and not for a second SYN, as far as `net.core.somaxconn` lets it.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -23,8 +23,8 @@ pub fn listen(address: SocketAddr, connections: usize) -> io::Result<TcpListener
     Ok(listener)
 }
 
-/// Sets up a listening socket, also one that somebody else has opened: the depth of its queue, and that
-/// accepting never blocks.
+/// Sets up a listening socket, also one that somebody else has opened: the depth of its queue, and
+/// that accepting never blocks.
 ///
 /// # Errors
 /// It is no socket that can listen.
@@ -57,7 +57,8 @@ fn queue_warning_at(connections: usize, most: usize) -> Option<String> {
     })
 }
 
-/// The least depth of a queue: so deep that a burst waits there while the acceptor is kept from running.
+/// The least depth of a queue: so deep that a burst waits there while the acceptor is kept from
+/// running.
 const MIN_QUEUE: usize = 4_096;
 const SOMAXCONN: &str = "/proc/sys/net/core/somaxconn";
 
@@ -78,7 +79,8 @@ mod tests {
         let listener = listen("127.0.0.1:0".parse().unwrap(), 512).unwrap();
         let address = listener.local_addr().unwrap();
         let timeout = std::time::Duration::from_millis(900);
-        // The standard library's own queue holds 128; a further client would wait for its second SYN.
+        // The standard library's own queue holds 128; a further client would wait for its second
+        // SYN.
         let clients: Vec<_> =
             (0..400).map(|_| TcpStream::connect_timeout(&address, timeout)).collect();
         assert!(clients.iter().all(Result::is_ok));

@@ -1,9 +1,9 @@
 //! A limit on log lines that callers, failing disks or networks can cause any number of.
 //!
-//! Invariant: of one event at most [`MAX_LINES`] lines are written in [`INTERVAL`]; the lines left out
-//! are counted, and the count is written once when the interval is over. Memory is bounded by
-//! [`MAX_TRACKED`] pairs of event and subject. Time is handed in. It limits nothing by itself: a line is
-//! limited where its writer asks [`LogLimits::admit`] first.
+//! Invariant: of one event at most [`MAX_LINES`] lines are written in [`INTERVAL`]; the lines left
+//! out are counted, and the count is written once when the interval is over. Memory is bounded by
+//! [`MAX_TRACKED`] pairs of event and subject. Time is handed in. It limits nothing by itself: a
+//! line is limited where its writer asks [`LogLimits::admit`] first.
 //!
 //! ```ignore
 //! if LOG_LIMITS.admit("listener.accept-failed", "", now) {

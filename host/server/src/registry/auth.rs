@@ -126,8 +126,8 @@ fn token_uri(
     format!("{realm}{mark}{}", query.finish()).parse().ok()
 }
 
-/// Returns whether the password may be sent to this address: the registry's own origin (scheme, host
-/// and port, RFC 6454), or the place that the operator's `token_realm` names.
+/// Returns whether the password may be sent to this address: the registry's own origin (scheme,
+/// host and port, RFC 6454), or the place that the operator's `token_realm` names.
 fn may_see_password(uri: &Uri, realm: &str, repository: &Repository, access: &Access) -> bool {
     let scheme = if access.plain_http { "http" } else { "https" };
     let own: Option<Uri> = format!("{scheme}://{}/", repository.host).parse().ok();

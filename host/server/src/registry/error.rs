@@ -117,8 +117,8 @@ pub enum PullError {
         /// The code of what was found then.
         code: &'static str,
     },
-    /// Something else came into the folders while it was made ready: it is not overwritten. The next poll sees what
-    /// is there by then.
+    /// Something else came into the folders while it was made ready: it is not overwritten. The
+    /// next poll sees what is there by then.
     #[error("not put into the folders: {why}")]
     Overtaken {
         /// What came.

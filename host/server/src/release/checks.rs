@@ -1,8 +1,9 @@
-//! What is asked of a binding before its plugin is made ready: whether it can be made, and whether everything that the
-//! plugin may emit can be said.
+//! What is asked of a binding before its plugin is made ready: whether it can be made, and whether
+//! everything that the plugin may emit can be said.
 //!
-//! Invariant: one function for the host, for candidates and for the commands that sign and check, so that nothing is
-//! signed that a host refuses for one of these reasons. Nothing here compiles or runs a plugin.
+//! Invariant: one function for the host, for candidates and for the commands that sign and check,
+//! so that nothing is signed that a host refuses for one of these reasons. Nothing here compiles or
+//! runs a plugin.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -44,8 +45,8 @@ pub struct Problem {
     pub error: ReleaseError,
 }
 
-/// Checks everything of a release set that a host would refuse it for and that can be known without running its
-/// plugins. Signatures and times are checked by whoever signs.
+/// Checks everything of a release set that a host would refuse it for and that can be known without
+/// running its plugins. Signatures and times are checked by whoever signs.
 ///
 /// # Errors
 /// Everything that is wrong, never nothing.
@@ -167,7 +168,8 @@ fn check_known(
     check_capabilities(&inspection, &manifest.capabilities).map_err(|why| unworkable(source, why))
 }
 
-/// Whether a component does what its manifest asks for, as far as that can be seen from outside, and nothing beyond.
+/// Whether a component does what its manifest asks for, as far as that can be seen from outside,
+/// and nothing beyond.
 ///
 /// # Errors
 /// What does not fit, in a sentence.

@@ -169,7 +169,8 @@ fn both_alphabets_of_base64_are_read_and_never_mixed() {
         assert_eq!(signers(&url_safe), Ok(1), "{url_safe}");
         assert_eq!(signers(&bare), Ok(1), "{bare}");
         assert_eq!(Envelope::parse(bare.as_bytes()).unwrap().to_bytes(), text.as_bytes());
-        // A letter of one alphabet among those of the other, and letters that no canonical text ends in.
+        // A letter of one alphabet among those of the other, and letters that no canonical text
+        // ends in.
         let letters = url_safe.matches(['-', '_']).count();
         if letters > 1 {
             let at = url_safe.find(['-', '_']).unwrap();

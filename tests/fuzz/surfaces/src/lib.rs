@@ -55,8 +55,8 @@ pub const SURFACES: [(&str, Surface); 23] = [
     ("proxy", proxy),
 ];
 
-/// The beginning of a connection of a listed proxy: a header is read whole or not at all, never past its
-/// end, and what follows it changes nothing.
+/// The beginning of a connection of a listed proxy: a header is read whole or not at all, never
+/// past its end, and what follows it changes nothing.
 pub fn proxy(bytes: &[u8]) {
     match proxy_protocol::parse(bytes) {
         Ok(Some((origin, length))) => {

@@ -1,9 +1,10 @@
 //! PingAuthorize's policy queries: which combinations of attribute values are permitted.
 //!
-//! Invariant: every combination is a question of its own, with a record of its own; the answer lists a combination
-//! only where its decision is `PERMIT`. A query whose combinations cannot all be decided is refused: a list that is
-//! shorter by mistake would be a wrong answer. The host has no source of values, so that an attribute must bring
-//! its own. Source: PingAuthorize API reference, query decision request, and its examples of policy queries.
+//! Invariant: every combination is a question of its own, with a record of its own; the answer
+//! lists a combination only where its decision is `PERMIT`. A query whose combinations cannot all
+//! be decided is refused: a list that is shorter by mistake would be a wrong answer. The host has
+//! no source of values, so that an attribute must bring its own. Source: PingAuthorize API
+//! reference, query decision request, and its examples of policy queries.
 
 use portcullis_model::json::Value;
 use portcullis_model::{Cause, Document};
@@ -116,8 +117,9 @@ fn combinations(asked: &[Asked]) -> Vec<Vec<(String, String)>> {
     })
 }
 
-/// The request about one combination: the context, with the combination's values among its attributes. An attribute
-/// that is called as a member of a request is stands there too, where the context leaves it out.
+/// The request about one combination: the context, with the combination's values among its
+/// attributes. An attribute that is called as a member of a request is stands there too, where the
+/// context leaves it out.
 fn request(context: Option<Value<'_>>, combination: &[(String, String)]) -> String {
     let mut request = Object::new();
     for name in ["domain", "action", "service", "identityProvider"] {
@@ -170,5 +172,6 @@ fn leaf(node: Object, decision: Value<'_>) -> String {
     node.end()
 }
 
-/// Attributes of one query: each may have one value, so the limit of combinations does not bound them.
+/// Attributes of one query: each may have one value, so the limit of combinations does not bound
+/// them.
 const MAX_ATTRIBUTES: usize = 32;

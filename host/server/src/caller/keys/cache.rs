@@ -1,7 +1,9 @@
 //! Keys kept for the next start: an issuer that is down while the host restarts must not stop every sign-in.
 //!
-//! Invariant: a file counts only under a MAC of this host's key over its place, time and content, so that whoever can write to the folder
-//! can at most take keys away, and not bring back older ones ([`Floors`]); and never beyond the age that the operator trusts, which counts from when they were fetched.
+//! Invariant: a file counts only under a MAC of this host's key over its place, time and content,
+//! so that whoever can write to the folder can at most take keys away, and not bring back older
+//! ones ([`Floors`]); and never beyond the age that the operator trusts, which counts from when
+//! they were fetched.
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -1,9 +1,9 @@
 //! When issuers' kept keys were fetched last, in the host's own folder.
 //!
 //! Invariant: keys that were kept earlier than the newest that this host has kept are not taken up
-//! again, although they are this host's: an issuer may have withdrawn one of them since. The list is
-//! authenticated like everything in that folder. Where it is lost, no kept keys are taken up: the
-//! issuer is asked.
+//! again, although they are this host's: an issuer may have withdrawn one of them since. The list
+//! is authenticated like everything in that folder. Where it is lost, no kept keys are taken up:
+//! the issuer is asked.
 
 use std::collections::BTreeMap;
 use std::io;

@@ -1,6 +1,7 @@
 //! The order in which connections are evicted.
 //!
-//! Invariant: the order of the variants and fields here is the order of eviction, the first to go first.
+//! Invariant: the order of the variants and fields here is the order of eviction, the first to go
+//! first.
 
 use std::cmp::Reverse;
 use std::time::Instant;
@@ -53,8 +54,8 @@ pub struct Rank {
     pub tier: Tier,
     /// The phase.
     pub phase: Phase,
-    /// What the source costs: its open connections, and those that ended lately without a caller that
-    /// proved itself.
+    /// What the source costs: its open connections, and those that ended lately without a caller
+    /// that proved itself.
     pub cost: Reverse<u32>,
     /// The oldest of them.
     pub oldest: Member,
