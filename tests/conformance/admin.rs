@@ -247,9 +247,8 @@ fn it_reads_no_more_than_it_must() {
     assert_eq!(say("DELETE /metrics HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n"), 405);
     assert_eq!(say("GET /ready HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 3\r\n\r\nabc"), 400);
     assert_eq!(
-        say(
-            "GET /ready HTTP/1.1\r\nhost: 127.0.0.1\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n"
-        ),
+        say("GET /ready HTTP/1.1\r\nhost: 127.0.0.1\r\ntransfer-encoding: \
+             chunked\r\n\r\n3\r\nabc\r\n"),
         400
     );
     assert_eq!(say("GET /okta/token HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n"), 404);

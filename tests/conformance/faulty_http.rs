@@ -232,7 +232,8 @@ fn call() -> Vec<u8> {
 
 fn post(path: &str, fields: &str, body: &[u8]) -> Vec<u8> {
     let head = format!(
-        "POST {path} HTTP/1.1\r\nhost: a\r\nauthorization: {SECRET}\r\n{fields}content-length: {}\r\n\r\n",
+        "POST {path} HTTP/1.1\r\nhost: a\r\nauthorization: {SECRET}\r\n{fields}content-length: \
+         {}\r\n\r\n",
         body.len()
     );
     [head.as_bytes(), body].concat()
@@ -323,7 +324,8 @@ fn an_answer_to_a_faulty_request_comes_at_once_and_ends_the_connection() {
     // A body that never ends is not waited for.
     let mut socket = host.client().connect().unwrap();
     let begin = Instant::now();
-    let head = "POST /okta/token HTTP/1.1\r\nhost: a\r\nauthorization: wrong\r\ncontent-length: 200000\r\n\r\n{";
+    let head = "POST /okta/token HTTP/1.1\r\nhost: a\r\nauthorization: wrong\r\ncontent-length: \
+                200000\r\n\r\n{";
     socket.write_all(head.as_bytes()).unwrap();
     assert!(read(&mut socket).0.stops_a_token());
     assert!(begin.elapsed() < Duration::from_millis(650), "{:?}", begin.elapsed());

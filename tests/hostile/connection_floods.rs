@@ -155,7 +155,8 @@ fn the_same_from_a_few_sources() {
 }
 
 #[test]
-#[ignore = "long: 10,000 connections a second for half a minute, under limits of 256 and 1,024 descriptors"]
+#[ignore = "long: 10,000 connections a second for half a minute, under limits of 256 and 1,024 \
+            descriptors"]
 fn ten_thousand_connections_a_second_silence_no_host() {
     for descriptors in [256, 1_024] {
         for sources in [200, 60_000] {

@@ -64,7 +64,8 @@ fn read(mut socket: TcpStream, status: u16) -> Value {
     assert!(request.head.starts_with("POST /v1/traces HTTP/1.1\r\n"), "{}", request.head);
     assert_eq!(request.header("content-type"), "application/json");
     let answer = format!(
-        "HTTP/1.1 {status} Whatever\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{{}}"
+        "HTTP/1.1 {status} Whatever\r\ncontent-type: application/json\r\ncontent-length: \
+         2\r\n\r\n{{}}"
     );
     socket.write_all(answer.as_bytes()).unwrap();
     serde_json::from_slice(&request.body).unwrap()

@@ -81,9 +81,8 @@ impl Stage {
         say("an import of a new contractor: the profile learns when access ends");
         self.send(&at, "import", "import.json", &[("end", now() + 90 * DAY)], "accessEnd")?;
 
-        say(
-            "a wrong secret: Okta would go on after an HTTP error, so the closed hook says what stops it",
-        );
+        say("a wrong secret: Okta would go on after an HTTP error, so the closed hook says what \
+             stops it");
         fs::write(self.home.join("secrets/wrong"), "not-the-secret-at-all\n")?;
         must(Command::new("chmod").arg("600").arg(self.home.join("secrets/wrong")))?;
         self.send_with(&at, "token", "secrets/wrong", "sign-in-clean.json", &[], r#""error""#)?;

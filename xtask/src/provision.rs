@@ -29,9 +29,8 @@ pub fn wasm_target() -> Done<WasmTarget> {
     if let Some(debian) = debian() {
         return Ok(debian);
     }
-    say(
-        "the wasm32-unknown-unknown target is missing: trying `rustup target add` for up to one minute",
-    );
+    say("the wasm32-unknown-unknown target is missing: trying `rustup target add` for up to one \
+         minute");
     if within(RUSTUP_LIMIT, Command::new("rustup").args(["target", "add", WASM]))
         && toolchain_has_target()
     {
@@ -87,9 +86,8 @@ pub fn python_verifier() -> Option<PathBuf> {
         return Some(python);
     }
     fs::create_dir_all(&packages).ok()?;
-    say(
-        "fetching the Python packages securesystemslib, tuf, cryptography, prometheus_client and oras",
-    );
+    say("fetching the Python packages securesystemslib, tuf, cryptography, prometheus_client and \
+         oras");
     let mut pip = Command::new("python3");
     pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--target"])
         .arg(&packages);

@@ -140,9 +140,8 @@ mod tests {
     fn wrong_types_and_unknown_members_are_named_by_path() {
         assert_eq!(
             sentences(r#"[{"wide": 1}, {"wide": "two"}]"#),
-            [
-                "settings: `[1].wide` is wrong: invalid type: string \"two\", expected u8 at line 1 column 28"
-            ]
+            ["settings: `[1].wide` is wrong: invalid type: string \"two\", expected u8 at line \
+                 1 column 28"]
         );
         assert!(
             sentences(r#"[{"wide": 1, "high": 2}]"#)[0]

@@ -104,7 +104,8 @@ mod tests {
     use proptest::prelude::*;
 
     /// The example in the documentation of Go's `x/mod/sumdb/note`.
-    const TEXT: &str = "If you think cryptography is the answer to your problem,\nthen you don't know what your problem is.\n";
+    const TEXT: &str = "If you think cryptography is the answer to your problem,\nthen you don't \
+                        know what your problem is.\n";
     const LINE: &str = "\u{2014} PeterNeumann x08go/ZJkuBS9UG/SffcvIAQxVBtiFupLLr8pAcElZInNIuGUgYN1FFYC2pZSNXgKvqfqdngotpRZb6KE6RyyBwJnAM=\n";
     const SKEY: &str =
         "PRIVATE+KEY+PeterNeumann+c74f20a3+AYEKFALVFGyNhPJEMzD1QIDr+Y7hfZx09iUvxdXHKDFz";

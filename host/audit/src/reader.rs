@@ -81,7 +81,8 @@ impl ReadError {
                 Some("check the number, and that this is the log that the answer names".into())
             }
             Self::NotYetCovered { .. } => Some(
-                "try again: a checkpoint covers a record about a second after it was made, and while the log's disk is full once there is room again"
+                "try again: a checkpoint covers a record about a second after it was made, and \
+                 while the log's disk is full once there is room again"
                     .into(),
             ),
             Self::Checkpoint(_) | Self::Damaged(_) => {

@@ -405,7 +405,8 @@ impl Walk<'_> {
             self.report("checkpoint".into(), Some(self.size), what);
         } else if frontier.size() != kept || frontier.root() != retained.root {
             let what = format!(
-                "the first {kept} entries are not those of the retained checkpoint: history was rewritten"
+                "the first {kept} entries are not those of the retained checkpoint: history was \
+                 rewritten"
             );
             self.report("checkpoint".into(), None, what);
         } else {

@@ -26,7 +26,11 @@ pub enum Audit {
     /// Show records, each proved against the signed checkpoint; with the sealing key also what is
     /// sealed beside them.
     #[command(
-        after_help = "Examples:\n  portcullis audit show --log audit/log --key log.vkey --type hook.decision\n  portcullis audit show --log audit/log --key log.vkey --index 17 \\\n    --sealing-key keys/sealing.key\n\nExit 1: a record is not what was signed. Exit 3: there is no record `--index`. Exit 4: it is durable, and no checkpoint covers it yet."
+        after_help = "Examples:\n  portcullis audit show --log audit/log --key log.vkey --type \
+                      hook.decision\n  portcullis audit show --log audit/log --key log.vkey \
+                      --index 17 \\\n    --sealing-key keys/sealing.key\n\nExit 1: a record is not \
+                      what was signed. Exit 3: there is no record `--index`. Exit 4: it is \
+                      durable, and no checkpoint covers it yet."
     )]
     Show(Show),
     /// Write the proof of one record (C2SP tlog-proof), and the record beside it; or check one.

@@ -44,9 +44,8 @@ pub enum BreakGlass {
     )]
     Close(Close),
     /// List what lies in the host's folder, and what the host says of it.
-    #[command(
-        after_help = "Example:\n  portcullis break-glass list --folder break-glass --state trust-state"
-    )]
+    #[command(after_help = "Example:\n  portcullis break-glass list --folder break-glass --state \
+                      trust-state")]
     List(List),
 }
 

@@ -42,7 +42,8 @@ impl Check {
                 let last_good = prepared.last_good();
                 if let Some(version) = last_good {
                     failed.push_str(&format!(
-                        "\n`serve` would go on with release set {version}, which was active last, from its own copy"
+                        "\n`serve` would go on with release set {version}, which was active last, \
+                         from its own copy"
                     ));
                 }
                 if self.format == Format::Json {

@@ -189,7 +189,8 @@ impl Signals {
                         // A defect of ours. Silence would be worse than safe answers.
                         Err(_) => tracing::error!(
                             event = "start.panicked",
-                            "the start ended by a defect; every call gets its safe answer until a restart"
+                            "the start ended by a defect; every call gets its safe answer until a \
+                             restart"
                         ),
                     }
                 }

@@ -19,9 +19,8 @@ use crate::outcome::{Done, Failed, Format, print};
 #[derive(Subcommand)]
 pub enum Signature {
     /// Write the bytes that a signer signs.
-    #[command(
-        after_help = "Example:\n  portcullis signature export trust-root.json --output trust-root.pae"
-    )]
+    #[command(after_help = "Example:\n  portcullis signature export trust-root.json --output \
+                      trust-root.pae")]
     Export(Export),
     /// Add a signature that was made over those bytes.
     #[command(

@@ -25,7 +25,14 @@ use crate::root::{add_all, chain};
 pub enum Trust {
     /// Sign that a host's clock is right (role `release`), after it was off for long or has jumped.
     #[command(
-        after_help = "Examples:\n  portcullis trust confirm-clock --log-key log.vkey --root trust-root.json --key release.key \\\n    --person noor.haddad --reason off-for-a-month --ticket CHG-81 --output time-documents/clock.json\n  portcullis trust confirm-clock --add-to clock.json --root trust-root.json --key second.key \\\n    --output time-documents/clock.json\n\nThe document says that it is now what this machine's clock shows. It confirms the clock of a host\nthat shows the same, to a day, and moves nothing. It works once, for the host with this log, for\nat most 24 hours."
+        after_help = "Examples:\n  portcullis trust confirm-clock --log-key log.vkey --root \
+                      trust-root.json --key release.key \\\n    --person noor.haddad --reason \
+                      off-for-a-month --ticket CHG-81 --output time-documents/clock.json\n  \
+                      portcullis trust confirm-clock --add-to clock.json --root trust-root.json \
+                      --key second.key \\\n    --output time-documents/clock.json\n\nThe document \
+                      says that it is now what this machine's clock shows. It confirms the clock \
+                      of a host\nthat shows the same, to a day, and moves nothing. It works once, \
+                      for the host with this log, for\nat most 24 hours."
     )]
     ConfirmClock(ConfirmClock),
     /// Take a host's time back after its records got a time of the future (role `root`).
@@ -38,13 +45,15 @@ pub enum Trust {
 pub enum TimeResetCommand {
     /// Write a time reset that nobody has signed yet.
     #[command(
-        after_help = "Example:\n  portcullis trust time-reset prepare --log-key log.vkey --serial 1 --person noor.haddad \\\n    --reason the-clock-was-a-year-ahead --ticket INC-31 --output reset.json\n\nSet the host's clock right first. `/status` of the host shows under `time` the serial that was used last."
+        after_help = "Example:\n  portcullis trust time-reset prepare --log-key log.vkey --serial \
+                      1 --person noor.haddad \\\n    --reason the-clock-was-a-year-ahead --ticket \
+                      INC-31 --output reset.json\n\nSet the host's clock right first. `/status` of \
+                      the host shows under `time` the serial that was used last."
     )]
     Prepare(Prepare),
     /// Add signatures of root keys; as many as the trust root asks for.
-    #[command(
-        after_help = "Example:\n  portcullis trust time-reset sign reset.json --root trust-root.json --key root.key \\\n    --output time-documents/reset.json"
-    )]
+    #[command(after_help = "Example:\n  portcullis trust time-reset sign reset.json --root \
+                      trust-root.json --key root.key \\\n    --output time-documents/reset.json")]
     Sign(SignDocument),
 }
 

@@ -35,7 +35,8 @@ impl Reset {
         match swap(&read) {
             Swap::Impossible => Self::PagemapScan,
             Swap::Possible => Self::Fallback {
-                why: "swap is configured: turn it off or set `memory.swap.max` to 0 for this service",
+                why: "swap is configured: turn it off or set `memory.swap.max` to 0 for this \
+                      service",
             },
             Swap::Unknown => {
                 Self::Fallback { why: "/proc/swaps cannot be read, so that swap may be configured" }

@@ -134,7 +134,8 @@ pub fn table() -> String {
         if !required.is_empty() {
             let _ = writeln!(
                 text,
-                "\nA request is refused, and the member named, where one of these is missing or cannot be read: {}.",
+                "\nA request is refused, and the member named, where one of these is missing or \
+                 cannot be read: {}.",
                 required.join(", ")
             );
         }

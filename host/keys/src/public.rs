@@ -144,7 +144,8 @@ mod tests {
             (key.to_string().as_str(), key.keyid().as_str()),
             (NEUMANN, "PeterNeumann+c74f20a3")
         );
-        let text = "If you think cryptography is the answer to your problem,\nthen you don't know what your problem is.\n";
+        let text = "If you think cryptography is the answer to your problem,\nthen you don't know \
+                    what your problem is.\n";
         let line = "x08go/ZJkuBS9UG/SffcvIAQxVBtiFupLLr8pAcElZInNIuGUgYN1FFYC2pZSNXgKvqfqdngotpRZb6KE6RyyBwJnAM=";
         let signature = STANDARD.decode(line).unwrap();
         assert_eq!(signature[..4], key.id().to_be_bytes());

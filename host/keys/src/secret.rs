@@ -93,7 +93,8 @@ mod tests {
             key.public().to_string(),
             "PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW"
         );
-        let text = "If you think cryptography is the answer to your problem,\nthen you don't know what your problem is.\n";
+        let text = "If you think cryptography is the answer to your problem,\nthen you don't know \
+                    what your problem is.\n";
         let line = "x08go/ZJkuBS9UG/SffcvIAQxVBtiFupLLr8pAcElZInNIuGUgYN1FFYC2pZSNXgKvqfqdngotpRZb6KE6RyyBwJnAM=";
         assert_eq!(STANDARD.decode(line).unwrap()[4..], key.sign(text.as_bytes()));
     }

@@ -47,7 +47,8 @@ pub enum ReadsError {
     Pointer(String),
     /// A table column.
     #[error(
-        "`{0}` in `reads` looks like a column of a reference table, and tables come with a later version"
+        "`{0}` in `reads` looks like a column of a reference table, and tables come with a later \
+         version"
     )]
     Table(String),
     /// Required, but not read.

@@ -44,7 +44,8 @@ pub enum FoundError {
     TooMany,
     /// An end that is none.
     #[error(
-        "its `next` is longer than {LONGEST_ID} bytes, not after where the page began, or before its last result"
+        "its `next` is longer than {LONGEST_ID} bytes, not after where the page began, or before \
+         its last result"
     )]
     Next,
     /// A result without an id or with too long a one, or one that stands in the wrong place.

@@ -173,7 +173,8 @@ impl StartError {
             Self::Bind { .. } => Some("choose another `listen.address`, or end what listens there".to_owned()),
             Self::BindAdmin { .. } => Some("choose another `admin.address`, or end what listens there".to_owned()),
             Self::Inherited(_) => Some(
-                "the socket unit has one TCP socket for calls, and may have one with `FileDescriptorName=admin`".to_owned(),
+                "the socket unit has one TCP socket for calls, and may have one with \
+                 `FileDescriptorName=admin`".to_owned(),
             ),
             Self::Collector { .. } => Some("plain HTTP may call a collector on this machine only".to_owned()),
             Self::Descriptors { needed, .. } => Some(how_to_raise(*needed)),

@@ -98,14 +98,16 @@ pub enum ReleaseError {
     Swap,
     /// This machine's clock is not confirmed.
     #[error(
-        "this machine's clock is more than a day ahead of all that the host knows, and nothing has confirmed it: no other release set comes into force until then"
+        "this machine's clock is more than a day ahead of all that the host knows, and nothing has \
+         confirmed it: no other release set comes into force until then"
     )]
     ClockUnconfirmed,
     /// What it was held against has changed while it was made ready, or something newer is there. Nothing is wrong with it.
     #[error("something newer has come while it was made ready")]
     Overtaken,
     /// The file system of a folder does not answer.
-    #[error("the file system of `{}` has not answered within {} seconds", path.display(), limit.as_secs())]
+    #[error("the file system of `{}` has not answered within {} \
+             seconds", path.display(), limit.as_secs())]
     Stalled {
         /// The folder or file that was to be read.
         path: PathBuf,
@@ -271,14 +273,16 @@ impl ReleaseError {
                 Some("turn swap off, or restart the host, which then resets instances the slow way".to_owned())
             }
             Self::ClockUnconfirmed => Some(
-                "put the clock right, or confirm it with `portcullis trust confirm-clock`; the release is looked at again by itself"
+                "put the clock right, or confirm it with `portcullis trust confirm-clock`; the \
+                 release is looked at again by itself"
                     .to_owned(),
             ),
             Self::Overtaken => None,
             Self::NoThread { .. } => {
                 Some("let the host have more threads and memory; the release is looked at again at a SIGHUP".to_owned())
             }
-            Self::Stalled { .. } => Some("see to the network file system; the host looks again by itself".to_owned()),
+            Self::Stalled { .. } => Some("see to the network file system; the host looks again by \
+                                          itself".to_owned()),
             Self::Unreadable { .. } => Some("see that the file is there and that the host may read it".to_owned()),
             Self::Binding { .. } => {
                 Some("correct the binding in the release source (`hook`, `say`) and sign a new release set".to_owned())
@@ -454,7 +458,8 @@ impl Found {
                 return Err(unworkable(
                     source,
                     format!(
-                        "a hook has at most {MOST_BINDINGS} bindings and candidates, so that its record stays small"
+                        "a hook has at most {MOST_BINDINGS} bindings and candidates, so that its \
+                         record stays small"
                     ),
                 ));
             }

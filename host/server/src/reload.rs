@@ -39,7 +39,8 @@ pub enum NotReloaded {
     Start(#[from] StartError),
     /// The release in force binds plugins to a hook that would be gone.
     #[error(
-        "the release in force binds plugins to hook `{hook}`, which the file no longer has as that kind"
+        "the release in force binds plugins to hook `{hook}`, which the file no longer has as that \
+         kind"
     )]
     Bound {
         /// The hook.

@@ -31,7 +31,8 @@ pub enum Failed {
     SuiteUnusable(String),
     /// It does not pass.
     #[error(
-        "it does not pass its suite here: {failed} of {cases} cases came out otherwise, the first `{first}`"
+        "it does not pass its suite here: {failed} of {cases} cases came out otherwise, the first \
+         `{first}`"
     )]
     Suite {
         /// How many did not.

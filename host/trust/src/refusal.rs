@@ -35,7 +35,8 @@ impl Refusal {
     /// The refusal to go on without a trust root that was accepted before, or pinned; `newest` is the last that can be reached.
     pub fn root_lost(version: u64, newest: u64) -> Self {
         let sentence = format!(
-            "the trust root {version} was accepted or pinned, and from {newest} no chain leads to it"
+            "the trust root {version} was accepted or pinned, and from {newest} no chain leads to \
+             it"
         );
         Self::new(RefusalCode::RootLost, sentence)
     }
@@ -214,8 +215,10 @@ codes! {
         "make one with the public key of this host's log";
     /// The time reset or clock confirmation was used before.
     TimeDocumentUsed = "time-document-already-used",
-        "the time reset or the clock confirmation, or a later one, was used here before: each works once",
-        "have another one signed: a time reset with a higher serial, a clock confirmation of this moment";
+        "the time reset or the clock confirmation, or a later one, was used here before: each \
+         works once",
+        "have another one signed: a time reset with a higher serial, a clock confirmation of this \
+         moment";
     /// The manifest does not say what its format needs.
     ManifestMalformed = "manifest-malformed",
         "the manifest does not say what its format needs",

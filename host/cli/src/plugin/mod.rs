@@ -35,12 +35,14 @@ pub enum Plugin {
     Test(test::Test),
     /// Ask a plugin about one payload: what it decides, what it saw, what that costs.
     #[command(
-        after_help = "Example:\n  portcullis plugin run --payload sign-in.json --hook okta.token night-shift"
+        after_help = "Example:\n  portcullis plugin run --payload sign-in.json --hook okta.token \
+                      night-shift"
     )]
     Run(run::Run),
     /// Measure a plugin on one payload, against a plugin that does nothing.
     #[command(
-        after_help = "Example:\n  portcullis plugin bench --payload sign-in.json --hook okta.token night-shift"
+        after_help = "Example:\n  portcullis plugin bench --payload sign-in.json --hook okta.token \
+                      night-shift"
     )]
     Bench(bench::Bench),
     /// Turn a core module (Rust, C) into a component with no imports but the contract's.

@@ -104,7 +104,9 @@ impl SignChecks {
             .collect();
         let hint = problems.first().map(|problem| match problem.error.code() {
             "file-missing" => {
-                "name the folder where it is with `--from`, or leave it to whoever publishes with `--without-components`".to_owned()
+                "name the folder where it is with `--from`, or leave it to whoever publishes with \
+                 `--without-components`"
+                    .to_owned()
             }
             _ => problem.error.hint().unwrap_or_default(),
         });

@@ -152,7 +152,8 @@ pub fn follow(replicas: &Replicas, package: &Package, wait: u64, format: Format)
             "see that the address is that of an admin listener, and that the host runs"
         }
         _ => {
-            "see whether the release reaches the host's folders, and look again with `portcullis release status`"
+            "see whether the release reaches the host's folders, and look again with `portcullis \
+             release status`"
         }
     };
     let (count, all, version) = (behind.len(), replicas.len(), package.set.version);

@@ -141,11 +141,12 @@ impl Rollback {
             return archived.find(named).ok_or_else(|| lacks(version.to_string()));
         }
         match before(shelf, judge, replicas, current)? {
-            Before::Known(digest) => {
-                archived.find(|lying| lying.digest == digest).ok_or_else(|| lacks(digest.to_string()))
-            }
+            Before::Known(digest) => archived
+                .find(|lying| lying.digest == digest)
+                .ok_or_else(|| lacks(digest.to_string())),
             Before::Nothing => Err(Failed::wrong(format!(
-                "no release was active before release set {} but those that were left by going back",
+                "no release was active before release set {} but those that were left by going \
+                 back",
                 current.set.version
             ))
             .hint(Some("name the one that you mean with `--version`"))),
@@ -183,7 +184,8 @@ impl Rollback {
     fn how(&self, root: &TrustRoot, from: u64, older: &Lying) -> String {
         let names: Vec<_> = root.release.keys.iter().map(PublicKey::keyid).collect();
         format!(
-            "hosts go back from {from} to {} by a downgrade, which {} of {} must sign, within {} hours",
+            "hosts go back from {from} to {} by a downgrade, which {} of {} must sign, within {} \
+             hours",
             older.set.version,
             root.release.threshold,
             names.join(", "),

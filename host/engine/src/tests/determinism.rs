@@ -77,7 +77,8 @@ fn configure_is_remembered_and_not_run_again() {
     // risk.
     let counting =
         format!("(global.set $runs (i32.add (global.get $runs) (i32.const 1))) {NOTHING}");
-    let telling = "(i32.store8 (i32.const 1044) (i32.const 1)) (i32.store8 (i32.const 1045) (global.get $runs)) i32.const 1024";
+    let telling = "(i32.store8 (i32.const 1044) (i32.const 1)) (i32.store8 (i32.const 1045) \
+                   (global.get $runs)) i32.const 1024";
     let globals = "(global $runs (mut i32) (i32.const 0))
         (func $begin (global.set $runs (i32.add (global.get $runs) (i32.const 10)))) (start $begin)";
     let plugin = prepared(&engine(), &component(&counting, telling, globals));

@@ -35,11 +35,13 @@ fn pages_that_are_written_and_memory_that_grows_are_counted() {
     let nothing = cost(NOTHING);
     assert_eq!((nothing.memory_bytes, nothing.grown_bytes), (2 << 16, 0));
     let writing = cost(
-        "(i32.store (i32.const 69632) (i32.const 7)) (i32.store (i32.const 90112) (i32.const 7)) i32.const 1024",
+        "(i32.store (i32.const 69632) (i32.const 7)) (i32.store (i32.const 90112) (i32.const 7)) \
+         i32.const 1024",
     );
     assert_eq!(writing.pages, nothing.pages + 2);
     let growing = cost(
-        "(drop (memory.grow (i32.const 3))) (i32.store (i32.const 131072) (i32.const 7)) i32.const 1024",
+        "(drop (memory.grow (i32.const 3))) (i32.store (i32.const 131072) (i32.const 7)) i32.const \
+         1024",
     );
     assert_eq!(growing.grown_bytes, 3 << 16);
     assert!(growing.pages > nothing.pages, "{growing:?}");

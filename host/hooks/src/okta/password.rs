@@ -106,7 +106,8 @@ impl Adapter for PasswordImport {
     fn effect(&self, effect: Effect) -> Saying {
         match effect {
             Effect::Abstain | Effect::Allow => Saying::Native(
-                "`VERIFIED` with `credential(verified)`, else `UNVERIFIED`: to allow is not to verify",
+                "`VERIFIED` with `credential(verified)`, else `UNVERIFIED`: to allow is not to \
+                 verify",
             ),
             Effect::Deny => Saying::Native("`UNVERIFIED`: the sign-in fails"),
             Effect::StepUp => Saying::Mapped(&[To::Deny], "a hook cannot ask for a factor"),

@@ -106,7 +106,8 @@ impl Adapter for Registration {
             }
             ChangeKind::CapLifetime(_) => Unsayable("a registered user has no lifetime"),
             ChangeKind::AddGrant => Unsayable(
-                "a registration grants nothing by itself; set a profile member that a group rule reads",
+                "a registration grants nothing by itself; set a profile member that a group rule \
+                 reads",
             ),
             ChangeKind::DropGrant => {
                 Mapped(&[To::Deny], "an answer sets profile members and takes no group away")

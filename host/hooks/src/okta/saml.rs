@@ -106,7 +106,8 @@ impl Adapter for Saml {
         match effect {
             Effect::Abstain | Effect::Allow => Saying::Native("200, and the changes as commands"),
             Effect::Deny => Saying::Native(
-                "200 with `error`: no assertion leaves, as far as Okta's documents agree; see above",
+                "200 with `error`: no assertion leaves, as far as Okta's documents agree; see \
+                 above",
             ),
             Effect::StepUp => Saying::Mapped(&[To::Deny], "a hook cannot ask for a factor"),
             Effect::Review => Saying::Mapped(&[To::Deny], "an assertion cannot wait for a person"),

@@ -146,7 +146,8 @@ impl Adapter for Sideband {
                 Saying::Native("everything echoed, with the changes")
             }
             Effect::StepUp => Saying::Native(
-                "a `response` of 401 that challenges with `insufficient_user_authentication` (RFC 9470)",
+                "a `response` of 401 that challenges with `insufficient_user_authentication` (RFC \
+                 9470)",
             ),
             Effect::Review => Saying::Mapped(&[To::Deny], "a request cannot wait for a person"),
             Effect::Deny => Saying::Native("a `response` of 403, with the text and the codes"),

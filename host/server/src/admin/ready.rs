@@ -129,7 +129,8 @@ impl Readiness {
         let strays = host.obstacles.unnamed_strays();
         if facts.overfull || facts.unexamined > 0 || strays > 0 {
             let what = format!(
-                "the release folders hold more files than are looked at ({} not examined, {strays} refused and not named)",
+                "the release folders hold more files than are looked at ({} not examined, {strays} \
+                 refused and not named)",
                 facts.unexamined
             );
             warning("release-folder-overfull", what, "remove what no release set lists");
@@ -204,7 +205,8 @@ impl Readiness {
             if binding.breaker.standing(host.clock.instant()) != Standing::Asked {
                 let (hook, plugin, role) = (&binding.hook, &binding.manifest().id, binding.role);
                 let what = format!(
-                    "hook `{hook}`: `{plugin}` ({role}) failed too often and is left alone for a while"
+                    "hook `{hook}`: `{plugin}` ({role}) failed too often and is left alone for a \
+                     while"
                 );
                 warning(
                     "plugin-quarantined",
@@ -227,7 +229,8 @@ impl Readiness {
         }
         if let Some(why) = &health.delayed {
             let what = format!("{why}; records are durable and cannot be proved yet");
-            let hint = "make room on the disk that holds audit.directory, or raise the limit of open files: they follow by themselves";
+            let hint = "make room on the disk that holds audit.directory, or raise the limit of \
+                        open files: they follow by themselves";
             warning("log-delayed", what, hint);
         }
         for hook in in_force.hooks.iter().filter(|hook| hook.owed.any()) {
@@ -276,7 +279,8 @@ fn last_good(
     let number = generation.number;
     if generation.is_last_good() {
         let what = format!(
-            "release {number} was started from the host's own copy: the release folders hold nothing that may come into force"
+            "release {number} was started from the host's own copy: the release folders hold \
+             nothing that may come into force"
         );
         let hint = "publish the release again with `portcullis release publish`, or a new one";
         warning("last-good-release", what, hint);
@@ -284,7 +288,8 @@ fn last_good(
     for left in &generation.left_out {
         let (hook, plugin, code) = (&left.hook, &left.plugin, left.code);
         let what = format!(
-            "hook `{hook}`: `{plugin}` of the last good release {number} could not be made ready: {code}"
+            "hook `{hook}`: `{plugin}` of the last good release {number} could not be made ready: \
+             {code}"
         );
         warning(
             "binding-left-out",
@@ -297,7 +302,8 @@ fn last_good(
             "the release folders no longer hold release {number}, which goes on: {}",
             altered.code
         );
-        let hint = "publish it again with `portcullis release publish`, and find out who changed the folders";
+        let hint = "publish it again with `portcullis release publish`, and find out who changed \
+                    the folders";
         warning("release-altered", what, hint);
     }
     if let Some(why) = host.obstacles.why_not_kept() {
@@ -336,11 +342,14 @@ fn clock_warnings(host: &Host) -> Vec<(&'static str, String, &'static str)> {
         ClockState::Unconfirmed => warnings.push((
             "clock-unconfirmed",
             format!(
-                "this machine's clock ({}) is more than a day ahead of all that the host knows (last {}), and nothing has confirmed it: nothing expires, and no other release set or trust root comes into force",
+                "this machine's clock ({}) is more than a day ahead of all that the host knows \
+                 (last {}), and nothing has confirmed it: nothing expires, and no other release \
+                 set or trust root comes into force",
                 text(it.clock),
                 text(it.trusted)
             ),
-            "put it right; if it is right, a platform's next call confirms it, or sign a confirmation with `portcullis trust confirm-clock`",
+            "put it right; if it is right, a platform's next call confirms it, or sign a \
+             confirmation with `portcullis trust confirm-clock`",
         )),
         ClockState::Behind => warnings.push((
             "clock-behind",
@@ -349,7 +358,8 @@ fn clock_warnings(host: &Host) -> Vec<(&'static str, String, &'static str)> {
                 text(it.clock),
                 text(it.trusted)
             ),
-            "put it right; if it is right and the records are wrong, have a time reset signed with `portcullis trust time-reset`",
+            "put it right; if it is right and the records are wrong, have a time reset signed with \
+             `portcullis trust time-reset`",
         )),
     }
     let is_far = |ahead: &i64| Duration::from_millis(ahead.unsigned_abs()) > MAX_SKEW;

@@ -35,7 +35,8 @@ impl Host {
                 event = "release.not_kept",
                 %set,
                 %error,
-                "there is no copy of the release for a start whose release folder is damaged; see to the disk that holds trust.state"
+                "there is no copy of the release for a start whose release folder is damaged; see \
+                 to the disk that holds trust.state"
             );
         }
     }
@@ -107,7 +108,8 @@ impl Host {
                         plugin,
                         code,
                         error = left.sentence,
-                        "a binding of the last good release could not be made ready; all other bindings go on"
+                        "a binding of the last good release could not be made ready; all other \
+                         bindings go on"
                     );
                 }
                 Ok(Some(generation))

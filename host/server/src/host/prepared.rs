@@ -186,4 +186,6 @@ pub(super) fn log_place(
     Err(StartError::File { what: SIGNING_KEY, path: key.to_owned(), why, hint })
 }
 
-pub(super) const SIGNING_HINT: &str = "use the key that began this log, or begin a new one with a key and an origin of one name, listed under `[log]` of the trust root";
+pub(super) const SIGNING_HINT: &str = "use the key that began this log, or begin a new one with a \
+                                       key and an origin of one name, listed under `[log]` of the \
+                                       trust root";

@@ -21,7 +21,8 @@ pub(super) fn alarm(host: &Host, seen: &mut Seen) {
     if !host.reset_still_holds() && in_force.generation.is_some() {
         host.in_force.store(Arc::new(in_force.under(None)));
         tracing::error!(
-            "swap was turned on: what one call leaves in memory could reach the next; every call gets its safe answer until swap is off and the host restarted"
+            "swap was turned on: what one call leaves in memory could reach the next; every call \
+             gets its safe answer until swap is off and the host restarted"
         );
         host.say(Entry {
             kind: "release.withdrawn",
@@ -57,7 +58,8 @@ fn alarm_log(host: &Host, seen: &mut Seen) {
         let next = if health.resumes {
             "it resumes by itself once there is room"
         } else {
-            "what is on the disk is not known after that: see to the disk, then restart, and the start finds out"
+            "what is on the disk is not known after that: see to the disk, then restart, and the \
+             start finds out"
         };
         tracing::error!(
             event = "log.stopped",
@@ -95,7 +97,8 @@ pub(super) fn alarm_expiry(host: &Host, seen: &mut Seen) {
     if now >= ends && seen.said.insert((Some(generation.set), "expired".to_owned())) {
         tracing::error!(
             generation = generation.number,
-            "the release in force has expired; sign a new one: once its grace is over it does not start again"
+            "the release in force has expired; sign a new one: once its grace is over it does not \
+             start again"
         );
         host.say(Entry {
             kind: "release.expired",

@@ -12,7 +12,8 @@ use crate::release::{ReleaseError, Strays, refusal_entry, stray_entry};
 use crate::reload::NotReloaded;
 
 pub(super) fn refuse_configuration(host: &Host, seen: &mut Seen, error: &NotReloaded) {
-    tracing::warn!(code = error.code(), %error, hint = error.hint(), "configuration refused; what is in force goes on");
+    tracing::warn!(code = error.code(), %error, hint = error.hint(), "configuration refused; what \
+         is in force goes on");
     host.obstacles.configuration(Some(error.to_string()));
     if seen.said.insert((seen.file, error.to_string())) {
         host.say(error.entry());

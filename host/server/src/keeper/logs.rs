@@ -86,7 +86,8 @@ pub fn describe(standing: &Standing) -> String {
         }
         Standing::Forked { at } => {
             format!(
-                "its first {at} records are not those that are remembered: it was rewritten, or is another log's"
+                "its first {at} records are not those that are remembered: it was rewritten, or is \
+                 another log's"
             )
         }
         Standing::Retired => "another log has taken its place".to_owned(),

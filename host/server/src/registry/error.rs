@@ -181,7 +181,8 @@ impl RegistryError {
             | Self::WrongDigest { .. }
             | Self::WrongSize { .. }
             | Self::Redirect { .. } => Some(
-                "push it again; where that does not help, do not trust the registry or what stands before it",
+                "push it again; where that does not help, do not trust the registry or what stands \
+                 before it",
             ),
         }
     }

@@ -71,7 +71,8 @@ impl Exporter {
                         if !std::mem::replace(&mut failing, true) {
                             tracing::warn!(
                                 why,
-                                "the trace collector takes nothing; traces are dropped until it does"
+                                "the trace collector takes nothing; traces are dropped until it \
+                                 does"
                             );
                         }
                     }

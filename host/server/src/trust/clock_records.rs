@@ -17,13 +17,18 @@ impl ClockAlarm {
                 event = "clock.unconfirmed",
                 clock = %text(clock),
                 last_known = %text(trusted),
-                "this machine's clock is more than a day ahead of the last record and of every signed document: calls are decided by it, nothing expires, and no other release set or trust root comes into force until a platform, a newly signed document or `portcullis trust confirm-clock` agrees with it"
+                "this machine's clock is more than a day ahead of the last record and of every \
+                 signed document: calls are decided by it, nothing expires, and no other release \
+                 set or trust root comes into force until a platform, a newly signed document or \
+                 `portcullis trust confirm-clock` agrees with it"
             ),
             Self::Behind { clock, trusted } => tracing::error!(
                 event = "clock.behind",
                 clock = %text(clock),
                 last_known = %text(trusted),
-                "this machine's clock is more than a day behind the last record: time goes on from that record. Set the clock; if the records have the wrong time, have a time reset signed with `portcullis trust time-reset`"
+                "this machine's clock is more than a day behind the last record: time goes on from \
+                 that record. Set the clock; if the records have the wrong time, have a time reset \
+                 signed with `portcullis trust time-reset`"
             ),
             Self::Confirmed { by, clock, before } => tracing::info!(
                 event = "clock.confirmed",
@@ -35,7 +40,8 @@ impl ClockAlarm {
             Self::Skew { ahead } => tracing::warn!(
                 event = "clock.skew",
                 ahead_ms = ahead,
-                "this machine's clock is more than five minutes away from a platform's: check its time synchronisation"
+                "this machine's clock is more than five minutes away from a platform's: check its \
+                 time synchronisation"
             ),
             Self::NoSkew => tracing::info!(
                 event = "clock.agrees",

@@ -22,7 +22,8 @@ impl Findings {
             self.bad(
                 CHECK,
                 "the bearer is not a JSON Web Token".to_owned(),
-                "give the access token itself, three parts with dots between them, without `Bearer`",
+                "give the access token itself, three parts with dots between them, without \
+                 `Bearer`",
             );
             return;
         };

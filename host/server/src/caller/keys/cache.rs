@@ -80,7 +80,8 @@ impl Cache {
             tracing::warn!(
                 event = "issuer-keys.older",
                 issuer = self.place,
-                "kept keys of an issuer are older than the newest that were kept, and are not taken up"
+                "kept keys of an issuer are older than the newest that were kept, and are not \
+                 taken up"
             );
             return None;
         }
