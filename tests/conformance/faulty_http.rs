@@ -12,7 +12,7 @@ use portcullis_tests::{
 };
 use serde_json::{Value, json};
 
-/// What a case is expected to come to.
+/// The expected outcome of a case.
 enum Expected {
     /// The answer that makes Okta stop.
     Stops,
@@ -243,7 +243,7 @@ fn bytes(method: &str, path: &str, fields: &str) -> Vec<u8> {
     format!("{method} {path} HTTP/1.1\r\n{fields}\r\n").into_bytes()
 }
 
-/// What comes back over HTTP/1.1, in a few words.
+/// The answer over HTTP/1.1, in a few words.
 fn over_http1(host: &Host, bytes: &[u8]) -> String {
     let mut socket = host.client().connect().unwrap();
     // A host that has read enough answers and ends the connection: what counts is its answer.
@@ -276,7 +276,7 @@ fn until_answered(socket: &mut TcpStream, has_no_content: bool) -> Vec<u8> {
     all
 }
 
-/// What comes back over HTTP/2, in a few words.
+/// The answer over HTTP/2, in a few words.
 fn over_http2(host: &Host, bytes: &[u8]) -> String {
     let mut http2 = Http2::connect(host.address(), &[]);
     http2.write(bytes);

@@ -153,7 +153,7 @@ fn a_release_folder_in_any_disorder_does_not_end_the_release_at_a_restart() {
         host.kill();
         let host = house.serve();
         goes_on(&host, what);
-        // What is put right is noticed, and the warning is over.
+        // The repair is noticed, and the warning is over.
         house.restore(&["release"], "whole");
         host.signal("HUP");
         host.until_log("the release folders hold the release in force again");
@@ -173,7 +173,7 @@ fn a_release_folder_in_any_disorder_does_not_end_the_release_at_a_restart() {
 #[test]
 fn settings_that_one_plugin_refuses_stop_no_hook_after_a_restart() {
     let mut house = served_once();
-    // What no schema finds: the second function of the rule is none.
+    // A problem that no schema finds: the second function of the rule is none.
     let mut refused = duties();
     refused["rules"][0]["b"] = json!("where");
     house.release(&[

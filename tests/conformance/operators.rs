@@ -1,4 +1,4 @@
-//! What an operator is told: every problem at once, settings that cannot work, secrets that an
+//! Messages to an operator: every problem at once, settings that cannot work, secrets that an
 //! editor changed, callers that were rejected, and the claims of a token.
 
 use std::fs::{self, Permissions};

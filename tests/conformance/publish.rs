@@ -366,7 +366,7 @@ fn the_way_back_leads_to_what_was_active_before_and_never_to_what_was_left() {
         let back =
             |further: &[&str]| house.run(&[&["release", "rollback"][..], &place, further].concat());
         publish(2, lenient());
-        // What would be done, who must sign for it, and nothing else.
+        // The output says what would be done and who must sign for it, and nothing else.
         let before = house.read("release/release.json");
         let ran = back(&["--dry-run"]);
         assert_eq!(ran.code, 0, "{by}: {ran:?}");

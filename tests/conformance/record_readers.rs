@@ -1,4 +1,4 @@
-//! What commands show of the log: only what the signed checkpoint covers and nobody has changed,
+//! Commands show of the log only what the signed checkpoint covers and nobody has changed,
 //! with exit codes of their own for what is not there, and nothing that steers the terminal that
 //! shows it.
 

@@ -142,7 +142,7 @@ fn a_clock_that_jumps_while_the_host_serves_replaces_and_ends_nothing_but_what_i
     assert!(house.records_of("trust.root").len() <= 1);
     assert_eq!(host.admin("/status").json["time"]["state"], "unconfirmed");
 
-    // What is revoked holds at once.
+    // A revocation holds at once.
     let mut set = house.opened("release/release.json");
     set["version"] = json!(3);
     set["revoked"] = json!({"serials": {"org.portcullis.contractor": [1]}});

@@ -137,7 +137,7 @@ fn a_stop_is_told_before_it_comes_and_the_host_serves_on_meanwhile() {
 #[test]
 fn while_the_log_cannot_be_opened_calls_get_safe_answers_that_the_log_has_afterwards() {
     let house = house();
-    // What stands where the log's folder is to be: an error that passes when somebody repairs it.
+    // A file stands where the log's folder is to be: an error that passes when somebody repairs it.
     house.write("audit", "no folder");
     let host = Host::begin_with(&house.path(""), Command::new(binary()));
     let platform = Platform::of(host.address());
@@ -162,7 +162,7 @@ fn while_the_log_cannot_be_opened_calls_get_safe_answers_that_the_log_has_afterw
     let account = platform.account();
     assert!(account.unrecorded >= 30 && account.lost == 0, "{account:?}");
     account.equals(&house);
-    // Who prefers an end to safe answers says so.
+    // An operator who prefers an end to safe answers asks for it.
     house.configure("directory = \"audit\"", "directory = \"trust-root.json\"");
     let strict = house.run(&["serve", "--strict", "--config", "portcullis.toml"]);
     assert!(strict.code == 70 && strict.err.contains("audit: "), "{strict:?}");
@@ -337,7 +337,7 @@ pub struct Platform {
     account: Mutex<Account>,
 }
 
-/// What a platform knows of its calls.
+/// A platform's account of its calls.
 #[derive(Default)]
 pub struct Account {
     /// Record's index → leaf hash, of answers that name their record.
@@ -352,7 +352,7 @@ pub struct Account {
     refused: usize,
     /// Calls whose kept connection had ended, and that were sent once more (RFC 9112, 9.3.1).
     resent: usize,
-    /// What went wrong with lost calls.
+    /// The errors of lost calls.
     errors: Vec<String>,
 }
 
@@ -503,7 +503,7 @@ impl Account {
     }
 }
 
-/// What the log knows of answers.
+/// The log's account of answers.
 struct Logged {
     leaves: Vec<String>,
     /// Decisions that left, by their record's index.

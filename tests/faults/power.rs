@@ -169,7 +169,7 @@ impl Disk {
             other => {
                 let descriptor = PathBuf::from(call.descriptor());
                 let elsewhere = |path: &PathBuf| !path.starts_with(root);
-                // What is written need not be a path, but what names one must not be below the
+                // Written bytes need not be a path, but a path must not be below the
                 // root.
                 let writes = ["write", "writev", "sendto", "sendmsg"].contains(&other);
                 let knows = elsewhere(&descriptor) && (writes || paths().iter().all(elsewhere));

@@ -36,7 +36,7 @@ fn sign_in() -> Raw {
     Raw::post("/okta/token", SECRET, &SignIn::with_groups(&["ward-reader"]).bytes())
 }
 
-/// What came of a flood.
+/// The result of a flood.
 #[derive(Debug, Default)]
 struct Outcome {
     kept: u64,
@@ -104,7 +104,7 @@ fn flood(descriptors: u32, rate: u64, sources: u32, kept: usize, time: Duration)
     assert_eq!(host.admin("/ready").status, 200, "{}", host.log());
     let log = host.stop();
     assert!(log.len() < 4 << 20, "the log has {} bytes", log.len());
-    // What left is in the log, and nothing else is.
+    // Every answer that left is in the log, and nothing else is.
     assert_eq!(house.verify().code, 0);
     let records = house.records_of("hook.decision").len();
     let answers = usize::try_from(1 + outcome.kept_answered + outcome.new_answered).unwrap();
@@ -227,7 +227,7 @@ fn a_caller_with_more_connections_than_it_may_have_is_answered_and_closed() {
 
 /// Callers on new connections at once.
 const CALLERS: u32 = 4;
-/// What a client waits before each of its steps, as one on another continent would.
+/// The pause of a client before each of its steps, as one on another continent would.
 const ROUND_TRIP: Duration = Duration::from_millis(150);
 /// Okta's own limit.
 const PLATFORM_LIMIT: Duration = Duration::from_secs(3);

@@ -127,7 +127,7 @@ fn a_thousand_clients_without_the_secret_hold_a_bounded_amount_of_memory() {
     hold_memory(1_000);
 }
 
-/// Every way to hold memory, with so many connections each. What the host holds grows by no more
+/// Every way to hold memory, with so many connections each. The memory of the host grows by no more
 /// than 256 KiB a connection and a constant.
 fn hold_memory(connections: usize) {
     let house = house();
@@ -243,8 +243,8 @@ fn resident(host: &Host) -> usize {
     line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() << 10
 }
 
-/// What a connection may hold.
+/// The memory that a connection may hold.
 const PER_CONNECTION: usize = 256 << 10;
-/// What all of them may hold together besides.
+/// The memory that all of them may hold together besides.
 const CONSTANT: usize = 64 << 20;
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -31,7 +31,7 @@ const CHANGING: usize = 2;
 /// More memory than this over that of the start is a leak: one component of the largest size, and
 /// room.
 const MAX_GROWTH_KIB: u64 = 192 << 10;
-/// What a call may take while folders are full: far less than any platform waits.
+/// The time that a call may take while folders are full: far less than any platform waits.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 impl Planter {
@@ -166,7 +166,7 @@ fn replace(path: &Path, plant: impl FnOnce(&Path)) {
 /// Puts something in the place of a file.
 type Plant = fn(&Path);
 
-/// What may stand in the place of a file.
+/// Things that may stand in the place of a file.
 const REPLACEMENTS: [(&str, Plant); 6] = [
     ("a FIFO", fifo),
     ("a link to /dev/zero", |path| symlink("/dev/zero", path).unwrap()),
@@ -228,7 +228,7 @@ fn round(seed: u64, planted: usize, many: usize) {
             }
         }
         decides(&host, "while files are planted");
-        // What is in the set's place is refused, and what is in force goes on.
+        // The file in the set's place is refused, and the release in force goes on.
         let good = fs::read(house.path("release/release.json")).unwrap();
         for (what, plant) in REPLACEMENTS {
             replace(&house.path("release/release.json"), plant);

@@ -45,7 +45,7 @@ impl MovedClock {
         options.unwrap().write_all_at(&seconds.to_ne_bytes(), 0).unwrap();
     }
 
-    /// What it shows, seconds since 1970.
+    /// The time that it shows, seconds since 1970.
     pub fn now(&self) -> i64 {
         let bytes = fs::read(self.offset()).unwrap();
         let true_time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 pub struct Http2 {
     socket: TcpStream,
     unread: Vec<u8>,
-    /// What came back on each stream.
+    /// The answer on each stream.
     pub streams: BTreeMap<u32, Stream>,
     /// The error code of the first `GOAWAY`.
     pub goaway: Option<u32>,
@@ -17,7 +17,7 @@ pub struct Http2 {
     pub closed: bool,
 }
 
-/// What came back on one stream.
+/// The answer on one stream.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stream {
     /// The status, where it is one that HPACK has in its static table; else 1.

@@ -110,7 +110,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Option<(Head, &[u8], usize)> {
     ))
 }
 
-/// What the head of a frame claims. Only [`decode`] proves it.
+/// The claims of a frame's head. Only [`decode`] proves it.
 pub(crate) struct Claim {
     pub(crate) first: u64,
     pub(crate) count: u32,
@@ -124,7 +124,7 @@ impl Claim {
     }
 }
 
-/// What the head at the start of `bytes` claims, where there is one.
+/// The claims of the head at the start of `bytes`, where there is one.
 pub(crate) fn claim(bytes: &[u8]) -> Option<Claim> {
     let (payload, rest) = bytes.strip_prefix(&MAGIC)?.split_first_chunk()?;
     let (count, rest) = rest.split_first_chunk()?;

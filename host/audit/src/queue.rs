@@ -3,9 +3,9 @@
 //!
 //! Invariant: sequence numbers are given without a gap, in the order of the queue, and times never
 //! run backwards in it, but where a record resets them. One at a time leads: takes what waits and
-//! commits it, in that order. What waits while somebody leads is committed by them, or the writer
-//! is called for it; no record is left to nobody. Nothing here does I/O, so a caller waits for
-//! nobody but another caller.
+//! commits it, in that order. Records that wait while somebody leads are committed by them, or the
+//! writer is called for it; no record is left to nobody. Nothing here does I/O, so a caller waits
+//! for nobody but another caller.
 
 use std::fmt;
 use std::future::Future;
@@ -260,8 +260,8 @@ impl Queue {
         self.stop_leading(state);
     }
 
-    /// Whoever waits for the lead looks again: the writer, where something waits or the queue has
-    /// ended.
+    /// A thread that waits for the lead looks again: the writer, where something waits or the queue
+    /// has ended.
     fn stop_leading(&self, mut state: MutexGuard<'_, QueueState>) {
         state.leading = false;
         let call = !state.waiting.is_empty() || state.ended.is_some();

@@ -45,7 +45,7 @@ pub enum ReadError {
     /// The record is durable, and no checkpoint covers it yet.
     #[error("record {index} is not under a checkpoint yet: the last one covers {size}")]
     NotYetCovered {
-        /// What was asked for.
+        /// The record that was asked for.
         index: u64,
         /// Entries under the checkpoint.
         size: u64,

@@ -55,7 +55,7 @@ struct Bundle {
 pub(crate) enum Unverified {
     /// A tile cannot be read.
     Disk(io::Error),
-    /// What was read is not what was signed.
+    /// The bytes that were read are not those that were signed.
     Altered(String),
 }
 

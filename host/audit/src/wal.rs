@@ -159,7 +159,7 @@ impl Pool {
     }
 
     /// Says whether segments become free at all: they do not while the views cannot be written.
-    /// Whoever waits for one hears of it.
+    /// Threads that wait for one are told.
     pub(crate) fn starve(&self, starved: bool) {
         self.state().starved = starved;
         self.changed.notify_all();

@@ -1,4 +1,4 @@
-//! What the commands have in common that sign documents for a while: time resets, clock
+//! Common parts of the commands that sign documents for a while: time resets, clock
 //! confirmations and break-glass documents.
 //!
 //! Invariant: no key signs that could never count. A document with too few signatures is written,

@@ -33,12 +33,12 @@ impl Failed {
         Self { code: 1, message: message.to_string(), hint: None }
     }
 
-    /// What was asked for does not exist: exit 3.
+    /// The thing that was asked for does not exist: exit 3.
     pub fn missing(message: impl Display) -> Self {
         Self { code: 3, message: message.to_string(), hint: None }
     }
 
-    /// What was asked for exists and cannot be proved yet: exit 4.
+    /// The thing that was asked for exists and cannot be proved yet: exit 4.
     pub fn not_yet(message: impl Display) -> Self {
         Self { code: 4, message: message.to_string(), hint: None }
     }

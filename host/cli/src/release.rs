@@ -265,7 +265,7 @@ pub fn missing(verified: Result<(), Refusal>) -> Done<Option<Refusal>> {
     }
 }
 
-/// What is appended to a line about a document while signatures are missing.
+/// The text that is appended to a line about a document while signatures are missing.
 pub fn still(missing: Option<&Refusal>) -> String {
     missing.map(|refusal| format!("; not in order yet: {refusal}")).unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! What a file system says of a file, to notice a change without reading it.
+//! The facts that a file system has of a file, to notice a change without reading it.
 //!
 //! Invariant: two stamps of one path differ where the file was exchanged or changed, as finely as
 //! the file system keeps time. A stamp says nothing of the content.

@@ -69,8 +69,9 @@ pub(crate) trait Adapter: Sync {
     /// member may be absent, `null` or of any type.
     fn required(&self) -> &'static [&'static str];
 
-    /// What a call of this kind can have, as a manifest spells it in `reads`; `attributes.*` where
-    /// the platform or its customer names the attributes. Nothing else is ever in a call.
+    /// The inputs that a call of this kind can have, as a manifest spells it in `reads`;
+    /// `attributes.*` where the platform or its customer names the attributes. Nothing else is ever
+    /// in a call.
     fn inputs(&self, settings: &Settings) -> Vec<&'static str>;
 
     /// Where the body lists what the subject holds, unless the hook says otherwise: JSON Pointers.

@@ -2,11 +2,11 @@
 //!
 //! Invariant: a request is read tolerantly. A member without which no decision can be made refuses
 //! the request and is named; every other member may be absent, `null` or of any JSON type, and
-//! counts only where it has the type that its contract gives it. What the subject holds follows the
-//! same rule at the places that a hook kind knows by itself: a value that is no string is no
-//! entitlement. A place that the operator configured is different. It is where the entitlements
-//! are, so that a value that cannot be read there refuses the request: to go on would be to
-//! overlook what somebody holds.
+//! counts only where it has the type that its contract gives it. The entitlements of the subject
+//! follow the same rule at the places that a hook kind knows by itself: a value that is no string
+//! is no entitlement. A place that the operator configured is different. It is where the
+//! entitlements are, so that a value that cannot be read there refuses the request: to go on would
+//! be to overlook what somebody holds.
 
 use std::borrow::Cow;
 use std::collections::HashSet;

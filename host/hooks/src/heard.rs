@@ -123,7 +123,7 @@ pub struct Batch {
 pub struct Unread {
     /// Its part of the answer.
     pub answer: Answer,
-    /// What was wrong with it.
+    /// The problem with it.
     pub malformed: Malformed,
     /// What came, where a record of its own has to tell it; nothing where the answer tells the
     /// caller.
@@ -196,7 +196,7 @@ pub struct Refusal<'a> {
 pub struct Malformed {
     /// One of the causes that name the caller.
     pub cause: Cause,
-    /// What was wrong: the member as its contract names it, or the place that the operator
+    /// The problem: the member as its contract names it, or the place that the operator
     /// configured, and perhaps more behind a comma. Never a caller's text.
     pub detail: Cow<'static, str>,
     /// The platform's event id, where it could be read and looks like one.

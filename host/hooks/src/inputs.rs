@@ -21,7 +21,7 @@ pub(crate) fn never_sent<'p>(
     }
     let is_sent = |path: &&str| match path.split_once(':') {
         Some((of, pointer)) if of == kind.name() => {
-            // What is encrypted is not among the members that requests are known to have.
+            // Encrypted members are not among those that requests are known to have.
             kind.needs(Need::Decryption) || outside::may_send(kind, pointer)
         }
         Some(_) => true,
@@ -38,7 +38,7 @@ fn covers(input: &str, path: &str) -> bool {
     input == path || within(input, path) || within(path, input)
 }
 
-/// What the subject holds already.
+/// The entitlements that the subject holds already.
 pub const HELD: &str = "subject.entitlements";
 
 #[cfg(test)]

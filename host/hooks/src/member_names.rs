@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 
 use crate::outside::known_members;
 
-/// What stands in the place of a member name that must not be shown.
+/// The text in the place of a member name that must not be shown.
 pub const UNKNOWN_MEMBER: &str = "[unknown member]";
 
 /// Returns the member name if it may be shown, and [`UNKNOWN_MEMBER`] otherwise.

@@ -212,7 +212,7 @@ impl Complaint {
     }
 }
 
-/// What calls of a kind can have, where its hook is set up for all of it.
+/// The inputs that calls of a kind can have, where its hook is set up for all of it.
 fn inputs(kind: HookKind) -> String {
     if kind == HookKind::Generic {
         return "what the hook's `mapping` names".to_owned();

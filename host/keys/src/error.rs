@@ -46,7 +46,7 @@ pub enum KeyError {
     SecretText {
         /// The file, as the operator gave it.
         path: String,
-        /// What is wrong, without any part of the secret.
+        /// The problem, without any part of the secret.
         why: &'static str,
     },
     /// The operating system gave no random bytes.

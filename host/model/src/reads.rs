@@ -101,7 +101,7 @@ impl Reads {
         &self.paths
     }
 
-    /// What must be there, as the manifest spells it.
+    /// The inputs that must be there, as the manifest spells them.
     pub fn required(&self) -> impl Iterator<Item = &str> {
         self.required.iter().map(|(path, _)| path.as_str())
     }

@@ -1,4 +1,5 @@
-//! What lay there before any of it was read: configuration file and folders, by names and stamps.
+//! The state of the files before any of them was read: configuration file and folders, by names and
+//! stamps.
 //!
 //! Invariant: taken before the reading, so that what is changed meanwhile differs from it and is
 //! looked at again. Says nothing of contents. A poll of a folder that has not changed costs the
@@ -46,7 +47,7 @@ struct Listed {
     at: Instant,
     /// When a change was noticed last.
     changed: Instant,
-    /// What the file system says of the two folders themselves: they change with their names.
+    /// The stamps of the two folders themselves: they change with their names.
     folders: [Option<Stamp>; 2],
     /// Files whose content matters, and their stamps.
     used: Vec<(PathBuf, Option<Stamp>)>,

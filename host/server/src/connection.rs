@@ -45,7 +45,7 @@ pub struct Connection<S> {
     stall: Option<Pin<Box<Sleep>>>,
 }
 
-/// What is watched of what comes in.
+/// The part of the incoming bytes that is watched.
 pub enum Watch {
     /// The heads of HTTP/1.1.
     Http1(http1_watch::Shared),
@@ -64,8 +64,8 @@ impl Outbox {
         self.calls.borrow_mut().push(call);
     }
 
-    /// What has not left by now does not leave, and keeps the connection from being evicted no
-    /// more.
+    /// Answers that have not left by now do not leave, and keep the connection from being evicted
+    /// no more.
     pub fn abandon(&self) {
         drop(std::mem::take(&mut *self.calls.borrow_mut()));
         drop(std::mem::take(&mut *self.waiting.borrow_mut()));

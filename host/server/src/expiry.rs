@@ -1,5 +1,5 @@
-//! What ends: the trust root, the release set, its manifests and the TLS certificate, and when that
-//! is spoken of.
+//! Things that end: the trust root, the release set, its manifests and the TLS certificate, and
+//! when that is spoken of.
 //!
 //! Invariant: one list for `check`, `/ready`, `/status` and the host's log, so that all of them
 //! warn from the same moment. Nothing here stops anything, and every time is handed in.
@@ -14,7 +14,7 @@ use crate::generation::{Bindings, Generation};
 /// Something that ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ending {
-    /// What it is.
+    /// The thing.
     pub subject: Subject,
     /// The same with its number or name, for a sentence: `the release set 7`.
     pub name: String,
@@ -22,7 +22,7 @@ pub struct Ending {
     pub ends: Millis,
 }
 
-/// What kind of thing ends.
+/// The kind of thing that ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Subject {
     /// The newest trust root.

@@ -3,8 +3,8 @@
 //!
 //! Invariant: there is an answer to every call at any moment. Until the [`Host`] is complete the
 //! answer is the hook's safe answer ([`starting`](crate::starting)), from then on the pipeline's;
-//! the change is one pointer that is set once. What counts (admission, refusals, what hooks owe the
-//! log) is shared with the host, so that nothing is lost in between.
+//! the change is one pointer that is set once. The counters (admission, refusals, what hooks owe
+//! the log) is shared with the host, so that nothing is lost in between.
 
 use std::sync::{Arc, OnceLock};
 
@@ -21,7 +21,7 @@ use crate::progress::Progress;
 use crate::refusals::{Reason, Refusals};
 use crate::tls::Tls;
 
-/// What listeners and connections share.
+/// The state that listeners and connections share.
 pub struct Frontend {
     /// The clock.
     pub clock: Clock,
@@ -35,7 +35,7 @@ pub struct Frontend {
     pub refusals: Arc<Refusals>,
     /// Counted requests that belong to no hook.
     pub unrouted: Arc<UnroutedCounts>,
-    /// What stands in the way of being ready.
+    /// The obstacles to being ready.
     pub obstacles: Arc<Obstacles>,
     /// How far the start has come.
     pub progress: Arc<Progress>,

@@ -21,7 +21,7 @@ pub struct Obstacles {
 pub struct Altered {
     /// The stable code.
     pub code: &'static str,
-    /// What is wrong.
+    /// The problem.
     pub sentence: String,
 }
 

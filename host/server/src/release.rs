@@ -196,8 +196,8 @@ pub struct Trusted<'a> {
 pub enum Demand {
     /// All of it: what decides until then goes on meanwhile.
     Everything,
-    /// What can be had of the last good release, because nothing else decides: a binding that
-    /// cannot be made ready stops its own hook and no other.
+    /// The part that can be had of the last good release, because nothing else decides: a binding
+    /// that cannot be made ready stops its own hook and no other.
     LastGood,
 }
 
@@ -212,7 +212,7 @@ pub struct LeftOut {
     pub enforces: bool,
     /// The stable code.
     pub code: &'static str,
-    /// What is wrong.
+    /// The problem.
     pub sentence: String,
 }
 
@@ -290,7 +290,7 @@ impl ReleaseError {
         }
     }
 
-    /// What is wrong, without the plugin and hook that it is about.
+    /// The problem, without the plugin and hook that it is about.
     pub fn reason(&self) -> String {
         match self {
             Self::Refused { refusal, .. } => refusal.to_string(),
@@ -428,7 +428,7 @@ impl Found {
             };
             let place = bound.iter_mut().zip(hooks).find(|(_, hook)| hook.name == source.hook);
             let Some((place, hook)) = place else {
-                // Nobody can call a hook that is not there.
+                // A hook that is not there gets no calls.
                 leave_out(unworkable(source, "the configuration has no hook of this name"))?;
                 continue;
             };
@@ -511,7 +511,7 @@ impl Found {
     /// start again.
     ///
     /// # Errors
-    /// What keeps the files from being taken at the next start.
+    /// The reason that keeps the files from being taken at the next start.
     pub fn recheck(
         &self,
         trusted: &Trusted<'_>,

@@ -206,7 +206,7 @@ fn generation(
         // Housekeeping looks at the release next, with the new hooks.
         return Ok(Next::Nothing);
     };
-    // What had to be left out of the last good release may be had with these hooks.
+    // Bindings that were left out of the last good release may be had with these hooks.
     let whole = current.left_out.is_empty();
     let moved = move_to(current, before, config);
     if whole && moved.is_ok() {
@@ -254,7 +254,7 @@ fn move_to(current: &Generation, before: &InForce, config: &Config) -> Result<Ge
         let Some((_, place)) = place else { return Err(hook.config.name.clone()) };
         *place = bindings.clone();
     }
-    // What the last good release binds on a hook that was missing until now: nothing is decided
+    // Bindings of the last good release on a hook that was missing until now: nothing is decided
     // there without it.
     for left in current.left_out.iter().filter(|left| left.enforces) {
         let mut places = config.hooks.iter().zip(&mut hooks);

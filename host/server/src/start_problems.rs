@@ -2,7 +2,8 @@
 //! go.
 //!
 //! Invariant: a problem is added and never replaced; the order is that of the checks, and each is
-//! there once. What cannot be checked because of an earlier problem is left out and never guessed.
+//! there once. Checks that cannot be made because of an earlier problem are left out and never
+//! guessed.
 
 use std::path::Path;
 
@@ -92,7 +93,7 @@ fn how_to_make(what: &str, path: &Path) -> String {
     format!("correct the setting, or make the file: `{command}`")
 }
 
-/// What the files are for.
+/// The key that signs checkpoints.
 pub const SIGNING_KEY: &str = "signing key";
 /// The key of sealed parts.
 pub const SEALING_KEY: &str = "sealing key";

@@ -32,7 +32,7 @@ pub struct Startup {
     ended: Receiver<()>,
 }
 
-/// What a start comes to.
+/// The outcome of a start.
 pub enum Outcome {
     /// The host serves.
     Running(Running),
@@ -58,7 +58,7 @@ struct Work {
 }
 
 impl Startup {
-    /// Starts the thread. What it comes to is sent once; nothing is sent where [`Startup::stop`]
+    /// Starts the thread. The outcome is sent once; nothing is sent where [`Startup::stop`]
     /// came first.
     ///
     /// # Errors
@@ -168,7 +168,7 @@ impl Work {
         }
     }
 
-    /// One attempt. What does not depend on a disk is kept for the next one.
+    /// One attempt. Parts that do not depend on a disk are kept for the next one.
     fn attempt(
         &self,
         configured: &Configured,

@@ -303,7 +303,7 @@ fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, StartError> {
     key.map_err(|error| wrong(what, path, said(&error), None))
 }
 
-/// What judges client certificates by the authorities of a file, and the file's digest.
+/// The verifier of client certificates by the authorities of a file, and the file's digest.
 fn read_clients(
     path: &Path,
     provider: &Arc<CryptoProvider>,

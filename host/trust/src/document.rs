@@ -1,4 +1,4 @@
-//! What the documents have in common that people sign for a while: an envelope of one payload type,
+//! Common parts of the documents that people sign for a while: an envelope of one payload type,
 //! times of whole seconds, and one line each about who asked for it, why and under which ticket.
 //!
 //! Invariant: nothing is written that would not be read, and nothing is read that does not pass the
@@ -26,7 +26,7 @@ pub(crate) trait Document: Clone + Serialize + DeserializeOwned {
     /// Its times, which are written in whole seconds.
     fn times(&mut self) -> Vec<&mut Millis>;
 
-    /// What is wrong with it, in a sentence.
+    /// The problem with it, in a sentence.
     fn check(&self) -> Result<(), String>;
 }
 

@@ -1,7 +1,7 @@
 //! DSSE 1.0.2: signing bytes together with their type, and counting who signed.
 //!
 //! Invariant: the payload is decoded once, and [`Verified`] hands out the very bytes that the
-//! signatures cover. What counts is distinct public keys that verify. A signature that does not
+//! signatures cover. Distinct public keys that verify count. A signature that does not
 //! hold, or whose key id names another key than the one that made it, counts for nothing and harms
 //! nothing: otherwise anybody who carries a document could have it refused without a key. It is
 //! named where too few others are left. Stricter than the specification in two places, so that
@@ -9,7 +9,7 @@
 //! and in one alphabet throughout the envelope, the standard or the URL-safe one (RFC 4648, 4 and
 //! 5; the latter with or without padding). So whatever is changed in a file is refused, or leaves
 //! its decoded bytes and enough signatures as they were: where a file has a single letter that
-//! tells the two alphabets apart, that letter has two spellings. Who may sign is for the documents.
+//! tells the two alphabets apart, that letter has two spellings. The documents say who may sign.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE, URL_SAFE_NO_PAD};

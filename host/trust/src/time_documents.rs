@@ -25,10 +25,10 @@ pub struct TimeReset {
     pub log: String,
     /// Above that of every reset that the host has used.
     pub serial: u64,
-    /// What trusted time becomes: a time that has certainly passed.
+    /// The new trusted time: a time that has certainly passed.
     #[serde(with = "time::text")]
     pub floor: Millis,
-    /// Who asked for it.
+    /// The person who asked for it.
     pub person: String,
     /// Why.
     pub reason: String,
@@ -48,7 +48,7 @@ pub struct TimeReset {
 pub struct ClockConfirmation {
     /// The public key (vkey) of the log of the host that it is for.
     pub log: String,
-    /// Who asked for it.
+    /// The person who asked for it.
     pub person: String,
     /// Why.
     pub reason: String,

@@ -21,7 +21,7 @@ pub(crate) enum Loss {
     Some,
 }
 
-/// What the disk has none of at the moment.
+/// The resource that the disk has none of at the moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Want {
     Nothing,

@@ -3,7 +3,7 @@
 //!
 //! Invariant: an operation that fails because no descriptor is free is tried again with one out of
 //! a stock that was opened in advance, and directories that are synced all the time are held open.
-//! What is gained is a few files at a time, not room for more: the stock is filled up again as soon
+//! The gain is a few files at a time, not room for more: the stock is filled up again as soon
 //! as descriptors are free. Only opening is retried: an operation that changed anything is not.
 //!
 //! A process that opens the stock before everything else has low numbers in it. A limit that is

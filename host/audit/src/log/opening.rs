@@ -97,8 +97,8 @@ impl Core {
     }
 }
 
-/// What the ring remembers, without that which the log has: a process can end after a correction is
-/// durable and before its slot is free.
+/// The contents of the ring, without that which the log has: a process can end after a correction
+/// is durable and before its slot is free.
 fn without_recorded(
     disk: &dyn Disk,
     log: &Path,

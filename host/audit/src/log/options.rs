@@ -24,7 +24,7 @@ pub struct Options {
     pub signer: Arc<dyn Signer>,
     /// Encrypts sealed parts.
     pub sealer: Sealer,
-    /// What a receipt promises.
+    /// The promise of a receipt.
     pub commit: Commit,
     /// Size of a write-ahead segment: a multiple of 4 KiB from 2 MiB to 1 GiB. Two are written when
     /// the log begins.
@@ -100,7 +100,7 @@ impl Options {
     }
 }
 
-/// What a receipt promises.
+/// The promise of a receipt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Commit {
     /// The record survives a power loss: it was given after `fdatasync`.

@@ -79,7 +79,7 @@ impl State {
 /// The applier: brings the views up to the write-ahead log, signs checkpoints, frees segments.
 pub(crate) fn apply(shared: &Shared, mut views: Views, every: CheckpointEvery) {
     let (mut earliest, mut buffer) = ((shared.clock)(), Vec::new());
-    // What no checkpoint covers: views that are opened anew need it once more.
+    // The records that no checkpoint covers: views that are opened anew need it once more.
     let mut unpublished: Vec<Committed> = Vec::new();
     while let Some((commits, publish)) = next_round(shared, &views, every, earliest) {
         let applied = unpublished.len();
@@ -298,5 +298,5 @@ const LAST_RETRY: Duration = Duration::from_secs(1);
 
 const VIEWS_FAILED: &str = "the log's tiles and checkpoint could not be written";
 
-/// What a power loss can take from the emergency ring.
+/// The parts of the emergency ring that a power loss can take.
 const RING_SYNC: Duration = Duration::from_secs(1);

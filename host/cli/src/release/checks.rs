@@ -1,5 +1,5 @@
-//! What `release sign` refuses: what a host would refuse, as far as it can be known where a set is
-//! signed.
+//! The refusals of `release sign`: what a host would refuse, as far as it can be known where a set
+//! is signed.
 //!
 //! Invariant: everything that is wrong is named at once, by the checks that hosts and `check` make
 //! (`portcullis_server::check_source`). Without a configuration the kinds of hooks are not known,

@@ -180,7 +180,7 @@ impl Rollback {
         Ok(true)
     }
 
-    /// Who lets hosts go back, in a sentence.
+    /// The people who let hosts go back, in a sentence.
     fn how(&self, root: &TrustRoot, from: u64, older: &Lying) -> String {
         let names: Vec<_> = root.release.keys.iter().map(PublicKey::keyid).collect();
         format!(

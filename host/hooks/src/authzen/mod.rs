@@ -331,7 +331,7 @@ const RECORD: &str = "record";
 const PERMITTED: &str = r#"{"decision":true,"#;
 const DENIED: &str = r#"{"decision":false,"#;
 
-/// What a call can have.
+/// The inputs that a call can have.
 const INPUTS: &[&str] = &[
     "subject.id",
     "subject.attributes.*",

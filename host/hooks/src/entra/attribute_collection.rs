@@ -71,7 +71,7 @@ pub(crate) static SUBMIT: AttributeCollection = AttributeCollection {
 
 impl Adapter for AttributeCollection {
     fn inputs(&self, _settings: &Settings) -> Vec<&'static str> {
-        // Nobody has an id yet.
+        // No subject has an id yet.
         super::inputs(&["subject.attributes.*", "subject.entitlements"])
     }
 

@@ -444,7 +444,7 @@ const APPROVAL_TIME: &str = "P2D";
 /// Approvers of one request.
 const MOST_APPROVERS: usize = 20;
 
-/// What a call can have.
+/// The inputs that a call can have.
 const INPUTS: &[&str] = &[
     "subject.id",
     "subject.entitlements",

@@ -220,7 +220,7 @@ fn parse(body: &[u8], frame: &Frame<'_>) -> Result<Call, Malformed> {
     })
 }
 
-/// What a call can have.
+/// The inputs that a call can have.
 const INPUTS: &[&str] = &[
     "subject.id",
     "subject.attributes.*",

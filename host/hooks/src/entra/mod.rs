@@ -212,7 +212,7 @@ impl Heading {
     }
 }
 
-/// What a call about an authentication event can have: `of_subject` beside what the heading has.
+/// The inputs of a call about an authentication event: `of_subject` and those of the heading.
 pub(crate) fn inputs(of_subject: &[&'static str]) -> Vec<&'static str> {
     of_subject.iter().chain(HEADING_INPUTS).copied().collect()
 }
@@ -355,7 +355,7 @@ pub(crate) const UNCHECKED: &str =
 /// What a person reads where a denial has no text.
 pub(crate) const DENIED: &str = "Access is denied. Please call the help desk.";
 
-/// What the heading of an authentication event has.
+/// The inputs that the heading of an authentication event has.
 const HEADING_INPUTS: &[&str] = &[
     "subject.attributes.locale",
     "actors.id",

@@ -285,7 +285,7 @@ const BUDGET: Duration = Duration::from_millis(800);
 /// Reasons in one answer.
 const MOST_REASONS: usize = 8;
 
-/// What a call can have.
+/// The inputs that a call can have.
 const INPUTS: &[&str] = &[
     "subject.id",
     "subject.entitlements",

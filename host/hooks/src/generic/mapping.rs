@@ -249,7 +249,7 @@ impl Mapping {
         }
     }
 
-    /// What a call can have: what the operator mapped.
+    /// The inputs that a call can have: those that the operator mapped.
     pub(super) fn inputs(&self) -> Vec<&'static str> {
         let source = &self.source;
         let (subject, actor) = (source.subject.as_ref(), source.actor.as_ref());

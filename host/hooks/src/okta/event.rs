@@ -159,7 +159,7 @@ fn body(event: Value<'_>, number: usize, frame: &Frame<'_>) -> Option<Body> {
     Some(Body { document: Document::parse(event.raw().as_bytes()).ok()?, event_id })
 }
 
-/// What is on record of an event that cannot be read: what came, and nothing that it tells.
+/// The record of an event that cannot be read: the bytes that came, and nothing that they tell.
 fn unreadable(event: Value<'_>, number: usize, frame: &Frame<'_>) -> Option<Call> {
     let call = body(event, number, frame)?.call("okta.event", frame);
     Some(Call { seed: frame.seed_of(number), ..call })
@@ -251,7 +251,7 @@ const LONGEST_CHALLENGE: usize = 1_024;
 /// The longest event id that is taken, bytes. Okta's have 36.
 const LONGEST_ID: usize = 256;
 
-/// What a call can have.
+/// The inputs that a call can have.
 const INPUTS: &[&str] = &[
     "subject.id",
     "subject.attributes.alternateId",

@@ -266,7 +266,7 @@ const REPORTED: &str =
 
 pub(super) const EVENT_TYPE: &str = "com.okta.import.transform";
 
-/// What a call can have.
+/// The inputs that a call can have.
 const INPUTS: &[&str] = &[
     "subject.id",
     "subject.attributes.*",

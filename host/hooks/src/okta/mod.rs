@@ -158,8 +158,9 @@ pub(crate) const EVENT_TYPES: [(&str, HookKind); 7] = [
     (token::EVENT_TYPE, HookKind::OktaToken),
 ];
 
-/// What is read where an event id comes a second time with another body. Okta never sends that by
-/// itself; a preview in its console does, when somebody edits the request and sends it again.
+/// The text that is read where an event id comes a second time with another body. Okta never sends
+/// that by itself; a preview in its console does, when somebody edits the request and sends it
+/// again.
 pub(super) const EVENT_REUSED: &str = "This could not be checked: the event id was used a moment ago \
      with another body. In a preview of the Okta console, change eventId with each edit, or wait 30 seconds.";
 

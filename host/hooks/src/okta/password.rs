@@ -182,7 +182,7 @@ fn unverified(slot: Slot) -> Answer {
 
 pub(super) const EVENT_TYPE: &str = "com.okta.user.credential.password.import";
 
-/// What a call can have.
+/// The inputs that a call can have.
 const INPUTS: &[&str] = &[
     "subject.id",
     "subject.attributes.username",

@@ -250,7 +250,7 @@ const DENIED: &str = "This is not possible with these details. Please call the h
 
 pub(super) const EVENT_TYPE: &str = "com.okta.user.pre-registration";
 
-/// What a call can have.
+/// The inputs that a call can have.
 const INPUTS: &[&str] = &[
     "subject.id",
     "subject.attributes.*",

@@ -328,7 +328,7 @@ const DENIED: &str = "Access is denied. Please call the help desk.";
 
 pub(super) const EVENT_TYPE: &str = "com.okta.saml.tokens.transform";
 
-/// What a call can have.
+/// The inputs that a call can have.
 const INPUTS: &[&str] = &[
     "subject.id",
     "subject.attributes.*",

@@ -228,7 +228,7 @@ pub(super) const EVENT_TYPE: &str = "com.okta.telephony.provider";
 /// What every request type begins with.
 const REQUEST_TYPE: &str = "com.okta.user.telephony.";
 
-/// What a call can have.
+/// The inputs that a call can have.
 const INPUTS: &[&str] = &[
     "subject.id",
     "subject.attributes.*",

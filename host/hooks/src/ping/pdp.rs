@@ -385,7 +385,7 @@ const QUERY: &str = "/governance-engine/query";
 /// Requests in one batch. Each is asked, recorded and answered by itself, within one budget.
 const MOST_REQUESTS: usize = 256;
 
-/// What a call can have, besides the id of the subject.
+/// The inputs that a call can have, besides the id of the subject.
 const INPUTS: &[&str] = &[
     "subject.attributes.*",
     "subject.entitlements",

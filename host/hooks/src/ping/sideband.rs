@@ -630,7 +630,7 @@ fn named(names: &[&'static str], root: Option<Value<'_>>) -> Vec<Attribute> {
     names.iter().filter_map(member).collect()
 }
 
-/// What passes through as text: a string, or anything else as it is spelled.
+/// A value that passes through as text: a string, or anything else as it is spelled.
 fn passed_on(root: Option<Value<'_>>, name: &str) -> Option<String> {
     let value = root?.get(name).filter(|value| !value.is_null())?;
     Some(value.as_str().map_or_else(|| value.raw().to_owned(), Cow::into_owned))
@@ -685,7 +685,7 @@ const RECORD: &str = "record";
 /// The most that a state holds of headers, bytes.
 const LARGEST_STATE: usize = 16 << 10;
 
-/// What a call can have.
+/// The inputs that a call can have.
 const INPUTS: &[&str] = &[
     "correlation",
     "actors.attributes.client_certificate",

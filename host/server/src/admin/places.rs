@@ -24,7 +24,7 @@ pub struct Place {
     taken: Rc<RefCell<Taken>>,
 }
 
-/// What a connection is at, in the order in which they end.
+/// The stages of a connection, in the order in which they end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
     /// Its request has not come.

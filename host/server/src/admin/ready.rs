@@ -269,7 +269,8 @@ impl Reason {
     }
 }
 
-/// What keeps the release in force from starting again as it is, or has kept it from that.
+/// The reasons that keep the release in force from starting again as it is, or have kept it from
+/// that.
 fn last_good(
     host: &Host,
     generation: Option<&Generation>,
@@ -332,7 +333,7 @@ fn stuck_since(desk: &Desk) -> Option<Duration> {
     watch.stuck.map(|(_, since)| since.elapsed()).filter(|since| *since >= STALLED)
 }
 
-/// What is wrong with this machine's clock, as far as the host can tell.
+/// The problem with this machine's clock, as far as the host can tell.
 fn clock_warnings(host: &Host) -> Vec<(&'static str, String, &'static str)> {
     let it = host.trusted_time.snapshot();
     let text = |at: Millis| time::format(Millis(at.0 - at.0 % 1_000));

@@ -36,7 +36,7 @@ pub use floor::Floors;
 pub struct Kept {
     /// The folder.
     pub folder: std::path::PathBuf,
-    /// What authenticates them.
+    /// The key that authenticates them.
     pub key: CacheKey,
     /// When the newest were fetched.
     pub floors: Arc<Floors>,

@@ -9,7 +9,7 @@ use portcullis_trust::Manifest;
 
 use crate::config::HookConfig;
 
-/// What an operator should know of a plugin that enforces on this hook.
+/// Warnings about a plugin that enforces on this hook.
 pub fn warnings(hook: &HookConfig, manifest: &Manifest) -> Vec<String> {
     let (name, kind, plugin) = (&hook.name, hook.kind.name(), &manifest.id);
     let required: Vec<_> = manifest.reads.required().collect();
@@ -40,7 +40,7 @@ fn listed(paths: &[&str]) -> String {
     paths.iter().map(|path| format!("`{path}`")).collect::<Vec<_>>().join(", ")
 }
 
-/// What to do about inputs that are never sent.
+/// The remedy for inputs that are never sent.
 fn remedy(hook: &HookConfig, paths: &[&str]) -> String {
     let mut remedy = "bind it to a hook whose kind sends that".to_owned();
     let with = Settings { entitlements: vec!["/".to_owned()], ..hook.settings.clone() };

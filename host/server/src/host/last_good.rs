@@ -3,7 +3,7 @@
 //!
 //! Invariant: a copy is made of files that were verified, before its release is recorded as active.
 //! The host falls back to it only where nothing else decides, and it is checked against everything
-//! that is remembered and revoked by then. What is wrong is a warning until it is over, one line in
+//! that is remembered and revoked by then. A problem is a warning until it is over, one line in
 //! the host's log for each change, and one record.
 
 use std::sync::atomic::Ordering;

@@ -26,7 +26,7 @@ use crate::release::{
 use crate::start_problems::{SEALING_KEY, SIGNING_KEY, key_file};
 use crate::trust::ClockState;
 
-/// What a host of this configuration would serve with.
+/// The parts that a host of this configuration would serve with.
 pub struct Prepared {
     configured: Configured,
     keeper: Keeper,
@@ -79,7 +79,7 @@ impl Prepared {
         )
     }
 
-    /// What is wrong with this machine's clock, in a sentence; `None` where it is believed.
+    /// The problem with this machine's clock, in a sentence; `None` where it is believed.
     pub fn clock_warning(&self) -> Option<String> {
         let state = self.keeper.trusted_time().state();
         let what = match state {
@@ -99,7 +99,7 @@ impl Prepared {
         copies.holds(active.set).then_some(active.version)
     }
 
-    /// What has ended or ends within seven days, in sentences.
+    /// The things that have ended or end within seven days, in sentences.
     pub fn expiring(&self) -> Vec<String> {
         let certificate = self.configured.certificate_ends();
         let now = self.keeper.trusted_time().for_documents();
@@ -134,7 +134,7 @@ impl Prepared {
         self.configured.config()
     }
 
-    /// What an operator should know of the limits of this process and machine.
+    /// Warnings about the limits of this process and machine.
     pub fn limit_warnings(&self) -> Vec<String> {
         self.configured.limit_warnings()
     }

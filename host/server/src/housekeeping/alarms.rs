@@ -1,4 +1,4 @@
-//! What must not stay unsaid while the host goes on: a log that stopped, swap, what ends soon.
+//! Alarms while the host goes on: a log that stopped, swap, what ends soon.
 //!
 //! Invariant: each state is written to the host's log once when it begins, and once when it is
 //! over; records tell the same. Has the log resume where there is room again. Refuses nothing.
@@ -13,7 +13,7 @@ use crate::expiry::{Nearness, Reminders, endings};
 use crate::host::Host;
 use crate::observe::log_limit::LOG_LIMITS;
 
-/// What must not stay unsaid while the host goes on: a record that stopped, and instances that can
+/// Alarms while the host goes on: a record that stopped, and instances that can
 /// no longer be wiped safely.
 pub(super) fn alarm(host: &Host, seen: &mut Seen) {
     alarm_log(host, seen);

@@ -1,5 +1,5 @@
-//! What is told of refused configurations, releases and files: once each, in the host's log and as
-//! a record.
+//! Log lines and records about refused configurations, releases and files: once each, in the host's
+//! log and as a record.
 //!
 //! Invariant: whoever may write a folder cannot write the log at will: what is told of single files
 //! is limited by the minute. Decides nothing.
@@ -41,7 +41,7 @@ pub(super) fn report_strays(
         if seen.said.contains(&(Some(stray.component), stray.code.to_owned())) {
             continue;
         }
-        // Whoever may write the folder must not be able to write the log at will.
+        // A writer of the folder must not be able to write the log at will.
         if !allowance.take(host.clock.now()) {
             more = more.saturating_add(1);
             continue;

@@ -1,9 +1,9 @@
 //! Answers over HTTP/1.1 that the HTTP library would not write, and the end of such a connection.
 //!
-//! Invariant: the library has given the connection up; nothing but one answer with
-//! `connection: close` is written, within [`WRITE_TIMEOUT`]. What the peer still sends is read and
-//! thrown away within bounds, since a socket that is closed with unread bytes takes back what was
-//! written (RFC 9112 section 9.6). Nothing but a small buffer is held meanwhile.
+//! Invariant: the library has given the connection up; nothing but one answer with `connection:
+//! close` is written, within [`WRITE_TIMEOUT`]. Bytes that the peer still sends are read and thrown
+//! away within bounds, since a socket that is closed with unread bytes takes back what was written
+//! (RFC 9112 section 9.6). Nothing but a small buffer is held meanwhile.
 
 use std::fmt::Write as _;
 use std::time::{Duration, UNIX_EPOCH};

@@ -12,7 +12,7 @@ pub struct UnroutedCounts {
     bad: AtomicU64,
 }
 
-/// What a request that belongs to no hook was answered with.
+/// The answer to a request that belongs to no hook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unrouted {
     /// The answer that makes a platform stop, since the body was an Okta call.

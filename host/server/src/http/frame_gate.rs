@@ -1,4 +1,4 @@
-//! What an HTTP/2 connection may make us hold before a call on it is authenticated.
+//! Limits of what an HTTP/2 connection may make the host hold before a call on it is authenticated.
 //!
 //! Invariant: until then the library gets at most [`MAX_TURN_HEADS`] requests a turn, no part of a
 //! header block before its end, nothing while [`MAX_UNFINISHED`] answers have not left, and in all
@@ -14,7 +14,7 @@ use std::task::{Context, Waker};
 use bytes::{Buf as _, BytesMut};
 use tokio::sync::Notify;
 
-/// What the gate knows of the calls of its connection.
+/// The calls of a connection as its gate counts them.
 #[derive(Default)]
 pub struct Intake {
     authenticated: Cell<bool>,
@@ -36,7 +36,7 @@ pub struct Unfinished(Rc<Intake>);
 /// Holds back what a connection sends.
 pub struct FrameGate {
     intake: Rc<Intake>,
-    /// What was read and not given to the library.
+    /// The bytes that were read and not given to the library.
     held: BytesMut,
     /// How much of that the library may have.
     released: usize,
@@ -49,7 +49,7 @@ pub struct FrameGate {
     open: bool,
 }
 
-/// What the connection has to do next.
+/// The next step of the connection.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Next {
     /// Give the library what is released.
@@ -328,7 +328,7 @@ mod tests {
         (FrameGate::new(Rc::clone(&intake), &[PREFACE, bytes].concat()), intake)
     }
 
-    /// What the library gets until the gate says something else.
+    /// The bytes that the library gets until the gate changes that.
     fn taken(gate: &mut FrameGate) -> (usize, Next) {
         let mut context = Context::from_waker(Waker::noop());
         let mut count = 0;

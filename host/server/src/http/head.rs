@@ -1,4 +1,4 @@
-//! What is wrong with a request's head, whatever it asks for.
+//! Faults of a request's head, whatever it asks for.
 //!
 //! Invariant: pure. A head that passes has one meaning: one host, one framing, and a size and a
 //! number of fields that are bounded alike over HTTP/1.1 and HTTP/2.
@@ -9,7 +9,7 @@ use portcullis_model::Cause;
 
 use super::head_scanner::HeadReport;
 
-/// What is wrong with a head. `None` where nothing is.
+/// The fault of a head. `None` where there is none.
 ///
 /// Sources: RFC 9112 sections 3.2 (`Host`) and 6.3 (framing), RFC 9113 section 8.3.1.
 pub fn fault(version: Version, headers: &HeaderMap, report: Option<&HeadReport>) -> Option<Cause> {

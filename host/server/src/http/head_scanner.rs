@@ -17,7 +17,7 @@ pub struct HeadScanner {
     whole: VecDeque<HeadReport>,
 }
 
-/// What stood in one head.
+/// The facts of one head.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HeadReport {
     /// The request line without its end, or its beginning.

@@ -1,4 +1,4 @@
-//! What happens on an HTTP/1.1 connection, for the answers that the HTTP library would not give.
+//! Events of an HTTP/1.1 connection, for the answers that the HTTP library would not give.
 //!
 //! Invariant: where the library answers a head that it refuses by itself, nothing of that answer
 //! leaves: the connection is given up with the status that it would have had, and `by_hand` writes
@@ -12,7 +12,7 @@ use hyper::{Response, StatusCode};
 
 use super::head_scanner::{HeadReport, HeadScanner};
 
-/// What is known of one HTTP/1.1 connection.
+/// The state of one HTTP/1.1 connection.
 #[derive(Default)]
 pub struct Http1Watch {
     scanner: RefCell<HeadScanner>,

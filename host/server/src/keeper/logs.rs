@@ -77,7 +77,7 @@ impl Keeper {
     }
 }
 
-/// What stands in the way of signing a log, in words.
+/// The obstacle to signing a log, in words.
 pub fn describe(standing: &Standing) -> String {
     match standing {
         Standing::Continues => "it continues what is remembered".to_owned(),

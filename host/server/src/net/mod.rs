@@ -1,6 +1,6 @@
 //! The network side of the listeners: sockets, sources of connections, limits and descriptors.
 //!
-//! Invariant: nothing here knows hooks, calls or records. What a connection costs is bounded here
+//! Invariant: nothing here knows hooks, calls or records. The cost of a connection is bounded here
 //! before any byte of it is parsed as TLS or HTTP.
 
 pub mod acceptor;

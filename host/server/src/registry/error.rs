@@ -121,7 +121,7 @@ pub enum PullError {
     /// next poll sees what is there by then.
     #[error("not put into the folders: {why}")]
     Overtaken {
-        /// What came.
+        /// The value that came.
         why: String,
     },
     /// The disk.

@@ -127,7 +127,7 @@ impl Offer {
 }
 
 impl Shelf {
-    /// What lies in these folders; nothing, where there are none. Hashes files that were not hashed
+    /// The files in these folders; nothing, where there are none. Hashes files that were not hashed
     /// before, within a budget: what is passed over comes from the registry again.
     pub fn of(placed: &Placed<'_>, digests: &Digests) -> Self {
         let (mut found, mut budget) = (BTreeMap::new(), Budget::new(MOST_ALL));

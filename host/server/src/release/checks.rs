@@ -1,4 +1,4 @@
-//! What is asked of a binding before its plugin is made ready: whether it can be made, and whether
+//! Checks of a binding before its plugin is made ready: whether it can be made, and whether
 //! everything that the plugin may emit can be said.
 //!
 //! Invariant: one function for the host, for candidates and for the commands that sign and check,
@@ -19,7 +19,7 @@ use super::{ReleaseError, unworkable};
 use crate::digest::sha256;
 use crate::selftest;
 
-/// What a release set is made of, for a check before anybody signs it.
+/// The parts of a release set, for a check before anybody signs it.
 pub struct Given<'a> {
     /// The set.
     pub set: &'a ReleaseSet,
@@ -35,13 +35,13 @@ pub struct Given<'a> {
     pub hooks: Option<BTreeMap<String, HookKind>>,
 }
 
-/// What is wrong with a binding of a set that is to be signed.
+/// A problem of a binding of a set that is to be signed.
 pub struct Problem {
     /// The hook's name.
     pub hook: String,
     /// The plugin's id; of a candidate, the candidate's.
     pub plugin: String,
-    /// What is wrong.
+    /// The problem.
     pub error: ReleaseError,
 }
 
@@ -103,7 +103,7 @@ impl Given<'_> {
         for kind in kinds {
             match check_known(kind, source, manifest, component, settings) {
                 Ok(()) => return Ok(()),
-                // What is wrong on every kind says more than what one kind cannot say.
+                // A problem on every kind tells more than one of a single kind.
                 Err(error) if !matches!(error, ReleaseError::Binding { .. }) => {
                     return Err(error);
                 }
@@ -172,7 +172,7 @@ fn check_known(
 /// and nothing beyond.
 ///
 /// # Errors
-/// What does not fit, in a sentence.
+/// The reason why it does not fit, in a sentence.
 pub fn check_capabilities(
     inspection: &Inspection,
     asked: &BTreeSet<Capability>,

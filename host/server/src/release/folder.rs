@@ -18,7 +18,7 @@ use sha2::{Digest as _, Sha256};
 use super::LARGEST_FILE;
 use crate::digest::sha256;
 
-/// What a folder holds, as far as its names end as they should.
+/// The files of a folder, as far as their names end as they should.
 #[derive(Debug, Default)]
 pub struct Folder {
     /// Regular files that are not too large, in the order of their names.
@@ -36,7 +36,7 @@ pub struct Folder {
 pub struct FolderFile {
     /// Its path.
     pub path: PathBuf,
-    /// What the file system says of it.
+    /// The stamp of the file.
     pub stamp: Stamp,
 }
 
@@ -105,7 +105,7 @@ impl FolderFile {
     /// Reads it whole: no more than it had when it was listed.
     ///
     /// # Errors
-    /// What is wrong with it, in words.
+    /// The problem with it, in words.
     pub fn bytes(&self) -> Result<Vec<u8>, String> {
         read_bounded(&self.path, self.stamp.size()).map_err(|error| error.to_string())
     }
@@ -140,7 +140,7 @@ impl Digests {
     /// Returns the digest of a file; `None` where it is not known and the budget is used up.
     ///
     /// # Errors
-    /// What is wrong with the file, in words.
+    /// The problem with the file, in words.
     pub fn of_file(
         &self,
         file: &FolderFile,
@@ -170,7 +170,7 @@ impl Digests {
     /// `None` outside where it is not known and the budget is used up.
     ///
     /// # Errors
-    /// What is wrong with the file, in words.
+    /// The problem with the file, in words.
     pub fn of_signed(
         &self,
         file: &FolderFile,

@@ -18,7 +18,7 @@ use super::{Altered, Found, ReleaseError, SUITE, Trusted};
 use crate::config::ReleasePaths;
 use crate::digest::sha256;
 
-/// What a reading of the folders goes by.
+/// The inputs of a reading of the folders.
 #[derive(Clone, Default)]
 pub struct Reading {
     /// The trust roots under which a set may have been signed.
@@ -34,7 +34,7 @@ impl Reading {
     }
 }
 
-/// What lies in the folders beyond what the set lists.
+/// The files in the folders beyond those that the set lists.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FolderFacts {
     /// Entries that are passed over by their names.

@@ -16,7 +16,7 @@ use super::{FolderFacts, Found, ReleaseError, Trusted};
 #[derive(Default)]
 pub struct Standing {
     looked: Mutex<Option<Looked>>,
-    /// What lies in the folders beyond the set, and the files in which the set's parts lie.
+    /// The files in the folders beyond the set, and those in which the set's parts lie.
     folder: Mutex<(FolderFacts, Vec<PathBuf>)>,
     /// The set that a way back from the active one leads to.
     before: Mutex<Option<Active>>,
@@ -60,7 +60,7 @@ enum Stage {
 }
 
 impl Standing {
-    /// What lay in the folders beyond the set when they were read last.
+    /// The files beyond the set when the folders were read last.
     pub fn facts(&self) -> FolderFacts {
         self.folder.lock().unwrap_or_else(PoisonError::into_inner).0
     }

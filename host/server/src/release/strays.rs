@@ -22,13 +22,13 @@ pub struct Stray {
     pub component: Digest,
     /// The stable code.
     pub code: &'static str,
-    /// What is wrong with it.
+    /// The problem with it.
     pub sentence: String,
-    /// What to do.
+    /// The remedy.
     pub hint: String,
 }
 
-/// What one scan found.
+/// The result of one scan.
 #[derive(Default)]
 pub struct Strays {
     /// The first of them, in the order of their names.
@@ -66,7 +66,7 @@ impl Strays {
         let mut files: Vec<_> = folder.files.iter().filter(is_manifest).collect();
         files.sort_by_key(|file| file.stamp.size());
         for file in files {
-            // What is no envelope was found out before, or is now.
+            // A file that is no envelope was found out before, or is now.
             match digests.of_signed(file, &mut budget) {
                 Ok(Some(Some(_))) => {}
                 Ok(Some(None) | None) => continue,
@@ -114,7 +114,7 @@ impl Strays {
     }
 }
 
-/// What is wrong with a component; `None` where a manifest that may be used was signed for it.
+/// The problem with a component; `None` where a manifest that may be used was signed for it.
 fn judge(path: &Path, component: Digest, manifests: &[Seen]) -> Option<Stray> {
     let is_for = |seen: &&Seen| seen.verdict.as_ref().is_ok_and(|wasm| *wasm == component);
     if manifests.iter().any(|seen| is_for(&seen)) {

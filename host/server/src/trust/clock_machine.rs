@@ -23,7 +23,7 @@ impl Reading {
     }
 }
 
-/// What a platform's clock was like.
+/// The observation of a platform's clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Observation {
     /// Milliseconds that it is ahead of the host's; negative where it is behind.
@@ -38,9 +38,9 @@ pub struct ClockMachine {
     pub state: ClockState,
     /// Trusted time at the last reading.
     pub time: Millis,
-    /// What documents are checked against while the clock is not confirmed.
+    /// The time that documents are checked against while the clock is not confirmed.
     pub held: Option<Millis>,
-    /// What a clock would show that was right when something last agreed with it: the clock may run
+    /// The time of a clock that was right when something last agreed with it: the clock may run
     /// [`MAX_JUMP`] ahead of this and no further, in however many steps. `None` where nothing is
     /// known.
     expected: Option<Millis>,

@@ -39,7 +39,7 @@ pub enum ClockState {
     Behind,
 }
 
-/// What agreed with the clock.
+/// The source that agreed with the clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Confirmation {
     /// The time of an event of an authenticated platform.

@@ -27,7 +27,7 @@ pub struct Floors {
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Known {
-    /// What kind of list this is: others in that folder are authenticated with the same key.
+    /// The kind of this list: others in that folder are authenticated with the same key.
     kind: Kind,
     /// Where keys come from → when the newest that are kept were fetched.
     fetched: BTreeMap<String, Millis>,

@@ -54,7 +54,7 @@ pub struct Rank {
     pub tier: Tier,
     /// The phase.
     pub phase: Phase,
-    /// What the source costs: its open connections, and those that ended lately without a caller
+    /// The cost of the source: its open connections, and those that ended lately without a caller
     /// that proved itself.
     pub cost: Reverse<u32>,
     /// The oldest of them.
