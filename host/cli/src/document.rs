@@ -24,7 +24,8 @@ pub struct SignDocument {
     /// The trust root's envelope, and those that followed, in order.
     #[arg(long = "root", required = true)]
     roots: Vec<PathBuf>,
-    /// A key of the role that signs such documents; as many as are at hand.
+    /// A key of the role that signs it, `root` for a time reset and `break_glass` for a break-glass
+    /// document; as many as are at hand.
     #[arg(long = "key", required = true)]
     keys: Vec<PathBuf>,
     /// Where the envelope goes.

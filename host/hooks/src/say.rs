@@ -262,9 +262,10 @@ place that the setting `entitlements` names (for `generic` also `requested`) a v
 since to pass it over would be to overlook what somebody holds. A refusal names the member in the host's log, in the
 metric `portcullis_rejected_members_total`, at `/status` and in `hook.refused`.
 
-What a plugin can read is spelled as in its manifest's `reads`. Everything else is absent from every call of the kind, and
-`portcullis check` warns of a plugin that enforces and reads it. `subject.entitlements` is there only where the kind knows
-a place for it or the hook's setting `entitlements` names one, and `subject.id` of `ping.pdp` where `subject` does.
+The inputs that a plugin can read are spelled as in its manifest's `reads`. Everything else is absent
+from every call of the kind, and `portcullis check` warns of a plugin that enforces and reads it.
+`subject.entitlements` is there only where the kind knows a place for it or the hook's setting
+`entitlements` names one, and `subject.id` of `ping.pdp` where `subject` does.
 ";
 
 #[cfg(test)]
