@@ -45,6 +45,11 @@ impl Client {
         Ok(answer)
     }
 
+    /// Whether a connection stands, as far as the client knows: the next request goes over it.
+    pub fn is_connected(&self) -> bool {
+        self.socket.is_some()
+    }
+
     /// Says bytes on a new connection, whatever they are, and reads one answer.
     pub fn say(&self, bytes: &[u8]) -> std::io::Result<Answer> {
         let mut socket = self.connect()?;
