@@ -316,7 +316,8 @@ fn settings_that_make_no_sense_are_refused_whole() {
     }
 }
 
-/// Switched off by the operator, `context` is in no answer, whatever the question; the records stay.
+/// Switched off by the operator, `context` is in no answer, whatever the question; the records
+/// stay.
 #[test]
 fn answers_without_context_have_the_decision_alone() {
     let with = house("", &[("mischief", "enforce")]);

@@ -265,7 +265,8 @@ fn a_page_token_is_good_for_its_own_list_and_outlives_a_restart() {
     host.stop();
 }
 
-/// Switched off by the operator, `context` is in no list, and `page` only where a page was asked for or the list goes on.
+/// Switched off by the operator, `context` is in no list, and `page` only where a page was asked
+/// for or the list goes on.
 #[test]
 fn lists_without_context_and_page_have_their_results_alone() {
     let body = json!({"subject": user("alice"), "action": {"name": "write"}, "resource": {"type": "record"}});

@@ -198,8 +198,8 @@ fn a_closed_gateway_stops_whatever_the_plugin_does() {
     }
 }
 
-/// The gateway adds `/sideband/request` and `/sideband/response` to its service URL. Every other path gets a status with
-/// which the gateway stops, and is never decided.
+/// The gateway adds `/sideband/request` and `/sideband/response` to its service URL. Every other
+/// path gets a status with which the gateway stops, and is never decided.
 #[test]
 fn the_paths_are_those_that_a_gateway_makes_of_its_service_url() {
     let house_at = |path: &str| {

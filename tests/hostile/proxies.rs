@@ -1,4 +1,5 @@
-//! Connections that a proxy passes on: the header is believed from a listed proxy alone, and demanded from it.
+//! Connections that a proxy passes on: the header is believed from a listed proxy alone, and
+//! demanded from it.
 
 use std::io::{Read as _, Write as _};
 

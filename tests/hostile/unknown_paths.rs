@@ -1,5 +1,5 @@
-//! Calls of Okta on a path that is no hook's get the answer that stops, however many clients send bodies slowly at
-//! the same time.
+//! Calls of Okta on a path that is no hook's get the answer that stops, however many clients send
+//! bodies slowly at the same time.
 
 use std::io::Write as _;
 use std::net::TcpStream;

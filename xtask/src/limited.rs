@@ -1,9 +1,9 @@
-//! Runs test programs under a limit of file descriptors: a host must serve where it has few, so the tests
-//! have few as well.
+//! Runs test programs under a limit of file descriptors: a host must serve where it has few, so the
+//! tests have few as well.
 //!
-//! Invariant: the black-box tests run with at most [`DESCRIPTORS`], soft and hard. The tests that need more
-//! are in one list, each with the reason, and run afterwards without that limit; every other program
-//! runs as it is.
+//! Invariant: the black-box tests run with at most [`DESCRIPTORS`], soft and hard. The tests that
+//! need more are in one list, each with the reason, and run afterwards without that limit; every
+//! other program runs as it is.
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt as _;

@@ -60,7 +60,8 @@ pub enum AuditError {
     /// The log has stopped.
     #[error("the log has stopped: {0}")]
     Stopped(Arc<str>),
-    /// A checkpoint was not written in time. The records that it was to cover are durable all the same.
+    /// A checkpoint was not written in time. The records that it was to cover are durable all the
+    /// same.
     #[error("the checkpoint was not written within {} ms", limit.as_millis())]
     NotPublished {
         /// How long it was waited for.

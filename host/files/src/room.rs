@@ -1,7 +1,7 @@
 //! How much room a disk has.
 //!
-//! Invariant: what only the superuser may use does not count as room. Between the question and a write others
-//! may take the room: a write can still fail.
+//! Invariant: what only the superuser may use does not count as room. Between the question and a
+//! write others may take the room: a write can still fail.
 
 use std::io;
 use std::path::Path;

@@ -1,8 +1,8 @@
 //! A read that may take longer than a look waits: its result is taken up by a later look.
 //!
-//! Invariant: a file system that is slow and answers is read in the end, however short the wait is; one that
-//! hangs keeps nobody waiting for longer than the limit. What is read late counts as read only where the folder
-//! is still as it was when the read began.
+//! Invariant: a file system that is slow and answers is read in the end, however short the wait is;
+//! one that hangs keeps nobody waiting for longer than the limit. What is read late counts as read
+//! only where the folder is still as it was when the read began.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Mutex, PoisonError};
@@ -37,8 +37,8 @@ impl<T> Default for LateRead<T> {
 }
 
 impl<T: Send + 'static> LateRead<T> {
-    /// Reads on the worker's thread, or takes up the read in progress, and waits for at most `limit` for each. `of` is the
-    /// folder as it is now.
+    /// Reads on the worker's thread, or takes up the read in progress, and waits for at most
+    /// `limit` for each. `of` is the folder as it is now.
     pub fn look(
         &self,
         worker: &FileWorker,

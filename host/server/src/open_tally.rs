@@ -1,8 +1,9 @@
-//! What was counted of one hook and cause, as the emergency ring keeps it until the log has all of it.
+//! What was counted of one hook and cause, as the emergency ring keeps it until the log has all of
+//! it.
 //!
-//! Invariant: the place from which a restart reads the log is noted before the first record of the tally is
-//! given to the log, and no record that names the tally stands before it. The tally in the ring counts every
-//! answer that the end of the process would otherwise take away. No I/O.
+//! Invariant: the place from which a restart reads the log is noted before the first record of the
+//! tally is given to the log, and no record that names the tally stands before it. The tally in the
+//! ring counts every answer that the end of the process would otherwise take away. No I/O.
 
 use std::future::Future as _;
 use std::pin::Pin;
@@ -104,8 +105,8 @@ impl OpenTally {
         self.kept = answers;
     }
 
-    /// Notes where the log was before any record named this tally: `durable` is how many records are
-    /// durable. Not the next place, which a log that stops gives again to other records.
+    /// Notes where the log was before any record named this tally: `durable` is how many records
+    /// are durable. Not the next place, which a log that stops gives again to other records.
     pub fn begins_at(&mut self, durable: u64) {
         self.from.get_or_insert(durable);
     }

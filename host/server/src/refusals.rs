@@ -71,8 +71,8 @@ pub struct Reason {
     pub cause: Cause,
     /// In which respect: a code.
     pub detail: Option<&'static str>,
-    /// The member that was missing or had another shape than its contract says: the contract's name of it, or the
-    /// place that the operator configured.
+    /// The member that was missing or had another shape than its contract says: the contract's name
+    /// of it, or the place that the operator configured.
     pub member: Option<Cow<'static, str>>,
 }
 
@@ -96,8 +96,8 @@ impl From<Unproven> for Reason {
     }
 }
 
-/// The hook's name, since its place is another's after a reload, and what the emergency ring calls the reason:
-/// no two counts share a place there.
+/// The hook's name, since its place is another's after a reload, and what the emergency ring calls
+/// the reason: no two counts share a place there.
 type Key = (Arc<str>, String);
 
 impl Refusals {
@@ -177,7 +177,8 @@ impl Refusals {
         self.waiting().clear();
     }
 
-    /// Takes up what an earlier run counted. Calls of this run may have been counted before the log was open.
+    /// Takes up what an earlier run counted. Calls of this run may have been counted before the log
+    /// was open.
     pub fn restore(&self, tally: &Tally) {
         let Some(reason) = Reason::kept_as(&tally.cause) else { return };
         let restored = OpenTally::restored(tally);
@@ -193,8 +194,8 @@ impl Refusals {
         }
     }
 
-    /// Takes the minutes that are over, for a log with so many durable records; `everything` takes the present
-    /// one too.
+    /// Takes the minutes that are over, for a log with so many durable records; `everything` takes
+    /// the present one too.
     fn take(&self, now: Millis, everything: bool, durable: u64) -> Vec<Counted> {
         let mut taken = Vec::new();
         for (key, counts) in self.counts().iter_mut() {
@@ -299,8 +300,8 @@ impl Counts {
 }
 
 impl Reason {
-    /// What the emergency ring calls it: a name of its own, also where the member is longer than the ring has
-    /// room for.
+    /// What the emergency ring calls it: a name of its own, also where the member is longer than
+    /// the ring has room for.
     fn kept_name(&self) -> String {
         let cause = self.cause.code();
         let Some(detail) = self.detail.or(self.member.as_deref()) else {

@@ -33,7 +33,8 @@ struct PartRecord {
 }
 
 impl Call<'_> {
-    /// Appends the record of one of many questions, and does not wait for it. Says whether the question was permitted.
+    /// Appends the record of one of many questions, and does not wait for it. Says whether the
+    /// question was permitted.
     pub fn record_part(&mut self, number: usize, decided: Decided) -> (bool, Part) {
         let Decided { incoming, asked, outcome, skipped, .. } = decided;
         let cause = outcome.as_ref().err().map(|failure| failure.cause);
@@ -59,8 +60,8 @@ impl Call<'_> {
         (permitted, Part { answer, record: Some(PartRecord { incoming, verdict, appended }) })
     }
 
-    /// A part that could not be read as a question is counted, and answered as it stands. Where the answer tells its
-    /// caller nothing it has a record, which holds what came.
+    /// A part that could not be read as a question is counted, and answered as it stands. Where the
+    /// answer tells its caller nothing it has a record, which holds what came.
     pub fn unread_part(&mut self, number: usize, unread: Box<Unread>) -> Part {
         let Unread { answer, malformed, question } = *unread;
         self.host.refuse(self.hook, self.received, &malformed);
@@ -114,7 +115,8 @@ impl Call<'_> {
         self.afterwards.commit_us =
             micros(self.host.clock.instant().saturating_duration_since(before));
         let answer = portcullis_hooks::gather(self.hook.config.kind, &answers, batch);
-        // An answer that asks for all of it once more is not one to be said again: whoever comes next is the first.
+        // An answer that asks for all of it once more is not one to be said again: whoever comes
+        // next is the first.
         if let Some(first) = first.filter(|_| answer.status < 500) {
             let (status, headers) = (answer.status, answer.headers.clone());
             first.settle(Answered {

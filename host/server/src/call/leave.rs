@@ -1,8 +1,9 @@
 //! The ways in which a call ends: turned away, refused, recorded and answered, said again.
 //!
 //! Invariant: every way out goes through `leave`, and none of a decision's before its record is
-//! durable. A decision whose record is late is not given. What was decided and asked is `call`'s and
-//! `pipeline`'s matter, the parts of a batch are `batch`'s, and the record itself is `recording`'s.
+//! durable. A decision whose record is late is not given. What was decided and asked is `call`'s
+//! and `pipeline`'s matter, the parts of a batch are `batch`'s, and the record itself is
+//! `recording`'s.
 
 use std::sync::Arc;
 
@@ -100,8 +101,8 @@ impl Call<'_> {
         self.leave(&answer)
     }
 
-    /// [`turn_away`](Self::turn_away) of a caller that is proven. The answer waits for the emergency
-    /// ring, so that the count outlives the end of the process that the answer outlives.
+    /// [`turn_away`](Self::turn_away) of a caller that is proven. The answer waits for the
+    /// emergency ring, so that the count outlives the end of the process that the answer outlives.
     pub async fn turn_away_proven(mut self, reason: impl Into<Reason>) -> Reply {
         let cause = self.count_refusal(reason.into());
         Refusals::keep(self.host).await;
@@ -302,7 +303,8 @@ impl Call<'_> {
     }
 }
 
-/// Headers as they leave. What cannot stand in a header is left out: the answer does not depend on it.
+/// Headers as they leave. What cannot stand in a header is left out: the answer does not depend on
+/// it.
 fn header_values(headers: Vec<(&'static str, String)>) -> Vec<(&'static str, HeaderValue)> {
     let value = |(name, value)| Some((name, HeaderValue::try_from(value).ok()?));
     headers.into_iter().filter_map(value).collect()

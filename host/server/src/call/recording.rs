@@ -101,7 +101,8 @@ impl Call<'_> {
         })
     }
 
-    /// Appends a record and waits until it is durable, for as long as the budget lets it. `None` if it is not by then.
+    /// Appends a record and waits until it is durable, for as long as the budget lets it. `None` if
+    /// it is not by then.
     pub(super) async fn commit(&mut self, entry: Entry) -> Option<Receipt> {
         let before = self.host.clock.instant();
         let appended = self.append(entry);
@@ -150,7 +151,8 @@ impl Call<'_> {
         }
     }
 
-    /// The safe answer in place of what could not be recorded in time; the hook owes the log that fact.
+    /// The safe answer in place of what could not be recorded in time; the hook owes the log that
+    /// fact.
     pub(super) async fn unrecorded(
         &mut self,
         incoming: Option<&Incoming>,
@@ -165,8 +167,8 @@ impl Call<'_> {
         self.hook.owed.add(self.host, self.owed(record, cause, left)).await;
     }
 
-    /// The safe answer in place of what could not be recorded in time, counted. The caller sees to it
-    /// that the hook owes the log that fact.
+    /// The safe answer in place of what could not be recorded in time, counted. The caller sees to
+    /// it that the hook owes the log that fact.
     pub(super) fn not_durable(&mut self, incoming: Option<&Incoming>) -> Answer {
         self.count_safe(Cause::NotDurable);
         self.safe_answer(Cause::NotDurable, "", incoming)
@@ -179,8 +181,8 @@ impl Call<'_> {
     }
 }
 
-/// Lets calls go first that are ready to run on this thread, so that their records share a commit with this one. Without the look
-/// at the sockets that tokio's own yielding takes.
+/// Lets calls go first that are ready to run on this thread, so that their records share a commit
+/// with this one. Without the look at the sockets that tokio's own yielding takes.
 async fn others_first() {
     let mut went = false;
     std::future::poll_fn(|context| {

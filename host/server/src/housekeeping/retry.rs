@@ -1,8 +1,8 @@
 //! When it is looked again although nothing has changed.
 //!
-//! Invariant: where nothing decides, it is tried again every [`RETRY`]. A copy of the release in force that
-//! could not be made costs a reading of the whole release each time: it is tried less and less often, down to
-//! once in [`MAX_COPY_PAUSE`]. Time is handed in.
+//! Invariant: where nothing decides, it is tried again every [`RETRY`]. A copy of the release in
+//! force that could not be made costs a reading of the whole release each time: it is tried less
+//! and less often, down to once in [`MAX_COPY_PAUSE`]. Time is handed in.
 
 use std::time::{Duration, Instant};
 
@@ -35,8 +35,8 @@ impl Retry {
     }
 }
 
-/// How often it is tried again to put a release in force where none is, and the first pause before a copy of
-/// the release in force is tried again.
+/// How often it is tried again to put a release in force where none is, and the first pause before
+/// a copy of the release in force is tried again.
 const RETRY: Duration = Duration::from_secs(60);
 /// The longest pause before a copy is tried again.
 const MAX_COPY_PAUSE: Duration = Duration::from_secs(3_600);

@@ -1,10 +1,10 @@
 //! The places of requests whose bodies are waited for although no caller is authenticated.
 //!
-//! Invariant: there are at most [`MAX_READERS`] places, and at most [`MAX_PER_SOURCE`] of one source.
-//! A newcomer always gets a place: where there is none left, the oldest one of its own source, or of
-//! the source that has most, ends early. So clients that send slowly cannot keep others from being
-//! read, and a source with many of them shortens its own. What is read, and what becomes of it, is
-//! `unknown_path`'s matter.
+//! Invariant: there are at most [`MAX_READERS`] places, and at most [`MAX_PER_SOURCE`] of one
+//! source. A newcomer always gets a place: where there is none left, the oldest one of its own
+//! source, or of the source that has most, ends early. So clients that send slowly cannot keep
+//! others from being read, and a source with many of them shortens its own. What is read, and what
+//! becomes of it, is `unknown_path`'s matter.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -2,8 +2,8 @@
 //! that holds back an unauthenticated HTTP/2 client.
 //!
 //! Invariant: a caller that is authenticated opens both in the same step, wherever the check of the
-//! caller ends: a call that still waits (for plugins, for its record) never keeps the other calls of
-//! an authenticated client behind the gate. How callers are checked is `caller`'s matter.
+//! caller ends: a call that still waits (for plugins, for its record) never keeps the other calls
+//! of an authenticated client behind the gate. How callers are checked is `caller`'s matter.
 
 use std::rc::Rc;
 use std::sync::Arc;

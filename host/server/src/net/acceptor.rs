@@ -1,9 +1,9 @@
 //! Takes connections off a listening socket and deals them to the threads that serve them.
 //!
-//! Invariants: a connection reaches a serving thread when its client has sent something, and not before;
-//! until then it costs a descriptor and a few hundred bytes, and ends here after `listen.first_bytes_ms`.
-//! A want of descriptors never ends the loop, and never makes it spin. What is spoken on a connection is
-//! not looked at here.
+//! Invariants: a connection reaches a serving thread when its client has sent something, and not
+//! before; until then it costs a descriptor and a few hundred bytes, and ends here after
+//! `listen.first_bytes_ms`. A want of descriptors never ends the loop, and never makes it spin.
+//! What is spoken on a connection is not looked at here.
 
 use std::fs::File;
 use std::future::Future;
@@ -55,13 +55,14 @@ pub struct Acceptor {
     proxy_protocol: bool,
     /// Whether a supervisor keeps the socket open when this process ends.
     inherited: bool,
-    /// Given up to accept a connection where there is no other descriptor, so that it can be closed.
+    /// Given up to accept a connection where there is no other descriptor, so that it can be
+    /// closed.
     spare: Option<File>,
 }
 
 impl Acceptor {
-    /// Returns an acceptor that deals connections to these threads. `proxy_protocol`: connections of
-    /// proxies begin with a header of the proxy's own.
+    /// Returns an acceptor that deals connections to these threads. `proxy_protocol`: connections
+    /// of proxies begin with a header of the proxy's own.
     pub fn new(
         limiter: Arc<ConnectionLimiter>,
         workers: Vec<mpsc::Sender<Accepted>>,
@@ -79,13 +80,14 @@ impl Acceptor {
         }
     }
 
-    /// With a socket that a supervisor keeps open: what waits in its queue at the end is the next process's.
+    /// With a socket that a supervisor keeps open: what waits in its queue at the end is the next
+    /// process's.
     pub fn inherits(self, inherited: bool) -> Self {
         Self { inherited, ..self }
     }
 
-    /// Accepts connections until `stop` comes to an end, and gives those that were accepted by then a moment to send
-    /// something. Needs a [`LocalSet`](tokio::task::LocalSet).
+    /// Accepts connections until `stop` comes to an end, and gives those that were accepted by then
+    /// a moment to send something. Needs a [`LocalSet`](tokio::task::LocalSet).
     pub async fn run(mut self, socket: WatchedSocket, stop: impl Future<Output = ()>) {
         let WatchedSocket { listener, backlog } = socket;
         let mut stop = std::pin::pin!(stop);
@@ -101,7 +103,8 @@ impl Acceptor {
             }
             accepted = accepted.wrapping_add(1);
             if accepted.is_multiple_of(BATCH) {
-                // The clients that have just connected have their turn, and those that were evicted end.
+                // The clients that have just connected have their turn, and those that were evicted
+                // end.
                 tokio::task::yield_now().await;
             }
         }
@@ -116,8 +119,8 @@ impl Acceptor {
         }
     }
 
-    /// A connection that waits in the kernel's queue when the host stops; nothing where none does, or where the queue is
-    /// not ours.
+    /// A connection that waits in the kernel's queue when the host stops; nothing where none does,
+    /// or where the queue is not ours.
     fn next_waiting(&self, backlog: &std::net::TcpListener) -> Option<(TcpStream, SocketAddr)> {
         if self.inherited {
             return None;
@@ -223,7 +226,8 @@ impl Acceptor {
             // Its descriptor is free when it has ended.
             drop(timeout(EVICTION_WAIT, self.limiter.ended()).await);
         } else if self.spare.take().is_some() {
-            // Nothing can be closed but the new one: its client hears so at once, and may try again.
+            // Nothing can be closed but the new one: its client hears so at once, and may try
+            // again.
             if let Ok(Ok((stream, _))) = timeout(ACCEPT_PAUSE, listener.accept()).await {
                 abort(&stream);
             }

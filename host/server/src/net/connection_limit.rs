@@ -1,12 +1,13 @@
 //! The limit on connections: how many there are at once, and which one is closed for another.
 //!
-//! Invariants: a connection on which a caller proved itself is never evicted, nor is one between the
-//! head of a request and the last byte of its answer. Among the others the source that costs most loses
-//! first, and of it what is idle before what has sent bytes; a client is never judged by the age of its
-//! connection alone. A source at its own limit makes room for its newcomers by itself, in the same
-//! order: only while each of its connections has a call in progress is a newcomer rejected. Every operation takes a number of steps that grows with the logarithm of the
-//! number of connections. Time is handed in; no socket is touched here: a connection that is evicted is
-//! told by [`ConnectionSlot::evicted`].
+//! Invariants: a connection on which a caller proved itself is never evicted, nor is one between
+//! the head of a request and the last byte of its answer. Among the others the source that costs
+//! most loses first, and of it what is idle before what has sent bytes; a client is never judged by
+//! the age of its connection alone. A source at its own limit makes room for its newcomers by
+//! itself, in the same order: only while each of its connections has a call in progress is a
+//! newcomer rejected. Every operation takes a number of steps that grows with the logarithm of the
+//! number of connections. Time is handed in; no socket is touched here: a connection that is
+//! evicted is told by [`ConnectionSlot::evicted`].
 
 mod known_addresses;
 mod ranking;
@@ -85,8 +86,8 @@ pub struct Snapshot {
 }
 
 impl ConnectionLimiter {
-    /// Returns a limiter. `proxies` are exempt from the limit of one source, and with `platforms` they
-    /// are evicted last.
+    /// Returns a limiter. `proxies` are exempt from the limit of one source, and with `platforms`
+    /// they are evicted last.
     pub fn new(limits: ConnectionLimits, proxies: Networks, platforms: Networks) -> Arc<Self> {
         Arc::new(Self {
             limits,
@@ -103,8 +104,8 @@ impl ConnectionLimiter {
         self.proxies.contains(address)
     }
 
-    /// Takes a new connection, if need be in place of another. `sent_bytes` says whether the client has
-    /// sent something already.
+    /// Takes a new connection, if need be in place of another. `sent_bytes` says whether the client
+    /// has sent something already.
     pub fn acquire(
         self: &Arc<Self>,
         address: IpAddr,
@@ -120,7 +121,8 @@ impl ConnectionLimiter {
         result.map(|()| slot)
     }
 
-    /// Evicts the connection that costs most, where one may be evicted. Returns whether there was one.
+    /// Evicts the connection that costs most, where one may be evicted. Returns whether there was
+    /// one.
     pub fn evict_one(&self, now: Instant) -> bool {
         let mut state = self.state(now);
         let victim =
@@ -138,8 +140,8 @@ impl ConnectionLimiter {
         self.ended.notified().await;
     }
 
-    /// Returns whether a connection that was rejected may have a place soon: where every place has a call
-    /// in progress, or a caller that proved itself.
+    /// Returns whether a connection that was rejected may have a place soon: where every place has
+    /// a call in progress, or a caller that proved itself.
     pub fn may_wait(&self, rejected: Rejected) -> bool {
         rejected == Rejected::Full && self.lock().costliest().is_none()
     }
@@ -281,8 +283,8 @@ impl ConnectionLimiter {
         self.reject_unless(result, state, id)
     }
 
-    /// Keeps some places for clients that have just connected, so that connections which send slowly
-    /// cannot take them all.
+    /// Keeps some places for clients that have just connected, so that connections which send
+    /// slowly cannot take them all.
     fn admit_started(&self, state: &mut State, id: u64, now: Instant) -> Result<(), Rejected> {
         let most = self.limits.connections.saturating_sub(self.limits.kept_idle());
         let room = state.busy() <= most || self.make_room(state, id, Which::Started, now);
@@ -306,8 +308,8 @@ impl ConnectionLimits {
         (self.connections / 8).clamp(1, MAX_KEPT_IDLE).min(self.connections / 2)
     }
 
-    /// How many connections may be kept open on which a caller proved itself: so many that others can
-    /// still prove themselves.
+    /// How many connections may be kept open on which a caller proved itself: so many that others
+    /// can still prove themselves.
     fn authenticated(&self) -> usize {
         let kept = (self.connections / 8).max(self.connections.min(MAX_KEPT_IDLE) / 2);
         self.connections.saturating_sub(kept).max(1)
@@ -316,8 +318,8 @@ impl ConnectionLimits {
 
 /// The most of [`ConnectionLimits::kept_idle`].
 const MAX_KEPT_IDLE: usize = 16;
-/// How long a connection may be idle before it is evicted ahead of newer ones of the same cost: three
-/// round trips between continents.
+/// How long a connection may be idle before it is evicted ahead of newer ones of the same cost:
+/// three round trips between continents.
 const IDLE_GRACE: Duration = Duration::from_millis(500);
 
 #[cfg(test)]

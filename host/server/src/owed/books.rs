@@ -1,9 +1,9 @@
 //! The books of one hook: which records are superseded, and which answers are only counted.
 //!
-//! Invariant: an answer is in the books once, as a debt or in a count, until the log has its record. A debt
-//! that has no slot of the emergency ring stands by in the tally of its cause: the end of the process leaves it
-//! counted, although nothing supersedes its record then. Debts are bounded by [`MAX_DEBTS`]; further answers
-//! are counted. Writes nothing itself.
+//! Invariant: an answer is in the books once, as a debt or in a count, until the log has its
+//! record. A debt that has no slot of the emergency ring stands by in the tally of its cause: the
+//! end of the process leaves it counted, although nothing supersedes its record then. Debts are
+//! bounded by [`MAX_DEBTS`]; further answers are counted. Writes nothing itself.
 
 use std::collections::BTreeMap;
 
@@ -87,7 +87,8 @@ impl Books {
         debt.map(|debt| debt.kept = Kept::Slot(slot)).is_some()
     }
 
-    /// The ring has no slot for a debt: its tally counts the answer, for the case that the process ends.
+    /// The ring has no slot for a debt: its tally counts the answer, for the case that the process
+    /// ends.
     pub fn stand_by(&mut self, serial: u64) {
         let debt = self.debts.iter_mut().find(|debt| debt.serial == serial);
         let Some(debt) = debt.filter(|debt| debt.kept == Kept::Nowhere) else { return };
@@ -96,7 +97,8 @@ impl Books {
         self.of(owed.cause.code()).tally.stand_by(owed.at);
     }
 
-    /// Counts a debt whose record was lost with a stop of the log, unless the log was given it already.
+    /// Counts a debt whose record was lost with a stop of the log, unless the log was given it
+    /// already.
     pub fn count_instead(&mut self, serial: u64) {
         let at = self.debts.iter().position(|it| it.serial == serial && it.said.is_none());
         if let Some(at) = at {
@@ -105,8 +107,8 @@ impl Books {
         }
     }
 
-    /// A record that was lost with a stop of the log supersedes nothing and is superseded by nothing: its
-    /// answer is only counted.
+    /// A record that was lost with a stop of the log supersedes nothing and is superseded by
+    /// nothing: its answer is only counted.
     pub fn void(&mut self, log: &Log) {
         let is_void = |debt: &mut Debt| debt.said.is_none() && log.is_void(debt.record);
         let void: Vec<_> = self.debts.extract_if(.., is_void).collect();
@@ -130,7 +132,8 @@ impl Books {
         Ok(())
     }
 
-    /// Sorts out what the log was given: slots that can be freed, and tallies whose answers it has all.
+    /// Sorts out what the log was given: slots that can be freed, and tallies whose answers it has
+    /// all.
     pub fn collect(&mut self, hook: &str) -> (Vec<Slot>, Vec<Tally>) {
         let mut slots = std::mem::take(&mut self.freed);
         let mut stood_by = Vec::new();
@@ -230,8 +233,8 @@ impl Books {
     }
 }
 
-/// Debts of one hook that are kept one by one, with a record each that supersedes another; answers beyond
-/// them are counted. They take some two megabytes of memory.
+/// Debts of one hook that are kept one by one, with a record each that supersedes another; answers
+/// beyond them are counted. They take some two megabytes of memory.
 pub(super) const MAX_DEBTS: usize = 8_192;
 
 #[cfg(test)]

@@ -51,6 +51,7 @@ impl KnownAddresses {
 
 /// Addresses from which a caller proved itself that are remembered.
 const MAX_KNOWN: usize = 4_096;
-/// Connections without a caller that one known address has ahead of unknown ones: more than a platform
-/// opens at once while all of them prove themselves, and few enough that it can hold nothing for long.
+/// Connections without a caller that one known address has ahead of unknown ones: more than a
+/// platform opens at once while all of them prove themselves, and few enough that it can hold
+/// nothing for long.
 const MAX_HELD_PER_KNOWN: usize = 16;

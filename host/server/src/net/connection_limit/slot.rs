@@ -1,7 +1,7 @@
 //! One connection's place among all.
 //!
-//! Invariant: a place is given back exactly once, when the slot is dropped. After a caller has proved
-//! itself, a call takes no lock here.
+//! Invariant: a place is given back exactly once, when the slot is dropped. After a caller has
+//! proved itself, a call takes no lock here.
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -65,8 +65,8 @@ impl ConnectionSlot {
         CallGuard { slot: Arc::clone(self), counted }
     }
 
-    /// A caller of a hook proved itself on this connection. Where it has more connections than one caller
-    /// may have, or no place would be left for others, the connection ends after its answer.
+    /// A caller of a hook proved itself on this connection. Where it has more connections than one
+    /// caller may have, or no place would be left for others, the connection ends after its answer.
     pub fn mark_authenticated(&self, hook: &str, caller: &str) {
         // Written once, so that a busy connection's calls only read.
         if self.is_authenticated() || self.authenticated.swap(true, Ordering::AcqRel) {
@@ -90,15 +90,15 @@ impl ConnectionSlot {
         self.authenticated.load(Ordering::Acquire)
     }
 
-    /// The network that the connection is counted under; `None` for a proxy, behind which anybody may
-    /// be.
+    /// The network that the connection is counted under; `None` for a proxy, behind which anybody
+    /// may be.
     pub fn source(&self) -> Option<Prefix> {
         let source = self.limiter.lock().source(self.id)?;
         (source.tier != Tier::Proxy).then_some(source.prefix)
     }
 
-    /// Comes to an end when the connection must be closed for another. One on which a call has begun
-    /// meanwhile goes on.
+    /// Comes to an end when the connection must be closed for another. One on which a call has
+    /// begun meanwhile goes on.
     pub async fn evicted(&self) {
         loop {
             self.evicted.notified().await;

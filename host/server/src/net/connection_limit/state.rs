@@ -1,7 +1,7 @@
 //! What the limiter knows of every connection and source.
 //!
-//! Invariant: a connection stands in `ranks`, through its source, exactly while it may be evicted. The
-//! number of sources that are remembered without an open connection is bounded.
+//! Invariant: a connection stands in `ranks`, through its source, exactly while it may be evicted.
+//! The number of sources that are remembered without an open connection is bounded.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
@@ -184,8 +184,8 @@ impl State {
         idle
     }
 
-    /// A call begins: from here on the connection is not evicted. One that was just evicted stays: its
-    /// call must not be lost.
+    /// A call begins: from here on the connection is not evicted. One that was just evicted stays:
+    /// its call must not be lost.
     pub fn begin_call(&mut self, id: u64) {
         self.stop_waiting(id);
         let Some(connection) = self.connections.get_mut(&id) else { return };
@@ -262,8 +262,8 @@ impl State {
         self.ranks.first().copied()
     }
 
-    /// The connection of a source and phase that is evicted first: the oldest where that had its time,
-    /// else the newest, so that those before it have theirs.
+    /// The connection of a source and phase that is evicted first: the oldest where that had its
+    /// time, else the newest, so that those before it have theirs.
     pub fn victim_of(&self, source: Source, phase: Phase, now: Instant) -> Option<u64> {
         let members = self.sources.get(&source)?.members(phase);
         let oldest = members.first()?;
@@ -291,8 +291,8 @@ impl State {
         victim
     }
 
-    /// The connection that is evicted for another one, which is in the state already: any, or one that
-    /// has sent bytes. `None` where that other one costs most.
+    /// The connection that is evicted for another one, which is in the state already: any, or one
+    /// that has sent bytes. `None` where that other one costs most.
     pub fn victim_for(&mut self, id: u64, which: Which, now: Instant) -> Option<u64> {
         let (phase, own) = self.member(id)?;
         let source = self.source(id)?;

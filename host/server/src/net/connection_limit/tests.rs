@@ -320,8 +320,8 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    /// Whatever happens in whatever order: a call in progress and a connection with a caller are never
-    /// evicted, what is counted is what there is, and nothing is left when all are closed.
+    /// Whatever happens in whatever order: a call in progress and a connection with a caller are
+    /// never evicted, what is counted is what there is, and nothing is left when all are closed.
     #[test]
     fn counts_hold_and_nothing_protected_is_evicted(
         steps in proptest::collection::vec(step(), 1..200),
