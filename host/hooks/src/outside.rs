@@ -73,12 +73,10 @@ fn known(kind: HookKind) -> Known {
 }
 
 /// Whether a call's payload can have something at this JSON Pointer, as far as the members of the
-/// kind's requests are known. The payload is the request, or one event of a batch. Elements of a
-/// list are passed over, named by their position or as `*`.
+/// kind's requests are known. Elements of a list are passed over, named by their position or as `*`.
 pub(crate) fn may_send(kind: HookKind, pointer: &str) -> bool {
     let known = known(kind);
-    let path = if kind == HookKind::OktaEvent { "data.events" } else { "" }.to_owned();
-    let mut search = Search { known, path, found: Vec::new(), most: 0 };
+    let mut search = Search { known, path: String::new(), found: Vec::new(), most: 0 };
     for name in pointer.split('/').skip(1) {
         if name == "*" || name.bytes().all(|byte| byte.is_ascii_digit()) {
             continue;
