@@ -2,12 +2,14 @@
 //!
 //! Invariant: one event is one line. Untrusted text in it neither ends the line nor steers the
 //! terminal that shows it: every such character is written as `\uXXXX`, which in JSON lines is the
-//! same JSON.
+//! same JSON. Standard error that cannot be written costs lines and nothing else.
 
 use std::io::{self, Write};
+use std::time::Duration;
 
 use clap::ValueEnum;
 use portcullis_model::escape::escape;
+use portcullis_server::LogWriter;
 use tracing_subscriber::EnvFilter;
 
 /// How log lines are written.
@@ -18,8 +20,14 @@ pub enum LogFormat {
 }
 
 impl LogFormat {
-    /// Sends the log of this process to standard error, filtered by `PORTCULLIS_LOG`.
-    pub fn start(self) {
+    /// Sends the log of this process to standard error, filtered by `PORTCULLIS_LOG`, until the returned value is
+    /// dropped at the end of the process.
+    ///
+    /// # Errors
+    /// The machine has no thread to spare.
+    pub fn start(self) -> io::Result<LogLines> {
+        let lines = LogLines(LogWriter::start(io::stderr())?);
+        let writer = lines.0.clone();
         let wanted = std::env::var("PORTCULLIS_LOG").unwrap_or_default();
         let (filter, wrong) = match EnvFilter::try_new(format!("{PEERS},{wanted}")) {
             Ok(filter) if !wanted.is_empty() => (filter, None),
@@ -29,7 +37,9 @@ impl LogFormat {
         let logs = tracing_subscriber::fmt()
             .with_env_filter(filter)
             .with_ansi(false)
-            .with_writer(|| Escaped(io::stderr()));
+            // Such an error would be reported on standard error, with a panic where that cannot be written either.
+            .log_internal_errors(false)
+            .with_writer(move || Escaped(writer.clone()));
         match self {
             Self::Text => logs.init(),
             Self::Json => logs.json().init(),
@@ -41,24 +51,49 @@ impl LogFormat {
                 "PORTCULLIS_LOG cannot be read as a filter; the default is used"
             );
         }
+        Ok(lines)
+    }
+}
+
+/// The log of this process; what waits is written when it is dropped.
+#[derive(Clone)]
+pub struct LogLines(LogWriter);
+
+impl LogLines {
+    /// Writes what waits, for a process that ends without dropping anything.
+    pub fn flush(&self) {
+        self.0.flush(FLUSH_LIMIT);
+    }
+}
+
+impl Drop for LogLines {
+    fn drop(&mut self) {
+        self.flush();
     }
 }
 
 /// Writes events escaped. Each write is one whole event with the line feed that ends it.
-struct Escaped<W>(W);
+struct Escaped(LogWriter);
 
-impl<W: Write> Write for Escaped<W> {
+impl Write for Escaped {
     fn write(&mut self, event: &[u8]) -> io::Result<usize> {
-        let text = String::from_utf8_lossy(event);
-        let line = text.strip_suffix('\n').unwrap_or(&text);
-        self.0.write_all(format!("{}\n", escape(line)).as_bytes())?;
+        self.0.put(escaped_line(event));
         Ok(event.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.0.flush()
+        Ok(())
     }
 }
+
+fn escaped_line(event: &[u8]) -> Vec<u8> {
+    let text = String::from_utf8_lossy(event);
+    let line = text.strip_suffix('\n').unwrap_or(&text);
+    format!("{}\n", escape(line)).into_bytes()
+}
+
+/// How long the end of the process waits for standard error.
+const FLUSH_LIMIT: Duration = Duration::from_secs(1);
 
 /// Libraries that warn about what peers send: only their errors are logged unless `PORTCULLIS_LOG`
 /// names the library itself, so that no unauthenticated client can fill the log.
@@ -70,9 +105,10 @@ mod tests {
 
     #[test]
     fn an_event_is_one_line_whatever_stands_in_it() {
-        let mut out = Escaped(Vec::new());
-        out.write_all("WARN \u{1b}[2Jfile=a\nERROR forged \u{202e}\u{9b}\n".as_bytes()).unwrap();
-        let line = String::from_utf8(out.0).unwrap();
-        assert_eq!(line, "WARN \\u001b[2Jfile=a\\u000aERROR forged \\u202e\\u009b\n");
+        let line = escaped_line("WARN \u{1b}[2Jfile=a\nERROR forged \u{202e}\u{9b}\n".as_bytes());
+        assert_eq!(
+            String::from_utf8(line).unwrap(),
+            "WARN \\u001b[2Jfile=a\\u000aERROR forged \\u202e\\u009b\n"
+        );
     }
 }

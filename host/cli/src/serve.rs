@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::logging::LogFormat;
+use crate::logging::{LogFormat, LogLines};
 use crate::outcome::{Done, Failed, print};
 use clap::Args;
 use portcullis_server::{
@@ -40,7 +40,7 @@ impl Serve {
     pub fn run(self) -> Done {
         // Before there are threads.
         let passed = Passed::take();
-        self.log_format.start();
+        let lines = self.log_format.start().map_err(Failed::host)?;
         // Before anything else: from here on a signal ends nothing by itself.
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -74,7 +74,7 @@ impl Serve {
 
         let listen = frontend.in_force().config.listen.drain_ms;
         tracing::info!(event = "stop.draining", "stopping: calls in progress end first");
-        end_within(Duration::from_millis(listen) + CLOSING);
+        end_within(Duration::from_millis(listen) + CLOSING, lines.clone());
         listener.stop();
         match running {
             Some(running) => running.stop(),
@@ -89,10 +89,11 @@ impl Serve {
 }
 
 /// Ends the process if stopping takes longer, because a disk hangs say: the next start recovers what is on it.
-fn end_within(limit: Duration) {
+fn end_within(limit: Duration, lines: LogLines) {
     std::thread::spawn(move || {
         std::thread::sleep(limit);
         tracing::error!("stopping took too long; the record recovers at the next start");
+        lines.flush();
         std::process::exit(70);
     });
 }

@@ -97,6 +97,7 @@ pub use host::{Configured, Host, Prepared, trusted_by};
 pub use housekeeping::{Housekeeping, Reload};
 pub use listener::Listener;
 pub use making::EngineConfig;
+pub use observe::log_writer::LogWriter;
 pub use release::{
     Digests, FileIndex, Given, ReleaseError, Stray, Strays, check_capabilities, check_source,
 };

@@ -19,6 +19,7 @@ use crate::generation::{Binding, Bindings, Generation};
 use crate::host::Hook;
 use crate::metrics::{BUCKETS, BindingMetrics, Times, labels};
 use crate::net::connection_limit::ConnectionLimiter;
+use crate::observe::log_writer::lost_lines;
 use crate::registry::{Outcome, Source};
 use crate::rollout::Rollout;
 
@@ -174,6 +175,9 @@ pub fn write(desk: &Desk) -> String {
             page.sample(name, "", count.load(std::sync::atomic::Ordering::Relaxed));
         }
     }
+    let name = "portcullis_log_lines_lost_total";
+    page.family(name, "counter", "Log lines that standard error did not take");
+    page.sample(name, "", lost_lines());
     page.registry(host.registry.as_ref());
     page.family("portcullis_build_info", "gauge", "The build");
     let build = labels(&[("version", env!("CARGO_PKG_VERSION")), ("tenant", &host.config.tenant)]);

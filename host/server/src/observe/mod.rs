@@ -3,3 +3,4 @@
 //! Invariant: nothing here decides, and nothing that a caller sends can make it cost without bound.
 
 pub mod log_limit;
+pub mod log_writer;
