@@ -9,12 +9,14 @@
     reason = "this crate is where these functions are called, with bounds and checks around them"
 )]
 
+mod held;
 mod list;
 mod read;
 mod room;
 mod stamp;
 mod write;
 
+pub use held::{Exchanged, HeldFolder};
 pub use list::{Listing, MAX_ENTRIES, Newest, list_bounded, list_newest};
 pub use read::{ReadError, Regular, open_regular, read_bounded, read_text_bounded};
 pub use room::free_bytes;

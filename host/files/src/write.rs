@@ -157,8 +157,12 @@ pub fn sync_folder(folder: &Path) -> io::Result<()> {
 pub fn create_private_folder(path: &Path) -> io::Result<bool> {
     DirBuilder::new().recursive(true).mode(PRIVATE).create(path)?;
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let folder = rustix::fs::open(path, flags, Mode::empty())?;
-    let stat = rustix::fs::fstat(&folder)?;
+    close_to_others(&File::from(rustix::fs::open(path, flags, Mode::empty())?))
+}
+
+/// Closes a folder to others than its owner, who must be this user. Returns whether it was open to them.
+pub(crate) fn close_to_others(folder: &File) -> io::Result<bool> {
+    let stat = rustix::fs::fstat(folder)?;
     if stat.st_mode & OTHERS == 0 {
         return Ok(false);
     }
@@ -166,7 +170,7 @@ pub fn create_private_folder(path: &Path) -> io::Result<bool> {
         let what = "it belongs to another user, and others than its owner may use it";
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, what));
     }
-    rustix::fs::fchmod(&folder, Mode::from_raw_mode(PRIVATE))?;
+    rustix::fs::fchmod(folder, Mode::from_raw_mode(PRIVATE))?;
     Ok(true)
 }
 
