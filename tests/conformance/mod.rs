@@ -46,3 +46,4 @@ mod telephony;
 mod tls;
 mod token;
 mod trust;
+mod unenforced_hooks;

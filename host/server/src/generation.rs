@@ -48,6 +48,9 @@ pub struct Generation {
     pub stops: Arc<AtomicU64>,
     /// Bindings that could not be made ready: of the last good release alone.
     pub left_out: Vec<LeftOut>,
+    /// Hooks that are stopped because nothing enforces on them, and no accepted set in the folders
+    /// wants that.
+    pub unenforced: Vec<String>,
     /// Whether it comes from the host's own copy, because the release's folders hold nothing that
     /// may come into force.
     pub last_good: Arc<AtomicBool>,
@@ -74,8 +77,8 @@ pub struct Bindings {
 /// A plugin that was to bind on a hook and does not run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stopped {
-    /// The plugin's id.
-    pub plugin: String,
+    /// The plugin's id; `None` where the release in force names none.
+    pub plugin: Option<String>,
     /// Why it does not run.
     pub cause: Cause,
 }
@@ -128,7 +131,13 @@ impl Generation {
         manifests.min().unwrap_or(self.expires).min(self.expires)
     }
 
-    /// The same for other hooks: what is stopped in one is stopped in both.
+    /// Whether nothing of its set is missing on any hook.
+    pub fn is_whole(&self) -> bool {
+        self.left_out.is_empty() && self.unenforced.is_empty()
+    }
+
+    /// The same for other hooks: what is stopped in one is stopped in both. Hooks on which nothing enforces are to be
+    /// looked at anew.
     pub fn moved(&self, hooks: Vec<Bindings>) -> Self {
         Self {
             number: self.number,
@@ -142,6 +151,7 @@ impl Generation {
             hooks,
             stops: Arc::clone(&self.stops),
             left_out: self.left_out.clone(),
+            unenforced: Vec::new(),
             last_good: Arc::clone(&self.last_good),
         }
     }
@@ -253,10 +263,25 @@ impl Bindings {
     /// Notes that a plugin which was to bind here does not run.
     pub fn stop(&self, plugin: &str, cause: Cause) {
         // The first one is enough: nothing is decided here any more.
-        let _ = self.stopped.set(Stopped { plugin: plugin.to_owned(), cause });
+        let _ = self.stopped.set(Stopped { plugin: Some(plugin.to_owned()), cause });
     }
 
-    /// The plugin without whose word nothing is decided here.
+    /// Stops a hook on which nothing enforces. The bindings that these were made from are not affected.
+    pub fn stop_unenforced(&mut self) {
+        let stopped = Stopped { plugin: None, cause: Cause::PluginUnavailable };
+        self.stopped = Arc::new(OnceLock::from(stopped));
+    }
+
+    /// The same bindings, not stopped by [`Bindings::stop_unenforced`].
+    pub fn without_unenforced_stop(&self) -> Self {
+        let mut bindings = self.clone();
+        if self.stopped().is_some_and(|it| it.plugin.is_none()) {
+            bindings.stopped = Arc::default();
+        }
+        bindings
+    }
+
+    /// Why nothing is decided here, where that is so.
     pub fn stopped(&self) -> Option<&Stopped> {
         self.stopped.get()
     }

@@ -309,7 +309,7 @@ impl Failure {
 
     /// A plugin that was to bind does not run.
     fn stopped(stopped: &Stopped) -> Self {
-        Self { cause: stopped.cause, culprit: Some(stopped.plugin.clone()) }
+        Self { cause: stopped.cause, culprit: stopped.plugin.clone() }
     }
 
     /// A failure that is this plugin's.

@@ -59,7 +59,7 @@ impl Host {
         }
         self.standing.found(&found, &self.keeper().trusted(), self.trusted_now());
         // What had to be left out of the last good release may be had again.
-        let whole = |it: &&Arc<Generation>| it.set == set && it.left_out.is_empty();
+        let whole = |it: &&Arc<Generation>| it.set == set && it.is_whole();
         if let Some(current) = in_force.generation.as_ref().filter(whole) {
             self.recheck(&found, current);
             return Ok(None);

@@ -11,6 +11,7 @@ mod last_good;
 mod read;
 mod standing;
 mod strays;
+mod unenforced;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -45,6 +46,7 @@ pub use last_good::LastGood;
 pub use read::{FolderFacts, Reading};
 pub use standing::Standing;
 pub use strays::{MAX_CHECKED_BYTES, MAX_SCANNED_BYTES, Stray, Strays};
+pub use unenforced::{HookPlace, close_bound};
 
 /// Why a release was refused.
 #[derive(Debug, Error)]
@@ -428,7 +430,8 @@ impl Found {
             };
             let place = bound.iter_mut().zip(hooks).find(|(_, hook)| hook.name == source.hook);
             let Some((place, hook)) = place else {
-                // A hook that is not there gets no calls.
+                // Under another name the hook may still be there: see
+                // `Generation::stop_unenforced`.
                 leave_out(unworkable(source, "the configuration has no hook of this name"))?;
                 continue;
             };
@@ -501,6 +504,7 @@ impl Found {
             hooks: bound,
             stops: Arc::default(),
             left_out,
+            unenforced: Vec::new(),
             last_good: Arc::new(AtomicBool::new(demand == Demand::LastGood)),
             release,
         })

@@ -19,7 +19,7 @@ use crate::frontend::Frontend;
 use crate::generation::{Bindings, Generation};
 use crate::host::{Hook, Host, NotInForce};
 use crate::in_force::InForce;
-use crate::release::{Demand, Found, ReleaseError};
+use crate::release::{Demand, Found, HookPlace, ReleaseError, set_in};
 use crate::sockets::bind_admin;
 
 /// Why a changed configuration is not in force.
@@ -137,6 +137,7 @@ pub fn reload(
                 tracing::warn!(generation = number, "{warning}");
             }
             host.in_force.store(Arc::new(put(Some(Arc::new(*generation)))));
+            host.note_unenforced();
         }
         Next::Nothing => {
             host.record(entry)?;
@@ -207,11 +208,21 @@ fn generation(
         return Ok(Next::Nothing);
     };
     // Bindings that were left out of the last good release may be had with these hooks.
-    let whole = current.left_out.is_empty();
+    let whole = current.is_whole();
     let moved = move_to(current, before, config);
-    if whole && moved.is_ok() {
+    // A hook on which nothing enforces is open only where the set in the folders is the one in force: another one, which
+    // may be refused, could be about to bind it.
+    let open = current.unenforced_places(before.hooks.iter().map(|hook| &hook.config));
+    let opens = moved.as_ref().is_ok_and(|moved| !opens_nothing(moved, config, &open));
+    if whole && moved.is_ok() && (!opens || is_in_folders(host, current, config)) {
         return or_moved(moved);
     }
+    let stopped = |moved: Result<Generation, String>| {
+        or_moved(moved.map(|mut moved| {
+            moved.stop_unenforced(&config.hooks, &open);
+            moved
+        }))
+    };
     // A release that is to come with these hooks: both come into force, or neither.
     let found = host.read_release(&config.release, || wanted(&config.release, None)).ok();
     let found = found.filter(|found| !whole || found.set_digest() != current.set);
@@ -227,10 +238,22 @@ fn generation(
         Some(Err(ReleaseError::Overtaken)) => Err(NotInForce::Overtaken.into()),
         Some(Err(error)) => {
             tracing::warn!(code = error.code(), %error, hint = error.hint(), "the release that came with the configuration is refused");
-            or_moved(moved)
+            stopped(moved)
         }
-        None => or_moved(moved),
+        None => stopped(moved),
     }
+}
+
+/// Whether nothing enforces only on hooks that are open already.
+fn opens_nothing(moved: &Generation, config: &Config, open: &[HookPlace]) -> bool {
+    moved.unenforced_places(&config.hooks).iter().all(|place| open.contains(place))
+}
+
+/// Whether the folders hold the set in force, and it was accepted from there.
+fn is_in_folders(host: &Host, current: &Generation, config: &Config) -> bool {
+    let paths = config.release.clone();
+    let there = host.files.release.run(POLL_LIMIT, move || set_in(&paths)).flatten();
+    !current.is_last_good() && there == Some(current.set)
 }
 
 fn or_moved(moved: Result<Generation, String>) -> Result<Next, NotReloaded> {
@@ -252,7 +275,7 @@ fn move_to(current: &Generation, before: &InForce, config: &Config) -> Result<Ge
         let place =
             places.find(|(it, _)| it.name == hook.config.name && it.kind == hook.config.kind);
         let Some((_, place)) = place else { return Err(hook.config.name.clone()) };
-        *place = bindings.clone();
+        *place = bindings.without_unenforced_stop();
     }
     // Bindings of the last good release on a hook that was missing until now: nothing is decided
     // there without it.

@@ -140,6 +140,16 @@ impl Readiness {
             let what = format!("the break-glass folder holds {more} documents more than are read");
             warning("break-glass-overfull", what, "remove what is no document of yours");
         }
+        let [roots, documents] = host.late_trust.overlooked();
+        if roots > 0 {
+            let what = format!("the folder of trust roots holds {roots} files more than are read");
+            warning("trust-roots-overfull", what, "remove what is no trust root of yours");
+        }
+        if documents > 0 {
+            let what =
+                format!("the folder of time documents holds {documents} files more than are read");
+            warning("time-documents-overfull", what, "remove what is no document of yours");
+        }
         if let (Some(code), Some(generation)) =
             (host.obstacles.refused_release(), &in_force.generation)
         {
@@ -191,10 +201,12 @@ impl Readiness {
             revoked.filter_map(|(hook, bindings)| Some((hook, bindings.stopped()?)))
         {
             // One that could not be made ready is named below, with the reason.
-            if stopped.cause == Cause::PluginRevoked {
+            if stopped.cause == Cause::PluginRevoked
+                && let Some(plugin) = &stopped.plugin
+            {
                 let what = format!(
-                    "hook `{}` decides nothing: `{}`, which binds there, is revoked",
-                    hook.name, stopped.plugin
+                    "hook `{}` decides nothing: `{plugin}`, which binds there, is revoked",
+                    hook.name
                 );
                 warning("plugin-revoked", what, "sign a release set without it");
             }
@@ -297,6 +309,14 @@ fn last_good(
             what,
             "see the host's log, and publish a release that binds what there is",
         );
+    }
+    for hook in &generation.unenforced {
+        let what = format!(
+            "hook `{hook}` gives its safe answer: release {number} has no enforcing binding for it, and the release \
+             folders hold no accepted release that leaves the hook open"
+        );
+        let hint = "publish a release that binds a plugin to the hook, or give the hook its former name and path";
+        warning("hook-unenforced", what, hint);
     }
     if let Some(altered) = host.obstacles.altered_release() {
         let what = format!(

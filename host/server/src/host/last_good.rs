@@ -12,10 +12,13 @@ use portcullis_model::Digest;
 use portcullis_trust::ReleaseSet;
 
 use super::Host;
-use crate::file_worker::START_LIMIT;
+use crate::file_worker::{POLL_LIMIT, START_LIMIT};
 use crate::generation::Generation;
 use crate::obstacles::Altered;
-use crate::release::{Demand, Found, ReleaseError, Trusted, altered_entry};
+use crate::release::{
+    Demand, Found, HookPlace, ReleaseError, Trusted, altered_entry, close_bound, set_bytes,
+    set_digest,
+};
 
 impl Host {
     /// Copies a release that is about to come into force, or is in force. What keeps it from being
@@ -93,7 +96,8 @@ impl Host {
         };
         let config = self.in_force.load().config.clone();
         match self.ready(&found, &config.hooks, Demand::LastGood, wanted) {
-            Ok(generation) => {
+            Ok(mut generation) => {
+                generation.stop_unenforced(&config.hooks, &self.may_stay_open(generation.set));
                 tracing::warn!(
                     event = "release.last_good",
                     generation = generation.number,
@@ -126,6 +130,37 @@ impl Host {
         }
     }
 
+    /// The hooks on which nothing need enforce under the copy of this set: those on which nothing enforced when it was
+    /// in force from the folders, and to which no other signed set that lies there binds anything.
+    fn may_stay_open(&self, set: Digest) -> Vec<HookPlace> {
+        let mut open = self.last_good.unenforced(set);
+        let paths = self.in_force.load().config.release.clone();
+        let there = self.files.release.run(POLL_LIMIT, move || set_bytes(&paths)).flatten();
+        if let Some(other) = there.filter(|other| set_digest(other) != Some(set)) {
+            close_bound(&mut open, &self.root.load(), &other);
+        }
+        open
+    }
+
+    /// Keeps with the copy of the release in force on which hooks nothing enforces, for a start from that copy. Under a
+    /// release that came from the copy itself, what was kept stays.
+    pub(crate) fn note_unenforced(&self) {
+        let in_force = self.in_force.load_full();
+        let Some(generation) = in_force.generation.as_ref().filter(|it| !it.is_last_good()) else {
+            return;
+        };
+        let hooks = generation.unenforced_places(in_force.hooks.iter().map(|hook| &hook.config));
+        if let Err(error) = self.last_good.note_unenforced(generation.set, hooks) {
+            tracing::warn!(
+                event = "release.not_kept",
+                set = %generation.set,
+                %error,
+                "hooks that no plugin binds would give their safe answer after a start from the host's own copy; see to \
+                 the disk that holds trust.state"
+            );
+        }
+    }
+
     /// Verifies what lies in the folders although its set is the one in force. What is wrong with
     /// it is said at once, because the next start would meet it.
     pub(crate) fn recheck(&self, found: &Found, generation: &Generation) {
@@ -148,6 +183,7 @@ impl Host {
                     self.keep_release(found, &release);
                     self.kept(generation.set);
                 }
+                self.note_unenforced();
             }
             Err(error) => {
                 let altered = Altered { code: error.code(), sentence: error.to_string() };

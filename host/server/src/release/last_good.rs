@@ -3,30 +3,35 @@
 //! Invariant: a copy is complete and durable before its release is recorded as active, and an older one is removed
 //! only afterwards, so that a crash at any point leaves the copy of the release that the log names as active. An index
 //! names each file; it is authenticated with the key of the host's memory, and every file is found by the digest that
-//! a signed document demands. The copy gives a release no right of its own: it is verified like a release folder,
+//! a signed document demands. No link below the host's own folder is followed where a file is written or removed. The
+//! copy gives a release no right of its own: it is verified like a release folder,
 //! and only the set that was active last may start again. Nothing here decides when that happens.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use portcullis_files::{
-    MAX_ENTRIES, free_bytes, list_bounded, read_bounded, remove_temporary_files, write_atomic,
+    HeldFolder, MAX_ENTRIES, free_bytes, list_bounded, read_bounded, remove_temporary_files,
+    write_atomic,
 };
 use portcullis_model::Digest;
 use portcullis_trust::ReleaseSet;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::{Found, Reading, ReleaseError};
+use super::{Found, HookPlace, Reading, ReleaseError};
 use crate::config::ReleasePaths;
 use crate::digest::sha256;
 use crate::memory::Seal;
 
 /// The copies in the host's own folder.
 pub struct LastGood {
+    state: PathBuf,
+    /// The host's own folder, where it is held open.
+    home: Option<Arc<HeldFolder>>,
     folder: PathBuf,
     seal: Seal,
 }
@@ -70,12 +75,40 @@ struct Index {
     version: u64,
     /// File, below the folder of copies → its size in bytes.
     files: BTreeMap<String, u64>,
+    /// The hooks on which nothing enforced when the set was in force from the folders.
+    #[serde(default)]
+    unenforced: Vec<HookPlace>,
+}
+
+/// The folders of the copy, held open: nothing is written or removed anywhere else.
+struct Folders {
+    copies: HeldFolder,
+    plugins: HeldFolder,
+    settings: HeldFolder,
+}
+
+impl Folders {
+    /// The place of a file that an index names.
+    fn place(&self, name: &str) -> PathBuf {
+        match name.split_once('/') {
+            Some((PLUGINS, name)) => self.plugins.at(name),
+            Some((_, name)) => self.settings.at(name),
+            None => self.copies.at(name),
+        }
+    }
 }
 
 impl LastGood {
     /// The copies in the host's own folder `state`. Reads and writes nothing yet.
     pub fn new(state: &Path, seal: Seal) -> Self {
-        Self { folder: state.join(FOLDER), seal }
+        Self { state: state.to_owned(), home: None, folder: state.join(FOLDER), seal }
+    }
+
+    /// Writes in the folder that is held open, whatever its path names.
+    #[must_use]
+    pub fn within(mut self, home: Option<&Arc<HeldFolder>>) -> Self {
+        self.home = home.cloned();
+        self
     }
 
     /// Returns whether there is a copy of this set, by its index and the sizes of its files.
@@ -114,12 +147,12 @@ impl LastGood {
         if bytes > MAX_KEPT_BYTES {
             return Err(NotKept::TooLarge { bytes });
         }
-        for folder in [self.folder.clone(), self.path(PLUGINS), self.path(SETTINGS)] {
-            make_folder(&folder).map_err(|why| NotKept::Disk { path: folder, why })?;
-        }
+        let folders = self.folders()?;
         let is_there = |(name, bytes): &(&String, &&[u8])| {
-            let there = read_bounded(&self.folder.join(name), bytes.len() as u64);
-            there.is_ok_and(|there| there == **bytes)
+            let place = folders.place(name);
+            // A link is replaced, wherever it leads.
+            fs::symlink_metadata(&place).is_ok_and(|facts| facts.is_file())
+                && read_bounded(&place, bytes.len() as u64).is_ok_and(|there| there == **bytes)
         };
         let missing: Vec<_> = files.iter().filter(|file| !is_there(file)).collect();
         let bytes = missing.iter().map(|(_, bytes)| bytes.len() as u64).sum::<u64>();
@@ -129,14 +162,14 @@ impl LastGood {
         }
         let mut begun = Vec::new();
         let written = missing.iter().try_for_each(|(name, bytes)| {
-            let path = self.folder.join(name);
+            let place = folders.place(name);
             // A file of that name belongs to an earlier copy, and stays.
-            if fs::symlink_metadata(&path).is_err() {
-                begun.push(path.clone());
+            if fs::symlink_metadata(&place).is_err() {
+                begun.push(place.clone());
             }
-            write(&path, bytes)
+            self.write(&place, name, bytes)
         });
-        let written = written.and_then(|()| self.write_index(&files, set, release.version));
+        let written = written.and_then(|()| self.complete(&files, set, release.version));
         if written.is_err() {
             begun.iter().for_each(|path| drop(fs::remove_file(path)));
         }
@@ -144,17 +177,61 @@ impl LastGood {
     }
 
     /// Writes the index of a copy, which makes it one.
-    fn write_index(
+    fn complete(
         &self,
         files: &BTreeMap<String, &[u8]>,
         set: Digest,
         version: u64,
     ) -> Result<(), NotKept> {
         let sizes = files.iter().map(|(name, bytes)| (name.clone(), bytes.len() as u64)).collect();
-        let index = Index { kind: KIND.to_owned(), set, version, files: sizes };
-        let path = self.folder.join(index_name(set));
-        let text = self.seal.close(&index);
-        write(&path, &text.map_err(|why| NotKept::Disk { path: path.clone(), why })?)
+        let (kind, unenforced) = (KIND.to_owned(), self.unenforced(set));
+        self.write_index(&Index { kind, set, version, files: sizes, unenforced })
+    }
+
+    /// The hooks on which nothing enforced when this set was in force from the folders, as far as that is known.
+    pub fn unenforced(&self, set: Digest) -> Vec<HookPlace> {
+        self.index(set).map(|index| index.unenforced).unwrap_or_default()
+    }
+
+    /// Notes with the copy of this set, if there is one, on which hooks nothing enforces.
+    ///
+    /// # Errors
+    /// The disk refuses; what was noted before is there.
+    pub fn note_unenforced(&self, set: Digest, hooks: Vec<HookPlace>) -> Result<(), NotKept> {
+        match self.index(set) {
+            Ok(index) if index.unenforced != hooks => {
+                self.write_index(&Index { unenforced: hooks, ..index })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn write_index(&self, index: &Index) -> Result<(), NotKept> {
+        let name = index_name(index.set);
+        let text = self.seal.close(index).map_err(|why| self.not_kept(&name, why))?;
+        self.write(&self.folders()?.place(&name), &name, &text)
+    }
+
+    fn write(&self, place: &Path, name: &str, bytes: &[u8]) -> Result<(), NotKept> {
+        // A link in the file's place is replaced, not followed.
+        write_atomic(place, bytes, FILE_MODE).map_err(|why| self.not_kept(name, why))
+    }
+
+    fn not_kept(&self, name: &str, why: io::Error) -> NotKept {
+        NotKept::Disk { path: self.folder.join(name), why }
+    }
+
+    /// The folders of the copy, made where they are missing.
+    fn folders(&self) -> Result<Folders, NotKept> {
+        let failed = |name: &'static str| move |why| self.not_kept(name, why);
+        let state = match &self.home {
+            Some(home) => Arc::clone(home),
+            None => Arc::new(HeldFolder::open(&self.state).map_err(failed(""))?),
+        };
+        let copies = state.private_below(FOLDER).map_err(failed(""))?;
+        let plugins = copies.private_below(PLUGINS).map_err(failed(PLUGINS))?;
+        let settings = copies.private_below(SETTINGS).map_err(failed(SETTINGS))?;
+        Ok(Folders { copies, plugins, settings })
     }
 
     /// Reads the copy of this set.
@@ -182,15 +259,15 @@ impl LastGood {
     pub fn prune(&self, set: Digest) -> io::Result<()> {
         // A copy that cannot be read is replaced by the next one that is kept, never removed beforehand.
         let Ok(index) = self.index(set) else { return Ok(()) };
-        let mut needed: BTreeSet<PathBuf> =
-            index.files.keys().map(|name| self.folder.join(name)).collect();
-        needed.insert(self.folder.join(index_name(set)));
-        for folder in [self.folder.clone(), self.path(PLUGINS), self.path(SETTINGS)] {
-            remove_temporary_files(&folder)?;
-            for name in list_bounded(&folder, &[".json", ".wasm", ".index"], MAX_ENTRIES)?.names {
-                let path = folder.join(name);
-                if !needed.contains(&path) {
-                    fs::remove_file(path)?;
+        let Folders { copies, plugins, settings } = self.folders().map_err(io::Error::other)?;
+        let mut needed: BTreeSet<PathBuf> = index.files.keys().map(PathBuf::from).collect();
+        needed.insert(index_name(set).into());
+        for (folder, below) in [(&copies, ""), (&plugins, PLUGINS), (&settings, SETTINGS)] {
+            let place = folder.at("");
+            remove_temporary_files(&place)?;
+            for name in list_bounded(&place, &[".json", ".wasm", ".index"], MAX_ENTRIES)?.names {
+                if !needed.contains(&Path::new(below).join(&name)) {
+                    fs::remove_file(place.join(name))?;
                 }
             }
         }
@@ -218,14 +295,6 @@ impl LastGood {
     fn path(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }
-}
-
-fn write(path: &Path, bytes: &[u8]) -> Result<(), NotKept> {
-    write_atomic(path, bytes, FILE_MODE).map_err(|why| NotKept::Disk { path: path.to_owned(), why })
-}
-
-fn make_folder(path: &Path) -> io::Result<()> {
-    fs::DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(path)
 }
 
 fn set_name(set: Digest) -> String {
@@ -257,7 +326,6 @@ const MIN_FREE_BYTES: u64 = 1 << 30;
 const MAX_INDEX_BYTES: u64 = 1 << 20;
 /// Settings name people.
 const FILE_MODE: u32 = 0o600;
-const FOLDER_MODE: u32 = 0o700;
 
 #[cfg(test)]
 mod tests {

@@ -1,0 +1,75 @@
+//! Links that somebody planted in the host's own folders: they decide neither what is written nor what is removed.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use portcullis_tests::{Binding, CONFLICT, House, SignIn, duties};
+
+/// The files of a folder that is somebody else's, which look like those of a copy.
+const PRECIOUS: [&str; 4] =
+    ["precious.json", "plugins/precious.wasm", "plugins/other.json", "settings/own.json"];
+
+fn victim(house: &House, name: &str) {
+    for file in PRECIOUS {
+        let path = house.path(name).join(file);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, "precious").unwrap();
+    }
+}
+
+fn files(folder: &Path) -> usize {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries.map(|path| if path.is_dir() { files(&path) } else { 1 }).sum()
+}
+
+#[test]
+fn links_in_the_state_folder_lead_to_no_foreign_file() {
+    for (what, link) in [
+        ("the folder of the copy", "trust-state/last-good"),
+        ("its folder of plugins", "trust-state/last-good/plugins"),
+        ("its folder of settings", "trust-state/last-good/settings"),
+        ("a file of the copy", "trust-state/last-good/plugins/file"),
+    ] {
+        for served in [false, true] {
+            let mut house = House::build(&[Binding::new("token", "sod", duties())]);
+            victim(&house, "victim");
+            if served {
+                house.serve().stop();
+            }
+            let path = house.path(link);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            if path.is_dir() {
+                fs::remove_dir_all(&path).unwrap();
+            }
+            if what == "a file of the copy" {
+                // Every component of the copy is a link to a file with the same content.
+                for entry in fs::read_dir(path.parent().unwrap()).unwrap() {
+                    let component = entry.unwrap().path();
+                    let own = house.path("victim").join(component.file_name().unwrap());
+                    fs::rename(&component, &own).unwrap();
+                    symlink(&own, &component).unwrap();
+                }
+            } else {
+                symlink(house.path("victim"), &path).unwrap();
+            }
+            let before = files(&house.path("victim"));
+            let host = house.serve();
+            house.release(&[Binding::new("token", "sod", duties())]);
+            host.look(&["release active generation=2"]);
+            host.stop();
+            assert_eq!(files(&house.path("victim")), before, "{what}, served: {served}");
+            for file in PRECIOUS {
+                assert_eq!(house.read(&format!("victim/{file}")), "precious", "{what}: {file}");
+            }
+            // The copy is in the host's own folder, whole.
+            fs::remove_dir_all(house.path("release")).unwrap();
+            fs::remove_dir_all(house.path("victim")).unwrap();
+            let host = house.serve();
+            assert!(host.log().contains("release active generation=2"), "{what}:\n{}", host.log());
+            assert!(host.sign_in(&SignIn::with_groups(&CONFLICT)).stops_a_token(), "{what}");
+            assert!(!host.sign_in(&SignIn::with_groups(&["ward-reader"])).stops_a_token());
+            host.stop();
+        }
+    }
+}
