@@ -58,8 +58,26 @@ pub struct Newest {
     pub files: Vec<(OsString, Option<Stamp>)>,
     /// How many further names of the kind there are.
     pub older: u64,
+    /// How many entries the caller does not want, hidden ones among them.
+    pub ignored: u64,
     /// Whether the folder has more entries than were looked at: newer files may be among them.
     pub overfull: bool,
+}
+
+impl Newest {
+    /// How many files were passed over, as far as that is known.
+    #[must_use]
+    pub fn passed_over(&self) -> u64 {
+        self.older.saturating_add(u64::from(self.overfull))
+    }
+
+    /// The names that were kept, in the order of their bytes.
+    #[must_use]
+    pub fn in_order(self) -> Vec<(OsString, Option<Stamp>)> {
+        let mut files = self.files;
+        files.sort_unstable_by(|(one, _), (two, _)| one.cmp(two));
+        files
+    }
 }
 
 /// Lists the newest `max_names` files of a folder whose names end in one of `suffixes` and do not begin
@@ -84,6 +102,7 @@ pub fn list_newest(
         }
         let name = entry?.file_name();
         if !is_wanted(name.as_bytes(), suffixes) {
+            newest.ignored = newest.ignored.saturating_add(1);
             continue;
         }
         let stamp = Stamp::of(&folder.join(&name));
@@ -128,6 +147,7 @@ mod tests {
         assert_eq!(list_bounded(folder.path(), &[], 9).unwrap().names.len(), 4);
         assert!(list_bounded(&folder.path().join("gone"), &[], 9).is_err());
     }
+
     #[test]
     fn the_newest_files_are_listed_in_whatever_order_the_folder_has_them() {
         let folder = tempfile::tempdir().unwrap();
@@ -139,6 +159,8 @@ mod tests {
         fs::write(path(".hidden.open"), "").unwrap();
         let all = list_newest(folder.path(), &[".open"], 99, 99).unwrap();
         assert_eq!((all.files.len(), all.older, all.overfull), (50, 0, false));
+        assert_eq!((all.ignored, all.passed_over()), (2, 0));
+        assert!(all.clone().in_order().is_sorted_by(|(one, _), (two, _)| one < two));
         // A file in the middle of the names becomes the newest: until the file system's clock has moved on.
         let before = all.files[0].1.unwrap().changed();
         let changed = || Stamp::of(&path("20.open")).unwrap().changed();

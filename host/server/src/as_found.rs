@@ -8,7 +8,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use portcullis_files::{Stamp, list_bounded};
+use portcullis_files::{MAX_ENTRIES, Stamp, list_bounded, list_newest};
 use portcullis_model::Digest;
 
 use crate::config::{Config, ReleasePaths};
@@ -103,7 +103,10 @@ impl ReleasePoll {
 
 /// Returns a digest that changes when somebody touches the folder of arriving trust roots.
 pub fn roots(folder: &Path) -> Digest {
-    list(&[folder], &[".json"])
+    // As they are read: the newest where there are too many.
+    let newest = list_newest(folder, &[".json"], MAX_FILES, MAX_ENTRIES).unwrap_or_default();
+    let lines = newest.in_order().into_iter().map(|(name, stamp)| format!("{name:?}|{stamp:?}\n"));
+    sha256(lines.collect::<String>().as_bytes())
 }
 
 /// What changes when somebody touches a file. One that another was renamed over is another file, whatever its size and times.

@@ -8,8 +8,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use portcullis_files::{create_private_folder, read_bounded};
-use portcullis_trust::{Envelope, History, Refusal, RootMark, TrustRoot, verify_pinned_root};
+use portcullis_files::{HeldFolder, read_bounded};
+use portcullis_trust::{
+    Envelope, History, Refusal, RefusalCode, RootMark, TrustRoot, verify_pinned_root,
+};
 
 use crate::config::Trust;
 use crate::error::StartError;
@@ -45,8 +47,8 @@ pub struct Arrived {
     candidates: Vec<Candidate>,
     /// The first file that should be a trust root and does not read as one.
     malformed: Option<Stopped>,
-    /// Whether the folder holds more than was read.
-    pub overfull: bool,
+    /// How many files the folder holds beside those that were read and held.
+    pub overlooked: u64,
 }
 
 /// A file that should have been the next root, and why it is not.
@@ -98,7 +100,13 @@ impl Roots {
         }
         candidates.push(pinned);
         let stopped = roots.walk(&mut candidates).or_else(|| arrived.malformed.clone());
-        roots.agrees(pin, history.root, stopped.as_ref()).map_err(refused)?;
+        let agrees = roots.agrees(pin, history.root, stopped.as_ref());
+        agrees.map_err(|refusal| match refusal.kind() {
+            RefusalCode::RootLost => {
+                StartError::RootLost { path: file.clone(), refusal: Box::new(refusal) }
+            }
+            _ => refused(refusal),
+        })?;
         Ok((roots, stopped))
     }
 
@@ -136,13 +144,14 @@ impl Roots {
     ///
     /// # Errors
     /// The disk refuses; what was not kept is kept by the next call.
-    pub fn keep(&mut self, trust: &Trust) -> std::io::Result<()> {
-        let folder = kept_folder(trust);
-        create_private_folder(&folder)?;
+    pub fn keep(&mut self, state: &HeldFolder) -> std::io::Result<()> {
+        let folder = state.private_below(KEPT)?;
         for (version, accepted) in &mut self.accepted {
             if !accepted.kept {
-                let path = folder.join(format!("{version:06}.json"));
-                if read(&path).ok().as_ref() != Some(&accepted.envelope) {
+                let path = folder.at(format!("{version:06}.json"));
+                // A link is replaced, wherever it leads.
+                let is_file = path.symlink_metadata().is_ok_and(|facts| facts.is_file());
+                if !is_file || read(&path).ok().as_ref() != Some(&accepted.envelope) {
                     crate::memory::replace(&path, &accepted.envelope)?;
                 }
                 accepted.kept = true;
@@ -237,15 +246,15 @@ impl Arrived {
     /// Reads a folder: everything that claims to be a trust root later than this one. The lowest
     /// versions come first where there is more than can be held, and of these the smallest files.
     pub fn read(folder: &Path, newest: u64) -> Self {
-        let found = Folder::read(folder, &[".json"]).unwrap_or_default();
-        let mut arrived = Self { overfull: found.overfull, ..Self::default() };
+        let found = Folder::read_newest(folder, &[".json"]).unwrap_or_default();
+        let mut arrived = Self { overlooked: found.overlooked, ..Self::default() };
         let mut files = found.files;
         files.sort_by_key(|file| file.stamp.size());
         let mut left_to_read = MAX_READ_BYTES;
         for file in files {
             let size = file.stamp.size();
             let Some(left) = left_to_read.checked_sub(size) else {
-                arrived.overfull = true;
+                arrived.overlooked = arrived.overlooked.saturating_add(1);
                 break;
             };
             left_to_read = left;
@@ -279,13 +288,14 @@ impl Arrived {
         self.candidates.sort_by_key(|candidate| (candidate.root.version, candidate.envelope.len()));
         while bytes(&self.candidates) > MAX_HELD_BYTES {
             self.candidates.pop();
-            self.overfull = true;
+            self.overlooked = self.overlooked.saturating_add(1);
         }
     }
 }
 
-fn kept_folder(trust: &Trust) -> PathBuf {
-    trust.state.join("roots")
+/// Where accepted roots are kept.
+pub fn kept_folder(trust: &Trust) -> PathBuf {
+    trust.state.join(KEPT)
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, String> {
@@ -296,6 +306,8 @@ fn start(path: &Path, why: String, hint: Option<String>) -> StartError {
     StartError::File { what: "trust root", path: path.to_owned(), why, hint }
 }
 
+/// The folder of accepted roots, in the host's own.
+const KEPT: &str = "roots";
 /// The most bytes of one folder that are read: thousands of trust roots.
 const MAX_READ_BYTES: u64 = 256 << 20;
 /// The most bytes of arriving trust roots that are held.

@@ -76,7 +76,7 @@ impl GlassFolder {
 
     fn look_now(&mut self, folder: &Path, open: &[String]) -> Looked {
         let newest = list_newest(folder, &[OPEN], MAX_DOCUMENTS, MAX_ENTRIES).unwrap_or_default();
-        let overlooked = newest.older.saturating_add(u64::from(newest.overfull));
+        let overlooked = newest.passed_over();
         let mut known = HashMap::new();
         let mut looked = Looked { overlooked, ..Looked::default() };
         for (name, stamp) in newest.files {

@@ -4,7 +4,7 @@
 //! that does not answer in time holds up nobody, and is read in the end.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use portcullis_audit::Entry;
 use portcullis_model::json::quote;
@@ -26,12 +26,34 @@ pub struct LateTrust {
     /// Of signed documents about the time.
     pub(crate) time_documents: LateRead<Documents>,
     heeded: AtomicBool,
+    /// Files of the folder of trust roots that the last look passed over, because there are too many.
+    roots_overlooked: AtomicU64,
+    /// The same of the folder of documents about the time.
+    pub(crate) time_documents_overlooked: AtomicU64,
 }
 
 impl LateTrust {
     /// Whether both folders were read as they were at the last look.
     pub fn is_heeded(&self) -> bool {
         self.heeded.load(Ordering::Acquire)
+    }
+
+    /// How many files of the folder of trust roots, and of that of documents about the time, are not read.
+    pub fn overlooked(&self) -> [u64; 2] {
+        [&self.roots_overlooked, &self.time_documents_overlooked]
+            .map(|count| count.load(Ordering::Acquire))
+    }
+
+    /// Notes how many files of a folder were not read; tells of it when that begins.
+    pub(crate) fn overlook(&self, before: &AtomicU64, folder: &str, overlooked: u64) {
+        if before.swap(overlooked, Ordering::AcqRel) == 0 && overlooked > 0 {
+            tracing::error!(
+                event = "trust.folder-overfull",
+                folder,
+                overlooked,
+                "a folder of trust documents holds more files than are read: the newest are read"
+            );
+        }
     }
 }
 
@@ -42,6 +64,8 @@ impl Default for LateTrust {
             set: LateRead::default(),
             time_documents: LateRead::default(),
             heeded: AtomicBool::new(true),
+            roots_overlooked: AtomicU64::new(0),
+            time_documents_overlooked: AtomicU64::new(0),
         }
     }
 }
@@ -60,8 +84,11 @@ impl Host {
         let read_set = move || set_bytes(&paths);
         let set = late.set.look(&files.release, POLL_LIMIT, folders.release, read_set);
         late.heeded.store(roots.is_whole && set.is_whole, Ordering::Release);
+        if let Some(arrived) = &roots.value {
+            late.overlook(&late.roots_overlooked, "trust.roots", arrived.overlooked);
+        }
         let mut keeper = self.keeper();
-        let (_, refused) = keeper.follow(&config, roots.value.unwrap_or_default(), &self.log);
+        let (_, refused) = keeper.follow(roots.value.unwrap_or_default(), &self.log);
         self.root.store(Arc::clone(keeper.root()));
         let new = keeper.revocations(set.value.flatten().as_deref());
         self.stop_revoked(&keeper);
@@ -84,7 +111,7 @@ impl Host {
     /// Brings the keeper's files up to the log, and tries again what could not be written or recorded.
     pub fn refresh_keeper(&self) {
         let mut keeper = self.keeper();
-        keeper.keep_roots(&self.in_force.load().config);
+        keeper.keep_roots();
         keeper.refresh(&self.log, || self.glass.take_spent());
     }
 

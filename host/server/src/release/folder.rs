@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use portcullis_files::{Stamp, list_bounded, open_regular, read_bounded};
+use portcullis_files::{MAX_ENTRIES, Stamp, list_bounded, list_newest, open_regular, read_bounded};
 use portcullis_model::Digest;
 use portcullis_trust::Envelope;
 use sha2::{Digest as _, Sha256};
@@ -27,8 +27,8 @@ pub struct Folder {
     pub unreadable: Vec<(PathBuf, String)>,
     /// Entries whose names end otherwise or begin with a dot.
     pub ignored: u64,
-    /// Whether the folder has more files than are listed.
-    pub overfull: bool,
+    /// How many files the folder has beside those that are listed, as far as that is known.
+    pub overlooked: u64,
 }
 
 /// One file.
@@ -63,16 +63,34 @@ pub struct Budget {
 }
 
 impl Folder {
-    /// Lists a folder: the visible files whose names end in one of `suffixes`.
+    /// Lists a folder: the visible files whose names end in one of `suffixes`. Where there are too many it is any of
+    /// them: of files that belong together none is more needed than another.
     ///
     /// # Errors
     /// The folder is not readable.
     pub fn read(folder: &Path, suffixes: &[&str]) -> std::io::Result<Self> {
         let listing = list_bounded(folder, suffixes, MAX_FILES)?;
-        let mut found =
-            Self { ignored: listing.ignored, overfull: listing.overfull, ..Self::default() };
-        for path in listing.names.iter().map(|name| folder.join(name)) {
-            match Stamp::of(&path) {
+        let (ignored, overlooked) = (listing.ignored, u64::from(listing.overfull));
+        let paths = listing.names.iter().map(|name| folder.join(name));
+        let files = paths.map(|path| (Stamp::of(&path), path));
+        Ok(Self { ignored, overlooked, ..Self::of(files) })
+    }
+
+    /// The same, with the newest files where there are too many: for documents of which the last one counts.
+    ///
+    /// # Errors
+    /// The folder is not readable.
+    pub fn read_newest(folder: &Path, suffixes: &[&str]) -> std::io::Result<Self> {
+        let newest = list_newest(folder, suffixes, MAX_FILES, MAX_ENTRIES)?;
+        let (ignored, overlooked) = (newest.ignored, newest.passed_over());
+        let files = newest.in_order().into_iter().map(|(name, stamp)| (stamp, folder.join(name)));
+        Ok(Self { ignored, overlooked, ..Self::of(files) })
+    }
+
+    fn of(files: impl Iterator<Item = (Option<Stamp>, PathBuf)>) -> Self {
+        let mut found = Self::default();
+        for (stamp, path) in files {
+            match stamp {
                 Some(stamp) if stamp.is_regular() && stamp.size() <= LARGEST_FILE => {
                     found.files.push(FolderFile { path, stamp });
                 }
@@ -87,7 +105,7 @@ impl Folder {
                 }
             }
         }
-        Ok(found)
+        found
     }
 }
 
@@ -254,7 +272,7 @@ mod tests {
             ["dangling.wasm", "folder.wasm", "huge.wasm", "zero.wasm"]
         );
         assert_eq!(found.ignored, 2);
-        assert!(!found.overfull);
+        assert_eq!(found.overlooked, 0);
     }
 
     #[test]

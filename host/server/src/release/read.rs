@@ -80,7 +80,7 @@ impl Found {
             facts: FolderFacts {
                 ignored: plugins.ignored.saturating_add(settings.ignored),
                 unexamined: 0,
-                overfull: plugins.overfull || settings.overfull,
+                overfull: plugins.overlooked > 0 || settings.overlooked > 0,
             },
             progress: None,
             set,

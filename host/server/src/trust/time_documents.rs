@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use portcullis_audit::{Entry, Pending};
-use portcullis_files::{list_bounded, read_bounded};
+use portcullis_files::{MAX_ENTRIES, list_newest, read_bounded};
 use portcullis_model::json::quote;
 use portcullis_trust::{
     ClockConfirmation, Envelope, History, Refusal, TimeDocuments, TimeReset, sha256, time,
@@ -32,7 +32,12 @@ pub struct AppliedDocuments {
 }
 
 /// What lies in the folder: files, and their bytes or why they cannot be read.
-pub type Documents = Vec<(PathBuf, Result<Vec<u8>, String>)>;
+#[derive(Default)]
+pub struct Documents {
+    documents: Vec<(PathBuf, Result<Vec<u8>, String>)>,
+    /// Files that were not read: there are too many.
+    overlooked: u64,
+}
 
 /// A document that was refused.
 pub struct RefusedDocument {
@@ -53,9 +58,11 @@ impl Host {
         let mut applied = AppliedDocuments::default();
         // Read on a thread that may hang: what is late is taken up by a later poll.
         let worker = &self.files.time_documents;
-        let late = &self.late_trust.time_documents;
-        let documents = late.look(worker, POLL_LIMIT, None, move || read(&folder));
-        for (path, content) in documents.value.unwrap_or_default() {
+        let late = &self.late_trust;
+        let documents = late.time_documents.look(worker, POLL_LIMIT, None, move || read(&folder));
+        let Some(found) = documents.value else { return applied };
+        late.overlook(&late.time_documents_overlooked, "trust.time_documents", found.overlooked);
+        for (path, content) in found.documents {
             let used = content
                 .map_err(|why| RefusedDocument::unreadable(&why))
                 .and_then(|envelope| self.apply_time_document(&envelope));
@@ -192,13 +199,16 @@ impl From<Refusal> for RefusedDocument {
     }
 }
 
-/// The documents of the folder, in the order of their names, or why one cannot be read.
+/// The newest documents of the folder, in the order of their names, or why one cannot be read: nobody hides a document
+/// behind older files.
 fn read(folder: &Path) -> Documents {
-    let listed = list_bounded(folder, &[".json"], MAX_FILES).unwrap_or_default();
-    let paths = listed.names.iter().map(|name| folder.join(name));
+    let newest = list_newest(folder, &[".json"], MAX_FILES, MAX_ENTRIES).unwrap_or_default();
+    let overlooked = newest.passed_over();
+    let paths = newest.in_order().into_iter().map(|(name, _)| folder.join(name));
     let content =
         |path: &Path| read_bounded(path, MAX_DOCUMENT_BYTES).map_err(|error| error.to_string());
-    paths.map(|path| (path.clone(), content(&path))).collect()
+    let documents = paths.map(|path| (path.clone(), content(&path))).collect();
+    Documents { documents, overlooked }
 }
 
 /// The sealed part: who, why, under which ticket, and the document itself.
