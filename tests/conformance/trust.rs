@@ -88,9 +88,9 @@ fn a_host_follows_the_trust_roots_and_never_goes_back() {
     house.write("trust-root.json", pinned);
     assert_eq!(house.run(&["check", "--config", "portcullis.toml"]).code, 0);
     fs::remove_dir_all(house.path("trust-state/roots")).unwrap();
-    let ran = house.run(&["serve", "--config", "portcullis.toml"]);
+    let ran = house.run(&["serve", "--strict", "--config", "portcullis.toml"]);
     assert!(
-        ran.code == 64 && ran.err.contains("[root-lost]") && ran.err.contains("hint: "),
+        ran.code == 70 && ran.err.contains("[root-lost]") && ran.err.contains("hint: "),
         "{ran:?}"
     );
 }

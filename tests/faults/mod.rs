@@ -4,7 +4,10 @@
 mod clock;
 mod hanging_mount;
 mod kill;
+mod late_mount;
 mod ledger;
+mod log_lines;
+mod lost_roots;
 mod moment;
 mod order;
 mod platform;

@@ -40,6 +40,10 @@ pub trait Disk: Debug + Send + Sync {
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
     /// Holds a file so that no second process can; `WouldBlock` where another holds it. Given back when dropped.
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Lock>>;
+    /// Whether the paths of the directories that are held still name them.
+    fn check_place(&self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// An open file; positions are in bytes.
@@ -164,6 +168,7 @@ const MAX_READ_BYTES: u64 = 32 << 20;
 /// The kernel keeps files in pieces of this size, or of multiples of it.
 const PAGE: u64 = 4096;
 
+pub(crate) mod anchored;
 #[cfg(test)]
 pub(crate) mod double;
 pub(crate) mod spare;

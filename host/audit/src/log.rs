@@ -22,6 +22,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use crate::disk::anchored::{self, AnchoredDisk};
 use crate::disk::spare::{self, SpareDisk};
 use crate::disk::{Disk, Lock, OsDisk};
 use crate::error::{AuditError, Refused};
@@ -80,20 +81,24 @@ pub struct Log {
     origin: String,
     threads: Mutex<Vec<JoinHandle<()>>>,
     lock: Mutex<Option<Box<dyn Lock>>>,
+    disk: Arc<dyn Disk>,
 }
 
 impl Log {
     /// Opens a log, or begins one where the directory is empty or missing.
     pub fn open(options: Options) -> Result<(Self, Recovery), AuditError> {
-        let held = [WAL_DIR, LOG_DIR, SEALED_DIR].map(|name| options.dir.join(name));
-        let disk = SpareDisk::new(OsDisk, held, Arc::clone(&options.spares));
+        let below = [WAL_DIR, LOG_DIR, SEALED_DIR].map(|name| options.dir.join(name));
+        let held = std::iter::once(options.dir.clone()).chain(below);
+        let disk = AnchoredDisk::new(OsDisk, held);
+        let disk = SpareDisk::new(disk, Arc::clone(&options.spares));
         Self::open_on(Arc::new(disk), options)
     }
 
     /// The same on another file system.
     pub fn open_on(disk: Arc<dyn Disk>, options: Options) -> Result<(Self, Recovery), AuditError> {
         options.check()?;
-        let Core { lock, wal, pool, views, ring, last_at, recovery } = Core::open(disk, &options)?;
+        let Core { lock, wal, pool, views, ring, last_at, recovery } =
+            Core::open(Arc::clone(&disk), &options)?;
         let queue = Queue::new(recovery.size, last_at, options.queue_entries);
         let shared = Arc::new(Shared::new(
             queue,
@@ -132,6 +137,7 @@ impl Log {
             origin: options.origin,
             threads: Mutex::new(threads),
             lock: Mutex::new(Some(lock)),
+            disk,
         };
         Ok((log, recovery))
     }
@@ -240,6 +246,20 @@ impl Log {
         &self.shared.ring
     }
 
+    /// Finds out whether the log's directory is still where it was opened, and stops the log for good where it is not: what
+    /// lies there by now may be another log, or this one in another state.
+    ///
+    /// # Errors
+    /// [`AuditError::Stopped`].
+    pub fn check_place(&self) -> Result<(), AuditError> {
+        self.disk.check_place().map_err(|error| AuditError::Stopped(self.stop(&error)))
+    }
+
+    /// Takes no more records, for good and for this reason. Nothing that was promised is lost.
+    pub fn stop(&self, why: &std::io::Error) -> Arc<str> {
+        self.shared.fail("the log was stopped", why)
+    }
+
     /// Waits until a signed checkpoint covers all that was appended by now; returns its size.
     /// Blocks for at most [`MAX_CHECKPOINT_WAIT`].
     ///
@@ -304,7 +324,7 @@ impl fmt::Debug for Log {
 pub fn max_descriptors(max_segments: u32) -> u64 {
     // Lock, ring, two files of sealed parts, and the one that is open for a moment.
     const OTHERS: u64 = 5;
-    u64::from(max_segments) + spare::MAX_HELD + OPEN_FILES as u64 + OTHERS
+    u64::from(max_segments) + spare::MAX_HELD + anchored::MAX_HELD + OPEN_FILES as u64 + OTHERS
 }
 
 /// The public part of a log's directory.

@@ -140,7 +140,7 @@ impl Shared {
         }
     }
 
-    fn fail(&self, what: &str, error: &io::Error) -> Arc<str> {
+    pub(crate) fn fail(&self, what: &str, error: &io::Error) -> Arc<str> {
         let cause = {
             let mut state = self.state();
             let cause = state.failed.get_or_insert_with(|| Arc::from(format!("{what}: {error}")));

@@ -7,6 +7,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use portcullis_trust::Refusal;
 use thiserror::Error;
 
 use crate::net::descriptors::how_to_raise;
@@ -47,6 +48,23 @@ pub enum StartError {
         why: String,
         /// What to do, where that is known.
         hint: Option<String>,
+    },
+    /// A trust root that this host has accepted is not here any more: not where the operator puts trust roots, and not,
+    /// whole, in the host's own folder.
+    #[error("trust root `{}`: {refusal} [{}]", path.display(), refusal.code())]
+    RootLost {
+        /// The pinned trust root.
+        path: PathBuf,
+        /// Which one is lost.
+        refusal: Box<Refusal>,
+    },
+    /// The log that this host has written is not in its directory.
+    #[error("audit: the folder `{}` holds no log of this host: {why}", directory.display())]
+    LogMissing {
+        /// Where it should be.
+        directory: PathBuf,
+        /// Why there must be one.
+        why: String,
     },
     /// Several files are of no use.
     #[error("{}", list(.0))]
@@ -160,6 +178,12 @@ impl StartError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::File { hint, .. } => hint.clone(),
+            Self::RootLost { refusal, .. } => refusal.hint(),
+            Self::LogMissing { .. } => Some(
+                "mount the disk that holds it: the host goes on by itself; if the log is lost for good, begin another one, \
+                 with another key (`audit.directory`, `audit.origin`, `audit.signing_key`)"
+                    .to_owned(),
+            ),
             Self::Audit(error) => error.hint(),
             Self::Reading(error) => error.hint(),
             Self::InUse(_) => {

@@ -18,7 +18,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use portcullis_audit::{Entry, Slot};
-use portcullis_files::read_bounded;
+use portcullis_files::{HeldFolder, read_bounded};
 use portcullis_model::json::quote;
 use portcullis_model::{Decision, Digest, Finding, Millis};
 use portcullis_trust::{BreakGlass, Envelope, History, Refusal};
@@ -53,6 +53,8 @@ pub struct Open {
 pub struct Glass {
     seal: Seal,
     file: PathBuf,
+    /// The host's own folder, held open: the list is written there and nowhere else.
+    home: Option<Arc<HeldFolder>>,
     state: Mutex<State>,
     /// Documents that were spent since the keeper asked last, and until when they could have been opened.
     spent: Mutex<BTreeMap<String, Millis>>,
@@ -127,8 +129,8 @@ impl Open {
 
 impl Glass {
     /// Reads what was opened before. A file that is not ours is not believed: then what the log and the emergency ring know remains.
-    pub fn new(state: &Path, seal: Seal) -> Self {
-        let file = state.join("break-glass");
+    pub fn new(state: &Path, home: Option<&Arc<HeldFolder>>, seal: Seal) -> Self {
+        let file = state.join(BOOK);
         let book = match read_bounded(&file, MAX_BOOK_BYTES) {
             Ok(bytes) => seal.open(&bytes).unwrap_or_else(|why| {
                 tracing::error!(file = %file.display(), why, "the list of opened break-glass documents is not believed");
@@ -139,6 +141,7 @@ impl Glass {
         Self {
             seal,
             file,
+            home: home.cloned(),
             state: Mutex::new(State { book, ..State::default() }),
             spent: Mutex::default(),
             folder: Arc::default(),
@@ -424,7 +427,8 @@ impl Glass {
     }
 
     fn save(&self, state: &State) -> bool {
-        let written = self.seal.close(&state.book).and_then(|bytes| replace(&self.file, &bytes));
+        let place = self.home.as_ref().map_or_else(|| self.file.clone(), |home| home.at(BOOK));
+        let written = self.seal.close(&state.book).and_then(|bytes| replace(&place, &bytes));
         if let Err(error) = &written {
             tracing::error!(%error, "the list of opened break-glass documents could not be written; the emergency ring has it");
         }
@@ -569,3 +573,5 @@ const REFUSED: &str = "break-glass.refused";
 const MOST_UNSAID: usize = 256;
 /// The largest list of opened documents, bytes: tens of thousands of them.
 const MAX_BOOK_BYTES: u64 = 16 << 20;
+/// The list of documents that were opened, in the host's own folder.
+const BOOK: &str = "break-glass";

@@ -17,6 +17,7 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 use portcullis_audit::{Entry, Log, Pseudonym, Pseudonyms, Recovery};
 use portcullis_engine::Engine;
+use portcullis_files::HeldFolder;
 use portcullis_model::{Cause, Millis};
 use portcullis_trust::{Active, History, Passage, TrustRoot};
 use thiserror::Error;
@@ -63,6 +64,8 @@ pub struct Host {
     pub config: Arc<Config>,
     /// What must not be forgotten: trust roots, revocations, what was active.
     pub keeper: Mutex<Keeper>,
+    /// The host's own folder, held open.
+    pub state_folder: Option<Arc<HeldFolder>>,
     /// The trust root in force, for those who must not wait for the keeper.
     pub root: ArcSwap<TrustRoot>,
     /// Break-glass documents that were opened.
@@ -262,6 +265,7 @@ impl Host {
         self.standing.leads_back_to(keeper.history().before_active());
         drop(keeper);
         self.kept(set);
+        self.note_unenforced();
         tracing::info!(generation = number, "release active");
         Ok(())
     }
@@ -401,6 +405,17 @@ impl Host {
     /// A keyed pseudonym of the host's tenant.
     pub fn pseudonym(&self, namespace: &str, value: &str) -> Pseudonym {
         self.pseudonyms.of(&self.config.tenant, namespace, value)
+    }
+
+    /// Stops the log where its directory or the host's own folder is not where it was opened any more: a file system was
+    /// mounted over it, or it was renamed. What lies there by now is not this process's to write.
+    pub fn check_places(&self) {
+        // The log stops itself; its state tells why.
+        drop(self.log.check_place());
+        let state = self.state_folder.as_ref().map(|folder| folder.check_path());
+        if let Some(Err(exchanged)) = state {
+            self.log.stop(&exchanged.into());
+        }
     }
 
     /// Says what hooks owe the log, and has the emergency ring hold what the log does not have. Blocks on the disk.

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use portcullis_audit::disk::OsDisk;
 use portcullis_audit::{Log, Record};
-use portcullis_files::{create_private_folder, list_bounded};
+use portcullis_files::{HeldFolder, list_bounded};
 use portcullis_keys::{PublicKey, SecretKey, SymmetricKey};
 use portcullis_model::json::quote;
 use portcullis_model::{Digest, Millis};
@@ -193,6 +193,11 @@ impl Keeper {
         self.folder = Some(folder);
     }
 
+    /// The folder that it writes; `None` where it only looks.
+    pub fn state_folder(&self) -> Option<&Arc<HeldFolder>> {
+        self.folder.as_ref().map(OwnFolder::folder)
+    }
+
     /// What a release is held against.
     pub fn trusted(&self) -> Trusted<'_> {
         Trusted { roots: &self.roots, history: &self.memory.history }
@@ -290,11 +295,9 @@ impl Keeper {
         (self.memory.head, self.recorded) = (read.head, read.history);
         self.memory.history.join(&self.recorded);
         self.copies.clear();
-        create_private_folder(&config.trust.state)
-            .and_then(|_| self.roots.keep(&config.trust))
-            .map_err(|error| {
-                unusable("folder", &config.trust.state, &error.to_string(), Some(STATE_HINT))
-            })?;
+        self.write_roots().map_err(|error| {
+            unusable("folder", &config.trust.state, &error.to_string(), Some(STATE_HINT))
+        })?;
         if let Some(folder) = &config.audit.witness {
             self.witness = Some(Witness::start(folder.clone()).map_err(StartError::Thread)?);
         }
@@ -345,7 +348,10 @@ impl Keeper {
 
     fn read_head(&mut self) {
         let Some((directory, key)) = &self.log else { return };
-        if let Ok(Some(log)) = reader(&OsDisk, directory, key) {
+        // One that is shorter has taken the directory's path: it is not the log that is written.
+        if let Ok(Some(log)) = reader(&OsDisk, directory, key)
+            && log.head().size >= self.memory.size()
+        {
             log.note().clone_into(&mut self.memory.head);
         }
     }
@@ -369,9 +375,18 @@ impl Keeper {
         }
     }
 
-    fn save(&mut self) -> std::io::Result<()> {
+    /// Keeps what was accepted in the host's own folder, durably.
+    fn write_roots(&mut self) -> io::Result<()> {
+        match &self.folder {
+            Some(folder) => self.roots.keep(folder.folder()),
+            None => Ok(()),
+        }
+    }
+
+    fn save(&mut self) -> io::Result<()> {
         self.memory.unrecorded = self.is_unrecorded();
-        replace(&self.file, &self.memory.to_bytes(&self.seal)?)?;
+        let folder = self.state_folder().ok_or_else(|| io::Error::other("it is not held"))?;
+        replace(&folder.at(MEMORY), &self.memory.to_bytes(&self.seal)?)?;
         self.saved = Some(Instant::now());
         self.give();
         Ok(())

@@ -59,6 +59,11 @@ pub enum Standing {
         /// How many it had.
         had: u64,
     },
+    /// Its directory holds no log. What is remembered is perhaps on a disk that is not mounted yet.
+    Missing {
+        /// How many records it had.
+        had: u64,
+    },
     /// It has other records than are remembered.
     Forked {
         /// The size at which they differ, or an earlier one.
@@ -181,11 +186,15 @@ pub fn reader<'a>(
     directory: &Path,
     key: &PublicKey,
 ) -> Result<Option<Reader<'a>>, ReadError> {
-    let log = directory.join("log");
-    if !log.join("checkpoint").exists() {
+    if !holds_log(directory) {
         return Ok(None);
     }
-    Reader::open(disk, &log, key).map(Some)
+    Reader::open(disk, &directory.join("log"), key).map(Some)
+}
+
+/// Whether a directory holds a log: each has a checkpoint before its first record.
+pub fn holds_log(directory: &Path) -> bool {
+    directory.join("log/checkpoint").exists()
 }
 
 /// Writes a file whole and durably, for its owner and the auditors' group.

@@ -1,18 +1,20 @@
 //! The host's own folder, held by the one process that serves with it.
 //!
-//! Invariant: it is held before anything in it is read, until everything in it is written a last time, so that nobody writes over what another
+//! Invariant: the folder is opened once, and everything is written into the folder that was opened, whatever is mounted over its path later. It is held before anything in it is read, until everything in it is written a last time, so that nobody writes over what another
 //! host remembers. Who only looks (`check`, `break-glass list`) holds nothing.
 
 use std::io;
+use std::sync::Arc;
 
 use portcullis_audit::disk::{Disk as _, Lock, OsDisk};
-use portcullis_files::{create_private_folder, remove_temporary_files};
+use portcullis_files::{HeldFolder, create_private_folder, remove_temporary_files};
 
 use crate::config::Trust;
 use crate::error::StartError;
 
 /// The folder; given back when dropped.
 pub struct OwnFolder {
+    folder: Arc<HeldFolder>,
     _lock: Box<dyn Lock>,
 }
 
@@ -31,13 +33,19 @@ impl OwnFolder {
                 "other users could use the host's own folder; its mode is 0700 from now on"
             );
         }
-        let lock = OsDisk.lock(&path.join(LOCK)).map_err(|error| match error.kind() {
+        let folder = HeldFolder::open(path).map_err(unusable)?;
+        let lock = OsDisk.lock(&folder.at(LOCK)).map_err(|error| match error.kind() {
             io::ErrorKind::WouldBlock => StartError::InUse(path.clone()),
             _ => unusable(error),
         })?;
         // Left by a host that was ended while it wrote: nobody else writes here.
-        remove_temporary_files(path).map_err(unusable)?;
-        Ok(Self { _lock: lock })
+        remove_temporary_files(&folder.at("")).map_err(unusable)?;
+        Ok(Self { folder: Arc::new(folder), _lock: lock })
+    }
+
+    /// The folder, for whoever writes in it.
+    pub fn folder(&self) -> &Arc<HeldFolder> {
+        &self.folder
     }
 }
 

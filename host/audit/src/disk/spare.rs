@@ -2,9 +2,9 @@
 //! none left.
 //!
 //! Invariant: an operation that fails because no descriptor is free is tried again with one out of
-//! a stock that was opened in advance, and directories that are synced all the time are held open.
-//! The gain is a few files at a time, not room for more: the stock is filled up again as soon
-//! as descriptors are free. Only opening is retried: an operation that changed anything is not.
+//! a stock that was opened in advance. The gain is a few files at a time, not room for more: the
+//! stock is filled up again as soon as descriptors are free. Only opening is retried: an operation
+//! that changed anything is not.
 //!
 //! A process that opens the stock before everything else has low numbers in it. A limit that is
 //! lowered while the process runs is a limit of numbers, so that giving back a number above it
@@ -12,7 +12,7 @@
 
 use std::fs::File;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::io::Errno;
@@ -56,21 +56,14 @@ impl SpareDescriptors {
 #[derive(Debug)]
 pub(crate) struct SpareDisk<D> {
     disk: D,
-    /// Directories that are held open once they exist.
-    held: Vec<(PathBuf, Mutex<Option<File>>)>,
     spares: Arc<SpareDescriptors>,
 }
 
 impl<D: Disk> SpareDisk<D> {
     /// Takes the stock, and fills it up.
-    pub(crate) fn new(
-        disk: D,
-        held: impl IntoIterator<Item = PathBuf>,
-        spares: Arc<SpareDescriptors>,
-    ) -> Self {
-        let held = held.into_iter().map(|dir| (dir, Mutex::new(None))).collect();
+    pub(crate) fn new(disk: D, spares: Arc<SpareDescriptors>) -> Self {
         spares.fill_up();
-        Self { disk, held, spares }
+        Self { disk, spares }
     }
 
     fn opening<T>(&self, open: impl Fn() -> io::Result<T>) -> io::Result<T> {
@@ -114,7 +107,7 @@ impl<D: Disk> Disk for SpareDisk<D> {
     }
 
     fn create_dir(&self, path: &Path) -> io::Result<()> {
-        self.disk.create_dir(path)
+        self.opening(|| self.disk.create_dir(path))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -130,24 +123,16 @@ impl<D: Disk> Disk for SpareDisk<D> {
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        let Some((_, held)) = self.held.iter().find(|(path, _)| path == dir) else {
-            // An error of the sync itself is never one of the two that are retried.
-            return self.opening(|| self.disk.sync_dir(dir));
-        };
-        let mut held = held.lock().unwrap_or_else(PoisonError::into_inner);
-        let open = match held.take() {
-            Some(open) => open,
-            None => {
-                #[expect(clippy::disallowed_methods, reason = "a folder, to synchronise it")]
-                let open = || File::open(dir);
-                self.opening(open)?
-            }
-        };
-        held.insert(open).sync_all()
+        // An error of the sync itself is never one of the two that are retried.
+        self.opening(|| self.disk.sync_dir(dir))
     }
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Lock>> {
         self.opening(|| self.disk.lock(path))
+    }
+
+    fn check_place(&self) -> io::Result<()> {
+        self.disk.check_place()
     }
 }
 
@@ -159,8 +144,8 @@ fn is_want_of_descriptors(error: &io::Error) -> bool {
 /// Descriptors kept in stock: as many as publishing a checkpoint needs at once under little load,
 /// twice.
 const SPARE_DESCRIPTORS: usize = 8;
-/// All descriptors that are held here: the stock, and the three directories of a log.
-pub(crate) const MAX_HELD: u64 = SPARE_DESCRIPTORS as u64 + 3;
+/// All descriptors that are held here.
+pub(crate) const MAX_HELD: u64 = SPARE_DESCRIPTORS as u64;
 
 #[cfg(test)]
 mod tests {
@@ -170,7 +155,7 @@ mod tests {
 
     #[test]
     fn an_operation_without_a_descriptor_takes_one_of_the_stock_and_the_stock_is_filled_up() {
-        let disk = SpareDisk::new(OsDisk, [], Arc::default());
+        let disk = SpareDisk::new(OsDisk, Arc::default());
         let tries = AtomicU64::new(0);
         let open = || match tries.fetch_add(1, Ordering::Relaxed) {
             0 => Err(Errno::MFILE.into()),
@@ -185,18 +170,5 @@ mod tests {
         let full = || -> io::Result<()> { Err(Errno::NOSPC.into()) };
         assert!(disk.opening(full).is_err());
         assert_eq!(disk.spares.all().len(), SPARE_DESCRIPTORS);
-    }
-
-    #[test]
-    fn directories_of_the_log_are_held_open() {
-        let dir = tempfile::tempdir().unwrap();
-        let held = dir.path().join("log");
-        std::fs::create_dir(&held).unwrap();
-        let disk = SpareDisk::new(OsDisk, [held.clone()], Arc::default());
-        disk.sync_dir(&held).unwrap();
-        // The name is not looked up again.
-        std::fs::rename(&held, dir.path().join("elsewhere")).unwrap();
-        disk.sync_dir(&held).unwrap();
-        assert!(disk.sync_dir(&dir.path().join("other")).is_err());
     }
 }

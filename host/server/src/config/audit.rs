@@ -36,6 +36,9 @@ pub struct Audit {
     /// Whether the host refuses to start where the witness cannot be read. Default `false`: it starts, and says so.
     #[serde(default)]
     pub witness_required: bool,
+    /// Whether the directory must hold the log: the host then begins none. For a host whose first start is over.
+    #[serde(default)]
+    pub must_exist: bool,
     /// The log that the host goes on with when this one must not be signed any more.
     #[serde(default)]
     pub next: Option<NextLog>,

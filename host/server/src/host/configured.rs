@@ -17,6 +17,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use portcullis_audit::{Log, Pseudonyms, Recovery, SealKey, Sealer, SpareDescriptors};
 use portcullis_engine::Engine;
+use portcullis_files::HeldFolder;
 use portcullis_keys::{SecretKey, SymmetricKey};
 use portcullis_model::Millis;
 
@@ -35,7 +36,7 @@ use crate::glass::Glass;
 use crate::in_force::{InForce, Names};
 use crate::keeper::{self, Keeper, Place};
 use crate::lane::Lane;
-use crate::memory::{Kept, Memory, Seal, Standing};
+use crate::memory::{Kept, Memory, Seal, Standing, holds_log};
 use crate::net::descriptors::DescriptorBudget;
 use crate::net::socket::queue_warning;
 use crate::outbound::Outbound;
@@ -44,7 +45,7 @@ use crate::registry::Source;
 use crate::release::{LastGood, Standing as ReleaseStanding};
 use crate::resume::Resumes;
 use crate::retry::Retries;
-use crate::roots::{Arrived, Roots};
+use crate::roots::{Arrived, Roots, kept_folder};
 use crate::start_problems::{PSEUDONYM_KEY, SEALING_KEY, SIGNING_KEY, StartProblems, key_file};
 use crate::telemetry::Telemetry;
 use crate::tls::Tls;
@@ -64,6 +65,7 @@ pub struct Configured {
     registry: Option<Source>,
     couriers: BTreeMap<String, Arc<Courier>>,
     ring: KeyRing,
+    floors: Arc<Floors>,
     tls: Option<Arc<Tls>>,
     clock: Clock,
     descriptors: DescriptorBudget,
@@ -135,7 +137,7 @@ impl Configured {
         let floors = Arc::new(Floors::read(&config.trust.state, seal));
         let cache = config.outbound.cache.clone();
         let key = CacheKey::derive(&naming);
-        let cache = cache.map(|folder| KeptKeys { folder, key, floors });
+        let cache = cache.map(|folder| KeptKeys { folder, key, floors: Arc::clone(&floors) });
         let mut ring =
             KeyRing::new(Arc::clone(&outbound), clock.clone(), cache, config.listen.calls);
         let mut callers = Vec::with_capacity(config.hooks.len());
@@ -161,6 +163,7 @@ impl Configured {
             registry,
             couriers,
             ring,
+            floors,
             tls,
             clock,
             descriptors,
@@ -282,11 +285,16 @@ impl Configured {
     pub fn open_log(&self, keeper: &mut Keeper) -> Result<(Log, Recovery), StartError> {
         let mut foreign = None;
         for place in &self.places {
+            // What is found is of this folder, and holds of no other that takes its path.
+            let folder = HeldFolder::open(&place.directory).ok();
             let mut standing = keeper.standing(place)?;
+            self.require_log(place, &standing)?;
             // What is behind may yet recover from its write-ahead log.
             if matches!(standing, Standing::Continues | Standing::Behind { .. }) {
                 let (log, recovery) = Log::open(self.log_options(place, keeper))?;
                 let begun = keeper.standing(place).and_then(|found| {
+                    // Of another log that has taken the path meanwhile nothing is believed.
+                    log.check_place()?;
                     standing = found;
                     if standing == Standing::Continues {
                         keeper.begin(&self.config, place)?;
@@ -300,17 +308,19 @@ impl Configured {
                     if last > Millis(0) && last < keeper.last_record(place) {
                         trusted_time.reset(last);
                     }
+                    log.check_place()?;
                     return Ok((log, recovery));
                 }
-                log.close()?;
+                let closed = log.close();
                 begun?;
+                closed?;
             }
             let why = keeper::describe(&standing);
             let unlinked = matches!(standing, Standing::Unlinked { .. });
             match standing {
                 Standing::Retired => keeper.is_retired(place),
                 Standing::Unlinked { .. } => {}
-                _ => keeper.retire(place, &standing)?,
+                _ => keeper.retire(place, &standing, folder.as_ref())?,
             }
             foreign = foreign.or(Some(StartError::Foreign {
                 origin: place.signer.public().name().to_owned(),
@@ -324,15 +334,36 @@ impl Configured {
         Err(foreign.unwrap_or(StartError::Random))
     }
 
+    /// Refuses to begin a log where there must be one: what is remembered of it, or what the operator has set, tells so.
+    fn require_log(&self, place: &Place, standing: &Standing) -> Result<(), StartError> {
+        let is_first = self.log_place().is_some_and(|first| first.directory == place.directory);
+        let why = match standing {
+            Standing::Missing { .. } => keeper::describe(standing),
+            Standing::Continues if is_first && self.config.audit.must_exist => {
+                "the setting `audit.must_exist` forbids to begin one".to_owned()
+            }
+            _ => return Ok(()),
+        };
+        if holds_log(&place.directory) {
+            return Ok(());
+        }
+        Err(StartError::LogMissing { directory: place.directory.clone(), why })
+    }
+
     /// Puts the host together, and gives the log what was found at the start. No release is in
     /// force yet.
     pub fn complete(self, opened: Opened, frontend: &Frontend, seed: u64) -> Arc<Host> {
         let Opened { as_found, keeper, engine, resumes, telemetry, log, recovery } = opened;
         let (config, trusted_time) = (self.config, keeper.trusted_time());
+        if let Some(folder) = keeper.state_folder() {
+            self.floors.hold(folder);
+        }
         let host = Arc::new(Host {
             root: ArcSwap::new(Arc::clone(keeper.root())),
-            glass: Glass::new(&config.trust.state, keeper.seal()),
-            last_good: LastGood::new(&config.trust.state, keeper.seal()),
+            glass: Glass::new(&config.trust.state, keeper.state_folder(), keeper.seal()),
+            last_good: LastGood::new(&config.trust.state, keeper.seal())
+                .within(keeper.state_folder()),
+            state_folder: keeper.state_folder().cloned(),
             keeper: Mutex::new(keeper),
             in_force: ArcSwap::new(self.hooks),
             log,
@@ -427,7 +458,7 @@ fn symmetric_keys(
 }
 
 /// Whether the trust root that this host would follow reads, and lists the log's keys. What cannot
-/// be read of the host's own files is no matter of the configuration.
+/// be read of the host's own files, or is damaged or gone there, is no matter of the configuration.
 fn trust_root_of(
     config: &Config,
     sealing: &SymmetricKey,
@@ -435,14 +466,25 @@ fn trust_root_of(
 ) -> Result<(), StartError> {
     let Ok(seal) = Seal::new(sealing) else { return Ok(()) };
     let remembered = Memory::read(&config.trust.state.join(MEMORY), &seal);
-    let history = match remembered {
-        Ok(Kept::Memory(memory)) => memory.history,
-        Ok(Kept::Nothing) => Default::default(),
+    let (history, is_known) = match remembered {
+        Ok(Kept::Memory(memory)) => (memory.history, true),
+        Ok(Kept::Nothing) => (Default::default(), false),
         Ok(Kept::Spoilt(_)) | Err(_) => return Ok(()),
     };
     let arrived = Arrived::read(&config.trust.roots, 0);
-    let (roots, _) = Roots::load(&config.trust, &history, &arrived, true)?;
-    lists_keys(roots.newest(), places, config)
+    let roots = match Roots::load(&config.trust, &history, &arrived, true) {
+        Ok((roots, _)) => roots,
+        // The host has kept a copy of that trust root, and the copy is damaged or gone.
+        Err(StartError::RootLost { .. }) => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    let listed = lists_keys(roots.newest(), places, config);
+    // A host that has served and has forgotten it may have forgotten the trust root that lists them.
+    let has_served = || {
+        let logs = places.iter().any(|place| place.directory.exists());
+        logs || kept_folder(&config.trust).exists()
+    };
+    if listed.is_err() && !is_known && has_served() { Ok(()) } else { listed }
 }
 
 fn lists_keys(

@@ -16,6 +16,7 @@ use crate::observe::log_limit::LOG_LIMITS;
 /// Alarms while the host goes on: a record that stopped, and instances that can
 /// no longer be wiped safely.
 pub(super) fn alarm(host: &Host, seen: &mut Seen) {
+    host.check_places();
     alarm_log(host, seen);
     let in_force = host.in_force.load_full();
     if !host.reset_still_holds() && in_force.generation.is_some() {
@@ -58,8 +59,7 @@ fn alarm_log(host: &Host, seen: &mut Seen) {
         let next = if health.resumes {
             "it resumes by itself once there is room"
         } else {
-            "what is on the disk is not known after that: see to the disk, then restart, and the \
-             start finds out"
+            "see to the disk and its mounts, then restart: the start finds out what is on the disk"
         };
         tracing::error!(
             event = "log.stopped",

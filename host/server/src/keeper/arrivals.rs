@@ -10,7 +10,6 @@ use portcullis_trust::{History, RevokedPlugins, verify_revocations};
 
 use super::recording::root_fields;
 use super::{Finding, Keeper};
-use crate::config::Config;
 use crate::observe::log_limit::LOG_LIMITS;
 use crate::roots::{Arrived, Stopped, mark};
 
@@ -18,12 +17,7 @@ impl Keeper {
     /// Walks on to the trust roots that have arrived; gives whether there were any.
     ///
     /// While the clock waits to be confirmed none is taken; what the newest of them revokes holds.
-    pub fn follow(
-        &mut self,
-        config: &Config,
-        arrived: Arrived,
-        log: &Log,
-    ) -> (bool, Option<Stopped>) {
+    pub fn follow(&mut self, arrived: Arrived, log: &Log) -> (bool, Option<Stopped>) {
         let mut ahead = self.roots.clone();
         let (new, stopped) = ahead.follow(arrived);
         if let Some(issued) = new.last().and_then(|root| root.issued) {
@@ -35,7 +29,7 @@ impl Keeper {
         }
         self.pending_root = None;
         self.roots = ahead;
-        self.keep_roots(config);
+        self.keep_roots();
         if new.is_empty() {
             return (false, stopped);
         }
@@ -49,17 +43,17 @@ impl Keeper {
     }
 
     /// Keeps accepted trust roots in the host's own folder, where they are not there yet.
-    pub fn keep_roots(&mut self, config: &Config) {
+    pub fn keep_roots(&mut self) {
         if self.roots.are_kept() {
             return;
         }
-        if let Err(error) = self.roots.keep(&config.trust)
+        if let Err(error) = self.write_roots()
             && LOG_LIMITS.admit("trust.root-not-kept", "", Instant::now())
         {
             tracing::error!(
                 event = "trust.root-not-kept",
                 %error,
-                folder = %config.trust.state.display(),
+                folder = %self.file.parent().unwrap_or(&self.file).display(),
                 "an accepted trust root is in force and could not be written to the host's own folder; the host \
                  tries again by itself: leave the file in trust.roots until then"
             );

@@ -3,7 +3,10 @@
 //! Invariant: a log that is shorter than it was, has other records, or was given up is never signed
 //! again. Opens no log for writing.
 
+use std::io;
+
 use portcullis_audit::disk::OsDisk;
+use portcullis_files::HeldFolder;
 use portcullis_model::json::quote;
 
 use super::{Finding, Keeper, Place, unusable};
@@ -27,7 +30,7 @@ impl Keeper {
                 .max();
             return Ok(had
                 .filter(|had| *had > 0)
-                .map_or(Standing::Continues, |had| Standing::Behind { has: 0, had }));
+                .map_or(Standing::Continues, |had| Standing::Missing { had }));
         };
         for copy in &self.copies {
             // A copy of a log that was left behind since says nothing about this one.
@@ -43,20 +46,29 @@ impl Keeper {
     }
 
     /// Never to sign this log again, whatever becomes of this machine.
-    pub fn retire(&mut self, place: &Place, standing: &Standing) -> Result<(), StartError> {
+    /// `folder` is the directory as it was when it was looked at: no other one is marked.
+    pub fn retire(
+        &mut self,
+        place: &Place,
+        standing: &Standing,
+        folder: Option<&HeldFolder>,
+    ) -> Result<(), StartError> {
         let (origin, why) = (place.signer.public().name(), describe(standing));
+        if let Some(folder) = folder {
+            let text = format!("The log {origin} must not be signed any more: {why}.\n");
+            let path = place.directory.join(RETIRED);
+            let checked = folder.check_path().map_err(io::Error::from);
+            checked
+                .and_then(|()| replace(&folder.at(RETIRED), text.as_bytes()))
+                .map_err(|error| unusable("log", &path, &error.to_string(), None))?;
+        }
         tracing::error!(
+            event = "log.retired",
             origin,
             why,
             "this log is not the one that this host has written: it is not signed again"
         );
         self.memory.retired.insert(origin.to_owned());
-        if place.directory.exists() {
-            let text = format!("The log {origin} must not be signed any more: {why}.\n");
-            let path = place.directory.join(RETIRED);
-            replace(&path, text.as_bytes())
-                .map_err(|error| unusable("log", &path, &error.to_string(), None))?;
-        }
         let mut fields = String::from(r#""origin":"#);
         quote(&mut fields, origin);
         fields.push_str(&format!(r#","code":"{}""#, code(standing)));
@@ -65,6 +77,7 @@ impl Keeper {
                 fields.push_str(&format!(r#","has":{has},"had":{had}"#))
             }
             Standing::Forked { at } => fields.push_str(&format!(r#","at":{at}"#)),
+            Standing::Missing { had } => fields.push_str(&format!(r#","had":{had}"#)),
             Standing::Continues | Standing::Retired | Standing::Unlinked { .. } => {}
         }
         self.findings.push(Finding { kind: "log.retired", fields });
@@ -84,13 +97,18 @@ pub fn describe(standing: &Standing) -> String {
         Standing::Behind { has, had } => {
             format!("it has {has} records and had {had}: it comes from an old backup")
         }
+        Standing::Missing { had } => {
+            format!("this host has written one with {had} records, and its folder holds none")
+        }
         Standing::Forked { at } => {
             format!(
                 "its first {at} records are not those that are remembered: it was rewritten, or is \
                  another log's"
             )
         }
-        Standing::Retired => "another log has taken its place".to_owned(),
+        Standing::Retired => "this host has given it up before, because it was not the log that the host had written or \
+             another log had taken its place; a file `retired` in its folder gives the reason"
+            .to_owned(),
         Standing::Unlinked { other } => {
             format!("this host has written `{other}` last, and no record links this log to it")
         }
@@ -102,6 +120,7 @@ fn code(standing: &Standing) -> &'static str {
     match standing {
         Standing::Continues => "log-continues",
         Standing::Behind { .. } => "log-behind",
+        Standing::Missing { .. } => "log-missing",
         Standing::Forked { .. } => "log-forked",
         Standing::Retired => "log-retired",
         Standing::Unlinked { .. } => "log-unlinked",

@@ -64,7 +64,11 @@ impl Home {
 
     fn keeper(&self) -> Keeper {
         let sealing = SymmetricKey::from_bytes([7; 32]);
-        Keeper::prepare(&self.config, &sealing, &self.place, &Clock::system()).unwrap()
+        let folder = OwnFolder::hold(&self.config.trust).unwrap();
+        let mut keeper =
+            Keeper::prepare(&self.config, &sealing, &self.place, &Clock::system()).unwrap();
+        keeper.hold(folder);
+        keeper
     }
 
     /// A start: keeper and log, with everything said that was to be said.
@@ -98,7 +102,7 @@ fn miss(home: &Home, keeper: &mut Keeper, stopped: &Log) {
     keeper.record_revoked(stopped, &new);
     home.sign("trust-roots/2.json", Some(keeper.root()));
     let arrived = Arrived::read(&home.config.trust.roots, 1);
-    assert!(keeper.follow(&home.config, arrived, stopped).0);
+    assert!(keeper.follow(arrived, stopped).0);
     assert!(keeper.memory.unrecorded, "the file tells that the log lacks something");
     assert!(keeper.history().revoked.includes(&new) && keeper.root().version == 2);
 }
@@ -171,9 +175,9 @@ fn a_trust_root_that_could_not_be_kept_is_kept_once_the_disk_takes_it() {
     fs::write(&kept, "").unwrap();
     home.sign("trust-roots/2.json", Some(keeper.root()));
     let arrived = Arrived::read(&home.config.trust.roots, 1);
-    assert!(keeper.follow(&home.config, arrived, &log).0);
+    assert!(keeper.follow(arrived, &log).0);
     fs::remove_file(&kept).unwrap();
-    keeper.keep_roots(&home.config);
+    keeper.keep_roots();
     assert!(kept.join("000002.json").exists());
     // It is the host's own copy that the next start goes by.
     fs::remove_file(home.folder.path().join("trust-roots/2.json")).unwrap();

@@ -8,9 +8,9 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use portcullis_files::{Durability, read_bounded, write_atomic_with};
+use portcullis_files::{Durability, HeldFolder, read_bounded, write_atomic_with};
 use portcullis_model::Millis;
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +20,8 @@ use crate::memory::Seal;
 pub struct Floors {
     seal: Seal,
     file: PathBuf,
+    /// The host's own folder, once it is held: the list is written there and nowhere else.
+    home: OnceLock<Arc<HeldFolder>>,
     known: Mutex<Known>,
 }
 
@@ -56,7 +58,13 @@ impl Floors {
             }),
             Err(_) => Known::default(),
         };
-        Self { seal, file, known: Mutex::new(known) }
+        Self { seal, file, home: OnceLock::new(), known: Mutex::new(known) }
+    }
+
+    /// Writes in the folder that is held open from here on, whatever its path names.
+    pub fn hold(&self, home: &Arc<HeldFolder>) {
+        // It is held once a process.
+        let _ = self.home.set(Arc::clone(home));
     }
 
     /// Returns whether keys from there that were fetched then may be taken up.
@@ -76,7 +84,8 @@ impl Floors {
         }
         known.fetched.insert(place.to_owned(), fetched);
         let bytes = self.seal.close(&*known)?;
-        write_atomic_with(&self.file, &[&bytes], 0o600, Durability::Synced)
+        let place = self.home.get().map_or_else(|| self.file.clone(), |home| home.at(FILE));
+        write_atomic_with(&place, &[&bytes], 0o600, Durability::Synced)
     }
 }
 

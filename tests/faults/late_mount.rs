@@ -1,0 +1,143 @@
+//! Folders that are not there yet at the start: a log and a state whose disk is mounted late. Renamed folders stand for
+//! mounts: the paths name other folders than before.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use portcullis_tests::{Binding, CONFLICT, Host, House, SignIn, binary, duties};
+
+/// A house that has served, and whose folders are not mounted: empty ones lie in their place.
+fn unmounted(folders: &[&str]) -> House {
+    let house = House::build(&[Binding::new("token", "sod", duties())]);
+    let host = house.serve();
+    for _ in 0..5 {
+        assert!(host.sign_in(&SignIn::with_groups(&CONFLICT)).stops_a_token());
+    }
+    host.stop();
+    for folder in folders {
+        fs::create_dir_all(house.path("disk")).unwrap();
+        fs::rename(house.path(folder), house.path("disk").join(folder)).unwrap();
+        fs::create_dir(house.path(folder)).unwrap();
+    }
+    house
+}
+
+/// What lay in the folders' place is hidden, and the folders are there.
+fn mount(house: &House, folders: &[&str]) {
+    for folder in folders {
+        fs::create_dir_all(house.path("hidden")).unwrap();
+        fs::rename(house.path(folder), house.path("hidden").join(folder)).unwrap();
+        fs::rename(house.path("disk").join(folder), house.path(folder)).unwrap();
+    }
+}
+
+fn until(what: &str, host: &Host, holds: impl Fn() -> bool) {
+    let begin = Instant::now();
+    while !holds() {
+        assert!(begin.elapsed() < Duration::from_secs(30), "{what} never:\n{}", host.log());
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn ready(host: &Host) -> String {
+    String::from_utf8(host.admin("/ready").body).unwrap()
+}
+
+fn harmless(host: &Host) -> bool {
+    !host.sign_in(&SignIn::with_groups(&["ward-reader"])).stops_a_token()
+}
+
+fn is_empty(folder: &Path) -> bool {
+    fs::read_dir(folder).unwrap().next().is_none()
+}
+
+/// Every file of a folder, with its content.
+fn content(folder: &Path) -> Vec<(String, Vec<u8>)> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.extend(content(&path));
+        } else {
+            files.push((path.display().to_string(), fs::read(&path).unwrap()));
+        }
+    }
+    files.sort();
+    files
+}
+
+#[test]
+fn a_log_and_a_state_that_are_mounted_late_stop_the_host_and_take_no_harm() {
+    let both = ["audit", "trust-state"];
+    for folders in [&both[..], &both[..1], &both[1..]] {
+        // Unless both are missing the state, or the log, tells that there was one: then they are exchanged later.
+        let missing = if folders.len() == 2 { folders } else { &[] };
+        let house = unmounted(missing);
+        let host = house.serve();
+        assert!(harmless(&host), "{folders:?}");
+        if missing.is_empty() {
+            for folder in folders {
+                fs::create_dir_all(house.path("disk")).unwrap();
+                let to = house.path("disk").join(folder);
+                assert!(
+                    Command::new("cp")
+                        .arg("-a")
+                        .arg(house.path(folder))
+                        .arg(to)
+                        .status()
+                        .unwrap()
+                        .success()
+                );
+            }
+        }
+        mount(&house, folders);
+        let before: Vec<_> = folders.iter().map(|folder| content(&house.path(folder))).collect();
+        until("safe answers", &host, || !harmless(&host));
+        let said = ready(&host);
+        assert!(said.contains("log-stopped") && said.contains("names another folder"), "{said}");
+        for _ in 0..5 {
+            assert!(!harmless(&host), "it stays stopped");
+        }
+        host.stop();
+        let after: Vec<_> = folders.iter().map(|folder| content(&house.path(folder))).collect();
+        assert_eq!(
+            before, after,
+            "{folders:?}: nothing was written into the folders that came later"
+        );
+        if folders.len() < 2 {
+            continue;
+        }
+        assert_eq!(house.verify().code, 0, "{:?}", house.verify());
+        let host = house.serve();
+        assert!(harmless(&host), "the restart takes up the log that is there");
+        host.stop();
+        assert_eq!(house.verify().code, 0);
+    }
+}
+
+#[test]
+fn a_log_that_is_missing_is_waited_for_and_not_begun_anew() {
+    for (folders, setting) in
+        [(&["audit"][..], ""), (&["audit", "trust-state"][..], "must_exist = true\n")]
+    {
+        let house = unmounted(folders);
+        house.configure("[audit]\n", &format!("[audit]\n{setting}"));
+        let host = Host::begin_with(&house.path(""), Command::new(binary()));
+        until("the reason", &host, || ready(&host).contains("holds no log of this host"));
+        assert!(!harmless(&host), "the safe answer");
+        assert!(is_empty(&house.path("audit")), "nothing is made below the mount point");
+        // The attempts go on, and say the same.
+        thread::sleep(Duration::from_secs(2));
+        assert!(ready(&host).contains("holds no log of this host"), "{}", ready(&host));
+        mount(&house, folders);
+        until("a decision", &host, || harmless(&host));
+        host.stop();
+        assert_eq!(house.verify().code, 0);
+        assert!(is_empty(&house.path("hidden/audit")));
+        assert!(!house.path("audit/retired").exists());
+        assert!(house.records_of("log.retired").is_empty());
+    }
+}
