@@ -81,3 +81,30 @@ fn a_stop_tells_connections_to_end_and_answers_the_calls_in_progress() {
     host.ended();
     assert_eq!(house.records().last().unwrap()["t"], json!("host.stop"));
 }
+
+#[test]
+fn a_head_that_is_too_large_is_answered_and_costs_no_earlier_call_its_answer() {
+    let house = House::build(&[Binding::new("token", "sod", duties())]);
+    let host = house.serve();
+    let huge = "y".repeat(300 << 10);
+    let too_large = |stream: u32| {
+        let fields = [("authorization", SECRET), ("x", &*huge)];
+        request(stream, &block("POST", "/okta/token", &fields), false)
+    };
+    // Before authentication: in the hook's own words, and the client may be sending its body still.
+    let mut stranger = Http2::connect(host.address(), &[]);
+    stranger.write(&[too_large(1), body(1)].concat());
+    assert!(stranger.until(PATIENCE, |it| it.streams.get(&1).is_some_and(|it| it.ended)));
+    let answer: Value = serde_json::from_slice(&stranger.streams[&1].body).unwrap();
+    assert!(answer["error"].is_object(), "{answer}");
+    assert!(stranger.until(PATIENCE, |it| it.goaway == Some(0) && it.closed), "it ends in order");
+    // Afterwards the HTTP/2 library answers 431 by itself, and the calls beside it are decided.
+    let mut platform = Http2::connect(host.address(), &[]);
+    assert!(platform.write(&[head(1, SECRET), body(1)].concat()));
+    assert!(platform.until(PATIENCE, |it| is_decided(it, 1)));
+    platform.write(&[head(3, SECRET), body(3), too_large(5)].concat());
+    assert!(platform.until(PATIENCE, |it| is_decided(it, 3)), "{:?}", platform.streams.get(&3));
+    assert!(platform.until(PATIENCE, |it| it.streams.get(&5).is_some_and(|it| it.ended)));
+    assert_eq!(platform.streams[&5].body, b"");
+    host.stop();
+}

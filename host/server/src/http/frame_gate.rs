@@ -5,7 +5,9 @@
 //! at most [`MAX_FRAMES`] frames, [`MAX_BYTES`] bytes and about [`MAX_CALLS`] calls. So a
 //! connection can announce many streams, and a caller that knows the secret can use all of them at
 //! once, while everybody else holds a bounded amount of memory. The gate parses frame headers (RFC
-//! 9113 section 4.1) and decides nothing about their content: that is the library's.
+//! 9113 section 4.1) and decides nothing about their content: that is the library's. Of a header
+//! block that is too large it gives the library the first fields, so that the request is answered,
+//! and nothing that comes afterwards.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -13,6 +15,8 @@ use std::task::{Context, Waker};
 
 use bytes::{Buf as _, BytesMut};
 use tokio::sync::Notify;
+
+use super::oversized_block;
 
 /// The calls of a connection as its gate counts them.
 #[derive(Default)]
@@ -47,6 +51,8 @@ pub struct FrameGate {
     bytes: usize,
     /// Everything goes through.
     open: bool,
+    /// Bytes that were thrown away since a header block was too large; `None` where none was.
+    discarded: Option<usize>,
 }
 
 /// The next step of the connection.
@@ -131,6 +137,7 @@ impl FrameGate {
             frames: 0,
             bytes: 0,
             open: false,
+            discarded: None,
         }
     }
 
@@ -141,7 +148,10 @@ impl FrameGate {
 
     /// Takes bytes that were read.
     pub fn fill(&mut self, bytes: &[u8]) {
-        self.held.extend_from_slice(bytes);
+        match &mut self.discarded {
+            Some(discarded) => *discarded += bytes.len(),
+            None => self.held.extend_from_slice(bytes),
+        }
     }
 
     /// The bytes that the library may have.
@@ -163,7 +173,7 @@ impl FrameGate {
 
     /// Looks what may be released.
     pub fn next(&mut self, context: &mut Context<'_>) -> Next {
-        if self.intake.is_authenticated() {
+        if self.intake.is_authenticated() && self.discarded.is_none() {
             self.open = true;
         }
         if self.open {
@@ -172,6 +182,10 @@ impl FrameGate {
         }
         if self.released > 0 {
             return Next::Take;
+        }
+        if let Some(discarded) = self.discarded {
+            // The peer may still be sending: its answer arrives only if what it sends is read.
+            return if discarded > MAX_BYTES { self.wait(context) } else { Next::Read };
         }
         if self.frames > MAX_FRAMES || self.bytes > MAX_BYTES {
             self.intake.exhausted.notify_one();
@@ -243,10 +257,21 @@ impl FrameGate {
     fn hold(&mut self, length: usize, continuations: usize) -> Next {
         // It is counted again when more of it is there.
         self.frames -= 1;
-        if length > MAX_BLOCK || continuations > MAX_CONTINUATIONS {
-            self.frames = MAX_FRAMES + 1;
+        if length <= MAX_BLOCK && continuations <= MAX_CONTINUATIONS {
+            return Next::Read;
         }
-        Next::Read
+        match oversized_block::cut(&self.held) {
+            Some(cut) => {
+                self.held = BytesMut::from(cut.as_slice());
+                self.discarded = Some(0);
+                self.intake.exhausted.notify_one();
+                self.release(cut.len())
+            }
+            None => {
+                self.frames = MAX_FRAMES + 1;
+                Next::Read
+            }
+        }
     }
 
     fn release(&mut self, count: usize) -> Next {
@@ -290,9 +315,10 @@ const MAX_TURN_BYTES: usize = 64 << 10;
 const MAX_UNFINISHED: usize = 8;
 /// Bytes that an unauthenticated connection may send while an answer waits to leave.
 const MAX_BESIDE: usize = 64 << 10;
-/// Bytes of one header block as it is sent, before authentication; more ends the connection.
+/// Bytes of one header block as it is sent, before authentication; one with more is answered from its
+/// first fields, and ends the connection.
 pub const MAX_BLOCK: usize = 128 << 10;
-/// `CONTINUATION` frames of one header block, before authentication; more ends the connection.
+/// `CONTINUATION` frames of one header block, before authentication; one with more is treated likewise.
 const MAX_CONTINUATIONS: usize = 64;
 /// Calls that are answered on a connection without authentication before it has to end.
 pub const MAX_CALLS: usize = 16;
@@ -303,12 +329,21 @@ const MAX_BYTES: usize = 4 << 20;
 /// The largest frame that was not announced otherwise (RFC 9113 section 4.2).
 const MAX_FRAME: usize = 16 << 10;
 /// Bytes of a frame's head.
-const FRAME_HEAD: usize = 9;
+pub const FRAME_HEAD: usize = 9;
 /// Bytes of the connection preface (RFC 9113 section 3.4).
 const PREFACE_LENGTH: usize = 24;
-const HEADERS: u8 = 1;
-const CONTINUATION: u8 = 9;
-const END_HEADERS: u8 = 4;
+/// The frame type of a header block's beginning (RFC 9113 section 6.2).
+pub const HEADERS: u8 = 1;
+/// The frame type of its further parts (section 6.10).
+pub const CONTINUATION: u8 = 9;
+/// The flag of its last part.
+pub const END_HEADERS: u8 = 4;
+/// The flag of a request without a body.
+pub const END_STREAM: u8 = 1;
+/// The flag of a `HEADERS` frame with padding.
+pub const PADDED: u8 = 8;
+/// The flag of a `HEADERS` frame with a priority.
+pub const PRIORITY: u8 = 32;
 
 #[cfg(test)]
 mod tests {
@@ -378,6 +413,30 @@ mod tests {
         assert_eq!(taken(&mut gate).1, Next::Read);
         assert_eq!(taken(&mut gate), (0, Next::Wait));
         intake.exhausted().await;
+    }
+
+    #[tokio::test]
+    async fn of_a_header_block_that_is_too_large_the_library_gets_the_first_fields_alone() {
+        let fields = [&[0x83, 0x04, 2][..], b"/a", &[0x86, 0x40, 1, b'y', 127, 0xff, 0xff, 0x7f]];
+        let mut first = frame(HEADERS, 0, 16_000);
+        let fields = fields.concat();
+        first[FRAME_HEAD..][..fields.len()].copy_from_slice(&fields);
+        let (mut gate, intake) = gate(&first);
+        let mut all = taken(&mut gate).0;
+        for _ in 0..20 {
+            gate.fill(&frame(CONTINUATION, 0, 16_000));
+            intake.begin_turn();
+            all += taken(&mut gate).0;
+        }
+        assert!((24 + 1_000..24 + 1_100).contains(&all), "{all}");
+        intake.exhausted().await;
+        // Nothing that follows is taken for a frame, whoever is authenticated by now.
+        intake.authenticate();
+        gate.fill(&frame(HEADERS, END_HEADERS, 5));
+        assert_eq!(taken(&mut gate), (0, Next::Read));
+        assert!(!gate.is_open());
+        gate.end();
+        assert!(gate.is_open(), "the library sees the end");
     }
 
     #[test]

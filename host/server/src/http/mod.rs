@@ -12,6 +12,7 @@ pub mod frame_gate;
 pub mod head;
 pub mod head_scanner;
 pub mod http1_watch;
+mod oversized_block;
 pub mod preflight;
 pub mod session;
 pub mod target;
