@@ -50,6 +50,7 @@ fn a_claim_of_another_shape_locks_nobody_out() {
         log.contains("hook.request-rejected") && log.contains("/data/access/claims/roles"),
         "{log}"
     );
+    assert!(log.contains("hook.entitlement-passed-over"), "{log}");
     assert!(!log.contains("Zebulon"), "a value is in the log");
     assert_eq!(
         house.records_of("hook.decision").len(),

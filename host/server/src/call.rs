@@ -34,6 +34,7 @@ use crate::retry::Turn;
 use crate::rollout::Why;
 use crate::search::Tally;
 use crate::telemetry::Trace;
+use crate::unread_entitlements;
 
 pub use leave::Reply;
 
@@ -186,6 +187,9 @@ impl<'a> Call<'a> {
         {
             // The caller is authenticated by now.
             self.host.trusted_time.observe_platform(theirs);
+        }
+        if let Some(first) = first {
+            unread_entitlements::log(self.hook, first, &self.host.clock);
         }
         if let Some(first) = first.filter(|_| self.hook.drift.due()) {
             self.afterwards.unknown = Some(first.call.payload.clone());

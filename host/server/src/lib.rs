@@ -76,6 +76,7 @@ mod startup;
 mod telemetry;
 mod tls;
 mod trust;
+mod unread_entitlements;
 mod watch;
 mod witness;
 
