@@ -172,6 +172,13 @@ fn refusals_of_the_present_minute_survive_kill_9_and_a_full_disk() {
             assert!(client.send(&call).unwrap().status > 0);
             refused += 1;
         }
+        // What the head alone refuses, and a spelling of the path.
+        for _ in 0..5 {
+            assert!(client.get("/okta/token").unwrap().stops_a_token());
+            let other = Raw::post("/okta//token", SECRET, b"{}");
+            assert!(client.send(&other).unwrap().stops_a_token());
+            refused += 2;
+        }
         until(|| host.metric("portcullis_log_ring_unwritten") == 0.0);
         host.kill();
         if fill {

@@ -147,6 +147,38 @@ fn on_a_full_disk_no_question_of_a_batch_is_permitted_and_each_is_accounted_for(
     assert_eq!(accounted.sum::<u64>(), 3 * QUESTIONS as u64);
 }
 
+#[test]
+fn on_a_disk_that_hangs_a_large_batch_is_no_later_than_a_single_question() {
+    let allow = Binding::new("asked", "mischief", json!({"do": "allow"})).say(&[]);
+    let house = House::speaking("authzen", "/", "", (&[], &[]), &[allow]);
+    // Every sync of the log and of the emergency ring, from the tenth of each on.
+    let Some(command) = trace::strace(&quietly("inject=fdatasync:delay_enter=3500000:when=10+"))
+    else {
+        return;
+    };
+    let host = Host::start_with(&house.path(""), command);
+    let question = json!({"subject": {"type": "user", "id": "noor"}, "resource": {"type": "chart", "id": "1"}});
+    let body = json!({"action": {"name": "read"}, "evaluations": vec![question; LARGE_BATCH]});
+    let request = Raw::post("/access/v1/evaluations", SECRET, body.to_string().as_bytes());
+    let mut late = 0;
+    for _ in 0..20 {
+        let begin = Instant::now();
+        let answer = host.client().send(&request).unwrap();
+        let answers = answer.json["evaluations"].as_array().unwrap();
+        assert_eq!(answers.len(), LARGE_BATCH);
+        let is_late = |it: &&serde_json::Value| {
+            it["context"]["error"]["message"] == "not-durable" && it["decision"] == false
+        };
+        late = answers.iter().filter(is_late).count();
+        if late > LARGE_BATCH / 2 {
+            assert!(begin.elapsed() < PLATFORM_WAITS, "{late} after {:?}", begin.elapsed());
+            break;
+        }
+    }
+    assert!(late > LARGE_BATCH / 2, "the disk does not hang");
+    host.kill();
+}
+
 /// A caller with one connection, for whom every answer has to come in time.
 struct Caller {
     client: Client,
@@ -227,6 +259,8 @@ fn quietly(inject: &str) -> [&str; 7] {
 
 /// In one batch.
 const QUESTIONS: usize = 5;
+/// The same, where a wait for each would be longer than a platform waits.
+const LARGE_BATCH: usize = 200;
 const OWED: [&str; 2] = ["answer.superseded", "answer.gap"];
 /// Okta's limit for a hook.
 const PLATFORM_WAITS: Duration = Duration::from_secs(3);
