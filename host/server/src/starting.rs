@@ -119,7 +119,7 @@ impl<'a> EarlyCall<'a> {
         let heard = match heard {
             Ok(heard) => heard,
             Err(malformed) => {
-                self.frontend.refuse(self.hook, malformed.cause);
+                self.frontend.refuse(self.hook, &malformed);
                 return self.safe(malformed.cause, &malformed.detail, None);
             }
         };
@@ -145,7 +145,7 @@ impl<'a> EarlyCall<'a> {
                     // The pipeline records it where its answer does not tell the caller.
                     match unread.question {
                         Some(_) => self.owe(),
-                        None => self.frontend.refuse(self.hook, unread.malformed.cause),
+                        None => self.frontend.refuse(self.hook, &unread.malformed),
                     }
                     (false, unread.answer)
                 }

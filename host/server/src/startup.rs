@@ -21,6 +21,7 @@ use crate::glass::Watch as BreakGlassWatch;
 use crate::host::{Configured, Host, Opened, random_seed};
 use crate::housekeeping::Housekeeping;
 use crate::own_folder::OwnFolder;
+use crate::refusals::Refusals;
 use crate::registry::RegistryWatch;
 use crate::telemetry::Telemetry;
 
@@ -132,6 +133,9 @@ impl Work {
         let (opened, seed) = opened;
         let host = configured.complete(opened, &self.frontend, seed);
         self.frontend.open(Arc::clone(&host));
+        // Calls were counted until this moment: the emergency ring holds them from here on.
+        Refusals::have_kept(&host);
+        host.settle_debts();
         match self.serve(&host, admin) {
             Ok(running) => running.map(Outcome::Running),
             Err(error) => Some(Outcome::Failed(error)),
