@@ -157,7 +157,8 @@ fn on_a_disk_that_hangs_a_large_batch_is_no_later_than_a_single_question() {
         return;
     };
     let host = Host::start_with(&house.path(""), command);
-    let question = json!({"subject": {"type": "user", "id": "noor"}, "resource": {"type": "chart", "id": "1"}});
+    let subject = json!({"type": "user", "id": "noor"});
+    let question = json!({"subject": subject, "resource": {"type": "chart", "id": "1"}});
     let body = json!({"action": {"name": "read"}, "evaluations": vec![question; LARGE_BATCH]});
     let request = Raw::post("/access/v1/evaluations", SECRET, body.to_string().as_bytes());
     let mut late = 0;

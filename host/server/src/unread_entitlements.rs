@@ -1,9 +1,10 @@
-//! Values at a kind's own places of entitlements that are no entitlements: numbers, objects and the like.
+//! Values at a kind's own places of entitlements that are no entitlements: numbers, objects and the
+//! like.
 //!
-//! Invariant: such a value changes no decision and refuses nothing, since a claim of that name may mean
-//! anything. It is logged at `debug`, by the place and never by its content, so that an operator who
-//! misses an entitlement finds out why. At a place that the setting `entitlements` names such a value
-//! refuses the request, which is `portcullis_hooks`' matter.
+//! Invariant: such a value changes no decision and refuses nothing, since a claim of that name may
+//! mean anything. It is logged at `debug`, by the place and never by its content, so that an
+//! operator who misses an entitlement finds out why. At a place that the setting `entitlements`
+//! names such a value refuses the request, which is `portcullis_hooks`' matter.
 
 use portcullis_hooks::Incoming;
 use portcullis_model::json::Value;
@@ -26,8 +27,9 @@ pub fn log(hook: &Hook, incoming: &Incoming, clock: &Clock) {
                 event = PASSED_OVER,
                 hook = hook.config.name,
                 place,
-                "a value at a place of entitlements is neither a string nor a list of strings, and \
-                 counts as no entitlement; with the place in hook.entitlements it refuses the request"
+                "a value at a place of entitlements is neither a string nor a list of strings, \
+                 and counts as no entitlement; with the place in hook.entitlements it refuses the \
+                 request"
             );
         }
     }

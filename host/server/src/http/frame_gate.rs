@@ -315,10 +315,11 @@ const MAX_TURN_BYTES: usize = 64 << 10;
 const MAX_UNFINISHED: usize = 8;
 /// Bytes that an unauthenticated connection may send while an answer waits to leave.
 const MAX_BESIDE: usize = 64 << 10;
-/// Bytes of one header block as it is sent, before authentication; one with more is answered from its
-/// first fields, and ends the connection.
+/// Bytes of one header block as it is sent, before authentication; one with more is answered from
+/// its first fields, and ends the connection.
 pub const MAX_BLOCK: usize = 128 << 10;
-/// `CONTINUATION` frames of one header block, before authentication; one with more is treated likewise.
+/// `CONTINUATION` frames of one header block, before authentication; one with more is treated
+/// likewise.
 const MAX_CONTINUATIONS: usize = 64;
 /// Calls that are answered on a connection without authentication before it has to end.
 pub const MAX_CALLS: usize = 16;

@@ -11,8 +11,8 @@ use super::frame_gate::{
 };
 use super::head::MAX_FIELDS;
 
-/// Cuts the block with which these bytes begin, of which they hold a part. `None` where not even its
-/// first field fits, or where the frames are none of one block.
+/// Cuts the block with which these bytes begin, of which they hold a part. `None` where not even
+/// its first field fits, or where the frames are none of one block.
 pub fn cut(held: &[u8]) -> Option<Vec<u8>> {
     let (head, payload, mut rest) = split_frame(held)?;
     let [_, _, _, HEADERS, flags, stream @ ..] = head else { return None };
