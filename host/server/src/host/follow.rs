@@ -85,7 +85,7 @@ impl Host {
         let set = late.set.look(&files.release, POLL_LIMIT, folders.release, read_set);
         late.heeded.store(roots.is_whole && set.is_whole, Ordering::Release);
         if let Some(arrived) = &roots.value {
-            late.overlook(&late.roots_overlooked, "trust.roots", arrived.overlooked);
+            late.overlook(&late.roots_overlooked, "trust-roots", arrived.overlooked);
         }
         let mut keeper = self.keeper();
         let (_, refused) = keeper.follow(roots.value.unwrap_or_default(), &self.log);

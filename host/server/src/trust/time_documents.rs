@@ -61,7 +61,7 @@ impl Host {
         let late = &self.late_trust;
         let documents = late.time_documents.look(worker, POLL_LIMIT, None, move || read(&folder));
         let Some(found) = documents.value else { return applied };
-        late.overlook(&late.time_documents_overlooked, "trust.time_documents", found.overlooked);
+        late.overlook(&late.time_documents_overlooked, "time-documents", found.overlooked);
         for (path, content) in found.documents {
             let used = content
                 .map_err(|why| RefusedDocument::unreadable(&why))
