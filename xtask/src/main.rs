@@ -29,7 +29,9 @@ fn main() -> ExitCode {
         ["test", "--long", filters @ ..] => build::all().and_then(|it| long::run(&it, filters)),
         ["test", filters @ ..] => test::run(filters),
         [limited::RUN_TEST, program, arguments @ ..] => limited::run(program, arguments),
-        ["lint"] => test::lint(),
+        ["lint"] => {
+            test::lint().map(|skipped| skipped.iter().for_each(|it| println!("skipped: {it}")))
+        }
         ["build"] => build::all().map(drop),
         ["bench", "rules"] => bench::rules(),
         ["bench", "call"] => bench::call(Profile::Release),

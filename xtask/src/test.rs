@@ -33,7 +33,7 @@ pub fn run(filters: &[&str]) -> Done {
         skipped.push("the order of system calls: strace is missing");
     }
     if filters.is_empty() {
-        lint()?;
+        skipped.extend(lint()?);
     }
     let built = build::for_tests()?;
     skipped.extend(built.languages.skipped.iter().map(String::as_str));
@@ -75,30 +75,23 @@ pub fn run(filters: &[&str]) -> Done {
     if wrong { Err(Fail("the tests did not pass".to_owned())) } else { Ok(()) }
 }
 
-/// Formatting and lints; where a component is missing it is said.
-pub fn lint() -> Done {
+/// Checks formatting and lints. Returns the checks that are skipped because a component is missing.
+pub fn lint() -> Done<Vec<&'static str>> {
+    let mut skipped = Vec::new();
     if succeeds(cargo().args(["fmt", "--version"])) {
         say("formatting");
         must(cargo().args(["fmt", "--all", "--check"]))?;
     } else {
-        println!("skipped: rustfmt is missing");
+        skipped.push("formatting: rustfmt is missing (`rustup component add rustfmt`)");
     }
     if succeeds(cargo().args(["clippy", "--version"])) {
         say("lints");
-        must(cargo().args([
-            "clippy",
-            "--release",
-            "--locked",
-            "--workspace",
-            "--all-targets",
-            "--",
-            "-D",
-            "warnings",
-        ]))?;
+        let what = ["clippy", "--release", "--locked", "--workspace", "--all-targets"];
+        must(cargo().args(what).args(["--", "-D", "warnings"]))?;
     } else {
-        println!("skipped: clippy is missing");
+        skipped.push("lints: clippy is missing (`rustup component add clippy`)");
     }
-    Ok(())
+    Ok(skipped)
 }
 
 #[derive(Default)]
