@@ -44,17 +44,28 @@ impl Profile {
     }
 }
 
-/// Host first: it turns the plugins' modules into components. Whoever asks, the same is built, tests included: another choice
-/// of packages is another choice of their dependencies' features, and would build half of them a second time.
+/// Builds the host and the plugins in Rust, and nothing that only tests need.
+pub fn shown() -> Done<Built> {
+    say("building the host and its plugins (the first time takes some minutes)");
+    // The workspace as a whole and an example, so that cargo chooses the features that the tests have too.
+    let wanted = ["--workspace", "--bin", "portcullis", "--example", "unify"];
+    must(cargo().args(["build", "--release", "--locked"]).args(wanted))?;
+    let portcullis = target().join("release/portcullis");
+    Ok(Built { plugins: plugins(&portcullis)?, portcullis, languages: Languages::none() })
+}
+
+/// Builds everything as users run it: the host, the plugins in all languages, tests and benchmarks.
 pub fn all() -> Done<Built> {
     with(cargo())
 }
 
-/// The same for the tests, which need no speed ([`test_cargo`]).
+/// Builds everything as the tests run it, without optimisation ([`test_cargo`]).
 pub fn for_tests() -> Done<Built> {
     with(test_cargo()?)
 }
 
+/// Host first: it turns the plugins' modules into components. Every command names the same packages, since
+/// another choice is another choice of their dependencies' features.
 fn with(mut cargo: Command) -> Done<Built> {
     say("building the host (the first time takes some minutes)");
     must(cargo.args(["build", "--release", "--locked", "--workspace", "--all-targets"]))?;

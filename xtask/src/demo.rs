@@ -14,7 +14,7 @@ use crate::stage::Stage;
 
 /// Runs the story; in `keep` if a directory is given.
 pub fn run(keep: Option<&str>) -> Done {
-    let built = build::all()?;
+    let built = build::shown()?;
     let scratch = if keep.is_none() { Some(Scratch::new("demo")?) } else { None };
     let home = match (&scratch, keep) {
         (Some(scratch), _) => scratch.0.clone(),

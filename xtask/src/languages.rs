@@ -60,6 +60,11 @@ pub fn all(portcullis: &Path, components: &Path) -> Done<Languages> {
 }
 
 impl Languages {
+    /// No language at all.
+    pub const fn none() -> Self {
+        Self { built: Vec::new(), skipped: Vec::new() }
+    }
+
     /// The names of those that are there.
     pub fn names(&self) -> Vec<&'static str> {
         self.built.iter().map(|language| language.name).collect()
