@@ -11,7 +11,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use portcullis_tests::{
-    Answer, Binding, Host, House, Issuer, Raw, SECRET, SignIn, duties, entra as entra_body,
+    Answer, Binding, Ends, Host, House, Issuer, Raw, SECRET, SignIn, duties, entra as entra_body,
     entra_house,
 };
 use serde_json::{Value, json};
@@ -80,13 +80,7 @@ fn under_load(host: &Host, credential: &(dyn Fn() -> String + Sync), work: impl 
             });
         }
         // Also where the work fails: the others must not call for ever.
-        struct Finish<'a>(&'a AtomicBool);
-        impl Drop for Finish<'_> {
-            fn drop(&mut self) {
-                self.0.store(true, Ordering::SeqCst);
-            }
-        }
-        let _finish = Finish(&done);
+        let _ends = Ends(&done);
         work();
     });
     calls.into_inner()

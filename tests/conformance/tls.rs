@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use portcullis_tests::{
-    Authority, Binding, House, Pair, Raw, SECRET, SignIn, Trust, duties, send_2_plain,
+    Authority, Binding, Ends, House, Pair, Raw, SECRET, SignIn, Trust, duties, send_2_plain,
 };
 
 fn house(authority: &Authority) -> House {
@@ -101,13 +101,7 @@ fn a_certificate_rotates_under_load_and_a_wrong_one_changes_nothing() {
                 }
             });
         }
-        struct Finish<'a>(&'a AtomicBool);
-        impl Drop for Finish<'_> {
-            fn drop(&mut self) {
-                self.0.store(true, Ordering::SeqCst);
-            }
-        }
-        let _finish = Finish(&done);
+        let _ends = Ends(&done);
         assert!(only_new.connect(host.address()).is_err());
         // A key that does not belong to the certificate, no key, no certificate.
         for (name, wrong) in [

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use portcullis_tests::{Answer, Binding, Client, Host, House, Raw, SECRET, binary, digest};
+use portcullis_tests::{Answer, Binding, Client, Ends, Host, House, Raw, SECRET, binary, digest};
 use serde_json::json;
 
 use super::ledger::sign_in;
@@ -58,6 +58,7 @@ fn on_a_slow_disk_late_records_are_superseded_before_the_hook_decides_again() {
     let mut caller = Caller::of(&host);
     let done = std::sync::atomic::AtomicBool::new(false);
     let (late, next) = std::thread::scope(|scope| {
+        let ends = Ends(&done);
         let asked = scope.spawn(|| {
             let mut stalled = false;
             while !done.load(std::sync::atomic::Ordering::Relaxed) {
@@ -67,7 +68,7 @@ fn on_a_slow_disk_late_records_are_superseded_before_the_hook_decides_again() {
             stalled
         });
         let decided = until_it_decides_again(&mut caller);
-        done.store(true, std::sync::atomic::Ordering::Relaxed);
+        drop(ends);
         assert!(asked.join().unwrap(), "it was never said that the disk hangs");
         decided
     });

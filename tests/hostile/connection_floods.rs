@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use portcullis_tests::{
-    Authority, Binding, Flood, Host, House, Pair, Raw, SECRET, SignIn, Trust, binary, duties,
+    Authority, Binding, Ends, Flood, Host, House, Pair, Raw, SECRET, SignIn, Trust, binary, duties,
 };
 
 /// A house whose host speaks TLS.
@@ -63,6 +63,7 @@ fn flood(descriptors: u32, rate: u64, sources: u32, kept: usize, time: Duration)
     let (new, answered, slowest) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
     let mut outcome = Outcome::default();
     thread::scope(|scope| {
+        let ends = Ends(&ended);
         for number in 0..CALLERS {
             let (trust, address, ended) = (&trust, &address, &ended);
             let (new, answered, slowest) = (&new, &answered, &slowest);
@@ -93,7 +94,7 @@ fn flood(descriptors: u32, rate: u64, sources: u32, kept: usize, time: Duration)
                 u64::from(answer.is_ok_and(|answer| answer.without_reference() == "{}"));
             thread::sleep(Duration::from_millis(20));
         }
-        ended.store(true, Ordering::Relaxed);
+        drop(ends);
     });
     let flooded = flood.stop(begin);
     outcome.new = new.into_inner();

@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use portcullis_tests::{Binding, House};
+use portcullis_tests::{Binding, Ends, House};
 use serde_json::{Value, json};
 
 use super::{anybody, told, with};
@@ -21,6 +21,7 @@ fn whatever_a_plugin_does_a_closed_hook_stops_and_says_why_and_its_neighbours_ne
     // Neighbours all the while, on connections of their own.
     let done = AtomicBool::new(false);
     let seen = thread::scope(|scope| {
+        let ends = Ends(&done);
         let neighbour = scope.spawn(|| {
             let mut answered = 0;
             while !done.load(Ordering::Relaxed) {
@@ -45,7 +46,7 @@ fn whatever_a_plugin_does_a_closed_hook_stops_and_says_why_and_its_neighbours_ne
                 bad.index().unwrap()
             })
             .collect();
-        done.store(true, Ordering::Relaxed);
+        drop(ends);
         assert!(neighbour.join().unwrap() > 0);
         seen
     });

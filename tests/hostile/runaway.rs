@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use portcullis_tests::{Binding, House, Import};
+use portcullis_tests::{Binding, Ends, House, Import};
 use serde_json::json;
 
 use super::{anybody, told, with};
@@ -18,6 +18,7 @@ fn a_loop_on_every_core_leaves_the_clean_hook_its_answers() {
     let done = AtomicBool::new(false);
     let cores = thread::available_parallelism().map_or(2, usize::from);
     let loops: usize = thread::scope(|scope| {
+        let ends = Ends(&done);
         let looping: Vec<_> = (0..2 * cores)
             .map(|_| {
                 scope.spawn(|| {
@@ -39,7 +40,7 @@ fn a_loop_on_every_core_leaves_the_clean_hook_its_answers() {
             let answer = client.send(&host.request("import", &import)).unwrap();
             assert!(answer.status == 200 && answer.json.get("error").is_none(), "{answer:?}");
         }
-        done.store(true, Ordering::Relaxed);
+        drop(ends);
         looping.into_iter().map(|thread| thread.join().unwrap()).sum()
     });
     assert!(loops > 0);
