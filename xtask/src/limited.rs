@@ -41,7 +41,7 @@ pub fn run(program: &str, arguments: &[&str]) -> Done {
     let name = Path::new(program).file_name().unwrap_or_default().to_string_lossy();
     if !name.starts_with("blackbox-") {
         // Comes back only where it could not be run.
-        return Err(Command::new(program).args(arguments).exec().into());
+        return Err(ended_in_time(program).args(arguments).exec().into());
     }
     let mut first = limited(program);
     first.args(arguments);
@@ -55,17 +55,26 @@ pub fn run(program: &str, arguments: &[&str]) -> Done {
         for (prefix, why) in &NEED_MORE {
             println!("  {prefix}: {why}");
         }
-        let mut second = Command::new(program);
+        let mut second = ended_in_time(program);
         second.arg("--exact").args(wanted);
         good &= status(&mut second)? == Some(0);
     }
     if good { Ok(()) } else { Err(Fail(format!("{name} failed"))) }
 }
 
-/// A command that runs a program under the limit.
+/// A command that runs a program under the limit of descriptors, and for at most [`MAX_TIME`].
 fn limited(program: &str) -> Command {
+    let script =
+        format!("ulimit -n {DESCRIPTORS}; exec timeout --kill-after=10 {MAX_TIME} \"$0\" \"$@\"");
     let mut command = Command::new("sh");
-    command.args(["-c", &format!("ulimit -n {DESCRIPTORS}; exec \"$0\" \"$@\""), program]);
+    command.args(["-c", &script, program]);
+    command
+}
+
+/// A command that runs a program for at most [`MAX_TIME`]. The program's last lines name the tests that ran.
+fn ended_in_time(program: &str) -> Command {
+    let mut command = Command::new("timeout");
+    command.args(["--kill-after=10", MAX_TIME, program]);
     command
 }
 
@@ -80,3 +89,6 @@ fn need_more(program: &str, arguments: &[&str]) -> Done<Vec<String>> {
 
 /// The limit of descriptors of the black-box tests, and of every host that they start.
 pub const DESCRIPTORS: u32 = 256;
+
+/// The time that one test program may take: three times what the longest takes on two cores.
+const MAX_TIME: &str = "2400s";
