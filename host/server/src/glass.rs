@@ -448,7 +448,7 @@ impl State {
         self.named = self.named.saturating_add(1);
         tracing::error!(code, file = name, sentence, "break-glass refused");
         let sealed = Some(format!("{name}: {sentence}").into_bytes());
-        self.say(REFUSED, format!(r#""code":"{code}""#), sealed, None);
+        self.say(RECORD_REFUSED, format!(r#""code":"{code}""#), sealed, None);
     }
 
     /// Records what was counted in a minute that is over; `everything` that of the present one too.
@@ -462,7 +462,7 @@ impl State {
         for (code, count) in std::mem::take(&mut self.counted) {
             tracing::error!(code, count, "further break-glass files were refused within a minute");
             let fields = format!(r#""code":"{code}","minute":{begin},"count":{count}"#);
-            self.say(REFUSED, fields, None, None);
+            self.say(RECORD_REFUSED, fields, None, None);
         }
     }
 
@@ -475,7 +475,7 @@ impl State {
     ) {
         // Bounded: past that a refusal is said in the host's log only. Openings and ends are bounded by
         // the documents that were signed.
-        if kind != REFUSED || self.unsaid.len() < MOST_UNSAID {
+        if kind != RECORD_REFUSED || self.unsaid.len() < MOST_UNSAID {
             self.unsaid.add(Entry { kind, fields, sealed }, slot);
         }
     }
@@ -568,7 +568,7 @@ const SAVE_EVERY: Duration = Duration::from_secs(10);
 const MAX_NAMED_A_MINUTE: u32 = 8;
 const MINUTE_MS: u64 = 60_000;
 /// The record of a file that opens nothing.
-const REFUSED: &str = "break-glass.refused";
+const RECORD_REFUSED: &str = "break-glass.refused";
 /// Records that may wait for the log before further refusals are left out.
 const MOST_UNSAID: usize = 256;
 /// The largest list of opened documents, bytes: tens of thousands of them.

@@ -20,7 +20,7 @@ impl Home {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let key = |name: &str, seed| SecretKey::from_seed(name, &[seed; 32]).unwrap();
-        let (root_key, release) = (key("root.example", 1), key("release.example", 2));
+        let (root_key, release) = (key("root.example", 1), key("keeper.example", 2));
         let log = key("log.example/2026", 3);
         let source = format!(
             "[validity]\ndays = 365\n[root]\nkeys = [\"{}\"]\nthreshold = 1\n[release]\nkeys = [\"{}\"]\n\
