@@ -92,6 +92,7 @@ fn paths() -> Vec<Case> {
         "/okta/token;a=b",
         "/okta/token%20",
         "/okta/token%3Fa=b",
+        "okta/token",
     ];
     let mut cases: Vec<Case> = spelled
         .iter()
@@ -102,7 +103,30 @@ fn paths() -> Vec<Case> {
     add("another path, with a call of Okta in the body", post("/hooks/token", "", &call()), Stops);
     let strange = json!({"eventType": "com.okta.something.new"}).to_string();
     add("the same, of a type that is not known", post("/", "", strange.as_bytes()), Stops);
+    let large =
+        json!({"data": "x".repeat(300 << 10), "eventType": "com.okta.saml.tokens.transform"});
+    add(
+        "the same, whose type comes after 300 KiB",
+        post("/", "", large.to_string().as_bytes()),
+        Stops,
+    );
+    let many = "x: y\r\n".repeat(260);
+    let long = format!("x: {}\r\n", "y".repeat(70 << 10));
+    for (what, fields) in [
+        ("more than 256 fields", many.as_str()),
+        ("a head of 70 KiB", &long),
+        ("a NUL in a field", "x: a\0b\r\n"),
+        ("`Content-Length: -1` besides", "content-length: -1\r\n"),
+    ] {
+        let what = format!("another path, with a call of Okta and {what}");
+        add(&what, post("/hooks/token", fields, &call()), Stops);
+    }
     let none = "it is no call of Okta";
+    add(
+        "another path, with more than 256 fields and other JSON",
+        post("/x", &many, b"{}"),
+        Else(none),
+    );
     add("another path, with other JSON", post("/hooks/token", "", b"{\"a\":1}"), Else(none));
     add("another path, without a body", post("/hooks/token", "", b""), Else(none));
     add("`GET` of another path", bytes("GET", "/hooks/token", "host: a\r\n"), Else(none));

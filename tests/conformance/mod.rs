@@ -13,6 +13,7 @@ mod check;
 mod cli;
 mod closed;
 mod doctor;
+mod ends;
 mod entra;
 mod entra_resume;
 mod events;

@@ -9,7 +9,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use portcullis_tests::{
-    Answer, Binding, CONFLICT, Host, House, MovedClock, RELEASE_SET, Ran, SignIn, duties, now,
+    Answer, Binding, CONFLICT, Host, House, MovedClock, RELEASE_SET, Ran, Raw, SignIn, duties, now,
+    send_2_plain,
 };
 use serde_json::{Value, json};
 
@@ -518,4 +519,49 @@ fn a_clock_that_is_set_back_gives_no_break_glass_time_back() {
     assert!(conflict(&host).stops_a_token());
     host.stop();
     assert_eq!(house.records_of("break-glass.closed").len(), 1);
+}
+
+#[test]
+fn a_clock_that_has_no_http_date_takes_no_answer() {
+    let (house, clock) = (house(), MovedClock::new());
+    let host = clock.serve(&house);
+    decides(&host, now());
+    // A connection that stands when the clock is moved.
+    let mut standing = host.client();
+    let call = host.request("token", &SignIn::with_groups(&["ward-reader"]).bytes());
+    assert!(standing.send(&call).unwrap().index().is_some());
+    for years in [-100, 9_000] {
+        clock.ahead(years * 365 * DAY);
+        for _ in 0..5 {
+            let answer = harmless(&host, now());
+            assert!(answer.stops_a_token() && answer.header("date").is_none(), "{answer:?}");
+        }
+        assert_eq!(host.admin("/health").status, 200);
+        let ready = host.admin("/ready");
+        assert_eq!(ready.status, 503);
+        assert!(ready.json["reasons"].to_string().contains("clock-out-of-range"), "{}", ready.json);
+        let http2 = send_2_plain(host.address(), std::slice::from_ref(&call));
+        assert_eq!(http2.first().map(|answer| answer.status), Some(200), "{http2:?}");
+        clock.ahead(0);
+        decides(&host, now());
+    }
+    clock.ahead(9_000 * 365 * DAY);
+    let answer = standing.send(&call).unwrap();
+    assert!(answer.stops_a_token(), "{answer:?}");
+    let (secs, unknown) = (Duration::from_secs(30), SignIn::with_groups(&["ward-reader"]).bytes());
+    let answer = host.client().send(&Raw::post("/elsewhere", "x", &unknown)).unwrap();
+    assert!(answer.stops_a_token(), "{answer:?}");
+    clock.ahead(0);
+    host.until_log_for("clock.no-date", secs);
+    decides(&host, now());
+    assert_eq!(host.admin("/ready").status, 200);
+    host.stop();
+
+    // The same at a start.
+    clock.ahead(-100 * 365 * DAY);
+    let host = clock.serve(&house);
+    assert!(harmless(&host, now()).stops_a_token());
+    clock.ahead(0);
+    decides(&host, now());
+    host.stop();
 }

@@ -17,6 +17,7 @@ use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, OnceLock};
+use std::task::Poll;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -40,7 +41,8 @@ use crate::error::StartError;
 use crate::frontend::Frontend;
 use crate::host::Host;
 use crate::http::head_scanner::HeadReport;
-use crate::http::{by_hand, head, http1_watch};
+use crate::http::http1_watch::Farewell;
+use crate::http::{by_hand, date, head, http1_watch};
 
 pub use places::MAX_CONNECTIONS;
 use places::{Phase, Place, Places};
@@ -169,20 +171,49 @@ async fn serve(stream: TcpStream, office: &Arc<Office>, place: &Rc<Place>) {
     };
     let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
+        // A client may end its side once its request is whole (RFC 9293 section 3.6).
+        .half_close(true)
         .keep_alive(false)
         .header_read_timeout(MAX_TIME)
         .max_headers(MOST_HEADERS)
         .max_buf_size(READ_BUFFER)
         .serve_connection(connection, service);
+    let ended = poll_fn(|context| {
+        if !date::clock_has_date() {
+            return Poll::Ready(None);
+        }
+        connection.poll_without_shutdown(context).map(Some)
+    });
     // What goes wrong here is the asker's to see.
-    drop(poll_fn(|context| connection.poll_without_shutdown(context)).await);
+    let has_date = ended.await.is_some();
     let mut socket = connection.into_parts().io.into_socket();
-    let farewell = watch.farewell(|status, _| by_hand::plain(status));
+    if !has_date {
+        date::give_up_without_date(&watch);
+        by_hand::read_request_line(&mut socket, &watch, MAX_TIME).await;
+    }
+    let farewell = match watch.farewell() {
+        Farewell::Nothing => None,
+        Farewell::Answer(answer) => Some(answer),
+        Farewell::Refused(StatusCode::INTERNAL_SERVER_ERROR, line) => Some(probe(office, &line)),
+        Farewell::Refused(status, _) => Some(by_hand::plain(status)),
+    };
     if let Some(answer) = &farewell {
         by_hand::write(&mut socket, answer, office.frontend.clock.now()).await;
     }
     if farewell.is_some() || watch.may_be_sending() {
         by_hand::linger(&mut socket).await;
+    }
+}
+
+/// The answer to a probe where the HTTP library cannot give one.
+fn probe(office: &Office, line: &[u8]) -> Response<Bytes> {
+    match by_hand::method_and_path(line) {
+        Some((method, path))
+            if method == "GET" && matches!(path.as_str(), "/health" | "/ready") =>
+        {
+            page(office, &path)
+        }
+        _ => by_hand::plain(StatusCode::INTERNAL_SERVER_ERROR),
     }
 }
 
@@ -218,6 +249,10 @@ fn answer(
     if !request.body().is_end_stream() {
         return plain(StatusCode::BAD_REQUEST, "no body is read here\n");
     }
+    page(office, path).map(Full::new)
+}
+
+fn page(office: &Office, path: &str) -> Response<Bytes> {
     let (frontend, desk) = (&office.frontend, office.desk());
     match path {
         "/health" => reply(StatusCode::OK, JSON, "{\"status\":\"alive\"}\n".to_owned()),
@@ -239,10 +274,10 @@ fn answer(
     }
 }
 
-fn reply(status: StatusCode, content: &'static str, body: String) -> Response<Full<Bytes>> {
+fn reply(status: StatusCode, content: &'static str, body: String) -> Response<Bytes> {
     // The pages are read on terminals too. An escape of JSON is the same JSON.
     let body = escape_lines(&body).into_owned();
-    let mut response = Response::new(Full::new(Bytes::from(body)));
+    let mut response = Response::new(Bytes::from(body));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content));
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -257,7 +292,7 @@ fn reply(status: StatusCode, content: &'static str, body: String) -> Response<Fu
 fn plain(status: StatusCode, text: &'static str) -> Response<Full<Bytes>> {
     let mut response = reply(status, "text/plain; charset=utf-8", text.to_owned());
     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-    response
+    response.map(Full::new)
 }
 
 const JSON: &str = "application/json";

@@ -9,15 +9,17 @@ use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{CONNECTION, HeaderValue};
 use hyper::rt::Executor;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper::{Request, StatusCode};
+use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioTimer;
 use portcullis_model::Cause;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -33,9 +35,10 @@ use crate::frontend::Frontend;
 use crate::host::Hook;
 use crate::http::head::{MAX_FIELDS, MAX_HEAD};
 use crate::http::head_scanner::HeadReport;
-use crate::http::preflight::{self, Answered, Preflight, preflight};
+use crate::http::http1_watch::{Farewell, Http1Watch};
+use crate::http::preflight::{self, Answered, Preflight, RefusedHead, preflight};
 use crate::http::session::Session;
-use crate::http::{by_hand, http1_watch, unknown_path};
+use crate::http::{by_hand, date, http1_watch, unknown_path};
 use crate::in_force::InForce;
 use crate::net::acceptor::log_unserved;
 use crate::net::connection_limit::{CallGuard, ConnectionSlot};
@@ -221,6 +224,9 @@ where
     };
     let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
+        // A client may end its side once its request is whole, and waits for the answer all the same
+        // (RFC 9293 section 3.6).
+        .half_close(true)
         .header_read_timeout(head)
         .max_headers(MAX_FIELDS)
         .max_buf_size(MAX_HEAD)
@@ -228,7 +234,12 @@ where
     let mut stopping = false;
     let ended = loop {
         tokio::select! {
-            ended = poll_fn(|context| connection.poll_without_shutdown(context)) => break ended,
+            ended = poll_fn(|context| {
+                if !date::clock_has_date() {
+                    return Poll::Ready(None);
+                }
+                connection.poll_without_shutdown(context).map(Some)
+            }) => break ended,
             _ = stop.wait_for(|stop| *stop), if !stopping => {
                 Pin::new(&mut connection).graceful_shutdown();
                 stopping = true;
@@ -239,14 +250,16 @@ where
             }
         }
     };
-    if let Err(error) = ended {
+    if let Some(Err(error)) = &ended {
         tracing::debug!(%error, "a connection ended early");
     }
-    let mut socket = connection.into_parts().io.into_socket();
-    let in_force = line.frontend.in_force();
-    let farewell = watch.farewell(|status, words| {
-        preflight::refused_head(&line.frontend, &in_force, status, words)
-    });
+    let parts = connection.into_parts();
+    let mut socket = parts.io.into_socket();
+    if ended.is_none() {
+        date::give_up_without_date(&watch);
+        by_hand::read_request_line(&mut socket, &watch, head).await;
+    }
+    let farewell = line.farewell(&watch, &parts.read_buf, &mut socket).await;
     if let Some(answer) = &farewell {
         by_hand::write(&mut socket, answer, line.frontend.clock.now()).await;
     }
@@ -282,13 +295,13 @@ where
                 let unfinished = (!step.waits_for_body()).then_some(unfinished);
                 let (answered, _) = step.finish(&line).await;
                 let unfinished = unfinished.unwrap_or_else(|| line.session.intake.begin());
-                let afterwards = answered.afterwards;
+                let Answered { mut response, afterwards, .. } = answered;
+                date::put_date(response.headers_mut());
                 if line.frontend.obstacles.stopping() {
                     line.leaves.notify_one();
                 }
                 Ok::<_, Infallible>(
-                    answered
-                        .response
+                    response
                         .map(|body| Tracked::new(body, afterwards, &line.outbox, busy, unfinished)),
                 )
             }
@@ -296,6 +309,7 @@ where
     };
     let connection = http2::Builder::new(OnThisThread)
         .timer(TokioTimer::new())
+        .auto_date_header(false)
         .max_concurrent_streams(MAX_STREAMS)
         .max_header_list_size(MAX_HEADER_LIST)
         .initial_stream_window_size(STREAM_WINDOW)
@@ -424,6 +438,32 @@ impl Line {
             }
         };
         Step { kind, has_body, in_force, call }
+    }
+
+    /// The answer that is still to be written on an HTTP/1.1 connection that the library has given up.
+    /// `read` is what the library had read of it and not used.
+    async fn farewell<S: AsyncRead + Unpin>(
+        &self,
+        watch: &Http1Watch,
+        read: &[u8],
+        socket: &mut S,
+    ) -> Option<Response<Bytes>> {
+        let (status, words) = match watch.farewell() {
+            Farewell::Nothing => return None,
+            Farewell::Answer(answer) => return Some(answer),
+            Farewell::Refused(status, words) => (status, words),
+        };
+        let in_force = self.frontend.in_force();
+        match preflight::refused_head(&self.frontend, &in_force, status, &words) {
+            RefusedHead::Answered(answer) => Some(answer),
+            RefusedHead::Unknown => {
+                let slot = &self.session.slot;
+                let (frontend, in_force) = (&self.frontend, &in_force);
+                let answer =
+                    unknown_path::answer_bytes(frontend, in_force, slot, (read, socket), status);
+                Some(answer.await)
+            }
+        }
     }
 }
 

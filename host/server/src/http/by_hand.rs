@@ -6,13 +6,16 @@
 //! (RFC 9112 section 9.6). Nothing but a small buffer is held meanwhile.
 
 use std::fmt::Write as _;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::{Response, StatusCode};
 use portcullis_model::Millis;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::timeout;
+
+use super::date::http_date;
+use super::http1_watch::Http1Watch;
 
 /// The method and the path of a request line, as far as it has them (RFC 9112 section 3).
 pub fn method_and_path(line: &[u8]) -> Option<(String, String)> {
@@ -28,7 +31,35 @@ pub fn method_and_path(line: &[u8]) -> Option<(String, String)> {
     };
     let end = target.find(['?', '#']).unwrap_or(target.len());
     let path = target.get(..end).unwrap_or_default();
-    path.starts_with(['/', '\\']).then(|| (method.to_owned(), path.to_owned()))
+    match path {
+        "" | "*" => None,
+        _ if method == "CONNECT" => None,
+        path if path.starts_with(['/', '\\']) => Some((method.to_owned(), path.to_owned())),
+        // No target at all, but it is clear which path is meant.
+        path => Some((method.to_owned(), format!("/{path}"))),
+    }
+}
+
+/// Reads a request until its request line is there, for a connection that the HTTP library cannot serve.
+pub async fn read_request_line<S: AsyncRead + Unpin>(
+    socket: &mut S,
+    watch: &Http1Watch,
+    limit: Duration,
+) {
+    let read = async {
+        let mut buffer = [0; LINGER_BUFFER];
+        let mut seen = 0;
+        while !watch.has_request_line() && seen < MAX_LINGER_BYTES {
+            match socket.read(&mut buffer).await? {
+                0 => break,
+                count => watch.read(buffer.get(..count).unwrap_or_default()),
+            }
+            seen += LINGER_BUFFER;
+        }
+        Ok::<_, std::io::Error>(())
+    };
+    // What has come by then is what is answered.
+    drop(timeout(limit, Box::pin(read)).await);
 }
 
 /// Writes an answer as HTTP/1.1.
@@ -65,7 +96,6 @@ fn encode(answer: &Response<Bytes>, now: Millis) -> Vec<u8> {
     let status = answer.status();
     let reason = status.canonical_reason().unwrap_or_default();
     let mut head = format!("HTTP/1.1 {} {reason}\r\n", status.as_str());
-    let now = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_millis(now.0));
     for (name, value) in answer.headers() {
         if let Ok(value) = value.to_str() {
             // Writing to a string cannot fail.
@@ -73,7 +103,11 @@ fn encode(answer: &Response<Bytes>, now: Millis) -> Vec<u8> {
         }
     }
     let length = answer.body().len();
-    let _ = write!(head, "content-length: {length}\r\nconnection: close\r\ndate: {now}\r\n\r\n");
+    let _ = write!(head, "content-length: {length}\r\nconnection: close\r\n");
+    if let Some(now) = http_date(now) {
+        let _ = write!(head, "date: {now}\r\n");
+    }
+    head.push_str("\r\n");
     let mut bytes = head.into_bytes();
     bytes.extend_from_slice(answer.body());
     bytes
@@ -110,6 +144,7 @@ mod tests {
         assert_eq!(read("POST https://a.example/okta/token HTTP/1.1"), token("POST"));
         assert_eq!(read("POST http://a.example HTTP/1.1"), Some(("POST".into(), "/".into())));
         assert_eq!(read("POST /a://b HTTP/1.1"), Some(("POST".into(), "/a://b".into())));
+        assert_eq!(read("POST okta/token HTTP/1.1"), token("POST"));
         for none in ["", "POST", "OPTIONS * HTTP/1.1", "CONNECT a:443 HTTP/1.1", "\u{16}\u{3}\u{1}"]
         {
             assert_eq!(read(none), None, "{none:?}");

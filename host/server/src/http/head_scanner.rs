@@ -90,6 +90,11 @@ impl HeadScanner {
         self.whole.front().map_or(&self.head.report.line, |report| &report.line)
     }
 
+    /// Whether a whole request line has come that nobody has asked about.
+    pub fn has_line(&self) -> bool {
+        !self.whole.is_empty() || self.head.has_line
+    }
+
     /// Every answer has left: what is read next is a head, unless a body or a head is being read.
     pub fn idle(&mut self) {
         if matches!(self.state, State::Unknown) {

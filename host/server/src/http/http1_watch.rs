@@ -20,6 +20,21 @@ pub struct Http1Watch {
     given_up: Cell<Option<StatusCode>>,
     by_hand: RefCell<Option<Response<Bytes>>>,
     may_be_sending: Cell<bool>,
+    /// The request line of the request that is being answered.
+    line: RefCell<Vec<u8>>,
+    /// An answer told that the connection ends with it (RFC 9112 section 9.6).
+    has_ended: Cell<bool>,
+}
+
+/// What is still to be written on a connection that the library has given up.
+pub enum Farewell {
+    /// Nothing.
+    Nothing,
+    /// This answer.
+    Answer(Response<Bytes>),
+    /// The answer to a head that nobody has answered: its request line, as far as it came, and the
+    /// status that it would have had.
+    Refused(StatusCode, Vec<u8>),
 }
 
 /// Where the present request is.
@@ -43,13 +58,27 @@ impl Http1Watch {
     /// The library has read a head.
     pub fn begin(&self) -> Option<HeadReport> {
         self.stage.set(Stage::Answering);
-        self.scanner.borrow_mut().next()
+        let report = self.scanner.borrow_mut().next();
+        *self.line.borrow_mut() =
+            report.as_ref().map(|report| report.line.clone()).unwrap_or_default();
+        report
     }
 
     /// The library gets the answer. `unread` is whether the peer may still be sending its body.
     pub fn answered(&self, unread: bool) {
         self.stage.set(Stage::Answered);
         self.may_be_sending.set(self.may_be_sending.get() || unread);
+    }
+
+    /// The library has no further part in the connection: what it would have answered gets an answer
+    /// with this status, or a hook's safe answer.
+    pub fn give_up(&self, status: StatusCode) {
+        self.given_up.set(Some(status));
+    }
+
+    /// Whether a request line has come that has no answer yet.
+    pub fn has_request_line(&self) -> bool {
+        self.stage.get() == Stage::Answering || self.scanner.borrow().has_line()
     }
 
     /// The answer is to be written by hand, and the connection ends with it.
@@ -75,30 +104,56 @@ impl Http1Watch {
             .and_then(|text| StatusCode::from_bytes(text.as_bytes()).ok())
             .filter(|status| self.stage.get() == Stage::Idle && status.is_client_error());
         self.given_up.set(refusal);
+        if refusal.is_none() && ends_connection(bytes) {
+            self.has_ended.set(true);
+        }
         refusal.is_some()
     }
 
-    /// The answer that is still to be written: by hand, or to the head that the library refused.
-    pub fn farewell(
-        &self,
-        to_refused: impl FnOnce(StatusCode, &[u8]) -> Response<Bytes>,
-    ) -> Option<Response<Bytes>> {
+    /// What is still to be written: by hand, or to a head that has no answer.
+    pub fn farewell(&self) -> Farewell {
         if let Some(answer) = self.by_hand.borrow_mut().take() {
-            return Some(answer);
+            return Farewell::Answer(answer);
         }
         let scanner = self.scanner.borrow();
+        if self.has_ended.get() {
+            // Requests that came behind the last one get no answer; the client sends them again
+            // elsewhere.
+            let unread = !scanner.line().is_empty();
+            self.may_be_sending.set(self.may_be_sending.get() || unread);
+            return Farewell::Nothing;
+        }
         if let Some(status) = self.given_up.get() {
-            return Some(to_refused(status, scanner.line()));
+            let line = match self.stage.get() {
+                Stage::Answering => self.line.borrow().clone(),
+                Stage::Idle | Stage::Answered => scanner.line().to_vec(),
+            };
+            return Farewell::Refused(status, line);
         }
         // A head that did not come whole: its peer waits for an answer, or has said all it will.
-        let begun = self.stage.get() == Stage::Idle && !scanner.line().is_empty();
-        begun.then(|| to_refused(StatusCode::REQUEST_TIMEOUT, scanner.line()))
+        if self.stage.get() == Stage::Idle && !scanner.line().is_empty() {
+            return Farewell::Refused(StatusCode::REQUEST_TIMEOUT, scanner.line().to_vec());
+        }
+        Farewell::Nothing
     }
 
     /// Whether the peer may still be sending what nobody reads.
     pub fn may_be_sending(&self) -> bool {
         self.may_be_sending.get()
     }
+}
+
+/// Whether these bytes begin with the head of an answer after which the connection ends.
+fn ends_connection(bytes: &[u8]) -> bool {
+    if !bytes.starts_with(b"HTTP/1.") {
+        return false;
+    }
+    let end = bytes.windows(4).position(|window| window == b"\r\n\r\n").unwrap_or(bytes.len());
+    let head = String::from_utf8_lossy(bytes.get(..end).unwrap_or_default()).to_ascii_lowercase();
+    // 100 (Continue) is no answer.
+    let is_final = !head.get("http/1.1 ".len()..).is_some_and(|status| status.starts_with('1'));
+    let keeps = head.contains("\r\nconnection: keep-alive");
+    is_final && (head.contains("\r\nconnection: close") || (head.starts_with("http/1.0") && !keeps))
 }
 
 /// One watch, shared by the connection and what answers its requests.
@@ -108,10 +163,13 @@ pub type Shared = Rc<Http1Watch>;
 mod tests {
     use super::*;
 
-    fn refused(status: StatusCode, line: &[u8]) -> Response<Bytes> {
-        let mut answer = Response::new(Bytes::copy_from_slice(line));
-        *answer.status_mut() = status;
-        answer
+    fn refused(watch: &Http1Watch) -> Option<(u16, String)> {
+        match watch.farewell() {
+            Farewell::Refused(status, line) => {
+                Some((status.as_u16(), String::from_utf8(line).unwrap()))
+            }
+            Farewell::Answer(_) | Farewell::Nothing => None,
+        }
     }
 
     #[test]
@@ -124,18 +182,50 @@ mod tests {
         watch.answered(false);
         assert!(!watch.withholds(b"HTTP/1.1 404 Not Found\r\n"));
         watch.flushed();
-        assert!(watch.farewell(refused).is_none() && !watch.may_be_sending());
+        assert!(refused(&watch).is_none() && !watch.may_be_sending());
         watch.read(b"POST /b HTTP/1.1\r\nx y: 1\r\n\r\n");
         assert!(watch.withholds(b"HTTP/1.1 400 Bad Request\r\n") && watch.withholds(b"rest"));
-        let answer = watch.farewell(refused).unwrap();
-        assert_eq!((answer.status().as_u16(), &answer.body()[..]), (400, &b"POST /b HTTP/1.1"[..]));
+        assert_eq!(refused(&watch), Some((400, "POST /b HTTP/1.1".to_owned())));
     }
 
     #[test]
     fn a_head_that_breaks_off_has_an_answer_and_an_idle_connection_has_none() {
         let watch = Http1Watch::default();
-        assert!(watch.farewell(refused).is_none());
+        assert!(refused(&watch).is_none());
         watch.read(b"POST /a HTTP/1.1\r\nhost: a");
-        assert_eq!(watch.farewell(refused).unwrap().status().as_u16(), 408);
+        assert_eq!(refused(&watch), Some((408, "POST /a HTTP/1.1".to_owned())));
+    }
+
+    #[test]
+    fn nothing_follows_the_last_answer_of_a_connection() {
+        for (last, ends) in [
+            ("HTTP/1.1 200 OK\r\nConnection: close\r\ncontent-length: 0\r\n\r\n", true),
+            ("HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n", true),
+            ("HTTP/1.0 200 OK\r\ncontent-length: 0\r\n\r\n", true),
+            ("HTTP/1.0 200 OK\r\nconnection: keep-alive\r\n\r\n", false),
+            ("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n\r\nconnection: close", false),
+            ("HTTP/1.1 100 Continue\r\nconnection: close\r\n\r\n", false),
+        ] {
+            let watch = Http1Watch::default();
+            watch.read(b"POST /a HTTP/1.1\r\n\r\nPOST /b HTTP/1.1\r\n\r\n");
+            watch.begin();
+            watch.answered(false);
+            assert!(!watch.withholds(last.as_bytes()));
+            watch.flushed();
+            assert_eq!(refused(&watch).is_none(), ends, "{last}");
+            assert_eq!(watch.may_be_sending(), ends, "what follows is read and thrown away");
+        }
+    }
+
+    #[test]
+    fn a_connection_that_is_given_up_has_an_answer_to_the_request_in_progress() {
+        let watch = Http1Watch::default();
+        assert!(!watch.has_request_line());
+        watch.read(b"POST /a HTTP/1.1\r\nhost");
+        assert!(watch.has_request_line());
+        watch.read(b": a\r\n\r\n");
+        watch.begin();
+        watch.give_up(StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!(refused(&watch), Some((500, "POST /a HTTP/1.1".to_owned())));
     }
 }

@@ -8,6 +8,7 @@
 pub mod body_readers;
 pub mod by_hand;
 pub mod counts;
+pub mod date;
 pub mod frame_gate;
 pub mod head;
 pub mod head_scanner;

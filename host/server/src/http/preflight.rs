@@ -49,6 +49,14 @@ pub enum Preflight {
     Unknown(Incoming, StatusCode),
 }
 
+/// What becomes of a head that the HTTP library refused.
+pub enum RefusedHead {
+    /// It is answered.
+    Answered(Response<Bytes>),
+    /// It is a `POST` that belongs to no hook, and what follows may tell that a platform called the wrong path.
+    Unknown,
+}
+
 /// An answer that is ready, and what is to be done once it has left.
 pub struct Answered {
     /// The answer.
@@ -161,29 +169,31 @@ pub fn preflight(
     Preflight::Call(Box::new(call))
 }
 
-/// The answer to a head that the HTTP library refused over HTTP/1.1 with this status.
+/// What becomes of a head that the HTTP library refused over HTTP/1.1 with this status.
 pub fn refused_head(
     frontend: &Frontend,
     in_force: &InForce,
     status: StatusCode,
     line: &[u8],
-) -> Response<Bytes> {
+) -> RefusedHead {
     let cause = match status {
         StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE | StatusCode::URI_TOO_LONG => {
             Cause::HeadTooLarge
         }
+        StatusCode::INTERNAL_SERVER_ERROR => Cause::HostFault,
         _ => Cause::BadRequest,
     };
-    let path = by_hand::method_and_path(line).map(|(_, path)| path);
-    if let Some(Target::Hook(hook, route) | Target::Spelling(hook, route)) =
-        path.as_deref().map(|path| in_force.target(path))
-        && let Some(answer) = stops(in_force, hook, route, cause)
-    {
-        note(frontend, hook, cause);
-        return response(answer);
+    let words = by_hand::method_and_path(line);
+    let target = words.as_ref().map(|(_, path)| in_force.target(path));
+    if let Some(Target::Hook(hook, route) | Target::Spelling(hook, route)) = target {
+        if let Some(answer) = stops(in_force, hook, route, cause) {
+            note(frontend, hook, cause);
+            return RefusedHead::Answered(response(answer));
+        }
+    } else if words.is_some_and(|(method, _)| method == "POST") {
+        return RefusedHead::Unknown;
     }
-    frontend.unrouted.count(Unrouted::Bad);
-    plain(status)
+    RefusedHead::Answered(not_routed(frontend, status).response)
 }
 
 /// The safe answer, where a plain status could make the hook's platform go on.

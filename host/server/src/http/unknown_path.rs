@@ -17,6 +17,7 @@ use hyper::body::{Body as _, Incoming};
 use hyper::{Response, StatusCode};
 use portcullis_hooks::{HookKind, OnFailure, safe_answer};
 use portcullis_model::{Cause, Document};
+use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::task::yield_now;
 use tokio::time::timeout;
 
@@ -45,25 +46,54 @@ pub async fn answer(
             biased;
             // What has not come by then does not count.
             _ = timeout(limit, received.read_rest(&mut body)) => {}
-            () = place.ended() => {
-                if LOG_LIMITS.admit(BUSY, "", frontend.clock.instant()) {
-                    tracing::warn!(
-                        event = BUSY,
-                        "too many requests to unknown paths send their bodies slowly: the oldest was \
-                         answered from the part of its body that had arrived"
-                    );
-                }
-            }
+            () = place.ended() => log_busy(frontend),
         }
     }
     drop(body);
-    let Some(called) = called(&received.bytes) else {
-        return not_routed(frontend, otherwise).response;
-    };
+    answer_to(frontend, in_force, received.called(), otherwise)
+}
+
+/// The answer to a request whose head the HTTP library refused with `otherwise`, after as much of
+/// what follows as tells: what was read already, and what the socket has.
+pub async fn answer_bytes<S: AsyncRead + Unpin>(
+    frontend: &Frontend,
+    in_force: &InForce,
+    slot: &ConnectionSlot,
+    (read, socket): (&[u8], &mut S),
+    otherwise: StatusCode,
+) -> Response<Bytes> {
+    let limit = Duration::from_millis(in_force.config.listen.body_ms);
+    let mut scan = EventTypeScan::default();
+    if scan.takes_more_after(read) {
+        let place = READERS.enter(slot.source());
+        let rest = async {
+            let mut buffer = Box::new([0; READ_SIZE]);
+            while let Ok(count @ 1..) = socket.read(&mut *buffer).await
+                && scan.takes_more_after(buffer.get(..count).unwrap_or_default())
+            {}
+        };
+        tokio::select! {
+            biased;
+            // What has not come by then does not count.
+            _ = timeout(limit, rest) => {}
+            () = place.ended() => log_busy(frontend),
+        }
+    }
+    answer_to(frontend, in_force, scan.found.as_deref().and_then(called_by), otherwise)
+}
+
+/// The answer to a request that is this call, or none.
+fn answer_to(
+    frontend: &Frontend,
+    in_force: &InForce,
+    called: Option<Called>,
+    otherwise: StatusCode,
+) -> Response<Bytes> {
     let kind = match called {
-        Called::Kind(kind) => kind,
+        None => return not_routed(frontend, otherwise).response,
+        Some(Called::Kind(kind)) => kind,
         // Every inline hook stops at what the token hook is refused with.
-        Called::UnknownType => HookKind::OktaToken,
+        Some(Called::UnknownType) => HookKind::OktaToken,
     };
     if is_open(in_force, kind) || !kind.binds() {
         return not_routed(frontend, otherwise).response;
@@ -80,10 +110,31 @@ pub async fn answer(
     response(safe_answer(kind, &OnFailure::Closed, Cause::WrongPath, None))
 }
 
+fn log_busy(frontend: &Frontend) {
+    if LOG_LIMITS.admit(BUSY, "", frontend.clock.instant()) {
+        tracing::warn!(
+            event = BUSY,
+            "too many requests to unknown paths send their bodies slowly: the oldest was \
+             answered from the part of its body that had arrived"
+        );
+    }
+}
+
 /// The part of a body that has arrived.
 #[derive(Default)]
 struct Received {
     bytes: BytesMut,
+    /// What follows them.
+    beyond: EventTypeScan,
+}
+
+/// Looks for an Okta type in any amount of bytes, and keeps next to nothing of them.
+#[derive(Default)]
+struct EventTypeScan {
+    /// The end of what was seen.
+    end: Vec<u8>,
+    seen: usize,
+    found: Option<String>,
 }
 
 impl Received {
@@ -122,8 +173,32 @@ impl Received {
 
     fn takes_more_after(&mut self, part: Bytes) -> bool {
         let left = MAX_BODY.saturating_sub(self.bytes.len());
-        self.bytes.extend_from_slice(part.get(..left.min(part.len())).unwrap_or_default());
-        self.bytes.len() < MAX_BODY
+        let (kept, beyond) = part.split_at(left.min(part.len()));
+        self.bytes.extend_from_slice(kept);
+        if self.bytes.len() < MAX_BODY {
+            return true;
+        }
+        if self.beyond.seen == 0 {
+            let overlap = self.bytes.len().saturating_sub(MAX_OVERLAP);
+            self.beyond.takes_more_after(self.bytes.get(overlap..).unwrap_or_default());
+        }
+        self.beyond.takes_more_after(beyond)
+    }
+
+    /// What the body is.
+    fn called(&self) -> Option<Called> {
+        called(&self.bytes).or_else(|| self.beyond.found.as_deref().and_then(called_by))
+    }
+}
+
+impl EventTypeScan {
+    fn takes_more_after(&mut self, part: &[u8]) -> bool {
+        self.seen = self.seen.saturating_add(part.len());
+        self.end.extend_from_slice(part);
+        self.found = self.found.take().or_else(|| event_type_in(&self.end));
+        let old = self.end.len().saturating_sub(MAX_OVERLAP);
+        self.end.drain(..old);
+        self.found.is_none() && self.seen < MAX_SEEN
     }
 }
 
@@ -143,7 +218,12 @@ fn called(body: &[u8]) -> Option<Called> {
         // Cut short, or not quite JSON: a platform that goes on must not depend on that.
         Err(_) => event_type_in(body)?,
     };
-    match HookKind::from_event_type(&event_type) {
+    called_by(&event_type)
+}
+
+/// What a body with this type is.
+fn called_by(event_type: &str) -> Option<Called> {
+    match HookKind::from_event_type(event_type) {
         Some(kind) => Some(Called::Kind(kind)),
         None => event_type.starts_with(PREFIX).then_some(Called::UnknownType),
     }
@@ -174,8 +254,14 @@ const MAX_TURNS: usize = 8;
 /// Bytes that are taken of a body before it needs a place: more than a platform's call is before its
 /// `eventType`, and little enough that every connection may have them at once.
 const MAX_AVAILABLE: usize = 32 << 10;
-/// Bytes of a body that are read: the largest that a hook takes.
+/// Bytes of a body that are kept: the largest that a hook takes.
 const MAX_BODY: usize = 256 << 10;
+/// Bytes in which an Okta type is looked for, in all.
+const MAX_SEEN: usize = 4 << 20;
+/// Bytes that are looked at again together with those that follow: more than a member and its type.
+const MAX_OVERLAP: usize = 1 << 10;
+/// Bytes that are read at a time.
+const READ_SIZE: usize = 16 << 10;
 /// The member that tells a platform's call, as JSON spells it.
 const MEMBER: &str = "\"eventType\"";
 /// How all of Okta's types begin.
@@ -225,6 +311,21 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_type_is_found_wherever_it_stands_and_however_it_arrives(
+            before in 0_usize..5_000,
+            part in 1_usize..3_000,
+        ) {
+            let text = [&b"x".repeat(before)[..], TOKEN.as_bytes()].concat();
+            let mut scan = EventTypeScan::default();
+            for part in text.chunks(part) {
+                scan.takes_more_after(part);
+            }
+            let found = scan.found.as_deref().and_then(called_by);
+            prop_assert!(matches!(found, Some(Called::Kind(HookKind::OktaToken) | Called::UnknownType)));
+            prop_assert!(scan.end.len() <= MAX_OVERLAP);
+        }
+
         #[test]
         fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             called(&bytes);
