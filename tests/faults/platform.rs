@@ -256,6 +256,75 @@ fn a_socket_that_the_host_has_no_use_for_is_refused_before_anything_is_bound() {
     };
     house.configure("[admin]\n", "[admin]\nenabled = false\n");
     assert!(refused("admin", "").contains("no admin listener"));
+    house.configure("[admin]\nenabled = false\n", "[admin]\n");
+
+    // A connection instead of a listening socket.
+    let connection = TcpStream::connect(supervisor.address()).unwrap();
+    let said = ends_with_64(supervisor.command_with(connection.into(), "hooks"), &house);
+    assert!(said.contains("it is a connection to 127.0.0.1:"), "{said}");
+    assert!(said.contains("hint: the socket unit has one TCP socket"), "{said}");
+
+    // Counts that no supervisor hands over.
+    for count in ["200000000", "65", "-1", "many", ""] {
+        let mut command = supervisor.command("hooks");
+        command.env("LISTEN_FDS", count);
+        let said = ends_with_64(command, &house);
+        assert!(
+            said.contains("LISTEN_FDS: ") && said.contains("is not 0 to 64"),
+            "{count}: {said}"
+        );
+    }
+}
+
+/// Runs `serve` under this command, which ends at once, and returns what it logged.
+fn ends_with_64(mut command: Command, house: &House) -> String {
+    command.args(["serve", "--config", "portcullis.toml"]).current_dir(house.path(""));
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(64), "{output:?}");
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn sockets_of_another_process_are_not_taken_and_another_address_is_a_warning() {
+    let house = house();
+    let supervisor = Supervisor::listen();
+    // The supervisor's socket has another port than the configuration.
+    let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
+    let right = house.read("portcullis.toml");
+    house.configure("\"127.0.0.1:0\"", &format!("\"127.0.0.1:{free}\""));
+    let host = supervisor.start(&house);
+    host.until_log("listen.another-address");
+    host.stop();
+    house.write("portcullis.toml", right);
+    // The environment is inherited from a process whose sockets these are, or names none.
+    for pid in ["LISTEN_PID=1", "LISTEN_PID=", "-u LISTEN_PID"] {
+        let mut command = Command::new("sh");
+        let script = format!("exec 3<&0 0</dev/null; exec env {pid} \"$0\" \"$@\"");
+        command.args(["-c", &script]).arg(binary()).env("LISTEN_FDS", "1");
+        command.stdin(Stdio::from(OwnedFd::from(supervisor.socket.try_clone().unwrap())));
+        let host = Host::begin_with(&house.path(""), command);
+        assert_ne!(host.address(), supervisor.address(), "{pid}");
+        host.until_log("listen.sockets-ignored");
+        host.until_started();
+        assert!(host.sign_in(&sign_in()).index().is_some());
+        host.stop();
+    }
+}
+
+#[test]
+fn a_service_manager_is_told_as_soon_as_the_port_answers() {
+    let house = house();
+    let manager = std::os::unix::net::UnixDatagram::bind(house.path("notify")).unwrap();
+    manager.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    let mut command = Command::new(binary());
+    command.env("NOTIFY_SOCKET", house.path("notify"));
+    let host = Host::begin_with(&house.path(""), command);
+    let mut message = [0; 64];
+    let count = manager.recv(&mut message).unwrap();
+    assert_eq!(&message[..count], b"READY=1\n");
+    assert_eq!(host.post("token", &sign_in().bytes()).status, 200);
+    host.until_started();
+    host.stop();
 }
 
 #[test]
@@ -264,6 +333,16 @@ fn the_units_for_systemd_are_in_order() {
     let unit = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap();
     let service = unit("portcullis.service");
     assert!(service.contains("ExecReload=/bin/kill -HUP $MAINPID"));
+    // systemd.unit(5), systemd.socket(5): with the defaults, a few failed starts close the port for good.
+    for setting in
+        ["StartLimitIntervalSec=0", "Restart=always", "RestartSec=", "StateDirectory=portcullis"]
+    {
+        assert!(service.lines().any(|line| line.starts_with(setting)), "{setting}");
+    }
+    assert!(!service.contains("RestartPreventExitStatus"), "a port must not stay without a host");
+    for socket in ["portcullis.socket", "portcullis-admin.socket"] {
+        assert!(unit(socket).contains("\nTriggerLimitIntervalSec=0\n"), "{socket}");
+    }
     for socket in ["portcullis.socket", "portcullis-admin.socket"] {
         assert!(service.contains(socket) && unit(socket).contains("Service=portcullis.service"));
     }
@@ -318,11 +397,16 @@ impl Supervisor {
     /// A host's program with the socket as its descriptor 3 and the environment of
     /// `sd_listen_fds(3)`.
     fn command(&self, name: &str) -> Command {
+        self.command_with(self.socket.try_clone().unwrap().into(), name)
+    }
+
+    /// The same with another descriptor.
+    fn command_with(&self, socket: OwnedFd, name: &str) -> Command {
         let hand_over = "exec 3<&0 0</dev/null; export LISTEN_PID=$$; exec \"$0\" \"$@\"";
         let mut command = Command::new("sh");
         command.args(["-c", hand_over]).arg(binary());
         command.env("LISTEN_FDS", "1").env("LISTEN_FDNAMES", name);
-        command.stdin(Stdio::from(OwnedFd::from(self.socket.try_clone().unwrap())));
+        command.stdin(Stdio::from(socket));
         command
     }
 

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use portcullis_tests::binary;
+use portcullis_tests::{Host, binary};
 use serde_json::json;
 
 use super::house;
@@ -89,4 +89,31 @@ fn a_second_process_on_the_same_record_or_memory_is_refused_and_the_first_goes_o
     assert_eq!(house.records_of("host.start").len(), 1);
     // It was given back.
     house.serve().stop();
+}
+
+#[test]
+fn signals_that_no_operator_sends_end_nothing_at_any_time() {
+    let house = house();
+    let host = house.serve();
+    let known = [
+        "USR1", "USR2", "ALRM", "VTALRM", "PROF", "IO", "PWR", "STKFLT", "XFSZ", "RTMIN", "RTMAX",
+        "HUP",
+    ];
+    for name in known {
+        host.signal(name);
+        assert!(host.sign_in(&sign_in()).index().is_some(), "{name}");
+    }
+    host.stop();
+    let records = house.records();
+    assert_eq!(records.last().unwrap()["t"], json!("host.stop"));
+
+    // The first signals of a host that starts.
+    for name in ["HUP", "USR1", "ALRM"] {
+        let host = Host::begin_with(&house.path(""), Command::new(binary()));
+        host.signal(name);
+        host.until_started();
+        host.stop();
+        let starts = house.records_of("host.start");
+        assert!(starts.iter().all(|start| start["unclean"] == false), "{name}: {starts:?}");
+    }
 }

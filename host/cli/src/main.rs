@@ -11,6 +11,7 @@ mod files;
 mod hook;
 mod keys;
 mod logging;
+mod notify;
 mod outcome;
 mod plugin;
 mod registry;
@@ -82,8 +83,9 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    let caught = serve::Caught::early();
     let done = match Arguments::parse().command {
-        Command::Serve(serve) => serve.run(),
+        Command::Serve(serve) => serve.run(caught),
         Command::Check(check) => check.run(),
         Command::Keys(keys) => keys.run(),
         Command::Root(root) => root.run(),

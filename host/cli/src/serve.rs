@@ -1,5 +1,6 @@
 //! `portcullis serve`: answer hooks until stopped.
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use portcullis_server::{
     Admin, Clock, Config, Configured, Frontend, Listener, Outcome, Passed, Prepared, Running,
     Sockets, Startup,
 };
+use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot::Receiver;
 
@@ -35,18 +37,12 @@ pub struct Serve {
 }
 
 impl Serve {
-    /// Signals, configuration, ports, safe answers, and then everything that can take time: state,
-    /// log, release.
-    pub fn run(self) -> Done {
+    /// Signals, configuration, ports, safe answers, and then everything that can take time: state, log, release.
+    pub fn run(self, caught: Option<Done<Caught>>) -> Done {
         // Before there are threads.
         let passed = Passed::take();
         let lines = self.log_format.start().map_err(Failed::host)?;
-        // Before anything else: from here on a signal ends nothing by itself.
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(Failed::host)?;
-        let mut signals = runtime.block_on(async { Signals::catch() })?;
+        let Caught { runtime, mut signals } = caught.unwrap_or_else(Caught::new)?;
         let config = Config::load(&self.config).map_err(Failed::configuration)?;
         let configured = Configured::load(config, Clock::system()).map_err(start_failed)?;
         for warning in configured.limit_warnings() {
@@ -68,6 +64,7 @@ impl Serve {
             event = "listen.bound", address = %listener.address(), inherited,
             "the port answers: every call gets its safe answer until the release is ready"
         );
+        crate::notify::ready();
         let (startup, outcome) =
             Startup::begin(configured, &frontend, admin, self.strict).map_err(start_failed)?;
         let running = runtime.block_on(signals.until_stop(outcome, &frontend))?;
@@ -117,6 +114,28 @@ pub fn start_failed(error: portcullis_server::StartError) -> Failed {
     }
 }
 
+/// The signals of a host that is about to serve, caught: none of them ends it by itself.
+pub struct Caught {
+    runtime: Runtime,
+    signals: Signals,
+}
+
+impl Caught {
+    /// Catches them where this process is to serve: before anything that takes time, such as reading
+    /// the arguments.
+    pub fn early() -> Option<Done<Self>> {
+        let serves = std::env::args_os().nth(1).is_some_and(|command| command == "serve");
+        serves.then(Self::new)
+    }
+
+    fn new() -> Done<Self> {
+        let built = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = built.map_err(Failed::host)?;
+        let signals = runtime.block_on(async { Signals::catch() })?;
+        Ok(Self { runtime, signals })
+    }
+}
+
 /// The signals that an operator sends.
 struct Signals {
     terminate: Signal,
@@ -128,11 +147,17 @@ impl Signals {
     /// From here on they are ours, and end nothing by themselves.
     fn catch() -> Done<Self> {
         let catch = |kind| signal(kind).map_err(Failed::host);
-        Ok(Self {
+        let signals = Self {
             terminate: catch(SignalKind::terminate())?,
             interrupt: catch(SignalKind::interrupt())?,
             hang_up: catch(SignalKind::hangup())?,
-        })
+        };
+        for number in MEANINGLESS.into_iter().chain(REAL_TIME) {
+            // Once caught it never ends the process again, whether or not anybody listens. One that
+            // this system does not have cannot be sent either.
+            drop(signal(SignalKind::from_raw(number)));
+        }
+        Ok(signals)
     }
 
     /// Lets the host serve until it is to end, its delay before that included. Gives the threads of
@@ -199,6 +224,13 @@ impl Signals {
         }
     }
 }
+
+/// Signals that end a process by default and that no operator sends to end one (signal(7), the
+/// numbers of Linux): SIGUSR1, SIGUSR2, SIGALRM, SIGSTKFLT, SIGXFSZ (a write beyond `ulimit -f`, which
+/// then fails instead), SIGVTALRM, SIGPROF, SIGIO, SIGPWR, and those for real-time programs.
+const MEANINGLESS: [i32; 9] = [10, 12, 14, 16, 25, 26, 27, 29, 30];
+/// The first and the last signal for real-time programs.
+const REAL_TIME: RangeInclusive<i32> = 34..=64;
 
 /// Why the host is to end, and what runs by then.
 struct Stopped {

@@ -10,6 +10,7 @@ use std::env;
 use std::net::{SocketAddr, TcpListener};
 
 use listenfd::ListenFd;
+use socket2::SockRef;
 
 use crate::admin::MAX_CONNECTIONS;
 use crate::config::Config;
@@ -38,6 +39,10 @@ pub struct HookSocket {
 pub struct Passed {
     names: String,
     sockets: ListenFd,
+    /// Why sockets that the environment names are not this process's.
+    not_ours: Option<String>,
+    /// What is wrong with what the environment says of them.
+    wrong: Option<String>,
 }
 
 /// Sockets that a supervisor handed over.
@@ -51,7 +56,22 @@ impl Passed {
     /// Takes them out of the environment. Called once, before there are threads.
     pub fn take() -> Self {
         let names = env::var("LISTEN_FDNAMES").unwrap_or_default();
-        Self { names, sockets: ListenFd::from_env() }
+        let none = |not_ours, wrong| Self {
+            names: String::new(),
+            sockets: ListenFd::empty(),
+            not_ours,
+            wrong,
+        };
+        let Some(count) = env::var_os("LISTEN_FDS") else { return none(None, None) };
+        if let Err(why) = is_for(std::process::id(), env::var("LISTEN_PID").ok().as_deref()) {
+            return none(Some(why), None);
+        }
+        match count.to_str().and_then(|count| count.parse::<usize>().ok()) {
+            Some(0..=MAX_PASSED) => {
+                Self { names, sockets: ListenFd::from_env(), not_ours: None, wrong: None }
+            }
+            _ => none(None, Some(format!("{} is not 0 to {MAX_PASSED}", count.display()))),
+        }
     }
 }
 
@@ -68,7 +88,9 @@ impl Sockets {
         let depth = config.listen.connections;
         let listener = match hooks {
             Some(listener) => {
-                socket::configure(&listener, depth).map_err(bind)?;
+                socket::configure(&listener, depth)
+                    .map_err(|error| StartError::Inherited(error.to_string()))?;
+                warn_of_another_address("listen.address", wanted, &listener);
                 listener
             }
             None => socket::listen(wanted, depth).map_err(bind)?,
@@ -76,7 +98,11 @@ impl Sockets {
         let address = listener.local_addr().map_err(bind)?;
         let admin = match admin {
             None if config.admin.enabled => Some(bind_admin(config.admin.address)?),
-            admin => admin,
+            Some(admin) => {
+                warn_of_another_address("admin.address", config.admin.address, &admin);
+                Some(admin)
+            }
+            None => None,
         };
         Ok(Self { hooks: HookSocket { listener, address, inherited }, admin })
     }
@@ -90,7 +116,17 @@ pub fn bind_admin(address: SocketAddr) -> Result<TcpListener, StartError> {
 
 impl Inherited {
     fn check(passed: Passed, config: &Config) -> Result<Self, StartError> {
-        let Passed { names, sockets: mut passed } = passed;
+        let Passed { names, sockets: mut passed, not_ours, wrong } = passed;
+        if let Some(wrong) = wrong {
+            return Err(StartError::Inherited(wrong));
+        }
+        if let Some(why) = not_ours {
+            tracing::warn!(
+                event = "listen.sockets-ignored",
+                "LISTEN_FDS is set, and its sockets are not this process's: {why}. The host binds \
+                 its own ports"
+            );
+        }
         let mut names = names.split(':');
         let mut sockets = Self::default();
         for number in 0..passed.len() {
@@ -102,6 +138,10 @@ impl Inherited {
                 .map_err(|error| wrong(error.to_string()))?
                 .ok_or_else(|| wrong("it is gone".to_owned()))?;
             let address = socket.local_addr().map_err(|error| wrong(error.to_string()))?;
+            if let Ok(peer) = SockRef::from(&socket).peer_addr() {
+                let peer = peer.as_socket().map(|peer| format!(" to {peer}")).unwrap_or_default();
+                return Err(wrong(format!("it is a connection{peer}, not a listening socket")));
+            }
             socket.set_nonblocking(true).map_err(|error| wrong(error.to_string()))?;
             let place = if name == ADMIN {
                 if !config.admin.enabled {
@@ -121,6 +161,51 @@ impl Inherited {
     }
 }
 
+/// Whether the sockets of the environment are for the process with this id: `sd_listen_fds(3)`
+/// demands that `LISTEN_PID` names it.
+fn is_for(own: u32, pid: Option<&str>) -> Result<(), String> {
+    match pid {
+        None => Err("LISTEN_PID is missing".to_owned()),
+        Some(pid) if pid.parse() == Ok(own) => Ok(()),
+        Some(pid) if pid.parse::<u32>().is_ok() => {
+            Err(format!("LISTEN_PID is {pid}, and this process is {own}"))
+        }
+        Some(_) => Err("LISTEN_PID is no process id".to_owned()),
+    }
+}
+
+/// Warns where a supervisor's socket has another address than the configuration: the socket counts.
+fn warn_of_another_address(setting: &str, wanted: SocketAddr, socket: &TcpListener) {
+    let Ok(address) = socket.local_addr() else { return };
+    if address == wanted || (wanted.port() == 0 && address.ip() == wanted.ip()) {
+        return;
+    }
+    tracing::warn!(
+        event = "listen.another-address",
+        setting,
+        %wanted,
+        %address,
+        "the socket that the supervisor handed over has another address than the configuration; the \
+         host listens on the socket's"
+    );
+}
+
+/// Sockets that a supervisor may hand over: far more than the two that are of use, so that those
+/// that are not can be named.
+const MAX_PASSED: usize = 64;
 /// The name of the admin listener's socket (`FileDescriptorName=`); every other socket is for
 /// calls.
 const ADMIN: &str = "admin";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sockets_are_this_processs_where_listen_pid_names_it() {
+        assert_eq!(is_for(7, Some("7")), Ok(()));
+        for other in [None, Some(""), Some("8"), Some("7 "), Some("0x7"), Some("-7")] {
+            assert!(is_for(7, other).is_err(), "{other:?}");
+        }
+    }
+}
