@@ -35,7 +35,18 @@ pub struct Shown {
     /// The record, checked against the checkpoint.
     pub verified: VerifiedRecord,
     /// The sealed part, decrypted: only with a key that opens it; wiped when dropped.
-    pub sealed: Option<Result<Zeroizing<Vec<u8>>, String>>,
+    pub sealed: Option<Result<Zeroizing<Vec<u8>>, Unreadable>>,
+}
+
+/// Why a sealed part cannot be shown.
+#[derive(Debug, Error)]
+pub enum Unreadable {
+    /// It is not the one that was recorded.
+    #[error("the sealed part is not the one that the record commits to")]
+    Altered,
+    /// It is missing, or the key does not open it.
+    #[error("{0}")]
+    Unopened(String),
 }
 
 /// Hands the records that the filter lets through to `each`, in order, until it says `false`.
@@ -116,15 +127,20 @@ fn stretches(reader: &Reader<'_>, filter: &Filter) -> Vec<Range<u64>> {
     starts.iter().copied().zip(ends).map(|(start, end)| start..end).collect()
 }
 
-fn open(reader: &Reader<'_>, record: &Record, key: &SealKey) -> Result<Zeroizing<Vec<u8>>, String> {
+fn open(
+    reader: &Reader<'_>,
+    record: &Record,
+    key: &SealKey,
+) -> Result<Zeroizing<Vec<u8>>, Unreadable> {
     let blob = reader
         .sealed(record.seq)
-        .map_err(|error| error.to_string())?
-        .ok_or("the sealed part is missing")?;
+        .map_err(|error| Unreadable::Unopened(error.to_string()))?
+        .ok_or_else(|| Unreadable::Unopened("the sealed part is missing".to_owned()))?;
     if !record.commits_to(&blob) {
-        return Err("the sealed part is not the one that the record commits to".into());
+        return Err(Unreadable::Altered);
     }
-    open_sealed(key, &record.tenant, &record.kind, &blob).map_err(|error| error.to_string())
+    open_sealed(key, &record.tenant, &record.kind, &blob)
+        .map_err(|error| Unreadable::Unopened(error.to_string()))
 }
 
 /// The first record of a stretch that is not before a time: found by halving.

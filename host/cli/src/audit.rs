@@ -4,16 +4,16 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use portcullis_audit::disk::OsDisk;
-use portcullis_audit::show::{Filter, Shown};
+use portcullis_audit::show::{Filter, Shown, Unreadable};
 use portcullis_audit::verify::VerifyOptions;
 use portcullis_audit::{ReadError, SealKey, prove, show, verify};
-use portcullis_keys::{PublicKey, SymmetricKey};
+use portcullis_keys::SymmetricKey;
 use portcullis_model::escape::escape;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use crate::files;
-use crate::outcome::{Done, Failed, Format, print};
+use crate::outcome::{Done, Failed, Format, count, print};
 
 /// Read, verify and prove the record.
 #[derive(Subcommand)]
@@ -128,7 +128,12 @@ impl Audit {
 
 impl Verify {
     fn run(self) -> Done {
-        let key = public_key(&self.key)?;
+        let key = files::read_public_key(&self.key)?;
+        if !self.log.exists() {
+            let message = format!("there is no folder `{}`", self.log.display());
+            return Err(Failed::configuration(message)
+                .hint(Some("`--log` is the folder that holds `checkpoint`, such as `audit/log`")));
+        }
         let retained = self.retained.as_deref().map(files::read).transpose()?;
         let seal_key = self.sealing_key.as_deref().map(seal_key).transpose()?;
         let sealed = self.sealed || seal_key.is_some();
@@ -147,8 +152,8 @@ impl Verify {
                     }
                 }
                 return Err(Failed::wrong(format!(
-                    "the log is not what was signed: {} damaged places",
-                    damage.len()
+                    "the log is not what was signed: {}",
+                    count(damage.len(), "damaged place")
                 )));
             }
         };
@@ -176,7 +181,7 @@ impl Verify {
 
 impl Show {
     fn run(self) -> Done {
-        let key = public_key(&self.key)?;
+        let key = files::read_public_key(&self.key)?;
         let seal_key = self.sealing_key.as_deref().map(seal_key).transpose()?;
         let filter = Filter {
             from: self.index.unwrap_or(0),
@@ -185,13 +190,27 @@ impl Show {
             until: self.until.as_deref().map(instant).transpose()?,
             kind: self.kind.clone(),
         };
+        let mut altered = 0;
         let show_one = |shown: Shown| {
+            altered += usize::from(matches!(shown.sealed, Some(Err(Unreadable::Altered))));
             self.print(&shown);
             true
         };
         show::show(&OsDisk, &self.log, &key, &filter, seal_key.as_ref(), show_one)
             .map_err(unreadable)?;
-        Ok(())
+        if altered == 0 {
+            return Ok(());
+        }
+        Err(Failed::wrong(format!(
+            "the log is damaged: {} not the {} recorded",
+            if altered == 1 {
+                "a sealed part is".to_owned()
+            } else {
+                format!("{altered} sealed parts are")
+            },
+            if altered == 1 { "one that was" } else { "ones that were" },
+        ))
+        .hint(Some("run `portcullis audit verify --sealed` to find every damaged place")))
     }
 
     fn print(&self, shown: &Shown) {
@@ -202,7 +221,9 @@ impl Show {
                 Some(Ok(sealed)) => print(
                     json!({"record": raw(&leaf), "sealed": raw(&String::from_utf8_lossy(sealed))}),
                 ),
-                Some(Err(why)) => print(json!({"record": raw(&leaf), "sealed_unreadable": why})),
+                Some(Err(why)) => {
+                    print(json!({"record": raw(&leaf), "sealed_unreadable": why.to_string()}))
+                }
                 None => print(leaf),
             };
         }
@@ -221,7 +242,7 @@ impl Show {
 
 impl Prove {
     fn run(self) -> Done {
-        let key = public_key(&self.key)?;
+        let key = files::read_public_key(&self.key)?;
         if let (Some(proof), Some(record)) = (&self.check, &self.record) {
             let (index, head) =
                 prove::check_proof(&files::read_text(proof)?, &files::read(record)?, &key)
@@ -250,10 +271,6 @@ impl Prove {
         );
         Ok(())
     }
-}
-
-fn public_key(path: &Path) -> Done<PublicKey> {
-    Ok(PublicKey::parse(files::read_text(path)?.trim())?)
 }
 
 fn seal_key(path: &Path) -> Done<SealKey> {

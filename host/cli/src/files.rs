@@ -1,8 +1,10 @@
 //! Reading what the operator names, and writing what was asked for.
 
+use std::io::ErrorKind;
 use std::path::Path;
 
 use portcullis_files::{read_bounded, read_text_bounded, write_atomic};
+use portcullis_keys::PublicKey;
 
 use crate::outcome::{Done, Failed};
 
@@ -20,8 +22,34 @@ pub fn read_text(path: &Path) -> Done<String> {
     })
 }
 
+/// Reads a public key's file (vkey).
+pub fn read_public_key(path: &Path) -> Done<PublicKey> {
+    let text = read_text(path)?;
+    PublicKey::parse(text.trim()).map_err(|error| {
+        let secret = text.trim_start().starts_with("PRIVATE+KEY");
+        let hint = if secret {
+            "this is the private key: give the public one, which `portcullis keys generate --public` wrote"
+        } else {
+            "give the one line that `portcullis keys generate --public` wrote"
+        };
+        Failed::configuration(format!("`{}`: {error}", path.display())).hint(Some(hint))
+    })
+}
+
 /// Writes a file whole or not at all, readable as the umask says. A link in its place is replaced.
+/// Where the file's folder is missing, it is made: `time-documents` and `trust-roots` begin so.
 pub fn write(path: &Path, bytes: &[u8]) -> Done {
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        match std::fs::create_dir(folder) {
+            Ok(()) => {}
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            Err(error) => {
+                let message = format!("cannot make the folder `{}`: {error}", folder.display());
+                return Err(Failed::configuration(message)
+                    .hint(Some("one missing folder is made; make those above it first")));
+            }
+        }
+    }
     let failed = |error: std::io::Error| {
         Failed::configuration(format!("cannot write `{}`: {error}", path.display()))
     };

@@ -89,6 +89,11 @@ impl From<portcullis_engine::Refused> for Failed {
     }
 }
 
+/// A number of things in words: `1 plugin`, `2 plugins`.
+pub fn count(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
+
 /// Prints a result, with what could steer a terminal escaped; a reader that went away is no error.
 pub fn print(text: impl Display) {
     let mut out = std::io::stdout().lock();

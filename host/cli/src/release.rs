@@ -21,7 +21,7 @@ use portcullis_trust::{
 use serde_json::json;
 
 use crate::files;
-use crate::outcome::{Done, Failed, Format};
+use crate::outcome::{Done, Failed, Format, count};
 use crate::registry::{PullRelease, PushRelease};
 use crate::root::{add_all, chain};
 
@@ -165,9 +165,11 @@ impl Sign {
         let still = still(missing.as_ref());
         self.format.print(
             format!(
-                "release set {} in {}: {plugins} plugins, {bindings} bindings{still}",
+                "release set {} in {}: {}, {}{still}",
                 set.version,
-                self.output.display()
+                self.output.display(),
+                count(plugins, "plugin"),
+                count(bindings, "binding")
             ),
             json!({
                 "version": set.version, "file": self.output, "plugins": plugins, "bindings": bindings,

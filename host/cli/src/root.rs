@@ -13,7 +13,7 @@ use portcullis_trust::{
 use serde_json::json;
 
 use crate::files;
-use crate::outcome::{Done, Failed, Format};
+use crate::outcome::{Done, Failed, Format, count};
 
 /// Sign the trust root, and verify how one follows the other.
 #[derive(Subcommand)]
@@ -94,10 +94,10 @@ impl Sign {
             .unwrap_or_default();
         self.format.print(
             format!(
-                "trust root {} in {}: {} publishers{still}",
+                "trust root {} in {}: {}{still}",
                 root.version,
                 self.output.display(),
-                root.publishers.len()
+                count(root.publishers.len(), "publisher")
             ),
             json!({
                 "version": root.version, "file": self.output, "publishers": root.publishers.len(),
@@ -179,11 +179,11 @@ impl Verify {
             (root.revoked_keys.len(), root.revoked.manifests.len() + root.revoked.serials.len());
         self.format.print(
             format!(
-                "trust root {} is in order: {} of {} root keys needed, {} publishers, {revoked} keys and {plugins} plugins revoked\ndigest {}",
+                "trust root {} is in order: {} of {} root keys needed, {}, {revoked} keys and {plugins} plugins revoked\ndigest {}",
                 root.version,
                 root.root.threshold,
                 root.root.keys.len(),
-                root.publishers.len(),
+                count(root.publishers.len(), "publisher"),
                 root.digest
             ),
             json!({

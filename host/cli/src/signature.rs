@@ -86,7 +86,7 @@ impl Signature {
 impl Add {
     fn run(self) -> Done {
         let mut envelope = Envelope::parse(&files::read(&self.envelope)?)?;
-        let key = PublicKey::parse(files::read_text(&self.public)?.trim())?;
+        let key = files::read_public_key(&self.public)?;
         let bytes = files::read(&self.signature)?;
         let decoded = || STANDARD.decode(bytes.trim_ascii()).ok()?.try_into().ok();
         let signature = <[u8; 64]>::try_from(bytes.as_slice()).ok().or_else(decoded);

@@ -214,5 +214,5 @@ fn sign_reset(sign: SignDocument) -> Done {
 }
 
 fn read_log_key(path: &Path) -> Done<String> {
-    Ok(PublicKey::parse(files::read_text(path)?.trim())?.to_string())
+    Ok(files::read_public_key(path)?.to_string())
 }

@@ -148,10 +148,16 @@ impl Place {
         }
         .map_err(|_| "the client's certificate and its key do not fit".to_owned())?;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        let stream = TlsConnector::from(Arc::new(config))
-            .connect(name, socket)
-            .await
-            .map_err(|error| error.to_string())?;
+        let stream =
+            TlsConnector::from(Arc::new(config)).connect(name, socket).await.map_err(|error| {
+                let error = error.to_string();
+                if error.contains("InvalidContentType") {
+                    "the other side does not speak TLS at this port: is its address `http://…`?"
+                        .to_owned()
+                } else {
+                    error
+                }
+            })?;
         let version = stream.get_ref().1.protocol_version().map(|version| format!("{version:?}"));
         let (sender, connection) =
             handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;

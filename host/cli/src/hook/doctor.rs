@@ -25,7 +25,7 @@ use serde_json::json;
 use self::findings::{Findings, How};
 use super::connection::{Answer, As, Connection, Identity, Place};
 use crate::files;
-use crate::outcome::{Done, Failed, Format, print};
+use crate::outcome::{Done, Failed, Format, count, print};
 
 /// Look at a hook from outside, as its platform sees it, and say what to change.
 #[derive(Args)]
@@ -223,15 +223,19 @@ impl Doctor {
         let body = self.body(patient, "stranger")?;
         let header = patient.proof.as_ref().map_or("authorization", |(name, _)| name.as_str());
         let mut strangers = Vec::new();
-        for headers in [vec![(header.to_owned(), WRONG.to_owned())], Vec::new()] {
+        for (what, headers) in
+            [(A_WRONG_SECRET, vec![(header.to_owned(), WRONG.to_owned())]), (NO_SECRET, Vec::new())]
+        {
             let request = patient.place.request(Method::POST, &headers, body.clone())?;
             match self.again(patient, As::Stranger, &mut connection, request, &within).await {
-                Ok(answer) => strangers.push(answer),
-                Err(why) => findings.bad("stranger", why, "see the host's log"),
+                Ok(answer) => strangers.push((what, answer)),
+                Err(why) => {
+                    findings.bad("stranger", format!("{what}: {why}"), "see the host's log");
+                }
             }
         }
-        for answer in &strangers {
-            findings.stranger(patient, answer);
+        for (what, answer) in &strangers {
+            findings.stranger(patient, what, answer);
         }
 
         if patient.proof.is_none() && !patient.place.has_identity() {
@@ -272,7 +276,13 @@ impl Doctor {
             }
         }
         let Some((body, answer)) = first else { return Ok(()) };
-        findings.preview(patient, &answer, strangers.first());
+        findings.preview(patient, &answer, strangers.first().map(|(_, answer)| answer));
+        if findings.is_bad("caller") {
+            findings.skip("repeat", "the caller is not proven");
+            findings.latency(patient, times);
+            return Ok(());
+        }
+        findings.recorded = true;
         if patient.kind.repeats() == Repeats::ById && self.payload.is_none() {
             let request = patient.place.request(Method::POST, &proof, body)?;
             match self.again(patient, As::Platform, &mut connection, request, &within).await {
@@ -338,7 +348,7 @@ impl Doctor {
     }
 
     fn show(&self, patient: &Patient, findings: &Findings) -> Done {
-        for check in &findings.0 {
+        for check in &findings.all {
             if self.format == Format::Text {
                 print(format!("{:<5} {:<12} {}", check.how.word(), check.what, check.said));
                 if let Some(hint) = &check.hint {
@@ -346,7 +356,7 @@ impl Doctor {
                 }
             }
         }
-        let bad = findings.0.iter().filter(|check| check.how == How::Badly).count();
+        let bad = findings.all.iter().filter(|check| check.how == How::Badly).count();
         if self.format == Format::Json {
             let checks: Vec<_> = findings
                 .0
@@ -357,13 +367,15 @@ impl Doctor {
                 "hook": patient.name, "kind": patient.kind.name(), "url": patient.place.url.to_string(), "well": bad == 0,
                 "checks": checks,
             }));
-        } else {
+        } else if findings.recorded {
             print(format!("its calls made records; their event ids began with `{MARK}`"));
+        } else {
+            print("none of its calls made a record");
         }
         if bad == 0 {
             Ok(())
         } else {
-            Err(Failed::wrong(format!("{bad} checks found something wrong")))
+            Err(Failed::wrong(format!("{} found something wrong", count(bad, "check"))))
         }
     }
 }
@@ -401,5 +413,8 @@ fn issuer_of(caller: &CallerConfig) -> Option<Arc<OauthConfig>> {
 const MARK: &str = "portcullis-hook-doctor";
 /// The header of Okta's verification challenge ("Event hooks" of its concepts).
 const CHALLENGE: &str = "x-okta-verification-challenge";
+/// What a call without the right proof had.
+const A_WRONG_SECRET: &str = "a wrong secret";
+const NO_SECRET: &str = "no secret";
 /// A secret that is nobody's.
 const WRONG: &str = "a-secret-that-is-nobodys-portcullis-hook-doctor";

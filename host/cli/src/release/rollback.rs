@@ -131,8 +131,15 @@ impl Rollback {
             format!("it has {}", versions.join(", "))
         };
         let lacks = |what: String| {
-            Failed::wrong(format!("the archive has no release set {what}: {there}"))
-                .hint(Some("sets that `portcullis release publish` replaces are kept there"))
+            Failed::wrong(format!("the archive has no release set {what}: {there}")).hint(Some(
+                "only sets that `portcullis release publish` replaces are kept there, not those that another \
+                 one was signed or copied over; sign what the older set had anew, with a version above \
+                 every one so far, and publish that",
+            ))
+        };
+        let version_of = |digest: Digest| {
+            let known = judge.history.activations.iter().find(|it| it.set == digest);
+            known.map_or_else(|| digest.to_string(), |it| format!("{} ({digest})", it.version))
         };
         let mut archived = archived.into_iter();
         if let Some(version) = self.version {
@@ -141,9 +148,9 @@ impl Rollback {
             return archived.find(named).ok_or_else(|| lacks(version.to_string()));
         }
         match before(shelf, judge, replicas, current)? {
-            Before::Known(digest) => archived
-                .find(|lying| lying.digest == digest)
-                .ok_or_else(|| lacks(digest.to_string())),
+            Before::Known(digest) => {
+                archived.find(|lying| lying.digest == digest).ok_or_else(|| lacks(version_of(digest)))
+            }
             Before::Nothing => Err(Failed::wrong(format!(
                 "no release was active before release set {} but those that were left by going \
                  back",

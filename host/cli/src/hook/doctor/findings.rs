@@ -29,27 +29,37 @@ pub enum How {
 
 /// What was found so far.
 #[derive(Default)]
-pub struct Findings(pub Vec<Check>);
+pub struct Findings {
+    /// In the order in which they were found.
+    pub all: Vec<Check>,
+    /// Whether a call was decided, so that it has a record.
+    pub recorded: bool,
+}
 
 impl Findings {
     /// It is as it should be.
     pub fn well(&mut self, what: &'static str, said: String) {
-        self.0.push(Check { what, how: How::Well, said, hint: None });
+        self.all.push(Check { what, how: How::Well, said, hint: None });
     }
 
     /// It is worth a look.
     pub fn odd(&mut self, what: &'static str, said: String, hint: &str) {
-        self.0.push(Check { what, how: How::Odd, said, hint: Some(hint.to_owned()) });
+        self.all.push(Check { what, how: How::Odd, said, hint: Some(hint.to_owned()) });
     }
 
     /// It is wrong.
     pub fn bad(&mut self, what: &'static str, said: String, hint: &str) {
-        self.0.push(Check { what, how: How::Badly, said, hint: Some(hint.to_owned()) });
+        self.all.push(Check { what, how: How::Badly, said, hint: Some(hint.to_owned()) });
+    }
+
+    /// Whether this is wrong.
+    pub fn is_bad(&self, what: &str) -> bool {
+        self.all.iter().any(|check| check.what == what && check.how == How::Badly)
     }
 
     /// It was not looked at.
     pub fn skip(&mut self, what: &'static str, said: &str) {
-        self.0.push(Check { what, how: How::Skipped, said: said.to_owned(), hint: None });
+        self.all.push(Check { what, how: How::Skipped, said: said.to_owned(), hint: None });
     }
 }
 

@@ -27,18 +27,20 @@ impl Findings {
         }
     }
 
-    /// A stranger must not get further than the hook lets everybody.
-    pub fn stranger(&mut self, patient: &Patient, answer: &Answer) {
+    /// A caller without the right proof must not get further than the hook lets everybody. `what` is
+    /// what it had instead.
+    pub fn stranger(&mut self, patient: &Patient, what: &str, answer: &Answer) {
         let open = patient.on_failure == Some(OnFailure::Open);
         let hint = "a stranger's call must be answered by Portcullis itself: see that no proxy answers in its place, and `hook.on_failure`";
         match taken(patient.kind, answer.status, &answer.body) {
-            Taken::Stops => {
-                self.well("stranger", format!("is answered with {}, which stops", answer.status))
-            }
+            Taken::Stops => self.well(
+                "stranger",
+                format!("{what} is answered with {}, which stops", answer.status),
+            ),
             Taken::GoesOn => {
                 self.bad(
                     "stranger",
-                    "gets an answer on which the platform goes on".to_owned(),
+                    format!("{what} gets an answer on which the platform goes on"),
                     hint,
                 );
             }
@@ -50,12 +52,12 @@ impl Findings {
                     reactions.client_error
                 };
                 let said = format!(
-                    "is answered with {}: {why}; the platform then {reaction}",
+                    "{what} is answered with {}: {why}; the platform then {reaction}",
                     answer.status
                 );
                 match reaction {
                     _ if !patient.kind.binds() => {
-                        self.well("stranger", format!("is answered with {}", answer.status))
+                        self.well("stranger", format!("{what} is answered with {}", answer.status))
                     }
                     Reaction::Stops(_) => self.well("stranger", said),
                     _ if open => self.well("stranger", format!("{said}; the hook is open")),

@@ -175,7 +175,7 @@ mod tests {
     fn lines(bearer: &str) -> Vec<String> {
         let mut findings = Findings::default();
         findings.token(bearer, &[], 1_000);
-        findings.0.into_iter().map(|check| check.said).collect()
+        findings.all.into_iter().map(|check| check.said).collect()
     }
 
     #[test]
