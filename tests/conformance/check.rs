@@ -22,6 +22,9 @@ fn a_wrong_configuration_is_named_and_nothing_is_bound() {
         ("name = \"import\"", "name = \"token\"", "hook `token` is there twice"),
         ("name = \"import\"", "name = \"im port\"", "hook name `im port`"),
         ("path = \"/okta/import\"", "path = \"okta/import\"", "does not start with `/`"),
+        ("path = \"/okta/import\"", "path = \"/okta/import?x\"", "has a query or a fragment"),
+        ("path = \"/okta/import\"", "path = \"/okta/im port\"", "has characters that no request's"),
+        ("path = \"/okta/import\"", "path = \"/okta/ö\"", "has characters that no request's"),
         ("okta.user-import", "okta.user-export", "okta.token, okta.user-import"),
         ("127.0.0.1:0", "0.0.0.0:0", "`0.0.0.0:0` is not a loopback address"),
         ("127.0.0.1:0", "127.0.0.1:0\"\ncalls = 0 #", "listen.calls is 0, not 1 to"),
@@ -172,4 +175,70 @@ fn check_says_what_serve_would_do() {
         "{}",
         none.err
     );
+}
+
+#[test]
+fn check_names_every_problem_of_a_file_at_once() {
+    let house = House::build(&[]);
+    let hook = "\n[[hook]]\nname = \"further\"\nkind = \"okta.saml\"\npath = \"/okta/saml\"\ncolour = \"blue\"\n";
+    for (from, to) in [
+        (
+            "address = \"127.0.0.1:0\"",
+            "address = \"127.0.0.1:0\"\nworkers = 999\nhead_ms = \"x\"\ncalls = 0",
+        ),
+        ("watch_ms = 500", "watch_ms = -1"),
+        ("kind = \"okta.token\"", "kind = \"okta.tokn\"\non_failure = \"close\"\nbody_bytes = 0"),
+        ("path = \"/okta/import\"", "path = \"okta/import\"\nbudget_ms = 99999"),
+        ("errors = 100000", "queue = 9999\nerrors = 0"),
+    ] {
+        house.configure(from, to);
+    }
+    house.write("portcullis.toml", house.read("portcullis.toml") + hook);
+    for command in ["check", "serve"] {
+        let ran = bounded(&house, &[command, "--config", "portcullis.toml"]);
+        assert_eq!(ran.code, 64, "{}", ran.err);
+        for problem in [
+            "`head_ms`",
+            "`watch_ms`",
+            "`on_failure`",
+            "missing field `caller`",
+            "`colour`",
+            "listen.workers is 999",
+            "listen.calls is 0",
+            "okta.tokn",
+            "body_bytes is 0",
+            "`okta/import` does not start",
+            "budget_ms 99999",
+            "plugins.queue is 9999",
+            "plugins.errors is 0",
+        ] {
+            assert!(ran.err.contains(problem), "{command} was to name {problem}: {}", ran.err);
+        }
+        assert!(ran.err.contains("error: `portcullis.toml`: 13 problems"), "{}", ran.err);
+    }
+}
+
+#[test]
+fn check_finds_folders_that_cannot_be_written() {
+    let house = House::build(&[Binding::new("token", "sod", duties())]);
+    let right = house.read("portcullis.toml");
+    let check = || house.run(&["check", "--config", "portcullis.toml"]);
+    for (section, setting) in [("[trust]", "state"), ("[audit]", "directory")] {
+        // A file system on which nobody writes, whoever asks.
+        if setting == "directory" {
+            house.configure("directory = \"audit\"", "directory = \"/proc/1/portcullis\"");
+        } else {
+            house.configure(section, &format!("{section}\n{setting} = \"/proc/portcullis\""));
+        }
+        let ran = check();
+        assert_eq!(ran.code, 64, "{}", ran.err);
+        assert!(ran.err.contains("the host cannot write it"), "{}", ran.err);
+        assert!(ran.err.contains("hint: ") && ran.err.contains(setting), "{}", ran.err);
+        house.write("portcullis.toml", &right);
+    }
+    house.write("audit", "in the way");
+    let ran = check();
+    assert!(ran.code == 64 && ran.err.contains("audit`: the host cannot write it"), "{}", ran.err);
+    fs::remove_file(house.path("audit")).unwrap();
+    assert_eq!(check().code, 0, "{}", check().err);
 }

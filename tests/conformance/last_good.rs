@@ -443,6 +443,43 @@ fn a_signature_that_somebody_adds_keeps_no_document_from_being_taken() {
     host.stop();
 }
 
+#[test]
+fn check_says_whether_a_start_would_go_on_with_the_last_good_release() {
+    let house = served_once();
+    let check = |house: &House| {
+        let ran = house.run(&["check", "--config", "portcullis.toml"]);
+        assert_eq!(ran.code, 1, "{ran:?}");
+        ran.err
+    };
+    house.back_up(&["trust-state"], "old");
+    house.write("release/release.json", "{}");
+    let said = check(&house);
+    assert!(said.contains("`serve` would go on with release set 2"), "{said}");
+    goes_on(&house.serve(), "as check says");
+
+    // A file of the copy is altered at the same size.
+    let alter = |house: &House, ending: &str| {
+        let folder = house.path("trust-state/last-good");
+        let files = portcullis_tests::below(&folder);
+        let file = files.iter().find(|file| file.to_string_lossy().ends_with(ending)).unwrap();
+        let mut bytes = fs::read(file).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        fs::write(file, bytes).unwrap();
+    };
+    for ending in [".wasm", ".manifest.json", ".json", ".index"] {
+        house.restore(&["trust-state"], "old");
+        alter(&house, ending);
+        let said = check(&house);
+        let host = house.serve();
+        let stops = host.sign_in(&SignIn::with_groups(&["ward-reader"])).stops_a_token();
+        let goes_on = said.contains("`serve` would go on with release set 2");
+        let whole = goes_on && !said.contains("without the binding of `org.portcullis.sod`");
+        assert_eq!(whole, !stops, "{ending}: {said}\n{}", host.log());
+        host.stop();
+    }
+}
+
 /// The envelope in a file without its signatures.
 fn unsigned(house: &House, file: &str) -> String {
     let mut envelope: Value = serde_json::from_str(&house.read(file)).unwrap();

@@ -353,7 +353,17 @@ fn a_set_that_was_active_starts_again_until_its_grace_ends() {
             !host.sign_in(&SignIn::with_groups(&["ward-reader"])).stops_a_token(),
             "it goes on while it runs"
         );
+        // Both tell what a restart would come to.
+        let ready = host.admin("/ready");
+        let told = ready.json["warnings"].to_string().contains("\"grace-over\"");
+        assert_eq!((ready.status, told), (200, !starts), "{}", ready.json);
         host.stop();
+        if !starts {
+            let ran = house.run(&["check", "--config", "portcullis.toml"]);
+            let would_not = "`serve` would not go on with release set 1, which was active last";
+            assert!(ran.code == 1 && ran.err.contains(would_not), "{}", ran.err);
+            assert!(ran.err.contains("every call would get its safe answer"), "{}", ran.err);
+        }
         let host = house.serve();
         assert_eq!(!host.sign_in(&SignIn::with_groups(&["ward-reader"])).stops_a_token(), starts);
         host.stop();

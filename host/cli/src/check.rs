@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use portcullis_server::{FallBack, Refused};
 use serde_json::json;
 
 use crate::outcome::{Done, Failed, Format, print};
@@ -40,16 +41,15 @@ impl Check {
                     failed.push_str(&format!("\n  {complaint}"));
                 }
                 let last_good = prepared.last_good();
-                if let Some(version) = last_good {
-                    failed.push_str(&format!(
-                        "\n`serve` would go on with release set {version}, which was active last, \
-                         from its own copy"
-                    ));
-                }
+                failed.push_str(&format!("\n{}", fall_back(last_good.as_ref())));
                 if self.format == Format::Json {
-                    print(
-                        json!({"last_good": last_good, "refused": error.code(), "sentence": error.to_string(), "hint": error.hint()}),
-                    );
+                    let version =
+                        last_good.as_ref().filter(|it| it.outcome.is_ok()).map(|it| it.version);
+                    let why_not = last_good.as_ref().and_then(|it| it.outcome.as_ref().err());
+                    print(json!({
+                        "last_good": version, "last_good_refused": why_not.map(|it| it.code),
+                        "refused": error.code(), "sentence": error.to_string(), "hint": error.hint(),
+                    }));
                 }
                 return Err(Failed::wrong(failed).hint(error.hint()));
             }
@@ -123,5 +123,30 @@ impl Check {
             print(format!("warning: {warning}"));
         }
         Ok(())
+    }
+}
+
+/// What `serve` would do where the release folders hold nothing that may come into force.
+fn fall_back(last_good: Option<&FallBack>) -> String {
+    const STOPS: &str = "every call would get its safe answer";
+    let Some(FallBack { version, outcome }) = last_good else {
+        return format!("no release was active here that `serve` could go on with: {STOPS}");
+    };
+    match outcome {
+        Err(Refused { code, sentence }) => format!(
+            "`serve` would not go on with release set {version}, which was active last: {sentence} [{code}]; {STOPS}"
+        ),
+        Ok(generation) => {
+            let mut text = format!(
+                "`serve` would go on with release set {version}, which was active last, from its own copy"
+            );
+            for left in &generation.left_out {
+                text.push_str(&format!(
+                    "\n  without the binding of `{}` on hook `{}`: {} [{}]",
+                    left.plugin, left.hook, left.sentence, left.code
+                ));
+            }
+            text
+        }
     }
 }

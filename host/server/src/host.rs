@@ -56,7 +56,7 @@ use crate::trust::{ClockAlarm, TrustedTime};
 pub use configured::{Configured, Opened};
 pub use follow::LateTrust;
 pub use hook::Hook;
-pub use prepared::{Prepared, trusted_by};
+pub use prepared::{FallBack, Prepared, Refused, trusted_by};
 
 /// What all calls share.
 pub struct Host {

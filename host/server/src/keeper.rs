@@ -29,7 +29,7 @@ use crate::memory::{Kept, Memory, Seal, Standing, reader, replace};
 use crate::observe::log_limit::LOG_LIMITS;
 use crate::own_folder::{OwnFolder, STATE_HINT};
 use crate::release::{ReleaseError, Trusted, issued, set_and_downgrade};
-use crate::roots::{Arrived, Roots, mark};
+use crate::roots::{Arrived, Roots, kept_folder, mark};
 use crate::trust::TrustedTime;
 use crate::witness::{MEMORY, Witness};
 
@@ -296,7 +296,8 @@ impl Keeper {
         self.memory.history.join(&self.recorded);
         self.copies.clear();
         self.write_roots().map_err(|error| {
-            unusable("folder", &config.trust.state, &error.to_string(), Some(STATE_HINT))
+            let roots = kept_folder(&config.trust);
+            unusable("folder", &roots, &error.to_string(), Some(STATE_HINT))
         })?;
         if let Some(folder) = &config.audit.witness {
             self.witness = Some(Witness::start(folder.clone()).map_err(StartError::Thread)?);

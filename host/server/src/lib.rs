@@ -79,6 +79,7 @@ mod trust;
 mod unread_entitlements;
 mod watch;
 mod witness;
+mod writable;
 
 pub use admin::Admin;
 pub use caller::config::{
@@ -94,7 +95,7 @@ pub use error::{ConfigError, StartError};
 pub use frontend::Frontend;
 pub use generation::{Binding, Generation};
 pub use glass::Watch as BreakGlassWatch;
-pub use host::{Configured, Host, Prepared, trusted_by};
+pub use host::{Configured, FallBack, Host, Prepared, Refused, trusted_by};
 pub use housekeeping::{Housekeeping, Reload};
 pub use listener::Listener;
 pub use making::EngineConfig;

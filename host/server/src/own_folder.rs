@@ -36,7 +36,12 @@ impl OwnFolder {
         let folder = HeldFolder::open(path).map_err(unusable)?;
         let lock = OsDisk.lock(&folder.at(LOCK)).map_err(|error| match error.kind() {
             io::ErrorKind::WouldBlock => StartError::InUse(path.clone()),
-            _ => unusable(error),
+            _ => StartError::File {
+                what: "lock file",
+                path: path.join(LOCK),
+                why: error.to_string(),
+                hint: Some(STATE_HINT.to_owned()),
+            },
         })?;
         // Left by a host that was ended while it wrote: nobody else writes here.
         remove_temporary_files(&folder.at("")).map_err(unusable)?;
@@ -50,6 +55,7 @@ impl OwnFolder {
 }
 
 /// What to do where it cannot be written.
-pub const STATE_HINT: &str = "let the host write this folder, or name another with `trust.state`";
+pub const STATE_HINT: &str = "move away what is in the way, and let the host write `trust.state`, \
+                              or name another folder there";
 /// Held by the one process that writes.
 const LOCK: &str = "lock";

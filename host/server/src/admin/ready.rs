@@ -15,6 +15,7 @@ use crate::breaker::Standing;
 use crate::expiry::{Nearness, endings};
 use crate::generation::{Bindings, Generation};
 use crate::host::Host;
+use crate::http::date::clock_has_date;
 use crate::registry::Outcome;
 use crate::trust::{ClockState, MAX_SKEW};
 
@@ -68,6 +69,11 @@ impl Readiness {
             let what = format!("no release is active{}", refused.unwrap_or_default());
             reason("no-active-release", what, "see the host's log, or run `portcullis check`");
         }
+        if !clock_has_date() {
+            let what = "this machine's clock shows a year before 1970 or after 9999: calls over \
+                        HTTP/1.1 get their safe answers";
+            reason("clock-out-of-range", what.to_owned(), "put the clock right");
+        }
         let health = host.log.health();
         if let Some(why) = &health.stopped {
             reason(
@@ -98,6 +104,18 @@ impl Readiness {
                 }
                 Nearness::Soon | Nearness::Over => warnings.push(it),
             }
+        }
+        if let Some(generation) = &in_force.generation
+            && now >= generation.release.grace
+        {
+            let what = format!(
+                "the grace of the release set {} ended at {}: it decides until this host stops, and \
+                 after a restart every call gets its safe answer",
+                generation.number,
+                time::format(generation.release.grace)
+            );
+            let hint = "sign a new release set before anything restarts this host";
+            warnings.push(Reason { code: "grace-over", what, hint });
         }
         // Without an issuer's keys its callers are nobody's. All hosts share their issuers: a load
         // balancer that left them all would stop every other hook's decisions too.

@@ -25,6 +25,7 @@ use crate::release::{
 };
 use crate::start_problems::{SEALING_KEY, SIGNING_KEY, key_file};
 use crate::trust::ClockState;
+use crate::writable;
 
 /// The parts that a host of this configuration would serve with.
 pub struct Prepared {
@@ -33,6 +34,22 @@ pub struct Prepared {
     engine: Engine,
     /// The release, or why there is none.
     pub release: Result<Generation, ReleaseError>,
+}
+
+/// The release that a start would go on with although the folders hold none that may come into force.
+pub struct FallBack {
+    /// The number of its set.
+    pub version: u64,
+    /// The release, or why it may not start either.
+    pub outcome: Result<Generation, Refused>,
+}
+
+/// Why the last good release may not start.
+pub struct Refused {
+    /// The stable code.
+    pub code: &'static str,
+    /// What is wrong.
+    pub sentence: String,
 }
 
 impl Prepared {
@@ -45,6 +62,7 @@ impl Prepared {
         let keeper = configured.keeper()?;
         let engine = configured.engine(false)?;
         drop(configured.resumes()?);
+        writable::check(configured.config())?;
         let now = keeper.time_for_activation();
         let config = configured.config();
         let activate = |found: Found| {
@@ -91,12 +109,28 @@ impl Prepared {
         Some(format!("this machine's clock is more than a day {what} [clock-{code}]"))
     }
 
-    /// The release set that a start would fall back to: the one that was active last, if this host
-    /// has its copy.
-    pub fn last_good(&self) -> Option<u64> {
+    /// What a start would fall back to: the release that was active last, made ready from this host's
+    /// own copy as a start does it. `None` where no release was active, or this host has no copy.
+    pub fn last_good(&self) -> Option<FallBack> {
         let active = self.keeper.history().active?;
-        let copies = LastGood::new(&self.config().trust.state, self.keeper.seal());
-        copies.holds(active.set).then_some(active.version)
+        let config = self.config();
+        let trusted = self.keeper.trusted();
+        let copies = LastGood::new(&config.trust.state, self.keeper.seal());
+        if !copies.is_there(active.set) {
+            return None;
+        }
+        let now = self.keeper.time_for_activation();
+        let refused = |code, sentence| Err(Refused { code, sentence });
+        let outcome = match copies.read(active.set, &Reading::new(&trusted)) {
+            Err(why) => refused("last-good-unusable", why),
+            Ok(found) => {
+                match found.activate(&trusted, &config.hooks, &self.engine, now, Demand::LastGood) {
+                    Ok(generation) => Ok(generation),
+                    Err(error) => refused(error.code(), error.to_string()),
+                }
+            }
+        };
+        Some(FallBack { version: active.version, outcome })
     }
 
     /// The things that have ended or end within seven days, in sentences.

@@ -234,6 +234,11 @@ impl LastGood {
         Ok(Folders { copies, plugins, settings })
     }
 
+    /// Whether there is an index of this set, whatever its copy is worth.
+    pub fn is_there(&self, set: Digest) -> bool {
+        self.folder.join(index_name(set)).symlink_metadata().is_ok()
+    }
+
     /// Reads the copy of this set.
     ///
     /// # Errors
