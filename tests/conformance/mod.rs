@@ -24,6 +24,7 @@ mod import;
 mod languages;
 mod last_good;
 mod modes;
+mod newcomers;
 mod open;
 mod operators;
 mod ordinary_clients;

@@ -4,6 +4,7 @@
 //! signed checkpoint.
 
 use portcullis_keys::PublicKey;
+use thiserror::Error;
 use zeroize::Zeroizing;
 
 use std::ops::Range;

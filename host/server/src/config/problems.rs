@@ -128,6 +128,29 @@ mod tests {
     }
 
     #[test]
+    fn a_table_that_cannot_be_read_hides_no_other() {
+        #[derive(serde::Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Tables {
+            #[serde(default)]
+            hook: Vec<File>,
+            #[serde(rename = "listen")]
+            _listen: Option<File>,
+        }
+        let text = "[listen]\na = 1\nd = 1\n\n[[hook]]\nb = \"no a\"\n\n[[hook]]\na = 1\nb = [\n]\n\n\
+                    [[hook]]\na = 300\n\n[[hook]]\na = 1\ncolour = 1\n";
+        let mut problems = Problems::default();
+        let describe = |_: &str, error: &toml::de::Error| error.message().to_owned();
+        let file = read_toml::<Tables>(text, &mut problems, describe).unwrap();
+        assert_eq!(file.hook.len(), 1, "what can be read is read");
+        assert_eq!(problems.found.len(), 5, "{:?}", problems.found);
+        // What follows from a setting that could not be read is no problem of its own.
+        problems.add("hook `x`: colour is missing".to_owned());
+        problems.add("hook `x`: colours are missing".to_owned());
+        assert_eq!(problems.found.len(), 6, "{:?}", problems.found);
+    }
+
+    #[test]
     fn several_problems_are_a_numbered_list() {
         let mut problems = Problems::default();
         assert_eq!(problems.keep(Ok::<_, String>(1)), Some(1));
