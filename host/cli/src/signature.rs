@@ -8,7 +8,6 @@ use std::path::PathBuf;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use clap::{Args, Subcommand};
-use portcullis_keys::PublicKey;
 use portcullis_trust::Envelope;
 use serde_json::json;
 
