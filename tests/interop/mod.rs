@@ -1,4 +1,5 @@
 //! What others rely on besides the wire: pages whose commands work as written.
 
 mod docs;
+mod log_events;
 mod writing;

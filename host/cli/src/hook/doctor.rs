@@ -359,7 +359,7 @@ impl Doctor {
         let bad = findings.all.iter().filter(|check| check.how == How::Badly).count();
         if self.format == Format::Json {
             let checks: Vec<_> = findings
-                .0
+                .all
                 .iter()
                 .map(|it| json!({"check": it.what, "result": it.how.word(), "what": it.said, "hint": it.hint}))
                 .collect();

@@ -148,9 +148,9 @@ impl Rollback {
             return archived.find(named).ok_or_else(|| lacks(version.to_string()));
         }
         match before(shelf, judge, replicas, current)? {
-            Before::Known(digest) => {
-                archived.find(|lying| lying.digest == digest).ok_or_else(|| lacks(version_of(digest)))
-            }
+            Before::Known(digest) => archived
+                .find(|lying| lying.digest == digest)
+                .ok_or_else(|| lacks(version_of(digest))),
             Before::Nothing => Err(Failed::wrong(format!(
                 "no release was active before release set {} but those that were left by going \
                  back",

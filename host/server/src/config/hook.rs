@@ -7,10 +7,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use hyper::http::uri::PathAndQuery;
 use portcullis_hooks::{AnswerParts, HookKind, Mapping, MappingSource, Need, OnFailure, Settings};
 use portcullis_model::json::split_pointer;
 use serde::Deserialize;
 
+use super::problems::Problems;
 use super::{is_name, within};
 use crate::bounds::{Bounds, PluginsConfig};
 use crate::caller::config::{CallerConfig, CallerSources};
@@ -95,25 +97,43 @@ enum OnFailureWord {
 }
 
 impl HookConfig {
-    /// Checks what the file says of a hook. Paths are from that folder.
-    pub(super) fn check(source: HookSource, base: &Path) -> Result<Self, String> {
-        let name = source.name;
+    /// Checks what the file says of a hook, and adds what is wrong with it. Paths are from that folder.
+    pub(super) fn check(source: HookSource, base: &Path, problems: &mut Problems) -> Option<Self> {
+        let name = source.name.clone();
         if !is_name(&name) {
-            return Err(format!(
-                "hook name `{name}` is not 1 to 64 letters, digits, `-`, `_` or `.`"
-            ));
+            problems
+                .add(format!("hook name `{name}` is not 1 to 64 letters, digits, `-`, `_` or `.`"));
         }
-        let kind = HookKind::from_name(&source.kind).ok_or_else(|| {
+        if let Err(why) = check_path(&source.path) {
+            problems.add(format!("hook `{name}`: path `{}` {why}", source.path));
+        }
+        problems.keep(within(
+            &format!("hook `{name}`: body_bytes"),
+            source.body_bytes,
+            1,
+            MAX_BODY_BYTES,
+        ));
+        let Some(kind) = HookKind::from_name(&source.kind) else {
             let known: Vec<_> = HookKind::ALL.iter().map(|kind| kind.name()).collect();
-            format!(
+            problems.add(format!(
                 "hook `{name}`: kind `{}` is not spoken here; known are {}",
                 source.kind,
                 known.join(", ")
-            )
-        })?;
-        if !source.path.starts_with('/') {
-            return Err(format!("hook `{name}`: path `{}` does not start with `/`", source.path));
+            ));
+            return None;
+        };
+        let limit = millis(kind.platform_limit());
+        if let Some(budget) = source.budget_ms.filter(|budget| *budget >= limit) {
+            problems.add(format!(
+                "hook `{name}`: budget_ms {budget} is not below the platform's own limit of {limit}"
+            ));
         }
+        problems.keep(Self::of_kind(source, kind, base))
+    }
+
+    /// The rest: what depends on the kind.
+    fn of_kind(source: HookSource, kind: HookKind, base: &Path) -> Result<Self, String> {
+        let name = source.name;
         let on_failure = match (source.on_failure, source.restricted_applications) {
             (OnFailureWord::Closed, None) => OnFailure::Closed,
             (OnFailureWord::Open, None) => OnFailure::Open,
@@ -164,7 +184,7 @@ impl HookConfig {
             .caller
             .check(kind.name(), base)
             .map_err(|what| format!("hook `{name}`: {what}"))?;
-        let hook = Self {
+        Ok(Self {
             kind,
             callers,
             on_failure,
@@ -180,16 +200,7 @@ impl HookConfig {
             bounds: PluginsConfig::default().bounds(1),
             said: portcullis_model::Digest([0; 32]),
             name,
-        };
-        within(&format!("hook `{}`: body_bytes", hook.name), hook.body_bytes, 1, LARGEST_BODY)?;
-        let limit = millis(kind.platform_limit());
-        if hook.budget_ms >= limit {
-            return Err(format!(
-                "hook `{}`: budget_ms {} is not below the platform's own limit of {limit}",
-                hook.name, hook.budget_ms
-            ));
-        }
-        Ok(hook)
+        })
     }
 
     /// Keeps back what its services may take, and sees that something is left.
@@ -317,6 +328,30 @@ fn answer_parts(
     Ok(AnswerParts { context: context.unwrap_or(true), page: page.unwrap_or(true) })
 }
 
+/// Whether a request can have this path.
+///
+/// # Errors
+/// A part of a sentence whose subject is the path.
+fn check_path(path: &str) -> Result<(), &'static str> {
+    if !path.starts_with('/') {
+        return Err("does not start with `/`");
+    }
+    if path.contains(['?', '#']) {
+        return Err("has a query or a fragment, which are no part of a request's path");
+    }
+    let written = |byte: u8| byte.is_ascii_graphic() && !b"\"<>\\^`{|}".contains(&byte);
+    if !path.bytes().all(written) || path.parse::<PathAndQuery>().is_err() {
+        return Err(
+            "has characters that no request's path has (RFC 3986, section 3.3): write them as \
+             `%` and two digits, as the platform sends them",
+        );
+    }
+    let encoded = path.split('%').skip(1).all(|rest| {
+        rest.get(..2).is_some_and(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()))
+    });
+    if encoded { Ok(()) } else { Err("has a `%` without two hexadecimal digits") }
+}
+
 /// Whether callers can know a hook by this: AuthZEN's *policy decision point* identifier.
 fn is_identifier(url: &str) -> bool {
     let Some(rest) = url.strip_prefix("https://") else { return false };
@@ -347,4 +382,35 @@ fn default_body_bytes() -> usize {
 }
 
 /// The largest body there may be: together with its answer it must fit the sealed part of a record.
-const LARGEST_BODY: usize = 256 << 10;
+const MAX_BODY_BYTES: usize = 256 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_those_that_a_request_can_have() {
+        for path in ["/", "/okta/token", "/a-b_c.d~e", "/a:b@c!$&'()*+,;=", "/%C3%B6", "/a//b/"] {
+            assert_eq!(check_path(path), Ok(()), "{path}");
+        }
+        for path in [
+            "",
+            "okta/token",
+            "/okta/token?x",
+            "/a#b",
+            "/a b",
+            "/\u{f6}",
+            "/a\tb",
+            "/a%",
+            "/a%4",
+            "/a%zz",
+            "/a%\u{f6}",
+            "/a\\b",
+            "/{a}",
+            "/a\"b",
+            "/a^b",
+        ] {
+            assert!(check_path(path).is_err(), "{path}");
+        }
+    }
+}

@@ -93,8 +93,8 @@ impl Config {
         let Some(file) = read_toml::<File>(text, &mut problems, misread) else {
             return Err(problems.result().err().unwrap_or_default());
         };
-        let hooks = file.hook.into_iter().map(|hook| HookConfig::check(hook, base));
-        let hooks: Vec<_> = hooks.map(|hook| problems.keep(hook)).collect();
+        let check = |hook| HookConfig::check(hook, base, &mut problems);
+        let hooks: Vec<_> = file.hook.into_iter().map(check).collect();
         let mut config = Self {
             tenant: file.tenant,
             listen: file.listen,

@@ -5,7 +5,12 @@
 
 /// The problems found so far, a sentence each.
 #[derive(Debug, Default)]
-pub struct Problems(Vec<String>);
+pub struct Problems {
+    found: Vec<String>,
+    /// Settings and tables that could not be read: what follows from their absence is no problem of
+    /// its own.
+    left_out: Vec<String>,
+}
 
 impl Problems {
     /// Adds the problem of a check, if it has one, and returns what the check made.
@@ -21,14 +26,15 @@ impl Problems {
 
     /// Adds a problem, once.
     pub fn add(&mut self, problem: String) {
-        if !self.0.contains(&problem) {
-            self.0.push(problem);
+        let follows = self.left_out.iter().any(|name| names(&problem, name));
+        if !follows && !self.found.contains(&problem) {
+            self.found.push(problem);
         }
     }
 
     /// Returns whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.found.is_empty()
     }
 
     /// Returns the problems as one text: a single one as it is, several as a numbered list.
@@ -36,7 +42,7 @@ impl Problems {
     /// # Errors
     /// There is a problem.
     pub fn result(self) -> Result<(), String> {
-        match self.0.as_slice() {
+        match self.found.as_slice() {
             [] => Ok(()),
             [one] => Err(one.clone()),
             several => Err(numbered(several)),
@@ -55,10 +61,12 @@ pub fn numbered<T: std::fmt::Display>(problems: impl IntoIterator<Item = T>) -> 
     format!("{count} problems{list}")
 }
 
-/// Reads a TOML file and returns every setting that cannot be read: at most [`MAX_MISREAD`].
+/// Reads a TOML file, and adds every setting that cannot be read to the problems: at most
+/// [`MAX_MISREAD`]. Returns what can be read, without those settings; `None` where something that
+/// must be there cannot be read.
 ///
 /// The line of a wrong setting is left out and the rest is read again, so that the next one is
-/// found. `describe` makes a sentence of an error.
+/// found; where that is not possible, its whole table is. `describe` makes a sentence of an error.
 pub fn read_toml<T: serde::de::DeserializeOwned>(
     text: &str,
     problems: &mut Problems,
@@ -66,10 +74,14 @@ pub fn read_toml<T: serde::de::DeserializeOwned>(
 ) -> Option<T> {
     let mut lines: Vec<&str> = text.split('\n').collect();
     let mut left_out: Vec<&str> = Vec::new();
+    let mut left_out_names: Vec<String> = Vec::new();
     for _ in 0..MAX_MISREAD {
         let current = lines.join("\n");
         let error = match toml::from_str(&current) {
-            Ok(value) => return problems.is_empty().then_some(value),
+            Ok(value) => {
+                problems.left_out = left_out_names;
+                return Some(value);
+            }
             Err(error) => error,
         };
         // A setting whose line was left out is not missing.
@@ -79,20 +91,93 @@ pub fn read_toml<T: serde::de::DeserializeOwned>(
         if !missing {
             problems.add(describe(&current, &error));
         }
-        let at = error.span().map_or(0, |span| span.start);
-        let line = current.get(..at).unwrap_or_default().matches('\n').count();
-        let wrong = lines.get_mut(line)?;
-        // Only a setting on a line of its own can be left out without changing the rest.
-        let (name, _) = wrong.split_once('=')?;
-        if missing || toml::from_str::<toml::Table>(wrong).is_err() {
+        if current.parse::<toml::Table>().is_err() {
             return None;
         }
-        left_out.push(name.trim());
-        *wrong = "";
+        let at = error.span().map_or(0, |span| span.start);
+        let line = current.get(..at).unwrap_or_default().matches('\n').count();
+        // Only a setting on a line of its own can be left out without changing the rest.
+        let setting = lines
+            .get(line)
+            .filter(|wrong| !missing && toml::from_str::<toml::Table>(wrong).is_ok())
+            .and_then(|wrong| wrong.split_once('='));
+        let table = table_around(&lines, line);
+        let header = table.and_then(|(from, _)| lines.get(from)).and_then(|header| name_of(header));
+        match setting {
+            Some((name, _)) => {
+                let name = name.trim();
+                left_out.push(name);
+                left_out_names.extend(match header {
+                    // A problem that names such a setting is mostly another hook's.
+                    Some(Header::Element(_)) if OF_EVERY_HOOK.contains(&name) => None,
+                    Some(Header::Element(_)) | None => Some(name.to_owned()),
+                    Some(Header::Table(table)) => Some(format!("{table}.{name}")),
+                });
+                lines.get_mut(line).into_iter().for_each(|wrong| *wrong = "");
+            }
+            None => {
+                let (from, to) = table?;
+                if let Some(Header::Table(name)) = header {
+                    left_out.push(name);
+                    left_out_names.push(name.to_owned());
+                }
+                lines.get_mut(from..to).into_iter().flatten().for_each(|wrong| *wrong = "");
+            }
+        }
     }
     None
 }
 
+/// The first line of a table.
+enum Header<'a> {
+    /// A table with this name.
+    Table(&'a str),
+    /// One of several tables of this name, such as a hook's.
+    Element(&'a str),
+}
+
+/// The lines of the table that a line belongs to, its header first; of one of several, with the tables
+/// in it. `None` outside of tables.
+fn table_around(lines: &[&str], line: usize) -> Option<(usize, usize)> {
+    let from = lines.get(..=line)?.iter().rposition(|line| name_of(line).is_some())?;
+    let element = match lines.get(from).and_then(|header| name_of(header)) {
+        Some(Header::Element(name)) => Some(format!("{name}.")),
+        _ => None,
+    };
+    let ends = |line: &&str| match name_of(line) {
+        Some(Header::Table(name)) => {
+            !element.as_ref().is_some_and(|element| name.starts_with(element))
+        }
+        Some(Header::Element(_)) => true,
+        None => false,
+    };
+    let rest = lines.get(from + 1..)?;
+    let length = rest.iter().position(ends).unwrap_or(rest.len());
+    Some((from, from + 1 + length))
+}
+
+/// Reads a line as a table's header.
+fn name_of(line: &str) -> Option<Header<'_>> {
+    let text = line.trim_start();
+    if !text.starts_with('[') || line.parse::<toml::Table>().is_err() {
+        return None;
+    }
+    let name = text.trim_start_matches('[').split(']').next()?.trim();
+    Some(if text.starts_with("[[") { Header::Element(name) } else { Header::Table(name) })
+}
+
+/// Whether a sentence names this setting or table.
+fn names(sentence: &str, name: &str) -> bool {
+    let of_name = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
+    sentence.match_indices(name).any(|(at, _)| {
+        let before = sentence.get(..at).and_then(|text| text.chars().next_back());
+        let after = sentence.get(at + name.len()..).and_then(|text| text.chars().next());
+        !before.is_some_and(of_name) && !after.is_some_and(of_name)
+    })
+}
+
+/// Settings that every hook has: a problem that names one of them is mostly another hook's.
+const OF_EVERY_HOOK: [&str; 3] = ["name", "kind", "path"];
 /// Settings that cannot be read and are reported at once.
 const MAX_MISREAD: usize = 32;
 
@@ -113,8 +198,8 @@ mod tests {
         let mut problems = Problems::default();
         let describe = |_: &str, error: &toml::de::Error| error.message().to_owned();
         let file = read_toml::<File>(text, &mut problems, describe);
-        assert_eq!(file.is_some(), problems.is_empty(), "{text}");
-        problems.0
+        assert!(file.is_some() || !problems.is_empty(), "{text}");
+        problems.found
     }
 
     #[test]
@@ -138,16 +223,17 @@ mod tests {
             _listen: Option<File>,
         }
         let text = "[listen]\na = 1\nd = 1\n\n[[hook]]\nb = \"no a\"\n\n[[hook]]\na = 1\nb = [\n]\n\n\
-                    [[hook]]\na = 300\n\n[[hook]]\na = 1\ncolour = 1\n";
+                    [[hook]]\na = 300\n[hook.c]\nd = 1\n\n[[hook]]\na = 1\ncolour = 1\n";
         let mut problems = Problems::default();
         let describe = |_: &str, error: &toml::de::Error| error.message().to_owned();
         let file = read_toml::<Tables>(text, &mut problems, describe).unwrap();
         assert_eq!(file.hook.len(), 1, "what can be read is read");
-        assert_eq!(problems.found.len(), 5, "{:?}", problems.found);
+        assert_eq!(problems.found.len(), 6, "{:?}", problems.found);
         // What follows from a setting that could not be read is no problem of its own.
+        problems.add("listen.d needs more".to_owned());
         problems.add("hook `x`: colour is missing".to_owned());
         problems.add("hook `x`: colours are missing".to_owned());
-        assert_eq!(problems.found.len(), 6, "{:?}", problems.found);
+        assert_eq!(problems.found.len(), 7, "{:?}", problems.found);
     }
 
     #[test]
