@@ -95,6 +95,5 @@ mod tests {
         assert_eq!(check_folder(&file).unwrap_err().0, file);
         let (named, error) = check_folder(&file.join("below")).unwrap_err();
         assert_eq!((named, error.kind()), (file.join("below"), io::ErrorKind::NotADirectory));
-        assert!(check_folder(Path::new("/proc/portcullis")).is_err(), "a file system without room");
     }
 }
