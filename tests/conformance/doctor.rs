@@ -237,7 +237,7 @@ fn a_decision_point_an_event_hook_and_a_caller_with_a_certificate_are_looked_at_
     assert_eq!(asked.code, 0, "{}{}", asked.out, asked.err);
     for line in [
         "/pdp/access/v1/evaluation",
-        "stranger     is answered with 401",
+        "stranger     a wrong secret is answered with 401",
         "the platform takes the answer and stops",
     ] {
         assert!(asked.out.contains(line), "{line}: {}", asked.out);

@@ -45,6 +45,9 @@ pub enum Unreadable {
     /// It is not the one that was recorded.
     #[error("the sealed part is not the one that the record commits to")]
     Altered,
+    /// The file that holds it is damaged.
+    #[error("{0}")]
+    Damaged(String),
     /// It is missing, or the key does not open it.
     #[error("{0}")]
     Unopened(String),
@@ -135,7 +138,7 @@ fn open(
 ) -> Result<Zeroizing<Vec<u8>>, Unreadable> {
     let blob = reader
         .sealed(record.seq)
-        .map_err(|error| Unreadable::Unopened(error.to_string()))?
+        .map_err(|error| Unreadable::Damaged(error.to_string()))?
         .ok_or_else(|| Unreadable::Unopened("the sealed part is missing".to_owned()))?;
     if !record.commits_to(&blob) {
         return Err(Unreadable::Altered);

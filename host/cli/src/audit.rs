@@ -192,7 +192,9 @@ impl Show {
         };
         let mut altered = 0;
         let show_one = |shown: Shown| {
-            altered += usize::from(matches!(shown.sealed, Some(Err(Unreadable::Altered))));
+            let is_damaged =
+                matches!(shown.sealed, Some(Err(Unreadable::Altered | Unreadable::Damaged(_))));
+            altered += usize::from(is_damaged);
             self.print(&shown);
             true
         };

@@ -41,7 +41,9 @@ impl Check {
                     failed.push_str(&format!("\n  {complaint}"));
                 }
                 let last_good = prepared.last_good();
-                failed.push_str(&format!("\n{}", fall_back(last_good.as_ref())));
+                if let Some(last_good) = &last_good {
+                    failed.push_str(&format!("\n{}", fall_back(last_good)));
+                }
                 if self.format == Format::Json {
                     let version =
                         last_good.as_ref().filter(|it| it.outcome.is_ok()).map(|it| it.version);
@@ -127,14 +129,12 @@ impl Check {
 }
 
 /// What `serve` would do where the release folders hold nothing that may come into force.
-fn fall_back(last_good: Option<&FallBack>) -> String {
-    const STOPS: &str = "every call would get its safe answer";
-    let Some(FallBack { version, outcome }) = last_good else {
-        return format!("no release was active here that `serve` could go on with: {STOPS}");
-    };
+fn fall_back(last_good: &FallBack) -> String {
+    let FallBack { version, outcome } = last_good;
     match outcome {
         Err(Refused { code, sentence }) => format!(
-            "`serve` would not go on with release set {version}, which was active last: {sentence} [{code}]; {STOPS}"
+            "`serve` would not go on with release set {version}, which was active last: {sentence} \
+             [{code}]; every call would get its safe answer"
         ),
         Ok(generation) => {
             let mut text = format!(
