@@ -89,7 +89,10 @@ impl Serve {
 fn end_within(limit: Duration, lines: LogLines) {
     std::thread::spawn(move || {
         std::thread::sleep(limit);
-        tracing::error!("stopping took too long; the record recovers at the next start");
+        tracing::error!(
+            event = "stop.late",
+            "stopping took too long; the record recovers at the next start"
+        );
         lines.flush();
         std::process::exit(70);
     });

@@ -325,6 +325,7 @@ impl Inner {
                 tracing::warn!(
                     entry = name,
                     why,
+                    event = "cache.not-believed",
                     "a compiled plugin in the cache is not believed; it is made again"
                 );
                 place.cache.forget(&name);
@@ -336,7 +337,7 @@ impl Inner {
         let code = self.load(inspection, &made, limits)?;
         self.count(|done| done.made += 1);
         if let Err(error) = place.cache.keep(&name, &made) {
-            tracing::warn!(%error, "a compiled plugin could not be kept; the next start makes it again");
+            tracing::warn!(%error, event = "cache.not-kept", "a compiled plugin could not be kept; the next start makes it again");
         }
         Ok(code)
     }

@@ -133,7 +133,7 @@ impl Glass {
         let file = state.join(BOOK);
         let book = match read_bounded(&file, MAX_BOOK_BYTES) {
             Ok(bytes) => seal.open(&bytes).unwrap_or_else(|why| {
-                tracing::error!(file = %file.display(), why, "the list of opened break-glass documents is not believed");
+                tracing::error!(file = %file.display(), why, event = "break-glass.list-not-believed", "the list of opened break-glass documents is not believed");
                 Book::default()
             }),
             Err(_) => Book::default(),
@@ -311,6 +311,7 @@ impl Glass {
             hook = document.hook,
             id = document.id,
             minutes = left / 60_000,
+            event = "break-glass.open",
             "BREAK-GLASS: this hook is held open"
         );
         if known.is_none() {
@@ -423,14 +424,21 @@ impl Glass {
         );
         self.save(state);
         // After that: whoever reads this line finds the host as it is.
-        tracing::error!(hook = name, id, why, calls, "break-glass is over");
+        tracing::error!(
+            hook = name,
+            id,
+            why,
+            calls,
+            event = "break-glass.over",
+            "break-glass is over"
+        );
     }
 
     fn save(&self, state: &State) -> bool {
         let place = self.home.as_ref().map_or_else(|| self.file.clone(), |home| home.at(BOOK));
         let written = self.seal.close(&state.book).and_then(|bytes| replace(&place, &bytes));
         if let Err(error) = &written {
-            tracing::error!(%error, "the list of opened break-glass documents could not be written; the emergency ring has it");
+            tracing::error!(%error, event = "break-glass.list-not-written", "the list of opened break-glass documents could not be written; the emergency ring has it");
         }
         written.is_ok()
     }
@@ -446,7 +454,13 @@ impl State {
             return;
         }
         self.named = self.named.saturating_add(1);
-        tracing::error!(code, file = name, sentence, "break-glass refused");
+        tracing::error!(
+            code,
+            file = name,
+            sentence,
+            event = "break-glass.refused",
+            "break-glass refused"
+        );
         let sealed = Some(format!("{name}: {sentence}").into_bytes());
         self.say(RECORD_REFUSED, format!(r#""code":"{code}""#), sealed, None);
     }
@@ -460,7 +474,12 @@ impl State {
         let begin = std::mem::replace(&mut self.minute, minute).saturating_mul(MINUTE_MS);
         self.named = 0;
         for (code, count) in std::mem::take(&mut self.counted) {
-            tracing::error!(code, count, "further break-glass files were refused within a minute");
+            tracing::error!(
+                code,
+                count,
+                event = "break-glass.refused-further",
+                "further break-glass files were refused within a minute"
+            );
             let fields = format!(r#""code":"{code}","minute":{begin},"count":{count}"#);
             self.say(RECORD_REFUSED, fields, None, None);
         }
@@ -499,6 +518,7 @@ impl State {
                     hook = hook.config.name,
                     id = open.id,
                     calls,
+                    event = "break-glass.still-open",
                     "BREAK-GLASS: this hook is still held open"
                 );
             }

@@ -214,6 +214,7 @@ impl Host {
             tracing::error!(
                 generation = number,
                 why,
+                event = "release.not-recorded",
                 "the release is not in force: its record is not durable"
             );
         }
@@ -244,7 +245,7 @@ impl Host {
         self.record(entry)?;
         keeper.remember(&of_set);
         for warning in generation.warnings(&config.hooks) {
-            tracing::warn!(generation = number, "{warning}");
+            tracing::warn!(generation = number, event = "release.warning", "{warning}");
         }
         // What its bindings counted must not be lost with it.
         if let Some(former) = &self.in_force.load().generation {
@@ -266,7 +267,7 @@ impl Host {
         drop(keeper);
         self.kept(set);
         self.note_unenforced();
-        tracing::info!(generation = number, "release active");
+        tracing::info!(generation = number, event = "release.active", "release active");
         Ok(())
     }
 
@@ -447,7 +448,7 @@ impl Host {
             telemetry.stop();
         }
         if let Err(error) = self.log.close() {
-            tracing::error!(%error, "the log did not close in order; it recovers at the next start");
+            tracing::error!(%error, event = "log.not-closed", "the log did not close in order; it recovers at the next start");
         }
         // The head that the log was closed with is what the next start holds it against.
         self.keeper().end(|| self.glass.take_spent());

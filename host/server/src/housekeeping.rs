@@ -155,6 +155,7 @@ impl Housekeeper {
         let host = Arc::clone(&self.host);
         if host.config.listen.tls.is_none() && !host.config.listen.address.ip().is_loopback() {
             tracing::warn!(
+                event = "listen.plain-http",
                 "plain HTTP on an address that others can reach (listen.plain_http_beyond_loopback): whoever is on the way reads secrets \
                  and payloads and can change answers"
             );
@@ -300,12 +301,16 @@ pub fn report(host: &Host, everything: bool) {
 /// Takes up secrets, keys and certificates that were replaced. A wrong one changes nothing, and is said once.
 fn rotate(host: &Host, asked: bool) {
     let wrong = |error: &StartError| {
-        tracing::warn!(%error, hint = error.hint(), "not taken; what is in force goes on");
+        tracing::warn!(%error, hint = error.hint(), event = "files.not-taken", "not taken; what is in force goes on");
     };
     for hook in &host.in_force.load_full().hooks {
         hook.caller.reload(&hook.config.name, asked).iter().for_each(wrong);
         match hook.decryption.as_ref().map(|keys| keys.reload(asked)) {
-            Some(Ok(true)) => tracing::info!(hook = hook.config.name, "decryption keys read"),
+            Some(Ok(true)) => tracing::info!(
+                hook = hook.config.name,
+                event = "hook.decryption-keys-read",
+                "decryption keys read"
+            ),
             Some(Err(error)) => wrong(&error),
             Some(Ok(false)) | None => {}
         }
@@ -313,7 +318,11 @@ fn rotate(host: &Host, asked: bool) {
     for courier in host.couriers.values() {
         match courier.reload(asked) {
             Ok(true) => {
-                tracing::info!(delivery = courier.name, "a delivery service's secrets read")
+                tracing::info!(
+                    delivery = courier.name,
+                    event = "delivery.secrets-read",
+                    "a delivery service's secrets read"
+                )
             }
             Ok(false) => {}
             Err(error) => wrong(&error),
@@ -321,7 +330,10 @@ fn rotate(host: &Host, asked: bool) {
     }
     match host.tls.as_ref().map(|tls| tls.reload(asked)) {
         Some(Ok(true)) => {
-            tracing::info!("the TLS certificate, its key or the client authorities changed")
+            tracing::info!(
+                event = "tls.changed",
+                "the TLS certificate, its key or the client authorities changed"
+            )
         }
         Some(Err(error)) => wrong(&error),
         Some(Ok(false)) | None => {}

@@ -116,7 +116,7 @@ impl Keeper {
                     return Err(unusable("witness", folder, &error.to_string(), Some(hint)));
                 }
                 Err(error) => {
-                    tracing::error!(%error, folder = %folder.display(), "the witness cannot be read: a restored backup would not be found out");
+                    tracing::error!(%error, folder = %folder.display(), event = "witness.unreadable", "the witness cannot be read: a restored backup would not be found out");
                     findings.push(Finding {
                         kind: "trust.witness",
                         fields: r#""code":"unreadable""#.to_owned(),
@@ -372,7 +372,7 @@ impl Keeper {
         }
         let unseen = self.witness.as_ref().is_some_and(|witness| !witness.flush(WITNESS_WAIT));
         if unseen {
-            tracing::warn!("the witness has not taken the last change yet");
+            tracing::warn!(event = "witness.late", "the witness has not taken the last change yet");
         }
     }
 
@@ -411,7 +411,7 @@ fn take(
         Kept::Nothing => {}
         Kept::Memory(memory) => copies.push(*memory),
         Kept::Spoilt(why) => {
-            tracing::error!(file = %path.display(), why, "a memory of trust is not believed; the log is read instead");
+            tracing::error!(file = %path.display(), why, event = "trust.state-not-believed", "a memory of trust is not believed; the log is read instead");
             let fields = format!(r#""code":"memory-spoilt","copy":"{which}""#);
             findings.push(Finding { kind: "trust.spoilt", fields });
         }

@@ -279,10 +279,10 @@ fn say(host: &Host, entry: portcullis_audit::Entry) -> bool {
     match host.log.append(entry).map(Pending::wait) {
         Ok(Ok(_)) => return true,
         Ok(Err(error)) => {
-            tracing::error!(%error, "what the last run owed the log is not durable yet")
+            tracing::error!(%error, event = "owed.not-durable", "what the last run owed the log is not durable yet")
         }
         Err(refused) => {
-            tracing::error!(%refused, "what the last run owed the log could not be said")
+            tracing::error!(%refused, event = "owed.not-recorded", "what the last run owed the log could not be said")
         }
     }
     false

@@ -166,7 +166,7 @@ impl Host {
                 }
                 Err(ReleaseError::Overtaken) => true,
                 Err(error) => {
-                    tracing::warn!(code = error.code(), %error, hint = error.hint(), "release refused");
+                    tracing::warn!(code = error.code(), %error, hint = error.hint(), event = "release.refused", "release refused");
                     self.say(refusal_entry(&error));
                     self.fall_back(&error, || true)
                 }
@@ -187,7 +187,7 @@ impl Host {
                 matches!(self.activate(generation), Err(NotInForce::Overtaken))
             }
             Ok(None) => {
-                tracing::error!(code = refused.code(), error = %refused, hint = refused.hint(), "no release is active; every call gets its safe answer");
+                tracing::error!(code = refused.code(), error = %refused, hint = refused.hint(), event = "release.none", "no release is active; every call gets its safe answer");
                 false
             }
             Err(_) => true,

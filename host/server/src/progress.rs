@@ -60,7 +60,7 @@ impl Progress {
             return;
         }
         let step = step.into();
-        tracing::info!(event = "start.step", step, "start");
+        tracing::info!(event = "start.step", step, "the start goes on with this step");
         let mut current = self.current();
         (current.step, current.since) = (step, Instant::now());
     }

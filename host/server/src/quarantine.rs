@@ -33,6 +33,7 @@ pub fn say(host: &Host, binding: &Binding, turn: Turn, fault: Option<&'static st
                 runs,
                 fault,
                 for_ms,
+                event = "plugin.quarantined",
                 "the plugin failed too often: it is left alone for a while"
             );
             fields.push_str(&format!(r#","failures":{failures},"runs":{runs},"for_ms":{for_ms}"#));
@@ -45,6 +46,7 @@ pub fn say(host: &Host, binding: &Binding, turn: Turn, fault: Option<&'static st
                 plugin,
                 fault,
                 for_ms,
+                event = "plugin.quarantined-again",
                 "the plugin failed its trial: it is left alone for longer"
             );
             fields.push_str(&format!(r#","for_ms":{for_ms}"#));
@@ -57,6 +59,7 @@ pub fn say(host: &Host, binding: &Binding, turn: Turn, fault: Option<&'static st
                 plugin,
                 trials,
                 after_ms,
+                event = "plugin.readmitted",
                 "the plugin stood its trial: it is asked again"
             );
             fields.push_str(&format!(r#","trials":{trials},"after_ms":{after_ms}"#));

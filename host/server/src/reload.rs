@@ -134,7 +134,7 @@ pub fn reload(
         Next::Moved(generation) => {
             host.record(entry)?;
             for warning in generation.warnings(&config.hooks) {
-                tracing::warn!(generation = number, "{warning}");
+                tracing::warn!(generation = number, event = "release.warning", "{warning}");
             }
             host.in_force.store(Arc::new(put(Some(Arc::new(*generation)))));
             host.note_unenforced();
@@ -150,7 +150,7 @@ pub fn reload(
     {
         former.stop();
     }
-    tracing::info!(%digest, hooks = count, generation = number, "configuration active");
+    tracing::info!(%digest, hooks = count, generation = number, event = "config.active", "configuration active");
     Ok(true)
 }
 
@@ -237,7 +237,7 @@ fn generation(
         Some(Ok(generation)) => Ok(Next::New(Box::new(generation))),
         Some(Err(ReleaseError::Overtaken)) => Err(NotInForce::Overtaken.into()),
         Some(Err(error)) => {
-            tracing::warn!(code = error.code(), %error, hint = error.hint(), "the release that came with the configuration is refused");
+            tracing::warn!(code = error.code(), %error, hint = error.hint(), event = "release.refused", "the release that came with the configuration is refused");
             stopped(moved)
         }
         None => stopped(moved),
@@ -301,7 +301,7 @@ fn moved(
         (_, Some(address)) => {
             let socket = bind_admin(address)?;
             let admin = Admin::start(&Arc::new(Frontend::of(host)), socket)?;
-            tracing::info!(address = %admin.address(), "the admin listener moves");
+            tracing::info!(address = %admin.address(), event = "admin.moves", "the admin listener moves");
             Ok(Some(Some(admin)))
         }
     }

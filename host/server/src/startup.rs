@@ -194,7 +194,7 @@ impl Work {
             Some(engine) => engine,
             None => configured.engine(true)?,
         };
-        tracing::info!(reset = %ready.reset(), "instances are reset");
+        tracing::info!(reset = %ready.reset(), event = "engine.reset", "instances of plugins are reset in this way");
         let engine = &*engine.insert(ready);
         progress.step("opening the spool of resume calls");
         let resumes = configured.resumes()?;

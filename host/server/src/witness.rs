@@ -88,13 +88,13 @@ fn write(shared: &Shared, folder: &Path) {
         match written {
             Ok(()) => {
                 if std::mem::take(&mut failing) {
-                    tracing::info!(folder = %folder.display(), "the witness is written again");
+                    tracing::info!(folder = %folder.display(), event = "witness.resumed", "the witness is written again");
                 }
                 shared.state().written = given;
                 shared.changed.notify_all();
             }
             Err(error) if !std::mem::replace(&mut failing, true) => {
-                tracing::error!(%error, folder = %folder.display(), "the witness cannot be written: a backup that is restored meanwhile would not be found out");
+                tracing::error!(%error, folder = %folder.display(), event = "witness.unwritable", "the witness cannot be written: a backup that is restored meanwhile would not be found out");
             }
             Err(_) => {}
         }

@@ -257,7 +257,7 @@ impl Keys {
         if let Some(cache) = &self.cache
             && let Err(error) = cache.keep(fetched, &bytes)
         {
-            tracing::warn!(path = %cache.path().display(), %error, "keys are not kept for the next start");
+            tracing::warn!(path = %cache.path().display(), %error, event = "keys.not-kept", "keys are not kept for the next start");
         }
         Ok(Known { keys, digest: sha256(&bytes), fetched, place: Some(place) })
     }
@@ -290,6 +290,7 @@ impl Keys {
                     tracing::info!(
                         issuer = self.place(),
                         keys = known.keys.len(),
+                        event = "keys.fetched",
                         "the issuer's keys are here"
                     );
                 }
@@ -300,7 +301,7 @@ impl Keys {
                 looks.due = Millis(now.0 + RETRY_MS);
                 if looks.said.as_ref() != Some(&why) {
                     let age_ms = self.age_ms();
-                    tracing::warn!(issuer = self.place(), %why, age_ms, "the issuer's keys could not be had");
+                    tracing::warn!(issuer = self.place(), %why, age_ms, event = "keys.unavailable", "the issuer's keys could not be had");
                     looks.said = Some(why);
                 }
             }

@@ -117,7 +117,12 @@ impl Caller {
             let Some(Credential::Secret(secrets)) = &way.credential else { continue };
             match secrets.reload(asked) {
                 Ok(Some(count)) => {
-                    tracing::info!(hook, secrets = count, "the caller's secret changed")
+                    tracing::info!(
+                        hook,
+                        secrets = count,
+                        event = "caller.secret-changed",
+                        "the caller's secret changed"
+                    )
                 }
                 Ok(None) => {}
                 Err(error) => wrong.push(error),

@@ -130,6 +130,7 @@ impl Host {
             tracing::error!(
                 hook,
                 plugin,
+                event = "plugin.revoked",
                 "plugin revoked: it is asked no more, and where it binds every call gets the safe answer"
             );
             let mut fields = format!(r#""gen":{},"hook":"{hook}","plugin":"#, generation.number);

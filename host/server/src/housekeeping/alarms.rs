@@ -22,6 +22,7 @@ pub(super) fn alarm(host: &Host, seen: &mut Seen) {
     if !host.reset_still_holds() && in_force.generation.is_some() {
         host.in_force.store(Arc::new(in_force.under(None)));
         tracing::error!(
+            event = "release.withdrawn",
             "swap was turned on: what one call leaves in memory could reach the next; every call \
              gets its safe answer until swap is off and the host restarted"
         );
@@ -97,6 +98,7 @@ pub(super) fn alarm_expiry(host: &Host, seen: &mut Seen) {
     if now >= ends && seen.said.insert((Some(generation.set), "expired".to_owned())) {
         tracing::error!(
             generation = generation.number,
+            event = "release.expired",
             "the release in force has expired; sign a new one: once its grace is over it does not \
              start again"
         );
@@ -116,6 +118,7 @@ pub(super) fn alarm_expiry(host: &Host, seen: &mut Seen) {
         tracing::error!(
             generation = generation.number,
             stop,
+            event = "release.grace-over",
             "the grace of the release in force is over; sign a new one"
         );
         let fields = format!(r#""gen":{},"code":"grace-over""#, generation.number);

@@ -23,6 +23,7 @@ impl Housekeeper {
     pub(super) fn look(&mut self, mut asked: bool) {
         while !self.stopping && !self.look_once(asked) {
             tracing::info!(
+                event = "release.overtaken",
                 "something newer came while a release was made ready: it is looked at again"
             );
             asked = true;

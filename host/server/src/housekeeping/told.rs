@@ -12,7 +12,7 @@ use crate::release::{ReleaseError, Strays, refusal_entry, stray_entry};
 use crate::reload::NotReloaded;
 
 pub(super) fn refuse_configuration(host: &Host, seen: &mut Seen, error: &NotReloaded) {
-    tracing::warn!(code = error.code(), %error, hint = error.hint(), "configuration refused; what \
+    tracing::warn!(code = error.code(), %error, hint = error.hint(), event = "config.refused", "configuration refused; what \
          is in force goes on");
     host.obstacles.configuration(Some(error.to_string()));
     if seen.said.insert((seen.file, error.to_string())) {
@@ -24,7 +24,7 @@ pub(super) fn refuse(host: &Host, seen: &mut Seen, error: &ReleaseError) {
     // Before it is said: whoever hears of it may look at the status page next.
     host.obstacles.release(Some(error.code()));
     host.standing.refused(error);
-    tracing::warn!(code = error.code(), %error, hint = error.hint(), "{}", if host.in_force.load().generation.is_some() { "release refused; the last good one goes on" } else { "release refused" });
+    tracing::warn!(code = error.code(), %error, hint = error.hint(), event = "release.refused", "{}", if host.in_force.load().generation.is_some() { "release refused; the last good one goes on" } else { "release refused" });
     if seen.said.insert((seen.folders.release, error.to_string())) {
         host.say(refusal_entry(error));
     }
@@ -48,7 +48,7 @@ pub(super) fn report_strays(
         }
         seen.said.insert((Some(stray.component), stray.code.to_owned()));
         let (file, hint) = (stray.path.display(), &stray.hint);
-        tracing::warn!(code = stray.code, %file, hint, "plugin refused: {}", stray.sentence);
+        tracing::warn!(code = stray.code, %file, hint, event = "plugin.refused", "plugin refused: {}", stray.sentence);
         host.say(stray_entry(&stray));
     }
     if host.obstacles.more_strays(more) && more > 0 {

@@ -34,7 +34,11 @@ impl Keeper {
             return (false, stopped);
         }
         for root in &new {
-            tracing::info!(version = root.version, "trust root accepted");
+            tracing::info!(
+                version = root.version,
+                event = "trust.root-accepted",
+                "trust root accepted"
+            );
             let piece = History { root: Some(mark(root)), ..History::default() };
             self.record(log, "trust.root", &root_fields(root), &piece);
         }
@@ -86,6 +90,6 @@ pub fn refused_entry(stopped: &Stopped) -> Entry {
 
 pub(super) fn refused_root(stopped: &Stopped) -> Finding {
     let (code, error, hint) = (stopped.refusal.code(), &stopped.refusal, stopped.refusal.hint());
-    tracing::warn!(code, %error, hint, file = %stopped.path.display(), "trust root refused");
+    tracing::warn!(code, %error, hint, file = %stopped.path.display(), event = "trust.root-refused", "trust root refused");
     Finding { kind: "trust.refused", fields: format!(r#""code":"{code}""#) }
 }

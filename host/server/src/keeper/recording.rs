@@ -121,7 +121,9 @@ impl Keeper {
                     self.recorded.join(piece);
                 }
             }
-            Err(error) => tracing::error!(kind, %error, "a record could not be written"),
+            Err(error) => {
+                tracing::error!(kind, %error, event = "log.record-not-written", "a record could not be written")
+            }
         }
     }
 

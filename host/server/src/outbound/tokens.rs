@@ -120,7 +120,7 @@ impl Tokens {
                 Ok(header)
             }
             (Err(why), Some(current)) => {
-                tracing::warn!(%why, issuer = %self.config.token_uri, "a token could not be renewed; the one there is goes on");
+                tracing::warn!(%why, issuer = %self.config.token_uri, event = "outbound.token-not-renewed", "a token could not be renewed; the one there is goes on");
                 Ok(current.header.clone())
             }
             (Err(why), None) => Err(why),

@@ -121,7 +121,7 @@ async fn follow(host: &Arc<Host>, reload: &Reload, look: &Notify) {
                 if *outcome == Outcome::Pulled {
                     reload.now();
                 } else if changed {
-                    tracing::info!(release = %source.reference, "the registry has what is here");
+                    tracing::info!(release = %source.reference, event = "registry.current", "the registry has what is here");
                 }
             }
             Err(error) => {
@@ -188,7 +188,7 @@ async fn round(
         seen.unready = Some((offer.artifact, config.digest, under, error.code()));
     }
     done?;
-    tracing::info!(release = %source.reference, version = set.version, artifact = %offer.artifact, "release pulled");
+    tracing::info!(release = %source.reference, version = set.version, artifact = %offer.artifact, event = "registry.pulled", "release pulled");
     let fields =
         format!(r#""version":{},"set":"{digest}","artifact":"{}""#, set.version, offer.artifact);
     host.say(Entry {
@@ -330,7 +330,7 @@ fn roots(host: &Host, config: &Config, offer: &Offer) -> Result<Arc<TrustRoot>, 
 fn complain(host: &Host, source: &Source, seen: &mut Seen, error: &PullError, changed: bool) {
     let (code, hint) = (error.code(), error.hint());
     if changed {
-        tracing::warn!(code, %error, hint, release = %source.reference, "nothing pulled; what is here goes on");
+        tracing::warn!(code, %error, hint, release = %source.reference, event = "registry.not-pulled", "nothing pulled; what is here goes on");
     } else {
         tracing::debug!(code, %error, release = %source.reference, "nothing pulled");
     }

@@ -141,7 +141,7 @@ impl Resumes {
             match platform.spool.left() {
                 Ok((left, aside)) => {
                     for file in &aside {
-                        tracing::error!(file = %file.display(), "a resume call of the last run cannot be read and was put aside: the platform waits until its own time is over");
+                        tracing::error!(file = %file.display(), event = "resume.unreadable", "a resume call of the last run cannot be read and was put aside: the platform waits until its own time is over");
                         host.say(Entry {
                             kind: "resume.failed",
                             fields: format!(
@@ -154,7 +154,7 @@ impl Resumes {
                     left.into_iter().for_each(|spooled| start(host, platform, spooled));
                 }
                 Err(error) => {
-                    tracing::error!(platform = platform.name, %error, "the spool of resume calls cannot be read")
+                    tracing::error!(platform = platform.name, %error, event = "resume.spool-unreadable", "the spool of resume calls cannot be read")
                 }
             }
         }

@@ -164,7 +164,7 @@ impl Kept {
     /// The call has been made or given up, and that is recorded.
     pub fn done(self) {
         if let Err(error) = fs::remove_file(&self.file) {
-            tracing::warn!(file = %self.file.display(), %error, "a resume call that was made could not be taken off the disk; the next start makes it again");
+            tracing::warn!(file = %self.file.display(), %error, event = "resume.not-removed", "a resume call that was made could not be taken off the disk; the next start makes it again");
         }
     }
 }

@@ -171,6 +171,7 @@ impl Rollout {
                 plugin,
                 way,
                 why,
+                event = "candidate.stopped",
                 "the candidate has spent its budget: it is asked no more"
             );
         }

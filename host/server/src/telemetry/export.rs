@@ -63,7 +63,10 @@ impl Exporter {
                     Ok(()) => {
                         self.counts.exported.fetch_add(count, Ordering::Relaxed);
                         if std::mem::take(&mut failing) {
-                            tracing::info!("the trace collector takes traces again");
+                            tracing::info!(
+                                event = "telemetry.resumed",
+                                "the trace collector takes traces again"
+                            );
                         }
                     }
                     Err(why) => {
@@ -71,6 +74,7 @@ impl Exporter {
                         if !std::mem::replace(&mut failing, true) {
                             tracing::warn!(
                                 why,
+                                event = "telemetry.unavailable",
                                 "the trace collector takes nothing; traces are dropped until it \
                                  does"
                             );
