@@ -7,7 +7,6 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use portcullis_keys::PublicKey;
 use portcullis_model::Millis;
 use portcullis_server::Clock;
 use portcullis_trust::{ClockConfirmation, TimeReset, sign, time};
