@@ -189,7 +189,7 @@ async fn serve(stream: TcpStream, office: &Arc<Office>, place: &Rc<Place>) {
     let mut socket = connection.into_parts().io.into_socket();
     if !has_date {
         date::give_up_without_date(&watch);
-        by_hand::read_request_line(&mut socket, &watch, MAX_TIME).await;
+        drop(by_hand::read_request_line(&mut socket, &watch, MAX_TIME).await);
     }
     let farewell = match watch.farewell() {
         Farewell::Nothing => None,

@@ -255,11 +255,12 @@ where
     }
     let parts = connection.into_parts();
     let mut socket = parts.io.into_socket();
+    let mut read = parts.read_buf.to_vec();
     if ended.is_none() {
         date::give_up_without_date(&watch);
-        by_hand::read_request_line(&mut socket, &watch, head).await;
+        read.extend(by_hand::read_request_line(&mut socket, &watch, head).await);
     }
-    let farewell = line.farewell(&watch, &parts.read_buf, &mut socket).await;
+    let farewell = line.farewell(&watch, &read, &mut socket).await;
     if let Some(answer) = &farewell {
         by_hand::write(&mut socket, answer, line.frontend.clock.now()).await;
     }

@@ -40,26 +40,30 @@ pub fn method_and_path(line: &[u8]) -> Option<(String, String)> {
     }
 }
 
-/// Reads a request until its request line is there, for a connection that the HTTP library cannot serve.
+/// Reads a request until its request line is there, for a connection that the HTTP library cannot
+/// serve. Returns what was read.
 pub async fn read_request_line<S: AsyncRead + Unpin>(
     socket: &mut S,
     watch: &Http1Watch,
     limit: Duration,
-) {
+) -> Vec<u8> {
+    let mut all = Vec::new();
     let read = async {
         let mut buffer = [0; LINGER_BUFFER];
-        let mut seen = 0;
-        while !watch.has_request_line() && seen < MAX_LINGER_BYTES {
-            match socket.read(&mut buffer).await? {
-                0 => break,
-                count => watch.read(buffer.get(..count).unwrap_or_default()),
+        while !watch.has_request_line() && all.len() < MAX_REQUEST_LINE {
+            let count = socket.read(&mut buffer).await?;
+            let bytes = buffer.get(..count).unwrap_or_default();
+            if bytes.is_empty() {
+                break;
             }
-            seen += LINGER_BUFFER;
+            watch.read(bytes);
+            all.extend_from_slice(bytes);
         }
         Ok::<_, std::io::Error>(())
     };
     // What has come by then is what is answered.
     drop(timeout(limit, Box::pin(read)).await);
+    all
 }
 
 /// Writes an answer as HTTP/1.1.
@@ -126,6 +130,8 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
 /// How much of it is read.
 const MAX_LINGER_BYTES: usize = 4 << 20;
+/// Bytes in which a request line is waited for.
+const MAX_REQUEST_LINE: usize = 64 << 10;
 /// How much of it is held.
 const LINGER_BUFFER: usize = 4 << 10;
 
