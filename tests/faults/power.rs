@@ -58,6 +58,9 @@ fn what_was_answered_survives_the_loss_of_every_byte_that_was_not_synced() {
 /// A disk that keeps what it was told to, and what it must.
 struct Disk {
     nodes: Vec<Node>,
+    /// The path that each descriptor was opened by last. The host names files below a folder that it
+    /// holds open as `/proc/self/fd/NUMBER/…`.
+    opened: BTreeMap<String, PathBuf>,
 }
 
 /// A file or a directory: as the kernel shows it, and as it is after the power is gone.
@@ -72,7 +75,7 @@ type Names = BTreeMap<String, usize>;
 impl Disk {
     /// One that holds this directory durably.
     fn holding(directory: &Path) -> Self {
-        let mut disk = Self { nodes: Vec::new() };
+        let mut disk = Self { nodes: Vec::new(), opened: BTreeMap::new() };
         disk.take_in(directory);
         disk
     }
@@ -122,11 +125,15 @@ impl Disk {
     }
 
     fn change(&mut self, root: &Path, call: &Call) {
-        let paths = || call.paths(root.parent().unwrap());
+        let paths: Vec<_> = call.paths(root.parent().unwrap());
+        let paths: Vec<_> = paths.into_iter().map(|path| self.resolve(path)).collect();
+        if let (true, Some(path)) = (call.name.starts_with("open"), paths.first()) {
+            self.opened.insert(call.result.to_string(), path.clone());
+        }
         match call.name.as_str() {
             // Not `openat2`, whose flags stand in a structure, and no file without a name.
             "open" | "openat" if !call.says("O_TMPFILE") => {
-                let path = &paths()[0];
+                let path = &paths[0];
                 let made = if call.says("O_CREAT") {
                     let empty = Node::File { now: Vec::new(), durable: Vec::new() };
                     self.create(root, path, empty)
@@ -141,7 +148,7 @@ impl Disk {
             }
             "mkdir" | "mkdirat" => {
                 let empty = Node::Folder { now: Names::new(), durable: Names::new() };
-                self.create(root, &paths()[0], empty);
+                self.create(root, &paths[0], empty);
             }
             "pwrite64" => {
                 let Some(at) = self.find_descriptor(root, call) else { return };
@@ -154,17 +161,15 @@ impl Disk {
                 now[position..position + bytes.len()].copy_from_slice(bytes);
             }
             "rename" | "renameat" | "renameat2" if !call.says("RENAME_EXCHANGE") => {
-                let paths = paths();
                 let taken = self.take_name(root, &paths[0]);
                 self.name_again(root, &paths, taken);
             }
             "link" | "linkat" => {
-                let paths = paths();
                 let found = self.find(root, &paths[0]);
                 self.name_again(root, &paths, found);
             }
             "unlink" | "unlinkat" | "rmdir" => {
-                self.take_name(root, &paths()[0]);
+                self.take_name(root, &paths[0]);
             }
             other => {
                 let descriptor = PathBuf::from(call.descriptor());
@@ -172,7 +177,7 @@ impl Disk {
                 // Written bytes need not be a path, but a path must not be below the
                 // root.
                 let writes = ["write", "writev", "sendto", "sendmsg"].contains(&other);
-                let knows = elsewhere(&descriptor) && (writes || paths().iter().all(elsewhere));
+                let knows = elsewhere(&descriptor) && (writes || paths.iter().all(elsewhere));
                 assert!(knows, "the disk does not know `{other}`");
             }
         }
@@ -203,6 +208,17 @@ impl Disk {
                     durable.iter().map(|(name, at)| self.leave_at(*at, &path.join(name))).sum();
                 below + usize::from(now != durable)
             }
+        }
+    }
+
+    /// The path with a leading `/proc/self/fd/NUMBER` replaced by what that descriptor was opened by.
+    fn resolve(&self, path: PathBuf) -> PathBuf {
+        let Ok(rest) = path.strip_prefix("/proc/self/fd") else { return path };
+        let mut components = rest.components();
+        let number = components.next().and_then(|one| one.as_os_str().to_str());
+        match number.and_then(|number| self.opened.get(number)) {
+            Some(folder) => folder.join(components.as_path()),
+            None => path,
         }
     }
 
