@@ -26,7 +26,9 @@ fn main() -> ExitCode {
     let done = match words.as_slice() {
         ["demo"] => demo::run(None),
         ["demo", "--keep", directory] => demo::run(Some(directory)),
-        ["test", "--long", filters @ ..] => build::all().and_then(|it| long::run(&it, filters)),
+        ["test", "--long", filters @ ..] => {
+            build::for_tests().and_then(|it| long::run(&it, filters))
+        }
         ["test", filters @ ..] => test::run(filters),
         [limited::RUN_TEST, program, arguments @ ..] => limited::run(program, arguments),
         ["lint"] => {
