@@ -110,7 +110,7 @@ pub fn call(profile: Profile) -> Done {
             .current_dir(&scratch.0)
             .args(["serve", "--config", file])
             .env("PORTCULLIS_LOG", "warn");
-        stage.serve(command)
+        stage.serve_host(command)
     };
     let (kernel, disk) = (serve("portcullis.toml")?, serve("disk.toml")?);
 

@@ -45,7 +45,7 @@ impl Stage {
     /// Serves, calls, shows, verifies.
     fn play(&self) -> Done {
         say("serving on loopback");
-        let server = self.serve(self.command("serve --config portcullis.toml"))?;
+        let server = self.serve_host(self.command("serve --config portcullis.toml"))?;
         let at = server.address.clone();
 
         say("a pharmacist signs in: nothing to object to");

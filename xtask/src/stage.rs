@@ -3,9 +3,10 @@
 //! Invariant: every step is a command that a user could type, and is shown as it is run.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Lines, Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{ChildStdout, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -107,7 +108,28 @@ impl Stage {
     }
 
     /// Starts a command that serves, and reads from its first line where.
-    pub fn serve(&self, mut command: Command) -> Done<Server> {
+    pub fn serve(&self, command: Command) -> Done<Server> {
+        Ok(self.start(command)?.0)
+    }
+
+    /// Starts a host, and waits until its admin listener, which its second line names, says that it is ready:
+    /// until then every call gets its safe answer.
+    pub fn serve_host(&self, command: Command) -> Done<Server> {
+        let (server, mut lines) = self.start(command)?;
+        let line =
+            lines.next().ok_or_else(|| Fail("the host names no admin listener".to_owned()))??;
+        let admin = line.rsplit(' ').next().unwrap_or_default();
+        let start = Instant::now();
+        while !is_ready(admin) {
+            if start.elapsed() > PATIENCE {
+                return Err(Fail(format!("the host is not ready: see http://{admin}/ready")));
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
+        Ok(server)
+    }
+
+    fn start(&self, mut command: Command) -> Done<(Server, Lines<BufReader<ChildStdout>>)> {
         let mut server = Running(command.stdout(Stdio::piped()).spawn()?);
         let printed =
             server.0.stdout.take().ok_or_else(|| Fail("the server has no output".to_owned()))?;
@@ -116,8 +138,21 @@ impl Stage {
         let line = lines.next().ok_or_else(|| Fail("the server ended at once".to_owned()))??;
         let address = line.rsplit(' ').next().unwrap_or_default().to_owned();
         println!("{line}");
-        Ok(Server { process: server, address })
+        Ok((Server { process: server, address }, lines))
     }
+}
+
+/// Returns whether a host says at `/ready` that it is ready.
+fn is_ready(admin: &str) -> bool {
+    let mut answer = String::new();
+    let asked = TcpStream::connect(admin).and_then(|mut socket| {
+        socket.set_read_timeout(Some(PATIENCE))?;
+        socket.write_all(
+            format!("GET /ready HTTP/1.1\r\nhost: {admin}\r\nconnection: close\r\n\r\n").as_bytes(),
+        )?;
+        socket.read_to_string(&mut answer)
+    });
+    asked.is_ok() && answer.starts_with("HTTP/1.1 200")
 }
 
 /// A server in operation: ended when dropped.
