@@ -51,7 +51,7 @@ pub struct Damage {
     pub place: String,
     /// The record, where one can be named.
     pub index: Option<u64>,
-    /// What is wrong.
+    /// The problem.
     pub what: String,
 }
 

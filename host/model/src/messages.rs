@@ -23,7 +23,7 @@ pub struct MessagesError {
     pub code: String,
     /// In which language, where it is about one.
     pub language: Option<String>,
-    /// What is wrong.
+    /// The problem.
     pub problem: MessageProblem,
 }
 

@@ -413,7 +413,7 @@ fn issuer_of(caller: &CallerConfig) -> Option<Arc<OauthConfig>> {
 const MARK: &str = "portcullis-hook-doctor";
 /// The header of Okta's verification challenge ("Event hooks" of its concepts).
 const CHALLENGE: &str = "x-okta-verification-challenge";
-/// What a call without the right proof had.
+/// The proof that a call had where it was not the right one.
 const A_WRONG_SECRET: &str = "a wrong secret";
 const NO_SECRET: &str = "no secret";
 /// A secret that is nobody's.

@@ -127,7 +127,7 @@ pub enum MappingError {
     Template {
         /// Which.
         name: &'static str,
-        /// What is wrong.
+        /// The problem.
         why: &'static str,
     },
     /// A template that must be there.

@@ -31,7 +31,7 @@ pub struct Readiness {
 pub struct Reason {
     /// Its stable code.
     pub code: &'static str,
-    /// What is wrong.
+    /// The problem.
     pub what: String,
     /// What to do.
     pub hint: &'static str,

@@ -22,7 +22,7 @@ use crate::owed::Owed;
 use crate::pipeline::Failure;
 use crate::telemetry::Outcome;
 
-/// What was decided, for the record.
+/// The decision, for the record.
 pub(super) struct Said<'a> {
     /// The verdict, or why there is none.
     pub verdict: Result<Effect, &'a Failure>,
@@ -123,7 +123,7 @@ impl Call<'_> {
     }
 
     pub(super) fn append(&mut self, entry: Entry) -> Result<Pending, Refused> {
-        // What an earlier call of this hook owes the log comes first.
+        // The corrections that earlier calls of this hook owe the log come first.
         let appended = self.hook.owed.settle(self.host).and_then(|()| self.host.log.commit(entry));
         // Given back before the wait: sandboxes must not be held by a slow disk.
         self.afterwards.remains.clear();

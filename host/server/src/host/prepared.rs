@@ -48,7 +48,7 @@ pub struct FallBack {
 pub struct Refused {
     /// The stable code.
     pub code: &'static str,
-    /// What is wrong.
+    /// The problem.
     pub sentence: String,
 }
 

@@ -61,7 +61,7 @@ pub async fn read_request_line<S: AsyncRead + Unpin>(
         }
         Ok::<_, std::io::Error>(())
     };
-    // What has come by then is what is answered.
+    // The bytes that have come by then are answered.
     drop(timeout(limit, Box::pin(read)).await);
     all
 }

@@ -26,7 +26,7 @@ pub struct Http1Watch {
     has_ended: Cell<bool>,
 }
 
-/// What is still to be written on a connection that the library has given up.
+/// The bytes still to be written on a connection that the library has given up.
 pub enum Farewell {
     /// Nothing.
     Nothing,
@@ -110,7 +110,7 @@ impl Http1Watch {
         refusal.is_some()
     }
 
-    /// What is still to be written: by hand, or to a head that has no answer.
+    /// The bytes still to be written: by hand, or to a head that has no answer.
     pub fn farewell(&self) -> Farewell {
         if let Some(answer) = self.by_hand.borrow_mut().take() {
             return Farewell::Answer(answer);

@@ -71,7 +71,7 @@ fn whole_fields(block: &[u8]) -> usize {
     block.len() - rest.len()
 }
 
-/// What follows the first field or table size update; `None` where it is not whole.
+/// Returns the rest after the first field or table size update; `None` where it is not whole.
 fn after_field(block: &[u8]) -> Option<&[u8]> {
     let first = *block.first()?;
     // The index's bits, and whether strings follow (RFC 7541 sections 6.1 to 6.3).
@@ -91,7 +91,7 @@ fn after_field(block: &[u8]) -> Option<&[u8]> {
     Some(rest)
 }
 
-/// What follows a string (RFC 7541 section 5.2).
+/// Returns the rest after a string (RFC 7541 section 5.2).
 fn after_string(block: &[u8]) -> Option<&[u8]> {
     let (length, rest) = integer(block, 7)?;
     rest.get(length..)
