@@ -20,6 +20,8 @@ pub(super) struct Patch<'a> {
     assertion: Option<Value<'a>>,
     /// The parts that are touched, by section and name, as the operations leave them.
     parts: BTreeMap<(String, String), Shape>,
+    /// The `attributes` of the statements whose attributes are touched, as JSON text, by name.
+    attributes: BTreeMap<String, String>,
     operations: Operations,
     cap: Option<u32>,
 }
@@ -27,7 +29,13 @@ pub(super) struct Patch<'a> {
 impl<'a> Patch<'a> {
     /// No operations yet.
     pub(super) fn new(assertion: Option<Value<'a>>) -> Self {
-        Self { assertion, parts: BTreeMap::new(), operations: Operations::default(), cap: None }
+        Self {
+            assertion,
+            parts: BTreeMap::new(),
+            attributes: BTreeMap::new(),
+            operations: Operations::default(),
+            cap: None,
+        }
     }
 
     /// Puts a value at a place.
@@ -103,8 +111,10 @@ impl<'a> Patch<'a> {
                 None if touched => return Err(Why::Conflict),
                 None => "add",
             };
-            let text =
-                statement(value, sent.and_then(|sent| sent.get("attributes"))).ok_or(Why::Value)?;
+            let (attributes, values) =
+                statement(value, self.attributes_now(&place.1, sent)).ok_or(Why::Value)?;
+            let text = format!("{{\"attributes\":{attributes},\"attributeValues\":{values}}}");
+            self.attributes.insert(place.1.clone(), attributes);
             return self.put(operation, path, place, &[], &text);
         }
         if sent.is_none() {
@@ -122,7 +132,19 @@ impl<'a> Patch<'a> {
         };
         let text = text.ok_or(Why::Value)?;
         self.part(&place, sent).and_then(|part| part.below(inner)).ok_or(Why::NoTarget)?;
+        if words.as_slice() == ["attributes", "NameFormat"]
+            && let Some(now) = self.attributes_now(&place.1, sent)
+        {
+            let attributes = with_name_format(&now, &text).ok_or(Why::Value)?;
+            self.attributes.insert(place.1.clone(), attributes);
+        }
         self.put("replace", path, place, inner, &text)
+    }
+
+    /// A statement's `attributes` as JSON text: as the operations before leave them.
+    fn attributes_now(&self, name: &str, sent: Option<Value<'_>>) -> Option<String> {
+        let now = self.attributes.get(name).cloned();
+        now.or_else(|| Some(sent?.get("attributes")?.raw().to_owned()))
     }
 
     /// Something of the subject, the authentication or the conditions: it keeps its shape.
@@ -176,24 +198,40 @@ impl<'a> Patch<'a> {
     }
 }
 
-/// A statement's JSON text: `{attributes{NameFormat}, attributeValues[…]}`. `present` is what the statement that it replaces has as
-/// `attributes`, which stays where the plugin names no other.
-fn statement(value: Value<'_>, present: Option<Value<'_>>) -> Option<String> {
-    let present = present.filter(|present| strings(Some(*present), "NameFormat", BASIC).is_some());
-    let (attributes, elements) = match value.kind() {
+/// A statement's `attributes` and `attributeValues` as JSON texts. `present` are the attributes of
+/// the statement that it replaces, which stay where the plugin names no other.
+fn statement(value: Value<'_>, present: Option<String>) -> Option<(String, String)> {
+    let named = value.get("attributes").filter(|_| value.is_object());
+    let values = match value.kind() {
         Kind::Object => {
             let known =
                 value.members().all(|(name, _)| matches!(&*name, "attributes" | "attributeValues"));
-            (
-                value.get("attributes").or(present),
-                values(value.get("attributeValues").filter(|_| known)?)?,
-            )
+            values(value.get("attributeValues").filter(|_| known)?)?
         }
-        Kind::Array => (present, values(value)?),
-        _ => (present, format!("[{}]", element(value)?)),
+        Kind::Array => values(value)?,
+        _ => format!("[{}]", element(value)?),
     };
-    let format = strings(attributes, "NameFormat", BASIC)?;
-    Some(format!("{{\"attributes\":{format},\"attributeValues\":{elements}}}"))
+    if named.is_some() {
+        return Some((strings(named, "NameFormat", BASIC)?, values));
+    }
+    let present = present.and_then(|present| {
+        let present = Document::parse(present.as_bytes()).ok()?;
+        strings(Some(present.root()), "NameFormat", BASIC)
+    });
+    Some((present.or_else(|| strings(None, "NameFormat", BASIC))?, values))
+}
+
+/// A statement's `attributes` with another `NameFormat`. All of them are JSON texts.
+fn with_name_format(attributes: &str, format: &str) -> Option<String> {
+    let attributes = Document::parse(attributes.as_bytes()).ok()?;
+    let members = attributes.root().members().map(|(name, value)| {
+        let mut member = String::new();
+        quote(&mut member, &name);
+        member.push(':');
+        member.push_str(if name == "NameFormat" { format } else { value.raw() });
+        member
+    });
+    Some(format!("{{{}}}", members.collect::<Vec<_>>().join(",")))
 }
 
 /// A statement's values: at least one, each plain or as Okta has it.

@@ -53,6 +53,26 @@ proptest! {
     }
 }
 
+/// A plain value keeps the attributes that the changes before it leave, not those that Okta sent.
+#[test]
+fn a_plain_value_keeps_the_attributes_that_stand_there() {
+    let call = incoming(HookKind::OktaSaml, SAML);
+    let set = |path: &str, value: Value| Asked::Set(path.to_owned(), value).change();
+    let whole = json!({"attributes": {"NameFormat": "whole"}, "attributeValues": ["v"]});
+    for (first, format) in [
+        (set("/claims/groups", whole), "whole"),
+        (set("/claims/groups/attributes/NameFormat", json!("alone")), "alone"),
+    ] {
+        let changes = [first, set("/claims/groups", json!("plain"))];
+        let outcome = Outcome { verdict: Effect::Allow, changes: &changes, ..Outcome::default() };
+        let answer = write(HookKind::OktaSaml, &call, &outcome).unwrap();
+        let answer = serde_json::from_slice(answer.body()).unwrap();
+        let request: Value = serde_json::from_str(SAML).unwrap();
+        let patched = okta(&request["data"]["assertion"], &answer).unwrap();
+        assert_eq!(patched["claims"]["groups"]["attributes"]["NameFormat"], format);
+    }
+}
+
 /// The interpreter takes what Okta's own example shows, and refuses what its rules do.
 #[test]
 fn the_interpreter_is_as_strict_as_it_says() {
