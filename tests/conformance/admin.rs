@@ -93,7 +93,7 @@ fn a_host_that_serves_is_alive_ready_and_counts() {
         "rejected_members": {},
     });
     assert_eq!(status["hooks"][0]["counts"], counts);
-    assert_eq!(status["hooks"][1]["in_force"], json!("open"), "nothing enforces on it");
+    assert_eq!(status["hooks"][1]["active"], json!("open"), "nothing enforces on it");
     for path in ["/ready", "/metrics", "/status", "/health"] {
         let text = String::from_utf8(host.admin(path).body).unwrap();
         assert!(!text.contains(MARKER) && !text.contains(SECRET), "{path} names somebody:\n{text}");

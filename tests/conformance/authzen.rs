@@ -75,7 +75,7 @@ fn one_question_gets_one_decision_and_its_record() {
         let (without, _) = text.split_once(r#""record":"#).unwrap();
         let without = format!("{}}}}}", without.trim_end_matches(','));
         assert_eq!(
-            record["out"],
+            record["response"],
             digest(&[house.salt(index), without.into_bytes()].concat()),
             "what left is what was recorded"
         );
@@ -133,7 +133,7 @@ fn many_questions_get_as_many_decisions_and_records() {
     assert!(decided.is_sorted());
     for of in &decided {
         // Each is looked at by who only monitors, too.
-        house.until_record("hook.observed", |record| record["of"].as_u64() == Some(*of));
+        house.until_record("hook.observed", |record| record["decision"].as_u64() == Some(*of));
     }
     host.stop();
     let mut pseudonyms = std::collections::BTreeSet::new();
@@ -151,17 +151,14 @@ fn many_questions_get_as_many_decisions_and_records() {
     // 4 of the first, 2 of the second, 3 of the third: what was not asked has no record.
     assert_eq!(house.records_of("hook.decision").len(), 9);
     let counted: u64 = house
-        .records_of("hook.refused")
+        .records_of("hook.rejected")
         .iter()
         .map(|record| record["count"].as_u64().unwrap())
         .sum();
     assert_eq!(counted, 3, "two that were none, and the request with an unknown semantic");
     assert_eq!(house.verify().code, 0);
-    let delivered: u64 = house
-        .records_of("answer.delivery")
-        .iter()
-        .map(|it| it["delivered"].as_u64().unwrap())
-        .sum();
+    let delivered: u64 =
+        house.records_of("answer.sent").iter().map(|it| it["delivered"].as_u64().unwrap()).sum();
     assert_eq!(delivered, 9);
 }
 

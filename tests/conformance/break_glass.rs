@@ -143,7 +143,7 @@ fn a_document_opens_one_hook_once_and_lifts_what_it_names() {
     host.stop();
 
     let record = house.record(lifted.index().unwrap());
-    assert_eq!(record["chain"][0]["lifted"], json!(["SOD_EXISTING"]));
+    assert_eq!(record["bindings"][0]["waived"], json!(["SOD_EXISTING"]));
     assert!(
         record["break_glass"].is_string() && record["decision"]["verdict"] != "deny",
         "{record}"
@@ -160,7 +160,7 @@ fn a_document_opens_one_hook_once_and_lifts_what_it_names() {
     );
     let closed = house.records_of("break-glass.closed");
     assert_eq!(
-        (closed.len(), &closed[0]["why"], &closed[0]["calls"]),
+        (closed.len(), &closed[0]["reason"], &closed[0]["calls"]),
         (1, &json!("person"), &json!(1))
     );
     assert!(
@@ -203,7 +203,7 @@ fn it_ends_by_itself_and_never_lifts_a_revocation() {
     );
     host.until_log_for("break-glass is over", Duration::from_secs(150));
     host.stop();
-    assert_eq!(house.records_of("break-glass.closed")[0]["why"], "time");
+    assert_eq!(house.records_of("break-glass.closed")[0]["reason"], "time");
 }
 
 #[test]

@@ -55,7 +55,7 @@ fn until_said(host: &Host, text: &str, times: usize) {
 /// What the log counted against unproven callers of a hook, by detail.
 fn counted(house: &House, hook: &str) -> BTreeMap<String, u64> {
     let mut counts = BTreeMap::new();
-    for record in house.records_of("hook.refused") {
+    for record in house.records_of("hook.rejected") {
         if record["hook"] == hook && record["cause"] == "caller-unproven" {
             *counts.entry(record["detail"].as_str().unwrap().to_owned()).or_insert(0) +=
                 record["count"].as_u64().unwrap();
@@ -412,7 +412,7 @@ fn invented_keys_cause_no_storm_and_a_flood_of_bad_calls_grows_the_log_by_a_few_
     let looks = issuer.looks() - before;
     assert!(looks <= most, "{looks} looks for 200 invented keys, not at most {most}");
     host.stop();
-    let records = house.records_of("hook.refused");
+    let records = house.records_of("hook.rejected");
     let minutes: std::collections::BTreeSet<_> =
         records.iter().map(|record| record["minute"].to_string()).collect();
     assert!(records.len() <= 3 * minutes.len(), "{} records", records.len());

@@ -209,7 +209,7 @@ fn leaks_nothing(house: &House, log: &str, good: u64) {
         "also as base64, wherever it begins"
     );
     assert!(
-        log.contains("stopping") && leaves.contains("hook.refused"),
+        log.contains("stopping") && leaves.contains("hook.rejected"),
         "there is something to search:\n{log}"
     );
     for (place, text) in [("log", log), ("leaves", &leaves)] {
@@ -257,7 +257,7 @@ fn too_much_at_once_and_no_release_stop_too() {
     let record = house.record(without.index().unwrap());
     assert_eq!(
         record["decision"],
-        json!({"safe": "closed", "cause": "no-active-release", "culprit": null})
+        json!({"safe": "closed", "cause": "no-active-release", "plugin": null})
     );
     assert_eq!(house.records_of("release.refused")[0]["code"], "bad-signature");
 }
@@ -284,7 +284,7 @@ fn counted(house: &House, hook: &str) -> BTreeMap<String, u64> {
     let mut counts = BTreeMap::new();
     let mut minutes = std::collections::BTreeSet::new();
     for record in
-        house.records_of("hook.refused").into_iter().filter(|record| record["hook"] == hook)
+        house.records_of("hook.rejected").into_iter().filter(|record| record["hook"] == hook)
     {
         let cause = record["cause"].as_str().unwrap().to_owned();
         let reason = (record["minute"].to_string(), cause.clone(), record["detail"].to_string());

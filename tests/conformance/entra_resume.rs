@@ -104,7 +104,7 @@ fn what_was_decided_goes_by_the_resume_call() {
             "{payload}, {deed}: {body}"
         );
         let done = host_done(&house, count - 1);
-        let decision = house.record(done["of"].as_u64().unwrap());
+        let decision = house.record(done["decision"].as_u64().unwrap());
         assert_eq!(
             (&decision["t"], &decision["hook"]["name"]),
             (&json!("hook.decision"), &done["hook"])

@@ -45,7 +45,9 @@ fn every_event_is_looked_at_once_and_on_record() {
         let answer = host.post("event", bad);
         assert_eq!(answer.status, 503, "with 4xx Okta would drop it for good");
     }
-    house.until_record("hook.observed", |record| record["of"].as_u64().is_some_and(|of| of >= 5));
+    house.until_record("hook.observed", |record| {
+        record["decision"].as_u64().is_some_and(|of| of >= 5)
+    });
     host.stop();
 
     let decisions = house.records_of("hook.decision");
@@ -67,7 +69,7 @@ fn every_event_is_looked_at_once_and_on_record() {
             (&record["decision"]["verdict"], &record["status"]),
             (&json!("deny"), &json!(204))
         );
-        assert_eq!(record["chain"][0]["codes"], json!(["MISCHIEF_DENIES"]));
+        assert_eq!(record["bindings"][0]["codes"], json!(["MISCHIEF_DENIES"]));
         let sealed = house.sealed(record["seq"].as_u64().unwrap());
         assert_eq!(
             sealed["request"], body["data"]["events"][number],
@@ -83,7 +85,7 @@ fn every_event_is_looked_at_once_and_on_record() {
     assert!(seen.contains("user.authentication.sso"), "a plugin sees each: {seen}");
     let duplicates = house.records_of("hook.duplicate");
     assert_eq!((duplicates.len(), &duplicates[0]["status"]), (1, &json!(204)));
-    let refused = house.records_of("hook.refused");
+    let refused = house.records_of("hook.rejected");
     for (cause, count) in [("caller-unproven", 1), ("not-json", 2), ("wrong-shape", 3)] {
         let counts = refused
             .iter()

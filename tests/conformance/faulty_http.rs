@@ -67,7 +67,7 @@ fn whatever_a_closed_hook_is_sent_the_answer_stops_where_that_is_possible() {
     let log = host.stop();
     assert!(log.contains("http.faulty-request") && log.contains("http.unknown-path"), "{log}");
     let causes: Vec<_> = house
-        .records_of("hook.refused")
+        .records_of("hook.rejected")
         .iter()
         .map(|record| record["cause"].as_str().unwrap().to_owned())
         .collect();

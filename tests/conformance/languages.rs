@@ -52,7 +52,7 @@ fn a_plugin_changes_its_language_under_calls() {
     let decisions = house.records_of("hook.decision");
     assert_eq!(u64::try_from(decisions.len()).unwrap(), answered, "every call is in the record");
     let generations: Vec<_> =
-        decisions.iter().map(|record| record["gen"].as_u64().unwrap()).collect();
+        decisions.iter().map(|record| record["generation"].as_u64().unwrap()).collect();
     assert!(generations.is_sorted(), "one generation after the other");
 }
 

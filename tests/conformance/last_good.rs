@@ -166,7 +166,10 @@ fn a_release_folder_in_any_disorder_does_not_end_the_release_at_a_restart() {
         let active = house.records_of("release.active");
         let last_good: Vec<_> = active.iter().filter(|it| it["last_good"] == true).collect();
         assert_eq!(last_good.len(), 2, "{what}: {active:?}");
-        assert!(last_good.iter().all(|it| it["again"] == true && it["gen"] == 2), "{what}");
+        assert!(
+            last_good.iter().all(|it| it["restart"] == true && it["generation"] == 2),
+            "{what}"
+        );
     }
 }
 

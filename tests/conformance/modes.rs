@@ -45,14 +45,14 @@ fn advice_and_monitoring_are_recorded_and_never_said() {
     host.stop();
     let of_conflict = house.record(conflict.index().unwrap());
     assert_eq!(
-        of_conflict["chain"].as_array().unwrap().len(),
+        of_conflict["bindings"].as_array().unwrap().len(),
         1,
         "the decision is the enforcing plugins' alone"
     );
     assert_eq!(of_conflict["decision"]["verdict"], "abstain");
     let of_import = house.record(imported.index().unwrap());
     assert_eq!(
-        (&of_import["chain"], &of_import["decision"]),
+        (&of_import["bindings"], &of_import["decision"]),
         (&json!([]), &json!({"verdict": "abstain"}))
     );
     assert_eq!(house.records_of("hook.observed").len(), 3);
@@ -61,8 +61,8 @@ fn advice_and_monitoring_are_recorded_and_never_said() {
 /// The record of what would have been said, which names the decision that it was not part of.
 fn observed(house: &House, answer: &Answer, plugin: &str, mode: &str) {
     let record =
-        house.until_record("hook.observed", |record| record["of"].as_u64() == answer.index());
-    let asked = &record["chain"][0];
+        house.until_record("hook.observed", |record| record["decision"].as_u64() == answer.index());
+    let asked = &record["bindings"][0];
     assert_eq!(asked["plugin"], format!("org.portcullis.{plugin}"));
     assert_eq!(asked["mode"], mode);
     assert_eq!(asked["verdict"], "deny");

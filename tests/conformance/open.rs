@@ -60,11 +60,11 @@ fn open_goes_on_and_restricted_gives_the_least_and_both_say_so() {
         let decision = house.record(answer.index().unwrap())["decision"].clone();
         assert_eq!(
             decision,
-            json!({"safe": safe, "cause": "missing-read", "culprit": "org.portcullis.sod"})
+            json!({"safe": safe, "cause": "missing-read", "plugin": "org.portcullis.sod"})
         );
     }
     let counted: Vec<_> = house
-        .records_of("hook.refused")
+        .records_of("hook.rejected")
         .iter()
         .map(|it| (it["hook"].clone(), it["cause"].clone()))
         .collect();
@@ -94,7 +94,7 @@ fn without_a_release_each_hook_has_its_own_safe_answer() {
     for answer in &answers {
         let record = house.record(answer.index().unwrap());
         assert_eq!(
-            (&record["decision"]["cause"], &record["gen"]),
+            (&record["decision"]["cause"], &record["generation"]),
             (&json!("no-active-release"), &json!(0))
         );
     }

@@ -57,7 +57,7 @@ fn a_claim_of_another_shape_locks_nobody_out() {
         5,
         "no retry is known of a call without an id"
     );
-    let refused = house.records_of("hook.refused");
+    let refused = house.records_of("hook.rejected");
     let named = |hook: &str| {
         refused.iter().find(|record| record["hook"] == hook).map(|record| record["detail"].clone())
     };
@@ -77,7 +77,7 @@ fn a_change_of_a_token_that_is_not_issued_is_skipped_and_recorded() {
     let answer = host.sign_in(&client);
     host.stop();
     let record = house.record(answer.index().unwrap());
-    assert_eq!(record["chain"][0]["changes"], json!(["set:id-token"]), "the plugin asks for it");
+    assert_eq!(record["bindings"][0]["changes"], json!(["set:id-token"]), "the plugin asks for it");
     assert_eq!(answer.without_reference(), "{}");
     assert_eq!(record["skipped"], json!(["set:id-token"]));
 }

@@ -82,7 +82,7 @@ fn only_a_right_password_is_let_in_and_none_is_kept() {
     assert!(!verified(&stranger));
     for plugin in ["mischief-watcher", "mischief-witness"] {
         let of =
-            |record: &Value| record["chain"][0]["plugin"] == format!("org.portcullis.{plugin}");
+            |record: &Value| record["bindings"][0]["plugin"] == format!("org.portcullis.{plugin}");
         house.until_record("hook.observed", of);
     }
 

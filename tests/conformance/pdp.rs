@@ -86,7 +86,7 @@ fn decisions_single_and_in_batches() {
     for answer in singles {
         let record = house.record(answer.index_at("/id").unwrap());
         assert_eq!(record["hook"]["kind"], "ping.pdp");
-        assert_eq!(answer.json["deploymentPackageId"], record["gen"].to_string());
+        assert_eq!(answer.json["deploymentPackageId"], record["generation"].to_string());
     }
     assert_eq!(
         parts.iter().map(|index| house.record(*index)["part"].clone()).collect::<Vec<_>>(),

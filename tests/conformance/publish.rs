@@ -178,7 +178,7 @@ fn a_release_is_published_watched_and_taken_back() {
     assert!(stops(&host));
     assert_eq!(house.read("release/release.json"), first);
     let active = house.until_record("release.active", |record| record["downgrade"].is_string());
-    assert_eq!(active["gen"], 1);
+    assert_eq!(active["generation"], 1);
     assert_eq!(status(&house, &admin)["archived"], json!([2, 1]));
 
     // On from there with a version above all that were active; the downgrade goes out of the way.
@@ -223,7 +223,7 @@ fn a_release_is_published_watched_and_taken_back() {
     let host = house.serve();
     assert!(!stops(&host), "2 was lenient");
     host.stop();
-    assert_eq!(house.records_of("release.active").last().unwrap()["gen"], 2);
+    assert_eq!(house.records_of("release.active").last().unwrap()["generation"], 2);
 }
 
 #[test]

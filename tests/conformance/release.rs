@@ -28,10 +28,10 @@ fn a_new_release_comes_into_force_without_a_restart() {
     };
     host.stop();
     for (answer, generation) in [(&before, 1), (&after, 2)] {
-        assert_eq!(house.record(answer.index().unwrap())["gen"], generation);
+        assert_eq!(house.record(answer.index().unwrap())["generation"], generation);
     }
     let active = house.records_of("release.active");
-    assert_eq!(active.iter().map(|record| &record["gen"]).collect::<Vec<_>>(), [1, 2]);
+    assert_eq!(active.iter().map(|record| &record["generation"]).collect::<Vec<_>>(), [1, 2]);
     assert_ne!(
         active[0]["bindings"][0]["snapshot"], active[1]["bindings"][0]["snapshot"],
         "other settings, another snapshot"

@@ -61,7 +61,7 @@ fn the_same_event_hears_the_same_and_is_recorded_as_what_it_is() {
     let record = house.record(reused.index().unwrap());
     assert_eq!(record["decision"]["cause"], "event-reused");
     assert_eq!(record["decision"]["safe"], "closed");
-    assert_eq!(record["chain"], serde_json::json!([]), "no plugin was asked");
+    assert_eq!(record["bindings"], serde_json::json!([]), "no plugin was asked");
 }
 
 #[test]
@@ -74,7 +74,7 @@ fn what_is_remembered_ends_with_its_release() {
     lenient["rules"][0]["action"] = "allow".into();
     house.release(&[Binding::new("token", "sod", lenient)]);
     host.signal("HUP");
-    house.until_record("release.active", |record| record["gen"] == 2);
+    house.until_record("release.active", |record| record["generation"] == 2);
     assert_eq!(
         host.post("token", &body).without_reference(),
         "{}",

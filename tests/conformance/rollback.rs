@@ -102,7 +102,7 @@ fn an_older_set_comes_back_by_a_signed_downgrade_only() {
     let downgraded: Vec<_> =
         active.iter().filter(|record| record["downgrade"].is_string()).collect();
     assert_eq!(downgraded.len(), 1);
-    assert_eq!(downgraded[0]["gen"], 1);
+    assert_eq!(downgraded[0]["generation"], 1);
 }
 
 #[test]
@@ -150,7 +150,7 @@ fn nothing_is_forgotten_with_the_file_that_remembers_it() {
     let conflict = host.sign_in(&SignIn::with_groups(&CONFLICT));
     assert!(!conflict.stops_a_token(), "the last good one goes on, not the older one");
     host.stop();
-    assert_eq!(house.records_of("trust.spoilt").len(), 1);
+    assert_eq!(house.records_of("trust.state-corrupt").len(), 1);
     assert!(house.read("trust-state/memory").contains("\"highest\":2"), "it is whole again");
     assert_eq!(house.verify().code, 0);
 }
@@ -249,7 +249,7 @@ fn a_host_from_an_old_backup_neither_takes_the_old_set_nor_forks_its_log() {
             link[0]["size"].as_u64().unwrap() <= size
                 && link[0]["origin"] == "test.example/hooks/2026"
         );
-        assert_eq!(link[0]["why"], "retired");
+        assert_eq!(link[0]["reason"], "retired");
         for retired in retired {
             assert_eq!(
                 (&retired["code"], &retired["origin"]),
@@ -289,7 +289,7 @@ fn a_witness_that_must_be_there_and_is_not_stops_the_start() {
     let host = house.serve();
     assert!(host.log().contains("the witness cannot be"));
     host.stop();
-    assert_eq!(house.records_of("trust.witness").len(), 1);
+    assert_eq!(house.records_of("trust.state-copy-unreadable").len(), 1);
     house.configure("witness = \"witness\"", "witness = \"witness\"\nwitness_required = true");
     let ran = house.run(&["serve", "--strict", "--config", "portcullis.toml"]);
     assert!(ran.code == 64 && ran.err.contains("witness") && ran.err.contains("hint: "), "{ran:?}");

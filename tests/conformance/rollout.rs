@@ -37,10 +37,10 @@ fn a_shadow_is_compared_and_binds_nobody() {
     );
     assert!(other.stops_a_token());
     let diverged = |answer: &Answer| {
-        house.until_record("hook.diverged", |record| record["of"].as_u64() == answer.index())
+        house.until_record("hook.diverged", |record| record["decision"].as_u64() == answer.index())
     };
     let record = diverged(&differs);
-    assert_eq!((&record["way"], &record["hook"]), (&json!("shadow"), &json!("token")));
+    assert_eq!((&record["kind"], &record["hook"]), (&json!("shadow"), &json!("token")));
     assert!(
         ["verdict", "findings"]
             .iter()
@@ -74,7 +74,7 @@ fn a_shadow_is_compared_and_binds_nobody() {
     assert_eq!(sample(&host, "portcullis_candidate_compared_total", "outcome=\"differs\""), 2.0);
     assert_eq!(sample(&host, "portcullis_candidate_differences_total", "what=\"verdict\""), 2.0);
     drop(host.stop());
-    assert!(house.record(same.index().unwrap())["chain"][0].get("cohort").is_none());
+    assert!(house.record(same.index().unwrap())["bindings"][0].get("cohort").is_none());
     assert_eq!(house.records_of("hook.diverged").len(), 3, "what is the same is only counted");
     let active = &house.records_of("release.active")[0]["bindings"];
     assert_eq!((&active[0]["mode"], &active[1]["mode"]), (&json!("enforce"), &json!("shadow")));
@@ -96,19 +96,22 @@ fn a_canary_answers_for_its_cohort_alone_and_the_record_says_why() {
     assert!(inside.stops_a_token());
     assert!(outside.iter().all(|answer| !answer.stops_a_token()));
     let diverged = house.until_record("hook.diverged", |_| true);
-    assert_eq!((&diverged["way"], diverged["of"].as_u64()), (&json!("canary"), inside.index()));
+    assert_eq!(
+        (&diverged["kind"], diverged["decision"].as_u64()),
+        (&json!("canary"), inside.index())
+    );
     assert_eq!(
         (&diverged["live"]["verdict"], &diverged["candidate"]["verdict"]),
         (&json!("allow"), &json!("deny"))
     );
     drop(host.stop());
-    let asked = &house.record(inside.index().unwrap())["chain"][0];
+    let asked = &house.record(inside.index().unwrap())["bindings"][0];
     assert_eq!(
         (&asked["mode"], &asked["cohort"]),
         (&json!("canary"), &json!(["percent", "application", "department"]))
     );
     for answer in &outside {
-        assert_eq!(house.record(answer.index().unwrap())["chain"][0]["mode"], json!("enforce"));
+        assert_eq!(house.record(answer.index().unwrap())["bindings"][0]["mode"], json!("enforce"));
     }
     assert_eq!(house.records_of("hook.diverged").len(), 1, "who is in no cohort is not compared");
 }
@@ -162,11 +165,14 @@ fn what_diverges_too_often_stops_by_itself_and_stays_so_until_another_set_is_sig
     assert!(denied >= 3, "within its budget it answers: {denied}");
     let stopped = house.until_record("release.candidate-stopped", |_| true);
     assert_eq!(
-        (&stopped["why"], &stopped["differ"], &stopped["compared"]),
+        (&stopped["reason"], &stopped["differ"], &stopped["compared"]),
         (&json!("differ"), &json!(3), &json!(3))
     );
-    assert_eq!((&stopped["candidate"]["mode"], &stopped["gen"]), (&json!("canary"), &json!(1)));
-    assert_eq!(stopped["remember"]["stopped"].as_array().unwrap().len(), 1);
+    assert_eq!(
+        (&stopped["candidate"]["mode"], &stopped["generation"]),
+        (&json!("canary"), &json!(1))
+    );
+    assert_eq!(stopped["state"]["stopped"].as_array().unwrap().len(), 1);
     assert_eq!(candidate_of(&host)["stopped"], json!(true));
     assert_eq!(sample(&host, "portcullis_candidate_stopped", ""), 1.0);
     assert!(host.admin("/ready").json["warnings"].to_string().contains("candidate-stopped"));
@@ -197,7 +203,7 @@ fn what_diverges_too_often_stops_by_itself_and_stays_so_until_another_set_is_sig
     let promoted = host.sign_in(&with("nurses"));
     assert!(promoted.stops_a_token());
     drop(host.stop());
-    let asked = &house.record(promoted.index().unwrap())["chain"][0];
+    let asked = &house.record(promoted.index().unwrap())["bindings"][0];
     assert_eq!((&asked["mode"], asked.get("cohort")), (&json!("enforce"), None));
     assert_eq!(house.verify().code, 0);
 }
@@ -230,22 +236,25 @@ fn where_a_canary_comes_to_nothing_the_live_plugin_decides() {
     let calm = host.sign_in(&with("nurses"));
     assert!(!calm.stops_a_token());
     for (answer, _) in &fallen {
-        let record =
-            house.until_record("hook.diverged", |record| record["of"].as_u64() == answer.index());
+        let record = house
+            .until_record("hook.diverged", |record| record["decision"].as_u64() == answer.index());
         assert!(record["candidate"]["fault"].is_string(), "{record}");
     }
     drop(host.stop());
     for (answer, cause) in &fallen {
         let record = house.record(answer.index().unwrap());
-        assert_eq!(record["fallen"]["cause"], json!(cause), "{record}");
+        assert_eq!(record["canary_failure"]["cause"], json!(cause), "{record}");
         assert!(record["decision"]["verdict"].is_string(), "{record}");
         assert!(
-            record["chain"].as_array().unwrap().iter().all(|asked| asked["mode"] == "enforce"),
+            record["bindings"].as_array().unwrap().iter().all(|asked| asked["mode"] == "enforce"),
             "{record}"
         );
     }
     let record = house.record(calm.index().unwrap());
-    assert_eq!((&record["chain"][0]["mode"], record.get("fallen")), (&json!("canary"), None));
+    assert_eq!(
+        (&record["bindings"][0]["mode"], record.get("canary_failure")),
+        (&json!("canary"), None)
+    );
 }
 
 #[test]
@@ -272,7 +281,7 @@ fn another_version_is_tried_without_raising_a_floor_and_revoking_it_stops_nobody
     host.look(&["plugin revoked"]);
     let after = host.sign_in(&with("nurses"));
     drop(host.stop());
-    let asked = |answer: &Answer| house.record(answer.index().unwrap())["chain"][0].clone();
+    let asked = |answer: &Answer| house.record(answer.index().unwrap())["bindings"][0].clone();
     assert_eq!(
         (&asked(&tried)["version"], &asked(&tried)["mode"]),
         (&json!("0.2.0"), &json!("canary"))
@@ -335,7 +344,7 @@ fn what_observes_can_have_a_shadow_and_what_is_wrong_with_a_candidate_is_named()
     let answer = host.import(&Import::with_groups(&["nurses"]));
     assert_eq!(answer.without_reference(), "{}");
     let record =
-        house.until_record("hook.diverged", |record| record["of"].as_u64() == answer.index());
+        house.until_record("hook.diverged", |record| record["decision"].as_u64() == answer.index());
     assert_eq!(
         (&record["live"]["mode"], &record["candidate"]["verdict"]),
         (&json!("monitor"), &json!("deny"))

@@ -86,11 +86,14 @@ fn a_search_in_pages_finds_the_same_and_leaves_a_record_each() {
     host.stop();
     for (limit, index) in firsts {
         let leaf = house.record(index);
-        assert_eq!((&leaf["search"]["for"], &leaf["gen"]), (&json!("search-resource"), &json!(2)));
-        assert_eq!(leaf["search"]["found"], json!(limit.min(expected.len())));
-        assert!(leaf["search"]["judged"].as_u64() >= leaf["search"]["found"].as_u64());
+        assert_eq!(
+            (&leaf["search"]["for"], &leaf["generation"]),
+            (&json!("search-resource"), &json!(2))
+        );
+        assert_eq!(leaf["search"]["returned"], json!(limit.min(expected.len())));
+        assert!(leaf["search"]["evaluated"].as_u64() >= leaf["search"]["returned"].as_u64());
         assert!(
-            leaf["chain"][0]["plugin"].as_str().is_some_and(|id| id.ends_with("access-rules")),
+            leaf["bindings"][0]["plugin"].as_str().is_some_and(|id| id.ends_with("access-rules")),
             "{leaf}"
         );
         let sealed = house.sealed(index);
@@ -131,8 +134,8 @@ fn several_plugins_search_together_and_every_one_of_them_decides() {
         .into_iter()
         .find(|record| record.get("search").is_some())
         .unwrap();
-    assert_eq!(searched["chain"].as_array().unwrap().len(), 2);
-    assert_eq!(searched["search"], json!({"for": "search-subject", "judged": 3, "found": 1}));
+    assert_eq!(searched["bindings"].as_array().unwrap().len(), 2);
+    assert_eq!(searched["search"], json!({"for": "search-subject", "evaluated": 3, "returned": 1}));
 }
 
 #[test]
@@ -160,7 +163,7 @@ fn a_search_that_runs_out_of_time_tells_what_it_has_and_where_to_go_on() {
     host.stop();
     let searched = house.records_of("hook.decision");
     let judged: Vec<_> =
-        searched.iter().map(|record| record["search"]["judged"].as_u64().unwrap()).collect();
+        searched.iter().map(|record| record["search"]["evaluated"].as_u64().unwrap()).collect();
     assert!(
         judged.len() == 2 && judged.iter().all(|judged| (1..50).contains(judged)),
         "{judged:?}"

@@ -215,7 +215,7 @@ fn a_running_host_keeps_its_generation_when_a_self_test_fails() {
     let refused = house.records_of("release.refused");
     assert!(refused.iter().any(|record| record["code"] == "suite-missing"), "{refused:?}");
     let active = house.records_of("release.active");
-    assert!(active.iter().all(|record| record["gen"] != 3), "{active:?}");
+    assert!(active.iter().all(|record| record["generation"] != 3), "{active:?}");
 }
 
 #[test]

@@ -70,7 +70,7 @@ fn two_hundred_swaps_fail_no_call_and_hide_none() {
     for (_, _, stops, index) in &calls {
         let record = &records[usize::try_from(*index).unwrap()];
         assert_eq!((&record["t"], &record["seq"]), (&json!("hook.decision"), &json!(index)));
-        let generation = record["gen"].as_u64().unwrap();
+        let generation = record["generation"].as_u64().unwrap();
         assert_eq!(
             *stops,
             generation % 2 == 1,

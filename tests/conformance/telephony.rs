@@ -126,10 +126,13 @@ fn a_message_is_taken_before_okta_hears_so() {
         let void = house
             .records_of("answer.superseded")
             .into_iter()
-            .find(|void| void["of"] == index)
+            .find(|void| void["decision"] == index)
             .unwrap();
         assert_eq!(void["cause"], "undelivered");
-        assert_eq!(void["out"], portcullis_tests::digest(answer.without_reference().as_bytes()));
+        assert_eq!(
+            void["response"],
+            portcullis_tests::digest(answer.without_reference().as_bytes())
+        );
     }
     assert_eq!(house.records_of("answer.superseded").len(), undelivered.len());
     assert!(log.contains("nobody took a message"), "{log}");

@@ -69,11 +69,8 @@ fn both_versions_both_protocols_and_resumption() {
     assert!(!said.starts_with(b"HTTP/"), "{}", String::from_utf8_lossy(&said));
     host.stop();
     // Delivery is noted over either protocol: 2 x (3 + 20) decisions left.
-    let delivered: u64 = house
-        .records_of("answer.delivery")
-        .iter()
-        .map(|it| it["delivered"].as_u64().unwrap())
-        .sum();
+    let delivered: u64 =
+        house.records_of("answer.sent").iter().map(|it| it["delivered"].as_u64().unwrap()).sum();
     assert_eq!(delivered, 46);
 }
 
@@ -175,12 +172,13 @@ fn a_client_certificate_is_pinned_by_name_and_a_wrong_one_is_told_in_the_hooks_o
     assert_eq!(standing.send(&sign_in("nothing")).unwrap().without_reference(), "{}");
     host.stop();
     let counted: Vec<_> = house
-        .records_of("hook.refused")
+        .records_of("hook.rejected")
         .iter()
         .map(|it| format!("{} {}", it["detail"], it["count"]))
         .collect();
     let total = |detail: &str| -> u64 {
-        let mine = house.records_of("hook.refused").into_iter().filter(|it| it["detail"] == detail);
+        let mine =
+            house.records_of("hook.rejected").into_iter().filter(|it| it["detail"] == detail);
         mine.map(|it| it["count"].as_u64().unwrap()).sum()
     };
     assert_eq!(

@@ -62,16 +62,16 @@ fn what_okta_gets_for_a_sign_in_and_where_it_is_recorded() {
     assert_eq!(record["hook"]["name"], "token");
     assert_eq!(record["hook"]["kind"], "okta.token");
     assert_eq!(record["tenant"], "default");
-    assert_eq!(record["gen"], 1);
+    assert_eq!(record["generation"], 1);
     assert_eq!(record["decision"], json!({"verdict": "deny"}));
     let plugins: Vec<_> =
-        record["chain"].as_array().unwrap().iter().map(|asked| &asked["plugin"]).collect();
+        record["bindings"].as_array().unwrap().iter().map(|asked| &asked["plugin"]).collect();
     assert_eq!(
         plugins,
         ["org.portcullis.contractor", "org.portcullis.sod"],
         "who proposes is asked first"
     );
-    assert_eq!(record["chain"][1]["codes"], json!(["SOD_EXISTING"]));
+    assert_eq!(record["bindings"][1]["codes"], json!(["SOD_EXISTING"]));
 }
 
 /// Long before the end, near it, past it.
@@ -155,7 +155,7 @@ fn named_by_its_answer(house: &House, answer: &Answer) {
     // Salted, since an answer can be short and personal, and its bare hash could be guessed.
     let salt = house.sealed(index)["salt"].as_str().unwrap().to_owned();
     let salted = [unhex(&salt), answer.without_reference().into_bytes()].concat();
-    assert_eq!(record["out"], digest(&salted), "what left is what was recorded");
+    assert_eq!(record["response"], digest(&salted), "what left is what was recorded");
     assert_eq!(record["status"], answer.status);
 }
 
@@ -190,7 +190,11 @@ fn only_a_post_to_a_hook_is_a_call() {
         "a query makes it no other hook; nothing enforces on this one"
     );
     host.stop();
-    assert_eq!(house.records_of("hook.refused").len(), 1, "what was no call is not counted as one");
+    assert_eq!(
+        house.records_of("hook.rejected").len(),
+        1,
+        "what was no call is not counted as one"
+    );
 }
 
 /// Seconds.

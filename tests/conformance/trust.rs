@@ -165,7 +165,7 @@ fn what_is_revoked_stops_at_once_and_for_good_and_the_rest_goes_on() {
     host.stop();
     let decision = &house.record(record)["decision"];
     assert_eq!(
-        (&decision["cause"], &decision["culprit"]),
+        (&decision["cause"], &decision["plugin"]),
         (&json!("plugin-revoked"), &json!("org.portcullis.sod"))
     );
     assert_eq!(house.records_of("trust.revoked").len(), 1, "once");
@@ -371,7 +371,7 @@ fn a_set_that_was_active_starts_again_until_its_grace_ends() {
             house.records_of(if starts { "release.active" } else { "release.refused" });
         let last = records.last().unwrap();
         assert_eq!(
-            if starts { &last["again"] } else { &last["code"] },
+            if starts { &last["restart"] } else { &last["code"] },
             &if starts { json!(true) } else { json!("grace-over") }
         );
         // A host that never had it in force does not take it.

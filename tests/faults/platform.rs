@@ -1,7 +1,7 @@
 //! A simulated platform: it calls every 20 ms, keeps every answer that it got, and at the end its
 //! account is compared with the log's. Each answer is in the log once: as the record that the
 //! answer names, or, where it names none, in an `answer.gap`, as what left instead of a record
-//! (`answer.superseded`), or counted as a refusal (`hook.refused`).
+//! (`answer.superseded`), or counted as a refusal (`hook.rejected`).
 //!
 //! The stories differ in what happens to the host meanwhile. A story in which no process is killed
 //! demands that the accounts are equal; where one is killed, what was on its way at that moment may
@@ -616,9 +616,9 @@ impl Logged {
                 "hook.decision" => drop(decisions.insert(record["seq"].as_u64().unwrap())),
                 // A busy machine can make a call's body late: a safe answer that is counted as a
                 // refusal.
-                "answer.gap" | "hook.refused" => unrecorded += record["count"].as_u64().unwrap(),
+                "answer.gap" | "hook.rejected" => unrecorded += record["count"].as_u64().unwrap(),
                 "answer.superseded" => {
-                    assert!(decisions.remove(&record["of"].as_u64().unwrap()), "{record}");
+                    assert!(decisions.remove(&record["decision"].as_u64().unwrap()), "{record}");
                     unrecorded += 1;
                 }
                 _ => {}

@@ -187,7 +187,7 @@ fn refusals_of_the_present_minute_survive_kill_9_and_a_full_disk() {
     }
     drop(house.serve().stop());
     let counted = || -> u64 {
-        let records = house.records_of("hook.refused");
+        let records = house.records_of("hook.rejected");
         records.iter().map(|record| record["count"].as_u64().unwrap()).sum()
     };
     assert_eq!(counted(), refused);
@@ -267,7 +267,7 @@ impl Tally {
         let mut superseded = Vec::new();
         for record in &records {
             match record["t"].as_str().unwrap() {
-                "answer.superseded" => superseded.push(record["of"].as_u64().unwrap()),
+                "answer.superseded" => superseded.push(record["decision"].as_u64().unwrap()),
                 "answer.gap" => {
                     assert_eq!(record["hook"], "token", "{record}");
                     assert_eq!(record["cause"], "not-durable", "{record}");

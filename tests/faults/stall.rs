@@ -238,11 +238,11 @@ fn account(house: &House, answers: &[Answer]) {
     for record in &records {
         match record["t"].as_str().unwrap() {
             "answer.superseded" => {
-                let of = &records[usize::try_from(record["of"].as_u64().unwrap()).unwrap()];
+                let of = &records[usize::try_from(record["decision"].as_u64().unwrap()).unwrap()];
                 assert_eq!(of["t"], "hook.decision", "{record} supersedes {of}");
                 assert!(of["seq"].as_u64() < record["seq"].as_u64());
                 assert!(
-                    left.contains(record["out"].as_str().unwrap()),
+                    left.contains(record["response"].as_str().unwrap()),
                     "{record} is of no answer that left"
                 );
                 accounted += 1;

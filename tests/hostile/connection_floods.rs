@@ -112,7 +112,7 @@ fn flood(descriptors: u32, rate: u64, sources: u32, kept: usize, time: Duration)
     assert!(records >= answers, "{records} records of {answers} answers");
     let calls = usize::try_from(1 + outcome.kept + outcome.new).unwrap();
     assert!(records <= calls, "{records} records of {calls} calls");
-    for kind in ["release.withdrawn", "answer.gap", "answer.superseded", "hook.refused"] {
+    for kind in ["release.withdrawn", "answer.gap", "answer.superseded", "hook.rejected"] {
         assert!(house.records_of(kind).is_empty(), "{kind}: {:?}", house.records_of(kind));
     }
     println!(

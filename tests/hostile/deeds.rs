@@ -56,16 +56,16 @@ fn whatever_a_plugin_does_a_closed_hook_stops_and_says_why_and_its_neighbours_ne
     let records = house.records();
     for ((name, _, fault, cause), index) in BAD.iter().zip(seen) {
         let record = &records[usize::try_from(index).unwrap()];
-        assert_eq!(record["chain"][0]["fault"], json!(fault), "`{name}`: {record}");
+        assert_eq!(record["bindings"][0]["fault"], json!(fault), "`{name}`: {record}");
         assert_eq!(
             record["decision"],
-            json!({"safe": "closed", "cause": cause, "culprit": "org.portcullis.mischief"}),
+            json!({"safe": "closed", "cause": cause, "plugin": "org.portcullis.mischief"}),
             "`{name}`"
         );
     }
     // What a plugin repeats of a call, in an error or as a panic's text, is for the sealed part alone.
     let sealed = house.sealed(
-        records.iter().position(|record| record["chain"][0]["fault"] == "plugin-error").unwrap()
+        records.iter().position(|record| record["bindings"][0]["fault"] == "plugin-error").unwrap()
             as u64,
     );
     assert!(sealed["plugins"][0]["fault"].as_str().unwrap().contains("00utest"));
@@ -104,7 +104,7 @@ fn what_the_platform_would_reject_as_a_whole_never_leaves_and_its_author_is_name
         let record = house.record(stopped.index().unwrap());
         assert_eq!(
             record["decision"],
-            json!({"safe": "closed", "cause": "unsayable", "culprit": "org.portcullis.mischief"})
+            json!({"safe": "closed", "cause": "unsayable", "plugin": "org.portcullis.mischief"})
         );
     }
 }
@@ -131,10 +131,11 @@ fn a_watching_plugin_stops_nobody_whatever_it_does() {
     for answer in [&trapped, &denied] {
         assert!(answer.status == 200 && !answer.stops_a_token(), "{answer:?}");
     }
-    let observed =
-        |index| house.until_record("hook.observed", move |record| record["of"] == json!(index));
-    assert_eq!(observed(trapped.index())["chain"][0]["fault"], json!("plugin-trap"));
-    assert_eq!(observed(denied.index())["chain"][0]["verdict"], json!("deny"));
+    let observed = |index| {
+        house.until_record("hook.observed", move |record| record["decision"] == json!(index))
+    };
+    assert_eq!(observed(trapped.index())["bindings"][0]["fault"], json!("plugin-trap"));
+    assert_eq!(observed(denied.index())["bindings"][0]["verdict"], json!("deny"));
     drop(host.stop());
 }
 

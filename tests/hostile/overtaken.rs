@@ -83,7 +83,7 @@ fn a_newer_set_takes_the_place_of_one_that_is_being_made() {
     let order = ["release.active", "plugin.stopped", "trust.revoked", "release.active"];
     assert_eq!(told(&house, &[&order[..], &["release.refused"]].concat()), order);
     let active = house.records_of("release.active");
-    assert_eq!(active.iter().map(|record| &record["gen"]).collect::<Vec<_>>(), [1, 4]);
+    assert_eq!(active.iter().map(|record| &record["generation"]).collect::<Vec<_>>(), [1, 4]);
     assert_eq!(house.verify().code, 0);
 }
 

@@ -33,7 +33,12 @@ fn who_fails_too_often_is_left_alone_and_comes_back_by_one_real_call() {
     assert!(host.sign_in(&anybody()).stops_a_token());
     let quarantined = house.until_record("plugin.quarantined", |_| true);
     assert_eq!(
-        (&quarantined["hook"], &quarantined["plugin"], &quarantined["mode"], &quarantined["gen"]),
+        (
+            &quarantined["hook"],
+            &quarantined["plugin"],
+            &quarantined["mode"],
+            &quarantined["generation"]
+        ),
         (&json!("token"), &json!("org.portcullis.mischief"), &json!("enforce"), &json!(1))
     );
     assert_eq!(
@@ -48,8 +53,8 @@ fn who_fails_too_often_is_left_alone_and_comes_back_by_one_real_call() {
     assert_eq!(gauge(&host, "portcullis_plugin_quarantined", "token"), 1.0);
 
     // The first after the back-off is the trial, which fails here.
-    until(&host, &with("trap"), |_| !house.records_of("plugin.probed").is_empty());
-    assert_eq!(house.until_record("plugin.probed", |_| true)["for_ms"], json!(10_000));
+    until(&host, &with("trap"), |_| !house.records_of("plugin.probe-failed").is_empty());
+    assert_eq!(house.until_record("plugin.probe-failed", |_| true)["for_ms"], json!(10_000));
 
     // One good call, and it is asked again.
     let recovered = until(&host, &anybody(), |answer| !answer.stops_a_token());
@@ -73,9 +78,9 @@ fn who_fails_too_often_is_left_alone_and_comes_back_by_one_real_call() {
     drop(host.stop());
 
     let record = house.record(alone.index().unwrap());
-    let decision = json!({"safe": "closed", "cause": "plugin-quarantined", "culprit": "org.portcullis.mischief"});
+    let decision = json!({"safe": "closed", "cause": "plugin-quarantined", "plugin": "org.portcullis.mischief"});
     assert_eq!(
-        (&record["decision"], &record["chain"]),
+        (&record["decision"], &record["bindings"]),
         (&decision, &json!([])),
         "nobody was asked"
     );
@@ -145,7 +150,7 @@ fn a_plugin_that_hangs_on_one_hook_never_delays_another() {
     // What a machine that is busy does to a plugin is not the neighbour's doing; a full queue or a missing sandbox would be.
     for import in &imports {
         let record = house.record(import.index().unwrap());
-        let fault = &record["chain"][0]["fault"];
+        let fault = &record["bindings"][0]["fault"];
         assert!(
             !["overload", "host-no-slot", "budget-exhausted"].iter().any(|wrong| fault == wrong),
             "{record}"
@@ -161,7 +166,7 @@ fn a_plugin_that_hangs_on_one_hook_never_delays_another() {
     let refused = house
         .records_of("hook.decision")
         .into_iter()
-        .filter(|record| record["chain"][0]["fault"] == "overload");
+        .filter(|record| record["bindings"][0]["fault"] == "overload");
     assert!(refused.count() > 0, "its own queue is bounded");
 }
 

@@ -52,7 +52,7 @@ fn a_loop_on_every_core_leaves_the_clean_hook_its_answers() {
     let mut deadlines = 0;
     for record in looped {
         let cause = record["decision"]["cause"].as_str().unwrap();
-        let fault = record["chain"][0]["fault"].as_str().unwrap();
+        let fault = record["bindings"][0]["fault"].as_str().unwrap();
         assert!(
             [
                 ("plugin-fault", "plugin-deadline"),
@@ -89,7 +89,7 @@ fn a_slow_plugin_outruns_its_slice_and_still_decides() {
         let record = house.record(index);
         assert_eq!(record["decision"]["verdict"], json!("allow"));
         assert!(
-            record["chain"][0]["us"].as_u64().unwrap() > SLICE_US,
+            record["bindings"][0]["elapsed_us"].as_u64().unwrap() > SLICE_US,
             "it did not outrun its slice: {record}"
         );
     }

@@ -35,7 +35,7 @@ fn a_guard_beside_a_proposer_sees_and_judges_what_it_proposes() {
     let record = house.record(proposed.index().unwrap());
     assert_eq!(record["decision"]["verdict"], json!("deny"));
     // Proposers first, whatever their names.
-    let asked: Vec<_> = record["chain"]
+    let asked: Vec<_> = record["bindings"]
         .as_array()
         .unwrap()
         .iter()
@@ -60,7 +60,7 @@ fn a_guard_that_wants_more_than_to_restrict_is_held_to_its_manifest() {
     let record = house.record(answer.index().unwrap());
     assert_eq!(
         record["decision"],
-        json!({"safe": "closed", "cause": "plugin-overreach", "culprit": "org.portcullis.mischief-guard"})
+        json!({"safe": "closed", "cause": "plugin-overreach", "plugin": "org.portcullis.mischief-guard"})
     );
 }
 
@@ -92,7 +92,7 @@ fn two_wishes_for_one_place_are_a_conflict_and_the_same_wish_twice_is_none() {
         let record = house.record(answer.index().unwrap());
         assert_eq!(
             record["decision"],
-            json!({"safe": "closed", "cause": "conflict", "culprit": null})
+            json!({"safe": "closed", "cause": "conflict", "plugin": null})
         );
     }
 }

@@ -44,7 +44,7 @@ fn the_operating_page_leads_from_an_empty_directory_to_an_answered_hook() {
         }
         if block.text.contains("audit verify") {
             host.as_ref().unwrap().until_log("release active generation=2");
-            until_shown(home.path(), "\"gen\":2");
+            until_shown(home.path(), "\"generation\":2");
         }
         let search = format!("{}:{}", path.path().display(), std::env::var("PATH").unwrap());
         let mut shell = Command::new("bash");

@@ -28,7 +28,7 @@ fn main() {
     let options = Options::new(parent.path().join("log"), "default".into(), key, sealer, clock);
     let (log, _) = Log::open(Options { commit, ..options }).unwrap();
     let fields = format!(
-        r#""hook":{{"kind":"okta.token","event":"{}"}},"chain":[{{"id":"org.example.sod"}}]"#,
+        r#""hook":{{"kind":"okta.token","event":"{}"}},"bindings":[{{"id":"org.example.sod"}}]"#,
         "x".repeat(700)
     );
     let entry =

@@ -45,11 +45,11 @@ impl Count {
 /// Says that what record `of` says left did not leave: `answer` did, at `left` (milliseconds since
 /// 1970 UTC).
 pub fn superseded(of: u64, answer: &Hash, cause: &str, left: u64) -> Entry {
-    let mut fields = format!(r#""of":{of},"out":"sha256:"#);
+    let mut fields = format!(r#""decision":{of},"response":"sha256:"#);
     push_hex(&mut fields, answer);
     let cause = Value::from(cause);
     // Writing to a string does not fail.
-    let _ = write!(fields, r#"","cause":{cause},"left":{left}"#);
+    let _ = write!(fields, r#"","cause":{cause},"sent_at":{left}"#);
     Entry { kind: SUPERSEDED, fields, sealed: None }
 }
 
@@ -108,8 +108,8 @@ impl Found {
         let members: Map<String, Value> = serde_json::from_slice(leaf).ok()?;
         match members.get("t")?.as_str()? {
             SUPERSEDED => Some(Self::Superseded {
-                of: members.get("of")?.as_u64()?,
-                out: members.get("out")?.as_str()?.to_owned(),
+                of: members.get("decision")?.as_u64()?,
+                out: members.get("response")?.as_str()?.to_owned(),
             }),
             GAP | REFUSED => Some(Self::Gap {
                 tally: u64::from_str_radix(members.get("tally")?.as_str()?, 16).ok()?,
@@ -130,7 +130,7 @@ pub(crate) fn spelled(hash: &Hash) -> String {
 const SUPERSEDED: &str = "answer.superseded";
 const GAP: &str = "answer.gap";
 /// Refusals are counted in tallies too.
-const REFUSED: &str = "hook.refused";
+const REFUSED: &str = "hook.rejected";
 
 #[cfg(test)]
 mod tests {
@@ -153,7 +153,9 @@ mod tests {
         let entry = superseded(3, &[1; 32], "undelivered", 4);
         let out = spelled(&[1; 32]);
         assert!(
-            entry.fields.starts_with(&format!(r#""of":3,"out":"{out}","cause":"undelivered""#))
+            entry
+                .fields
+                .starts_with(&format!(r#""decision":3,"response":"{out}","cause":"undelivered""#))
         );
         assert_eq!(Found::read(&leaf(&entry)), Some(Found::Superseded { of: 3, out }));
         assert_eq!(Found::read(&leaf(&ring_damaged(1, 2))), None);

@@ -1,7 +1,7 @@
 //! Why a caller is not proven.
 //!
 //! Invariant: one code a reason, few enough to be counted one by one. On the wire they all look the same: a stranger learns nothing from
-//! them, the operator reads them in `hook.refused`.
+//! them, the operator reads them in `hook.rejected`.
 
 /// Why a caller is not proven.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

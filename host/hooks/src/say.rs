@@ -260,7 +260,7 @@ counts only where it has the type that its contract gives it. What the subject h
 that a kind knows by itself: a string is an entitlement, and so is each string of a list; anything else is none. At a
 place that the setting `entitlements` names (for `generic` also `requested`) a value that is neither refuses the request,
 since to pass it over would be to overlook what somebody holds. A refusal names the member in the host's log, in the
-metric `portcullis_rejected_members_total`, at `/status` and in `hook.refused`.
+metric `portcullis_rejected_members_total`, at `/status` and in `hook.rejected`.
 
 The inputs that a plugin can read are spelled as in its manifest's `reads`. Everything else is absent
 from every call of the kind, and `portcullis check` warns of a plugin that enforces and reads it.

@@ -243,8 +243,8 @@ fn observe(
     ask::note(host, pass, &asked, true);
     binding.metrics.asked(&asked);
     let mut fields = match of {
-        Some(index) => format!(r#""of":{index},"hook":"{}","chain":["#, hook.name),
-        None => format!(r#""of":null,"hook":"{}","chain":["#, hook.name),
+        Some(index) => format!(r#""decision":{index},"hook":"{}","bindings":["#, hook.name),
+        None => format!(r#""decision":null,"hook":"{}","bindings":["#, hook.name),
     };
     asked.write_leaf(&mut fields);
     fields.push(']');

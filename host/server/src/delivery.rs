@@ -1,6 +1,6 @@
 //! Delivery: did the bytes leave, and what did the last stages take?
 //!
-//! Invariant: every recorded answer appears in exactly one `answer.delivery` record, soon after it left or could not. The leaf has counts and failures; the line per answer is sealed beside it.
+//! Invariant: every recorded answer appears in exactly one `answer.sent` record, soon after it left or could not. The leaf has counts and failures; the line per answer is sealed beside it.
 
 use std::fmt::Write as _;
 use std::sync::{Mutex, PoisonError};
@@ -84,7 +84,7 @@ fn entry(batch: &[Delivery]) -> Option<Entry> {
         };
     }
     sealed.push(']');
-    Some(Entry { kind: "answer.delivery", fields, sealed: Some(sealed.into_bytes()) })
+    Some(Entry { kind: "answer.sent", fields, sealed: Some(sealed.into_bytes()) })
 }
 
 /// Answers of one record: what its sealed part has room for.
@@ -109,7 +109,7 @@ mod tests {
             true
         });
         let entry = said.into_inner().pop().unwrap();
-        assert_eq!(entry.kind, "answer.delivery");
+        assert_eq!(entry.kind, "answer.sent");
         assert_eq!(
             entry.fields,
             r#""first":7,"last":9,"delivered":1,"undelivered":1,"undelivered_first":[9],"commit_us_max":70"#

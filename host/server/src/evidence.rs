@@ -67,7 +67,7 @@ impl Evidence<'_> {
         write_to(
             &mut leaf,
             format_args!(
-                r#""recv":{},"hook":{{"name":"{}","kind":"{}","event":"{}"}},"sub":"#,
+                r#""received":{},"hook":{{"name":"{}","kind":"{}","event":"{}"}},"subject":"#,
                 call.received,
                 self.hook.config.name,
                 call.hook,
@@ -97,7 +97,9 @@ impl Evidence<'_> {
             let sought = sought.phase();
             write_to(
                 &mut leaf,
-                format_args!(r#","search":{{"for":"{sought}","judged":{judged},"found":{found}}}"#),
+                format_args!(
+                    r#","search":{{"for":"{sought}","evaluated":{judged},"returned":{found}}}"#
+                ),
             );
         }
         if !call.secrets.is_empty() {
@@ -109,7 +111,10 @@ impl Evidence<'_> {
         }
         write_to(
             &mut leaf,
-            format_args!(r#","seed":"{:016x}","gen":{},"chain":["#, call.seed, self.generation),
+            format_args!(
+                r#","seed":"{:016x}","generation":{},"bindings":["#,
+                call.seed, self.generation
+            ),
         );
         for (position, asked) in self.asked.iter().enumerate() {
             if position > 0 {
@@ -126,7 +131,7 @@ impl Evidence<'_> {
                 write_to(
                     &mut leaf,
                     format_args!(
-                        r#"{{"safe":"{}","cause":"{}","culprit":"#,
+                        r#"{{"safe":"{}","cause":"{}","plugin":"#,
                         Hook::on_failure_name(self.safe),
                         failure.cause.code()
                     ),
@@ -146,7 +151,7 @@ impl Evidence<'_> {
         if let Some(fallen) = self.fallen {
             write_to(
                 &mut leaf,
-                format_args!(r#","fallen":{{"cause":"{}","culprit":"#, fallen.cause.code()),
+                format_args!(r#","canary_failure":{{"cause":"{}","plugin":"#, fallen.cause.code()),
             );
             write_option(&mut leaf, fallen.culprit.as_deref());
             leaf.push('}');
@@ -154,7 +159,7 @@ impl Evidence<'_> {
         write_to(
             &mut leaf,
             format_args!(
-                r#","in":"{}","out":"{}","status":{},"spent_us":"#,
+                r#","request":"{}","response":"{}","status":{},"spent_us":"#,
                 self.body_pseudonym,
                 crate::digest::sha256_of(&[&self.salt, self.answer.body()]),
                 self.answer.status
@@ -271,7 +276,7 @@ impl Asked {
     pub fn write_leaf(&self, leaf: &mut String) {
         write_to(
             leaf,
-            format_args!(r#"{{{},"us":{},"#, self.binding.leaf_head(), micros(self.spent)),
+            format_args!(r#"{{{},"elapsed_us":{},"#, self.binding.leaf_head(), micros(self.spent)),
         );
         if let Some(why) = self.cohort {
             write_to(leaf, format_args!(r#""cohort":{},"#, why.json()));
@@ -288,7 +293,7 @@ impl Asked {
                 codes.dedup();
                 write_list(leaf, codes.into_iter().take(MOST_CODES), quote);
                 if !self.lifted.is_empty() {
-                    leaf.push_str(r#"],"lifted":["#);
+                    leaf.push_str(r#"],"waived":["#);
                     let mut codes: Vec<_> =
                         self.lifted.iter().map(|finding| finding.code.as_str()).collect();
                     codes.sort_unstable();
@@ -321,7 +326,7 @@ impl Asked {
                 sealed.push_str(r#","decision":"#);
                 write_decision(sealed, decision, hushed);
                 if !self.lifted.is_empty() {
-                    sealed.push_str(r#","lifted":["#);
+                    sealed.push_str(r#","waived":["#);
                     write_findings(sealed, &self.lifted, hushed);
                     sealed.push(']');
                 }

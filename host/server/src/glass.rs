@@ -347,7 +347,7 @@ impl Glass {
         let payload = payload.unwrap_or(Digest([0; 32]));
         let codes: Vec<_> = document.lifts.iter().map(|code| format!("\"{code}\"")).collect();
         let fields = format!(
-            r#""id":"{}","hook":"{}","lifts":[{}],"opens":{},"until":{},"document":"{payload}""#,
+            r#""id":"{}","hook":"{}","waives":[{}],"fail_open":{},"until":{},"document":"{payload}""#,
             document.id,
             document.hook,
             codes.join(","),
@@ -418,7 +418,7 @@ impl Glass {
         let _ = host.files.break_glass.run(POLL_LIMIT, move || put_away(&folder, &its_id));
         state.say(
             "break-glass.closed",
-            format!(r#""id":"{id}","hook":"{name}","why":"{why}","calls":{calls}"#),
+            format!(r#""id":"{id}","hook":"{name}","reason":"{why}","calls":{calls}"#),
             None,
             None,
         );

@@ -118,7 +118,7 @@ impl Keeper {
                 Err(error) => {
                     tracing::error!(%error, folder = %folder.display(), event = "witness.unreadable", "the witness cannot be read: a restored backup would not be found out");
                     findings.push(Finding {
-                        kind: "trust.witness",
+                        kind: "trust.state-copy-unreadable",
                         fields: r#""code":"unreadable""#.to_owned(),
                     });
                 }
@@ -281,7 +281,10 @@ impl Keeper {
             let mut fields = String::from(r#""origin":"#);
             quote(&mut fields, &earlier);
             let root = before.head.lines().nth(2).unwrap_or_default();
-            fields.push_str(&format!(r#","size":{},"root":"{root}","why":"{why}""#, before.size()));
+            fields.push_str(&format!(
+                r#","size":{},"root":"{root}","reason":"{why}""#,
+                before.size()
+            ));
             self.findings.insert(0, Finding { kind: "log.link", fields });
             self.memory.retired.insert(earlier);
         }
@@ -413,7 +416,7 @@ fn take(
         Kept::Spoilt(why) => {
             tracing::error!(file = %path.display(), why, event = "trust.state-not-believed", "a memory of trust is not believed; the log is read instead");
             let fields = format!(r#""code":"memory-spoilt","copy":"{which}""#);
-            findings.push(Finding { kind: "trust.spoilt", fields });
+            findings.push(Finding { kind: "trust.state-corrupt", fields });
         }
     }
 }

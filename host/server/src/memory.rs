@@ -234,7 +234,7 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
 }
 
 /// The member of a record that carries a piece of the history.
-const KEYWORD: &[u8] = b"\"remember\":";
+const KEYWORD: &[u8] = b"\"state\":";
 /// The records that may.
 const KINDS: [&str; 3] = ["trust.", "release.", "break-glass."];
 const LABEL: &[u8] = b"portcullis memory of trust v1";
@@ -279,12 +279,10 @@ mod tests {
     #[test]
     fn only_records_about_trust_are_believed() {
         let leaf = |kind: &str| {
-            format!(
-                r#"{{"v":1,"seq":7,"t":"{kind}","tenant":"x","at":1,"remember":{{"highest":9}}}}"#
-            )
+            format!(r#"{{"v":1,"seq":7,"t":"{kind}","tenant":"x","at":1,"state":{{"highest":9}}}}"#)
         };
         assert_eq!(piece(leaf("release.active").as_bytes()).unwrap().highest, 9);
         assert_eq!(piece(leaf("hook.decision").as_bytes()), None);
-        assert_eq!(piece(leaf("release.active").replace("remember", "forget").as_bytes()), None);
+        assert_eq!(piece(leaf("release.active").replace("state", "other").as_bytes()), None);
     }
 }

@@ -13,7 +13,7 @@ use crate::host::Host;
 /// Records what a run has changed.
 pub fn say(host: &Host, binding: &Binding, turn: Turn, fault: Option<&'static str>) {
     let mut fields = format!(
-        r#""gen":{},"hook":"{}",{}"#,
+        r#""generation":{},"hook":"{}",{}"#,
         binding.generation,
         binding.hook,
         binding.leaf_head()
@@ -50,7 +50,7 @@ pub fn say(host: &Host, binding: &Binding, turn: Turn, fault: Option<&'static st
                 "the plugin failed its trial: it is left alone for longer"
             );
             fields.push_str(&format!(r#","for_ms":{for_ms}"#));
-            "plugin.probed"
+            "plugin.probe-failed"
         }
         Turn::Recovered { trials, after } => {
             let after_ms = micros(after) / 1_000;

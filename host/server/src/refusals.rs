@@ -164,7 +164,7 @@ impl Refusals {
     pub fn report(&self, host: &Host, everything: bool) {
         for counted in self.take(host.clock.now(), everything, host.log.health().durable) {
             let fields = counted.fields();
-            let given = host.log.append(Record { kind: "hook.refused", fields, sealed: None });
+            let given = host.log.append(Record { kind: "hook.rejected", fields, sealed: None });
             self.given(counted, given.ok());
         }
         let writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);

@@ -309,7 +309,7 @@ fn moved(
 
 /// The record of a configuration that came into force after the start.
 fn active_entry(config: &Config, number: u64) -> Entry {
-    let mut fields = format!(r#""config":"{}","gen":{number},"hooks":["#, config.digest);
+    let mut fields = format!(r#""config":"{}","generation":{number},"hooks":["#, config.digest);
     for (position, hook) in config.hooks.iter().enumerate() {
         fields.push_str(if position == 0 { "" } else { "," });
         quote(&mut fields, &hook.name);

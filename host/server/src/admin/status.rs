@@ -25,7 +25,7 @@ pub fn json(desk: &Desk) -> Value {
         json!({
             "name": hook.config.name, "kind": hook.config.kind.name(), "path": hook.config.settings.path,
             "budget_ms": hook.config.budget_ms, "on_failure": Hook::on_failure_name(&hook.config.on_failure),
-            "in_force": Hook::on_failure_name(hook.on_failure(in_force.generation.as_deref(), Some(Cause::HostFault), hook.glass().as_deref())),
+            "active": Hook::on_failure_name(hook.on_failure(in_force.generation.as_deref(), Some(Cause::HostFault), hook.glass().as_deref())),
             "bindings": bindings, "counts": counts(hook), "unknown_members": hook.drift.seen(),
         })
     });

@@ -68,7 +68,7 @@ impl Call<'_> {
             };
         };
         let mut fields = format!(
-            r#""recv":{},"hook":"{}","duplicate_of":"#,
+            r#""received":{},"hook":"{}","duplicate_of":"#,
             self.received, self.hook.config.name
         );
         match answered.index {
@@ -76,7 +76,7 @@ impl Call<'_> {
             None => fields.push_str("null"),
         }
         fields.push_str(&format!(
-            r#","left":"{}","status":{}"#,
+            r#","response":"{}","status":{}"#,
             crate::digest::sha256(&answered.body),
             answered.status
         ));

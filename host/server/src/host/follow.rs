@@ -133,7 +133,8 @@ impl Host {
                 event = "plugin.revoked",
                 "plugin revoked: it is asked no more, and where it binds every call gets the safe answer"
             );
-            let mut fields = format!(r#""gen":{},"hook":"{hook}","plugin":"#, generation.number);
+            let mut fields =
+                format!(r#""generation":{},"hook":"{hook}","plugin":"#, generation.number);
             quote(&mut fields, &plugin);
             self.say(Entry { kind: "plugin.stopped", fields, sealed: None });
         }

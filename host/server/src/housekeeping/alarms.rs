@@ -105,7 +105,7 @@ pub(super) fn alarm_expiry(host: &Host, seen: &mut Seen) {
         host.say(Entry {
             kind: "release.expired",
             fields: format!(
-                r#""gen":{},"ended":{ends},"grace":{}"#,
+                r#""generation":{},"ended":{ends},"grace":{}"#,
                 generation.number, generation.release.grace
             ),
             sealed: None,
@@ -121,12 +121,12 @@ pub(super) fn alarm_expiry(host: &Host, seen: &mut Seen) {
             event = "release.grace-over",
             "the grace of the release in force is over; sign a new one"
         );
-        let fields = format!(r#""gen":{},"code":"grace-over""#, generation.number);
+        let fields = format!(r#""generation":{},"code":"grace-over""#, generation.number);
         if stop {
             host.in_force.store(Arc::new(in_force.under(None)));
             host.say(Entry { kind: "release.withdrawn", fields, sealed: None });
         } else {
-            host.say(Entry { kind: "release.overdue", fields, sealed: None });
+            host.say(Entry { kind: "release.grace-expired", fields, sealed: None });
         }
     }
 }

@@ -36,25 +36,25 @@ impl Keeper {
             }
         }
         for piece in floors(&all, &self.recorded) {
-            self.record(log, "trust.floors", "", &piece);
+            self.record(log, "trust.min-serials", "", &piece);
         }
         let last = History { highest: all.highest, active: all.active, ..History::default() };
         if last.beyond(&self.recorded) {
-            self.record(log, "trust.carried", "", &last);
+            self.record(log, "trust.imported", "", &last);
         }
         let unknown: Vec<_> = all.stopped.difference(&self.recorded.stopped).copied().collect();
         for some in unknown.chunks(PIECE) {
             let piece = History { stopped: some.iter().copied().collect(), ..History::default() };
-            self.record(log, "trust.carried", "", &piece);
+            self.record(log, "trust.imported", "", &piece);
         }
         let time = History { time: all.time, ..History::default() };
         if time.beyond(&self.recorded) {
-            self.record(log, "trust.carried", "", &time);
+            self.record(log, "trust.imported", "", &time);
         }
         for (id, until) in &all.spent {
             let piece = History { spent: [(id.clone(), *until)].into(), ..History::default() };
             if piece.beyond(&self.recorded) {
-                self.record(log, "trust.carried", "", &piece);
+                self.record(log, "trust.imported", "", &piece);
             }
         }
         self.saved_or_said();
@@ -71,7 +71,7 @@ impl Keeper {
     /// Records the floors of a set that is about to come into force. The rest is in the record of its activation.
     pub fn record_floors(&mut self, log: &Log, set: Digest, of_set: &History) {
         for piece in floors(of_set, &self.recorded) {
-            self.record(log, "trust.floors", &format!(r#""set":"{set}""#), &piece);
+            self.record(log, "trust.min-serials", &format!(r#""set":"{set}""#), &piece);
         }
     }
 
@@ -140,7 +140,7 @@ impl Keeper {
 /// The members of a record that tells what to remember.
 pub fn remembered(fields: &str, piece: &History) -> serde_json::Result<String> {
     let comma = if fields.is_empty() { "" } else { "," };
-    Ok(format!(r#"{fields}{comma}"remember":{}"#, serde_json::to_string(piece)?))
+    Ok(format!(r#"{fields}{comma}"state":{}"#, serde_json::to_string(piece)?))
 }
 
 pub(super) fn root_fields(root: &TrustRoot) -> String {

@@ -162,7 +162,7 @@ fn what_a_start_found_is_recorded_although_the_log_took_nothing_then() {
     let log = home.log();
     keeper.refresh(&log, History::default);
     log.close().unwrap();
-    assert_eq!((home.count("trust.spoilt"), home.count("trust.root")), (1, 1));
+    assert_eq!((home.count("trust.state-corrupt"), home.count("trust.root")), (1, 1));
 }
 
 #[test]

@@ -315,7 +315,8 @@ mod tests {
         );
         log.close().unwrap();
         let superseded = records(folder.path(), "answer.superseded");
-        let of: Vec<_> = superseded.iter().map(|record| record["of"].as_u64().unwrap()).collect();
+        let of: Vec<_> =
+            superseded.iter().map(|record| record["decision"].as_u64().unwrap()).collect();
         assert_eq!(of, (0..40).collect::<Vec<_>>());
         assert!(records(folder.path(), "answer.gap").is_empty());
     }

@@ -16,7 +16,7 @@ use crate::keeper::remembered;
 /// The record of a release that came into force.
 pub fn activation_entry(generation: &Generation, hooks: &[Arc<Hook>], piece: &History) -> Entry {
     let mut fields = format!(
-        r#""gen":{},"set":"{}","expires":{},"bindings":["#,
+        r#""generation":{},"set":"{}","expires":{},"bindings":["#,
         generation.number, generation.set, generation.expires
     );
     let mut comma = "";
@@ -39,7 +39,7 @@ pub fn activation_entry(generation: &Generation, hooks: &[Arc<Hook>], piece: &Hi
     fields.push(']');
     match generation.passage {
         Passage::New => {}
-        Passage::Again(_) => fields.push_str(r#","again":true"#),
+        Passage::Again(_) => fields.push_str(r#","restart":true"#),
         Passage::Downgrade(document) => fields.push_str(&format!(r#","downgrade":"{document}""#)),
     }
     if generation.is_last_good() {
@@ -81,7 +81,11 @@ pub fn refusal_entry(error: &ReleaseError) -> Entry {
 /// The record of folders that no longer hold the release in force.
 pub fn altered_entry(generation: u64, error: &ReleaseError) -> Entry {
     let Entry { fields, sealed, .. } = refusal_entry(error);
-    Entry { kind: "release.altered", fields: format!(r#""gen":{generation},{fields}"#), sealed }
+    Entry {
+        kind: "release.altered",
+        fields: format!(r#""generation":{generation},{fields}"#),
+        sealed,
+    }
 }
 
 /// The record of a component that may not run.

@@ -288,7 +288,7 @@ impl End {
             number.map_or_else(|| "null".to_owned(), |number| number.to_string())
         };
         let mut fields = format!(
-            r#""platform":"{platform}","hook":"{}","of":{},"attempts":{attempts},"status":{}"#,
+            r#""platform":"{platform}","hook":"{}","decision":{},"attempts":{attempts},"status":{}"#,
             job.hook,
             number(job.of),
             number(self.status.map(u64::from))
@@ -385,11 +385,14 @@ mod tests {
         let done = End { code: None, status: Some(204) }.entry("graph", &job, 2);
         assert_eq!(
             (done.kind, &*done.fields),
-            ("resume.done", r#""platform":"graph","hook":"hr","of":7,"attempts":2,"status":204"#)
+            (
+                "resume.done",
+                r#""platform":"graph","hook":"hr","decision":7,"attempts":2,"status":204"#
+            )
         );
         let failed =
             End { code: Some("expired"), status: None }.entry("graph", &Job { of: None, ..job }, 9);
-        let fields = r#""platform":"graph","hook":"hr","of":null,"attempts":9,"status":null,"code":"expired""#;
+        let fields = r#""platform":"graph","hook":"hr","decision":null,"attempts":9,"status":null,"code":"expired""#;
         assert_eq!((failed.kind, &*failed.fields), ("resume.failed", fields));
     }
     #[tokio::test]

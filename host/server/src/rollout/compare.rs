@@ -116,7 +116,7 @@ impl Comparison {
     ) -> String {
         let of = of.map_or_else(|| "null".to_owned(), |index| index.to_string());
         let mut fields =
-            format!(r#""of":{of},"hook":"{}","way":"{way}","differs":["#, hook.config.name);
+            format!(r#""decision":{of},"hook":"{}","kind":"{way}","differs":["#, hook.config.name);
         let words = self.differences().filter_map(|place| Self::DIFFERENCES.get(place));
         let words: Vec<_> = words.map(|word| format!("\"{word}\"")).collect();
         fields.push_str(&words.join(","));

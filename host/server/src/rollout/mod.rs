@@ -188,11 +188,12 @@ impl Rollout {
             return None;
         }
         let (number, set, hook) = (generation.number, generation.set, &live.hook);
-        let mut fields = format!(r#""gen":{number},"set":"{set}","hook":"{hook}","plugin":"#);
+        let mut fields =
+            format!(r#""generation":{number},"set":"{set}","hook":"{hook}","plugin":"#);
         quote(&mut fields, &live.manifest().id);
         let Counts { compared, differ, fail, slow } = self.counts();
         fields.push_str(&format!(
-            r#","candidate":{{{}}},"why":"{}","compared":{compared},"differ":{differ},"fail":{fail},"slow":{slow}"#,
+            r#","candidate":{{{}}},"reason":"{}","compared":{compared},"differ":{differ},"fail":{fail},"slow":{slow}"#,
             self.binding.leaf_head(),
             self.counts().why(&self.stop).unwrap_or("differ"),
         ));
