@@ -45,7 +45,7 @@ fn a_host_that_serves_is_alive_ready_and_counts() {
         (format!(r#"portcullis_decisions_total{{{hook},verdict="allow"}}"#), 0.0),
         (format!(r#"portcullis_decisions_total{{{hook},verdict="abstain"}}"#), 3.0),
         (format!(r#"portcullis_decisions_total{{{hook},verdict="deny"}}"#), 1.0),
-        (format!(r#"portcullis_refusals_total{{{hook},reason="caller-unproven"}}"#), 1.0),
+        (format!(r#"portcullis_refusals_total{{{hook},reason="unauthenticated"}}"#), 1.0),
         (format!(r#"portcullis_refusals_total{{{hook},reason="not-json"}}"#), 1.0),
         (format!(r#"portcullis_safe_answers_total{{{hook},cause="plugin-fault"}}"#), 0.0),
         (format!(r#"portcullis_repeats_total{{{hook}}}"#), 1.0),
@@ -89,7 +89,7 @@ fn a_host_that_serves_is_alive_ready_and_counts() {
     assert_eq!(status["generation"]["number"], json!(1));
     let counts = json!({
         "decisions": {"abstain": 3, "deny": 1}, "safe_answers": {},
-        "refusals": {"caller-unproven": 1, "not-json": 1}, "repeats": 1, "undelivered": 0,
+        "refusals": {"unauthenticated": 1, "not-json": 1}, "repeats": 1, "undelivered": 0,
         "rejected_members": {},
     });
     assert_eq!(status["hooks"][0]["counts"], counts);

@@ -127,18 +127,18 @@ fn a_document_opens_one_hook_once_and_lifts_what_it_names() {
     assert!(conflict(&host).stops_a_token());
     assert!(house.must(&list).contains(" token over"));
     assert_eq!(open(&house, "one.json").code, 0, "the command knows nothing of it");
-    host.until_log("code=\"break-glass-spent\"");
+    host.until_log("code=\"break-glass-already-used\"");
     assert!(conflict(&host).stops_a_token());
     host.stop();
     // Nor without the list of those that were opened alone: the memory of trust knows it too.
     fs::remove_file(house.path("trust-state/break-glass")).unwrap();
     let host = house.serve();
-    host.until_log("code=\"break-glass-spent\"");
+    host.until_log("code=\"break-glass-already-used\"");
     assert!(conflict(&host).stops_a_token());
     host.stop();
     fs::remove_dir_all(house.path("trust-state")).unwrap();
     let host = house.serve();
-    host.until_log("code=\"break-glass-spent\"");
+    host.until_log("code=\"break-glass-already-used\"");
     assert!(conflict(&host).stops_a_token());
     host.stop();
 
@@ -167,7 +167,7 @@ fn a_document_opens_one_hook_once_and_lifts_what_it_names() {
         house
             .records_of("break-glass.refused")
             .iter()
-            .any(|record| record["code"] == "break-glass-spent")
+            .any(|record| record["code"] == "break-glass-already-used")
     );
 }
 
@@ -185,7 +185,7 @@ fn it_ends_by_itself_and_never_lifts_a_revocation() {
     for name in ["elsewhere.json", "other.json"] {
         assert_eq!(open(&house, name).code, 0);
     }
-    host.until_log("code=\"break-glass-elsewhere\"");
+    host.until_log("code=\"break-glass-wrong-target\"");
     assert_eq!(open(&house, "plan.json").code, 0);
     host.until_log("BREAK-GLASS: this hook is held open");
     assert!(!conflict(&host).stops_a_token());

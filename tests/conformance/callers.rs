@@ -56,7 +56,7 @@ fn until_said(host: &Host, text: &str, times: usize) {
 fn counted(house: &House, hook: &str) -> BTreeMap<String, u64> {
     let mut counts = BTreeMap::new();
     for record in house.records_of("hook.rejected") {
-        if record["hook"] == hook && record["cause"] == "caller-unproven" {
+        if record["hook"] == hook && record["cause"] == "unauthenticated" {
             *counts.entry(record["detail"].as_str().unwrap().to_owned()).or_insert(0) +=
                 record["count"].as_u64().unwrap();
         }

@@ -156,7 +156,7 @@ fn check_says_what_serve_would_do() {
     house.write("release/release.json", house.forge("release", RELEASE_SET, &set.to_string()));
     let unsayable = house.run(&["check", "--config", "portcullis.toml"]);
     assert_eq!(unsayable.code, 1);
-    golden("check-unsayable.txt", &normal(&unsayable.err));
+    golden("check-fallback.txt", &normal(&unsayable.err));
 
     let mut settings = duties();
     settings["rules"][0]["b"] = json!("dispence");

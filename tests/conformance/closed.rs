@@ -62,7 +62,7 @@ fn bad_requests(host: &Host) -> Vec<(String, &'static str, Vec<u8>)> {
         ("two secrets", format!("{ours}{ours}")),
         ("the secret in another header", format!("x-authorization: {SECRET}\r\n")),
     ] {
-        requests.push((what.to_owned(), "caller-unproven", request(host, &headers, &body)));
+        requests.push((what.to_owned(), "unauthenticated", request(host, &headers, &body)));
     }
     for (what, cause, body) in bad_bodies() {
         requests.push((what, cause, request(host, &ours, &body)));
@@ -124,8 +124,8 @@ fn bad_bodies() -> Vec<(String, &'static str, Vec<u8>)> {
     }
 
     let whole = |body: Value| body.to_string().into_bytes();
-    add("an array", "wrong-shape", whole(json!([marked().body])));
-    add("a string", "wrong-shape", whole(json!(MARKER)));
+    add("an array", "schema-mismatch", whole(json!([marked().body])));
+    add("a string", "schema-mismatch", whole(json!(MARKER)));
     for (place, wrong) in [
         ("/eventType", json!(["com.okta.oauth2.tokens.transform"])),
         ("/eventType", Value::Null),
@@ -135,12 +135,12 @@ fn bad_bodies() -> Vec<(String, &'static str, Vec<u8>)> {
         let mut body = marked().body;
         *body.pointer_mut(place).unwrap() = wrong.clone();
         let shown: String = wrong.to_string().chars().take(40).collect();
-        add(&format!("{place} is {shown}"), "wrong-shape", whole(body));
+        add(&format!("{place} is {shown}"), "schema-mismatch", whole(body));
     }
     for place in ["eventType", "data"] {
         let mut body = marked().body;
         body.as_object_mut().unwrap().remove(place);
-        add(&format!("no {place}"), "wrong-shape", whole(body));
+        add(&format!("no {place}"), "schema-mismatch", whole(body));
     }
     for unknown in ["com.okta.import.transform", "com.okta.oauth2.tokens.transform2", MARKER, ""] {
         let mut body = marked().body;
@@ -185,7 +185,7 @@ fn breaks_off(host: &Host) -> u64 {
 fn recorded_failures(house: &House, host: &Host, taken: &str) {
     let lacking = host.sign_in(&marked().without_claim("facility"));
     let reused = host.sign_in(&marked().event(taken).claim("nickname", "somebody else"));
-    for (answer, cause) in [(lacking, "missing-read"), (reused, "event-reused")] {
+    for (answer, cause) in [(lacking, "required-input-missing"), (reused, "event-id-reused")] {
         assert!(answer.stops_a_token(), "{cause}: {answer:?}");
         let record =
             house.until_record("hook.decision", |record| record["seq"].as_u64() == answer.index());

@@ -190,7 +190,7 @@ fn a_code_is_taken_before_entra_hears_so() {
     assert_eq!((nobody.status, nobody.json["errors"].as_array().map(Vec::len)), (500, Some(1)));
     host.stop();
     let void = house.records_of("answer.superseded");
-    assert_eq!(void.iter().map(|void| &void["cause"]).collect::<Vec<_>>(), ["undelivered"]);
+    assert_eq!(void.iter().map(|void| &void["cause"]).collect::<Vec<_>>(), ["message-undelivered"]);
     for secret in ["90417352", "mary@partner.example"] {
         assert!(
             house.records().iter().all(|record| !record.to_string().contains(secret)),

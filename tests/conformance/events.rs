@@ -53,7 +53,7 @@ fn every_event_is_looked_at_once_and_on_record() {
     let decisions = house.records_of("hook.decision");
     assert_eq!(decisions.len(), 6, "three of the batch, three of the odd one, none twice");
     let unreadable: Vec<_> =
-        decisions.iter().filter(|record| record["decision"]["cause"] == "wrong-shape").collect();
+        decisions.iter().filter(|record| record["decision"]["cause"] == "schema-mismatch").collect();
     assert_eq!(unreadable.len(), 2);
     for (record, place) in unreadable.iter().zip([0, 2]) {
         assert_eq!((&record["part"], &record["status"]), (&json!(place), &json!(204)));
@@ -86,7 +86,7 @@ fn every_event_is_looked_at_once_and_on_record() {
     let duplicates = house.records_of("hook.duplicate");
     assert_eq!((duplicates.len(), &duplicates[0]["status"]), (1, &json!(204)));
     let refused = house.records_of("hook.rejected");
-    for (cause, count) in [("caller-unproven", 1), ("not-json", 2), ("wrong-shape", 3)] {
+    for (cause, count) in [("unauthenticated", 1), ("not-json", 2), ("schema-mismatch", 3)] {
         let counts = refused
             .iter()
             .filter(|record| record["cause"] == cause)

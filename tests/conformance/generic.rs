@@ -55,10 +55,10 @@ fn a_flow_is_answered_as_its_operator_wrote_it() {
     assert_eq!(post(&host, SECRET, &body("until")).1["until"], "2026-09-30");
     for (secret, body, code) in [
         (SECRET, body("trap"), "plugin-fault"),
-        (SECRET, body("forge"), "unsayable"),
-        (SECRET, json!({"user": {"id": "noor"}}), "wrong-shape"),
-        (SECRET, json!([]), "wrong-shape"),
-        ("not the secret at all", body("ward"), "caller-unproven"),
+        (SECRET, body("forge"), "unsupported-change"),
+        (SECRET, json!({"user": {"id": "noor"}}), "schema-mismatch"),
+        (SECRET, json!([]), "schema-mismatch"),
+        ("not the secret at all", body("ward"), "unauthenticated"),
     ] {
         let (status, answer) = post(&host, secret, &body);
         assert_eq!(

@@ -60,7 +60,7 @@ fn open_goes_on_and_restricted_gives_the_least_and_both_say_so() {
         let decision = house.record(answer.index().unwrap())["decision"].clone();
         assert_eq!(
             decision,
-            json!({"safe": safe, "cause": "missing-read", "plugin": "org.portcullis.sod"})
+            json!({"safe": safe, "cause": "required-input-missing", "plugin": "org.portcullis.sod"})
         );
     }
     let counted: Vec<_> = house
@@ -69,9 +69,9 @@ fn open_goes_on_and_restricted_gives_the_least_and_both_say_so() {
         .map(|it| (it["hook"].clone(), it["cause"].clone()))
         .collect();
     for (hook, cause) in [
-        ("open", "caller-unproven"),
+        ("open", "unauthenticated"),
         ("open", "not-json"),
-        ("restricted", "caller-unproven"),
+        ("restricted", "unauthenticated"),
         ("restricted", "not-json"),
     ] {
         assert!(counted.contains(&(json!(hook), json!(cause))), "{hook}, {cause}: {counted:?}");

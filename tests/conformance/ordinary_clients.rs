@@ -37,7 +37,7 @@ fn a_claim_of_another_shape_locks_nobody_out() {
     assert!(host.sign_in(&headless).stops_a_token());
     for (hook, member) in [("strict", "/data/access/claims/roles"), ("token", "data")] {
         let sample = format!(
-            "portcullis_rejected_members_total{{hook=\"{hook}\",kind=\"okta.token\",reason=\"wrong-shape\",member=\"{member}\"}}"
+            "portcullis_rejected_members_total{{hook=\"{hook}\",kind=\"okta.token\",reason=\"schema-mismatch\",member=\"{member}\"}}"
         );
         assert_eq!(host.metric(&sample), 1.0);
         let status = host.admin("/status").json;

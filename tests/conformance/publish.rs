@@ -112,7 +112,7 @@ fn a_release_is_published_watched_and_taken_back() {
     for (version, settings, change, code) in [
         (2, duties(), "", "release-older"),
         (3, misspelt, "", "plugin-settings-refused"),
-        (3, duties(), "hook = \"night-token\"", "binding-unworkable"),
+        (3, duties(), "hook = \"night-token\"", "binding-invalid"),
     ] {
         dist(&house, version, &settings, |source| {
             if change.is_empty() { source } else { source.replace("hook = \"token\"", change) }
@@ -265,7 +265,7 @@ fn a_folder_that_hosts_read_is_filled_without_their_configuration() {
     assert!(ran.code == 1 && ran.err.contains("not active on 1 of 1 hosts"), "{ran:?}");
     let told: Value = serde_json::from_str(ran.out.lines().last().unwrap()).unwrap();
     assert_eq!((&told["state"], &told["generation"]), (&json!("refused"), &json!(1)), "{told}");
-    assert!(told["why"].as_str().unwrap().contains("[binding-unworkable]"), "{told}");
+    assert!(told["why"].as_str().unwrap().contains("[binding-invalid]"), "{told}");
     assert_eq!(told["plugins"][0]["state"], "refused");
     assert!(stops(&host), "the last good one goes on");
 
@@ -422,7 +422,7 @@ fn a_release_that_hosts_refuse_is_left_without_a_downgrade() {
     let third = house.forge("release", portcullis_tests::RELEASE_SET, &set.to_string());
     fs::copy(house.path("release/release.json"), house.path("second.json")).unwrap();
     house.write("release/release.json", third);
-    host.until_log("code=\"binding-unworkable\"");
+    host.until_log("code=\"binding-invalid\"");
     let back = ["release", "rollback", "--config", "portcullis.toml"];
     let ran = house.run(&[&back[..], &["--dry-run"]].concat());
     assert_eq!(ran.code, 1, "2 is in no archive: {ran:?}");
@@ -461,13 +461,13 @@ fn what_a_host_would_refuse_is_not_signed() {
     assert_eq!(sign(&|source| source, &config).code, 0);
     type Case<'a> = (&'a str, &'a dyn Fn(String) -> String, &'a [&'a str]);
     let cases: [Case<'_>; 7] = [
-        ("binding-unworkable", &|source| source.replace("review = \"deny\", ", ""), &[]),
+        ("binding-invalid", &|source| source.replace("review = \"deny\", ", ""), &[]),
         (
-            "binding-unworkable",
+            "binding-invalid",
             &|source| source.replace("step-up = \"deny\"", "step-up = \"open\""),
             &[],
         ),
-        ("binding-unworkable", &|source| source.replace("\"token\"", "\"night-token\""), &config),
+        ("binding-invalid", &|source| source.replace("\"token\"", "\"night-token\""), &config),
         (
             "release-malformed",
             &|source| source.replace("days = 1", "expires = \"2026-01-01T00:00:00Z\""),
@@ -509,5 +509,5 @@ fn what_a_host_would_refuse_is_not_signed() {
         format!("{}\n[[binding]]{more}", source.replace("review = \"deny\", ", ""))
     };
     let ran = sign(&twice, &["--without-components"]);
-    assert_eq!(ran.err.matches("[binding-unworkable]").count(), 2, "{ran:?}");
+    assert_eq!(ran.err.matches("[binding-invalid]").count(), 2, "{ran:?}");
 }

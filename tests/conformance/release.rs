@@ -64,9 +64,9 @@ fn a_refused_release_changes_nothing_and_says_why() {
     unsayable["bindings"][0]["say"] = json!({});
     let unsayable = house.forge("release", RELEASE_SET, &unsayable.to_string());
     house.write("release/release.json", unsayable);
-    trial.refused("binding-unworkable");
+    trial.refused("binding-invalid");
     for (bindings, code) in [
-        (vec![Binding::new("night-token", "sod", duties())], "binding-unworkable"),
+        (vec![Binding::new("night-token", "sod", duties())], "binding-invalid"),
         (
             // Nothing that a schema can know: the rule names a function that is none.
             vec![Binding::new(

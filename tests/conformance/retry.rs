@@ -59,7 +59,7 @@ fn the_same_event_hears_the_same_and_is_recorded_as_what_it_is() {
         .collect();
     assert_eq!(decisions.len(), 4, "two decided, two refused");
     let record = house.record(reused.index().unwrap());
-    assert_eq!(record["decision"]["cause"], "event-reused");
+    assert_eq!(record["decision"]["cause"], "event-id-reused");
     assert_eq!(record["decision"]["safe"], "closed");
     assert_eq!(record["bindings"], serde_json::json!([]), "no plugin was asked");
 }

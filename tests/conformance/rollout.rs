@@ -225,7 +225,7 @@ fn where_a_canary_comes_to_nothing_the_live_plugin_decides() {
     let mut fallen = Vec::new();
     for (entitlement, cause) in [
         ("trap", "plugin-fault"),
-        ("lie", "plugin-overreach"),
+        ("lie", "undeclared-output"),
         ("hang", "plugin-fault"),
         ("clash", "conflict"),
     ] {

@@ -155,7 +155,7 @@ fn changes_denials_and_errors_in_the_gateways_words() {
         .client()
         .send(&Raw::post("/gw/sideband/request", "not the secret at all", b"{}"))
         .unwrap();
-    assert_eq!((stranger.status, &stranger.json["id"]), (401, &json!("caller-unproven")));
+    assert_eq!((stranger.status, &stranger.json["id"]), (401, &json!("unauthenticated")));
     let large = format!("{{\"body\":\"{}\"}}", "x".repeat(256 << 10));
     assert_eq!(
         host.client()

@@ -128,7 +128,7 @@ fn a_message_is_taken_before_okta_hears_so() {
             .into_iter()
             .find(|void| void["decision"] == index)
             .unwrap();
-        assert_eq!(void["cause"], "undelivered");
+        assert_eq!(void["cause"], "message-undelivered");
         assert_eq!(
             void["response"],
             portcullis_tests::digest(answer.without_reference().as_bytes())

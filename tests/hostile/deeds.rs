@@ -104,7 +104,7 @@ fn what_the_platform_would_reject_as_a_whole_never_leaves_and_its_author_is_name
         let record = house.record(stopped.index().unwrap());
         assert_eq!(
             record["decision"],
-            json!({"safe": "closed", "cause": "unsayable", "plugin": "org.portcullis.mischief"})
+            json!({"safe": "closed", "cause": "unsupported-change", "plugin": "org.portcullis.mischief"})
         );
     }
 }
@@ -163,22 +163,22 @@ const BAD: [(&str, &str, &str, &str); 15] = [
     ("flood-notes", r#"{"do":"flood-notes"}"#, "plugin-output", "plugin-fault"),
     ("huge-output", r#"{"do":"huge-output"}"#, "plugin-output", "plugin-fault"),
     ("error", r#"{"do":"error"}"#, "plugin-error", "plugin-fault"),
-    ("undeclared-effect", r#"{"do":"undeclared-effect"}"#, "plugin-overreach", "plugin-overreach"),
-    ("undeclared-code", r#"{"do":"undeclared-code"}"#, "plugin-overreach", "plugin-overreach"),
-    ("undeclared-change", r#"{"do":"undeclared-change"}"#, "plugin-overreach", "plugin-overreach"),
-    ("malformed-value", r#"{"do":"malformed-value"}"#, "plugin-overreach", "plugin-overreach"),
+    ("undeclared-effect", r#"{"do":"undeclared-effect"}"#, "undeclared-output", "undeclared-output"),
+    ("undeclared-code", r#"{"do":"undeclared-code"}"#, "undeclared-output", "undeclared-output"),
+    ("undeclared-change", r#"{"do":"undeclared-change"}"#, "undeclared-output", "undeclared-output"),
+    ("malformed-value", r#"{"do":"malformed-value"}"#, "undeclared-output", "undeclared-output"),
     (
         "malformed-argument",
         r#"{"do":"malformed-argument"}"#,
-        "plugin-overreach",
-        "plugin-overreach",
+        "undeclared-output",
+        "undeclared-output",
     ),
-    ("impossible-risk", r#"{"do":"impossible-risk"}"#, "plugin-overreach", "plugin-overreach"),
-    ("add-grant", r#"{"do":"add-grant","id":"prescribe"}"#, "plugin-overreach", "plugin-overreach"),
+    ("impossible-risk", r#"{"do":"impossible-risk"}"#, "undeclared-output", "undeclared-output"),
+    ("add-grant", r#"{"do":"add-grant","id":"prescribe"}"#, "undeclared-output", "undeclared-output"),
     (
         "wrong-hook",
         r#"{"do":"set","target":"user","path":"/title","value":"chief"}"#,
-        "plugin-overreach",
-        "plugin-overreach",
+        "undeclared-output",
+        "undeclared-output",
     ),
 ];

@@ -60,7 +60,7 @@ fn a_guard_that_wants_more_than_to_restrict_is_held_to_its_manifest() {
     let record = house.record(answer.index().unwrap());
     assert_eq!(
         record["decision"],
-        json!({"safe": "closed", "cause": "plugin-overreach", "plugin": "org.portcullis.mischief-guard"})
+        json!({"safe": "closed", "cause": "undeclared-output", "plugin": "org.portcullis.mischief-guard"})
     );
 }
 

@@ -130,7 +130,7 @@ impl Refused {
             Self::CompileTime { .. } => "compile-time",
             Self::CompileCrashed { .. } => "compile-crashed",
             Self::NoCompiler { .. } => "compile-unavailable",
-            Self::GivenUp => "making-given-up",
+            Self::GivenUp => "cancelled",
             Self::Configure(_) => "plugin-configure-failed",
             Self::Settings(_) => "plugin-settings-refused",
             Self::NoStart(_) => "plugin-no-start",

@@ -154,12 +154,12 @@ pub fn table() -> String {
         ] {
             let _ = writeln!(text, "| {answer} | {reaction} |");
         }
-        text.push_str("\n| what | saying | how, or why not |\n|---|---|---|\n");
+        text.push_str("\n| effect or change | support | how, or why not |\n|---|---|---|\n");
         for (what, saying) in sayings(kind) {
             let (word, note) = match saying {
                 Saying::Native(how) => ("native".to_owned(), how),
-                Saying::Mapped(to, why) => (format!("mapped: {}", names(to)), why),
-                Saying::Unsayable(why) => ("unsayable".to_owned(), why),
+                Saying::Mapped(to, why) => (format!("fallback: {}", names(to)), why),
+                Saying::Unsayable(why) => ("unsupported".to_owned(), why),
             };
             let _ = writeln!(text, "| `{what}` | {word} | {note} |");
         }
@@ -190,10 +190,10 @@ impl Complaint {
     /// The code on the command line and in records.
     pub fn code(&self) -> &'static str {
         match self {
-            Self::Unsayable { .. } => "unsayable",
-            Self::Unmapped { .. } => "unmapped",
-            Self::MappedWrongly { .. } => "mapped-wrongly",
-            Self::Pointless { .. } => "mapped-pointlessly",
+            Self::Unsayable { .. } => "unsupported",
+            Self::Unmapped { .. } => "fallback-missing",
+            Self::MappedWrongly { .. } => "fallback-wrong",
+            Self::Pointless { .. } => "fallback-unused",
         }
     }
 
@@ -252,8 +252,9 @@ const HEAD: &str = "\
 
 Generated from the code (`host/hooks/src/say.rs` and each kind's adapter); a test keeps it so.
 
-*native*: the platform has words for it. *mapped*: it has none, and the binding must name what it becomes (`step-up = \"deny\"`).
-*unsayable*: `portcullis check` refuses a binding whose plugin may emit it.
+*native*: the platform has a field for it. *fallback*: the platform has none, and the binding must name
+what the host sends instead (`fallback = { step-up = \"deny\" }`). *unsupported*: `portcullis check`
+refuses a binding whose plugin may emit it.
 
 Requests are read tolerantly. A member that is not listed as required may be absent, `null` or of any JSON type, and
 counts only where it has the type that its contract gives it. What the subject holds is read the same way at the places

@@ -152,16 +152,16 @@ impl Cause {
     /// The code in metrics, logs and records.
     pub fn code(self) -> &'static str {
         match self {
-            Self::CallerUnproven => "caller-unproven",
+            Self::CallerUnproven => "unauthenticated",
             Self::BodyTooLarge => "body-too-large",
             Self::BodyIncomplete => "body-incomplete",
             Self::NotUtf8 => "not-utf8",
             Self::NotJson => "not-json",
             Self::DuplicateMember => "duplicate-member",
             Self::TooDeep => "too-deep",
-            Self::WrongShape => "wrong-shape",
+            Self::WrongShape => "schema-mismatch",
             Self::UnknownEvent => "unknown-event",
-            Self::EventReused => "event-reused",
+            Self::EventReused => "event-id-reused",
             Self::BadRequest => "bad-request",
             Self::HeadTooLarge => "head-too-large",
             Self::WrongPath => "wrong-path",
@@ -171,17 +171,17 @@ impl Cause {
             Self::NoActiveRelease => "no-active-release",
             Self::BudgetExhausted => "budget-exhausted",
             Self::NotDurable => "not-durable",
-            Self::Undelivered => "undelivered",
-            Self::HostFault => "host-fault",
+            Self::Undelivered => "message-undelivered",
+            Self::HostFault => "internal-error",
             Self::PluginFault => "plugin-fault",
             Self::PluginRevoked => "plugin-revoked",
             Self::PluginUnavailable => "plugin-unavailable",
             Self::PluginQuarantined => "plugin-quarantined",
-            Self::PluginOverreach => "plugin-overreach",
-            Self::MissingRead => "missing-read",
+            Self::PluginOverreach => "undeclared-output",
+            Self::MissingRead => "required-input-missing",
             Self::Conflict => "conflict",
             Self::ObserverSkipped => "observer-skipped",
-            Self::Unsayable => "unsayable",
+            Self::Unsayable => "unsupported-change",
         }
     }
 }

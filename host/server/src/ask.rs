@@ -171,7 +171,7 @@ where
                 return asked;
             }
             Ok(Err(_)) => {
-                AskFault::new(Cause::HostFault, "host-fault", "the plugin's lane lost the call")
+                AskFault::new(Cause::HostFault, "internal-error", "the plugin's lane lost the call")
             }
             Err(_) => AskFault::new(
                 Cause::BudgetExhausted,
@@ -223,7 +223,7 @@ pub fn evaluate(
     let check = |decision: &Decision| {
         let checked = manifest.emits.check(incoming.call.hook, decision, &manifest.messages);
         checked.map_err(|overreach| {
-            AskFault::new(Cause::PluginOverreach, "plugin-overreach", &overreach.to_string())
+            AskFault::new(Cause::PluginOverreach, "undeclared-output", &overreach.to_string())
         })
     };
     run(binding, incoming, |plugin, view| plugin.evaluate(view, allowance), check)
@@ -244,7 +244,7 @@ fn run<T>(
     let view = match binding.manifest().reads.view(&incoming.call) {
         Ok(view) => view,
         Err(missing) => {
-            let fault = AskFault::new(Cause::MissingRead, "missing-read", &missing.to_string());
+            let fault = AskFault::new(Cause::MissingRead, "required-input-missing", &missing.to_string());
             return (asked(Err(fault), Vec::new(), Duration::ZERO), None);
         }
     };

@@ -270,7 +270,7 @@ impl Glass {
             return spent.unspent(&claimed).map_err(refused);
         }
         let document = BreakGlass::verify(&host.root.load(), envelope, at).map_err(refused)?;
-        let elsewhere = |what: String| ("break-glass-elsewhere", what);
+        let elsewhere = |what: String| ("break-glass-wrong-target", what);
         if document.tenant != host.config.tenant {
             return Err(elsewhere(format!("it is for the tenant `{}`", document.tenant)));
         }

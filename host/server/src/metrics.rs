@@ -271,13 +271,13 @@ const FAULTS: [&str; 14] = [
     "plugin-output",
     "plugin-malformed",
     "plugin-error",
-    "plugin-overreach",
-    "missing-read",
+    "undeclared-output",
+    "required-input-missing",
     "plugin-quarantined",
     "host-no-slot",
     "budget-exhausted",
     "overload",
-    "host-fault",
+    "internal-error",
 ];
 /// All other faults.
 const OTHER: &str = "other";

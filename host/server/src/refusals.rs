@@ -388,7 +388,7 @@ mod tests {
             lines,
             [
                 format!(
-                    r#""minute":0,"hook":"h0","cause":"caller-unproven","count":1000000{}"#,
+                    r#""minute":0,"hook":"h0","cause":"unauthenticated","count":1000000{}"#,
                     tally(0)
                 ),
                 format!(r#""minute":60000,"hook":"h0","cause":"not-json","count":1{}"#, tally(1)),

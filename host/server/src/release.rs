@@ -254,10 +254,10 @@ impl ReleaseError {
             Self::Engine { refused, .. } => refused.code(),
             Self::Missing { .. } => "file-missing",
             Self::SelfTest { failed, .. } => failed.code(),
-            Self::Binding { .. } => "binding-unworkable",
+            Self::Binding { .. } => "binding-invalid",
             Self::Swap => "swap-configured",
             Self::ClockUnconfirmed => "clock-unconfirmed",
-            Self::Overtaken => "release-overtaken",
+            Self::Overtaken => "superseded",
             Self::NoThread { .. } => "no-thread",
         }
     }

@@ -63,7 +63,7 @@ impl NotReloaded {
             Self::Start(_) => "config-unusable",
             Self::Stalled => "config-stalled",
             Self::Bound { .. } => "config-hook-bound",
-            Self::NotInForce(NotInForce::Overtaken) => "config-overtaken",
+            Self::NotInForce(NotInForce::Overtaken) => "config-superseded",
             Self::NotInForce(NotInForce::Record(_)) => "config-not-recorded",
         }
     }

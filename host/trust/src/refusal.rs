@@ -198,11 +198,11 @@ codes! {
         "the break-glass document does not say what its format needs",
         "make it again with `portcullis break-glass prepare`";
     /// The break-glass document is for another tenant, or for a hook that this host does not have.
-    BreakGlassElsewhere = "break-glass-elsewhere",
+    BreakGlassElsewhere = "break-glass-wrong-target",
         "the break-glass document is for another tenant, or for a hook that this host does not have",
         "use the document that was made for this host's tenant and hook";
     /// The break-glass document was opened before.
-    BreakGlassSpent = "break-glass-spent",
+    BreakGlassSpent = "break-glass-already-used",
         "the break-glass document was opened before: each works once",
         "use another one; more can be signed in advance";
     /// The time reset or clock confirmation does not say what its format needs.

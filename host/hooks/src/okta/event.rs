@@ -60,7 +60,7 @@ impl Adapter for Event {
 
     fn about(&self) -> &'static str {
         "What an event tells has happened: nothing here decides, whatever a binding's mode. Every event of a batch is put before the hook's \
-         plugins and has a record of its own; one that cannot be read has a record with the cause `wrong-shape` instead. A batch that Okta \
+         plugins and has a record of its own; one that cannot be read has a record with the cause `schema-mismatch` instead. A batch that Okta \
          sends again is known by its `eventId` for 30 s and not looked at twice. The answer is an \
          empty `204` once every record is durable, and `503` where the host could not see to that or the batch as a whole could not be \
          read or is larger than `body_bytes`, so that Okta sends it once more. Closed and open differ in that alone: an open hook always says \

@@ -77,7 +77,7 @@ fn the_unsayable_cannot_be_mapped_away_and_idle_mappings_are_named() {
     let codes: Vec<_> = told.iter().map(|(code, _)| *code).collect();
     assert_eq!(
         codes,
-        ["unsayable", "mapped-pointlessly", "mapped-pointlessly", "mapped-pointlessly"]
+        ["unsupported", "fallback-unused", "fallback-unused", "fallback-unused"]
     );
     // Mapping what the plugin does not emit today is no harm.
     assert_eq!(complaints(HookKind::OktaToken, &emits(&[], &[]), &[("review", "deny")]), []);

@@ -292,10 +292,10 @@ fn an_evaluation_that_is_none_fails_alone() {
         told,
         [
             "question",
-            "wrong-shape: resource",
-            "wrong-shape: the evaluation, which must be an object",
-            "wrong-shape: resource.id",
-            "wrong-shape: resource",
+            "schema-mismatch: resource",
+            "schema-mismatch: the evaluation, which must be an object",
+            "schema-mismatch: resource.id",
+            "schema-mismatch: resource",
             "question"
         ]
     );
@@ -340,7 +340,7 @@ proptest! {
                     prop_assert_eq!(tell(&read), tell(&alone));
                 }
                 (Err(unread), Err(malformed)) => {
-                    let message = format!("wrong-shape: {}", malformed.detail);
+                    let message = format!("schema-mismatch: {}", malformed.detail);
                     prop_assert_eq!(&json(&unread.answer)["context"]["error"]["message"], &json!(message));
                 }
                 (read, alone) => prop_assert!(false, "{} {} {whole}", read.is_ok(), alone.is_ok()),

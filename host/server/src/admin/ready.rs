@@ -266,7 +266,7 @@ impl Readiness {
         for hook in in_force.hooks.iter().filter(|hook| hook.owed.any()) {
             let what =
                 format!("hook `{}` owes the log answers that left without their record", hook.name);
-            warning("owes-log", what, "it pays by itself once the disk takes records again");
+            warning("corrections-pending", what, "it pays by itself once the disk takes records again");
         }
         Self { reasons, warnings }
     }
