@@ -352,15 +352,15 @@ fn it_is_on_this_machine_alone_unless_that_is_meant_and_can_be_turned_off() {
     let refused = house.run(&["check", "--config", "portcullis.toml"]);
     assert_eq!(refused.code, 64);
     assert!(
-        refused.err.contains("admin.address") && refused.err.contains("beyond_loopback"),
+        refused.err.contains("admin.address") && refused.err.contains("allow_remote"),
         "{}",
         refused.err
     );
-    house.configure("address = \"0.0.0.0:0\"", "address = \"0.0.0.0:0\"\nbeyond_loopback = true");
+    house.configure("address = \"0.0.0.0:0\"", "address = \"0.0.0.0:0\"\nallow_remote = true");
     let host = house.serve();
     assert!(host.admin_address().starts_with("0.0.0.0:"), "{}", host.admin_address());
     drop(host.stop());
-    house.configure("beyond_loopback = true", "enabled = false");
+    house.configure("allow_remote = true", "enabled = false");
     house.configure("address = \"0.0.0.0:0\"", "address = \"127.0.0.1:0\"");
     let host = Host::start_alone(&house.path(""));
     assert!(host.sign_in(&SignIn::with_groups(&[])).index().is_some());

@@ -22,7 +22,8 @@ fn a_log_is_verified_shown_and_proved_and_damage_is_named() {
     assert_eq!(whole.code, 0, "{}", whole.err);
     golden("verify.txt", &normal(&whole.out));
     let verify = |more: &[&str]| {
-        house.run(&[&["audit", "verify", "--log", "audit/log", "--key", "log.vkey"], more].concat())
+        house
+            .run(&[&["audit", "verify", "--log", "audit/log", "--vkey", "log.vkey"], more].concat())
     };
     let told: Value =
         serde_json::from_str(&verify(&["--format", "json", "--retained", "kept", "--sealed"]).out)
@@ -98,7 +99,7 @@ fn proved(house: &House, last: u64) {
         "prove",
         "--log",
         "audit/log",
-        "--key",
+        "--vkey",
         "log.vkey",
         "--index",
         &index,
@@ -117,7 +118,7 @@ fn proved(house: &House, last: u64) {
             "record.tlog-proof",
             "--record",
             "record.json",
-            "--key",
+            "--vkey",
             "log.vkey",
         ])
     };
@@ -145,7 +146,7 @@ fn proved(house: &House, last: u64) {
         "test.example/hooks/2026",
         "--output",
         "o.key",
-        "--public",
+        "--vkey",
         "log.vkey",
     ]);
     assert_eq!(check().code, 1, "a log of the same name and another key");
@@ -200,7 +201,7 @@ fn cut_back(house: &House, log: &Path) {
     fs::write(house.path("kept-late"), &now).unwrap();
     fs::copy(house.path("kept"), log.join("checkpoint")).unwrap();
     let verify =
-        ["audit", "verify", "--log", "audit/log", "--key", "log.vkey", "--retained", "kept-late"];
+        ["audit", "verify", "--log", "audit/log", "--vkey", "log.vkey", "--retained", "kept-late"];
     let found = house.run(&verify);
     assert_eq!(found.code, 1, "{}", found.out);
     assert!(found.out.contains("retained checkpoint"), "{}", found.out);

@@ -17,7 +17,7 @@ fn by_group() -> Value {
 fn house(more: &str, modes: &[(&str, &str)]) -> House {
     let bindings: Vec<_> = modes
         .iter()
-        .map(|(plugin, mode)| Binding::new("asked", plugin, by_group()).mode(mode).say(&[]))
+        .map(|(plugin, mode)| Binding::new("asked", plugin, by_group()).mode(mode).fallback(&[]))
         .collect();
     House::speaking("authzen", "/pdp", more, (&["authzen:/context"], &[]), &bindings)
 }

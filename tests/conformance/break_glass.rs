@@ -87,7 +87,8 @@ fn a_document_opens_one_hook_once_and_lifts_what_it_names() {
         "one.json",
     ];
     house.must(
-        &[&prepare[..], &["--hook", "token", "--lift", "SOD_EXISTING", "--minutes", "20"]].concat(),
+        &[&prepare[..], &["--hook", "token", "--waive", "SOD_EXISTING", "--minutes", "20"]]
+            .concat(),
     );
     let sign = [
         "break-glass",
@@ -114,8 +115,8 @@ fn a_document_opens_one_hook_once_and_lifts_what_it_names() {
     let ran = open(&house, "one.json");
     assert_eq!(ran.code, 0, "{ran:?}");
     host.until_log("BREAK-GLASS: this hook is held open");
-    let lifted = conflict(&host);
-    assert!(!lifted.stops_a_token());
+    let waived = conflict(&host);
+    assert!(!waived.stops_a_token());
     let import = host.import(&Import::with_groups(&CONFLICT));
     assert!(!import.summary().is_empty(), "the other hook decides as ever");
     let list = ["break-glass", "list", "--folder", "break-glass", "--state", "trust-state"];
@@ -142,7 +143,7 @@ fn a_document_opens_one_hook_once_and_lifts_what_it_names() {
     assert!(conflict(&host).stops_a_token());
     host.stop();
 
-    let record = house.record(lifted.index().unwrap());
+    let record = house.record(waived.index().unwrap());
     assert_eq!(record["bindings"][0]["waived"], json!(["SOD_EXISTING"]));
     assert!(
         record["break_glass"].is_string() && record["decision"]["verdict"] != "deny",
@@ -177,10 +178,10 @@ fn it_ends_by_itself_and_never_lifts_a_revocation() {
     document(
         &house,
         "plan.json",
-        &["--hook", "token", "--lift", "SOD_EXISTING", "--open", "--minutes", "1"],
+        &["--hook", "token", "--waive", "SOD_EXISTING", "--fail-open", "--minutes", "1"],
     );
-    document(&house, "elsewhere.json", &["--hook", "night-token", "--open"]);
-    document(&house, "other.json", &["--hook", "token", "--open", "--tenant", "another"]);
+    document(&house, "elsewhere.json", &["--hook", "night-token", "--fail-open"]);
+    document(&house, "other.json", &["--hook", "token", "--fail-open", "--tenant", "another"]);
     let host = house.serve();
     for name in ["elsewhere.json", "other.json"] {
         assert_eq!(open(&house, name).code, 0);
@@ -209,7 +210,7 @@ fn it_ends_by_itself_and_never_lifts_a_revocation() {
 #[test]
 fn it_works_with_the_log_down_and_is_all_in_the_log_afterwards() {
     let house = guarded();
-    document(&house, "plan.json", &["--hook", "token", "--open", "--minutes", "60"]);
+    document(&house, "plan.json", &["--hook", "token", "--fail-open", "--minutes", "60"]);
     // A write beyond the limit gives an error, as on a full disk, instead of ending the process.
     let mut command = Command::new("sh");
     command.args(["-c", "trap '' XFSZ; exec \"$@\"", "sh"]).arg(binary());

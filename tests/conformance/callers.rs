@@ -223,7 +223,7 @@ fn what_cannot_be_a_caller_is_refused_before_anything_is_bound() {
         "{}",
         ran.err
     );
-    plain.configure("[trust]", "plain_http_beyond_loopback = true\n\n[trust]");
+    plain.configure("[trust]", "allow_remote_plaintext = true\n\n[trust]");
     assert_eq!(plain.run(&["check", "--config", "portcullis.toml"]).code, 0);
 }
 

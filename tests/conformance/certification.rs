@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 /// The fixture, as the library's plugin has it for an example.
 fn house() -> House {
-    let binding = Binding::new("asked", "access-rules", charts()).say(&[]);
+    let binding = Binding::new("asked", "access-rules", charts()).fallback(&[]);
     House::speaking(
         "authzen",
         "/",

@@ -27,7 +27,11 @@ fn a_wrong_configuration_is_named_and_nothing_is_bound() {
         ("path = \"/okta/import\"", "path = \"/okta/ö\"", "has characters that no request's"),
         ("okta.user-import", "okta.user-export", "okta.token, okta.user-import"),
         ("127.0.0.1:0", "0.0.0.0:0", "`0.0.0.0:0` is not a loopback address"),
-        ("127.0.0.1:0", "127.0.0.1:0\"\ncalls = 0 #", "listen.calls is 0, not 1 to"),
+        (
+            "127.0.0.1:0",
+            "127.0.0.1:0\"\nmax_in_flight = 0 #",
+            "listen.max_in_flight is 0, not 1 to",
+        ),
         (
             "[[hook]]\nname = \"token\"",
             "[[hook]]\nbudget_ms = 3000\nname = \"token\"",
@@ -125,10 +129,10 @@ fn bounded(house: &House, arguments: &[&str]) -> Ran {
 fn check_says_what_serve_would_do() {
     let mut house = House::build(&[
         Binding::new("token", "sod", duties()),
-        Binding::new("import", "sod", duties()).mode("monitor").say(&[]),
+        Binding::new("import", "sod", duties()).mode("monitor").fallback(&[]),
     ]);
     // So few that they fit under any limit of file descriptors.
-    house.configure("[trust]", "connections = 64\n\n[trust]");
+    house.configure("[trust]", "max_connections = 64\n\n[trust]");
     golden("check.txt", &normal(&house.must(&["check", "--config", "portcullis.toml"])));
     let told: Value = serde_json::from_str(&house.must(&[
         "check",
@@ -152,7 +156,7 @@ fn check_says_what_serve_would_do() {
     // `release sign` refuses this; somebody who signs with other tools is not held back by it.
     house.release(&[Binding::new("token", "sod", duties())]);
     let mut set = house.opened("release/release.json");
-    set["bindings"][0]["say"] = json!({"review": "deny"});
+    set["bindings"][0]["fallback"] = json!({"review": "deny"});
     house.write("release/release.json", house.forge("release", RELEASE_SET, &set.to_string()));
     let unsayable = house.run(&["check", "--config", "portcullis.toml"]);
     assert_eq!(unsayable.code, 1);
@@ -184,12 +188,12 @@ fn check_names_every_problem_of_a_file_at_once() {
     for (from, to) in [
         (
             "address = \"127.0.0.1:0\"",
-            "address = \"127.0.0.1:0\"\nworkers = 999\nhead_ms = \"x\"\ncalls = 0",
+            "address = \"127.0.0.1:0\"\nworkers = 999\nheader_timeout_ms = \"x\"\nmax_in_flight = 0",
         ),
         ("watch_ms = 500", "watch_ms = -1"),
         ("kind = \"okta.token\"", "kind = \"okta.tokn\"\non_failure = \"close\"\nbody_bytes = 0"),
         ("path = \"/okta/import\"", "path = \"okta/import\"\nbudget_ms = 99999"),
-        ("errors = 100000", "queue = 9999\nerrors = 0"),
+        ("failure_threshold = 100000", "queue = 9999\nfailure_threshold = 0"),
     ] {
         house.configure(from, to);
     }
@@ -198,19 +202,19 @@ fn check_names_every_problem_of_a_file_at_once() {
         let ran = bounded(&house, &[command, "--config", "portcullis.toml"]);
         assert_eq!(ran.code, 64, "{}", ran.err);
         for problem in [
-            "`head_ms`",
+            "`header_timeout_ms`",
             "`watch_ms`",
             "`on_failure`",
             "missing field `caller`",
             "`colour`",
             "listen.workers is 999",
-            "listen.calls is 0",
+            "listen.max_in_flight is 0",
             "okta.tokn",
             "body_bytes is 0",
             "`okta/import` does not start",
             "budget_ms 99999",
             "plugins.queue is 9999",
-            "plugins.errors is 0",
+            "plugins.failure_threshold is 0",
         ] {
             assert!(ran.err.contains(problem), "{command} was to name {problem}: {}", ran.err);
         }

@@ -57,8 +57,8 @@ fn wrong_usage_is_2_and_what_cannot_be_read_is_64() {
         &["keys", "generate", "--output", "x.key"],
         &["keys", "generate", "--kind", "rsa", "--name", "a", "--output", "x.key"],
         &["plugin", "sign", "--key", "keys/publisher.key", "--output", "x.json"],
-        &["audit", "prove", "--key", "log.vkey"],
-        &["audit", "show", "--log", "audit/log", "--key", "log.vkey", "--format", "xml"],
+        &["audit", "prove", "--vkey", "log.vkey"],
+        &["audit", "show", "--log", "audit/log", "--vkey", "log.vkey", "--format", "xml"],
     ] {
         let ran = house.run(wrong);
         assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{wrong:?}: {}", ran.err);
@@ -69,8 +69,8 @@ fn wrong_usage_is_2_and_what_cannot_be_read_is_64() {
         );
     }
     for unreadable in [
-        &["audit", "verify", "--log", "audit/log", "--key", "none.vkey"][..],
-        &["audit", "verify", "--log", "audit/log", "--key", "portcullis.toml"],
+        &["audit", "verify", "--log", "audit/log", "--vkey", "none.vkey"][..],
+        &["audit", "verify", "--log", "audit/log", "--vkey", "portcullis.toml"],
         &["plugin", "inspect", "none.wasm"],
         &[
             "plugin",
@@ -89,7 +89,7 @@ fn wrong_usage_is_2_and_what_cannot_be_read_is_64() {
             "sign",
             "--source",
             "trust-root.toml",
-            "--key",
+            "--vkey",
             "keys/root.vkey",
             "--output",
             "x",
@@ -238,7 +238,7 @@ fn nothing_is_signed_that_a_host_would_refuse() {
     house.write("settings.json", duties().to_string());
     let source = "version = 9\nvalidity = { days = 1 }\nplugins = [\"release/plugins/sod.manifest.json\"]\n\
         [[binding]]\nhook = \"token\"\nplugin = \"org.portcullis.sod\"\nmode = \"enforce\"\nsettings = \"settings.json\"\n\
-        say = { review = \"deny\", step-up = \"deny\" }\n";
+        fallback = { review = \"deny\", step-up = \"deny\" }\n";
     let sign = |text: &str, key: &str| {
         house.write("nine.toml", text);
         let key = format!("keys/{key}.key");

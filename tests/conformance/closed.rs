@@ -22,7 +22,7 @@ fn whatever_comes_in_nothing_goes_on_leaks_or_is_lost_count_of() {
     house.sign_plugin("sod", |source| {
         source.replace("\n[emits]", "requires = [\"subject.attributes.facility\"]\n\n[emits]")
     });
-    house.configure("[trust]", "body_ms = 400\n\n[trust]");
+    house.configure("[trust]", "body_timeout_ms = 400\n\n[trust]");
     house.release(&[Binding::new("token", "sod", duties())]);
     let host = house.serve();
 
@@ -222,7 +222,7 @@ fn leaks_nothing(house: &House, log: &str, good: u64) {
 #[test]
 fn too_much_at_once_and_no_release_stop_too() {
     let house = House::build(&[]);
-    house.configure("[trust]", "calls = 1\nbody_ms = 20_000\n\n[trust]");
+    house.configure("[trust]", "max_in_flight = 1\nbody_timeout_ms = 20_000\n\n[trust]");
     // One signature byte changed: there is nothing to go on with, so nothing goes on.
     house.write("release/release.json", wrongly_signed(&house.read("release/release.json")));
     let host = house.serve();

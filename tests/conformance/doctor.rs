@@ -227,7 +227,7 @@ fn a_certificate_is_judged_as_the_platform_judges_it() {
 #[test]
 fn a_decision_point_an_event_hook_and_a_caller_with_a_certificate_are_looked_at_too() {
     // On its own configuration alone: the address is the listener's and the first of the kind's routes.
-    let binding = Binding::new("asked", "access-rules", charts()).say(&[]);
+    let binding = Binding::new("asked", "access-rules", charts()).fallback(&[]);
     let house = House::speaking("authzen", "/pdp", "", (&[], &[]), &[binding]);
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     house.configure("address = \"127.0.0.1:0\"", &format!("address = \"{free}\""));

@@ -52,8 +52,10 @@ fn every_event_is_looked_at_once_and_on_record() {
 
     let decisions = house.records_of("hook.decision");
     assert_eq!(decisions.len(), 6, "three of the batch, three of the odd one, none twice");
-    let unreadable: Vec<_> =
-        decisions.iter().filter(|record| record["decision"]["cause"] == "schema-mismatch").collect();
+    let unreadable: Vec<_> = decisions
+        .iter()
+        .filter(|record| record["decision"]["cause"] == "schema-mismatch")
+        .collect();
     assert_eq!(unreadable.len(), 2);
     for (record, place) in unreadable.iter().zip([0, 2]) {
         assert_eq!((&record["part"], &record["status"]), (&json!(place), &json!(204)));

@@ -30,7 +30,7 @@ enum Sent {
 
 fn closed_house() -> House {
     let house = House::build(&[Binding::new("token", "sod", duties())]);
-    house.configure("[trust]", "head_ms = 700\nbody_ms = 700\n\n[trust]");
+    house.configure("[trust]", "header_timeout_ms = 700\nbody_timeout_ms = 700\n\n[trust]");
     house
 }
 

@@ -38,7 +38,7 @@ fn a_flow_is_answered_as_its_operator_wrote_it() {
         "until": {"do": "set", "target": "response", "path": "/until", "value": "2026-09-30"},
         "forge": {"do": "set", "target": "response", "path": "/allowed", "value": false},
     }});
-    let binding = Binding::new("asked", "mischief", deeds).say(&[]);
+    let binding = Binding::new("asked", "mischief", deeds).fallback(&[]);
     let house = House::speaking("generic", "/flow", HOOK, (&[], &["set:response:/*"]), &[binding]);
     let host = house.serve();
     let (status, allowed) = post(&host, SECRET, &body("ward"));

@@ -60,7 +60,7 @@ fn a_burst_whose_issuer_has_to_be_asked_for_its_keys_is_decided_whole() {
 #[test]
 fn a_stop_tells_connections_to_end_and_answers_the_calls_in_progress() {
     let house = House::build(&[Binding::new("token", "sod", duties())]);
-    house.configure("shutdown_delay_ms = 0", "shutdown_delay_ms = 3000\nbody_ms = 1500");
+    house.configure("shutdown_delay_ms = 0", "shutdown_delay_ms = 3000\nbody_timeout_ms = 1500");
     let host = house.serve();
     let mut http2 = Http2::connect(host.address(), &[]);
     // One call is answered; a second one is in progress when the signal comes.

@@ -13,7 +13,7 @@ fn a_sealed_part_that_was_altered_ends_show_with_an_error() {
     host.stop();
     let place = index.to_string();
     let show = |key: &str| {
-        let command = ["audit", "show", "--log", "audit/log", "--key", "log.vkey"];
+        let command = ["audit", "show", "--log", "audit/log", "--vkey", "log.vkey"];
         let more = ["--index", place.as_str(), "--sealing-key", key];
         house.run(&[&command[..], &more].concat())
     };
@@ -39,7 +39,7 @@ fn a_sealed_part_that_was_altered_ends_show_with_an_error() {
 fn folders_of_documents_about_the_time_and_of_trust_roots_are_made() {
     let house = House::build(&[]);
     let confirm = |log: &str, output: &str| {
-        let document = ["trust", "confirm-clock", "--log-key", log, "--root", "trust-root.json"];
+        let document = ["trust", "confirm-clock", "--vkey", log, "--root", "trust-root.json"];
         let why = ["--person", "noor.haddad", "--reason", "off", "--ticket", "CHG-1"];
         let key = ["--key", "keys/release.key", "--output", output];
         house.run(&[&document[..], &why, &key].concat())
@@ -63,7 +63,7 @@ fn folders_of_documents_about_the_time_and_of_trust_roots_are_made() {
 #[test]
 fn a_log_folder_that_is_not_there_is_no_damage() {
     let house = House::build(&[]);
-    let ran = house.run(&["audit", "verify", "--log", "audit/logs", "--key", "log.vkey"]);
+    let ran = house.run(&["audit", "verify", "--log", "audit/logs", "--vkey", "log.vkey"]);
     assert!(ran.code == 64 && ran.err.contains("there is no folder `audit/logs`"), "{ran:?}");
     assert!(!ran.err.contains("damaged"), "{ran:?}");
 }

@@ -34,15 +34,18 @@ fn all_problems_of_a_configuration_are_reported_at_once() {
     assert!(!house.path("audit").exists(), "nothing was begun");
 
     let house = House::build(&[]);
-    house.configure("[listen]\n", "[listen]\ncalls = 0\nbody_ms = 5\nhead_ms = 700000\n");
+    house.configure(
+        "[listen]\n",
+        "[listen]\nmax_in_flight = 0\nbody_timeout_ms = 5\nheader_timeout_ms = 700000\n",
+    );
     house.configure("[[hook]]\nname = \"token\"", "[[hook]]\nbody_bytes = 0\nname = \"token\"");
     let ran = house.run(&CHECK);
     assert_eq!(ran.code, 64, "{}", ran.err);
     for problem in [
         "4 problems",
-        "listen.calls is 0, not 1 to 100000: write `calls = 1`",
-        "listen.body_ms is 5, not 10 to 60000: write `body_ms = 10`",
-        "listen.head_ms is 700000, not 100 to 600000: write `head_ms = 600000`",
+        "listen.max_in_flight is 0, not 1 to 100000: write `max_in_flight = 1`",
+        "listen.body_timeout_ms is 5, not 10 to 60000: write `body_timeout_ms = 10`",
+        "listen.header_timeout_ms is 700000, not 100 to 600000: write `header_timeout_ms = 600000`",
         "hook `token`: body_bytes is 0, not 1 to 262144: write `body_bytes = 1`",
     ] {
         assert!(ran.err.contains(problem), "{problem}: {}", ran.err);
@@ -104,7 +107,8 @@ fn a_plugin_that_can_never_decide_on_a_hook_is_a_warning() {
         "/ping",
         "",
         (&[], &[]),
-        &[Binding::new("asked", "mischief", json!({"do": "abstain"})).say(&[("review", "deny")])],
+        &[Binding::new("asked", "mischief", json!({"do": "abstain"}))
+            .fallback(&[("review", "deny")])],
     );
     let told = nothing_held.must(&CHECK);
     assert!(told.contains("which ping.sideband never sends, so it can never decide"), "{told}");

@@ -16,7 +16,7 @@ fn house() -> House {
         "/ping",
         more,
         (&[], &[]),
-        &[Binding::new("asked", "mischief", deeds).say(&[])],
+        &[Binding::new("asked", "mischief", deeds).fallback(&[])],
     )
 }
 

@@ -441,7 +441,7 @@ fn what_a_host_would_refuse_is_not_signed() {
         house.write("dist/sod.json", duties().to_string());
         let source = "version = 9\nvalidity = { days = 1 }\nplugins = [\"../release/plugins/sod.manifest.json\"]\n\
              [[binding]]\nhook = \"token\"\nplugin = \"org.portcullis.sod\"\nsettings = \"sod.json\"\nmode = \"enforce\"\n\
-             say = { review = \"deny\", step-up = \"deny\" }\n";
+             fallback = { review = \"deny\", step-up = \"deny\" }\n";
         house.write("dist/release.toml", change(source.to_owned()));
         let command = [
             "release",

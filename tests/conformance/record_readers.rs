@@ -20,7 +20,7 @@ fn an_altered_record_is_never_shown_as_genuine() {
     altered[at..at + verdict.len()].copy_from_slice(br#""verdict":"abstaim""#);
     fs::write(&entries, altered).unwrap();
 
-    let show = ["audit", "show", "--log", "audit/log", "--key", "log.vkey"];
+    let show = ["audit", "show", "--log", "audit/log", "--vkey", "log.vkey"];
     let number = index.to_string();
     let one = [&show[..], &["--index", &number]].concat();
     let as_json = [&one[..], &["--format", "json"]].concat();
@@ -63,7 +63,7 @@ fn a_record_that_is_missing_or_not_yet_under_a_checkpoint_has_an_exit_code_of_it
     fs::write(house.path("audit/log/checkpoint"), early).unwrap();
     let ask = |command: &str, index: u64| {
         let index = index.to_string();
-        let mut arguments = vec!["audit", command, "--log", "audit/log", "--key", "log.vkey"];
+        let mut arguments = vec!["audit", command, "--log", "audit/log", "--vkey", "log.vkey"];
         arguments.extend(["--index", &index]);
         if command == "prove" {
             arguments.extend(["--output", "none.tlog-proof"]);

@@ -507,10 +507,10 @@ fn what_cannot_be_is_said_before_anything_is_called() {
         (by_digest.as_str(), "name a tag"),
         ("registry.example/hooks:live\"\nplain_http = true", "would leave this machine"),
         (
-            "registry.example/hooks:live\"\nplain_http = true\nplain_http_beyond_loopback = true\nusername = \"ci\"\npassword_file = \"x\"",
+            "registry.example/hooks:live\"\nplain_http = true\nallow_remote_plaintext = true\nusername = \"ci\"\npassword_file = \"x\"",
             "must not leave",
         ),
-        ("registry.example/hooks:live\"\nplain_http_beyond_loopback = true", "without plain_http"),
+        ("registry.example/hooks:live\"\nallow_remote_plaintext = true", "without plain_http"),
         ("registry.example/hooks:live\"\nusername = \"ci\"", "go together"),
         ("registry.example/hooks:live\"\ntoken_realm = \"http://auth.example/\"", "not https"),
         ("registry.example/hooks:live\"\npoll_ms = 1", "not 500 to"),

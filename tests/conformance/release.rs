@@ -61,7 +61,7 @@ fn a_refused_release_changes_nothing_and_says_why() {
     // What the publisher and the operator sign in good faith can still be of no use here.
     house.release(&[Binding::new("token", "sod", duties())]);
     let mut unsayable = house.opened("release/release.json");
-    unsayable["bindings"][0]["say"] = json!({});
+    unsayable["bindings"][0]["fallback"] = json!({});
     let unsayable = house.forge("release", RELEASE_SET, &unsayable.to_string());
     house.write("release/release.json", unsayable);
     trial.refused("binding-invalid");

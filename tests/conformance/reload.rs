@@ -57,7 +57,7 @@ fn hooks_come_go_and_change_while_calls_are_answered() {
         host.look(&["release active generation=2"]);
         assert!(portal(&host).summary().contains("PRESCRIBE-DISPENSE"));
         // Limits and budgets.
-        house.configure("[listen]\n", "[listen]\ncalls = 100\nbody_ms = 900\n");
+        house.configure("[listen]\n", "[listen]\ncalls = 100\nbody_timeout_ms = 900\n");
         house.configure("path = \"/okta/portal\"", "path = \"/okta/other\"\nbudget_ms = 1500");
         host.look(&["configuration active"]);
         assert!(unrouted(&portal(&host)), "it has moved");

@@ -163,8 +163,8 @@ fn a_host_from_an_old_backup_neither_takes_the_old_set_nor_forks_its_log() {
         let mut house = House::build(&[Binding::new("token", "sod", duties())]);
         house.configure("watch_ms = 500", "watch_ms = 0");
         if witnessed {
-            fs::create_dir(house.path("witness")).unwrap();
-            house.configure("[audit]", "[audit]\nwitness = \"witness\"");
+            fs::create_dir(house.path("state-copy")).unwrap();
+            house.configure("[audit]", "[audit]\nstate_copy = \"witness\"");
         }
         house.serve().stop();
         house.back_up(&everything, "backup");
@@ -174,7 +174,7 @@ fn a_host_from_an_old_backup_neither_takes_the_old_set_nor_forks_its_log() {
         host.stop();
         let kept = house.read("audit/log/checkpoint");
         house.write("kept-elsewhere", &kept);
-        // Without a witness it is the host's own folder that was not in the backup.
+        // Without a state copy it is the host's own folder that was not in the backup.
         house.restore(
             if witnessed { &everything } else { &["audit", "release/release.json"] },
             "backup",
@@ -200,7 +200,7 @@ fn a_host_from_an_old_backup_neither_takes_the_old_set_nor_forks_its_log() {
             "test.example/hooks/2026-b",
             "--output",
             "keys/log-b.key",
-            "--public",
+            "--vkey",
             "log-b.vkey",
         ];
         house.must(&held_ready);
@@ -236,7 +236,7 @@ fn a_host_from_an_old_backup_neither_takes_the_old_set_nor_forks_its_log() {
         assert!(!answer.stops_a_token());
         host.stop();
         let show =
-            ["audit", "show", "--log", "audit-b/log", "--key", "log-b.vkey", "--format", "json"];
+            ["audit", "show", "--log", "audit-b/log", "--vkey", "log-b.vkey", "--format", "json"];
         let shown = house.must(&show);
         let records: Vec<Value> =
             shown.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -258,7 +258,7 @@ fn a_host_from_an_old_backup_neither_takes_the_old_set_nor_forks_its_log() {
         }
         assert_eq!(
             house
-                .must(&["audit", "verify", "--log", "audit-b/log", "--key", "log-b.vkey"])
+                .must(&["audit", "verify", "--log", "audit-b/log", "--vkey", "log-b.vkey"])
                 .lines()
                 .count(),
             1
@@ -285,15 +285,21 @@ fn a_log_that_was_rewritten_is_not_signed() {
 #[test]
 fn a_witness_that_must_be_there_and_is_not_stops_the_start() {
     let house = House::build(&[Binding::new("token", "sod", duties())]);
-    house.configure("[audit]", "[audit]\nwitness = \"witness\"");
+    house.configure("[audit]", "[audit]\nstate_copy = \"witness\"");
     let host = house.serve();
-    assert!(host.log().contains("the witness cannot be"));
+    assert!(host.log().contains("the state copy cannot be"));
     host.stop();
     assert_eq!(house.records_of("trust.state-copy-unreadable").len(), 1);
-    house.configure("witness = \"witness\"", "witness = \"witness\"\nwitness_required = true");
+    house.configure(
+        "state_copy = \"witness\"",
+        "state_copy = \"witness\"\nstate_copy_required = true",
+    );
     let ran = house.run(&["serve", "--strict", "--config", "portcullis.toml"]);
-    assert!(ran.code == 64 && ran.err.contains("witness") && ran.err.contains("hint: "), "{ran:?}");
-    fs::create_dir(house.path("witness")).unwrap();
+    assert!(
+        ran.code == 64 && ran.err.contains("state-copy") && ran.err.contains("hint: "),
+        "{ran:?}"
+    );
+    fs::create_dir(house.path("state-copy")).unwrap();
     house.serve().stop();
     assert!(house.read("witness/checkpoint").starts_with("test.example/hooks/2026\n"));
 }

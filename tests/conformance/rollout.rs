@@ -67,7 +67,7 @@ fn a_shadow_is_compared_and_binds_nobody() {
     let shown = candidate_of(&host);
     assert_eq!(
         shown["last"],
-        json!({"compared": 4, "differ": 2, "fail": 1, "slow": shown["last"]["slow"]})
+        json!({"compared": 4, "differences": 2, "failures": 1, "slower": shown["last"]["slower"]})
     );
     assert_eq!((&shown["stopped"], &shown["cohort"]), (&json!(false), &Value::Null));
     assert_eq!(shown["outcomes"], json!({"same": 1, "differs": 2, "candidate-failed": 1}));
@@ -83,7 +83,7 @@ fn a_shadow_is_compared_and_binds_nobody() {
 
 #[test]
 fn a_canary_answers_for_its_cohort_alone_and_the_record_says_why() {
-    let terms = "canary = { percent = 100, applications = [\"0oapilot\"], departments = [\"radiology\"] }\nstop = { differ = 200 }";
+    let terms = "canary = { percent = 100, applications = [\"0oapilot\"], departments = [\"radiology\"] }\nabort = { max_differences = 200 }";
     let house = House::build(&[live().candidate(Candidate::settings(deny(), terms))]);
     let host = house.serve();
     let of = |application: &str, department: &str| {
@@ -118,8 +118,7 @@ fn a_canary_answers_for_its_cohort_alone_and_the_record_says_why() {
 
 #[test]
 fn a_percentage_is_of_people_and_always_of_the_same_ones() {
-    let terms =
-        "canary = { percent = 50 }\nstop = { of = 1000, differ = 1000, fail = 1000, slow = 1000 }";
+    let terms = "canary = { percent = 50 }\nabort = { window = 1000, max_differences = 1000, max_failures = 1000, max_slower = 1000 }";
     let house = House::build(&[live().candidate(Candidate::settings(deny(), terms))]);
     let ask = |host: &Host| -> Vec<bool> {
         let person = |number: u32| {
@@ -150,7 +149,7 @@ fn what_diverges_too_often_stops_by_itself_and_stays_so_until_another_set_is_sig
     let canary = |settings| {
         live().candidate(Candidate::settings(
             settings,
-            "canary = { percent = 100 }\nstop = { of = 10, differ = 2, slow = 10 }",
+            "canary = { percent = 100 }\nabort = { window = 10, max_differences = 2, max_slower = 10 }",
         ))
     };
     let mut house = House::build(&[canary(deny())]);
@@ -165,8 +164,8 @@ fn what_diverges_too_often_stops_by_itself_and_stays_so_until_another_set_is_sig
     assert!(denied >= 3, "within its budget it answers: {denied}");
     let stopped = house.until_record("release.candidate-stopped", |_| true);
     assert_eq!(
-        (&stopped["reason"], &stopped["differ"], &stopped["compared"]),
-        (&json!("differ"), &json!(3), &json!(3))
+        (&stopped["reason"], &stopped["differences"], &stopped["compared"]),
+        (&json!("differences"), &json!(3), &json!(3))
     );
     assert_eq!(
         (&stopped["candidate"]["mode"], &stopped["generation"]),
@@ -215,7 +214,7 @@ fn where_a_canary_comes_to_nothing_the_live_plugin_decides() {
     });
     let candidate = Candidate::settings(
         by(&deeds),
-        "canary = { percent = 100 }\nstop = { fail = 50, differ = 200, slow = 200 }",
+        "canary = { percent = 100 }\nabort = { max_failures = 50, max_differences = 200, max_slower = 200 }",
     );
     let deny_traps = by(&json!({"trap": deny(), "hang": deny(), "lie": deny()}));
     let twin = Binding::new("token", "mischief-twin", by(&json!({"clash": set("north")})));
@@ -296,8 +295,9 @@ fn another_version_is_tried_without_raising_a_floor_and_revoking_it_stops_nobody
 #[test]
 fn the_order_of_bindings_changes_nothing_with_canaries_either() {
     let cap = |seconds: u32| json!({"do": "cap", "target": "access-token", "seconds": seconds});
-    let everybody = "canary = { percent = 100 }\nstop = { differ = 200, slow = 200 }";
-    let some = "canary = { applications = [\"0oapilot\"] }\nstop = { differ = 200, slow = 200 }";
+    let everybody =
+        "canary = { percent = 100 }\nabort = { max_differences = 200, max_slower = 200 }";
+    let some = "canary = { applications = [\"0oapilot\"] }\nabort = { max_differences = 200, max_slower = 200 }";
     let one = json!({"deny": deny(), "cap": cap(900), "set": set("north")});
     let other =
         json!({"deny": {"do": "deny", "why": "second"}, "cap": cap(700), "set": set("south")});
@@ -360,11 +360,11 @@ fn what_observes_can_have_a_shadow_and_what_is_wrong_with_a_candidate_is_named()
         ("shadow = true", "canary = { percent = 0 }", "`canary.percent` is 0, not 1 to 100"),
         ("shadow = true", "canary = { percent = 1, wards = [] }", "wards"),
         ("shadow = true", "canary = { departments = [\"\"] }", "`canary.departments`"),
-        ("shadow = true", "shadow = true\nstop = { of = 0 }", "`stop.of` is 0"),
+        ("shadow = true", "shadow = true\nabort = { window = 0 }", "`stop.of` is 0"),
         (
             "shadow = true",
-            "shadow = true\nstop = { of = 5, differ = 6 }",
-            "`stop.differ` is 6, more than `stop.of`",
+            "shadow = true\nabort = { window = 5, max_differences = 6 }",
+            "`abort.max_differences` is 6, more than `abort.window`",
         ),
         (
             "shadow = true",

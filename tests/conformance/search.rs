@@ -11,7 +11,7 @@ const EVALUATION: &str = "/pdp/access/v1/evaluation";
 /// A house whose hook `asked` speaks AuthZEN, with these bindings of `access-rules`.
 fn house(bindings: &[(Value, &str)]) -> House {
     let binding = |(settings, mode): &(Value, &str)| {
-        Binding::new("asked", "access-rules", settings.clone()).mode(mode).say(&[])
+        Binding::new("asked", "access-rules", settings.clone()).mode(mode).fallback(&[])
     };
     let bindings: Vec<_> = bindings.iter().map(binding).collect();
     let public = "public_url = \"https://pdp.hospital.example/pdp\"";
@@ -147,8 +147,8 @@ fn a_search_that_runs_out_of_time_tells_what_it_has_and_where_to_go_on() {
     let mut house = house(&[]);
     house.sign_plugin("mischief", |source| with_list(&source, "hooks", "\"authzen\""));
     let runaway = Binding::new("asked", "mischief", json!({"do": "loop-forever"}))
-        .say(&[("drop-grant", "deny")]);
-    house.release(&[Binding::new("asked", "access-rules", settings).say(&[]), runaway]);
+        .fallback(&[("drop-grant", "deny")]);
+    house.release(&[Binding::new("asked", "access-rules", settings).fallback(&[]), runaway]);
     let host = house.serve();
     let mut body = json!({"subject": user("alice"), "action": {"name": "read"}, "resource": {"type": "record"}});
     let mut token = String::new();
@@ -225,7 +225,7 @@ fn who_searches_says_so_in_its_manifest() {
     let text =
         house.opened_text(manifest).replace(r#""capabilities":["search"]"#, r#""capabilities":[]"#);
     house.write(manifest, house.forge("publisher", portcullis_tests::MANIFEST, &text));
-    house.release(&[Binding::new("asked", "access-rules", charts()).say(&[])]);
+    house.release(&[Binding::new("asked", "access-rules", charts()).fallback(&[])]);
     let checked = house.run(&["check", "--config", "portcullis.toml"]);
     assert!(checked.code != 0 && (checked.out + &checked.err).contains("exports `search`"));
 }
@@ -274,7 +274,7 @@ fn a_page_token_is_good_for_its_own_list_and_outlives_a_restart() {
 fn lists_without_context_and_page_have_their_results_alone() {
     let body = json!({"subject": user("alice"), "action": {"name": "write"}, "resource": {"type": "record"}});
     let off = "answer_context = false\nanswer_page = false\npublic_url = \"https://pdp.hospital.example/pdp\"";
-    let rules = Binding::new("asked", "access-rules", charts()).say(&[]);
+    let rules = Binding::new("asked", "access-rules", charts()).fallback(&[]);
     let without = House::speaking("authzen", "/pdp", off, (&[], &[]), &[rules]);
     let host = without.serve();
     let list = search(&host, "resource", &body);

@@ -11,7 +11,7 @@ fn house(reads: &[&str], deed: Value) -> House {
         "set:request:/url",
         "set:response:/*",
     ];
-    let binding = Binding::new("asked", "mischief", deed).say(&[("review", "deny")]);
+    let binding = Binding::new("asked", "mischief", deed).fallback(&[("review", "deny")]);
     House::speaking("ping.sideband", "/gw", "", (reads, &changes), &[binding])
 }
 
@@ -203,8 +203,8 @@ fn a_closed_gateway_stops_whatever_the_plugin_does() {
 #[test]
 fn the_paths_are_those_that_a_gateway_makes_of_its_service_url() {
     let house_at = |path: &str| {
-        let binding =
-            Binding::new("asked", "mischief", json!({"do": "allow"})).say(&[("review", "deny")]);
+        let binding = Binding::new("asked", "mischief", json!({"do": "allow"}))
+            .fallback(&[("review", "deny")]);
         House::speaking("ping.sideband", path, "", (&PLAIN, &[]), &[binding])
     };
     let send = |host: &Host, path: &str| {

@@ -191,7 +191,7 @@ fn logs_are_json_where_asked_and_never_hold_a_secret_or_a_person() {
 fn traced(collector: &Collector, ratio: &str) -> House {
     let house = House::build(&[Binding::new("token", "sod", duties())]);
     let telemetry = format!(
-        "[telemetry]\notlp = \"http://{}\"\nratio = {ratio}\n\n[admin]",
+        "[telemetry]\notlp = \"http://{}\"\nsample_ratio = {ratio}\n\n[admin]",
         collector.address()
     );
     house.configure("[admin]", &telemetry);

@@ -14,7 +14,7 @@ url = "{url}"
 headers = { authorization = { secret_file = "secrets/gateway" }, idempotency-key = "{key}" }
 json = '''{"to": "{to}", "text": "{text}", "code": "{code}", "by": "{channel}", "locale": "{locale}"}'''
 timeout_ms = 700
-accepted = { pointer = "/state", equals = "taken" }
+expect = { pointer = "/state", equals = "taken" }
 "#;
 /// What the gateway demands.
 const TOKEN: &str = "Bearer gateway-token-of-many-characters";

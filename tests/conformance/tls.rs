@@ -213,7 +213,7 @@ fn http_2_without_tls_on_this_machine() {
 #[test]
 fn strangers_who_say_nothing_or_say_it_slowly_keep_nobody_out() {
     let house = House::build(&[Binding::new("token", "sod", duties())]);
-    house.configure("[trust]", "connections = 8\n\n[trust]");
+    house.configure("[trust]", "max_connections = 8\n\n[trust]");
     let host = house.serve();
     let mut platform = host.client();
     assert_eq!(platform.send(&sign_in(SECRET)).unwrap().without_reference(), "{}");

@@ -141,7 +141,7 @@ fn what_is_revoked_stops_at_once_and_for_good_and_the_rest_goes_on() {
     assert!(host.sign_in(&harmless()).stops_a_token());
     assert_eq!(host.import(&Import::with_groups(&["ward-reader"])).without_reference(), "{}");
     // Nor with another configuration, for whose hooks the generation is made anew.
-    house.configure("[listen]\n", "[listen]\nbody_ms = 900\n");
+    house.configure("[listen]\n", "[listen]\nbody_timeout_ms = 900\n");
     host.look(&["configuration active"]);
     assert!(host.sign_in(&harmless()).stops_a_token());
     assert_eq!(host.import(&Import::with_groups(&["ward-reader"])).without_reference(), "{}");
@@ -240,7 +240,7 @@ fn two_people_stand_behind_a_plugin_where_the_root_asks_for_it() {
         "signature",
         "add",
         manifest,
-        "--public",
+        "--vkey",
         "keys/reviewer.vkey",
         "--signature",
         "signature",
@@ -294,7 +294,7 @@ fn openssl_signs_what_is_exported() {
         "signature",
         "add",
         manifest,
-        "--public",
+        "--vkey",
         "token.vkey",
         "--signature",
         "signature",

@@ -269,7 +269,7 @@ fn the_release_role_confirms_a_clock_once_and_for_one_host() {
         let arguments = [
             "trust",
             "confirm-clock",
-            "--log-key",
+            "--vkey",
             log,
             "--root",
             "trust-root.json",
@@ -338,7 +338,7 @@ fn a_time_reset_heals_a_log_that_got_times_of_the_future() {
             "trust",
             "time-reset",
             "prepare",
-            "--log-key",
+            "--vkey",
             "log.vkey",
             "--serial",
             serial,
@@ -401,7 +401,8 @@ fn a_time_reset_heals_a_log_that_got_times_of_the_future() {
     assert_eq!(house.verify().code, 0, "{:?}", house.verify());
     // Records are found by time on both sides of it.
     let show = |more: &[&str]| {
-        let show = ["audit", "show", "--format", "json", "--log", "audit/log", "--key", "log.vkey"];
+        let show =
+            ["audit", "show", "--format", "json", "--log", "audit/log", "--vkey", "log.vkey"];
         house.must(&[&show[..], more].concat()).lines().count()
     };
     let all = show(&[]);
@@ -445,7 +446,7 @@ fn a_clock_that_is_set_back_gives_no_break_glass_time_back() {
             "prepare",
             "--hook",
             "token",
-            "--lift",
+            "--waive",
             "SOD_EXISTING",
             "--minutes",
             minutes,

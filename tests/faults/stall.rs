@@ -107,7 +107,7 @@ fn after_a_sync_that_failed_nothing_is_decided_although_later_ones_would_work() 
 
 #[test]
 fn on_a_full_disk_no_question_of_a_batch_is_permitted_and_each_is_accounted_for() {
-    let allow = Binding::new("asked", "mischief", json!({"do": "allow"})).say(&[]);
+    let allow = Binding::new("asked", "mischief", json!({"do": "allow"})).fallback(&[]);
     let house = House::speaking("authzen", "/", "", (&[], &[]), &[allow]);
     house.configure("[audit]\n", "[audit]\nsegment_bytes = 2097152\n");
     let mut command = Command::new("sh");
@@ -150,7 +150,7 @@ fn on_a_full_disk_no_question_of_a_batch_is_permitted_and_each_is_accounted_for(
 
 #[test]
 fn on_a_disk_that_hangs_a_large_batch_is_no_later_than_a_single_question() {
-    let allow = Binding::new("asked", "mischief", json!({"do": "allow"})).say(&[]);
+    let allow = Binding::new("asked", "mischief", json!({"do": "allow"})).fallback(&[]);
     let house = House::speaking("authzen", "/", "", (&[], &[]), &[allow]);
     // Every sync of the log and of the emergency ring, from the tenth of each on.
     let Some(command) = trace::strace(&quietly("inject=fdatasync:delay_enter=3500000:when=10+"))

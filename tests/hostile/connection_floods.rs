@@ -170,7 +170,7 @@ fn ten_thousand_connections_a_second_silence_no_host() {
 #[test]
 fn a_connection_without_a_byte_is_closed_in_time() {
     let house = House::build(&[Binding::new("token", "sod", duties())]);
-    house.configure("[trust]", "first_bytes_ms = 200\n\n[trust]");
+    house.configure("[trust]", "first_bytes_timeout_ms = 200\n\n[trust]");
     let host = house.serve();
     let begin = Instant::now();
     let mut silent = host.client().connect().unwrap();
@@ -193,7 +193,10 @@ fn a_host_without_descriptors_enough_says_so_and_takes_fewer_connections() {
     let checked = run(256, &["check"]);
     let said = String::from_utf8_lossy(&checked.stdout).into_owned();
     assert_eq!(checked.status.code(), Some(0), "{checked:?}");
-    assert!(said.contains("listen.connections is 1024") && said.contains("LimitNOFILE="), "{said}");
+    assert!(
+        said.contains("listen.max_connections is 1024") && said.contains("LimitNOFILE="),
+        "{said}"
+    );
     for command in ["check", "serve"] {
         let refused = run(100, &[command]);
         let said = String::from_utf8_lossy(&refused.stderr).into_owned();
@@ -209,7 +212,7 @@ fn a_host_without_descriptors_enough_says_so_and_takes_fewer_connections() {
 #[test]
 fn a_caller_with_more_connections_than_it_may_have_is_answered_and_closed() {
     let house = House::build(&[Binding::new("token", "sod", duties())]);
-    house.configure("[trust]", "connections_per_caller = 2\n\n[trust]");
+    house.configure("[trust]", "max_connections_per_caller = 2\n\n[trust]");
     let host = house.serve();
     let mut kept: Vec<_> = (0..2).map(|_| host.client()).collect();
     for client in &mut kept {

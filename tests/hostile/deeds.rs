@@ -163,9 +163,19 @@ const BAD: [(&str, &str, &str, &str); 15] = [
     ("flood-notes", r#"{"do":"flood-notes"}"#, "plugin-output", "plugin-fault"),
     ("huge-output", r#"{"do":"huge-output"}"#, "plugin-output", "plugin-fault"),
     ("error", r#"{"do":"error"}"#, "plugin-error", "plugin-fault"),
-    ("undeclared-effect", r#"{"do":"undeclared-effect"}"#, "undeclared-output", "undeclared-output"),
+    (
+        "undeclared-effect",
+        r#"{"do":"undeclared-effect"}"#,
+        "undeclared-output",
+        "undeclared-output",
+    ),
     ("undeclared-code", r#"{"do":"undeclared-code"}"#, "undeclared-output", "undeclared-output"),
-    ("undeclared-change", r#"{"do":"undeclared-change"}"#, "undeclared-output", "undeclared-output"),
+    (
+        "undeclared-change",
+        r#"{"do":"undeclared-change"}"#,
+        "undeclared-output",
+        "undeclared-output",
+    ),
     ("malformed-value", r#"{"do":"malformed-value"}"#, "undeclared-output", "undeclared-output"),
     (
         "malformed-argument",
@@ -174,7 +184,12 @@ const BAD: [(&str, &str, &str, &str); 15] = [
         "undeclared-output",
     ),
     ("impossible-risk", r#"{"do":"impossible-risk"}"#, "undeclared-output", "undeclared-output"),
-    ("add-grant", r#"{"do":"add-grant","id":"prescribe"}"#, "undeclared-output", "undeclared-output"),
+    (
+        "add-grant",
+        r#"{"do":"add-grant","id":"prescribe"}"#,
+        "undeclared-output",
+        "undeclared-output",
+    ),
     (
         "wrong-hook",
         r#"{"do":"set","target":"user","path":"/title","value":"chief"}"#,

@@ -133,8 +133,8 @@ fn hold_memory(connections: usize) {
     let house = house();
     // All are of one address, the platform too, and none is to be closed for that.
     let all = connections + 64;
-    let limits = format!("connections = {all}\nconnections_per_source = {all}");
-    house.configure("[trust]", &format!("body_ms = 20000\n{limits}\n\n[trust]"));
+    let limits = format!("max_connections = {all}\nmax_connections_per_source = {all}");
+    house.configure("[trust]", &format!("body_timeout_ms = 20000\n{limits}\n\n[trust]"));
     let host = house.serve();
     for _ in 0..20 {
         host.sign_in(&SignIn::with_groups(&["ward-reader"]).event(&portcullis_tests::event()));

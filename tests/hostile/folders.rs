@@ -285,7 +285,7 @@ fn somebody_elses_log(planter: &mut Planter, house: &House) {
         replace(victim, plant);
         let mut verify = Command::new("timeout");
         verify.arg("60").arg(binary()).args(["audit", "verify", "--log", "copied/audit/log"]);
-        let ran = verify.args(["--key", "log.vkey"]).current_dir(house.path("")).output().unwrap();
+        let ran = verify.args(["--vkey", "log.vkey"]).current_dir(house.path("")).output().unwrap();
         let said = String::from_utf8_lossy(&ran.stdout);
         // A superseded tile may be missing; whatever else is not what was signed is named.
         assert!(

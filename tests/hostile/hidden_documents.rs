@@ -41,7 +41,7 @@ fn junk_hides_no_clock_confirmation() {
         house.must(&[
             "trust",
             "confirm-clock",
-            "--log-key",
+            "--vkey",
             "log.vkey",
             "--root",
             "trust-root.json",

@@ -52,7 +52,7 @@ fn a_listed_proxy_is_believed_and_must_send_a_header() {
 #[test]
 fn clients_behind_a_proxy_are_counted_and_not_the_proxy() {
     let (_house, host) = serve(
-        "proxies = [\"127.0.0.1\"]\nproxy_protocol = true\nconnections = 64\nconnections_per_source = 2",
+        "proxies = [\"127.0.0.1\"]\nproxy_protocol = true\nmax_connections = 64\nmax_connections_per_source = 2",
     );
     let silent = |client: [u8; 4]| {
         let mut socket = host.client().connect().unwrap();
@@ -92,8 +92,8 @@ fn settings_that_cannot_be_are_refused() {
         ("proxy_protocol = true", "needs listen.proxies"),
         ("proxies = [\"10.0.0.1/8\", \"x\"]", "beyond its prefix length; `x` is no network"),
         ("platform_networks = [\"10.0.0.0/40\"]", "no prefix length"),
-        ("connections_per_source = 0", "listen.connections_per_source is 0"),
-        ("first_bytes_ms = 1", "listen.first_bytes_ms is 1"),
+        ("max_connections_per_source = 0", "listen.max_connections_per_source is 0"),
+        ("first_bytes_timeout_ms = 1", "listen.first_bytes_timeout_ms is 1"),
     ] {
         house.configure("#listen", listen);
         let ran = house.run(&["check", "--config", "portcullis.toml"]);

@@ -13,7 +13,10 @@ fn who_fails_too_often_is_left_alone_and_comes_back_by_one_real_call() {
     let deeds =
         json!({"trap": {"do": "trap"}, "lie": {"do": "undeclared-code"}, "no": {"do": "deny"}});
     let mut house = impatient(&[told("token", &deeds)]);
-    house.configure("errors = 100000", "errors = 4\nbackoff_ms = 5000\nbackoff_most_ms = 60000");
+    house.configure(
+        "failure_threshold = 100000",
+        "failure_threshold = 4\nbackoff_ms = 5000\nbackoff_max_ms = 60000",
+    );
     let host = house.serve();
 
     // Denials are no failures, and neither is what others do wrong.
@@ -93,7 +96,10 @@ fn an_open_hook_is_not_opened_wider_and_who_only_looks_on_is_not_asked() {
     let deeds = json!({"trap": {"do": "trap"}, "no": {"do": "deny"}});
     let monitor = Binding::new("import", "mischief-twin", json!({"do": "trap"})).mode("monitor");
     let house = impatient(&[told("token", &deeds), monitor]);
-    house.configure("errors = 100000", "errors = 2\nbackoff_ms = 600000\nbackoff_most_ms = 600000");
+    house.configure(
+        "failure_threshold = 100000",
+        "failure_threshold = 2\nbackoff_ms = 600000\nbackoff_max_ms = 600000",
+    );
     house.configure("path = \"/okta/token\"\n", "path = \"/okta/token\"\non_failure = \"open\"\n");
     let host = house.serve();
     for _ in 0..4 {
@@ -172,12 +178,12 @@ fn a_plugin_that_hangs_on_one_hook_never_delays_another() {
 
 #[test]
 fn bounds_that_are_signed_only_tighten() {
-    let house = House::build(&[
-        Binding::new("token", "mischief", json!({"do": "trap"})).bounds("errors = 2")
-    ]);
+    let house =
+        House::build(&[Binding::new("token", "mischief", json!({"do": "trap"}))
+            .bounds("failure_threshold = 2")]);
     house.configure(
-        "errors = 100000",
-        "errors = 100000\nbackoff_ms = 600000\nbackoff_most_ms = 600000",
+        "failure_threshold = 100000",
+        "failure_threshold = 100000\nbackoff_ms = 600000\nbackoff_max_ms = 600000",
     );
     let host = house.serve();
     for _ in 0..3 {
@@ -185,9 +191,11 @@ fn bounds_that_are_signed_only_tighten() {
     }
     assert_eq!(house.until_record("plugin.quarantined", |_| true)["failures"], json!(2));
     drop(host.stop());
-    for wrong in ["errors = 0", "errors_percent = 101", "concurrency = 0", "speed = 1"] {
+    for wrong in
+        ["failure_threshold = 0", "failure_rate_percent = 101", "concurrency = 0", "speed = 1"]
+    {
         let source = house.read("release.toml");
-        house.write("wrong.toml", source.replace("errors = 2", wrong));
+        house.write("wrong.toml", source.replace("failure_threshold = 2", wrong));
         let sign = [
             "release",
             "sign",
@@ -202,10 +210,10 @@ fn bounds_that_are_signed_only_tighten() {
         assert_eq!(ran.code, 1, "{wrong}: {}", ran.err);
         assert!(ran.err.contains(wrong.split(' ').next().unwrap()), "{}", ran.err);
     }
-    house.configure("errors = 100000", "errors = 0");
+    house.configure("failure_threshold = 100000", "failure_threshold = 0");
     let checked = house.run(&["check", "--config", "portcullis.toml"]);
     assert!(
-        checked.code == 64 && checked.err.contains("plugins.errors is 0, not 1 to"),
+        checked.code == 64 && checked.err.contains("plugins.failure_threshold is 0, not 1 to"),
         "{}",
         checked.err
     );

@@ -151,10 +151,10 @@ fn a_binding_that_could_say_the_unsayable_is_never_in_force() {
         "mischief-adder",
         json!({"do": "add-grant", "id": "prescribe"}),
     )
-    .say(&[("review", "deny"), ("step-up", "deny")])]);
+    .fallback(&[("review", "deny"), ("step-up", "deny")])]);
     let refused = house.until_record("release.refused", |_| true);
     assert_eq!(refused["plugin"], json!("org.portcullis.mischief-adder"));
-    host.until_log("cannot say `add-grant`");
+    host.until_log("does not support `add-grant`");
     assert!(!host.sign_in(&anybody()).stops_a_token(), "the last good release does not go on");
     drop(host.stop());
 }

@@ -10,7 +10,7 @@ use portcullis_tests::{Binding, Host, House, SignIn, duties, read};
 /// A host behind a proxy that tells whose the connections are.
 fn serve() -> (House, Host) {
     let house = House::build(&[Binding::new("token", "sod", duties())]);
-    let listen = "proxies = [\"127.0.0.1\"]\nproxy_protocol = true\nbody_ms = 20000";
+    let listen = "proxies = [\"127.0.0.1\"]\nproxy_protocol = true\nbody_timeout_ms = 20000";
     house.configure("[trust]", &format!("{listen}\n\n[trust]"));
     let host = house.serve();
     (house, host)

@@ -68,7 +68,7 @@ pub fn entra_house(interface: &str, bindings: &[(&str, Value)]) -> House {
     };
     let bindings: Vec<_> = bindings
         .iter()
-        .map(|(hook, deed)| Binding::new(hook, "mischief", deed.clone()).say(&say(hook)))
+        .map(|(hook, deed)| Binding::new(hook, "mischief", deed.clone()).fallback(&say(hook)))
         .collect();
     house.release(&bindings);
     house

@@ -23,7 +23,7 @@ pub struct Binding {
     plugin: String,
     mode: String,
     settings: Value,
-    say: Vec<(String, String)>,
+    fallback: Vec<(String, String)>,
     bounds: String,
     candidate: Option<Candidate>,
 }
@@ -54,7 +54,7 @@ impl Binding {
     /// Binds a plugin of the library (`sod`, `contractor`, `access-rules`) or of the tests (`mischief`) to a hook, enforcing. A name such as
     /// `mischief-guard` is a twin: the same component and manifest under an id of its own.
     pub fn new(hook: &str, plugin: &str, settings: Value) -> Self {
-        let say = match hook {
+        let fallback = match hook {
             "event" => vec![("deny", "record"), ("review", "record"), ("step-up", "record")],
             "import" => vec![
                 ("deny", "report"),
@@ -66,9 +66,10 @@ impl Binding {
             "telephony" => vec![("deny", "report"), ("review", "report"), ("step-up", "report")],
             _ => vec![("review", "deny"), ("step-up", "deny"), ("drop-grant", "deny")],
         };
-        let say = say.into_iter().map(|(what, to)| (what.to_owned(), to.to_owned())).collect();
+        let fallback =
+            fallback.into_iter().map(|(what, to)| (what.to_owned(), to.to_owned())).collect();
         let (hook, plugin, mode) = (hook.to_owned(), plugin.to_owned(), "enforce".to_owned());
-        Self { hook, plugin, mode, settings, say, bounds: String::new(), candidate: None }
+        Self { hook, plugin, mode, settings, fallback, bounds: String::new(), candidate: None }
     }
 
     /// With these bounds of its own (members of an inline table).
@@ -97,10 +98,11 @@ impl Binding {
         self
     }
 
-    /// With this way to say what cannot be said, and no other.
+    /// With these fallbacks, and no others.
     #[must_use]
-    pub fn say(mut self, say: &[(&str, &str)]) -> Self {
-        self.say = say.iter().map(|(what, to)| ((*what).to_owned(), (*to).to_owned())).collect();
+    pub fn fallback(mut self, fallback: &[(&str, &str)]) -> Self {
+        self.fallback =
+            fallback.iter().map(|(what, to)| ((*what).to_owned(), (*to).to_owned())).collect();
         self
     }
 }
@@ -138,7 +140,7 @@ impl House {
                 &format!("test.example/{role}"),
                 "--output",
                 &output,
-                "--public",
+                "--vkey",
                 &format!("keys/{role}.vkey"),
             ]);
         }
@@ -149,7 +151,7 @@ impl House {
             ORIGIN,
             "--output",
             "keys/log.key",
-            "--public",
+            "--vkey",
             "log.vkey",
         ]);
         for key in ["keys/sealing.key", "keys/pseudonym.key"] {
@@ -230,7 +232,7 @@ impl House {
             format!("keys/{role}.key"),
             format!("keys/{role}.vkey"),
         );
-        self.must(&["keys", "generate", "--name", &name, "--output", &key, "--public", &public]);
+        self.must(&["keys", "generate", "--name", &name, "--output", &key, "--vkey", &public]);
     }
 
     /// Signs the trust root that follows the newest one, its source (as the last one signed) changed, with these keys, and puts it where hosts
@@ -370,14 +372,17 @@ impl House {
         for (number, binding) in bindings.iter().enumerate() {
             let settings = format!("release/settings/{}-{number}.json", self.generation);
             self.write(&settings, binding.settings.to_string());
-            let say: Vec<_> =
-                binding.say.iter().map(|(what, to)| format!("\"{what}\" = \"{to}\"")).collect();
+            let fallback: Vec<_> = binding
+                .fallback
+                .iter()
+                .map(|(what, to)| format!("\"{what}\" = \"{to}\""))
+                .collect();
             source.push_str(&format!(
-                "[[binding]]\nhook = \"{}\"\nplugin = \"{}\"\nsettings = \"{settings}\"\nmode = \"{}\"\nsay = {{ {} }}\nbounds = {{ {} }}\n",
+                "[[binding]]\nhook = \"{}\"\nplugin = \"{}\"\nsettings = \"{settings}\"\nmode = \"{}\"\nfallback = {{ {} }}\nbounds = {{ {} }}\n",
                 binding.hook,
                 plugin_id(&binding.plugin),
                 binding.mode,
-                say.join(", "),
+                fallback.join(", "),
                 binding.bounds
             ));
             let Some(Candidate { version, settings, terms }) = &binding.candidate else { continue };
@@ -432,7 +437,7 @@ impl House {
 
     /// What `audit verify` says of the log.
     pub fn verify(&self) -> Ran {
-        self.run(&["audit", "verify", "--log", "audit/log", "--key", "log.vkey"])
+        self.run(&["audit", "verify", "--log", "audit/log", "--vkey", "log.vkey"])
     }
 
     /// What `audit verify` says of the log, held against a checkpoint that somebody kept.
@@ -442,7 +447,7 @@ impl House {
             "verify",
             "--log",
             "audit/log",
-            "--key",
+            "--vkey",
             "log.vkey",
             "--retained",
             retained,
@@ -510,7 +515,7 @@ pseudonym_key = "keys/pseudonym.key"
 
 # Misdeeds are tried one after the other; who fails too often has tests of its own.
 [plugins]
-errors = 100000
+failure_threshold = 100000
 
 [[hook]]
 name = "token"

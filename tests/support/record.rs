@@ -100,7 +100,7 @@ impl House {
 
 /// The arguments of a command that shows a house's log, and these further ones.
 pub fn audit_show<'a>(further: &[&'a str]) -> Vec<&'a str> {
-    let mut all = vec!["audit", "show", "--log", "audit/log", "--key", "log.vkey"];
+    let mut all = vec!["audit", "show", "--log", "audit/log", "--vkey", "log.vkey"];
     all.extend(further);
     all
 }

@@ -338,21 +338,21 @@ hook = "one"
 plugin = "org.portcullis.sod"
 settings = "release/settings/sod.json"
 mode = "enforce"
-say = { review = "deny", step-up = "deny" }
+fallback = { review = "deny", step-up = "deny" }
 
 [[binding]]
 hook = "two"
 plugin = "org.portcullis.sod"
 settings = "release/settings/sod.json"
 mode = "enforce"
-say = { review = "deny", step-up = "deny" }
+fallback = { review = "deny", step-up = "deny" }
 
 [[binding]]
 hook = "two"
 plugin = "org.portcullis.contractor"
 settings = "release/settings/contractor.json"
 mode = "enforce"
-say = { step-up = "deny" }
+fallback = { step-up = "deny" }
 "#;
 
 const CONFIGURATION: &str = r#"

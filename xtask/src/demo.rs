@@ -32,7 +32,7 @@ pub fn run(keep: Option<&str>) -> Done {
     stage.play()?;
     match keep {
         Some(directory) => println!(
-            "\nAll of it is in `{directory}`. Go on with\n  portcullis serve --config {directory}/portcullis.toml\n  portcullis audit show --log {directory}/audit/log --key {directory}/log.vkey --sealing-key {directory}/keys/sealing.key"
+            "\nAll of it is in `{directory}`. Go on with\n  portcullis serve --config {directory}/portcullis.toml\n  portcullis audit show --log {directory}/audit/log --vkey {directory}/log.vkey --sealing-key {directory}/keys/sealing.key"
         ),
         None => println!(
             "\nNothing was left behind; `cargo xtask demo --keep DIR` leaves it all in DIR."
@@ -96,14 +96,14 @@ impl Stage {
         server.stop()?;
 
         say("the log verifies: every tile, every record, the signed checkpoint");
-        self.run("audit verify --log audit/log --key log.vkey")?;
+        self.run("audit verify --log audit/log --vkey log.vkey")?;
         say("one record, opened with the sealing key");
         let conflict = self.first_denied()?;
         self.run(&format!(
-            "audit show --log audit/log --key log.vkey --sealing-key keys/sealing.key --index {conflict}"
+            "audit show --log audit/log --vkey log.vkey --sealing-key keys/sealing.key --index {conflict}"
         ))?;
         say("its proof, which stands without this host");
-        self.run(&format!("audit prove --log audit/log --key log.vkey --index {conflict} --output record.tlog-proof"))?;
+        self.run(&format!("audit prove --log audit/log --vkey log.vkey --index {conflict} --output record.tlog-proof"))?;
         print!("{}", fs::read_to_string(self.home.join("record.tlog-proof"))?);
         Ok(())
     }
@@ -160,7 +160,7 @@ impl Stage {
                 "show",
                 "--log",
                 "audit/log",
-                "--key",
+                "--vkey",
                 "log.vkey",
                 "--type",
                 kind,
@@ -183,7 +183,7 @@ impl Stage {
             "show",
             "--log",
             "audit/log",
-            "--key",
+            "--vkey",
             "log.vkey",
             "--type",
             "hook.decision",

@@ -36,12 +36,10 @@ impl Stage {
         }
         for role in ["root", "publisher", "release"] {
             self.run(&format!(
-                "keys generate --name demo.example/{role} --output keys/{role}.key --public keys/{role}.vkey"
+                "keys generate --name demo.example/{role} --output keys/{role}.key --vkey keys/{role}.vkey"
             ))?;
         }
-        self.run(&format!(
-            "keys generate --name {ORIGIN} --output keys/log.key --public log.vkey"
-        ))?;
+        self.run(&format!("keys generate --name {ORIGIN} --output keys/log.key --vkey log.vkey"))?;
         for key in ["keys/sealing.key", "keys/pseudonym.key"] {
             self.run(&format!("keys generate --kind symmetric --output {key}"))?;
         }

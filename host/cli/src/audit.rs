@@ -20,14 +20,14 @@ use crate::outcome::{Done, Failed, Format, count, print};
 pub enum Audit {
     /// Verify the whole log: every record, every tile, the signed checkpoint. Exit 1 names each damaged place.
     #[command(
-        after_help = "Examples:\n  portcullis audit verify --log audit/log --key log.vkey\n  portcullis audit verify --log audit/log --key log.vkey \\\n    --retained checkpoint-of-last-week"
+        after_help = "Examples:\n  portcullis audit verify --log audit/log --vkey log.vkey\n  portcullis audit verify --log audit/log --vkey log.vkey \\\n    --retained checkpoint-of-last-week"
     )]
     Verify(Verify),
     /// Show records, each proved against the signed checkpoint; with the sealing key also what is
     /// sealed beside them.
     #[command(
-        after_help = "Examples:\n  portcullis audit show --log audit/log --key log.vkey --type \
-                      hook.decision\n  portcullis audit show --log audit/log --key log.vkey \
+        after_help = "Examples:\n  portcullis audit show --log audit/log --vkey log.vkey --type \
+                      hook.decision\n  portcullis audit show --log audit/log --vkey log.vkey \
                       --index 17 \\\n    --sealing-key keys/sealing.key\n\nExit 1: a record is not \
                       what was signed. Exit 3: there is no record `--index`. Exit 4: it is \
                       durable, and no checkpoint covers it yet."
@@ -35,7 +35,7 @@ pub enum Audit {
     Show(Show),
     /// Write the proof of one record (C2SP tlog-proof), and the record beside it; or check one.
     #[command(
-        after_help = "Examples:\n  portcullis audit prove --log audit/log --key log.vkey --index 17 \\\n    --output record.tlog-proof\n  portcullis audit prove --check record.tlog-proof --record record.json \\\n    --key log.vkey"
+        after_help = "Examples:\n  portcullis audit prove --log audit/log --vkey log.vkey --index 17 \\\n    --output record.tlog-proof\n  portcullis audit prove --check record.tlog-proof --record record.json \\\n    --vkey log.vkey"
     )]
     Prove(Prove),
 }
@@ -48,7 +48,7 @@ pub struct Verify {
     log: PathBuf,
     /// The log's public key (vkey file).
     #[arg(long)]
-    key: PathBuf,
+    vkey: PathBuf,
     /// A checkpoint that you kept: finds a cut tail and a rewritten history.
     #[arg(long)]
     retained: Option<PathBuf>,
@@ -70,7 +70,7 @@ pub struct Show {
     log: PathBuf,
     /// The log's public key (vkey file).
     #[arg(long)]
-    key: PathBuf,
+    vkey: PathBuf,
     /// Only this record.
     #[arg(long)]
     index: Option<u64>,
@@ -98,7 +98,7 @@ pub struct Prove {
     log: Option<PathBuf>,
     /// The log's public key (vkey file).
     #[arg(long)]
-    key: PathBuf,
+    vkey: PathBuf,
     /// Which record.
     #[arg(long, required_unless_present = "check")]
     index: Option<u64>,
@@ -128,7 +128,7 @@ impl Audit {
 
 impl Verify {
     fn run(self) -> Done {
-        let key = files::read_public_key(&self.key)?;
+        let key = files::read_public_key(&self.vkey)?;
         if !self.log.exists() {
             let message = format!("there is no folder `{}`", self.log.display());
             return Err(Failed::configuration(message)
@@ -181,7 +181,7 @@ impl Verify {
 
 impl Show {
     fn run(self) -> Done {
-        let key = files::read_public_key(&self.key)?;
+        let key = files::read_public_key(&self.vkey)?;
         let seal_key = self.sealing_key.as_deref().map(seal_key).transpose()?;
         let filter = Filter {
             from: self.index.unwrap_or(0),
@@ -244,7 +244,7 @@ impl Show {
 
 impl Prove {
     fn run(self) -> Done {
-        let key = files::read_public_key(&self.key)?;
+        let key = files::read_public_key(&self.vkey)?;
         if let (Some(proof), Some(record)) = (&self.check, &self.record) {
             let (index, head) =
                 prove::check_proof(&files::read_text(proof)?, &files::read(record)?, &key)

@@ -25,7 +25,7 @@ use crate::root::chain;
 pub enum BreakGlass {
     /// Write a document that nobody has signed yet.
     #[command(
-        after_help = "Example:\n  portcullis break-glass prepare --hook token --lift SOD_CONFLICT --open --minutes 30 \\\n    --person physician-in-charge --reason sign-in-stops-care --ticket PLAN-7 --output plan-7.json"
+        after_help = "Example:\n  portcullis break-glass prepare --hook token --waive SOD_CONFLICT --fail-open --minutes 30 \\\n    --person physician-in-charge --reason sign-in-stops-care --ticket PLAN-7 --output plan-7.json"
     )]
     Prepare(Prepare),
     /// Add a keeper's signature; as many keepers as the trust root asks for.
@@ -58,12 +58,12 @@ pub struct Prepare {
     /// The hook's name in the host's configuration.
     #[arg(long)]
     hook: String,
-    /// A finding code that it lifts; as many as needed.
-    #[arg(long = "lift")]
-    lifts: Vec<String>,
+    /// A finding code that it waives; as many as needed.
+    #[arg(long = "waive")]
+    waives: Vec<String>,
     /// Make the hook's safe answer the platform's default: for when plugins or the log are down.
-    #[arg(long = "open")]
-    opens: bool,
+    #[arg(long = "fail-open")]
+    fail_open: bool,
     /// How long it holds once it is opened: 1 to 60.
     #[arg(long, default_value_t = 30)]
     minutes: u32,
@@ -157,8 +157,8 @@ impl Prepare {
             id: id.clone(),
             tenant: self.tenant,
             hook: self.hook,
-            lifts: self.lifts.into_iter().collect(),
-            opens: self.opens,
+            waives: self.waives.into_iter().collect(),
+            fail_open: self.fail_open,
             minutes: self.minutes,
             person: self.person,
             reason: self.reason,

@@ -28,9 +28,9 @@ pub fn read_public_key(path: &Path) -> Done<PublicKey> {
     PublicKey::parse(text.trim()).map_err(|error| {
         let secret = text.trim_start().starts_with("PRIVATE+KEY");
         let hint = if secret {
-            "this is the private key: give the public one, which `portcullis keys generate --public` wrote"
+            "this is the private key: give the public one, which `portcullis keys generate --vkey` wrote"
         } else {
-            "give the one line that `portcullis keys generate --public` wrote"
+            "give the one line that `portcullis keys generate --vkey` wrote"
         };
         Failed::configuration(format!("`{}`: {error}", path.display())).hint(Some(hint))
     })

@@ -14,7 +14,7 @@ use crate::outcome::{Done, Failed, Format, print};
 pub enum Keys {
     /// Make a key and write it to a new file that only you can read.
     #[command(
-        after_help = "Example:\n  portcullis keys generate --name hospital.example/release \\\n    --output release.key --public release.vkey"
+        after_help = "Example:\n  portcullis keys generate --name hospital.example/release \\\n    --output release.key --vkey release.vkey"
     )]
     Generate(Generate),
     /// List the keys in files: names and public keys, never secrets.
@@ -36,7 +36,7 @@ pub struct Generate {
     output: PathBuf,
     /// Also write the public key (vkey) here.
     #[arg(long)]
-    public: Option<PathBuf>,
+    vkey: Option<PathBuf>,
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
 }
@@ -75,8 +75,8 @@ impl Generate {
                 let key = SecretKey::generate(self.name.as_deref().unwrap_or_default())?;
                 write_secret_file(&self.output, &key.to_text())?;
                 let vkey = key.public().to_string();
-                if let Some(public) = &self.public {
-                    files::write(public, format!("{vkey}\n").as_bytes())?;
+                if let Some(path) = &self.vkey {
+                    files::write(path, format!("{vkey}\n").as_bytes())?;
                 }
                 match self.format {
                     Format::Text => print(vkey),

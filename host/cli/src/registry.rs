@@ -39,7 +39,7 @@ pub struct Registry {
     plain_http: bool,
     /// Also to one on another machine: settings, which name people, then cross the network in the clear.
     #[arg(long, requires = "plain_http")]
-    plain_http_beyond_loopback: bool,
+    allow_remote_plaintext: bool,
     /// Give one request with its whole answer this many milliseconds.
     #[arg(long, default_value_t = 60_000, value_parser = clap::value_parser!(u64).range(100..=600_000))]
     timeout_ms: u64,
@@ -53,7 +53,7 @@ impl Registry {
             token_realm: self.token_realm.clone(),
             ca_file: self.ca.clone(),
             plain_http: self.plain_http,
-            plain_http_beyond_loopback: self.plain_http_beyond_loopback,
+            allow_remote_plaintext: self.allow_remote_plaintext,
             timeout: Duration::from_millis(self.timeout_ms),
         };
         access.check(&reference.repository.host).map_err(Failed::configuration)?;

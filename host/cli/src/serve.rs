@@ -69,7 +69,7 @@ impl Serve {
             Startup::begin(configured, &frontend, admin, self.strict).map_err(start_failed)?;
         let running = runtime.block_on(signals.until_stop(outcome, &frontend))?;
 
-        let listen = frontend.in_force().config.listen.drain_ms;
+        let listen = frontend.in_force().config.listen.drain_timeout_ms;
         tracing::info!(event = "stop.draining", "stopping: calls in progress end first");
         end_within(Duration::from_millis(listen) + CLOSING, lines.clone());
         listener.stop();

@@ -23,7 +23,7 @@ pub enum Signature {
     Export(Export),
     /// Add a signature that was made over those bytes.
     #[command(
-        after_help = "Example:\n  portcullis signature add trust-root.json --public second.vkey --signature trust-root.sig \\\n    --output trust-root.json"
+        after_help = "Example:\n  portcullis signature add trust-root.json --vkey second.vkey --signature trust-root.sig \\\n    --output trust-root.json"
     )]
     Add(Add),
     /// List who has signed a document; whether they may is for `root verify` and its like.
@@ -48,7 +48,7 @@ pub struct Add {
     envelope: PathBuf,
     /// The public key (vkey) of whoever signed.
     #[arg(long)]
-    public: PathBuf,
+    vkey: PathBuf,
     /// The signature: 64 bytes, or their base64.
     #[arg(long)]
     signature: PathBuf,
@@ -85,7 +85,7 @@ impl Signature {
 impl Add {
     fn run(self) -> Done {
         let mut envelope = Envelope::parse(&files::read(&self.envelope)?)?;
-        let key = files::read_public_key(&self.public)?;
+        let key = files::read_public_key(&self.vkey)?;
         let bytes = files::read(&self.signature)?;
         let decoded = || STANDARD.decode(bytes.trim_ascii()).ok()?.try_into().ok();
         let signature = <[u8; 64]>::try_from(bytes.as_slice()).ok().or_else(decoded);

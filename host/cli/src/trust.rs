@@ -23,16 +23,14 @@ use crate::root::{add_all, chain};
 #[derive(Subcommand)]
 pub enum Trust {
     /// Sign that a host's clock is right (role `release`), after it was off for long or has jumped.
-    #[command(
-        after_help = "Examples:\n  portcullis trust confirm-clock --log-key log.vkey --root \
+    #[command(after_help = "Examples:\n  portcullis trust confirm-clock --vkey log.vkey --root \
                       trust-root.json --key release.key \\\n    --person noor.haddad --reason \
                       off-for-a-month --ticket CHG-81 --output time-documents/clock.json\n  \
                       portcullis trust confirm-clock --add-to clock.json --root trust-root.json \
                       --key second.key \\\n    --output time-documents/clock.json\n\nThe document \
                       says that it is now what this machine's clock shows. It confirms the clock \
                       of a host\nthat shows the same, to a day, and moves nothing. It works once, \
-                      for the host with this log, for\nat most 24 hours."
-    )]
+                      for the host with this log, for\nat most 24 hours.")]
     ConfirmClock(ConfirmClock),
     /// Take a host's time back after its records got a time of the future (role `root`).
     #[command(subcommand)]
@@ -44,7 +42,7 @@ pub enum Trust {
 pub enum TimeResetCommand {
     /// Write a time reset that nobody has signed yet.
     #[command(
-        after_help = "Example:\n  portcullis trust time-reset prepare --log-key log.vkey --serial \
+        after_help = "Example:\n  portcullis trust time-reset prepare --vkey log.vkey --serial \
                       1 --person noor.haddad \\\n    --reason the-clock-was-a-year-ahead --ticket \
                       INC-31 --output reset.json\n\nSet the host's clock right first. `/status` of \
                       the host shows under `time` the serial that was used last."
@@ -61,9 +59,9 @@ pub enum TimeResetCommand {
 pub struct ConfirmClock {
     /// The public key (vkey) of the host's log.
     #[arg(long, required_unless_present = "add_to")]
-    log_key: Option<PathBuf>,
+    vkey: Option<PathBuf>,
     /// Add a signature to this document instead.
-    #[arg(long, conflicts_with_all = ["log_key", "person", "reason", "ticket", "hours"])]
+    #[arg(long, conflicts_with_all = ["vkey", "person", "reason", "ticket", "hours"])]
     add_to: Option<PathBuf>,
     /// The trust root's envelope, and those that followed, in order.
     #[arg(long = "root", required = true)]
@@ -95,7 +93,7 @@ pub struct ConfirmClock {
 pub struct Prepare {
     /// The public key (vkey) of the host's log.
     #[arg(long)]
-    log_key: PathBuf,
+    vkey: PathBuf,
     /// Its number: above that of every time reset that this host has used. The first is 1.
     #[arg(long)]
     serial: u64,
@@ -159,7 +157,7 @@ impl ConfirmClock {
         let text = |text: &Option<String>| text.clone().unwrap_or_default();
         let hours = self.hours.unwrap_or(24);
         Ok(ClockConfirmation {
-            log: read_log_key(self.log_key.as_deref().unwrap_or_else(|| Path::new("")))?,
+            log: read_log_key(self.vkey.as_deref().unwrap_or_else(|| Path::new("")))?,
             person: text(&self.person),
             reason: text(&self.reason),
             ticket: text(&self.ticket),
@@ -179,7 +177,7 @@ impl Prepare {
         };
         let floor = self.floor.as_ref().map(read).transpose()?.unwrap_or(now);
         let reset = TimeReset {
-            log: read_log_key(&self.log_key)?,
+            log: read_log_key(&self.vkey)?,
             serial: self.serial,
             floor,
             person: self.person,

@@ -44,7 +44,7 @@ pub type Mapping = BTreeMap<String, String>;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Complaint {
     /// No words, no mapping.
-    #[error("`{hook}` cannot say `{what}`: {why}", hook = kind.name())]
+    #[error("`{hook}` does not support `{what}`: {why}", hook = kind.name())]
     Unsayable {
         /// On which hook kind.
         kind: HookKind,
@@ -54,7 +54,7 @@ pub enum Complaint {
         why: &'static str,
     },
     /// Has to be mapped, and is not.
-    #[error("`{hook}` says `{what}` only as it is mapped, and the binding does not map it: {why}", hook = kind.name())]
+    #[error("`{hook}` has no field for `{what}`, and the binding names no fallback for it: {why}", hook = kind.name())]
     Unmapped {
         /// On which hook kind.
         kind: HookKind,
@@ -66,7 +66,7 @@ pub enum Complaint {
         why: &'static str,
     },
     /// Mapped to something else than can be.
-    #[error("`{what}` cannot be mapped to `{mapped}` on `{hook}`", hook = kind.name())]
+    #[error("`{mapped}` is no fallback for `{what}` on `{hook}`", hook = kind.name())]
     MappedWrongly {
         /// On which hook kind.
         kind: HookKind,
@@ -78,7 +78,7 @@ pub enum Complaint {
         to: &'static [To],
     },
     /// A mapping of something that needs none or is nothing.
-    #[error("the mapping of `{what}` does nothing on `{hook}`", hook = kind.name())]
+    #[error("the fallback for `{what}` does nothing on `{hook}`", hook = kind.name())]
     Pointless {
         /// On which hook kind.
         kind: HookKind,
@@ -205,9 +205,11 @@ impl Complaint {
                     .into()
             }
             Self::Unmapped { what, to, .. } | Self::MappedWrongly { what, to, .. } => {
-                format!("map `{what}` to {} in the binding", names(to))
+                format!("set the binding's fallback for `{what}` to {}", names(to))
             }
-            Self::Pointless { what, .. } => format!("remove `{what}` from the binding's mapping"),
+            Self::Pointless { what, .. } => {
+                format!("remove `{what}` from the binding's `fallback`")
+            }
         })
     }
 }

@@ -1,7 +1,7 @@
 //! Admission: how many calls may be in progress at once.
 //!
 //! Invariant: a call over the limit is turned away at once, before its body is read; nothing queues without bound. The limit is
-//! `listen.calls`.
+//! `listen.max_in_flight`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -26,8 +26,8 @@ pub struct Asked<T = Decision> {
     pub binding: Arc<Binding>,
     /// Its decision (or the page that it found), or what went wrong.
     pub outcome: Result<T, AskFault>,
-    /// Findings that a break-glass document has lifted out of its decision.
-    pub lifted: Vec<Finding>,
+    /// Findings that a break-glass document has waived out of its decision.
+    pub waived: Vec<Finding>,
     /// Its journal.
     pub notes: Vec<String>,
     /// Time spent, all runs together, waiting included.
@@ -62,15 +62,15 @@ impl<T> Asked<T> {
         spent: Duration,
     ) -> Self {
         let binding = Arc::clone(binding);
-        Self { binding, outcome, lifted: Vec::new(), notes, spent, ran: spent, cohort: None }
+        Self { binding, outcome, waived: Vec::new(), notes, spent, ran: spent, cohort: None }
     }
 }
 
 impl Asked {
-    /// Takes out of its decision what a break-glass document lifts.
-    pub fn lift(&mut self, open: &Open) {
+    /// Takes out of its decision what a break-glass document waives.
+    pub fn waive(&mut self, open: &Open) {
         if let Ok(decision) = &mut self.outcome {
-            self.lifted = open.lift(decision);
+            self.waived = open.waive(decision);
         }
     }
 }
@@ -244,7 +244,8 @@ fn run<T>(
     let view = match binding.manifest().reads.view(&incoming.call) {
         Ok(view) => view,
         Err(missing) => {
-            let fault = AskFault::new(Cause::MissingRead, "required-input-missing", &missing.to_string());
+            let fault =
+                AskFault::new(Cause::MissingRead, "required-input-missing", &missing.to_string());
             return (asked(Err(fault), Vec::new(), Duration::ZERO), None);
         }
     };

@@ -18,15 +18,15 @@ pub struct PluginsConfig {
     /// Runs of one binding that may wait for one of those; a further call gets the safe answer at once. Default 64.
     pub queue: usize,
     /// Failures of one binding within the window that bring quarantine. Default 5.
-    pub errors: u32,
+    pub failure_threshold: u32,
     /// The part of its runs in the window that they must be, percent. Default 50.
-    pub errors_percent: u32,
+    pub failure_rate_percent: u32,
     /// The window, milliseconds. Default 60,000.
     pub window_ms: u64,
     /// How long the first quarantine lasts, milliseconds; each further one is twice as long. Default 5,000.
     pub backoff_ms: u64,
     /// How long the longest lasts, milliseconds. Default 300,000.
-    pub backoff_most_ms: u64,
+    pub backoff_max_ms: u64,
 }
 
 /// The bounds of one binding.
@@ -60,11 +60,11 @@ impl Default for PluginsConfig {
         Self {
             concurrency: None,
             queue: 64,
-            errors: 5,
-            errors_percent: 50,
+            failure_threshold: 5,
+            failure_rate_percent: 50,
             window_ms: 60_000,
             backoff_ms: 5_000,
-            backoff_most_ms: 300_000,
+            backoff_max_ms: 300_000,
         }
     }
 }
@@ -76,11 +76,11 @@ impl PluginsConfig {
         for (name, value, least, most) in [
             ("plugins.concurrency", self.concurrency.map_or(1, long), 1, 256),
             ("plugins.queue", long(self.queue), 0, 4_096),
-            ("plugins.errors", self.errors.into(), 1, 1_000_000),
-            ("plugins.errors_percent", self.errors_percent.into(), 1, 100),
+            ("plugins.failure_threshold", self.failure_threshold.into(), 1, 1_000_000),
+            ("plugins.failure_rate_percent", self.failure_rate_percent.into(), 1, 100),
             ("plugins.window_ms", self.window_ms, 1_000, 3_600_000),
             ("plugins.backoff_ms", self.backoff_ms, 100, 3_600_000),
-            ("plugins.backoff_most_ms", self.backoff_most_ms, self.backoff_ms, 86_400_000),
+            ("plugins.backoff_max_ms", self.backoff_max_ms, self.backoff_ms, 86_400_000),
         ] {
             problems.keep(within(name, value, least, most));
         }
@@ -92,11 +92,11 @@ impl PluginsConfig {
             concurrency: self.concurrency.unwrap_or(workers).max(1),
             queue: self.queue,
             errors: ErrorBudget {
-                errors: self.errors,
-                percent: self.errors_percent,
+                errors: self.failure_threshold,
+                percent: self.failure_rate_percent,
                 window: Duration::from_millis(self.window_ms),
                 backoff: Duration::from_millis(self.backoff_ms),
-                longest: Duration::from_millis(self.backoff_most_ms),
+                longest: Duration::from_millis(self.backoff_max_ms),
             },
         }
     }
@@ -110,8 +110,9 @@ impl Bounds {
         };
         self.concurrency = self.concurrency.min(size(signed.concurrency));
         self.queue = self.queue.min(size(signed.queue));
-        self.errors.errors = self.errors.errors.min(signed.errors.unwrap_or(u32::MAX));
-        self.errors.percent = self.errors.percent.min(signed.errors_percent.unwrap_or(u32::MAX));
+        self.errors.errors = self.errors.errors.min(signed.failure_threshold.unwrap_or(u32::MAX));
+        self.errors.percent =
+            self.errors.percent.min(signed.failure_rate_percent.unwrap_or(u32::MAX));
         self
     }
 }
@@ -127,8 +128,8 @@ mod tests {
         let signed = portcullis_trust::Bounds {
             concurrency: Some(1),
             queue: Some(900),
-            errors: Some(2),
-            errors_percent: None,
+            failure_threshold: Some(2),
+            failure_rate_percent: None,
         };
         let both = host.tightened(&signed);
         assert_eq!(
@@ -146,12 +147,16 @@ mod tests {
             problems.result()
         };
         assert!(checked(&PluginsConfig::default()).is_ok());
-        let wrong = PluginsConfig { backoff_most_ms: 4_000, errors: 0, ..PluginsConfig::default() };
+        let wrong = PluginsConfig {
+            backoff_max_ms: 4_000,
+            failure_threshold: 0,
+            ..PluginsConfig::default()
+        };
         assert_eq!(
             checked(&wrong).unwrap_err(),
-            "2 problems\n  1. plugins.errors is 0, not 1 to 1000000: write `errors = 1`\
-             \n  2. plugins.backoff_most_ms is 4000, not 5000 to 86400000: write \
-             `backoff_most_ms = 5000`"
+            "2 problems\n  1. plugins.failure_threshold is 0, not 1 to 1000000: write `failure_threshold = 1`\
+             \n  2. plugins.backoff_max_ms is 4000, not 5000 to 86400000: write \
+             `backoff_max_ms = 5000`"
         );
     }
 }

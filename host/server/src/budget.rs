@@ -25,8 +25,8 @@ impl Budget {
     /// Starts with the request's head.
     pub fn start(start: Instant, hook: &HookConfig) -> Self {
         let whole = Duration::from_millis(hook.budget_ms);
-        let write = Duration::from_millis(hook.write_ms);
-        let commit = Duration::from_millis(hook.commit_ms);
+        let write = Duration::from_millis(hook.write_reserve_ms);
+        let commit = Duration::from_millis(hook.commit_reserve_ms);
         let deliver = Duration::from_millis(hook.deliver_ms);
         let before = |reserve: Duration| start + whole.saturating_sub(reserve);
         Self {

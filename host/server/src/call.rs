@@ -151,7 +151,7 @@ impl<'a> Call<'a> {
 
     /// When a body must be there: after its own limit, or when nothing would be left for plugins.
     fn body_until(&self) -> Instant {
-        let limit = Duration::from_millis(self.in_force.config.listen.body_ms);
+        let limit = Duration::from_millis(self.in_force.config.listen.body_timeout_ms);
         (self.host.clock.instant() + limit).min(self.budget.plugins_until())
     }
 

@@ -17,8 +17,8 @@ pub struct Voice<'a> {
     pub plugin: &'a str,
     /// Its decision.
     pub decision: &'a Decision,
-    /// The binding's `say` map: utterance → what is said instead.
-    pub say: &'a BTreeMap<String, String>,
+    /// The binding's `fallback` map: utterance → what is said instead.
+    pub fallback: &'a BTreeMap<String, String>,
 }
 
 /// What the host made of all decisions.
@@ -139,8 +139,10 @@ fn translate(voice: &Voice<'_>, what: &dyn Display, saying: Saying) -> Result<Sa
     match saying {
         Saying::Native(_) => Ok(Said::AsIs),
         Saying::Mapped(allowed, _) => {
-            let named =
-                voice.say.get(&what()).and_then(|word| allowed.iter().find(|to| to.name() == word));
+            let named = voice
+                .fallback
+                .get(&what())
+                .and_then(|word| allowed.iter().find(|to| to.name() == word));
             let unnamed =
                 || Discord::Unsayable { plugin: voice.plugin.to_owned(), utterance: what() };
             named.map(|to| Said::Instead(to.verdict())).ok_or_else(unnamed)

@@ -138,7 +138,7 @@ pub enum StartError {
     /// The limit of file descriptors leaves no room for the least that a host needs.
     #[error(
         "the limit of file descriptors is {limit}; the host needs at least {least}, and {needed} \
-         for listen.connections as configured"
+         for listen.max_connections as configured"
     )]
     Descriptors {
         /// The limit.

@@ -292,10 +292,10 @@ impl Asked {
                 codes.sort_unstable();
                 codes.dedup();
                 write_list(leaf, codes.into_iter().take(MOST_CODES), quote);
-                if !self.lifted.is_empty() {
+                if !self.waived.is_empty() {
                     leaf.push_str(r#"],"waived":["#);
                     let mut codes: Vec<_> =
-                        self.lifted.iter().map(|finding| finding.code.as_str()).collect();
+                        self.waived.iter().map(|finding| finding.code.as_str()).collect();
                     codes.sort_unstable();
                     codes.dedup();
                     write_list(leaf, codes.into_iter().take(MOST_CODES), quote);
@@ -325,9 +325,9 @@ impl Asked {
             Ok(decision) => {
                 sealed.push_str(r#","decision":"#);
                 write_decision(sealed, decision, hushed);
-                if !self.lifted.is_empty() {
+                if !self.waived.is_empty() {
                     sealed.push_str(r#","waived":["#);
-                    write_findings(sealed, &self.lifted, hushed);
+                    write_findings(sealed, &self.waived, hushed);
                     sealed.push(']');
                 }
             }

@@ -66,7 +66,7 @@ impl Frontend {
                 hooks.config.listen.proxies.clone(),
                 hooks.config.listen.platform_networks.clone(),
             ),
-            admission: Admission::new(hooks.config.listen.calls),
+            admission: Admission::new(hooks.config.listen.max_in_flight),
             refusals: Arc::default(),
             unrouted: Arc::default(),
             obstacles: Arc::default(),

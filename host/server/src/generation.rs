@@ -92,7 +92,7 @@ pub struct Binding {
     /// Whether it binds.
     pub mode: Mode,
     /// What is said instead of what the hook kind cannot say.
-    pub say: BTreeMap<String, String>,
+    pub fallback: BTreeMap<String, String>,
     /// The configured snapshot.
     pub plugin: Plugin,
     /// Whether it may want more than restrictions on its hook.
@@ -339,7 +339,7 @@ impl Binding {
         plugin: Plugin,
         generation: u64,
     ) -> Self {
-        let (settings, mode, say) = (source.settings, source.mode, source.say.clone());
+        let (settings, mode, fallback) = (source.settings, source.mode, source.fallback.clone());
         let proposes = verified.manifest.emits.proposes(hook.kind.name());
         let leaf_head = leaf_head(&verified, settings, role);
         let metrics =
@@ -353,7 +353,7 @@ impl Binding {
             verified,
             settings,
             mode,
-            say,
+            fallback,
             plugin,
             proposes,
             metrics,

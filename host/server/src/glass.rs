@@ -1,7 +1,7 @@
 //! Break-glass: one hook held open for a while, because some people have signed that it may be.
 //!
 //! Invariant: a document works once, for the minutes that it was signed for, which are at most
-//! [`BreakGlass::MAX_MINUTES`], and ends by itself; it never lifts a revocation or the record. That it is
+//! [`BreakGlass::MAX_MINUTES`], and ends by itself; it never waives a revocation or the record. That it is
 //! spent is in the emergency ring, or in the host's own folder, before it holds. Opening needs neither the log
 //! nor the network. This thread writes to these two places, both on the host's own disks: one that hangs holds
 //! it up. The folder of documents is read and its files are renamed on a thread that may hang, for which this
@@ -37,10 +37,10 @@ use folder::{GlassFolder, Looked, Opening, Refused, put_away};
 pub struct Open {
     /// The document's id.
     pub id: String,
-    /// The finding codes that it lifts.
-    lifts: BTreeSet<String>,
+    /// The finding codes that it waives.
+    waives: BTreeSet<String>,
     /// Whether the hook's safe answer is the platform's default.
-    pub opens: bool,
+    pub fail_open: bool,
     ends: Instant,
     /// When it was taken up by this process, and how much of its time earlier ones had used, milliseconds.
     began: Instant,
@@ -113,12 +113,12 @@ struct Opened {
 
 impl Open {
     /// Takes the findings with a listed code out of a decision.
-    pub fn lift(&self, decision: &mut Decision) -> Vec<Finding> {
-        let (lifted, left) = std::mem::take(&mut decision.findings)
+    pub fn waive(&self, decision: &mut Decision) -> Vec<Finding> {
+        let (waived, left) = std::mem::take(&mut decision.findings)
             .into_iter()
-            .partition(|finding| self.lifts.contains(&finding.code));
+            .partition(|finding| self.waives.contains(&finding.code));
         decision.findings = left;
-        lifted
+        waived
     }
 
     /// Whether its time is not over.
@@ -300,8 +300,8 @@ impl Glass {
         }
         hook.glass.store(Some(Arc::new(Open {
             id: document.id.clone(),
-            lifts: document.lifts.clone(),
-            opens: document.opens,
+            waives: document.waives.clone(),
+            fail_open: document.fail_open,
             ends: Instant::now() + Duration::from_millis(left),
             began: Instant::now(),
             used_before: opened.used,
@@ -345,13 +345,13 @@ impl Glass {
         let payload = Envelope::parse(&opening.envelope)
             .map(|envelope| crate::digest::sha256(envelope.unverified_payload()));
         let payload = payload.unwrap_or(Digest([0; 32]));
-        let codes: Vec<_> = document.lifts.iter().map(|code| format!("\"{code}\"")).collect();
+        let codes: Vec<_> = document.waives.iter().map(|code| format!("\"{code}\"")).collect();
         let fields = format!(
             r#""id":"{}","hook":"{}","waives":[{}],"fail_open":{},"until":{},"document":"{payload}""#,
             document.id,
             document.hook,
             codes.join(","),
-            document.opens,
+            document.fail_open,
             opened.until
         );
         let piece = History {

@@ -156,7 +156,7 @@ impl Housekeeper {
         if host.config.listen.tls.is_none() && !host.config.listen.address.ip().is_loopback() {
             tracing::warn!(
                 event = "listen.plain-http",
-                "plain HTTP on an address that others can reach (listen.plain_http_beyond_loopback): whoever is on the way reads secrets \
+                "plain HTTP on an address that others can reach (listen.allow_remote_plaintext): whoever is on the way reads secrets \
                  and payloads and can change answers"
             );
         }

@@ -30,8 +30,8 @@ use crate::observe::log_limit::LOG_LIMITS;
 use crate::own_folder::{OwnFolder, STATE_HINT};
 use crate::release::{ReleaseError, Trusted, issued, set_and_downgrade};
 use crate::roots::{Arrived, Roots, kept_folder, mark};
+use crate::state_copy::{STATE_FILE, StateCopy};
 use crate::trust::TrustedTime;
-use crate::witness::{MEMORY, Witness};
 
 pub use arrivals::refused_entry;
 use arrivals::refused_root;
@@ -52,7 +52,7 @@ pub struct Keeper {
     findings: Vec<Finding>,
     seal: Seal,
     file: PathBuf,
-    witness: Option<Witness>,
+    state_copy: Option<StateCopy>,
     /// When the newest record of the first log was made, as far as its head goes.
     last_record: Millis,
     first_log: PathBuf,
@@ -93,7 +93,7 @@ impl Keeper {
         clock: &Clock,
     ) -> Result<Self, StartError> {
         let seal = Seal::new(sealing).map_err(|_| StartError::Random)?;
-        let file = config.trust.state.join(MEMORY);
+        let file = config.trust.state.join(STATE_FILE);
         let (mut copies, mut findings) = (Vec::new(), Vec::new());
         match Memory::read(&file, &seal) {
             Ok(kept) => take(kept, "state", &file, &mut copies, &mut findings),
@@ -101,22 +101,22 @@ impl Keeper {
         }
         let own = copies.first().cloned().unwrap_or_default();
         let files = FileWorkers::default();
-        if let Some(folder) = &config.audit.witness {
+        if let Some(folder) = &config.audit.state_copy {
             let (there, its_seal) = (folder.clone(), seal.clone());
             let read = move || {
                 list_bounded(&there, &[], 1)
                     .map(drop)
-                    .and_then(|()| Memory::read(&there.join(MEMORY), &its_seal))
+                    .and_then(|()| Memory::read(&there.join(STATE_FILE), &its_seal))
             };
             let stalled = || Err(io::Error::new(io::ErrorKind::TimedOut, "it does not answer"));
             match files.reading.run(START_LIMIT, read).unwrap_or_else(stalled) {
-                Ok(kept) => take(kept, "witness", folder, &mut copies, &mut findings),
-                Err(error) if config.audit.witness_required => {
-                    let hint = "make it reachable; without `audit.witness_required` the host starts and says that it is not";
-                    return Err(unusable("witness", folder, &error.to_string(), Some(hint)));
+                Ok(kept) => take(kept, "state-copy", folder, &mut copies, &mut findings),
+                Err(error) if config.audit.state_copy_required => {
+                    let hint = "make it reachable; without `audit.state_copy_required` the host starts and says that it is not";
+                    return Err(unusable("state-copy", folder, &error.to_string(), Some(hint)));
                 }
                 Err(error) => {
-                    tracing::error!(%error, folder = %folder.display(), event = "witness.unreadable", "the witness cannot be read: a restored backup would not be found out");
+                    tracing::error!(%error, folder = %folder.display(), event = "state-copy.unreadable", "the state copy cannot be read: a restored backup would not be found out");
                     findings.push(Finding {
                         kind: "trust.state-copy-unreadable",
                         fields: r#""code":"unreadable""#.to_owned(),
@@ -143,7 +143,7 @@ impl Keeper {
             findings,
             seal,
             file,
-            witness: None,
+            state_copy: None,
             last_record: Millis(0),
             first_log: place.directory.clone(),
             trusted_time: Arc::new(TrustedTime::new(clock.clone(), Millis(0), &[])),
@@ -302,8 +302,8 @@ impl Keeper {
             let roots = kept_folder(&config.trust);
             unusable("folder", &roots, &error.to_string(), Some(STATE_HINT))
         })?;
-        if let Some(folder) = &config.audit.witness {
-            self.witness = Some(Witness::start(folder.clone()).map_err(StartError::Thread)?);
+        if let Some(folder) = &config.audit.state_copy {
+            self.state_copy = Some(StateCopy::start(folder.clone()).map_err(StartError::Thread)?);
         }
         self.save().map_err(|error| {
             unusable("memory of trust", &self.file, &error.to_string(), Some(STATE_HINT))
@@ -373,9 +373,12 @@ impl Keeper {
                 );
             }
         }
-        let unseen = self.witness.as_ref().is_some_and(|witness| !witness.flush(WITNESS_WAIT));
+        let unseen = self.state_copy.as_ref().is_some_and(|copy| !copy.flush(STATE_COPY_WAIT));
         if unseen {
-            tracing::warn!(event = "witness.late", "the witness has not taken the last change yet");
+            tracing::warn!(
+                event = "state-copy.late",
+                "the state copy has not taken the last change yet"
+            );
         }
     }
 
@@ -390,15 +393,15 @@ impl Keeper {
     fn save(&mut self) -> io::Result<()> {
         self.memory.unrecorded = self.is_unrecorded();
         let folder = self.state_folder().ok_or_else(|| io::Error::other("it is not held"))?;
-        replace(&folder.at(MEMORY), &self.memory.to_bytes(&self.seal)?)?;
+        replace(&folder.at(STATE_FILE), &self.memory.to_bytes(&self.seal)?)?;
         self.saved = Some(Instant::now());
         self.give();
         Ok(())
     }
 
     fn give(&self) {
-        if let (Some(witness), Ok(bytes)) = (&self.witness, self.memory.to_bytes(&self.seal)) {
-            witness.give(bytes, self.memory.head.clone());
+        if let (Some(copy), Ok(bytes)) = (&self.state_copy, self.memory.to_bytes(&self.seal)) {
+            copy.give(bytes, self.memory.head.clone());
         }
     }
 }
@@ -433,7 +436,7 @@ fn unusable(what: &'static str, path: &Path, why: &str, hint: Option<&str>) -> S
 /// How old the host's own file may be: after a crash that much of the log is read again.
 const SAVE_EVERY: Duration = Duration::from_secs(60);
 /// How long a change waits for the second copy.
-const WITNESS_WAIT: Duration = Duration::from_secs(2);
+const STATE_COPY_WAIT: Duration = Duration::from_secs(2);
 
 #[cfg(test)]
 mod tests;

@@ -73,12 +73,12 @@ mod sockets;
 mod start_problems;
 mod starting;
 mod startup;
+mod state_copy;
 mod telemetry;
 mod tls;
 mod trust;
 mod unread_entitlements;
 mod watch;
-mod witness;
 mod writable;
 
 pub use admin::Admin;

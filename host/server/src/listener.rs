@@ -43,14 +43,14 @@ impl Listener {
         let mut workers = Vec::new();
         for number in 0..listen.workers {
             // Room for every connection there can be, so that handing one over never waits.
-            let (sender, sockets) = mpsc::channel(listen.connections);
+            let (sender, sockets) = mpsc::channel(listen.max_connections);
             let (frontend, stopping) = (Arc::clone(frontend), stopping.clone());
             let (name, runtime) = (format!("serve-{number}"), runtime()?);
             threads.push(spawn(name, move || work(&frontend, &runtime, sockets, stopping))?);
             workers.push(sender);
         }
         let limiter = Arc::clone(&frontend.connections);
-        let first_bytes = Duration::from_millis(listen.first_bytes_ms);
+        let first_bytes = Duration::from_millis(listen.first_bytes_timeout_ms);
         let proxy_protocol = listen.proxy_protocol;
         let acceptor = move || {
             Acceptor::new(limiter, workers, first_bytes, proxy_protocol).inherits(inherited)
@@ -109,7 +109,7 @@ fn work(
             })
             .await;
         // Every connection ends by itself once its call has: bounded all the same.
-        let drain = Duration::from_millis(frontend.in_force().config.listen.drain_ms);
+        let drain = Duration::from_millis(frontend.in_force().config.listen.drain_timeout_ms);
         drop(tokio::time::timeout(drain, connections).await);
     });
 }

@@ -263,7 +263,7 @@ async fn decide_as_cast(call: &mut Call<'_>, mut incoming: Arc<Incoming>) -> Dec
 
     // What some people have signed that may be passed over for a while is passed over, and stands in the record.
     if let Some(open) = &call.glass {
-        asked.iter_mut().for_each(|asked| asked.lift(open));
+        asked.iter_mut().for_each(|asked| asked.waive(open));
     }
 
     // Many decisions become one outcome, and the outcome the platform's words, still without the record's reference.
@@ -359,7 +359,11 @@ fn combined<'a>(hook: &Hook, asked: &'a [Asked], call: &HookCall) -> Result<Told
         .iter()
         .filter_map(|asked| {
             let decision: &Decision = asked.outcome.as_ref().ok()?;
-            Some(Voice { plugin: &asked.binding.manifest().id, decision, say: &asked.binding.say })
+            Some(Voice {
+                plugin: &asked.binding.manifest().id,
+                decision,
+                fallback: &asked.binding.fallback,
+            })
         })
         .collect();
     let combined = combine(hook.config.kind, &voices, &call.lifetimes)?;

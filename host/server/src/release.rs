@@ -287,7 +287,7 @@ impl ReleaseError {
                                           itself".to_owned()),
             Self::Unreadable { .. } => Some("see that the file is there and that the host may read it".to_owned()),
             Self::Binding { .. } => {
-                Some("correct the binding in the release source (`hook`, `say`) and sign a new release set".to_owned())
+                Some("correct the binding in the release source (`hook`, `fallback`) and sign a new release set".to_owned())
             }
         }
     }

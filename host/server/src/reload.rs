@@ -144,7 +144,7 @@ pub fn reload(
             host.in_force.store(Arc::new(put(None)));
         }
     }
-    host.admission.set_limit(config.listen.calls);
+    host.admission.set_limit(config.listen.max_in_flight);
     if let Some(moved) = moved
         && let Some(former) = std::mem::replace(admin, moved)
     {

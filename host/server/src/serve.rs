@@ -134,7 +134,7 @@ async fn client_behind_proxy(
     if !listen.proxy_protocol || !listen.proxies.contains(peer.ip()) {
         return true;
     }
-    let limit = Duration::from_millis(listen.first_bytes_ms);
+    let limit = Duration::from_millis(listen.first_bytes_timeout_ms);
     let origin = match timeout(limit, proxy_protocol::read_header(stream)).await {
         Ok(Ok(origin)) => origin,
         Ok(Err(error)) => {
@@ -169,7 +169,7 @@ async fn first_words(
     mut stop: watch::Receiver<bool>,
 ) -> Option<(Vec<u8>, bool)> {
     let accepted = Instant::now();
-    let head = Duration::from_millis(frontend.in_force().config.listen.head_ms);
+    let head = Duration::from_millis(frontend.in_force().config.listen.header_timeout_ms);
     let read = async {
         let mut said = Vec::with_capacity(PREFACE.len());
         while said.len() < PREFACE.len() && PREFACE.starts_with(&said) {
@@ -196,7 +196,7 @@ async fn speak_1<S>(socket: S, said: &[u8], line: Rc<Line>, mut stop: watch::Rec
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
-    let head = Duration::from_millis(line.frontend.in_force().config.listen.head_ms);
+    let head = Duration::from_millis(line.frontend.in_force().config.listen.header_timeout_ms);
     let watch = http1_watch::Shared::default();
     let connection = Connection::http1(socket, line.outbox.clone(), Rc::clone(&watch), said);
     let service = {
@@ -278,7 +278,7 @@ async fn speak_2<S>(socket: S, said: &[u8], line: Rc<Line>, mut stop: watch::Rec
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
-    let idle = Duration::from_millis(line.frontend.in_force().config.listen.head_ms);
+    let idle = Duration::from_millis(line.frontend.in_force().config.listen.header_timeout_ms);
     let activity = Activity::new();
     let guest = Arc::clone(&line.session.slot);
     let intake = Rc::clone(&line.session.intake);

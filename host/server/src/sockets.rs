@@ -85,7 +85,7 @@ impl Sockets {
         let inherited = hooks.is_some();
         let wanted = config.listen.address;
         let bind = |cause| StartError::Bind { address: wanted, cause };
-        let depth = config.listen.connections;
+        let depth = config.listen.max_connections;
         let listener = match hooks {
             Some(listener) => {
                 socket::configure(&listener, depth)

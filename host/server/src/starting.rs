@@ -197,7 +197,7 @@ impl<'a> EarlyCall<'a> {
     }
 
     fn body_until(&self) -> Instant {
-        let limit = Duration::from_millis(self.in_force.config.listen.body_ms);
+        let limit = Duration::from_millis(self.in_force.config.listen.body_timeout_ms);
         (self.frontend.clock.instant() + limit).min(self.budget.plugins_until())
     }
 }

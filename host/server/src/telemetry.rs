@@ -108,7 +108,7 @@ impl Telemetry {
             .name("telemetry".to_owned())
             .spawn(move || export.run(&traces));
         let thread = Mutex::new(Some(thread.map_err(StartError::Thread)?));
-        Ok(Some(Self { queue, ratio: config.ratio, counts, thread }))
+        Ok(Some(Self { queue, ratio: config.sample_ratio, counts, thread }))
     }
 
     /// Begins a trace, if this call is to have one.

@@ -40,7 +40,7 @@ pub struct TlsConfig {
     pub client_ca: Option<PathBuf>,
     /// Time for the handshake, milliseconds. Default 5,000.
     #[serde(default = "default_handshake_ms")]
-    pub handshake_ms: u64,
+    pub handshake_timeout_ms: u64,
 }
 
 /// The server's half of TLS.
@@ -91,7 +91,7 @@ impl Tls {
     /// Reads certificate, key and authorities.
     pub fn load(config: &TlsConfig) -> Result<Self, StartError> {
         let mut config = config.clone();
-        config.handshake_ms = config.handshake_ms.clamp(100, 60_000);
+        config.handshake_timeout_ms = config.handshake_timeout_ms.clamp(100, 60_000);
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let ticketer =
             rustls::crypto::aws_lc_rs::Ticketer::new().map_err(|_| StartError::Random)?;
@@ -121,7 +121,7 @@ impl Tls {
 
     /// Time for a handshake.
     pub fn handshake(&self) -> Duration {
-        Duration::from_millis(self.config.handshake_ms)
+        Duration::from_millis(self.config.handshake_timeout_ms)
     }
 
     /// Reads the files again if they have changed, or if `asked`. Connections that stand go on with what they began with. Says whether

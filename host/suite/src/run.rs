@@ -95,7 +95,11 @@ impl Terms<'_> {
         let view = match self.reads.view(call) {
             Ok(view) => view,
             Err(missing) => {
-                return (Said::fault("required-input-missing", missing), Vec::new(), Duration::ZERO);
+                return (
+                    Said::fault("required-input-missing", missing),
+                    Vec::new(),
+                    Duration::ZERO,
+                );
             }
         };
         let Evaluation { outcome, notes, spent, .. } =
@@ -115,7 +119,11 @@ impl Terms<'_> {
         let view = match self.reads.view(call) {
             Ok(view) => view,
             Err(missing) => {
-                return (Said::fault("required-input-missing", missing), Vec::new(), Duration::ZERO);
+                return (
+                    Said::fault("required-input-missing", missing),
+                    Vec::new(),
+                    Duration::ZERO,
+                );
             }
         };
         let page = Page { limit, after: None };

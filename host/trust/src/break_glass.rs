@@ -1,6 +1,6 @@
 //! The break-glass document: some people's word that one hook may be held open for a while.
 //!
-//! Invariant: it is for one tenant and one hook, works once, and holds for at most an hour after it is opened; it lifts named finding codes
+//! Invariant: it is for one tenant and one hook, works once, and holds for at most an hour after it is opened; it waives named finding codes
 //! and perhaps the hook's safe answer, never a revocation and never the record. It may be signed long before it is needed and kept
 //! sealed. That it works once is for the host, which remembers ([`History`](crate::History)).
 
@@ -25,11 +25,11 @@ pub struct BreakGlass {
     pub tenant: String,
     /// The hook's name in the host's configuration.
     pub hook: String,
-    /// The finding codes that it lifts.
+    /// The finding codes that it waives.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub lifts: BTreeSet<String>,
+    pub waives: BTreeSet<String>,
     /// Whether the hook's safe answer is the platform's default while it is in force: for when plugins, log or network are down.
-    pub opens: bool,
+    pub fail_open: bool,
     /// How long it holds once it is opened.
     pub minutes: u32,
     /// Who may open it.
@@ -100,20 +100,20 @@ impl Document for BreakGlass {
         if !(1..=Self::MAX_MINUTES).contains(&self.minutes) {
             return Err(format!("`minutes` is not 1 to {}", Self::MAX_MINUTES));
         }
-        if self.lifts.is_empty() && !self.opens {
-            let what = "it lifts no finding code and does not open the safe answer: it would do \
+        if self.waives.is_empty() && !self.fail_open {
+            let what = "it waives no finding code and does not open the safe answer: it would do \
                         nothing";
             return Err(what.to_owned());
         }
-        if self.lifts.len() > MAX_CODES {
-            return Err(format!("`lifts` names more than {MAX_CODES} codes"));
+        if self.waives.len() > MAX_CODES {
+            return Err(format!("`waives` names more than {MAX_CODES} codes"));
         }
         let is_code = |code: &String| {
             let fits =
                 |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
             (1..=64).contains(&code.len()) && code.bytes().all(fits)
         };
-        if let Some(code) = self.lifts.iter().find(|code| !is_code(code)) {
+        if let Some(code) = self.waives.iter().find(|code| !is_code(code)) {
             let code = quoted(code);
             return Err(format!("{code} is not a finding code, such as `SOD_CONFLICT`"));
         }
@@ -130,5 +130,5 @@ impl Document for BreakGlass {
     }
 }
 
-/// Bounds the codes that one document lifts.
+/// Bounds the codes that one document waives.
 const MAX_CODES: usize = 32;

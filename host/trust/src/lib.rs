@@ -33,7 +33,7 @@ pub use names::{HookPattern, Utterance};
 pub use refusal::{Refusal, RefusalCode};
 pub use release::{Binding, PluginEntry, ReleaseSet};
 pub use revoked::RevokedPlugins;
-pub use rollout::{Bounds, Canary, Candidate, Stop};
+pub use rollout::{Abort, Bounds, Canary, Candidate};
 pub use root::{Publisher, Role, TrustRoot};
 pub use source::{
     BindingSource, ManifestSource, PublisherSource, ReleaseSource, RoleSource, RootSource,

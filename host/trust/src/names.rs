@@ -69,7 +69,7 @@ pub(crate) fn is_hook_kind(text: &str) -> bool {
 }
 
 /// Whether this is one word: the name of a hook in the host's configuration, or an answer in a binding's
-/// `say`.
+/// `fallback`.
 pub(crate) fn is_word(text: &str) -> bool {
     text.len() <= MAX_NAME_BYTES && is_label(text)
 }

@@ -86,7 +86,7 @@ pub struct Binding {
     pub settings: Digest,
     /// What is said instead of an utterance for which the hook kind has no words: `review` → `deny`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub say: BTreeMap<String, String>,
+    pub fallback: BTreeMap<String, String>,
     /// Bounds that are tighter than the host's own.
     #[serde(default, skip_serializing_if = "Bounds::is_empty")]
     pub bounds: Bounds,
@@ -189,7 +189,7 @@ impl ReleaseSet {
         }
         self.bindings.iter().try_for_each(|binding| binding.check(&self.plugins))?;
         self.check_candidates()?;
-        // Mode and `say` do not make it another binding.
+        // Mode and `fallback` do not make it another binding.
         let place =
             |binding: &Binding| (binding.hook.clone(), binding.plugin.clone(), binding.settings);
         let places: BTreeSet<_> = self.bindings.iter().map(place).collect();
@@ -274,17 +274,17 @@ impl Binding {
             )));
         }
         rollout::check(self)?;
-        let further = self.candidate.iter().flat_map(|candidate| &candidate.say);
-        for (utterance, to) in self.say.iter().chain(further) {
+        let further = self.candidate.iter().flat_map(|candidate| &candidate.fallback);
+        for (utterance, to) in self.fallback.iter().chain(further) {
             if Utterance::parse(utterance).is_none() {
                 let utterance = quoted(utterance);
                 return Err(malformed(format!(
-                    "`say` of a binding on {hook} names {utterance}, which is neither an effect nor a change"
+                    "`fallback` of a binding on {hook} names {utterance}, which is neither an effect nor a change"
                 )));
             }
             if !is_word(to) {
                 return Err(malformed(format!(
-                    "`say` of a binding on {hook} maps to {}, which is not one word",
+                    "`fallback` of a binding on {hook} maps to {}, which is not one word",
                     quoted(to)
                 )));
             }

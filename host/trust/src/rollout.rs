@@ -25,10 +25,10 @@ pub struct Bounds {
     pub queue: Option<u32>,
     /// Failures in the host's window that bring quarantine.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub errors: Option<u32>,
+    pub failure_threshold: Option<u32>,
     /// The part of all runs that they must be, percent.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub errors_percent: Option<u32>,
+    pub failure_rate_percent: Option<u32>,
 }
 
 /// Another plugin, or other settings, beside the live ones of a binding.
@@ -41,7 +41,7 @@ pub struct Candidate {
     pub settings: Digest,
     /// What is said instead of what the hook kind cannot say; empty: what the live binding says.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub say: BTreeMap<String, String>,
+    pub fallback: BTreeMap<String, String>,
     /// It is asked after the reply, and binds nobody.
     #[serde(default, skip_serializing_if = "is_false")]
     pub shadow: bool,
@@ -49,7 +49,7 @@ pub struct Candidate {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub canary: Option<Canary>,
     /// What ends it by itself.
-    pub stop: Stop,
+    pub abort: Abort,
 }
 
 /// For whom a candidate answers: for those who are all of what is said here.
@@ -67,25 +67,26 @@ pub struct Canary {
     pub departments: BTreeSet<String>,
 }
 
-/// The divergence budget: when more of the last `of` compared calls went wrong than is said here, the candidate is asked no more.
+/// The divergence budget: when more of the last `window` compared calls went wrong than is said here, the candidate is asked no more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Stop {
+pub struct Abort {
     /// How many of the calls compared last are looked at.
-    pub of: u32,
+    pub window: u32,
     /// Most in which verdict, findings or changes differ.
-    pub differ: u32,
+    pub max_differences: u32,
     /// Most in which the candidate failed.
-    pub fail: u32,
-    /// Most in which the candidate was slower by more than `slower_ms`.
-    pub slow: u32,
+    pub max_failures: u32,
+    /// Most in which the candidate was slower by more than `slower_by_ms`.
+    pub max_slower: u32,
     /// Milliseconds.
-    pub slower_ms: u32,
+    pub slower_by_ms: u32,
 }
 
-impl Stop {
+impl Abort {
     /// What is signed where a source does not say it.
-    pub const DEFAULT: Self = Self { of: 200, differ: 4, fail: 2, slow: 40, slower_ms: 5 };
+    pub const DEFAULT: Self =
+        Self { window: 200, max_differences: 4, max_failures: 2, max_slower: 40, slower_by_ms: 5 };
 }
 
 impl Bounds {
@@ -98,8 +99,8 @@ impl Bounds {
         let of = [
             ("concurrency", self.concurrency, 1, 256),
             ("queue", self.queue, 0, 4_096),
-            ("errors", self.errors, 1, 1_000_000),
-            ("errors_percent", self.errors_percent, 1, 100),
+            ("failure_threshold", self.failure_threshold, 1, 1_000_000),
+            ("failure_rate_percent", self.failure_rate_percent, 1, 100),
         ];
         for (name, said, least, most) in of {
             if let Some(said) = said.filter(|said| !(least..=most).contains(said)) {
@@ -132,19 +133,25 @@ impl Candidate {
             }
             _ => return wrong("it is either `shadow` or `canary`".to_owned()),
         }
-        let Stop { of, differ, fail, slow, slower_ms } = self.stop;
-        if !(1..=MOST_COMPARED).contains(&of) {
-            return wrong(format!("`stop.of` is {of}, not 1 to {MOST_COMPARED}"));
+        let Abort { window, max_differences, max_failures, max_slower, slower_by_ms } = self.abort;
+        if !(1..=MOST_COMPARED).contains(&window) {
+            return wrong(format!("`abort.window` is {window}, not 1 to {MOST_COMPARED}"));
         }
-        for (name, said) in [("differ", differ), ("fail", fail), ("slow", slow)] {
-            if said > of {
+        for (name, said) in [
+            ("max_differences", max_differences),
+            ("max_failures", max_failures),
+            ("max_slower", max_slower),
+        ] {
+            if said > window {
                 return wrong(format!(
-                    "`stop.{name}` is {said}, more than `stop.of`, so it would stop nothing"
+                    "`abort.{name}` is {said}, more than `abort.window`, so it would stop nothing"
                 ));
             }
         }
-        if slower_ms > MOST_SLOWER_MS {
-            return wrong(format!("`stop.slower_ms` is {slower_ms}, not 0 to {MOST_SLOWER_MS}"));
+        if slower_by_ms > MOST_SLOWER_MS {
+            return wrong(format!(
+                "`abort.slower_by_ms` is {slower_by_ms}, not 0 to {MOST_SLOWER_MS}"
+            ));
         }
         Ok(())
     }

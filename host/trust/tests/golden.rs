@@ -56,7 +56,7 @@ fn what_was_written_is_what_is_loaded() {
     let [import, token] = release.bindings.as_slice() else { panic!("{:?}", release.bindings) };
     assert_eq!((import.hook.as_str(), token.hook.as_str()), ("import", "token"));
     assert_eq!(
-        (token.mode, token.say.get("review").map(String::as_str)),
+        (token.mode, token.fallback.get("review").map(String::as_str)),
         (Mode::Enforce, Some("deny"))
     );
     assert_eq!(verify_binding(token, manifest, "okta.token", SETTINGS), Ok(()));

@@ -70,8 +70,8 @@ fn document() -> BreakGlass {
         id: "0123456789abcdef0123456789abcdef".to_owned(),
         tenant: text("default"),
         hook: text("token"),
-        lifts: ["SOD_CONFLICT".to_owned()].into(),
-        opens: true,
+        waives: ["SOD_CONFLICT".to_owned()].into(),
+        fail_open: true,
         minutes: 30,
         person: text("the physician in charge"),
         reason: text("sign-in stops care"),
@@ -116,12 +116,12 @@ fn break_glass_documents() {
         (r#""minutes":30"#, r#""minutes":61"#),
         (r#""minutes":30"#, r#""minutes":0"#),
         (r#""hook":"token""#, r#""hook":"*""#),
-        (r#""lifts":["SOD_CONFLICT"]"#, r#""lifts":["*"]"#),
-        (r#""lifts":["SOD_CONFLICT"],"opens":true"#, r#""opens":false"#),
+        (r#""waives":["SOD_CONFLICT"]"#, r#""waives":["*"]"#),
+        (r#""waives":["SOD_CONFLICT"],"fail_open":true"#, r#""fail_open":false"#),
         (r#""id":"0123"#, r#""id":"123"#),
         (r#""id":"0123"#, r#""id":"A123"#),
         (r#""reason":"sign-in stops care""#, r#""reason":"""#),
-        (r#""opens":true"#, r#""opens":true,"revokes":true"#),
+        (r#""fail_open":true"#, r#""fail_open":true,"revokes":true"#),
     ] {
         assert!(good.contains(from), "{from}");
         let text = good.replace(from, to);

@@ -86,7 +86,10 @@ fn the_tricks_on_candidates() {
     let candidate = token.candidate.as_ref().unwrap();
     let (live, tried) = (set.entry("org.hospital.sod").unwrap(), set.candidate(candidate).unwrap());
     assert_eq!((live.serial, tried.serial, candidate.plugin.as_str()), (7, 8, "org.hospital.sod"));
-    assert_eq!((candidate.stop.of, candidate.stop.differ, token.bounds.errors), (200, 1, Some(3)));
+    assert_eq!(
+        (candidate.abort.window, candidate.abort.max_differences, token.bounds.failure_threshold),
+        (200, 1, Some(3))
+    );
     let active = |version| Active { version, set: Digest([9; 32]), root: 3, since: NOW, resets: 0 };
     assert_eq!(
         History::of(&set, active(412)).serials["org.hospital.sod"],
@@ -109,11 +112,11 @@ fn the_tricks_on_candidates() {
         (r#""percent":5"#, r#""percent":101"#),
         (r#""percent":5"#, r#""percent":5,"wards":[]"#),
         (r#""departments":["radiology"]"#, r#""departments":[""]"#),
-        (r#""of":200"#, r#""of":0"#),
-        (r#""of":200"#, r#""of":100000"#),
-        (r#""differ":1"#, r#""differ":201"#),
-        (r#""slower_ms":5"#, r#""slower_ms":50000"#),
-        (r#""slower_ms":5"#, r#""slower_ms":5,"never":true"#),
+        (r#""window":200"#, r#""window":0"#),
+        (r#""window":200"#, r#""window":100000"#),
+        (r#""max_differences":1"#, r#""max_differences":201"#),
+        (r#""slower_by_ms":5"#, r#""slower_by_ms":50000"#),
+        (r#""slower_by_ms":5"#, r#""slower_by_ms":5,"never":true"#),
         (r#""bounds":{"concurrency":2"#, r#""bounds":{"concurrency":0"#),
         (r#""bounds":{"concurrency":2"#, r#""bounds":{"memory":2"#),
     ] {
@@ -125,7 +128,7 @@ fn the_tricks_on_candidates() {
     refused("release-malformed", hospital.release_payload_of(&no_part));
     refused(
         "source-malformed",
-        hospital.release_payload_of(&source.replace("differ = 1", "differs = 1")),
+        hospital.release_payload_of(&source.replace("max_differences = 1", "differences = 1")),
     );
 }
 

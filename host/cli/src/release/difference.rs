@@ -99,10 +99,10 @@ fn bindings(old: &[Binding], new: &[Binding], lines: &mut Vec<(char, String)>) {
         }
         for (sign, list) in [('-', &was), ('+', &is)] {
             for it in list {
-                let says = say(it);
+                let fallback = fallback(it);
                 lines.push((
                     sign,
-                    format!("{hook}: {plugin} {}, {}{says}", mode(it.mode), settings(it.settings)),
+                    format!("{hook}: {plugin} {}, {}{fallback}", mode(it.mode), settings(it.settings)),
                 ));
             }
         }
@@ -117,8 +117,12 @@ fn altered(was: &Binding, is: &Binding) -> String {
     if was.settings != is.settings {
         parts.push(format!("{} → {}", settings(was.settings), short(is.settings)));
     }
-    if was.say != is.say {
-        parts.push(format!("says{} → {}", say(was), say(is).trim_start_matches([',', ' '])));
+    if was.fallback != is.fallback {
+        parts.push(format!(
+            "fallback{} → {}",
+            fallback(was),
+            fallback(is).trim_start_matches([',', ' '])
+        ));
     }
     parts.join(", ")
 }
@@ -135,8 +139,8 @@ fn settings(digest: Digest) -> String {
     }
 }
 
-fn say(binding: &Binding) -> String {
-    let all: Vec<_> = binding.say.iter().map(|(what, to)| format!("{what} = {to}")).collect();
+fn fallback(binding: &Binding) -> String {
+    let all: Vec<_> = binding.fallback.iter().map(|(what, to)| format!("{what} = {to}")).collect();
     if all.is_empty() { String::new() } else { format!(", {}", all.join(", ")) }
 }
 

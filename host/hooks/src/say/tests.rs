@@ -48,10 +48,10 @@ fn what_is_mapped_must_be_mapped_to_what_can_be() {
     assert_eq!(
         told,
         [
-            ("mapped-wrongly", "`step-up` cannot be mapped to `report` on `okta.token`".to_owned()),
+            ("fallback-wrong", "`report` is no fallback for `step-up` on `okta.token`".to_owned()),
             (
-                "unmapped",
-                "`okta.token` says `drop-grant` only as it is mapped, and the binding does not map it: `scp`, `scope` and \
+                "fallback-missing",
+                "`okta.token` has no field for `drop-grant`, and the binding names no fallback for it: `scp`, `scope` and \
                  `groups` are reserved, so nothing can be taken out of them"
                     .to_owned()
             ),
@@ -62,7 +62,7 @@ fn what_is_mapped_must_be_mapped_to_what_can_be() {
         []
     );
     let deny = emits(&[Effect::Deny], &[]);
-    assert_eq!(complaints(HookKind::OktaUserImport, &deny, &[])[0].0, "unmapped");
+    assert_eq!(complaints(HookKind::OktaUserImport, &deny, &[])[0].0, "fallback-missing");
     assert_eq!(complaints(HookKind::OktaUserImport, &deny, &[("deny", "report")]), []);
 }
 
@@ -75,10 +75,7 @@ fn the_unsayable_cannot_be_mapped_away_and_idle_mappings_are_named() {
         &[("set:user", "deny"), ("deny", "deny"), ("trim", "deny")],
     );
     let codes: Vec<_> = told.iter().map(|(code, _)| *code).collect();
-    assert_eq!(
-        codes,
-        ["unsupported", "fallback-unused", "fallback-unused", "fallback-unused"]
-    );
+    assert_eq!(codes, ["unsupported", "fallback-unused", "fallback-unused", "fallback-unused"]);
     // Mapping what the plugin does not emit today is no harm.
     assert_eq!(complaints(HookKind::OktaToken, &emits(&[], &[]), &[("review", "deny")]), []);
 }

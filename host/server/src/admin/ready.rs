@@ -205,7 +205,7 @@ impl Readiness {
                 "{} calls are in progress: further ones get the safe answer",
                 host.admission.inside()
             );
-            warning("overload", what, "raise listen.calls, or find out who calls");
+            warning("overload", what, "raise listen.max_in_flight, or find out who calls");
         }
         for hook in in_force.hooks.iter().filter(|hook| hook.glass().is_some()) {
             let what = format!("hook `{}` is held open by a break-glass document", hook.name);
@@ -266,7 +266,11 @@ impl Readiness {
         for hook in in_force.hooks.iter().filter(|hook| hook.owed.any()) {
             let what =
                 format!("hook `{}` owes the log answers that left without their record", hook.name);
-            warning("corrections-pending", what, "it pays by itself once the disk takes records again");
+            warning(
+                "corrections-pending",
+                what,
+                "it pays by itself once the disk takes records again",
+            );
         }
         Self { reasons, warnings }
     }

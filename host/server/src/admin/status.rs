@@ -86,13 +86,16 @@ fn registry(source: &Source) -> Value {
 fn with_candidate(desk: &Desk, live: &Binding) -> Map<String, Value> {
     let mut shown = binding(desk, live);
     if let Some(rollout) = &live.rollout {
-        let Counts { compared, differ, fail, slow } = rollout.counts();
+        let Counts { compared, differences, failures, slower } = rollout.counts();
         let mut candidate = binding(desk, &rollout.binding);
         for (name, value) in [
             ("stopped", json!(rollout.is_stopped())),
             ("cohort", json!(rollout.cohort.as_ref().map(|cohort| &cohort.canary))),
-            ("last", json!({"compared": compared, "differ": differ, "fail": fail, "slow": slow})),
-            ("stop", json!(rollout.stop)),
+            (
+                "last",
+                json!({"compared": compared, "differences": differences, "failures": failures, "slower": slower}),
+            ),
+            ("abort", json!(rollout.abort)),
             ("outcomes", some(rollout.outcomes()).into()),
             ("differences", some(rollout.differences()).into()),
         ] {
@@ -120,7 +123,7 @@ fn binding(desk: &Desk, binding: &Binding) -> Map<String, Value> {
         ("mode", json!(binding.role)),
         ("component", manifest.wasm.to_string().into()),
         ("settings", binding.settings.to_string().into()),
-        ("slow", binding.is_slow().into()),
+        ("slower", binding.is_slow().into()),
         ("standing", standing),
         ("running", json!(binding.lane.running())),
         ("waiting", json!(binding.lane.waiting())),

@@ -125,9 +125,9 @@ struct OauthSource {
     discovery: Option<String>,
     jwks_uri: Option<String>,
     #[serde(default = "default_skew_s")]
-    skew_s: u64,
+    clock_skew_s: u64,
     #[serde(default = "default_keys_stale_s")]
-    keys_stale_s: u64,
+    jwks_max_stale_s: u64,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize)]
@@ -245,13 +245,16 @@ impl OauthSource {
             Ok(())
         };
         listed("audiences", &self.audiences)?;
-        if self.skew_s > MOST_SKEW_S {
-            return Err(format!("caller.oauth.skew_s is {}, not 0 to {MOST_SKEW_S}", self.skew_s));
-        }
-        if !(60..=MOST_STALE_S).contains(&self.keys_stale_s) {
+        if self.clock_skew_s > MOST_SKEW_S {
             return Err(format!(
-                "caller.oauth.keys_stale_s is {}, not 60 to {MOST_STALE_S}",
-                self.keys_stale_s
+                "caller.oauth.clock_skew_s is {}, not 0 to {MOST_SKEW_S}",
+                self.clock_skew_s
+            ));
+        }
+        if !(60..=MOST_STALE_S).contains(&self.jwks_max_stale_s) {
+            return Err(format!(
+                "caller.oauth.jwks_max_stale_s is {}, not 60 to {MOST_STALE_S}",
+                self.jwks_max_stale_s
             ));
         }
         let names = self.names()?;
@@ -271,14 +274,14 @@ impl OauthSource {
             place,
             issuers: names.iter().map(|(name, _)| name.clone()).collect(),
             tenant: tenant.clone(),
-            stale_ms: self.keys_stale_s * 1_000,
+            stale_ms: self.jwks_max_stale_s * 1_000,
         };
         let issuer = Issuer {
             names,
             tenant,
             audiences: self.audiences,
             clients: clients.into_iter().map(Into::into).collect(),
-            skew: self.skew_s,
+            skew: self.clock_skew_s,
         };
         Ok(OauthConfig { issuer, keys })
     }

@@ -106,13 +106,13 @@ fn any_plan() -> impl Strategy<Value = Plan> {
 type Facts = Result<(Effect, Vec<String>, Option<(String, String)>), Discord>;
 
 fn facts(decisions: &[(usize, &Decision)]) -> Facts {
-    let say: BTreeMap<_, _> = [("review", "deny"), ("step-up", "deny")]
+    let fallback: BTreeMap<_, _> = [("review", "deny"), ("step-up", "deny")]
         .map(|(what, to)| (what.to_owned(), to.to_owned()))
         .into();
     let names = ["org.a", "org.b", "org.c", "org.d"];
     let voices: Vec<_> = decisions
         .iter()
-        .map(|(number, decision)| Voice { plugin: names[*number], decision, say: &say })
+        .map(|(number, decision)| Voice { plugin: names[*number], decision, fallback: &fallback })
         .collect();
     let lifetimes =
         [Lifetime { target: Target::AccessToken, seconds: 3_600, least: 300, most: 86_400 }];
@@ -245,7 +245,7 @@ fn what_cannot_be_said_and_is_not_named_is_nobodys_allow() {
         findings: vec![finding("A", Effect::Review, Severity::Low)],
         ..Decision::default()
     };
-    let voice = Voice { plugin: "org.a", decision: &decision, say: &BTreeMap::new() };
+    let voice = Voice { plugin: "org.a", decision: &decision, fallback: &BTreeMap::new() };
     let discord = combine(HookKind::OktaToken, &[voice], &[]).err();
     assert_eq!(
         discord,

@@ -32,10 +32,10 @@ pub struct Audit {
     /// A folder on another disk or machine for a second copy of the log's head and of what must not be forgotten: it finds out a host
     /// that was restored from an old backup. It must exist.
     #[serde(default)]
-    pub witness: Option<PathBuf>,
-    /// Whether the host refuses to start where the witness cannot be read. Default `false`: it starts, and says so.
+    pub state_copy: Option<PathBuf>,
+    /// Whether the host refuses to start where the state copy cannot be read. Default `false`: it starts, and says so.
     #[serde(default)]
-    pub witness_required: bool,
+    pub state_copy_required: bool,
     /// Whether the directory must hold the log: the host then begins none. For a host whose first start is over.
     #[serde(default)]
     pub must_exist: bool,
@@ -78,8 +78,8 @@ impl Audit {
         ] {
             *path = base.join(&*path);
         }
-        if let Some(witness) = &mut self.witness {
-            *witness = base.join(&*witness);
+        if let Some(copy) = &mut self.state_copy {
+            *copy = base.join(&*copy);
         }
         if let Some(next) = &mut self.next {
             next.directory = base.join(&next.directory);
@@ -106,9 +106,9 @@ impl Audit {
                     .to_owned(),
             );
         }
-        if self.witness_required && self.witness.is_none() {
+        if self.state_copy_required && self.state_copy.is_none() {
             problems.add(
-                "audit.witness_required without audit.witness: write `witness = \"FOLDER\"`"
+                "audit.state_copy_required without audit.state_copy: write `state_copy = \"FOLDER\"`"
                     .to_owned(),
             );
         }

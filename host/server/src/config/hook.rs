@@ -33,9 +33,9 @@ pub struct HookConfig {
     /// Time from the request's head to the answer's last byte, milliseconds. Default: the kind's.
     pub budget_ms: u64,
     /// Of the budget, what is kept back for the record, milliseconds. Default 300.
-    pub commit_ms: u64,
+    pub commit_reserve_ms: u64,
     /// Of the budget, what is kept back for writing the answer, milliseconds. Default 100.
-    pub write_ms: u64,
+    pub write_reserve_ms: u64,
     /// Of the budget, what is kept back for delivering a message, milliseconds: the longest time that one of its services has.
     pub deliver_ms: u64,
     /// Who delivers its messages; nobody where the hook says nothing, and then the platform does.
@@ -67,9 +67,9 @@ pub(super) struct HookSource {
     restricted_applications: Option<Vec<String>>,
     budget_ms: Option<u64>,
     #[serde(default = "default_commit_ms")]
-    commit_ms: u64,
+    commit_reserve_ms: u64,
     #[serde(default = "default_write_ms")]
-    write_ms: u64,
+    write_reserve_ms: u64,
     #[serde(default = "default_body_bytes")]
     body_bytes: usize,
     #[serde(default)]
@@ -189,8 +189,8 @@ impl HookConfig {
             callers,
             on_failure,
             budget_ms: source.budget_ms.unwrap_or_else(|| millis(kind.default_budget())),
-            commit_ms: source.commit_ms,
-            write_ms: source.write_ms,
+            commit_reserve_ms: source.commit_reserve_ms,
+            write_reserve_ms: source.write_reserve_ms,
             deliver_ms: 0,
             delivery: source.delivery,
             body_bytes: source.body_bytes,
@@ -225,14 +225,14 @@ impl HookConfig {
                 self.deliver_ms = self.deliver_ms.max(service.timeout_ms);
             }
         }
-        if self.commit_ms + self.write_ms + self.deliver_ms >= self.budget_ms {
+        if self.commit_reserve_ms + self.write_reserve_ms + self.deliver_ms >= self.budget_ms {
             let besides = if self.deliver_ms > 0 {
-                ", write_ms and the delivery's timeout_ms"
+                ", write_reserve_ms and the delivery's timeout_ms"
             } else {
-                " and write_ms"
+                " and write_reserve_ms"
             };
             return Err(format!(
-                "hook `{}`: commit_ms{besides} leave nothing of budget_ms {}",
+                "hook `{}`: commit_reserve_ms{besides} leave nothing of budget_ms {}",
                 self.name, self.budget_ms
             ));
         }

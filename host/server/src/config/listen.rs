@@ -23,23 +23,23 @@ pub struct Listen {
     /// TLS. Without it, plain HTTP is spoken.
     pub tls: Option<TlsConfig>,
     /// Speaks plain HTTP on an address that others can reach: whoever is on the way reads secrets and payloads and can change answers.
-    pub plain_http_beyond_loopback: bool,
+    pub allow_remote_plaintext: bool,
     /// Threads that serve connections. Default: one a core. Each runs plugins inline for at most one slice.
     pub workers: usize,
     /// Connections at once. Default 1,024, or what the limit of file descriptors leaves. Where a
     /// further one comes, the source that costs most loses one on which no caller has proved
     /// itself.
-    pub connections: usize,
+    pub max_connections: usize,
     /// Connections of one source (/24 of IPv4, /56 of IPv6) on which no caller has proved itself.
-    /// Default: half of `connections`.
-    pub connections_per_source: Option<usize>,
+    /// Default: half of `max_connections`.
+    pub max_connections_per_source: Option<usize>,
     /// Connections that one caller may keep open; a further one is closed after its answer.
-    /// Default: half of `connections`.
-    pub connections_per_caller: Option<usize>,
+    /// Default: half of `max_connections`.
+    pub max_connections_per_caller: Option<usize>,
     /// Time until the first bytes of a new connection, milliseconds; then it is closed. Default
     /// 3,000.
-    pub first_bytes_ms: u64,
-    /// Networks of proxies that pass connections on: exempt from `connections_per_source`.
+    pub first_bytes_timeout_ms: u64,
+    /// Networks of proxies that pass connections on: exempt from `max_connections_per_source`.
     pub proxies: Networks,
     /// Whether connections from `proxies` begin with a PROXY protocol header, version 2. Default:
     /// no.
@@ -47,18 +47,18 @@ pub struct Listen {
     /// Networks of platforms, as these publish them: evicted last.
     pub platform_networks: Networks,
     /// Calls in progress at once; a further one gets the safe answer. Default 256.
-    pub calls: usize,
+    pub max_in_flight: usize,
     /// Time a caller has to send a request's head, and a connection may be idle, milliseconds; then it is closed. Default 75,000:
     /// longer than proxies keep an idle connection, so that none sends a call into one that we just closed.
-    pub head_ms: u64,
+    pub header_timeout_ms: u64,
     /// Time a caller has to send the body after the head, milliseconds; then the safe answer leaves. Default 1,000.
-    pub body_ms: u64,
+    pub body_timeout_ms: u64,
     /// Time for which the host serves on after a SIGTERM, milliseconds: `/ready` has 503 by then,
     /// and answers end their connections, so that a load balancer or a client goes elsewhere before
     /// the port is closed. Default 5,000.
     pub shutdown_delay_ms: u64,
     /// Time the host waits after that for calls in progress, milliseconds. Default 5,000.
-    pub drain_ms: u64,
+    pub drain_timeout_ms: u64,
 }
 
 /// The admin listener: health, readiness, metrics, status.
@@ -67,11 +67,11 @@ pub struct Listen {
 pub struct AdminConfig {
     /// Whether there is one. Default: there is.
     pub enabled: bool,
-    /// Address and port. It asks nobody who they are, so: loopback, unless `beyond_loopback`. Default `127.0.0.1:8601`; port 0 picks a free
+    /// Address and port. It asks nobody who they are, so: loopback, unless `allow_remote`. Default `127.0.0.1:8601`; port 0 picks a free
     /// one.
     pub address: SocketAddr,
     /// Lets it listen where other machines can reach it: whoever does sees names of hooks and plugins, and counts. Default: no.
-    pub beyond_loopback: bool,
+    pub allow_remote: bool,
     /// Names besides addresses and `localhost` by which it may be asked. A request by another name
     /// gets 421, so that a web page cannot read it by a name of its own. Default: none.
     pub hosts: Vec<String>,
@@ -90,7 +90,7 @@ pub struct TelemetryConfig {
     /// traces.
     pub otlp: Option<String>,
     /// Which part of the calls is traced, 0 to 1; those that a proven caller traces always are. Default 0.1.
-    pub ratio: f64,
+    pub sample_ratio: f64,
     /// Traces that may wait for the collector; further ones are dropped and counted. Default 2,048.
     pub queue: usize,
 }
@@ -98,11 +98,11 @@ pub struct TelemetryConfig {
 impl Listen {
     /// The limits of connections.
     pub fn connection_limits(&self) -> ConnectionLimits {
-        let half = self.connections.div_ceil(2);
+        let half = self.max_connections.div_ceil(2);
         ConnectionLimits {
-            connections: self.connections,
-            per_source: self.connections_per_source.unwrap_or(half),
-            per_caller: self.connections_per_caller.unwrap_or(half),
+            connections: self.max_connections,
+            per_source: self.max_connections_per_source.unwrap_or(half),
+            per_caller: self.max_connections_per_caller.unwrap_or(half),
         }
     }
 
@@ -111,7 +111,12 @@ impl Listen {
         let place = self.check_address(self.address);
         problems.keep(place.map_err(|why| format!("listen.{why}")));
         if let Some(tls) = &self.tls {
-            problems.keep(within("listen.tls.handshake_ms", tls.handshake_ms, 100, 60_000));
+            problems.keep(within(
+                "listen.tls.handshake_timeout_ms",
+                tls.handshake_timeout_ms,
+                100,
+                60_000,
+            ));
         }
     }
 
@@ -120,7 +125,7 @@ impl Listen {
     /// # Errors
     /// A sentence that begins with `address`.
     pub fn check_address(&self, address: SocketAddr) -> Result<(), String> {
-        if self.tls.is_none() && !address.ip().is_loopback() && !self.plain_http_beyond_loopback {
+        if self.tls.is_none() && !address.ip().is_loopback() && !self.allow_remote_plaintext {
             return Err(format!(
                 "address `{address}` is not a loopback address, and plain HTTP must not leave this machine: set [listen.tls], or put a \
                  TLS-terminating proxy on this machine in front"
@@ -132,10 +137,10 @@ impl Listen {
     /// Whether its numbers are within bounds.
     pub(super) fn check_bounds(&self, problems: &mut Problems) {
         problems.keep(within("listen.workers", self.workers, 1, 256));
-        problems.keep(within("listen.connections", self.connections, 1, 100_000));
+        problems.keep(within("listen.max_connections", self.max_connections, 1, 100_000));
         for (name, limit) in [
-            ("listen.connections_per_source", self.connections_per_source),
-            ("listen.connections_per_caller", self.connections_per_caller),
+            ("listen.max_connections_per_source", self.max_connections_per_source),
+            ("listen.max_connections_per_caller", self.max_connections_per_caller),
         ] {
             problems.keep(limit.map_or(Ok(()), |limit| within(name, limit, 1, 100_000)));
         }
@@ -146,13 +151,13 @@ impl Listen {
                     .to_owned(),
             );
         }
-        problems.keep(within("listen.calls", self.calls, 1, 100_000));
+        problems.keep(within("listen.max_in_flight", self.max_in_flight, 1, 100_000));
         for (name, millis, least, most) in [
-            ("listen.first_bytes_ms", self.first_bytes_ms, 100, 60_000),
-            ("listen.head_ms", self.head_ms, 100, 600_000),
-            ("listen.body_ms", self.body_ms, 10, 60_000),
+            ("listen.first_bytes_timeout_ms", self.first_bytes_timeout_ms, 100, 60_000),
+            ("listen.header_timeout_ms", self.header_timeout_ms, 100, 600_000),
+            ("listen.body_timeout_ms", self.body_timeout_ms, 10, 60_000),
             ("listen.shutdown_delay_ms", self.shutdown_delay_ms, 0, 600_000),
-            ("listen.drain_ms", self.drain_ms, 0, 600_000),
+            ("listen.drain_timeout_ms", self.drain_timeout_ms, 0, 600_000),
         ] {
             problems.keep(within(name, millis, least, most));
         }
@@ -176,10 +181,10 @@ impl AdminConfig {
     /// # Errors
     /// A sentence that begins with `address`.
     pub fn check_address(&self, address: SocketAddr) -> Result<(), String> {
-        if !address.ip().is_loopback() && !self.beyond_loopback {
+        if !address.ip().is_loopback() && !self.allow_remote {
             return Err(format!(
                 "address `{address}` is not a loopback address: whoever reaches it sees names of hooks and plugins, and counts; \
-                 say `beyond_loopback = true` if that is meant"
+                 say `allow_remote = true` if that is meant"
             ));
         }
         Ok(())
@@ -194,7 +199,7 @@ impl AdminConfig {
 impl TelemetryConfig {
     /// Whether its numbers are within bounds, and its collector can be called.
     pub(super) fn check(&self, problems: &mut Problems) {
-        problems.keep(within("telemetry.ratio", self.ratio, 0.0, 1.0));
+        problems.keep(within("telemetry.sample_ratio", self.sample_ratio, 0.0, 1.0));
         problems.keep(within("telemetry.queue", self.queue, 1, 65_536));
         if let Some(collector) = &self.otlp {
             let address = crate::outbound::address(collector);
@@ -209,27 +214,27 @@ impl Default for Listen {
         Self {
             address: SocketAddr::from(([127, 0, 0, 1], 8600)),
             tls: None,
-            plain_http_beyond_loopback: false,
+            allow_remote_plaintext: false,
             workers: std::thread::available_parallelism().map_or(1, Into::into),
-            connections: 1_024,
-            connections_per_source: None,
-            connections_per_caller: None,
-            first_bytes_ms: 3_000,
+            max_connections: 1_024,
+            max_connections_per_source: None,
+            max_connections_per_caller: None,
+            first_bytes_timeout_ms: 3_000,
             proxies: Networks::default(),
             proxy_protocol: false,
             platform_networks: Networks::default(),
-            calls: 256,
-            head_ms: 75_000,
-            body_ms: 1_000,
+            max_in_flight: 256,
+            header_timeout_ms: 75_000,
+            body_timeout_ms: 1_000,
             shutdown_delay_ms: 5_000,
-            drain_ms: 5_000,
+            drain_timeout_ms: 5_000,
         }
     }
 }
 
 impl Default for TelemetryConfig {
     fn default() -> Self {
-        Self { otlp: None, ratio: 0.1, queue: 2_048 }
+        Self { otlp: None, sample_ratio: 0.1, queue: 2_048 }
     }
 }
 
@@ -239,7 +244,7 @@ impl Default for AdminConfig {
         Self {
             enabled: true,
             address,
-            beyond_loopback: false,
+            allow_remote: false,
             hosts: Vec::new(),
             ready_when_expired: None,
         }

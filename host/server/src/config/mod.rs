@@ -243,7 +243,8 @@ impl Config {
 }
 
 /// The settings of `[listen]` that a running host takes up.
-const LIVE_LISTEN: [&str; 5] = ["calls", "head_ms", "body_ms", "shutdown_delay_ms", "drain_ms"];
+const LIVE_LISTEN: [&str; 5] =
+    ["calls", "header_timeout_ms", "body_timeout_ms", "shutdown_delay_ms", "drain_timeout_ms"];
 
 /// The file as it is written.
 #[derive(Deserialize)]

@@ -26,7 +26,7 @@ pub struct DeliveryConfig {
     /// The statuses that mean that it took the message; where it is empty, every 2xx.
     pub status: Vec<u16>,
     /// What its answer must say besides.
-    pub accepted: Option<Accepted>,
+    pub expect: Option<ExpectedResponse>,
     /// Time it has, milliseconds. Default 1,000; of the hook's budget.
     pub timeout_ms: u64,
 }
@@ -62,7 +62,7 @@ pub enum Body {
 /// What an answer must say: the text or the number at a JSON Pointer.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Accepted {
+pub struct ExpectedResponse {
     /// Where.
     pub pointer: String,
     /// What.
@@ -122,7 +122,7 @@ pub struct DeliverySource {
     form: Option<BTreeMap<String, String>>,
     #[serde(default)]
     status: Vec<u16>,
-    accepted: Option<Accepted>,
+    expect: Option<ExpectedResponse>,
     #[serde(default = "default_timeout_ms")]
     timeout_ms: u64,
 }
@@ -201,8 +201,8 @@ impl DeliverySource {
             MethodWord::Post => Method::POST,
             MethodWord::Put => Method::PUT,
         };
-        let (status, accepted, timeout_ms) = (self.status, self.accepted, self.timeout_ms);
-        Ok(DeliveryConfig { method, url, headers, body, status, accepted, timeout_ms })
+        let (status, expect, timeout_ms) = (self.status, self.expect, self.timeout_ms);
+        Ok(DeliveryConfig { method, url, headers, body, status, expect, timeout_ms })
     }
 }
 

@@ -22,7 +22,7 @@ use crate::error::StartError;
 use crate::outbound::{Outbound, OutboundError};
 use crate::start_problems::{StartProblems, key_file};
 use crate::watch::Watch;
-use config::{Accepted, Body, DeliveryConfig, Header};
+use config::{Body, DeliveryConfig, ExpectedResponse, Header};
 
 /// One delivery service.
 pub struct Courier {
@@ -36,7 +36,7 @@ pub struct Courier {
     files: Watch,
     body: Body,
     status: Vec<u16>,
-    accepted: Option<Accepted>,
+    expect: Option<ExpectedResponse>,
     timeout: Duration,
 }
 
@@ -74,7 +74,7 @@ impl Courier {
             ),
             body: config.body.clone(),
             status: config.status.clone(),
-            accepted: config.accepted.clone(),
+            expect: config.expect.clone(),
             timeout: Duration::from_millis(config.timeout_ms),
         };
         courier.read_secrets()?;
@@ -122,7 +122,7 @@ impl Courier {
         if !expected {
             return Err(Undelivered::Status(status));
         }
-        match &self.accepted {
+        match &self.expect {
             Some(accepted) if !accepted.is_in(answer.body()) => Err(Undelivered::Refused),
             _ => Ok(()),
         }
@@ -203,7 +203,7 @@ fn value<'m>(message: &'m Message, name: &str) -> &'m str {
     }
 }
 
-impl Accepted {
+impl ExpectedResponse {
     fn is_in(&self, body: &[u8]) -> bool {
         let Ok(document) = Document::parse(body) else { return false };
         document.pointer(&self.pointer).is_some_and(|found| match found.as_str() {

@@ -115,7 +115,7 @@ fn what_cannot_be_is_named() {
 
 #[test]
 fn an_answer_can_say_no_with_a_good_status() {
-    let accepted = Accepted { pointer: "/messages/0/status".into(), equals: "0".into() };
+    let accepted = ExpectedResponse { pointer: "/messages/0/status".into(), equals: "0".into() };
     for (body, taken) in [
         (r#"{"messages":[{"status":"0"}]}"#, true),
         (r#"{"messages":[{"status":0}]}"#, true),

@@ -47,9 +47,9 @@ use crate::resume::Resumes;
 use crate::retry::Retries;
 use crate::roots::{Arrived, Roots, kept_folder};
 use crate::start_problems::{PSEUDONYM_KEY, SEALING_KEY, SIGNING_KEY, StartProblems, key_file};
+use crate::state_copy::STATE_FILE;
 use crate::telemetry::Telemetry;
 use crate::tls::Tls;
-use crate::witness::MEMORY;
 
 /// A configuration with everything that it names, ready to serve.
 pub struct Configured {
@@ -139,7 +139,7 @@ impl Configured {
         let key = CacheKey::derive(&naming);
         let cache = cache.map(|folder| KeptKeys { folder, key, floors: Arc::clone(&floors) });
         let mut ring =
-            KeyRing::new(Arc::clone(&outbound), clock.clone(), cache, config.listen.calls);
+            KeyRing::new(Arc::clone(&outbound), clock.clone(), cache, config.listen.max_in_flight);
         let mut callers = Vec::with_capacity(config.hooks.len());
         for hook in &config.hooks {
             let caller = problems.keep(Caller::load(&hook.name, &hook.callers, &mut ring));
@@ -194,7 +194,7 @@ impl Configured {
 
     /// What an operator should know of the limits of this process and machine.
     pub fn limit_warnings(&self) -> Vec<String> {
-        let queue = queue_warning(self.config.listen.connections);
+        let queue = queue_warning(self.config.listen.max_connections);
         self.descriptors.warning().into_iter().chain(queue).collect()
     }
 
@@ -465,7 +465,7 @@ fn trust_root_of(
     places: &[Place],
 ) -> Result<(), StartError> {
     let Ok(seal) = Seal::new(sealing) else { return Ok(()) };
-    let remembered = Memory::read(&config.trust.state.join(MEMORY), &seal);
+    let remembered = Memory::read(&config.trust.state.join(STATE_FILE), &seal);
     let (history, is_known) = match remembered {
         Ok(Kept::Memory(memory)) => (memory.history, true),
         Ok(Kept::Nothing) => (Default::default(), false),

@@ -85,7 +85,7 @@ impl Hook {
         let asks = !self.config.kind.permits(Effect::Abstain) || !self.config.kind.binds();
         let ours = cause
             .is_some_and(|cause| cause.party() != Party::Caller && cause != Cause::PluginRevoked);
-        let held_open = ours && glass.is_some_and(|open| open.opens);
+        let held_open = ours && glass.is_some_and(|open| open.fail_open);
         if (enforced || asks) && !held_open { &self.config.on_failure } else { &OnFailure::Open }
     }
 

@@ -38,7 +38,7 @@ pub async fn answer(
     mut body: Incoming,
     otherwise: StatusCode,
 ) -> Response<Bytes> {
-    let limit = Duration::from_millis(in_force.config.listen.body_ms);
+    let limit = Duration::from_millis(in_force.config.listen.body_timeout_ms);
     let mut received = Received::default();
     if !received.read_available(&mut body).await {
         let place = READERS.enter(slot.source());
@@ -62,7 +62,7 @@ pub async fn answer_bytes<S: AsyncRead + Unpin>(
     (read, socket): (&[u8], &mut S),
     otherwise: StatusCode,
 ) -> Response<Bytes> {
-    let limit = Duration::from_millis(in_force.config.listen.body_ms);
+    let limit = Duration::from_millis(in_force.config.listen.body_timeout_ms);
     let mut scan = EventTypeScan::default();
     if scan.takes_more_after(read) {
         let place = READERS.enter(slot.source());

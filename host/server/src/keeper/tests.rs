@@ -152,7 +152,7 @@ fn what_the_log_did_not_take_is_recorded_by_the_next_start() {
 fn what_a_start_found_is_recorded_although_the_log_took_nothing_then() {
     let home = Home::new();
     fs::create_dir_all(&home.config.trust.state).unwrap();
-    fs::write(home.config.trust.state.join(MEMORY), "not ours").unwrap();
+    fs::write(home.config.trust.state.join(STATE_FILE), "not ours").unwrap();
     let mut keeper = home.keeper();
     let log = home.log();
     keeper.begin(&home.config, &home.place).unwrap();

@@ -2,7 +2,7 @@
 //!
 //! Invariants: a connection reaches a serving thread when its client has sent something, and not
 //! before; until then it costs a descriptor and a few hundred bytes, and ends here after
-//! `listen.first_bytes_ms`. A want of descriptors never ends the loop, and never makes it spin.
+//! `listen.first_bytes_timeout_ms`. A want of descriptors never ends the loop, and never makes it spin.
 //! What is spoken on a connection is not looked at here.
 
 use std::fs::File;

@@ -28,14 +28,14 @@ pub struct DescriptorBudget {
 }
 
 impl DescriptorBudget {
-    /// Raises the limit of this process as far as it may, and lowers `listen.connections` to what
+    /// Raises the limit of this process as far as it may, and lowers `listen.max_connections` to what
     /// fits.
     ///
     /// # Errors
     /// [`StartError::Descriptors`], where not even [`MIN_CONNECTIONS`] fit.
     pub fn apply(config: &mut Config) -> Result<Self, StartError> {
         let budget = Self::of(config, raise_limit().map_err(StartError::DescriptorLimit)?)?;
-        config.listen.connections = budget.connections;
+        config.listen.max_connections = budget.connections;
         Ok(budget)
     }
 
@@ -45,11 +45,11 @@ impl DescriptorBudget {
         let outbound = if config.deliveries.is_empty() {
             MIN_OUTBOUND
         } else {
-            config.listen.calls.min(limit / 8).clamp(MIN_OUTBOUND, MAX_OUTBOUND)
+            config.listen.max_in_flight.min(limit / 8).clamp(MIN_OUTBOUND, MAX_OUTBOUND)
         };
         let workers = config.listen.workers.saturating_mul(DESCRIPTORS_PER_RUNTIME);
         let others = HOST_FILES + LOG_FILES + SPARE + admin + outbound + workers;
-        Self::share(limit, config.listen.connections, outbound, others)
+        Self::share(limit, config.listen.max_connections, outbound, others)
     }
 
     fn share(
@@ -71,7 +71,7 @@ impl DescriptorBudget {
     pub fn warning(&self) -> Option<String> {
         (self.connections < self.asked).then(|| {
             format!(
-                "listen.connections is {}, and {} fit: the host needs {} file descriptors for that \
+                "listen.max_connections is {}, and {} fit: the host needs {} file descriptors for that \
                  many, and its limit is {}. {}",
                 self.asked,
                 self.connections,

@@ -51,7 +51,7 @@ fn queue_warning_at(connections: usize, most: usize) -> Option<String> {
     (most < connections).then(|| {
         format!(
             "the kernel cuts the queue of new connections to {most} (net.core.somaxconn), below \
-             listen.connections ({connections}): in a burst clients wait a second and more. Run \
+             listen.max_connections ({connections}): in a burst clients wait a second and more. Run \
              `sysctl -w net.core.somaxconn={connections}`, and keep it in /etc/sysctl.d"
         )
     })

@@ -48,11 +48,8 @@ impl Client {
     pub fn new(access: Access) -> Result<Self, StartError> {
         let outbound =
             Outbound::new(&OutboundConfig { ca_file: access.ca_file.clone(), cache: None })?;
-        let outbound = if access.plain_http_beyond_loopback {
-            outbound.plain_http_anywhere()
-        } else {
-            outbound
-        };
+        let outbound =
+            if access.allow_remote_plaintext { outbound.plain_http_anywhere() } else { outbound };
         Ok(Self { outbound, access, proofs: Proofs::default() })
     }
 

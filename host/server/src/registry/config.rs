@@ -30,7 +30,7 @@ pub struct RegistryConfig {
     pub plain_http: bool,
     /// Also to one on another machine. Settings then cross the network in the clear, and they name people. Default: no.
     #[serde(default)]
-    pub plain_http_beyond_loopback: bool,
+    pub allow_remote_plaintext: bool,
     /// How often to look, milliseconds; somewhat more or less each time. Default 60,000.
     #[serde(default = "default_poll_ms")]
     pub poll_ms: u64,
@@ -53,7 +53,7 @@ pub struct Access {
     /// Plain HTTP.
     pub plain_http: bool,
     /// Plain HTTP to another machine.
-    pub plain_http_beyond_loopback: bool,
+    pub allow_remote_plaintext: bool,
     /// Time for one request with its whole answer.
     pub timeout: Duration,
 }
@@ -106,7 +106,7 @@ impl RegistryConfig {
             token_realm: self.token_realm.clone(),
             ca_file: self.ca_file.clone(),
             plain_http: self.plain_http,
-            plain_http_beyond_loopback: self.plain_http_beyond_loopback,
+            allow_remote_plaintext: self.allow_remote_plaintext,
             timeout: Duration::from_millis(self.timeout_ms),
         }
     }
@@ -116,13 +116,13 @@ impl Access {
     /// Whether a registry may be spoken to so.
     pub fn check(&self, host: &str) -> Result<(), String> {
         let local = outbound::is_this_machine(bare(host));
-        if self.plain_http_beyond_loopback && !self.plain_http {
-            return Err("plain_http_beyond_loopback without plain_http".to_owned());
+        if self.allow_remote_plaintext && !self.plain_http {
+            return Err("allow_remote_plaintext without plain_http".to_owned());
         }
         if self.plain_http && !local {
-            if !self.plain_http_beyond_loopback {
+            if !self.allow_remote_plaintext {
                 return Err(format!(
-                    "plain_http would leave this machine for `{host}`; use TLS, or say plain_http_beyond_loopback too if that is meant"
+                    "plain_http would leave this machine for `{host}`; use TLS, or say allow_remote_plaintext too if that is meant"
                 ));
             }
             if self.credential.is_some() {

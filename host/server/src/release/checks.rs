@@ -122,8 +122,8 @@ pub fn promoted(source: &Binding, candidate: &Candidate) -> Binding {
         settings: candidate.settings,
         ..source.clone()
     };
-    if !candidate.say.is_empty() {
-        promoted.say.clone_from(&candidate.say);
+    if !candidate.fallback.is_empty() {
+        promoted.fallback.clone_from(&candidate.fallback);
     }
     promoted
 }
@@ -157,7 +157,7 @@ fn check_known(
         .map_err(|failed| ReleaseError::SelfTest { plugin: plugin(), failed })?;
     // Only what binds must be sayable; the rest is recorded as it was said.
     if source.mode == Mode::Enforce {
-        say::check(kind, &manifest.emits, &source.say).map_err(|complaints| {
+        say::check(kind, &manifest.emits, &source.fallback).map_err(|complaints| {
             let lines: Vec<_> = complaints.iter().map(ToString::to_string).collect();
             unworkable(source, lines.join("; "))
         })?;

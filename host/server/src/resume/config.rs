@@ -34,10 +34,10 @@ pub struct ResumeConfig {
     pub spool: Option<PathBuf>,
     /// Time for one attempt, milliseconds. Default 10,000.
     #[serde(default = "default_attempt_ms")]
-    pub attempt_ms: u64,
+    pub attempt_timeout_ms: u64,
     /// Time after which a call is given up, hours; the platform has given up long before. Default 72.
     #[serde(default = "default_give_up_hours")]
-    pub give_up_hours: u64,
+    pub max_age_hours: u64,
 }
 
 impl ResumeConfig {
@@ -55,16 +55,16 @@ impl ResumeConfig {
         if self.client_id.is_empty() {
             return Err(format!("resume.{name}.client_id is empty"));
         }
-        if !(100..=60_000).contains(&self.attempt_ms) {
+        if !(100..=60_000).contains(&self.attempt_timeout_ms) {
             return Err(format!(
-                "resume.{name}.attempt_ms is {}, not 100 to 60000",
-                self.attempt_ms
+                "resume.{name}.attempt_timeout_ms is {}, not 100 to 60000",
+                self.attempt_timeout_ms
             ));
         }
-        if !(1..=720).contains(&self.give_up_hours) {
+        if !(1..=720).contains(&self.max_age_hours) {
             return Err(format!(
-                "resume.{name}.give_up_hours is {}, not 1 to 720",
-                self.give_up_hours
+                "resume.{name}.max_age_hours is {}, not 1 to 720",
+                self.max_age_hours
             ));
         }
         if self.client_secret_file.is_some() == self.client_key_file.is_some() {

@@ -201,7 +201,7 @@ impl Platform {
                 Attempt::Again(status, least) => (status, least),
             };
             let waited = host.trusted_time.now().0.saturating_sub(job.at);
-            if waited >= self.config.give_up_hours.saturating_mul(3_600_000) {
+            if waited >= self.config.max_age_hours.saturating_mul(3_600_000) {
                 break End { code: Some("expired"), status };
             }
             wait = backoff(attempts).max(least.min(LONGEST_WAIT));
@@ -225,7 +225,7 @@ impl Platform {
             }
             Attempt::Again(None, Duration::ZERO)
         };
-        let until = Instant::now() + Duration::from_millis(self.config.attempt_ms);
+        let until = Instant::now() + Duration::from_millis(self.config.attempt_timeout_ms);
         let bearer = match self.tokens.get(until).await {
             Ok(bearer) => bearer,
             Err(error) => return again("no token for a resume call", &error),
@@ -238,7 +238,7 @@ impl Platform {
             .body(Bytes::copy_from_slice(job.body.as_bytes()));
         // Its path is made of plain ids: the platform's own form of it.
         let Ok(request) = request else { return Attempt::Refused(0) };
-        let until = Instant::now() + Duration::from_millis(self.config.attempt_ms);
+        let until = Instant::now() + Duration::from_millis(self.config.attempt_timeout_ms);
         let answer = match host.outbound.send(request, until).await {
             Ok(answer) => answer,
             Err(error) => return again("a resume call did not come through", &error),

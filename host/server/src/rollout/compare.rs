@@ -49,7 +49,7 @@ impl Comparison {
     pub fn of(live: &Asked, candidate: &Asked, slower: Duration) -> Self {
         let said = match (&live.outcome, &candidate.outcome) {
             (Ok(ours), Ok(theirs)) => {
-                Said::Both(differences((ours, &live.lifted), (theirs, &candidate.lifted)))
+                Said::Both(differences((ours, &live.waived), (theirs, &candidate.waived)))
             }
             (Ok(_), Err(_)) => Said::CandidateFailed,
             (Err(_), _) => Said::LiveFailed,
@@ -134,7 +134,7 @@ impl Comparison {
     }
 }
 
-/// What one said: a decision, and the findings that a break-glass document has lifted out of it.
+/// What one said: a decision, and the findings that a break-glass document has waived out of it.
 type Spoken<'a> = (&'a Decision, &'a [Finding]);
 
 /// In what two of them differ.
@@ -146,12 +146,12 @@ fn differences(one: Spoken<'_>, other: Spoken<'_>) -> Differences {
     }
 }
 
-fn verdict((decision, lifted): Spoken<'_>) -> Effect {
-    decision.findings.iter().chain(lifted).map(|finding| finding.effect).max().unwrap_or_default()
+fn verdict((decision, waived): Spoken<'_>) -> Effect {
+    decision.findings.iter().chain(waived).map(|finding| finding.effect).max().unwrap_or_default()
 }
 
-fn found<'a>((decision, lifted): Spoken<'a>) -> BTreeSet<(&'a str, Effect, Option<&'a str>)> {
-    let findings = decision.findings.iter().chain(lifted);
+fn found<'a>((decision, waived): Spoken<'a>) -> BTreeSet<(&'a str, Effect, Option<&'a str>)> {
+    let findings = decision.findings.iter().chain(waived);
     findings
         .map(|finding| (finding.code.as_str(), finding.effect, finding.field.as_deref()))
         .collect()
@@ -205,9 +205,9 @@ mod tests {
             turned.risk = Some(99);
             prop_assert_eq!(differences((&one, &[]), (&turned, &[])), Differences::default());
             prop_assert_eq!(differences((&turned, &[]), (&other, &[])), said);
-            // What was lifted was said all the same.
-            let lifted = turned.findings.split_off(split.min(turned.findings.len()));
-            prop_assert_eq!(differences((&turned, &lifted), (&other, &[])), said);
+            // What was waived was said all the same.
+            let waived = turned.findings.split_off(split.min(turned.findings.len()));
+            prop_assert_eq!(differences((&turned, &waived), (&other, &[])), said);
         }
     }
 }

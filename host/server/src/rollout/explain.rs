@@ -1,6 +1,6 @@
 //! A candidate in words, for `check`.
 
-use portcullis_trust::{Canary, Stop};
+use portcullis_trust::{Abort, Canary};
 
 use super::Rollout;
 
@@ -18,11 +18,11 @@ impl Rollout {
                 format!("it answers for {part}{through}{of}")
             }
         };
-        let Stop { of, differ, fail, slow, slower_ms } = self.stop;
+        let Abort { window, max_differences, max_failures, max_slower, slower_by_ms } = self.abort;
         let ended =
             if self.is_stopped() { "; it was stopped in this set, and is not asked" } else { "" };
         format!(
-            "{whom}; stops by itself when of the last {of} compared more than {differ} differ, {fail} fail or {slow} are {slower_ms} ms slower{ended}"
+            "{whom}; stops by itself when of the last {window} compared more than {max_differences} differ, {max_failures} fail or {max_slower} are {slower_by_ms} ms slower{ended}"
         )
     }
 }

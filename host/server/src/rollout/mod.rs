@@ -22,7 +22,7 @@ use portcullis_audit::Entry;
 use portcullis_hooks::Incoming;
 use portcullis_model::json::quote;
 use portcullis_model::{Call, Cause, Digest};
-use portcullis_trust::{Candidate, Stop};
+use portcullis_trust::{Abort, Candidate};
 
 use crate::ask::{self, Asked};
 use crate::generation::{Binding, Generation};
@@ -40,7 +40,7 @@ pub struct Rollout {
     /// For whom it answers; for nobody where it is a shadow.
     pub cohort: Option<Cohort>,
     /// What ends it.
-    pub stop: Stop,
+    pub abort: Abort,
     /// What its end is remembered by.
     pub key: Digest,
     tally: Mutex<Tally>,
@@ -66,9 +66,9 @@ impl Rollout {
         Self {
             binding,
             cohort,
-            stop: source.stop,
+            abort: source.abort,
             key,
-            tally: Mutex::new(Tally::new(source.stop)),
+            tally: Mutex::new(Tally::new(source.abort)),
             lane: Arc::new(Lane::new("compare", 1, MOST_WAITING)),
             stopped: AtomicBool::new(stopped),
             recorded: AtomicBool::new(stopped),
@@ -144,7 +144,7 @@ impl Rollout {
         incoming: &Incoming,
         of: Option<u64>,
     ) {
-        let slower = Duration::from_millis(self.stop.slower_ms.into());
+        let slower = Duration::from_millis(self.abort.slower_by_ms.into());
         let comparison = Comparison::of(live, candidate, slower);
         let count = |counts: &[AtomicU64], place: usize| {
             if let Some(count) = counts.get(place) {
@@ -191,11 +191,11 @@ impl Rollout {
         let mut fields =
             format!(r#""generation":{number},"set":"{set}","hook":"{hook}","plugin":"#);
         quote(&mut fields, &live.manifest().id);
-        let Counts { compared, differ, fail, slow } = self.counts();
+        let Counts { compared, differences, failures, slower } = self.counts();
         fields.push_str(&format!(
-            r#","candidate":{{{}}},"reason":"{}","compared":{compared},"differ":{differ},"fail":{fail},"slow":{slow}"#,
+            r#","candidate":{{{}}},"reason":"{}","compared":{compared},"differences":{differences},"failures":{failures},"slower":{slower}"#,
             self.binding.leaf_head(),
-            self.counts().why(&self.stop).unwrap_or("differ"),
+            self.counts().why(&self.abort).unwrap_or("differences"),
         ));
         Some(fields)
     }

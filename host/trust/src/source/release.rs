@@ -52,7 +52,7 @@ pub struct BindingSource {
     /// The file of its settings. Without one they are [`ReleaseSet::NO_SETTINGS`].
     pub(super) settings: Option<String>,
     #[serde(default)]
-    say: BTreeMap<String, String>,
+    fallback: BTreeMap<String, String>,
     #[serde(default)]
     bounds: Bounds,
     candidate: Option<CandidateSource>,
@@ -121,7 +121,7 @@ impl ReleaseSource {
                 plugin: source.plugin.clone(),
                 mode: source.mode,
                 settings: strict::sha256(settings),
-                say: source.say.clone(),
+                fallback: source.fallback.clone(),
                 bounds: source.bounds,
                 candidate: source
                     .candidate

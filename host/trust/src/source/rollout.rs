@@ -1,6 +1,6 @@
 //! `[binding.candidate]` of a release source: what is tried beside a live binding.
 //!
-//! Invariant: what the source leaves out is the live binding's own (plugin, settings, `say`), or is written out in the set (`stop`), so
+//! Invariant: what the source leaves out is the live binding's own (plugin, settings, `fallback`), or is written out in the set (`abort`), so
 //! that whoever reads the set sees all of it.
 
 use std::collections::BTreeMap;
@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::release::BindingSource;
 use crate::refusal::Refusal;
 use crate::release::ReleaseSet;
-use crate::rollout::{Canary, Candidate, Stop};
+use crate::rollout::{Abort, Canary, Candidate};
 use crate::strict;
 
 /// The source of a candidate.
@@ -22,23 +22,23 @@ pub(super) struct CandidateSource {
     /// The file of its settings; the live one's where it is not said.
     pub(super) settings: Option<String>,
     #[serde(default)]
-    say: BTreeMap<String, String>,
+    fallback: BTreeMap<String, String>,
     #[serde(default)]
     shadow: bool,
     canary: Option<Canary>,
     #[serde(default)]
-    stop: StopSource,
+    abort: AbortSource,
 }
 
-/// `stop`: what is not said is [`Stop::DEFAULT`]'s.
+/// `abort`: what is not said is [`Abort::DEFAULT`]'s.
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-struct StopSource {
-    of: Option<u32>,
-    differ: Option<u32>,
-    fail: Option<u32>,
-    slow: Option<u32>,
-    slower_ms: Option<u32>,
+struct AbortSource {
+    window: Option<u32>,
+    max_differences: Option<u32>,
+    max_failures: Option<u32>,
+    max_slower: Option<u32>,
+    slower_by_ms: Option<u32>,
 }
 
 impl CandidateSource {
@@ -54,25 +54,26 @@ impl CandidateSource {
         Ok(Candidate {
             plugin: self.plugin.as_ref().unwrap_or(&live.plugin).clone(),
             settings: strict::sha256(settings),
-            say: self.say.clone(),
+            fallback: self.fallback.clone(),
             shadow: self.shadow,
             canary: self.canary.clone(),
-            stop: self.stop.filled(),
+            abort: self.abort.filled(),
         })
     }
 }
 
-impl StopSource {
-    fn filled(&self) -> Stop {
-        let Stop { of, differ, fail, slow, slower_ms } = Stop::DEFAULT;
-        let of = self.of.unwrap_or(of);
+impl AbortSource {
+    fn filled(&self) -> Abort {
+        let Abort { window, max_differences, max_failures, max_slower, slower_by_ms } =
+            Abort::DEFAULT;
+        let window = self.window.unwrap_or(window);
         // A default never exceeds what is looked at.
-        Stop {
-            of,
-            differ: self.differ.unwrap_or(differ.min(of)),
-            fail: self.fail.unwrap_or(fail.min(of)),
-            slow: self.slow.unwrap_or(slow.min(of)),
-            slower_ms: self.slower_ms.unwrap_or(slower_ms),
+        Abort {
+            window,
+            max_differences: self.max_differences.unwrap_or(max_differences.min(window)),
+            max_failures: self.max_failures.unwrap_or(max_failures.min(window)),
+            max_slower: self.max_slower.unwrap_or(max_slower.min(window)),
+            slower_by_ms: self.slower_by_ms.unwrap_or(slower_by_ms),
         }
     }
 }

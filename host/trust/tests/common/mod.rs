@@ -130,7 +130,7 @@ impl Hospital {
             1,
         );
         format!(
-            "{before}{binding}\nbounds = {{ concurrency = 2, errors = 3 }}\n\n[binding.candidate]\nsettings = \"settings/sod-next.json\"\ncanary = {{ percent = 5, departments = [\"radiology\"] }}\nstop = {{ differ = 1 }}\n{after}"
+            "{before}{binding}\nbounds = {{ concurrency = 2, failure_threshold = 3 }}\n\n[binding.candidate]\nsettings = \"settings/sod-next.json\"\ncanary = {{ percent = 5, departments = [\"radiology\"] }}\nabort = {{ max_differences = 1 }}\n{after}"
         )
     }
 

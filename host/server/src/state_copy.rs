@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use crate::memory::replace;
 
-/// The writing end of a witness.
-pub struct Witness {
+/// The writing end of a state copy.
+pub struct StateCopy {
     shared: Arc<Shared>,
 }
 
@@ -31,12 +31,14 @@ struct State {
     ended: bool,
 }
 
-impl Witness {
+impl StateCopy {
     /// Starts its thread.
     pub fn start(folder: PathBuf) -> io::Result<Self> {
         let shared = Arc::new(Shared::default());
         let theirs = Arc::clone(&shared);
-        thread::Builder::new().name("witness".to_owned()).spawn(move || write(&theirs, &folder))?;
+        thread::Builder::new()
+            .name("state-copy".to_owned())
+            .spawn(move || write(&theirs, &folder))?;
         Ok(Self { shared })
     }
 
@@ -58,7 +60,7 @@ impl Witness {
     }
 }
 
-impl Drop for Witness {
+impl Drop for StateCopy {
     fn drop(&mut self) {
         self.shared.state().ended = true;
         self.shared.changed.notify_all();
@@ -83,18 +85,18 @@ fn write(shared: &Shared, folder: &Path) {
             (copy, state.given)
         };
         let (memory, head) = copy;
-        let written = replace(&folder.join(MEMORY), &memory)
+        let written = replace(&folder.join(STATE_FILE), &memory)
             .and_then(|()| replace(&folder.join(HEAD), head.as_bytes()));
         match written {
             Ok(()) => {
                 if std::mem::take(&mut failing) {
-                    tracing::info!(folder = %folder.display(), event = "witness.resumed", "the witness is written again");
+                    tracing::info!(folder = %folder.display(), event = "state-copy.resumed", "the state copy is written again");
                 }
                 shared.state().written = given;
                 shared.changed.notify_all();
             }
             Err(error) if !std::mem::replace(&mut failing, true) => {
-                tracing::error!(%error, folder = %folder.display(), event = "witness.unwritable", "the witness cannot be written: a backup that is restored meanwhile would not be found out");
+                tracing::error!(%error, folder = %folder.display(), event = "state-copy.unwritable", "the state copy cannot be written: a backup that is restored meanwhile would not be found out");
             }
             Err(_) => {}
         }
@@ -102,6 +104,6 @@ fn write(shared: &Shared, folder: &Path) {
 }
 
 /// The memory's file, here and in the host's own folder.
-pub const MEMORY: &str = "memory";
+pub const STATE_FILE: &str = "memory";
 /// The log's head, for whoever looks in from outside.
 const HEAD: &str = "checkpoint";
