@@ -63,7 +63,10 @@ fn a_client_that_has_ended_its_side_gets_its_answer() {
         assert!(answers(&answer) == 1, "{path}: {answer:?}");
     }
     // What was answered was recorded, and counts as delivered.
-    assert_eq!(host.metric(r#"portcullis_undelivered_total{hook="token",kind="okta.token"}"#), 0.0);
+    assert_eq!(
+        host.metric(r#"portcullis_response_write_failures_total{hook="token",kind="okta.token"}"#),
+        0.0
+    );
     host.stop();
 }
 

@@ -65,7 +65,7 @@ fn hooks_come_go_and_change_while_calls_are_answered() {
             at(&host, "/okta/other").summary().contains("PRESCRIBE-DISPENSE"),
             "its bindings with it"
         );
-        assert_eq!(host.metric("portcullis_calls_limit"), 100.0);
+        assert_eq!(host.metric("portcullis_requests_in_flight_limit"), 100.0);
         // Gone, once nothing binds it any more; release and configuration may change at once.
         house.write("portcullis.toml", text);
         host.look(&["configuration refused"]);
@@ -73,7 +73,7 @@ fn hooks_come_go_and_change_while_calls_are_answered() {
         house.release(&[Binding::new("token", "sod", duties())]);
         host.look(&["configuration active"]);
         assert!(unrouted(&at(&host, "/okta/other")));
-        assert_eq!(host.metric("portcullis_generation"), 3.0);
+        assert_eq!(host.metric("portcullis_active_generation"), 3.0);
         drop(ends);
         calls.into_iter().map(|calls| calls.join().unwrap()).sum()
     });

@@ -71,7 +71,7 @@ fn a_shadow_is_compared_and_binds_nobody() {
     );
     assert_eq!((&shown["stopped"], &shown["cohort"]), (&json!(false), &Value::Null));
     assert_eq!(shown["outcomes"], json!({"same": 1, "differs": 2, "candidate-failed": 1}));
-    assert_eq!(sample(&host, "portcullis_candidate_compared_total", "outcome=\"differs\""), 2.0);
+    assert_eq!(sample(&host, "portcullis_candidate_comparisons_total", "outcome=\"differs\""), 2.0);
     assert_eq!(sample(&host, "portcullis_candidate_differences_total", "what=\"verdict\""), 2.0);
     drop(host.stop());
     assert!(house.record(same.index().unwrap())["bindings"][0].get("cohort").is_none());

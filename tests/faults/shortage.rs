@@ -54,7 +54,7 @@ fn when_there_is_room_again_the_host_goes_on_by_itself_and_nothing_is_lost() {
             && reasons.contains("log-stopped")
             && reasons.contains("resumes by itself")
             && warnings.contains("log-delayed")
-            && host.metric("portcullis_log_owed_answers") > 0.0
+            && host.metric("portcullis_log_pending_corrections") > 0.0
     });
     disk.make_room();
     until(|| {
@@ -66,7 +66,7 @@ fn when_there_is_room_again_the_host_goes_on_by_itself_and_nothing_is_lost() {
     assert!(after.iter().all(|answer| answer.index().is_some()), "decisions have records again");
     left.add(&after);
     assert_eq!(host.admin("/ready").status, 200);
-    until(|| host.metric("portcullis_log_owed_answers") == 0.0);
+    until(|| host.metric("portcullis_log_pending_corrections") == 0.0);
     let log = host.stop();
     assert!(log.contains("log.stopped") && log.contains("log.resumed"), "{log}");
     left.is_accounted_for(&house);

@@ -30,7 +30,7 @@ fn with_plugins_that_hang_everywhere_every_answer_is_in_time_and_the_host_can_be
     });
     // On a busy machine bodies and records can be late too: every answer is counted once, under
     // whichever cause.
-    let counted = ["safe_answers", "refusals"].map(|what| {
+    let counted = ["safe_answers", "rejections"].map(|what| {
         let samples = host.samples(&format!("portcullis_{what}_total"));
         (samples.values().sum::<f64>(), samples)
     });

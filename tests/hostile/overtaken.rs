@@ -95,7 +95,7 @@ fn another_configuration_comes_into_force_and_a_host_stops_while_a_plugin_is_bei
     let child = until_made(&host, None);
     house.configure("[listen]\n", "[listen]\ncalls = 100\n");
     host.until_log("configuration active");
-    assert_eq!(host.metric("portcullis_calls_limit"), 100.0);
+    assert_eq!(host.metric("portcullis_requests_in_flight_limit"), 100.0);
     let child = until_made(&host, Some(&child));
     // One that needs a set of its own: neither comes before the other, and a revocation before both.
     let former = house.read("portcullis.toml");

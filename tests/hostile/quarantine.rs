@@ -114,7 +114,7 @@ fn an_open_hook_is_not_opened_wider_and_who_only_looks_on_is_not_asked() {
     house.until_record("plugin.quarantined", |record| record["hook"] == "import");
     host.import(&Import::with_groups(&["nurses"]));
     let begin = Instant::now();
-    let skipped = r#"portcullis_refusals_total{hook="import",kind="okta.user-import",reason="plugin-quarantined"}"#;
+    let skipped = r#"portcullis_rejections_total{hook="import",kind="okta.user-import",reason="plugin-quarantined"}"#;
     while host.metric(skipped) < 1.0 {
         assert!(begin.elapsed() < PATIENCE, "it was never passed over");
         thread::sleep(Duration::from_millis(20));

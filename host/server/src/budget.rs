@@ -138,9 +138,9 @@ impl Stage {
             Self::Render => "render",
             Self::Decide => "decide",
             Self::Commit => "commit",
-            Self::Errand => "errand",
+            Self::Errand => "side_effect",
             Self::Write => "write",
-            Self::Whole => "whole",
+            Self::Whole => "total",
         }
     }
 }

@@ -119,6 +119,22 @@ pub struct Binding {
 }
 
 impl Generation {
+    /// Lets the bindings of the next generation count on where those with the same labels are.
+    /// Returns the metrics of the others, whose series end here.
+    pub fn hand_on_metrics(&self, next: &Self) -> Vec<Arc<BindingMetrics>> {
+        let metrics = |generation: &Self| -> Vec<Arc<BindingMetrics>> {
+            let bindings = generation.hooks.iter().flat_map(Bindings::with_candidates);
+            bindings.map(|binding| Arc::clone(&binding.metrics)).collect()
+        };
+        let next = metrics(next);
+        let mut ended = metrics(self);
+        ended.retain(|before| {
+            let same = next.iter().find(|it| it.labels == before.labels);
+            same.inspect(|it| it.continue_from(before)).is_none()
+        });
+        ended
+    }
+
     /// Returns whether it comes from the host's own copy.
     pub fn is_last_good(&self) -> bool {
         self.last_good.load(Ordering::Acquire)
@@ -342,8 +358,7 @@ impl Binding {
         let (settings, mode, fallback) = (source.settings, source.mode, source.fallback.clone());
         let proposes = verified.manifest.emits.proposes(hook.kind.name());
         let leaf_head = leaf_head(&verified, settings, role);
-        let metrics =
-            Arc::new(BindingMetrics::new(labels(&verified.manifest, source, role, generation)));
+        let metrics = Arc::new(BindingMetrics::new(labels(&verified.manifest, source, role)));
         let bounds = hook.bounds.tightened(&source.bounds);
         // Who is not waited for runs one at a time, so as not to take the processors from those who are, and may wait longer.
         let decides = role == Mode::Enforce.name() || role == rollout::way(true);
@@ -424,12 +439,7 @@ fn leaf_head(verified: &VerifiedPlugin, settings: Digest, role: &str) -> String 
 }
 
 /// Who this is, in metrics: digests by their first bytes, which are enough to find the record.
-fn labels(
-    manifest: &Manifest,
-    source: &portcullis_trust::Binding,
-    role: &str,
-    generation: u64,
-) -> String {
+fn labels(manifest: &Manifest, source: &portcullis_trust::Binding, role: &str) -> String {
     let short = |digest: Digest| {
         let digest = digest.to_string();
         digest.rsplit(':').next().unwrap_or_default().chars().take(SHORT).collect::<String>()
@@ -441,7 +451,6 @@ fn labels(
         ("component", &short(manifest.wasm)),
         ("settings", &short(source.settings)),
         ("mode", role),
-        ("generation", &generation.to_string()),
     ])
 }
 

@@ -250,9 +250,7 @@ impl Host {
         // What its bindings counted must not be lost with it.
         if let Some(former) = &self.in_force.load().generation {
             self.record_ends(&mut keeper, former);
-            let bindings = former.hooks.iter().flat_map(Bindings::with_candidates);
-            self.former
-                .store(Arc::new(bindings.map(|binding| Arc::clone(&binding.metrics)).collect()));
+            self.former.store(Arc::new(former.hand_on_metrics(&generation)));
         }
         // The last good release comes into force although the one in the folders was refused.
         if !generation.is_last_good() {

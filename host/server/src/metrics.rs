@@ -7,6 +7,7 @@
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use portcullis_callers::Unproven;
@@ -24,11 +25,12 @@ pub struct HookMetrics {
     cells: Cells,
 }
 
-/// What one binding did since its generation came into force.
+/// What one binding did since it came into force, in all generations that bind it alike.
 pub struct BindingMetrics {
     /// Its labels, ready to be shown.
     pub labels: String,
-    cells: Cells,
+    /// Set at the first use, or at the activation to those of the same binding before.
+    cells: OnceLock<Arc<Cells>>,
 }
 
 /// A histogram as it stands.
@@ -120,7 +122,22 @@ impl HookMetrics {
 impl BindingMetrics {
     /// Nothing yet.
     pub fn new(labels: String) -> Self {
-        Self { labels, cells: Cells::new(BINDING_CELLS) }
+        Self { labels, cells: OnceLock::new() }
+    }
+
+    /// Counts on from another generation's binding with the same labels, so that no counter of a
+    /// series goes back. Has no effect once something is counted.
+    pub fn continue_from(&self, before: &Self) {
+        // Whoever counted first keeps the cells: nothing is lost but the continuity.
+        let _ = self.cells.set(Arc::clone(before.shared()));
+    }
+
+    fn cells(&self) -> &Cells {
+        self.shared()
+    }
+
+    fn shared(&self) -> &Arc<Cells> {
+        self.cells.get_or_init(|| Arc::new(Cells::new(BINDING_CELLS)))
     }
 
     /// It was asked, and this came of it.
@@ -131,42 +148,42 @@ impl BindingMetrics {
                 EFFECTS + FAULTS.iter().position(|code| *code == fault.code).unwrap_or(FAULTS.len())
             }
         };
-        self.cells.add(outcome, 1);
-        self.cells.time(BINDING_TIMES, nanos(asked.spent));
+        self.cells().add(outcome, 1);
+        self.cells().time(BINDING_TIMES, nanos(asked.spent));
     }
 
     /// It ran in the slow lane.
     pub fn slow(&self) {
-        self.cells.add(SLOW, 1);
+        self.cells().add(SLOW, 1);
     }
 
     /// It failed too often, and is left alone.
     pub fn quarantined(&self) {
-        self.cells.add(QUARANTINES, 1);
+        self.cells().add(QUARANTINES, 1);
     }
 
     /// How often it was left alone.
     pub fn quarantines(&self) -> u64 {
-        self.cells.sum(QUARANTINES)
+        self.cells().sum(QUARANTINES)
     }
 
     /// Every outcome, and how often.
     pub fn outcomes(&self) -> impl Iterator<Item = (&'static str, u64)> {
         let verdicts = Effect::ALL
             .into_iter()
-            .map(|verdict| (verdict.name(), self.cells.sum(verdict as usize)));
+            .map(|verdict| (verdict.name(), self.cells().sum(verdict as usize)));
         let faults = FAULTS.iter().copied().chain([OTHER]).enumerate();
-        verdicts.chain(faults.map(|(place, code)| (code, self.cells.sum(EFFECTS + place))))
+        verdicts.chain(faults.map(|(place, code)| (code, self.cells().sum(EFFECTS + place))))
     }
 
     /// How often it ran in the slow lane.
     pub fn slow_runs(&self) -> u64 {
-        self.cells.sum(SLOW)
+        self.cells().sum(SLOW)
     }
 
     /// What it took.
     pub fn times(&self) -> Times {
-        self.cells.times(BINDING_TIMES)
+        self.cells().times(BINDING_TIMES)
     }
 }
 
@@ -257,10 +274,11 @@ pub fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// Upper bounds of the histograms' buckets, microseconds: from what a stage takes to what a platform waits.
-pub const BUCKETS: [u64; 18] = [
-    1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 100_000, 250_000,
-    1_000_000, 2_500_000,
+/// The upper bounds of the histograms' buckets, microseconds: from the time of a stage to the limits of
+/// the platforms. The metrics page shows them in seconds.
+pub const BUCKETS: [u64; 23] = [
+    1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000,
+    250_000, 500_000, 700_000, 800_000, 1_000_000, 2_000_000, 3_000_000,
 ];
 /// The codes of faults that are told apart.
 const FAULTS: [&str; 14] = [

@@ -102,7 +102,11 @@ fn bindings(old: &[Binding], new: &[Binding], lines: &mut Vec<(char, String)>) {
                 let fallback = fallback(it);
                 lines.push((
                     sign,
-                    format!("{hook}: {plugin} {}, {}{fallback}", mode(it.mode), settings(it.settings)),
+                    format!(
+                        "{hook}: {plugin} {}, {}{fallback}",
+                        mode(it.mode),
+                        settings(it.settings)
+                    ),
                 ));
             }
         }

@@ -52,7 +52,7 @@ pub fn write(desk: &Desk) -> String {
     let generation = in_force.generation.as_deref();
     page.one("portcullis_ready", READY, u8::from(readiness.ready()));
     page.one(
-        "portcullis_generation",
+        "portcullis_active_generation",
         "The release set in force; 0 without one",
         generation.map_or(0, |it| it.number),
     );
@@ -98,9 +98,9 @@ pub fn write(desk: &Desk) -> String {
             u8::from(hook.glass().is_some()),
         );
     }
-    page.one("portcullis_calls_in_progress", IN_PROGRESS, host.admission.inside());
+    page.one("portcullis_requests_in_flight", IN_PROGRESS, host.admission.inside());
     page.one(
-        "portcullis_calls_limit",
+        "portcullis_requests_in_flight_limit",
         "Calls that may be in progress; further ones get the safe answer",
         host.admission.limit(),
     );
@@ -117,13 +117,13 @@ pub fn write(desk: &Desk) -> String {
     page.one("portcullis_sandboxes_in_use", "Plugin instances that exist", host.sandboxes_in_use());
     let (name, done) = ("portcullis_plugin_preparations_total", host.preparations());
     page.family(name, "counter", "Plugins made ready, by where their code came from");
-    for (from, count) in
-        [("made", done.made), ("cache", done.cached), ("not-believed", done.spoilt)]
+    for (source, count) in
+        [("compiled", done.made), ("cache", done.cached), ("cache-rejected", done.spoilt)]
     {
-        page.sample(name, &labels(&[("from", from)]), count);
+        page.sample(name, &labels(&[("source", source)]), count);
     }
     page.one(
-        "portcullis_events_remembered",
+        "portcullis_dedup_entries",
         "Events whose answer would be given again",
         host.retries.remembered(),
     );
@@ -147,7 +147,7 @@ pub fn write(desk: &Desk) -> String {
     );
     let counted: u64 = host.names.all().iter().map(|lasting| lasting.owed.counted()).sum();
     page.one(
-        "portcullis_log_owed_answers",
+        "portcullis_log_pending_corrections",
         "Answers that left without a record and are not in the log yet",
         counted,
     );
@@ -201,7 +201,7 @@ pub fn early(frontend: &Frontend) -> String {
     let in_force = frontend.in_force();
     page.hooks(&in_force.hooks.iter().map(AsRef::as_ref).collect::<Vec<_>>());
     page.one("portcullis_ready", READY, 0);
-    page.one("portcullis_calls_in_progress", IN_PROGRESS, frontend.admission.inside());
+    page.one("portcullis_requests_in_flight", IN_PROGRESS, frontend.admission.inside());
     page.text
 }
 
@@ -221,7 +221,7 @@ impl Page {
                 self.hook(name, hook, ("cause", cause.code()), hook.metrics.safe_answers(cause));
             }
         }
-        let name = "portcullis_refusals_total";
+        let name = "portcullis_rejections_total";
         self.family(name, "counter", "What was counted and not recorded, by reason");
         for hook in hooks {
             for cause in Cause::ALL {
@@ -237,7 +237,7 @@ impl Page {
                 self.sample(name, &labels, count);
             }
         }
-        let name = "portcullis_strangers_total";
+        let name = "portcullis_auth_failures_total";
         self.family(
             name,
             "counter",
@@ -253,10 +253,10 @@ impl Page {
                 );
             }
         }
-        let name = "portcullis_repeats_total";
+        let name = "portcullis_duplicate_requests_total";
         self.family(name, "counter", "Answers given again to a platform that asked again");
         hooks.iter().for_each(|hook| self.sample(name, &of(hook, &[]), hook.metrics.repeats()));
-        let name = "portcullis_undelivered_total";
+        let name = "portcullis_response_write_failures_total";
         self.family(name, "counter", "Answers whose last byte did not leave");
         hooks.iter().for_each(|hook| self.sample(name, &of(hook, &[]), hook.metrics.lost()));
         let name = "portcullis_unknown_members";
@@ -266,7 +266,7 @@ impl Page {
             "Members that the platform sends and the hook kind is not known to have",
         );
         hooks.iter().for_each(|hook| self.sample(name, &of(hook, &[]), hook.drift.seen().len()));
-        let name = "portcullis_stage_duration_microseconds";
+        let name = "portcullis_stage_duration_seconds";
         self.family(name, "histogram", "What each stage of a call took");
         for hook in hooks {
             for stage in Stage::ALL {
@@ -276,7 +276,7 @@ impl Page {
     }
 
     fn bindings(&mut self, bindings: &[&BindingMetrics]) {
-        let name = "portcullis_plugin_answers_total";
+        let name = "portcullis_plugin_evaluations_total";
         self.family(name, "counter", "What plugins answered, by verdict or fault");
         for binding in bindings {
             for (outcome, count) in binding.outcomes() {
@@ -287,7 +287,7 @@ impl Page {
                 );
             }
         }
-        let name = "portcullis_plugin_slow_lane_total";
+        let name = "portcullis_plugin_offloaded_total";
         self.family(name, "counter", "Plugin runs in their binding's lane");
         bindings.iter().for_each(|binding| self.sample(name, &binding.labels, binding.slow_runs()));
         let name = "portcullis_plugin_quarantines_total";
@@ -299,7 +299,7 @@ impl Page {
         bindings
             .iter()
             .for_each(|binding| self.sample(name, &binding.labels, binding.quarantines()));
-        let name = "portcullis_plugin_duration_microseconds";
+        let name = "portcullis_plugin_duration_seconds";
         self.family(name, "histogram", "What asking a plugin took, all runs of a call together");
         bindings.iter().for_each(|binding| self.times(name, &binding.labels, &binding.times()));
     }
@@ -326,7 +326,7 @@ impl Page {
 
     /// What is tried, and how it compares.
     fn rollouts(&mut self, rollouts: &[(&Arc<Binding>, &Rollout)]) {
-        let name = "portcullis_candidate_compared_total";
+        let name = "portcullis_candidate_comparisons_total";
         self.family(
             name,
             "counter",
@@ -383,8 +383,10 @@ impl Page {
 
     /// How it goes with the registry, where one is followed.
     fn registry(&mut self, source: Option<&Source>) {
-        let (polls, contact) =
-            ("portcullis_registry_polls_total", "portcullis_registry_contact_timestamp_seconds");
+        let (polls, contact) = (
+            "portcullis_registry_polls_total",
+            "portcullis_registry_last_contact_timestamp_seconds",
+        );
         self.family(polls, "counter", "Looks at the release in the registry, by what they came to");
         for outcome in source.iter().flat_map(|_| Outcome::ALL) {
             let count = source.map_or(0, |source| source.count(outcome));
@@ -426,13 +428,13 @@ impl Page {
         let (bucket, total) =
             (format!("{name}_bucket"), times.cumulative.last().copied().unwrap_or_default());
         for (bound, count) in BUCKETS.iter().zip(&times.cumulative) {
-            self.sample(&bucket, &format!("{labels},le=\"{bound}\""), count);
+            self.sample(&bucket, &format!("{labels},le=\"{}\"", seconds(*bound)), count);
         }
         self.sample(&bucket, &format!("{labels},le=\"+Inf\""), total);
         self.sample(
             &format!("{name}_sum"),
             labels,
-            format_args!("{}.{:03}", times.sum_ns / 1_000, times.sum_ns % 1_000),
+            format_args!("{}.{:09}", times.sum_ns / NANOS, times.sum_ns % NANOS),
         );
         self.sample(&format!("{name}_count"), labels, total);
     }
@@ -457,6 +459,14 @@ fn of(hook: &Hook, further: &[(&str, &str)]) -> String {
     labels(&[&own, further].concat())
 }
 
+/// Microseconds as Prometheus' base unit, without an exponent.
+fn seconds(micros: u64) -> String {
+    let text = format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000);
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+/// Nanoseconds of a second.
+const NANOS: u64 = 1_000_000_000;
 /// Bytes of a page of memory where this runs (x86-64, and arm64 as servers set it up).
 const PAGE: u64 = 4_096;
 

@@ -151,8 +151,8 @@ fn counts(hook: &Hook) -> Value {
         members.insert(member, json!(before + count));
     }
     json!({
-        "decisions": some(decisions), "safe_answers": some(safe), "refusals": some(refused),
+        "decisions": some(decisions), "safe_answers": some(safe), "rejections": some(refused),
         "rejected_members": members,
-        "repeats": metrics.repeats(), "undelivered": metrics.lost(),
+        "duplicates": metrics.repeats(), "response_write_failures": metrics.lost(),
     })
 }
