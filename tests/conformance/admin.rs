@@ -224,13 +224,10 @@ fn what_has_ended_leaves_a_host_ready_unless_the_operator_says_otherwise() {
     wait("warnings");
     assert_eq!(host.admin("/ready").status, 200);
     host.until_log("the trust root 1 ended at ");
-    // Under its name, and under the one that it had before.
     let mut before = "[listen]".to_owned();
     for (setting, part, status) in [
         ("ready_when_expired = false", "reasons", 503),
         ("ready_when_expired = true", "warnings", 200),
-        ("expired_is_ready = false", "reasons", 503),
-        ("expired_is_ready = true", "warnings", 200),
     ] {
         let after = format!("{setting}\n\n[listen]");
         house.configure(&before, &after);

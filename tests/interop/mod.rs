@@ -2,4 +2,5 @@
 
 mod docs;
 mod log_events;
+mod names;
 mod writing;

@@ -23,7 +23,9 @@ mod trust;
 
 use std::process::ExitCode;
 
+use clap::error::{ContextKind, ContextValue};
 use clap::{Parser, Subcommand};
+use portcullis_model::renames::{Format, renamed};
 
 use crate::outcome::report;
 
@@ -84,7 +86,8 @@ enum Command {
 
 fn main() -> ExitCode {
     let caught = serve::Caught::early();
-    let done = match Arguments::parse().command {
+    let arguments = Arguments::try_parse().unwrap_or_else(|error| wrong_usage(&error));
+    let done = match arguments.command {
         Command::Serve(serve) => serve.run(caught),
         Command::Check(check) => check.run(),
         Command::Keys(keys) => keys.run(),
@@ -100,4 +103,20 @@ fn main() -> ExitCode {
         Command::MakePlugin { probe: false } => return portcullis_engine::make_plugin(),
     };
     report(done)
+}
+
+/// Prints what is wrong with the arguments, and the new name of an option that has one. Ends the
+/// process; help and version are printed in the same way.
+fn wrong_usage(error: &clap::Error) -> ! {
+    let old = match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(option)) => option.split(['=', ' ']).next().unwrap_or_default(),
+        _ => "",
+    };
+    let printed = error.print();
+    if let Some(new) = renamed(Format::Option, old) {
+        eprintln!("\nhint: `{old}` is now called `{new}`");
+    }
+    // Nobody reads where nothing can be printed.
+    drop(printed);
+    std::process::exit(error.exit_code())
 }

@@ -16,6 +16,7 @@ pub mod messages;
 mod plain;
 mod reads;
 mod redacted;
+pub mod renames;
 mod search;
 mod text;
 

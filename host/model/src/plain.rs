@@ -1,4 +1,6 @@
-//! What parsers say, in an operator's words.
+//! Messages of parsers, in an operator's words.
+
+use crate::renames;
 
 /// A parser's message without the words and type names of Rust, on one line.
 pub fn plain(message: &str) -> String {
@@ -17,5 +19,6 @@ pub fn plain(message: &str) -> String {
             _ => words.push(word.to_owned()),
         }
     }
-    words.join(" ")
+    let hint = renames::hint(message).unwrap_or_default();
+    words.join(" ") + &hint
 }

@@ -77,8 +77,7 @@ pub struct AdminConfig {
     pub hosts: Vec<String>,
     /// Whether a host is still ready whose release, manifests, trust root or certificate have
     /// ended. Default: with its certificate it is not, since callers refuse that; otherwise it is,
-    /// since it goes on deciding. The name before was `expired_is_ready`.
-    #[serde(alias = "expired_is_ready")]
+    /// since it goes on deciding.
     pub ready_when_expired: Option<bool>,
 }
 

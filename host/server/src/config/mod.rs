@@ -309,7 +309,9 @@ fn misread(text: &str, error: &toml::de::Error) -> String {
     } else {
         format!("line {}", line + 1)
     };
-    format!("{place}: {}", error.message())
+    let message = error.message();
+    let renamed = portcullis_model::renames::hint(message).unwrap_or_default();
+    format!("{place}: {message}{renamed}")
 }
 
 /// A table of a file; empty where there is none.
