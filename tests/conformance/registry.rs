@@ -226,7 +226,7 @@ fn a_plugin_is_pushed_and_pulled_with_its_manifest_as_a_referrer() {
     let config = registry.document(image["config"]["digest"].as_str().unwrap());
     assert_eq!((&config["architecture"], &config["os"]), (&json!("wasm"), &json!("wasip2")));
     assert_eq!(config["layerDigests"], json!([digest(&wasm)]));
-    assert_eq!(config["component"]["target"], "portcullis:policy/plugin@0.1.0");
+    assert_eq!(config["component"]["target"], "portcullis:policy/plugin@0.2.0");
     assert!(
         config["component"]["imports"]
             .as_array()

@@ -196,7 +196,7 @@ fn wrong_plugins(house: &House, good: &Kept, trial: &mut Trial<'_>) {
     wrong(
         "world-unsupported",
         "publisher",
-        &[("portcullis:policy/plugin@0.1.0", "portcullis:policy/plugin@9.0.0")],
+        &[("portcullis:policy/plugin@0.2.0", "portcullis:policy/plugin@9.0.0")],
     );
     wrong("unknown-publisher", "reviewer", &[]);
     wrong("hook-not-declared", "publisher", &[(hooks, r#""hooks":["okta.user-import"]"#)]);

@@ -3,25 +3,25 @@
 #include <stdlib.h>
 #include <string.h>
 
-// Imported Functions from `portcullis:policy/reference@0.1.0`
+// Imported Functions from `portcullis:policy/reference@0.2.0`
 
-__attribute__((__import_module__("portcullis:policy/reference@0.1.0"), __import_name__("lookup")))
+__attribute__((__import_module__("portcullis:policy/reference@0.2.0"), __import_name__("lookup")))
 extern void __wasm_import_portcullis_policy_reference_lookup(uint8_t *, size_t, uint8_t *, size_t, uint8_t *);
 
-// Imported Functions from `portcullis:policy/memory@0.1.0`
+// Imported Functions from `portcullis:policy/memory@0.2.0`
 
-__attribute__((__import_module__("portcullis:policy/memory@0.1.0"), __import_name__("recall")))
+__attribute__((__import_module__("portcullis:policy/memory@0.2.0"), __import_name__("recall")))
 extern void __wasm_import_portcullis_policy_memory_recall(uint8_t *, size_t, uint8_t *);
 
-__attribute__((__import_module__("portcullis:policy/memory@0.1.0"), __import_name__("remember")))
+__attribute__((__import_module__("portcullis:policy/memory@0.2.0"), __import_name__("remember")))
 extern void __wasm_import_portcullis_policy_memory_remember(uint8_t *, size_t, uint8_t *, size_t, int32_t);
 
-__attribute__((__import_module__("portcullis:policy/memory@0.1.0"), __import_name__("tally")))
+__attribute__((__import_module__("portcullis:policy/memory@0.2.0"), __import_name__("tally")))
 extern int32_t __wasm_import_portcullis_policy_memory_tally(uint8_t *, size_t, int32_t);
 
-// Imported Functions from `portcullis:policy/journal@0.1.0`
+// Imported Functions from `portcullis:policy/journal@0.2.0`
 
-__attribute__((__import_module__("portcullis:policy/journal@0.1.0"), __import_name__("note")))
+__attribute__((__import_module__("portcullis:policy/journal@0.2.0"), __import_name__("note")))
 extern void __wasm_import_portcullis_policy_journal_note(uint8_t *, size_t);
 
 // Exported Functions from `plugin`

@@ -315,15 +315,15 @@ typedef struct {
   } val;
 } plugin_result_decision_string_t;
 
-// Imported Functions from `portcullis:policy/reference@0.1.0`
+// Imported Functions from `portcullis:policy/reference@0.2.0`
 extern bool portcullis_policy_reference_lookup(plugin_string_t *table, plugin_string_t *key, portcullis_policy_reference_json_t *ret);
 
-// Imported Functions from `portcullis:policy/memory@0.1.0`
+// Imported Functions from `portcullis:policy/memory@0.2.0`
 extern bool portcullis_policy_memory_recall(plugin_string_t *key, plugin_list_u8_t *ret);
 extern void portcullis_policy_memory_remember(plugin_string_t *key, plugin_list_u8_t *value, uint32_t ttl_seconds);
 extern uint32_t portcullis_policy_memory_tally(plugin_string_t *key, uint32_t window_seconds);
 
-// Imported Functions from `portcullis:policy/journal@0.1.0`
+// Imported Functions from `portcullis:policy/journal@0.2.0`
 extern void portcullis_policy_journal_note(plugin_string_t *message);
 
 // Exported Functions from `plugin`

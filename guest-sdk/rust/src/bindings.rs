@@ -21,10 +21,10 @@ pub mod search {
         default_bindings_module: "portcullis_guest::bindings::search",
         additional_derives: [PartialEq],
         with: {
-            "portcullis:policy/types@0.1.0": crate::bindings::portcullis::policy::types,
-            "portcullis:policy/reference@0.1.0": crate::bindings::portcullis::policy::reference,
-            "portcullis:policy/memory@0.1.0": crate::bindings::portcullis::policy::memory,
-            "portcullis:policy/journal@0.1.0": crate::bindings::portcullis::policy::journal,
+            "portcullis:policy/types@0.2.0": crate::bindings::portcullis::policy::types,
+            "portcullis:policy/reference@0.2.0": crate::bindings::portcullis::policy::reference,
+            "portcullis:policy/memory@0.2.0": crate::bindings::portcullis::policy::memory,
+            "portcullis:policy/journal@0.2.0": crate::bindings::portcullis::policy::journal,
         },
     });
 }

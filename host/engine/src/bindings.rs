@@ -20,10 +20,10 @@ pub(crate) mod plain {
         imports: { default: trappable },
         ownership: Borrowing { duplicate_if_necessary: true },
         with: {
-            "portcullis:policy/types@0.1.0": super::portcullis::policy::types,
-            "portcullis:policy/journal@0.1.0": super::portcullis::policy::journal,
-            "portcullis:policy/reference@0.1.0": super::portcullis::policy::reference,
-            "portcullis:policy/memory@0.1.0": super::portcullis::policy::memory,
+            "portcullis:policy/types@0.2.0": super::portcullis::policy::types,
+            "portcullis:policy/journal@0.2.0": super::portcullis::policy::journal,
+            "portcullis:policy/reference@0.2.0": super::portcullis::policy::reference,
+            "portcullis:policy/memory@0.2.0": super::portcullis::policy::memory,
         },
     });
 }

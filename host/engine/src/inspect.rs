@@ -38,7 +38,7 @@ pub(crate) const MOST_BYTES: usize = 32 << 20;
 ///
 /// [`Refused`]: too large, not a component, over-complex, using what the sandbox has switched off, importing
 /// what is not in the contract (`wasi:*` included) or what has no store yet, or not of the world
-/// `portcullis:policy/plugin@0.1.0`, or, where it exports `search`, not of `search-plugin`.
+/// `portcullis:policy/plugin@0.2.0`, or, where it exports `search`, not of `search-plugin`.
 pub fn inspect(component: &[u8]) -> Result<Inspection, Refused> {
     if component.len() > MOST_BYTES {
         return Err(Refused::TooLarge { bytes: component.len(), most: MOST_BYTES });
@@ -179,13 +179,13 @@ impl From<wasmparser::BinaryReaderError> for Surveyed {
 pub(crate) const CONTRACT: &str = include_str!("../../../wit/policy.wit");
 
 /// What a component may import. `types` has no functions.
-const ALLOWED: [&str; 2] = ["portcullis:policy/types@0.1.0", "portcullis:policy/journal@0.1.0"];
+const ALLOWED: [&str; 2] = ["portcullis:policy/types@0.2.0", "portcullis:policy/journal@0.2.0"];
 
 /// What a plugin exports that can be asked "which ones?".
-pub(crate) const SEARCH: &str = "portcullis:policy/search@0.1.0";
+pub(crate) const SEARCH: &str = "portcullis:policy/search@0.2.0";
 
 /// What the contract has and this version does not.
-const LATER: [&str; 2] = ["portcullis:policy/reference@0.1.0", "portcullis:policy/memory@0.1.0"];
+const LATER: [&str; 2] = ["portcullis:policy/reference@0.2.0", "portcullis:policy/memory@0.2.0"];
 
 /// Most core modules in a component; each is instantiated at most once. A Python plugin has 38, one a shared library and one a
 /// stubbed system interface.

@@ -52,8 +52,8 @@ pub enum Refused {
         /// The import's name.
         import: &'static str,
     },
-    /// It is not a component of the world `portcullis:policy/plugin@0.1.0`.
-    #[error("the component does not fit the world `portcullis:policy/plugin@0.1.0`: {why}")]
+    /// It is not a component of the world `portcullis:policy/plugin@0.2.0`.
+    #[error("the component does not fit the world `portcullis:policy/plugin@0.2.0`: {why}")]
     WrongWorld {
         /// The first thing that does not fit.
         why: String,

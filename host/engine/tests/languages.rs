@@ -313,7 +313,7 @@ mod tests {
             let functions = inspection
                 .imports
                 .iter()
-                .filter(|import| *import != "portcullis:policy/types@0.1.0");
+                .filter(|import| *import != "portcullis:policy/types@0.2.0");
             assert_eq!(functions.count(), 0, "{language}: {:?}", inspection.imports);
             for export in ["configure", "evaluate"] {
                 assert!(

@@ -94,7 +94,7 @@ impl Manifest {
     pub const PREDICATE_TYPE: &str = "https://portcullis.dev/plugin-manifest/v1";
 
     /// The contract between host and plugin that this host speaks.
-    pub const WORLD: &str = "portcullis:policy/plugin@0.1.0";
+    pub const WORLD: &str = "portcullis:policy/plugin@0.2.0";
 
     /// Reads a manifest without asking who signed it: for showing it, and to find its component. To use it, verify it.
     pub fn unverified(envelope: &[u8]) -> Result<Self, Refusal> {

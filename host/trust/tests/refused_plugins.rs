@@ -106,7 +106,7 @@ fn the_tricks_in_manifests() {
         ("capability-unavailable", r#"["journal"]"#, r#"["journal","memory"]"#),
         ("capability-unavailable", r#"["journal"]"#, r#"["reference"]"#),
         ("capability-unavailable", r#""subject.id""#, r#""hr.job_code""#),
-        ("world-unsupported", "plugin@0.1.0", "plugin@0.2.0"),
+        ("world-unsupported", "plugin@0.2.0", "plugin@0.3.0"),
         ("limits-too-high", r#""time_ms":20"#, r#""time_ms":1001"#),
         ("limits-too-high", r#""memory_bytes":16777216"#, r#""memory_bytes":67108865"#),
         ("manifest-malformed", r#""time_ms":20"#, r#""time_ms":0"#),

@@ -37,7 +37,7 @@ pub(crate) fn module_for(contract: &str, configure: &str, evaluate: &str, extra:
 fn module_of(world: &str, contract: &str, configure: &str, evaluate: &str, extra: &str) -> Vec<u8> {
     let text = format!(
         r#"(module
-            (import "portcullis:policy/journal@0.1.0" "note" (func $note (param i32 i32)))
+            (import "portcullis:policy/journal@0.2.0" "note" (func $note (param i32 i32)))
             (memory (export "memory") 2)
             (global $free (mut i32) (i32.const 4096))
             (func (export "cabi_realloc") (param i32 i32) (param $align i32) (param $size i32) (result i32)
@@ -83,7 +83,7 @@ pub(crate) fn searching(find: &str, extra: &str) -> Vec<u8> {
 /// The same as a core module, for any contract.
 pub(crate) fn searching_module(contract: &str, find: &str, extra: &str) -> Vec<u8> {
     let find = format!(
-        r#"(func (export "portcullis:policy/search@0.1.0#find") (param $call i32) (result i32) (local $i i32)
+        r#"(func (export "portcullis:policy/search@0.2.0#find") (param $call i32) (result i32) (local $i i32)
             {find})
         {extra}"#
     );

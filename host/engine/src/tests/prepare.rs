@@ -34,7 +34,7 @@ fn a_good_component_is_described() {
     assert_eq!(inspection.bytes, good.len());
     assert_eq!(
         inspection.imports,
-        ["portcullis:policy/types@0.1.0", "portcullis:policy/journal@0.1.0"]
+        ["portcullis:policy/types@0.2.0", "portcullis:policy/journal@0.2.0"]
     );
     assert_eq!(inspection.exports, ["configure", "evaluate"]);
     assert_eq!(inspection.memory_bytes, 2 * 65_536);
@@ -59,7 +59,7 @@ fn imports_outside_the_contract_are_refused_by_name() {
     for import in [
         "wasi:cli/environment@0.2.0",
         "portcullis:policy/journal@0.2.0",
-        "portcullis:policy/secrets@0.1.0",
+        "portcullis:policy/secrets@0.2.0",
         "extra",
     ] {
         let component = text(&format!(r#"(component (import "{import}" (instance)))"#));
@@ -71,7 +71,7 @@ fn imports_outside_the_contract_are_refused_by_name() {
 
 #[test]
 fn imports_without_a_store_yet_are_refused_with_that_reason() {
-    for import in ["portcullis:policy/reference@0.1.0", "portcullis:policy/memory@0.1.0"] {
+    for import in ["portcullis:policy/reference@0.2.0", "portcullis:policy/memory@0.2.0"] {
         let refused = refused(&text(&format!(r#"(component (import "{import}" (instance)))"#)));
         assert_eq!(refused, Refused::LaterImport { import });
         assert!(refused.to_string().contains("later version"));

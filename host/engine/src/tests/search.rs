@@ -58,7 +58,7 @@ fn what_is_found_comes_back_word_for_word() {
     let component = searching(ALPHABET, "");
     let inspection = inspect(&component).unwrap();
     assert!(inspection.searches);
-    assert_eq!(inspection.exports, ["configure", "evaluate", "portcullis:policy/search@0.1.0"]);
+    assert_eq!(inspection.exports, ["configure", "evaluate", "portcullis:policy/search@0.2.0"]);
     let plugin = prepared(&engine(), &component);
     assert!(plugin.searches());
     let entity = |id: &str| Entity {

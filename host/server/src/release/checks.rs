@@ -197,4 +197,4 @@ pub fn check_capabilities(
 }
 
 /// The import that the capability `journal` gives.
-const JOURNAL: &str = "portcullis:policy/journal@0.1.0";
+const JOURNAL: &str = "portcullis:policy/journal@0.2.0";
