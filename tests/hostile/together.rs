@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use portcullis_tests::{Binding, House, RELEASE_SET, SignIn};
+use portcullis_tests::{Binding, House, RELEASE_SET, SignIn, checkout};
 use serde_json::{Value, json};
 
 use super::{anybody, told, with};
@@ -164,6 +164,81 @@ fn set(claim: &str, value: &str) -> Value {
 }
 
 /// A house that has a guard: mischief that may only restrict.
+/// The waiver stands in the record with what it set aside; what it may not set aside stays.
+#[test]
+fn a_plugin_with_that_right_waives_findings_of_others_and_no_other_plugin_does() {
+    let mut house = House::build(&[]);
+    house.sign_plugin("mischief-waiver", |manifest| {
+        let manifest =
+            manifest.replace("okta.token:drop-grant", "okta.token:waive:MISCHIEF_DENIES");
+        manifest.replace(r#"["journal"]"#, r#"["journal", "waive"]"#)
+    });
+    let waive = |code: &str| json!({"do": "waive", "codes": [code]});
+    let deny = json!({"do": "deny", "why": "so"});
+    house.release(&[
+        Binding::new("token", "mischief", deny.clone()),
+        Binding::new("token", "mischief-waiver", waive("MISCHIEF_DENIES")),
+    ]);
+    let host = house.serve();
+    let waived = host.sign_in(&anybody());
+    assert!(!waived.stops_a_token(), "{waived:?}");
+
+    // Another code than the declared one is no waiver but an undeclared change.
+    house.release(&[
+        Binding::new("token", "mischief", deny),
+        Binding::new("token", "mischief-waiver", waive("MISCHIEF_ALLOWS")),
+    ]);
+    host.look(&["release active generation=2"]);
+    let undeclared = host.sign_in(&anybody());
+    assert!(undeclared.stops_a_token());
+    drop(host.stop());
+
+    let record = house.record(waived.index().unwrap());
+    assert_eq!(record["decision"]["verdict"], json!("allow"));
+    let of = |plugin: &str| {
+        let all = record["bindings"].as_array().unwrap();
+        all.iter().find(|it| it["plugin"] == plugin).unwrap().clone()
+    };
+    assert_eq!(of("org.portcullis.mischief")["waived"], json!(["MISCHIEF_DENIES"]));
+    assert_eq!(of("org.portcullis.mischief-waiver")["changes"], json!(["waive"]));
+    let record = house.record(undeclared.index().unwrap());
+    assert_eq!(record["decision"]["cause"], json!("undeclared-output"));
+}
+
+/// A manifest that declares a waiver and does not ask for the right is refused, and so is one that
+/// would waive what nobody may.
+#[test]
+fn a_manifest_without_the_right_cannot_declare_a_waiver() {
+    let house = House::build(&[]);
+    for (change, capability, says) in [
+        ("waive", r#"["journal"]"#, "its `emits` has `waive`, and its `capabilities` have not"),
+        (
+            "waive:HOURS_TERMINATED",
+            r#"["journal", "waive"]"#,
+            "would waive a finding about audit, termination or revocation",
+        ),
+    ] {
+        let manifest = checkout().join("tests/plugins/mischief/manifest.toml");
+        let source = std::fs::read_to_string(manifest).unwrap();
+        let source = source.replace("okta.token:drop-grant", &format!("okta.token:{change}"));
+        house.write("manifest.toml", source.replace(r#"["journal"]"#, capability));
+        let ran = house.run(&[
+            "plugin",
+            "sign",
+            "--source",
+            "manifest.toml",
+            "--component",
+            "release/plugins/mischief.wasm",
+            "--key",
+            "keys/publisher.key",
+            "--output",
+            "waiver.json",
+        ]);
+        assert_eq!(ran.code, 1, "{ran:?}");
+        assert!(ran.err.contains(says), "{}", ran.err);
+    }
+}
+
 fn guarded() -> House {
     let house = House::build(&[]);
     house.sign_plugin("mischief-guard", |manifest| {

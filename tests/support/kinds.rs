@@ -15,7 +15,7 @@ impl House {
         let mut house = Self::build(&[]);
         house.sign_root(|source| {
             let source = source.replace(r#""okta.*""#, &format!(r#""okta.*", {AUTHORIZING}"#));
-            source.replace(r#"["journal"]"#, r#"["journal", "search"]"#)
+            source.replace(r#"["journal", "waive"]"#, r#"["journal", "search", "waive"]"#)
         });
         house.write_secret("secrets/asked", SECRET);
         let configuration = house.read("portcullis.toml");

@@ -165,6 +165,16 @@ pub fn write(
     incoming: &Incoming,
     outcome: &Outcome<'_>,
 ) -> Result<Answer, Unsayable> {
+    // A waiver has had its effect: no platform is told of it.
+    if outcome.changes.iter().any(|change| matches!(change, Change::Waive(_))) {
+        let changes: Vec<_> = outcome
+            .changes
+            .iter()
+            .filter(|change| !matches!(change, Change::Waive(_)))
+            .cloned()
+            .collect();
+        return kind.adapter().write(incoming, &Outcome { changes: &changes, ..*outcome });
+    }
     kind.adapter().write(incoming, outcome)
 }
 

@@ -249,6 +249,13 @@ fn names(to: &[To]) -> String {
     names.join(" or ")
 }
 
+/// What every hook kind makes of a waiver.
+pub(crate) fn waived() -> Saying {
+    Saying::Native(
+        "the host sets the findings aside before it answers, and records them as `waived`",
+    )
+}
+
 const HEAD: &str = "\
 # Hook kinds: what each can say
 

@@ -8,6 +8,7 @@ use crate::change::{Change, ChangeKind};
 use crate::decision::{Decision, Effect};
 use crate::json::{Document, split_pointer};
 use crate::messages::Messages;
+use crate::waiver;
 
 /// A manifest's `emits`, compiled.
 pub struct Emits {
@@ -27,6 +28,9 @@ pub enum EmitsError {
     /// A grant of an unknown kind.
     #[error("`{0}` in `emits` names no kind of grant")]
     GrantKind(String),
+    /// A waiver of what nobody may waive.
+    #[error("`{0}` in `emits` would waive a finding about audit, termination or revocation")]
+    Waiver(String),
 }
 
 /// Plugin: it said what its manifest does not declare, or what is not well-formed. Counts from 1 and repeats
@@ -81,7 +85,8 @@ impl Emits {
     ///
     /// A change is spelled `set:TARGET:PATH`, `remove:TARGET:PATH`, `cap-lifetime:TARGET`, `add-grant`,
     /// `drop-grant`, or one of the other [`ChangeKind`]s. `PATH` is a JSON Pointer, or one that ends in `/*`
-    /// for anything below. A grant may be narrowed to a kind: `drop-grant:scope`. A change may be declared
+    /// for anything below. A grant may be narrowed to a kind, a waiver to a code: `drop-grant:scope`,
+    /// `waive:SOD_CONFLICT`. A change may be declared
     /// for one hook kind only, by its name before it: `okta.token:cap-lifetime:access-token`; on every other
     /// hook kind it is then not declared.
     pub fn compile(effects: &[Effect], changes: &[String]) -> Result<Self, EmitsError> {
@@ -122,7 +127,7 @@ impl Emits {
             if let Err(what) = well_formed(change) {
                 return Err(Overreach::MalformedChange { at, what });
             }
-            if !self.on(hook).any(|pattern| pattern.matches(change)) {
+            if !self.allows(hook, change) {
                 return Err(Overreach::Change { at, kind: change.kind() });
             }
         }
@@ -156,6 +161,11 @@ impl Emits {
         self.on(hook).any(|pattern| !restricts(pattern.kind))
     }
 
+    /// Returns whether it may set findings of other plugins aside, on any hook kind.
+    pub fn waives(&self) -> bool {
+        self.changes.iter().any(|pattern| pattern.kind == ChangeKind::Waive)
+    }
+
     /// The places that it may set or clear on this hook kind, as the manifest spells them, for finding
     /// plugins that may conflict.
     pub fn places(&self, hook: &str) -> impl Iterator<Item = String> {
@@ -164,7 +174,7 @@ impl Emits {
             match &pattern.narrowed {
                 Narrowed::At(path) => Some(format!("{target}:{path}")),
                 Narrowed::Below(path) => Some(format!("{target}:{path}*")),
-                Narrowed::No | Narrowed::Grant(_) => None,
+                Narrowed::No | Narrowed::Grant(_) | Narrowed::Code(_) => None,
             }
         })
     }
@@ -181,6 +191,17 @@ impl Emits {
             .map(|pattern| pattern.declared.as_str())
     }
 
+    /// Returns whether the change is declared; of a waiver, every code of it.
+    fn allows(&self, hook: &str, change: &Change) -> bool {
+        let one = |change: &Change| self.on(hook).any(|pattern| pattern.matches(change));
+        match change {
+            Change::Waive(codes) if !codes.is_empty() => {
+                codes.iter().all(|code| one(&Change::Waive(vec![code.clone()])))
+            }
+            other => one(other),
+        }
+    }
+
     fn on(&self, hook: &str) -> impl Iterator<Item = &Pattern> {
         self.changes
             .iter()
@@ -195,6 +216,7 @@ impl EmitsError {
             Self::UnknownChange(_) => "emits-unknown",
             Self::Path(_) => "emits-path",
             Self::GrantKind(_) => "emits-grant",
+            Self::Waiver(_) => "emits-waiver",
         }
     }
 
@@ -210,6 +232,7 @@ impl EmitsError {
             Self::GrantKind(_) => {
                 format!("use one of {}", GRANT_KINDS.map(|kind| format!("`{}`", kind.name())).join(", "))
             }
+            Self::Waiver(_) => "leave it out: such a finding stands whatever a plugin says".into(),
         })
     }
 }
@@ -255,6 +278,8 @@ enum Narrowed {
     /// Below that place. Ends in `/`.
     Below(String),
     Grant(GrantKind),
+    /// Findings with exactly that code.
+    Code(String),
 }
 
 impl Pattern {
@@ -288,6 +313,10 @@ impl Pattern {
                 let kind = GRANT_KINDS.into_iter().find(|kind| kind.name() == name);
                 Narrowed::Grant(kind.ok_or_else(|| EmitsError::GrantKind(declared.to_owned()))?)
             }
+            (ChangeKind::Waive, Some(code)) if waiver::may_be_waived(code) => {
+                Narrowed::Code(code.to_owned())
+            }
+            (ChangeKind::Waive, Some(_)) => return Err(EmitsError::Waiver(declared.to_owned())),
             (_, Some(_)) => return Err(EmitsError::UnknownChange(declared.to_owned())),
         };
         Ok(Self { declared: declared.to_owned(), hook, kind, narrowed })
@@ -305,6 +334,8 @@ impl Pattern {
             (Narrowed::Grant(kind), Change::AddGrant(grant) | Change::DropGrant(grant)) => {
                 grant.kind == *kind
             }
+            // Each code may be declared by itself: see `allows`.
+            (Narrowed::Code(only), Change::Waive(codes)) => codes.iter().all(|code| code == only),
             _ => false,
         };
         change.kind() == self.kind && narrowed
@@ -319,6 +350,9 @@ fn well_formed(change: &Change) -> Result<(), &'static str> {
         Change::Set { value, .. } if !is_json(value) => Err("its value is not json"),
         Change::Statement(statement) if !is_json(&statement.payload) => {
             Err("its payload is not json")
+        }
+        Change::Waive(codes) if !codes.iter().all(|code| waiver::may_be_waived(code)) => {
+            Err("it waives a finding about audit, termination or revocation")
         }
         _ => Ok(()),
     }

@@ -19,6 +19,7 @@ mod redacted;
 pub mod renames;
 mod search;
 mod text;
+pub mod waiver;
 
 pub use call::{
     Attribute, Call, Entity, Grant, GrantKind, Lifetime, Millis, Origin, Principal, PrincipalKind,

@@ -4,18 +4,18 @@
 //! plugin holds a connection's thread for at most [`SLICE`]; one that needs longer is discarded (it is pure) and run again in its
 //! binding's own lane with what is left, where it keeps nobody else waiting. While a call waits for a lane it holds no sandbox.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis_engine::{Evaluation, Fault, Plugin, Remains};
 use portcullis_hooks::Incoming;
-use portcullis_model::{Cause, Decision, Finding, Found, Page, Redacted, View};
+use portcullis_model::{Cause, Decision, Finding, Found, Page, Redacted, View, waiver};
 use tokio::time::timeout_at;
 
 use crate::breaker::Pass;
 use crate::budget::Budget;
 use crate::generation::Binding;
-use crate::glass::Open;
 use crate::host::Host;
 use crate::quarantine;
 use crate::rollout::Why;
@@ -67,10 +67,10 @@ impl<T> Asked<T> {
 }
 
 impl Asked {
-    /// Takes out of its decision what a break-glass document waives.
-    pub fn waive(&mut self, open: &Open) {
+    /// Takes the findings with these codes out of its decision; the record lists them as waived.
+    pub fn set_aside(&mut self, codes: &BTreeSet<&str>) {
         if let Ok(decision) = &mut self.outcome {
-            self.waived = open.waive(decision);
+            self.waived.extend(waiver::set_aside(decision, codes));
         }
     }
 }

@@ -2,13 +2,15 @@
 //!
 //! Invariants, property-tested: the order of bindings never changes the result; a guard can only make it stricter; what one place
 //! would get from two plugins is a conflict unless it is the same; what a hook kind cannot say becomes the next stricter thing that
-//! the binding names, never nothing. Pure: no I/O, no clock.
+//! the binding names, never nothing; a finding that a decision waives has no part in the verdict, whichever plugin it is of.
+//! Pure: no I/O, no clock.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 
 use portcullis_hooks::HookKind;
 use portcullis_hooks::say::{self, Saying};
+use portcullis_model::waiver::waived_codes;
 use portcullis_model::{Change, Decision, Effect, Finding, Grant, Lifetime, Target};
 
 /// What one enforcing binding said, and how its binding maps what the hook kind cannot say.
@@ -57,6 +59,7 @@ pub fn merge<'a>(changes: impl IntoIterator<Item = &'a Change>) -> Result<Vec<Ch
         .collect();
     let mut caps: BTreeMap<Target, u32> = BTreeMap::new();
     let mut approvers: BTreeSet<&String> = BTreeSet::new();
+    let mut waived: BTreeSet<&String> = BTreeSet::new();
     let mut merged: Vec<Change> = Vec::with_capacity(all.len());
     for change in &all {
         match change {
@@ -67,12 +70,16 @@ pub fn merge<'a>(changes: impl IntoIterator<Item = &'a Change>) -> Result<Vec<Ch
                     .or_insert(*seconds);
             }
             Change::RequireApprovers(names) => approvers.extend(names),
+            Change::Waive(codes) => waived.extend(codes),
             other => merged.push((*other).clone()),
         }
     }
     if !approvers.is_empty() {
         merged.retain(|change| *change != Change::AutoApprove);
         merged.push(Change::RequireApprovers(approvers.into_iter().cloned().collect()));
+    }
+    if !waived.is_empty() {
+        merged.push(Change::Waive(waived.into_iter().cloned().collect()));
     }
     merged
         .extend(caps.into_iter().map(|(target, seconds)| Change::CapLifetime { target, seconds }));
@@ -92,8 +99,10 @@ pub fn combine<'a>(
     let mut verdict = Effect::Abstain;
     let mut spoken: Vec<(Effect, &'a str, &'a Finding)> = Vec::new();
     let mut sayable: Vec<&Change> = Vec::new();
+    let waived = waived_codes(voices.iter().map(|voice| voice.decision));
     for voice in voices {
-        for finding in &voice.decision.findings {
+        let stands = |finding: &&Finding| !waived.contains(finding.code.as_str());
+        for finding in voice.decision.findings.iter().filter(stands) {
             let effect = match translate(
                 voice,
                 &finding.effect.name(),
@@ -105,7 +114,8 @@ pub fn combine<'a>(
             verdict = verdict.max(effect);
             spoken.push((effect, voice.plugin, finding));
         }
-        for change in &voice.decision.changes {
+        let sent = |change: &&Change| !matches!(change, Change::Waive(_));
+        for change in voice.decision.changes.iter().filter(sent) {
             match translate(voice, &change.kind(), say::change(kind, change.kind()))? {
                 Said::AsIs => sayable.push(change),
                 Said::Instead(stricter) => verdict = verdict.max(stricter),

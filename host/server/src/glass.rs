@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use portcullis_audit::{Entry, Slot};
 use portcullis_files::{HeldFolder, read_bounded};
 use portcullis_model::json::quote;
-use portcullis_model::{Decision, Digest, Finding, Millis};
+use portcullis_model::{Digest, Millis};
 use portcullis_trust::{BreakGlass, Envelope, History, Refusal};
 use serde::{Deserialize, Serialize};
 
@@ -112,13 +112,9 @@ struct Opened {
 }
 
 impl Open {
-    /// Takes the findings with a listed code out of a decision.
-    pub fn waive(&self, decision: &mut Decision) -> Vec<Finding> {
-        let (waived, left) = std::mem::take(&mut decision.findings)
-            .into_iter()
-            .partition(|finding| self.waives.contains(&finding.code));
-        decision.findings = left;
-        waived
+    /// The codes of the findings that it sets aside.
+    pub fn waives(&self) -> BTreeSet<&str> {
+        self.waives.iter().map(String::as_str).collect()
     }
 
     /// Whether its time is not over.

@@ -4,6 +4,7 @@
 //! before its record is durable. Every failure becomes a [`Failure`], and `Call::refuse` alone turns one into the answer and the
 //! record. The means are in `call`; what runs after the reply is in `afterwards`.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use hyper::body::{Body as _, Incoming as Body};
@@ -11,6 +12,7 @@ use portcullis_hooks::{
     Answer, Batch, Errand, Gathering, Ground, Heard, Incoming, Malformed, Outcome, Page, Unsayable,
     Until,
 };
+use portcullis_model::waiver::waived_codes;
 use portcullis_model::{
     Call as HookCall, Cause, Change, ChangeKind, Decision, Effect, Finding, Party,
 };
@@ -261,9 +263,15 @@ async fn decide_as_cast(call: &mut Call<'_>, mut incoming: Arc<Incoming>) -> Dec
     }
     call.note(Stage::Guard);
 
-    // What some people have signed that may be passed over for a while is passed over, and stands in the record.
-    if let Some(open) = &call.glass {
-        asked.iter_mut().for_each(|asked| asked.waive(open));
+    // Findings that a plugin with that right waives, or a break-glass document, are set aside; the
+    // record lists them.
+    let codes: Vec<String> =
+        waived_codes(decisions(&asked)).into_iter().map(String::from).collect();
+    let codes = codes.iter().map(String::as_str);
+    let codes: BTreeSet<&str> =
+        codes.chain(call.glass.iter().flat_map(|open| open.waives())).collect();
+    if !codes.is_empty() {
+        asked.iter_mut().for_each(|asked| asked.set_aside(&codes));
     }
 
     // Many decisions become one outcome, and the outcome the platform's words, still without the record's reference.
@@ -345,10 +353,11 @@ fn failure(asked: &[Asked]) -> Option<Failure> {
 }
 
 fn changes(asked: &[Asked]) -> impl Iterator<Item = &Change> {
-    asked
-        .iter()
-        .filter_map(|asked| asked.outcome.as_ref().ok())
-        .flat_map(|decision| &decision.changes)
+    decisions(asked).flat_map(|decision| &decision.changes)
+}
+
+fn decisions(asked: &[Asked]) -> impl Iterator<Item = &Decision> {
+    asked.iter().filter_map(|asked| asked.outcome.as_ref().ok())
 }
 
 /// What was combined, the texts of its grounds, and the tag of the first text's language.

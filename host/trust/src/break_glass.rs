@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use portcullis_model::Millis;
+use portcullis_model::{Millis, waiver};
 use serde::{Deserialize, Serialize};
 
 use crate::document::{self, Document, check_remarks};
@@ -113,6 +113,12 @@ impl Document for BreakGlass {
                 |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
             (1..=64).contains(&code.len()) && code.bytes().all(fits)
         };
+        if let Some(code) = self.waives.iter().find(|code| !waiver::may_be_waived(code)) {
+            return Err(format!(
+                "{} is about audit, termination or revocation, which no document waives",
+                quoted(code)
+            ));
+        }
         if let Some(code) = self.waives.iter().find(|code| !is_code(code)) {
             let code = quoted(code);
             return Err(format!("{code} is not a finding code, such as `SOD_CONFLICT`"));

@@ -63,6 +63,8 @@ pub enum Capability {
     Reference,
     /// Answering "which ones?" (AuthZEN search).
     Search,
+    /// Setting findings of other plugins aside (the change `waive`).
+    Waive,
 }
 
 /// The JSON Schema of a plugin's settings.
@@ -178,19 +180,20 @@ impl Manifest {
 }
 
 impl Capability {
-    /// The word in manifests, which is the interface's name in `wit/policy.wit`.
+    /// The word in manifests, which is the interface's or the change's name in `wit/policy.wit`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Journal => "journal",
             Self::Memory => "memory",
             Self::Reference => "reference",
             Self::Search => "search",
+            Self::Waive => "waive",
         }
     }
 
     /// Whether this host has it.
     pub fn available(self) -> bool {
-        matches!(self, Self::Journal | Self::Search)
+        matches!(self, Self::Journal | Self::Search | Self::Waive)
     }
 }
 
@@ -271,6 +274,9 @@ impl Predicate {
         })?;
         let emits = Emits::compile(&self.emits.effects, &self.emits.changes)
             .map_err(|error| malformed(error.to_string()))?;
+        if emits.waives() && !self.capabilities.contains(&Capability::Waive) {
+            return Err(malformed("its `emits` has `waive`, and its `capabilities` have not"));
+        }
         self.messages.validate().map_err(|error| malformed(error.to_string()))?;
         let settings_schema = self.settings_schema.map(SchemaText::check).transpose()?;
         Ok(Manifest {

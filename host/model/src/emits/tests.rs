@@ -29,6 +29,8 @@ fn compiles_what_can_be_declared_and_names_what_cannot() {
         "add-grant:group",
         "credential",
         "waive",
+        "waive:SOD_CONFLICT",
+        "okta.token:waive:SOD_CONFLICT",
     ] {
         assert!(emits(&[], &[right]).is_ok(), "{right}");
     }
@@ -45,6 +47,8 @@ fn compiles_what_can_be_declared_and_names_what_cannot() {
         ("set:user:a", "emits-path"),
         ("set:user:/a~2", "emits-path"),
         ("drop-grant:scopes", "emits-grant"),
+        ("waive:HOURS_TERMINATED", "emits-waiver"),
+        ("okta.token:waive:AUDIT_REQUIRED", "emits-waiver"),
     ];
     for (text, code) in wrong {
         let error = emits(&[], &[text]).err().unwrap();
@@ -170,6 +174,22 @@ fn who_declares_more_than_restrictions_proposes() {
         let decision = Decision { changes: vec![change], ..Decision::default() };
         assert_eq!(guard.check("okta.token", &decision, &Messages::default()).is_ok(), restricts);
     }
+}
+
+#[test]
+fn a_waiver_reaches_the_declared_codes_and_never_a_protected_one() {
+    let waive = |codes: &[&str]| Change::Waive(codes.iter().map(ToString::to_string).collect());
+    let declared = ["waive:SOD_CONFLICT", "waive:SOD_EXISTING"];
+    assert_eq!(says(&declared, waive(&["SOD_CONFLICT", "SOD_EXISTING"])), Ok(()));
+    assert!(matches!(
+        says(&declared, waive(&["SOD_CONFLICT", "OTHER"])),
+        Err(Overreach::Change { .. })
+    ));
+    assert_eq!(says(&["waive"], waive(&["OTHER"])), Ok(()));
+    assert!(matches!(
+        says(&["waive"], waive(&["OTHER", "HOURS_TERMINATED"])),
+        Err(Overreach::MalformedChange { .. })
+    ));
 }
 
 #[test]

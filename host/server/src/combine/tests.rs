@@ -252,3 +252,40 @@ fn what_cannot_be_said_and_is_not_named_is_nobodys_allow() {
         Some(Discord::Unsayable { plugin: "org.a".to_owned(), utterance: "review".to_owned() })
     );
 }
+
+#[test]
+fn a_waiver_sets_findings_of_every_plugin_aside_and_no_protected_one() {
+    let finding = |code: &str| Finding {
+        code: code.to_owned(),
+        effect: Effect::Deny,
+        severity: Severity::High,
+        arguments: Vec::new(),
+        field: None,
+    };
+    let denies = |codes: &[&str]| Decision {
+        findings: codes.iter().map(|code| finding(code)).collect(),
+        ..Decision::default()
+    };
+    let waives = |codes: &[&str]| Decision {
+        changes: vec![Change::Waive(codes.iter().map(ToString::to_string).collect())],
+        ..Decision::default()
+    };
+    for (decisions, verdict) in [
+        ([denies(&["SOD"]), waives(&["SOD"])], Effect::Abstain),
+        ([denies(&["SOD", "OTHER"]), waives(&["SOD"])], Effect::Deny),
+        ([denies(&["STAFF_TERMINATED"]), waives(&["STAFF_TERMINATED"])], Effect::Deny),
+    ] {
+        for order in [[0, 1], [1, 0]] {
+            let fallback = BTreeMap::new();
+            let names = ["org.a", "org.b"];
+            let voices = order.map(|number| Voice {
+                plugin: names[number],
+                decision: &decisions[number],
+                fallback: &fallback,
+            });
+            let combined = combine(HookKind::OktaToken, &voices, &[]).ok().unwrap();
+            assert_eq!(combined.verdict, verdict);
+            assert!(combined.changes.is_empty(), "no platform is told of a waiver");
+        }
+    }
+}

@@ -127,6 +127,11 @@ pub enum Deed {
         /// Whom.
         ids: Vec<String>,
     },
+    /// Wants findings with these codes set aside.
+    Waive {
+        /// Of which codes.
+        codes: Vec<String>,
+    },
     /// Notes all that it can see of the call, as JSON.
     Reveal,
     /// Leaves something in memory and says if it ever finds it again.
@@ -216,6 +221,7 @@ impl Deed {
             Self::DropGrant { id } => allow().change(Change::DropGrant(entitlement(id))),
             Self::Credential { found } => allow().change(Change::Credential(*found)),
             Self::AutoApprove => allow().change(Change::AutoApprove),
+            Self::Waive { codes } => allow().change(Change::Waive(codes.clone())),
             Self::RequireApprovers { ids } => allow().change(Change::RequireApprovers(ids.clone())),
             Self::Reveal => {
                 journal::note(&reveal(call).to_string());
