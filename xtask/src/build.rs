@@ -64,6 +64,23 @@ pub fn for_tests() -> Done<Built> {
     with(test_cargo()?)
 }
 
+/// Builds the host and the tests, and the plugins in Rust where they are not there yet.
+pub fn quick() -> Done<Built> {
+    say("building the host and the tests");
+    let mut cargo = test_cargo()?;
+    must(cargo.args(["build", "--release", "--locked", "--workspace", "--all-targets"]))?;
+    let portcullis = target().join("release/portcullis");
+    let there = target().join("plugins");
+    let whole = PLUGINS.iter().all(|(_, name)| there.join(format!("{name}.wasm")).exists());
+    let plugins = if whole { there } else { plugins(&portcullis)? };
+    Ok(Built { plugins, portcullis, languages: Languages::none() })
+}
+
+/// The packages that run in the sandbox: the SDK and the plugins.
+pub fn sandboxed() -> impl Iterator<Item = &'static str> {
+    ["portcullis-guest"].into_iter().chain(PLUGINS.iter().map(|(package, _)| *package))
+}
+
 /// Host first: it turns the plugins' modules into components. Every command names the same packages, since
 /// another choice is another choice of their dependencies' features.
 fn with(mut cargo: Command) -> Done<Built> {

@@ -1,4 +1,4 @@
-//! `cargo xtask demo|test|bench|lint`: everything a checkout can do, with what a fresh Debian machine with Rust has.
+//! `cargo xtask demo|test|quick|bench|lint`: everything a checkout can do, with what a fresh Debian machine with Rust has.
 //!
 //! Invariant: no crates but the standard library, so that this builds at once; it runs the real commands and shows them, ends
 //! every process that it started, and installs only what it says it installs.
@@ -30,6 +30,7 @@ fn main() -> ExitCode {
             build::for_tests().and_then(|it| long::run(&it, filters))
         }
         ["test", filters @ ..] => test::run(filters),
+        ["quick", filters @ ..] => test::quick(filters),
         [limited::RUN_TEST, program, arguments @ ..] => limited::run(program, arguments),
         ["lint"] => {
             test::lint().map(|skipped| skipped.iter().for_each(|it| println!("skipped: {it}")))
@@ -56,8 +57,9 @@ usage: cargo xtask COMMAND
 
   demo [--keep DIR]   build everything, sign, serve on loopback, send real hook payloads, verify the record
   test [FILTER…]      every test; the last line counts them
+  quick [FILTER…]     the tests with such names, without lints, other languages and packages
   test --long [FILTER…]  the tests that take too long for every run; writes docs/long-tests.md
-  lint                rustfmt and clippy, as the tests run them
+  lint                rustfmt, clippy and rustdoc, as the tests run them
   build               host and plugins only
   bench rules         call time of `sod` with 10,000 rules against one rule
   bench call [dist]   requests a second against a bare HTTP server, in one run; of what the tests run, or of what hospitals do

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use crate::build;
 use crate::limited;
-use crate::provision;
+use crate::provision::{self, WasmTarget, wasm_target};
 use crate::run::{Done, Fail, cargo, must, say, succeeds, target, test_cargo};
 
 /// Builds everything and runs the tests whose names hold one of the filters, or all.
@@ -75,7 +75,26 @@ pub fn run(filters: &[&str]) -> Done {
     if wrong { Err(Fail("the tests did not pass".to_owned())) } else { Ok(()) }
 }
 
-/// Checks formatting and lints. Returns the checks that are skipped because a component is missing.
+/// Builds the host, the tests and the plugins in Rust, and runs the tests whose names hold one of the
+/// filters: no lints, no other languages, and nothing is installed.
+pub fn quick(filters: &[&str]) -> Done {
+    let built = build::quick()?;
+    let mut cargo = test_cargo()?;
+    cargo.args(["test", "--release", "--locked", "--workspace", "--exclude", "xtask"]);
+    cargo.args(["--quiet", "--no-fail-fast", "--"]).args(filters);
+    cargo.env("PORTCULLIS_BIN", &built.portcullis).env("PORTCULLIS_PLUGINS", &built.plugins);
+    cargo.env("CARGO_TARGET_DIR", target());
+    let (runner, value) = limited::runner()?;
+    cargo.env(runner, value);
+    let counted = count(&mut cargo)?;
+    println!("\n{} passed, {} failed, {} skipped", counted.passed, counted.failed, counted.ignored);
+    if counted.passed == 0 {
+        return Err(Fail("no test has such a name".to_owned()));
+    }
+    if counted.ended_well { Ok(()) } else { Err(Fail("the tests did not pass".to_owned())) }
+}
+
+/// Checks formatting, lints and pages of the code. Returns the checks that are skipped because a component is missing.
 pub fn lint() -> Done<Vec<&'static str>> {
     let mut skipped = Vec::new();
     if succeeds(cargo().args(["fmt", "--version"])) {
@@ -88,9 +107,26 @@ pub fn lint() -> Done<Vec<&'static str>> {
         say("lints");
         let what = ["clippy", "--release", "--locked", "--workspace", "--all-targets"];
         must(cargo().args(what).args(["--", "-D", "warnings"]))?;
+        if let WasmTarget::Toolchain = wasm_target()? {
+            say("lints of what runs in the sandbox");
+            let mut cargo = cargo();
+            cargo.args(["clippy", "--profile", "plugin", "--locked"]);
+            cargo.args(["--target", "wasm32-unknown-unknown"]);
+            for package in build::sandboxed() {
+                cargo.args(["--package", package]);
+            }
+            must(
+                cargo.env("CARGO_TARGET_DIR", target().join("wasm")).args(["--", "-D", "warnings"]),
+            )?;
+        }
     } else {
         skipped.push("lints: clippy is missing (`rustup component add clippy`)");
     }
+    say("pages of the code");
+    let what = ["doc", "--release", "--locked", "--workspace", "--no-deps", "--quiet"];
+    let mut cargo = cargo();
+    cargo.env("RUSTDOCFLAGS", "-D warnings").args(what).arg("--document-private-items");
+    must(&mut cargo)?;
     Ok(skipped)
 }
 
