@@ -3,4 +3,5 @@
 mod docs;
 mod log_events;
 mod names;
+mod supply_chain;
 mod writing;
