@@ -1,10 +1,10 @@
 //! The safe answer leaves in time whatever hangs: plugins on every core, a full slow lane; and where care depends on the hook, what leaves is
-//! the least that lets care go on.
+//! the least that lets care go on. A machine that is busy with something else is allowed for.
 
 use std::thread;
 use std::time::{Duration, Instant};
 
-use portcullis_tests::{Answer, Binding, Host, House, SignIn, event};
+use portcullis_tests::{Answer, Binding, Host, House, Lateness, SignIn, event};
 use serde_json::json;
 
 use super::anybody;
@@ -13,10 +13,12 @@ use super::anybody;
 fn with_plugins_that_hang_everywhere_every_answer_is_in_time_and_the_host_can_be_asked() {
     let house = hanging("");
     let host = house.serve();
+    let machine = Lateness::watch();
     let answers = all_at_once(&host, "token", CALLERS, &anybody());
+    let in_time = PLATFORM_WAITS + machine.allowance();
     for (answer, took) in &answers {
         assert!(answer.stops_a_token(), "{answer:?}");
-        assert!(*took < PLATFORM_WAITS, "an answer came after {took:?}");
+        assert!(*took < in_time, "an answer came after {took:?}");
     }
     // While they hang, the admin listener answers: it shares no thread with them.
     thread::scope(|scope| {
@@ -24,7 +26,8 @@ fn with_plugins_that_hang_everywhere_every_answer_is_in_time_and_the_host_can_be
         for path in ["/health", "/ready", "/metrics", "/status"] {
             let begin = Instant::now();
             assert_eq!(host.admin(path).status, 200, "{path}");
-            assert!(begin.elapsed() < PLATFORM_WAITS, "{path} took {:?}", begin.elapsed());
+            let in_time = PLATFORM_WAITS + machine.allowance();
+            assert!(begin.elapsed() < in_time, "{path} took {:?}", begin.elapsed());
         }
         assert!(calls.join().unwrap().iter().all(|(answer, _)| answer.stops_a_token()));
     });
@@ -59,11 +62,13 @@ fn where_care_depends_on_it_the_least_is_given_in_time() {
         }
         sign_in
     };
+    let machine = Lateness::watch();
     thread::scope(|scope| {
         let care = scope.spawn(|| all_at_once(&host, "token", 16, &anybody()));
         let others = scope.spawn(|| all_at_once(&host, "token", 16, &elsewhere));
         for (answer, took) in care.join().unwrap() {
-            assert!(took < PLATFORM_WAITS, "an answer came after {took:?}");
+            let in_time = PLATFORM_WAITS + machine.allowance();
+            assert!(took < in_time, "an answer came after {took:?}");
             let operations = answer.operations();
             let says =
                 |path: &str, value| operations.iter().any(|it| it.2 == path && it.3 == value);
@@ -74,7 +79,8 @@ fn where_care_depends_on_it_the_least_is_given_in_time() {
             );
         }
         for (answer, took) in others.join().unwrap() {
-            assert!(answer.stops_a_token() && took < PLATFORM_WAITS, "{took:?}: {answer:?}");
+            let in_time = PLATFORM_WAITS + machine.allowance();
+            assert!(answer.stops_a_token() && took < in_time, "{took:?}: {answer:?}");
         }
     });
     drop(host.stop());

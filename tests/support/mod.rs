@@ -24,6 +24,7 @@ mod house;
 mod http2;
 mod issuer;
 mod kinds;
+mod lateness;
 mod payload;
 mod python;
 mod record;
@@ -54,6 +55,7 @@ pub use http2::{
 };
 pub use issuer::Issuer;
 pub use kinds::with_list;
+pub use lateness::Lateness;
 pub use payload::{
     Import, SignIn, assertion, batch, event, message, password, progressive, registration,
 };
