@@ -14,6 +14,7 @@ use super::replicas::{Replicas, State};
 use super::shelf::{Place, Shelf};
 use crate::files;
 use crate::outcome::{Done, Failed, Format};
+use crate::problems::{Problem, refused, told, warning};
 use crate::root::chain;
 use crate::serve::start_failed;
 
@@ -120,15 +121,13 @@ impl Judge {
         let staged = shelf.stage(package)?;
         staged.redirect(&mut config);
         let prepared = Prepared::new(config, Clock::system()).map_err(start_failed)?;
+        prepared.folders.as_ref().map_err(|error| {
+            let text = told(&Problem::of_start("folder", error));
+            Failed::configuration(text.0).hint(text.1)
+        })?;
         match &prepared.release {
             Ok(generation) => Ok(generation.warnings(&prepared.config().hooks)),
-            Err(error) => {
-                let mut failed = format!("{error} [{}]", error.code());
-                for complaint in error.complaints() {
-                    failed.push_str(&format!("\n  {complaint}"));
-                }
-                Err(Failed::wrong(failed).hint(error.hint()))
-            }
+            Err(errors) => Err(refused(errors)),
         }
     }
 }
@@ -162,5 +161,5 @@ pub fn follow(replicas: &Replicas, package: &Package, wait: u64, format: Format)
 }
 
 fn warned(warnings: &[String]) -> String {
-    warnings.iter().map(|warning| format!("\nwarning: {warning}")).collect()
+    warnings.iter().map(|text| format!("\n{}", warning(text))).collect()
 }

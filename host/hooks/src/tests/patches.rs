@@ -73,8 +73,7 @@ fn a_claim_that_is_there_is_replaced_and_any_other_is_added() {
         set("/claims/new"),
         set("/claims/new"),
     ];
-    let outcome =
-        Outcome { verdict: Effect::Allow, changes: &changes, ..Outcome::default() };
+    let outcome = Outcome { verdict: Effect::Allow, changes: &changes, ..Outcome::default() };
     let answer = write(HookKind::OktaToken, &call, &outcome).unwrap();
     let answer: Value = serde_json::from_slice(answer.body()).unwrap();
     let operations = answer["commands"][0]["value"].as_array().unwrap();
@@ -144,7 +143,10 @@ fn okta(data: &Value, answer: &Value) -> Result<Value, String> {
             let inner = path.strip_prefix("/claims").unwrap();
             let claims = &patched[token]["claims"];
             let sent = data[token]["claims"].get(claim).is_some();
-            if name == "add" && sent && claims.pointer(inner).is_some() && !is_element(claims, inner)
+            if name == "add"
+                && sent
+                && claims.pointer(inner).is_some()
+                && !is_element(claims, inner)
             {
                 return Err(format!("add of what is there: {path}"));
             }
