@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use portcullis_keys::PublicKey;
+use portcullis_model::escape::escape;
 use portcullis_model::{Digest, Millis};
 use portcullis_server::Clock;
 use portcullis_trust::{Downgrade, History, Passage, Refusal, RefusalCode, TrustRoot, sign};
@@ -298,7 +299,7 @@ fn before(shelf: &Shelf, judge: &Judge, replicas: &[Replica], current: &Lying) -
             .iter()
             .map(|replica| {
                 let before = replica.before.as_deref().unwrap_or("none");
-                format!("{}: {before}", replica.host)
+                format!("{}: {}", replica.host, escape(before))
             })
             .collect();
         let message = format!("hosts had different releases before ({})", all.join(", "));
