@@ -7,8 +7,8 @@ use portcullis_model::escape::escape;
 use portcullis_server::{FallBack, Prepared, Refused};
 use serde_json::json;
 
-use crate::outcome::{Done, Failed, Format, print};
-use crate::problems::{Problem, told, warning};
+use crate::outcome::{Done, Format, print};
+use crate::problems::{Problem, all, failed, warning};
 use crate::serve::prepare;
 
 /// Do everything that `serve` would do, short of listening.
@@ -27,26 +27,26 @@ pub struct Check {
 impl Check {
     /// Does it.
     pub fn run(self) -> Done {
-        let prepared = prepare(&self.config)?;
+        let prepared = prepare(&self.config).inspect_err(|failed| {
+            if self.format == Format::Json {
+                print(json!({
+                    "refused": null, "sentence": failed.to_string(), "hint": failed.what_to_do(),
+                    "problems": [failed.json("configuration")], "warnings": [],
+                }));
+            }
+        })?;
         let warnings = warnings(&prepared);
-        let mut problems = Vec::new();
-        let mut is_configuration = false;
-        let places =
-            [("folder", prepared.folders.as_ref().err()), ("log", prepared.log.as_ref().err())];
-        for (about, error) in places.into_iter().filter_map(|(about, error)| Some((about, error?)))
-        {
-            is_configuration = true;
-            problems.extend(Problem::of_start(about, error));
-        }
+        let (folders, log) = (prepared.folders.as_ref().err(), prepared.log.as_ref().err());
         let refused = prepared.release.as_ref().err().map(Vec::as_slice).unwrap_or_default();
-        problems.extend(refused.iter().map(Problem::of_release));
+        let problems = all(folders, log, refused);
         let generation = match &prepared.release {
             Ok(generation) if problems.is_empty() => generation,
             outcome => {
-                let (mut failed, hint) = told(&problems);
-                let last_good = if outcome.is_err() { prepared.last_good() } else { None };
+                let goes_on = outcome.is_err() && log.is_none();
+                let last_good = if goes_on { prepared.last_good() } else { None };
+                let mut failed = failed(folders, log, refused);
                 if let Some(last_good) = &last_good {
-                    failed.push_str(&format!("\n{}", fall_back(last_good)));
+                    failed = failed.below(&fall_back(last_good));
                 }
                 if self.format == Format::Json {
                     let version =
@@ -64,12 +64,7 @@ impl Check {
                 } else {
                     warnings.iter().for_each(|text| print(warning(text)));
                 }
-                let failed = if is_configuration {
-                    Failed::configuration(failed)
-                } else {
-                    Failed::wrong(failed)
-                };
-                return Err(failed.hint(hint));
+                return Err(failed);
             }
         };
         let mut lines = Vec::new();

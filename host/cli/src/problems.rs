@@ -63,7 +63,7 @@ impl Problem {
 }
 
 /// The problems as one text, and what to do where there is only one: else it stands below each.
-pub fn told(problems: &[Problem]) -> (String, Option<String>) {
+fn told(problems: &[Problem]) -> (String, Option<String>) {
     if let [only] = problems {
         return (only.text(""), only.hint.clone());
     }
@@ -77,11 +77,27 @@ pub fn told(problems: &[Problem]) -> (String, Option<String>) {
     (text, None)
 }
 
-/// A release that is refused, with everything that is wrong with it.
-pub fn refused(errors: &[ReleaseError]) -> Failed {
-    let problems: Vec<_> = errors.iter().map(Problem::of_release).collect();
-    let (text, hint) = told(&problems);
-    Failed::wrong(text).hint(hint)
+/// The problems of a host's folders, its log and its release, in that order.
+pub fn all(
+    folders: Option<&StartError>,
+    log: Option<&StartError>,
+    release: &[ReleaseError],
+) -> Vec<Problem> {
+    let folders = folders.into_iter().flat_map(|error| Problem::of_start("folder", error));
+    let log = log.into_iter().flat_map(|error| Problem::of_start("log", error));
+    folders.chain(log).chain(release.iter().map(Problem::of_release)).collect()
+}
+
+/// A command that ends with these problems: 64 where one is not the release's.
+pub fn failed(
+    folders: Option<&StartError>,
+    log: Option<&StartError>,
+    release: &[ReleaseError],
+) -> Failed {
+    let (text, hint) = told(&all(folders, log, release));
+    let is_configuration = folders.is_some() || log.is_some();
+    let failed = if is_configuration { Failed::configuration(text) } else { Failed::wrong(text) };
+    failed.hint(hint)
 }
 
 /// A warning as one line.

@@ -14,7 +14,7 @@ use super::replicas::{Replicas, State};
 use super::shelf::{Place, Shelf};
 use crate::files;
 use crate::outcome::{Done, Failed, Format};
-use crate::problems::{Problem, refused, told, warning};
+use crate::problems::{failed, warning};
 use crate::root::chain;
 use crate::serve::start_failed;
 
@@ -121,13 +121,15 @@ impl Judge {
         let staged = shelf.stage(package)?;
         staged.redirect(&mut config);
         let prepared = Prepared::new(config, Clock::system()).map_err(start_failed)?;
-        prepared.folders.as_ref().map_err(|error| {
-            let text = told(&Problem::of_start("folder", error));
-            Failed::configuration(text.0).hint(text.1)
-        })?;
+        let folders = prepared.folders.as_ref().err();
         match &prepared.release {
-            Ok(generation) => Ok(generation.warnings(&prepared.config().hooks)),
-            Err(errors) => Err(refused(errors)),
+            Ok(generation) if folders.is_none() => {
+                Ok(generation.warnings(&prepared.config().hooks))
+            }
+            refused => {
+                let refused = refused.as_ref().err().map(Vec::as_slice).unwrap_or_default();
+                Err(failed(folders, None, refused))
+            }
         }
     }
 }
