@@ -58,6 +58,19 @@ fn wrong_usage_is_2_and_what_cannot_be_read_is_64() {
         &["keys", "generate", "--kind", "rsa", "--name", "a", "--output", "x.key"],
         &["plugin", "sign", "--key", "keys/publisher.key", "--output", "x.json"],
         &["audit", "prove", "--vkey", "log.vkey"],
+        &[
+            "release",
+            "sign",
+            "--add-to",
+            "release/release.json",
+            "--root",
+            "trust-root.json",
+            "--key",
+            "keys/release.key",
+            "--output",
+            "x",
+            "--without-components",
+        ],
         &["audit", "show", "--log", "audit/log", "--vkey", "log.vkey", "--format", "xml"],
     ] {
         let ran = house.run(wrong);

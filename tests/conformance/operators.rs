@@ -85,6 +85,68 @@ fn all_problems_of_key_and_secret_files_are_reported_at_once_with_the_command_to
 }
 
 #[test]
+fn all_problems_of_log_and_release_are_told_at_once_with_all_warnings() {
+    let house = House::build(&[
+        Binding::new("token", "sod", duties()),
+        Binding::new("import", "sod", duties()).mode("monitor").fallback(&[]),
+    ]);
+    house.serve().stop();
+    let mut set = house.opened("release/release.json");
+    set["version"] = json!(2);
+    for binding in set["bindings"].as_array_mut().unwrap() {
+        if binding["hook"] == "token" {
+            binding["say"] = json!({"review": "deny"});
+        } else {
+            binding["hook"] = json!("nowhere");
+        }
+    }
+    house
+        .write("bad.json", house.forge("release", portcullis_tests::RELEASE_SET, &set.to_string()));
+    let both = ["2 problems", "hook `token`: `okta.token` says `step-up` only", "hook `nowhere`: "];
+    let publish = ["release", "publish", "--set", "bad.json", "--config", "portcullis.toml"];
+    let refused = house.run(&[&publish[..], &["--from", "release"]].concat());
+    assert_eq!(refused.code, 1, "{}{}", refused.out, refused.err);
+    for problem in both {
+        assert!(refused.err.contains(problem), "{problem}: {}", refused.err);
+    }
+
+    fs::copy(house.path("bad.json"), house.path("release/release.json")).unwrap();
+    house.write("audit/log/checkpoint", "damaged");
+    let pair = portcullis_tests::Authority::new().server_of_yesterday();
+    house.write("tls.pem", &pair.certificate);
+    house.write_secret("tls.key", &pair.key);
+    house.configure(
+        "[trust]",
+        "[listen.tls]\ncertificate = \"tls.pem\"\nkey = \"tls.key\"\n\n[trust]",
+    );
+    fs::write(house.path("release/plugins/x\nwarning: all is well.wasm"), "no component").unwrap();
+    let ran = house.run(&CHECK);
+    assert_eq!(ran.code, 64, "{}{}", ran.out, ran.err);
+    for problem in ["3 problems", "the checkpoint is not accepted"].iter().chain(&both[1..]) {
+        assert!(ran.err.contains(problem), "{problem}: {}", ran.err);
+    }
+    let warned =
+        |end: &str| ran.out.lines().any(|it| it.starts_with("warning: ") && it.contains(end));
+    assert!(warned("[certificate-expired]"), "{}", ran.out);
+    assert!(warned("x\\u000awarning: all is well.wasm` may not run"), "{}", ran.out);
+    assert!(!ran.out.contains("\nwarning: all is well"), "{}", ran.out);
+    let told = house.run(&[&CHECK[..], &["--format", "json"]].concat());
+    let told: Value = serde_json::from_str(&told.out).unwrap();
+    let abouts: Vec<_> =
+        told["problems"].as_array().unwrap().iter().map(|it| &it["about"]).collect();
+    assert_eq!(abouts, ["log", "release", "release"], "{told}");
+    assert_eq!(told["refused"], "binding-invalid");
+    assert!(told["warnings"].to_string().contains("certificate-expired"), "{told}");
+
+    house.configure("watch_ms = 500", "watch_ms = \"often\"");
+    let told = house.run(&[&CHECK[..], &["--format", "json"]].concat());
+    assert_eq!(told.code, 64, "{}", told.err);
+    let told: Value = serde_json::from_str(&told.out).unwrap();
+    assert_eq!(told["problems"][0]["about"], "configuration");
+    assert!(told["problems"][0]["sentence"].as_str().unwrap().contains("`watch_ms`"), "{told}");
+}
+
+#[test]
 fn a_secret_that_an_editor_changed_is_refused_before_a_call_fails() {
     let house = House::build(&[]);
     for text in [
@@ -158,6 +220,33 @@ fn settings_that_name_an_input_the_manifest_leaves_out_are_refused() {
         assert!(ran.err.contains(told), "{told}: {}", ran.err);
     }
     assert_eq!(sign("facility").code, 0, "an attribute that the manifest reads");
+}
+
+#[test]
+fn a_rule_on_an_attribute_that_narrowed_reads_leave_out_is_refused() {
+    let rules = |attribute: &str| {
+        json!({"owner": "wards", "rules": [{
+            "id": "WARD", "effect": "allow",
+            "when": [{"what": format!("resource.attributes.{attribute}"), "is": "3B"}]
+        }]})
+    };
+    let binding =
+        |attribute: &str| Binding::new("asked", "access-rules", rules(attribute)).fallback(&[]);
+    let mut house = House::speaking("authzen", "/pdp", "", (&[], &[]), &[binding("ward")]);
+    assert_eq!(house.run(&CHECK).code, 0, "it reads all attributes");
+    house.sign_plugin("access-rules", |manifest| {
+        manifest.replace("\"resource.attributes.*\"", "\"resource.attributes.ward\"")
+    });
+    house.release(&[binding("ward")]);
+    assert_eq!(house.run(&CHECK).code, 0, "an attribute that the manifest reads");
+    house.write("release/settings/3-0.json", rules("floor").to_string());
+    let sign = ["release", "sign", "--source", "release.toml", "--root", "trust-root.json"];
+    let ran =
+        house.run(&[&sign[..], &["--key", "keys/release.key", "--output", "signed.json"]].concat());
+    assert_eq!(ran.code, 1, "{}{}", ran.out, ran.err);
+    for told in ["`/rules/0/when/0/what`", "does not read \"resource.attributes.floor\""] {
+        assert!(ran.err.contains(told), "{told}: {}", ran.err);
+    }
 }
 
 #[test]

@@ -427,8 +427,17 @@ fn a_release_that_hosts_refuse_is_left_without_a_downgrade() {
     let ran = house.run(&[&back[..], &["--dry-run"]].concat());
     assert_eq!(ran.code, 1, "2 is in no archive: {ran:?}");
     fs::copy(house.path("second.json"), house.path("release/archive/release-2.json")).unwrap();
+    // Nor does a newer set need one, which is not the one that hosts have.
+    set["version"] = json!(4);
+    let fourth = house.forge("release", portcullis_tests::RELEASE_SET, &set.to_string());
+    house.write("release/archive/release-4.json", fourth);
+    let ran = house.run(&[&back[..], &["--version", "4", "--dry-run"]].concat());
+    assert!(ran.out.contains("newer than every release that hosts have had active"), "{ran:?}");
     let ran = house.run(&back);
-    assert!(ran.code == 0 && ran.out.contains("no downgrade is needed"), "{ran:?}");
+    assert!(
+        ran.code == 0 && ran.out.contains("it is the release that hosts have active"),
+        "{ran:?}"
+    );
     assert_eq!(house.read("release/release.json"), house.read("second.json"));
     host.stop();
 }

@@ -57,7 +57,7 @@ fn hooks_come_go_and_change_while_calls_are_answered() {
         host.look(&["release active generation=2"]);
         assert!(portal(&host).summary().contains("PRESCRIBE-DISPENSE"));
         // Limits and budgets.
-        house.configure("[listen]\n", "[listen]\ncalls = 100\nbody_timeout_ms = 900\n");
+        house.configure("[listen]\n", "[listen]\nmax_in_flight = 100\nbody_timeout_ms = 900\n");
         house.configure("path = \"/okta/portal\"", "path = \"/okta/other\"\nbudget_ms = 1500");
         host.look(&["configuration active"]);
         assert!(unrouted(&portal(&host)), "it has moved");
@@ -102,7 +102,7 @@ fn what_is_wrong_changes_nothing_and_says_so_once() {
     for (what, code, from, to) in [
         ("no TOML", "config-wrong", "[listen]", "[listen"),
         ("an unknown setting", "config-wrong", "[listen]\n", "[listen]\ncals = 7\n"),
-        ("out of bounds", "config-wrong", "[listen]\n", "[listen]\ncalls = 0\n"),
+        ("out of bounds", "config-wrong", "[listen]\n", "[listen]\nmax_in_flight = 0\n"),
         (
             "two hooks at one path",
             "config-wrong",

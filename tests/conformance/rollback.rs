@@ -235,6 +235,12 @@ fn a_host_from_an_old_backup_neither_takes_the_old_set_nor_forks_its_log() {
         let answer = host.sign_in(&SignIn::with_groups(&CONFLICT));
         assert!(!answer.stops_a_token());
         host.stop();
+        let check = ["check", "--config", "portcullis.toml"];
+        let warning = "is not signed: this host has given it up before";
+        assert!(house.must(&check).contains(warning), "as `serve` it goes on in the next log");
+        // Nor is a log read that is given up.
+        house.write("audit/log/checkpoint", "damaged");
+        assert!(house.must(&check).contains("would go on in the log `test.example/hooks/2026-b`"));
         let show =
             ["audit", "show", "--log", "audit-b/log", "--vkey", "log-b.vkey", "--format", "json"];
         let shown = house.must(&show);

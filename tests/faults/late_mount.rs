@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 use portcullis_tests::{Binding, CONFLICT, Host, House, SignIn, binary, duties};
 
+const CHECK: [&str; 3] = ["check", "--config", "portcullis.toml"];
+
 /// A house that has served, and whose folders are not mounted: empty ones lie in their place.
 fn unmounted(folders: &[&str]) -> House {
     let house = House::build(&[Binding::new("token", "sod", duties())]);
@@ -125,6 +127,10 @@ fn a_log_that_is_missing_is_waited_for_and_not_begun_anew() {
     {
         let house = unmounted(folders);
         house.configure("[audit]\n", &format!("[audit]\n{setting}"));
+        let checked = house.run(&CHECK);
+        assert_eq!(checked.code, 64, "{folders:?}: {}{}", checked.out, checked.err);
+        assert!(checked.err.contains("holds no log of this host"), "{}", checked.err);
+        assert!(is_empty(&house.path("audit")), "`check` writes nothing");
         let host = Host::begin_with(&house.path(""), Command::new(binary()));
         until("the reason", &host, || ready(&host).contains("holds no log of this host"));
         assert!(!harmless(&host), "the safe answer");
@@ -134,7 +140,9 @@ fn a_log_that_is_missing_is_waited_for_and_not_begun_anew() {
         assert!(ready(&host).contains("holds no log of this host"), "{}", ready(&host));
         mount(&house, folders);
         until("a decision", &host, || harmless(&host));
+        house.must(&CHECK);
         host.stop();
+        house.must(&CHECK);
         assert_eq!(house.verify().code, 0);
         assert!(is_empty(&house.path("hidden/audit")));
         assert!(!house.path("audit/retired").exists());

@@ -91,7 +91,7 @@ fn hanging(hook: &str) -> House {
     let mut house = House::build(&[]);
     house.sign_plugin("mischief", |manifest| manifest.replace("time_ms = 250", "time_ms = 1000"));
     house.configure("path = \"/okta/token\"\n", &format!("path = \"/okta/token\"\n{hook}"));
-    house.configure("[listen]\n", "[listen]\ncalls = 1000\n");
+    house.configure("[listen]\n", "[listen]\nmax_in_flight = 1000\n");
     house.release(&[Binding::new("token", "mischief", json!({"do": "loop-forever"}))]);
     house
 }

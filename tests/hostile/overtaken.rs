@@ -93,7 +93,7 @@ fn another_configuration_comes_into_force_and_a_host_stops_while_a_plugin_is_bei
     let host = house.serve();
     house.release(&[live(), Binding::new("import", ENDLESS, json!({}))]);
     let child = until_made(&host, None);
-    house.configure("[listen]\n", "[listen]\ncalls = 100\n");
+    house.configure("[listen]\n", "[listen]\nmax_in_flight = 100\n");
     host.until_log("configuration active");
     assert_eq!(host.metric("portcullis_requests_in_flight_limit"), 100.0);
     let child = until_made(&host, Some(&child));

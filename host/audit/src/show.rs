@@ -71,12 +71,15 @@ pub fn show(
         reader.require(last)?;
     }
     let mut handed = 0;
-    for stretch in stretches(&reader, filter) {
+    let (stretches, damage) = stretches(&reader, filter);
+    for stretch in stretches {
         if !show_stretch(&reader, filter, seal_key, &stretch, &mut handed, &mut each)? {
             break;
         }
     }
-    Ok(handed)
+    // A record that cannot be read may be a time reset: without it, records that the filter lets
+    // through may have been left out.
+    damage.map_or(Ok(handed), Err)
 }
 
 /// Shows the records of a stretch in which times never run backwards. Returns whether `each` wants
@@ -115,20 +118,24 @@ fn show_stretch(
 }
 
 /// The stretches of the log in which times never run backwards: a time reset begins a new one.
-/// Where no time is asked for the whole log is one; else the log is read once for its resets.
-fn stretches(reader: &Reader<'_>, filter: &Filter) -> Vec<Range<u64>> {
-    let mut starts = vec![0];
-    if filter.since.is_some() || filter.until.is_some() {
-        // Damage elsewhere must not keep records from being shown.
-        let _ = reader.scan(0, |index, leaf| {
-            let is_named = leaf.windows(TIME_RESET.len()).any(|part| part == TIME_RESET.as_bytes());
-            if is_named && Record::parse(leaf).is_ok_and(|record| record.kind == TIME_RESET) {
-                starts.push(index);
-            }
-        });
+/// A single record is one, and where no time is asked for the whole log is; else the log is read once for its resets, past
+/// what is damaged, so that damage elsewhere keeps no record from being shown. The first damage comes
+/// beside them.
+fn stretches(reader: &Reader<'_>, filter: &Filter) -> (Vec<Range<u64>>, Option<ReadError>) {
+    if let Some(to) = filter.to.filter(|to| to.checked_sub(1) == Some(filter.from)) {
+        return (std::iter::once(filter.from..to).collect(), None);
+    }
+    let (mut starts, mut damage) = (vec![0], None);
+    let is_timed = filter.since.is_some() || filter.until.is_some();
+    for index in 0..if is_timed { reader.head().size } else { 0 } {
+        match reader.verified(index) {
+            Ok(verified) if verified.record().kind == TIME_RESET => starts.push(index),
+            Ok(_) => {}
+            Err(error) => damage = damage.or(Some(error)),
+        }
     }
     let ends = starts.iter().skip(1).copied().chain([reader.head().size]);
-    starts.iter().copied().zip(ends).map(|(start, end)| start..end).collect()
+    (starts.iter().copied().zip(ends).map(|(start, end)| start..end).collect(), damage)
 }
 
 fn open(

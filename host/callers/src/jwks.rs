@@ -117,17 +117,19 @@ impl Key {
 
     fn read(key: Value<'_>) -> Option<Self> {
         let text = |name: &str| key.get(name)?.as_str();
-        if key.get("use").is_some_and(|used| used.as_str().as_deref() != Some("sig")) {
+        // A member that is null says as much as one that is absent.
+        let said = |name: &str| key.get(name).filter(|value| !value.is_null());
+        if said("use").is_some_and(|used| used.as_str().as_deref() != Some("sig")) {
             return None;
         }
         let verifies = |operations: Value<'_>| {
             operations.elements().any(|it| it.as_str().as_deref() == Some("verify"))
         };
-        if key.get("key_ops").is_some_and(|operations| !verifies(operations)) {
+        if said("key_ops").is_some_and(|operations| !verifies(operations)) {
             return None;
         }
         // One that has no name is one all the same; one whose name is no text is not understood.
-        let name = match key.get("kid") {
+        let name = match said("kid") {
             None => None,
             Some(name) => Some(name.as_str()?.into()),
         };
@@ -151,7 +153,7 @@ impl Key {
             _ => return None,
         };
         // A key that names its algorithm serves no other.
-        let only = match key.get("alg") {
+        let only = match said("alg") {
             Some(named) => Some(Algorithm::from_name(&named.as_str()?)?),
             None => None,
         };

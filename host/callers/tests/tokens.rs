@@ -89,6 +89,9 @@ fn a_key_that_names_its_algorithm_use_or_operations_serves_nothing_else() {
         ("alg", json!("RS256"), Ok(())),
         ("use", json!("sig"), Ok(())),
         ("key_ops", json!(["verify"]), Ok(())),
+        ("alg", Value::Null, Ok(())),
+        ("use", Value::Null, Ok(())),
+        ("key_ops", Value::Null, Ok(())),
         ("alg", json!("PS256"), Err(Unproven::TokenAlgorithm)),
         ("alg", json!("HS256"), Err(Unproven::TokenKey)),
         ("alg", json!(7), Err(Unproven::TokenKey)),
@@ -321,10 +324,14 @@ fn a_token_without_kid_counts_where_exactly_one_key_fits() {
         assert_eq!(prove(&unnamed(maker), &set(&all)), ok, "{}", maker.kid());
     }
     // The key has no name: for a token with and without one.
-    let nameless = set(&[without(rsa.jwk())]);
     let named = rsa.sign(rsa.algorithms()[0], &claims());
-    assert_eq!(prove(&unnamed(rsa), &nameless), ok);
-    assert_eq!(prove(&named, &nameless), ok);
+    let mut null = rsa.jwk();
+    null["kid"] = Value::Null;
+    for nameless in [without(rsa.jwk()), null] {
+        let nameless = set(&[nameless]);
+        assert_eq!(prove(&unnamed(rsa), &nameless), ok);
+        assert_eq!(prove(&named, &nameless), ok);
+    }
     // A name that a key has goes before a key without one, whoever of them signed.
     let mut stranger = makers()[1].jwk();
     stranger["kid"] = json!(rsa.kid());

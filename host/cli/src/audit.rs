@@ -263,8 +263,16 @@ impl Prove {
                 "give `--log`, `--index` and `--output`, or `--check` and `--record`",
             ));
         };
-        let proven = prove::prove(&OsDisk, &log, &key, index).map_err(unreadable)?;
         let record = output.with_extension("json");
+        if record == output {
+            let message = format!("`{}` is where the record goes", output.display());
+            let proof = output.with_extension("tlog-proof");
+            return Err(Failed::configuration(message).hint(Some(format!(
+                "give the proof another ending, such as `{}`: the record goes beside it, as `.json`",
+                proof.display()
+            ))));
+        }
+        let proven = prove::prove(&OsDisk, &log, &key, index).map_err(unreadable)?;
         files::write(&output, proven.proof.as_bytes())?;
         files::write(&record, &proven.leaf)?;
         self.format.print(

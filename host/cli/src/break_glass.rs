@@ -10,6 +10,7 @@ use clap::{Args, Subcommand};
 use portcullis_files::{MAX_ENTRIES, list_bounded};
 use portcullis_keys::{PublicKey, SymmetricKey};
 use portcullis_model::Millis;
+use portcullis_model::escape::escape;
 use portcullis_server::Clock;
 use portcullis_trust::{BreakGlass as Document, TrustRoot, sign, time};
 use serde_json::{Value, json};
@@ -267,9 +268,10 @@ impl List {
                 Format::Json => {
                     print(json!({"id": id, "hook": hook, "state": state, "until": until}))
                 }
-                Format::Text => {
-                    print(format!("{id} {hook} {state} {}", until.unwrap_or_default()).trim_end())
-                }
+                Format::Text => print(
+                    escape(&format!("{id} {hook} {state} {}", until.unwrap_or_default()))
+                        .trim_end(),
+                ),
             }
         }
         Ok(())

@@ -3,16 +3,18 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use portcullis_server::{FallBack, Refused};
+use portcullis_model::escape::escape;
+use portcullis_server::{FallBack, Prepared, Refused};
 use serde_json::json;
 
-use crate::outcome::{Done, Failed, Format, print};
+use crate::outcome::{Done, Format, print};
+use crate::problems::{Problem, all, failed, warning};
 use crate::serve::prepare;
 
 /// Do everything that `serve` would do, short of listening.
 #[derive(Args)]
 #[command(
-    after_help = "Example:\n  portcullis check --config portcullis.toml\n\nExit 0: it would serve. Exit 1: the release was refused. Exit 64: the configuration is wrong."
+    after_help = "Example:\n  portcullis check --config portcullis.toml\n\nExit 0: it would serve. Exit 1: the release was refused. Exit 64: the configuration is wrong, or the log is not there or not this host's."
 )]
 pub struct Check {
     /// The configuration.
@@ -25,55 +27,46 @@ pub struct Check {
 impl Check {
     /// Does it.
     pub fn run(self) -> Done {
-        let prepared = prepare(&self.config)?;
-        prepared.check_record().map_err(|error| {
-            let hint = error.hint();
-            Failed::configuration(format!(
-                "the record on disk is not this configuration's: {error}"
-            ))
-            .hint(hint)
+        let prepared = prepare(&self.config).inspect_err(|failed| {
+            if self.format == Format::Json {
+                print(json!({
+                    "refused": null, "sentence": failed.to_string(), "hint": failed.what_to_do(),
+                    "problems": [failed.json("configuration")], "warnings": [],
+                }));
+            }
         })?;
+        let warnings = warnings(&prepared);
+        let (folders, log) = (prepared.folders.as_ref().err(), prepared.log.as_ref().err());
+        let refused = prepared.release.as_ref().err().map(Vec::as_slice).unwrap_or_default();
+        let problems = all(folders, log, refused);
         let generation = match &prepared.release {
-            Ok(generation) => generation,
-            Err(error) => {
-                let mut failed = format!("{error} [{}]", error.code());
-                for complaint in error.complaints() {
-                    failed.push_str(&format!("\n  {complaint}"));
-                }
-                let last_good = prepared.last_good();
+            Ok(generation) if problems.is_empty() => generation,
+            outcome => {
+                let goes_on = outcome.is_err() && log.is_none();
+                let last_good = if goes_on { prepared.last_good() } else { None };
+                let mut failed = failed(folders, log, refused);
                 if let Some(last_good) = &last_good {
-                    failed.push_str(&format!("\n{}", fall_back(last_good)));
+                    failed = failed.below(&fall_back(last_good));
                 }
                 if self.format == Format::Json {
                     let version =
                         last_good.as_ref().filter(|it| it.outcome.is_ok()).map(|it| it.version);
                     let why_not = last_good.as_ref().and_then(|it| it.outcome.as_ref().err());
+                    let first = problems.first().map(Problem::json);
+                    let of_first = |member: &str| first.as_ref().and_then(|it| it.get(member));
                     print(json!({
                         "last_good": version, "last_good_refused": why_not.map(|it| it.code),
-                        "refused": error.code(), "sentence": error.to_string(), "hint": error.hint(),
+                        "refused": refused.first().map(|error| error.code()),
+                        "sentence": of_first("sentence"), "hint": of_first("hint"),
+                        "problems": problems.iter().map(Problem::json).collect::<Vec<_>>(),
+                        "warnings": warnings,
                     }));
+                } else {
+                    warnings.iter().for_each(|text| print(warning(text)));
                 }
-                return Err(Failed::wrong(failed).hint(error.hint()));
+                return Err(failed);
             }
         };
-        let mut warnings = generation.warnings(&prepared.config().hooks);
-        warnings.extend(prepared.clock_warning());
-        warnings.extend(prepared.limit_warnings());
-        let strays = prepared.strays();
-        warnings.extend(strays.found.iter().map(|stray| {
-            format!("`{}` may not run: {} [{}]", stray.path.display(), stray.sentence, stray.code)
-        }));
-        if strays.more > 0 {
-            warnings.push(format!("{} more components may not run", strays.more));
-        }
-        if strays.unexamined > 0 {
-            warnings.push(format!("{} files were too many to examine", strays.unexamined));
-        }
-        warnings.extend(prepared.expiring());
-        warnings.extend(prepared.rejected_signatures().iter().map(|(file, refusal)| {
-            let (file, code) = (file.display(), refusal.code());
-            format!("`{file}` carries a signature that counts for nothing: {refusal} [{code}]")
-        }));
         let mut lines = Vec::new();
         for (hook, bindings) in prepared.config().hooks.iter().zip(&generation.hooks) {
             for binding in bindings.iter() {
@@ -121,11 +114,36 @@ impl Check {
                 print(format!("    beside {}: {}", word("beside"), word("explained")));
             }
         }
-        for warning in warnings {
-            print(format!("warning: {warning}"));
-        }
+        warnings.iter().for_each(|text| print(warning(text)));
         Ok(())
     }
+}
+
+/// Everything that an operator should know although it is allowed, each in a sentence.
+fn warnings(prepared: &Prepared) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if let Ok(generation) = &prepared.release {
+        warnings.extend(generation.warnings(&prepared.config().hooks));
+    }
+    warnings.extend(prepared.log.as_ref().ok().cloned().flatten());
+    warnings.extend(prepared.clock_warning());
+    warnings.extend(prepared.limit_warnings());
+    let strays = prepared.strays();
+    warnings.extend(strays.found.iter().map(|stray| {
+        format!("`{}` may not run: {} [{}]", stray.path.display(), stray.sentence, stray.code)
+    }));
+    if strays.more > 0 {
+        warnings.push(format!("{} more components may not run", strays.more));
+    }
+    if strays.unexamined > 0 {
+        warnings.push(format!("{} files were too many to examine", strays.unexamined));
+    }
+    warnings.extend(prepared.expiring());
+    warnings.extend(prepared.rejected_signatures().iter().map(|(file, refusal)| {
+        let (file, code) = (file.display(), refusal.code());
+        format!("`{file}` carries a signature that counts for nothing: {refusal} [{code}]")
+    }));
+    warnings
 }
 
 /// What `serve` would do where the release folders hold nothing that may come into force.
@@ -133,8 +151,9 @@ fn fall_back(last_good: &FallBack) -> String {
     let FallBack { version, outcome } = last_good;
     match outcome {
         Err(Refused { code, sentence }) => format!(
-            "`serve` would not go on with release set {version}, which was active last: {sentence} \
-             [{code}]; every call would get its safe answer"
+            "`serve` would not go on with release set {version}, which was active last: {} \
+             [{code}]; every call would get its safe answer",
+            escape(sentence)
         ),
         Ok(generation) => {
             let mut text = format!(
@@ -143,7 +162,10 @@ fn fall_back(last_good: &FallBack) -> String {
             for left in &generation.left_out {
                 text.push_str(&format!(
                     "\n  without the binding of `{}` on hook `{}`: {} [{}]",
-                    left.plugin, left.hook, left.sentence, left.code
+                    left.plugin,
+                    left.hook,
+                    escape(&left.sentence),
+                    left.code
                 ));
             }
             text

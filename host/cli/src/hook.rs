@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use hyper::{Method, Uri};
+use portcullis_model::escape::escape;
 use serde_json::json;
 
 use self::connection::{Answer, As, Place};
@@ -95,7 +96,7 @@ impl Send {
             ));
         }
         let request = place.request(Method::POST, &headers, payload.into())?;
-        let broken = |why: String| Failed::wrong(format!("{}: {why}", self.url));
+        let broken = |why: String| Failed::wrong(format!("{}: {}", self.url, escape(&why)));
         let mut connection = place.connect(As::Platform).await.map_err(broken)?;
         connection
             .send(request)

@@ -14,6 +14,7 @@ mod logging;
 mod notify;
 mod outcome;
 mod plugin;
+mod problems;
 mod registry;
 mod release;
 mod root;

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::ValueEnum;
-use portcullis_model::escape::escape_lines;
+use portcullis_model::escape::{escape, escape_lines};
 
 /// Why a command did not do what it was asked.
 pub struct Failed {
@@ -60,6 +60,27 @@ impl Failed {
     }
 }
 
+impl Failed {
+    /// Adds a line.
+    pub fn below(mut self, line: &str) -> Self {
+        self.message.push('\n');
+        self.message.push_str(line);
+        self
+    }
+
+    /// What to do, where that is known.
+    pub fn what_to_do(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
+
+    /// The problem as one of a list in JSON.
+    pub fn json(&self, about: &str) -> serde_json::Value {
+        serde_json::json!({
+            "about": about, "code": null, "sentence": self.message, "hint": self.hint,
+        })
+    }
+}
+
 impl Display for Failed {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.message)
@@ -68,22 +89,23 @@ impl Display for Failed {
 
 impl From<portcullis_trust::Refusal> for Failed {
     fn from(refusal: portcullis_trust::Refusal) -> Self {
-        Self::wrong(format!("{} [{}]", refusal, refusal.code())).hint(refusal.hint())
+        let sentence = refusal.to_string();
+        Self::wrong(format!("{} [{}]", escape(&sentence), refusal.code())).hint(refusal.hint())
     }
 }
 
 impl From<portcullis_keys::KeyError> for Failed {
     fn from(error: portcullis_keys::KeyError) -> Self {
         let hint = error.hint();
-        Self::configuration(error).hint(hint)
+        Self::configuration(escape(&error.to_string())).hint(hint)
     }
 }
 
 impl From<portcullis_engine::Refused> for Failed {
     fn from(refused: portcullis_engine::Refused) -> Self {
-        let mut message = format!("{} [{}]", refused, refused.code());
+        let mut message = format!("{} [{}]", escape(&refused.to_string()), refused.code());
         for complaint in refused.complaints() {
-            message.push_str(&format!("\n  {complaint}"));
+            message.push_str(&format!("\n  {}", escape(complaint)));
         }
         Self::wrong(message).hint(refused.hint())
     }
@@ -95,6 +117,7 @@ pub fn count(number: usize, what: &str) -> String {
 }
 
 /// Prints a result, with what could steer a terminal escaped; a reader that went away is no error.
+/// Line feeds and tabs stay: whoever puts untrusted text into a result escapes it there.
 pub fn print(text: impl Display) {
     let mut out = std::io::stdout().lock();
     let text = text.to_string();

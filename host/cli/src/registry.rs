@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use portcullis_model::escape::escape;
 use portcullis_registry::Reference;
 use portcullis_server::registry::{Access, Client, PullError, RegistryError};
 
@@ -81,7 +82,9 @@ impl From<PullError> for Failed {
             PullError::Disk { .. } | PullError::Registry(RegistryError::Password { .. }) => {
                 Self::configuration(error).hint(hint)
             }
-            _ => Self::wrong(format!("{error} [{}]", error.code())).hint(hint),
+            _ => {
+                Self::wrong(format!("{} [{}]", escape(&error.to_string()), error.code())).hint(hint)
+            }
         }
     }
 }

@@ -8,9 +8,10 @@ use std::time::Duration;
 use crate::logging::{LogFormat, LogLines};
 use crate::outcome::{Done, Failed, print};
 use clap::Args;
+use portcullis_model::escape::escape;
 use portcullis_server::{
     Admin, Clock, Config, Configured, Frontend, Listener, Outcome, Passed, Prepared, Running,
-    Sockets, Startup,
+    Sockets, StartError, Startup,
 };
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -108,12 +109,17 @@ pub fn prepare(path: &std::path::Path) -> Done<Prepared> {
 }
 
 /// What the operator gave is of no use (64), or the machine does not let us (70).
-pub fn start_failed(error: portcullis_server::StartError) -> Failed {
+pub fn start_failed(error: StartError) -> Failed {
     let hint = error.hint();
+    // Several problems are a list, whose parts are escaped.
+    let text = match &error {
+        StartError::Several(_) => error.to_string(),
+        one => escape(&one.to_string()).into_owned(),
+    };
     if error.is_configuration() {
-        Failed::configuration(error).hint(hint)
+        Failed::configuration(text).hint(hint)
     } else {
-        Failed::host(error).hint(hint)
+        Failed::host(text).hint(hint)
     }
 }
 

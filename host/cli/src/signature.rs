@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use clap::{Args, Subcommand};
+use portcullis_model::escape::escape;
 use portcullis_trust::Envelope;
 use serde_json::json;
 
@@ -114,8 +115,8 @@ impl List {
         match self.format {
             Format::Json => print(json!({"type": envelope.payload_type(), "signers": signers})),
             Format::Text => {
-                print(envelope.payload_type());
-                signers.iter().for_each(|signer| print(format!("  {signer}")));
+                print(escape(envelope.payload_type()));
+                signers.iter().for_each(|signer| print(format!("  {}", escape(signer))));
             }
         }
         Ok(())

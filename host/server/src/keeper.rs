@@ -35,7 +35,7 @@ use crate::trust::TrustedTime;
 
 pub use arrivals::refused_entry;
 use arrivals::refused_root;
-pub use logs::describe;
+pub use logs::{Course, course, describe, may_recover};
 pub use recording::remembered;
 
 /// Keeps it all.
@@ -92,6 +92,20 @@ impl Keeper {
         place: &Place,
         clock: &Clock,
     ) -> Result<Self, StartError> {
+        match Self::prepare_for_check(config, sealing, place, clock)? {
+            (_, Some(unread)) => Err(unread),
+            (keeper, None) => Ok(keeper),
+        }
+    }
+
+    /// Does the same, and goes on with what is remembered where the log cannot be read: the error
+    /// comes beside the keeper.
+    pub fn prepare_for_check(
+        config: &Config,
+        sealing: &SymmetricKey,
+        place: &Place,
+        clock: &Clock,
+    ) -> Result<(Self, Option<StartError>), StartError> {
         let seal = Seal::new(sealing).map_err(|_| StartError::Random)?;
         let file = config.trust.state.join(STATE_FILE);
         let (mut copies, mut findings) = (Vec::new(), Vec::new());
@@ -154,9 +168,10 @@ impl Keeper {
             folder: None,
         };
         // What the log knows beyond its files; a log that does not belong here says nothing, and is looked at when it is opened.
-        if let Standing::Continues = keeper.standing(place)? {
-            keeper.catch_up(place)?;
-        }
+        let log_read = keeper.standing(place).and_then(|standing| match standing {
+            Standing::Continues => keeper.catch_up(place),
+            _ => Ok(()),
+        });
         let history = &keeper.memory.history;
         let (roots, stopped) = Roots::load(&config.trust, history, &arrived, true)?;
         keeper.roots = roots;
@@ -185,7 +200,7 @@ impl Keeper {
         let by_set = verify_revocations(keeper.strictest_root(), &set).unwrap_or_default();
         keeper.memory.history.revoked.merge(&by_set);
         keeper.memory.history.root = Some(mark(keeper.roots.newest()));
-        Ok(keeper)
+        Ok((keeper, log_read.err()))
     }
 
     /// It may write this folder, until the end.

@@ -201,6 +201,8 @@ pub enum Demand {
     /// The part that can be had of the last good release, because nothing else decides: a binding
     /// that cannot be made ready stops its own hook and no other.
     LastGood,
+    /// All of it, and every problem of one that is refused: for an operator who is to correct it.
+    Explained,
 }
 
 /// A binding of the last good release that could not be made ready.
@@ -226,6 +228,38 @@ enum Listed<'a> {
     Revoked,
     /// It cannot be had from the copy of the last good release.
     Unusable(&'static str, String),
+    /// It is refused, and so is the set.
+    Refused,
+}
+
+/// The problems of a release.
+struct Problems {
+    demand: Demand,
+    /// Those after which the checks went on.
+    list: Vec<ReleaseError>,
+}
+
+impl Problems {
+    fn new(demand: Demand) -> Self {
+        Self { demand, list: Vec::new() }
+    }
+
+    /// Goes on after a problem only where all are wanted.
+    fn add(&mut self, error: ReleaseError) -> Result<(), ReleaseError> {
+        if self.demand != Demand::Explained {
+            return Err(error);
+        }
+        self.list.push(error);
+        Ok(())
+    }
+
+    /// The outcome of a check; none after a problem.
+    fn keep<T>(&mut self, checked: Result<T, ReleaseError>) -> Result<Option<T>, ReleaseError> {
+        match checked {
+            Ok(value) => Ok(Some(value)),
+            Err(error) => self.add(error).map(|()| None),
+        }
+    }
 }
 
 impl ReleaseError {
@@ -361,6 +395,9 @@ impl Found {
     ///
     /// A set that was active last is held against the moment and the trust root of its activation, until its grace is over; what has
     /// been revoked since stands still in it. Every other set is held against now, the newest root and everything that is remembered.
+    ///
+    /// # Errors
+    /// The first problem.
     pub fn activate(
         &self,
         trusted: &Trusted<'_>,
@@ -369,15 +406,46 @@ impl Found {
         now: Millis,
         demand: Demand,
     ) -> Result<Generation, ReleaseError> {
+        self.ready(trusted, hooks, engine, now, &mut Problems::new(demand))
+    }
+
+    /// Does the same, and goes on after a problem, as far as what comes next can be judged at all.
+    ///
+    /// # Errors
+    /// Every problem, never none, in the order of the checks.
+    pub fn explain(
+        &self,
+        trusted: &Trusted<'_>,
+        hooks: &[HookConfig],
+        engine: &Engine,
+        now: Millis,
+    ) -> Result<Generation, Vec<ReleaseError>> {
+        let mut problems = Problems::new(Demand::Explained);
+        let generation = self.ready(trusted, hooks, engine, now, &mut problems);
+        match generation.map_err(|error| problems.list.push(error)) {
+            Ok(generation) if problems.list.is_empty() => Ok(generation),
+            _ => Err(problems.list),
+        }
+    }
+
+    fn ready(
+        &self,
+        trusted: &Trusted<'_>,
+        hooks: &[HookConfig],
+        engine: &Engine,
+        now: Millis,
+        problems: &mut Problems,
+    ) -> Result<Generation, ReleaseError> {
+        let demand = problems.demand;
         let refused = |refusal| ReleaseError::Refused { plugin: None, refusal };
         let (set, newest) = (self.set_digest(), trusted.roots.newest());
         let again = trusted.history.active.filter(|active| active.set == set);
         let (root, at) =
             again.map_or((newest, now), |active| (trusted.roots.at(active.root), active.since));
         let release = verify_release(root, &self.set, at).map_err(refused)?;
-        release_stands(root, newest, &self.set).map_err(refused)?;
-        let passage =
-            admit(trusted, &release, set, self.downgrade.as_deref(), now).map_err(refused)?;
+        problems.keep(release_stands(root, newest, &self.set).map_err(refused))?;
+        let passage = admit(trusted, &release, set, self.downgrade.as_deref(), now);
+        let passage = problems.keep(passage.map_err(refused))?.unwrap_or(Passage::New);
         let count = release
             .bindings
             .iter()
@@ -388,15 +456,15 @@ impl Found {
             let name = |of: fn(&portcullis_trust::Binding) -> &String| {
                 source.map(of).cloned().unwrap_or_default()
             };
-            return Err(ReleaseError::Binding {
+            problems.add(ReleaseError::Binding {
                 hook: name(|source| &source.hook),
                 plugin: name(|source| &source.plugin),
                 why: format!(
                     "the release set has {count} bindings and candidates; at most {MOST_BINDINGS_ALL} fit its record"
                 ),
-            });
+            })?;
         }
-        let listed = |entries: &BTreeMap<String, PluginEntry>| {
+        let mut listed = |entries: &BTreeMap<String, PluginEntry>| {
             let mut plugins = BTreeMap::new();
             for (number, (id, entry)) in (1..).zip(entries) {
                 // Looked at before any file: whoever finds out that a plugin is bad removes it.
@@ -404,14 +472,16 @@ impl Found {
                 let plugin = if covered {
                     Listed::Revoked
                 } else {
-                    self.listed(root, newest, id, entry, at, demand)?
+                    let listed = self.listed(root, newest, id, entry, at, demand);
+                    problems.keep(listed)?.unwrap_or(Listed::Refused)
                 };
                 // What has passed here once, and is only started again, must not be kept from starting by a busy machine.
                 if let (Listed::Live(verified, component), None) = (&plugin, again) {
                     self.report("testing", number, entries.len(), id);
                     let suite = |digest| self.suites.get(&digest).map(Vec::as_slice);
-                    selftest::self_test(&verified.manifest, component, engine, suite)
-                        .map_err(|failed| ReleaseError::SelfTest { plugin: id.clone(), failed })?;
+                    let tested = selftest::self_test(&verified.manifest, component, engine, suite);
+                    let failed = |failed| ReleaseError::SelfTest { plugin: id.clone(), failed };
+                    problems.keep(tested.map_err(failed))?;
                 }
                 plugins.insert(id.clone(), plugin);
             }
@@ -426,7 +496,7 @@ impl Found {
                     left_out.push(LeftOut::new(source, error.code(), &error.to_string()));
                     Ok(())
                 }
-                Demand::LastGood | Demand::Everything => Err(error),
+                Demand::LastGood | Demand::Everything | Demand::Explained => problems.add(error),
             };
             let place = bound.iter_mut().zip(hooks).find(|(_, hook)| hook.name == source.hook);
             let Some((place, hook)) = place else {
@@ -436,11 +506,14 @@ impl Found {
                 continue;
             };
             let enforces = source.mode == Mode::Enforce;
-            let plugin = plugins
-                .get(source.plugin.as_str())
-                .ok_or_else(|| unworkable(source, "the release set does not list this plugin"))?;
+            let Some(plugin) = plugins.get(source.plugin.as_str()) else {
+                problems.add(unworkable(source, "the release set does not list this plugin"))?;
+                continue;
+            };
             let (verified, component) = match plugin {
                 Listed::Live(verified, component) => (verified, *component),
+                // What is wrong with it is among the problems.
+                Listed::Refused => continue,
                 Listed::Revoked => {
                     if enforces {
                         place.stop(&source.plugin, Cause::PluginRevoked);
@@ -458,13 +531,14 @@ impl Found {
             if place.with_candidates().count() + usize::from(source.candidate.is_some())
                 >= MOST_BINDINGS
             {
-                return Err(unworkable(
+                problems.add(unworkable(
                     source,
                     format!(
                         "a hook has at most {MOST_BINDINGS} bindings and candidates, so that its \
                          record stays small"
                     ),
-                ));
+                ))?;
+                continue;
             }
             self.report("preparing", number, release.bindings.len(), &source.plugin);
             let made = self.bind(hook, source, verified, component, engine, release.version);

@@ -8,6 +8,7 @@
 use std::path::Path;
 
 use portcullis_keys::KeyError;
+use portcullis_model::escape::escape;
 
 use crate::config::numbered;
 use crate::error::StartError;
@@ -63,8 +64,10 @@ impl StartProblems {
 /// Several problems as one text: a numbered list, with what to do below each.
 pub fn list(problems: &[StartError]) -> String {
     numbered(problems.iter().map(|problem| match problem.hint() {
-        Some(hint) => format!("{problem}\n     hint: {hint}"),
-        None => problem.to_string(),
+        Some(hint) => {
+            format!("{}\n     hint: {}", escape(&problem.to_string()), escape(&hint))
+        }
+        None => escape(&problem.to_string()).into_owned(),
     }))
 }
 

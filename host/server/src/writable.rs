@@ -13,12 +13,14 @@ use rustix::fs::{Access, AtFlags, CWD, accessat};
 use crate::config::Config;
 use crate::error::StartError;
 use crate::own_folder::STATE_HINT;
+use crate::start_problems::StartProblems;
 
 /// Checks the folders that a start must be able to write.
 ///
 /// # Errors
-/// [`StartError::File`] with the first place that cannot be written.
+/// [`StartError`] with the first place in each folder that cannot be written.
 pub fn check(config: &Config) -> Result<(), StartError> {
+    let mut problems = StartProblems::default();
     let own = [(&config.trust.state, STATE_HINT), (&config.audit.directory, AUDIT_HINT)];
     for (folder, hint) in own {
         let unusable = |(path, error): (PathBuf, io::Error)| StartError::File {
@@ -27,9 +29,9 @@ pub fn check(config: &Config) -> Result<(), StartError> {
             why: format!("the host cannot write it: {error}"),
             hint: Some(hint.to_owned()),
         };
-        check_folder(folder).map_err(unusable)?;
+        problems.keep(check_folder(folder).map_err(unusable));
     }
-    Ok(())
+    problems.result()
 }
 
 /// Whether a folder can be written or, where it is missing, made; and the folders in it.

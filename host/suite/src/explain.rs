@@ -5,6 +5,7 @@
 
 use std::fmt::Write as _;
 
+use portcullis_model::escape::escape;
 use portcullis_model::{Call, Decision, Effect, Finding, Severity};
 use serde_json::{Map, Value, json};
 
@@ -76,7 +77,8 @@ impl Explanation {
     pub fn text(&self, indent: &str) -> String {
         let mut text = String::new();
         let mut line = |words: std::fmt::Arguments<'_>| {
-            let _ = writeln!(text, "{indent}{words}");
+            // What a plugin says begins no line of its own.
+            let _ = writeln!(text, "{indent}{}", escape(&words.to_string()));
         };
         line(format_args!("verdict  {}", self.verdict.name()));
         for finding in &self.findings {

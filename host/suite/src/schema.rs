@@ -51,7 +51,7 @@ pub fn check_settings(
     Ok(validator
         .iter_errors(&settings)
         .flat_map(|error| complaints(&error))
-        .chain(check_reads(&schema, &settings, reads))
+        .chain(check_reads(&schema, &settings, reads).map_err(SchemaError)?)
         .take(MOST_COMPLAINTS)
         .collect())
 }
@@ -82,7 +82,7 @@ impl std::fmt::Display for Complaint {
     }
 }
 
-fn compile(schema: &Value) -> Result<Validator, SchemaError> {
+pub(crate) fn compile(schema: &Value) -> Result<Validator, SchemaError> {
     let options = jsonschema::options().with_draft(Draft::Draft202012);
     options.build(schema).map_err(|error| SchemaError(error.masked().to_string()))
 }

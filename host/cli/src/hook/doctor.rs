@@ -19,6 +19,7 @@ use clap::Args;
 use hyper::{Method, Uri};
 use portcullis_hooks::outside::sample;
 use portcullis_hooks::{HookKind, OnFailure, Repeats};
+use portcullis_model::escape::escape;
 use portcullis_server::{CallerConfig, Config, CredentialConfig, OauthConfig};
 use serde_json::json;
 
@@ -350,9 +351,14 @@ impl Doctor {
     fn show(&self, patient: &Patient, findings: &Findings) -> Done {
         for check in &findings.all {
             if self.format == Format::Text {
-                print(format!("{:<5} {:<12} {}", check.how.word(), check.what, check.said));
+                print(format!(
+                    "{:<5} {:<12} {}",
+                    check.how.word(),
+                    check.what,
+                    escape(&check.said)
+                ));
                 if let Some(hint) = &check.hint {
-                    print(format!("      hint: {hint}"));
+                    print(format!("      hint: {}", escape(hint)));
                 }
             }
         }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use portcullis_model::escape::escape;
 use portcullis_server::{Clock, check_capabilities};
 use portcullis_trust::{Manifest, ManifestSource};
 use serde_json::json;
@@ -64,8 +65,8 @@ fn asks(manifest: &Manifest) -> String {
     let limits = manifest.limits;
     format!(
         "\nid       {} {} (serial {})\nhooks    {}\nreads    {}\neffects  {}\nchanges  {}\nasks for {}\nlimits   {} bytes of memory, {} ms, {} bytes of output",
-        manifest.id,
-        manifest.version,
+        escape(&manifest.id),
+        escape(&manifest.version),
         manifest.serial,
         list(&manifest.hooks),
         list(manifest.reads.paths()),
@@ -99,5 +100,5 @@ fn capabilities(manifest: &Manifest) -> Vec<String> {
 }
 
 fn list(names: &[String]) -> String {
-    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+    if names.is_empty() { "none".to_owned() } else { escape(&names.join(", ")).into_owned() }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use portcullis_engine::{Engine, Options};
 use portcullis_files::{MAX_ENTRIES, list_bounded, read_bounded, read_text_bounded};
+use portcullis_model::escape::escape;
 use portcullis_server::{Clock, terms};
 use portcullis_suite::{Bounds, Report, Suite, Syntax, check_settings, run};
 use portcullis_trust::{Manifest, ManifestSource};
@@ -181,7 +182,10 @@ pub fn check(manifest: &Manifest, settings: &str) -> Done {
     if complaints.is_empty() {
         return Ok(());
     }
-    let lines: Vec<_> = complaints.iter().map(|complaint| format!("\n  {complaint}")).collect();
+    let lines: Vec<_> = complaints
+        .iter()
+        .map(|complaint| format!("\n  {}", escape(&complaint.to_string())))
+        .collect();
     let message =
         format!("the settings do not fit their schema [settings-invalid]{}", lines.concat());
     Err(Failed::wrong(message).hint(Some("correct what stands at these places")))

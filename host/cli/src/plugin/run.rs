@@ -6,6 +6,7 @@ use clap::Args;
 use portcullis_engine::{Cost, Engine, Meter, Plugin as Prepared};
 use portcullis_hooks::HookKind;
 use portcullis_model::Millis;
+use portcullis_model::escape::escape;
 use portcullis_server::{Clock, terms};
 use portcullis_suite::{Explanation, Question, Said, time};
 use portcullis_trust::Manifest;
@@ -158,12 +159,14 @@ impl Run {
                         } else {
                             explanation.kept.join(", ")
                         };
-                        format!("{}unread   {kept}\n", explanation.text(""))
+                        format!("{}unread   {}\n", explanation.text(""), escape(&kept))
                     }
-                    (None, Some(found)) => format!("found    {}\n", found.join(", ")),
+                    (None, Some(found)) => format!("found    {}\n", escape(&found.join(", "))),
                     (None, None) => String::new(),
                 };
-                notes.iter().for_each(|note| text.push_str(&format!("note     {note}\n")));
+                notes
+                    .iter()
+                    .for_each(|note| text.push_str(&format!("note     {}\n", escape(note))));
                 text.push_str(&format!("time     {micros} µs"));
                 if let Some(cost) = &cost {
                     text.push_str(&cost_text(cost));
@@ -176,9 +179,10 @@ impl Run {
             })),
         }
         match said {
-            Said::Fault { code, detail } => {
-                Err(Failed::wrong(format!("the plugin came to no decision: {detail} [{code}]")))
-            }
+            Said::Fault { code, detail } => Err(Failed::wrong(format!(
+                "the plugin came to no decision: {} [{code}]",
+                escape(&detail)
+            ))),
             _ => Ok(()),
         }
     }

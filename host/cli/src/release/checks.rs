@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use portcullis_model::Millis;
+use portcullis_model::escape::escape;
 use portcullis_server::{Config, FileIndex, Given, check_source};
 use portcullis_trust::{Envelope, Manifest, ReleaseSet, ReleaseSource, TrustRoot, sha256};
 
@@ -17,18 +18,19 @@ use super::package::folder_of;
 use crate::files;
 use crate::outcome::{Done, Failed};
 
-/// Where what a set needs is looked for.
+/// Where what a set needs is looked for. A signature that is added to a set checks none of it: who
+/// signed the set first has.
 #[derive(Args)]
 pub struct SignChecks {
     /// A host's configuration: the set must bind hooks that it has, and say what their kinds can
     /// say.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "add_to")]
     config: Option<PathBuf>,
     /// A folder with components, once for each. Default: the folders of the manifests.
-    #[arg(long = "from")]
+    #[arg(long = "from", conflicts_with = "add_to")]
     from: Vec<PathBuf>,
     /// Sign although components are not here; whoever publishes has them.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "add_to")]
     without_components: bool,
 }
 
@@ -93,10 +95,10 @@ impl SignChecks {
             .map(|problem| {
                 let (hook, plugin, error) = (&problem.hook, &problem.plugin, &problem.error);
                 let complaints: Vec<_> =
-                    error.complaints().iter().map(|it| format!("\n  {it}")).collect();
+                    error.complaints().iter().map(|it| format!("\n  {}", escape(it))).collect();
                 format!(
                     "binding of `{plugin}` on hook `{hook}`: {} [{}]{}",
-                    error.reason(),
+                    escape(&error.reason()),
                     error.code(),
                     complaints.concat()
                 )

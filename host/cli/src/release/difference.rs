@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use portcullis_model::escape::escape;
 use portcullis_model::{Digest, Mode};
 use portcullis_trust::{Binding, ReleaseSet};
 use serde_json::{Value, json};
@@ -67,7 +68,7 @@ impl Difference {
         let from = self.from.map_or_else(|| "none".to_owned(), |version| version.to_string());
         let mut text = format!("release set {from} → {}", self.to);
         for (sign, line) in &self.lines {
-            text.push_str(&format!("\n  {sign} {line}"));
+            text.push_str(&format!("\n  {sign} {}", escape(line)));
         }
         if self.lines.is_empty() {
             text.push_str("\n  nothing that decides changes");

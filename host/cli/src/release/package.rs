@@ -5,6 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
+use portcullis_model::escape::escape;
 use portcullis_model::{Digest, Millis};
 use portcullis_server::{FileIndex, check_capabilities};
 use portcullis_trust::{
@@ -120,7 +121,7 @@ impl Package {
             verified.map_err(|why| {
                 Failed::wrong(format!(
                     "plugin `{id}`: {}",
-                    why.unwrap_or_else(|| "it has no manifest".to_owned())
+                    escape(&why.unwrap_or_else(|| "it has no manifest".to_owned()))
                 ))
             })?;
         }

@@ -14,6 +14,7 @@ use super::replicas::{Replicas, State};
 use super::shelf::{Place, Shelf};
 use crate::files;
 use crate::outcome::{Done, Failed, Format};
+use crate::problems::{failed, warning};
 use crate::root::chain;
 use crate::serve::start_failed;
 
@@ -120,14 +121,14 @@ impl Judge {
         let staged = shelf.stage(package)?;
         staged.redirect(&mut config);
         let prepared = Prepared::new(config, Clock::system()).map_err(start_failed)?;
+        let folders = prepared.folders.as_ref().err();
         match &prepared.release {
-            Ok(generation) => Ok(generation.warnings(&prepared.config().hooks)),
-            Err(error) => {
-                let mut failed = format!("{error} [{}]", error.code());
-                for complaint in error.complaints() {
-                    failed.push_str(&format!("\n  {complaint}"));
-                }
-                Err(Failed::wrong(failed).hint(error.hint()))
+            Ok(generation) if folders.is_none() => {
+                Ok(generation.warnings(&prepared.config().hooks))
+            }
+            refused => {
+                let refused = refused.as_ref().err().map(Vec::as_slice).unwrap_or_default();
+                Err(failed(folders, None, refused))
             }
         }
     }
@@ -162,5 +163,5 @@ pub fn follow(replicas: &Replicas, package: &Package, wait: u64, format: Format)
 }
 
 fn warned(warnings: &[String]) -> String {
-    warnings.iter().map(|warning| format!("\nwarning: {warning}")).collect()
+    warnings.iter().map(|text| format!("\n{}", warning(text))).collect()
 }

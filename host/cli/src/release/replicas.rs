@@ -8,6 +8,7 @@ use bytes::Bytes;
 use clap::Args;
 use hyper::{Method, Uri};
 use portcullis_model::Digest;
+use portcullis_model::escape::escape;
 use portcullis_trust::ReleaseSet;
 use serde_json::{Value, json};
 
@@ -186,12 +187,13 @@ impl Replica {
         );
         let mut text = format!("{}: {}; {generation}", self.host, self.state.name());
         if let Some(why) = &self.why {
-            text.push_str(&format!("\n  {why}"));
+            text.push_str(&format!("\n  {}", escape(why)));
         }
         for (id, version, serial, state, why) in &self.plugins {
+            let (id, version) = (escape(id), escape(version));
             text.push_str(&format!("\n  {id} {version} (serial {serial}): {}", state.name()));
             if let Some(why) = why.as_ref().filter(|why| Some(*why) != self.why.as_ref()) {
-                text.push_str(&format!(": {why}"));
+                text.push_str(&format!(": {}", escape(why)));
             }
         }
         text

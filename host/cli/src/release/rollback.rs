@@ -7,9 +7,10 @@ use std::path::PathBuf;
 
 use clap::Args;
 use portcullis_keys::PublicKey;
+use portcullis_model::escape::escape;
 use portcullis_model::{Digest, Millis};
 use portcullis_server::Clock;
-use portcullis_trust::{Downgrade, History, Refusal, RefusalCode, TrustRoot, sign};
+use portcullis_trust::{Downgrade, History, Passage, Refusal, RefusalCode, TrustRoot, sign};
 use serde_json::json;
 
 use super::difference::Difference;
@@ -20,6 +21,7 @@ use super::shelf::{Lying, Place, Shelf};
 use super::{Grounds, downgrade_payload, may_sign, missing};
 use crate::files;
 use crate::outcome::{Done, Failed, Format, print};
+use crate::problems::warning;
 
 /// Go back to a release that was in place before.
 #[derive(Args)]
@@ -83,9 +85,13 @@ impl Rollback {
         // Whoever knew of less could have meant another past.
         let from = judge.history.highest.max(current.set.version).max(highest).max(seen);
         let difference = Difference::between(Some(&current.set), &older.set);
-        let needed = self.needs_downgrade(&judge, &older, from)?;
-        let how =
-            if needed { self.how(&judge.root, from, &older) } else { NO_DOWNGRADE.to_owned() };
+        let passage = self.without_downgrade(&judge, &older, from)?;
+        let needed = passage.is_none();
+        let how = match passage {
+            None => self.how(&judge.root, from, &older),
+            Some(Passage::Again(_)) => IS_ACTIVE.to_owned(),
+            Some(_) => IS_NEWER.to_owned(),
+        };
         if self.dry_run {
             self.format.print(
                 format!("{}\n{how}\nnothing was put in place", difference.text()),
@@ -103,8 +109,7 @@ impl Rollback {
         let package = Package::gather(older.envelope.clone(), downgrade, &shelf.folders())?;
         let warnings = judge.judge(&shelf, &package)?;
         let archived = hold.map(|hold| shelf.fill(&hold, &package)).transpose()?.flatten();
-        let warned: String =
-            warnings.iter().map(|warning| format!("warning: {warning}\n")).collect();
+        let warned: String = warnings.iter().map(|text| format!("{}\n", warning(text))).collect();
         self.format.print(
             format!("{warned}published to {}", shelf.set().display()),
             json!({
@@ -163,12 +168,13 @@ impl Rollback {
         }
     }
 
-    /// Whether hosts take the set only by a downgrade; refuses one that no downgrade brings back.
-    fn needs_downgrade(&self, judge: &Judge, older: &Lying, from: u64) -> Done<bool> {
+    /// How hosts take the set by itself; nothing where they take it only by a downgrade. Refuses one
+    /// that no downgrade brings back.
+    fn without_downgrade(&self, judge: &Judge, older: &Lying, from: u64) -> Done<Option<Passage>> {
         let now = Clock::system().now();
         let (history, set, digest) = (&judge.history, &older.set, older.digest);
         match history.admit(set, digest, None, now) {
-            Ok(_) => return Ok(false),
+            Ok(passage) => return Ok(Some(passage)),
             Err(refusal) if refusal.kind() == RefusalCode::ReleaseOlder => {}
             Err(refusal) => return Err(refusal.into()),
         }
@@ -184,7 +190,7 @@ impl Rollback {
             expires: Millis(now.0.saturating_add(1)),
         };
         history.admit(set, digest, Some((&paper, digest)), now)?;
-        Ok(true)
+        Ok(None)
     }
 
     /// The people who let hosts go back, in a sentence.
@@ -293,7 +299,7 @@ fn before(shelf: &Shelf, judge: &Judge, replicas: &[Replica], current: &Lying) -
             .iter()
             .map(|replica| {
                 let before = replica.before.as_deref().unwrap_or("none");
-                format!("{}: {before}", replica.host)
+                format!("{}: {}", replica.host, escape(before))
             })
             .collect();
         let message = format!("hosts had different releases before ({})", all.join(", "));
@@ -317,4 +323,6 @@ fn by_history(history: &History, current: &Lying) -> Before {
     }
 }
 
-const NO_DOWNGRADE: &str = "no downgrade is needed: it is the release that hosts have active";
+const IS_ACTIVE: &str = "no downgrade is needed: it is the release that hosts have active";
+const IS_NEWER: &str =
+    "no downgrade is needed: it is newer than every release that hosts have had active";

@@ -1,6 +1,7 @@
 //! `portcullis release status`: what is published, and how far it has come on each host.
 
 use clap::Args;
+use portcullis_model::escape::escape;
 use portcullis_trust::time;
 use serde_json::json;
 
@@ -52,10 +53,8 @@ impl Status {
                 ));
                 if replicas.is_empty() {
                     for (id, entry) in &set.plugins {
-                        print(format!(
-                            "  {id} {} (serial {}): published",
-                            entry.version, entry.serial
-                        ));
+                        let (id, version) = (escape(id), escape(&entry.version));
+                        print(format!("  {id} {version} (serial {}): published", entry.serial));
                     }
                 }
                 replicas.iter().for_each(|replica| print(replica.text()));

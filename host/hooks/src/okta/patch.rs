@@ -49,16 +49,16 @@ impl<'a> Patch<'a> {
         let (claim, inner, in_request) = self.claim(path)?;
         let shape = Shape::of(document.root());
         let Some((last, parents)) = inner.split_last() else {
-            // On a claim that is there, `add` replaces it.
-            *claim = Some(shape);
-            self.operations.write("add", path, Some(document.root().raw()));
+            // On a claim that only this answer brings, `add` replaces it: Okta lets `replace` on
+            // claims of the request only.
+            let is_there = claim.replace(shape).is_some();
+            let operation = if in_request && is_there { "replace" } else { "add" };
+            self.operations.write(operation, path, Some(document.root().raw()));
             return Ok(());
         };
         let operation = match below(claim, parents).ok_or(Why::NoTarget)? {
             Shape::Object(members) => match members.insert(last.clone(), shape) {
                 Some(_) if in_request => "replace",
-                // On a member that is there, `add` replaces it too; Okta lets `replace` on claims of the
-                // request only.
                 _ => "add",
             },
             Shape::Array(elements) => {

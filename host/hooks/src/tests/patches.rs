@@ -53,6 +53,48 @@ proptest! {
     }
 }
 
+#[test]
+fn a_claim_that_is_there_is_replaced_and_any_other_is_added() {
+    let set = |path: &str| Change::Set {
+        target: Target::AccessToken,
+        path: path.into(),
+        value: "1".into(),
+    };
+    let remove = |path: &str| Change::Remove { target: Target::AccessToken, path: path.into() };
+    let mut request: Value = serde_json::from_str(TOKEN).unwrap();
+    request["data"]["access"]["claims"] = json!({"there": 0, "nothing": null, "gone": 0});
+    let call = incoming(HookKind::OktaToken, &request.to_string());
+    let changes = [
+        set("/claims/there"),
+        set("/claims/there"),
+        set("/claims/nothing"),
+        remove("/claims/gone"),
+        set("/claims/gone"),
+        set("/claims/new"),
+        set("/claims/new"),
+    ];
+    let outcome = Outcome { verdict: Effect::Allow, changes: &changes, ..Outcome::default() };
+    let answer = write(HookKind::OktaToken, &call, &outcome).unwrap();
+    let answer: Value = serde_json::from_slice(answer.body()).unwrap();
+    let operations = answer["commands"][0]["value"].as_array().unwrap();
+    let said: Vec<_> = operations
+        .iter()
+        .map(|it| (it["op"].as_str().unwrap(), it["path"].as_str().unwrap()))
+        .collect();
+    assert_eq!(
+        said,
+        [
+            ("replace", "/claims/there"),
+            ("replace", "/claims/there"),
+            ("replace", "/claims/nothing"),
+            ("remove", "/claims/gone"),
+            ("add", "/claims/gone"),
+            ("add", "/claims/new"),
+            ("add", "/claims/new"),
+        ]
+    );
+}
+
 /// Okta: every operation in order, and the first that fails fails all.
 fn okta(data: &Value, answer: &Value) -> Result<Value, String> {
     let mut patched = data.clone();
@@ -96,6 +138,17 @@ fn okta(data: &Value, answer: &Value) -> Result<Value, String> {
             }
             if name != "add" && data[token]["claims"].get(claim).is_none() {
                 return Err(format!("{name} of a claim that is not in the request: {claim}"));
+            }
+            // More than Okta asks for: what the request's claim has already is replaced.
+            let inner = path.strip_prefix("/claims").unwrap();
+            let claims = &patched[token]["claims"];
+            let sent = data[token]["claims"].get(claim).is_some();
+            if name == "add"
+                && sent
+                && claims.pointer(inner).is_some()
+                && !is_element(claims, inner)
+            {
+                return Err(format!("add of what is there: {path}"));
             }
             apply(&mut patched[token]["claims"], &tokens[2..], name, operation.get("value"))
                 .ok_or_else(|| format!("{name} {path} fails"))?;

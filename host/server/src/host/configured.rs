@@ -34,7 +34,7 @@ use crate::file_worker::{FileWorkers, Heartbeat};
 use crate::frontend::{Frontend, Shared};
 use crate::glass::Glass;
 use crate::in_force::{InForce, Names};
-use crate::keeper::{self, Keeper, Place};
+use crate::keeper::{self, Course, Keeper, Place, may_recover};
 use crate::lane::Lane;
 use crate::memory::{Kept, Memory, Seal, Standing, holds_log};
 use crate::net::descriptors::DescriptorBudget;
@@ -231,10 +231,23 @@ impl Configured {
     /// # Errors
     /// [`StartError`].
     pub fn keeper(&self) -> Result<Keeper, StartError> {
+        match self.keeper_for_check()? {
+            (_, Some(unread)) => Err(unread),
+            (keeper, None) => Ok(keeper),
+        }
+    }
+
+    /// Does the same, and goes on with what is remembered where the log cannot be read: the error
+    /// comes beside the keeper.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub fn keeper_for_check(&self) -> Result<(Keeper, Option<StartError>), StartError> {
         let place = self.places.first().ok_or(StartError::Random)?;
-        let keeper = Keeper::prepare(&self.config, &self.sealing, place, &self.clock)?;
+        let (config, sealing) = (&self.config, &self.sealing);
+        let (keeper, unread) = Keeper::prepare_for_check(config, sealing, place, &self.clock)?;
         lists_keys(keeper.root(), &self.places, &self.config)?;
-        Ok(keeper)
+        Ok((keeper, unread))
     }
 
     /// Makes the sandboxes. Compiled plugins are kept for the next time only by one that `keeps`
@@ -288,9 +301,7 @@ impl Configured {
             // What is found is of this folder, and holds of no other that takes its path.
             let folder = HeldFolder::open(&place.directory).ok();
             let mut standing = keeper.standing(place)?;
-            self.require_log(place, &standing)?;
-            // What is behind may yet recover from its write-ahead log.
-            if matches!(standing, Standing::Continues | Standing::Behind { .. }) {
+            if self.course(place, &standing)? == Course::Open {
                 let (log, recovery) = Log::open(self.log_options(place, keeper))?;
                 let begun = keeper.standing(place).and_then(|found| {
                     // Of another log that has taken the path meanwhile nothing is believed.
@@ -334,20 +345,50 @@ impl Configured {
         Err(foreign.unwrap_or(StartError::Random))
     }
 
-    /// Refuses to begin a log where there must be one: what is remembered of it, or what the operator has set, tells so.
-    fn require_log(&self, place: &Place, standing: &Standing) -> Result<(), StartError> {
-        let is_first = self.log_place().is_some_and(|first| first.directory == place.directory);
-        let why = match standing {
-            Standing::Missing { .. } => keeper::describe(standing),
-            Standing::Continues if is_first && self.config.audit.must_exist => {
-                "the setting `audit.must_exist` forbids to begin one".to_owned()
+    /// Finds out which log a start would sign, without opening or changing one. Returns what an
+    /// operator should know where it is not the first. Of the keeper it changes the memory alone, as
+    /// a start does.
+    ///
+    /// # Errors
+    /// The errors of [`Configured::open_log`] that can be known without writing.
+    pub fn foresee_log(&self, keeper: &mut Keeper) -> Result<Option<String>, StartError> {
+        let mut foreign: Option<StartError> = None;
+        for place in &self.places {
+            let (standing, origin) = (keeper.standing(place)?, place.signer.public().name());
+            let course = self.course(place, &standing)?;
+            let is_ours = standing == Standing::Continues || may_recover(place, &standing)?;
+            if course == Course::Open && is_ours {
+                let warn = |error| format!("{error}; `serve` would go on in the log `{origin}`");
+                return Ok(foreign.map(warn));
             }
-            _ => return Ok(()),
-        };
-        if holds_log(&place.directory) {
-            return Ok(());
+            let (origin, why) = (origin.to_owned(), keeper::describe(&standing));
+            foreign = foreign.or(Some(StartError::Foreign { origin, why }));
+            if course == Course::Stop {
+                break;
+            }
+            keeper.is_retired(place);
         }
-        Err(StartError::LogMissing { directory: place.directory.clone(), why })
+        Err(foreign.unwrap_or(StartError::Random))
+    }
+
+    /// What a start does about a log.
+    ///
+    /// # Errors
+    /// [`StartError::LogMissing`] where it waits for it.
+    fn course(&self, place: &Place, standing: &Standing) -> Result<Course, StartError> {
+        match keeper::course(standing, holds_log(&place.directory), self.required(place)) {
+            Course::Wait(why) => {
+                Err(StartError::LogMissing { directory: place.directory.clone(), why })
+            }
+            course => Ok(course),
+        }
+    }
+
+    /// Why no log may be begun at a place.
+    fn required(&self, place: &Place) -> Option<String> {
+        let is_first = self.log_place().is_some_and(|first| first.directory == place.directory);
+        let is_required = is_first && self.config.audit.must_exist;
+        is_required.then(|| "the setting `audit.must_exist` forbids to begin one".to_owned())
     }
 
     /// Puts the host together, and gives the log what was found at the start. No release is in

@@ -23,7 +23,7 @@ use crate::keeper::{Keeper, Place};
 use crate::release::{
     Demand, Digests, Found, LastGood, MAX_CHECKED_BYTES, Reading, ReleaseError, Strays,
 };
-use crate::start_problems::{SEALING_KEY, SIGNING_KEY, key_file};
+use crate::start_problems::{SEALING_KEY, SIGNING_KEY, StartProblems, key_file};
 use crate::trust::ClockState;
 use crate::writable;
 
@@ -32,8 +32,13 @@ pub struct Prepared {
     configured: Configured,
     keeper: Keeper,
     engine: Engine,
-    /// The release, or why there is none.
-    pub release: Result<Generation, ReleaseError>,
+    /// The release, or everything that is wrong with it: never nothing.
+    pub release: Result<Generation, Vec<ReleaseError>>,
+    /// The folders that a start could not write, or not use.
+    pub folders: Result<(), StartError>,
+    /// Why a start would open no log, and so decide nothing; else what an operator should know of
+    /// the one that it would open.
+    pub log: Result<Option<String>, StartError>,
 }
 
 /// The release that a start would go on with although the folders hold none that may come into force.
@@ -59,31 +64,32 @@ impl Prepared {
     /// [`StartError`], where the configuration or this machine would not let the host start.
     pub fn new(config: Config, clock: Clock) -> Result<Self, StartError> {
         let configured = Configured::load(config, clock)?;
-        let keeper = configured.keeper()?;
-        let engine = configured.engine(false)?;
-        drop(configured.resumes()?);
-        writable::check(configured.config())?;
+        let mut folders = StartProblems::default();
+        folders.keep(writable::check(configured.config()));
+        folders.keep(configured.resumes().map(drop));
+        // Without these the release cannot be judged.
+        let keeper = folders.keep(configured.keeper_for_check());
+        let engine = folders.keep(configured.engine(false));
+        let (Some((mut keeper, unread)), Some(engine)) = (keeper, engine) else {
+            return Err(folders.error());
+        };
         let now = keeper.time_for_activation();
         let config = configured.config();
-        let activate = |found: Found| {
-            found.activate(&keeper.trusted(), &config.hooks, &engine, now, Demand::Everything)
+        let explain = |found: Found| {
+            let may_take = keeper.may_take(found.set_digest());
+            let release = found.explain(&keeper.trusted(), &config.hooks, &engine, now);
+            match (may_take, release) {
+                (Ok(()), release) => release,
+                (Err(error), Ok(_)) => Err(vec![error]),
+                (Err(error), Err(problems)) => {
+                    Err(std::iter::once(error).chain(problems).collect())
+                }
+            }
         };
-        let release = read_release(config, &keeper)
-            .and_then(|found| keeper.may_take(found.set_digest()).map(|()| found))
-            .and_then(activate);
-        Ok(Self { configured, keeper, engine, release })
-    }
-
-    /// Whether the record on disk, if there is one, is this configuration's: its checkpoint is
-    /// signed by its key.
-    pub fn check_record(&self) -> Result<(), portcullis_audit::ReadError> {
-        let Some(place) = self.configured.log_place() else { return Ok(()) };
-        crate::memory::reader(
-            &portcullis_audit::disk::OsDisk,
-            &place.directory,
-            place.signer.public(),
-        )
-        .map(drop)
+        let found = read_release(config, &keeper).map_err(|error| vec![error]);
+        let release = found.and_then(explain);
+        let log = unread.map_or_else(|| configured.foresee_log(&mut keeper), Err);
+        Ok(Self { configured, keeper, engine, release, folders: folders.result(), log })
     }
 
     /// Components in the plugins' folder that may not run.

@@ -5,6 +5,7 @@
 
 use std::io;
 
+use portcullis_audit::ReadError;
 use portcullis_audit::disk::OsDisk;
 use portcullis_files::HeldFolder;
 use portcullis_model::json::quote;
@@ -90,6 +91,42 @@ impl Keeper {
     }
 }
 
+/// What a start does about a log. For `serve` and for `check` alike.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Course {
+    /// It is opened. One that is behind may yet recover from its write-ahead log.
+    Open,
+    /// There must be a log and there is none: the start waits for it. The reason.
+    Wait(String),
+    /// It is never signed again, and the log that is held ready takes its place.
+    GiveUp,
+    /// It is not signed, and no other one either: somebody named another directory, and that is not
+    /// for a host to put right.
+    Stop,
+}
+
+/// What a start does about a log of this standing. `holds_log` tells whether its directory holds
+/// one, `required` why none may be begun there.
+pub fn course(standing: &Standing, holds_log: bool, required: Option<String>) -> Course {
+    match standing {
+        Standing::Missing { .. } if !holds_log => Course::Wait(describe(standing)),
+        Standing::Continues if !holds_log => required.map_or(Course::Open, Course::Wait),
+        Standing::Continues | Standing::Behind { .. } => Course::Open,
+        Standing::Unlinked { .. } => Course::Stop,
+        Standing::Missing { .. } | Standing::Forked { .. } | Standing::Retired => Course::GiveUp,
+    }
+}
+
+/// Whether a log that is behind may have the records that it lacks in its write-ahead log, which a
+/// start recovers.
+pub fn may_recover(place: &Place, standing: &Standing) -> Result<bool, StartError> {
+    let Standing::Behind { had, .. } = standing else { return Ok(false) };
+    let log = reader(&OsDisk, &place.directory, place.signer.public());
+    let log = log.map_err(StartError::Reading)?;
+    let last = log.map(|log| log.require(had.saturating_sub(1)));
+    Ok(matches!(last, Some(Ok(()) | Err(ReadError::NotYetCovered { .. }))))
+}
+
 /// The obstacle to signing a log, in words.
 pub fn describe(standing: &Standing) -> String {
     match standing {
@@ -129,3 +166,26 @@ fn code(standing: &Standing) -> &'static str {
 
 /// Says in a log's directory that it must not be signed any more.
 const RETIRED: &str = "retired";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_start_opens_waits_gives_up_or_stops_by_the_standing_alone() {
+        let behind = Standing::Behind { has: 1, had: 2 };
+        let unlinked = Standing::Unlinked { other: "x".to_owned() };
+        for (there, must_exist) in [(true, true), (true, false), (false, true), (false, false)] {
+            let required = || must_exist.then(|| "it must exist".to_owned());
+            let course = |standing| course(&standing, there, required());
+            assert_eq!(course(Standing::Retired), Course::GiveUp);
+            assert_eq!(course(Standing::Forked { at: 1 }), Course::GiveUp);
+            assert_eq!(course(behind.clone()), Course::Open);
+            assert_eq!(course(unlinked.clone()), Course::Stop);
+            let missing = course(Standing::Missing { had: 2 });
+            assert_eq!(matches!(missing, Course::Wait(_)), !there);
+            let begins = course(Standing::Continues);
+            assert_eq!(matches!(begins, Course::Wait(_)), !there && must_exist);
+        }
+    }
+}

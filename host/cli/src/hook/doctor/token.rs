@@ -28,14 +28,16 @@ impl Findings {
             return;
         };
         self.well(CHECK, describe(&header, &claims, now));
-        for hint in times(&claims, now) {
-            self.bad(CHECK, hint.0, hint.1);
-        }
         // The configuration that names the token's issuer; else the first, to compare with.
         let iss = claims.get("iss").and_then(Value::as_str).unwrap_or_default();
         let names =
             |config: &&Arc<OauthConfig>| config.issuer.names.iter().any(|(name, _)| name == iss);
-        let Some(config) = accepted.iter().find(names).or(accepted.first()) else { return };
+        let config = accepted.iter().find(names).or(accepted.first());
+        let skew = config.map_or(0, |config| config.issuer.skew);
+        for hint in times(&claims, now, skew) {
+            self.bad(CHECK, hint.0, hint.1);
+        }
+        let Some(config) = config else { return };
         for (claim, found, wanted) in mismatches(&claims, config) {
             self.bad(
                 CHECK,
@@ -68,19 +70,20 @@ fn describe(header: &Value, claims: &Value, now: u64) -> String {
     shown.collect::<Vec<_>>().join(", ")
 }
 
-/// Returns what is wrong with the token's times, with what to do.
-fn times(claims: &Value, now: u64) -> Vec<(String, &'static str)> {
+/// Returns what is wrong with the token's times, with what to do. `skew` is how far clocks may be
+/// apart, in seconds.
+fn times(claims: &Value, now: u64, skew: u64) -> Vec<(String, &'static str)> {
     let time = |name: &str| claims.get(name).and_then(seconds);
     let mut wrong = Vec::new();
     match time("exp") {
         None => wrong.push(("`exp` is missing".to_owned(), "only tokens that expire are accepted")),
-        Some(exp) if exp <= now => {
+        Some(exp) if exp.saturating_add(skew) <= now => {
             wrong.push((format!("the token expired {} s ago", now - exp), "fetch a new one"));
         }
         Some(_) => {}
     }
     for name in ["nbf", "iat"] {
-        if let Some(from) = time(name).filter(|from| *from > now) {
+        if let Some(from) = time(name).filter(|from| *from > now.saturating_add(skew)) {
             let ahead = from - now;
             wrong.push((format!("`{name}` is {ahead} s ahead"), "compare the clocks"));
         }
@@ -197,6 +200,14 @@ mod tests {
         assert!(lines(&bearer(&json!({"exp": 990})))[1].contains("expired 10 s ago"));
         assert!(lines(&bearer(&json!({})))[1].contains("`exp` is missing"));
         assert!(lines(&bearer(&json!({"exp": 2000, "nbf": 1500})))[1].contains("500 s ahead"));
+    }
+
+    #[test]
+    fn times_are_right_as_far_as_clocks_may_be_apart() {
+        let wrong = |claims: Value, skew| times(&claims, 1_000, skew).len();
+        assert_eq!(wrong(json!({"exp": 941, "nbf": 1_060, "iat": 1_060}), 60), 0);
+        assert_eq!(wrong(json!({"exp": 940, "nbf": 1_061, "iat": 1_061}), 60), 3);
+        assert_eq!(wrong(json!({"exp": 941, "nbf": 1_060, "iat": 1_060}), 0), 3);
     }
 
     #[test]
