@@ -156,8 +156,9 @@ impl Debts {
     fn keep(&self, host: &Host, serial: Option<u64>) {
         let _writing = self.writing();
         let Some(serial) = serial else { return self.write_counts(host) };
-        // It was paid meanwhile.
-        let Some(owed) = self.books().owed(serial) else { return };
+        // It was paid meanwhile, or is counted.
+        let owed = self.books().owed(serial);
+        let Some(owed) = owed else { return self.write_counts(host) };
         let cause = owed.cause.code();
         let is_void = || owed.record.is_some_and(|record| host.log.is_void(record));
         let index = owed.record.map(|record| record.index).filter(|_| !is_void());
@@ -170,6 +171,7 @@ impl Debts {
             }
             Ok(Some(slot)) => {
                 if !self.books().kept_in(serial, slot) {
+                    self.write_counts(host);
                     free(host, slot);
                 }
             }
