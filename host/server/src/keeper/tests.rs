@@ -1,6 +1,7 @@
 //! What is remembered although the log did not take it, in this run and after a restart.
 
 use std::fs;
+use std::sync::atomic::AtomicU64;
 
 use portcullis_audit::{Options, SealKey, Sealer};
 use portcullis_trust::{RevokedPlugins, RootSource, sign};
@@ -185,4 +186,29 @@ fn a_trust_root_that_could_not_be_kept_is_kept_once_the_disk_takes_it() {
     keeper.end(History::default);
     drop((keeper, log));
     assert_eq!(home.start().0.root().version, 2);
+}
+
+#[test]
+fn what_a_trust_root_revokes_that_waits_for_the_clock_holds_whatever_its_folder_answers() {
+    let home = Home::new();
+    let (mut keeper, log) = home.start();
+    let confirmed = keeper.trusted_time();
+    let now = Clock::system().now();
+    let ahead = Arc::new(AtomicU64::new(now.0 + 400 * 24 * 60 * 60 * 1_000));
+    keeper.trusted_time = Arc::new(TrustedTime::new(Clock::fixed(ahead), now, &[]));
+    assert!(keeper.trusted_time.is_unconfirmed());
+    home.sign("trust-roots/2.json", Some(keeper.root()));
+    let read = || Arrived::read(&home.config.trust.roots, 1);
+    assert!(!keeper.follow(read(), &log).0);
+    let versions = |keeper: &Keeper| (keeper.root().version, keeper.strictest_root().version);
+    assert_eq!(versions(&keeper), (1, 2), "it waits, and what it revokes holds");
+    // The folder does not answer in time, and answers then.
+    assert!(!keeper.follow(Arrived::default(), &log).0);
+    assert_eq!(versions(&keeper), (1, 2));
+    keeper.trusted_time = confirmed;
+    assert!(!keeper.follow(Arrived::default(), &log).0);
+    assert_eq!(versions(&keeper), (1, 2), "also once the clock is confirmed");
+    assert!(keeper.follow(read(), &log).0);
+    assert_eq!(versions(&keeper), (2, 2));
+    assert!(keeper.pending_root.is_none());
 }
