@@ -8,6 +8,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -60,6 +61,7 @@ impl Host {
         let worker = &self.files.time_documents;
         let late = &self.late_trust;
         let documents = late.time_documents.look(worker, POLL_LIMIT, None, move || read(&folder));
+        late.time_documents_unread.store(!documents.is_whole, Ordering::Release);
         let Some(found) = documents.value else { return applied };
         late.overlook(&late.time_documents_overlooked, "time-documents", found.overlooked);
         for (path, content) in found.documents {
