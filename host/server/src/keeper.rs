@@ -386,11 +386,17 @@ impl Keeper {
 
     fn save(&mut self) -> io::Result<()> {
         self.memory.unrecorded = self.is_unrecorded();
-        let folder = self.state_folder().ok_or_else(|| io::Error::other("it is not held"))?;
-        replace(&folder.at(MEMORY), &self.memory.to_bytes(&self.seal)?)?;
-        self.saved = Some(Instant::now());
+        let written = self.write_memory();
+        // A disk that is full here must not keep the second copy as it was.
         self.give();
+        written?;
+        self.saved = Some(Instant::now());
         Ok(())
+    }
+
+    fn write_memory(&self) -> io::Result<()> {
+        let folder = self.state_folder().ok_or_else(|| io::Error::other("it is not held"))?;
+        replace(&folder.at(MEMORY), &self.memory.to_bytes(&self.seal)?)
     }
 
     fn give(&self) {

@@ -212,3 +212,33 @@ fn what_a_trust_root_revokes_that_waits_for_the_clock_holds_whatever_its_folder_
     assert_eq!(versions(&keeper), (2, 2));
     assert!(keeper.pending_root.is_none());
 }
+
+#[test]
+fn what_the_hosts_own_folder_does_not_take_is_in_the_second_copy() {
+    let mut home = Home::new();
+    let second = home.folder.path().join("second");
+    fs::create_dir(&second).unwrap();
+    home.config.audit.witness = Some(second.clone());
+    let (mut keeper, log) = home.start();
+    let copy = |keeper: &Keeper| {
+        assert!(keeper.witness.as_ref().unwrap().flush(Duration::from_secs(60)));
+        let Ok(Kept::Memory(memory)) = Memory::read(&second.join(MEMORY), &keeper.seal) else {
+            panic!("the second copy cannot be read")
+        };
+        *memory
+    };
+    let before = copy(&keeper);
+    // A folder in the place of the file: whoever the test runs as, nothing can be written there.
+    let file = home.config.trust.state.join(MEMORY);
+    fs::remove_file(&file).unwrap();
+    fs::create_dir(&file).unwrap();
+    keeper.memory.history.revoked.merge(&revoked(3));
+    keeper.record_revoked(&log, &revoked(3));
+    assert!(keeper.saved.is_none(), "the host's own file could not be written");
+    assert!(copy(&keeper).history.revoked.includes(&revoked(3)));
+    // And at the end it has the head that the log was closed with.
+    log.close().unwrap();
+    keeper.end(History::default);
+    let after = copy(&keeper);
+    assert!(after.size() > before.size(), "{} {}", after.size(), before.size());
+}
