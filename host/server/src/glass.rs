@@ -25,10 +25,10 @@ use portcullis_trust::{BreakGlass, Envelope, History, Refusal};
 use serde::{Deserialize, Serialize};
 
 use crate::error::StartError;
-use crate::file_worker::POLL_LIMIT;
+use crate::file_worker::{FileWorker, POLL_LIMIT};
 use crate::host::{Hook, Host};
 use crate::keeper::remembered;
-use crate::late_read::LateRead;
+use crate::late_read::{LateRead, unchanged};
 use crate::memory::{Seal, replace};
 use crate::outbox::Outbox;
 use folder::{GlassFolder, Looked, Opening, Refused, put_away};
@@ -186,23 +186,35 @@ impl Glass {
     }
 
     /// Looks at the folder on a thread that may hang with it; `None` where it does not answer yet, or
-    /// was looked at a moment ago. A look that takes longer is taken up by a later round.
-    fn look(&self, host: &Host) -> Option<Looked> {
+    /// was looked at a moment ago. A look that takes longer is taken up by a later round, without the
+    /// files that are not as they were any more. The second part says whether that is known.
+    fn look(&self, worker: &FileWorker, limit: Duration, path: PathBuf) -> Option<(Looked, bool)> {
         let open = |(id, opened): (&String, &Opened)| (!opened.closed).then(|| id.clone());
         let open: Vec<_> = self.state().book.documents.iter().filter_map(open).collect();
-        let (folder, path) = (Arc::clone(&self.folder), host.config.trust.break_glass.clone());
+        let folder = Arc::clone(&self.folder);
         let look = move || folder.lock().unwrap_or_else(PoisonError::into_inner).look(&path, &open);
-        self.late.look(&host.files.break_glass, POLL_LIMIT, None, look).value.flatten()
+        let late = self.late.look(worker, limit, None, look);
+        let mut looked = late.value.flatten()?;
+        if !late.is_late {
+            return Some((looked, true));
+        }
+        let unchanged = unchanged(worker, limit, std::mem::take(&mut looked.stamps));
+        looked.leave_out_changed(unchanged.as_deref().unwrap_or_default());
+        Some((looked, unchanged.is_some()))
     }
 
     /// Takes up what a look found, ends what is over, and gives the log what it has not taken yet.
     fn round(&self, host: &Host, looks: bool) {
         host.break_glass_beat.beat();
-        let looked = if looks { self.look(host) } else { None };
+        let look = || {
+            let path = host.config.trust.break_glass.clone();
+            self.look(&host.files.break_glass, POLL_LIMIT, path)
+        };
+        let looked = looks.then(look).flatten();
         let mut state = self.state();
         let now = host.trusted_time.now();
         self.count_use(host, &mut state);
-        if let Some(looked) = looked {
+        if let Some((looked, is_known)) = looked {
             let mut refused = BTreeSet::new();
             for (name, content) in &looked.openings {
                 let result = match content {
@@ -218,7 +230,9 @@ impl Glass {
                 }
             }
             // Bounded: a file that is gone is forgotten.
-            state.refused = refused;
+            if is_known {
+                state.refused = refused;
+            }
             for id in &looked.closing {
                 self.close(host, &mut state, id, "person");
             }
@@ -595,3 +609,46 @@ const MOST_UNSAID: usize = 256;
 const MAX_BOOK_BYTES: u64 = 16 << 20;
 /// The list of documents that were opened, in the host's own folder.
 const BOOK: &str = "break-glass";
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::sync::mpsc::channel;
+
+    use portcullis_keys::SymmetricKey;
+
+    use super::*;
+
+    #[test]
+    fn a_document_that_was_withdrawn_while_a_look_hung_opens_nothing() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("glass");
+        fs::create_dir(&path).unwrap();
+        let opening = r#"{"document":"AAAA","person":"p","reason":"r","ticket":"t"}"#;
+        for name in ["stays.open.json", "withdrawn.open.json"] {
+            fs::write(path.join(name), opening).unwrap();
+        }
+        let seal = Seal::new(&SymmetricKey::from_bytes([7; 32])).unwrap();
+        let glass = Glass::new(home.path(), None, seal);
+        let worker = FileWorker::new("test", Duration::from_secs(60));
+        let (go_on, waits) = channel::<()>();
+        let (read, has_read) = channel();
+        let (folder, there) = (Arc::clone(&glass.folder), path.clone());
+        // It hangs after the files were read.
+        let hangs = move || {
+            let looked = folder.lock().unwrap().look(&there, &[]);
+            read.send(()).unwrap();
+            let _ = waits.recv();
+            looked
+        };
+        let short = Duration::from_millis(1);
+        assert!(glass.late.look(&worker, short, None, hangs).value.is_none());
+        has_read.recv().unwrap();
+        fs::remove_file(path.join("withdrawn.open.json")).unwrap();
+        drop(go_on);
+        let (looked, is_known) = glass.look(&worker, Duration::from_secs(60), path).unwrap();
+        let left: Vec<_> = looked.openings.iter().map(|(name, _)| &**name).collect();
+        assert!(is_known);
+        assert_eq!(left, ["stays.open.json"]);
+    }
+}
