@@ -85,6 +85,12 @@ impl Books {
         self.debts.iter().find(unkept).map(|debt| debt.owed)
     }
 
+    /// The debts that the ring does not have: their turn has not come, or it could not be written.
+    pub fn unkept_debts(&self) -> Vec<u64> {
+        let unkept = self.debts.iter().filter(|debt| debt.kept == Kept::Nowhere);
+        unkept.map(|debt| debt.serial).collect()
+    }
+
     /// The ring has a debt in this slot. Returns `false` where the debt was paid or counted
     /// meanwhile.
     pub fn kept_in(&mut self, serial: u64, slot: Slot) -> bool {
