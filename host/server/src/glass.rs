@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use portcullis_audit::{Entry, Slot};
+use portcullis_audit::{Entry, Log, Slot};
 use portcullis_files::{HeldFolder, read_bounded};
 use portcullis_model::json::quote;
 use portcullis_model::{Decision, Digest, Finding, Millis};
@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::StartError;
 use crate::file_worker::{FileWorker, POLL_LIMIT};
 use crate::host::{Hook, Host};
-use crate::keeper::remembered;
+use crate::keeper::{Learned, remembered};
 use crate::late_read::{LateRead, unchanged};
 use crate::memory::{Seal, replace};
 use crate::outbox::Outbox;
@@ -56,8 +56,9 @@ pub struct Glass {
     /// The host's own folder, held open: the list is written there and nowhere else.
     home: Option<Arc<HeldFolder>>,
     state: Mutex<State>,
-    /// Documents that were spent since the keeper asked last, and until when they could have been opened.
-    spent: Mutex<BTreeMap<String, Millis>>,
+    /// Documents that were spent since the keeper asked last, and until when they could have been opened; and those
+    /// whose record is durable since.
+    spent: Mutex<Learned>,
     /// Shared with the thread that looks, which may hang.
     folder: Arc<Mutex<GlassFolder>>,
     /// A look that has not returned.
@@ -74,8 +75,8 @@ pub struct Watch {
 #[derive(Default)]
 struct State {
     book: Book,
-    /// Records that the log has not taken for good yet, with the slots of the ring that they free.
-    unsaid: Outbox<Option<Slot>>,
+    /// Records that the log has not taken for good yet, with what that frees and proves.
+    unsaid: Outbox<Tag>,
     /// Names in the folder that were refused, with the code.
     refused: BTreeSet<String>,
     /// The minute that is counted, since 1970.
@@ -87,6 +88,15 @@ struct State {
     reminded: Option<Instant>,
     /// When the list was written last.
     saved: Option<Instant>,
+}
+
+/// What a durable record settles.
+#[derive(Default)]
+struct Tag {
+    /// The slot of the ring that it frees.
+    slot: Option<Slot>,
+    /// The document that it tells is spent, and until when that could have been opened.
+    spent: Option<(String, Millis)>,
 }
 
 /// What is kept in the host's own folder: so that no restart makes a document new, or ends one early.
@@ -166,14 +176,27 @@ impl Glass {
         }
     }
 
-    /// Takes what the keeper has to remember: the log's head that it keeps may be past the records of these.
-    pub fn take_spent(&self) -> History {
-        let spent = std::mem::take(&mut *self.newly_spent());
-        History { spent, ..History::default() }
+    /// Takes what the keeper has to remember: the log's head that it keeps may be past the records of these. Waits for
+    /// no disk.
+    pub fn take_spent(&self) -> Learned {
+        std::mem::take(&mut *self.newly_spent())
     }
 
-    fn newly_spent(&self) -> MutexGuard<'_, BTreeMap<String, Millis>> {
+    fn newly_spent(&self) -> MutexGuard<'_, Learned> {
         self.spent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes which records are durable by now; for the end, when the thread has ended.
+    pub fn settle(&self, log: &Log) {
+        self.give(&mut self.state(), log);
+    }
+
+    /// Gives the log what it will take, and frees the ring's slots of what it has.
+    fn give(&self, state: &mut State, log: &Log) {
+        for Tag { slot, spent } in state.unsaid.give(log) {
+            slot.into_iter().for_each(|slot| drop(log.ring().settle(slot)));
+            self.newly_spent().recorded.spent.extend(spent);
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -260,7 +283,7 @@ impl Glass {
         let over: Vec<_> = over.collect();
         over.iter().for_each(|id| self.close(host, &mut state, id, "time"));
         state.remind(host);
-        state.give(host);
+        self.give(&mut state, &host.log);
     }
 
     fn open(
@@ -373,7 +396,7 @@ impl Glass {
             ..History::default()
         };
         let fields = remembered(&fields, &piece).unwrap_or(fields);
-        self.newly_spent().extend(piece.spent);
+        self.newly_spent().known.join(&piece);
         let mut sealed = String::from("{");
         for (comma, name, text) in [
             ("", "person", &opening.person),
@@ -387,7 +410,8 @@ impl Glass {
             quote(&mut sealed, text);
         }
         sealed.push('}');
-        state.say("break-glass.opened", fields, Some(sealed.into_bytes()), slot);
+        let tag = Tag { slot, spent: piece.spent.into_iter().next() };
+        state.say("break-glass.opened", fields, Some(sealed.into_bytes()), tag);
         Ok(())
     }
 
@@ -434,7 +458,7 @@ impl Glass {
             "break-glass.closed",
             format!(r#""id":"{id}","hook":"{name}","why":"{why}","calls":{calls}"#),
             None,
-            None,
+            Tag::default(),
         );
         self.save(state);
         // After that: whoever reads this line finds the host as it is.
@@ -476,7 +500,7 @@ impl State {
             "break-glass refused"
         );
         let sealed = Some(format!("{name}: {sentence}").into_bytes());
-        self.say(RECORD_REFUSED, format!(r#""code":"{code}""#), sealed, None);
+        self.say(RECORD_REFUSED, format!(r#""code":"{code}""#), sealed, Tag::default());
     }
 
     /// Records what was counted in a minute that is over; `everything` that of the present one too.
@@ -495,28 +519,15 @@ impl State {
                 "further break-glass files were refused within a minute"
             );
             let fields = format!(r#""code":"{code}","minute":{begin},"count":{count}"#);
-            self.say(RECORD_REFUSED, fields, None, None);
+            self.say(RECORD_REFUSED, fields, None, Tag::default());
         }
     }
 
-    fn say(
-        &mut self,
-        kind: &'static str,
-        fields: String,
-        sealed: Option<Vec<u8>>,
-        slot: Option<Slot>,
-    ) {
+    fn say(&mut self, kind: &'static str, fields: String, sealed: Option<Vec<u8>>, tag: Tag) {
         // Bounded: past that a refusal is said in the host's log only. Openings and ends are bounded by
         // the documents that were signed.
         if kind != RECORD_REFUSED || self.unsaid.len() < MOST_UNSAID {
-            self.unsaid.add(Entry { kind, fields, sealed }, slot);
-        }
-    }
-
-    /// Gives the log what it will take, and frees the ring's slots of what it has.
-    fn give(&mut self, host: &Host) {
-        for slot in self.unsaid.give(&host.log).into_iter().flatten() {
-            drop(host.log.ring().settle(slot));
+            self.unsaid.add(Entry { kind, fields, sealed }, tag);
         }
     }
 
@@ -575,17 +586,31 @@ impl Hook {
     }
 }
 
-/// What the emergency ring remembers of an opening whose record did not become durable: the document is spent.
-pub fn recovered(host: &Host, hook: &str, id: &[u8; 32], opened: Millis) -> Option<Entry> {
+/// The record of [`recovered`] is durable.
+pub fn is_recorded(host: &Host, id: &[u8; 32], opened: Millis) {
+    if let Some(spent) = spent(id, opened) {
+        host.glass.newly_spent().recorded.join(&spent);
+    }
+}
+
+/// What is remembered of a document of which only the emergency ring knows.
+fn spent(id: &[u8; 32], opened: Millis) -> Option<History> {
     let id = std::str::from_utf8(id)
         .ok()
         .filter(|id| id.bytes().all(|byte| byte.is_ascii_hexdigit()))?;
     let spent = BTreeMap::from([(id.to_owned(), Millis(opened.0.saturating_add(LONGEST_VALID.0)))]);
-    host.glass.spend(&spent);
-    host.glass.newly_spent().extend(spent.clone());
+    Some(History { spent, ..History::default() })
+}
+
+/// What the emergency ring remembers of an opening whose record did not become durable: the document is spent.
+pub fn recovered(host: &Host, hook: &str, id: &[u8; 32], opened: Millis) -> Option<Entry> {
+    let piece = spent(id, opened)?;
+    let id = piece.spent.keys().next()?;
+    host.glass.spend(&piece.spent);
+    host.glass.newly_spent().known.join(&piece);
     let mut fields = format!(r#""id":"{id}","opened":{opened},"hook":"#);
     quote(&mut fields, hook);
-    let fields = remembered(&fields, &History { spent, ..History::default() }).ok()?;
+    let fields = remembered(&fields, &piece).ok()?;
     Some(Entry { kind: "break-glass.recovered", fields, sealed: None })
 }
 

@@ -239,6 +239,7 @@ pub fn recover(host: &Host, owed: &[portcullis_audit::Owed], size: u64) {
                 if let Some(entry) = glass::recovered(host, hook, answer, Millis(*at))
                     && say(host, entry)
                 {
+                    glass::is_recorded(host, answer, Millis(*at));
                     free(host, *slot);
                 }
             }

@@ -115,18 +115,18 @@ fn what_the_log_did_not_take_is_recorded_when_it_takes_records_again() {
     assert!(!keeper.memory.unrecorded);
     log.close().unwrap();
     miss(&home, &mut keeper, &log);
-    keeper.refresh(&log, History::default);
+    keeper.refresh(&log, Learned::default);
     assert!(keeper.memory.unrecorded, "the log still takes nothing");
     drop(log);
     let log = home.log();
-    keeper.refresh(&log, History::default);
+    keeper.refresh(&log, Learned::default);
     assert!(keeper.memory.unrecorded, "it is not tried again at once");
     keeper.retried = None;
-    keeper.refresh(&log, History::default);
+    keeper.refresh(&log, Learned::default);
     assert!(!keeper.memory.unrecorded);
     // Once is enough.
     keeper.retried = None;
-    keeper.refresh(&log, History::default);
+    keeper.refresh(&log, Learned::default);
     log.close().unwrap();
     assert_eq!((home.count("trust.revoked"), home.count("trust.root")), (1, 2));
 }
@@ -137,14 +137,14 @@ fn what_the_log_did_not_take_is_recorded_by_the_next_start() {
     let (mut keeper, log) = home.start();
     log.close().unwrap();
     miss(&home, &mut keeper, &log);
-    keeper.end(History::default);
+    keeper.end(Learned::default);
     drop((keeper, log));
     for _ in 0..2 {
         let (mut keeper, log) = home.start();
         assert!(!keeper.memory.unrecorded);
         assert!(keeper.history().revoked.includes(&revoked(3)));
         log.close().unwrap();
-        keeper.end(History::default);
+        keeper.end(Learned::default);
         assert_eq!((home.count("trust.revoked"), home.count("trust.root")), (1, 2));
     }
 }
@@ -161,7 +161,7 @@ fn what_a_start_found_is_recorded_although_the_log_took_nothing_then() {
     keeper.say_findings(&log);
     drop(log);
     let log = home.log();
-    keeper.refresh(&log, History::default);
+    keeper.refresh(&log, Learned::default);
     log.close().unwrap();
     assert_eq!((home.count("trust.spoilt"), home.count("trust.root")), (1, 1));
 }
@@ -183,7 +183,7 @@ fn a_trust_root_that_could_not_be_kept_is_kept_once_the_disk_takes_it() {
     // It is the host's own copy that the next start goes by.
     fs::remove_file(home.folder.path().join("trust-roots/2.json")).unwrap();
     log.close().unwrap();
-    keeper.end(History::default);
+    keeper.end(Learned::default);
     drop((keeper, log));
     assert_eq!(home.start().0.root().version, 2);
 }
@@ -238,7 +238,44 @@ fn what_the_hosts_own_folder_does_not_take_is_in_the_second_copy() {
     assert!(copy(&keeper).history.revoked.includes(&revoked(3)));
     // And at the end it has the head that the log was closed with.
     log.close().unwrap();
-    keeper.end(History::default);
+    keeper.end(Learned::default);
     let after = copy(&keeper);
     assert!(after.size() > before.size(), "{} {}", after.size(), before.size());
+}
+
+/// A break-glass document that is spent, as the keeper remembers it.
+fn spent() -> History {
+    History { spent: [("ab".repeat(16), Millis(9))].into(), ..History::default() }
+}
+
+#[test]
+fn what_others_record_counts_as_recorded_only_once_it_is_durable() {
+    let home = Home::new();
+    let (mut keeper, log) = home.start();
+    keeper.retried = None;
+    keeper.refresh(&log, || Learned { known: spent(), ..Learned::default() });
+    assert!(keeper.memory.unrecorded, "the file tells that the log lacks something");
+    assert_eq!(home.count("trust.carried"), 0, "whoever gave it to the log sees to it");
+    keeper.refresh(&log, || Learned { recorded: spent(), ..Learned::default() });
+    assert!(!keeper.memory.unrecorded);
+    log.close().unwrap();
+    keeper.end(Learned::default);
+    assert_eq!(home.count("trust.carried"), 0);
+}
+
+#[test]
+fn what_others_could_not_record_is_recorded_by_the_next_start() {
+    let home = Home::new();
+    let (mut keeper, log) = home.start();
+    log.close().unwrap();
+    // The log takes nothing, and the process ends.
+    keeper.end(|| Learned { known: spent(), ..Learned::default() });
+    drop((keeper, log));
+    for _ in 0..2 {
+        let (mut keeper, log) = home.start();
+        assert!(!spent().beyond(keeper.history()));
+        log.close().unwrap();
+        keeper.end(Learned::default);
+        assert_eq!(home.count("trust.carried"), 1);
+    }
 }
