@@ -374,15 +374,20 @@ mod tests {
         (found, release)
     }
 
+    /// Keeps a copy, whatever room the temporary folder's disk has.
+    fn keep(copies: &LastGood, found: &Found, release: &ReleaseSet) -> Result<(), NotKept> {
+        copies.keep_with(found, release, &|| Ok(u64::MAX))
+    }
+
     #[test]
     fn a_copy_is_there_until_a_later_one_is_the_active_one() {
         let state = tempfile::tempdir().unwrap();
         let copies = LastGood::new(state.path(), seal(1));
         let ((one, first), (two, second)) = (release(1), release(2));
         assert!(!copies.holds(one.set_digest()));
-        copies.keep(&one, &first).unwrap();
+        keep(&copies, &one, &first).unwrap();
         // A crash after the second was copied and before it was recorded: both can be used.
-        copies.keep(&two, &second).unwrap();
+        keep(&copies, &two, &second).unwrap();
         for found in [&one, &two] {
             assert!(copies.holds(found.set_digest()));
             let read = copies.read(found.set_digest(), &Reading::default()).unwrap();
@@ -405,7 +410,7 @@ mod tests {
         let state = tempfile::tempdir().unwrap();
         let copies = LastGood::new(state.path(), seal(1));
         let (found, set) = release(1);
-        copies.keep(&found, &set).unwrap();
+        keep(&copies, &found, &set).unwrap();
         let digest = found.set_digest();
         let refused = |copies: &LastGood| copies.read(digest, &Reading::default()).err().unwrap();
         assert!(refused(&LastGood::new(state.path(), seal(2))).contains("authentication tag"));
@@ -413,7 +418,7 @@ mod tests {
         let whole = fs::read(&index).unwrap();
         // The copy of another set under this one's name.
         let (other, other_set) = release(2);
-        copies.keep(&other, &other_set).unwrap();
+        keep(&copies, &other, &other_set).unwrap();
         let others = state.path().join("last-good").join(index_name(other.set_digest()));
         fs::copy(others, &index).unwrap();
         assert!(refused(&copies).contains("another document"));
@@ -426,7 +431,7 @@ mod tests {
         assert!(refused(&copies).contains("was altered"));
         assert!(!copies.holds(digest) || other.set.len() == found.set.len());
         // What is wrong is put right by keeping it again.
-        copies.keep(&found, &set).unwrap();
+        keep(&copies, &found, &set).unwrap();
         assert!(copies.read(digest, &Reading::default()).is_ok());
     }
     #[test]
@@ -449,7 +454,7 @@ mod tests {
         let state = tempfile::tempdir().unwrap();
         let copies = LastGood::new(state.path(), seal(1));
         let ((one, first), (two, second)) = (release(1), release(2));
-        copies.keep(&one, &first).unwrap();
+        keep(&copies, &one, &first).unwrap();
         let files = || {
             let files = fs::read_dir(state.path().join("last-good")).unwrap();
             let mut names: Vec<_> = files.map(|file| file.unwrap().file_name()).collect();
@@ -460,7 +465,7 @@ mod tests {
         // A folder in the place of its index.
         let index = state.path().join("last-good").join(index_name(two.set_digest()));
         fs::create_dir(&index).unwrap();
-        assert!(matches!(copies.keep(&two, &second), Err(NotKept::Disk { .. })));
+        assert!(matches!(keep(&copies, &two, &second), Err(NotKept::Disk { .. })));
         fs::remove_dir(&index).unwrap();
         assert_eq!(files(), before);
         assert!(copies.holds(one.set_digest()), "the copy that was there is whole");
