@@ -76,7 +76,8 @@ struct Index {
     /// File, below the folder of copies → its size in bytes.
     files: BTreeMap<String, u64>,
     /// The hooks on which nothing enforced when the set was in force from the folders.
-    #[serde(default)]
+    /// Left out where there are none: earlier versions refuse an index with a member that they do not know.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     unenforced: Vec<HookPlace>,
 }
 
@@ -434,6 +435,21 @@ mod tests {
         keep(&copies, &found, &set).unwrap();
         assert!(copies.read(digest, &Reading::default()).is_ok());
     }
+
+    #[test]
+    fn an_index_names_open_hooks_only_where_there_are_some() {
+        let place: HookPlace =
+            serde_json::from_str(r#"{"name":"token","kind":"okta.token","path":"/token"}"#)
+                .unwrap();
+        for (unenforced, is_there) in [(vec![], false), (vec![place], true)] {
+            let (kind, set, files) = (KIND.to_owned(), Digest([1; 32]), BTreeMap::new());
+            let index = Index { kind, set, version: 1, files, unenforced };
+            let text = serde_json::to_string(&index).unwrap();
+            assert_eq!(text.contains("unenforced"), is_there, "{text}");
+            assert_eq!(serde_json::from_str::<Index>(&text).unwrap(), index);
+        }
+    }
+
     #[test]
     fn a_copy_is_not_begun_where_the_disk_would_have_too_little_room_left() {
         let state = tempfile::tempdir().unwrap();
