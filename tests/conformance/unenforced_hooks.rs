@@ -174,3 +174,35 @@ fn a_hook_that_an_accepted_release_leaves_open_stays_so_at_a_start_from_the_copy
     assert!(!post(&host, "third").stops_a_token());
     host.stop();
 }
+
+#[test]
+fn check_names_the_hooks_that_a_start_from_the_copy_stops() {
+    let mut house = House::build(&[Binding::new("token", "sod", duties())]);
+    house.configure("watch_ms = 500", "watch_ms = 0");
+    house.add_hook("second", "okta.token", "");
+    house.release(&[Binding::new("token", "sod", duties())]);
+    house.serve().stop();
+    let check = |house: &House| {
+        let ran = house.run(&["check", "--config", "portcullis.toml"]);
+        assert_eq!(ran.code, 1, "{ran:?}");
+        assert!(ran.err.contains("would go on with release set"), "{ran:?}");
+        ran.err
+    };
+    // It was open under the release that was accepted, and another binds it.
+    house.release(&[
+        Binding::new("token", "sod", duties()),
+        Binding::new("second", "sod", refused_settings()),
+    ]);
+    let said = check(&house);
+    assert!(said.contains("with the safe answer on hook `second`"), "{said}");
+    fs::remove_dir_all(house.path("release")).unwrap();
+    let said = check(&house);
+    assert!(!said.contains("with the safe answer"), "{said}");
+    let text = house.read("portcullis.toml");
+    house.write("portcullis.toml", text.replace("name = \"second\"", "name = \"renamed\""));
+    let said = check(&house);
+    assert!(said.contains("with the safe answer on hook `renamed`"), "{said}");
+    let host = house.serve();
+    assert_eq!(unenforced(&host), ["renamed"], "a start says the same");
+    host.stop();
+}

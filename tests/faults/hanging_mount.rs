@@ -54,6 +54,23 @@ fn a_mount_that_hangs_is_a_warning_and_holds_up_neither_calls_nor_trust_nor_secr
     assert_eq!(house.records_of("host.stop").len(), 1, "the stop was in order");
 }
 
+#[test]
+fn what_a_slow_folder_holds_at_a_signal_is_taken_in_the_end_although_nothing_is_watched() {
+    let house = house();
+    house.configure("watch_ms = 500", "watch_ms = 0");
+    // Every call that names this file takes longer than a look waits for a poll.
+    let inject = "inject=statx,openat:delay_enter=2500000";
+    let slow = ["-q", "-o", "/dev/null", "-P", "trust-roots/2.json", "-e", inject];
+    let Some(command) = trace::strace(&slow) else { return };
+    let host = Host::start_with(&house.path(""), command);
+    assert_eq!(house.next_root(2, &["root"], |source| source).code, 0);
+    host.signal("HUP");
+    host.until_log("trust root accepted");
+    assert!(!host.sign_in(&sign_in()).stops_a_token());
+    host.stop();
+    assert_eq!(house.verify().code, 0);
+}
+
 /// Waits until `/ready` warns of this.
 fn until_warned(host: &Host, code: &str) {
     let begin = Instant::now();

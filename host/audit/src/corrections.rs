@@ -1,8 +1,8 @@
 //! The records that correct the log: `answer.superseded` and `answer.gap`.
 //!
 //! Invariant: an answer that left without its record is in the log exactly once. A correction says
-//! of itself which answers it is about: `answer.superseded` by the record that it supersedes,
-//! `answer.gap` by the tally that its answers were counted in. So a start after a crash finds out
+//! of itself which answers it is about: `answer.superseded` by the record that it supersedes, and by
+//! the tally that its answer was counted in, if it was; `answer.gap` by the tally of its answers. So a start after a crash finds out
 //! which of the corrections that the emergency ring remembers the log has already. When they are
 //! made is the caller's decision.
 
@@ -53,6 +53,13 @@ pub fn superseded(of: u64, answer: &Hash, cause: &str, left: u64) -> Entry {
     Entry { kind: SUPERSEDED, fields, sealed: None }
 }
 
+/// The same record of an answer that the emergency ring counts in a tally: it is one of these.
+pub fn of_tally(mut entry: Entry, tally: u64) -> Entry {
+    // Writing to a string does not fail.
+    let _ = write!(entry.fields, r#","tally":"{tally:016x}""#);
+    entry
+}
+
 /// Says that answers of a hook left that have no record. `tally` is the tally that they were
 /// counted in.
 pub fn gap(tally: u64, hook: &str, cause: &str, count: &Count) -> Entry {
@@ -91,8 +98,8 @@ pub fn tally_id() -> u64 {
 /// A correction that was found in the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Found {
-    /// Of record `of`, by an answer of this hash.
-    Superseded { of: u64, out: String },
+    /// Of record `of`, by an answer of this hash, which this tally counts.
+    Superseded { of: u64, out: String, tally: Option<u64> },
     /// Of this many answers of this tally.
     Gap { tally: u64, answers: u64 },
 }
@@ -110,14 +117,33 @@ impl Found {
             SUPERSEDED => Some(Self::Superseded {
                 of: members.get("decision")?.as_u64()?,
                 out: members.get("response")?.as_str()?.to_owned(),
+                tally: members.get("tally").and_then(tally_of),
             }),
             GAP | REFUSED => Some(Self::Gap {
-                tally: u64::from_str_radix(members.get("tally")?.as_str()?, 16).ok()?,
+                tally: tally_of(members.get("tally")?)?,
                 answers: members.get("count")?.as_u64()?,
             }),
             _ => None,
         }
     }
+
+    /// Whether it supersedes this record by an answer of this hash.
+    pub(crate) fn supersedes(&self, record: u64, answer: &Hash) -> bool {
+        matches!(self, Self::Superseded { of, out, .. } if *of == record && *out == spelled(answer))
+    }
+
+    /// How many answers of this tally it is about.
+    pub(crate) fn answers_of(&self, id: u64) -> u64 {
+        match self {
+            Self::Gap { tally, answers } if *tally == id => *answers,
+            Self::Superseded { tally: Some(tally), .. } if *tally == id => 1,
+            Self::Gap { .. } | Self::Superseded { .. } => 0,
+        }
+    }
+}
+
+fn tally_of(member: &Value) -> Option<u64> {
+    u64::from_str_radix(member.as_str()?, 16).ok()
 }
 
 /// `sha256:` and the digits of a hash.
@@ -157,7 +183,12 @@ mod tests {
                 .fields
                 .starts_with(&format!(r#""decision":3,"response":"{out}","cause":"undelivered""#))
         );
-        assert_eq!(Found::read(&leaf(&entry)), Some(Found::Superseded { of: 3, out }));
+        let found = Found::read(&leaf(&entry)).unwrap();
+        assert!(found.supersedes(3, &[1; 32]) && !found.supersedes(3, &[2; 32]));
+        assert_eq!(found, Found::Superseded { of: 3, out, tally: None });
+        let found = Found::read(&leaf(&of_tally(entry, 0xab))).unwrap();
+        assert!(found.supersedes(3, &[1; 32]) && !found.supersedes(4, &[1; 32]));
+        assert_eq!((found.answers_of(0xab), found.answers_of(0xac)), (1, 0));
         assert_eq!(Found::read(&leaf(&ring_damaged(1, 2))), None);
         let other = Entry { kind: "x", fields: r#""a":"answer.gap""#.into(), sealed: None };
         assert_eq!(Found::read(&leaf(&other)), None);

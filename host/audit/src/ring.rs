@@ -22,6 +22,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::corrections::Count;
@@ -85,6 +86,8 @@ pub struct Ring {
     file: Box<dyn DiskFile>,
     /// Slots: fewer where the file could not be made longer.
     slots: usize,
+    /// Whether the last answer found no slot, and none was given back since.
+    full: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -138,7 +141,7 @@ impl Ring {
         };
         let grown = grow(file.as_ref(), length);
         let slots = if grown { SLOTS } else { OLD_SLOTS };
-        let ring = Self { file, slots, state: Mutex::default() };
+        let ring = Self { file, slots, full: AtomicBool::new(false), state: Mutex::default() };
         let cut = length < OLD_FILE_BYTES;
         let owed = ring.load(cut, length.min(FILE_BYTES)).map_err(failed("read"))?;
         let mut state = ring.state();
@@ -160,7 +163,10 @@ impl Ring {
     ) -> io::Result<Option<Slot>> {
         let mut state = self.state();
         let free = self.answer_slots().find(|slot| state.used.get(*slot).is_some_and(|used| !used));
-        let Some(free) = free else { return Ok(None) };
+        let Some(free) = free else {
+            self.full.store(true, Ordering::Release);
+            return Ok(None);
+        };
         let mut content = vec![STATE_ANSWER, u8::from(index.is_some())];
         content.extend_from_slice(&index.unwrap_or(0).to_be_bytes());
         content.extend_from_slice(&at.to_be_bytes());
@@ -177,6 +183,11 @@ impl Ring {
         }
         state.mark(free, true);
         Ok(u16::try_from(free).ok().map(Slot))
+    }
+
+    /// Whether an answer would find no slot, as far as is known without a wait for the disk.
+    pub fn is_full(&self) -> bool {
+        self.full.load(Ordering::Acquire)
     }
 
     /// Keeps a tally as it is now. One whose answers are all in the log gives its place back.
@@ -218,6 +229,7 @@ impl Ring {
         let place = usize::from(slot.0);
         self.write_slot(place, &[STATE_FREE])?;
         state.mark(place, false);
+        self.full.store(false, Ordering::Release);
         Ok(())
     }
 
@@ -260,6 +272,7 @@ impl Ring {
             if Content::of(&bytes).is_damaged() {
                 self.write_slot(place, &[STATE_FREE])?;
                 state.mark(place, false);
+                self.full.store(false, Ordering::Release);
             }
         }
         Ok(())

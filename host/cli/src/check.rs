@@ -168,6 +168,12 @@ fn fall_back(last_good: &FallBack) -> String {
                     left.code
                 ));
             }
+            for hook in &generation.unenforced {
+                text.push_str(&format!(
+                    "\n  with the safe answer on hook `{hook}`, on which nothing enforces there \
+                     [hook-unenforced]"
+                ));
+            }
             text
         }
     }

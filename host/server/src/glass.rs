@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use portcullis_audit::{Entry, Slot};
+use portcullis_audit::{Entry, Log, Slot};
 use portcullis_files::{HeldFolder, read_bounded};
 use portcullis_model::json::quote;
 use portcullis_model::{Digest, Millis};
@@ -25,10 +25,10 @@ use portcullis_trust::{BreakGlass, Envelope, History, Refusal};
 use serde::{Deserialize, Serialize};
 
 use crate::error::StartError;
-use crate::file_worker::POLL_LIMIT;
+use crate::file_worker::{FileWorker, POLL_LIMIT};
 use crate::host::{Hook, Host};
-use crate::keeper::remembered;
-use crate::late_read::LateRead;
+use crate::keeper::{Learned, remembered};
+use crate::late_read::{LateRead, unchanged};
 use crate::memory::{Seal, replace};
 use crate::outbox::Outbox;
 use folder::{GlassFolder, Looked, Opening, Refused, put_away};
@@ -56,8 +56,9 @@ pub struct Glass {
     /// The host's own folder, held open: the list is written there and nowhere else.
     home: Option<Arc<HeldFolder>>,
     state: Mutex<State>,
-    /// Documents that were spent since the keeper asked last, and until when they could have been opened.
-    spent: Mutex<BTreeMap<String, Millis>>,
+    /// Documents that were spent since the keeper asked last, and until when they could have been opened; and those
+    /// whose record is durable since.
+    spent: Mutex<Learned>,
     /// Shared with the thread that looks, which may hang.
     folder: Arc<Mutex<GlassFolder>>,
     /// A look that has not returned.
@@ -74,8 +75,8 @@ pub struct Watch {
 #[derive(Default)]
 struct State {
     book: Book,
-    /// Records that the log has not taken for good yet, with the slots of the ring that they free.
-    unsaid: Outbox<Option<Slot>>,
+    /// Records that the log has not taken for good yet, with what that frees and proves.
+    unsaid: Outbox<Tag>,
     /// Names in the folder that were refused, with the code.
     refused: BTreeSet<String>,
     /// The minute that is counted, since 1970.
@@ -87,6 +88,15 @@ struct State {
     reminded: Option<Instant>,
     /// When the list was written last.
     saved: Option<Instant>,
+}
+
+/// What a durable record settles.
+#[derive(Default)]
+struct Tag {
+    /// The slot of the ring that it frees.
+    slot: Option<Slot>,
+    /// The document that it tells is spent, and until when that could have been opened.
+    spent: Option<(String, Millis)>,
 }
 
 /// What is kept in the host's own folder: so that no restart makes a document new, or ends one early.
@@ -162,14 +172,27 @@ impl Glass {
         }
     }
 
-    /// Takes what the keeper has to remember: the log's head that it keeps may be past the records of these.
-    pub fn take_spent(&self) -> History {
-        let spent = std::mem::take(&mut *self.newly_spent());
-        History { spent, ..History::default() }
+    /// Takes what the keeper has to remember: the log's head that it keeps may be past the records of these. Waits for
+    /// no disk.
+    pub fn take_spent(&self) -> Learned {
+        std::mem::take(&mut *self.newly_spent())
     }
 
-    fn newly_spent(&self) -> MutexGuard<'_, BTreeMap<String, Millis>> {
+    fn newly_spent(&self) -> MutexGuard<'_, Learned> {
         self.spent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes which records are durable by now; for the end, when the thread has ended.
+    pub fn settle(&self, log: &Log) {
+        self.give(&mut self.state(), log);
+    }
+
+    /// Gives the log what it will take, and frees the ring's slots of what it has.
+    fn give(&self, state: &mut State, log: &Log) {
+        for Tag { slot, spent } in state.unsaid.give(log) {
+            slot.into_iter().for_each(|slot| drop(log.ring().settle(slot)));
+            self.newly_spent().recorded.spent.extend(spent);
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -182,23 +205,35 @@ impl Glass {
     }
 
     /// Looks at the folder on a thread that may hang with it; `None` where it does not answer yet, or
-    /// was looked at a moment ago. A look that takes longer is taken up by a later round.
-    fn look(&self, host: &Host) -> Option<Looked> {
+    /// was looked at a moment ago. A look that takes longer is taken up by a later round, without the
+    /// files that are not as they were any more. The second part says whether that is known.
+    fn look(&self, worker: &FileWorker, limit: Duration, path: PathBuf) -> Option<(Looked, bool)> {
         let open = |(id, opened): (&String, &Opened)| (!opened.closed).then(|| id.clone());
         let open: Vec<_> = self.state().book.documents.iter().filter_map(open).collect();
-        let (folder, path) = (Arc::clone(&self.folder), host.config.trust.break_glass.clone());
+        let folder = Arc::clone(&self.folder);
         let look = move || folder.lock().unwrap_or_else(PoisonError::into_inner).look(&path, &open);
-        self.late.look(&host.files.break_glass, POLL_LIMIT, None, look).value.flatten()
+        let late = self.late.look(worker, limit, None, look);
+        let mut looked = late.value.flatten()?;
+        if !late.is_late {
+            return Some((looked, true));
+        }
+        let unchanged = unchanged(worker, limit, std::mem::take(&mut looked.stamps));
+        looked.leave_out_changed(unchanged.as_deref().unwrap_or_default());
+        Some((looked, unchanged.is_some()))
     }
 
     /// Takes up what a look found, ends what is over, and gives the log what it has not taken yet.
     fn round(&self, host: &Host, looks: bool) {
         host.break_glass_beat.beat();
-        let looked = if looks { self.look(host) } else { None };
+        let look = || {
+            let path = host.config.trust.break_glass.clone();
+            self.look(&host.files.break_glass, POLL_LIMIT, path)
+        };
+        let looked = looks.then(look).flatten();
         let mut state = self.state();
         let now = host.trusted_time.now();
         self.count_use(host, &mut state);
-        if let Some(looked) = looked {
+        if let Some((looked, is_known)) = looked {
             let mut refused = BTreeSet::new();
             for (name, content) in &looked.openings {
                 let result = match content {
@@ -214,7 +249,9 @@ impl Glass {
                 }
             }
             // Bounded: a file that is gone is forgotten.
-            state.refused = refused;
+            if is_known {
+                state.refused = refused;
+            }
             for id in &looked.closing {
                 self.close(host, &mut state, id, "person");
             }
@@ -242,7 +279,7 @@ impl Glass {
         let over: Vec<_> = over.collect();
         over.iter().for_each(|id| self.close(host, &mut state, id, "time"));
         state.remind(host);
-        state.give(host);
+        self.give(&mut state, &host.log);
     }
 
     fn open(
@@ -355,7 +392,7 @@ impl Glass {
             ..History::default()
         };
         let fields = remembered(&fields, &piece).unwrap_or(fields);
-        self.newly_spent().extend(piece.spent);
+        self.newly_spent().known.join(&piece);
         let mut sealed = String::from("{");
         for (comma, name, text) in [
             ("", "person", &opening.person),
@@ -369,7 +406,8 @@ impl Glass {
             quote(&mut sealed, text);
         }
         sealed.push('}');
-        state.say("break-glass.opened", fields, Some(sealed.into_bytes()), slot);
+        let tag = Tag { slot, spent: piece.spent.into_iter().next() };
+        state.say("break-glass.opened", fields, Some(sealed.into_bytes()), tag);
         Ok(())
     }
 
@@ -416,7 +454,7 @@ impl Glass {
             "break-glass.closed",
             format!(r#""id":"{id}","hook":"{name}","reason":"{why}","calls":{calls}"#),
             None,
-            None,
+            Tag::default(),
         );
         self.save(state);
         // After that: whoever reads this line finds the host as it is.
@@ -458,7 +496,7 @@ impl State {
             "break-glass refused"
         );
         let sealed = Some(format!("{name}: {sentence}").into_bytes());
-        self.say(RECORD_REFUSED, format!(r#""code":"{code}""#), sealed, None);
+        self.say(RECORD_REFUSED, format!(r#""code":"{code}""#), sealed, Tag::default());
     }
 
     /// Records what was counted in a minute that is over; `everything` that of the present one too.
@@ -477,28 +515,15 @@ impl State {
                 "further break-glass files were refused within a minute"
             );
             let fields = format!(r#""code":"{code}","minute":{begin},"count":{count}"#);
-            self.say(RECORD_REFUSED, fields, None, None);
+            self.say(RECORD_REFUSED, fields, None, Tag::default());
         }
     }
 
-    fn say(
-        &mut self,
-        kind: &'static str,
-        fields: String,
-        sealed: Option<Vec<u8>>,
-        slot: Option<Slot>,
-    ) {
+    fn say(&mut self, kind: &'static str, fields: String, sealed: Option<Vec<u8>>, tag: Tag) {
         // Bounded: past that a refusal is said in the host's log only. Openings and ends are bounded by
         // the documents that were signed.
         if kind != RECORD_REFUSED || self.unsaid.len() < MOST_UNSAID {
-            self.unsaid.add(Entry { kind, fields, sealed }, slot);
-        }
-    }
-
-    /// Gives the log what it will take, and frees the ring's slots of what it has.
-    fn give(&mut self, host: &Host) {
-        for slot in self.unsaid.give(&host.log).into_iter().flatten() {
-            drop(host.log.ring().settle(slot));
+            self.unsaid.add(Entry { kind, fields, sealed }, tag);
         }
     }
 
@@ -557,17 +582,31 @@ impl Hook {
     }
 }
 
-/// What the emergency ring remembers of an opening whose record did not become durable: the document is spent.
-pub fn recovered(host: &Host, hook: &str, id: &[u8; 32], opened: Millis) -> Option<Entry> {
+/// The record of [`recovered`] is durable.
+pub fn is_recorded(host: &Host, id: &[u8; 32], opened: Millis) {
+    if let Some(spent) = spent(id, opened) {
+        host.glass.newly_spent().recorded.join(&spent);
+    }
+}
+
+/// What is remembered of a document of which only the emergency ring knows.
+fn spent(id: &[u8; 32], opened: Millis) -> Option<History> {
     let id = std::str::from_utf8(id)
         .ok()
         .filter(|id| id.bytes().all(|byte| byte.is_ascii_hexdigit()))?;
     let spent = BTreeMap::from([(id.to_owned(), Millis(opened.0.saturating_add(LONGEST_VALID.0)))]);
-    host.glass.spend(&spent);
-    host.glass.newly_spent().extend(spent.clone());
+    Some(History { spent, ..History::default() })
+}
+
+/// What the emergency ring remembers of an opening whose record did not become durable: the document is spent.
+pub fn recovered(host: &Host, hook: &str, id: &[u8; 32], opened: Millis) -> Option<Entry> {
+    let piece = spent(id, opened)?;
+    let id = piece.spent.keys().next()?;
+    host.glass.spend(&piece.spent);
+    host.glass.newly_spent().known.join(&piece);
     let mut fields = format!(r#""id":"{id}","opened":{opened},"hook":"#);
     quote(&mut fields, hook);
-    let fields = remembered(&fields, &History { spent, ..History::default() }).ok()?;
+    let fields = remembered(&fields, &piece).ok()?;
     Some(Entry { kind: "break-glass.recovered", fields, sealed: None })
 }
 
@@ -591,3 +630,46 @@ const MOST_UNSAID: usize = 256;
 const MAX_BOOK_BYTES: u64 = 16 << 20;
 /// The list of documents that were opened, in the host's own folder.
 const BOOK: &str = "break-glass";
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::sync::mpsc::channel;
+
+    use portcullis_keys::SymmetricKey;
+
+    use super::*;
+
+    #[test]
+    fn a_document_that_was_withdrawn_while_a_look_hung_opens_nothing() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("glass");
+        fs::create_dir(&path).unwrap();
+        let opening = r#"{"document":"AAAA","person":"p","reason":"r","ticket":"t"}"#;
+        for name in ["stays.open.json", "withdrawn.open.json"] {
+            fs::write(path.join(name), opening).unwrap();
+        }
+        let seal = Seal::new(&SymmetricKey::from_bytes([7; 32])).unwrap();
+        let glass = Glass::new(home.path(), None, seal);
+        let worker = FileWorker::new("test", Duration::from_secs(60));
+        let (go_on, waits) = channel::<()>();
+        let (read, has_read) = channel();
+        let (folder, there) = (Arc::clone(&glass.folder), path.clone());
+        // It hangs after the files were read.
+        let hangs = move || {
+            let looked = folder.lock().unwrap().look(&there, &[]);
+            read.send(()).unwrap();
+            let _ = waits.recv();
+            looked
+        };
+        let short = Duration::from_millis(1);
+        assert!(glass.late.look(&worker, short, None, hangs).value.is_none());
+        has_read.recv().unwrap();
+        fs::remove_file(path.join("withdrawn.open.json")).unwrap();
+        drop(go_on);
+        let (looked, is_known) = glass.look(&worker, Duration::from_secs(60), path).unwrap();
+        let left: Vec<_> = looked.openings.iter().map(|(name, _)| &**name).collect();
+        assert!(is_known);
+        assert_eq!(left, ["stays.open.json"]);
+    }
+}

@@ -449,6 +449,7 @@ impl Host {
             tracing::error!(%error, event = "log.not-closed", "the log did not close in order; it recovers at the next start");
         }
         // The head that the log was closed with is what the next start holds it against.
+        self.glass.settle(&self.log);
         self.keeper().end(|| self.glass.take_spent());
     }
 

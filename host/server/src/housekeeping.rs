@@ -28,7 +28,7 @@ use crate::observe::log_limit::LOG_LIMITS;
 use crate::release::{MAX_SCANNED_BYTES, Strays};
 
 use alarms::{alarm, alarm_expiry, remind_of_expiry};
-use retry::Retry;
+use retry::{Retry, pause};
 use told::{Allowance, report_strays};
 
 /// The thread.
@@ -203,11 +203,19 @@ impl Housekeeper {
     fn due(&mut self) -> Option<bool> {
         let asked = std::mem::take(&mut self.asked);
         let watch = self.host.in_force.load().config.release.watch_ms;
-        let due = asked || (watch > 0 && self.looked.elapsed() >= Duration::from_millis(watch));
+        let pause = pause(watch, self.is_unread());
+        let due = asked || pause.is_some_and(|pause| self.looked.elapsed() >= pause);
         due.then(|| {
             self.looked = Instant::now();
             asked
         })
+    }
+
+    /// Whether something could not be read when it was looked at last, or what was read could not be recorded.
+    fn is_unread(&self) -> bool {
+        let Folders { release, roots } = self.seen.folders;
+        let seen = [self.seen.file, release, roots];
+        seen.contains(&None) || !self.host.late_trust.is_all_read()
     }
 
     /// What is done every round, and waits for no release that is being made ready.

@@ -36,7 +36,7 @@ use crate::trust::TrustedTime;
 pub use arrivals::refused_entry;
 use arrivals::refused_root;
 pub use logs::{Course, course, describe, may_recover};
-pub use recording::remembered;
+pub use recording::{Learned, remembered};
 
 /// Keeps it all.
 pub struct Keeper {
@@ -46,6 +46,8 @@ pub struct Keeper {
     own: Memory,
     /// What the log that is open holds of it.
     recorded: History,
+    /// What others give the log until it has it, in this run.
+    elsewhere: History,
     /// The memories that the log is held against at the start.
     copies: Vec<Memory>,
     /// What is to be said once there is a log.
@@ -152,6 +154,7 @@ impl Keeper {
             roots: Roots::load(&config.trust, &memory.history, &arrived, true)?.0,
             own,
             recorded: History::default(),
+            elsewhere: History::default(),
             memory,
             copies,
             findings,
@@ -328,7 +331,7 @@ impl Keeper {
     /// Brings the files up to the log's head: the second copy as it moves, the host's own once a minute. Gives the log what
     /// it has not taken yet, where it takes records again. `learn` gives what others have given the log to record: asked after
     /// the head was read, so that no head is kept without it.
-    pub fn refresh(&mut self, log: &Log, learn: impl FnOnce() -> History) {
+    pub fn refresh(&mut self, log: &Log, learn: impl FnOnce() -> Learned) {
         let head = self.memory.head.clone();
         self.read_head();
         self.learn(&learn());
@@ -343,7 +346,7 @@ impl Keeper {
 
     /// Writes everything a last time, waits a moment for the second copy, and gives the folder back. `learn` is as in
     /// [`Keeper::refresh`].
-    pub fn end(&mut self, learn: impl FnOnce() -> History) {
+    pub fn end(&mut self, learn: impl FnOnce() -> Learned) {
         self.read_head();
         self.learn(&learn());
         self.saved_or_said();
@@ -407,11 +410,17 @@ impl Keeper {
 
     fn save(&mut self) -> io::Result<()> {
         self.memory.unrecorded = self.is_unrecorded();
-        let folder = self.state_folder().ok_or_else(|| io::Error::other("it is not held"))?;
-        replace(&folder.at(STATE_FILE), &self.memory.to_bytes(&self.seal)?)?;
-        self.saved = Some(Instant::now());
+        let written = self.write_memory();
+        // A disk that is full here must not keep the second copy as it was.
         self.give();
+        written?;
+        self.saved = Some(Instant::now());
         Ok(())
+    }
+
+    fn write_memory(&self) -> io::Result<()> {
+        let folder = self.state_folder().ok_or_else(|| io::Error::other("it is not held"))?;
+        replace(&folder.at(STATE_FILE), &self.memory.to_bytes(&self.seal)?)
     }
 
     fn give(&self) {

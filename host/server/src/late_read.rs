@@ -2,12 +2,15 @@
 //!
 //! Invariant: a file system that is slow and answers is read in the end, however short the wait is;
 //! one that hangs keeps nobody waiting for longer than the limit. What is read late counts as read
-//! only where the folder is still as it was when the read began.
+//! only where the folder is still as it was when the read began, and a file that was read late only
+//! where it is still there: whoever withdrew it meanwhile has withdrawn it.
 
+use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use portcullis_files::Stamp;
 use portcullis_model::Digest;
 
 use crate::file_worker::FileWorker;
@@ -28,6 +31,8 @@ pub struct Looked<T> {
     pub value: Option<T>,
     /// Whether that is the folder as it is now: else it is to be looked at again.
     pub is_whole: bool,
+    /// Whether an earlier look began the read: what was read may not be there any more.
+    pub is_late: bool,
 }
 
 impl<T> Default for LateRead<T> {
@@ -47,19 +52,32 @@ impl<T: Send + 'static> LateRead<T> {
         read: impl FnOnce() -> T + Send + 'static,
     ) -> Looked<T> {
         let mut running = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_late = running.is_some();
         let start = || worker.start(limit, read).map(|result| Running { result, of });
         let Some(read) = running.take().or_else(start) else {
-            return Looked { value: None, is_whole: false };
+            return Looked { value: None, is_whole: false, is_late };
         };
         match read.result.recv_timeout(limit) {
-            Ok(value) => Looked { value: Some(value), is_whole: read.of == of },
+            Ok(value) => Looked { value: Some(value), is_whole: read.of == of, is_late },
             Err(RecvTimeoutError::Timeout) => {
                 *running = Some(read);
-                Looked { value: None, is_whole: false }
+                Looked { value: None, is_whole: false, is_late }
             }
-            Err(RecvTimeoutError::Disconnected) => Looked { value: None, is_whole: false },
+            Err(RecvTimeoutError::Disconnected) => Looked { value: None, is_whole: false, is_late },
         }
     }
+}
+
+/// Which of these files are as they were when they were read; `None` where their file system does
+/// not tell within the limit.
+pub fn unchanged(
+    worker: &FileWorker,
+    limit: Duration,
+    files: Vec<(PathBuf, Option<Stamp>)>,
+) -> Option<Vec<bool>> {
+    let is_unchanged =
+        |(path, stamp): &(PathBuf, Option<Stamp>)| stamp.is_some() && Stamp::of(path) == *stamp;
+    worker.run(limit, move || files.iter().map(is_unchanged).collect())
 }
 
 #[cfg(test)]
@@ -87,9 +105,28 @@ mod tests {
         assert!(looked.value.is_none() && !looked.is_whole, "the first is still in progress");
         drop(go_on);
         let looked = read.look(&worker, LONG, one, || "a second read");
-        assert_eq!((looked.value, looked.is_whole), (Some("late"), true));
+        assert_eq!((looked.value, looked.is_whole, looked.is_late), (Some("late"), true, true));
         let looked = read.look(&worker, LONG, other, || "at once");
-        assert_eq!((looked.value, looked.is_whole), (Some("at once"), true));
+        assert_eq!((looked.value, looked.is_whole, looked.is_late), (Some("at once"), true, false));
+    }
+
+    #[test]
+    fn a_file_that_was_withdrawn_or_exchanged_is_not_as_it_was_read() {
+        let home = tempfile::tempdir().unwrap();
+        let files = ["kept", "withdrawn", "exchanged"].map(|name| home.path().join(name));
+        files.iter().for_each(|file| std::fs::write(file, "content").unwrap());
+        let read: Vec<_> = files.iter().map(|file| (file.clone(), Stamp::of(file))).collect();
+        std::fs::remove_file(&files[1]).unwrap();
+        std::fs::write(&files[2], "another").unwrap();
+        std::fs::rename(&files[2], home.path().join("moved")).unwrap();
+        std::fs::write(&files[2], "content").unwrap();
+        let worker = FileWorker::new("test", LONG);
+        assert_eq!(unchanged(&worker, LONG, read.clone()).unwrap(), [true, false, false]);
+        let (go_on, waits) = channel::<()>();
+        let hangs = worker.start(LONG, move || waits.recv().is_ok()).unwrap();
+        assert!(unchanged(&worker, SHORT, read).is_none(), "the folder does not answer");
+        drop(go_on);
+        hangs.recv().unwrap();
     }
 
     #[test]

@@ -20,6 +20,8 @@ pub struct OpenTally {
     all: Count,
     /// Answers that memory keeps one by one and that have no slot of the ring.
     standby: Count,
+    /// Those of them that the log has, in records that name this tally.
+    superseded: u64,
     recorded: u64,
     /// How many answers the ring has in it.
     kept: u64,
@@ -33,6 +35,7 @@ impl OpenTally {
             from: None,
             all: Count::default(),
             standby: Count::default(),
+            superseded: 0,
             recorded: 0,
             kept: 0,
         }
@@ -45,6 +48,7 @@ impl OpenTally {
             from: Some(tally.from),
             all: tally.all,
             standby: Count::default(),
+            superseded: 0,
             recorded: tally.recorded,
             kept: tally.all.answers,
         }
@@ -70,9 +74,16 @@ impl OpenTally {
         self.standby.add(at.0);
     }
 
-    /// Takes back one of these: the log has it, or it is counted otherwise.
+    /// Takes back one of these: the log has it in a record that does not name this tally, or it is
+    /// counted otherwise.
     pub fn stand_down(&mut self) {
         self.standby.answers = self.standby.answers.saturating_sub(1);
+    }
+
+    /// The log has one of these in a record that names this tally. It stays counted: a restart
+    /// takes that record into account.
+    pub fn supersede(&mut self) {
+        self.superseded = self.superseded.saturating_add(1);
     }
 
     /// The log has so many more of its answers.
@@ -92,7 +103,7 @@ impl OpenTally {
 
     /// Whether the log has everything, and the ring needs it no more.
     pub fn is_done(&self) -> bool {
-        self.left() == 0 && self.standby.answers == 0
+        self.left() == 0 && self.standby.answers == self.superseded
     }
 
     /// Whether the ring has all of it.
@@ -121,7 +132,7 @@ impl OpenTally {
             id: self.id,
             from: self.from.unwrap_or(0),
             all,
-            recorded: self.recorded,
+            recorded: self.recorded.saturating_add(self.superseded),
         }
     }
 
@@ -171,5 +182,20 @@ mod tests {
         assert!(!open.is_kept(), "the ring counts one too many");
         open.record(1);
         assert!(open.is_done());
+    }
+
+    #[test]
+    fn what_stood_by_and_is_in_a_record_that_names_the_tally_stays_counted() {
+        let mut open = OpenTally::new();
+        open.stand_by(Millis(10));
+        open.stand_by(Millis(20));
+        open.keep(2);
+        open.supersede();
+        assert!(open.is_kept() && !open.is_done());
+        let tally = open.tally("token", "not-durable");
+        assert_eq!((tally.all.answers, tally.recorded), (2, 1));
+        open.supersede();
+        assert!(open.is_done());
+        assert_eq!(open.left(), 0);
     }
 }

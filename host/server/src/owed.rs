@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use portcullis_audit::corrections;
-use portcullis_audit::{Pending, Refused, Sequence, Slot, Tally};
+use portcullis_audit::{Log, Pending, Refused, Sequence, Slot, Tally};
 use portcullis_model::{Cause, Digest, Millis};
 use tokio::sync::oneshot;
 
@@ -127,6 +127,8 @@ impl Debts {
         if self.books().is_owing() {
             self.any.store(true, Ordering::Release);
         }
+        let unkept = self.books().unkept_debts();
+        self.note_all(host, &unkept);
         // A count is in the ring before the slot that it takes the place of is free.
         self.write_counts(host);
         slots.into_iter().for_each(|slot| free(host, slot));
@@ -155,31 +157,49 @@ impl Debts {
     /// count.
     fn keep(&self, host: &Host, serial: Option<u64>) {
         let _writing = self.writing();
-        let Some(serial) = serial else { return self.write_counts(host) };
-        // It was paid meanwhile.
-        let Some(owed) = self.books().owed(serial) else { return };
-        let cause = owed.cause.code();
-        let is_void = || owed.record.is_some_and(|record| host.log.is_void(record));
-        let index = owed.record.map(|record| record.index).filter(|_| !is_void());
-        match host.log.ring().note(&self.hook, index, &owed.answer.0, cause, owed.at.0) {
-            // The log resumed meanwhile, and the index may be another record's.
-            Ok(Some(slot)) if index.is_some() && is_void() => {
-                self.books().count_instead(serial);
-                self.write_counts(host);
-                free(host, slot);
-            }
-            Ok(Some(slot)) => {
-                if !self.books().kept_in(serial, slot) {
-                    free(host, slot);
-                }
-            }
-            // Memory still knows which record it supersedes.
-            Ok(None) => {
-                self.books().stand_by(serial);
-                self.write_counts(host);
-            }
-            Err(error) => say_ring_failed(host, &self.hook, &error),
+        if let Some(serial) = serial {
+            self.note_all(host, &[serial]);
         }
+        self.write_counts(host);
+    }
+
+    /// Writes debts to the ring that it does not have, up to the first that it does not take: the
+    /// next round tries again.
+    fn note_all(&self, host: &Host, serials: &[u64]) {
+        let noted = serials.iter().try_for_each(|serial| {
+            let Some(slot) = self.note(&host.log, *serial)? else { return Ok(()) };
+            // A count is in the ring before the slot that it takes the place of is free.
+            self.write_counts(host);
+            free(host, slot);
+            Ok(())
+        });
+        if let Err(error) = noted {
+            say_ring_failed(host, &self.hook, &error);
+        }
+    }
+
+    /// Writes a debt to the ring and tells the books where. Returns the slot where it is to be freed
+    /// again: the debt was paid or counted meanwhile.
+    fn note(&self, log: &Log, serial: u64) -> std::io::Result<Option<Slot>> {
+        // The ring has it, or it was paid meanwhile, or is counted.
+        let owed = self.books().owed(serial);
+        let Some(owed) = owed else { return Ok(None) };
+        let cause = owed.cause.code();
+        let is_void = || owed.record.is_some_and(|record| log.is_void(record));
+        let index = owed.record.map(|record| record.index).filter(|_| !is_void());
+        let slot = log.ring().note(&self.hook, index, &owed.answer.0, cause, owed.at.0)?;
+        let mut books = self.books();
+        let Some(slot) = slot else {
+            // Memory still knows which record it supersedes.
+            books.stand_by(serial);
+            return Ok(None);
+        };
+        // Where the log resumed meanwhile the index may be another record's.
+        let is_stale = index.is_some() && is_void();
+        if is_stale {
+            books.count_instead(serial);
+        }
+        Ok((is_stale || !books.kept_in(serial, slot)).then_some(slot))
     }
 
     /// Writes the counts that the ring does not hold yet.
@@ -219,6 +239,7 @@ pub fn recover(host: &Host, owed: &[portcullis_audit::Owed], size: u64) {
                 if let Some(entry) = glass::recovered(host, hook, answer, Millis(*at))
                     && say(host, entry)
                 {
+                    glass::is_recorded(host, answer, Millis(*at));
                     free(host, *slot);
                 }
             }
@@ -332,3 +353,46 @@ fn free(host: &Host, slot: Slot) {
 const START_CHECKPOINT: Duration = Duration::from_secs(2);
 /// How long a safe answer waits for the ring, out of the time kept back for writing.
 pub const RING_WAIT: Duration = Duration::from_millis(20);
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use portcullis_audit::{Entry, Options, Recovery, SealKey, Sealer};
+    use portcullis_keys::{SecretKey, SymmetricKey};
+
+    use super::*;
+
+    fn open(folder: &Path) -> (Log, Recovery) {
+        let sealer = Sealer::new(SealKey::new(SymmetricKey::from_bytes([9; 32])));
+        let signer = Arc::new(SecretKey::from_seed("log.example/2026", &[7; 32]).unwrap());
+        let clock = Arc::new(|| 1_790_000_000_000.into());
+        let options = Options::new(folder.to_owned(), "t".to_owned(), signer, sealer, clock);
+        Log::open(Options { segment_bytes: 2 << 20, ..options }).unwrap()
+    }
+
+    #[test]
+    fn a_debt_that_the_ring_did_not_take_is_written_to_it_later_and_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let (log, _) = open(folder.path());
+        let entry = Entry { kind: "hook.decision", fields: String::new(), sealed: None };
+        let pending = log.append(entry).unwrap();
+        let record = Some(pending.sequence());
+        pending.wait().unwrap();
+        let debts = Debts::of("token");
+        let (cause, answer) = (Cause::NotDurable, Digest([3; 32]));
+        let serial = debts.books().enter(Owed { record, cause, answer, at: Millis(5) }).unwrap();
+        assert_eq!(debts.books().unkept_debts(), [serial], "as after a write that failed");
+        assert!(debts.note(&log, serial).unwrap().is_none());
+        assert!(debts.books().unkept_debts().is_empty());
+        // Its own turn comes later, and finds it there.
+        assert!(debts.note(&log, serial).unwrap().is_none());
+        drop(log);
+        let (_, recovery) = open(folder.path());
+        let owed: Vec<_> = recovery.owed.iter().collect();
+        assert!(
+            matches!(owed[..], [portcullis_audit::Owed::Answer { index: Some(0), at: 5, .. }]),
+            "{owed:?}"
+        );
+    }
+}

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::{LOCK, LOG_DIR, Options, RING, Recovery, SEALED_DIR, WAL_DIR};
-use crate::corrections::{Found, spelled};
+use crate::corrections::Found;
 use crate::disk::{Disk, Lock};
 use crate::error::AuditError;
 use crate::record::Record;
@@ -123,17 +123,13 @@ fn without_recorded(
     for mut owed in owed {
         match &mut owed {
             Owed::Answer { slot, index: Some(of), answer, .. } => {
-                let recorded = Found::Superseded { of: *of, out: spelled(answer) };
-                if found.contains(&recorded) {
+                if found.iter().any(|found| found.supersedes(*of, answer)) {
                     ring.settle(*slot)?;
                     continue;
                 }
             }
             Owed::Counted(tally) if !tally.hook.is_empty() => {
-                let answers = found.iter().map(|found| match found {
-                    Found::Gap { tally: id, answers } if *id == tally.id => *answers,
-                    _ => 0,
-                });
+                let answers = found.iter().map(|found| found.answers_of(tally.id));
                 tally.recorded = answers.sum::<u64>().min(tally.all.answers);
                 if tally.recorded == tally.all.answers {
                     ring.count(tally)?;

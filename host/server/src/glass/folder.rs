@@ -10,7 +10,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -33,6 +33,8 @@ pub struct GlassFolder {
 pub struct Looked {
     /// Files that open documents, by their names, the newest first.
     pub openings: Vec<(String, Result<Arc<Opening>, Refused>)>,
+    /// The same files with the stamps that they had before they were read.
+    pub stamps: Vec<(PathBuf, Option<Stamp>)>,
     /// Ids of open documents that somebody closes.
     pub closing: Vec<String>,
     /// Files that open documents and were not read: there are too many.
@@ -70,7 +72,8 @@ impl GlassFolder {
             return None;
         }
         let looked = self.look_now(folder, open);
-        self.next = Some(Instant::now() + begin.elapsed().saturating_mul(PAUSE));
+        let pause = begin.elapsed().saturating_mul(PAUSE).min(MAX_PAUSE);
+        self.next = Some(Instant::now() + pause);
         Some(looked)
     }
 
@@ -81,6 +84,7 @@ impl GlassFolder {
         let mut looked = Looked { overlooked, ..Looked::default() };
         for (name, stamp) in newest.files {
             let path = folder.join(&name);
+            looked.stamps.push((path.clone(), stamp));
             let before = self.known.remove(&path).filter(|(before, _)| Some(*before) == stamp);
             let content = before.map_or_else(|| read(&path), |(_, content)| content);
             if let Some(stamp) = stamp {
@@ -93,6 +97,14 @@ impl GlassFolder {
             |id: &&String| std::fs::symlink_metadata(folder.join(format!("{id}{CLOSE}"))).is_ok();
         looked.closing = open.iter().filter(is_closed).cloned().collect();
         looked
+    }
+}
+
+impl Looked {
+    /// Leaves out the files of which this does not say that they are as they were when they were read.
+    pub fn leave_out_changed(&mut self, unchanged: &[bool]) {
+        let mut unchanged = unchanged.iter();
+        self.openings.retain(|_| unchanged.next().is_some_and(|is_unchanged| *is_unchanged));
     }
 }
 
@@ -134,6 +146,8 @@ const MAX_ENTRIES: usize = 1_000_000;
 const MAX_FILE_BYTES: u64 = 64 << 10;
 /// How many times as long as a look took the next one waits: at most a tenth of a processor's time.
 const PAUSE: u32 = 9;
+/// The longest time that the next look waits: a folder that did not answer for hours is looked at soon after.
+const MAX_PAUSE: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
 mod tests {
@@ -183,6 +197,23 @@ mod tests {
         fs::write(&path, opening("another")).unwrap();
         let looked = folder.look_now(home.path(), &[]);
         assert_eq!(looked.openings[0].1.as_ref().unwrap().ticket, "another");
+    }
+
+    #[test]
+    fn what_was_withdrawn_since_it_was_read_opens_nothing() {
+        let home = tempfile::tempdir().unwrap();
+        let path = |name: &str| home.path().join(name);
+        for name in ["a.open.json", "b.open.json"] {
+            fs::write(path(name), opening("one")).unwrap();
+        }
+        let mut looked = GlassFolder::default().look_now(home.path(), &[]);
+        assert_eq!((looked.openings.len(), looked.stamps.len()), (2, 2));
+        let place = looked.stamps.iter().position(|(file, _)| *file == path("a.open.json"));
+        looked.leave_out_changed(&[place == Some(1), place == Some(0)]);
+        let left: Vec<_> = looked.openings.iter().map(|(name, _)| &**name).collect();
+        assert_eq!(left, ["b.open.json"]);
+        looked.leave_out_changed(&[]);
+        assert!(looked.openings.is_empty());
     }
 
     #[test]

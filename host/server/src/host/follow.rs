@@ -25,7 +25,12 @@ pub struct LateTrust {
     set: LateRead<Option<Vec<u8>>>,
     /// Of signed documents about the time.
     pub(crate) time_documents: LateRead<Documents>,
-    heeded: AtomicBool,
+    /// Whether the folder of trust roots has not been read as it was at the last look.
+    pub(crate) roots_unread: AtomicBool,
+    /// The same of the release set.
+    pub(crate) set_unread: AtomicBool,
+    /// The same of the folder of documents about the time.
+    pub(crate) time_documents_unread: AtomicBool,
     /// Files of the folder of trust roots that the last look passed over, because there are too many.
     roots_overlooked: AtomicU64,
     /// The same of the folder of documents about the time.
@@ -35,7 +40,12 @@ pub struct LateTrust {
 impl LateTrust {
     /// Whether both folders were read as they were at the last look.
     pub fn is_heeded(&self) -> bool {
-        self.heeded.load(Ordering::Acquire)
+        [&self.roots_unread, &self.set_unread].iter().all(|unread| !unread.load(Ordering::Acquire))
+    }
+
+    /// Whether the last look got all of what arrives, documents about the time too.
+    pub fn is_all_read(&self) -> bool {
+        self.is_heeded() && !self.time_documents_unread.load(Ordering::Acquire)
     }
 
     /// How many files of the folder of trust roots, and of that of documents about the time, are not read.
@@ -63,7 +73,9 @@ impl Default for LateTrust {
             roots: LateRead::default(),
             set: LateRead::default(),
             time_documents: LateRead::default(),
-            heeded: AtomicBool::new(true),
+            roots_unread: AtomicBool::default(),
+            set_unread: AtomicBool::default(),
+            time_documents_unread: AtomicBool::default(),
             roots_overlooked: AtomicU64::new(0),
             time_documents_overlooked: AtomicU64::new(0),
         }
@@ -83,7 +95,8 @@ impl Host {
         let roots = late.roots.look(&files.roots, POLL_LIMIT, folders.roots, read_roots);
         let read_set = move || set_bytes(&paths);
         let set = late.set.look(&files.release, POLL_LIMIT, folders.release, read_set);
-        late.heeded.store(roots.is_whole && set.is_whole, Ordering::Release);
+        late.roots_unread.store(!roots.is_whole, Ordering::Release);
+        late.set_unread.store(!set.is_whole, Ordering::Release);
         if let Some(arrived) = &roots.value {
             late.overlook(&late.roots_overlooked, "trust-roots", arrived.overlooked);
         }

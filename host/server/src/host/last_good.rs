@@ -9,16 +9,30 @@
 use std::sync::atomic::Ordering;
 
 use portcullis_model::Digest;
-use portcullis_trust::ReleaseSet;
+use portcullis_trust::{ReleaseSet, TrustRoot};
 
 use super::Host;
 use crate::file_worker::{POLL_LIMIT, START_LIMIT};
 use crate::generation::Generation;
 use crate::obstacles::Altered;
 use crate::release::{
-    Demand, Found, HookPlace, ReleaseError, Trusted, altered_entry, close_bound, set_bytes,
-    set_digest,
+    Demand, Found, HookPlace, LastGood, ReleaseError, Trusted, altered_entry, close_bound,
+    set_bytes, set_digest,
 };
+
+/// The hooks on which nothing need enforce under the copy of this set, where this set lies in the folder.
+pub(super) fn may_stay_open(
+    copies: &LastGood,
+    set: Digest,
+    there: Option<&[u8]>,
+    root: &TrustRoot,
+) -> Vec<HookPlace> {
+    let mut open = copies.unenforced(set);
+    if let Some(other) = there.filter(|other| set_digest(other) != Some(set)) {
+        close_bound(&mut open, root, other);
+    }
+    open
+}
 
 impl Host {
     /// Copies a release that is about to come into force, or is in force. What keeps it from being
@@ -133,13 +147,9 @@ impl Host {
     /// The hooks on which nothing need enforce under the copy of this set: those on which nothing enforced when it was
     /// in force from the folders, and to which no other signed set that lies there binds anything.
     fn may_stay_open(&self, set: Digest) -> Vec<HookPlace> {
-        let mut open = self.last_good.unenforced(set);
         let paths = self.in_force.load().config.release.clone();
         let there = self.files.release.run(POLL_LIMIT, move || set_bytes(&paths)).flatten();
-        if let Some(other) = there.filter(|other| set_digest(other) != Some(set)) {
-            close_bound(&mut open, &self.root.load(), &other);
-        }
-        open
+        may_stay_open(&self.last_good, set, there.as_deref(), &self.root.load())
     }
 
     /// Keeps with the copy of the release in force on which hooks nothing enforces, for a start from that copy. Under a

@@ -13,6 +13,7 @@ use portcullis_keys::{SecretKey, SymmetricKey};
 use portcullis_trust::{Envelope, History, Refusal, TrustRoot, verify_pinned_root};
 
 use super::Configured;
+use super::last_good::may_stay_open;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::StartError;
@@ -21,7 +22,7 @@ use crate::file_worker::{FileWorkers, START_LIMIT};
 use crate::generation::Generation;
 use crate::keeper::{Keeper, Place};
 use crate::release::{
-    Demand, Digests, Found, LastGood, MAX_CHECKED_BYTES, Reading, ReleaseError, Strays,
+    Demand, Digests, Found, LastGood, MAX_CHECKED_BYTES, Reading, ReleaseError, Strays, set_bytes,
 };
 use crate::start_problems::{SEALING_KEY, SIGNING_KEY, StartProblems, key_file};
 use crate::trust::ClockState;
@@ -131,7 +132,15 @@ impl Prepared {
             Err(why) => refused("last-good-unusable", why),
             Ok(found) => {
                 match found.activate(&trusted, &config.hooks, &self.engine, now, Demand::LastGood) {
-                    Ok(generation) => Ok(generation),
+                    Ok(mut generation) => {
+                        let paths = config.release.clone();
+                        let read = move || set_bytes(&paths);
+                        let there = FileWorkers::default().release.run(START_LIMIT, read).flatten();
+                        let root = self.keeper.root();
+                        let open = may_stay_open(&copies, active.set, there.as_deref(), root);
+                        generation.stop_unenforced(&config.hooks, &open);
+                        Ok(generation)
+                    }
                     Err(error) => refused(error.code(), error.to_string()),
                 }
             }

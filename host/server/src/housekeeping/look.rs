@@ -4,6 +4,7 @@
 //! not be read is read again by the next look, also where nothing has changed. A release that is refused
 //! changes nothing.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
 
 use portcullis_model::Digest;
@@ -17,6 +18,16 @@ use crate::host::NotInForce;
 use crate::keeper::refused_entry;
 use crate::release::{self, ReleaseError};
 use crate::reload::{NotReloaded, reload};
+
+/// Polls a folder unless it is to be read; it is also to be read where it does not answer the poll in time.
+fn unless(unread: &AtomicBool, poll: impl FnOnce() -> Option<Digest>) -> Option<Digest> {
+    if unread.load(Ordering::Acquire) {
+        return None;
+    }
+    let polled = poll();
+    unread.store(polled.is_none(), Ordering::Release);
+    polled
+}
 
 impl Housekeeper {
     /// Looks at the configuration file and the folders. What was overtaken while it was made ready is begun again, on what is there by then.
@@ -76,7 +87,8 @@ impl Housekeeper {
         true
     }
 
-    /// The folders as they are now; as they were where one of them does not answer.
+    /// The folders as they are now; as they were where one of them does not answer. One that is to be read is not
+    /// polled before it was: a poll that takes as long would keep the read from beginning.
     fn folders(&self) -> Folders {
         let host = &self.host;
         let config = Arc::clone(&host.in_force.load().config);
@@ -85,11 +97,14 @@ impl Housekeeper {
         // A part that was missing may come without a trace in the folder's own times.
         let thorough = host.obstacles.refused_release().is_some()
             || host.obstacles.altered_release().is_some();
-        let release = host.files.release.run(POLL_LIMIT, move || {
+        let poll = move || {
             poll.lock().unwrap_or_else(PoisonError::into_inner).poll(&paths, &used, thorough)
-        });
+        };
         let folder = config.trust.roots.clone();
-        let roots = host.files.roots.run(POLL_LIMIT, move || roots(&folder));
+        let late = &host.late_trust;
+        let release = unless(&late.set_unread, || host.files.release.run(POLL_LIMIT, poll));
+        let roots = move || roots(&folder);
+        let roots = unless(&late.roots_unread, || host.files.roots.run(POLL_LIMIT, roots));
         Folders {
             release: release.or(self.seen.folders.release),
             roots: roots.or(self.seen.folders.roots),

@@ -2,7 +2,8 @@
 //!
 //! Invariant: where nothing decides, it is tried again every [`RETRY`]. A copy of the release in
 //! force that could not be made costs a reading of the whole release each time: it is tried less
-//! and less often, down to once in [`MAX_COPY_PAUSE`]. Time is handed in.
+//! and less often, down to once in [`MAX_COPY_PAUSE`]. What could not be read when somebody asked for
+//! it is read in the end, also where nothing is watched. Time is handed in.
 
 use std::time::{Duration, Instant};
 
@@ -35,6 +36,17 @@ impl Retry {
     }
 }
 
+/// How long after a look the next one is due that nobody asks for; `None` where none is. `watch_ms`
+/// is the setting `release.watch_ms`, and `is_unread` tells that the last look did not get all of it.
+pub(super) fn pause(watch_ms: u64, is_unread: bool) -> Option<Duration> {
+    match watch_ms {
+        0 => is_unread.then_some(READ_AGAIN),
+        watch_ms => Some(Duration::from_millis(watch_ms)),
+    }
+}
+
+/// How often it is looked again, where nothing is watched, at what could not be read.
+const READ_AGAIN: Duration = Duration::from_secs(5);
 /// How often it is tried again to put a release in force where none is, and the first pause before
 /// a copy of the release in force is tried again.
 const RETRY: Duration = Duration::from_secs(60);
@@ -59,6 +71,15 @@ mod tests {
         assert_eq!(due(true, false).len(), 24 * 60);
         assert_eq!(due(true, true).len(), 24 * 60);
         assert!(due(false, false).is_empty());
+    }
+
+    #[test]
+    fn what_could_not_be_read_is_looked_at_again_also_where_nothing_is_watched() {
+        assert_eq!(pause(0, false), None);
+        assert_eq!(pause(0, true), Some(READ_AGAIN));
+        for is_unread in [false, true] {
+            assert_eq!(pause(700, is_unread), Some(Duration::from_millis(700)));
+        }
     }
 
     #[test]

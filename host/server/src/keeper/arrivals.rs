@@ -1,8 +1,10 @@
 //! Trust roots and revocations that arrive while the host runs.
 //!
 //! Invariant: a revocation holds from the moment at which it is read, before it is recorded. A trust root
-//! follows the newest one by its signatures, or is refused. Reads no file.
+//! follows the newest one by its signatures, or is refused. One that was read and waits for the clock is kept in
+//! mind until it is taken, whatever its folder answers meanwhile. Reads no file.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use portcullis_audit::{Entry, Log};
@@ -24,11 +26,16 @@ impl Keeper {
             self.trusted_time.observe_document(issued);
         }
         if self.trusted_time.is_unconfirmed() {
-            self.pending_root = new.last().cloned();
+            // A folder that did not answer, or not with all of it, takes nothing back.
+            let waits = self.pending_root.as_ref().map_or(0, |waits| waits.version);
+            if let Some(root) = new.last().filter(|root| root.version >= waits) {
+                self.pending_root = Some(Arc::clone(root));
+            }
             return (false, stopped);
         }
-        self.pending_root = None;
         self.roots = ahead;
+        let newest = self.roots.newest().version;
+        self.pending_root.take_if(|waits| waits.version <= newest);
         self.keep_roots();
         if new.is_empty() {
             return (false, stopped);

@@ -16,6 +16,15 @@ use super::Keeper;
 use crate::observe::log_limit::LOG_LIMITS;
 use crate::roots::mark;
 
+/// What others have given the log to record.
+#[derive(Default)]
+pub struct Learned {
+    /// All of it: it is remembered from here on.
+    pub known: History,
+    /// What of it, or of what was learned earlier, is in a durable record.
+    pub recorded: History,
+}
+
 impl Keeper {
     /// Records what was found at the start, and everything that is remembered and not in this log yet. What the log does not
     /// take is given to it again by [`Keeper::refresh`].
@@ -51,9 +60,10 @@ impl Keeper {
         if time.beyond(&self.recorded) {
             self.record(log, "trust.imported", "", &time);
         }
+        let known = self.recorded_or_given();
         for (id, until) in &all.spent {
             let piece = History { spent: [(id.clone(), *until)].into(), ..History::default() };
-            if piece.beyond(&self.recorded) {
+            if piece.beyond(&known) {
                 self.record(log, "trust.imported", "", &piece);
             }
         }
@@ -89,18 +99,25 @@ impl Keeper {
         self.saved_or_said();
     }
 
-    /// Remembers what the records of others tell.
-    pub(super) fn learn(&mut self, piece: &History) {
-        if !piece.is_empty() {
-            self.remember(piece);
+    /// Remembers what others give the log to record, and what of it the log has.
+    pub(super) fn learn(&mut self, learned: &Learned) {
+        let Learned { known, recorded } = learned;
+        if known.is_empty() && recorded.is_empty() {
+            return;
         }
+        self.elsewhere.join(known);
+        self.memory.history.join(known);
+        self.remember(recorded);
     }
 
     /// Gives the log what it has not taken, unless it still takes nothing.
     pub(super) fn say_again(&mut self, log: &Log) {
         let is_due = self.retried.is_none_or(|retried| retried.elapsed() >= RECORD_AGAIN);
-        let is_owed = self.memory.unrecorded || !self.findings.is_empty();
-        if is_owed && is_due && log.health().stopped.is_none() {
+        if !is_due || log.health().stopped.is_some() {
+            return;
+        }
+        let lacks = self.memory.unrecorded && self.lacks(&self.recorded_or_given());
+        if lacks || !self.findings.is_empty() {
             self.retried = Some(Instant::now());
             self.say_findings(log);
         }
@@ -108,9 +125,21 @@ impl Keeper {
 
     /// Whether something is remembered that is in no durable record.
     pub(super) fn is_unrecorded(&self) -> bool {
+        self.lacks(&self.recorded)
+    }
+
+    /// Whether something is remembered beyond this.
+    fn lacks(&self, known: &History) -> bool {
         // Activations are never part of a record: `active` tells as much.
         let all = History { activations: Vec::new(), ..self.memory.history.clone() };
-        all.beyond(&self.recorded)
+        all.beyond(known)
+    }
+
+    /// What the log has, and what others in this process see to that it will have.
+    fn recorded_or_given(&self) -> History {
+        let mut known = self.recorded.clone();
+        known.join(&self.elsewhere);
+        known
     }
 
     pub(super) fn record(&mut self, log: &Log, kind: &'static str, fields: &str, piece: &History) {

@@ -1,6 +1,7 @@
 //! What is remembered although the log did not take it, in this run and after a restart.
 
 use std::fs;
+use std::sync::atomic::AtomicU64;
 
 use portcullis_audit::{Options, SealKey, Sealer};
 use portcullis_trust::{RevokedPlugins, RootSource, sign};
@@ -114,18 +115,18 @@ fn what_the_log_did_not_take_is_recorded_when_it_takes_records_again() {
     assert!(!keeper.memory.unrecorded);
     log.close().unwrap();
     miss(&home, &mut keeper, &log);
-    keeper.refresh(&log, History::default);
+    keeper.refresh(&log, Learned::default);
     assert!(keeper.memory.unrecorded, "the log still takes nothing");
     drop(log);
     let log = home.log();
-    keeper.refresh(&log, History::default);
+    keeper.refresh(&log, Learned::default);
     assert!(keeper.memory.unrecorded, "it is not tried again at once");
     keeper.retried = None;
-    keeper.refresh(&log, History::default);
+    keeper.refresh(&log, Learned::default);
     assert!(!keeper.memory.unrecorded);
     // Once is enough.
     keeper.retried = None;
-    keeper.refresh(&log, History::default);
+    keeper.refresh(&log, Learned::default);
     log.close().unwrap();
     assert_eq!((home.count("trust.revoked"), home.count("trust.root")), (1, 2));
 }
@@ -136,14 +137,14 @@ fn what_the_log_did_not_take_is_recorded_by_the_next_start() {
     let (mut keeper, log) = home.start();
     log.close().unwrap();
     miss(&home, &mut keeper, &log);
-    keeper.end(History::default);
+    keeper.end(Learned::default);
     drop((keeper, log));
     for _ in 0..2 {
         let (mut keeper, log) = home.start();
         assert!(!keeper.memory.unrecorded);
         assert!(keeper.history().revoked.includes(&revoked(3)));
         log.close().unwrap();
-        keeper.end(History::default);
+        keeper.end(Learned::default);
         assert_eq!((home.count("trust.revoked"), home.count("trust.root")), (1, 2));
     }
 }
@@ -160,7 +161,7 @@ fn what_a_start_found_is_recorded_although_the_log_took_nothing_then() {
     keeper.say_findings(&log);
     drop(log);
     let log = home.log();
-    keeper.refresh(&log, History::default);
+    keeper.refresh(&log, Learned::default);
     log.close().unwrap();
     assert_eq!((home.count("trust.state-corrupt"), home.count("trust.root")), (1, 1));
 }
@@ -182,7 +183,99 @@ fn a_trust_root_that_could_not_be_kept_is_kept_once_the_disk_takes_it() {
     // It is the host's own copy that the next start goes by.
     fs::remove_file(home.folder.path().join("trust-roots/2.json")).unwrap();
     log.close().unwrap();
-    keeper.end(History::default);
+    keeper.end(Learned::default);
     drop((keeper, log));
     assert_eq!(home.start().0.root().version, 2);
+}
+
+#[test]
+fn what_a_trust_root_revokes_that_waits_for_the_clock_holds_whatever_its_folder_answers() {
+    let home = Home::new();
+    let (mut keeper, log) = home.start();
+    let confirmed = keeper.trusted_time();
+    let now = Clock::system().now();
+    let ahead = Arc::new(AtomicU64::new(now.0 + 400 * 24 * 60 * 60 * 1_000));
+    keeper.trusted_time = Arc::new(TrustedTime::new(Clock::fixed(ahead), now, &[]));
+    assert!(keeper.trusted_time.is_unconfirmed());
+    home.sign("trust-roots/2.json", Some(keeper.root()));
+    let read = || Arrived::read(&home.config.trust.roots, 1);
+    assert!(!keeper.follow(read(), &log).0);
+    let versions = |keeper: &Keeper| (keeper.root().version, keeper.strictest_root().version);
+    assert_eq!(versions(&keeper), (1, 2), "it waits, and what it revokes holds");
+    // The folder does not answer in time, and answers then.
+    assert!(!keeper.follow(Arrived::default(), &log).0);
+    assert_eq!(versions(&keeper), (1, 2));
+    keeper.trusted_time = confirmed;
+    assert!(!keeper.follow(Arrived::default(), &log).0);
+    assert_eq!(versions(&keeper), (1, 2), "also once the clock is confirmed");
+    assert!(keeper.follow(read(), &log).0);
+    assert_eq!(versions(&keeper), (2, 2));
+    assert!(keeper.pending_root.is_none());
+}
+
+#[test]
+fn what_the_hosts_own_folder_does_not_take_is_in_the_second_copy() {
+    let mut home = Home::new();
+    let second = home.folder.path().join("second");
+    fs::create_dir(&second).unwrap();
+    home.config.audit.state_copy = Some(second.clone());
+    let (mut keeper, log) = home.start();
+    let copy = |keeper: &Keeper| {
+        assert!(keeper.witness.as_ref().unwrap().flush(Duration::from_secs(60)));
+        let Ok(Kept::Memory(memory)) = Memory::read(&second.join(MEMORY), &keeper.seal) else {
+            panic!("the second copy cannot be read")
+        };
+        *memory
+    };
+    let before = copy(&keeper);
+    // A folder in the place of the file: whoever the test runs as, nothing can be written there.
+    let file = home.config.trust.state.join(MEMORY);
+    fs::remove_file(&file).unwrap();
+    fs::create_dir(&file).unwrap();
+    keeper.memory.history.revoked.merge(&revoked(3));
+    keeper.record_revoked(&log, &revoked(3));
+    assert!(keeper.saved.is_none(), "the host's own file could not be written");
+    assert!(copy(&keeper).history.revoked.includes(&revoked(3)));
+    // And at the end it has the head that the log was closed with.
+    log.close().unwrap();
+    keeper.end(Learned::default);
+    let after = copy(&keeper);
+    assert!(after.size() > before.size(), "{} {}", after.size(), before.size());
+}
+
+/// A break-glass document that is spent, as the keeper remembers it.
+fn spent() -> History {
+    History { spent: [("ab".repeat(16), Millis(9))].into(), ..History::default() }
+}
+
+#[test]
+fn what_others_record_counts_as_recorded_only_once_it_is_durable() {
+    let home = Home::new();
+    let (mut keeper, log) = home.start();
+    keeper.retried = None;
+    keeper.refresh(&log, || Learned { known: spent(), ..Learned::default() });
+    assert!(keeper.memory.unrecorded, "the file tells that the log lacks something");
+    assert_eq!(home.count("trust.imported"), 0, "whoever gave it to the log sees to it");
+    keeper.refresh(&log, || Learned { recorded: spent(), ..Learned::default() });
+    assert!(!keeper.memory.unrecorded);
+    log.close().unwrap();
+    keeper.end(Learned::default);
+    assert_eq!(home.count("trust.imported"), 0);
+}
+
+#[test]
+fn what_others_could_not_record_is_recorded_by_the_next_start() {
+    let home = Home::new();
+    let (mut keeper, log) = home.start();
+    log.close().unwrap();
+    // The log takes nothing, and the process ends.
+    keeper.end(|| Learned { known: spent(), ..Learned::default() });
+    drop((keeper, log));
+    for _ in 0..2 {
+        let (mut keeper, log) = home.start();
+        assert!(!spent().beyond(keeper.history()));
+        log.close().unwrap();
+        keeper.end(Learned::default);
+        assert_eq!(home.count("trust.imported"), 1);
+    }
 }

@@ -2,8 +2,8 @@
 //!
 //! Invariant: an answer is in the books once, as a debt or in a count, until the log has its
 //! record. A debt that has no slot of the emergency ring stands by in the tally of its cause: the
-//! end of the process leaves it counted, although nothing supersedes its record then. Debts are
-//! bounded by [`MAX_DEBTS`]; further answers are counted. Writes nothing itself.
+//! end of the process leaves it counted, although nothing supersedes its record then. The record
+//! of such a debt names the tally, so that no start counts the answer again. Debts are bounded by [`MAX_DEBTS`]; further answers are counted. Writes nothing itself.
 
 use std::collections::BTreeMap;
 
@@ -34,6 +34,8 @@ struct Debt {
     kept: Kept,
     /// Its record, once the log was given it.
     said: Option<Pending>,
+    /// Whether that record names the tally of its cause.
+    names_tally: bool,
 }
 
 /// Where the emergency ring has an answer.
@@ -65,36 +67,43 @@ impl Books {
         };
         self.serial += 1;
         let (serial, kept) = (self.serial, Kept::Nowhere);
-        self.debts.push(Debt { serial, record, owed, kept, said: None });
+        self.debts.push(Debt { serial, record, owed, kept, said: None, names_tally: false });
         Some(self.serial)
     }
 
     /// Counts an answer.
     pub fn count(&mut self, cause: &str, at: Millis) {
-        let counted = self.of(cause);
+        let counted = of(&mut self.counted, cause);
         counted.tally.add(at);
         counted.open.add(at.0);
     }
 
-    /// The answer of a debt; nothing where it was paid meanwhile.
+    /// The answer of a debt that the ring does not have; nothing where it has it, or where the debt
+    /// was paid meanwhile.
     pub fn owed(&self, serial: u64) -> Option<Owed> {
-        self.debts.iter().find(|debt| debt.serial == serial).map(|debt| debt.owed)
+        let unkept = |debt: &&Debt| debt.serial == serial && debt.kept == Kept::Nowhere;
+        self.debts.iter().find(unkept).map(|debt| debt.owed)
     }
 
-    /// The ring has a debt in this slot. Returns `false` where the debt was paid meanwhile.
+    /// The debts that the ring does not have: their turn has not come, or it could not be written.
+    pub fn unkept_debts(&self) -> Vec<u64> {
+        let unkept = self.debts.iter().filter(|debt| debt.kept == Kept::Nowhere);
+        unkept.map(|debt| debt.serial).collect()
+    }
+
+    /// The ring has a debt in this slot. Returns `false` where the debt was paid or counted
+    /// meanwhile.
     pub fn kept_in(&mut self, serial: u64, slot: Slot) -> bool {
-        let debt = self.debts.iter_mut().find(|debt| debt.serial == serial);
-        debt.map(|debt| debt.kept = Kept::Slot(slot)).is_some()
+        let unkept = |debt: &&mut Debt| debt.serial == serial && debt.kept == Kept::Nowhere;
+        self.debts.iter_mut().find(unkept).map(|debt| debt.kept = Kept::Slot(slot)).is_some()
     }
 
     /// The ring has no slot for a debt: its tally counts the answer, for the case that the process
     /// ends.
     pub fn stand_by(&mut self, serial: u64) {
-        let debt = self.debts.iter_mut().find(|debt| debt.serial == serial);
-        let Some(debt) = debt.filter(|debt| debt.kept == Kept::Nowhere) else { return };
-        debt.kept = Kept::Tally;
-        let owed = debt.owed;
-        self.of(owed.cause.code()).tally.stand_by(owed.at);
+        if let Some(debt) = self.debts.iter_mut().find(|debt| debt.serial == serial) {
+            debt.stand_by(&mut self.counted);
+        }
     }
 
     /// Counts a debt whose record was lost with a stop of the log, unless the log was given it
@@ -118,8 +127,20 @@ impl Books {
     /// Gives the log everything that it was not given yet.
     pub fn give(&mut self, hook: &str, log: &Log) -> Result<(), Refused> {
         for debt in self.debts.iter_mut().filter(|debt| debt.said.is_none()) {
+            if log.ring().is_full() {
+                // Before its record is made, which is to name the tally.
+                debt.stand_by(&mut self.counted);
+            }
             let Owed { answer, cause, at, .. } = &debt.owed;
             let entry = corrections::superseded(debt.record.index, &answer.0, cause.code(), at.0);
+            debt.names_tally = debt.kept == Kept::Tally;
+            let entry = if debt.names_tally {
+                let tally = &mut of(&mut self.counted, cause.code()).tally;
+                tally.begins_at(log.health().durable);
+                corrections::of_tally(entry, tally.id())
+            } else {
+                entry
+            };
             debt.said = Some(log.append(entry)?);
         }
         let open = |(_, counted): &(&String, &mut Counted)| counted.open.answers > 0;
@@ -142,7 +163,7 @@ impl Books {
             Some(Ok(())) => {
                 match debt.kept {
                     Kept::Slot(slot) => slots.push(slot),
-                    Kept::Tally => stood_by.push(debt.owed.cause.code()),
+                    Kept::Tally => stood_by.push((debt.owed.cause.code(), debt.names_tally)),
                     Kept::Nowhere => {}
                 }
                 false
@@ -154,7 +175,10 @@ impl Books {
                 true
             }
         });
-        stood_by.into_iter().for_each(|cause| self.of(cause).tally.stand_down());
+        for (cause, is_named) in stood_by {
+            let tally = &mut of(&mut self.counted, cause).tally;
+            if is_named { tally.supersede() } else { tally.stand_down() }
+        }
         for Counted { tally, open, given } in self.counted.values_mut() {
             poll_all(
                 given,
@@ -221,16 +245,27 @@ impl Books {
         let cause = debt.owed.cause.code();
         match debt.kept {
             Kept::Slot(slot) => self.freed.push(slot),
-            Kept::Tally => self.of(cause).tally.stand_down(),
+            Kept::Tally => of(&mut self.counted, cause).tally.stand_down(),
             Kept::Nowhere => {}
         }
         self.count(cause, debt.owed.at);
     }
+}
 
-    fn of(&mut self, cause: &str) -> &mut Counted {
-        let new = || Counted { tally: OpenTally::new(), open: Count::default(), given: Vec::new() };
-        self.counted.entry(cause.to_owned()).or_insert_with(new)
+impl Debt {
+    /// Has the tally of its cause count its answer, where the ring does not have it yet.
+    fn stand_by(&mut self, counted: &mut BTreeMap<String, Counted>) {
+        if self.kept == Kept::Nowhere {
+            self.kept = Kept::Tally;
+            of(counted, self.owed.cause.code()).tally.stand_by(self.owed.at);
+        }
     }
+}
+
+/// What is counted of a cause.
+fn of<'c>(counted: &'c mut BTreeMap<String, Counted>, cause: &str) -> &'c mut Counted {
+    let new = || Counted { tally: OpenTally::new(), open: Count::default(), given: Vec::new() };
+    counted.entry(cause.to_owned()).or_insert_with(new)
 }
 
 /// Debts of one hook that are kept one by one, with a record each that supersedes another; answers
@@ -243,7 +278,7 @@ mod tests {
     use std::sync::Arc;
 
     use portcullis_audit::disk::OsDisk;
-    use portcullis_audit::{Entry, Options, Reader, SealKey, Sealer};
+    use portcullis_audit::{Entry, Options, Reader, Recovery, SealKey, Sealer};
     use portcullis_keys::{SecretKey, SymmetricKey};
     use portcullis_model::{Cause, Digest};
 
@@ -254,10 +289,14 @@ mod tests {
     }
 
     fn open(folder: &Path) -> Log {
+        reopen(folder).0
+    }
+
+    fn reopen(folder: &Path) -> (Log, Recovery) {
         let sealer = Sealer::new(SealKey::new(SymmetricKey::from_bytes([9; 32])));
         let (signer, clock) = (Arc::new(key()), Arc::new(|| 1_790_000_000_000.into()));
         let options = Options::new(folder.to_owned(), "t".to_owned(), signer, sealer, clock);
-        Log::open(Options { segment_bytes: 2 << 20, ..options }).unwrap().0
+        Log::open(Options { segment_bytes: 2 << 20, ..options }).unwrap()
     }
 
     fn records(folder: &Path, of: &str) -> Vec<serde_json::Value> {
@@ -310,7 +349,7 @@ mod tests {
         assert_eq!(done.len(), 1);
         assert_eq!(
             (done[0].all.answers, done[0].recorded),
-            (0, 0),
+            (10, 10),
             "the ring gives its place back"
         );
         log.close().unwrap();
@@ -319,6 +358,70 @@ mod tests {
             superseded.iter().map(|record| record["decision"].as_u64().unwrap()).collect();
         assert_eq!(of, (0..40).collect::<Vec<_>>());
         assert!(records(folder.path(), "answer.gap").is_empty());
+    }
+
+    #[test]
+    fn what_has_no_slot_is_not_counted_again_by_a_start_after_its_record_is_durable() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = open(folder.path());
+        let mut books = Books::default();
+        let debts = late(&log, 5);
+        let serials: Vec<_> = debts[..4].iter().map(|owed| books.enter(*owed).unwrap()).collect();
+        // Two had their turn before the log was given them; the others are given before.
+        books.stand_by(serials[0]);
+        books.stand_by(serials[1]);
+        while log.ring().note("token", None, &[0; 32], "other", 0).unwrap().is_some() {}
+        books.give("token", &log).unwrap();
+        assert!(serials.iter().all(|serial| books.owed(*serial).is_none()), "no slot for them");
+        // What the log has not been given when the process ends is still owed.
+        let last = books.enter(debts[4]).unwrap();
+        books.stand_by(last);
+        let tally = books.unkept("token", log.health().durable).remove(0);
+        assert_eq!((tally.all.answers, tally.recorded), (5, 0));
+        log.ring().count(&tally).unwrap();
+        // Nobody looks again at what became of the records.
+        log.close().unwrap();
+        drop(log);
+        let (_, recovery) = reopen(folder.path());
+        let tallies: Vec<_> = recovery
+            .owed
+            .into_iter()
+            .filter_map(|owed| match owed {
+                portcullis_audit::Owed::Counted(tally) => Some(tally),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(tallies.len(), 1);
+        assert_eq!((tallies[0].all.answers, tallies[0].recorded), (5, 4));
+        assert_eq!(records(folder.path(), "answer.superseded").len(), 4);
+    }
+
+    #[test]
+    fn a_tally_of_which_a_part_is_superseded_keeps_the_rest_for_a_start() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = open(folder.path());
+        let mut books = Books::default();
+        let debts = late(&log, 3);
+        let stand_by = |books: &mut Books, owed: Owed| {
+            let serial = books.enter(owed).unwrap();
+            books.stand_by(serial);
+        };
+        stand_by(&mut books, debts[0]);
+        stand_by(&mut books, debts[1]);
+        books.give("token", &log).unwrap();
+        stand_by(&mut books, debts[2]);
+        log.flush_checkpoint().unwrap();
+        assert!(books.collect("token").1.is_empty(), "one is still owed");
+        for tally in books.unkept("token", log.health().durable) {
+            log.ring().count(&tally).unwrap();
+        }
+        drop(log);
+        let (_, recovery) = reopen(folder.path());
+        let left = |owed: &portcullis_audit::Owed| match owed {
+            portcullis_audit::Owed::Counted(tally) => tally.all.answers - tally.recorded,
+            _ => 0,
+        };
+        assert_eq!(recovery.owed.iter().map(left).sum::<u64>(), 1);
     }
 
     #[test]

@@ -76,7 +76,8 @@ struct Index {
     /// File, below the folder of copies → its size in bytes.
     files: BTreeMap<String, u64>,
     /// The hooks on which nothing enforced when the set was in force from the folders.
-    #[serde(default)]
+    /// Left out where there are none: earlier versions refuse an index with a member that they do not know.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     unenforced: Vec<HookPlace>,
 }
 
@@ -374,15 +375,20 @@ mod tests {
         (found, release)
     }
 
+    /// Keeps a copy, whatever room the temporary folder's disk has.
+    fn keep(copies: &LastGood, found: &Found, release: &ReleaseSet) -> Result<(), NotKept> {
+        copies.keep_with(found, release, &|| Ok(u64::MAX))
+    }
+
     #[test]
     fn a_copy_is_there_until_a_later_one_is_the_active_one() {
         let state = tempfile::tempdir().unwrap();
         let copies = LastGood::new(state.path(), seal(1));
         let ((one, first), (two, second)) = (release(1), release(2));
         assert!(!copies.holds(one.set_digest()));
-        copies.keep(&one, &first).unwrap();
+        keep(&copies, &one, &first).unwrap();
         // A crash after the second was copied and before it was recorded: both can be used.
-        copies.keep(&two, &second).unwrap();
+        keep(&copies, &two, &second).unwrap();
         for found in [&one, &two] {
             assert!(copies.holds(found.set_digest()));
             let read = copies.read(found.set_digest(), &Reading::default()).unwrap();
@@ -405,7 +411,7 @@ mod tests {
         let state = tempfile::tempdir().unwrap();
         let copies = LastGood::new(state.path(), seal(1));
         let (found, set) = release(1);
-        copies.keep(&found, &set).unwrap();
+        keep(&copies, &found, &set).unwrap();
         let digest = found.set_digest();
         let refused = |copies: &LastGood| copies.read(digest, &Reading::default()).err().unwrap();
         assert!(refused(&LastGood::new(state.path(), seal(2))).contains("authentication tag"));
@@ -413,7 +419,7 @@ mod tests {
         let whole = fs::read(&index).unwrap();
         // The copy of another set under this one's name.
         let (other, other_set) = release(2);
-        copies.keep(&other, &other_set).unwrap();
+        keep(&copies, &other, &other_set).unwrap();
         let others = state.path().join("last-good").join(index_name(other.set_digest()));
         fs::copy(others, &index).unwrap();
         assert!(refused(&copies).contains("another document"));
@@ -426,9 +432,24 @@ mod tests {
         assert!(refused(&copies).contains("was altered"));
         assert!(!copies.holds(digest) || other.set.len() == found.set.len());
         // What is wrong is put right by keeping it again.
-        copies.keep(&found, &set).unwrap();
+        keep(&copies, &found, &set).unwrap();
         assert!(copies.read(digest, &Reading::default()).is_ok());
     }
+
+    #[test]
+    fn an_index_names_open_hooks_only_where_there_are_some() {
+        let place: HookPlace =
+            serde_json::from_str(r#"{"name":"token","kind":"okta.token","path":"/token"}"#)
+                .unwrap();
+        for (unenforced, is_there) in [(vec![], false), (vec![place], true)] {
+            let (kind, set, files) = (KIND.to_owned(), Digest([1; 32]), BTreeMap::new());
+            let index = Index { kind, set, version: 1, files, unenforced };
+            let text = serde_json::to_string(&index).unwrap();
+            assert_eq!(text.contains("unenforced"), is_there, "{text}");
+            assert_eq!(serde_json::from_str::<Index>(&text).unwrap(), index);
+        }
+    }
+
     #[test]
     fn a_copy_is_not_begun_where_the_disk_would_have_too_little_room_left() {
         let state = tempfile::tempdir().unwrap();
@@ -449,7 +470,7 @@ mod tests {
         let state = tempfile::tempdir().unwrap();
         let copies = LastGood::new(state.path(), seal(1));
         let ((one, first), (two, second)) = (release(1), release(2));
-        copies.keep(&one, &first).unwrap();
+        keep(&copies, &one, &first).unwrap();
         let files = || {
             let files = fs::read_dir(state.path().join("last-good")).unwrap();
             let mut names: Vec<_> = files.map(|file| file.unwrap().file_name()).collect();
@@ -460,7 +481,7 @@ mod tests {
         // A folder in the place of its index.
         let index = state.path().join("last-good").join(index_name(two.set_digest()));
         fs::create_dir(&index).unwrap();
-        assert!(matches!(copies.keep(&two, &second), Err(NotKept::Disk { .. })));
+        assert!(matches!(keep(&copies, &two, &second), Err(NotKept::Disk { .. })));
         fs::remove_dir(&index).unwrap();
         assert_eq!(files(), before);
         assert!(copies.holds(one.set_digest()), "the copy that was there is whole");

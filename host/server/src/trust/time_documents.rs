@@ -8,19 +8,22 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use portcullis_audit::{Entry, Pending};
-use portcullis_files::{MAX_ENTRIES, list_newest, read_bounded};
+use portcullis_files::{MAX_ENTRIES, Stamp, list_newest, read_bounded};
 use portcullis_model::json::quote;
 use portcullis_trust::{
     ClockConfirmation, Envelope, History, Refusal, TimeDocuments, TimeReset, sha256, time,
 };
 
-use crate::file_worker::POLL_LIMIT;
-use crate::host::Host;
+use crate::file_worker::{FileWorker, POLL_LIMIT};
+use crate::host::{Host, LateTrust};
 use crate::keeper::remembered;
+use crate::late_read::unchanged;
 
 /// What became of the documents in the folder.
 #[derive(Default)]
@@ -35,6 +38,8 @@ pub struct AppliedDocuments {
 #[derive(Default)]
 pub struct Documents {
     documents: Vec<(PathBuf, Result<Vec<u8>, String>)>,
+    /// The same files with the stamps that they had before they were read.
+    stamps: Vec<(PathBuf, Option<Stamp>)>,
     /// Files that were not read: there are too many.
     overlooked: u64,
 }
@@ -50,17 +55,46 @@ pub struct RefusedDocument {
     hint: Option<String>,
 }
 
+impl Documents {
+    /// Leaves out the files of which this does not say that they are as they were when they were
+    /// read: what was withdrawn meanwhile has no effect.
+    fn leave_out_changed(&mut self, unchanged: &[bool]) {
+        let mut unchanged = unchanged.iter();
+        self.documents.retain(|_| unchanged.next().is_some_and(|is_unchanged| *is_unchanged));
+    }
+}
+
+impl LateTrust {
+    /// Reads the folder on a thread that may hang; what is late is taken up by a later poll, without
+    /// the files that are not as they were any more.
+    fn read_time_documents(
+        &self,
+        worker: &FileWorker,
+        limit: Duration,
+        folder: PathBuf,
+    ) -> Option<Documents> {
+        self.time_documents_unread.store(true, Ordering::Release);
+        let read = self.time_documents.look(worker, limit, None, move || read(&folder));
+        let mut found = read.value?;
+        if read.is_late {
+            let stamps = std::mem::take(&mut found.stamps);
+            found.leave_out_changed(&unchanged(worker, limit, stamps)?);
+        }
+        self.time_documents_unread.store(false, Ordering::Release);
+        Some(found)
+    }
+}
+
 impl Host {
     /// Uses the time resets and clock confirmations that lie in the host's folder. Blocks on the
     /// log.
     pub fn apply_time_documents(&self) -> AppliedDocuments {
         let folder = self.in_force.load().config.trust.time_documents.clone();
         let mut applied = AppliedDocuments::default();
-        // Read on a thread that may hang: what is late is taken up by a later poll.
-        let worker = &self.files.time_documents;
-        let late = &self.late_trust;
-        let documents = late.time_documents.look(worker, POLL_LIMIT, None, move || read(&folder));
-        let Some(found) = documents.value else { return applied };
+        let (worker, late) = (&self.files.time_documents, &self.late_trust);
+        let Some(found) = late.read_time_documents(worker, POLL_LIMIT, folder) else {
+            return applied;
+        };
         late.overlook(&late.time_documents_overlooked, "time-documents", found.overlooked);
         for (path, content) in found.documents {
             let used = content
@@ -204,11 +238,12 @@ impl From<Refusal> for RefusedDocument {
 fn read(folder: &Path) -> Documents {
     let newest = list_newest(folder, &[".json"], MAX_FILES, MAX_ENTRIES).unwrap_or_default();
     let overlooked = newest.passed_over();
-    let paths = newest.in_order().into_iter().map(|(name, _)| folder.join(name));
+    let files = newest.in_order().into_iter().map(|(name, stamp)| (folder.join(name), stamp));
+    let stamps: Vec<_> = files.collect();
     let content =
         |path: &Path| read_bounded(path, MAX_DOCUMENT_BYTES).map_err(|error| error.to_string());
-    let documents = paths.map(|path| (path.clone(), content(&path))).collect();
-    Documents { documents, overlooked }
+    let documents = stamps.iter().map(|(path, _)| (path.clone(), content(path))).collect();
+    Documents { documents, stamps, overlooked }
 }
 
 /// The sealed part: who, why, under which ticket, and the document itself.
@@ -229,3 +264,39 @@ const USED: &str = ".used";
 const MAX_FILES: usize = 64;
 /// The largest document that is read, bytes.
 const MAX_DOCUMENT_BYTES: u64 = 64 << 10;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use super::*;
+
+    #[test]
+    fn a_document_that_was_withdrawn_while_the_folder_hung_has_no_effect() {
+        let home = tempfile::tempdir().unwrap();
+        for name in ["a.json", "b.json"] {
+            fs::write(home.path().join(name), name).unwrap();
+        }
+        let (late, worker) =
+            (LateTrust::default(), FileWorker::new("test", Duration::from_secs(60)));
+        let (go_on, waits) = channel::<()>();
+        let (has_read, was_read) = channel();
+        let there = home.path().to_owned();
+        // It hangs after the files were read.
+        let hangs = move || {
+            let found = read(&there);
+            has_read.send(()).unwrap();
+            let _ = waits.recv();
+            found
+        };
+        let short = Duration::from_millis(1);
+        assert!(late.time_documents.look(&worker, short, None, hangs).value.is_none());
+        was_read.recv().unwrap();
+        fs::remove_file(home.path().join("a.json")).unwrap();
+        drop(go_on);
+        let long = Duration::from_secs(60);
+        let found = late.read_time_documents(&worker, long, home.path().to_owned()).unwrap();
+        assert_eq!(found.documents, [(home.path().join("b.json"), Ok(b"b.json".to_vec()))]);
+        assert!(late.is_all_read());
+    }
+}
