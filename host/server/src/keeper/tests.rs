@@ -222,14 +222,14 @@ fn what_the_hosts_own_folder_does_not_take_is_in_the_second_copy() {
     let (mut keeper, log) = home.start();
     let copy = |keeper: &Keeper| {
         assert!(keeper.witness.as_ref().unwrap().flush(Duration::from_secs(60)));
-        let Ok(Kept::Memory(memory)) = Memory::read(&second.join(MEMORY), &keeper.seal) else {
+        let Ok(Kept::Memory(memory)) = Memory::read(&second.join(STATE_FILE), &keeper.seal) else {
             panic!("the second copy cannot be read")
         };
         *memory
     };
     let before = copy(&keeper);
     // A folder in the place of the file: whoever the test runs as, nothing can be written there.
-    let file = home.config.trust.state.join(MEMORY);
+    let file = home.config.trust.state.join(STATE_FILE);
     fs::remove_file(&file).unwrap();
     fs::create_dir(&file).unwrap();
     keeper.memory.history.revoked.merge(&revoked(3));
