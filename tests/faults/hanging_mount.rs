@@ -65,7 +65,8 @@ fn what_a_slow_folder_holds_at_a_signal_is_taken_in_the_end_although_nothing_is_
     let host = Host::start_with(&house.path(""), command);
     assert_eq!(house.next_root(2, &["root"], |source| source).code, 0);
     host.signal("HUP");
-    host.until_log("trust root accepted");
+    // Some ten slow calls, and pauses between the looks.
+    host.until_log_for("trust root accepted", 4 * PATIENCE);
     assert!(!host.sign_in(&sign_in()).stops_a_token());
     host.stop();
     assert_eq!(house.verify().code, 0);
