@@ -5,30 +5,35 @@ use std::io::Write as _;
 use std::net::TcpStream;
 use std::time::Duration;
 
-use portcullis_tests::{Binding, Host, House, SignIn, duties, read};
+use portcullis_tests::{Binding, Host, House, Raw, SECRET, SignIn, duties, read};
 
 /// A host behind a proxy that tells whose the connections are.
-fn serve() -> (House, Host) {
+fn serve(more: &str) -> (House, Host) {
     let house = House::build(&[Binding::new("token", "sod", duties())]);
     let listen = "proxies = [\"127.0.0.1\"]\nproxy_protocol = true\nbody_ms = 20000";
-    house.configure("[trust]", &format!("{listen}\n\n[trust]"));
+    house.configure("[trust]", &format!("{listen}\n{more}\n\n[trust]"));
     let host = house.serve();
     (house, host)
 }
 
-/// Opens a connection of this client, and sends the head and the beginning of a body.
-fn begin(host: &Host, client: [u8; 4], body: &[u8], sent: usize) -> TcpStream {
+/// Opens a connection, and sends what a proxy says of this client.
+fn connect(host: &Host, client: [u8; 4]) -> TcpStream {
     let mut socket = host.client().connect().unwrap();
     let mut bytes = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c".to_vec();
     bytes.extend(client);
     bytes.extend([10, 0, 0, 1, 0xc0, 1, 1, 0xbb]);
+    socket.write_all(&bytes).unwrap();
+    socket
+}
+
+/// Opens a connection of this client, and sends the head and the beginning of a body.
+fn begin(host: &Host, client: [u8; 4], body: &[u8], sent: usize) -> TcpStream {
+    let mut socket = connect(host, client);
     let head = format!(
         "POST /hooks/token HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
         body.len()
     );
-    bytes.extend(head.as_bytes());
-    bytes.extend(&body[..sent]);
-    socket.write_all(&bytes).unwrap();
+    socket.write_all(&[head.as_bytes(), &body[..sent]].concat()).unwrap();
     socket
 }
 
@@ -51,9 +56,18 @@ fn calls_stop(host: &Host, client: [u8; 4]) {
     }
 }
 
+/// A platform that knows the secret is decided on a new connection.
+fn signs_in(host: &Host, client: [u8; 4]) {
+    let mut socket = connect(host, client);
+    let request = Raw::post("/okta/token", SECRET, &call());
+    socket.write_all(&request.bytes(host.address())).unwrap();
+    let (answer, _) = read(&mut socket).unwrap();
+    assert!(answer.index().is_some() && !answer.stops_a_token(), "{answer:?}");
+}
+
 #[test]
 fn slow_bodies_of_one_source_take_no_answer_from_it_or_from_others() {
-    let (_house, host) = serve();
+    let (_house, host) = serve("");
     let slow: Vec<_> = (0..150).map(|_| begin(&host, [203, 0, 113, 1], &call(), 1)).collect();
     calls_stop(&host, [198, 51, 100, 1]);
     calls_stop(&host, [203, 0, 113, 2]);
@@ -63,11 +77,12 @@ fn slow_bodies_of_one_source_take_no_answer_from_it_or_from_others() {
 
 #[test]
 fn slow_bodies_of_many_sources_take_no_answer_from_others() {
-    let (_house, host) = serve();
-    // More than the places for bodies, and fewer than a limit of 256 descriptors leaves connections.
+    // As many connections as a limit of 256 descriptors leaves, and nearly as many slow bodies.
+    let (_house, host) = serve("connections = 86");
     let slow: Vec<_> =
-        (0..68).flat_map(|number| [begin(&host, [203, 0, number, 1], &call(), 1)]).collect();
+        (0..80).map(|number| begin(&host, [203, 0, number, 1], &call(), 1)).collect();
     calls_stop(&host, [198, 51, 100, 1]);
+    signs_in(&host, [198, 51, 101, 1]);
     // A sender whose place was taken is answered from the part that had come.
     host.until_log("http.unknown-path-busy");
     drop(slow);
