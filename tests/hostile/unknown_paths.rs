@@ -88,3 +88,31 @@ fn slow_bodies_of_many_sources_take_no_answer_from_others() {
     drop(slow);
     host.stop();
 }
+
+#[test]
+fn a_call_with_a_faulty_head_gets_its_answer_however_many_others_come() {
+    let (_house, host) = serve("connections = 16\nworkers = 1");
+    let mut socket = connect(&host, [203, 0, 113, 1]);
+    let head = format!(
+        "POST /hooks/token HTTP/1.1\r\nhost: a\r\nx y: 1\r\ncontent-length: {}\r\n\r\n",
+        call().len()
+    );
+    socket.write_all(&[head.as_bytes(), &call()[..1]].concat()).unwrap();
+    // There is one thread, and it took that connection first: it waits for the body by now.
+    signs_in(&host, [198, 51, 100, 1]);
+    signs_in(&host, [198, 51, 100, 1]);
+    let others: Vec<_> = (0..40)
+        .map(|number| {
+            let mut other = connect(&host, [198, 51, number, 2]);
+            // One that was closed for another already takes no more.
+            drop(other.write_all(b"POST /hooks/token HT"));
+            other
+        })
+        .collect();
+    signs_in(&host, [198, 51, 100, 1]);
+    socket.write_all(&call()[1..]).unwrap();
+    let (answer, _) = read(&mut socket).unwrap();
+    assert!(answer.stops_a_token(), "{answer:?}");
+    drop(others);
+    host.stop();
+}

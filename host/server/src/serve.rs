@@ -459,6 +459,8 @@ impl Line {
             RefusedHead::Answered(answer) => Some(answer),
             RefusedHead::Unknown => {
                 let slot = &self.session.slot;
+                // Given back when the answer is written: the outbox is abandoned then.
+                self.outbox.hold(slot.begin_call());
                 let (frontend, in_force) = (&self.frontend, &in_force);
                 let answer =
                     unknown_path::answer_bytes(frontend, in_force, slot, (read, socket), status);
