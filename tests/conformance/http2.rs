@@ -83,6 +83,33 @@ fn a_stop_tells_connections_to_end_and_answers_the_calls_in_progress() {
 }
 
 #[test]
+fn a_client_that_ends_its_side_gets_every_answer() {
+    let house = House::build(&[Binding::new("token", "sod", duties())]);
+    let host = house.serve();
+    for (secret, count) in [(SECRET, 1), (SECRET, 40), ("wrong", 1), ("wrong", 12)] {
+        let streams: Vec<u32> = (0..count).map(|number| 2 * number + 1).collect();
+        let calls: Vec<_> =
+            streams.iter().flat_map(|id| [head(*id, secret), body(*id)].concat()).collect();
+        let mut http2 = Http2::connect(host.address(), &[]);
+        assert!(http2.write(&calls));
+        http2.end();
+        // The connection ends by itself, with the last answer.
+        http2.until(PATIENCE, |it| it.closed);
+        assert_eq!(http2.answered(200), streams.len(), "{secret}: {:?}", http2.streams);
+        for stream in &streams {
+            assert_eq!(is_decided(&http2, *stream), secret == SECRET, "{:?}", http2.streams);
+        }
+        assert!(http2.closed, "{secret}: the connection stands");
+    }
+    // A call that breaks off keeps no connection open either.
+    let mut http2 = Http2::connect(host.address(), &[]);
+    assert!(http2.write(&head(1, SECRET)));
+    http2.end();
+    assert!(http2.until(PATIENCE, |it| it.closed));
+    host.stop();
+}
+
+#[test]
 fn a_head_that_is_too_large_is_answered_and_costs_no_earlier_call_its_answer() {
     let house = House::build(&[Binding::new("token", "sod", duties())]);
     let host = house.serve();

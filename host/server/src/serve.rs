@@ -283,7 +283,8 @@ where
     let guest = Arc::clone(&line.session.slot);
     let intake = Rc::clone(&line.session.intake);
     let answers = Rc::clone(&line);
-    let connection = Connection::http2(socket, line.outbox.clone(), Rc::clone(&intake), said);
+    let watched = (Rc::clone(&intake), activity.clone());
+    let connection = Connection::http2(socket, line.outbox.clone(), watched, said);
     let service = {
         let activity = activity.clone();
         service_fn(move |request| {
