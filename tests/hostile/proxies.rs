@@ -77,6 +77,32 @@ fn clients_behind_a_proxy_are_counted_and_not_the_proxy() {
 }
 
 #[test]
+fn a_client_behind_a_proxy_that_gets_no_place_leaves_a_line_in_the_log() {
+    let (_house, host) = serve(
+        "proxies = [\"127.0.0.1\"]\nproxy_protocol = true\nconnections = 64\nconnections_per_source = 2\nbody_ms = 60000",
+    );
+    // The host asks for the body: both have a call in progress, and none gives way.
+    let calls: Vec<_> = (0..2)
+        .map(|number| {
+            let mut socket = host.client().connect().unwrap();
+            let head = b"POST /elsewhere HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\nexpect: 100-continue\r\n\r\n";
+            let begin = [&header([203, 0, 113, number])[..], &head[..]].concat();
+            socket.write_all(&begin).unwrap();
+            let mut asked = [0; 25];
+            socket.read_exact(&mut asked).unwrap();
+            assert!(asked.starts_with(b"HTTP/1.1 100 "), "{}", String::from_utf8_lossy(&asked));
+            socket
+        })
+        .collect();
+    assert_eq!(status_after(&host, &header([203, 0, 113, 7])), None);
+    host.until_log("connection.rejected");
+    assert_eq!(host.metric("portcullis_connections_closed_total{reason=\"source-limit\"}"), 1.0);
+    assert_eq!(status_after(&host, &header([203, 0, 114, 7])), Some(200), "another source");
+    drop(calls);
+    host.stop();
+}
+
+#[test]
 fn a_header_from_anybody_else_is_no_header() {
     let (_house, host) = serve("proxies = [\"192.0.2.1\"]\nproxy_protocol = true");
     assert_eq!(status_after(&host, b""), Some(200));

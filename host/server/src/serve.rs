@@ -40,7 +40,7 @@ use crate::http::preflight::{self, Answered, Preflight, RefusedHead, preflight};
 use crate::http::session::Session;
 use crate::http::{by_hand, date, http1_watch, unknown_path};
 use crate::in_force::InForce;
-use crate::net::acceptor::log_unserved;
+use crate::net::acceptor::{log_rejected, log_unserved};
 use crate::net::connection_limit::{CallGuard, ConnectionSlot};
 use crate::net::proxy_protocol::{self, Origin};
 use crate::observe::log_limit::LOG_LIMITS;
@@ -153,12 +153,13 @@ async fn client_behind_proxy(
         Err(_) => return false,
     };
     if let Origin::Client(address, _) = origin
-        && slot.set_client(address, frontend.clock.instant()).is_err()
+        && let Err(rejected) = slot.set_client(address, frontend.clock.instant())
     {
+        log_rejected(rejected);
         return false;
     }
-    let sent = timeout(limit, stream.peek(&mut [0])).await;
-    matches!(sent, Ok(Ok(1..))) && slot.mark_started(frontend.clock.instant()).is_ok()
+    let Ok(Ok(1..)) = timeout(limit, stream.peek(&mut [0])).await else { return false };
+    slot.mark_started(frontend.clock.instant()).inspect_err(|why| log_rejected(*why)).is_ok()
 }
 
 /// Reads until it is clear whether a client without TLS speaks HTTP/2 (it begins with a preface that is no HTTP/1.1 request: RFC 9113
