@@ -5,7 +5,10 @@ use std::io::Write as _;
 use std::net::TcpStream;
 use std::time::Duration;
 
-use portcullis_tests::{Binding, Host, House, Raw, SECRET, SignIn, duties, read};
+use portcullis_tests::{
+    Binding, DATA, Host, House, Http2, Raw, SECRET, SignIn, block, duties, frame, read, request,
+};
+use serde_json::Value;
 
 /// A host behind a proxy that tells whose the connections are.
 fn serve(more: &str) -> (House, Host) {
@@ -116,3 +119,21 @@ fn a_call_with_a_faulty_head_gets_its_answer_however_many_others_come() {
     drop(others);
     host.stop();
 }
+
+#[test]
+fn over_http2_a_slow_body_is_waited_for_as_long_as_over_http1() {
+    let house = House::build(&[Binding::new("token", "sod", duties())]);
+    // A connection may be idle for a shorter time than a body may take.
+    house.configure("[trust]", "head_ms = 500\nbody_ms = 4000\n\n[trust]");
+    let host = house.serve();
+    let mut http2 = Http2::connect(host.address(), &[]);
+    let (call, wrong) = (call(), block("POST", "/hooks/token", &[]));
+    let part = frame(DATA, 0, 1, &call[..call.len() - 1]);
+    assert!(http2.write(&[request(1, &wrong, false), part].concat()));
+    assert!(http2.until(PATIENCE, |it| it.answered(200) == 1), "{:?}", http2.streams);
+    let answer: Value = serde_json::from_slice(&http2.streams[&1].body).unwrap();
+    assert!(answer["error"].is_object(), "{answer}");
+    host.stop();
+}
+
+const PATIENCE: Duration = Duration::from_secs(20);

@@ -264,12 +264,17 @@ pub struct Activity {
     /// Whether an answer may not have left: calls have ended, or bytes were written, since the last
     /// flush.
     unflushed: Rc<Cell<bool>>,
+    /// Calls whose bodies are waited for, and when the last of these waits is over.
+    bodies: Rc<Cell<(usize, Instant)>>,
     /// The connection, while it waits until every answer has left.
     waker: Rc<RefCell<Option<Waker>>>,
 }
 
 /// A call in progress.
 pub struct Busy(Activity);
+
+/// A call whose body is waited for.
+pub struct AwaitedBody(Activity);
 
 /// The body of a response over HTTP/2.
 pub struct Tracked {
@@ -286,6 +291,7 @@ impl Activity {
         Self {
             state: Rc::new(Cell::new((0, Instant::now()))),
             unflushed: Rc::default(),
+            bodies: Rc::new(Cell::new((0, Instant::now()))),
             waker: Rc::default(),
         }
     }
@@ -332,6 +338,32 @@ impl Activity {
             (true, false) => last + idle.min(STALL),
             (false, _) => last + idle,
         }
+    }
+
+    /// The same where a call whose body is waited for counts for as long as that may take.
+    pub fn idle_at(&self, idle: Duration, is_authenticated: bool) -> Instant {
+        let quiet = self.quiet_at(idle, is_authenticated);
+        let (waits, until) = self.bodies.get();
+        if waits > 0 { quiet.max(until) } else { quiet }
+    }
+}
+
+impl Busy {
+    /// The body of this call is waited for, at most that long.
+    pub fn await_body(&self, limit: Duration) -> AwaitedBody {
+        let Self(activity) = self;
+        let (waits, until) = activity.bodies.get();
+        activity.bodies.set((waits + 1, until.max(Instant::now() + limit + GRACE)));
+        AwaitedBody(activity.clone())
+    }
+}
+
+impl Drop for AwaitedBody {
+    fn drop(&mut self) {
+        let (waits, until) = self.0.bodies.get();
+        self.0.bodies.set((waits.saturating_sub(1), until));
+        // From here on its answer has the time that every answer has.
+        self.0.touch();
     }
 }
 
@@ -394,7 +426,29 @@ impl Body for Tracked {
 /// How long a call may be in progress on an HTTP/2 connection on which nothing else happens: far longer than any budget. What is not
 /// over by then waits for a client that does not read.
 const LONGEST_CALL: Duration = Duration::from_secs(30);
+/// How much longer a connection stands than a body on it is waited for: what came of it decides, and
+/// the answer has yet to be made.
+const GRACE: Duration = Duration::from_secs(1);
 /// Bytes that are read at a time.
 const READ_SIZE: usize = 16 << 10;
 /// How long a peer may read nothing while there is something to read.
 const STALL: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_is_not_quiet_while_a_body_may_come() {
+        let (activity, begun) = (Activity::new(), Instant::now());
+        let busy = activity.begin();
+        let idle_at = |authenticated| activity.idle_at(STALL * 4, authenticated);
+        assert!(idle_at(false) <= Instant::now() + STALL, "a client that does not read");
+        let body = busy.await_body(STALL * 10);
+        drop(busy.await_body(STALL));
+        assert!([false, true].map(idle_at).iter().all(|at| *at >= begun + STALL * 10));
+        drop(body);
+        assert!(idle_at(false) <= Instant::now() + STALL, "its answer leaves, or does not");
+        drop(busy);
+    }
+}

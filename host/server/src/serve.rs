@@ -295,8 +295,10 @@ where
             let step = line.begin(request, None);
             async move {
                 // A body that is waited for must not keep other frames from coming: it is among them.
-                let unfinished = (!step.waits_for_body()).then_some(unfinished);
+                let awaited = step.body_limit().map(|limit| busy.await_body(limit));
+                let unfinished = awaited.is_none().then_some(unfinished);
                 let (answered, _) = step.finish(&line).await;
+                drop(awaited);
                 let unfinished = unfinished.unwrap_or_else(|| line.session.intake.begin());
                 let Answered { mut response, afterwards, .. } = answered;
                 date::put_date(response.headers_mut());
@@ -326,7 +328,7 @@ where
     let mut connection = pin!(connection);
     let mut leaving = false;
     loop {
-        let quiet_at = || activity.quiet_at(idle, intake.is_authenticated());
+        let quiet_at = || activity.idle_at(idle, intake.is_authenticated());
         let goodbye_at = || activity.quiet_at(GOODBYE, intake.is_authenticated());
         let quiet = if leaving { goodbye_at() } else { quiet_at() };
         let turn = poll_fn(|context| {
@@ -473,8 +475,10 @@ impl Line {
 }
 
 impl Step {
-    fn waits_for_body(&self) -> bool {
-        matches!(self.kind, StepKind::Unknown(..))
+    /// How long its body is waited for beside the connection's other calls, where it is.
+    fn body_limit(&self) -> Option<Duration> {
+        let limit = Duration::from_millis(self.in_force.config.listen.body_ms);
+        matches!(self.kind, StepKind::Unknown(..)).then_some(limit)
     }
 
     /// The answer, and whether the peer may still be sending the request's body.
