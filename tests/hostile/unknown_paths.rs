@@ -1,7 +1,7 @@
 //! Calls of Okta on a path that is no hook's get the answer that stops, however many clients send
 //! bodies slowly at the same time.
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::Duration;
 
@@ -29,14 +29,27 @@ fn connect(host: &Host, client: [u8; 4]) -> TcpStream {
     socket
 }
 
+/// The head of a call to a path that is no hook's.
+fn head(body: &[u8], more: &str) -> Vec<u8> {
+    let fields = format!("content-type: application/json\r\ncontent-length: {}", body.len());
+    format!("POST /hooks/token HTTP/1.1\r\nhost: a\r\n{fields}\r\n{more}\r\n").into_bytes()
+}
+
 /// Opens a connection of this client, and sends the head and the beginning of a body.
 fn begin(host: &Host, client: [u8; 4], body: &[u8], sent: usize) -> TcpStream {
     let mut socket = connect(host, client);
-    let head = format!(
-        "POST /hooks/token HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
-        body.len()
-    );
-    socket.write_all(&[head.as_bytes(), &body[..sent]].concat()).unwrap();
+    socket.write_all(&[&head(body, "")[..], &body[..sent]].concat()).unwrap();
+    socket
+}
+
+/// Opens a connection of this client, and sends one byte of a body that the host has asked for.
+fn send_slowly(host: &Host, client: [u8; 4]) -> TcpStream {
+    let mut socket = connect(host, client);
+    socket.write_all(&head(&call(), "expect: 100-continue\r\n")).unwrap();
+    let mut asked = [0; 25];
+    socket.read_exact(&mut asked).unwrap();
+    assert!(asked.starts_with(b"HTTP/1.1 100 "), "{}", String::from_utf8_lossy(&asked));
+    socket.write_all(&call()[..1]).unwrap();
     socket
 }
 
@@ -71,7 +84,7 @@ fn signs_in(host: &Host, client: [u8; 4]) {
 #[test]
 fn slow_bodies_of_one_source_take_no_answer_from_it_or_from_others() {
     let (_house, host) = serve("");
-    let slow: Vec<_> = (0..150).map(|_| begin(&host, [203, 0, 113, 1], &call(), 1)).collect();
+    let slow: Vec<_> = (0..150).map(|_| send_slowly(&host, [203, 0, 113, 1])).collect();
     calls_stop(&host, [198, 51, 100, 1]);
     calls_stop(&host, [203, 0, 113, 2]);
     drop(slow);
@@ -82,8 +95,7 @@ fn slow_bodies_of_one_source_take_no_answer_from_it_or_from_others() {
 fn slow_bodies_of_many_sources_take_no_answer_from_others() {
     // As many connections as a limit of 256 descriptors leaves, and nearly as many slow bodies.
     let (_house, host) = serve("connections = 86");
-    let slow: Vec<_> =
-        (0..80).map(|number| begin(&host, [203, 0, number, 1], &call(), 1)).collect();
+    let slow: Vec<_> = (0..80).map(|number| send_slowly(&host, [203, 0, number, 1])).collect();
     calls_stop(&host, [198, 51, 100, 1]);
     signs_in(&host, [198, 51, 101, 1]);
     // A sender whose place was taken is answered from the part that had come.
@@ -96,11 +108,8 @@ fn slow_bodies_of_many_sources_take_no_answer_from_others() {
 fn a_call_with_a_faulty_head_gets_its_answer_however_many_others_come() {
     let (_house, host) = serve("connections = 16\nworkers = 1");
     let mut socket = connect(&host, [203, 0, 113, 1]);
-    let head = format!(
-        "POST /hooks/token HTTP/1.1\r\nhost: a\r\nx y: 1\r\ncontent-length: {}\r\n\r\n",
-        call().len()
-    );
-    socket.write_all(&[head.as_bytes(), &call()[..1]].concat()).unwrap();
+    let faulty = head(&call(), "x y: 1\r\n");
+    socket.write_all(&[&faulty[..], &call()[..1]].concat()).unwrap();
     // There is one thread, and it took that connection first: it waits for the body by now.
     signs_in(&host, [198, 51, 100, 1]);
     signs_in(&host, [198, 51, 100, 1]);
