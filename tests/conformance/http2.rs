@@ -60,7 +60,7 @@ fn a_burst_whose_issuer_has_to_be_asked_for_its_keys_is_decided_whole() {
 #[test]
 fn a_stop_tells_connections_to_end_and_answers_the_calls_in_progress() {
     let house = House::build(&[Binding::new("token", "sod", duties())]);
-    house.configure("shutdown_delay_ms = 0", "shutdown_delay_ms = 3000\nbody_timeout_ms = 1500");
+    house.configure("shutdown_delay_ms = 0", "shutdown_delay_ms = 60000\nbody_timeout_ms = 60000");
     let host = house.serve();
     let mut http2 = Http2::connect(host.address(), &[]);
     // One call is answered; a second one is in progress when the signal comes.
@@ -69,8 +69,9 @@ fn a_stop_tells_connections_to_end_and_answers_the_calls_in_progress() {
     assert_eq!(http2.goaway, None);
     host.signal("TERM");
     host.until_log("stopping");
+    // Its answer is a whole one, and the hook's safe one if the body is late.
     assert!(http2.write(&body(3)));
-    assert!(http2.until(PATIENCE, |it| is_decided(it, 3)), "{:?}", http2.streams);
+    assert!(http2.until(PATIENCE, |it| it.answered(200) == 2), "{:?}", http2.streams);
     // The answer is followed by GOAWAY, without an error and before the host accepts nothing more.
     assert!(http2.until(PATIENCE, |it| it.goaway.is_some()), "no GOAWAY");
     assert_eq!(http2.goaway, Some(0));
@@ -78,8 +79,37 @@ fn a_stop_tells_connections_to_end_and_answers_the_calls_in_progress() {
     let mut second = Http2::connect(host.address(), &[]);
     assert!(second.write(&[head(1, SECRET), body(1)].concat()));
     assert!(second.until(PATIENCE, |it| is_decided(it, 1) && it.goaway == Some(0)));
+    // A second signal ends the delay.
+    host.signal("TERM");
     host.ended();
     assert_eq!(house.records().last().unwrap()["t"], json!("host.stop"));
+}
+
+#[test]
+fn a_client_that_ends_its_side_gets_every_answer() {
+    let house = House::build(&[Binding::new("token", "sod", duties())]);
+    let host = house.serve();
+    for (secret, count) in [(SECRET, 1), (SECRET, 40), ("wrong", 1), ("wrong", 12)] {
+        let streams: Vec<u32> = (0..count).map(|number| 2 * number + 1).collect();
+        let calls: Vec<_> =
+            streams.iter().flat_map(|id| [head(*id, secret), body(*id)].concat()).collect();
+        let mut http2 = Http2::connect(host.address(), &[]);
+        assert!(http2.write(&calls));
+        http2.end();
+        // The connection ends by itself, with the last answer.
+        http2.until(PATIENCE, |it| it.closed);
+        assert_eq!(http2.answered(200), streams.len(), "{secret}: {:?}", http2.streams);
+        for stream in &streams {
+            assert_eq!(is_decided(&http2, *stream), secret == SECRET, "{:?}", http2.streams);
+        }
+        assert!(http2.closed, "{secret}: the connection stands");
+    }
+    // A call that breaks off keeps no connection open either.
+    let mut http2 = Http2::connect(host.address(), &[]);
+    assert!(http2.write(&head(1, SECRET)));
+    http2.end();
+    assert!(http2.until(PATIENCE, |it| it.closed));
+    host.stop();
 }
 
 #[test]

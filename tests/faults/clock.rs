@@ -542,7 +542,7 @@ fn a_clock_that_has_no_http_date_takes_no_answer() {
         assert_eq!(ready.status, 503);
         assert!(ready.json["reasons"].to_string().contains("clock-out-of-range"), "{}", ready.json);
         let http2 = send_2_plain(host.address(), std::slice::from_ref(&call));
-        assert_eq!(http2.first().map(|answer| answer.status), Some(200), "{http2:?}");
+        assert!(http2[0].index().is_some() || http2[0].stops_a_token(), "{http2:?}");
         clock.ahead(0);
         decides(&host, now());
     }

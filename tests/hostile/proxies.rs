@@ -2,6 +2,8 @@
 //! demanded from it.
 
 use std::io::{Read as _, Write as _};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use portcullis_tests::{Binding, Host, House, Raw, SECRET, SignIn, duties, read};
 
@@ -70,9 +72,41 @@ fn clients_behind_a_proxy_are_counted_and_not_the_proxy() {
         let read = socket.read(&mut [0]);
         matches!(read, Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
     };
-    assert_eq!(first.iter_mut().filter_map(|it| is_open(it).then_some(())).count(), 1);
+    // It is told to end before the newcomer is served, and ends a moment later.
+    let mut count_open = || first.iter_mut().filter_map(|it| is_open(it).then_some(())).count();
+    let begin = Instant::now();
+    while count_open() == 2 && begin.elapsed() < PATIENCE {
+        thread::sleep(Duration::from_millis(10));
+    }
+    assert_eq!(count_open(), 1);
     let mut others = others;
     assert!(others.iter_mut().all(is_open), "other sources keep what they have");
+    host.stop();
+}
+
+#[test]
+fn a_client_behind_a_proxy_that_gets_no_place_leaves_a_line_in_the_log() {
+    let (_house, host) = serve(
+        "proxies = [\"127.0.0.1\"]\nproxy_protocol = true\nmax_connections = 64\nconnections_per_source = 2\nbody_timeout_ms = 60000",
+    );
+    // The host asks for the body: both have a call in progress, and none gives way.
+    let calls: Vec<_> = (0..2)
+        .map(|number| {
+            let mut socket = host.client().connect().unwrap();
+            let head = b"POST /elsewhere HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\nexpect: 100-continue\r\n\r\n";
+            let begin = [&header([203, 0, 113, number])[..], &head[..]].concat();
+            socket.write_all(&begin).unwrap();
+            let mut asked = [0; 25];
+            socket.read_exact(&mut asked).unwrap();
+            assert!(asked.starts_with(b"HTTP/1.1 100 "), "{}", String::from_utf8_lossy(&asked));
+            socket
+        })
+        .collect();
+    assert_eq!(status_after(&host, &header([203, 0, 113, 7])), None);
+    host.until_log("connection.rejected");
+    assert_eq!(host.metric("portcullis_connections_closed_total{reason=\"source-limit\"}"), 1.0);
+    assert_eq!(status_after(&host, &header([203, 0, 114, 7])), Some(200), "another source");
+    drop(calls);
     host.stop();
 }
 
@@ -102,3 +136,5 @@ fn settings_that_cannot_be_are_refused() {
         house.configure(listen, "#listen");
     }
 }
+
+const PATIENCE: Duration = Duration::from_secs(20);

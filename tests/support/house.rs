@@ -121,6 +121,12 @@ impl Candidate {
             terms: terms.to_owned(),
         }
     }
+
+    /// With settings of its own.
+    #[must_use]
+    pub fn with(self, settings: Value) -> Self {
+        Self { settings: Some(settings), ..self }
+    }
 }
 
 #[expect(clippy::unwrap_used, reason = "a house that cannot be built is a failed test")]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
 /// A connection without TLS, spoken by hand.
@@ -53,6 +53,11 @@ impl Http2 {
     /// Sends bytes. Returns whether the host still takes them.
     pub fn write(&mut self, bytes: &[u8]) -> bool {
         self.socket.write_all(bytes).is_ok()
+    }
+
+    /// Ends the client's side of the connection: the host may still answer.
+    pub fn end(&mut self) {
+        self.socket.shutdown(Shutdown::Write).unwrap();
     }
 
     /// Reads until this holds or the connection ends. Returns whether it holds. Answers `SETTINGS`

@@ -3,6 +3,7 @@
 //! Invariant: what is to be done after a reply is done when its last byte was given to the kernel (delivered), or when the
 //! connection is dropped first (not delivered), and exactly once. A peer that reads nothing for [`STALL`] is given up. Over HTTP/2 a
 //! reply counts as delivered with the first flush after the protocol took its last byte, which the client's window may still hold back.
+//! The end of an HTTP/2 peer's side reaches the library when every reply has left: it would drop those that have not.
 
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
@@ -11,7 +12,7 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
 use bytes::{Buf as _, Bytes};
@@ -49,8 +50,8 @@ pub struct Connection<S> {
 pub enum Watch {
     /// The heads of HTTP/1.1.
     Http1(http1_watch::Shared),
-    /// The frames of HTTP/2.
-    Http2(FrameGate),
+    /// The frames of HTTP/2, and the calls that came in them.
+    Http2(FrameGate, Activity),
 }
 
 impl Outbox {
@@ -88,8 +89,13 @@ impl<S> Connection<S> {
     }
 
     /// Speaks HTTP/2 on a socket of which this was read already.
-    pub fn http2(socket: S, outbox: Outbox, intake: Rc<Intake>, said: &[u8]) -> Self {
-        let watch = Watch::Http2(FrameGate::new(intake, said));
+    pub fn http2(
+        socket: S,
+        outbox: Outbox,
+        (intake, activity): (Rc<Intake>, Activity),
+        said: &[u8],
+    ) -> Self {
+        let watch = Watch::Http2(FrameGate::new(intake, said), activity);
         Self { socket: TokioIo::new(socket), said: Bytes::new(), outbox, watch, stall: None }
     }
 
@@ -127,7 +133,7 @@ impl<S: AsyncRead + Unpin> Read for Connection<S> {
         let Self { socket, watch, .. } = &mut *self;
         match watch {
             Watch::Http1(watch) => poll_watched(socket, context, buffer, watch),
-            Watch::Http2(gate) => poll_gated(socket, context, buffer, gate),
+            Watch::Http2(gate, activity) => poll_gated(socket, context, buffer, (gate, activity)),
         }
     }
 }
@@ -153,7 +159,7 @@ fn poll_gated<S: AsyncRead + Unpin>(
     socket: &mut TokioIo<S>,
     context: &mut Context<'_>,
     mut buffer: ReadBufCursor<'_>,
-    gate: &mut FrameGate,
+    (gate, activity): (&mut FrameGate, &Activity),
 ) -> Poll<io::Result<()>> {
     loop {
         match gate.next(context) {
@@ -164,13 +170,23 @@ fn poll_gated<S: AsyncRead + Unpin>(
                 return Poll::Ready(Ok(()));
             }
             Next::Wait => return Poll::Pending,
-            Next::Read if gate.is_open() => return Pin::new(socket).poll_read(context, buffer),
+            Next::Read if gate.has_ended() => {
+                if gate.ends_in_this_turn() {
+                    context.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                return activity.poll_written(context).map(Ok);
+            }
             Next::Read => {
                 let mut space = [MaybeUninit::uninit(); READ_SIZE];
-                let mut read = ReadBuf::uninit(&mut space);
+                let size = READ_SIZE.min(buffer.remaining());
+                let mut read = ReadBuf::uninit(space.get_mut(..size).unwrap_or_default());
                 ready!(Pin::new(&mut *socket).poll_read(context, read.unfilled()))?;
                 if read.filled().is_empty() {
                     gate.end();
+                } else if gate.is_open() {
+                    buffer.put_slice(read.filled());
+                    return Poll::Ready(Ok(()));
                 } else {
                     gate.fill(read.filled());
                 }
@@ -188,6 +204,7 @@ impl<S: AsyncWrite + Unpin> Write for Connection<S> {
         if self.watch.withholds(bytes) {
             return Poll::Ready(Ok(bytes.len()));
         }
+        self.watch.writes();
         let written = Pin::new(&mut self.socket).poll_write(context, bytes);
         self.bounded(written, context)
     }
@@ -200,6 +217,7 @@ impl<S: AsyncWrite + Unpin> Write for Connection<S> {
         if self.watch.withholds(buffers.first().map_or(&[], |first| first)) {
             return Poll::Ready(Ok(buffers.iter().map(|buffer| buffer.len()).sum()));
         }
+        self.watch.writes();
         let written = Pin::new(&mut self.socket).poll_write_vectored(context, buffers);
         self.bounded(written, context)
     }
@@ -213,8 +231,9 @@ impl<S: AsyncWrite + Unpin> Write for Connection<S> {
         let flushed = Pin::new(&mut self.socket).poll_flush(context);
         if matches!(flushed, Poll::Ready(Ok(()))) {
             self.outbox.delivered();
-            if let Watch::Http1(watch) = &self.watch {
-                watch.flushed();
+            match &self.watch {
+                Watch::Http1(watch) => watch.flushed(),
+                Watch::Http2(_, activity) => activity.flushed(),
             }
         }
         self.bounded(flushed, context)
@@ -229,16 +248,33 @@ impl Watch {
     fn withholds(&self, bytes: &[u8]) -> bool {
         matches!(self, Self::Http1(watch) if watch.withholds(bytes))
     }
+
+    /// Bytes are about to be written.
+    fn writes(&self) {
+        if let Self::Http2(_, activity) = self {
+            activity.unflushed.set(true);
+        }
+    }
 }
 
 /// When something happened last on an HTTP/2 connection, and whether a call is in progress.
 #[derive(Clone)]
 pub struct Activity {
     state: Rc<Cell<(usize, Instant)>>,
+    /// Whether an answer may not have left: calls have ended, or bytes were written, since the last
+    /// flush.
+    unflushed: Rc<Cell<bool>>,
+    /// Calls whose bodies are waited for, and when the last of these waits is over.
+    bodies: Rc<Cell<(usize, Instant)>>,
+    /// The connection, while it waits until every answer has left.
+    waker: Rc<RefCell<Option<Waker>>>,
 }
 
 /// A call in progress.
 pub struct Busy(Activity);
+
+/// A call whose body is waited for.
+pub struct AwaitedBody(Activity);
 
 /// The body of a response over HTTP/2.
 pub struct Tracked {
@@ -252,7 +288,12 @@ pub struct Tracked {
 impl Activity {
     /// It begins now.
     pub fn new() -> Self {
-        Self { state: Rc::new(Cell::new((0, Instant::now()))) }
+        Self {
+            state: Rc::new(Cell::new((0, Instant::now()))),
+            unflushed: Rc::default(),
+            bodies: Rc::new(Cell::new((0, Instant::now()))),
+            waker: Rc::default(),
+        }
     }
 
     /// A call begins.
@@ -266,6 +307,27 @@ impl Activity {
         self.state.set((self.state.get().0, Instant::now()));
     }
 
+    /// Waits until the answer of every call has left.
+    fn poll_written(&self, context: &Context<'_>) -> Poll<()> {
+        if self.state.get().0 == 0 && !self.unflushed.get() {
+            return Poll::Ready(());
+        }
+        *self.waker.borrow_mut() = Some(context.waker().clone());
+        Poll::Pending
+    }
+
+    /// Everything that the protocol held was written.
+    fn flushed(&self) {
+        self.unflushed.set(false);
+        self.wake();
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = self.waker.borrow_mut().take() {
+            waker.wake();
+        }
+    }
+
     /// When nothing will have happened for that long; a call in progress counts as something, but not for ever.
     /// On a connection without authentication a call in progress waits for a client that does not
     /// read.
@@ -277,11 +339,40 @@ impl Activity {
             (false, _) => last + idle,
         }
     }
+
+    /// The same where a call whose body is waited for counts for as long as that may take.
+    pub fn idle_at(&self, idle: Duration, is_authenticated: bool) -> Instant {
+        let quiet = self.quiet_at(idle, is_authenticated);
+        let (waits, until) = self.bodies.get();
+        if waits > 0 { quiet.max(until) } else { quiet }
+    }
+}
+
+impl Busy {
+    /// The body of this call is waited for, at most that long.
+    pub fn await_body(&self, limit: Duration) -> AwaitedBody {
+        let Self(activity) = self;
+        let (waits, until) = activity.bodies.get();
+        activity.bodies.set((waits + 1, until.max(Instant::now() + limit + GRACE)));
+        AwaitedBody(activity.clone())
+    }
+}
+
+impl Drop for AwaitedBody {
+    fn drop(&mut self) {
+        let (waits, until) = self.0.bodies.get();
+        self.0.bodies.set((waits.saturating_sub(1), until));
+        // From here on its answer has the time that every answer has.
+        self.0.touch();
+    }
 }
 
 impl Drop for Busy {
     fn drop(&mut self) {
         self.0.state.set((self.0.state.get().0.saturating_sub(1), Instant::now()));
+        // The protocol has the last byte of its answer, and has yet to write it.
+        self.0.unflushed.set(true);
+        self.0.wake();
     }
 }
 
@@ -335,7 +426,29 @@ impl Body for Tracked {
 /// How long a call may be in progress on an HTTP/2 connection on which nothing else happens: far longer than any budget. What is not
 /// over by then waits for a client that does not read.
 const LONGEST_CALL: Duration = Duration::from_secs(30);
+/// How much longer a connection stands than a body on it is waited for: what came of it decides, and
+/// the answer has yet to be made.
+const GRACE: Duration = Duration::from_secs(1);
 /// Bytes that are read at a time.
 const READ_SIZE: usize = 16 << 10;
 /// How long a peer may read nothing while there is something to read.
 const STALL: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_is_not_quiet_while_a_body_may_come() {
+        let (activity, begun) = (Activity::new(), Instant::now());
+        let busy = activity.begin();
+        let idle_at = |authenticated| activity.idle_at(STALL * 4, authenticated);
+        assert!(idle_at(false) <= Instant::now() + STALL, "a client that does not read");
+        let body = busy.await_body(STALL * 10);
+        drop(busy.await_body(STALL));
+        assert!([false, true].map(idle_at).iter().all(|at| *at >= begun + STALL * 10));
+        drop(body);
+        assert!(idle_at(false) <= Instant::now() + STALL, "its answer leaves, or does not");
+        drop(busy);
+    }
+}

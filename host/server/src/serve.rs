@@ -40,7 +40,7 @@ use crate::http::preflight::{self, Answered, Preflight, RefusedHead, preflight};
 use crate::http::session::Session;
 use crate::http::{by_hand, date, http1_watch, unknown_path};
 use crate::in_force::InForce;
-use crate::net::acceptor::log_unserved;
+use crate::net::acceptor::{log_rejected, log_unserved};
 use crate::net::connection_limit::{CallGuard, ConnectionSlot};
 use crate::net::proxy_protocol::{self, Origin};
 use crate::observe::log_limit::LOG_LIMITS;
@@ -153,12 +153,13 @@ async fn client_behind_proxy(
         Err(_) => return false,
     };
     if let Origin::Client(address, _) = origin
-        && slot.set_client(address, frontend.clock.instant()).is_err()
+        && let Err(rejected) = slot.set_client(address, frontend.clock.instant())
     {
+        log_rejected(rejected);
         return false;
     }
-    let sent = timeout(limit, stream.peek(&mut [0])).await;
-    matches!(sent, Ok(Ok(1..))) && slot.mark_started(frontend.clock.instant()).is_ok()
+    let Ok(Ok(1..)) = timeout(limit, stream.peek(&mut [0])).await else { return false };
+    slot.mark_started(frontend.clock.instant()).inspect_err(|why| log_rejected(*why)).is_ok()
 }
 
 /// Reads until it is clear whether a client without TLS speaks HTTP/2 (it begins with a preface that is no HTTP/1.1 request: RFC 9113
@@ -283,7 +284,8 @@ where
     let guest = Arc::clone(&line.session.slot);
     let intake = Rc::clone(&line.session.intake);
     let answers = Rc::clone(&line);
-    let connection = Connection::http2(socket, line.outbox.clone(), Rc::clone(&intake), said);
+    let watched = (Rc::clone(&intake), activity.clone());
+    let connection = Connection::http2(socket, line.outbox.clone(), watched, said);
     let service = {
         let activity = activity.clone();
         service_fn(move |request| {
@@ -293,8 +295,10 @@ where
             let step = line.begin(request, None);
             async move {
                 // A body that is waited for must not keep other frames from coming: it is among them.
-                let unfinished = (!step.waits_for_body()).then_some(unfinished);
+                let awaited = step.body_limit().map(|limit| busy.await_body(limit));
+                let unfinished = awaited.is_none().then_some(unfinished);
                 let (answered, _) = step.finish(&line).await;
+                drop(awaited);
                 let unfinished = unfinished.unwrap_or_else(|| line.session.intake.begin());
                 let Answered { mut response, afterwards, .. } = answered;
                 date::put_date(response.headers_mut());
@@ -324,7 +328,7 @@ where
     let mut connection = pin!(connection);
     let mut leaving = false;
     loop {
-        let quiet_at = || activity.quiet_at(idle, intake.is_authenticated());
+        let quiet_at = || activity.idle_at(idle, intake.is_authenticated());
         let goodbye_at = || activity.quiet_at(GOODBYE, intake.is_authenticated());
         let quiet = if leaving { goodbye_at() } else { quiet_at() };
         let turn = poll_fn(|context| {
@@ -459,6 +463,8 @@ impl Line {
             RefusedHead::Answered(answer) => Some(answer),
             RefusedHead::Unknown => {
                 let slot = &self.session.slot;
+                // Given back when the answer is written: the outbox is abandoned then.
+                self.outbox.hold(slot.begin_call());
                 let (frontend, in_force) = (&self.frontend, &in_force);
                 let answer =
                     unknown_path::answer_bytes(frontend, in_force, slot, (read, socket), status);
@@ -469,8 +475,10 @@ impl Line {
 }
 
 impl Step {
-    fn waits_for_body(&self) -> bool {
-        matches!(self.kind, StepKind::Unknown(..))
+    /// How long its body is waited for beside the connection's other calls, where it is.
+    fn body_limit(&self) -> Option<Duration> {
+        let limit = Duration::from_millis(self.in_force.config.listen.body_timeout_ms);
+        matches!(self.kind, StepKind::Unknown(..)).then_some(limit)
     }
 
     /// The answer, and whether the peer may still be sending the request's body.

@@ -1,10 +1,11 @@
 //! The places of requests whose bodies are waited for although no caller is authenticated.
 //!
 //! Invariant: there are at most [`MAX_READERS`] places, and at most [`MAX_PER_SOURCE`] of one
-//! source. A newcomer always gets a place: where there is none left, the oldest one of its own
-//! source, or of the source that has most, ends early. So clients that send slowly cannot keep
-//! others from being read, and a source with many of them shortens its own. What is read, and what
-//! becomes of it, is `unknown_path`'s matter.
+//! source; a host that takes few connections has fewer, since each place is a connection that is
+//! not closed for another. A newcomer always gets a place: where there is none left, the oldest one
+//! of its own source, or of the source that has most, ends early. So clients that send slowly cannot
+//! keep others from being read, and a source with many of them shortens its own. What is read, and
+//! what becomes of it, is `unknown_path`'s matter.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,6 +18,15 @@ use crate::net::networks::Prefix;
 pub struct BodyReaders {
     /// The oldest first.
     places: Mutex<Vec<Entry>>,
+}
+
+/// How many places there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReaderLimits {
+    /// In all.
+    places: usize,
+    /// Of one source.
+    per_source: usize,
 }
 
 /// One place. It is free again when this is dropped.
@@ -39,10 +49,10 @@ impl BodyReaders {
     }
 
     /// Takes a place for a request of this source, if need be from another.
-    pub fn enter(&'static self, source: Option<Prefix>) -> ReaderPlace {
+    pub fn enter(&'static self, source: Option<Prefix>, limits: ReaderLimits) -> ReaderPlace {
         let ended = Arc::new(Notify::new());
         let mut places = self.places();
-        if let Some(victim) = victim(&places, source) {
+        if let Some(victim) = victim(&places, source, limits) {
             places.remove(victim).ended.notify_one();
         }
         places.push(Entry { source, ended: Arc::clone(&ended) });
@@ -52,6 +62,14 @@ impl BodyReaders {
 
     fn places(&self) -> MutexGuard<'_, Vec<Entry>> {
         self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ReaderLimits {
+    /// The places of a host that takes so many connections: a quarter of these at most.
+    pub fn of(connections: usize) -> Self {
+        let places = MAX_READERS.min(connections / 4).max(MIN_READERS);
+        Self { places, per_source: MAX_PER_SOURCE.min(places / 4).max(1) }
     }
 }
 
@@ -69,13 +87,13 @@ impl Drop for ReaderPlace {
 }
 
 /// The place that ends for a newcomer of this source; `None` while there is room.
-fn victim(places: &[Entry], newcomer: Option<Prefix>) -> Option<usize> {
+fn victim(places: &[Entry], newcomer: Option<Prefix>, limits: ReaderLimits) -> Option<usize> {
     let of = |source| places.iter().filter(move |entry| entry.source == source).count();
     let oldest = |source| places.iter().position(|entry| entry.source == source);
-    if newcomer.is_some() && of(newcomer) >= MAX_PER_SOURCE {
+    if newcomer.is_some() && of(newcomer) >= limits.per_source {
         return oldest(newcomer);
     }
-    if places.len() < MAX_READERS {
+    if places.len() < limits.places {
         return None;
     }
     let mut counts = HashMap::new();
@@ -88,6 +106,8 @@ fn victim(places: &[Entry], newcomer: Option<Prefix>) -> Option<usize> {
 
 /// Bodies that are waited for at once, in the whole process.
 const MAX_READERS: usize = 64;
+/// The same on a host that takes only a few connections.
+const MIN_READERS: usize = 4;
 /// Bodies of one source that are waited for at once.
 const MAX_PER_SOURCE: usize = 16;
 
@@ -98,6 +118,13 @@ mod tests {
     use tokio::time::timeout;
 
     use super::*;
+
+    const MANY: usize = 1_024;
+
+    /// Takes a place on a host that takes many connections.
+    fn enter(readers: &'static BodyReaders, source: Option<Prefix>) -> ReaderPlace {
+        readers.enter(source, ReaderLimits::of(MANY))
+    }
 
     fn readers() -> &'static BodyReaders {
         Box::leak(Box::new(BodyReaders::new()))
@@ -122,8 +149,8 @@ mod tests {
     #[tokio::test]
     async fn a_source_that_sends_slowly_ends_its_own_places_alone() {
         let readers = readers();
-        let other = readers.enter(source("10.2.1.1"));
-        let slow: Vec<_> = (0..200).map(|_| readers.enter(source("10.1.1.1"))).collect();
+        let other = enter(readers, source("10.2.1.1"));
+        let slow: Vec<_> = (0..200).map(|_| enter(readers, source("10.1.1.1"))).collect();
         assert!(!has_ended(&other).await);
         assert_eq!(count_ended(&slow[..200 - MAX_PER_SOURCE]).await, 200 - MAX_PER_SOURCE);
         assert_eq!(count_ended(&slow[200 - MAX_PER_SOURCE..]).await, 0, "the newest have theirs");
@@ -135,9 +162,9 @@ mod tests {
         let mut slow = Vec::new();
         for number in 0..20 {
             let address = format!("10.1.{number}.1");
-            slow.extend((0..MAX_PER_SOURCE).map(|_| readers.enter(source(&address))));
+            slow.extend((0..MAX_PER_SOURCE).map(|_| enter(readers, source(&address))));
         }
-        let newcomer = readers.enter(source("10.2.1.1"));
+        let newcomer = enter(readers, source("10.2.1.1"));
         assert!(!has_ended(&newcomer).await);
         assert_eq!(readers.places().len(), MAX_READERS);
         assert_eq!(count_ended(&slow).await, slow.len() + 1 - MAX_READERS);
@@ -150,10 +177,28 @@ mod tests {
     #[tokio::test]
     async fn proxies_have_no_limit_of_one_source() {
         let readers = readers();
-        let proxied: Vec<_> = (0..MAX_READERS).map(|_| readers.enter(None)).collect();
+        let proxied: Vec<_> = (0..MAX_READERS).map(|_| enter(readers, None)).collect();
         assert_eq!(count_ended(&proxied).await, 0);
-        let newcomer = readers.enter(source("10.2.1.1"));
+        let newcomer = enter(readers, source("10.2.1.1"));
         assert_eq!(count_ended(&proxied).await, 1);
         assert!(!has_ended(&newcomer).await);
+    }
+
+    #[tokio::test]
+    async fn a_host_with_few_connections_has_few_places() {
+        for (connections, places, per_source) in
+            [(1, 4, 1), (16, 4, 1), (64, 16, 4), (86, 21, 5), (256, 64, 16), (100_000, 64, 16)]
+        {
+            let limits = ReaderLimits::of(connections);
+            assert_eq!(limits, ReaderLimits { places, per_source }, "{connections}");
+            let readers = readers();
+            let slow: Vec<_> = (0..80_u8)
+                .map(|number| readers.enter(source(&format!("10.1.{number}.1")), limits))
+                .collect();
+            assert_eq!(count_ended(&slow).await, 80 - places, "{connections}");
+            drop(slow);
+            let one: Vec<_> = (0..80).map(|_| readers.enter(source("10.2.1.1"), limits)).collect();
+            assert_eq!(count_ended(&one).await, 80 - per_source, "{connections}");
+        }
     }
 }

@@ -24,6 +24,8 @@ pub struct Intake {
     authenticated: Cell<bool>,
     /// Requests and bytes that the library got in this turn.
     turn: Cell<(usize, usize)>,
+    /// Turns that have begun.
+    turns: Cell<u64>,
     /// Calls whose answer has not left; those that wait for their body are not counted.
     unfinished: Cell<usize>,
     /// Bytes that came while there were any.
@@ -51,6 +53,8 @@ pub struct FrameGate {
     bytes: usize,
     /// Everything goes through.
     open: bool,
+    /// The turn in which the peer's end came.
+    ended: Option<u64>,
     /// Bytes that were thrown away since a header block was too large; `None` where none was.
     discarded: Option<usize>,
 }
@@ -70,6 +74,7 @@ impl Intake {
     /// The connection is polled anew.
     pub fn begin_turn(&self) {
         self.turn.set((0, 0));
+        self.turns.set(self.turns.get().wrapping_add(1));
     }
 
     /// A call was authenticated: everything that is held back may come.
@@ -137,6 +142,7 @@ impl FrameGate {
             frames: 0,
             bytes: 0,
             open: false,
+            ended: None,
             discarded: None,
         }
     }
@@ -169,6 +175,18 @@ impl FrameGate {
     /// The peer sends no more: the library gets the rest, whatever it is.
     pub fn end(&mut self) {
         self.open = true;
+        self.ended.get_or_insert(self.intake.turns.get());
+    }
+
+    /// Returns whether the peer sends no more.
+    pub fn has_ended(&self) -> bool {
+        self.ended.is_some()
+    }
+
+    /// Returns whether the peer's end came in this turn: the library may still have to hand over
+    /// requests that came before it.
+    pub fn ends_in_this_turn(&self) -> bool {
+        self.ended == Some(self.intake.turns.get())
     }
 
     /// Looks what may be released.

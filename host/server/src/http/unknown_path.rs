@@ -21,7 +21,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::task::yield_now;
 use tokio::time::timeout;
 
-use super::body_readers::BodyReaders;
+use super::body_readers::{BodyReaders, ReaderLimits, ReaderPlace};
 use super::counts::Unrouted;
 use super::preflight::{not_routed, response};
 use crate::frontend::Frontend;
@@ -41,7 +41,7 @@ pub async fn answer(
     let limit = Duration::from_millis(in_force.config.listen.body_timeout_ms);
     let mut received = Received::default();
     if !received.read_available(&mut body).await {
-        let place = READERS.enter(slot.source());
+        let place = place(slot);
         tokio::select! {
             biased;
             // What has not come by then does not count.
@@ -65,7 +65,7 @@ pub async fn answer_bytes<S: AsyncRead + Unpin>(
     let limit = Duration::from_millis(in_force.config.listen.body_timeout_ms);
     let mut scan = EventTypeScan::default();
     if scan.takes_more_after(read) {
-        let place = READERS.enter(slot.source());
+        let place = place(slot);
         let rest = async {
             let mut buffer = Box::new([0; READ_SIZE]);
             while let Ok(count @ 1..) = socket.read(&mut *buffer).await
@@ -108,6 +108,11 @@ fn answer_to(
         );
     }
     response(safe_answer(kind, &OnFailure::Closed, Cause::WrongPath, None))
+}
+
+/// A place for a body that has to be waited for.
+fn place(slot: &ConnectionSlot) -> ReaderPlace {
+    READERS.enter(slot.source(), ReaderLimits::of(slot.most_connections()))
 }
 
 fn log_busy(frontend: &Frontend) {

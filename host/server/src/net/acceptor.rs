@@ -19,7 +19,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
-use super::connection_limit::{ConnectionLimiter, ConnectionSlot};
+use super::connection_limit::{ConnectionLimiter, ConnectionSlot, Rejected};
 use super::descriptors::SPARE;
 use super::socket::abort;
 use crate::observe::log_limit::LOG_LIMITS;
@@ -197,13 +197,7 @@ impl Acceptor {
                 Err(rejected) => break rejected,
             }
         };
-        if LOG_LIMITS.admit(REJECTED, "", Instant::now()) {
-            tracing::warn!(
-                event = REJECTED,
-                why = rejected.code(),
-                "a new connection was closed: its source, or the host, has as many as there may be"
-            );
-        }
+        log_rejected(rejected);
         abort(stream);
         None
     }
@@ -261,7 +255,14 @@ impl Waiting {
                 true
             }
         };
-        if !readable || (!self.headed && self.slot.mark_started(Instant::now()).is_err()) {
+        if !readable {
+            abort(&stream);
+            return;
+        }
+        if !self.headed
+            && let Err(rejected) = self.slot.mark_started(Instant::now())
+        {
+            log_rejected(rejected);
             abort(&stream);
             return;
         }
@@ -288,6 +289,17 @@ async fn hand_over(
     };
     if !is_served {
         log_unserved(&io::Error::other("its thread has ended"));
+    }
+}
+
+/// Logs a new connection that gets no place: at once, or when its client has sent bytes or is known.
+pub fn log_rejected(rejected: Rejected) {
+    if LOG_LIMITS.admit(REJECTED, "", Instant::now()) {
+        tracing::warn!(
+            event = REJECTED,
+            why = rejected.code(),
+            "a new connection was closed: its source, or the host, has as many as there may be"
+        );
     }
 }
 
@@ -330,7 +342,7 @@ const GRACE_ROUND: Duration = Duration::from_millis(10);
 const ACCEPT_FAILED: &str = "listener.accept-failed";
 /// The event of a connection that was accepted and cannot be served.
 const UNSERVED: &str = "connection.unserved";
-/// The event of a connection that is closed at once.
+/// The event of a new connection that is closed because of a limit.
 const REJECTED: &str = "connection.rejected";
 
 #[cfg(test)]

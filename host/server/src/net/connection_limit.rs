@@ -284,10 +284,13 @@ impl ConnectionLimiter {
     }
 
     /// Keeps some places for clients that have just connected, so that connections which send
-    /// slowly cannot take them all.
+    /// slowly cannot take them all. Where no other one does, there is nothing to keep them from:
+    /// callers and calls in progress alone turn nobody away while there is a place.
     fn admit_started(&self, state: &mut State, id: u64, now: Instant) -> Result<(), Rejected> {
         let most = self.limits.connections.saturating_sub(self.limits.kept_idle());
-        let room = state.busy() <= most || self.make_room(state, id, Which::Started, now);
+        let room = state.busy() <= most
+            || !state.has_started_beside(id)
+            || self.make_room(state, id, Which::Started, now);
         if room { Ok(()) } else { Err(Rejected::Full) }
     }
 }
@@ -303,9 +306,12 @@ impl Rejected {
 }
 
 impl ConnectionLimits {
-    /// Places that only connections have whose client has not sent anything yet.
+    /// Places that only connections have whose client has not sent anything yet: at most half of
+    /// those that authenticated connections leave, so that with as many of these as there may be
+    /// some clients can be sending.
     fn kept_idle(&self) -> usize {
-        (self.connections / 8).clamp(1, MAX_KEPT_IDLE).min(self.connections / 2)
+        let left = self.connections.saturating_sub(self.authenticated());
+        (self.connections / 8).clamp(1, MAX_KEPT_IDLE).min(left / 2)
     }
 
     /// How many connections may be kept open on which a caller proved itself: so many that others

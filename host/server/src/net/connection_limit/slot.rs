@@ -97,6 +97,11 @@ impl ConnectionSlot {
         (source.tier != Tier::Proxy).then_some(source.prefix)
     }
 
+    /// How many connections the host takes.
+    pub fn most_connections(&self) -> usize {
+        self.limiter.limits.connections
+    }
+
     /// Comes to an end when the connection must be closed for another. One on which a call has
     /// begun meanwhile goes on.
     pub async fn evicted(&self) {

@@ -32,6 +32,8 @@ pub struct State {
     ranks: BTreeSet<Rank>,
     /// Connections without a caller that are idle.
     idle: usize,
+    /// Connections whose client has sent bytes, and that may be evicted.
+    started: usize,
     /// Sources without an open connection.
     remembered: usize,
     decayed: Option<Instant>,
@@ -91,6 +93,7 @@ impl State {
             callers: HashMap::new(),
             ranks: BTreeSet::new(),
             idle: 0,
+            started: 0,
             remembered: 0,
             decayed: None,
         }
@@ -257,6 +260,12 @@ impl State {
         self.held.saturating_sub(self.idle)
     }
 
+    /// Whether another connection has sent bytes and may be evicted.
+    pub fn has_started_beside(&self, id: u64) -> bool {
+        let own = self.member(id).is_some_and(|(phase, _)| phase == Phase::Started);
+        self.started > usize::from(own)
+    }
+
     /// The connections that are evicted first.
     pub fn costliest(&self) -> Option<Rank> {
         self.ranks.first().copied()
@@ -396,9 +405,7 @@ impl State {
         let Some(connection) = self.connections.get_mut(&id) else { return };
         connection.stage = Stage::Waiting(phase, now);
         let source = connection.source;
-        if phase == Phase::Idle {
-            self.idle += 1;
-        }
+        *self.count_of(phase) += 1;
         self.change(source, |costs| {
             costs.members_mut(phase).insert((now, id));
         });
@@ -410,13 +417,20 @@ impl State {
         let Some(connection) = self.connections.get_mut(&id) else { return false };
         connection.stage = Stage::Calling;
         let source = connection.source;
-        if phase == Phase::Idle {
-            self.idle = self.idle.saturating_sub(1);
-        }
+        let count = self.count_of(phase);
+        *count = count.saturating_sub(1);
         self.change(source, |costs| {
             costs.members_mut(phase).remove(&member);
         });
         true
+    }
+
+    /// How many connections of a phase may be evicted.
+    fn count_of(&mut self, phase: Phase) -> &mut usize {
+        match phase {
+            Phase::Idle => &mut self.idle,
+            Phase::Started => &mut self.started,
+        }
     }
 
     fn member(&self, id: u64) -> Option<(Phase, Member)> {

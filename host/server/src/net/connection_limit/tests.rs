@@ -291,6 +291,42 @@ async fn callers_leave_places_for_those_that_have_not_proved_themselves_yet() {
     assert!(limiter.acquire(ip("10.2.1.1"), false, now).is_ok());
 }
 
+#[tokio::test]
+async fn as_many_callers_as_there_may_be_leave_clients_room_to_begin() {
+    for connections in [16, 64, 86, 128, 135, 136, 1_024] {
+        let (limiter, now) = (limiter(connections), Instant::now());
+        let mut kept = Vec::new();
+        loop {
+            let slot = limiter.acquire(ip("10.1.1.1"), true, now).unwrap();
+            slot.mark_authenticated("hook", &kept.len().to_string());
+            if timeout(Duration::from_millis(1), slot.surplus()).await.is_ok() {
+                break;
+            }
+            kept.push(slot);
+        }
+        let silent = limiter.acquire(ip("10.2.1.1"), false, now).unwrap();
+        assert_eq!(silent.mark_started(now), Ok(()), "{} of {connections}", kept.len());
+        let sending = limiter.acquire(ip("10.3.1.1"), true, now);
+        assert!(sending.is_ok(), "{} of {connections}", kept.len());
+        assert!(!evicted(&silent), "{} of {connections}: two can begin at once", kept.len());
+    }
+}
+
+#[test]
+fn calls_in_progress_turn_nobody_away_while_there_is_a_place() {
+    let (limiter, now) = (limiter(86), Instant::now());
+    let mut calls = Vec::new();
+    for number in 0..86_u8 {
+        let slot = limiter.acquire(IpAddr::from([10, number, 1, 1]), number % 2 == 0, now);
+        let slot = slot.unwrap_or_else(|why| panic!("{number} calls: {why:?}"));
+        assert_eq!(slot.mark_started(now), Ok(()), "{number} calls");
+        calls.push(slot.begin_call());
+    }
+    assert_eq!(limiter.acquire(ip("10.200.1.1"), true, now).err(), Some(Rejected::Full));
+    drop(calls.pop());
+    assert!(limiter.acquire(ip("10.200.1.1"), true, now).is_ok());
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Acquire(u8, bool),
