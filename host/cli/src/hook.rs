@@ -2,7 +2,7 @@
 
 pub mod connection;
 mod doctor;
-mod kinds;
+pub mod kinds;
 
 use std::path::PathBuf;
 use std::time::Duration;
