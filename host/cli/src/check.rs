@@ -33,6 +33,10 @@ impl Check {
             ))
             .hint(hint)
         })?;
+        let finds_log = prepared.finds_log().map_err(|error| {
+            let hint = error.hint();
+            Failed::configuration(error).hint(hint)
+        })?;
         let generation = match &prepared.release {
             Ok(generation) => generation,
             Err(error) => {
@@ -96,7 +100,7 @@ impl Check {
         if self.format == Format::Json {
             print(json!({
                 "generation": generation.number, "set": generation.set.to_string(), "reset": prepared.reset().to_string(),
-                "bindings": lines, "warnings": warnings,
+                "bindings": lines, "warnings": warnings, "log": if finds_log { "continues" } else { "begins" },
             }));
             return Ok(());
         }
@@ -120,6 +124,13 @@ impl Check {
             if !word("explained").is_empty() {
                 print(format!("    beside {}: {}", word("beside"), word("explained")));
             }
+        }
+        if !finds_log {
+            print(format!(
+                "there is no log in `{}`: `serve` begins one, unless its disk is only not mounted; once it is there, set \
+                 `must_exist = true` in [audit]",
+                prepared.config().audit.directory.display()
+            ));
         }
         for warning in warnings {
             print(format!("warning: {warning}"));

@@ -21,6 +21,7 @@ use portcullis_files::HeldFolder;
 use portcullis_keys::{SecretKey, SymmetricKey};
 use portcullis_model::Millis;
 
+use super::mounts;
 use super::prepared::log_place;
 use super::{Hook, Host, LateTrust};
 use crate::as_found::AsFound;
@@ -291,6 +292,7 @@ impl Configured {
             self.require_log(place, &standing)?;
             // What is behind may yet recover from its write-ahead log.
             if matches!(standing, Standing::Continues | Standing::Behind { .. }) {
+                let begins = !holds_log(&place.directory);
                 let (log, recovery) = Log::open(self.log_options(place, keeper))?;
                 let begun = keeper.standing(place).and_then(|found| {
                     // Of another log that has taken the path meanwhile nothing is believed.
@@ -309,6 +311,15 @@ impl Configured {
                         trusted_time.reset(last);
                     }
                     log.check_place()?;
+                    if begins {
+                        tracing::warn!(
+                            event = "log.begun",
+                            folder = %place.directory.display(),
+                            origin = place.signer.public().name(),
+                            "there was no log, and a new one was begun; where this is not the first start, the \
+                             disk of the log is not mounted: stop the host and mount it"
+                        );
+                    }
                     return Ok((log, recovery));
                 }
                 let closed = log.close();
@@ -334,14 +345,46 @@ impl Configured {
         Err(foreign.unwrap_or(StartError::Random))
     }
 
+    /// Why a log that is not there may lie on a disk that is not there: one more log would be begun below
+    /// its mount point.
+    fn awaits_disk(&self, place: &Place) -> Option<String> {
+        let above = place.directory.parent().filter(|above| !above.as_os_str().is_empty());
+        if let Some(above) = above.filter(|above| !above.is_dir()) {
+            return Some(format!("the folder above it, `{}`, is not there", above.display()));
+        }
+        let point = [&place.directory, &self.config.trust.state]
+            .into_iter()
+            .find_map(|folder| mounts::awaited(folder))?;
+        Some(format!(
+            "`{}` names the mount point `{}`, where nothing is mounted",
+            mounts::FSTAB,
+            point.display()
+        ))
+    }
+
+    /// Whether a start would go on with a log that is there; it begins one where it would not.
+    ///
+    /// # Errors
+    /// [`StartError::LogMissing`]: it would wait for the log.
+    pub(super) fn finds_log(&self, keeper: &Keeper) -> Result<bool, StartError> {
+        let Some(place) = self.log_place() else { return Ok(true) };
+        self.require_log(place, &keeper.standing(place)?)?;
+        Ok(holds_log(&place.directory))
+    }
+
     /// Refuses to begin a log where there must be one: what is remembered of it, or what the operator has set, tells so.
     fn require_log(&self, place: &Place, standing: &Standing) -> Result<(), StartError> {
         let is_first = self.log_place().is_some_and(|first| first.directory == place.directory);
         let why = match standing {
             Standing::Missing { .. } => keeper::describe(standing),
-            Standing::Continues if is_first && self.config.audit.must_exist => {
-                "the setting `audit.must_exist` forbids to begin one".to_owned()
-            }
+            Standing::Continues if is_first => match self.config.audit.must_exist {
+                Some(true) => "the setting `audit.must_exist` forbids to begin one".to_owned(),
+                Some(false) => return Ok(()),
+                None => match self.awaits_disk(place) {
+                    Some(why) => why,
+                    None => return Ok(()),
+                },
+            },
             _ => return Ok(()),
         };
         if holds_log(&place.directory) {

@@ -86,6 +86,14 @@ impl Prepared {
         .map(drop)
     }
 
+    /// Whether a start would go on with a log that is there; it begins one where it would not.
+    ///
+    /// # Errors
+    /// [`StartError::LogMissing`]: a start would wait for the log.
+    pub fn finds_log(&self) -> Result<bool, StartError> {
+        self.configured.finds_log(&self.keeper)
+    }
+
     /// Components in the plugins' folder that may not run.
     pub fn strays(&self) -> Strays {
         Strays::scan(
