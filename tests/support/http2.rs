@@ -55,6 +55,11 @@ impl Http2 {
         self.socket.write_all(bytes).is_ok()
     }
 
+    /// Ends this side of the connection; the other one stays.
+    pub fn end(&mut self) {
+        self.socket.shutdown(std::net::Shutdown::Write).unwrap();
+    }
+
     /// Reads until this holds or the connection ends. Returns whether it holds. Answers `SETTINGS`
     /// and `PING` meanwhile.
     pub fn until(&mut self, patience: Duration, holds: impl Fn(&Self) -> bool) -> bool {

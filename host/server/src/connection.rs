@@ -11,7 +11,7 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
 use bytes::{Buf as _, Bytes};
@@ -235,6 +235,10 @@ impl Watch {
 #[derive(Clone)]
 pub struct Activity {
     state: Rc<Cell<(usize, Instant)>>,
+    /// Who waits for the end of the last call in progress.
+    waits: Rc<Cell<Option<Waker>>>,
+    /// An answer was made or written since the last flush.
+    unsent: Rc<Cell<bool>>,
 }
 
 /// A call in progress.
@@ -252,13 +256,46 @@ pub struct Tracked {
 impl Activity {
     /// It begins now.
     pub fn new() -> Self {
-        Self { state: Rc::new(Cell::new((0, Instant::now()))) }
+        Self {
+            state: Rc::new(Cell::new((0, Instant::now()))),
+            waits: Rc::default(),
+            unsent: Rc::default(),
+        }
     }
 
     /// A call begins.
     pub fn begin(&self) -> Busy {
         self.state.set((self.state.get().0 + 1, Instant::now()));
         Busy(self.clone())
+    }
+
+    /// Whether a call is in progress.
+    pub fn has_calls(&self) -> bool {
+        self.state.get().0 > 0
+    }
+
+    /// Whether an answer was made or written since the last flush.
+    pub fn has_unsent(&self) -> bool {
+        self.unsent.get()
+    }
+
+    /// Something was written, or all of it was flushed.
+    pub fn mark_unsent(&self, unsent: bool) {
+        self.unsent.set(unsent);
+    }
+
+    /// Wakes somebody when the last call in progress ends.
+    pub fn wake_when_quiet(&self, waker: &Waker) {
+        self.waits.set(Some(waker.clone()));
+    }
+
+    /// Wakes who waits, where no call is in progress.
+    pub fn wake_if_quiet(&self) {
+        if !self.has_calls()
+            && let Some(waker) = self.waits.take()
+        {
+            waker.wake();
+        }
     }
 
     /// Something happened now.
@@ -282,6 +319,9 @@ impl Activity {
 impl Drop for Busy {
     fn drop(&mut self) {
         self.0.state.set((self.0.state.get().0.saturating_sub(1), Instant::now()));
+        // The protocol has the answer, and writes it when the connection is polled next.
+        self.0.mark_unsent(true);
+        self.0.wake_if_quiet();
     }
 }
 

@@ -35,6 +35,7 @@ use crate::connection::{Activity, Connection, Outbox, Tracked};
 use crate::digest::sha256;
 use crate::frontend::Frontend;
 use crate::host::Hook;
+use crate::http::half_open::HalfOpen;
 use crate::http::head::{MAX_FIELDS, MAX_HEAD};
 use crate::http::head_scanner::HeadReport;
 use crate::http::http1_watch::{Farewell, Http1Watch};
@@ -286,6 +287,7 @@ where
     let guest = Arc::clone(&line.session.slot);
     let intake = Rc::clone(&line.session.intake);
     let answers = Rc::clone(&line);
+    let socket = HalfOpen::new(socket, activity.clone());
     let connection = Connection::http2(socket, line.outbox.clone(), Rc::clone(&intake), said);
     let service = {
         let activity = activity.clone();

@@ -10,6 +10,7 @@ pub mod by_hand;
 pub mod counts;
 pub mod date;
 pub mod frame_gate;
+pub mod half_open;
 pub mod head;
 pub mod head_scanner;
 pub mod http1_watch;
