@@ -223,6 +223,121 @@ fn check_names_every_problem_of_a_file_at_once() {
 }
 
 #[test]
+fn check_names_every_problem_of_every_hook_at_once() {
+    let house = House::build(&[]);
+    let hooks = r#"
+[[hook]]
+name = "saml"
+kind = "okta.saml"
+path = "/okta/saml"
+on_failure = "restricted"
+resume = "nowhere"
+decryption = { key_files = [] }
+public_url = "http://pdp.example"
+subject = "no-pointer"
+secrets = ["one", "/two", "three"]
+answer_page = true
+delivery = { pigeon = "nobody" }
+budget_ms = 400
+commit_reserve_ms = 300
+write_reserve_ms = 200
+
+[[hook.caller]]
+header = "a b"
+basic = { user = "a:b" }
+certificate = { dns = ["*.example"], spki = ["md5:00"] }
+
+[[hook.caller]]
+oauth = { profile = "entra", issuer = "https://issuer.example", audiences = [], tenant = "x", clock_skew_s = 601, jwks_max_stale_s = 1 }
+
+[[hook]]
+name = "api"
+kind = "generic"
+path = "/okta/token"
+caller = { secret_file = "a", secret_files = ["b"] }
+mapping.id = "id"
+mapping.required = ["x"]
+mapping.subject.kind = "cat"
+mapping.answer.allow = "{"
+mapping.answer.deny_status = 204
+
+[[hook]]
+name = "token"
+kind = "okta.tokn"
+path = "okta/tokn"
+caller = { }
+commit_reserve_ms = 90
+budget_ms = 80
+entitlements = [
+    "/groups",
+    5,
+]
+
+[[hook]]
+path = 5
+restricted_applications = []
+"#;
+    house.write("portcullis.toml", house.read("portcullis.toml") + hooks);
+    let ran = house.run(&["check", "--config", "portcullis.toml"]);
+    assert_eq!(ran.code, 64, "{}", ran.err);
+    let problems = [
+        "hook `saml`: on_failure = \"restricted\" needs restricted_applications",
+        "hook `saml`: okta.saml has no use for `decryption`",
+        "hook `saml`: okta.saml has no use for `resume`",
+        "hook `saml`: decryption.key_files is empty",
+        "hook `saml`: there is no [resume.nowhere]",
+        "hook `saml`: okta.saml has no answer_page",
+        "hook `saml`: okta.saml has no public_url",
+        "hook `saml`: okta.saml has no subject",
+        "hook `saml`: okta.saml has no secrets",
+        "hook `saml`: public_url `http://pdp.example`",
+        "hook `saml`: subject `no-pointer`",
+        "hook `saml`: secrets `one`",
+        "hook `saml`: secrets `three`",
+        "hook `saml`: caller.header goes with secret_file alone",
+        "hook `saml`: caller.basic.user",
+        "hook `saml`: caller.basic has no password_file",
+        "hook `saml`: caller.certificate.spki `md5:00`",
+        "hook `saml`: caller.certificate: `*.example`",
+        "hook `saml`: caller.oauth.issuer does not go",
+        "hook `saml`: caller.oauth.audiences is empty",
+        "hook `saml`: caller.oauth.tenant must be",
+        "hook `saml`: caller.oauth.clock_skew_s is 601",
+        "hook `saml`: caller.oauth.jwks_max_stale_s is 1",
+        "hook `saml`: caller.oauth.clients must list",
+        "hook `saml`: caller.certificate needs listen.tls.client_ca",
+        "hook `saml`: okta.saml has no messages to deliver",
+        "hook `saml`: delivery: `pigeon` is no channel",
+        "hook `saml`: there is no [delivery.nobody]",
+        "hook `saml`: commit_reserve_ms and write_reserve_ms leave nothing of budget_ms 400",
+        "hook `api`: secret_file and secret_files exclude each other",
+        "hook `api`: mapping.id is not",
+        "hook `api`: mapping.required is not",
+        "hook `api`: mapping.subject.kind",
+        "hook `api`: mapping.answer.allow is not json",
+        "hook `api`: mapping.answer.deny is missing",
+        "hook `api`: mapping.answer.deny_status",
+        "path `/okta/token` serves two hooks",
+        "hook `token`: kind `okta.tokn` is not spoken here",
+        "hook `token`: path `okta/tokn` does not start",
+        "hook `token`: caller has none of",
+        "hook `token`: commit_reserve_ms and write_reserve_ms leave nothing of budget_ms 80",
+        "hook `token` is there twice",
+        "invalid type: integer `5`, expected a string\n",
+        "`path`: invalid type",
+        "[[hook]] number 6: missing field `name`",
+        "[[hook]] number 6: missing field `kind`",
+        "[[hook]] number 6: missing field `caller`",
+        "[[hook]] number 6: restricted_applications without",
+    ];
+    for problem in problems {
+        assert!(ran.err.contains(problem), "check was to name {problem}: {}", ran.err);
+    }
+    let count = format!("{} problems", problems.len());
+    assert!(ran.err.contains(&count), "{count}: {}", ran.err);
+}
+
+#[test]
 fn check_finds_folders_that_cannot_be_written() {
     let house = House::build(&[Binding::new("token", "sod", duties())]);
     let right = house.read("portcullis.toml");

@@ -316,6 +316,36 @@ fn a_hook_is_called_as_its_platform_would() {
     let without = house.run(&[&send[..4], &["--payload", "sign-in.json"]].concat());
     assert_eq!(without.code, 1, "what a platform would take for a failure");
     assert!(without.out.starts_with("401 in "), "{}", without.out);
+    assert!(without.err.contains("the host rejected the caller (401)"), "{}", without.err);
+    assert!(without.err.contains("no secret was sent"), "{}", without.err);
+    // With a wrong secret, of which nothing is shown; and in JSON too.
+    house.write_secret("secrets/wrong", "wrong-0123456789abcdef0123456789abcdef");
+    for format in ["text", "json"] {
+        let wrong = [&send[..5], &["secrets/wrong"], &send[6..], &["--format", format]].concat();
+        let wrong = house.run(&wrong);
+        assert_eq!(wrong.code, 1, "{}", wrong.err);
+        assert!(wrong.err.contains("the host rejected the caller (401)"), "{}", wrong.err);
+        assert!(
+            wrong.err.contains("`secrets/wrong`") && wrong.err.contains("`authorization`"),
+            "{}",
+            wrong.err
+        );
+        assert!(!wrong.err.contains("wrong-0123") && !wrong.out.contains("wrong-0123"));
+    }
+    // What no hook says.
+    let nowhere = format!("http://{}/okta/none", host.address());
+    house.write("page.json", "[]");
+    let nowhere = house.run(&["hook", "send", "--url", &nowhere, "--payload", "page.json"]);
+    assert_eq!(nowhere.code, 1, "{}", nowhere.err);
+    assert!(
+        nowhere.err.contains("(404)") && nowhere.err.contains("`/okta/none`"),
+        "{}",
+        nowhere.err
+    );
+    let admin = format!("http://{}/health", host.admin_address());
+    let admin = house.run(&["hook", "send", "--url", &admin, "--payload", "page.json"]);
+    assert_eq!(admin.code, 1, "{}", admin.err);
+    assert!(admin.err.contains("(405)") && admin.err.contains("hint: "), "{}", admin.err);
     host.stop();
     let nobody = house.run(&send);
     assert_eq!(nobody.code, 1);

@@ -160,7 +160,6 @@ fn what_is_wrong_is_named_with_what_to_change() {
             "http://127.0.0.1:1/",
         ][..],
         &["hook", "doctor", "--config", "portcullis.toml", "--hook", "token"],
-        &["hook", "doctor", "--kind", "okta.none", "--url", "http://127.0.0.1:1/"],
         &["hook", "doctor", "--kind", "okta.token", "--url", "ftp://127.0.0.1:1/"],
     ] {
         let ran = house.run(wrong);

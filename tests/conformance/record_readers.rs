@@ -104,6 +104,61 @@ fn a_record_that_is_missing_or_not_yet_under_a_checkpoint_has_an_exit_code_of_it
 }
 
 #[test]
+fn a_filter_that_nothing_can_match_is_wrong_usage() {
+    let house = House::build(&[]);
+    let host = house.serve();
+    let index = host.sign_in(&SignIn::with_groups(&["ward-reader"])).index().unwrap();
+    house.until_record("hook.decision", |record| record["seq"].as_u64() == Some(index));
+    host.stop();
+    let show = |more: &[&str]| house.run(&audit_show(more));
+
+    for (given, said) in [
+        ("hook.decison", "did you mean `hook.decision`?"),
+        ("Hook.Decision", "did you mean `hook.decision`?"),
+        ("decision", "did you mean `hook.decision`?"),
+        ("hook", "did you mean `hook.`"),
+        ("hok.", "did you mean `hook.`"),
+        ("okta.token", "docs/operating.md lists all types"),
+        ("", "docs/operating.md lists all types"),
+    ] {
+        for format in ["text", "json"] {
+            let none = show(&["--type", given, "--format", format]);
+            assert_eq!((none.code, none.out.as_str()), (2, ""), "{given}: {}", none.err);
+            assert!(none.err.contains("no type of records"), "{given}: {}", none.err);
+            assert!(none.err.contains(said) && none.err.contains("`hook.`"), "{}", none.err);
+        }
+    }
+    let backwards = show(&["--since", "2026-11-30T00:00:00Z", "--until", "2026-11-29T00:00:00Z"]);
+    assert_eq!((backwards.code, backwards.out.as_str()), (2, ""), "{}", backwards.err);
+    // The record is there, and is not what was asked for.
+    let number = index.to_string();
+    let other = show(&["--index", &number, "--type", "host.start"]);
+    assert_eq!((other.code, other.out.as_str()), (3, ""), "{}", other.err);
+    assert!(other.err.contains("is a `hook.decision` of"), "{}", other.err);
+
+    // What may yet come is no mistake.
+    for fine in
+        [&["--type", "trust.time-reset"][..], &["--type", "resume."], &["--since", "9999999999999"]]
+    {
+        let none = show(fine);
+        assert_eq!((none.code, none.out.as_str()), (0, ""), "{fine:?}: {}", none.err);
+    }
+    assert_eq!(show(&["--type", "hook.", "--index", &number]).code, 0);
+
+    let kind =
+        house.run(&["hook", "doctor", "--kind", "okta.tokn", "--url", "http://127.0.0.1:1/"]);
+    assert_eq!(kind.code, 2, "{}", kind.err);
+    assert!(kind.err.contains("did you mean `okta.token`?"), "{}", kind.err);
+    let hook = ["hook", "doctor", "--config", "portcullis.toml", "--hook", "tokn"];
+    let hook = house.run(&[&hook[..], &["--url", "http://127.0.0.1:1/"]].concat());
+    assert_eq!(hook.code, 64, "{}", hook.err);
+    assert!(hook.err.contains("did you mean `token`?"), "{}", hook.err);
+    let state = house.run(&["break-glass", "list", "--folder", "none", "--state", "none"]);
+    assert_eq!(state.code, 64, "{}{}", state.out, state.err);
+    assert!(state.err.contains("trust.state"), "{}", state.err);
+}
+
+#[test]
 fn text_of_a_caller_does_not_steer_the_terminal_that_shows_it() {
     let house = House::build(&[]);
     let host = house.serve();

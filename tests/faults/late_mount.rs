@@ -121,6 +121,45 @@ fn a_log_and_a_state_that_are_mounted_late_stop_the_host_and_take_no_harm() {
 }
 
 #[test]
+fn a_log_is_not_begun_while_the_folder_above_it_is_missing_and_never_silently() {
+    let house = House::build(&[Binding::new("token", "sod", duties())]);
+    house.configure("directory = \"audit\"", "directory = \"disk/audit\"");
+    let check = || house.run(&["check", "--config", "portcullis.toml"]);
+    let missing = check();
+    assert_eq!(missing.code, 64, "{}{}", missing.out, missing.err);
+    assert!(missing.err.contains("the folder above it"), "{}", missing.err);
+    fs::create_dir(house.path("disk")).unwrap();
+    let first = check();
+    assert_eq!(first.code, 0, "{}{}", first.out, first.err);
+    assert!(first.out.contains("there is no log in `disk/audit`"), "{}", first.out);
+    fs::remove_dir(house.path("disk")).unwrap();
+    let host = Host::begin_with(&house.path(""), Command::new(binary()));
+    until("the reason", &host, || ready(&host).contains("the folder above it"));
+    assert!(!harmless(&host), "the safe answer");
+    assert!(!house.path("disk").exists(), "nothing is made");
+    // The disk is there, and this is its first start: the host goes on by itself, and says what it does.
+    fs::create_dir(house.path("disk")).unwrap();
+    until("a decision", &host, || harmless(&host));
+    host.until_log("a new one was begun");
+    host.stop();
+    let later = check();
+    assert!(later.code == 0 && !later.out.contains("there is no log"), "{}", later.out);
+    let host = house.serve();
+    let log = host.stop();
+    assert!(!log.contains("a new one was begun"), "{log}");
+
+    // The same of the host's own folder, which is never made with the folders above it.
+    let house = House::build(&[Binding::new("token", "sod", duties())]);
+    house.configure("[trust]\n", "[trust]\nstate = \"disk/state\"\n");
+    let host = Host::begin_with(&house.path(""), Command::new(binary()));
+    until("the reason", &host, || ready(&host).contains("the folder above it"));
+    assert!(!house.path("disk").exists() && !house.path("audit").exists(), "nothing is made");
+    fs::create_dir(house.path("disk")).unwrap();
+    until("a decision", &host, || harmless(&host));
+    host.stop();
+}
+
+#[test]
 fn a_log_that_is_missing_is_waited_for_and_not_begun_anew() {
     for (folders, setting) in
         [(&["audit"][..], ""), (&["audit", "trust-state"][..], "must_exist = true\n")]

@@ -230,6 +230,10 @@ fn the_operating_page_lists_every_setting_record_cause_and_refusal() {
     }
     let listed: BTreeSet<_> = rows(&page, "## Records").into_iter().flatten().collect();
     assert_eq!(listed, types, "the records of the page, and those of the host");
+    let shown = source("cli/src/audit/record_types.rs");
+    let (_, shown) = shown.split_once("const RECORD_TYPES").unwrap();
+    let shown: BTreeSet<_> = shown.split('"').skip(1).step_by(2).map(str::to_owned).collect();
+    assert_eq!(shown, types, "the types that `audit show` knows, and those of the host");
 
     let causes: BTreeSet<_> = codes(&source("model/src/cause.rs")).into_iter().collect();
     let listed: BTreeSet<_> = rows(&page, "## Causes").into_iter().flatten().collect();

@@ -67,6 +67,12 @@ pub enum AuditError {
         /// How long it was waited for.
         limit: Duration,
     },
+    /// The log was not closed in time, because its disk does not answer.
+    #[error("the log was not closed within {} ms", limit.as_millis())]
+    NotClosed {
+        /// How long it was waited for.
+        limit: Duration,
+    },
 }
 
 impl AuditError {
@@ -83,6 +89,7 @@ impl AuditError {
             Self::Ring(_) => "log-ring",
             Self::Stopped(_) => "log-stopped",
             Self::NotPublished { .. } => "log-not-published",
+            Self::NotClosed { .. } => "log-not-closed",
         }
     }
 
@@ -103,6 +110,9 @@ impl AuditError {
             Self::Stopped(_) => "see to the disk, then restart",
             Self::NotPublished { .. } => {
                 "see to the disk of the log; the checkpoint follows by itself"
+            }
+            Self::NotClosed { .. } => {
+                "see to the disk of the log; what was durable is kept, and the next start recovers it"
             }
             Self::Disk { .. } | Self::Options(_) => return None,
         };

@@ -39,12 +39,12 @@ mod writer;
 pub use disk::spare::SpareDescriptors;
 pub use error::{AuditError, NotDurable, Refused};
 pub use log::{
-    CheckpointEvery, Commit, Health, Log, MAX_CHECKPOINT_WAIT, MAX_LEAF_BYTES, MAX_SEALED_BYTES,
-    Monotonic, Options, Recovery, max_descriptors,
+    CheckpointEvery, Commit, Health, Log, MAX_CHECKPOINT_WAIT, MAX_CLOSE_WAIT, MAX_LEAF_BYTES,
+    MAX_SEALED_BYTES, Monotonic, Options, Recovery, max_descriptors,
 };
 pub use note::Signer;
 pub use pseudonym::{Pseudonym, Pseudonyms};
-pub use queue::{Pending, Receipt, Sequence};
+pub use queue::{MAX_RECORD_WAIT, Pending, Receipt, Sequence};
 pub use reader::{ReadError, Reader};
 pub use record::{Entry, Record, RecordTime, TIME_RESET, TimeMark};
 pub use ring::{MAX_RING_TEXT, Owed, Ring, Slot, Tally};

@@ -18,6 +18,8 @@ mod options;
 
 use std::fmt;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -80,7 +82,12 @@ pub struct Log {
     clock: Arc<dyn Fn() -> RecordTime + Send + Sync>,
     origin: String,
     threads: Mutex<Vec<JoinHandle<()>>>,
-    lock: Mutex<Option<Box<dyn Lock>>>,
+    ended: Mutex<Receiver<()>>,
+    /// A close did not wait until the end.
+    gave_up: AtomicBool,
+    /// The threads have parts in it: the directory is held until the last of them has ended, even
+    /// where the log does not wait for it.
+    lock: Mutex<Option<Arc<Box<dyn Lock>>>>,
     disk: Arc<dyn Disk>,
 }
 
@@ -111,7 +118,15 @@ impl Log {
         let tenant = Arc::new(Tenant::new(&options.tenant));
         let (commit, every) = (options.commit, options.checkpoint_every);
         let mut threads = Vec::new();
+        let lock: Arc<Box<dyn Lock>> = Arc::new(lock);
+        let (running, ended) = channel::<()>();
         let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
+            let held = (running.clone(), Arc::clone(&lock));
+            let work = move || {
+                // Dropped last, and by a panic too.
+                let _held = held;
+                work();
+            };
             let thread = thread::Builder::new().name(name.to_owned()).spawn(work);
             thread.map_err(AuditError::disk(&options.dir, "given a thread"))
         };
@@ -127,6 +142,7 @@ impl Log {
         if commit == Commit::Kernel {
             threads.push(spawn("log-syncer", Box::new(move || writer::sync(&for_syncer)))?);
         }
+        drop(running);
         let log = Self {
             shared,
             committer,
@@ -136,6 +152,8 @@ impl Log {
             clock: options.clock,
             origin: options.origin,
             threads: Mutex::new(threads),
+            ended: Mutex::new(ended),
+            gave_up: AtomicBool::new(false),
             lock: Mutex::new(Some(lock)),
             disk,
         };
@@ -281,15 +299,36 @@ impl Log {
     }
 
     /// Takes no more records, makes all durable and published, and gives the directory back.
-    /// Blocks. A second call does nothing.
+    /// Blocks for at most [`MAX_CLOSE_WAIT`]. A second call does nothing, or waits for what the first did
+    /// not see.
+    ///
+    /// # Errors
+    /// As [`Log::close_within`].
     pub fn close(&self) -> Result<(), AuditError> {
+        self.close_within(MAX_CLOSE_WAIT)
+    }
+
+    /// The same, for at most this long.
+    ///
+    /// # Errors
+    /// The log has stopped ([`AuditError::Stopped`]), or its disk does not answer by then
+    /// ([`AuditError::NotClosed`]): then nothing says that the log was closed in order, its threads
+    /// hold the directory until they have ended, and the next start recovers as after a crash.
+    pub fn close_within(&self, limit: Duration) -> Result<(), AuditError> {
         self.shared.queue.end(Arc::from("it was closed"));
         self.shared.begin_close();
+        // Nobody sends: the channel ends with the last thread.
+        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        if ended.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) {
+            self.gave_up.store(true, Ordering::Release);
+            return Err(AuditError::NotClosed { limit });
+        }
+        drop(ended);
         let threads =
             std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
         let ran = !threads.is_empty();
-        let panicked = threads.into_iter().filter_map(|thread| thread.join().err()).count();
         let lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let panicked = threads.into_iter().filter_map(|thread| thread.join().err()).count();
         if let Some(cause) = self.shared.failure().or_else(|| self.shared.suspension()) {
             return Err(AuditError::Stopped(cause));
         }
@@ -306,8 +345,9 @@ impl Log {
 
 impl Drop for Log {
     fn drop(&mut self) {
-        // Whoever wants to know whether it went well calls `close`.
-        let _ = self.close();
+        // Whoever wants to know whether it went well calls `close`; who did has waited once.
+        let waited = self.gave_up.load(Ordering::Acquire);
+        let _ = self.close_within(if waited { Duration::ZERO } else { MAX_CLOSE_WAIT });
     }
 }
 
@@ -339,6 +379,10 @@ const RING: &str = "emergency";
 /// How long a caller waits for a checkpoint that names no limit of its own: many times what one takes on a
 /// disk that answers.
 pub const MAX_CHECKPOINT_WAIT: Duration = Duration::from_secs(30);
+
+/// How long a log has to close: its last records and their checkpoint take far less on a disk that
+/// answers.
+pub const MAX_CLOSE_WAIT: Duration = Duration::from_secs(30);
 
 /// The largest leaf, bytes. The format's own limit is 65,535. A decision takes about one kilobyte; only
 /// the record of a release with its bindings (at most 64) takes tens of kilobytes.

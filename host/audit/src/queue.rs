@@ -13,6 +13,7 @@ use std::pin::{Pin, pin};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
@@ -51,22 +52,44 @@ pub struct Pending {
 }
 
 impl Pending {
-    /// Blocks this thread until the record is durable or known not to be. On an asynchronous
-    /// thread, await it instead.
+    /// Blocks this thread until the record is durable or known not to be, for at most
+    /// [`MAX_RECORD_WAIT`]. On an asynchronous thread, await it instead.
+    ///
+    /// # Errors
+    /// As [`Pending::wait_within`].
     pub fn wait(self) -> Result<Receipt, NotDurable> {
+        self.wait_within(MAX_RECORD_WAIT)
+    }
+
+    /// The same, for at most this long. The commit is the writer's: this thread never waits for the
+    /// disk itself.
+    ///
+    /// # Errors
+    /// The record is not durable, or not within this time. Then it may become durable later, or
+    /// never: as after a crash, whoever needs it appends it again.
+    pub fn wait_within(mut self, limit: Duration) -> Result<Receipt, NotDurable> {
         struct Unpark(Thread);
         impl Wake for Unpark {
             fn wake(self: Arc<Self>) {
                 self.0.unpark();
             }
         }
+        if let Some(committer) = self.begin.take() {
+            committer.call_writer();
+        }
+        let begun = Instant::now();
         let waker = Waker::from(Arc::new(Unpark(thread::current())));
         let mut pending = pin!(self);
         loop {
-            match pending.as_mut().poll(&mut Context::from_waker(&waker)) {
-                Poll::Ready(answer) => return answer,
-                Poll::Pending => thread::park(),
+            if let Poll::Ready(answer) = pending.as_mut().poll(&mut Context::from_waker(&waker)) {
+                return answer;
             }
+            let left = limit.saturating_sub(begun.elapsed());
+            if left.is_zero() {
+                let why = format!("its commit was not finished within {} ms", limit.as_millis());
+                return Err(NotDurable(Arc::from(why)));
+            }
+            thread::park_timeout(left);
         }
     }
 }
@@ -360,6 +383,11 @@ fn pinned<T>(mut predicate: impl FnMut(&T) -> bool) -> impl FnMut(&&T) -> bool {
 }
 
 const GONE: &str = "the log's writer is gone";
+
+/// How long a thread waits for the record that it appended: many times what a commit takes on a disk that
+/// answers. A disk that hangs for longer must not hold the host's own threads for ever; what they
+/// wait for is then as after a crash, and they try again.
+pub const MAX_RECORD_WAIT: Duration = Duration::from_secs(30);
 
 /// Memory that waiting records may take.
 const QUEUE_BYTES: usize = 64 << 20;

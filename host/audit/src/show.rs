@@ -31,6 +31,15 @@ pub struct Filter {
     pub kind: Option<String>,
 }
 
+impl Filter {
+    /// Whether it lets records of this type through.
+    pub fn lets_type(&self, name: &str) -> bool {
+        self.kind.as_ref().is_none_or(|kind| {
+            name == kind || (kind.ends_with('.') && name.starts_with(kind.as_str()))
+        })
+    }
+}
+
 /// A record to show.
 pub struct Shown {
     /// The record, checked against the checkpoint.
@@ -101,9 +110,7 @@ fn show_stretch(
         if filter.until.is_some_and(|until| record.at >= until) {
             return Ok(true);
         }
-        if filter.kind.as_ref().is_none_or(|kind| {
-            record.kind == *kind || (kind.ends_with('.') && record.kind.starts_with(kind.as_str()))
-        }) {
+        if filter.lets_type(&record.kind) {
             *handed += 1;
             let sealed = seal_key
                 .filter(|_| record.sealed.is_some())

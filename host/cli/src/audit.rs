@@ -1,5 +1,7 @@
 //! `portcullis audit`: read, verify and prove the record. Needs the log's files and its public key, not the host.
 
+mod record_types;
+
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
@@ -7,7 +9,7 @@ use portcullis_audit::disk::OsDisk;
 use portcullis_audit::show::{Filter, Shown, Unreadable};
 use portcullis_audit::verify::VerifyOptions;
 use portcullis_audit::{ReadError, SealKey, prove, show, verify};
-use portcullis_keys::SymmetricKey;
+use portcullis_keys::{PublicKey, SymmetricKey};
 use portcullis_model::escape::escape;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -29,8 +31,9 @@ pub enum Audit {
         after_help = "Examples:\n  portcullis audit show --log audit/log --vkey log.vkey --type \
                       hook.decision\n  portcullis audit show --log audit/log --vkey log.vkey \
                       --index 17 \\\n    --sealing-key keys/sealing.key\n\nExit 1: a record is not \
-                      what was signed. Exit 3: there is no record `--index`. Exit 4: it is \
-                      durable, and no checkpoint covers it yet."
+                      what was signed. Exit 2: no record has that type, or no time is between \
+                      these. Exit 3: there is no record `--index`, or the other options do not \
+                      let it through. Exit 4: it is durable, and no checkpoint covers it yet."
     )]
     Show(Show),
     /// Write the proof of one record (C2SP tlog-proof), and the record beside it; or check one.
@@ -190,6 +193,14 @@ impl Show {
             until: self.until.as_deref().map(instant).transpose()?,
             kind: self.kind.clone(),
         };
+        if let (Some(since), Some(until)) = (filter.since, filter.until)
+            && since >= until
+        {
+            return Err(Failed::usage(format!(
+                "no record is both from {since} on and before {until} (milliseconds since 1970)"
+            ))
+            .hint(Some("`--since` is the earlier time, and `--until` the later one")));
+        }
         let mut altered = 0;
         let show_one = |shown: Shown| {
             let is_damaged =
@@ -198,8 +209,11 @@ impl Show {
             self.print(&shown);
             true
         };
-        show::show(&OsDisk, &self.log, &key, &filter, seal_key.as_ref(), show_one)
+        let shown = show::show(&OsDisk, &self.log, &key, &filter, seal_key.as_ref(), show_one)
             .map_err(unreadable)?;
+        if shown == 0 {
+            return self.none_shown(&filter, &key);
+        }
         if altered == 0 {
             return Ok(());
         }
@@ -213,6 +227,25 @@ impl Show {
             if altered == 1 { "one that was" } else { "ones that were" },
         ))
         .hint(Some("run `portcullis audit verify --sealed` to find every damaged place")))
+    }
+
+    /// The filter lets nothing through: an error where it never could.
+    fn none_shown(&self, filter: &Filter, key: &PublicKey) -> Done {
+        // A log may hold types of another version; those would have been shown.
+        if let Some(kind) = filter.kind.as_deref().filter(|_| !record_types::is_known(filter)) {
+            return Err(record_types::unknown(kind));
+        }
+        let Some(index) = self.index else { return Ok(()) };
+        let only = Filter { from: filter.from, to: filter.to, ..Filter::default() };
+        let mut found = String::new();
+        let look = |shown: Shown| {
+            let record = shown.verified.record();
+            let time = portcullis_trust::time::format(portcullis_model::Millis(record.at));
+            found = format!("record {index} is a `{}` of {time}", record.kind);
+            true
+        };
+        show::show(&OsDisk, &self.log, key, &only, None, look).map_err(unreadable)?;
+        Err(Failed::missing(format!("{found}, which the other options do not let through")))
     }
 
     fn print(&self, shown: &Shown) {

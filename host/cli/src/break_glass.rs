@@ -232,6 +232,12 @@ impl Close {
 
 impl List {
     fn run(self) -> Done {
+        if !self.state.is_dir() {
+            let message = format!("there is no folder `{}`", self.state.display());
+            return Err(Failed::configuration(message).hint(Some(
+                "`--state` is the host's own folder, `trust.state` of its configuration",
+            )));
+        }
         // The first line is the list, the second its authentication, which is for the host.
         let known = files::read_text(&self.state.join("break-glass")).unwrap_or_default();
         let known: Value = known

@@ -89,7 +89,7 @@ impl Check {
         if self.format == Format::Json {
             print(json!({
                 "generation": generation.number, "set": generation.set.to_string(), "reset": prepared.reset().to_string(),
-                "bindings": lines, "warnings": warnings,
+                "bindings": lines, "warnings": warnings, "log": if prepared.begins_log() { "begins" } else { "continues" },
             }));
             return Ok(());
         }
@@ -115,6 +115,13 @@ impl Check {
             }
         }
         warnings.iter().for_each(|text| print(warning(text)));
+        if prepared.begins_log() {
+            print(format!(
+                "there is no log in `{}`: `serve` begins one, unless its disk is only not mounted; once it is there, set \
+                 `must_exist = true` in [audit]",
+                prepared.config().audit.directory.display()
+            ));
+        }
         Ok(())
     }
 }

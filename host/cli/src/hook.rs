@@ -2,7 +2,8 @@
 
 pub mod connection;
 mod doctor;
-mod kinds;
+pub mod kinds;
+mod no_answer;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use portcullis_model::escape::escape;
 use serde_json::json;
 
 use self::connection::{Answer, As, Place};
+use self::no_answer::{Sent, explain, is_answer};
 use crate::files;
 use crate::outcome::{Done, Failed, Format, print};
 
@@ -21,7 +23,7 @@ use crate::outcome::{Done, Failed, Format, print};
 pub enum Hook {
     /// Post a payload file to a hook and show the answer.
     #[command(
-        after_help = "Example:\n  portcullis hook send --url http://127.0.0.1:8600/okta/token \\\n    --secret-file secrets/token --payload sign-in.json"
+        after_help = "Example:\n  portcullis hook send --url http://127.0.0.1:8600/okta/token \\\n    --secret-file secrets/token --payload sign-in.json\n\nExit 0: the answer is one of a hook. Exit 1: it is not, and the hint says what to look at."
     )]
     Send(Send),
     /// Look at a hook from outside, as its platform sees it, and say what to change. Its calls make records.
@@ -107,9 +109,7 @@ impl Send {
     fn show(&self, answer: &Answer) -> Done {
         let body: Option<serde_json::Value> = serde_json::from_slice(&answer.body).ok();
         let took = u64::try_from(answer.took.as_micros()).unwrap_or(u64::MAX);
-        // An event hook acknowledges with nothing.
-        let fine = (answer.status == 200 && body.is_some())
-            || (answer.status == 204 && answer.body.is_empty());
+        let fine = is_answer(answer.status, body.is_some(), answer.body.is_empty());
         match (self.format, body) {
             (Format::Json, body) => {
                 print(json!({"status": answer.status, "body": body, "took_us": took}))
@@ -120,9 +120,16 @@ impl Send {
             (Format::Text, None) => print(format!("{} in {took} µs, no JSON", answer.status)),
         }
         if fine {
-            Ok(())
-        } else {
-            Err(Failed::wrong("the hook answered neither with 200 and JSON nor with 204"))
+            return Ok(());
         }
+        Err(explain(
+            answer.status,
+            &Sent {
+                secret_file: self.secret_file.as_deref(),
+                header: &self.header,
+                payload: &self.payload,
+                path: self.url.path(),
+            },
+        ))
     }
 }

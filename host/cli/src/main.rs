@@ -1,7 +1,8 @@
 //! `portcullis`: serve hooks, and everything around that: keys, plugins, releases, the record.
 //!
-//! Exit codes: 0 done; 1 looked and found wrong (a refusal, damage, a wrong answer); 2 wrong usage; 64 bad configuration; 70 the
-//! host failed. One file a subcommand; each prints results to standard output and everything else to standard error.
+//! Exit codes: 0 done; 1 looked and found wrong (a refusal, damage, a wrong answer); 2 wrong usage; 3 there is no such record; 4 it
+//! cannot be proved yet; 64 bad configuration; 70 the host failed. One file a subcommand; each prints results to standard output and
+//! everything else to standard error.
 
 mod audit;
 mod break_glass;
@@ -11,6 +12,7 @@ mod files;
 mod hook;
 mod keys;
 mod logging;
+mod near;
 mod notify;
 mod outcome;
 mod plugin;

@@ -33,6 +33,11 @@ impl Failed {
         Self { code: 1, message: message.to_string(), hint: None }
     }
 
+    /// An option has a value that nothing can have: exit 2, like all wrong usage.
+    pub fn usage(message: impl Display) -> Self {
+        Self { code: 2, message: message.to_string(), hint: None }
+    }
+
     /// The thing that was asked for does not exist: exit 3.
     pub fn missing(message: impl Display) -> Self {
         Self { code: 3, message: message.to_string(), hint: None }

@@ -3,6 +3,7 @@
 //! Invariant: a call keeps to what was in force when it began, to its end. The ways in which it ends are `leave`'s; in which order all
 //! this happens is `pipeline`'s.
 
+pub mod account;
 mod batch;
 pub mod body;
 mod errand;
@@ -18,8 +19,9 @@ use hyper::http::request::Parts;
 use portcullis_audit::{Pseudonym, Sequence};
 use portcullis_callers::Unproven;
 use portcullis_hooks::{Answer, Frame, Heard, Incoming, Malformed, OnFailure, Repeats, Request};
-use portcullis_model::{Cause, Millis, Wanted};
+use portcullis_model::{Cause, Effect, Millis, Wanted};
 
+use self::account::Account;
 use crate::afterwards::Afterwards;
 use crate::ask::{self, Asked, Terms};
 use crate::budget::{Budget, Ledger, Stage};
@@ -74,6 +76,18 @@ pub struct Call<'a> {
     pub fallen: Option<Fallen>,
     /// The place that its record was given.
     record: Option<Sequence>,
+    /// What the log was told of its answer.
+    account: Account,
+    /// What is to be counted in the metrics once its answer is made.
+    outcomes: Vec<Counted>,
+}
+
+/// What an answer counts as.
+#[derive(Clone, Copy)]
+enum Counted {
+    Verdict(Effect),
+    Safe(Cause),
+    Again,
 }
 
 /// An attempt with candidates that came to no decision: the live bindings decide as if there were none.
@@ -93,6 +107,7 @@ impl<'a> Call<'a> {
         route: &'static str,
         head: Parts,
         (start, received): (Instant, Millis),
+        account: Account,
     ) -> Self {
         let generation = in_force.generation.clone();
         let trace = host.telemetry.as_ref().and_then(|telemetry| {
@@ -118,6 +133,8 @@ impl<'a> Call<'a> {
             cast: Vec::new(),
             fallen: None,
             record: None,
+            account,
+            outcomes: Vec::new(),
             afterwards: Afterwards::new(host),
         }
     }

@@ -7,6 +7,7 @@ mod configured;
 mod follow;
 mod hook;
 mod last_good;
+mod mounts;
 mod prepared;
 
 use std::collections::BTreeMap;

@@ -26,6 +26,16 @@ impl OwnFolder {
             let hint = Some(STATE_HINT.to_owned());
             StartError::File { what: "folder", path: path.clone(), why: error.to_string(), hint }
         };
+        // One above it that is missing is not made: its disk may not be mounted yet.
+        let above = path.parent().filter(|above| !above.as_os_str().is_empty());
+        if let Some(above) = above.filter(|above| !above.is_dir()) {
+            return Err(StartError::File {
+                what: "folder",
+                path: path.clone(),
+                why: format!("the folder above it, `{}`, is not there", above.display()),
+                hint: Some("mount the disk that it lies on, or make the folder".to_owned()),
+            });
+        }
         if create_private_folder(path).map_err(unusable)? {
             tracing::warn!(
                 event = "trust.state-folder-closed",

@@ -19,6 +19,7 @@ use portcullis_model::{
 
 use crate::ask::{AskFault, Asked};
 use crate::budget::Stage;
+use crate::call::account::Account;
 use crate::call::{Call, Reply};
 use crate::caller::Proven;
 use crate::combine::{Combined, Discord, Voice, combine, merge};
@@ -61,9 +62,10 @@ pub async fn answer(
     in_force: &InForce,
     session: &Session,
     admitted: Admitted,
+    account: Account,
 ) -> (Reply, bool) {
     let Admitted { hook, route, head, mut body, place, began, received, caller } = admitted;
-    let mut call = Call::begin(host, in_force, &hook, route, head, (began, received));
+    let mut call = Call::begin(host, in_force, &hook, route, head, (began, received), account);
     call.afterwards.place = Some(place);
 
     // The caller is authenticated before its body is read, so that unauthenticated requests cost

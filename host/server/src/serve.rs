@@ -30,7 +30,9 @@ use tokio::time::{sleep_until, timeout};
 use tokio_rustls::TlsAcceptor;
 
 use crate::call::Reply;
+use crate::call::account::{Account, Correction};
 use crate::connection::{Activity, Connection, Outbox, Tracked};
+use crate::digest::sha256;
 use crate::frontend::Frontend;
 use crate::host::Hook;
 use crate::http::head::{MAX_FIELDS, MAX_HEAD};
@@ -44,6 +46,7 @@ use crate::net::acceptor::{log_rejected, log_unserved};
 use crate::net::connection_limit::{CallGuard, ConnectionSlot};
 use crate::net::proxy_protocol::{self, Origin};
 use crate::observe::log_limit::LOG_LIMITS;
+use crate::owed::Owed;
 use crate::tls::{H2, Peer};
 use crate::{pipeline, starting};
 
@@ -412,7 +415,13 @@ struct Step {
 
 enum StepKind {
     Answered(Box<Answered>),
-    Call { call: JoinHandle<(Reply, bool)>, hook: Arc<Hook>, route: &'static str },
+    Call {
+        call: JoinHandle<(Reply, bool)>,
+        hook: Arc<Hook>,
+        route: &'static str,
+        /// What the call has told the log, for the case that it panics.
+        account: Account,
+    },
     Unknown(Incoming, StatusCode),
 }
 
@@ -431,15 +440,21 @@ impl Line {
                 // is already written, and a panic ends that task only.
                 let (frontend, in_force) = (Arc::clone(&self.frontend), Arc::clone(&in_force));
                 let session = self.session.clone();
+                let account = Account::default();
+                let told = account.clone();
                 // On the heap from the first: a call's state is some kilobytes, and a task is moved
                 // several times before it runs.
                 let answer = Box::pin(async move {
                     match frontend.host() {
-                        Some(host) => pipeline::answer(host, &in_force, &session, *admitted).await,
-                        None => starting::answer(&frontend, &in_force, &session, *admitted).await,
+                        Some(host) => {
+                            pipeline::answer(host, &in_force, &session, *admitted, told).await
+                        }
+                        None => {
+                            starting::answer(&frontend, &in_force, &session, *admitted, told).await
+                        }
                     }
                 });
-                StepKind::Call { call: tokio::task::spawn_local(answer), hook, route }
+                StepKind::Call { call: tokio::task::spawn_local(answer), hook, route, account }
             }
         };
         Step { kind, has_body, in_force, call }
@@ -497,10 +512,14 @@ impl Step {
                 .await;
                 (Answered::unasked(response), has_body)
             }
-            StepKind::Call { call, hook, route } => {
-                let (reply, unread) = call
-                    .await
-                    .unwrap_or_else(|_| (fault(&line.frontend, &in_force, &hook, route), has_body));
+            StepKind::Call { call, hook, route, account } => {
+                let (reply, unread) = match call.await {
+                    Ok(answered) => answered,
+                    Err(_) => {
+                        let reply = fault(&line.frontend, &in_force, &hook, route, &account).await;
+                        (reply, has_body)
+                    }
+                };
                 (Answered::new(reply, &hook, !line.session.intake.is_authenticated()), unread)
             }
         };
@@ -512,8 +531,15 @@ impl Step {
     }
 }
 
-/// A defect of ours met by one call: the safe answer all the same.
-fn fault(frontend: &Frontend, in_force: &InForce, hook: &Hook, route: &'static str) -> Reply {
+/// A defect of ours met by one call: the safe answer all the same. It is told to the log once, whatever
+/// the call had told of another answer.
+async fn fault(
+    frontend: &Frontend,
+    in_force: &InForce,
+    hook: &Hook,
+    route: &'static str,
+    account: &Account,
+) -> Reply {
     if LOG_LIMITS.admit("call.panicked", &hook.config.name, frontend.clock.instant()) {
         tracing::error!(
             event = "call.panicked",
@@ -521,9 +547,22 @@ fn fault(frontend: &Frontend, in_force: &InForce, hook: &Hook, route: &'static s
             "a call panicked; its caller got the safe answer"
         );
     }
-    frontend.refuse(hook, Cause::HostFault);
+    let cause = Cause::HostFault;
     let (generation, glass) = (in_force.generation.as_deref(), hook.glass());
-    hook.safe_answer(generation, glass.as_deref(), Cause::HostFault, "", route, None).into()
+    let answer = hook.safe_answer(generation, glass.as_deref(), cause, "", route, None);
+    match (account.correction(), frontend.host()) {
+        (Correction::Superseded(records), Some(host)) => {
+            let (digest, at) = (sha256(answer.body()), frontend.clock.now());
+            let owed = |record| Owed { record: Some(record), cause, answer: digest, at };
+            hook.metrics.safe(cause);
+            hook.owed.add_all(host, records.into_iter().map(owed).collect()).await;
+        }
+        (Correction::Measured, _) => hook.metrics.safe(cause),
+        (Correction::Nothing, _) => {}
+        // Without a host there is no log, and no record.
+        (Correction::Refusal | Correction::Superseded(_), _) => frontend.refuse(hook, cause),
+    }
+    answer.into()
 }
 
 /// Calls at once on one HTTP/2 connection: more than may be in progress in the whole process, so

@@ -12,6 +12,7 @@ use portcullis_hooks::{Answer, Batch, Frame, Gathering, Heard, Incoming, OnFailu
 use portcullis_model::{Cause, Millis, Wanted};
 
 use crate::budget::Budget;
+use crate::call::account::Account;
 use crate::call::{Reply, body, tenant_matches};
 use crate::caller::Proven;
 use crate::frontend::Frontend;
@@ -30,6 +31,8 @@ pub struct EarlyCall<'a> {
     head: Parts,
     received: Millis,
     budget: Budget,
+    /// What was told of its answer.
+    account: Account,
 }
 
 /// Answers a call that has its place. Returns also whether the caller may still be sending the
@@ -39,9 +42,11 @@ pub async fn answer(
     in_force: &InForce,
     session: &Session,
     admitted: Admitted,
+    account: Account,
 ) -> (Reply, bool) {
     let Admitted { hook, route, head, mut body, place, began, received, caller } = admitted;
-    let call = EarlyCall::begin(frontend, in_force, &hook, route, head, (began, received));
+    let times = (began, received);
+    let call = EarlyCall::begin(frontend, in_force, &hook, route, head, times, account);
     let answer = call.answer(session, caller, &mut body).await;
     drop(place);
     (call.leave(answer), !body.is_end_stream())
@@ -56,9 +61,10 @@ impl<'a> EarlyCall<'a> {
         route: &'static str,
         head: Parts,
         (began, received): (Instant, Millis),
+        account: Account,
     ) -> Self {
         let budget = Budget::start(began, &hook.config);
-        Self { frontend, in_force, hook, route, head, received, budget }
+        Self { frontend, in_force, hook, route, head, received, budget, account }
     }
 
     /// The answer to what needs neither proof nor decision.
@@ -119,6 +125,7 @@ impl<'a> EarlyCall<'a> {
         let heard = match heard {
             Ok(heard) => heard,
             Err(malformed) => {
+                self.account.refused();
                 self.frontend.refuse(self.hook, &malformed);
                 return self.safe(malformed.cause, &malformed.detail, None);
             }
@@ -145,7 +152,10 @@ impl<'a> EarlyCall<'a> {
                     // The pipeline records it where its answer does not tell the caller.
                     match unread.question {
                         Some(_) => self.owe(),
-                        None => self.frontend.refuse(self.hook, &unread.malformed),
+                        None => {
+                            self.account.refused();
+                            self.frontend.refuse(self.hook, &unread.malformed);
+                        }
                     }
                     (false, unread.answer)
                 }
@@ -177,6 +187,7 @@ impl<'a> EarlyCall<'a> {
 
     /// A safe answer leaves that no record tells of: the hook owes the log that fact.
     fn owe(&self) {
+        self.account.refused();
         self.hook.metrics.safe(Cause::Starting);
         self.hook.owed.count(Cause::Starting, self.received);
     }
@@ -184,6 +195,7 @@ impl<'a> EarlyCall<'a> {
     fn reject(&self, reason: impl Into<Reason>) -> Answer {
         let reason = reason.into();
         let cause = reason.cause;
+        self.account.refused();
         self.frontend.refuse(self.hook, reason);
         self.safe(cause, "", None)
     }

@@ -114,6 +114,11 @@ impl Double {
         Self(Arc::new(Mutex::new(state)))
     }
 
+    /// The disk hangs until this is dropped: no operation ends.
+    pub(crate) fn hang(&self) -> impl Sized + '_ {
+        self.state()
+    }
+
     /// Number of changing operations so far.
     pub(crate) fn operations(&self) -> u64 {
         self.state().operations

@@ -5,8 +5,9 @@
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
-use super::tests::{entry, key, options};
+use super::tests::{entry, key, options, still};
 use super::*;
 use crate::checkpoint::Checkpoint;
 use crate::disk::double::{Double, Loss, Random};
@@ -303,6 +304,52 @@ fn one_failed_sync_ends_the_log_for_good() {
     let (log, recovery) = Log::open_on(Arc::new(disk), options(Path::new("/log"))).unwrap();
     assert_eq!((first.index, recovery.size), (0, 1));
     assert_eq!(log.append(entry(1)).unwrap().wait().unwrap().index, 1);
+}
+
+#[test]
+fn a_disk_that_hangs_holds_neither_who_waits_for_a_record_nor_the_end_of_the_log() {
+    for commit in [Commit::Disk, Commit::Kernel] {
+        let disk = Double::new(1);
+        let options = || Options { commit, monotonic: still(), ..options(Path::new("/log")) };
+        let (log, _) = Log::open_on(Arc::new(disk.clone()), options()).unwrap();
+        log.append(entry(0)).unwrap().wait().unwrap();
+        let hangs = disk.hang();
+        // One that the writer commits, and one that the waiting thread could commit by its own hand.
+        for pending in [log.append(entry(1)).unwrap(), log.commit(entry(2)).unwrap()] {
+            let late = pending.wait_within(Duration::ZERO).unwrap_err();
+            assert_eq!(late.code(), "record-not-durable");
+            assert!(late.to_string().contains("within 0 ms"), "{late}");
+        }
+        for _ in 0..2 {
+            let late = log.close_within(Duration::ZERO).unwrap_err();
+            assert_eq!(late.code(), "log-not-closed");
+            assert!(late.hint().is_some());
+        }
+        assert_eq!(log.append(entry(3)).unwrap_err().code(), "log-stopped");
+        // Once the disk answers nothing is missing, and the end is an orderly one.
+        drop(hangs);
+        log.close().unwrap();
+        let (log, recovery) = Log::open_on(Arc::new(disk.clone()), options()).unwrap();
+        assert_eq!((recovery.unclean, recovery.size), (false, 3));
+
+        // Who never comes back leaves the directory to the threads until they have ended.
+        let hangs = disk.hang();
+        log.append(entry(3)).unwrap();
+        assert!(log.close_within(Duration::ZERO).is_err());
+        drop(log);
+        drop(hangs);
+        let begun = Instant::now();
+        let (log, recovery) = loop {
+            match Log::open_on(Arc::new(disk.clone()), options()) {
+                Ok(opened) => break opened,
+                Err(error) => assert_eq!(error.code(), "log-in-use"),
+            }
+            assert!(begun.elapsed() < MAX_CLOSE_WAIT, "the threads never ended");
+            thread::yield_now();
+        };
+        assert_eq!((recovery.unclean, recovery.size), (true, 4), "recovered as after a crash");
+        log.close().unwrap();
+    }
 }
 
 /// Writes record `index` as a commit of its own, on the real file system.

@@ -25,7 +25,9 @@ use serde_json::json;
 
 use self::findings::{Findings, How};
 use super::connection::{Answer, As, Connection, Identity, Place};
+use super::kinds;
 use crate::files;
+use crate::near;
 use crate::outcome::{Done, Failed, Format, count, print};
 
 /// Look at a hook from outside, as its platform sees it, and say what to change.
@@ -113,10 +115,7 @@ impl Doctor {
         let (Some(file), Some(name)) = (&self.config, &self.hook) else {
             let (kind, url) =
                 (self.kind.as_deref().unwrap_or_default(), self.url.clone().unwrap_or_default());
-            let kind = HookKind::from_name(kind).ok_or_else(|| {
-                Failed::configuration(format!("kind `{kind}` is not spoken here"))
-                    .hint(Some("`portcullis hook kinds` lists what is"))
-            })?;
+            let kind = kinds::named(kind)?;
             let place = Place::new(url, self.ca.as_deref(), own)?;
             return Ok(Patient {
                 name: "a hook".to_owned(),
@@ -130,9 +129,10 @@ impl Doctor {
         };
         let config = Config::load(file).map_err(Failed::configuration)?;
         let hook = config.hooks.iter().find(|hook| hook.name == *name).ok_or_else(|| {
-            let names: Vec<_> = config.hooks.iter().map(|hook| hook.name.as_str()).collect();
+            let names = || config.hooks.iter().map(|hook| hook.name.as_str());
+            let all = format!("it has {}", names().collect::<Vec<_>>().join(", "));
             Failed::configuration(format!("`{}` has no hook `{name}`", file.display()))
-                .hint(Some(format!("it has {}", names.join(", "))))
+                .hint(Some(near::hint(name, names(), &all)))
         })?;
         let scheme = if config.listen.tls.is_some() { "https" } else { "http" };
         let url = match &self.url {

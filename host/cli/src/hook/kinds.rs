@@ -5,7 +5,8 @@ use portcullis_hooks::{HookKind, OnFailure, safe_answer};
 use portcullis_model::Cause;
 use serde_json::json;
 
-use crate::outcome::{Done, Format, print};
+use crate::near;
+use crate::outcome::{Done, Failed, Format, print};
 
 /// List the hook kinds that are spoken.
 #[derive(Args)]
@@ -46,6 +47,18 @@ impl Kinds {
         }
         Ok(())
     }
+}
+
+/// The hook kind of that name.
+pub fn named(name: &str) -> Done<HookKind> {
+    HookKind::from_name(name).ok_or_else(|| {
+        let names = HookKind::ALL.iter().map(|kind| kind.name());
+        Failed::usage(format!("there is no hook kind `{name}`")).hint(Some(near::hint(
+            name,
+            names,
+            "`portcullis hook kinds` lists them",
+        )))
+    })
 }
 
 /// Whose hook it is.

@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use clap::Args;
 use portcullis_engine::{Cost, Engine, Meter, Plugin as Prepared};
-use portcullis_hooks::HookKind;
 use portcullis_model::Millis;
 use portcullis_model::escape::escape;
 use portcullis_server::{Clock, terms};
@@ -14,6 +13,7 @@ use serde_json::json;
 
 use super::project::{CONFIGURE_TIME, Project, engine};
 use crate::files;
+use crate::hook::kinds;
 use crate::outcome::{Done, Failed, Format, print};
 
 /// Ask about one payload.
@@ -86,11 +86,8 @@ impl Asked {
                 return Err(Failed::configuration(message).hint(Some("choose one with `--hook`")));
             }
         };
+        let kind = kinds::named(hook)?;
         manifest.serves(hook)?;
-        let kind = HookKind::from_name(hook).ok_or_else(|| {
-            Failed::configuration(format!("there is no hook kind `{hook}`"))
-                .hint(Some("`portcullis hook kinds` lists them"))
-        })?;
         let question = Question::from_payload(
             kind,
             &files::read(&self.payload)?,

@@ -175,45 +175,53 @@ impl Mapping {
     /// Checks a mapping whole.
     ///
     /// # Errors
-    /// The first thing that is wrong with it.
-    pub fn compile(source: MappingSource) -> Result<Self, MappingError> {
-        check_pointers(&source)?;
+    /// Everything that is wrong with it.
+    pub fn compile(source: MappingSource) -> Result<Self, Vec<MappingError>> {
+        let mut wrong = check_pointers(&source);
         let answer = &source.answer;
-        let needed = |name, template: &Option<String>| match template {
-            Some(template) => Template::compile(name, template),
-            None => Err(MappingError::NoTemplate(name)),
+        let mut compile = |name, template: &Option<String>| {
+            let template = template.as_deref()?;
+            Template::compile(name, template).map_err(|error| wrong.push(error)).ok()
         };
-        let optional = |name, template: &Option<String>| {
-            template.as_deref().map(|template| Template::compile(name, template)).transpose()
-        };
-        let (allow, deny) = (needed("allow", &answer.allow)?, needed("deny", &answer.deny)?);
+        let (allow, deny) = (compile("allow", &answer.allow), compile("deny", &answer.deny));
         let (step_up, review) =
-            (optional("step_up", &answer.step_up)?, optional("review", &answer.review)?);
-        let deny_status = answer.deny_status.unwrap_or(200);
-        let failure_status = answer.failure_status.unwrap_or(deny_status);
-        for (name, status) in [("deny_status", deny_status), ("failure_status", failure_status)] {
-            if !(200..=599).contains(&status) || matches!(status, 204 | 205 | 304) {
-                return Err(MappingError::Status(name));
+            (compile("step_up", &answer.step_up), compile("review", &answer.review));
+        for (name, template) in [("allow", &answer.allow), ("deny", &answer.deny)] {
+            if template.is_none() {
+                wrong.push(MappingError::NoTemplate(name));
             }
         }
-        let others =
-            [("deny", Some(&deny)), ("step_up", step_up.as_ref()), ("review", review.as_ref())];
-        // A status could tell them apart too, but not for a caller that looks at the body alone.
-        if let Some((name, _)) =
-            others.into_iter().find(|(_, other)| *other == Some(&allow) && !allow.tells_verdict())
-        {
-            return Err(MappingError::Same(name));
+        let deny_status = answer.deny_status.unwrap_or(200);
+        let failure_status = answer.failure_status.unwrap_or(deny_status);
+        let statuses =
+            [("deny_status", answer.deny_status), ("failure_status", answer.failure_status)];
+        for (name, status) in statuses {
+            let fits =
+                |status: u16| (200..=599).contains(&status) && !matches!(status, 204 | 205 | 304);
+            if status.is_some_and(|status| !fits(status)) {
+                wrong.push(MappingError::Status(name));
+            }
+        }
+        let others = [("deny", &deny), ("step_up", &step_up), ("review", &review)];
+        for (name, other) in others {
+            // A status could tell them apart too, but not for a caller that looks at the body alone.
+            if let (Some(allow), Some(other)) = (&allow, other)
+                && allow == other
+                && !allow.tells_verdict()
+            {
+                wrong.push(MappingError::Same(name));
+            }
         }
         let record = answer.record.clone();
-        let templates = [Some(&allow), Some(&deny), step_up.as_ref(), review.as_ref()];
+        let templates = [&allow, &deny, &step_up, &review];
         if let Some(record) = &record {
             let taken = templates.into_iter().flatten().any(|template| template.has(record));
             if record.is_empty() || taken {
-                return Err(MappingError::Record);
+                wrong.push(MappingError::Record);
             }
         }
-        let who = |name, source: &Option<PrincipalSource>, default| {
-            let Some(source) = source.clone() else { return Ok(None) };
+        let mut who = |name, source: &Option<PrincipalSource>, default| {
+            let source = source.clone()?;
             let kind = match source.kind.as_deref() {
                 None => default,
                 Some("person") => PrincipalKind::Person,
@@ -221,22 +229,30 @@ impl Mapping {
                 Some("agent") => PrincipalKind::Agent,
                 Some("device") => PrincipalKind::Device,
                 Some("other") => PrincipalKind::Other,
-                Some(_) => return Err(MappingError::Kind(name)),
+                Some(_) => {
+                    wrong.push(MappingError::Kind(name));
+                    default
+                }
             };
-            Ok(Some(Who { kind, source }))
+            Some(Who { kind, source })
         };
-        Ok(Self {
-            subject: who("subject", &source.subject, PrincipalKind::Person)?,
-            actor: who("actor", &source.actor, PrincipalKind::Service)?,
-            allow,
-            deny,
-            step_up,
-            review,
-            deny_status,
-            failure_status,
-            record: record.map(Arc::from),
-            source,
-        })
+        let subject = who("subject", &source.subject, PrincipalKind::Person);
+        let actor = who("actor", &source.actor, PrincipalKind::Service);
+        match (allow, deny) {
+            (Some(allow), Some(deny)) if wrong.is_empty() => Ok(Self {
+                subject,
+                actor,
+                allow,
+                deny,
+                step_up,
+                review,
+                deny_status,
+                failure_status,
+                record: record.map(Arc::from),
+                source,
+            }),
+            _ => Err(wrong),
+        }
     }
 
     /// The template and the status for a verdict.
@@ -394,55 +410,52 @@ fn word_or_pointer(
     }
 }
 
-fn check_pointers(source: &MappingSource) -> Result<(), MappingError> {
+fn check_pointers(source: &MappingSource) -> Vec<MappingError> {
     let well_formed = |pointer: &str| pointer.starts_with('/') && split_pointer(pointer).is_some();
-    let check = |name, pointers: &[&Option<String>]| {
-        let wrong = pointers
-            .iter()
-            .any(|pointer| pointer.as_deref().is_some_and(|pointer| !well_formed(pointer)));
-        if wrong { Err(MappingError::Pointer(name)) } else { Ok(()) }
-    };
-    let check_all = |name, pointers: &[String]| {
-        if pointers.iter().all(|pointer| well_formed(pointer)) {
-            Ok(())
-        } else {
-            Err(MappingError::Pointer(name))
+    let mut wrong = Vec::new();
+    let mut check = |name, is_right: bool| {
+        let error = MappingError::Pointer(name);
+        if !is_right && !wrong.contains(&error) {
+            wrong.push(error);
         }
     };
+    let one = |pointer: &Option<String>| pointer.as_deref().is_none_or(well_formed);
+    let all = |pointers: &[String]| pointers.iter().all(|pointer| well_formed(pointer));
     // A word that is no pointer stands for itself.
-    let word = |name, word: &Option<String>| {
-        let wrong = word
-            .as_deref()
-            .is_some_and(|word| word.is_empty() || word.starts_with('/') && !well_formed(word));
-        if wrong { Err(MappingError::Pointer(name)) } else { Ok(()) }
+    let word = |word: &Option<String>| {
+        word.as_deref()
+            .is_none_or(|word| !word.is_empty() && (!word.starts_with('/') || well_formed(word)))
     };
-    check("id", &[&source.id])?;
-    check("correlation", &[&source.correlation])?;
-    check("purpose", &[&source.purpose])?;
+    check("id", one(&source.id));
+    check("correlation", one(&source.correlation));
+    check("purpose", one(&source.purpose));
     for (id, type_name, attributes, who) in [
         ("subject.id", "subject.type", "subject.attributes", &source.subject),
         ("actor.id", "actor.type", "actor.attributes", &source.actor),
     ] {
         let Some(who) = who else { continue };
-        check(id, &[&who.id])?;
-        word(type_name, &who.type_name)?;
-        check_all(attributes, &who.attributes)?;
+        check(id, one(&who.id));
+        check(type_name, word(&who.type_name));
+        check(attributes, all(&who.attributes));
     }
     for (id, type_name, attributes, what) in [
         ("action.id", "action.type", "action.attributes", &source.action),
         ("resource.id", "resource.type", "resource.attributes", &source.resource),
     ] {
         let Some(what) = what else { continue };
-        word(id, &what.id)?;
-        word(type_name, &what.type_name)?;
-        check_all(attributes, &what.attributes)?;
+        check(id, word(&what.id));
+        check(type_name, word(&what.type_name));
+        check(attributes, all(&what.attributes));
     }
     for grant in &source.requested {
-        check("requested.at", &[&Some(grant.at.clone())])?;
+        check("requested.at", well_formed(&grant.at));
     }
     let from = &source.origin;
-    check("origin", &[&from.ip, &from.country, &from.user_agent, &from.device, &from.session])?;
-    check_all("required", &source.required)
+    for pointer in [&from.ip, &from.country, &from.user_agent, &from.device, &from.session] {
+        check("origin", one(pointer));
+    }
+    check("required", all(&source.required));
+    wrong
 }
 
 /// The longest event id, bytes.

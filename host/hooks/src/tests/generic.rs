@@ -43,7 +43,7 @@ fn source() -> MappingSource {
 }
 
 fn settings(source: MappingSource) -> Settings {
-    let mapping = Mapping::compile(source).unwrap_or_else(|error| panic!("{error}"));
+    let mapping = Mapping::compile(source).unwrap_or_else(|wrong| panic!("{wrong:?}"));
     Settings {
         mapping: Some(Arc::new(mapping)),
         entitlements: vec!["/user/groups".into()],
@@ -180,7 +180,9 @@ fn a_mapping_is_checked_whole() {
     let refused = |change: &dyn Fn(&mut MappingSource)| {
         let mut source = source();
         change(&mut source);
-        Mapping::compile(source).err().map(|error| error.to_string())
+        let wrong = Mapping::compile(source).err().unwrap_or_default();
+        assert!(wrong.len() < 2, "{wrong:?}");
+        wrong.first().map(ToString::to_string)
     };
     assert_eq!(refused(&|_| {}), None);
     type Case = (&'static str, Box<dyn Fn(&mut MappingSource)>);

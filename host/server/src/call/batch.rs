@@ -64,6 +64,7 @@ impl Call<'_> {
     /// answer tells its caller nothing it has a record, which holds what came.
     pub fn unread_part(&mut self, number: usize, unread: Box<Unread>) -> Part {
         let Unread { answer, malformed, question } = *unread;
+        self.account.refused();
         self.host.refuse(self.hook, self.received, &malformed);
         let Some(incoming) = question.map(Arc::new) else {
             return Part { answer, record: None };
@@ -100,6 +101,7 @@ impl Call<'_> {
                 }
                 None => {
                     let safe = self.not_durable(Some(&incoming));
+                    self.account.owed(record);
                     owed.push(self.owed(record, Cause::NotDurable, &safe));
                     safe.body().to_vec()
                 }

@@ -14,8 +14,8 @@ use portcullis_hooks::{Answer, Errand, Incoming, Malformed, OnFailure};
 use portcullis_model::{Cause, ChangeKind, Effect};
 use tokio::time::timeout_at;
 
-use super::Call;
 use super::recording::Said;
+use super::{Call, Counted};
 use crate::afterwards::Afterwards;
 use crate::ask::Asked;
 use crate::budget::Stage;
@@ -83,7 +83,7 @@ impl Call<'_> {
         let sealed = Some(id.as_bytes().to_vec());
         match self.commit(Entry { kind: "hook.duplicate", fields, sealed }).await {
             Some(_) => {
-                self.hook.metrics.said_again();
+                self.outcomes.push(Counted::Again);
                 self.leave_with(answered.status, answered.headers, answered.body)
             }
             None => {
@@ -123,6 +123,7 @@ impl Call<'_> {
         if cause == Cause::BodyTooLarge && !self.hook.config.kind.binds() {
             self.warn_of_lost_batch();
         }
+        self.account.refused();
         self.host.refuse(self.hook, self.received, reason);
         self.traced(Outcome::Cause(cause.code()));
         self.afterwards.place = None;
@@ -298,6 +299,14 @@ impl Call<'_> {
         {
             // As it came: it is the caller's text, in whatever encoding.
             headers.push((name, value.clone()));
+        }
+        // Last of all: what panics before is answered and counted by who called.
+        for outcome in self.outcomes.drain(..) {
+            match outcome {
+                Counted::Verdict(verdict) => self.hook.metrics.decided(verdict),
+                Counted::Safe(cause) => self.hook.metrics.safe(cause),
+                Counted::Again => self.hook.metrics.said_again(),
+            }
         }
         Reply { status, headers, body, afterwards: Some(afterwards) }
     }

@@ -13,7 +13,7 @@ use portcullis_hooks::{Answer, Incoming, Reference};
 use portcullis_model::{Cause, ChangeKind, Effect};
 use tokio::time::timeout_at;
 
-use super::Call;
+use super::{Call, Counted};
 use crate::ask::Asked;
 use crate::budget::micros;
 use crate::evidence::Evidence;
@@ -77,7 +77,7 @@ impl Call<'_> {
     pub(super) fn count(&mut self, verdict: Result<Effect, &Failure>) {
         match verdict {
             Ok(verdict) => {
-                self.hook.metrics.decided(verdict);
+                self.outcomes.push(Counted::Verdict(verdict));
                 self.traced(Outcome::Verdict(verdict.name()));
             }
             Err(failure) => self.count_safe(failure.cause),
@@ -86,7 +86,7 @@ impl Call<'_> {
 
     /// A safe answer to a call that could be read goes out.
     pub(super) fn count_safe(&mut self, cause: Cause) {
-        self.hook.metrics.safe(cause);
+        self.outcomes.push(Counted::Safe(cause));
         self.traced(Outcome::Cause(cause.code()));
     }
 
@@ -112,6 +112,7 @@ impl Call<'_> {
         let receipt = self.durable(appended).await;
         if receipt.is_none() && self.record.is_some_and(|record| self.host.log.is_void(record)) {
             // The record was lost with a stop of the log, and its index will be another's.
+            self.account.lost(self.record);
             (self.record, self.afterwards.index) = (None, None);
         }
         let after = self.host.clock.instant();
@@ -125,6 +126,9 @@ impl Call<'_> {
     pub(super) fn append(&mut self, entry: Entry) -> Result<Pending, Refused> {
         // The corrections that earlier calls of this hook owe the log come first.
         let appended = self.hook.owed.settle(self.host).and_then(|()| self.host.log.commit(entry));
+        if let Ok(pending) = &appended {
+            self.account.recorded(pending.sequence());
+        }
         // Given back before the wait: sandboxes must not be held by a slow disk.
         self.afterwards.remains.clear();
         appended
@@ -164,6 +168,7 @@ impl Call<'_> {
     }
 
     pub(super) async fn owe(&self, record: Option<Sequence>, cause: Cause, left: &Answer) {
+        self.account.owed(record);
         self.hook.owed.add(self.host, self.owed(record, cause, left)).await;
     }
 

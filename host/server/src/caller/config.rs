@@ -152,68 +152,94 @@ struct CertificateSource {
 }
 
 impl CallerSources {
-    /// Checks them for a hook of this kind. Relative paths are relative to `base`.
-    pub fn check(self, kind: &str, base: &Path) -> Result<Vec<CallerConfig>, String> {
+    /// Checks them for a hook of this kind, if it is known, and adds every problem to `wrong`.
+    /// Relative paths are relative to `base`.
+    pub fn check(
+        self,
+        kind: Option<&str>,
+        base: &Path,
+        wrong: &mut Vec<String>,
+    ) -> Vec<CallerConfig> {
         if self.0.is_empty() {
-            return Err("caller lists nothing: nobody could call".to_owned());
+            wrong.push("caller lists nothing: nobody could call".to_owned());
         }
-        self.0.into_iter().map(|source| source.check(kind, base)).collect()
+        let check = |source: CallerSource| source.check(kind, base, wrong);
+        self.0.into_iter().filter_map(check).collect()
     }
 }
 
+/// Adds the problem of a check, if it has one, and returns what the check made.
+fn keep<T>(wrong: &mut Vec<String>, checked: Result<T, String>) -> Option<T> {
+    checked.map_err(|why| wrong.push(why)).ok()
+}
+
 impl CallerSource {
-    fn check(self, kind: &str, base: &Path) -> Result<CallerConfig, String> {
-        let secret = files("secret_file", self.secret_file, self.secret_files, base)?;
-        let mut credentials = Vec::new();
-        if let Some(files) = secret {
-            let header = match self.header {
-                Some(name) => name
-                    .to_ascii_lowercase()
-                    .parse()
-                    .map_err(|_| format!("caller.header `{name}` is no header name"))?,
-                None => AUTHORIZATION,
-            };
-            credentials.push(CredentialConfig::Secret { header, files });
-        } else if self.header.is_some() {
-            return Err("caller.header goes with secret_file alone".to_owned());
-        }
-        if let Some(basic) = self.basic {
-            credentials.push(basic.check(base)?);
-        }
-        if let Some(oauth) = self.oauth {
-            credentials.push(CredentialConfig::Oauth(Arc::new(oauth.check(kind)?)));
-        }
-        let certificate = self.certificate.map(CertificateSource::check).transpose()?;
-        if credentials.len() > 1 {
-            return Err(
+    fn check(
+        self,
+        kind: Option<&str>,
+        base: &Path,
+        wrong: &mut Vec<String>,
+    ) -> Option<CallerConfig> {
+        let given = [
+            self.secret_file.is_some() || self.secret_files.is_some(),
+            self.basic.is_some(),
+            self.oauth.is_some(),
+        ];
+        let given = given.into_iter().filter(|given| *given).count();
+        if given > 1 {
+            wrong.push(
                 "caller names several of secret_file, basic and oauth in one table; list them, `caller = [{ … }, { … }]`, to accept either"
                     .to_owned(),
             );
         }
-        let credential = credentials.pop();
-        if credential.is_none() && certificate.is_none() {
-            return Err(
+        if given == 0 && self.certificate.is_none() {
+            wrong.push(
                 "caller has none of secret_file, basic, oauth and certificate: anybody could call"
                     .to_owned(),
             );
         }
-        Ok(CallerConfig { credential, certificate })
+        let mut credential = None;
+        let secret = keep(wrong, files("secret_file", self.secret_file, self.secret_files, base));
+        let takes_header = secret.as_ref().is_none_or(Option::is_some);
+        let header = self.header.map(|name| {
+            if !takes_header {
+                return Err("caller.header goes with secret_file alone".to_owned());
+            }
+            name.to_ascii_lowercase()
+                .parse()
+                .map_err(|_| format!("caller.header `{name}` is no header name"))
+        });
+        let header = keep(wrong, header.transpose());
+        if let (Some(Some(files)), Some(header)) = (secret, header) {
+            let header = header.unwrap_or(AUTHORIZATION);
+            credential = Some(CredentialConfig::Secret { header, files });
+        }
+        if let Some(basic) = self.basic {
+            credential = basic.check(base, wrong);
+        }
+        if let Some(oauth) = self.oauth {
+            let oauth = oauth.check(kind, wrong);
+            credential = oauth.map(|oauth| CredentialConfig::Oauth(Arc::new(oauth)));
+        }
+        let certificate = self.certificate.map(|certificate| certificate.check(wrong));
+        Some(CallerConfig { credential, certificate })
     }
 }
 
 impl BasicSource {
-    fn check(self, base: &Path) -> Result<CredentialConfig, String> {
+    fn check(self, base: &Path, wrong: &mut Vec<String>) -> Option<CredentialConfig> {
         // RFC 7617 section 2: a colon would end the name early.
         if self.user.is_empty()
             || self.user.contains(|character: char| character == ':' || character.is_control())
         {
-            return Err(
-                "caller.basic.user is empty, or has a colon or control character in it".to_owned()
+            wrong.push(
+                "caller.basic.user is empty, or has a colon or control character in it".to_owned(),
             );
         }
-        let files = files("password_file", self.password_file, self.password_files, base)?;
-        let files = files.ok_or("caller.basic has no password_file")?;
-        Ok(CredentialConfig::Basic { user: self.user, files })
+        let files = files("password_file", self.password_file, self.password_files, base);
+        let files =
+            files.and_then(|files| files.ok_or("caller.basic has no password_file".to_owned()));
+        Some(CredentialConfig::Basic { user: self.user, files: keep(wrong, files)? })
     }
 }
 
@@ -237,44 +263,52 @@ fn files(
 }
 
 impl OauthSource {
-    fn check(self, kind: &str) -> Result<OauthConfig, String> {
+    fn check(self, kind: Option<&str>, wrong: &mut Vec<String>) -> Option<OauthConfig> {
         let listed = |name: &str, list: &[String]| {
             if list.is_empty() || list.iter().any(String::is_empty) {
                 return Err(format!("caller.oauth.{name} is empty, or lists something empty"));
             }
             Ok(())
         };
-        listed("audiences", &self.audiences)?;
+        keep(wrong, listed("audiences", &self.audiences));
         if self.clock_skew_s > MOST_SKEW_S {
-            return Err(format!(
+            wrong.push(format!(
                 "caller.oauth.clock_skew_s is {}, not 0 to {MOST_SKEW_S}",
                 self.clock_skew_s
             ));
         }
         if !(60..=MOST_STALE_S).contains(&self.jwks_max_stale_s) {
-            return Err(format!(
+            wrong.push(format!(
                 "caller.oauth.jwks_max_stale_s is {}, not 60 to {MOST_STALE_S}",
                 self.jwks_max_stale_s
             ));
         }
-        let names = self.names()?;
-        let clients = match (&self.clients, self.profile) {
-            (Some(clients), _) => clients.clone(),
-            (None, Profile::Entra | Profile::EntraExternal) => vec![entra_client(kind)?.to_owned()],
-            (None, _) => {
-                return Err(
-                    "caller.oauth.clients must list the client ids that may call".to_owned()
-                );
+        let names = self.names(wrong);
+        let clients = match (&self.clients, self.profile, kind) {
+            (Some(clients), _, _) => Some(clients.clone()),
+            (None, Profile::Entra | Profile::EntraExternal, Some(kind)) => {
+                keep(wrong, entra_client(kind)).map(|client| vec![client.to_owned()])
+            }
+            // Whether it must say so depends on the kind.
+            (None, Profile::Entra | Profile::EntraExternal, None) => None,
+            (None, _, _) => {
+                wrong
+                    .push("caller.oauth.clients must list the client ids that may call".to_owned());
+                None
             }
         };
-        listed("clients", &clients)?;
-        let place = self.place(&names)?;
+        if let Some(clients) = &clients {
+            keep(wrong, listed("clients", clients));
+        }
+        let place = self.place(names.as_deref());
+        let place = keep(wrong, place)?;
+        let (names, place, clients) = (names?, place?, clients?);
         let tenant: Option<Arc<str>> = self.tenant.as_deref().map(Into::into);
         let keys = KeysConfig {
             place,
             issuers: names.iter().map(|(name, _)| name.clone()).collect(),
             tenant: tenant.clone(),
-            stale_ms: self.jwks_max_stale_s * 1_000,
+            stale_ms: self.jwks_max_stale_s.saturating_mul(1_000),
         };
         let issuer = Issuer {
             names,
@@ -283,41 +317,48 @@ impl OauthSource {
             clients: clients.into_iter().map(Into::into).collect(),
             skew: self.clock_skew_s,
         };
-        Ok(OauthConfig { issuer, keys })
+        Some(OauthConfig { issuer, keys })
     }
 
     /// What `iss` may be, and which claim then names the client.
-    fn names(&self) -> Result<Vec<(String, String)>, String> {
+    fn names(&self, wrong: &mut Vec<String>) -> Option<Vec<(String, String)>> {
         let unwanted = |name: &str, value: &Option<String>| match value {
             Some(_) => Err(format!("caller.oauth.{name} does not go with this profile")),
             None => Ok(()),
         };
         match self.profile {
             Profile::Generic | Profile::Okta => {
-                unwanted("authority", &self.authority)?;
-                let issuer = self.issuer.clone().ok_or("caller.oauth.issuer is missing")?;
-                address(&issuer)
-                    .map_err(|error| format!("caller.oauth.issuer `{issuer}`: {error}"))?;
+                keep(wrong, unwanted("authority", &self.authority));
+                let issuer = self.issuer.clone().ok_or("caller.oauth.issuer is missing".to_owned());
+                let issuer = issuer.and_then(|issuer| match address(&issuer) {
+                    Ok(_) => Ok(issuer),
+                    Err(error) => Err(format!("caller.oauth.issuer `{issuer}`: {error}")),
+                });
                 let usual = if self.profile == Profile::Okta { "cid" } else { "client_id" };
                 let claim = self.client_claim.clone().unwrap_or_else(|| usual.to_owned());
-                Ok(vec![(issuer, claim)])
+                Some(vec![(keep(wrong, issuer)?, claim)])
             }
             Profile::Entra | Profile::EntraExternal => {
-                unwanted("issuer", &self.issuer)?;
-                unwanted("client_claim", &self.client_claim)?;
+                keep(wrong, unwanted("issuer", &self.issuer));
+                keep(wrong, unwanted("client_claim", &self.client_claim));
                 let tenant = self.tenant.as_deref().unwrap_or_default();
-                if !is_guid(tenant) {
-                    return Err(
+                let is_known = is_guid(tenant);
+                if !is_known {
+                    wrong.push(
                         "caller.oauth.tenant must be the tenant's id: 36 characters, lower-case hexadecimal and dashes"
                             .to_owned(),
                     );
                 }
                 let version_2 =
                     |authority: &str| (format!("{authority}/{tenant}/v2.0"), "azp".to_owned());
-                let authority = self.authority()?;
+                // The usual authority is made of the tenant, and would be wrong with it.
+                if !is_known && self.authority.is_none() {
+                    return None;
+                }
+                let authority = keep(wrong, self.authority()).filter(|_| is_known)?;
                 let version_1 = (format!("https://sts.windows.net/{tenant}/"), "appid".to_owned());
                 if self.profile == Profile::Entra {
-                    return Ok(vec![version_2(&authority), version_1]);
+                    return Some(vec![version_2(&authority), version_1]);
                 }
                 // Whatever domain a tenant goes by, its tokens may name its id as the host. Which
                 // version of token an application gets is a setting of that application
@@ -328,7 +369,7 @@ impl OauthSource {
                 ];
                 names.dedup();
                 names.push(version_1);
-                Ok(names)
+                Some(names)
             }
         }
     }
@@ -352,7 +393,8 @@ impl OauthSource {
         Ok(authority)
     }
 
-    fn place(&self, names: &[(String, String)]) -> Result<Place, String> {
+    /// Where the keys are. Nothing where that follows from names that are wrong.
+    fn place(&self, names: Option<&[(String, String)]>) -> Result<Option<Place>, String> {
         let place = match (&self.discovery, &self.jwks_uri) {
             (Some(_), Some(_)) => {
                 return Err("caller.oauth.discovery and caller.oauth.jwks_uri exclude each other"
@@ -361,6 +403,7 @@ impl OauthSource {
             (Some(address), None) => Place::Discovery(address.clone()),
             (None, Some(address)) => Place::Keys(address.clone()),
             (None, None) => {
+                let Some(names) = names else { return Ok(None) };
                 let issuer =
                     names.first().map(|(name, _)| name.trim_end_matches('/')).unwrap_or_default();
                 // OpenID Connect Discovery 1.0 section 4: behind the issuer's whole name.
@@ -369,12 +412,12 @@ impl OauthSource {
         };
         let (Place::Discovery(text) | Place::Keys(text)) = &place;
         address(text).map_err(|error| format!("caller.oauth: `{text}`: {error}"))?;
-        Ok(place)
+        Ok(Some(place))
     }
 }
 
 impl CertificateSource {
-    fn check(self) -> Result<CertificateConfig, String> {
+    fn check(self, wrong: &mut Vec<String>) -> CertificateConfig {
         let digest = |text: &String| {
             text.parse().map_err(|_| {
                 format!(
@@ -382,19 +425,21 @@ impl CertificateSource {
                 )
             })
         };
-        let spki = self.spki.iter().map(digest).collect::<Result<Vec<Digest>, String>>()?;
-        if self.dns.len() + self.uri.len() + spki.len() == 0 {
-            return Err("caller.certificate lists no dns, uri or spki: every certificate would do"
-                .to_owned());
+        if self.dns.len() + self.uri.len() + self.spki.len() == 0 {
+            wrong.push(
+                "caller.certificate lists no dns, uri or spki: every certificate would do"
+                    .to_owned(),
+            );
         }
-        if let Some(name) =
-            self.dns.iter().chain(&self.uri).find(|name| name.is_empty() || name.contains('*'))
-        {
-            return Err(format!(
-                "caller.certificate: `{name}` is not a whole name; there are no wildcards"
-            ));
+        let spki = self.spki.iter().filter_map(|text| keep(wrong, digest(text))).collect();
+        for name in self.dns.iter().chain(&self.uri) {
+            if name.is_empty() || name.contains('*') {
+                wrong.push(format!(
+                    "caller.certificate: `{name}` is not a whole name; there are no wildcards"
+                ));
+            }
         }
-        Ok(CertificateConfig { dns: self.dns, uri: self.uri, spki })
+        CertificateConfig { dns: self.dns, uri: self.uri, spki }
     }
 }
 

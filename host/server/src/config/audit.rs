@@ -37,8 +37,9 @@ pub struct Audit {
     #[serde(default)]
     pub state_copy_required: bool,
     /// Whether the directory must hold the log: the host then begins none. For a host whose first start is over.
-    #[serde(default)]
-    pub must_exist: bool,
+    /// Default: where a disk on which it or the state would lie is to be mounted and is not, or the
+    /// folder above it is not there.
+    pub must_exist: Option<bool>,
     /// The log that the host goes on with when this one must not be signed any more.
     #[serde(default)]
     pub next: Option<NextLog>,

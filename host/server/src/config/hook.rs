@@ -3,7 +3,7 @@
 //! Invariant: a hook that is there is one that its kind can serve within its platform's limit: what the kind needs is given, what it has no use
 //! for is not, and something is left of the budget for plugins.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -58,10 +58,10 @@ pub struct HookConfig {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct HookSource {
-    name: String,
-    kind: String,
-    path: String,
-    caller: CallerSources,
+    name: Option<String>,
+    kind: Option<String>,
+    path: Option<String>,
+    caller: Option<CallerSources>,
     #[serde(default)]
     on_failure: OnFailureWord,
     restricted_applications: Option<Vec<String>>,
@@ -96,148 +96,272 @@ enum OnFailureWord {
     Open,
 }
 
-impl HookConfig {
-    /// Checks what the file says of a hook, and adds what is wrong with it. Paths are from that folder.
-    pub(super) fn check(source: HookSource, base: &Path, problems: &mut Problems) -> Option<Self> {
-        let name = source.name.clone();
-        if !is_name(&name) {
-            problems
-                .add(format!("hook name `{name}` is not 1 to 64 letters, digits, `-`, `_` or `.`"));
-        }
-        if let Err(why) = check_path(&source.path) {
-            problems.add(format!("hook `{name}`: path `{}` {why}", source.path));
-        }
-        problems.keep(within(
-            &format!("hook `{name}`: body_bytes"),
-            source.body_bytes,
-            1,
-            MAX_BODY_BYTES,
-        ));
-        let Some(kind) = HookKind::from_name(&source.kind) else {
-            let known: Vec<_> = HookKind::ALL.iter().map(|kind| kind.name()).collect();
-            problems.add(format!(
-                "hook `{name}`: kind `{}` is not spoken here; known are {}",
-                source.kind,
-                known.join(", ")
-            ));
-            return None;
-        };
-        let limit = millis(kind.platform_limit());
-        if let Some(budget) = source.budget_ms.filter(|budget| *budget >= limit) {
-            problems.add(format!(
-                "hook `{name}`: budget_ms {budget} is not below the platform's own limit of {limit}"
-            ));
-        }
-        problems.keep(Self::of_kind(source, kind, base))
+/// What stands beside the hooks in the same file, as far as hooks are held against it.
+pub(super) struct Around<'a> {
+    /// The folder that relative paths are relative to.
+    pub base: &'a Path,
+    /// The delivery services that there are: nothing of one that is wrong itself.
+    pub deliveries: &'a BTreeMap<String, Option<DeliveryConfig>>,
+    /// The names of `[resume.NAME]`.
+    pub resumes: &'a BTreeSet<String>,
+    /// Whether there are authorities for clients' certificates.
+    pub has_client_ca: bool,
+}
+
+/// The problems of one hook, each told with its name.
+struct OfHook<'a> {
+    label: String,
+    problems: &'a mut Problems,
+}
+
+impl OfHook<'_> {
+    fn add(&mut self, what: impl std::fmt::Display) {
+        self.problems.add(format!("{}: {what}", self.label));
     }
 
-    /// The rest: what depends on the kind.
-    fn of_kind(source: HookSource, kind: HookKind, base: &Path) -> Result<Self, String> {
-        let name = source.name;
-        let on_failure = match (source.on_failure, source.restricted_applications) {
-            (OnFailureWord::Closed, None) => OnFailure::Closed,
-            (OnFailureWord::Open, None) => OnFailure::Open,
-            (OnFailureWord::Restricted, Some(applications)) if kind.offers_restricted() => {
-                OnFailure::Restricted { applications }
-            }
-            (OnFailureWord::Restricted, None) if kind.offers_restricted() => {
-                return Err(format!(
-                    "hook `{name}`: on_failure = \"restricted\" needs restricted_applications"
-                ));
-            }
-            (OnFailureWord::Restricted, _) => {
-                return Err(format!("hook `{name}`: {} offers no restricted answer", kind.name()));
-            }
-            (_, Some(_)) => {
-                return Err(format!(
-                    "hook `{name}`: restricted_applications without on_failure = \"restricted\""
-                ));
-            }
+    fn keep<T>(&mut self, checked: Result<T, String>) -> Option<T> {
+        checked.map_err(|what| self.add(what)).ok()
+    }
+}
+
+impl HookSource {
+    /// How problems of a hook name it; `number` counts the hooks of the file from 1.
+    pub(super) fn label(name: Option<&str>, number: usize) -> String {
+        match name {
+            Some(name) => format!("hook `{name}`"),
+            None => format!("[[hook]] number {number}"),
+        }
+    }
+
+    /// Its name, and the paths that it serves, as far as they can be told.
+    pub(super) fn places(&self) -> (Option<String>, Vec<String>) {
+        let Some(path) = &self.path else { return (self.name.clone(), Vec::new()) };
+        let kind = self.kind.as_deref().and_then(HookKind::from_name);
+        let paths = match kind {
+            Some(kind) => kind.routes(path).into_iter().map(|(path, _)| path).collect(),
+            None => vec![path.clone()],
         };
+        (self.name.clone(), paths)
+    }
+}
+
+impl HookConfig {
+    /// Checks what the file says of a hook, and adds everything that is wrong with it. What cannot be
+    /// used has some value that can: a configuration with a problem is used by nobody. `None` where
+    /// there is no kind, name or path.
+    pub(super) fn check(
+        source: HookSource,
+        number: usize,
+        around: &Around<'_>,
+        problems: &mut Problems,
+    ) -> Option<Self> {
+        let label = HookSource::label(source.name.as_deref(), number);
+        let mut wrong = OfHook { label, problems };
+        let missing = [
+            ("name", source.name.is_none()),
+            ("kind", source.kind.is_none()),
+            ("path", source.path.is_none()),
+            ("caller", source.caller.is_none()),
+        ];
+        for (setting, _) in missing.iter().filter(|(_, missing)| *missing) {
+            wrong.add(format!("missing field `{setting}`"));
+        }
+        if let Some(name) = source.name.as_ref().filter(|name| !is_name(name)) {
+            wrong
+                .problems
+                .add(format!("hook name `{name}` is not 1 to 64 letters, digits, `-`, `_` or `.`"));
+        }
+        let path = source.path.clone().unwrap_or_default();
+        if source.path.is_some()
+            && let Err(why) = check_path(&path)
+        {
+            wrong.add(format!("path `{path}` {why}"));
+        }
+        let label = format!("{}: body_bytes", wrong.label);
+        wrong.problems.keep(within(&label, source.body_bytes, 1, MAX_BODY_BYTES));
+        let kind = source.kind.as_deref().and_then(HookKind::from_name);
+        if let (Some(kind), None) = (&source.kind, kind) {
+            let known: Vec<_> = HookKind::ALL.iter().map(|kind| kind.name()).collect();
+            wrong.add(format!("kind `{kind}` is not spoken here; known are {}", known.join(", ")));
+        }
+        let name = source.name.clone();
+        let checked = Self::check_contract(source, kind, around, &mut wrong);
+        let (kind, settings) = (kind?, checked.settings);
+        Some(Self {
+            name: name?,
+            kind,
+            callers: checked.callers,
+            on_failure: checked.on_failure,
+            budget_ms: checked.budget_ms?,
+            commit_reserve_ms: checked.commit_reserve_ms,
+            write_reserve_ms: checked.write_reserve_ms,
+            deliver_ms: checked.deliver_ms,
+            delivery: checked.delivery,
+            body_bytes: checked.body_bytes,
+            decryption: checked.decryption,
+            resume: checked.resume,
+            settings: Settings { path, ..settings },
+            bounds: PluginsConfig::default().bounds(1),
+            said: portcullis_model::Digest([0; 32]),
+        })
+    }
+
+    /// The rest; what depends on the kind only where it is known.
+    fn check_contract(
+        source: HookSource,
+        kind: Option<HookKind>,
+        around: &Around<'_>,
+        wrong: &mut OfHook<'_>,
+    ) -> Checked {
+        let on_failure = on_failure(source.on_failure, source.restricted_applications, kind, wrong);
         let needed = [
             (Need::Decryption, source.decryption.is_some(), "decryption"),
             (Need::Resume, source.resume.is_some(), "resume"),
         ];
         for (need, given, setting) in needed {
-            if kind.needs(need) != given {
+            if let Some(kind) = kind.filter(|kind| kind.needs(need) != given) {
                 let word = if given { "has no use for" } else { "needs" };
-                return Err(format!("hook `{name}`: {} {word} `{setting}`", kind.name()));
+                wrong.add(format!("{} {word} `{setting}`", kind.name()));
             }
         }
         if source.decryption.as_ref().is_some_and(|decryption| decryption.key_files.is_empty()) {
-            return Err(format!("hook `{name}`: decryption.key_files is empty"));
+            wrong.add("decryption.key_files is empty");
+        }
+        if let Some(name) = source.resume.as_ref().filter(|name| !around.resumes.contains(*name)) {
+            wrong.add(format!("there is no [resume.{name}]"));
         }
         let audience =
             source.decryption.as_ref().and_then(|decryption| decryption.audience.clone());
+        for (setting, value) in
+            [("answer_context", source.answer_context), ("answer_page", source.answer_page)]
+        {
+            if let (Some(kind), Some(_)) = (kind.filter(|kind| *kind != HookKind::Authzen), value) {
+                wrong.add(format!("{} has no {setting}", kind.name()));
+            }
+        }
         let settings = Settings {
-            path: source.path,
             entitlements: source.entitlements,
             public_url: source.public_url,
             subject: source.subject,
             secrets: source.secrets,
             audience,
-            answer: answer_parts(&name, kind, source.answer_context, source.answer_page)?,
+            answer: AnswerParts {
+                context: source.answer_context.unwrap_or(true),
+                page: source.answer_page.unwrap_or(true),
+            },
             ..Settings::default()
         };
-        let settings = contract(&name, kind, settings, source.mapping)?;
+        let settings = contract(kind, settings, source.mapping, wrong);
+        let mut of_callers = Vec::new();
         let callers = source
             .caller
-            .check(kind.name(), base)
-            .map_err(|what| format!("hook `{name}`: {what}"))?;
-        Ok(Self {
-            kind,
+            .map(|caller| caller.check(kind.map(HookKind::name), around.base, &mut of_callers));
+        of_callers.into_iter().for_each(|what| wrong.add(what));
+        let callers = callers.unwrap_or_default();
+        if !around.has_client_ca && callers.iter().any(|caller| caller.certificate.is_some()) {
+            wrong.add(
+                "caller.certificate needs listen.tls.client_ca, whose authorities it is held against",
+            );
+        }
+        let deliver_ms = deliver_ms(source.delivery.as_ref(), kind, around, wrong);
+        let limit = kind.map(|kind| millis(kind.platform_limit()));
+        if let (Some(budget), Some(limit)) = (source.budget_ms, limit)
+            && budget >= limit
+        {
+            wrong.add(format!(
+                "budget_ms {budget} is not below the platform's own limit of {limit}"
+            ));
+        }
+        let budget_ms = source.budget_ms.or(kind.map(|kind| millis(kind.default_budget())));
+        let reserved = source
+            .commit_reserve_ms
+            .saturating_add(source.write_reserve_ms)
+            .saturating_add(deliver_ms.unwrap_or_default());
+        if let Some(budget) = budget_ms.filter(|budget| reserved >= *budget) {
+            let besides = if deliver_ms.is_some_and(|deliver| deliver > 0) {
+                ", write_reserve_ms and the delivery's timeout_ms"
+            } else {
+                " and write_reserve_ms"
+            };
+            wrong.add(format!("commit_reserve_ms{besides} leave nothing of budget_ms {budget}"));
+        }
+        Checked {
             callers,
             on_failure,
-            budget_ms: source.budget_ms.unwrap_or_else(|| millis(kind.default_budget())),
+            budget_ms,
             commit_reserve_ms: source.commit_reserve_ms,
             write_reserve_ms: source.write_reserve_ms,
-            deliver_ms: 0,
+            deliver_ms: deliver_ms.unwrap_or_default(),
             delivery: source.delivery,
             body_bytes: source.body_bytes,
             decryption: source.decryption,
             resume: source.resume,
             settings,
-            bounds: PluginsConfig::default().bounds(1),
-            said: portcullis_model::Digest([0; 32]),
-            name,
-        })
+        }
     }
+}
 
-    /// Keeps back what its services may take, and sees that something is left.
-    pub(super) fn reserve_for(
-        &mut self,
-        deliveries: &BTreeMap<String, DeliveryConfig>,
-    ) -> Result<(), String> {
-        if let Some(chosen) = &self.delivery {
-            if !self.kind.delivers() {
-                return Err(format!(
-                    "hook `{}`: {} has no messages to deliver",
-                    self.name,
-                    self.kind.name()
-                ));
+/// A hook of which the kind may not be known.
+struct Checked {
+    callers: Vec<CallerConfig>,
+    on_failure: OnFailure,
+    budget_ms: Option<u64>,
+    commit_reserve_ms: u64,
+    write_reserve_ms: u64,
+    deliver_ms: u64,
+    delivery: Option<Chosen>,
+    body_bytes: usize,
+    decryption: Option<DecryptionConfig>,
+    resume: Option<String>,
+    settings: Settings,
+}
+
+/// What leaves when there is no decision.
+fn on_failure(
+    word: OnFailureWord,
+    applications: Option<Vec<String>>,
+    kind: Option<HookKind>,
+    wrong: &mut OfHook<'_>,
+) -> OnFailure {
+    match (word, applications) {
+        (OnFailureWord::Closed, None) => OnFailure::Closed,
+        (OnFailureWord::Open, None) => OnFailure::Open,
+        (OnFailureWord::Restricted, applications) => {
+            if let Some(kind) = kind.filter(|kind| !kind.offers_restricted()) {
+                wrong.add(format!("{} offers no restricted answer", kind.name()));
+            } else if applications.is_none() {
+                wrong.add("on_failure = \"restricted\" needs restricted_applications");
             }
-            chosen.check().map_err(|why| format!("hook `{}`: {why}", self.name))?;
-            for name in chosen.names() {
-                let service = deliveries.get(name);
-                let service = service.ok_or_else(|| {
-                    format!("hook `{}`: there is no [delivery.{name}]", self.name)
-                })?;
-                self.deliver_ms = self.deliver_ms.max(service.timeout_ms);
-            }
+            OnFailure::Restricted { applications: applications.unwrap_or_default() }
         }
-        if self.commit_reserve_ms + self.write_reserve_ms + self.deliver_ms >= self.budget_ms {
-            let besides = if self.deliver_ms > 0 {
-                ", write_reserve_ms and the delivery's timeout_ms"
-            } else {
-                " and write_reserve_ms"
-            };
-            return Err(format!(
-                "hook `{}`: commit_reserve_ms{besides} leave nothing of budget_ms {}",
-                self.name, self.budget_ms
-            ));
+        (_, Some(_)) => {
+            wrong.add("restricted_applications without on_failure = \"restricted\"");
+            OnFailure::Closed
         }
-        Ok(())
     }
+}
+
+/// The longest time that one of its services has; nothing where that is not known.
+fn deliver_ms(
+    chosen: Option<&Chosen>,
+    kind: Option<HookKind>,
+    around: &Around<'_>,
+    wrong: &mut OfHook<'_>,
+) -> Option<u64> {
+    let Some(chosen) = chosen else { return Some(0) };
+    if let Some(kind) = kind.filter(|kind| !kind.delivers()) {
+        wrong.add(format!("{} has no messages to deliver", kind.name()));
+    }
+    wrong.keep(chosen.check());
+    let mut longest = Some(0);
+    for name in chosen.names() {
+        match around.deliveries.get(name) {
+            Some(Some(service)) => longest = longest.map(|most| service.timeout_ms.max(most)),
+            Some(None) => longest = None,
+            None => wrong.add(format!("there is no [delivery.{name}]")),
+        }
+    }
+    longest
 }
 
 impl HookConfig {
@@ -260,72 +384,47 @@ impl HookConfig {
 
 /// What concerns the wire contract, checked: some settings are for some kinds only, and what a kind cannot do without must be there.
 fn contract(
-    name: &str,
-    kind: HookKind,
+    kind: Option<HookKind>,
     mut settings: Settings,
     mapping: Option<MappingSource>,
-) -> Result<Settings, String> {
-    let alien = |setting: &str| Err(format!("hook `{name}`: {} has no {setting}", kind.name()));
-    match &settings.public_url {
-        Some(_) if kind != HookKind::Authzen => return alien("public_url"),
-        Some(url) if !is_identifier(url) => {
-            return Err(format!(
-                "hook `{name}`: public_url `{url}` is not an https URL without query and fragment"
-            ));
+    wrong: &mut OfHook<'_>,
+) -> Settings {
+    let takes_secrets =
+        [HookKind::PingSideband, HookKind::PingPdp, HookKind::Authzen, HookKind::Generic];
+    for (setting, is_given, takers) in [
+        ("public_url", settings.public_url.is_some(), &[HookKind::Authzen][..]),
+        ("subject", settings.subject.is_some(), &[HookKind::PingPdp]),
+        ("secrets", !settings.secrets.is_empty(), &takes_secrets),
+        ("mapping", mapping.is_some(), &[HookKind::Generic]),
+    ] {
+        if let Some(kind) = kind.filter(|kind| is_given && !takers.contains(kind)) {
+            wrong.add(format!("{} has no {setting}", kind.name()));
         }
-        _ => {}
     }
-    if settings.subject.is_some() && kind != HookKind::PingPdp {
-        return alien("subject");
-    }
-    let takes_secrets = matches!(
-        kind,
-        HookKind::PingSideband | HookKind::PingPdp | HookKind::Authzen | HookKind::Generic
-    );
-    if !settings.secrets.is_empty() && !takes_secrets {
-        return alien("secrets");
+    if let Some(url) = settings.public_url.as_ref().filter(|url| !is_identifier(url)) {
+        wrong.add(format!("public_url `{url}` is not an https URL without query and fragment"));
     }
     let is_pointer =
         |pointer: &String| pointer.starts_with('/') && split_pointer(pointer).is_some();
     for (setting, pointers) in
         [("subject", settings.subject.as_slice()), ("secrets", settings.secrets.as_slice())]
     {
-        if let Some(wrong) = pointers.iter().find(|pointer| !is_pointer(pointer)) {
-            return Err(format!(
-                "hook `{name}`: {setting} `{wrong}` is not a json pointer, which begins with `/`"
-            ));
+        for pointer in pointers.iter().filter(|pointer| !is_pointer(pointer)) {
+            wrong
+                .add(format!("{setting} `{pointer}` is not a json pointer, which begins with `/`"));
         }
     }
-    settings.mapping = match (mapping, kind == HookKind::Generic) {
-        (Some(_), false) => return alien("mapping"),
-        (None, true) => {
-            return Err(format!(
-                "hook `{name}`: generic needs a mapping, or nothing could be read"
-            ));
-        }
-        (None, false) => None,
-        (Some(mapping), true) => {
-            let compiled =
-                Mapping::compile(mapping).map_err(|error| format!("hook `{name}`: {error}"))?;
-            Some(Arc::new(compiled))
-        }
-    };
-    Ok(settings)
-}
-
-/// Which optional members answers have: all of them, but where the operator switched one off.
-fn answer_parts(
-    name: &str,
-    kind: HookKind,
-    context: Option<bool>,
-    page: Option<bool>,
-) -> Result<AnswerParts, String> {
-    for (setting, value) in [("answer_context", context), ("answer_page", page)] {
-        if value.is_some() && kind != HookKind::Authzen {
-            return Err(format!("hook `{name}`: {} has no {setting}", kind.name()));
-        }
+    if mapping.is_none() && kind == Some(HookKind::Generic) {
+        wrong.add("generic needs a mapping, or nothing could be read");
     }
-    Ok(AnswerParts { context: context.unwrap_or(true), page: page.unwrap_or(true) })
+    settings.mapping = mapping.and_then(|mapping| match Mapping::compile(mapping) {
+        Ok(compiled) => Some(Arc::new(compiled)),
+        Err(errors) => {
+            errors.iter().for_each(|error| wrong.add(error));
+            None
+        }
+    });
+    settings
 }
 
 /// Whether a request can have this path.

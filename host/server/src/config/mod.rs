@@ -22,7 +22,7 @@ use crate::making::EngineConfig;
 use crate::outbound::OutboundConfig;
 use crate::registry::RegistryConfig;
 use crate::resume::config::ResumeConfig;
-use hook::HookSource;
+use hook::{Around, HookSource};
 use problems::read_toml;
 
 pub use audit::{Audit, Commit, NextLog};
@@ -93,8 +93,17 @@ impl Config {
         let Some(file) = read_toml::<File>(text, &mut problems, misread) else {
             return Err(problems.result().err().unwrap_or_default());
         };
-        let check = |hook| HookConfig::check(hook, base, &mut problems);
-        let hooks: Vec<_> = file.hook.into_iter().map(check).collect();
+        let deliveries = deliveries(file.delivery, base, &mut problems);
+        let places: Vec<_> = file.hook.iter().map(HookSource::places).collect();
+        let around = Around {
+            base,
+            deliveries: &deliveries,
+            resumes: &file.resume.keys().cloned().collect(),
+            has_client_ca: file.listen.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some()),
+        };
+        let check = |(number, hook)| HookConfig::check(hook, number, &around, &mut problems);
+        let hooks: Vec<_> = (1..).zip(file.hook).map(check).collect();
+        check_places(&places, &mut problems);
         let mut config = Self {
             tenant: file.tenant,
             listen: file.listen,
@@ -108,7 +117,10 @@ impl Config {
             plugins: file.plugins,
             outbound: file.outbound,
             resume: file.resume,
-            deliveries: deliveries(file.delivery, base, &mut problems),
+            deliveries: deliveries
+                .into_iter()
+                .filter_map(|(name, service)| Some((name, service?)))
+                .collect(),
             hooks: Vec::new(),
             file: PathBuf::new(),
             digest: crate::digest::sha256(text.as_bytes()),
@@ -129,8 +141,7 @@ impl Config {
         Ok(config)
     }
 
-    /// Makes relative paths relative to the configuration's folder, and reserves what services
-    /// need.
+    /// Makes relative paths relative to the configuration's folder.
     fn resolve(&mut self, base: &Path, problems: &mut Problems) {
         self.release.resolve(base);
         self.trust.resolve(base);
@@ -141,11 +152,7 @@ impl Config {
                 *path = base.join(&*path);
             }
         }
-        let all_deliveries = problems.is_empty();
         for hook in &mut self.hooks {
-            if all_deliveries {
-                problems.keep(hook.reserve_for(&self.deliveries));
-            }
             for file in hook.decryption.iter_mut().flat_map(|it| &mut it.key_files) {
                 *file = base.join(&*file);
             }
@@ -188,14 +195,6 @@ impl Config {
         self.admin.check(problems);
         self.telemetry.check(problems);
         self.listen.check_place(problems);
-        let client_ca = self.listen.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
-        let certified = |hook: &&HookConfig| hook.callers.iter().any(|it| it.certificate.is_some());
-        for hook in self.hooks.iter().filter(|_| !client_ca).filter(certified) {
-            problems.add(format!(
-                "hook `{}`: caller.certificate needs listen.tls.client_ca, whose authorities it is held against",
-                hook.name
-            ));
-        }
         self.plugins.check(problems);
         self.listen.check_bounds(problems);
         for (name, value, least, most) in self.engine.bounds() {
@@ -216,28 +215,21 @@ impl Config {
         for idle in idle.filter(|_| all_hooks) {
             problems.add(format!("delivery `{idle}` serves no hook"));
         }
-        self.check_hooks(problems);
-    }
-
-    fn check_hooks(&self, problems: &mut Problems) {
-        let mut names = BTreeSet::new();
-        let mut paths = BTreeSet::new();
-        for hook in &self.hooks {
-            if let Some(name) = hook.resume.as_ref().filter(|name| !self.resume.contains_key(*name))
-            {
-                problems.add(format!("hook `{}`: there is no [resume.{name}]", hook.name));
-            }
-            if !names.insert(&hook.name) {
-                problems.add(format!("hook `{}` is there twice", hook.name));
-            }
-            for (path, _) in hook.kind.routes(&hook.settings.path) {
-                if !paths.insert(path.clone()) {
-                    problems.add(format!("path `{path}` serves two hooks"));
-                }
-            }
-        }
         if self.hooks.is_empty() && problems.is_empty() {
             problems.add("there is no [[hook]]: nothing would be answered".to_owned());
+        }
+    }
+}
+
+/// Adds names and paths that several hooks have.
+fn check_places(places: &[(Option<String>, Vec<String>)], problems: &mut Problems) {
+    let (mut names, mut taken) = (BTreeSet::new(), BTreeSet::new());
+    for (name, paths) in places {
+        if let Some(name) = name.as_ref().filter(|name| !names.insert(*name)) {
+            problems.add(format!("hook `{name}` is there twice"));
+        }
+        for path in paths.iter().filter(|path| !taken.insert(*path)) {
+            problems.add(format!("path `{path}` serves two hooks"));
         }
     }
 }
@@ -276,21 +268,22 @@ struct File {
     hook: Vec<HookSource>,
 }
 
+/// The delivery services; nothing in the place of one that is wrong.
 fn deliveries(
     sources: BTreeMap<String, DeliverySource>,
     base: &Path,
     problems: &mut Problems,
-) -> BTreeMap<String, DeliveryConfig> {
+) -> BTreeMap<String, Option<DeliveryConfig>> {
     let check = |(name, source): (String, DeliverySource)| {
-        if !is_name(&name) {
-            return Err(format!(
-                "delivery name `{name}` is not 1 to 64 letters, digits, `-`, `_` or `.`"
-            ));
-        }
-        let checked = source.check(base).map_err(|why| format!("delivery `{name}`: {why}"))?;
-        Ok((name, checked))
+        let checked = if is_name(&name) {
+            source.check(base).map_err(|why| format!("delivery `{name}`: {why}"))
+        } else {
+            Err(format!("delivery name `{name}` is not 1 to 64 letters, digits, `-`, `_` or `.`"))
+        };
+        let checked = problems.keep(checked);
+        (name, checked)
     };
-    sources.into_iter().map(check).filter_map(|checked| problems.keep(checked)).collect()
+    sources.into_iter().map(check).collect()
 }
 
 /// What is wrong, at which line and setting. Never the line itself: whoever mistakes a key's file for this one must not find the

@@ -3,13 +3,31 @@
 //! Invariant: a problem is added and never replaced; the order is that of the checks. What cannot
 //! be checked because of an earlier problem is left out and never guessed. This knows no setting.
 
+use std::ops::Range;
+
 /// The problems found so far, a sentence each.
 #[derive(Debug, Default)]
 pub struct Problems {
     found: Vec<String>,
     /// Settings and tables that could not be read: what follows from their absence is no problem of
     /// its own.
-    left_out: Vec<String>,
+    left_out: Vec<LeftOut>,
+}
+
+/// A setting or table that could not be read.
+#[derive(Debug)]
+struct LeftOut {
+    name: String,
+    /// Of one of several tables, such as a hook: how problems name that one.
+    element: Option<String>,
+}
+
+impl LeftOut {
+    /// Whether a problem may follow from its absence.
+    fn explains(&self, problem: &str) -> bool {
+        let of_element = self.element.as_ref().is_none_or(|label| problem.starts_with(label));
+        of_element && names(problem, &self.name)
+    }
 }
 
 impl Problems {
@@ -26,7 +44,7 @@ impl Problems {
 
     /// Adds a problem, once.
     pub fn add(&mut self, problem: String) {
-        let follows = self.left_out.iter().any(|name| names(&problem, name));
+        let follows = self.left_out.iter().any(|left_out| left_out.explains(&problem));
         if !follows && !self.found.contains(&problem) {
             self.found.push(problem);
         }
@@ -74,12 +92,12 @@ pub fn read_toml<T: serde::de::DeserializeOwned>(
 ) -> Option<T> {
     let mut lines: Vec<&str> = text.split('\n').collect();
     let mut left_out: Vec<&str> = Vec::new();
-    let mut left_out_names: Vec<String> = Vec::new();
+    let mut explaining: Vec<LeftOut> = Vec::new();
     for _ in 0..MAX_MISREAD {
         let current = lines.join("\n");
         let error = match toml::from_str(&current) {
             Ok(value) => {
-                problems.left_out = left_out_names;
+                problems.left_out = explaining;
                 return Some(value);
             }
             Err(error) => error,
@@ -96,30 +114,34 @@ pub fn read_toml<T: serde::de::DeserializeOwned>(
         }
         let at = error.span().map_or(0, |span| span.start);
         let line = current.get(..at).unwrap_or_default().matches('\n').count();
-        // Only a setting on a line of its own can be left out without changing the rest.
-        let setting = lines
-            .get(line)
-            .filter(|wrong| !missing && toml::from_str::<toml::Table>(wrong).is_ok())
-            .and_then(|wrong| wrong.split_once('='));
+        // Only a setting on lines of its own can be left out without changing the rest.
+        let setting = if missing { None } else { setting_around(&lines, line) };
         let table = table_around(&lines, line);
         let header = table.and_then(|(from, _)| lines.get(from)).and_then(|header| name_of(header));
+        let element = element_around(&lines, line);
         match setting {
-            Some((name, _)) => {
-                let name = name.trim();
+            Some((name, at)) => {
                 left_out.push(name);
-                left_out_names.extend(match header {
-                    // A problem that names such a setting is mostly another hook's.
-                    Some(Header::Element(_)) if OF_EVERY_HOOK.contains(&name) => None,
-                    Some(Header::Element(_)) | None => Some(name.to_owned()),
-                    Some(Header::Table(table)) => Some(format!("{table}.{name}")),
-                });
-                lines.get_mut(line).into_iter().for_each(|wrong| *wrong = "");
+                let full = match header {
+                    Some(Header::Table(table)) if element.is_none() => format!("{table}.{name}"),
+                    _ => name.to_owned(),
+                };
+                explaining.push(LeftOut { name: full, element });
+                lines.get_mut(at).into_iter().flatten().for_each(|wrong| *wrong = "");
             }
             None => {
                 let (from, to) = table?;
-                if let Some(Header::Table(name)) = header {
+                // A whole element explains nothing: the ones behind it are numbered anew.
+                let own = match header {
+                    Some(Header::Table(name) | Header::Element(name)) if element.is_some() => {
+                        name.rsplit_once('.').map(|(_, last)| last)
+                    }
+                    Some(Header::Table(name)) => Some(name),
+                    _ => None,
+                };
+                if let Some(name) = own {
                     left_out.push(name);
-                    left_out_names.push(name.to_owned());
+                    explaining.push(LeftOut { name: name.to_owned(), element });
                 }
                 lines.get_mut(from..to).into_iter().flatten().for_each(|wrong| *wrong = "");
             }
@@ -156,6 +178,59 @@ fn table_around(lines: &[&str], line: usize) -> Option<(usize, usize)> {
     Some((from, from + 1 + length))
 }
 
+/// The setting that a line belongs to: its name, and its lines. `None` where it has no lines of its own.
+fn setting_around<'a>(lines: &[&'a str], line: usize) -> Option<(&'a str, Range<usize>)> {
+    let first = line.saturating_sub(MAX_SETTING_LINES);
+    let last = lines.len().min(line.saturating_add(MAX_SETTING_LINES));
+    for from in (first..=line).rev() {
+        let text = lines.get(from)?;
+        if name_of(text).is_some() {
+            return None;
+        }
+        let Some((name, _)) = text.split_once('=') else { continue };
+        for to in line + 1..=last {
+            let setting = lines.get(from..to)?.join("\n");
+            if setting.parse::<toml::Table>().is_ok_and(|table| table.len() == 1) {
+                return Some((name.trim(), from..to));
+            }
+        }
+    }
+    None
+}
+
+/// How problems name the one of several tables that a line belongs to, itself or by a table in it; `None`
+/// for a line of any other table.
+fn element_around(lines: &[&str], line: usize) -> Option<String> {
+    let before = lines.get(..=line)?;
+    // A list of tables in it is a part of it.
+    let is_element =
+        |line: &&str| matches!(name_of(line), Some(Header::Element(name)) if !name.contains('.'));
+    let from = before.iter().rposition(is_element)?;
+    let Some(Header::Element(family)) = lines.get(from).and_then(|header| name_of(header)) else {
+        return None;
+    };
+    let within = format!("{family}.");
+    let leaves = |line: &&str| matches!(name_of(line), Some(Header::Table(name)) if !name.starts_with(&within));
+    if before.get(from + 1..)?.iter().any(leaves) {
+        return None;
+    }
+    let own = lines.get(from + 1..)?.iter().take_while(|line| name_of(line).is_none());
+    let name =
+        own.filter_map(|line| line.parse::<toml::Table>().ok()).find_map(
+            |mut setting| match setting.remove("name") {
+                Some(toml::Value::String(name)) => Some(name),
+                _ => None,
+            },
+        );
+    let of_family =
+        |line: &&&str| matches!(name_of(line), Some(Header::Element(name)) if name == family);
+    let number = before.iter().filter(of_family).count();
+    Some(match name {
+        Some(name) => format!("{family} `{name}`"),
+        None => format!("[[{family}]] number {number}"),
+    })
+}
+
 /// Reads a line as a table's header.
 fn name_of(line: &str) -> Option<Header<'_>> {
     let text = line.trim_start();
@@ -176,8 +251,8 @@ fn names(sentence: &str, name: &str) -> bool {
     })
 }
 
-/// Settings that every hook has: a problem that names one of them is mostly another hook's.
-const OF_EVERY_HOOK: [&str; 3] = ["name", "kind", "path"];
+/// Lines of one setting before and behind the line that is wrong.
+const MAX_SETTING_LINES: usize = 64;
 /// Settings that cannot be read and are reported at once.
 const MAX_MISREAD: usize = 32;
 
@@ -227,13 +302,52 @@ mod tests {
         let mut problems = Problems::default();
         let describe = |_: &str, error: &toml::de::Error| error.message().to_owned();
         let file = read_toml::<Tables>(text, &mut problems, describe).unwrap();
-        assert_eq!(file.hook.len(), 1, "what can be read is read");
+        assert_eq!(file.hook.len(), 2, "what can be read is read");
         assert_eq!(problems.found.len(), 6, "{:?}", problems.found);
         // What follows from a setting that could not be read is no problem of its own.
         problems.add("listen.d needs more".to_owned());
+        problems.add("[[hook]] number 2: colour is missing".to_owned());
+        problems.add("[[hook]] number 2: colours are missing".to_owned());
+        problems.add("[[hook]] number 1: colour is missing".to_owned());
         problems.add("hook `x`: colour is missing".to_owned());
-        problems.add("hook `x`: colours are missing".to_owned());
-        assert_eq!(problems.found.len(), 7, "{:?}", problems.found);
+        assert_eq!(problems.found.len(), 9, "{:?}", problems.found);
+    }
+
+    #[test]
+    fn a_setting_of_several_lines_is_left_out_alone_and_explains_its_own_table_only() {
+        #[derive(serde::Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Hooks {
+            hook: Vec<Hook>,
+        }
+        #[derive(serde::Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Hook {
+            name: String,
+            #[serde(default)]
+            _list: Vec<String>,
+            path: Option<u8>,
+            caller: Option<Vec<File>>,
+        }
+        let text = "[[hook]]\nname = \"one\"\n_list = [\n\"a\",\n5,\n]\npath = true\n\n[[hook]]\n\
+                    name = \"two\"\n[[hook.caller]]\na = \"x\"\n";
+        let mut problems = Problems::default();
+        let describe = |_: &str, error: &toml::de::Error| error.message().to_owned();
+        let file = read_toml::<Hooks>(text, &mut problems, describe).unwrap();
+        assert_eq!(problems.found.len(), 3, "{:?}", problems.found);
+        let names: Vec<_> = file.hook.iter().map(|hook| hook.name.as_str()).collect();
+        assert_eq!(names, ["one", "two"], "no hook is left out");
+        assert!(file.hook.iter().all(|hook| hook.path.is_none() && hook.caller.is_none()));
+        for (problem, follows) in [
+            ("hook `one`: missing field `path`", true),
+            ("hook `two`: missing field `path`", false),
+            ("hook `two`: missing field `caller`", true),
+            ("hook `one`: missing field `caller`", false),
+        ] {
+            let before = problems.found.len();
+            problems.add(problem.to_owned());
+            assert_eq!(problems.found.len() == before, follows, "{problem}");
+        }
     }
 
     #[test]

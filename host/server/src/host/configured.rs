@@ -21,6 +21,7 @@ use portcullis_files::HeldFolder;
 use portcullis_keys::{SecretKey, SymmetricKey};
 use portcullis_model::Millis;
 
+use super::mounts;
 use super::prepared::log_place;
 use super::{Hook, Host, LateTrust};
 use crate::as_found::AsFound;
@@ -302,6 +303,7 @@ impl Configured {
             let folder = HeldFolder::open(&place.directory).ok();
             let mut standing = keeper.standing(place)?;
             if self.course(place, &standing)? == Course::Open {
+                let begins = !holds_log(&place.directory);
                 let (log, recovery) = Log::open(self.log_options(place, keeper))?;
                 let begun = keeper.standing(place).and_then(|found| {
                     // Of another log that has taken the path meanwhile nothing is believed.
@@ -320,6 +322,15 @@ impl Configured {
                         trusted_time.reset(last);
                     }
                     log.check_place()?;
+                    if begins {
+                        tracing::warn!(
+                            event = "log.begun",
+                            folder = %place.directory.display(),
+                            origin = place.signer.public().name(),
+                            "there was no log, and a new one was begun; where this is not the first start, the \
+                             disk of the log is not mounted: stop the host and mount it"
+                        );
+                    }
                     return Ok((log, recovery));
                 }
                 let closed = log.close();
@@ -384,11 +395,39 @@ impl Configured {
         }
     }
 
-    /// Why no log may be begun at a place.
+    /// Returns why no log may be begun at a place; `None` where one may.
     fn required(&self, place: &Place) -> Option<String> {
         let is_first = self.log_place().is_some_and(|first| first.directory == place.directory);
-        let is_required = is_first && self.config.audit.must_exist;
-        is_required.then(|| "the setting `audit.must_exist` forbids to begin one".to_owned())
+        if !is_first {
+            return None;
+        }
+        match self.config.audit.must_exist {
+            Some(true) => Some("the setting `audit.must_exist` forbids to begin one".to_owned()),
+            Some(false) => None,
+            None => self.awaits_disk(place),
+        }
+    }
+
+    /// Returns whether a start would begin the first log, where it may.
+    pub(super) fn begins_log(&self) -> bool {
+        self.log_place().is_some_and(|place| !holds_log(&place.directory))
+    }
+
+    /// Why a log that is not there may lie on a disk that is not there: one more log would be begun below
+    /// its mount point.
+    fn awaits_disk(&self, place: &Place) -> Option<String> {
+        let above = place.directory.parent().filter(|above| !above.as_os_str().is_empty());
+        if let Some(above) = above.filter(|above| !above.is_dir()) {
+            return Some(format!("the folder above it, `{}`, is not there", above.display()));
+        }
+        let point = [&place.directory, &self.config.trust.state]
+            .into_iter()
+            .find_map(|folder| mounts::awaited(folder))?;
+        Some(format!(
+            "`{}` names the mount point `{}`, where nothing is mounted",
+            mounts::FSTAB,
+            point.display()
+        ))
     }
 
     /// Puts the host together, and gives the log what was found at the start. No release is in

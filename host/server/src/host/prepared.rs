@@ -93,6 +93,11 @@ impl Prepared {
         Ok(Self { configured, keeper, engine, release, folders: folders.result(), log })
     }
 
+    /// Returns whether a start would begin the first log because none is there.
+    pub fn begins_log(&self) -> bool {
+        self.configured.begins_log()
+    }
+
     /// Components in the plugins' folder that may not run.
     pub fn strays(&self) -> Strays {
         Strays::scan(

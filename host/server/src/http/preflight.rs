@@ -30,6 +30,7 @@ use super::session::Session;
 use crate::admission::Place;
 use crate::afterwards::Afterwards;
 use crate::budget::Budget;
+use crate::call::account::Account;
 use crate::call::{Call, Reply};
 use crate::caller::Proven;
 use crate::frontend::Frontend;
@@ -139,11 +140,26 @@ pub fn preflight(
     // Admission comes before everything that costs: a caller that sends too much is told so at once.
     let turn_away = |head, reason: Reason, is_unauthenticated| {
         let reply = match frontend.host() {
-            Some(host) => {
-                Call::begin(host, in_force, hook, route, head, (began, received)).turn_away(reason)
-            }
-            None => EarlyCall::begin(frontend, in_force, hook, route, head, (began, received))
-                .turn_away(reason),
+            Some(host) => Call::begin(
+                host,
+                in_force,
+                hook,
+                route,
+                head,
+                (began, received),
+                Account::default(),
+            )
+            .turn_away(reason),
+            None => EarlyCall::begin(
+                frontend,
+                in_force,
+                hook,
+                route,
+                head,
+                (began, received),
+                Account::default(),
+            )
+            .turn_away(reason),
         };
         Preflight::answered(Answered::new(reply, hook, is_unauthenticated))
     };
@@ -249,10 +265,12 @@ fn greet(
     let method = head.method.clone();
     let greeting = match frontend.host() {
         Some(host) => {
-            let mut call = Call::begin(host, in_force, hook, route, head, begin);
+            let mut call =
+                Call::begin(host, in_force, hook, route, head, begin, Account::default());
             call.greet().map(|greeting| call.leave(&greeting))
         }
-        None => EarlyCall::begin(frontend, in_force, hook, route, head, begin).greet(),
+        None => EarlyCall::begin(frontend, in_force, hook, route, head, begin, Account::default())
+            .greet(),
     };
     let mut answered = match greeting {
         Some(greeting) => Answered::new(greeting, hook, true),

@@ -221,7 +221,7 @@ fn what_the_hosts_own_folder_does_not_take_is_in_the_second_copy() {
     home.config.audit.state_copy = Some(second.clone());
     let (mut keeper, log) = home.start();
     let copy = |keeper: &Keeper| {
-        assert!(keeper.witness.as_ref().unwrap().flush(Duration::from_secs(60)));
+        assert!(keeper.state_copy.as_ref().unwrap().flush(Duration::from_secs(60)));
         let Ok(Kept::Memory(memory)) = Memory::read(&second.join(STATE_FILE), &keeper.seal) else {
             panic!("the second copy cannot be read")
         };

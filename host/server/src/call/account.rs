@@ -1,0 +1,154 @@
+//! What one call has told the log of its answer so far: kept outside of the call, for the case that
+//! the call panics.
+//!
+//! Invariant: an answer is counted once. Whatever a call gave the log before it panicked, the answer
+//! that leaves in the end is either one that nothing was said of yet (then it is counted as a
+//! refusal), or it supersedes every record that says otherwise, or it was counted already.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use portcullis_audit::Sequence;
+
+/// The account of one call; it is shared by the call and by who answers where the call cannot.
+#[derive(Clone, Debug, Default)]
+pub struct Account(Rc<Entries>);
+
+#[derive(Debug, Default)]
+struct Entries {
+    /// The records that tell of an answer, and that nothing supersedes.
+    records: RefCell<Vec<Sequence>>,
+    known: Cell<Known>,
+}
+
+/// What is known of an answer without a record that tells of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Known {
+    #[default]
+    Nothing,
+    /// It was counted as a refusal, in the metrics too.
+    Refused,
+    /// The hook owes the log a word about it.
+    Owed,
+}
+
+/// What is still to be told of the answer that leaves in place of a call that panicked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Correction {
+    /// Everything: the log has nothing of the call, and the answer is a refusal.
+    Refusal,
+    /// These records tell of an answer that did not leave.
+    Superseded(Vec<Sequence>),
+    /// The log knows, or will; the metrics do not.
+    Measured,
+    /// Nothing.
+    Nothing,
+}
+
+impl Account {
+    /// The log has a record that tells of an answer.
+    pub fn recorded(&self, record: Sequence) {
+        self.0.records.borrow_mut().push(record);
+    }
+
+    /// The record was lost with a stop of the log.
+    pub fn lost(&self, record: Option<Sequence>) {
+        self.0.records.borrow_mut().retain(|known| Some(*known) != record);
+    }
+
+    /// The hook owes the log that another answer leaves than this record tells, or one without a record.
+    pub fn owed(&self, record: Option<Sequence>) {
+        self.lost(record);
+        self.0.known.set(Known::Owed);
+    }
+
+    /// The answer was counted as a refusal.
+    pub fn refused(&self) {
+        self.0.known.set(Known::Refused);
+    }
+
+    /// What is still to be told now that the call has panicked. The account is empty after that.
+    pub fn correction(&self) -> Correction {
+        let records = std::mem::take(&mut *self.0.records.borrow_mut());
+        match (records.is_empty(), self.0.known.get()) {
+            (false, _) => Correction::Superseded(records),
+            (true, Known::Nothing) => Correction::Refusal,
+            (true, Known::Owed) => Correction::Measured,
+            (true, Known::Refused) => Correction::Nothing,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use portcullis_audit::{Entry, Log, Options, SealKey, Sealer};
+    use portcullis_keys::{SecretKey, SymmetricKey};
+
+    use super::*;
+
+    /// Places of a log of its own.
+    fn places(count: usize) -> Vec<Sequence> {
+        let folder = tempfile::tempdir().unwrap();
+        let sealer = Sealer::new(SealKey::new(SymmetricKey::from_bytes([9; 32])));
+        let signer = Arc::new(SecretKey::from_seed("log.example/2026", &[7; 32]).unwrap());
+        let clock = Arc::new(|| 1_790_000_000_000.into());
+        let options = Options::new(folder.path().into(), "t".to_owned(), signer, sealer, clock);
+        let (log, _) = Log::open(Options { segment_bytes: 2 << 20, ..options }).unwrap();
+        let entry = || Entry { kind: "hook.decision", fields: String::new(), sealed: None };
+        (0..count).map(|_| log.append(entry()).unwrap().sequence()).collect()
+    }
+
+    /// What is left of an account when its call panics after these steps.
+    fn panicked(steps: impl FnOnce(&Account) + 'static) -> Correction {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let account = Account::default();
+        let own = account.clone();
+        let call = async move {
+            steps(&own);
+            std::panic::resume_unwind(Box::new("no message"));
+        };
+        let tasks = tokio::task::LocalSet::new();
+        let ended = tasks.block_on(&runtime, tasks.spawn_local(call));
+        assert!(ended.is_err_and(|error| error.is_panic()));
+        let correction = account.correction();
+        if let Correction::Superseded(_) = &correction {
+            assert!(!matches!(account.correction(), Correction::Superseded(_)), "told once");
+        }
+        correction
+    }
+
+    #[test]
+    fn an_answer_in_place_of_a_call_that_panicked_is_counted_once() {
+        let all = places(3);
+        let [one, two, three] = all[..] else { panic!("three places") };
+        assert_eq!(panicked(|_| {}), Correction::Refusal);
+        assert_eq!(panicked(|account| account.refused()), Correction::Nothing);
+        // A decision, and the parts of a batch.
+        assert_eq!(
+            panicked(move |account| account.recorded(one)),
+            Correction::Superseded(vec![one])
+        );
+        let batch = move |account: &Account| {
+            account.recorded(one);
+            account.refused();
+            account.recorded(two);
+            account.recorded(three);
+            account.owed(Some(two));
+        };
+        assert_eq!(panicked(batch), Correction::Superseded(vec![one, three]));
+        // A record that was late is superseded already, and one that was lost needs no word.
+        let late = move |account: &Account| {
+            account.recorded(one);
+            account.owed(Some(one));
+        };
+        assert_eq!(panicked(late), Correction::Measured);
+        assert_eq!(panicked(|account| account.owed(None)), Correction::Measured);
+        let lost = move |account: &Account| {
+            account.recorded(one);
+            account.lost(Some(one));
+        };
+        assert_eq!(panicked(lost), Correction::Refusal);
+    }
+}
