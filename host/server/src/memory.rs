@@ -1,6 +1,6 @@
 //! What the host remembers of trust, in a file of its own: what was active, accepted, revoked and spent, and the head of the log then.
 //!
-//! Invariant: the log is the truth and the file is how far it has been read. Every change is a record first (its member `remember`), then in
+//! Invariant: the log is the truth and the file is how far it has been read. Every change is a record first (its member `state`), then in
 //! the file; a file that is missing, cut or not ours costs a reading of the log, never a memory. A change that holds although the log took no
 //! record of it is in the file too, which then tells that not everything is recorded. It is authenticated with a key that is
 //! derived from the host's sealing key, so that nobody who can only write files can make the host forget.
@@ -208,14 +208,14 @@ fn piece(leaf: &[u8]) -> Option<History> {
     struct Leaf {
         t: String,
         #[serde(default)]
-        remember: Option<History>,
+        state: Option<History>,
     }
     // Most records are calls; theirs is the only text that others have a part in, and it is not looked at.
     if leaf.windows(KEYWORD.len()).all(|window| window != KEYWORD) {
         return None;
     }
     let leaf: Leaf = serde_json::from_slice(leaf).ok()?;
-    KINDS.iter().any(|kind| leaf.t.starts_with(kind)).then_some(leaf.remember)?
+    KINDS.iter().any(|kind| leaf.t.starts_with(kind)).then_some(leaf.state)?
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands out references")]

@@ -387,11 +387,11 @@ mod tests {
         assert_eq!(
             lines,
             [
+                format!(r#""minute":60000,"hook":"h0","cause":"not-json","count":1{}"#, tally(0)),
                 format!(
                     r#""minute":0,"hook":"h0","cause":"unauthenticated","count":1000000{}"#,
-                    tally(0)
+                    tally(1)
                 ),
-                format!(r#""minute":60000,"hook":"h0","cause":"not-json","count":1{}"#, tally(1)),
             ]
         );
         for counted in taken {

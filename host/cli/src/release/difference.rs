@@ -169,7 +169,7 @@ mod tests {
 
     fn binding(hook: &str, plugin: &str, mode: &str, settings: u8) -> String {
         format!(
-            r#"{{"hook":"{hook}","plugin":"{plugin}","mode":"{mode}","settings":"sha256:{settings:064}","say":{{"review":"deny"}}}}"#
+            r#"{{"hook":"{hook}","plugin":"{plugin}","mode":"{mode}","settings":"sha256:{settings:064}","fallback":{{"review":"deny"}}}}"#
         )
     }
 

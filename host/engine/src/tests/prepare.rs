@@ -58,7 +58,7 @@ fn what_is_given_up_is_not_made_and_everybody_else_goes_on() {
 fn imports_outside_the_contract_are_refused_by_name() {
     for import in [
         "wasi:cli/environment@0.2.0",
-        "portcullis:policy/journal@0.2.0",
+        "portcullis:policy/journal@0.1.0",
         "portcullis:policy/secrets@0.2.0",
         "extra",
     ] {
