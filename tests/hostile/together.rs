@@ -188,7 +188,7 @@ fn a_plugin_with_that_right_waives_findings_of_others_and_no_other_plugin_does()
         Binding::new("token", "mischief", deny),
         Binding::new("token", "mischief-waiver", waive("MISCHIEF_ALLOWS")),
     ]);
-    host.look(&["release active generation=2"]);
+    host.look(&["release active generation=3"]);
     let undeclared = host.sign_in(&anybody());
     assert!(undeclared.stops_a_token());
     drop(host.stop());
@@ -209,7 +209,7 @@ fn a_plugin_with_that_right_waives_findings_of_others_and_no_other_plugin_does()
 /// would waive what nobody may.
 #[test]
 fn a_manifest_without_the_right_cannot_declare_a_waiver() {
-    let house = House::build(&[]);
+    let house = House::build(&[Binding::new("token", "mischief", json!({"do": "allow"}))]);
     for (change, capability, says) in [
         ("waive", r#"["journal"]"#, "its `emits` has `waive`, and its `capabilities` have not"),
         (

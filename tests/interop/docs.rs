@@ -316,12 +316,13 @@ fn codes(source: &str) -> Vec<String> {
 }
 
 /// Codes of one word.
-const SINGLE_WORDS: [&str; 8] = [
+const SINGLE_WORDS: [&str; 9] = [
     "starting",
     "overload",
     "conflict",
-    "unsupported-change",
-    "message-undelivered",
+    "unauthenticated",
+    "superseded",
+    "cancelled",
     "unreadable",
     "unsigned",
     "expired",

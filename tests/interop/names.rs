@@ -28,7 +28,7 @@ fn no_old_name_is_left() {
         })
         .filter(|(kind, name)| is_telling(kind, name))
         .collect();
-    assert!(old.len() > 60, "few names are looked for: {old:?}");
+    assert!(old.len() > 50, "few names are looked for: {old:?}");
     let mut left = Vec::new();
     for file in texts(&checkout()) {
         let text = fs::read_to_string(&file).unwrap_or_default();

@@ -94,7 +94,11 @@ pub fn effect(kind: HookKind, effect: Effect) -> Saying {
 
 /// What a hook kind makes of a change.
 pub fn change(kind: HookKind, change: ChangeKind) -> Saying {
-    kind.adapter().change(change)
+    match change {
+        // The host carries it out itself, whatever the platform.
+        ChangeKind::Waive => waived(),
+        _ => kind.adapter().change(change),
+    }
 }
 
 /// Whether a binding can say everything that its plugin may emit.
