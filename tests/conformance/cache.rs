@@ -29,10 +29,10 @@ fn start(house: &House) -> (u64, u64, u64) {
     assert!(!host.sign_in(&SignIn::with_groups(&["ward-reader"])).stops_a_token());
     let counts = plugins(&host);
     let from = |from: &str| {
-        host.metric(&format!("portcullis_plugin_preparations_total{{from=\"{from}\"}}"))
+        host.metric(&format!("portcullis_plugin_preparations_total{{source=\"{from}\"}}"))
     };
     assert_eq!(
-        (from("made"), from("cache"), from("not-believed")),
+        (from("compiled"), from("cache"), from("cache-rejected")),
         (counts.0 as f64, counts.1 as f64, counts.2 as f64)
     );
     host.stop();

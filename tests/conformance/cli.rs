@@ -102,7 +102,7 @@ fn wrong_usage_is_2_and_what_cannot_be_read_is_64() {
             "sign",
             "--source",
             "trust-root.toml",
-            "--vkey",
+            "--key",
             "keys/root.vkey",
             "--output",
             "x",

@@ -115,9 +115,12 @@ pub fn lint() -> Done<Vec<&'static str>> {
             for package in build::sandboxed() {
                 cargo.args(["--package", package]);
             }
-            must(
-                cargo.env("CARGO_TARGET_DIR", target().join("wasm")).args(["--", "-D", "warnings"]),
-            )?;
+            cargo.env("CARGO_TARGET_DIR", target().join("wasm")).args(["--", "-D", "warnings"]);
+            must(&mut cargo)?;
+        } else {
+            println!(
+                "no lints for wasm32: Debian's compiler, which builds the plugins, has no clippy"
+            );
         }
     } else {
         skipped.push("lints: clippy is missing (`rustup component add clippy`)");
@@ -125,7 +128,10 @@ pub fn lint() -> Done<Vec<&'static str>> {
     say("pages of the code");
     let what = ["doc", "--release", "--locked", "--workspace", "--no-deps", "--quiet"];
     let mut cargo = cargo();
-    cargo.env("RUSTDOCFLAGS", "-D warnings").args(what).arg("--document-private-items");
+    cargo
+        .env("RUSTDOCFLAGS", "-D warnings -A rustdoc::private_intra_doc_links")
+        .args(what)
+        .arg("--document-private-items");
     must(&mut cargo)?;
     Ok(skipped)
 }

@@ -114,7 +114,6 @@ impl Check {
                 print(format!("    beside {}: {}", word("beside"), word("explained")));
             }
         }
-        warnings.iter().for_each(|text| print(warning(text)));
         if prepared.begins_log() {
             print(format!(
                 "there is no log in `{}`: `serve` begins one, unless its disk is only not mounted; once it is there, set \
@@ -122,6 +121,7 @@ impl Check {
                 prepared.config().audit.directory.display()
             ));
         }
+        warnings.iter().for_each(|text| print(warning(text)));
         Ok(())
     }
 }

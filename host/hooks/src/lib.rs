@@ -178,7 +178,7 @@ pub fn write(
     kind.adapter().write(incoming, outcome)
 }
 
-/// The changes of an outcome that [`write`] leaves out because what they would change is not there.
+/// The changes of an outcome that [`write()`] leaves out because what they would change is not there.
 pub fn skipped(kind: HookKind, incoming: &Incoming, outcome: &Outcome<'_>) -> Vec<ChangeKind> {
     let skips = |change: &&Change| kind.adapter().skips(incoming, change);
     outcome.changes.iter().filter(skips).map(Change::kind).collect()
@@ -194,7 +194,7 @@ pub fn undelivered(kind: HookKind, incoming: &Incoming) -> Answer {
     kind.adapter().safe(&OnFailure::Closed, Cause::Undelivered, Some(incoming))
 }
 
-/// One answer out of many, each as it was [written](write) and has its reference.
+/// One answer out of many, each as it was [written](write()) and has its reference.
 pub fn gather(kind: HookKind, answers: &[Vec<u8>], batch: &Gathering) -> Answer {
     kind.adapter().gather(answers, batch)
 }

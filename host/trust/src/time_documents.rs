@@ -5,7 +5,7 @@
 //! had expired, the role `root` signs it. A clock confirmation says only that a clock is right,
 //! which a fresh release set says too, so the role `release` signs it. Neither asks whether the
 //! trust root has expired: the time is what is in doubt. That each works once is for the host,
-//! which remembers ([`TimeDocuments`](crate::TimeDocuments)).
+//! which remembers ([`TimeDocuments`]).
 
 use portcullis_keys::PublicKey;
 use portcullis_model::Millis;

@@ -1,5 +1,5 @@
 //! What third parties see: the exact payloads that are signed. A change here changes what others verify: it
-//! is a decision. `PORTCULLIS_BLESS=1` writes the files anew.
+//! is a decision. `BLESS=1` writes the files anew.
 
 #![expect(clippy::disallowed_methods, reason = "tests read and write what they made themselves")]
 
@@ -26,7 +26,7 @@ fn payloads_are_as_published() {
         ),
     ] {
         let path = format!("{}/tests/golden/{name}", std::env::var("CARGO_MANIFEST_DIR").unwrap());
-        if std::env::var_os("PORTCULLIS_BLESS").is_some() {
+        if std::env::var_os("BLESS").is_some() {
             std::fs::write(&path, &payload).unwrap();
         }
         assert_eq!(payload, std::fs::read_to_string(&path).unwrap(), "{name}");

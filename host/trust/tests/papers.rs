@@ -169,7 +169,7 @@ fn revocations_are_read_from_a_set_of_which_nothing_else_is_taken() {
 #[cfg(test)]
 fn golden(name: &str, text: &str) {
     let path = format!("{}/tests/golden/{name}", std::env::var("CARGO_MANIFEST_DIR").unwrap());
-    if std::env::var_os("PORTCULLIS_BLESS").is_some() {
+    if std::env::var_os("BLESS").is_some() {
         std::fs::write(&path, text).unwrap();
     }
     assert_eq!(text, std::fs::read_to_string(&path).unwrap(), "{name}");

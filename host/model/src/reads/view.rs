@@ -8,46 +8,46 @@ use crate::call::{Attribute, Grant, Lifetime, Millis, PrincipalKind};
 use crate::change::Change;
 use crate::text::Text;
 
-/// A call cut down to what one plugin reads. Borrowed from the [`Call`].
+/// A call cut down to what one plugin reads. Borrowed from the [`Call`](crate::Call).
 ///
 /// `id`, `tenant`, `hook`, `phase`, `received`, `seed`, `lifetimes` and `proposed` are about the call itself,
 /// or about changes that the plugin must judge, and are always there.
 pub struct View<'a> {
-    /// See [`Call::id`].
+    /// See [`Call::id`](crate::Call::id).
     pub id: &'a str,
-    /// See [`Call::correlation`]; path `correlation`.
+    /// See [`Call::correlation`](crate::Call::correlation); path `correlation`.
     pub correlation: Option<&'a str>,
-    /// See [`Call::tenant`].
+    /// See [`Call::tenant`](crate::Call::tenant).
     pub tenant: &'a str,
-    /// See [`Call::hook`].
+    /// See [`Call::hook`](crate::Call::hook).
     pub hook: &'a str,
-    /// See [`Call::phase`].
+    /// See [`Call::phase`](crate::Call::phase).
     pub phase: Option<&'a str>,
-    /// See [`Call::received`].
+    /// See [`Call::received`](crate::Call::received).
     pub received: Millis,
-    /// See [`Call::seed`].
+    /// See [`Call::seed`](crate::Call::seed).
     pub seed: u64,
-    /// See [`Call::subject`]; absent unless a path below `subject` is read.
+    /// See [`Call::subject`](crate::Call::subject); absent unless a path below `subject` is read.
     pub subject: Option<PrincipalView<'a>>,
-    /// See [`Call::actors`]; empty unless a path below `actors` is read.
+    /// See [`Call::actors`](crate::Call::actors); empty unless a path below `actors` is read.
     pub actors: Vec<PrincipalView<'a>>,
-    /// See [`Call::action`]; absent unless a path below `action` is read.
+    /// See [`Call::action`](crate::Call::action); absent unless a path below `action` is read.
     pub action: Option<EntityView<'a>>,
-    /// See [`Call::resource`]; absent unless a path below `resource` is read.
+    /// See [`Call::resource`](crate::Call::resource); absent unless a path below `resource` is read.
     pub resource: Option<EntityView<'a>>,
-    /// See [`Call::requested`]; path `requested`.
+    /// See [`Call::requested`](crate::Call::requested); path `requested`.
     pub requested: &'a [Grant],
-    /// See [`Call::lifetimes`].
+    /// See [`Call::lifetimes`](crate::Call::lifetimes).
     pub lifetimes: &'a [Lifetime],
-    /// See [`Call::origin`]; absent unless a path below `origin` is read.
+    /// See [`Call::origin`](crate::Call::origin); absent unless a path below `origin` is read.
     pub origin: Option<OriginView<'a>>,
-    /// See [`Call::purpose`]; path `purpose`.
+    /// See [`Call::purpose`](crate::Call::purpose); path `purpose`.
     pub purpose: Option<&'a str>,
-    /// See [`Call::proposed`].
+    /// See [`Call::proposed`](crate::Call::proposed).
     pub proposed: &'a [Change],
     /// JSON text: the body cut down to the pointers that are read for this hook kind
     /// (`okta.token:/data/context/user`), nested as in the body; `null` where none is, or none of them is
-    /// there. See [`Reads::compile`] for arrays.
+    /// there. See [`Reads::compile`](crate::Reads::compile) for arrays.
     pub payload: Cow<'a, str>,
 }
 

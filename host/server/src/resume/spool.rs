@@ -137,7 +137,7 @@ impl Spool {
 }
 
 impl Spooled {
-    /// The call, which has been promised by now: it stays until it is [done](Self::done).
+    /// The call, which has been promised by now: it stays until it is done.
     pub fn promised(mut self) -> (Job, Kept) {
         let job = self.job.take();
         let empty = || Job {
