@@ -20,7 +20,7 @@ fn a_log_is_verified_shown_and_proved_and_damage_is_named() {
 
     let whole = house.verify();
     assert_eq!(whole.code, 0, "{}", whole.err);
-    golden("verify.txt", &normal(&whole.out));
+    golden("verify.txt", &normal(&whole.out, &["is whole: ", " records in "]));
     let verify = |more: &[&str]| {
         house
             .run(&[&["audit", "verify", "--log", "audit/log", "--vkey", "log.vkey"], more].concat())
@@ -124,7 +124,7 @@ fn proved(house: &House, last: u64) {
     };
     let checked = check();
     assert_eq!(checked.code, 0, "{}", checked.err);
-    golden("prove-check.txt", &normal(&checked.out));
+    golden("prove-check.txt", &normal(&checked.out, &["number ", "checkpoint of "]));
     // The proof stands without the log: only the three files matter, and each of them does.
     fs::rename(house.path("audit"), house.path("elsewhere")).unwrap();
     assert_eq!(check().code, 0);
@@ -190,7 +190,7 @@ fn damaged(house: &House) {
     let mut changed = bytes.clone();
     changed[at + said.len() - 2] = b'T';
     fs::write(&entries, changed).unwrap();
-    golden("verify-damaged.txt", &normal(&house.verify().out));
+    golden("verify-damaged.txt", &normal(&house.verify().out, &["record "]));
     fs::write(&entries, bytes).unwrap();
     cut_back(house, &log);
 }

@@ -133,7 +133,7 @@ fn check_says_what_serve_would_do() {
     ]);
     // So few that they fit under any limit of file descriptors.
     house.configure("[trust]", "max_connections = 64\n\n[trust]");
-    golden("check.txt", &normal(&house.must(&["check", "--config", "portcullis.toml"])));
+    golden("check.txt", &normal(&house.must(&["check", "--config", "portcullis.toml"]), &[]));
     let told: Value = serde_json::from_str(&house.must(&[
         "check",
         "--config",
@@ -160,14 +160,14 @@ fn check_says_what_serve_would_do() {
     house.write("release/release.json", house.forge("release", RELEASE_SET, &set.to_string()));
     let unsayable = house.run(&["check", "--config", "portcullis.toml"]);
     assert_eq!(unsayable.code, 1);
-    golden("check-fallback.txt", &normal(&unsayable.err));
+    golden("check-fallback.txt", &normal(&unsayable.err, &[]));
 
     let mut settings = duties();
     settings["rules"][0]["b"] = json!("dispence");
     house.release(&[Binding::new("token", "sod", settings)]);
     let refused = house.run(&["check", "--config", "portcullis.toml"]);
     assert_eq!(refused.code, 1);
-    golden("check-settings.txt", &normal(&refused.err));
+    golden("check-settings.txt", &normal(&refused.err, &[]));
 
     house.write("release/release.json", "");
     let none = house.run(&["check", "--config", "portcullis.toml", "--format", "json"]);

@@ -173,7 +173,10 @@ fn plugins_are_inspected_signed_and_verified() {
     let house = House::build(&[]);
     house.sign_plugin("sod", |source| source);
     let (wasm, manifest) = ("release/plugins/sod.wasm", "release/plugins/sod.manifest.json");
-    golden("plugin-inspect.txt", &normal(&house.must(&["plugin", "inspect", wasm])));
+    golden(
+        "plugin-inspect.txt",
+        &normal(&house.must(&["plugin", "inspect", wasm]), &["bytes    ", "memory   "]),
+    );
     let inspected = json_of(&house.must(&["plugin", "inspect", wasm, "--format", "json"]));
     assert_eq!(inspected["exports"], json!(["configure", "evaluate"]));
     let verify = [
@@ -186,7 +189,7 @@ fn plugins_are_inspected_signed_and_verified() {
         "--component",
         wasm,
     ];
-    golden("plugin-verify.txt", &normal(&house.must(&verify)));
+    golden("plugin-verify.txt", &normal(&house.must(&verify), &[]));
     let verified = json_of(&house.must(&[&verify[..], &["--format", "json"]].concat()));
     assert_eq!(
         (&verified["component"], &verified["publisher"]),

@@ -111,7 +111,7 @@ fn publish(house: &House, number: u64, name: &str) {
     house.must(&[&sign[..], &["--component", &wasm, "--output", &manifest]].concat());
     house.write(
         "release.toml",
-        format!("version = {number}\nvalidity = {{ days = 1 }}\nplugins = [\"{manifest}\"]\n[[binding]]\nhook = \"token\"\nplugin = \"org.portcullis.hours\"\nsettings = \"release/settings/hours.json\"\nmode = \"enforce\"\nsay = {{ review = \"deny\", step-up = \"deny\" }}\n"),
+        format!("version = {number}\nvalidity = {{ days = 1 }}\nplugins = [\"{manifest}\"]\n[[binding]]\nhook = \"token\"\nplugin = \"org.portcullis.hours\"\nsettings = \"release/settings/hours.json\"\nmode = \"enforce\"\nfallback = {{ review = \"deny\", step-up = \"deny\" }}\n"),
     );
     // Moved into place, so that the host sees the whole of it or nothing.
     let release = [

@@ -95,7 +95,7 @@ fn all_problems_of_log_and_release_are_told_at_once_with_all_warnings() {
     set["version"] = json!(2);
     for binding in set["bindings"].as_array_mut().unwrap() {
         if binding["hook"] == "token" {
-            binding["say"] = json!({"review": "deny"});
+            binding["fallback"] = json!({"review": "deny"});
         } else {
             binding["hook"] = json!("nowhere");
         }

@@ -25,7 +25,7 @@ fn dist(house: &House, version: u64, settings: &Value, change: impl FnOnce(Strin
     house.write("dist/sod.json", settings.to_string());
     let source = format!(
         "version = {version}\nvalidity = {{ days = 1 }}\nplugins = [\"plugins/sod.manifest.json\"]\n[[binding]]\nhook = \"token\"\n\
-         plugin = \"org.portcullis.sod\"\nsettings = \"sod.json\"\nmode = \"enforce\"\nsay = {{ review = \"deny\", step-up = \"deny\" }}\n"
+         plugin = \"org.portcullis.sod\"\nsettings = \"sod.json\"\nmode = \"enforce\"\nfallback = {{ review = \"deny\", step-up = \"deny\" }}\n"
     );
     house.write("dist/release.toml", change(source));
     house.must(&[

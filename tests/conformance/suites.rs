@@ -246,7 +246,7 @@ fn wrong_settings_are_named_by_their_place_before_anything_is_signed() {
     assert_eq!(refused.code, 1, "{}", refused.err);
     assert!(!house.path("wrong-set.json").exists());
     assert!(!refused.err.contains("Doe"), "what stands there is not repeated: {}", refused.err);
-    golden("release-settings.txt", &normal(&refused.err));
+    golden("release-settings.txt", &normal(&refused.err, &[]));
 }
 
 #[test]
@@ -415,7 +415,7 @@ fn publish(house: &House, version: u64) {
     house.write("release/settings/hours.json", house.read("hours/settings.example.json"));
     house.write(
         "release.toml",
-        format!("version = {version}\nvalidity = {{ days = 1 }}\nplugins = [\"release/plugins/hours.manifest.json\"]\n[[binding]]\nhook = \"token\"\nplugin = \"org.portcullis.hours\"\nsettings = \"release/settings/hours.json\"\nmode = \"enforce\"\nsay = {{ review = \"deny\", step-up = \"deny\" }}\n"),
+        format!("version = {version}\nvalidity = {{ days = 1 }}\nplugins = [\"release/plugins/hours.manifest.json\"]\n[[binding]]\nhook = \"token\"\nplugin = \"org.portcullis.hours\"\nsettings = \"release/settings/hours.json\"\nmode = \"enforce\"\nfallback = {{ review = \"deny\", step-up = \"deny\" }}\n"),
     );
     house.must(&[
         "release",

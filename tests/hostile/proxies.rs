@@ -87,7 +87,7 @@ fn clients_behind_a_proxy_are_counted_and_not_the_proxy() {
 #[test]
 fn a_client_behind_a_proxy_that_gets_no_place_leaves_a_line_in_the_log() {
     let (_house, host) = serve(
-        "proxies = [\"127.0.0.1\"]\nproxy_protocol = true\nmax_connections = 64\nconnections_per_source = 2\nbody_timeout_ms = 60000",
+        "proxies = [\"127.0.0.1\"]\nproxy_protocol = true\nmax_connections = 64\nmax_connections_per_source = 2\nbody_timeout_ms = 60000",
     );
     // The host asks for the body: both have a call in progress, and none gives way.
     let calls: Vec<_> = (0..2)

@@ -163,7 +163,6 @@ fn set(claim: &str, value: &str) -> Value {
     json!({"do": "set", "target": "access-token", "path": format!("/claims/{claim}"), "value": value})
 }
 
-/// A house that has a guard: mischief that may only restrict.
 /// The waiver stands in the record with what it set aside; what it may not set aside stays.
 #[test]
 fn a_plugin_with_that_right_waives_findings_of_others_and_no_other_plugin_does() {
@@ -239,6 +238,7 @@ fn a_manifest_without_the_right_cannot_declare_a_waiver() {
     }
 }
 
+/// A house that has a guard: mischief that may only restrict.
 fn guarded() -> House {
     let house = House::build(&[]);
     house.sign_plugin("mischief-guard", |manifest| {

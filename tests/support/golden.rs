@@ -29,33 +29,45 @@ pub fn golden(name: &str, text: &str) {
     );
 }
 
-/// A text with every digest and key replaced by `…`, and every number by `0`: what is left is the same in
-/// every house.
-pub fn normal(text: &str) -> String {
-    let word = |word: &str| {
-        let hexadecimal = word.len() >= 8 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
-        match () {
-            () if hexadecimal => "…".to_owned(),
-            // A time, such as 2026-11-30T19:33:49Z, has letters in it.
-            () if word.starts_with(|letter: char| letter.is_ascii_digit())
-                && word.bytes().all(|byte| byte.is_ascii_digit() || b"TZ".contains(&byte)) =>
-            {
-                "0".to_owned()
-            }
-            () => word.to_owned(),
-        }
-    };
+/// A text with what differs in every house replaced: digests and keys by `…`, times by `TIME`, and
+/// the number behind each of these texts by `N`. Every other number stays, so that a status, a
+/// version or a count that changes is found.
+pub fn normal(text: &str, volatile: &[&str]) -> String {
     let mut out = String::new();
     let mut rest = text;
-    while let Some(at) = rest.find(|letter: char| !letter.is_ascii_alphanumeric()) {
-        let (before, after) = rest.split_at(at);
+    while !rest.is_empty() {
+        let of_word = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
+        let ends = rest.find(|letter: char| !of_word(letter)).unwrap_or(rest.len());
+        let (word, after) = rest.split_at(ends);
+        let is_hexadecimal = word.len() >= 8 && word.bytes().all(|it| it.is_ascii_hexdigit());
+        let is_number = !word.is_empty() && word.bytes().all(|it| it.is_ascii_digit());
+        if let Some(length) = time_at(rest) {
+            out.push_str("TIME");
+            rest = rest.split_at(length).1;
+            continue;
+        } else if is_hexadecimal {
+            out.push('…');
+        } else if is_number && volatile.iter().any(|before| out.ends_with(before)) {
+            out.push('N');
+        } else {
+            out.push_str(word);
+        }
         let mark = after.chars().next().map_or(0, char::len_utf8);
         let (mark, after) = after.split_at(mark);
-        out.push_str(&word(before));
         out.push_str(mark);
         rest = after;
     }
-    out + &word(rest)
+    out
+}
+
+/// The length of the time that a text begins with, such as 2026-11-30T19:33:49Z.
+fn time_at(text: &str) -> Option<usize> {
+    const SHAPE: &[u8] = b"0000-00-00T00:00:00Z";
+    let fits = |(is, shape): (u8, &u8)| match shape {
+        b'0' => is.is_ascii_digit(),
+        other => is == *other,
+    };
+    (text.len() >= SHAPE.len() && text.bytes().zip(SHAPE).all(fits)).then_some(SHAPE.len())
 }
 
 /// Holds a part of a page of the documentation against what a test found. It stands between

@@ -27,8 +27,8 @@ mod trust;
 use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue};
-use clap::{Parser, Subcommand};
-use portcullis_model::renames::{Format, renamed};
+use clap::{CommandFactory, Parser, Subcommand};
+use portcullis_model::renames::{Format, new_names};
 
 use crate::outcome::report;
 
@@ -108,6 +108,18 @@ fn main() -> ExitCode {
     report(done)
 }
 
+/// The subcommand that the arguments name.
+fn subcommand() -> clap::Command {
+    let mut command = Arguments::command();
+    for word in std::env::args().skip(1) {
+        match command.find_subcommand(&word) {
+            Some(found) => command = found.clone(),
+            None => break,
+        }
+    }
+    command
+}
+
 /// Prints what is wrong with the arguments, and the new name of an option that has one. Ends the
 /// process; help and version are printed in the same way.
 fn wrong_usage(error: &clap::Error) -> ! {
@@ -116,7 +128,8 @@ fn wrong_usage(error: &clap::Error) -> ! {
         _ => "",
     };
     let printed = error.print();
-    if let Some(new) = renamed(Format::Option, old) {
+    let takes = |new: &str| subcommand().get_arguments().any(|it| it.get_long() == new.get(2..));
+    if let Some(new) = new_names(Format::Option, old).find(|new| takes(new)) {
         eprintln!("\nhint: `{old}` is now called `{new}`");
     }
     // Nobody reads where nothing can be printed.

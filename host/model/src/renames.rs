@@ -14,31 +14,30 @@ pub enum Format {
     Option,
 }
 
-/// Returns the new name of what was called so. A setting is looked up by its own name, without the
-/// table that it belongs to; where several had this name, the new names are all given.
-pub fn renamed(format: Format, old: &str) -> Option<String> {
-    let mut new: Vec<&str> = rows()
-        .filter(|(kind, before, _)| match format {
+/// Returns the new names of what was called so, each once in a row. A setting is looked up by its own
+/// name, without the table that it belongs to; several tables may have had this name.
+pub fn new_names(format: Format, old: &str) -> impl Iterator<Item = &'static str> {
+    rows()
+        .filter(move |(kind, before, _)| match format {
             Format::Record => *kind == "record" && *before == old,
             Format::Setting => matches!(*kind, "setting" | "signed-member") && last(before) == old,
             Format::Option => *kind == "option" && before.rsplit(' ').next() == Some(old),
         })
-        .map(|(_, _, after)| match format {
+        .map(move |(_, _, after)| match format {
             Format::Record => after,
             Format::Setting => last(after),
             Format::Option => after.rsplit(' ').next().unwrap_or(after),
         })
-        .collect();
-    new.dedup();
-    (!new.is_empty()).then(|| new.join(" or "))
 }
 
 /// Returns what to add to a parser's message about a member or setting that has a new name.
 pub fn hint(message: &str) -> Option<String> {
     let (_, rest) =
         message.split_once("unknown field `").or_else(|| message.split_once("unknown member `"))?;
-    let (old, _) = rest.split_once('`')?;
-    Some(format!("; `{old}` is now called `{}`", renamed(Format::Setting, old)?))
+    let (old, expected) = rest.split_once('`')?;
+    // A name means something else in another place: only one that may stand there is a hint.
+    let new = new_names(Format::Setting, old).find(|new| expected.contains(&format!("`{new}`")))?;
+    Some(format!("; `{old}` is now called `{new}`"))
 }
 
 /// Kind, old name, new name.
@@ -62,12 +61,20 @@ mod tests {
 
     #[test]
     fn an_old_name_leads_to_the_new_one() {
-        assert_eq!(renamed(Format::Setting, "head_ms").as_deref(), Some("header_timeout_ms"));
-        assert_eq!(renamed(Format::Setting, "say").as_deref(), Some("fallback"));
-        assert_eq!(renamed(Format::Record, "hook.refused").as_deref(), Some("hook.rejected"));
-        assert_eq!(renamed(Format::Option, "--lift").as_deref(), Some("--waive"));
-        assert_eq!(renamed(Format::Setting, "hook.refused"), None);
-        assert_eq!(renamed(Format::Setting, "header_timeout_ms"), None);
+        let first = |format, old| new_names(format, old).next();
+        assert_eq!(first(Format::Setting, "head_ms"), Some("header_timeout_ms"));
+        assert_eq!(first(Format::Setting, "say"), Some("fallback"));
+        assert_eq!(first(Format::Record, "hook.refused"), Some("hook.rejected"));
+        assert_eq!(first(Format::Option, "--lift"), Some("--waive"));
+        assert_eq!(first(Format::Setting, "hook.refused"), None);
+        assert_eq!(first(Format::Setting, "header_timeout_ms"), None);
+        let message = |old: &str| format!("unknown field `{old}`, expected `max_in_flight` or `x`");
+        assert_eq!(
+            hint(&message("calls")).as_deref(),
+            Some("; `calls` is now called `max_in_flight`")
+        );
+        // What has no such setting had none before.
+        assert_eq!(hint(&message("errors")), None);
     }
 
     #[test]

@@ -37,8 +37,8 @@ pub fn set_aside(decision: &mut Decision, codes: &BTreeSet<&str>) -> Vec<Finding
     waived
 }
 
-/// The stems of the words that no waiver reaches: audit, termination, revocation.
-pub const PROTECTED: [&str; 4] = ["AUDIT", "TERMINAT", "REVOK", "REVOC"];
+/// The stems of the words that no waiver reaches: audit, termination (of work or contract), revocation.
+pub const PROTECTED: [&str; 5] = ["AUDIT", "TERMINAT", "ENDED", "REVOK", "REVOC"];
 
 #[cfg(test)]
 mod tests {
@@ -56,6 +56,7 @@ mod tests {
             "TERMINATION_PENDING",
             "REVOKED",
             "BADGE_REVOCATION",
+            "CONTRACTOR_ENDED",
             "contract-terminated",
             "x.audited",
         ] {

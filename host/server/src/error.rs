@@ -180,7 +180,8 @@ impl StartError {
             Self::File { hint, .. } => hint.clone(),
             Self::RootLost { refusal, .. } => refusal.hint(),
             Self::LogMissing { .. } => Some(
-                "mount the disk that holds it: the host goes on by itself; if the log is lost for good, begin another one, \
+                "mount the disk that holds it: the host goes on by itself. Where this host never had a log, make the \
+                 folder above it or correct `audit.directory`. If the log is lost for good, begin another one, \
                  with another key (`audit.directory`, `audit.origin`, `audit.signing_key`)"
                     .to_owned(),
             ),

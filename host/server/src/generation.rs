@@ -119,20 +119,35 @@ pub struct Binding {
 }
 
 impl Generation {
-    /// Lets the bindings of the next generation count on where those with the same labels are.
-    /// Returns the metrics of the others, whose series end here.
-    pub fn hand_on_metrics(&self, next: &Self) -> Vec<Arc<BindingMetrics>> {
+    /// Lets the bindings of the next generation count on where those with the same labels are, in
+    /// this generation or among those that `ended` before it. Returns the metrics of this
+    /// generation's others, whose series end here.
+    pub fn hand_on_metrics(
+        &self,
+        next: &Self,
+        ended: &[Arc<BindingMetrics>],
+    ) -> Vec<Arc<BindingMetrics>> {
+        for (_, rollout) in next.hooks.iter().flat_map(Bindings::rollouts) {
+            let labels = &rollout.binding.metrics.labels;
+            let same = self.hooks.iter().flat_map(Bindings::rollouts);
+            let mut same = same.filter(|(_, before)| before.binding.metrics.labels == *labels);
+            same.next().into_iter().for_each(|(_, before)| rollout.continue_from(before));
+        }
         let metrics = |generation: &Self| -> Vec<Arc<BindingMetrics>> {
             let bindings = generation.hooks.iter().flat_map(Bindings::with_candidates);
             bindings.map(|binding| Arc::clone(&binding.metrics)).collect()
         };
         let next = metrics(next);
-        let mut ended = metrics(self);
-        ended.retain(|before| {
+        let goes_on = |before: &Arc<BindingMetrics>| {
             let same = next.iter().find(|it| it.labels == before.labels);
-            same.inspect(|it| it.continue_from(before)).is_none()
-        });
-        ended
+            same.inspect(|it| it.continue_from(before)).is_some()
+        };
+        let mut former = metrics(self);
+        former.retain(|before| !goes_on(before));
+        for before in ended {
+            goes_on(before);
+        }
+        former
     }
 
     /// Returns whether it comes from the host's own copy.

@@ -251,7 +251,8 @@ impl Host {
         // What its bindings counted must not be lost with it.
         if let Some(former) = &self.in_force.load().generation {
             self.record_ends(&mut keeper, former);
-            self.former.store(Arc::new(former.hand_on_metrics(&generation)));
+            let ended = former.hand_on_metrics(&generation, &self.former.load());
+            self.former.store(Arc::new(ended));
         }
         // The last good release comes into force although the one in the folders was refused.
         if !generation.is_last_good() {

@@ -60,8 +60,13 @@ impl Progress {
             return;
         }
         let step = step.into();
-        tracing::info!(event = "start.step", step, "the start goes on with this step");
         let mut current = self.current();
+        // The steps of a further attempt say nothing new.
+        if current.failure.is_none() {
+            tracing::info!(event = "start.step", step, "the start goes on with this step");
+        } else {
+            tracing::debug!(event = "start.step", step, "the start goes on with this step");
+        }
         (current.step, current.since) = (step, Instant::now());
     }
 

@@ -192,9 +192,12 @@ impl Work {
         progress.step("setting up the sandboxes");
         let ready = match engine.take() {
             Some(engine) => engine,
-            None => configured.engine(true)?,
+            None => {
+                let ready = configured.engine(true)?;
+                tracing::info!(reset = %ready.reset(), event = "engine.reset", "instances of plugins are reset in this way");
+                ready
+            }
         };
-        tracing::info!(reset = %ready.reset(), event = "engine.reset", "instances of plugins are reset in this way");
         let engine = &*engine.insert(ready);
         progress.step("opening the spool of resume calls");
         let resumes = configured.resumes()?;

@@ -34,8 +34,15 @@ pub fn write(desk: &Desk) -> String {
         .iter()
         .flat_map(|generation| bindings(generation))
         .map(|it| it.metrics.as_ref());
+    let mut shown: Vec<_> = current.collect();
+    // While a release is swapped, what ended is still among the current ones.
     let former = host.former.load_full();
-    page.bindings(&current.chain(former.iter().map(AsRef::as_ref)).collect::<Vec<_>>());
+    for ended in former.iter() {
+        if shown.iter().all(|it| it.labels != ended.labels) {
+            shown.push(ended);
+        }
+    }
+    page.bindings(&shown);
     let current: Vec<_> =
         in_force.generation.iter().flat_map(|generation| bindings(generation)).collect();
     page.standing(&current, host.clock.instant());

@@ -235,8 +235,13 @@ fn check_places(places: &[(Option<String>, Vec<String>)], problems: &mut Problem
 }
 
 /// The settings of `[listen]` that a running host takes up.
-const LIVE_LISTEN: [&str; 5] =
-    ["calls", "header_timeout_ms", "body_timeout_ms", "shutdown_delay_ms", "drain_timeout_ms"];
+const LIVE_LISTEN: [&str; 5] = [
+    "max_in_flight",
+    "header_timeout_ms",
+    "body_timeout_ms",
+    "shutdown_delay_ms",
+    "drain_timeout_ms",
+];
 
 /// The file as it is written.
 #[derive(Deserialize)]

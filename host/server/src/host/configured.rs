@@ -322,7 +322,7 @@ impl Configured {
                         trusted_time.reset(last);
                     }
                     log.check_place()?;
-                    if begins {
+                    if begins && foreign.is_none() {
                         tracing::warn!(
                             event = "log.begun",
                             folder = %place.directory.display(),

@@ -95,7 +95,7 @@ impl Prepared {
 
     /// Returns whether a start would begin the first log because none is there.
     pub fn begins_log(&self) -> bool {
-        self.configured.begins_log()
+        matches!(self.log, Ok(None)) && self.configured.begins_log()
     }
 
     /// Components in the plugins' folder that may not run.

@@ -15,7 +15,7 @@ pub mod ready;
 mod tally;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use portcullis_audit::Entry;
@@ -49,10 +49,11 @@ pub struct Rollout {
     stopped: AtomicBool,
     /// Whether its end stands in the record.
     recorded: AtomicBool,
-    metrics: RolloutMetrics,
+    /// Set at the first use, or at the activation to those of the same candidate before.
+    metrics: OnceLock<Arc<RolloutMetrics>>,
 }
 
-/// What was compared since the generation came into force.
+/// What was compared since the candidate came into force, in all generations that try it alike.
 #[derive(Default)]
 pub struct RolloutMetrics {
     outcomes: [AtomicU64; Comparison::OUTCOMES.len()],
@@ -72,8 +73,18 @@ impl Rollout {
             lane: Arc::new(Lane::new("compare", 1, MOST_WAITING)),
             stopped: AtomicBool::new(stopped),
             recorded: AtomicBool::new(stopped),
-            metrics: RolloutMetrics::default(),
+            metrics: OnceLock::new(),
         }
+    }
+
+    /// Counts on from another generation's candidate with the same labels.
+    pub fn continue_from(&self, before: &Self) {
+        // Whoever counted first keeps the counts: nothing is lost but the continuity.
+        let _ = self.metrics.set(Arc::clone(before.metrics()));
+    }
+
+    fn metrics(&self) -> &Arc<RolloutMetrics> {
+        self.metrics.get_or_init(Arc::default)
     }
 
     /// What the end of this candidate is remembered by: which set, where, and both sides of it.
@@ -125,12 +136,12 @@ impl Rollout {
     pub fn outcomes(&self) -> impl Iterator<Item = (&'static str, u64)> {
         Comparison::OUTCOMES
             .into_iter()
-            .zip(self.metrics.outcomes.iter().map(|count| count.load(Ordering::Relaxed)))
+            .zip(self.metrics().outcomes.iter().map(|count| count.load(Ordering::Relaxed)))
     }
 
     /// What differed, and how often.
     pub fn differences(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        let counts = self.metrics.differences.iter().map(|count| count.load(Ordering::Relaxed));
+        let counts = self.metrics().differences.iter().map(|count| count.load(Ordering::Relaxed));
         Comparison::DIFFERENCES.into_iter().zip(counts)
     }
 
@@ -151,8 +162,8 @@ impl Rollout {
                 count.fetch_add(1, Ordering::Relaxed);
             }
         };
-        count(&self.metrics.outcomes, comparison.outcome());
-        comparison.differences().for_each(|place| count(&self.metrics.differences, place));
+        count(&self.metrics().outcomes, comparison.outcome());
+        comparison.differences().for_each(|place| count(&self.metrics().differences, place));
         if comparison.diverges() {
             let fields = comparison.fields(hook, self.way(), of, live, candidate);
             let sealed = crate::evidence::seal_plugins([live, candidate], incoming);
