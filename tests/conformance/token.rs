@@ -26,8 +26,9 @@ fn what_okta_gets_for_a_sign_in_and_where_it_is_recorded() {
 
     let conflict = ask(SignIn::with_groups(&CONFLICT));
     assert!(conflict.stops_a_token());
-    let english = "Segregation of duties: medication-order-write, pharmacy-dispense, held already, give dispense, \
-        prescribe, which rule PRESCRIBE-DISPENSE keeps apart. Ask the pharmacy.";
+    let english = "Segregation of duties: medication-order-write, pharmacy-dispense are already held by one \
+        person and together allow dispense, prescribe, which rule PRESCRIBE-DISPENSE forbids. Please \
+        contact the pharmacy.";
     assert_eq!(conflict.summary(), english);
     for (locale, begins) in [
         ("de", "Funktionstrennung:"),

@@ -60,7 +60,7 @@ fn the_operating_page_leads_from_an_empty_directory_to_an_answered_hook() {
     }
     for expected in [
         "release set 1 is in order",
-        "PRESCRIBE-DISPENSE keeps apart. Ask the chief pharmacist.",
+        "which rule PRESCRIBE-DISPENSE forbids. Please contact the chief pharmacist.",
         "\"debugContext\"",
         "release set 2 in",
         "latency",

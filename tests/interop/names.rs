@@ -35,7 +35,7 @@ fn no_old_name_is_left() {
         for (kind, name) in &old {
             for (at, _) in text.match_indices(name) {
                 if is_whole(&text, at, name) {
-                    let line = text[..at].matches('\n').count() + 1;
+                    let line = text.split_at(at).0.matches('\n').count() + 1;
                     left.push(format!("{}:{line}: {kind} `{name}`", file.display()));
                 }
             }
@@ -105,10 +105,11 @@ fn is_telling(kind: &str, name: &str) -> bool {
 
 fn is_whole(text: &str, at: usize, name: &str) -> bool {
     let of_name = |letter: char| letter.is_ascii_alphanumeric() || "_-".contains(letter);
-    let before = text[..at].chars().next_back();
-    let after = text[at + name.len()..].chars().next();
+    let (text_before, rest) = text.split_at(at);
+    let before = text_before.chars().next_back();
+    let after = rest.split_at(name.len()).1.chars().next();
     // An escaped line feed (`\n`) ends with a letter.
-    let begins = !before.is_some_and(of_name) || text[..at].ends_with("\\n");
+    let begins = !before.is_some_and(of_name) || text_before.ends_with("\\n");
     begins && !after.is_some_and(of_name)
 }
 
