@@ -144,6 +144,8 @@ typedef struct portcullis_policy_types_statement_t {
   bool   obligatory;
 } portcullis_policy_types_statement_t;
 
+// `waive`: the codes of findings, of any plugin of the hook, to set aside. Only for plugins whose manifest has the capability
+// `waive`; never for codes about audit, termination or revocation.
 typedef struct portcullis_policy_types_change_t {
   uint8_t tag;
   union {

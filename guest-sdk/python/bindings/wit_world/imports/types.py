@@ -185,6 +185,10 @@ class Change_Waive:
 
 
 Change = Union[Change_Set, Change_Remove, Change_CapLifetime, Change_AddGrant, Change_DropGrant, Change_LinkUser, Change_CreateUser, Change_Credential, Change_AutoApprove, Change_RequireApprovers, Change_Statement, Change_Waive]
+"""
+`waive`: the codes of findings, of any plugin of the hook, to set aside. Only for plugins whose manifest has the capability
+`waive`; never for codes about audit, termination or revocation.
+"""
 
 
 @dataclass
