@@ -102,7 +102,8 @@ fn all_problems_of_log_and_release_are_told_at_once_with_all_warnings() {
     }
     house
         .write("bad.json", house.forge("release", portcullis_tests::RELEASE_SET, &set.to_string()));
-    let both = ["2 problems", "hook `token`: `okta.token` says `step-up` only", "hook `nowhere`: "];
+    let both =
+        ["2 problems", "hook `token`: `okta.token` has no field for `step-up`", "hook `nowhere`: "];
     let publish = ["release", "publish", "--set", "bad.json", "--config", "portcullis.toml"];
     let refused = house.run(&[&publish[..], &["--from", "release"]].concat());
     assert_eq!(refused.code, 1, "{}{}", refused.out, refused.err);

@@ -159,12 +159,12 @@ fn nothing_is_forgotten_with_the_file_that_remembers_it() {
 fn a_host_from_an_old_backup_neither_takes_the_old_set_nor_forks_its_log() {
     let everything = ["audit", "trust-state", "release/release.json"];
     // With a log held ready from the beginning, and with one that is made ready once the host has refused to start.
-    for (witnessed, ready) in [(true, false), (true, true), (false, false)] {
+    for (copied, ready) in [(true, false), (true, true), (false, false)] {
         let mut house = House::build(&[Binding::new("token", "sod", duties())]);
         house.configure("watch_ms = 500", "watch_ms = 0");
-        if witnessed {
-            fs::create_dir(house.path("state-copy")).unwrap();
-            house.configure("[audit]", "[audit]\nstate_copy = \"witness\"");
+        if copied {
+            fs::create_dir(house.path("second-copy")).unwrap();
+            house.configure("[audit]", "[audit]\nstate_copy = \"second-copy\"");
         }
         house.serve().stop();
         house.back_up(&everything, "backup");
@@ -176,7 +176,7 @@ fn a_host_from_an_old_backup_neither_takes_the_old_set_nor_forks_its_log() {
         house.write("kept-elsewhere", &kept);
         // Without a state copy it is the host's own folder that was not in the backup.
         house.restore(
-            if witnessed { &everything } else { &["audit", "release/release.json"] },
+            if copied { &everything } else { &["audit", "release/release.json"] },
             "backup",
         );
         let before = house.read("audit/log/checkpoint");
@@ -223,7 +223,7 @@ fn a_host_from_an_old_backup_neither_takes_the_old_set_nor_forks_its_log() {
             // The copy of the last good one is where the host's own folder was not in the backup.
             assert_eq!(
                 host.sign_in(&SignIn::with_groups(&CONFLICT)).stops_a_token(),
-                witnessed,
+                copied,
                 "no old set decides"
             );
             host.stop();
@@ -289,23 +289,23 @@ fn a_log_that_was_rewritten_is_not_signed() {
 }
 
 #[test]
-fn a_witness_that_must_be_there_and_is_not_stops_the_start() {
+fn a_state_copy_that_must_be_there_and_is_not_stops_the_start() {
     let house = House::build(&[Binding::new("token", "sod", duties())]);
-    house.configure("[audit]", "[audit]\nstate_copy = \"witness\"");
+    house.configure("[audit]", "[audit]\nstate_copy = \"second-copy\"");
     let host = house.serve();
     assert!(host.log().contains("the state copy cannot be"));
     host.stop();
     assert_eq!(house.records_of("trust.state-copy-unreadable").len(), 1);
     house.configure(
-        "state_copy = \"witness\"",
-        "state_copy = \"witness\"\nstate_copy_required = true",
+        "state_copy = \"second-copy\"",
+        "state_copy = \"second-copy\"\nstate_copy_required = true",
     );
     let ran = house.run(&["serve", "--strict", "--config", "portcullis.toml"]);
     assert!(
         ran.code == 64 && ran.err.contains("state-copy") && ran.err.contains("hint: "),
         "{ran:?}"
     );
-    fs::create_dir(house.path("state-copy")).unwrap();
+    fs::create_dir(house.path("second-copy")).unwrap();
     house.serve().stop();
-    assert!(house.read("witness/checkpoint").starts_with("test.example/hooks/2026\n"));
+    assert!(house.read("second-copy/checkpoint").starts_with("test.example/hooks/2026\n"));
 }
