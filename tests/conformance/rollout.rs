@@ -386,7 +386,7 @@ fn what_observes_can_have_a_shadow_and_what_is_wrong_with_a_candidate_is_named()
         ("shadow = true", "canary = { percent = 0 }", "`canary.percent` is 0, not 1 to 100"),
         ("shadow = true", "canary = { percent = 1, wards = [] }", "wards"),
         ("shadow = true", "canary = { departments = [\"\"] }", "`canary.departments`"),
-        ("shadow = true", "shadow = true\nabort = { window = 0 }", "`stop.of` is 0"),
+        ("shadow = true", "shadow = true\nabort = { window = 0 }", "`abort.window` is 0"),
         (
             "shadow = true",
             "shadow = true\nabort = { window = 5, max_differences = 6 }",
