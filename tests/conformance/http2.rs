@@ -58,30 +58,6 @@ fn a_burst_whose_issuer_has_to_be_asked_for_its_keys_is_decided_whole() {
 }
 
 #[test]
-fn a_client_that_ends_its_side_gets_the_answers_to_its_whole_requests() {
-    let house = House::build(&[Binding::new("token", "sod", duties())]);
-    let host = house.serve();
-    for streams in [1, 5] {
-        let streams: Vec<u32> = (0..streams).map(|number| 2 * number + 1).collect();
-        let mut http2 = Http2::connect(host.address(), &[]);
-        let calls: Vec<u8> =
-            streams.iter().flat_map(|it| [head(*it, SECRET), body(*it)].concat()).collect();
-        assert!(http2.write(&calls));
-        http2.end();
-        let all = |it: &Http2| streams.iter().all(|stream| is_decided(it, *stream));
-        assert!(http2.until(PATIENCE, all), "{:?}", http2.streams);
-        // The connection ends with the last answer, and nothing keeps it.
-        assert!(http2.until(PATIENCE, |it| it.closed), "it stays open");
-    }
-    // A request that is not whole never will be.
-    let mut cut = Http2::connect(host.address(), &[]);
-    assert!(cut.write(&head(1, SECRET)));
-    cut.end();
-    assert!(cut.until(PATIENCE, |it| it.closed), "it stays open");
-    host.stop();
-}
-
-#[test]
 fn a_stop_tells_connections_to_end_and_answers_the_calls_in_progress() {
     let house = House::build(&[Binding::new("token", "sod", duties())]);
     house.configure("shutdown_delay_ms = 0", "shutdown_delay_ms = 60000\nbody_timeout_ms = 60000");
