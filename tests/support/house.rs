@@ -414,9 +414,12 @@ impl House {
         self.must(&sign);
     }
 
-    /// Runs `portcullis` in the house.
+    /// Runs `portcullis` in the house. One that does not end is ended, with the code 124, so that a
+    /// test which expects an end fails and does not wait.
     pub fn run(&self, arguments: &[&str]) -> Ran {
-        let output = Command::new(binary())
+        let output = Command::new("timeout")
+            .args(["--kill-after=10", RUN_LIMIT_S])
+            .arg(binary())
             .current_dir(self.directory.path())
             .args(arguments)
             .output()
@@ -487,6 +490,8 @@ fn plugin_id(name: &str) -> String {
     format!("org.portcullis.{name}")
 }
 
+/// How long a command may take, seconds: many times what the slowest takes on a busy machine.
+const RUN_LIMIT_S: &str = "600";
 /// The secret of every hook of every house.
 pub const SECRET: &str = "a-secret-of-thirty-two-characters";
 /// The log's origin.
