@@ -335,7 +335,7 @@ fn a_hook_is_called_as_its_platform_would() {
         );
         assert!(!wrong.err.contains("wrong-0123") && !wrong.out.contains("wrong-0123"));
     }
-    // What no hook says.
+    // Responses that no hook gives.
     let nowhere = format!("http://{}/okta/none", host.address());
     house.write("page.json", "[]");
     let nowhere = house.run(&["hook", "send", "--url", &nowhere, "--payload", "page.json"]);

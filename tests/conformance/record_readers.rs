@@ -142,7 +142,7 @@ fn a_filter_that_nothing_can_match_is_wrong_usage() {
     assert_eq!((other.code, other.out.as_str()), (3, ""), "{}", other.err);
     assert!(other.err.contains("is a `hook.decision` of"), "{}", other.err);
 
-    // What may yet come is no mistake.
+    // A type that a later version writes is no mistake.
     for fine in
         [&["--type", "trust.time-reset"][..], &["--type", "resume."], &["--since", "9999999999999"]]
     {

@@ -137,7 +137,8 @@ fn a_log_is_not_begun_while_the_folder_above_it_is_missing_and_never_silently() 
     until("the reason", &host, || ready(&host).contains("the folder above it"));
     assert!(!harmless(&host), "the safe answer");
     assert!(!house.path("disk").exists(), "nothing is made");
-    // The disk is there, and this is its first start: the host goes on by itself, and says what it does.
+    // The disk is there, and this is its first start: the host goes on by itself, and says what it
+    // does.
     fs::create_dir(house.path("disk")).unwrap();
     until("a decision", &host, || harmless(&host));
     host.until_log("a new one was begun");

@@ -58,8 +58,8 @@ fn what_was_answered_survives_the_loss_of_every_byte_that_was_not_synced() {
 /// A disk that keeps what it was told to, and what it must.
 struct Disk {
     nodes: Vec<Node>,
-    /// The path that each descriptor was opened by last. The host names files below a folder that it
-    /// holds open as `/proc/self/fd/NUMBER/…`.
+    /// The path that each descriptor was opened by last. The host names files below a folder that
+    /// it holds open as `/proc/self/fd/NUMBER/…`.
     opened: BTreeMap<String, PathBuf>,
 }
 
@@ -211,7 +211,8 @@ impl Disk {
         }
     }
 
-    /// The path with a leading `/proc/self/fd/NUMBER` replaced by what that descriptor was opened by.
+    /// The path with a leading `/proc/self/fd/NUMBER` replaced by what that descriptor was opened
+    /// by.
     fn resolve(&self, path: PathBuf) -> PathBuf {
         let Ok(rest) = path.strip_prefix("/proc/self/fd") else { return path };
         let mut components = rest.components();

@@ -1,8 +1,8 @@
 //! How late this machine is: what a promise about time is held against on a machine that is busy
 //! with something else.
 //!
-//! Invariant: on an idle machine the allowance is a few milliseconds, so a promise that is broken is
-//! found; it grows only as far as a thread of the test itself was kept from running.
+//! Invariant: on an idle machine the allowance is a few milliseconds, so a promise that is broken
+//! is found; it grows only as far as a thread of the test itself was kept from running.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -37,8 +37,8 @@ impl Lateness {
         Self { ended, worst_us, thread: Some(thread) }
     }
 
-    /// What a call may take beyond what is promised: as many steps of it as wait for a thread, each
-    /// as late as the latest so far.
+    /// Returns the time that a call may take beyond the promise: as many steps as wait for a
+    /// thread, each as late as the latest so far.
     #[must_use]
     pub fn allowance(&self) -> Duration {
         Duration::from_micros(self.worst_us.load(Ordering::Relaxed)) * STEPS_OF_A_CALL

@@ -1,4 +1,5 @@
-//! `cargo xtask demo|test|quick|bench|lint`: everything a checkout can do, with what a fresh Debian machine with Rust has.
+//! `cargo xtask demo|test|quick|bench|lint`: everything a checkout can do, with what a fresh Debian
+//! machine with Rust has.
 //!
 //! Invariant: no crates but the standard library, so that this builds at once; it runs the real commands and shows them, ends
 //! every process that it started, and installs only what it says it installs.

@@ -110,8 +110,8 @@ impl Stage {
         Ok(self.start(command)?.0)
     }
 
-    /// Starts a host, and waits until its admin listener, which its second line names, says that it is ready:
-    /// until then every call gets its safe answer.
+    /// Starts a host, and waits until its admin listener, which its second line names, says that it
+    /// is ready: until then every call gets its safe answer.
     pub fn serve_host(&self, command: Command) -> Done<Server> {
         let (server, mut lines) = self.start(command)?;
         let line =

@@ -75,8 +75,8 @@ pub fn run(filters: &[&str]) -> Done {
     if wrong { Err(Fail("the tests did not pass".to_owned())) } else { Ok(()) }
 }
 
-/// Builds the host, the tests and the plugins in Rust, and runs the tests whose names hold one of the
-/// filters: no lints, no other languages, and nothing is installed.
+/// Builds the host, the tests and the plugins in Rust, and runs the tests whose names hold one of
+/// the filters: no lints, no other languages, and nothing is installed.
 pub fn quick(filters: &[&str]) -> Done {
     let built = build::quick()?;
     let mut cargo = test_cargo()?;
@@ -94,7 +94,8 @@ pub fn quick(filters: &[&str]) -> Done {
     if counted.ended_well { Ok(()) } else { Err(Fail("the tests did not pass".to_owned())) }
 }
 
-/// Checks formatting, lints and pages of the code. Returns the checks that are skipped because a component is missing.
+/// Checks formatting, lints and pages of the code. Returns the checks that are skipped because a
+/// component is missing.
 pub fn lint() -> Done<Vec<&'static str>> {
     let mut skipped = Vec::new();
     if succeeds(cargo().args(["fmt", "--version"])) {

@@ -1,10 +1,10 @@
 //! The records that correct the log: `answer.superseded` and `answer.gap`.
 //!
 //! Invariant: an answer that left without its record is in the log exactly once. A correction says
-//! of itself which answers it is about: `answer.superseded` by the record that it supersedes, and by
-//! the tally that its answer was counted in, if it was; `answer.gap` by the tally of its answers. So a start after a crash finds out
-//! which of the corrections that the emergency ring remembers the log has already. When they are
-//! made is the caller's decision.
+//! of itself which answers it is about: `answer.superseded` by the record that it supersedes, and
+//! by the tally that its answer was counted in, if it was; `answer.gap` by the tally of its
+//! answers. So a start after a crash finds out which of the corrections that the emergency ring
+//! remembers the log has already. When they are made is the caller's decision.
 
 use std::fmt::Write as _;
 

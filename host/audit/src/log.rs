@@ -298,8 +298,8 @@ impl Log {
         self.shared.publish(next, limit)
     }
 
-    /// Takes no more records, makes all durable and published, and gives the directory back.
-    /// Blocks for at most [`MAX_CLOSE_WAIT`]. A second call does nothing, or waits for what the first did
+    /// Takes no more records, makes all durable and published, and gives the directory back. Blocks
+    /// for at most [`MAX_CLOSE_WAIT`]. A second call does nothing, or waits for what the first did
     /// not see.
     ///
     /// # Errors
@@ -317,7 +317,7 @@ impl Log {
     pub fn close_within(&self, limit: Duration) -> Result<(), AuditError> {
         self.shared.queue.end(Arc::from("it was closed"));
         self.shared.begin_close();
-        // Nobody sends: the channel ends with the last thread.
+        // Nothing is sent: the channel ends with the last thread.
         let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
         if ended.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) {
             self.gave_up.store(true, Ordering::Release);
@@ -345,7 +345,7 @@ impl Log {
 
 impl Drop for Log {
     fn drop(&mut self) {
-        // Whoever wants to know whether it went well calls `close`; who did has waited once.
+        // `close` tells whether it went well, and has waited already where it was called.
         let waited = self.gave_up.load(Ordering::Acquire);
         let _ = self.close_within(if waited { Duration::ZERO } else { MAX_CLOSE_WAIT });
     }

@@ -384,9 +384,9 @@ fn pinned<T>(mut predicate: impl FnMut(&T) -> bool) -> impl FnMut(&&T) -> bool {
 
 const GONE: &str = "the log's writer is gone";
 
-/// How long a thread waits for the record that it appended: many times what a commit takes on a disk that
-/// answers. A disk that hangs for longer must not hold the host's own threads for ever; what they
-/// wait for is then as after a crash, and they try again.
+/// How long a thread waits for the record that it appended: many times what a commit takes on a
+/// disk that answers. A disk that hangs for longer must not hold the host's own threads for ever;
+/// what they wait for is then as after a crash, and they try again.
 pub const MAX_RECORD_WAIT: Duration = Duration::from_secs(30);
 
 /// Memory that waiting records may take.

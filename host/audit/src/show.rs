@@ -124,10 +124,10 @@ fn show_stretch(
     Ok(true)
 }
 
-/// The stretches of the log in which times never run backwards: a time reset begins a new one.
-/// A single record is one, and where no time is asked for the whole log is; else the log is read once for its resets, past
-/// what is damaged, so that damage elsewhere keeps no record from being shown. The first damage comes
-/// beside them.
+/// The stretches of the log in which times never run backwards: a time reset begins a new one. A
+/// single record is one, and where no time is asked for the whole log is; else the log is read once
+/// for its resets, past what is damaged, so that damage elsewhere keeps no record from being shown.
+/// The first damage comes beside them.
 fn stretches(reader: &Reader<'_>, filter: &Filter) -> (Vec<Range<u64>>, Option<ReadError>) {
     if let Some(to) = filter.to.filter(|to| to.checked_sub(1) == Some(filter.from)) {
         return (std::iter::once(filter.from..to).collect(), None);

@@ -1,8 +1,9 @@
 //! `portcullis`: serve hooks, and everything around that: keys, plugins, releases, the record.
 //!
-//! Exit codes: 0 done; 1 looked and found wrong (a refusal, damage, a wrong answer); 2 wrong usage; 3 there is no such record; 4 it
-//! cannot be proved yet; 64 bad configuration; 70 the host failed. One file a subcommand; each prints results to standard output and
-//! everything else to standard error.
+//! Exit codes: 0 done; 1 looked and found wrong (a refusal, damage, a wrong answer); 2 wrong usage;
+//! 3 there is no such record; 4 it cannot be proved yet; 64 bad configuration; 70 the host failed.
+//! One file a subcommand; each prints results to standard output and everything else to standard
+//! error.
 
 mod audit;
 mod break_glass;
@@ -132,7 +133,7 @@ fn wrong_usage(error: &clap::Error) -> ! {
     if let Some(new) = new_names(Format::Option, old).find(|new| takes(new)) {
         eprintln!("\nhint: `{old}` is now called `{new}`");
     }
-    // Nobody reads where nothing can be printed.
+    // Where nothing can be printed, nothing can be done about it.
     drop(printed);
     std::process::exit(error.exit_code())
 }

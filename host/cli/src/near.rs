@@ -1,4 +1,4 @@
-//! What somebody may have meant who wrote a name that does not exist.
+//! Finds the names that are near one that does not exist.
 //!
 //! Invariant: pure. What is suggested is always one of the names that there are.
 

@@ -73,7 +73,7 @@ impl Failed {
         self
     }
 
-    /// What to do, where that is known.
+    /// Returns what to do, where that is known.
     pub fn what_to_do(&self) -> Option<&str> {
         self.hint.as_deref()
     }

@@ -178,7 +178,7 @@ pub struct Incoming {
 pub struct Refusal<'a> {
     /// What the operator set for the hook.
     pub settings: &'a Settings,
-    /// What leaves when there is no decision.
+    /// The answer when there is no decision.
     pub on_failure: &'a OnFailure,
     /// Why.
     pub cause: Cause,

@@ -178,7 +178,8 @@ pub fn write(
     kind.adapter().write(incoming, outcome)
 }
 
-/// The changes of an outcome that [`write()`] leaves out because what they would change is not there.
+/// The changes of an outcome that [`write()`] leaves out because what they would change is not
+/// there.
 pub fn skipped(kind: HookKind, incoming: &Incoming, outcome: &Outcome<'_>) -> Vec<ChangeKind> {
     let skips = |change: &&Change| kind.adapter().skips(incoming, change);
     outcome.changes.iter().filter(skips).map(Change::kind).collect()

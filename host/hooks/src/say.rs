@@ -253,7 +253,7 @@ fn names(to: &[To]) -> String {
     names.join(" or ")
 }
 
-/// What every hook kind makes of a waiver.
+/// Returns how every hook kind carries out a waiver.
 pub(crate) fn waived() -> Saying {
     Saying::Native(
         "the host sets the findings aside before it answers, and records them as `waived`",

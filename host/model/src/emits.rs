@@ -83,12 +83,12 @@ pub enum Overreach {
 impl Emits {
     /// Compiles what a manifest declares.
     ///
-    /// A change is spelled `set:TARGET:PATH`, `remove:TARGET:PATH`, `cap-lifetime:TARGET`, `add-grant`,
-    /// `drop-grant`, or one of the other [`ChangeKind`]s. `PATH` is a JSON Pointer, or one that ends in `/*`
-    /// for anything below. A grant may be narrowed to a kind, a waiver to a code: `drop-grant:scope`,
-    /// `waive:SOD_CONFLICT`. A change may be declared
-    /// for one hook kind only, by its name before it: `okta.token:cap-lifetime:access-token`; on every other
-    /// hook kind it is then not declared.
+    /// A change is spelled `set:TARGET:PATH`, `remove:TARGET:PATH`, `cap-lifetime:TARGET`,
+    /// `add-grant`, `drop-grant`, or one of the other [`ChangeKind`]s. `PATH` is a JSON Pointer, or
+    /// one that ends in `/*` for anything below. A grant may be narrowed to a kind, a waiver to a
+    /// code: `drop-grant:scope`, `waive:SOD_CONFLICT`. A change may be declared for one hook kind
+    /// only, by its name before it: `okta.token:cap-lifetime:access-token`; on every other hook
+    /// kind it is then not declared.
     pub fn compile(effects: &[Effect], changes: &[String]) -> Result<Self, EmitsError> {
         let mut effects = effects.to_vec();
         effects.sort_unstable();

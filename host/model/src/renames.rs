@@ -1,7 +1,7 @@
 //! Names of permanent formats that have changed: `docs/renames.tsv`.
 //!
-//! Invariant: the table is the only place that knows an old name. Nothing is read under an old name;
-//! whoever writes one is told the new one. This does not know which names exist today.
+//! Invariant: the table is the only place that knows an old name. Nothing is read under an old
+//! name; whoever writes one is told the new one. This does not know which names exist today.
 
 /// Of which format a name is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,8 +14,8 @@ pub enum Format {
     Option,
 }
 
-/// Returns the new names of what was called so, each once in a row. A setting is looked up by its own
-/// name, without the table that it belongs to; several tables may have had this name.
+/// Returns the new names of what was called so, each once in a row. A setting is looked up by its
+/// own name, without the table that it belongs to; several tables may have had this name.
 pub fn new_names(format: Format, old: &str) -> impl Iterator<Item = &'static str> {
     rows()
         .filter(move |(kind, before, _)| match format {
@@ -73,7 +73,7 @@ mod tests {
             hint(&message("calls")).as_deref(),
             Some("; `calls` is now called `max_in_flight`")
         );
-        // What has no such setting had none before.
+        // A table that has no such setting today had none before.
         assert_eq!(hint(&message("errors")), None);
     }
 

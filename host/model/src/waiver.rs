@@ -9,8 +9,8 @@ use std::collections::BTreeSet;
 use crate::change::Change;
 use crate::decision::{Decision, Finding};
 
-/// Returns whether a finding with this code may be set aside: none of the words of the code, which `_`
-/// and `-` separate, begins with one of [`PROTECTED`].
+/// Returns whether a finding with this code may be set aside: none of the words of the code, which
+/// `_` and `-` separate, begins with one of [`PROTECTED`].
 pub fn may_be_waived(code: &str) -> bool {
     !code.split(['_', '-', '.']).any(|word| {
         let word = word.to_ascii_uppercase();
@@ -37,7 +37,8 @@ pub fn set_aside(decision: &mut Decision, codes: &BTreeSet<&str>) -> Vec<Finding
     waived
 }
 
-/// The stems of the words that no waiver reaches: audit, termination (of work or contract), revocation.
+/// The stems of the words that no waiver reaches: audit, termination (of work or contract),
+/// revocation.
 pub const PROTECTED: [&str; 5] = ["AUDIT", "TERMINAT", "ENDED", "REVOK", "REVOC"];
 
 #[cfg(test)]

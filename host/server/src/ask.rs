@@ -26,7 +26,8 @@ pub struct Asked<T = Decision> {
     pub binding: Arc<Binding>,
     /// Its decision (or the page that it found), or what went wrong.
     pub outcome: Result<T, AskFault>,
-    /// Findings that a waiver has taken out of its decision: a plugin's, or a break-glass document's.
+    /// Findings that a waiver has taken out of its decision: a plugin's, or a break-glass
+    /// document's.
     pub waived: Vec<Finding>,
     /// Its journal.
     pub notes: Vec<String>,

@@ -76,13 +76,13 @@ pub struct Call<'a> {
     pub fallen: Option<Fallen>,
     /// The place that its record was given.
     record: Option<Sequence>,
-    /// What the log was told of its answer.
+    /// The records of its answer that the log was given.
     account: Account,
-    /// What is to be counted in the metrics once its answer is made.
+    /// The outcomes to count in the metrics once its answer is made.
     outcomes: Vec<Counted>,
 }
 
-/// What an answer counts as.
+/// An outcome as the metrics count it.
 #[derive(Clone, Copy)]
 enum Counted {
     Verdict(Effect),

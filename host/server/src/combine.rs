@@ -1,8 +1,9 @@
 //! Merge and combine: many decisions become one outcome.
 //!
-//! Invariants, property-tested: the order of bindings never changes the result; a guard can only make it stricter; what one place
-//! would get from two plugins is a conflict unless it is the same; what a hook kind cannot say becomes the next stricter thing that
-//! the binding names, never nothing; a finding that a decision waives has no part in the verdict, whichever plugin it is of.
+//! Invariants, property-tested: the order of bindings never changes the result; a guard can only
+//! make it stricter; what one place would get from two plugins is a conflict unless it is the same;
+//! what a hook kind cannot say becomes the next stricter thing that the binding names, never
+//! nothing; a finding that a decision waives has no part in the verdict, whichever plugin it is of.
 //! Pure: no I/O, no clock.
 
 use std::collections::{BTreeMap, BTreeSet};

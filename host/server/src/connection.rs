@@ -1,9 +1,11 @@
 //! A connection that knows when a reply has left, and that does not wait for ever to write one.
 //!
-//! Invariant: what is to be done after a reply is done when its last byte was given to the kernel (delivered), or when the
-//! connection is dropped first (not delivered), and exactly once. A peer that reads nothing for [`STALL`] is given up. Over HTTP/2 a
-//! reply counts as delivered with the first flush after the protocol took its last byte, which the client's window may still hold back.
-//! The end of an HTTP/2 peer's side reaches the library when every reply has left: it would drop those that have not.
+//! Invariant: what is to be done after a reply is done when its last byte was given to the kernel
+//! (delivered), or when the connection is dropped first (not delivered), and exactly once. A peer
+//! that reads nothing for [`STALL`] is given up. Over HTTP/2 a reply counts as delivered with the
+//! first flush after the protocol took its last byte, which the client's window may still hold
+//! back. The end of an HTTP/2 peer's side reaches the library when every reply has left: it would
+//! drop those that have not.
 
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
@@ -426,8 +428,8 @@ impl Body for Tracked {
 /// How long a call may be in progress on an HTTP/2 connection on which nothing else happens: far longer than any budget. What is not
 /// over by then waits for a client that does not read.
 const LONGEST_CALL: Duration = Duration::from_secs(30);
-/// How much longer a connection stands than a body on it is waited for: what came of it decides, and
-/// the answer has yet to be made.
+/// How much longer a connection stands than a body on it is waited for: what came of it decides,
+/// and the answer has yet to be made.
 const GRACE: Duration = Duration::from_secs(1);
 /// Bytes that are read at a time.
 const READ_SIZE: usize = 16 << 10;

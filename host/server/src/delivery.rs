@@ -1,6 +1,7 @@
 //! Delivery: did the bytes leave, and what did the last stages take?
 //!
-//! Invariant: every recorded answer appears in exactly one `answer.sent` record, soon after it left or could not. The leaf has counts and failures; the line per answer is sealed beside it.
+//! Invariant: every recorded answer appears in exactly one `answer.sent` record, soon after it left
+//! or could not. The leaf has counts and failures; the line per answer is sealed beside it.
 
 use std::fmt::Write as _;
 use std::sync::{Mutex, PoisonError};

@@ -46,7 +46,7 @@ pub enum StartError {
         path: PathBuf,
         /// What is wrong with it.
         why: String,
-        /// What to do, where that is known.
+        /// Returns what to do, where that is known.
         hint: Option<String>,
     },
     /// A trust root that this host has accepted is not here any more: not where the operator puts trust roots, and not,

@@ -43,7 +43,7 @@ pub struct Evidence<'a> {
     pub skipped: &'a [ChangeKind],
     /// Who is to deliver the message that the answer says is on its way.
     pub delivery: Option<&'a str>,
-    /// What leaves when there is no decision.
+    /// The answer when there is no decision.
     pub safe: &'a OnFailure,
     /// The answer, without its reference.
     pub answer: &'a Answer,

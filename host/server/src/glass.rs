@@ -1,12 +1,13 @@
 //! Break-glass: one hook held open for a while, because some people have signed that it may be.
 //!
 //! Invariant: a document works once, for the minutes that it was signed for, which are at most
-//! [`BreakGlass::MAX_MINUTES`], and ends by itself; it never waives a revocation or the record. That it is
-//! spent is in the emergency ring, or in the host's own folder, before it holds. Opening needs neither the log
-//! nor the network. This thread writes to these two places, both on the host's own disks: one that hangs holds
-//! it up. The folder of documents is read and its files are renamed on a thread that may hang, for which this
-//! one waits no longer than [`POLL_LIMIT`] at a time. What happened is in the log once the log takes records;
-//! of refusals beyond [`MOST_UNSAID`] that wait for it only the host's log tells.
+//! [`BreakGlass::MAX_MINUTES`], and ends by itself; it never waives a revocation or the record.
+//! That it is spent is in the emergency ring, or in the host's own folder, before it holds. Opening
+//! needs neither the log nor the network. This thread writes to these two places, both on the
+//! host's own disks: one that hangs holds it up. The folder of documents is read and its files are
+//! renamed on a thread that may hang, for which this one waits no longer than [`POLL_LIMIT`] at a
+//! time. What happened is in the log once the log takes records; of refusals beyond [`MOST_UNSAID`]
+//! that wait for it only the host's log tells.
 
 mod folder;
 
@@ -56,8 +57,8 @@ pub struct Glass {
     /// The host's own folder, held open: the list is written there and nowhere else.
     home: Option<Arc<HeldFolder>>,
     state: Mutex<State>,
-    /// Documents that were spent since the keeper asked last, and until when they could have been opened; and those
-    /// whose record is durable since.
+    /// Documents that were spent since the keeper asked last, and until when they could have been
+    /// opened; and those whose record is durable since.
     spent: Mutex<Learned>,
     /// Shared with the thread that looks, which may hang.
     folder: Arc<Mutex<GlassFolder>>,
@@ -90,7 +91,7 @@ struct State {
     saved: Option<Instant>,
 }
 
-/// What a durable record settles.
+/// The debts that a durable record settles.
 #[derive(Default)]
 struct Tag {
     /// The slot of the ring that it frees.
@@ -172,8 +173,8 @@ impl Glass {
         }
     }
 
-    /// Takes what the keeper has to remember: the log's head that it keeps may be past the records of these. Waits for
-    /// no disk.
+    /// Takes what the keeper has to remember: the log's head that it keeps may be past the records
+    /// of these. Waits for no disk.
     pub fn take_spent(&self) -> Learned {
         std::mem::take(&mut *self.newly_spent())
     }
@@ -204,9 +205,10 @@ impl Glass {
         self.overlooked.load(Ordering::Acquire)
     }
 
-    /// Looks at the folder on a thread that may hang with it; `None` where it does not answer yet, or
-    /// was looked at a moment ago. A look that takes longer is taken up by a later round, without the
-    /// files that are not as they were any more. The second part says whether that is known.
+    /// Looks at the folder on a thread that may hang with it; `None` where it does not answer yet,
+    /// or was looked at a moment ago. A look that takes longer is taken up by a later round,
+    /// without the files that are not as they were any more. The second part says whether that is
+    /// known.
     fn look(&self, worker: &FileWorker, limit: Duration, path: PathBuf) -> Option<(Looked, bool)> {
         let open = |(id, opened): (&String, &Opened)| (!opened.closed).then(|| id.clone());
         let open: Vec<_> = self.state().book.documents.iter().filter_map(open).collect();
@@ -589,7 +591,7 @@ pub fn is_recorded(host: &Host, id: &[u8; 32], opened: Millis) {
     }
 }
 
-/// What is remembered of a document of which only the emergency ring knows.
+/// The memory of a document of which only the emergency ring knows.
 fn spent(id: &[u8; 32], opened: Millis) -> Option<History> {
     let id = std::str::from_utf8(id)
         .ok()
@@ -598,7 +600,7 @@ fn spent(id: &[u8; 32], opened: Millis) -> Option<History> {
     Some(History { spent, ..History::default() })
 }
 
-/// What the emergency ring remembers of an opening whose record did not become durable: the document is spent.
+/// The slot of an opening whose record did not become durable: the document is spent.
 pub fn recovered(host: &Host, hook: &str, id: &[u8; 32], opened: Millis) -> Option<Entry> {
     let piece = spent(id, opened)?;
     let id = piece.spent.keys().next()?;

@@ -211,7 +211,8 @@ impl Housekeeper {
         })
     }
 
-    /// Whether something could not be read when it was looked at last, or what was read could not be recorded.
+    /// Whether something could not be read when it was looked at last, or what was read could not
+    /// be recorded.
     fn is_unread(&self) -> bool {
         let Folders { release, roots } = self.seen.folders;
         let seen = [self.seen.file, release, roots];

@@ -46,7 +46,7 @@ pub struct Keeper {
     own: Memory,
     /// What the log that is open holds of it.
     recorded: History,
-    /// What others give the log until it has it, in this run.
+    /// The pieces that others give the log in this run, until it has them.
     elsewhere: History,
     /// The memories that the log is held against at the start.
     copies: Vec<Memory>,

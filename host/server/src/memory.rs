@@ -1,9 +1,11 @@
 //! What the host remembers of trust, in a file of its own: what was active, accepted, revoked and spent, and the head of the log then.
 //!
-//! Invariant: the log is the truth and the file is how far it has been read. Every change is a record first (its member `state`), then in
-//! the file; a file that is missing, cut or not ours costs a reading of the log, never a memory. A change that holds although the log took no
-//! record of it is in the file too, which then tells that not everything is recorded. It is authenticated with a key that is
-//! derived from the host's sealing key, so that nobody who can only write files can make the host forget.
+//! Invariant: the log is the truth and the file is how far it has been read. Every change is a
+//! record first (its member `state`), then in the file; a file that is missing, cut or not ours
+//! costs a reading of the log, never a memory. A change that holds although the log took no record
+//! of it is in the file too, which then tells that not everything is recorded. It is authenticated
+//! with a key that is derived from the host's sealing key, so that nobody who can only write files
+//! can make the host forget.
 
 use std::io;
 use std::path::Path;

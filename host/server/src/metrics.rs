@@ -25,7 +25,7 @@ pub struct HookMetrics {
     cells: Cells,
 }
 
-/// What one binding did since it came into force, in all generations that bind it alike.
+/// Counts of one binding since it became active, in all generations that bind it alike.
 pub struct BindingMetrics {
     /// Its labels, ready to be shown.
     pub labels: String,
@@ -128,7 +128,7 @@ impl BindingMetrics {
     /// Counts on from another generation's binding with the same labels, so that no counter of a
     /// series goes back. Has no effect once something is counted.
     pub fn continue_from(&self, before: &Self) {
-        // Whoever counted first keeps the cells: nothing is lost but the continuity.
+        // Cells that are counted in already stay: only the continuity is lost.
         let _ = self.cells.set(Arc::clone(before.shared()));
     }
 
@@ -274,8 +274,8 @@ pub fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// The upper bounds of the histograms' buckets, microseconds: from the time of a stage to the limits of
-/// the platforms. The metrics page shows them in seconds.
+/// The upper bounds of the histograms' buckets, microseconds: from the time of a stage to the
+/// limits of the platforms. The metrics page shows them in seconds.
 pub const BUCKETS: [u64; 23] = [
     1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000,
     250_000, 500_000, 700_000, 800_000, 1_000_000, 2_000_000, 3_000_000,

@@ -178,8 +178,8 @@ impl Debts {
         }
     }
 
-    /// Writes a debt to the ring and tells the books where. Returns the slot where it is to be freed
-    /// again: the debt was paid or counted meanwhile.
+    /// Writes a debt to the ring and tells the books where. Returns the slot where it is to be
+    /// freed again: the debt was paid or counted meanwhile.
     fn note(&self, log: &Log, serial: u64) -> std::io::Result<Option<Slot>> {
         // The ring has it, or it was paid meanwhile, or is counted.
         let owed = self.books().owed(serial);

@@ -296,7 +296,7 @@ impl ReleaseError {
         }
     }
 
-    /// What to do, where that is known.
+    /// Returns what to do, where that is known.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Refused { refusal, .. } => refusal.hint(),
@@ -512,7 +512,7 @@ impl Found {
             };
             let (verified, component) = match plugin {
                 Listed::Live(verified, component) => (verified, *component),
-                // What is wrong with it is among the problems.
+                // The problems name what is wrong with it.
                 Listed::Refused => continue,
                 Listed::Revoked => {
                     if enforces {

@@ -419,7 +419,7 @@ enum StepKind {
         call: JoinHandle<(Reply, bool)>,
         hook: Arc<Hook>,
         route: &'static str,
-        /// What the call has told the log, for the case that it panics.
+        /// The records that the call has given the log, for the case that it panics.
         account: Account,
     },
     Unknown(Incoming, StatusCode),
@@ -531,8 +531,8 @@ impl Step {
     }
 }
 
-/// A defect of ours met by one call: the safe answer all the same. It is told to the log once, whatever
-/// the call had told of another answer.
+/// A defect of ours met by one call: the safe answer all the same. It is told to the log once,
+/// whatever the call had told of another answer.
 async fn fault(
     frontend: &Frontend,
     in_force: &InForce,

@@ -31,7 +31,7 @@ pub struct EarlyCall<'a> {
     head: Parts,
     received: Millis,
     budget: Budget,
-    /// What was told of its answer.
+    /// The records of its answer.
     account: Account,
 }
 

@@ -77,7 +77,7 @@ impl Explanation {
     pub fn text(&self, indent: &str) -> String {
         let mut text = String::new();
         let mut line = |words: std::fmt::Arguments<'_>| {
-            // What a plugin says begins no line of its own.
+            // Text of a plugin begins no line of its own.
             let _ = writeln!(text, "{indent}{}", escape(&words.to_string()));
         };
         line(format_args!("verdict  {}", self.verdict.name()));

@@ -4,9 +4,10 @@
 //! a fresh sandbox with the manifest's limits, and what is said held against what the manifest emits. Everything is bounded; nothing
 //! here reads a file, a clock that decides, or the network.
 //!
-//! The way of a suite: [`Suite::parse`] reads it, [`Suite::resolve`] puts the files that it names into it, [`Suite::plan`] makes single
-//! cases of it, [`run()`] tries a plugin with them and gives a [`Report`]. A resolved suite as [`Suite::bundle`] is one JSON text, which a
-//! manifest can name by its digest. The format for people is in `docs/suites.md`.
+//! The way of a suite: [`Suite::parse`] reads it, [`Suite::resolve`] puts the files that it names
+//! into it, [`Suite::plan`] makes single cases of it, [`run()`] tries a plugin with them and gives
+//! a [`Report`]. A resolved suite as [`Suite::bundle`] is one JSON text, which a manifest can name
+//! by its digest. The format for people is in `docs/suites.md`.
 //!
 //! What it does not do: it signs nothing and activates nothing (`trust`, `server`), and does not combine the word of several plugins.
 

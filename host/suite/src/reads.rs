@@ -239,8 +239,8 @@ impl<'a> Reached<'a> {
     }
 }
 
-/// Whether a mark stands below a keyword, or may by a reference. A condition that refers to a schema
-/// with a mark tries a text, and names nothing by it.
+/// Whether a mark stands below a keyword, or may by a reference. A condition that refers to a
+/// schema with a mark tries a text, and names nothing by it.
 fn hides(schema: &Value, keyword: &str) -> bool {
     let refers = |below| !CONDITIONS.contains(&keyword) && has_reference(below);
     schema.get(keyword).is_some_and(|below| has_mark(below) || refers(below))

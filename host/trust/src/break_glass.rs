@@ -1,8 +1,9 @@
 //! The break-glass document: some people's word that one hook may be held open for a while.
 //!
-//! Invariant: it is for one tenant and one hook, works once, and holds for at most an hour after it is opened; it waives named finding codes
-//! and perhaps the hook's safe answer, never a revocation and never the record. It may be signed long before it is needed and kept
-//! sealed. That it works once is for the host, which remembers ([`History`](crate::History)).
+//! Invariant: it is for one tenant and one hook, works once, and holds for at most an hour after it
+//! is opened; it waives named finding codes and perhaps the hook's safe answer, never a revocation
+//! and never the record. It may be signed long before it is needed and kept sealed. That it works
+//! once is for the host, which remembers ([`History`](crate::History)).
 
 use std::collections::BTreeSet;
 

@@ -67,7 +67,8 @@ pub struct Canary {
     pub departments: BTreeSet<String>,
 }
 
-/// The divergence budget: when more of the last `window` compared calls went wrong than is said here, the candidate is asked no more.
+/// The divergence budget: when more of the last `window` compared calls went wrong than is said
+/// here, the candidate is asked no more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Abort {

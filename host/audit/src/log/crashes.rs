@@ -314,7 +314,8 @@ fn a_disk_that_hangs_holds_neither_who_waits_for_a_record_nor_the_end_of_the_log
         let (log, _) = Log::open_on(Arc::new(disk.clone()), options()).unwrap();
         log.append(entry(0)).unwrap().wait().unwrap();
         let hangs = disk.hang();
-        // One that the writer commits, and one that the waiting thread could commit by its own hand.
+        // One that the writer commits, and one that the waiting thread could commit by its own
+        // hand.
         for pending in [log.append(entry(1)).unwrap(), log.commit(entry(2)).unwrap()] {
             let late = pending.wait_within(Duration::ZERO).unwrap_err();
             assert_eq!(late.code(), "record-not-durable");
@@ -332,7 +333,7 @@ fn a_disk_that_hangs_holds_neither_who_waits_for_a_record_nor_the_end_of_the_log
         let (log, recovery) = Log::open_on(Arc::new(disk.clone()), options()).unwrap();
         assert_eq!((recovery.unclean, recovery.size), (false, 3));
 
-        // Who never comes back leaves the directory to the threads until they have ended.
+        // Threads that do not end keep the directory until they have.
         let hangs = disk.hang();
         log.append(entry(3)).unwrap();
         assert!(log.close_within(Duration::ZERO).is_err());

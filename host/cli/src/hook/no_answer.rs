@@ -1,4 +1,4 @@
-//! What came back in place of a hook's answer: what the status says, and what to look at.
+//! Explains a response that is no hook's answer: what its status says, and what to look at.
 //!
 //! Invariant: pure. An answer of a hook is 200 or 202 with JSON, or 204 with nothing; everything
 //! else has a sentence and a hint.
@@ -7,7 +7,7 @@ use std::path::Path;
 
 use crate::outcome::Failed;
 
-/// What was sent, as far as hints are about it.
+/// The parts of a request that hints are about.
 pub struct Sent<'a> {
     /// The file with the secret, where one was sent.
     pub secret_file: Option<&'a Path>,
@@ -106,7 +106,7 @@ pub fn explain(status: u16, sent: &Sent<'_>) -> Failed {
     .hint(Some(hint))
 }
 
-/// What to look at where the caller was rejected. Never the secret itself.
+/// Returns what to look at where the caller was rejected; never the secret itself.
 fn rejected(sent: &Sent<'_>) -> String {
     let first = match sent.secret_file {
         None => "no secret was sent: give the caller's with `--secret-file`, and its header with `--header`".to_owned(),

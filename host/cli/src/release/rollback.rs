@@ -168,8 +168,8 @@ impl Rollback {
         }
     }
 
-    /// How hosts take the set by itself; nothing where they take it only by a downgrade. Refuses one
-    /// that no downgrade brings back.
+    /// How hosts take the set by itself; nothing where they take it only by a downgrade. Refuses
+    /// one that no downgrade brings back.
     fn without_downgrade(&self, judge: &Judge, older: &Lying, from: u64) -> Done<Option<Passage>> {
         let now = Clock::system().now();
         let (history, set, digest) = (&judge.history, &older.set, older.digest);

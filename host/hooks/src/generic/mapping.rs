@@ -204,7 +204,8 @@ impl Mapping {
         }
         let others = [("deny", &deny), ("step_up", &step_up), ("review", &review)];
         for (name, other) in others {
-            // A status could tell them apart too, but not for a caller that looks at the body alone.
+            // A status could tell them apart too, but not for a caller that looks at the body
+            // alone.
             if let (Some(allow), Some(other)) = (&allow, other)
                 && allow == other
                 && !allow.tells_verdict()

@@ -33,7 +33,8 @@ pub struct View<'a> {
     pub actors: Vec<PrincipalView<'a>>,
     /// See [`Call::action`](crate::Call::action); absent unless a path below `action` is read.
     pub action: Option<EntityView<'a>>,
-    /// See [`Call::resource`](crate::Call::resource); absent unless a path below `resource` is read.
+    /// See [`Call::resource`](crate::Call::resource); absent unless a path below `resource` is
+    /// read.
     pub resource: Option<EntityView<'a>>,
     /// See [`Call::requested`](crate::Call::requested); path `requested`.
     pub requested: &'a [Grant],

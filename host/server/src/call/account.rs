@@ -1,9 +1,9 @@
-//! What one call has told the log of its answer so far: kept outside of the call, for the case that
-//! the call panics.
+//! The records of its answer that one call has given the log so far: kept outside of the call, for
+//! the case that the call panics.
 //!
-//! Invariant: an answer is counted once. Whatever a call gave the log before it panicked, the answer
-//! that leaves in the end is either one that nothing was said of yet (then it is counted as a
-//! refusal), or it supersedes every record that says otherwise, or it was counted already.
+//! Invariant: an answer is counted once. Whatever a call gave the log before it panicked, the
+//! answer that leaves in the end is either one that nothing was said of yet (then it is counted as
+//! a refusal), or it supersedes every record that says otherwise, or it was counted already.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -21,7 +21,7 @@ struct Entries {
     known: Cell<Known>,
 }
 
-/// What is known of an answer without a record that tells of it.
+/// The knowledge of an answer without a record that tells of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Known {
     #[default]
@@ -32,7 +32,7 @@ enum Known {
     Owed,
 }
 
-/// What is still to be told of the answer that leaves in place of a call that panicked.
+/// The records still to be made of the answer that leaves in place of a call that panicked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Correction {
     /// Everything: the log has nothing of the call, and the answer is a refusal.
@@ -56,7 +56,8 @@ impl Account {
         self.0.records.borrow_mut().retain(|known| Some(*known) != record);
     }
 
-    /// The hook owes the log that another answer leaves than this record tells, or one without a record.
+    /// The hook owes the log that another answer leaves than this record tells, or one without a
+    /// record.
     pub fn owed(&self, record: Option<Sequence>) {
         self.lost(record);
         self.0.known.set(Known::Owed);
@@ -67,7 +68,8 @@ impl Account {
         self.0.known.set(Known::Refused);
     }
 
-    /// What is still to be told now that the call has panicked. The account is empty after that.
+    /// Returns the records still to be made now that the call has panicked, and empties the
+    /// account.
     pub fn correction(&self) -> Correction {
         let records = std::mem::take(&mut *self.0.records.borrow_mut());
         match (records.is_empty(), self.0.known.get()) {
@@ -100,7 +102,7 @@ mod tests {
         (0..count).map(|_| log.append(entry()).unwrap().sequence()).collect()
     }
 
-    /// What is left of an account when its call panics after these steps.
+    /// Returns the rest of an account when its call panics after these steps.
     fn panicked(steps: impl FnOnce(&Account) + 'static) -> Correction {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let account = Account::default();

@@ -33,7 +33,8 @@ pub struct Audit {
     /// that was restored from an old backup. It must exist.
     #[serde(default)]
     pub state_copy: Option<PathBuf>,
-    /// Whether the host refuses to start where the state copy cannot be read. Default `false`: it starts, and says so.
+    /// Whether the host refuses to start where the state copy cannot be read. Default `false`: it
+    /// starts, and says so.
     #[serde(default)]
     pub state_copy_required: bool,
     /// Whether the directory must hold the log: the host then begins none. For a host whose first start is over.

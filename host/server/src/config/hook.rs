@@ -28,7 +28,7 @@ pub struct HookConfig {
     pub kind: HookKind,
     /// How its caller proves itself: in any of these ways.
     pub callers: Vec<CallerConfig>,
-    /// What leaves when there is no decision.
+    /// The answer when there is no decision.
     pub on_failure: OnFailure,
     /// Time from the request's head to the answer's last byte, milliseconds. Default: the kind's.
     pub budget_ms: u64,
@@ -96,7 +96,7 @@ enum OnFailureWord {
     Open,
 }
 
-/// What stands beside the hooks in the same file, as far as hooks are held against it.
+/// The parts of the same file that hooks are checked against.
 pub(super) struct Around<'a> {
     /// The folder that relative paths are relative to.
     pub base: &'a Path,
@@ -146,9 +146,9 @@ impl HookSource {
 }
 
 impl HookConfig {
-    /// Checks what the file says of a hook, and adds everything that is wrong with it. What cannot be
-    /// used has some value that can: a configuration with a problem is used by nobody. `None` where
-    /// there is no kind, name or path.
+    /// Checks what the file says of a hook, and adds everything that is wrong with it. What cannot
+    /// be used has some value that can: a configuration with a problem is used by nobody. `None`
+    /// where there is no kind, name or path.
     pub(super) fn check(
         source: HookSource,
         number: usize,
@@ -316,7 +316,7 @@ struct Checked {
     settings: Settings,
 }
 
-/// What leaves when there is no decision.
+/// The answer when there is no decision.
 fn on_failure(
     word: OnFailureWord,
     applications: Option<Vec<String>>,

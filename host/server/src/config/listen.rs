@@ -67,8 +67,8 @@ pub struct Listen {
 pub struct AdminConfig {
     /// Whether there is one. Default: there is.
     pub enabled: bool,
-    /// Address and port. It asks nobody who they are, so: loopback, unless `allow_remote`. Default `127.0.0.1:8601`; port 0 picks a free
-    /// one.
+    /// Address and port. It asks nobody who they are, so: loopback, unless `allow_remote`. Default
+    /// `127.0.0.1:8601`; port 0 picks a free one.
     pub address: SocketAddr,
     /// Lets it listen where other machines can reach it: whoever does sees names of hooks and plugins, and counts. Default: no.
     pub allow_remote: bool,

@@ -178,7 +178,8 @@ fn table_around(lines: &[&str], line: usize) -> Option<(usize, usize)> {
     Some((from, from + 1 + length))
 }
 
-/// The setting that a line belongs to: its name, and its lines. `None` where it has no lines of its own.
+/// The setting that a line belongs to: its name, and its lines. `None` where it has no lines of its
+/// own.
 fn setting_around<'a>(lines: &[&'a str], line: usize) -> Option<(&'a str, Range<usize>)> {
     let first = line.saturating_sub(MAX_SETTING_LINES);
     let last = lines.len().min(line.saturating_add(MAX_SETTING_LINES));
@@ -198,8 +199,8 @@ fn setting_around<'a>(lines: &[&'a str], line: usize) -> Option<(&'a str, Range<
     None
 }
 
-/// How problems name the one of several tables that a line belongs to, itself or by a table in it; `None`
-/// for a line of any other table.
+/// How problems name the one of several tables that a line belongs to, itself or by a table in it;
+/// `None` for a line of any other table.
 fn element_around(lines: &[&str], line: usize) -> Option<String> {
     let before = lines.get(..=line)?;
     // A list of tables in it is a part of it.

@@ -101,7 +101,8 @@ impl GlassFolder {
 }
 
 impl Looked {
-    /// Leaves out the files of which this does not say that they are as they were when they were read.
+    /// Leaves out the files of which this does not say that they are as they were when they were
+    /// read.
     pub fn leave_out_changed(&mut self, unchanged: &[bool]) {
         let mut unchanged = unchanged.iter();
         self.openings.retain(|_| unchanged.next().is_some_and(|is_unchanged| *is_unchanged));
@@ -146,7 +147,8 @@ const MAX_ENTRIES: usize = 1_000_000;
 const MAX_FILE_BYTES: u64 = 64 << 10;
 /// How many times as long as a look took the next one waits: at most a tenth of a processor's time.
 const PAUSE: u32 = 9;
-/// The longest time that the next look waits: a folder that did not answer for hours is looked at soon after.
+/// The longest time that the next look waits: a folder that did not answer for hours is looked at
+/// soon after.
 const MAX_PAUSE: Duration = Duration::from_secs(60);
 
 #[cfg(test)]

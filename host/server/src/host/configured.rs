@@ -357,8 +357,8 @@ impl Configured {
     }
 
     /// Finds out which log a start would sign, without opening or changing one. Returns what an
-    /// operator should know where it is not the first. Of the keeper it changes the memory alone, as
-    /// a start does.
+    /// operator should know where it is not the first. Of the keeper it changes the memory alone,
+    /// as a start does.
     ///
     /// # Errors
     /// The errors of [`Configured::open_log`] that can be known without writing.
@@ -382,7 +382,7 @@ impl Configured {
         Err(foreign.unwrap_or(StartError::Random))
     }
 
-    /// What a start does about a log.
+    /// Returns what a start does about a log.
     ///
     /// # Errors
     /// [`StartError::LogMissing`] where it waits for it.
@@ -413,8 +413,8 @@ impl Configured {
         self.log_place().is_some_and(|place| !holds_log(&place.directory))
     }
 
-    /// Why a log that is not there may lie on a disk that is not there: one more log would be begun below
-    /// its mount point.
+    /// Why a log that is not there may lie on a disk that is not there: one more log would be begun
+    /// below its mount point.
     fn awaits_disk(&self, place: &Place) -> Option<String> {
         let above = place.directory.parent().filter(|above| !above.as_os_str().is_empty());
         if let Some(above) = above.filter(|above| !above.is_dir()) {

@@ -20,7 +20,8 @@ use crate::release::{
     set_bytes, set_digest,
 };
 
-/// The hooks on which nothing need enforce under the copy of this set, where this set lies in the folder.
+/// The hooks on which nothing need enforce under the copy of this set, where this set lies in the
+/// folder.
 pub(super) fn may_stay_open(
     copies: &LastGood,
     set: Digest,

@@ -1,7 +1,8 @@
-//! Disks that are to be mounted and are not yet: what `/etc/fstab` names, held against what is mounted.
+//! Disks that are to be mounted and are not yet: what `/etc/fstab` names, held against what is
+//! mounted.
 //!
-//! Invariant: only what is listed is found out; where there is no list, nothing is. Nothing is written,
-//! and no file system but those of `/etc` and `/proc` is waited for.
+//! Invariant: only what is listed is found out; where there is no list, nothing is. Nothing is
+//! written, and no file system but those of `/etc` and `/proc` is waited for.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -28,8 +29,8 @@ fn awaited_by(fstab: &str, mounts: &str, folder: &Path) -> Option<PathBuf> {
         .find(|point| !mounted.contains(point))
 }
 
-/// A path as it is written in both files: blanks, tabs, line ends and backslashes as `\` and three octal
-/// digits.
+/// A path as it is written in both files: blanks, tabs, line ends and backslashes as `\` and three
+/// octal digits.
 fn unescaped(text: &str) -> PathBuf {
     let mut path = text.to_owned();
     for (written, letter) in [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")] {

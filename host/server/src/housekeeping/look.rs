@@ -19,7 +19,8 @@ use crate::keeper::refused_entry;
 use crate::release::{self, ReleaseError};
 use crate::reload::{NotReloaded, reload};
 
-/// Polls a folder unless it is to be read; it is also to be read where it does not answer the poll in time.
+/// Polls a folder unless it is to be read; it is also to be read where it does not answer the poll
+/// in time.
 fn unless(unread: &AtomicBool, poll: impl FnOnce() -> Option<Digest>) -> Option<Digest> {
     if unread.load(Ordering::Acquire) {
         return None;
@@ -87,8 +88,9 @@ impl Housekeeper {
         true
     }
 
-    /// The folders as they are now; as they were where one of them does not answer. One that is to be read is not
-    /// polled before it was: a poll that takes as long would keep the read from beginning.
+    /// The folders as they are now; as they were where one of them does not answer. One that is to
+    /// be read is not polled before it was: a poll that takes as long would keep the read from
+    /// beginning.
     fn folders(&self) -> Folders {
         let host = &self.host;
         let config = Arc::clone(&host.in_force.load().config);

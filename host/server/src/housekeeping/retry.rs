@@ -2,8 +2,8 @@
 //!
 //! Invariant: where nothing decides, it is tried again every [`RETRY`]. A copy of the release in
 //! force that could not be made costs a reading of the whole release each time: it is tried less
-//! and less often, down to once in [`MAX_COPY_PAUSE`]. What could not be read when somebody asked for
-//! it is read in the end, also where nothing is watched. Time is handed in.
+//! and less often, down to once in [`MAX_COPY_PAUSE`]. What could not be read when somebody asked
+//! for it is read in the end, also where nothing is watched. Time is handed in.
 
 use std::time::{Duration, Instant};
 
@@ -37,7 +37,8 @@ impl Retry {
 }
 
 /// How long after a look the next one is due that nobody asks for; `None` where none is. `watch_ms`
-/// is the setting `release.watch_ms`, and `is_unread` tells that the last look did not get all of it.
+/// is the setting `release.watch_ms`, and `is_unread` tells that the last look did not get all of
+/// it.
 pub(super) fn pause(watch_ms: u64, is_unread: bool) -> Option<Duration> {
     match watch_ms {
         0 => is_unread.then_some(READ_AGAIN),

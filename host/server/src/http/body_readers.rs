@@ -3,9 +3,9 @@
 //! Invariant: there are at most [`MAX_READERS`] places, and at most [`MAX_PER_SOURCE`] of one
 //! source; a host that takes few connections has fewer, since each place is a connection that is
 //! not closed for another. A newcomer always gets a place: where there is none left, the oldest one
-//! of its own source, or of the source that has most, ends early. So clients that send slowly cannot
-//! keep others from being read, and a source with many of them shortens its own. What is read, and
-//! what becomes of it, is `unknown_path`'s matter.
+//! of its own source, or of the source that has most, ends early. So clients that send slowly
+//! cannot keep others from being read, and a source with many of them shortens its own. What is
+//! read, and what becomes of it, is `unknown_path`'s matter.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

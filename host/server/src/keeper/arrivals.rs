@@ -1,8 +1,9 @@
 //! Trust roots and revocations that arrive while the host runs.
 //!
-//! Invariant: a revocation holds from the moment at which it is read, before it is recorded. A trust root
-//! follows the newest one by its signatures, or is refused. One that was read and waits for the clock is kept in
-//! mind until it is taken, whatever its folder answers meanwhile. Reads no file.
+//! Invariant: a revocation holds from the moment at which it is read, before it is recorded. A
+//! trust root follows the newest one by its signatures, or is refused. One that was read and waits
+//! for the clock is kept in mind until it is taken, whatever its folder answers meanwhile. Reads no
+//! file.
 
 use std::sync::Arc;
 use std::time::Instant;

@@ -91,7 +91,7 @@ impl Keeper {
     }
 }
 
-/// What a start does about a log. For `serve` and for `check` alike.
+/// The course of a start with a log, for `serve` and `check` alike.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Course {
     /// It is opened. One that is behind may yet recover from its write-ahead log.
@@ -105,8 +105,8 @@ pub enum Course {
     Stop,
 }
 
-/// What a start does about a log of this standing. `holds_log` tells whether its directory holds
-/// one, `required` why none may be begun there.
+/// Returns what a start does about a log of this standing. `holds_log` tells whether its directory
+/// holds one, `required` why none may be begun there.
 pub fn course(standing: &Standing, holds_log: bool, required: Option<String>) -> Course {
     match standing {
         Standing::Missing { .. } if !holds_log => Course::Wait(describe(standing)),

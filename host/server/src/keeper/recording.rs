@@ -16,12 +16,12 @@ use super::Keeper;
 use crate::observe::log_limit::LOG_LIMITS;
 use crate::roots::mark;
 
-/// What others have given the log to record.
+/// The pieces that others have given the log to record.
 #[derive(Default)]
 pub struct Learned {
     /// All of it: it is remembered from here on.
     pub known: History,
-    /// What of it, or of what was learned earlier, is in a durable record.
+    /// The part of it, and of earlier pieces, that is in a durable record.
     pub recorded: History,
 }
 
@@ -135,7 +135,7 @@ impl Keeper {
         all.beyond(known)
     }
 
-    /// What the log has, and what others in this process see to that it will have.
+    /// Returns what the log has and what others in this process will give it.
     fn recorded_or_given(&self) -> History {
         let mut known = self.recorded.clone();
         known.join(&self.elsewhere);

@@ -2,8 +2,8 @@
 //!
 //! Invariants: a connection reaches a serving thread when its client has sent something, and not
 //! before; until then it costs a descriptor and a few hundred bytes, and ends here after
-//! `listen.first_bytes_timeout_ms`. A want of descriptors never ends the loop, and never makes it spin.
-//! What is spoken on a connection is not looked at here.
+//! `listen.first_bytes_timeout_ms`. A want of descriptors never ends the loop, and never makes it
+//! spin. What is spoken on a connection is not looked at here.
 
 use std::fs::File;
 use std::future::Future;
@@ -292,7 +292,8 @@ async fn hand_over(
     }
 }
 
-/// Logs a new connection that gets no place: at once, or when its client has sent bytes or is known.
+/// Logs a new connection that gets no place: at once, or when its client has sent bytes or is
+/// known.
 pub fn log_rejected(rejected: Rejected) {
     if LOG_LIMITS.admit(REJECTED, "", Instant::now()) {
         tracing::warn!(

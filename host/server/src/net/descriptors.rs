@@ -28,8 +28,8 @@ pub struct DescriptorBudget {
 }
 
 impl DescriptorBudget {
-    /// Raises the limit of this process as far as it may, and lowers `listen.max_connections` to what
-    /// fits.
+    /// Raises the limit of this process as far as it may, and lowers `listen.max_connections` to
+    /// what fits.
     ///
     /// # Errors
     /// [`StartError::Descriptors`], where not even [`MIN_CONNECTIONS`] fit.

@@ -2,8 +2,9 @@
 //!
 //! Invariant: an answer is in the books once, as a debt or in a count, until the log has its
 //! record. A debt that has no slot of the emergency ring stands by in the tally of its cause: the
-//! end of the process leaves it counted, although nothing supersedes its record then. The record
-//! of such a debt names the tally, so that no start counts the answer again. Debts are bounded by [`MAX_DEBTS`]; further answers are counted. Writes nothing itself.
+//! end of the process leaves it counted, although nothing supersedes its record then. The record of
+//! such a debt names the tally, so that no start counts the answer again. Debts are bounded by
+//! [`MAX_DEBTS`]; further answers are counted. Writes nothing itself.
 
 use std::collections::BTreeMap;
 
@@ -262,7 +263,7 @@ impl Debt {
     }
 }
 
-/// What is counted of a cause.
+/// The counts of one cause.
 fn of<'c>(counted: &'c mut BTreeMap<String, Counted>, cause: &str) -> &'c mut Counted {
     let new = || Counted { tally: OpenTally::new(), open: Count::default(), given: Vec::new() };
     counted.entry(cause.to_owned()).or_insert_with(new)
@@ -373,13 +374,13 @@ mod tests {
         while log.ring().note("token", None, &[0; 32], "other", 0).unwrap().is_some() {}
         books.give("token", &log).unwrap();
         assert!(serials.iter().all(|serial| books.owed(*serial).is_none()), "no slot for them");
-        // What the log has not been given when the process ends is still owed.
+        // A correction that the log has not been given when the process ends is still owed.
         let last = books.enter(debts[4]).unwrap();
         books.stand_by(last);
         let tally = books.unkept("token", log.health().durable).remove(0);
         assert_eq!((tally.all.answers, tally.recorded), (5, 0));
         log.ring().count(&tally).unwrap();
-        // Nobody looks again at what became of the records.
+        // The fate of these records is not looked at again.
         log.close().unwrap();
         drop(log);
         let (_, recovery) = reopen(folder.path());

@@ -75,8 +75,8 @@ struct Index {
     version: u64,
     /// File, below the folder of copies → its size in bytes.
     files: BTreeMap<String, u64>,
-    /// The hooks on which nothing enforced when the set was in force from the folders.
-    /// Left out where there are none: earlier versions refuse an index with a member that they do not know.
+    /// The hooks on which nothing enforced when the set was in force from the folders. Left out
+    /// where there are none: earlier versions refuse an index with a member that they do not know.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     unenforced: Vec<HookPlace>,
 }

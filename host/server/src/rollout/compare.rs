@@ -134,7 +134,7 @@ impl Comparison {
     }
 }
 
-/// What one said: a decision, and the findings that a break-glass document has waived out of it.
+/// A decision, and the findings that a waiver has taken out of it.
 type Spoken<'a> = (&'a Decision, &'a [Finding]);
 
 /// In what two of them differ.
@@ -205,7 +205,7 @@ mod tests {
             turned.risk = Some(99);
             prop_assert_eq!(differences((&one, &[]), (&turned, &[])), Differences::default());
             prop_assert_eq!(differences((&turned, &[]), (&other, &[])), said);
-            // What was waived was said all the same.
+            // A waived finding was made all the same.
             let waived = turned.findings.split_off(split.min(turned.findings.len()));
             prop_assert_eq!(differences((&turned, &waived), (&other, &[])), said);
         }

@@ -53,7 +53,7 @@ pub struct Rollout {
     metrics: OnceLock<Arc<RolloutMetrics>>,
 }
 
-/// What was compared since the candidate came into force, in all generations that try it alike.
+/// Comparisons since the candidate became active, in all generations that try it alike.
 #[derive(Default)]
 pub struct RolloutMetrics {
     outcomes: [AtomicU64; Comparison::OUTCOMES.len()],
@@ -79,7 +79,7 @@ impl Rollout {
 
     /// Counts on from another generation's candidate with the same labels.
     pub fn continue_from(&self, before: &Self) {
-        // Whoever counted first keeps the counts: nothing is lost but the continuity.
+        // Counts that exist already stay: only the continuity is lost.
         let _ = self.metrics.set(Arc::clone(before.metrics()));
     }
 

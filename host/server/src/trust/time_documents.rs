@@ -65,8 +65,8 @@ impl Documents {
 }
 
 impl LateTrust {
-    /// Reads the folder on a thread that may hang; what is late is taken up by a later poll, without
-    /// the files that are not as they were any more.
+    /// Reads the folder on a thread that may hang; what is late is taken up by a later poll,
+    /// without the files that are not as they were any more.
     fn read_time_documents(
         &self,
         worker: &FileWorker,

@@ -1,7 +1,7 @@
 //! `[binding.candidate]` of a release source: what is tried beside a live binding.
 //!
-//! Invariant: what the source leaves out is the live binding's own (plugin, settings, `fallback`), or is written out in the set (`abort`), so
-//! that whoever reads the set sees all of it.
+//! Invariant: what the source leaves out is the live binding's own (plugin, settings, `fallback`),
+//! or is written out in the set (`abort`), so that whoever reads the set sees all of it.
 
 use std::collections::BTreeMap;
 
