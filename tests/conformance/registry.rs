@@ -529,7 +529,7 @@ fn what_cannot_be_is_said_before_anything_is_called() {
     for (reference, further, code) in [
         ("hooks:live", "--plain-http", 2),
         ("registry.example/hooks:live", "--plain-http", 64),
-        ("registry.example/hooks:live", "--plain-http-beyond-loopback", 2),
+        ("registry.example/hooks:live", "--allow-remote-plaintext", 2),
         ("registry.example/hooks:live", "--username=ci", 2),
     ] {
         let ran = house.run(&[

@@ -30,9 +30,10 @@ pub fn run(keep: Option<&str>) -> Done {
     let stage = Stage::new(home, &built);
     stage.set(include_str!("../demo/release.toml"), include_str!("../demo/portcullis.toml"))?;
     stage.play()?;
+    let portcullis = built.portcullis.display();
     match keep {
         Some(directory) => println!(
-            "\nAll of it is in `{directory}`. Go on with\n  portcullis serve --config {directory}/portcullis.toml\n  portcullis audit show --log {directory}/audit/log --vkey {directory}/log.vkey --sealing-key {directory}/keys/sealing.key"
+            "\nAll of it is in `{directory}`. Go on with\n  {portcullis} serve --config {directory}/portcullis.toml\n  {portcullis} audit show --log {directory}/audit/log --vkey {directory}/log.vkey --sealing-key {directory}/keys/sealing.key"
         ),
         None => println!(
             "\nNothing was left behind; `cargo xtask demo --keep DIR` leaves it all in DIR."

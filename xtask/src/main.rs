@@ -61,7 +61,7 @@ usage: cargo xtask COMMAND
   quick [FILTER…]     the tests with such names, without lints, other languages and packages
   test --long [FILTER…]  the tests that take too long for every run; writes docs/long-tests.md
   lint                rustfmt, clippy and rustdoc, as the tests run them
-  build               host and plugins only
+  build               everything as users run it: the host, plugins in all languages, tests, benchmarks
   bench rules         call time of `sod` with 10,000 rules against one rule
   bench call [dist]   requests a second against a bare HTTP server, in one run; of what the tests run, or of what hospitals do
   bench languages     what the same plugin costs in each language

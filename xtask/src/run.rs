@@ -128,9 +128,9 @@ pub fn cargo() -> Command {
 /// The same for the tests: crates of other projects as everywhere, ours not optimised.
 ///
 /// Optimising ours would be three quarters of the time that a test run takes, since each crate is
-/// compiled a second time with its unit tests. Nothing that a test checks depends on speed; long
-/// tests and benchmarks run what users run. Crates of other projects keep their settings, so they
-/// are built once for all commands.
+/// compiled a second time with its unit tests. Nothing that a test checks depends on speed;
+/// benchmarks run what users run. Crates of other projects keep their settings, so they are built once
+/// for all commands.
 pub fn test_cargo() -> Done<Command> {
     let members = ["tree", "--workspace", "--depth", "0", "--prefix", "none", "--locked"];
     let members = output(cargo().args(members))?;

@@ -79,8 +79,17 @@ mod tests {
 
     #[test]
     fn every_row_is_whole_and_no_name_is_old_and_new() {
-        let kinds =
-            ["record", "record-member", "code", "metric", "setting", "signed-member", "option"];
+        let kinds = [
+            "record",
+            "record-member",
+            "code",
+            "metric",
+            "setting",
+            "signed-member",
+            "option",
+            "metric-label",
+            "status-member",
+        ];
         let all: Vec<_> = rows().collect();
         assert_eq!(all.len(), TABLE.lines().count() - 1);
         for (kind, old, new) in &all {

@@ -29,10 +29,10 @@ pub fn waived_codes<'a>(decisions: impl Iterator<Item = &'a Decision>) -> BTreeS
 }
 
 /// Takes the findings with these codes out of a decision, and returns them.
-pub fn set_aside(decision: &mut Decision, codes: &BTreeSet<&str>) -> Vec<Finding> {
+pub fn set_aside(decision: &mut Decision, codes: &BTreeSet<String>) -> Vec<Finding> {
     let (waived, left) = std::mem::take(&mut decision.findings)
         .into_iter()
-        .partition(|finding| codes.contains(finding.code.as_str()));
+        .partition(|finding| codes.contains(&finding.code));
     decision.findings = left;
     waived
 }
@@ -44,6 +44,7 @@ pub const PROTECTED: [&str; 5] = ["AUDIT", "TERMINAT", "ENDED", "REVOK", "REVOC"
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::decision::{Effect, Severity};
 
     #[test]
     fn audit_termination_and_revocation_are_never_waived() {
@@ -63,5 +64,32 @@ mod tests {
         ] {
             assert!(!may_be_waived(code), "{code}");
         }
+    }
+
+    #[test]
+    fn a_waiver_sets_findings_of_every_decision_aside_and_no_protected_one() {
+        let mut denies = Decision::default();
+        for code in ["SOD", "OTHER", "STAFF_TERMINATED"] {
+            denies.findings.push(Finding {
+                code: code.to_owned(),
+                effect: Effect::Deny,
+                severity: Severity::High,
+                arguments: Vec::new(),
+                field: None,
+            });
+        }
+        let waives = Decision {
+            changes: vec![Change::Waive(vec!["SOD".into(), "STAFF_TERMINATED".into()])],
+            ..Decision::default()
+        };
+        for order in [[&denies, &waives], [&waives, &denies]] {
+            assert_eq!(waived_codes(order.into_iter()), BTreeSet::from(["SOD"]));
+        }
+        let waived = set_aside(&mut denies, &BTreeSet::from(["SOD".to_owned()]));
+        let codes = |findings: &[Finding]| -> Vec<String> {
+            findings.iter().map(|finding| finding.code.clone()).collect()
+        };
+        assert_eq!(codes(&waived), ["SOD"]);
+        assert_eq!(codes(&denies.findings), ["OTHER", "STAFF_TERMINATED"]);
     }
 }

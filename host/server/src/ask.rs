@@ -16,6 +16,7 @@ use tokio::time::timeout_at;
 use crate::breaker::Pass;
 use crate::budget::Budget;
 use crate::generation::Binding;
+use crate::glass::Open;
 use crate::host::Host;
 use crate::quarantine;
 use crate::rollout::Why;
@@ -67,11 +68,19 @@ impl<T> Asked<T> {
     }
 }
 
-impl Asked {
-    /// Takes the findings with these codes out of its decision; the record lists them as waived.
-    pub fn set_aside(&mut self, codes: &BTreeSet<&str>) {
-        if let Ok(decision) = &mut self.outcome {
-            self.waived.extend(waiver::set_aside(decision, codes));
+/// Takes the findings out of the decisions that one of them waives, or an open break-glass document
+/// does. The record lists them as waived.
+pub fn set_aside_waived(asked: &mut [Asked], glass: Option<&Open>) {
+    let decisions = asked.iter().filter_map(|asked| asked.outcome.as_ref().ok());
+    let mut codes: BTreeSet<String> =
+        waiver::waived_codes(decisions).into_iter().map(String::from).collect();
+    codes.extend(glass.iter().flat_map(|open| open.waives()).cloned());
+    if codes.is_empty() {
+        return;
+    }
+    for Asked { outcome, waived, .. } in asked {
+        if let Ok(decision) = outcome {
+            waived.extend(waiver::set_aside(decision, &codes));
         }
     }
 }

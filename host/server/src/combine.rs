@@ -3,15 +3,13 @@
 //! Invariants, property-tested: the order of bindings never changes the result; a guard can only
 //! make it stricter; what one place would get from two plugins is a conflict unless it is the same;
 //! what a hook kind cannot say becomes the next stricter thing that the binding names, never
-//! nothing; a finding that a decision waives has no part in the verdict, whichever plugin it is of.
-//! Pure: no I/O, no clock.
+//! nothing. Pure: no I/O, no clock. Waived findings have been set aside before.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 
 use portcullis_hooks::HookKind;
 use portcullis_hooks::say::{self, Saying};
-use portcullis_model::waiver::waived_codes;
 use portcullis_model::{Change, Decision, Effect, Finding, Grant, Lifetime, Target};
 
 /// What one enforcing binding said, and how its binding maps what the hook kind cannot say.
@@ -100,10 +98,8 @@ pub fn combine<'a>(
     let mut verdict = Effect::Abstain;
     let mut spoken: Vec<(Effect, &'a str, &'a Finding)> = Vec::new();
     let mut sayable: Vec<&Change> = Vec::new();
-    let waived = waived_codes(voices.iter().map(|voice| voice.decision));
     for voice in voices {
-        let stands = |finding: &&Finding| !waived.contains(finding.code.as_str());
-        for finding in voice.decision.findings.iter().filter(stands) {
+        for finding in &voice.decision.findings {
             let effect = match translate(
                 voice,
                 &finding.effect.name(),
@@ -115,6 +111,7 @@ pub fn combine<'a>(
             verdict = verdict.max(effect);
             spoken.push((effect, voice.plugin, finding));
         }
+        // A waiver has had its effect: no platform is told of it.
         let sent = |change: &&Change| !matches!(change, Change::Waive(_));
         for change in voice.decision.changes.iter().filter(sent) {
             match translate(voice, &change.kind(), say::change(kind, change.kind()))? {

@@ -124,8 +124,8 @@ struct Opened {
 
 impl Open {
     /// The codes of the findings that it sets aside.
-    pub fn waives(&self) -> BTreeSet<&str> {
-        self.waives.iter().map(String::as_str).collect()
+    pub fn waives(&self) -> &BTreeSet<String> {
+        &self.waives
     }
 
     /// Whether its time is not over.

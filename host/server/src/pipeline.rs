@@ -1,10 +1,10 @@
-//! The life of a hook call, top to bottom: admission, caller, read, propose, guard, combine, render, record, deliver, bytes out.
+//! The life of a hook call that has its place, top to bottom: caller, read, retry, propose, guard, waive,
+//! combine, render, record, deliver, bytes out. Admission comes before, in `http::preflight`.
 //!
 //! Invariants: whatever happens on the way, an answer leaves in time and in the platform's own words, and no decision leaves
 //! before its record is durable. Every failure becomes a [`Failure`], and `Call::refuse` alone turns one into the answer and the
 //! record. The means are in `call`; what runs after the reply is in `afterwards`.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use hyper::body::{Body as _, Incoming as Body};
@@ -12,12 +12,11 @@ use portcullis_hooks::{
     Answer, Batch, Errand, Gathering, Ground, Heard, Incoming, Malformed, Outcome, Page, Unsayable,
     Until,
 };
-use portcullis_model::waiver::waived_codes;
 use portcullis_model::{
     Call as HookCall, Cause, Change, ChangeKind, Decision, Effect, Finding, Party,
 };
 
-use crate::ask::{AskFault, Asked};
+use crate::ask::{AskFault, Asked, set_aside_waived};
 use crate::budget::Stage;
 use crate::call::account::Account;
 use crate::call::{Call, Reply};
@@ -267,14 +266,7 @@ async fn decide_as_cast(call: &mut Call<'_>, mut incoming: Arc<Incoming>) -> Dec
 
     // Findings that a plugin with that right waives, or a break-glass document, are set aside; the
     // record lists them.
-    let codes: Vec<String> =
-        waived_codes(decisions(&asked)).into_iter().map(String::from).collect();
-    let codes = codes.iter().map(String::as_str);
-    let codes: BTreeSet<&str> =
-        codes.chain(call.glass.iter().flat_map(|open| open.waives())).collect();
-    if !codes.is_empty() {
-        asked.iter_mut().for_each(|asked| asked.set_aside(&codes));
-    }
+    set_aside_waived(&mut asked, call.glass.as_deref());
 
     // Many decisions become one outcome, and the outcome the platform's words, still without the record's reference.
     let outcome =

@@ -123,7 +123,7 @@ fn binding(desk: &Desk, binding: &Binding) -> Map<String, Value> {
         ("mode", json!(binding.role)),
         ("component", manifest.wasm.to_string().into()),
         ("settings", binding.settings.to_string().into()),
-        ("slower", binding.is_slow().into()),
+        ("offloaded", binding.is_slow().into()),
         ("standing", standing),
         ("running", json!(binding.lane.running())),
         ("waiting", json!(binding.lane.waiting())),
