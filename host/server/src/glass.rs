@@ -219,9 +219,11 @@ impl Glass {
         if !late.is_late {
             return Some((looked, true));
         }
-        let unchanged = unchanged(worker, limit, std::mem::take(&mut looked.stamps));
-        looked.leave_out_changed(unchanged.as_deref().unwrap_or_default());
-        Some((looked, unchanged.is_some()))
+        let stamps = std::mem::take(&mut looked.stamps);
+        let files = stamps.len();
+        let unchanged = unchanged(worker, limit, stamps);
+        looked.leave_out_changed(&unchanged);
+        Some((looked, unchanged.len() == files))
     }
 
     /// Takes up what a look found, ends what is over, and gives the log what it has not taken yet.

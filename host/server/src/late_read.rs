@@ -8,7 +8,7 @@
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use portcullis_files::Stamp;
 use portcullis_model::Digest;
@@ -68,17 +68,32 @@ impl<T: Send + 'static> LateRead<T> {
     }
 }
 
-/// Which of these files are as they were when they were read; `None` where their file system does
-/// not tell within the limit.
+/// Returns which of these files are as they were when they were read, in order, as far as their file
+/// system tells: each within the limit, and all within [`CHECK_LIMITS`] times that. A folder that is
+/// slow and answers is told in the end; one that hangs costs one limit.
 pub fn unchanged(
     worker: &FileWorker,
     limit: Duration,
     files: Vec<(PathBuf, Option<Stamp>)>,
-) -> Option<Vec<bool>> {
-    let is_unchanged =
-        |(path, stamp): &(PathBuf, Option<Stamp>)| stamp.is_some() && Stamp::of(path) == *stamp;
-    worker.run(limit, move || files.iter().map(is_unchanged).collect())
+) -> Vec<bool> {
+    let begin = Instant::now();
+    let mut told = Vec::new();
+    for (path, stamp) in files {
+        let is_unchanged = move || stamp.is_some() && Stamp::of(&path) == stamp;
+        match worker.run(limit, is_unchanged) {
+            Some(is_unchanged) => told.push(is_unchanged),
+            None => break,
+        }
+        if begin.elapsed() > limit * CHECK_LIMITS {
+            break;
+        }
+    }
+    told
 }
+
+/// How many limits the check of a late read may take: less than after which its thread counts as
+/// stalled.
+const CHECK_LIMITS: u32 = 2;
 
 #[cfg(test)]
 mod tests {
@@ -121,10 +136,10 @@ mod tests {
         std::fs::rename(&files[2], home.path().join("moved")).unwrap();
         std::fs::write(&files[2], "content").unwrap();
         let worker = FileWorker::new("test", LONG);
-        assert_eq!(unchanged(&worker, LONG, read.clone()).unwrap(), [true, false, false]);
+        assert_eq!(unchanged(&worker, LONG, read.clone()), [true, false, false]);
         let (go_on, waits) = channel::<()>();
         let hangs = worker.start(LONG, move || waits.recv().is_ok()).unwrap();
-        assert!(unchanged(&worker, SHORT, read).is_none(), "the folder does not answer");
+        assert!(unchanged(&worker, SHORT, read).is_empty(), "the folder does not answer");
         drop(go_on);
         hangs.recv().unwrap();
     }

@@ -78,7 +78,13 @@ impl LateTrust {
         let mut found = read.value?;
         if read.is_late {
             let stamps = std::mem::take(&mut found.stamps);
-            found.leave_out_changed(&unchanged(worker, limit, stamps)?);
+            let files = stamps.len();
+            let unchanged = unchanged(worker, limit, stamps);
+            found.leave_out_changed(&unchanged);
+            if unchanged.len() < files {
+                // The rest is read again; what is known takes effect now.
+                return Some(found);
+            }
         }
         self.time_documents_unread.store(false, Ordering::Release);
         Some(found)
