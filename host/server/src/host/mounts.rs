@@ -5,14 +5,26 @@
 //! written, and no file system but those of `/etc` and `/proc` is waited for.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use portcullis_files::read_text_bounded;
 
 /// The mount point at or above a folder at which a disk is to be mounted, and none is.
 pub fn awaited(folder: &Path) -> Option<PathBuf> {
     let read = |path| read_text_bounded(Path::new(path), MAX_LIST_BYTES).ok();
-    awaited_by(&read(FSTAB)?, &read(MOUNTS)?, &std::path::absolute(folder).ok()?)
+    let (fstab, mounts) = (read(FSTAB)?, read(MOUNTS)?);
+    spellings(folder).iter().find_map(|folder| awaited_by(&fstab, &mounts, folder))
+}
+
+/// The whole paths of a folder: as it is written, unless `..` is in it, and without links.
+fn spellings(folder: &Path) -> Vec<PathBuf> {
+    let Ok(written) = std::path::absolute(folder) else { return Vec::new() };
+    let resolved = written.ancestors().find_map(|above| {
+        let rest = written.strip_prefix(above).ok()?;
+        Some(above.canonicalize().ok()?.join(rest))
+    });
+    let is_plain = !written.components().any(|part| part == Component::ParentDir);
+    resolved.into_iter().chain(is_plain.then_some(written)).collect()
 }
 
 /// The same by the texts of `/etc/fstab` and `/proc/self/mountinfo`. `folder` is a whole path.
@@ -57,6 +69,25 @@ mod tests {
         UUID=4 none swap sw 0 0\n\
         /dev/x /with\\040blank xfs defaults 0 0\n";
     const ROOT: &str = "22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw\n";
+
+    #[test]
+    fn links_and_parents_lead_to_the_folder_that_they_mean() {
+        let home = tempfile::tempdir().unwrap();
+        let home = home.path().canonicalize().unwrap();
+        let disk = home.join("disk");
+        std::fs::create_dir_all(&disk).unwrap();
+        std::fs::create_dir_all(home.join("etc")).unwrap();
+        std::os::unix::fs::symlink(&disk, home.join("link")).unwrap();
+        let fstab = format!("UUID=1 {} ext4 defaults 0 1\n", disk.display());
+        let awaited = |folder: &str| {
+            let spellings = spellings(&home.join(folder));
+            spellings.iter().find_map(|folder| awaited_by(&fstab, ROOT, folder))
+        };
+        for folder in ["disk/audit/log", "link/audit", "etc/../disk/audit"] {
+            assert_eq!(awaited(folder), Some(disk.clone()), "{folder}");
+        }
+        assert_eq!(awaited("disk/../etc/audit"), None);
+    }
 
     #[test]
     fn a_disk_that_is_listed_and_not_mounted_is_awaited_by_what_lies_on_it() {
