@@ -77,14 +77,15 @@ impl Keeper {
     pub fn revocations(&mut self, set: Option<&[u8]>) -> RevokedPlugins {
         let mut new = self.memory.history.revoked.merge(&self.strictest_root().revoked.clone());
         let set = set.unwrap_or_default();
-        let by_set = verify_revocations(self.strictest_root(), set).unwrap_or_default();
-        new.merge(&self.memory.history.revoked.merge(&by_set));
+        new.merge(&self.revoked_by(set));
         new
     }
 
     /// What a set revokes that lies in no folder, where it was not revoked before: nothing, where the release role has not signed it.
     pub fn revoked_by(&mut self, set: &[u8]) -> RevokedPlugins {
-        let by_set = verify_revocations(self.strictest_root(), set).unwrap_or_default();
+        let mut by_set = verify_revocations(self.strictest_root(), set).unwrap_or_default();
+        // A root that only waits does not take their word from those who may sign sets until then.
+        by_set.merge(&verify_revocations(self.root(), set).unwrap_or_default());
         self.memory.history.revoked.merge(&by_set)
     }
 }
