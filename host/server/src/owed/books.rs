@@ -127,6 +127,14 @@ impl Books {
 
     /// Gives the log everything that it was not given yet.
     pub fn give(&mut self, hook: &str, log: &Log) -> Result<(), Refused> {
+        // First, so that at a start no debt that names a tally can settle an answer that was counted.
+        let open = |(_, counted): &(&String, &mut Counted)| counted.open.answers > 0;
+        for (cause, counted) in self.counted.iter_mut().filter(open) {
+            counted.tally.begins_at(log.health().durable);
+            let entry = corrections::gap(counted.tally.id(), hook, cause, &counted.open);
+            let pending = log.append(entry)?;
+            counted.given.push((std::mem::take(&mut counted.open), pending));
+        }
         for debt in self.debts.iter_mut().filter(|debt| debt.said.is_none()) {
             if log.ring().is_full() {
                 // Before its record is made, which is to name the tally.
@@ -143,13 +151,6 @@ impl Books {
                 entry
             };
             debt.said = Some(log.append(entry)?);
-        }
-        let open = |(_, counted): &(&String, &mut Counted)| counted.open.answers > 0;
-        for (cause, counted) in self.counted.iter_mut().filter(open) {
-            counted.tally.begins_at(log.health().durable);
-            let entry = corrections::gap(counted.tally.id(), hook, cause, &counted.open);
-            let pending = log.append(entry)?;
-            counted.given.push((std::mem::take(&mut counted.open), pending));
         }
         Ok(())
     }
