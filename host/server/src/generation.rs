@@ -133,21 +133,25 @@ impl Generation {
             let mut same = same.filter(|(_, before)| before.binding.metrics.labels == *labels);
             same.next().into_iter().for_each(|(_, before)| rollout.continue_from(before));
         }
-        let metrics = |generation: &Self| -> Vec<Arc<BindingMetrics>> {
-            let bindings = generation.hooks.iter().flat_map(Bindings::with_candidates);
-            bindings.map(|binding| Arc::clone(&binding.metrics)).collect()
-        };
-        let next = metrics(next);
-        let goes_on = |before: &Arc<BindingMetrics>| {
-            let same = next.iter().find(|it| it.labels == before.labels);
-            same.inspect(|it| it.continue_from(before)).is_some()
-        };
-        let mut former = metrics(self);
-        former.retain(|before| !goes_on(before));
-        for before in ended {
-            goes_on(before);
-        }
+        let mut former = self.metrics();
+        former.retain(|before| !next.continues(before));
+        ended.iter().for_each(|before| {
+            next.continues(before);
+        });
         former
+    }
+
+    /// Lets the binding with these labels count on, where there is one. Returns whether there is.
+    pub fn continues(&self, before: &BindingMetrics) -> bool {
+        let metrics = self.metrics();
+        let same = metrics.iter().find(|it| it.labels == before.labels);
+        same.inspect(|it| it.continue_from(before)).is_some()
+    }
+
+    /// Returns the metrics of every binding, and of what is tried beside them.
+    pub fn metrics(&self) -> Vec<Arc<BindingMetrics>> {
+        let bindings = self.hooks.iter().flat_map(Bindings::with_candidates);
+        bindings.map(|binding| Arc::clone(&binding.metrics)).collect()
     }
 
     /// Returns whether it comes from the host's own copy.

@@ -253,6 +253,11 @@ impl Host {
             self.record_ends(&mut keeper, former);
             let ended = former.hand_on_metrics(&generation, &self.former.load());
             self.former.store(Arc::new(ended));
+        } else {
+            // The one before was withdrawn.
+            self.former.load().iter().for_each(|before| {
+                generation.continues(before);
+            });
         }
         // The last good release comes into force although the one in the folders was refused.
         if !generation.is_last_good() {
@@ -269,6 +274,15 @@ impl Host {
         self.note_unenforced();
         tracing::info!(generation = number, event = "release.active", "release active");
         Ok(())
+    }
+
+    /// Takes the release that is active out of use: every call gets its safe answer. Its counters stay.
+    pub fn withdraw(&self) {
+        let in_force = self.in_force.load_full();
+        if let Some(generation) = &in_force.generation {
+            self.former.store(Arc::new(generation.metrics()));
+        }
+        self.in_force.store(Arc::new(in_force.under(None)));
     }
 
     /// Appends a record that somebody waits for until it is durable. Blocks on the log.

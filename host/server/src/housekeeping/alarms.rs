@@ -3,8 +3,6 @@
 //! Invariant: each state is written to the host's log once when it begins, and once when it is
 //! over; records tell the same. Has the log resume where there is room again. Refuses nothing.
 
-use std::sync::Arc;
-
 use portcullis_audit::Entry;
 
 use super::Seen;
@@ -20,7 +18,7 @@ pub(super) fn alarm(host: &Host, seen: &mut Seen) {
     alarm_log(host, seen);
     let in_force = host.in_force.load_full();
     if !host.reset_still_holds() && in_force.generation.is_some() {
-        host.in_force.store(Arc::new(in_force.under(None)));
+        host.withdraw();
         tracing::error!(
             event = "release.withdrawn",
             "swap was turned on: what one call leaves in memory could reach the next; every call \
@@ -123,7 +121,7 @@ pub(super) fn alarm_expiry(host: &Host, seen: &mut Seen) {
         );
         let fields = format!(r#""generation":{},"code":"grace-over""#, generation.number);
         if stop {
-            host.in_force.store(Arc::new(in_force.under(None)));
+            host.withdraw();
             host.say(Entry { kind: "release.withdrawn", fields, sealed: None });
         } else {
             host.say(Entry { kind: "release.grace-expired", fields, sealed: None });
