@@ -10,8 +10,8 @@ use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use crate::error::StartError;
+use crate::fs::watch::Watch;
 use crate::start_problems::{DECRYPTION_KEY, StartProblems, key_file};
-use crate::watch::Watch;
 
 /// The settings of `decryption`.
 #[derive(Clone, Debug, Deserialize)]

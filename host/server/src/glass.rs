@@ -26,10 +26,10 @@ use portcullis_trust::{BreakGlass, Envelope, History, Refusal};
 use serde::{Deserialize, Serialize};
 
 use crate::error::StartError;
-use crate::file_worker::{FileWorker, POLL_LIMIT};
+use crate::fs::file_worker::{FileWorker, POLL_LIMIT};
+use crate::fs::late_read::{LateRead, unchanged};
 use crate::host::{Hook, Host};
 use crate::keeper::{Learned, remembered};
-use crate::late_read::{LateRead, unchanged};
 use crate::memory::{Seal, replace};
 use crate::outbox::Outbox;
 use folder::{GlassFolder, Looked, Opening, Refused, put_away};

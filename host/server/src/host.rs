@@ -24,14 +24,14 @@ use portcullis_trust::{Active, History, Passage, TrustRoot};
 use thiserror::Error;
 
 use crate::admission::Admission;
-use crate::as_found::AsFound;
 use crate::caller::{KeyRing, Keys};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::courier::Courier;
 use crate::delivery::Deliveries;
 use crate::error::StartError;
-use crate::file_worker::{FileWorkers, Heartbeat};
+use crate::fs::change::AsFound;
+use crate::fs::file_worker::{FileWorkers, Heartbeat};
 use crate::generation::{Bindings, Generation};
 use crate::glass::Glass;
 use crate::http::counts::UnroutedCounts;

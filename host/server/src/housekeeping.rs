@@ -1,7 +1,7 @@
 //! Housekeeping: twice a second, counts and deliveries go to the log, and the configuration file and the release's folders are looked at.
 //!
 //! Invariant: runs on a thread of its own and holds nothing that a call waits for. Folders and files that others write are read on threads
-//! that may hang ([`FileWorkers`](crate::file_worker)): what hangs there keeps nothing else waiting for longer than a poll's limit. A release or configuration that is refused
+//! that may hang ([`FileWorkers`](crate::fs::file_worker)): what hangs there keeps nothing else waiting for longer than a poll's limit. A release or configuration that is refused
 //! changes nothing; each refusal is recorded once, not every second. What is in force is exchanged here and nowhere else. While a release
 //! is made ready everything else goes on, revocations first.
 
@@ -19,10 +19,10 @@ use std::time::{Duration, Instant};
 use portcullis_model::Digest;
 
 use crate::admin::Admin;
-use crate::as_found::{AsFound, Folders, ReleasePoll};
 use crate::error::StartError;
 use crate::expiry::Reminders;
-use crate::file_worker::POLL_LIMIT;
+use crate::fs::change::{AsFound, Folders, ReleasePoll};
+use crate::fs::file_worker::POLL_LIMIT;
 use crate::host::Host;
 use crate::observe::log_limit::LOG_LIMITS;
 use crate::release::{MAX_SCANNED_BYTES, Strays};

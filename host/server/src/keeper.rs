@@ -24,7 +24,7 @@ use portcullis_trust::{History, TrustRoot, verify_revocations};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::StartError;
-use crate::file_worker::{FileWorkers, START_LIMIT};
+use crate::fs::file_worker::{FileWorkers, START_LIMIT};
 use crate::memory::{Kept, Memory, Seal, Standing, reader, replace};
 use crate::observe::log_limit::LOG_LIMITS;
 use crate::own_folder::{OwnFolder, STATE_HINT};

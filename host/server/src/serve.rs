@@ -47,8 +47,9 @@ use crate::net::connection_limit::{CallGuard, ConnectionSlot};
 use crate::net::proxy_protocol::{self, Origin};
 use crate::observe::log_limit::LOG_LIMITS;
 use crate::owed::Owed;
+use crate::pipeline;
+use crate::starting;
 use crate::tls::{H2, Peer};
-use crate::{pipeline, starting};
 
 /// What all calls of one connection share.
 struct Line {

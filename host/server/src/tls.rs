@@ -24,9 +24,9 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use crate::digest::sha256;
 use crate::error::StartError;
+use crate::fs::watch::Watch;
 use crate::outbound::trust::{MAX_PEM_BYTES, authorities, said};
 use crate::start_problems::{StartProblems, key_file};
-use crate::watch::Watch;
 
 /// The settings of `[listen.tls]`.
 #[derive(Clone, Debug, Deserialize)]

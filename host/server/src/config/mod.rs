@@ -14,10 +14,10 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use crate::as_found::{AsFound, Folders, stamp};
 use crate::bounds::PluginsConfig;
 use crate::courier::config::{Chosen, DeliveryConfig, DeliverySource};
 use crate::error::ConfigError;
+use crate::fs::change::{AsFound, Folders, stamp};
 use crate::making::EngineConfig;
 use crate::outbound::OutboundConfig;
 use crate::registry::RegistryConfig;

@@ -19,9 +19,9 @@ use portcullis_model::Document;
 use thiserror::Error;
 
 use crate::error::StartError;
+use crate::fs::watch::Watch;
 use crate::outbound::{Outbound, OutboundError};
 use crate::start_problems::{StartProblems, key_file};
-use crate::watch::Watch;
 use config::{Body, DeliveryConfig, ExpectedResponse, Header};
 
 /// One delivery service.

@@ -11,10 +11,10 @@ use portcullis_model::json::quote;
 use portcullis_trust::VerifiedManifest;
 
 use super::Host;
-use crate::as_found::Folders;
-use crate::file_worker::POLL_LIMIT;
+use crate::fs::change::Folders;
+use crate::fs::file_worker::POLL_LIMIT;
+use crate::fs::late_read::LateRead;
 use crate::keeper::Keeper;
-use crate::late_read::LateRead;
 use crate::release::set_bytes;
 use crate::roots::{Arrived, Stopped};
 use crate::trust::Documents;

@@ -12,7 +12,7 @@ use portcullis_model::Digest;
 use portcullis_trust::{ReleaseSet, TrustRoot};
 
 use super::Host;
-use crate::file_worker::{POLL_LIMIT, START_LIMIT};
+use crate::fs::file_worker::{POLL_LIMIT, START_LIMIT};
 use crate::generation::Generation;
 use crate::obstacles::Altered;
 use crate::release::{

@@ -18,7 +18,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::StartError;
 use crate::expiry::{Ending, Nearness, endings};
-use crate::file_worker::{FileWorkers, START_LIMIT};
+use crate::fs::file_worker::{FileWorkers, START_LIMIT};
 use crate::generation::Generation;
 use crate::keeper::{Keeper, Place};
 use crate::release::{

@@ -11,9 +11,9 @@ use portcullis_model::Digest;
 
 use super::Housekeeper;
 use super::told::{refuse, refuse_configuration};
-use crate::as_found::{Folders, roots, stamp};
 use crate::config::ReleasePaths;
-use crate::file_worker::POLL_LIMIT;
+use crate::fs::change::{Folders, roots, stamp};
+use crate::fs::file_worker::POLL_LIMIT;
 use crate::host::NotInForce;
 use crate::keeper::refused_entry;
 use crate::release::{self, ReleaseError};

@@ -20,10 +20,10 @@ use portcullis_trust::{
     ClockConfirmation, Envelope, History, Refusal, TimeDocuments, TimeReset, sha256, time,
 };
 
-use crate::file_worker::{FileWorker, POLL_LIMIT};
+use crate::fs::file_worker::{FileWorker, POLL_LIMIT};
+use crate::fs::late_read::unchanged;
 use crate::host::{Host, LateTrust};
 use crate::keeper::remembered;
-use crate::late_read::unchanged;
 
 /// What became of the documents in the folder.
 #[derive(Default)]

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use portcullis_files::Stamp;
 use portcullis_model::Digest;
 
-use crate::file_worker::FileWorker;
+use crate::fs::file_worker::FileWorker;
 
 /// One kind of read. At most one is in progress.
 pub struct LateRead<T>(Mutex<Option<Running<T>>>);
