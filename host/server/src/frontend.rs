@@ -16,10 +16,10 @@ use crate::host::{Hook, Host};
 use crate::http::counts::UnroutedCounts;
 use crate::in_force::InForce;
 use crate::net::connection_limit::ConnectionLimiter;
+use crate::net::tls::Tls;
 use crate::obstacles::Obstacles;
 use crate::progress::Progress;
 use crate::refusals::{Reason, Refusals};
-use crate::tls::Tls;
 
 /// The state that listeners and connections share.
 pub struct Frontend {

@@ -40,9 +40,10 @@ use crate::keeper::Keeper;
 use crate::lane::Lane;
 use crate::metrics::BindingMetrics;
 use crate::net::connection_limit::ConnectionLimiter;
+use crate::net::outbound::Outbound;
+use crate::net::tls::Tls;
 use crate::observe::log_limit::LOG_LIMITS;
 use crate::obstacles::Obstacles;
-use crate::outbound::Outbound;
 use crate::outbox::Outbox;
 use crate::progress::Progress;
 use crate::refusals::{Reason, Refusals};
@@ -51,7 +52,6 @@ use crate::release::{Digests, LastGood, Reading, Standing as ReleaseStanding, ac
 use crate::resume::Resumes;
 use crate::retry::Retries;
 use crate::telemetry::Telemetry;
-use crate::tls::Tls;
 use crate::trust::{ClockAlarm, TrustedTime};
 
 pub use configured::{Configured, Opened};

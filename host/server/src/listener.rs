@@ -17,8 +17,8 @@ use tokio::task::LocalSet;
 use crate::error::StartError;
 use crate::frontend::Frontend;
 use crate::net::acceptor::{Accepted, Acceptor, WatchedSocket};
+use crate::net::sockets::HookSocket;
 use crate::serve::serve;
-use crate::sockets::HookSocket;
 
 /// A listener in operation.
 pub struct Listener {

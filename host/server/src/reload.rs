@@ -19,8 +19,8 @@ use crate::fs::file_worker::POLL_LIMIT;
 use crate::generation::{Bindings, Generation};
 use crate::host::{Hook, Host, NotInForce};
 use crate::in_force::InForce;
+use crate::net::sockets::bind_admin;
 use crate::release::{Demand, Found, HookPlace, ReleaseError, set_in};
-use crate::sockets::bind_admin;
 
 /// Why a changed configuration is not in force.
 #[derive(Debug, Error)]

@@ -45,11 +45,11 @@ use crate::in_force::InForce;
 use crate::net::acceptor::{log_rejected, log_unserved};
 use crate::net::connection_limit::{CallGuard, ConnectionSlot};
 use crate::net::proxy_protocol::{self, Origin};
+use crate::net::tls::{H2, Peer};
 use crate::observe::log_limit::LOG_LIMITS;
 use crate::owed::Owed;
 use crate::pipeline;
 use crate::starting;
-use crate::tls::{H2, Peer};
 
 /// What all calls of one connection share.
 struct Line {

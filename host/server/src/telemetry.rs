@@ -25,7 +25,7 @@ use crate::error::StartError;
 use crate::generation::Binding;
 use crate::host::Hook;
 use crate::metrics::nanos;
-use crate::outbound::Outbound;
+use crate::net::outbound::Outbound;
 
 pub use context::Context;
 

@@ -6,7 +6,7 @@ use portcullis_callers::Unproven;
 
 use super::Proven;
 use super::config::CertificateConfig;
-use crate::tls::Names;
+use crate::net::tls::Names;
 
 impl CertificateConfig {
     /// Holds a certificate's names against the pinned ones.

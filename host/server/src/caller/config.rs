@@ -14,7 +14,7 @@ use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use crate::outbound::address;
+use crate::net::outbound::address;
 
 /// One way in which a caller proves itself: all of it must hold.
 #[derive(Clone, Debug)]

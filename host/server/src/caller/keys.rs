@@ -26,7 +26,7 @@ use super::config::{KeysConfig, Place};
 use crate::clock::Clock;
 use crate::digest::sha256;
 use crate::error::StartError;
-use crate::outbound::{Outbound, address};
+use crate::net::outbound::{Outbound, address};
 use cache::Cache;
 
 pub use cache::CacheKey;

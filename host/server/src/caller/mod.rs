@@ -19,8 +19,8 @@ use portcullis_callers::{Client, Unproven};
 use portcullis_model::Millis;
 
 use crate::error::StartError;
+use crate::net::tls::Peer;
 use crate::start_problems::StartProblems;
-use crate::tls::Peer;
 use bearer::Bearer;
 use config::{CallerConfig, CertificateConfig, CredentialConfig};
 use secret::Secrets;

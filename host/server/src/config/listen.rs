@@ -12,7 +12,7 @@ use crate::admin::origin::is_host_name;
 use crate::expiry::Subject;
 use crate::net::connection_limit::ConnectionLimits;
 use crate::net::networks::Networks;
-use crate::tls::TlsConfig;
+use crate::net::tls::TlsConfig;
 
 /// Where and how much to listen.
 #[derive(Debug, Deserialize)]
@@ -201,7 +201,7 @@ impl TelemetryConfig {
         problems.keep(within("telemetry.sample_ratio", self.sample_ratio, 0.0, 1.0));
         problems.keep(within("telemetry.queue", self.queue, 1, 65_536));
         if let Some(collector) = &self.otlp {
-            let address = crate::outbound::address(collector);
+            let address = crate::net::outbound::address(collector);
             problems
                 .keep(address.map_err(|error| format!("telemetry.otlp `{collector}`: {error}")));
         }

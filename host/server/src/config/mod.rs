@@ -19,7 +19,7 @@ use crate::courier::config::{Chosen, DeliveryConfig, DeliverySource};
 use crate::error::ConfigError;
 use crate::fs::change::{AsFound, Folders, stamp};
 use crate::making::EngineConfig;
-use crate::outbound::OutboundConfig;
+use crate::net::outbound::OutboundConfig;
 use crate::registry::RegistryConfig;
 use crate::resume::config::ResumeConfig;
 use hook::{Around, HookSource};

@@ -151,7 +151,8 @@ struct SecretSource {
 impl DeliverySource {
     /// Checks what is written. Relative paths are relative to `base`.
     pub fn check(self, base: &Path) -> Result<DeliveryConfig, String> {
-        let url = crate::outbound::address(&self.url).map_err(|error| format!("url: {error}"))?;
+        let url =
+            crate::net::outbound::address(&self.url).map_err(|error| format!("url: {error}"))?;
         let headers = self
             .headers
             .into_iter()

@@ -20,7 +20,7 @@ use thiserror::Error;
 
 use crate::error::StartError;
 use crate::fs::watch::Watch;
-use crate::outbound::{Outbound, OutboundError};
+use crate::net::outbound::{Outbound, OutboundError};
 use crate::start_problems::{StartProblems, key_file};
 use config::{Body, DeliveryConfig, ExpectedResponse, Header};
 

@@ -39,8 +39,9 @@ use crate::keeper::{self, Course, Keeper, Place, may_recover};
 use crate::lane::Lane;
 use crate::memory::{Kept, Memory, Seal, Standing, holds_log};
 use crate::net::descriptors::DescriptorBudget;
+use crate::net::outbound::Outbound;
 use crate::net::socket::queue_warning;
-use crate::outbound::Outbound;
+use crate::net::tls::Tls;
 use crate::owed;
 use crate::registry::Source;
 use crate::release::{LastGood, Standing as ReleaseStanding};
@@ -50,7 +51,6 @@ use crate::roots::{Arrived, Roots, kept_folder};
 use crate::start_problems::{PSEUDONYM_KEY, SEALING_KEY, SIGNING_KEY, StartProblems, key_file};
 use crate::state_copy::STATE_FILE;
 use crate::telemetry::Telemetry;
-use crate::tls::Tls;
 
 /// A configuration with everything that it names, ready to serve.
 pub struct Configured {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use super::frame_gate::Intake;
 use crate::net::connection_limit::ConnectionSlot;
-use crate::tls::Peer;
+use crate::net::tls::Peer;
 
 /// One connection as its calls see it.
 #[derive(Clone)]

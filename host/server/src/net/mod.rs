@@ -7,5 +7,8 @@ pub mod acceptor;
 pub mod connection_limit;
 pub mod descriptors;
 pub mod networks;
+pub mod outbound;
 pub mod proxy_protocol;
 pub mod socket;
+pub mod sockets;
+pub mod tls;

@@ -19,7 +19,7 @@ use zeroize::Zeroizing;
 
 use super::config::Access;
 use super::error::RegistryError;
-use crate::outbound::{Outbound, address};
+use crate::net::outbound::{Outbound, address};
 
 /// What somebody wants to do in a repository.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -23,7 +23,7 @@ use super::auth::{Proofs, Purpose};
 use super::config::Access;
 use super::error::RegistryError;
 use crate::error::StartError;
-use crate::outbound::{Outbound, OutboundConfig, OutboundError, failed};
+use crate::net::outbound::{Outbound, OutboundConfig, OutboundError, failed};
 
 /// A client.
 pub struct Client {

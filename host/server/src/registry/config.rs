@@ -9,7 +9,7 @@ use std::time::Duration;
 use portcullis_registry::Reference;
 use serde::Deserialize;
 
-use crate::outbound;
+use crate::net::outbound;
 
 /// The settings.
 #[derive(Clone, Debug, Deserialize)]

@@ -9,7 +9,7 @@ use portcullis_registry::Malformed;
 use portcullis_trust::Refusal;
 use thiserror::Error;
 
-use crate::outbound::OutboundError;
+use crate::net::outbound::OutboundError;
 use crate::release::ReleaseError;
 
 /// A registry did not do what it was asked.

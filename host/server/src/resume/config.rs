@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use crate::outbound::tokens::{ClientProof, TokenConfig};
-use crate::outbound::{self, OutboundError};
+use crate::net::outbound::tokens::{ClientProof, TokenConfig};
+use crate::net::outbound::{self, OutboundError};
 
 /// One platform's interface.
 #[derive(Clone, Debug, Deserialize)]

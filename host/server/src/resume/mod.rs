@@ -25,9 +25,9 @@ use crate::clock::Clock;
 use crate::error::StartError;
 use crate::host::{Hook, Host};
 use crate::lane::Lane;
+use crate::net::outbound::Outbound;
+use crate::net::outbound::tokens::Tokens;
 use crate::observe::log_limit::LOG_LIMITS;
-use crate::outbound::Outbound;
-use crate::outbound::tokens::Tokens;
 use crate::start_problems::{StartProblems, key_file};
 
 use config::ResumeConfig;

@@ -15,7 +15,7 @@ use tokio::runtime::Runtime;
 
 use super::{Counts, Trace, otlp};
 use crate::error::StartError;
-use crate::outbound::Outbound;
+use crate::net::outbound::Outbound;
 
 /// Takes traces to a collector.
 pub struct Exporter {

@@ -95,7 +95,7 @@ impl Cache {
 }
 
 /// The largest file that is read: an answer of the issuer, and its line.
-const MOST_BYTES: u64 = crate::outbound::LONGEST_ANSWER as u64 + 256;
+const MOST_BYTES: u64 = crate::net::outbound::LONGEST_ANSWER as u64 + 256;
 
 #[cfg(test)]
 mod tests {

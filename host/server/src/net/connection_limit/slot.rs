@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use super::ranking::Tier;
 use super::{ConnectionLimiter, Rejected};
 use crate::net::networks::Prefix;
-use crate::tls::Peer;
+use crate::net::tls::Peer;
 
 /// One connection. Gives its place back when it is dropped.
 pub struct ConnectionSlot {

@@ -13,7 +13,7 @@ use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPai
 use base64::engine::general_purpose::STANDARD;
 use portcullis_callers::{Issuer, KeySet, Token};
 
-use crate::outbound::{OutboundConfig, address};
+use crate::net::outbound::{OutboundConfig, address};
 
 /// Where it is, what it says next, and the forms that it gets.
 type Endpoint = (Uri, Arc<Lock<(u16, String)>>, mpsc::Receiver<String>);
