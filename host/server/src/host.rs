@@ -24,7 +24,7 @@ use portcullis_trust::{Active, History, Passage, TrustRoot};
 use thiserror::Error;
 
 use crate::admission::Admission;
-use crate::caller::{KeyRing, Keys};
+use crate::auth::{KeyRing, Keys};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::courier::Courier;

@@ -12,11 +12,11 @@ mod admin;
 mod admission;
 mod afterwards;
 mod ask;
+mod auth;
 mod bounds;
 mod breaker;
 mod budget;
 mod call;
-mod caller;
 mod clock;
 mod combine;
 mod config;
@@ -76,7 +76,7 @@ mod unread_entitlements;
 mod writable;
 
 pub use admin::Admin;
-pub use caller::config::{
+pub use auth::config::{
     CallerConfig, CertificateConfig, CredentialConfig, KeysConfig, OauthConfig, Place,
 };
 pub use clock::Clock;

@@ -17,10 +17,10 @@ use portcullis_model::{
 };
 
 use crate::ask::{AskFault, Asked, set_aside_waived};
+use crate::auth::Proven;
 use crate::budget::Stage;
 use crate::call::account::Account;
 use crate::call::{Call, Reply};
-use crate::caller::Proven;
 use crate::combine::{Combined, Discord, Voice, combine, merge};
 use crate::generation::{Binding, Bindings, LANGUAGE, Stopped};
 use crate::host::{Hook, Host};

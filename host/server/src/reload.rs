@@ -11,7 +11,7 @@ use portcullis_model::{Cause, Digest};
 use thiserror::Error;
 
 use crate::admin::Admin;
-use crate::caller::Caller;
+use crate::auth::Caller;
 use crate::config::{Config, ReleasePaths};
 use crate::error::{ConfigError, StartError};
 use crate::frontend::Frontend;

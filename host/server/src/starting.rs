@@ -11,10 +11,10 @@ use hyper::http::request::Parts;
 use portcullis_hooks::{Answer, Batch, Frame, Gathering, Heard, Incoming, OnFailure, Until};
 use portcullis_model::{Cause, Millis, Wanted};
 
+use crate::auth::Proven;
 use crate::budget::Budget;
 use crate::call::account::Account;
 use crate::call::{Reply, body, tenant_matches};
-use crate::caller::Proven;
 use crate::frontend::Frontend;
 use crate::host::Hook;
 use crate::http::preflight::Admitted;

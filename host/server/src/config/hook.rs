@@ -14,8 +14,8 @@ use serde::Deserialize;
 
 use super::problems::Problems;
 use super::{is_name, within};
+use crate::auth::config::{CallerConfig, CallerSources};
 use crate::bounds::{Bounds, PluginsConfig};
-use crate::caller::config::{CallerConfig, CallerSources};
 use crate::courier::config::{Chosen, DeliveryConfig};
 use crate::decryption::DecryptionConfig;
 

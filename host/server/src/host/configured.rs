@@ -24,7 +24,7 @@ use portcullis_model::Millis;
 use super::mounts;
 use super::prepared::log_place;
 use super::{Hook, Host, LateTrust};
-use crate::caller::{CacheKey, Caller, Floors, Kept as KeptKeys, KeyRing};
+use crate::auth::{CacheKey, Caller, Floors, Kept as KeptKeys, KeyRing};
 use crate::clock::Clock;
 use crate::config::{Commit, Config};
 use crate::courier::Courier;

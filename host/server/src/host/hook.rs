@@ -11,7 +11,7 @@ use portcullis_hooks::{Answer, Errand, Incoming, OnFailure, Outcome, Refusal};
 use portcullis_model::{Cause, Effect, Party};
 
 use super::Host;
-use crate::caller::Caller;
+use crate::auth::Caller;
 use crate::config::HookConfig;
 use crate::courier::Courier;
 use crate::decryption::DecryptionKeys;
