@@ -20,7 +20,7 @@ use crate::delivery::Delivery;
 use crate::generation::{Binding, Bindings, Generation};
 use crate::host::{Hook, Host};
 use crate::metrics::nanos;
-use crate::resume::Spooled;
+use crate::platform_calls::resume::Spooled;
 use crate::rollout::{Doubled, Rollout};
 use crate::telemetry::Trace;
 

@@ -21,8 +21,6 @@ mod clock;
 mod combine;
 mod config;
 mod connection;
-mod courier;
-mod decryption;
 mod delivery;
 mod digest;
 mod drift;
@@ -51,6 +49,7 @@ mod outbox;
 mod owed;
 mod own_folder;
 mod pipeline;
+mod platform_calls;
 mod preparation;
 mod progress;
 mod quarantine;
@@ -59,7 +58,6 @@ pub mod registry;
 mod rejected_members;
 mod release;
 mod reload;
-mod resume;
 mod retry;
 mod rollout;
 mod roots;
@@ -84,7 +82,6 @@ pub use combine::{Combined, Discord, Voice, combine, merge};
 pub use config::{
     AfterGrace, Audit, Commit, Config, HookConfig, Listen, NextLog, ReleasePaths, Trust,
 };
-pub use decryption::DecryptionConfig;
 pub use error::{ConfigError, StartError};
 pub use frontend::Frontend;
 pub use generation::{Binding, Generation};
@@ -96,9 +93,10 @@ pub use making::EngineConfig;
 pub use net::sockets::{HookSocket, Passed, Sockets};
 pub use net::tls::TlsConfig;
 pub use observe::log_writer::LogWriter;
+pub use platform_calls::decryption::DecryptionConfig;
+pub use platform_calls::resume::config::ResumeConfig;
 pub use release::{
     Digests, FileIndex, Given, ReleaseError, Stray, Strays, check_capabilities, check_source,
 };
-pub use resume::config::ResumeConfig;
 pub use selftest::{Failed as SelfTestFailed, terms};
 pub use startup::{Outcome, Running, Startup};

@@ -16,8 +16,8 @@ use super::problems::Problems;
 use super::{is_name, within};
 use crate::auth::config::{CallerConfig, CallerSources};
 use crate::bounds::{Bounds, PluginsConfig};
-use crate::courier::config::{Chosen, DeliveryConfig};
-use crate::decryption::DecryptionConfig;
+use crate::platform_calls::decryption::DecryptionConfig;
+use crate::platform_calls::delivery::config::{Chosen, DeliveryConfig};
 
 /// One hook: an endpoint bound to a hook kind.
 #[derive(Clone, Debug)]

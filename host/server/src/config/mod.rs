@@ -15,13 +15,13 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use crate::bounds::PluginsConfig;
-use crate::courier::config::{Chosen, DeliveryConfig, DeliverySource};
 use crate::error::ConfigError;
 use crate::fs::change::{AsFound, Folders, stamp};
 use crate::making::EngineConfig;
 use crate::net::outbound::OutboundConfig;
+use crate::platform_calls::delivery::config::{Chosen, DeliveryConfig, DeliverySource};
+use crate::platform_calls::resume::config::ResumeConfig;
 use crate::registry::RegistryConfig;
-use crate::resume::config::ResumeConfig;
 use hook::{Around, HookSource};
 use problems::read_toml;
 

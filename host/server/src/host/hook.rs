@@ -13,8 +13,6 @@ use portcullis_model::{Cause, Effect, Party};
 use super::Host;
 use crate::auth::Caller;
 use crate::config::HookConfig;
-use crate::courier::Courier;
-use crate::decryption::DecryptionKeys;
 use crate::drift::Drift;
 use crate::error::StartError;
 use crate::generation::{Bindings, Generation};
@@ -22,6 +20,8 @@ use crate::glass::Open;
 use crate::in_force::{Lasting, Names};
 use crate::metrics::HookMetrics;
 use crate::owed::Debts;
+use crate::platform_calls::decryption::DecryptionKeys;
+use crate::platform_calls::delivery::Courier;
 
 /// One hook.
 pub struct Hook {
