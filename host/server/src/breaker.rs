@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::bounds::ErrorBudget;
+use crate::config::plugin_limits::ErrorBudget;
 
 /// Decides whether a binding is asked.
 pub struct Breaker {

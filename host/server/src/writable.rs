@@ -11,9 +11,9 @@ use portcullis_files::list_bounded;
 use rustix::fs::{Access, AtFlags, CWD, accessat};
 
 use crate::config::Config;
+use crate::config::start_problems::StartProblems;
 use crate::error::StartError;
 use crate::own_folder::STATE_HINT;
-use crate::start_problems::StartProblems;
 
 /// Checks the folders that a start must be able to write.
 ///

@@ -15,7 +15,7 @@ use serde::Deserialize;
 use super::problems::Problems;
 use super::{is_name, within};
 use crate::auth::config::{CallerConfig, CallerSources};
-use crate::bounds::{Bounds, PluginsConfig};
+use crate::config::plugin_limits::{Bounds, PluginsConfig};
 use crate::platform_calls::decryption::DecryptionConfig;
 use crate::platform_calls::delivery::config::{Chosen, DeliveryConfig};
 

@@ -4,9 +4,12 @@
 //! an error, never ignored. What decides (plugins, settings, modes) is not here: that is the signed release set.
 
 mod audit;
+pub mod engine;
 mod hook;
 mod listen;
+pub mod plugin_limits;
 mod problems;
+pub mod start_problems;
 mod trust;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,10 +17,10 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use crate::bounds::PluginsConfig;
+use crate::config::engine::EngineConfig;
+use crate::config::plugin_limits::PluginsConfig;
 use crate::error::ConfigError;
 use crate::fs::change::{AsFound, Folders, stamp};
-use crate::making::EngineConfig;
 use crate::net::outbound::OutboundConfig;
 use crate::platform_calls::delivery::config::{Chosen, DeliveryConfig, DeliverySource};
 use crate::platform_calls::resume::config::ResumeConfig;

@@ -26,6 +26,9 @@ use super::prepared::log_place;
 use super::{Hook, Host, LateTrust};
 use crate::auth::{CacheKey, Caller, Floors, Kept as KeptKeys, KeyRing};
 use crate::clock::Clock;
+use crate::config::start_problems::{
+    PSEUDONYM_KEY, SEALING_KEY, SIGNING_KEY, StartProblems, key_file,
+};
 use crate::config::{Commit, Config};
 use crate::delivery::Deliveries;
 use crate::error::StartError;
@@ -48,7 +51,6 @@ use crate::registry::Source;
 use crate::release::{LastGood, Standing as ReleaseStanding};
 use crate::retry::Retries;
 use crate::roots::{Arrived, Roots, kept_folder};
-use crate::start_problems::{PSEUDONYM_KEY, SEALING_KEY, SIGNING_KEY, StartProblems, key_file};
 use crate::state_copy::STATE_FILE;
 use crate::telemetry::Telemetry;
 

@@ -16,6 +16,7 @@ use super::Configured;
 use super::last_good::may_stay_open;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::config::start_problems::{SEALING_KEY, SIGNING_KEY, StartProblems, key_file};
 use crate::error::StartError;
 use crate::expiry::{Ending, Nearness, endings};
 use crate::fs::file_worker::{FileWorkers, START_LIMIT};
@@ -24,7 +25,6 @@ use crate::keeper::{Keeper, Place};
 use crate::release::{
     Demand, Digests, Found, LastGood, MAX_CHECKED_BYTES, Reading, ReleaseError, Strays, set_bytes,
 };
-use crate::start_problems::{SEALING_KEY, SIGNING_KEY, StartProblems, key_file};
 use crate::trust::ClockState;
 use crate::writable;
 
