@@ -14,15 +14,15 @@ use portcullis_model::{Cause, Document};
 use crate::admission::Place;
 use crate::ask::{self, AskFault, Asked};
 use crate::breaker::Pass;
-use crate::budget::{Stage, micros};
 use crate::call::Fallen;
 use crate::delivery::Delivery;
 use crate::generation::{Binding, Bindings, Generation};
 use crate::host::{Hook, Host};
-use crate::metrics::nanos;
+use crate::observe::budget::{Stage, micros};
+use crate::observe::metrics::nanos;
+use crate::observe::telemetry::Trace;
 use crate::platform_calls::resume::Spooled;
 use crate::rollout::{Doubled, Rollout};
-use crate::telemetry::Trace;
 
 /// What is to be done when the last byte of a reply has left, or can no longer leave. It is done when this is dropped, so that
 /// no way out of a call forgets it.

@@ -14,10 +14,10 @@ use portcullis_model::{Cause, Decision, Finding, Found, Page, Redacted, View, wa
 use tokio::time::timeout_at;
 
 use crate::breaker::Pass;
-use crate::budget::Budget;
 use crate::generation::Binding;
 use crate::glass::Open;
 use crate::host::Host;
+use crate::observe::budget::Budget;
 use crate::quarantine;
 use crate::rollout::Why;
 

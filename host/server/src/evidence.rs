@@ -12,9 +12,9 @@ use portcullis_model::json::{Kind, Value, quote};
 use portcullis_model::{Attribute, Change, ChangeKind, Decision, Document, Effect, Finding};
 
 use crate::ask::Asked;
-use crate::budget::{Ledger, micros};
 use crate::glass::Open;
 use crate::host::{Hook, Host};
+use crate::observe::budget::{Ledger, micros};
 use crate::pipeline::Failure;
 use crate::rollout::cohort;
 use crate::search::Tally;

@@ -16,7 +16,7 @@ use portcullis_trust::{Manifest, Passage, ReleaseSet, VerifiedManifest, Verified
 use crate::breaker::Breaker;
 use crate::config::HookConfig;
 use crate::lane::Lane;
-use crate::metrics::BindingMetrics;
+use crate::observe::metrics::BindingMetrics;
 use crate::preparation::Against;
 use crate::release::LeftOut;
 use crate::rollout::cohort::DEPARTMENT;
@@ -463,7 +463,7 @@ fn labels(manifest: &Manifest, source: &portcullis_trust::Binding, role: &str) -
         let digest = digest.to_string();
         digest.rsplit(':').next().unwrap_or_default().chars().take(SHORT).collect::<String>()
     };
-    crate::metrics::labels(&[
+    crate::observe::metrics::labels(&[
         ("hook", &source.hook),
         ("plugin", &manifest.id),
         ("version", &manifest.version),

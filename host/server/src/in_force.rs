@@ -15,7 +15,7 @@ use crate::generation::Generation;
 use crate::glass::Open;
 use crate::host::Hook;
 use crate::http::target::normalize;
-use crate::metrics::HookMetrics;
+use crate::observe::metrics::HookMetrics;
 use crate::owed::Debts;
 
 /// The hooks of one configuration, and what decides on them.

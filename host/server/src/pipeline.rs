@@ -18,7 +18,6 @@ use portcullis_model::{
 
 use crate::ask::{AskFault, Asked, set_aside_waived};
 use crate::auth::Proven;
-use crate::budget::Stage;
 use crate::call::account::Account;
 use crate::call::{Call, Reply};
 use crate::combine::{Combined, Discord, Voice, combine, merge};
@@ -27,6 +26,7 @@ use crate::host::{Hook, Host};
 use crate::http::preflight::Admitted;
 use crate::http::session::Session;
 use crate::in_force::InForce;
+use crate::observe::budget::Stage;
 use crate::retry::Turn;
 use crate::search::{PageToken, Searched, search};
 

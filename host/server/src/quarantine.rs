@@ -6,9 +6,9 @@
 use portcullis_audit::Entry;
 
 use crate::breaker::Turn;
-use crate::budget::micros;
 use crate::generation::Binding;
 use crate::host::Host;
+use crate::observe::budget::micros;
 
 /// Records what a run has changed.
 pub fn say(host: &Host, binding: &Binding, turn: Turn, fault: Option<&'static str>) {

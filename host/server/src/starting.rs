@@ -12,7 +12,6 @@ use portcullis_hooks::{Answer, Batch, Frame, Gathering, Heard, Incoming, OnFailu
 use portcullis_model::{Cause, Millis, Wanted};
 
 use crate::auth::Proven;
-use crate::budget::Budget;
 use crate::call::account::Account;
 use crate::call::{Reply, body, tenant_matches};
 use crate::frontend::Frontend;
@@ -20,6 +19,7 @@ use crate::host::Hook;
 use crate::http::preflight::Admitted;
 use crate::http::session::Session;
 use crate::in_force::InForce;
+use crate::observe::budget::Budget;
 use crate::refusals::Reason;
 
 /// One call that came before the host was complete.

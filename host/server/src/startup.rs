@@ -20,10 +20,10 @@ use crate::frontend::Frontend;
 use crate::glass::Watch as BreakGlassWatch;
 use crate::host::{Configured, Host, Opened, random_seed};
 use crate::housekeeping::Housekeeping;
+use crate::observe::telemetry::Telemetry;
 use crate::own_folder::OwnFolder;
 use crate::refusals::Refusals;
 use crate::registry::RegistryWatch;
-use crate::telemetry::Telemetry;
 
 /// A start in progress.
 pub struct Startup {

@@ -5,9 +5,9 @@ use serde_json::{Map, Value, json};
 
 use super::{Desk, Readiness};
 use crate::breaker::Standing;
-use crate::budget::micros;
 use crate::generation::Binding;
 use crate::host::{Hook, Host};
+use crate::observe::budget::micros;
 use crate::registry::{Outcome, Source};
 use crate::rollout::Counts;
 

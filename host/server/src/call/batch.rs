@@ -13,7 +13,7 @@ use portcullis_model::{Cause, Effect};
 use super::Call;
 use super::leave::Reply;
 use super::recording::Said;
-use crate::budget::micros;
+use crate::observe::budget::micros;
 use crate::pipeline::{Decided, Failure};
 use crate::refusals::Refusals;
 use crate::retry::{Answered, First};

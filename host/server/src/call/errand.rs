@@ -11,9 +11,9 @@ use portcullis_hooks::{Answer, Errand, Incoming, Message, OnFailure};
 use portcullis_model::Cause;
 
 use super::Call;
-use crate::budget::Stage;
-use crate::metrics::nanos;
+use crate::observe::budget::Stage;
 use crate::observe::log_limit::LOG_LIMITS;
+use crate::observe::metrics::nanos;
 
 impl Call<'_> {
     /// Does what has to be done before an answer leaves that promises it. The answer that leaves; nothing where none can that makes the

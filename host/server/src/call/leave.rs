@@ -18,11 +18,11 @@ use super::recording::Said;
 use super::{Call, Counted};
 use crate::afterwards::Afterwards;
 use crate::ask::Asked;
-use crate::budget::Stage;
+use crate::observe::budget::Stage;
+use crate::observe::telemetry::Outcome;
 use crate::pipeline::Failure;
 use crate::refusals::{Reason, Refusals};
 use crate::retry::{Answered, First, Flight};
-use crate::telemetry::Outcome;
 
 /// What goes back, and what is to be done once it has.
 pub struct Reply {

@@ -15,12 +15,12 @@ use tokio::time::timeout_at;
 
 use super::{Call, Counted};
 use crate::ask::Asked;
-use crate::budget::micros;
 use crate::evidence::Evidence;
+use crate::observe::budget::micros;
 use crate::observe::log_limit::LOG_LIMITS;
+use crate::observe::telemetry::Outcome;
 use crate::owed::Owed;
 use crate::pipeline::Failure;
-use crate::telemetry::Outcome;
 
 /// The decision, for the record.
 pub(super) struct Said<'a> {

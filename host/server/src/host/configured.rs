@@ -44,6 +44,7 @@ use crate::net::descriptors::DescriptorBudget;
 use crate::net::outbound::Outbound;
 use crate::net::socket::queue_warning;
 use crate::net::tls::Tls;
+use crate::observe::telemetry::Telemetry;
 use crate::owed;
 use crate::platform_calls::delivery::Courier;
 use crate::platform_calls::resume::Resumes;
@@ -52,7 +53,6 @@ use crate::release::{LastGood, Standing as ReleaseStanding};
 use crate::retry::Retries;
 use crate::roots::{Arrived, Roots, kept_folder};
 use crate::state_copy::STATE_FILE;
-use crate::telemetry::Telemetry;
 
 /// A configuration with everything that it names, ready to serve.
 pub struct Configured {

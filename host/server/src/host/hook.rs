@@ -18,7 +18,7 @@ use crate::error::StartError;
 use crate::generation::{Bindings, Generation};
 use crate::glass::Open;
 use crate::in_force::{Lasting, Names};
-use crate::metrics::HookMetrics;
+use crate::observe::metrics::HookMetrics;
 use crate::owed::Debts;
 use crate::platform_calls::decryption::DecryptionKeys;
 use crate::platform_calls::delivery::Courier;

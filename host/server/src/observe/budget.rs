@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use crate::config::HookConfig;
-use crate::metrics::nanos;
+use crate::observe::metrics::nanos;
 
 /// The deadlines of one call.
 #[derive(Clone, Copy, Debug)]

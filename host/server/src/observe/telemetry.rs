@@ -19,13 +19,13 @@ use hyper::HeaderMap;
 use portcullis_model::Millis;
 
 use crate::ask::Asked;
-use crate::budget::{Ledger, Stage};
 use crate::config::TelemetryConfig;
 use crate::error::StartError;
 use crate::generation::Binding;
 use crate::host::Hook;
-use crate::metrics::nanos;
 use crate::net::outbound::Outbound;
+use crate::observe::budget::{Ledger, Stage};
+use crate::observe::metrics::nanos;
 
 pub use context::Context;
 

@@ -14,7 +14,7 @@ use portcullis_callers::Unproven;
 use portcullis_model::{Cause, Effect};
 
 use crate::ask::Asked;
-use crate::budget::Stage;
+use crate::observe::budget::Stage;
 use crate::refusals::Reason;
 use crate::rejected_members::RejectedMembers;
 
