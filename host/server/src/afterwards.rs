@@ -12,17 +12,17 @@ use portcullis_hooks::Incoming;
 use portcullis_model::{Cause, Document};
 
 use crate::admission::Place;
-use crate::ask::{self, AskFault, Asked};
-use crate::breaker::Pass;
+use crate::bindings::breaker::Pass;
+use crate::bindings::candidate::{Doubled, Rollout};
+use crate::bindings::evaluate::{self, AskFault, Asked};
+use crate::bindings::generation::{Binding, Bindings, Generation};
 use crate::call::Fallen;
 use crate::delivery::Delivery;
-use crate::generation::{Binding, Bindings, Generation};
 use crate::host::{Hook, Host};
 use crate::observe::budget::{Stage, micros};
 use crate::observe::metrics::nanos;
 use crate::observe::telemetry::Trace;
 use crate::platform_calls::resume::Spooled;
-use crate::rollout::{Doubled, Rollout};
 
 /// What is to be done when the last byte of a reply has left, or can no longer leave. It is done when this is dropped, so that
 /// no way out of a call forgets it.
@@ -238,9 +238,9 @@ fn observe(
     incoming: &Arc<Incoming>,
     of: Option<u64>,
 ) {
-    let (asked, remains) = ask::evaluate(binding, incoming, binding.plugin.time());
+    let (asked, remains) = evaluate::evaluate(binding, incoming, binding.plugin.time());
     drop(remains);
-    ask::note(host, pass, &asked, true);
+    evaluate::note(host, pass, &asked, true);
     binding.metrics.asked(&asked);
     let mut fields = match of {
         Some(index) => format!(r#""decision":{index},"hook":"{}","bindings":["#, hook.name),

@@ -23,9 +23,10 @@ use portcullis_model::{Cause, Effect, Millis, Wanted};
 
 use self::account::Account;
 use crate::afterwards::Afterwards;
-use crate::ask::{self, Asked, Terms};
 use crate::auth::Proven;
-use crate::generation::{Binding, Bindings, Generation};
+use crate::bindings::candidate::Why;
+use crate::bindings::evaluate::{self, Asked, Terms};
+use crate::bindings::generation::{Binding, Bindings, Generation};
 use crate::glass::Open;
 use crate::host::{Hook, Host};
 use crate::http::session::Session;
@@ -34,7 +35,6 @@ use crate::observe::budget::{Budget, Ledger, Stage};
 use crate::observe::telemetry::Trace;
 use crate::pipeline::{Decided, Failure};
 use crate::retry::Turn;
-use crate::rollout::Why;
 use crate::search::Tally;
 use crate::unread_entitlements;
 
@@ -275,7 +275,7 @@ impl<'a> Call<'a> {
         let since = self.trace.is_some().then(|| self.host.clock.instant());
         let stands = self.stands(binding);
         let asked = stands.as_ref().map_or(binding, |(candidate, _)| candidate);
-        let mut asked = ask::ask(self.host, asked, incoming, self.terms()).await;
+        let mut asked = evaluate::ask(self.host, asked, incoming, self.terms()).await;
         asked.cohort = stands.map(|(_, why)| why);
         if let (Some(trace), Some(since)) = (&mut self.trace, since) {
             trace.asked(&asked, since);

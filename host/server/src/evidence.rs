@@ -11,12 +11,12 @@ use portcullis_hooks::{Answer, Incoming, OnFailure};
 use portcullis_model::json::{Kind, Value, quote};
 use portcullis_model::{Attribute, Change, ChangeKind, Decision, Document, Effect, Finding};
 
-use crate::ask::Asked;
+use crate::bindings::candidate::cohort;
+use crate::bindings::evaluate::Asked;
 use crate::glass::Open;
 use crate::host::{Hook, Host};
 use crate::observe::budget::{Ledger, micros};
 use crate::pipeline::Failure;
-use crate::rollout::cohort;
 use crate::search::Tally;
 
 /// All that is known of a call when its answer is rendered.

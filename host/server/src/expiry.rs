@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use portcullis_model::Millis;
 use portcullis_trust::{TrustRoot, time};
 
-use crate::generation::{Bindings, Generation};
+use crate::bindings::generation::{Bindings, Generation};
 
 /// Something that ends.
 #[derive(Clone, Debug, PartialEq, Eq)]

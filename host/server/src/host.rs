@@ -25,13 +25,13 @@ use thiserror::Error;
 
 use crate::admission::Admission;
 use crate::auth::{KeyRing, Keys};
+use crate::bindings::generation::{Bindings, Generation};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::delivery::Deliveries;
 use crate::error::StartError;
 use crate::fs::change::AsFound;
 use crate::fs::file_worker::{FileWorkers, Heartbeat};
-use crate::generation::{Bindings, Generation};
 use crate::glass::Glass;
 use crate::http::counts::UnroutedCounts;
 use crate::in_force::{InForce, Names};

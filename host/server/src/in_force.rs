@@ -9,9 +9,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arc_swap::ArcSwapOption;
 use portcullis_hooks::OnFailure;
 
+use crate::bindings::generation::Generation;
 use crate::config::Config;
 use crate::drift::Drift;
-use crate::generation::Generation;
 use crate::glass::Open;
 use crate::host::Hook;
 use crate::http::target::normalize;

@@ -11,12 +11,10 @@
 mod admin;
 mod admission;
 mod afterwards;
-mod ask;
 mod auth;
-mod breaker;
+mod bindings;
 mod call;
 mod clock;
-mod combine;
 mod config;
 mod connection;
 mod delivery;
@@ -27,7 +25,6 @@ mod evidence;
 mod expiry;
 mod frontend;
 mod fs;
-mod generation;
 mod glass;
 mod host;
 mod housekeeping;
@@ -48,14 +45,12 @@ mod pipeline;
 mod platform_calls;
 mod preparation;
 mod progress;
-mod quarantine;
 mod refusals;
 pub mod registry;
 mod rejected_members;
 mod release;
 mod reload;
 mod retry;
-mod rollout;
 mod roots;
 mod search;
 mod selftest;
@@ -71,15 +66,15 @@ pub use admin::Admin;
 pub use auth::config::{
     CallerConfig, CertificateConfig, CredentialConfig, KeysConfig, OauthConfig, Place,
 };
+pub use bindings::combine::{Combined, Discord, Voice, combine, merge};
+pub use bindings::generation::{Binding, Generation};
 pub use clock::Clock;
-pub use combine::{Combined, Discord, Voice, combine, merge};
 pub use config::engine::EngineConfig;
 pub use config::{
     AfterGrace, Audit, Commit, Config, HookConfig, Listen, NextLog, ReleasePaths, Trust,
 };
 pub use error::{ConfigError, StartError};
 pub use frontend::Frontend;
-pub use generation::{Binding, Generation};
 pub use glass::Watch as BreakGlassWatch;
 pub use host::{Configured, FallBack, Host, Prepared, Refused, trusted_by};
 pub use housekeeping::{Housekeeping, Reload};

@@ -16,12 +16,12 @@ use portcullis_model::{
     Call as HookCall, Cause, Change, ChangeKind, Decision, Effect, Finding, Party,
 };
 
-use crate::ask::{AskFault, Asked, set_aside_waived};
 use crate::auth::Proven;
+use crate::bindings::combine::{Combined, Discord, Voice, combine, merge};
+use crate::bindings::evaluate::{AskFault, Asked, set_aside_waived};
+use crate::bindings::generation::{Binding, Bindings, LANGUAGE, Stopped};
 use crate::call::account::Account;
 use crate::call::{Call, Reply};
-use crate::combine::{Combined, Discord, Voice, combine, merge};
-use crate::generation::{Binding, Bindings, LANGUAGE, Stopped};
 use crate::host::{Hook, Host};
 use crate::http::preflight::Admitted;
 use crate::http::session::Session;

@@ -14,8 +14,8 @@ use portcullis_engine::GivenUp;
 use portcullis_model::Digest;
 use portcullis_trust::RevokedPlugins;
 
+use crate::bindings::generation::Generation;
 use crate::config::{Config, HookConfig, ReleasePaths};
-use crate::generation::Generation;
 use crate::host::{Host, NotInForce};
 use crate::release::{Demand, Found, ReleaseError, Trusted, refusal_entry, set_in};
 

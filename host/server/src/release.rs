@@ -28,13 +28,13 @@ use portcullis_trust::{
 };
 use thiserror::Error;
 
+use crate::bindings::candidate;
+use crate::bindings::candidate::ready::Tried;
+use crate::bindings::generation::{Binding, Bindings, Generation};
 use crate::config::{HookConfig, ReleasePaths};
 use crate::digest::sha256;
-use crate::generation::{Binding, Bindings, Generation};
 use crate::preparation::Against;
 use crate::progress::Progress;
-use crate::rollout;
-use crate::rollout::ready::Tried;
 use crate::roots::Roots;
 use crate::selftest;
 
@@ -560,7 +560,7 @@ impl Found {
                 Some(Tried { source, candidate, verified, component })
             });
             if let Some(tried) = tried {
-                match rollout::ready::ready(self, trusted, &binding, hook, &tried, engine) {
+                match candidate::ready::ready(self, trusted, &binding, hook, &tried, engine) {
                     Ok(rollout) => binding.rollout = Some(rollout),
                     Err(error) => leave_out(error)?,
                 }

@@ -12,11 +12,11 @@ use thiserror::Error;
 
 use crate::admin::Admin;
 use crate::auth::Caller;
+use crate::bindings::generation::{Bindings, Generation};
 use crate::config::{Config, ReleasePaths};
 use crate::error::{ConfigError, StartError};
 use crate::frontend::Frontend;
 use crate::fs::file_worker::POLL_LIMIT;
-use crate::generation::{Bindings, Generation};
 use crate::host::{Hook, Host, NotInForce};
 use crate::in_force::InForce;
 use crate::net::sockets::bind_admin;

@@ -18,9 +18,9 @@ use portcullis_hooks::{Incoming, OnFailure, Page};
 use portcullis_model::json::quote;
 use portcullis_model::{Cause, Decision, Entity, Found, LONGEST_ID, Sought};
 
-use crate::ask::{self, Asked, SLICE};
+use crate::bindings::evaluate::{self, Asked, SLICE};
+use crate::bindings::generation::Binding;
 use crate::call::Call;
-use crate::generation::Binding;
 use crate::host::{Hook, Host};
 use crate::pipeline::{Failure, decide};
 
@@ -179,7 +179,7 @@ impl<'a> Search<'a> {
             .unwrap_or(LARGEST_PAGE)
             .saturating_add(1);
         for binding in self.searchers.clone() {
-            let found = ask::find(
+            let found = evaluate::find(
                 call.host,
                 &binding,
                 self.incoming,
@@ -249,7 +249,7 @@ impl<'a> Search<'a> {
     fn note(
         &mut self,
         binding: &Arc<Binding>,
-        outcome: Result<Decision, ask::AskFault>,
+        outcome: Result<Decision, evaluate::AskFault>,
         notes: Vec<String>,
         spent: std::time::Duration,
     ) {

@@ -12,16 +12,16 @@ use portcullis_callers::Unproven;
 use portcullis_model::{Cause, Effect};
 
 use super::{Desk, Readiness};
-use crate::breaker::Standing;
+use crate::bindings::breaker::Standing;
+use crate::bindings::candidate::Rollout;
+use crate::bindings::generation::{Binding, Bindings, Generation};
 use crate::frontend::Frontend;
-use crate::generation::{Binding, Bindings, Generation};
 use crate::host::Hook;
 use crate::net::connection_limit::ConnectionLimiter;
 use crate::observe::budget::Stage;
 use crate::observe::log_writer::lost_lines;
 use crate::observe::metrics::{BUCKETS, BindingMetrics, Times, labels};
 use crate::registry::{Outcome, Source};
-use crate::rollout::Rollout;
 
 /// The page.
 pub fn write(desk: &Desk) -> String {

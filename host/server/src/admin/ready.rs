@@ -11,9 +11,9 @@ use portcullis_trust::time;
 use serde_json::{Value, json};
 
 use super::Desk;
-use crate::breaker::Standing;
+use crate::bindings::breaker::Standing;
+use crate::bindings::generation::{Bindings, Generation};
 use crate::expiry::{Nearness, endings};
-use crate::generation::{Bindings, Generation};
 use crate::host::Host;
 use crate::http::date::clock_has_date;
 use crate::registry::Outcome;

@@ -4,12 +4,12 @@ use portcullis_model::{Cause, Effect};
 use serde_json::{Map, Value, json};
 
 use super::{Desk, Readiness};
-use crate::breaker::Standing;
-use crate::generation::Binding;
+use crate::bindings::breaker::Standing;
+use crate::bindings::candidate::Counts;
+use crate::bindings::generation::Binding;
 use crate::host::{Hook, Host};
 use crate::observe::budget::micros;
 use crate::registry::{Outcome, Source};
-use crate::rollout::Counts;
 
 /// The page.
 pub fn json(desk: &Desk) -> Value {

@@ -17,7 +17,7 @@ use tokio::time::timeout_at;
 use super::recording::Said;
 use super::{Call, Counted};
 use crate::afterwards::Afterwards;
-use crate::ask::Asked;
+use crate::bindings::evaluate::Asked;
 use crate::observe::budget::Stage;
 use crate::observe::telemetry::Outcome;
 use crate::pipeline::Failure;

@@ -14,7 +14,7 @@ use portcullis_model::{Cause, ChangeKind, Effect};
 use tokio::time::timeout_at;
 
 use super::{Call, Counted};
-use crate::ask::Asked;
+use crate::bindings::evaluate::Asked;
 use crate::evidence::Evidence;
 use crate::observe::budget::micros;
 use crate::observe::log_limit::LOG_LIMITS;

@@ -12,10 +12,10 @@ use portcullis_model::{Cause, Effect, Party};
 
 use super::Host;
 use crate::auth::Caller;
+use crate::bindings::generation::{Bindings, Generation};
 use crate::config::HookConfig;
 use crate::drift::Drift;
 use crate::error::StartError;
-use crate::generation::{Bindings, Generation};
 use crate::glass::Open;
 use crate::in_force::{Lasting, Names};
 use crate::observe::metrics::HookMetrics;

@@ -12,8 +12,8 @@ use portcullis_model::Digest;
 use portcullis_trust::{ReleaseSet, TrustRoot};
 
 use super::Host;
+use crate::bindings::generation::Generation;
 use crate::fs::file_worker::{POLL_LIMIT, START_LIMIT};
-use crate::generation::Generation;
 use crate::obstacles::Altered;
 use crate::release::{
     Demand, Found, HookPlace, LastGood, ReleaseError, Trusted, altered_entry, close_bound,

@@ -14,13 +14,13 @@ use portcullis_trust::{Envelope, History, Refusal, TrustRoot, verify_pinned_root
 
 use super::Configured;
 use super::last_good::may_stay_open;
+use crate::bindings::generation::Generation;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::config::start_problems::{SEALING_KEY, SIGNING_KEY, StartProblems, key_file};
 use crate::error::StartError;
 use crate::expiry::{Ending, Nearness, endings};
 use crate::fs::file_worker::{FileWorkers, START_LIMIT};
-use crate::generation::Generation;
 use crate::keeper::{Keeper, Place};
 use crate::release::{
     Demand, Digests, Found, LastGood, MAX_CHECKED_BYTES, Reading, ReleaseError, Strays, set_bytes,

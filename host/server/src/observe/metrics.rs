@@ -13,7 +13,7 @@ use std::time::Duration;
 use portcullis_callers::Unproven;
 use portcullis_model::{Cause, Effect};
 
-use crate::ask::Asked;
+use crate::bindings::evaluate::Asked;
 use crate::observe::budget::Stage;
 use crate::refusals::Reason;
 use crate::rejected_members::RejectedMembers;

@@ -18,10 +18,10 @@ use std::time::{Duration, Instant};
 use hyper::HeaderMap;
 use portcullis_model::Millis;
 
-use crate::ask::Asked;
+use crate::bindings::evaluate::Asked;
+use crate::bindings::generation::Binding;
 use crate::config::TelemetryConfig;
 use crate::error::StartError;
-use crate::generation::Binding;
 use crate::host::Hook;
 use crate::net::outbound::Outbound;
 use crate::observe::budget::{Ledger, Stage};

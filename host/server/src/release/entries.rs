@@ -9,7 +9,7 @@ use portcullis_model::json::quote;
 use portcullis_trust::{History, Passage};
 
 use super::{ReleaseError, Stray};
-use crate::generation::{Bindings, Generation};
+use crate::bindings::generation::{Bindings, Generation};
 use crate::host::Hook;
 use crate::keeper::remembered;
 

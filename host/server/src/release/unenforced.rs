@@ -9,8 +9,8 @@ use portcullis_model::Mode;
 use portcullis_trust::{ReleaseSet, TrustRoot, verify_issued};
 use serde::{Deserialize, Serialize};
 
+use crate::bindings::generation::Generation;
 use crate::config::HookConfig;
-use crate::generation::Generation;
 
 /// A hook's place: its name alone does not tell that the platform calls it as before.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

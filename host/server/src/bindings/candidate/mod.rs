@@ -24,8 +24,8 @@ use portcullis_model::json::quote;
 use portcullis_model::{Call, Cause, Digest};
 use portcullis_trust::{Abort, Candidate};
 
-use crate::ask::{self, Asked};
-use crate::generation::{Binding, Generation};
+use crate::bindings::evaluate::{self, Asked};
+use crate::bindings::generation::{Binding, Generation};
 use crate::host::{Hook, Host};
 use crate::lane::Lane;
 
@@ -259,11 +259,11 @@ impl Doubled {
         let limit = other.plugin.time();
         let seen = as_asked(other, incoming);
         let second = if by_candidate {
-            ask::evaluate(other, &seen, limit).0
+            evaluate::evaluate(other, &seen, limit).0
         } else {
             let Some(pass) = other.breaker.enter(host.clock.instant()) else { return };
-            let (second, _) = ask::evaluate(other, &seen, limit);
-            ask::note(host, pass, &second, true);
+            let (second, _) = evaluate::evaluate(other, &seen, limit);
+            evaluate::note(host, pass, &second, true);
             other.metrics.asked(&second);
             second
         };

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use portcullis_model::Call;
 use portcullis_trust::Canary;
 
-use crate::generation::Binding;
+use crate::bindings::generation::Binding;
 
 /// A cohort: who is all that it says.
 #[derive(Clone, Debug)]

@@ -9,8 +9,8 @@ use portcullis_engine::Engine;
 use portcullis_trust::{Binding as Source, Candidate, VerifiedPlugin};
 
 use super::{Rollout, way};
+use crate::bindings::generation::Binding;
 use crate::config::HookConfig;
-use crate::generation::Binding;
 use crate::release::{Found, ReleaseError, Trusted, check_binding, promoted};
 
 /// What a candidate is readied from.

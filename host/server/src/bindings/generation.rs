@@ -13,14 +13,14 @@ use portcullis_model::json::quote;
 use portcullis_model::{Cause, Digest, Effect, Millis, Mode, Wanted};
 use portcullis_trust::{Manifest, Passage, ReleaseSet, VerifiedManifest, VerifiedPlugin};
 
-use crate::breaker::Breaker;
+use crate::bindings::breaker::Breaker;
+use crate::bindings::candidate::cohort::DEPARTMENT;
+use crate::bindings::candidate::{self, Rollout};
 use crate::config::HookConfig;
 use crate::lane::Lane;
 use crate::observe::metrics::BindingMetrics;
 use crate::preparation::Against;
 use crate::release::LeftOut;
-use crate::rollout::cohort::DEPARTMENT;
-use crate::rollout::{self, Rollout};
 
 /// One release set in force.
 ///
@@ -380,9 +380,9 @@ impl Binding {
         let metrics = Arc::new(BindingMetrics::new(labels(&verified.manifest, source, role)));
         let bounds = hook.bounds.tightened(&source.bounds);
         // Who is not waited for runs one at a time, so as not to take the processors from those who are, and may wait longer.
-        let decides = role == Mode::Enforce.name() || role == rollout::way(true);
+        let decides = role == Mode::Enforce.name() || role == candidate::way(true);
         let (threads, waiting) =
-            if decides { (bounds.concurrency, bounds.queue) } else { (1, rollout::MOST_WAITING) };
+            if decides { (bounds.concurrency, bounds.queue) } else { (1, candidate::MOST_WAITING) };
         Self {
             verified,
             settings,

@@ -13,13 +13,13 @@ use portcullis_hooks::Incoming;
 use portcullis_model::{Cause, Decision, Finding, Found, Page, Redacted, View, waiver};
 use tokio::time::timeout_at;
 
-use crate::breaker::Pass;
-use crate::generation::Binding;
+use crate::bindings::breaker::Pass;
+use crate::bindings::breaker_records;
+use crate::bindings::candidate::Why;
+use crate::bindings::generation::Binding;
 use crate::glass::Open;
 use crate::host::Host;
 use crate::observe::budget::Budget;
-use crate::quarantine;
-use crate::rollout::Why;
 
 /// What one binding said, and what it cost.
 pub struct Asked<T = Decision> {
@@ -206,7 +206,7 @@ pub fn note<T>(host: &Host, pass: Pass, asked: &Asked<T>, full: bool) {
         },
     };
     if let Some(turn) = pass.note(host.clock.instant(), good) {
-        quarantine::say(
+        breaker_records::say(
             host,
             &asked.binding,
             turn,

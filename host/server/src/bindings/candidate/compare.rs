@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use portcullis_model::{Change, Decision, Effect, Finding};
 
-use crate::ask::Asked;
+use crate::bindings::evaluate::Asked;
 use crate::host::Hook;
 
 /// How one call went for both.

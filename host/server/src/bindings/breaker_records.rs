@@ -5,8 +5,8 @@
 
 use portcullis_audit::Entry;
 
-use crate::breaker::Turn;
-use crate::generation::Binding;
+use crate::bindings::breaker::Turn;
+use crate::bindings::generation::Binding;
 use crate::host::Host;
 use crate::observe::budget::micros;
 
