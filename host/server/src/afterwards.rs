@@ -17,12 +17,12 @@ use crate::bindings::candidate::{Doubled, Rollout};
 use crate::bindings::evaluate::{self, AskFault, Asked};
 use crate::bindings::generation::{Binding, Bindings, Generation};
 use crate::call::Fallen;
-use crate::delivery::Delivery;
 use crate::host::{Hook, Host};
 use crate::observe::budget::{Stage, micros};
 use crate::observe::metrics::nanos;
 use crate::observe::telemetry::Trace;
 use crate::platform_calls::resume::Spooled;
+use crate::records::response_writes::Delivery;
 
 /// What is to be done when the last byte of a reply has left, or can no longer leave. It is done when this is dropped, so that
 /// no way out of a call forgets it.
@@ -248,7 +248,7 @@ fn observe(
     };
     asked.write_leaf(&mut fields);
     fields.push(']');
-    let sealed = crate::evidence::seal_plugins(std::slice::from_ref(&asked), incoming);
+    let sealed = crate::records::decision::seal_plugins(std::slice::from_ref(&asked), incoming);
     let entry = Entry { kind: "hook.observed", fields, sealed: Some(sealed.into_bytes()) };
     if host.log.append(entry).is_err() {
         host.refuse(hook, host.clock.now(), Cause::ObserverSkipped);

@@ -34,9 +34,9 @@ use crate::in_force::InForce;
 use crate::observe::budget::{Budget, Ledger, Stage};
 use crate::observe::telemetry::Trace;
 use crate::pipeline::{Decided, Failure};
+use crate::records::unread_entitlements;
 use crate::retry::Turn;
 use crate::search::Tally;
-use crate::unread_entitlements;
 
 pub use leave::Reply;
 

@@ -19,7 +19,7 @@ use crate::net::connection_limit::ConnectionLimiter;
 use crate::net::tls::Tls;
 use crate::obstacles::Obstacles;
 use crate::progress::Progress;
-use crate::refusals::{Reason, Refusals};
+use crate::records::rejections::{Reason, Refusals};
 
 /// The state that listeners and connections share.
 pub struct Frontend {

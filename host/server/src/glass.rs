@@ -31,7 +31,7 @@ use crate::fs::late_read::{LateRead, unchanged};
 use crate::host::{Hook, Host};
 use crate::keeper::{Learned, remembered};
 use crate::memory::{Seal, replace};
-use crate::outbox::Outbox;
+use crate::records::outbox::Outbox;
 use folder::{GlassFolder, Looked, Opening, Refused, put_away};
 
 /// A document in force on a hook.

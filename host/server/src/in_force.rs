@@ -11,12 +11,12 @@ use portcullis_hooks::OnFailure;
 
 use crate::bindings::generation::Generation;
 use crate::config::Config;
-use crate::drift::Drift;
 use crate::glass::Open;
 use crate::host::Hook;
 use crate::http::target::normalize;
 use crate::observe::metrics::HookMetrics;
-use crate::owed::Debts;
+use crate::records::corrections::Debts;
+use crate::records::schema_drift::Drift;
 
 /// The hooks of one configuration, and what decides on them.
 pub struct InForce {

@@ -47,8 +47,8 @@ use crate::net::connection_limit::{CallGuard, ConnectionSlot};
 use crate::net::proxy_protocol::{self, Origin};
 use crate::net::tls::{H2, Peer};
 use crate::observe::log_limit::LOG_LIMITS;
-use crate::owed::Owed;
 use crate::pipeline;
+use crate::records::corrections::Owed;
 use crate::starting;
 
 /// What all calls of one connection share.

@@ -20,7 +20,7 @@ use crate::http::preflight::Admitted;
 use crate::http::session::Session;
 use crate::in_force::InForce;
 use crate::observe::budget::Budget;
-use crate::refusals::Reason;
+use crate::records::rejections::Reason;
 
 /// One call that came before the host was complete.
 pub struct EarlyCall<'a> {

@@ -22,7 +22,7 @@ use crate::host::{Configured, Host, Opened, random_seed};
 use crate::housekeeping::Housekeeping;
 use crate::observe::telemetry::Telemetry;
 use crate::own_folder::OwnFolder;
-use crate::refusals::Refusals;
+use crate::records::rejections::Refusals;
 use crate::registry::RegistryWatch;
 
 /// A start in progress.

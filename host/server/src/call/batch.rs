@@ -15,7 +15,7 @@ use super::leave::Reply;
 use super::recording::Said;
 use crate::observe::budget::micros;
 use crate::pipeline::{Decided, Failure};
-use crate::refusals::Refusals;
+use crate::records::rejections::Refusals;
 use crate::retry::{Answered, First};
 
 /// One part of an answer to many questions.

@@ -21,7 +21,7 @@ use crate::bindings::evaluate::Asked;
 use crate::observe::budget::Stage;
 use crate::observe::telemetry::Outcome;
 use crate::pipeline::Failure;
-use crate::refusals::{Reason, Refusals};
+use crate::records::rejections::{Reason, Refusals};
 use crate::retry::{Answered, First, Flight};
 
 /// What goes back, and what is to be done once it has.

@@ -15,12 +15,12 @@ use tokio::time::timeout_at;
 
 use super::{Call, Counted};
 use crate::bindings::evaluate::Asked;
-use crate::evidence::Evidence;
 use crate::observe::budget::micros;
 use crate::observe::log_limit::LOG_LIMITS;
 use crate::observe::telemetry::Outcome;
-use crate::owed::Owed;
 use crate::pipeline::Failure;
+use crate::records::corrections::Owed;
+use crate::records::decision::Evidence;
 
 /// The decision, for the record.
 pub(super) struct Said<'a> {
@@ -44,7 +44,7 @@ impl Call<'_> {
         let Said { verdict, skipped } = said;
         let body_pseudonym = match self.body_pseudonym.take() {
             Some(made) => made,
-            None => self.host.pseudonym("body", &crate::evidence::kept(incoming)),
+            None => self.host.pseudonym("body", &crate::records::decision::kept(incoming)),
         };
         let evidence = Evidence {
             host: self.host,

@@ -30,7 +30,6 @@ use crate::config::start_problems::{
     PSEUDONYM_KEY, SEALING_KEY, SIGNING_KEY, StartProblems, key_file,
 };
 use crate::config::{Commit, Config};
-use crate::delivery::Deliveries;
 use crate::error::StartError;
 use crate::frontend::{Frontend, Shared};
 use crate::fs::change::AsFound;
@@ -45,9 +44,10 @@ use crate::net::outbound::Outbound;
 use crate::net::socket::queue_warning;
 use crate::net::tls::Tls;
 use crate::observe::telemetry::Telemetry;
-use crate::owed;
 use crate::platform_calls::delivery::Courier;
 use crate::platform_calls::resume::Resumes;
+use crate::records::corrections;
+use crate::records::response_writes::Deliveries;
 use crate::registry::Source;
 use crate::release::{LastGood, Standing as ReleaseStanding};
 use crate::retry::Retries;
@@ -488,7 +488,7 @@ impl Configured {
         host.say(host.start_entry(&recovery));
         host.check_clock();
         host.keeper().say_findings(&host.log);
-        owed::recover(&host, &recovery.owed, recovery.size);
+        corrections::recover(&host, &recovery.owed, recovery.size);
         host.resumes.take_up(&host);
         host.glass.spend(&host.keeper().history().spent);
         // What left before there was a log is in it from here on.

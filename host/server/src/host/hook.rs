@@ -14,14 +14,14 @@ use super::Host;
 use crate::auth::Caller;
 use crate::bindings::generation::{Bindings, Generation};
 use crate::config::HookConfig;
-use crate::drift::Drift;
 use crate::error::StartError;
 use crate::glass::Open;
 use crate::in_force::{Lasting, Names};
 use crate::observe::metrics::HookMetrics;
-use crate::owed::Debts;
 use crate::platform_calls::decryption::DecryptionKeys;
 use crate::platform_calls::delivery::Courier;
+use crate::records::corrections::Debts;
+use crate::records::schema_drift::Drift;
 
 /// One hook.
 pub struct Hook {

@@ -37,7 +37,7 @@ use crate::host::Hook;
 use crate::in_force::{InForce, Target};
 use crate::observe::budget::Budget;
 use crate::observe::log_limit::LOG_LIMITS;
-use crate::refusals::Reason;
+use crate::records::rejections::Reason;
 use crate::starting::EarlyCall;
 
 /// What becomes of a request.

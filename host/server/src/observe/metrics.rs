@@ -15,8 +15,8 @@ use portcullis_model::{Cause, Effect};
 
 use crate::bindings::evaluate::Asked;
 use crate::observe::budget::Stage;
-use crate::refusals::Reason;
-use crate::rejected_members::RejectedMembers;
+use crate::records::rejected_members::RejectedMembers;
+use crate::records::rejections::Reason;
 
 /// What one hook did since the process began.
 pub struct HookMetrics {

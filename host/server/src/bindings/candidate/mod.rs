@@ -166,7 +166,7 @@ impl Rollout {
         comparison.differences().for_each(|place| count(&self.metrics().differences, place));
         if comparison.diverges() {
             let fields = comparison.fields(hook, self.way(), of, live, candidate);
-            let sealed = crate::evidence::seal_plugins([live, candidate], incoming);
+            let sealed = crate::records::decision::seal_plugins([live, candidate], incoming);
             let entry = Entry { kind: "hook.diverged", fields, sealed: Some(sealed.into_bytes()) };
             if host.log.append(entry).is_err() {
                 host.refuse(hook, host.clock.now(), Cause::ObserverSkipped);

@@ -23,7 +23,7 @@ use tokio::sync::oneshot;
 use crate::glass;
 use crate::host::Host;
 use crate::observe::log_limit::LOG_LIMITS;
-use crate::refusals;
+use crate::records::rejections;
 
 use books::Books;
 
@@ -262,7 +262,9 @@ pub fn recover(host: &Host, owed: &[portcullis_audit::Owed], size: u64) {
                     say_ring_failed(host, "", &error);
                 }
             }
-            Remembered::Counted(tally) if refusals::is_kept(tally) => host.refusals.restore(tally),
+            Remembered::Counted(tally) if rejections::is_kept(tally) => {
+                host.refusals.restore(tally)
+            }
             Remembered::Counted(tally) => host.names.of(&tally.hook).owed.restore(tally),
             Remembered::Damaged { slots, answers } => {
                 tracing::error!(

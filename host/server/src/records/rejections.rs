@@ -23,8 +23,8 @@ use tokio::sync::oneshot;
 
 use crate::digest::sha256;
 use crate::host::Host;
-use crate::open_tally::{OpenTally, poll_all};
-use crate::owed::{RING_WAIT, write_tally};
+use crate::records::corrections::{RING_WAIT, write_tally};
+use crate::records::open_tally::{OpenTally, poll_all};
 
 /// Counts.
 #[derive(Default)]
