@@ -29,9 +29,9 @@ use crate::error::StartError;
 use crate::fs::file_worker::{FileWorker, POLL_LIMIT};
 use crate::fs::late_read::{LateRead, unchanged};
 use crate::host::{Hook, Host};
-use crate::keeper::{Learned, remembered};
-use crate::memory::{Seal, replace};
 use crate::records::outbox::Outbox;
+use crate::trust::persisted::{Seal, replace};
+use crate::trust::state::{Learned, remembered};
 use folder::{GlassFolder, Looked, Opening, Refused, put_away};
 
 /// A document in force on a hook.

@@ -34,7 +34,6 @@ use crate::fs::file_worker::{FileWorkers, Heartbeat};
 use crate::glass::Glass;
 use crate::http::counts::UnroutedCounts;
 use crate::in_force::{InForce, Names};
-use crate::keeper::Keeper;
 use crate::lane::Lane;
 use crate::net::connection_limit::ConnectionLimiter;
 use crate::net::outbound::Outbound;
@@ -52,6 +51,7 @@ use crate::records::response_writes::Deliveries;
 use crate::registry::Source;
 use crate::release::{Digests, LastGood, Reading, Standing as ReleaseStanding, activation_entry};
 use crate::retry::Retries;
+use crate::trust::state::Keeper;
 use crate::trust::{ClockAlarm, TrustedTime};
 
 pub use configured::{Configured, Opened};

@@ -35,8 +35,8 @@ use crate::config::{HookConfig, ReleasePaths};
 use crate::digest::sha256;
 use crate::preparation::Against;
 use crate::progress::Progress;
-use crate::roots::Roots;
 use crate::selftest;
+use crate::trust::roots::Roots;
 
 pub use checks::{Given, check_binding, check_capabilities, check_source, promoted};
 pub use entries::{activation_entry, altered_entry, refusal_entry, stray_entry};

@@ -21,9 +21,9 @@ use crate::glass::Watch as BreakGlassWatch;
 use crate::host::{Configured, Host, Opened, random_seed};
 use crate::housekeeping::Housekeeping;
 use crate::observe::telemetry::Telemetry;
-use crate::own_folder::OwnFolder;
 use crate::records::rejections::Refusals;
 use crate::registry::RegistryWatch;
+use crate::trust::state_dir::OwnFolder;
 
 /// A start in progress.
 pub struct Startup {

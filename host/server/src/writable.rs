@@ -13,7 +13,7 @@ use rustix::fs::{Access, AtFlags, CWD, accessat};
 use crate::config::Config;
 use crate::config::start_problems::StartProblems;
 use crate::error::StartError;
-use crate::own_folder::STATE_HINT;
+use crate::trust::state_dir::STATE_HINT;
 
 /// Checks the folders that a start must be able to write.
 ///

@@ -36,9 +36,7 @@ use crate::fs::change::AsFound;
 use crate::fs::file_worker::{FileWorkers, Heartbeat};
 use crate::glass::Glass;
 use crate::in_force::{InForce, Names};
-use crate::keeper::{self, Course, Keeper, Place, may_recover};
 use crate::lane::Lane;
-use crate::memory::{Kept, Memory, Seal, Standing, holds_log};
 use crate::net::descriptors::DescriptorBudget;
 use crate::net::outbound::Outbound;
 use crate::net::socket::queue_warning;
@@ -51,8 +49,10 @@ use crate::records::response_writes::Deliveries;
 use crate::registry::Source;
 use crate::release::{LastGood, Standing as ReleaseStanding};
 use crate::retry::Retries;
-use crate::roots::{Arrived, Roots, kept_folder};
-use crate::state_copy::STATE_FILE;
+use crate::trust::persisted::{Kept, Memory, Seal, Standing, holds_log};
+use crate::trust::roots::{Arrived, Roots, kept_folder};
+use crate::trust::state::{self, Course, Keeper, Place, may_recover};
+use crate::trust::state_copy::STATE_FILE;
 
 /// A configuration with everything that it names, ready to serve.
 pub struct Configured {
@@ -339,7 +339,7 @@ impl Configured {
                 begun?;
                 closed?;
             }
-            let why = keeper::describe(&standing);
+            let why = state::describe(&standing);
             let unlinked = matches!(standing, Standing::Unlinked { .. });
             match standing {
                 Standing::Retired => keeper.is_retired(place),
@@ -374,7 +374,7 @@ impl Configured {
                 let warn = |error| format!("{error}; `serve` would go on in the log `{origin}`");
                 return Ok(foreign.map(warn));
             }
-            let (origin, why) = (origin.to_owned(), keeper::describe(&standing));
+            let (origin, why) = (origin.to_owned(), state::describe(&standing));
             foreign = foreign.or(Some(StartError::Foreign { origin, why }));
             if course == Course::Stop {
                 break;
@@ -389,7 +389,7 @@ impl Configured {
     /// # Errors
     /// [`StartError::LogMissing`] where it waits for it.
     fn course(&self, place: &Place, standing: &Standing) -> Result<Course, StartError> {
-        match keeper::course(standing, holds_log(&place.directory), self.required(place)) {
+        match state::course(standing, holds_log(&place.directory), self.required(place)) {
             Course::Wait(why) => {
                 Err(StartError::LogMissing { directory: place.directory.clone(), why })
             }

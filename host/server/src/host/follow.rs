@@ -14,10 +14,10 @@ use super::Host;
 use crate::fs::change::Folders;
 use crate::fs::file_worker::POLL_LIMIT;
 use crate::fs::late_read::LateRead;
-use crate::keeper::Keeper;
 use crate::release::set_bytes;
-use crate::roots::{Arrived, Stopped};
 use crate::trust::Documents;
+use crate::trust::roots::{Arrived, Stopped};
+use crate::trust::state::Keeper;
 
 /// Reads of arriving trust, and whether the last look got all of it.
 pub struct LateTrust {

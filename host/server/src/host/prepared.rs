@@ -21,11 +21,11 @@ use crate::config::start_problems::{SEALING_KEY, SIGNING_KEY, StartProblems, key
 use crate::error::StartError;
 use crate::expiry::{Ending, Nearness, endings};
 use crate::fs::file_worker::{FileWorkers, START_LIMIT};
-use crate::keeper::{Keeper, Place};
 use crate::release::{
     Demand, Digests, Found, LastGood, MAX_CHECKED_BYTES, Reading, ReleaseError, Strays, set_bytes,
 };
 use crate::trust::ClockState;
+use crate::trust::state::{Keeper, Place};
 use crate::writable;
 
 /// The parts that a host of this configuration would serve with.

@@ -15,9 +15,9 @@ use crate::config::ReleasePaths;
 use crate::fs::change::{Folders, roots, stamp};
 use crate::fs::file_worker::POLL_LIMIT;
 use crate::host::NotInForce;
-use crate::keeper::refused_entry;
 use crate::release::{self, ReleaseError};
 use crate::reload::{NotReloaded, reload};
+use crate::trust::state::refused_entry;
 
 /// Polls a folder unless it is to be read; it is also to be read where it does not answer the poll
 /// in time.

@@ -11,7 +11,7 @@ use portcullis_trust::{History, Passage};
 use super::{ReleaseError, Stray};
 use crate::bindings::generation::{Bindings, Generation};
 use crate::host::Hook;
-use crate::keeper::remembered;
+use crate::trust::state::remembered;
 
 /// The record of a release that came into force.
 pub fn activation_entry(generation: &Generation, hooks: &[Arc<Hook>], piece: &History) -> Entry {

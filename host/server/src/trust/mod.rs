@@ -5,6 +5,11 @@
 
 mod clock_machine;
 mod clock_records;
+pub mod persisted;
+pub mod roots;
+pub mod state;
+pub mod state_copy;
+pub mod state_dir;
 mod time_documents;
 pub mod trusted_time;
 

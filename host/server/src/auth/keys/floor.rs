@@ -14,7 +14,7 @@ use portcullis_files::{Durability, HeldFolder, read_bounded, write_atomic_with};
 use portcullis_model::Millis;
 use serde::{Deserialize, Serialize};
 
-use crate::memory::Seal;
+use crate::trust::persisted::Seal;
 
 /// The list; one for all issuers.
 pub struct Floors {

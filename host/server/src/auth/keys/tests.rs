@@ -13,8 +13,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
 use portcullis_keys::SymmetricKey;
 use tokio::runtime::Builder;
 
-use crate::memory::Seal;
 use crate::net::outbound::OutboundConfig;
+use crate::trust::persisted::Seal;
 
 const HOUR: u64 = 3_600_000;
 const START: u64 = 1_795_000_000_000;

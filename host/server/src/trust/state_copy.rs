@@ -9,7 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use crate::memory::replace;
+use crate::trust::persisted::replace;
 
 /// The writing end of a state copy.
 pub struct StateCopy {

@@ -14,7 +14,7 @@ use portcullis_trust::{History, RevokedPlugins, verify_revocations};
 use super::recording::root_fields;
 use super::{Finding, Keeper};
 use crate::observe::log_limit::LOG_LIMITS;
-use crate::roots::{Arrived, Stopped, mark};
+use crate::trust::roots::{Arrived, Stopped, mark};
 
 impl Keeper {
     /// Walks on to the trust roots that have arrived; gives whether there were any.

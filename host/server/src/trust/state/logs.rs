@@ -12,7 +12,7 @@ use portcullis_model::json::quote;
 
 use super::{Finding, Keeper, Place, unusable};
 use crate::error::StartError;
-use crate::memory::{Memory, Standing, reader, replace};
+use crate::trust::persisted::{Memory, Standing, reader, replace};
 
 impl Keeper {
     /// How a log stands to everything that is remembered of it. A log that is not there is one that

@@ -152,7 +152,7 @@ impl Roots {
                 // A link is replaced, wherever it leads.
                 let is_file = path.symlink_metadata().is_ok_and(|facts| facts.is_file());
                 if !is_file || read(&path).ok().as_ref() != Some(&accepted.envelope) {
-                    crate::memory::replace(&path, &accepted.envelope)?;
+                    crate::trust::persisted::replace(&path, &accepted.envelope)?;
                 }
                 accepted.kept = true;
             }

@@ -14,7 +14,7 @@ use portcullis_trust::{History, RevokedPlugins, TrustRoot};
 
 use super::Keeper;
 use crate::observe::log_limit::LOG_LIMITS;
-use crate::roots::mark;
+use crate::trust::roots::mark;
 
 /// The pieces that others have given the log to record.
 #[derive(Default)]

@@ -25,13 +25,13 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::StartError;
 use crate::fs::file_worker::{FileWorkers, START_LIMIT};
-use crate::memory::{Kept, Memory, Seal, Standing, reader, replace};
 use crate::observe::log_limit::LOG_LIMITS;
-use crate::own_folder::{OwnFolder, STATE_HINT};
 use crate::release::{ReleaseError, Trusted, issued, set_and_downgrade};
-use crate::roots::{Arrived, Roots, kept_folder, mark};
-use crate::state_copy::{STATE_FILE, StateCopy};
 use crate::trust::TrustedTime;
+use crate::trust::persisted::{Kept, Memory, Seal, Standing, reader, replace};
+use crate::trust::roots::{Arrived, Roots, kept_folder, mark};
+use crate::trust::state_copy::{STATE_FILE, StateCopy};
+use crate::trust::state_dir::{OwnFolder, STATE_HINT};
 
 pub use arrivals::refused_entry;
 use arrivals::refused_root;
