@@ -27,7 +27,7 @@ use crate::auth::Proven;
 use crate::bindings::candidate::Why;
 use crate::bindings::evaluate::{self, Asked, Terms};
 use crate::bindings::generation::{Binding, Bindings, Generation};
-use crate::glass::Open;
+use crate::break_glass::Open;
 use crate::host::{Hook, Host};
 use crate::http::session::Session;
 use crate::in_force::InForce;

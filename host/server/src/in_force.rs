@@ -10,8 +10,8 @@ use arc_swap::ArcSwapOption;
 use portcullis_hooks::OnFailure;
 
 use crate::bindings::generation::Generation;
+use crate::break_glass::Open;
 use crate::config::Config;
-use crate::glass::Open;
 use crate::host::Hook;
 use crate::http::target::normalize;
 use crate::observe::metrics::HookMetrics;

@@ -13,6 +13,7 @@ mod admission;
 mod afterwards;
 mod auth;
 mod bindings;
+mod break_glass;
 mod call;
 mod clock;
 mod config;
@@ -22,7 +23,6 @@ mod error;
 mod expiry;
 mod frontend;
 mod fs;
-mod glass;
 mod host;
 mod housekeeping;
 mod http;
@@ -55,6 +55,7 @@ pub use auth::config::{
 };
 pub use bindings::combine::{Combined, Discord, Voice, combine, merge};
 pub use bindings::generation::{Binding, Generation};
+pub use break_glass::Watch as BreakGlassWatch;
 pub use clock::Clock;
 pub use config::engine::EngineConfig;
 pub use config::{
@@ -62,7 +63,6 @@ pub use config::{
 };
 pub use error::{ConfigError, StartError};
 pub use frontend::Frontend;
-pub use glass::Watch as BreakGlassWatch;
 pub use host::{Configured, FallBack, Host, Prepared, Refused, trusted_by};
 pub use housekeeping::{Housekeeping, Reload};
 pub use listener::Listener;

@@ -15,9 +15,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use crate::admin::Admin;
+use crate::break_glass::Watch as BreakGlassWatch;
 use crate::error::StartError;
 use crate::frontend::Frontend;
-use crate::glass::Watch as BreakGlassWatch;
 use crate::host::{Configured, Host, Opened, random_seed};
 use crate::housekeeping::Housekeeping;
 use crate::observe::telemetry::Telemetry;

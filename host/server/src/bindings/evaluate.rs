@@ -17,7 +17,7 @@ use crate::bindings::breaker::Pass;
 use crate::bindings::breaker_records;
 use crate::bindings::candidate::Why;
 use crate::bindings::generation::Binding;
-use crate::glass::Open;
+use crate::break_glass::Open;
 use crate::host::Host;
 use crate::observe::budget::Budget;
 

@@ -25,6 +25,7 @@ use super::mounts;
 use super::prepared::log_place;
 use super::{Hook, Host, LateTrust};
 use crate::auth::{CacheKey, Caller, Floors, Kept as KeptKeys, KeyRing};
+use crate::break_glass::Glass;
 use crate::clock::Clock;
 use crate::config::start_problems::{
     PSEUDONYM_KEY, SEALING_KEY, SIGNING_KEY, StartProblems, key_file,
@@ -34,7 +35,6 @@ use crate::error::StartError;
 use crate::frontend::{Frontend, Shared};
 use crate::fs::change::AsFound;
 use crate::fs::file_worker::{FileWorkers, Heartbeat};
-use crate::glass::Glass;
 use crate::in_force::{InForce, Names};
 use crate::lane::Lane;
 use crate::net::descriptors::DescriptorBudget;

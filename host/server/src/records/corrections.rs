@@ -20,7 +20,7 @@ use portcullis_audit::{Log, Pending, Refused, Sequence, Slot, Tally};
 use portcullis_model::{Cause, Digest, Millis};
 use tokio::sync::oneshot;
 
-use crate::glass;
+use crate::break_glass;
 use crate::host::Host;
 use crate::observe::log_limit::LOG_LIMITS;
 use crate::records::rejections;
@@ -235,11 +235,13 @@ pub fn recover(host: &Host, owed: &[portcullis_audit::Owed], size: u64) {
     let counts = owed.iter().filter(is_count);
     for remembered in counts.chain(owed.iter().filter(|remembered| !is_count(remembered))) {
         match remembered {
-            Remembered::Answer { slot, hook, answer, cause, at, .. } if cause == glass::CAUSE => {
-                if let Some(entry) = glass::recovered(host, hook, answer, Millis(*at))
+            Remembered::Answer { slot, hook, answer, cause, at, .. }
+                if cause == break_glass::CAUSE =>
+            {
+                if let Some(entry) = break_glass::recovered(host, hook, answer, Millis(*at))
                     && say(host, entry)
                 {
-                    glass::is_recorded(host, answer, Millis(*at));
+                    break_glass::is_recorded(host, answer, Millis(*at));
                     free(host, *slot);
                 }
             }

@@ -13,7 +13,7 @@ use portcullis_model::{Attribute, Change, ChangeKind, Decision, Document, Effect
 
 use crate::bindings::candidate::cohort;
 use crate::bindings::evaluate::Asked;
-use crate::glass::Open;
+use crate::break_glass::Open;
 use crate::host::{Hook, Host};
 use crate::observe::budget::{Ledger, micros};
 use crate::pipeline::Failure;
