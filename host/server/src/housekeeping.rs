@@ -20,11 +20,11 @@ use portcullis_model::Digest;
 
 use crate::admin::Admin;
 use crate::error::StartError;
-use crate::expiry::Reminders;
 use crate::fs::change::{AsFound, Folders, ReleasePoll};
 use crate::fs::file_worker::POLL_LIMIT;
 use crate::host::Host;
 use crate::observe::log_limit::LOG_LIMITS;
+use crate::release::expiry::Reminders;
 use crate::release::{MAX_SCANNED_BYTES, Strays};
 
 use alarms::{alarm, alarm_expiry, remind_of_expiry};

@@ -5,10 +5,13 @@
 
 mod checks;
 mod entries;
+pub mod expiry;
 mod folder;
 mod index;
 mod last_good;
+pub mod prepare;
 mod read;
+pub mod self_test;
 mod standing;
 mod strays;
 mod unenforced;
@@ -33,9 +36,8 @@ use crate::bindings::candidate::ready::Tried;
 use crate::bindings::generation::{Binding, Bindings, Generation};
 use crate::config::{HookConfig, ReleasePaths};
 use crate::digest::sha256;
-use crate::preparation::Against;
 use crate::progress::Progress;
-use crate::selftest;
+use crate::release::prepare::Against;
 use crate::trust::roots::Roots;
 
 pub use checks::{Given, check_binding, check_capabilities, check_source, promoted};
@@ -93,7 +95,7 @@ pub enum ReleaseError {
         /// Which.
         plugin: String,
         /// Why.
-        failed: selftest::Failed,
+        failed: self_test::Failed,
     },
     /// Memory can be swapped out by now, which makes the quick reset of instances unsafe.
     #[error("swap was configured after the start: instances could no longer be wiped safely")]
@@ -479,7 +481,7 @@ impl Found {
                 if let (Listed::Live(verified, component), None) = (&plugin, again) {
                     self.report("testing", number, entries.len(), id);
                     let suite = |digest| self.suites.get(&digest).map(Vec::as_slice);
-                    let tested = selftest::self_test(&verified.manifest, component, engine, suite);
+                    let tested = self_test::self_test(&verified.manifest, component, engine, suite);
                     let failed = |failed| ReleaseError::SelfTest { plugin: id.clone(), failed };
                     problems.keep(tested.map_err(failed))?;
                 }

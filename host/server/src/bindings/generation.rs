@@ -19,8 +19,8 @@ use crate::bindings::candidate::{self, Rollout};
 use crate::config::HookConfig;
 use crate::lane::Lane;
 use crate::observe::metrics::BindingMetrics;
-use crate::preparation::Against;
 use crate::release::LeftOut;
+use crate::release::prepare::Against;
 
 /// One release set in force.
 ///

@@ -19,8 +19,8 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::config::start_problems::{SEALING_KEY, SIGNING_KEY, StartProblems, key_file};
 use crate::error::StartError;
-use crate::expiry::{Ending, Nearness, endings};
 use crate::fs::file_worker::{FileWorkers, START_LIMIT};
+use crate::release::expiry::{Ending, Nearness, endings};
 use crate::release::{
     Demand, Digests, Found, LastGood, MAX_CHECKED_BYTES, Reading, ReleaseError, Strays, set_bytes,
 };

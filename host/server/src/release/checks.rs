@@ -17,7 +17,7 @@ use portcullis_trust::{
 
 use super::{ReleaseError, unworkable};
 use crate::digest::sha256;
-use crate::selftest;
+use crate::release::self_test;
 
 /// The parts of a release set, for a check before anybody signs it.
 pub struct Given<'a> {
@@ -153,7 +153,7 @@ fn check_known(
     let plugin = || source.plugin.clone();
     verify_binding(source, manifest, kind.name(), settings.as_bytes())
         .map_err(|refusal| ReleaseError::Refused { plugin: Some(plugin()), refusal })?;
-    selftest::check_binding(manifest, settings)
+    self_test::check_binding(manifest, settings)
         .map_err(|failed| ReleaseError::SelfTest { plugin: plugin(), failed })?;
     // Only what binds must be sayable; the rest is recorded as it was said.
     if source.mode == Mode::Enforce {
