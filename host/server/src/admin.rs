@@ -38,11 +38,11 @@ use tokio::task::LocalSet;
 
 use crate::connection::{Connection, Outbox};
 use crate::error::StartError;
-use crate::frontend::Frontend;
-use crate::host::Host;
 use crate::http::head_scanner::HeadReport;
 use crate::http::http1_watch::Farewell;
 use crate::http::{by_hand, date, head, http1_watch};
+use crate::state::frontend::Frontend;
+use crate::state::host::Host;
 
 pub use places::MAX_CONNECTIONS;
 use places::{Phase, Place, Places};

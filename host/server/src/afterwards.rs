@@ -11,18 +11,18 @@ use portcullis_engine::Remains;
 use portcullis_hooks::Incoming;
 use portcullis_model::{Cause, Document};
 
-use crate::admission::Place;
 use crate::bindings::breaker::Pass;
 use crate::bindings::candidate::{Doubled, Rollout};
 use crate::bindings::evaluate::{self, AskFault, Asked};
 use crate::bindings::generation::{Binding, Bindings, Generation};
 use crate::call::Fallen;
-use crate::host::{Hook, Host};
 use crate::observe::budget::{Stage, micros};
 use crate::observe::metrics::nanos;
 use crate::observe::telemetry::Trace;
 use crate::platform_calls::resume::Spooled;
 use crate::records::response_writes::Delivery;
+use crate::state::admission::Place;
+use crate::state::host::{Hook, Host};
 
 /// What is to be done when the last byte of a reply has left, or can no longer leave. It is done when this is dropped, so that
 /// no way out of a call forgets it.

@@ -28,15 +28,15 @@ use crate::bindings::candidate::Why;
 use crate::bindings::evaluate::{self, Asked, Terms};
 use crate::bindings::generation::{Binding, Bindings, Generation};
 use crate::break_glass::Open;
-use crate::host::{Hook, Host};
 use crate::http::session::Session;
-use crate::in_force::InForce;
 use crate::observe::budget::{Budget, Ledger, Stage};
 use crate::observe::telemetry::Trace;
 use crate::pipeline::{Decided, Failure};
 use crate::records::unread_entitlements;
-use crate::retry::Turn;
 use crate::search::Tally;
+use crate::state::active::InForce;
+use crate::state::dedup::Turn;
+use crate::state::host::{Hook, Host};
 
 pub use leave::Reply;
 

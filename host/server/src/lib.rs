@@ -9,7 +9,6 @@
 )]
 
 mod admin;
-mod admission;
 mod afterwards;
 mod auth;
 mod bindings;
@@ -20,29 +19,24 @@ mod config;
 mod connection;
 mod digest;
 mod error;
-mod frontend;
 mod fs;
-mod host;
 mod housekeeping;
 mod http;
-mod in_force;
 mod lane;
 mod listener;
 pub mod net;
 mod observe;
-mod obstacles;
 mod pipeline;
 mod platform_calls;
-mod progress;
 mod records;
 pub mod registry;
 mod release;
 mod reload;
-mod retry;
 mod search;
 mod serve;
 mod starting;
 mod startup;
+mod state;
 mod trust;
 mod writable;
 
@@ -59,8 +53,6 @@ pub use config::{
     AfterGrace, Audit, Commit, Config, HookConfig, Listen, NextLog, ReleasePaths, Trust,
 };
 pub use error::{ConfigError, StartError};
-pub use frontend::Frontend;
-pub use host::{Configured, FallBack, Host, Prepared, Refused, trusted_by};
 pub use housekeeping::{Housekeeping, Reload};
 pub use listener::Listener;
 pub use net::sockets::{HookSocket, Passed, Sockets};
@@ -73,3 +65,5 @@ pub use release::{
     Digests, FileIndex, Given, ReleaseError, Stray, Strays, check_capabilities, check_source,
 };
 pub use startup::{Outcome, Running, Startup};
+pub use state::frontend::Frontend;
+pub use state::host::{Configured, FallBack, Host, Prepared, Refused, trusted_by};

@@ -15,10 +15,10 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::LocalSet;
 
 use crate::error::StartError;
-use crate::frontend::Frontend;
 use crate::net::acceptor::{Accepted, Acceptor, WatchedSocket};
 use crate::net::sockets::HookSocket;
 use crate::serve::serve;
+use crate::state::frontend::Frontend;
 
 /// A listener in operation.
 pub struct Listener {

@@ -22,13 +22,13 @@ use crate::bindings::evaluate::{AskFault, Asked, set_aside_waived};
 use crate::bindings::generation::{Binding, Bindings, LANGUAGE, Stopped};
 use crate::call::account::Account;
 use crate::call::{Call, Reply};
-use crate::host::{Hook, Host};
 use crate::http::preflight::Admitted;
 use crate::http::session::Session;
-use crate::in_force::InForce;
 use crate::observe::budget::Stage;
-use crate::retry::Turn;
 use crate::search::{PageToken, Searched, search};
+use crate::state::active::InForce;
+use crate::state::dedup::Turn;
+use crate::state::host::{Hook, Host};
 
 /// Why there is no decision, and whose fault it is.
 #[derive(Clone, Debug)]

@@ -36,8 +36,8 @@ use crate::bindings::candidate::ready::Tried;
 use crate::bindings::generation::{Binding, Bindings, Generation};
 use crate::config::{HookConfig, ReleasePaths};
 use crate::digest::sha256;
-use crate::progress::Progress;
 use crate::release::prepare::Against;
+use crate::state::progress::Progress;
 use crate::trust::roots::Roots;
 
 pub use checks::{Given, check_binding, check_capabilities, check_source, promoted};

@@ -15,12 +15,12 @@ use crate::auth::Caller;
 use crate::bindings::generation::{Bindings, Generation};
 use crate::config::{Config, ReleasePaths};
 use crate::error::{ConfigError, StartError};
-use crate::frontend::Frontend;
 use crate::fs::file_worker::POLL_LIMIT;
-use crate::host::{Hook, Host, NotInForce};
-use crate::in_force::InForce;
 use crate::net::sockets::bind_admin;
 use crate::release::{Demand, Found, HookPlace, ReleaseError, set_in};
+use crate::state::active::InForce;
+use crate::state::frontend::Frontend;
+use crate::state::host::{Hook, Host, NotInForce};
 
 /// Why a changed configuration is not in force.
 #[derive(Debug, Error)]

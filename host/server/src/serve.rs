@@ -33,15 +33,12 @@ use crate::call::Reply;
 use crate::call::account::{Account, Correction};
 use crate::connection::{Activity, Connection, Outbox, Tracked};
 use crate::digest::sha256;
-use crate::frontend::Frontend;
-use crate::host::Hook;
 use crate::http::head::{MAX_FIELDS, MAX_HEAD};
 use crate::http::head_scanner::HeadReport;
 use crate::http::http1_watch::{Farewell, Http1Watch};
 use crate::http::preflight::{self, Answered, Preflight, RefusedHead, preflight};
 use crate::http::session::Session;
 use crate::http::{by_hand, date, http1_watch, unknown_path};
-use crate::in_force::InForce;
 use crate::net::acceptor::{log_rejected, log_unserved};
 use crate::net::connection_limit::{CallGuard, ConnectionSlot};
 use crate::net::proxy_protocol::{self, Origin};
@@ -50,6 +47,9 @@ use crate::observe::log_limit::LOG_LIMITS;
 use crate::pipeline;
 use crate::records::corrections::Owed;
 use crate::starting;
+use crate::state::active::InForce;
+use crate::state::frontend::Frontend;
+use crate::state::host::Hook;
 
 /// What all calls of one connection share.
 struct Line {

@@ -14,13 +14,13 @@ use portcullis_model::{Cause, Millis, Wanted};
 use crate::auth::Proven;
 use crate::call::account::Account;
 use crate::call::{Reply, body, tenant_matches};
-use crate::frontend::Frontend;
-use crate::host::Hook;
 use crate::http::preflight::Admitted;
 use crate::http::session::Session;
-use crate::in_force::InForce;
 use crate::observe::budget::Budget;
 use crate::records::rejections::Reason;
+use crate::state::active::InForce;
+use crate::state::frontend::Frontend;
+use crate::state::host::Hook;
 
 /// One call that came before the host was complete.
 pub struct EarlyCall<'a> {

@@ -17,12 +17,12 @@ use tokio::sync::oneshot;
 use crate::admin::Admin;
 use crate::break_glass::Watch as BreakGlassWatch;
 use crate::error::StartError;
-use crate::frontend::Frontend;
-use crate::host::{Configured, Host, Opened, random_seed};
 use crate::housekeeping::Housekeeping;
 use crate::observe::telemetry::Telemetry;
 use crate::records::rejections::Refusals;
 use crate::registry::RegistryWatch;
+use crate::state::frontend::Frontend;
+use crate::state::host::{Configured, Host, Opened, random_seed};
 use crate::trust::state_dir::OwnFolder;
 
 /// A start in progress.

@@ -15,13 +15,13 @@ use super::{Desk, Readiness};
 use crate::bindings::breaker::Standing;
 use crate::bindings::candidate::Rollout;
 use crate::bindings::generation::{Binding, Bindings, Generation};
-use crate::frontend::Frontend;
-use crate::host::Hook;
 use crate::net::connection_limit::ConnectionLimiter;
 use crate::observe::budget::Stage;
 use crate::observe::log_writer::lost_lines;
 use crate::observe::metrics::{BUCKETS, BindingMetrics, Times, labels};
 use crate::registry::{Outcome, Source};
+use crate::state::frontend::Frontend;
+use crate::state::host::Hook;
 
 /// The page.
 pub fn write(desk: &Desk) -> String {

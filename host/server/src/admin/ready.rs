@@ -13,10 +13,10 @@ use serde_json::{Value, json};
 use super::Desk;
 use crate::bindings::breaker::Standing;
 use crate::bindings::generation::{Bindings, Generation};
-use crate::host::Host;
 use crate::http::date::clock_has_date;
 use crate::registry::Outcome;
 use crate::release::expiry::{Nearness, endings};
+use crate::state::host::Host;
 use crate::trust::{ClockState, MAX_SKEW};
 
 /// Why the host is not ready, and what an operator should know although it is.

@@ -7,9 +7,9 @@ use super::{Desk, Readiness};
 use crate::bindings::breaker::Standing;
 use crate::bindings::candidate::Counts;
 use crate::bindings::generation::Binding;
-use crate::host::{Hook, Host};
 use crate::observe::budget::micros;
 use crate::registry::{Outcome, Source};
+use crate::state::host::{Hook, Host};
 
 /// The page.
 pub fn json(desk: &Desk) -> Value {

@@ -7,8 +7,8 @@ use portcullis_audit::Entry;
 
 use crate::bindings::breaker::Turn;
 use crate::bindings::generation::Binding;
-use crate::host::Host;
 use crate::observe::budget::micros;
+use crate::state::host::Host;
 
 /// Records what a run has changed.
 pub fn say(host: &Host, binding: &Binding, turn: Turn, fault: Option<&'static str>) {

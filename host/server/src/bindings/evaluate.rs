@@ -18,8 +18,8 @@ use crate::bindings::breaker_records;
 use crate::bindings::candidate::Why;
 use crate::bindings::generation::Binding;
 use crate::break_glass::Open;
-use crate::host::Host;
 use crate::observe::budget::Budget;
+use crate::state::host::Host;
 
 /// What one binding said, and what it cost.
 pub struct Asked<T = Decision> {

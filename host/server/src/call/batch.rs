@@ -16,7 +16,7 @@ use super::recording::Said;
 use crate::observe::budget::micros;
 use crate::pipeline::{Decided, Failure};
 use crate::records::rejections::Refusals;
-use crate::retry::{Answered, First};
+use crate::state::dedup::{Answered, First};
 
 /// One part of an answer to many questions.
 pub struct Part {

@@ -22,7 +22,7 @@ use crate::observe::budget::Stage;
 use crate::observe::telemetry::Outcome;
 use crate::pipeline::Failure;
 use crate::records::rejections::{Reason, Refusals};
-use crate::retry::{Answered, First, Flight};
+use crate::state::dedup::{Answered, First, Flight};
 
 /// What goes back, and what is to be done once it has.
 pub struct Reply {

@@ -7,9 +7,9 @@ use portcullis_audit::Entry;
 
 use super::Seen;
 use crate::config::AfterGrace;
-use crate::host::Host;
 use crate::observe::log_limit::LOG_LIMITS;
 use crate::release::expiry::{Nearness, Reminders, endings};
+use crate::state::host::Host;
 
 /// Alarms while the host goes on: a record that stopped, and instances that can
 /// no longer be wiped safely.

@@ -14,9 +14,9 @@ use super::told::{refuse, refuse_configuration};
 use crate::config::ReleasePaths;
 use crate::fs::change::{Folders, roots, stamp};
 use crate::fs::file_worker::POLL_LIMIT;
-use crate::host::NotInForce;
 use crate::release::{self, ReleaseError};
 use crate::reload::{NotReloaded, reload};
+use crate::state::host::NotInForce;
 use crate::trust::state::refused_entry;
 
 /// Polls a folder unless it is to be read; it is also to be read where it does not answer the poll

@@ -7,9 +7,9 @@
 use portcullis_model::Millis;
 
 use super::Seen;
-use crate::host::Host;
 use crate::release::{ReleaseError, Strays, refusal_entry, stray_entry};
 use crate::reload::NotReloaded;
+use crate::state::host::Host;
 
 pub(super) fn refuse_configuration(host: &Host, seen: &mut Seen, error: &NotReloaded) {
     tracing::warn!(code = error.code(), %error, hint = error.hint(), event = "config.refused", "configuration refused; what \

@@ -27,18 +27,18 @@ use super::counts::Unrouted;
 use super::head;
 use super::head_scanner::HeadReport;
 use super::session::Session;
-use crate::admission::Place;
 use crate::afterwards::Afterwards;
 use crate::auth::Proven;
 use crate::call::account::Account;
 use crate::call::{Call, Reply};
-use crate::frontend::Frontend;
-use crate::host::Hook;
-use crate::in_force::{InForce, Target};
 use crate::observe::budget::Budget;
 use crate::observe::log_limit::LOG_LIMITS;
 use crate::records::rejections::Reason;
 use crate::starting::EarlyCall;
+use crate::state::active::{InForce, Target};
+use crate::state::admission::Place;
+use crate::state::frontend::Frontend;
+use crate::state::host::Hook;
 
 /// What becomes of a request.
 pub enum Preflight {

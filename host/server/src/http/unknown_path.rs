@@ -24,10 +24,10 @@ use tokio::time::timeout;
 use super::body_readers::{BodyReaders, ReaderLimits, ReaderPlace};
 use super::counts::Unrouted;
 use super::preflight::{not_routed, response};
-use crate::frontend::Frontend;
-use crate::in_force::InForce;
 use crate::net::connection_limit::ConnectionSlot;
 use crate::observe::log_limit::LOG_LIMITS;
+use crate::state::active::InForce;
+use crate::state::frontend::Frontend;
 
 /// The answer, after as much of the body as tells. `otherwise` is the status for what is no
 /// platform's call.

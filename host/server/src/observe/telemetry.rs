@@ -22,10 +22,10 @@ use crate::bindings::evaluate::Asked;
 use crate::bindings::generation::Binding;
 use crate::config::TelemetryConfig;
 use crate::error::StartError;
-use crate::host::Hook;
 use crate::net::outbound::Outbound;
 use crate::observe::budget::{Ledger, Stage};
 use crate::observe::metrics::nanos;
+use crate::state::host::Hook;
 
 pub use context::Context;
 

@@ -21,9 +21,9 @@ use portcullis_model::{Cause, Digest, Millis};
 use tokio::sync::oneshot;
 
 use crate::break_glass;
-use crate::host::Host;
 use crate::observe::log_limit::LOG_LIMITS;
 use crate::records::rejections;
+use crate::state::host::Host;
 
 use books::Books;
 

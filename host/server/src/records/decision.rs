@@ -14,10 +14,10 @@ use portcullis_model::{Attribute, Change, ChangeKind, Decision, Document, Effect
 use crate::bindings::candidate::cohort;
 use crate::bindings::evaluate::Asked;
 use crate::break_glass::Open;
-use crate::host::{Hook, Host};
 use crate::observe::budget::{Ledger, micros};
 use crate::pipeline::Failure;
 use crate::search::Tally;
+use crate::state::host::{Hook, Host};
 
 /// All that is known of a call when its answer is rendered.
 pub struct Evidence<'a> {

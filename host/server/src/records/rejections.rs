@@ -22,9 +22,9 @@ use portcullis_model::{Cause, Millis};
 use tokio::sync::oneshot;
 
 use crate::digest::sha256;
-use crate::host::Host;
 use crate::records::corrections::{RING_WAIT, write_tally};
 use crate::records::open_tally::{OpenTally, poll_all};
+use crate::state::host::Host;
 
 /// Counts.
 #[derive(Default)]

@@ -15,7 +15,7 @@ use portcullis_hooks::{HookKind, is_shown_member};
 use portcullis_model::Document;
 use portcullis_model::json::quote;
 
-use crate::host::{Hook, Host};
+use crate::state::host::{Hook, Host};
 
 /// What one hook was sent that its kind is not known to have.
 #[derive(Default)]

@@ -10,8 +10,8 @@ use portcullis_hooks::Incoming;
 use portcullis_model::json::Value;
 
 use crate::clock::Clock;
-use crate::host::Hook;
 use crate::observe::log_limit::LOG_LIMITS;
+use crate::state::host::Hook;
 
 /// Logs the places of a call at which a value is passed over, where `debug` is logged.
 pub fn log(hook: &Hook, incoming: &Incoming, clock: &Clock) {

@@ -25,9 +25,9 @@ use super::standing::{Outcome, Source};
 use crate::config::{Config, ReleasePaths};
 use crate::error::StartError;
 use crate::fs::change::Folders;
-use crate::host::Host;
 use crate::housekeeping::Reload;
 use crate::release::{self, ReleaseError, Trusted};
+use crate::state::host::Host;
 
 /// The thread, where a registry is followed.
 pub struct RegistryWatch {

@@ -10,7 +10,7 @@ use portcullis_trust::{History, Passage};
 
 use super::{ReleaseError, Stray};
 use crate::bindings::generation::{Bindings, Generation};
-use crate::host::Hook;
+use crate::state::host::Hook;
 use crate::trust::state::remembered;
 
 /// The record of a release that came into force.

@@ -22,7 +22,7 @@ use portcullis_trust::{
 
 use crate::fs::file_worker::{FileWorker, POLL_LIMIT};
 use crate::fs::late_read::unchanged;
-use crate::host::{Host, LateTrust};
+use crate::state::host::{Host, LateTrust};
 use crate::trust::state::remembered;
 
 /// What became of the documents in the folder.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use portcullis_model::{Change, Decision, Effect, Finding};
 
 use crate::bindings::evaluate::Asked;
-use crate::host::Hook;
+use crate::state::host::Hook;
 
 /// How one call went for both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

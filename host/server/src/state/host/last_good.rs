@@ -14,11 +14,11 @@ use portcullis_trust::{ReleaseSet, TrustRoot};
 use super::Host;
 use crate::bindings::generation::Generation;
 use crate::fs::file_worker::{POLL_LIMIT, START_LIMIT};
-use crate::obstacles::Altered;
 use crate::release::{
     Demand, Found, HookPlace, LastGood, ReleaseError, Trusted, altered_entry, close_bound,
     set_bytes, set_digest,
 };
+use crate::state::conditions::Altered;
 
 /// The hooks on which nothing need enforce under the copy of this set, where this set lies in the
 /// folder.

@@ -16,12 +16,12 @@ use crate::bindings::generation::{Bindings, Generation};
 use crate::break_glass::Open;
 use crate::config::HookConfig;
 use crate::error::StartError;
-use crate::in_force::{Lasting, Names};
 use crate::observe::metrics::HookMetrics;
 use crate::platform_calls::decryption::DecryptionKeys;
 use crate::platform_calls::delivery::Courier;
 use crate::records::corrections::Debts;
 use crate::records::schema_drift::Drift;
+use crate::state::active::{Lasting, Names};
 
 /// One hook.
 pub struct Hook {

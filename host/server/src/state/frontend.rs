@@ -10,16 +10,16 @@ use std::sync::{Arc, OnceLock};
 
 use portcullis_model::Millis;
 
-use crate::admission::Admission;
 use crate::clock::Clock;
-use crate::host::{Hook, Host};
 use crate::http::counts::UnroutedCounts;
-use crate::in_force::InForce;
 use crate::net::connection_limit::ConnectionLimiter;
 use crate::net::tls::Tls;
-use crate::obstacles::Obstacles;
-use crate::progress::Progress;
 use crate::records::rejections::{Reason, Refusals};
+use crate::state::active::InForce;
+use crate::state::admission::Admission;
+use crate::state::conditions::Obstacles;
+use crate::state::host::{Hook, Host};
+use crate::state::progress::Progress;
 
 /// The state that listeners and connections share.
 pub struct Frontend {
