@@ -9,11 +9,9 @@
 )]
 
 mod admin;
-mod afterwards;
 mod auth;
 mod bindings;
 mod break_glass;
-mod call;
 mod clock;
 mod config;
 mod connection;
@@ -26,15 +24,13 @@ mod lane;
 mod listener;
 pub mod net;
 mod observe;
-mod pipeline;
 mod platform_calls;
 mod records;
 pub mod registry;
 mod release;
 mod reload;
-mod search;
+mod request;
 mod serve;
-mod starting;
 mod startup;
 mod state;
 mod trust;

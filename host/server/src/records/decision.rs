@@ -15,8 +15,8 @@ use crate::bindings::candidate::cohort;
 use crate::bindings::evaluate::Asked;
 use crate::break_glass::Open;
 use crate::observe::budget::{Ledger, micros};
-use crate::pipeline::Failure;
-use crate::search::Tally;
+use crate::request::pipeline::Failure;
+use crate::request::search::Tally;
 use crate::state::host::{Hook, Host};
 
 /// All that is known of a call when its answer is rendered.

@@ -22,7 +22,6 @@ use portcullis_hooks::{Answer, Frame, Heard, Incoming, Malformed, OnFailure, Rep
 use portcullis_model::{Cause, Effect, Millis, Wanted};
 
 use self::account::Account;
-use crate::afterwards::Afterwards;
 use crate::auth::Proven;
 use crate::bindings::candidate::Why;
 use crate::bindings::evaluate::{self, Asked, Terms};
@@ -31,9 +30,10 @@ use crate::break_glass::Open;
 use crate::http::session::Session;
 use crate::observe::budget::{Budget, Ledger, Stage};
 use crate::observe::telemetry::Trace;
-use crate::pipeline::{Decided, Failure};
 use crate::records::unread_entitlements;
-use crate::search::Tally;
+use crate::request::pipeline::{Decided, Failure};
+use crate::request::post_response::Afterwards;
+use crate::request::search::Tally;
 use crate::state::active::InForce;
 use crate::state::dedup::Turn;
 use crate::state::host::{Hook, Host};

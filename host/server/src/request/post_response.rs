@@ -15,12 +15,12 @@ use crate::bindings::breaker::Pass;
 use crate::bindings::candidate::{Doubled, Rollout};
 use crate::bindings::evaluate::{self, AskFault, Asked};
 use crate::bindings::generation::{Binding, Bindings, Generation};
-use crate::call::Fallen;
 use crate::observe::budget::{Stage, micros};
 use crate::observe::metrics::nanos;
 use crate::observe::telemetry::Trace;
 use crate::platform_calls::resume::Spooled;
 use crate::records::response_writes::Delivery;
+use crate::request::context::Fallen;
 use crate::state::admission::Place;
 use crate::state::host::{Hook, Host};
 

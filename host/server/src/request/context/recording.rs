@@ -18,9 +18,9 @@ use crate::bindings::evaluate::Asked;
 use crate::observe::budget::micros;
 use crate::observe::log_limit::LOG_LIMITS;
 use crate::observe::telemetry::Outcome;
-use crate::pipeline::Failure;
 use crate::records::corrections::Owed;
 use crate::records::decision::Evidence;
+use crate::request::pipeline::Failure;
 
 /// The decision, for the record.
 pub(super) struct Said<'a> {

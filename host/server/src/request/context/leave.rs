@@ -16,12 +16,12 @@ use tokio::time::timeout_at;
 
 use super::recording::Said;
 use super::{Call, Counted};
-use crate::afterwards::Afterwards;
 use crate::bindings::evaluate::Asked;
 use crate::observe::budget::Stage;
 use crate::observe::telemetry::Outcome;
-use crate::pipeline::Failure;
 use crate::records::rejections::{Reason, Refusals};
+use crate::request::pipeline::Failure;
+use crate::request::post_response::Afterwards;
 use crate::state::dedup::{Answered, First, Flight};
 
 /// What goes back, and what is to be done once it has.

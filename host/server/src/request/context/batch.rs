@@ -14,8 +14,8 @@ use super::Call;
 use super::leave::Reply;
 use super::recording::Said;
 use crate::observe::budget::micros;
-use crate::pipeline::{Decided, Failure};
 use crate::records::rejections::Refusals;
+use crate::request::pipeline::{Decided, Failure};
 use crate::state::dedup::{Answered, First};
 
 /// One part of an answer to many questions.

@@ -12,12 +12,12 @@ use portcullis_hooks::{Answer, Batch, Frame, Gathering, Heard, Incoming, OnFailu
 use portcullis_model::{Cause, Millis, Wanted};
 
 use crate::auth::Proven;
-use crate::call::account::Account;
-use crate::call::{Reply, body, tenant_matches};
 use crate::http::preflight::Admitted;
 use crate::http::session::Session;
 use crate::observe::budget::Budget;
 use crate::records::rejections::Reason;
+use crate::request::context::account::Account;
+use crate::request::context::{Reply, body, tenant_matches};
 use crate::state::active::InForce;
 use crate::state::frontend::Frontend;
 use crate::state::host::Hook;

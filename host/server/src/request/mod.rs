@@ -1,0 +1,9 @@
+//! A request: from its body to its record and its response.
+//!
+//! Invariant: every request gets a response. Start with [`pipeline`].
+
+pub mod context;
+pub mod pipeline;
+pub mod post_response;
+pub mod search;
+pub mod starting;
