@@ -36,8 +36,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::LocalSet;
 
-use crate::connection::{Connection, Outbox};
 use crate::error::StartError;
+use crate::http::connection::{Connection, Outbox};
 use crate::http::head_scanner::HeadReport;
 use crate::http::http1_watch::Farewell;
 use crate::http::{by_hand, date, head, http1_watch};

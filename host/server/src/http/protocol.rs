@@ -29,8 +29,8 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep_until, timeout};
 use tokio_rustls::TlsAcceptor;
 
-use crate::connection::{Activity, Connection, Outbox, Tracked};
 use crate::digest::sha256;
+use crate::http::connection::{Activity, Connection, Outbox, Tracked};
 use crate::http::head::{MAX_FIELDS, MAX_HEAD};
 use crate::http::head_scanner::HeadReport;
 use crate::http::http1_watch::{Farewell, Http1Watch};

@@ -15,9 +15,9 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::LocalSet;
 
 use crate::error::StartError;
+use crate::http::protocol::serve;
 use crate::net::acceptor::{Accepted, Acceptor, WatchedSocket};
 use crate::net::sockets::HookSocket;
-use crate::serve::serve;
 use crate::state::frontend::Frontend;
 
 /// A listener in operation.
