@@ -17,7 +17,6 @@ mod config;
 mod digest;
 mod error;
 mod fs;
-mod housekeeping;
 mod http;
 mod lane;
 pub mod net;
@@ -26,12 +25,10 @@ mod platform_calls;
 mod records;
 pub mod registry;
 mod release;
-mod reload;
 mod request;
-mod startup;
+mod runtime;
 mod state;
 mod trust;
-mod writable;
 
 pub use admin::Admin;
 pub use auth::config::{
@@ -46,7 +43,6 @@ pub use config::{
     AfterGrace, Audit, Commit, Config, HookConfig, Listen, NextLog, ReleasePaths, Trust,
 };
 pub use error::{ConfigError, StartError};
-pub use housekeeping::{Housekeeping, Reload};
 pub use http::listener::Listener;
 pub use net::sockets::{HookSocket, Passed, Sockets};
 pub use net::tls::TlsConfig;
@@ -57,6 +53,7 @@ pub use release::self_test::{Failed as SelfTestFailed, terms};
 pub use release::{
     Digests, FileIndex, Given, ReleaseError, Stray, Strays, check_capabilities, check_source,
 };
-pub use startup::{Outcome, Running, Startup};
+pub use runtime::maintenance::{Housekeeping, Reload};
+pub use runtime::startup::{Outcome, Running, Startup};
 pub use state::frontend::Frontend;
 pub use state::host::{Configured, FallBack, Host, Prepared, Refused, trusted_by};

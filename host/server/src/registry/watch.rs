@@ -25,8 +25,8 @@ use super::standing::{Outcome, Source};
 use crate::config::{Config, ReleasePaths};
 use crate::error::StartError;
 use crate::fs::change::Folders;
-use crate::housekeeping::Reload;
 use crate::release::{self, ReleaseError, Trusted};
+use crate::runtime::maintenance::Reload;
 use crate::state::host::Host;
 
 /// The thread, where a registry is followed.

@@ -456,7 +456,7 @@ impl Host {
 
     /// The last records of a run, and an orderly end of the log.
     pub fn close(&self) {
-        crate::housekeeping::report(self, true);
+        crate::runtime::maintenance::report(self, true);
         self.say(Entry { kind: "host.stop", fields: String::new(), sealed: None });
         if let Some(telemetry) = &self.telemetry {
             telemetry.stop();

@@ -4,7 +4,7 @@
 //! Invariant: everything here is read before a port is bound, from the configuration file and the
 //! files that it names; what is wrong with it is the operator's to repair (exit 64). Folders that
 //! others write, the host's own state and the log are read afterwards, by the steps of
-//! [`Startup`](crate::startup::Startup).
+//! [`Startup`](crate::runtime::startup::Startup).
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -2,7 +2,7 @@
 //! serving.
 //!
 //! Invariant: nothing is written, no log is opened and no port is bound. How a host that serves
-//! comes up is [`Startup`](crate::startup::Startup)'s matter.
+//! comes up is [`Startup`](crate::runtime::startup::Startup)'s matter.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,9 +24,9 @@ use crate::release::expiry::{Ending, Nearness, endings};
 use crate::release::{
     Demand, Digests, Found, LastGood, MAX_CHECKED_BYTES, Reading, ReleaseError, Strays, set_bytes,
 };
+use crate::runtime::writable;
 use crate::trust::ClockState;
 use crate::trust::state::{Keeper, Place};
-use crate::writable;
 
 /// The parts that a host of this configuration would serve with.
 pub struct Prepared {

@@ -15,7 +15,7 @@ use crate::config::ReleasePaths;
 use crate::fs::change::{Folders, roots, stamp};
 use crate::fs::file_worker::POLL_LIMIT;
 use crate::release::{self, ReleaseError};
-use crate::reload::{NotReloaded, reload};
+use crate::runtime::reload::{NotReloaded, reload};
 use crate::state::host::NotInForce;
 use crate::trust::state::refused_entry;
 

@@ -8,7 +8,7 @@ use portcullis_model::Millis;
 
 use super::Seen;
 use crate::release::{ReleaseError, Strays, refusal_entry, stray_entry};
-use crate::reload::NotReloaded;
+use crate::runtime::reload::NotReloaded;
 use crate::state::host::Host;
 
 pub(super) fn refuse_configuration(host: &Host, seen: &mut Seen, error: &NotReloaded) {

@@ -1,0 +1,8 @@
+//! The life of the process: start, maintenance twice a second, reload, stop.
+//!
+//! Invariant: nothing here blocks a request.
+
+pub mod maintenance;
+pub mod reload;
+pub mod startup;
+pub mod writable;
