@@ -18,7 +18,6 @@ mod digest;
 mod error;
 mod fs;
 mod http;
-mod lane;
 pub mod net;
 mod observe;
 mod platform_calls;
@@ -29,6 +28,7 @@ mod request;
 mod runtime;
 mod state;
 mod trust;
+mod worker_pool;
 
 pub use admin::Admin;
 pub use auth::config::{

@@ -17,10 +17,10 @@ use crate::bindings::breaker::Breaker;
 use crate::bindings::candidate::cohort::DEPARTMENT;
 use crate::bindings::candidate::{self, Rollout};
 use crate::config::HookConfig;
-use crate::lane::Lane;
 use crate::observe::metrics::BindingMetrics;
 use crate::release::LeftOut;
 use crate::release::prepare::Against;
+use crate::worker_pool::Lane;
 
 /// One release set in force.
 ///

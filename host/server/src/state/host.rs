@@ -32,7 +32,6 @@ use crate::error::StartError;
 use crate::fs::change::AsFound;
 use crate::fs::file_worker::{FileWorkers, Heartbeat};
 use crate::http::counts::UnroutedCounts;
-use crate::lane::Lane;
 use crate::net::connection_limit::ConnectionLimiter;
 use crate::net::outbound::Outbound;
 use crate::net::tls::Tls;
@@ -53,6 +52,7 @@ use crate::state::dedup::Retries;
 use crate::state::progress::Progress;
 use crate::trust::state::Keeper;
 use crate::trust::{ClockAlarm, TrustedTime};
+use crate::worker_pool::Lane;
 
 pub use configured::{Configured, Opened};
 pub use follow::LateTrust;

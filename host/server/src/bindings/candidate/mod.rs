@@ -26,8 +26,8 @@ use portcullis_trust::{Abort, Candidate};
 
 use crate::bindings::evaluate::{self, Asked};
 use crate::bindings::generation::{Binding, Generation};
-use crate::lane::Lane;
 use crate::state::host::{Hook, Host};
+use crate::worker_pool::Lane;
 
 pub use cohort::{Cohort, Why};
 pub use compare::Comparison;

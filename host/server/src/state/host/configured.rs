@@ -34,7 +34,6 @@ use crate::config::{Commit, Config};
 use crate::error::StartError;
 use crate::fs::change::AsFound;
 use crate::fs::file_worker::{FileWorkers, Heartbeat};
-use crate::lane::Lane;
 use crate::net::descriptors::DescriptorBudget;
 use crate::net::outbound::Outbound;
 use crate::net::socket::queue_warning;
@@ -53,6 +52,7 @@ use crate::trust::persisted::{Kept, Memory, Seal, Standing, holds_log};
 use crate::trust::roots::{Arrived, Roots, kept_folder};
 use crate::trust::state::{self, Course, Keeper, Place, may_recover};
 use crate::trust::state_copy::STATE_FILE;
+use crate::worker_pool::Lane;
 
 /// A configuration with everything that it names, ready to serve.
 pub struct Configured {
