@@ -10,8 +10,8 @@ use std::path::PathBuf;
 use portcullis_trust::Refusal;
 use thiserror::Error;
 
-use crate::config::start_problems::list;
-use crate::net::descriptors::how_to_raise;
+use crate::config::descriptors::how_to_raise;
+use crate::start_problems::list;
 
 /// The configuration file is of no use.
 #[derive(Debug, Error)]

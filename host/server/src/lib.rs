@@ -18,6 +18,8 @@ mod digest;
 mod error;
 mod fs;
 mod http;
+mod loading;
+mod logging;
 pub mod net;
 mod observe;
 mod platform_calls;
@@ -26,6 +28,7 @@ pub mod registry;
 mod release;
 mod request;
 mod runtime;
+mod start_problems;
 mod state;
 mod trust;
 mod worker_pool;
@@ -44,16 +47,17 @@ pub use config::{
 };
 pub use error::{ConfigError, StartError};
 pub use http::listener::Listener;
-pub use net::sockets::{HookSocket, Passed, Sockets};
-pub use net::tls::TlsConfig;
-pub use observe::log_writer::LogWriter;
-pub use platform_calls::decryption::DecryptionConfig;
-pub use platform_calls::resume::config::ResumeConfig;
-pub use release::self_test::{Failed as SelfTestFailed, terms};
-pub use release::{
+pub use http::sockets::{HookSocket, Passed, Sockets};
+pub use loading::self_test::{Failed as SelfTestFailed, terms};
+pub use loading::{
     Digests, FileIndex, Given, ReleaseError, Stray, Strays, check_capabilities, check_source,
 };
+pub use logging::log_writer::LogWriter;
+pub use net::tls::TlsConfig;
+pub use platform_calls::decryption::DecryptionConfig;
+pub use platform_calls::resume::config::ResumeConfig;
 pub use runtime::maintenance::{Housekeeping, Reload};
+pub use runtime::prepared::{FallBack, Prepared, Refused, trusted_by};
 pub use runtime::startup::{Outcome, Running, Startup};
 pub use state::frontend::Frontend;
-pub use state::host::{Configured, FallBack, Host, Prepared, Refused, trusted_by};
+pub use state::host::{Configured, Host};

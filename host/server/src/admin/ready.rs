@@ -14,8 +14,8 @@ use super::Desk;
 use crate::bindings::breaker::Standing;
 use crate::bindings::generation::{Bindings, Generation};
 use crate::http::date::clock_has_date;
+use crate::loading::expiry::{Nearness, endings};
 use crate::registry::Outcome;
-use crate::release::expiry::{Nearness, endings};
 use crate::state::host::Host;
 use crate::trust::{ClockState, MAX_SKEW};
 

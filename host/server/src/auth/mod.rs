@@ -18,9 +18,9 @@ use hyper::header::{HeaderName, HeaderValue};
 use portcullis_callers::{Client, Unproven};
 use portcullis_model::Millis;
 
-use crate::config::start_problems::StartProblems;
 use crate::error::StartError;
 use crate::net::tls::Peer;
+use crate::start_problems::StartProblems;
 use bearer::Bearer;
 use config::{CallerConfig, CertificateConfig, CredentialConfig};
 use secret::Secrets;

@@ -17,10 +17,10 @@ use portcullis_model::Digest;
 use zeroize::Zeroizing;
 
 use super::{Proven, only_value};
-use crate::config::start_problems::{CALLER_PASSWORD, CALLER_SECRET, StartProblems, key_file};
 use crate::digest::sha256;
 use crate::error::StartError;
 use crate::fs::watch::Watch;
+use crate::start_problems::{CALLER_PASSWORD, CALLER_SECRET, StartProblems, key_file};
 
 /// Secrets, any of which proves a caller.
 pub struct Secrets {

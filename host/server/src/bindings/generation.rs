@@ -17,8 +17,8 @@ use crate::bindings::breaker::Breaker;
 use crate::bindings::candidate::cohort::DEPARTMENT;
 use crate::bindings::candidate::{self, Rollout};
 use crate::config::HookConfig;
+use crate::loading::LeftOut;
 use crate::observe::metrics::BindingMetrics;
-use crate::release::LeftOut;
 use crate::release::prepare::Against;
 use crate::worker_pool::Lane;
 

@@ -9,10 +9,10 @@ use serde::Deserialize;
 use super::problems::Problems;
 use super::within;
 use crate::admin::origin::is_host_name;
+use crate::loading::expiry::Subject;
 use crate::net::connection_limit::ConnectionLimits;
 use crate::net::networks::Networks;
 use crate::net::tls::TlsConfig;
-use crate::release::expiry::Subject;
 
 /// Where and how much to listen.
 #[derive(Debug, Deserialize)]

@@ -4,12 +4,13 @@
 //! an error, never ignored. What decides (plugins, settings, modes) is not here: that is the signed release set.
 
 mod audit;
+pub mod descriptors;
 pub mod engine;
 mod hook;
 mod listen;
 pub mod plugin_limits;
 mod problems;
-pub mod start_problems;
+pub mod registry;
 mod trust;
 
 use std::collections::{BTreeMap, BTreeSet};

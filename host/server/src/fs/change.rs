@@ -14,7 +14,7 @@ use portcullis_model::Digest;
 use crate::config::{Config, ReleasePaths};
 use crate::digest::sha256;
 use crate::fs::file_worker::{FileWorkers, START_LIMIT};
-use crate::release::MAX_FILES;
+use crate::loading::MAX_FILES;
 
 /// The file and the folders as they were found at the start. `None`: not looked at yet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -24,9 +24,9 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Sleep, sleep};
 
-use crate::http::frame_gate::{FrameGate, Intake, Next, Unfinished};
 use crate::http::http1_watch::{self, Http1Watch};
 use crate::net::connection_limit::CallGuard;
+use crate::net::frame_gate::{FrameGate, Intake, Next, Unfinished};
 use crate::request::post_response::Afterwards;
 
 /// Replies handed to the connection that may not have left yet.

@@ -12,7 +12,7 @@ use hyper::{StatusCode, header};
 use portcullis_model::Millis;
 
 use super::http1_watch::Http1Watch;
-use crate::observe::log_limit::LOG_LIMITS;
+use crate::logging::log_limit::LOG_LIMITS;
 
 /// Whether this machine's clock shows a moment that can be written as an HTTP date.
 pub fn clock_has_date() -> bool {

@@ -16,8 +16,8 @@ use tokio::task::LocalSet;
 
 use crate::error::StartError;
 use crate::http::protocol::serve;
+use crate::http::sockets::HookSocket;
 use crate::net::acceptor::{Accepted, Acceptor, WatchedSocket};
-use crate::net::sockets::HookSocket;
 use crate::state::frontend::Frontend;
 
 /// A listener in operation.

@@ -8,16 +8,12 @@
 pub mod body_readers;
 pub mod by_hand;
 pub mod connection;
-pub mod counts;
 pub mod date;
-pub mod frame_gate;
 pub mod head;
 pub mod head_scanner;
 pub mod http1_watch;
 pub mod listener;
-mod oversized_block;
 pub mod preflight;
 pub mod protocol;
-pub mod session;
-pub mod target;
+pub mod sockets;
 pub mod unknown_path;

@@ -23,14 +23,14 @@ use portcullis_hooks::Answer;
 use portcullis_model::{Cause, Millis};
 
 use super::by_hand::{self, plain};
-use super::counts::Unrouted;
 use super::head;
 use super::head_scanner::HeadReport;
-use super::session::Session;
 use crate::auth::Proven;
+use crate::logging::log_limit::LOG_LIMITS;
+use crate::net::session::Session;
 use crate::observe::budget::Budget;
-use crate::observe::log_limit::LOG_LIMITS;
 use crate::records::rejections::Reason;
+use crate::records::unrouted_counts::Unrouted;
 use crate::request::context::account::Account;
 use crate::request::context::{Call, Reply};
 use crate::request::post_response::Afterwards;

@@ -22,10 +22,10 @@ use tokio::task::yield_now;
 use tokio::time::timeout;
 
 use super::body_readers::{BodyReaders, ReaderLimits, ReaderPlace};
-use super::counts::Unrouted;
 use super::preflight::{not_routed, response};
+use crate::logging::log_limit::LOG_LIMITS;
 use crate::net::connection_limit::ConnectionSlot;
-use crate::observe::log_limit::LOG_LIMITS;
+use crate::records::unrouted_counts::Unrouted;
 use crate::state::active::InForce;
 use crate::state::frontend::Frontend;
 

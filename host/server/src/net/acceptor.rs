@@ -20,9 +20,9 @@ use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
 use super::connection_limit::{ConnectionLimiter, ConnectionSlot, Rejected};
-use super::descriptors::SPARE;
 use super::socket::abort;
-use crate::observe::log_limit::LOG_LIMITS;
+use crate::config::descriptors::SPARE;
+use crate::logging::log_limit::LOG_LIMITS;
 
 /// A socket on its way to the runtime that serves it, and its place among the connections.
 pub type Accepted = (std::net::TcpStream, Arc<ConnectionSlot>);

@@ -5,10 +5,11 @@
 
 pub mod acceptor;
 pub mod connection_limit;
-pub mod descriptors;
+pub mod frame_gate;
 pub mod networks;
 pub mod outbound;
+pub mod oversized_block;
 pub mod proxy_protocol;
+pub mod session;
 pub mod socket;
-pub mod sockets;
 pub mod tls;

@@ -22,11 +22,11 @@ use rustls::{DigitallySignedStruct, DistinguishedName, ServerConfig, SignatureSc
 use serde::Deserialize;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
-use crate::config::start_problems::{StartProblems, key_file};
 use crate::digest::sha256;
 use crate::error::StartError;
 use crate::fs::watch::Watch;
 use crate::net::outbound::trust::{MAX_PEM_BYTES, authorities, said};
+use crate::start_problems::{StartProblems, key_file};
 
 /// The settings of `[listen.tls]`.
 #[derive(Clone, Debug, Deserialize)]

@@ -3,7 +3,5 @@
 //! Invariant: nothing here decides, and nothing that a caller sends can make it cost without bound.
 
 pub mod budget;
-pub mod log_limit;
-pub mod log_writer;
 pub mod metrics;
 pub mod telemetry;

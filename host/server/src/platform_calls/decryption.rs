@@ -9,9 +9,9 @@ use portcullis_hooks::Decryptor;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
-use crate::config::start_problems::{DECRYPTION_KEY, StartProblems, key_file};
 use crate::error::StartError;
 use crate::fs::watch::Watch;
+use crate::start_problems::{DECRYPTION_KEY, StartProblems, key_file};
 
 /// The settings of `decryption`.
 #[derive(Clone, Debug, Deserialize)]

@@ -21,7 +21,7 @@ use portcullis_model::{Cause, Digest, Millis};
 use tokio::sync::oneshot;
 
 use crate::break_glass;
-use crate::observe::log_limit::LOG_LIMITS;
+use crate::logging::log_limit::LOG_LIMITS;
 use crate::records::rejections;
 use crate::state::host::Host;
 

@@ -3,7 +3,6 @@
 //! Invariant: every response is counted once, in a record or in a correction. Decides nothing.
 
 pub mod corrections;
-pub mod decision;
 pub mod open_tally;
 pub mod outbox;
 pub mod rejected_members;
@@ -11,3 +10,4 @@ pub mod rejections;
 pub mod response_writes;
 pub mod schema_drift;
 pub mod unread_entitlements;
+pub mod unrouted_counts;

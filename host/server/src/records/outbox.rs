@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use portcullis_audit::{Entry, Log, Pending, Refused};
 
-use crate::observe::log_limit::LOG_LIMITS;
+use crate::logging::log_limit::LOG_LIMITS;
 use crate::records::open_tally::poll;
 
 /// Records that are not durable yet, each with what its owner needs when it is.

@@ -10,7 +10,7 @@ use portcullis_hooks::Incoming;
 use portcullis_model::json::Value;
 
 use crate::clock::Clock;
-use crate::observe::log_limit::LOG_LIMITS;
+use crate::logging::log_limit::LOG_LIMITS;
 use crate::state::host::Hook;
 
 /// Logs the places of a call at which a value is passed over, where `debug` is logged.

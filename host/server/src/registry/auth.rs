@@ -17,8 +17,8 @@ use portcullis_model::json::Value;
 use portcullis_registry::{Challenge, Repository, challenges};
 use zeroize::Zeroizing;
 
-use super::config::Access;
 use super::error::RegistryError;
+use crate::config::registry::Access;
 use crate::net::outbound::{Outbound, address};
 
 /// What somebody wants to do in a repository.

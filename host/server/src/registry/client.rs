@@ -20,8 +20,8 @@ use sha2::{Digest as _, Sha256};
 use tokio::time::timeout_at;
 
 use super::auth::{Proofs, Purpose};
-use super::config::Access;
 use super::error::RegistryError;
+use crate::config::registry::Access;
 use crate::error::StartError;
 use crate::net::outbound::{Outbound, OutboundConfig, OutboundError, failed};
 

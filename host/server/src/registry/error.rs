@@ -9,8 +9,8 @@ use portcullis_registry::Malformed;
 use portcullis_trust::Refusal;
 use thiserror::Error;
 
+use crate::loading::ReleaseError;
 use crate::net::outbound::OutboundError;
-use crate::release::ReleaseError;
 
 /// A registry did not do what it was asked.
 #[derive(Debug, Error)]

@@ -10,17 +10,14 @@
 
 mod auth;
 mod client;
-mod config;
 mod error;
-mod pull;
+pub mod pull;
 mod push;
 mod standing;
-mod watch;
 
+pub use crate::config::registry::{Access, RegistryConfig};
 pub use client::Client;
-pub use config::{Access, RegistryConfig};
 pub use error::{PullError, RegistryError};
 pub use pull::{LOCK, Offer, Placed, Shelf, bring, place, root_name, staging};
 pub use push::{PluginParts, PushedPlugin, ReleaseParts, push_plugin, push_release};
 pub use standing::{Outcome, Source, State};
-pub use watch::RegistryWatch;

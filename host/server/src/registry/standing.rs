@@ -9,10 +9,10 @@ use portcullis_model::{Digest, Millis};
 use portcullis_registry::Reference;
 
 use super::client::Client;
-use super::config::RegistryConfig;
 use super::error::PullError;
-use crate::config::start_problems::key_file;
+use crate::config::registry::RegistryConfig;
 use crate::error::StartError;
+use crate::start_problems::key_file;
 
 /// A registry that is followed.
 pub struct Source {

@@ -16,7 +16,7 @@ use portcullis_trust::RevokedPlugins;
 
 use crate::bindings::generation::Generation;
 use crate::config::{Config, HookConfig, ReleasePaths};
-use crate::release::{Demand, Found, ReleaseError, Trusted, refusal_entry, set_in};
+use crate::loading::{Demand, Found, ReleaseError, Trusted, refusal_entry, set_in};
 use crate::state::host::{Host, NotInForce};
 
 /// What a generation was held against, as far as that changes while one is made.

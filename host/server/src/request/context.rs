@@ -27,7 +27,7 @@ use crate::bindings::candidate::Why;
 use crate::bindings::evaluate::{self, Asked, Terms};
 use crate::bindings::generation::{Binding, Bindings, Generation};
 use crate::break_glass::Open;
-use crate::http::session::Session;
+use crate::net::session::Session;
 use crate::observe::budget::{Budget, Ledger, Stage};
 use crate::observe::telemetry::Trace;
 use crate::records::unread_entitlements;

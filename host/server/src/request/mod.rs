@@ -3,6 +3,7 @@
 //! Invariant: every request gets a response. Start with [`pipeline`].
 
 pub mod context;
+pub mod decision_record;
 pub mod pipeline;
 pub mod post_response;
 pub mod search;

@@ -21,7 +21,7 @@ use crate::bindings::combine::{Combined, Discord, Voice, combine, merge};
 use crate::bindings::evaluate::{AskFault, Asked, set_aside_waived};
 use crate::bindings::generation::{Binding, Bindings, LANGUAGE, Stopped};
 use crate::http::preflight::Admitted;
-use crate::http::session::Session;
+use crate::net::session::Session;
 use crate::observe::budget::Stage;
 use crate::request::context::account::Account;
 use crate::request::context::{Call, Reply};

@@ -248,7 +248,8 @@ fn observe(
     };
     asked.write_leaf(&mut fields);
     fields.push(']');
-    let sealed = crate::records::decision::seal_plugins(std::slice::from_ref(&asked), incoming);
+    let sealed =
+        crate::request::decision_record::seal_plugins(std::slice::from_ref(&asked), incoming);
     let entry = Entry { kind: "hook.observed", fields, sealed: Some(sealed.into_bytes()) };
     if host.log.append(entry).is_err() {
         host.refuse(hook, host.clock.now(), Cause::ObserverSkipped);

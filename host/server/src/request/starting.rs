@@ -13,7 +13,7 @@ use portcullis_model::{Cause, Millis, Wanted};
 
 use crate::auth::Proven;
 use crate::http::preflight::Admitted;
-use crate::http::session::Session;
+use crate::net::session::Session;
 use crate::observe::budget::Budget;
 use crate::records::rejections::Reason;
 use crate::request::context::account::Account;

@@ -22,9 +22,9 @@ use crate::admin::Admin;
 use crate::error::StartError;
 use crate::fs::change::{AsFound, Folders, ReleasePoll};
 use crate::fs::file_worker::POLL_LIMIT;
-use crate::observe::log_limit::LOG_LIMITS;
-use crate::release::expiry::Reminders;
-use crate::release::{MAX_SCANNED_BYTES, Strays};
+use crate::loading::expiry::Reminders;
+use crate::loading::{MAX_SCANNED_BYTES, Strays};
+use crate::logging::log_limit::LOG_LIMITS;
 use crate::state::host::Host;
 
 use alarms::{alarm, alarm_expiry, remind_of_expiry};

@@ -3,6 +3,7 @@
 //! Invariant: nothing here blocks a request.
 
 pub mod maintenance;
+pub mod prepared;
 pub mod reload;
 pub mod startup;
 pub mod writable;

@@ -19,7 +19,7 @@ use crate::break_glass::Watch as BreakGlassWatch;
 use crate::error::StartError;
 use crate::observe::telemetry::Telemetry;
 use crate::records::rejections::Refusals;
-use crate::registry::RegistryWatch;
+use crate::release::follow_registry::RegistryWatch;
 use crate::runtime::maintenance::Housekeeping;
 use crate::state::frontend::Frontend;
 use crate::state::host::{Configured, Host, Opened, random_seed};

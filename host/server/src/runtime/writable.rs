@@ -11,8 +11,8 @@ use portcullis_files::list_bounded;
 use rustix::fs::{Access, AtFlags, CWD, accessat};
 
 use crate::config::Config;
-use crate::config::start_problems::StartProblems;
 use crate::error::StartError;
+use crate::start_problems::StartProblems;
 use crate::trust::state_dir::STATE_HINT;
 
 /// Checks the folders that a start must be able to write.

@@ -12,11 +12,11 @@ use portcullis_hooks::OnFailure;
 use crate::bindings::generation::Generation;
 use crate::break_glass::Open;
 use crate::config::Config;
-use crate::http::target::normalize;
 use crate::observe::metrics::HookMetrics;
 use crate::records::corrections::Debts;
 use crate::records::schema_drift::Drift;
 use crate::state::host::Hook;
+use crate::state::path::normalize;
 
 /// The hooks of one configuration, and what decides on them.
 pub struct InForce {

@@ -11,10 +11,10 @@ use std::sync::{Arc, OnceLock};
 use portcullis_model::Millis;
 
 use crate::clock::Clock;
-use crate::http::counts::UnroutedCounts;
 use crate::net::connection_limit::ConnectionLimiter;
 use crate::net::tls::Tls;
 use crate::records::rejections::{Reason, Refusals};
+use crate::records::unrouted_counts::UnroutedCounts;
 use crate::state::active::InForce;
 use crate::state::admission::Admission;
 use crate::state::conditions::Obstacles;

@@ -6,9 +6,8 @@
 mod configured;
 mod follow;
 mod hook;
-mod last_good;
+pub mod last_good;
 mod mounts;
-mod prepared;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -31,11 +30,11 @@ use crate::config::Config;
 use crate::error::StartError;
 use crate::fs::change::AsFound;
 use crate::fs::file_worker::{FileWorkers, Heartbeat};
-use crate::http::counts::UnroutedCounts;
+use crate::loading::{Digests, LastGood, Reading, Standing as ReleaseStanding, activation_entry};
+use crate::logging::log_limit::LOG_LIMITS;
 use crate::net::connection_limit::ConnectionLimiter;
 use crate::net::outbound::Outbound;
 use crate::net::tls::Tls;
-use crate::observe::log_limit::LOG_LIMITS;
 use crate::observe::metrics::BindingMetrics;
 use crate::observe::telemetry::Telemetry;
 use crate::platform_calls::delivery::Courier;
@@ -43,8 +42,8 @@ use crate::platform_calls::resume::Resumes;
 use crate::records::outbox::Outbox;
 use crate::records::rejections::{Reason, Refusals};
 use crate::records::response_writes::Deliveries;
+use crate::records::unrouted_counts::UnroutedCounts;
 use crate::registry::Source;
-use crate::release::{Digests, LastGood, Reading, Standing as ReleaseStanding, activation_entry};
 use crate::state::active::{InForce, Names};
 use crate::state::admission::Admission;
 use crate::state::conditions::Obstacles;
@@ -54,10 +53,9 @@ use crate::trust::state::Keeper;
 use crate::trust::{ClockAlarm, TrustedTime};
 use crate::worker_pool::Lane;
 
-pub use configured::{Configured, Opened};
+pub use configured::{Configured, Opened, log_place};
 pub use follow::LateTrust;
 pub use hook::Hook;
-pub use prepared::{FallBack, Prepared, Refused, trusted_by};
 
 /// What all calls share.
 pub struct Host {

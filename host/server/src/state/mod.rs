@@ -8,4 +8,5 @@ pub mod conditions;
 pub mod dedup;
 pub mod frontend;
 pub mod host;
+pub mod path;
 pub mod progress;

@@ -15,7 +15,7 @@ use portcullis_trust::{
 
 use crate::config::Trust;
 use crate::error::StartError;
-use crate::release::Folder;
+use crate::loading::Folder;
 
 /// The accepted roots.
 #[derive(Clone)]

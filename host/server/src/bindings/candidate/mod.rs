@@ -11,7 +11,6 @@
 pub mod cohort;
 mod compare;
 mod explain;
-pub mod ready;
 mod tally;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -166,7 +165,7 @@ impl Rollout {
         comparison.differences().for_each(|place| count(&self.metrics().differences, place));
         if comparison.diverges() {
             let fields = comparison.fields(hook, self.way(), of, live, candidate);
-            let sealed = crate::records::decision::seal_plugins([live, candidate], incoming);
+            let sealed = crate::request::decision_record::seal_plugins([live, candidate], incoming);
             let entry = Entry { kind: "hook.diverged", fields, sealed: Some(sealed.into_bytes()) };
             if host.log.append(entry).is_err() {
                 host.refuse(hook, host.clock.now(), Cause::ObserverSkipped);

@@ -18,10 +18,10 @@ use portcullis_hooks::Message;
 use portcullis_model::Document;
 use thiserror::Error;
 
-use crate::config::start_problems::{StartProblems, key_file};
 use crate::error::StartError;
 use crate::fs::watch::Watch;
 use crate::net::outbound::{Outbound, OutboundError};
+use crate::start_problems::{StartProblems, key_file};
 use config::{Body, DeliveryConfig, ExpectedResponse, Header};
 
 /// One delivery service.

@@ -22,11 +22,11 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout_at;
 
 use crate::clock::Clock;
-use crate::config::start_problems::{StartProblems, key_file};
 use crate::error::StartError;
+use crate::logging::log_limit::LOG_LIMITS;
 use crate::net::outbound::Outbound;
 use crate::net::outbound::tokens::Tokens;
-use crate::observe::log_limit::LOG_LIMITS;
+use crate::start_problems::{StartProblems, key_file};
 use crate::state::host::{Hook, Host};
 use crate::worker_pool::Lane;
 

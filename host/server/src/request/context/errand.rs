@@ -11,8 +11,8 @@ use portcullis_hooks::{Answer, Errand, Incoming, Message, OnFailure};
 use portcullis_model::Cause;
 
 use super::Call;
+use crate::logging::log_limit::LOG_LIMITS;
 use crate::observe::budget::Stage;
-use crate::observe::log_limit::LOG_LIMITS;
 use crate::observe::metrics::nanos;
 
 impl Call<'_> {

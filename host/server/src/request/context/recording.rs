@@ -15,11 +15,11 @@ use tokio::time::timeout_at;
 
 use super::{Call, Counted};
 use crate::bindings::evaluate::Asked;
+use crate::logging::log_limit::LOG_LIMITS;
 use crate::observe::budget::micros;
-use crate::observe::log_limit::LOG_LIMITS;
 use crate::observe::telemetry::Outcome;
 use crate::records::corrections::Owed;
-use crate::records::decision::Evidence;
+use crate::request::decision_record::Evidence;
 use crate::request::pipeline::Failure;
 
 /// The decision, for the record.
@@ -44,7 +44,7 @@ impl Call<'_> {
         let Said { verdict, skipped } = said;
         let body_pseudonym = match self.body_pseudonym.take() {
             Some(made) => made,
-            None => self.host.pseudonym("body", &crate::records::decision::kept(incoming)),
+            None => self.host.pseudonym("body", &crate::request::decision_record::kept(incoming)),
         };
         let evidence = Evidence {
             host: self.host,

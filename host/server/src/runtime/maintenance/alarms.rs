@@ -7,8 +7,8 @@ use portcullis_audit::Entry;
 
 use super::Seen;
 use crate::config::AfterGrace;
-use crate::observe::log_limit::LOG_LIMITS;
-use crate::release::expiry::{Nearness, Reminders, endings};
+use crate::loading::expiry::{Nearness, Reminders, endings};
+use crate::logging::log_limit::LOG_LIMITS;
 use crate::state::host::Host;
 
 /// Alarms while the host goes on: a record that stopped, and instances that can

@@ -14,7 +14,7 @@ use super::told::{refuse, refuse_configuration};
 use crate::config::ReleasePaths;
 use crate::fs::change::{Folders, roots, stamp};
 use crate::fs::file_worker::POLL_LIMIT;
-use crate::release::{self, ReleaseError};
+use crate::loading::{self, ReleaseError};
 use crate::runtime::reload::{NotReloaded, reload};
 use crate::state::host::NotInForce;
 use crate::trust::state::refused_entry;
@@ -132,7 +132,7 @@ impl Housekeeper {
             if asked || folders != self.seen.heeded || !self.host.late_trust.is_heeded() {
                 self.follow_trust(folders);
                 let paths = paths.clone();
-                let read = move || release::set_in(&paths);
+                let read = move || loading::set_in(&paths);
                 // A set that cannot be read at this moment is no other set.
                 let there = self.host.files.release.run(POLL_LIMIT, read);
                 wanted = set.is_none() || there.is_none_or(|there| there == set);

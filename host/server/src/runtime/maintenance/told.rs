@@ -7,7 +7,7 @@
 use portcullis_model::Millis;
 
 use super::Seen;
-use crate::release::{ReleaseError, Strays, refusal_entry, stray_entry};
+use crate::loading::{ReleaseError, Strays, refusal_entry, stray_entry};
 use crate::runtime::reload::NotReloaded;
 use crate::state::host::Host;
 

@@ -22,19 +22,16 @@ use portcullis_keys::{SecretKey, SymmetricKey};
 use portcullis_model::Millis;
 
 use super::mounts;
-use super::prepared::log_place;
 use super::{Hook, Host, LateTrust};
 use crate::auth::{CacheKey, Caller, Floors, Kept as KeptKeys, KeyRing};
 use crate::break_glass::Glass;
 use crate::clock::Clock;
-use crate::config::start_problems::{
-    PSEUDONYM_KEY, SEALING_KEY, SIGNING_KEY, StartProblems, key_file,
-};
+use crate::config::descriptors::DescriptorBudget;
 use crate::config::{Commit, Config};
 use crate::error::StartError;
 use crate::fs::change::AsFound;
 use crate::fs::file_worker::{FileWorkers, Heartbeat};
-use crate::net::descriptors::DescriptorBudget;
+use crate::loading::{LastGood, Standing as ReleaseStanding};
 use crate::net::outbound::Outbound;
 use crate::net::socket::queue_warning;
 use crate::net::tls::Tls;
@@ -44,7 +41,7 @@ use crate::platform_calls::resume::Resumes;
 use crate::records::corrections;
 use crate::records::response_writes::Deliveries;
 use crate::registry::Source;
-use crate::release::{LastGood, Standing as ReleaseStanding};
+use crate::start_problems::{PSEUDONYM_KEY, SEALING_KEY, SIGNING_KEY, StartProblems, key_file};
 use crate::state::active::{InForce, Names};
 use crate::state::dedup::Retries;
 use crate::state::frontend::{Frontend, Shared};
@@ -411,7 +408,7 @@ impl Configured {
     }
 
     /// Returns whether a start would begin the first log, where it may.
-    pub(super) fn begins_log(&self) -> bool {
+    pub fn begins_log(&self) -> bool {
         self.log_place().is_some_and(|place| !holds_log(&place.directory))
     }
 
@@ -581,7 +578,7 @@ fn lists_keys(
         if !root.log.contains(place.signer.public()) {
             let keyid = place.signer.public().keyid();
             let why = format!("the trust root does not list `{keyid}` under roles.log");
-            let hint = Some(super::prepared::SIGNING_HINT.to_owned());
+            let hint = Some(SIGNING_HINT.to_owned());
             problems.add(StartError::File { what: SIGNING_KEY, path: path.clone(), why, hint });
         }
     }
@@ -606,3 +603,23 @@ const TRUST_CHECK_LIMIT: Duration = Duration::from_secs(1);
 const PSEUDONYM_KEY_VERSION: u32 = 1;
 /// Notes that may wait for the emergency ring; memory knows of the rest.
 const RING_WAITING: usize = 4_096;
+
+/// A log's directory and key, which is named like its origin.
+pub fn log_place(
+    directory: &Path,
+    key: &Path,
+    origin: &str,
+    setting: &str,
+) -> Result<Place, StartError> {
+    let signer = SecretKey::read(key).map_err(|error| key_file(SIGNING_KEY, key, &error))?;
+    if signer.public().name() == origin {
+        return Ok(Place { directory: directory.to_owned(), signer: Arc::new(signer) });
+    }
+    let why = format!("its name is `{}`, but {setting} is `{origin}`", signer.public().name());
+    let hint = Some(SIGNING_HINT.to_owned());
+    Err(StartError::File { what: SIGNING_KEY, path: key.to_owned(), why, hint })
+}
+
+const SIGNING_HINT: &str = "use the key that began this log, or begin a new one with a \
+                                       key and an origin of one name, listed under `[log]` of the \
+                                       trust root";

@@ -14,7 +14,7 @@ use super::Host;
 use crate::fs::change::Folders;
 use crate::fs::file_worker::POLL_LIMIT;
 use crate::fs::late_read::LateRead;
-use crate::release::set_bytes;
+use crate::loading::set_bytes;
 use crate::trust::Documents;
 use crate::trust::roots::{Arrived, Stopped};
 use crate::trust::state::Keeper;

@@ -14,7 +14,7 @@ use portcullis_trust::{ReleaseSet, TrustRoot};
 use super::Host;
 use crate::bindings::generation::Generation;
 use crate::fs::file_worker::{POLL_LIMIT, START_LIMIT};
-use crate::release::{
+use crate::loading::{
     Demand, Found, HookPlace, LastGood, ReleaseError, Trusted, altered_entry, close_bound,
     set_bytes, set_digest,
 };
@@ -22,7 +22,7 @@ use crate::state::conditions::Altered;
 
 /// The hooks on which nothing need enforce under the copy of this set, where this set lies in the
 /// folder.
-pub(super) fn may_stay_open(
+pub fn may_stay_open(
     copies: &LastGood,
     set: Digest,
     there: Option<&[u8]>,

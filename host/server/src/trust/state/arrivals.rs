@@ -13,7 +13,7 @@ use portcullis_trust::{History, RevokedPlugins, verify_revocations};
 
 use super::recording::root_fields;
 use super::{Finding, Keeper};
-use crate::observe::log_limit::LOG_LIMITS;
+use crate::logging::log_limit::LOG_LIMITS;
 use crate::trust::roots::{Arrived, Stopped, mark};
 
 impl Keeper {

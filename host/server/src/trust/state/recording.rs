@@ -13,7 +13,7 @@ use portcullis_model::Digest;
 use portcullis_trust::{History, RevokedPlugins, TrustRoot};
 
 use super::Keeper;
-use crate::observe::log_limit::LOG_LIMITS;
+use crate::logging::log_limit::LOG_LIMITS;
 use crate::trust::roots::mark;
 
 /// The pieces that others have given the log to record.

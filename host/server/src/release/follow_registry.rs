@@ -19,13 +19,13 @@ use tokio::sync::Notify;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
-use super::error::PullError;
-use super::pull::{self, Offer, Placed, Shelf};
-use super::standing::{Outcome, Source};
 use crate::config::{Config, ReleasePaths};
 use crate::error::StartError;
 use crate::fs::change::Folders;
-use crate::release::{self, ReleaseError, Trusted};
+use crate::loading::{self, ReleaseError, Trusted};
+use crate::registry::PullError;
+use crate::registry::pull::{self, Offer, Placed, Shelf};
+use crate::registry::{Outcome, Source};
 use crate::runtime::maintenance::Reload;
 use crate::state::host::Host;
 
@@ -150,7 +150,7 @@ async fn round(
     let config = Arc::clone(&host.in_force.load().config);
     let (offer, root) = hear(host, source, &config, &mut seen.artifact).await?;
     let (paths, digest) = (&config.release, offer.set_digest());
-    let here = release::set_in(paths) == Some(digest);
+    let here = loading::set_in(paths) == Some(digest);
     // What lies there and was refused is pulled again: perhaps it was damaged here.
     let active = host.in_force.load().generation.clone();
     let damaged = host.obstacles.refused_release().is_some()
@@ -168,7 +168,7 @@ async fn round(
     };
     host.keeper().may_take(digest).map_err(PullError::Release)?;
     let set = verify_release(&root, &offer.set, at).map_err(refused)?;
-    release::admit(&host.keeper().trusted(), &set, digest, offer.downgrade.as_deref(), now)
+    loading::admit(&host.keeper().trusted(), &set, digest, offer.downgrade.as_deref(), now)
         .map_err(refused)?;
     // Another trust root may take what this one does not.
     let under = host.root.load().version;
@@ -214,7 +214,7 @@ async fn take(
     let (from, to) = (placed(&staged), placed(&config.release));
     let (repository, shelf) = (&source.reference.repository, Shelf::of(&to, &host.digests));
     pull::bring(&source.client, repository, offer, verified, &shelf, &from).await?;
-    let before = release::set_in(&config.release);
+    let before = loading::set_in(&config.release);
     try_release(host, source, look, offer.artifact, &staged, config).await?;
     // Making it ready took its time: what was published here meanwhile is not overwritten.
     let _lock = pull::lock(&config.release.set)?;
@@ -235,13 +235,13 @@ fn may_install(
         (offer.set_digest(), ReleaseSet::unverified(&offer.set).map_err(refused)?);
     let (roots, history) = host.keeper().copy();
     let trusted = Trusted { roots: &roots, history: &history };
-    release::admit(&trusted, &offered, digest, offer.downgrade.as_deref(), host.trusted_now())
+    loading::admit(&trusted, &offered, digest, offer.downgrade.as_deref(), host.trusted_now())
         .map_err(refused)?;
-    let there = release::set_in(paths);
+    let there = loading::set_in(paths);
     if there == before || there == Some(digest) {
         return Ok(());
     }
-    match release::verified_set_in(paths, roots.newest(), host.trusted_now()) {
+    match loading::verified_set_in(paths, roots.newest(), host.trusted_now()) {
         Some(set) if set.version >= offered.version => {
             let (version, offered) = (set.version, offered.version);
             let why =

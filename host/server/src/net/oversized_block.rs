@@ -9,7 +9,7 @@
 use super::frame_gate::{
     CONTINUATION, END_HEADERS, END_STREAM, FRAME_HEAD, HEADERS, PADDED, PRIORITY,
 };
-use super::head::MAX_FIELDS;
+use crate::http::head::MAX_FIELDS;
 
 /// Cuts the block with which these bytes begin, of which they hold a part. `None` where not even
 /// its first field fits, or where the frames are none of one block.

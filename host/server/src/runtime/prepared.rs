@@ -4,29 +4,29 @@
 //! Invariant: nothing is written, no log is opened and no port is bound. How a host that serves
 //! comes up is [`Startup`](crate::runtime::startup::Startup)'s matter.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use portcullis_engine::Engine;
 use portcullis_files::read_bounded;
-use portcullis_keys::{SecretKey, SymmetricKey};
+use portcullis_keys::SymmetricKey;
 use portcullis_trust::{Envelope, History, Refusal, TrustRoot, verify_pinned_root};
 
-use super::Configured;
-use super::last_good::may_stay_open;
 use crate::bindings::generation::Generation;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::config::start_problems::{SEALING_KEY, SIGNING_KEY, StartProblems, key_file};
 use crate::error::StartError;
 use crate::fs::file_worker::{FileWorkers, START_LIMIT};
-use crate::release::expiry::{Ending, Nearness, endings};
-use crate::release::{
+use crate::loading::expiry::{Ending, Nearness, endings};
+use crate::loading::{
     Demand, Digests, Found, LastGood, MAX_CHECKED_BYTES, Reading, ReleaseError, Strays, set_bytes,
 };
 use crate::runtime::writable;
+use crate::start_problems::{SEALING_KEY, StartProblems, key_file};
+use crate::state::host::last_good::may_stay_open;
+use crate::state::host::{Configured, log_place};
 use crate::trust::ClockState;
-use crate::trust::state::{Keeper, Place};
+use crate::trust::state::Keeper;
 
 /// The parts that a host of this configuration would serve with.
 pub struct Prepared {
@@ -223,23 +223,3 @@ fn read_release(config: &Config, keeper: &Keeper) -> Result<Found, ReleaseError>
         Err(ReleaseError::Stalled { path: config.release.set.clone(), limit: START_LIMIT })
     })
 }
-
-/// A log's directory and key, which is named like its origin.
-pub(super) fn log_place(
-    directory: &Path,
-    key: &Path,
-    origin: &str,
-    setting: &str,
-) -> Result<Place, StartError> {
-    let signer = SecretKey::read(key).map_err(|error| key_file(SIGNING_KEY, key, &error))?;
-    if signer.public().name() == origin {
-        return Ok(Place { directory: directory.to_owned(), signer: Arc::new(signer) });
-    }
-    let why = format!("its name is `{}`, but {setting} is `{origin}`", signer.public().name());
-    let hint = Some(SIGNING_HINT.to_owned());
-    Err(StartError::File { what: SIGNING_KEY, path: key.to_owned(), why, hint })
-}
-
-pub(super) const SIGNING_HINT: &str = "use the key that began this log, or begin a new one with a \
-                                       key and an origin of one name, listed under `[log]` of the \
-                                       trust root";

@@ -17,7 +17,7 @@ use portcullis_trust::{
 
 use super::{ReleaseError, unworkable};
 use crate::digest::sha256;
-use crate::release::self_test;
+use crate::loading::self_test;
 
 /// The parts of a release set, for a check before anybody signs it.
 pub struct Given<'a> {

@@ -8,10 +8,10 @@ use std::sync::Arc;
 use portcullis_engine::Engine;
 use portcullis_trust::{Binding as Source, Candidate, VerifiedPlugin};
 
-use super::{Rollout, way};
+use crate::bindings::candidate::{Rollout, way};
 use crate::bindings::generation::Binding;
 use crate::config::HookConfig;
-use crate::release::{Found, ReleaseError, Trusted, check_binding, promoted};
+use crate::loading::{Found, ReleaseError, Trusted, check_binding, promoted};
 
 /// What a candidate is readied from.
 pub struct Tried<'a> {

@@ -3,13 +3,13 @@
 //! Invariant: nothing runs that did not pass every check of `trust`; a release that fails anywhere changes nothing. Reads files and
 //! waits for the process that compiles, so it never runs on a thread that serves connections.
 
+pub mod candidate;
 mod checks;
 mod entries;
 pub mod expiry;
 mod folder;
 mod index;
 mod last_good;
-pub mod prepare;
 mod read;
 pub mod self_test;
 mod standing;
@@ -31,11 +31,10 @@ use portcullis_trust::{
 };
 use thiserror::Error;
 
-use crate::bindings::candidate;
-use crate::bindings::candidate::ready::Tried;
 use crate::bindings::generation::{Binding, Bindings, Generation};
 use crate::config::{HookConfig, ReleasePaths};
 use crate::digest::sha256;
+use crate::loading::candidate::Tried;
 use crate::release::prepare::Against;
 use crate::state::progress::Progress;
 use crate::trust::roots::Roots;
@@ -562,7 +561,7 @@ impl Found {
                 Some(Tried { source, candidate, verified, component })
             });
             if let Some(tried) = tried {
-                match candidate::ready::ready(self, trusted, &binding, hook, &tried, engine) {
+                match candidate::ready(self, trusted, &binding, hook, &tried, engine) {
                     Ok(rollout) => binding.rollout = Some(rollout),
                     Err(error) => leave_out(error)?,
                 }
