@@ -1,6 +1,7 @@
 //! What others rely on besides the wire: pages whose commands work as written.
 
 mod docs;
+mod folders;
 mod log_events;
 mod names;
 mod supply_chain;

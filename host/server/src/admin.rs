@@ -44,7 +44,6 @@ use crate::http::{by_hand, date, head, http1_watch};
 use crate::state::frontend::Frontend;
 use crate::state::host::Host;
 
-pub use places::MAX_CONNECTIONS;
 use places::{Phase, Place, Places};
 use ready::Readiness;
 

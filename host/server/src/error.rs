@@ -3,15 +3,13 @@
 //! Invariant: every error names the file or setting, what is wrong and, where there is one, a hint. Failures of calls are
 //! [`Cause`](portcullis_model::Cause)s and live in the pipeline.
 
+use portcullis_model::escape::escape;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use portcullis_trust::Refusal;
 use thiserror::Error;
-
-use crate::config::descriptors::how_to_raise;
-use crate::start_problems::list;
 
 /// The configuration file is of no use.
 #[derive(Debug, Error)]
@@ -213,4 +211,33 @@ impl StartError {
             | Self::Tls(_) => None,
         }
     }
+}
+
+/// Several problems as one text: their number, and a numbered list.
+pub fn numbered<T: std::fmt::Display>(problems: impl IntoIterator<Item = T>) -> String {
+    let mut list = String::new();
+    let mut count = 0;
+    for problem in problems {
+        count += 1;
+        list.push_str(&format!("\n  {count}. {problem}"));
+    }
+    format!("{count} problems{list}")
+}
+
+/// Several problems as one text: a numbered list, with what to do below each.
+pub fn list(problems: &[StartError]) -> String {
+    numbered(problems.iter().map(|problem| match problem.hint() {
+        Some(hint) => {
+            format!("{}\n     hint: {}", escape(&problem.to_string()), escape(&hint))
+        }
+        None => escape(&problem.to_string()).into_owned(),
+    }))
+}
+
+/// How an operator raises the limit, with the line to paste.
+pub fn how_to_raise(needed: usize) -> String {
+    format!(
+        "Set `LimitNOFILE={needed}` in the [Service] section of the systemd unit, or run \
+         `ulimit -n {needed}` before the host"
+    )
 }

@@ -1,37 +1,92 @@
-//! The server: sockets to pipeline, pipeline to record.
+//! The server: from a socket to a decision and its record.
 //!
-//! Read `pipeline.rs` first: it is the life of a hook call, top to bottom. `listener` brings calls to it, `host` holds what they
-//! share, `release` makes generations, `housekeeping` does what nobody waits for. This crate knows all other rooms; none knows it.
+//! Read [`request::pipeline`] first: it shows the stages of a request from top to bottom. The
+//! folders below are listed so that each uses only those above it; `tests/interop/folders.rs`
+//! checks that. A request goes through `net`, `http`, `auth`, `request`, `bindings` and `records`;
+//! a release through `trust`, `loading`, `registry`, `release` and `state`.
 
 #![cfg_attr(
     test,
     expect(clippy::disallowed_methods, reason = "tests read and write what they made themselves")
 )]
 
-mod admin;
-mod auth;
-mod bindings;
-mod break_glass;
+// The host's clock, injected so that tests never wait for it.
 mod clock;
-mod config;
+
+// SHA-256.
 mod digest;
+
+// The errors of configuration and start.
 mod error;
-mod fs;
-mod http;
-mod loading;
-mod logging;
-pub mod net;
-mod observe;
-mod platform_calls;
-mod records;
-pub mod registry;
-mod release;
-mod request;
-mod runtime;
+
+// All problems of the files that a configuration names.
 mod start_problems;
-mod state;
-mod trust;
+
+// The authentication of files in the host's own folder.
+mod state_mac;
+
+// Threads for work that may be slow.
 mod worker_pool;
+
+// The lines of the host's log.
+mod logging;
+
+// Appending to the audit log.
+mod recorder;
+
+// Files and folders that others may change.
+mod fs;
+
+// Sockets, connections, TLS and outbound calls.
+pub mod net;
+
+// Authentication of callers.
+mod auth;
+
+// Messages, resume calls and decryption for platforms.
+mod platform_calls;
+
+// `portcullis.toml`.
+mod config;
+
+// Corrections, rejections and other records besides decisions.
+mod records;
+
+// Metrics, traces, budgets and progress.
+mod observe;
+
+// Trust roots, revocations, history and trusted time.
+mod trust;
+
+// The plugins of a release on a hook.
+mod bindings;
+
+// Overrides that some people have signed.
+mod break_glass;
+
+// From release files to a generation.
+mod loading;
+
+// OCI registries.
+pub mod registry;
+
+// The host: the state that all requests share.
+mod state;
+
+// A request, from its body to its record and its response.
+mod request;
+
+// Connections and HTTP.
+mod http;
+
+// The admin listener.
+mod admin;
+
+// The life of a release.
+mod release;
+
+// Start, maintenance, reload, stop.
+mod runtime;
 
 pub use admin::Admin;
 pub use auth::config::{
@@ -39,7 +94,6 @@ pub use auth::config::{
 };
 pub use bindings::combine::{Combined, Discord, Voice, combine, merge};
 pub use bindings::generation::{Binding, Generation};
-pub use break_glass::Watch as BreakGlassWatch;
 pub use clock::Clock;
 pub use config::engine::EngineConfig;
 pub use config::{
@@ -56,6 +110,7 @@ pub use logging::log_writer::LogWriter;
 pub use net::tls::TlsConfig;
 pub use platform_calls::decryption::DecryptionConfig;
 pub use platform_calls::resume::config::ResumeConfig;
+pub use runtime::break_glass_thread::Watch as BreakGlassWatch;
 pub use runtime::maintenance::{Housekeeping, Reload};
 pub use runtime::prepared::{FallBack, Prepared, Refused, trusted_by};
 pub use runtime::startup::{Outcome, Running, Startup};

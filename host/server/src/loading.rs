@@ -7,7 +7,6 @@ pub mod candidate;
 mod checks;
 mod entries;
 pub mod expiry;
-mod folder;
 mod index;
 mod last_good;
 mod read;
@@ -16,16 +15,19 @@ mod standing;
 mod strays;
 mod unenforced;
 
+use crate::bindings::generation::LeftOut;
+use crate::fs::folder::stem;
+use crate::trust::state::ClockUnconfirmed;
+use crate::trust::view::Trusted;
 use std::collections::{BTreeMap, HashMap};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use portcullis_engine::{Engine, Refused};
-use portcullis_files::read_bounded;
 use portcullis_model::{Cause, Digest, Millis, Mode};
 use portcullis_trust::{
-    Downgrade, Envelope, History, Manifest, Passage, PluginEntry, Refusal, RefusalCode, ReleaseSet,
+    Downgrade, Envelope, Manifest, Passage, PluginEntry, Refusal, RefusalCode, ReleaseSet,
     TrustRoot, VerifiedPlugin, release_stands, verify_issued, verify_manifest, verify_plugin,
     verify_release,
 };
@@ -35,13 +37,12 @@ use crate::bindings::generation::{Binding, Bindings, Generation};
 use crate::config::{HookConfig, ReleasePaths};
 use crate::digest::sha256;
 use crate::loading::candidate::Tried;
-use crate::release::prepare::Against;
-use crate::state::progress::Progress;
-use crate::trust::roots::Roots;
+use crate::observe::progress::Progress;
+use crate::trust::view::Against;
 
+pub use crate::fs::folder::Digests;
 pub use checks::{Given, check_binding, check_capabilities, check_source, promoted};
 pub use entries::{activation_entry, altered_entry, refusal_entry, stray_entry};
-pub use folder::{Budget, Digests, Folder, MAX_FILES};
 pub use index::FileIndex;
 pub use last_good::LastGood;
 pub use read::{FolderFacts, Reading};
@@ -135,6 +136,12 @@ pub enum ReleaseError {
     },
 }
 
+impl From<ClockUnconfirmed> for ReleaseError {
+    fn from(ClockUnconfirmed: ClockUnconfirmed) -> Self {
+        Self::ClockUnconfirmed
+    }
+}
+
 /// The release set in the folders, and what it lists of them.
 pub struct Found {
     plugins: PathBuf,
@@ -161,15 +168,6 @@ pub struct Found {
     progress: Option<Arc<Progress>>,
 }
 
-impl Trusted<'_> {
-    /// Returns the trust roots under which a set may have been signed: the newest, and that of the
-    /// set that was active last.
-    pub fn signers(&self) -> Vec<Arc<TrustRoot>> {
-        let active = self.history.active.map(|active| Arc::clone(self.roots.at(active.root)));
-        std::iter::once(Arc::clone(self.roots.newest())).chain(active).collect()
-    }
-}
-
 /// A component that is not the one that was signed, as far as that is known of it.
 struct Altered {
     path: PathBuf,
@@ -186,14 +184,6 @@ impl Altered {
     }
 }
 
-/// What a release is held against.
-pub struct Trusted<'a> {
-    /// The trust roots.
-    pub roots: &'a Roots,
-    /// What the host remembers.
-    pub history: &'a History,
-}
-
 /// How much of a release must be ready before it may come into force.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Demand {
@@ -204,21 +194,6 @@ pub enum Demand {
     LastGood,
     /// All of it, and every problem of one that is refused: for an operator who is to correct it.
     Explained,
-}
-
-/// A binding of the last good release that could not be made ready.
-#[derive(Clone, Debug)]
-pub struct LeftOut {
-    /// The hook's name.
-    pub hook: String,
-    /// The plugin's id.
-    pub plugin: String,
-    /// Whether it binds, so that its hook decides nothing without it.
-    pub enforces: bool,
-    /// The stable code.
-    pub code: &'static str,
-    /// The problem.
-    pub sentence: String,
 }
 
 /// A plugin that a set lists, and what became of it.
@@ -741,14 +716,6 @@ impl Found {
     }
 }
 
-impl LeftOut {
-    fn new(source: &portcullis_trust::Binding, code: &'static str, sentence: &str) -> Self {
-        let (hook, plugin) = (source.hook.clone(), source.plugin.clone());
-        let (enforces, sentence) = (source.mode == Mode::Enforce, sentence.to_owned());
-        Self { hook, plugin, enforces, code, sentence }
-    }
-}
-
 fn unworkable(source: &portcullis_trust::Binding, why: impl Into<String>) -> ReleaseError {
     let (hook, plugin) = (source.hook.clone(), source.plugin.clone());
     ReleaseError::Binding { hook, plugin, why: why.into() }
@@ -791,26 +758,8 @@ pub fn set_bytes(paths: &ReleasePaths) -> Option<Vec<u8>> {
     read::read_set(paths).ok()
 }
 
-/// The set's file and the downgrade's, whatever they hold.
-pub fn set_and_downgrade(paths: &ReleasePaths) -> (Option<Vec<u8>>, Option<Vec<u8>>) {
-    (set_bytes(paths), read_bounded(&paths.downgrade, Envelope::MAX_BYTES as u64).ok())
-}
-
-/// When these documents were signed; without those that too few of the root's keys signed.
-pub fn issued<'d>(
-    documents: impl IntoIterator<Item = &'d Vec<u8>>,
-    root: &TrustRoot,
-) -> Vec<Millis> {
-    documents.into_iter().filter_map(|envelope| verify_issued(root, envelope).ok()).collect()
-}
-
 fn about(plugin: &Option<String>) -> String {
     plugin.as_ref().map(|id| format!("plugin `{id}`: ")).unwrap_or_default()
-}
-
-/// The part of a file's name before its first dot.
-fn stem(path: &Path) -> Option<&str> {
-    path.file_name()?.to_str()?.split('.').next()
 }
 
 /// How the file of a suite ends, which is no envelope.
@@ -819,5 +768,3 @@ const SUITE: &str = ".suite.json";
 const MOST_BINDINGS_ALL: usize = 64;
 /// The most bindings of one hook: what a leaf has room for.
 const MOST_BINDINGS: usize = 8;
-/// The largest file of a release: 64 MiB, above what any language's component needs.
-const LARGEST_FILE: u64 = 64 << 20;

@@ -8,9 +8,7 @@
 use std::path::Path;
 
 use portcullis_keys::KeyError;
-use portcullis_model::escape::escape;
 
-use crate::config::numbered;
 use crate::error::StartError;
 
 /// The problems found so far.
@@ -59,16 +57,6 @@ impl StartProblems {
             }
         }
     }
-}
-
-/// Several problems as one text: a numbered list, with what to do below each.
-pub fn list(problems: &[StartError]) -> String {
-    numbered(problems.iter().map(|problem| match problem.hint() {
-        Some(hint) => {
-            format!("{}\n     hint: {}", escape(&problem.to_string()), escape(&hint))
-        }
-        None => escape(&problem.to_string()).into_owned(),
-    }))
 }
 
 /// A key or secret file that is of no use, with what to do: where it is missing, how to make it.

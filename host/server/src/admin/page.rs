@@ -54,7 +54,7 @@ pub fn write(desk: &Desk) -> String {
             .collect::<Vec<_>>(),
     );
 
-    let health = host.log.health();
+    let health = host.recorder.log.health();
     let readiness = Readiness::of(desk);
     let generation = in_force.generation.as_deref();
     page.one("portcullis_ready", READY, u8::from(readiness.ready()));

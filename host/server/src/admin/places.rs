@@ -1,10 +1,11 @@
 //! Places for the admin listener's connections, and which of them ends when there are too many.
 //!
-//! Invariant: a connection always gets a place at once, and at most [`MAX_CONNECTIONS`] have one.
+//! Invariant: a connection always gets a place at once, and at most [`MAX_ADMIN_CONNECTIONS`] have one.
 //! The oldest that has not sent its request ends first, then the oldest that still reads a page,
 //! and only then one that asks whether the host lives or is ready. So clients that send nothing, or
 //! read slowly, cannot keep a supervisor or a load balancer from its answer.
 
+use crate::config::MAX_ADMIN_CONNECTIONS;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -45,7 +46,7 @@ impl Places {
     /// A place for one more. Where there is none, another connection ends.
     pub fn enter(&self) -> Place {
         let mut taken = self.taken.borrow_mut();
-        if taken.by_age.len() >= MAX_CONNECTIONS {
+        if taken.by_age.len() >= MAX_ADMIN_CONNECTIONS {
             // Of equals the oldest: that is the first.
             let first = taken.by_age.iter().min_by_key(|(_, (phase, _))| *phase);
             if let Some(number) = first.map(|(number, _)| *number)
@@ -81,9 +82,6 @@ impl Drop for Place {
     }
 }
 
-/// Connections at once.
-pub const MAX_CONNECTIONS: usize = 32;
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -97,7 +95,7 @@ mod tests {
     #[tokio::test]
     async fn who_has_sent_nothing_ends_first_and_who_asks_for_health_last() {
         let places = Places::default();
-        let all: Vec<_> = (0..MAX_CONNECTIONS).map(|_| places.enter()).collect();
+        let all: Vec<_> = (0..MAX_ADMIN_CONNECTIONS).map(|_| places.enter()).collect();
         all[0].set(Phase::Probe);
         all[1].set(Phase::Page);
         for place in &all[4..] {

@@ -74,7 +74,7 @@ impl Readiness {
                         HTTP/1.1 get their safe answers";
             reason("clock-out-of-range", what.to_owned(), "put the clock right");
         }
-        let health = host.log.health();
+        let health = host.recorder.log.health();
         if let Some(why) = &health.stopped {
             reason(
                 "log-stopped",
@@ -99,7 +99,7 @@ impl Readiness {
             let it = Reason { code, what, hint: ending.hint() };
             match nearness {
                 Nearness::Far => {}
-                Nearness::Over if !in_force.config.admin.is_ready_after(ending.subject) => {
+                Nearness::Over if !ending.subject.may_end_in(&in_force.config.admin) => {
                     reasons.push(it);
                 }
                 Nearness::Soon | Nearness::Over => warnings.push(it),
@@ -359,7 +359,7 @@ fn last_good(
 
 /// Looks whether the log has made headway since the last look.
 pub fn look(desk: &Desk) {
-    let health = desk.host.log.health();
+    let health = desk.host.recorder.log.health();
     let mut watch = desk.log.lock().unwrap_or_else(PoisonError::into_inner);
     watch.stuck = match watch.stuck {
         _ if health.durable >= health.next => None,

@@ -9,9 +9,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::ready::{Readiness, Reason};
+use crate::observe::progress::Progress;
 use crate::state::frontend::Frontend;
 use crate::state::host::Hook;
-use crate::state::progress::Progress;
 
 /// Why the host is not ready.
 pub fn readiness(frontend: &Frontend) -> Readiness {

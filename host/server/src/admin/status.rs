@@ -17,7 +17,7 @@ pub fn json(desk: &Desk) -> Value {
     // First: a set that is active here decides by then.
     let release = host.standing.json();
     let in_force = host.in_force.load();
-    let health = host.log.health();
+    let health = host.recorder.log.health();
     let hooks = in_force.hooks.iter().map(|hook| {
         let bindings = in_force.generation.as_ref().and_then(|generation| generation.hooks.get(hook.number));
         let bindings: Vec<_> =
@@ -53,7 +53,7 @@ pub fn json(desk: &Desk) -> Value {
         "hooks": hooks,
         "calls": {"in_progress": host.admission.inside(), "limit": host.admission.limit()},
         "log": {
-            "origin": host.log.origin(), "next": health.next, "durable": health.durable, "published": health.published,
+            "origin": host.recorder.log.origin(), "next": health.next, "durable": health.durable, "published": health.published,
             "queued": health.queued, "stopped": health.stopped.as_deref(), "resumes": health.resumes,
             "delayed": health.delayed.as_deref(),
         },

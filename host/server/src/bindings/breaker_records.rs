@@ -8,10 +8,10 @@ use portcullis_audit::Entry;
 use crate::bindings::breaker::Turn;
 use crate::bindings::generation::Binding;
 use crate::observe::budget::micros;
-use crate::state::host::Host;
+use crate::recorder::Recorder;
 
 /// Records what a run has changed.
-pub fn say(host: &Host, binding: &Binding, turn: Turn, fault: Option<&'static str>) {
+pub fn say(recorder: &Recorder, binding: &Binding, turn: Turn, fault: Option<&'static str>) {
     let mut fields = format!(
         r#""generation":{},"hook":"{}",{}"#,
         binding.generation,
@@ -66,5 +66,5 @@ pub fn say(host: &Host, binding: &Binding, turn: Turn, fault: Option<&'static st
             "plugin.recovered"
         }
     };
-    host.say(Entry { kind, fields, sealed: None });
+    recorder.append(Entry { kind, fields, sealed: None });
 }

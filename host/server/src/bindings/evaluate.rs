@@ -10,16 +10,15 @@ use std::time::Duration;
 
 use portcullis_engine::{Evaluation, Fault, Plugin, Remains};
 use portcullis_hooks::Incoming;
-use portcullis_model::{Cause, Decision, Finding, Found, Page, Redacted, View, waiver};
+use portcullis_model::{Cause, Decision, Effect, Finding, Found, Page, Redacted, View, waiver};
 use tokio::time::timeout_at;
 
 use crate::bindings::breaker::Pass;
 use crate::bindings::breaker_records;
 use crate::bindings::candidate::Why;
 use crate::bindings::generation::Binding;
-use crate::break_glass::Open;
 use crate::observe::budget::Budget;
-use crate::state::host::Host;
+use crate::recorder::Recorder;
 
 /// What one binding said, and what it cost.
 pub struct Asked<T = Decision> {
@@ -68,13 +67,25 @@ impl<T> Asked<T> {
     }
 }
 
+impl Asked {
+    /// Returns its verdict, or the code of what went wrong.
+    pub fn verdict(&self) -> Result<Effect, &'static str> {
+        self.outcome.as_ref().map(Decision::verdict).map_err(|fault| fault.code)
+    }
+
+    /// Counts it.
+    pub fn count(&self) {
+        self.binding.metrics.asked(self.verdict(), self.spent);
+    }
+}
+
 /// Takes the findings out of the decisions that one of them waives, or an open break-glass document
 /// does. The record lists them as waived.
-pub fn set_aside_waived(asked: &mut [Asked], glass: Option<&Open>) {
+pub fn set_aside_waived(asked: &mut [Asked], by_document: Option<&BTreeSet<String>>) {
     let decisions = asked.iter().filter_map(|asked| asked.outcome.as_ref().ok());
     let mut codes: BTreeSet<String> =
         waiver::waived_codes(decisions).into_iter().map(String::from).collect();
-    codes.extend(glass.iter().flat_map(|open| open.waives()).cloned());
+    codes.extend(by_document.into_iter().flatten().cloned());
     if codes.is_empty() {
         return;
     }
@@ -98,17 +109,17 @@ pub struct Terms<'a> {
 
 /// Asks for a decision, within the call's budget.
 pub async fn ask(
-    host: &Arc<Host>,
+    recorder: &Arc<Recorder>,
     binding: &Arc<Binding>,
     incoming: &Arc<Incoming>,
     terms: Terms<'_>,
 ) -> Asked {
-    within(host, binding, incoming, terms, evaluate).await
+    within(recorder, binding, incoming, terms, evaluate).await
 }
 
 /// Asks for a page of a search, in the same way.
 pub async fn find(
-    host: &Arc<Host>,
+    recorder: &Arc<Recorder>,
     binding: &Arc<Binding>,
     incoming: &Arc<Incoming>,
     terms: Terms<'_>,
@@ -119,12 +130,12 @@ pub async fn find(
         let page = Page { limit, after: after.as_deref() };
         run(binding, incoming, |plugin, view| plugin.find(view, &page, allowance), |_| Ok(()))
     };
-    within(host, binding, incoming, terms, find).await
+    within(recorder, binding, incoming, terms, find).await
 }
 
 /// Runs one binding inline for a slice, and in its lane with what is left where that is not enough.
 async fn within<T, W>(
-    host: &Arc<Host>,
+    recorder: &Arc<Recorder>,
     binding: &Arc<Binding>,
     incoming: &Arc<Incoming>,
     terms: Terms<'_>,
@@ -135,7 +146,7 @@ where
     W: Fn(&Arc<Binding>, &Incoming, Duration) -> (Asked<T>, Option<Remains>) + Send + 'static,
 {
     let Terms { budget, open, remains } = terms;
-    let start = host.clock.instant();
+    let start = recorder.clock.instant();
     let pass =
         if open { Some(binding.breaker.enter_anyway(start)) } else { binding.breaker.enter(start) };
     let Some(pass) = pass else { return Asked::fault(binding, quarantined(), Duration::ZERO) };
@@ -149,7 +160,7 @@ where
                 binding.overran()
             }
             _ => {
-                note(host, pass, &asked, true);
+                note(recorder, pass, &asked, true);
                 remains.extend(rest);
                 return asked;
             }
@@ -158,15 +169,15 @@ where
     // Sandboxes must not be held by calls that wait: one plugin's queue would use them up for all others.
     remains.clear();
     let work = {
-        let (host, binding, incoming, budget) =
-            (Arc::clone(host), Arc::clone(binding), Arc::clone(incoming), *budget);
+        let (recorder, binding, incoming, budget) =
+            (Arc::clone(recorder), Arc::clone(binding), Arc::clone(incoming), *budget);
         move || {
             // What is left is asked when the job begins: it may have waited. The instance is dropped here, so that nothing of the
             // lane's comes back to a connection's thread.
-            let allowance = limit.min(budget.left_for_plugins(host.clock.instant()));
+            let allowance = limit.min(budget.left_for_plugins(recorder.clock.instant()));
             let (asked, rest) = work(&binding, &incoming, allowance);
             drop(rest);
-            note(&host, pass, &asked, allowance >= limit || allowance >= budget.fair());
+            note(&recorder, pass, &asked, allowance >= limit || allowance >= budget.fair());
             asked
         }
     };
@@ -177,7 +188,7 @@ where
                 if asked.spent < SLICE {
                     binding.was_quick();
                 }
-                asked.spent = host.clock.instant().saturating_duration_since(start);
+                asked.spent = recorder.clock.instant().saturating_duration_since(start);
                 return asked;
             }
             Ok(Err(_)) => {
@@ -191,12 +202,12 @@ where
         },
         Err(_) => AskFault::new(Cause::Overload, "overload", "the plugin's lane was full"),
     };
-    Asked::fault(binding, fault, host.clock.instant().saturating_duration_since(start))
+    Asked::fault(binding, fault, recorder.clock.instant().saturating_duration_since(start))
 }
 
 /// Tells the binding's breaker how a run went, and the record what that changed. `full`: it had all the time that it may ask for. What is
 /// not the plugin's doing (a read that the call lacks, a neighbour that took the time, no free sandbox) says nothing.
-pub fn note<T>(host: &Host, pass: Pass, asked: &Asked<T>, full: bool) {
+pub fn note<T>(recorder: &Recorder, pass: Pass, asked: &Asked<T>, full: bool) {
     let good = match &asked.outcome {
         Ok(_) => true,
         Err(fault) => match fault.cause {
@@ -205,9 +216,9 @@ pub fn note<T>(host: &Host, pass: Pass, asked: &Asked<T>, full: bool) {
             _ => return,
         },
     };
-    if let Some(turn) = pass.note(host.clock.instant(), good) {
+    if let Some(turn) = pass.note(recorder.clock.instant(), good) {
         breaker_records::say(
-            host,
+            recorder,
             &asked.binding,
             turn,
             asked.outcome.as_ref().err().map(|fault| fault.code),

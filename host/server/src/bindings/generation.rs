@@ -17,9 +17,8 @@ use crate::bindings::breaker::Breaker;
 use crate::bindings::candidate::cohort::DEPARTMENT;
 use crate::bindings::candidate::{self, Rollout};
 use crate::config::HookConfig;
-use crate::loading::LeftOut;
 use crate::observe::metrics::BindingMetrics;
-use crate::release::prepare::Against;
+use crate::trust::view::Against;
 use crate::worker_pool::Lane;
 
 /// One release set in force.
@@ -479,3 +478,27 @@ const SHORT: usize = 12;
 const OVERRUNS_TO_SLOW: u32 = 3;
 /// The attribute of a subject that says their language.
 pub const LANGUAGE: &str = "locale";
+
+/// A binding of the last good release that could not be made ready.
+#[derive(Clone, Debug)]
+pub struct LeftOut {
+    /// The hook's name.
+    pub hook: String,
+    /// The plugin's id.
+    pub plugin: String,
+    /// Whether it binds, so that its hook decides nothing without it.
+    pub enforces: bool,
+    /// The stable code.
+    pub code: &'static str,
+    /// The problem.
+    pub sentence: String,
+}
+
+impl LeftOut {
+    /// Returns the description of a binding that was left out.
+    pub fn new(source: &portcullis_trust::Binding, code: &'static str, sentence: &str) -> Self {
+        let (hook, plugin) = (source.hook.clone(), source.plugin.clone());
+        let (enforces, sentence) = (source.mode == Mode::Enforce, sentence.to_owned());
+        Self { hook, plugin, enforces, code, sentence }
+    }
+}

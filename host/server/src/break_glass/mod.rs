@@ -13,26 +13,55 @@ mod folder;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwapOption;
 use portcullis_audit::{Entry, Log, Slot};
 use portcullis_files::{HeldFolder, read_bounded};
 use portcullis_model::json::quote;
 use portcullis_model::{Digest, Millis};
-use portcullis_trust::{BreakGlass, Envelope, History, Refusal};
+use portcullis_trust::{BreakGlass, Envelope, History, Refusal, TrustRoot};
 use serde::{Deserialize, Serialize};
 
-use crate::error::StartError;
-use crate::fs::file_worker::{FileWorker, POLL_LIMIT};
+use crate::config::Config;
+use crate::fs::file_worker::{FileWorker, FileWorkers, Heartbeat, POLL_LIMIT};
 use crate::fs::late_read::{LateRead, unchanged};
-use crate::records::outbox::Outbox;
-use crate::state::host::{Hook, Host};
-use crate::trust::persisted::{Seal, replace};
+use crate::recorder::outbox::Outbox;
+use crate::state_mac::Seal;
+use crate::trust::persisted::replace;
 use crate::trust::state::{Learned, remembered};
 use folder::{GlassFolder, Looked, Opening, Refused, put_away};
+
+/// The parts of the host that break-glass needs.
+pub struct BreakGlassContext<'a> {
+    /// The tenant, and where the documents lie.
+    pub config: &'a Config,
+    /// Threads for file operations that may hang.
+    pub files: &'a FileWorkers,
+    /// When a round began last.
+    pub beat: &'a Heartbeat,
+    /// Trusted time.
+    pub now: Millis,
+    /// The trust root.
+    pub root: Arc<TrustRoot>,
+    /// The audit log.
+    pub log: &'a Log,
+    /// The hooks of the active configuration, and what is open on each.
+    pub hooks: Vec<(Arc<str>, Place)>,
+    /// The same of hooks by their names, also of those that are not configured any more.
+    pub names: &'a dyn Places,
+}
+
+/// Hooks by their names.
+pub trait Places {
+    /// Returns the place of a hook, whether or not it is configured.
+    fn place(&self, hook: &str) -> Place;
+}
+
+/// The document that is open on a hook, or the last one.
+pub type Place = Arc<ArcSwapOption<Open>>;
 
 /// A document in force on a hook.
 pub struct Open {
@@ -65,12 +94,6 @@ pub struct Glass {
     /// A look that has not returned.
     late: LateRead<Option<Looked>>,
     overlooked: AtomicU64,
-}
-
-/// The thread.
-pub struct Watch {
-    stop: Arc<AtomicBool>,
-    thread: JoinHandle<()>,
 }
 
 #[derive(Default)]
@@ -227,21 +250,21 @@ impl Glass {
     }
 
     /// Takes up what a look found, ends what is over, and gives the log what it has not taken yet.
-    fn round(&self, host: &Host, looks: bool) {
-        host.break_glass_beat.beat();
+    pub fn round(&self, context: &BreakGlassContext<'_>, looks: bool) {
+        context.beat.beat();
         let look = || {
-            let path = host.config.trust.break_glass.clone();
-            self.look(&host.files.break_glass, POLL_LIMIT, path)
+            let path = context.config.trust.break_glass.clone();
+            self.look(&context.files.break_glass, POLL_LIMIT, path)
         };
         let looked = looks.then(look).flatten();
         let mut state = self.state();
-        let now = host.trusted_time.now();
-        self.count_use(host, &mut state);
+        let now = context.now;
+        self.count_use(context, &mut state);
         if let Some((looked, is_known)) = looked {
             let mut refused = BTreeSet::new();
             for (name, content) in &looked.openings {
                 let result = match content {
-                    Ok(opening) => self.open(host, &mut state, opening, now),
+                    Ok(opening) => self.open(context, &mut state, opening, now),
                     Err(refused) => Err(refused.clone()),
                 };
                 if let Err((code, sentence)) = result {
@@ -257,7 +280,7 @@ impl Glass {
                 state.refused = refused;
             }
             for id in &looked.closing {
-                self.close(host, &mut state, id, "person");
+                self.close(context, &mut state, id, "person");
             }
             if self.overlooked.swap(looked.overlooked, Ordering::AcqRel) == 0
                 && looked.overlooked > 0
@@ -281,14 +304,14 @@ impl Glass {
             .filter(|(_, opened)| is_over(opened))
             .map(|(id, _)| id.clone());
         let over: Vec<_> = over.collect();
-        over.iter().for_each(|id| self.close(host, &mut state, id, "time"));
-        state.remind(host);
-        self.give(&mut state, &host.log);
+        over.iter().for_each(|id| self.close(context, &mut state, id, "time"));
+        state.remind(context);
+        self.give(&mut state, context.log);
     }
 
     fn open(
         &self,
-        host: &Host,
+        context: &BreakGlassContext<'_>,
         state: &mut State,
         opening: &Opening,
         now: Millis,
@@ -306,17 +329,16 @@ impl Glass {
             };
             return spent.unspent(&claimed).map_err(refused);
         }
-        let document = BreakGlass::verify(&host.root.load(), envelope, at).map_err(refused)?;
+        let document = BreakGlass::verify(&context.root, envelope, at).map_err(refused)?;
         let elsewhere = |what: String| ("break-glass-wrong-target", what);
-        if document.tenant != host.config.tenant {
+        if document.tenant != context.config.tenant {
             return Err(elsewhere(format!("it is for the tenant `{}`", document.tenant)));
         }
-        let in_force = host.in_force.load();
-        let hook = in_force.hooks.iter().find(|hook| hook.config.name == document.hook);
-        let hook = hook.ok_or_else(|| {
+        let hook = context.hooks.iter().find(|(name, _)| **name == *document.hook);
+        let (_, place) = hook.ok_or_else(|| {
             elsewhere(format!("it is for the hook `{}`, which is not here", document.hook))
         })?;
-        if hook.glass().is_some() {
+        if current(place).is_some() {
             return Ok(());
         }
         let lasts = Millis(u64::from(document.minutes) * 60_000);
@@ -333,9 +355,9 @@ impl Glass {
             return Ok(());
         }
         if known.is_none() {
-            self.spend_and_say(host, state, &document, &opened, opening)?;
+            self.spend_and_say(context, state, &document, &opened, opening)?;
         }
-        hook.glass.store(Some(Arc::new(Open {
+        place.store(Some(Arc::new(Open {
             id: document.id.clone(),
             waives: document.waives.clone(),
             fail_open: document.fail_open,
@@ -360,7 +382,7 @@ impl Glass {
     /// Before it holds, that it is spent is in the emergency ring, or in the host's own folder where the ring has no room.
     fn spend_and_say(
         &self,
-        host: &Host,
+        context: &BreakGlassContext<'_>,
         state: &mut State,
         document: &BreakGlass,
         opened: &Opened,
@@ -368,8 +390,12 @@ impl Glass {
     ) -> Result<(), Refused> {
         let id = <[u8; 32]>::try_from(document.id.as_bytes())
             .map_err(|_| ("break-glass-malformed", "its id".to_owned()))?;
-        let slot =
-            host.log.ring().note(&document.hook, None, &id, CAUSE, opened.opened.0).ok().flatten();
+        let slot = context
+            .log
+            .ring()
+            .note(&document.hook, None, &id, CAUSE, opened.opened.0)
+            .ok()
+            .flatten();
         state.book.documents.insert(document.id.clone(), opened.clone());
         if slot.is_none() && !self.save(state) {
             state.book.documents.remove(&document.id);
@@ -416,17 +442,17 @@ impl Glass {
     }
 
     /// Writes down the time that open documents have used, at the end.
-    fn write_use(&self, host: &Host) {
+    pub fn write_use(&self, context: &BreakGlassContext<'_>) {
         let mut state = self.state();
         state.saved = None;
-        self.count_use(host, &mut state);
+        self.count_use(context, &mut state);
     }
 
     /// Counts the time that open documents have used, and writes it down now and then.
-    fn count_use(&self, host: &Host, state: &mut State) {
+    fn count_use(&self, context: &BreakGlassContext<'_>, state: &mut State) {
         let mut is_open = false;
-        for hook in &host.in_force.load().hooks {
-            let Some(open) = hook.glass.load_full() else { continue };
+        for (_, place) in &context.hooks {
+            let Some(open) = place.load_full() else { continue };
             let Some(opened) = state.book.documents.get_mut(&open.id) else { continue };
             let since = u64::try_from(open.began.elapsed().as_millis()).unwrap_or(u64::MAX);
             opened.used = opened.used.max(open.used_before.saturating_add(since));
@@ -438,22 +464,22 @@ impl Glass {
         }
     }
 
-    fn close(&self, host: &Host, state: &mut State, id: &str, why: &str) {
+    fn close(&self, context: &BreakGlassContext<'_>, state: &mut State, id: &str, why: &str) {
         let Some(opened) = state.book.documents.get_mut(id).filter(|opened| !opened.closed) else {
             return;
         };
         opened.closed = true;
         let name = opened.hook.clone();
         // By its name: a hook that another configuration took away may come back.
-        let glass = host.names.of(&name).glass;
+        let glass = context.names.place(&name);
         let open = glass.load_full().filter(|open| open.id == id);
         let calls = open.map_or(0, |open| {
             glass.store(None);
             open.calls.load(Ordering::Relaxed)
         });
         // Where the folder does not answer, its file stays and is refused as spent.
-        let (folder, its_id) = (host.config.trust.break_glass.clone(), id.to_owned());
-        let _ = host.files.break_glass.run(POLL_LIMIT, move || put_away(&folder, &its_id));
+        let (folder, its_id) = (context.config.trust.break_glass.clone(), id.to_owned());
+        let _ = context.files.break_glass.run(POLL_LIMIT, move || put_away(&folder, &its_id));
         state.say(
             "break-glass.closed",
             format!(r#""id":"{id}","hook":"{name}","reason":"{why}","calls":{calls}"#),
@@ -531,16 +557,16 @@ impl State {
         }
     }
 
-    fn remind(&mut self, host: &Host) {
+    fn remind(&mut self, context: &BreakGlassContext<'_>) {
         if self.reminded.is_some_and(|reminded| reminded.elapsed() < REMIND_EVERY) {
             return;
         }
         self.reminded = Some(Instant::now());
-        for hook in &host.in_force.load().hooks {
-            if let Some(open) = hook.glass() {
+        for (name, place) in &context.hooks {
+            if let Some(open) = current(place) {
                 let calls = open.calls.load(Ordering::Relaxed);
                 tracing::error!(
-                    hook = hook.config.name,
+                    hook = &**name,
                     id = open.id,
                     calls,
                     event = "break-glass.still-open",
@@ -551,45 +577,15 @@ impl State {
     }
 }
 
-impl Watch {
-    /// Starts the thread.
-    pub fn start(host: &Arc<Host>) -> Result<Self, StartError> {
-        let stop = Arc::new(AtomicBool::new(false));
-        let (host, theirs) = (Arc::clone(host), Arc::clone(&stop));
-        let run = move || {
-            while !theirs.load(Ordering::Acquire) {
-                host.glass.round(&host, true);
-                thread::park_timeout(ROUND);
-            }
-            host.glass.round(&host, false);
-            host.glass.write_use(&host);
-        };
-        let thread = thread::Builder::new()
-            .name("break-glass".to_owned())
-            .spawn(run)
-            .map_err(StartError::Thread)?;
-        Ok(Self { stop, thread })
-    }
-
-    /// Ends it, after a last round.
-    pub fn stop(self) {
-        self.stop.store(true, Ordering::Release);
-        self.thread.thread().unpark();
-        drop(self.thread.join());
-    }
-}
-
-impl Hook {
-    /// The document in force here.
-    pub fn glass(&self) -> Option<Arc<Open>> {
-        self.glass.load_full().filter(|open| open.holds())
-    }
+/// Returns the document in force at a hook's place.
+pub fn current(place: &Place) -> Option<Arc<Open>> {
+    place.load_full().filter(|open| open.holds())
 }
 
 /// The record of [`recovered`] is durable.
-pub fn is_recorded(host: &Host, id: &[u8; 32], opened: Millis) {
+pub fn is_recorded(glass: &Glass, id: &[u8; 32], opened: Millis) {
     if let Some(spent) = spent(id, opened) {
-        host.glass.newly_spent().recorded.join(&spent);
+        glass.newly_spent().recorded.join(&spent);
     }
 }
 
@@ -603,11 +599,11 @@ fn spent(id: &[u8; 32], opened: Millis) -> Option<History> {
 }
 
 /// The slot of an opening whose record did not become durable: the document is spent.
-pub fn recovered(host: &Host, hook: &str, id: &[u8; 32], opened: Millis) -> Option<Entry> {
+pub fn recovered(glass: &Glass, hook: &str, id: &[u8; 32], opened: Millis) -> Option<Entry> {
     let piece = spent(id, opened)?;
     let id = piece.spent.keys().next()?;
-    host.glass.spend(&piece.spent);
-    host.glass.newly_spent().known.join(&piece);
+    glass.spend(&piece.spent);
+    glass.newly_spent().known.join(&piece);
     let mut fields = format!(r#""id":"{id}","opened":{opened},"hook":"#);
     quote(&mut fields, hook);
     let fields = remembered(&fields, &piece).ok()?;
@@ -618,7 +614,6 @@ pub fn recovered(host: &Host, hook: &str, id: &[u8; 32], opened: Millis) -> Opti
 const LONGEST_VALID: Millis = Millis(3_660 * 24 * 60 * 60 * 1_000);
 /// What the emergency ring calls an opening: its answer's hash is the document's id.
 pub const CAUSE: &str = "break-glass";
-const ROUND: Duration = Duration::from_millis(250);
 /// How often the host's log says that a hook is held open.
 const REMIND_EVERY: Duration = Duration::from_secs(60);
 /// How much of an open document's time a crash may give back.

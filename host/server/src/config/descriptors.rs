@@ -5,12 +5,13 @@
 //! connections are taken, and where it leaves none for the least there must be, the host does not
 //! start.
 
+use crate::net::acceptor::SPARE;
 use std::io;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::config::Config;
-use crate::error::StartError;
+use crate::error::{StartError, how_to_raise};
 
 /// How the descriptors of this process are shared out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,14 +84,6 @@ impl DescriptorBudget {
     }
 }
 
-/// How an operator raises the limit, with the line to paste.
-pub fn how_to_raise(needed: usize) -> String {
-    format!(
-        "Set `LimitNOFILE={needed}` in the [Service] section of the systemd unit, or run \
-         `ulimit -n {needed}` before the host"
-    )
-}
-
 /// Raises the limit of this process to the most that it may have. Returns the limit.
 fn raise_limit() -> io::Result<usize> {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
@@ -108,14 +101,12 @@ pub const MIN_CONNECTIONS: usize = 16;
 /// descriptor.
 pub const LOG_FILES: usize = 40;
 /// Descriptors of connections of the admin listener.
-const ADMIN_CONNECTIONS: usize = crate::admin::MAX_CONNECTIONS + 4;
+const ADMIN_CONNECTIONS: usize = crate::config::MAX_ADMIN_CONNECTIONS + 4;
 /// Descriptors of the rest: standard streams, listeners, runtimes of the host's threads, the state
 /// folder, the sandbox, release and configuration files while they are read, the pipes of the
 /// process that compiles plugins.
 const HOST_FILES: usize = 56;
-/// Descriptors of connections that were evicted and are not closed yet, of connections between
-/// accept and decision, and of the one that is kept for accepting when there is no other.
-pub const SPARE: usize = 16;
+
 /// Descriptors of one runtime: its poll, its waker, its timer.
 const DESCRIPTORS_PER_RUNTIME: usize = 3;
 /// Outbound calls at once that fit into every budget.

@@ -8,8 +8,6 @@ use serde::Deserialize;
 
 use super::problems::Problems;
 use super::within;
-use crate::admin::origin::is_host_name;
-use crate::loading::expiry::Subject;
 use crate::net::connection_limit::ConnectionLimits;
 use crate::net::networks::Networks;
 use crate::net::tls::TlsConfig;
@@ -188,11 +186,6 @@ impl AdminConfig {
         }
         Ok(())
     }
-
-    /// Returns whether the host is still ready once this has ended.
-    pub fn is_ready_after(&self, ended: Subject) -> bool {
-        self.ready_when_expired.unwrap_or(ended != Subject::Certificate)
-    }
 }
 
 impl TelemetryConfig {
@@ -246,6 +239,34 @@ impl Default for AdminConfig {
             allow_remote: false,
             hosts: Vec::new(),
             ready_when_expired: None,
+        }
+    }
+}
+
+/// Whether text can stand in `admin.hosts`: a host's name, without a port.
+pub fn is_host_name(text: &str) -> bool {
+    let label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+    };
+    text.len() <= 253 && text.split('.').all(label)
+}
+
+/// Connections at once.
+pub const MAX_ADMIN_CONNECTIONS: usize = 32;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_hosts_have_no_port_and_no_wildcard() {
+        assert!(["a", "metrics.hospital.example", "10.0.0.1", "a_b"].into_iter().all(is_host_name));
+        let long = "a".repeat(64);
+        for wrong in ["", "a:80", "*.example", "a..b", "http://a", "a/b", ".a", long.as_str()] {
+            assert!(!is_host_name(wrong), "{wrong}");
         }
     }
 }

@@ -20,20 +20,22 @@ use serde::Deserialize;
 
 use crate::config::engine::EngineConfig;
 use crate::config::plugin_limits::PluginsConfig;
+use crate::config::registry::RegistryConfig;
 use crate::error::ConfigError;
 use crate::fs::change::{AsFound, Folders, stamp};
 use crate::net::outbound::OutboundConfig;
 use crate::platform_calls::delivery::config::{Chosen, DeliveryConfig, DeliverySource};
 use crate::platform_calls::resume::config::ResumeConfig;
-use crate::registry::RegistryConfig;
 use hook::{Around, HookSource};
 use problems::read_toml;
 
 pub use audit::{Audit, Commit, NextLog};
 pub use hook::HookConfig;
-pub use listen::{AdminConfig, Listen, TelemetryConfig};
-pub use problems::{Problems, numbered};
-pub use trust::{AfterGrace, ReleasePaths, Trust};
+pub use listen::{AdminConfig, Listen, MAX_ADMIN_CONNECTIONS, TelemetryConfig};
+pub use problems::Problems;
+pub use trust::Trust;
+
+pub use crate::fs::release_paths::{AfterGrace, ReleasePaths};
 
 /// The whole configuration, checked.
 #[derive(Debug)]

@@ -3,6 +3,7 @@
 //! Invariant: a problem is added and never replaced; the order is that of the checks. What cannot
 //! be checked because of an earlier problem is left out and never guessed. This knows no setting.
 
+use crate::error::numbered;
 use std::ops::Range;
 
 /// The problems found so far, a sentence each.
@@ -66,17 +67,6 @@ impl Problems {
             several => Err(numbered(several)),
         }
     }
-}
-
-/// Several problems as one text: their number, and a numbered list.
-pub fn numbered<T: std::fmt::Display>(problems: impl IntoIterator<Item = T>) -> String {
-    let mut list = String::new();
-    let mut count = 0;
-    for problem in problems {
-        count += 1;
-        list.push_str(&format!("\n  {count}. {problem}"));
-    }
-    format!("{count} problems{list}")
 }
 
 /// Reads a TOML file, and adds every setting that cannot be read to the problems: at most

@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 use portcullis_files::{MAX_ENTRIES, Stamp, list_bounded, list_newest};
 use portcullis_model::Digest;
 
-use crate::config::{Config, ReleasePaths};
 use crate::digest::sha256;
 use crate::fs::file_worker::{FileWorkers, START_LIMIT};
-use crate::loading::MAX_FILES;
+use crate::fs::folder::MAX_FILES;
+use crate::fs::release_paths::ReleasePaths;
 
 /// The file and the folders as they were found at the start. `None`: not looked at yet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -58,13 +58,13 @@ struct Listed {
 impl AsFound {
     /// Looks at the folders of a configuration for the first time. A folder that hangs is looked at
     /// by the first poll.
-    pub fn look(&mut self, config: &Config) {
-        let (files, paths) = (FileWorkers::default(), config.release.clone());
+    pub fn look(&mut self, release: &ReleasePaths, roots: &Path) {
+        let (files, paths) = (FileWorkers::default(), release.clone());
         let release = move || ReleasePoll::default().poll(&paths, &[], false);
-        let folder = config.trust.roots.clone();
+        let folder = roots.to_owned();
         self.folders = Folders {
             release: files.release.run(START_LIMIT, release),
-            roots: files.roots.run(START_LIMIT, move || roots(&folder)),
+            roots: files.roots.run(START_LIMIT, move || self::roots(&folder)),
         };
     }
 }

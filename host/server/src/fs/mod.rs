@@ -5,5 +5,7 @@
 
 pub mod change;
 pub mod file_worker;
+pub mod folder;
 pub mod late_read;
+pub mod release_paths;
 pub mod watch;

@@ -3,6 +3,7 @@
 //! Invariant: pure. A head that passes has one meaning: one host, one framing, and a size and a
 //! number of fields that are bounded alike over HTTP/1.1 and HTTP/2.
 
+use crate::net::oversized_block::MAX_FIELDS;
 use hyper::http::uri::Authority;
 use hyper::{HeaderMap, StatusCode, Version, header};
 use portcullis_model::Cause;
@@ -51,8 +52,6 @@ fn size(headers: &HeaderMap) -> usize {
     headers.iter().map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len()).sum()
 }
 
-/// Fields of one request.
-pub const MAX_FIELDS: usize = 256;
 /// Bytes of one request's head.
 pub const MAX_HEAD: usize = 64 << 10;
 

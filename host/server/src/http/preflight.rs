@@ -7,6 +7,7 @@
 //! RFC 9110 names. A call goes on from here with its place and, unless keys must be waited for, its
 //! caller. What becomes of a call is `pipeline`.
 
+use crate::request::admitted::Admitted;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -25,7 +26,6 @@ use portcullis_model::{Cause, Millis};
 use super::by_hand::{self, plain};
 use super::head;
 use super::head_scanner::HeadReport;
-use crate::auth::Proven;
 use crate::logging::log_limit::LOG_LIMITS;
 use crate::net::session::Session;
 use crate::observe::budget::Budget;
@@ -36,7 +36,6 @@ use crate::request::context::{Call, Reply};
 use crate::request::post_response::Afterwards;
 use crate::request::starting::EarlyCall;
 use crate::state::active::{InForce, Target};
-use crate::state::admission::Place;
 use crate::state::frontend::Frontend;
 use crate::state::host::Hook;
 
@@ -69,26 +68,6 @@ pub struct Answered {
     /// Whether HTTP/1.1 needs it written by hand: a 200 to `CONNECT` begins a tunnel otherwise
     /// (RFC 9110 section 9.3.6).
     pub by_hand: bool,
-}
-
-/// A call that has its place.
-pub struct Admitted {
-    /// The hook.
-    pub hook: Arc<Hook>,
-    /// Which of its kind's routes it came by.
-    pub route: &'static str,
-    /// The request's head.
-    pub head: Parts,
-    /// The request's body, of which nothing was read.
-    pub body: Incoming,
-    /// Its place among the calls.
-    pub place: Place,
-    /// When its head had arrived.
-    pub began: Instant,
-    /// The same as wall time.
-    pub received: Millis,
-    /// Its caller. `None` where that waits for an issuer's keys.
-    pub caller: Option<Proven>,
 }
 
 /// What a request comes to.

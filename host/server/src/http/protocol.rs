@@ -31,7 +31,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::digest::sha256;
 use crate::http::connection::{Activity, Connection, Outbox, Tracked};
-use crate::http::head::{MAX_FIELDS, MAX_HEAD};
+use crate::http::head::MAX_HEAD;
 use crate::http::head_scanner::HeadReport;
 use crate::http::http1_watch::{Farewell, Http1Watch};
 use crate::http::preflight::{self, Answered, Preflight, RefusedHead, preflight};
@@ -39,6 +39,7 @@ use crate::http::{by_hand, date, http1_watch, unknown_path};
 use crate::logging::log_limit::LOG_LIMITS;
 use crate::net::acceptor::{log_rejected, log_unserved};
 use crate::net::connection_limit::{CallGuard, ConnectionSlot};
+use crate::net::oversized_block::MAX_FIELDS;
 use crate::net::proxy_protocol::{self, Origin};
 use crate::net::session::Session;
 use crate::net::tls::{H2, Peer};
@@ -556,7 +557,7 @@ async fn fault(
             let (digest, at) = (sha256(answer.body()), frontend.clock.now());
             let owed = |record| Owed { record: Some(record), cause, answer: digest, at };
             hook.metrics.safe(cause);
-            hook.owed.add_all(host, records.into_iter().map(owed).collect()).await;
+            hook.owed.add_all(&host.recorder, records.into_iter().map(owed).collect()).await;
         }
         (Correction::Measured, _) => hook.metrics.safe(cause),
         (Correction::Nothing, _) => {}

@@ -12,8 +12,8 @@ use std::net::{SocketAddr, TcpListener};
 use listenfd::ListenFd;
 use socket2::SockRef;
 
-use crate::admin::MAX_CONNECTIONS;
 use crate::config::Config;
+use crate::config::MAX_ADMIN_CONNECTIONS;
 use crate::error::StartError;
 use crate::net::socket;
 
@@ -111,7 +111,7 @@ impl Sockets {
 /// Binds the admin listener's port.
 pub fn bind_admin(address: SocketAddr) -> Result<TcpListener, StartError> {
     let bind = |cause| StartError::BindAdmin { address, cause };
-    socket::listen(address, MAX_CONNECTIONS).map_err(bind)
+    socket::listen(address, MAX_ADMIN_CONNECTIONS).map_err(bind)
 }
 
 impl Inherited {

@@ -3,6 +3,7 @@
 //! Invariant: a candidate of a binding that enforces must be able to take its place: its hook kind, what it emits and what its binding says
 //! instead are checked as if it enforced, also where it is only a shadow, so that nothing new is found out when it is promoted.
 
+use crate::trust::view::Trusted;
 use std::sync::Arc;
 
 use portcullis_engine::Engine;
@@ -11,7 +12,7 @@ use portcullis_trust::{Binding as Source, Candidate, VerifiedPlugin};
 use crate::bindings::candidate::{Rollout, way};
 use crate::bindings::generation::Binding;
 use crate::config::HookConfig;
-use crate::loading::{Found, ReleaseError, Trusted, check_binding, promoted};
+use crate::loading::{Found, ReleaseError, check_binding, promoted};
 
 /// What a candidate is readied from.
 pub struct Tried<'a> {

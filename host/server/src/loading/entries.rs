@@ -2,27 +2,24 @@
 //!
 //! Invariant: nothing that an operator or a file's name says stands in a leaf; it is sealed.
 
-use std::sync::Arc;
-
 use portcullis_audit::Entry;
 use portcullis_model::json::quote;
 use portcullis_trust::{History, Passage};
 
 use super::{ReleaseError, Stray};
 use crate::bindings::generation::{Bindings, Generation};
-use crate::state::host::Hook;
 use crate::trust::state::remembered;
 
 /// The record of a release that came into force.
-pub fn activation_entry(generation: &Generation, hooks: &[Arc<Hook>], piece: &History) -> Entry {
+pub fn activation_entry(generation: &Generation, piece: &History) -> Entry {
     let mut fields = format!(
         r#""generation":{},"set":"{}","expires":{},"bindings":["#,
         generation.number, generation.set, generation.expires
     );
     let mut comma = "";
-    for (bindings, hook) in generation.hooks.iter().zip(hooks) {
+    for bindings in &generation.hooks {
         for binding in bindings.with_candidates() {
-            fields.push_str(&format!(r#"{comma}{{"hook":"{}","plugin":"#, hook.config.name));
+            fields.push_str(&format!(r#"{comma}{{"hook":"{}","plugin":"#, binding.hook));
             quote(&mut fields, &binding.manifest().id);
             fields.push_str(&format!(
                 r#","serial":{},"manifest":"{}","component":"{}","settings":"{}","snapshot":"{}","mode":"{}"}}"#,

@@ -35,6 +35,13 @@ pub enum Subject {
     Certificate,
 }
 
+impl Subject {
+    /// Returns whether the host is still ready once this has ended.
+    pub fn may_end_in(self, admin: &crate::config::AdminConfig) -> bool {
+        admin.ready_when_expired.unwrap_or(self != Self::Certificate)
+    }
+}
+
 /// How near an end is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Nearness {

@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 
 use portcullis_model::Digest;
 
-use super::folder::{Budget, Digests, Folder, FolderFile};
 use super::{MAX_CHECKED_BYTES, SUITE};
 use crate::digest::sha256;
+use crate::fs::folder::{Budget, Digests, Folder, FolderFile};
 
 /// The files of some folders.
 #[derive(Debug, Default)]

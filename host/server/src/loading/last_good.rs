@@ -25,7 +25,7 @@ use thiserror::Error;
 use super::{Found, HookPlace, Reading, ReleaseError};
 use crate::config::ReleasePaths;
 use crate::digest::sha256;
-use crate::trust::persisted::Seal;
+use crate::state_mac::Seal;
 
 /// The copies in the host's own folder.
 pub struct LastGood {

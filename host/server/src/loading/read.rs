@@ -6,6 +6,7 @@
 //! [`Found::activate`]'s matter. A network file system can hang here, so this runs on a thread that
 //! may hang.
 
+use crate::trust::view::Trusted;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -13,10 +14,10 @@ use portcullis_files::read_bounded;
 use portcullis_model::Digest;
 use portcullis_trust::{Envelope, Manifest, ReleaseSet, TrustRoot, verify_revocations};
 
-use super::folder::{Budget, Digests, Folder, FolderFile};
-use super::{Altered, Found, ReleaseError, SUITE, Trusted};
+use super::{Altered, Found, ReleaseError, SUITE};
 use crate::config::ReleasePaths;
 use crate::digest::sha256;
+use crate::fs::folder::{Budget, Digests, Folder, FolderFile};
 
 /// The inputs of a reading of the folders.
 #[derive(Clone, Default)]
@@ -133,7 +134,7 @@ impl Found {
 
 /// Reads the set's file.
 pub(super) fn read_set(paths: &ReleasePaths) -> Result<Vec<u8>, ReleaseError> {
-    read_bounded(&paths.set, Envelope::MAX_BYTES as u64).map_err(|error| ReleaseError::Unreadable {
+    paths.read_set().map_err(|error| ReleaseError::Unreadable {
         path: paths.set.clone(),
         why: error.to_string(),
     })
@@ -185,7 +186,7 @@ impl Search<'_> {
             .envelopes
             .iter()
             .filter_map(|(path, envelope)| {
-                let stem = super::stem(path).map(str::to_owned);
+                let stem = crate::fs::folder::stem(path).map(str::to_owned);
                 Some((stem, Manifest::unverified(envelope).ok()?))
             })
             .collect();

@@ -3,6 +3,7 @@
 //! Invariant: it tells of the set that was looked at last, whatever is in force. It decides nothing: every answer here is found by the
 //! checks that activation makes, and a sentence is the one that the host's log has. Holds nobody's settings.
 
+use crate::trust::view::Trusted;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
@@ -10,7 +11,7 @@ use portcullis_model::{Digest, Millis};
 use portcullis_trust::{Active, ReleaseSet, sha256};
 use serde_json::{Value, json};
 
-use super::{FolderFacts, Found, ReleaseError, Trusted};
+use super::{FolderFacts, Found, ReleaseError};
 
 /// What is known of the set in the folders.
 #[derive(Default)]

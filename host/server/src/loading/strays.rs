@@ -9,10 +9,11 @@ use std::path::{Path, PathBuf};
 use portcullis_model::{Digest, Millis};
 use portcullis_trust::{Refusal, TrustRoot, verify_manifest};
 
-use super::folder::{Budget, Digests, Folder, FolderFile};
-use super::{SUITE, stem};
+use super::SUITE;
 use crate::config::ReleasePaths;
 use crate::digest::sha256;
+use crate::fs::folder::stem;
+use crate::fs::folder::{Budget, Digests, Folder, FolderFile};
 
 /// A component in the plugins' folder that may not run, and why not.
 pub struct Stray {
@@ -120,8 +121,9 @@ fn judge(path: &Path, component: Digest, manifests: &[Seen]) -> Option<Stray> {
     if manifests.iter().any(|seen| is_for(&seen)) {
         return None;
     }
-    let beside = stem(path)
-        .and_then(|stem| manifests.iter().find(|seen| super::stem(&seen.path) == Some(stem)));
+    let beside = stem(path).and_then(|stem| {
+        manifests.iter().find(|seen| crate::fs::folder::stem(&seen.path) == Some(stem))
+    });
     let (code, sentence, hint) = match beside.map(|seen| (&seen.path, &seen.verdict)) {
         Some((_, Err(refusal))) => {
             (refusal.code(), refusal.to_string(), refusal.hint().unwrap_or_default())

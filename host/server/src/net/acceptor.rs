@@ -21,7 +21,6 @@ use tokio::time::{sleep, timeout};
 
 use super::connection_limit::{ConnectionLimiter, ConnectionSlot, Rejected};
 use super::socket::abort;
-use crate::config::descriptors::SPARE;
 use crate::logging::log_limit::LOG_LIMITS;
 
 /// A socket on its way to the runtime that serves it, and its place among the connections.
@@ -345,6 +344,10 @@ const ACCEPT_FAILED: &str = "listener.accept-failed";
 const UNSERVED: &str = "connection.unserved";
 /// The event of a new connection that is closed because of a limit.
 const REJECTED: &str = "connection.rejected";
+
+/// Descriptors of connections that were evicted and are not closed yet, of connections between
+/// accept and decision, and of the one that is kept for accepting when there is no other.
+pub const SPARE: usize = 16;
 
 #[cfg(test)]
 mod tests {

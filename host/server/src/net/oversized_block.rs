@@ -9,7 +9,6 @@
 use super::frame_gate::{
     CONTINUATION, END_HEADERS, END_STREAM, FRAME_HEAD, HEADERS, PADDED, PRIORITY,
 };
-use crate::http::head::MAX_FIELDS;
 
 /// Cuts the block with which these bytes begin, of which they hold a part. `None` where not even
 /// its first field fits, or where the frames are none of one block.
@@ -125,6 +124,9 @@ const MAX_SHIFT: u32 = 28;
 const EMPTY_FIELD: [u8; 4] = [0, 1, b'x', 0];
 /// Bytes of a `HEADERS` frame's priority.
 const PRIORITY_LENGTH: usize = 5;
+
+/// Fields of one request.
+pub const MAX_FIELDS: usize = 256;
 
 #[cfg(test)]
 mod tests {

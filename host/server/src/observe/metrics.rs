@@ -13,7 +13,6 @@ use std::time::Duration;
 use portcullis_callers::Unproven;
 use portcullis_model::{Cause, Effect};
 
-use crate::bindings::evaluate::Asked;
 use crate::observe::budget::Stage;
 use crate::records::rejected_members::RejectedMembers;
 use crate::records::rejections::Reason;
@@ -141,15 +140,15 @@ impl BindingMetrics {
     }
 
     /// It was asked, and this came of it.
-    pub fn asked(&self, asked: &Asked) {
-        let outcome = match &asked.outcome {
-            Ok(decision) => decision.verdict() as usize,
+    pub fn asked(&self, outcome: Result<Effect, &'static str>, spent: Duration) {
+        let outcome = match outcome {
+            Ok(verdict) => verdict as usize,
             Err(fault) => {
-                EFFECTS + FAULTS.iter().position(|code| *code == fault.code).unwrap_or(FAULTS.len())
+                EFFECTS + FAULTS.iter().position(|code| *code == fault).unwrap_or(FAULTS.len())
             }
         };
         self.cells().add(outcome, 1);
-        self.cells().time(BINDING_TIMES, nanos(asked.spent));
+        self.cells().time(BINDING_TIMES, nanos(spent));
     }
 
     /// It ran in the slow lane.

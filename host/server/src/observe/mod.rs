@@ -4,4 +4,5 @@
 
 pub mod budget;
 pub mod metrics;
+pub mod progress;
 pub mod telemetry;

@@ -9,6 +9,7 @@ mod context;
 mod export;
 mod otlp;
 
+use portcullis_trust::VerifiedPlugin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,16 +17,13 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use hyper::HeaderMap;
-use portcullis_model::Millis;
+use portcullis_model::{Millis, Mode};
 
-use crate::bindings::evaluate::Asked;
-use crate::bindings::generation::Binding;
 use crate::config::TelemetryConfig;
 use crate::error::StartError;
 use crate::net::outbound::Outbound;
 use crate::observe::budget::{Ledger, Stage};
 use crate::observe::metrics::nanos;
-use crate::state::host::Hook;
 
 pub use context::Context;
 
@@ -56,7 +54,8 @@ pub struct Trace {
     pub span: [u8; 8],
     begin: Instant,
     received: Millis,
-    hook: Arc<Hook>,
+    hook: Arc<str>,
+    kind: &'static str,
     generation: u64,
     parts: Vec<Part>,
     /// What came of it: a verdict, or the cause of a safe answer.
@@ -90,7 +89,7 @@ struct Part {
 
 enum What {
     Stage(Stage),
-    Plugin { binding: Arc<Binding>, outcome: &'static str },
+    Plugin { plugin: Arc<VerifiedPlugin>, mode: Mode, outcome: &'static str },
 }
 
 impl Telemetry {
@@ -115,10 +114,9 @@ impl Telemetry {
     pub fn begin(
         &self,
         headers: &HeaderMap,
-        hook: &Arc<Hook>,
+        (hook, kind): (&Arc<str>, &'static str),
         generation: u64,
-        begin: Instant,
-        received: Millis,
+        (begin, received): (Instant, Millis),
     ) -> Option<Box<Trace>> {
         let context = Context::read(headers);
         let asked = context.as_ref().is_some_and(|context| context.sampled);
@@ -132,6 +130,7 @@ impl Telemetry {
             begin,
             received,
             hook: Arc::clone(hook),
+            kind,
             generation,
             parts: Vec::with_capacity(16),
             outcome: Outcome::Nothing,
@@ -174,14 +173,16 @@ impl Trace {
     }
 
     /// A plugin was asked, since then.
-    pub fn asked(&mut self, asked: &Asked, since: Instant) {
+    pub fn asked(
+        &mut self,
+        (plugin, mode): (Arc<VerifiedPlugin>, Mode),
+        outcome: &'static str,
+        since: Instant,
+        spent: Duration,
+    ) {
         let from = since.saturating_duration_since(self.begin);
-        let outcome = match &asked.outcome {
-            Ok(decision) => decision.verdict().name(),
-            Err(fault) => fault.code,
-        };
-        let what = What::Plugin { binding: Arc::clone(&asked.binding), outcome };
-        self.parts.push(Part { from, to: from + asked.spent, what });
+        let what = What::Plugin { plugin, mode, outcome };
+        self.parts.push(Part { from, to: from + spent, what });
     }
 
     /// The answer is ready: the stages so far, one after the other.

@@ -11,19 +11,16 @@
 
 mod books;
 
+use crate::recorder::Recorder;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use portcullis_audit::corrections;
-use portcullis_audit::{Log, Pending, Refused, Sequence, Slot, Tally};
+use portcullis_audit::{Log, Refused, Sequence, Slot, Tally};
 use portcullis_model::{Cause, Digest, Millis};
 use tokio::sync::oneshot;
 
-use crate::break_glass;
 use crate::logging::log_limit::LOG_LIMITS;
-use crate::records::rejections;
-use crate::state::host::Host;
 
 use books::Books;
 
@@ -57,13 +54,13 @@ impl Debts {
     }
 
     /// Notes a debt, and waits a moment for the emergency ring to hold it.
-    pub async fn add(self: &Arc<Self>, host: &Arc<Host>, owed: Owed) {
-        self.add_all(host, vec![owed]).await;
+    pub async fn add(self: &Arc<Self>, recorder: &Arc<Recorder>, owed: Owed) {
+        self.add_all(recorder, vec![owed]).await;
     }
 
     /// Notes the debts of one call, and waits a moment for the emergency ring to hold them: once, so
     /// that an answer with many parts is no later than one with a single part.
-    pub async fn add_all(self: &Arc<Self>, host: &Arc<Host>, owed: Vec<Owed>) {
+    pub async fn add_all(self: &Arc<Self>, recorder: &Arc<Recorder>, owed: Vec<Owed>) {
         if owed.is_empty() {
             return;
         }
@@ -74,15 +71,15 @@ impl Debts {
         self.any.store(true, Ordering::Release);
         let (kept, waits) = oneshot::channel::<()>();
         let keep = {
-            let (host, debts) = (Arc::clone(host), Arc::clone(self));
+            let (recorder, debts) = (Arc::clone(recorder), Arc::clone(self));
             move || {
                 for serial in &serials {
-                    debts.keep(&host, *serial);
+                    debts.keep(&recorder, *serial);
                 }
                 drop(kept);
             }
         };
-        if host.ring_lane.start_job(keep).is_ok() {
+        if recorder.ring_lane.start_job(keep).is_ok() {
             // Late: the answer leaves, and memory knows of it. The job goes on.
             drop(tokio::time::timeout(RING_WAIT, waits).await);
         }
@@ -107,13 +104,13 @@ impl Debts {
 
     /// Gives the log everything that is owed. Refused as long as the log takes nothing: then the
     /// hook must not decide.
-    pub fn settle(&self, host: &Host) -> Result<(), Refused> {
+    pub fn settle(&self, recorder: &Recorder) -> Result<(), Refused> {
         if !self.any.load(Ordering::Acquire) {
             return Ok(());
         }
         let mut books = self.books();
-        books.void(&host.log);
-        books.give(&self.hook, &host.log)?;
+        books.void(&recorder.log);
+        books.give(&self.hook, &recorder.log)?;
         self.any.store(false, Ordering::Release);
         Ok(())
     }
@@ -121,60 +118,60 @@ impl Debts {
     /// Frees what the ring holds and the log has by now, and writes to the ring what it does not
     /// hold yet; says whether nothing is owed any more. Waits for no record; blocks on the ring's
     /// disk.
-    pub fn tend(&self, host: &Host) -> bool {
+    pub fn tend(&self, recorder: &Recorder) -> bool {
         let _writing = self.writing();
         let (slots, done) = self.books().collect(&self.hook);
         if self.books().is_owing() {
             self.any.store(true, Ordering::Release);
         }
         let unkept = self.books().unkept_debts();
-        self.note_all(host, &unkept);
+        self.note_all(recorder, &unkept);
         // A count is in the ring before the slot that it takes the place of is free.
-        self.write_counts(host);
-        slots.into_iter().for_each(|slot| free(host, slot));
+        self.write_counts(recorder);
+        slots.into_iter().for_each(|slot| free(recorder, slot));
         for tally in done {
-            write_tally(host, &tally);
+            write_tally(recorder, &tally);
         }
         self.books().is_clear()
     }
 
     /// Takes up what an earlier run counted.
-    fn restore(&self, tally: &Tally) {
+    pub fn restore(&self, tally: &Tally) {
         self.books().restore(tally);
         self.any.store(true, Ordering::Release);
     }
 
     /// Takes up one answer that an earlier run kept and that has no record, and writes the count to
     /// the ring.
-    fn restore_one(&self, host: &Host, cause: &str, at: Millis) {
+    pub fn restore_one(&self, recorder: &Recorder, cause: &str, at: Millis) {
         self.books().count(cause, at);
         self.any.store(true, Ordering::Release);
         let _writing = self.writing();
-        self.write_counts(host);
+        self.write_counts(recorder);
     }
 
     /// Writes a debt to the ring and tells the books where; or, where it is only counted, the
     /// count.
-    fn keep(&self, host: &Host, serial: Option<u64>) {
+    fn keep(&self, recorder: &Recorder, serial: Option<u64>) {
         let _writing = self.writing();
         if let Some(serial) = serial {
-            self.note_all(host, &[serial]);
+            self.note_all(recorder, &[serial]);
         }
-        self.write_counts(host);
+        self.write_counts(recorder);
     }
 
     /// Writes debts to the ring that it does not have, up to the first that it does not take: the
     /// next round tries again.
-    fn note_all(&self, host: &Host, serials: &[u64]) {
+    fn note_all(&self, recorder: &Recorder, serials: &[u64]) {
         let noted = serials.iter().try_for_each(|serial| {
-            let Some(slot) = self.note(&host.log, *serial)? else { return Ok(()) };
+            let Some(slot) = self.note(&recorder.log, *serial)? else { return Ok(()) };
             // A count is in the ring before the slot that it takes the place of is free.
-            self.write_counts(host);
-            free(host, slot);
+            self.write_counts(recorder);
+            free(recorder, slot);
             Ok(())
         });
         if let Err(error) = noted {
-            say_ring_failed(host, &self.hook, &error);
+            say_ring_failed(recorder, &self.hook, &error);
         }
     }
 
@@ -203,10 +200,10 @@ impl Debts {
     }
 
     /// Writes the counts that the ring does not hold yet.
-    fn write_counts(&self, host: &Host) {
-        let unkept = self.books().unkept(&self.hook, host.log.health().durable);
+    fn write_counts(&self, recorder: &Recorder) {
+        let unkept = self.books().unkept(&self.hook, recorder.log.health().durable);
         for tally in unkept {
-            if write_tally(host, &tally) {
+            if write_tally(recorder, &tally) {
                 self.books().keep(&tally);
             }
         }
@@ -226,111 +223,19 @@ impl Debts {
     }
 }
 
-/// Says what the last run owed, as the emergency ring remembers it. `size` is how many records
-/// survived: an index beyond was given and never durable, and is another record's by now.
-pub fn recover(host: &Host, owed: &[portcullis_audit::Owed], size: u64) {
-    use portcullis_audit::Owed as Remembered;
-    // Counts first: an answer whose record did not survive is added to the count of its cause.
-    let is_count = |remembered: &&Remembered| matches!(remembered, Remembered::Counted(_));
-    let counts = owed.iter().filter(is_count);
-    for remembered in counts.chain(owed.iter().filter(|remembered| !is_count(remembered))) {
-        match remembered {
-            Remembered::Answer { slot, hook, answer, cause, at, .. }
-                if cause == break_glass::CAUSE =>
-            {
-                if let Some(entry) = break_glass::recovered(host, hook, answer, Millis(*at))
-                    && say(host, entry)
-                {
-                    break_glass::is_recorded(host, answer, Millis(*at));
-                    free(host, *slot);
-                }
-            }
-            Remembered::Answer { slot, index: Some(index), answer, cause, at, .. }
-                if *index < size =>
-            {
-                if say(host, corrections::superseded(*index, answer, known_cause(cause), *at)) {
-                    free(host, *slot);
-                }
-            }
-            Remembered::Answer { slot, hook, cause, at, .. } => {
-                host.names.of(hook).owed.restore_one(host, known_cause(cause), Millis(*at));
-                free(host, *slot);
-            }
-            Remembered::Counted(tally) if tally.hook.is_empty() => {
-                let id = corrections::tally_id();
-                if say(host, corrections::gap(id, "", "", &tally.all))
-                    && let Err(error) = host.log.ring().settle_unnamed()
-                {
-                    say_ring_failed(host, "", &error);
-                }
-            }
-            Remembered::Counted(tally) if rejections::is_kept(tally) => {
-                host.refusals.restore(tally)
-            }
-            Remembered::Counted(tally) => host.names.of(&tally.hook).owed.restore(tally),
-            Remembered::Damaged { slots, answers } => {
-                tracing::error!(
-                    event = "log.ring-damaged",
-                    slots,
-                    answers,
-                    "parts of the emergency ring cannot be read: more answers may have left without a record than the log says"
-                );
-                if say(host, corrections::ring_damaged(*answers, *slots))
-                    && let Err(error) = host.log.ring().settle_damaged()
-                {
-                    say_ring_failed(host, "", &error);
-                }
-            }
-        }
-    }
-    host.settle_debts();
-    // Counts that are durable before the first decision need not be found again by the next start.
-    match host.log.flush_checkpoint_within(START_CHECKPOINT) {
-        Ok(_) => host.settle_debts(),
-        Err(error) => tracing::warn!(
-            event = "log.checkpoint-late",
-            code = error.code(),
-            %error,
-            hint = error.hint(),
-            "no checkpoint covers yet what the last run owed the log; the host goes on, and a start before there is \
-             one looks for it again"
-        ),
-    }
-}
-
-/// Appends a record and waits until it is durable. Where it is not, what it says stays in the ring,
-/// and the next start tries again.
-fn say(host: &Host, entry: portcullis_audit::Entry) -> bool {
-    match host.log.append(entry).map(Pending::wait) {
-        Ok(Ok(_)) => return true,
-        Ok(Err(error)) => {
-            tracing::error!(%error, event = "owed.not-durable", "what the last run owed the log is not durable yet")
-        }
-        Err(refused) => {
-            tracing::error!(%refused, event = "owed.not-recorded", "what the last run owed the log could not be said")
-        }
-    }
-    false
-}
-
-/// The cause, unless it is none of this version's.
-fn known_cause(cause: &str) -> &str {
-    let known = Cause::ALL.iter().any(|known| known.code() == cause);
-    if known { cause } else { Cause::HostFault.code() }
-}
-
 /// Writes a tally to the emergency ring; says whether it was written, and in the host's log where
 /// it was not.
-pub fn write_tally(host: &Host, tally: &Tally) -> bool {
-    let written = host.log.ring().count(tally);
+pub fn write_tally(recorder: &Recorder, tally: &Tally) -> bool {
+    let written = recorder.log.ring().count(tally);
     if let Err(error) = &written {
-        say_ring_failed(host, &tally.hook, error);
+        say_ring_failed(recorder, &tally.hook, error);
     }
     written.is_ok()
 }
 
-fn say_ring_failed(host: &Host, hook: &str, error: &std::io::Error) {
-    if LOG_LIMITS.admit("log.ring-failed", hook, host.clock.instant()) {
+/// Logs that the emergency ring cannot be written.
+pub fn say_ring_failed(recorder: &Recorder, hook: &str, error: &std::io::Error) {
+    if LOG_LIMITS.admit("log.ring-failed", hook, recorder.clock.instant()) {
         tracing::error!(
             event = "log.ring-failed",
             hook,
@@ -340,9 +245,10 @@ fn say_ring_failed(host: &Host, hook: &str, error: &std::io::Error) {
     }
 }
 
-fn free(host: &Host, slot: Slot) {
-    if let Err(error) = host.log.ring().settle(slot)
-        && LOG_LIMITS.admit("log.ring-slot-kept", "", host.clock.instant())
+/// Frees a slot of the emergency ring.
+pub fn free(recorder: &Recorder, slot: Slot) {
+    if let Err(error) = recorder.log.ring().settle(slot)
+        && LOG_LIMITS.admit("log.ring-slot-kept", "", recorder.clock.instant())
     {
         tracing::error!(
             event = "log.ring-slot-kept",
@@ -352,9 +258,6 @@ fn free(host: &Host, slot: Slot) {
     }
 }
 
-/// How long a start waits for the checkpoint over what it recovered. Without it the next start finds
-/// the same again; tiles that cannot be written must not keep a host from deciding.
-const START_CHECKPOINT: Duration = Duration::from_secs(2);
 /// How long a safe answer waits for the ring, out of the time kept back for writing.
 pub const RING_WAIT: Duration = Duration::from_millis(20);
 

@@ -3,8 +3,6 @@
 //! Invariant: every response is counted once, in a record or in a correction. Decides nothing.
 
 pub mod corrections;
-pub mod open_tally;
-pub mod outbox;
 pub mod rejected_members;
 pub mod rejections;
 pub mod response_writes;

@@ -22,9 +22,9 @@ use portcullis_model::{Cause, Millis};
 use tokio::sync::oneshot;
 
 use crate::digest::sha256;
+use crate::recorder::Recorder;
+use crate::recorder::open_tally::{OpenTally, poll_all};
 use crate::records::corrections::{RING_WAIT, write_tally};
-use crate::records::open_tally::{OpenTally, poll_all};
-use crate::state::host::Host;
 
 /// Counts.
 #[derive(Default)]
@@ -121,36 +121,36 @@ impl Refusals {
     }
 
     /// Waits a moment for the emergency ring to hold all that was counted by now.
-    pub async fn keep(host: &Arc<Host>) {
+    pub async fn keep(self: &Arc<Self>, recorder: &Arc<Recorder>) {
         let (kept, waits) = oneshot::channel();
         {
-            let mut waiting = host.refusals.waiting();
+            let mut waiting = self.waiting();
             // The ring's disk hangs: memory has the count, and whoever comes does not wait.
             if waiting.len() >= MAX_WAITING {
                 return;
             }
             waiting.push(kept);
         }
-        Self::have_kept(host);
+        self.have_kept(recorder);
         drop(tokio::time::timeout(RING_WAIT, waits).await);
     }
 
     /// Has the emergency ring hold what was counted by now, and does not wait: for answers that
     /// must cost nothing.
-    pub fn have_kept(host: &Arc<Host>) {
+    pub fn have_kept(self: &Arc<Self>, recorder: &Arc<Recorder>) {
         // One job is for all that come before it begins.
-        if host.refusals.asked.swap(true, Ordering::AcqRel) {
+        if self.asked.swap(true, Ordering::AcqRel) {
             return;
         }
-        let theirs = Arc::clone(host);
+        let (theirs, its_recorder) = (Arc::clone(self), Arc::clone(recorder));
         let job = move || {
-            theirs.refusals.asked.store(false, Ordering::Release);
-            let waiting = std::mem::take(&mut *theirs.refusals.waiting());
-            theirs.refusals.write(&theirs);
+            theirs.asked.store(false, Ordering::Release);
+            let waiting = std::mem::take(&mut *theirs.waiting());
+            theirs.write(&its_recorder);
             drop(waiting);
         };
-        if host.ring_lane.start_job(job).is_err() {
-            host.refusals.asked.store(false, Ordering::Release);
+        if recorder.ring_lane.start_job(job).is_err() {
+            self.asked.store(false, Ordering::Release);
         }
     }
 
@@ -161,18 +161,18 @@ impl Refusals {
 
     /// Gives the log the minutes that are over; `everything` gives the present one too (at a stop).
     /// Blocks on the ring's disk.
-    pub fn report(&self, host: &Host, everything: bool) {
-        for counted in self.take(host.clock.now(), everything, host.log.health().durable) {
+    pub fn report(&self, recorder: &Recorder, everything: bool) {
+        for counted in self.take(recorder.clock.now(), everything, recorder.log.health().durable) {
             let fields = counted.fields();
-            let given = host.log.append(Record { kind: "hook.rejected", fields, sealed: None });
+            let given = recorder.log.append(Record { kind: "hook.rejected", fields, sealed: None });
             self.given(counted, given.ok());
         }
         let writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         for tally in self.collect() {
-            write_tally(host, &tally);
+            write_tally(recorder, &tally);
         }
         drop(writing);
-        self.write(host);
+        self.write(recorder);
         // A job that was lost keeps nobody waiting.
         self.waiting().clear();
     }
@@ -245,11 +245,11 @@ impl Refusals {
     }
 
     /// Writes the counts that the ring does not hold yet.
-    fn write(&self, host: &Host) {
+    fn write(&self, recorder: &Recorder) {
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        let durable = host.log.health().durable;
+        let durable = recorder.log.health().durable;
         for (key, tally) in self.unkept(durable) {
-            if write_tally(host, &tally) {
+            if write_tally(recorder, &tally) {
                 self.kept(&key, &tally);
             }
         }

@@ -15,7 +15,7 @@ use portcullis_hooks::{HookKind, is_shown_member};
 use portcullis_model::Document;
 use portcullis_model::json::quote;
 
-use crate::state::host::{Hook, Host};
+use crate::recorder::Recorder;
 
 /// What one hook was sent that its kind is not known to have.
 #[derive(Default)]
@@ -43,16 +43,15 @@ impl Drift {
     }
 
     /// Looks at a request, and records what is new.
-    pub fn look(&self, host: &Host, hook: &Hook, request: &Document) {
-        for News { shown, hidden } in self.news(hook.config.kind, request, || host.salt()) {
+    pub fn look(&self, recorder: &Recorder, hook: &str, kind: HookKind, request: &Document) {
+        for News { shown, hidden } in self.news(kind, request, || recorder.salt()) {
             tracing::warn!(
                 event = "hook.drift",
-                hook = &*hook.name,
+                hook,
                 member = shown,
                 "the platform sends a member that this hook kind is not known to have"
             );
-            let mut fields =
-                format!(r#""hook":"{}","kind":"{}","member":"#, hook.name, hook.config.kind.name());
+            let mut fields = format!(r#""hook":"{}","kind":"{}","member":"#, hook, kind.name());
             quote(&mut fields, &shown);
             let sealed = hidden.map(|(name, salt)| {
                 let mut sealed = String::from(r#"{"member":"#);
@@ -60,7 +59,7 @@ impl Drift {
                 sealed.push_str(&format!(r#","salt":"{:032x}"}}"#, u128::from_be_bytes(salt)));
                 sealed.into_bytes()
             });
-            host.say(Entry { kind: "hook.drift", fields, sealed });
+            recorder.append(Entry { kind: "hook.drift", fields, sealed });
         }
     }
 

@@ -10,22 +10,22 @@ use portcullis_hooks::Incoming;
 use portcullis_model::json::Value;
 
 use crate::clock::Clock;
+use crate::config::HookConfig;
 use crate::logging::log_limit::LOG_LIMITS;
-use crate::state::host::Hook;
 
 /// Logs the places of a call at which a value is passed over, where `debug` is logged.
-pub fn log(hook: &Hook, incoming: &Incoming, clock: &Clock) {
-    if !tracing::enabled!(tracing::Level::DEBUG) || !hook.config.settings.entitlements.is_empty() {
+pub fn log(hook: &HookConfig, incoming: &Incoming, clock: &Clock) {
+    if !tracing::enabled!(tracing::Level::DEBUG) || !hook.settings.entitlements.is_empty() {
         return;
     }
-    for place in hook.config.kind.default_entitlements() {
+    for place in hook.kind.default_entitlements() {
         let value = incoming.call.payload.pointer(place);
         if value.is_some_and(is_passed_over)
-            && LOG_LIMITS.admit(PASSED_OVER, &hook.config.name, clock.instant())
+            && LOG_LIMITS.admit(PASSED_OVER, &hook.name, clock.instant())
         {
             tracing::debug!(
                 event = PASSED_OVER,
-                hook = hook.config.name,
+                hook = hook.name,
                 place,
                 "a value at a place of entitlements is neither a string nor a list of strings, \
                  and counts as no entitlement; with the place in hook.entitlements it refuses the \

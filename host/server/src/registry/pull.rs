@@ -20,7 +20,7 @@ use portcullis_trust::{Downgrade, Envelope, ReleaseSet, TrustRoot, verify_manife
 
 use super::client::Client;
 use super::error::{PullError, RegistryError};
-use crate::loading::{Budget, Digests, Folder, MAX_FILES};
+use crate::fs::folder::{Budget, Digests, Folder, MAX_FILES};
 use crate::trust::persisted::replace;
 
 /// What a tag leads to: the release's own documents, not yet believed.

@@ -4,6 +4,7 @@
 //! not come into force never takes the place of the one that the next start needs. It puts nothing in force; that is housekeeping's. What a
 //! set revokes holds even where the set is not taken.
 
+use crate::trust::view::Trusted;
 use std::panic::resume_unwind;
 use std::path::Path;
 use std::sync::Arc;
@@ -22,11 +23,10 @@ use tokio::time::sleep;
 use crate::config::{Config, ReleasePaths};
 use crate::error::StartError;
 use crate::fs::change::Folders;
-use crate::loading::{self, ReleaseError, Trusted};
+use crate::loading::{self, ReleaseError};
 use crate::registry::PullError;
 use crate::registry::pull::{self, Offer, Placed, Shelf};
 use crate::registry::{Outcome, Source};
-use crate::runtime::maintenance::Reload;
 use crate::state::host::Host;
 
 /// The thread, where a registry is followed.
@@ -56,7 +56,10 @@ struct Seen {
 
 impl RegistryWatch {
     /// Starts it, where the configuration names a registry.
-    pub fn start(host: &Arc<Host>, reload: Reload) -> Result<Option<Self>, StartError> {
+    pub fn start(
+        host: &Arc<Host>,
+        reload: impl Fn() + Send + 'static,
+    ) -> Result<Option<Self>, StartError> {
         if host.registry.is_none() {
             return Ok(None);
         }
@@ -105,7 +108,7 @@ impl RegistryWatch {
     }
 }
 
-async fn follow(host: &Arc<Host>, reload: &Reload, look: &Notify) {
+async fn follow(host: &Arc<Host>, reload: &impl Fn(), look: &Notify) {
     let Some(source) = &host.registry else { return };
     let mut seen = Seen::default();
     loop {
@@ -119,7 +122,7 @@ async fn follow(host: &Arc<Host>, reload: &Reload, look: &Notify) {
             Ok(outcome) => {
                 seen.failures = 0;
                 if *outcome == Outcome::Pulled {
-                    reload.now();
+                    reload();
                 } else if changed {
                     tracing::info!(release = %source.reference, event = "registry.current", "the registry has what is here");
                 }
@@ -166,7 +169,7 @@ async fn round(
         Some(active) => (Arc::clone(host.keeper().trusted().roots.at(active.root)), active.since),
         None => (root, now),
     };
-    host.keeper().may_take(digest).map_err(PullError::Release)?;
+    host.keeper().may_take(digest).map_err(|error| PullError::Release(error.into()))?;
     let set = verify_release(&root, &offer.set, at).map_err(refused)?;
     loading::admit(&host.keeper().trusted(), &set, digest, offer.downgrade.as_deref(), now)
         .map_err(refused)?;
@@ -191,7 +194,7 @@ async fn round(
     tracing::info!(release = %source.reference, version = set.version, artifact = %offer.artifact, event = "registry.pulled", "release pulled");
     let fields =
         format!(r#""version":{},"set":"{digest}","artifact":"{}""#, set.version, offer.artifact);
-    host.say(Entry {
+    host.recorder.append(Entry {
         kind: "release.pulled",
         fields,
         sealed: Some(source.reference.to_string().into_bytes()),
@@ -344,7 +347,7 @@ fn complain(host: &Host, source: &Source, seen: &mut Seen, error: &PullError, ch
         Some(artifact) => quote(&mut fields, &artifact.to_string()),
         None => fields.push_str("null"),
     }
-    if host.say(Entry {
+    if host.recorder.append(Entry {
         kind: "release.pull-refused",
         fields,
         sealed: Some(error.to_string().into_bytes()),

@@ -4,6 +4,7 @@
 //! What was held against anything else than what holds when it is ready is dropped: it has never been in force, and nothing is said
 //! of it. To begin again is for whoever wants it. What is being made and wanted no more is ended, its process with it.
 
+use crate::trust::view::{Against, Trusted};
 use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, channel};
@@ -12,31 +13,11 @@ use std::time::Duration;
 
 use portcullis_engine::GivenUp;
 use portcullis_model::Digest;
-use portcullis_trust::RevokedPlugins;
 
 use crate::bindings::generation::Generation;
 use crate::config::{Config, HookConfig, ReleasePaths};
-use crate::loading::{Demand, Found, ReleaseError, Trusted, refusal_entry, set_in};
+use crate::loading::{Demand, Found, ReleaseError, refusal_entry, set_in};
 use crate::state::host::{Host, NotInForce};
-
-/// What a generation was held against, as far as that changes while one is made.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Against {
-    root: u64,
-    revoked: RevokedPlugins,
-}
-
-impl Against {
-    /// What it is held against now.
-    pub fn new(trusted: &Trusted<'_>) -> Self {
-        Self { root: trusted.roots.newest().version, revoked: trusted.history.revoked.clone() }
-    }
-
-    /// Whether that is still what holds.
-    pub fn holds(&self, trusted: &Trusted<'_>) -> bool {
-        self.root == trusted.roots.newest().version && self.revoked == trusted.history.revoked
-    }
-}
 
 impl Host {
     /// Reads the release's folders and readies what they hold; `None` if it is what is in force already. `wanted` is asked time and again
@@ -167,7 +148,7 @@ impl Host {
                 Err(ReleaseError::Overtaken) => true,
                 Err(error) => {
                     tracing::warn!(code = error.code(), %error, hint = error.hint(), event = "release.refused", "release refused");
-                    self.say(refusal_entry(&error));
+                    self.recorder.append(refusal_entry(&error));
                     self.fall_back(&error, || true)
                 }
             };
@@ -199,7 +180,7 @@ impl Host {
         if !self.reset_still_holds() {
             return Err(ReleaseError::Swap);
         }
-        self.keeper().may_take(found.set_digest())
+        Ok(self.keeper().may_take(found.set_digest())?)
     }
 
     /// A set that was signed within the last day agrees with a clock of that time.

@@ -112,7 +112,8 @@ impl<'a> Call<'a> {
         let generation = in_force.generation.clone();
         let trace = host.telemetry.as_ref().and_then(|telemetry| {
             let number = generation.as_ref().map_or(0, |generation| generation.number);
-            telemetry.begin(&head.headers, hook, number, start, received)
+            let kind = hook.config.kind.name();
+            telemetry.begin(&head.headers, (&hook.name, kind), number, (start, received))
         });
         Self {
             host,
@@ -206,7 +207,7 @@ impl<'a> Call<'a> {
             self.host.trusted_time.observe_platform(theirs);
         }
         if let Some(first) = first {
-            unread_entitlements::log(self.hook, first, &self.host.clock);
+            unread_entitlements::log(&self.hook.config, first, &self.host.clock);
         }
         if let Some(first) = first.filter(|_| self.hook.drift.due()) {
             self.afterwards.unknown = Some(first.call.payload.clone());
@@ -239,7 +240,7 @@ impl<'a> Call<'a> {
     /// Whether this question was asked before.
     pub fn whose_turn(&mut self, caller: &Proven, incoming: &Incoming) -> Turn {
         // Of the whole body, secrets included: it is kept in memory only.
-        let body = self.host.pseudonym("body", incoming.call.payload.text());
+        let body = self.host.recorder.pseudonym("body", incoming.call.payload.text());
         let turn = self.turn(caller, &incoming.call.id, body);
         if incoming.call.secrets.is_empty() {
             self.body_pseudonym = Some(body);
@@ -249,7 +250,7 @@ impl<'a> Call<'a> {
 
     /// Whether all these questions were asked before, together.
     pub fn whose_turn_of(&self, caller: &Proven, id: &str, body: &[u8]) -> Turn {
-        self.turn(caller, id, self.host.pseudonym("body", &String::from_utf8_lossy(body)))
+        self.turn(caller, id, self.host.recorder.pseudonym("body", &String::from_utf8_lossy(body)))
     }
 
     fn turn(&self, caller: &Proven, id: &str, body: Pseudonym) -> Turn {
@@ -275,12 +276,14 @@ impl<'a> Call<'a> {
         let since = self.trace.is_some().then(|| self.host.clock.instant());
         let stands = self.stands(binding);
         let asked = stands.as_ref().map_or(binding, |(candidate, _)| candidate);
-        let mut asked = evaluate::ask(self.host, asked, incoming, self.terms()).await;
+        let mut asked = evaluate::ask(&self.host.recorder, asked, incoming, self.terms()).await;
         asked.cohort = stands.map(|(_, why)| why);
         if let (Some(trace), Some(since)) = (&mut self.trace, since) {
-            trace.asked(&asked, since);
+            let plugin = (Arc::clone(&asked.binding.verified), asked.binding.mode);
+            let outcome = asked.verdict().map_or_else(|code| code, Effect::name);
+            trace.asked(plugin, outcome, since, asked.spent);
         }
-        asked.binding.metrics.asked(&asked);
+        asked.count();
         asked
     }
 
@@ -313,7 +316,10 @@ impl<'a> Call<'a> {
         };
         let stands = |binding: &Arc<Binding>| {
             let rollout = binding.rollout.as_ref()?;
-            Some((Arc::clone(&rollout.binding), rollout.answers(self.host, &incoming.call)?))
+            Some((
+                Arc::clone(&rollout.binding),
+                rollout.answers(&self.host.recorder, &incoming.call)?,
+            ))
         };
         self.cast = bindings.enforcing().filter_map(stands).collect();
         if self.cast.is_empty() {

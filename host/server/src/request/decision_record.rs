@@ -71,13 +71,14 @@ impl Evidence<'_> {
                 call.received,
                 self.hook.config.name,
                 call.hook,
-                self.host.pseudonym("event", &call.id)
+                self.host.recorder.pseudonym("event", &call.id)
             ),
         );
         let pseudonym = |leaf: &mut String, namespace, value: Option<&str>| match value {
-            Some(value) => {
-                write_to(leaf, format_args!(r#""{}""#, self.host.pseudonym(namespace, value)))
-            }
+            Some(value) => write_to(
+                leaf,
+                format_args!(r#""{}""#, self.host.recorder.pseudonym(namespace, value)),
+            ),
             None => leaf.push_str("null"),
         };
         match call.subject.as_ref() {

@@ -2,6 +2,8 @@
 //!
 //! Invariant: every request gets a response. Start with [`pipeline`].
 
+pub mod admitted;
+pub mod comparison;
 pub mod context;
 pub mod decision_record;
 pub mod pipeline;

@@ -5,6 +5,7 @@
 //! before its record is durable. Every failure becomes a [`Failure`], and `Call::refuse` alone turns one into the answer and the
 //! record. The means are in `call`; what runs after the reply is in `afterwards`.
 
+use crate::break_glass::Open;
 use std::sync::Arc;
 
 use hyper::body::{Body as _, Incoming as Body};
@@ -20,9 +21,9 @@ use crate::auth::Proven;
 use crate::bindings::combine::{Combined, Discord, Voice, combine, merge};
 use crate::bindings::evaluate::{AskFault, Asked, set_aside_waived};
 use crate::bindings::generation::{Binding, Bindings, LANGUAGE, Stopped};
-use crate::http::preflight::Admitted;
 use crate::net::session::Session;
 use crate::observe::budget::Stage;
+use crate::request::admitted::Admitted;
 use crate::request::context::account::Account;
 use crate::request::context::{Call, Reply};
 use crate::request::search::{PageToken, Searched, search};
@@ -266,7 +267,7 @@ async fn decide_as_cast(call: &mut Call<'_>, mut incoming: Arc<Incoming>) -> Dec
 
     // Findings that a plugin with that right waives, or a break-glass document, are set aside; the
     // record lists them.
-    set_aside_waived(&mut asked, call.glass.as_deref());
+    set_aside_waived(&mut asked, call.glass.as_deref().map(Open::waives));
 
     // Many decisions become one outcome, and the outcome the platform's words, still without the record's reference.
     let outcome =

@@ -12,7 +12,7 @@ use portcullis_hooks::Incoming;
 use portcullis_model::{Cause, Document};
 
 use crate::bindings::breaker::Pass;
-use crate::bindings::candidate::{Doubled, Rollout};
+use crate::bindings::candidate::Rollout;
 use crate::bindings::evaluate::{self, AskFault, Asked};
 use crate::bindings::generation::{Binding, Bindings, Generation};
 use crate::observe::budget::{Stage, micros};
@@ -20,6 +20,7 @@ use crate::observe::metrics::nanos;
 use crate::observe::telemetry::Trace;
 use crate::platform_calls::resume::Spooled;
 use crate::records::response_writes::Delivery;
+use crate::request::comparison::Doubled;
 use crate::request::context::Fallen;
 use crate::state::admission::Place;
 use crate::state::host::{Hook, Host};
@@ -156,7 +157,8 @@ impl Afterwards {
     /// Also where the answer did not leave: the platform may have had it, and asks again otherwise.
     fn make_resume_call(&mut self) {
         if let Some((hook, spooled)) = self.resume.take() {
-            self.host.resumes.make(&self.host, &hook, spooled);
+            let platform = hook.config.resume.as_deref();
+            self.host.resumes.make(&self.host.resume_context(), platform, spooled);
         }
     }
 
@@ -202,7 +204,8 @@ impl Drop for Afterwards {
             telemetry.send(trace);
         }
         if let (Some(request), Some((hook, _))) = (self.unknown.take(), &self.measured) {
-            hook.drift.look(&self.host, hook, &request);
+            let kind = hook.config.kind;
+            hook.drift.look(&self.host.recorder, &hook.name, kind, &request);
         }
         self.make_resume_call();
         self.ask_observers();
@@ -240,8 +243,8 @@ fn observe(
 ) {
     let (asked, remains) = evaluate::evaluate(binding, incoming, binding.plugin.time());
     drop(remains);
-    evaluate::note(host, pass, &asked, true);
-    binding.metrics.asked(&asked);
+    evaluate::note(&host.recorder, pass, &asked, true);
+    asked.count();
     let mut fields = match of {
         Some(index) => format!(r#""decision":{index},"hook":"{}","bindings":["#, hook.name),
         None => format!(r#""decision":null,"hook":"{}","bindings":["#, hook.name),
@@ -251,7 +254,7 @@ fn observe(
     let sealed =
         crate::request::decision_record::seal_plugins(std::slice::from_ref(&asked), incoming);
     let entry = Entry { kind: "hook.observed", fields, sealed: Some(sealed.into_bytes()) };
-    if host.log.append(entry).is_err() {
+    if host.recorder.log.append(entry).is_err() {
         host.refuse(hook, host.clock.now(), Cause::ObserverSkipped);
     }
     if binding.rollout.is_some() {

@@ -180,7 +180,7 @@ impl<'a> Search<'a> {
             .saturating_add(1);
         for binding in self.searchers.clone() {
             let found = evaluate::find(
-                call.host,
+                &call.host.recorder,
                 &binding,
                 self.incoming,
                 call.terms(),
@@ -300,7 +300,7 @@ impl PageToken {
         for part in [&hook.config.name, after, &page.of] {
             quote(&mut of, part);
         }
-        host.pseudonym("page-token", &of).bits().to_be_bytes()
+        host.recorder.pseudonym("page-token", &of).bits().to_be_bytes()
     }
 }
 

@@ -12,10 +12,10 @@ use portcullis_hooks::{Answer, Batch, Frame, Gathering, Heard, Incoming, OnFailu
 use portcullis_model::{Cause, Millis, Wanted};
 
 use crate::auth::Proven;
-use crate::http::preflight::Admitted;
 use crate::net::session::Session;
 use crate::observe::budget::Budget;
 use crate::records::rejections::Reason;
+use crate::request::admitted::Admitted;
 use crate::request::context::account::Account;
 use crate::request::context::{Reply, body, tenant_matches};
 use crate::state::active::InForce;

@@ -175,7 +175,7 @@ impl Housekeeper {
             }
             self.go_round();
         }
-        report(&host, true);
+        host.report(true);
         host.check_clock();
         if let Some(admin) = self.admin {
             admin.stop();
@@ -226,7 +226,7 @@ impl Housekeeper {
         host.housekeeping_beat.beat();
         self.scan_strays();
         host.keys.load().iter().for_each(|keys| keys.tend(false));
-        report(&host, false);
+        host.report(false);
         host.refresh_keeper();
         if host.check_clock() {
             // What was refused for the clock's sake.
@@ -278,7 +278,7 @@ impl Housekeeper {
             if !self.seen.said.contains(&said) && self.documents.take(self.host.clock.now()) {
                 self.seen.said.insert(said);
                 refused.log();
-                self.host.say(refused.entry());
+                self.host.recorder.append(refused.entry());
             }
         }
         applied.changed
@@ -296,15 +296,6 @@ impl Housekeeper {
             }
         }
     }
-}
-
-/// Gives the log counts, deliveries and debts; of counts those of finished minutes, or `everything`.
-pub fn report(host: &Host, everything: bool) {
-    host.say_again();
-    host.refusals.report(host, everything);
-    host.deliveries.report(|entry| host.say(entry));
-    host.record_stopped();
-    host.settle_debts();
 }
 
 /// Takes up secrets, keys and certificates that were replaced. A wrong one changes nothing, and is said once.

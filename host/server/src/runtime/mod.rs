@@ -2,6 +2,7 @@
 //!
 //! Invariant: nothing here blocks a request.
 
+pub mod break_glass_thread;
 pub mod maintenance;
 pub mod prepared;
 pub mod reload;

@@ -77,7 +77,7 @@ impl Prepared {
         let now = keeper.time_for_activation();
         let config = configured.config();
         let explain = |found: Found| {
-            let may_take = keeper.may_take(found.set_digest());
+            let may_take = keeper.may_take(found.set_digest()).map_err(ReleaseError::from);
             let release = found.explain(&keeper.trusted(), &config.hooks, &engine, now);
             match (may_take, release) {
                 (Ok(()), release) => release,

@@ -129,10 +129,10 @@ pub fn reload(
     match next {
         Next::New(generation) => {
             let put = |generation| put(Some(generation));
-            host.activate_for(*generation, Some(entry), &config, &hooks, put)?;
+            host.activate_for(*generation, Some(entry), &config, put)?;
         }
         Next::Moved(generation) => {
-            host.record(entry)?;
+            host.recorder.append_durable(entry).map_err(NotInForce::from)?;
             for warning in generation.warnings(&config.hooks) {
                 tracing::warn!(generation = number, event = "release.warning", "{warning}");
             }
@@ -140,7 +140,7 @@ pub fn reload(
             host.note_unenforced();
         }
         Next::Nothing => {
-            host.record(entry)?;
+            host.recorder.append_durable(entry).map_err(NotInForce::from)?;
             host.in_force.store(Arc::new(put(None)));
         }
     }

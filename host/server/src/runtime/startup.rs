@@ -15,11 +15,10 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use crate::admin::Admin;
-use crate::break_glass::Watch as BreakGlassWatch;
 use crate::error::StartError;
 use crate::observe::telemetry::Telemetry;
-use crate::records::rejections::Refusals;
 use crate::release::follow_registry::RegistryWatch;
+use crate::runtime::break_glass_thread::Watch as BreakGlassWatch;
 use crate::runtime::maintenance::Housekeeping;
 use crate::state::frontend::Frontend;
 use crate::state::host::{Configured, Host, Opened, random_seed};
@@ -134,7 +133,7 @@ impl Work {
         let host = configured.complete(opened, &self.frontend, seed);
         self.frontend.open(Arc::clone(&host));
         // Calls were counted until this moment: the emergency ring holds them from here on.
-        Refusals::have_kept(&host);
+        host.refusals.have_kept(&host.recorder);
         host.settle_debts();
         match self.serve(&host, admin) {
             Ok(running) => running.map(Outcome::Running),
@@ -186,7 +185,7 @@ impl Work {
         let own_folder = OwnFolder::hold(&config.trust)?;
         progress.step("reading the state and the trust roots");
         let mut as_found = config.as_found;
-        as_found.look(config);
+        as_found.look(&config.release, &config.trust.roots);
         let mut keeper = configured.keeper()?;
         keeper.hold(own_folder);
         progress.step("setting up the sandboxes");
@@ -223,7 +222,10 @@ impl Work {
             return Ok(None);
         }
         let housekeeping = Housekeeping::start(host, admin)?;
-        let registry = RegistryWatch::start(host, housekeeping.reload())?;
+        let registry = RegistryWatch::start(host, {
+            let reload = housekeeping.reload();
+            move || reload.now()
+        })?;
         host.progress.finish();
         Ok(Some(Running { housekeeping, break_glass, registry }))
     }

@@ -6,11 +6,10 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arc_swap::ArcSwapOption;
 use portcullis_hooks::OnFailure;
 
 use crate::bindings::generation::Generation;
-use crate::break_glass::Open;
+use crate::break_glass::{Place, Places};
 use crate::config::Config;
 use crate::observe::metrics::HookMetrics;
 use crate::records::corrections::Debts;
@@ -49,7 +48,7 @@ pub struct Lasting {
     /// What it owes the log.
     pub owed: Arc<Debts>,
     /// The break-glass document in force here, or the last one.
-    pub glass: Arc<ArcSwapOption<Open>>,
+    pub glass: Place,
     /// What it was sent that is not known.
     pub drift: Arc<Drift>,
     /// What it did.
@@ -124,5 +123,11 @@ impl Names {
     /// What lasts of every hook there ever was, so that debts are paid although their hook is gone.
     pub fn all(&self) -> Vec<Lasting> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+}
+
+impl Places for Names {
+    fn place(&self, hook: &str) -> Place {
+        self.of(hook).glass
     }
 }

@@ -13,13 +13,13 @@ use portcullis_model::Millis;
 use crate::clock::Clock;
 use crate::net::connection_limit::ConnectionLimiter;
 use crate::net::tls::Tls;
+use crate::observe::progress::Progress;
 use crate::records::rejections::{Reason, Refusals};
 use crate::records::unrouted_counts::UnroutedCounts;
 use crate::state::active::InForce;
 use crate::state::admission::Admission;
 use crate::state::conditions::Obstacles;
 use crate::state::host::{Hook, Host};
-use crate::state::progress::Progress;
 
 /// The state that listeners and connections share.
 pub struct Frontend {

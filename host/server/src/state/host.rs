@@ -8,14 +8,17 @@ mod follow;
 mod hook;
 pub mod last_good;
 mod mounts;
+mod recovery;
+mod time_documents;
 
+use crate::recorder::{NotDurable, Recorder};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
-use portcullis_audit::{Entry, Log, Pseudonym, Pseudonyms, Recovery};
+use portcullis_audit::{Entry, Recovery};
 use portcullis_engine::Engine;
 use portcullis_files::HeldFolder;
 use portcullis_model::{Cause, Millis};
@@ -24,7 +27,7 @@ use thiserror::Error;
 
 use crate::auth::{KeyRing, Keys};
 use crate::bindings::generation::{Bindings, Generation};
-use crate::break_glass::Glass;
+use crate::break_glass::{BreakGlassContext, Glass};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::StartError;
@@ -36,10 +39,10 @@ use crate::net::connection_limit::ConnectionLimiter;
 use crate::net::outbound::Outbound;
 use crate::net::tls::Tls;
 use crate::observe::metrics::BindingMetrics;
+use crate::observe::progress::Progress;
 use crate::observe::telemetry::Telemetry;
 use crate::platform_calls::delivery::Courier;
-use crate::platform_calls::resume::Resumes;
-use crate::records::outbox::Outbox;
+use crate::platform_calls::resume::{ResumeContext, Resumes};
 use crate::records::rejections::{Reason, Refusals};
 use crate::records::response_writes::Deliveries;
 use crate::records::unrouted_counts::UnroutedCounts;
@@ -48,10 +51,8 @@ use crate::state::active::{InForce, Names};
 use crate::state::admission::Admission;
 use crate::state::conditions::Obstacles;
 use crate::state::dedup::Retries;
-use crate::state::progress::Progress;
 use crate::trust::state::Keeper;
 use crate::trust::{ClockAlarm, TrustedTime};
-use crate::worker_pool::Lane;
 
 pub use configured::{Configured, Opened, log_place};
 pub use follow::LateTrust;
@@ -71,10 +72,8 @@ pub struct Host {
     pub glass: Glass,
     /// The hooks and what decides on them. Exchanged by housekeeping alone.
     pub in_force: ArcSwap<InForce>,
-    /// The record.
-    pub log: Log,
-    /// Keyed pseudonyms.
-    pub pseudonyms: Pseudonyms,
+    /// The audit log, and what a record needs.
+    pub recorder: Arc<Recorder>,
     /// The clock.
     pub clock: Clock,
     /// Connections of the listener.
@@ -91,8 +90,6 @@ pub struct Host {
     pub couriers: BTreeMap<String, Arc<Courier>>,
     /// Deliveries to be recorded.
     pub deliveries: Deliveries,
-    /// The thread that writes the emergency ring.
-    pub ring_lane: Lane,
     /// TLS towards callers, where the configuration asks for it.
     pub tls: Option<Arc<Tls>>,
     /// The keys of everybody whose tokens callers bring.
@@ -135,12 +132,8 @@ pub struct Host {
     pub break_glass_beat: Heartbeat,
     /// Copies of what is in force, for a start whose release folders are damaged.
     pub last_good: LastGood,
-    /// Records that nobody waits for, until they are durable.
-    unsaid: Mutex<Outbox<()>>,
     engine: Engine,
     seeds: AtomicU64,
-    /// Random, and each used once.
-    salts: Mutex<Vec<[u8; 16]>>,
 }
 
 /// Why what is ready is not in force. Nothing is wrong with it.
@@ -154,6 +147,12 @@ pub enum NotInForce {
     Record(String),
 }
 
+impl From<NotDurable> for NotInForce {
+    fn from(error: NotDurable) -> Self {
+        Self::Record(error.0)
+    }
+}
+
 impl Host {
     /// The next call's seed: a counter from a random start, spread over all 64 bits (the finaliser of SplitMix64, Steele et al. 2014).
     pub fn seed(&self) -> u64 {
@@ -161,19 +160,6 @@ impl Host {
         seed = (seed ^ (seed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         seed = (seed ^ (seed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         seed ^ (seed >> 31)
-    }
-
-    /// 128 random bits.
-    pub fn salt(&self) -> [u8; 16] {
-        let mut salts = self.salts.lock().unwrap_or_else(PoisonError::into_inner);
-        if salts.is_empty() {
-            // In bulk: a call of the generator costs more than the bytes. It does not fail once it is up, and it was at the start; a
-            // constant salt hides less, and is no reason to keep an answer back.
-            let mut bulk = [0; 16 * SALTS_AT_ONCE];
-            let _ = aws_lc_rs::rand::fill(&mut bulk);
-            salts.extend_from_slice(bulk.as_chunks().0);
-        }
-        salts.pop().unwrap_or_default()
     }
 
     /// What must not be forgotten. Held for as long as records and files about trust take; no call waits for it.
@@ -198,7 +184,7 @@ impl Host {
         let alarms = self.trusted_time.take_alarms();
         for alarm in &alarms {
             alarm.log();
-            self.say(alarm.entry());
+            self.recorder.append(alarm.entry());
         }
         alarms.iter().any(|alarm| matches!(alarm, ClockAlarm::Confirmed { .. }))
     }
@@ -208,7 +194,7 @@ impl Host {
     pub fn activate(&self, generation: Generation) -> Result<(), NotInForce> {
         let (number, in_force) = (generation.number, self.in_force.load_full());
         let put = |generation| in_force.under(Some(generation));
-        let done = self.activate_for(generation, None, &in_force.config, &in_force.hooks, put);
+        let done = self.activate_for(generation, None, &in_force.config, put);
         if let Err(NotInForce::Record(why)) = &done {
             tracing::error!(
                 generation = number,
@@ -226,7 +212,6 @@ impl Host {
         generation: Generation,
         before: Option<Entry>,
         config: &Config,
-        hooks: &[Arc<Hook>],
         put: impl FnOnce(Arc<Generation>) -> InForce,
     ) -> Result<(), NotInForce> {
         let (number, set) = (generation.number, generation.set);
@@ -234,14 +219,16 @@ impl Host {
         if !generation.against.holds(&keeper.trusted()) {
             return Err(NotInForce::Overtaken);
         }
-        before.into_iter().try_for_each(|entry| self.record(entry))?;
+        if let Some(entry) = before {
+            self.recorder.append_durable(entry)?;
+        }
         let active = self.active(&generation, keeper.history());
         let of_set = History::of(&generation.release, active);
-        keeper.record_floors(&self.log, generation.set, &of_set);
+        keeper.record_floors(&self.recorder.log, generation.set, &of_set);
         let piece =
             History { highest: of_set.highest, active: of_set.active, ..History::default() };
-        let entry = activation_entry(&generation, hooks, &piece);
-        self.record(entry)?;
+        let entry = activation_entry(&generation, &piece);
+        self.recorder.append_durable(entry)?;
         keeper.remember(&of_set);
         for warning in generation.warnings(&config.hooks) {
             tracing::warn!(generation = number, event = "release.warning", "{warning}");
@@ -283,13 +270,6 @@ impl Host {
         self.in_force.store(Arc::new(in_force.under(None)));
     }
 
-    /// Appends a record that somebody waits for until it is durable. Blocks on the log.
-    pub fn record(&self, entry: Entry) -> Result<(), NotInForce> {
-        let recorded =
-            self.log.append(entry).map_err(|refused| NotInForce::Record(refused.to_string()))?;
-        recorded.wait().map(drop).map_err(|error| NotInForce::Record(error.to_string()))
-    }
-
     /// Records that candidates were stopped, and remembers it: they stay so in this set, whatever becomes of this process.
     pub fn record_stopped(&self) {
         let in_force = self.in_force.load_full();
@@ -307,7 +287,7 @@ impl Host {
     fn record_ends(&self, keeper: &mut Keeper, generation: &Generation) {
         for (live, rollout) in generation.hooks.iter().flat_map(Bindings::rollouts) {
             if let Some(fields) = rollout.end(generation, live) {
-                keeper.record_stopped(&self.log, &fields, rollout.key);
+                keeper.record_stopped(&self.recorder.log, &fields, rollout.key);
                 rollout.end_recorded();
             }
         }
@@ -357,7 +337,7 @@ impl Host {
             }
         }
         self.refusals.count(now, &hook.name, reason);
-        Refusals::have_kept(self);
+        self.refusals.have_kept(&self.recorder);
     }
 
     /// What makes and runs plugins.
@@ -385,49 +365,14 @@ impl Host {
         self.engine.reset_still_holds()
     }
 
-    /// Appends a record that nobody waits for. Where the log takes nothing now, it is kept and given again when the log goes on.
-    /// Returns whether that is so: beyond [`MAX_UNSAID`] records that wait, the log takes it at once or not at all.
-    pub fn say(&self, entry: Entry) -> bool {
-        let mut unsaid = self.unsaid.lock().unwrap_or_else(PoisonError::into_inner);
-        if unsaid.len() < MAX_UNSAID {
-            unsaid.add(entry, ());
-            unsaid.give(&self.log);
-            return true;
-        }
-        drop(unsaid);
-        let kind = entry.kind;
-        let refused = self.log.append(entry).err();
-        if let Some(refused) = &refused
-            && LOG_LIMITS.admit("log.append-failed", kind, self.clock.instant())
-        {
-            tracing::error!(
-                event = "log.append-failed",
-                kind,
-                %refused,
-                "a record could not be appended"
-            );
-        }
-        refused.is_none()
-    }
-
-    /// Gives the log the records that it has not taken yet.
-    pub fn say_again(&self) {
-        self.unsaid.lock().unwrap_or_else(PoisonError::into_inner).give(&self.log);
-    }
-
-    /// A keyed pseudonym of the host's tenant.
-    pub fn pseudonym(&self, namespace: &str, value: &str) -> Pseudonym {
-        self.pseudonyms.of(&self.config.tenant, namespace, value)
-    }
-
     /// Stops the log where its directory or the host's own folder is not where it was opened any more: a file system was
     /// mounted over it, or it was renamed. What lies there by now is not this process's to write.
     pub fn check_places(&self) {
         // The log stops itself; its state tells why.
-        drop(self.log.check_place());
+        drop(self.recorder.log.check_place());
         let state = self.state_folder.as_ref().map(|folder| folder.check_path());
         if let Some(Err(exchanged)) = state {
-            self.log.stop(&exchanged.into());
+            self.recorder.log.stop(&exchanged.into());
         }
     }
 
@@ -435,13 +380,13 @@ impl Host {
     pub fn settle_debts(&self) {
         for lasting in self.names.all() {
             // Refused: the log takes nothing now; the next round tries again.
-            drop(lasting.owed.settle(self));
-            lasting.owed.tend(self);
+            drop(lasting.owed.settle(&self.recorder));
+            lasting.owed.tend(&self.recorder);
         }
         // The log's own thread syncs the ring every second, but not while it cannot do its work.
-        let health = self.log.health();
+        let health = self.recorder.log.health();
         if (health.stopped.is_some() || health.delayed.is_some())
-            && let Err(error) = self.log.ring().sync()
+            && let Err(error) = self.recorder.log.ring().sync()
             && LOG_LIMITS.admit("log.ring-unsynced", "", self.clock.instant())
         {
             tracing::error!(
@@ -452,18 +397,54 @@ impl Host {
         }
     }
 
+    /// Appends counts, deliveries and corrections to the log; of counts those of finished minutes,
+    /// or `everything`.
+    pub fn report(&self, everything: bool) {
+        self.recorder.append_waiting();
+        self.refusals.report(&self.recorder, everything);
+        self.deliveries.report(|entry| self.recorder.append(entry));
+        self.record_stopped();
+        self.settle_debts();
+    }
+
+    /// Returns what resume calls need of the host.
+    pub fn resume_context(&self) -> ResumeContext {
+        let time = Arc::clone(&self.trusted_time);
+        ResumeContext {
+            recorder: Arc::clone(&self.recorder),
+            outbound: Arc::clone(&self.outbound),
+            now: Arc::new(move || time.now()),
+        }
+    }
+
+    /// Returns what break-glass needs of the host.
+    pub fn break_glass_context(&self) -> BreakGlassContext<'_> {
+        let in_force = self.in_force.load();
+        let place = |hook: &Arc<Hook>| (Arc::clone(&hook.name), Arc::clone(&hook.glass));
+        BreakGlassContext {
+            config: &self.config,
+            files: &self.files,
+            beat: &self.break_glass_beat,
+            now: self.trusted_time.now(),
+            root: self.root.load_full(),
+            log: &self.recorder.log,
+            hooks: in_force.hooks.iter().map(place).collect(),
+            names: &*self.names,
+        }
+    }
+
     /// The last records of a run, and an orderly end of the log.
     pub fn close(&self) {
-        crate::runtime::maintenance::report(self, true);
-        self.say(Entry { kind: "host.stop", fields: String::new(), sealed: None });
+        self.report(true);
+        self.recorder.append(Entry { kind: "host.stop", fields: String::new(), sealed: None });
         if let Some(telemetry) = &self.telemetry {
             telemetry.stop();
         }
-        if let Err(error) = self.log.close() {
+        if let Err(error) = self.recorder.log.close() {
             tracing::error!(%error, event = "log.not-closed", "the log did not close in order; it recovers at the next start");
         }
         // The head that the log was closed with is what the next start holds it against.
-        self.glass.settle(&self.log);
+        self.glass.settle(&self.recorder.log);
         self.keeper().end(|| self.glass.take_spent());
     }
 
@@ -504,9 +485,3 @@ pub fn random_seed() -> Result<u64, StartError> {
     aws_lc_rs::rand::fill(&mut bytes).map_err(|_| StartError::Random)?;
     Ok(u64::from_le_bytes(bytes))
 }
-
-/// Records that nobody waits for and that are kept until they are durable; a delivery record takes some 100 KiB, all
-/// others far less.
-const MAX_UNSAID: usize = 256;
-/// Salts that are made together.
-const SALTS_AT_ONCE: usize = 64;

@@ -9,4 +9,3 @@ pub mod dedup;
 pub mod frontend;
 pub mod host;
 pub mod path;
-pub mod progress;

@@ -10,9 +10,8 @@ pub mod roots;
 pub mod state;
 pub mod state_copy;
 pub mod state_dir;
-mod time_documents;
 pub mod trusted_time;
+pub mod view;
 
 pub use clock_machine::MAX_SKEW;
-pub use time_documents::Documents;
 pub use trusted_time::{ClockAlarm, ClockState, TrustedTime};

@@ -7,15 +7,15 @@
 //! with a key that is derived from the host's sealing key, so that nobody who can only write files
 //! can make the host forget.
 
+use crate::state_mac::Seal;
 use std::io;
 use std::path::Path;
 
-use aws_lc_rs::{hkdf, hmac};
 use portcullis_audit::checkpoint::Checkpoint;
 use portcullis_audit::disk::OsDisk;
 use portcullis_audit::{ReadError, Reader};
 use portcullis_files::{read_bounded, write_atomic};
-use portcullis_keys::{PublicKey, SymmetricKey};
+use portcullis_keys::PublicKey;
 use portcullis_trust::History;
 use serde::{Deserialize, Serialize};
 
@@ -34,10 +34,6 @@ pub struct Memory {
     #[serde(default, skip_serializing_if = "is_false")]
     pub unrecorded: bool,
 }
-
-/// Authenticates memories.
-#[derive(Clone)]
-pub struct Seal(hmac::Key);
 
 /// What a file held.
 pub enum Kept {
@@ -78,38 +74,6 @@ pub enum Standing {
         /// The origin that is remembered.
         other: String,
     },
-}
-
-impl Seal {
-    /// Derives the key.
-    pub fn new(sealing: &SymmetricKey) -> Result<Self, aws_lc_rs::error::Unspecified> {
-        let extracted = hkdf::Salt::new(hkdf::HKDF_SHA256, &[]).extract(sealing.expose());
-        Ok(Self(hmac::Key::from(extracted.expand(&[LABEL], hmac::HMAC_SHA256)?)))
-    }
-
-    /// Reads what was written by [`close`](Self::close); the error says what is wrong with it.
-    pub fn open<T: serde::de::DeserializeOwned>(&self, bytes: &[u8]) -> Result<T, String> {
-        let text = std::str::from_utf8(bytes).map_err(|_| "it is not UTF-8".to_owned())?;
-        let (body, tag) = text.trim_end_matches('\n').rsplit_once('\n').ok_or("it is cut short")?;
-        let tag = tag
-            .strip_prefix(TAG)
-            .and_then(unhex)
-            .ok_or("its last line is not an authentication tag")?;
-        hmac::verify(&self.0, body.as_bytes(), &tag)
-            .map_err(|_| "its authentication tag is not this host's: it was altered, or the sealing key was changed")?;
-        serde_json::from_str(body).map_err(|error| error.to_string())
-    }
-
-    /// One line of JSON, and one that authenticates it.
-    pub fn close<T: Serialize>(&self, value: &T) -> io::Result<Vec<u8>> {
-        let mut text = serde_json::to_string(value)?;
-        let tag = hmac::sign(&self.0, text.as_bytes());
-        text.push('\n');
-        text.push_str(TAG);
-        tag.as_ref().iter().for_each(|byte| text.push_str(&format!("{byte:02x}")));
-        text.push('\n');
-        Ok(text.into_bytes())
-    }
 }
 
 impl Memory {
@@ -225,27 +189,18 @@ fn is_false(flag: &bool) -> bool {
     !*flag
 }
 
-fn unhex(text: &str) -> Option<Vec<u8>> {
-    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
-    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-    let bytes = pairs
-        .iter()
-        .map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?))
-        .collect::<Option<Vec<_>>>()?;
-    rest.is_empty().then_some(bytes)
-}
-
 /// The member of a record that carries a piece of the history.
 const KEYWORD: &[u8] = b"\"state\":";
 /// The records that may.
 const KINDS: [&str; 3] = ["trust.", "release.", "break-glass."];
-const LABEL: &[u8] = b"portcullis memory of trust v1";
-const TAG: &str = "hmac-sha256:";
+
 /// Room for tens of thousands of serials and revocations.
 const MOST_BYTES: u64 = 16 << 20;
 
 #[cfg(test)]
 mod tests {
+    use portcullis_keys::SymmetricKey;
+
     use super::*;
 
     fn seal(byte: u8) -> Seal {

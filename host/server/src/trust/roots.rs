@@ -15,7 +15,7 @@ use portcullis_trust::{
 
 use crate::config::Trust;
 use crate::error::StartError;
-use crate::loading::Folder;
+use crate::fs::folder::Folder;
 
 /// The accepted roots.
 #[derive(Clone)]

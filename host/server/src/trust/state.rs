@@ -8,6 +8,7 @@ mod arrivals;
 mod logs;
 mod recording;
 
+use crate::state_mac::Seal;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -25,13 +26,13 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::StartError;
 use crate::fs::file_worker::{FileWorkers, START_LIMIT};
-use crate::loading::{ReleaseError, Trusted, issued, set_and_downgrade};
 use crate::logging::log_limit::LOG_LIMITS;
 use crate::trust::TrustedTime;
-use crate::trust::persisted::{Kept, Memory, Seal, Standing, reader, replace};
+use crate::trust::persisted::{Kept, Memory, Standing, reader, replace};
 use crate::trust::roots::{Arrived, Roots, kept_folder, mark};
 use crate::trust::state_copy::{STATE_FILE, StateCopy};
 use crate::trust::state_dir::{OwnFolder, STATE_HINT};
+use crate::trust::view::{Trusted, issued};
 
 pub use arrivals::refused_entry;
 use arrivals::refused_root;
@@ -85,6 +86,10 @@ struct Finding {
     kind: &'static str,
     fields: String,
 }
+
+/// This machine's clock is not confirmed: no other release set comes into force until then.
+#[derive(Clone, Copy, Debug)]
+pub struct ClockUnconfirmed;
 
 impl Keeper {
     /// Reads what is remembered, the log as far as its head goes, and the trust roots. Writes nothing.
@@ -179,7 +184,7 @@ impl Keeper {
         let (roots, stopped) = Roots::load(&config.trust, history, &arrived, true)?;
         keeper.roots = roots;
         let paths = config.release.clone();
-        let read = files.release.run(START_LIMIT, move || set_and_downgrade(&paths));
+        let read = files.release.run(START_LIMIT, move || paths.read_set_and_downgrade());
         let (set, downgrade) = read.unwrap_or_default();
         let documents: Vec<_> = issued(set.iter().chain(&downgrade), keeper.roots.newest())
             .into_iter()
@@ -263,10 +268,10 @@ impl Keeper {
 
     /// Refuses to exchange the set that was active last for another one while the clock waits to be
     /// confirmed.
-    pub fn may_take(&self, set: Digest) -> Result<(), ReleaseError> {
+    pub fn may_take(&self, set: Digest) -> Result<(), ClockUnconfirmed> {
         let is_other = self.memory.history.active.is_some_and(|active| active.set != set);
         if is_other && self.trusted_time.is_unconfirmed() {
-            return Err(ReleaseError::ClockUnconfirmed);
+            return Err(ClockUnconfirmed);
         }
         Ok(())
     }

@@ -100,7 +100,7 @@ const MOST_BYTES: u64 = crate::net::outbound::LONGEST_ANSWER as u64 + 256;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::trust::persisted::Seal;
+    use crate::state_mac::Seal;
     use std::fs;
 
     #[test]

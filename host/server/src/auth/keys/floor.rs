@@ -14,7 +14,7 @@ use portcullis_files::{Durability, HeldFolder, read_bounded, write_atomic_with};
 use portcullis_model::Millis;
 use serde::{Deserialize, Serialize};
 
-use crate::trust::persisted::Seal;
+use crate::state_mac::Seal;
 
 /// The list; one for all issuers.
 pub struct Floors {

@@ -14,7 +14,7 @@ use portcullis_keys::SymmetricKey;
 use tokio::runtime::Builder;
 
 use crate::net::outbound::OutboundConfig;
-use crate::trust::persisted::Seal;
+use crate::state_mac::Seal;
 
 const HOUR: u64 = 3_600_000;
 const START: u64 = 1_795_000_000_000;

@@ -9,7 +9,6 @@ use std::time::Duration;
 use portcullis_model::{Change, Decision, Effect, Finding};
 
 use crate::bindings::evaluate::Asked;
-use crate::state::host::Hook;
 
 /// How one call went for both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,15 +107,14 @@ impl Comparison {
     /// The members of its record: codes and kinds, nothing out of a body.
     pub fn fields(
         &self,
-        hook: &Hook,
+        hook: &str,
         way: &str,
         of: Option<u64>,
         live: &Asked,
         candidate: &Asked,
     ) -> String {
         let of = of.map_or_else(|| "null".to_owned(), |index| index.to_string());
-        let mut fields =
-            format!(r#""decision":{of},"hook":"{}","kind":"{way}","differs":["#, hook.config.name);
+        let mut fields = format!(r#""decision":{of},"hook":"{hook}","kind":"{way}","differs":["#);
         let words = self.differences().filter_map(|place| Self::DIFFERENCES.get(place));
         let words: Vec<_> = words.map(|word| format!("\"{word}\"")).collect();
         fields.push_str(&words.join(","));

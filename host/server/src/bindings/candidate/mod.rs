@@ -15,17 +15,13 @@ mod tally;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
 
-use portcullis_audit::Entry;
-use portcullis_hooks::Incoming;
 use portcullis_model::json::quote;
-use portcullis_model::{Call, Cause, Digest};
+use portcullis_model::{Call, Digest};
 use portcullis_trust::{Abort, Candidate};
 
-use crate::bindings::evaluate::{self, Asked};
 use crate::bindings::generation::{Binding, Generation};
-use crate::state::host::{Hook, Host};
+use crate::recorder::Recorder;
 use crate::worker_pool::Lane;
 
 pub use cohort::{Cohort, Why};
@@ -44,7 +40,7 @@ pub struct Rollout {
     pub key: Digest,
     tally: Mutex<Tally>,
     /// Where comparisons run: whatever they take, nobody waits for it.
-    lane: Arc<Lane>,
+    pub lane: Arc<Lane>,
     stopped: AtomicBool,
     /// Whether its end stands in the record.
     recorded: AtomicBool,
@@ -115,13 +111,13 @@ impl Rollout {
     }
 
     /// Whether it answers this call in the live one's place, and why it is the one.
-    pub fn answers(&self, host: &Host, call: &Call) -> Option<Why> {
+    pub fn answers(&self, recorder: &Recorder, call: &Call) -> Option<Why> {
         let cohort = self.cohort.as_ref().filter(|_| !self.is_stopped())?;
-        if self.binding.breaker.refuses(host.clock.instant()) {
+        if self.binding.breaker.refuses(recorder.clock.instant()) {
             return None;
         }
         cohort.why(
-            &|value, limit| host.pseudonyms.number(&host.config.tenant, NAMESPACE, value, limit),
+            &|value, limit| recorder.pseudonyms.number(&recorder.tenant, NAMESPACE, value, limit),
             call,
         )
     }
@@ -144,18 +140,9 @@ impl Rollout {
         Comparison::DIFFERENCES.into_iter().zip(counts)
     }
 
-    /// Both have spoken about one call.
-    fn note(
-        &self,
-        host: &Arc<Host>,
-        hook: &Hook,
-        live: &Asked,
-        candidate: &Asked,
-        incoming: &Incoming,
-        of: Option<u64>,
-    ) {
-        let slower = Duration::from_millis(self.abort.slower_by_ms.into());
-        let comparison = Comparison::of(live, candidate, slower);
+    /// Counts a comparison. Returns why the candidate is asked no more, where this one used up what
+    /// its divergence budget allows.
+    pub fn count(&self, comparison: &Comparison) -> Option<&'static str> {
         let count = |counts: &[AtomicU64], place: usize| {
             if let Some(count) = counts.get(place) {
                 count.fetch_add(1, Ordering::Relaxed);
@@ -163,28 +150,8 @@ impl Rollout {
         };
         count(&self.metrics().outcomes, comparison.outcome());
         comparison.differences().for_each(|place| count(&self.metrics().differences, place));
-        if comparison.diverges() {
-            let fields = comparison.fields(hook, self.way(), of, live, candidate);
-            let sealed = crate::request::decision_record::seal_plugins([live, candidate], incoming);
-            let entry = Entry { kind: "hook.diverged", fields, sealed: Some(sealed.into_bytes()) };
-            if host.log.append(entry).is_err() {
-                host.refuse(hook, host.clock.now(), Cause::ObserverSkipped);
-            }
-        }
-        let spent = self.tally.lock().unwrap_or_else(PoisonError::into_inner).note(&comparison);
-        if let Some(why) = spent
-            && !self.stopped.swap(true, Ordering::AcqRel)
-        {
-            let (plugin, way) = (&self.binding.manifest().id, self.way());
-            tracing::error!(
-                hook = hook.config.name,
-                plugin,
-                way,
-                why,
-                event = "candidate.stopped",
-                "the candidate has spent its budget: it is asked no more"
-            );
-        }
+        let spent = self.tally.lock().unwrap_or_else(PoisonError::into_inner).note(comparison);
+        spent.filter(|_| !self.stopped.swap(true, Ordering::AcqRel))
     }
 
     /// Whether it was stopped and that does not stand in the record.
@@ -214,72 +181,6 @@ impl Rollout {
     pub fn end_recorded(&self) {
         self.recorded.store(true, Ordering::Release);
     }
-}
-
-/// A call that two have spoken about, or will.
-pub struct Doubled {
-    /// The live binding.
-    pub live: Arc<Binding>,
-    /// What the one said who was asked in the call: the live one, or the candidate in its place.
-    pub first: Asked,
-    /// What the candidate had said before it where it came to nothing.
-    pub fallen: Option<Asked>,
-}
-
-impl Doubled {
-    /// Asks the other one, in a lane of its own, and compares. Nobody waits for it, and where the lane is full it is not done.
-    pub fn compare_later(
-        self,
-        host: &Arc<Host>,
-        hook: &Arc<Hook>,
-        incoming: &Arc<Incoming>,
-        of: Option<u64>,
-    ) {
-        let Some(rollout) = &self.live.rollout else { return };
-        let lane = Arc::clone(&rollout.lane);
-        let (theirs, own, incoming) = (Arc::clone(host), Arc::clone(hook), Arc::clone(incoming));
-        if lane.start_job(move || self.compare(&theirs, &own, &incoming, of)).is_err() {
-            host.refuse(hook, host.clock.now(), Cause::ObserverSkipped);
-        }
-    }
-
-    fn compare(self, host: &Arc<Host>, hook: &Hook, incoming: &Arc<Incoming>, of: Option<u64>) {
-        let Self { live, first, fallen } = self;
-        let Some(rollout) = live.rollout.as_ref().filter(|rollout| !rollout.is_stopped()) else {
-            return;
-        };
-        if let Some(fallen) = fallen {
-            return rollout.note(host, hook, &first, &fallen, incoming, of);
-        }
-        let by_candidate = Arc::ptr_eq(&first.binding, &rollout.binding);
-        let other = if by_candidate { &live } else { &rollout.binding };
-        // In its own time: what it takes is nobody's but its plugin's limit. Only the candidate's breaker hears of it: how the live
-        // one fares in calls that bind is for those to say.
-        let limit = other.plugin.time();
-        let seen = as_asked(other, incoming);
-        let second = if by_candidate {
-            evaluate::evaluate(other, &seen, limit).0
-        } else {
-            let Some(pass) = other.breaker.enter(host.clock.instant()) else { return };
-            let (second, _) = evaluate::evaluate(other, &seen, limit);
-            evaluate::note(host, pass, &second, true);
-            other.metrics.asked(&second);
-            second
-        };
-        let (of_live, of_candidate) =
-            if by_candidate { (&second, &first) } else { (&first, &second) };
-        rollout.note(host, hook, of_live, of_candidate, incoming, of);
-    }
-}
-
-/// A question as this binding is asked it: one that may want more than restrictions is asked before anything is proposed.
-fn as_asked(binding: &Binding, incoming: &Arc<Incoming>) -> Arc<Incoming> {
-    if !binding.proposes() || incoming.call.proposed.is_empty() {
-        return Arc::clone(incoming);
-    }
-    let mut own = Incoming::clone(incoming);
-    own.call.proposed.clear();
-    Arc::new(own)
 }
 
 /// The word for a candidate.

@@ -23,8 +23,8 @@ pub fn request(traces: &[Trace], tenant: &str) -> Value {
 
 fn spans(trace: &Trace) -> Vec<Value> {
     let mut attributes = vec![
-        text("portcullis.hook", &trace.hook.name),
-        text("portcullis.kind", trace.hook.config.kind.name()),
+        text("portcullis.hook", &trace.hook),
+        text("portcullis.kind", trace.kind),
         number("portcullis.generation", trace.generation),
         number("http.response.status_code", trace.status.into()),
         json!({"key": "portcullis.delivered", "value": {"boolValue": trace.delivered}}),
@@ -43,7 +43,7 @@ fn spans(trace: &Trace) -> Vec<Value> {
             json!({"code": ERROR, "message": cause})
         }
     };
-    let name = format!("hook {}", trace.hook.name);
+    let name = format!("hook {}", trace.hook);
     let mut root = span(
         trace,
         &trace.span,
@@ -65,15 +65,15 @@ fn child(trace: &Trace, part: &Part) -> Value {
     let time = (part.from, part.to);
     match &part.what {
         What::Stage(stage) => span(trace, &random(), Some(&trace.span), stage.name(), time),
-        What::Plugin { binding, outcome } => {
-            let manifest = binding.manifest();
+        What::Plugin { plugin, mode, outcome } => {
+            let manifest = &plugin.manifest;
             let mut span =
                 span(trace, &random(), Some(&trace.span), &format!("plugin {}", manifest.id), time);
             let attributes = vec![
                 text("portcullis.plugin", &manifest.id),
                 text("portcullis.plugin.version", &manifest.version),
                 text("portcullis.plugin.component", &manifest.wasm.to_string()),
-                text("portcullis.mode", binding.mode.name()),
+                text("portcullis.mode", mode.name()),
                 text("portcullis.outcome", outcome),
             ];
             if let Some(span) = span.as_object_mut() {

@@ -7,6 +7,7 @@
 pub mod config;
 mod spool;
 
+use portcullis_model::Millis;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -26,8 +27,8 @@ use crate::error::StartError;
 use crate::logging::log_limit::LOG_LIMITS;
 use crate::net::outbound::Outbound;
 use crate::net::outbound::tokens::Tokens;
+use crate::recorder::Recorder;
 use crate::start_problems::{StartProblems, key_file};
-use crate::state::host::{Hook, Host};
 use crate::worker_pool::Lane;
 
 use config::ResumeConfig;
@@ -58,6 +59,17 @@ enum Attempt {
     Again(Option<u16>, Duration),
     /// The platform does not want it.
     Refused(u16),
+}
+
+/// The parts of the host that a resume call needs.
+#[derive(Clone)]
+pub struct ResumeContext {
+    /// The log and the clock.
+    pub recorder: Arc<Recorder>,
+    /// The client for calls that the host makes.
+    pub outbound: Arc<Outbound>,
+    /// Returns trusted time.
+    pub now: Arc<dyn Fn() -> Millis + Send + Sync>,
 }
 
 impl Resumes {
@@ -112,22 +124,21 @@ impl Resumes {
     /// Puts a call of a hook on disk. Nothing where that is not done by then: the call must not be promised.
     pub async fn put(
         &self,
-        host: &Host,
-        hook: &Hook,
+        context: &ResumeContext,
+        (hook, platform): (&str, Option<&str>),
         resume: Resume,
         of: Option<u64>,
         until: Instant,
     ) -> Option<Spooled> {
-        let platform = self.platforms.get(hook.config.resume.as_ref()?)?;
-        let (spool, name, now) =
-            (Arc::clone(&platform.spool), hook.config.name.clone(), host.trusted_time.now());
+        let platform = self.platforms.get(platform?)?;
+        let (spool, name, now) = (Arc::clone(&platform.spool), hook.to_owned(), (context.now)());
         // What is spooled after nobody waits any more is dropped with its receiver, and so taken away again.
         let put = self.lane.run(move || spool.put(&name, resume, of, now)).ok()?;
         match timeout_at(until.into(), put).await {
             Ok(Ok(Ok(spooled))) => Some(spooled),
             Ok(Ok(Err(error))) => {
-                if LOG_LIMITS.admit(SPOOL_FAILED, &hook.config.name, host.clock.instant()) {
-                    tracing::error!(event = SPOOL_FAILED, hook = hook.config.name, %error, "the platform is told that its callout failed");
+                if LOG_LIMITS.admit(SPOOL_FAILED, hook, context.recorder.clock.instant()) {
+                    tracing::error!(event = SPOOL_FAILED, hook, %error, "the platform is told that its callout failed");
                 }
                 None
             }
@@ -136,13 +147,13 @@ impl Resumes {
     }
 
     /// Makes what the last run left.
-    pub fn take_up(&self, host: &Arc<Host>) {
+    pub fn take_up(&self, context: &ResumeContext) {
         for platform in self.platforms.values() {
             match platform.spool.left() {
                 Ok((left, aside)) => {
                     for file in &aside {
                         tracing::error!(file = %file.display(), event = "resume.unreadable", "a resume call of the last run cannot be read and was put aside: the platform waits until its own time is over");
-                        host.say(Entry {
+                        context.recorder.append(Entry {
                             kind: "resume.failed",
                             fields: format!(
                                 r#""platform":"{}","code":"unreadable""#,
@@ -151,7 +162,7 @@ impl Resumes {
                             sealed: None,
                         });
                     }
-                    left.into_iter().for_each(|spooled| start(host, platform, spooled));
+                    left.into_iter().for_each(|spooled| start(context, platform, spooled));
                 }
                 Err(error) => {
                     tracing::error!(platform = platform.name, %error, event = "resume.spool-unreadable", "the spool of resume calls cannot be read")
@@ -161,30 +172,28 @@ impl Resumes {
     }
 
     /// Makes a call, now that the answer that promises it has left.
-    pub fn make(&self, host: &Arc<Host>, hook: &Hook, spooled: Spooled) {
-        if let Some(platform) =
-            hook.config.resume.as_ref().and_then(|name| self.platforms.get(name))
-        {
-            start(host, platform, spooled);
+    pub fn make(&self, context: &ResumeContext, platform: Option<&str>, spooled: Spooled) {
+        if let Some(platform) = platform.and_then(|name| self.platforms.get(name)) {
+            start(context, platform, spooled);
         }
     }
 }
 
-fn start(host: &Arc<Host>, platform: &Arc<Platform>, spooled: Spooled) {
+fn start(context: &ResumeContext, platform: &Arc<Platform>, spooled: Spooled) {
     let (job, kept) = spooled.promised();
-    let (own, platform) = (Arc::clone(host), Arc::clone(platform));
+    let (own, platform) = (context.clone(), Arc::clone(platform));
     // Without a client any more the host ends, and the next start takes it up.
-    drop(host.outbound.spawn(async move { platform.carry_out(&own, job, kept).await }));
+    drop(context.outbound.spawn(async move { platform.carry_out(&own, job, kept).await }));
 }
 
 impl Platform {
-    async fn carry_out(&self, host: &Arc<Host>, job: Job, kept: Kept) {
+    async fn carry_out(&self, context: &ResumeContext, job: Job, kept: Kept) {
         let (mut attempts, mut refusals) = (0_u32, 0);
         let mut wait = FIRST_WAIT;
         let end = loop {
             tokio::time::sleep(wait).await;
             let attempt = match self.at_once.acquire().await {
-                Ok(_place) => self.attempt(host, &job).await,
+                Ok(_place) => self.attempt(context, &job).await,
                 Err(_) => return,
             };
             attempts = attempts.saturating_add(1);
@@ -200,13 +209,15 @@ impl Platform {
                 }
                 Attempt::Again(status, least) => (status, least),
             };
-            let waited = host.trusted_time.now().0.saturating_sub(job.at);
+            let waited = (context.now)().0.saturating_sub(job.at);
             if waited >= self.config.max_age_hours.saturating_mul(3_600_000) {
                 break End { code: Some("expired"), status };
             }
             wait = backoff(attempts).max(least.min(LONGEST_WAIT));
         };
-        if end.code.is_some() && LOG_LIMITS.admit(RESUME_FAILED, &self.name, host.clock.instant()) {
+        if end.code.is_some()
+            && LOG_LIMITS.admit(RESUME_FAILED, &self.name, context.recorder.clock.instant())
+        {
             tracing::error!(
                 event = RESUME_FAILED,
                 platform = self.name,
@@ -215,12 +226,13 @@ impl Platform {
                 "a resume call failed for good: the platform waits until its own time is over"
             );
         }
-        finish(&host.log, &self.name, &end.entry(&self.name, &job, attempts), kept).await;
+        finish(&context.recorder.log, &self.name, &end.entry(&self.name, &job, attempts), kept)
+            .await;
     }
 
-    async fn attempt(&self, host: &Host, job: &Job) -> Attempt {
+    async fn attempt(&self, context: &ResumeContext, job: &Job) -> Attempt {
         let again = |what: &str, error: &dyn std::fmt::Display| {
-            if LOG_LIMITS.admit(RESUME_RETRIED, &self.name, host.clock.instant()) {
+            if LOG_LIMITS.admit(RESUME_RETRIED, &self.name, context.recorder.clock.instant()) {
                 tracing::warn!(event = RESUME_RETRIED, platform = self.name, hook = job.hook, %error, "{what}; it is tried again");
             }
             Attempt::Again(None, Duration::ZERO)
@@ -239,7 +251,7 @@ impl Platform {
         // Its path is made of plain ids: the platform's own form of it.
         let Ok(request) = request else { return Attempt::Refused(0) };
         let until = Instant::now() + Duration::from_millis(self.config.attempt_timeout_ms);
-        let answer = match host.outbound.send(request, until).await {
+        let answer = match context.outbound.send(request, until).await {
             Ok(answer) => answer,
             Err(error) => return again("a resume call did not come through", &error),
         };
@@ -247,7 +259,7 @@ impl Platform {
         if status.is_success() {
             return Attempt::Done(status.as_u16());
         }
-        if LOG_LIMITS.admit(RESUME_REFUSED, &self.name, host.clock.instant()) {
+        if LOG_LIMITS.admit(RESUME_REFUSED, &self.name, context.recorder.clock.instant()) {
             tracing::warn!(
                 event = RESUME_REFUSED,
                 platform = self.name,

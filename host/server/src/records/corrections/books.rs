@@ -13,7 +13,7 @@ use portcullis_audit::{Log, Pending, Refused, Sequence, Slot, Tally};
 use portcullis_model::Millis;
 
 use super::Owed;
-use crate::records::open_tally::{OpenTally, poll, poll_all};
+use crate::recorder::open_tally::{OpenTally, poll, poll_all};
 
 /// What one hook owes the log.
 #[derive(Default)]

@@ -14,7 +14,6 @@ use super::Call;
 use super::leave::Reply;
 use super::recording::Said;
 use crate::observe::budget::micros;
-use crate::records::rejections::Refusals;
 use crate::request::pipeline::{Decided, Failure};
 use crate::state::dedup::{Answered, First};
 
@@ -110,10 +109,10 @@ impl Call<'_> {
         // The ring is waited for once, however many parts it has to hold.
         let keeps_refusals = async {
             if is_counted {
-                Refusals::keep(self.host).await;
+                self.host.refusals.keep(&self.host.recorder).await;
             }
         };
-        tokio::join!(self.hook.owed.add_all(self.host, owed), keeps_refusals);
+        tokio::join!(self.hook.owed.add_all(&self.host.recorder, owed), keeps_refusals);
         self.afterwards.commit_us =
             micros(self.host.clock.instant().saturating_duration_since(before));
         let answer = portcullis_hooks::gather(self.hook.config.kind, &answers, batch);

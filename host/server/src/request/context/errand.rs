@@ -37,7 +37,9 @@ impl Call<'_> {
         };
         let (index, until, before) =
             (self.afterwards.index, self.budget.errand_until(), self.host.clock.instant());
-        let spooled = self.host.resumes.put(self.host, self.hook, resume, index, until).await;
+        let context = self.host.resume_context();
+        let place = (&*self.hook.config.name, self.hook.config.resume.as_deref());
+        let spooled = self.host.resumes.put(&context, place, resume, index, until).await;
         self.took(Stage::Errand, before);
         let done = spooled.is_some();
         self.afterwards.resume = spooled.map(|spooled| (Arc::clone(self.hook), spooled));

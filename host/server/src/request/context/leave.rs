@@ -19,7 +19,7 @@ use super::{Call, Counted};
 use crate::bindings::evaluate::Asked;
 use crate::observe::budget::Stage;
 use crate::observe::telemetry::Outcome;
-use crate::records::rejections::{Reason, Refusals};
+use crate::records::rejections::Reason;
 use crate::request::pipeline::Failure;
 use crate::request::post_response::Afterwards;
 use crate::state::dedup::{Answered, First, Flight};
@@ -105,7 +105,7 @@ impl Call<'_> {
     /// emergency ring, so that the count outlives the end of the process that the answer outlives.
     pub async fn turn_away_proven(mut self, reason: impl Into<Reason>) -> Reply {
         let cause = self.count_refusal(reason.into());
-        Refusals::keep(self.host).await;
+        self.host.refusals.keep(&self.host.recorder).await;
         let answer = self.safe_answer(cause, "", None);
         self.leave(&answer)
     }
@@ -113,7 +113,7 @@ impl Call<'_> {
     /// [`turn_away_proven`](Self::turn_away_proven) of a request that was read whole and is none.
     pub async fn turn_away_malformed(mut self, malformed: &Malformed) -> Reply {
         let cause = self.count_refusal(malformed.into());
-        Refusals::keep(self.host).await;
+        self.host.refusals.keep(&self.host.recorder).await;
         let answer = self.safe_answer(cause, &malformed.detail, None);
         self.leave(&answer)
     }

@@ -44,7 +44,10 @@ impl Call<'_> {
         let Said { verdict, skipped } = said;
         let body_pseudonym = match self.body_pseudonym.take() {
             Some(made) => made,
-            None => self.host.pseudonym("body", &crate::request::decision_record::kept(incoming)),
+            None => self
+                .host
+                .recorder
+                .pseudonym("body", &crate::request::decision_record::kept(incoming)),
         };
         let evidence = Evidence {
             host: self.host,
@@ -66,7 +69,7 @@ impl Call<'_> {
             glass: self.glass.as_deref(),
             delivery,
             answer,
-            salt: self.host.salt(),
+            salt: self.host.recorder.salt(),
             trace: self.trace.as_ref().map(|trace| trace.context.trace_text()),
             ledger: &self.ledger,
         };
@@ -93,7 +96,7 @@ impl Call<'_> {
     pub(super) fn with_reference(&self, answer: &Answer, receipt: Receipt) -> Vec<u8> {
         let leaf = BASE64.encode(receipt.leaf_hash);
         answer.with_reference(&Reference {
-            log: self.host.log.origin(),
+            log: self.host.recorder.log.origin(),
             index: receipt.index,
             leaf: &leaf,
             generation: self.generation.as_ref().map_or(0, |generation| generation.number),
@@ -110,7 +113,9 @@ impl Call<'_> {
         self.afterwards.index = self.record.map(|record| record.index);
         others_first().await;
         let receipt = self.durable(appended).await;
-        if receipt.is_none() && self.record.is_some_and(|record| self.host.log.is_void(record)) {
+        if receipt.is_none()
+            && self.record.is_some_and(|record| self.host.recorder.log.is_void(record))
+        {
             // The record was lost with a stop of the log, and its index will be another's.
             self.account.lost(self.record);
             (self.record, self.afterwards.index) = (None, None);
@@ -125,7 +130,11 @@ impl Call<'_> {
 
     pub(super) fn append(&mut self, entry: Entry) -> Result<Pending, Refused> {
         // The corrections that earlier calls of this hook owe the log come first.
-        let appended = self.hook.owed.settle(self.host).and_then(|()| self.host.log.commit(entry));
+        let appended = self
+            .hook
+            .owed
+            .settle(&self.host.recorder)
+            .and_then(|()| self.host.recorder.log.commit(entry));
         if let Ok(pending) = &appended {
             self.account.recorded(pending.sequence());
         }
@@ -169,7 +178,7 @@ impl Call<'_> {
 
     pub(super) async fn owe(&self, record: Option<Sequence>, cause: Cause, left: &Answer) {
         self.account.owed(record);
-        self.hook.owed.add(self.host, self.owed(record, cause, left)).await;
+        self.hook.owed.add(&self.host.recorder, self.owed(record, cause, left)).await;
     }
 
     /// The safe answer in place of what could not be recorded in time, counted. The caller sees to

@@ -24,7 +24,7 @@ pub(super) fn alarm(host: &Host, seen: &mut Seen) {
             "swap was turned on: what one call leaves in memory could reach the next; every call \
              gets its safe answer until swap is off and the host restarted"
         );
-        host.say(Entry {
+        host.recorder.append(Entry {
             kind: "release.withdrawn",
             fields: r#""code":"swap-configured""#.to_owned(),
             sealed: None,
@@ -36,7 +36,7 @@ pub(super) fn alarm(host: &Host, seen: &mut Seen) {
 /// there is room. A disk that has room by turns could cause a line in every round: they are
 /// limited.
 fn alarm_log(host: &Host, seen: &mut Seen) {
-    let (health, now) = (host.log.health(), host.clock.instant());
+    let (health, now) = (host.recorder.log.health(), host.clock.instant());
     match &health.delayed {
         Some(why) if !seen.log_delayed && LOG_LIMITS.admit("log.delayed", "", now) => {
             tracing::warn!(
@@ -70,19 +70,19 @@ fn alarm_log(host: &Host, seen: &mut Seen) {
     if !health.resumes {
         return;
     }
-    match host.log.resume() {
+    match host.recorder.log.resume() {
         Ok(_) => {
             seen.log_stopped = false;
             if LOG_LIMITS.admit("log.resumed", "", now) {
                 tracing::info!(
                     event = "log.resumed",
-                    next = host.log.health().next,
+                    next = host.recorder.log.health().next,
                     "the record has resumed: nothing that was promised was lost"
                 );
             }
         }
         // Said again where it cannot resume any more.
-        Err(_) => seen.log_stopped = host.log.health().resumes,
+        Err(_) => seen.log_stopped = host.recorder.log.health().resumes,
     }
 }
 
@@ -100,7 +100,7 @@ pub(super) fn alarm_expiry(host: &Host, seen: &mut Seen) {
             "the release in force has expired; sign a new one: once its grace is over it does not \
              start again"
         );
-        host.say(Entry {
+        host.recorder.append(Entry {
             kind: "release.expired",
             fields: format!(
                 r#""generation":{},"ended":{ends},"grace":{}"#,
@@ -122,9 +122,9 @@ pub(super) fn alarm_expiry(host: &Host, seen: &mut Seen) {
         let fields = format!(r#""generation":{},"code":"grace-over""#, generation.number);
         if stop {
             host.withdraw();
-            host.say(Entry { kind: "release.withdrawn", fields, sealed: None });
+            host.recorder.append(Entry { kind: "release.withdrawn", fields, sealed: None });
         } else {
-            host.say(Entry { kind: "release.grace-expired", fields, sealed: None });
+            host.recorder.append(Entry { kind: "release.grace-expired", fields, sealed: None });
         }
     }
 }

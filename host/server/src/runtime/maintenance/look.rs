@@ -166,7 +166,7 @@ impl Housekeeper {
         if let Some(stopped) = self.host.follow_trust(folders)
             && self.seen.said.insert((folders.roots, stopped.refusal.to_string()))
         {
-            self.host.say(refused_entry(&stopped));
+            self.host.recorder.append(refused_entry(&stopped));
         }
     }
 

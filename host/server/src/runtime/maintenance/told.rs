@@ -16,7 +16,7 @@ pub(super) fn refuse_configuration(host: &Host, seen: &mut Seen, error: &NotRelo
          is in force goes on");
     host.obstacles.configuration(Some(error.to_string()));
     if seen.said.insert((seen.file, error.to_string())) {
-        host.say(error.entry());
+        host.recorder.append(error.entry());
     }
 }
 
@@ -26,7 +26,7 @@ pub(super) fn refuse(host: &Host, seen: &mut Seen, error: &ReleaseError) {
     host.standing.refused(error);
     tracing::warn!(code = error.code(), %error, hint = error.hint(), event = "release.refused", "{}", if host.in_force.load().generation.is_some() { "release refused; the last good one goes on" } else { "release refused" });
     if seen.said.insert((seen.folders.release, error.to_string())) {
-        host.say(refusal_entry(error));
+        host.recorder.append(refusal_entry(error));
     }
 }
 
@@ -49,7 +49,7 @@ pub(super) fn report_strays(
         seen.said.insert((Some(stray.component), stray.code.to_owned()));
         let (file, hint) = (stray.path.display(), &stray.hint);
         tracing::warn!(code = stray.code, %file, hint, event = "plugin.refused", "plugin refused: {}", stray.sentence);
-        host.say(stray_entry(&stray));
+        host.recorder.append(stray_entry(&stray));
     }
     if host.obstacles.more_strays(more) && more > 0 {
         tracing::warn!(

@@ -6,6 +6,8 @@
 //! others write, the host's own state and the log are read afterwards, by the steps of
 //! [`Startup`](crate::runtime::startup::Startup).
 
+use crate::recorder::Recorder;
+use crate::state_mac::Seal;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::AtomicU64;
@@ -21,8 +23,8 @@ use portcullis_files::HeldFolder;
 use portcullis_keys::{SecretKey, SymmetricKey};
 use portcullis_model::Millis;
 
-use super::mounts;
 use super::{Hook, Host, LateTrust};
+use super::{mounts, recovery};
 use crate::auth::{CacheKey, Caller, Floors, Kept as KeptKeys, KeyRing};
 use crate::break_glass::Glass;
 use crate::clock::Clock;
@@ -38,18 +40,16 @@ use crate::net::tls::Tls;
 use crate::observe::telemetry::Telemetry;
 use crate::platform_calls::delivery::Courier;
 use crate::platform_calls::resume::Resumes;
-use crate::records::corrections;
 use crate::records::response_writes::Deliveries;
 use crate::registry::Source;
 use crate::start_problems::{PSEUDONYM_KEY, SEALING_KEY, SIGNING_KEY, StartProblems, key_file};
 use crate::state::active::{InForce, Names};
 use crate::state::dedup::Retries;
 use crate::state::frontend::{Frontend, Shared};
-use crate::trust::persisted::{Kept, Memory, Seal, Standing, holds_log};
+use crate::trust::persisted::{Kept, Memory, Standing, holds_log};
 use crate::trust::roots::{Arrived, Roots, kept_folder};
 use crate::trust::state::{self, Course, Keeper, Place, may_recover};
 use crate::trust::state_copy::STATE_FILE;
-use crate::worker_pool::Lane;
 
 /// A configuration with everything that it names, ready to serve.
 pub struct Configured {
@@ -437,6 +437,9 @@ impl Configured {
         if let Some(folder) = keeper.state_folder() {
             self.floors.hold(folder);
         }
+        let (tenant, clock) = (config.tenant.clone(), self.clock.clone());
+        let recorder = Recorder::new(tenant, log, clock, self.pseudonyms, RING_WAITING);
+        let recorder = Arc::new(recorder);
         let host = Arc::new(Host {
             root: ArcSwap::new(Arc::clone(keeper.root())),
             glass: Glass::new(&config.trust.state, keeper.state_folder(), keeper.seal()),
@@ -445,8 +448,7 @@ impl Configured {
             state_folder: keeper.state_folder().cloned(),
             keeper: Mutex::new(keeper),
             in_force: ArcSwap::new(self.hooks),
-            log,
-            pseudonyms: self.pseudonyms,
+            recorder,
             clock: self.clock,
             connections: Arc::clone(&frontend.connections),
             admission: frontend.admission.clone(),
@@ -455,7 +457,6 @@ impl Configured {
             unrouted: Arc::clone(&frontend.unrouted),
             couriers: self.couriers,
             deliveries: Deliveries::default(),
-            ring_lane: Lane::new("ring", 1, RING_WAITING),
             tls: self.tls,
             keys: ArcSwap::from_pointee(self.ring.all()),
             ring: Mutex::new(self.ring),
@@ -476,17 +477,15 @@ impl Configured {
             as_found,
             housekeeping_beat: Heartbeat::default(),
             break_glass_beat: Heartbeat::default(),
-            unsaid: Mutex::default(),
             engine,
             seeds: AtomicU64::new(seed),
-            salts: Mutex::default(),
             config,
         });
-        host.say(host.start_entry(&recovery));
+        host.recorder.append(host.start_entry(&recovery));
         host.check_clock();
-        host.keeper().say_findings(&host.log);
-        corrections::recover(&host, &recovery.owed, recovery.size);
-        host.resumes.take_up(&host);
+        host.keeper().say_findings(&host.recorder.log);
+        recovery::recover(&host, &recovery.owed, recovery.size);
+        host.resumes.take_up(&host.resume_context());
         host.glass.spend(&host.keeper().history().spent);
         // What left before there was a log is in it from here on.
         host.settle_debts();

@@ -11,11 +11,11 @@ use portcullis_model::json::quote;
 use portcullis_trust::VerifiedManifest;
 
 use super::Host;
+use super::time_documents::Documents;
 use crate::fs::change::Folders;
 use crate::fs::file_worker::POLL_LIMIT;
 use crate::fs::late_read::LateRead;
 use crate::loading::set_bytes;
-use crate::trust::Documents;
 use crate::trust::roots::{Arrived, Stopped};
 use crate::trust::state::Keeper;
 
@@ -101,12 +101,12 @@ impl Host {
             late.overlook(&late.roots_overlooked, "trust-roots", arrived.overlooked);
         }
         let mut keeper = self.keeper();
-        let (_, refused) = keeper.follow(roots.value.unwrap_or_default(), &self.log);
+        let (_, refused) = keeper.follow(roots.value.unwrap_or_default(), &self.recorder.log);
         self.root.store(Arc::clone(keeper.root()));
         let new = keeper.revocations(set.value.flatten().as_deref());
         self.stop_revoked(&keeper);
         if !new.is_empty() {
-            keeper.record_revoked(&self.log, &new);
+            keeper.record_revoked(&self.recorder.log, &new);
         }
         refused
     }
@@ -117,7 +117,7 @@ impl Host {
         let new = keeper.revoked_by(set);
         if !new.is_empty() {
             self.stop_revoked(&keeper);
-            keeper.record_revoked(&self.log, &new);
+            keeper.record_revoked(&self.recorder.log, &new);
         }
     }
 
@@ -125,7 +125,7 @@ impl Host {
     pub fn refresh_keeper(&self) {
         let mut keeper = self.keeper();
         keeper.keep_roots();
-        keeper.refresh(&self.log, || self.glass.take_spent());
+        keeper.refresh(&self.recorder.log, || self.glass.take_spent());
     }
 
     /// Stops every binding of what is revoked by now, and says so.
@@ -149,7 +149,7 @@ impl Host {
             let mut fields =
                 format!(r#""generation":{},"hook":"{hook}","plugin":"#, generation.number);
             quote(&mut fields, &plugin);
-            self.say(Entry { kind: "plugin.stopped", fields, sealed: None });
+            self.recorder.append(Entry { kind: "plugin.stopped", fields, sealed: None });
         }
     }
 }

@@ -6,14 +6,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use arc_swap::ArcSwapOption;
 use portcullis_hooks::{Answer, Errand, Incoming, OnFailure, Outcome, Refusal};
 use portcullis_model::{Cause, Effect, Party};
 
 use super::Host;
 use crate::auth::Caller;
 use crate::bindings::generation::{Bindings, Generation};
-use crate::break_glass::Open;
+use crate::break_glass::{Open, Place, current};
 use crate::config::HookConfig;
 use crate::error::StartError;
 use crate::observe::metrics::HookMetrics;
@@ -40,7 +39,7 @@ pub struct Hook {
     /// What it owes the log.
     pub owed: Arc<Debts>,
     /// The break-glass document in force here, or the last one.
-    pub glass: Arc<ArcSwapOption<Open>>,
+    pub glass: Place,
     /// What it was sent that is not known.
     pub drift: Arc<Drift>,
     /// What it did.
@@ -68,6 +67,11 @@ impl Hook {
         let keys = config.decryption.as_ref().map(DecryptionKeys::load).transpose()?;
         config.settings.decryptor = keys.as_ref().map(DecryptionKeys::decryptor);
         Ok(keys.map(Arc::new))
+    }
+
+    /// Returns the break-glass document in force here.
+    pub fn glass(&self) -> Option<Arc<Open>> {
+        current(&self.glass)
     }
 
     /// What leaves when there is no decision, and why. A hook that nothing enforces has the platform's default: observing must never stop

@@ -6,6 +6,7 @@
 //! that is remembered and revoked by then. A problem is a warning until it is over, one line in
 //! the host's log for each change, and one record.
 
+use crate::trust::view::Trusted;
 use std::sync::atomic::Ordering;
 
 use portcullis_model::Digest;
@@ -15,8 +16,8 @@ use super::Host;
 use crate::bindings::generation::Generation;
 use crate::fs::file_worker::{POLL_LIMIT, START_LIMIT};
 use crate::loading::{
-    Demand, Found, HookPlace, LastGood, ReleaseError, Trusted, altered_entry, close_bound,
-    set_bytes, set_digest,
+    Demand, Found, HookPlace, LastGood, ReleaseError, altered_entry, close_bound, set_bytes,
+    set_digest,
 };
 use crate::state::conditions::Altered;
 
@@ -206,7 +207,7 @@ impl Host {
                         code = error.code(), %error, hint = error.hint(),
                         "the release folders no longer hold the release in force, which goes on"
                     );
-                    self.say(altered_entry(generation.number, &error));
+                    self.recorder.append(altered_entry(generation.number, &error));
                 }
             }
         }

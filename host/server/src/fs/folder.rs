@@ -15,7 +15,6 @@ use portcullis_model::Digest;
 use portcullis_trust::Envelope;
 use sha2::{Digest as _, Sha256};
 
-use super::LARGEST_FILE;
 use crate::digest::sha256;
 
 /// The files of a folder, as far as their names end as they should.
@@ -112,7 +111,7 @@ impl Folder {
 impl FolderFile {
     /// Returns the part of its name before the first dot.
     pub fn stem(&self) -> Option<&str> {
-        super::stem(&self.path)
+        stem(&self.path)
     }
 
     /// Returns whether its name ends so.
@@ -230,6 +229,13 @@ impl Digests {
     }
 }
 
+/// The part of a file's name before its first dot.
+pub fn stem(path: &Path) -> Option<&str> {
+    path.file_name()?.to_str()?.split('.').next()
+}
+
+/// The largest file of a release: 64 MiB, above what any language's component needs.
+pub const LARGEST_FILE: u64 = 64 << 20;
 /// The most files of one folder that are looked at.
 pub const MAX_FILES: usize = 10_000;
 /// The most digests that are remembered of each kind.

@@ -20,9 +20,9 @@ use portcullis_trust::{
     ClockConfirmation, Envelope, History, Refusal, TimeDocuments, TimeReset, sha256, time,
 };
 
+use super::{Host, LateTrust};
 use crate::fs::file_worker::{FileWorker, POLL_LIMIT};
 use crate::fs::late_read::unchanged;
-use crate::state::host::{Host, LateTrust};
 use crate::trust::state::remembered;
 
 /// What became of the documents in the folder.
@@ -156,7 +156,7 @@ impl Host {
         let fields = remembered(&fields, &piece).map_err(RefusedDocument::not_recorded)?;
         let entry = Entry { kind: "trust.time-reset", fields, sealed };
         let time = &self.trusted_time;
-        let pending = self.log.append_reset(entry, || time.reset(reset.floor));
+        let pending = self.recorder.log.append_reset(entry, || time.reset(reset.floor));
         pending
             .map_err(RefusedDocument::not_recorded)?
             .wait()
@@ -189,7 +189,7 @@ impl Host {
         let sealed = Some(sealed(envelope, [&it.person, &it.reason, &it.ticket]));
         let fields = remembered(&fields, &piece).map_err(RefusedDocument::not_recorded)?;
         let entry = Entry { kind: "trust.clock-confirmation", fields, sealed };
-        let recorded = self.log.append(entry).map(Pending::wait);
+        let recorded = self.recorder.log.append(entry).map(Pending::wait);
         recorded.map_err(RefusedDocument::not_recorded)?.map_err(RefusedDocument::not_recorded)?;
         keeper.remember(&piece);
         self.trusted_time.confirm(it.issued);

@@ -9,7 +9,7 @@ use std::time::Instant;
 use portcullis_audit::{Entry, Log, Pending, Refused};
 
 use crate::logging::log_limit::LOG_LIMITS;
-use crate::records::open_tally::poll;
+use crate::recorder::open_tally::poll;
 
 /// Records that are not durable yet, each with what its owner needs when it is.
 pub struct Outbox<T> {

@@ -1,0 +1,116 @@
+//! The comparison of a candidate with its live binding after the response: the other of the two
+//! evaluates the same call, and a difference is a record.
+//!
+//! Invariant: no caller waits for it, it is bounded, and its outcome binds nothing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use portcullis_audit::Entry;
+use portcullis_hooks::Incoming;
+use portcullis_model::Cause;
+
+use crate::bindings::candidate::{Comparison, Rollout};
+use crate::bindings::evaluate::{self, Asked};
+use crate::bindings::generation::Binding;
+use crate::request::decision_record::seal_plugins;
+use crate::state::host::{Hook, Host};
+
+/// A call that two have spoken about, or will.
+pub struct Doubled {
+    /// The live binding.
+    pub live: Arc<Binding>,
+    /// What the one said who was asked in the call: the live one, or the candidate in its place.
+    pub first: Asked,
+    /// What the candidate had said before it where it came to nothing.
+    pub fallen: Option<Asked>,
+}
+
+impl Doubled {
+    /// Asks the other one, in a lane of its own, and compares. Nobody waits for it, and where the lane is full it is not done.
+    pub fn compare_later(
+        self,
+        host: &Arc<Host>,
+        hook: &Arc<Hook>,
+        incoming: &Arc<Incoming>,
+        of: Option<u64>,
+    ) {
+        let Some(rollout) = &self.live.rollout else { return };
+        let lane = Arc::clone(&rollout.lane);
+        let (theirs, own, incoming) = (Arc::clone(host), Arc::clone(hook), Arc::clone(incoming));
+        if lane.start_job(move || self.compare(&theirs, &own, &incoming, of)).is_err() {
+            host.refuse(hook, host.clock.now(), Cause::ObserverSkipped);
+        }
+    }
+
+    fn compare(self, host: &Arc<Host>, hook: &Hook, incoming: &Arc<Incoming>, of: Option<u64>) {
+        let Self { live, first, fallen } = self;
+        let Some(rollout) = live.rollout.as_ref().filter(|rollout| !rollout.is_stopped()) else {
+            return;
+        };
+        if let Some(fallen) = fallen {
+            return record(rollout, host, hook, &first, &fallen, incoming, of);
+        }
+        let by_candidate = Arc::ptr_eq(&first.binding, &rollout.binding);
+        let other = if by_candidate { &live } else { &rollout.binding };
+        // In its own time: what it takes is nobody's but its plugin's limit. Only the candidate's breaker hears of it: how the live
+        // one fares in calls that bind is for those to say.
+        let limit = other.plugin.time();
+        let seen = as_asked(other, incoming);
+        let second = if by_candidate {
+            evaluate::evaluate(other, &seen, limit).0
+        } else {
+            let Some(pass) = other.breaker.enter(host.clock.instant()) else { return };
+            let (second, _) = evaluate::evaluate(other, &seen, limit);
+            evaluate::note(&host.recorder, pass, &second, true);
+            second.count();
+            second
+        };
+        let (of_live, of_candidate) =
+            if by_candidate { (&second, &first) } else { (&first, &second) };
+        record(rollout, host, hook, of_live, of_candidate, incoming, of);
+    }
+}
+
+/// A question as this binding is asked it: one that may want more than restrictions is asked before anything is proposed.
+fn as_asked(binding: &Binding, incoming: &Arc<Incoming>) -> Arc<Incoming> {
+    if !binding.proposes() || incoming.call.proposed.is_empty() {
+        return Arc::clone(incoming);
+    }
+    let mut own = Incoming::clone(incoming);
+    own.call.proposed.clear();
+    Arc::new(own)
+}
+
+/// Both have decided about one call: counts the comparison, and records a difference.
+fn record(
+    rollout: &Rollout,
+    host: &Arc<Host>,
+    hook: &Hook,
+    live: &Asked,
+    candidate: &Asked,
+    incoming: &Incoming,
+    of: Option<u64>,
+) {
+    let slower = Duration::from_millis(rollout.abort.slower_by_ms.into());
+    let comparison = Comparison::of(live, candidate, slower);
+    if comparison.diverges() {
+        let fields = comparison.fields(&hook.config.name, rollout.way(), of, live, candidate);
+        let sealed = seal_plugins([live, candidate], incoming);
+        let entry = Entry { kind: "hook.diverged", fields, sealed: Some(sealed.into_bytes()) };
+        if host.recorder.log.append(entry).is_err() {
+            host.refuse(hook, host.clock.now(), Cause::ObserverSkipped);
+        }
+    }
+    if let Some(why) = rollout.count(&comparison) {
+        let (plugin, way) = (&rollout.binding.manifest().id, rollout.way());
+        tracing::error!(
+            hook = hook.config.name,
+            plugin,
+            way,
+            why,
+            event = "candidate.stopped",
+            "the candidate has spent its budget: it is asked no more"
+        );
+    }
+}

@@ -1,0 +1,60 @@
+//! The authentication of files in the host's own folder.
+//!
+//! Invariant: a file that this host has not written, or that was altered, is told from one of its
+//! own; the key is derived from the host's sealing key (HKDF, RFC 5869). Keeps nothing secret.
+
+use std::io;
+
+use aws_lc_rs::{hkdf, hmac};
+use portcullis_keys::SymmetricKey;
+use serde::Serialize;
+
+/// Authenticates memories.
+#[derive(Clone)]
+pub struct Seal(hmac::Key);
+
+impl Seal {
+    /// Derives the key.
+    pub fn new(sealing: &SymmetricKey) -> Result<Self, aws_lc_rs::error::Unspecified> {
+        let extracted = hkdf::Salt::new(hkdf::HKDF_SHA256, &[]).extract(sealing.expose());
+        Ok(Self(hmac::Key::from(extracted.expand(&[LABEL], hmac::HMAC_SHA256)?)))
+    }
+
+    /// Reads what was written by [`close`](Self::close); the error says what is wrong with it.
+    pub fn open<T: serde::de::DeserializeOwned>(&self, bytes: &[u8]) -> Result<T, String> {
+        let text = std::str::from_utf8(bytes).map_err(|_| "it is not UTF-8".to_owned())?;
+        let (body, tag) = text.trim_end_matches('\n').rsplit_once('\n').ok_or("it is cut short")?;
+        let tag = tag
+            .strip_prefix(TAG)
+            .and_then(unhex)
+            .ok_or("its last line is not an authentication tag")?;
+        hmac::verify(&self.0, body.as_bytes(), &tag)
+            .map_err(|_| "its authentication tag is not this host's: it was altered, or the sealing key was changed")?;
+        serde_json::from_str(body).map_err(|error| error.to_string())
+    }
+
+    /// One line of JSON, and one that authenticates it.
+    pub fn close<T: Serialize>(&self, value: &T) -> io::Result<Vec<u8>> {
+        let mut text = serde_json::to_string(value)?;
+        let tag = hmac::sign(&self.0, text.as_bytes());
+        text.push('\n');
+        text.push_str(TAG);
+        tag.as_ref().iter().for_each(|byte| text.push_str(&format!("{byte:02x}")));
+        text.push('\n');
+        Ok(text.into_bytes())
+    }
+}
+
+fn unhex(text: &str) -> Option<Vec<u8>> {
+    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let bytes = pairs
+        .iter()
+        .map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?))
+        .collect::<Option<Vec<_>>>()?;
+    rest.is_empty().then_some(bytes)
+}
+
+const LABEL: &[u8] = b"portcullis memory of trust v1";
+
+const TAG: &str = "hmac-sha256:";
