@@ -166,21 +166,21 @@ fn the_operating_page_lists_every_setting_record_cause_and_refusal() {
     let mut settings = BTreeSet::from(["tenant".to_owned()]);
     for (file, structure, section) in [
         ("server/src/config/listen.rs", "Listen", "listen."),
-        ("server/src/tls.rs", "TlsConfig", "listen.tls."),
+        ("server/src/net/tls.rs", "TlsConfig", "listen.tls."),
         ("server/src/config/listen.rs", "AdminConfig", "admin."),
         ("server/src/config/listen.rs", "TelemetryConfig", "telemetry."),
         ("server/src/config/trust.rs", "Trust", "trust."),
-        ("server/src/config/trust.rs", "ReleasePaths", "release."),
-        ("server/src/registry/config.rs", "RegistryConfig", "registry."),
+        ("server/src/fs/release_paths.rs", "ReleasePaths", "release."),
+        ("server/src/config/registry.rs", "RegistryConfig", "registry."),
         ("server/src/config/audit.rs", "Audit", "audit."),
-        ("server/src/bounds.rs", "PluginsConfig", "plugins."),
-        ("server/src/making.rs", "EngineConfig", "engine."),
-        ("server/src/outbound/mod.rs", "OutboundConfig", "outbound."),
+        ("server/src/config/plugin_limits.rs", "PluginsConfig", "plugins."),
+        ("server/src/config/engine.rs", "EngineConfig", "engine."),
+        ("server/src/net/outbound/mod.rs", "OutboundConfig", "outbound."),
         ("server/src/config/audit.rs", "NextLog", "audit.next."),
         ("server/src/config/hook.rs", "HookSource", "hook."),
-        ("server/src/decryption.rs", "DecryptionConfig", "hook.decryption."),
-        ("server/src/resume/config.rs", "ResumeConfig", "resume.NAME."),
-        ("server/src/courier/config.rs", "DeliverySource", "delivery.NAME."),
+        ("server/src/platform_calls/decryption.rs", "DecryptionConfig", "hook.decryption."),
+        ("server/src/platform_calls/resume/config.rs", "ResumeConfig", "resume.NAME."),
+        ("server/src/platform_calls/delivery/config.rs", "DeliverySource", "delivery.NAME."),
     ] {
         settings.extend(members(file, structure, section));
     }
@@ -194,7 +194,7 @@ fn the_operating_page_lists_every_setting_record_cause_and_refusal() {
         ("OauthSource", "oauth."),
         ("CertificateSource", "certificate."),
     ] {
-        callers.extend(members("server/src/caller/config.rs", structure, section));
+        callers.extend(members("server/src/auth/config.rs", structure, section));
     }
     let listed: BTreeSet<_> = rows(&page, "### Callers").into_iter().flatten().collect();
     assert_eq!(listed, callers, "the ways of callers of the page, and those of the code");
@@ -240,9 +240,9 @@ fn the_operating_page_lists_every_setting_record_cause_and_refusal() {
     assert_eq!(listed, causes, "the causes of the page, and those of the model");
 
     for file in [
-        "server/src/release.rs",
-        "server/src/selftest.rs",
-        "server/src/reload.rs",
+        "server/src/loading.rs",
+        "server/src/loading/self_test.rs",
+        "server/src/runtime/reload.rs",
         "engine/src/refused.rs",
         "engine/src/fault.rs",
     ] {
