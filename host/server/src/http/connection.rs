@@ -71,14 +71,15 @@ impl Outbox {
     /// no more.
     pub fn abandon(&self) {
         drop(std::mem::take(&mut *self.calls.borrow_mut()));
-        drop(std::mem::take(&mut *self.waiting.borrow_mut()));
+        let waiting = std::mem::take(&mut *self.waiting.borrow_mut());
+        waiting.into_iter().for_each(|afterwards| afterwards.run(false));
     }
 
     fn delivered(&self) {
         drop(std::mem::take(&mut *self.calls.borrow_mut()));
         // Taken out first: what runs may not find the box borrowed.
         let waiting = std::mem::take(&mut *self.waiting.borrow_mut());
-        waiting.into_iter().for_each(Afterwards::delivered);
+        waiting.into_iter().for_each(|afterwards| afterwards.run(true));
     }
 }
 

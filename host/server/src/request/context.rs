@@ -31,7 +31,7 @@ use crate::net::session::Session;
 use crate::observe::budget::{Budget, Ledger, Stage};
 use crate::observe::telemetry::Trace;
 use crate::records::unread_entitlements;
-use crate::request::pipeline::{Decided, Failure};
+use crate::request::decide::{Decided, Failure};
 use crate::request::post_response::Afterwards;
 use crate::request::search::Tally;
 use crate::state::active::InForce;

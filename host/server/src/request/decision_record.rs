@@ -15,7 +15,7 @@ use crate::bindings::candidate::cohort;
 use crate::bindings::evaluate::Asked;
 use crate::break_glass::Open;
 use crate::observe::budget::{Ledger, micros};
-use crate::request::pipeline::Failure;
+use crate::request::decide::Failure;
 use crate::request::search::Tally;
 use crate::state::host::{Hook, Host};
 

@@ -5,6 +5,7 @@
 pub mod admitted;
 pub mod comparison;
 pub mod context;
+pub mod decide;
 pub mod decision_record;
 pub mod pipeline;
 pub mod post_response;

@@ -3,56 +3,26 @@
 //!
 //! Invariants: whatever happens on the way, an answer leaves in time and in the platform's own words, and no decision leaves
 //! before its record is durable. Every failure becomes a [`Failure`], and `Call::refuse` alone turns one into the answer and the
-//! record. The means are in `call`; what runs after the reply is in `afterwards`.
+//! record. Each stage is a function of `context` or `decide`; what runs once the response has left is in
+//! `post_response`.
 
-use crate::break_glass::Open;
 use std::sync::Arc;
 
 use hyper::body::{Body as _, Incoming as Body};
-use portcullis_hooks::{
-    Answer, Batch, Errand, Gathering, Ground, Heard, Incoming, Malformed, Outcome, Page, Unsayable,
-    Until,
-};
-use portcullis_model::{
-    Call as HookCall, Cause, Change, ChangeKind, Decision, Effect, Finding, Party,
-};
+use portcullis_hooks::{Batch, Gathering, Heard, Incoming, Malformed, Page, Until};
+use portcullis_model::{Cause, Effect};
 
 use crate::auth::Proven;
-use crate::bindings::combine::{Combined, Discord, Voice, combine, merge};
-use crate::bindings::evaluate::{AskFault, Asked, set_aside_waived};
-use crate::bindings::generation::{Binding, Bindings, LANGUAGE, Stopped};
 use crate::net::session::Session;
 use crate::observe::budget::Stage;
 use crate::request::admitted::Admitted;
 use crate::request::context::account::Account;
 use crate::request::context::{Call, Reply};
+use crate::request::decide::{Decided, Failure, decide};
 use crate::request::search::{PageToken, Searched, search};
 use crate::state::active::InForce;
 use crate::state::dedup::Turn;
-use crate::state::host::{Hook, Host};
-
-/// Why there is no decision, and whose fault it is.
-#[derive(Clone, Debug)]
-pub struct Failure {
-    /// Why.
-    pub cause: Cause,
-    /// The plugin's id, where a plugin is to blame.
-    pub culprit: Option<String>,
-}
-
-/// What was decided of one question: what everybody said, and the verdict and answer, or why there is none.
-pub struct Decided {
-    /// The question, with everything proposed.
-    pub incoming: Arc<Incoming>,
-    /// Every enforcing binding that was asked.
-    pub asked: Vec<Asked>,
-    /// The verdict and the answer without the record's reference, or why there is none.
-    pub outcome: Result<(Effect, Answer), Failure>,
-    /// What is to be done before or after that answer leaves.
-    pub errand: Option<Errand>,
-    /// The changes that the answer leaves out, since what they would change is not there.
-    pub skipped: Vec<ChangeKind>,
-}
+use crate::state::host::Host;
 
 /// Answers a call that has its place. What was decided of the request before is in
 /// `http::preflight`: whether there was room for it, and who sent it, where that did not have to
@@ -197,229 +167,3 @@ async fn answer_which(
         Err(failure) => call.refuse(failure, &incoming, asked, None).await,
     }
 }
-
-/// Asks everybody, and makes one outcome of what they say. In its cohort a canary answers in a live binding's place; where that comes to
-/// no decision it is as if there were no canary, and the live one decides.
-pub async fn decide(call: &mut Call<'_>, incoming: Arc<Incoming>) -> Decided {
-    if call.cast(&incoming) {
-        // On the heap: calls without canaries should not carry it.
-        let decided = Box::pin(decide_as_cast(call, Arc::clone(&incoming))).await;
-        if let Some(decided) = call.uncast(decided) {
-            return decided;
-        }
-    }
-    decide_as_cast(call, incoming).await
-}
-
-/// The same, with whoever was chosen to answer.
-async fn decide_as_cast(call: &mut Call<'_>, mut incoming: Arc<Incoming>) -> Decided {
-    let hook = call.hook;
-    let mut asked = Vec::new();
-    macro_rules! give_up {
-        ($failure:expr) => {
-            return Decided {
-                incoming,
-                asked,
-                outcome: Err($failure),
-                errand: None,
-                skipped: Vec::new(),
-            }
-        };
-    }
-    let Some(generation) = call.generation.clone() else {
-        give_up!(Failure::of(call.host.undecided()))
-    };
-
-    // Without the word of a plugin that does not run there is no decision.
-    let stopped =
-        || generation.hooks.get(hook.number).and_then(Bindings::stopped).map(Failure::stopped);
-    if let Some(failure) = stopped() {
-        give_up!(failure);
-    }
-
-    // Nor without the word of one that failed too often: the safe answer leaves at once, before anybody spends the call's time.
-    if let Some(failure) = call.quarantined() {
-        give_up!(failure);
-    }
-
-    // Proposers first: they alone may want more than restrictions, and guards must see all of it.
-    let bindings = generation.hooks.get(hook.number);
-    for binding in bindings.iter().flat_map(|bindings| &bindings.proposers) {
-        asked.push(call.ask(binding, &incoming).await);
-    }
-    if let Some(failure) = failure(&asked) {
-        give_up!(failure);
-    }
-    match merge(changes(&asked)) {
-        Ok(proposed) => incoming = with_proposed(incoming, proposed),
-        Err(discord) => give_up!(discord.into()),
-    }
-    call.note(Stage::Propose);
-
-    // Guards see the call with everything proposed, so no earlier grant escapes them; they do not see each other, so order is nothing.
-    for binding in bindings.iter().flat_map(|bindings| &bindings.guards) {
-        asked.push(call.ask(binding, &incoming).await);
-    }
-    if let Some(failure) = failure(&asked) {
-        give_up!(failure);
-    }
-    call.note(Stage::Guard);
-
-    // Findings that a plugin with that right waives, or a break-glass document, are set aside; the
-    // record lists them.
-    set_aside_waived(&mut asked, call.glass.as_deref().map(Open::waives));
-
-    // Many decisions become one outcome, and the outcome the platform's words, still without the record's reference.
-    let outcome =
-        combined(hook, &asked, &incoming.call).and_then(|(combined, grounds, language)| {
-            let text = grounds.first().map(|ground| ground.text.as_str());
-            let (verdict, changes) = (combined.verdict, combined.changes.as_slice());
-            let outcome = Outcome { verdict, changes, text, language, grounds: &grounds };
-            let answer = portcullis_hooks::write(hook.config.kind, &incoming, &outcome)
-                .map_err(|unsayable| unsayable_failure(&unsayable, &asked, &combined.changes))?;
-            let errand = portcullis_hooks::errand(hook.config.kind, &incoming, &outcome);
-            // A denial has no changes.
-            let skipped = match verdict > Effect::Allow {
-                true => Vec::new(),
-                false => portcullis_hooks::skipped(hook.config.kind, &incoming, &outcome),
-            };
-            Ok((combined.verdict, answer, errand, skipped))
-        });
-    call.note(Stage::Render);
-    // It may have been revoked meanwhile: calls in flight are no exception.
-    if let Some(failure) = stopped() {
-        give_up!(failure);
-    }
-    let (outcome, errand, skipped) = match outcome {
-        // What nobody would take must not be recorded as being on its way.
-        Ok((verdict, _, Some(Errand::Deliver(message)), skipped))
-            if hook.courier(call.host, message.channel).is_none() =>
-        {
-            let left = portcullis_hooks::undelivered(hook.config.kind, &incoming);
-            (Ok((verdict, left)), None, skipped)
-        }
-        Ok((verdict, answer, errand, skipped)) => (Ok((verdict, answer)), errand, skipped),
-        Err(failure) => (Err(failure), None, Vec::new()),
-    };
-    Decided { incoming, asked, outcome, errand, skipped }
-}
-
-impl Failure {
-    /// A failure that is no plugin's.
-    pub fn of(cause: Cause) -> Self {
-        Self { cause, culprit: None }
-    }
-
-    /// A plugin that was to bind does not run.
-    fn stopped(stopped: &Stopped) -> Self {
-        Self { cause: stopped.cause, culprit: stopped.plugin.clone() }
-    }
-
-    /// A failure that is this plugin's.
-    pub fn of_plugin(cause: Cause, binding: &Binding) -> Self {
-        Self { cause, culprit: Some(binding.manifest().id.clone()) }
-    }
-
-    /// What a binding's fault comes to. Only what is a plugin's fault is put down to one: the record cannot be taken back.
-    pub fn of_fault(fault: &AskFault, binding: &Binding) -> Self {
-        match fault.cause.party() {
-            Party::Plugin => Self::of_plugin(fault.cause, binding),
-            _ => Self::of(fault.cause),
-        }
-    }
-}
-
-impl From<Discord> for Failure {
-    fn from(discord: Discord) -> Self {
-        match discord {
-            Discord::Conflict { .. } => Self::of(Cause::Conflict),
-            Discord::Unsayable { plugin, .. } => {
-                Self { cause: Cause::Unsayable, culprit: Some(plugin) }
-            }
-        }
-    }
-}
-
-/// The first enforcing binding that failed; only those were asked.
-fn failure(asked: &[Asked]) -> Option<Failure> {
-    asked
-        .iter()
-        .find_map(|asked| Some(Failure::of_fault(asked.outcome.as_ref().err()?, &asked.binding)))
-}
-
-fn changes(asked: &[Asked]) -> impl Iterator<Item = &Change> {
-    decisions(asked).flat_map(|decision| &decision.changes)
-}
-
-fn decisions(asked: &[Asked]) -> impl Iterator<Item = &Decision> {
-    asked.iter().filter_map(|asked| asked.outcome.as_ref().ok())
-}
-
-/// What was combined, the texts of its grounds, and the tag of the first text's language.
-type Told<'a> = (Combined<'a>, Vec<Ground<'a>>, &'a str);
-
-fn combined<'a>(hook: &Hook, asked: &'a [Asked], call: &HookCall) -> Result<Told<'a>, Failure> {
-    let voices: Vec<_> = asked
-        .iter()
-        .filter_map(|asked| {
-            let decision: &Decision = asked.outcome.as_ref().ok()?;
-            Some(Voice {
-                plugin: &asked.binding.manifest().id,
-                decision,
-                fallback: &asked.binding.fallback,
-            })
-        })
-        .collect();
-    let combined = combine(hook.config.kind, &voices, &call.lifetimes)?;
-    let language = language(call);
-    let ground = |(plugin, finding): &(&str, &'a Finding)| {
-        let catalogue = asked.iter().find(|asked| asked.binding.manifest().id == *plugin)?;
-        let manifest = catalogue.binding.manifest();
-        // What sees a secret could say it in an argument: its messages go without.
-        let (arguments, field) = match manifest.reads.sees_secret(call) {
-            true => (&[][..], None),
-            false => (finding.arguments.as_slice(), finding.field.as_deref()),
-        };
-        let (tag, text) = manifest.messages.fill(&finding.code, &language, arguments)?;
-        Some((tag, Ground { code: &finding.code, text, field }))
-    };
-    // Of what stops nobody, one text is enough.
-    let most = if combined.verdict > Effect::Allow { MOST_GROUNDS } else { 1 };
-    let (tags, grounds): (Vec<_>, _) =
-        combined.grounds.iter().filter_map(ground).take(most).unzip();
-    Ok((combined, grounds, tags.first().copied().unwrap_or_default()))
-}
-
-/// Whose wish the platform would not take: of the first who has it, in the bindings' order.
-fn unsayable_failure(unsayable: &Unsayable, asked: &[Asked], merged: &[Change]) -> Failure {
-    let wish = unsayable.change.and_then(|(number, _)| merged.get(number.checked_sub(1)?));
-    let wants = |asked: &&Asked| {
-        asked
-            .outcome
-            .as_ref()
-            .is_ok_and(|decision| decision.changes.iter().any(|it| Some(it) == wish))
-    };
-    let culprit = asked.iter().find(wants).map(|asked| asked.binding.manifest().id.clone());
-    Failure { cause: Cause::Unsayable, culprit }
-}
-
-/// The language that the subject's profile asks for.
-fn language(call: &HookCall) -> String {
-    let locale = call.subject.as_ref().and_then(|subject| {
-        subject.attributes.iter().find(|attribute| attribute.name == *LANGUAGE)
-    });
-    locale
-        .map_or_else(|| "en".to_owned(), |locale| locale.value.trim_matches('"').replace('_', "-"))
-}
-
-fn with_proposed(incoming: Arc<Incoming>, proposed: Vec<Change>) -> Arc<Incoming> {
-    if proposed.is_empty() {
-        return incoming;
-    }
-    let mut own = Arc::unwrap_or_clone(incoming);
-    own.call.proposed = proposed;
-    Arc::new(own)
-}
-
-/// Findings that are put before a person; a plugin can have many.
-const MOST_GROUNDS: usize = 16;

@@ -25,8 +25,8 @@ use crate::request::context::Fallen;
 use crate::state::admission::Place;
 use crate::state::host::{Hook, Host};
 
-/// What is to be done when the last byte of a reply has left, or can no longer leave. It is done when this is dropped, so that
-/// no way out of a call forgets it.
+/// The work after a response has left, or can no longer leave. The connection calls
+/// [`run`](Self::run); where it does not, because a request ended otherwise, dropping this does.
 pub struct Afterwards {
     host: Arc<Host>,
     /// The call's place; free again once the reply has left.
@@ -50,6 +50,7 @@ pub struct Afterwards {
     /// When the answer was ready to leave.
     pub ready: Option<Instant>,
     delivered: bool,
+    done: bool,
     observed: Vec<Observed>,
     doubled: Vec<Compared>,
 }
@@ -74,6 +75,7 @@ impl Afterwards {
             measured: None,
             ready: None,
             delivered: false,
+            done: false,
             observed: Vec::new(),
             doubled: Vec::new(),
         }
@@ -130,9 +132,32 @@ impl Afterwards {
         }
     }
 
-    /// The last byte has left. What is dropped without this word was not delivered.
-    pub fn delivered(mut self) {
-        self.delivered = true;
+    /// Does what is to be done once the response has left, or once it cannot leave any more.
+    pub fn run(mut self, delivered: bool) {
+        self.delivered = delivered;
+        self.run_once();
+    }
+
+    fn run_once(&mut self) {
+        if std::mem::replace(&mut self.done, true) {
+            return;
+        }
+        self.place = None;
+        self.remains.clear();
+        self.note_delivery();
+        if let (Some(mut trace), Some(telemetry)) = (self.trace.take(), &self.host.telemetry) {
+            trace.left(self.delivered, self.host.clock.instant());
+            telemetry.send(trace);
+        }
+        if let (Some(request), Some((hook, _))) = (self.unknown.take(), &self.measured) {
+            let kind = hook.config.kind;
+            hook.drift.look(&self.host.recorder, &hook.name, kind, &request);
+        }
+        self.make_resume_call();
+        self.ask_observers();
+        for (hook, incoming, index, doubled) in self.doubled.drain(..) {
+            doubled.compare_later(&self.host, &hook, &incoming, index);
+        }
     }
 
     fn note_delivery(&self) {
@@ -195,23 +220,9 @@ struct Observed {
 }
 
 impl Drop for Afterwards {
+    /// A safety net: a response that is dropped on the way was not delivered.
     fn drop(&mut self) {
-        self.place = None;
-        self.remains.clear();
-        self.note_delivery();
-        if let (Some(mut trace), Some(telemetry)) = (self.trace.take(), &self.host.telemetry) {
-            trace.left(self.delivered, self.host.clock.instant());
-            telemetry.send(trace);
-        }
-        if let (Some(request), Some((hook, _))) = (self.unknown.take(), &self.measured) {
-            let kind = hook.config.kind;
-            hook.drift.look(&self.host.recorder, &hook.name, kind, &request);
-        }
-        self.make_resume_call();
-        self.ask_observers();
-        for (hook, incoming, index, doubled) in self.doubled.drain(..) {
-            doubled.compare_later(&self.host, &hook, &incoming, index);
-        }
+        self.run_once();
     }
 }
 

@@ -21,7 +21,7 @@ use portcullis_model::{Cause, Decision, Entity, Found, LONGEST_ID, Sought};
 use crate::bindings::evaluate::{self, Asked, SLICE};
 use crate::bindings::generation::Binding;
 use crate::request::context::Call;
-use crate::request::pipeline::{Failure, decide};
+use crate::request::decide::{Failure, decide};
 use crate::state::host::{Hook, Host};
 
 /// What came of a search, and who proposed what: for the record. Of bindings that could not find there is the fault.

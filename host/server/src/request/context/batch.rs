@@ -14,7 +14,7 @@ use super::Call;
 use super::leave::Reply;
 use super::recording::Said;
 use crate::observe::budget::micros;
-use crate::request::pipeline::{Decided, Failure};
+use crate::request::decide::{Decided, Failure};
 use crate::state::dedup::{Answered, First};
 
 /// One part of an answer to many questions.

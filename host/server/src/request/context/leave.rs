@@ -20,7 +20,7 @@ use crate::bindings::evaluate::Asked;
 use crate::observe::budget::Stage;
 use crate::observe::telemetry::Outcome;
 use crate::records::rejections::Reason;
-use crate::request::pipeline::Failure;
+use crate::request::decide::Failure;
 use crate::request::post_response::Afterwards;
 use crate::state::dedup::{Answered, First, Flight};
 

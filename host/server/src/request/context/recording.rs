@@ -19,8 +19,8 @@ use crate::logging::log_limit::LOG_LIMITS;
 use crate::observe::budget::micros;
 use crate::observe::telemetry::Outcome;
 use crate::records::corrections::Owed;
+use crate::request::decide::Failure;
 use crate::request::decision_record::Evidence;
-use crate::request::pipeline::Failure;
 
 /// The decision, for the record.
 pub(super) struct Said<'a> {
